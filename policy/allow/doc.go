@@ -1,0 +1,2 @@
+// Package allow holds the addresses that are never banned.
+package allow

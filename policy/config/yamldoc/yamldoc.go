@@ -1,0 +1,191 @@
+// Package yamldoc reads one YAML document into a tree in which every key and value knows its line and column, so that
+// whoever checks it can point at the place. It is the only importer of gopkg.in/yaml.v3 (which is no longer maintained:
+// replacing it concerns this file alone).
+//
+// It never expands anything: aliases, merge keys and custom tags are refused, so a small file stays a small tree.
+package yamldoc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+
+	"gopkg.in/yaml.v3"
+)
+
+// MaxSize is the largest document read, in bytes. The largest filter shipped has some tens of kilobytes; an address
+// list belongs into an allow file, which is read line by line and has no such bound.
+const MaxSize = 1 << 20
+
+// maxDepth bounds nesting. Configuration needs four levels; the bound keeps recursion over the tree harmless.
+const maxDepth = 32
+
+// Kind says what a Node is.
+type Kind uint8
+
+const (
+	Null   Kind = iota // nothing, ~ or null
+	Scalar             // a word, a number, a text: Value holds it as written
+	Map
+	List
+)
+
+func (k Kind) String() string {
+	switch k {
+	case Scalar:
+		return "a value"
+	case Map:
+		return "a mapping"
+	case List:
+		return "a list"
+	}
+	return "nothing"
+}
+
+// Node is one value of the document with its place.
+type Node struct {
+	File      string
+	Line, Col int // both from 1
+	Kind      Kind
+	Value     string // of a Scalar, unquoted
+	Quoted    bool   // the Scalar stood in quotes or as a block, so it is a text whatever it looks like
+	Pairs     []Pair // of a Map, in the order of the file, no key twice
+	Items     []*Node
+}
+
+// Pair is one key of a Map with its value.
+type Pair struct{ Key, Value *Node }
+
+// Get returns the value of a key of a Map, or nil.
+func (n *Node) Get(key string) *Node {
+	if n == nil {
+		return nil
+	}
+	for _, p := range n.Pairs {
+		if p.Key.Value == key {
+			return p.Value
+		}
+	}
+	return nil
+}
+
+// Errorf makes an Error at the node's place. path names the value as an operator would (jails.sshd.ban_time); it may be empty.
+func (n *Node) Errorf(path, format string, args ...any) *Error {
+	return &Error{File: n.File, Line: n.Line, Col: n.Col, Path: path, Text: fmt.Sprintf(format, args...)}
+}
+
+// Error is a fault of a file at a place. What the operator can do about it stands in Hint, not in the text.
+type Error struct {
+	File      string
+	Line, Col int // 0: the file as a whole
+	Path      string
+	Text      string
+	Hint      string
+}
+
+func (e *Error) Error() string {
+	s := e.File
+	if e.Line > 0 {
+		s += ":" + strconv.Itoa(e.Line) + ":" + strconv.Itoa(e.Col)
+	}
+	if e.Path != "" {
+		s += ": " + e.Path
+	}
+	return s + ": " + e.Text
+}
+
+// WithHint sets the hint and returns e.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s*)?(?:line (\d+): )?(.*)$`)
+
+// Parse reads one document. An empty one gives a node of kind Null. Every error is an *Error, several are joined.
+func Parse(file string, data []byte) (*Node, error) {
+	fail := func(line, col int, format string, args ...any) *Error {
+		return &Error{File: file, Line: line, Col: col, Text: fmt.Sprintf(format, args...)}
+	}
+	if len(data) > MaxSize {
+		return nil, fail(0, 0, "has %d bytes, more than %d", len(data), MaxSize)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); err != nil {
+		if errors.Is(err, io.EOF) {
+			return &Node{File: file, Line: 1, Col: 1}, nil
+		}
+		line, text := 1, err.Error()
+		if m := yamlLine.FindStringSubmatch(text); m != nil {
+			text = m[2]
+			if m[1] != "" {
+				line, _ = strconv.Atoi(m[1])
+			}
+		}
+		return nil, fail(line, 1, "is not YAML: %s", text)
+	}
+	var extra yaml.Node
+	if err := dec.Decode(&extra); !errors.Is(err, io.EOF) {
+		return nil, fail(max(extra.Line, 1), 1, "holds more than one document").WithHint("write each into a file of its own")
+	}
+	if len(doc.Content) == 0 {
+		return &Node{File: file, Line: 1, Col: 1}, nil
+	}
+	var errs []error
+	n := convert(file, doc.Content[0], 0, &errs)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return n, nil
+}
+
+func convert(file string, y *yaml.Node, depth int, errs *[]error) *Node {
+	n := &Node{File: file, Line: y.Line, Col: y.Column}
+	if depth > maxDepth {
+		*errs = append(*errs, n.Errorf("", "is nested more than %d deep", maxDepth))
+		return n
+	}
+	if y.Anchor != "" || y.Kind == yaml.AliasNode {
+		*errs = append(*errs, n.Errorf("", "anchors and aliases are not taken").WithHint("write the value out"))
+		return n
+	}
+	if y.Style&yaml.TaggedStyle != 0 {
+		*errs = append(*errs, n.Errorf("", "tags (%s) are not taken", y.Tag))
+		return n
+	}
+	switch y.Kind {
+	case yaml.ScalarNode:
+		n.Value = y.Value
+		n.Quoted = y.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0
+		n.Kind = Scalar
+		if y.Tag == "!!null" && !n.Quoted {
+			n.Kind = Null
+		}
+	case yaml.SequenceNode:
+		n.Kind = List
+		for _, c := range y.Content {
+			n.Items = append(n.Items, convert(file, c, depth+1, errs))
+		}
+	case yaml.MappingNode:
+		n.Kind = Map
+		seen := make(map[string]int, len(y.Content)/2)
+		for i := 0; i+1 < len(y.Content); i += 2 {
+			k := convert(file, y.Content[i], depth+1, errs)
+			if k.Kind != Scalar {
+				*errs = append(*errs, k.Errorf("", "a key must be a word, not %s", k.Kind))
+				continue
+			}
+			if first, dup := seen[k.Value]; dup {
+				*errs = append(*errs, k.Errorf("", "key %q stands twice (first in line %d)", k.Value, first))
+				continue
+			}
+			seen[k.Value] = k.Line
+			n.Pairs = append(n.Pairs, Pair{k, convert(file, y.Content[i+1], depth+1, errs)})
+		}
+	}
+	return n
+}

@@ -1,0 +1,40 @@
+package filter
+
+import "net/netip"
+
+// MaxMessage is how much of a MESSAGE is looked at, in bytes. sshd, postfix and dovecot cut their own lines well below it
+// (postfix at 2,000, sshd at 1,024 after escaping); what is longer is an attacker's.
+const MaxMessage = 4096
+
+// Entry is what a filter may look at of one journal entry. Values are borrowed: they are valid until the reader goes on.
+type Entry struct {
+	Message    []byte // MESSAGE
+	Unit       []byte // _SYSTEMD_UNIT; empty when the process was gone before journald looked it up
+	Slice      []byte // _SYSTEMD_SLICE, for instances such as sshd@….service
+	Identifier []byte // SYSLOG_IDENTIFIER: the sender's own word, never evidence by itself
+	UID        int64  // _UID, from the kernel; -1 when absent
+	PID        uint32 // _PID, from the kernel; 0 when absent
+	Boot       [16]byte
+	Realtime   int64 // microseconds since 1970, UTC: the time of reception by journald
+}
+
+// Kind says what a line means to a filter.
+type Kind uint8
+
+const (
+	None    Kind = iota // no pattern took the line
+	Failure             // evidence against Addr
+	Success             // a login that went well
+	Join                // evidence of nothing by itself, but tells something (address, user) about its connection
+)
+
+// Hit is what a filter found in one line. Texts are borrowed from the entry.
+type Hit struct {
+	Kind    Kind
+	Pattern *Pattern
+	Addr    netip.Addr // unmapped, without zone; invalid when the line holds none
+	Port    uint16     // source port, 0 when the line holds none
+	User    []byte     // as logged: an attacker's text
+	ID      []byte     // <id>: a queue or session id that joins lines in place of the pid
+	Repeat  int        // 1, or N for "message repeated N times: [ … ]"
+}

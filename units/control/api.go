@@ -1,0 +1,212 @@
+// Package control is the daemon's control socket: HTTP with JSON on a unix socket. api.go names every call, request and
+// answer; server.go serves them and decides by the peer's credentials who may do what; client.go is what the command uses.
+//
+//	GET    /v1/status                                  Status
+//	GET    /v1/bans?jail=J&prefix=P&limit=N&after=KEY  BanList
+//	POST   /v1/bans       BanRequest                   []Ban       (root)
+//	DELETE /v1/bans?prefix=P&jail=J | ?all=true        Removed     (root)
+//	GET    /v1/allow                                   []AllowEntry
+//	POST   /v1/allow      AllowRequest                 AllowResult (root)
+//	DELETE /v1/allow?prefix=P                          Removed     (root)
+//	GET    /v1/why?address=A                           Why
+//	GET    /v1/config                                  text/yaml, the merged configuration in force
+//	POST   /v1/reload                                  Reloaded    (root)
+//
+// An error is an Error object with a fitting HTTP status.
+package control
+
+import (
+	"context"
+	"time"
+)
+
+// Error is the answer to a call that failed.
+type Error struct {
+	Status  int    `json:"-"`
+	Message string `json:"error"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Status is what the daemon does right now.
+type Status struct {
+	Version    string         `json:"version"`
+	PID        int            `json:"pid"`
+	Started    time.Time      `json:"started"`
+	Reloaded   *time.Time     `json:"reloaded,omitempty"`
+	Problems   []string       `json:"problems"`               // what an admin should look at; empty when all is well
+	Config     []string       `json:"config"`                 // files in force
+	ConfigErr  string         `json:"config_error,omitempty"` // why the last reload was refused
+	Journal    JournalStatus  `json:"journal"`
+	Firewall   FirewallStatus `json:"firewall"`
+	Jails      []JailStatus   `json:"jails"`
+	Bans       int            `json:"bans"`
+	BansTotal  uint64         `json:"bans_total"` // made since start
+	Tracked    int            `json:"tracked"`    // prefixes with failures in their window
+	TrackedMax int            `json:"tracked_max"`
+	Widened    uint64         `json:"widened"` // failures counted on a wider prefix because the table was full
+	Allowed    uint64         `json:"allowed"` // failures passed over because of the allow list
+	Memory     uint64         `json:"memory"`  // bytes of anonymous memory (RssAnon)
+}
+
+// JournalStatus is how far the journal has been read.
+type JournalStatus struct {
+	Cursor   string    `json:"cursor"`
+	Time     time.Time `json:"time"`    // of the entry last read
+	Entries  uint64    `json:"entries"` // read since start
+	Lag      float64   `json:"lag_seconds"`
+	Dropped  uint64    `json:"dropped"` // messages that journald says it suppressed by rate limit, of watched units
+	Files    int       `json:"files"`
+	Problems []string  `json:"problems,omitempty"` // damaged files and the like
+}
+
+// FirewallStatus is what the backend says.
+type FirewallStatus struct {
+	Backend  string    `json:"backend"`
+	Why      string    `json:"why"` // why this backend
+	OK       bool      `json:"ok"`
+	Error    string    `json:"error,omitempty"`
+	Checked  time.Time `json:"checked"`
+	Repaired uint64    `json:"repaired"` // times that rules or sets had to be made anew
+}
+
+// JailStatus is one jail.
+type JailStatus struct {
+	Name     string     `json:"name"`
+	Filter   string     `json:"filter"`
+	Mode     string     `json:"mode"`
+	Units    []string   `json:"units"`    // of those the filter trusts, the ones this host has
+	Failures uint64     `json:"failures"` // counted since start
+	Bans     int        `json:"bans"`     // in force
+	Last     *time.Time `json:"last_failure,omitempty"`
+}
+
+// Ban is one ban in force.
+type Ban struct {
+	ID       string     `json:"id"`
+	Prefix   string     `json:"prefix"`
+	Jail     string     `json:"jail"`
+	Since    time.Time  `json:"since"`
+	Until    *time.Time `json:"until"` // null: for ever
+	Failures int        `json:"failures"`
+	Count    int        `json:"count"`            // how often this prefix was banned, this one included
+	Reason   string     `json:"reason,omitempty"` // of a ban by hand
+	By       string     `json:"by,omitempty"`     // who, of a ban by hand
+}
+
+// BanList is a page of bans, ordered by prefix then jail.
+type BanList struct {
+	Bans  []Ban  `json:"bans"`
+	Total int    `json:"total"`          // that fit the question, on all pages
+	Next  string `json:"next,omitempty"` // give it as after= for the next page
+}
+
+// BanRequest asks for bans by hand.
+type BanRequest struct {
+	Prefixes []string `json:"prefixes"`           // addresses or prefixes
+	Jail     string   `json:"jail,omitempty"`     // default "manual": all ports
+	Duration string   `json:"duration,omitempty"` // as in the configuration; default: the jail's ban_time
+	Reason   string   `json:"reason,omitempty"`
+	Force    bool     `json:"force,omitempty"` // although it is wider than /8 or /32, or holds an address of the host
+}
+
+// Removed says how many were taken away.
+type Removed struct {
+	Removed int `json:"removed"`
+}
+
+// AllowEntry is one prefix that is never banned.
+type AllowEntry struct {
+	Prefix  string     `json:"prefix"`
+	Origin  string     `json:"origin"` // file:line, "self", or "runtime"
+	Comment string     `json:"comment,omitempty"`
+	Until   *time.Time `json:"until,omitempty"`
+}
+
+// AllowRequest adds an entry at run time. It is kept over restarts with the ledger.
+type AllowRequest struct {
+	Prefix   string `json:"prefix"`
+	Duration string `json:"duration,omitempty"` // empty: for ever
+	Comment  string `json:"comment,omitempty"`
+}
+
+// AllowResult is the entry and what it lifted.
+type AllowResult struct {
+	Entry  AllowEntry `json:"entry"`
+	Lifted int        `json:"lifted"`
+}
+
+// Why explains what the daemon thinks of an address.
+type Why struct {
+	Address  string       `json:"address"`
+	State    string       `json:"state"` // "banned", "allowed", "counted" or "unknown"
+	Allowed  []AllowEntry `json:"allowed"`
+	Bans     []WhyBan     `json:"bans"`
+	Counted  []WhyCount   `json:"counted"`
+	History  []History    `json:"history"` // earlier bans that escalation remembers
+	InKernel *bool        `json:"in_firewall,omitempty"`
+}
+
+// WhyBan is a ban with the lines that led to it.
+type WhyBan struct {
+	Ban
+	Evidence []Line `json:"evidence"`
+}
+
+// WhyCount is what a jail has against a prefix that is not banned yet.
+type WhyCount struct {
+	Jail     string `json:"jail"`
+	Prefix   string `json:"prefix"`
+	Failures int    `json:"failures"`
+	MaxRetry int    `json:"max_retry"`
+	Evidence []Line `json:"evidence"`
+}
+
+// Line is a journal entry that is evidence.
+type Line struct {
+	Time       time.Time `json:"time"`
+	Unit       string    `json:"unit,omitempty"`
+	Identifier string    `json:"identifier,omitempty"`
+	PID        uint32    `json:"pid,omitempty"`
+	Message    string    `json:"message,omitempty"`
+	Cursor     string    `json:"cursor"`
+	Missing    string    `json:"missing,omitempty"` // why the line cannot be read any more
+}
+
+// History is what escalation remembers of a prefix.
+type History struct {
+	Prefix string    `json:"prefix"`
+	Count  int       `json:"count"`
+	Last   time.Time `json:"last"`
+}
+
+// Reloaded is the answer to a reload that went well.
+type Reloaded struct {
+	Jails   []string `json:"jails"`
+	Config  []string `json:"config"`
+	Notices []string `json:"notices"`
+}
+
+// Peer is who called, by SO_PEERCRED.
+type Peer struct {
+	PID  int32
+	UID  uint32
+	GID  uint32
+	User string // name, or the number
+}
+
+// Daemon is what the server asks. Every method may be called from any goroutine and must honour ctx. An *Error gives the
+// HTTP status; any other error becomes 500.
+type Daemon interface {
+	Status(ctx context.Context) (*Status, error)
+	Bans(ctx context.Context, jail, prefix string, limit int, after string) (*BanList, error)
+	Ban(ctx context.Context, by Peer, req BanRequest) ([]Ban, error)
+	Unban(ctx context.Context, by Peer, prefix, jail string, all bool) (*Removed, error)
+	Allowed(ctx context.Context) ([]AllowEntry, error)
+	Allow(ctx context.Context, by Peer, req AllowRequest) (*AllowResult, error)
+	Disallow(ctx context.Context, by Peer, prefix string) (*Removed, error)
+	Why(ctx context.Context, address string) (*Why, error)
+	Config(ctx context.Context) ([]byte, error)
+	Reload(ctx context.Context, by Peer) (*Reloaded, error)
+}
