@@ -1,0 +1,281 @@
+// Package journaltest makes real journal files for tests: Gen writes entries in the export format, Write has systemd-journal-remote
+// turn an export stream into files, Recompress turns such a file into one that the installed systemd would not write any more.
+// It is for tests alone and never reads the host's own journal. Start with Need and Write.
+package journaltest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+	"github.com/ulikunitz/xz"
+)
+
+// remote is where Debian, Fedora and Arch install it; it is not in PATH by design (systemd-journal-remote.service(8)).
+const remote = "/usr/lib/systemd/systemd-journal-remote"
+
+// Missing says why files cannot be written here; empty when they can.
+func Missing() string {
+	if _, err := os.Stat(remote); err != nil {
+		return fmt.Sprintf("systemd-journal-remote is not installed (%v): apt-get install systemd-journal-remote", err)
+	}
+	return ""
+}
+
+// Need skips the test where files cannot be written; with CI=true it fails instead, since there nothing may be left out in silence.
+func Need(t testing.TB) {
+	t.Helper()
+	why := Missing()
+	if why == "" {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// Layout says how a file is written. The zero value is systemd's own default: compact, keyed hash, zstd.
+type Layout struct {
+	Regular    bool // 64-bit offsets as before systemd 252
+	Jenkins    bool // lookup3 hashes without a key, as before systemd 246
+	Plain      bool // no compression
+	Compressor Compressor
+}
+
+func (l Layout) String() string {
+	s := "compact"
+	if l.Regular {
+		s = "regular"
+	}
+	if l.Jenkins {
+		s += "-jenkins"
+	}
+	switch {
+	case l.Plain:
+		s += "-plain"
+	case l.Compressor != "":
+		s += "-" + string(l.Compressor)
+	default:
+		s += "-zstd"
+	}
+	return s
+}
+
+// A Compressor is one that a journal file may use. Empty is what systemd-journal-remote itself uses (zstd).
+type Compressor string
+
+// The compressors of the journal file format.
+const (
+	XZ   Compressor = "xz"
+	LZ4  Compressor = "lz4"
+	ZSTD Compressor = "zstd"
+)
+
+// Layouts are all that systemd 229 to 258 have written.
+func Layouts() []Layout {
+	return []Layout{
+		{},
+		{Plain: true},
+		{Regular: true},
+		{Regular: true, Jenkins: true, Plain: true},
+		{Regular: true, Jenkins: true, Compressor: XZ},
+		{Regular: true, Jenkins: true, Compressor: LZ4},
+		{Regular: true, Compressor: LZ4},
+		{Compressor: XZ},
+		{Compressor: LZ4},
+	}
+}
+
+// Write has systemd-journal-remote read export text and write it to path (which must end in .journal), and returns the paths of all files
+// made, oldest first: it rotates when a hash table is three quarters full (about 70,000 entries), to NAME@….journal in the same folder.
+func Write(t testing.TB, path string, l Layout, export io.WriterTo) []string {
+	t.Helper()
+	Need(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := Remote(path, l)
+	cmd.Stdin = r
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	_, werr := export.WriteTo(w)
+	w.Close()
+	if err := cmd.Wait(); err != nil || werr != nil {
+		t.Fatalf("%v: %v, %v: %s", cmd, err, werr, stderr.Bytes())
+	}
+	files := Files(path)
+	if len(files) == 0 {
+		t.Fatalf("%v wrote no file: %s", cmd, stderr.Bytes())
+	}
+	if l.Compressor != "" && !l.Plain {
+		for _, f := range files {
+			if _, err := Recompress(f, l.Compressor); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return files
+}
+
+// Remote is the command that reads export text from its standard input and appends it to the file at path, as it comes. Where a
+// Compressor is named it writes without compression, for Recompress to do.
+func Remote(path string, l Layout) *exec.Cmd {
+	yes := func(b bool) string {
+		if b {
+			return "yes"
+		}
+		return "no"
+	}
+	cmd := exec.Command(remote, "--output="+path, "--compress="+yes(!l.Plain && l.Compressor == ""), "-")
+	cmd.Env = append(os.Environ(),
+		"SYSTEMD_JOURNAL_COMPACT="+yes(!l.Regular),
+		"SYSTEMD_JOURNAL_KEYED_HASH="+yes(!l.Jenkins),
+		"SYSTEMD_LOG_LEVEL=warning")
+	return cmd
+}
+
+// Files are the file at path and those rotated away from it, oldest first.
+func Files(path string) []string {
+	stem := path[:len(path)-len(filepath.Ext(path))]
+	files, _ := filepath.Glob(stem + "@*.journal")
+	sort.Slice(files, func(i, j int) bool { return head(files[i]) < head(files[j]) })
+	if _, err := os.Stat(path); err == nil {
+		files = append(files, path)
+	}
+	return files
+}
+
+// Where things stand in the header and in objects: https://systemd.io/JOURNAL_FILE_FORMAT/
+const (
+	offIncompatible = 12
+	offHeaderSize   = 88
+	offTailObject   = 136
+	offHeadSeqnum   = 168
+
+	objectHeader   = 16
+	objectData     = 1
+	dataPayload    = 64
+	dataCompact    = 72
+	flagCompact    = 16
+	minCompressed  = 512 // journald compresses values from this size on (DEFAULT_COMPRESS_THRESHOLD)
+	maxObjectCount = 1 << 24
+)
+
+var flags = map[Compressor]struct{ file, object byte }{XZ: {1, 1}, LZ4: {2, 2}, ZSTD: {8, 4}}
+
+func head(path string) uint64 {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	var b [8]byte
+	if _, err := f.ReadAt(b[:], offHeadSeqnum); err != nil {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// Recompress compresses the values of 512 bytes and more of an uncompressed file in place, as a systemd built with c would have written
+// them, and returns how many. What an object shrinks by stays as a hole behind it: no reader follows objects one after
+// another, only journalctl --verify does. systemd 252 as packaged writes zstd alone, thus this.
+func Recompress(path string, c Compressor) (int, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	le := binary.LittleEndian
+	payload := uint64(dataPayload)
+	if b[offIncompatible]&flagCompact != 0 {
+		payload = dataCompact
+	}
+	n := 0
+	at, tail := le.Uint64(b[offHeaderSize:]), le.Uint64(b[offTailObject:])
+	for i := 0; at <= tail && i < maxObjectCount; i++ {
+		size := le.Uint64(b[at+8:])
+		if size < objectHeader || at+size > uint64(len(b)) {
+			return n, fmt.Errorf("%s: object at %d: size %d", path, at, size)
+		}
+		if b[at] == objectData && size-payload >= minCompressed && b[at+1] == 0 {
+			z, err := compress(c, b[at+payload:at+size])
+			if err != nil {
+				return n, fmt.Errorf("%s: object at %d: %w", path, at, err)
+			}
+			if uint64(len(z)) < size-payload {
+				clear(b[at+payload+uint64(copy(b[at+payload:], z)) : at+size])
+				b[at+1] = flags[c].object
+				le.PutUint64(b[at+8:], payload+uint64(len(z)))
+				n++
+			}
+		}
+		at += (size + 7) &^ 7
+	}
+	b[offIncompatible] |= flags[c].file
+	return n, os.WriteFile(path, b, 0o640)
+}
+
+func compress(c Compressor, v []byte) ([]byte, error) {
+	switch c {
+	case XZ: // one stream without check, as compress_blob_xz writes it
+		var out bytes.Buffer
+		w, err := xz.WriterConfig{NoCheckSum: true}.NewWriter(&out)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(v); err != nil {
+			return nil, err
+		}
+		err = w.Close()
+		return out.Bytes(), err
+	case LZ4: // the size in 8 bytes, then one block (compress_blob_lz4)
+		out := make([]byte, 8+lz4.CompressBlockBound(len(v)))
+		binary.LittleEndian.PutUint64(out, uint64(len(v)))
+		n, err := lz4.CompressBlock(v, out[8:], nil)
+		if n == 0 && err == nil {
+			return v, nil // does not shrink: the caller keeps it as it is
+		}
+		return out[:8+n], err
+	case ZSTD:
+		w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return nil, err
+		}
+		defer w.Close()
+		return w.EncodeAll(v, nil), nil
+	}
+	return nil, fmt.Errorf("unknown compressor %q", c)
+}
+
+// Field appends a field in the export format: as NAME=VALUE, or length-coded where the value is not plain text.
+func Field(b []byte, name string, value []byte) []byte {
+	if plain(value) {
+		return append(append(append(append(b, name...), '='), value...), '\n')
+	}
+	b = append(append(b, name...), '\n')
+	b = binary.LittleEndian.AppendUint64(b, uint64(len(value)))
+	return append(append(b, value...), '\n')
+}
+
+// plain is what journalctl holds for text: no control characters but tab (utf8_is_printable with newlines refused).
+func plain(v []byte) bool {
+	for _, c := range v {
+		if c < ' ' && c != '\t' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
