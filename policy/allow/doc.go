@@ -1,2 +1,0 @@
-// Package allow holds the addresses that are never banned.
-package allow
