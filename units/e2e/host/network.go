@@ -1,0 +1,139 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Addresses of the host, and of the attacker's end of the wire. The attacker is anybody in Sources besides.
+var (
+	Victim4   = netip.MustParseAddr("10.77.0.1")
+	Victim6   = netip.MustParseAddr("fd77::1")
+	Attacker4 = netip.MustParseAddr("10.77.0.2")
+	Attacker6 = netip.MustParseAddr("fd77::2")
+)
+
+// Sources are the networks for tests and documentation (RFC 5737, 2544, 3849) from which an attacker may send.
+var Sources = []netip.Prefix{
+	netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("2001:db8::/32"),
+}
+
+// A namespace is a network namespace without a name: it ends when nobody uses it any more.
+type namespace struct{ file *os.File }
+
+func newNamespace() (*namespace, error) {
+	type result struct {
+		f   *os.File
+		err error
+	}
+	c := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine, in the namespace it made
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			c <- result{nil, fmt.Errorf("unshare network: %w", err)}
+			return
+		}
+		f, err := os.Open("/proc/thread-self/ns/net")
+		c <- result{f, err}
+	}()
+	r := <-c
+	if r.err != nil {
+		return nil, r.err
+	}
+	return &namespace{r.f}, nil
+}
+
+// path names the namespace to other processes while we live.
+func (n *namespace) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
+
+func (n *namespace) close() {
+	if n != nil {
+		n.file.Close()
+	}
+}
+
+// do runs f on a thread inside the namespace. Sockets that f opens stay there.
+func (n *namespace) do(f func() error) error {
+	c := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked, as above
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			c <- fmt.Errorf("enter network namespace: %w", err)
+			return
+		}
+		c <- f()
+	}()
+	return <-c
+}
+
+// ip runs iproute2 commands, one a line, in the namespace.
+func (n *namespace) ip(ctx context.Context, batch string) error {
+	cmd := exec.CommandContext(ctx, "nsenter", "--net="+n.path(), "ip", "-batch", "-")
+	cmd.Stdin = strings.NewReader(batch)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("ip -batch: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// wire joins the attacker's namespace to the host's.
+func wire(ctx context.Context, attacker, victim *namespace) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "link add att0 type veth peer name host0 netns %s\n", victim.path())
+	fmt.Fprintf(&b, "link set lo up\nlink set att0 up\naddr add %s/24 dev att0\naddr add %s/64 dev att0 nodad\n", Attacker4, Attacker6)
+	if err := attacker.ip(ctx, b.String()); err != nil {
+		return err
+	}
+	b.Reset()
+	fmt.Fprintf(&b, "link set lo up\nlink set host0 up\naddr add %s/24 dev host0\naddr add %s/64 dev host0 nodad\n", Victim4, Victim6)
+	fmt.Fprintf(&b, "route add default via %s\nroute add default via %s\n", Attacker4, Attacker6)
+	return victim.ip(ctx, b.String())
+}
+
+// disguise lets the attacker's namespace send from any address of Sources, and take the answers.
+func disguise(ctx context.Context, n *namespace) error {
+	var b strings.Builder
+	b.WriteString("link set lo up\n")
+	for _, p := range Sources {
+		fmt.Fprintf(&b, "route add local %s dev lo\n", p)
+	}
+	if err := n.ip(ctx, b.String()); err != nil {
+		return err
+	}
+	return n.do(func() error {
+		for _, f := range []string{"ipv4", "ipv6"} {
+			if err := os.WriteFile("/proc/sys/net/"+f+"/ip_nonlocal_bind", []byte("1"), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Dial opens a TCP connection to a port of the host from any address of Sources.
+func (h *Host) Dial(from netip.Addr, port uint16, timeout time.Duration) (net.Conn, error) {
+	to := Victim4
+	if from.Is6() {
+		to = Victim6
+	}
+	var c net.Conn
+	err := h.attacker.do(func() error {
+		d := net.Dialer{Timeout: timeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+		var err error
+		c, err = d.Dial("tcp", netip.AddrPortFrom(to, port).String())
+		return err
+	})
+	return c, err
+}

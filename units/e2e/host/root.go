@@ -1,0 +1,134 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Suites are the Debian releases that a root can be made of, oldest first.
+var Suites = []string{"bookworm", "trixie"}
+
+// packages is all that a host under attack needs. libpam-systemd must be named: minbase takes no recommendations.
+var packages = []string{
+	"systemd", "systemd-sysv", "libpam-systemd", "libnss-systemd", "dbus", // a real systemd host
+	"openssh-server", "openssh-client", // what is attacked, and what attacks
+	"iproute2", "ipset", "nftables", "procps", // to look at it from outside of bailiff
+	"bsdutils", "curl", // logger; and curl, for the control socket
+}
+
+// setup configures a fresh root from inside of it: accounts, sshd, journald, no timers.
+//
+//go:embed setup.sh
+var setup string
+
+// Root returns a directory with a configured Debian root of the given release, to be used as the lower layer of an overlay
+// and never written to. It is made by mmdebstrap when the cache has none: under $BAILIFF_E2E_CACHE, or
+// $XDG_CACHE_HOME/bailiff-e2e, or /var/cache/bailiff-e2e. Its name holds a hash of all that it is made from. extra are
+// packages beyond the usual ones.
+func Root(ctx context.Context, suite string, progress io.Writer, extra ...string) (string, error) {
+	pkgs := strings.Join(append(append([]string(nil), packages...), extra...), ",")
+	sum := sha256.Sum256([]byte(suite + "\n" + pkgs + "\n" + setup))
+	dir := filepath.Join(cacheDir(), suite+"-"+hex.EncodeToString(sum[:6]))
+
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", fmt.Errorf("root cache: %w", err)
+	}
+	unlock, err := lock(ctx, dir+".lock") // two test runs at once build it once
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+
+	begin := time.Now()
+	fmt.Fprintf(progress, "building a Debian %s root in %s (about a minute, once)\n", suite, dir)
+	part := dir + ".part"
+	if err := os.RemoveAll(part); err != nil {
+		return "", fmt.Errorf("root cache: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
+	defer cancel()
+	args := []string{"--quiet", "--variant=minbase", "--include=" + pkgs}
+	for _, p := range []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"} {
+		args = append(args, "--dpkgopt=path-exclude="+p)
+	}
+	if err := build(ctx, nil, "mmdebstrap", append(args, suite, part)...); err != nil {
+		return "", err
+	}
+	if err := build(ctx, strings.NewReader(setup), "chroot", part, "/bin/sh", "-eu"); err != nil {
+		return "", err
+	}
+	if err := os.Rename(part, dir); err != nil {
+		return "", fmt.Errorf("root cache: %w", err)
+	}
+	fmt.Fprintf(progress, "built in %.0f s\n", time.Since(begin).Seconds())
+	return dir, nil
+}
+
+func cacheDir() string {
+	if d := os.Getenv("BAILIFF_E2E_CACHE"); d != "" {
+		return d
+	}
+	if d := os.Getenv("XDG_CACHE_HOME"); d != "" {
+		return filepath.Join(d, "bailiff-e2e")
+	}
+	return "/var/cache/bailiff-e2e"
+}
+
+// build runs one step of making a root; its output is shown only when it fails.
+func build(ctx context.Context, stdin io.Reader, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin = stdin
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, args[len(args)-1], err, tail(out, 20))
+	}
+	return nil
+}
+
+// lock takes an exclusive lock on a file, which ends with the process at the latest.
+func lock(ctx context.Context, path string) (func(), error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("root cache: %w", err)
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func tail(out []byte, n int) string {
+	lines := strings.Split(strings.TrimRight(string(out), "\n"), "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return strings.Join(lines, "\n")
+}

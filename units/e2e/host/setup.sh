@@ -1,0 +1,38 @@
+# Run once by /bin/sh in a fresh Debian root: what makes it a host that can be attacked over and over.
+
+echo victim >/etc/hostname
+printf '127.0.0.1 localhost victim\n::1 localhost\n' >/etc/hosts
+: >/etc/resolv.conf
+: >/etc/machine-id # filled at boot, so that each host has its own
+
+# Nothing that runs on its own, so that what happens is what a test did.
+for t in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim man-db; do
+	systemctl disable "$t.timer" 2>/dev/null || :
+done
+systemctl disable getty@tty1.service e2scrub_reap.service systemd-pstore.service 2>/dev/null || :
+systemctl mask systemd-networkd-wait-online.service console-getty.service 2>/dev/null || :
+
+# bob logs in with a password; mallory is a local user who forges log lines.
+useradd -m -s /bin/bash bob
+useradd -m -s /bin/bash mallory
+echo bob:correct-horse | chpasswd
+
+cat >/etc/ssh/sshd_config.d/e2e.conf <<'E'
+PasswordAuthentication yes
+KbdInteractiveAuthentication no
+UseDNS no
+MaxStartups 100:30:200
+E
+# OpenSSH 9.8 and later slow an attacker down by themselves; what is tried here is bailiff.
+if ! sshd -t -o PerSourcePenalties=no 2>&1 | grep -q 'Bad configuration option'; then
+	echo 'PerSourcePenalties no' >>/etc/ssh/sshd_config.d/e2e.conf
+fi
+ssh-keygen -A >/dev/null
+
+# ssh asks this program for the password, each time it is asked for one.
+printf '#!/bin/sh\necho "$E2E_PASSWORD"\n' >/usr/local/bin/askpass
+chmod 755 /usr/local/bin/askpass
+
+# A persistent journal, as a server has it, that does not drop a test's bursts.
+mkdir -p /etc/systemd/journald.conf.d /var/log/journal
+printf '[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nSystemMaxUse=2G\n' >/etc/systemd/journald.conf.d/e2e.conf
