@@ -54,16 +54,16 @@ var counter atomic.Int64
 
 // Boot starts a host over root (from Root) and waits until it runs.
 func Boot(ctx context.Context, root string) (_ *Host, err error) {
-	if os.Getuid() != 0 {
-		return nil, errors.New("booting a host needs root")
+	if err := Possible(); err != nil {
+		return nil, err
 	}
-	h := &Host{name: fmt.Sprintf("be2e-%d-%d", os.Getpid(), counter.Add(1))}
+	h := &Host{name: fmt.Sprintf("bailiff-e2e-%d-%d", os.Getpid(), counter.Add(1))}
 	defer func() {
 		if err != nil {
 			h.release()
 		}
 	}()
-	if h.dir, err = os.MkdirTemp("/tmp", "bailiff-e2e-"); err != nil {
+	if h.dir, err = os.MkdirTemp("/tmp", h.name+"-"); err != nil {
 		return nil, err
 	}
 	if err := h.mount(root); err != nil {

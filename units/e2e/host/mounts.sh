@@ -8,7 +8,8 @@ mkdir "$DIR/upper" "$DIR/work" "$DIR/root"
 mount -t overlay -o "lowerdir=$ROOT,upperdir=$DIR/upper,workdir=$DIR/work" overlay "$DIR/root"
 echo ready
 cat >/dev/null
-# The host is stopped, or we were killed and its processes are just ending: take away what is not a mount.
+# The host is stopped by now, unless we were killed. Take away what is left of it and is not a mount.
+echo 1 >"/sys/fs/cgroup/$GROUP/cgroup.kill"
 for _ in $(seq 50); do
 	find "/sys/fs/cgroup/$GROUP" -depth -type d -exec rmdir {} + 2>/dev/null || :
 	test -d "/sys/fs/cgroup/$GROUP" || break
