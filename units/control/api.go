@@ -12,6 +12,7 @@
 //	GET    /v1/config                                  text/yaml, the merged configuration in force
 //	POST   /v1/reload                                  Reloaded    (root)
 //
+// POST /v1/reload is open to the daemon's own user too, which could send it SIGHUP anyway: ExecReload= runs as that user.
 // An error is an Error object with a fitting HTTP status.
 package control
 
@@ -20,14 +21,20 @@ import (
 	"time"
 )
 
+// DefaultPath is where bailiff.socket listens.
+const DefaultPath = "/run/bailiff/control"
+
 // Error is the answer to a call that failed.
 type Error struct {
 	Status  int    `json:"-"`
 	Message string `json:"error"`
 	Hint    string `json:"hint,omitempty"`
+
+	cause error // of a client's: ErrNotRunning, a context's error
 }
 
 func (e *Error) Error() string { return e.Message }
+func (e *Error) Unwrap() error { return e.cause }
 
 // Status is what the daemon does right now.
 type Status struct {

@@ -1,0 +1,232 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotRunning says that nobody listens on the control socket, neither the daemon nor systemd for it.
+var ErrNotRunning = errors.New("the daemon does not run")
+
+// waitTime is how long a call may take where the context sets no limit of its own: as long as systemd gives a service
+// to start (DefaultTimeoutStartSec), since a call during a restart waits for the new daemon, and then callTime.
+const waitTime = 90*time.Second + callTime
+
+// maxAnswer bounds what is read of an answer: maxLimit bans are 3 MB.
+const maxAnswer = 64 << 20
+
+// Client calls the daemon. Its errors are *Error; errors.Is(err, ErrNotRunning) tells that there is no daemon.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// Dial returns a client of the socket at path, DefaultPath if empty. Each call makes a connection of its own.
+func Dial(path string) *Client {
+	if path == "" {
+		path = DefaultPath
+	}
+	return &Client{path, &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", path)
+		},
+		DisableKeepAlives:  true,
+		DisableCompression: true,
+	}}}
+}
+
+// Status asks what the daemon does.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	return get[Status](ctx, c, "/v1/status", nil)
+}
+
+// Bans asks for a page of bans: of a jail, covering or inside a prefix, after a key; "" leaves a condition away. limit 0
+// is the server's default.
+func (c *Client) Bans(ctx context.Context, jail, prefix string, limit int, after string) (*BanList, error) {
+	q := query("jail", jail, "prefix", prefix, "after", after)
+	if limit != 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	return get[BanList](ctx, c, "/v1/bans", q)
+}
+
+// Ban bans by hand.
+func (c *Client) Ban(ctx context.Context, req BanRequest) ([]Ban, error) {
+	v, err := do[[]Ban](ctx, c, http.MethodPost, "/v1/bans", nil, req)
+	if err != nil {
+		return nil, err
+	}
+	return *v, nil
+}
+
+// Unban lifts the bans of a prefix, or all; in one jail, or with "" in every one.
+func (c *Client) Unban(ctx context.Context, prefix, jail string, all bool) (*Removed, error) {
+	q := query("prefix", prefix, "jail", jail)
+	if all {
+		q.Set("all", "true")
+	}
+	return do[Removed](ctx, c, http.MethodDelete, "/v1/bans", q, nil)
+}
+
+// Allowed asks for the allow list.
+func (c *Client) Allowed(ctx context.Context) ([]AllowEntry, error) {
+	v, err := get[[]AllowEntry](ctx, c, "/v1/allow", nil)
+	if err != nil {
+		return nil, err
+	}
+	return *v, nil
+}
+
+// Allow puts an entry on the allow list.
+func (c *Client) Allow(ctx context.Context, req AllowRequest) (*AllowResult, error) {
+	return do[AllowResult](ctx, c, http.MethodPost, "/v1/allow", nil, req)
+}
+
+// Disallow takes one off it that was put there at run time.
+func (c *Client) Disallow(ctx context.Context, prefix string) (*Removed, error) {
+	return do[Removed](ctx, c, http.MethodDelete, "/v1/allow", query("prefix", prefix), nil)
+}
+
+// Why asks what the daemon thinks of an address.
+func (c *Client) Why(ctx context.Context, address string) (*Why, error) {
+	return get[Why](ctx, c, "/v1/why", query("address", address))
+}
+
+// Config asks for the merged configuration in force, as YAML.
+func (c *Client) Config(ctx context.Context) ([]byte, error) {
+	return c.ask(ctx, http.MethodGet, "/v1/config", nil, nil)
+}
+
+// Reload has the configuration loaded anew and returns when it is in force or refused.
+func (c *Client) Reload(ctx context.Context) (*Reloaded, error) {
+	return do[Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil, nil)
+}
+
+func query(pairs ...string) url.Values {
+	q := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return q
+}
+
+func get[T any](ctx context.Context, c *Client, path string, q url.Values) (*T, error) {
+	return do[T](ctx, c, http.MethodGet, path, q, nil)
+}
+
+func do[T any](ctx context.Context, c *Client, method, path string, q url.Values, req any) (*T, error) {
+	b, err := c.ask(ctx, method, path, q, req)
+	if err != nil {
+		return nil, err
+	}
+	v := new(T)
+	if err := json.Unmarshal(b, v); err != nil {
+		return nil, &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("the daemon's answer to %s %s makes no sense: %v", method, path, err),
+			Hint: "is the daemon of another version? systemctl restart bailiff", cause: err}
+	}
+	return v, nil
+}
+
+// ask makes one call. A daemon that dies over a question is asked again, since systemd starts it anew; an order is not
+// given twice.
+func (c *Client) ask(ctx context.Context, method, path string, q url.Values, req any) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitTime)
+	defer cancel()
+	var body []byte
+	if req != nil {
+		var err error
+		if body, err = json.Marshal(req); err != nil {
+			return nil, &Error{Status: http.StatusBadRequest, Message: err.Error(), cause: err}
+		}
+	}
+	b, err := c.once(ctx, method, path, q, body)
+	if err != nil && method == http.MethodGet && cutOff(err) {
+		b, err = c.once(ctx, method, path, q, body)
+	}
+	if err != nil {
+		return nil, c.explain(err, method)
+	}
+	return b, nil
+}
+
+func (c *Client) once(ctx context.Context, method, path string, q url.Values, body []byte) ([]byte, error) {
+	u := url.URL{Scheme: "http", Host: "bailiff", Path: path, RawQuery: q.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxAnswer {
+		return nil, fmt.Errorf("answer of more than %d bytes", maxAnswer)
+	}
+	if res.StatusCode == http.StatusOK {
+		return b, nil
+	}
+	e := &Error{Status: res.StatusCode}
+	if json.Unmarshal(b, e) != nil || e.Message == "" {
+		e.Message, e.Hint = fmt.Sprintf("the daemon answers %s", res.Status), "does something else listen on "+c.path+"?"
+	}
+	return nil, e
+}
+
+// cutOff tells whether the other side went away in the middle.
+func cutOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
+}
+
+// explain makes an *Error with the way out.
+func (c *Client) explain(err error, method string) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+		return &Error{Status: http.StatusServiceUnavailable, Message: ErrNotRunning.Error() + ": nobody listens on " + c.path,
+			Hint: "systemctl start bailiff.service; systemctl status bailiff tells why it stopped", cause: ErrNotRunning}
+	case errors.Is(err, fs.ErrPermission):
+		return &Error{Status: http.StatusForbidden, Message: "no right to use " + c.path,
+			Hint: "become root, or have an admin put you into group bailiff", cause: err}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Status: http.StatusGatewayTimeout, Message: "the daemon did not answer in time", Hint: "look at systemctl status bailiff", cause: err}
+	case errors.Is(err, context.Canceled):
+		return &Error{Status: http.StatusRequestTimeout, Message: "cancelled", cause: err}
+	case cutOff(err):
+		hint := "look at systemctl status bailiff"
+		if method != http.MethodGet {
+			hint = "it may or may not have done it: look with bailiff status; systemctl status bailiff tells why it stopped"
+		}
+		return &Error{Status: http.StatusBadGateway, Message: "the daemon stopped in the middle of the call", Hint: hint, cause: err}
+	}
+	return &Error{Status: http.StatusBadGateway, Message: c.path + ": " + err.Error(), cause: err}
+}
