@@ -1,0 +1,122 @@
+# make build     static binaries into bin/
+# make test      everything: vet, staticcheck, race detector, the oracle, real hosts under attack (root, Debian)
+# make demo      a throw-away host, attacked before your eyes (root, Debian)
+# make install   onto this machine, or below DESTDIR=; make uninstall takes it away again
+# make bench     all benchmarks, beside their peers where those are installed
+# make deps      what the tests need, from apt (root, Debian)
+
+PREFIX     = /usr
+DESTDIR    =
+BINDIR     = $(PREFIX)/bin
+SBINDIR    = $(PREFIX)/sbin
+UNITDIR    = $(PREFIX)/lib/systemd/system
+SYSUSERS   = $(PREFIX)/lib/sysusers.d
+TMPFILES   = $(PREFIX)/lib/tmpfiles.d
+CATALOG    = $(PREFIX)/lib/systemd/catalog
+MANDIR     = $(PREFIX)/share/man
+DOCDIR     = $(PREFIX)/share/doc/bailiff
+BASHDIR    = $(PREFIX)/share/bash-completion/completions
+FISHDIR    = $(PREFIX)/share/fish/vendor_completions.d
+# Debian's zsh does not look into site-functions.
+ZSHDIR     = $(PREFIX)/share/zsh/$(if $(wildcard /etc/debian_version),vendor-completions,site-functions)
+
+# sudo's path seldom holds the place where Go's own installer puts it.
+export PATH := $(PATH):/usr/local/go/bin
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS  = -s -w $(if $(VERSION),-X bailiff/cmd/internal/build.Version=$(VERSION))
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+E2E = bookworm trixie
+
+DEB_DEMO = mmdebstrap debian-archive-keyring systemd-container iproute2 util-linux
+DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc
+
+.PHONY: build test vet staticcheck unit oracle e2e bench demo deps deps-demo install uninstall clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+test: deps vet staticcheck unit oracle e2e
+
+vet:
+	go vet ./...
+	go vet -tags libsystemd ./...
+	test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt them'; exit 1; }
+
+staticcheck:
+	$(STATICCHECK) ./...
+	$(STATICCHECK) -tags libsystemd ./...
+
+unit:
+	go test -race ./...
+
+# The journal reader against libsystemd itself, which needs cgo and its headers.
+oracle:
+	go test -tags libsystemd -run Oracle ./journal/...
+
+e2e: build
+	BAILIFF_E2E='$(E2E)' go test -count=1 -timeout 15m ./units/e2e/...
+
+# Benchmarks of all packages, then latency and idling on a real host.
+bench: build
+	go test -run '^$$' -bench . ./...
+	BAILIFF_E2E=bookworm BAILIFF_BENCH=1 go test -count=1 -timeout 15m -v -run 'TestHost/.*/(latency|idle)' ./units/e2e
+
+demo: deps-demo build
+	go run ./units/e2e/demo
+
+# $(call apt,PACKAGES): installs what is missing, when it can; otherwise says what to do.
+apt = @missing=; for p in $(1); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	test -z "$$missing" && exit 0; \
+	if test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null; then echo "missing:$$missing (as root: make $@)" >&2; exit 1; fi; \
+	echo "installing$$missing"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+deps:
+	$(call apt,$(DEB_TEST))
+
+deps-demo:
+	$(call apt,$(DEB_DEMO))
+
+# Nothing is enabled: that is the admin's to say (see README).
+install: build
+	install -D -m 755 bin/bailiff $(DESTDIR)$(BINDIR)/bailiff
+	install -D -m 755 bin/bailiffd $(DESTDIR)$(SBINDIR)/bailiffd
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)/etc/bailiff
+	install -m 644 units/systemd/bailiff.service units/systemd/bailiff.socket $(DESTDIR)$(UNITDIR)
+	sed -i 's|/usr/sbin/|$(SBINDIR)/|; s|/usr/bin/|$(BINDIR)/|' $(DESTDIR)$(UNITDIR)/bailiff.service
+	install -D -m 644 units/systemd/sysusers.conf $(DESTDIR)$(SYSUSERS)/bailiff.conf
+	install -D -m 644 units/catalog/bailiff.catalog $(DESTDIR)$(CATALOG)/bailiff.catalog
+	install -D -m 644 units/completion/bailiff.bash $(DESTDIR)$(BASHDIR)/bailiff
+	install -D -m 644 units/completion/_bailiff $(DESTDIR)$(ZSHDIR)/_bailiff
+	install -D -m 644 units/completion/bailiff.fish $(DESTDIR)$(FISHDIR)/bailiff.fish
+	if command -v scdoc >/dev/null; then for f in units/man/*.scd; do p=$${f##*/}; p=$${p%.scd}; \
+	  scdoc <$$f >$(DESTDIR)$(MANDIR)/man$${p##*.}/$$p || exit; done; \
+	else echo 'no scdoc: manual pages are left out'; fi
+ifeq ($(DESTDIR),)
+	systemd-sysusers $(SYSUSERS)/bailiff.conf
+	journalctl --update-catalog
+	if test -d /run/systemd/system; then systemctl daemon-reload; fi
+	@echo 'installed; to start it now and at each boot: systemctl enable --now bailiff.service'
+endif
+
+# Configuration and the ledger stay. Bans would outlive the daemon, so they go with it.
+uninstall:
+ifeq ($(DESTDIR),)
+	-systemctl disable --now bailiff.service bailiff.socket
+	-for f in ip ip6; do nft delete table $$f bailiff 2>/dev/null; done
+	-for s in $$(ipset list -n 2>/dev/null | grep '^bailiff'); do ipset destroy "$$s"; done
+endif
+	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd
+	rm -f $(DESTDIR)$(UNITDIR)/bailiff.service $(DESTDIR)$(UNITDIR)/bailiff.socket
+	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog
+	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish
+	rm -f $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
+ifeq ($(DESTDIR),)
+	-journalctl --update-catalog
+	-systemctl daemon-reload
+endif
+
+clean:
+	rm -rf bin

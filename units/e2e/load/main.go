@@ -1,0 +1,246 @@
+// Command load writes sshd's failure lines to the journal at a steady rate and measures how soon the addresses are in the
+// kernel's sets. It runs on a host of package host, as a process named sshd in ssh.service's cgroup: then journald vouches
+// for its lines as it does for sshd's own. It never opens a network connection.
+//
+//	load -lines 6000 -rate 2000 -addresses 1000                    just lines
+//	load -rate 20 -trials 100 -failures 5 -set bailiff4            latency; lines as JSON on stdout
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	lines := flag.Int("lines", 0, "failure lines to write; 0 means until the trials are done")
+	rate := flag.Int("rate", 0, "lines a second; 0 means as fast as journald takes them")
+	addresses := flag.Int("addresses", 1000, "addresses that take turns, when there are no trials")
+	base := flag.Int("base", 0, "number of the first address in 198.18.0.0/15")
+	trials := flag.Int("trials", 0, "measure this many bans")
+	failures := flag.Int("failures", 5, "lines of one address that lead to its ban")
+	sets := flag.String("set", "", "names of the IPv4 sets to look into, with commas")
+	flag.Parse()
+
+	j, err := dialJournal()
+	if err != nil {
+		return err
+	}
+	if *trials == 0 {
+		return flood(j, *lines, *rate, *addresses, *base)
+	}
+	r, err := measure(j, *trials, *failures, *rate, *base, strings.Split(*sets, ","))
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// address is the n-th of 198.18.0.0/15 (RFC 2544).
+func address(n int) netip.Addr {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], 198<<24|18<<16+uint32(n)&0x1ffff)
+	return netip.AddrFrom4(b)
+}
+
+// journal writes as sshd's syslog() does.
+type journal struct{ conn *net.UnixConn }
+
+func dialJournal() (journal, error) {
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: "/run/systemd/journal/dev-log", Net: "unixgram"})
+	return journal{c}, err
+}
+
+// failure writes one line, each from another port, so that lines can be told apart.
+func (j journal) failure(a netip.Addr, n int) error {
+	_, err := fmt.Fprintf(j.conn, "<38>%s sshd[%d]: Failed password for invalid user u%d from %s port %d ssh2",
+		time.Now().Format(time.Stamp), os.Getpid(), n, a, 1024+n%60000)
+	return err
+}
+
+// pace waits until the n-th of so many a second is due.
+func pace(begin time.Time, n, rate int) {
+	if rate > 0 {
+		time.Sleep(time.Until(begin.Add(time.Duration(n) * time.Second / time.Duration(rate))))
+	}
+}
+
+func flood(j journal, lines, rate, addresses, base int) error {
+	begin := time.Now()
+	for i := range lines {
+		pace(begin, i, rate)
+		if err := j.failure(address(base+i%addresses), i); err != nil {
+			return err
+		}
+	}
+	d := time.Since(begin)
+	fmt.Printf("%d lines of %d addresses in %.2f s: %.0f a second\n", lines, addresses, d.Seconds(), float64(lines)/d.Seconds())
+	return nil
+}
+
+// Result is what measure found; times in milliseconds, sorted.
+type Result struct {
+	Lines   int       `json:"lines"`
+	Rate    float64   `json:"rate"`    // lines a second, as written
+	Ban     []float64 `json:"ban"`     // from before the write of the last failing line until its address is in a set
+	Inotify []float64 `json:"inotify"` // from the same moment until inotify told of the next change of the journal file
+	Missed  int       `json:"missed"`  // addresses that were in no set after ten seconds
+}
+
+// measure lets addresses come one after the other, each with so many failures, at the given rate without a break. One
+// address at a time is watched: the next one begins to be watched when the last was seen in a set.
+func measure(j journal, trials, failures, rate, base int, sets []string) (*Result, error) {
+	ipset, err := dialIPSet()
+	if err != nil {
+		return nil, err
+	}
+	changes, err := watchJournal()
+	if err != nil {
+		return nil, err
+	}
+	var (
+		r       Result
+		last    = make(chan probe) // the line just to be written is the last that the address needs
+		written = make(chan error, 1)
+		stop    atomic.Bool
+	)
+	go func() {
+		defer close(last)
+		begin := time.Now()
+		for i := 0; !stop.Load(); i++ {
+			pace(begin, i, rate)
+			a := address(base + i/failures)
+			if i%failures == failures-1 {
+				select {
+				case last <- probe{a, time.Now()}:
+				default: // another one is being watched
+				}
+			}
+			if err := j.failure(a, i); err != nil {
+				written <- err
+				return
+			}
+			r.Lines++
+		}
+		r.Rate = float64(r.Lines) / time.Since(begin).Seconds()
+		written <- nil
+	}()
+	for len(r.Ban)+r.Missed < trials {
+		p, ok := <-last
+		if !ok {
+			break
+		}
+		for {
+			in := false
+			for _, s := range sets {
+				if in, err = ipset.contains(s, p.addr); err != nil {
+					return nil, err
+				} else if in {
+					break
+				}
+			}
+			now := time.Now()
+			if in {
+				r.Ban = append(r.Ban, milliseconds(now.Sub(p.at)))
+				break
+			}
+			if now.Sub(p.at) > 10*time.Second {
+				r.Missed++
+				break
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+		if at, ok := changes.after(p.at, 2*time.Second); ok {
+			r.Inotify = append(r.Inotify, milliseconds(at.Sub(p.at)))
+		}
+	}
+	stop.Store(true)
+	for range last {
+	}
+	if err := <-written; err != nil {
+		return nil, err
+	}
+	slices.Sort(r.Ban)
+	slices.Sort(r.Inotify)
+	return &r, nil
+}
+
+type probe struct {
+	addr netip.Addr
+	at   time.Time
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// changes remembers when inotify told of changes of the journal file.
+type changes struct {
+	mu sync.Mutex
+	at []time.Time
+}
+
+func watchJournal() (*changes, error) {
+	id, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		return nil, err
+	}
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("inotify: %w", err)
+	}
+	file := "/var/log/journal/" + strings.TrimSpace(string(id)) + "/system.journal"
+	if _, err := syscall.InotifyAddWatch(fd, file, syscall.IN_MODIFY); err != nil {
+		return nil, fmt.Errorf("inotify %s: %w", file, err)
+	}
+	c := &changes{}
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			if n, err := syscall.Read(fd, buf); err != nil || n <= 0 {
+				if errors.Is(err, syscall.EINTR) {
+					continue
+				}
+				return
+			}
+			c.mu.Lock()
+			c.at = append(c.at, time.Now())
+			c.mu.Unlock()
+		}
+	}()
+	return c, nil
+}
+
+// after returns the first change after t, and waits for it that long after t.
+func (c *changes) after(t time.Time, wait time.Duration) (time.Time, bool) {
+	for {
+		c.mu.Lock()
+		i, _ := slices.BinarySearchFunc(c.at, t, func(a, b time.Time) int { return a.Compare(b) })
+		if i < len(c.at) {
+			at := c.at[i]
+			c.mu.Unlock()
+			return at, true
+		}
+		c.mu.Unlock()
+		if time.Since(t) > wait {
+			return time.Time{}, false
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
