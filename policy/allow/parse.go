@@ -130,10 +130,13 @@ func cut(s string) string {
 }
 
 // ParseEntry reads one entry as it stands in a list, without comment: "192.0.2.7", "2001:db8::/48 until 2026-12-31".
-// The error has no place; the caller knows it.
-func ParseEntry(s string) (Entry, *yamldoc.Error) {
+// The error is a *yamldoc.Error without a place; the caller knows it.
+func ParseEntry(s string) (Entry, error) {
 	e, _, err := parseEntry(strings.TrimSpace(s))
-	return e, err
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
 }
 
 // parseEntry also says at which byte an error lies.
@@ -152,7 +155,7 @@ func parseEntry(s string) (e Entry, off int, err *yamldoc.Error) {
 			return e, len(s) - len(when), err
 		}
 	}
-	e.Prefix, err = ParsePrefix(word)
+	e.Prefix, err = parsePrefix(word)
 	if err != nil {
 		return e, 0, err
 	}
@@ -195,8 +198,16 @@ func (e Entry) String() string {
 
 // ParsePrefix reads an address or a prefix that may be allowed. It refuses prefixes with host bits, since 192.0.2.7/24
 // may mean either of two things, and those that are too wide to be meant. IPv4-mapped addresses become IPv4. The error
-// has no place; the caller knows it.
-func ParsePrefix(s string) (netip.Prefix, *yamldoc.Error) {
+// is a *yamldoc.Error without a place; the caller knows it.
+func ParsePrefix(s string) (netip.Prefix, error) {
+	p, err := parsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return p, nil
+}
+
+func parsePrefix(s string) (netip.Prefix, *yamldoc.Error) {
 	addr, length, slash := strings.Cut(s, "/")
 	a, err := netip.ParseAddr(addr)
 	switch {

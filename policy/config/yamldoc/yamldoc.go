@@ -12,6 +12,7 @@ import (
 	"io"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -79,22 +80,88 @@ func (n *Node) Errorf(path, format string, args ...any) *Error {
 
 // Error is a fault of a file at a place. What the operator can do about it stands in Hint, not in the text.
 type Error struct {
-	File      string
-	Line, Col int // 0: the file as a whole
+	File      string // empty: a text that stands in no file
+	Line, Col int    // 0: the file as a whole
 	Path      string
 	Text      string
 	Hint      string
 }
 
+// Error tells place, path and text; the hint is left to whoever prints it.
 func (e *Error) Error() string {
 	s := e.File
 	if e.Line > 0 {
 		s += ":" + strconv.Itoa(e.Line) + ":" + strconv.Itoa(e.Col)
 	}
-	if e.Path != "" {
-		s += ": " + e.Path
+	for _, part := range []string{e.Path, e.Text} {
+		if s != "" && part != "" {
+			s += ": "
+		}
+		s += part
 	}
-	return s + ": " + e.Text
+	return s
+}
+
+// Errors takes joined errors apart, in order, for printing each with its place and hint. An error that is no *Error
+// becomes one without a place.
+func Errors(err error) []*Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := err.(*Error); ok {
+		return []*Error{e}
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []*Error
+		for _, e := range many.Unwrap() {
+			all = append(all, Errors(e)...)
+		}
+		return all
+	}
+	return []*Error{{Text: err.Error()}}
+}
+
+// Near returns the known word that a mistyped one most probably means, or "".
+func Near(word string, known []string) string {
+	best, least := "", 1+min(2, len(word)/3)
+	w := plain(word)
+	for _, k := range known {
+		if d := distance(w, plain(k), least); d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// plain takes out what people forget first: case, hyphens and underscores.
+func plain(s string) string {
+	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s))
+}
+
+// distance is the number of letters to insert, delete, change or swap with their neighbour; most if it is that or more.
+func distance(a, b string, most int) int {
+	if len(a)-len(b) >= most || len(b)-len(a) >= most || len(a) > 64 {
+		return most
+	}
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := last[j-1]
+			if a[i-1] != b[j-1] {
+				change++
+			}
+			row[j] = min(change, last[j]+1, row[j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return min(last[len(b)], most)
 }
 
 // WithHint sets the hint and returns e.

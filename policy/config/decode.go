@@ -1,0 +1,520 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/policy/allow"
+	"bailiff/policy/config/yamldoc"
+)
+
+// raw is what files say, one over the other: each file that sets a key replaces the value from before, lists included.
+// It begins as the built-in defaults.
+type raw struct {
+	defaults Defaults
+	escalate Escalate
+	allow    Allow
+	firewall Firewall
+	limits   Limits
+	jails    map[string]*rawJail
+
+	place map[string]*yamldoc.Node // where a path was set last; the key for mappings
+	files []*yamldoc.Node          // the words of allow.files
+	errs  []error
+}
+
+// rawJail is what files say of one jail. Which of it is set stands in raw.place.
+type rawJail struct {
+	enabled      string // yes, no or auto
+	filter, mode string
+	Defaults
+	ports []Port
+}
+
+// Ranges of what may be configured.
+const (
+	maxFindTime = 366 * 24 * time.Hour // a restart reads the journal again for as long
+	maxRetry    = 1000                 // each failure of a window is kept as evidence
+	maxFactor   = 1000
+	minTracked  = 1_000
+	maxTracked  = 100_000_000
+	maxLines    = 10_000
+	maxList     = 10_000 // items of a list; longer ones belong into an allow file
+	maxJails    = 1_000
+	maxErrors   = 100 // told of one load
+)
+
+// newRaw returns the built-in defaults: the one place where they stand.
+func newRaw() *raw {
+	return &raw{
+		defaults: Defaults{FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 48 * time.Hour, Prefix4: 32, Prefix6: 64},
+		escalate: Escalate{Factor: 2, Max: 4 * 7 * 24 * time.Hour, Forget: 30 * 24 * time.Hour},
+		allow:    Allow{Self: true, Files: []string{"/etc/bailiff/allow.d/*.list"}},
+		firewall: Firewall{Backend: "auto", Block: "drop", KeepOnStop: true},
+		limits:   Limits{Tracked: 1_000_000, LinesPerBan: 100},
+		jails:    make(map[string]*rawJail),
+		place:    make(map[string]*yamldoc.Node),
+	}
+}
+
+// inherited are the keys of a jail that come from defaults when the jail does not set them.
+var inherited = map[string]bool{"find_time": true, "max_retry": true, "ban_time": true, "prefix.ipv4": true, "prefix.ipv6": true}
+
+// jailKey returns max_retry for jails.sshd.max_retry.
+func jailKey(path string) (key string, ok bool) {
+	if path, ok = strings.CutPrefix(path, "jails."); !ok {
+		return "", false
+	}
+	_, key, ok = strings.Cut(path, ".")
+	return key, ok
+}
+
+// field is a key that a mapping takes: a value to set, a mapping with fields of its own, or one with free names.
+type field struct {
+	name string
+	set  func(n *yamldoc.Node) *yamldoc.Error
+	sub  []field
+	each func(name *yamldoc.Node) ([]field, *yamldoc.Error)
+}
+
+// schema is every key there is.
+func (r *raw) schema() []field {
+	return []field{
+		{name: "defaults", sub: thresholds(&r.defaults)},
+		{name: "escalate", sub: []field{
+			{name: "factor", set: factor(&r.escalate.Factor)},
+			{name: "max", set: duration(&r.escalate.Max, longest, true)},
+			{name: "forget", set: duration(&r.escalate.Forget, longest, true)},
+		}},
+		{name: "allow", sub: []field{
+			{name: "self", set: boolean(&r.allow.Self)},
+			{name: "addresses", set: r.addresses},
+			{name: "files", set: r.globs},
+		}},
+		{name: "firewall", sub: []field{
+			{name: "backend", set: oneOf(&r.firewall.Backend, Backends...)},
+			{name: "block", set: oneOf(&r.firewall.Block, "drop", "reject")},
+			{name: "keep_on_stop", set: boolean(&r.firewall.KeepOnStop)},
+		}},
+		{name: "limits", sub: []field{
+			{name: "tracked", set: integer(&r.limits.Tracked, minTracked, maxTracked)},
+			{name: "lines_per_ban", set: integer(&r.limits.LinesPerBan, 1, maxLines)},
+		}},
+		{name: "jails", each: r.jail},
+	}
+}
+
+func thresholds(d *Defaults) []field {
+	return []field{
+		{name: "find_time", set: duration(&d.FindTime, maxFindTime, false)},
+		{name: "max_retry", set: integer(&d.MaxRetry, 1, maxRetry)},
+		{name: "ban_time", set: duration(&d.BanTime, longest, true)},
+		{name: "prefix", sub: []field{
+			{name: "ipv4", set: integer(&d.Prefix4, 8, 32)},
+			{name: "ipv6", set: integer(&d.Prefix6, 32, 128)},
+		}},
+	}
+}
+
+// manual is the jail of bans by hand: it counts nothing and stands in no file.
+const manual = "manual"
+
+func (r *raw) jail(name *yamldoc.Node) ([]field, *yamldoc.Error) {
+	if err := checkName(name.Value); err != nil {
+		return nil, err
+	}
+	j := r.jails[name.Value]
+	if j == nil {
+		if len(r.jails) == maxJails {
+			return nil, fault("more than %d jails", maxJails)
+		}
+		j = &rawJail{enabled: "auto", filter: name.Value}
+		r.jails[name.Value] = j
+	}
+	return append([]field{
+		{name: "enabled", set: enabled(&j.enabled)},
+		{name: "filter", set: word(&j.filter, "filter: NAME and, if need be, mode: NAME")},
+		{name: "mode", set: word(&j.mode, "one mode, such as normal or aggressive")},
+		{name: "ports", set: ports(&j.ports)},
+	}, thresholds(&j.Defaults)...), nil
+}
+
+// checkName holds jail names to what is fit for journal fields, command lines and the names of sets.
+func checkName(s string) *yamldoc.Error {
+	switch {
+	case s == manual:
+		return fault("the name %q is taken by bans by hand", s).WithHint("choose another name")
+	case len(s) > 32:
+		return fault("the name %q has more than 32 characters", clip(s))
+	case !isWord(s, "abcdefghijklmnopqrstuvwxyz0123456789-") || s[0] == '-':
+		e := fault("%q cannot be the name of a jail", clip(s))
+		if fixed := strings.ReplaceAll(strings.ToLower(s), "_", "-"); fixed != s && isWord(fixed, "abcdefghijklmnopqrstuvwxyz0123456789-") && fixed[0] != '-' {
+			return e.WithHint("write %s", fixed)
+		}
+		return e.WithHint("names are made of a-z, 0-9 and -")
+	}
+	return nil
+}
+
+func isWord(s, letters string) bool { return s != "" && strings.Trim(s, letters) == "" }
+
+// decode takes a file's tree in.
+func (r *raw) decode(doc *yamldoc.Node) {
+	r.mapping(doc, "", r.schema())
+}
+
+func (r *raw) fail(n *yamldoc.Node, path string, err *yamldoc.Error) {
+	if len(r.errs) > maxErrors {
+		return
+	}
+	if len(r.errs) == maxErrors {
+		err = fault("and perhaps more: only the first %d errors are told", maxErrors)
+		path = ""
+	}
+	if err.File == "" {
+		err.File, err.Line, err.Col = n.File, n.Line, n.Col
+	}
+	err.Path = path
+	r.errs = append(r.errs, err)
+}
+
+func (r *raw) mapping(n *yamldoc.Node, at string, fields []field) {
+	if n.Kind == yamldoc.Null {
+		return
+	}
+	if n.Kind != yamldoc.Map {
+		names := make([]string, len(fields))
+		for i, f := range fields {
+			names[i] = f.name
+		}
+		r.fail(n, at, fault("must be a mapping of keys, not %s", n.Kind).WithHint("keys here are %s", strings.Join(names, ", ")))
+		return
+	}
+	for _, p := range n.Pairs {
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == p.Key.Value })
+		if i < 0 {
+			r.fail(p.Key, at, unknown(p.Key.Value, at, fields))
+			continue
+		}
+		r.value(p, join(at, fields[i].name), fields[i])
+	}
+}
+
+func join(at, name string) string {
+	if at == "" {
+		return name
+	}
+	return at + "." + name
+}
+
+func (r *raw) value(p yamldoc.Pair, at string, f field) {
+	switch {
+	case f.sub != nil:
+		r.mapping(p.Value, at, f.sub)
+	case f.each != nil:
+		if p.Value.Kind != yamldoc.Map && p.Value.Kind != yamldoc.Null {
+			r.fail(p.Value, at, fault("must be a mapping of names, not %s", p.Value.Kind))
+			return
+		}
+		for _, c := range p.Value.Pairs {
+			sub, err := f.each(c.Key)
+			if err != nil {
+				r.fail(c.Key, at, err)
+				continue
+			}
+			path := join(at, c.Key.Value)
+			r.place[path] = c.Key
+			r.mapping(c.Value, path, sub)
+		}
+	default:
+		if err := f.set(p.Value); err != nil {
+			r.fail(p.Value, at, err)
+			return
+		}
+		r.place[at] = p.Value
+	}
+}
+
+// elsewhere are words that people bring from fail2ban, with what stands for them.
+var elsewhere = map[string]string{
+	"ignoreip":           "write allow.addresses, or a list in /etc/bailiff/allow.d",
+	"ignoreself":         "write allow.self",
+	"ignorecommand":      "write allow.addresses, or a list in /etc/bailiff/allow.d; no commands are run",
+	"banaction":          "write firewall.backend",
+	"banaction_allports": "write firewall.backend",
+	"blocktype":          "write firewall.block",
+	"port":               "write ports: [ssh], or leave it out for all",
+	"logpath":            "the journal is read, and the filter names its units; leave it out",
+	"journalmatch":       "the filter names its units; leave it out",
+	"backend":            "the journal is read; leave it out",
+	"usedns":             "host names are never looked up; leave it out",
+	"failregex":          "patterns stand in a filter: /etc/bailiff/filters.d/NAME.yaml",
+	"ignoreregex":        "patterns stand in a filter: /etc/bailiff/filters.d/NAME.yaml",
+	"bantime.increment":  "write escalate.factor",
+	"bantime.factor":     "write escalate.factor",
+	"bantime.maxtime":    "write escalate.max",
+}
+
+func unknown(word, at string, fields []field) *yamldoc.Error {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	e := fault("unknown key %q", clip(word))
+	if near := yamldoc.Near(word, names); near != "" {
+		return e.WithHint("did you mean %s?", near)
+	}
+	if hint, ok := elsewhere[strings.ToLower(word)]; ok {
+		return e.WithHint("%s", hint)
+	}
+	if at == "" && (checkName(word) == nil) {
+		if slices.Contains(builtin(), word) {
+			return e.WithHint("jails stand under jails: write jails: {%s: …}", word)
+		}
+	}
+	return e.WithHint("keys here are %s", strings.Join(names, ", "))
+}
+
+func fault(format string, args ...any) *yamldoc.Error {
+	return &yamldoc.Error{Text: fmt.Sprintf(format, args...)}
+}
+
+// scalar returns a value's text.
+func scalar(n *yamldoc.Node) (string, *yamldoc.Error) {
+	switch n.Kind {
+	case yamldoc.Scalar:
+		return n.Value, nil
+	case yamldoc.Null:
+		return "", fault("has no value").WithHint("leave the key out for its default")
+	}
+	return "", fault("must be one value, not %s", n.Kind)
+}
+
+// list returns the values of a list, or one value as a list of one. Nothing at all is an empty list.
+func list(n *yamldoc.Node) ([]*yamldoc.Node, *yamldoc.Error) {
+	items := n.Items
+	switch n.Kind {
+	case yamldoc.Null:
+		return nil, nil
+	case yamldoc.Scalar:
+		return []*yamldoc.Node{n}, nil
+	case yamldoc.Map:
+		return nil, fault("must be a list, not a mapping").WithHint("write [a, b], or one a line behind a hyphen")
+	}
+	if len(items) > maxList {
+		return nil, fault("has %d items, more than %d", len(items), maxList).WithHint("write addresses into a file in /etc/bailiff/allow.d, one a line")
+	}
+	for _, item := range items {
+		if _, err := scalar(item); err != nil {
+			return nil, placed(err, item)
+		}
+	}
+	return items, nil
+}
+
+// placed gives an error the place of a node that is not the key's own value.
+func placed(err *yamldoc.Error, n *yamldoc.Node) *yamldoc.Error {
+	err.File, err.Line, err.Col = n.File, n.Line, n.Col
+	return err
+}
+
+func duration(dst *time.Duration, most time.Duration, forever bool) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		s, err := scalar(n)
+		if err != nil {
+			return err
+		}
+		d, err := parseDuration(s)
+		switch {
+		case err != nil:
+			return err
+		case d == Forever && !forever:
+			return fault("cannot be forever").WithHint("write at most %s", FormatDuration(most))
+		case d != Forever && d > most:
+			return fault("%s is too long", s).WithHint("write at most %s", FormatDuration(most))
+		}
+		*dst = d
+		return nil
+	}
+}
+
+func integer(dst *int, least, most int) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		s, err := scalar(n)
+		if err != nil {
+			return err
+		}
+		v, bad := strconv.Atoi(s)
+		if bad != nil && strings.Trim(strings.TrimPrefix(s, "-"), "0123456789") != "" || s == "" {
+			return fault("%q is not a whole number", clip(s)).WithHint("write a number from %d to %d", least, most)
+		}
+		if bad != nil || v < least || v > most {
+			return fault("%s is out of range", clip(s)).WithHint("write a number from %d to %d", least, most)
+		}
+		*dst = v
+		return nil
+	}
+}
+
+func factor(dst *float64) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		s, err := scalar(n)
+		if err != nil {
+			return err
+		}
+		v, bad := strconv.ParseFloat(s, 64)
+		if bad != nil || math.IsNaN(v) {
+			return fault("%q is not a number", clip(s)).WithHint("write 1 for bans that are all alike, 2 to double each")
+		}
+		if v < 1 || v > maxFactor {
+			return fault("%s is out of range", clip(s)).WithHint("write a number from 1 (bans are all alike) to %d", maxFactor)
+		}
+		*dst = v
+		return nil
+	}
+}
+
+// truths are the words for yes and no that people and YAML 1.1 use.
+var truths = map[string]bool{"true": true, "yes": true, "on": true, "false": false, "no": false, "off": false}
+
+func boolean(dst *bool) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		s, err := scalar(n)
+		if err != nil {
+			return err
+		}
+		v, ok := truths[s]
+		if !ok {
+			return fault("%q is neither true nor false", clip(s))
+		}
+		*dst = v
+		return nil
+	}
+}
+
+func enabled(dst *string) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		s, err := scalar(n)
+		if err != nil {
+			return err
+		}
+		v, ok := truths[s]
+		switch {
+		case s == "auto":
+			*dst = s
+		case !ok:
+			return fault("%q is none of true, false and auto", clip(s)).WithHint("auto is on where the host has one of the filter's units")
+		case v:
+			*dst = "true"
+		default:
+			*dst = "false"
+		}
+		return nil
+	}
+}
+
+func oneOf(dst *string, words ...string) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		s, err := scalar(n)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(words, s) {
+			e := fault("%q is none of %s", clip(s), strings.Join(words, ", "))
+			if near := yamldoc.Near(s, words); near != "" {
+				return e.WithHint("did you mean %s?", near)
+			}
+			return e
+		}
+		*dst = s
+		return nil
+	}
+}
+
+func word(dst *string, form string) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		s, err := scalar(n)
+		if err != nil {
+			return err
+		}
+		if len(s) > 64 || !isWord(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") {
+			return fault("%q is not a name", clip(s)).WithHint("write %s", form)
+		}
+		*dst = s
+		return nil
+	}
+}
+
+func ports(dst *[]Port) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		items, err := list(n)
+		if err != nil {
+			return err
+		}
+		var all []Port
+		for _, item := range items {
+			if item.Value == "all" {
+				if len(items) > 1 {
+					return placed(fault("all stands beside other ports"), item).WithHint("write ports: all, or the ports alone")
+				}
+				*dst = nil
+				return nil
+			}
+			p, err := parsePorts(item.Value)
+			if err != nil {
+				return placed(err, item)
+			}
+			all = append(all, p...)
+		}
+		if len(all) == 0 {
+			return fault("is an empty list").WithHint("write ports: all, or the ports to close")
+		}
+		if all = joinPorts(all); len(all) > maxPorts {
+			return fault("has %d ranges of ports, more than %d", len(all), maxPorts).WithHint("write ports: all")
+		}
+		*dst = all
+		return nil
+	}
+}
+
+func (r *raw) addresses(n *yamldoc.Node) *yamldoc.Error {
+	items, err := list(n)
+	if err != nil {
+		return err
+	}
+	all := make([]allow.Entry, 0, len(items))
+	for _, item := range items {
+		e, bad := allow.ParseEntry(item.Value)
+		if bad != nil {
+			return placed(yamldoc.Errors(bad)[0], item)
+		}
+		e.Origin, e.Line = item.File, item.Line
+		all = append(all, e)
+	}
+	r.allow.Addresses = all
+	return nil
+}
+
+func (r *raw) globs(n *yamldoc.Node) *yamldoc.Error {
+	items, err := list(n)
+	if err != nil {
+		return err
+	}
+	all := make([]string, 0, len(items))
+	for _, item := range items {
+		if !path.IsAbs(item.Value) {
+			return placed(fault("%q is not a whole path", clip(item.Value)), item).WithHint("write it from / on: /etc/bailiff/allow.d/*.list")
+		}
+		if _, bad := path.Match(item.Value, ""); bad != nil {
+			return placed(fault("%q is not a pattern for file names: a bracket is not closed", clip(item.Value)), item)
+		}
+		all = append(all, item.Value)
+	}
+	r.allow.Files, r.files = all, items
+	return nil
+}

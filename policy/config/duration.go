@@ -1,0 +1,144 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"bailiff/policy/config/yamldoc"
+)
+
+// The units of durations. Months and years are left out, since nobody agrees on their length.
+var units = []struct {
+	name string
+	span time.Duration
+}{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+
+// longest is the longest duration that is not Forever. What is longer is a mistake, or means forever.
+const longest = 100 * 365 * 24 * time.Hour
+
+// longUnits are words that people write for units, for the hint.
+var longUnits = map[string]string{
+	"sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
+	"hr": "h", "hrs": "h", "hour": "h", "hours": "h", "day": "d", "days": "d", "week": "w", "weeks": "w", "W": "w", "D": "d", "H": "h", "S": "s",
+}
+
+// ParseDuration reads a duration as people write it: 30s, 10m, 48h, 2d, 4w, 1h30m, "1h 30m", forever. Units go from
+// large to small, each once. It is never zero. A number alone is refused: 600 may be meant as seconds, and 48 as hours.
+// The error is a *yamldoc.Error without a place.
+func ParseDuration(s string) (time.Duration, error) {
+	d, err := parseDuration(s)
+	if err != nil {
+		return 0, err
+	}
+	return d, nil
+}
+
+func parseDuration(s string) (time.Duration, *yamldoc.Error) {
+	fail := func(format string, args ...any) *yamldoc.Error {
+		return &yamldoc.Error{Text: fmt.Sprintf("%q ", clip(s)) + fmt.Sprintf(format, args...)}
+	}
+	const usual = "write 10m, 2h, 7d or forever"
+	rest := strings.TrimSpace(s)
+	switch {
+	case rest == "forever":
+		return Forever, nil
+	case rest == "":
+		return 0, fail("is not a duration").WithHint(usual)
+	case rest == "-1":
+		return 0, fail("is not a duration").WithHint("write forever for a ban without end")
+	case rest[0] == '-':
+		return 0, fail("is negative").WithHint(usual)
+	case strings.Trim(rest, "0123456789") == "":
+		if strings.Trim(rest, "0") == "" {
+			return 0, fail("is not a duration").WithHint(usual)
+		}
+		return 0, fail("has no unit").WithHint("write %ss for seconds; others are m, h, d and w", clip(rest))
+	}
+	var sum time.Duration
+	next := 0 // units before this one have had their turn
+	for rest != "" {
+		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
+		after := strings.TrimLeft(rest[digits:], " ")
+		word := after[:len(after)-len(strings.TrimLeft(after, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"))]
+		if digits == 0 || word == "" {
+			if strings.HasPrefix(rest[digits:], ".") {
+				return 0, fail("is not a duration: it has a fraction").WithHint("write 1h30m for 1.5h")
+			}
+			return 0, fail("is not a duration").WithHint(usual)
+		}
+		u := next
+		for u < len(units) && units[u].name != word {
+			u++
+		}
+		if u == len(units) {
+			for _, known := range units[:next] {
+				if known.name == word {
+					return 0, fail("is not a duration: %s stands twice or after a smaller unit", word).WithHint("write 1h30m, from large to small")
+				}
+			}
+			e := fail("is not a duration: unit %q", clip(word))
+			if short, ok := longUnits[word]; ok {
+				return 0, e.WithHint("write %s%s", clip(rest[:digits]), short)
+			}
+			if word == "mo" || word == "M" || strings.HasPrefix(word, "month") || word == "y" || word == "Y" || strings.HasPrefix(word, "year") {
+				return 0, e.WithHint("months and years differ in length; write days or weeks: 30d, 52w")
+			}
+			return 0, e.WithHint("units are s, m, h, d and w")
+		}
+		n := time.Duration(0)
+		for _, c := range rest[:digits] {
+			if n = n*10 + time.Duration(c-'0'); n > longest/time.Second {
+				return 0, fail("is longer than 100 years").WithHint("write forever")
+			}
+		}
+		if n > longest/units[u].span || sum+n*units[u].span > longest {
+			return 0, fail("is longer than 100 years").WithHint("write forever")
+		}
+		sum += n * units[u].span
+		next = u + 1
+		rest = strings.TrimLeft(after[len(word):], " ")
+	}
+	if sum == 0 {
+		return 0, fail("is not a duration").WithHint(usual)
+	}
+	return sum, nil
+}
+
+// FormatDuration writes whole seconds so that ParseDuration reads the same: in one unit where a small number says it
+// (48h is 2d, 90m stays), else from days to seconds. Fractions of a second are cut off; 0 is "0s".
+func FormatDuration(d time.Duration) string {
+	if d == Forever {
+		return "forever"
+	}
+	sign := ""
+	if d < 0 {
+		sign, d = "-", -max(d, -Forever)
+	}
+	d = d.Truncate(time.Second)
+	if d == 0 {
+		return "0s"
+	}
+	for _, u := range units {
+		if n := d / u.span; d%u.span == 0 && n < 100 {
+			return fmt.Sprintf("%s%d%s", sign, n, u.name)
+		}
+	}
+	s := sign
+	for _, u := range units[1:] {
+		if n := d / u.span; n > 0 {
+			s += fmt.Sprintf("%d%s", n, u.name)
+			d -= n * u.span
+		}
+	}
+	return s
+}
+
+// clip keeps a bad value short enough to be told.
+func clip(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
