@@ -1,0 +1,117 @@
+// Package systemd holds the unit files, and the test that systemd itself takes them as they are.
+package systemd
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// tool returns the path of a program of systemd's. A machine without it cannot judge; one that runs for CI must have it.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is needed: %v", name, err)
+		}
+		t.Skipf("%s is not installed: %v", name, err)
+	}
+	return path
+}
+
+func run(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	out, err := exec.Command(tool(t, name), args...).CombinedOutput()
+	return string(out), err
+}
+
+// copied puts the units where systemd-analyze finds each beside the other, with programs that exist on every machine.
+func copied(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	is, err := exec.LookPath("true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bailiff.service", "bailiff.socket"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := regexp.MustCompile(`(?m)^(Exec\w+=)\S+`).ReplaceAllString(string(b), "${1}"+is)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestVerify(t *testing.T) {
+	dir := copied(t)
+	out, err := run(t, "systemd-analyze", "verify", "--man=no", filepath.Join(dir, "bailiff.service"), filepath.Join(dir, "bailiff.socket"))
+	if err != nil || strings.TrimSpace(out) != "" {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
+
+// TestExposure holds the score. What is left of it at 1.1: the host's network and users (a ban must reach the one, peers
+// are told apart by the other), CAP_NET_ADMIN, the two address families, the journal's group.
+func TestExposure(t *testing.T) {
+	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=13", filepath.Join(copied(t), "bailiff.service"))
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
+// TestExposureCanFail makes sure that the threshold is looked at.
+func TestExposureCanFail(t *testing.T) {
+	if out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=5", filepath.Join(copied(t), "bailiff.service")); err == nil {
+		t.Errorf("exposure below 0.5 for a service in the host's network?\n%s", out)
+	}
+}
+
+func TestSysusers(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file, err := filepath.Abs("bailiff.sysusers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run(t, "systemd-sysusers", "--root="+root, file); err != nil {
+		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
+	}
+	for name, want := range map[string]string{"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin$`, "group": `(?m)^bailiff:x:\d+:$`} {
+		b, err := os.ReadFile(filepath.Join(root, "etc", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(want).Match(b) {
+			t.Errorf("%s: no line like %s in\n%s", name, want, b)
+		}
+	}
+}
+
+// TestEveryKeyHasAReason holds the groups together: in [Service] no setting stands in a group without a comment above it.
+func TestEveryKeyHasAReason(t *testing.T) {
+	b, err := os.ReadFile("bailiff.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, service, _ := strings.Cut(string(b), "[Service]\n")
+	service, _, _ = strings.Cut(service, "[Install]")
+	groups := strings.Split(strings.TrimSpace(service), "\n\n")
+	for _, g := range groups[1:] { // the first is what runs, and how
+		if !strings.HasPrefix(g, "# ") {
+			t.Errorf("a group without a reason:\n%s", g)
+		}
+	}
+	if len(groups) < 8 {
+		t.Errorf("%d groups only: is the file still read rightly?", len(groups))
+	}
+}
