@@ -79,7 +79,7 @@ func TestSysusers(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	file, err := filepath.Abs("bailiff.sysusers")
+	file, err := filepath.Abs("sysusers.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
