@@ -84,3 +84,14 @@ type ForeignError struct {
 }
 
 func (e *ForeignError) Error() string { return e.Name + ": exists, but is not ours: " + e.Why }
+
+// UnsupportedError says that this kernel lacks something a backend needs.
+type UnsupportedError struct {
+	What string // what is missing
+	Hint string // the way out, for the operator
+	Err  error  // the kernel's answer
+}
+
+func (e *UnsupportedError) Error() string { return "the kernel lacks " + e.What + ": " + e.Err.Error() }
+
+func (e *UnsupportedError) Unwrap() error { return e.Err }
