@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// latency prints how long an attacker's last line is in the journal before his address is in the kernel's set, under a
+// slow and a fast attack, beside what inotify alone would take in the same run.
+func (v *victim) latency(t *testing.T) {
+	v.put(t, "50-bench.yaml", "limits: {tracked: 1000000}\n")
+	v.sh(t, `systemctl restart bailiff.service`)
+	v.active(t)
+	sets := strings.Join(strings.Fields(v.sh(t, `ipset list -n | grep '^bailiff4'`)), ",")
+	for i, rate := range []int{20, 2000} {
+		out, err := v.load(t, fmt.Sprintf("-trials 100 -failures 5 -rate %d -base %d -set %s", rate, 10000+i*1000, sets))
+		if err != nil {
+			t.Fatalf("load: %v %s", err, out)
+		}
+		var r struct {
+			Lines, Missed int
+			Rate          float64
+			Ban, Inotify  []float64
+		}
+		if err := json.Unmarshal([]byte(out), &r); err != nil {
+			t.Fatalf("load: %v in %.200q", err, out)
+		}
+		if len(r.Ban) == 0 || len(r.Inotify) == 0 {
+			t.Fatalf("nothing was measured: %.200q", out)
+		}
+		b50, b99, i50, i99 := quantile(r.Ban, 50), quantile(r.Ban, 99), quantile(r.Inotify, 50), quantile(r.Inotify, 99)
+		t.Logf("%s: %.0f lines a second, %d bans (%d missed): last line written → address in the kernel: median %.1f ms, p99 %.1f ms; "+
+			"inotify: median %.1f ms, p99 %.1f ms (%.0f and %.0f times as long)",
+			v.suite, r.Rate, len(r.Ban), r.Missed, b50, b99, i50, i99, i50/b50, i99/b99)
+	}
+}
+
+func quantile(sorted []float64, percent int) float64 {
+	return sorted[min(len(sorted)*percent/100, len(sorted)-1)]
+}
+
+// idle prints what the daemon costs while nothing happens.
+func (v *victim) idle(t *testing.T) {
+	const window = 20 * time.Second
+	pid := strings.TrimSpace(v.sh(t, `systemctl show -P MainPID bailiff.service`))
+	proc := v.Path("/proc/" + pid)
+	time.Sleep(5 * time.Second) // whatever earlier checks left to do
+	switches, written := switched(t, proc), number(t, filepath.Join(proc, "io"), "wchar:")
+	cpu := ticks(t, proc)
+	time.Sleep(window)
+	s := switched(t, proc) - switches
+	t.Logf("%s: idle for %s: %.2f wake-ups a second, %d bytes written, %d ms of CPU, RssAnon %d KiB", v.suite, window,
+		float64(s)/window.Seconds(), number(t, filepath.Join(proc, "io"), "wchar:")-written, (ticks(t, proc)-cpu)*10,
+		number(t, filepath.Join(proc, "status"), "RssAnon:"))
+}
+
+// switched sums how often the threads of a process went to sleep, which is as often as they woke.
+func switched(t *testing.T, proc string) (sum int) {
+	t.Helper()
+	tasks, _ := filepath.Glob(proc + "/task/*/status")
+	if len(tasks) == 0 {
+		t.Fatalf("%s: no threads", proc)
+	}
+	for _, f := range tasks {
+		sum += number(t, f, "voluntary_ctxt_switches:")
+	}
+	return sum
+}
+
+// ticks is the CPU time of a process in hundredths of a second (USER_HZ): utime and stime, fields 14 and 15 of proc(5).
+func ticks(t *testing.T, proc string) int {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(proc, "stat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	u, _ := strconv.Atoi(f[11])
+	s, _ := strconv.Atoi(f[12])
+	return u + s
+}
+
+// number reads the figure behind a name in one of proc's files.
+func number(t *testing.T, file, name string) int {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == name {
+			n, err := strconv.Atoi(f[1])
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("%s: no %s", file, name)
+	return 0
+}

@@ -1,0 +1,589 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bailiff/units/control"
+)
+
+// Who is who. Each check has addresses of its own, so that none changes another's outcome.
+var (
+	attacker4 = netip.MustParseAddr("198.51.100.10")
+	attacker6 = netip.MustParseAddr("2001:db8:10::1")
+	neighbour = netip.MustParseAddr("2001:db8:10::2") // another address of attacker6's /64
+	friend4   = netip.MustParseAddr("203.0.113.5")
+	friend6   = netip.MustParseAddr("2001:db8:5::1")
+	monitor   = netip.MustParseAddr("203.0.113.77") // on the allow list
+	framed    = netip.MustParseAddr("203.0.113.66") // whom forged lines accuse
+	hidden    = netip.MustParseAddr("198.51.100.20")
+	penalised = netip.MustParseAddr("198.51.100.30")
+	byHand    = netip.MustParseAddr("198.51.100.40")
+)
+
+// With no configuration at all, the service starts, is ready, has the sshd jail, and its firewall stands.
+func (v *victim) starts(t *testing.T) {
+	v.sh(t, `systemctl enable -q --now bailiff.service`)
+	v.active(t)
+	if out := v.sh(t, `systemctl is-enabled bailiff.service bailiff.socket`); out != "enabled\nenabled\n" {
+		t.Errorf("enabled: %q", out)
+	}
+	s := ask[control.Status](v, t, "status")
+	if len(s.Problems) > 0 || !s.Firewall.OK || s.Firewall.Backend != "ipset" {
+		t.Errorf("status: problems %q, firewall %+v", s.Problems, s.Firewall)
+	}
+	found := false
+	for _, j := range s.Jails {
+		if j.Name == "sshd" {
+			found = true
+			if len(j.Units) != 1 || j.Units[0] != "ssh.service" {
+				t.Errorf("sshd jail watches %q; this host has ssh.service", j.Units)
+			}
+		}
+	}
+	if !found {
+		t.Errorf("no sshd jail in %+v", s.Jails)
+	}
+	if text := v.sh(t, `systemctl show -P StatusText bailiff.service`); strings.TrimSpace(text) == "" {
+		t.Error("systemctl shows no status line")
+	}
+	if user := v.sh(t, `ps -o user= -C bailiffd`); strings.TrimSpace(user) != "bailiff" {
+		t.Errorf("bailiffd runs as %q", user)
+	}
+	if caps := v.sh(t, `grep CapEff /proc/$(systemctl show -P MainPID bailiff.service)/status`); !strings.Contains(caps, "0000000000001000") {
+		t.Errorf("capabilities are %q, want CAP_NET_ADMIN alone", caps)
+	}
+}
+
+// exposureLimit is what the design allows on systemd 252; later versions weigh more settings.
+const exposureLimit = 1.3
+
+func (v *victim) sandbox(t *testing.T) {
+	out := v.sh(t, `systemd-analyze security bailiff.service --no-pager | tail -1`)
+	m := regexp.MustCompile(`Overall exposure level for bailiff.service: ([0-9.]+)`).FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("systemd-analyze security: %q", out)
+	}
+	if x, _ := strconv.ParseFloat(m[1], 64); x > exposureLimit {
+		t.Errorf("exposure %s, more than %.1f", m[1], exposureLimit)
+	}
+	t.Logf("%s: exposure %s", v.suite, m[1])
+	v.sh(t, `systemd-analyze verify --man=no /usr/lib/systemd/system/bailiff.service /usr/lib/systemd/system/bailiff.socket`)
+}
+
+func (v *victim) attack4(t *testing.T) { v.attack(t, attacker4, "ip") }
+func (v *victim) attack6(t *testing.T) {
+	v.attack(t, attacker6, "ip6")
+	if _, err := v.Dial(neighbour, 22, time.Second); !timedOut(err) {
+		t.Errorf("%s, of the same /64: %v; want a timeout", neighbour, err)
+	}
+}
+
+// attack is the main job: real ssh clients guess passwords until their packets do not arrive any more.
+func (v *victim) attack(t *testing.T, from netip.Addr, family string) {
+	open, err := v.Dial(from, 22, 5*time.Second)
+	if err != nil {
+		t.Fatalf("before the attack: %v", err)
+	}
+	defer open.Close()
+	if !speaksSSH(open, 5*time.Second) {
+		t.Fatal("sshd does not greet on the connection that shall be cut")
+	}
+	before := v.dropped(t, family)
+	v.fails(t, from, 5)
+	v.bansInKernel(t, from, 10*time.Second)
+
+	if _, err := v.Dial(from, 22, time.Second); !timedOut(err) {
+		t.Errorf("a new connection: %v; want a timeout, for packets are dropped", err)
+	}
+	if after := v.dropped(t, family); after <= before {
+		t.Errorf("the rule counted %d packets before, %d after the ban", before, after)
+	}
+	// The open connection: sshd answers the client's greeting with its key exchange, unless the connection is dead.
+	if _, err := open.Write([]byte("SSH-2.0-e2e\r\n")); err == nil && answers(open, 2*time.Second) {
+		t.Error("a connection that was open before the ban still works")
+	}
+	eventually(t, 10*time.Second, func() error {
+		if out := v.sh(t, `ss -Htn state established dst '`+from.String()+`'`); out != "" {
+			return fmt.Errorf("sockets of a banned address are still open:\n%s", out)
+		}
+		return nil
+	})
+}
+
+// speaksSSH reads sshd's greeting.
+func speaksSSH(c net.Conn, limit time.Duration) bool {
+	c.SetReadDeadline(time.Now().Add(limit))
+	buf := make([]byte, 255)
+	n, _ := c.Read(buf)
+	return bytes.HasPrefix(buf[:n], []byte("SSH-2.0-"))
+}
+
+func answers(c net.Conn, limit time.Duration) bool {
+	c.SetReadDeadline(time.Now().Add(limit))
+	n, _ := c.Read(make([]byte, 1))
+	return n > 0
+}
+
+func timedOut(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+var packets = regexp.MustCompile(`counter packets (\d+)`)
+
+// dropped sums what the rules of our table have counted.
+func (v *victim) dropped(t *testing.T, family string) (sum int) {
+	t.Helper()
+	for _, m := range packets.FindAllStringSubmatch(v.sh(t, `nft list table `+family+` bailiff`), -1) {
+		n, _ := strconv.Atoi(m[1])
+		sum += n
+	}
+	return sum
+}
+
+// The journal tells the story: who, why, by which evidence; with a catalog text; and so does `bailiff why`.
+func (v *victim) audit(t *testing.T) {
+	for _, a := range []netip.Addr{attacker4, attacker6} {
+		var ban map[string]string
+		eventually(t, 5*time.Second, func() error { // audit entries go through a queue, and through journald
+			es := v.entries(t, "BAILIFF_ADDRESS="+a.String(), "_SYSTEMD_UNIT=bailiff.service")
+			if len(es) != 1 {
+				return fmt.Errorf("%d entries tell of %s, want its ban alone: %v", len(es), a, es)
+			}
+			ban = es[0]
+			return nil
+		})
+		if ban["BAILIFF_JAIL"] != "sshd" || ban["BAILIFF_BAN_ID"] == "" || ban["BAILIFF_UNTIL"] == "" || ban["MESSAGE_ID"] == "" {
+			t.Errorf("audit entry of %s lacks fields: %v", a, ban)
+		}
+		if n, _ := strconv.Atoi(ban["BAILIFF_FAILURES"]); n < 5 {
+			t.Errorf("audit entry of %s: %q failures, want 5 or more", a, ban["BAILIFF_FAILURES"])
+		}
+		cursors := strings.Fields(ban["BAILIFF_EVIDENCE"])
+		if len(cursors) < 5 {
+			t.Fatalf("audit entry of %s names %d entries as evidence: %q", a, len(cursors), ban["BAILIFF_EVIDENCE"])
+		}
+		for _, c := range cursors {
+			es := v.entries(t, "--cursor="+c, "-n", "1")
+			if len(es) != 1 || !strings.Contains(es[0]["MESSAGE"], a.String()) {
+				t.Errorf("evidence %s leads to %v", c, es)
+			}
+		}
+		if out := v.sh(t, `journalctl -q -o cat -u bailiff.service`); !strings.Contains(out, a.String()) {
+			t.Errorf("journalctl -u bailiff does not tell of %s:\n%s", a, out)
+		}
+		out := v.sh(t, `journalctl -q -x BAILIFF_ADDRESS=`+a.String())
+		if !strings.Contains(out, "Subject:") || strings.Contains(out, "@BAILIFF") {
+			t.Errorf("journalctl -x explains nothing, or leaves a variable:\n%s", out)
+		}
+
+		w := v.why(t, a)
+		if w.State != "banned" || len(w.Bans) != 1 || len(w.Bans[0].Evidence) < 5 {
+			t.Fatalf("why %s: %+v", a, w)
+		}
+		if w.InKernel != nil && !*w.InKernel {
+			t.Errorf("why %s: says that the firewall does not hold it", a)
+		}
+		if w.Bans[0].ID != ban["BAILIFF_BAN_ID"] {
+			t.Errorf("why %s: ban %s, the journal says %s", a, w.Bans[0].ID, ban["BAILIFF_BAN_ID"])
+		}
+		for _, l := range w.Bans[0].Evidence {
+			if !strings.Contains(l.Message, a.String()) {
+				t.Errorf("why %s: evidence %q (%s)", a, l.Message, l.Missing)
+			}
+		}
+		if out := v.sh(t, `bailiff why `+a.String()); strings.Count(out, a.String()) < 6 || !strings.Contains(out, "Failed password") {
+			t.Errorf("bailiff why %s:\n%s", a, out)
+		}
+	}
+}
+
+// A user who mistypes twice and then gets in stays welcome.
+func (v *victim) good(t *testing.T) {
+	for _, a := range []netip.Addr{friend4, friend6} {
+		if err := v.SSH(t.Context(), a, "bob", "wrong", 2); err == nil {
+			t.Errorf("%s was let in with a wrong password", a)
+		}
+		if err := v.SSH(t.Context(), a, "bob", "correct-horse", 1); err != nil {
+			t.Errorf("%s cannot log in: %v", a, err)
+		}
+		if w := v.why(t, a); w.State == "banned" {
+			t.Errorf("%s is banned: %+v", a, w)
+		}
+	}
+}
+
+// What is on the allow list is never banned, and joining the list lifts a ban.
+func (v *victim) allow(t *testing.T) {
+	v.put(t, "10-allow.yaml", "allow:\n  addresses: ["+monitor.String()+"]\n")
+	v.sh(t, `bailiff check && systemctl reload bailiff.service`)
+	v.fails(t, monitor, 8)
+	v.settled(t)
+	if v.inKernel(t, monitor) {
+		t.Errorf("%s is on the allow list, and banned", monitor)
+	}
+	if w := v.why(t, monitor); w.State != "allowed" || len(w.Allowed) == 0 || !strings.Contains(w.Allowed[0].Origin, "10-allow.yaml") {
+		t.Errorf("why %s: %+v", monitor, w)
+	}
+	if err := v.SSH(t.Context(), monitor, "bob", "correct-horse", 1); err != nil {
+		t.Errorf("%s cannot log in: %v", monitor, err)
+	}
+
+	v.sh(t, `bailiff ban `+byHand.String())
+	v.bansInKernel(t, byHand, 5*time.Second)
+	v.sh(t, `bailiff allow `+byHand.String())
+	eventually(t, 5*time.Second, func() error {
+		if v.inKernel(t, byHand) {
+			return fmt.Errorf("%s is still in the kernel's set after bailiff allow", byHand)
+		}
+		return nil
+	})
+	if c, err := v.Dial(byHand, 22, 5*time.Second); err != nil {
+		t.Errorf("%s, allowed again: %v", byHand, err)
+	} else {
+		c.Close()
+	}
+}
+
+// put writes a drop-in of the configuration.
+func (v *victim) put(t *testing.T, name, text string) {
+	t.Helper()
+	if err := v.WriteFile("/etc/bailiff/bailiff.d/"+name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Nobody but sshd can accuse: what a user writes has no weight, whatever he calls himself or his program, and neither has
+// what another unit writes, even as root.
+func (v *victim) forged(t *testing.T) {
+	line := "Failed password for root from " + framed.String() + " port 22 ssh2"
+	script := `for i in 1 2 3 4 5 6 7 8; do
+		logger -t sshd "$0"
+		echo "$0" | systemd-cat -t sshd
+		printf 'MESSAGE=%s\nSYSLOG_IDENTIFIER=sshd\n_SYSTEMD_UNIT=ssh.service\n_UID=0\n_COMM=sshd\n' "$0" | logger --journald
+	done`
+	for _, as := range [][]string{{"User=mallory"}, {"DynamicUser=yes"}, {"User=root"}} {
+		if out, err := v.Unit(t.Context(), as, "/bin/sh", "-c", script, line); err != nil {
+			t.Fatalf("%q: %v %s", as, err, out)
+		}
+	}
+	v.sh(t, `mkdir -p /opt/forge && cp /usr/bin/logger /opt/forge/sshd`)
+	for _, as := range [][]string{{"User=mallory"}, {"User=root"}} {
+		for range 6 {
+			if out, err := v.Unit(t.Context(), as, "/opt/forge/sshd", "-t", "sshd", line); err != nil {
+				t.Fatalf("%q: %v %s", as, err, out)
+			}
+		}
+	}
+	// A user's process that is in no unit, as after a fast exit.
+	v.sh(t, `for i in 1 2 3 4 5 6; do setpriv --reuid=mallory --regid=mallory --clear-groups logger -t sshd '`+line+`'; done`)
+	if n := len(v.entries(t, "-g", framed.String())); n < 80 {
+		t.Fatalf("only %d forged lines reached the journal", n)
+	}
+	v.settled(t)
+	if w := v.why(t, framed); w.State != "unknown" {
+		t.Errorf("why %s, whom only forged lines accuse: %+v", framed, w)
+	}
+	if v.inKernel(t, framed) {
+		t.Errorf("%s was banned by forged lines", framed)
+	}
+}
+
+// sshd's entries that journald could not give a unit, since the process was gone already, still count.
+func (v *victim) unitless(t *testing.T) {
+	v.sh(t, `for i in 1 2 3 4 5; do logger -t sshd "Failed password for root from `+hidden.String()+` port $i ssh2"; done`)
+	for _, e := range v.entries(t, "-g", hidden.String(), "SYSLOG_IDENTIFIER=sshd") {
+		if e["_SYSTEMD_UNIT"] != "" {
+			t.Fatalf("the line has a unit, so it proves nothing: %v", e)
+		}
+	}
+	v.bansInKernel(t, hidden, 10*time.Second)
+}
+
+// OpenSSH 9.8 and later refuse a guesser for a while by themselves; their refusals count as well.
+func (v *victim) penalties(t *testing.T) {
+	const conf = "/etc/ssh/sshd_config.d/e2e.conf"
+	if v.sh(t, `grep -c PerSourcePenalties `+conf+` || :`) == "0\n" {
+		t.Skip("this release's sshd has no penalties")
+	}
+	v.sh(t, `cp `+conf+` /root/e2e.conf; sed -i '/PerSourcePenalties/d' `+conf+`; systemctl restart ssh.service`)
+	defer v.sh(t, `cp /root/e2e.conf `+conf+`; systemctl restart ssh.service`)
+	v.fails(t, penalised, 2)
+	deadline := time.Now().Add(60 * time.Second)
+	for !v.inKernel(t, penalised) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not banned; sshd said:\n%s", penalised, v.sh(t, `journalctl -q -b -u ssh.service -o cat -g penal | tail`))
+		}
+		v.fails(t, penalised, 1)
+	}
+	if n := len(v.entries(t, "-b", "-u", "ssh.service", "-g", "penalty")); n == 0 {
+		t.Error("sshd logged no penalty, so this proves nothing")
+	}
+}
+
+// A request that comes while the daemon restarts waits and succeeds; a mere member of the group may look and not touch.
+func (v *victim) control(t *testing.T) {
+	restarted := make(chan error, 1)
+	go func() {
+		_, err := v.Run(t.Context(), "systemctl", "restart", "bailiff.service")
+		restarted <- err
+	}()
+	asked := 0
+	for done := false; !done; {
+		select {
+		case err := <-restarted:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true
+		default:
+		}
+		ask[control.Status](v, t, "status")
+		asked++
+	}
+	t.Logf("%s: %d requests answered around one restart", v.suite, asked)
+
+	v.sh(t, `usermod -aG bailiff mallory`)
+	for _, c := range []struct {
+		groups string
+		cmd    []string
+		ok     bool
+	}{
+		{"bailiff", []string{"bailiff", "status"}, true},
+		{"bailiff", []string{"bailiff", "ban", "192.0.2.1"}, false},
+		{"bailiff", []string{"bailiff", "reload"}, false},
+		{"", []string{"bailiff", "status"}, false},
+	} {
+		props := []string{"User=mallory"}
+		if c.groups == "" {
+			props = []string{"User=bob"}
+		}
+		if out, err := v.Unit(t.Context(), props, c.cmd...); (err == nil) != c.ok {
+			t.Errorf("%q as %q: %v %s", c.cmd, props, err, out)
+		}
+	}
+	if out := v.sh(t, `curl -sS --max-time 5 --unix-socket /run/bailiff/control http://bailiff/v1/status`); !strings.Contains(out, `"version"`) {
+		t.Errorf("curl: %s", out)
+	}
+}
+
+// Somebody takes our rules or sets away: they are back within seconds, and the journal says so.
+func (v *victim) mended(t *testing.T) {
+	for _, c := range []struct{ name, script string }{
+		{"rules flushed", `nft flush ruleset`},
+		{"sets flushed", `for s in $(ipset list -n | grep '^bailiff'); do ipset flush "$s"; done`},
+		{"sets destroyed", `nft flush ruleset; for s in $(ipset list -n | grep '^bailiff'); do ipset destroy "$s"; done`},
+	} {
+		since := v.cursor(t)
+		v.sh(t, c.script)
+		eventually(t, 15*time.Second, func() error {
+			if !v.inKernel(t, attacker4) || !v.inKernel(t, attacker6) {
+				return fmt.Errorf("%s: the bans are not back in the kernel's sets", c.name)
+			}
+			if conn, err := v.Dial(attacker4, 22, 300*time.Millisecond); err == nil {
+				conn.Close()
+				return fmt.Errorf("%s: %s reaches sshd", c.name, attacker4)
+			}
+			return nil
+		})
+		eventually(t, 10*time.Second, func() error {
+			for _, e := range v.entries(t, "--after-cursor="+since, "-u", "bailiff.service") {
+				if e["MESSAGE_ID"] != "" && !strings.HasPrefix(e["MESSAGE"], "ban ") {
+					return nil
+				}
+			}
+			return fmt.Errorf("%s: mended, but no audit entry says so", c.name)
+		})
+		s := ask[control.Status](v, t, "status")
+		if !s.Firewall.OK {
+			t.Errorf("%s: status still says %+v", c.name, s.Firewall)
+		}
+	}
+}
+
+// cursor is where the journal ends now.
+func (v *victim) cursor(t *testing.T) string {
+	t.Helper()
+	es := v.entries(t, "-n", "1")
+	if len(es) != 1 {
+		t.Fatalf("the journal is empty")
+	}
+	return es[0]["__CURSOR"]
+}
+
+// Turmoil: under an attack the daemon is killed, restarted and reloaded, and the journal rotated and vacuumed. Every address
+// with five failures is banned once, every address with four is not: one entry lost or counted twice would show.
+func (v *victim) turmoil(t *testing.T) {
+	const guilty, rate = 60, 40
+	// Some archives from before, so that vacuuming has something to take that is not evidence.
+	for range 6 {
+		v.sh(t, `logger filler; journalctl -q --rotate`)
+	}
+	since := v.cursor(t)
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for _, g := range []struct{ base, lines int }{{1000, 5}, {2000, 4}} {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			out, err := v.load(t, fmt.Sprintf("-addresses %d -lines %d -rate %d -base %d", guilty, guilty*g.lines, rate, g.base))
+			if err != nil {
+				t.Errorf("load: %v %s", err, out)
+			}
+		}()
+	}
+	pid := func() string {
+		return strings.TrimSpace(v.sh(t, `systemctl show -P MainPID bailiff.service`))
+	}
+	for _, script := range []string{
+		`kill -9 ` + pid(),
+		`journalctl -q --rotate`,
+		`journalctl -q --vacuum-files=5`,
+		`systemctl restart bailiff.service`,
+		`systemctl reload bailiff.service`,
+		`journalctl -q --rotate`,
+		`journalctl -q --vacuum-files=5; systemctl kill -s KILL bailiff.service`,
+	} {
+		time.Sleep(700 * time.Millisecond) // spread over the attack
+		v.active(t)
+		v.sh(t, script)
+	}
+	wg.Wait()
+	t.Logf("%s: turmoil over %.1f s of attack", v.suite, time.Since(begin).Seconds())
+	v.active(t)
+	v.settled(t)
+
+	bans := map[string]int{}
+	ids := map[string]bool{}
+	for _, e := range v.entries(t, "--after-cursor="+since, "_SYSTEMD_UNIT=bailiff.service") {
+		if id := e["BAILIFF_BAN_ID"]; id != "" && strings.HasPrefix(e["MESSAGE"], "ban ") {
+			bans[e["BAILIFF_ADDRESS"]]++
+			if ids[id] {
+				t.Errorf("ban %s of %s is told twice", id, e["BAILIFF_ADDRESS"])
+			}
+			ids[id] = true
+		}
+	}
+	replayed := v.replayed(t, begin)
+	for i := range guilty {
+		a := sourceN(1000 + i)
+		if bans[a.String()] != 1 {
+			t.Errorf("%s failed five times: %d bans in the journal; %+v", a, bans[a.String()], v.why(t, a).Counted)
+		}
+		if !v.inKernel(t, a) {
+			t.Errorf("%s is not in the kernel's sets", a)
+		}
+		if replayed[a] != 1 {
+			t.Errorf("replay of the same journal gives %d bans of %s", replayed[a], a)
+		}
+		b := sourceN(2000 + i)
+		if bans[b.String()] != 0 || replayed[b] != 0 || v.inKernel(t, b) {
+			t.Errorf("%s failed four times only: %d bans in the journal, %d in a replay, in kernel %v", b, bans[b.String()], replayed[b], v.inKernel(t, b))
+		}
+		if t.Failed() && i > 5 {
+			t.Fatal("and so on")
+		}
+	}
+}
+
+// load runs the load generator as a process named sshd in ssh.service's cgroup.
+func (v *victim) load(t *testing.T, args string) (string, error) {
+	return v.Sh(t.Context(), `echo $$ >/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs; exec `+loadPath+` `+args)
+}
+
+// sourceN is the load generator's n-th address.
+func sourceN(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, 18 + byte(n>>16&1), byte(n >> 8), byte(n)})
+}
+
+// A configuration that is wrong is told with file and line, never restarts in a loop, and lets no attacker in.
+func (v *victim) misconfigured(t *testing.T) {
+	v.put(t, "99-wrong.yaml", "defaults:\n  ban_tiem: 10m\n")
+	if out, err := v.Sh(t.Context(), `bailiff check 2>&1`); err == nil || !strings.Contains(out, "99-wrong.yaml:2") || !strings.Contains(out, "ban_tiem") {
+		t.Errorf("bailiff check: %v\n%s", err, out)
+	}
+	if out, err := v.Sh(t.Context(), `systemctl reload bailiff.service 2>&1`); err == nil {
+		t.Errorf("a reload into an error succeeds: %s", out)
+	}
+	if s := ask[control.Status](v, t, "status"); !strings.Contains(s.ConfigErr, "99-wrong.yaml:2") {
+		t.Errorf("status does not tell of the refused reload: %q", s.ConfigErr)
+	}
+	if _, err := v.Run(t.Context(), "systemctl", "restart", "bailiff.service"); err == nil {
+		t.Error("a start with a wrong configuration succeeds")
+	}
+	show := v.sh(t, `systemctl show -p ActiveState,SubState,ExecMainStatus,NRestarts bailiff.service | sort | tr '\n' ' '`)
+	if show != "ActiveState=failed ExecMainStatus=6 NRestarts=0 SubState=failed " {
+		t.Errorf("after a start with a wrong configuration: %s", show)
+	}
+	if !v.inKernel(t, attacker4) {
+		t.Error("the bans are gone while the daemon is down")
+	}
+	v.sh(t, `rm /etc/bailiff/bailiff.d/99-wrong.yaml; systemctl reset-failed bailiff.service bailiff.socket; systemctl start bailiff.service`)
+	v.active(t)
+}
+
+// After a reboot the kernel's sets are empty, and then they hold the same bans as before; nobody is banned anew for it.
+func (v *victim) reboot(t *testing.T) {
+	before := v.prefixes(t)
+	if before[attacker4.String()] == 0 && before[attacker4.String()+"/32"] == 0 {
+		t.Fatalf("%s is not among the bans before the reboot: %v", attacker4, before)
+	}
+	if err := v.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v.active(t)
+	v.bansInKernel(t, attacker4, 10*time.Second)
+	v.bansInKernel(t, attacker6, 10*time.Second)
+	v.settled(t)
+	after := v.prefixes(t)
+	for p := range before {
+		if after[p] == 0 {
+			t.Errorf("the ban of %s is gone after the reboot", p)
+		}
+	}
+	if _, err := v.Dial(attacker4, 22, time.Second); !timedOut(err) {
+		t.Errorf("%s after the reboot: %v; want a timeout", attacker4, err)
+	}
+	for _, e := range v.entries(t, "-b", "_SYSTEMD_UNIT=bailiff.service", "BAILIFF_ADDRESS="+attacker4.String()) {
+		if strings.HasPrefix(e["MESSAGE"], "ban ") {
+			t.Errorf("the reboot banned %s anew: %s", attacker4, e["MESSAGE"])
+		}
+	}
+	if s := ask[control.Status](v, t, "status"); len(s.Problems) > 0 {
+		t.Errorf("problems after the reboot: %q", s.Problems)
+	}
+}
+
+// prefixes are the bans in force.
+func (v *victim) prefixes(t *testing.T) map[string]int {
+	t.Helper()
+	m := map[string]int{}
+	for _, b := range ask[control.BanList](v, t, "bans").Bans {
+		m[b.Prefix]++
+	}
+	return m
+}
+
+// stays: stopping the daemon leaves the bans in force, so that an upgrade opens no gap.
+func (v *victim) stays(t *testing.T) {
+	v.sh(t, `systemctl stop bailiff.service bailiff.socket`)
+	if !v.inKernel(t, attacker4) {
+		t.Error("the bans are gone after the daemon stopped")
+	}
+	if _, err := v.Dial(attacker4, 22, time.Second); !timedOut(err) {
+		t.Errorf("%s after the daemon stopped: %v; want a timeout", attacker4, err)
+	}
+	if out, err := v.Sh(t.Context(), `bailiff status`); err == nil {
+		t.Errorf("bailiff status without a daemon succeeds: %s", out)
+	}
+}

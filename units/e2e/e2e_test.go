@@ -1,0 +1,289 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bailiff/units/control"
+	"bailiff/units/e2e/host"
+)
+
+// TestHost runs every check on each release that BAILIFF_E2E names. The checks of one host build on each other.
+func TestHost(t *testing.T) {
+	suites, err := host.Wanted()
+	if errors.Is(err, host.ErrNotWanted) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	tree, load := build(t)
+	for _, suite := range suites {
+		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
+			v := boot(t, suite, tree, load)
+			bench := os.Getenv("BAILIFF_BENCH") != ""
+			for _, c := range []struct {
+				name  string
+				run   func(*victim, *testing.T)
+				bench bool
+			}{
+				{"starts", (*victim).starts, false},
+				{"sandbox", (*victim).sandbox, false},
+				{"attack4", (*victim).attack4, false},
+				{"attack6", (*victim).attack6, false},
+				{"audit", (*victim).audit, false},
+				{"good", (*victim).good, false},
+				{"allow", (*victim).allow, false},
+				{"forged", (*victim).forged, false},
+				{"unitless", (*victim).unitless, false},
+				{"penalties", (*victim).penalties, false},
+				{"control", (*victim).control, false},
+				{"mended", (*victim).mended, false},
+				{"turmoil", (*victim).turmoil, false},
+				{"misconfigured", (*victim).misconfigured, false},
+				{"reboot", (*victim).reboot, false},
+				{"idle", (*victim).idle, true},
+				{"latency", (*victim).latency, true},
+				{"uninstall", (*victim).stays, false},
+			} {
+				if c.bench && !bench {
+					continue
+				}
+				if !t.Run(c.name, func(t *testing.T) { c.run(v, t) }) && c.name == "starts" {
+					return // nothing else can be tried
+				}
+			}
+		})
+	}
+}
+
+// build makes what is installed, by `make install` itself, and the load generator.
+func build(t *testing.T) (tree, load string) {
+	t.Helper()
+	top, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	tree, load = filepath.Join(dir, "tree"), filepath.Join(dir, "load")
+	for _, args := range [][]string{
+		{"make", "-C", top, "--no-print-directory", "install", "DESTDIR=" + tree},
+		{"go", "build", "-o", load, "./load"},
+	} {
+		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+	}
+	return tree, load
+}
+
+// A victim is a host with bailiff on it.
+type victim struct {
+	*host.Host
+	suite string
+}
+
+// boot gives a host where bailiff is installed, enabled and started as the README tells an admin to.
+func boot(t *testing.T, suite, tree, load string) *victim {
+	t.Helper()
+	root, err := host.Root(t.Context(), suite, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := host.Boot(t.Context(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &victim{h, suite}
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := h.Run(context.Background(), "journalctl", "--no-pager", "-b", "-u", "bailiff.service", "-u", "bailiff.socket", "-n", "60")
+			t.Logf("the daemon's own journal:\n%s", log)
+		}
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := h.Install(t.Context(), tree); err != nil {
+		t.Fatal(err)
+	}
+	bin, err := os.ReadFile(load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.WriteFile(loadPath, bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	v.sh(t, `systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload`)
+	return v
+}
+
+// loadPath is named for what journald will see: a process called sshd.
+const loadPath = "/opt/e2e/sshd"
+
+// sh runs a script on the host and must succeed.
+func (v *victim) sh(t testing.TB, script string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := v.Sh(ctx, script)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return out
+}
+
+// ask runs bailiff with --json and reads its answer.
+func ask[T any](v *victim, t testing.TB, args ...string) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := v.Run(ctx, append([]string{"bailiff", args[0], "--json"}, args[1:]...)...)
+	if err != nil {
+		t.Fatalf("bailiff %q: %v\n%s", args, err, out)
+	}
+	var answer T
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		t.Fatalf("bailiff %q: %v in %.200q", args, err, out)
+	}
+	return answer
+}
+
+// entries reads journal entries. A field that an entry has several times becomes a list in JSON: its values are joined by
+// spaces here.
+func (v *victim) entries(t testing.TB, args ...string) []map[string]string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := v.Run(ctx, append([]string{"journalctl", "--quiet", "--all", "-o", "json"}, args...)...)
+	if err != nil {
+		t.Fatalf("journalctl %q: %v", args, err)
+	}
+	var es []map[string]string
+	for line := range strings.Lines(out) {
+		var raw map[string]any
+		if err := json.Unmarshal([]byte(line), &raw); err != nil {
+			t.Fatalf("journalctl %q: %v in %.200q", args, err, line)
+		}
+		e := map[string]string{}
+		for k, val := range raw {
+			switch val := val.(type) {
+			case string:
+				e[k] = val
+			case []any:
+				var parts []string
+				for _, p := range val {
+					parts = append(parts, fmt.Sprint(p))
+				}
+				e[k] = strings.Join(parts, " ")
+			}
+		}
+		es = append(es, e)
+	}
+	return es
+}
+
+// eventually asks until there is no error, and fails the test with the last one when time is up.
+func eventually(t testing.TB, limit time.Duration, ask func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s still: %v", limit, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// fails makes n failed logins from an address, all at once; their outcome is sshd's business, and bailiff's.
+func (v *victim) fails(t testing.TB, from netip.Addr, n int) {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if v.SSH(t.Context(), from, "admin", "letmein", 1) == nil {
+				t.Errorf("%s was let in with a wrong password", from)
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+// inKernel asks the kernel, not the daemon: some set of ours holds the address.
+func (v *victim) inKernel(t testing.TB, a netip.Addr) bool {
+	t.Helper()
+	family := "4"
+	if a.Is6() {
+		family = "6"
+	}
+	return v.sh(t, `for s in $(ipset list -n | grep '^bailiff`+family+`'); do
+		if ipset -q test "$s" `+a.String()+`; then echo yes; exit; fi; done; echo no`) == "yes\n"
+}
+
+// bansInKernel waits for an address to be in a set.
+func (v *victim) bansInKernel(t testing.TB, a netip.Addr, limit time.Duration) {
+	t.Helper()
+	eventually(t, limit, func() error {
+		if v.inKernel(t, a) {
+			return nil
+		}
+		return fmt.Errorf("%s is in no set of the kernel", a)
+	})
+}
+
+// why is the daemon's own word on an address.
+func (v *victim) why(t testing.TB, a netip.Addr) control.Why {
+	t.Helper()
+	return ask[control.Why](v, t, "why", a.String())
+}
+
+// settled waits until the daemon has read everything that is in the journal now: it writes a failure of its own, from
+// an address used for nothing else, and waits until that is counted.
+func (v *victim) settled(t testing.TB) {
+	t.Helper()
+	markers.Lock()
+	markers.n++
+	a := netip.AddrFrom4([4]byte{198, 19, byte(200 + markers.n/250), byte(1 + markers.n%250)})
+	markers.Unlock()
+	v.sh(t, `logger -t sshd 'Failed password for root from `+a.String()+` port 22 ssh2'`)
+	eventually(t, 20*time.Second, func() error {
+		if w := v.why(t, a); w.State != "counted" {
+			return fmt.Errorf("marker %s is %q, not counted", a, w.State)
+		}
+		return nil
+	})
+}
+
+var markers struct {
+	sync.Mutex
+	n int
+}
+
+// active waits until the daemon says that it is ready.
+func (v *victim) active(t testing.TB) {
+	t.Helper()
+	eventually(t, 30*time.Second, func() error {
+		out, err := v.Run(t.Context(), "systemctl", "is-active", "bailiff.service")
+		if err != nil {
+			return fmt.Errorf("bailiff.service is %s", strings.TrimSpace(out))
+		}
+		return nil
+	})
+}
