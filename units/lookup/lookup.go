@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,10 +118,11 @@ func (f *Finder) ask(ctx context.Context, names []string) (found map[string]stri
 	var units, templates []string
 	slice := make(map[string]string) // template → slice
 	for _, n := range names {
-		if t := Template(n); t != "" {
+		switch t := Template(n); {
+		case t != "":
 			templates = append(templates, t)
 			slice[t] = n
-		} else {
+		case loadable(n):
 			units = append(units, n)
 		}
 	}
@@ -158,6 +160,20 @@ func (f *Finder) ask(ctx context.Context, names []string) (found map[string]stri
 		}
 	}
 	return found, nil
+}
+
+// loadable tells whether systemd can be asked for a unit of that name. One bad name would spoil the whole call.
+func loadable(name string) bool {
+	kind := path.Ext(name)
+	if len(name) > 255 || kind == name || strings.HasSuffix(name, "@"+kind) {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(`:-_.\@`, rune(c)) {
+			return false
+		}
+	}
+	return slices.Contains([]string{".service", ".socket", ".slice", ".scope", ".target", ".timer", ".mount", ".path"}, kind)
 }
 
 // connect opens a connection of our own, so that closing it disturbs nobody.

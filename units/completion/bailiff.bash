@@ -1,0 +1,51 @@
+# Completion of bailiff(1) for bash.
+
+_bailiff_prefixes() {
+	timeout 1 bailiff bans --json 2>/dev/null | grep -o '"prefix": *"[^"]*"' | cut -d'"' -f4
+}
+
+_bailiff() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= word words=
+	if declare -F _get_comp_words_by_ref >/dev/null; then
+		_get_comp_words_by_ref -n : cur prev # an IPv6 address is one word
+	fi
+	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+		case $word in
+		-*) ;;
+		*) command=$word && break ;;
+		esac
+	done
+	COMPREPLY=()
+	case ${prev#-} in
+	-config | -file | -export | -socket | config | file | export | socket)
+		if [[ $prev == -* && $command != match ]]; then
+			compopt -o default
+			return
+		fi
+		;;
+	esac
+	case $command in
+	'') words='status bans ban unban allow why check config reload replay match version help' ;;
+	status | reload) words='--json --socket' ;;
+	bans) words='--json --jail --socket' ;;
+	ban) words='--jail --for --reason --force --json --socket' ;;
+	unban) words="--jail --all --json --socket" ;;
+	allow) words='--for --comment --remove --json --socket' ;;
+	why) words='--json --socket' ;;
+	check) words='--config --json' ;;
+	config) words='--config --running --socket' ;;
+	replay) words='--file --export --since --until --config --jail --failures --json' ;;
+	match) words='--export --matched --json' ;;
+	version) words='--json' ;;
+	esac
+	case $command,$cur in
+	unban,[!-]* | unban, | why,[!-]* | why,) words=$(_bailiff_prefixes) ;;
+	match,[!-]*) compopt -o default ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+	if declare -F __ltrim_colon_completions >/dev/null; then
+		__ltrim_colon_completions "$cur"
+	fi
+}
+
+complete -F _bailiff bailiff
