@@ -51,7 +51,7 @@ func parseDuration(s string) (time.Duration, *yamldoc.Error) {
 		return 0, fail("is negative").WithHint(usual)
 	case strings.Trim(rest, "0123456789") == "":
 		if strings.Trim(rest, "0") == "" {
-			return 0, fail("is not a duration").WithHint(usual)
+			return 0, fail("is zero").WithHint(usual)
 		}
 		return 0, fail("has no unit").WithHint("write %ss for seconds; others are m, h, d and w", clip(rest))
 	}
@@ -100,7 +100,7 @@ func parseDuration(s string) (time.Duration, *yamldoc.Error) {
 		rest = strings.TrimLeft(after[len(word):], " ")
 	}
 	if sum == 0 {
-		return 0, fail("is not a duration").WithHint(usual)
+		return 0, fail("is zero").WithHint(usual)
 	}
 	return sum, nil
 }

@@ -54,7 +54,7 @@ func (s *shelf) get(name string) (*filter.Filter, *yamldoc.Error) {
 	if near := yamldoc.Near(name, s.names()); near != "" {
 		return nil, e.WithHint("did you mean %s?", near)
 	}
-	return nil, e.WithHint("write /etc/bailiff/filters.d/%s.yaml, or take one of %s", clip(name), strings.Join(s.names(), ", "))
+	return nil, e.WithHint("write it as /etc/bailiff/filters.d/%s.yaml", clip(name))
 }
 
 // resolve makes the checked configuration: defaults go into the jails, filters are loaded.

@@ -193,7 +193,11 @@ func Parse(file string, data []byte) (*Node, error) {
 				line, _ = strconv.Atoi(m[1])
 			}
 		}
-		return nil, fail(line, 1, "is not YAML: %s", text)
+		e := fail(line, 1, "is not YAML: %s", text)
+		if text == "found character that cannot start any token" {
+			e.Hint = "a text that begins with @, ` or % needs quotes; a tab cannot indent, blanks can"
+		}
+		return nil, e
 	}
 	var extra yaml.Node
 	if err := dec.Decode(&extra); !errors.Is(err, io.EOF) {

@@ -1,0 +1,60 @@
+package config
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bailiff/policy/config/yamldoc"
+)
+
+var update = flag.Bool("update", false, "write what is said now into testdata/bad; look at the difference")
+
+// told writes errors as the command does, without the file's name.
+func told(err error, file string) string {
+	var b strings.Builder
+	for _, e := range yamldoc.Errors(err) {
+		b.WriteString("#! " + strings.TrimPrefix(e.Error(), file+":") + "\n")
+		if e.Hint != "" {
+			b.WriteString("#! hint: " + e.Hint + "\n")
+		}
+	}
+	return b.String()
+}
+
+// Each file of testdata/bad has one fault and ends with the exact text that an operator gets.
+func TestBad(t *testing.T) {
+	files, _ := filepath.Glob("testdata/bad/*.yaml")
+	if len(files) < 80 {
+		t.Fatalf("testdata/bad has %d files", len(files))
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, want := data, ""
+			if i := bytes.Index(data, []byte("#! ")); i >= 0 {
+				body, want = data[:i], string(data[i:])
+			}
+			c, err := new(Loader).LoadFile(file)
+			if err == nil || c != nil {
+				t.Fatalf("configuration %v, error %v", c, err)
+			}
+			got := told(err, file)
+			if *update {
+				if err := os.WriteFile(file, append(body, got...), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != want {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+		})
+	}
+}
