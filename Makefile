@@ -91,6 +91,7 @@ install: build
 	install -D -m 644 units/completion/bailiff.bash $(DESTDIR)$(BASHDIR)/bailiff
 	install -D -m 644 units/completion/_bailiff $(DESTDIR)$(ZSHDIR)/_bailiff
 	install -D -m 644 units/completion/bailiff.fish $(DESTDIR)$(FISHDIR)/bailiff.fish
+	install -D -m 644 units/config/bailiff.yaml $(DESTDIR)$(DOCDIR)/bailiff.yaml
 	if command -v scdoc >/dev/null; then for f in units/man/*.scd; do p=$${f##*/}; p=$${p%.scd}; \
 	  scdoc <$$f >$(DESTDIR)$(MANDIR)/man$${p##*.}/$$p || exit; done; \
 	else echo 'no scdoc: manual pages are left out'; fi
@@ -112,7 +113,7 @@ endif
 	rm -f $(DESTDIR)$(UNITDIR)/bailiff.service $(DESTDIR)$(UNITDIR)/bailiff.socket
 	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog
 	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish
-	rm -f $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
+	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
 ifeq ($(DESTDIR),)
 	-journalctl --update-catalog
 	-systemctl daemon-reload
