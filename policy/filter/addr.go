@@ -1,0 +1,163 @@
+package filter
+
+import "net/netip"
+
+// maxAddr is longer than any address with a zone that a daemon writes (INET6_ADDRSTRLEN is 46, IF_NAMESIZE 16).
+const maxAddr = 64
+
+// scanAddr reads the address at the beginning of b and returns how many bytes it takes, 0 if there is none. Mapped
+// addresses are unmapped and zones are left out, so that one attacker has one address.
+//
+// The address must end where a longer word does not go on ("192.0.2.1.example.org" is a host name), while a colon or a
+// dot may follow, as in "from 192.0.2.1: 11:". next is a byte that may follow too, because the template says so; 0 for
+// none. Leading zeros in IPv4 are decimal: daemons that pad do not mean octal.
+func scanAddr(b []byte, next byte) (netip.Addr, int) {
+	if a, n := scanV4(b, next); n > 0 {
+		return netip.AddrFrom4(a), n
+	}
+	return scanV6(b, next)
+}
+
+func isDigit(c byte) bool { return c-'0' < 10 }
+
+func isAlnum(c byte) bool { return isDigit(c) || (c|0x20)-'a' < 26 }
+
+// wordGoesOn says whether the bytes after an address make it a part of something longer.
+func wordGoesOn(b []byte, next byte) bool {
+	if len(b) == 0 || b[0] == next {
+		return false
+	}
+	c := b[0]
+	if isAlnum(c) || c == '_' || c == '-' || c >= 0x80 {
+		return true
+	}
+	return c == '.' && len(b) > 1 && (isAlnum(b[1]) || b[1] == '_' || b[1] == '-')
+}
+
+func scanV4(b []byte, next byte) (a [4]byte, n int) {
+	for part := range 4 {
+		v, d := 0, 0
+		for n < len(b) && isDigit(b[n]) {
+			v = v*10 + int(b[n]-'0')
+			n++
+			if d++; d > 3 {
+				return a, 0
+			}
+		}
+		if d == 0 || v > 255 {
+			return a, 0
+		}
+		a[part] = byte(v)
+		if part < 3 {
+			if n >= len(b) || b[n] != '.' {
+				return a, 0
+			}
+			n++
+		}
+	}
+	if wordGoesOn(b[n:], next) {
+		return a, 0
+	}
+	return a, n
+}
+
+func hexVal(c byte) int {
+	switch {
+	case isDigit(c):
+		return int(c - '0')
+	case (c|0x20)-'a' < 6:
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}
+
+// scanV6 follows RFC 4291, section 2.2.
+func scanV6(b []byte, next byte) (netip.Addr, int) {
+	end := 0
+	for end < len(b) && end < maxAddr && (hexVal(b[end]) >= 0 || b[end] == ':' || b[end] == '.') {
+		end++
+	}
+	// A colon or a dot after the address belongs to the sentence, unless it is the second of "::".
+	for end > 0 && b[end-1] == '.' {
+		end--
+	}
+	if end >= 3 && b[end-1] == ':' && (b[end-2] != ':' || b[end-3] == ':') {
+		end--
+	}
+	var groups [8]uint16
+	n, gap := 0, -1
+	i := 0
+	if end >= 2 && b[0] == ':' {
+		if b[1] != ':' {
+			return netip.Addr{}, 0
+		}
+		gap, i = 0, 2
+	}
+	for i < end {
+		if n == 8 {
+			return netip.Addr{}, 0
+		}
+		v, d := 0, 0
+		start := i
+		for i < end && hexVal(b[i]) >= 0 {
+			v = v<<4 | hexVal(b[i])
+			i++
+			if d++; d > 4 {
+				return netip.Addr{}, 0
+			}
+		}
+		if i < end && b[i] == '.' {
+			v4, m := scanV4(b[start:end], 0)
+			if m == 0 || start+m != end || n > 6 {
+				return netip.Addr{}, 0
+			}
+			groups[n] = uint16(v4[0])<<8 | uint16(v4[1])
+			groups[n+1] = uint16(v4[2])<<8 | uint16(v4[3])
+			n += 2
+			i = end
+			break
+		}
+		if d == 0 {
+			return netip.Addr{}, 0
+		}
+		groups[n] = uint16(v)
+		n++
+		if i == end {
+			break
+		}
+		if i++; i == end { // a colon, and nothing after it
+			return netip.Addr{}, 0
+		}
+		if b[i] == ':' {
+			if gap >= 0 {
+				return netip.Addr{}, 0
+			}
+			gap = n
+			i++
+		}
+	}
+	if gap < 0 && n != 8 || gap >= 0 && n > 7 {
+		return netip.Addr{}, 0
+	}
+	var a [16]byte
+	for k := range n {
+		at := k
+		if gap >= 0 && k >= gap {
+			at = 8 - n + k
+		}
+		a[2*at], a[2*at+1] = byte(groups[k]>>8), byte(groups[k])
+	}
+	if end < len(b) && b[end] == '%' {
+		z := end + 1
+		for z < len(b) && z < maxAddr && (isAlnum(b[z]) || b[z] == '.' || b[z] == '-' || b[z] == '_') {
+			z++
+		}
+		if z == end+1 {
+			return netip.Addr{}, 0
+		}
+		end = z
+	} else if wordGoesOn(b[end:], next) {
+		return netip.Addr{}, 0
+	}
+	return netip.AddrFrom16(a).Unmap(), end
+}

@@ -1,0 +1,258 @@
+package filter
+
+import "fmt"
+
+// compile turns a template into a program that ends with last (opEnd or opAccept).
+func compile(n *node, last op) (*program, error) {
+	c := &compiler{}
+	c.emit(n)
+	c.ins = append(c.ins, instr{op: last, choice: -1})
+	if len(c.ins) > maxInstrs {
+		return nil, fmt.Errorf("takes %d steps, more than %d", len(c.ins), maxInstrs)
+	}
+	firsts, ends := firstSets(c.ins)
+	p := &program{ins: c.ins}
+	for pc := range c.ins {
+		in := &c.ins[pc]
+		if in.op == opAddr && c.ins[pc+1].op == opLit {
+			in.after = c.ins[pc+1].lit[0]
+		}
+		if in.op != opText && in.op != opRun {
+			continue
+		}
+		in.choice = -1
+		if in.op == opText && c.ins[pc+1].op == opEnd || in.op == opRun && disjoint(&runs[in.class].set, firsts[pc+1]) {
+			continue
+		}
+		if p.choices == maxChoices {
+			return nil, fmt.Errorf("has more than %d fields that may have to give text back", maxChoices)
+		}
+		in.choice = int8(p.choices)
+		p.choices++
+		if c.ins[pc+1].op == opLit {
+			in.next = c.ins[pc+1].lit
+		} else {
+			in.first, in.end = firsts[pc+1], ends[pc+1]
+		}
+	}
+	p.early = early(n)
+	return p, nil
+}
+
+type compiler struct {
+	ins    []instr
+	target map[int]bool // steps that a jump leads to
+}
+
+func (c *compiler) emit(n *node) {
+	switch n.kind {
+	case nodeLit:
+		// Two literals in a row are one, unless a jump leads between them.
+		if l := len(c.ins); l > 0 && c.ins[l-1].op == opLit && !c.target[l] {
+			c.ins[l-1].lit += n.lit
+			return
+		}
+		c.ins = append(c.ins, instr{op: opLit, lit: n.lit, cap: capNone, choice: -1})
+	case nodeField:
+		in := instr{class: n.class, cap: n.cap, choice: -1}
+		switch n.class {
+		case classText, classOwn:
+			in.op = opText
+		case classAddr, classIP:
+			in.op = opAddr
+		case classPort:
+			in.op = opPort
+		default:
+			in.op = opRun
+		}
+		c.ins = append(c.ins, in)
+	case nodeSeq:
+		for _, s := range n.subs {
+			c.emit(s)
+		}
+	case nodeAlt:
+		var jumps []int
+		for i, s := range n.subs {
+			if i == len(n.subs)-1 {
+				c.emit(s)
+				break
+			}
+			split := len(c.ins)
+			c.ins = append(c.ins, instr{op: opSplit, cap: capNone, choice: -1, x: uint16(split + 1)})
+			c.mark(split + 1)
+			c.emit(s)
+			jumps = append(jumps, len(c.ins))
+			c.ins = append(c.ins, instr{op: opJump, cap: capNone, choice: -1})
+			c.ins[split].y = uint16(len(c.ins))
+			c.mark(len(c.ins))
+		}
+		for _, j := range jumps {
+			c.ins[j].x = uint16(len(c.ins))
+		}
+		c.mark(len(c.ins))
+	}
+}
+
+func (c *compiler) mark(pc int) {
+	if c.target == nil {
+		c.target = make(map[int]bool)
+	}
+	c.target[pc] = true
+}
+
+// firstSets returns, for each step, the bytes that it and what follows it may begin with, and whether the line may end
+// there.
+func firstSets(ins []instr) ([]*byteSet, []bool) {
+	firsts, ends := make([]*byteSet, len(ins)), make([]bool, len(ins))
+	for pc := len(ins) - 1; pc >= 0; pc-- {
+		firsts[pc], ends[pc] = first(ins, pc, firsts, ends)
+	}
+	return firsts, ends
+}
+
+func first(ins []instr, pc int, firsts []*byteSet, ends []bool) (*byteSet, bool) {
+	in := &ins[pc]
+	s := new(byteSet)
+	switch in.op {
+	case opLit:
+		s[in.lit[0]] = true
+	case opRun:
+		*s = runs[in.class].set
+	case opAddr:
+		for b := range 256 {
+			s[b] = hexVal(byte(b)) >= 0 || b == ':'
+		}
+	case opPort:
+		*s = runs[classNum].set
+	case opText:
+		for b := range s {
+			s[b] = true
+		}
+		return s, ends[pc+1]
+	case opSplit:
+		for b := range s {
+			s[b] = firsts[in.x][b] || firsts[in.y][b]
+		}
+		return s, ends[in.x] || ends[in.y]
+	case opJump:
+		return firsts[in.x], ends[in.x]
+	case opEnd:
+		return s, true
+	case opAccept:
+		for b := range s {
+			s[b] = true
+		}
+		return s, true
+	}
+	return s, false
+}
+
+func disjoint(a, b *byteSet) bool {
+	for i := range a {
+		if a[i] && b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// paths calls f with every way through the template's alternatives, as a flat list of literals and fields, until most
+// were given, and says whether these were all.
+func paths(n *node, most int, f func([]*node)) bool {
+	var walk func(todo []*node, done []*node) bool
+	left := most
+	walk = func(todo, done []*node) bool {
+		for len(todo) > 0 {
+			n := todo[0]
+			todo = todo[1:]
+			switch n.kind {
+			case nodeLit, nodeField:
+				done = append(done[:len(done):len(done)], n)
+			case nodeSeq:
+				todo = append(append([]*node(nil), n.subs...), todo...)
+			case nodeAlt:
+				for _, s := range n.subs {
+					if !walk(append([]*node{s}, todo...), done) {
+						return false
+					}
+				}
+				return true
+			}
+		}
+		if left == 0 {
+			return false
+		}
+		left--
+		f(done)
+		return true
+	}
+	return walk([]*node{n}, nil)
+}
+
+// maxPaths bounds how many ways through its alternatives a template may have: what is proved of a template is proved
+// for each of them.
+const maxPaths = 256
+
+// early says whether a cut line may be matched: on every way through the template the address stands before any
+// client's text, and the line ends with free text, so that nothing is judged by an end that is not there.
+func early(n *node) bool {
+	ok := true
+	all := paths(n, maxPaths, func(l []*node) {
+		free, seen := false, false
+		for _, f := range l {
+			if f.kind != nodeField {
+				continue
+			}
+			switch {
+			case f.cap == capAddr:
+				seen = true
+				ok = ok && !free
+			case f.class.client():
+				free = true
+			}
+		}
+		last := l[len(l)-1]
+		ok = ok && seen && last.kind == nodeField && (last.class == classText || last.class == classOwn)
+	})
+	return ok && all
+}
+
+// checkSides refuses what no order of matching can make safe: client's text on both sides of the address, two
+// addresses, none or two of another capture on one way.
+func checkSides(n *node) error {
+	var bad error
+	all := paths(n, maxPaths, func(l []*node) {
+		var seen [nCaptures]int
+		before, after := false, false
+		for _, f := range l {
+			if f.kind != nodeField {
+				continue
+			}
+			if f.cap >= 0 {
+				seen[f.cap]++
+			}
+			if f.class.client() {
+				if seen[capAddr] > 0 {
+					after = true
+				} else {
+					before = true
+				}
+			}
+		}
+		switch {
+		case bad != nil:
+		case len(l) == 0:
+			bad = fmt.Errorf("may match the empty line")
+		case seen[capAddr] > 1:
+			bad = fmt.Errorf("has two <addr> on one way through it; write <ip> for the one that is not the client's")
+		case seen[capUser] > 1 || seen[capID] > 1 || seen[capPort] > 1 || seen[capCount] > 1:
+			bad = fmt.Errorf("captures the same thing twice on one way through it")
+		case seen[capAddr] == 1 && before && after:
+			bad = fmt.Errorf("has text that a client chose on both sides of <addr>: which address is the daemon's cannot be told")
+		}
+	})
+	if bad == nil && !all {
+		bad = fmt.Errorf("has more than %d ways through its alternatives; write it as several texts", maxPaths)
+	}
+	return bad
+}

@@ -1,0 +1,213 @@
+package filter
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
+
+// expr is a pattern that is a regular expression: RE2, so linear, and anchored at both ends like a template. It is
+// tried only on lines that begin as it must and hold the literal that it must.
+type expr struct {
+	re       *regexp.Regexp
+	prefixes []string // one of them begins the line; {""}: any line
+	needs    []byte   // stands somewhere in the line
+	group    [nCaptures]int
+	free     []int // groups that hold text which a client may have chosen: see freeGroups
+}
+
+const (
+	maxExpr     = 2048
+	maxPrefixes = 64
+)
+
+// compileExpr reads a regular expression. Its groups named addr, port, user, id and count are the captures.
+func compileExpr(s string) (*expr, error) {
+	if len(s) > maxExpr {
+		return nil, fmt.Errorf("is longer than %d bytes", maxExpr)
+	}
+	tree, err := syntax.Parse(`(?s)\A(?:`+s+`)\s*\z`, syntax.Perl)
+	if err != nil {
+		return nil, fmt.Errorf("is not a regular expression: %w", err)
+	}
+	e := &expr{}
+	for i := range e.group {
+		e.group[i] = -1
+	}
+	e.prefixes, e.needs = literals(tree)
+	n := tree.MaxCap()
+	wrapFree(tree, &n)
+	if e.re, err = regexp.Compile(tree.String()); err != nil {
+		return nil, fmt.Errorf("is not a regular expression: %w", err)
+	}
+	names := map[string]capture{"addr": capAddr, "port": capPort, "user": capUser, "id": capID, "count": capCount}
+	for i, name := range e.re.SubexpNames() {
+		if strings.HasPrefix(name, freeGroup) {
+			e.free = append(e.free, i)
+			continue
+		}
+		if name == "" {
+			continue
+		}
+		c, ok := names[name]
+		if !ok {
+			return nil, fmt.Errorf("has a group named %q; groups are addr, port, user, id and count", name)
+		}
+		if e.group[c] >= 0 {
+			return nil, fmt.Errorf("has two groups named %q", name)
+		}
+		e.group[c] = i
+	}
+	return e, nil
+}
+
+// match fills h's fields and reports whether the line matches. A hit costs one allocation (regexp's), a miss none.
+func (e *expr) match(line []byte, h *Hit) bool {
+	if e.needs != nil && !bytes.Contains(line, e.needs) {
+		return false
+	}
+	loc := e.re.FindSubmatchIndex(line)
+	if loc == nil {
+		return false
+	}
+	text := func(c capture) []byte {
+		g := e.group[c]
+		if g < 0 || loc[2*g] < 0 {
+			return nil
+		}
+		return line[loc[2*g]:loc[2*g+1]:loc[2*g+1]]
+	}
+	var addr netip.Addr
+	if e.group[capAddr] >= 0 {
+		b := text(capAddr)
+		a, n := scanAddr(b, 0)
+		if n == 0 || n != len(b) {
+			return false
+		}
+		addr = a
+	}
+	number := func(b []byte, most int) (n int) {
+		for _, d := range b {
+			if !isDigit(d) {
+				return 0
+			}
+			if n = n*10 + int(d-'0'); n > most {
+				return most
+			}
+		}
+		return n
+	}
+	h.Addr, h.User, h.ID = addr, text(capUser), text(capID)
+	h.Port = uint16(number(text(capPort), 65535))
+	h.Repeat = max(1, number(text(capCount), maxRepeat))
+	return true
+}
+
+// freeGroup begins the names of the groups that wrapFree puts around text which a client may have chosen.
+const freeGroup = "client_text"
+
+// wrapFree puts a group around every repetition of a class that holds letters: text long enough and free enough to hold
+// an address. The proof plants its forgeries there.
+func wrapFree(t *syntax.Regexp, n *int) {
+	if t.Op == syntax.OpStar || t.Op == syntax.OpPlus || t.Op == syntax.OpRepeat && (t.Max < 0 || t.Max > 6) {
+		if s := t.Sub[0]; s.Op == syntax.OpAnyChar || s.Op == syntax.OpAnyCharNotNL || s.Op == syntax.OpCharClass && hasLetters(s.Rune) {
+			c := *t
+			*n++
+			*t = syntax.Regexp{Op: syntax.OpCapture, Cap: *n, Name: fmt.Sprintf("%s%d", freeGroup, *n), Sub: []*syntax.Regexp{&c}}
+			return
+		}
+	}
+	for _, s := range t.Sub {
+		wrapFree(s, n)
+	}
+}
+
+func hasLetters(ranges []rune) bool {
+	for i := 0; i+1 < len(ranges); i += 2 {
+		if ranges[i] <= 'g' && ranges[i+1] >= 'z' {
+			return true
+		}
+	}
+	return false
+}
+
+// literals returns the texts that a line matched by the tree begins with (one of them), and the longest text that it
+// must hold, as far as that can be told.
+func literals(t *syntax.Regexp) (prefixes []string, needs []byte) {
+	t = t.Simplify()
+	prefixes, _ = prefixesOf(t)
+	for i, p := range prefixes {
+		prefixes[i] = p[:min(len(p), maxPrefix)]
+	}
+	slices.Sort(prefixes)
+	return slices.Compact(prefixes), longest(t)
+}
+
+// prefixesOf returns what a match of t begins with, and whether it is nothing but that.
+func prefixesOf(t *syntax.Regexp) ([]string, bool) {
+	switch t.Op {
+	case syntax.OpBeginText, syntax.OpEmptyMatch:
+		return []string{""}, true
+	case syntax.OpLiteral:
+		if t.Flags&syntax.FoldCase == 0 {
+			return []string{string(t.Rune)}, true
+		}
+	case syntax.OpCapture:
+		return prefixesOf(t.Sub[0])
+	case syntax.OpQuest:
+		l, whole := prefixesOf(t.Sub[0])
+		return append(slices.Clone(l), ""), whole
+	case syntax.OpConcat:
+		l := []string{""}
+		for _, s := range t.Sub {
+			more, whole := prefixesOf(s)
+			if len(l)*len(more) > maxPrefixes {
+				return l, false
+			}
+			var next []string
+			for _, a := range l {
+				for _, b := range more {
+					next = append(next, a+b)
+				}
+			}
+			if l = next; !whole {
+				return l, false
+			}
+		}
+		return l, true
+	case syntax.OpAlternate:
+		var l []string
+		all := true
+		for _, s := range t.Sub {
+			more, whole := prefixesOf(s)
+			l = append(l, more...)
+			all = all && whole
+		}
+		if len(l) <= maxPrefixes {
+			return l, all
+		}
+	}
+	return []string{""}, false
+}
+
+func longest(t *syntax.Regexp) (best []byte) {
+	switch t.Op {
+	case syntax.OpLiteral:
+		if t.Flags&syntax.FoldCase == 0 {
+			return []byte(string(t.Rune))
+		}
+	case syntax.OpCapture, syntax.OpPlus:
+		return longest(t.Sub[0])
+	case syntax.OpConcat:
+		for _, s := range t.Sub {
+			if l := longest(s); len(l) > len(best) {
+				best = l
+			}
+		}
+	}
+	return best
+}

@@ -1,0 +1,270 @@
+// Package filter says what a line of a daemon's log means: a failure of an address, a success, or something that tells
+// more about a connection. What it knows of a daemon stands in one YAML file (builtin/ holds ours, an operator's own are
+// read the same way): whose entries count as evidence, patterns, modes, and the file's own test lines.
+//
+// It looks at one entry at a time and keeps nothing: counting, and joining the lines of one connection, is for
+// policy/jail. It never resolves a name, never takes an address out of text that a client chose (prove.go), and its time
+// is linear in the length of the line (match.go).
+//
+// Start reading at Matcher.Match; the template language stands in template.go, the file format in load.go.
+package filter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Filter is what one file says.
+type Filter struct {
+	Name        string
+	Description string   // one line
+	Notes       string   // what it takes as evidence and why
+	Modes       []string // the first is the default
+	File        string   // where it was read from
+
+	trust    Trust
+	modes    map[string][]string // mode → itself and the modes that it includes
+	patterns []*Pattern
+	leads    []lead
+	tests    []test
+	matchers map[string]*Matcher
+}
+
+// Pattern is one shape of line.
+type Pattern struct {
+	Name   string
+	Text   string // the template, or the regular expression
+	Regexp bool
+	Kind   Kind
+	Weight int      // how much one such line counts; 1 unless the file says otherwise
+	Step   uint8    // the order within one attempt of one connection: see StepEnd
+	Modes  []string // the modes it is for; empty: all
+	File   string
+	Line   int
+
+	node *node
+	prog *program
+	re   *expr
+}
+
+// StepEnd is the step of lines that only say that a connection has ended. They count if nothing else was counted for the
+// connection. A failure with a step above that of the attempt's last line belongs to the same attempt; any other begins
+// a new one.
+const StepEnd = 9
+
+// Trust says whose entries are evidence: those of a unit or an instance (Slices) with one of the user ids, and those of
+// which journald could not tell the unit, if root wrote them under one of the Identifiers.
+type Trust struct {
+	Units       []string
+	Slices      []string // of template instances: system-sshd.slice
+	UIDs        []int64  // empty with System: any below 1000; both empty: AnyUID
+	System      bool     // every user id below 1000, which no person has
+	AnyUID      bool
+	Identifiers []string
+}
+
+// systemUIDs is where people's accounts begin (login.defs UID_MIN, systemd's SYSTEM_UID_MAX+1).
+const systemUIDs = 1000
+
+// Mode returns the matcher of a mode, "" meaning the default.
+func (f *Filter) Mode(name string) (*Matcher, error) {
+	if name == "" {
+		name = f.Modes[0]
+	}
+	if m := f.matchers[name]; m != nil {
+		return m, nil
+	}
+	err := fmt.Errorf("filter %s has no mode %q", f.Name, name)
+	if near := nearest(name, f.Modes); near != "" {
+		return nil, fmt.Errorf("%w: did you mean %s?", err, near)
+	}
+	return nil, fmt.Errorf("%w: it has %s", err, strings.Join(f.Modes, ", "))
+}
+
+// Patterns lists the filter's patterns in the order in which they are tried.
+func (f *Filter) Patterns() []*Pattern { return f.patterns }
+
+// Trust says whose entries the filter looks at.
+func (f *Filter) Trust() Trust { return f.trust }
+
+// Matcher is a filter in one of its modes. It is read-only: any number of goroutines may use it.
+type Matcher struct {
+	Filter *Filter
+	Mode   string
+
+	trust    Trust
+	patterns []*Pattern
+	leads    []lead
+	leadSet  byteSet
+	trie     *trie
+}
+
+// lead is what may stand before any message: "error: ", a queue id.
+type lead struct {
+	text string
+	prog *program
+}
+
+func newMatcher(f *Filter, mode string) *Matcher {
+	m := &Matcher{Filter: f, Mode: mode, trust: f.trust, leads: f.leads}
+	for _, p := range f.patterns {
+		if len(p.Modes) == 0 || slices.ContainsFunc(p.Modes, func(w string) bool { return slices.Contains(f.modes[mode], w) }) {
+			m.patterns = append(m.patterns, p)
+		}
+	}
+	m.trie = newTrie(m.patterns)
+	for _, l := range m.leads {
+		firsts, _ := firstSets(l.prog.ins)
+		for b, ok := range firsts[0] {
+			m.leadSet[b] = m.leadSet[b] || ok
+		}
+	}
+	return m
+}
+
+// Trust says whose entries the matcher looks at.
+func (m *Matcher) Trust() Trust { return m.trust }
+
+// Patterns lists the patterns of this mode in the order in which they are tried.
+func (m *Matcher) Patterns() []*Pattern { return m.patterns }
+
+// Trusts reports whether e may be evidence at all, whatever it says.
+func (m *Matcher) Trusts(e *Entry) bool {
+	t := &m.trust
+	if len(e.Unit) == 0 && len(e.Slice) == 0 {
+		return e.UID == 0 && contains(t.Identifiers, e.Identifier)
+	}
+	if !contains(t.Units, e.Unit) && !contains(t.Slices, e.Slice) {
+		return false
+	}
+	return t.AnyUID || e.UID >= 0 && (t.System && e.UID < systemUIDs || slices.Contains(t.UIDs, e.UID))
+}
+
+func contains(list []string, b []byte) bool {
+	if len(b) == 0 {
+		return false
+	}
+	for _, s := range list {
+		if string(b) == s {
+			return true
+		}
+	}
+	return false
+}
+
+// Match fills h with what the entry means and reports whether it means anything. h is changed only then. The texts in h
+// are the entry's.
+func (m *Matcher) Match(e *Entry, h *Hit) bool { return m.Trusts(e) && m.MatchMessage(e.Message, h) }
+
+// MatchMessage is Match for a line whose sender is known to be right.
+//
+// White space may follow at the end of every line. Of a line longer than MaxMessage only that much is, and then only
+// by patterns that have the address before any client's text and need no end: where a line was cut is the client's
+// choice, who could have written a false end just there. All other such lines are no evidence.
+func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
+	cut := len(msg) > MaxMessage
+	if cut {
+		msg = msg[:MaxMessage]
+	}
+	repeat := 1
+	if len(msg) > len(repeated) && msg[0] == 'm' && string(msg[:len(repeated)]) == repeated {
+		inner, n := unfold(msg)
+		if n == 0 || cut {
+			return false
+		}
+		msg, repeat = inner, n
+	}
+	v := vm{line: msg, tail: len(trimRight(msg)), fuel: fuelFor(len(msg))}
+	from := 0
+	id := span{-1, 0}
+	if len(msg) > 0 && m.leadSet[msg[0]] {
+		for i := range m.leads {
+			v.reset(m.leads[i].prog)
+			if v.run(0, 0) {
+				from, id = v.pos, v.caps[capID]
+				break
+			}
+		}
+	}
+	for _, c := range m.trie.find(msg[from:]) {
+		p := c.pattern
+		if p.re != nil {
+			if cut || !p.re.match(msg[from:], h) {
+				continue
+			}
+		} else {
+			if cut && !p.prog.early {
+				continue
+			}
+			v.reset(p.prog)
+			if !v.run(int(c.pc), from+int(c.skip)) {
+				if v.fuel < 0 {
+					return false
+				}
+				continue
+			}
+			h.Addr = v.address()
+			h.Port = uint16(v.number(capPort, 65535))
+			h.User = v.text(capUser)
+			h.ID = v.text(capID)
+			h.Repeat = max(1, v.number(capCount, maxRepeat))
+		}
+		if h.ID == nil && id.from >= 0 {
+			h.ID = msg[id.from:id.to:id.to]
+		}
+		h.Kind, h.Pattern = p.Kind, p
+		h.Repeat = min(h.Repeat*repeat, maxRepeat)
+		return true
+	}
+	return false
+}
+
+// repeated is how rsyslog and syslogd write "the same line again" ($RepeatedMsgReduction): message repeated 5 times:
+// [ Failed password …]
+const repeated = "message repeated "
+
+// maxRepeat bounds what one line can count for. rsyslog itself counts up to 2^31, but a daemon that was slow to be
+// folded has no hundred attempts within a ban's shortest window.
+const maxRepeat = 100
+
+// unfold returns the line within a "message repeated N times: [ … ]", and N; 0 if it is not one.
+func unfold(msg []byte) ([]byte, int) {
+	s := msg[len(repeated):]
+	i, n := 0, 0
+	for i < len(s) && i < 9 && isDigit(s[i]) {
+		n = n*10 + int(s[i]-'0')
+		i++
+	}
+	inner, ok := bytes.CutPrefix(s[i:], []byte(" times: ["))
+	if i == 0 || !ok {
+		return nil, 0
+	}
+	if inner, ok = bytes.CutSuffix(trimRight(inner), []byte("]")); !ok {
+		return nil, 0
+	}
+	if len(inner) > 0 && inner[0] == ' ' {
+		inner = inner[1:]
+	}
+	return inner, min(max(n, 1), maxRepeat)
+}
+
+func trimRight(b []byte) []byte {
+	for n := len(b); n > 0; n-- {
+		if c := b[n-1]; c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return b[:n]
+		}
+	}
+	return b[:0]
+}
+
+// joinErrors is errors.Join over a list whose type is known.
+func joinErrors[E error](l []E) error {
+	all := make([]error, len(l))
+	for i, e := range l {
+		all[i] = e
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,527 @@
+package filter
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"bailiff/policy/config/yamldoc"
+)
+
+//go:embed builtin/*.yaml
+var builtin embed.FS
+
+// Builtin lists the names of the filters that come with the program.
+func Builtin() []string {
+	names, err := fs.Glob(builtin, "builtin/*.yaml")
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	for i, n := range names {
+		names[i] = strings.TrimSuffix(path.Base(n), ".yaml")
+	}
+	slices.Sort(names)
+	return names
+}
+
+var loaded sync.Map // name → func() (*Filter, error)
+
+// LoadBuiltin returns a filter that comes with the program. It is read once; its proofs are run by this package's tests
+// and not again.
+func LoadBuiltin(name string) (*Filter, error) {
+	once, _ := loaded.LoadOrStore(name, sync.OnceValues(func() (*Filter, error) {
+		data, err := BuiltinSource(name)
+		if err != nil {
+			return nil, err
+		}
+		return read("builtin/"+name+".yaml", data)
+	}))
+	return once.(func() (*Filter, error))()
+}
+
+// BuiltinSource returns the file of a filter that comes with the program.
+func BuiltinSource(name string) ([]byte, error) {
+	data, err := builtin.ReadFile("builtin/" + name + ".yaml")
+	if err != nil {
+		if near := nearest(name, Builtin()); near != "" {
+			return nil, fmt.Errorf("there is no built-in filter %q: did you mean %s?", name, near)
+		}
+		return nil, fmt.Errorf("there is no built-in filter %q", name)
+	}
+	return data, nil
+}
+
+// Parse reads a filter file, proves its patterns immune to forged text (Prove) and runs its test lines (SelfTest). file
+// is its name for messages. Every error is a *yamldoc.Error, several are joined.
+//
+// The file is a mapping with these keys, of which name, trust and patterns must be there:
+//
+//	name:        sshd
+//	description: one line
+//	notes:       what it takes as evidence and why
+//	trust:
+//	  units:       [ssh.service]            real unit names (_SYSTEMD_UNIT), never aliases
+//	  slices:      [system-sshd.slice]      of template instances (_SYSTEMD_SLICE)
+//	  uid:         0                        0, a list of numbers, system (below 1000) or any
+//	  identifiers: [sshd]                   for root's entries of which journald could not tell the unit
+//	lead:  ["error: "]                      templates that may stand before every pattern; one at most is taken away
+//	modes: {normal: [], ddos: [], all: [ddos]}   the first is the default; in the list: modes that it includes
+//	patterns:
+//	  - name:   failed-password
+//	    text:   a template, or a list of them (or regexp: an expression, or a list of them)
+//	    kind:   failure (the default), success or join
+//	    modes:  [ddos]                      without it: every mode
+//	    step:   3                           the order within one attempt, 0 to 9; 9 is the end of a connection
+//	    weight: 1                           how much one line counts, 1 to 1000
+//	tests:
+//	  - line: a message that must match
+//	    pattern, address, user, port, id, repeat, kind: what must be found, where it is said
+//	    mode: in which mode (or a list); the default mode if not said
+//	  - miss: a message that must not match
+func Parse(file string, data []byte) (*Filter, error) {
+	f, err := read(file, data)
+	if err != nil {
+		return nil, err
+	}
+	if errs := append(f.Prove(), f.SelfTest()...); len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return f, nil
+}
+
+// test is one test line of a filter file.
+type test struct {
+	node    *yamldoc.Node
+	line    []byte
+	miss    bool
+	modes   []string
+	pattern string
+	addr    netip.Addr
+	user    *string
+	port    int
+	id      string
+	repeat  int
+	kind    Kind
+}
+
+// Bounds of a filter file.
+const (
+	maxPatterns = 1000
+	maxWeight   = 1000
+)
+
+type loader struct {
+	f    *Filter
+	errs []*yamldoc.Error
+}
+
+func (l *loader) errorf(n *yamldoc.Node, path, format string, args ...any) *yamldoc.Error {
+	e := n.Errorf(path, format, args...)
+	l.errs = append(l.errs, e)
+	return e
+}
+
+func read(file string, data []byte) (*Filter, error) {
+	root, err := yamldoc.Parse(file, data)
+	if err != nil {
+		return nil, err
+	}
+	l := &loader{f: &Filter{File: file, modes: make(map[string][]string)}}
+	l.filter(root)
+	if len(l.errs) > 0 {
+		return nil, joinErrors(l.errs)
+	}
+	l.f.matchers = make(map[string]*Matcher)
+	for _, m := range l.f.Modes {
+		l.f.matchers[m] = newMatcher(l.f, m)
+	}
+	return l.f, nil
+}
+
+// keys reports what a mapping holds that it may not, and returns whether n is one.
+func (l *loader) keys(n *yamldoc.Node, path string, known ...string) bool {
+	if n.Kind != yamldoc.Map {
+		l.errorf(n, path, "must be a mapping, not %s", n.Kind).WithHint("its keys are %s", strings.Join(known, ", "))
+		return false
+	}
+	for _, p := range n.Pairs {
+		if slices.Contains(known, p.Key.Value) {
+			continue
+		}
+		e := l.errorf(p.Key, join(path, p.Key.Value), "there is no such key")
+		if near := nearest(p.Key.Value, known); near != "" {
+			e.WithHint("did you mean %s?", near)
+		} else {
+			e.WithHint("keys are %s", strings.Join(known, ", "))
+		}
+	}
+	return true
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func (l *loader) filter(root *yamldoc.Node) {
+	if root.Kind == yamldoc.Null {
+		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
+		return
+	}
+	if !l.keys(root, "", "name", "description", "notes", "trust", "lead", "modes", "patterns", "tests") {
+		return
+	}
+	f := l.f
+	for _, key := range []string{"name", "trust", "patterns"} {
+		if root.Get(key) == nil {
+			l.errorf(root, "", "has no %s", key)
+		}
+	}
+	f.Name = l.text(root.Get("name"), "name")
+	if n := root.Get("name"); n != nil && !isName(f.Name) {
+		l.errorf(n, "name", "%q is not a name", f.Name).WithHint("use letters, digits, - and _")
+	}
+	f.Description = l.text(root.Get("description"), "description")
+	f.Notes = l.text(root.Get("notes"), "notes")
+	if n := root.Get("trust"); n != nil {
+		l.trust(n)
+	}
+	l.modes(root.Get("modes"))
+	for i, n := range l.list(root.Get("lead"), "lead") {
+		path := fmt.Sprintf("lead[%d]", i)
+		if prog, _ := l.template(n, path, opAccept); prog != nil {
+			f.leads = append(f.leads, lead{n.Value, prog})
+		}
+	}
+	for _, n := range l.list(root.Get("patterns"), "patterns") {
+		l.pattern(n)
+	}
+	if n := root.Get("patterns"); n != nil && len(l.errs) == 0 && len(f.patterns) == 0 {
+		l.errorf(n, "patterns", "there are none")
+	}
+	if len(f.patterns) > maxPatterns {
+		l.errorf(root, "patterns", "there are %d, more than %d", len(f.patterns), maxPatterns)
+	}
+	for i, n := range l.list(root.Get("tests"), "tests") {
+		l.test(n, fmt.Sprintf("tests[%d]", i))
+	}
+}
+
+func isName(s string) bool {
+	for i := range len(s) {
+		if !isAlnum(s[i]) && s[i] != '-' && s[i] != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+func (l *loader) text(n *yamldoc.Node, path string) string {
+	if n == nil {
+		return ""
+	}
+	if n.Kind != yamldoc.Scalar {
+		l.errorf(n, path, "must be a text, not %s", n.Kind).WithHint("put it in quotes if it holds : or begins with [ or {")
+		return ""
+	}
+	return n.Value
+}
+
+// list returns the items of a list; a single value is a list of one.
+func (l *loader) list(n *yamldoc.Node, path string) []*yamldoc.Node {
+	switch {
+	case n == nil || n.Kind == yamldoc.Null:
+		return nil
+	case n.Kind == yamldoc.List:
+		return n.Items
+	case n.Kind == yamldoc.Scalar:
+		return []*yamldoc.Node{n}
+	}
+	l.errorf(n, path, "must be a list, not %s", n.Kind)
+	return nil
+}
+
+func (l *loader) texts(n *yamldoc.Node, path string) (s []string) {
+	for _, i := range l.list(n, path) {
+		if t := l.text(i, path); t != "" {
+			s = append(s, t)
+		}
+	}
+	return s
+}
+
+func (l *loader) number(n *yamldoc.Node, path string, least, most, absent int) int {
+	if n == nil {
+		return absent
+	}
+	v, err := strconv.Atoi(n.Value)
+	if n.Kind != yamldoc.Scalar || err != nil || v < least || v > most {
+		l.errorf(n, path, "%q is not a number from %d to %d", n.Value, least, most)
+		return absent
+	}
+	return v
+}
+
+func (l *loader) trust(n *yamldoc.Node) {
+	if !l.keys(n, "trust", "units", "slices", "uid", "identifiers") {
+		return
+	}
+	t := &l.f.trust
+	t.Units = l.texts(n.Get("units"), "trust.units")
+	t.Slices = l.texts(n.Get("slices"), "trust.slices")
+	t.Identifiers = l.texts(n.Get("identifiers"), "trust.identifiers")
+	for _, u := range l.list(n.Get("units"), "trust.units") {
+		switch {
+		case strings.ContainsAny(u.Value, "*?["):
+			l.errorf(u, "trust.units", "%q is a pattern; the journal knows exact names only", u.Value).WithHint("instances of name@.service are all in system-name.slice: put that into slices")
+		case !strings.Contains(u.Value, "."):
+			l.errorf(u, "trust.units", "%q is not the name of a unit", u.Value).WithHint("write %s.service", u.Value)
+		}
+	}
+	for _, s := range l.list(n.Get("slices"), "trust.slices") {
+		if !strings.HasSuffix(s.Value, ".slice") || !strings.HasPrefix(s.Value, "system-") {
+			l.errorf(s, "trust.slices", "%q is not the slice of a template unit", s.Value).WithHint("instances of name@.service are in system-name.slice")
+		}
+	}
+	if len(t.Units)+len(t.Slices) == 0 {
+		l.errorf(n, "trust", "names neither units nor slices: nobody's lines would be evidence")
+	}
+	uid := n.Get("uid")
+	switch {
+	case uid == nil:
+		l.errorf(n, "trust", "has no uid").WithHint("write uid: 0, uid: system (any below 1000) or a list; a user's own program may run inside a service's unit")
+	case uid.Kind == yamldoc.Scalar && uid.Value == "system":
+		t.System = true
+	case uid.Kind == yamldoc.Scalar && uid.Value == "any":
+		t.AnyUID = true
+	default:
+		for _, u := range l.list(uid, "trust.uid") {
+			v, err := strconv.ParseUint(u.Value, 10, 32)
+			if err != nil {
+				l.errorf(u, "trust.uid", "%q is not a user id", u.Value).WithHint("write a number, system (any below 1000) or any")
+			}
+			t.UIDs = append(t.UIDs, int64(v))
+		}
+		if len(t.UIDs) == 0 {
+			l.errorf(uid, "trust.uid", "is empty")
+		}
+	}
+}
+
+func (l *loader) modes(n *yamldoc.Node) {
+	f := l.f
+	if n == nil {
+		f.Modes, f.modes["normal"] = []string{"normal"}, []string{"normal"}
+		return
+	}
+	if n.Kind != yamldoc.Map || len(n.Pairs) == 0 {
+		l.errorf(n, "modes", "must be a mapping, not %s", n.Kind).WithHint("write modes: {normal: [], ddos: [], all: [ddos]}")
+		return
+	}
+	for _, p := range n.Pairs {
+		if !isName(p.Key.Value) {
+			l.errorf(p.Key, "modes", "%q is not a name", p.Key.Value)
+		}
+		f.Modes = append(f.Modes, p.Key.Value)
+		f.modes[p.Key.Value] = []string{p.Key.Value}
+	}
+	for _, p := range n.Pairs {
+		path := join("modes", p.Key.Value)
+		for _, i := range l.list(p.Value, path) {
+			if l.mode(i, path); i.Value != p.Key.Value {
+				f.modes[p.Key.Value] = append(f.modes[p.Key.Value], i.Value)
+			}
+		}
+	}
+}
+
+func (l *loader) mode(n *yamldoc.Node, path string) {
+	if n.Kind == yamldoc.Scalar && slices.Contains(l.f.Modes, n.Value) {
+		return
+	}
+	e := l.errorf(n, path, "there is no mode %q", n.Value)
+	if near := nearest(n.Value, l.f.Modes); near != "" {
+		e.WithHint("did you mean %s?", near)
+	} else {
+		e.WithHint("modes are %s", strings.Join(l.f.Modes, ", "))
+	}
+}
+
+// template reads and compiles one template. It returns nil after reporting an error.
+func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *node) {
+	s := l.text(n, path)
+	if n.Kind != yamldoc.Scalar {
+		return nil, nil
+	}
+	tree, terr := parseTemplate(s)
+	if terr != nil {
+		e := l.errorf(n, path, "%v", terr)
+		e.Hint = terr.hint
+		return nil, nil
+	}
+	prog, err := compile(tree, last)
+	if err == nil {
+		err = checkSides(tree)
+	}
+	if err == nil && last == opAccept {
+		if _, ends := firstSets(prog.ins); ends[0] {
+			err = errors.New("may be empty, or begins with free text")
+		}
+	}
+	if err != nil {
+		l.errorf(n, path, "%v", err)
+		return nil, nil
+	}
+	return prog, tree
+}
+
+var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join}
+
+func (l *loader) pattern(n *yamldoc.Node) {
+	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight") {
+		return
+	}
+	name := l.text(n.Get("name"), "patterns.name")
+	path := "patterns." + name
+	if !isName(name) {
+		l.errorf(n, "patterns", "%q is not a name", name).WithHint("give each pattern a name of letters, digits, - and _")
+		return
+	}
+	if slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Name == name }) {
+		l.errorf(n, path, "there are two of that name")
+	}
+	p := Pattern{Name: name, Kind: Failure, File: n.File}
+	if k := n.Get("kind"); k != nil {
+		var ok bool
+		if p.Kind, ok = kinds[k.Value]; !ok {
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).WithHint("kinds are failure, success and join")
+		}
+	}
+	p.Modes = l.texts(n.Get("modes"), path+".modes")
+	for _, m := range l.list(n.Get("modes"), path+".modes") {
+		l.mode(m, path+".modes")
+	}
+	p.Step = uint8(l.number(n.Get("step"), path+".step", 0, StepEnd, 0))
+	p.Weight = l.number(n.Get("weight"), path+".weight", 1, maxWeight, 1)
+	text, re := n.Get("text"), n.Get("regexp")
+	if (text == nil) == (re == nil) {
+		l.errorf(n, path, "must have either text or regexp")
+		return
+	}
+	for _, t := range l.list(text, path+".text") {
+		q := p
+		q.Text, q.Line = t.Value, t.Line
+		if q.prog, q.node = l.template(t, path+".text", opEnd); q.prog != nil {
+			l.f.patterns = append(l.f.patterns, &q)
+		}
+	}
+	for _, t := range l.list(re, path+".regexp") {
+		q := p
+		q.Text, q.Line, q.Regexp = t.Value, t.Line, true
+		var err error
+		if q.re, err = compileExpr(l.text(t, path+".regexp")); err != nil {
+			l.errorf(t, path+".regexp", "%v", err)
+			continue
+		}
+		l.f.patterns = append(l.f.patterns, &q)
+	}
+}
+
+func (l *loader) test(n *yamldoc.Node, path string) {
+	if !l.keys(n, path, "line", "miss", "mode", "pattern", "address", "user", "port", "id", "repeat", "kind") {
+		return
+	}
+	t := test{node: n, modes: l.texts(n.Get("mode"), path+".mode")}
+	for _, m := range l.list(n.Get("mode"), path+".mode") {
+		l.mode(m, path+".mode")
+	}
+	if len(t.modes) == 0 && len(l.f.Modes) > 0 {
+		t.modes = l.f.Modes[:1]
+	}
+	line, miss := n.Get("line"), n.Get("miss")
+	if (line == nil) == (miss == nil) {
+		l.errorf(n, path, "must have either line or miss")
+		return
+	}
+	if miss != nil {
+		t.miss, line = true, miss
+	}
+	t.line = []byte(l.text(line, path+".line"))
+	if p := n.Get("pattern"); p != nil {
+		t.pattern = l.text(p, path+".pattern")
+		if !slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Name == t.pattern }) {
+			l.errorf(p, path+".pattern", "there is no pattern %q", t.pattern)
+		}
+	}
+	if a := n.Get("address"); a != nil && a.Kind != yamldoc.Null {
+		var err error
+		if t.addr, err = netip.ParseAddr(l.text(a, path+".address")); err != nil {
+			l.errorf(a, path+".address", "%q is not an address", a.Value)
+		}
+	}
+	if u := n.Get("user"); u != nil {
+		s := l.text(u, path+".user")
+		t.user = &s
+	}
+	t.port = l.number(n.Get("port"), path+".port", 0, 65535, -1)
+	t.id = l.text(n.Get("id"), path+".id")
+	t.repeat = l.number(n.Get("repeat"), path+".repeat", 1, maxRepeat, 1)
+	if k := n.Get("kind"); k != nil {
+		var ok bool
+		if t.kind, ok = kinds[k.Value]; !ok {
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).WithHint("kinds are failure, success and join")
+		}
+	}
+	l.f.tests = append(l.f.tests, t)
+}
+
+// SelfTest runs the file's own test lines. Each error is a *yamldoc.Error at its line.
+func (f *Filter) SelfTest() (errs []error) {
+	for i := range f.tests {
+		t := &f.tests[i]
+		for _, mode := range t.modes {
+			if err := t.run(f.matchers[mode]); err != "" {
+				errs = append(errs, t.node.Errorf("tests", "mode %s: %s: %q", mode, err, t.line))
+			}
+		}
+	}
+	return errs
+}
+
+func (t *test) run(m *Matcher) string {
+	var h Hit
+	hit := m.MatchMessage(t.line, &h)
+	switch {
+	case t.miss && hit:
+		return "must not match, but " + h.Pattern.Name + " took it"
+	case t.miss:
+		return ""
+	case !hit:
+		return "must match, but nothing took it"
+	case t.pattern != "" && h.Pattern.Name != t.pattern:
+		return "is for " + t.pattern + ", but " + h.Pattern.Name + " took it"
+	case t.kind != None && h.Kind != t.kind:
+		return "has the wrong kind, by " + h.Pattern.Name
+	case h.Addr != t.addr:
+		return fmt.Sprintf("wanted address %v, found %v", t.addr, h.Addr)
+	case t.user != nil && !bytes.Equal(h.User, []byte(*t.user)):
+		return fmt.Sprintf("wanted user %q, found %q", *t.user, h.User)
+	case t.port >= 0 && int(h.Port) != t.port:
+		return fmt.Sprintf("wanted port %d, found %d", t.port, h.Port)
+	case t.id != "" && string(h.ID) != t.id:
+		return fmt.Sprintf("wanted id %q, found %q", t.id, h.ID)
+	case h.Repeat != t.repeat:
+		return fmt.Sprintf("wanted %d times, found %d", t.repeat, h.Repeat)
+	}
+	return ""
+}

@@ -1,0 +1,273 @@
+package filter
+
+import (
+	"net/netip"
+)
+
+type op uint8
+
+const (
+	opLit op = iota
+	opRun
+	opText
+	opAddr
+	opPort
+	opSplit
+	opJump
+	opEnd    // the line must end here
+	opAccept // the line may go on (a lead)
+)
+
+// instr is one step of a compiled template. Steps only ever lead forward, so each is taken once at most on a way
+// through the line.
+type instr struct {
+	op     op
+	class  class
+	cap    capture
+	choice int8   // of opRun and opText: which memory of tried ends is theirs; -1: the first end is the only one
+	x, y   uint16 // opSplit: where to go on, first x, then y; opJump: x
+	lit    string
+	next   string   // of opText and opRun with a choice: the literal that must follow, "" if it is not one
+	after  byte     // of opAddr: what the literal that follows begins with
+	first  *byteSet // else the bytes that what follows may begin with
+	end    bool     // … or the line may end there
+}
+
+type byteSet [256]bool
+
+type program struct {
+	ins     []instr
+	choices int
+	early   bool // the address comes before any client's text, and client's text ends the line: a cut line will do
+}
+
+// run is a class of bytes that a field may be made of.
+type run struct {
+	set byteSet
+	max int
+}
+
+var runs = func() (r [classPort + 1]run) {
+	for c := range 256 {
+		b := byte(c)
+		r[classWord].set[c] = b > ' ' && b != 0x7f
+		r[classHost].set[c] = isAlnum(b) || b == '.' || b == '-' || b == '_'
+		r[classToken].set[c] = isAlnum(b) || b == '-' || b == '_'
+		r[classNum].set[c] = isDigit(b)
+	}
+	r[classWord].max, r[classHost].max, r[classToken].max, r[classNum].max = 256, 255, 255, 20
+	return r
+}()
+
+// runLength is how many bytes of the class b begins with, one more than the most if there are too many.
+func runLength(r *run, b []byte) int {
+	n := 0
+	for n < len(b) && n <= r.max && r.set[b[n]] {
+		n++
+	}
+	return n
+}
+
+// span is a piece of the line.
+type span struct{ from, to int32 }
+
+// vm matches one line against one program. It lives on the stack of its caller.
+//
+// Why it is linear in the length n of the line: a step other than a choice takes time proportional to the bytes that it
+// passes. A choice (a text, or a run that may have to give bytes back) tries its possible ends from the last to the
+// first and goes on behind each. What follows an end does not depend on where the text began or on what was captured,
+// so an end that failed once fails always: low remembers, for each choice, from where on all ends have failed, and none
+// of them is tried again. So a choice goes on at most n times in all, each time over a stretch of literals, runs of at
+// most 256 bytes and alternatives whose number is the template's, until the next choice. The search for the literal that
+// must follow looks at each byte of the not yet tried part once. The sum is at most (choices · ways through the
+// alternatives) · n steps: with the bounds of parseTemplate a constant times n. TestLinear measures it; fuel is the
+// belt to these braces and ends a match that would take longer, as no evidence.
+type vm struct {
+	line   []byte
+	ins    []instr
+	tail   int // where the white space at the line's end begins
+	fuel   int
+	pos    int // where opAccept left off
+	addrAt int32
+	addr   netip.Addr
+	caps   [nCaptures]span // from = -1: not captured
+	low    [maxChoices]int32
+	runEnd [maxChoices]int32
+}
+
+// fuelFor is how many steps a line may cost. A line that matches takes some twenty.
+func fuelFor(n int) int { return 1024 + 32*n }
+
+func (v *vm) reset(p *program) {
+	v.ins = p.ins
+	for i := range v.caps {
+		v.caps[i].from = -1
+	}
+	for i := range p.choices {
+		v.low[i], v.runEnd[i] = int32(len(v.line)+1), -1
+	}
+	v.addrAt = -1
+}
+
+func (v *vm) set(c capture, from, to int) {
+	if c >= 0 {
+		v.caps[c] = span{int32(from), int32(to)}
+	}
+}
+
+func (v *vm) run(pc, pos int) bool {
+	line := v.line
+	for {
+		if v.fuel--; v.fuel < 0 {
+			return false
+		}
+		in := &v.ins[pc]
+		switch in.op {
+		case opLit:
+			if len(line)-pos < len(in.lit) || string(line[pos:pos+len(in.lit)]) != in.lit {
+				return false
+			}
+			pos += len(in.lit)
+		case opRun:
+			r := &runs[in.class]
+			n := runLength(r, line[pos:])
+			if n == 0 || n > r.max {
+				return false
+			}
+			if in.choice >= 0 {
+				return v.runChoice(in, pc, pos, pos+n)
+			}
+			v.set(in.cap, pos, pos+n)
+			pos += n
+		case opText:
+			if in.choice >= 0 {
+				return v.textChoice(in, pc, pos)
+			}
+			v.set(in.cap, pos, len(line))
+			pos = len(line)
+		case opAddr:
+			a, n := scanAddr(line[pos:], in.after)
+			if n == 0 {
+				return false
+			}
+			if in.cap == capAddr {
+				v.addr, v.addrAt = a, int32(pos)
+				v.set(capAddr, pos, pos+n)
+			}
+			pos += n
+		case opPort:
+			n, p := 0, 0
+			for pos+n < len(line) && isDigit(line[pos+n]) {
+				p = p*10 + int(line[pos+n]-'0')
+				if n++; n > 5 {
+					return false
+				}
+			}
+			if n == 0 || p > 65535 {
+				return false
+			}
+			v.set(in.cap, pos, pos+n)
+			pos += n
+		case opSplit:
+			saved := v.caps
+			if v.run(int(in.x), pos) {
+				return true
+			}
+			v.caps = saved
+			pc = int(in.y)
+			continue
+		case opJump:
+			pc = int(in.x)
+			continue
+		case opEnd:
+			return pos >= v.tail
+		case opAccept:
+			v.pos = pos
+			return true
+		}
+		pc++
+	}
+}
+
+func (v *vm) textChoice(in *instr, pc, pos int) bool {
+	high := int(v.low[in.choice]) - 1
+	if pos > high {
+		return false
+	}
+	v.low[in.choice] = int32(pos)
+	return v.ends(in, pc, pos, pos, high)
+}
+
+func (v *vm) runChoice(in *instr, pc, pos, end int) bool {
+	high := end
+	if v.runEnd[in.choice] == int32(end) {
+		high = int(v.low[in.choice]) - 1
+	}
+	if pos+1 > high {
+		return false
+	}
+	v.low[in.choice], v.runEnd[in.choice] = int32(pos+1), int32(end)
+	return v.ends(in, pc, pos, pos+1, high)
+}
+
+// ends tries the ends of the field that begins at pos, from high down to low.
+func (v *vm) ends(in *instr, pc, pos, low, high int) bool {
+	line := v.line
+	if next := in.next; next != "" {
+		c := next[0]
+		for end := min(high, len(line)-len(next)); end >= low; end-- {
+			v.fuel-- // a sixteenth of a step would do
+			if line[end] == c && string(line[end:end+len(next)]) == next {
+				v.set(in.cap, pos, end)
+				if v.run(pc+2, end+len(next)) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for end := high; end >= low; end-- {
+		if end >= v.tail && in.end || end < len(line) && in.first[line[end]] {
+			v.set(in.cap, pos, end)
+			if v.run(pc+1, end) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// address returns what <addr> took.
+func (v *vm) address() netip.Addr {
+	c := v.caps[capAddr]
+	if c.from < 0 {
+		return netip.Addr{}
+	}
+	if c.from != v.addrAt { // a way that was given up had looked at another
+		v.addr, _ = scanAddr(v.line[c.from:c.to], 0)
+	}
+	return v.addr
+}
+
+// number reads what a field of digits took, at most most.
+func (v *vm) number(c capture, most int) int {
+	s, n := v.caps[c], 0
+	if s.from < 0 {
+		return 0
+	}
+	for _, d := range v.line[s.from:s.to] {
+		if n = n*10 + int(d-'0'); n > most {
+			return most
+		}
+	}
+	return n
+}
+
+// text returns what a field took, nil if it was not there.
+func (v *vm) text(c capture) []byte {
+	s := v.caps[c]
+	if s.from < 0 {
+		return nil
+	}
+	return v.line[s.from:s.to:s.to]
+}

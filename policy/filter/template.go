@@ -1,0 +1,327 @@
+package filter
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// The template language. A template is the daemon's own message with its variables in angle brackets:
+//
+//	Failed <word> for {invalid user }?<user> from <addr>{ port <port>}?{ ssh2}?
+//
+// It takes a whole message or none of it. Everything but < { } | and \ stands for itself.
+//
+//	{a|b}        one of the alternatives, tried in this order; they may hold anything, empty ones included
+//	{a}?         a, or nothing
+//	\x           x itself, for x one of < > { } | \ ? (> and ? mean something only behind < and })
+//	<class>      a piece of text of that class (the table classes)
+//	<what:class> the same, captured as the user, id or count of the line
+//
+// Captured without saying so are <addr>, <port>, <user> (text), <id> (token) and <count> (num).
+//
+// A <text> is what a client chose. It takes as much as it can, so what stands to its right is looked for from the end
+// of the line, where the daemon wrote it and the client cannot reach: in "Failed password for x from 192.0.2.1 from
+// 198.51.100.9 port 22 ssh2" the address is the last one. That is only sure if no client's text follows, so a template
+// with client's text on both sides of <addr> is refused. A <own> is text that the daemon chose (a library's error
+// message, say) and may follow.
+
+// class is what a field may hold.
+type class uint8
+
+const (
+	classText  class = iota // anything, or nothing: a client's words
+	classOwn                // anything, or nothing: the daemon's words
+	classWord               // 1 to 256 bytes without spaces and control characters
+	classHost               // a host name: letters, digits, - _ and dots; never resolved
+	classToken              // letters, digits, - and _
+	classNum                // up to 20 digits
+	classAddr               // an IPv4 or IPv6 address, also v4-mapped, also with a zone
+	classIP                 // the same, of no interest (the server's own)
+	classPort               // 0 to 65535
+)
+
+// capture is where a field's text goes.
+type capture int8
+
+const (
+	capNone capture = iota - 1
+	capUser
+	capID
+	capCount
+	capAddr
+	capPort
+	nCaptures
+)
+
+var fields = map[string]struct {
+	class class
+	cap   capture
+}{
+	"addr":  {classAddr, capAddr},
+	"port":  {classPort, capPort},
+	"user":  {classText, capUser},
+	"id":    {classToken, capID},
+	"count": {classNum, capCount},
+	"text":  {classText, capNone},
+	"own":   {classOwn, capNone},
+	"word":  {classWord, capNone},
+	"host":  {classHost, capNone},
+	"token": {classToken, capNone},
+	"num":   {classNum, capNone},
+	"ip":    {classIP, capNone},
+}
+
+// client says whether a client may choose such text freely enough to forge a part of a message with it.
+func (c class) client() bool { return c == classText }
+
+// narrow says whether a client may choose such text, within a class that holds no spaces.
+func (c class) narrow() bool { return c == classWord || c == classHost || c == classToken }
+
+// in reports whether s could stand in a field of class c.
+func (c class) in(s string) bool {
+	switch c {
+	case classText, classOwn:
+		return true
+	case classWord, classHost, classToken, classNum:
+		r := &runs[c]
+		if len(s) == 0 || len(s) > r.max || runLength(r, []byte(s)) != len(s) {
+			return false
+		}
+		// No daemon takes a name that looks like an address from the DNS (sshd: "Nasty PTR record").
+		_, n := scanAddr([]byte(s), 0)
+		return c != classHost || n == 0
+	}
+	return false
+}
+
+type nodeKind uint8
+
+const (
+	nodeLit nodeKind = iota
+	nodeField
+	nodeSeq
+	nodeAlt
+)
+
+// node is a template as it was written.
+type node struct {
+	kind  nodeKind
+	lit   string
+	class class
+	cap   capture
+	subs  []*node
+}
+
+// Bounds of one template. They keep a mistake in a user's file from costing memory or time; the largest template
+// shipped has a tenth of them.
+const (
+	maxTemplate = 2048 // bytes
+	maxInstrs   = 512
+	maxChoices  = 16 // fields that may have to give text back
+	maxDepth    = 16 // of braces
+)
+
+type templateError struct {
+	at   int // byte offset
+	text string
+	hint string
+}
+
+func (e *templateError) Error() string { return fmt.Sprintf("at byte %d: %s", e.at+1, e.text) }
+
+type templateParser struct {
+	s     string
+	i     int
+	depth int
+}
+
+func parseTemplate(s string) (*node, *templateError) {
+	p := &templateParser{s: s}
+	if len(s) > maxTemplate {
+		return nil, p.errorf("is longer than %d bytes", maxTemplate)
+	}
+	if s == "" {
+		return nil, p.errorf("is empty")
+	}
+	n, err := p.seq()
+	if err == nil && p.i < len(s) {
+		err = p.errorf("%q closes nothing", s[p.i:p.i+1])
+		err.hint = `write \` + s[p.i:p.i+1] + ` for the character itself`
+	}
+	return n, err
+}
+
+func (p *templateParser) errorf(format string, args ...any) *templateError {
+	return &templateError{at: p.i, text: fmt.Sprintf(format, args...)}
+}
+
+// seq reads up to the end, a | or a }.
+func (p *templateParser) seq() (*node, *templateError) {
+	n := &node{kind: nodeSeq}
+	var lit strings.Builder
+	flush := func() {
+		if lit.Len() > 0 {
+			n.subs = append(n.subs, &node{kind: nodeLit, lit: lit.String()})
+			lit.Reset()
+		}
+	}
+	for p.i < len(p.s) {
+		switch c := p.s[p.i]; c {
+		case '\\':
+			if p.i+1 >= len(p.s) || !strings.ContainsRune(`<>{}|\?`, rune(p.s[p.i+1])) {
+				err := p.errorf(`a \ must stand before one of < > { } | \ ?`)
+				err.hint = `write \\ for a backslash`
+				return nil, err
+			}
+			lit.WriteByte(p.s[p.i+1])
+			p.i += 2
+		case '<':
+			flush()
+			f, err := p.field()
+			if err != nil {
+				return nil, err
+			}
+			n.subs = append(n.subs, f)
+		case '{':
+			flush()
+			a, err := p.group()
+			if err != nil {
+				return nil, err
+			}
+			n.subs = append(n.subs, a)
+		case '|':
+			if p.depth == 0 {
+				err := p.errorf("| stands outside of braces")
+				err.hint = `write {a|b} for alternatives, \| for the character itself`
+				return nil, err
+			}
+			flush()
+			return n, nil
+		case '}':
+			flush()
+			return n, nil
+		default:
+			lit.WriteByte(c)
+			p.i++
+		}
+	}
+	flush()
+	return n, nil
+}
+
+func (p *templateParser) group() (*node, *templateError) {
+	open := p.i
+	if p.depth++; p.depth > maxDepth {
+		return nil, p.errorf("braces are nested more than %d deep", maxDepth)
+	}
+	defer func() { p.depth-- }()
+	a := &node{kind: nodeAlt}
+	for {
+		p.i++ // { or |
+		s, err := p.seq()
+		if err != nil {
+			return nil, err
+		}
+		a.subs = append(a.subs, s)
+		if p.i >= len(p.s) {
+			p.i = open
+			err := p.errorf("{ is never closed")
+			err.hint = `write \{ for the character itself`
+			return nil, err
+		}
+		if p.s[p.i] == '}' {
+			break
+		}
+	}
+	p.i++
+	if p.i < len(p.s) && p.s[p.i] == '?' {
+		p.i++
+		a.subs = append(a.subs, &node{kind: nodeSeq})
+	} else if len(a.subs) == 1 {
+		p.i = open
+		err := p.errorf("{ } with one alternative")
+		err.hint = `write {…}? for what may be missing, \{ for the character itself`
+		return nil, err
+	}
+	return a, nil
+}
+
+func (p *templateParser) field() (*node, *templateError) {
+	end := strings.IndexByte(p.s[p.i:], '>')
+	if end < 0 {
+		err := p.errorf("< is never closed")
+		err.hint = `write \< for the character itself`
+		return nil, err
+	}
+	name := p.s[p.i+1 : p.i+end]
+	what, cl, two := strings.Cut(name, ":")
+	if !two {
+		cl = what
+	}
+	f, ok := fields[cl]
+	if !ok {
+		err := p.errorf("there is no field <%s>", name)
+		if near := nearest(cl, fieldNames()); near != "" {
+			err.hint = "did you mean <" + near + ">?"
+		} else {
+			err.hint = `fields are ` + strings.Join(fieldNames(), ", ") + `; write \< for the character itself`
+		}
+		return nil, err
+	}
+	n := &node{kind: nodeField, class: f.class, cap: f.cap}
+	if two {
+		w, ok := fields[what]
+		if !ok || w.cap == capNone || w.cap == capAddr || w.cap == capPort || f.cap != capNone || w.cap == capCount && f.class != classNum || f.class == classIP {
+			err := p.errorf("<%s> captures nothing that can be captured", name)
+			err.hint = "write <user:word>, <user:num>, <id:word> or <id:host>"
+			return nil, err
+		}
+		n.cap = w.cap
+	}
+	p.i += end + 1
+	return n, nil
+}
+
+func fieldNames() []string {
+	l := make([]string, 0, len(fields))
+	for n := range fields {
+		l = append(l, n)
+	}
+	slices.Sort(l)
+	return l
+}
+
+// nearest returns the word of the list that differs from s in two letters at most, or "".
+func nearest(s string, list []string) string {
+	best, at := 3, ""
+	for _, w := range list {
+		if d := distance(s, w, best); d < best && d < len(w) {
+			best, at = d, w
+		}
+	}
+	return at
+}
+
+// distance is Levenshtein's, cut off at limit.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+		return limit
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diag := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diag
+			if a[i] != b[j] {
+				d = 1 + min(diag, row[j], row[j+1])
+			}
+			diag, row[j+1] = row[j+1], d
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,167 @@
+package filter
+
+import "slices"
+
+// trie finds the patterns that a line may match by how the line begins: every pattern is entered under each literal
+// text that its lines can begin with. Patterns that begin with a field are entered under the empty text, so they are
+// tried on every line.
+type trie struct {
+	root *trieNode
+}
+
+// candidate is a pattern, and where matching goes on behind the text that the trie has compared already.
+type candidate struct {
+	pattern *Pattern
+	order   int // of the pattern in its filter, then of the way through its alternatives
+	pc      uint16
+	skip    uint16
+}
+
+type trieNode struct {
+	label string // what stands between the parent and here, without the byte that chose this node
+	lo    byte   // next[i] is for byte lo+i
+	next  []*trieNode
+	list  []candidate // everything that the way to this node allows, in the order of the file
+}
+
+// maxPrefix bounds how deep the trie goes, and maxStarts how many beginnings one pattern is entered under.
+const (
+	maxPrefix = 48
+	maxStarts = 64
+)
+
+func newTrie(patterns []*Pattern) *trie {
+	type entry struct {
+		prefix string
+		candidate
+	}
+	var all []entry
+	for i, p := range patterns {
+		if p.re != nil {
+			for _, s := range p.re.prefixes {
+				all = append(all, entry{s, candidate{pattern: p, order: i * maxInstrs}})
+			}
+			continue
+		}
+		for k, s := range starts(p.prog.ins) {
+			all = append(all, entry{s.prefix, candidate{p, i*maxInstrs + k, uint16(s.pc), uint16(s.skip)}})
+		}
+	}
+	// A plain trie of bytes first …
+	type byteNode struct {
+		next map[byte]*byteNode
+		own  []candidate
+	}
+	root := &byteNode{}
+	for _, e := range all {
+		n := root
+		for i := range len(e.prefix) {
+			c := e.prefix[i]
+			if n.next[c] == nil {
+				if n.next == nil {
+					n.next = make(map[byte]*byteNode)
+				}
+				n.next[c] = &byteNode{}
+			}
+			n = n.next[c]
+		}
+		n.own = append(n.own, e.candidate)
+	}
+	// … then with single files of nodes drawn together, and everything that the way to a node allows gathered in it.
+	var build func(n *byteNode, label []byte, inherited []candidate) *trieNode
+	build = func(n *byteNode, label []byte, inherited []candidate) *trieNode {
+		for len(n.own) == 0 && len(n.next) == 1 {
+			for c, child := range n.next {
+				label, n = append(label, c), child
+			}
+		}
+		list := append(slices.Clone(inherited), n.own...)
+		slices.SortFunc(list, func(a, b candidate) int { return a.order - b.order })
+		t := &trieNode{label: string(label), list: list}
+		if len(n.next) == 0 {
+			return t
+		}
+		lo, hi := byte(255), byte(0)
+		for c := range n.next {
+			lo, hi = min(lo, c), max(hi, c)
+		}
+		t.lo, t.next = lo, make([]*trieNode, int(hi)-int(lo)+1)
+		for c, child := range n.next {
+			t.next[c-lo] = build(child, nil, list)
+		}
+		return t
+	}
+	// The root keeps its place, whatever the patterns have in common.
+	r := &trieNode{list: slices.Clone(root.own)}
+	slices.SortFunc(r.list, func(a, b candidate) int { return a.order - b.order })
+	r.next = make([]*trieNode, 256)
+	for c, child := range root.next {
+		r.next[c] = build(child, nil, r.list)
+	}
+	return &trie{r}
+}
+
+// find returns the patterns that a line with this beginning may match.
+func (t *trie) find(line []byte) []candidate {
+	n := t.root
+	for i := 0; i < len(line); {
+		k := int(line[i]) - int(n.lo)
+		if k < 0 || k >= len(n.next) || n.next[k] == nil {
+			break
+		}
+		c := n.next[k]
+		i++
+		if len(line)-i < len(c.label) || string(line[i:i+len(c.label)]) != c.label {
+			break
+		}
+		i += len(c.label)
+		n = c
+	}
+	return n.list
+}
+
+type start struct {
+	prefix string
+	pc     int
+	skip   int
+}
+
+// starts returns the literal texts that a program's lines begin with, in the order in which the program tries them.
+func starts(ins []instr) []start {
+	var l []start
+	var walk func(pc int, prefix string) bool
+	walk = func(pc int, prefix string) bool {
+		for {
+			in := &ins[pc]
+			if in.op == opLit && len(prefix)+len(in.lit) <= maxPrefix {
+				prefix += in.lit
+				pc++
+				continue
+			}
+			switch in.op {
+			case opJump:
+				pc = int(in.x)
+				continue
+			case opSplit:
+				if !walk(int(in.x), prefix) {
+					return false
+				}
+				pc = int(in.y)
+				continue
+			}
+			if len(l) == maxStarts {
+				return false
+			}
+			skip := len(prefix)
+			if in.op == opLit { // a part of a long literal: it is compared again
+				prefix += in.lit[:maxPrefix-len(prefix)]
+			}
+			l = append(l, start{prefix, pc, skip})
+			return true
+		}
+	}
+	if !walk(0, "") {
+		return []start{{}}
+	}
+	return l
+}
