@@ -28,8 +28,8 @@ type Entry struct {
 
 // Origins that are not files.
 const (
-	Self    = "self"    // the host's own, see SelfEntries
-	Runtime = "runtime" // allowed by an operator's command
+	OriginSelf    = "self"    // the host's own, see SelfEntries
+	OriginRuntime = "runtime" // allowed by an operator's command
 )
 
 // Where names the place of an entry: file:line, "self" or "runtime".

@@ -15,18 +15,18 @@ var always = []struct{ prefix, why string }{
 }
 
 // SelfEntries returns what a host must never ban: loopback, unspecified and IPv6 link-local addresses, and the host's own,
-// which the caller reads from its interfaces. Their origin is Self.
+// which the caller reads from its interfaces. Their origin is OriginSelf.
 func SelfEntries(own []netip.Addr) []Entry {
 	l := make([]Entry, 0, len(always)+len(own))
 	for _, a := range always {
-		l = append(l, Entry{Prefix: netip.MustParsePrefix(a.prefix), Origin: Self, Comment: a.why})
+		l = append(l, Entry{Prefix: netip.MustParsePrefix(a.prefix), Origin: OriginSelf, Comment: a.why})
 	}
 	for _, a := range own {
 		if !a.IsValid() {
 			continue
 		}
 		a = a.Unmap().WithZone("")
-		l = append(l, Entry{Prefix: netip.PrefixFrom(a, a.BitLen()), Origin: Self, Comment: "address of this host"})
+		l = append(l, Entry{Prefix: netip.PrefixFrom(a, a.BitLen()), Origin: OriginSelf, Comment: "address of this host"})
 	}
 	return l
 }
