@@ -221,7 +221,7 @@ func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (firewall.
 	if err != nil {
 		return ch, err
 	}
-	ch.First = true
+	ch.First = !b.ready
 	for _, s := range b.sets {
 		if h := heads[s.name]; h != nil {
 			ch.First = false
@@ -602,6 +602,15 @@ func (b *Backend) Verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, s := range b.sets {
+		h := heads[s.name]
+		if h == nil {
+			return fmt.Errorf("set %s: is gone", s.name)
+		}
+		if why := h.foreign(s.family); why != "" {
+			return &firewall.ForeignError{Name: "set " + s.name, Why: why}
+		}
+	}
 	index, err := b.indexes(ctx)
 	if err != nil {
 		return err
@@ -622,12 +631,6 @@ func (b *Backend) Verify(ctx context.Context) error {
 	}
 	for _, s := range b.sets {
 		h := heads[s.name]
-		if h == nil {
-			return fmt.Errorf("set %s: is gone", s.name)
-		}
-		if why := h.foreign(s.family); why != "" {
-			return &firewall.ForeignError{Name: "set " + s.name, Why: why}
-		}
 		if h.refs < refs[s.name] {
 			return fmt.Errorf("set %s: %d rules refer to it, want %d", s.name, h.refs, refs[s.name])
 		}

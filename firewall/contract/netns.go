@@ -1,0 +1,312 @@
+package contract
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	nsEnv   = "BAILIFF_TEST_NETNS"  // set in the child that has a network namespace of its own
+	peerEnv = "BAILIFF_TEST_REMOTE" // set in the child that plays the remote hosts
+)
+
+// Main is for TestMain. As root it runs the tests again in a child process with a network namespace of its own: a process
+// as a whole, since a namespace per thread would need goroutines locked to threads, and netlink is slow from these. The
+// same program plays the remote hosts. What it returns is for os.Exit.
+func Main(m *testing.M) int {
+	switch {
+	case os.Getenv(peerEnv) != "":
+		remote(os.Stdin, os.Stdout)
+		return 0
+	case os.Geteuid() != 0 || os.Getenv(nsEnv) != "":
+		return m.Run()
+	}
+	cmd := exec.Command(os.Args[0], os.Args[1:]...)
+	cmd.Env = append(os.Environ(), nsEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "run in a network namespace:", err)
+		return 1
+	}
+	return 0
+}
+
+// NeedNetns skips tests that want the kernel's firewall when there is no network namespace to have it in.
+func NeedNetns(t testing.TB) {
+	t.Helper()
+	if os.Getenv(nsEnv) == "" {
+		t.Skip("needs root, for a network namespace of its own")
+	}
+	for _, p := range []string{"ip", "nft", "ipset"} {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("needs the program %s", p)
+		}
+	}
+}
+
+// Run runs a program and returns what it wrote.
+func Run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// The addresses of this side; those of the remote side may be any in Remotes.
+var (
+	Local4  = netip.MustParseAddr("203.0.113.1")
+	Local6  = netip.MustParseAddr("2001:db8:1::1")
+	Remotes = []netip.Prefix{
+		netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"),
+		netip.MustParsePrefix("2001:db8:a::/48"), netip.MustParsePrefix("2001:db8:b::/48"),
+	}
+)
+
+// Wire is a veth pair to a second network namespace, where every address of Remotes is at home, and listeners here.
+type Wire struct {
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+// patience is how long a connection attempt may take before it counts as blocked. Both ends are in one kernel: what
+// arrives is answered in less than a millisecond.
+const patience = 250 * time.Millisecond
+
+// NewWire sets the pair up and opens a TCP listener on each port, IPv4 and IPv6.
+func NewWire(t testing.TB, ports ...uint16) *Wire {
+	t.Helper()
+	NeedNetns(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), peerEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w := &Wire{in, bufio.NewReader(out)}
+	if line, err := w.out.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("remote side: %q, %v", line, err)
+	}
+	pid := strconv.Itoa(cmd.Process.Pid)
+	Run(t, "ip", "link", "set", "lo", "up")
+	Run(t, "ip", "link", "add", "wire0", "type", "veth", "peer", "name", "wire1", "netns", pid)
+	t.Cleanup(func() {
+		in.Close()
+		_ = cmd.Wait()
+		_ = exec.Command("ip", "link", "del", "wire0").Run()
+	})
+	Run(t, "ip", "link", "set", "wire0", "up")
+	Run(t, "ip", "addr", "add", Local4.String()+"/24", "dev", "wire0")
+	Run(t, "ip", "addr", "add", Local6.String()+"/64", "dev", "wire0", "nodad")
+	far := func(args ...string) { Run(t, "nsenter", append([]string{"-t", pid, "-n", "ip"}, args...)...) }
+	far("link", "set", "lo", "up")
+	far("link", "set", "wire1", "up")
+	far("addr", "add", "203.0.113.2/24", "dev", "wire1")
+	far("addr", "add", "2001:db8:1::2/64", "dev", "wire1", "nodad")
+	for _, r := range Remotes {
+		via := "203.0.113.2"
+		if r.Addr().Is6() {
+			via = "2001:db8:1::2"
+		}
+		far("route", "add", "local", r.String(), "dev", "lo")
+		Run(t, "ip", "route", "add", r.String(), "via", via)
+	}
+	for _, p := range ports {
+		for _, a := range []netip.Addr{Local4, Local6} {
+			l := listen(t, netip.AddrPortFrom(a, p))
+			t.Cleanup(func() { l.Close() })
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go func() { _, _ = io.Copy(c, c); c.Close() }()
+				}
+			}()
+		}
+	}
+	for _, r := range Remotes { // the first packets resolve link addresses
+		w.until(t, ports[0], r.Addr().Next())
+	}
+	return w
+}
+
+func listen(t testing.TB, at netip.AddrPort) net.Listener {
+	t.Helper()
+	var l net.Listener
+	var err error
+	for range 100 { // an IPv6 address may be tentative for a moment
+		if l, err = net.Listen("tcp", at.String()); err == nil {
+			return l
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Fatal(err)
+	return nil
+}
+
+func (w *Wire) until(t testing.TB, port uint16, from netip.Addr) {
+	t.Helper()
+	var s string
+	for range 20 {
+		if s = w.Connect(t, port, from)[0]; s == "open" {
+			return
+		}
+	}
+	t.Fatalf("no way from %v to port %d: %s", from, port, s)
+}
+
+// Connect tries to open TCP connections from remote addresses to a port here, all at once, and answers for each of them
+// "open", "silent", "refused", or what else went wrong.
+func (w *Wire) Connect(t testing.TB, port uint16, from ...netip.Addr) []string {
+	t.Helper()
+	return w.ask(t, "connect", port, from)
+}
+
+// Hold opens connections like Connect and keeps them.
+func (w *Wire) Hold(t testing.TB, port uint16, from ...netip.Addr) []string {
+	t.Helper()
+	return w.ask(t, "hold", port, from)
+}
+
+// Echo tells whether bytes still go both ways over the connections that Hold opened.
+func (w *Wire) Echo(t testing.TB, port uint16, from ...netip.Addr) []string {
+	t.Helper()
+	return w.ask(t, "echo", port, from)
+}
+
+func (w *Wire) ask(t testing.TB, verb string, port uint16, from []netip.Addr) []string {
+	t.Helper()
+	line := fmt.Sprintf("%s %d", verb, port)
+	for _, a := range from {
+		line += " " + a.String()
+	}
+	if _, err := fmt.Fprintln(w.in, line); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := w.out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Split(strings.TrimSuffix(answer, "\n"), "\t")
+	if len(words) != len(from) {
+		t.Fatalf("%s: remote side answers %q", line, answer)
+	}
+	return words
+}
+
+// remote answers one line for each line, from within its own network namespace.
+func remote(in io.Reader, out io.Writer) {
+	// IPv6 wants to be told that addresses of a local route may be used as source.
+	if err := os.WriteFile("/proc/sys/net/ipv6/ip_nonlocal_bind", []byte("1"), 0); err != nil {
+		fmt.Fprintln(out, err)
+		return
+	}
+	fmt.Fprintln(out, "ready")
+	var mu sync.Mutex
+	held := make(map[string]net.Conn)
+	for s := bufio.NewScanner(in); s.Scan(); {
+		ask := strings.Fields(s.Text())
+		verb, port, from := ask[0], ask[1], ask[2:]
+		words := make([]string, len(from))
+		var all sync.WaitGroup
+		for i, a := range from {
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				if verb == "echo" {
+					mu.Lock()
+					c := held[a+" "+port]
+					mu.Unlock()
+					words[i] = word(echo(c))
+					return
+				}
+				c, err := open(netip.MustParseAddr(a), port)
+				words[i] = word(err)
+				switch {
+				case err == nil && verb == "hold":
+					mu.Lock()
+					held[a+" "+port] = c
+					mu.Unlock()
+				case err == nil:
+					c.Close()
+				}
+			}()
+		}
+		all.Wait()
+		fmt.Fprintln(out, strings.Join(words, "\t"))
+	}
+}
+
+func open(from netip.Addr, port string) (net.Conn, error) {
+	to := Local4
+	if from.Is6() {
+		to = Local6
+	}
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	c, err := d.DialContext(ctx, "tcp", net.JoinHostPort(to.String(), port))
+	if err != nil {
+		return nil, err
+	}
+	return c, c.(*net.TCPConn).SetLinger(0)
+}
+
+func echo(c net.Conn) error {
+	if c == nil {
+		return errors.New("no such connection")
+	}
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte{1}); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, 1))
+	return err
+}
+
+// word puts an error into one: nobody answered, or somebody said no.
+func word(err error) string {
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return "open"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "silent"
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF):
+		return "refused"
+	}
+	return err.Error()
+}

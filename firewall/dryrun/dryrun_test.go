@@ -1,0 +1,62 @@
+package dryrun
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"bailiff/firewall"
+	"bailiff/firewall/contract"
+)
+
+// A restart means that New gives the same backend again: there is no kernel that would keep the bans.
+func TestContract(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	b, err := New(contract.Scopes, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	contract.Test(t, &contract.Host{
+		New: func(testing.TB) firewall.Backend { return b },
+		Reaches: func(_ testing.TB, port uint16, from []netip.Addr) []bool {
+			r := make([]bool, len(from))
+			for i, a := range from {
+				r[i] = !b.Blocked(a, "tcp", port)
+			}
+			return r
+		},
+		Now: func() time.Time { return now },
+		Wait: func(t testing.TB, limit time.Duration, cond func() bool) {
+			for end := now.Add(limit); !cond(); now = now.Add(time.Second) {
+				if now.After(end) {
+					t.Fatalf("not within %v", limit)
+				}
+			}
+		},
+		Leftover: func(testing.TB) string {
+			s := ""
+			for k := range b.bans {
+				s += k.Prefix.String() + "\n"
+			}
+			return s
+		},
+	})
+}
+
+func TestScopes(t *testing.T) {
+	for _, s := range [][]firewall.Scope{
+		{{Name: "seventeen-letters"}},
+		{{Name: "Sshd"}},
+		{{Name: "sshd"}, {Name: "sshd"}},
+		{{Name: "", Ports: []firewall.Port{{Proto: "tcp", From: 1, To: 1}}}},
+		{{Name: "a", Ports: []firewall.Port{{Proto: "sctp", From: 1, To: 1}}}},
+		{{Name: "a", Ports: []firewall.Port{{Proto: "tcp", From: 2, To: 1}}}},
+		{{Name: "a", Ports: []firewall.Port{{Proto: "tcp"}}}},
+	} {
+		if _, err := New(s, time.Now); err == nil {
+			t.Errorf("%+v was taken", s)
+		} else {
+			t.Log(err)
+		}
+	}
+}
