@@ -1,0 +1,165 @@
+package journal_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"bailiff/journal"
+	"bailiff/journal/journaltest"
+)
+
+// benchFiles are the files of a journal of 100,000 entries, or BAILIFF_BENCH_ENTRIES, a fifth of them sshd's. They are kept in
+// BAILIFF_BENCH_DIR if that is set, since a million takes a minute to write.
+func benchFiles(b *testing.B) []string {
+	n := 100_000
+	if s := os.Getenv("BAILIFF_BENCH_ENTRIES"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			b.Fatal("BAILIFF_BENCH_ENTRIES: ", err)
+		}
+	}
+	dir := os.Getenv("BAILIFF_BENCH_DIR")
+	if dir == "" {
+		dir = b.TempDir()
+	}
+	dir = filepath.Join(dir, strconv.Itoa(n))
+	path := filepath.Join(dir, "bench.journal")
+	done := filepath.Join(dir, "done")
+	if _, err := os.Stat(done); err == nil {
+		return journaltest.Files(path)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	files := journaltest.Write(b, path, journaltest.Layout{}, journaltest.Gen{Entries: n})
+	if err := os.WriteFile(done, nil, 0o644); err != nil {
+		b.Fatal(err)
+	}
+	return files
+}
+
+// cpu is the time that the whole process has used, in user and kernel mode, in every thread.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+var sshd = journal.Matches{{{Field: "_SYSTEMD_UNIT", Value: "ssh.service"}}}
+
+// readings are what the daemon reads, and the two ends around it.
+var readings = []struct {
+	name    string
+	matches journal.Matches
+	fields  []string
+	cursor  bool
+	all     bool
+}{
+	{name: "MESSAGE", matches: sshd, fields: []string{"MESSAGE"}},
+	{name: "daemon", matches: sshd, fields: []string{"MESSAGE", "_SYSTEMD_UNIT", "_UID", "_PID", "SYSLOG_IDENTIFIER", "_SYSTEMD_SLICE"}, cursor: true},
+	{name: "every-field", all: true},
+}
+
+// BenchmarkReader is per entry.
+func BenchmarkReader(b *testing.B) {
+	files := benchFiles(b)
+	for _, w := range readings {
+		b.Run(w.name, func(b *testing.B) {
+			r, err := journal.Open(journal.Files(files...), journal.Options{Matches: w.matches, Fields: w.fields})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer r.Close()
+			b.ReportAllocs()
+			size := 0
+			start := cpu(b)
+			for b.Loop() {
+				if !r.Next() {
+					r.SeekHead()
+					if !r.Next() {
+						b.Fatal("no entries: ", r.Problems())
+					}
+				}
+				size += use(r.Entry(), len(w.fields), w.cursor, w.all)
+			}
+			b.ReportMetric(float64(b.N)/(cpu(b)-start).Seconds()/1e6, "M-entries/cpu-s")
+			if size == 0 {
+				b.Fatal("nothing read")
+			}
+		})
+	}
+}
+
+// use touches what was asked for.
+func use(e *journal.Entry, fields int, cursor, all bool) (size int) {
+	for i := range fields {
+		size += len(e.Field(i))
+	}
+	if cursor {
+		c := e.Cursor()
+		size += int(c.Seqnum & 1)
+	}
+	if all {
+		e.Each(func(name string, value []byte) bool { size += len(name) + len(value); return true })
+	}
+	return size
+}
+
+// BenchmarkExport is per entry of the stream.
+func BenchmarkExport(b *testing.B) {
+	var text bytes.Buffer
+	if _, err := (journaltest.Gen{Entries: 10_000}).WriteTo(&text); err != nil {
+		b.Fatal(err)
+	}
+	for _, w := range readings {
+		b.Run(w.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(text.Len() / 10_000))
+			size := 0
+			var x *journal.ExportReader
+			for b.Loop() {
+				for x == nil || !x.Next() {
+					x = journal.NewExport(bytes.NewReader(text.Bytes()), journal.Options{Fields: w.fields})
+				}
+				size += use(x.Entry(), len(w.fields), w.cursor, w.all)
+			}
+			if size == 0 {
+				b.Fatal("nothing read")
+			}
+		})
+	}
+}
+
+// Reading an export stream allocates nothing per entry, cursors included.
+func TestExportAllocations(t *testing.T) {
+	const entries = 2000
+	var one bytes.Buffer
+	one.WriteString("__CURSOR=s=cce0e3af1b74493080865256befafa42;i=233;b=6f71f3b14a344ab39a3db4af958d55cd;m=88f78cea;t=660de7ff7d29b;x=a911c7477a7e82b4\n")
+	if _, err := (journaltest.Gen{Entries: 1, SSHD: 1}).WriteTo(&one); err != nil {
+		t.Fatal(err)
+	}
+	stream := bytes.Repeat(one.Bytes(), entries)
+	for _, fields := range [][]string{nil, {"MESSAGE", "_PID"}} {
+		x := journal.NewExport(bytes.NewReader(stream), journal.Options{Matches: sshd, Fields: fields})
+		size := 0
+		n := testing.AllocsPerRun(entries/2, func() {
+			if !x.Next() {
+				t.Fatal(x.Err())
+			}
+			size += use(x.Entry(), len(fields), true, true)
+		})
+		if n != 0 || size == 0 {
+			t.Errorf("%v allocations per entry with fields %q", n, fields)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package journal_test
+
+import (
+	"archive/tar"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/ulikunitz/xz"
+
+	"bailiff/journal/journaltest"
+)
+
+// fileSet is some journal files that are read together.
+type fileSet struct {
+	name  string
+	files []string
+}
+
+// captures are the journals of real hosts, from ../shared beside the checkout or BAILIFF_SHARED.
+func captures(t testing.TB) []fileSet {
+	t.Helper()
+	root := shared()
+	tars, _ := filepath.Glob(filepath.Join(root, "journal", "*", "journal-files.tar.xz"))
+	if len(tars) == 0 {
+		t.Log("no captures of real hosts: set BAILIFF_SHARED to the folder that holds journal/*/journal-files.tar.xz")
+	}
+	var sets []fileSet
+	for _, name := range tars {
+		dir := t.TempDir()
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		z, err := xz.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := fileSet{name: filepath.Base(filepath.Dir(name))}
+		for r := tar.NewReader(z); ; {
+			h, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			if !strings.HasSuffix(h.Name, ".journal") {
+				continue
+			}
+			path := filepath.Join(dir, filepath.Base(h.Name))
+			w, err := os.Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(w, r); err != nil {
+				t.Fatal(name, err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			set.files = append(set.files, path)
+		}
+		sets = append(sets, set)
+	}
+	return sets
+}
+
+// shared finds the folder beside the checkout; empty when there is none.
+func shared() string {
+	if dir := os.Getenv("BAILIFF_SHARED"); dir != "" {
+		return dir
+	}
+	for dir, _ := os.Getwd(); ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(filepath.Dir(dir), "shared")
+		}
+		if dir == "/" {
+			return ""
+		}
+	}
+}
+
+// written are files by systemd-journal-remote: every layout, several files that overlap in time, several boots, a file that is there
+// twice, and n entries that rotated by themselves.
+func written(t testing.TB, n int) []fileSet {
+	t.Helper()
+	var sets []fileSet
+	add := func(name string, files ...string) { sets = append(sets, fileSet{name, files}) }
+	for _, l := range journaltest.Layouts() {
+		g := journaltest.Gen{Entries: min(n, 3000), Boots: 2, Odd: true}
+		add(l.String(), journaltest.Write(t, filepath.Join(t.TempDir(), "a.journal"), l, g)...)
+	}
+	dir := t.TempDir()
+	var overlap []string
+	for i := range 3 {
+		g := journaltest.Gen{Entries: min(n, 3000), Boots: 3, Seed: uint64(i), Step: int64(800 + 300*i)}
+		overlap = append(overlap, journaltest.Write(t, filepath.Join(dir, strconv.Itoa(i)+".journal"), journaltest.Layouts()[2*i], g)...)
+	}
+	add("overlap", overlap...)
+	var foreign []string
+	for i := range 2 {
+		g := journaltest.Gen{Entries: min(n, 2000), Boots: 2, Seed: uint64(i), BootSeed: uint64(i), Start: 1_700_000_000_000_000 + int64(i)*500_000}
+		foreign = append(foreign, journaltest.Write(t, filepath.Join(dir, "host"+strconv.Itoa(i)+".journal"), journaltest.Layout{}, g)...)
+	}
+	add("two-hosts", foreign...)
+	copied := filepath.Join(dir, "copy.journal")
+	b, err := os.ReadFile(overlap[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(copied, b, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	add("twice", overlap[0], copied)
+	add("rotated", journaltest.Write(t, filepath.Join(t.TempDir(), "big.journal"), journaltest.Layout{}, journaltest.Gen{Entries: n, Boots: 3})...)
+	return sets
+}
+
+// selections are journalctl's match arguments, for the captures and for what Gen writes.
+var selections = [][]string{
+	nil,
+	{"_SYSTEMD_UNIT=ssh.service"},
+	{"_SYSTEMD_UNIT=ssh.service", "_SYSTEMD_UNIT=cron.service", "_UID=0"},
+	{"_SYSTEMD_UNIT=ssh.service", "PRIORITY=4", "PRIORITY=6", "+", "SYSLOG_IDENTIFIER=postfix/smtpd", "_UID=100", "+", "SYSLOG_IDENTIFIER=systemd"},
+	{"_SYSTEMD_UNIT=ssh.service", "_UID=33"},
+	{"_SYSTEMD_UNIT=never.service", "+", "TWICE=b", "+", "TWICE="},
+	{"NO_SUCH_FIELD=1"},
+}

@@ -1,0 +1,241 @@
+//go:build libsystemd
+
+package journal_test
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/coreos/go-systemd/v22/sdjournal"
+
+	"bailiff/journal"
+)
+
+// oracleEntries is how large the largest journal is: 100,000, or BAILIFF_ORACLE_ENTRIES.
+func oracleEntries(t testing.TB) int {
+	if s := os.Getenv("BAILIFF_ORACLE_ENTRIES"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal("BAILIFF_ORACLE_ENTRIES: ", err)
+		}
+		return n
+	}
+	return 100_000
+}
+
+// TestOracle reads the same files with libsystemd and with Reader: the same entries, with the same fields and cursors, in the same
+// order, forward and backward, with and without matches, and from the same places after a seek.
+func TestOracle(t *testing.T) {
+	runtime.LockOSThread() // sd_journal belongs to the thread that opened it
+	defer runtime.UnlockOSThread()
+	for _, set := range append(captures(t), written(t, oracleEntries(t))...) {
+		t.Run(set.name, func(t *testing.T) {
+			var every []string // all cursors, to seek to in every selection
+			for _, sel := range selections {
+				o := open(t, set.files, sel)
+				cursors := o.forward(t)
+				if sel == nil {
+					every = cursors
+					if len(every) == 0 {
+						t.Fatal("no entries at all")
+					}
+				}
+				t.Logf("%d entries of %q", len(cursors), sel)
+				o.backward(t, cursors)
+				o.seeks(t, every)
+				o.close(t)
+				if t.Failed() {
+					t.Fatalf("selection %q", sel)
+				}
+			}
+		})
+	}
+}
+
+// pair is both readers over the same files with the same matches.
+type pair struct {
+	sd   *sdjournal.Journal
+	ours *journal.Reader
+}
+
+func open(t testing.TB, files, sel []string) pair {
+	t.Helper()
+	sd, err := sdjournal.NewJournalFromFiles(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sd.SetDataThreshold(0); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sel {
+		if s == "+" {
+			err = sd.AddDisjunction()
+		} else {
+			err = sd.AddMatch(s)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := journal.ParseMatches(sel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := journal.Open(journal.Files(files...), journal.Options{Matches: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair{sd, ours}
+}
+
+func (p pair) close(t testing.TB) {
+	t.Helper()
+	if errs := p.ours.Problems(); len(errs) > 0 {
+		t.Error("problems: ", errs)
+	}
+	if err := p.ours.Close(); err != nil {
+		t.Error(err)
+	}
+	p.sd.Close()
+}
+
+// forward compares all entries with all their fields from the head, and returns the cursors.
+func (p pair) forward(t *testing.T) []string {
+	t.Helper()
+	if err := p.sd.SeekHead(); err != nil {
+		t.Fatal(err)
+	}
+	p.ours.SeekHead()
+	var cursors []string
+	for {
+		n, err := p.sd.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ok := p.ours.Next()
+		if ok != (n > 0) {
+			t.Fatalf("after %d entries libsystemd has %d more, ours %v", len(cursors), n, ok)
+		}
+		if !ok {
+			return cursors
+		}
+		want, err := p.sd.GetEntry()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := p.ours.Entry()
+		if c := e.Cursor().String(); c != want.Cursor {
+			t.Fatalf("entry %d: ours is %s, libsystemd's %s", len(cursors), c, want.Cursor)
+		}
+		if e.Realtime != want.RealtimeTimestamp || e.Monotonic != want.MonotonicTimestamp {
+			t.Fatalf("%s: times %d %d, want %d %d", want.Cursor, e.Realtime, e.Monotonic, want.RealtimeTimestamp, want.MonotonicTimestamp)
+		}
+		seen := map[string]bool{}
+		e.Each(func(name string, value []byte) bool {
+			seen[name] = true
+			if w, ok := want.Fields[name]; !ok || w != string(value) && name != "TWICE" {
+				t.Errorf("%s: %s=%.200q, want %.200q (%v)", want.Cursor, name, value, w, ok)
+			}
+			return true
+		})
+		if len(seen) != len(want.Fields) || t.Failed() {
+			t.Fatalf("%s: %d fields, want %d", want.Cursor, len(seen), len(want.Fields))
+		}
+		cursors = append(cursors, want.Cursor)
+	}
+}
+
+// backward compares the order from the tail.
+func (p pair) backward(t *testing.T, cursors []string) {
+	t.Helper()
+	if err := p.sd.SeekTail(); err != nil {
+		t.Fatal(err)
+	}
+	p.ours.SeekTail()
+	for i := 0; ; i++ {
+		n, err := p.sd.Previous()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ok := p.ours.Previous()
+		if ok != (n > 0) {
+			t.Fatalf("backward, after %d of %d entries libsystemd has %d more, ours %v", i, len(cursors), n, ok)
+		}
+		if !ok {
+			return
+		}
+		want, err := p.sd.GetCursor()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := p.ours.Entry().Cursor().String(); c != want {
+			t.Fatalf("backward, entry %d: ours is %s, libsystemd's %s", i, c, want)
+		}
+	}
+}
+
+// seeks goes to some of the cursors and to their times, and compares what comes next and what comes before.
+func (p pair) seeks(t *testing.T, cursors []string) {
+	t.Helper()
+	for i := 0; i < len(cursors); i += 1 + len(cursors)/97 {
+		text := cursors[i]
+		c, err := journal.ParseCursor(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.String() != text {
+			t.Fatalf("cursor %s becomes %s", text, c)
+		}
+		if err := p.sd.SeekCursor(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.ours.SeekCursor(c); err != nil {
+			t.Fatal(err)
+		}
+		n, err := p.sd.Next()
+		if err == nil && n > 0 && p.sd.TestCursor(text) == nil { // libsystemd goes to the entry itself, a follower behind it
+			n, err = p.sd.Next()
+		}
+		p.same(t, n, err, p.ours.Next(), "after cursor "+text)
+
+		for _, d := range []int64{0, -1, 1} {
+			us := uint64(int64(c.Realtime) + d)
+			what := strconv.FormatInt(d, 10) + " µs from the time of " + text
+			if err := p.sd.SeekRealtimeUsec(us); err != nil {
+				t.Fatal(err)
+			}
+			p.ours.SeekRealtime(us)
+			n, err := p.sd.Next()
+			p.same(t, n, err, p.ours.Next(), "next, "+what)
+			n, err = p.sd.Next()
+			p.same(t, n, err, p.ours.Next(), "next but one, "+what)
+			if err := p.sd.SeekRealtimeUsec(us); err != nil {
+				t.Fatal(err)
+			}
+			p.ours.SeekRealtime(us)
+			n, err = p.sd.Previous()
+			p.same(t, n, err, p.ours.Previous(), "previous, "+what)
+		}
+	}
+}
+
+func (p pair) same(t *testing.T, n uint64, err error, ok bool, what string) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(what, err)
+	}
+	want, got := "none", "none"
+	if n > 0 {
+		if want, err = p.sd.GetCursor(); err != nil {
+			t.Fatal(what, err)
+		}
+	}
+	if ok {
+		got = p.ours.Entry().Cursor().String()
+	}
+	if got != want {
+		t.Fatalf("%s: ours is %s, libsystemd's %s", what, got, want)
+	}
+}
