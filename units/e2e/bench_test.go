@@ -9,36 +9,70 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/units/e2e/host"
 )
 
 // latency prints how long an attacker's last line is in the journal before his address is in the kernel's set, under a
 // slow and a fast attack, beside what inotify alone would take in the same run.
 func (v *victim) latency(t *testing.T) {
-	v.put(t, "50-bench.yaml", "limits: {tracked: 1000000}\n")
-	v.sh(t, `systemctl restart bailiff.service`)
-	v.active(t)
 	sets := strings.Join(strings.Fields(v.sh(t, `ipset list -n | grep '^bailiff4'`)), ",")
 	for i, rate := range []int{20, 2000} {
-		out, err := v.load(t, fmt.Sprintf("-trials 100 -failures 5 -rate %d -base %d -set %s", rate, 10000+i*1000, sets))
-		if err != nil {
-			t.Fatalf("load: %v %s", err, out)
-		}
-		var r struct {
-			Lines, Missed int
-			Rate          float64
-			Ban, Inotify  []float64
-		}
-		if err := json.Unmarshal([]byte(out), &r); err != nil {
-			t.Fatalf("load: %v in %.200q", err, out)
-		}
-		if len(r.Ban) == 0 || len(r.Inotify) == 0 {
-			t.Fatalf("nothing was measured: %.200q", out)
-		}
-		b50, b99, i50, i99 := quantile(r.Ban, 50), quantile(r.Ban, 99), quantile(r.Inotify, 50), quantile(r.Inotify, 99)
-		t.Logf("%s: %.0f lines a second, %d bans (%d missed): last line written → address in the kernel: median %.1f ms, p99 %.1f ms; "+
-			"inotify: median %.1f ms, p99 %.1f ms (%.0f and %.0f times as long)",
-			v.suite, r.Rate, len(r.Ban), r.Missed, b50, b99, i50, i99, i50/b50, i99/b99)
+		v.measured(t, "bailiff", fmt.Sprintf("-trials 100 -failures 5 -rate %d -base %d -set %s", rate, 10000+i*40000, sets))
 	}
+}
+
+// TestPeer measures fail2ban in the same way on a host of its own.
+func TestPeer(t *testing.T) {
+	if os.Getenv("BAILIFF_BENCH") == "" {
+		t.Skip("a comparison with fail2ban: run `make bench`, or set BAILIFF_BENCH and BAILIFF_E2E")
+	}
+	suites, err := host.Wanted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := boot(t, suites[0], "", buildLoad(t), "fail2ban", "python3-systemd", "iptables")
+	if err := v.WriteFile("/etc/fail2ban/jail.local", []byte(`[DEFAULT]
+backend = systemd
+banaction = iptables-ipset[type=allports]
+maxretry = 5
+bantime = 1d
+[sshd]
+enabled = true
+journalmatch = _SYSTEMD_UNIT=ssh.service + _COMM=sshd
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	v.sh(t, `systemctl restart fail2ban.service`)
+	eventually(t, 30*time.Second, func() error {
+		_, err := v.Run(t.Context(), "fail2ban-client", "status", "sshd")
+		return err
+	})
+	v.measured(t, "fail2ban", "-trials 30 -failures 5 -rate 20 -base 10000 -set f2b-sshd")
+}
+
+// measured runs the load generator and prints what it found.
+func (v *victim) measured(t *testing.T, who, args string) {
+	t.Helper()
+	out, err := v.load(t, args)
+	if err != nil {
+		t.Fatalf("load: %v %s", err, out)
+	}
+	var r struct {
+		Lines, Missed int
+		Rate          float64
+		Ban, Inotify  []float64
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("load: %v in %.200q", err, out)
+	}
+	if len(r.Ban) == 0 || len(r.Inotify) == 0 {
+		t.Fatalf("nothing was measured: %.200q", out)
+	}
+	b50, b99, i50, i99 := quantile(r.Ban, 50), quantile(r.Ban, 99), quantile(r.Inotify, 50), quantile(r.Inotify, 99)
+	t.Logf("%s on %s, %.0f lines a second, %d bans (%d missed): last line written → address in the kernel: median %.1f ms, p99 %.1f ms, "+
+		"worst %.1f ms; inotify alone: median %.1f ms, p99 %.1f ms: ratio %.1f and %.1f",
+		who, v.suite, r.Rate, len(r.Ban), r.Missed, b50, b99, r.Ban[len(r.Ban)-1], i50, i99, i50/b50, i99/b99)
 }
 
 func quantile(sorted []float64, percent int) float64 {

@@ -74,19 +74,25 @@ func build(t *testing.T) (tree, load string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	tree, load = filepath.Join(dir, "tree"), filepath.Join(dir, "load")
-	for _, args := range [][]string{
-		{"make", "-C", top, "--no-print-directory", "install", "DESTDIR=" + tree},
-		{"go", "build", "-o", load, "./load"},
-	} {
-		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v\n%s", args, err, out)
-		}
+	tree = filepath.Join(t.TempDir(), "tree")
+	command(t, "make", "-C", top, "--no-print-directory", "install", "DESTDIR="+tree)
+	return tree, buildLoad(t)
+}
+
+func buildLoad(t *testing.T) string {
+	t.Helper()
+	load := filepath.Join(t.TempDir(), "load")
+	command(t, "go", "build", "-o", load, "./load")
+	return load
+}
+
+func command(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", args, err, out)
 	}
-	return tree, load
 }
 
 // A victim is a host with bailiff on it.
@@ -95,10 +101,10 @@ type victim struct {
 	suite string
 }
 
-// boot gives a host where bailiff is installed, enabled and started as the README tells an admin to.
-func boot(t *testing.T, suite, tree, load string) *victim {
+// boot gives a host with what is in tree, if anything, and with the load generator. extra are packages beyond the usual.
+func boot(t *testing.T, suite, tree, load string, extra ...string) *victim {
 	t.Helper()
-	root, err := host.Root(t.Context(), suite, os.Stderr)
+	root, err := host.Root(t.Context(), suite, os.Stderr, extra...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,9 +122,6 @@ func boot(t *testing.T, suite, tree, load string) *victim {
 			t.Error(err)
 		}
 	})
-	if err := h.Install(t.Context(), tree); err != nil {
-		t.Fatal(err)
-	}
 	bin, err := os.ReadFile(load)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +129,12 @@ func boot(t *testing.T, suite, tree, load string) *victim {
 	if err := h.WriteFile(loadPath, bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	v.sh(t, `systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload`)
+	if tree != "" {
+		if err := h.Install(t.Context(), tree); err != nil {
+			t.Fatal(err)
+		}
+		v.sh(t, `systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload`)
+	}
 	return v
 }
 
