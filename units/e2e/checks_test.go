@@ -574,7 +574,7 @@ func (v *victim) reboot(t *testing.T) {
 func (v *victim) prefixes(t *testing.T) map[string]int {
 	t.Helper()
 	m := map[string]int{}
-	for _, b := range ask[control.BanList](v, t, "bans").Bans {
+	for _, b := range ask[[]control.Ban](v, t, "bans") {
 		m[b.Prefix]++
 	}
 	return m

@@ -11,7 +11,7 @@ import (
 // replayed runs `bailiff replay` on the host over its own journal and counts the bans of each address.
 func (v *victim) replayed(t *testing.T, since time.Time) map[netip.Addr]int {
 	t.Helper()
-	out := v.sh(t, `bailiff replay --json --since '`+since.UTC().Format("2006-01-02 15:04:05")+` UTC'`)
+	out := v.sh(t, `bailiff replay --json --since `+since.UTC().Format(time.RFC3339))
 	bans := map[netip.Addr]int{}
 	last := ""
 	for line := range strings.Lines(out) {
