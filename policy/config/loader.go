@@ -17,7 +17,7 @@ import (
 )
 
 // folders are where configuration lies, the winner first: the administrator's, what was made since boot, local
-// installations, packages. Names and order are those of systemd's standard-conf(7).
+// installations, packages. Names and order are systemd's (CONFIGURATION DIRECTORIES AND PRECEDENCE in journald.conf(5)).
 var folders = []string{"/etc/bailiff", "/run/bailiff", "/usr/local/lib/bailiff", "/usr/lib/bailiff"}
 
 // maxEntries bounds what all address lists together may hold.
@@ -213,7 +213,8 @@ func (t *task) first(name string) string {
 	return ""
 }
 
-// fragments lists the *.yaml of a subfolder of all roots, by standard-conf(7).
+// fragments lists the *.yaml of a subfolder of all roots as systemd does: together, by file name, the higher folder's
+// only where names are equal.
 func (t *task) fragments(sub string, roots []string) []string {
 	found := make(map[string]string)
 	for _, root := range roots {

@@ -103,7 +103,7 @@ func (e *Error) Error() string {
 }
 
 // Errors takes joined errors apart, in order, for printing each with its place and hint. An error that is no *Error
-// becomes one without a place.
+// becomes one without a place; it keeps the hint of one that it wraps.
 func Errors(err error) []*Error {
 	if err == nil {
 		return nil
@@ -118,7 +118,11 @@ func Errors(err error) []*Error {
 		}
 		return all
 	}
-	return []*Error{{Text: err.Error()}}
+	wrapper := &Error{Text: err.Error()}
+	if e := (*Error)(nil); errors.As(err, &e) {
+		wrapper.Hint = e.Hint
+	}
+	return []*Error{wrapper}
 }
 
 // Near returns the known word that a mistyped one most probably means, or "".

@@ -1,0 +1,149 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"bailiff/policy/config/yamldoc"
+)
+
+const (
+	page    = "../../units/man/bailiff.yaml.5.scd"
+	example = "../../units/config/bailiff.yaml"
+)
+
+// keys walks the schema: every path that can be set, NAME standing for free names.
+func keys(t *testing.T) []string {
+	var all []string
+	var walk func(at string, fields []field)
+	walk = func(at string, fields []field) {
+		for _, f := range fields {
+			path := join(at, f.name)
+			switch {
+			case f.sub != nil:
+				walk(path, f.sub)
+			case f.each != nil:
+				sub, err := f.each(&yamldoc.Node{Value: "sshd"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				walk(path+".NAME", sub)
+			default:
+				all = append(all, path)
+			}
+		}
+	}
+	walk("", newRaw().schema())
+	if len(all) < 20 {
+		t.Fatalf("only %q", all)
+	}
+	return all
+}
+
+// Every key has its own entry in the manual page, and the page names no key that there is not.
+func TestManualPage(t *testing.T) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named []string
+	for _, m := range regexp.MustCompile(`(?m)^\*\w+\.[\w.]+\*(?:, \*[\w.]+\*)*$`).FindAllString(string(text), -1) {
+		for _, key := range strings.Split(m, ", ") {
+			named = append(named, strings.Trim(key, "*"))
+		}
+	}
+	want := keys(t)
+	slices.Sort(want)
+	slices.Sort(named)
+	if !slices.Equal(named, want) {
+		t.Errorf("the page has\n%q\nthe loader\n%q", named, want)
+	}
+}
+
+// What stands in the page as an example loads without an error.
+func TestManualExamples(t *testing.T) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := bytes.Cut(text, []byte("# EXAMPLES"))
+	blocks := regexp.MustCompile("(?s)```\n(.*?)```").FindAllSubmatch(text, -1)
+	if !found || len(blocks) < 3 {
+		t.Fatalf("%d examples", len(blocks))
+	}
+	for _, b := range blocks {
+		if _, err := tree(t, map[string]string{"etc/bailiff/bailiff.yaml": string(b[1])}).Load(); err != nil {
+			t.Errorf("%v in\n%s", err, b[1])
+		}
+	}
+}
+
+func TestManualPageRenders(t *testing.T) {
+	scdoc, err := exec.LookPath("scdoc")
+	if err != nil {
+		t.Skip("scdoc is not installed")
+	}
+	text, err := os.Open(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer text.Close()
+	cmd := exec.Command(scdoc)
+	cmd.Stdin = text
+	if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte(".SH DEFAULTS")) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// The example changes nothing as it is, holds every key, and changes nothing either when all of it is taken in.
+func TestExample(t *testing.T) {
+	text, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, l := range strings.Split(string(text), "\n") {
+		if l != "" && l[0] != '#' {
+			t.Errorf("line %q is no comment", l)
+		}
+		// Explanations begin with "# "; what can be taken in with "#" and its own indentation of none or at least two.
+		if c, ok := strings.CutPrefix(l, "#"); ok && c != "" && (c[0] != ' ' || strings.HasPrefix(c, "  ")) {
+			lines = append(lines, c)
+		}
+	}
+	full := strings.Join(lines, "\n") + "\n"
+	doc, err := yamldoc.Parse("example", []byte(full))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRaw()
+	r.decode(doc)
+	for _, key := range keys(t) {
+		if path := strings.Replace(key, ".NAME.", ".sshd.", 1); r.place[path] == nil {
+			t.Errorf("%s is missing in the example", path)
+		}
+	}
+	for _, body := range []string{string(text), full} {
+		l := &Loader{Root: t.TempDir()}
+		file := filepath.Join(l.Root, "x.yaml")
+		if err := os.WriteFile(file, []byte(body), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, err := l.LoadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := Default()
+		if c.Defaults != d.Defaults || c.Escalate != d.Escalate || c.Firewall != d.Firewall || c.Limits != d.Limits || !slices.Equal(c.Allow.Files, d.Allow.Files) ||
+			c.Allow.Self != d.Allow.Self || len(c.Allow.Entries) != 0 || !reflect.DeepEqual(c.Jails, d.Jails) {
+			t.Errorf("got %+v\nwant %+v\nfrom\n%s", c, d, body)
+		}
+	}
+}
