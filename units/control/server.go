@@ -419,7 +419,7 @@ func body(r *http.Request, v any) error {
 
 // prefix checks an address or a prefix, so that nonsense ends here. The daemon does the rest.
 func prefix(name, s string) error {
-	if _, err := netip.ParseAddr(s); err == nil {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" { // a zone may hold anything, a slash too
 		return nil
 	}
 	if _, err := netip.ParsePrefix(s); err == nil {

@@ -1,0 +1,628 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fake is a daemon that notes what it was asked.
+type fake struct {
+	mu    sync.Mutex
+	asked []string
+	by    Peer
+	err   error
+	hold  chan struct{} // not nil: Status waits for it
+}
+
+func (f *fake) note(format string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, fmt.Sprintf(format, args...))
+	return f.err
+}
+
+func (f *fake) last() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.asked) == 0 {
+		return ""
+	}
+	return f.asked[len(f.asked)-1]
+}
+
+func (f *fake) Status(ctx context.Context) (*Status, error) {
+	if f.hold != nil {
+		select {
+		case <-f.hold:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return &Status{Version: "1", Bans: 3, Jails: []JailStatus{{Name: "sshd"}}}, f.note("status")
+}
+func (f *fake) Bans(_ context.Context, jail, prefix string, limit int, after string) (*BanList, error) {
+	return &BanList{Total: 0}, f.note("bans %q %q %d %q", jail, prefix, limit, after)
+}
+func (f *fake) Ban(_ context.Context, by Peer, r BanRequest) ([]Ban, error) {
+	f.by = by
+	return []Ban{{ID: "1", Prefix: "192.0.2.7/32"}}, f.note("ban %+v", r)
+}
+func (f *fake) Unban(_ context.Context, _ Peer, prefix, jail string, all bool) (*Removed, error) {
+	return &Removed{2}, f.note("unban %q %q %v", prefix, jail, all)
+}
+func (f *fake) Allowed(context.Context) ([]AllowEntry, error) { return nil, f.note("allowed") }
+func (f *fake) Allow(_ context.Context, _ Peer, r AllowRequest) (*AllowResult, error) {
+	return &AllowResult{Lifted: 1}, f.note("allow %+v", r)
+}
+func (f *fake) Disallow(_ context.Context, _ Peer, prefix string) (*Removed, error) {
+	return &Removed{1}, f.note("disallow %q", prefix)
+}
+func (f *fake) Why(_ context.Context, address string) (*Why, error) {
+	if address == "192.0.2.99" {
+		panic("boom")
+	}
+	return &Why{Address: address, State: "banned", Bans: []WhyBan{{}}}, f.note("why %q", address)
+}
+func (f *fake) Config(context.Context) ([]byte, error) {
+	return []byte("jails: {}\n"), f.note("config")
+}
+func (f *fake) Reload(_ context.Context, by Peer) (*Reloaded, error) {
+	f.by = by
+	return &Reloaded{}, f.note("reload")
+}
+
+// listenAt makes a socket that everybody may connect to, so that it is the server that refuses.
+func listenAt(t *testing.T) (net.Listener, string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "bailiff") // t.TempDir() is closed to other users
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "control")
+	l, err := net.Listen("unix", path)
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.Chmod(path, 0o666))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, path
+}
+
+func serve(t *testing.T, f *fake, o Options) string {
+	t.Helper()
+	l, path := listenAt(t)
+	s := NewServer(f, o)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+// needRoot skips where the test's own user is not root: only root changes anything.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may change anything, and this test is not run by root")
+	}
+}
+
+func TestCalls(t *testing.T) {
+	needRoot(t)
+	f := &fake{}
+	c := Dial(serve(t, f, Options{}))
+	ctx := context.Background()
+	check := func(want string, err error) {
+		t.Helper()
+		if err != nil || f.last() != want {
+			t.Errorf("asked %q, want %q; %v", f.last(), want, err)
+		}
+	}
+	st, err := c.Status(ctx)
+	check("status", err)
+	if st.Bans != 3 || st.Problems == nil || st.Jails[0].Units == nil {
+		t.Errorf("status %+v", st)
+	}
+	_, err = c.Bans(ctx, "", "", 0, "")
+	check(`bans "" "" 1000 ""`, err)
+	l, err := c.Bans(ctx, "sshd", "2001:db8::/32", 7, "k&=")
+	check(`bans "sshd" "2001:db8::/32" 7 "k&="`, err)
+	if l.Bans == nil {
+		t.Error("bans: null")
+	}
+	b, err := c.Ban(ctx, BanRequest{Prefixes: []string{"192.0.2.7"}, Reason: "<x> & \n"})
+	check("ban {Prefixes:[192.0.2.7] Jail: Duration: Reason:<x> & \n Force:false}", err)
+	if len(b) != 1 || b[0].ID != "1" || f.by.UID != 0 || f.by.User != "root" || int(f.by.PID) != os.Getpid() {
+		t.Errorf("%+v by %+v", b, f.by)
+	}
+	r, err := c.Unban(ctx, "192.0.2.7", "sshd", false)
+	check(`unban "192.0.2.7" "sshd" false`, err)
+	if r.Removed != 2 {
+		t.Errorf("%+v", r)
+	}
+	_, err = c.Unban(ctx, "", "", true)
+	check(`unban "" "" true`, err)
+	a, err := c.Allowed(ctx)
+	check("allowed", err)
+	if a == nil {
+		t.Error("allow: null")
+	}
+	_, err = c.Allow(ctx, AllowRequest{Prefix: "192.0.2.0/24", Duration: "4w", Comment: "office"})
+	check("allow {Prefix:192.0.2.0/24 Duration:4w Comment:office}", err)
+	_, err = c.Disallow(ctx, "192.0.2.0/24")
+	check(`disallow "192.0.2.0/24"`, err)
+	w, err := c.Why(ctx, "2001:db8::7")
+	check(`why "2001:db8::7"`, err)
+	if w.Bans[0].Evidence == nil || w.History == nil {
+		t.Errorf("why %+v", w)
+	}
+	y, err := c.Config(ctx)
+	check("config", err)
+	if string(y) != "jails: {}\n" {
+		t.Errorf("config %q", y)
+	}
+	_, err = c.Reload(ctx)
+	check("reload", err)
+}
+
+// raw sends bytes as they are and returns status and answer.
+func raw(t *testing.T, path, request string) (int, http.Header, string) {
+	t.Helper()
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	go io.WriteString(c, request)
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("%.60q: %v", request, err)
+	}
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, res.Header, string(b)
+}
+
+func request(method, target, body string) string {
+	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: any.thing:99\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", method, target, len(body), body)
+}
+
+func TestBadRequests(t *testing.T) {
+	needRoot(t)
+	f := &fake{}
+	var mu sync.Mutex
+	var logged []string
+	path := serve(t, f, Options{Log: func(s string) { mu.Lock(); logged = append(logged, s); mu.Unlock() }})
+	for _, c := range []struct {
+		name, request string
+		status        int
+		want          string // in the error or the hint
+	}{
+		{"no such path", request("GET", "/v2/status", ""), 404, "/v1/status"},
+		{"escaped path", request("GET", "/v1/%2e%2e/status", ""), 404, "no such path"},
+		{"method", request("PUT", "/v1/bans", ""), 405, "it takes DELETE, GET, POST"},
+		{"HEAD is not offered", request("OPTIONS", "/v1/status", ""), 405, "it takes GET"},
+		{"unknown parameter", request("DELETE", "/v1/bans?prefx=192.0.2.7", ""), 400, "parameters are prefix, jail, all"},
+		{"parameter twice", request("DELETE", "/v1/bans?prefix=192.0.2.7&prefix=192.0.2.8", ""), 400, "2 times"},
+		{"no parameters", request("GET", "/v1/status?x=1", ""), 400, "takes no parameters"},
+		{"bad escape", request("GET", "/v1/bans?jail=%zz", ""), 400, "cannot be read"},
+		{"unban nothing", request("DELETE", "/v1/bans", ""), 400, "neither prefix nor all"},
+		{"unban both", request("DELETE", "/v1/bans?all=true&prefix=192.0.2.7", ""), 400, "both"},
+		{"all=yes", request("DELETE", "/v1/bans?all=yes", ""), 400, "all=true"},
+		{"limit 0", request("GET", "/v1/bans?limit=0", ""), 400, "from 1 to 10000"},
+		{"limit too high", request("GET", "/v1/bans?limit=10001", ""), 400, "from 1 to 10000"},
+		{"why whom", request("GET", "/v1/why?address=example.org", ""), 400, "no address"},
+		{"why nobody", request("GET", "/v1/why", ""), 400, "no address"},
+		{"disallow nobody", request("DELETE", "/v1/allow", ""), 400, "no address"},
+		{"empty body", request("POST", "/v1/bans", ""), 400, "the body is empty"},
+		{"not JSON", request("POST", "/v1/bans", "prefixes=192.0.2.7"), 400, "no JSON: byte 1"},
+		{"cut JSON", request("POST", "/v1/bans", `{"prefixes": [`), 400, "ends in the middle"},
+		{"unknown key", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"], "durration": "4w"}`), 400, `unknown field "durration"`},
+		{"wrong type", request("POST", "/v1/bans", `{"prefixes": "192.0.2.7"}`), 400, "prefixes: a JSON string"},
+		{"two values", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"]} {}`), 400, "goes on"},
+		{"garbage behind", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"]}x`), 400, "no JSON"},
+		{"no prefixes", request("POST", "/v1/bans", `{}`), 400, "there is none"},
+		{"no address", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7", "192.0.2.0/33"]}`), 400, "prefixes[1]"},
+		{"zone", request("POST", "/v1/bans", `{"prefixes": ["fe80::1%eth0/64"]}`), 400, "no address"},
+		{"allow what", request("POST", "/v1/allow", `{"prefix": ""}`), 400, "no address"},
+		{"large body", request("POST", "/v1/bans", `{"reason": "`+strings.Repeat("x", maxBody)+`"}`), 413, "more than 65536 bytes"},
+		{"unwanted body", request("POST", "/v1/reload", "{}"), 400, "takes no body"},
+		{"panic", request("GET", "/v1/why?address=192.0.2.99", ""), 500, "internal error"},
+	} {
+		status, h, body := raw(t, path, c.request)
+		var e Error
+		if err := json.Unmarshal([]byte(body), &e); err != nil || e.Message == "" {
+			t.Errorf("%s: no error object: %q", c.name, body)
+		}
+		if status != c.status || !strings.Contains(e.Message+"\n"+e.Hint, c.want) {
+			t.Errorf("%s: %d %q, want %d with %q", c.name, status, body, c.status, c.want)
+		}
+		if status == 405 && h.Get("Allow") == "" {
+			t.Errorf("%s: no Allow header", c.name)
+		}
+	}
+	if f.last() != "" {
+		t.Errorf("the daemon was asked: %q", f.asked)
+	}
+	mu.Lock()
+	if len(logged) != 1 || !strings.Contains(logged[0], "boom") || !strings.Contains(logged[0], "control_test.go") {
+		t.Errorf("logged: %q", logged)
+	}
+	mu.Unlock()
+}
+
+// TestLargeHeader: it is cut off before anybody is asked. The answer (431) may be lost, since the rest was not read.
+func TestLargeHeader(t *testing.T) {
+	f := &fake{}
+	c, err := net.Dial("unix", serve(t, f, Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	go io.WriteString(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 4*maxHeader)+"\r\n\r\n")
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	b, err := io.ReadAll(c)
+	if errors.Is(err, os.ErrDeadlineExceeded) || len(b) > 0 && !strings.HasPrefix(string(b), "HTTP/1.1 431 ") || f.last() != "" {
+		t.Errorf("%q, %v, the daemon was asked %q", b, err, f.last())
+	}
+}
+
+func TestDaemonErrors(t *testing.T) {
+	f := &fake{}
+	c := Dial(serve(t, f, Options{}))
+	for _, x := range []struct {
+		err    error
+		status int
+		text   string
+	}{
+		{&Error{Status: 409, Message: "busy", Hint: "wait"}, 409, "busy"},
+		{fmt.Errorf("wrapped: %w", &Error{Status: 404, Message: "no ban"}), 404, "no ban"},
+		{&Error{Message: "no status"}, 500, "no status"},
+		{errors.New("disk full"), 500, "disk full"},
+		{context.DeadlineExceeded, 504, "in time"},
+	} {
+		f.err = x.err
+		_, err := c.Status(context.Background())
+		var e *Error
+		if !errors.As(err, &e) || e.Status != x.status || !strings.Contains(e.Message, x.text) {
+			t.Errorf("%v: got %+v", x.err, err)
+		}
+	}
+}
+
+// TestOthers: a group's member looks and nothing more, a stranger not even that. Real processes of other users ask.
+func TestOthers(t *testing.T) {
+	needRoot(t)
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skipf("curl is the client of another user here: %v", err)
+	}
+	f := &fake{}
+	s := NewServer(f, Options{Group: "mail"}) // any group that every system has
+	if !s.hasGID {
+		t.Skip("no group mail here")
+	}
+	s.self = 54322
+	l, path := listenAt(t)
+	go s.Serve(l)
+	defer s.Shutdown(context.Background())
+	ask := func(cred syscall.Credential, method, target, body string) string {
+		cmd := exec.Command(curl, "-s", "-w", "%{http_code}", "-o", "/dev/null", "-X", method, "--unix-socket", path, "http://bailiff"+target)
+		if body != "" {
+			cmd.Args = append(cmd.Args, "-d", body)
+		}
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &cred}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	stranger := syscall.Credential{Uid: 54321, Gid: 54321}
+	member := syscall.Credential{Uid: 54321, Gid: s.gid}
+	supplementary := syscall.Credential{Uid: 54321, Gid: 54321, Groups: []uint32{7, s.gid}}
+	var many []uint32 // more groups than the first try has room for
+	for i := range uint32(200) {
+		many = append(many, 60000+i)
+	}
+	crowd := syscall.Credential{Uid: 54321, Gid: 54321, Groups: append(many, s.gid)}
+	own := syscall.Credential{Uid: 54322, Gid: 54322}
+	root := syscall.Credential{}
+	const ban = `{"prefixes":["192.0.2.7"]}`
+	for _, c := range []struct {
+		who                  string
+		cred                 syscall.Credential
+		look, reload, change string
+	}{
+		{"root", root, "200", "200", "200"},
+		{"the daemon's own user", own, "200", "200", "403"},
+		{"member", member, "200", "403", "403"},
+		{"member by supplementary group", supplementary, "200", "403", "403"},
+		{"member of very many groups", crowd, "200", "403", "403"},
+		{"stranger", stranger, "403", "403", "403"},
+	} {
+		for _, x := range []struct{ method, target, body, want string }{
+			{"GET", "/v1/status", "", c.look}, {"GET", "/v1/bans", "", c.look}, {"GET", "/v1/allow", "", c.look},
+			{"GET", "/v1/why?address=192.0.2.7", "", c.look}, {"GET", "/v1/config", "", c.look},
+			{"POST", "/v1/reload", "", c.reload},
+			{"POST", "/v1/bans", ban, c.change}, {"DELETE", "/v1/bans?all=true", "", c.change},
+			{"POST", "/v1/allow", `{"prefix":"192.0.2.7"}`, c.change}, {"DELETE", "/v1/allow?prefix=192.0.2.7", "", c.change},
+		} {
+			if got := ask(c.cred, x.method, x.target, x.body); got != x.want {
+				t.Errorf("%s: %s %s: %s, want %s", c.who, x.method, x.target, got, x.want)
+			}
+		}
+	}
+}
+
+// TestEveryCallHasItsRight: whatever changes something is root's.
+func TestEveryCallHasItsRight(t *testing.T) {
+	for p, methods := range calls {
+		for m, c := range methods {
+			switch {
+			case m == http.MethodGet && c.right != look, p == "/v1/reload" && c.right != reload, m != http.MethodGet && p != "/v1/reload" && c.right != change:
+				t.Errorf("%s %s: right %d", m, p, c.right)
+			}
+		}
+	}
+}
+
+// TestConnectionsAreBounded: other users take half of the places at most; root still gets in.
+func TestConnectionsAreBounded(t *testing.T) {
+	needRoot(t)
+	f := &fake{}
+	path := serve(t, f, Options{})
+	held := make(chan []net.Conn)
+	go func() {
+		// This thread becomes another user and ends with the goroutine, since it is not unlocked.
+		runtime.LockOSThread()
+		var conns []net.Conn
+		if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, 54321, 54321, 54321); e == 0 {
+			for range maxOthers + 1 {
+				if c, err := net.Dial("unix", path); err == nil {
+					conns = append(conns, c)
+				}
+			}
+		}
+		held <- conns
+	}()
+	conns := <-held
+	for _, c := range conns {
+		defer c.Close()
+	}
+	if len(conns) != maxOthers+1 {
+		t.Fatalf("%d connections", len(conns))
+	}
+	last := conns[maxOthers]
+	last.SetDeadline(time.Now().Add(10 * time.Second))
+	res, err := http.ReadResponse(bufio.NewReader(last), nil)
+	if err != nil || res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("connection %d of another user: %+v, %v", maxOthers+1, res, err)
+	}
+	if _, err := Dial(path).Status(timeout(t, 2*time.Second)); err != nil {
+		t.Errorf("root meanwhile: %v", err)
+	}
+}
+
+// TestRestart: a call made while nobody accepts waits in the socket and is answered by the next server, as it is when
+// systemd holds the socket over a restart.
+func TestRestart(t *testing.T) {
+	l, path := listenAt(t)
+	u := l.(*net.UnixListener)
+	u.SetUnlinkOnClose(false)
+	held, err := u.File() // systemd's copy
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	first := NewServer(&fake{}, Options{})
+	done := make(chan error)
+	go func() { done <- first.Serve(l) }()
+	if _, err := Dial(path).Status(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(first.Shutdown(context.Background()), <-done); err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan error)
+	go func() {
+		_, err := Dial(path).Status(context.Background())
+		answer <- err
+	}()
+	l2, err := net.FileListener(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := NewServer(&fake{}, Options{})
+	go second.Serve(l2)
+	defer second.Shutdown(context.Background())
+	select {
+	case err := <-answer:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("no answer")
+	}
+}
+
+// TestShutdownAnswers: a call under way is answered before Shutdown returns.
+func TestShutdownAnswers(t *testing.T) {
+	l, path := listenAt(t)
+	f := &fake{hold: make(chan struct{})}
+	s := NewServer(f, Options{})
+	go s.Serve(l)
+	answer := make(chan error, 1)
+	go func() {
+		_, err := Dial(path).Status(context.Background())
+		answer <- err
+	}()
+	f.hold <- struct{}{} // the call is under way now
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefuse: who waits for a daemon that cannot start learns why, and nobody is left waiting.
+func TestRefuse(t *testing.T) {
+	l, path := listenAt(t)
+	defer l.Close()
+	answers := make(chan error, 3)
+	for range cap(answers) {
+		go func() {
+			_, err := Dial(path).Ban(context.Background(), BanRequest{Prefixes: []string{"192.0.2.7"}})
+			answers <- err
+		}()
+	}
+	for n := 0; n < cap(answers); {
+		Refuse(l, Error{Message: "bailiff.yaml:3: no such key", Hint: "bailiff check"})
+		for range cap(answers) {
+			select {
+			case err := <-answers:
+				n++
+				var e *Error
+				if !errors.As(err, &e) || e.Status != 503 || e.Message != "bailiff.yaml:3: no such key" || e.Hint != "bailiff check" {
+					t.Errorf("got %#v", err)
+				}
+			default:
+			}
+		}
+	}
+}
+
+func TestClientErrors(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	_, err := Dial(filepath.Join(dir, "gone")).Status(ctx)
+	var e *Error
+	if !errors.Is(err, ErrNotRunning) || !errors.As(err, &e) || !strings.Contains(e.Hint, "systemctl start bailiff") {
+		t.Errorf("no socket: %#v", err)
+	}
+	dead := filepath.Join(dir, "dead")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	if _, err := Dial(dead).Status(ctx); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("dead socket: %v", err)
+	}
+	if _, err := Dial(serve(t, &fake{hold: make(chan struct{})}, Options{})).Status(timeout(t, 20*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("no answer: %v", err)
+	}
+}
+
+func timeout(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestAskedAgain: a question is asked a second time when the daemon dies over it, an order is not given twice.
+func TestAskedAgain(t *testing.T) {
+	l, path := listenAt(t)
+	defer l.Close()
+	accepted := make(chan struct{}, 8)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			http.ReadRequest(bufio.NewReader(c))
+			accepted <- struct{}{}
+			c.Close()
+		}
+	}()
+	var e *Error
+	if _, err := Dial(path).Status(context.Background()); !errors.As(err, &e) || e.Status != 502 || len(accepted) != 2 {
+		t.Errorf("status: %d tries, %v", len(accepted), err)
+	}
+	for len(accepted) > 0 {
+		<-accepted
+	}
+	if _, err := Dial(path).Unban(context.Background(), "", "", true); !errors.As(err, &e) || !strings.Contains(e.Hint, "may or may not") || len(accepted) != 1 {
+		t.Errorf("unban: %d tries, %v", len(accepted), err)
+	}
+}
+
+// TestNonsense: something else that listens there is told apart from the daemon.
+func TestNonsense(t *testing.T) {
+	for _, c := range []struct{ answer, want string }{
+		{"SSH-2.0-x\r\n", "malformed"},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "makes no sense"},
+		{"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nhm", "answers 500"},
+	} {
+		l, path := listenAt(t)
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				http.ReadRequest(bufio.NewReader(conn))
+				io.WriteString(conn, c.answer)
+				conn.Close()
+			}
+		}()
+		_, err := Dial(path).Status(context.Background())
+		l.Close()
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.20q: %v", c.answer, err)
+		}
+	}
+}
+
+// TestKeysAreDocumented: JSON keys are lower case words, each once in its object: they are an interface.
+func TestKeysAreDocumented(t *testing.T) {
+	for _, v := range []any{Status{}, Ban{}, BanList{}, BanRequest{}, Removed{}, AllowEntry{}, AllowRequest{}, AllowResult{}, Why{}, WhyCount{}, Line{}, History{}, Reloaded{}, Error{}} {
+		typ := reflect.TypeOf(v)
+		var keys []string
+		for i := range typ.NumField() {
+			key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if f := typ.Field(i); f.IsExported() && !f.Anonymous && key != "-" {
+				if key == "" || key != strings.ToLower(key) || slices.Contains(keys, key) {
+					t.Errorf("%s.%s: key %q", typ.Name(), f.Name, key)
+				}
+				keys = append(keys, key)
+			}
+		}
+	}
+}
