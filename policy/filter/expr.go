@@ -113,9 +113,13 @@ const freeGroup = "client_text"
 // wrapFree puts a group around every repetition of a class that holds letters: text long enough and free enough to hold
 // an address. The proof plants its forgeries there.
 func wrapFree(t *syntax.Regexp, n *int) {
+	if t.Op == syntax.OpCapture && (t.Name == "addr" || t.Name == "port" || t.Name == "count") {
+		return // what they take is checked
+	}
 	if t.Op == syntax.OpStar || t.Op == syntax.OpPlus || t.Op == syntax.OpRepeat && (t.Max < 0 || t.Max > 6) {
 		if s := t.Sub[0]; s.Op == syntax.OpAnyChar || s.Op == syntax.OpAnyCharNotNL || s.Op == syntax.OpCharClass && hasLetters(s.Rune) {
 			c := *t
+			c.Sub = slices.Clone(t.Sub) // it may lie in t itself
 			*n++
 			*t = syntax.Regexp{Op: syntax.OpCapture, Cap: *n, Name: fmt.Sprintf("%s%d", freeGroup, *n), Sub: []*syntax.Regexp{&c}}
 			return

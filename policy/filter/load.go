@@ -374,8 +374,8 @@ func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *nod
 		err = checkSides(tree)
 	}
 	if err == nil && last == opAccept {
-		if _, ends := firstSets(prog.ins); ends[0] {
-			err = errors.New("may be empty, or begins with free text")
+		if _, ends := firstSets(prog.ins); ends[0] || slices.ContainsFunc(prog.ins, func(in instr) bool { return in.op == opText }) {
+			err = errors.New("may be empty, or holds free text")
 		}
 	}
 	if err != nil {

@@ -170,9 +170,35 @@ func (s *sample) forgeries(h hole, decoys *[2][]string) []string {
 		end := at + len(realAddrs[s.family])
 		l = append(l, "x"+s.forged(s.line[h.to:end]), "x"+s.forged(s.line[h.to:min(end+1, len(s.line))]), s.forged(s.line[max(h.to, at-1):min(end+1, len(s.line))]))
 	}
-	l = append(l, decoys[s.family]...)
-	// The same with the rest of another line behind it, so that it ends as that one does.
+	// Another pattern's line, and what of it is missing between what stands before and after the hole.
+	before, after := string(s.line[:h.from]), string(s.line[h.to:])
+	for _, d := range decoys[s.family] {
+		l = append(l, d)
+		for _, d := range [2]string{d, strings.ReplaceAll(d, fake, realAddrs[s.family])} {
+			p, q := commonPrefix(d, before), 0
+			for q < len(after) && q < len(d)-p && d[len(d)-1-q] == after[len(after)-1-q] {
+				q++
+			}
+			if p > 0 && q > 0 {
+				l = append(l, d[p:len(d)-q])
+			}
+			if p > 0 {
+				l = append(l, d[p:])
+			}
+			if q > 0 {
+				l = append(l, d[:len(d)-q])
+			}
+		}
+	}
 	return l
+}
+
+func commonPrefix(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 var sampleText = map[class]string{
@@ -200,7 +226,7 @@ func templateSamples(p *Pattern) (l []sample) {
 				} else if n.cap == capCount {
 					text = "3"
 				}
-				if n.class.client() || n.class.narrow() {
+				if n.class.client() || n.class.narrow() && !n.own {
 					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len(text), n.class, n.class.narrow() && n.cap == capUser})
 				}
 				s.line = append(s.line, text...)

@@ -17,6 +17,7 @@ import (
 //	\x           x itself, for x one of < > { } | \ ? (> and ? mean something only behind < and })
 //	<class>      a piece of text of that class (the table classes)
 //	<what:class> the same, captured as the user, id or count of the line
+//	<own:class>  the same, but chosen by the daemon: no client can have a say in it
 //
 // Captured without saying so are <addr>, <port>, <user> (text), <id> (token) and <count> (num).
 //
@@ -110,6 +111,7 @@ type node struct {
 	lit   string
 	class class
 	cap   capture
+	own   bool // chosen by the daemon though its class is one for clients' words
 	subs  []*node
 }
 
@@ -270,11 +272,14 @@ func (p *templateParser) field() (*node, *templateError) {
 		return nil, err
 	}
 	n := &node{kind: nodeField, class: f.class, cap: f.cap}
-	if two {
+	switch {
+	case two && what == "own" && f.class.narrow() && f.cap == capNone:
+		n.own = true
+	case two:
 		w, ok := fields[what]
 		if !ok || w.cap == capNone || w.cap == capAddr || w.cap == capPort || f.cap != capNone || w.cap == capCount && f.class != classNum || f.class == classIP {
 			err := p.errorf("<%s> captures nothing that can be captured", name)
-			err.hint = "write <user:word>, <user:num>, <id:word> or <id:host>"
+			err.hint = "write <user:word>, <id:word>, <count:num> or <own:word>"
 			return nil, err
 		}
 		n.cap = w.cap

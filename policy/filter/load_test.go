@@ -1,0 +1,113 @@
+package filter
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"bailiff/policy/config/yamldoc"
+)
+
+const good = `name: t
+trust: {units: [t.service], uid: 0}
+`
+
+// TestBadFiles: a mistake is told with its place and what would have been meant.
+func TestBadFiles(t *testing.T) {
+	for _, c := range []struct{ file, want, hint string }{
+		{"", "f.yaml:1:1: the file is empty", "a filter has at least name, trust and patterns"},
+		{"[]", "f.yaml:1:1: must be a mapping, not a list", ""},
+		{"name: t\n", "f.yaml:1:1: has no trust", ""},
+		{good + "patern: []\n", "f.yaml:3:1: patern: there is no such key", "did you mean patterns?"},
+		{good + "patterns: []\n", "f.yaml:3:11: patterns: there are none", ""},
+		{good + "patterns:\n  - {name: a b, text: x}\n", `f.yaml:4:5: patterns: "a b" is not a name`, ""},
+		{good + "patterns:\n  - {name: a, text: x, regexp: y}\n", "f.yaml:4:5: patterns.a: must have either text or regexp", ""},
+		{good + "patterns:\n  - {name: a, text: x}\n  - {name: a, text: y}\n", "f.yaml:5:5: patterns.a: there are two of that name", ""},
+		{good + "patterns:\n  - {name: a, text: 'from <adr>'}\n", "f.yaml:4:21: patterns.a.text: at byte 6: there is no field <adr>", "did you mean <addr>?"},
+		{good + "patterns:\n  - {name: a, text: 'from <addr'}\n", "f.yaml:4:21: patterns.a.text: at byte 6: < is never closed", `write \< for the character itself`},
+		{good + "patterns:\n  - {name: a, text: 'x {a|b'}\n", "f.yaml:4:21: patterns.a.text: at byte 3: { is never closed", `write \{ for the character itself`},
+		{good + "patterns:\n  - {name: a, text: 'x {a}'}\n", "f.yaml:4:21: patterns.a.text: at byte 3: { } with one alternative", `write {…}? for what may be missing, \{ for the character itself`},
+		{good + "patterns:\n  - {name: a, text: 'a|b'}\n", "f.yaml:4:21: patterns.a.text: at byte 2: | stands outside of braces", `write {a|b} for alternatives, \| for the character itself`},
+		{good + "patterns:\n  - {name: a, text: 'a}b'}\n", "f.yaml:4:21: patterns.a.text: at byte 2: \"}\" closes nothing", `write \} for the character itself`},
+		{good + "patterns:\n  - {name: a, text: 'a\\b'}\n", `f.yaml:4:21: patterns.a.text: at byte 2: a \ must stand before one of < > { } | \ ?`, `write \\ for a backslash`},
+		{good + "patterns:\n  - {name: a, text: '<addr> <addr>'}\n", "f.yaml:4:21: patterns.a.text: has two <addr> on one way through it; write <ip> for the one that is not the client's", ""},
+		{good + "patterns:\n  - {name: a, text: '<user> <user:word> <addr>'}\n", "f.yaml:4:21: patterns.a.text: captures the same thing twice on one way through it", ""},
+		{good + "patterns:\n  - {name: a, text: '<addr:word>'}\n", "f.yaml:4:21: patterns.a.text: at byte 1: <addr:word> captures nothing that can be captured", ""},
+		{good + "patterns:\n  - {name: a, text: '" + strings.Repeat("{a|b}", 9) + "'}\n", "f.yaml:4:21: patterns.a.text: has more than 256 ways through its alternatives; write it as several texts", ""},
+		{good + "patterns:\n  - {name: a, text: '" + strings.Repeat("{", 20) + "'}\n", "f.yaml:4:21: patterns.a.text: at byte 17: braces are nested more than 16 deep", ""},
+		{good + "patterns:\n  - {name: a, text: x, kind: fail}\n", `f.yaml:4:30: patterns.a.kind: "fail" is not a kind`, "kinds are failure, success and join"},
+		{good + "patterns:\n  - {name: a, text: x, step: 10}\n", `f.yaml:4:30: patterns.a.step: "10" is not a number from 0 to 9`, ""},
+		{good + "patterns:\n  - {name: a, text: x, modes: [normel]}\n", `f.yaml:4:32: patterns.a.modes: there is no mode "normel"`, "did you mean normal?"},
+		{good + "patterns:\n  - {name: a, regexp: 'a('}\n", "f.yaml:4:23: patterns.a.regexp: is not a regular expression: error parsing regexp: missing closing ): `(?s)\\A(?:a()\\s*\\z`", ""},
+		{good + "patterns:\n  - {name: a, regexp: '(?P<ip>x)'}\n", `f.yaml:4:23: patterns.a.regexp: has a group named "ip"; groups are addr, port, user, id and count`, ""},
+		{"name: t\ntrust: {units: ['sshd@*.service'], uid: 0}\npatterns: [{name: a, text: x}]\n", `f.yaml:2:17: trust.units: "sshd@*.service" is a pattern; the journal knows exact names only`, "instances of name@.service are all in system-name.slice: put that into slices"},
+		{"name: t\ntrust: {units: [sshd], uid: 0}\npatterns: [{name: a, text: x}]\n", `f.yaml:2:17: trust.units: "sshd" is not the name of a unit`, "write sshd.service"},
+		{"name: t\ntrust: {units: [a.service]}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: has no uid", "write uid: 0, uid: system (any below 1000) or a list; a user's own program may run inside a service's unit"},
+		{"name: t\ntrust: {uid: 0}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: names neither units nor slices: nobody's lines would be evidence", ""},
+		{good + "lead: ['<text>: ']\npatterns: [{name: a, text: x}]\n", "f.yaml:3:8: lead[0]: may be empty, or holds free text", ""},
+		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1, address: 192.0.2.2}\n", `f.yaml:5:5: tests: mode normal: wanted address 192.0.2.2, found 192.0.2.1: "x 192.0.2.1"`, ""},
+		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - miss: x 192.0.2.1\n", `f.yaml:5:5: tests: mode normal: must not match, but a took it: "x 192.0.2.1"`, ""},
+		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: y 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: must match, but nothing took it: "y 192.0.2.1"`, ""},
+		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1, pattern: b}\n", `f.yaml:5:34: tests[0].pattern: there is no pattern "b"`, ""},
+	} {
+		_, err := Parse("f.yaml", []byte(c.file))
+		var e *yamldoc.Error
+		if !errors.As(err, &e) {
+			t.Errorf("%q: %v, wanted %s", c.file, err, c.want)
+			continue
+		}
+		if got, _, _ := strings.Cut(err.Error(), "\n"); got != c.want {
+			t.Errorf("%q:\n got %s\nwant %s", c.file, got, c.want)
+		}
+		if c.hint != "" && e.Hint != c.hint {
+			t.Errorf("%q:\n got hint %s\nwant hint %s", c.file, e.Hint, c.hint)
+		}
+	}
+}
+
+// TestProof: patterns that a client could turn against somebody else are refused.
+func TestProof(t *testing.T) {
+	for _, c := range []struct{ patterns, want string }{
+		// fail2ban's classic: the address is sought from the left
+		{`[{name: a, regexp: 'login of .*? from (?P<addr>\S+) failed.*'}]` + "\ntests: [{line: login of bob from 192.0.2.1 failed, address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},
+		{`[{name: a, text: 'login of <user> from <addr> failed: <text>'}]`, "has text that a client chose on both sides of <addr>"},
+		{`[{name: a, text: 'login of <user> from <addr> failed'}, {name: b, text: 'login of <user:word> from <addr> <own>'}]`, "is taken for the address 203.0.113.99 by b"},
+		// another pattern of the file takes the forged line
+		{`[{name: a, text: '<own> refused <addr>'}, {name: b, text: 'user <user> is unknown'}]` + "\ntests: []", ""},
+		{`[{name: a, text: 'user <own> refused <addr>{ is unknown}?'}, {name: b, text: 'user <user> is unknown'}]`, "is taken for the address 203.0.113.99 by a"},
+		// a failure that can be made a success
+		{`[{name: a, kind: success, text: 'login of <user> ok from <addr>'}, {name: b, text: 'login of <user> from <addr>'}]`, "makes it a line of a"},
+		// a line that can be hidden
+		{`[{name: a, regexp: 'from (?P<addr>\S+) user (?P<user>\w+)'}]` + "\ntests: [{line: from 192.0.2.1 user bob, address: 192.0.2.1, user: bob}]", ""},
+		{`[{name: a, text: 'x <addr>'}, {name: b, text: 'x <addr>'}]`, "is never reached"},
+		{`[{name: a, regexp: 'from (?P<addr>\S+)'}]`, "has no test line"},
+		// and what is safe passes
+		{`[{name: a, text: 'login of <user> from <addr> failed'}]`, ""},
+		{`[{name: a, text: 'from <addr>: login of <user> failed: <text>'}]`, ""},
+		{`[{name: a, regexp: 'login of (?P<user>.*) from (?P<addr>\S+) failed'}]` + "\ntests: [{line: login of bob from 192.0.2.1 failed, address: 192.0.2.1, user: bob}]", ""},
+	} {
+		_, err := Parse("f.yaml", []byte(good+"patterns: "+c.patterns+"\n"))
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", c.patterns, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: %v, wanted …%s", c.patterns, err, c.want)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	if _, err := LoadBuiltin("shsd"); err == nil || err.Error() != `there is no built-in filter "shsd": did you mean sshd?` {
+		t.Error(err)
+	}
+	f, err := LoadBuiltin("sshd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Mode("agressive"); err == nil || err.Error() != `filter sshd has no mode "agressive": did you mean aggressive?` {
+		t.Error(err)
+	}
+	if _, err := f.Mode("all"); err == nil || err.Error() != `filter sshd has no mode "all": it has normal, ddos, extra, aggressive` {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,301 @@
+package filter
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+func matcher(t testing.TB, filter, mode string) *Matcher {
+	t.Helper()
+	f, err := LoadBuiltin(filter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Mode(mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// one makes a filter of templates, without proofs.
+func one(t testing.TB, templates ...string) *Matcher {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("name: t\ntrust: {units: [t.service], uid: 0}\npatterns:\n")
+	for i, s := range templates {
+		fmt.Fprintf(&b, "  - {name: p%d, text: %q}\n", i, s)
+	}
+	f, err := read("t.yaml", []byte(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Mode("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestTemplates(t *testing.T) {
+	for _, c := range []struct {
+		template, line string
+		want           string // address user port id repeat; "" for no match
+	}{
+		{"from <addr>", "from 192.0.2.1", "192.0.2.1 - 0 - 1"},
+		{"from <addr>", "from 192.0.2.1 \t\r\n", "192.0.2.1 - 0 - 1"},
+		{"from <addr>", "from 192.0.2.1 x", ""},
+		{"from <addr>", "x from 192.0.2.1", ""},
+		{"<user> from <addr>", "a from b from 192.0.2.1", "192.0.2.1 a from b 0 - 1"},
+		{"<user> from <addr>", " from 192.0.2.1", "192.0.2.1  0 - 1"},
+		{"<user> from <addr>", "a from 192.0.2.9 from 192.0.2.1", "192.0.2.1 a from 192.0.2.9 0 - 1"},
+		{"<user> <addr>{ port <port>}?", "a 192.0.2.9 port 5 192.0.2.1 port 6", "192.0.2.1 a 192.0.2.9 port 5 6 - 1"},
+		{"<user> <addr>{ port <port>}?", "a 192.0.2.1", "192.0.2.1 a 0 - 1"},
+		{"<user> <addr>{ port <port>| [x]}", "a 192.0.2.1 port 7 [x]", ""},
+		{"{a|ab}{c|} <addr>", "abc 192.0.2.1", "192.0.2.1 - 0 - 1"},
+		{"{a{b{c}?}?}?<addr>", "ab192.0.2.1", "192.0.2.1 - 0 - 1"},
+		{"{a{b{c}?}?}?<addr>", "ac192.0.2.1", ""},
+		{"{a{b{c}?}?}?:<addr>", "ab:192.0.2.1", "192.0.2.1 - 0 - 1"},
+		{`\<<user>\>, rip=<addr>`, "<a>, rip=192.0.2.9>, rip=192.0.2.1", "192.0.2.1 a>, rip=192.0.2.9 0 - 1"},
+		{`\{\|\}\\\? <addr>`, `{|}\? 192.0.2.1`, "192.0.2.1 - 0 - 1"},
+		{"<id>: <addr> <user:word>, x", "4bX-1_: 192.0.2.1 bob,, x", "192.0.2.1 bob, 0 4bX-1_ 1"},
+		{"<word>=<word>=<addr>", "a=b=c=192.0.2.1", "192.0.2.1 - 0 - 1"},
+		{"<count> times <addr>", "7 times 192.0.2.1", "192.0.2.1 - 0 - 7"},
+		{"<count> times <addr>", "99999999999999999999 times 192.0.2.1", "192.0.2.1 - 0 - 100"},
+		{"<count> times <addr>", "999999999999999999999 times 192.0.2.1", ""},
+		{"<host>[<addr>]:<port> <ip>", "mx.example.org[2001:db8::1]:25 192.0.2.9", "2001:db8::1 - 25 - 1"},
+		{"<addr>:<port>", "192.0.2.1:65535", "192.0.2.1 - 65535 - 1"},
+		{"<addr>:<port>", "192.0.2.1:65536", ""},
+		{"<own> for <user> from <addr>", "x for y for z from 192.0.2.1", "192.0.2.1 z 0 - 1"},
+		{"a <text>b<text>c <addr>", "a bbccb c 192.0.2.1", "192.0.2.1 - 0 - 1"},
+		{"x {<addr> port <port> y|<ip> <user>}", "x 192.0.2.1 port 5 z", "invalid IP port 5 z 0 - 1"},
+		{"x {<addr>|<user>}", "x 192.0.2.1.example.org", "invalid IP 192.0.2.1.example.org 0 - 1"},
+		{"from <addr>", "message repeated 5 times: [ from 192.0.2.1]", "192.0.2.1 - 0 - 5"},
+		{"from <addr>", "message repeated 5 times: [from 192.0.2.1]\n", "192.0.2.1 - 0 - 5"},
+		{"from <addr>", "message repeated 5 times: [ from 192.0.2.1", ""},
+		{"from <addr>", "message repeated x times: [ from 192.0.2.1]", ""},
+		{"from <addr>", "message repeated 0 times: [ from 192.0.2.1]", "192.0.2.1 - 0 - 1"},
+		{"from <addr>", "message repeated 2 times: [ message repeated 2 times: [ from 192.0.2.1]]", ""},
+		{"from <addr>", "", ""},
+	} {
+		m := one(t, c.template)
+		var h Hit
+		got := ""
+		if m.MatchMessage([]byte(c.line), &h) {
+			dash := func(b []byte) string {
+				if b == nil {
+					return "-"
+				}
+				return string(b)
+			}
+			got = fmt.Sprint(h.Addr, " ", dash(h.User), " ", h.Port, " ", dash(h.ID), " ", h.Repeat)
+		}
+		if got != c.want {
+			t.Errorf("%s on %q: %q, wanted %q", c.template, c.line, got, c.want)
+		}
+	}
+}
+
+// TestOrder: the first pattern of the file wins, whatever their beginnings have in common.
+func TestOrder(t *testing.T) {
+	m := one(t, "a <word> <addr>", "a b <addr>", "{a|b} <user> <addr>", "<text><addr>")
+	for line, want := range map[string]string{"a b 192.0.2.1": "p0", "a b c 192.0.2.1": "p2", "c 192.0.2.1": "p3", "b c 192.0.2.1": "p2", "192.0.2.1": "p3"} {
+		var h Hit
+		if !m.MatchMessage([]byte(line), &h) || h.Pattern.Name != want {
+			t.Errorf("%q: %v, wanted %s", line, h.Pattern, want)
+		}
+	}
+}
+
+// TestMissLeavesHit: a caller may keep one Hit.
+func TestMissLeavesHit(t *testing.T) {
+	m := one(t, "from <addr>")
+	h := Hit{Kind: Success, Repeat: 7}
+	if m.MatchMessage([]byte("from nowhere"), &h) || h.Kind != Success || h.Repeat != 7 {
+		t.Errorf("changed: %+v", h)
+	}
+}
+
+// TestCut: the end of a line that was cut is where the client wanted it.
+func TestCut(t *testing.T) {
+	fake := " from 192.0.2.9 port 22 ssh2"
+	head := "Failed password for invalid user "
+	line := head + strings.Repeat("a", MaxMessage-len(head)-len(fake)) + fake + " from 198.51.100.1 port 40 ssh2"
+	var h Hit
+	if m := matcher(t, "sshd", "aggressive"); m.MatchMessage([]byte(line), &h) {
+		t.Errorf("took a cut line for %s of %v", h.Pattern.Name, h.Addr)
+	}
+	// What stands before all text is sure even then.
+	line = "Unable to negotiate with 198.51.100.1 port 40: " + strings.Repeat("x", 2*MaxMessage)
+	if m := matcher(t, "sshd", "extra"); !m.MatchMessage([]byte(line), &h) || h.Addr != netip.MustParseAddr("198.51.100.1") {
+		t.Errorf("did not take a cut line whose address is sure")
+	}
+	line = "message repeated 3 times: [ Unable to negotiate with 198.51.100.1 port 40: " + strings.Repeat("x", 2*MaxMessage)
+	if m := matcher(t, "sshd", "extra"); m.MatchMessage([]byte(line), &h) {
+		t.Errorf("took a folded line without its end")
+	}
+}
+
+func TestTrust(t *testing.T) {
+	f, err := read("t.yaml", []byte(`
+name: t
+trust: {units: [a.service, b.service], slices: [system-a.slice], uid: system, identifiers: [a, a-session]}
+patterns: [{name: p, text: 'from <addr>'}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := f.Mode("")
+	for _, c := range []struct {
+		unit, slice, ident string
+		uid                int64
+		want               bool
+	}{
+		{"a.service", "system.slice", "a", 0, true},
+		{"b.service", "system.slice", "whatever", 999, true},
+		{"a.service", "system.slice", "a", 1000, false}, // a user's program in the unit
+		{"a.service", "system.slice", "a", -1, false},
+		{"a@1.service", "system-a.slice", "a", 0, true},
+		{"c.service", "system.slice", "a", 0, false},
+		{"session-1.scope", "user-1000.slice", "a", 0, false},
+		{"", "", "a", 0, true}, // journald was too late
+		{"", "", "a-session", 0, true},
+		{"", "", "c", 0, false},
+		{"", "", "", 0, false},
+		{"", "", "a", 33, false},
+		{"", "", "a", -1, false},
+		{"", "user-1000.slice", "a", 0, false},
+	} {
+		e := Entry{Message: []byte("from 192.0.2.1"), Unit: []byte(c.unit), Slice: []byte(c.slice), Identifier: []byte(c.ident), UID: c.uid}
+		var h Hit
+		if m.Trusts(&e) != c.want || m.Match(&e, &h) != c.want {
+			t.Errorf("%+v: %v", c, !c.want)
+		}
+	}
+}
+
+// TestAllocations: neither a hit nor a miss costs memory.
+func TestAllocations(t *testing.T) {
+	m := matcher(t, "sshd", "aggressive")
+	var h Hit
+	e := Entry{Unit: []byte("ssh.service")}
+	for _, l := range append(append([]string{strings.Repeat(" from 192.0.2.1 port 22", 50)}, benchHits...), benchMisses...) {
+		e.Message = []byte(l)
+		if n := testing.AllocsPerRun(50, func() { m.Match(&e, &h) }); n != 0 {
+			t.Errorf("%v allocations for %q", n, l)
+		}
+	}
+}
+
+// hostile are beginnings after which matching could go wrong for long, repeated until the line is long.
+func hostile(m *Matcher) (l [][2]string) {
+	for _, p := range m.patterns {
+		if p.re != nil {
+			continue
+		}
+		for _, s := range templateSamples(p) {
+			for _, h := range s.holes {
+				l = append(l, [2]string{string(s.line[:h.to]), string(s.line[h.to:])}, [2]string{string(s.line[:h.to]), string(s.line[h.to:max(h.to, len(s.line)-1)])},
+					[2]string{string(s.line[:h.from]), string(s.line)})
+			}
+		}
+	}
+	for _, s := range []string{" ", " from ", "a=", ",", ":", "[", "1.2.3.", "1:", ": ", ", rip=", " port 1"} {
+		l = append(l, [2]string{"Failed password for ", s}, [2]string{"", s})
+	}
+	return l
+}
+
+// TestLinear gives every built-in filter lines that are made to be slow, and demands that the steps they take grow no
+// faster than their length. It prints the slowest in time.
+func TestLinear(t *testing.T) {
+	for _, name := range Builtin() {
+		f, err := LoadBuiltin(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := matcher(t, name, f.Modes[len(f.Modes)-1])
+		sizes := []int{256, 512, 1024, 2048, 4096}
+		worst, worstFuel := make([]time.Duration, len(sizes)), 0.0
+		for _, c := range hostile(m) {
+			for i, size := range sizes {
+				line := append([]byte(c[0]), bytes.Repeat([]byte(c[1]), (size-len(c[0]))/max(1, len(c[1])))...)
+				line = append(line, "!"...)
+				v := vm{line: line, tail: len(line), fuel: fuelFor(len(line))}
+				for _, cand := range m.trie.find(line) {
+					if cand.pattern.re != nil {
+						continue
+					}
+					v.reset(cand.pattern.prog)
+					v.run(int(cand.pc), int(cand.skip))
+				}
+				if used := float64(fuelFor(len(line))-v.fuel) / float64(fuelFor(len(line))); used > worstFuel {
+					worstFuel = used
+				}
+				best := time.Hour // the machine does other things, too: the fastest of three
+				for range 3 {
+					var h Hit
+					begin := time.Now()
+					m.MatchMessage(line, &h)
+					best = min(best, time.Since(begin))
+				}
+				worst[i] = max(worst[i], best)
+			}
+		}
+		if worstFuel >= 1 {
+			t.Errorf("%s: a hostile line runs out of fuel", name)
+		}
+		t.Logf("%-16s slowest of %d bytes %v; %.0f %% of the fuel", name, sizes, worst, 100*worstFuel)
+	}
+}
+
+// FuzzMatch: whatever the line, an answer comes in bounded steps, and an address that is answered stands in the line.
+func FuzzMatch(f *testing.F) {
+	var ms []*Matcher
+	for _, name := range Builtin() {
+		fl, err := LoadBuiltin(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for i := range fl.tests {
+			f.Add(fl.tests[i].line)
+		}
+		ms = append(ms, matcher(f, name, fl.Modes[len(fl.Modes)-1]))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		before := bytes.Clone(line)
+		for _, m := range ms {
+			var h Hit
+			if !m.MatchMessage(line, &h) {
+				continue
+			}
+			if h.Kind == None || h.Pattern == nil || h.Repeat < 1 || h.Repeat > maxRepeat || h.Addr.Is4In6() || h.Addr.Zone() != "" {
+				t.Fatalf("%s: %+v", line, h)
+			}
+			if h.Addr.IsValid() && !standsIn(line, h.Addr) {
+				t.Fatalf("%q: %v stands nowhere in it", line, h.Addr)
+			}
+			if h.User != nil && !bytes.Contains(line, h.User) {
+				t.Fatalf("%q: user %q stands nowhere in it", line, h.User)
+			}
+		}
+		if !bytes.Equal(line, before) {
+			t.Fatal("the line was changed")
+		}
+	})
+}
+
+func standsIn(line []byte, a netip.Addr) bool {
+	for i := range line {
+		for _, next := range []byte{0, '-'} {
+			if got, n := scanAddr(line[i:], next); n > 0 && got == a {
+				return true
+			}
+		}
+	}
+	return false
+}
