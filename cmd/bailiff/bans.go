@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+
+	"bailiff/units/control"
+)
+
+func runBans(e *env, args []string) error {
+	f := e.flags("bans")
+	socket, asJSON := daemonFlags(f)
+	jail := f.String("jail", "", "only this `jail`'s")
+	rest, err := e.parse(f, args)
+	if err != nil {
+		return err
+	}
+	if err := want("bans", rest, 0, 1); err != nil {
+		return err
+	}
+	prefix := ""
+	if len(rest) == 1 {
+		prefix = rest[0]
+	}
+	bans, err := bansOf(e, control.Dial(*socket), *jail, prefix)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		if bans == nil {
+			bans = []control.Ban{}
+		}
+		return printJSON(e.out, bans)
+	}
+	if len(bans) == 0 {
+		fmt.Fprintln(e.err, "no bans")
+		return nil
+	}
+	rows := [][]string{{"PREFIX", "JAIL", "SINCE", "UNTIL", "FAILURES", "TIMES"}}
+	for _, b := range bans {
+		end := "for ever"
+		if b.Until != nil {
+			end = stamp(*b.Until)
+		}
+		row := []string{b.Prefix, b.Jail, stamp(b.Since), end, fmt.Sprint(b.Failures), fmt.Sprint(b.Count)}
+		if b.By != "" || b.Reason != "" {
+			row = append(row, clean(b.By+": "+b.Reason))
+		}
+		rows = append(rows, row)
+	}
+	table(e.out, rows)
+	return nil
+}

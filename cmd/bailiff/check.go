@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"bailiff/policy/config"
+	"bailiff/policy/config/yamldoc"
+)
+
+// checkResult is what `bailiff check --json` prints.
+type checkResult struct {
+	OK      bool         `json:"ok"`
+	Files   []string     `json:"files"`
+	Jails   []string     `json:"jails"` // that are on
+	Notices []string     `json:"notices"`
+	Errors  []checkError `json:"errors"`
+}
+
+type checkError struct {
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	Path   string `json:"path,omitempty"`
+	Error  string `json:"error"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+func runCheck(e *env, args []string) error {
+	f := e.flags("check")
+	conf := f.String("config", "", "this `file` in place of the installed configuration")
+	asJSON := f.Bool("json", false, "print JSON")
+	rest, err := e.parse(f, args)
+	if err != nil {
+		return err
+	}
+	if err := want("check", rest, 0, 0); err != nil {
+		return err
+	}
+	c, err := loadConfig(*conf)
+	if err == nil {
+		err = selfTests(c)
+	}
+	r := checkResult{OK: err == nil, Files: []string{}, Jails: []string{}, Notices: []string{}, Errors: []checkError{}}
+	if c != nil {
+		r.Files, r.Notices = append(r.Files, c.Files...), append(r.Notices, c.Notices...)
+		for _, j := range c.Jails {
+			if j.Enabled {
+				r.Jails = append(r.Jails, j.Name)
+			}
+		}
+	}
+	if *asJSON {
+		r.add(err)
+		if err := printJSON(e.out, r); err != nil {
+			return err
+		}
+		if !r.OK {
+			return errSilent
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, n := range r.Notices {
+		fmt.Fprintf(e.err, "note: %s\n", n)
+	}
+	files := "no file, so the defaults"
+	if len(r.Files) > 0 {
+		files = plural(len(r.Files), "file")
+	}
+	fmt.Fprintf(e.out, "the configuration is good: %s, %s on\n", files, plural(len(r.Jails), "jail"))
+	return nil
+}
+
+// selfTests runs the test lines that stand in the filters of the jails that are on.
+func selfTests(c *config.Config) error {
+	var errs []error
+	done := map[string]bool{}
+	for _, j := range c.Jails {
+		if j.Enabled && !done[j.Filter.File] {
+			done[j.Filter.File] = true
+			errs = append(errs, j.Filter.SelfTest()...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *checkResult) add(err error) {
+	if err == nil {
+		return
+	}
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range j.Unwrap() {
+			r.add(one)
+		}
+		return
+	}
+	x := checkError{Error: err.Error()}
+	var y *yamldoc.Error
+	if errors.As(err, &y) {
+		x = checkError{y.File, y.Line, y.Col, y.Path, y.Text, y.Hint}
+	}
+	r.Errors = append(r.Errors, x)
+}

@@ -1,0 +1,204 @@
+// Command bailiff is the operator's side of bailiff: it asks the daemon over its control socket, checks configuration
+// and filters, and replays past journals. Each subcommand is a file of its own.
+//
+// Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon does not run.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"bailiff/policy/config/yamldoc"
+	"bailiff/units/control"
+)
+
+// command is one subcommand. run gets the arguments behind its name.
+type command struct {
+	name, args, short string
+	run               func(e *env, args []string) error
+}
+
+var commands = []command{
+	{"status", "", "what the daemon does right now", runStatus},
+	{"bans", "[PREFIX]", "bans in force", runBans},
+	{"ban", "ADDRESS…", "ban addresses or prefixes by hand", runBan},
+	{"unban", "ADDRESS… | --all", "lift bans", runUnban},
+	{"allow", "[ADDRESS]", "show the allow list, or add to it", runAllow},
+	{"why", "ADDRESS", "why an address is banned, counted or allowed", runWhy},
+	{"check", "", "check the configuration as the daemon would load it", runCheck},
+	{"config", "", "the merged configuration with the origin of each setting", runConfig},
+	{"reload", "", "load the configuration anew", runReload},
+	{"replay", "", "run the policy over past journal entries", runReplay},
+	{"match", "FILTER[:MODE] [FILE|-]", "try lines against a filter", runMatch},
+	{"version", "", "print the version", runVersion},
+}
+
+// env is what a subcommand works with.
+type env struct {
+	ctx            context.Context
+	in             io.Reader
+	out, err       io.Writer
+	outTTY, errTTY bool
+}
+
+// Exit statuses.
+const (
+	exitFailed     = 1
+	exitUsage      = 2
+	exitNotRunning = 3
+)
+
+// usageError is a call that makes no sense; the text says which.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// errSilent fails without a text: it has been said already.
+var errSilent = errors.New("")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	e := &env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, outTTY: terminal(os.Stdout), errTTY: terminal(os.Stderr)}
+	os.Exit(e.main(os.Args[1:]))
+}
+
+func terminal(f *os.File) bool {
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}
+
+func (e *env) main(args []string) int {
+	if len(args) == 0 {
+		e.usage(e.err)
+		return exitUsage
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		e.usage(e.out)
+		return 0
+	case "-version", "--version":
+		args[0] = "version"
+	}
+	for _, c := range commands {
+		if c.name == args[0] {
+			return e.report(c.run(e, args[1:]))
+		}
+	}
+	hint := ""
+	for _, c := range commands {
+		if strings.HasPrefix(c.name, args[0]) {
+			hint = fmt.Sprintf("did you mean %q?", c.name)
+		}
+	}
+	if hint == "" {
+		hint = "bailiff help lists the commands"
+	}
+	fmt.Fprintf(e.err, "bailiff: unknown command %q\nhint: %s\n", args[0], hint)
+	return exitUsage
+}
+
+func (e *env) usage(w io.Writer) {
+	fmt.Fprint(w, "usage: bailiff COMMAND [OPTION]… [ARGUMENT]…\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  %-34s %s\n", strings.TrimSpace(c.name+" "+c.args), c.short)
+	}
+	fmt.Fprint(w, "\nbailiff COMMAND -h lists the options of a command. See bailiff(1).\n")
+}
+
+// report tells an error with its hint and gives the exit status.
+func (e *env) report(err error) int {
+	var u *usageError
+	var c *control.Error
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case err == errSilent:
+		return exitFailed
+	case errors.As(err, &u):
+		fmt.Fprintf(e.err, "bailiff: %s\n", u.text)
+		return exitUsage
+	case errors.Is(err, control.ErrNotRunning):
+		fmt.Fprintf(e.err, "bailiff: %v\n", err)
+		if errors.As(err, &c) && c.Hint != "" {
+			fmt.Fprintf(e.err, "hint: %s\n", c.Hint)
+		}
+		return exitNotRunning
+	}
+	e.complain(err)
+	return exitFailed
+}
+
+// complain prints an error; several that were joined stand in a line each, with their hints below them.
+func (e *env) complain(err error) {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range j.Unwrap() {
+			e.complain(one)
+		}
+		return
+	}
+	fmt.Fprintf(e.err, "bailiff: %v\n", err)
+	var y *yamldoc.Error
+	var c *control.Error
+	switch {
+	case errors.As(err, &y) && y.Hint != "":
+		fmt.Fprintf(e.err, "hint: %s\n", y.Hint)
+	case errors.As(err, &c) && c.Hint != "":
+		fmt.Fprintf(e.err, "hint: %s\n", c.Hint)
+	}
+}
+
+// flags makes the flag set of a subcommand. Options may stand before and after the arguments.
+func (e *env) flags(name string) *flag.FlagSet {
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	return f
+}
+
+// parse reads options and returns the arguments between and behind them. "--" ends the options.
+func (e *env) parse(f *flag.FlagSet, args []string) ([]string, error) {
+	var rest []string
+	for {
+		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+			for _, c := range commands {
+				if c.name == f.Name() {
+					fmt.Fprintf(e.out, "usage: bailiff %s\n%s\n\n", strings.TrimSpace(c.name+" [OPTION]… "+c.args), c.short)
+				}
+			}
+			f.SetOutput(e.out)
+			f.PrintDefaults()
+			return nil, err
+		} else if err != nil {
+			return nil, usagef("%s: %v (bailiff %s -h lists the options)", f.Name(), err, f.Name())
+		}
+		left := f.Args()
+		if len(left) == 0 {
+			return rest, nil
+		}
+		if n := len(args) - len(left); n > 0 && args[n-1] == "--" {
+			return append(rest, left...), nil
+		}
+		rest, args = append(rest, left[0]), left[1:]
+	}
+}
+
+// want checks how many arguments there are.
+func want(name string, args []string, least, most int) error {
+	if len(args) < least {
+		return usagef("%s: an argument is missing (bailiff %s -h)", name, name)
+	}
+	if most >= 0 && len(args) > most {
+		return usagef("%s: %q is too much (bailiff %s -h)", name, args[most], name)
+	}
+	return nil
+}

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"bailiff/cmd/internal/feed"
+	"bailiff/journal"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+	"bailiff/policy/jail"
+)
+
+// matchLine is one line of `bailiff match --json`; its keys are documented in bailiff(1) and stay.
+type matchLine struct {
+	Kind    string      `json:"kind"` // "failure", "success", "join" or "none"
+	Line    int         `json:"line"` // of the input, from 1; the entry's number in an export stream
+	Pattern *string     `json:"pattern"`
+	Address *netip.Addr `json:"address"`
+	User    *string     `json:"user"`
+	Port    *uint16     `json:"port"`
+	Count   int         `json:"count"`             // attempts that the line adds: 0 when it belongs to an attempt that counted already
+	Trusted *bool       `json:"trusted,omitempty"` // export streams: whether the filter trusts who wrote it; if not, it is no evidence
+	Message string      `json:"message"`
+	Cursor  string      `json:"cursor,omitempty"`
+}
+
+type matchSummary struct {
+	Kind     string `json:"kind"` // "summary"
+	Lines    int    `json:"lines"`
+	Failures int    `json:"failures"` // lines that are evidence
+	Attempts int    `json:"attempts"` // attempts that they count
+	Success  int    `json:"successes"`
+	Joins    int    `json:"joins"`
+	None     int    `json:"none"`
+	Refused  int    `json:"untrusted"`
+}
+
+func runMatch(e *env, args []string) error {
+	f := e.flags("match")
+	asJSON := f.Bool("json", false, "one JSON object a line")
+	quiet := f.Bool("matched", false, "leave out the lines that no pattern takes")
+	export := f.Bool("export", false, "the input is export format; without this it is recognised")
+	rest, err := e.parse(f, args)
+	if err != nil {
+		return err
+	}
+	if err := want("match", rest, 1, 2); err != nil {
+		return err
+	}
+	name, mode, _ := strings.Cut(rest[0], ":")
+	var l config.Loader
+	fl, err := l.Filter(name)
+	if err != nil {
+		return err
+	}
+	m, err := fl.Mode(mode)
+	if err != nil {
+		return err
+	}
+	in := e.in
+	if len(rest) == 2 && rest[1] != "-" {
+		file, err := os.Open(rest[1])
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		in = file
+	}
+	r := &matcher{env: e, m: m, json: *asJSON, matchedOnly: *quiet, out: bufio.NewWriterSize(e.out, 64<<10), attempts: jail.NewAttempts()}
+	buf := bufio.NewReaderSize(in, 64<<10)
+	head, _ := buf.Peek(4096)
+	if *export || looksLikeExport(head) {
+		err = r.export(buf)
+	} else {
+		err = r.lines(buf)
+	}
+	if e2 := r.finish(); err == nil {
+		err = e2
+	}
+	return err
+}
+
+// looksLikeExport says whether the input begins with a field of the export format: a name in capitals, then "=" or a
+// line end (a length-coded value follows). No daemon's log line begins so.
+func looksLikeExport(head []byte) bool {
+	head = bytes.TrimLeft(head, "\n")
+	i := 0
+	for i < len(head) && (head[i] == '_' || head[i] >= 'A' && head[i] <= 'Z' || i > 0 && head[i] >= '0' && head[i] <= '9') {
+		i++
+	}
+	return i > 2 && i < len(head) && (head[i] == '=' || head[i] == '\n' && bytes.HasPrefix(head, []byte("_")))
+}
+
+type matcher struct {
+	*env
+	m           *filter.Matcher
+	json        bool
+	matchedOnly bool
+	out         *bufio.Writer
+	attempts    *jail.Attempts
+	sum         matchSummary
+	hit         filter.Hit
+}
+
+func (r *matcher) export(in io.Reader) error {
+	x := journal.NewExport(in, journal.Options{Fields: feed.Fields})
+	var fe filter.Entry
+	for x.Next() {
+		ent := x.Entry()
+		feed.Convert(ent, &fe)
+		trusted := r.m.Trusts(&fe)
+		if err := r.one(&fe, &trusted, ent.Cursor().String()); err != nil {
+			return err
+		}
+	}
+	return x.Err()
+}
+
+// lines reads text lines: bare messages, or as journalctl and syslog print them (time, host, identifier[pid]: message).
+func (r *matcher) lines(in *bufio.Reader) error {
+	for {
+		line, err := in.ReadSlice('\n')
+		long := errors.Is(err, bufio.ErrBufferFull)
+		msg := bytes.TrimRight(line, "\r\n")
+		if len(msg) > 0 || err == nil {
+			fe := filter.Entry{UID: -1}
+			fe.Message, fe.Identifier, fe.PID = splitSyslog(msg)
+			if err := r.one(&fe, nil, ""); err != nil {
+				return err
+			}
+		}
+		for long { // the rest of a line longer than any filter looks at
+			_, err = in.ReadSlice('\n')
+			long = errors.Is(err, bufio.ErrBufferFull)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
+	r.sum.Lines++
+	h := &r.hit
+	o := matchLine{Kind: "none", Line: r.sum.Lines, Trusted: trusted, Cursor: cursor, Message: strings.ToValidUTF8(string(fe.Message), "\uFFFD")}
+	if r.m.MatchMessage(fe.Message, h) {
+		o.Pattern = &h.Pattern.Name
+		addr := h.Addr
+		if !addr.IsValid() {
+			addr, _ = r.attempts.Known(fe.Boot, fe.PID, h.ID)
+		}
+		if addr.IsValid() {
+			o.Address = &addr
+		}
+		if len(h.User) > 0 {
+			u := strings.ToValidUTF8(string(h.User), "\uFFFD")
+			o.User = &u
+		}
+		if h.Port != 0 {
+			o.Port = &h.Port
+		}
+		counts := trusted == nil || *trusted
+		switch h.Kind {
+		case filter.Failure:
+			o.Kind = "failure"
+			if !counts {
+				break
+			}
+			r.sum.Failures++
+			if addr.IsValid() && r.attempts.See(fe.Boot, fe.PID, h.ID, addr, h.Pattern.Step, fe.Realtime) {
+				o.Count = max(1, h.Repeat)
+				r.sum.Attempts += o.Count
+			}
+		case filter.Success:
+			o.Kind = "success"
+			if counts {
+				r.sum.Success++
+			}
+		case filter.Join:
+			o.Kind = "join"
+			if counts {
+				r.sum.Joins++
+				r.attempts.Join(fe.Boot, fe.PID, h.ID, addr, fe.Realtime)
+			}
+		}
+		if !counts {
+			r.sum.Refused++
+		}
+	} else {
+		r.sum.None++
+		if r.matchedOnly {
+			return nil
+		}
+	}
+	if r.json {
+		return printJSON(r.out, o)
+	}
+	return r.human(&o)
+}
+
+func (r *matcher) human(o *matchLine) error {
+	what := o.Kind
+	if o.Pattern != nil {
+		what += " " + *o.Pattern
+	}
+	if o.Address != nil {
+		what += " " + o.Address.String()
+	}
+	if o.User != nil {
+		what += " user " + clean(*o.User)
+	}
+	switch {
+	case o.Trusted != nil && !*o.Trusted && o.Kind != "none":
+		what += " (not trusted: no evidence)"
+	case o.Kind == "failure" && o.Count == 0:
+		what += " (same attempt)"
+	case o.Count > 1:
+		what += fmt.Sprintf(" (%d attempts)", o.Count)
+	}
+	code := faint
+	switch o.Kind {
+	case "failure":
+		code = red
+	case "success":
+		code = green
+	}
+	_, err := fmt.Fprintf(r.out, "%d: %s\n    %s\n", o.Line, r.paint(code, what), clean(o.Message))
+	return err
+}
+
+func (r *matcher) finish() error {
+	s := &r.sum
+	s.Kind = "summary"
+	if r.json {
+		if err := printJSON(r.out, s); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(r.out, "%s: %s (%s), %d successes, %d joins, %d without a match", plural(s.Lines, "line"), plural(s.Failures, "failure"), plural(s.Attempts, "attempt"), s.Success, s.Joins, s.None)
+		if s.Refused > 0 {
+			fmt.Fprintf(r.out, ", %d not trusted", s.Refused)
+		}
+		fmt.Fprintln(r.out)
+	}
+	return r.out.Flush()
+}
+
+// splitSyslog takes the head off a line as journalctl (short, short-iso, …), rsyslog and syslogd write it. A line
+// without such a head is a message as it is.
+func splitSyslog(line []byte) (msg, ident []byte, pid uint32) {
+	rest, ok := afterTime(line)
+	if !ok {
+		return line, nil, 0
+	}
+	// Behind the time: host, then identifier[pid]: or identifier: .
+	sp := bytes.IndexByte(rest, ' ')
+	if sp <= 0 {
+		return line, nil, 0
+	}
+	rest = rest[sp+1:]
+	colon := bytes.Index(rest, []byte(": "))
+	if colon <= 0 || bytes.IndexByte(rest[:colon], ' ') >= 0 {
+		return line, nil, 0
+	}
+	tag := rest[:colon]
+	if i := bytes.IndexByte(tag, '['); i > 0 && tag[len(tag)-1] == ']' {
+		if n, err := strconv.ParseUint(string(tag[i+1:len(tag)-1]), 10, 32); err == nil {
+			pid = uint32(n)
+		}
+		tag = tag[:i]
+	}
+	return rest[colon+2:], tag, pid
+}
+
+// afterTime finds a leading "Nov 22 14:39:47 " or ISO 8601 time, behind an optional <priority>.
+func afterTime(l []byte) ([]byte, bool) {
+	if len(l) > 4 && l[0] == '<' {
+		if i := bytes.IndexByte(l[:min(len(l), 6)], '>'); i > 0 {
+			l = l[i+1:]
+		}
+	}
+	if len(l) > 16 && l[3] == ' ' && l[6] == ' ' && l[9] == ':' && l[12] == ':' {
+		if !bytes.Contains([]byte("JanFebMarAprMayJunJulAugSepOctNovDec"), l[:3]) {
+			return nil, false
+		}
+		l = l[15:]
+		if l[0] == '.' { // short-precise
+			if i := bytes.IndexByte(l, ' '); i > 0 {
+				l = l[i:]
+			}
+		}
+		return l[1:], l[0] == ' '
+	}
+	if len(l) > 20 && l[4] == '-' && l[7] == '-' && (l[10] == 'T' || l[10] == ' ') && l[13] == ':' && l[16] == ':' {
+		if i := bytes.IndexByte(l[11:], ' '); i > 0 {
+			return l[11+i+1:], true
+		}
+	}
+	return nil, false
+}

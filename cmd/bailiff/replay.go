@@ -1,0 +1,441 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/internal/feed"
+	"bailiff/journal"
+	"bailiff/policy"
+	"bailiff/policy/allow"
+	"bailiff/policy/config"
+	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/filter"
+	"bailiff/policy/jail"
+	"bailiff/policy/ledger"
+)
+
+// replayFailure, replayBan and replaySummary are the lines of `bailiff replay --json`; their keys are documented in
+// bailiff(1) and stay.
+type replayFailure struct {
+	Kind     string       `json:"kind"` // "failure"
+	Time     string       `json:"time"`
+	Jail     string       `json:"jail"`
+	Pattern  string       `json:"pattern"`
+	Address  netip.Addr   `json:"address"`
+	Prefix   netip.Prefix `json:"prefix"`
+	User     *string      `json:"user"`
+	Port     *uint16      `json:"port"`
+	Attempts int          `json:"attempts"` // what this entry added
+	Count    int          `json:"count"`    // what the prefix has in its window with it
+	Cursor   string       `json:"cursor"`
+}
+
+type replayBan struct {
+	Kind     string       `json:"kind"` // "ban"
+	Time     string       `json:"time"`
+	Jail     string       `json:"jail"`
+	Prefix   netip.Prefix `json:"prefix"`
+	Until    *string      `json:"until"` // null: for ever
+	Failures int          `json:"failures"`
+	Count    int          `json:"count"` // the how-manieth ban of the prefix this is
+	ID       string       `json:"id"`
+	Evidence []string     `json:"evidence"`
+}
+
+type replaySummary struct {
+	Kind     string  `json:"kind"` // "summary"
+	Entries  uint64  `json:"entries"`
+	Failures uint64  `json:"failures"`
+	Bans     uint64  `json:"bans"`
+	Seconds  float64 `json:"seconds"`
+}
+
+func runReplay(e *env, args []string) error {
+	var files, jails list
+	f := e.flags("replay")
+	f.Var(&files, "file", "journal file or folder of journal files; may be given several times (default: this host's journal)")
+	export := f.String("export", "", "read export format (journalctl -o export) from a file, or - for standard input")
+	since := f.String("since", "", "begin here: 2026-11-22, \"2026-11-22 19:17:00\", RFC 3339, @SECONDS, or a time back such as 2d")
+	until := f.String("until", "", "end here")
+	conf := f.String("config", "", "this configuration file in place of the installed one")
+	f.Var(&jails, "jail", "only this jail; may be given several times")
+	failures := f.Bool("failures", false, "show each failure that counts, too")
+	asJSON := f.Bool("json", false, "one JSON object a line")
+	rest, err := e.parse(f, args)
+	if err != nil {
+		return err
+	}
+	if err := want("replay", rest, 0, 0); err != nil {
+		return err
+	}
+	if len(files) > 0 && *export != "" {
+		return usagef("replay: --file and --export exclude each other")
+	}
+	now := time.Now()
+	from, err := parseTime(*since, now)
+	if err != nil {
+		return usagef("replay: --since: %v", err)
+	}
+	to, err := parseTime(*until, now)
+	if err != nil {
+		return usagef("replay: --until: %v", err)
+	}
+	c, err := loadConfig(*conf)
+	if err != nil {
+		return err
+	}
+	if err := onlyJails(c, jails); err != nil {
+		return err
+	}
+	eng, err := policy.New(c, ledger.New())
+	if err != nil {
+		return err
+	}
+	// The configured list holds as it does in the daemon; the daemon's own addresses ("self") belong to the host that
+	// the journal is from, which need not be this one, so they are left to the list.
+	eng.SetAllow(allow.NewList(c.Allow.Entries), 0)
+
+	r := &replay{env: e, eng: eng, json: *asJSON, failures: *failures, out: bufio.NewWriterSize(e.out, 64<<10), started: now, last: now}
+	if to != 0 {
+		r.until = to
+	}
+	matches := feed.Matches(eng.Matchers())
+	if *export != "" {
+		err = r.fromExport(*export, matches, from)
+	} else {
+		err = r.fromFiles(files, matches, from)
+	}
+	if e2 := r.finish(); err == nil {
+		err = e2
+	}
+	return err
+}
+
+// replay feeds entries to the policy and prints what comes out.
+type replay struct {
+	*env
+	eng      *policy.Engine
+	json     bool
+	failures bool
+	out      *bufio.Writer
+	until    uint64
+	started  time.Time
+	last     time.Time // progress was shown
+	sum      replaySummary
+
+	cursorOf func(jail.Ref) string
+	here     func() string // cursor of the current entry
+}
+
+func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64) error {
+	src, err := sourceOf(paths)
+	if err != nil {
+		return err
+	}
+	o := journal.Options{Matches: matches, Fields: feed.Fields}
+	j, err := journal.Open(src, o)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	// What the trail has forgotten is looked up in a second reader, so that the first one keeps its place.
+	look := &locator{src: src}
+	defer look.close()
+	var refs feed.Refs
+	var trail feed.Trail
+	r.cursorOf = func(ref jail.Ref) string {
+		ev, ok := trail.Evidence(ref, refs.Sources())
+		if !ok {
+			return ""
+		}
+		return ev.Text(look)
+	}
+	r.here = func() string { return j.Entry().Cursor().String() }
+	if from != 0 {
+		j.SeekRealtime(from)
+	} else {
+		j.SeekHead()
+	}
+	var fe filter.Entry
+	for j.Next() {
+		ent := j.Entry()
+		if r.until != 0 && ent.Realtime > r.until {
+			break
+		}
+		feed.Convert(ent, &fe)
+		ref := refs.Ref(ent.SeqnumID, ent.Seqnum)
+		if err := r.entry(&fe, ref, func() { trail.Keep(ref, ent.Cursor()) }); err != nil {
+			return err
+		}
+	}
+	var damaged []error
+	for _, p := range j.Problems() {
+		damaged = append(damaged, p)
+		fmt.Fprintf(r.err, "bailiff: %v\n", p)
+	}
+	if len(damaged) > 0 {
+		fmt.Fprintf(r.err, "hint: the other files were read; journalctl --verify shows more\n")
+	}
+	if r.sum.Entries == 0 && len(damaged) > 0 {
+		return errSilent
+	}
+	return nil
+}
+
+// locator opens the journal a second time when it is first asked.
+type locator struct {
+	src journal.Source
+	r   *journal.Reader
+}
+
+func (l *locator) Locate(id journal.ID128, seq uint64) (journal.Cursor, bool) {
+	if l.r == nil {
+		var err error
+		if l.r, err = journal.Open(l.src, journal.Options{}); err != nil {
+			return journal.Cursor{}, false
+		}
+	}
+	return l.r.Locate(id, seq)
+}
+
+func (l *locator) close() {
+	if l.r != nil {
+		l.r.Close()
+	}
+}
+
+func (r *replay) fromExport(path string, matches journal.Matches, from uint64) error {
+	in := r.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	x := journal.NewExport(in, journal.Options{Matches: matches, Fields: feed.Fields})
+	// A stream cannot be read twice, so the cursors of lines that any filter knew are kept.
+	var cursors []string
+	r.cursorOf = func(ref jail.Ref) string { return cursors[ref] }
+	r.here = func() string { return x.Entry().Cursor().String() }
+	var fe filter.Entry
+	for x.Next() {
+		ent := x.Entry()
+		if ent.Realtime < from || r.until != 0 && ent.Realtime > r.until {
+			continue
+		}
+		feed.Convert(ent, &fe)
+		ref := jail.Ref(len(cursors))
+		cursors = append(cursors, "")
+		if err := r.entry(&fe, ref, func() { cursors[ref] = r.here() }); err != nil {
+			return err
+		}
+		if cursors[ref] == "" {
+			cursors = cursors[:ref]
+		}
+	}
+	return x.Err()
+}
+
+// entry judges one entry and prints what it led to; keep is called before that when the entry counts.
+func (r *replay) entry(fe *filter.Entry, ref jail.Ref, keep func()) error {
+	r.sum.Entries++
+	if r.sum.Entries&0xffff == 0 {
+		if err := r.ctx.Err(); err != nil {
+			return errors.New("interrupted")
+		}
+		r.eng.Expire(fe.Realtime)
+		r.progress(fe.Realtime)
+	}
+	out := r.eng.Entry(fe, ref)
+	if len(out.Failures) == 0 {
+		return nil
+	}
+	keep()
+	for i := range out.Failures {
+		x := &out.Failures[i]
+		r.sum.Failures += uint64(x.Attempts)
+		if r.failures {
+			if err := r.failure(x); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range out.Bans {
+		r.sum.Bans++
+		if err := r.ban(&out.Bans[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *replay) failure(x *policy.Failure) error {
+	if !r.json {
+		user := ""
+		if len(x.User) > 0 {
+			user = " user " + clean(string(x.User))
+		}
+		_, err := fmt.Fprintf(r.out, "%s  failure  %s  %s  %s  count %d%s\n", rfc(x.Time), x.Jail, x.Addr, x.Pattern, x.Count, user)
+		return err
+	}
+	o := replayFailure{Kind: "failure", Time: rfc(x.Time), Jail: x.Jail, Pattern: x.Pattern, Address: x.Addr, Prefix: x.Prefix, Attempts: x.Attempts, Count: x.Count, Cursor: r.here()}
+	if len(x.User) > 0 {
+		u := strings.ToValidUTF8(string(x.User), "\uFFFD")
+		o.User = &u
+	}
+	if x.Port != 0 {
+		o.Port = &x.Port
+	}
+	return printJSON(r.out, o)
+}
+
+func (r *replay) ban(b *policy.Ban) error {
+	if !r.json {
+		until := "for ever"
+		if b.Until != 0 {
+			until = "until " + rfc(b.Until)
+		}
+		_, err := fmt.Fprintf(r.out, "%s  ban      %s  %s  %s, %s\n", rfc(b.Since), b.Jail, b.Prefix, plural(b.Failures, "failure"), until)
+		return err
+	}
+	o := replayBan{Kind: "ban", Time: rfc(b.Since), Jail: b.Jail, Prefix: b.Prefix, Failures: b.Failures, Count: b.Count, ID: b.ID(), Evidence: []string{}}
+	if b.Until != 0 {
+		s := rfc(b.Until)
+		o.Until = &s
+	}
+	for _, x := range b.Evidence {
+		o.Evidence = append(o.Evidence, r.cursorOf(x.Ref))
+	}
+	return printJSON(r.out, o)
+}
+
+func (r *replay) progress(at int64) {
+	if !r.errTTY || time.Since(r.last) < time.Second/4 {
+		return
+	}
+	r.last = time.Now()
+	fmt.Fprintf(r.err, "\r%s  %d entries, %d failures, %d bans \x1b[K", rfc(at), r.sum.Entries, r.sum.Failures, r.sum.Bans)
+}
+
+func (r *replay) finish() error {
+	if r.errTTY {
+		fmt.Fprint(r.err, "\r\x1b[K")
+	}
+	r.sum.Kind, r.sum.Seconds = "summary", time.Since(r.started).Seconds()
+	if r.json {
+		if err := printJSON(r.out, r.sum); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(r.out, "%d entries, %d failures, %d bans in %.2f s\n", r.sum.Entries, r.sum.Failures, r.sum.Bans, r.sum.Seconds)
+	}
+	return r.out.Flush()
+}
+
+// rfc writes microseconds since 1970 as RFC 3339 in UTC, with all six digits so that texts sort as times do.
+func rfc(us int64) string {
+	return time.UnixMicro(us).UTC().Format("2006-01-02T15:04:05.000000Z07:00")
+}
+
+// list is an option that may be given several times.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// parseTime reads a point in time as journalctl users write it, or a time back from now. Empty is 0.
+func parseTime(s string, now time.Time) (uint64, error) {
+	switch s = strings.TrimSpace(s); s {
+	case "":
+		return 0, nil
+	case "now":
+		return uint64(now.UnixMicro()), nil
+	case "today":
+		y, m, d := now.Date()
+		return uint64(time.Date(y, m, d, 0, 0, 0, 0, now.Location()).UnixMicro()), nil
+	case "yesterday":
+		y, m, d := now.Date()
+		return uint64(time.Date(y, m, d-1, 0, 0, 0, 0, now.Location()).UnixMicro()), nil
+	}
+	if sec, ok := strings.CutPrefix(s, "@"); ok {
+		var n float64
+		if _, err := fmt.Sscanf(sec, "%g", &n); err != nil || n < 0 || n > 1e12 {
+			return 0, fmt.Errorf("%q is not a number of seconds", s)
+		}
+		return uint64(n * 1e6), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil && t.Unix() >= 0 {
+			return uint64(t.UnixMicro()), nil
+		}
+	}
+	back := strings.TrimSuffix(strings.TrimPrefix(s, "-"), " ago")
+	if d, err := config.ParseDuration(back); err == nil && d != config.Forever {
+		return uint64(now.Add(-d).UnixMicro()), nil
+	}
+	return 0, fmt.Errorf("%q is not a time; write 2026-11-22, \"2026-11-22 19:17:00\", @SECONDS, or 2d for two days back", s)
+}
+
+// sourceOf makes a journal source of files and folders; without any, the host's own journal.
+func sourceOf(paths []string) (journal.Source, error) {
+	if len(paths) == 0 {
+		return journal.Host(journal.HostOptions{}), nil
+	}
+	var files, dirs []string
+	for _, p := range paths {
+		st, err := os.Stat(p)
+		if err != nil {
+			return journal.Source{}, err
+		}
+		if st.IsDir() {
+			dirs = append(dirs, p)
+		} else {
+			files = append(files, p)
+		}
+	}
+	if len(files) > 0 && len(dirs) > 0 {
+		return journal.Source{}, usagef("replay: --file takes files or folders, not both at once")
+	}
+	if len(dirs) > 0 {
+		return journal.Dir(dirs...), nil
+	}
+	return journal.Files(files...), nil
+}
+
+// loadConfig reads the configuration named, or the installed one; with neither, every built-in jail is on.
+func loadConfig(path string) (*config.Config, error) {
+	var l config.Loader
+	if path != "" {
+		return l.LoadFile(path)
+	}
+	return l.Load()
+}
+
+// onlyJails switches off all jails but those named.
+func onlyJails(c *config.Config, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	for _, n := range names {
+		if !slices.ContainsFunc(c.Jails, func(j config.Jail) bool { return j.Name == n }) {
+			var have []string
+			for _, j := range c.Jails {
+				have = append(have, j.Name)
+			}
+			return (&yamldoc.Error{File: "--jail", Text: fmt.Sprintf("there is no jail %q", n)}).WithHint("there are %s", strings.Join(have, ", "))
+		}
+	}
+	for i := range c.Jails {
+		c.Jails[i].Enabled = slices.Contains(names, c.Jails[i].Name)
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"bailiff/units/control"
+)
+
+func runStatus(e *env, args []string) error {
+	f := e.flags("status")
+	socket, asJSON := daemonFlags(f)
+	rest, err := e.parse(f, args)
+	if err != nil {
+		return err
+	}
+	if err := want("status", rest, 0, 0); err != nil {
+		return err
+	}
+	s, err := control.Dial(*socket).Status(e.ctx)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return printJSON(e.out, s)
+	}
+	state := e.paint(green, "working")
+	if len(s.Problems) > 0 {
+		state = e.paint(red, plural(len(s.Problems), "problem"))
+	}
+	fmt.Fprintf(e.out, "bailiff %s: %s, since %s (pid %d, %.1f MiB)\n", s.Version, state, stamp(s.Started), s.PID, float64(s.Memory)/(1<<20))
+	for _, p := range s.Problems {
+		fmt.Fprintf(e.out, "  %s %s\n", e.paint(red, "!"), clean(p))
+	}
+	fw := "bans bite"
+	if !s.Firewall.OK {
+		fw = e.paint(red, "NOT WORKING")
+	}
+	fmt.Fprintf(e.out, "  firewall  %s (%s): %s, looked at %s", s.Firewall.Backend, s.Firewall.Why, fw, stamp(s.Firewall.Checked))
+	if s.Firewall.Repaired > 0 {
+		fmt.Fprintf(e.out, ", repaired %d times", s.Firewall.Repaired)
+	}
+	fmt.Fprintln(e.out)
+	read := "nothing read yet"
+	if !s.Journal.Time.IsZero() && s.Journal.Entries > 0 {
+		read = fmt.Sprintf("%d entries read, the last of %s", s.Journal.Entries, stamp(s.Journal.Time))
+	}
+	if s.Journal.Lag > 1 {
+		read += fmt.Sprintf(", %s behind", short(time.Duration(s.Journal.Lag*float64(time.Second))))
+	}
+	fmt.Fprintf(e.out, "  journal   %s\n", read)
+	fmt.Fprintf(e.out, "  bans      %d in force, %d made since start\n", s.Bans, s.BansTotal)
+	fmt.Fprintf(e.out, "  watched   %d prefixes of at most %d; %d failures of allowed addresses passed over", s.Tracked, s.TrackedMax, s.Allowed)
+	if s.Widened > 0 {
+		fmt.Fprintf(e.out, "; %d counted on a wider prefix", s.Widened)
+	}
+	fmt.Fprint(e.out, "\n\n")
+	rows := [][]string{{"JAIL", "MODE", "FAILURES", "BANS", "LAST FAILURE", "UNITS"}}
+	for _, j := range s.Jails {
+		last, units := "-", strings.Join(j.Units, " ")
+		if j.Last != nil {
+			last = stamp(*j.Last)
+		}
+		if units == "" {
+			units = "(none on this host)"
+		}
+		rows = append(rows, []string{j.Name, j.Mode, fmt.Sprint(j.Failures), fmt.Sprint(j.Bans), last, units})
+	}
+	table(e.out, rows)
+	return nil
+}

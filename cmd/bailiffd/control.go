@@ -1,0 +1,545 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/cmd/internal/build"
+	"bailiff/journal"
+	"bailiff/journal/audit"
+	"bailiff/policy"
+	"bailiff/policy/allow"
+	"bailiff/policy/config"
+	"bailiff/policy/ledger"
+	"bailiff/units/control"
+)
+
+// asker answers control calls: it carries each to the goroutine that owns the state. What needs time (reading the
+// journal) it does itself, afterwards.
+type asker struct{ d *daemon }
+
+// do runs f on the owner's goroutine.
+func (a *asker) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case a.d.calls <- func() { defer close(done); f() }:
+	case <-ctx.Done():
+		return busy(ctx)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return busy(ctx)
+	}
+}
+
+func busy(ctx context.Context) error {
+	return &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon did not answer in time", Hint: "journalctl -u bailiff tells what it does; try again"}
+}
+
+func badRequest(hint, format string, args ...any) error {
+	return &control.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
+	var jails []policy.JailInfo
+	perJail := make(map[string]int)
+	err = a.do(ctx, func() {
+		d := a.d
+		tracked, limit, widened := d.eng.Tracked()
+		s = &control.Status{
+			Version: build.String(), PID: os.Getpid(), Started: d.started, Problems: d.allProblems(), Config: slices.Clone(d.conf.Files),
+			ConfigErr: d.configErr, Journal: d.js, Firewall: d.fw, Bans: d.led.Len(), BansTotal: d.bansTotal,
+			Tracked: tracked, TrackedMax: limit, Widened: widened, Allowed: d.eng.Allowed,
+		}
+		s.Journal.Problems = slices.Clone(d.js.Problems)
+		if d.known {
+			s.Journal.Cursor = d.cursor.String()
+		}
+		if !d.reloaded.IsZero() {
+			t := d.reloaded
+			s.Reloaded = &t
+		}
+		jails = d.eng.Jails()
+		for b := range d.led.All() {
+			perJail[b.Jail]++
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Memory = rssAnon()
+	for _, j := range jails {
+		js := control.JailStatus{Name: j.Name, Filter: j.Filter.Name, Mode: j.Mode, Units: a.d.present(ctx, j), Failures: j.Failures, Bans: perJail[j.Name]}
+		if j.Last != 0 {
+			t := time.UnixMicro(j.Last)
+			js.Last = &t
+		}
+		s.Jails = append(s.Jails, js)
+	}
+	return s, nil
+}
+
+// allProblems is what an admin should look at now.
+func (d *daemon) allProblems() []string {
+	p := slices.Clone(d.problems)
+	if d.fw.Error != "" {
+		p = append(p, "firewall: "+d.fw.Error)
+	}
+	if d.configErr != "" {
+		p = append(p, "the configuration on disk was refused: "+d.configErr)
+	}
+	if d.saveErr != nil {
+		p = append(p, "the ledger cannot be saved: "+d.saveErr.Error())
+	}
+	if d.js.Dropped > 0 {
+		p = append(p, fmt.Sprintf("journald suppressed %d messages by its rate limit since start", d.js.Dropped))
+	}
+	if st := d.aud.Stats(); st.Lost > 0 {
+		p = append(p, fmt.Sprintf("%d audit entries could not be written", st.Lost))
+	} else if st.Err != "" {
+		p = append(p, "audit entries wait: "+st.Err)
+	}
+	if p == nil {
+		p = []string{}
+	}
+	return append(p, d.js.Problems...)
+}
+
+// rssAnon is the memory that is ours alone, in bytes. Mapped journal pages are the kernel's cache.
+func rssAnon() uint64 {
+	data, _ := os.ReadFile("/proc/self/status")
+	for _, l := range strings.Split(string(data), "\n") {
+		if v, ok := strings.CutPrefix(l, "RssAnon:"); ok {
+			n, _ := strconv.ParseUint(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(v), "kB")), 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
+func (a *asker) Bans(ctx context.Context, jail, prefix string, limit int, after string) (list *control.BanList, err error) {
+	var p netip.Prefix
+	if prefix != "" {
+		if p, err = parsePrefix(prefix); err != nil {
+			return nil, err
+		}
+	}
+	list = &control.BanList{Bans: []control.Ban{}}
+	passed := after == ""
+	err = a.do(ctx, func() {
+		for b := range a.d.led.All() {
+			if jail != "" && b.Jail != jail || prefix != "" && !b.Prefix.Overlaps(p) {
+				continue
+			}
+			list.Total++
+			if !passed {
+				passed = banKey(&b) == after
+				continue
+			}
+			if len(list.Bans) == limit {
+				if list.Next == "" {
+					last := list.Bans[limit-1]
+					list.Next = last.Prefix + " " + last.Jail
+				}
+				continue
+			}
+			list.Bans = append(list.Bans, controlBan(&b))
+		}
+	})
+	if err == nil && !passed {
+		return nil, badRequest("begin again with the first page", "there is no ban %q (any more) to go on after", after)
+	}
+	return list, err
+}
+
+func banKey(b *ledger.Ban) string { return b.Prefix.String() + " " + b.Jail }
+
+func controlBan(b *ledger.Ban) control.Ban {
+	c := control.Ban{ID: b.ID(), Prefix: b.Prefix.String(), Jail: b.Jail, Since: time.UnixMicro(b.Since), Failures: b.Failures, Count: b.Count, Reason: b.Reason, By: b.By}
+	if b.Until != 0 {
+		t := time.UnixMicro(b.Until)
+		c.Until = &t
+	}
+	return c
+}
+
+// parsePrefix reads an address or a prefix. Bits behind the prefix are cut off; host names are refused.
+func parsePrefix(s string) (netip.Prefix, error) {
+	s = strings.TrimSpace(s)
+	if a, err := netip.ParseAddr(s); err == nil {
+		a = a.WithZone("").Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, badRequest("write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/64; host names are not looked up", "%q is not an address or prefix", s)
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return p, badRequest("write the IPv4 prefix itself", "%q covers more than IPv4", s)
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
+}
+
+// jailManual holds the bans by hand that name no jail: all traffic is stopped.
+const jailManual = "manual"
+
+// Widest prefixes that a ban by hand may have without force.
+const (
+	widest4 = 8
+	widest6 = 32
+)
+
+func (a *asker) Ban(ctx context.Context, by control.Peer, req control.BanRequest) ([]control.Ban, error) {
+	if len(req.Prefixes) == 0 {
+		return nil, badRequest(`{"prefixes": ["192.0.2.7"]}`, "no address given")
+	}
+	var ps []netip.Prefix
+	for _, s := range req.Prefixes {
+		p, err := parsePrefix(s)
+		if err != nil {
+			return nil, err
+		}
+		least := widest6
+		if p.Addr().Is4() {
+			least = widest4
+		}
+		if p.Bits() == 0 || p.Bits() < least && !req.Force {
+			return nil, badRequest("--force bans it all the same, but never everything", "%s is wider than /%d", p, least)
+		}
+		ps = append(ps, p)
+	}
+	name := req.Jail
+	if name == "" {
+		name = jailManual
+	}
+	out := []control.Ban{}
+	var failed error
+	err := a.do(ctx, func() {
+		d := a.d
+		long := d.conf.Defaults.BanTime
+		if j, ok := d.eng.Jail(name); ok {
+			long = j.BanTime
+		} else if name != jailManual {
+			failed = &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no jail %q", name), Hint: "there are " + strings.Join(d.jailNames(), ", ") + "; without a jail all traffic is stopped"}
+			return
+		}
+		if req.Duration != "" {
+			if long, failed = config.ParseDuration(req.Duration); failed != nil {
+				failed = badRequest("write 10m, 48h, 4w or forever", "duration: %v", failed)
+				return
+			}
+		}
+		now := time.Now().UnixMicro()
+		for _, p := range ps {
+			if hit := d.eng.Allow().Overlapping(p, now); len(hit) > 0 {
+				failed = &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s is not banned: %s is allowed (%s)", p, hit[0].Prefix, hit[0].Where()), Hint: "take it off the allow list first"}
+				return
+			}
+		}
+		for _, p := range ps {
+			b := ledger.Ban{Prefix: p, Jail: name, Since: now, Reason: req.Reason, By: by.User}
+			if long != config.Forever {
+				b.Until = now + long.Microseconds()
+			}
+			kind := audit.KindBan
+			if old, ok := d.led.Get(p, name); ok {
+				kind = audit.KindExtend
+				b.Count, b.Failures = old.Count, old.Failures
+			} else {
+				_, b.Count = d.led.Escalate(p, now, long, 1, 0, d.conf.Escalate.Forget)
+			}
+			d.led.Add(b)
+			if e, ok := d.element(p, name); ok {
+				d.wall.add(e)
+			}
+			d.bansTotal++
+			d.scribe.put(record{kind: kind, ban: banEvent(&b, d.fw.Backend)})
+			out = append(out, controlBan(&b))
+		}
+		failed = saved(d.saveNow())
+	})
+	if err == nil {
+		err = failed
+	}
+	return out, err
+}
+
+// saved says that a command was carried out but may not survive a crash.
+func saved(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &control.Error{Status: http.StatusInternalServerError, Message: "done, but the ledger cannot be saved: " + err.Error(), Hint: "make room on the file system of /var/lib/bailiff; the daemon tries again by itself"}
+}
+
+func (a *asker) Unban(ctx context.Context, by control.Peer, prefix, jail string, all bool) (*control.Removed, error) {
+	var p netip.Prefix
+	var err error
+	if prefix != "" {
+		if p, err = parsePrefix(prefix); err != nil {
+			return nil, err
+		}
+	} else if !all {
+		return nil, badRequest("?prefix=192.0.2.7, or ?all=true", "no address given")
+	}
+	n := 0
+	var failed error
+	err = a.do(ctx, func() {
+		d := a.d
+		var gone []ledger.Ban
+		for b := range d.led.All() {
+			// An address lifts the ban that covers it, too: who unbans 2001:db8::7 means the /64 that it is banned by.
+			if (all || p.Overlaps(b.Prefix) && (b.Prefix.Bits() >= p.Bits() || p.IsSingleIP())) && (jail == "" || b.Jail == jail) {
+				gone = append(gone, b)
+			}
+		}
+		now := time.Now().UnixMicro()
+		for _, b := range gone {
+			d.led.Remove(b.Prefix, b.Jail)
+			d.eng.Pardon(b.Prefix, now)
+		}
+		if !all {
+			d.eng.Pardon(p, now)
+		}
+		d.released(gone, "lifted by hand", by.User)
+		n = len(gone)
+		failed = saved(d.saveNow())
+	})
+	if err == nil {
+		err = failed
+	}
+	return &control.Removed{Removed: n}, err
+}
+
+func (a *asker) Allowed(ctx context.Context) (l []control.AllowEntry, err error) {
+	var entries []allow.Entry
+	err = a.do(ctx, func() { entries = a.d.eng.Allow().Entries() })
+	l = make([]control.AllowEntry, 0, len(entries))
+	for _, e := range entries {
+		l = append(l, controlAllow(e))
+	}
+	return l, err
+}
+
+func controlAllow(e allow.Entry) control.AllowEntry {
+	c := control.AllowEntry{Prefix: audit.Address(e.Prefix), Origin: e.Where(), Comment: e.Comment}
+	if !e.Until.IsZero() {
+		t := e.Until
+		c.Until = &t
+	}
+	return c
+}
+
+func (a *asker) Allow(ctx context.Context, by control.Peer, req control.AllowRequest) (*control.AllowResult, error) {
+	p, err := parsePrefix(req.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	if p.Bits() == 0 {
+		return nil, badRequest("to switch banning off, disable the jails or stop the service", "%s is everything", p)
+	}
+	var until time.Time
+	if req.Duration != "" {
+		long, err := config.ParseDuration(req.Duration)
+		if err != nil {
+			return nil, badRequest("write 10m, 48h, 4w or forever", "duration: %v", err)
+		}
+		if long != config.Forever {
+			until = time.Now().Add(long)
+		}
+	}
+	r := &control.AllowResult{}
+	var failed error
+	err = a.do(ctx, func() {
+		d := a.d
+		d.led.Allow(ledgerAllow(p, until, req.Comment))
+		lifted := d.refreshAllow(time.Now())
+		d.aud.Allow(audit.AllowEvent{Prefix: p, Until: until, Comment: req.Comment, By: by.User, Lifted: len(lifted)})
+		r.Lifted = len(lifted)
+		r.Entry = controlAllow(allow.Entry{Prefix: p, Origin: allow.OriginRuntime, Comment: req.Comment, Until: until})
+		failed = saved(d.saveNow())
+	})
+	if err == nil {
+		err = failed
+	}
+	return r, err
+}
+
+func (a *asker) Disallow(ctx context.Context, by control.Peer, prefix string) (*control.Removed, error) {
+	p, err := parsePrefix(prefix)
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	err = a.do(ctx, func() {
+		d := a.d
+		if !d.led.Disallow(p) {
+			if e, ok := d.eng.Allow().Contains(p.Addr(), time.Now().UnixMicro()); ok {
+				failed = &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s was not allowed at run time: %s stands in %s", p, e.Prefix, e.Where()), Hint: "change it there, then bailiff reload"}
+			} else {
+				failed = &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("%s is not on the allow list", p)}
+			}
+			return
+		}
+		d.refreshAllow(time.Now())
+		d.aud.Disallow(audit.AllowEvent{Prefix: p, By: by.User})
+		failed = saved(d.saveNow())
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &control.Removed{Removed: 1}, nil
+}
+
+func (a *asker) Config(ctx context.Context) (data []byte, err error) {
+	err = a.do(ctx, func() { data = a.d.conf.Render() })
+	return data, err
+}
+
+func (a *asker) Reload(ctx context.Context, by control.Peer) (r *control.Reloaded, err error) {
+	var failed error
+	err = a.do(ctx, func() { r, failed = a.d.reload(by.User) })
+	if err == nil && failed != nil {
+		err = &control.Error{Status: http.StatusUnprocessableEntity, Message: failed.Error(), Hint: "the old configuration stays in force; bailiff check tells more"}
+	}
+	return r, err
+}
+
+func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
+	p, err := parsePrefix(address)
+	if err != nil {
+		return nil, err
+	}
+	addr := p.Addr()
+	w := &control.Why{Address: audit.Address(p), State: "unknown", Allowed: []control.AllowEntry{}, Bans: []control.WhyBan{}, Counted: []control.WhyCount{}, History: []control.History{}}
+	var counted []policy.Counted
+	var evidence [][]string
+	err = a.do(ctx, func() {
+		d := a.d
+		now := time.Now().UnixMicro()
+		for _, e := range d.eng.Allow().Overlapping(p, now) {
+			w.Allowed = append(w.Allowed, controlAllow(e))
+		}
+		for b := range d.led.All() {
+			if b.Prefix.Overlaps(p) {
+				w.Bans = append(w.Bans, control.WhyBan{Ban: controlBan(&b)})
+			}
+		}
+		counted = d.eng.Counted(addr, now)
+		for _, c := range counted {
+			var texts []string
+			for _, e := range d.evidence(c.Failures) {
+				texts = append(texts, e.Text(nil))
+			}
+			evidence = append(evidence, texts)
+		}
+		for _, h := range d.led.HistoryOf(p) {
+			w.History = append(w.History, control.History{Prefix: h.Prefix.String(), Count: h.Count, Last: time.UnixMicro(h.Last)})
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	lines := newLines(a.d.source())
+	defer lines.close()
+	for i := range w.Bans {
+		b := &w.Bans[i]
+		b.Evidence = lines.get(lines.of(b.ID, b.Since))
+	}
+	for i, c := range counted {
+		w.Counted = append(w.Counted, control.WhyCount{Jail: c.Jail, Prefix: c.Prefix.String(), Failures: len(c.Failures), MaxRetry: c.MaxRetry, Evidence: lines.get(evidence[i])})
+	}
+	switch {
+	case len(w.Bans) > 0:
+		w.State = "banned"
+	case len(w.Allowed) > 0:
+		w.State = "allowed"
+	case len(w.Counted) > 0:
+		w.State = "counted"
+	}
+	return w, nil
+}
+
+// lines reads evidence back from the journal.
+type lines struct {
+	src journal.Source
+	r   *journal.Reader
+	err error
+}
+
+func newLines(src journal.Source) *lines { return &lines{src: src} }
+
+func (l *lines) close() {
+	if l.r != nil {
+		l.r.Close()
+	}
+}
+
+// of finds the audit entry of a ban and returns the cursors of its evidence.
+func (l *lines) of(id string, since time.Time) []string {
+	ms := own(audit.KindBan, audit.KindExtend)
+	ms[0] = append(ms[0], journal.Match{Field: audit.FieldBanID, Value: id})
+	j, err := journal.Open(l.src, journal.Options{Matches: ms, Fields: []string{audit.FieldEvidence}})
+	if err != nil {
+		return nil
+	}
+	defer j.Close()
+	for j.SeekRealtime(uint64(since.UnixMicro())); j.Next(); {
+		if v := j.Entry().Field(0); len(v) > 0 {
+			return strings.Split(string(v), "\n")
+		}
+	}
+	return nil
+}
+
+// get reads the entries at cursors. One that is gone is named all the same.
+func (l *lines) get(cursors []string) []control.Line {
+	out := []control.Line{}
+	for _, text := range cursors {
+		line := control.Line{Cursor: text}
+		if e, err := l.at(text); err != nil {
+			line.Missing = err.Error()
+		} else {
+			get := fieldsOf(e)
+			line.Time, line.Message, line.Unit, line.Identifier = time.UnixMicro(int64(e.Realtime)), get("MESSAGE"), get("_SYSTEMD_UNIT"), get("SYSLOG_IDENTIFIER")
+			if n, err := strconv.ParseUint(get("_PID"), 10, 32); err == nil {
+				line.PID = uint32(n)
+			}
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func (l *lines) at(text string) (*journal.Entry, error) {
+	c, err := journal.ParseCursor(text)
+	if err != nil {
+		return nil, err
+	}
+	if l.r == nil && l.err == nil {
+		l.r, l.err = journal.Open(l.src, journal.Options{})
+	}
+	if l.err != nil {
+		return nil, l.err
+	}
+	e, ok := l.r.At(c)
+	if !ok {
+		return nil, fmt.Errorf("no longer in the journal")
+	}
+	return e, nil
+}

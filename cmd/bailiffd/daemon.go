@@ -1,0 +1,804 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"bailiff/cmd/internal/build"
+	"bailiff/cmd/internal/feed"
+	"bailiff/firewall"
+	"bailiff/journal"
+	"bailiff/journal/audit"
+	"bailiff/policy"
+	"bailiff/policy/allow"
+	"bailiff/policy/config"
+	"bailiff/policy/jail"
+	"bailiff/policy/ledger"
+	"bailiff/units/activation"
+	"bailiff/units/control"
+	"bailiff/units/lookup"
+	"bailiff/units/notify"
+)
+
+// tick is the daemon's only clock when nothing happens: bans that ran out, the watchdog, a look at the firewall, the
+// ledger. Three seconds keep a flushed rule set from lasting, and an idle host asleep.
+const tick = 3 * time.Second
+
+// How often the ledger is written: soon after a ban, seldom when only the position in the journal moved on (a crash
+// then only means that some entries are read again, and lead to what they led to before).
+const (
+	saveBans   = 5 * time.Second
+	saveCursor = 60 * time.Second
+)
+
+// lateAfter is when reading counts as lagging: then the newest entry read is that old and more are waiting.
+const lateAfter = 15 * time.Second
+
+// daemon owns the state. All its fields belong to the goroutine in run, but for the channels and what says otherwise.
+type daemon struct {
+	opt  options
+	conf *config.Config
+	eng  *policy.Engine
+	led  *ledger.Ledger
+
+	wall       *wall
+	wallEvents chan wallEvent
+	unwatch    context.CancelFunc
+	fw         control.FirewallStatus
+	fwRetry    time.Time // a reconcile that failed is tried again then
+	fwFirst    bool      // the first reconcile is still to come, or under way
+	fwMend     string    // what Verify found, which the next reconcile mends
+	fwFull     time.Time // the wanted set was gone through as a whole
+
+	reader  *reader
+	sources []journal.ID128
+	trail   feed.Trail
+	scribe  *scribe
+	aud     *audit.Writer
+	units   *lookup.Finder
+
+	calls chan func()
+	saved chan error
+
+	cursor    journal.Cursor
+	known     bool // cursor is set
+	js        control.JournalStatus
+	lagging   bool
+	caughtUp  bool
+	announced map[string]bool // bans that the audit trail has already, while entries from before a crash are read again
+
+	dirtyBans, dirtyCursor bool
+	lastSave               time.Time
+	saving                 bool
+	saveErr                error
+
+	started, reloaded time.Time
+	configErr         string
+	bansTotal         uint64
+	lastStatus        string
+	selfChecked       time.Time
+	problems          []string        // ledger set aside, cursor lost and the like
+	told              map[string]bool // journal files already complained about
+}
+
+func newDaemon(o options) (*daemon, error) {
+	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), wallEvents: make(chan wallEvent, 16), fwFirst: true, told: map[string]bool{}}
+	c, err := d.load()
+	if err != nil {
+		return nil, err
+	}
+	d.conf = c
+	return d, nil
+}
+
+// load reads the configuration as it is on disk now.
+func (d *daemon) load() (*config.Config, error) {
+	var l config.Loader
+	if d.opt.config != "" {
+		return l.LoadFile(d.opt.config)
+	}
+	return l.Load()
+}
+
+func (d *daemon) run(ctx context.Context) (err error) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	d.aud = audit.Open(audit.Options{Stderr: audit.Stderr()})
+	defer func() {
+		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if e := d.aud.Close(c); e != nil && err == nil {
+			err = e
+		}
+	}()
+
+	ln, _, err := activation.Listener("control", d.opt.socket)
+	if err != nil {
+		return err
+	}
+	be, why, err := openBackend(d.conf, d.opt.backend)
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	d.fw = control.FirewallStatus{Backend: be.Name(), Why: why}
+	d.units = lookup.New()
+	defer d.units.Close()
+
+	pos, err := d.restore(be)
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	inner, cancel := context.WithCancel(context.Background())
+	defer cancel()
+
+	src := d.source()
+	d.scribe = newScribe(d.aud, src)
+	go d.scribe.run()
+	d.wall = newWall(be, d.wallEvents, true)
+	wallDone := make(chan struct{})
+	go func() { d.wall.run(inner); close(wallDone) }()
+	d.watch(be)
+	defer func() { d.unwatch() }()
+	d.refreshAllow(time.Now())
+	d.firstReconcile(inner, be)
+
+	srv := control.NewServer(&asker{d}, control.Options{Log: func(s string) { d.aud.Log(audit.Warning, "control socket: "+s) }})
+	go srv.Serve(ln)
+
+	d.reader = newReader(src)
+	go d.reader.run(inner, d.matches(), pos)
+
+	d.aud.Event(audit.KindStart, fmt.Sprintf("bailiff %s started: %d bans in force, firewall backend %s (%s), jails %s",
+		build.String(), d.led.Len(), d.fw.Backend, d.fw.Why, strings.Join(d.jailNames(), ", ")), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
+	notify.Ready(d.statusLine())
+
+	d.loop(ctx, hup)
+
+	// Stop: what was decided is carried out, the ledger says how far we came, and the bans stay, unless asked otherwise.
+	notify.Stopping("saving the ledger")
+	d.shutServer(srv)
+	d.wall.finish()
+	stuck := time.After(20 * time.Second)
+drain:
+	for {
+		select {
+		case e := <-d.wallEvents:
+			if e.err != nil {
+				d.aud.Event(audit.KindFirewallError, "firewall, while stopping: "+e.err.Error()+"; the next start mends it")
+			}
+		case <-wallDone:
+			break drain
+		case <-stuck:
+			break drain
+		}
+	}
+	cancel()
+	defer d.wall.be.Close()
+	if !d.conf.Firewall.KeepOnStop {
+		c, done := context.WithTimeout(context.Background(), batchLimit)
+		if err := d.wall.be.Cleanup(c); err != nil { // its goroutine has ended
+			d.aud.Event(audit.KindFirewallError, "firewall: rules and sets could not be taken away: "+err.Error())
+		}
+		done()
+	}
+	if d.saving {
+		<-d.saved
+	}
+	err = saveState(d.opt.state, d.snapshot())
+	if err != nil {
+		err = fmt.Errorf("save the ledger: %w", err)
+	}
+	d.scribe.finish()
+	left := "they stay in force"
+	if !d.conf.Firewall.KeepOnStop {
+		left = "taken out of the firewall, as keep_on_stop: false asks"
+	}
+	d.aud.Event(audit.KindStop, fmt.Sprintf("bailiff stopped: %d bans, %s", d.led.Len(), left))
+	return err
+}
+
+// shutServer ends the control server. Calls under way are answered first: they still need the owner of the state.
+func (d *daemon) shutServer(srv *control.Server) {
+	done := make(chan struct{})
+	go func() {
+		c, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		srv.Shutdown(c)
+		close(done)
+	}()
+	for {
+		select {
+		case f := <-d.calls:
+			f()
+		case <-done:
+			return
+		}
+	}
+}
+
+// source is where the journal is read from.
+func (d *daemon) source() journal.Source {
+	if d.opt.journal != "" {
+		return journal.Dir(d.opt.journal)
+	}
+	return journal.Host(journal.HostOptions{})
+}
+
+// restore brings back the ledger, and says where to go on reading.
+func (d *daemon) restore(be firewall.Backend) (position, error) {
+	now := time.Now()
+	led, fresh, aside, damaged, err := loadState(d.opt.state, now)
+	if err != nil {
+		return position{}, err
+	}
+	d.led = led
+	if d.eng, err = policy.New(d.conf, led); err != nil {
+		return position{}, err
+	}
+	if damaged != nil {
+		text := fmt.Sprintf("the ledger was damaged (%v) and is set aside as %s", damaged, aside)
+		kept := d.recover(be, now)
+		text += fmt.Sprintf("; %d bans were rebuilt from the audit trail and the firewall's sets", kept)
+		d.problemAs(audit.KindLedgerSetAside, text)
+	}
+	window := uint64(d.eng.Window().Microseconds())
+	start := position{since: uint64(now.UnixMicro()) - window}
+	if fresh || led.Cursor() == "" {
+		return start, nil
+	}
+	c, err := journal.ParseCursor(led.Cursor())
+	if err != nil {
+		d.problem(fmt.Sprintf("the ledger's cursor %q: %v; the journal is read from %s back", led.Cursor(), err, d.eng.Window()))
+		return start, nil
+	}
+	if ahead := time.UnixMicro(int64(c.Realtime)).Sub(now); ahead > time.Minute {
+		d.problem(fmt.Sprintf("the ledger's cursor lies %s in the future (the clock was set back, or the machine restored): the journal is read from %s back", ahead.Round(time.Second), d.eng.Window()))
+		return start, nil
+	}
+	d.cursor, d.known = c, true
+	d.announced = readAnnounced(d.source(), c.Realtime)
+	return position{cursor: c, known: true, rebuild: c.Realtime - min(window, c.Realtime)}, nil
+}
+
+// problem notes something about the journal that an operator should know.
+func (d *daemon) problem(text string) { d.problemAs(audit.KindJournalProblem, text) }
+
+// firstReconcile puts the ledger's bans in place before anything else. What the kernel holds beyond them stays for
+// now: after a crash it may be a ban younger than the ledger, which reading the journal again brings back.
+func (d *daemon) firstReconcile(ctx context.Context, be firewall.Backend) {
+	want := d.wanted()
+	c, cancel := context.WithTimeout(ctx, reconcileLimit)
+	defer cancel()
+	if held, err := be.List(c); err == nil {
+		have := make(map[firewall.Key]bool, len(want))
+		for _, b := range want {
+			have[b.Key()] = true
+		}
+		for _, b := range held {
+			if !have[b.Key()] {
+				want = append(want, b)
+			}
+		}
+	}
+	d.wall.reconcile(want)
+}
+
+// loop is the owner of the state at work.
+func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	watchdog, guarded, err := notify.Watchdog()
+	if err != nil {
+		d.aud.Log(audit.Warning, err.Error())
+	}
+	lastPing := time.Time{}
+	for {
+		select {
+		case b := <-d.reader.out:
+			d.entries(b)
+			d.reader.free <- b
+		case e := <-d.wallEvents:
+			d.wallEvent(e)
+		case f := <-d.calls:
+			f()
+		case err := <-d.saved:
+			d.saveDone(err)
+		case err := <-d.reader.failed:
+			d.problem("the journal cannot be read: " + err.Error())
+		case <-hup:
+			notify.Reloading("reloading")
+			if _, err := d.reload("SIGHUP"); err != nil {
+				complain(os.Stderr, err)
+			}
+			notify.Ready(d.statusLine())
+		case <-t.C:
+			d.tick(time.Now())
+		case <-ctx.Done():
+			return
+		}
+		if guarded && time.Since(lastPing) >= watchdog-tick {
+			lastPing = time.Now()
+			notify.Ping()
+		}
+	}
+}
+
+// entries judges a batch.
+func (d *daemon) entries(b *batch) {
+	now := time.Now()
+	d.sources = b.sources
+	d.eng.Rebuild(b.rebuild)
+	var adds []firewall.Ban
+	for i := range b.entries {
+		out := d.eng.Entry(&b.entries[i], b.refs[i])
+		if len(out.Failures) > 0 {
+			d.trail.Keep(b.refs[i], b.cursors[i])
+			d.dirtyCursor = true
+		}
+		for k := range out.Bans {
+			if add, ok := d.decided(&out.Bans[k], now); ok {
+				adds = append(adds, add)
+			}
+		}
+	}
+	if len(adds) > 0 {
+		d.wall.add(adds...)
+	}
+	d.eng.Rebuild(false)
+	d.js.Entries += uint64(len(b.entries))
+	if b.moved && !b.rebuild {
+		d.cursor, d.known, d.dirtyCursor = b.last, true, true
+		d.led.SetCursor(d.cursor.String())
+		d.js.Time = time.UnixMicro(int64(b.last.Realtime))
+	}
+	if b.dropped > 0 && !b.rebuild {
+		d.js.Dropped += b.dropped
+		d.aud.Event(audit.KindDropped, fmt.Sprintf("journald suppressed %d messages by its rate limit: evidence may be missing (LogRateLimitIntervalSec=0 in the unit concerned ends that)", b.dropped),
+			audit.Field{Name: "BAILIFF_DROPPED", Value: fmt.Sprint(b.dropped)})
+	}
+	for _, n := range b.notices {
+		d.problem(n)
+	}
+	if b.files > 0 {
+		d.js.Files = b.files
+		d.troubles(b.troubles)
+	}
+	d.lag(b, now)
+	if !b.behind && !b.rebuild && !d.caughtUp {
+		d.caughtUp = true
+		d.announced = nil
+		d.wall.reconcile(d.wanted())
+		d.tellStatus()
+	}
+}
+
+// decided makes a ban known to everybody, unless it is over already (it was missed while the daemon was down).
+func (d *daemon) decided(b *policy.Ban, now time.Time) (add firewall.Ban, ok bool) {
+	d.dirtyBans = true
+	if b.Until != 0 && b.Until <= now.UnixMicro() {
+		d.led.Remove(b.Prefix, b.Jail)
+		return add, false
+	}
+	d.bansTotal++
+	if !d.announced[b.ID()] {
+		ev := banEvent(&b.Ban, d.fw.Backend)
+		ev.Wide, ev.Addresses = b.Wide, []netip.Addr{b.Addr}
+		if len(b.Evidence) > 0 {
+			ev.First = time.UnixMicro(b.Evidence[0].At)
+		}
+		d.scribe.put(record{kind: audit.KindBan, ban: ev, evidence: d.evidence(b.Evidence)})
+	}
+	return d.element(b.Prefix, b.Jail)
+}
+
+// evidence names the entries that a ban stands on.
+func (d *daemon) evidence(fs []jail.Failure) []feed.Evidence {
+	l := make([]feed.Evidence, 0, len(fs))
+	for _, f := range fs {
+		if e, ok := d.trail.Evidence(f.Ref, d.sources); ok {
+			l = append(l, e)
+		}
+	}
+	return l
+}
+
+// banEvent is a ban of the ledger as the audit trail tells it.
+func banEvent(b *ledger.Ban, backend string) audit.BanEvent {
+	return audit.BanEvent{
+		Prefix: b.Prefix, Jail: b.Jail, ID: b.ID(), Since: time.UnixMicro(b.Since), Until: whenMicro(b.Until),
+		Failures: b.Failures, Count: b.Count, Backend: backend, Reason: b.Reason, By: b.By,
+	}
+}
+
+// whenMicro turns microseconds into a time; 0 is the zero time, which means for ever.
+func whenMicro(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us)
+}
+
+// element is what the firewall should hold for a prefix in the scope of a jail: the longest of the bans that share it.
+// ok is false when no ban asks for it any more.
+func (d *daemon) element(prefix netip.Prefix, jailName string) (e firewall.Ban, ok bool) {
+	scope := d.eng.Scope(jailName)
+	e = firewall.Ban{Prefix: prefix, Scope: scope}
+	for b := range d.led.Of(prefix) {
+		if d.eng.Scope(b.Jail) != scope {
+			continue
+		}
+		until := whenMicro(b.Until)
+		switch {
+		case !ok, until.IsZero(), !e.Until.IsZero() && until.After(e.Until):
+			e.Until = until
+		}
+		ok = true
+		if e.Until.IsZero() {
+			break
+		}
+	}
+	return e, ok
+}
+
+// wanted is everything that the firewall should hold.
+func (d *daemon) wanted() []firewall.Ban {
+	want := make([]firewall.Ban, 0, d.led.Len())
+	for b := range d.led.All() { // in the order of prefixes, so that bans of one prefix stand together
+		e := firewall.Ban{Prefix: b.Prefix, Scope: d.eng.Scope(b.Jail), Until: whenMicro(b.Until)}
+		merged := false
+		for i := len(want) - 1; i >= 0 && want[i].Prefix == e.Prefix; i-- {
+			if w := &want[i]; w.Scope == e.Scope {
+				if !w.Until.IsZero() && (e.Until.IsZero() || e.Until.After(w.Until)) {
+					w.Until = e.Until
+				}
+				merged = true
+				break
+			}
+		}
+		if !merged {
+			want = append(want, e)
+		}
+	}
+	return want
+}
+
+// released tells firewall and audit trail of bans that have left the ledger.
+func (d *daemon) released(bans []ledger.Ban, reason, by string) {
+	for i := range bans {
+		b := &bans[i]
+		if e, ok := d.element(b.Prefix, b.Jail); ok {
+			d.wall.add(e) // another ban asks for the same element, until another time
+		} else {
+			d.wall.remove(e.Key())
+		}
+		d.scribe.put(record{kind: audit.KindUnban, unban: audit.UnbanEvent{
+			Prefix: b.Prefix, Jail: b.Jail, ID: b.ID(), Since: time.UnixMicro(b.Since), Until: whenMicro(b.Until), Reason: reason, By: by,
+		}})
+		d.dirtyBans = true
+	}
+}
+
+// wallEvent takes note of what the firewall's goroutine tells.
+func (d *daemon) wallEvent(e wallEvent) {
+	if !e.checked.IsZero() {
+		d.fw.Checked = e.checked
+	}
+	wasOK := d.fw.OK
+	d.fw.OK, d.fw.Error = e.ok, ""
+	if e.err != nil {
+		d.fw.Error = e.err.Error()
+	}
+	switch {
+	case e.change != nil && e.ok:
+		d.fwRetry = time.Time{}
+		if mended := len(e.change.Repaired) > 0 && !e.change.First; mended || d.fwMend != "" {
+			d.fw.Repaired++
+			d.aud.Event(audit.KindFirewallRepaired, fmt.Sprintf("firewall repaired: %s (%s made anew; %d bans put back, %d removed)",
+				or(d.fwMend, "rules or sets were missing"), or(strings.Join(e.change.Repaired, ", "), "elements"), e.change.Added, e.change.Removed),
+				audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
+		}
+		d.fwMend = ""
+	case e.change != nil:
+		d.fwRetry = time.Now().Add(fwPause)
+		if wasOK || d.fwFirst {
+			d.aud.Event(audit.KindFirewallError, "firewall: "+d.fw.Error, audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
+		}
+	case e.want:
+		if d.fwMend == "" {
+			d.fwMend = d.fw.Error
+		}
+		d.wall.reconcile(d.wanted())
+	case e.ok && e.err != nil: // open connections cannot be closed here
+		d.problemAs(audit.KindError, d.fw.Error)
+		d.fw.Error = ""
+	}
+	if e.change != nil {
+		d.fwFirst = false
+	}
+}
+
+// fwPause is the time between two tries at a firewall that refuses.
+const fwPause = 10 * time.Second
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// problemAs notes something that an operator should know, for status and for the journal.
+func (d *daemon) problemAs(k audit.Kind, text string) {
+	if !slices.Contains(d.problems, text) {
+		if len(d.problems) >= maxProblems {
+			d.problems = slices.Delete(d.problems, 0, 1)
+		}
+		d.problems = append(d.problems, text)
+		d.aud.Event(k, text)
+	}
+}
+
+// maxProblems bounds what status keeps; the journal has them all.
+const maxProblems = 32
+
+// troubles tells of damaged journal files, each once.
+func (d *daemon) troubles(errs []error) {
+	d.js.Problems = d.js.Problems[:0:0]
+	for _, e := range errs {
+		text := "journal file: " + e.Error()
+		d.js.Problems = append(d.js.Problems, text)
+		if !d.told[text] {
+			if len(d.told) > 4*maxProblems {
+				clear(d.told)
+			}
+			d.told[text] = true
+			d.aud.Event(audit.KindJournalProblem, text)
+		}
+	}
+}
+
+// present tells which of the units that a jail's filter trusts this host has. Where systemd does not say, any may be
+// there.
+func (d *daemon) present(ctx context.Context, j policy.JailInfo) []string {
+	names := append(slices.Clone(j.Trust.Units), j.Trust.Slices...)
+	found, err := d.units.Find(ctx, names)
+	if err != nil {
+		return names
+	}
+	units := []string{}
+	for _, real := range found {
+		units = append(units, real)
+	}
+	slices.Sort(units)
+	return slices.Compact(units)
+}
+
+// lag notices when reading falls behind what is written.
+func (d *daemon) lag(b *batch, now time.Time) {
+	if b.rebuild {
+		return
+	}
+	d.js.Lag = 0
+	if b.behind && b.moved {
+		d.js.Lag = max(0, now.Sub(time.UnixMicro(int64(b.last.Realtime))).Seconds())
+	}
+	switch late := d.js.Lag > lateAfter.Seconds(); {
+	case late && !d.lagging && d.caughtUp:
+		d.lagging = true
+		d.aud.Event(audit.KindLag, fmt.Sprintf("reading the journal %.0f s behind", d.js.Lag))
+	case !b.behind && d.lagging:
+		d.lagging = false
+		d.aud.Event(audit.KindLag, "reading the journal without delay again")
+	}
+}
+
+// tick does what time brings.
+func (d *daemon) tick(now time.Time) {
+	if over := d.eng.Expire(now.UnixMicro()); len(over) > 0 {
+		d.released(over, "expired", "")
+	}
+	if !d.fwRetry.IsZero() && now.After(d.fwRetry) {
+		d.fwRetry = time.Time{}
+		d.wall.reconcile(d.wanted())
+	} else if d.fwRetry.IsZero() && now.Sub(d.fwFull) > fwDaily {
+		// The kernel's timeouts end after 24 days at most: longer bans are refreshed well before.
+		d.fwFull = now
+		d.wall.reconcile(d.wanted())
+	} else {
+		d.wall.verify()
+	}
+	if now.Sub(d.selfChecked) > selfEvery {
+		d.refreshAllow(now)
+	}
+	d.maybeSave(now)
+	d.tellStatus()
+}
+
+// fwDaily is how often the wanted set is gone through as a whole though nothing seems wrong, selfEvery how often the
+// host's own addresses are looked at (they change with DHCP and the like).
+const (
+	fwDaily   = 24 * time.Hour
+	selfEvery = 5 * time.Minute
+)
+
+// refreshAllow builds the allow list of configuration, run-time entries and the host's own addresses.
+func (d *daemon) refreshAllow(now time.Time) []ledger.Ban {
+	d.selfChecked = now
+	var entries []allow.Entry
+	entries = append(entries, d.conf.Allow.Entries...)
+	entries = append(entries, d.led.Allowed()...)
+	if d.conf.Allow.Self {
+		addrs, err := net.InterfaceAddrs()
+		if err != nil {
+			d.problemAs(audit.KindError, "own addresses: "+err.Error())
+		}
+		entries = append(entries, allow.SelfEntries(addressesOf(addrs))...)
+	}
+	l := allow.NewList(entries)
+	lifted := d.eng.SetAllow(l, now.UnixMicro())
+	d.released(lifted, "allowed", "")
+	return lifted
+}
+
+func addressesOf(addrs []net.Addr) []netip.Addr {
+	var l []netip.Addr
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				l = append(l, ip)
+			}
+		}
+	}
+	return l
+}
+
+// maybeSave writes the ledger when it is time.
+func (d *daemon) maybeSave(now time.Time) {
+	since := now.Sub(d.lastSave)
+	if d.saving || !(d.dirtyBans && since >= saveBans || d.dirtyCursor && since >= saveCursor) {
+		return
+	}
+	d.saving, d.dirtyBans, d.dirtyCursor, d.lastSave = true, false, false, now
+	data := d.snapshot()
+	go func() { d.saved <- saveState(d.opt.state, data) }()
+}
+
+func (d *daemon) snapshot() []byte {
+	if d.known {
+		d.led.SetCursor(d.cursor.String())
+	}
+	return d.led.AppendSnapshot(nil)
+}
+
+func (d *daemon) saveDone(err error) {
+	d.saving = false
+	if err != nil {
+		d.dirtyBans = true
+		if d.saveErr == nil || d.saveErr.Error() != err.Error() {
+			d.aud.Event(audit.KindError, "the ledger cannot be saved: "+err.Error())
+		}
+	}
+	d.saveErr = err
+}
+
+// saveNow writes the ledger before an operator's command is answered.
+func (d *daemon) saveNow() error {
+	if d.saving {
+		d.saveDone(<-d.saved)
+	}
+	d.dirtyBans, d.dirtyCursor, d.lastSave = false, false, time.Now()
+	err := saveState(d.opt.state, d.snapshot())
+	d.saveDone(err)
+	return err
+}
+
+// reload loads the configuration anew and swaps it in; on any error the old one stays.
+func (d *daemon) reload(by string) (*control.Reloaded, error) {
+	c, err := d.load()
+	var be firewall.Backend
+	var why string
+	if err == nil && !sameFirewall(d.conf, c) {
+		be, why, err = openBackend(c, d.opt.backend)
+	}
+	if err == nil {
+		if err = d.eng.Configure(c); err != nil && be != nil {
+			be.Close()
+		}
+	}
+	if err != nil {
+		d.configErr = strings.ReplaceAll(err.Error(), "\n", "; ")
+		d.aud.Event(audit.KindReloadRefused, "reload refused, the old configuration stays: "+err.Error(), audit.Field{Name: audit.FieldBy, Value: by})
+		return nil, err
+	}
+	d.conf, d.configErr, d.reloaded = c, "", time.Now()
+	if be != nil {
+		d.useBackend(be, why)
+	}
+	d.refreshAllow(d.reloaded)
+	d.reader.reload(d.matches())
+	d.wall.reconcile(d.wanted())
+	d.aud.Event(audit.KindReload, fmt.Sprintf("reloaded by %s: %d jails, %d files", by, len(d.eng.Jails()), len(c.Files)), audit.Field{Name: audit.FieldBy, Value: by})
+	d.dirtyBans = true
+	return &control.Reloaded{Jails: d.jailNames(), Config: slices.Clone(c.Files), Notices: slices.Clone(c.Notices)}, nil
+}
+
+// useBackend puts another backend in place of the one in use. The wanted set follows.
+func (d *daemon) useBackend(be firewall.Backend, why string) {
+	if be.Name() != d.fw.Backend {
+		d.wall.leave()
+	}
+	d.wall.use(be)
+	d.fw.Backend, d.fw.Why = be.Name(), why
+	d.watch(be)
+}
+
+// watch has a backend that can tell at once when somebody else is at our rules do so.
+func (d *daemon) watch(be firewall.Backend) {
+	if d.unwatch != nil {
+		d.unwatch()
+		d.unwatch = nil
+	}
+	w, ok := be.(interface {
+		Watch(context.Context, func()) error
+	})
+	if !ok {
+		return
+	}
+	var ctx context.Context
+	ctx, d.unwatch = context.WithCancel(context.Background())
+	go w.Watch(ctx, d.wall.verify)
+}
+
+func (d *daemon) matches() journal.Matches {
+	return feed.Matches(d.eng.Matchers(), droppedGroup)
+}
+
+func (d *daemon) jailNames() []string {
+	names := []string{}
+	for _, j := range d.eng.Jails() {
+		names = append(names, j.Name)
+	}
+	return names
+}
+
+// statusLine is what systemctl status shows.
+func (d *daemon) statusLine() string {
+	var b strings.Builder
+	switch {
+	case !d.caughtUp:
+		b.WriteString("catching up with the journal; ")
+	case d.lagging:
+		fmt.Fprintf(&b, "LAGGING %.0f s behind the journal; ", d.js.Lag)
+	}
+	if d.fw.Error != "" {
+		fmt.Fprintf(&b, "FIREWALL: %s; ", d.fw.Error)
+	}
+	if d.configErr != "" {
+		fmt.Fprintf(&b, "CONFIGURATION NOT RELOADED: %s; ", d.configErr)
+	}
+	if d.saveErr != nil {
+		fmt.Fprintf(&b, "LEDGER NOT SAVED: %v; ", d.saveErr)
+	}
+	tracked, _, _ := d.eng.Tracked()
+	fmt.Fprintf(&b, "%d banned, %d watched, %d bans since start; %s", d.led.Len(), tracked, d.bansTotal, d.fw.Backend)
+	return b.String()
+}
+
+func (d *daemon) tellStatus() {
+	if s := d.statusLine(); s != d.lastStatus {
+		d.lastStatus = s
+		notify.Status(s)
+	}
+}

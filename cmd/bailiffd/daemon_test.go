@@ -1,0 +1,383 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bailiff/journal/journaltest"
+	"bailiff/units/control"
+)
+
+// TestMain lets tests run this very program as a process of its own, so that it can be killed.
+func TestMain(m *testing.M) {
+	if os.Getenv("BAILIFFD_TEST_MAIN") == "1" {
+		os.Exit(run(os.Args[1:], os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// bench is a daemon over a journal of its own that a real writer appends to.
+type bench struct {
+	t                        *testing.T
+	dir, state, socket, conf string
+	writer                   *exec.Cmd
+	in                       io.WriteCloser
+	cmd                      *exec.Cmd
+	stderr                   *bytes.Buffer
+	client                   *control.Client
+	boot                     string
+	pid                      int
+	exited                   chan error
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	journaltest.Need(t)
+	dir := t.TempDir()
+	b := &bench{t: t, dir: filepath.Join(dir, "journal"), state: filepath.Join(dir, "state"), socket: filepath.Join(dir, "control"), conf: filepath.Join(dir, "bailiff.yaml")}
+	for _, d := range []string{b.dir, b.state} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.configure("jails: {sshd: {}}\n")
+	b.boot = journaltest.Gen{BootSeed: 1}.Boot(0)
+	b.writer = journaltest.Remote(filepath.Join(b.dir, "system.journal"), journaltest.Layout{})
+	in, err := b.writer.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.in = in
+	if err := b.writer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		b.kill()
+		in.Close()
+		b.writer.Wait()
+		if t.Failed() && b.stderr != nil {
+			t.Logf("stderr:\n%s", b.stderr)
+		}
+	})
+	b.client = control.Dial(b.socket)
+	return b
+}
+
+func (b *bench) configure(text string) {
+	if err := os.WriteFile(b.conf, []byte(text), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// start runs the daemon and waits until it answers.
+func (b *bench) start() {
+	b.t.Helper()
+	b.launch()
+	b.until("the daemon answers", func(ctx context.Context) bool {
+		_, err := b.client.Status(ctx)
+		return err == nil
+	})
+}
+
+func (b *bench) launch() {
+	b.t.Helper()
+	b.stderr = &bytes.Buffer{}
+	b.cmd = exec.Command(os.Args[0], "--config", b.conf, "--state", b.state, "--socket", b.socket, "--journal", b.dir, "--firewall", "dryrun")
+	b.cmd.Env = append(os.Environ(), "BAILIFFD_TEST_MAIN=1")
+	b.cmd.Stderr = b.stderr
+	if err := b.cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.exited = make(chan error, 1)
+	go func(c *exec.Cmd, ch chan error) { ch <- c.Wait() }(b.cmd, b.exited)
+}
+
+func (b *bench) kill() {
+	if b.cmd != nil {
+		b.cmd.Process.Kill()
+		<-b.exited
+		b.cmd = nil
+	}
+}
+
+func (b *bench) stop() {
+	b.t.Helper()
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-b.exited:
+		if err != nil {
+			b.t.Fatalf("stop: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		b.t.Fatal("the daemon does not stop")
+	}
+	b.cmd = nil
+}
+
+// until waits for a condition, for ten seconds at most.
+func (b *bench) until(what string, ok func(context.Context) bool) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for !ok(ctx) {
+		select {
+		case <-ctx.Done():
+			b.t.Fatalf("%s: not within ten seconds", what)
+		case err := <-b.exited:
+			b.t.Fatalf("%s: the daemon ended: %v", what, err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// fail has an address fail n logins, each in a connection of its own.
+func (b *bench) fail(addr string, n int) {
+	b.t.Helper()
+	var x []byte
+	for range n {
+		b.pid++
+		x = b.entry(x, fmt.Sprintf("Failed password for invalid user u%d from %s port %d ssh2", b.pid, addr, 1024+b.pid%60000))
+	}
+	if _, err := b.in.Write(x); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) entry(x []byte, message string) []byte {
+	now := time.Now().UnixMicro()
+	for _, f := range [][2]string{
+		{"__REALTIME_TIMESTAMP", fmt.Sprint(now)}, {"__MONOTONIC_TIMESTAMP", fmt.Sprint(now - 1_600_000_000_000_000)}, {"_BOOT_ID", b.boot},
+		{"_MACHINE_ID", b.boot}, {"_SYSTEMD_UNIT", "ssh.service"}, {"_SYSTEMD_SLICE", "system.slice"}, {"_UID", "0"}, {"_PID", fmt.Sprint(1000 + b.pid)},
+		{"SYSLOG_IDENTIFIER", "sshd"}, {"PRIORITY", "6"}, {"MESSAGE", message},
+	} {
+		x = journaltest.Field(x, f[0], []byte(f[1]))
+	}
+	return append(x, '\n')
+}
+
+func (b *bench) banned(ctx context.Context) map[string]control.Ban {
+	l, err := b.client.Bans(ctx, "", "", 0, "")
+	m := map[string]control.Ban{}
+	if err == nil {
+		for _, x := range l.Bans {
+			m[x.Prefix] = x
+		}
+	}
+	return m
+}
+
+func (b *bench) awaitBan(prefix string) control.Ban {
+	b.t.Helper()
+	var x control.Ban
+	b.until("ban of "+prefix, func(ctx context.Context) bool {
+		var ok bool
+		x, ok = b.banned(ctx)[prefix]
+		return ok
+	})
+	return x
+}
+
+func TestBanAndWhy(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	ctx := context.Background()
+	b.fail("192.0.2.7", 4)
+	b.fail("2001:db8::7", 5)
+	six := b.awaitBan("2001:db8::/64")
+	if six.Failures != 5 || six.Count != 1 || six.Until == nil || six.Until.Sub(six.Since) != 48*time.Hour {
+		t.Errorf("ban: %+v", six)
+	}
+	if _, ok := b.banned(ctx)["192.0.2.7/32"]; ok {
+		t.Error("banned after four failures")
+	}
+	w, err := b.client.Why(ctx, "192.0.2.7")
+	if err != nil || w.State != "counted" || len(w.Counted) != 1 || len(w.Counted[0].Evidence) != 4 {
+		t.Fatalf("why: %+v, %v", w, err)
+	}
+	if l := w.Counted[0].Evidence[3]; !strings.Contains(l.Message, "from 192.0.2.7 port") || l.Unit != "ssh.service" {
+		t.Errorf("evidence: %+v", l)
+	}
+	b.fail("192.0.2.7", 1)
+	b.awaitBan("192.0.2.7/32")
+	st, err := b.client.Status(ctx)
+	if err != nil || st.Bans != 2 || st.BansTotal != 2 || st.Journal.Entries != 10 || !st.Firewall.OK || len(st.Problems) != 0 {
+		t.Errorf("status: %+v, %v", st, err)
+	}
+}
+
+func TestByHand(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	ctx := context.Background()
+	bans, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"203.0.113.9", "2001:db8:1::/48"}, Duration: "1h", Reason: "test"})
+	if err != nil || len(bans) != 2 || bans[0].Prefix != "203.0.113.9/32" || bans[0].Reason != "test" || bans[0].By == "" {
+		t.Fatalf("ban: %+v, %v", bans, err)
+	}
+	for _, bad := range []string{"127.0.0.1", "example.org", "0.0.0.0/0", "10.0.0.0/7"} {
+		if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{bad}}); err == nil {
+			t.Errorf("%s was banned", bad)
+		}
+	}
+	// A command is on disk before it is answered: it outlives kill -9.
+	b.kill()
+	b.start()
+	if m := b.banned(ctx); len(m) != 2 {
+		t.Fatalf("after kill -9: %v", m)
+	}
+	// An allow entry lifts what it covers, and is kept as well.
+	r, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "203.0.113.0/24", Comment: "friends"})
+	if err != nil || r.Lifted != 1 {
+		t.Fatalf("allow: %+v, %v", r, err)
+	}
+	b.kill()
+	b.start()
+	b.fail("203.0.113.9", 6)
+	b.fail("192.0.2.1", 5)
+	b.awaitBan("192.0.2.1/32")
+	if _, ok := b.banned(ctx)["203.0.113.9/32"]; ok {
+		t.Error("an allowed address was banned")
+	}
+	if _, err := b.client.Disallow(ctx, "203.0.113.0/24"); err != nil {
+		t.Error(err)
+	}
+	n, err := b.client.Unban(ctx, "2001:db8:1::5", "", false)
+	if err != nil || n.Removed != 1 {
+		t.Errorf("unban: %+v, %v", n, err)
+	}
+	n, err = b.client.Unban(ctx, "", "", true)
+	if err != nil || n.Removed != 1 {
+		t.Errorf("unban all: %+v, %v", n, err)
+	}
+}
+
+// TestNothingTwice kills the daemon between failures: none is lost, none counts twice, and what an operator forgave
+// stays forgiven.
+func TestNothingTwice(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	b.start()
+	b.fail("192.0.2.1", 2)
+	b.until("two entries", func(ctx context.Context) bool {
+		s, err := b.client.Status(ctx)
+		return err == nil && s.Journal.Entries == 2
+	})
+	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}}); err != nil { // saves cursor 2
+		t.Fatal(err)
+	}
+	b.fail("192.0.2.1", 1) // after the saved cursor
+	b.kill()
+	b.fail("192.0.2.1", 1) // while nobody looks
+	b.start()
+	b.until("four failures", func(ctx context.Context) bool {
+		w, err := b.client.Why(ctx, "192.0.2.1")
+		return err == nil && len(w.Counted) == 1 && w.Counted[0].Failures >= 4
+	})
+	w, err := b.client.Why(ctx, "192.0.2.1")
+	if err != nil || w.Counted[0].Failures != 4 || w.State != "counted" {
+		t.Fatalf("why: %+v, %v", w, err)
+	}
+	b.fail("192.0.2.1", 1)
+	first := b.awaitBan("192.0.2.1/32")
+	b.kill() // before the ledger is written: the ban is decided again, and is the same one
+	b.start()
+	if again := b.awaitBan("192.0.2.1/32"); again.ID != first.ID || again.Count != 1 {
+		t.Errorf("after a crash: %+v, before: %+v", again, first)
+	}
+	if n, err := b.client.Unban(ctx, "192.0.2.1", "", false); err != nil || n.Removed != 1 {
+		t.Fatalf("unban: %v, %v", n, err)
+	}
+	b.kill()
+	b.start()
+	b.fail("192.0.2.2", 5)
+	b.awaitBan("192.0.2.2/32")
+	if _, ok := b.banned(ctx)["192.0.2.1/32"]; ok {
+		t.Error("banned again for what was forgiven")
+	}
+}
+
+func TestReloadKeepsCounting(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	b.start()
+	b.fail("192.0.2.1", 3)
+	b.until("three entries", func(ctx context.Context) bool {
+		s, err := b.client.Status(ctx)
+		return err == nil && s.Journal.Entries == 3
+	})
+	b.configure("jails: {sshd: {max_retry: ten}}\n")
+	_, err := b.client.Reload(ctx)
+	if err == nil || !strings.Contains(err.Error(), "bailiff.yaml:1:26") {
+		t.Errorf("a bad configuration: %v", err)
+	}
+	if s, err := b.client.Status(ctx); err != nil || s.ConfigErr == "" || len(s.Problems) == 0 {
+		t.Errorf("status after a refused reload: %+v, %v", s, err)
+	}
+	b.configure("jails: {sshd: {max_retry: 4, ports: [ssh]}}\n")
+	if _, err := b.client.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.fail("192.0.2.1", 1)
+	if x := b.awaitBan("192.0.2.1/32"); x.Failures != 4 {
+		t.Errorf("ban: %+v", x)
+	}
+	if s, err := b.client.Status(ctx); err != nil || s.ConfigErr != "" || s.Reloaded == nil || !s.Firewall.OK {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+}
+
+func TestDamagedLedger(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	b.fail("192.0.2.1", 5)
+	b.awaitBan("192.0.2.1/32")
+	b.stop()
+	path := filepath.Join(b.state, stateName)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(path, data, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	s, err := b.client.Status(context.Background())
+	if err != nil || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], path+".damaged-") {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+	aside, _ := filepath.Glob(path + ".damaged-*")
+	if len(aside) != 1 {
+		t.Fatalf("set aside: %q", aside)
+	}
+	if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, data) {
+		t.Errorf("what was set aside differs: %v", err)
+	}
+	b.awaitBan("192.0.2.1/32") // the failures are still in their window, and the journal is the record
+}
+
+func TestExitStatus(t *testing.T) {
+	b := newBench(t)
+	b.configure("jails: {sshd: {max_retry: ten}}\n")
+	b.launch()
+	err := <-b.exited
+	b.cmd = nil
+	if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != exitNotConfigured || !strings.Contains(b.stderr.String(), "bailiff.yaml:1:26: jails.sshd.max_retry") {
+		t.Errorf("bad configuration: %v\n%s", err, b.stderr)
+	}
+	var out bytes.Buffer
+	if code := run([]string{"--frob"}, &out); code != exitUsage {
+		t.Errorf("bad option: %d", code)
+	}
+	if code := run([]string{"now"}, &out); code != exitUsage {
+		t.Errorf("argument: %d", code)
+	}
+}

@@ -1,0 +1,114 @@
+// Command bailiffd reads the journal, decides who attacks this host, and keeps them out with the host's firewall.
+//
+// One goroutine (daemon.go) owns the policy's state; the reader (reader.go), the firewall (wall.go), the audit trail
+// (scribe.go) and the control socket (control.go) talk to it over channels. state.go keeps the one file, recover.go
+// rebuilds what it held from the journal. bailiffd(8) describes it from outside.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"bailiff/cmd/internal/build"
+	"bailiff/policy/config/yamldoc"
+)
+
+// Exit statuses, as systemd.exec(5) "Process Exit Codes" has them (LSB). The unit does not restart after 2, 4 and 6.
+const (
+	exitOK            = 0
+	exitFailure       = 1
+	exitUsage         = 2 // wrong arguments
+	exitNoRights      = 4
+	exitNotConfigured = 6 // the configuration has an error
+)
+
+// options are the command line. Everything else stands in the configuration.
+type options struct {
+	config  string // one file in place of the installed configuration
+	state   string // folder of the ledger
+	socket  string // control socket, where systemd does not hold one
+	journal string // folder of journal files in place of the host's own
+	backend string // overrides firewall.backend
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
+
+func run(args []string, stderr io.Writer) int {
+	var o options
+	f := flag.NewFlagSet("bailiffd", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.config, "config", "", "this configuration `file` in place of the installed ones")
+	f.StringVar(&o.state, "state", "", "`folder` of the ledger (default: $STATE_DIRECTORY, else /var/lib/bailiff)")
+	f.StringVar(&o.socket, "socket", "/run/bailiff/control", "`path` of the control socket, where systemd does not pass one")
+	f.StringVar(&o.journal, "journal", "", "read the journal files of this `folder` in place of the host's journal")
+	f.StringVar(&o.backend, "firewall", "", "`backend` in place of the configured one: auto, ipset, dryrun")
+	version := f.Bool("version", false, "print the version")
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	} else if err != nil {
+		return exitUsage
+	}
+	if f.NArg() > 0 {
+		fmt.Fprintf(stderr, "bailiffd: takes no arguments, but got %q\n", f.Arg(0))
+		return exitUsage
+	}
+	if *version {
+		fmt.Println("bailiffd", build.String())
+		return exitOK
+	}
+	if o.state == "" {
+		o.state = firstPath(os.Getenv("STATE_DIRECTORY"))
+	}
+	if o.state == "" {
+		o.state = "/var/lib/bailiff"
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	d, err := newDaemon(o)
+	if err == nil {
+		err = d.run(ctx)
+	}
+	if err == nil {
+		return exitOK
+	}
+	complain(stderr, err)
+	var bad *yamldoc.Error
+	switch {
+	case errors.As(err, &bad):
+		return exitNotConfigured
+	case errors.Is(err, os.ErrPermission):
+		return exitNoRights
+	}
+	return exitFailure
+}
+
+// complain prints an error with the hint that belongs to it, one line each for several that were joined.
+func complain(w io.Writer, err error) {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range j.Unwrap() {
+			complain(w, one)
+		}
+		return
+	}
+	fmt.Fprintf(w, "bailiffd: %v\n", err)
+	var bad *yamldoc.Error
+	if errors.As(err, &bad) && bad.Hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", bad.Hint)
+	}
+}
+
+// firstPath takes the first of the colon-separated folders that systemd passes in $STATE_DIRECTORY.
+func firstPath(list string) string {
+	for i := range len(list) {
+		if list[i] == ':' {
+			return list[:i]
+		}
+	}
+	return list
+}

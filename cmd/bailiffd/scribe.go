@@ -1,0 +1,127 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"bailiff/cmd/internal/feed"
+	"bailiff/journal"
+	"bailiff/journal/audit"
+)
+
+// scribe is the goroutine that writes bans and their ends into the audit trail. It looks up the cursors of evidence
+// that the owner of the state no longer has at hand, and in a storm of bans it waits for journald instead of losing
+// records: what waits here is small, and bounded by the bans there are.
+type scribe struct {
+	aud *audit.Writer
+	src journal.Source
+	r   *journal.Reader
+
+	mu     sync.Mutex
+	queue  []record
+	ending bool
+	wake   chan struct{}
+	done   chan struct{}
+}
+
+type record struct {
+	kind     audit.Kind
+	ban      audit.BanEvent
+	unban    audit.UnbanEvent
+	evidence []feed.Evidence
+}
+
+// writerRoom is how many entries may wait in the audit writer; it holds 8,192, and others write there, too.
+const writerRoom = 4096
+
+func newScribe(aud *audit.Writer, src journal.Source) *scribe {
+	return &scribe{aud: aud, src: src, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+func (s *scribe) put(r record) {
+	s.mu.Lock()
+	s.queue = append(s.queue, r)
+	s.mu.Unlock()
+	s.nudge()
+}
+
+func (s *scribe) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// finish writes what waits and ends the goroutine, within some seconds.
+func (s *scribe) finish() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	s.nudge()
+	select {
+	case <-s.done:
+	case <-time.After(10 * time.Second):
+	}
+}
+
+func (s *scribe) run() {
+	defer close(s.done)
+	defer s.close()
+	for {
+		s.mu.Lock()
+		queue, ending := s.queue, s.ending
+		s.queue = nil
+		s.mu.Unlock()
+		for i := range queue {
+			s.write(&queue[i])
+			for s.aud.Stats().Waiting > writerRoom {
+				time.Sleep(5 * time.Millisecond)
+			}
+		}
+		if len(queue) > 0 {
+			continue
+		}
+		s.close() // an open reader keeps journal files that were vacuumed; bans are rare, or come in storms
+		if ending {
+			return
+		}
+		<-s.wake
+	}
+}
+
+func (s *scribe) write(r *record) {
+	switch r.kind {
+	case audit.KindUnban:
+		s.aud.Unban(r.unban)
+		return
+	case audit.KindExtend:
+		s.aud.Extend(s.complete(r))
+	default:
+		s.aud.Ban(s.complete(r))
+	}
+}
+
+func (s *scribe) complete(r *record) audit.BanEvent {
+	for _, e := range r.evidence {
+		r.ban.Evidence = append(r.ban.Evidence, e.Text(s))
+	}
+	return r.ban
+}
+
+// Locate finds a cursor in the journal, with a reader of the scribe's own.
+func (s *scribe) Locate(id journal.ID128, seq uint64) (c journal.Cursor, ok bool) {
+	if s.r == nil {
+		var err error
+		if s.r, err = journal.Open(s.src, journal.Options{}); err != nil {
+			return c, false
+		}
+	}
+	return s.r.Locate(id, seq)
+}
+
+func (s *scribe) close() {
+	if s.r != nil {
+		s.r.Close()
+		s.r = nil
+	}
+}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"bailiff/firewall"
+	"bailiff/firewall/conn"
+)
+
+// wall is the goroutine that talks to the firewall. The owner of the state gives it orders and never waits for it:
+// orders lie in a queue, runs of additions and of removals become one batch each. When a batch fails, or Verify finds
+// that somebody else was at our rules, it asks the owner for the whole wanted set and reconciles.
+type wall struct {
+	be     firewall.Backend // of the goroutine in run
+	events chan<- wallEvent
+	kill   bool // close open connections of banned prefixes
+
+	mu      sync.Mutex
+	queue   []order
+	full    []firewall.Ban // the wanted set, when fullSet
+	fullSet bool
+	check   bool
+	asked   bool // a wanted set was asked for and has not come yet
+	closing bool
+	next    firewall.Backend // to be used from now on
+	clean   bool             // the one before is of another kind: its rules and sets go
+	wake    chan struct{}
+
+	killWarned bool
+}
+
+type order struct {
+	del bool
+	ban firewall.Ban
+}
+
+// wallEvent is what the wall tells the owner.
+type wallEvent struct {
+	want    bool             // the whole wanted set is needed
+	err     error            // why, or why a reconcile failed
+	ok      bool             // everything stands
+	change  *firewall.Change // a reconcile was done
+	added   int
+	checked time.Time
+}
+
+// maxQueue bounds what waits for a firewall that does not answer. Beyond it single orders are dropped, and the wanted
+// set as a whole is asked for instead: nothing is lost, since the ledger has it all.
+const maxQueue = 1 << 16
+
+// Time limits for the firewall's answers. A reconcile of 100,000 entries takes half a second; a busy kernel may take
+// ten times as long. What takes longer hangs.
+const (
+	reconcileLimit = 60 * time.Second
+	batchLimit     = 15 * time.Second
+)
+
+func newWall(be firewall.Backend, events chan<- wallEvent, kill bool) *wall {
+	return &wall{be: be, events: events, kill: kill, wake: make(chan struct{}, 1)}
+}
+
+func (w *wall) nudge() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// add and remove give single orders.
+func (w *wall) add(b ...firewall.Ban) {
+	w.put(false, b)
+}
+
+func (w *wall) remove(keys ...firewall.Key) {
+	b := make([]firewall.Ban, len(keys))
+	for i, k := range keys {
+		b[i] = firewall.Ban{Prefix: k.Prefix, Scope: k.Scope}
+	}
+	w.put(true, b)
+}
+
+func (w *wall) put(del bool, bans []firewall.Ban) {
+	w.mu.Lock()
+	for _, b := range bans {
+		w.queue = append(w.queue, order{del, b})
+	}
+	w.mu.Unlock()
+	w.nudge()
+}
+
+// reconcile gives the wanted set as a whole; orders that were waiting are part of it and fall away.
+func (w *wall) reconcile(want []firewall.Ban) {
+	w.mu.Lock()
+	w.queue, w.full, w.fullSet, w.asked = nil, want, true, false
+	w.mu.Unlock()
+	w.nudge()
+}
+
+// use puts another backend in place; leave, before it, has the old one take its rules and sets away.
+func (w *wall) use(be firewall.Backend) {
+	w.mu.Lock()
+	w.next = be
+	w.mu.Unlock()
+}
+
+func (w *wall) leave() {
+	w.mu.Lock()
+	w.clean = true
+	w.mu.Unlock()
+}
+
+// change carries out use and leave. The new backend has its elements before the old one's go: no gap.
+func (w *wall) change(ctx context.Context, full []firewall.Ban) {
+	w.mu.Lock()
+	next, clean := w.next, w.clean
+	w.next, w.clean = nil, false
+	w.mu.Unlock()
+	if next == nil {
+		return
+	}
+	old := w.be
+	w.be = next
+	if clean {
+		c, cancel := context.WithTimeout(ctx, reconcileLimit)
+		defer cancel()
+		if _, err := next.Reconcile(c, full); err == nil {
+			if err := old.Cleanup(c); err != nil {
+				w.tell(wallEvent{ok: true, err: fmt.Errorf("the former backend's rules may still stand: %w", err)})
+			}
+		}
+	}
+	old.Close()
+}
+
+// verify asks for a look at rules and sets.
+func (w *wall) verify() {
+	w.mu.Lock()
+	w.check = true
+	w.mu.Unlock()
+	w.nudge()
+}
+
+// finish lets the goroutine carry out what waits and end.
+func (w *wall) finish() {
+	w.mu.Lock()
+	w.closing = true
+	w.mu.Unlock()
+	w.nudge()
+}
+
+func (w *wall) run(ctx context.Context) {
+	for {
+		w.mu.Lock()
+		queue, full, fullSet, check, closing := w.queue, w.full, w.fullSet, w.check, w.closing
+		w.queue, w.full, w.fullSet, w.check = nil, nil, false, false
+		w.mu.Unlock()
+		switch {
+		case fullSet:
+			w.change(ctx, full)
+			c, cancel := context.WithTimeout(ctx, reconcileLimit)
+			ch, err := w.be.Reconcile(c, full)
+			cancel()
+			w.tell(wallEvent{change: &ch, err: err, ok: err == nil, checked: time.Now()})
+			full = nil
+			// Orders that came in between are newer than the set.
+			if len(queue) > 0 && err == nil {
+				w.batches(ctx, queue)
+			}
+		case len(queue) > maxQueue:
+			w.ask(errors.New("more orders than the firewall takes were waiting"))
+		case len(queue) > 0:
+			w.batches(ctx, queue)
+		}
+		if check && !fullSet {
+			c, cancel := context.WithTimeout(ctx, batchLimit)
+			err := w.be.Verify(c)
+			cancel()
+			if err != nil {
+				w.ask(err)
+			} else {
+				w.tell(wallEvent{ok: true, checked: time.Now()})
+			}
+		}
+		w.mu.Lock()
+		more := len(w.queue) > 0 || w.fullSet || w.check
+		w.mu.Unlock()
+		if more {
+			continue
+		}
+		if closing || ctx.Err() != nil {
+			return
+		}
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *wall) batches(ctx context.Context, queue []order) {
+	for len(queue) > 0 {
+		n := 1
+		for n < len(queue) && queue[n].del == queue[0].del {
+			n++
+		}
+		run, del := queue[:n], queue[0].del
+		queue = queue[n:]
+		c, cancel := context.WithTimeout(ctx, batchLimit)
+		var err error
+		if del {
+			keys := make([]firewall.Key, n)
+			for i, o := range run {
+				keys[i] = o.ban.Key()
+			}
+			err = w.be.Remove(c, keys)
+		} else {
+			bans := make([]firewall.Ban, n)
+			for i, o := range run {
+				bans[i] = o.ban
+			}
+			err = w.be.Add(c, bans)
+			if err == nil {
+				w.tell(wallEvent{added: n, ok: true, checked: time.Now()})
+			}
+			w.cut(c, bans)
+		}
+		cancel()
+		if err != nil {
+			w.ask(err)
+			return // the wanted set that comes holds the rest of the queue too
+		}
+	}
+}
+
+// cut closes connections that were open before the ban. The rule stands before any "established" rule, so they are
+// dead already; this ends the server's side of them at once instead of after its time-outs.
+func (w *wall) cut(ctx context.Context, bans []firewall.Ban) {
+	if !w.kill {
+		return
+	}
+	ps := make([]netip.Prefix, len(bans))
+	for i, b := range bans {
+		ps[i] = b.Prefix
+	}
+	if _, err := conn.Kill(ctx, ps); err != nil && !w.killWarned {
+		w.killWarned = true
+		w.tell(wallEvent{ok: true, err: err})
+	}
+}
+
+func (w *wall) ask(err error) {
+	w.mu.Lock()
+	again := w.asked
+	w.asked = true
+	w.mu.Unlock()
+	w.tell(wallEvent{want: !again, err: err, checked: time.Now()})
+}
+
+func (w *wall) tell(e wallEvent) { w.events <- e }

@@ -1,0 +1,102 @@
+// Package feed joins the journal to the policy: it turns journal entries into what filters look at, makes the journal's
+// matches from what the filters trust, and keeps evidence as eight bytes that can be turned back into cursors.
+// The daemon and `bailiff replay` use the same code, so that they decide the same.
+package feed
+
+import (
+	"bailiff/journal"
+	"bailiff/policy/filter"
+	"bailiff/policy/jail"
+)
+
+// Fields are the journal fields that filters look at, in the order that Convert expects.
+var Fields = []string{"MESSAGE", "_SYSTEMD_UNIT", "_UID", "_PID", "SYSLOG_IDENTIFIER", "_SYSTEMD_SLICE"}
+
+const (
+	fMessage = iota
+	fUnit
+	fUID
+	fPID
+	fIdentifier
+	fSlice
+)
+
+// Convert makes the filter's view of a journal entry that was read with Fields. It borrows the entry's bytes.
+func Convert(e *journal.Entry, out *filter.Entry) {
+	out.Message = e.Field(fMessage)
+	out.Unit = e.Field(fUnit)
+	out.Slice = e.Field(fSlice)
+	out.Identifier = e.Field(fIdentifier)
+	out.UID = -1
+	if v, ok := number(e.Field(fUID)); ok {
+		out.UID = int64(v)
+	}
+	out.PID, _ = number(e.Field(fPID))
+	out.Boot = e.BootID
+	out.Realtime = int64(e.Realtime)
+}
+
+// number reads a decimal number that fits 32 bits, as journald writes _PID and _UID.
+func number(b []byte) (uint32, bool) {
+	if len(b) == 0 || len(b) > 10 {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return uint32(n), n <= 1<<32-1
+}
+
+// Matches selects the entries that the matchers may trust, for the journal to find by its index.
+//
+// A user id cannot be part of a match where a filter takes a range (system users), so it is checked by the filter;
+// where journald could not tell the unit, only root's entries with one of the filter's identifiers are wanted.
+func Matches(ms []*filter.Matcher, extra ...journal.Group) journal.Matches {
+	units, slices, idents := set{}, set{}, set{}
+	for _, m := range ms {
+		t := m.Trust()
+		units.add(t.Units...)
+		slices.add(t.Slices...)
+		idents.add(t.Identifiers...)
+	}
+	var all journal.Matches
+	for _, f := range []struct {
+		field string
+		vals  set
+		root  bool
+	}{{"_SYSTEMD_UNIT", units, false}, {"_SYSTEMD_SLICE", slices, false}, {"SYSLOG_IDENTIFIER", idents, true}} {
+		if len(f.vals.list) == 0 {
+			continue
+		}
+		var g journal.Group
+		for _, v := range f.vals.list {
+			g = append(g, journal.Match{Field: f.field, Value: v})
+		}
+		if f.root {
+			g = append(g, journal.Match{Field: "_UID", Value: "0"})
+		}
+		all = append(all, g)
+	}
+	return append(all, extra...)
+}
+
+type set struct {
+	seen map[string]bool
+	list []string
+}
+
+func (s *set) add(vs ...string) {
+	for _, v := range vs {
+		if !s.seen[v] {
+			if s.seen == nil {
+				s.seen = map[string]bool{}
+			}
+			s.seen[v] = true
+			s.list = append(s.list, v)
+		}
+	}
+}

@@ -1,0 +1,424 @@
+// Package policy decides who is banned. Entries, addresses and time come in as values; decisions go out as values: it
+// reads no clock, no file and no socket, starts no goroutine and holds no lock, so the daemon and a replay of last
+// week's journal decide the same.
+//
+// Start reading at Engine.Entry. What a line means stands in filter/, counting in jail/, bans in force and the history
+// that escalation needs in ledger/, addresses that are never banned in allow/, settings in config/.
+package policy
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"slices"
+	"sort"
+	"time"
+
+	"bailiff/policy/allow"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+	"bailiff/policy/jail"
+	"bailiff/policy/ledger"
+)
+
+// Engine holds the policy's whole state. One goroutine uses it.
+type Engine struct {
+	led    *ledger.Ledger
+	allow  *allow.List
+	esc    config.Escalate
+	budget *jail.Budget
+	jails  []*cell          // sorted by name
+	byName map[string]*cell //
+	byUnit map[string][]*cell
+	bySlice,
+	byNone []*cell // cells that take entries by slice, and entries without a unit
+
+	seed maphash.Seed
+	hit  filter.Hit
+	out  Outcome
+
+	// shadow holds bans that were made by entries read again at start (see Rebuild) and that ran out before the
+	// ledger was saved: what such an address logged while it was banned did not count then, and must not now.
+	shadow  map[shadowKey]int64
+	rebuild bool
+
+	Allowed uint64 // failures passed over because their address is allowed
+}
+
+// cell is a jail at work.
+type cell struct {
+	conf     config.Jail
+	matcher  *filter.Matcher
+	counter  *jail.Counter
+	attempts *jail.Attempts
+	failures uint64
+	last     int64
+}
+
+type shadowKey struct {
+	prefix netip.Prefix
+	jail   string
+}
+
+// Failure is one attempt that counts against an address.
+type Failure struct {
+	Time     int64 // microseconds since 1970
+	Jail     string
+	Pattern  string
+	Addr     netip.Addr
+	Prefix   netip.Prefix // what is counted
+	Port     uint16
+	User     []byte // as logged: an attacker's text; borrowed from the entry
+	Attempts int    // how many attempts this line is: more than one for "message repeated N times"
+	Count    int    // what the prefix has in its window now, each failure with its pattern's weight
+	Ref      jail.Ref
+}
+
+// Ban is a decision: keep Prefix out.
+type Ban struct {
+	ledger.Ban
+	Addr     netip.Addr // whose failure was the one too many
+	Evidence []jail.Failure
+	Wide     bool // a neighbourhood of addresses, because many of them attacked at once
+}
+
+// Outcome is what one entry led to. It is valid until the next call of Entry.
+type Outcome struct {
+	Hits     int // jails whose filter knew the line
+	Failures []Failure
+	Bans     []Ban
+}
+
+// New makes an engine over a ledger, which it then owns.
+func New(c *config.Config, led *ledger.Ledger) (*Engine, error) {
+	g := &Engine{led: led, seed: maphash.MakeSeed(), allow: &allow.List{}, budget: jail.NewBudget(c.Limits.Tracked)}
+	return g, g.Configure(c)
+}
+
+// Configure takes a new configuration. Jails that stay keep what they have counted. On an error nothing changes.
+func (g *Engine) Configure(c *config.Config) error {
+	var cells []*cell
+	byName := make(map[string]*cell)
+	for _, jc := range c.Jails {
+		if !jc.Enabled {
+			continue
+		}
+		m, err := jc.Filter.Mode(jc.Mode)
+		if err != nil {
+			return err
+		}
+		n := &cell{conf: jc, matcher: m}
+		if old := g.byName[jc.Name]; old != nil {
+			n.counter, n.attempts, n.failures, n.last = old.counter, old.attempts, old.failures, old.last
+		} else {
+			n.attempts = jail.NewAttempts()
+		}
+		cells = append(cells, n)
+		byName[jc.Name] = n
+	}
+	sort.Slice(cells, func(i, j int) bool { return cells[i].conf.Name < cells[j].conf.Name })
+	g.budget.SetLimit(c.Limits.Tracked)
+	for name, old := range g.byName {
+		if byName[name] == nil {
+			old.counter.Close()
+		}
+	}
+	var seed uint64
+	for seed == 0 {
+		seed = maphash.String(g.seed, "counter")
+	}
+	for _, n := range cells {
+		o := jail.Options{FindTime: n.conf.FindTime, MaxRetry: n.conf.MaxRetry, Prefix4: n.conf.Prefix4, Prefix6: n.conf.Prefix6, Budget: g.budget, Seed: seed}
+		if n.counter == nil {
+			n.counter = jail.NewCounter(o)
+		} else {
+			n.counter.Configure(o)
+		}
+	}
+	g.jails, g.byName, g.esc = cells, byName, c.Escalate
+	g.byUnit, g.bySlice, g.byNone = make(map[string][]*cell), nil, nil
+	for _, n := range cells {
+		t := n.matcher.Trust()
+		for _, u := range t.Units {
+			g.byUnit[u] = append(g.byUnit[u], n)
+		}
+		if len(t.Slices) > 0 {
+			g.bySlice = append(g.bySlice, n)
+		}
+		if len(t.Identifiers) > 0 {
+			g.byNone = append(g.byNone, n)
+		}
+	}
+	return nil
+}
+
+// Entry judges one journal entry. ref is kept as evidence when the entry counts.
+func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
+	g.out.Hits, g.out.Failures, g.out.Bans = 0, g.out.Failures[:0], g.out.Bans[:0]
+	if len(e.Unit) == 0 {
+		for _, c := range g.byNone {
+			g.judge(c, e, ref)
+		}
+		return &g.out
+	}
+	cells := g.byUnit[string(e.Unit)]
+	for _, c := range cells {
+		g.judge(c, e, ref)
+	}
+	for _, c := range g.bySlice {
+		if !slices.Contains(cells, c) {
+			g.judge(c, e, ref)
+		}
+	}
+	return &g.out
+}
+
+func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
+	h := &g.hit
+	if !c.matcher.Trusts(e) || !c.matcher.MatchMessage(e.Message, h) {
+		return
+	}
+	g.out.Hits++
+	at := e.Realtime
+	addr := h.Addr
+	if !addr.IsValid() {
+		addr, _ = c.attempts.Known(e.Boot, e.PID, h.ID)
+	}
+	switch h.Kind {
+	case filter.Join:
+		c.attempts.Join(e.Boot, e.PID, h.ID, addr, at)
+		return
+	case filter.Success:
+		if addr.IsValid() && len(h.User) > 0 {
+			c.counter.Success(addr, g.userHash(h.User), at)
+		}
+		return
+	case filter.Failure:
+	default:
+		return
+	}
+	if !addr.IsValid() || !c.attempts.See(e.Boot, e.PID, h.ID, addr, h.Pattern.Step, at) {
+		return
+	}
+	if _, ok := g.allow.Contains(addr, at); ok {
+		g.Allowed++
+		return
+	}
+	if g.held(c, addr, at) || g.led.Pardoned(addr, at) {
+		return
+	}
+	weight := max(1, h.Pattern.Weight) * max(1, h.Repeat)
+	v := c.counter.Add(addr, at, ref, g.userHash(h.User), weight)
+	c.failures++
+	c.last = max(c.last, at)
+	g.out.Failures = append(g.out.Failures, Failure{
+		Time: at, Jail: c.conf.Name, Pattern: h.Pattern.Name, Addr: addr, Prefix: v.Prefix, Port: h.Port, User: h.User,
+		Attempts: max(1, h.Repeat), Count: v.Count, Ref: ref,
+	})
+	if v.Tripped {
+		g.ban(c, addr, v, at)
+	}
+}
+
+// held says whether addr was banned at that moment in a way that stops what c watches: then the line comes from a
+// connection that was open before, and is nothing new.
+func (g *Engine) held(c *cell, addr netip.Addr, at int64) bool {
+	for b := range g.led.Covering(addr) {
+		if b.Since <= at && (b.Until == 0 || at < b.Until) && (b.Jail == c.conf.Name || g.Scope(b.Jail) == "") {
+			return true
+		}
+	}
+	if len(g.shadow) > 0 {
+		k := shadowKey{g.narrow(c, addr), c.conf.Name}
+		if until, ok := g.shadow[k]; ok && at < until {
+			return true
+		}
+	}
+	return false
+}
+
+// narrow is the prefix that one address is counted and banned by.
+func (g *Engine) narrow(c *cell, addr netip.Addr) netip.Prefix {
+	bits := c.conf.Prefix6
+	if addr.Is4() {
+		bits = c.conf.Prefix4
+	}
+	p, _ := addr.Prefix(bits)
+	return p
+}
+
+func (g *Engine) ban(c *cell, addr netip.Addr, v jail.Verdict, at int64) {
+	prefix := v.Prefix
+	evidence := c.counter.Take(prefix)
+	// A prefix that holds an allowed address is not banned as a whole: first back to the attacker's own, then to the
+	// bare address, which is not allowed (Entry looked).
+	for _, p := range []netip.Prefix{g.narrow(c, addr), netip.PrefixFrom(addr, addr.BitLen())} {
+		if !g.allow.Overlaps(prefix, at) {
+			break
+		}
+		prefix = p
+	}
+	if g.rebuild {
+		if g.shadow == nil {
+			g.shadow = make(map[shadowKey]int64)
+		}
+		if until := end(at, c.conf.BanTime); until != 0 {
+			g.shadow[shadowKey{prefix, c.conf.Name}] = until
+		}
+		return
+	}
+	// An entry may be read a second time after a crash, or after a ledger was rebuilt from the audit trail: the ban
+	// that it led to stands already.
+	if old, ok := g.led.Get(prefix, c.conf.Name); ok && old.Since >= at {
+		return
+	}
+	long, count := g.led.Escalate(prefix, at, c.conf.BanTime, g.esc.Factor, g.esc.Max, g.esc.Forget)
+	b := ledger.Ban{Prefix: prefix, Jail: c.conf.Name, Since: at, Until: end(at, long), Failures: v.Count, Count: count}
+	g.led.Add(b)
+	g.out.Bans = append(g.out.Bans, Ban{Ban: b, Addr: addr, Evidence: evidence, Wide: v.Wide})
+}
+
+// end computes when a ban is over; 0 is never.
+func end(at int64, long time.Duration) int64 {
+	if long == config.Forever {
+		return 0
+	}
+	return at + long.Microseconds()
+}
+
+func (g *Engine) userHash(user []byte) uint32 {
+	if len(user) == 0 {
+		return 0
+	}
+	h := uint32(maphash.Bytes(g.seed, user))
+	return max(1, h)
+}
+
+// Rebuild says whether entries are only read again to fill the windows: everything is counted as it was, but what
+// they led to was decided before and stands in the ledger.
+func (g *Engine) Rebuild(on bool) {
+	g.rebuild = on
+	if !on {
+		g.shadow = nil
+	}
+}
+
+// Expire takes out bans that are over at now, for the firewall and the audit, and gives memory back.
+func (g *Engine) Expire(now int64) []ledger.Ban {
+	for _, c := range g.jails {
+		c.counter.Expire(now, 4096)
+		c.attempts.Expire(now)
+	}
+	return g.led.Expire(now)
+}
+
+// SetAllow takes a new allow list and lifts the bans that it forbids: those of an allowed address, and those of a
+// prefix that holds one.
+func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []ledger.Ban) {
+	g.allow = l
+	var gone []ledger.Ban
+	for b := range g.led.All() {
+		if l.Overlaps(b.Prefix, now) {
+			gone = append(gone, b)
+		}
+	}
+	for _, b := range gone {
+		if g.led.Remove(b.Prefix, b.Jail) {
+			lifted = append(lifted, b)
+		}
+	}
+	return lifted
+}
+
+// Allow returns the allow list in force.
+func (g *Engine) Allow() *allow.List { return g.allow }
+
+// Ledger returns the bans in force.
+func (g *Engine) Ledger() *ledger.Ledger { return g.led }
+
+// Pardon forgets what all jails have against a prefix, and takes care that it stays forgotten when the journal is
+// read again after a restart.
+func (g *Engine) Pardon(prefix netip.Prefix, now int64) {
+	for _, c := range g.jails {
+		c.counter.Forget(prefix)
+	}
+	g.led.Pardon(prefix, now)
+}
+
+// Scope is the firewall scope of a jail's bans: "" is all traffic.
+func (g *Engine) Scope(name string) string {
+	if c := g.byName[name]; c != nil && len(c.conf.Ports) > 0 {
+		return name
+	}
+	return ""
+}
+
+// Window is the longest time that a failure counts in any jail.
+func (g *Engine) Window() time.Duration {
+	var w time.Duration
+	for _, c := range g.jails {
+		w = max(w, c.conf.FindTime)
+	}
+	return w
+}
+
+// Matchers returns what the enabled jails want to see.
+func (g *Engine) Matchers() []*filter.Matcher {
+	ms := make([]*filter.Matcher, 0, len(g.jails))
+	for _, c := range g.jails {
+		ms = append(ms, c.matcher)
+	}
+	return ms
+}
+
+// JailInfo is a jail as status shows it.
+type JailInfo struct {
+	config.Jail
+	Trust    filter.Trust
+	Failures uint64
+	Last     int64 // of the last failure, 0: none
+}
+
+// Jails returns the enabled jails by name.
+func (g *Engine) Jails() []JailInfo {
+	l := make([]JailInfo, 0, len(g.jails))
+	for _, c := range g.jails {
+		l = append(l, JailInfo{Jail: c.conf, Trust: c.matcher.Trust(), Failures: c.failures, Last: c.last})
+	}
+	return l
+}
+
+// Jail returns a jail's settings.
+func (g *Engine) Jail(name string) (config.Jail, bool) {
+	if c := g.byName[name]; c != nil {
+		return c.conf, true
+	}
+	return config.Jail{}, false
+}
+
+// Counted is what a jail has against a prefix that is not banned.
+type Counted struct {
+	Jail     string
+	Prefix   netip.Prefix
+	MaxRetry int
+	Failures []jail.Failure
+}
+
+// Counted looks up what every jail has against an address in its window.
+func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
+	for _, c := range g.jails {
+		if p, f := c.counter.Look(addr, now); len(f) > 0 {
+			l = append(l, Counted{c.conf.Name, p, c.conf.MaxRetry, f})
+		}
+	}
+	return l
+}
+
+// Tracked is how many prefixes have failures in a window, Widened how many failures were counted on a wider prefix
+// because the table was full.
+func (g *Engine) Tracked() (n, limit int, widened uint64) {
+	for _, c := range g.jails {
+		n += c.counter.Tracked()
+		widened += c.counter.Widened()
+	}
+	return n, g.budget.Limit(), widened
+}

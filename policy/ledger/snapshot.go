@@ -1,0 +1,312 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"slices"
+	"time"
+
+	"bailiff/policy/allow"
+)
+
+// A snapshot is a head of 32 bytes and a body.
+//
+//	0  magic, 16 bytes
+//	16 version, u32 little endian
+//	20 CRC-32C of the body, u32
+//	24 length of the body, u64
+//
+// The body is a run of varints and byte strings (a varint length, then the bytes), in this order: cursor; words; bans;
+// history; pardons; allow entries, each list with its length before it. A later version may add lists at the end under
+// the next number; a version not known here is refused, since half a state is worse than none.
+const (
+	magic    = "bailiff ledger\r\n" // a text-mode copy breaks it, and is noticed
+	version  = 1
+	headSize = 32
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// AppendSnapshot appends the whole state to b. The same state gives the same bytes.
+func (l *Ledger) AppendSnapshot(b []byte) []byte {
+	start := len(b)
+	if cap(b)-start < headSize+32*l.n {
+		b = slices.Grow(b, headSize+4096+36*l.n+24*len(l.history))
+	}
+	b = append(b, magic...)
+	b = binary.LittleEndian.AppendUint32(b, version)
+	b = append(b, make([]byte, 12)...)
+	body := len(b)
+	b = appendBytes(b, l.cursor)
+
+	// Words get numbers in the order of their first use, so that the bytes follow from the state alone.
+	number := map[string]uint64{"": 0}
+	words := []string{}
+	see := func(s string) uint64 {
+		n, ok := number[s]
+		if !ok {
+			words = append(words, s)
+			n = uint64(len(words))
+			number[s] = n
+		}
+		return n
+	}
+	for x := range l.All() {
+		see(x.Jail)
+		see(x.Reason)
+		see(x.By)
+	}
+	b = binary.AppendUvarint(b, uint64(len(words)))
+	for _, w := range words {
+		b = appendBytes(b, w)
+	}
+	b = binary.AppendUvarint(b, uint64(l.n))
+	for x := range l.All() {
+		b = appendKey(b, keyOf(x.Prefix))
+		b = binary.AppendUvarint(b, number[x.Jail])
+		b = binary.AppendVarint(b, x.Since)
+		b = binary.AppendVarint(b, x.Until)
+		b = binary.AppendUvarint(b, uint64(x.Failures))
+		b = binary.AppendUvarint(b, uint64(x.Count))
+		b = binary.AppendUvarint(b, number[x.Reason])
+		b = binary.AppendUvarint(b, number[x.By])
+	}
+	b = binary.AppendUvarint(b, uint64(len(l.history)))
+	for _, k := range sortedKeys(l.history) {
+		h := l.history[k]
+		b = appendKey(b, k)
+		b = binary.AppendUvarint(b, uint64(h.count))
+		b = binary.AppendVarint(b, h.end)
+	}
+	b = binary.AppendUvarint(b, uint64(len(l.pardons)))
+	for _, k := range sortedKeys(l.pardons) {
+		b = appendKey(b, k)
+		b = binary.AppendVarint(b, l.pardons[k])
+	}
+	b = binary.AppendUvarint(b, uint64(len(l.allowed)))
+	for _, e := range l.Allowed() {
+		b = appendKey(b, keyOf(e.Prefix))
+		var until int64
+		if !e.Until.IsZero() {
+			until = e.Until.UnixMicro()
+		}
+		b = binary.AppendVarint(b, until)
+		b = appendBytes(b, e.Comment)
+	}
+	binary.LittleEndian.PutUint32(b[start+20:], crc32.Checksum(b[body:], castagnoli))
+	binary.LittleEndian.PutUint64(b[start+24:], uint64(len(b)-body))
+	return b
+}
+
+func sortedKeys[V any](m map[key]V) []key {
+	ks := make([]key, 0, len(m))
+	for k := range m {
+		ks = append(ks, k)
+	}
+	slices.SortFunc(ks, key.compare)
+	return ks
+}
+
+func appendBytes(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// appendKey writes length and family in one byte pair, then as many bytes of the address as the prefix has.
+func appendKey(b []byte, k key) []byte {
+	b = append(b, k.bits)
+	var a [16]byte
+	binary.BigEndian.PutUint64(a[:8], k.hi)
+	binary.BigEndian.PutUint64(a[8:], k.lo)
+	if k.v6 {
+		b = append(b, 6)
+	} else {
+		b = append(b, 4)
+	}
+	return append(b, a[:(k.bits+7)/8]...)
+}
+
+// Decode reads a snapshot. Whatever the bytes are, it neither panics nor takes more memory than a small multiple of
+// them; an error says what is wrong and where.
+func Decode(data []byte) (*Ledger, error) {
+	if len(data) < headSize || !bytes.HasPrefix(data, []byte(magic)) {
+		return nil, errors.New("is not a ledger")
+	}
+	if v := binary.LittleEndian.Uint32(data[16:]); v != version {
+		return nil, fmt.Errorf("has version %d; this bailiff knows %d", v, version)
+	}
+	sum, length := binary.LittleEndian.Uint32(data[20:]), binary.LittleEndian.Uint64(data[24:])
+	body := data[headSize:]
+	if uint64(len(body)) < length {
+		return nil, fmt.Errorf("is cut off: %d of %d bytes", len(data), headSize+length)
+	}
+	if uint64(len(body)) > length {
+		return nil, fmt.Errorf("has %d bytes behind its end", uint64(len(body))-length)
+	}
+	if got := crc32.Checksum(body, castagnoli); got != sum {
+		return nil, fmt.Errorf("is damaged: checksum %08x, not %08x", got, sum)
+	}
+	d := decoder{all: body, b: body}
+	l := d.ledger()
+	if d.err != nil {
+		return nil, d.err
+	}
+	return l, nil
+}
+
+// decoder keeps the first error; after it everything reads as zero.
+type decoder struct {
+	all, b []byte
+	err    error
+}
+
+func (d *decoder) fail(what string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("byte %d: %s", headSize+len(d.all)-len(d.b), what)
+		d.b = nil
+	}
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail("not a number")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail("not a number")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// time reads microseconds that fit the years 1970 to 5000 or so; sums of them cannot overflow.
+func (d *decoder) time() int64 {
+	v := d.varint()
+	if v < 0 || v > math.MaxInt64/92 {
+		d.fail("not a time")
+		return 0
+	}
+	return v
+}
+
+func (d *decoder) count() int {
+	v := d.uvarint()
+	if v > math.MaxInt32 {
+		d.fail("a count out of range")
+		return 0
+	}
+	return int(v)
+}
+
+// length reads the length of a list whose elements take at least least bytes each.
+func (d *decoder) length(least int) int {
+	v := d.uvarint()
+	if v > uint64(len(d.b)/least) {
+		d.fail("a list longer than the file")
+		return 0
+	}
+	return int(v)
+}
+
+func (d *decoder) text() string {
+	n := d.length(1)
+	s := string(d.b[:n])
+	d.b = d.b[n:]
+	return s
+}
+
+func (d *decoder) key() (k key) {
+	if len(d.b) < 2 {
+		d.fail("a prefix is cut off")
+		return k
+	}
+	bits, family := int(d.b[0]), d.b[1]
+	most := 32
+	if family == 6 {
+		most = 128
+	}
+	if family != 4 && family != 6 || bits > most || len(d.b) < 2+(bits+7)/8 {
+		d.fail("not a prefix")
+		return k
+	}
+	var a [16]byte
+	n := (bits + 7) / 8
+	copy(a[:], d.b[2:2+n])
+	k = key{hi: binary.BigEndian.Uint64(a[:8]), lo: binary.BigEndian.Uint64(a[8:]), bits: uint8(bits), v6: family == 6}
+	if k != k.cut(bits) || k.v6 && k.hi == 0 && k.lo>>32 == 0xffff {
+		d.fail("not a prefix")
+		return key{}
+	}
+	d.b = d.b[2+n:]
+	return k
+}
+
+func (d *decoder) ledger() *Ledger {
+	l := New()
+	l.cursor = d.text()
+	words := []string{""}
+	for n := d.length(1); n > 0 && d.err == nil; n-- {
+		words = append(words, d.text())
+	}
+	word := func() string {
+		i := d.uvarint()
+		if i >= uint64(len(words)) {
+			d.fail("a word that is not there")
+			return ""
+		}
+		return words[i]
+	}
+	n := d.length(10)
+	l.bans = make(map[key]uint32, n)
+	l.slab = make([]ban, 0, n)
+	l.ends = make([]end, 0, n)
+	for ; n > 0 && d.err == nil; n-- {
+		b := Ban{Prefix: d.key().prefix(), Jail: word(), Since: d.time(), Until: d.time(), Failures: d.count(), Count: d.count(), Reason: word(), By: word()}
+		if d.err == nil {
+			l.Add(b)
+		}
+	}
+	n = d.length(4)
+	l.history = make(map[key]past, n)
+	for ; n > 0 && d.err == nil; n-- {
+		k := d.key()
+		h := past{count: uint32(d.count()), end: d.varint()}
+		if h.end < 0 {
+			d.fail("not a time")
+		}
+		l.history[k] = h
+	}
+	for n = d.length(3); n > 0 && d.err == nil; n-- {
+		k, at := d.key(), d.time()
+		if _, ok := l.pardons[k]; ok {
+			d.fail("a prefix stands twice")
+		}
+		if d.err == nil {
+			l.pardons[k] = at
+			l.pardoned[k.family()][k.bits]++
+		}
+	}
+	for n = d.length(4); n > 0 && d.err == nil; n-- {
+		e := allow.Entry{Prefix: d.key().prefix(), Origin: allow.OriginRuntime}
+		if us := d.time(); us != 0 {
+			e.Until = time.UnixMicro(us)
+		}
+		e.Comment = d.text()
+		l.allowed[e.Prefix] = e
+	}
+	if len(d.b) > 0 {
+		d.fail("more than a ledger holds")
+	}
+	return l
+}
