@@ -32,7 +32,7 @@ func Listener(name, path string) (l net.Listener, from string, err error) {
 	}
 	if ls := all[name]; len(ls) > 0 {
 		u, ok := ls[0].(*net.UnixListener)
-		if !ok {
+		if !ok || !listening(u) {
 			return nil, "", fmt.Errorf("socket %q from systemd: is %s, not a unix stream socket", name, ls[0].Addr().Network())
 		}
 		u.SetUnlinkOnClose(false) // systemd's: clients that come during a restart wait in it
@@ -43,6 +43,19 @@ func Listener(name, path string) (l net.Listener, from string, err error) {
 	}
 	l, err = listen(path)
 	return l, path, err
+}
+
+// listening tells whether connections come in; net does not look.
+func listening(u *net.UnixListener) (yes bool) {
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return false
+	}
+	raw.Control(func(fd uintptr) {
+		v, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		yes = err == nil && v != 0
+	})
+	return yes
 }
 
 // listen makes a socket at path with mode 0660, of Group if there is such a group. A socket that nobody listens on any
@@ -112,5 +125,9 @@ type ownSocket struct {
 func (s *ownSocket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
 
 func (s *ownSocket) Close() error {
-	return errors.Join(os.Remove(s.path), s.UnixListener.Close())
+	err := os.Remove(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, s.UnixListener.Close())
 }
