@@ -58,8 +58,8 @@ e2e: build
 	BAILIFF_E2E='$(E2E)' go test -count=1 -timeout 15m ./units/e2e/...
 
 # Benchmarks of all packages, then latency and idling on a real host.
-bench: build
-	go test -run '^$$' -bench . ./...
+bench: deps build
+	go test -tags libsystemd -run '^$$' -bench . ./...
 	BAILIFF_E2E=bookworm BAILIFF_BENCH=1 go test -count=1 -timeout 15m -v -run 'TestPeer|TestHost/.*/^(starts|idle|latency)$$' ./units/e2e
 
 demo: deps-demo build
