@@ -3,7 +3,6 @@ package filter
 import (
 	"bytes"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -25,7 +24,6 @@ import (
 var (
 	realAddrs = [2]string{"192.0.2.55", "2001:db8:5::55"}
 	fakeAddrs = [2]string{"203.0.113.99", "2001:db8:bad::99"}
-	fakes     = [2]netip.Addr{netip.MustParseAddr(fakeAddrs[0]), netip.MustParseAddr(fakeAddrs[1])}
 )
 
 // sample is a line that a pattern should take, with the places that a client can fill.

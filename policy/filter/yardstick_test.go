@@ -198,7 +198,8 @@ func yardstick(t *testing.T, corpus, filter string, mode func(string) string, ta
 
 // plain takes leading zeros out of an IPv4 address (192.030.0.6).
 func plain(host string) string {
-	parts := strings.Split(host, ".")
+	i := strings.LastIndexByte(host, ':') + 1
+	parts := strings.Split(host[i:], ".")
 	if len(parts) != 4 {
 		return host
 	}
@@ -208,7 +209,7 @@ func plain(host string) string {
 		}
 		parts[i] = p
 	}
-	return strings.Join(parts, ".")
+	return host[:i] + strings.Join(parts, ".")
 }
 
 // modeOf reads "logtype=journal,mode=ddos".
