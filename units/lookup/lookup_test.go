@@ -1,0 +1,175 @@
+package lookup
+
+import (
+	"bufio"
+	"context"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const busConf = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path=%PATH%</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>`
+
+// bus starts a message bus of the test's own and returns its address and what ends it.
+func bus(t *testing.T, dir string) (address string, stop func()) {
+	t.Helper()
+	bin, err := exec.LookPath("dbus-daemon")
+	if err != nil {
+		t.Skipf("dbus-daemon is not installed: %v", err)
+	}
+	sock, conf := filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
+	os.Remove(sock)
+	if err := os.WriteFile(conf, []byte(strings.ReplaceAll(busConf, "%PATH%", sock)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "--config-file="+conf, "--nofork", "--print-address")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return "unix:path=" + sock, func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+}
+
+// manager1 answers as systemd 252 does on Debian 12: ListUnitsByNames gives one row for each valid name, under the real
+// name, with LoadState not-found for what is not there.
+type manager1 struct{ calls atomic.Int32 }
+
+type row struct {
+	Name, Description, Load, Active, Sub, Following string
+	Path                                            dbus.ObjectPath
+	JobID                                           uint32
+	JobType                                         string
+	JobPath                                         dbus.ObjectPath
+}
+
+func (m *manager1) ListUnitsByNames(names []string) ([]row, *dbus.Error) {
+	m.calls.Add(1)
+	var out []row
+	for _, n := range names {
+		r := row{Name: n, Load: "not-found", Active: "inactive", Path: "/x", JobPath: "/"}
+		switch n {
+		case "ssh.service", "sshd.service":
+			r.Name, r.Load, r.Active = "ssh.service", "loaded", "active"
+		case "postfix@-.service":
+			r.Load = "loaded"
+		case "dovecot.service":
+			r.Load = "masked"
+		case "slow.service":
+			select {} // the caller's time limit ends it
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (m *manager1) ListUnitFilesByPatterns(states, patterns []string) ([]struct{ Path, State string }, *dbus.Error) {
+	m.calls.Add(1)
+	var out []struct{ Path, State string }
+	for _, p := range patterns {
+		switch p {
+		case "ssh@.service":
+			out = append(out, struct{ Path, State string }{"/lib/systemd/system/ssh@.service", "static"})
+		case "a-b@.service":
+			out = append(out, struct{ Path, State string }{"/etc/systemd/system/a-b@.service", "masked"})
+		}
+	}
+	return out, nil
+}
+
+func serve(t *testing.T, address string) *manager1 {
+	t.Helper()
+	c, err := dbus.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	m := &manager1{}
+	if err := c.Export(m, busPath, strings.TrimSuffix(manager, ".")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.RequestName(busName, 0); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	address, stop := bus(t, dir)
+	defer func() { stop() }()
+	m := serve(t, address)
+	f := New()
+	f.address = address
+	defer f.Close()
+	names := []string{"ssh.service", "sshd.service", "postfix.service", "postfix@-.service", "dovecot.service", "system-ssh.slice", "system-sshd.slice",
+		`system-a\x2db.slice`, "no name.service", "sshd@.service", "x"}
+	want := map[string]string{"ssh.service": "ssh.service", "sshd.service": "ssh.service", "postfix@-.service": "postfix@-.service", "system-ssh.slice": "ssh@.service"}
+	for range 3 {
+		got, err := f.Find(context.Background(), names)
+		if err != nil || !maps.Equal(got, want) {
+			t.Fatalf("got %v, %v; want %v", got, err, want)
+		}
+	}
+	if n := m.calls.Load(); n != 2 {
+		t.Errorf("systemd was asked %d times, want twice", n)
+	}
+
+	// The bus comes back after a restart: the next question finds the new one.
+	stop()
+	clear(f.asked)
+	if _, err := f.Find(context.Background(), names); err == nil {
+		t.Error("without a bus: no error")
+	}
+	address, stop = bus(t, dir)
+	serve(t, address)
+	if got, err := f.Find(context.Background(), names); err != nil || !maps.Equal(got, want) {
+		t.Errorf("after a restart: %v, %v", got, err)
+	}
+
+	// A systemd that does not answer holds nobody up.
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := f.Find(ctx, []string{"slow.service"}); err == nil {
+		t.Error("no answer: no error")
+	}
+}
+
+func TestWithoutBus(t *testing.T) {
+	f := New()
+	f.address = "unix:path=" + filepath.Join(t.TempDir(), "nobody")
+	if got, err := f.Find(context.Background(), []string{"ssh.service"}); err == nil || got != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTemplate(t *testing.T) {
+	for slice, want := range map[string]string{
+		"system-sshd.slice": "sshd@.service", `system-a\x2db.slice`: "a-b@.service", "system.slice": "", "system-.slice": "", "user-1000.slice": "",
+		"system-a-b.slice": "", "ssh.service": "", `system-a\x2.slice`: `a\x2@.service`,
+	} {
+		if got := Template(slice); got != want {
+			t.Errorf("%s: %q, want %q", slice, got, want)
+		}
+	}
+}
