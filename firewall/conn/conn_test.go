@@ -94,6 +94,28 @@ func TestLength(t *testing.T) {
 	all(t, w.Echo(t, port, everyone...), "refused", "open", "refused", "open")
 }
 
+// TestCapabilities: the rights of the service are enough.
+func TestCapabilities(t *testing.T) {
+	contract.Bare(t, func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if n, err := Kill(t.Context(), []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}); n == 0 || err != nil {
+			t.Errorf("Kill: %d, %v", n, err)
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNABORTED) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("reads %v, want that the connection is gone", err)
+		}
+	})
+}
+
 func all(t *testing.T, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {

@@ -16,11 +16,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	nsEnv   = "BAILIFF_TEST_NETNS"  // set in the child that has a network namespace of its own
 	peerEnv = "BAILIFF_TEST_REMOTE" // set in the child that plays the remote hosts
+	bareEnv = "BAILIFF_TEST_BARE"   // set in the child that has CAP_NET_ADMIN alone
 )
 
 // Main is for TestMain. As root it runs the tests again in a child process with a network namespace of its own: a process
@@ -60,6 +63,44 @@ func NeedNetns(t testing.TB) {
 		if _, err := exec.LookPath(p); err != nil {
 			t.Skipf("needs the program %s", p)
 		}
+	}
+}
+
+// Bare runs f as another user who has CAP_NET_ADMIN and nothing else, as the service does: the calling test, by its name,
+// in a copy of the test's program.
+func Bare(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	if os.Getenv(bareEnv) != "" {
+		status, err := os.ReadFile("/proc/self/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("CapEff:\t%016x\n", 1<<unix.CAP_NET_ADMIN); !strings.Contains(string(status), want) || os.Getuid() == 0 {
+			t.Fatalf("not with CAP_NET_ADMIN alone:\n%s", status)
+		}
+		f(t)
+		return
+	}
+	NeedNetns(t)
+	Run(t, "ip", "link", "set", "lo", "up")
+	dir, err := os.MkdirTemp("", "bailiff-test") // t.TempDir lies where only root may go
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	program, err := os.ReadFile("/proc/self/exe")
+	if err := errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(dir+"/test", program, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(dir+"/test", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), bareEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: 65534, Gid: 65534},
+		AmbientCaps: []uintptr{unix.CAP_NET_ADMIN},
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
@@ -205,6 +246,16 @@ func (w *Wire) Echo(t testing.TB, port uint16, from ...netip.Addr) []string {
 	return w.ask(t, "echo", port, from)
 }
 
+// Flood sends UDP datagrams to a port here for the given time, as fast as it can.
+func (w *Wire) Flood(t testing.TB, port uint16, d time.Duration, from ...netip.Addr) {
+	t.Helper()
+	for i, s := range w.ask(t, "flood/"+d.String(), port, from) {
+		if s != "open" {
+			t.Errorf("flood from %v: %s", from[i], s)
+		}
+	}
+}
+
 func (w *Wire) ask(t testing.TB, verb string, port uint16, from []netip.Addr) []string {
 	t.Helper()
 	line := fmt.Sprintf("%s %d", verb, port)
@@ -244,6 +295,10 @@ func remote(in io.Reader, out io.Writer) {
 			all.Add(1)
 			go func() {
 				defer all.Done()
+				if d, ok := strings.CutPrefix(verb, "flood/"); ok {
+					words[i] = word(flood(netip.MustParseAddr(a), port, d))
+					return
+				}
 				if verb == "echo" {
 					mu.Lock()
 					c := held[a+" "+port]
@@ -281,6 +336,27 @@ func open(from netip.Addr, port string) (net.Conn, error) {
 		return nil, err
 	}
 	return c, c.(*net.TCPConn).SetLinger(0)
+}
+
+func flood(from netip.Addr, port, d string) error {
+	limit, err := time.ParseDuration(d)
+	if err != nil {
+		return err
+	}
+	to := Local4
+	if from.Is6() {
+		to = Local6
+	}
+	dialer := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	c, err := dialer.Dial("udp", net.JoinHostPort(to.String(), port))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for end := time.Now().Add(limit); time.Now().Before(end); {
+		_, _ = c.Write([]byte{1}) // an answer that nobody listens is no matter
+	}
+	return nil
 }
 
 func echo(c net.Conn) error {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -248,7 +249,7 @@ func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (firewall.
 		if err := b.conn.create(ctx, s.name, s.family, s.maxelem, hashSize(n)); err != nil {
 			return ch, err
 		}
-		s.elems = nil
+		s.elems = make(map[element]uint32)
 		if !ch.First {
 			ch.Repaired = append(ch.Repaired, "set "+s.name)
 		}
@@ -284,7 +285,7 @@ func (b *Backend) mendTables(ctx context.Context) (repaired []string, err error)
 		if state == intact {
 			continue
 		}
-		if err := b.setTable(ctx, f, state == ours, rules); err != nil {
+		if err := b.setTable(ctx, f, rules); err != nil {
 			return repaired, err
 		}
 		repaired = append(repaired, "table "+tableName(f, b.prefix)+": "+why)
@@ -341,19 +342,23 @@ func (b *Backend) fill(ctx context.Context, s *set, dump bool, want map[element]
 		}
 	}
 	s.elems = have
-	if have := len(have); len(want)+len(del) > have {
-		add = append(make([]change, 0, len(want)+len(del)-have+len(add)), add...)
-	}
+	add = slices.Grow(add, len(want)+len(del)-len(have)) // all wanted ones less those that the kernel has
 	for e, end := range want {
 		if end&seen == 0 {
 			add = append(add, change{e, b.timeout(end, now)})
 		}
 	}
-	if err := b.add(ctx, s, add); err != nil {
-		return err
+	steps := []func() error{
+		func() error { return b.add(ctx, s, add) },
+		func() error { return b.del(ctx, s, del) },
 	}
-	if err := b.del(ctx, s, del); err != nil {
-		return err
+	if len(want)+len(del) > int(b.limit) {
+		slices.Reverse(steps) // there is no room for both
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	ch.Refreshed += refreshed
 	ch.Added += len(add) - refreshed

@@ -178,10 +178,12 @@ func (b *Backend) table(ctx context.Context, family uint8, want []rule) (state t
 		return fail(err)
 	}
 	t, err := c.ListTableOfFamily(b.prefix, nftables.TableFamily(family))
-	if errors.Is(err, unix.ENOENT) {
+	switch {
+	case errors.Is(err, unix.ENOENT):
 		return absent, "is gone", nil
-	}
-	if err != nil {
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP): // nfnetlink has no such subsystem, or no such family
+		return absent, "", unsupported("nftables", "nf_tables", err)
+	case err != nil:
 		return fail(err)
 	}
 	all, err := c.ListChainsOfTableFamily(t.Family)
@@ -268,16 +270,15 @@ func sameExprs(have, want []expr.Any) bool {
 }
 
 // setTable makes a family's table anew, in one transaction: a packet meets either the old rules or the new ones.
-func (b *Backend) setTable(ctx context.Context, family uint8, exists bool, rules []rule) error {
+func (b *Backend) setTable(ctx context.Context, family uint8, rules []rule) error {
 	name := "table " + tableName(family, b.prefix)
 	c, err := nft(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	t := &nftables.Table{Name: b.prefix, Family: nftables.TableFamily(family)}
-	if exists {
-		c.DelTable(t)
-	}
+	c.AddTable(t) // adding what exists is no error, deleting what does not is one
+	c.DelTable(t)
 	c.AddTable(t)
 	accept := nftables.ChainPolicyAccept
 	chain := c.AddChain(&nftables.Chain{
