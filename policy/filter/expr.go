@@ -65,8 +65,8 @@ func compileExpr(s string) (*expr, error) {
 	return e, nil
 }
 
-// match fills h's fields and reports whether the line matches. A hit costs one allocation (regexp's), a miss none.
-func (e *expr) match(line []byte, h *Hit) bool {
+// match fills h's fields and addrText with the address as it is written, and reports whether the line matches. A hit costs one allocation (regexp's), a miss none.
+func (e *expr) match(line []byte, h *Hit, addrText *[]byte) bool {
 	if e.needs != nil && !bytes.Contains(line, e.needs) {
 		return false
 	}
@@ -88,7 +88,7 @@ func (e *expr) match(line []byte, h *Hit) bool {
 		if n == 0 || n != len(b) {
 			return false
 		}
-		addr = a
+		addr, *addrText = a, b
 	}
 	number := func(b []byte, most int) (n int) {
 		for _, d := range b {

@@ -29,6 +29,7 @@ type Filter struct {
 	modes    map[string][]string // mode → itself and the modes that it includes
 	patterns []*Pattern
 	leads    []lead
+	joinAddr bool // lines of one attempt are joined by address
 	tests    []test
 	matchers map[string]*Matcher
 }
@@ -189,10 +190,29 @@ func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
 			}
 		}
 	}
+	for {
+		if m.try(&v, from, cut, h) {
+			if h.ID == nil && id.from >= 0 {
+				h.ID = msg[id.from:id.to:id.to]
+			}
+			h.Repeat = min(h.Repeat*repeat, maxRepeat)
+			return true
+		}
+		if from == 0 {
+			return false
+		}
+		from, id.from = 0, -1 // what looked like a lead may be the message's own beginning
+	}
+}
+
+// try matches what begins at from against the patterns.
+func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
+	msg := v.line
 	for _, c := range m.trie.find(msg[from:]) {
 		p := c.pattern
+		var addrText []byte
 		if p.re != nil {
-			if cut || !p.re.match(msg[from:], h) {
+			if cut || !p.re.match(msg[from:], h, &addrText) {
 				continue
 			}
 		} else {
@@ -210,13 +230,13 @@ func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
 			h.Port = uint16(v.number(capPort, 65535))
 			h.User = v.text(capUser)
 			h.ID = v.text(capID)
+			addrText = v.text(capAddr)
 			h.Repeat = max(1, v.number(capCount, maxRepeat))
 		}
-		if h.ID == nil && id.from >= 0 {
-			h.ID = msg[id.from:id.to:id.to]
+		if m.Filter.joinAddr && h.ID == nil {
+			h.ID = addrText
 		}
 		h.Kind, h.Pattern = p.Kind, p
-		h.Repeat = min(h.Repeat*repeat, maxRepeat)
 		return true
 	}
 	return false

@@ -73,6 +73,8 @@ func BuiltinSource(name string) ([]byte, error) {
 //	  uid:         0                        0, a list of numbers, system (below 1000) or any
 //	  identifiers: [sshd]                   for root's entries of which journald could not tell the unit
 //	lead:  ["error: "]                      templates that may stand before every pattern; one at most is taken away
+//	join_by: address                        lines of one attempt come from several processes: join them by address, not by
+//	                                        process (the default) or <id>
 //	modes: {normal: [], ddos: [], all: [ddos]}   the first is the default; in the list: modes that it includes
 //	patterns:
 //	  - name:   failed-password
@@ -178,7 +180,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
 	}
-	if !l.keys(root, "", "name", "description", "notes", "trust", "lead", "modes", "patterns", "tests") {
+	if !l.keys(root, "", "name", "description", "notes", "trust", "lead", "join_by", "modes", "patterns", "tests") {
 		return
 	}
 	f := l.f
@@ -197,6 +199,11 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.trust(n)
 	}
 	l.modes(root.Get("modes"))
+	if n := root.Get("join_by"); n != nil {
+		if f.joinAddr = n.Value == "address"; !f.joinAddr && n.Value != "process" {
+			l.errorf(n, "join_by", "%q is neither address nor process", n.Value)
+		}
+	}
 	for i, n := range l.list(root.Get("lead"), "lead") {
 		path := fmt.Sprintf("lead[%d]", i)
 		if prog, _ := l.template(n, path, opAccept); prog != nil {

@@ -230,3 +230,7 @@ func TestYardstickSshd(t *testing.T) {
 		{[]int{451}, "a PAM module's failure counts at once; fail2ban's normal mode waits for another line of the connection, and none follows here", false},
 	})
 }
+
+func TestYardstickPostfix(t *testing.T) {
+	yardstick(t, "postfix", "postfix", modeOf, nil)
+}
