@@ -66,7 +66,7 @@ type heldField struct{ name, value, end int }
 func NewExport(r io.Reader, o Options) *ExportReader {
 	x := &ExportReader{r: r, buf: make([]byte, 0, exportWindow), all: len(o.Fields) == 0, match: compileMatches(o.Matches), slots: make([]int, len(o.Fields))}
 	if x.maxValue = o.MaxValue; x.maxValue <= 0 {
-		x.maxValue = maxHeld
+		x.maxValue = defaultMaxValue
 	}
 	x.entry.values, x.entry.all = make([][]byte, len(o.Fields)), x
 	want := func(name string) *wantedField {
@@ -284,9 +284,13 @@ func (x *ExportReader) field(name []byte, sep byte) error {
 	at := len(x.held)
 	x.held = append(x.held, name...)
 	it := heldField{name: at, value: len(x.held)}
-	x.limit = max(len(x.held), min(maxHeld, len(x.held)+x.maxValue))
-	if special {
+	switch {
+	case special:
 		x.limit = len(x.held) + maxSpecial
+	case found && want.slot >= 0:
+		x.limit = max(len(x.held), min(maxHeld, len(x.held)+x.maxValue))
+	default:
+		x.limit = max(len(x.held), maxHeld)
 	}
 	if err := x.value(sep, true); err != nil {
 		return err
