@@ -1,0 +1,167 @@
+package journal
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// The layout of journal files, as systemd.io/JOURNAL_FILE_FORMAT and journal-def.h of systemd 258 have it. All integers are
+// little endian, all objects begin at multiples of 8.
+
+// signature begins every journal file.
+const signature = "LPKSHHRH"
+
+// Offsets in the header.
+const (
+	hdrCompatible        = 8
+	hdrIncompatible      = 12
+	hdrState             = 16
+	hdrFileID            = 24
+	hdrMachineID         = 40
+	hdrTailBootID        = 56 // of the last entry only where compatTailEntryBootID is set
+	hdrSeqnumID          = 72
+	hdrHeaderSize        = 88
+	hdrArenaSize         = 96
+	hdrDataHashOffset    = 104 // of the table's items, not of its object
+	hdrDataHashSize      = 112 // in bytes
+	hdrTailObjectOffset  = 136
+	hdrNObjects          = 144
+	hdrNEntries          = 152
+	hdrTailEntrySeqnum   = 160
+	hdrHeadEntrySeqnum   = 168
+	hdrEntryArrayOffset  = 176
+	hdrHeadEntryRealtime = 184
+	hdrTailEntryRealtime = 192
+	hdrTailMonotonic     = 200
+	hdrMinSize           = 208 // before systemd 187; 272 since 254
+)
+
+// Incompatible flags: who does not know one cannot read the file.
+const (
+	incompatXZ    = 1 << 0
+	incompatLZ4   = 1 << 1
+	incompatKeyed = 1 << 2 // hash tables by siphash24, keyed with the file's id (246)
+	incompatZSTD  = 1 << 3 // 246
+
+	incompatCompact = 1 << 4 // 32-bit offsets in entries and entry arrays (252)
+
+	incompatKnown = incompatXZ | incompatLZ4 | incompatKeyed | incompatZSTD | incompatCompact
+)
+
+// compatTailEntryBootID: hdrTailBootID is that of the last entry (254). The other compatible flags (SEALED, SEALED_CONTINUOUS)
+// bring tag objects, which a reader walks past.
+const compatTailEntryBootID = 1 << 1
+
+// States of a file.
+const (
+	stateOffline  = 0
+	stateOnline   = 1
+	stateArchived = 2 // nothing is written to it any more
+)
+
+// Object types.
+const (
+	objData       = 1
+	objEntry      = 3
+	objEntryArray = 6
+)
+
+// Offsets in objects. An object begins with its type (1 byte), its flags (1 byte), 6 bytes reserved, and its size with these 16.
+const (
+	objSize = 8
+
+	dataHash          = 16
+	dataNextHash      = 24
+	dataEntryOffset   = 40 // the first entry that holds it
+	dataEntryArray    = 48 // the others
+	dataNEntries      = 56
+	dataPayload       = 64
+	dataPayloadPacked = 72 // compact files: two 32-bit words more
+
+	entrySeqnum    = 16
+	entryRealtime  = 24
+	entryMonotonic = 32
+	entryBootID    = 40
+	entryXorHash   = 56
+	entryItems     = 64 // {offset, hash} of 8 bytes each; compact files: an offset of 4 bytes
+
+	arrayNext  = 16
+	arrayItems = 24 // offsets of 8 bytes; compact files: 4 bytes
+)
+
+// Object flags of data objects: the payload is compressed.
+const (
+	compressedXZ   = 1 << 0
+	compressedLZ4  = 1 << 1
+	compressedZSTD = 1 << 2
+	compressedAny  = compressedXZ | compressedLZ4 | compressedZSTD
+)
+
+// UnknownFlagsError says that a file needs a newer reader. journalctl of the systemd that wrote it can still read it.
+type UnknownFlagsError struct {
+	Path  string
+	Flags uint32 // the incompatible flags that are not known
+}
+
+func (e *UnknownFlagsError) Error() string {
+	return fmt.Sprintf("%s: unknown incompatible flags %#x in the header: written by a newer systemd", e.Path, e.Flags)
+}
+
+// CorruptError is what a damaged file gives: the place, and what is wrong with it.
+type CorruptError struct {
+	Path   string
+	Offset uint64 // in the file
+	What   string
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("%s: offset %d: %s", e.Path, e.Offset, e.What)
+}
+
+// header is what of a file's header never changes.
+type header struct {
+	fileID, machineID, seqnumID ID128
+	size                        uint64 // of the header: objects begin here
+	hashOffset, hashItems       uint64
+	keyed, compact              bool
+}
+
+// parseHeader checks the first bytes of a file. errShort: journald has not finished writing it.
+func parseHeader(path string, b []byte) (header, error) {
+	var h header
+	if len(b) < hdrMinSize {
+		return h, errShort
+	}
+	le := binary.LittleEndian
+	if string(b[:8]) != signature {
+		if string(b[:8]) == "\x00\x00\x00\x00\x00\x00\x00\x00" {
+			return h, errShort
+		}
+		return h, &CorruptError{path, 0, "not a journal file: the signature is missing"}
+	}
+	flags := le.Uint32(b[hdrIncompatible:])
+	if u := flags &^ incompatKnown; u != 0 {
+		return h, &UnknownFlagsError{path, u}
+	}
+	h.keyed, h.compact = flags&incompatKeyed != 0, flags&incompatCompact != 0
+	if s := b[hdrState]; s > stateArchived {
+		return h, &CorruptError{path, hdrState, fmt.Sprintf("unknown state %d", s)}
+	}
+	copy(h.fileID[:], b[hdrFileID:])
+	copy(h.machineID[:], b[hdrMachineID:])
+	copy(h.seqnumID[:], b[hdrSeqnumID:])
+	h.size = le.Uint64(b[hdrHeaderSize:])
+	if h.size < hdrMinSize || h.size%8 != 0 || h.size > 1<<16 {
+		return h, &CorruptError{path, hdrHeaderSize, fmt.Sprintf("header size %d", h.size)}
+	}
+	h.hashOffset = le.Uint64(b[hdrDataHashOffset:])
+	n := le.Uint64(b[hdrDataHashSize:])
+	if h.hashOffset == 0 && n == 0 {
+		return h, errShort // the tables are made right after the header
+	}
+	if h.hashOffset%8 != 0 || h.hashOffset < h.size || n < 16 || n%16 != 0 {
+		return h, &CorruptError{path, hdrDataHashOffset, fmt.Sprintf("data hash table of %d bytes at %d", n, h.hashOffset)}
+	}
+	h.hashItems = n / 16
+	return h, nil
+}

@@ -1,0 +1,246 @@
+package journal
+
+import "encoding/binary"
+
+// list is a list of entries in the order in which they were written: of the whole file, or of one data object. It is kept in the
+// file as a chain of arrays, each about twice as long as the one before, so that any index is found in a few steps.
+//
+// The items of a list grow towards the end of the file; that is checked where it is relied on.
+type list struct {
+	payload []byte // FIELD=value; nil: all entries of the file
+	data    uint64 // the data object; 0: none yet
+	n       uint64 // how many entries, when looked last
+	blocks  []block
+	b       int    // the block used last
+	i       uint64 // where cur stands
+	cur     uint64 // the entry found last; 0: none
+}
+
+// block is one array of the chain.
+type block struct {
+	items        uint64 // where its items begin in the file
+	first, count uint64 // which of the list's entries they are
+}
+
+// count loads how many entries the list has now. More cannot be than fit in the file.
+func (l *list) count(f *file) uint64 {
+	var n uint64
+	switch {
+	case l.payload == nil:
+		n = f.word(hdrNEntries)
+	case l.data != 0:
+		n = f.word(l.data + dataNEntries)
+	}
+	if n != l.n {
+		f.sync()
+		l.n = min(n, f.limit/entryItems)
+	}
+	return l.n
+}
+
+// at gives the offset of the i-th entry, 0 when it is not there (yet).
+func (l *list) at(f *file, i uint64) (uint64, error) {
+	if l.payload != nil {
+		if i == 0 {
+			return f.word(l.data + dataEntryOffset), nil
+		}
+		i--
+	}
+	if l.b >= len(l.blocks) || i < l.blocks[l.b].first || i-l.blocks[l.b].first >= l.blocks[l.b].count {
+		ok, err := l.seekBlock(f, i)
+		if !ok {
+			return 0, err
+		}
+	}
+	b := &l.blocks[l.b]
+	k := i - b.first
+	if f.compact {
+		o := b.items + 4*k
+		return uint64(binary.LittleEndian.Uint32(f.m[o : o+4])), nil
+	}
+	return f.word(b.items + 8*k), nil
+}
+
+// seekBlock makes l.b the block that holds item i, following the chain as far as needed.
+func (l *list) seekBlock(f *file, i uint64) (bool, error) {
+	for k := len(l.blocks) - 1; k >= 0; k-- {
+		if b := &l.blocks[k]; i >= b.first {
+			if i-b.first < b.count {
+				l.b = k
+				return true, nil
+			}
+			break
+		}
+	}
+	for {
+		var next, prev, first uint64
+		if k := len(l.blocks); k == 0 {
+			if l.payload == nil {
+				next = f.word(hdrEntryArrayOffset)
+			} else {
+				next = f.word(l.data + dataEntryArray)
+			}
+		} else {
+			last := &l.blocks[k-1]
+			prev, first = last.items-arrayItems, last.first+last.count
+			next = f.word(prev + arrayNext)
+		}
+		if next == 0 {
+			return false, nil
+		}
+		if next <= prev {
+			return false, f.corrupt(prev, "a chain of entry arrays that goes back to %d", next)
+		}
+		size, err := f.object(next, objEntryArray, arrayItems)
+		if err != nil {
+			return false, err
+		}
+		width := uint64(8)
+		if f.compact {
+			width = 4
+		}
+		count := (size - arrayItems) / width
+		if count == 0 {
+			return false, f.corrupt(next, "an entry array without room")
+		}
+		l.blocks = append(l.blocks, block{next + arrayItems, first, count})
+		if i-first < count {
+			l.b = len(l.blocks) - 1
+			return true, nil
+		}
+	}
+}
+
+// reset forgets all but what the list is of.
+func (l *list) reset() { *l = list{payload: l.payload, blocks: l.blocks[:0]} }
+
+// seekGE gives the first entry at p or behind it, 0 when there is none yet.
+func (l *list) seekGE(f *file, p uint64) (uint64, error) {
+	if l.payload != nil && l.data == 0 {
+		return 0, nil
+	}
+	lo := uint64(0) // all before it are < p
+	if l.cur != 0 && l.cur < p {
+		lo = l.i + 1
+		if lo < l.n { // the common case: the one after the last
+			o, err := l.at(f, lo)
+			if err != nil {
+				return 0, err
+			}
+			if o >= p {
+				l.i, l.cur = lo, o
+				return o, nil
+			}
+		}
+	} else if l.cur >= p && l.cur != 0 {
+		if l.i == 0 {
+			return l.cur, nil
+		}
+		o, err := l.at(f, l.i-1)
+		if err != nil {
+			return 0, err
+		}
+		if o < p {
+			return l.cur, nil
+		}
+	}
+	n := l.count(f)
+	// Gallop from lo, then halve: what is sought is usually near.
+	hi, step := lo, uint64(1)
+	for hi < n {
+		o, err := l.at(f, hi)
+		if err != nil {
+			return 0, err
+		}
+		if o == 0 || o >= p {
+			break
+		}
+		lo = hi + 1
+		hi += step
+		step *= 2
+	}
+	hi = min(hi, n)
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		o, err := l.at(f, mid)
+		if err != nil {
+			return 0, err
+		}
+		if o == 0 || o >= p { // 0: counted already, but not yet written
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	if lo >= n {
+		return 0, nil
+	}
+	o, err := l.at(f, lo)
+	if err != nil || o < p {
+		return 0, err
+	}
+	l.i, l.cur = lo, o
+	return o, nil
+}
+
+// seekLE gives the last entry at p or before it, 0 when there is none.
+func (l *list) seekLE(f *file, p uint64) (uint64, error) {
+	if l.payload != nil && l.data == 0 {
+		return 0, nil
+	}
+	if l.cur > p && l.i > 0 { // the common case: the one before the last
+		o, err := l.at(f, l.i-1)
+		if err != nil {
+			return 0, err
+		}
+		if o <= p && o != 0 {
+			l.i, l.cur = l.i-1, o
+			return o, nil
+		}
+	}
+	lo, hi := uint64(0), l.count(f) // the first behind p is in [lo, hi]
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		o, err := l.at(f, mid)
+		if err != nil {
+			return 0, err
+		}
+		if o == 0 || o > p {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	if lo == 0 {
+		return 0, nil
+	}
+	o, err := l.at(f, lo-1)
+	if err != nil {
+		return 0, err
+	}
+	l.i, l.cur = lo-1, o
+	return o, nil
+}
+
+// search gives the index of the first entry of the list for which before is false; entries that cannot be read count as
+// behind. n: there is none.
+func (l *list) search(f *file, before func(*location) bool) (uint64, error) {
+	if l.payload != nil && l.data == 0 {
+		return 0, nil
+	}
+	var loc location
+	lo, hi := uint64(0), l.count(f)
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		o, err := l.at(f, mid)
+		if err != nil {
+			return 0, err
+		}
+		if o != 0 && f.entry(o, &loc) == nil && before(&loc) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo, nil
+}

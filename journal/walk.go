@@ -1,0 +1,270 @@
+package journal
+
+import "math"
+
+// location is where an entry stands in the order of entries, and in its file.
+type location struct {
+	offset    uint64
+	seqnumID  ID128
+	seqnum    uint64
+	realtime  uint64
+	monotonic uint64
+	bootID    ID128
+	xorHash   uint64
+}
+
+// compare orders entries of several files as sd_journal does: by sequence number where one journald counted them, by the
+// monotonic clock within one boot, by the realtime clock otherwise, and by contents in the end. 0: the same entry, stored twice.
+//
+// It is not a total order where a clock was set back; then, as with sd_journal, the entries of one file still come in the
+// file's order.
+func compare(a, b *location) int {
+	if a.seqnumID == b.seqnumID && a.seqnum != b.seqnum {
+		return cmp(a.seqnum, b.seqnum)
+	}
+	if a.bootID == b.bootID && a.monotonic != b.monotonic {
+		return cmp(a.monotonic, b.monotonic)
+	}
+	if a.realtime != b.realtime {
+		return cmp(a.realtime, b.realtime)
+	}
+	return cmp(a.xorHash, b.xorHash)
+}
+
+func cmp(a, b uint64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// direction of a step: down is forward in time.
+type direction int
+
+const (
+	down direction = 1
+	up   direction = -1
+)
+
+// setMatches prepares the lists that Matches need.
+func (f *file) setMatches(ms Matches) {
+	f.lists, f.groups, f.single = nil, nil, nil
+	for _, g := range ms {
+		var fields [][]*list
+		index := map[string]int{}
+		for _, m := range g {
+			l := &list{payload: []byte(m.Field + "=" + m.Value)}
+			f.lists = append(f.lists, l)
+			i, ok := index[m.Field]
+			if !ok {
+				i = len(fields)
+				index[m.Field] = i
+				fields = append(fields, nil)
+			}
+			fields[i] = append(fields[i], l)
+		}
+		f.groups = append(f.groups, fields)
+	}
+	switch len(f.lists) {
+	case 0:
+		f.single = &f.all
+	case 1:
+		f.single = f.lists[0]
+	}
+}
+
+// lookup finds the data objects of the lists that have none. Once found, an object stays.
+func (f *file) lookup(z *inflater) error {
+	f.seen = f.word(hdrNEntries)
+	f.sync()
+	for _, l := range f.lists {
+		if l.data != 0 {
+			continue
+		}
+		var err error
+		if l.data, err = f.find(l.payload, z); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seek gives the first matching entry at p or behind it (up: the last at p or before it), 0 when there is none.
+func (f *file) seek(p uint64, d direction) (uint64, error) {
+	if f.single != nil {
+		if d == down {
+			return f.single.seekGE(f, p)
+		}
+		return f.single.seekLE(f, p)
+	}
+	// An entry is put into the lists of its data objects one by one, while we look. So with more than one list, what is found in the
+	// one may have been written after the other was looked at. What the writer had begun when we began is the horizon: entries
+	// before the last object are in all their lists, and what is found behind it waits for the next time.
+	horizon := uint64(math.MaxUint64)
+	if d == down && f.fileState() == stateOnline {
+		horizon = f.word(hdrTailObjectOffset)
+	}
+	var best uint64
+	for _, g := range f.groups {
+		o, err := f.seekAll(g, p, d)
+		if err != nil {
+			return 0, err
+		}
+		if o != 0 && (best == 0 || d.before(o, best)) {
+			best = o
+		}
+	}
+	if best > horizon {
+		return 0, nil
+	}
+	return best, nil
+}
+
+func (d direction) before(a, b uint64) bool {
+	if d == down {
+		return a < b
+	}
+	return a > b
+}
+
+// seekAll finds an entry that is in one list of each field.
+func (f *file) seekAll(fields [][]*list, p uint64, d direction) (uint64, error) {
+	for agreed, i := 0, 0; agreed < len(fields); i = (i + 1) % len(fields) {
+		var best uint64
+		for _, l := range fields[i] {
+			var o uint64
+			var err error
+			if d == down {
+				o, err = l.seekGE(f, p)
+			} else {
+				o, err = l.seekLE(f, p)
+			}
+			if err != nil {
+				return 0, err
+			}
+			if o != 0 && (best == 0 || d.before(o, best)) {
+				best = o
+			}
+		}
+		switch {
+		case best == 0:
+			return 0, nil
+		case best == p:
+			agreed++
+		default:
+			p, agreed = best, 1
+		}
+	}
+	return p, nil
+}
+
+// more says whether there may be entries beyond the end that was found last. It looks at a few words only.
+func (f *file) more(z *inflater) bool {
+	if f.m == nil {
+		return false
+	}
+	more := false
+	if f.single == &f.all {
+		n := f.all.n
+		return f.all.count(f) != n
+	}
+	if f.word(hdrNEntries) != f.seen {
+		missing := false
+		for _, l := range f.lists {
+			missing = missing || l.data == 0
+		}
+		if missing {
+			if f.lookup(z) != nil {
+				return true // the step that follows meets the same error, and tells
+			}
+		} else {
+			f.seen = f.word(hdrNEntries)
+		}
+	}
+	for _, l := range f.lists {
+		n := l.n
+		if l.data != 0 && l.count(f) != n {
+			more = true
+		}
+	}
+	return more
+}
+
+// place gives the offset from which a step in direction d begins, for a cursor: of the first entry that is not before it
+// (up: of the last not behind it).
+func (f *file) place(c *Cursor, d direction, z *inflater) (uint64, error) {
+	before := func(a, b uint64) bool { return a < b || d == up && a == b }
+	switch {
+	case c.hasSeqnum() && c.SeqnumID == f.seqnumID:
+		p, _, err := f.bisect(&f.all, d, func(l *location) bool { return before(l.seqnum, c.Seqnum) })
+		return p, err
+	case c.hasMonotonic():
+		boot := list{payload: []byte("_BOOT_ID=" + c.BootID.String())}
+		var err error
+		if boot.data, err = f.find(boot.payload, z); err != nil {
+			return 0, err
+		}
+		if boot.data != 0 {
+			p, ok, err := f.bisect(&boot, d, func(l *location) bool { return before(l.monotonic, c.Monotonic) })
+			if ok || err != nil || !c.hasRealtime() {
+				return p, err
+			}
+		}
+	}
+	p, _, err := f.bisect(&f.all, d, func(l *location) bool { return before(l.realtime, c.Realtime) })
+	return p, err
+}
+
+// bisect gives the first entry of a list for which before is false, or what is behind the last; up: the one ahead of it, or 0.
+func (f *file) bisect(l *list, d direction, before func(*location) bool) (p uint64, ok bool, err error) {
+	i, err := l.search(f, before)
+	if err != nil {
+		return 0, false, err
+	}
+	if d == down && i < l.n {
+		p, err = l.at(f, i)
+		return p, true, err
+	}
+	if i == 0 {
+		return 0, false, nil
+	}
+	p, err = l.at(f, i-1)
+	if d == down {
+		return p + 1, false, err
+	}
+	return p, true, err
+}
+
+// holds says whether the file has this very entry, whatever its sequence number: journalctl --flush copies entries from
+// /run to /var and counts them anew.
+func (f *file) holds(want *location, z *inflater) (bool, error) {
+	boot := list{payload: []byte("_BOOT_ID=" + want.bootID.String())}
+	var err error
+	if boot.data, err = f.find(boot.payload, z); err != nil || boot.data == 0 {
+		return false, err
+	}
+	i, err := boot.search(f, func(l *location) bool { return l.monotonic < want.monotonic })
+	if err != nil {
+		return false, err
+	}
+	for ; i < boot.n; i++ {
+		var l location
+		o, err := boot.at(f, i)
+		if err != nil || o == 0 {
+			return false, err
+		}
+		if f.entry(o, &l) != nil {
+			continue
+		}
+		if l.monotonic != want.monotonic {
+			break
+		}
+		if l.realtime == want.realtime && l.xorHash == want.xorHash {
+			return true, nil
+		}
+	}
+	return false, nil
+}
