@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -69,6 +70,7 @@ type Backend struct {
 	sets  []*set    // by family, then scope
 	start time.Time // with its monotonic reading: what elements' ends count from, as the kernel's do
 	ready bool      // reconciled since New or Cleanup
+	last  verified
 }
 
 // set is a kernel set and what we know to be in it.
@@ -310,13 +312,9 @@ func (b *Backend) indexes(ctx context.Context) (map[string]uint16, error) {
 func (b *Backend) fill(ctx context.Context, s *set, dump bool, want map[element]uint32, ch *firewall.Change) error {
 	now := time.Now()
 	var add, del []change
-	have := make(map[element]uint32)
+	have := make(map[element]uint32, len(want))
 	refreshed := 0
 	if dump {
-		if len(s.elems) > 0 {
-			have = s.elems // its buckets are of the right size
-			clear(have)
-		}
 		err := b.conn.dump(ctx, s.name, func(e element, left uint32) {
 			end := uint32(0)
 			if left != 0 {
@@ -616,23 +614,9 @@ func (b *Backend) Verify(ctx context.Context) error {
 			return &firewall.ForeignError{Name: "set " + s.name, Why: why}
 		}
 	}
-	index, err := b.indexes(ctx)
+	refs, err := b.verifyTables(ctx)
 	if err != nil {
 		return err
-	}
-	refs := make(map[string]uint32)
-	for _, f := range families {
-		rules, n := b.rulesOf(f, index)
-		state, why, err := b.table(ctx, f, rules)
-		if err != nil {
-			return err
-		}
-		if state != intact {
-			return fmt.Errorf("table %s: %s", tableName(f, b.prefix), why)
-		}
-		for name, n := range n {
-			refs[name] = n
-		}
 	}
 	for _, s := range b.sets {
 		h := heads[s.name]
@@ -645,6 +629,44 @@ func (b *Backend) Verify(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// verified is what Verify found right the last time. Rules are the same as long as no nftables transaction was made, so
+// they need not be read again: that is most of the work where little is banned.
+type verified struct {
+	generation uint32            // 0: nothing
+	index      map[string]uint16 // of the sets that rules refer to
+	refs       map[string]uint32 // how often they do
+}
+
+// verifyTables checks our rules and returns how many refer to each set.
+func (b *Backend) verifyTables(ctx context.Context) (map[string]uint32, error) {
+	gen, err := b.conn.generation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	index, err := b.indexes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if gen != 0 && gen == b.last.generation && maps.Equal(index, b.last.index) {
+		return b.last.refs, nil
+	}
+	b.last = verified{}
+	refs := make(map[string]uint32)
+	for _, f := range families {
+		rules, n := b.rulesOf(f, index)
+		state, why, err := b.table(ctx, f, rules)
+		if err != nil {
+			return nil, err
+		}
+		if state != intact {
+			return nil, fmt.Errorf("table %s: %s", tableName(f, b.prefix), why)
+		}
+		maps.Copy(refs, n)
+	}
+	b.last = verified{gen, index, refs}
+	return refs, nil
 }
 
 // expect is how many elements the kernel may count: those that end about now may be there or not.
@@ -661,7 +683,11 @@ func (b *Backend) expect(s *set) (least, most uint32) {
 // List reads the elements back from the kernel. Until is right to the second; of a ban that is longer than the kernel can
 // count it is what the kernel counts.
 func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
-	var list []firewall.Ban
+	n := 0
+	for _, s := range b.sets {
+		n += len(s.elems)
+	}
+	list := make([]firewall.Ban, 0, n)
 	for _, s := range b.sets {
 		now := time.Now().Round(0)
 		err := b.conn.dump(ctx, s.name, func(e element, left uint32) {

@@ -57,7 +57,12 @@ type element struct {
 
 func elementOf(p netip.Prefix) element {
 	var e element
-	copy(e.addr[:], p.Addr().AsSlice())
+	if p.Addr().Is4() {
+		a := p.Addr().As4()
+		copy(e.addr[:], a[:])
+	} else {
+		e.addr = p.Addr().As16()
+	}
 	e.bits = uint8(p.Bits())
 	return e
 }
@@ -115,8 +120,13 @@ func dial() (*conn, error) {
 
 func (c *conn) close() { c.sock.Close() }
 
-// do sends one request and hands every message of the answer, less its nfgenmsg, to f. Nothing of b is kept.
+// do sends one request to ipset; see ask.
 func (c *conn) do(ctx context.Context, cmd, flags int, b []byte, f func([]byte)) error {
+	return c.ask(ctx, unix.NFNL_SUBSYS_IPSET<<8|cmd, flags, b, f)
+}
+
+// ask sends one request and hands every message of the answer, less its nfgenmsg, to f. Nothing of b is kept.
+func (c *conn) ask(ctx context.Context, typ, flags int, b []byte, f func([]byte)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -128,7 +138,7 @@ func (c *conn) do(ctx context.Context, cmd, flags int, b []byte, f func([]byte))
 	if err := errors.Join(c.sock.SetSendTimeout(&tv), c.sock.SetReceiveTimeout(&tv)); err != nil {
 		return err
 	}
-	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_IPSET<<8|cmd, flags)
+	req := nl.NewNetlinkRequest(typ, flags)
 	req.RawData = b
 	req.Sockets = c.at
 	err := req.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
@@ -240,6 +250,22 @@ func (c *conn) index(ctx context.Context, name string) (uint16, error) {
 		return 0, fmt.Errorf("set %s: the kernel's answer holds no index", name)
 	}
 	return index, nil
+}
+
+// generation returns a number that every nftables transaction of this network namespace changes.
+func (c *conn) generation(ctx context.Context) (gen uint32, err error) {
+	c.buf = append(c.buf[:0], unix.AF_UNSPEC, nl.NFNETLINK_V0, 0, 0)
+	err = c.ask(ctx, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, unix.NLM_F_REQUEST, c.buf, func(m []byte) {
+		for typ, v := range attrs(m) {
+			if typ == unix.NFTA_GEN_ID && len(v) == 4 {
+				gen = binary.BigEndian.Uint32(v)
+			}
+		}
+	})
+	if err != nil {
+		return 0, fmt.Errorf("nftables: ask for the generation: %w", err)
+	}
+	return gen, nil
 }
 
 // headers lists all sets of the network namespace without their elements.
