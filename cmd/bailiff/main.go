@@ -25,19 +25,24 @@ type command struct {
 	run               func(e *env, args []string) error
 }
 
-var commands = []command{
-	{"status", "", "what the daemon does right now", runStatus},
-	{"bans", "[PREFIX]", "bans in force", runBans},
-	{"ban", "ADDRESS…", "ban addresses or prefixes by hand", runBan},
-	{"unban", "ADDRESS… | --all", "lift bans", runUnban},
-	{"allow", "[ADDRESS]", "show the allow list, or add to it", runAllow},
-	{"why", "ADDRESS", "why an address is banned, counted or allowed", runWhy},
-	{"check", "", "check the configuration as the daemon would load it", runCheck},
-	{"config", "", "the merged configuration with the origin of each setting", runConfig},
-	{"reload", "", "load the configuration anew", runReload},
-	{"replay", "", "run the policy over past journal entries", runReplay},
-	{"match", "FILTER[:MODE] [FILE|-]", "try lines against a filter", runMatch},
-	{"version", "", "print the version", runVersion},
+var commands []command
+
+// init, since the commands' own help looks the list up.
+func init() {
+	commands = []command{
+		{"status", "", "what the daemon does right now", runStatus},
+		{"bans", "[PREFIX]", "bans in force", runBans},
+		{"ban", "ADDRESS…", "ban addresses or prefixes by hand", runBan},
+		{"unban", "ADDRESS… | --all", "lift bans", runUnban},
+		{"allow", "[ADDRESS]", "show the allow list, or add to it", runAllow},
+		{"why", "ADDRESS", "why an address is banned, counted or allowed", runWhy},
+		{"check", "", "check the configuration as the daemon would load it", runCheck},
+		{"config", "", "the merged configuration with the origin of each setting", runConfig},
+		{"reload", "", "load the configuration anew", runReload},
+		{"replay", "", "run the policy over past journal entries", runReplay},
+		{"match", "FILTER[:MODE] [FILE|-]", "try lines against a filter", runMatch},
+		{"version", "", "print the version", runVersion},
+	}
 }
 
 // env is what a subcommand works with.

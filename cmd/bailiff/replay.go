@@ -139,7 +139,7 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 	if err != nil {
 		return err
 	}
-	o := journal.Options{Matches: matches, Fields: feed.Fields}
+	o := journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}
 	j, err := journal.Open(src, o)
 	if err != nil {
 		return err
@@ -221,7 +221,7 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 		defer f.Close()
 		in = f
 	}
-	x := journal.NewExport(in, journal.Options{Matches: matches, Fields: feed.Fields})
+	x := journal.NewExport(in, journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue})
 	// A stream cannot be read twice, so the cursors of lines that any filter knew are kept.
 	var cursors []string
 	r.cursorOf = func(ref jail.Ref) string { return cursors[ref] }

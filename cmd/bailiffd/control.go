@@ -364,11 +364,15 @@ func (a *asker) Allow(ctx context.Context, by control.Peer, req control.AllowReq
 	var failed error
 	err = a.do(ctx, func() {
 		d := a.d
-		d.led.Allow(ledgerAllow(p, until, req.Comment))
+		entry := allow.Entry{Prefix: p, Origin: allow.OriginRuntime, Comment: req.Comment, Until: until}
+		if !d.led.Allow(entry) {
+			failed = &control.Error{Status: http.StatusConflict, Message: "the run-time allow list is full", Hint: "put the addresses into a file below /etc/bailiff/allow.d"}
+			return
+		}
 		lifted := d.refreshAllow(time.Now())
 		d.aud.Allow(audit.AllowEvent{Prefix: p, Until: until, Comment: req.Comment, By: by.User, Lifted: len(lifted)})
 		r.Lifted = len(lifted)
-		r.Entry = controlAllow(allow.Entry{Prefix: p, Origin: allow.OriginRuntime, Comment: req.Comment, Until: until})
+		r.Entry = controlAllow(entry)
 		failed = saved(d.saveNow())
 	})
 	if err == nil {

@@ -17,6 +17,7 @@ import (
 type batch struct {
 	entries  []filter.Entry
 	refs     []jail.Ref
+	cursors  []journal.Cursor
 	buf      []byte
 	sources  []journal.ID128 // what refs refer to
 	rebuild  bool            // entries from before the saved cursor, read again to fill the windows
@@ -115,7 +116,7 @@ func (r *reader) changed(take bool) *journal.Matches {
 
 // read follows the journal with one set of matches; it returns at a reload, with the position to go on from.
 func (r *reader) read(ctx context.Context, matches journal.Matches, pos position) (position, error) {
-	j, err := journal.Open(r.src, journal.Options{Matches: matches, Fields: feed.Fields})
+	j, err := journal.Open(r.src, journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue})
 	if err != nil {
 		return pos, err
 	}

@@ -9,6 +9,7 @@ import (
 	"bailiff/firewall"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/policy/allow"
 	"bailiff/policy/ledger"
 )
 
@@ -121,7 +122,7 @@ func (d *daemon) replayAudit(now int64) {
 		case audit.KindAllow:
 			var ev audit.AllowEvent
 			if ev, err = audit.ParseAllow(get); err == nil {
-				d.led.Allow(ledgerAllow(ev.Prefix, ev.Until, ev.Comment))
+				d.led.Allow(allow.Entry{Prefix: ev.Prefix, Origin: allow.OriginRuntime, Comment: ev.Comment, Until: ev.Until})
 			}
 		case audit.KindDisallow:
 			var ev audit.AllowEvent

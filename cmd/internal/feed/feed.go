@@ -6,11 +6,13 @@ package feed
 import (
 	"bailiff/journal"
 	"bailiff/policy/filter"
-	"bailiff/policy/jail"
 )
 
 // Fields are the journal fields that filters look at, in the order that Convert expects.
 var Fields = []string{"MESSAGE", "_SYSTEMD_UNIT", "_UID", "_PID", "SYSLOG_IDENTIFIER", "_SYSTEMD_SLICE"}
+
+// MaxValue is how much of a field is read. Filters look at filter.MaxMessage bytes, and must see that there is more.
+const MaxValue = filter.MaxMessage + 1
 
 const (
 	fMessage = iota
