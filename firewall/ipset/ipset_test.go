@@ -205,6 +205,32 @@ func TestOtherScopes(t *testing.T) {
 	}
 }
 
+// TestCrash: a set left half filled by a growth that was cut short goes at the next Reconcile; what others named alike
+// stays.
+func TestCrash(t *testing.T) {
+	b := newBackend(t, Options{})
+	clean(t, b)
+	temp := "bailiff4" + tempMark
+	if err := b.conn.create(t.Context(), temp, unix.NFPROTO_IPV4, 64, 64); err != nil {
+		t.Fatal(err)
+	}
+	contract.Run(t, "ipset", "create", "bailiff4-mine", "hash:ip")
+	defer contract.Run(t, "ipset", "destroy", "bailiff4-mine")
+	if _, err := b.Reconcile(t.Context(), bansFrom(10, 0)); err != nil {
+		t.Fatal(err)
+	}
+	heads, err := b.conn.headers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if heads[temp] != nil {
+		t.Error("the leftover is still there")
+	}
+	if heads["bailiff4-mine"] == nil {
+		t.Error("the other's set is gone")
+	}
+}
+
 // TestLongBans: the kernel cuts timeouts at 24.8 days. They are set anew once half of that is over.
 func TestLongBans(t *testing.T) {
 	b := newBackend(t, Options{})
