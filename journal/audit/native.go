@@ -11,8 +11,8 @@ import (
 )
 
 // journald's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): one datagram is one entry, "NAME=value\n" a field.
-// go-systemd's journal.Send speaks it too, but takes a map, so no field can come twice; it leaves memory behind in
-// /dev/shm's name space, which our unit cannot write to; and it waits without limit for a journald that hangs.
+// go-systemd's journal.Send speaks it too, but takes a map, so no field can come twice; it passes what is long as a file
+// in /dev/shm, where a memory file needs no file system; and it waits without limit for a journald that hangs.
 
 // maxFieldName is journald's limit (journal_field_valid in systemd's journal-file.c).
 const maxFieldName = 64

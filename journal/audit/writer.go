@@ -125,6 +125,7 @@ func (w *Writer) Extend(e BanEvent)     { w.Send(e.Entry(KindExtend)) }
 func (w *Writer) Unban(e UnbanEvent)    { w.Send(e.Entry()) }
 func (w *Writer) Allow(e AllowEvent)    { w.Send(e.Entry(KindAllow)) }
 func (w *Writer) Disallow(e AllowEvent) { w.Send(e.Entry(KindDisallow)) }
+
 func (w *Writer) print(e *Entry) {
 	fmt.Fprintf(w.opt.Stderr, "%s\n", oneLine(e.Message))
 }
@@ -228,14 +229,12 @@ func (w *Writer) run() {
 func (w *Writer) sent(err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case err == nil:
-		w.stats.Sent++
-		w.stats.Err = ""
-	default:
+	if err != nil {
 		w.stats.Err = err.Error()
 		return false
 	}
+	w.stats.Sent++
+	w.stats.Err = ""
 	if len(w.queue) == 0 { // Close gave up meanwhile
 		return true
 	}
