@@ -189,9 +189,9 @@ func paths(n *node, most int, f func([]*node)) bool {
 	return walk([]*node{n}, nil)
 }
 
-// maxPaths bounds how many ways through its alternatives a template may have: what is proved of a template is proved
-// for each of them.
-const maxPaths = 256
+// maxPaths bounds how many ways through its alternatives a template may have: what is said of a template must hold for
+// each of them.
+const maxPaths = 2048
 
 // early says whether a cut line may be matched: on every way through the template the address stands before any
 // client's text, and the line ends with free text, so that nothing is judged by an end that is not there.

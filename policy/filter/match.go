@@ -53,9 +53,10 @@ var runs = func() (r [classPort + 1]run) {
 		r[classWord].set[c] = b > ' ' && b != 0x7f
 		r[classHost].set[c] = isAlnum(b) || b == '.' || b == '-' || b == '_'
 		r[classToken].set[c] = isAlnum(b) || b == '-' || b == '_'
+		r[classAccount].set[c] = isAlnum(b) || b >= 0x80 || b == '@' || b == '.' || b == '_' || b == '+' || b == '%' || b == '-'
 		r[classNum].set[c] = isDigit(b)
 	}
-	r[classWord].max, r[classHost].max, r[classToken].max, r[classNum].max = 256, 255, 255, 20
+	r[classWord].max, r[classHost].max, r[classToken].max, r[classAccount].max, r[classNum].max = 256, 255, 255, 255, 20
 	return r
 }()
 

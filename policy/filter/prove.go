@@ -40,8 +40,9 @@ type hole struct {
 	any      bool // a client may write what the class does not take: such a line may be missed, but not mistaken
 }
 
-// maxSamples bounds the ways through one template that are tried: all of most, an even choice of the others.
-const maxSamples = 24
+// maxSamples bounds the ways through one template that are tried with forgeries: all of most templates, a choice that
+// takes in every alternative of the others.
+const maxSamples = 128
 
 // Prove tries to trick the filter. Each error is a *yamldoc.Error at the pattern's line.
 func (f *Filter) Prove() (errs []error) {
@@ -200,7 +201,7 @@ func commonPrefix(a, b string) int {
 }
 
 var sampleText = map[class]string{
-	classText: "alice", classOwn: "some text", classWord: "word", classHost: "mail.example.org", classToken: "4Zq1x2",
+	classText: "alice", classOwn: "some text", classWord: "word", classHost: "mail.example.org", classAccount: "alice@example.org", classToken: "4Zq1x2",
 	classNum: "7", classPort: "40022", classIP: "198.51.100.200",
 }
 
@@ -208,12 +209,22 @@ var sampleText = map[class]string{
 func templateSamples(p *Pattern) (l []sample) {
 	var ways [][]*node
 	paths(p.node, maxPaths, func(w []*node) { ways = append(ways, w) })
-	stride := (len(ways) + maxSamples - 1) / maxSamples
-	for i := 0; i < len(ways); i += max(stride, 1) {
+	seen := make(map[*node]bool)
+	for i, way := range ways {
+		fresh := len(ways) <= maxSamples || i%(len(ways)/maxSamples*2+1) == 0 // odd, so that no alternative is passed by
+		for _, n := range way {
+			fresh = fresh || !seen[n]
+		}
+		if !fresh {
+			continue
+		}
+		for _, n := range way {
+			seen[n] = true
+		}
 		for family := range realAddrs {
 			s := sample{pattern: p, family: family}
 			hasAddr := false
-			for _, n := range ways[i] {
+			for _, n := range way {
 				if n.kind == nodeLit {
 					s.line = append(s.line, n.lit...)
 					continue
@@ -225,7 +236,7 @@ func templateSamples(p *Pattern) (l []sample) {
 					text = "3"
 				}
 				if n.class.client() || n.class.narrow() && !n.own {
-					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len(text), n.class, n.class.narrow() && n.cap == capUser})
+					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len(text), n.class, n.class == classWord && n.cap == capUser})
 				}
 				s.line = append(s.line, text...)
 			}

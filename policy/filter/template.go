@@ -19,7 +19,7 @@ import (
 //	<what:class> the same, captured as the user, id or count of the line
 //	<own:class>  the same, but chosen by the daemon: no client can have a say in it
 //
-// Captured without saying so are <addr>, <port>, <user> (text), <id> (token) and <count> (num).
+// Captured without saying so are <addr>, <port>, <user> (text), <account> (a user), <id> (token) and <count> (num).
 //
 // A <text> is what a client chose. It takes as much as it can, so what stands to its right is looked for from the end
 // of the line, where the daemon wrote it and the client cannot reach: in "Failed password for x from 192.0.2.1 from
@@ -31,15 +31,16 @@ import (
 type class uint8
 
 const (
-	classText  class = iota // anything, or nothing: a client's words
-	classOwn                // anything, or nothing: the daemon's words
-	classWord               // 1 to 256 bytes without spaces and control characters
-	classHost               // a host name: letters, digits, - _ and dots; never resolved
-	classToken              // letters, digits, - and _
-	classNum                // up to 20 digits
-	classAddr               // an IPv4 or IPv6 address, also v4-mapped, also with a zone
-	classIP                 // the same, of no interest (the server's own)
-	classPort               // 0 to 65535
+	classText    class = iota // anything, or nothing: a client's words
+	classOwn                  // anything, or nothing: the daemon's words
+	classWord                 // 1 to 256 bytes without spaces and control characters
+	classHost                 // a host name: letters, digits, - _ and dots; never resolved
+	classToken                // letters, digits, - and _
+	classAccount              // a user name that the daemon has vetted: letters, digits, @ . _ + % - and what is not ASCII
+	classNum                  // up to 20 digits
+	classAddr                 // an IPv4 or IPv6 address, also v4-mapped, also with a zone
+	classIP                   // the same, of no interest (the server's own)
+	classPort                 // 0 to 65535
 )
 
 // capture is where a field's text goes.
@@ -59,32 +60,35 @@ var fields = map[string]struct {
 	class class
 	cap   capture
 }{
-	"addr":  {classAddr, capAddr},
-	"port":  {classPort, capPort},
-	"user":  {classText, capUser},
-	"id":    {classToken, capID},
-	"count": {classNum, capCount},
-	"text":  {classText, capNone},
-	"own":   {classOwn, capNone},
-	"word":  {classWord, capNone},
-	"host":  {classHost, capNone},
-	"token": {classToken, capNone},
-	"num":   {classNum, capNone},
-	"ip":    {classIP, capNone},
+	"addr":    {classAddr, capAddr},
+	"port":    {classPort, capPort},
+	"user":    {classText, capUser},
+	"id":      {classToken, capID},
+	"count":   {classNum, capCount},
+	"text":    {classText, capNone},
+	"own":     {classOwn, capNone},
+	"word":    {classWord, capNone},
+	"host":    {classHost, capNone},
+	"token":   {classToken, capNone},
+	"account": {classAccount, capUser},
+	"num":     {classNum, capNone},
+	"ip":      {classIP, capNone},
 }
 
 // client says whether a client may choose such text freely enough to forge a part of a message with it.
 func (c class) client() bool { return c == classText }
 
 // narrow says whether a client may choose such text, within a class that holds no spaces.
-func (c class) narrow() bool { return c == classWord || c == classHost || c == classToken }
+func (c class) narrow() bool {
+	return c == classWord || c == classHost || c == classToken || c == classAccount
+}
 
 // in reports whether s could stand in a field of class c.
 func (c class) in(s string) bool {
 	switch c {
 	case classText, classOwn:
 		return true
-	case classWord, classHost, classToken, classNum:
+	case classWord, classHost, classToken, classAccount, classNum:
 		r := &runs[c]
 		if len(s) == 0 || len(s) > r.max || runLength(r, []byte(s)) != len(s) {
 			return false

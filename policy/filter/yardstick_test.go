@@ -234,3 +234,7 @@ func TestYardstickSshd(t *testing.T) {
 func TestYardstickPostfix(t *testing.T) {
 	yardstick(t, "postfix", "postfix", modeOf, nil)
 }
+
+func TestYardstickDovecot(t *testing.T) {
+	yardstick(t, "dovecot", "dovecot", modeOf, nil)
+}
