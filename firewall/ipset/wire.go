@@ -41,11 +41,11 @@ const (
 	errFull    = unix.Errno(nl.IPSET_ERR_TYPE_SPECIFIC) // IPSET_ERR_HASH_FULL, the set has maxelem elements
 	errBusy    = unix.Errno(nl.IPSET_ERR_BUSY)          // a rule refers to the set
 	errNoType  = unix.Errno(nl.IPSET_ERR_FIND_TYPE)     // the kernel has no hash:net of that revision
-	nested     = uint16(unix.NLA_F_NESTED)              //
-	netOrder   = uint16(unix.NLA_F_NET_BYTEORDER)       //
-	attrHeader = unix.SizeofNlAttr                      //
-	typeMask   = ^(nested | netOrder)                   //
-	addFlags   = unix.NLM_F_REQUEST | unix.NLM_F_ACK    // without NLM_F_EXCL: present is no error, and its timeout is set anew
+	nested     = uint16(unix.NLA_F_NESTED)
+	netOrder   = uint16(unix.NLA_F_NET_BYTEORDER)
+	attrHeader = unix.SizeofNlAttr
+	typeMask   = ^(nested | netOrder)
+	addFlags   = unix.NLM_F_REQUEST | unix.NLM_F_ACK // without NLM_F_EXCL: present is no error, and its timeout is set anew
 	dumpFlags  = unix.NLM_F_REQUEST | unix.NLM_F_ACK | unix.NLM_F_DUMP
 )
 
