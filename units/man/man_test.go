@@ -47,7 +47,7 @@ func TestPagesCompile(t *testing.T) {
 func commands(t *testing.T) map[string][]string {
 	t.Helper()
 	out := make(map[string][]string)
-	for _, m := range regexp.MustCompile(`(?m)^\t\{"(\w+)", .*, run\w+\},$`).FindAllStringSubmatch(read(t, "../../cmd/bailiff/main.go"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\t+\{"(\w+)", .*, run\w+\},$`).FindAllStringSubmatch(read(t, "../../cmd/bailiff/main.go"), -1) {
 		out[m[1]] = nil
 		src := read(t, "../../cmd/bailiff/"+m[1]+".go")
 		for _, o := range regexp.MustCompile(`f\.(?:String|Bool|Int|Duration|Var)\((?:&\w+, )?"(\w+)"`).FindAllStringSubmatch(src, -1) {
