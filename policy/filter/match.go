@@ -54,9 +54,10 @@ var runs = func() (r [classPort + 1]run) {
 		r[classHost].set[c] = isAlnum(b) || b == '.' || b == '-' || b == '_'
 		r[classToken].set[c] = isAlnum(b) || b == '-' || b == '_'
 		r[classAccount].set[c] = isAlnum(b) || b >= 0x80 || b == '@' || b == '.' || b == '_' || b == '+' || b == '%' || b == '-'
+		r[classMailbox].set[c] = b > ' ' && b != 0x7f && b != '"' && b != '(' && b != ')' && b != '\\'
 		r[classNum].set[c] = isDigit(b)
 	}
-	r[classWord].max, r[classHost].max, r[classToken].max, r[classAccount].max, r[classNum].max = 256, 255, 255, 255, 20
+	r[classWord].max, r[classHost].max, r[classToken].max, r[classAccount].max, r[classMailbox].max, r[classNum].max = 256, 255, 255, 255, 512, 20
 	return r
 }()
 
@@ -79,7 +80,7 @@ type span struct{ from, to int32 }
 // first and goes on behind each. What follows an end does not depend on where the text began or on what was captured,
 // so an end that failed once fails always: low remembers, for each choice, from where on all ends have failed, and none
 // of them is tried again. So a choice goes on at most n times in all, each time over a stretch of literals, runs of at
-// most 256 bytes and alternatives whose number is the template's, until the next choice. The search for the literal that
+// most 512 bytes and alternatives whose number is the template's, until the next choice. The search for the literal that
 // must follow looks at each byte of the not yet tried part once. The sum is at most (choices · ways through the
 // alternatives) · n steps: with the bounds of parseTemplate a constant times n. TestLinear measures it; fuel is the
 // belt to these braces and ends a match that would take longer, as no evidence.

@@ -201,7 +201,7 @@ func commonPrefix(a, b string) int {
 }
 
 var sampleText = map[class]string{
-	classText: "alice", classOwn: "some text", classWord: "word", classHost: "mail.example.org", classAccount: "alice@example.org", classToken: "4Zq1x2",
+	classText: "alice", classOwn: "some text", classWord: "word", classHost: "mail.example.org", classAccount: "alice@example.org", classMailbox: "<alice@example.org>", classToken: "4Zq1x2",
 	classNum: "7", classPort: "40022", classIP: "198.51.100.200",
 }
 

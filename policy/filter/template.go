@@ -37,6 +37,7 @@ const (
 	classHost                 // a host name: letters, digits, - _ and dots; never resolved
 	classToken                // letters, digits, - and _
 	classAccount              // a user name that the daemon has vetted: letters, digits, @ . _ + % - and what is not ASCII
+	classMailbox              // no spaces and nothing that quotes them: what a mail server takes as an address or a HELO
 	classNum                  // up to 20 digits
 	classAddr                 // an IPv4 or IPv6 address, also v4-mapped, also with a zone
 	classIP                   // the same, of no interest (the server's own)
@@ -71,6 +72,7 @@ var fields = map[string]struct {
 	"host":    {classHost, capNone},
 	"token":   {classToken, capNone},
 	"account": {classAccount, capUser},
+	"mailbox": {classMailbox, capNone},
 	"num":     {classNum, capNone},
 	"ip":      {classIP, capNone},
 }
@@ -88,7 +90,7 @@ func (c class) in(s string) bool {
 	switch c {
 	case classText, classOwn:
 		return true
-	case classWord, classHost, classToken, classAccount, classNum:
+	case classWord, classHost, classToken, classAccount, classMailbox, classNum:
 		r := &runs[c]
 		if len(s) == 0 || len(s) > r.max || runLength(r, []byte(s)) != len(s) {
 			return false

@@ -231,10 +231,22 @@ func TestYardstickSshd(t *testing.T) {
 	})
 }
 
-func TestYardstickPostfix(t *testing.T) {
-	yardstick(t, "postfix", "postfix", modeOf, nil)
+func TestYardstickPostfix(t *testing.T) { yardstick(t, "postfix", "postfix", modeOf, nil) }
+
+func TestYardstickDovecot(t *testing.T) { yardstick(t, "dovecot", "dovecot", modeOf, nil) }
+
+func TestYardstickSendmailAuth(t *testing.T) {
+	yardstick(t, "sendmail-auth", "sendmail-auth", modeOf, nil)
 }
 
-func TestYardstickDovecot(t *testing.T) {
-	yardstick(t, "dovecot", "dovecot", modeOf, nil)
+func TestYardstickSendmailReject(t *testing.T) {
+	yardstick(t, "sendmail-reject", "sendmail-reject", modeOf, nil)
 }
+
+func TestYardstickPamGeneric(t *testing.T) {
+	yardstick(t, "pam-generic", "pam-generic", modeOf, []difference{
+		{[]int{1, 2, 5, 6}, "a host name is no evidence: the attacker's DNS says it", true},
+	})
+}
+
+func TestYardstickExim(t *testing.T) { yardstick(t, "exim", "exim", modeOf, nil) }
