@@ -113,12 +113,12 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
-	d.aud = audit.Open(audit.Options{Stderr: audit.Stderr()})
+	d.aud = audit.Open(audit.Options{Socket: d.opt.audit, Stderr: audit.Stderr()})
 	defer func() {
 		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if e := d.aud.Close(c); e != nil && err == nil {
-			err = e
+		if err := d.aud.Close(c); err != nil {
+			complain(os.Stderr, err) // no reason for the unit to fail: journald is away, and stderr goes there too
 		}
 	}()
 
@@ -150,7 +150,11 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	wallDone := make(chan struct{})
 	go func() { d.wall.run(inner); close(wallDone) }()
 	d.watch(be)
-	defer func() { d.unwatch() }()
+	defer func() {
+		if d.unwatch != nil {
+			d.unwatch()
+		}
+	}()
 	d.refreshAllow(time.Now())
 	d.firstReconcile(inner, be)
 

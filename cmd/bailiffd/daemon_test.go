@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/journal/audit"
 	"bailiff/journal/journaltest"
 	"bailiff/units/control"
 )
@@ -36,6 +38,8 @@ type bench struct {
 	client                   *control.Client
 	boot                     string
 	pid                      int
+	audit                    *net.UnixConn // in journald's place
+	entries                  chan map[string]string
 	exited                   chan error
 }
 
@@ -69,7 +73,50 @@ func newBench(t *testing.T) *bench {
 		}
 	})
 	b.client = control.Dial(b.socket)
+	b.listen(filepath.Join(dir, "journald"))
 	return b
+}
+
+// listen takes the audit trail in journald's place. Values of the entries seen here hold no newlines, so a line is a field.
+func (b *bench) listen(path string) {
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.audit, b.entries = c, make(chan map[string]string, 1000)
+	b.t.Cleanup(func() { c.Close() })
+	go func() {
+		buf := make([]byte, 1<<20)
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				return
+			}
+			m := map[string]string{}
+			for _, l := range strings.Split(string(buf[:n]), "\n") {
+				if k, v, ok := strings.Cut(l, "="); ok {
+					m[k] = v
+				}
+			}
+			b.entries <- m
+		}
+	}()
+}
+
+// told waits for an audit entry of a kind.
+func (b *bench) told(k audit.Kind) map[string]string {
+	b.t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		select {
+		case m := <-b.entries:
+			if m["MESSAGE_ID"] == k.ID() {
+				return m
+			}
+		case <-limit:
+			b.t.Fatalf("no audit entry of kind %v", k)
+		}
+	}
 }
 
 func (b *bench) configure(text string) {
@@ -91,7 +138,7 @@ func (b *bench) start() {
 func (b *bench) launch() {
 	b.t.Helper()
 	b.stderr = &bytes.Buffer{}
-	b.cmd = exec.Command(os.Args[0], "--config", b.conf, "--state", b.state, "--socket", b.socket, "--journal", b.dir, "--firewall", "dryrun")
+	b.cmd = exec.Command(os.Args[0], "--config", b.conf, "--state", b.state, "--socket", b.socket, "--journal", b.dir, "--firewall", "dryrun", "--audit", b.audit.LocalAddr().String())
 	b.cmd.Env = append(os.Environ(), "BAILIFFD_TEST_MAIN=1")
 	b.cmd.Stderr = b.stderr
 	if err := b.cmd.Start(); err != nil {
@@ -114,13 +161,13 @@ func (b *bench) stop() {
 	b.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case err := <-b.exited:
+		b.cmd = nil
 		if err != nil {
 			b.t.Fatalf("stop: %v", err)
 		}
 	case <-time.After(20 * time.Second):
 		b.t.Fatal("the daemon does not stop")
 	}
-	b.cmd = nil
 }
 
 // until waits for a condition, for ten seconds at most.
@@ -131,7 +178,8 @@ func (b *bench) until(what string, ok func(context.Context) bool) {
 	for !ok(ctx) {
 		select {
 		case <-ctx.Done():
-			b.t.Fatalf("%s: not within ten seconds", what)
+			s, err := b.client.Status(context.Background())
+			b.t.Fatalf("%s: not within ten seconds: %+v, %v", what, s, err)
 		case err := <-b.exited:
 			b.t.Fatalf("%s: the daemon ended: %v", what, err)
 		case <-time.After(5 * time.Millisecond):
@@ -190,24 +238,27 @@ func TestBanAndWhy(t *testing.T) {
 	b := newBench(t)
 	b.start()
 	ctx := context.Background()
-	b.fail("192.0.2.7", 4)
+	b.fail("203.0.113.7", 4)
 	b.fail("2001:db8::7", 5)
 	six := b.awaitBan("2001:db8::/64")
 	if six.Failures != 5 || six.Count != 1 || six.Until == nil || six.Until.Sub(six.Since) != 48*time.Hour {
 		t.Errorf("ban: %+v", six)
 	}
-	if _, ok := b.banned(ctx)["192.0.2.7/32"]; ok {
+	if _, ok := b.banned(ctx)["203.0.113.7/32"]; ok {
 		t.Error("banned after four failures")
 	}
-	w, err := b.client.Why(ctx, "192.0.2.7")
+	w, err := b.client.Why(ctx, "203.0.113.7")
 	if err != nil || w.State != "counted" || len(w.Counted) != 1 || len(w.Counted[0].Evidence) != 4 {
 		t.Fatalf("why: %+v, %v", w, err)
 	}
-	if l := w.Counted[0].Evidence[3]; !strings.Contains(l.Message, "from 192.0.2.7 port") || l.Unit != "ssh.service" {
+	if l := w.Counted[0].Evidence[3]; !strings.Contains(l.Message, "from 203.0.113.7 port") || l.Unit != "ssh.service" {
 		t.Errorf("evidence: %+v", l)
 	}
-	b.fail("192.0.2.7", 1)
-	b.awaitBan("192.0.2.7/32")
+	b.fail("203.0.113.7", 1)
+	b.awaitBan("203.0.113.7/32")
+	if m := b.told(audit.KindBan); m[audit.FieldPrefix] != "2001:db8::/64" || m[audit.FieldBanID] != six.ID || m[audit.FieldJail] != "sshd" || m[audit.FieldFailures] != "5" {
+		t.Errorf("audit entry: %v", m)
+	}
 	st, err := b.client.Status(ctx)
 	if err != nil || st.Bans != 2 || st.BansTotal != 2 || st.Journal.Entries != 10 || !st.Firewall.OK || len(st.Problems) != 0 {
 		t.Errorf("status: %+v, %v", st, err)
@@ -218,8 +269,8 @@ func TestByHand(t *testing.T) {
 	b := newBench(t)
 	b.start()
 	ctx := context.Background()
-	bans, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"203.0.113.9", "2001:db8:1::/48"}, Duration: "1h", Reason: "test"})
-	if err != nil || len(bans) != 2 || bans[0].Prefix != "203.0.113.9/32" || bans[0].Reason != "test" || bans[0].By == "" {
+	bans, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.9", "2001:db8:1::/48"}, Duration: "1h", Reason: "test"})
+	if err != nil || len(bans) != 2 || bans[0].Prefix != "198.51.100.9/32" || bans[0].Reason != "test" || bans[0].By == "" {
 		t.Fatalf("ban: %+v, %v", bans, err)
 	}
 	for _, bad := range []string{"127.0.0.1", "example.org", "0.0.0.0/0", "10.0.0.0/7"} {
@@ -234,19 +285,19 @@ func TestByHand(t *testing.T) {
 		t.Fatalf("after kill -9: %v", m)
 	}
 	// An allow entry lifts what it covers, and is kept as well.
-	r, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "203.0.113.0/24", Comment: "friends"})
+	r, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "198.51.100.0/24", Comment: "friends"})
 	if err != nil || r.Lifted != 1 {
 		t.Fatalf("allow: %+v, %v", r, err)
 	}
 	b.kill()
 	b.start()
-	b.fail("203.0.113.9", 6)
-	b.fail("192.0.2.1", 5)
-	b.awaitBan("192.0.2.1/32")
-	if _, ok := b.banned(ctx)["203.0.113.9/32"]; ok {
+	b.fail("198.51.100.9", 6)
+	b.fail("203.0.113.1", 5)
+	b.awaitBan("203.0.113.1/32")
+	if _, ok := b.banned(ctx)["198.51.100.9/32"]; ok {
 		t.Error("an allowed address was banned")
 	}
-	if _, err := b.client.Disallow(ctx, "203.0.113.0/24"); err != nil {
+	if _, err := b.client.Disallow(ctx, "198.51.100.0/24"); err != nil {
 		t.Error(err)
 	}
 	n, err := b.client.Unban(ctx, "2001:db8:1::5", "", false)
@@ -265,7 +316,7 @@ func TestNothingTwice(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
 	b.start()
-	b.fail("192.0.2.1", 2)
+	b.fail("203.0.113.1", 2)
 	b.until("two entries", func(ctx context.Context) bool {
 		s, err := b.client.Status(ctx)
 		return err == nil && s.Journal.Entries == 2
@@ -273,33 +324,33 @@ func TestNothingTwice(t *testing.T) {
 	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}}); err != nil { // saves cursor 2
 		t.Fatal(err)
 	}
-	b.fail("192.0.2.1", 1) // after the saved cursor
+	b.fail("203.0.113.1", 1) // after the saved cursor
 	b.kill()
-	b.fail("192.0.2.1", 1) // while nobody looks
+	b.fail("203.0.113.1", 1) // while nobody looks
 	b.start()
 	b.until("four failures", func(ctx context.Context) bool {
-		w, err := b.client.Why(ctx, "192.0.2.1")
+		w, err := b.client.Why(ctx, "203.0.113.1")
 		return err == nil && len(w.Counted) == 1 && w.Counted[0].Failures >= 4
 	})
-	w, err := b.client.Why(ctx, "192.0.2.1")
+	w, err := b.client.Why(ctx, "203.0.113.1")
 	if err != nil || w.Counted[0].Failures != 4 || w.State != "counted" {
 		t.Fatalf("why: %+v, %v", w, err)
 	}
-	b.fail("192.0.2.1", 1)
-	first := b.awaitBan("192.0.2.1/32")
+	b.fail("203.0.113.1", 1)
+	first := b.awaitBan("203.0.113.1/32")
 	b.kill() // before the ledger is written: the ban is decided again, and is the same one
 	b.start()
-	if again := b.awaitBan("192.0.2.1/32"); again.ID != first.ID || again.Count != 1 {
+	if again := b.awaitBan("203.0.113.1/32"); again.ID != first.ID || again.Count != 1 {
 		t.Errorf("after a crash: %+v, before: %+v", again, first)
 	}
-	if n, err := b.client.Unban(ctx, "192.0.2.1", "", false); err != nil || n.Removed != 1 {
+	if n, err := b.client.Unban(ctx, "203.0.113.1", "", false); err != nil || n.Removed != 1 {
 		t.Fatalf("unban: %v, %v", n, err)
 	}
 	b.kill()
 	b.start()
-	b.fail("192.0.2.2", 5)
-	b.awaitBan("192.0.2.2/32")
-	if _, ok := b.banned(ctx)["192.0.2.1/32"]; ok {
+	b.fail("203.0.113.2", 5)
+	b.awaitBan("203.0.113.2/32")
+	if _, ok := b.banned(ctx)["203.0.113.1/32"]; ok {
 		t.Error("banned again for what was forgiven")
 	}
 }
@@ -308,14 +359,14 @@ func TestReloadKeepsCounting(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
 	b.start()
-	b.fail("192.0.2.1", 3)
+	b.fail("203.0.113.1", 3)
 	b.until("three entries", func(ctx context.Context) bool {
 		s, err := b.client.Status(ctx)
 		return err == nil && s.Journal.Entries == 3
 	})
 	b.configure("jails: {sshd: {max_retry: ten}}\n")
 	_, err := b.client.Reload(ctx)
-	if err == nil || !strings.Contains(err.Error(), "bailiff.yaml:1:26") {
+	if err == nil || !strings.Contains(err.Error(), "bailiff.yaml:1:27") {
 		t.Errorf("a bad configuration: %v", err)
 	}
 	if s, err := b.client.Status(ctx); err != nil || s.ConfigErr == "" || len(s.Problems) == 0 {
@@ -325,8 +376,8 @@ func TestReloadKeepsCounting(t *testing.T) {
 	if _, err := b.client.Reload(ctx); err != nil {
 		t.Fatal(err)
 	}
-	b.fail("192.0.2.1", 1)
-	if x := b.awaitBan("192.0.2.1/32"); x.Failures != 4 {
+	b.fail("203.0.113.1", 1)
+	if x := b.awaitBan("203.0.113.1/32"); x.Failures != 4 {
 		t.Errorf("ban: %+v", x)
 	}
 	if s, err := b.client.Status(ctx); err != nil || s.ConfigErr != "" || s.Reloaded == nil || !s.Firewall.OK {
@@ -337,8 +388,8 @@ func TestReloadKeepsCounting(t *testing.T) {
 func TestDamagedLedger(t *testing.T) {
 	b := newBench(t)
 	b.start()
-	b.fail("192.0.2.1", 5)
-	b.awaitBan("192.0.2.1/32")
+	b.fail("203.0.113.1", 5)
+	b.awaitBan("203.0.113.1/32")
 	b.stop()
 	path := filepath.Join(b.state, stateName)
 	data, err := os.ReadFile(path)
@@ -361,7 +412,7 @@ func TestDamagedLedger(t *testing.T) {
 	if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, data) {
 		t.Errorf("what was set aside differs: %v", err)
 	}
-	b.awaitBan("192.0.2.1/32") // the failures are still in their window, and the journal is the record
+	b.awaitBan("203.0.113.1/32") // the failures are still in their window, and the journal is the record
 }
 
 func TestExitStatus(t *testing.T) {
@@ -370,7 +421,7 @@ func TestExitStatus(t *testing.T) {
 	b.launch()
 	err := <-b.exited
 	b.cmd = nil
-	if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != exitNotConfigured || !strings.Contains(b.stderr.String(), "bailiff.yaml:1:26: jails.sshd.max_retry") {
+	if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != exitNotConfigured || !strings.Contains(b.stderr.String(), "bailiff.yaml:1:27: jails.sshd.max_retry") {
 		t.Errorf("bad configuration: %v\n%s", err, b.stderr)
 	}
 	var out bytes.Buffer

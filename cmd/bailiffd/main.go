@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"bailiff/cmd/internal/build"
+	"bailiff/journal/audit"
 	"bailiff/policy/config/yamldoc"
 )
 
@@ -35,6 +36,7 @@ type options struct {
 	socket  string // control socket, where systemd does not hold one
 	journal string // folder of journal files in place of the host's own
 	backend string // overrides firewall.backend
+	audit   string // journald's socket
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
@@ -48,6 +50,7 @@ func run(args []string, stderr io.Writer) int {
 	f.StringVar(&o.socket, "socket", "/run/bailiff/control", "`path` of the control socket, where systemd does not pass one")
 	f.StringVar(&o.journal, "journal", "", "read the journal files of this `folder` in place of the host's journal")
 	f.StringVar(&o.backend, "firewall", "", "`backend` in place of the configured one: auto, ipset, dryrun")
+	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, which takes the audit trail")
 	version := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
