@@ -208,8 +208,21 @@ func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
 // try matches what begins at from against the patterns.
 func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
 	msg := v.line
-	for _, c := range m.trie.find(msg[from:]) {
+	list := m.trie.find(msg[from:])
+	var good, bad uint16 // heads that the line was seen to have, and not to have
+	for i := range list {
+		c := &list[i]
 		p := c.pattern
+		if c.head != 0 && c.head != good {
+			if c.head == bad {
+				continue
+			}
+			if !c.begins(msg[from:]) {
+				bad = c.head
+				continue
+			}
+			good = c.head
+		}
 		var addrText []byte
 		if p.re != nil {
 			if cut || !p.re.match(msg[from:], h, &addrText) {

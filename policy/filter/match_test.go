@@ -111,6 +111,17 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestHeads: patterns that begin alike are looked at once, which must not hide one that begins otherwise.
+func TestHeads(t *testing.T) {
+	m := one(t, "a <host>[<addr>] x", "<host>[<addr>] x", "<token>: <addr>", "<host>[<addr>] y", "<num>[<addr>]", "{a |b }<host>[<addr>] z")
+	for line, want := range map[string]string{"h[192.0.2.1] y": "p3", "h: 192.0.2.1": "p2", "1[192.0.2.1]": "p4", "a h[192.0.2.1] z": "p5", "b h[192.0.2.1] z": "p5", "a h[192.0.2.1] x": "p0"} {
+		var h Hit
+		if !m.MatchMessage([]byte(line), &h) || h.Pattern.Name != want {
+			t.Errorf("%q: %v, wanted %s", line, h.Pattern, want)
+		}
+	}
+}
+
 // TestMissLeavesHit: a caller may keep one Hit.
 func TestMissLeavesHit(t *testing.T) {
 	m := one(t, "from <addr>")

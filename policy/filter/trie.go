@@ -1,6 +1,9 @@
 package filter
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // trie finds the patterns that a line may match by how the line begins: every pattern is entered under each literal
 // text that its lines can begin with. Patterns that begin with a field are entered under the empty text, so they are
@@ -15,6 +18,25 @@ type candidate struct {
 	order   int // of the pattern in its filter, then of the way through its alternatives
 	pc      uint16
 	skip    uint16
+	head    uint16 // not 0: candidates of this number go on with the same run and literal (see begin)
+}
+
+// begin returns the run and the literal that a candidate goes on with, nil if it goes on with something else. Many
+// patterns may begin with "<host>[": whether a line does is looked at once for all of them.
+func (c *candidate) begin() (run, lit *instr) {
+	ins := c.pattern.prog.ins
+	if a, b := &ins[c.pc], &ins[min(int(c.pc)+1, len(ins)-1)]; a.op == opRun && a.choice < 0 && b.op == opLit {
+		return a, b
+	}
+	return nil, nil
+}
+
+// begins says whether line, behind what the trie has compared, begins with the candidate's head.
+func (c *candidate) begins(line []byte) bool {
+	a, b := c.begin()
+	rest := line[c.skip:]
+	n := runLength(&runs[a.class], rest)
+	return n > 0 && len(rest)-n >= len(b.lit) && string(rest[n:n+len(b.lit)]) == b.lit
 }
 
 type trieNode struct {
@@ -44,7 +66,19 @@ func newTrie(patterns []*Pattern) *trie {
 			continue
 		}
 		for k, s := range starts(p.prog.ins) {
-			all = append(all, entry{s.prefix, candidate{p, i*maxInstrs + k, uint16(s.pc), uint16(s.skip)}})
+			all = append(all, entry{s.prefix, candidate{p, i*maxInstrs + k, uint16(s.pc), uint16(s.skip), 0}})
+		}
+	}
+	heads := make(map[string]uint16)
+	for i := range all {
+		if c := &all[i].candidate; c.pattern.re == nil {
+			if a, b := c.begin(); b != nil {
+				k := fmt.Sprint(a.class, c.skip, b.lit)
+				if heads[k] == 0 {
+					heads[k] = uint16(len(heads) + 1)
+				}
+				c.head = heads[k]
+			}
 		}
 	}
 	// A plain trie of bytes first …
