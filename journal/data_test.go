@@ -120,14 +120,3 @@ func written(t testing.TB, n int) []fileSet {
 	add("rotated", journaltest.Write(t, filepath.Join(t.TempDir(), "big.journal"), journaltest.Layout{}, journaltest.Gen{Entries: n, Boots: 3})...)
 	return sets
 }
-
-// selections are journalctl's match arguments, for the captures and for what Gen writes.
-var selections = [][]string{
-	nil,
-	{"_SYSTEMD_UNIT=ssh.service"},
-	{"_SYSTEMD_UNIT=ssh.service", "_SYSTEMD_UNIT=cron.service", "_UID=0"},
-	{"_SYSTEMD_UNIT=ssh.service", "PRIORITY=4", "PRIORITY=6", "+", "SYSLOG_IDENTIFIER=postfix/smtpd", "_UID=100", "+", "SYSLOG_IDENTIFIER=systemd"},
-	{"_SYSTEMD_UNIT=ssh.service", "_UID=33"},
-	{"_SYSTEMD_UNIT=never.service", "+", "TWICE=b", "+", "TWICE="},
-	{"NO_SUCH_FIELD=1"},
-}

@@ -25,6 +25,17 @@ func oracleEntries(t testing.TB) int {
 	return 100_000
 }
 
+// selections are journalctl's match arguments, for the captures and for what Gen writes.
+var selections = [][]string{
+	nil,
+	{"_SYSTEMD_UNIT=ssh.service"},
+	{"_SYSTEMD_UNIT=ssh.service", "_SYSTEMD_UNIT=cron.service", "_UID=0"},
+	{"_SYSTEMD_UNIT=ssh.service", "PRIORITY=4", "PRIORITY=6", "+", "SYSLOG_IDENTIFIER=postfix/smtpd", "_UID=100", "+", "SYSLOG_IDENTIFIER=systemd"},
+	{"_SYSTEMD_UNIT=ssh.service", "_UID=33"},
+	{"_SYSTEMD_UNIT=never.service", "+", "TWICE=b", "+", "TWICE="},
+	{"NO_SUCH_FIELD=1"},
+}
+
 // TestOracle reads the same files with libsystemd and with Reader: the same entries, with the same fields and cursors, in the same
 // order, forward and backward, with and without matches, and from the same places after a seek.
 func TestOracle(t *testing.T) {
