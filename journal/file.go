@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"os"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,15 +27,15 @@ type identity struct {
 // file is one journal file. It is opened when it is found (so that a vacuum cannot take from us what we have not read), and
 // mapped when entries are wanted of it.
 type file struct {
-	path string
-	id   identity
-	fd   *os.File // nil: closed
-	m    []byte   // nil: not mapped
-	gen  uint32   // names this mapping in the value cache
+	path   string
+	id     identity
+	fd     *os.File // nil: closed
+	m      []byte   // nil: not mapped
+	serial uint32   // counts the files that a reader came to know, from 1
 	header
 	limit uint64 // where what was written ends, and at most the mapping
 
-	ends ends // when it was opened
+	ends ends // when it was opened, or read to its end
 
 	all    list // of all entries
 	single *list
@@ -47,10 +48,14 @@ type file struct {
 	cand     location // the next entry, when ready
 	syncErr  error
 	faults   int
-	bad      int  // entries that could not be read
-	dead     bool // set aside for good
-	unlinked bool // no folder holds it any more
-	late     bool // found after reading began: see duplicate
+	bad      int       // places that could not be read
+	dead     bool      // set aside for good
+	relook   bool      // a page was gone: map it anew
+	cold     bool      // put off, since all its entries lie beyond those of others
+	late     bool      // found after reading began, so all its entries are new: see elsewhere
+	volatile bool      // under /run
+	listed   bool      // found by the last look at the folders
+	unlinked time.Time // since when it is not
 }
 
 // fileState says where a file stands in the merge.
@@ -103,14 +108,18 @@ func (f *file) readHeader() error {
 	if f.header, err = parseHeader(f.path, b[:n]); err != nil {
 		return err
 	}
+	f.loadEnds(b)
+	return nil
+}
+
+func (f *file) loadEnds(header []byte) {
 	le := binary.LittleEndian
 	f.ends = ends{
-		n:       le.Uint64(b[hdrNEntries:]),
-		headSeq: le.Uint64(b[hdrHeadEntrySeqnum:]), tailSeq: le.Uint64(b[hdrTailEntrySeqnum:]),
-		headReal: le.Uint64(b[hdrHeadEntryRealtime:]), tailReal: le.Uint64(b[hdrTailEntryRealtime:]),
-		archived: b[hdrState] == stateArchived,
+		archived: header[hdrState] == stateArchived, // first: the rest may still change otherwise
+		n:        le.Uint64(header[hdrNEntries:]),
+		headSeq:  le.Uint64(header[hdrHeadEntrySeqnum:]), tailSeq: le.Uint64(header[hdrTailEntrySeqnum:]),
+		headReal: le.Uint64(header[hdrHeadEntryRealtime:]), tailReal: le.Uint64(header[hdrTailEntryRealtime:]),
 	}
-	return nil
 }
 
 func statIdentity(st *unix.Stat_t) identity {
@@ -121,6 +130,10 @@ func statIdentity(st *unix.Stat_t) identity {
 func (f *file) close() {
 	f.unmap()
 	if f.fd != nil {
+		var st unix.Stat_t
+		if unix.Fstat(int(f.fd.Fd()), &st) == nil {
+			f.id = statIdentity(&st)
+		}
 		f.fd.Close()
 		f.fd = nil
 	}
@@ -160,7 +173,6 @@ func (f *file) remap() error {
 		return err
 	}
 	if st.Size() < int64(f.size) {
-		f.unmap()
 		return f.corrupt(uint64(st.Size()), "the file ends inside its header")
 	}
 	if st.Size() > math.MaxInt {
@@ -173,10 +185,6 @@ func (f *file) remap() error {
 	f.unmap()
 	f.m = m
 	f.setLimit()
-	if f.hashOffset > f.limit || f.hashItems > (f.limit-f.hashOffset)/16 {
-		f.unmap()
-		return f.corrupt(hdrDataHashOffset, "the data hash table lies outside the file")
-	}
 	return nil
 }
 
@@ -226,10 +234,8 @@ func (f *file) id128(off uint64) (id ID128) {
 	return id
 }
 
-func (f *file) fileState() byte { return f.m[hdrState] }
-
-// archived: nothing will be written to it any more.
-func (f *file) archived() bool { return f.fileState() == stateArchived }
+// archived: nothing will be written to it any more. What journald renamed to …~ it found damaged or unclean, and has left.
+func (f *file) archived() bool { return f.m[hdrState] == stateArchived || f.path[len(f.path)-1] == '~' }
 
 func (f *file) corrupt(off uint64, format string, a ...any) error {
 	return &CorruptError{f.path, off, fmt.Sprintf(format, a...)}
@@ -320,8 +326,8 @@ func (f *file) find(payload []byte, z *inflater) (uint64, error) {
 	return 0, nil
 }
 
-// holdsAddress says whether an address lies in the file's mapping, and at which offset.
-func (f *file) holdsAddress(a uintptr) (uint64, bool) {
+// contains says whether an address lies in the file's mapping, and at which offset.
+func (f *file) contains(a uintptr) (uint64, bool) {
 	if f.m == nil {
 		return 0, false
 	}

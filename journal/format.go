@@ -48,15 +48,12 @@ const (
 	incompatKnown = incompatXZ | incompatLZ4 | incompatKeyed | incompatZSTD | incompatCompact
 )
 
-// compatTailEntryBootID: hdrTailBootID is that of the last entry (254). The other compatible flags (SEALED, SEALED_CONTINUOUS)
-// bring tag objects, which a reader walks past.
-const compatTailEntryBootID = 1 << 1
+// The compatible flags (SEALED, SEALED_CONTINUOUS, TAIL_ENTRY_BOOT_ID) ask nothing of a reader: it walks past tag objects, and
+// what hdrTailBootID may be wrong about is only ever a hint here.
 
 // States of a file.
 const (
-	stateOffline  = 0
-	stateOnline   = 1
-	stateArchived = 2 // nothing is written to it any more
+	stateArchived = 2 // nothing is written to it any more; 0 is offline, 1 online
 )
 
 // Object types.

@@ -1,7 +1,5 @@
 package journal
 
-import "math"
-
 // location is where an entry stands in the order of entries, and in its file.
 type location struct {
 	offset    uint64
@@ -11,6 +9,11 @@ type location struct {
 	monotonic uint64
 	bootID    ID128
 	xorHash   uint64
+}
+
+// cursor names the entry.
+func (l *location) cursor() Cursor {
+	return Cursor{l.seqnumID, l.seqnum, l.bootID, l.monotonic, l.realtime, l.xorHash, HasAll}
 }
 
 // compare orders entries of several files as sd_journal does: by sequence number where one journald counted them, by the
@@ -100,14 +103,19 @@ func (f *file) seek(p uint64, d direction) (uint64, error) {
 		}
 		return f.single.seekLE(f, p)
 	}
-	// An entry is put into the lists of its data objects one by one, while we look. So with more than one list, what is found in the
-	// one may have been written after the other was looked at. What the writer had begun when we began is the horizon: entries
-	// before the last object are in all their lists, and what is found behind it waits for the next time.
-	horizon := uint64(math.MaxUint64)
-	if d == down && f.fileState() == stateOnline {
-		horizon = f.word(hdrTailObjectOffset)
+	// An entry is put into the lists of its data objects one by one, while we look. So with more than one list, what is found in one
+	// may have been written after another was looked at, and an entry in between be missed. What the writer had begun when we began is
+	// the horizon: what lies before the last object is in all its lists. What is found behind it is sought once more.
+	horizon := f.word(hdrTailObjectOffset)
+	o, err := f.seekAny(p, d)
+	if err != nil || d == up || o <= horizon {
+		return o, err
 	}
-	var best uint64
+	return f.seekAny(p, d)
+}
+
+// seekAny finds an entry of any group.
+func (f *file) seekAny(p uint64, d direction) (best uint64, err error) {
 	for _, g := range f.groups {
 		o, err := f.seekAll(g, p, d)
 		if err != nil {
@@ -116,9 +124,6 @@ func (f *file) seek(p uint64, d direction) (uint64, error) {
 		if o != 0 && (best == 0 || d.before(o, best)) {
 			best = o
 		}
-	}
-	if best > horizon {
-		return 0, nil
 	}
 	return best, nil
 }
@@ -195,11 +200,12 @@ func (f *file) more(z *inflater) bool {
 
 // place gives the offset from which a step in direction d begins, for a cursor: of the first entry that is not before it
 // (up: of the last not behind it).
-func (f *file) place(c *Cursor, d direction, z *inflater) (uint64, error) {
+// all is a list of all entries of the file.
+func (f *file) place(all *list, c *Cursor, d direction, z *inflater) (uint64, error) {
 	before := func(a, b uint64) bool { return a < b || d == up && a == b }
 	switch {
 	case c.hasSeqnum() && c.SeqnumID == f.seqnumID:
-		p, _, err := f.bisect(&f.all, d, func(l *location) bool { return before(l.seqnum, c.Seqnum) })
+		p, _, err := f.bisect(all, d, func(l *location) bool { return before(l.seqnum, c.Seqnum) })
 		return p, err
 	case c.hasMonotonic():
 		boot := list{payload: []byte("_BOOT_ID=" + c.BootID.String())}
@@ -214,7 +220,7 @@ func (f *file) place(c *Cursor, d direction, z *inflater) (uint64, error) {
 			}
 		}
 	}
-	p, _, err := f.bisect(&f.all, d, func(l *location) bool { return before(l.realtime, c.Realtime) })
+	p, _, err := f.bisect(all, d, func(l *location) bool { return before(l.realtime, c.Realtime) })
 	return p, err
 }
 

@@ -1,0 +1,250 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"runtime/debug"
+	"strings"
+)
+
+// wanted is a field that is asked for, in the form in which it begins a payload.
+type wanted struct {
+	name       string // with the =
+	head, mask uint64 // its first 8 bytes at most, as a word
+}
+
+func wantedFields(names []string) []wanted {
+	w := make([]wanted, len(names))
+	for i, n := range names {
+		w[i].name = n + "="
+		var b, m [8]byte
+		copy(b[:], w[i].name)
+		copy(m[:], strings.Repeat("\xff", min(8, len(w[i].name))))
+		w[i].head, w[i].mask = binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(m[:])
+	}
+	return w
+}
+
+// wantedField says which of the fields a payload is, -1 for none.
+func (r *Reader) wantedField(p []byte) int {
+	var head uint64
+	if len(p) >= 8 {
+		head = binary.LittleEndian.Uint64(p)
+	} else {
+		var b [8]byte
+		copy(b[:], p)
+		head = binary.LittleEndian.Uint64(b[:])
+	}
+	for i := range r.want {
+		w := &r.want[i]
+		if (head^w.head)&w.mask == 0 && len(p) >= len(w.name) && string(p[:len(w.name)]) == w.name {
+			return i
+		}
+	}
+	return -1
+}
+
+// slot remembers what a data object holds, so that the objects that come with entry after entry (unit, uid, command line) are not
+// looked at again: which field asked for it is, and its value when that is short.
+type slot struct {
+	off    uint64
+	serial uint32 // of the file; 0: empty
+	field  int16  // index into Options.Fields, -1: another
+	n      int16  // length of value, -1: too long for it
+	value  [48]byte
+}
+
+// slotBits: the cache is direct-mapped and has 2,048 places of 64 bytes. An entry touches some twenty of them.
+const slotBits = 11
+
+func slotOf(f *file, off uint64) uint64 {
+	return (off>>3 + uint64(f.serial)<<20) * 0x9e3779b97f4a7c15 >> (64 - slotBits)
+}
+
+// values holds the fields asked for of one entry. They are copied out of the mapping: its pages may vanish (a file is cut off) while
+// the caller still looks at them, and that fault would be the caller's. A hundred bytes cost nothing beside the page they come
+// from.
+type values struct {
+	buf  []byte
+	span []span
+	out  [][]byte
+}
+
+type span struct{ from, to int }
+
+func (v *values) init(n int) {
+	v.buf, v.span, v.out = make([]byte, 0, 1024), make([]span, n), make([][]byte, n)
+}
+
+func (v *values) reset() {
+	if v.buf = v.buf[:0]; cap(v.buf) > 1<<20 {
+		v.buf = make([]byte, 0, 1024) // one large value is no reason to keep so much for good
+	}
+	for i := range v.span {
+		v.span[i] = span{-1, -1}
+	}
+}
+
+func (v *values) set(i int, p []byte) {
+	from := len(v.buf)
+	v.buf = append(v.buf, p...)
+	v.span[i] = span{from, len(v.buf)}
+}
+
+func (v *values) finish() {
+	for i, s := range v.span {
+		if s.from < 0 {
+			v.out[i] = nil
+		} else {
+			v.out[i] = v.buf[s.from:s.to:s.to]
+		}
+	}
+}
+
+// load makes an entry of what stands at a location. Data objects that cannot be read are left out, and noted.
+func (r *Reader) load(f *file, l *location, e *Entry, v *values) {
+	e.Realtime, e.Monotonic, e.Seqnum, e.XorHash = l.realtime, l.monotonic, l.seqnum, l.xorHash
+	e.SeqnumID, e.BootID = l.seqnumID, l.bootID
+	if len(r.want) == 0 {
+		return
+	}
+	v.reset()
+	defer v.finish()
+	missing := len(r.want)
+	items, width, err := f.items(l.offset)
+	if err != nil {
+		r.damaged(f, err)
+		return
+	}
+	// From the first to the last, since the first of several values counts.
+	for ; len(items) >= width && missing > 0; items = items[width:] {
+		off := item(items, width)
+		c := &r.cache[slotOf(f, off)]
+		if c.off == off && c.serial == f.serial && c.n >= 0 {
+			if i := int(c.field); i >= 0 && v.span[i].from < 0 {
+				v.set(i, c.value[:c.n])
+				missing--
+			}
+			continue
+		}
+		i, p, err := r.value(f, off, c)
+		if err != nil {
+			r.damaged(f, err)
+			continue
+		}
+		if i >= 0 && v.span[i].from < 0 {
+			v.set(i, p)
+			missing--
+		}
+	}
+}
+
+// value reads a data object, and remembers it where it has come before or will come again.
+func (r *Reader) value(f *file, off uint64, c *slot) (i int, p []byte, err error) {
+	p, flags, err := f.payload(off)
+	if err != nil {
+		return -1, nil, err
+	}
+	if flags != 0 {
+		if p, err = r.z.inflate(flags, p, maxFieldName+1+r.o.MaxValue); err != nil {
+			return -1, nil, f.corrupt(off, "%v", err)
+		}
+	}
+	if i = r.wantedField(p); i >= 0 {
+		p = p[len(r.want[i].name):]
+		p = p[:min(len(p), r.o.MaxValue)]
+	}
+	if f.le64(off+dataNEntries) > 1 {
+		c.off, c.serial, c.field, c.n = off, f.serial, int16(i), -1
+		switch {
+		case i < 0:
+			c.n = 0
+		case len(p) <= len(c.value):
+			c.n = int16(copy(c.value[:], p))
+		}
+	}
+	return i, p, nil
+}
+
+// items gives the items of an entry, and how wide each is.
+func (f *file) items(off uint64) ([]byte, int, error) {
+	size, err := f.object(off, objEntry, entryItems)
+	if err != nil {
+		return nil, 0, err
+	}
+	width := 16
+	if f.compact {
+		width = 4
+	}
+	return f.m[off+entryItems : off+size], width, nil
+}
+
+// item is the offset of the data object that the first item names.
+func item(items []byte, width int) uint64 {
+	if width == 4 {
+		return uint64(binary.LittleEndian.Uint32(items))
+	}
+	return binary.LittleEndian.Uint64(items)
+}
+
+// current is the reader's current entry.
+type current struct{ r *Reader }
+
+func (c *current) each(_ *Entry, yield func(string, []byte) bool) {
+	if r := c.r; r.cur != nil && r.have {
+		r.each(r.cur, r.loc.offset, yield)
+	}
+}
+
+// each gives all fields of the entry at off, straight from the mapping: what faults in yield is the file's error too.
+func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
+	if r.closed {
+		return
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	var again bool
+	defer r.caught(&again)
+	if err := r.prepare(f); err != nil { // it may have been closed since, being read to its end
+		r.damaged(f, err)
+		return
+	}
+	items, width, err := f.items(off)
+	if err != nil {
+		r.damaged(f, err)
+		return
+	}
+	for ; len(items) >= width; items = items[width:] {
+		at := item(items, width)
+		p, flags, err := f.payload(at)
+		if err == nil && flags != 0 {
+			if p, err = r.z.inflate(flags, p, maxInflate); err != nil {
+				err = f.corrupt(at, "%v", err)
+			}
+		}
+		if err != nil {
+			r.damaged(f, err)
+			continue
+		}
+		k := bytes.IndexByte(p[:min(len(p), maxFieldName+1)], '=')
+		if k < 0 {
+			r.damaged(f, f.corrupt(at, "a data object without a field name"))
+			continue
+		}
+		if !yield(r.name(p[:k]), p[k+1:]) {
+			return
+		}
+	}
+}
+
+// name gives a field's name as a string that is made once.
+func (r *Reader) name(p []byte) string {
+	if s, ok := r.names[string(p)]; ok {
+		return s
+	}
+	if r.names == nil || len(r.names) >= 1024 { // names are a sender's choice
+		r.names = map[string]string{}
+	}
+	s := string(p)
+	r.names[s] = s
+	return s
+}
