@@ -61,9 +61,9 @@ const StepEnd = 9
 type Trust struct {
 	Units       []string
 	Slices      []string // of template instances: system-sshd.slice
-	UIDs        []int64  // empty with System: any below 1000; both empty: AnyUID
-	System      bool     // every user id below 1000, which no person has
-	AnyUID      bool
+	UIDs        []int64  // these user ids
+	System      bool     // or any below 1000, which no person has
+	AnyUID      bool     // or any at all
 	Identifiers []string
 }
 
@@ -104,10 +104,7 @@ type Matcher struct {
 }
 
 // lead is what may stand before any message: "error: ", a queue id.
-type lead struct {
-	text string
-	prog *program
-}
+type lead struct{ prog *program }
 
 func newMatcher(f *Filter, mode string) *Matcher {
 	m := &Matcher{Filter: f, Mode: mode, trust: f.trust, leads: f.leads}

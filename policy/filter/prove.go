@@ -28,10 +28,9 @@ var (
 
 // sample is a line that a pattern should take, with the places that a client can fill.
 type sample struct {
-	pattern *Pattern
-	line    []byte
-	family  int
-	holes   []hole
+	line   []byte
+	family int
+	holes  []hole
 }
 
 type hole struct {
@@ -222,7 +221,7 @@ func templateSamples(p *Pattern) (l []sample) {
 			seen[n] = true
 		}
 		for family := range realAddrs {
-			s := sample{pattern: p, family: family}
+			s := sample{family: family}
 			hasAddr := false
 			for _, n := range way {
 				if n.kind == nodeLit {
@@ -269,7 +268,7 @@ func (f *Filter) exprSamples(p *Pattern) (l []sample) {
 		if loc == nil {
 			continue
 		}
-		s := sample{pattern: p, line: line, family: family}
+		s := sample{line: line, family: family}
 		for _, g := range p.re.free {
 			if loc[2*g] >= 0 {
 				s.holes = append(s.holes, hole{loc[2*g], loc[2*g+1], classText, true})
