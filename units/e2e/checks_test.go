@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,16 +44,20 @@ func (v *victim) starts(t *testing.T) {
 	if out := v.sh(t, `systemctl is-enabled bailiff.service bailiff.socket`); out != "enabled\nenabled\n" {
 		t.Errorf("enabled: %q", out)
 	}
-	s := ask[control.Status](v, t, "status")
-	if len(s.Problems) > 0 || !s.Firewall.OK || s.Firewall.Backend != "ipset" {
-		t.Errorf("status: problems %q, firewall %+v", s.Problems, s.Firewall)
-	}
+	var s control.Status
+	eventually(t, 10*time.Second, func() error {
+		s = ask[control.Status](v, t, "status")
+		if len(s.Problems) > 0 || !s.Firewall.OK || s.Firewall.Backend != "ipset" {
+			return fmt.Errorf("status: problems %q, firewall %+v", s.Problems, s.Firewall)
+		}
+		return nil
+	})
 	found := false
 	for _, j := range s.Jails {
 		if j.Name == "sshd" {
 			found = true
-			if len(j.Units) != 1 || j.Units[0] != "ssh.service" {
-				t.Errorf("sshd jail watches %q; this host has ssh.service", j.Units)
+			if !slices.Contains(j.Units, "ssh.service") || slices.Contains(j.Units, "sshd.service") {
+				t.Errorf("sshd jail watches %q; Debian has ssh.service, whose alias is sshd.service", j.Units)
 			}
 		}
 	}
@@ -119,7 +124,7 @@ func (v *victim) attack(t *testing.T, from netip.Addr, family string) {
 		t.Error("a connection that was open before the ban still works")
 	}
 	eventually(t, 10*time.Second, func() error {
-		if out := v.sh(t, `ss -Htn state established dst '`+from.String()+`'`); out != "" {
+		if out := v.sh(t, `ss -Htn state established dst '[`+from.String()+`]'`); out != "" {
 			return fmt.Errorf("sockets of a banned address are still open:\n%s", out)
 		}
 		return nil
@@ -185,7 +190,7 @@ func (v *victim) audit(t *testing.T) {
 				t.Errorf("evidence %s leads to %v", c, es)
 			}
 		}
-		if out := v.sh(t, `journalctl -q -o cat -u bailiff.service`); !strings.Contains(out, a.String()) {
+		if out := v.sh(t, `journalctl -q -o cat -u bailiff.service`); !strings.Contains(out, strings.TrimSuffix(ban["BAILIFF_PREFIX"], "/32")) {
 			t.Errorf("journalctl -u bailiff does not tell of %s:\n%s", a, out)
 		}
 		out := v.sh(t, `journalctl -q -x BAILIFF_ADDRESS=`+a.String())
@@ -208,7 +213,7 @@ func (v *victim) audit(t *testing.T) {
 				t.Errorf("why %s: evidence %q (%s)", a, l.Message, l.Missing)
 			}
 		}
-		if out := v.sh(t, `bailiff why `+a.String()); strings.Count(out, a.String()) < 6 || !strings.Contains(out, "Failed password") {
+		if out := v.sh(t, `bailiff why `+a.String()); strings.Count(out, a.String()) < 6 || !strings.Contains(out, ban["BAILIFF_BAN_ID"]) {
 			t.Errorf("bailiff why %s:\n%s", a, out)
 		}
 	}
@@ -278,23 +283,23 @@ func (v *victim) forged(t *testing.T) {
 		echo "$0" | systemd-cat -t sshd
 		printf 'MESSAGE=%s\nSYSLOG_IDENTIFIER=sshd\n_SYSTEMD_UNIT=ssh.service\n_UID=0\n_COMM=sshd\n' "$0" | logger --journald
 	done`
-	for _, as := range [][]string{{"User=mallory"}, {"DynamicUser=yes"}, {"User=root"}} {
+	for _, as := range [][]string{{"User=mallory"}, {"DynamicUser=yes"}} {
 		if out, err := v.Unit(t.Context(), as, "/bin/sh", "-c", script, line); err != nil {
 			t.Fatalf("%q: %v %s", as, err, out)
 		}
 	}
 	v.sh(t, `mkdir -p /opt/forge && cp /usr/bin/logger /opt/forge/sshd`)
-	for _, as := range [][]string{{"User=mallory"}, {"User=root"}} {
-		for range 6 {
-			if out, err := v.Unit(t.Context(), as, "/opt/forge/sshd", "-t", "sshd", line); err != nil {
-				t.Fatalf("%q: %v %s", as, err, out)
-			}
+	for range 6 {
+		if out, err := v.Unit(t.Context(), []string{"User=mallory"}, "/opt/forge/sshd", "-t", "sshd", line); err != nil {
+			t.Fatalf("%v %s", err, out)
 		}
 	}
+	// Another service of root's, which journald knows by its stdout.
+	v.sh(t, `systemd-run -q --wait -p SyslogIdentifier=sshd -- /bin/sh -c 'for i in 1 2 3 4 5 6; do echo "$0"; done' '`+line+`'`)
 	// A user's process that is in no unit, as after a fast exit.
-	v.sh(t, `for i in 1 2 3 4 5 6; do setpriv --reuid=mallory --regid=mallory --clear-groups logger -t sshd '`+line+`'; done`)
-	if n := len(v.entries(t, "-g", framed.String())); n < 80 {
-		t.Fatalf("only %d forged lines reached the journal", n)
+	v.orphaned(t, `for i in 1 2 3 4 5 6; do setpriv --reuid=mallory --regid=mallory --clear-groups logger -t sshd '`+line+`'; done`)
+	if n := len(v.entries(t, "-g", framed.String(), "SYSLOG_IDENTIFIER=sshd")); n != 2*8*3+6+6+6 {
+		t.Fatalf("%d forged lines reached the journal, want all 66", n)
 	}
 	v.settled(t)
 	if w := v.why(t, framed); w.State != "unknown" {
@@ -307,8 +312,12 @@ func (v *victim) forged(t *testing.T) {
 
 // sshd's entries that journald could not give a unit, since the process was gone already, still count.
 func (v *victim) unitless(t *testing.T) {
-	v.sh(t, `for i in 1 2 3 4 5; do logger -t sshd "Failed password for root from `+hidden.String()+` port $i ssh2"; done`)
-	for _, e := range v.entries(t, "-g", hidden.String(), "SYSLOG_IDENTIFIER=sshd") {
+	v.orphaned(t, `for i in 1 2 3 4 5; do logger -t sshd "Failed password for root from `+hidden.String()+` port $i ssh2"; done`)
+	es := v.entries(t, "-g", hidden.String(), "SYSLOG_IDENTIFIER=sshd")
+	if len(es) != 5 {
+		t.Fatalf("%d lines in the journal, want 5", len(es))
+	}
+	for _, e := range es {
 		if e["_SYSTEMD_UNIT"] != "" {
 			t.Fatalf("the line has a unit, so it proves nothing: %v", e)
 		}
@@ -324,7 +333,7 @@ func (v *victim) penalties(t *testing.T) {
 	}
 	v.sh(t, `cp `+conf+` /root/e2e.conf; sed -i '/PerSourcePenalties/d' `+conf+`; systemctl restart ssh.service`)
 	defer v.sh(t, `cp /root/e2e.conf `+conf+`; systemctl restart ssh.service`)
-	v.fails(t, penalised, 2)
+	v.fails(t, penalised, 4) // one short of a ban, and enough for a penalty
 	deadline := time.Now().Add(60 * time.Second)
 	for !v.inKernel(t, penalised) {
 		if time.Now().After(deadline) {
@@ -388,9 +397,13 @@ func (v *victim) mended(t *testing.T) {
 	for _, c := range []struct{ name, script string }{
 		{"rules flushed", `nft flush ruleset`},
 		{"sets flushed", `for s in $(ipset list -n | grep '^bailiff'); do ipset flush "$s"; done`},
-		{"sets destroyed", `nft flush ruleset; for s in $(ipset list -n | grep '^bailiff'); do ipset destroy "$s"; done`},
+		// The daemon hears of flushed rules at once and is faster than us, unless it is held meanwhile. The kernel lets go of a
+		// set only a little after the rule is gone.
+		{"sets destroyed", `p=$(systemctl show -P MainPID bailiff.service); trap 'kill -CONT $p' EXIT; kill -STOP $p; nft flush ruleset
+			for s in $(ipset list -n | grep '^bailiff'); do for _ in $(seq 50); do ipset -q destroy "$s" && break; sleep 0.05; done; done
+			test -z "$(ipset list -n | grep '^bailiff')"`},
 	} {
-		since := v.cursor(t)
+		since := v.now(t)
 		v.sh(t, c.script)
 		eventually(t, 15*time.Second, func() error {
 			if !v.inKernel(t, attacker4) || !v.inKernel(t, attacker6) {
@@ -403,12 +416,14 @@ func (v *victim) mended(t *testing.T) {
 			return nil
 		})
 		eventually(t, 10*time.Second, func() error {
-			for _, e := range v.entries(t, "--after-cursor="+since, "-u", "bailiff.service") {
+			said := ""
+			for _, e := range v.entries(t, since, "_SYSTEMD_UNIT=bailiff.service") {
 				if e["MESSAGE_ID"] == idRepaired {
 					return nil
 				}
+				said += "\n" + e["MESSAGE"]
 			}
-			return fmt.Errorf("%s: mended, but no audit entry says so", c.name)
+			return fmt.Errorf("%s: mended, but no audit entry says so, only:%s", c.name, said)
 		})
 		s := ask[control.Status](v, t, "status")
 		if !s.Firewall.OK {
@@ -417,14 +432,10 @@ func (v *victim) mended(t *testing.T) {
 	}
 }
 
-// cursor is where the journal ends now.
-func (v *victim) cursor(t *testing.T) string {
+// now is the host's clock, as journalctl takes it for --since.
+func (v *victim) now(t *testing.T) string {
 	t.Helper()
-	es := v.entries(t, "-n", "1")
-	if len(es) != 1 {
-		t.Fatalf("the journal is empty")
-	}
-	return es[0]["__CURSOR"]
+	return "--since=@" + strings.TrimSpace(v.sh(t, `date +%s.%6N`))
 }
 
 // Turmoil: under an attack the daemon is killed, restarted and reloaded, and the journal rotated and vacuumed. Every address
@@ -435,7 +446,7 @@ func (v *victim) turmoil(t *testing.T) {
 	for range 6 {
 		v.sh(t, `logger filler; journalctl -q --rotate`)
 	}
-	since := v.cursor(t)
+	since := v.now(t)
 	begin := time.Now()
 	var wg sync.WaitGroup
 	for _, g := range []struct{ base, lines int }{{1000, 5}, {2000, 4}} {
@@ -471,7 +482,7 @@ func (v *victim) turmoil(t *testing.T) {
 
 	bans := map[string]int{}
 	ids := map[string]bool{}
-	for _, e := range v.entries(t, "--after-cursor="+since, "_SYSTEMD_UNIT=bailiff.service") {
+	for _, e := range v.entries(t, since, "_SYSTEMD_UNIT=bailiff.service") {
 		if id := e["BAILIFF_BAN_ID"]; e["MESSAGE_ID"] == idBan {
 			bans[e["BAILIFF_ADDRESS"]]++
 			if ids[id] {
