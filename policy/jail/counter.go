@@ -61,15 +61,16 @@ type Verdict struct {
 // ones, in a table of their own: an LRU instead would forget every address of a flood whose addresses take turns.
 // A wider prefix holds innocent neighbours, so it takes more failures to trip; the factors on MaxRetry.
 var (
-	wide4 = []level{{24, 4}, {16, 16}}
-	wide6 = []level{{56, 4}, {48, 16}, {32, 64}}
+	wide4 = []level{{24, 4}}
+	wide6 = []level{{56, 4}, {48, 16}}
 )
 
 type level struct{ bits, factor int }
 
 const (
-	// wideShare is the part of the budget that the table of wider prefixes may have besides it.
-	wideShare = 8
+	// wideShare is the part of the budget that the table of wider prefixes may have besides it. When that is full, too,
+	// a new prefix takes the place of one picked by chance, which no order of addresses can exploit.
+	wideShare = 2
 	wideLeast = 1024
 
 	// wideNodes is how many failures of a wider prefix are kept: its threshold at the usual MaxRetry of 5 to 32.
@@ -91,7 +92,6 @@ type Counter struct {
 	narrow  table
 	wide    table
 	widened uint64
-	closed  bool
 }
 
 // NewCounter makes a counter.
@@ -120,7 +120,7 @@ func (c *Counter) Configure(o Options) {
 
 func (c *Counter) dropFamily(v6 bool) {
 	for i := range c.narrow.len() {
-		if e := c.narrow.at(i); e.used() && e.v6() == v6 {
+		if e := c.narrow.at(i); e.used() && e.key().v6() == v6 {
 			c.narrow.remove(i)
 			c.o.Budget.used--
 		}
@@ -183,11 +183,10 @@ func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
 			if c.wide.n >= most {
 				c.sweep(&c.wide, f.at, sweepStep)
 			}
-			// The widest level has always room: there are at most 65,536 of its IPv4 prefixes.
 			if c.wide.n >= most && n < len(levels)-1 {
 				continue
 			}
-			if c.wide.n >= most+1<<16 {
+			if c.wide.n >= most {
 				c.wide.remove(c.wide.any())
 			}
 			i = c.wide.insert(k)
@@ -216,12 +215,13 @@ func (c *Counter) count(t *table, i uint32, f node, trip, most int) Verdict {
 			continue
 		}
 		kept++
+		e.newest = max(e.newest, x.at)
 		sum += x.weight()
 		link = &x.next
 	}
 	// More than the kept ones cannot be told apart any more: they have tripped long before.
 	trip = min(trip, most)
-	return Verdict{Prefix: e.prefix(), Count: sum, Tripped: sum >= trip}
+	return Verdict{Prefix: e.key().prefix(), Count: sum, Tripped: sum >= trip}
 }
 
 func (c *Counter) within(a, b int64) bool {
@@ -306,10 +306,10 @@ func (c *Counter) Forget(p netip.Prefix) {
 	for _, t := range []*table{&c.narrow, &c.wide} {
 		for i := range t.len() {
 			e := t.at(i)
-			if !e.used() || e.v6() != k.v6() {
+			if !e.used() || e.key().v6() != k.v6() {
 				continue
 			}
-			if n := min(e.bits&lenMask, k.bits&lenMask); e.key.cut(n) == k.cut(n) {
+			if n := min(e.bits&lenMask, k.bits&lenMask); e.key().cut(n) == k.cut(n) {
 				t.remove(i)
 				if t == &c.narrow {
 					c.o.Budget.used--
@@ -329,17 +329,29 @@ func (c *Counter) Expire(now int64, work int) {
 }
 
 func (c *Counter) sweep(t *table, now int64, work int) {
+	r := &t.round
+	if r.quiet && now < r.next && r.next-now < 2*c.find {
+		return // nothing is over yet; the second condition: unless the clock was set back
+	}
 	for n := min(uint32(work), t.len()); n > 0 && t.n > 0; n-- {
 		if t.hand >= t.len() {
 			t.hand = 0
 		}
-		if e := t.at(t.hand); e.used() && !c.within(now, e.newest) {
+		switch e := t.at(t.hand); {
+		case !e.used():
+		case !c.within(now, e.newest):
 			t.remove(t.hand)
 			if t == &c.narrow {
 				c.o.Budget.used--
 			}
+			r.freed = true
+		case r.seen == 0 || e.newest < r.oldest:
+			r.oldest = e.newest
 		}
 		t.hand++
+		if r.seen++; r.seen >= t.len() {
+			*r = sweepRound{quiet: !r.freed, next: r.oldest + c.find, oldest: now}
+		}
 	}
 }
 
@@ -356,8 +368,7 @@ const (
 	isV6    = 0x0200
 )
 
-func (k key) v6() bool   { return k.bits&isV6 != 0 }
-func (k key) used() bool { return k.bits != 0 }
+func (k key) v6() bool { return k.bits&isV6 != 0 }
 
 func keyOf(a netip.Addr, length int) key {
 	var k key

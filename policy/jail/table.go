@@ -2,27 +2,43 @@ package jail
 
 // table maps prefixes to lists of failures: open addressing over an index of 4-byte numbers, entries and failures in
 // slabs of chunks. There is no pointer in it that the garbage collector would have to follow for each prefix, and growing
-// never copies entries. A prefix takes 40 bytes and 4 to 8 of the index, a failure 24.
+// never copies entries. A prefix takes 32 bytes and 11 to 21 of the index, a failure 24.
 type table struct {
 	seed    uint64
-	index   []uint32 // entry number + 1, 0: empty; its length is a power of two
+	index   []uint64 // upper half of the hash, then entry number + 1; 0: empty. Its length is a power of two
 	entries [][]entry
 	top     uint32 // entry numbers below were used
 	free    uint32 // head of the list of free entries, + 1
 	n       int
+	seen    uint64 // state of any
 	nodes   [][]node
 	nodeTop uint32 // node numbers from 1 on
 	nodeOut uint32 // head of the list of free nodes
 	live    uint32 // nodes in use
 	hand    uint32 // where the next sweep begins
+	round   sweepRound
+}
+
+// sweepRound is what sweeping has seen since the hand began its round: where nothing was found to be over, the next
+// round need not begin before the first can be.
+type sweepRound struct {
+	seen   uint32
+	freed  bool
+	oldest int64 // of the newest failures of those seen
+	next   int64 // not before this time, when quiet
+	quiet  bool
 }
 
 // entry is one prefix.
 type entry struct {
-	key
-	head   uint32 // newest failure; of a free entry: the next free one, + 1
-	newest int64
+	hi, lo uint64
+	newest int64  // time of the newest failure
+	head   uint32 // failure added last; of a free entry: the next free one, + 1
+	bits   uint16 // of the key; 0: a free entry
 }
+
+func (e *entry) key() key   { return key{e.hi, e.lo, e.bits} }
+func (e *entry) used() bool { return e.bits != 0 }
 
 // node is one failure.
 type node struct {
@@ -40,19 +56,31 @@ const (
 	chunk     = 1 << chunkBits
 )
 
-func (t *table) len() uint32           { return t.top }
-func (t *table) at(i uint32) *entry    { return &t.entries[i>>chunkBits][i&(chunk-1)] }
-func (t *table) node(i uint32) *node   { return &t.nodes[i>>chunkBits][i&(chunk-1)] }
-func (t *table) slot(k key) uint32     { return uint32(k.hash(t.seed)) & uint32(len(t.index)-1) }
-func (t *table) after(s uint32) uint32 { return (s + 1) & uint32(len(t.index)-1) }
+func (t *table) len() uint32         { return t.top }
+func (t *table) at(i uint32) *entry  { return &t.entries[i>>chunkBits][i&(chunk-1)] }
+func (t *table) node(i uint32) *node { return &t.nodes[i>>chunkBits][i&(chunk-1)] }
 
+// A slot's number is the lower part of the hash; the upper half stands in the slot, so that neither a probe nor growing
+// has to look at entries.
+const hashHalf = 0xffffffff << 32
+
+func (t *table) next(s uint64) uint64 { return (s + 1) & uint64(len(t.index)-1) }
+
+// home is where the slot's content would stand first.
+func (t *table) home(x uint64) uint64 { return x >> 32 & uint64(len(t.index)-1) }
+
+// find gives the number of a prefix's entry.
 func (t *table) find(k key) (i uint32, ok bool) {
 	if t.n == 0 {
 		return 0, false
 	}
-	for s := t.slot(k); t.index[s] != 0; s = t.after(s) {
-		if i := t.index[s] - 1; t.at(i).key == k {
-			return i, true
+	h := k.hash(t.seed) & hashHalf
+	for s := t.home(h); t.index[s] != 0; s = t.next(s) {
+		if x := t.index[s]; x&hashHalf == h {
+			i := uint32(x) - 1
+			if e := t.at(i); e.hi == k.hi && e.lo == k.lo && e.bits == k.bits {
+				return i, true
+			}
 		}
 	}
 	return 0, false
@@ -74,25 +102,26 @@ func (t *table) insert(k key) uint32 {
 		}
 		t.top++
 	}
-	*t.at(i) = entry{key: k}
-	t.put(i)
+	*t.at(i) = entry{hi: k.hi, lo: k.lo, bits: k.bits}
+	t.put(k.hash(t.seed)&hashHalf | uint64(i+1))
 	t.n++
 	return i
 }
 
-func (t *table) put(i uint32) {
-	s := t.slot(t.at(i).key)
+func (t *table) put(x uint64) {
+	s := t.home(x)
 	for t.index[s] != 0 {
-		s = t.after(s)
+		s = t.next(s)
 	}
-	t.index[s] = i + 1
+	t.index[s] = x
 }
 
 func (t *table) rehash(size int) {
-	t.index = make([]uint32, size)
-	for i := range t.top {
-		if t.at(i).used() {
-			t.put(i)
+	old := t.index
+	t.index = make([]uint64, size)
+	for _, x := range old {
+		if x != 0 {
+			t.put(x)
 		}
 	}
 }
@@ -105,16 +134,15 @@ func (t *table) remove(i uint32) {
 		t.freeNode(n)
 		n = next
 	}
-	s := t.slot(e.key)
-	for t.index[s] != i+1 {
-		s = t.after(s)
+	s := t.home(e.key().hash(t.seed))
+	for uint32(t.index[s]) != i+1 {
+		s = t.next(s)
 	}
 	// Close the gap: whatever stands behind it and may stand in it moves up (Knuth 6.4, algorithm R), so that no
 	// tombstones gather.
-	gap := s
-	for s = t.after(s); t.index[s] != 0; s = t.after(s) {
-		home := t.slot(t.at(t.index[s] - 1).key)
-		if (s-home)&uint32(len(t.index)-1) >= (s-gap)&uint32(len(t.index)-1) {
+	gap, mask := s, uint64(len(t.index)-1)
+	for s = t.next(s); t.index[s] != 0; s = t.next(s) {
+		if home := t.home(t.index[s]); (s-home)&mask >= (s-gap)&mask {
 			t.index[gap] = t.index[s]
 			gap = s
 		}
@@ -128,13 +156,14 @@ func (t *table) remove(i uint32) {
 	}
 }
 
-// any gives some entry in use; which one nobody outside can foresee, since it depends on the seed.
+// any gives some entry in use. Which one nobody outside can foresee, since it depends on the seed.
 func (t *table) any() uint32 {
-	s := uint32(t.seed*uint64(t.top+1)>>32) & uint32(len(t.index)-1)
+	t.seen = t.seen*6364136223846793005 + t.seed | 1
+	s := t.home(t.seen)
 	for t.index[s] == 0 {
-		s = t.after(s)
+		s = t.next(s)
 	}
-	return t.index[s] - 1
+	return uint32(t.index[s]) - 1
 }
 
 func (t *table) newNode(x node) uint32 {
@@ -170,7 +199,7 @@ func (t *table) shrink() {
 		if !e.used() {
 			continue
 		}
-		j := small.insert(e.key)
+		j := small.insert(e.key())
 		d := small.at(j)
 		d.newest = e.newest
 		link := &d.head

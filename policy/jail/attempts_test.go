@@ -1,0 +1,87 @@
+package jail
+
+import (
+	"net/netip"
+	"testing"
+)
+
+var boot = [16]byte{1, 2, 3}
+
+func TestOneAttemptCountsOnce(t *testing.T) {
+	addr, other := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("203.0.113.8")
+	for _, c := range []struct {
+		name  string
+		steps []uint8
+		want  []bool
+	}{
+		{"unknown user, PAM, failed", []uint8{1, 2, 4}, []bool{true, false, false}},
+		{"three passwords in one connection", []uint8{2, 4, 4, 4, 9}, []bool{true, false, true, true, false}},
+		{"PAM each time", []uint8{2, 4, 2, 4}, []bool{true, false, true, false}},
+		{"nothing but the end", []uint8{9, 9}, []bool{true, false}},
+		{"no step", []uint8{0, 0}, []bool{true, true}},
+	} {
+		a := NewAttempts()
+		for i, s := range c.steps {
+			if got := a.See(boot, 100, nil, addr, s, 0); got != c.want[i] {
+				t.Errorf("%s: line %d: %v", c.name, i, got)
+			}
+		}
+	}
+	a := NewAttempts()
+	a.See(boot, 100, nil, addr, 4, 0)
+	if !a.See(boot, 100, nil, other, 9, 0) {
+		t.Error("another address on the same pid is another connection")
+	}
+	if !a.See([16]byte{9}, 100, nil, other, 9, 0) {
+		t.Error("another boot is another connection")
+	}
+	if !a.See(boot, 0, nil, addr, 4, 0) || !a.See(boot, 0, nil, addr, 9, 0) {
+		t.Error("without a connection every line counts")
+	}
+	if !a.See(boot, 0, []byte("4AB12C"), addr, 1, 0) || a.See(boot, 7, []byte("4AB12C"), addr, 2, 0) {
+		t.Error("an id joins lines whatever the pid is")
+	}
+}
+
+// A thousand interleaved connections: none is pushed out by the others.
+func TestInterleaved(t *testing.T) {
+	a := NewAttempts()
+	addr := func(i int) netip.Addr { return v4(0xcb007100 + uint32(i)) }
+	for _, step := range []uint8{1, 2, 4} {
+		for i := range 100_000 {
+			if got := a.See(boot, uint32(i+1), nil, addr(i), step, int64(step)); got != (step == 1) {
+				t.Fatalf("connection %d, step %d: %v", i, step, got)
+			}
+		}
+	}
+	// After some minutes they are gone, and so is their memory.
+	a.Expire(400 * sec)
+	a.Expire(800 * sec)
+	if a.Len() != 0 {
+		t.Errorf("%d are left", a.Len())
+	}
+}
+
+func TestJoin(t *testing.T) {
+	a := NewAttempts()
+	addr := netip.MustParseAddr("2001:db8::7")
+	if _, ok := a.Known(boot, 5, nil); ok {
+		t.Error("known from nothing")
+	}
+	a.Join(boot, 5, nil, addr, 0)
+	if got, ok := a.Known(boot, 5, nil); !ok || got != addr {
+		t.Errorf("%v %v", got, ok)
+	}
+	if !a.See(boot, 5, nil, addr, 9, 0) {
+		t.Error("a joined line is no attempt")
+	}
+	v4mapped := netip.MustParseAddr("203.0.113.9")
+	a.Join(boot, 6, nil, v4mapped, 0)
+	if got, _ := a.Known(boot, 6, nil); got != v4mapped {
+		t.Errorf("%v", got)
+	}
+	a.Join(boot, 0, nil, addr, 0)
+	if _, ok := a.Known(boot, 0, nil); ok {
+		t.Error("no connection, nothing known")
+	}
+}

@@ -1,0 +1,324 @@
+package jail
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+)
+
+const sec = int64(1_000_000)
+
+func v4(n uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+func opts(limit int) Options {
+	return Options{FindTime: 10 * time.Minute, MaxRetry: 5, Prefix4: 32, Prefix6: 64, Budget: NewBudget(limit), Seed: 42}
+}
+
+func TestTrip(t *testing.T) {
+	c := NewCounter(opts(1000))
+	a := netip.MustParseAddr("203.0.113.7")
+	for i := range 4 {
+		if v := c.Add(a, int64(i)*sec, Ref(i), 1, 1); v.Tripped || v.Count != i+1 || v.Prefix.String() != "203.0.113.7/32" {
+			t.Fatalf("failure %d: %+v", i, v)
+		}
+	}
+	v := c.Add(a, 4*sec, 4, 1, 1)
+	if !v.Tripped || v.Wide {
+		t.Fatalf("%+v", v)
+	}
+	f := c.Take(v.Prefix)
+	if len(f) != 5 || f[0].Ref != 0 || f[4].Ref != 4 || f[4].At != 4*sec {
+		t.Errorf("evidence: %+v", f)
+	}
+	if c.Tracked() != 0 || c.o.Budget.Used() != 0 || c.Take(v.Prefix) != nil {
+		t.Error("not forgotten")
+	}
+}
+
+func TestWindowSlides(t *testing.T) {
+	c := NewCounter(opts(1000))
+	a := netip.MustParseAddr("2001:db8::1")
+	for i := range 20 { // one failure every three minutes: never five within ten
+		if v := c.Add(a, int64(i)*180*sec, 0, 0, 1); v.Tripped || v.Count > 4 || v.Prefix.String() != "2001:db8::/64" {
+			t.Fatalf("failure %d: %+v", i, v)
+		}
+	}
+	// Exactly FindTime apart is out, a microsecond less is in.
+	c = NewCounter(opts(1000))
+	c.Add(a, 0, 0, 0, 1)
+	if v := c.Add(a, 600*sec, 0, 0, 1); v.Count != 1 {
+		t.Errorf("on the edge: %+v", v)
+	}
+	c.Add(a, 601*sec, 0, 0, 1)
+	if v := c.Add(a, 1200*sec-1, 0, 0, 1); v.Count != 3 {
+		t.Errorf("before the edge: %+v", v)
+	}
+	// The clock was set back: what lies ahead by more than the window does not count, what lies near does.
+	if v := c.Add(a, -10*sec, 0, 0, 1); v.Count != 1 {
+		t.Errorf("clock set back: %+v", v)
+	}
+}
+
+func TestWeight(t *testing.T) {
+	c := NewCounter(opts(1000))
+	a := netip.MustParseAddr("203.0.113.7")
+	if v := c.Add(a, 0, 0, 0, 3); v.Count != 3 || v.Tripped {
+		t.Errorf("%+v", v)
+	}
+	if v := c.Add(a, 0, 0, 0, 2); !v.Tripped {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestSuccess(t *testing.T) {
+	c := NewCounter(opts(1000))
+	a := netip.MustParseAddr("203.0.113.7")
+	const bob, mallory = 0x12345678, 0x87654321
+	c.Add(a, 0, 1, bob, 1)
+	c.Add(a, 1, 2, mallory, 1)
+	c.Add(a, 2, 3, bob, 1)
+	c.Success(a, mallory, 3)
+	if _, f := c.Look(a, 3); len(f) != 2 || f[0].Ref != 1 || f[1].Ref != 3 {
+		t.Errorf("an attacker's own account helped him: %+v", f)
+	}
+	c.Success(a, 0, 3) // no name, no mercy
+	c.Success(netip.MustParseAddr("203.0.113.8"), bob, 3)
+	if _, f := c.Look(a, 3); len(f) != 2 {
+		t.Errorf("%+v", f)
+	}
+	c.Success(a, bob, 3)
+	if c.Tracked() != 0 || c.o.Budget.Used() != 0 {
+		t.Error("bob's own mistakes stay")
+	}
+}
+
+func TestForget(t *testing.T) {
+	c := NewCounter(opts(1000))
+	for _, s := range []string{"203.0.113.1", "203.0.113.2", "198.51.100.1", "2001:db8::1"} {
+		c.Add(netip.MustParseAddr(s), 0, 0, 0, 1)
+	}
+	c.Forget(netip.MustParsePrefix("203.0.113.0/24"))
+	if c.Tracked() != 2 {
+		t.Errorf("%d are left", c.Tracked())
+	}
+	c.Forget(netip.MustParsePrefix("2001:db8::77/128")) // counted as part of the /64
+	if c.Tracked() != 1 {
+		t.Errorf("%d are left", c.Tracked())
+	}
+}
+
+func TestConfigure(t *testing.T) {
+	c := NewCounter(opts(1000))
+	a4, a6 := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::1")
+	c.Add(a4, 0, 0, 0, 1)
+	c.Add(a6, 0, 0, 0, 1)
+	o := c.o
+	o.MaxRetry, o.Prefix6 = 2, 128
+	c.Configure(o)
+	if v := c.Add(a6, 1, 0, 0, 1); v.Count != 1 || v.Prefix.Bits() != 128 {
+		t.Errorf("another prefix length: %+v", v)
+	}
+	if v := c.Add(a4, 1, 0, 0, 1); !v.Tripped {
+		t.Errorf("a lower threshold: %+v", v)
+	}
+	c.Close()
+	if o.Budget.Used() != 0 {
+		t.Errorf("%d stay in the budget", o.Budget.Used())
+	}
+}
+
+// TestModel compares with the plainest counter there is, over random streams.
+func TestModel(t *testing.T) {
+	type fail struct {
+		at  int64
+		ref Ref
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for round := range 20 {
+		o := opts(1 << 20)
+		o.MaxRetry = 1 + r.IntN(8)
+		o.Prefix4, o.Prefix6 = []int{32, 24, 16}[r.IntN(3)], []int{64, 128, 48, 56, 96}[r.IntN(5)]
+		c := NewCounter(o)
+		model := map[netip.Prefix][]fail{}
+		var now int64
+		for i := range 20000 {
+			now += int64(r.ExpFloat64() * float64(20*sec))
+			at := now
+			if r.IntN(20) == 0 {
+				at -= r.Int64N(1200 * sec) // a late one
+			}
+			a := v4(0xcb007100 + uint32(r.IntN(40))*uint32(1+r.IntN(300)))
+			bits := o.Prefix4
+			if r.IntN(3) == 0 {
+				b := netip.MustParseAddr("2001:db8::").As16()
+				b[5], b[7], b[11], b[15] = byte(r.IntN(2)), byte(r.IntN(3)), byte(r.IntN(2)), byte(r.IntN(2))
+				a, bits = netip.AddrFrom16(b), o.Prefix6
+			}
+			p, _ := a.Prefix(bits)
+			fs := slices.DeleteFunc(model[p], func(f fail) bool { d := at - f.at; return max(d, -d) >= o.FindTime.Microseconds() })
+			fs = append(fs, fail{at, Ref(i)})
+			model[p] = fs
+			v := c.Add(a, at, Ref(i), 0, 1)
+			if v.Prefix != p || v.Count != len(fs) || v.Tripped != (len(fs) >= o.MaxRetry) {
+				t.Fatalf("round %d, failure %d of %s: %+v, want %d", round, i, a, v, len(fs))
+			}
+			if v.Tripped {
+				got := c.Take(p)
+				if len(got) != len(fs) {
+					t.Fatalf("took %d, want %d", len(got), len(fs))
+				}
+				for k := range got {
+					if got[k].Ref != fs[k].ref || got[k].At != fs[k].at {
+						t.Fatalf("evidence %d: %+v, want %+v", k, got[k], fs[k])
+					}
+				}
+				delete(model, p)
+			}
+			if r.IntN(500) == 0 {
+				c.Expire(now, 1<<20)
+				for p, fs := range model {
+					if !slices.ContainsFunc(fs, func(f fail) bool { d := now - f.at; return max(d, -d) < o.FindTime.Microseconds() }) {
+						delete(model, p)
+					}
+				}
+			}
+		}
+		if c.o.Budget.Used() != c.narrow.n {
+			t.Fatalf("budget %d, tracked %d", c.o.Budget.Used(), c.narrow.n)
+		}
+		c.Expire(now+1e12, 1<<30)
+		c.Expire(now+1e12, 1<<30)
+		if c.Tracked() != 0 || c.o.Budget.Used() != 0 || c.narrow.live != 0 {
+			t.Fatalf("after all is over: %d tracked, %d used, %d nodes", c.Tracked(), c.o.Budget.Used(), c.narrow.live)
+		}
+	}
+}
+
+// TestFlood: a million addresses take turns under a limit of 100,000, so that no one of them has two failures before
+// all others had one. An LRU catches none; the wider prefixes catch them.
+func TestFlood(t *testing.T) {
+	o := opts(100_000)
+	c := NewCounter(o)
+	banned := map[netip.Prefix]bool{}
+	attackers := func(i int) netip.Addr { return v4(0xc6120000 + uint32(i)) } // a million neighbours
+	caught := 0
+	noisy := netip.MustParseAddr("203.0.113.7")
+	var at int64
+	for round := range 6 {
+		for i := range 1_000_000 {
+			at += 100 // 10,000 a second
+			// Someone who was seen before the table was full is counted as ever.
+			if round == 0 && !banned[netip.PrefixFrom(noisy, 32)] && (i == 10 || i > 500_000 && i%100_000 == 1) {
+				if v := c.Add(noisy, at, 0, 0, 1); v.Wide {
+					t.Fatal("pushed out by a flood")
+				} else if v.Tripped {
+					banned[v.Prefix] = true
+					c.Take(v.Prefix)
+				}
+			}
+			a := attackers(i)
+			if p, _ := a.Prefix(24); banned[p] {
+				continue
+			}
+			v := c.Add(a, at, Ref(i), 0, 1)
+			if v.Tripped {
+				if v.Count < o.MaxRetry {
+					t.Fatalf("%+v", v)
+				}
+				if v.Wide && v.Count < 4*o.MaxRetry {
+					t.Fatalf("a wide ban for %d failures", v.Count)
+				}
+				banned[v.Prefix] = true
+				caught++
+				c.Take(v.Prefix)
+			}
+		}
+	}
+	free := 0
+	for i := range 1_000_000 {
+		wide, _ := attackers(i).Prefix(24)
+		if !banned[wide] && !banned[netip.PrefixFrom(attackers(i), 32)] {
+			free++
+		}
+	}
+	t.Logf("%d bans, %d of 1,000,000 attackers are free, %d failures counted wide, budget %d of %d, %d tracked", caught, free, c.Widened(), o.Budget.Used(), o.Budget.Limit(), c.Tracked())
+	if free > 10_000 {
+		t.Errorf("%d of 1,000,000 attackers are still free", free)
+	}
+	if !banned[netip.PrefixFrom(noisy, 32)] {
+		t.Error("a noisy address got away in the flood")
+	}
+	if o.Budget.Used() > o.Budget.Limit() {
+		t.Errorf("budget %d of %d", o.Budget.Used(), o.Budget.Limit())
+	}
+}
+
+// TestFloodApart: the same with addresses from all over the world, of which hardly two share a /24. There is no room for
+// all of them; those that found room are caught, and memory stays bounded.
+func TestFloodApart(t *testing.T) {
+	o := opts(100_000)
+	c := NewCounter(o)
+	var at int64
+	banned := map[netip.Prefix]bool{}
+	addr := func(i int) netip.Addr { return v4(uint32(i)*2654435761 | 1) } // a permutation of the 32-bit numbers
+	for range 5 {
+		for i := range 1_000_000 {
+			a := addr(i)
+			if n, _ := a.Prefix(24); banned[n] || banned[netip.PrefixFrom(a, 32)] {
+				continue
+			}
+			at += 50
+			if v := c.Add(a, at, 0, 0, 1); v.Tripped {
+				banned[v.Prefix] = true
+				c.Take(v.Prefix)
+			}
+			if c.Tracked() > o.Budget.Limit()+o.Budget.Limit()/wideShare {
+				t.Fatalf("%d are tracked", c.Tracked())
+			}
+		}
+	}
+	t.Logf("%d bans", len(banned))
+	if len(banned) < 100_000 {
+		t.Errorf("%d bans", len(banned))
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// BenchmarkMillion fills a counter with a million prefixes of one and of four failures each.
+func BenchmarkMillion(b *testing.B) {
+	for _, failures := range []int{1, 4} {
+		b.Run(map[int]string{1: "1failure", 4: "4failures"}[failures], func(b *testing.B) {
+			for range b.N {
+				before := heap()
+				c := NewCounter(opts(1_000_000))
+				start := time.Now()
+				for k := range failures {
+					for i := range 1_000_000 {
+						c.Add(v4(uint32(i)*2654435761), int64(k), Ref(i), 7, 1)
+					}
+				}
+				d := time.Since(start)
+				b.ReportMetric(float64(heap()-before)/1e6, "B/prefix")
+				b.ReportMetric(float64(d.Nanoseconds())/float64(failures*1_000_000), "ns/failure")
+				start = time.Now()
+				runtime.GC()
+				b.ReportMetric(float64(time.Since(start).Microseconds()), "µs/GC")
+				c.Expire(1e15, 1<<30)
+				b.ReportMetric(float64(int64(heap())-int64(before))/1e6, "B/prefix-after")
+				runtime.KeepAlive(c)
+			}
+		})
+	}
+}
