@@ -1,0 +1,358 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/policy/allow"
+)
+
+const sec = int64(1_000_000)
+
+func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func randomPrefix(r *rand.Rand) netip.Prefix {
+	if r.IntN(2) == 0 {
+		p, _ := netip.AddrFrom4([4]byte{203, 0, byte(r.IntN(4)), byte(r.IntN(8))}).Prefix([]int{32, 32, 24, 16}[r.IntN(4)])
+		return p
+	}
+	b := netip.MustParseAddr("2001:db8::").As16()
+	b[5], b[7], b[15] = byte(r.IntN(2)), byte(r.IntN(4)), byte(r.IntN(4))
+	p, _ := netip.AddrFrom16(b).Prefix([]int{64, 64, 128, 48}[r.IntN(4)])
+	return p
+}
+
+// TestModel compares with a plain map over random operations, and now and then goes through a snapshot.
+func TestModel(t *testing.T) {
+	type id struct {
+		p netip.Prefix
+		j string
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	l := New()
+	model := map[id]Ban{}
+	now := 1000 * sec
+	for i := range 40_000 {
+		now += r.Int64N(2 * sec)
+		p, j := randomPrefix(r), []string{"sshd", "postfix", "manual"}[r.IntN(3)]
+		switch n := r.IntN(100); {
+		case n < 60:
+			b := Ban{Prefix: p, Jail: j, Since: now, Until: now + 1 + r.Int64N(300*sec), Failures: r.IntN(9), Count: 1 + r.IntN(3)}
+			if n < 5 {
+				b.Until = 0
+			}
+			if j == "manual" {
+				b.Reason, b.By = fmt.Sprint("because ", r.IntN(5)), "root"
+			}
+			l.Add(b)
+			model[id{p, j}] = b
+		case n < 80:
+			_, want := model[id{p, j}]
+			if l.Remove(p, j) != want {
+				t.Fatalf("step %d: remove %s %s: want %v", i, p, j, want)
+			}
+			delete(model, id{p, j})
+		case n < 85:
+			over := l.Expire(now)
+			for k, b := range over {
+				if k > 0 && over[k-1].Until > b.Until {
+					t.Fatal("not by time")
+				}
+				if model[id{b.Prefix, b.Jail}] != b || b.Until == 0 || b.Until > now {
+					t.Fatalf("step %d: expired %+v, model %+v", i, b, model[id{b.Prefix, b.Jail}])
+				}
+				delete(model, id{b.Prefix, b.Jail})
+			}
+			for _, b := range model {
+				if b.Until != 0 && b.Until <= now {
+					t.Fatalf("step %d: %+v is over", i, b)
+				}
+			}
+		case n < 95:
+			a := p.Addr()
+			var want, got []string
+			for k, b := range model {
+				if k.p.Contains(a) {
+					want = append(want, fmt.Sprint(b))
+				}
+			}
+			for b := range l.Covering(a) {
+				got = append(got, fmt.Sprint(b))
+			}
+			slices.Sort(want)
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Fatalf("step %d: covering %s: %q, want %q", i, a, got, want)
+			}
+		default:
+			if n == 99 {
+				snap := l.AppendSnapshot(nil)
+				back, err := Decode(snap)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if again := back.AppendSnapshot(nil); !bytes.Equal(again, snap) {
+					t.Fatal("a snapshot of a snapshot differs")
+				}
+				l = back
+			}
+			var last Ban
+			n := 0
+			for b := range l.All() {
+				if model[id{b.Prefix, b.Jail}] != b {
+					t.Fatalf("step %d: %+v, model %+v", i, b, model[id{b.Prefix, b.Jail}])
+				}
+				if n > 0 && (keyOf(last.Prefix).compare(keyOf(b.Prefix)) > 0 || last.Prefix == b.Prefix && last.Jail >= b.Jail) {
+					t.Fatalf("%v stands before %v", last, b)
+				}
+				last = b
+				n++
+			}
+			if n != len(model) || l.Len() != n {
+				t.Fatalf("step %d: %d bans, Len %d, want %d", i, n, l.Len(), len(model))
+			}
+		}
+	}
+}
+
+func TestEscalate(t *testing.T) {
+	l := New()
+	p := pfx("203.0.113.7/32")
+	const base, most, forget = 48 * time.Hour, 28 * 24 * time.Hour, 30 * 24 * time.Hour
+	at := int64(0)
+	want := []time.Duration{base, 2 * base, 4 * base, 8 * base, most, most}
+	for i, w := range want {
+		long, count := l.Escalate(p, at, base, 2, most, forget)
+		if long != w || count != i+1 {
+			t.Fatalf("ban %d: %v, %d", i+1, long, count)
+		}
+		at += long.Microseconds() + 3600*sec
+	}
+	// Not yet forgotten, to the microsecond, and then forgotten.
+	end := l.history[keyOf(p)].end
+	if _, n := l.Escalate(p, end+forget.Microseconds(), base, 2, most, forget); n != 7 {
+		t.Errorf("count %d", n)
+	}
+	end = l.history[keyOf(p)].end
+	if long, n := l.Escalate(p, end+forget.Microseconds()+1, base, 2, most, forget); n != 1 || long != base {
+		t.Errorf("after forgetting: %v, %d", long, n)
+	}
+	// The cap shortens no ban_time; for ever stays for ever; factor 1 leaves all alike.
+	q := pfx("203.0.113.8/32")
+	for range 3 {
+		if long, _ := l.Escalate(q, 0, 60*24*time.Hour, 2, most, forget); long != 60*24*time.Hour {
+			t.Errorf("%v", long)
+		}
+	}
+	if long, _ := l.Escalate(pfx("203.0.113.9/32"), 0, forever, 2, most, forget); long != forever {
+		t.Errorf("%v", long)
+	}
+	for range 5 {
+		if long, _ := l.Escalate(pfx("203.0.113.10/32"), 0, base, 1, most, forget); long != base {
+			t.Errorf("%v", long)
+		}
+	}
+	for range 2000 { // no overflow, whatever the factor
+		if long, _ := l.Escalate(pfx("203.0.113.11/32"), 0, base, 1000, forever, 0); long < base {
+			t.Fatalf("%v", long)
+		}
+	}
+}
+
+func TestPardon(t *testing.T) {
+	l := New()
+	l.Pardon(pfx("203.0.113.0/24"), 100)
+	l.Pardon(pfx("2001:db8::/64"), 200)
+	for _, c := range []struct {
+		addr string
+		at   int64
+		want bool
+	}{
+		{"203.0.113.7", 100, true}, {"203.0.113.7", 101, false}, {"203.0.114.7", 50, false},
+		{"2001:db8::1", 200, true}, {"2001:db8::1", 201, false}, {"2001:db8:0:1::1", 100, false},
+	} {
+		if got := l.Pardoned(netip.MustParseAddr(c.addr), c.at); got != c.want {
+			t.Errorf("%s at %d: %v", c.addr, c.at, got)
+		}
+	}
+	for i := range maxPardons + 10 {
+		l.Pardon(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32), int64(1000+i))
+		if i == 5 { // looked at for each would take the test's time
+			break
+		}
+	}
+	if !l.Pardoned(netip.MustParseAddr("10.0.0.3"), 1003) {
+		t.Error("lost")
+	}
+}
+
+func TestID(t *testing.T) {
+	b := Ban{Prefix: pfx("203.0.113.7/32"), Jail: "sshd", Since: 1795375020123456}
+	if b.ID() != "7e79bb04c0872a52" { // it is in journals and mailboxes: it never changes
+		t.Errorf("%s", b.ID())
+	}
+	ids := map[string]bool{b.ID(): true}
+	for _, c := range []Ban{{Prefix: b.Prefix, Jail: "sshd", Since: b.Since + 1}, {Prefix: b.Prefix, Jail: "sshd2", Since: b.Since}, {Prefix: pfx("203.0.113.7/31"), Jail: "sshd", Since: b.Since}} {
+		if ids[c.ID()] {
+			t.Errorf("%+v has the id of another", c)
+		}
+		ids[c.ID()] = true
+	}
+	same := b
+	same.Failures, same.Count, same.Until, same.Reason = 9, 9, 9, "x"
+	if same.ID() != b.ID() {
+		t.Error("the id depends on more than what the ban is")
+	}
+}
+
+func full() *Ledger {
+	l := New()
+	l.SetCursor("s=0639;i=1;b=a;m=1;t=5;x=9")
+	l.Add(Ban{Prefix: pfx("203.0.113.7/32"), Jail: "sshd", Since: 5, Until: 500, Failures: 5, Count: 1})
+	l.Add(Ban{Prefix: pfx("2001:db8::/64"), Jail: "manual", Since: 5, Reason: "two\nlines", By: "root"})
+	l.Escalate(pfx("203.0.113.7/32"), 5, time.Hour, 2, time.Hour, 0)
+	l.Pardon(pfx("198.51.100.0/24"), 77)
+	l.Allow(allow.Entry{Prefix: pfx("192.0.2.0/24"), Origin: allow.OriginRuntime, Comment: "monitor", Until: time.UnixMicro(900)})
+	return l
+}
+
+func TestSnapshot(t *testing.T) {
+	snap := full().AppendSnapshot(nil)
+	l, err := Decode(snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Cursor() != "s=0639;i=1;b=a;m=1;t=5;x=9" || l.Len() != 2 || len(l.HistoryOf(pfx("203.0.113.0/24"))) != 1 || !l.Pardoned(netip.MustParseAddr("198.51.100.1"), 77) {
+		t.Errorf("%+v", l)
+	}
+	if a := l.Allowed(); len(a) != 1 || a[0].Comment != "monitor" || a[0].Until.UnixMicro() != 900 || a[0].Origin != allow.OriginRuntime {
+		t.Errorf("%+v", l.Allowed())
+	}
+	if b, ok := l.Get(pfx("2001:db8::/64"), "manual"); !ok || b.Reason != "two\nlines" || b.By != "root" || b.Until != 0 {
+		t.Errorf("%+v", b)
+	}
+	if empty, err := Decode(New().AppendSnapshot(nil)); err != nil || empty.Len() != 0 {
+		t.Error(err)
+	}
+	// Behind other bytes, too.
+	if got := full().AppendSnapshot([]byte("xyz")); string(got[:3]) != "xyz" || !bytes.Equal(got[3:], snap) {
+		t.Error("AppendSnapshot does not append")
+	}
+}
+
+// Each way of being damaged is told apart, and none is taken for a ledger.
+func TestDamaged(t *testing.T) {
+	snap := full().AppendSnapshot(nil)
+	other := slices.Clone(snap)
+	binary.LittleEndian.PutUint32(other[16:], 99)
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"empty":   {nil, "is not a ledger"},
+		"text":    {[]byte(strings.Repeat("hello ", 20)), "is not a ledger"},
+		"version": {other, "has version 99; this bailiff knows 1"},
+		"cut":     {snap[:len(snap)-1], "is cut off: "},
+		"longer":  {append(slices.Clone(snap), 0), "has 1 bytes behind its end"},
+		"flipped": {func() []byte { b := slices.Clone(snap); b[40] ^= 1; return b }(), "is damaged: checksum"},
+	} {
+		if _, err := Decode(c.data); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for i := range snap {
+		b := slices.Clone(snap)
+		b[i] ^= 0x41
+		if _, err := Decode(b); err == nil {
+			t.Errorf("byte %d changed, and nobody noticed", i)
+		}
+	}
+}
+
+// sealed gives a body the head that makes Decode look at it.
+func sealed(body []byte) []byte {
+	b := append([]byte(magic), 1, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
+	b = binary.LittleEndian.AppendUint64(b, uint64(len(body)))
+	return append(b, body...)
+}
+
+// FuzzDecode changes bodies under a valid checksum: no panic, no memory beyond a multiple of the input, and what is
+// taken goes through a snapshot unchanged.
+func FuzzDecode(f *testing.F) {
+	f.Add(full().AppendSnapshot(nil)[headSize:])
+	f.Add([]byte{0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		l, err := Decode(sealed(body))
+		if err != nil {
+			return
+		}
+		snap := l.AppendSnapshot(nil)
+		back, err := Decode(snap)
+		if err != nil {
+			t.Fatalf("its own snapshot: %v", err)
+		}
+		if !bytes.Equal(back.AppendSnapshot(nil), snap) {
+			t.Fatal("a snapshot of a snapshot differs")
+		}
+	})
+}
+
+func hundredThousand() *Ledger {
+	l := New()
+	for i := range 100_000 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, byte(18 + i>>16), byte(i >> 8), byte(i)}), 32)
+		at := int64(1_795_375_020_000_000) + int64(i)*1234
+		l.Escalate(p, at, 48*time.Hour, 2, 28*24*time.Hour, 30*24*time.Hour)
+		l.Add(Ban{Prefix: p, Jail: "sshd", Since: at, Until: at + 172_800*sec, Failures: 5, Count: 1})
+	}
+	return l
+}
+
+func BenchmarkSnapshot100k(b *testing.B) {
+	l := hundredThousand()
+	snap := l.AppendSnapshot(nil)
+	b.Run("encode", func(b *testing.B) {
+		buf := make([]byte, 0, len(snap))
+		for range b.N {
+			l.order = nil // as after a change
+			buf = l.AppendSnapshot(buf[:0])
+		}
+		b.ReportMetric(float64(len(buf)), "B")
+	})
+	b.Run("decode", func(b *testing.B) {
+		for range b.N {
+			if _, err := Decode(snap); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("memory", func(b *testing.B) {
+		for range b.N {
+			runtime.GC()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			x := hundredThousand()
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/100_000, "B/ban")
+			runtime.KeepAlive(x)
+		}
+	})
+	b.Run("covering", func(b *testing.B) {
+		a := netip.MustParseAddr("198.18.77.77")
+		for range b.N {
+			for range l.Covering(a) {
+			}
+		}
+	})
+}
