@@ -183,22 +183,40 @@ func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 	if !addr.IsValid() {
 		addr, _ = c.attempts.Known(e.Boot, e.PID, h.ID)
 	}
+	user := g.userHash(h.User)
 	switch h.Kind {
 	case filter.Join:
 		c.attempts.Join(e.Boot, e.PID, h.ID, addr, at)
-		return
 	case filter.Success:
-		if addr.IsValid() && len(h.User) > 0 {
-			c.counter.Success(addr, g.userHash(h.User), at)
+		if addr.IsValid() {
+			c.counter.Success(addr, user, at)
 		}
 		return
 	case filter.Failure:
 	default:
 		return
 	}
-	if !addr.IsValid() || !c.attempts.See(e.Boot, e.PID, h.ID, addr, h.Pattern.Step, at) {
+	if !addr.IsValid() {
+		if h.Kind == filter.Failure {
+			c.attempts.Wait(e.Boot, e.PID, h.ID, jail.Waiting{
+				Pattern: h.Pattern.Name, Ref: ref, At: at, User: user, Weight: h.Pattern.Weight, Repeat: max(1, h.Repeat), Step: h.Pattern.Step,
+			})
+		}
 		return
 	}
+	if w, ok := c.attempts.Claim(e.Boot, e.PID, h.ID); ok {
+		if c.attempts.See(e.Boot, e.PID, h.ID, addr, w.Step, w.At) {
+			g.count(c, addr, &Failure{Time: w.At, Pattern: w.Pattern, Attempts: w.Repeat, Ref: w.Ref}, w.User, w.Weight)
+		}
+	}
+	if h.Kind == filter.Failure && c.attempts.See(e.Boot, e.PID, h.ID, addr, h.Pattern.Step, at) {
+		g.count(c, addr, &Failure{Time: at, Pattern: h.Pattern.Name, Port: h.Port, User: h.User, Attempts: max(1, h.Repeat), Ref: ref}, user, h.Pattern.Weight)
+	}
+}
+
+// count has a failure count against an address, unless the address is allowed, out already, or forgiven.
+func (g *Engine) count(c *cell, addr netip.Addr, f *Failure, user uint32, weight int) {
+	at := f.Time
 	if _, ok := g.allow.Contains(addr, at); ok {
 		g.Allowed++
 		return
@@ -206,24 +224,22 @@ func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 	if g.held(c, addr, at) || g.led.Pardoned(addr, at) {
 		return
 	}
-	weight := max(1, h.Pattern.Weight) * max(1, h.Repeat)
-	v := c.counter.Add(addr, at, ref, g.userHash(h.User), weight)
+	v := c.counter.Add(addr, at, f.Ref, user, max(1, weight)*f.Attempts)
 	c.failures++
 	c.last = max(c.last, at)
-	g.out.Failures = append(g.out.Failures, Failure{
-		Time: at, Jail: c.conf.Name, Pattern: h.Pattern.Name, Addr: addr, Prefix: v.Prefix, Port: h.Port, User: h.User,
-		Attempts: max(1, h.Repeat), Count: v.Count, Ref: ref,
-	})
+	f.Jail, f.Addr, f.Prefix, f.Count = c.conf.Name, addr, v.Prefix, v.Count
+	g.out.Failures = append(g.out.Failures, *f)
 	if v.Tripped {
 		g.ban(c, addr, v, at)
 	}
 }
 
-// held says whether addr was banned at that moment in a way that stops what c watches: then the line comes from a
-// connection that was open before, and is nothing new.
+// held says whether addr was banned before that moment in a way that stops what c watches: then the line comes from a
+// connection that was open before, and is nothing new. The entry that led to the ban is not held by it: it must count
+// again when it is read again.
 func (g *Engine) held(c *cell, addr netip.Addr, at int64) bool {
 	for b := range g.led.Covering(addr) {
-		if b.Since <= at && (b.Until == 0 || at < b.Until) && (b.Jail == c.conf.Name || g.Scope(b.Jail) == "") {
+		if b.Since < at && (b.Until == 0 || at < b.Until) && (b.Jail == c.conf.Name || g.Scope(b.Jail) == "") {
 			return true
 		}
 	}

@@ -171,27 +171,44 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 			o.Port = &h.Port
 		}
 		counts := trusted == nil || *trusted
-		switch h.Kind {
-		case filter.Failure:
-			o.Kind = "failure"
-			if !counts {
-				break
+		seen := func(step uint8, repeat int) {
+			if r.attempts.See(fe.Boot, fe.PID, h.ID, addr, step, fe.Realtime) {
+				o.Count += repeat
+				r.sum.Attempts += repeat
 			}
-			r.sum.Failures++
-			if addr.IsValid() && r.attempts.See(fe.Boot, fe.PID, h.ID, addr, h.Pattern.Step, fe.Realtime) {
-				o.Count = max(1, h.Repeat)
-				r.sum.Attempts += o.Count
-			}
-		case filter.Success:
+		}
+		switch {
+		case h.Kind == filter.Success:
 			o.Kind = "success"
-			if counts {
-				r.sum.Success++
-			}
-		case filter.Join:
+		case h.Kind == filter.Failure && addr.IsValid():
+			o.Kind = "failure"
+		default: // a failure without an address is none before a later line of its connection tells the address
 			o.Kind = "join"
-			if counts {
-				r.sum.Joins++
+		}
+		if counts && h.Kind != filter.Success {
+			if addr.IsValid() {
 				r.attempts.Join(fe.Boot, fe.PID, h.ID, addr, fe.Realtime)
+				if w, ok := r.attempts.Claim(fe.Boot, fe.PID, h.ID); ok {
+					if o.Kind == "join" {
+						o.Kind, o.Pattern = "failure", &w.Pattern
+					}
+					seen(w.Step, w.Repeat)
+				}
+				if h.Kind == filter.Failure {
+					seen(h.Pattern.Step, max(1, h.Repeat))
+				}
+			} else if h.Kind == filter.Failure {
+				r.attempts.Wait(fe.Boot, fe.PID, h.ID, jail.Waiting{Pattern: h.Pattern.Name, At: fe.Realtime, Repeat: max(1, h.Repeat), Step: h.Pattern.Step})
+			}
+		}
+		if counts {
+			switch o.Kind {
+			case "failure":
+				r.sum.Failures++
+			case "success":
+				r.sum.Success++
+			default:
+				r.sum.Joins++
 			}
 		}
 		if !counts {

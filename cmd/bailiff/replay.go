@@ -131,7 +131,6 @@ type replay struct {
 	sum      replaySummary
 
 	cursorOf func(jail.Ref) string
-	here     func() string // cursor of the current entry
 }
 
 func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64) error {
@@ -157,7 +156,6 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 		}
 		return ev.Text(look)
 	}
-	r.here = func() string { return j.Entry().Cursor().String() }
 	if from != 0 {
 		j.SeekRealtime(from)
 	} else {
@@ -225,7 +223,6 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 	// A stream cannot be read twice, so the cursors of lines that any filter knew are kept.
 	var cursors []string
 	r.cursorOf = func(ref jail.Ref) string { return cursors[ref] }
-	r.here = func() string { return x.Entry().Cursor().String() }
 	var fe filter.Entry
 	for x.Next() {
 		ent := x.Entry()
@@ -235,7 +232,7 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 		feed.Convert(ent, &fe)
 		ref := jail.Ref(len(cursors))
 		cursors = append(cursors, "")
-		if err := r.entry(&fe, ref, func() { cursors[ref] = r.here() }); err != nil {
+		if err := r.entry(&fe, ref, func() { cursors[ref] = ent.Cursor().String() }); err != nil {
 			return err
 		}
 		if cursors[ref] == "" {
@@ -245,7 +242,7 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 	return x.Err()
 }
 
-// entry judges one entry and prints what it led to; keep is called before that when the entry counts.
+// entry judges one entry and prints what it led to; keep is called before that when a filter knew the line.
 func (r *replay) entry(fe *filter.Entry, ref jail.Ref, keep func()) error {
 	r.sum.Entries++
 	if r.sum.Entries&0xffff == 0 {
@@ -256,10 +253,10 @@ func (r *replay) entry(fe *filter.Entry, ref jail.Ref, keep func()) error {
 		r.progress(fe.Realtime)
 	}
 	out := r.eng.Entry(fe, ref)
-	if len(out.Failures) == 0 {
+	if out.Hits == 0 {
 		return nil
 	}
-	keep()
+	keep() // also of a line that counts only when a later one tells its address
 	for i := range out.Failures {
 		x := &out.Failures[i]
 		r.sum.Failures += uint64(x.Attempts)
@@ -287,7 +284,7 @@ func (r *replay) failure(x *policy.Failure) error {
 		_, err := fmt.Fprintf(r.out, "%s  failure  %s  %s  %s  count %d%s\n", rfc(x.Time), x.Jail, x.Addr, x.Pattern, x.Count, user)
 		return err
 	}
-	o := replayFailure{Kind: "failure", Time: rfc(x.Time), Jail: x.Jail, Pattern: x.Pattern, Address: x.Addr, Prefix: x.Prefix, Attempts: x.Attempts, Count: x.Count, Cursor: r.here()}
+	o := replayFailure{Kind: "failure", Time: rfc(x.Time), Jail: x.Jail, Pattern: x.Pattern, Address: x.Addr, Prefix: x.Prefix, Attempts: x.Attempts, Count: x.Count, Cursor: r.cursorOf(x.Ref)}
 	if len(x.User) > 0 {
 		u := strings.ToValidUTF8(string(x.User), "\uFFFD")
 		o.User = &u

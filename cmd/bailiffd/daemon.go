@@ -347,7 +347,7 @@ func (d *daemon) entries(b *batch) {
 	var adds []firewall.Ban
 	for i := range b.entries {
 		out := d.eng.Entry(&b.entries[i], b.refs[i])
-		if len(out.Failures) > 0 {
+		if out.Hits > 0 {
 			d.trail.Keep(b.refs[i], b.cursors[i])
 			d.dirtyCursor = true
 		}

@@ -17,7 +17,23 @@ type Attempts struct {
 	seed     maphash.Seed
 	now, old map[uint64]conn // two generations: a line moves its connection into the younger one
 	turned   int64           // when the younger one was begun
+
+	waiting, waited map[uint64]Waiting // likewise
 }
+
+// Waiting is a failure whose line holds no address: it counts when a later line of the connection tells one.
+type Waiting struct {
+	Pattern string
+	Ref     Ref
+	At      int64
+	User    uint32
+	Weight  int
+	Repeat  int // how many there were
+	Step    uint8
+}
+
+// maxWaiting bounds what one connection can run up before its address is known.
+const maxWaiting = 64
 
 // keepConn is how long a connection is remembered at least after its last line; twice that at most. sshd's
 // LoginGraceTime is two minutes.
@@ -76,10 +92,11 @@ func (a *Attempts) turn(at int64) {
 		return
 	}
 	a.turned = at
-	if len(a.now) == 0 && len(a.old) == 0 {
+	if len(a.now)+len(a.old)+len(a.waiting)+len(a.waited) == 0 {
 		return
 	}
 	a.old, a.now = a.now, map[uint64]conn{}
+	a.waited, a.waiting = a.waiting, nil
 }
 
 // See says whether a failure counts. step is the order of its line within one attempt: a line with a higher step than
@@ -125,8 +142,52 @@ func (a *Attempts) Known(boot [16]byte, pid uint32, id []byte) (netip.Addr, bool
 	return netip.Addr{}, false
 }
 
+// Wait keeps a failure until the address of its connection is known. One that belongs to no connection is lost.
+func (a *Attempts) Wait(boot [16]byte, pid uint32, id []byte, w Waiting) {
+	n, ok := a.name(boot, pid, id)
+	if !ok {
+		return
+	}
+	a.turn(w.At)
+	if a.waiting == nil {
+		a.waiting = map[uint64]Waiting{}
+	}
+	old, ok := a.waiting[n]
+	if !ok {
+		if old, ok = a.waited[n]; ok {
+			delete(a.waited, n)
+		}
+	}
+	if ok {
+		// Of several lines of one attempt the first is kept, as it is when the address is known from the start.
+		if w.Step == 0 || w.Step <= old.Step {
+			old.Repeat = min(old.Repeat+w.Repeat, maxWaiting)
+		}
+		w = old
+	}
+	a.waiting[n] = w
+}
+
+// Claim hands over what waits for the address of a connection.
+func (a *Attempts) Claim(boot [16]byte, pid uint32, id []byte) (w Waiting, ok bool) {
+	if len(a.waiting)+len(a.waited) == 0 {
+		return w, false
+	}
+	n, ok := a.name(boot, pid, id)
+	if !ok {
+		return w, false
+	}
+	for _, m := range []map[uint64]Waiting{a.waiting, a.waited} {
+		if w, ok = m[n]; ok {
+			delete(m, n)
+			return w, true
+		}
+	}
+	return w, false
+}
+
 // Expire drops what is old when no lines come any more.
 func (a *Attempts) Expire(now int64) { a.turn(now) }
 
 // Len is how many connections are remembered.
-func (a *Attempts) Len() int { return len(a.now) + len(a.old) }
+func (a *Attempts) Len() int { return len(a.now) + len(a.old) + len(a.waiting) + len(a.waited) }

@@ -85,3 +85,30 @@ func TestJoin(t *testing.T) {
 		t.Error("no connection, nothing known")
 	}
 }
+
+func TestWaiting(t *testing.T) {
+	a := NewAttempts()
+	a.Wait(boot, 5, nil, Waiting{Pattern: "locked", Ref: 1, At: 1, Weight: 1, Repeat: 1, Step: 2})
+	a.Wait(boot, 5, nil, Waiting{Pattern: "end", Ref: 2, At: 2, Weight: 1, Repeat: 1, Step: 9}) // of the same attempt
+	a.Wait(boot, 6, []byte("Q1"), Waiting{Pattern: "unknown", Ref: 3, At: 3, Weight: 1, Repeat: 1})
+	a.Wait(boot, 6, []byte("Q1"), Waiting{Pattern: "unknown", Ref: 4, At: 4, Weight: 1, Repeat: 1})
+	a.Wait(boot, 0, nil, Waiting{Pattern: "nobody's", Repeat: 1})
+	if _, ok := a.Claim(boot, 7, nil); ok {
+		t.Error("claimed by another connection")
+	}
+	if w, ok := a.Claim(boot, 5, nil); !ok || w.Ref != 1 || w.Repeat != 1 || w.Pattern != "locked" {
+		t.Errorf("%+v %v", w, ok)
+	}
+	if w, ok := a.Claim(boot, 9, []byte("Q1")); !ok || w.Ref != 3 || w.Repeat != 2 {
+		t.Errorf("%+v %v", w, ok)
+	}
+	if _, ok := a.Claim(boot, 5, nil); ok {
+		t.Error("claimed twice")
+	}
+	a.Wait(boot, 8, nil, Waiting{At: 5, Repeat: 1})
+	a.Expire(200 * sec)
+	a.Expire(400 * sec)
+	if _, ok := a.Claim(boot, 8, nil); ok || a.Len() != 0 {
+		t.Error("waits for ever")
+	}
+}
