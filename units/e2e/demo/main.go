@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"bailiff/units/control"
 	"bailiff/units/e2e/host"
 )
 
@@ -103,11 +105,16 @@ func run(ctx context.Context, suite string, shell bool) (err error) {
 		return err
 	}
 	if err := d.all(
-		`journalctl -q -o short-precise -u ssh.service -g 'Failed password'`,
-		`journalctl -q -o short-precise -u bailiff.service`,
+		`journalctl -q -o short-precise --no-hostname -u ssh.service -g '198.51.100.7|2001:db8:bad'`,
+		`journalctl -q -o short-precise --no-hostname -u bailiff.service`,
 		`bailiff bans`,
 	); err != nil {
 		return err
+	}
+	for _, a := range []netip.Addr{guesser4, guesser6} {
+		if err := d.howSoon(a); err != nil {
+			return err
+		}
 	}
 
 	say("The kernel holds both, and drops what they send before it reaches any service")
@@ -201,6 +208,33 @@ func (d *demo) knock(from netip.Addr) (string, error) {
 	buf := make([]byte, 255)
 	n, err := c.Read(buf)
 	return strings.TrimSpace(string(buf[:n])), err
+}
+
+// howSoon tells how long after its last piece of evidence a ban was in the journal, by journald's own clock.
+func (d *demo) howSoon(a netip.Addr) error {
+	ctx, cancel := context.WithTimeout(d.ctx, time.Minute)
+	defer cancel()
+	out, err := d.h.Run(ctx, "bailiff", "why", "--json", a.String())
+	var why control.Why
+	if err := errors.Join(err, json.Unmarshal([]byte(out), &why)); err != nil {
+		return fmt.Errorf("bailiff why --json %s: %w", a, err)
+	}
+	if len(why.Bans) == 0 || len(why.Bans[0].Evidence) == 0 {
+		return fmt.Errorf("bailiff why --json %s: no ban with evidence in %s", a, out)
+	}
+	ban := why.Bans[0]
+	last := ban.Evidence[len(ban.Evidence)-1].Time
+	if out, err = d.h.Sh(ctx, `journalctl --sync; journalctl -q -o json -n 1 BAILIFF_BAN_ID=`+ban.ID); err != nil {
+		return err
+	}
+	var entry struct {
+		Time int64 `json:"__REALTIME_TIMESTAMP,string"`
+	}
+	if err := json.Unmarshal([]byte(out), &entry); err != nil {
+		return fmt.Errorf("journalctl BAILIFF_BAN_ID=%s: %w in %q", ban.ID, err, out)
+	}
+	fmt.Printf("  %s: banned %.1f ms after the entry that was one too many\n", a, float64(entry.Time-last.UnixMicro())/1000)
+	return nil
 }
 
 // banned waits until the daemon bans all the addresses.
