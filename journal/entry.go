@@ -19,7 +19,8 @@ type eacher interface {
 	each(e *Entry, yield func(field string, value []byte) bool)
 }
 
-// Field is the value of the i-th of Options.Fields, nil when the entry does not have it, and the first where it has several. A value
+// Field is the value of the i-th of Options.Fields, nil when the entry does not have it, and the last where it has several (journald
+// sorts an entry's fields by where in the file a value was stored first, so that their order means nothing). A value
 // longer than Options.MaxValue is cut there.
 func (e *Entry) Field(i int) []byte {
 	if i < 0 || i >= len(e.values) {

@@ -316,7 +316,7 @@ func (x *ExportReader) field(name []byte, sep byte) error {
 		return nil
 	}
 	x.items = append(x.items, it)
-	if want.slot >= 0 && x.slots[want.slot] == 0 {
+	if want.slot >= 0 {
 		x.slots[want.slot] = len(x.items)
 	}
 	return nil

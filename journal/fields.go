@@ -116,9 +116,10 @@ func (r *Reader) load(f *file, l *location, e *Entry, v *values) {
 		r.damaged(f, err)
 		return
 	}
-	// From the first to the last, since the first of several values counts.
-	for ; len(items) >= width && missing > 0; items = items[width:] {
-		off := item(items, width)
+	// From the last to the first: items are in the order of the file, so what the entry brought with it, and lies beside it, comes
+	// first, and often ends the search before it comes to objects elsewhere.
+	for ; len(items) >= width && missing > 0; items = items[:len(items)-width] {
+		off := item(items[len(items)-width:], width)
 		c := &r.cache[slotOf(f, off)]
 		if c.off == off && c.serial == f.serial && c.n >= 0 {
 			if i := int(c.field); i >= 0 && v.span[i].from < 0 {
@@ -172,11 +173,12 @@ func (f *file) items(off uint64) ([]byte, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	items := f.m[off+entryItems : off+size]
 	width := 16
 	if f.compact {
 		width = 4
 	}
-	return f.m[off+entryItems : off+size], width, nil
+	return items[:len(items)-len(items)%width], width, nil
 }
 
 // item is the offset of the data object that the first item names.
