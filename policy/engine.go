@@ -238,10 +238,8 @@ func (g *Engine) count(c *cell, addr netip.Addr, f *Failure, user uint32, weight
 // connection that was open before, and is nothing new. The entry that led to the ban is not held by it: it must count
 // again when it is read again.
 func (g *Engine) held(c *cell, addr netip.Addr, at int64) bool {
-	for b := range g.led.Covering(addr) {
-		if b.Since < at && (b.Until == 0 || at < b.Until) && (b.Jail == c.conf.Name || g.Scope(b.Jail) == "") {
-			return true
-		}
+	if g.led.Held(addr, at, func(jail string) bool { return jail == c.conf.Name || g.Scope(jail) == "" }) {
+		return true
 	}
 	if len(g.shadow) > 0 {
 		k := shadowKey{g.narrow(c, addr), c.conf.Name}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -103,9 +104,9 @@ func runReplay(e *env, args []string) error {
 	eng.SetAllow(allow.NewList(c.Allow.Entries), 0)
 
 	r := &replay{env: e, eng: eng, json: *asJSON, failures: *failures, out: bufio.NewWriterSize(e.out, 64<<10), started: now, last: now}
-	if to != 0 {
-		r.until = to
-	}
+	r.enc = json.NewEncoder(r.out)
+	r.enc.SetEscapeHTML(false)
+	r.until = to
 	matches := feed.Matches(eng.Matchers())
 	if *export != "" {
 		err = r.fromExport(*export, matches, from)
@@ -125,6 +126,7 @@ type replay struct {
 	json     bool
 	failures bool
 	out      *bufio.Writer
+	enc      *json.Encoder
 	until    uint64
 	started  time.Time
 	last     time.Time // progress was shown
@@ -292,7 +294,7 @@ func (r *replay) failure(x *policy.Failure) error {
 	if x.Port != 0 {
 		o.Port = &x.Port
 	}
-	return printJSON(r.out, o)
+	return r.enc.Encode(o)
 }
 
 func (r *replay) ban(b *policy.Ban) error {
@@ -312,7 +314,7 @@ func (r *replay) ban(b *policy.Ban) error {
 	for _, x := range b.Evidence {
 		o.Evidence = append(o.Evidence, r.cursorOf(x.Ref))
 	}
-	return printJSON(r.out, o)
+	return r.enc.Encode(o)
 }
 
 func (r *replay) progress(at int64) {

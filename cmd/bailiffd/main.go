@@ -18,6 +18,8 @@ import (
 	"bailiff/cmd/internal/build"
 	"bailiff/journal/audit"
 	"bailiff/policy/config/yamldoc"
+	"bailiff/units/activation"
+	"bailiff/units/control"
 )
 
 // Exit statuses, as systemd.exec(5) "Process Exit Codes" has them (LSB). The unit does not restart after 2, 4 and 6.
@@ -74,7 +76,9 @@ func run(args []string, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	d, err := newDaemon(o)
-	if err == nil {
+	if err != nil {
+		refuse(err)
+	} else {
 		err = d.run(ctx)
 	}
 	if err == nil {
@@ -89,6 +93,14 @@ func run(args []string, stderr io.Writer) int {
 		return exitNoRights
 	}
 	return exitFailure
+}
+
+// refuse tells those who wait in the socket that systemd holds why there will be no daemon.
+func refuse(err error) {
+	if ln, _, e := activation.Listener("control", ""); e == nil {
+		control.Refuse(ln, control.Error{Message: "the daemon cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff.service"})
+		ln.Close()
+	}
 }
 
 // complain prints an error with the hint that belongs to it, one line each for several that were joined.

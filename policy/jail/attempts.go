@@ -15,8 +15,8 @@ import (
 // forgotten some minutes after its last line.
 type Attempts struct {
 	seed     maphash.Seed
-	now, old map[uint64]conn // two generations: a line moves its connection into the younger one
-	turned   int64           // when the younger one was begun
+	now, old conns // two generations: a line moves its connection into the younger one
+	turned   int64 // when the younger one was begun
 
 	waiting, waited map[uint64]Waiting // likewise
 }
@@ -41,10 +41,72 @@ const keepConn = 150 * time.Second
 
 // conn is what is known of a connection.
 type conn struct {
-	addr    [16]byte // as IPv6, IPv4 mapped
-	known   bool     // addr is set
-	counted bool     // a failure of it was counted
-	step    uint8    // of the last line of the current attempt
+	hi, lo  uint64 // address as IPv6, IPv4 mapped
+	known   bool   // hi and lo are set
+	counted bool   // a failure of it was counted
+	step    uint8  // of the last line of the current attempt
+}
+
+func (c *conn) set(a netip.Addr) {
+	b := a.As16()
+	c.hi, c.lo, c.known = binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:]), true
+}
+
+func (c *conn) is(a netip.Addr) bool {
+	b := a.As16()
+	return c.hi == binary.BigEndian.Uint64(b[:8]) && c.lo == binary.BigEndian.Uint64(b[8:])
+}
+
+func (c *conn) addr() netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], c.hi)
+	binary.BigEndian.PutUint64(b[8:], c.lo)
+	return netip.AddrFrom16(b).Unmap()
+}
+
+// conns is a table of connections by their number, open addressing without removal: a generation is dropped as a whole.
+type conns struct {
+	slots []connSlot // as many as a power of two
+	n     int
+}
+
+type connSlot struct {
+	name uint64 // 0: empty
+	conn
+}
+
+func (t *conns) slot(name uint64) *connSlot {
+	mask := uint64(len(t.slots) - 1)
+	for i := name & mask; ; i = (i + 1) & mask {
+		if s := &t.slots[i]; s.name == name || s.name == 0 {
+			return s
+		}
+	}
+}
+
+func (t *conns) get(name uint64) (conn, bool) {
+	if t.n == 0 {
+		return conn{}, false
+	}
+	s := t.slot(name)
+	return s.conn, s.name != 0
+}
+
+func (t *conns) put(name uint64, c conn) {
+	if 4*(t.n+1) > 3*len(t.slots) {
+		old := t.slots
+		t.slots = make([]connSlot, max(64, 2*len(old)))
+		for i := range old {
+			if old[i].name != 0 {
+				*t.slot(old[i].name) = old[i]
+			}
+		}
+	}
+	s := t.slot(name)
+	if s.name == 0 {
+		t.n++
+	}
+	*s = connSlot{name, c}
 }
 
 // stepEnd is the step of lines that only tell that a connection has ended (filter.StepEnd).
@@ -52,7 +114,7 @@ const stepEnd = 9
 
 // NewAttempts makes an empty one.
 func NewAttempts() *Attempts {
-	return &Attempts{seed: maphash.MakeSeed(), now: map[uint64]conn{}}
+	return &Attempts{seed: maphash.MakeSeed()}
 }
 
 // name gives a connection a number; ok is false for a line that belongs to none.
@@ -64,26 +126,26 @@ func (a *Attempts) name(boot [16]byte, pid uint32, id []byte) (n uint64, ok bool
 	copy(b[:], boot[:])
 	if len(id) == 0 {
 		binary.LittleEndian.PutUint32(b[16:], pid)
-		return maphash.Bytes(a.seed, b[:]), true
+		return max(1, maphash.Bytes(a.seed, b[:])), true
 	}
 	var h maphash.Hash
 	h.SetSeed(a.seed)
 	h.Write(b[:])
 	h.Write(id)
-	return h.Sum64(), true
+	return max(1, h.Sum64()), true
 }
 
 func (a *Attempts) get(n uint64) (conn, bool) {
-	c, ok := a.now[n]
-	if !ok && len(a.old) > 0 {
-		c, ok = a.old[n]
+	c, ok := a.now.get(n)
+	if !ok {
+		c, ok = a.old.get(n)
 	}
 	return c, ok
 }
 
 func (a *Attempts) put(n uint64, c conn, at int64) {
 	a.turn(at)
-	a.now[n] = c
+	a.now.put(n, c)
 }
 
 // turn begins a new generation when it is time. A clock that was set back begins one, too.
@@ -92,10 +154,10 @@ func (a *Attempts) turn(at int64) {
 		return
 	}
 	a.turned = at
-	if len(a.now)+len(a.old)+len(a.waiting)+len(a.waited) == 0 {
+	if a.now.n+a.old.n+len(a.waiting)+len(a.waited) == 0 {
 		return
 	}
-	a.old, a.now = a.now, map[uint64]conn{}
+	a.old, a.now = a.now, conns{}
 	a.waited, a.waiting = a.waiting, nil
 }
 
@@ -109,11 +171,12 @@ func (a *Attempts) See(boot [16]byte, pid uint32, id []byte, addr netip.Addr, st
 		return true
 	}
 	c, ok := a.get(n)
-	if !ok || c.known && c.addr != addr.As16() {
+	if !ok || c.known && !c.is(addr) {
 		c = conn{}
 	}
 	count := !c.counted || step != stepEnd && step <= c.step
-	c.addr, c.known, c.counted, c.step = addr.As16(), true, true, step
+	c.set(addr)
+	c.counted, c.step = true, step
 	a.put(n, c, at)
 	return count
 }
@@ -125,10 +188,10 @@ func (a *Attempts) Join(boot [16]byte, pid uint32, id []byte, addr netip.Addr, a
 		return
 	}
 	c, ok := a.get(n)
-	if !ok || c.known && c.addr != addr.As16() {
+	if !ok || c.known && !c.is(addr) {
 		c = conn{}
 	}
-	c.addr, c.known = addr.As16(), true
+	c.set(addr)
 	a.put(n, c, at)
 }
 
@@ -136,7 +199,7 @@ func (a *Attempts) Join(boot [16]byte, pid uint32, id []byte, addr netip.Addr, a
 func (a *Attempts) Known(boot [16]byte, pid uint32, id []byte) (netip.Addr, bool) {
 	if n, ok := a.name(boot, pid, id); ok {
 		if c, ok := a.get(n); ok && c.known {
-			return netip.AddrFrom16(c.addr).Unmap(), true
+			return c.addr(), true
 		}
 	}
 	return netip.Addr{}, false
@@ -190,4 +253,4 @@ func (a *Attempts) Claim(boot [16]byte, pid uint32, id []byte) (w Waiting, ok bo
 func (a *Attempts) Expire(now int64) { a.turn(now) }
 
 // Len is how many connections are remembered.
-func (a *Attempts) Len() int { return len(a.now) + len(a.old) + len(a.waiting) + len(a.waited) }
+func (a *Attempts) Len() int { return a.now.n + a.old.n + len(a.waiting) + len(a.waited) }

@@ -338,6 +338,26 @@ func (l *Ledger) Covering(a netip.Addr) iter.Seq[Ban] {
 	}
 }
 
+// Held says whether a ban that some jail made before a moment is in force then for an address; counts says of which
+// jails.
+func (l *Ledger) Held(a netip.Addr, at int64, counts func(jail string) bool) bool {
+	if l.n == 0 {
+		return false
+	}
+	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
+	for bits, n := range l.lens[k.family()][:a.BitLen()+1] {
+		if n == 0 {
+			continue
+		}
+		for i := l.bans[k.cut(bits)]; i != 0; i = l.slab[i-1].next {
+			if b := &l.slab[i-1]; b.since < at && (b.until == 0 || at < b.until) && counts(l.words[b.jail]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // All goes through all bans: IPv4 before IPv6, by address, wide before narrow, then by jail. The ledger must not be
 // changed meanwhile.
 func (l *Ledger) All() iter.Seq[Ban] {

@@ -1,0 +1,111 @@
+package cmd_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layers says which rooms a room may import: cmd → {journal, firewall, units} → policy, and never the other way.
+// units/e2e stands outside: it builds and attacks a host, and is part of no program.
+var layers = map[string][]string{
+	"cmd":      {"cmd", "journal", "firewall", "units", "policy"},
+	"journal":  {"journal", "policy"},
+	"firewall": {"firewall", "policy"},
+	"units":    {"units", "policy"},
+	"policy":   {"policy"},
+}
+
+// homes says where each library from outside may be imported; what is not named here may not be at all.
+var homes = map[string][]string{
+	"gopkg.in/yaml.v3":                 {"bailiff/policy/config/yamldoc"},
+	"github.com/godbus/dbus/v5":        {"bailiff/firewall/firewalld", "bailiff/units/lookup"},
+	"github.com/vishvananda/netlink":   {"bailiff/firewall/ipset", "bailiff/firewall/conn"},
+	"github.com/google/nftables":       {"bailiff/firewall/ipset", "bailiff/firewall/nftables"},
+	"github.com/mdlayher/netlink":      {"bailiff/firewall/ipset", "bailiff/firewall/nftables"},
+	"github.com/coreos/go-systemd/v22": {"bailiff/journal", "bailiff/journal/audit", "bailiff/units/activation", "bailiff/units/notify"},
+	"github.com/klauspost/compress":    {"bailiff/journal", "bailiff/journal/journaltest"},
+	"github.com/pierrec/lz4/v4":        {"bailiff/journal/journaltest"},
+	"github.com/ulikunitz/xz":          {"bailiff/journal", "bailiff/journal/journaltest"},
+	"golang.org/x/sys":                 {"bailiff/journal", "bailiff/journal/audit", "bailiff/firewall", "bailiff/units"},
+	"github.com/rogpeppe/go-internal":  {}, // tests alone
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+// TestRooms holds the program's structure: who may import whom.
+func TestRooms(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "bailiff/...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(p.ImportPath, "bailiff/units/e2e") {
+			continue
+		}
+		seen++
+		room := strings.Split(strings.TrimPrefix(p.ImportPath, "bailiff/"), "/")[0]
+		for _, i := range p.Imports {
+			switch {
+			case strings.HasPrefix(i, "bailiff/"):
+				other := strings.Split(strings.TrimPrefix(i, "bailiff/"), "/")[0]
+				if !slices.Contains(layers[room], other) {
+					t.Errorf("%s imports %s: %s may import %v", p.ImportPath, i, room, layers[room])
+				}
+			case strings.Contains(strings.Split(i, "/")[0], "."):
+				if !atHome(p.ImportPath, i) {
+					t.Errorf("%s imports %s, which has its room elsewhere or none at all", p.ImportPath, i)
+				}
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d packages were looked at", seen)
+	}
+}
+
+func atHome(importer, library string) bool {
+	for lib, rooms := range homes {
+		if library != lib && !strings.HasPrefix(library, lib+"/") {
+			continue
+		}
+		for _, r := range rooms {
+			// x/sys is the system's own interface: whole rooms have it. The others belong to single packages.
+			if importer == r || lib == "golang.org/x/sys" && strings.HasPrefix(importer, r+"/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TestTopLevel: the folders that the project was asked for, and no others.
+func TestTopLevel(t *testing.T) {
+	out, err := exec.Command("git", "ls-files", "--full-name", ":/").Output()
+	if err != nil {
+		t.Skip("not a git checkout: ", err)
+	}
+	want := []string{"cmd", "firewall", "journal", "policy", "units", "go.mod", "go.sum", "README.md", "Makefile"}
+	for _, f := range strings.Fields(string(out)) {
+		top := strings.Split(path.Clean(f), "/")[0]
+		if !slices.Contains(want, top) && !strings.HasPrefix(top, ".") {
+			t.Errorf("%s does not belong at the top level", top)
+		}
+	}
+}
