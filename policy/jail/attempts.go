@@ -17,6 +17,8 @@ type Attempts struct {
 	seed     maphash.Seed
 	now, old conns // two generations: a line moves its connection into the younger one
 	turned   int64 // when the younger one was begun
+	boot     [16]byte
+	bootHash uint64 // of boot
 
 	waiting, waited map[uint64]Waiting // likewise
 }
@@ -117,22 +119,19 @@ func NewAttempts() *Attempts {
 	return &Attempts{seed: maphash.MakeSeed()}
 }
 
-// name gives a connection a number; ok is false for a line that belongs to none.
+// name gives a connection a number; ok is false for a line that belongs to none. Process ids stand in the lower half as
+// they are, and slots are taken by them: those that follow each other lie side by side.
 func (a *Attempts) name(boot [16]byte, pid uint32, id []byte) (n uint64, ok bool) {
 	if pid == 0 && len(id) == 0 {
 		return 0, false
 	}
-	var b [20]byte
-	copy(b[:], boot[:])
-	if len(id) == 0 {
-		binary.LittleEndian.PutUint32(b[16:], pid)
-		return max(1, maphash.Bytes(a.seed, b[:])), true
+	if boot != a.boot || a.bootHash == 0 {
+		a.boot, a.bootHash = boot, maphash.Bytes(a.seed, boot[:])|1<<63
 	}
-	var h maphash.Hash
-	h.SetSeed(a.seed)
-	h.Write(b[:])
-	h.Write(id)
-	return max(1, h.Sum64()), true
+	if len(id) == 0 {
+		return a.bootHash&^0xffffffff | uint64(pid), true
+	}
+	return max(1, maphash.Bytes(a.seed, id)^a.bootHash), true
 }
 
 func (a *Attempts) get(n uint64) (conn, bool) {
