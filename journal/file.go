@@ -46,6 +46,7 @@ type file struct {
 	state    fileState
 	from     uint64   // where to go on: entries before it (going up: behind it) are dealt with
 	cand     location // the next entry, when ready
+	warmth   byte     // what list.warm read
 	syncErr  error
 	faults   int
 	bad      int       // places that could not be read

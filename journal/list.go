@@ -8,6 +8,7 @@ import "encoding/binary"
 // The items of a list grow towards the end of the file; that is checked where it is relied on.
 type list struct {
 	payload []byte // FIELD=value; nil: all entries of the file
+	given   bool   // each of its entries is one to give: worth warming up
 	data    uint64 // the data object; 0: none yet
 	n       uint64 // how many entries, when looked last
 	blocks  []block
@@ -61,6 +62,53 @@ func (l *list) at(f *file, i uint64) (uint64, error) {
 	return f.word(b.items + 8*k), nil
 }
 
+// ahead is how many entries are touched at once. A processor keeps about a dozen loads under way.
+const ahead = 16
+
+// warm touches the entries from i on, which are read next, and the data objects that were written with each. Entries lie on pages of their
+// own, so that a reader waits for memory several times at each; the loads here do not wait for one another. It is a hint
+// and no more: nothing is concluded from what it reads, and it reads nothing outside the file.
+func (l *list) warm(f *file, i uint64) {
+	const (
+		line = 64   // bytes that are loaded at once
+		page = 4096 // what an entry brought with it lies closer than that
+		own  = 4    // such objects, about: its message, its times
+		some = 20   // items of an entry, about
+	)
+	width := uint64(16)
+	if f.compact {
+		width = 4
+	}
+	m, reach := f.m[:f.limit], entryItems+some*width
+	var entries [ahead]uint64
+	n := 0
+	var sum byte
+	for k := range uint64(ahead) {
+		if i+k >= l.n {
+			break
+		}
+		o, err := l.at(f, i+k)
+		if err != nil || o >= f.limit || f.limit-o < reach {
+			break
+		}
+		sum += m[o] + m[o+reach-1]
+		entries[n] = o
+		n++
+	}
+	for _, o := range entries[:n] {
+		end := o + binary.LittleEndian.Uint64(m[o+objSize:])
+		if end < o+reach/2 || end > f.limit {
+			continue
+		}
+		for at := end - own*width; at < end; at += width {
+			if d := item(m[at:], int(width)); d < o && o-d < page {
+				sum += m[d] + m[d+line]
+			}
+		}
+	}
+	f.warmth = sum
+}
+
 // seekBlock makes l.b the block that holds item i, following the chain as far as needed.
 func (l *list) seekBlock(f *file, i uint64) (bool, error) {
 	for k := len(l.blocks) - 1; k >= 0; k-- {
@@ -112,7 +160,7 @@ func (l *list) seekBlock(f *file, i uint64) (bool, error) {
 }
 
 // reset forgets all but what the list is of.
-func (l *list) reset() { *l = list{payload: l.payload, blocks: l.blocks[:0]} }
+func (l *list) reset() { *l = list{payload: l.payload, given: l.given, blocks: l.blocks[:0]} }
 
 // seekGE gives the first entry at p or behind it, 0 when there is none yet.
 func (l *list) seekGE(f *file, p uint64) (uint64, error) {
@@ -123,6 +171,9 @@ func (l *list) seekGE(f *file, p uint64) (uint64, error) {
 	if l.cur != 0 && l.cur < p {
 		lo = l.i + 1
 		if lo < l.n { // the common case: the one after the last
+			if l.given && lo%ahead == 0 {
+				l.warm(f, lo)
+			}
 			o, err := l.at(f, lo)
 			if err != nil {
 				return 0, err

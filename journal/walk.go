@@ -70,10 +70,14 @@ func (f *file) setMatches(ms Matches) {
 			fields[i] = append(fields[i], l)
 		}
 		f.groups = append(f.groups, fields)
+		for _, l := range fields[0] {
+			l.given = len(fields) == 1
+		}
 	}
 	switch len(f.lists) {
 	case 0:
 		f.single = &f.all
+		f.all.given = true
 	case 1:
 		f.single = f.lists[0]
 	}
