@@ -75,6 +75,55 @@ func (v *victim) measured(t *testing.T, who, args string) {
 		who, v.suite, r.Rate, len(r.Ban), r.Missed, b50, b99, r.Ban[len(r.Ban)-1], i50, i99, i50/b50, i99/b99)
 }
 
+// crowd prints what 100,000 attackers at once cost: until all are banned, in memory, and to bring them back at a restart
+// with a kernel that has lost them.
+func (v *victim) crowd(t *testing.T) {
+	const addresses, failures = 100_000, 5
+	begin := time.Now()
+	out, err := v.load(t, fmt.Sprintf("-lines %d -addresses %d", addresses*failures, addresses))
+	if err != nil {
+		t.Fatalf("load: %v %s", err, out)
+	}
+	wrote := time.Since(begin)
+	held := func() error {
+		n := 0
+		for f := range strings.FieldsSeq(v.sh(t, `for s in $(ipset list -n | grep '^bailiff4'); do ipset list -t "$s"; done | sed -n 's/^Number of entries: //p'`)) {
+			i, _ := strconv.Atoi(f)
+			n += i
+		}
+		if n < addresses {
+			return fmt.Errorf("%d of %d addresses are in the kernel's sets", n, addresses)
+		}
+		return nil
+	}
+	eventually(t, 5*time.Minute, held)
+	all := time.Since(begin)
+	memory := func() int {
+		return number(t, v.Path("/proc/"+strings.TrimSpace(v.sh(t, `systemctl show -P MainPID bailiff.service`))+"/status"), "RssAnon:")
+	}
+	t.Logf("%s: %d lines of %d addresses written in %.1f s, all banned %.1f s later; RssAnon %d KiB", v.suite, addresses*failures, addresses,
+		wrote.Seconds(), (all - wrote).Seconds(), memory())
+	told := 0
+	eventually(t, 2*time.Minute, func() error {
+		n, _ := strconv.Atoi(strings.TrimSpace(v.sh(t, `journalctl -q -o cat --output-fields=PRIORITY MESSAGE_ID=`+idBan+` | wc -l`)))
+		if n != told {
+			told = n
+			time.Sleep(time.Second)
+			return fmt.Errorf("%d bans are in the journal, and still more come", n)
+		}
+		return nil
+	})
+	time.Sleep(20 * time.Second)
+	t.Logf("%s: %d bans told in the journal; at rest RssAnon %d KiB", v.suite, told, memory())
+	v.sh(t, `systemctl stop bailiff.service; nft flush ruleset; for s in $(ipset list -n | grep '^bailiff'); do ipset flush "$s"; done`)
+	begin = time.Now()
+	v.sh(t, `systemctl start --no-block bailiff.service`)
+	eventually(t, time.Minute, held)
+	again := time.Since(begin)
+	v.active(t)
+	t.Logf("%s: started anew with %d bans, all in the kernel after %.2f s; RssAnon %d KiB", v.suite, addresses, again.Seconds(), memory())
+}
+
 func quantile(sorted []float64, percent int) float64 {
 	return sorted[min(len(sorted)*percent/100, len(sorted)-1)]
 }

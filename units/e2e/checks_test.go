@@ -28,6 +28,7 @@ var (
 	framed    = netip.MustParseAddr("203.0.113.66") // whom forged lines accuse
 	hidden    = netip.MustParseAddr("198.51.100.20")
 	penalised = netip.MustParseAddr("198.51.100.30")
+	culprit   = netip.MustParseAddr("198.51.100.50")
 	byHand    = netip.MustParseAddr("198.51.100.40")
 )
 
@@ -436,6 +437,35 @@ func (v *victim) mended(t *testing.T) {
 func (v *victim) now(t *testing.T) string {
 	t.Helper()
 	return "--since=@" + strings.TrimSpace(v.sh(t, `date +%s.%6N`))
+}
+
+// What an operator does by hand is kept from that moment on: killing the daemon neither loses a ban nor brings back one
+// that was lifted.
+func (v *victim) byhand(t *testing.T) {
+	kill := func() {
+		v.sh(t, `systemctl kill -s KILL bailiff.service`)
+		eventually(t, 10*time.Second, func() error {
+			if s := v.sh(t, `systemctl show -P SubState bailiff.service`); s == "running\n" {
+				return nil
+			} else {
+				return fmt.Errorf("bailiff.service is %s", s)
+			}
+		})
+	}
+	v.sh(t, `bailiff ban `+culprit.String())
+	kill()
+	v.settled(t)
+	if w := v.why(t, culprit); w.State != "banned" || w.Bans[0].Jail != "manual" || !v.inKernel(t, culprit) {
+		t.Errorf("banned by hand, and after a kill: %+v", w)
+	}
+	v.sh(t, `bailiff unban `+culprit.String()+` `+hidden.String())
+	kill()
+	v.settled(t)
+	for _, a := range []netip.Addr{culprit, hidden} {
+		if w := v.why(t, a); w.State == "banned" || v.inKernel(t, a) {
+			t.Errorf("unbanned by hand, and after a kill: %+v", w)
+		}
+	}
 }
 
 // Turmoil: under an attack the daemon is killed, restarted and reloaded, and the journal rotated and vacuumed. Every address

@@ -49,11 +49,13 @@ func TestHost(t *testing.T) {
 				{"penalties", (*victim).penalties, false},
 				{"control", (*victim).control, false},
 				{"mended", (*victim).mended, false},
+				{"byhand", (*victim).byhand, false},
 				{"turmoil", (*victim).turmoil, false},
 				{"misconfigured", (*victim).misconfigured, false},
 				{"reboot", (*victim).reboot, false},
 				{"idle", (*victim).idle, true},
 				{"latency", (*victim).latency, true},
+				{"crowd", (*victim).crowd, true},
 				{"uninstall", (*victim).stays, false},
 			} {
 				if c.bench && !bench {
