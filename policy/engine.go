@@ -28,9 +28,9 @@ type Engine struct {
 	budget *jail.Budget
 	jails  []*cell          // sorted by name
 	byName map[string]*cell //
-	byUnit map[string][]*cell
-	bySlice,
-	byNone []*cell // cells that take entries by slice, and entries without a unit
+	byUnit,
+	bySlice map[string][]*cell
+	byNone []*cell // cells that take entries without a unit
 
 	seed maphash.Seed
 	hit  filter.Hit
@@ -135,14 +135,14 @@ func (g *Engine) Configure(c *config.Config) error {
 		}
 	}
 	g.jails, g.byName, g.esc = cells, byName, c.Escalate
-	g.byUnit, g.bySlice, g.byNone = make(map[string][]*cell), nil, nil
+	g.byUnit, g.bySlice, g.byNone = make(map[string][]*cell), make(map[string][]*cell), nil
 	for _, n := range cells {
 		t := n.matcher.Trust()
 		for _, u := range t.Units {
 			g.byUnit[u] = append(g.byUnit[u], n)
 		}
-		if len(t.Slices) > 0 {
-			g.bySlice = append(g.bySlice, n)
+		for _, s := range t.Slices {
+			g.bySlice[s] = append(g.bySlice[s], n)
 		}
 		if len(t.Identifiers) > 0 {
 			g.byNone = append(g.byNone, n)
@@ -164,7 +164,7 @@ func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
 	for _, c := range cells {
 		g.judge(c, e, ref)
 	}
-	for _, c := range g.bySlice {
+	for _, c := range g.bySlice[string(e.Slice)] {
 		if !slices.Contains(cells, c) {
 			g.judge(c, e, ref)
 		}
