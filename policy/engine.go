@@ -25,6 +25,7 @@ type Engine struct {
 	led    *ledger.Ledger
 	allow  *allow.List
 	esc    config.Escalate
+	lines  int // of evidence kept of one ban
 	budget *jail.Budget
 	jails  []*cell          // sorted by name
 	byName map[string]*cell //
@@ -134,7 +135,7 @@ func (g *Engine) Configure(c *config.Config) error {
 			n.counter.Configure(o)
 		}
 	}
-	g.jails, g.byName, g.esc = cells, byName, c.Escalate
+	g.jails, g.byName, g.esc, g.lines = cells, byName, c.Escalate, c.Limits.LinesPerBan
 	g.byUnit, g.bySlice, g.byNone = make(map[string][]*cell), make(map[string][]*cell), nil
 	for _, n := range cells {
 		t := n.matcher.Trust()
@@ -263,6 +264,7 @@ func (g *Engine) narrow(c *cell, addr netip.Addr) netip.Prefix {
 func (g *Engine) ban(c *cell, addr netip.Addr, v jail.Verdict, at int64) {
 	prefix := v.Prefix
 	evidence := c.counter.Take(prefix)
+	evidence = evidence[max(0, len(evidence)-g.lines):] // the newest: they led to the ban
 	// A prefix that holds an allowed address is not banned as a whole: first back to the attacker's own, then to the
 	// bare address, which is not allowed (Entry looked).
 	for _, p := range []netip.Prefix{g.narrow(c, addr), netip.PrefixFrom(addr, addr.BitLen())} {

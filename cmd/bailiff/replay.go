@@ -140,8 +140,7 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 	if err != nil {
 		return err
 	}
-	o := journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}
-	j, err := journal.Open(src, o)
+	j, err := openAt(r.env, src, journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}, from)
 	if err != nil {
 		return err
 	}
@@ -157,11 +156,6 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 			return ""
 		}
 		return ev.Text(look)
-	}
-	if from != 0 {
-		j.SeekRealtime(from)
-	} else {
-		j.SeekHead()
 	}
 	var fe filter.Entry
 	for j.Next() {
@@ -187,6 +181,27 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 		return errSilent
 	}
 	return nil
+}
+
+// openAt opens the journal at a time, through journalctl where a file has been written by a systemd that is newer than
+// what our reader knows.
+func openAt(e *env, src journal.Source, o journal.Options, from uint64) (journal.Stream, error) {
+	j, err := journal.Open(src, o)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range j.Problems() {
+		var unknown *journal.UnknownFlagsError
+		if errors.As(p, &unknown) {
+			j.Close()
+			fmt.Fprintf(e.err, "bailiff: %v: reading through journalctl, which is slower\n", p)
+			return journal.NewChild(e.ctx, src, journal.ChildOptions{Options: o, Since: from})
+		}
+	}
+	if from != 0 {
+		j.SeekRealtime(from)
+	}
+	return j, nil
 }
 
 // locator opens the journal a second time when it is first asked.

@@ -375,7 +375,7 @@ func (d *daemon) entries(b *batch) {
 	for _, n := range b.notices {
 		d.problem(n)
 	}
-	if b.files > 0 {
+	if b.listed {
 		d.js.Files = b.files
 		d.troubles(b.troubles)
 	}

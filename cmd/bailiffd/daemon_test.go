@@ -415,6 +415,36 @@ func TestDamagedLedger(t *testing.T) {
 	b.awaitBan("203.0.113.1/32") // the failures are still in their window, and the journal is the record
 }
 
+// TestNewerSystemd: a file with a flag that our reader does not know, as a future systemd may write it, turns reading over
+// to journalctl; nothing is lost on the way.
+func TestNewerSystemd(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	b.fail("203.0.113.1", 3)
+	b.until("three entries", func(ctx context.Context) bool {
+		s, err := b.client.Status(ctx)
+		return err == nil && s.Journal.Entries == 3
+	})
+	other := journaltest.Write(t, filepath.Join(t.TempDir(), "other.journal"), journaltest.Layout{}, journaltest.Gen{Entries: 10})
+	data, err := os.ReadFile(other[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[12+3] |= 0x40 // an incompatible flag, bit 30
+	if err := os.WriteFile(filepath.Join(b.dir, "future.journal"), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.fail("203.0.113.1", 1)
+	b.until("status says so", func(ctx context.Context) bool {
+		s, err := b.client.Status(ctx)
+		return err == nil && strings.Contains(strings.Join(s.Problems, "\n"), "it is read through journalctl")
+	})
+	b.fail("203.0.113.1", 1)
+	if x := b.awaitBan("203.0.113.1/32"); x.Failures != 5 {
+		t.Errorf("ban: %+v", x)
+	}
+}
+
 func TestExitStatus(t *testing.T) {
 	b := newBench(t)
 	b.configure("jails: {sshd: {max_retry: ten}}\n")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ type batch struct {
 	dropped  uint64          // messages that journald says it suppressed
 	notices  []string        // what the operator should know about where reading began
 	troubles []error         // files set aside
+	listed   bool            // troubles and files are set
 	files    int
 }
 
@@ -116,74 +118,113 @@ func (r *reader) changed(take bool) *journal.Matches {
 
 // read follows the journal with one set of matches; it returns at a reload, with the position to go on from.
 func (r *reader) read(ctx context.Context, matches journal.Matches, pos position) (position, error) {
-	j, err := journal.Open(r.src, journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue})
+	if pos.known && pos.rebuild != 0 {
+		s, _, err := r.open(ctx, matches, position{since: pos.rebuild}, false)
+		if err != nil {
+			return pos, err
+		}
+		for done := false; !done; {
+			b, err := r.take(ctx)
+			if err != nil {
+				s.Close()
+				return pos, nil
+			}
+			b.rebuild, b.behind = true, true
+			done = r.fill(s, b, &pos.cursor)
+			if !r.give(ctx, b) {
+				s.Close()
+				return pos, nil
+			}
+		}
+		s.Close()
+		pos.rebuild = 0
+	}
+	s, notices, err := r.open(ctx, matches, pos, true)
 	if err != nil {
 		return pos, err
 	}
-	defer j.Close()
-	var notices []string
-	if pos.known && pos.rebuild != 0 {
-		j.SeekRealtime(pos.rebuild)
-		for {
-			b, err := r.take(ctx)
-			if err != nil {
-				return pos, nil
-			}
-			b.rebuild = true
-			done := r.fill(j, b, &pos.cursor)
-			b.behind = true
-			if !r.give(ctx, b) {
-				return pos, nil
-			}
-			if done {
-				break
-			}
-		}
-		pos.rebuild = 0
-	}
-	switch {
-	case pos.known:
-		if _, ok := j.At(pos.cursor); !ok {
-			notices = append(notices, fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: going on by its time", pos.cursor))
-		}
-		if err := j.SeekCursor(pos.cursor); err != nil {
-			notices = append(notices, fmt.Sprintf("saved cursor: %v; going on by its time", err))
-			j.SeekRealtime(pos.cursor.Realtime)
-		}
-	default:
-		j.SeekRealtime(pos.since)
-	}
+	defer s.Close()
 	for ctx.Err() == nil {
 		b, err := r.take(ctx)
 		if err != nil {
 			return pos, nil
 		}
-		end := r.fill(j, b, nil)
+		end := r.fill(s, b, nil)
 		b.notices, notices = notices, nil
 		b.behind = !end
 		if b.moved {
 			pos.cursor, pos.known = b.last, true
 		}
 		if end {
-			b.troubles, b.files = j.Problems(), j.Files()
+			b.troubles, b.listed = s.Problems(), true
+			if j, ok := s.(*journal.Reader); ok {
+				b.files = j.Files()
+			}
 		}
+		troubles := b.troubles
 		if !r.give(ctx, b) {
 			return pos, nil
 		}
 		if r.changed(false) != nil {
 			return pos, nil
 		}
-		if end {
-			if err := r.wait(ctx, j); err != nil {
-				return pos, err
-			}
+		if !end {
+			continue
+		}
+		if _, ok := s.(*journal.Reader); ok && newer(troubles) {
+			return pos, nil // a file of a newer systemd has come: read through journalctl from here on
+		}
+		if err := r.wait(ctx, s); err != nil {
+			return pos, err
 		}
 	}
 	return pos, nil
 }
 
+// open begins to read at a position: with our own reader, or through journalctl where a file has been written by a systemd
+// that is newer than what our reader knows.
+func (r *reader) open(ctx context.Context, matches journal.Matches, pos position, follow bool) (s journal.Stream, notices []string, err error) {
+	o := journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}
+	j, err := journal.Open(r.src, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if newer(j.Problems()) {
+		j.Close()
+		c := journal.ChildOptions{Options: o, Since: pos.since, Follow: follow}
+		if pos.known {
+			c.After = pos.cursor
+		}
+		s, err := journal.NewChild(ctx, r.src, c)
+		return s, []string{"the journal is written by a newer systemd than this bailiff knows: it is read through journalctl, which is slower"}, err
+	}
+	if !pos.known {
+		j.SeekRealtime(pos.since)
+		return j, nil, nil
+	}
+	if _, ok := j.At(pos.cursor); !ok {
+		notices = append(notices, fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: going on by its time", pos.cursor))
+	}
+	if err := j.SeekCursor(pos.cursor); err != nil {
+		notices = append(notices, fmt.Sprintf("saved cursor: %v; going on by its time", err))
+		j.SeekRealtime(pos.cursor.Realtime)
+	}
+	return j, notices, nil
+}
+
+// newer says whether a file could not be read because a newer systemd has written it.
+func newer(problems []error) bool {
+	for _, p := range problems {
+		var e *journal.UnknownFlagsError
+		if errors.As(p, &e) {
+			return true
+		}
+	}
+	return false
+}
+
 // wait sleeps until there may be more; a reload wakes it.
-func (r *reader) wait(ctx context.Context, j *journal.Reader) error {
+func (r *reader) wait(ctx context.Context, j journal.Stream) error {
 	wctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.mu.Lock()
@@ -203,7 +244,7 @@ func (r *reader) wait(ctx context.Context, j *journal.Reader) error {
 }
 
 // fill reads entries into b. It returns true when there are no more, or when the next one lies behind stop.
-func (r *reader) fill(j *journal.Reader, b *batch, stop *journal.Cursor) bool {
+func (r *reader) fill(j journal.Stream, b *batch, stop *journal.Cursor) bool {
 	for len(b.entries) < batchEntries {
 		if cap(b.buf)-len(b.buf) < filter.MaxMessage+4096 {
 			return false
