@@ -256,8 +256,11 @@ func (r *Reader) faulted(f *file, at uint64) {
 	}
 	r.damaged(f, err)
 	f.relook, r.lead = true, nil
-	if f.state == ready {
+	switch f.state {
+	case ready:
 		f.state, f.from = taken, f.cand.offset
+	case atEnd:
+		f.state = taken
 	}
 }
 

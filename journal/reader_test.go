@@ -201,6 +201,28 @@ func TestReplaced(t *testing.T) {
 	same(t, "renamed", next(t, r, 1), numbers(8, 8))
 }
 
+// A file that is cut off after it was read, while the reader looks at its header for more, is a problem and not the end.
+func TestTruncatedAtEnd(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "system.journal")
+	put(t, path, numbered{first: 0, last: 4})
+	r := reader(t, journal.Dir(dir))
+	same(t, "whole", rest(r), numbers(0, 4))
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Wait(t.Context(), 10*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "cut off", rest(r), nil)
+	var corrupt *journal.CorruptError
+	if p := r.Problems(); len(p) == 0 || !errors.As(p[0], &corrupt) || corrupt.Path != path {
+		t.Error(p)
+	}
+	put(t, path, numbered{first: 5, last: 7}) // what journald does then
+	same(t, "its successor", next(t, r, 3), numbers(5, 7))
+}
+
 func TestSeekCursor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.journal")
 	put(t, path, numbered{first: 0, last: 40})
