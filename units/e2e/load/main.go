@@ -100,6 +100,7 @@ func flood(j journal, lines, rate, addresses, base int) error {
 type Result struct {
 	Lines   int       `json:"lines"`
 	Rate    float64   `json:"rate"`    // lines a second, as written
+	First   float64   `json:"first"`   // as Ban, of the very first address, whose lines come after quiet
 	Ban     []float64 `json:"ban"`     // from before the write of the last failing line until its address is in a set
 	Inotify []float64 `json:"inotify"` // from the same moment until inotify told of the next change of the journal file
 	Missed  int       `json:"missed"`  // addresses that were in no set after ten seconds
@@ -159,7 +160,11 @@ func measure(j journal, trials, failures, rate, base int, sets []string) (*Resul
 			}
 			now := time.Now()
 			if in {
-				r.Ban = append(r.Ban, milliseconds(now.Sub(p.at)))
+				if d := milliseconds(now.Sub(p.at)); r.First == 0 {
+					r.First = d
+				} else {
+					r.Ban = append(r.Ban, d)
+				}
 				break
 			}
 			if now.Sub(p.at) > 10*time.Second {
