@@ -18,7 +18,7 @@ import (
 func (v *victim) latency(t *testing.T) {
 	sets := strings.Join(strings.Fields(v.sh(t, `ipset list -n | grep '^bailiff4'`)), ",")
 	for i, rate := range []int{20, 2000} {
-		v.measured(t, "bailiff", fmt.Sprintf("-trials 100 -failures 5 -rate %d -base %d -set %s", rate, 10000+i*40000, sets))
+		v.measured(t, "bailiff", fmt.Sprintf("-trials 200 -failures 5 -rate %d -base %d -set %s", rate, 10000+i*40000, sets))
 	}
 }
 
@@ -124,8 +124,9 @@ func (v *victim) crowd(t *testing.T) {
 	t.Logf("%s: started anew with %d bans, all in the kernel after %.2f s; RssAnon %d KiB", v.suite, addresses, again.Seconds(), memory())
 }
 
+// quantile by nearest rank: the smallest value that so many percent of all do not exceed.
 func quantile(sorted []float64, percent int) float64 {
-	return sorted[min(len(sorted)*percent/100, len(sorted)-1)]
+	return sorted[max((len(sorted)*percent+99)/100-1, 0)]
 }
 
 // idle prints what the daemon costs while nothing happens.
