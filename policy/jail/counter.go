@@ -119,13 +119,20 @@ func (c *Counter) Configure(o Options) {
 }
 
 func (c *Counter) dropFamily(v6 bool) {
-	for i := range c.narrow.len() {
+	for i := uint32(0); i < c.narrow.len(); i++ { // len is 0 as soon as the last one is gone
 		if e := c.narrow.at(i); e.used() && e.key().v6() == v6 {
-			c.narrow.remove(i)
-			c.o.Budget.used--
+			c.drop(&c.narrow, i)
 		}
 	}
 	c.narrow.shrink()
+}
+
+// drop forgets one entry.
+func (c *Counter) drop(t *table, i uint32) {
+	t.remove(i)
+	if t == &c.narrow {
+		c.o.Budget.used--
+	}
 }
 
 // Close gives the counter's part of the budget back.
@@ -235,10 +242,7 @@ func (c *Counter) Take(p netip.Prefix) []Failure {
 	for _, t := range []*table{&c.narrow, &c.wide} {
 		if i, ok := t.find(k); ok {
 			l := c.failures(t, i)
-			t.remove(i)
-			if t == &c.narrow {
-				c.o.Budget.used--
-			}
+			c.drop(t, i)
 			return l
 		}
 	}
@@ -295,25 +299,46 @@ func (c *Counter) Success(a netip.Addr, user uint32, at int64) {
 		link = &x.next
 	}
 	if e.head == 0 {
-		c.narrow.remove(i)
-		c.o.Budget.used--
+		c.drop(&c.narrow, i)
 	}
 }
 
 // Forget drops what stands against a prefix, against all within it, and against the one around it.
 func (c *Counter) Forget(p netip.Prefix) {
 	k := keyOf(p.Addr(), p.Bits())
-	for _, t := range []*table{&c.narrow, &c.wide} {
-		for i := range t.len() {
-			e := t.at(i)
-			if !e.used() || e.key().v6() != k.v6() {
-				continue
+	levels := wide6
+	if !k.v6() {
+		levels = wide4
+	}
+	c.forget(&c.narrow, k, c.length(p.Addr()))
+	for _, l := range levels {
+		c.forget(&c.wide, k, l.bits)
+	}
+}
+
+// forget drops those of a table's entries of one length that hold k or lie in it. Whoever lifts 100,000 bans at once calls
+// it as often, so it looks them up one by one unless they are more than the table has.
+func (c *Counter) forget(t *table, k key, length int) {
+	apart := length - int(k.bits&lenMask)
+	switch {
+	case t.n == 0:
+	case apart <= 0:
+		if i, ok := t.find(k.cut(uint16(length))); ok {
+			c.drop(t, i)
+		}
+	case length <= 64 && apart < 32 && 1<<apart <= t.n:
+		for n := range uint64(1) << apart {
+			x := k.cut(uint16(length))
+			x.hi |= n << (64 - length)
+			if i, ok := t.find(x); ok {
+				c.drop(t, i)
 			}
-			if n := min(e.bits&lenMask, k.bits&lenMask); e.key().cut(n) == k.cut(n) {
-				t.remove(i)
-				if t == &c.narrow {
-					c.o.Budget.used--
-				}
+		}
+	default:
+		for i := uint32(0); i < t.len(); i++ { // len is 0 as soon as the last one is gone
+			e := t.at(i)
+			if e.used() && int(e.bits&lenMask) == length && e.key().v6() == k.v6() && e.key().cut(k.bits&lenMask) == k {
+				c.drop(t, i)
 			}
 		}
 	}
@@ -340,10 +365,7 @@ func (c *Counter) sweep(t *table, now int64, work int) {
 		switch e := t.at(t.hand); {
 		case !e.used():
 		case !c.within(now, e.newest):
-			t.remove(t.hand)
-			if t == &c.narrow {
-				c.o.Budget.used--
-			}
+			c.drop(t, t.hand)
 			r.freed = true
 		case r.seen == 0 || e.newest < r.oldest:
 			r.oldest = e.newest

@@ -112,6 +112,69 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// TestForgetModel forgets prefixes of all lengths, down to the last, and compares with going through all of them.
+func TestForgetModel(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 300 {
+		o := opts(1 + r.IntN(400))
+		o.Prefix4, o.Prefix6 = []int{32, 24, 16}[r.IntN(3)], []int{64, 128, 56}[r.IntN(3)]
+		c := NewCounter(o)
+		random := func() netip.Addr {
+			if r.IntN(2) == 0 {
+				return v4(0xcb007100 ^ r.Uint32N(4)<<r.IntN(31))
+			}
+			b := netip.MustParseAddr("2001:db8::").As16()
+			b[r.IntN(16)] ^= byte(1 << r.IntN(8))
+			return netip.AddrFrom16(b)
+		}
+		for range r.IntN(600) {
+			if v := c.Add(random(), 0, 0, 0, 1); r.IntN(3) == 0 {
+				c.Take(v.Prefix)
+			}
+		}
+		all := func() (l []netip.Prefix) {
+			for _, t := range []*table{&c.narrow, &c.wide} {
+				for i := range t.len() {
+					if e := t.at(i); e.used() {
+						l = append(l, e.key().prefix())
+					}
+				}
+			}
+			return l
+		}
+		for c.Tracked() > 0 {
+			a := random()
+			p, _ := a.Prefix(r.IntN(a.BitLen() + 1))
+			want := slices.DeleteFunc(all(), p.Overlaps)
+			c.Forget(p)
+			if got := all(); !slices.Equal(got, want) || o.Budget.Used() != c.narrow.n {
+				t.Fatalf("forgot %s: %v are left, want %v; budget %d", p, got, want, o.Budget.Used())
+			}
+		}
+	}
+}
+
+// TestConfigureLast: the last prefix of the counter goes while slots before and behind it are free.
+func TestConfigureLast(t *testing.T) {
+	for last := range 3 {
+		o := opts(10)
+		c := NewCounter(o)
+		for i := range 3 {
+			c.Add(v4(uint32(i)), 0, 0, 0, 1)
+		}
+		for i := range 3 {
+			if i != last {
+				c.Take(netip.PrefixFrom(v4(uint32(i)), 32))
+			}
+		}
+		o.Prefix4 = 24
+		c.Configure(o)
+		if c.Tracked() != 0 || o.Budget.Used() != 0 {
+			t.Errorf("%d are tracked, %d in the budget", c.Tracked(), o.Budget.Used())
+		}
+	}
+}
+
 func TestConfigure(t *testing.T) {
 	c := NewCounter(opts(1000))
 	a4, a6 := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::1")
@@ -320,5 +383,19 @@ func BenchmarkMillion(b *testing.B) {
 				runtime.KeepAlive(c)
 			}
 		})
+	}
+}
+
+// BenchmarkForgetAll is an operator who lifts 100,000 bans while a million prefixes are tracked.
+func BenchmarkForgetAll(b *testing.B) {
+	c := NewCounter(opts(1_000_000))
+	for i := range 1_000_000 {
+		c.Add(v4(uint32(i)), 0, 0, 0, 1)
+	}
+	n := uint32(0)
+	for b.Loop() {
+		p, _ := v4(n << 8).Prefix(24 + 8*int(n&1))
+		c.Forget(p)
+		n++
 	}
 }
