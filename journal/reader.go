@@ -63,6 +63,7 @@ type Reader struct {
 
 	names    map[string]string
 	problems []error
+	news     bool // a problem was noted that Wait has not returned for yet
 	told     map[string]struct{}
 	stats    Stats
 	watcher  watcher
@@ -168,6 +169,7 @@ func (r *Reader) problem(err error) {
 		clear(r.told)
 	}
 	r.told[text] = struct{}{}
+	r.news = true
 	if len(r.problems) >= maxProblems {
 		r.problems = append([]error(nil), r.problems[1:]...) // a caller may hold the old one
 	}

@@ -143,7 +143,7 @@ func (w *watcher) drain() (more bool) {
 	}
 }
 
-// Wait returns when there may be more entries to step to, at the latest after atMost. Its error is the context's. While entries keep
+// Wait returns when there may be more entries to step to or Problems has become more, at the latest after atMost. Its error is the context's. While entries keep
 // coming it notices the next one within about a millisecond; when they do not, it sleeps.
 func (r *Reader) Wait(ctx context.Context, atMost time.Duration) error {
 	if r.closed {
@@ -160,7 +160,8 @@ func (r *Reader) Wait(ctx context.Context, atMost time.Duration) error {
 			return err
 		}
 		r.stats.Wakeups++
-		if r.pending() {
+		if r.pending() || r.news {
+			r.news = false
 			return nil
 		}
 		if now = time.Now(); !now.Before(end) {

@@ -15,12 +15,12 @@ import (
 // forgotten some minutes after its last line.
 type Attempts struct {
 	seed     maphash.Seed
-	now, old conns // two generations: a line moves its connection into the younger one
-	turned   int64 // when the younger one was begun
+	conns    conns
+	turned   int64 // when the generation of now was begun
 	boot     [16]byte
 	bootHash uint64 // of boot
 
-	waiting, waited map[uint64]Waiting // likewise
+	waiting, waited map[uint64]Waiting // two generations of them, too
 }
 
 // Waiting is a failure whose line holds no address: it counts when a later line of the connection tells one.
@@ -66,18 +66,25 @@ func (c *conn) addr() netip.Addr {
 	return netip.AddrFrom16(b).Unmap()
 }
 
-// conns is a table of connections by their number, open addressing without removal: a generation is dropped as a whole.
+// conns is a table of connections by their number, in open addressing. Nothing is removed from it one by one: turn drops
+// those that had no line in two generations.
 type conns struct {
 	slots []connSlot // as many as a power of two
 	n     int
+	young bool // which generation is the younger one
 }
 
 type connSlot struct {
 	name uint64 // 0: empty
 	conn
+	young bool
 }
 
+// slot gives the place of a connection, or the empty one where it belongs; nil while there is no table.
 func (t *conns) slot(name uint64) *connSlot {
+	if len(t.slots) == 0 {
+		return nil
+	}
 	mask := uint64(len(t.slots) - 1)
 	for i := name & mask; ; i = (i + 1) & mask {
 		if s := &t.slots[i]; s.name == name || s.name == 0 {
@@ -86,29 +93,49 @@ func (t *conns) slot(name uint64) *connSlot {
 	}
 }
 
-func (t *conns) get(name uint64) (conn, bool) {
-	if t.n == 0 {
-		return conn{}, false
-	}
-	s := t.slot(name)
-	return s.conn, s.name != 0
-}
-
-func (t *conns) put(name uint64, c conn) {
+// take gives a connection's place and makes it if need be.
+func (t *conns) take(name uint64) *connSlot {
 	if 4*(t.n+1) > 3*len(t.slots) {
-		old := t.slots
-		t.slots = make([]connSlot, max(64, 2*len(old)))
-		for i := range old {
-			if old[i].name != 0 {
-				*t.slot(old[i].name) = old[i]
-			}
-		}
+		t.rebuild(max(64, 2*len(t.slots)), func(*connSlot) bool { return true })
 	}
 	s := t.slot(name)
 	if s.name == 0 {
+		s.name = name
 		t.n++
 	}
-	*s = connSlot{name, c}
+	s.young = t.young
+	return s
+}
+
+func (t *conns) rebuild(size int, keep func(*connSlot) bool) {
+	old := t.slots
+	t.slots, t.n = make([]connSlot, size), 0
+	for i := range old {
+		if s := &old[i]; s.name != 0 && keep(s) {
+			*t.slot(s.name) = *s
+			t.n++
+		}
+	}
+}
+
+// turn drops the older generation and begins a new one.
+func (t *conns) turn() {
+	kept := 0
+	for i := range t.slots {
+		if s := &t.slots[i]; s.name != 0 && s.young == t.young {
+			kept++
+		}
+	}
+	if kept == 0 {
+		*t = conns{young: !t.young}
+		return
+	}
+	size := 64
+	for 3*size < 4*2*kept { // room for as many again
+		size *= 2
+	}
+	t.rebuild(size, func(s *connSlot) bool { return s.young == t.young })
+	t.young = !t.young
 }
 
 // stepEnd is the step of lines that only tell that a connection has ended (filter.StepEnd).
@@ -134,29 +161,16 @@ func (a *Attempts) name(boot [16]byte, pid uint32, id []byte) (n uint64, ok bool
 	return max(1, maphash.Bytes(a.seed, id)^a.bootHash), true
 }
 
-func (a *Attempts) get(n uint64) (conn, bool) {
-	c, ok := a.now.get(n)
-	if !ok {
-		c, ok = a.old.get(n)
-	}
-	return c, ok
-}
-
-func (a *Attempts) put(n uint64, c conn, at int64) {
-	a.turn(at)
-	a.now.put(n, c)
-}
-
 // turn begins a new generation when it is time. A clock that was set back begins one, too.
 func (a *Attempts) turn(at int64) {
 	if d := at - a.turned; d < keepConn.Microseconds() && -d < keepConn.Microseconds() {
 		return
 	}
 	a.turned = at
-	if a.now.n+a.old.n+len(a.waiting)+len(a.waited) == 0 {
+	if a.Len() == 0 {
 		return
 	}
-	a.old, a.now = a.now, conns{}
+	a.conns.turn()
 	a.waited, a.waiting = a.waiting, nil
 }
 
@@ -169,14 +183,9 @@ func (a *Attempts) See(boot [16]byte, pid uint32, id []byte, addr netip.Addr, st
 	if !ok || step == 0 {
 		return true
 	}
-	c, ok := a.get(n)
-	if !ok || c.known && !c.is(addr) {
-		c = conn{}
-	}
+	c := a.take(n, addr, at)
 	count := !c.counted || step != stepEnd && step <= c.step
-	c.set(addr)
 	c.counted, c.step = true, step
-	a.put(n, c, at)
 	return count
 }
 
@@ -186,19 +195,25 @@ func (a *Attempts) Join(boot [16]byte, pid uint32, id []byte, addr netip.Addr, a
 	if !ok || !addr.IsValid() {
 		return
 	}
-	c, ok := a.get(n)
-	if !ok || c.known && !c.is(addr) {
-		c = conn{}
+	a.take(n, addr, at)
+}
+
+// take gives what is known of a connection, which is nothing if it is another one now.
+func (a *Attempts) take(n uint64, addr netip.Addr, at int64) *conn {
+	a.turn(at)
+	c := &a.conns.take(n).conn
+	if !c.known || !c.is(addr) {
+		*c = conn{}
+		c.set(addr)
 	}
-	c.set(addr)
-	a.put(n, c, at)
+	return c
 }
 
 // Known returns the address of a connection.
 func (a *Attempts) Known(boot [16]byte, pid uint32, id []byte) (netip.Addr, bool) {
 	if n, ok := a.name(boot, pid, id); ok {
-		if c, ok := a.get(n); ok && c.known {
-			return c.addr(), true
+		if s := a.conns.slot(n); s != nil && s.name != 0 && s.known {
+			return s.addr(), true
 		}
 	}
 	return netip.Addr{}, false
@@ -252,4 +267,4 @@ func (a *Attempts) Claim(boot [16]byte, pid uint32, id []byte) (w Waiting, ok bo
 func (a *Attempts) Expire(now int64) { a.turn(now) }
 
 // Len is how many connections are remembered.
-func (a *Attempts) Len() int { return a.now.n + a.old.n + len(a.waiting) + len(a.waited) }
+func (a *Attempts) Len() int { return a.conns.n + len(a.waiting) + len(a.waited) }

@@ -55,8 +55,8 @@ func number(b []byte) (uint32, bool) {
 
 // Matches selects the entries that the matchers may trust, for the journal to find by its index.
 //
-// A user id cannot be part of a match where a filter takes a range (system users), so it is checked by the filter;
-// where journald could not tell the unit, only root's entries with one of the filter's identifiers are wanted.
+// Who wrote an entry is not part of the match, but looked at by the filter: it may take a range of users, and to find the
+// entries that satisfy two fields at once the journal's lists of both must be walked; that of root's is long.
 func Matches(ms []*filter.Matcher, extra ...journal.Group) journal.Matches {
 	units, slices, idents := set{}, set{}, set{}
 	for _, m := range ms {
@@ -69,17 +69,13 @@ func Matches(ms []*filter.Matcher, extra ...journal.Group) journal.Matches {
 	for _, f := range []struct {
 		field string
 		vals  set
-		root  bool
-	}{{"_SYSTEMD_UNIT", units, false}, {"_SYSTEMD_SLICE", slices, false}, {"SYSLOG_IDENTIFIER", idents, true}} {
+	}{{"_SYSTEMD_UNIT", units}, {"_SYSTEMD_SLICE", slices}, {"SYSLOG_IDENTIFIER", idents}} {
 		if len(f.vals.list) == 0 {
 			continue
 		}
 		var g journal.Group
 		for _, v := range f.vals.list {
 			g = append(g, journal.Match{Field: f.field, Value: v})
-		}
-		if f.root {
-			g = append(g, journal.Match{Field: "_UID", Value: "0"})
 		}
 		all = append(all, g)
 	}
