@@ -57,38 +57,36 @@ type History struct {
 // Bounds. Bans are bounded by what attacks, at 60 bytes each; the others are memories that may be short.
 const (
 	maxHistory = 1 << 20
-	maxPardons = 1 << 16
+	maxPardons = 1 << 18
 	maxAllowed = 1 << 16
 
 	// pardonFor is how long a pardon is kept: no find_time is longer.
 	pardonFor = 366 * 24 * time.Hour
 )
 
+const never = math.MaxInt64
+
 // Ledger is the state. One goroutine uses it.
 type Ledger struct {
 	cursor string
 
-	slab  []ban
-	free  []uint32
-	bans  map[key]uint32 // the first ban of a prefix, as its index in slab + 1; the others follow by next
-	n     int
-	lens  [2][129]int // how many prefixes of each length have bans, per family: Covering asks for these lengths alone
-	ends  []end       // a heap by time; entries of bans that are gone or changed are passed over
-	order []uint32    // of All; nil after a change
+	bans  table[ban]
+	lens  [2][129]int  // how many bans there are of each length, per family: Covering asks for these lengths alone
+	jails []string     // sorted: a key holds the place of its jail's name here
+	notes map[key]note // of bans by hand
 
-	words     []string          // jails, reasons and users, each once; index 0 is ""
-	wordIndex map[string]uint32 //
-
-	history  map[key]past
-	forget   int64 // µs, as Escalate was told last
-	pardons  map[key]int64
+	history  table[past]
+	forget   int64 // µs, as Escalate was told last; 0: never
+	pardons  table[int64]
 	pardoned [2][129]int
 	allowed  map[netip.Prefix]allow.Entry
+	chance   uint64 // of evict
 }
 
-// key is a prefix without pointers.
+// key is a prefix without pointers, and of a ban the jail.
 type key struct {
-	hi, lo uint64
+	hi, lo uint64 // address; IPv4 in the upper half of hi
+	jail   uint32
 	bits   uint8
 	v6     bool
 }
@@ -138,36 +136,29 @@ func (k key) family() int {
 	return 0
 }
 
-// compare sorts IPv4 before IPv6, then by address, then wide before narrow.
-func (k key) compare(o key) int {
-	return cmp.Or(cmp.Compare(k.family(), o.family()), cmp.Compare(k.hi, o.hi), cmp.Compare(k.lo, o.lo), cmp.Compare(k.bits, o.bits))
+// end is a key behind all of the same prefix.
+func (k key) end() key {
+	k.jail = math.MaxUint32
+	return k
 }
 
-// ban is a Ban without pointers.
+// ban is what a key is banned for.
 type ban struct {
-	key
-	next            uint32 // the next ban of the same prefix, + 1
-	gen             uint32 // raised when the ban ends or its end moves
-	since, until    int64
+	since, until    int64 // until never: for ever
 	failures, count uint32
-	jail            uint32
-	reason, by      uint32
-	used            bool
 }
 
-type end struct {
-	at       int64
-	idx, gen uint32
-}
+// note is what a ban by hand says besides.
+type note struct{ reason, by string }
 
 type past struct {
 	count uint32
-	end   int64 // math.MaxInt64: never
+	end   int64 // never: a ban without end
 }
 
 // New makes an empty ledger.
 func New() *Ledger {
-	return &Ledger{bans: map[key]uint32{}, words: []string{""}, wordIndex: map[string]uint32{"": 0}, history: map[key]past{}, pardons: map[key]int64{}, allowed: map[netip.Prefix]allow.Entry{}}
+	return &Ledger{notes: map[key]note{}, allowed: map[netip.Prefix]allow.Entry{}}
 }
 
 // Cursor is the journal cursor that the ledger's state belongs to; "" when nothing was read yet.
@@ -177,276 +168,210 @@ func (l *Ledger) Cursor() string { return l.cursor }
 func (l *Ledger) SetCursor(c string) { l.cursor = c }
 
 // Len is how many bans there are.
-func (l *Ledger) Len() int { return l.n }
+func (l *Ledger) Len() int { return l.bans.n }
 
-func (l *Ledger) word(s string) uint32 {
-	i, ok := l.wordIndex[s]
-	if !ok {
-		if len(l.words) > 2*l.n+1024 {
-			l.collectWords()
-		}
-		i = uint32(len(l.words))
-		l.words = append(l.words, s)
-		l.wordIndex[s] = i
-	}
-	return i
+// keyOf makes the key of a ban; ok is false when there is no ban of that jail.
+func (l *Ledger) keyOf(p netip.Prefix, jail string) (k key, ok bool) {
+	k = keyOf(p)
+	i, ok := slices.BinarySearch(l.jails, jail)
+	k.jail = uint32(i)
+	return k, ok
 }
 
-// collectWords drops the words that no ban uses any more.
-func (l *Ledger) collectWords() {
-	old := l.words
-	l.words, l.wordIndex = []string{""}, map[string]uint32{"": 0}
-	again := func(i *uint32) {
-		s := old[*i]
-		n, ok := l.wordIndex[s]
-		if !ok {
-			n = uint32(len(l.words))
-			l.words = append(l.words, s)
-			l.wordIndex[s] = n
-		}
-		*i = n
+// addJail gives a jail's name its place, which moves those behind it. It is done once for each name.
+func (l *Ledger) addJail(jail string) {
+	at, _ := slices.BinarySearch(l.jails, jail)
+	l.jails = slices.Insert(l.jails, at, jail)
+	if at == len(l.jails)-1 {
+		return
 	}
-	for i := range l.slab {
-		if b := &l.slab[i]; b.used {
-			again(&b.jail)
-			again(&b.reason)
-			again(&b.by)
+	move := func(k key) key {
+		if k.jail >= uint32(at) {
+			k.jail++
+		}
+		return k
+	}
+	for i := range l.bans.blocks {
+		b := &l.bans.blocks[i]
+		b.first = move(b.first)
+		for i := range b.rows {
+			b.rows[i].key = move(b.rows[i].key)
 		}
 	}
+	notes := make(map[key]note, len(l.notes))
+	for k, n := range l.notes {
+		notes[move(k)] = n
+	}
+	l.notes = notes
 }
 
-func (l *Ledger) full(b *ban) Ban {
-	return Ban{Prefix: b.prefix(), Jail: l.words[b.jail], Since: b.since, Until: b.until, Failures: int(b.failures), Count: int(b.count), Reason: l.words[b.reason], By: l.words[b.by]}
-}
-
-// find gives the index of a jail's ban of a prefix.
-func (l *Ledger) find(k key, jail string) (idx uint32, ok bool) {
-	for i := l.bans[k]; i != 0; i = l.slab[i-1].next {
-		if l.words[l.slab[i-1].jail] == jail {
-			return i - 1, true
-		}
+func (l *Ledger) full(k key, b *ban) Ban {
+	x := Ban{Prefix: k.prefix(), Jail: l.jails[k.jail], Since: b.since, Until: b.until, Failures: int(b.failures), Count: int(b.count)}
+	if b.until == never {
+		x.Until = 0
 	}
-	return 0, false
+	if len(l.notes) > 0 {
+		n := l.notes[k]
+		x.Reason, x.By = n.reason, n.by
+	}
+	return x
 }
 
 // Add puts a ban in; one of the same prefix and jail is replaced. The prefix must be masked and not IPv4-mapped.
 func (l *Ledger) Add(b Ban) {
-	k := keyOf(b.Prefix)
-	i, ok := l.find(k, b.Jail)
+	k, ok := l.keyOf(b.Prefix, b.Jail)
 	if !ok {
-		if n := len(l.free); n > 0 {
-			i, l.free = l.free[n-1], l.free[:n-1]
-		} else {
-			i = uint32(len(l.slab))
-			l.slab = append(l.slab, ban{})
-		}
-		first := l.bans[k]
-		if first == 0 {
-			l.lens[k.family()][k.bits]++
-		}
-		l.slab[i] = ban{key: k, next: first, gen: l.slab[i].gen, used: true}
-		l.bans[k] = i + 1
-		l.n++
-		l.order = nil
+		l.addJail(b.Jail)
 	}
-	x := &l.slab[i]
-	x.gen++
-	x.since, x.until, x.failures, x.count = b.Since, b.Until, uint32(min(max(b.Failures, 0), math.MaxInt32)), uint32(min(max(b.Count, 0), math.MaxInt32))
-	// One after the other: word may collect words, and then renumbers those of the bans that are in the slab.
-	x.jail, x.reason, x.by = 0, 0, 0
-	n := l.word(b.Jail)
-	l.slab[i].jail = n
-	n = l.word(b.Reason)
-	l.slab[i].reason = n
-	n = l.word(b.By)
-	l.slab[i].by = n
-	if b.Until != 0 {
-		l.push(end{b.Until, i, x.gen})
+	x, in, made := l.bans.put(k)
+	if made {
+		l.lens[k.family()][k.bits]++
+	}
+	*x = ban{since: b.Since, until: b.Until, failures: uint32(min(max(b.Failures, 0), math.MaxInt32)), count: uint32(min(max(b.Count, 0), math.MaxInt32))}
+	if b.Until == 0 {
+		x.until = never
+	}
+	in.due = min(in.due, x.until)
+	if n := (note{b.Reason, b.By}); n != (note{}) {
+		l.notes[k] = n
+	} else {
+		delete(l.notes, k)
 	}
 }
 
 // Remove takes a ban out; false when there is none.
 func (l *Ledger) Remove(p netip.Prefix, jail string) bool {
-	k := keyOf(p)
-	i, ok := l.find(k, jail)
-	if ok {
-		l.drop(i)
+	k, ok := l.keyOf(p, jail)
+	if ok = ok && l.bans.delete(k); ok {
+		l.gone(k)
 	}
 	return ok
 }
 
-func (l *Ledger) drop(i uint32) {
-	x := &l.slab[i]
-	at := l.bans[x.key]
-	if at == i+1 {
-		if x.next == 0 {
-			delete(l.bans, x.key)
-			l.lens[x.family()][x.bits]--
-		} else {
-			l.bans[x.key] = x.next
-		}
-	} else {
-		for l.slab[at-1].next != i+1 {
-			at = l.slab[at-1].next
-		}
-		l.slab[at-1].next = x.next
-	}
-	*x = ban{gen: x.gen + 1}
-	l.free = append(l.free, i)
-	l.n--
-	l.order = nil
-	if l.n == 0 { // after a storm the memory goes back
-		l.slab, l.free, l.ends, l.bans = nil, nil, nil, map[key]uint32{}
+// gone clears up after a ban that was taken out.
+func (l *Ledger) gone(k key) {
+	l.lens[k.family()][k.bits]--
+	delete(l.notes, k)
+	if l.bans.n == 0 {
+		l.jails, l.notes = nil, map[key]note{}
 	}
 }
 
 // Get returns a jail's ban of exactly that prefix.
 func (l *Ledger) Get(p netip.Prefix, jail string) (Ban, bool) {
-	if i, ok := l.find(keyOf(p), jail); ok {
-		return l.full(&l.slab[i]), true
+	if k, ok := l.keyOf(p, jail); ok {
+		if b := l.bans.get(k); b != nil {
+			return l.full(k, b), true
+		}
 	}
 	return Ban{}, false
 }
 
-// Of goes through the bans of exactly that prefix.
+// Of goes through the bans of exactly that prefix. The ledger must not be changed meanwhile.
 func (l *Ledger) Of(p netip.Prefix) iter.Seq[Ban] {
-	return func(yield func(Ban) bool) { l.chain(keyOf(p), yield) }
+	return func(yield func(Ban) bool) {
+		l.of(keyOf(p), func(k key, b *ban) bool { return yield(l.full(k, b)) })
+	}
 }
 
-func (l *Ledger) chain(k key, yield func(Ban) bool) bool {
-	for i := l.bans[k]; i != 0; i = l.slab[i-1].next {
-		if !yield(l.full(&l.slab[i-1])) {
+// of goes through the bans of one prefix; it returns false when yield did.
+func (l *Ledger) of(k key, yield func(key, *ban) bool) (on bool) {
+	on = true
+	end := k.end()
+	l.bans.from(k, func(x key, b *ban) bool {
+		if x.compare(end) > 0 {
 			return false
 		}
-	}
-	return true
+		on = yield(x, b)
+		return on
+	})
+	return on
 }
 
 // Covering goes through the bans of all prefixes that hold an address, wide ones first. The ledger must not be changed
 // meanwhile.
 func (l *Ledger) Covering(a netip.Addr) iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
-		if l.n == 0 {
+		l.covering(a, func(k key, b *ban) bool { return yield(l.full(k, b)) })
+	}
+}
+
+func (l *Ledger) covering(a netip.Addr, yield func(key, *ban) bool) {
+	if l.bans.n == 0 {
+		return
+	}
+	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
+	for bits, n := range l.lens[k.family()][:a.BitLen()+1] {
+		if n > 0 && !l.of(k.cut(bits), yield) {
 			return
-		}
-		k := keyOf(netip.PrefixFrom(a, a.BitLen()))
-		for bits, n := range l.lens[k.family()][:a.BitLen()+1] {
-			if n > 0 && !l.chain(k.cut(bits), yield) {
-				return
-			}
 		}
 	}
 }
 
 // Held says whether a ban that some jail made before a moment is in force then for an address; counts says of which
 // jails.
-func (l *Ledger) Held(a netip.Addr, at int64, counts func(jail string) bool) bool {
-	if l.n == 0 {
-		return false
-	}
-	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
-	for bits, n := range l.lens[k.family()][:a.BitLen()+1] {
-		if n == 0 {
-			continue
-		}
-		for i := l.bans[k.cut(bits)]; i != 0; i = l.slab[i-1].next {
-			if b := &l.slab[i-1]; b.since < at && (b.until == 0 || at < b.until) && counts(l.words[b.jail]) {
-				return true
-			}
-		}
-	}
-	return false
+func (l *Ledger) Held(a netip.Addr, at int64, counts func(jail string) bool) (held bool) {
+	l.covering(a, func(k key, b *ban) bool {
+		held = b.since < at && at < b.until && counts(l.jails[k.jail])
+		return !held
+	})
+	return held
 }
 
 // All goes through all bans: IPv4 before IPv6, by address, wide before narrow, then by jail. The ledger must not be
 // changed meanwhile.
 func (l *Ledger) All() iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
-		if l.order == nil && l.n > 0 {
-			order := make([]uint32, 0, l.n)
-			for i := range l.slab {
-				if l.slab[i].used {
-					order = append(order, uint32(i))
-				}
-			}
-			slices.SortFunc(order, func(i, j uint32) int {
-				a, b := &l.slab[i], &l.slab[j]
-				return cmp.Or(a.compare(b.key), cmp.Compare(l.words[a.jail], l.words[b.jail]))
-			})
-			l.order = order
-		}
-		for _, i := range l.order {
-			if !yield(l.full(&l.slab[i])) {
-				return
-			}
-		}
+		l.bans.all(func(k key, b *ban) bool { return yield(l.full(k, b)) })
 	}
 }
 
-// Expire takes out the bans that are over at now and returns them, the earliest first.
+// Expire takes out the bans that are over at now and returns them, the earliest first. Each time it also goes through a
+// part of the history and the pardons, and drops what is forgotten.
 func (l *Ledger) Expire(now int64) (over []Ban) {
-	for len(l.ends) > 0 && l.ends[0].at <= now {
-		e := l.pop()
-		if int(e.idx) < len(l.slab) {
-			if x := &l.slab[e.idx]; x.used && x.gen == e.gen {
-				over = append(over, l.full(x))
-				l.drop(e.idx)
+	var keys []key
+	for i := len(l.bans.blocks) - 1; i >= 0; i-- { // from the end: trim may join a block with its neighbours
+		if i >= len(l.bans.blocks) || l.bans.blocks[i].due > now {
+			continue
+		}
+		due := int64(never)
+		l.bans.blocks[i].due = due
+		l.bans.trim(i, func(k key, b *ban) bool {
+			if b.until > now {
+				due = min(due, b.until)
+				return false
 			}
+			over = append(over, l.full(k, b))
+			keys = append(keys, k)
+			return true
+		})
+		if i < len(l.bans.blocks) {
+			b := &l.bans.blocks[i]
+			b.due = min(b.due, due)
+		}
+		if i > 0 && i-1 < len(l.bans.blocks) {
+			b := &l.bans.blocks[i-1]
+			b.due = min(b.due, due)
 		}
 	}
+	for _, k := range keys {
+		l.gone(k)
+	}
+	slices.SortStableFunc(over, func(a, b Ban) int { return cmp.Compare(a.Until, b.Until) })
+	l.history.trimNext(func(_ key, h *past) bool { return l.past(h, now) })
+	l.pardons.trimNext(func(k key, at *int64) bool {
+		old := now-*at > pardonFor.Microseconds()
+		if old {
+			l.pardoned[k.family()][k.bits]--
+		}
+		return old
+	})
 	for p, a := range l.allowed {
 		if !a.Until.IsZero() && a.Until.UnixMicro() <= now {
 			delete(l.allowed, p)
 		}
 	}
 	return over
-}
-
-// The heap of ends. Stale entries are dropped when they outnumber the bans.
-func (l *Ledger) push(e end) {
-	if len(l.ends) > 2*l.n+64 {
-		l.ends = slices.DeleteFunc(l.ends, func(e end) bool {
-			return int(e.idx) >= len(l.slab) || !l.slab[e.idx].used || l.slab[e.idx].gen != e.gen
-		})
-		for i := len(l.ends)/2 - 1; i >= 0; i-- {
-			l.sift(i)
-		}
-	}
-	l.ends = append(l.ends, e)
-	for i := len(l.ends) - 1; i > 0; {
-		up := (i - 1) / 2
-		if l.ends[up].at <= l.ends[i].at {
-			break
-		}
-		l.ends[up], l.ends[i] = l.ends[i], l.ends[up]
-		i = up
-	}
-}
-
-func (l *Ledger) pop() end {
-	e := l.ends[0]
-	n := len(l.ends) - 1
-	l.ends[0] = l.ends[n]
-	l.ends = l.ends[:n]
-	l.sift(0)
-	return e
-}
-
-func (l *Ledger) sift(i int) {
-	for {
-		c := 2*i + 1
-		if c >= len(l.ends) {
-			return
-		}
-		if c+1 < len(l.ends) && l.ends[c+1].at < l.ends[c].at {
-			c++
-		}
-		if l.ends[i].at <= l.ends[c].at {
-			return
-		}
-		l.ends[i], l.ends[c] = l.ends[c], l.ends[i]
-		i = c
-	}
 }
 
 // Escalate says how long the next ban of a prefix lasts and the how-manieth it is, and remembers it: base times factor
@@ -458,9 +383,9 @@ func (l *Ledger) Escalate(p netip.Prefix, at int64, base time.Duration, factor f
 	if forget == forever {
 		l.forget = 0
 	}
-	h := l.history[k]
-	if l.past(h, at) {
-		h.count = 0
+	var h past
+	if old := l.history.get(k); old != nil && !l.past(old, at) {
+		h.count = old.count
 	}
 	h.count = min(h.count+1, math.MaxInt32)
 	long = base
@@ -473,99 +398,87 @@ func (l *Ledger) Escalate(p netip.Prefix, at int64, base time.Duration, factor f
 			long = longest
 		}
 	}
-	h.end = math.MaxInt64
+	h.end = never
 	if long != forever {
 		h.end = at + long.Microseconds()
 	}
-	l.remember(k, h, at)
+	l.remember(k, h)
 	return long, int(h.count)
 }
 
 // past says whether a history is forgotten.
-func (l *Ledger) past(h past, now int64) bool {
-	return l.forget > 0 && h.end != math.MaxInt64 && now-h.end > l.forget
+func (l *Ledger) past(h *past, now int64) bool {
+	return l.forget > 0 && h.end != never && now-h.end > l.forget
 }
 
-func (l *Ledger) remember(k key, h past, now int64) {
-	if _, ok := l.history[k]; !ok && len(l.history) >= maxHistory {
-		// Full: what is forgotten goes; if that is nothing, any one goes, since an attacker with a million addresses
-		// must not be able to choose.
-		var any key
-		for o, x := range l.history {
-			any = o
-			if l.past(x, now) {
-				delete(l.history, o)
-			}
-		}
-		if len(l.history) >= maxHistory {
-			delete(l.history, any)
-		}
+func (l *Ledger) remember(k key, h past) {
+	x, _, made := l.history.put(k)
+	*x = h
+	if made && l.history.n > maxHistory {
+		l.history.evict(l.dice(), func(h *past) int64 { return h.end })
 	}
-	l.history[k] = h
+}
+
+// dice is a step of a linear congruential generator, whose upper bits are good enough to pick a block by.
+func (l *Ledger) dice() uint64 {
+	l.chance = l.chance*6364136223846793005 + 1442695040888963407
+	return l.chance >> 33
 }
 
 // Remember notes a ban that was made before, when the ledger is rebuilt from the audit trail.
 func (l *Ledger) Remember(b Ban) {
 	h := past{count: uint32(min(max(b.Count, 1), math.MaxInt32)), end: b.Until}
 	if b.Until == 0 {
-		h.end = math.MaxInt64
+		h.end = never
 	}
 	k := keyOf(b.Prefix)
-	if old := l.history[k]; old.count <= h.count {
-		l.remember(k, h, b.Since)
+	if old := l.history.get(k); old == nil || old.count <= h.count {
+		l.remember(k, h)
 	}
 }
 
 // HistoryOf returns what is remembered of the prefixes that hold p or lie in it.
 func (l *Ledger) HistoryOf(p netip.Prefix) (found []History) {
 	k := keyOf(p)
-	for o, h := range l.history {
-		if o.v6 == k.v6 && o.cut(int(min(o.bits, k.bits))) == k.cut(int(min(o.bits, k.bits))) {
-			found = append(found, History{o.prefix(), int(h.count), h.end})
+	for bits := range k.bits { // those that hold p
+		if h := l.history.get(k.cut(int(bits))); h != nil {
+			found = append(found, History{k.cut(int(bits)).prefix(), int(h.count), h.end})
 		}
 	}
-	slices.SortFunc(found, func(a, b History) int { return keyOf(a.Prefix).compare(keyOf(b.Prefix)) })
+	l.history.from(k, func(o key, h *past) bool {
+		if o.v6 != k.v6 || o.bits < k.bits || o.cut(int(k.bits)) != k {
+			return false
+		}
+		found = append(found, History{o.prefix(), int(h.count), h.end})
+		return true
+	})
 	return found
 }
 
 // Pardon notes that an operator lifted what stood against a prefix: failures up to then never count again.
 func (l *Ledger) Pardon(p netip.Prefix, at int64) {
 	k := keyOf(p)
-	if _, ok := l.pardons[k]; !ok {
-		if len(l.pardons) >= maxPardons {
-			var oldest key
-			when := int64(math.MaxInt64)
-			for o, t := range l.pardons {
-				if t < when {
-					oldest, when = o, t
-				}
-			}
-			l.unpardon(oldest)
-		}
-		l.pardoned[k.family()][k.bits]++
+	x, _, made := l.pardons.put(k)
+	*x = max(*x, at)
+	if !made {
+		return
 	}
-	l.pardons[k] = at
-	for o, t := range l.pardons {
-		if at-t > pardonFor.Microseconds() {
-			l.unpardon(o)
-		}
+	l.pardoned[k.family()][k.bits]++
+	if l.pardons.n > maxPardons {
+		k = l.pardons.evict(l.dice(), func(at *int64) int64 { return *at })
+		l.pardoned[k.family()][k.bits]--
 	}
-}
-
-func (l *Ledger) unpardon(k key) {
-	delete(l.pardons, k)
-	l.pardoned[k.family()][k.bits]--
 }
 
 // Pardoned says whether a failure of an address at a moment was forgiven since.
 func (l *Ledger) Pardoned(a netip.Addr, at int64) bool {
-	if len(l.pardons) == 0 {
+	if l.pardons.n == 0 {
 		return false
 	}
 	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
 	for bits, n := range l.pardoned[k.family()][:a.BitLen()+1] {
 		if n > 0 {
-			if t, ok := l.pardons[k.cut(bits)]; ok && at <= t {
+			if t := l.pardons.get(k.cut(bits)); t != nil && at <= *t {
 				return true
 			}
 		}

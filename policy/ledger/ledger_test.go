@@ -138,11 +138,11 @@ func TestEscalate(t *testing.T) {
 		at += long.Microseconds() + 3600*sec
 	}
 	// Not yet forgotten, to the microsecond, and then forgotten.
-	end := l.history[keyOf(p)].end
+	end := l.history.get(keyOf(p)).end
 	if _, n := l.Escalate(p, end+forget.Microseconds(), base, 2, most, forget); n != 7 {
 		t.Errorf("count %d", n)
 	}
-	end = l.history[keyOf(p)].end
+	end = l.history.get(keyOf(p)).end
 	if long, n := l.Escalate(p, end+forget.Microseconds()+1, base, 2, most, forget); n != 1 || long != base {
 		t.Errorf("after forgetting: %v, %d", long, n)
 	}
@@ -184,14 +184,32 @@ func TestPardon(t *testing.T) {
 			t.Errorf("%s at %d: %v", c.addr, c.at, got)
 		}
 	}
-	for i := range maxPardons + 10 {
-		l.Pardon(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32), int64(1000+i))
-		if i == 5 { // looked at for each would take the test's time
-			break
+	// An older pardon takes nothing from a younger one.
+	l.Pardon(pfx("203.0.113.0/24"), 50)
+	if !l.Pardoned(netip.MustParseAddr("203.0.113.7"), 100) {
+		t.Error("taken back")
+	}
+	// More than there is room for: old ones go, and none of the youngest.
+	ten := func(i int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
+	}
+	const all = maxPardons + 1000
+	for i := range all {
+		l.Pardon(ten(i), int64(1000+i))
+	}
+	if l.pardons.n != maxPardons {
+		t.Errorf("%d pardons", l.pardons.n)
+	}
+	for i := all - 200; i < all; i++ {
+		if !l.Pardoned(ten(i).Addr(), int64(1000+i)) {
+			t.Errorf("pardon %d is lost", i)
 		}
 	}
-	if !l.Pardoned(netip.MustParseAddr("10.0.0.3"), 1003) {
-		t.Error("lost")
+	for range 2 * len(l.pardons.blocks) {
+		l.Expire(1000 + all + pardonFor.Microseconds())
+	}
+	if l.pardons.n != 0 || l.pardoned != [2][129]int{} {
+		t.Errorf("after a year there are %d, by length %v", l.pardons.n, l.pardoned)
 	}
 }
 
@@ -324,7 +342,6 @@ func BenchmarkSnapshot100k(b *testing.B) {
 	b.Run("encode", func(b *testing.B) {
 		buf := make([]byte, 0, len(snap))
 		for range b.N {
-			l.order = nil // as after a change
 			buf = l.AppendSnapshot(buf[:0])
 		}
 		b.ReportMetric(float64(len(buf)), "B")
@@ -355,4 +372,94 @@ func BenchmarkSnapshot100k(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestTable compares with a map over random operations that fill and empty the table, and looks at what holds of it.
+func TestTable(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	var x table[int]
+	model := map[key]int{}
+	random := func() key {
+		k := key{hi: r.Uint64N(64) << 32, jail: r.Uint32N(3), bits: uint8(32 - r.IntN(2)), v6: r.IntN(2) == 0}
+		k.lo = r.Uint64N(64)
+		return k
+	}
+	for i := range 100_000 {
+		k := random()
+		grow := i/20_000%2 == 0
+		switch n := r.IntN(100); {
+		case n < 30 || grow && n < 80:
+			v, _, made := x.put(k)
+			if _, ok := model[k]; ok == made {
+				t.Fatalf("step %d: made %v", i, made)
+			}
+			*v, model[k] = i, i
+		case n < 97:
+			_, ok := model[k]
+			if x.delete(k) != ok {
+				t.Fatalf("step %d: deleted %v", i, !ok)
+			}
+			delete(model, k)
+		case n < 98 && len(x.blocks) > 0 && !grow:
+			x.trimNext(func(k key, v *int) bool {
+				if *v%7 == 0 {
+					if model[k] != *v {
+						t.Fatalf("step %d: trims %v", i, k)
+					}
+					delete(model, k)
+				}
+				return *v%7 == 0
+			})
+		case n < 99 && x.n > 0 && !grow:
+			delete(model, x.evict(r.Uint64(), func(v *int) int64 { return int64(*v) }))
+		}
+		v := x.get(k)
+		if want, ok := model[k]; (v != nil) != ok || ok && *v != want {
+			t.Fatalf("step %d: get %v", i, k)
+		}
+		if i%500 != 0 {
+			continue
+		}
+		n := 0
+		for k, v := range x.all {
+			if model[k] != *v {
+				t.Fatalf("step %d: %v", i, k)
+			}
+			n++
+		}
+		if n != len(model) || n != x.n {
+			t.Fatalf("step %d: %d rows, n %d, want %d", i, n, x.n, len(model))
+		}
+		for b := range x.blocks {
+			rows := x.blocks[b].rows
+			if len(rows) == 0 || len(rows) > blockRows || x.blocks[b].first != rows[0].key || b > 0 && x.blocks[b-1].rows[len(x.blocks[b-1].rows)-1].key.compare(rows[0].key) >= 0 {
+				t.Fatalf("step %d: block %d is out of order", i, b)
+			}
+			if !slices.IsSortedFunc(rows, func(p, q row[int]) int { return p.key.compare(q.key) }) {
+				t.Fatalf("step %d: block %d is not sorted", i, b)
+			}
+		}
+	}
+}
+
+// TestHistoryBounded: a full history makes room at a bounded price, and what is forgotten goes by itself.
+func TestHistoryBounded(t *testing.T) {
+	l := New()
+	const forget = 30 * 24 * time.Hour
+	for i := range maxHistory + 5000 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
+		if i >= 1<<24 {
+			t.Fatal("more than 10.0.0.0/8 has")
+		}
+		l.Escalate(p, int64(i), time.Hour, 2, time.Hour, forget)
+	}
+	if l.history.n != maxHistory {
+		t.Errorf("%d are remembered", l.history.n)
+	}
+	for range 2 * len(l.history.blocks) {
+		l.Expire(maxHistory + 2*forget.Microseconds())
+	}
+	if l.history.n != 0 || l.history.bytes() > 4096 {
+		t.Errorf("%d are remembered, in %d bytes", l.history.n, l.history.bytes())
+	}
 }

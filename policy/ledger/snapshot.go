@@ -34,8 +34,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // AppendSnapshot appends the whole state to b. The same state gives the same bytes.
 func (l *Ledger) AppendSnapshot(b []byte) []byte {
 	start := len(b)
-	if cap(b)-start < headSize+32*l.n {
-		b = slices.Grow(b, headSize+4096+36*l.n+24*len(l.history))
+	if cap(b)-start < headSize+32*l.Len() {
+		b = slices.Grow(b, headSize+4096+32*l.Len()+16*l.history.n+8*l.pardons.n)
 	}
 	b = append(b, magic...)
 	b = binary.LittleEndian.AppendUint32(b, version)
@@ -45,7 +45,7 @@ func (l *Ledger) AppendSnapshot(b []byte) []byte {
 
 	// Words get numbers in the order of their first use, so that the bytes follow from the state alone.
 	number := map[string]uint64{"": 0}
-	words := []string{}
+	var words []string
 	see := func(s string) uint64 {
 		n, ok := number[s]
 		if !ok {
@@ -55,37 +55,49 @@ func (l *Ledger) AppendSnapshot(b []byte) []byte {
 		}
 		return n
 	}
-	for x := range l.All() {
-		see(x.Jail)
-		see(x.Reason)
-		see(x.By)
+	jails := make([]uint64, len(l.jails))
+	for k := range l.bans.all {
+		if jails[k.jail] == 0 {
+			jails[k.jail] = see(l.jails[k.jail])
+		}
+		if len(l.notes) > 0 {
+			see(l.notes[k].reason)
+			see(l.notes[k].by)
+		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(words)))
 	for _, w := range words {
 		b = appendBytes(b, w)
 	}
-	b = binary.AppendUvarint(b, uint64(l.n))
-	for x := range l.All() {
-		b = appendKey(b, keyOf(x.Prefix))
-		b = binary.AppendUvarint(b, number[x.Jail])
-		b = binary.AppendVarint(b, x.Since)
-		b = binary.AppendVarint(b, x.Until)
-		b = binary.AppendUvarint(b, uint64(x.Failures))
-		b = binary.AppendUvarint(b, uint64(x.Count))
-		b = binary.AppendUvarint(b, number[x.Reason])
-		b = binary.AppendUvarint(b, number[x.By])
+	b = binary.AppendUvarint(b, uint64(l.bans.n))
+	for k, x := range l.bans.all {
+		b = appendKey(b, k)
+		b = binary.AppendUvarint(b, jails[k.jail])
+		b = binary.AppendVarint(b, x.since)
+		until := x.until
+		if until == never {
+			until = 0
+		}
+		b = binary.AppendVarint(b, until)
+		b = binary.AppendUvarint(b, uint64(x.failures))
+		b = binary.AppendUvarint(b, uint64(x.count))
+		var n note
+		if len(l.notes) > 0 {
+			n = l.notes[k]
+		}
+		b = binary.AppendUvarint(b, number[n.reason])
+		b = binary.AppendUvarint(b, number[n.by])
 	}
-	b = binary.AppendUvarint(b, uint64(len(l.history)))
-	for _, k := range sortedKeys(l.history) {
-		h := l.history[k]
+	b = binary.AppendUvarint(b, uint64(l.history.n))
+	for k, h := range l.history.all {
 		b = appendKey(b, k)
 		b = binary.AppendUvarint(b, uint64(h.count))
 		b = binary.AppendVarint(b, h.end)
 	}
-	b = binary.AppendUvarint(b, uint64(len(l.pardons)))
-	for _, k := range sortedKeys(l.pardons) {
+	b = binary.AppendUvarint(b, uint64(l.pardons.n))
+	for k, at := range l.pardons.all {
 		b = appendKey(b, k)
-		b = binary.AppendVarint(b, l.pardons[k])
+		b = binary.AppendVarint(b, *at)
 	}
 	b = binary.AppendUvarint(b, uint64(len(l.allowed)))
 	for _, e := range l.Allowed() {
@@ -100,15 +112,6 @@ func (l *Ledger) AppendSnapshot(b []byte) []byte {
 	binary.LittleEndian.PutUint32(b[start+20:], crc32.Checksum(b[body:], castagnoli))
 	binary.LittleEndian.PutUint64(b[start+24:], uint64(len(b)-body))
 	return b
-}
-
-func sortedKeys[V any](m map[key]V) []key {
-	ks := make([]key, 0, len(m))
-	for k := range m {
-		ks = append(ks, k)
-	}
-	slices.SortFunc(ks, key.compare)
-	return ks
 }
 
 func appendBytes(b []byte, s string) []byte {
@@ -267,37 +270,29 @@ func (d *decoder) ledger() *Ledger {
 		}
 		return words[i]
 	}
-	n := d.length(10)
-	l.bans = make(map[key]uint32, n)
-	l.slab = make([]ban, 0, n)
-	l.ends = make([]end, 0, n)
-	for ; n > 0 && d.err == nil; n-- {
+	for n := d.length(10); n > 0 && d.err == nil; n-- {
 		b := Ban{Prefix: d.key().prefix(), Jail: word(), Since: d.time(), Until: d.time(), Failures: d.count(), Count: d.count(), Reason: word(), By: word()}
 		if d.err == nil {
 			l.Add(b)
 		}
 	}
-	n = d.length(4)
-	l.history = make(map[key]past, n)
-	for ; n > 0 && d.err == nil; n-- {
+	for n := d.length(4); n > 0 && d.err == nil; n-- {
 		k := d.key()
 		h := past{count: uint32(d.count()), end: d.varint()}
 		if h.end < 0 {
 			d.fail("not a time")
 		}
-		l.history[k] = h
-	}
-	for n = d.length(3); n > 0 && d.err == nil; n-- {
-		k, at := d.key(), d.time()
-		if _, ok := l.pardons[k]; ok {
-			d.fail("a prefix stands twice")
-		}
 		if d.err == nil {
-			l.pardons[k] = at
-			l.pardoned[k.family()][k.bits]++
+			l.remember(k, h)
 		}
 	}
-	for n = d.length(4); n > 0 && d.err == nil; n-- {
+	for n := d.length(3); n > 0 && d.err == nil; n-- {
+		k, at := d.key(), d.time()
+		if d.err == nil {
+			l.Pardon(k.prefix(), at)
+		}
+	}
+	for n := d.length(4); n > 0 && d.err == nil; n-- {
 		e := allow.Entry{Prefix: d.key().prefix(), Origin: allow.OriginRuntime}
 		if us := d.time(); us != 0 {
 			e.Until = time.UnixMicro(us)
