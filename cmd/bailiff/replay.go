@@ -165,7 +165,7 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 		}
 		feed.Convert(ent, &fe)
 		ref := refs.Ref(ent.SeqnumID, ent.Seqnum)
-		if err := r.entry(&fe, ref, func() { trail.Keep(ref, ent.Cursor()) }); err != nil {
+		if err := r.entry(&fe, ref, func() { c := ent.Cursor(); trail.Keep(ref, &c) }); err != nil {
 			return err
 		}
 	}

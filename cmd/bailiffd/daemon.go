@@ -348,7 +348,7 @@ func (d *daemon) entries(b *batch) {
 	for i := range b.entries {
 		out := d.eng.Entry(&b.entries[i], b.refs[i])
 		if out.Hits > 0 {
-			d.trail.Keep(b.refs[i], b.cursors[i])
+			d.trail.Keep(b.refs[i], &b.cursors[i])
 			d.dirtyCursor = true
 		}
 		for k := range out.Bans {

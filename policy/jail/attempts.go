@@ -47,6 +47,7 @@ type conn struct {
 	known   bool   // hi and lo are set
 	counted bool   // a failure of it was counted
 	step    uint8  // of the last line of the current attempt
+	young   bool   // which generation had its last line
 }
 
 func (c *conn) set(a netip.Addr) {
@@ -77,7 +78,6 @@ type conns struct {
 type connSlot struct {
 	name uint64 // 0: empty
 	conn
-	young bool
 }
 
 // slot gives the place of a connection, or the empty one where it belongs; nil while there is no table.
@@ -203,7 +203,7 @@ func (a *Attempts) take(n uint64, addr netip.Addr, at int64) *conn {
 	a.turn(at)
 	c := &a.conns.take(n).conn
 	if !c.known || !c.is(addr) {
-		*c = conn{}
+		*c = conn{young: c.young}
 		c.set(addr)
 	}
 	return c

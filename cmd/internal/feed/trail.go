@@ -2,6 +2,7 @@ package feed
 
 import (
 	"fmt"
+	"sort"
 
 	"bailiff/journal"
 	"bailiff/policy/jail"
@@ -43,42 +44,60 @@ func (r *Refs) Ref(id journal.ID128, seq uint64) jail.Ref {
 // Sources returns the ids seen so far; they only ever become more.
 func (r *Refs) Sources() []journal.ID128 { return r.ids[:len(r.ids):len(r.ids)] }
 
-// trailSlots is how many cursors a Trail holds: 3 MiB. Most bans come from failures that lie closer together than
-// that many others; for the rest the journal is asked.
-const trailSlots = 1 << 16
+// trailSize is how many cursors a Trail holds: 2.5 MiB. Most bans come from failures that lie closer together than that many
+// others; for the rest the journal is asked.
+const trailSize = 1 << 16
 
-// Trail remembers the cursors of the latest failures, so that a ban's evidence need not be looked up in the journal.
-// It is a cache without chains: a later failure may take an earlier one's place.
+// Trail remembers the cursors of the latest lines that a filter knew, so that a ban's evidence need not be looked up in
+// the journal.
 type Trail struct {
-	slots []slot
+	ring  []mark // of trailSize in the end, the oldest at next
+	next  int
 	boots []journal.ID128
 }
 
-type slot struct {
+type mark struct {
 	ref                       jail.Ref
 	monotonic, realtime, hash uint64
-	boot                      uint32 // index in boots, from 1
+	boot                      uint32 // index in boots
 }
 
-func trailIndex(ref jail.Ref) uint64 { return uint64(ref) * 0x9e3779b97f4a7c15 >> 48 }
+// maxBoots bounds the boots that are told apart; a journal of more is read with its cursors looked up.
+const maxBoots = 1 << 12
 
-// Keep remembers where a failure stands.
-func (t *Trail) Keep(ref jail.Ref, c journal.Cursor) {
-	if t.slots == nil {
-		t.slots = make([]slot, trailSlots)
-	}
+// Keep remembers where a line stands.
+func (t *Trail) Keep(ref jail.Ref, c *journal.Cursor) {
 	boot := len(t.boots) - 1
 	for boot >= 0 && t.boots[boot] != c.BootID {
 		boot--
 	}
 	if boot < 0 {
-		if len(t.boots) >= 1<<12 {
+		if len(t.boots) >= maxBoots {
 			return
 		}
 		t.boots = append(t.boots, c.BootID)
 		boot = len(t.boots) - 1
 	}
-	t.slots[trailIndex(ref)] = slot{ref, c.Monotonic, c.Realtime, c.XorHash, uint32(boot + 1)}
+	m := mark{ref, c.Monotonic, c.Realtime, c.XorHash, uint32(boot)}
+	if len(t.ring) < trailSize {
+		t.ring = append(t.ring, m)
+		return
+	}
+	t.ring[t.next] = m
+	t.next = (t.next + 1) % trailSize
+}
+
+// find looks a reference up. Sequence numbers only ever rise within one source, so the ring is sorted as long as one
+// journald wrote what was read; where it is not, the answer may be that nothing is known.
+func (t *Trail) find(ref jail.Ref) *mark {
+	n := len(t.ring)
+	i := sort.Search(n, func(i int) bool { return t.ring[(t.next+i)%n].ref >= ref })
+	if i < n {
+		if m := &t.ring[(t.next+i)%n]; m.ref == ref {
+			return m
+		}
+	}
+	return nil
 }
 
 // Evidence is an entry that a ban stands on: its cursor where it is known, else what finds it.
@@ -95,12 +114,10 @@ func (t *Trail) Evidence(ref jail.Ref, sources []journal.ID128) (e Evidence, ok 
 		return e, false
 	}
 	e = Evidence{ID: sources[i], Seq: seq}
-	if t.slots != nil {
-		if s := &t.slots[trailIndex(ref)]; s.boot != 0 && s.ref == ref {
-			e.Cursor = journal.Cursor{
-				SeqnumID: e.ID, Seqnum: seq, BootID: t.boots[s.boot-1], Monotonic: s.monotonic, Realtime: s.realtime, XorHash: s.hash, Set: journal.HasAll,
-			}.String()
-		}
+	if m := t.find(ref); m != nil {
+		e.Cursor = journal.Cursor{
+			SeqnumID: e.ID, Seqnum: seq, BootID: t.boots[m.boot], Monotonic: m.monotonic, Realtime: m.realtime, XorHash: m.hash, Set: journal.HasAll,
+		}.String()
 	}
 	return e, true
 }
