@@ -34,8 +34,12 @@ type Options struct {
 	Seed     uint64 // of the hash: attackers choose addresses, so they must not know it
 }
 
-// Budget bounds how many prefixes all counters together track.
-type Budget struct{ limit, used int }
+// Budget bounds how many prefixes all counters together track, and how many failures they keep.
+type Budget struct {
+	limit, used int
+	wide        int // wider prefixes, see wideShare
+	nodes       int // failures of all of them
+}
 
 // NewBudget allows that many prefixes.
 func NewBudget(limit int) *Budget { return &Budget{limit: limit} }
@@ -68,10 +72,15 @@ var (
 type level struct{ bits, factor int }
 
 const (
-	// wideShare is the part of the budget that the table of wider prefixes may have besides it. When that is full, too,
-	// a new prefix takes the place of one picked by chance, which no order of addresses can exploit.
+	// wideShare is the part of the budget that all tables of wider prefixes may have besides it, and wideLeast what each
+	// has in any case, so that a flood against one jail does not blind the others. When that is full, too, a new prefix
+	// takes the place of one picked by chance, which no order of addresses can exploit.
 	wideShare = 2
 	wideLeast = 1024
+
+	// nodeShare is how many failures are kept for each prefix of the budget: all of them at the usual MaxRetry of 5, where
+	// the fifth is a ban. A jail with a long window and a high MaxRetry must not take memory without bound; see fold.
+	nodeShare = 4
 
 	// wideNodes is how many failures of a wider prefix are kept: its threshold at the usual MaxRetry of 5 to 32.
 	wideNodes = 128
@@ -85,13 +94,15 @@ const (
 //
 // A failure is in the window of another when they are less than FindTime apart, whichever is older: an entry that comes
 // late, or after the clock was set back, is counted with what lies around it, and what lies ahead of a clock that was
-// set back does not count for ever.
+// set back does not count for ever. Nor does it go: two machines whose clocks differ must not make each other's failures
+// be forgotten.
 type Counter struct {
 	o       Options
 	find    int64
 	narrow  table
 	wide    table
 	widened uint64
+	told    int // failures that the budget knows of
 }
 
 // NewCounter makes a counter.
@@ -132,13 +143,25 @@ func (c *Counter) drop(t *table, i uint32) {
 	t.remove(i)
 	if t == &c.narrow {
 		c.o.Budget.used--
+	} else {
+		c.o.Budget.wide--
 	}
+	c.settle()
+}
+
+// settle tells the budget how many failures are kept.
+func (c *Counter) settle() {
+	n := int(c.narrow.live) + int(c.wide.live)
+	c.o.Budget.nodes += n - c.told
+	c.told = n
 }
 
 // Close gives the counter's part of the budget back.
 func (c *Counter) Close() {
 	c.o.Budget.used -= c.narrow.n
+	c.o.Budget.wide -= c.wide.n
 	c.narrow, c.wide = table{seed: c.narrow.seed}, table{seed: c.wide.seed}
+	c.settle()
 }
 
 // Tracked is how many prefixes have failures.
@@ -179,7 +202,7 @@ func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
 	if a.Is4() {
 		levels = wide4
 	}
-	most := max(wideLeast, c.o.Budget.limit/wideShare)
+	full := func() bool { return c.wide.n >= wideLeast && c.o.Budget.wide >= c.o.Budget.limit/wideShare }
 	for n, l := range levels {
 		if l.bits > int(narrow.bits) {
 			continue // a jail that counts by /16 has nothing to gain from /24
@@ -187,16 +210,17 @@ func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
 		k := keyOf(a, l.bits)
 		i, ok := c.wide.find(k)
 		if !ok {
-			if c.wide.n >= most {
+			if full() {
 				c.sweep(&c.wide, f.at, sweepStep)
 			}
-			if c.wide.n >= most && n < len(levels)-1 {
+			if full() && n < len(levels)-1 {
 				continue
 			}
-			if c.wide.n >= most {
-				c.wide.remove(c.wide.any())
+			if full() {
+				c.drop(&c.wide, c.wide.any())
 			}
 			i = c.wide.insert(k)
+			c.o.Budget.wide++
 		}
 		v := c.count(&c.wide, i, f, c.o.MaxRetry*l.factor, max(wideNodes, c.o.MaxRetry))
 		v.Wide = true
@@ -205,30 +229,54 @@ func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
 	return Verdict{Prefix: narrow.prefix(), Count: f.weight(), Tripped: f.weight() >= c.o.MaxRetry}
 }
 
-// count puts a failure at the head of an entry's list, drops what has left the window, and sums up.
+// count drops from an entry's list what has left the window, puts a failure at its head, and sums up.
 func (c *Counter) count(t *table, i uint32, f node, trip, most int) Verdict {
 	e := t.at(i)
-	n := t.newNode(f)
-	t.node(n).next = e.head
-	e.head = n
 	e.newest = f.at
-	sum, kept := 0, 0
+	sum, kept, ahead := f.weight(), 1, 0
+	var near *node // of those in the window the one added last
 	for link := &e.head; *link != 0; {
 		x := t.node(*link)
-		if kept >= most || !c.within(f.at, x.at) {
+		in := c.within(f.at, x.at)
+		if in && kept >= most || !in && (x.at < f.at || ahead >= most) {
 			gone := *link
 			*link = x.next
 			t.freeNode(gone)
 			continue
 		}
-		kept++
-		e.newest = max(e.newest, x.at)
-		sum += x.weight()
+		if in {
+			if near == nil {
+				near = x
+			}
+			kept++
+			e.newest = max(e.newest, x.at)
+			sum += x.weight()
+		} else {
+			ahead++
+		}
 		link = &x.next
 	}
+	if near != nil && c.o.Budget.nodes >= nodeShare*c.o.Budget.limit {
+		near.fold(f)
+	} else {
+		f.next = e.head
+		e.head = t.newNode(f)
+	}
+	c.settle()
 	// More than the kept ones cannot be told apart any more: they have tripped long before.
 	trip = min(trip, most)
 	return Verdict{Prefix: e.key().prefix(), Count: sum, Tripped: sum >= trip}
+}
+
+// fold adds a failure to the one before it where there is no room for one more. The older time of the two stands, so
+// that it counts no longer than it would have by itself, and no user can take back what may be another's.
+func (x *node) fold(f node) {
+	w := min(x.weight()+f.weight(), 255)
+	if x.user>>8 != f.user>>8 {
+		x.user = 0
+	}
+	x.user = x.user&^0xff | uint32(w)
+	x.at = min(x.at, f.at)
 }
 
 func (c *Counter) within(a, b int64) bool {
@@ -236,14 +284,16 @@ func (c *Counter) within(a, b int64) bool {
 	return d < c.find && -d < c.find
 }
 
-// Take returns what stands against a prefix, oldest first, and forgets it. The prefix is one that Add has answered.
+// Take returns what stands against a prefix in the window of the failure added last, oldest first, and forgets it. The
+// prefix is one that Add has answered.
 func (c *Counter) Take(p netip.Prefix) []Failure {
 	k := keyOf(p.Addr(), p.Bits())
 	for _, t := range []*table{&c.narrow, &c.wide} {
 		if i, ok := t.find(k); ok {
 			l := c.failures(t, i)
 			c.drop(t, i)
-			return l
+			last := l[len(l)-1].At
+			return slices.DeleteFunc(l, func(f Failure) bool { return !c.within(last, f.At) })
 		}
 	}
 	return nil
@@ -301,6 +351,7 @@ func (c *Counter) Success(a netip.Addr, user uint32, at int64) {
 	if e.head == 0 {
 		c.drop(&c.narrow, i)
 	}
+	c.settle()
 }
 
 // Forget drops what stands against a prefix, against all within it, and against the one around it.
@@ -364,7 +415,7 @@ func (c *Counter) sweep(t *table, now int64, work int) {
 		}
 		switch e := t.at(t.hand); {
 		case !e.used():
-		case !c.within(now, e.newest):
+		case !c.within(now, e.newest) && !c.live(t, e, now):
 			c.drop(t, t.hand)
 			r.freed = true
 		case r.seen == 0 || e.newest < r.oldest:
@@ -375,6 +426,17 @@ func (c *Counter) sweep(t *table, now int64, work int) {
 			*r = sweepRound{quiet: !r.freed, next: r.oldest + c.find, oldest: now}
 		}
 	}
+}
+
+// live says whether any failure of an entry is in the window of now, and has newest say so.
+func (c *Counter) live(t *table, e *entry, now int64) bool {
+	for n := e.head; n != 0; n = t.node(n).next {
+		if x := t.node(n); c.within(now, x.at) {
+			e.newest = x.at
+			return true
+		}
+	}
+	return false
 }
 
 // key is a prefix in two words: IPv4 stands in the upper half of hi. bits holds the length, and what marks a key that is

@@ -223,9 +223,21 @@ func TestModel(t *testing.T) {
 				a, bits = netip.AddrFrom16(b), o.Prefix6
 			}
 			p, _ := a.Prefix(bits)
-			fs := slices.DeleteFunc(model[p], func(f fail) bool { d := at - f.at; return max(d, -d) >= o.FindTime.Microseconds() })
+			window := o.FindTime.Microseconds()
+			fs := slices.DeleteFunc(model[p], func(f fail) bool { return f.at <= at-window })
 			fs = append(fs, fail{at, Ref(i)})
+			var in, ahead int
+			for k := len(fs) - 1; k >= 0; k-- { // of each kind as many are kept as trip, those that came last
+				n := &in
+				if fs[k].at >= at+window {
+					n = &ahead
+				}
+				if *n++; *n > o.MaxRetry {
+					fs = slices.Delete(fs, k, k+1)
+				}
+			}
 			model[p] = fs
+			fs = slices.DeleteFunc(slices.Clone(fs), func(f fail) bool { return f.at >= at+window })
 			v := c.Add(a, at, Ref(i), 0, 1)
 			if v.Prefix != p || v.Count != len(fs) || v.Tripped != (len(fs) >= o.MaxRetry) {
 				t.Fatalf("round %d, failure %d of %s: %+v, want %d", round, i, a, v, len(fs))
@@ -256,9 +268,88 @@ func TestModel(t *testing.T) {
 		}
 		c.Expire(now+1e12, 1<<30)
 		c.Expire(now+1e12, 1<<30)
-		if c.Tracked() != 0 || c.o.Budget.Used() != 0 || c.narrow.live != 0 {
-			t.Fatalf("after all is over: %d tracked, %d used, %d nodes", c.Tracked(), c.o.Budget.Used(), c.narrow.live)
+		if c.Tracked() != 0 || *c.o.Budget != *NewBudget(1 << 20) || c.narrow.live != 0 {
+			t.Fatalf("after all is over: %d tracked, budget %+v, %d nodes", c.Tracked(), *c.o.Budget, c.narrow.live)
 		}
+	}
+}
+
+// TestTwoClocks: two machines whose clocks are further apart than the window see one attacker in turn. Neither makes the
+// other's failures be forgotten, and sweeping does not either.
+func TestTwoClocks(t *testing.T) {
+	c := NewCounter(opts(1000))
+	a := netip.MustParseAddr("203.0.113.7")
+	for i := range 4 {
+		at := int64(i+1000) * sec
+		if v := c.Add(a, at+3600*sec, Ref(10+i), 0, 1); v.Count != i+1 || v.Tripped {
+			t.Fatalf("ahead, failure %d: %+v", i, v)
+		}
+		if v := c.Add(a, at, Ref(i), 0, 1); v.Count != 1 || v.Tripped {
+			t.Fatalf("behind, failure %d: %+v", i, v)
+		}
+		c.Expire(at+3600*sec, 100)
+		c.Expire(at, 100)
+	}
+	v := c.Add(a, 4604*sec, 14, 0, 1)
+	if !v.Tripped || v.Count != 5 {
+		t.Fatalf("%+v", v)
+	}
+	for i, f := range c.Take(v.Prefix) {
+		if f.Ref != Ref(10+i) {
+			t.Errorf("evidence %d: %+v", i, f)
+		}
+	}
+}
+
+// TestNodesBounded: a jail with a long window and a high threshold keeps no more failures than the budget has room for,
+// and still counts each of them. What is folded counts no longer than it would have by itself.
+func TestNodesBounded(t *testing.T) {
+	o := opts(1000)
+	o.MaxRetry = 200
+	c := NewCounter(o)
+	var at int64
+	for i := range 199 {
+		for n := range 1000 {
+			at += 1000
+			if v := c.Add(v4(uint32(n)), at, 0, 1, 1); v.Tripped || v.Count != i+1 {
+				t.Fatalf("round %d, address %d: %+v", i, n, v)
+			}
+		}
+	}
+	if n := int(c.narrow.live); n > nodeShare*1000 || n != o.Budget.nodes {
+		t.Errorf("%d failures are kept, the budget has %d", n, o.Budget.nodes)
+	}
+	if v := c.Add(v4(7), at+1, 0, 1, 1); !v.Tripped {
+		t.Errorf("%+v", v)
+	}
+	if v := c.Add(v4(8), at+700*sec, 0, 1, 1); v.Count != 1 {
+		t.Errorf("after the window: %+v", v)
+	}
+}
+
+// TestWideShared: what all counters take for wider prefixes is bounded together, and none is left without.
+func TestWideShared(t *testing.T) {
+	o := opts(10_000)
+	a, b := NewCounter(o), NewCounter(o)
+	for i := range 100_000 {
+		a.Add(v4(uint32(i)<<8), 0, 0, 0, 1)
+	}
+	if a.wide.n != o.Budget.limit/wideShare {
+		t.Errorf("%d wider prefixes, want %d", a.wide.n, o.Budget.limit/wideShare)
+	}
+	for i := range 100_000 {
+		b.Add(v4(uint32(i)<<8), 0, 0, 0, 1)
+	}
+	if b.wide.n != wideLeast {
+		t.Errorf("%d wider prefixes in the other, want %d", b.wide.n, wideLeast)
+	}
+	if v := b.Add(v4(200_000<<8), 0, 0, 0, 20); !v.Tripped || !v.Wide {
+		t.Errorf("%+v", v)
+	}
+	a.Close()
+	b.Close()
+	if *o.Budget != *NewBudget(10_000) {
+		t.Errorf("stays in the budget: %+v", *o.Budget)
 	}
 }
 

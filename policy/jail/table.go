@@ -32,7 +32,7 @@ type sweepRound struct {
 // entry is one prefix.
 type entry struct {
 	hi, lo uint64
-	newest int64  // time of the newest failure
+	newest int64  // time of the newest failure of those in one window
 	head   uint32 // failure added last; of a free entry: the next free one, + 1
 	bits   uint16 // of the key; 0: a free entry
 }

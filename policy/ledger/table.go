@@ -75,7 +75,7 @@ func (t *table[V]) put(k key) (v *V, in *block[V], made bool) {
 	x := &t.blocks[b]
 	if len(x.rows) == blockRows {
 		// In order, as a snapshot is read, blocks are left full; else they are cut in half.
-		next := block[V]{due: never}
+		next := block[V]{due: never, rows: make([]row[V], 0, blockRows)}
 		if b < len(t.blocks)-1 || i < blockRows {
 			const half = blockRows / 2
 			next = block[V]{first: x.rows[half].key, due: x.due, rows: slices.Clone(x.rows[half:])}
