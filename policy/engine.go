@@ -318,11 +318,15 @@ func (g *Engine) Rebuild(on bool) {
 	}
 }
 
-// Expire takes out bans that are over at now, for the firewall and the audit, and gives memory back.
-func (g *Engine) Expire(now int64) []ledger.Ban {
-	for _, c := range g.jails {
-		c.counter.Expire(now, 4096)
-		c.attempts.Expire(now)
+// Expire takes out bans that are over at now, for the firewall and the audit, and gives memory back. read is up to when
+// the journal has been read: while reading is behind, what is over by the clock still counts for the entries to come.
+// 0: that is not known yet.
+func (g *Engine) Expire(now, read int64) []ledger.Ban {
+	if read != 0 {
+		for _, c := range g.jails {
+			c.counter.Expire(read, 4096)
+			c.attempts.Expire(read)
+		}
 	}
 	return g.led.Expire(now)
 }

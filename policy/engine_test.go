@@ -79,7 +79,7 @@ func TestBan(t *testing.T) {
 	}
 	// After its end the next one lasts twice as long.
 	h.now = b.Until
-	if over := h.g.Expire(h.now); len(over) != 1 || over[0] != b.Ban {
+	if over := h.g.Expire(h.now, h.now); len(over) != 1 || over[0] != b.Ban {
 		t.Errorf("%+v", over)
 	}
 	if b := h.ban("203.0.113.7"); b.Count != 2 || b.Until-b.Since != 2*172_800*sec {
@@ -239,7 +239,7 @@ func TestRebuild(t *testing.T) {
 				if i == saved {
 					snap = g.Ledger().AppendSnapshot(nil)
 				}
-				g.Expire(stream[i].at)
+				g.Expire(stream[i].at, stream[i].at)
 				for _, b := range feed(g, i) {
 					got[fmt.Sprint(i, b.ID(), b.Failures)] = true
 				}
@@ -276,6 +276,32 @@ func TestRebuild(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestExpireBehind: the daemon was down for a day and reads what it missed, while its clock goes on ticking.
+func TestExpireBehind(t *testing.T) {
+	h := newHost(t)
+	for i := range 5 {
+		if o := h.line(7, "Failed password for root from 203.0.113.7 port 4711 ssh2"); len(o.Bans) != i/4 {
+			t.Fatalf("failure %d: %+v", i, o)
+		}
+		pid := uint32(100 + i)
+		if o := h.line(pid, "Invalid user x from 203.0.113.%d port 4711", 8+i); len(o.Failures) != 1 {
+			t.Fatalf("an attempt: %+v", o.Failures)
+		}
+		h.g.Expire(h.now+86400*sec, h.now)
+		if o := h.line(pid, "Failed password for invalid user x from 203.0.113.%d port 4711 ssh2", 8+i); len(o.Failures) != 0 {
+			t.Fatalf("one attempt counts twice: %+v", o.Failures)
+		}
+		h.g.Expire(h.now+86400*sec, 0)
+	}
+	tracked, _, _ := h.g.Tracked()
+	if h.g.Expire(h.now+86400*sec, h.now+86400*sec); tracked == 0 {
+		t.Error("nothing was tracked")
+	}
+	if tracked, _, _ = h.g.Tracked(); tracked != 0 {
+		t.Errorf("%d are tracked a day later", tracked)
 	}
 }
 

@@ -266,7 +266,7 @@ func (r *replay) entry(fe *filter.Entry, ref jail.Ref, keep func()) error {
 		if err := r.ctx.Err(); err != nil {
 			return errors.New("interrupted")
 		}
-		r.eng.Expire(fe.Realtime)
+		r.eng.Expire(fe.Realtime, fe.Realtime)
 		r.progress(fe.Realtime)
 	}
 	out := r.eng.Entry(fe, ref)

@@ -73,6 +73,8 @@ type daemon struct {
 	js        control.JournalStatus
 	lagging   bool
 	caughtUp  bool
+	readAll   bool            // no entries are waiting
+	readTo    int64           // time of the last entry read, µs
 	announced map[string]bool // bans that the audit trail has already, while entries from before a crash are read again
 
 	dirtyBans, dirtyCursor bool
@@ -360,7 +362,10 @@ func (d *daemon) entries(b *batch) {
 	if len(adds) > 0 {
 		d.wall.add(adds...)
 	}
-	d.eng.Rebuild(false)
+	if n := len(b.entries); n > 0 {
+		d.readTo = b.entries[n-1].Realtime
+	}
+	d.readAll = !b.behind && !b.rebuild
 	d.js.Entries += uint64(len(b.entries))
 	if b.moved && !b.rebuild {
 		d.cursor, d.known, d.dirtyCursor = b.last, true, true
@@ -610,7 +615,11 @@ func (d *daemon) lag(b *batch, now time.Time) {
 
 // tick does what time brings.
 func (d *daemon) tick(now time.Time) {
-	if over := d.eng.Expire(now.UnixMicro()); len(over) > 0 {
+	read := d.readTo
+	if d.readAll {
+		read = now.UnixMicro()
+	}
+	if over := d.eng.Expire(now.UnixMicro(), read); len(over) > 0 {
 		d.released(over, "expired", "")
 	}
 	if !d.fwRetry.IsZero() && now.After(d.fwRetry) {

@@ -161,9 +161,10 @@ func (a *Attempts) name(boot [16]byte, pid uint32, id []byte) (n uint64, ok bool
 	return max(1, maphash.Bytes(a.seed, id)^a.bootHash), true
 }
 
-// turn begins a new generation when it is time. A clock that was set back begins one, too.
+// turn begins a new generation when it is time. A line that is older than the generation does not: a failure that
+// waited, and machines whose clocks differ, must not have the others' connections forgotten.
 func (a *Attempts) turn(at int64) {
-	if d := at - a.turned; d < keepConn.Microseconds() && -d < keepConn.Microseconds() {
+	if at-a.turned < keepConn.Microseconds() {
 		return
 	}
 	a.turned = at
@@ -263,8 +264,13 @@ func (a *Attempts) Claim(boot [16]byte, pid uint32, id []byte) (w Waiting, ok bo
 	return w, false
 }
 
-// Expire drops what is old when no lines come any more.
-func (a *Attempts) Expire(now int64) { a.turn(now) }
+// Expire drops what is old when no lines come any more. It also learns of a clock that was set back.
+func (a *Attempts) Expire(now int64) {
+	if a.turned-now >= keepConn.Microseconds() {
+		a.turned = now - keepConn.Microseconds()
+	}
+	a.turn(now)
+}
 
 // Len is how many connections are remembered.
 func (a *Attempts) Len() int { return a.conns.n + len(a.waiting) + len(a.waited) }

@@ -62,6 +62,26 @@ func TestInterleaved(t *testing.T) {
 	}
 }
 
+// TestOldLines: lines from long ago (a failure that waited for its address, a machine with another clock) do not have
+// connections forgotten; a clock that was set back does not keep them for ever.
+func TestOldLines(t *testing.T) {
+	a := NewAttempts()
+	addr, other := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("203.0.113.8")
+	a.See(boot, 100, nil, addr, 1, 10_000*sec)
+	for i := range 10 {
+		a.See(boot, uint32(200+i), nil, other, 1, int64(1000*i)*sec)
+		a.See(boot, uint32(300+i), nil, other, 1, 10_001*sec)
+	}
+	if a.See(boot, 100, nil, addr, 2, 10_002*sec) {
+		t.Error("one attempt counts twice")
+	}
+	a.Expire(1000 * sec)
+	a.Expire(1400 * sec)
+	if a.Len() != 0 {
+		t.Errorf("%d are left after the clock was set back", a.Len())
+	}
+}
+
 func TestJoin(t *testing.T) {
 	a := NewAttempts()
 	addr := netip.MustParseAddr("2001:db8::7")
