@@ -265,6 +265,9 @@ func (g *Engine) ban(c *cell, addr netip.Addr, v jail.Verdict, at int64) {
 	prefix := v.Prefix
 	evidence := c.counter.Take(prefix)
 	evidence = evidence[max(0, len(evidence)-g.lines):] // the newest: they led to the ban
+	if v.Wide && g.allow.Overlaps(prefix, at) {
+		return // the neighbourhood of an allowed address, and addr itself has not done enough for a ban of its own
+	}
 	// A prefix that holds an allowed address is not banned as a whole: first back to the attacker's own, then to the
 	// bare address, which is not allowed (Entry looked).
 	for _, p := range []netip.Prefix{g.narrow(c, addr), netip.PrefixFrom(addr, addr.BitLen())} {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"bailiff/units/control"
 )
@@ -71,8 +72,19 @@ func (e *env) explain(w *control.Why) {
 		e.lines(c.Evidence)
 	}
 	for _, h := range w.History {
-		fmt.Fprintf(e.out, "\n  %s was banned %d times, the last time %s\n", h.Prefix, h.Count, stamp(h.Last))
+		fmt.Fprintf(e.out, "\n  remembered: %s of %s, %s\n", plural(h.Count, "ban"), h.Prefix, ended(h.Last))
 	}
+}
+
+// ended says when the last ban is or was over.
+func ended(t *time.Time) string {
+	switch {
+	case t == nil:
+		return "the last one without an end"
+	case t.After(time.Now()):
+		return "the last one until " + stamp(*t)
+	}
+	return "the last one over since " + stamp(*t)
 }
 
 // lines prints evidence as journalctl would.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"os"
@@ -29,7 +30,7 @@ type asker struct{ d *daemon }
 func (a *asker) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	select {
-	case a.d.calls <- func() { defer close(done); f() }:
+	case a.d.calls <- func() { defer close(done); a.d.stir(); f() }:
 	case <-ctx.Done():
 		return busy(ctx)
 	}
@@ -453,7 +454,12 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 			evidence = append(evidence, texts)
 		}
 		for _, h := range d.led.HistoryOf(p) {
-			w.History = append(w.History, control.History{Prefix: h.Prefix.String(), Count: h.Count, Last: time.UnixMicro(h.Last)})
+			x := control.History{Prefix: h.Prefix.String(), Count: h.Count}
+			if h.Last != math.MaxInt64 {
+				t := time.UnixMicro(h.Last)
+				x.Last = &t
+			}
+			w.History = append(w.History, x)
 		}
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -81,6 +82,8 @@ type daemon struct {
 	lastSave               time.Time
 	saving                 bool
 	saveErr                error
+	stirred                bool // memory was taken since it was given back
+	lastStir               time.Time
 
 	started, reloaded time.Time
 	configErr         string
@@ -159,6 +162,18 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}()
 	d.refreshAllow(time.Now())
 	d.firstReconcile(inner, be)
+	// Whoever is ordered after us (sshd, say) shall find the bans in place. A firewall that hangs does not keep the
+	// daemon from starting: counting and the audit trail work without it, and status tells.
+	for limit := time.After(firstLimit); d.fwFirst; {
+		select {
+		case e := <-d.wallEvents:
+			d.wallEvent(e)
+		case <-limit:
+			d.fwFirst = false
+		case <-ctx.Done():
+			d.fwFirst = false
+		}
+	}
 
 	srv := control.NewServer(&asker{d}, control.Options{Log: func(s string) { d.aud.Log(audit.Warning, "control socket: "+s) }})
 	go srv.Serve(ln)
@@ -284,6 +299,7 @@ func (d *daemon) problem(text string) { d.problemAs(audit.KindJournalProblem, te
 // firstReconcile puts the ledger's bans in place before anything else. What the kernel holds beyond them stays for
 // now: after a crash it may be a ban younger than the ledger, which reading the journal again brings back.
 func (d *daemon) firstReconcile(ctx context.Context, be firewall.Backend) {
+	d.fwFull = time.Now()
 	want := d.wanted()
 	c, cancel := context.WithTimeout(ctx, reconcileLimit)
 	defer cancel()
@@ -344,6 +360,9 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 // entries judges a batch.
 func (d *daemon) entries(b *batch) {
 	now := time.Now()
+	if len(b.entries) > 0 {
+		d.stir()
+	}
 	d.sources = b.sources
 	d.eng.Rebuild(b.rebuild)
 	var adds []firewall.Ban
@@ -463,6 +482,7 @@ func (d *daemon) element(prefix netip.Prefix, jailName string) (e firewall.Ban, 
 
 // wanted is everything that the firewall should hold.
 func (d *daemon) wanted() []firewall.Ban {
+	d.stir()
 	want := make([]firewall.Ban, 0, d.led.Len())
 	for b := range d.led.All() { // in the order of prefixes, so that bans of one prefix stand together
 		e := firewall.Ban{Prefix: b.Prefix, Scope: d.eng.Scope(b.Jail), Until: whenMicro(b.Until)}
@@ -537,6 +557,9 @@ func (d *daemon) wallEvent(e wallEvent) {
 		d.fwFirst = false
 	}
 }
+
+// firstLimit is how long the start waits for the firewall: 100,000 bans take half a second.
+const firstLimit = 15 * time.Second
 
 // fwPause is the time between two tries at a firewall that refuses.
 const fwPause = 10 * time.Second
@@ -637,7 +660,18 @@ func (d *daemon) tick(now time.Time) {
 	}
 	d.maybeSave(now)
 	d.tellStatus()
+	// When a storm is over, what it took goes back to the system at once, not when the next one comes.
+	if d.stirred && now.Sub(d.lastStir) > calm {
+		d.stirred = false
+		debug.FreeOSMemory()
+	}
 }
+
+// stir notes that something happened which takes memory for a while.
+func (d *daemon) stir() { d.stirred, d.lastStir = true, time.Now() }
+
+// calm is how long it must be quiet before memory is given back, which costs some milliseconds.
+const calm = 10 * time.Second
 
 // fwDaily is how often the wanted set is gone through as a whole though nothing seems wrong, selfEvery how often the
 // host's own addresses are looked at (they change with DHCP and the like).

@@ -183,9 +183,9 @@ type Line struct {
 
 // History is what escalation remembers of a prefix.
 type History struct {
-	Prefix string    `json:"prefix"`
-	Count  int       `json:"count"`
-	Last   time.Time `json:"last"`
+	Prefix string     `json:"prefix"`
+	Count  int        `json:"count"`
+	Last   *time.Time `json:"last"` // end of the last ban; null: it has none
 }
 
 // Reloaded is the answer to a reload that went well.
