@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -30,8 +31,12 @@ import (
 )
 
 // tick is the daemon's only clock when nothing happens: bans that ran out, the watchdog, a look at the firewall, the
-// ledger. Three seconds keep a flushed rule set from lasting, and an idle host asleep.
-const tick = 3 * time.Second
+// ledger. Five seconds keep a flushed set from lasting (of flushed rules the kernel tells at once), and an idle host asleep.
+const tick = 5 * time.Second
+
+// An idle Go program with several processors wakes some of their threads at each tick. One processor judges half a million
+// entries a second, so more are used only while the journal is far behind: after this many full batches.
+const farBehind = 64
 
 // How often the ledger is written: soon after a ban, seldom when only the position in the journal moved on (a crash
 // then only means that some entries are read again, and lead to what they led to before).
@@ -73,6 +78,7 @@ type daemon struct {
 	known     bool // cursor is set
 	js        control.JournalStatus
 	lagging   bool
+	behind    int // batches in a row behind which more were waiting
 	caughtUp  bool
 	readAll   bool            // no entries are waiting
 	readTo    int64           // time of the last entry read, µs
@@ -404,11 +410,28 @@ func (d *daemon) entries(b *batch) {
 		d.troubles(b.troubles)
 	}
 	d.lag(b, now)
+	d.processors(b.behind)
 	if !b.behind && !b.rebuild && !d.caughtUp {
 		d.caughtUp = true
 		d.announced = nil
 		d.wall.reconcile(d.wanted())
 		d.tellStatus()
+	}
+}
+
+// processors sets how many processors the program uses.
+func (d *daemon) processors(behind bool) {
+	n := 1
+	if behind {
+		if d.behind++; d.behind < farBehind && d.caughtUp {
+			return
+		}
+		n = runtime.NumCPU()
+	} else {
+		d.behind = 0
+	}
+	if n != runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(n)
 	}
 }
 
