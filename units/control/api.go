@@ -146,13 +146,12 @@ type AllowResult struct {
 
 // Why explains what the daemon thinks of an address.
 type Why struct {
-	Address  string       `json:"address"`
-	State    string       `json:"state"` // "banned", "allowed", "counted" or "unknown"
-	Allowed  []AllowEntry `json:"allowed"`
-	Bans     []WhyBan     `json:"bans"`
-	Counted  []WhyCount   `json:"counted"`
-	History  []History    `json:"history"` // earlier bans that escalation remembers
-	InKernel *bool        `json:"in_firewall,omitempty"`
+	Address string       `json:"address"`
+	State   string       `json:"state"` // "banned", "allowed", "counted" or "unknown"
+	Allowed []AllowEntry `json:"allowed"`
+	Bans    []WhyBan     `json:"bans"`
+	Counted []WhyCount   `json:"counted"`
+	History []History    `json:"history"` // earlier bans that escalation remembers
 }
 
 // WhyBan is a ban with the lines that led to it.
