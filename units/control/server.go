@@ -160,15 +160,20 @@ func (l *listener) Accept() (net.Conn, error) {
 		case l.others <- struct{}{}:
 			return &conn{Conn: c, who: who, free: func() { <-l.others; <-l.slots }}, nil
 		default:
-			refuse(c, &Error{Status: http.StatusServiceUnavailable, Message: "too many connections at once", Hint: "close some, or try again later"})
+			refuse(c, &Error{Status: http.StatusServiceUnavailable, Message: "too many connections at once", Hint: "close some, or try again later"},
+				time.Now().Add(50*time.Millisecond))
 		}
 	}
 }
 
-// refuse answers without reading. The deadline keeps a client that takes nothing from holding us up; the answer fits
-// into the socket's buffer, so a real one gets it.
-func refuse(c net.Conn, e *Error) {
+// refuse waits until the request begins, or until wait, then answers and drops the request. An answer that comes before the
+// request is one to nothing: a client may take it for that and not look into it (net/http does). The deadline keeps
+// a client that takes nothing from holding us up; the answer fits into the socket's buffer, so a real one gets it.
+func refuse(c net.Conn, e *Error, wait time.Time) {
+	defer c.Close()
 	body, _ := json.Marshal(e)
+	c.SetDeadline(wait)
+	c.Read(make([]byte, 1)) // whatever comes of it, the answer is the same
 	c.SetDeadline(time.Now().Add(100 * time.Millisecond))
 	fmt.Fprintf(c, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
 		e.Status, http.StatusText(e.Status), len(body)+1, body)
@@ -177,12 +182,11 @@ func refuse(c net.Conn, e *Error) {
 		u.CloseWrite()
 		io.Copy(io.Discard, io.LimitReader(c, maxHeader+maxBody))
 	}
-	c.Close()
 }
 
-// Refuse tells everybody who waits in l why there will be no daemon, and returns. A daemon that cannot start (a
-// configuration error) calls it before it exits: else systemd would find the callers still waiting and start it again,
-// and they would never learn the reason.
+// Refuse tells everybody who waits in l why there will be no daemon, and returns after little more than 2 s at most.
+// A daemon that cannot start (a configuration error) calls it before it exits: else systemd would find the callers still
+// waiting and start it again, and they would never learn the reason.
 func Refuse(l net.Listener, e Error) {
 	type deadliner interface{ SetDeadline(time.Time) error }
 	d, ok := l.(deadliner)
@@ -193,13 +197,19 @@ func Refuse(l net.Listener, e Error) {
 		e.Status = http.StatusServiceUnavailable
 	}
 	end := time.Now().Add(2 * time.Second)
+	var callers sync.WaitGroup // side by side: one that sends nothing keeps nobody from the reason
+	defer callers.Wait()
 	for time.Now().Before(end) {
 		d.SetDeadline(time.Now().Add(20 * time.Millisecond))
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
-		refuse(c, &e)
+		callers.Add(1)
+		go func() {
+			defer callers.Done()
+			refuse(c, &e, end)
+		}()
 	}
 }
 
