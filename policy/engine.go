@@ -123,10 +123,7 @@ func (g *Engine) Configure(c *config.Config) error {
 			old.counter.Close()
 		}
 	}
-	var seed uint64
-	for seed == 0 {
-		seed = maphash.String(g.seed, "counter")
-	}
+	seed := maphash.String(g.seed, "counter")
 	for _, n := range cells {
 		o := jail.Options{FindTime: n.conf.FindTime, MaxRetry: n.conf.MaxRetry, Prefix4: n.conf.Prefix4, Prefix6: n.conf.Prefix6, Budget: g.budget, Seed: seed}
 		if n.counter == nil {

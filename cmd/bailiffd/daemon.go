@@ -158,6 +158,9 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.scribe = newScribe(d.aud, src)
 	go d.scribe.run()
 	d.wall = newWall(be, d.wallEvents, true)
+	// The first orders are made up before the wall's goroutine runs, since a backend serves one goroutine at a time.
+	d.refreshAllow(time.Now())
+	d.firstReconcile(inner, be)
 	wallDone := make(chan struct{})
 	go func() { d.wall.run(inner); close(wallDone) }()
 	d.watch(be)
@@ -166,8 +169,6 @@ func (d *daemon) run(ctx context.Context) (err error) {
 			d.unwatch()
 		}
 	}()
-	d.refreshAllow(time.Now())
-	d.firstReconcile(inner, be)
 	// Whoever is ordered after us (sshd, say) shall find the bans in place. A firewall that hangs does not keep the
 	// daemon from starting: counting and the audit trail work without it, and status tells.
 	for limit := time.After(firstLimit); d.fwFirst; {

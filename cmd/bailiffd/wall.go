@@ -45,7 +45,6 @@ type wallEvent struct {
 	err     error            // why, or why a reconcile failed
 	ok      bool             // everything stands
 	change  *firewall.Change // a reconcile was done
-	added   int
 	checked time.Time
 }
 
@@ -226,7 +225,7 @@ func (w *wall) batches(ctx context.Context, queue []order) {
 			}
 			err = w.be.Add(c, bans)
 			if err == nil {
-				w.tell(wallEvent{added: n, ok: true, checked: time.Now()})
+				w.tell(wallEvent{ok: true, checked: time.Now()})
 			}
 			w.cut(c, bans)
 		}
