@@ -35,6 +35,7 @@ type Hit struct {
 	Addr    netip.Addr // unmapped, without zone; invalid when the line holds none
 	Port    uint16     // source port, 0 when the line holds none
 	User    []byte     // as logged: an attacker's text
+	Unknown bool       // the line says that there is no such account: Pattern.Unknown
 	ID      []byte     // a queue or session id, or the address as written, that joins lines in place of the pid
 	Repeat  int        // 1, or N for "message repeated N times: [ … ]"
 }

@@ -40,11 +40,18 @@ type Pattern struct {
 	Text   string // the template, or the regular expression
 	Regexp bool
 	Kind   Kind
-	Weight int      // how much one such line counts; 1 unless the file says otherwise
-	Step   uint8    // the order within one attempt of one connection: see StepEnd
-	Modes  []string // the modes it is for; empty: all
-	File   string
-	Line   int
+	Weight int   // how much one such line counts; 1 unless the file says otherwise
+	Step   uint8 // the order within one attempt of one connection: see StepEnd
+
+	// MaxRetry is how many such lines are too many, whatever the jail says; 0: as the jail says. 1: one line is enough.
+	MaxRetry int
+	// Unknown says that such a line is about an account that does not exist, which weighs more: people mistype passwords,
+	// rarely their names.
+	Unknown bool
+
+	Modes []string // the modes it is for; empty: all
+	File  string
+	Line  int
 
 	node *node
 	prog *program
@@ -246,7 +253,7 @@ func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
 		if m.Filter.joinAddr && h.ID == nil {
 			h.ID = addrText
 		}
-		h.Kind, h.Pattern = p.Kind, p
+		h.Kind, h.Pattern, h.Unknown = p.Kind, p, p.Unknown
 		return true
 	}
 	return false

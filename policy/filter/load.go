@@ -83,6 +83,8 @@ func BuiltinSource(name string) ([]byte, error) {
 //	    modes:  [ddos]                      without it: every mode
 //	    step:   3                           the order within one attempt, 0 to 9; 9 is the end of a connection
 //	    weight: 1                           how much one line counts, 1 to 1000
+//	    max_retry: 1                        so many such lines are too many, whatever the jail says; 1 to 1000
+//	    unknown: true                       the line says that there is no such account
 //	tests:
 //	  - line: a message that must match
 //	    pattern, address, user, port, id, repeat, kind: what must be found, where it is said
@@ -279,6 +281,16 @@ func (l *loader) number(n *yamldoc.Node, path string, least, most, absent int) i
 	return v
 }
 
+func (l *loader) boolean(n *yamldoc.Node, path string) bool {
+	switch {
+	case n == nil || n.Kind == yamldoc.Scalar && n.Value == "false":
+		return false
+	case n.Kind != yamldoc.Scalar || n.Value != "true":
+		l.errorf(n, path, "%q is neither true nor false", n.Value)
+	}
+	return true
+}
+
 func (l *loader) trust(n *yamldoc.Node) {
 	if !l.keys(n, "trust", "units", "slices", "uid", "identifiers") {
 		return
@@ -395,7 +407,7 @@ func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *nod
 var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join}
 
 func (l *loader) pattern(n *yamldoc.Node) {
-	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight") {
+	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown") {
 		return
 	}
 	name := l.text(n.Get("name"), "patterns.name")
@@ -420,6 +432,11 @@ func (l *loader) pattern(n *yamldoc.Node) {
 	}
 	p.Step = uint8(l.number(n.Get("step"), path+".step", 0, StepEnd, 0))
 	p.Weight = l.number(n.Get("weight"), path+".weight", 1, maxWeight, 1)
+	p.MaxRetry = l.number(n.Get("max_retry"), path+".max_retry", 1, maxWeight, 0)
+	p.Unknown = l.boolean(n.Get("unknown"), path+".unknown")
+	if p.Kind != Failure && (p.MaxRetry != 0 || p.Unknown) {
+		l.errorf(n, path, "is no failure: max_retry and unknown mean nothing for it")
+	}
 	text, re := n.Get("text"), n.Get("regexp")
 	if (text == nil) == (re == nil) {
 		l.errorf(n, path, "must have either text or regexp")
