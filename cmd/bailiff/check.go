@@ -41,7 +41,7 @@ func runCheck(e *env, args []string) error {
 	if err == nil {
 		err = selfTests(c)
 	}
-	r := checkResult{OK: err == nil, Files: []string{}, Jails: []string{}, Notices: []string{}, Errors: []checkError{}}
+	r := checkResult{OK: err == nil, Files: []string{}, Jails: []string{}, Notices: []string{}, Errors: faults(err)}
 	if c != nil {
 		r.Files, r.Notices = append(r.Files, c.Files...), append(r.Notices, c.Notices...)
 		for _, j := range c.Jails {
@@ -51,7 +51,6 @@ func runCheck(e *env, args []string) error {
 		}
 	}
 	if *asJSON {
-		r.add(err)
 		if err := printJSON(e.out, r); err != nil {
 			return err
 		}
@@ -87,20 +86,11 @@ func selfTests(c *config.Config) error {
 	return errors.Join(errs...)
 }
 
-func (r *checkResult) add(err error) {
-	if err == nil {
-		return
+// faults takes joined errors apart, each with its place.
+func faults(err error) []checkError {
+	l := []checkError{}
+	for _, y := range yamldoc.Errors(err) {
+		l = append(l, checkError{y.File, y.Line, y.Col, y.Path, y.Text, y.Hint})
 	}
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, one := range j.Unwrap() {
-			r.add(one)
-		}
-		return
-	}
-	x := checkError{Error: err.Error()}
-	var y *yamldoc.Error
-	if errors.As(err, &y) {
-		x = checkError{y.File, y.Line, y.Col, y.Path, y.Text, y.Hint}
-	}
-	r.Errors = append(r.Errors, x)
+	return l
 }

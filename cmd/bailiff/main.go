@@ -15,7 +15,7 @@ import (
 	"strings"
 	"syscall"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/cmd/internal/complain"
 	"bailiff/units/control"
 )
 
@@ -132,34 +132,18 @@ func (e *env) report(err error) int {
 	case errors.As(err, &u):
 		fmt.Fprintf(e.err, "bailiff: %s\n", u.text)
 		return exitUsage
-	case errors.Is(err, control.ErrNotRunning):
+	case errors.As(err, &c):
 		fmt.Fprintf(e.err, "bailiff: %v\n", err)
-		if errors.As(err, &c) && c.Hint != "" {
+		if c.Hint != "" {
 			fmt.Fprintf(e.err, "hint: %s\n", c.Hint)
 		}
-		return exitNotRunning
-	}
-	e.complain(err)
-	return exitFailed
-}
-
-// complain prints an error; several that were joined stand in a line each, with their hints below them.
-func (e *env) complain(err error) {
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, one := range j.Unwrap() {
-			e.complain(one)
+		if errors.Is(err, control.ErrNotRunning) {
+			return exitNotRunning
 		}
-		return
+		return exitFailed
 	}
-	fmt.Fprintf(e.err, "bailiff: %v\n", err)
-	var y *yamldoc.Error
-	var c *control.Error
-	switch {
-	case errors.As(err, &y) && y.Hint != "":
-		fmt.Fprintf(e.err, "hint: %s\n", y.Hint)
-	case errors.As(err, &c) && c.Hint != "":
-		fmt.Fprintf(e.err, "hint: %s\n", c.Hint)
-	}
+	complain.Print(e.err, "bailiff", err)
+	return exitFailed
 }
 
 // flags makes the flag set of a subcommand. Options may stand before and after the arguments.

@@ -440,7 +440,12 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 		for _, e := range d.eng.Allow().Overlapping(p, now) {
 			w.Allowed = append(w.Allowed, controlAllow(e))
 		}
-		for b := range d.led.All() {
+		// Of an address the few prefixes that may cover it are looked up; inside a prefix anything may lie.
+		bans := d.led.Covering(addr)
+		if !p.IsSingleIP() {
+			bans = d.led.All()
+		}
+		for b := range bans {
 			if b.Prefix.Overlaps(p) {
 				w.Bans = append(w.Bans, control.WhyBan{Ban: controlBan(&b)})
 			}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bailiff/cmd/internal/build"
+	"bailiff/cmd/internal/complain"
 	"bailiff/cmd/internal/feed"
 	"bailiff/firewall"
 	"bailiff/journal"
@@ -129,7 +130,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := d.aud.Close(c); err != nil {
-			complain(os.Stderr, err) // no reason for the unit to fail: journald is away, and stderr goes there too
+			complain.Print(os.Stderr, "bailiffd", err) // no reason for the unit to fail: journald is away, and stderr goes there too
 		}
 	}()
 
@@ -349,7 +350,7 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 		case <-hup:
 			notify.Reloading("reloading")
 			if _, err := d.reload("SIGHUP"); err != nil {
-				complain(os.Stderr, err)
+				complain.Print(os.Stderr, "bailiffd", err)
 			}
 			notify.Ready(d.statusLine())
 		case <-t.C:

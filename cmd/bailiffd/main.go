@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"bailiff/cmd/internal/build"
+	"bailiff/cmd/internal/complain"
 	"bailiff/journal/audit"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/units/activation"
@@ -90,7 +91,7 @@ func run(args []string, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	complain(stderr, err)
+	complain.Print(stderr, "bailiffd", err)
 	var bad *yamldoc.Error
 	switch {
 	case errors.As(err, &bad):
@@ -106,21 +107,6 @@ func refuse(err error) {
 	if ln, _, e := activation.Listener("control", ""); e == nil {
 		control.Refuse(ln, control.Error{Message: "the daemon cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff.service"})
 		ln.Close()
-	}
-}
-
-// complain prints an error with the hint that belongs to it, one line each for several that were joined.
-func complain(w io.Writer, err error) {
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, one := range j.Unwrap() {
-			complain(w, one)
-		}
-		return
-	}
-	fmt.Fprintf(w, "bailiffd: %v\n", err)
-	var bad *yamldoc.Error
-	if errors.As(err, &bad) && bad.Hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", bad.Hint)
 	}
 }
 
