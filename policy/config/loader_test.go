@@ -96,7 +96,7 @@ func TestNoFileAtAll(t *testing.T) {
 		t.Errorf("%d jails of %d built-in filters", len(d.Jails), len(builtin()))
 	}
 	for _, j := range d.Jails {
-		if !j.Enabled || !j.Auto || j.Filter == nil || j.Filter.Name != j.Name || j.Mode != j.Filter.Modes[0] || j.BanTime != want.BanTime || j.MaxRetry != 5 || j.Prefix6 != 64 || j.Ports != nil {
+		if j.Filter == nil || j.Enabled == j.Filter.Off || j.Auto == j.Filter.Off || j.Filter.Name != j.Name || j.Mode != j.Filter.Modes[0] || j.BanTime != want.BanTime || j.MaxRetry != 5 || j.Prefix6 != 64 || j.Ports != nil {
 			t.Errorf("jail %+v", j)
 		}
 	}
@@ -272,6 +272,20 @@ func TestOwnFilters(t *testing.T) {
 	}
 	if f, err := (&Loader{Root: t.TempDir()}).Filter("sshd"); err != nil || f.Description == "ours" {
 		t.Errorf("built-in filter sshd: %v, %v", f, err)
+	}
+}
+
+// A built-in filter that could hurt harmless clients is no jail until it is named, and then as every other.
+func TestNamedJails(t *testing.T) {
+	if j := jailNamed(t, Default(), "named-refused"); j.Enabled || j.Auto {
+		t.Errorf("without a file it is %+v", j)
+	}
+	c := load(t, tree(t, map[string]string{"etc/bailiff/bailiff.yaml": "jails: {named-refused: {}}\n"}))
+	if j := jailNamed(t, c, "named-refused"); !j.Enabled || !j.Auto || j.Mode != "normal" {
+		t.Errorf("named, it is %+v", j)
+	}
+	if _, out, _ := strings.Cut(string(Default().Render()), "  named-refused:\n"); !strings.HasPrefix(out, "    enabled: false ") {
+		t.Errorf("without a file rendered as %.40q", out)
 	}
 }
 

@@ -90,7 +90,8 @@ func (r *raw) resolve(filters *shelf) (*Config, error) {
 func (r *raw) resolveJail(name string, filters *shelf) (j Jail, ok bool) {
 	at := "jails." + name
 	own := r.jails[name]
-	if own == nil {
+	named := own != nil
+	if !named {
 		own = &rawJail{enabled: "auto", filter: name}
 	}
 	j = Jail{
@@ -113,6 +114,9 @@ func (r *raw) resolveJail(name string, filters *shelf) (j Jail, ok bool) {
 		return j, false
 	}
 	j.Filter = f
+	if f.Off && !named {
+		j.Enabled, j.Auto = false, false
+	}
 	if j.Mode == "" {
 		j.Mode = f.Modes[0]
 	} else if !slices.Contains(f.Modes, j.Mode) {

@@ -1,6 +1,9 @@
 package filter
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // compile turns a template into a program that ends with last (opEnd or opAccept).
 func compile(n *node, last op) (*program, error) {
@@ -19,6 +22,9 @@ func compile(n *node, last op) (*program, error) {
 		}
 		if in.op != opText && in.op != opRun {
 			continue
+		}
+		if runs[in.class].closed > 0 && (c.ins[pc+1].op != opLit || c.ins[pc+1].lit[0] != '"') {
+			return nil, errors.New(`has a <quoted> or <string> that no " follows`)
 		}
 		in.choice = -1
 		if in.op == opText && c.ins[pc+1].op == opEnd || in.op == opRun && disjoint(&runs[in.class].set, firsts[pc+1]) {

@@ -24,6 +24,7 @@ type Filter struct {
 	Notes       string   // what it takes as evidence and why
 	Modes       []string // the first is the default
 	File        string   // where it was read from
+	Off         bool     // no jail until the configuration names it: its lines come from harmless clients or forged senders, too
 
 	trust    Trust
 	modes    map[string][]string // mode → itself and the modes that it includes

@@ -73,6 +73,7 @@ func BuiltinSource(name string) ([]byte, error) {
 //	  uid:         0                        0, a list of numbers, system (below 1000) or any
 //	  identifiers: [sshd]                   for root's entries of which journald could not tell the unit
 //	lead:  ["error: "]                      templates that may stand before every pattern; one at most is taken away
+//	jail: off                               no jail by itself, only where the configuration names it; auto is the default
 //	join_by: address                        lines of one attempt come from several processes: join them by address, not by
 //	                                        process (the default) or <id>
 //	modes: {normal: [], ddos: [], all: [ddos]}   the first is the default; in the list: modes that it includes
@@ -182,7 +183,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
 	}
-	if !l.keys(root, "", "name", "description", "notes", "trust", "lead", "join_by", "modes", "patterns", "tests") {
+	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "lead", "join_by", "modes", "patterns", "tests") {
 		return
 	}
 	f := l.f
@@ -204,6 +205,11 @@ func (l *loader) filter(root *yamldoc.Node) {
 	if n := root.Get("join_by"); n != nil {
 		if f.joinAddr = n.Value == "address"; !f.joinAddr && n.Value != "process" {
 			l.errorf(n, "join_by", "%q is neither address nor process", n.Value)
+		}
+	}
+	if n := root.Get("jail"); n != nil {
+		if f.Off = n.Value == "off"; !f.Off && n.Value != "auto" {
+			l.errorf(n, "jail", "%q is neither auto nor off", n.Value)
 		}
 	}
 	for i, n := range l.list(root.Get("lead"), "lead") {

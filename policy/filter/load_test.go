@@ -47,6 +47,8 @@ func TestBadFiles(t *testing.T) {
 		{"name: t\ntrust: {units: [sshd], uid: 0}\npatterns: [{name: a, text: x}]\n", `f.yaml:2:17: trust.units: "sshd" is not the name of a unit`, "write sshd.service"},
 		{"name: t\ntrust: {units: [a.service]}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: has no uid", "write uid: 0, uid: system (any below 1000) or a list; a user's own program may run inside a service's unit"},
 		{"name: t\ntrust: {uid: 0}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: names neither units nor slices: nobody's lines would be evidence", ""},
+		{good + "jail: on\npatterns: [{name: a, text: x}]\n", `f.yaml:3:7: jail: "on" is neither auto nor off`, ""},
+		{good + "patterns: [{name: a, text: '<string> <addr>'}]\n", `f.yaml:3:28: patterns.a.text: has a <quoted> or <string> that no " follows`, ""},
 		{good + "lead: ['<text>: ']\npatterns: [{name: a, text: x}]\n", "f.yaml:3:8: lead[0]: may be empty, or holds free text", ""},
 		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1, address: 192.0.2.2}\n", `f.yaml:5:5: tests: mode normal: wanted address 192.0.2.2, found 192.0.2.1: "x 192.0.2.1"`, ""},
 		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - miss: x 192.0.2.1\n", `f.yaml:5:5: tests: mode normal: must not match, but a took it: "x 192.0.2.1"`, ""},

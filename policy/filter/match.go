@@ -43,8 +43,10 @@ type program struct {
 
 // run is a class of bytes that a field may be made of.
 type run struct {
-	set byteSet
-	max int
+	set     byteSet
+	max     int
+	escapes bool // a \ takes the next byte with it
+	closed  int  // 1 where a " must follow
 }
 
 var runs = func() (r [classPort + 1]run) {
@@ -55,8 +57,13 @@ var runs = func() (r [classPort + 1]run) {
 		r[classToken].set[c] = isAlnum(b) || b == '-' || b == '_'
 		r[classAccount].set[c] = isAlnum(b) || b >= 0x80 || b == '@' || b == '.' || b == '_' || b == '+' || b == '%' || b == '-'
 		r[classMailbox].set[c] = b > ' ' && b != 0x7f && b != '"' && b != '(' && b != ')' && b != '\\'
+		r[classQuoted].set[c] = b != '"'
+		r[classString].set[c] = b != '"'
 		r[classNum].set[c] = isDigit(b)
 	}
+	// As long as the longest line of a daemon that quotes: nginx cuts its own at 2,048 bytes.
+	r[classQuoted].max, r[classString].max = 2048, 2048
+	r[classQuoted].closed, r[classString].closed, r[classString].escapes = 1, 1, true
 	r[classWord].max, r[classHost].max, r[classToken].max, r[classAccount].max, r[classMailbox].max, r[classNum].max = 256, 255, 255, 255, 512, 20
 	return r
 }()
@@ -65,9 +72,12 @@ var runs = func() (r [classPort + 1]run) {
 func runLength(r *run, b []byte) int {
 	n := 0
 	for n < len(b) && n <= r.max && r.set[b[n]] {
+		if r.escapes && b[n] == '\\' {
+			n++
+		}
 		n++
 	}
-	return n
+	return min(n, len(b))
 }
 
 // span is a piece of the line.

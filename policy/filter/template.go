@@ -38,6 +38,8 @@ const (
 	classToken                // letters, digits, - and _
 	classAccount              // a user name that the daemon has vetted: letters, digits, @ . _ + % - and what is not ASCII
 	classMailbox              // no spaces and nothing that quotes them: what a mail server takes as an address or a HELO
+	classQuoted               // anything but ": what stands between two that nobody escapes (nginx's error log)
+	classString               // anything, where a \ takes the next byte with it, so that no " ends it early (JSON, Go, Apache)
 	classNum                  // up to 20 digits
 	classAddr                 // an IPv4 or IPv6 address, also v4-mapped, also with a zone
 	classIP                   // the same, of no interest (the server's own)
@@ -73,6 +75,8 @@ var fields = map[string]struct {
 	"token":   {classToken, capNone},
 	"account": {classAccount, capUser},
 	"mailbox": {classMailbox, capNone},
+	"quoted":  {classQuoted, capNone},
+	"string":  {classString, capNone},
 	"num":     {classNum, capNone},
 	"ip":      {classIP, capNone},
 }
@@ -80,9 +84,9 @@ var fields = map[string]struct {
 // client says whether a client may choose such text freely enough to forge a part of a message with it.
 func (c class) client() bool { return c == classText }
 
-// narrow says whether a client may choose such text, within a class that holds no spaces.
+// narrow says whether a client may choose such text, within a class that does not hold what ends it.
 func (c class) narrow() bool {
-	return c == classWord || c == classHost || c == classToken || c == classAccount
+	return c == classWord || c == classHost || c == classToken || c == classAccount || c == classQuoted || c == classString
 }
 
 // in reports whether s could stand in a field of class c.
@@ -90,9 +94,9 @@ func (c class) in(s string) bool {
 	switch c {
 	case classText, classOwn:
 		return true
-	case classWord, classHost, classToken, classAccount, classMailbox, classNum:
+	case classWord, classHost, classToken, classAccount, classMailbox, classQuoted, classString, classNum:
 		r := &runs[c]
-		if len(s) == 0 || len(s) > r.max || runLength(r, []byte(s)) != len(s) {
+		if len(s) == 0 || len(s) > r.max || runLength(r, []byte(s + `"`)[:len(s)+r.closed]) != len(s) {
 			return false
 		}
 		// No daemon takes a name that looks like an address from the DNS (sshd: "Nasty PTR record").
