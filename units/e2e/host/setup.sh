@@ -1,7 +1,8 @@
 # Run once by /bin/sh in a fresh Debian root: what makes it a host that can be attacked over and over.
 
 echo victim >/etc/hostname
-printf '127.0.0.1 localhost victim\n::1 localhost\n' >/etc/hosts
+# With a full name of its own: sendmail waits a minute for one otherwise.
+printf '127.0.0.1 localhost\n::1 localhost\n10.77.0.1 victim.example.test victim\n' >/etc/hosts
 : >/etc/resolv.conf
 : >/etc/machine-id # filled at boot, so that each host has its own
 
