@@ -161,3 +161,48 @@ func scanV6(b []byte, next byte) (netip.Addr, int) {
 	}
 	return netip.AddrFrom16(a).Unmap(), end
 }
+
+// scanPeer reads an address and a port at the beginning of b, in any of the ways in which daemons join them: 192.0.2.1:25,
+// [2001:db8::1]:25, and 2001:db8::1:25, where the port is what stands behind the last colon. The address is b[from:to];
+// the port ends at n, which is 0 if there is none of them.
+func scanPeer(b []byte) (a netip.Addr, from, to, n int) {
+	if len(b) > 0 && b[0] == '[' {
+		a, to = scanAddr(b[1:], ']')
+		if to == 0 || len(b) < to+4 || b[to+1] != ']' || b[to+2] != ':' {
+			return a, 0, 0, 0
+		}
+		from, to, n = 1, to+1, to+3
+	} else {
+		end := 0
+		for end < len(b) && end < maxAddr && (hexVal(b[end]) >= 0 || b[end] == ':' || b[end] == '.') {
+			if b[end] == ':' {
+				to = end
+			}
+			end++
+		}
+		var whole int
+		if a, whole = scanAddr(b[:to], 0); whole == 0 || whole != to {
+			return a, 0, 0, 0
+		}
+		n = to + 1
+	}
+	port := 0
+	begin := n
+	for n < len(b) && isDigit(b[n]) && n-begin < 6 {
+		port = port*10 + int(b[n]-'0')
+		n++
+	}
+	if n == begin || port > 65535 || wordGoesOn(b[n:], 0) {
+		return a, 0, 0, 0
+	}
+	return a, from, to, n
+}
+
+// portLength is how many digits b ends with.
+func portLength(b []byte) int {
+	n := 0
+	for n < len(b) && isDigit(b[len(b)-1-n]) {
+		n++
+	}
+	return n
+}

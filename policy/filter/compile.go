@@ -1,8 +1,8 @@
 package filter
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 )
 
 // compile turns a template into a program that ends with last (opEnd or opAccept).
@@ -20,14 +20,31 @@ func compile(n *node, last op) (*program, error) {
 		if in.op == opAddr && c.ins[pc+1].op == opLit {
 			in.after = c.ins[pc+1].lit[0]
 		}
+		if in.once {
+			if pc == 0 || c.ins[pc-1].op != opLit || c.target[pc] {
+				return nil, fmt.Errorf("has no text just before <once:addr> of which there should be one only")
+			}
+			in.lit = c.ins[pc-1].lit
+		}
+		if in.op == opSkip {
+			next := c.ins[pc+1]
+			switch {
+			case p.choices > 0 && in.class != classQuoted: // which looks at each byte once, wherever it began
+				return nil, fmt.Errorf("has a <%s> behind a field that may have to give text back", in.class)
+			case next.op == opLit && (in.class != classQuoted && in.class != classString || next.lit[0] == '"'):
+				in.next = next.lit
+			case in.class == classQuoted || in.class == classString:
+				return nil, fmt.Errorf(`has a <%s> that no " follows`, in.class)
+			case next.op != opEnd:
+				return nil, fmt.Errorf("has a <%s> that is followed by neither text nor the line's end", in.class)
+			}
+			continue
+		}
 		if in.op != opText && in.op != opRun {
 			continue
 		}
-		if runs[in.class].closed > 0 && (c.ins[pc+1].op != opLit || c.ins[pc+1].lit[0] != '"') {
-			return nil, errors.New(`has a <quoted> or <string> that no " follows`)
-		}
 		in.choice = -1
-		if in.op == opText && c.ins[pc+1].op == opEnd || in.op == opRun && disjoint(&runs[in.class].set, firsts[pc+1]) {
+		if in.op == opText && c.ins[pc+1].op == opEnd || in.op == opRun && c.ins[pc+1].op == opSkip || in.op == opRun && disjoint(&runs[in.class].set, firsts[pc+1]) {
 			continue
 		}
 		if p.choices == maxChoices {
@@ -60,8 +77,12 @@ func (c *compiler) emit(n *node) {
 		}
 		c.ins = append(c.ins, instr{op: opLit, lit: n.lit, cap: capNone, choice: -1})
 	case nodeField:
-		in := instr{class: n.class, cap: n.cap, choice: -1}
+		in := instr{class: n.class, cap: n.cap, choice: -1, once: n.once}
 		switch n.class {
+		case classQuoted, classString, classJSON, classLogfmt:
+			in.op = opSkip
+		case classPeer:
+			in.op = opPeer
 		case classText, classOwn:
 			in.op = opText
 		case classAddr, classIP:
@@ -128,6 +149,15 @@ func first(ins []instr, pc int, firsts []*byteSet, ends []bool) (*byteSet, bool)
 		for b := range 256 {
 			s[b] = hexVal(byte(b)) >= 0 || b == ':'
 		}
+	case opPeer:
+		for b := range 256 {
+			s[b] = hexVal(byte(b)) >= 0 || b == ':' || b == '['
+		}
+	case opSkip:
+		for b := range s {
+			s[b] = true
+		}
+		return s, in.next == ""
 	case opPort:
 		*s = runs[classNum].set
 	case opText:
@@ -217,6 +247,9 @@ func early(n *node) bool {
 				free = true
 			}
 		}
+		if slices.ContainsFunc(l, func(f *node) bool { return f.class.skips() || f.once }) {
+			ok = false
+		}
 		last := l[len(l)-1]
 		ok = ok && seen && last.kind == nodeField && (last.class == classText || last.class == classOwn)
 	})
@@ -229,7 +262,7 @@ func checkSides(n *node) error {
 	var bad error
 	all := paths(n, maxPaths, func(l []*node) {
 		var seen [nCaptures]int
-		before, after := false, false
+		before, after, once := false, false, false
 		for _, f := range l {
 			if f.kind != nodeField {
 				continue
@@ -237,6 +270,10 @@ func checkSides(n *node) error {
 			if f.cap >= 0 {
 				seen[f.cap]++
 			}
+			if f.class == classPeer {
+				seen[capPort]++
+			}
+			once = once || f.once
 			if f.class.client() {
 				if seen[capAddr] > 0 {
 					after = true
@@ -253,7 +290,7 @@ func checkSides(n *node) error {
 			bad = fmt.Errorf("has two <addr> on one way through it; write <ip> for the one that is not the client's")
 		case seen[capUser] > 1 || seen[capID] > 1 || seen[capPort] > 1 || seen[capCount] > 1:
 			bad = fmt.Errorf("captures the same thing twice on one way through it")
-		case seen[capAddr] == 1 && before && after:
+		case seen[capAddr] == 1 && before && after && !once:
 			bad = fmt.Errorf("has text that a client chose on both sides of <addr>: which address is the daemon's cannot be told")
 		}
 	})

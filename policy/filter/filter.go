@@ -30,6 +30,7 @@ type Filter struct {
 	modes    map[string][]string // mode → itself and the modes that it includes
 	patterns []*Pattern
 	leads    []lead
+	cut      int  // lines of so many bytes may have lost their end
 	joinAddr bool // lines of one attempt are joined by address
 	tests    []test
 	matchers map[string]*Matcher
@@ -167,14 +168,13 @@ func (m *Matcher) Match(e *Entry, h *Hit) bool { return m.Trusts(e) && m.MatchMe
 
 // MatchMessage is Match for a line whose sender is known to be right.
 //
-// White space may follow at the end of every line. Of a line longer than MaxMessage only that much is, and then only
-// by patterns that have the address before any client's text and need no end: where a line was cut is the client's
-// choice, who could have written a false end just there. All other such lines are no evidence.
+// White space may follow at the end of every line. Of a line longer than MaxMessage only that much is looked at. Such a line,
+// and one as long as those that the daemon cuts itself (cut in the filter's file), is matched only by patterns that have
+// the address before any client's text and need no end: where a line was cut is the client's choice, who could have
+// written a false end just there. All other such lines are no evidence.
 func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
-	cut := len(msg) > MaxMessage
-	if cut {
-		msg = msg[:MaxMessage]
-	}
+	cut := len(msg) >= m.Filter.cut
+	msg = msg[:min(len(msg), MaxMessage)]
 	repeat := 1
 	if len(msg) > len(repeated) && msg[0] == 'm' && string(msg[:len(repeated)]) == repeated {
 		inner, n := unfold(msg)

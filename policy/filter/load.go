@@ -74,6 +74,7 @@ func BuiltinSource(name string) ([]byte, error) {
 //	  identifiers: [sshd]                   for root's entries of which journald could not tell the unit
 //	lead:  ["error: "]                      templates that may stand before every pattern; one at most is taken away
 //	jail: off                               no jail by itself, only where the configuration names it; auto is the default
+//	cut: 2048                               the daemon cuts its lines at so many bytes: see MatchMessage
 //	join_by: address                        lines of one attempt come from several processes: join them by address, not by
 //	                                        process (the default) or <id>
 //	modes: {normal: [], ddos: [], all: [ddos]}   the first is the default; in the list: modes that it includes
@@ -183,7 +184,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
 	}
-	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "lead", "join_by", "modes", "patterns", "tests") {
+	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "lead", "cut", "join_by", "modes", "patterns", "tests") {
 		return
 	}
 	f := l.f
@@ -202,6 +203,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.trust(n)
 	}
 	l.modes(root.Get("modes"))
+	f.cut = l.number(root.Get("cut"), "cut", 64, MaxMessage, MaxMessage+1)
 	if n := root.Get("join_by"); n != nil {
 		if f.joinAddr = n.Value == "address"; !f.joinAddr && n.Value != "process" {
 			l.errorf(n, "join_by", "%q is neither address nor process", n.Value)

@@ -35,6 +35,13 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns:\n  - {name: a, text: '<addr:word>'}\n", "f.yaml:4:21: patterns.a.text: at byte 1: <addr:word> captures nothing that can be captured", ""},
 		{good + "patterns:\n  - {name: a, text: '" + strings.Repeat("{a|b}", 12) + "'}\n", "f.yaml:4:21: patterns.a.text: has more than 2048 ways through its alternatives; write it as several texts", ""},
 		{good + "patterns:\n  - {name: a, text: '" + strings.Repeat("{", 20) + "'}\n", "f.yaml:4:21: patterns.a.text: at byte 17: braces are nested more than 16 deep", ""},
+		{good + "patterns:\n  - {name: a, text: 'x<once:addr>'}\nlead: ['<once:addr>']\n", "f.yaml:5:8: lead[0]: has no text just before <once:addr> of which there should be one only", ""},
+		{good + "patterns:\n  - {name: a, text: '{a|b}<once:addr>'}\n", "f.yaml:4:21: patterns.a.text: has no text just before <once:addr> of which there should be one only", ""},
+		{good + "patterns:\n  - {name: a, text: '<quoted> <addr>'}\n", `f.yaml:4:21: patterns.a.text: has a <quoted> that no " follows`, ""},
+		{good + "patterns:\n  - {name: a, text: '<text> <logfmt> <addr>'}\n", "f.yaml:4:21: patterns.a.text: has a <logfmt> behind a field that may have to give text back", ""},
+		{good + "patterns:\n  - {name: a, text: '<json><addr>'}\n", "f.yaml:4:21: patterns.a.text: has a <json> that is followed by neither text nor the line's end", ""},
+		{good + "patterns:\n  - {name: a, text: '<user:json>'}\n", "f.yaml:4:21: patterns.a.text: at byte 1: <user:json> captures nothing that can be captured", ""},
+		{good + "cut: 10\npatterns:\n  - {name: a, text: x}\n", `f.yaml:3:6: cut: "10" is not a number from 64 to 4096`, ""},
 		{good + "patterns:\n  - {name: a, text: x, kind: fail}\n", `f.yaml:4:30: patterns.a.kind: "fail" is not a kind`, "kinds are failure, success and join"},
 		{good + "patterns:\n  - {name: a, text: x, step: 10}\n", `f.yaml:4:30: patterns.a.step: "10" is not a number from 0 to 9`, ""},
 		{good + "patterns:\n  - {name: a, text: x, max_retry: 0}\n", `f.yaml:4:35: patterns.a.max_retry: "0" is not a number from 1 to 1000`, ""},
@@ -48,7 +55,7 @@ func TestBadFiles(t *testing.T) {
 		{"name: t\ntrust: {units: [a.service]}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: has no uid", "write uid: 0, uid: system (any below 1000) or a list; a user's own program may run inside a service's unit"},
 		{"name: t\ntrust: {uid: 0}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: names neither units nor slices: nobody's lines would be evidence", ""},
 		{good + "jail: on\npatterns: [{name: a, text: x}]\n", `f.yaml:3:7: jail: "on" is neither auto nor off`, ""},
-		{good + "patterns: [{name: a, text: '<string> <addr>'}]\n", `f.yaml:3:28: patterns.a.text: has a <quoted> or <string> that no " follows`, ""},
+		{good + "patterns: [{name: a, text: '<string> <addr>'}]\n", `f.yaml:3:28: patterns.a.text: has a <string> that no " follows`, ""},
 		{good + "lead: ['<text>: ']\npatterns: [{name: a, text: x}]\n", "f.yaml:3:8: lead[0]: may be empty, or holds free text", ""},
 		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1, address: 192.0.2.2}\n", `f.yaml:5:5: tests: mode normal: wanted address 192.0.2.2, found 192.0.2.1: "x 192.0.2.1"`, ""},
 		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - miss: x 192.0.2.1\n", `f.yaml:5:5: tests: mode normal: must not match, but a took it: "x 192.0.2.1"`, ""},
@@ -89,6 +96,14 @@ func TestProof(t *testing.T) {
 		// and what is safe passes
 		{`[{name: a, text: 'login of <user> from <addr> failed'}]`, ""},
 		{`[{name: a, text: 'from <addr>: login of <user> failed: <text>'}]`, ""},
+		{`[{name: a, text: 'user "<user:string>" from <addr>: "<string>"'}]`, ""},
+		// between quotes that the daemon does not escape
+		{`[{name: a, text: 'user "<user:quoted>" is wrong, client: <addr>, request: "<text>"'}]`, "is taken for the address 203.0.113.99 by a"},
+		{`[{name: a, text: '\{<json>"user":"<user:string>"<json>"ip":"<addr>"<json>\}'}]`, ""},
+		{`[{name: a, text: 'level=info<logfmt> ip=<addr><logfmt>'}]`, ""},
+		{`[{name: a, text: 'user "<user>" is wrong, client: <once:addr>, request: "<text>"'}]`, ""},
+		// quoted by the daemon, but taken for something that is not
+		{`[{name: a, text: 'login of <user> from <addr>, <logfmt>'}]`, "has a <logfmt> behind a field that may have to give text back"},
 		{`[{name: a, regexp: 'login of (?P<user>.*) from (?P<addr>\S+) failed'}]` + "\ntests: [{line: login of bob from 192.0.2.1 failed, address: 192.0.2.1, user: bob}]", ""},
 	} {
 		_, err := Parse("f.yaml", []byte(good+"patterns: "+c.patterns+"\n"))

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"bytes"
 	"net/netip"
 )
 
@@ -12,6 +13,8 @@ const (
 	opText
 	opAddr
 	opPort
+	opPeer
+	opSkip
 	opSplit
 	opJump
 	opEnd    // the line must end here
@@ -26,8 +29,9 @@ type instr struct {
 	cap    capture
 	choice int8   // of opRun and opText: which memory of tried ends is theirs; -1: the first end is the only one
 	x, y   uint16 // opSplit: where to go on, first x, then y; opJump: x
+	once   bool   // of opAddr and opPeer: lit, which stands before it, must stand only once in the line
 	lit    string
-	next   string   // of opText and opRun with a choice: the literal that must follow, "" if it is not one
+	next   string   // of opText and opRun with a choice, and of opSkip: the literal that must follow, "" if it is not one
 	after  byte     // of opAddr: what the literal that follows begins with
 	first  *byteSet // else the bytes that what follows may begin with
 	end    bool     // … or the line may end there
@@ -43,13 +47,11 @@ type program struct {
 
 // run is a class of bytes that a field may be made of.
 type run struct {
-	set     byteSet
-	max     int
-	escapes bool // a \ takes the next byte with it
-	closed  int  // 1 where a " must follow
+	set byteSet
+	max int
 }
 
-var runs = func() (r [classPort + 1]run) {
+var runs = func() (r [classPeer + 1]run) {
 	for c := range 256 {
 		b := byte(c)
 		r[classWord].set[c] = b > ' ' && b != 0x7f
@@ -57,13 +59,8 @@ var runs = func() (r [classPort + 1]run) {
 		r[classToken].set[c] = isAlnum(b) || b == '-' || b == '_'
 		r[classAccount].set[c] = isAlnum(b) || b >= 0x80 || b == '@' || b == '.' || b == '_' || b == '+' || b == '%' || b == '-'
 		r[classMailbox].set[c] = b > ' ' && b != 0x7f && b != '"' && b != '(' && b != ')' && b != '\\'
-		r[classQuoted].set[c] = b != '"'
-		r[classString].set[c] = b != '"'
 		r[classNum].set[c] = isDigit(b)
 	}
-	// As long as the longest line of a daemon that quotes: nginx cuts its own at 2,048 bytes.
-	r[classQuoted].max, r[classString].max = 2048, 2048
-	r[classQuoted].closed, r[classString].closed, r[classString].escapes = 1, 1, true
 	r[classWord].max, r[classHost].max, r[classToken].max, r[classAccount].max, r[classMailbox].max, r[classNum].max = 256, 255, 255, 255, 512, 20
 	return r
 }()
@@ -72,12 +69,9 @@ var runs = func() (r [classPort + 1]run) {
 func runLength(r *run, b []byte) int {
 	n := 0
 	for n < len(b) && n <= r.max && r.set[b[n]] {
-		if r.escapes && b[n] == '\\' {
-			n++
-		}
 		n++
 	}
-	return min(n, len(b))
+	return n
 }
 
 // span is a piece of the line.
@@ -159,7 +153,7 @@ func (v *vm) run(pc, pos int) bool {
 			pos = len(line)
 		case opAddr:
 			a, n := scanAddr(line[pos:], in.after)
-			if n == 0 {
+			if n == 0 || in.once && !v.once(in.lit) {
 				return false
 			}
 			if in.cap == capAddr {
@@ -178,6 +172,23 @@ func (v *vm) run(pc, pos int) bool {
 			if n == 0 || p > 65535 {
 				return false
 			}
+			v.set(in.cap, pos, pos+n)
+			pos += n
+		case opPeer:
+			a, at, end, n := scanPeer(line[pos:])
+			if n == 0 || in.once && !v.once(in.lit) {
+				return false
+			}
+			v.addr, v.addrAt = a, int32(pos+at)
+			v.set(capAddr, pos+at, pos+end)
+			v.set(capPort, pos+n-portLength(line[pos:pos+n]), pos+n)
+			pos += n
+		case opSkip:
+			n := skip(in, line[pos:v.tail])
+			if n < 0 {
+				return false
+			}
+			v.fuel -= n / 16
 			v.set(in.cap, pos, pos+n)
 			pos += n
 		case opSplit:
@@ -199,6 +210,75 @@ func (v *vm) run(pc, pos int) bool {
 		}
 		pc++
 	}
+}
+
+// once says whether a text that stands in the line stands there only once.
+func (v *vm) once(lit string) bool {
+	first := bytes.Index(v.line, []byte(lit))
+	second := bytes.Index(v.line[first+1:], []byte(lit))
+	if second < 0 {
+		v.fuel -= len(v.line) / 16
+		return true
+	}
+	v.fuel -= (first + second) / 16
+	return false
+}
+
+// skip says how many bytes a field takes that ends where in.next stands for the first time (at the end of b, if it is
+// empty), but neither inside of double quotes nor, in JSON, within brackets that were opened in the field; -1 if it
+// never does, or if quotes or brackets are not closed. Where the field is the inside of a quoted text, a backslash takes
+// the byte after it along.
+func skip(in *instr, b []byte) int {
+	if in.class == classQuoted || in.class == classString {
+		n := bytes.IndexByte(b, '"')
+		if in.class == classString {
+			n = stringLength(b)
+		}
+		if n < 0 || n == len(b) || len(b)-n < len(in.next) || string(b[n:n+len(in.next)]) != in.next {
+			return -1
+		}
+		return n
+	}
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		c := b[i]
+		if depth == 0 && in.next != "" && c == in.next[0] && len(b)-i >= len(in.next) && string(b[i:i+len(in.next)]) == in.next {
+			return i
+		}
+		switch {
+		case c == '"':
+			if i += 1 + stringLength(b[i+1:]); i >= len(b) {
+				return -1
+			}
+		case in.class != classJSON:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			if depth--; depth < 0 {
+				return -1
+			}
+		}
+	}
+	if in.next != "" || depth != 0 {
+		return -1
+	}
+	return len(b)
+}
+
+// stringLength is how many bytes stand before the closing quote, or in b if there is none. A backslash at the end of b
+// escapes nothing, and is not taken.
+func stringLength(b []byte) int {
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			return i
+		case '\\':
+			if i++; i == len(b) {
+				return i - 1
+			}
+		}
+	}
+	return len(b)
 }
 
 func (v *vm) textChoice(in *instr, pc, pos int) bool {

@@ -79,6 +79,33 @@ func TestTemplates(t *testing.T) {
 		{"a <text>b<text>c <addr>", "a bbccb c 192.0.2.1", "192.0.2.1 - 0 - 1"},
 		{"x {<addr> port <port> y|<ip> <user>}", "x 192.0.2.1 port 5 z", "invalid IP port 5 z 0 - 1"},
 		{"x {<addr>|<user>}", "x 192.0.2.1.example.org", "invalid IP 192.0.2.1.example.org 0 - 1"},
+		{"<peer> x", "192.0.2.1:25 x", "192.0.2.1 - 25 - 1"},
+		{"<peer> x", "[2001:db8::1]:25 x", "2001:db8::1 - 25 - 1"},
+		{"<peer> x", "2001:db8::1:25 x", "2001:db8::1 - 25 - 1"},
+		{"<peer> x", "2001:db8::1:2500 x", "2001:db8::1 - 2500 - 1"},
+		{"<peer> x", "::ffff:192.0.2.1:40000 x", "192.0.2.1 - 40000 - 1"},
+		{"<peer> x", "::1:40000 x", "::1 - 40000 - 1"},
+		{"<peer>{: | [}x", "[2001:db8::1]:25: x", "2001:db8::1 - 25 - 1"},
+		{"<peer> x", "192.0.2.1:65536 x", ""},
+		{"<peer> x", "192.0.2.1: x", ""},
+		{"<peer> x", "192.0.2.1 x", ""},
+		{"<peer> x", "[192.0.2.1 x", ""},
+		{"<peer> x", "2001:db8:0:0:0:0:0:1 x", ""}, // seven groups and a port
+		{`user "<user:string>" from <addr>`, `user "a\" from 192.0.2.9" from 192.0.2.1`, `192.0.2.1 a\" from 192.0.2.9 0 - 1`},
+		{`user "<user:string>" from <addr>`, `user "a\\" from 192.0.2.9" from 192.0.2.1`, ""},
+		{`user "<user:string>" from <addr>`, `user "" from 192.0.2.1`, "192.0.2.1  0 - 1"},
+		{`user "<user:string>" from <addr>`, `user "a\`, ""},
+		{`user "<user:string>" from <addr>{ "<string>"}?`, `user "a" from 192.0.2.1 "from 192.0.2.9"`, "192.0.2.1 a 0 - 1"},
+		{`\{<json>"ip":"<addr>"<json>\}`, `{"a":"\"ip\":\"192.0.2.9\"","b":{"ip":"192.0.2.8"},"ip":"192.0.2.1","c":[1,{"ip":"192.0.2.7"}]}`, "192.0.2.1 - 0 - 1"},
+		{`\{<json>"ip":"<addr>"<json>\}`, `{"ip":"192.0.2.1"}`, "192.0.2.1 - 0 - 1"},
+		{`\{<json>"ip":"<addr>"<json>\}`, `{"b":{"ip":"192.0.2.8"}}`, ""},
+		{`\{<json>"ip":"<addr>"<json>\}`, `{"ip":"192.0.2.1","a":"}`, ""},
+		{`\{<json>"r":\{<json>"ip":"<addr>"<json>\}<json>\}`, `{"a":1,"r":{"h":{"ip":["192.0.2.8"]},"ip":"192.0.2.1"},"z":"x"}`, "192.0.2.1 - 0 - 1"},
+		{`level=warn<logfmt> user=<user:word><logfmt> ip=<addr><logfmt>`, `level=warn msg="x ip=192.0.2.9" user=bob y="\" ip=192.0.2.9" ip=192.0.2.1 z="ip=192.0.2.8"`, "192.0.2.1 bob 0 - 1"},
+		{`level=warn<logfmt> ip=<addr><logfmt>`, `level=warn ip=192.0.2.1 z="ip=192.0.2.8`, ""},
+		{`user "<user>" is wrong, client: <once:addr>, request: "<text>"`, `user "a" is wrong, client: 192.0.2.1, request: "x"`, "192.0.2.1 a 0 - 1"},
+		{`user "<user>" is wrong, client: <once:addr>, request: "<text>"`, `user "a" is wrong, client: 192.0.2.9, request: "" is wrong, client: 192.0.2.1, request: "x"`, ""},
+		{`user "<user>" is wrong, client: <once:addr>, request: "<text>"`, `user "a" is wrong, client: 192.0.2.1, request: "" is wrong, client: 192.0.2.9, request: "x"`, ""},
 		{"from <addr>", "message repeated 5 times: [ from 192.0.2.1]", "192.0.2.1 - 0 - 5"},
 		{"from <addr>", "message repeated 5 times: [from 192.0.2.1]\n", "192.0.2.1 - 0 - 5"},
 		{"from <addr>", "message repeated 5 times: [ from 192.0.2.1", ""},
@@ -149,6 +176,20 @@ func TestCut(t *testing.T) {
 	line = "Unable to negotiate with 198.51.100.1 port 40: " + strings.Repeat("x", 2*MaxMessage)
 	if m := matcher(t, "sshd", "extra"); !m.MatchMessage([]byte(line), &h) || h.Addr != netip.MustParseAddr("198.51.100.1") {
 		t.Errorf("did not take a cut line whose address is sure")
+	}
+	// A line as long as those that the daemon cuts is one of them.
+	f, err := read("t.yaml", []byte("name: t\ncut: 100\ntrust: {units: [t.service], uid: 0}\npatterns: [{name: p, text: '<user> from <addr>'}, {name: q, text: 'by <addr> <text>'}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range map[int]string{99: "p", 100: "", 101: ""} {
+		m, tail := f.matchers["normal"], " from 192.0.2.1"
+		if got := m.MatchMessage([]byte(strings.Repeat("a", n-len(tail))+tail), &h); got != (want != "") {
+			t.Errorf("%d bytes of lines that are cut at 100: %v", n, got)
+		}
+		if !m.MatchMessage([]byte("by 192.0.2.1 "+strings.Repeat("a", n-13)), &h) {
+			t.Errorf("a cut line whose address is sure is no evidence")
+		}
 	}
 	line = "message repeated 3 times: [ Unable to negotiate with 198.51.100.1 port 40: " + strings.Repeat("x", 2*MaxMessage)
 	if m := matcher(t, "sshd", "extra"); m.MatchMessage([]byte(line), &h) {

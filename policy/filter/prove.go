@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,6 +114,9 @@ func (f *Filter) prove(p *Pattern, samples []sample, decoys *[2][]string) error 
 
 // tricked fills a hole with a forgery and says what is wrong with the answer, if anything.
 func (m *Matcher) tricked(s *sample, h hole, forged string, own *Hit) string {
+	if h.class == classString {
+		forged = quote(forged)
+	}
 	if !h.any && !h.class.in(forged) {
 		return ""
 	}
@@ -122,7 +126,7 @@ func (m *Matcher) tricked(s *sample, h hole, forged string, own *Hit) string {
 	}
 	var got Hit
 	if !m.MatchMessage(line, &got) {
-		if h.class.client() && !h.any {
+		if (h.class.client() || h.class == classString) && !h.any {
 			return fmt.Sprintf("text that a client chose hides the line: %q", line)
 		}
 		return ""
@@ -136,6 +140,15 @@ func (m *Matcher) tricked(s *sample, h hole, forged string, own *Hit) string {
 		return fmt.Sprintf("text that a client chose makes it a line of %s: %q", got.Pattern.Name, line)
 	}
 	return ""
+}
+
+// quote writes a text as daemons do between double quotes (JSON, logfmt, Go's %q).
+func quote(s string) string {
+	q, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // a string can always be written
+	}
+	return string(q[1 : len(q)-1])
 }
 
 // addr is the address that stands in the sample.
@@ -201,7 +214,7 @@ func commonPrefix(a, b string) int {
 
 var sampleText = map[class]string{
 	classText: "alice", classOwn: "some text", classWord: "word", classHost: "mail.example.org", classAccount: "alice@example.org", classMailbox: "<alice@example.org>", classToken: "4Zq1x2",
-	classQuoted: "some words", classString: `some \"words\"`, classNum: "7", classPort: "40022", classIP: "198.51.100.200",
+	classNum: "7", classPort: "40022", classIP: "198.51.100.200", classQuoted: "some words", classString: `some \"words\"`, classJSON: `"agent":"`, classLogfmt: ` agent="`,
 }
 
 // templateSamples makes lines of a template: its ways through the alternatives, for each family.
@@ -223,6 +236,7 @@ func templateSamples(p *Pattern) (l []sample) {
 		for family := range realAddrs {
 			s := sample{family: family}
 			hasAddr := false
+			once := slices.ContainsFunc(way, func(n *node) bool { return n.once })
 			for _, n := range way {
 				if n.kind == nodeLit {
 					s.line = append(s.line, n.lit...)
@@ -234,8 +248,20 @@ func templateSamples(p *Pattern) (l []sample) {
 				} else if n.cap == capCount {
 					text = "3"
 				}
+				switch n.class {
+				case classPeer:
+					text += ":40022"
+				case classJSON, classLogfmt: // a member with a value that a client chose
+					s.line = append(s.line, text...)
+					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len("alice"), classString, once})
+					s.line = append(s.line, `alice"`...)
+					if n.class == classJSON {
+						s.line = append(s.line, ',')
+					}
+					continue
+				}
 				if n.class.client() || n.class.narrow() && !n.own {
-					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len(text), n.class, n.class == classWord && n.cap == capUser})
+					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len(text), n.class, once || n.class == classQuoted || n.class == classWord && n.cap == capUser})
 				}
 				s.line = append(s.line, text...)
 			}

@@ -18,14 +18,21 @@ import (
 //	<class>      a piece of text of that class (the table classes)
 //	<what:class> the same, captured as the user, id or count of the line
 //	<own:class>  the same, but chosen by the daemon: no client can have a say in it
+//	<once:addr>  an address (or <once:peer>), and the text before it must stand only once in the line
 //
-// Captured without saying so are <addr>, <port>, <user> (text), <account> (a user), <id> (token) and <count> (num).
+// Captured without saying so are <addr>, <peer> (address and port), <port>, <user> (text), <account> (a user), <id>
+// (token) and <count> (num).
 //
 // A <text> is what a client chose. It takes as much as it can, so what stands to its right is looked for from the end
 // of the line, where the daemon wrote it and the client cannot reach: in "Failed password for x from 192.0.2.1 from
 // 198.51.100.9 port 22 ssh2" the address is the last one. That is only sure if no client's text follows, so a template
 // with client's text on both sides of <addr> is refused. A <own> is text that the daemon chose (a library's error
 // message, say) and may follow.
+//
+// Two ways remain for daemons that put the address in the middle. Where they quote what a client chose, and escape
+// quotes in it, <string> is such a text, and <json> and <logfmt> skip whole members up to the text that follows, never
+// looking for it inside of quotes. Where they do not (nginx), <once:addr> takes a line only if it cannot be mistaken: a
+// client who writes the text before the address himself is not caught by that line, but nobody else is either.
 
 // class is what a field may hold.
 type class uint8
@@ -38,12 +45,15 @@ const (
 	classToken                // letters, digits, - and _
 	classAccount              // a user name that the daemon has vetted: letters, digits, @ . _ + % - and what is not ASCII
 	classMailbox              // no spaces and nothing that quotes them: what a mail server takes as an address or a HELO
-	classQuoted               // anything but ": what stands between two that nobody escapes (nginx's error log)
-	classString               // anything, where a \ takes the next byte with it, so that no " ends it early (JSON, Go, Apache)
+	classQuoted               // up to the next ": what stands between two, where the daemon does not escape those of clients (nginx)
+	classString               // up to the next " that no \ escapes: where the daemon escapes those of clients (JSON, Go, Apache)
 	classNum                  // up to 20 digits
 	classAddr                 // an IPv4 or IPv6 address, also v4-mapped, also with a zone
 	classIP                   // the same, of no interest (the server's own)
 	classPort                 // 0 to 65535
+	classJSON                 // JSON, up to the text that follows, at the same depth of brackets and outside of quotes
+	classLogfmt               // key=value pairs with values in quotes where they need it, up to the text that follows
+	classPeer                 // an address and a port: 192.0.2.1:25, [2001:db8::1]:25 and 2001:db8::1:25
 )
 
 // capture is where a field's text goes.
@@ -79,6 +89,9 @@ var fields = map[string]struct {
 	"string":  {classString, capNone},
 	"num":     {classNum, capNone},
 	"ip":      {classIP, capNone},
+	"json":    {classJSON, capNone},
+	"logfmt":  {classLogfmt, capNone},
+	"peer":    {classPeer, capAddr},
 }
 
 // client says whether a client may choose such text freely enough to forge a part of a message with it.
@@ -89,19 +102,29 @@ func (c class) narrow() bool {
 	return c == classWord || c == classHost || c == classToken || c == classAccount || c == classQuoted || c == classString
 }
 
+// skips says whether a field of the class ends where the text that follows it stands for the first time, and never
+// gives text back.
+func (c class) skips() bool {
+	return c == classJSON || c == classLogfmt || c == classQuoted || c == classString
+}
+
 // in reports whether s could stand in a field of class c.
 func (c class) in(s string) bool {
 	switch c {
 	case classText, classOwn:
 		return true
-	case classWord, classHost, classToken, classAccount, classMailbox, classQuoted, classString, classNum:
+	case classWord, classHost, classToken, classAccount, classMailbox, classNum:
 		r := &runs[c]
-		if len(s) == 0 || len(s) > r.max || runLength(r, []byte(s + `"`)[:len(s)+r.closed]) != len(s) {
+		if len(s) == 0 || len(s) > r.max || runLength(r, []byte(s)) != len(s) {
 			return false
 		}
 		// No daemon takes a name that looks like an address from the DNS (sshd: "Nasty PTR record").
 		_, n := scanAddr([]byte(s), 0)
 		return c != classHost || n == 0
+	case classQuoted:
+		return !strings.Contains(s, `"`)
+	case classString:
+		return stringLength([]byte(s)) == len(s)
 	}
 	return false
 }
@@ -122,6 +145,7 @@ type node struct {
 	class class
 	cap   capture
 	own   bool // chosen by the daemon though its class is one for clients' words
+	once  bool // the literal before it must stand only once in the line
 	subs  []*node
 }
 
@@ -285,9 +309,11 @@ func (p *templateParser) field() (*node, *templateError) {
 	switch {
 	case two && what == "own" && f.class.narrow() && f.cap == capNone:
 		n.own = true
+	case two && what == "once" && f.cap == capAddr:
+		n.once = true
 	case two:
 		w, ok := fields[what]
-		if !ok || w.cap == capNone || w.cap == capAddr || w.cap == capPort || f.cap != capNone || w.cap == capCount && f.class != classNum || f.class == classIP {
+		if !ok || w.cap == capNone || w.cap == capAddr || w.cap == capPort || f.cap != capNone || w.cap == capCount && f.class != classNum || f.class == classIP || f.class == classJSON || f.class == classLogfmt {
 			err := p.errorf("<%s> captures nothing that can be captured", name)
 			err.hint = "write <user:word>, <id:word>, <count:num> or <own:word>"
 			return nil, err
@@ -339,4 +365,13 @@ func distance(a, b string, limit int) int {
 		}
 	}
 	return row[len(b)]
+}
+
+func (c class) String() string {
+	for name, f := range fields {
+		if f.class == c && f.cap == capNone {
+			return name
+		}
+	}
+	return "field"
 }
