@@ -37,6 +37,7 @@ func init() {
 		{"allow", "[ADDRESS]", "show the allow list, or add to it", runAllow},
 		{"why", "ADDRESS", "why an address is banned, counted or allowed", runWhy},
 		{"check", "", "check the configuration as the daemon would load it", runCheck},
+		{"filter", "list | show NAME | test [FILE]…", "the filters: list them, show one, test them", runFilter},
 		{"config", "", "the merged configuration with the origin of each setting", runConfig},
 		{"reload", "", "load the configuration anew", runReload},
 		{"replay", "", "run the policy over past journal entries", runReplay},
@@ -115,7 +116,7 @@ func (e *env) main(args []string) int {
 func (e *env) usage(w io.Writer) {
 	fmt.Fprint(w, "usage: bailiff COMMAND [OPTION]… [ARGUMENT]…\n\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  %-34s %s\n", strings.TrimSpace(c.name+" "+c.args), c.short)
+		fmt.Fprintf(w, "  %-38s %s\n", strings.TrimSpace(c.name+" "+c.args), c.short)
 	}
 	fmt.Fprint(w, "\nbailiff COMMAND -h lists the options of a command. See bailiff(1).\n")
 }

@@ -266,17 +266,13 @@ func (t *task) filters(roots []string, only string) *shelf {
 			s.broken[name] = true
 			continue
 		}
-		f, err := filter.Parse(file, data)
-		switch {
-		case err != nil:
+		f, err := parseFilter(file, name, data)
+		if err != nil {
 			s.broken[name] = true
 			t.note(err)
-		case f.Name != name:
-			s.broken[name] = true
-			t.errorf(file, "holds the filter %q, but its file name says %q", f.Name, name)
-		default:
-			s.own[name] = f
+			continue
 		}
+		s.own[name] = f
 	}
 	return s
 }

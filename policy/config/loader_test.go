@@ -366,7 +366,7 @@ func TestAllOrNothing(t *testing.T) {
 			"/etc/bailiff/bailiff.yaml:1:23: defaults.max_retry: 0 is out of range"},
 		{"filter that no jail uses", map[string]string{"etc/bailiff/filters.d/a.yaml": "nam: a\n"}, "/etc/bailiff/filters.d/a.yaml:1:1: "},
 		{"filter under another name", map[string]string{"etc/bailiff/filters.d/a.yaml": ownFilter("b")},
-			`/etc/bailiff/filters.d/a.yaml: holds the filter "b", but its file name says "a"`},
+			`/etc/bailiff/filters.d/a.yaml:1:7: name: is "b", but its file name says "a"`},
 		{"filter of a jail", map[string]string{"etc/bailiff/filters.d/sshd.yaml": "["}, "/etc/bailiff/filters.d/sshd.yaml:1:1: is not YAML"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

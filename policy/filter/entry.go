@@ -28,6 +28,18 @@ const (
 	Join                // evidence of nothing by itself, but tells something (address, user) about its connection
 )
 
+func (k Kind) String() string {
+	switch k {
+	case Failure:
+		return "failure"
+	case Success:
+		return "success"
+	case Join:
+		return "join"
+	}
+	return "none"
+}
+
 // Hit is what a filter found in one line. Texts are borrowed from the entry.
 type Hit struct {
 	Kind    Kind

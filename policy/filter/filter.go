@@ -100,6 +100,23 @@ func (f *Filter) Patterns() []*Pattern { return f.patterns }
 // Trust says whose entries the filter looks at.
 func (f *Filter) Trust() Trust { return f.trust }
 
+// Includes lists the modes whose patterns a mode has, itself first.
+func (f *Filter) Includes(mode string) []string { return slices.Clone(f.modes[mode]) }
+
+// Leads lists the templates of what may stand before every message.
+func (f *Filter) Leads() (l []string) {
+	for i := range f.leads {
+		l = append(l, f.leads[i].text)
+	}
+	return l
+}
+
+// JoinsByAddress says that lines of one attempt are joined by address, not by process or id.
+func (f *Filter) JoinsByAddress() bool { return f.joinAddr }
+
+// Tests is how many test lines the file has.
+func (f *Filter) Tests() int { return len(f.tests) }
+
 // Matcher is a filter in one of its modes. It is read-only: any number of goroutines may use it.
 type Matcher struct {
 	Filter *Filter
@@ -113,7 +130,10 @@ type Matcher struct {
 }
 
 // lead is what may stand before any message: "error: ", a queue id.
-type lead struct{ prog *program }
+type lead struct {
+	prog *program
+	text string
+}
 
 func newMatcher(f *Filter, mode string) *Matcher {
 	m := &Matcher{Filter: f, Mode: mode, trust: f.trust, leads: f.leads}

@@ -217,7 +217,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 	for i, n := range l.list(root.Get("lead"), "lead") {
 		path := fmt.Sprintf("lead[%d]", i)
 		if prog, _ := l.template(n, path, opAccept); prog != nil {
-			f.leads = append(f.leads, lead{prog})
+			f.leads = append(f.leads, lead{prog, n.Value})
 		}
 	}
 	for _, n := range l.list(root.Get("patterns"), "patterns") {

@@ -4,6 +4,10 @@ _bailiff_prefixes() {
 	timeout 1 bailiff bans --json 2>/dev/null | grep -o '"prefix": *"[^"]*"' | cut -d'"' -f4
 }
 
+_bailiff_filters() {
+	timeout 1 bailiff filter list --json 2>/dev/null | grep -o '"name":"[^"]*"' | cut -d'"' -f4
+}
+
 _bailiff() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= word words=
 	if declare -F _get_comp_words_by_ref >/dev/null; then
@@ -25,7 +29,7 @@ _bailiff() {
 		;;
 	esac
 	case $command in
-	'') words='status bans ban unban allow why check config reload replay match version help' ;;
+	'') words='status bans ban unban allow why check filter config reload replay match version help' ;;
 	status | reload) words='--json --socket' ;;
 	bans) words='--json --jail --socket' ;;
 	ban) words='--jail --for --reason --force --json --socket' ;;
@@ -33,6 +37,7 @@ _bailiff() {
 	allow) words='--for --comment --remove --json --socket' ;;
 	why) words='--json --socket' ;;
 	check) words='--config --json' ;;
+	filter) words='list show test --config --json' ;;
 	config) words='--config --running --socket' ;;
 	replay) words='--file --export --since --until --config --jail --failures --json' ;;
 	match) words='--export --matched --json' ;;
@@ -40,7 +45,10 @@ _bailiff() {
 	esac
 	case $command,$cur in
 	unban,[!-]* | unban, | why,[!-]* | why,) words=$(_bailiff_prefixes) ;;
-	match,[!-]*) compopt -o default ;;
+	filter,[!-]* | filter, | match,[!-]* | match,)
+		compopt -o default
+		words+=" $(_bailiff_filters)"
+		;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 	if declare -F __ltrim_colon_completions >/dev/null; then

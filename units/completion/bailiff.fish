@@ -4,6 +4,10 @@ function __bailiff_prefixes
     timeout 1 bailiff bans --json 2>/dev/null | string match -ar '"prefix": *"[^"]*"' | string replace -r '.*"([^"]*)"$' '$1'
 end
 
+function __bailiff_filters
+    timeout 1 bailiff filter list --json 2>/dev/null | string match -ar '"name":"[^"]*"' | string replace -r '.*"([^"]*)"$' '$1'
+end
+
 function __bailiff_on
     __fish_seen_subcommand_from $argv
 end
@@ -16,6 +20,7 @@ complete -c bailiff -n __fish_use_subcommand -a unban -d 'lift bans'
 complete -c bailiff -n __fish_use_subcommand -a allow -d 'show the allow list, or add to it'
 complete -c bailiff -n __fish_use_subcommand -a why -d 'why an address is banned, counted or allowed'
 complete -c bailiff -n __fish_use_subcommand -a check -d 'check the configuration as the daemon would load it'
+complete -c bailiff -n __fish_use_subcommand -a filter -d 'the filters: list them, show one, test them'
 complete -c bailiff -n __fish_use_subcommand -a config -d 'the merged configuration with the origin of each setting'
 complete -c bailiff -n __fish_use_subcommand -a reload -d 'load the configuration anew'
 complete -c bailiff -n __fish_use_subcommand -a replay -d 'run the policy over past journal entries'
@@ -23,7 +28,7 @@ complete -c bailiff -n __fish_use_subcommand -a match -d 'try lines against a fi
 complete -c bailiff -n __fish_use_subcommand -a version -d 'print the version'
 complete -c bailiff -n __fish_use_subcommand -a help -d 'list the commands'
 
-complete -c bailiff -n '__bailiff_on status bans ban unban allow why check reload replay match version' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on status bans ban unban allow why check filter reload replay match version' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on status bans ban unban allow why config reload' -l socket -r -F -d 'control socket'
 complete -c bailiff -n '__bailiff_on bans ban unban replay' -l jail -x -d 'jail'
 complete -c bailiff -n '__bailiff_on ban allow' -l for -x -a '10m 1h 48h 1w 4w' -d 'how long'
@@ -33,7 +38,7 @@ complete -c bailiff -n '__bailiff_on unban' -l all -d 'lift every ban'
 complete -c bailiff -n '__bailiff_on unban why' -a '(__bailiff_prefixes)'
 complete -c bailiff -n '__bailiff_on allow' -l comment -x -d 'what it is'
 complete -c bailiff -n '__bailiff_on allow' -l remove -d 'take entries off'
-complete -c bailiff -n '__bailiff_on check config replay' -l config -r -F -d 'in place of the installed configuration'
+complete -c bailiff -n '__bailiff_on check filter config replay' -l config -r -F -d 'in place of the installed configuration'
 complete -c bailiff -n '__bailiff_on config' -l running -d 'what the daemon has in force'
 complete -c bailiff -n '__bailiff_on replay' -l file -r -F -d 'journal file or folder'
 complete -c bailiff -n '__bailiff_on replay' -l export -r -F -d 'export format'
@@ -43,3 +48,5 @@ complete -c bailiff -n '__bailiff_on replay' -l failures -d 'show each failure t
 complete -c bailiff -n '__bailiff_on match' -l export -d 'the input is export format'
 complete -c bailiff -n '__bailiff_on match' -l matched -d 'leave out lines that no pattern takes'
 complete -c bailiff -n '__bailiff_on match' -F
+complete -c bailiff -n '__bailiff_on filter' -F -a 'list show test (__bailiff_filters)'
+complete -c bailiff -n '__bailiff_on match' -a '(__bailiff_filters)'
