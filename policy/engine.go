@@ -82,6 +82,14 @@ type Ban struct {
 	Wide     bool // a neighbourhood of addresses, because many of them attacked at once
 }
 
+// Windows in which failures count, as Counted names them.
+const (
+	WindowNormal     = "normal"     // find_time of a jail
+	WindowSlow       = "slow"       // slow.find_time of a jail
+	WindowAccount    = "account"    // accounts.find_time: on one account that many addresses attack
+	WindowNeighbours = "neighbours" // neighbours.find_time: of a network
+)
+
 // Outcome is what one entry led to. It is valid until the next call of Entry.
 type Outcome struct {
 	Hits     int // jails whose filter knew the line
@@ -415,19 +423,34 @@ func (g *Engine) Jail(name string) (config.Jail, bool) {
 	return config.Jail{}, false
 }
 
-// Counted is what a jail has against a prefix that is not banned.
+// Counted is what counts against an address in one window. A ban comes when Have reaches Need, and in the account window
+// when Others reaches OthersNeed, too.
 type Counted struct {
-	Jail     string
-	Prefix   netip.Prefix
-	MaxRetry int
-	Failures []jail.Failure
+	Jail       string        // that counts; of accounts and neighbours the one of the latest failure
+	Filter     string        // of the jail
+	Window     string        // WindowNormal and so on
+	Find       time.Duration // the length of the window
+	Prefix     netip.Prefix  // what is counted as one, and would be banned
+	Have, Need int           // failures, each with its weight; of neighbours: different parts of Prefix
+	Others     int           // different addresses that failed on the account, this one included; 0 in other windows
+	OthersNeed int
+	Until      int64          // when the oldest of it ceases to count, microseconds since 1970
+	Failures   []jail.Failure // those that are kept one by one, oldest first: in the slow window they may be fewer than Have
 }
 
 // Counted looks up what every jail has against an address in its window.
 func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
 	for _, c := range g.jails {
 		if p, f := c.counter.Look(addr, now); len(f) > 0 {
-			l = append(l, Counted{c.conf.Name, p, c.conf.MaxRetry, f})
+			have, until := 0, f[0].At
+			for _, x := range f {
+				have += x.Weight
+				until = min(until, x.At)
+			}
+			l = append(l, Counted{
+				Jail: c.conf.Name, Filter: c.conf.Filter.Name, Window: WindowNormal, Find: c.conf.FindTime, Prefix: p,
+				Have: have, Need: c.conf.MaxRetry, Until: until + c.conf.FindTime.Microseconds(), Failures: f,
+			})
 		}
 	}
 	return l

@@ -477,7 +477,7 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 		b.Evidence = lines.get(lines.of(b.ID, b.Since))
 	}
 	for i, c := range counted {
-		w.Counted = append(w.Counted, control.WhyCount{Jail: c.Jail, Prefix: c.Prefix.String(), Failures: len(c.Failures), MaxRetry: c.MaxRetry, Evidence: lines.get(evidence[i])})
+		w.Counted = append(w.Counted, control.WhyCount{Jail: c.Jail, Prefix: c.Prefix.String(), Failures: len(c.Failures), MaxRetry: c.Need, Evidence: lines.get(evidence[i])})
 	}
 	switch {
 	case len(w.Bans) > 0:

@@ -19,14 +19,16 @@ const Forever time.Duration = math.MaxInt64
 // Config is a whole configuration. It is not changed after it was loaded, but for the Enabled of jails whose Auto is
 // set: the daemon clears it where the host has none of the filter's units.
 type Config struct {
-	Files    []string // that were read, in order: later ones win. Empty: built-in defaults alone
-	Notices  []string // what an admin should look at although it is no error
-	Defaults Defaults
-	Escalate Escalate
-	Allow    Allow
-	Firewall Firewall
-	Limits   Limits
-	Jails    []Jail // sorted by name
+	Files      []string // that were read, in order: later ones win. Empty: built-in defaults alone
+	Notices    []string // what an admin should look at although it is no error
+	Defaults   Defaults
+	Escalate   Escalate
+	Accounts   Accounts
+	Neighbours Neighbours
+	Allow      Allow
+	Firewall   Firewall
+	Limits     Limits
+	Jails      []Jail // sorted by name
 
 	origins map[string]string // path of a key that a file sets: file:line
 }
@@ -37,6 +39,20 @@ type Defaults struct {
 	MaxRetry         int
 	BanTime          time.Duration // Forever: without end
 	Prefix4, Prefix6 int
+	Slow             Slow
+	Weights          Weights
+}
+
+// Slow is a second, longer window for those who take their time.
+type Slow struct {
+	FindTime time.Duration
+	MaxRetry int // 0: there is none
+}
+
+// Weights say what counts more than one failure.
+type Weights struct {
+	Unknown int // a failure on an account that does not exist counts as so many; 1: as any other
+	Account int // what is added for each account beyond the first that an address tries
 }
 
 // Jail is one filter with its thresholds.
@@ -51,6 +67,8 @@ type Jail struct {
 	BanTime  time.Duration // of the first ban; Forever: without end
 	Prefix4  int           // length of the prefixes that are counted and banned
 	Prefix6  int
+	Slow     Slow
+	Weights  Weights
 	Ports    []Port // that are closed to a banned prefix, sorted, without overlaps; empty: all
 }
 
@@ -59,6 +77,31 @@ type Escalate struct {
 	Factor float64       // each ban lasts that many times as long as the one before; 1: all alike
 	Max    time.Duration // no ban becomes longer by it; it shortens none
 	Forget time.Duration // after the end of the last ban; Forever: never
+	Spread time.Duration // up to so much is added to a ban, so that nobody knows to the second when it ends; 0: nothing
+}
+
+// Accounts say when one account is attacked from many addresses, over all jails.
+type Accounts struct {
+	Addresses int           // so many different ones that failed on it within FindTime; 0: never
+	FindTime  time.Duration //
+	MaxRetry  int           // then so many failures of an address on the account within FindTime lead to a ban
+	Spare     time.Duration // an address that logged in to the account within so long neither counts nor is banned for it
+}
+
+// Neighbours say when a whole network is banned, over all jails, by how many different ones of its parts attacked within
+// FindTime. 0: never.
+type Neighbours struct {
+	FindTime time.Duration
+	Spare    time.Duration // a network from which anybody logged in within so long is not banned as a whole
+	Net4     int           // addresses of an IPv4 /24 that were banned
+	Net6     Net6
+}
+
+// Net6 is how many different parts of IPv6 networks failed or were banned.
+type Net6 struct {
+	Bits64 int // addresses, or what a jail counts by, of a /64; for jails that count by longer prefixes
+	Bits56 int // /64 of a /56
+	Bits48 int // /64 of a /48
 }
 
 // Allow says who is never banned.

@@ -18,6 +18,8 @@ import (
 type raw struct {
 	defaults Defaults
 	escalate Escalate
+	accounts Accounts
+	around   Neighbours
 	allow    Allow
 	firewall Firewall
 	limits   Limits
@@ -41,6 +43,11 @@ const (
 	maxFindTime = 366 * 24 * time.Hour // a restart reads the journal again for as long
 	maxRetry    = 1000                 // each failure of a window is kept as evidence
 	maxFactor   = 1000
+	maxWeight   = 20
+	maxSlow     = 60                  // a bucket of the slow window holds up to 63
+	maxLong     = 30 * 24 * time.Hour // of windows over many addresses and of slow ones, which are kept in memory all the while
+	maxDistinct = 64                  // addresses of an account, parts of a network that are told apart
+	maxPersonal = 10                  // failures kept of one address on one account
 	minTracked  = 1_000
 	maxTracked  = 100_000_000
 	maxLines    = 10_000
@@ -52,7 +59,20 @@ const (
 // newRaw returns the built-in defaults: the one place where they stand.
 func newRaw() *raw {
 	return &raw{
-		defaults: Defaults{FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 48 * time.Hour, Prefix4: 32, Prefix6: 64},
+		defaults: Defaults{
+			FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 48 * time.Hour, Prefix4: 32, Prefix6: 64,
+			// Four times max_retry over a day: a mail program that keeps on with an old password every few minutes is out after
+			// hours, as it would be at fail2ban after minutes; a person's mistakes never come to that, and a success clears them.
+			Slow: Slow{FindTime: 24 * time.Hour, MaxRetry: 20},
+			// Somebody who mistypes his name and then his password has 2 and 1 and 1 for the second account: no ban.
+			Weights: Weights{Unknown: 2, Account: 1},
+		},
+		// Ten addresses within six hours is no household and no office. Three failures, since ssh asks three times by itself
+		// (NumberOfPasswordPrompts in ssh_config(5)): two slips and the right password at last ban nobody.
+		accounts: Accounts{Addresses: 10, FindTime: 6 * time.Hour, MaxRetry: 3, Spare: 7 * 24 * time.Hour},
+		// A wide ban hits innocent neighbours, so much is asked: about a twenty-fifth of a /24 banned within a day, and of
+		// IPv6 networks, where one may fail from many /64 without being banned, that none of them logged in.
+		around:   Neighbours{FindTime: 24 * time.Hour, Spare: 7 * 24 * time.Hour, Net4: 10, Net6: Net6{Bits64: 10, Bits56: 10, Bits48: 40}},
 		escalate: Escalate{Factor: 2, Max: 4 * 7 * 24 * time.Hour, Forget: 30 * 24 * time.Hour},
 		allow:    Allow{Self: true, Files: []string{"/etc/bailiff/allow.d/*.list"}},
 		firewall: Firewall{Backend: "auto", Block: "drop", KeepOnStop: true},
@@ -63,7 +83,10 @@ func newRaw() *raw {
 }
 
 // inherited are the keys of a jail that come from defaults when the jail does not set them.
-var inherited = map[string]bool{"find_time": true, "max_retry": true, "ban_time": true, "prefix.ipv4": true, "prefix.ipv6": true}
+var inherited = map[string]bool{
+	"find_time": true, "max_retry": true, "ban_time": true, "prefix.ipv4": true, "prefix.ipv6": true,
+	"slow.find_time": true, "slow.max_retry": true, "weights.unknown": true, "weights.account": true,
+}
 
 // jailKey returns max_retry for jails.sshd.max_retry.
 func jailKey(path string) (key string, ok bool) {
@@ -90,6 +113,25 @@ func (r *raw) schema() []field {
 			{name: "factor", set: factor(&r.escalate.Factor)},
 			{name: "max", set: duration(&r.escalate.Max, longest, true)},
 			{name: "forget", set: duration(&r.escalate.Forget, longest, true)},
+			{name: "spread", set: orNone(&r.escalate.Spread, duration(&r.escalate.Spread, longest, false))},
+		}},
+		{name: "accounts", sub: []field{
+			{name: "addresses", set: orOff(&r.accounts.Addresses, 2, maxDistinct)},
+			{name: "find_time", set: duration(&r.accounts.FindTime, maxLong, false)},
+			{name: "max_retry", set: integer(&r.accounts.MaxRetry, 1, maxPersonal)},
+			{name: "spare", set: duration(&r.accounts.Spare, maxLong, false)},
+		}},
+		{name: "neighbours", sub: []field{
+			{name: "find_time", set: duration(&r.around.FindTime, maxLong, false)},
+			{name: "spare", set: duration(&r.around.Spare, maxLong, false)},
+			{name: "ipv4", sub: []field{
+				{name: "24", set: orOff(&r.around.Net4, 2, maxDistinct)},
+			}},
+			{name: "ipv6", sub: []field{
+				{name: "64", set: orOff(&r.around.Net6.Bits64, 2, maxDistinct)},
+				{name: "56", set: orOff(&r.around.Net6.Bits56, 2, maxDistinct)},
+				{name: "48", set: orOff(&r.around.Net6.Bits48, 2, maxDistinct)},
+			}},
 		}},
 		{name: "allow", sub: []field{
 			{name: "self", set: boolean(&r.allow.Self)},
@@ -117,6 +159,14 @@ func thresholds(d *Defaults) []field {
 		{name: "prefix", sub: []field{
 			{name: "ipv4", set: integer(&d.Prefix4, 8, 32)},
 			{name: "ipv6", set: integer(&d.Prefix6, 32, 128)},
+		}},
+		{name: "slow", sub: []field{
+			{name: "find_time", set: duration(&d.Slow.FindTime, maxLong, false)},
+			{name: "max_retry", set: orOff(&d.Slow.MaxRetry, 2, maxSlow)},
+		}},
+		{name: "weights", sub: []field{
+			{name: "unknown", set: integer(&d.Weights.Unknown, 1, maxWeight)},
+			{name: "account", set: integer(&d.Weights.Account, 0, maxWeight)},
 		}},
 	}
 }
@@ -258,6 +308,7 @@ var elsewhere = map[string]string{
 	"bantime.increment":  "write escalate.factor",
 	"bantime.factor":     "write escalate.factor",
 	"bantime.maxtime":    "write escalate.max",
+	"bantime.rndtime":    "write escalate.spread",
 }
 
 func unknown(word, at string, fields []field) *yamldoc.Error {
@@ -358,6 +409,39 @@ func integer(dst *int, least, most int) func(*yamldoc.Node) *yamldoc.Error {
 		}
 		*dst = v
 		return nil
+	}
+}
+
+// orOff takes a number, or off for 0.
+func orOff(dst *int, least, most int) func(*yamldoc.Node) *yamldoc.Error {
+	number := integer(dst, least, most)
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		if n.Kind == yamldoc.Scalar {
+			if on, ok := truths[n.Value]; ok && !on {
+				*dst = 0
+				return nil
+			}
+		}
+		err := number(n)
+		if err != nil && err.Hint != "" {
+			err.Hint += ", or off"
+		}
+		return err
+	}
+}
+
+// orNone takes a duration, or none for 0.
+func orNone(dst *time.Duration, long func(*yamldoc.Node) *yamldoc.Error) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		if n.Kind == yamldoc.Scalar && n.Value == "none" {
+			*dst = 0
+			return nil
+		}
+		err := long(n)
+		if err != nil && err.Hint != "" {
+			err.Hint = "write 10m, or none"
+		}
+		return err
 	}
 }
 

@@ -79,12 +79,18 @@ func TestNoFileAtAll(t *testing.T) {
 	if len(c.Files) != 0 || len(c.Notices) != 0 {
 		t.Errorf("files %q, notices %q", c.Files, c.Notices)
 	}
-	want := Defaults{FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 48 * time.Hour, Prefix4: 32, Prefix6: 64}
+	want := Defaults{FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 48 * time.Hour, Prefix4: 32, Prefix6: 64, Slow: Slow{24 * time.Hour, 20}, Weights: Weights{2, 1}}
 	if d.Defaults != want {
 		t.Errorf("defaults %+v, want %+v", d.Defaults, want)
 	}
-	if want := (Escalate{2, 4 * 7 * 24 * time.Hour, 30 * 24 * time.Hour}); d.Escalate != want {
+	if want := (Escalate{2, 4 * 7 * 24 * time.Hour, 30 * 24 * time.Hour, 0}); d.Escalate != want {
 		t.Errorf("escalate %+v, want %+v", d.Escalate, want)
+	}
+	if want := (Accounts{10, 6 * time.Hour, 3, 7 * 24 * time.Hour}); d.Accounts != want || c.Accounts != want {
+		t.Errorf("accounts %+v, want %+v", d.Accounts, want)
+	}
+	if want := (Neighbours{24 * time.Hour, 7 * 24 * time.Hour, 10, Net6{10, 10, 40}}); d.Neighbours != want || c.Neighbours != want {
+		t.Errorf("neighbours %+v, want %+v", d.Neighbours, want)
 	}
 	if want := (Firewall{"auto", "drop", true}); d.Firewall != want {
 		t.Errorf("firewall %+v, want %+v", d.Firewall, want)
@@ -184,10 +190,10 @@ func TestPrecedence(t *testing.T) {
 func TestMerge(t *testing.T) {
 	l := tree(t, map[string]string{
 		"etc/bailiff/bailiff.yaml": `
-defaults: {ban_time: 1h, prefix: {ipv4: 24}}
+defaults: {ban_time: 1h, prefix: {ipv4: 24}, slow: {max_retry: 30}}
 allow: {addresses: [192.0.2.1, 192.0.2.2]}
 jails:
-  sshd: {max_retry: 3, ports: [ssh, 2222], prefix: {ipv6: 48}}
+  sshd: {max_retry: 3, ports: [ssh, 2222], prefix: {ipv6: 48}, slow: {find_time: 12h}, weights: {account: 0}}
   strict: {filter: sshd, mode: aggressive, find_time: 1d}
 `,
 		"etc/bailiff/bailiff.d/10-a.yaml": `
@@ -200,11 +206,11 @@ jails:
 		"etc/bailiff/bailiff.d/20-b.yaml": "jails:\n  sshd:\nlimits:\n",
 	})
 	c := load(t, l)
-	if want := (Defaults{10 * time.Minute, 5, time.Hour, 24, 56}); c.Defaults != want {
+	if want := (Defaults{10 * time.Minute, 5, time.Hour, 24, 56, Slow{24 * time.Hour, 30}, Weights{2, 1}}); c.Defaults != want {
 		t.Errorf("defaults %+v, want %+v", c.Defaults, want)
 	}
 	s := jailNamed(t, c, "sshd")
-	if !s.Enabled || !s.Auto || s.MaxRetry != 3 || s.BanTime != Forever || s.FindTime != 10*time.Minute || s.Prefix4 != 24 || s.Prefix6 != 48 || !slices.Equal(s.Ports, []Port{tcp(587)}) {
+	if !s.Enabled || !s.Auto || s.MaxRetry != 3 || s.BanTime != Forever || s.FindTime != 10*time.Minute || s.Prefix4 != 24 || s.Prefix6 != 48 || s.Slow != (Slow{12 * time.Hour, 30}) || s.Weights != (Weights{2, 0}) || !slices.Equal(s.Ports, []Port{tcp(587)}) {
 		t.Errorf("sshd is %+v", s)
 	}
 	x := jailNamed(t, c, "strict")
@@ -215,14 +221,16 @@ jails:
 		t.Errorf("lists replace each other, but there is %v", c.Allow.Addresses)
 	}
 	for path, want := range map[string]string{
-		"jails.sshd.max_retry":   "/etc/bailiff/bailiff.yaml:5",
-		"jails.sshd.ban_time":    "/etc/bailiff/bailiff.d/10-a.yaml:5",
-		"jails.sshd.prefix.ipv4": "defaults, /etc/bailiff/bailiff.yaml:2",
-		"jails.sshd.find_time":   "defaults",
-		"jails.sshd.mode":        "built in",
-		"jails.strict.ban_time":  "defaults, /etc/bailiff/bailiff.yaml:2",
-		"allow.addresses":        "/etc/bailiff/bailiff.d/10-a.yaml:3",
-		"limits.tracked":         "built in",
+		"jails.sshd.max_retry":      "/etc/bailiff/bailiff.yaml:5",
+		"jails.sshd.ban_time":       "/etc/bailiff/bailiff.d/10-a.yaml:5",
+		"jails.sshd.prefix.ipv4":    "defaults, /etc/bailiff/bailiff.yaml:2",
+		"jails.sshd.find_time":      "defaults",
+		"jails.sshd.mode":           "built in",
+		"jails.sshd.slow.max_retry": "defaults, /etc/bailiff/bailiff.yaml:2",
+		"jails.sshd.slow.find_time": "/etc/bailiff/bailiff.yaml:5",
+		"jails.strict.ban_time":     "defaults, /etc/bailiff/bailiff.yaml:2",
+		"allow.addresses":           "/etc/bailiff/bailiff.d/10-a.yaml:3",
+		"limits.tracked":            "built in",
 	} {
 		if got := strings.ReplaceAll(c.Origin(path), l.Root, ""); got != want {
 			t.Errorf("origin of %s is %q, want %q", path, got, want)
@@ -429,8 +437,10 @@ func TestRenderLoadsAgain(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing": "",
 		"much": `
-defaults: {find_time: 61s, max_retry: 7, ban_time: 1h30m, prefix: {ipv4: 24, ipv6: 56}}
-escalate: {factor: 1.5, max: forever, forget: 100d}
+defaults: {find_time: 61s, max_retry: 7, ban_time: 1h30m, prefix: {ipv4: 24, ipv6: 56}, slow: {max_retry: off}, weights: {unknown: 1, account: 0}}
+escalate: {factor: 1.5, max: forever, forget: 100d, spread: 90s}
+accounts: {addresses: off, find_time: 2h, max_retry: 1, spare: 3w}
+neighbours: {find_time: 3h, spare: 1d, ipv4: {24: off}, ipv6: {64: 2, 56: 64, 48: off}}
 allow: {self: no, addresses: ["::1", 192.0.2.0/24, "2001:db8::/48 until 2030-01-31", "192.0.2.9 until 2030-01-31T12:00:00.5Z"], files: ["/srv/ümlaut #1/*.list", "/srv/\"q\"/[a-c]*"]}
 firewall: {backend: dryrun, block: reject, keep_on_stop: false}
 limits: {tracked: 2000, lines_per_ban: 7}
@@ -438,7 +448,7 @@ jails:
   sshd: {enabled: true, mode: aggressive, ports: ["22,2222", udp/53, 1000-2000, https]}
   "1": {filter: sshd, enabled: false, ban_time: forever}
   "null": {filter: sshd, ports: all}
-  off: {filter: sshd}
+  off: {filter: sshd, slow: {find_time: 3d, max_retry: 60}, weights: {unknown: 20}}
 `,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,6 +32,23 @@ func (c *Config) Render() []byte {
 	w.key(1, "escalate.factor", strconv.FormatFloat(c.Escalate.Factor, 'g', -1, 64))
 	w.key(1, "escalate.max", FormatDuration(c.Escalate.Max))
 	w.key(1, "escalate.forget", FormatDuration(c.Escalate.Forget))
+	w.key(1, "escalate.spread", none(c.Escalate.Spread))
+	w.line(0, "")
+	w.line(0, "accounts:")
+	w.key(1, "accounts.addresses", off(c.Accounts.Addresses))
+	w.key(1, "accounts.find_time", FormatDuration(c.Accounts.FindTime))
+	w.key(1, "accounts.max_retry", strconv.Itoa(c.Accounts.MaxRetry))
+	w.key(1, "accounts.spare", FormatDuration(c.Accounts.Spare))
+	w.line(0, "")
+	w.line(0, "neighbours:")
+	w.key(1, "neighbours.find_time", FormatDuration(c.Neighbours.FindTime))
+	w.key(1, "neighbours.spare", FormatDuration(c.Neighbours.Spare))
+	w.line(1, "ipv4:")
+	w.key(2, "neighbours.ipv4.24", off(c.Neighbours.Net4))
+	w.line(1, "ipv6:")
+	w.key(2, "neighbours.ipv6.64", off(c.Neighbours.Net6.Bits64))
+	w.key(2, "neighbours.ipv6.56", off(c.Neighbours.Net6.Bits56))
+	w.key(2, "neighbours.ipv6.48", off(c.Neighbours.Net6.Bits48))
 	w.line(0, "")
 	w.line(0, "allow:")
 	w.key(1, "allow.self", strconv.FormatBool(c.Allow.Self))
@@ -63,7 +80,7 @@ func (c *Config) Render() []byte {
 		}
 		w.key(2, at+".filter", j.Filter.Name)
 		w.key(2, at+".mode", j.Mode)
-		w.thresholds(2, at, Defaults{j.FindTime, j.MaxRetry, j.BanTime, j.Prefix4, j.Prefix6})
+		w.thresholds(2, at, Defaults{j.FindTime, j.MaxRetry, j.BanTime, j.Prefix4, j.Prefix6, j.Slow, j.Weights})
 		if len(j.Ports) == 0 {
 			w.key(2, at+".ports", "all")
 		} else {
@@ -120,6 +137,28 @@ func (w *writer) thresholds(depth int, at string, d Defaults) {
 	w.line(depth, "prefix:")
 	w.key(depth+1, at+".prefix.ipv4", strconv.Itoa(d.Prefix4))
 	w.key(depth+1, at+".prefix.ipv6", strconv.Itoa(d.Prefix6))
+	w.line(depth, "slow:")
+	w.key(depth+1, at+".slow.find_time", FormatDuration(d.Slow.FindTime))
+	w.key(depth+1, at+".slow.max_retry", off(d.Slow.MaxRetry))
+	w.line(depth, "weights:")
+	w.key(depth+1, at+".weights.unknown", strconv.Itoa(d.Weights.Unknown))
+	w.key(depth+1, at+".weights.account", strconv.Itoa(d.Weights.Account))
+}
+
+// off writes a number of which 0 means never.
+func off(n int) string {
+	if n == 0 {
+		return "off"
+	}
+	return strconv.Itoa(n)
+}
+
+// none writes a duration that may be nothing.
+func none(d time.Duration) string {
+	if d == 0 {
+		return "none"
+	}
+	return FormatDuration(d)
 }
 
 // quote writes a value so that YAML reads the same text: bare where it is made of harmless letters, else in double

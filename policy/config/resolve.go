@@ -60,7 +60,7 @@ func (s *shelf) get(name string) (*filter.Filter, *yamldoc.Error) {
 // resolve makes the checked configuration: defaults go into the jails, filters are loaded.
 func (r *raw) resolve(filters *shelf) (*Config, error) {
 	c := &Config{
-		Defaults: r.defaults, Escalate: r.escalate, Allow: r.allow, Firewall: r.firewall, Limits: r.limits,
+		Defaults: r.defaults, Escalate: r.escalate, Accounts: r.accounts, Neighbours: r.around, Allow: r.allow, Firewall: r.firewall, Limits: r.limits,
 		origins: make(map[string]string, len(r.place)),
 	}
 	for path, n := range r.place {
@@ -101,6 +101,14 @@ func (r *raw) resolveJail(name string, filters *shelf) (j Jail, ok bool) {
 		BanTime:  pick(r, at+".ban_time", own.BanTime, r.defaults.BanTime),
 		Prefix4:  pick(r, at+".prefix.ipv4", own.Prefix4, r.defaults.Prefix4),
 		Prefix6:  pick(r, at+".prefix.ipv6", own.Prefix6, r.defaults.Prefix6),
+		Slow: Slow{
+			FindTime: pick(r, at+".slow.find_time", own.Slow.FindTime, r.defaults.Slow.FindTime),
+			MaxRetry: pick(r, at+".slow.max_retry", own.Slow.MaxRetry, r.defaults.Slow.MaxRetry),
+		},
+		Weights: Weights{
+			Unknown: pick(r, at+".weights.unknown", own.Weights.Unknown, r.defaults.Weights.Unknown),
+			Account: pick(r, at+".weights.account", own.Weights.Account, r.defaults.Weights.Account),
+		},
 	}
 	if len(j.Ports) > 0 && len(name) > 16 {
 		r.fail(r.place[at+".ports"], at+".ports", fault("a jail with ports cannot have a name of more than 16 characters").WithHint("shorten the name, which becomes part of a set's name in the kernel, and keep filter: %s; or leave ports out", own.filter))

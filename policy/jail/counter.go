@@ -22,6 +22,8 @@ type Failure struct {
 	At     int64  // microseconds since 1970
 	User   uint32 // hash of the account name (24 bits are kept), 0: not known
 	Weight int    // what it counts, 1 to 255
+
+	Pattern string // of the filter, by which it was known; "": not known any more
 }
 
 // Options of a Counter.
@@ -302,7 +304,7 @@ func (c *Counter) Take(p netip.Prefix) []Failure {
 func (c *Counter) failures(t *table, i uint32) (l []Failure) {
 	for n := t.at(i).head; n != 0; n = t.node(n).next {
 		x := t.node(n)
-		l = append(l, Failure{x.ref, x.at, x.user >> 8, x.weight()})
+		l = append(l, Failure{Ref: x.ref, At: x.at, User: x.user >> 8, Weight: x.weight()})
 	}
 	slices.Reverse(l)
 	return l
