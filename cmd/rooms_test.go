@@ -24,7 +24,7 @@ var layers = map[string][]string{
 // homes says where each library from outside may be imported; what is not named here may not be at all.
 var homes = map[string][]string{
 	"gopkg.in/yaml.v3":                 {"bailiff/policy/config/yamldoc"},
-	"github.com/godbus/dbus/v5":        {"bailiff/firewall/firewalld", "bailiff/units/lookup"},
+	"github.com/godbus/dbus/v5":        {"bailiff/firewall/firewalld", "bailiff/units/lookup", "bailiff/units/logind"},
 	"github.com/vishvananda/netlink":   {"bailiff/firewall/ipset", "bailiff/firewall/conn"},
 	"github.com/google/nftables":       {"bailiff/firewall/ipset", "bailiff/firewall/nftables"},
 	"github.com/mdlayher/netlink":      {"bailiff/firewall/ipset", "bailiff/firewall/nftables"},

@@ -1,0 +1,186 @@
+// Package logind tells which ssh sessions are open, as systemd-logind knows them. It asks over D-Bus, is told of sessions
+// that come and go, and never asks logind to do anything. A host without logind or without D-Bus loses nothing but this
+// source: the journal tells of logins, too.
+//
+// Start reading at Watcher.Run.
+package logind
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"bailiff/policy/operator"
+)
+
+// Names of org.freedesktop.login1(5).
+const (
+	busName = "org.freedesktop.login1"
+	busPath = "/org/freedesktop/login1"
+	manager = busName + ".Manager"
+	object  = busName + ".Session"
+)
+
+const (
+	callLimit   = 5 * time.Second        // for all that logind is asked at once; it answers in milliseconds
+	gather      = 200 * time.Millisecond // sessions come in bursts (ansible, cluster shells): they are asked for together
+	firstPause  = 2 * time.Second        // before another try at a bus that is not there, or went away; doubled each time
+	longPause   = 5 * time.Minute
+	maxSessions = 256 // that are looked at
+)
+
+// Watcher follows logind.
+type Watcher struct {
+	address string // of the bus; "" the system's
+	member  func(user string, uid int64) bool
+	nudge   chan struct{}
+}
+
+// New makes a Watcher. Of users for whom member is false nothing but the list is asked for: however many sessions they
+// have, they keep nobody else's from being seen.
+func New(member func(user string, uid int64) bool) *Watcher {
+	return &Watcher{member: member, nudge: make(chan struct{}, 1)}
+}
+
+// Ask has the sessions looked at anew. logind tells of new sessions and of those that are gone, but not when a session's
+// login ends while processes of it live on.
+func (w *Watcher) Ask() {
+	select {
+	case w.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// Run sends the open ssh sessions of members whenever they may have changed, until ctx ends. While logind cannot be asked
+// it sends nothing: what was known stays.
+func (w *Watcher) Run(ctx context.Context, out chan<- []operator.Session) {
+	pause := firstPause
+	for ctx.Err() == nil {
+		if w.follow(ctx, out) {
+			pause = firstPause
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longPause)
+	}
+}
+
+// follow works over one connection; worked says that logind answered at least once.
+func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (worked bool) {
+	var conn *dbus.Conn
+	var err error
+	// A bus that takes the connection and then keeps silent holds up this goroutine, and nothing else.
+	if w.address == "" {
+		conn, err = dbus.ConnectSystemBus(dbus.WithContext(ctx))
+	} else {
+		conn, err = dbus.Connect(w.address, dbus.WithContext(ctx))
+	}
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	signals := make(chan *dbus.Signal, 64) // one that does not fit is none that is missed: another waits already
+	conn.Signal(signals)
+	for _, name := range []string{"SessionNew", "SessionRemoved"} {
+		if err := conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(busName), dbus.WithMatchInterface(manager), dbus.WithMatchMember(name)); err != nil {
+			return false
+		}
+	}
+	for {
+		if open, err := w.sessions(ctx, conn); err == nil {
+			worked = true
+			select {
+			case out <- open:
+			case <-ctx.Done():
+				return worked
+			}
+		} else if !conn.Connected() {
+			return worked
+		}
+		select {
+		case <-w.nudge:
+		case _, ok := <-signals:
+			if !ok {
+				return worked
+			}
+			select {
+			case <-time.After(gather):
+			case <-ctx.Done():
+				return worked
+			}
+			for drained := false; !drained; {
+				select {
+				case _, ok := <-signals:
+					drained = !ok
+				default:
+					drained = true
+				}
+			}
+		case <-ctx.Done():
+			return worked
+		}
+	}
+}
+
+// sessions asks for all sessions, and of those of members for what they are.
+func (w *Watcher) sessions(ctx context.Context, conn *dbus.Conn) ([]operator.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	var list []struct {
+		ID   string
+		UID  uint32
+		User string
+		Seat string
+		Path dbus.ObjectPath
+	}
+	if err := conn.Object(busName, busPath).CallWithContext(ctx, manager+".ListSessions", 0).Store(&list); err != nil {
+		return nil, err
+	}
+	open := []operator.Session{}
+	for _, l := range slices.Backward(list) { // the newest last
+		// A session on a seat is not remote.
+		if l.Seat != "" || !w.member(l.User, int64(l.UID)) {
+			continue
+		}
+		var props map[string]dbus.Variant
+		if err := conn.Object(busName, l.Path).CallWithContext(ctx, "org.freedesktop.DBus.Properties.GetAll", 0, object).Store(&props); err != nil {
+			if ctx.Err() != nil || !conn.Connected() {
+				return nil, err
+			}
+			continue // it has ended meanwhile
+		}
+		if s, ok := remote(props); ok {
+			s.User, s.UID = l.User, int64(l.UID)
+			if open = append(open, s); len(open) == maxSessions {
+				break
+			}
+		}
+	}
+	return open, nil
+}
+
+// remote reads a session's properties; ok is false for one that is not of ssh, or whose login has ended.
+func remote(props map[string]dbus.Variant) (s operator.Session, ok bool) {
+	service, class := value[string](props, "Service"), value[string](props, "Class")
+	// The class of root's sessions is user-early since systemd 256; manager, greeter and background are none of users.
+	if !value[bool](props, "Remote") || service != "sshd" && service != "ssh" || !strings.HasPrefix(class, "user") || value[string](props, "State") == "closing" {
+		return s, false
+	}
+	s = operator.Session{PID: value[uint32](props, "Leader"), TTY: value[string](props, "TTY"), Since: int64(value[uint64](props, "Timestamp"))}
+	if a, err := netip.ParseAddr(value[string](props, "RemoteHost")); err == nil {
+		s.Addr = a.Unmap().WithZone("")
+	}
+	return s, s.PID != 0
+}
+
+// value reads a property; the zero value stands for one that is missing or of another type.
+func value[T any](props map[string]dbus.Variant, name string) T {
+	v, _ := props[name].Value().(T)
+	return v
+}

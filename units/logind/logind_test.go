@@ -1,0 +1,209 @@
+package logind
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/prop"
+
+	"bailiff/policy/operator"
+)
+
+const busConf = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path=%PATH%</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>`
+
+// bus starts a message bus of the test's own.
+func bus(t *testing.T, dir string) (stop func()) {
+	t.Helper()
+	bin, err := exec.LookPath("dbus-daemon")
+	if err != nil {
+		t.Skipf("dbus-daemon is not installed: %v", err)
+	}
+	sock, conf := filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
+	os.Remove(sock)
+	if err := os.WriteFile(conf, []byte(strings.ReplaceAll(busConf, "%PATH%", sock)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "--config-file="+conf, "--nofork", "--print-address")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return sync.OnceFunc(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+}
+
+// login1 answers as logind does; units/e2e has the real one.
+type login1 struct {
+	t    *testing.T
+	conn *dbus.Conn
+	mu   sync.Mutex
+	list []entry
+}
+
+type entry struct {
+	ID   string
+	UID  uint32
+	User string
+	Seat string
+	Path dbus.ObjectPath
+}
+
+func serve(t *testing.T, address string) *login1 {
+	t.Helper()
+	conn, err := dbus.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	l := &login1{t: t, conn: conn}
+	if err := conn.Export(l, busPath, manager); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := conn.RequestName(busName, dbus.NameFlagDoNotQueue); err != nil || r != dbus.RequestNameReplyPrimaryOwner {
+		t.Fatal(r, err)
+	}
+	return l
+}
+
+func (l *login1) ListSessions() ([]entry, *dbus.Error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.list), nil
+}
+
+// set puts a session in place of the one of that id, without a word: as when its state changes.
+func (l *login1) set(id, user string, uid uint32, seat string, props map[string]any) {
+	l.t.Helper()
+	all := map[string]any{"Remote": true, "Service": "sshd", "Class": "user", "State": "active", "Leader": uint32(100 + uid), "TTY": "pts/1", "Timestamp": uint64(1700000000000000), "RemoteHost": "198.51.100.7"}
+	for k, v := range props {
+		all[k] = v
+	}
+	m := make(map[string]*prop.Prop)
+	for k, v := range all {
+		m[k] = &prop.Prop{Value: v}
+	}
+	path := dbus.ObjectPath("/org/freedesktop/login1/session/" + id)
+	if _, err := prop.Export(l.conn, path, prop.Map{object: m}); err != nil {
+		l.t.Fatal(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = slices.DeleteFunc(l.list, func(e entry) bool { return e.ID == id })
+	l.list = append(l.list, entry{id, uid, user, seat, path})
+}
+
+func (l *login1) begin(id, user string, uid uint32, seat string, props map[string]any) {
+	l.t.Helper()
+	l.set(id, user, uid, seat, props)
+	if err := l.conn.Emit(busPath, manager+".SessionNew", id, dbus.ObjectPath("/x")); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *login1) end(id string) {
+	l.mu.Lock()
+	l.list = slices.DeleteFunc(l.list, func(e entry) bool { return e.ID == id })
+	l.mu.Unlock()
+	if err := l.conn.Emit(busPath, manager+".SessionRemoved", id, dbus.ObjectPath("/x")); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// next waits for a list of sessions that looks as wanted.
+func next(t *testing.T, out <-chan []operator.Session, want ...string) {
+	t.Helper()
+	limit := time.After(20 * time.Second)
+	var got []string
+	for {
+		select {
+		case l := <-out:
+			got = nil
+			for _, s := range l {
+				got = append(got, fmt.Sprintf("%s/%d %d %s %v", s.User, s.UID, s.PID, s.TTY, s.Addr))
+			}
+			slices.Sort(got)
+			if slices.Equal(got, want) {
+				return
+			}
+		case <-limit:
+			t.Fatalf("sessions are %q, want %q", got, want)
+		}
+	}
+}
+
+func TestWatcher(t *testing.T) {
+	dir := t.TempDir()
+	stop := bus(t, dir)
+	defer func() { stop() }()
+	address := "unix:path=" + filepath.Join(dir, "bus")
+	l := serve(t, address)
+	l.set("1", "root", 0, "", map[string]any{"Class": "user-early"})
+	w := New(func(user string, uid int64) bool { return user != "bob" })
+	w.address = address
+	ctx, cancel := context.WithCancel(t.Context())
+	out := make(chan []operator.Session)
+	done := make(chan struct{})
+	go func() { w.Run(ctx, out); close(done) }()
+	defer func() { cancel(); <-done }()
+
+	next(t, out, "root/0 100 pts/1 198.51.100.7")
+	l.begin("2", "alice", 1000, "", map[string]any{"RemoteHost": "::ffff:203.0.113.9"})
+	next(t, out, "alice/1000 1100 pts/1 203.0.113.9", "root/0 100 pts/1 198.51.100.7")
+	// A name is not resolved.
+	l.begin("3", "carol", 1002, "", map[string]any{"RemoteHost": "client.example.org", "TTY": ""})
+	next(t, out, "alice/1000 1100 pts/1 203.0.113.9", "carol/1002 1102  invalid IP", "root/0 100 pts/1 198.51.100.7")
+	// What is no open ssh session of a member's.
+	l.set("4", "bob", 1001, "", nil)
+	l.set("5", "dave", 1003, "seat0", nil)
+	l.set("6", "dave", 1004, "", map[string]any{"Remote": false})
+	l.set("7", "dave", 1005, "", map[string]any{"Service": "cockpit"})
+	l.set("8", "dave", 1006, "", map[string]any{"Class": "manager"})
+	l.set("9", "dave", 1007, "", map[string]any{"Leader": uint32(0)})
+	l.set("10", "dave", 1008, "", map[string]any{"Remote": "yes"})
+	l.end("3")
+	next(t, out, "alice/1000 1100 pts/1 203.0.113.9", "root/0 100 pts/1 198.51.100.7")
+	// Alice left something running: logind does not say that her login ended, but answers so when it is asked.
+	l.set("2", "alice", 1000, "", map[string]any{"State": "closing"})
+	w.Ask()
+	next(t, out, "root/0 100 pts/1 198.51.100.7")
+
+	// The bus is restarted.
+	stop()
+	stop = bus(t, dir)
+	l = serve(t, address)
+	l.set("1", "root", 0, "", map[string]any{"RemoteHost": "198.51.100.8"})
+	next(t, out, "root/0 100 pts/1 198.51.100.8")
+}
+
+// A host without the bus costs nothing and says nothing.
+func TestNoBus(t *testing.T) {
+	w := New(func(string, int64) bool { return true })
+	w.address = "unix:path=" + filepath.Join(t.TempDir(), "none")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	out := make(chan []operator.Session, 1)
+	w.Run(ctx, out)
+	if len(out) > 0 {
+		t.Errorf("sessions without a bus: %v", <-out)
+	}
+}
