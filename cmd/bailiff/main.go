@@ -41,7 +41,7 @@ func init() {
 		{"config", "", "the merged configuration with the origin of each setting", runConfig},
 		{"reload", "", "load the configuration anew", runReload},
 		{"replay", "", "run the policy over past journal entries", runReplay},
-		{"match", "FILTER[:MODE] [FILE|-]", "try lines against a filter", runMatch},
+		{"match", "FILTER[:MODE] [FILE|-]", "try lines against a filter, and see how they went", runMatch},
 		{"version", "", "print the version", runVersion},
 	}
 }

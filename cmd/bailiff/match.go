@@ -30,6 +30,7 @@ type matchLine struct {
 	Trusted *bool       `json:"trusted,omitempty"` // export streams: whether the filter trusts who wrote it; if not, it is no evidence
 	Message string      `json:"message"`
 	Cursor  string      `json:"cursor,omitempty"`
+	Explain *explained  `json:"explain,omitempty"`
 }
 
 type matchSummary struct {
@@ -48,12 +49,41 @@ func runMatch(e *env, args []string) error {
 	asJSON := f.Bool("json", false, "one JSON object a line")
 	quiet := f.Bool("matched", false, "leave out the lines that no pattern takes")
 	export := f.Bool("export", false, "the input is export format; without this it is recognised")
+	explain := f.String("explain", "", "show how this `line` went through; - shows it for each line of the input")
+	cursor := f.String("cursor", "", "show it for the entry of the journal at this `cursor`")
+	var files list
+	f.Var(&files, "file", "with --cursor: journal file or folder; may be given several times (default: this host's journal)")
 	rest, err := e.parse(f, args)
 	if err != nil {
 		return err
 	}
-	if err := want("match", rest, 1, 2); err != nil {
+	single := *cursor != "" || *explain != "" && *explain != "-"
+	switch {
+	case *cursor != "" && *explain != "":
+		return usagef("match: --explain and --cursor exclude each other")
+	case len(files) > 0 && *cursor == "":
+		return usagef("match: --file goes with --cursor; other input is the second argument")
+	case single:
+		err = want("match", rest, 0, 1)
+	default:
+		err = want("match", rest, 1, 2)
+	}
+	if err != nil {
 		return err
+	}
+	var one filter.Entry
+	if *cursor != "" {
+		at, err := entryAt(files, *cursor)
+		if err != nil {
+			return err
+		}
+		one = *at
+	} else if single {
+		one.UID = -1
+		one.Message, one.Identifier, one.PID = splitSyslog([]byte(*explain))
+	}
+	if single && len(rest) == 0 {
+		return e.explainEverywhere(&one, *cursor != "", *asJSON)
 	}
 	name, mode, _ := strings.Cut(rest[0], ":")
 	var l config.Loader
@@ -74,7 +104,19 @@ func runMatch(e *env, args []string) error {
 		defer file.Close()
 		in = file
 	}
-	r := &matcher{env: e, m: m, json: *asJSON, matchedOnly: *quiet, out: bufio.NewWriterSize(e.out, 64<<10), attempts: jail.NewAttempts()}
+	r := &matcher{env: e, m: m, json: *asJSON, matchedOnly: *quiet, out: bufio.NewWriterSize(e.out, 64<<10), attempts: jail.NewAttempts(), explaining: single || *explain == "-"}
+	if single {
+		var trusted *bool
+		if *cursor != "" {
+			t := m.Trusts(&one)
+			trusted = &t
+		}
+		r.single = true
+		if err := r.one(&one, trusted, *cursor); err != nil {
+			return err
+		}
+		return r.out.Flush()
+	}
 	buf := bufio.NewReaderSize(in, 64<<10)
 	head, _ := buf.Peek(4096)
 	if *export || looksLikeExport(head) {
@@ -108,6 +150,8 @@ type matcher struct {
 	attempts    *jail.Attempts
 	sum         matchSummary
 	hit         filter.Hit
+	explaining  bool
+	single      bool
 }
 
 func (r *matcher) export(in io.Reader) error {
@@ -220,8 +264,22 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 			return nil
 		}
 	}
-	if r.json {
+	var x *filter.Explanation
+	if r.explaining {
+		x = r.m.Explain(fe.Message)
+	}
+	switch {
+	case r.json:
+		if x != nil {
+			o.Explain = explainJSON(r.m, x, trustText(r.m, fe, trusted != nil))
+		}
 		return printJSON(r.out, o)
+	case x != nil:
+		if err := r.human(&o); err != nil {
+			return err
+		}
+		r.explain(r.out, r.m, x, trustText(r.m, fe, trusted != nil))
+		return nil
 	}
 	return r.human(&o)
 }
@@ -252,7 +310,11 @@ func (r *matcher) human(o *matchLine) error {
 	case "success":
 		code = green
 	}
-	_, err := fmt.Fprintf(r.out, "%d: %s\n    %s\n", o.Line, r.paint(code, what), clean(o.Message))
+	place := ""
+	if !r.single {
+		place = fmt.Sprintf("%d: ", o.Line)
+	}
+	_, err := fmt.Fprintf(r.out, "%s%s\n    %s\n", place, r.paint(code, what), clean(o.Message))
 	return err
 }
 

@@ -25,11 +25,11 @@ func runWhy(e *env, args []string) error {
 	if *asJSON {
 		return printJSON(e.out, w)
 	}
-	e.explain(w)
+	e.tellWhy(w)
 	return nil
 }
 
-func (e *env) explain(w *control.Why) {
+func (e *env) tellWhy(w *control.Why) {
 	switch w.State {
 	case "unknown":
 		fmt.Fprintf(e.out, "%s: nothing is known of it\n", w.Address)

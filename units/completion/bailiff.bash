@@ -22,7 +22,7 @@ _bailiff() {
 	COMPREPLY=()
 	case ${prev#-} in
 	-config | -file | -export | -socket | config | file | export | socket)
-		if [[ $prev == -* && $command != match ]]; then
+		if [[ $prev == -* && ! ($command == match && ${prev#-} == *export) ]]; then
 			compopt -o default
 			return
 		fi
@@ -40,7 +40,7 @@ _bailiff() {
 	filter) words='list show test --config --json' ;;
 	config) words='--config --running --socket' ;;
 	replay) words='--file --export --since --until --config --jail --failures --json' ;;
-	match) words='--export --matched --json' ;;
+	match) words='--explain --cursor --file --export --matched --json' ;;
 	version) words='--json' ;;
 	esac
 	case $command,$cur in

@@ -1,0 +1,339 @@
+package filter
+
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Explanation tells how a line went through a matcher. It is made for people, apart from the way that entries go: that one
+// pays nothing for it.
+type Explanation struct {
+	Text    []byte   // what the patterns saw: unfolded, and cut at MaxMessage
+	Repeat  int      // more than 1: the line was folded ("message repeated N times")
+	Cut     bool     // the line may have lost its end, so that only patterns which need none are tried
+	Refused string   // why no pattern was tried; empty if they were
+	Lead    string   // the template of what was taken away from before the message; empty if nothing was
+	Tries   []Try    // every pattern of the filter, in order; twice where without the lead nothing matched
+	Modes   []string // in which the line matches
+	Hit     *Hit     // nil: none in this mode
+}
+
+// Try is one pattern's try at a line.
+type Try struct {
+	Pattern   *Pattern
+	InMode    bool // the pattern belongs to the matcher's mode
+	Prefilter bool // the line begins as the pattern's lines do; if not, the matcher never looks at the pattern
+	Matched   bool
+	From      int    // where in Text the pattern begins
+	At        int    // where in Text it stopped; From if it matched
+	Wanted    string // what it wanted there; empty if it matched
+	Near      int    // how much it has in common with the pattern, for finding the nearest: bytes of its fixed texts
+}
+
+// Explain goes through a line as MatchMessage does, and tells what came of each pattern.
+func (m *Matcher) Explain(msg []byte) *Explanation {
+	x := &Explanation{Repeat: 1, Cut: len(msg) >= m.Filter.cut}
+	var h Hit
+	if m.MatchMessage(msg, &h) {
+		x.Hit = &h
+	}
+	for _, mode := range m.Filter.Modes {
+		if m.Filter.matchers[mode].MatchMessage(msg, new(Hit)) {
+			x.Modes = append(x.Modes, mode)
+		}
+	}
+	x.Text = msg[:min(len(msg), MaxMessage)]
+	if strings.HasPrefix(string(x.Text), repeated) {
+		inner, n := unfold(x.Text)
+		if n == 0 || x.Cut {
+			x.Refused = `it begins as a folded line, but not with "message repeated N times: [ … ]" as a whole`
+			return x
+		}
+		x.Text, x.Repeat = inner, n
+	}
+	v := vm{line: x.Text, tail: len(trimRight(x.Text)), fuel: fuelFor(len(x.Text))}
+	from := 0
+	for i := range m.leads {
+		v.reset(m.leads[i].prog)
+		if v.run(0, 0) {
+			from, x.Lead = v.pos, m.leads[i].text
+			break
+		}
+	}
+	if x.tries(m, from); from > 0 && !slices.ContainsFunc(x.Tries, func(t Try) bool { return t.InMode && t.Matched }) {
+		x.tries(m, 0)
+	}
+	return x
+}
+
+func (x *Explanation) tries(m *Matcher, from int) {
+	passed := make(map[*Pattern]bool)
+	for _, c := range m.trie.find(x.Text[from:]) {
+		passed[c.pattern] = passed[c.pattern] || c.head == 0 || c.begins(x.Text[from:])
+	}
+	for _, p := range m.Filter.patterns {
+		t := Try{Pattern: p, From: from, At: from, InMode: slices.Contains(m.patterns, p), Prefilter: passed[p]}
+		switch {
+		case p.re != nil:
+			t.expr(p.re, x)
+		default:
+			t.template(p.prog, x)
+		}
+		t.near(x)
+		x.Tries = append(x.Tries, t)
+	}
+}
+
+// near looks for the pattern's fixed texts anywhere in the line.
+func (t *Try) near(x *Explanation) {
+	t.Near = t.At - t.From
+	if t.Pattern.re != nil {
+		return
+	}
+	rest := string(x.Text[t.At:])
+	for i := range t.Pattern.prog.ins {
+		if in := &t.Pattern.prog.ins[i]; in.op == opLit && len(in.lit) >= 4 && strings.Contains(rest, in.lit) {
+			t.Near += len(in.lit)
+		}
+	}
+}
+
+// needsEnd is what a pattern lacks that is tried on a line that was cut.
+const needsEnd = "a line that has its end: this one may have been cut"
+
+// template finds the step that a program could not take: the last one up to which a program that ends there matches.
+func (t *Try) template(p *program, x *Explanation) {
+	reach := func(pc int) (int, bool) {
+		ins := slices.Clone(p.ins)
+		ins[pc] = instr{op: opAccept, choice: -1}
+		if pc > 0 && (ins[pc-1].op == opText || ins[pc-1].op == opRun) && ins[pc-1].choice >= 0 {
+			ins[pc-1].next, ins[pc-1].first, ins[pc-1].end = "", &anyByte, true
+		}
+		v := vm{line: x.Text, tail: len(trimRight(x.Text)), fuel: fuelFor(len(x.Text))}
+		v.reset(&program{ins: ins, choices: p.choices})
+		ok := v.run(0, t.From)
+		return v.pos, ok
+	}
+	v := vm{line: x.Text, tail: len(trimRight(x.Text)), fuel: fuelFor(len(x.Text))}
+	v.reset(p)
+	if v.run(0, t.From) {
+		if t.Matched = !x.Cut || p.early; !t.Matched {
+			t.At, t.Wanted = len(x.Text), needsEnd
+		}
+		return
+	}
+	if v.fuel < 0 {
+		t.At, t.Wanted = t.From, "less work: the line takes too many steps"
+		return
+	}
+	deep, order := depths(p.ins)
+	for i, pc := range order {
+		at, ok := reach(pc)
+		if !ok {
+			continue
+		}
+		in := &p.ins[pc]
+		t.At, t.Wanted = at, in.wanted()
+		if in.op == opLit && pc > 0 && p.ins[pc-1].op == opText {
+			// The field before it may end anywhere, so the text was looked for in all that follows.
+			if begin, ok := reach(pc - 1); ok {
+				t.At, t.Wanted = begin, t.Wanted+" somewhere behind this"
+			}
+			return
+		}
+		same, ways := 0, 1
+		if in.op == opLit {
+			same = commonPrefix(in.lit, string(x.Text[at:]))
+		}
+		for _, other := range order[i+1:] { // the alternatives, of which the one that fits best is told, or all
+			if deep[other] != deep[pc] {
+				break
+			}
+			o := &p.ins[other]
+			if where, ok := reach(other); !ok || where != at {
+				continue
+			}
+			n := 0
+			if o.op == opLit {
+				n = commonPrefix(o.lit, string(x.Text[at:]))
+			}
+			switch {
+			case n > same:
+				same, t.Wanted, ways = n, o.wanted(), 1
+			case n == same && !strings.Contains(t.Wanted, o.wanted()):
+				if ways++; ways <= maxWays {
+					t.Wanted += " or " + o.wanted()
+				} else if ways == maxWays+1 {
+					t.Wanted += " …"
+				}
+			}
+		}
+		t.At += same
+		return
+	}
+}
+
+// maxWays is how many alternatives are told of what a pattern wanted.
+const maxWays = 4
+
+var anyByte = func() (s byteSet) {
+	for i := range s {
+		s[i] = true
+	}
+	return s
+}()
+
+// depths returns how many steps stand before each on the longest way to it, and the steps that take or ask something, the
+// deepest first.
+func depths(ins []instr) (deep []int, order []int) {
+	deep = make([]int, len(ins))
+	for pc := range ins {
+		in := &ins[pc]
+		next := []int{pc + 1}
+		switch in.op {
+		case opSplit:
+			next = []int{int(in.x), int(in.y)}
+		case opJump:
+			next = []int{int(in.x)}
+		case opEnd, opAccept:
+			next = nil
+		}
+		cost := 1
+		if in.op == opSplit || in.op == opJump {
+			cost = 0
+		} else {
+			order = append(order, pc)
+		}
+		for _, n := range next {
+			deep[n] = max(deep[n], deep[pc]+cost)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return deep[b] - deep[a] })
+	return deep, order
+}
+
+// wanted says what a step takes.
+func (in *instr) wanted() string {
+	switch in.op {
+	case opLit:
+		return strconv.Quote(in.lit)
+	case opAddr, opPeer:
+		s := "an address"
+		if in.op == opPeer {
+			s = "an address and a port"
+		}
+		if in.once {
+			s += fmt.Sprintf(", with %q before it once only", in.lit)
+		}
+		return s
+	case opPort:
+		return "a port"
+	case opEnd:
+		return "the end of the line"
+	case opSkip:
+		if in.next != "" {
+			return fmt.Sprintf("<%s> and then %q", in.class, in.next)
+		}
+	}
+	return fmt.Sprintf("<%s>", in.class)
+}
+
+// expr finds out how far a regular expression came: by how many of the parts that follow each other in it.
+func (t *Try) expr(e *expr, x *Explanation) {
+	line := x.Text[t.From:]
+	var h Hit
+	var addr []byte
+	switch {
+	case e.match(line, &h, &addr):
+		if t.Matched = !x.Cut; x.Cut {
+			t.At, t.Wanted = len(x.Text), needsEnd
+		}
+		return
+	case e.needs != nil && !strings.Contains(string(line), string(e.needs)):
+		t.At, t.Wanted = t.From, strconv.Quote(string(e.needs))+" somewhere behind this"
+		return
+	}
+	if loc := e.re.FindSubmatchIndex(line); loc != nil { // so it is the address that is none
+		t.At, t.Wanted = t.From+loc[2*e.group[capAddr]], "an address"
+		return
+	}
+	tree, err := syntax.Parse(e.re.String(), syntax.Perl)
+	if err != nil || tree.Op != syntax.OpConcat {
+		t.Wanted = "what the expression asks"
+		return
+	}
+	for n := len(tree.Sub) - 1; n > 0; n-- {
+		part := *tree
+		part.Sub = tree.Sub[:n]
+		re, err := regexp.Compile(part.String())
+		if err != nil {
+			continue
+		}
+		if loc := re.FindIndex(line); loc != nil {
+			t.At, t.Wanted = t.From+loc[1], "something that fits "+strings.ReplaceAll(tree.Sub[n].String(), "?P<"+freeGroup, "?P<text")
+			return
+		}
+	}
+}
+
+// Why says for people why Trusts answers as it does.
+func (m *Matcher) Why(e *Entry) string {
+	t := &m.trust
+	if len(e.Unit) == 0 && len(e.Slice) == 0 {
+		switch {
+		case e.UID != 0:
+			return "journald could not tell its unit, and it is not root's: _UID=" + uidText(e.UID)
+		case len(t.Identifiers) == 0:
+			return "journald could not tell its unit, and the filter takes no such entries"
+		case !contains(t.Identifiers, e.Identifier):
+			return fmt.Sprintf("journald could not tell its unit, and root wrote it as %q, not as one of %s", e.Identifier, strings.Join(t.Identifiers, ", "))
+		}
+		return fmt.Sprintf("journald could not tell its unit; root wrote it as %s, which counts", e.Identifier)
+	}
+	where := string(e.Unit)
+	if !contains(t.Units, e.Unit) {
+		if !contains(t.Slices, e.Slice) {
+			return fmt.Sprintf("unit %q is none of the filter's: %s", e.Unit, strings.Join(append(slices.Clone(t.Units), t.Slices...), ", "))
+		}
+		where += " in " + string(e.Slice)
+	}
+	if !m.Trusts(e) {
+		return fmt.Sprintf("it came from %s, but by _UID=%s, and the filter trusts there %s", where, uidText(e.UID), t.users())
+	}
+	return fmt.Sprintf("unit %s, _UID=%s", where, uidText(e.UID))
+}
+
+func uidText(uid int64) string {
+	if uid < 0 {
+		return "(none)"
+	}
+	return strconv.FormatInt(uid, 10)
+}
+
+// users says which users' entries count.
+func (t *Trust) users() string {
+	switch {
+	case t.AnyUID:
+		return "any user"
+	case t.System:
+		return fmt.Sprintf("system users (below %d)", systemUIDs)
+	}
+	var l []string
+	for _, u := range t.UIDs {
+		l = append(l, strconv.FormatInt(u, 10))
+	}
+	return "_UID=" + strings.Join(l, " or ")
+}
+
+// Text says for people whom a filter trusts.
+func (t Trust) Text() string {
+	s := "units " + strings.Join(append(slices.Clone(t.Units), t.Slices...), " ") + ", written by " + t.users()
+	if len(t.Identifiers) > 0 {
+		s += "; root's as " + strings.Join(t.Identifiers, " ") + " where the unit is not known"
+	}
+	return s
+}
