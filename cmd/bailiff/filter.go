@@ -260,6 +260,7 @@ type shownTrust struct {
 	UIDs        []int64  `json:"uids"` // empty with uid
 	UID         string   `json:"uid"`  // "system", "any" or "list"
 	Identifiers []string `json:"identifiers"`
+	Transport   string   `json:"transport"` // "syslog" or "any"
 }
 
 type shownPattern struct {
@@ -312,13 +313,16 @@ func (r *filterCommand) show(name string) error {
 	f, t := x.Filter, x.Filter.Trust()
 	s := filterShown{
 		Name: f.Name, Description: f.Description, Notes: f.Notes, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides),
-		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.UIDs), "list", orEmpty(t.Identifiers)},
+		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.UIDs), "list", orEmpty(t.Identifiers), "any"},
 		Lead:  orEmpty(f.Leads()), JoinBy: "process", Modes: f.Modes, Includes: map[string][]string{}, Patterns: []shownPattern{}, Tests: f.Tests(),
 	}
 	if t.System {
 		s.Trust.UID = "system"
 	} else if t.AnyUID {
 		s.Trust.UID = "any"
+	}
+	if t.Whole {
+		s.Trust.Transport = "syslog"
 	}
 	if f.JoinsByAddress() {
 		s.JoinBy = "address"

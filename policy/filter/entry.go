@@ -12,6 +12,7 @@ type Entry struct {
 	Unit       []byte // _SYSTEMD_UNIT; empty when the process was gone before journald looked it up
 	Slice      []byte // _SYSTEMD_SLICE, for instances such as sshd@….service
 	Identifier []byte // SYSLOG_IDENTIFIER: the sender's own word, never evidence by itself
+	Whole      bool   // _TRANSPORT is syslog or journal: one message; a line of standard output ends at a client's newline, too
 	UID        int64  // _UID, from the kernel; -1 when absent
 	PID        uint32 // _PID, from the kernel; 0 when absent
 	Boot       [16]byte

@@ -74,6 +74,7 @@ type Trust struct {
 	System      bool     // or any below 1000, which no person has
 	AnyUID      bool     // or any at all
 	Identifiers []string
+	Whole       bool // only whole messages, no lines of standard output
 }
 
 // systemUIDs is where people's accounts begin (login.defs UID_MIN, systemd's SYSTEM_UID_MAX+1).
@@ -161,6 +162,9 @@ func (m *Matcher) Patterns() []*Pattern { return m.patterns }
 // Trusts reports whether e may be evidence at all, whatever it says.
 func (m *Matcher) Trusts(e *Entry) bool {
 	t := &m.trust
+	if t.Whole && !e.Whole {
+		return false
+	}
 	if len(e.Unit) == 0 && len(e.Slice) == 0 {
 		return e.UID == 0 && contains(t.Identifiers, e.Identifier)
 	}

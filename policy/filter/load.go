@@ -72,6 +72,8 @@ func BuiltinSource(name string) ([]byte, error) {
 //	  slices:      [system-sshd.slice]      of template instances (_SYSTEMD_SLICE)
 //	  uid:         0                        0, a list of numbers, system (below 1000) or any
 //	  identifiers: [sshd]                   for root's entries of which journald could not tell the unit
+//	  transport:   syslog                   whole messages alone (_TRANSPORT syslog or journal): where the daemon writes a
+//	                                        client's newlines as they are, a line of its standard output may be the client's
 //	lead:  ["error: "]                      templates that may stand before every pattern; one at most is taken away
 //	jail: off                               no jail by itself, only where the configuration names it; auto is the default
 //	cut: 2048                               the daemon cuts its lines at so many bytes: see MatchMessage
@@ -300,7 +302,7 @@ func (l *loader) boolean(n *yamldoc.Node, path string) bool {
 }
 
 func (l *loader) trust(n *yamldoc.Node) {
-	if !l.keys(n, "trust", "units", "slices", "uid", "identifiers") {
+	if !l.keys(n, "trust", "units", "slices", "uid", "identifiers", "transport") {
 		return
 	}
 	t := &l.f.trust
@@ -322,6 +324,11 @@ func (l *loader) trust(n *yamldoc.Node) {
 	}
 	if len(t.Units)+len(t.Slices) == 0 {
 		l.errorf(n, "trust", "names neither units nor slices: nobody's lines would be evidence")
+	}
+	if x := n.Get("transport"); x != nil {
+		if t.Whole = x.Value == "syslog"; !t.Whole {
+			l.errorf(x, "trust.transport", "%q is not syslog", x.Value).WithHint("leave it out to take lines of standard output, too")
+		}
 	}
 	uid := n.Get("uid")
 	switch {

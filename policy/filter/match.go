@@ -58,9 +58,11 @@ var runs = func() (r [classPeer + 1]run) {
 		r[classHost].set[c] = isAlnum(b) || b == '.' || b == '-' || b == '_'
 		r[classToken].set[c] = isAlnum(b) || b == '-' || b == '_'
 		r[classAccount].set[c] = isAlnum(b) || b >= 0x80 || b == '@' || b == '.' || b == '_' || b == '+' || b == '%' || b == '-'
+		r[classLogin].set[c] = b != ':'
 		r[classMailbox].set[c] = b > ' ' && b != 0x7f && b != '"' && b != '(' && b != ')' && b != '\\'
 		r[classNum].set[c] = isDigit(b)
 	}
+	r[classLogin].max = 2048 // where nginx cuts its lines
 	r[classWord].max, r[classHost].max, r[classToken].max, r[classAccount].max, r[classMailbox].max, r[classNum].max = 256, 255, 255, 255, 512, 20
 	return r
 }()

@@ -70,6 +70,7 @@ func TestTemplates(t *testing.T) {
 		{"<host>[<addr>]:<port> <ip>", "mx.example.org[2001:db8::1]:25 192.0.2.9", "2001:db8::1 - 25 - 1"},
 		{"<addr>:<port>", "192.0.2.1:65535", "192.0.2.1 - 65535 - 1"},
 		{"<addr>:<port>", "192.0.2.1:65536", ""},
+		{`"<login>": mismatch, client: <addr>, <text>`, `"a", "b": mismatch, client: 192.0.2.1, "x": mismatch, client: 192.0.2.9, y`, `192.0.2.1 a", "b 0 - 1`},
 		{`"<user:quoted>", client: <addr>, <text>`, `"a b", client: 192.0.2.1, "x", client: 192.0.2.9, y`, "192.0.2.1 a b 0 - 1"},
 		{`"<user:quoted>", client: <addr>`, `"a", client: 192.0.2.9", client: 192.0.2.1`, ""},
 		{`"<user:string>" 401 <addr>`, `"a\" 401 192.0.2.9 \"b\\" 401 192.0.2.1`, `192.0.2.1 a\" 401 192.0.2.9 \"b\\ 0 - 1`},
@@ -231,6 +232,23 @@ patterns: [{name: p, text: 'from <addr>'}]
 		var h Hit
 		if m.Trusts(&e) != c.want || m.Match(&e, &h) != c.want {
 			t.Errorf("%+v: %v", c, !c.want)
+		}
+	}
+}
+
+// TestWhole: where newlines are a client's, a line of standard output is no evidence.
+func TestWhole(t *testing.T) {
+	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [a.service], uid: 0, identifiers: [a], transport: syslog}\npatterns: [{name: p, text: 'from <addr>'}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := f.Mode("")
+	for _, unit := range []string{"a.service", ""} {
+		for _, whole := range []bool{false, true} {
+			e := Entry{Message: []byte("from 192.0.2.1"), Unit: []byte(unit), Identifier: []byte("a"), Whole: whole}
+			if m.Trusts(&e) != whole {
+				t.Errorf("unit %q, whole %v: %v", unit, whole, !whole)
+			}
 		}
 	}
 }

@@ -213,7 +213,7 @@ func commonPrefix(a, b string) int {
 }
 
 var sampleText = map[class]string{
-	classText: "alice", classOwn: "some text", classWord: "word", classHost: "mail.example.org", classAccount: "alice@example.org", classMailbox: "<alice@example.org>", classToken: "4Zq1x2",
+	classText: "alice", classOwn: "some text", classWord: "word", classHost: "mail.example.org", classAccount: "alice@example.org", classLogin: "al ice", classMailbox: "<alice@example.org>", classToken: "4Zq1x2",
 	classNum: "7", classPort: "40022", classIP: "198.51.100.200", classQuoted: "some words", classString: `some \"words\"`, classJSON: `"agent":"`, classLogfmt: ` agent="`,
 }
 

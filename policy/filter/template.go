@@ -20,8 +20,8 @@ import (
 //	<own:class>  the same, but chosen by the daemon: no client can have a say in it
 //	<once:addr>  an address (or <once:peer>), and the text before it must stand only once in the line
 //
-// Captured without saying so are <addr>, <peer> (address and port), <port>, <user> (text), <account> (a user), <id>
-// (token) and <count> (num).
+// Captured without saying so are <addr>, <peer> (address and port), <port>, <user> (text), <account> and <login> (a
+// user), <id> (token) and <count> (num).
 //
 // A <text> is what a client chose. It takes as much as it can, so what stands to its right is looked for from the end
 // of the line, where the daemon wrote it and the client cannot reach: in "Failed password for x from 192.0.2.1 from
@@ -44,6 +44,7 @@ const (
 	classHost                 // a host name: letters, digits, - _ and dots; never resolved
 	classToken                // letters, digits, - and _
 	classAccount              // a user name that the daemon has vetted: letters, digits, @ . _ + % - and what is not ASCII
+	classLogin                // a user name of HTTP basic authentication: anything but a colon (RFC 7617, section 2)
 	classMailbox              // no spaces and nothing that quotes them: what a mail server takes as an address or a HELO
 	classQuoted               // up to the next ": what stands between two, where the daemon does not escape those of clients (nginx)
 	classString               // up to the next " that no \ escapes: where the daemon escapes those of clients (JSON, Go, Apache)
@@ -84,6 +85,7 @@ var fields = map[string]struct {
 	"host":    {classHost, capNone},
 	"token":   {classToken, capNone},
 	"account": {classAccount, capUser},
+	"login":   {classLogin, capUser},
 	"mailbox": {classMailbox, capNone},
 	"quoted":  {classQuoted, capNone},
 	"string":  {classString, capNone},
@@ -99,7 +101,7 @@ func (c class) client() bool { return c == classText }
 
 // narrow says whether a client may choose such text, within a class that does not hold what ends it.
 func (c class) narrow() bool {
-	return c == classWord || c == classHost || c == classToken || c == classAccount || c == classQuoted || c == classString
+	return c == classWord || c == classHost || c == classToken || c == classAccount || c == classLogin || c == classQuoted || c == classString
 }
 
 // skips says whether a field of the class ends where the text that follows it stands for the first time, and never
@@ -113,7 +115,7 @@ func (c class) in(s string) bool {
 	switch c {
 	case classText, classOwn:
 		return true
-	case classWord, classHost, classToken, classAccount, classMailbox, classNum:
+	case classWord, classHost, classToken, classAccount, classLogin, classMailbox, classNum:
 		r := &runs[c]
 		if len(s) == 0 || len(s) > r.max || runLength(r, []byte(s)) != len(s) {
 			return false

@@ -9,7 +9,7 @@ import (
 )
 
 // Fields are the journal fields that filters look at, in the order that Convert expects.
-var Fields = []string{"MESSAGE", "_SYSTEMD_UNIT", "_UID", "_PID", "SYSLOG_IDENTIFIER", "_SYSTEMD_SLICE"}
+var Fields = []string{"MESSAGE", "_SYSTEMD_UNIT", "_UID", "_PID", "SYSLOG_IDENTIFIER", "_SYSTEMD_SLICE", "_TRANSPORT"}
 
 // MaxValue is how much of a field is read. Filters look at filter.MaxMessage bytes, and must see that there is more.
 const MaxValue = filter.MaxMessage + 1
@@ -21,6 +21,7 @@ const (
 	fPID
 	fIdentifier
 	fSlice
+	fTransport
 )
 
 // Convert makes the filter's view of a journal entry that was read with Fields. It borrows the entry's bytes.
@@ -29,6 +30,7 @@ func Convert(e *journal.Entry, out *filter.Entry) {
 	out.Unit = e.Field(fUnit)
 	out.Slice = e.Field(fSlice)
 	out.Identifier = e.Field(fIdentifier)
+	out.Whole = whole(e.Field(fTransport))
 	out.UID = -1
 	if v, ok := number(e.Field(fUID)); ok {
 		out.UID = int64(v)
@@ -36,6 +38,11 @@ func Convert(e *journal.Entry, out *filter.Entry) {
 	out.PID, _ = number(e.Field(fPID))
 	out.Boot = e.BootID
 	out.Realtime = int64(e.Realtime)
+}
+
+// whole says whether a transport takes messages, not a stream of lines: syslog and journal do, stdout does not.
+func whole(transport []byte) bool {
+	return string(transport) == "syslog" || string(transport) == "journal"
 }
 
 // number reads a decimal number that fits 32 bits, as journald writes _PID and _UID.

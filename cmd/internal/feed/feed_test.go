@@ -2,6 +2,7 @@ package feed
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"bailiff/journal"
@@ -109,6 +110,24 @@ func TestMatches(t *testing.T) {
 	for _, want := range []journal.Match{{Field: "_SYSTEMD_UNIT", Value: "ssh.service"}, {Field: "_SYSTEMD_UNIT", Value: "sshd.service"}, {Field: "SYSLOG_IDENTIFIER", Value: "sshd-session"}, {Field: "MESSAGE_ID", Value: "x"}} {
 		if has[want] != 1 {
 			t.Errorf("%v stands %d times in %v", want, has[want], ms)
+		}
+	}
+}
+
+// TestConvertTransport: a line of standard output is none of the messages that a filter may ask for.
+func TestConvertTransport(t *testing.T) {
+	for transport, want := range map[string]bool{"syslog": true, "journal": true, "stdout": false, "kernel": false, "": false} {
+		text := "__REALTIME_TIMESTAMP=1\n_SYSTEMD_UNIT=nginx.service\n_UID=33\nMESSAGE=m\n"
+		if transport != "" {
+			text += "_TRANSPORT=" + transport + "\n"
+		}
+		x := journal.NewExport(strings.NewReader(text+"\n"), journal.Options{Fields: Fields})
+		if !x.Next() {
+			t.Fatal(x.Err())
+		}
+		var e filter.Entry
+		if Convert(x.Entry(), &e); e.Whole != want || string(e.Unit) != "nginx.service" || e.UID != 33 {
+			t.Errorf("%q: %+v", transport, e)
 		}
 	}
 }
