@@ -1,7 +1,8 @@
 // Command bailiff is the operator's side of bailiff: it asks the daemon over its control socket, checks configuration
 // and filters, and replays past journals. Each subcommand is a file of its own.
 //
-// Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon does not run.
+// Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon does not run, 4 two
+// configurations differ.
 package main
 
 import (
@@ -59,6 +60,7 @@ const (
 	exitFailed     = 1
 	exitUsage      = 2
 	exitNotRunning = 3
+	exitDiffer     = 4
 )
 
 // usageError is a call that makes no sense; the text says which.
@@ -130,6 +132,8 @@ func (e *env) report(err error) int {
 		return 0
 	case err == errSilent:
 		return exitFailed
+	case err == errDiffer:
+		return exitDiffer
 	case errors.As(err, &u):
 		fmt.Fprintf(e.err, "bailiff: %s\n", u.text)
 		return exitUsage

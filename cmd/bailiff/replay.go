@@ -67,6 +67,7 @@ func runReplay(e *env, args []string) error {
 	until := f.String("until", "", "end here")
 	conf := f.String("config", "", "this configuration file in place of the installed one")
 	f.Var(&jails, "jail", "only this jail; may be given several times")
+	other := f.String("compare", "", "tell how the bans of this other configuration `file` would differ")
 	failures := f.Bool("failures", false, "show each failure that counts, too")
 	asJSON := f.Bool("json", false, "one JSON object a line")
 	rest, err := e.parse(f, args)
@@ -88,26 +89,29 @@ func runReplay(e *env, args []string) error {
 	if err != nil {
 		return usagef("replay: --until: %v", err)
 	}
-	c, err := loadConfig(*conf)
+	eng, err := engine(*conf, jails)
 	if err != nil {
 		return err
 	}
-	if err := onlyJails(c, jails); err != nil {
-		return err
+	all := eng.Matchers()
+	var second *comparison
+	if *other != "" {
+		if *failures {
+			return usagef("replay: --compare tells of bans, --failures of failures")
+		}
+		second = &comparison{}
+		if second.eng, err = engine(*other, jails); err != nil {
+			return err
+		}
+		all = append(all, second.eng.Matchers()...)
 	}
-	eng, err := policy.New(c, ledger.New())
-	if err != nil {
-		return err
-	}
-	// The configured list holds as it does in the daemon; the daemon's own addresses ("self") belong to the host that
-	// the journal is from, which need not be this one, so they are left to the list.
-	eng.SetAllow(allow.NewList(c.Allow.Entries), 0)
 
 	r := &replay{env: e, eng: eng, json: *asJSON, failures: *failures, out: bufio.NewWriterSize(e.out, 64<<10), started: now, last: now}
 	r.enc = json.NewEncoder(r.out)
 	r.enc.SetEscapeHTML(false)
 	r.until = to
-	matches := feed.Matches(eng.Matchers())
+	r.compare = second
+	matches := feed.Matches(all)
 	if *export != "" {
 		err = r.fromExport(*export, matches, from)
 	} else {
@@ -133,6 +137,26 @@ type replay struct {
 	sum      replaySummary
 
 	cursorOf func(jail.Ref) string
+	compare  *comparison // nil: with nothing
+}
+
+// engine makes the policy of a configuration, "" being the installed one.
+func engine(file string, jails []string) (*policy.Engine, error) {
+	c, err := loadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := onlyJails(c, jails); err != nil {
+		return nil, err
+	}
+	eng, err := policy.New(c, ledger.New())
+	if err != nil {
+		return nil, err
+	}
+	// The configured list holds as it does in the daemon; the daemon's own addresses ("self") belong to the host that
+	// the journal is from, which need not be this one, so they are left to the list.
+	eng.SetAllow(allow.NewList(c.Allow.Entries), 0)
+	return eng, nil
 }
 
 func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64) error {
@@ -269,6 +293,10 @@ func (r *replay) entry(fe *filter.Entry, ref jail.Ref, keep func()) error {
 		r.eng.Expire(fe.Realtime, fe.Realtime)
 		r.progress(fe.Realtime)
 	}
+	if r.compare != nil {
+		r.compare.entry(r, fe, ref)
+		return nil
+	}
 	out := r.eng.Entry(fe, ref)
 	if out.Hits == 0 {
 		return nil
@@ -343,6 +371,9 @@ func (r *replay) progress(at int64) {
 func (r *replay) finish() error {
 	if r.errTTY {
 		fmt.Fprint(r.err, "\r\x1b[K")
+	}
+	if r.compare != nil {
+		return r.compare.finish(r)
 	}
 	r.sum.Kind, r.sum.Seconds = "summary", time.Since(r.started).Seconds()
 	if r.json {

@@ -21,7 +21,7 @@ _bailiff() {
 	done
 	COMPREPLY=()
 	case ${prev#-} in
-	-config | -file | -export | -socket | config | file | export | socket)
+	-config | -compare | -file | -export | -socket | config | compare | file | export | socket)
 		if [[ $prev == -* && ! ($command == match && ${prev#-} == *export) ]]; then
 			compopt -o default
 			return
@@ -39,7 +39,7 @@ _bailiff() {
 	check) words='--config --json' ;;
 	filter) words='list show test --config --json' ;;
 	config) words='--config --running --socket' ;;
-	replay) words='--file --export --since --until --config --jail --failures --json' ;;
+	replay) words='--file --export --since --until --config --compare --jail --failures --json' ;;
 	match) words='--explain --cursor --file --export --matched --json' ;;
 	version) words='--json' ;;
 	esac

@@ -44,6 +44,7 @@ complete -c bailiff -n '__bailiff_on replay match' -l file -r -F -d 'journal fil
 complete -c bailiff -n '__bailiff_on replay' -l export -r -F -d 'export format'
 complete -c bailiff -n '__bailiff_on replay' -l since -x -d 'begin here'
 complete -c bailiff -n '__bailiff_on replay' -l until -x -d 'end here'
+complete -c bailiff -n '__bailiff_on replay' -l compare -r -F -d 'tell how the bans of another configuration would differ'
 complete -c bailiff -n '__bailiff_on replay' -l failures -d 'show each failure that counts'
 complete -c bailiff -n '__bailiff_on match' -l export -d 'the input is export format'
 complete -c bailiff -n '__bailiff_on match' -l explain -x -d 'show how a line went through'
