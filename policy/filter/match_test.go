@@ -371,6 +371,9 @@ func standsIn(line []byte, a netip.Addr) bool {
 				return true
 			}
 		}
+		if got, _, _, n := scanPeer(line[i:]); n > 0 && got == a {
+			return true
+		}
 	}
 	return false
 }
