@@ -62,17 +62,20 @@ func (l *list) at(f *file, i uint64) (uint64, error) {
 	return f.word(b.items + 8*k), nil
 }
 
-// ahead is how many entries are touched at once. A processor keeps about a dozen loads under way.
+// ahead is how many entries are touched at once. A processor keeps a dozen or two of loads under way.
 const ahead = 16
 
 // warm touches the entries from i on, which are read next, and the data objects that were written with each. Entries lie on pages of their
 // own, so that a reader waits for memory several times at each; the loads here do not wait for one another. It is a hint
 // and no more: nothing is concluded from what it reads, and it reads nothing outside the file.
+//
+// Addresses are gathered first and loaded then, in loops of a few instructions: a processor looks that far ahead for loads
+// that it can begin, and no further.
 func (l *list) warm(f *file, i uint64) {
 	const (
 		line = 64   // bytes that are loaded at once
 		page = 4096 // what an entry brought with it lies closer than that
-		own  = 4    // such objects, about: its message, its times
+		own  = 3    // such objects, about: its message, its times
 		some = 20   // items of an entry, about
 	)
 	width := uint64(16)
@@ -82,7 +85,6 @@ func (l *list) warm(f *file, i uint64) {
 	m, reach := f.m[:f.limit], entryItems+some*width
 	var entries [ahead]uint64
 	n := 0
-	var sum byte
 	for k := range uint64(ahead) {
 		if i+k >= l.n {
 			break
@@ -91,10 +93,20 @@ func (l *list) warm(f *file, i uint64) {
 		if err != nil || o >= f.limit || f.limit-o < reach {
 			break
 		}
-		sum += m[o] + m[o+reach-1]
 		entries[n] = o
 		n++
 	}
+	var sum byte
+	for at := uint64(0); at < reach; at += line {
+		for _, o := range entries[:n] {
+			sum += m[o+at]
+		}
+	}
+	for _, o := range entries[:n] {
+		sum += m[o+reach-1]
+	}
+	var objects [ahead * own]uint64
+	n2 := 0
 	for _, o := range entries[:n] {
 		end := o + binary.LittleEndian.Uint64(m[o+objSize:])
 		if end < o+reach/2 || end > f.limit {
@@ -102,9 +114,19 @@ func (l *list) warm(f *file, i uint64) {
 		}
 		for at := end - own*width; at < end; at += width {
 			if d := item(m[at:], int(width)); d < o && o-d < page {
-				sum += m[d] + m[d+line]
+				objects[n2] = d
+				n2++
 			}
 		}
+	}
+	for _, d := range objects[:n2] {
+		sum += m[d]
+	}
+	for _, d := range objects[:n2] {
+		sum += m[d+line]
+	}
+	for _, d := range objects[:n2] {
+		sum += m[d+2*line]
 	}
 	f.warmth = sum
 }
