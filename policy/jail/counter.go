@@ -301,12 +301,17 @@ func (c *Counter) Take(p netip.Prefix) []Failure {
 	return nil
 }
 
-func (c *Counter) failures(t *table, i uint32) (l []Failure) {
+func (c *Counter) failures(t *table, i uint32) []Failure {
+	k := 0
 	for n := t.at(i).head; n != 0; n = t.node(n).next {
-		x := t.node(n)
-		l = append(l, Failure{Ref: x.ref, At: x.at, User: x.user >> 8, Weight: x.weight()})
+		k++
 	}
-	slices.Reverse(l)
+	l := make([]Failure, k)
+	for n := t.at(i).head; n != 0; n = t.node(n).next {
+		k--
+		x := t.node(n)
+		l[k] = Failure{Ref: x.ref, At: x.at, User: x.user >> 8, Weight: x.weight()}
+	}
 	return l
 }
 

@@ -37,14 +37,13 @@ type Ban struct {
 // ID names the ban. It follows from what the ban is, so a replay, or reading the journal again after a crash, gives
 // the same one, and a repeated report is recognised.
 func (b *Ban) ID() string {
-	h := sha256.New()
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(b.Since))
-	h.Write(n[:])
-	h.Write([]byte(b.Prefix.String()))
-	h.Write([]byte{0})
-	h.Write([]byte(b.Jail))
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	buf := make([]byte, 0, 128)
+	buf = binary.BigEndian.AppendUint64(buf, uint64(b.Since))
+	buf = b.Prefix.AppendTo(buf)
+	buf = append(buf, 0)
+	buf = append(buf, b.Jail...)
+	h := sha256.Sum256(buf)
+	return hex.EncodeToString(h[:8])
 }
 
 // History is what escalation remembers of a prefix.

@@ -2,7 +2,6 @@ package feed
 
 import (
 	"fmt"
-	"sort"
 
 	"bailiff/journal"
 	"bailiff/policy/jail"
@@ -44,60 +43,108 @@ func (r *Refs) Ref(id journal.ID128, seq uint64) jail.Ref {
 // Sources returns the ids seen so far; they only ever become more.
 func (r *Refs) Sources() []journal.ID128 { return r.ids[:len(r.ids):len(r.ids)] }
 
-// trailSize is how many cursors a Trail holds: 2.5 MiB. Most bans come from failures that lie closer together than that many
-// others; for the rest the journal is asked.
-const trailSize = 1 << 16
+// trailSize is how many cursors a Trail holds: 4 MiB when it is full. Most bans come from failures that lie closer together
+// than that many others; for the rest the journal is asked.
+const trailSize = 1 << 17
 
 // Trail remembers the cursors of the latest lines that a filter knew, so that a ban's evidence need not be looked up in
 // the journal.
 type Trail struct {
-	ring  []mark // of trailSize in the end, the oldest at next
-	next  int
-	boots []journal.ID128
+	ring   [][]mark // trailSize marks in the end, in chunks that are made when they are needed
+	n      int      // how many were kept
+	clocks []clock
 }
 
+// mark is a cursor without what it shares with its neighbours.
 type mark struct {
-	ref                       jail.Ref
-	monotonic, realtime, hash uint64
-	boot                      uint32 // index in boots
+	ref             jail.Ref
+	monotonic, hash uint64
+	ahead           int32  // of realtime, in µs, to what its clock says
+	clock           uint32 // index in clocks
 }
 
-// maxBoots bounds the boots that are told apart; a journal of more is read with its cursors looked up.
-const maxBoots = 1 << 12
+// clock is a boot, and the distance of its two clocks; where the realtime clock is set or drifts too far, there is
+// another of the same boot.
+type clock struct {
+	boot  journal.ID128
+	since uint64 // realtime less monotonic
+}
+
+const (
+	markBits = 10
+	markMask = 1<<markBits - 1
+
+	// maxClocks bounds the boots that are told apart; a journal of more is read with its cursors looked up.
+	maxClocks = 1 << 12
+)
+
+func (t *Trail) at(i int) *mark {
+	i &= trailSize - 1
+	return &t.ring[i>>markBits][i&markMask]
+}
 
 // Keep remembers where a line stands.
 func (t *Trail) Keep(ref jail.Ref, c *journal.Cursor) {
-	boot := len(t.boots) - 1
-	for boot >= 0 && t.boots[boot] != c.BootID {
-		boot--
+	since := c.Realtime - c.Monotonic
+	i := len(t.clocks) - 1
+	for i >= 0 && (t.clocks[i].boot != c.BootID || int64(since-t.clocks[i].since) != int64(int32(since-t.clocks[i].since))) {
+		i--
 	}
-	if boot < 0 {
-		if len(t.boots) >= maxBoots {
+	if i < 0 {
+		if len(t.clocks) >= maxClocks {
 			return
 		}
-		t.boots = append(t.boots, c.BootID)
-		boot = len(t.boots) - 1
+		i = len(t.clocks)
+		t.clocks = append(t.clocks, clock{c.BootID, since})
 	}
-	m := mark{ref, c.Monotonic, c.Realtime, c.XorHash, uint32(boot)}
-	if len(t.ring) < trailSize {
-		t.ring = append(t.ring, m)
-		return
+	if t.n&markMask == 0 && t.n>>markBits == len(t.ring) && t.n < trailSize {
+		t.ring = append(t.ring, make([]mark, 1<<markBits))
 	}
-	t.ring[t.next] = m
-	t.next = (t.next + 1) % trailSize
+	*t.at(t.n) = mark{ref, c.Monotonic, c.XorHash, int32(since - t.clocks[i].since), uint32(i)}
+	t.n++
 }
 
-// find looks a reference up. Sequence numbers only ever rise within one source, so the ring is sorted as long as one
-// journald wrote what was read; where it is not, the answer may be that nothing is known.
+// find looks a reference up. Sequence numbers only ever rise within one source, and mostly evenly, so where one stands can
+// be guessed from where the ends stand; what a guess leaves is halved, so that uneven ones cost no more than a few steps. Where
+// several journalds wrote what was read, the ring is not sorted, and the answer may be that nothing is known.
 func (t *Trail) find(ref jail.Ref) *mark {
-	n := len(t.ring)
-	i := sort.Search(n, func(i int) bool { return t.ring[(t.next+i)%n].ref >= ref })
-	if i < n {
-		if m := &t.ring[(t.next+i)%n]; m.ref == ref {
+	lo, hi := max(0, t.n-trailSize), t.n-1
+	for guess := true; lo <= hi; guess = !guess {
+		a, b := t.at(lo).ref, t.at(hi).ref
+		if ref < a || ref > b {
+			return nil
+		}
+		k := lo + (hi-lo)/2
+		if guess && b > a {
+			k = lo + int(float64(ref-a)/float64(b-a)*float64(hi-lo))
+		}
+		switch m := t.at(k); {
+		case m.ref == ref:
 			return m
+		case m.ref < ref:
+			lo = k + 1
+		default:
+			hi = k - 1
 		}
 	}
 	return nil
+}
+
+// Cursor gives the cursor of a line, if it is remembered.
+func (t *Trail) Cursor(ref jail.Ref, sources []journal.ID128) (c journal.Cursor, ok bool) {
+	i := int(ref >> seqBits)
+	if i >= len(sources) {
+		return c, false
+	}
+	m := t.find(ref)
+	if m == nil {
+		return c, false
+	}
+	k := &t.clocks[m.clock]
+	return journal.Cursor{
+		SeqnumID: sources[i], Seqnum: uint64(ref & seqMask), BootID: k.boot, Monotonic: m.monotonic,
+		Realtime: m.monotonic + k.since + uint64(int64(m.ahead)), XorHash: m.hash, Set: journal.HasAll,
+	}, true
 }
 
 // Evidence is an entry that a ban stands on: its cursor where it is known, else what finds it.
@@ -114,10 +161,8 @@ func (t *Trail) Evidence(ref jail.Ref, sources []journal.ID128) (e Evidence, ok 
 		return e, false
 	}
 	e = Evidence{ID: sources[i], Seq: seq}
-	if m := t.find(ref); m != nil {
-		e.Cursor = journal.Cursor{
-			SeqnumID: e.ID, Seqnum: seq, BootID: t.boots[m.boot], Monotonic: m.monotonic, Realtime: m.realtime, XorHash: m.hash, Set: journal.HasAll,
-		}.String()
+	if c, ok := t.Cursor(ref, sources); ok {
+		e.Cursor = c.String()
 	}
 	return e, true
 }
