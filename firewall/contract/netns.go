@@ -386,3 +386,44 @@ func word(err error) string {
 	}
 	return err.Error()
 }
+
+// Reaches is a Host's, for a backend that drops or rejects.
+func (w *Wire) Reaches(block string) func(testing.TB, uint16, []netip.Addr) []bool {
+	blocked := map[string]string{"drop": "silent", "reject": "refused"}[block]
+	return func(t testing.TB, port uint16, from []netip.Addr) []bool {
+		t.Helper()
+		r := make([]bool, len(from))
+		for i, s := range w.Connect(t, port, from...) {
+			if s != "open" && s != blocked {
+				t.Errorf("%v to port %d: %s", from[i], port, s)
+			}
+			r[i] = s == "open"
+		}
+		return r
+	}
+}
+
+// Wait is a Host's, by the real clock.
+func Wait(t testing.TB, limit time.Duration, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(limit); !cond(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v", limit)
+		}
+	}
+}
+
+// Harm is a Host's harm that a program does.
+func Harm(name string, args ...string) func(testing.TB) {
+	return func(t testing.TB) { t.Helper(); Run(t, name, args...) }
+}
+
+// Squat is a Host's squatter that a program puts there and takes away.
+func Squat(undo []string, name string, args ...string) func(testing.TB) (func(), string) {
+	return func(t testing.TB) (func(), string) {
+		Run(t, args[0], args[1:]...)
+		return func() { Run(t, undo[0], undo[1:]...) }, name
+	}
+}

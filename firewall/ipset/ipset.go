@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bailiff/firewall"
+	"bailiff/firewall/nft"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,9 +68,9 @@ type Backend struct {
 	limit   uint32
 
 	conn  *conn
-	sets  []*set    // by family, then scope
-	start time.Time // with its monotonic reading: what elements' ends count from, as the kernel's do
-	ready bool      // reconciled since New or Cleanup
+	sets  []*set        // by family, then scope
+	ends  firewall.Ends // of elements
+	ready bool          // reconciled since New or Cleanup
 	last  verified
 }
 
@@ -81,18 +82,16 @@ type set struct {
 
 	maxelem uint32
 
-	// elems holds when each element ends: seconds since Backend.start, 0 never. Growing copies from it and Verify counts
+	// elems holds when each element ends: seconds of Backend.ends, 0 never. Growing copies from it and Verify counts
 	// by it. The kernel is the truth: Reconcile fills it anew.
 	elems map[element]uint32
 }
-
-var families = [...]uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
 
 var errNotReady = errors.New("ipset: not reconciled yet")
 
 // New opens the netlink socket. It changes nothing in the kernel; Reconcile does.
 func New(o Options) (*Backend, error) {
-	b := &Backend{scopes: o.Scopes, block: o.Block, prefix: o.Prefix, start: time.Now().Add(-time.Second)}
+	b := &Backend{scopes: o.Scopes, block: o.Block, prefix: o.Prefix, ends: firewall.NewEnds()}
 	if b.block == "" {
 		b.block = "drop"
 	}
@@ -118,7 +117,7 @@ func New(o Options) (*Backend, error) {
 	if err := firewall.CheckScopes(b.scopes); err != nil {
 		return nil, fmt.Errorf("ipset: %w", err)
 	}
-	for _, f := range families {
+	for _, f := range nft.Families {
 		for _, s := range b.scopes {
 			b.sets = append(b.sets, &set{name: b.setName(f, s.Name), family: f, scope: s.Name})
 		}
@@ -159,9 +158,9 @@ func (b *Backend) setOf(k firewall.Key) (*set, error) {
 	if err := firewall.CheckPrefix(k.Prefix); err != nil {
 		return nil, fmt.Errorf("ipset: %w", err)
 	}
-	family := families[0]
+	family := nft.Families[0]
 	if k.Prefix.Addr().Is6() {
-		family = families[1]
+		family = nft.Families[1]
 	}
 	for _, s := range b.sets {
 		if s.family == family && s.scope == k.Scope {
@@ -171,27 +170,13 @@ func (b *Backend) setOf(k firewall.Key) (*set, error) {
 	return nil, fmt.Errorf("ipset: ban of %v: no scope %q", k.Prefix, k.Scope)
 }
 
-// end turns Until into seconds since b.start, rounded up: 0 for ever, at most maxTimeout from now. ok is false for what is
-// over. now holds both the wall's and the monotonic reading; Until is the wall's.
-func (b *Backend) end(until, now time.Time) (end uint32, ok bool) {
-	if until.IsZero() {
-		return 0, true
-	}
-	left := until.Round(0).Sub(now.Round(0))
-	if left <= 0 {
-		return 0, false
-	}
-	left = min(left, maxTimeout*time.Second)
-	return uint32((now.Sub(b.start) + left + time.Second - 1) / time.Second), true
+// end and timeout keep to what the kernel's ipset can count.
+func (b *Backend) end(until, now time.Time) (uint32, bool) {
+	return b.ends.End(until, now, maxTimeout*time.Second)
 }
 
-// timeout is the reverse of end: what to tell the kernel now.
 func (b *Backend) timeout(end uint32, now time.Time) uint32 {
-	if end == 0 {
-		return 0
-	}
-	left := int64(end) - int64(now.Sub(b.start)/time.Second)
-	return uint32(min(max(left, 1), maxTimeout))
+	return min(b.ends.Left(end, now), maxTimeout)
 }
 
 // seen marks an element in a map of wanted ones that the kernel has. Ends stay below it for 68 years.
@@ -233,7 +218,7 @@ func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (firewall.
 			}
 		}
 	}
-	for _, f := range families {
+	for _, f := range nft.Families {
 		state, _, err := b.table(ctx, f, nil)
 		if err != nil {
 			return ch, err
@@ -278,7 +263,7 @@ func (b *Backend) mendTables(ctx context.Context) (repaired []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range families {
+	for _, f := range nft.Families {
 		rules, _ := b.rulesOf(f, index)
 		state, why, err := b.table(ctx, f, rules)
 		if err != nil {
@@ -318,7 +303,7 @@ func (b *Backend) fill(ctx context.Context, s *set, dump bool, want map[element]
 		err := b.conn.dump(ctx, s.name, func(e element, left uint32) {
 			end := uint32(0)
 			if left != 0 {
-				end = uint32(now.Sub(b.start)/time.Second) + left
+				end = b.ends.Now(now) + left
 			}
 			target, ok := want[e]
 			switch {
@@ -405,7 +390,7 @@ func (b *Backend) add(ctx context.Context, s *set, list []change) error {
 }
 
 func (b *Backend) note(s *set, list []change) {
-	now := uint32(time.Since(b.start) / time.Second)
+	now := b.ends.Now(time.Now())
 	for _, x := range list {
 		end := uint32(0)
 		if x.timeout != 0 {
@@ -481,7 +466,7 @@ func (b *Backend) room(ctx context.Context, s *set, n uint32) error {
 
 // expire forgets elements that the kernel has let go.
 func (b *Backend) expire(s *set) {
-	now := uint32(time.Since(b.start) / time.Second)
+	now := b.ends.Now(time.Now())
 	for e, end := range s.elems {
 		if end != 0 && end+2 < now {
 			delete(s.elems, e)
@@ -508,7 +493,7 @@ func (b *Backend) sweep(ctx context.Context, heads map[string]*header) error {
 
 // stray tells whether a set's name can only be ours, and is none that we use now.
 func (b *Backend) stray(name string) bool {
-	for _, f := range families {
+	for _, f := range nft.Families {
 		own := b.prefix + digit(f)
 		if name != own && name != own+tempMark && !strings.HasPrefix(name, own+"-") {
 			continue
@@ -641,7 +626,7 @@ type verified struct {
 
 // verifyTables checks our rules and returns how many refer to each set.
 func (b *Backend) verifyTables(ctx context.Context) (map[string]uint32, error) {
-	gen, err := b.conn.generation(ctx)
+	gen, err := nft.Generation(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -654,7 +639,7 @@ func (b *Backend) verifyTables(ctx context.Context) (map[string]uint32, error) {
 	}
 	b.last = verified{}
 	refs := make(map[string]uint32)
-	for _, f := range families {
+	for _, f := range nft.Families {
 		rules, n := b.rulesOf(f, index)
 		state, why, err := b.table(ctx, f, rules)
 		if err != nil {
@@ -671,7 +656,7 @@ func (b *Backend) verifyTables(ctx context.Context) (map[string]uint32, error) {
 
 // expect is how many elements the kernel may count: those that end about now may be there or not.
 func (b *Backend) expect(s *set) (least, most uint32) {
-	now := uint32(time.Since(b.start) / time.Second)
+	now := b.ends.Now(time.Now())
 	for _, end := range s.elems {
 		if end == 0 || end > now+2 {
 			least++
@@ -708,7 +693,7 @@ func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.ready = false
 	var errs []error
-	for _, f := range families {
+	for _, f := range nft.Families {
 		state, _, err := b.table(ctx, f, nil)
 		if err == nil && state != absent {
 			err = b.dropTable(ctx, f)

@@ -13,6 +13,7 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/firewall/contract"
+	"bailiff/firewall/nft"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,7 +67,7 @@ func TestGrow(t *testing.T) {
 		}
 	}()
 	w.Flood(t, contract.Web, 10*time.Millisecond, netip.MustParseAddr("192.0.2.8"))
-	wait(t, 2*time.Second, func() bool { return passed.Load() > 0 }) // what is not banned arrives
+	contract.Wait(t, 2*time.Second, func() bool { return passed.Load() > 0 }) // what is not banned arrives
 	for last := int64(0); last != passed.Load(); <-time.After(20 * time.Millisecond) {
 		last = passed.Load() // until all of it has
 	}
@@ -77,7 +78,7 @@ func TestGrow(t *testing.T) {
 		defer close(flooded)
 		w.Flood(t, contract.Web, 700*time.Millisecond, v4)
 	}()
-	wait(t, 2*time.Second, func() bool { return dropped(t) > before })
+	contract.Wait(t, 2*time.Second, func() bool { return dropped(t) > before })
 	for n := 60; n < 4000; n += 100 {
 		if err := b.Add(t.Context(), bansFrom(100, n)); err != nil {
 			t.Fatal(err)
@@ -275,7 +276,7 @@ func TestWatch(t *testing.T) {
 	go func() { end <- b.Watch(ctx, func() { told <- time.Now() }) }()
 
 	// Watch has joined once it tells of something: touch our table until it does.
-	wait(t, 5*time.Second, func() bool {
+	contract.Wait(t, 5*time.Second, func() bool {
 		contract.Run(t, "nft", "add", "table", "ip", "bailiff")
 		contract.Run(t, "nft", "add", "chain", "ip", "bailiff", "x")
 		contract.Run(t, "nft", "delete", "chain", "ip", "bailiff", "x")
@@ -299,30 +300,6 @@ func TestWatch(t *testing.T) {
 	stop()
 	if err := <-end; !errors.Is(err, context.Canceled) {
 		t.Errorf("Watch ended with %v", err)
-	}
-}
-
-// TestConcerns: messages about other tables and families are none of our business.
-func TestConcerns(t *testing.T) {
-	b := &Backend{prefix: "bailiff"}
-	msg := func(typ uint16, family byte, table string) []byte {
-		body := attrString([]byte{family, 0, 0, 0}, attrTable, table)
-		m := make([]byte, unix.SizeofNlMsghdr)
-		m[0], m[4], m[5] = byte(len(m)+len(body)), byte(typ), unix.NFNL_SUBSYS_NFTABLES
-		return append(m, body...)
-	}
-	other := msg(unix.NFT_MSG_DELTABLE, unix.NFPROTO_IPV4, "filter")
-	mine := msg(unix.NFT_MSG_DELRULE, unix.NFPROTO_IPV6, "bailiff")
-	for _, c := range []struct {
-		m    []byte
-		want bool
-	}{
-		{nil, false}, {other, false}, {mine, true}, {append(other, mine...), true}, {mine[:10], false}, {mine[:len(mine)-4], false},
-		{msg(unix.NFT_MSG_DELRULE, unix.NFPROTO_INET, "bailiff"), false}, {msg(unix.NFT_MSG_NEWGEN, unix.NFPROTO_IPV4, "bailiff"), false},
-	} {
-		if got := b.concerns(c.m); got != c.want {
-			t.Errorf("%x: %v, want %v", c.m, got, c.want)
-		}
 	}
 }
 
@@ -369,7 +346,7 @@ func TestParse(t *testing.T) {
 	p := netip.MustParsePrefix("2001:db8:a:1::/64")
 	b := appendElement(nil, unix.NFPROTO_IPV6, change{elementOf(p), 77}, true, 1)
 	n := 0
-	for typ, v := range attrs(b) {
+	for typ, v := range nft.Attrs(b) {
 		e, left := parseElement(v)
 		if e.prefix(unix.NFPROTO_IPV6) != p || left != 77 || typ != 7 {
 			t.Errorf("%d: %v for %d s", typ, e.prefix(unix.NFPROTO_IPV6), left)
@@ -380,7 +357,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("%d elements", n)
 	}
 	for i := range b {
-		for _, v := range attrs(b[:i]) {
+		for _, v := range nft.Attrs(b[:i]) {
 			t.Errorf("of %d bytes: %x", i, v)
 		}
 		parseElement(b[attrHeader : attrHeader+min(i, len(b)-attrHeader)])

@@ -5,10 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
 	"net/netip"
 	"os"
 	"time"
+
+	"bailiff/firewall/nft"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -237,7 +238,7 @@ func (c *conn) index(ctx context.Context, name string) (uint16, error) {
 	var index uint16
 	found := false
 	err := c.do(ctx, cmdGetByName, unix.NLM_F_REQUEST, c.buf, func(m []byte) {
-		for typ, v := range attrs(m) {
+		for typ, v := range nft.Attrs(m) {
 			if typ == attrIndex && len(v) == 2 {
 				index, found = binary.BigEndian.Uint16(v), true
 			}
@@ -250,22 +251,6 @@ func (c *conn) index(ctx context.Context, name string) (uint16, error) {
 		return 0, fmt.Errorf("set %s: the kernel's answer holds no index", name)
 	}
 	return index, nil
-}
-
-// generation returns a number that every nftables transaction of this network namespace changes.
-func (c *conn) generation(ctx context.Context) (gen uint32, err error) {
-	c.buf = append(c.buf[:0], unix.AF_UNSPEC, nl.NFNETLINK_V0, 0, 0)
-	err = c.ask(ctx, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, unix.NLM_F_REQUEST, c.buf, func(m []byte) {
-		for typ, v := range attrs(m) {
-			if typ == unix.NFTA_GEN_ID && len(v) == 4 {
-				gen = binary.BigEndian.Uint32(v)
-			}
-		}
-	})
-	if err != nil {
-		return 0, fmt.Errorf("nftables: ask for the generation: %w", err)
-	}
-	return gen, nil
 }
 
 // headers lists all sets of the network namespace without their elements.
@@ -288,18 +273,18 @@ func (c *conn) headers(ctx context.Context) (map[string]*header, error) {
 
 func parseHeader(m []byte) *header {
 	h := &header{timeout: -1}
-	for typ, v := range attrs(m) {
+	for typ, v := range nft.Attrs(m) {
 		switch {
 		case typ == nl.IPSET_ATTR_SETNAME:
-			h.name = cString(v)
+			h.name = nft.CString(v)
 		case typ == nl.IPSET_ATTR_TYPENAME:
-			h.typ = cString(v)
+			h.typ = nft.CString(v)
 		case typ == nl.IPSET_ATTR_REVISION && len(v) == 1:
 			h.revision = v[0]
 		case typ == nl.IPSET_ATTR_FAMILY && len(v) == 1:
 			h.family = v[0]
 		case typ == nl.IPSET_ATTR_DATA:
-			for typ, v := range attrs(v) {
+			for typ, v := range nft.Attrs(v) {
 				if len(v) != 4 {
 					continue
 				}
@@ -330,11 +315,11 @@ func parseHeader(m []byte) *header {
 func (c *conn) dump(ctx context.Context, name string, f func(e element, left uint32)) error {
 	c.buf = c.request(nl.IPSET_PROTOCOL, name)
 	err := c.do(ctx, nl.IPSET_CMD_LIST, dumpFlags, c.buf, func(m []byte) {
-		for typ, v := range attrs(m) {
+		for typ, v := range nft.Attrs(m) {
 			if typ != nl.IPSET_ATTR_ADT {
 				continue
 			}
-			for typ, v := range attrs(v) {
+			for typ, v := range nft.Attrs(v) {
 				if typ == nl.IPSET_ATTR_DATA {
 					if e, left := parseElement(v); e.bits != 0 {
 						f(e, left)
@@ -351,10 +336,10 @@ func (c *conn) dump(ctx context.Context, name string, f func(e element, left uin
 
 func parseElement(m []byte) (e element, left uint32) {
 	var n int
-	for typ, v := range attrs(m) {
+	for typ, v := range nft.Attrs(m) {
 		switch {
 		case typ == nl.IPSET_ATTR_IP:
-			for _, a := range attrs(v) {
+			for _, a := range nft.Attrs(v) {
 				n = copy(e.addr[:], a)
 			}
 		case typ == nl.IPSET_ATTR_CIDR && len(v) == 1:
@@ -454,28 +439,3 @@ func open(b []byte, typ uint16) ([]byte, int) {
 }
 
 func shut(b []byte, at int) { binary.NativeEndian.PutUint16(b[at:], uint16(len(b)-at)) }
-
-// attrs walks attributes; what is cut short ends the walk.
-func attrs(b []byte) iter.Seq2[uint16, []byte] {
-	return func(yield func(uint16, []byte) bool) {
-		for len(b) >= attrHeader {
-			n := int(binary.NativeEndian.Uint16(b))
-			if n < attrHeader || n > len(b) {
-				return
-			}
-			if !yield(binary.NativeEndian.Uint16(b[2:])&typeMask, b[attrHeader:n]) {
-				return
-			}
-			b = b[min((n+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1), len(b)):]
-		}
-	}
-}
-
-func cString(b []byte) string {
-	for i, c := range b {
-		if c == 0 {
-			return string(b[:i])
-		}
-	}
-	return string(b)
-}

@@ -1,0 +1,136 @@
+package nftables
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/firewall"
+	"bailiff/firewall/contract"
+)
+
+func newBackend(t testing.TB, o Options) *Backend {
+	t.Helper()
+	contract.NeedNetns(t)
+	if o.Scopes == nil {
+		o.Scopes = contract.Scopes
+	}
+	b, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// leftover is our table without its elements' lives, which go on.
+func leftover(t testing.TB) string {
+	if !strings.Contains(contract.Run(t, "nft", "list", "tables"), "table inet bailiff") {
+		return ""
+	}
+	return contract.Run(t, "nft", "-t", "list", "table", "inet", "bailiff")
+}
+
+func TestContract(t *testing.T) {
+	squat := func(text string) func(testing.TB) (func(), string) {
+		return contract.Squat([]string{"nft", "delete", "table", "inet", "bailiff"}, "inet bailiff", "nft", "table inet bailiff { "+text+" }")
+	}
+	const based = "chain prerouting { type filter hook prerouting priority -300; "
+	for _, block := range []string{"drop", "reject"} {
+		t.Run(block, func(t *testing.T) {
+			w := contract.NewWire(t, contract.SSH, contract.Mail, contract.Web, 587)
+			contract.Test(t, &contract.Host{
+				New:     func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
+				Reaches: w.Reaches(block),
+				Now:     time.Now,
+				Wait:    contract.Wait,
+				Harm: map[string]func(testing.TB){
+					"flush ruleset":   contract.Harm("nft", "flush", "ruleset"),
+					"flush table":     contract.Harm("nft", "flush", "table", "inet", "bailiff"),
+					"delete table":    contract.Harm("nft", "delete", "table", "inet", "bailiff"),
+					"delete rule":     deleteRule,
+					"dormant":         contract.Harm("nft", "add", "table", "inet", "bailiff", "{ flags dormant; }"),
+					"policy":          contract.Harm("nft", "chain", "inet", "bailiff", "prerouting", "{ policy drop; }"),
+					"flush set":       contract.Harm("nft", "flush", "set", "inet", "bailiff", "v4-32-sshd"),
+					"delete element":  contract.Harm("nft", "delete", "element", "inet", "bailiff", "v6-128", "{ 2001:db8:a:1::7 }"),
+					"add element":     contract.Harm("nft", "add", "element", "inet", "bailiff", "v4-32", "{ 192.0.2.8 }"),
+					"replace element": contract.Harm("nft", "delete element inet bailiff v4-32 { 192.0.2.7 }; add element inet bailiff v4-32 { 192.0.2.8 }"),
+					"add set":         contract.Harm("nft", "add", "set", "inet", "bailiff", "v4-24", "{ type ipv4_addr; flags timeout; }"),
+					"chain anew": contract.Harm("nft", "flush chain inet bailiff prerouting; delete chain inet bailiff prerouting; "+
+						"add chain inet bailiff prerouting { type filter hook prerouting priority -300; }"),
+				},
+				Squat: map[string]func(testing.TB) (func(), string){
+					"chain":      squat("chain x { };"),
+					"hook":       squat("chain prerouting { type filter hook input priority 0; };"),
+					"policy":     squat("chain prerouting { type filter hook prerouting priority -300; policy drop; };"),
+					"rule":       squat(based + `ip saddr 192.0.2.99 drop comment "mine"; };`),
+					"set":        squat("set mine { type ipv4_addr; };"),
+					"type":       squat("set v4-32 { type ipv6_addr; flags timeout; };"),
+					"interval":   squat("set v4-32 { type ipv4_addr; flags timeout, interval; };"),
+					"no timeout": squat("set v4-32 { type ipv4_addr; };"),
+					"timeout":    squat("set v4-32 { type ipv4_addr; flags timeout; timeout 10m; };"),
+					"map":        squat("map v4-32 { type ipv4_addr : verdict; flags timeout; };"),
+					"object":     squat("counter mine { };"),
+				},
+				Leftover: leftover,
+			})
+		})
+	}
+}
+
+// deleteRule deletes the last of our rules by its handle.
+func deleteRule(t testing.TB) {
+	t.Helper()
+	out := contract.Run(t, "nft", "-a", "list", "chain", "inet", "bailiff", "prerouting")
+	for line := range strings.Lines(out) {
+		if i := strings.Index(line, "# handle "); i >= 0 && strings.Contains(line, "@v4-32 ") {
+			contract.Run(t, "nft", "delete", "rule", "inet", "bailiff", "prerouting", "handle", strings.TrimSpace(line[i+len("# handle "):]))
+			return
+		}
+	}
+	t.Fatalf("no rule of v4-32 in\n%s", out)
+}
+
+// Nothing of anybody else's is touched, and what was counted goes on when a rule is added.
+func TestNeighbours(t *testing.T) {
+	w := contract.NewWire(t, contract.Web)
+	b := newBackend(t, Options{})
+	t.Cleanup(func() { exec.Command("nft", "flush", "ruleset").Run() })
+	contract.Run(t, "nft", `table inet filter { set s { type ipv4_addr; elements = { 192.0.2.1 } }; chain input { type filter hook input priority 0; ip saddr @s accept; }; }; table ip bailiff { }`)
+	before := contract.Run(t, "nft", "list", "table", "inet", "filter") + contract.Run(t, "nft", "list", "table", "ip", "bailiff")
+
+	banned := []firewall.Ban{{Prefix: contract.Remotes[0], Until: time.Now().Add(time.Hour)}}
+	if _, err := b.Reconcile(t.Context(), banned); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.Connect(t, contract.Web, contract.Remotes[0].Addr().Next())[0]; s != "silent" {
+		t.Fatalf("banned, and %s", s)
+	}
+	counted := func() uint64 {
+		t.Helper()
+		l, err := b.Stopped(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l[0].Packets
+	}
+	n := counted()
+	if n == 0 {
+		t.Fatal("the rule counted nothing")
+	}
+	if err := b.Add(t.Context(), []firewall.Ban{{Prefix: contract.Remotes[2], Until: time.Now().Add(time.Hour)}}); err != nil { // a set of its own
+		t.Fatal(err)
+	}
+	if m := counted(); m < n {
+		t.Errorf("%d packets were counted, and %d after a rule was added", n, m)
+	}
+	if err := b.Verify(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := b.Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := contract.Run(t, "nft", "list", "table", "inet", "filter") + contract.Run(t, "nft", "list", "table", "ip", "bailiff"); after != before {
+		t.Errorf("others' tables, before\n%safter\n%s", before, after)
+	}
+}
