@@ -221,16 +221,16 @@ var others = []struct {
 	exact, native  int
 }{
 	{"3proxy", "3proxy", 0, 0},
-	{"apache-auth", "apache-auth", 0, 0},
-	{"apache-badbots", "apache-badbots", 0, 0},
-	{"apache-botsearch", "apache-botsearch", 0, 0},
+	{"apache-auth", "apache-auth", 4, 29},      // #36, #37: a browser that reuses a connection is no attacker; mode aggressive takes them
+	{"apache-badbots", "apache-badbots", 0, 2}, // #3: a log format of its own, with a name before the address
+	{"apache-botsearch", "apache-botsearch", 0, 13},
 	{"apache-fakegooglebot", "apache", 0, 0},
-	{"apache-modsecurity", "apache-modsecurity", 0, 0},
-	{"apache-nohome", "apache-nohome", 0, 0},
-	{"apache-noscript", "apache-noscript", 0, 0},
-	{"apache-overflows", "apache-overflows", 0, 0},
+	{"apache-modsecurity", "apache-modsecurity", 0, 3}, // #2: neither 2.2 nor 2.4 writes such a prefix
+	{"apache-nohome", "apache-nohome", 0, 1},
+	{"apache-noscript", "apache-noscript", 0, 8}, // #9: 2.4 writes a port
+	{"apache-overflows", "apache-overflows", 0, 8},
 	{"apache-pass", "apache", 0, 0},
-	{"apache-shellshock", "apache-shellshock", 0, 0},
+	{"apache-shellshock", "apache-shellshock", 0, 1},
 	{"assp", "assp", 0, 0},
 	{"asterisk", "asterisk", 0, 0},
 	{"bitwarden", "vaultwarden", 0, 0},
@@ -264,8 +264,8 @@ var others = []struct {
 	{"murmur", "murmur", 0, 0},
 	{"mysqld-auth", "mysqld-auth", 0, 0},
 	{"named-refused", "named-refused", 2, 3},
-	{"nginx-bad-request", "nginx-bad-request", 0, 0},
-	{"nginx-botsearch", "nginx-botsearch", 0, 0},
+	{"nginx-bad-request", "nginx-bad-request", 0, 8},
+	{"nginx-botsearch", "nginx-botsearch", 0, 9},
 	{"nginx-forbidden", "nginx-forbidden", 0, 1},
 	{"nginx-http-auth", "nginx-http-auth", 0, 16}, // #10, #11: nginx ends a name at its colon, so no name holds "client:"; the first one is nginx's
 	{"nginx-limit-req", "nginx-limit-req", 1, 4},  // #5: a delayed request is one that the operator grants; mode aggressive takes it
