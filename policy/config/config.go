@@ -106,10 +106,12 @@ type Net6 struct {
 
 // Allow says who is never banned.
 type Allow struct {
-	Self      bool          // the host's own addresses and those of allow.SelfEntries; whoever knows the interfaces adds them
-	Addresses []allow.Entry // from the configuration
-	Files     []string      // patterns of address lists
-	Entries   []allow.Entry // Addresses and what the files hold
+	Self      bool              // the host's own addresses and those of allow.SelfEntries; whoever knows the interfaces adds them
+	Addresses []allow.Entry     // from the configuration
+	Files     []string          // patterns of address lists
+	Entries   []allow.Entry     // Addresses and what the files hold
+	Lists     []allow.Published // by name; what they hold is fetched and kept elsewhere
+	Operators Operators
 }
 
 // Firewall says how packets are stopped.

@@ -25,6 +25,8 @@ type raw struct {
 	limits   Limits
 	jails    map[string]*rawJail
 
+	published map[string]*allow.Published // allow.lists
+
 	place map[string]*yamldoc.Node // where a path was set last; the key for mappings
 	files []*yamldoc.Node          // the words of allow.files
 	errs  []error
@@ -74,11 +76,15 @@ func newRaw() *raw {
 		// IPv6 networks, where one may fail from many /64 without being banned, that none of them logged in.
 		around:   Neighbours{FindTime: 24 * time.Hour, Spare: 7 * 24 * time.Hour, Net4: 10, Net6: Net6{Bits64: 10, Bits56: 10, Bits48: 40}},
 		escalate: Escalate{Factor: 2, Max: 4 * 7 * 24 * time.Hour, Forget: 30 * 24 * time.Hour},
-		allow:    Allow{Self: true, Files: []string{"/etc/bailiff/allow.d/*.list"}},
-		firewall: Firewall{Backend: "auto", Block: "drop", KeepOnStop: true},
-		limits:   Limits{Tracked: 1_000_000, LinesPerBan: 100},
-		jails:    make(map[string]*rawJail),
-		place:    make(map[string]*yamldoc.Node),
+		allow: Allow{
+			Self: true, Files: []string{"/etc/bailiff/allow.d/*.list"},
+			Operators: Operators{Enabled: true, Groups: slices.Clone(operatorGroups), Grace: 10 * time.Minute},
+		},
+		published: make(map[string]*allow.Published),
+		firewall:  Firewall{Backend: "auto", Block: "drop", KeepOnStop: true},
+		limits:    Limits{Tracked: 1_000_000, LinesPerBan: 100},
+		jails:     make(map[string]*rawJail),
+		place:     make(map[string]*yamldoc.Node),
 	}
 }
 
@@ -97,7 +103,8 @@ func jailKey(path string) (key string, ok bool) {
 	return key, ok
 }
 
-// field is a key that a mapping takes: a value to set, a mapping with fields of its own, or one with free names.
+// field is a key that a mapping takes: a value to set, a mapping with fields of its own, or one with free names, which
+// may be written as a list of words, too, where it has set.
 type field struct {
 	name string
 	set  func(n *yamldoc.Node) *yamldoc.Error
@@ -137,6 +144,8 @@ func (r *raw) schema() []field {
 			{name: "self", set: boolean(&r.allow.Self)},
 			{name: "addresses", set: r.addresses},
 			{name: "files", set: r.globs},
+			{name: "lists", set: r.lists, each: r.list},
+			{name: "operators", sub: r.operators()},
 		}},
 		{name: "firewall", sub: []field{
 			{name: "backend", set: oneOf(&r.firewall.Backend, Backends...)},
@@ -266,7 +275,7 @@ func (r *raw) value(p yamldoc.Pair, at string, f field) {
 	switch {
 	case f.sub != nil:
 		r.mapping(p.Value, at, f.sub)
-	case f.each != nil:
+	case f.each != nil && (f.set == nil || p.Value.Kind == yamldoc.Map || p.Value.Kind == yamldoc.Null):
 		if p.Value.Kind != yamldoc.Map && p.Value.Kind != yamldoc.Null {
 			r.fail(p.Value, at, fault("must be a mapping of names, not %s", p.Value.Kind))
 			return

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"bailiff/policy/allow"
 	"bailiff/policy/config/yamldoc"
 )
 
@@ -126,7 +127,8 @@ func TestExample(t *testing.T) {
 	r := newRaw()
 	r.decode(doc)
 	for _, key := range keys(t) {
-		if path := strings.Replace(key, ".NAME.", ".sshd.", 1); r.place[path] == nil {
+		path := strings.Replace(strings.Replace(key, "lists.NAME.", "lists.uptimerobot.", 1), ".NAME.", ".sshd.", 1)
+		if r.place[path] == nil {
 			t.Errorf("%s is missing in the example", path)
 		}
 	}
@@ -142,8 +144,12 @@ func TestExample(t *testing.T) {
 		}
 		d := Default()
 		if c.Defaults != d.Defaults || c.Escalate != d.Escalate || c.Firewall != d.Firewall || c.Limits != d.Limits || !slices.Equal(c.Allow.Files, d.Allow.Files) ||
-			c.Allow.Self != d.Allow.Self || len(c.Allow.Entries) != 0 || !reflect.DeepEqual(c.Jails, d.Jails) {
+			c.Allow.Self != d.Allow.Self || !reflect.DeepEqual(c.Allow.Operators, d.Allow.Operators) || len(c.Allow.Entries) != 0 || !reflect.DeepEqual(c.Jails, d.Jails) {
 			t.Errorf("got %+v\nwant %+v\nfrom\n%s", c, d, body)
+		}
+		// Lists are off until named: the example shows what the catalogue says.
+		if body == full && !reflect.DeepEqual(c.Allow.Lists, []allow.Published{allow.NewPublished("uptimerobot")}) {
+			t.Errorf("lists %+v", c.Allow.Lists)
 		}
 	}
 }

@@ -441,7 +441,8 @@ defaults: {find_time: 61s, max_retry: 7, ban_time: 1h30m, prefix: {ipv4: 24, ipv
 escalate: {factor: 1.5, max: forever, forget: 100d, spread: 90s}
 accounts: {addresses: off, find_time: 2h, max_retry: 1, spare: 3w}
 neighbours: {find_time: 3h, spare: 1d, ipv4: {24: off}, ipv6: {64: 2, 56: 64, 48: off}}
-allow: {self: no, addresses: ["::1", 192.0.2.0/24, "2001:db8::/48 until 2030-01-31", "192.0.2.9 until 2030-01-31T12:00:00.5Z"], files: ["/srv/ümlaut #1/*.list", "/srv/\"q\"/[a-c]*"]}
+allow: {self: no, addresses: ["::1", 192.0.2.0/24, "2001:db8::/48 until 2030-01-31", "192.0.2.9 until 2030-01-31T12:00:00.5Z"], files: ["/srv/ümlaut #1/*.list", "/srv/\"q\"/[a-c]*"],
+  operators: {enabled: no, groups: [], grace: none}, lists: {pingdom: {}, "1": {url: "file:///srv/a b", format: json, pointers: [/a/*], interval: 5m, widest: {ipv4: 9, ipv6: 17}, min_share: 0, insecure: yes}}}
 firewall: {backend: dryrun, block: reject, keep_on_stop: false}
 limits: {tracked: 2000, lines_per_ban: 7}
 jails:

@@ -58,6 +58,7 @@ func (c *Config) Render() []byte {
 	}
 	w.list(1, "allow.addresses", addresses)
 	w.list(1, "allow.files", c.Allow.Files)
+	w.lists(c)
 	w.line(0, "")
 	w.line(0, "firewall:")
 	w.key(1, "firewall.backend", c.Firewall.Backend)

@@ -63,6 +63,7 @@ func (r *raw) resolve(filters *shelf) (*Config, error) {
 		Defaults: r.defaults, Escalate: r.escalate, Accounts: r.accounts, Neighbours: r.around, Allow: r.allow, Firewall: r.firewall, Limits: r.limits,
 		origins: make(map[string]string, len(r.place)),
 	}
+	c.Allow.Lists = r.resolveLists()
 	for path, n := range r.place {
 		c.origins[path] = n.File + ":" + strconv.Itoa(n.Line)
 	}

@@ -1,0 +1,226 @@
+package allow
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/policy/config/yamldoc"
+)
+
+// Published is an address list that somebody else publishes, and what is taken from it. Who fetches it, and when, is not
+// this package's business; what may be believed of it is.
+type Published struct {
+	Name     string
+	URLs     []string // fetched together: some publish IPv4 and IPv6 apart
+	Format   string   // FormatText or FormatJSON
+	Pointers []string // where the addresses of a FormatJSON list are: JSON pointers (RFC 6901) in which * is any member
+	Interval time.Duration
+	Widest4  int // the shortest prefix length that the list may hold, for IPv4
+	Widest6  int // and for IPv6
+	MinShare int // percent of its former entries that a new list must have
+	Insecure bool
+}
+
+// The formats of published lists.
+const (
+	FormatText = "text" // as ParseFile reads it
+	FormatJSON = "json"
+)
+
+// Formats are the words that a list's format takes.
+var Formats = []string{FormatText, FormatJSON}
+
+// MaxPublished bounds the entries of a published list. The longest that hosts have reason to allow, those of cloud
+// providers, have some ten thousand.
+const MaxPublished = 100_000
+
+// Defaults of what is taken from a list. Monitors have single addresses, a company has a network: /16 and /32 are the
+// largest that are commonly given to one.
+const (
+	DefaultInterval = 24 * time.Hour
+	defaultWidest4  = 16
+	defaultWidest6  = 32
+	defaultShare    = 50
+)
+
+// NewPublished is a list with the defaults and no URL, or the catalogued one of that name.
+func NewPublished(name string) Published {
+	p, ok := catalogue[name]
+	if !ok {
+		p = Published{Widest4: defaultWidest4, Widest6: defaultWidest6}
+	}
+	p.Name, p.Interval, p.MinShare = name, DefaultInterval, defaultShare
+	p.Format = cmp.Or(p.Format, FormatText)
+	p.URLs, p.Pointers = slices.Clone(p.URLs), slices.Clone(p.Pointers)
+	return p
+}
+
+// catalogue are the lists that can be named without saying more. None is used unless it is named. All are texts with an
+// address a line, some with CRLF, and were published there in 2026; where several lie side by side, the one without any
+// account or key.
+var catalogue = map[string]Published{
+	"uptimerobot": {URLs: []string{"https://uptimerobot.com/inc/files/ips/IPv4andIPv6.txt"}, Widest4: 24, Widest6: 48},
+	"pingdom":     {URLs: []string{"https://my.pingdom.com/probes/ipv4", "https://my.pingdom.com/probes/ipv6"}, Widest4: 24, Widest6: 48},
+	"statuscake":  {URLs: []string{"https://app.statuscake.com/Workfloor/Locations.php?format=txt"}, Widest4: 24, Widest6: 48},
+	// Whole networks of a content network: 104.16.0.0/13, 2a06:98c0::/29.
+	"cloudflare": {URLs: []string{"https://www.cloudflare.com/ips-v4", "https://www.cloudflare.com/ips-v6"}, Widest4: 12, Widest6: 29},
+}
+
+// Catalogue returns the names of the lists that need no URL, sorted.
+func Catalogue() []string { return slices.Sorted(maps.Keys(catalogue)) }
+
+// Parse reads what one of the list's URLs has. source stands in errors, which name line and column for texts and the
+// pointer for JSON; until and comments of a text are kept.
+func (p *Published) Parse(source string, data []byte) ([]Entry, error) {
+	if p.Format == FormatJSON {
+		return p.parseJSON(source, data)
+	}
+	return ParseFile(source, bytes.NewReader(data))
+}
+
+func (p *Published) parseJSON(source string, data []byte) ([]Entry, error) {
+	fail := func(format string, args ...any) *yamldoc.Error {
+		return &yamldoc.Error{File: source, Text: fmt.Sprintf(format, args...)}
+	}
+	if len(data) > MaxFileSize {
+		return nil, fail("has more than %d bytes", MaxFileSize)
+	}
+	var doc any
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return nil, fail("is not JSON: %s", err)
+	}
+	var entries []Entry
+	var errs []error
+	for _, pointer := range p.Pointers {
+		found := 0
+		ok := point(doc, strings.Split(pointer, "/")[1:], "", func(at string, v any) bool {
+			found++
+			s, isText := v.(string)
+			var err error
+			var prefix netip.Prefix
+			if !isText {
+				err = fail("%s is not a text", at)
+			} else if prefix, err = ParsePrefix(strings.TrimSpace(s)); err != nil {
+				err = fail("%s: %s", at, yamldoc.Errors(err)[0].Text)
+			}
+			if err != nil {
+				errs = append(errs, err)
+				return len(errs) < maxErrors
+			}
+			if len(entries) >= MaxEntries {
+				errs = append(errs, fail("more than %d entries", MaxEntries))
+				return false
+			}
+			entries = append(entries, Entry{Prefix: prefix, Origin: source})
+			return true
+		})
+		if !ok {
+			break
+		}
+		if found == 0 {
+			errs = append(errs, fail("has nothing at %s", pointer).WithHint("look at the file; its form has changed, or pointers does not fit it"))
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return entries, nil
+}
+
+// point walks to all values that a pointer names. Members that an object does not have are passed over: lists have
+// objects of several kinds side by side. false: yield has had enough.
+func point(v any, steps []string, at string, yield func(at string, v any) bool) bool {
+	if len(steps) == 0 {
+		return yield(at, v)
+	}
+	step := strings.NewReplacer("~1", "/", "~0", "~").Replace(steps[0])
+	switch v := v.(type) {
+	case map[string]any:
+		if step != "*" {
+			if m, ok := v[step]; ok {
+				return point(m, steps[1:], at+"/"+clip(steps[0]), yield)
+			}
+			return true
+		}
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			if !point(v[k], steps[1:], at+"/"+clip(k), yield) {
+				return false
+			}
+		}
+	case []any:
+		for i, m := range v {
+			n := strconv.Itoa(i)
+			if step != "*" && step != n {
+				continue
+			}
+			if !point(m, steps[1:], at+"/"+n, yield) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// CheckPointer says what is wrong with a JSON pointer.
+func CheckPointer(s string) error {
+	if !strings.HasPrefix(s, "/") || len(s) > maxLine {
+		return fault("%q is not a JSON pointer", clip(s)).WithHint("write /prefixes/*/ip_prefix: the names on the way, * for every one")
+	}
+	return nil
+}
+
+// Accept says whether a list as a whole may be believed: one that is empty, holds a wider prefix than may stand in it, is
+// too long, or has shrunk to less than MinShare of its former number of entries, is not. former 0: there was none. The
+// text of the error is what an operator is told.
+func (p *Published) Accept(entries []Entry, former int) error {
+	if err := p.Check(entries); err != nil {
+		return err
+	}
+	if n := Distinct(entries); n*100 < former*p.MinShare {
+		return fmt.Errorf("has %d entries, less than %d %% of the %d that it had", n, p.MinShare, former)
+	}
+	return nil
+}
+
+// Check is the part of Accept that needs no former list. The daemon calls it on what it is given: who fetches lists from
+// the network must not be able to allow more than the configuration lets him.
+func (p *Published) Check(entries []Entry) error {
+	if len(entries) == 0 {
+		return errors.New("is empty")
+	}
+	if len(entries) > MaxPublished {
+		return fmt.Errorf("has more than %d entries", MaxPublished)
+	}
+	for _, e := range entries {
+		widest := p.Widest6
+		if e.Prefix.Addr().Is4() {
+			widest = p.Widest4
+		}
+		if e.Prefix.Bits() < widest {
+			at := ""
+			if e.Line > 0 {
+				at = " in line " + strconv.Itoa(e.Line)
+			}
+			return fmt.Errorf("has %s%s, which is wider than /%d", e.Prefix, at, widest)
+		}
+	}
+	return nil
+}
+
+// Distinct counts the prefixes of a list.
+func Distinct(entries []Entry) int {
+	seen := make(map[netip.Prefix]bool, len(entries))
+	for _, e := range entries {
+		seen[e.Prefix] = true
+	}
+	return len(seen)
+}
