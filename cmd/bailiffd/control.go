@@ -19,6 +19,7 @@ import (
 	"bailiff/policy/allow"
 	"bailiff/policy/config"
 	"bailiff/policy/ledger"
+	"bailiff/policy/operator"
 	"bailiff/units/control"
 )
 
@@ -101,6 +102,7 @@ func (d *daemon) allProblems() []string {
 	if d.saveErr != nil {
 		p = append(p, "the ledger cannot be saved: "+d.saveErr.Error())
 	}
+	p = append(p, d.lists.Problems(d.conf.Allow.Lists, time.Now())...)
 	if d.js.Dropped > 0 {
 		p = append(p, fmt.Sprintf("journald suppressed %d messages by its rate limit since start", d.js.Dropped))
 	}
@@ -326,19 +328,77 @@ func (a *asker) Unban(ctx context.Context, by control.Peer, prefix, jail string,
 
 func (a *asker) Allowed(ctx context.Context) (l []control.AllowEntry, err error) {
 	var entries []allow.Entry
-	err = a.do(ctx, func() { entries = a.d.eng.Allow().Entries() })
-	l = make([]control.AllowEntry, 0, len(entries))
-	for _, e := range entries {
-		l = append(l, controlAllow(e))
+	var from *origins
+	err = a.do(ctx, func() { entries, from = a.d.eng.Allow().Entries(), a.d.origins() })
+	if err != nil {
+		return nil, err
 	}
-	return l, err
+	return from.all(entries), nil
 }
 
-func controlAllow(e allow.Entry) control.AllowEntry {
-	c := control.AllowEntry{Prefix: audit.Address(e.Prefix), Origin: e.Where(), Comment: e.Comment}
+func (a *asker) AllowWhy(ctx context.Context, address string) (*control.AllowWhy, error) {
+	p, err := parsePrefix(address)
+	if err != nil {
+		return nil, err
+	}
+	w := &control.AllowWhy{Address: audit.Address(p)}
+	err = a.do(ctx, func() {
+		now := time.Now().UnixMicro()
+		l, from := a.d.eng.Allow(), a.d.origins()
+		hit := l.Overlapping(p, now)
+		w.Allowed = len(hit) > 0 && hit[0].Prefix.Bits() <= p.Bits() // those around come first
+		w.Entries, w.Expired = from.all(hit), from.all(l.Expired(p, now))
+	})
+	return w, err
+}
+
+// origins is what can be said of where allow entries come from.
+type origins struct {
+	now      time.Time
+	files    []string // of the configuration
+	lists    map[string]allow.Published
+	sessions map[netip.Addr]operator.Session
+}
+
+func (d *daemon) origins() *origins {
+	o := &origins{now: time.Now(), files: slices.Clone(d.conf.Files), lists: d.lists.Files(), sessions: make(map[netip.Addr]operator.Session)}
+	if d.ops != nil {
+		for _, s := range d.ops.Sessions() {
+			if _, ok := o.sessions[s.Addr]; !ok { // the oldest, which Entries names, too
+				o.sessions[s.Addr] = s
+			}
+		}
+	}
+	return o
+}
+
+func (o *origins) all(entries []allow.Entry) []control.AllowEntry {
+	l := make([]control.AllowEntry, 0, len(entries))
+	for _, e := range entries {
+		l = append(l, o.entry(e))
+	}
+	return l
+}
+
+func (o *origins) entry(e allow.Entry) control.AllowEntry {
+	c := control.AllowEntry{Prefix: audit.Address(e.Prefix), Origin: e.Where(), Source: e.Origin, Comment: e.Comment}
 	if !e.Until.IsZero() {
 		t := e.Until
-		c.Until = &t
+		c.Until, c.Expired = &t, !o.now.Before(t)
+	}
+	switch e.Origin {
+	case allow.OriginSelf, allow.OriginRuntime:
+	case operator.Origin:
+		if s, ok := o.sessions[e.Prefix.Addr()]; ok && c.Until == nil {
+			c.Session = &control.AllowSession{User: s.User, Why: s.Why, PID: s.PID, TTY: s.TTY, Since: time.UnixMicro(s.Since)}
+		}
+	default:
+		c.Source = "file"
+		if slices.Contains(o.files, e.Origin) {
+			c.Source = "config"
+		} else if p, ok := o.lists[e.Origin]; ok {
+			c.Source, c.List, c.URLs = "list", p.Name, p.URLs
+		}
 	}
 	return c
 }
@@ -373,7 +433,7 @@ func (a *asker) Allow(ctx context.Context, by control.Peer, req control.AllowReq
 		lifted := d.refreshAllow(time.Now())
 		d.aud.Allow(audit.AllowEvent{Prefix: p, Until: until, Comment: req.Comment, By: by.User, Lifted: len(lifted)})
 		r.Lifted = len(lifted)
-		r.Entry = controlAllow(entry)
+		r.Entry = d.origins().entry(entry)
 		failed = saved(d.saveNow())
 	})
 	if err == nil {
@@ -437,9 +497,7 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 	err = a.do(ctx, func() {
 		d := a.d
 		now := time.Now().UnixMicro()
-		for _, e := range d.eng.Allow().Overlapping(p, now) {
-			w.Allowed = append(w.Allowed, controlAllow(e))
-		}
+		w.Allowed = d.origins().all(d.eng.Allow().Overlapping(p, now))
 		// Of an address the few prefixes that may cover it are looked up; inside a prefix anything may lie.
 		bans := d.led.Covering(addr)
 		if !p.IsSingleIP() {

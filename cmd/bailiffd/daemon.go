@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -17,11 +16,11 @@ import (
 	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/complain"
 	"bailiff/cmd/internal/feed"
+	"bailiff/cmd/internal/lists"
 	"bailiff/firewall"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy"
-	"bailiff/policy/allow"
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
 	"bailiff/policy/ledger"
@@ -71,6 +70,8 @@ type daemon struct {
 	scribe  *scribe
 	aud     *audit.Writer
 	units   *lookup.Finder
+	ops     *operators
+	lists   *lists.Watch
 
 	calls chan func()
 	saved chan error
@@ -102,7 +103,7 @@ type daemon struct {
 }
 
 func newDaemon(o options) (*daemon, error) {
-	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), wallEvents: make(chan wallEvent, 16), fwFirst: true, told: map[string]bool{}}
+	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), wallEvents: make(chan wallEvent, 16), fwFirst: true, told: map[string]bool{}, lists: lists.NewWatch(lists.Store{Dir: o.lists})}
 	c, err := d.load()
 	if err != nil {
 		return nil, err
@@ -160,6 +161,11 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	go d.scribe.run()
 	d.wall = newWall(be, d.wallEvents, true)
 	// The first orders are made up before the wall's goroutine runs, since a backend serves one goroutine at a time.
+	if err := d.followOperators(time.Now()); err != nil {
+		d.problemAs(audit.KindError, "operators: "+err.Error())
+	}
+	defer d.leaveOperators()
+	d.lookAtLists()
 	d.refreshAllow(time.Now())
 	d.firstReconcile(inner, be)
 	wallDone := make(chan struct{})
@@ -343,6 +349,8 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			d.wallEvent(e)
 		case f := <-d.calls:
 			f()
+		case open := <-d.sessions():
+			d.loggedIn(open)
 		case err := <-d.saved:
 			d.saveDone(err)
 		case err := <-d.reader.failed:
@@ -375,6 +383,13 @@ func (d *daemon) entries(b *batch) {
 	d.eng.Rebuild(b.rebuild)
 	var adds []firewall.Ban
 	for i := range b.entries {
+		if d.ops != nil && d.ops.Entry(&b.entries[i]) {
+			if len(adds) > 0 { // what is lifted now must not be put in place later
+				d.wall.add(adds...)
+				adds = nil
+			}
+			d.refreshAllow(now)
+		}
 		out := d.eng.Entry(&b.entries[i], b.refs[i])
 		if out.Hits > 0 {
 			d.trail.Keep(b.refs[i], &b.cursors[i])
@@ -680,9 +695,7 @@ func (d *daemon) tick(now time.Time) {
 	} else {
 		d.wall.verify()
 	}
-	if now.Sub(d.selfChecked) > selfEvery {
-		d.refreshAllow(now)
-	}
+	d.tickAllow(now)
 	d.maybeSave(now)
 	d.tellStatus()
 	// When a storm is over, what it took goes back to the system at once, not when the next one comes.
@@ -704,37 +717,6 @@ const (
 	fwDaily   = 24 * time.Hour
 	selfEvery = 5 * time.Minute
 )
-
-// refreshAllow builds the allow list of configuration, run-time entries and the host's own addresses.
-func (d *daemon) refreshAllow(now time.Time) []ledger.Ban {
-	d.selfChecked = now
-	var entries []allow.Entry
-	entries = append(entries, d.conf.Allow.Entries...)
-	entries = append(entries, d.led.Allowed()...)
-	if d.conf.Allow.Self {
-		addrs, err := net.InterfaceAddrs()
-		if err != nil {
-			d.problemAs(audit.KindError, "own addresses: "+err.Error())
-		}
-		entries = append(entries, allow.SelfEntries(addressesOf(addrs))...)
-	}
-	l := allow.NewList(entries)
-	lifted := d.eng.SetAllow(l, now.UnixMicro())
-	d.released(lifted, "allowed", "")
-	return lifted
-}
-
-func addressesOf(addrs []net.Addr) []netip.Addr {
-	var l []netip.Addr
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(n.IP); ok {
-				l = append(l, ip)
-			}
-		}
-	}
-	return l
-}
 
 // maybeSave writes the ledger when it is time.
 func (d *daemon) maybeSave(now time.Time) {
@@ -798,6 +780,10 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	if be != nil {
 		d.useBackend(be, why)
 	}
+	if err := d.followOperators(d.reloaded); err != nil {
+		d.problemAs(audit.KindError, "operators: "+err.Error())
+	}
+	d.lookAtLists()
 	d.refreshAllow(d.reloaded)
 	d.reader.reload(d.matches())
 	d.wall.reconcile(d.wanted())
@@ -834,7 +820,11 @@ func (d *daemon) watch(be firewall.Backend) {
 }
 
 func (d *daemon) matches() journal.Matches {
-	return feed.Matches(d.eng.Matchers(), droppedGroup)
+	ms := d.eng.Matchers()
+	if d.ops != nil {
+		ms = append(ms, d.ops.Matcher())
+	}
+	return feed.Matches(ms, droppedGroup)
 }
 
 func (d *daemon) jailNames() []string {

@@ -41,6 +41,7 @@ type bench struct {
 	audit                    *net.UnixConn // in journald's place
 	entries                  chan map[string]string
 	exited                   chan error
+	args                     []string // more of the daemon's
 }
 
 func newBench(t *testing.T) *bench {
@@ -139,6 +140,7 @@ func (b *bench) launch() {
 	b.t.Helper()
 	b.stderr = &bytes.Buffer{}
 	b.cmd = exec.Command(os.Args[0], "--config", b.conf, "--state", b.state, "--socket", b.socket, "--journal", b.dir, "--firewall", "dryrun", "--audit", b.audit.LocalAddr().String())
+	b.cmd.Args = append(b.cmd.Args, b.args...)
 	b.cmd.Env = append(os.Environ(), "BAILIFFD_TEST_MAIN=1")
 	b.cmd.Stderr = b.stderr
 	if err := b.cmd.Start(); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/complain"
+	"bailiff/cmd/internal/lists"
 	"bailiff/journal/audit"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/units/activation"
@@ -41,6 +42,7 @@ type options struct {
 	journal string // folder of journal files in place of the host's own
 	backend string // overrides firewall.backend
 	audit   string // journald's socket
+	lists   string // folder of published allow lists
 }
 
 // gcPercent is how much garbage may gather, in percent of what lives. The state is large tables without pointers, which
@@ -59,6 +61,7 @@ func run(args []string, stderr io.Writer) int {
 	f.StringVar(&o.journal, "journal", "", "read the journal files of this `folder` in place of the host's journal")
 	f.StringVar(&o.backend, "firewall", "", "`backend` in place of the configured one: auto, ipset, dryrun")
 	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, which takes the audit trail")
+	f.StringVar(&o.lists, "lists", lists.DefaultDir, "`folder` of the published allow lists, where bailiff allow refresh writes them")
 	version := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK

@@ -22,6 +22,7 @@ const (
 	FieldCount    = "BAILIFF_BAN_COUNT" // how often the prefix was banned, this ban included
 	FieldEvidence = "BAILIFF_EVIDENCE"  // journal cursors, one a line, oldest first
 	FieldBackend  = "BAILIFF_BACKEND"   // firewall backend
+	FieldList     = "BAILIFF_LIST"      // name of a published allow list
 	FieldReason   = "BAILIFF_REASON"    //
 	FieldBy       = "BAILIFF_BY"        // user who asked for it; absent for what the daemon decided
 	FieldRestored = "BAILIFF_RESTORED"  // "1": not a new decision, do not report it again

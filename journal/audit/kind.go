@@ -22,6 +22,8 @@ const (
 	KindJournalProblem        // a damaged journal file, a cursor that was vacuumed away, a clock set back
 	KindDropped               // journald suppressed messages of a watched unit: evidence is missing
 	KindLost                  // audit entries of ours could not be written
+	KindAllowList             // a published allow list was read anew
+	KindAllowListRefused      // a published allow list is not believed; the one before stays
 	KindLedgerSetAside        // the ledger was damaged, set aside, and rebuilt
 )
 
@@ -48,6 +50,8 @@ var kinds = [...]struct {
 	KindJournalProblem:   {"journal-problem", "b48a54a755de482bbb4414bae15d8b45", Warning},
 	KindDropped:          {"dropped", "2ed0a624bb3a42c197a173e6a1aac08f", Warning},
 	KindLost:             {"lost", "337803f68d32491983b8009246fb8966", Warning},
+	KindAllowList:        {"allow-list", "7b0fb596bb944a1bb59db8729d360a8a", Info},
+	KindAllowListRefused: {"allow-list-refused", "21931f02cb304fc28c8b54b7e5702755", Warning},
 	KindLedgerSetAside:   {"ledger-set-aside", "9e18998b5f9e4ceab14cb5c51aac1efb", Crit},
 }
 

@@ -229,25 +229,31 @@ func (l *List) Contains(a netip.Addr, at int64) (Entry, bool) {
 // prefix. Then it must not be banned as a whole. It does not allocate.
 func (l *List) Overlaps(p netip.Prefix, at int64) bool {
 	found := false
-	l.overlapping(p, at, func(int32) bool { found = true; return false })
+	l.overlapping(p, at, true, func(int32) bool { found = true; return false })
 	return found
 }
 
 // Overlapping returns the entries that make Overlaps true: those around the prefix, from narrow to wide, then those
 // within it in order.
 func (l *List) Overlapping(p netip.Prefix, at int64) (found []Entry) {
-	l.overlapping(p, at, func(i int32) bool { found = append(found, l.entry(i)); return true })
+	l.overlapping(p, at, true, func(i int32) bool { found = append(found, l.entry(i)); return true })
 	return found
 }
 
-func (l *List) overlapping(p netip.Prefix, at int64, yield func(int32) bool) {
+// Expired returns the entries that Overlapping would return, were they not over at that moment.
+func (l *List) Expired(p netip.Prefix, at int64) (found []Entry) {
+	l.overlapping(p, at, false, func(i int32) bool { found = append(found, l.entry(i)); return true })
+	return found
+}
+
+func (l *List) overlapping(p netip.Prefix, at int64, active bool, yield func(int32) bool) {
 	hi, lo, bits, v4, ok := clean(p)
 	if l == nil || !ok {
 		return
 	}
 	next := l.after(hi, lo)
 	for i := int32(next) - 1; i >= 0; i = l.nodes[i].up {
-		if n := &l.nodes[i]; n.v4 == v4 && n.active(at) && n.spans(hi, lo) && !yield(i) {
+		if n := &l.nodes[i]; n.v4 == v4 && n.active(at) == active && n.spans(hi, lo) && !yield(i) {
 			return
 		}
 	}
@@ -257,7 +263,7 @@ func (l *List) overlapping(p netip.Prefix, at int64, yield func(int32) bool) {
 		if n.hi&mh != hi || n.lo&ml != lo {
 			return
 		}
-		if n.v4 == v4 && n.active(at) && !yield(int32(i)) {
+		if n.v4 == v4 && n.active(at) == active && !yield(int32(i)) {
 			return
 		}
 	}

@@ -117,6 +117,12 @@ func TestOverlapping(t *testing.T) {
 			t.Errorf("%s: %q, want %q", p, got, want)
 		}
 	}
+	if e := l.Expired(prefix("198.51.100.0/24"), at); len(e) != 1 || e[0].Where() != "old" {
+		t.Errorf("expired: %+v", e)
+	}
+	if e := l.Expired(prefix("198.51.100.0/24"), at-1); e != nil || l.Expired(prefix("192.0.2.0/24"), at) != nil {
+		t.Errorf("expired: %+v", e)
+	}
 	if !l.Overlaps(prefix("198.51.100.0/24"), at-1) {
 		t.Error("an entry is over before its time")
 	}

@@ -6,6 +6,7 @@
 //	POST   /v1/bans       BanRequest                   []Ban       (root)
 //	DELETE /v1/bans?prefix=P&jail=J | ?all=true        Removed     (root)
 //	GET    /v1/allow                                   []AllowEntry
+//	GET    /v1/allow?address=A                         AllowWhy
 //	POST   /v1/allow      AllowRequest                 AllowResult (root)
 //	DELETE /v1/allow?prefix=P                          Removed     (root)
 //	GET    /v1/why?address=A                           Why
@@ -125,10 +126,32 @@ type Removed struct {
 
 // AllowEntry is one prefix that is never banned.
 type AllowEntry struct {
-	Prefix  string     `json:"prefix"`
-	Origin  string     `json:"origin"` // file:line, "self", or "runtime"
-	Comment string     `json:"comment,omitempty"`
-	Until   *time.Time `json:"until,omitempty"`
+	Prefix  string        `json:"prefix"`
+	Origin  string        `json:"origin"` // file:line, "self", "runtime" or "operator"
+	Source  string        `json:"source"` // "config", "file", "list", "self", "runtime" or "operator"
+	Comment string        `json:"comment,omitempty"`
+	Until   *time.Time    `json:"until,omitempty"`
+	Expired bool          `json:"expired,omitempty"` // until is over: it allows nothing any more
+	List    string        `json:"list,omitempty"`    // the published list that it comes from
+	URLs    []string      `json:"urls,omitempty"`    // from where that is fetched
+	Session *AllowSession `json:"session,omitempty"` // of an operator, while it is open
+}
+
+// AllowSession is an operator's open ssh session.
+type AllowSession struct {
+	User  string    `json:"user"`
+	Why   string    `json:"why"` // "root", "group sudo"
+	PID   uint32    `json:"pid"`
+	TTY   string    `json:"tty,omitempty"`
+	Since time.Time `json:"since"`
+}
+
+// AllowWhy says by what an address is allowed.
+type AllowWhy struct {
+	Address string       `json:"address"`
+	Allowed bool         `json:"allowed"` // all of it
+	Entries []AllowEntry `json:"entries"` // that hold it, from narrow to wide, then those that lie within a prefix
+	Expired []AllowEntry `json:"expired"` // that would, were they not over
 }
 
 // AllowRequest adds an entry at run time. It is kept over restarts with the ledger.
@@ -210,6 +233,7 @@ type Daemon interface {
 	Ban(ctx context.Context, by Peer, req BanRequest) ([]Ban, error)
 	Unban(ctx context.Context, by Peer, prefix, jail string, all bool) (*Removed, error)
 	Allowed(ctx context.Context) ([]AllowEntry, error)
+	AllowWhy(ctx context.Context, address string) (*AllowWhy, error)
 	Allow(ctx context.Context, by Peer, req AllowRequest) (*AllowResult, error)
 	Disallow(ctx context.Context, by Peer, prefix string) (*Removed, error)
 	Why(ctx context.Context, address string) (*Why, error)

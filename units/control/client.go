@@ -90,6 +90,11 @@ func (c *Client) Allowed(ctx context.Context) ([]AllowEntry, error) {
 	return *v, nil
 }
 
+// AllowWhy asks by what an address is allowed.
+func (c *Client) AllowWhy(ctx context.Context, address string) (*AllowWhy, error) {
+	return get[AllowWhy](ctx, c, "/v1/allow", query("address", address))
+}
+
 // Allow puts an entry on the allow list.
 func (c *Client) Allow(ctx context.Context, req AllowRequest) (*AllowResult, error) {
 	return do[AllowResult](ctx, c, http.MethodPost, "/v1/allow", nil, req)

@@ -70,6 +70,9 @@ func (f *fake) Unban(_ context.Context, _ Peer, prefix, jail string, all bool) (
 	return &Removed{2}, f.note("unban %q %q %v", prefix, jail, all)
 }
 func (f *fake) Allowed(context.Context) ([]AllowEntry, error) { return nil, f.note("allowed") }
+func (f *fake) AllowWhy(_ context.Context, address string) (*AllowWhy, error) {
+	return &AllowWhy{Address: address, Allowed: true}, f.note("allow why %q", address)
+}
 func (f *fake) Allow(_ context.Context, _ Peer, r AllowRequest) (*AllowResult, error) {
 	return &AllowResult{Lifted: 1}, f.note("allow %+v", r)
 }
@@ -176,6 +179,11 @@ func TestCalls(t *testing.T) {
 	if a == nil {
 		t.Error("allow: null")
 	}
+	how, err := c.AllowWhy(ctx, "192.0.2.7")
+	check(`allow why "192.0.2.7"`, err)
+	if !how.Allowed || how.Entries == nil || how.Expired == nil {
+		t.Errorf("%+v", how)
+	}
 	_, err = c.Allow(ctx, AllowRequest{Prefix: "192.0.2.0/24", Duration: "4w", Comment: "office"})
 	check("allow {Prefix:192.0.2.0/24 Duration:4w Comment:office}", err)
 	_, err = c.Disallow(ctx, "192.0.2.0/24")
@@ -245,6 +253,7 @@ func TestBadRequests(t *testing.T) {
 		{"limit too high", request("GET", "/v1/bans?limit=10001", ""), 400, "from 1 to 10000"},
 		{"why whom", request("GET", "/v1/why?address=example.org", ""), 400, "no address"},
 		{"why nobody", request("GET", "/v1/why", ""), 400, "no address"},
+		{"allowed whom", request("GET", "/v1/allow?address=example.org", ""), 400, "no address"},
 		{"disallow nobody", request("DELETE", "/v1/allow", ""), 400, "no address"},
 		{"empty body", request("POST", "/v1/bans", ""), 400, "the body is empty"},
 		{"not JSON", request("POST", "/v1/bans", "prefixes=192.0.2.7"), 400, "no JSON: byte 1"},

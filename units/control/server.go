@@ -238,7 +238,7 @@ var calls = map[string]map[string]call{
 		http.MethodDelete: {change, []string{"prefix", "jail", "all"}, false, (*Server).unban},
 	},
 	"/v1/allow": {
-		http.MethodGet:    {look, nil, false, (*Server).allowed},
+		http.MethodGet:    {look, []string{"address"}, false, (*Server).allowed},
 		http.MethodPost:   {change, nil, true, (*Server).allow},
 		http.MethodDelete: {change, []string{"prefix"}, false, (*Server).disallow},
 	},
@@ -514,7 +514,19 @@ func (s *Server) unban(r *http.Request, q url.Values, by Peer) (any, error) {
 	return s.d.Unban(r.Context(), by, p, q.Get("jail"), all)
 }
 
-func (s *Server) allowed(r *http.Request, _ url.Values, _ Peer) (any, error) {
+func (s *Server) allowed(r *http.Request, q url.Values, _ Peer) (any, error) {
+	if q.Has("address") {
+		if err := prefix("address", q.Get("address")); err != nil {
+			return nil, err
+		}
+		v, err := s.d.AllowWhy(r.Context(), q.Get("address"))
+		if err != nil {
+			return nil, err
+		}
+		list(&v.Entries)
+		list(&v.Expired)
+		return v, nil
+	}
 	v, err := s.d.Allowed(r.Context())
 	list(&v)
 	return v, err

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"bailiff/journal/audit"
+	"bailiff/policy/allow"
+	"bailiff/policy/filter"
+	"bailiff/policy/ledger"
+	"bailiff/policy/operator"
+	"bailiff/units/logind"
+)
+
+// askLogind is how often logind is asked while an operator's session is open, for what it does not tell by itself.
+const askLogind = time.Minute
+
+// operators follows who is logged in and may mend this host. Nil: the configuration wants nobody to be spared for that.
+type operators struct {
+	*operator.Tracker
+	from  chan []operator.Session
+	watch *logind.Watcher
+	asked time.Time
+	stop  context.CancelFunc
+}
+
+// member says whether an account is an operator's, by the files as they are now: logins are rare, and who was just put
+// into a group, or taken out of it, has the right of it.
+func member(groups []string) func(user string, uid int64) (string, bool) {
+	return func(user string, uid int64) (string, bool) {
+		passwd, _ := os.ReadFile("/etc/passwd") // without it root is root all the same
+		group, _ := os.ReadFile("/etc/group")
+		return operator.ReadAccounts(passwd, group, groups).Member(user, uid)
+	}
+}
+
+// followOperators begins, changes or ends that as the configuration says.
+func (d *daemon) followOperators(now time.Time) error {
+	c := d.conf.Allow.Operators
+	if !c.Enabled {
+		d.leaveOperators()
+		return nil
+	}
+	is := member(c.Groups)
+	o := operator.Options{Grace: c.Grace, Member: is}
+	if d.ops != nil {
+		d.leaveLogind()
+		d.ops.Configure(o, now.UnixMicro())
+	} else {
+		f, err := filter.LoadBuiltin("sshd")
+		if err != nil {
+			return err
+		}
+		m, err := f.Mode("")
+		if err != nil {
+			return err
+		}
+		d.ops = &operators{Tracker: operator.New(m, o)}
+	}
+	var ctx context.Context
+	ctx, d.ops.stop = context.WithCancel(context.Background())
+	d.ops.from = make(chan []operator.Session)
+	d.ops.watch = logind.New(func(user string, uid int64) bool { _, ok := is(user, uid); return ok })
+	go d.ops.watch.Run(ctx, d.ops.from)
+	return nil
+}
+
+func (d *daemon) leaveLogind() { d.ops.stop() }
+
+func (d *daemon) leaveOperators() {
+	if d.ops != nil {
+		d.leaveLogind()
+		d.ops = nil
+	}
+}
+
+// sessions is where logind's word comes from; it blocks for ever when nobody listens.
+func (d *daemon) sessions() <-chan []operator.Session {
+	if d.ops == nil {
+		return nil
+	}
+	return d.ops.from
+}
+
+// loggedIn takes logind's word.
+func (d *daemon) loggedIn(open []operator.Session) {
+	now := time.Now()
+	if d.ops != nil && d.ops.Logind(open, now.UnixMicro()) {
+		d.refreshAllow(now)
+	}
+}
+
+// tickAllow does what time brings to the allow list.
+func (d *daemon) tickAllow(now time.Time) {
+	stale := now.Sub(d.selfChecked) > selfEvery
+	if d.ops != nil {
+		stale = d.ops.Expire(now.UnixMicro()) || stale
+		if d.ops.Open() && now.Sub(d.ops.asked) >= askLogind {
+			d.ops.asked = now
+			d.ops.watch.Ask()
+		}
+	}
+	if d.lookAtLists() || stale {
+		d.refreshAllow(now)
+	}
+}
+
+// lookAtLists notices published lists that were fetched since.
+func (d *daemon) lookAtLists() (changed bool) {
+	notes, changed := d.lists.Look(d.conf.Allow.Lists)
+	for _, n := range notes {
+		k := audit.KindAllowList
+		if n.Refused {
+			k = audit.KindAllowListRefused
+		}
+		d.aud.Event(k, n.Text, audit.Field{Name: audit.FieldList, Value: n.Name})
+	}
+	return changed
+}
+
+// refreshAllow builds the allow list of configuration, published lists, run-time entries, operators' sessions and the
+// host's own addresses.
+func (d *daemon) refreshAllow(now time.Time) []ledger.Ban {
+	d.selfChecked = now
+	var entries []allow.Entry
+	entries = append(entries, d.conf.Allow.Entries...)
+	entries = append(entries, d.lists.Entries()...)
+	entries = append(entries, d.led.Allowed()...)
+	if d.ops != nil {
+		entries = append(entries, d.ops.Entries()...)
+	}
+	if d.conf.Allow.Self {
+		addrs, err := net.InterfaceAddrs()
+		if err != nil {
+			d.problemAs(audit.KindError, "own addresses: "+err.Error())
+		}
+		entries = append(entries, allow.SelfEntries(addressesOf(addrs))...)
+	}
+	l := allow.NewList(entries)
+	lifted := d.eng.SetAllow(l, now.UnixMicro())
+	for i := range lifted {
+		d.released(lifted[i:i+1], allowedBy(l, lifted[i].Prefix, now), "")
+	}
+	return lifted
+}
+
+// allowedBy is the reason why a prefix is not banned.
+func allowedBy(l *allow.List, p netip.Prefix, now time.Time) string {
+	text := "allowed"
+	if hit := l.Overlapping(p, now.UnixMicro()); len(hit) > 0 {
+		text += " by " + hit[0].Where()
+		if c := hit[0].Comment; c != "" {
+			text += ": " + c
+		}
+	}
+	return text
+}
+
+func addressesOf(addrs []net.Addr) []netip.Addr {
+	var l []netip.Addr
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				l = append(l, ip)
+			}
+		}
+	}
+	return l
+}
