@@ -298,7 +298,7 @@ func TestLinear(t *testing.T) {
 		worst, worstFuel := make([]time.Duration, len(sizes)), 0.0
 		for _, c := range hostile(m) {
 			for i, size := range sizes {
-				line := append([]byte(c[0]), bytes.Repeat([]byte(c[1]), (size-len(c[0]))/max(1, len(c[1])))...)
+				line := append([]byte(c[0]), bytes.Repeat([]byte(c[1]), max(0, size-len(c[0]))/max(1, len(c[1])))...)
 				line = append(line, "!"...)
 				v := vm{line: line, tail: len(line), fuel: fuelFor(len(line))}
 				for _, cand := range m.trie.find(line) {
