@@ -146,7 +146,7 @@ type replay struct {
 
 // engine makes the policy of a configuration, "" being the installed one.
 func engine(file string, jails []string) (*policy.Engine, error) {
-	c, err := loadConfig(file)
+	c, err := loadConfig(file, jails...)
 	if err != nil {
 		return nil, err
 	}
@@ -523,9 +523,10 @@ func sourceOf(paths []string) (journal.Source, error) {
 	return journal.Files(files...), nil
 }
 
-// loadConfig reads the configuration named, or the installed one; with neither, every built-in jail is on.
-func loadConfig(path string) (*config.Config, error) {
-	var l config.Loader
+// loadConfig reads the configuration named, or the installed one; with neither, every built-in jail is on. Where jails are named,
+// filters are loaded for these alone.
+func loadConfig(path string, jails ...string) (*config.Config, error) {
+	l := config.Loader{Jails: jails}
 	if path != "" {
 		return l.LoadFile(path)
 	}

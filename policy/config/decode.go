@@ -24,6 +24,7 @@ type raw struct {
 	firewall Firewall
 	limits   Limits
 	jails    map[string]*rawJail
+	only     []string // see Loader.Jails
 
 	published map[string]*allow.Published // allow.lists
 

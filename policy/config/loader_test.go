@@ -540,3 +540,40 @@ func TestUnreadable(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Of jails that nobody asks for the names are known and nothing else; what their files say is checked all the same.
+func TestLoaderJails(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "etc/bailiff"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(root, "etc/bailiff/bailiff.yaml")
+	if err := os.WriteFile(file, []byte("jails: {sshd: {max_retry: 3}, mine: {filter: dovecot}}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	all, err := (&Loader{Root: root}).Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := (&Loader{Root: root, Jails: []string{"sshd", "mine"}}).Load()
+	if err != nil || len(c.Jails) != len(all.Jails) {
+		t.Fatal(err, len(c.Jails), len(all.Jails))
+	}
+	for i, j := range c.Jails {
+		if j.Name != all.Jails[i].Name {
+			t.Errorf("%s where %s should be", j.Name, all.Jails[i].Name)
+		}
+		if wanted := j.Name == "sshd" || j.Name == "mine"; wanted != (j.Filter != nil) || wanted != j.Enabled {
+			t.Errorf("%s: filter %v, enabled %v", j.Name, j.Filter != nil, j.Enabled)
+		}
+		if j.Name == "sshd" && j.MaxRetry != 3 {
+			t.Errorf("max_retry is %d", j.MaxRetry)
+		}
+	}
+	if err := os.WriteFile(file, []byte("jails: {sshd: {}, dovecot: {max_rety: 3}}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&Loader{Root: root, Jails: []string{"sshd"}}).Load(); err == nil {
+		t.Error("a bad key of another jail passed")
+	}
+}

@@ -73,6 +73,10 @@ func (r *raw) resolve(filters *shelf) (*Config, error) {
 	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
+		if r.only != nil && !slices.Contains(r.only, name) {
+			c.Jails = append(c.Jails, Jail{Name: name})
+			continue
+		}
 		if j, ok := r.resolveJail(name, filters); ok {
 			c.Jails = append(c.Jails, j)
 		}

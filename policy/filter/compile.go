@@ -193,22 +193,28 @@ func disjoint(a, b *byteSet) bool {
 }
 
 // paths calls f with every way through the template's alternatives, as a flat list of literals and fields, until most
-// were given, and says whether these were all.
+// were given, and says whether these were all. The list is borrowed for the call.
 func paths(n *node, most int, f func([]*node)) bool {
-	var walk func(todo []*node, done []*node) bool
+	type rest struct {
+		n    *node
+		next *rest
+	}
 	left := most
-	walk = func(todo, done []*node) bool {
-		for len(todo) > 0 {
-			n := todo[0]
-			todo = todo[1:]
+	var walk func(todo *rest, done []*node) bool
+	walk = func(todo *rest, done []*node) bool {
+		for todo != nil {
+			n := todo.n
+			todo = todo.next
 			switch n.kind {
 			case nodeLit, nodeField:
-				done = append(done[:len(done):len(done)], n)
+				done = append(done, n) // over what ways before this one had there
 			case nodeSeq:
-				todo = append(append([]*node(nil), n.subs...), todo...)
+				for _, s := range slices.Backward(n.subs) {
+					todo = &rest{s, todo}
+				}
 			case nodeAlt:
 				for _, s := range n.subs {
-					if !walk(append([]*node{s}, todo...), done) {
+					if !walk(&rest{s, todo}, done) {
 						return false
 					}
 				}
@@ -222,7 +228,7 @@ func paths(n *node, most int, f func([]*node)) bool {
 		f(done)
 		return true
 	}
-	return walk([]*node{n}, nil)
+	return walk(&rest{n: n}, make([]*node, 0, 32))
 }
 
 // maxPaths bounds how many ways through its alternatives a template may have: what is said of a template must hold for

@@ -42,7 +42,7 @@ func (m *Matcher) Explain(msg []byte) *Explanation {
 		x.Hit = &h
 	}
 	for _, mode := range m.Filter.Modes {
-		if m.Filter.matchers[mode].MatchMessage(msg, new(Hit)) {
+		if m.Filter.matchers[mode]().MatchMessage(msg, new(Hit)) {
 			x.Modes = append(x.Modes, mode)
 		}
 	}

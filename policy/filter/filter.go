@@ -33,7 +33,7 @@ type Filter struct {
 	cut      int  // lines of so many bytes may have lost their end
 	joinAddr bool // lines of one attempt are joined by address
 	tests    []test
-	matchers map[string]*Matcher
+	matchers map[string]func() *Matcher // each made when it is first asked for
 }
 
 // Pattern is one shape of line.
@@ -86,7 +86,7 @@ func (f *Filter) Mode(name string) (*Matcher, error) {
 		name = f.Modes[0]
 	}
 	if m := f.matchers[name]; m != nil {
-		return m, nil
+		return m(), nil
 	}
 	err := fmt.Errorf("filter %s has no mode %q", f.Name, name)
 	if near := nearest(name, f.Modes); near != "" {

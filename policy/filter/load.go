@@ -147,9 +147,9 @@ func read(file string, data []byte) (*Filter, error) {
 	if len(l.errs) > 0 {
 		return nil, joinErrors(l.errs)
 	}
-	l.f.matchers = make(map[string]*Matcher)
+	l.f.matchers = make(map[string]func() *Matcher)
 	for _, m := range l.f.Modes {
-		l.f.matchers[m] = newMatcher(l.f, m)
+		l.f.matchers[m] = sync.OnceValue(func() *Matcher { return newMatcher(l.f, m) })
 	}
 	return l.f, nil
 }
@@ -529,7 +529,7 @@ func (f *Filter) SelfTest() (errs []error) {
 	for i := range f.tests {
 		t := &f.tests[i]
 		for _, mode := range t.modes {
-			if err := t.run(f.matchers[mode]); err != "" {
+			if err := t.run(f.matchers[mode]()); err != "" {
 				errs = append(errs, t.node.Errorf("tests", "mode %s: %s: %q", mode, err, t.line))
 			}
 		}

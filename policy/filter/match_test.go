@@ -184,7 +184,7 @@ func TestCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n, want := range map[int]string{99: "p", 100: "", 101: ""} {
-		m, tail := f.matchers["normal"], " from 192.0.2.1"
+		m, tail := f.matchers["normal"](), " from 192.0.2.1"
 		if got := m.MatchMessage([]byte(strings.Repeat("a", n-len(tail))+tail), &h); got != (want != "") {
 			t.Errorf("%d bytes of lines that are cut at 100: %v", n, got)
 		}

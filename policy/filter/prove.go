@@ -83,7 +83,7 @@ func (f *Filter) prove(p *Pattern, samples []sample, decoys *[2][]string) error 
 	}
 	reached := false
 	for _, mode := range f.Modes {
-		m := f.matchers[mode]
+		m := f.matchers[mode]()
 		if !slices.Contains(m.patterns, p) {
 			continue
 		}
@@ -220,7 +220,7 @@ var sampleText = map[class]string{
 // templateSamples makes lines of a template: its ways through the alternatives, for each family.
 func templateSamples(p *Pattern) (l []sample) {
 	var ways [][]*node
-	paths(p.node, maxPaths, func(w []*node) { ways = append(ways, w) })
+	paths(p.node, maxPaths, func(w []*node) { ways = append(ways, slices.Clone(w)) })
 	seen := make(map[*node]bool)
 	for i, way := range ways {
 		fresh := len(ways) <= maxSamples || i%(len(ways)/maxSamples*2+1) == 0 // odd, so that no alternative is passed by
