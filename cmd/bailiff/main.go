@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -42,6 +43,7 @@ func init() {
 		{"config", "", "the merged configuration with the origin of each setting", runConfig},
 		{"reload", "", "load the configuration anew", runReload},
 		{"replay", "", "run the policy over past journal entries", runReplay},
+		{"stats", "", "who attacks, how and when: past journal entries in numbers", runStats},
 		{"match", "FILTER[:MODE] [FILE|-]", "try lines against a filter, and see how they went", runMatch},
 		{"version", "", "print the version", runVersion},
 	}
@@ -102,14 +104,15 @@ func (e *env) main(args []string) int {
 			return e.report(c.run(e, args[1:]))
 		}
 	}
-	hint := ""
+	var near []string
 	for _, c := range commands {
 		if strings.HasPrefix(c.name, args[0]) {
-			hint = fmt.Sprintf("did you mean %q?", c.name)
+			near = append(near, strconv.Quote(c.name))
 		}
 	}
-	if hint == "" {
-		hint = "bailiff help lists the commands"
+	hint := "bailiff help lists the commands"
+	if len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}
 	fmt.Fprintf(e.err, "bailiff: unknown command %q\nhint: %s\n", args[0], hint)
 	return exitUsage

@@ -21,7 +21,7 @@ _bailiff() {
 	done
 	COMPREPLY=()
 	case ${prev#-} in
-	-config | -compare | -file | -export | -socket | config | compare | file | export | socket)
+	-config | -compare | -file | -export | -socket | -geoip | config | compare | file | export | socket | geoip)
 		if [[ $prev == -* && ! ($command == match && ${prev#-} == *export) ]]; then
 			compopt -o default
 			return
@@ -29,7 +29,7 @@ _bailiff() {
 		;;
 	esac
 	case $command in
-	'') words='status bans ban unban allow why check filter config reload replay match version help' ;;
+	'') words='status bans ban unban allow why check filter config reload replay stats match version help' ;;
 	status | reload) words='--json --socket' ;;
 	bans) words='--json --jail --socket' ;;
 	ban) words='--jail --for --reason --force --json --socket' ;;
@@ -40,6 +40,7 @@ _bailiff() {
 	filter) words='list show test --config --json' ;;
 	config) words='--config --running --socket' ;;
 	replay) words='--file --export --since --until --config --compare --jail --failures --json' ;;
+	stats) words='--file --export --since --until --config --jail --top --geoip --json' ;;
 	match) words='--explain --cursor --file --export --matched --json' ;;
 	version) words='--json' ;;
 	esac

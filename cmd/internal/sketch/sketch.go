@@ -1,0 +1,135 @@
+// Package sketch counts what attackers choose (account names, addresses) in bounded memory: the most frequent of any number
+// of things, and roughly how many different ones there were. A flood of new names pushes nothing out that is frequent.
+package sketch
+
+import (
+	"cmp"
+	"hash/maphash"
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// Top finds the most frequent keys with a fixed number of counters (Metwally and others, "Efficient computation of frequent
+// and top-k elements in data streams", 2005: space-saving). A key that makes up more than one in limit of all is sure to be
+// among them, and no count is off by more than the sum of all counts divided by limit.
+type Top[K comparable] struct {
+	limit int
+	at    map[K]int
+	heap  []slot[K] // the smallest count first
+}
+
+type slot[K comparable] struct {
+	key        K
+	count, off uint64
+}
+
+// NewTop makes a Top of so many counters.
+func NewTop[K comparable](limit int) *Top[K] {
+	return &Top[K]{limit: max(1, limit), at: make(map[K]int)}
+}
+
+// Add counts a key n times.
+func (t *Top[K]) Add(k K, n uint64) {
+	if i, ok := t.at[k]; ok {
+		t.heap[i].count += n
+		t.down(i)
+		return
+	}
+	if len(t.heap) < t.limit {
+		t.heap = append(t.heap, slot[K]{key: k, count: n})
+		t.at[k] = len(t.heap) - 1
+		t.up(len(t.heap) - 1)
+		return
+	}
+	// The rarest makes room. The new one may have been there before, as often as the rarest at most.
+	old := t.heap[0]
+	delete(t.at, old.key)
+	t.heap[0] = slot[K]{key: k, count: old.count + n, off: old.count}
+	t.at[k] = 0
+	t.down(0)
+}
+
+func (t *Top[K]) up(i int) {
+	for i > 0 && t.heap[(i-1)/2].count > t.heap[i].count {
+		t.swap(i, (i-1)/2)
+		i = (i - 1) / 2
+	}
+}
+
+func (t *Top[K]) down(i int) {
+	for {
+		least := i
+		for c := 2*i + 1; c <= 2*i+2 && c < len(t.heap); c++ {
+			if t.heap[c].count < t.heap[least].count {
+				least = c
+			}
+		}
+		if least == i {
+			return
+		}
+		t.swap(i, least)
+		i = least
+	}
+}
+
+func (t *Top[K]) swap(i, j int) {
+	t.heap[i], t.heap[j] = t.heap[j], t.heap[i]
+	t.at[t.heap[i].key], t.at[t.heap[j].key] = i, j
+}
+
+// Item is a key that was counted at Least so often, and Most at most.
+type Item[K comparable] struct {
+	Key         K
+	Least, Most uint64
+}
+
+// Items returns the n most frequent keys by what is sure, in an order of less where they are equal.
+func (t *Top[K]) Items(n int, less func(a, b K) int) []Item[K] {
+	l := make([]Item[K], 0, len(t.heap))
+	for _, s := range t.heap {
+		l = append(l, Item[K]{s.key, s.count - s.off, s.count})
+	}
+	slices.SortFunc(l, func(a, b Item[K]) int {
+		return cmp.Or(cmp.Compare(b.Least, a.Least), cmp.Compare(b.Most, a.Most), less(a.Key, b.Key))
+	})
+	return l[:min(n, len(l))]
+}
+
+// registers of a Distinct: 2^12 give a standard error of 1.04/64, 1.6 %, in 4 KiB.
+const registerBits = 12
+
+// Distinct estimates how many different things there were (Flajolet and others, "HyperLogLog", 2007; linear counting while
+// there are few, so that small numbers are all but exact).
+type Distinct struct {
+	seed maphash.Seed
+	reg  [1 << registerBits]uint8
+}
+
+// NewDistinct makes one. What it hashes with is chosen by chance, so that nobody can choose names that count as one.
+func NewDistinct() *Distinct { return &Distinct{seed: maphash.MakeSeed()} }
+
+// Add counts a thing.
+func (d *Distinct) Add(b []byte) {
+	h := maphash.Bytes(d.seed, b)
+	i := h >> (64 - registerBits)
+	rank := uint8(bits.LeadingZeros64(h<<registerBits|1<<(registerBits-1)) + 1)
+	d.reg[i] = max(d.reg[i], rank)
+}
+
+// Count is the estimate.
+func (d *Distinct) Count() uint64 {
+	const m = float64(len(d.reg))
+	sum, empty := 0.0, 0
+	for _, r := range d.reg {
+		sum += math.Ldexp(1, -int(r))
+		if r == 0 {
+			empty++
+		}
+	}
+	e := 0.7213 / (1 + 1.079/m) * m * m / sum
+	if e <= 2.5*m && empty > 0 {
+		e = m * math.Log(m/float64(empty))
+	}
+	return uint64(math.Round(e))
+}
