@@ -2,27 +2,62 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"time"
 
 	"bailiff/firewall"
 	"bailiff/firewall/dryrun"
 	"bailiff/firewall/ipset"
+	"bailiff/firewall/nftables"
 	"bailiff/policy/config"
 )
 
-// openBackend makes the firewall backend that the configuration asks for; why says how it was chosen.
-func openBackend(c *config.Config, override string) (be firewall.Backend, why string, err error) {
-	name, why := c.Firewall.Backend, "as configured"
+// hostFacts are what auto goes by.
+type hostFacts struct {
+	lacks map[string]string // backends that this kernel refused, and what it lacks for them
+	tools func() string     // a program of iptables or ipset that is installed; "" for none
+}
+
+// choose says which backend is meant, and why that one: for the log, status and the unit's status line.
+func (h *hostFacts) choose(c *config.Config, override string) (name, why string) {
+	name, why = c.Firewall.Backend, "as configured"
 	if override != "" {
 		name, why = override, "as the command line asks"
 	}
-	if name == "auto" {
-		name, why = "ipset", "auto"
+	if name != "auto" {
+		return name, why
 	}
+	tool := h.tools()
+	switch lack, lacking := h.lacks["ipset"]; {
+	case lacking:
+		return "nftables", "auto: the kernel lacks " + lack
+	case tool != "":
+		return "ipset", "auto: " + tool + " is installed"
+	}
+	return "nftables", "auto: neither iptables nor ipset is installed"
+}
+
+// programs are where Debian, Fedora and RHEL put them.
+func programs() string {
+	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
+		for _, name := range []string{"iptables", "ipset"} {
+			if _, err := os.Stat(dir + name); err == nil {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// open makes the firewall backend that is meant; why says how it was chosen.
+func (h *hostFacts) open(c *config.Config, override string) (be firewall.Backend, why string, err error) {
+	name, why := h.choose(c, override)
 	switch name {
 	case "ipset":
 		be, err = ipset.New(ipset.Options{Scopes: scopes(c), Block: c.Firewall.Block})
+	case "nftables":
+		be, err = nftables.New(nftables.Options{Scopes: scopes(c), Block: c.Firewall.Block})
 	case "dryrun":
 		be, err = dryrun.New(scopes(c), time.Now)
 	default:

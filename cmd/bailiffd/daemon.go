@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -58,6 +59,7 @@ type daemon struct {
 	wall       *wall
 	wallEvents chan wallEvent
 	unwatch    context.CancelFunc
+	host       hostFacts
 	fw         control.FirewallStatus
 	fwRetry    time.Time // a reconcile that failed is tried again then
 	fwFirst    bool      // the first reconcile is still to come, or under way
@@ -103,7 +105,8 @@ type daemon struct {
 }
 
 func newDaemon(o options) (*daemon, error) {
-	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), wallEvents: make(chan wallEvent, 16), fwFirst: true, told: map[string]bool{}, lists: lists.NewWatch(lists.Store{Dir: o.lists})}
+	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), wallEvents: make(chan wallEvent, 16), fwFirst: true, told: map[string]bool{},
+		lists: lists.NewWatch(lists.Store{Dir: o.lists}), host: hostFacts{lacks: map[string]string{}, tools: programs}}
 	c, err := d.load()
 	if err != nil {
 		return nil, err
@@ -139,7 +142,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	be, why, err := openBackend(d.conf, d.opt.backend)
+	be, why, err := d.host.open(d.conf, d.opt.backend)
 	if err != nil {
 		ln.Close()
 		return err
@@ -579,6 +582,7 @@ func (d *daemon) wallEvent(e wallEvent) {
 				audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
 		}
 		d.fwMend = ""
+	case e.change != nil && d.another(e.err):
 	case e.change != nil:
 		d.fwRetry = time.Now().Add(fwPause)
 		if wasOK || d.fwFirst {
@@ -764,7 +768,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	var be firewall.Backend
 	var why string
 	if err == nil && !sameFirewall(d.conf, c) {
-		be, why, err = openBackend(c, d.opt.backend)
+		be, why, err = d.host.open(c, d.opt.backend)
 	}
 	if err == nil {
 		if err = d.eng.Configure(c); err != nil && be != nil {
@@ -790,6 +794,26 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	d.aud.Event(audit.KindReload, fmt.Sprintf("reloaded by %s: %d jails, %d files", by, len(d.eng.Jails()), len(c.Files)), audit.Field{Name: audit.FieldBy, Value: by})
 	d.dirtyBans = true
 	return &control.Reloaded{Jails: d.jailNames(), Config: slices.Clone(c.Files), Notices: slices.Clone(c.Notices)}, nil
+}
+
+// another takes the next backend where auto picked one that this kernel cannot do.
+func (d *daemon) another(err error) bool {
+	var lack *firewall.UnsupportedError
+	if !errors.As(err, &lack) || d.host.lacks[d.fw.Backend] != "" {
+		return false
+	}
+	d.host.lacks[d.fw.Backend] = lack.What
+	if name, _ := d.host.choose(d.conf, d.opt.backend); name == d.fw.Backend {
+		return false
+	}
+	be, why, err := d.host.open(d.conf, d.opt.backend)
+	if err != nil {
+		d.aud.Event(audit.KindFirewallError, err.Error())
+		return false
+	}
+	d.useBackend(be, why)
+	d.wall.reconcile(d.wanted())
+	return true
 }
 
 // useBackend puts another backend in place of the one in use. The wanted set follows.

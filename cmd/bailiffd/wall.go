@@ -128,7 +128,8 @@ func (w *wall) change(ctx context.Context, full []firewall.Ban) {
 		c, cancel := context.WithTimeout(ctx, reconcileLimit)
 		defer cancel()
 		if _, err := next.Reconcile(c, full); err == nil {
-			if err := old.Cleanup(c); err != nil {
+			var lack *firewall.UnsupportedError // then there is nothing of it
+			if err := old.Cleanup(c); err != nil && !errors.As(err, &lack) {
 				w.tell(wallEvent{ok: true, err: fmt.Errorf("the former backend's rules may still stand: %w", err)})
 			}
 		}

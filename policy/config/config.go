@@ -122,7 +122,7 @@ type Firewall struct {
 }
 
 // Backends are the words that firewall.backend takes. With auto the daemon picks.
-var Backends = []string{"auto", "ipset", "dryrun"}
+var Backends = []string{"auto", "ipset", "nftables", "dryrun"}
 
 // Limits bound memory.
 type Limits struct {

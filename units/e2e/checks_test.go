@@ -29,6 +29,7 @@ var (
 	hidden    = netip.MustParseAddr("198.51.100.20")
 	penalised = netip.MustParseAddr("198.51.100.30")
 	culprit   = netip.MustParseAddr("198.51.100.50")
+	nftBanned = netip.MustParseAddr("198.51.100.60")
 	byHand    = netip.MustParseAddr("198.51.100.40")
 )
 
@@ -574,6 +575,44 @@ func (v *victim) misconfigured(t *testing.T) {
 	}
 	v.sh(t, `rm /etc/bailiff/bailiff.d/99-wrong.yaml; systemctl reset-failed bailiff.service bailiff.socket; systemctl start bailiff.service`)
 	v.active(t)
+}
+
+// nftables in place of ipset, and back: at no moment is a banned address let in, and what the one made, the other takes away.
+func (v *victim) nftables(t *testing.T) {
+	v.put(t, "20-firewall.yaml", "firewall: {backend: nftables}\n")
+	v.sh(t, `systemctl reload bailiff.service`)
+	shut := func(a netip.Addr) {
+		t.Helper()
+		if _, err := v.Dial(a, 22, 500*time.Millisecond); !timedOut(err) {
+			t.Errorf("%s: %v; want a timeout", a, err)
+		}
+	}
+	settled := func(backend, there, gone string) {
+		t.Helper()
+		eventually(t, 10*time.Second, func() error {
+			s := ask[control.Status](v, t, "status")
+			ours := v.sh(t, `nft list tables; ipset list -n`)
+			if s.Firewall.Backend != backend || !s.Firewall.OK || !strings.Contains(ours, there) || strings.Contains(ours, gone) {
+				return fmt.Errorf("want %s; status %+v, in the kernel:\n%s", backend, s.Firewall, ours)
+			}
+			shut(attacker4)
+			shut(attacker6)
+			return nil
+		})
+	}
+	settled("nftables", "table inet bailiff", "bailiff4")
+	v.fails(t, nftBanned, 5)
+	eventually(t, 10*time.Second, func() error {
+		_, err := v.Run(t.Context(), "nft", "get", "element", "inet", "bailiff", "v4-32", "{ "+nftBanned.String()+" }")
+		return err
+	})
+	shut(nftBanned)
+	v.sh(t, `nft flush ruleset`)
+	settled("nftables", "table inet bailiff", "bailiff4")
+	shut(nftBanned)
+	v.sh(t, `rm /etc/bailiff/bailiff.d/20-firewall.yaml; systemctl reload bailiff.service`)
+	settled("ipset", "bailiff4", "table inet bailiff")
+	v.bansInKernel(t, nftBanned, 5*time.Second)
 }
 
 // After a reboot the kernel's sets are empty, and then they hold the same bans as before; nobody is banned anew for it.

@@ -52,6 +52,7 @@ func TestHost(t *testing.T) {
 				{"byhand", (*victim).byhand, false},
 				{"turmoil", (*victim).turmoil, false},
 				{"misconfigured", (*victim).misconfigured, false},
+				{"nftables", (*victim).nftables, false},
 				{"reboot", (*victim).reboot, false},
 				{"idle", (*victim).idle, true},
 				{"latency", (*victim).latency, true},
