@@ -23,6 +23,8 @@ ZSHDIR     = $(PREFIX)/share/zsh/$(if $(wildcard /etc/debian_version),vendor-com
 # sudo's path seldom holds the place where Go's own installer puts it.
 export PATH := $(PATH):/usr/local/go/bin
 
+UNITS = $(wildcard units/systemd/*.service units/systemd/*.socket units/systemd/*.timer)
+
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  = -s -w $(if $(VERSION),-X bailiff/cmd/internal/build.Version=$(VERSION))
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -84,8 +86,8 @@ install: build
 	install -D -m 755 bin/bailiff $(DESTDIR)$(BINDIR)/bailiff
 	install -D -m 755 bin/bailiffd $(DESTDIR)$(SBINDIR)/bailiffd
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)/etc/bailiff
-	install -m 644 units/systemd/bailiff.service units/systemd/bailiff.socket $(DESTDIR)$(UNITDIR)
-	sed -i 's|/usr/sbin/|$(SBINDIR)/|; s|/usr/bin/|$(BINDIR)/|' $(DESTDIR)$(UNITDIR)/bailiff.service
+	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
+	sed -i 's|/usr/sbin/|$(SBINDIR)/|; s|/usr/bin/|$(BINDIR)/|' $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service,$(UNITS)))
 	install -D -m 644 units/systemd/sysusers.conf $(DESTDIR)$(SYSUSERS)/bailiff.conf
 	install -D -m 644 units/catalog/bailiff.catalog $(DESTDIR)$(CATALOG)/bailiff.catalog
 	install -D -m 644 units/completion/bailiff.bash $(DESTDIR)$(BASHDIR)/bailiff
@@ -105,12 +107,12 @@ endif
 # Configuration and the ledger stay. Bans would outlive the daemon, so they go with it.
 uninstall:
 ifeq ($(DESTDIR),)
-	-systemctl disable --now bailiff.service bailiff.socket
+	-systemctl disable --now bailiff.service bailiff.socket bailiff-allow-refresh.timer
 	-for f in ip ip6; do nft delete table $$f bailiff 2>/dev/null; done
 	-for s in $$(ipset list -n 2>/dev/null | grep '^bailiff'); do ipset destroy "$$s"; done
 endif
 	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd
-	rm -f $(DESTDIR)$(UNITDIR)/bailiff.service $(DESTDIR)$(UNITDIR)/bailiff.socket
+	rm -f $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(UNITS))
 	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog
 	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish
 	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8

@@ -36,7 +36,7 @@ func init() {
 		{"bans", "[PREFIX]", "bans in force", runBans},
 		{"ban", "ADDRESS…", "ban addresses or prefixes by hand", runBan},
 		{"unban", "ADDRESS… | --all", "lift bans", runUnban},
-		{"allow", "[ADDRESS]", "show the allow list, or add to it", runAllow},
+		{"allow", "[ADDRESS… | why ADDRESS | refresh]", "who is never banned: show, add, ask why, fetch published lists", runAllow},
 		{"why", "ADDRESS", "why an address is banned, counted or allowed", runWhy},
 		{"check", "", "check the configuration as the daemon would load it", runCheck},
 		{"filter", "list | show NAME | test [FILE]…", "the filters: list them, show one, test them", runFilter},

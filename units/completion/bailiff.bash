@@ -34,7 +34,7 @@ _bailiff() {
 	bans) words='--json --jail --socket' ;;
 	ban) words='--jail --for --reason --force --json --socket' ;;
 	unban) words="--jail --all --json --socket" ;;
-	allow) words='--for --comment --remove --json --socket' ;;
+	allow) words='list add remove why refresh --for --comment --remove --config --lists --force --accept --json --socket' ;;
 	why) words='--json --socket' ;;
 	check) words='--config --json' ;;
 	filter) words='list show test --config --json' ;;

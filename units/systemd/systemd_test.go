@@ -10,6 +10,9 @@ import (
 	"testing"
 )
 
+// units are the files that are installed.
+var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer"}
+
 // tool returns the path of a program of systemd's. A machine without it cannot judge; one that runs for CI must have it.
 func tool(t *testing.T, name string) string {
 	t.Helper()
@@ -37,7 +40,7 @@ func copied(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"bailiff.service", "bailiff.socket"} {
+	for _, name := range units {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -52,7 +55,11 @@ func copied(t *testing.T) string {
 
 func TestVerify(t *testing.T) {
 	dir := copied(t)
-	out, err := run(t, "systemd-analyze", "verify", "--man=no", filepath.Join(dir, "bailiff.service"), filepath.Join(dir, "bailiff.socket"))
+	args := []string{"verify", "--man=no"}
+	for _, name := range units {
+		args = append(args, filepath.Join(dir, name))
+	}
+	out, err := run(t, "systemd-analyze", args...)
 	if err != nil || strings.TrimSpace(out) != "" {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
@@ -62,6 +69,14 @@ func TestVerify(t *testing.T) {
 // are told apart by the other), CAP_NET_ADMIN, the two address families, the journal's group.
 func TestExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=13", filepath.Join(copied(t), "bailiff.service"))
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
+// TestFetchExposure: what is left of it is the host's network, which it is for.
+func TestFetchExposure(t *testing.T) {
+	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=11", filepath.Join(copied(t), "bailiff-allow-refresh.service"))
 	if err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
 	}
@@ -86,7 +101,10 @@ func TestSysusers(t *testing.T) {
 	if out, err := run(t, "systemd-sysusers", "--root="+root, file); err != nil {
 		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
 	}
-	for name, want := range map[string]string{"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin$`, "group": `(?m)^bailiff:x:\d+:$`} {
+	for name, want := range map[string]string{
+		"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin\nbailiff-fetch:x:\d+:\d+:[^:]+:/var/lib/bailiff-allow:\S*nologin$`,
+		"group":  `(?m)^bailiff:x:\d+:\nbailiff-fetch:x:\d+:$`,
+	} {
 		b, err := os.ReadFile(filepath.Join(root, "etc", name))
 		if err != nil {
 			t.Fatal(err)
@@ -99,7 +117,15 @@ func TestSysusers(t *testing.T) {
 
 // TestEveryKeyHasAReason holds the groups together: in [Service] no setting stands in a group without a comment above it.
 func TestEveryKeyHasAReason(t *testing.T) {
-	b, err := os.ReadFile("bailiff.service")
+	for _, name := range units {
+		if strings.HasSuffix(name, ".service") {
+			t.Run(name, func(t *testing.T) { reasons(t, name) })
+		}
+	}
+}
+
+func reasons(t *testing.T, name string) {
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
