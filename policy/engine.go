@@ -7,7 +7,10 @@
 package policy
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"sort"
@@ -29,18 +32,27 @@ type Engine struct {
 	budget *jail.Budget
 	jails  []*cell          // sorted by name
 	byName map[string]*cell //
+	names  []string         // of jails, by the number that accounts know them by
 	byUnit,
 	bySlice map[string][]*cell
 	byNone []*cell // cells that take entries without a unit
 
-	seed maphash.Seed
-	hit  filter.Hit
-	out  Outcome
+	accounts *jail.Accounts
+	logins   *jail.Logins
+	attacked config.Accounts
+	around   config.Neighbours
+	nets     []*network
 
-	// shadow holds bans that were made by entries read again at start (see Rebuild) and that ran out before the
-	// ledger was saved: what such an address logged while it was banned did not count then, and must not now.
-	shadow  map[shadowKey]int64
-	rebuild bool
+	// lapsed holds bans that are over by the clock, but not yet at the moment up to which the journal has been read: what
+	// the entries to come say is judged as it would have been then.
+	lapsed *ledger.Ledger
+
+	seed     uint64 // of all hashes; it is saved with what they were made for
+	hit      filter.Hit
+	out      Outcome
+	rebuild  bool
+	restored bool // what is counted came with the ledger
+	lost     error
 
 	Allowed uint64 // failures passed over because their address is allowed
 }
@@ -51,13 +63,9 @@ type cell struct {
 	matcher  *filter.Matcher
 	counter  *jail.Counter
 	attempts *jail.Attempts
+	number   uint16 // in Engine.names
 	failures uint64
 	last     int64
-}
-
-type shadowKey struct {
-	prefix netip.Prefix
-	jail   string
 }
 
 // Failure is one attempt that counts against an address.
@@ -79,7 +87,18 @@ type Ban struct {
 	ledger.Ban
 	Addr     netip.Addr // whose failure was the one too many
 	Evidence []jail.Failure
-	Wide     bool // a neighbourhood of addresses, because many of them attacked at once
+	Wide     bool           // a neighbourhood of addresses, because many of them attacked at once
+	Parts    []netip.Prefix // of a ban of neighbours: those that attacked, as far as they are known
+}
+
+// Addresses are those of Parts, but for Addr.
+func (b *Ban) Addresses() (l []netip.Addr) {
+	for _, p := range b.Parts {
+		if a := p.Addr(); a != b.Addr {
+			l = append(l, a)
+		}
+	}
+	return l
 }
 
 // Windows in which failures count, as Counted names them.
@@ -99,9 +118,19 @@ type Outcome struct {
 
 // New makes an engine over a ledger, which it then owns.
 func New(c *config.Config, led *ledger.Ledger) (*Engine, error) {
-	g := &Engine{led: led, seed: maphash.MakeSeed(), allow: &allow.List{}, budget: jail.NewBudget(c.Limits.Tracked)}
-	return g, g.Configure(c)
+	g := &Engine{led: led, seed: maphash.String(maphash.MakeSeed(), ""), allow: &allow.List{}, budget: jail.NewBudget(c.Limits.Tracked), lapsed: ledger.New()}
+	saved := led.TakeCounts()
+	if err := g.Configure(c); err != nil {
+		return nil, err
+	}
+	if len(saved) > 0 {
+		g.lost = g.restore(saved, c)
+	}
+	return g, nil
 }
+
+// Lost says why what was counted before could not be taken over with the ledger; nil when it could, or there was nothing.
+func (g *Engine) Lost() error { return g.lost }
 
 // Configure takes a new configuration. Jails that stay keep what they have counted. On an error nothing changes.
 func (g *Engine) Configure(c *config.Config) error {
@@ -117,9 +146,10 @@ func (g *Engine) Configure(c *config.Config) error {
 		}
 		n := &cell{conf: jc, matcher: m}
 		if old := g.byName[jc.Name]; old != nil {
-			n.counter, n.attempts, n.failures, n.last = old.counter, old.attempts, old.failures, old.last
+			n.counter, n.attempts, n.number, n.failures, n.last = old.counter, old.attempts, old.number, old.failures, old.last
 		} else {
 			n.attempts = jail.NewAttempts()
+			n.number = g.number(jc.Name)
 		}
 		cells = append(cells, n)
 		byName[jc.Name] = n
@@ -131,15 +161,14 @@ func (g *Engine) Configure(c *config.Config) error {
 			old.counter.Close()
 		}
 	}
-	seed := maphash.String(g.seed, "counter")
 	for _, n := range cells {
-		o := jail.Options{FindTime: n.conf.FindTime, MaxRetry: n.conf.MaxRetry, Prefix4: n.conf.Prefix4, Prefix6: n.conf.Prefix6, Budget: g.budget, Seed: seed}
-		if n.counter == nil {
+		if o := g.options(&n.conf); n.counter == nil {
 			n.counter = jail.NewCounter(o)
 		} else {
 			n.counter.Configure(o)
 		}
 	}
+	g.configureSpread(c)
 	g.jails, g.byName, g.esc, g.lines = cells, byName, c.Escalate, c.Limits.LinesPerBan
 	g.byUnit, g.bySlice, g.byNone = make(map[string][]*cell), make(map[string][]*cell), nil
 	for _, n := range cells {
@@ -189,13 +218,13 @@ func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 	if !addr.IsValid() {
 		addr, _ = c.attempts.Known(e.Boot, e.PID, h.ID)
 	}
-	user := g.userHash(h.User)
+	user := jail.Hash(h.User, g.seed)
 	switch h.Kind {
 	case filter.Join:
 		c.attempts.Join(e.Boot, e.PID, h.ID, addr, at)
 	case filter.Success:
 		if addr.IsValid() {
-			c.counter.Success(addr, user, at)
+			g.success(c, addr, user, at)
 		}
 		return
 	case filter.Failure:
@@ -205,38 +234,80 @@ func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 	if !addr.IsValid() {
 		if h.Kind == filter.Failure {
 			c.attempts.Wait(e.Boot, e.PID, h.ID, jail.Waiting{
-				Pattern: h.Pattern.Name, Ref: ref, At: at, User: user, Weight: h.Pattern.Weight, Repeat: max(1, h.Repeat), Step: h.Pattern.Step,
+				Pattern: h.Pattern.Name, Ref: ref, At: at, User: user, Weight: h.Pattern.Weight, Most: h.Pattern.MaxRetry, Unknown: h.Unknown,
+				Repeat: max(1, h.Repeat), Step: h.Pattern.Step,
 			})
 		}
 		return
 	}
 	if w, ok := c.attempts.Claim(e.Boot, e.PID, h.ID); ok {
 		if c.attempts.See(e.Boot, e.PID, h.ID, addr, w.Step, w.At) {
-			g.count(c, addr, &Failure{Time: w.At, Pattern: w.Pattern, Attempts: w.Repeat, Ref: w.Ref}, w.User, w.Weight)
+			g.count(c, addr, &Failure{Time: w.At, Pattern: w.Pattern, Attempts: w.Repeat, Ref: w.Ref}, grade{w.User, w.Weight, w.Most, w.Unknown})
 		}
 	}
 	if h.Kind == filter.Failure && c.attempts.See(e.Boot, e.PID, h.ID, addr, h.Pattern.Step, at) {
-		g.count(c, addr, &Failure{Time: at, Pattern: h.Pattern.Name, Port: h.Port, User: h.User, Attempts: max(1, h.Repeat), Ref: ref}, user, h.Pattern.Weight)
+		g.count(c, addr, &Failure{Time: at, Pattern: h.Pattern.Name, Port: h.Port, User: h.User, Attempts: max(1, h.Repeat), Ref: ref}, grade{user, h.Pattern.Weight, h.Pattern.MaxRetry, h.Unknown})
 	}
 }
 
+// grade is what makes one failure weigh more than another.
+type grade struct {
+	user    uint64 // hash of the account name, 0: not known
+	weight  int    // of the pattern
+	most    int    // so many such lines are too many; 0: as the jail says
+	unknown bool   // there is no such account
+}
+
 // count has a failure count against an address, unless the address is allowed, out already, or forgiven.
-func (g *Engine) count(c *cell, addr netip.Addr, f *Failure, user uint32, weight int) {
+func (g *Engine) count(c *cell, addr netip.Addr, f *Failure, w grade) {
 	at := f.Time
 	if _, ok := g.allow.Contains(addr, at); ok {
 		g.Allowed++
 		return
 	}
+	weight := max(1, w.weight)
+	more := c.conf.Weights.Account
+	if w.unknown {
+		// Of both reasons to weigh more the heavier one holds: two slips of a name must not be a ban.
+		more = max(0, weight+more-weight*c.conf.Weights.Unknown)
+		weight *= c.conf.Weights.Unknown
+	}
+	personal := weight * f.Attempts
+	if w.most > 0 {
+		weight = max(weight, (c.conf.MaxRetry+w.most-1)/w.most)
+	}
+	x := jail.Failure{Ref: f.Ref, At: at, User: short(w.user), Weight: weight * f.Attempts, Pattern: f.Pattern}
+	if g.rebuild && g.restored {
+		g.recall(c, addr, x, w.user)
+		return
+	}
 	if g.held(c, addr, at) || g.led.Pardoned(addr, at) {
 		return
 	}
-	v := c.counter.Add(addr, at, f.Ref, user, max(1, weight)*f.Attempts)
+	// Who logged in to the account from there lately is no stranger: he is not one that tries names, nor attacks the account.
+	stranger := true
+	if w.user != 0 && g.logins.Within(jail.Mix(w.user, g.narrow(c, addr), g.seed), at, g.attacked.Spare) {
+		more, stranger = 0, false
+	}
+	v := c.counter.Add(addr, x, more)
 	c.failures++
 	c.last = max(c.last, at)
 	f.Jail, f.Addr, f.Prefix, f.Count = c.conf.Name, addr, v.Prefix, v.Count
 	g.out.Failures = append(g.out.Failures, *f)
-	if v.Tripped {
-		g.ban(c, addr, v, at)
+	banned := false
+	switch {
+	case v.Tripped || w.most == 1:
+		banned = g.ban(c, addr, v.Prefix, ledger.Failures, c.counter.Take(v.Prefix), v.Count, v.Wide, at)
+	case v.Slow:
+		banned = g.ban(c, addr, v.Prefix, ledger.Slow, c.counter.TakeSlow(v.Prefix), v.Long, false, at)
+	}
+	if x.Weight = personal; w.user != 0 && stranger {
+		for _, p := range g.accounts.Add(w.user, g.narrow(c, addr), c.number, x) {
+			g.convict(p, at)
+		}
+	}
+	if banned || addr.Is6() {
+		g.neighbours(c, addr, g.narrow(c, addr), x)
 	}
 }
 
@@ -244,16 +315,8 @@ func (g *Engine) count(c *cell, addr netip.Addr, f *Failure, user uint32, weight
 // connection that was open before, and is nothing new. The entry that led to the ban is not held by it: it must count
 // again when it is read again.
 func (g *Engine) held(c *cell, addr netip.Addr, at int64) bool {
-	if g.led.Held(addr, at, func(jail string) bool { return jail == c.conf.Name || g.Scope(jail) == "" }) {
-		return true
-	}
-	if len(g.shadow) > 0 {
-		k := shadowKey{g.narrow(c, addr), c.conf.Name}
-		if until, ok := g.shadow[k]; ok && at < until {
-			return true
-		}
-	}
-	return false
+	stops := func(jail string) bool { return jail == c.conf.Name || g.Scope(jail) == "" }
+	return g.led.Held(addr, at, stops) || g.lapsed.Held(addr, at, stops)
 }
 
 // narrow is the prefix that one address is counted and banned by.
@@ -266,12 +329,12 @@ func (g *Engine) narrow(c *cell, addr netip.Addr) netip.Prefix {
 	return p
 }
 
-func (g *Engine) ban(c *cell, addr netip.Addr, v jail.Verdict, at int64) {
-	prefix := v.Prefix
-	evidence := c.counter.Take(prefix)
+// ban decides that a prefix is out, unless it holds an allowed address; then what addr can be banned by instead is. It
+// says whether there is a ban. wide is of a prefix that is wider than its jail counts.
+func (g *Engine) ban(c *cell, addr netip.Addr, prefix netip.Prefix, reason string, evidence []jail.Failure, count int, wide bool, at int64) bool {
 	evidence = evidence[max(0, len(evidence)-g.lines):] // the newest: they led to the ban
-	if v.Wide && g.allow.Overlaps(prefix, at) {
-		return // the neighbourhood of an allowed address, and addr itself has not done enough for a ban of its own
+	if wide && g.allow.Overlaps(prefix, at) {
+		return false // the neighbourhood of an allowed address, and addr itself has not done enough for a ban of its own
 	}
 	// A prefix that holds an allowed address is not banned as a whole: first back to the attacker's own, then to the
 	// bare address, which is not allowed (Entry looked).
@@ -282,23 +345,30 @@ func (g *Engine) ban(c *cell, addr netip.Addr, v jail.Verdict, at int64) {
 		prefix = p
 	}
 	if g.rebuild {
-		if g.shadow == nil {
-			g.shadow = make(map[shadowKey]int64)
-		}
-		if until := end(at, c.conf.BanTime); until != 0 {
-			g.shadow[shadowKey{prefix, c.conf.Name}] = until
-		}
-		return
+		return false
 	}
 	// An entry may be read a second time after a crash, or after a ledger was rebuilt from the audit trail: the ban
 	// that it led to stands already.
 	if old, ok := g.led.Get(prefix, c.conf.Name); ok && old.Since >= at {
-		return
+		return false
 	}
-	long, count := g.led.Escalate(prefix, at, c.conf.BanTime, g.esc.Factor, g.esc.Max, g.esc.Forget)
-	b := ledger.Ban{Prefix: prefix, Jail: c.conf.Name, Since: at, Until: end(at, long), Failures: v.Count, Count: count}
+	b := ledger.Ban{Prefix: prefix, Jail: c.conf.Name, Since: at, Failures: count, Reason: reason}
+	long, times := g.led.Escalate(prefix, at, c.conf.BanTime, g.esc.Factor, g.esc.Max, g.esc.Forget, spread(&b, g.esc.Spread))
+	b.Until, b.Count = end(at, long), times
 	g.led.Add(b)
-	g.out.Bans = append(g.out.Bans, Ban{Ban: b, Addr: addr, Evidence: evidence, Wide: v.Wide})
+	g.out.Bans = append(g.out.Bans, Ban{Ban: b, Addr: addr, Evidence: evidence, Wide: wide})
+	return true
+}
+
+// spread draws what is added to a ban's time. It follows from the ban's id, so that it is the same in a replay; whoever
+// wants to foretell it has to know to the microsecond when journald received the line that led to the ban.
+func spread(b *ledger.Ban, most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	h := sha256.Sum256([]byte("spread " + b.ID()))
+	n, _ := bits.Mul64(binary.BigEndian.Uint64(h[:8]), uint64(most/time.Second)+1)
+	return time.Duration(n) * time.Second
 }
 
 // end computes when a ban is over; 0 is never.
@@ -309,22 +379,10 @@ func end(at int64, long time.Duration) int64 {
 	return at + long.Microseconds()
 }
 
-func (g *Engine) userHash(user []byte) uint32 {
-	if len(user) == 0 {
-		return 0
-	}
-	h := uint32(maphash.Bytes(g.seed, user))
-	return max(1, h)
-}
-
-// Rebuild says whether entries are only read again to fill the windows: everything is counted as it was, but what
-// they led to was decided before and stands in the ledger.
-func (g *Engine) Rebuild(on bool) {
-	g.rebuild = on
-	if !on {
-		g.shadow = nil
-	}
-}
+// Rebuild says whether entries are only read again so that connections that go on are known, and the lines that failures
+// stand in: what they led to was counted and decided before. Where the ledger came without what was counted (it is an
+// old one), the windows are filled from them, too.
+func (g *Engine) Rebuild(on bool) { g.rebuild = on }
 
 // Expire takes out bans that are over at now, for the firewall and the audit, and gives memory back. read is up to when
 // the journal has been read: while reading is behind, what is over by the clock still counts for the entries to come.
@@ -335,8 +393,26 @@ func (g *Engine) Expire(now, read int64) []ledger.Ban {
 			c.counter.Expire(read, 4096)
 			c.attempts.Expire(read)
 		}
+		for _, n := range g.nets {
+			n.counter.Expire(read, 1024)
+		}
+		g.accounts.Expire(read, 256)
+		g.lapsed.Expire(read)
 	}
-	return g.led.Expire(now)
+	over := g.led.Expire(now)
+	for _, b := range over {
+		if b.Until > read {
+			g.lapsed.Add(b)
+		}
+	}
+	return over
+}
+
+// Lapse takes out a ban that was over by the clock when it was decided: it was missed while nobody read the journal.
+func (g *Engine) Lapse(b ledger.Ban) {
+	if g.led.Remove(b.Prefix, b.Jail) {
+		g.lapsed.Add(b)
+	}
 }
 
 // SetAllow takes a new allow list and lifts the bans that it forbids: those of an allowed address, and those of a
@@ -369,6 +445,11 @@ func (g *Engine) Pardon(prefix netip.Prefix, now int64) {
 	for _, c := range g.jails {
 		c.counter.Forget(prefix)
 	}
+	for _, n := range g.nets {
+		if n.holds(prefix.Addr()) {
+			n.counter.Forget(prefix)
+		}
+	}
 	g.led.Pardon(prefix, now)
 }
 
@@ -380,9 +461,13 @@ func (g *Engine) Scope(name string) string {
 	return ""
 }
 
-// Window is the longest time that a failure counts in any jail.
+// connTime is how long the lines of one connection may be apart; see jail.Attempts.
+const connTime = 5 * time.Minute
+
+// Window is how far back the journal must be read at start: the longest find_time of any jail, and no less than is
+// needed to know connections that go on. Longer windows come with the ledger.
 func (g *Engine) Window() time.Duration {
-	var w time.Duration
+	w := connTime
 	for _, c := range g.jails {
 		w = max(w, c.conf.FindTime)
 	}
@@ -436,24 +521,6 @@ type Counted struct {
 	OthersNeed int
 	Until      int64          // when the oldest of it ceases to count, microseconds since 1970
 	Failures   []jail.Failure // those that are kept one by one, oldest first: in the slow window they may be fewer than Have
-}
-
-// Counted looks up what every jail has against an address in its window.
-func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
-	for _, c := range g.jails {
-		if p, f := c.counter.Look(addr, now); len(f) > 0 {
-			have, until := 0, f[0].At
-			for _, x := range f {
-				have += x.Weight
-				until = min(until, x.At)
-			}
-			l = append(l, Counted{
-				Jail: c.conf.Name, Filter: c.conf.Filter.Name, Window: WindowNormal, Find: c.conf.FindTime, Prefix: p,
-				Have: have, Need: c.conf.MaxRetry, Until: until + c.conf.FindTime.Microseconds(), Failures: f,
-			})
-		}
-	}
-	return l
 }
 
 // Tracked is how many prefixes have failures in a window, Widened how many failures were counted on a wider prefix

@@ -42,7 +42,7 @@ func (h *host) line(pid uint32, format string, args ...any) *Outcome {
 }
 
 func (h *host) fail(addr string) *Outcome {
-	return h.line(uint32(h.n+1), "Failed password for invalid user u%d from %s port 4711 ssh2", h.n, addr)
+	return h.line(uint32(h.n+1), "Failed password for root from %s port 4711 ssh2", addr)
 }
 
 // ban has an address fail until it is banned.
@@ -151,7 +151,7 @@ func TestSuccess(t *testing.T) {
 		h.line(100, "Failed password for bob from 203.0.113.7 port 1 ssh2")
 	}
 	h.line(101, "Accepted password for mallory from 203.0.113.7 port 2 ssh2")
-	if c := h.g.Counted(netip.MustParseAddr("203.0.113.7"), h.now); len(c) != 1 || len(c[0].Failures) != 4 {
+	if c := h.g.Counted(netip.MustParseAddr("203.0.113.7"), h.now); len(c) != 1 || len(c[0].Failures) != 4 || c[0].Have != 4 || c[0].Need != 5 {
 		t.Errorf("another user's login helped: %+v", c)
 	}
 	h.line(102, "Accepted password for bob from 203.0.113.7 port 3 ssh2")
@@ -237,7 +237,7 @@ func TestRebuild(t *testing.T) {
 			saved := max(0, cut-lost)
 			for i := range cut {
 				if i == saved {
-					snap = g.Ledger().AppendSnapshot(nil)
+					snap = g.Snapshot(nil)
 				}
 				g.Expire(stream[i].at, stream[i].at)
 				for _, b := range feed(g, i) {
@@ -245,7 +245,7 @@ func TestRebuild(t *testing.T) {
 				}
 			}
 			if snap == nil {
-				snap = g.Ledger().AppendSnapshot(nil)
+				snap = g.Snapshot(nil)
 			}
 			led, err := ledger.Decode(snap)
 			if err != nil {

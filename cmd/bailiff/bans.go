@@ -42,8 +42,11 @@ func runBans(e *env, args []string) error {
 			end = stamp(*b.Until)
 		}
 		row := []string{b.Prefix, b.Jail, stamp(b.Since), end, fmt.Sprint(b.Failures), fmt.Sprint(b.Count)}
-		if b.By != "" || b.Reason != "" {
+		switch {
+		case b.By != "":
 			row = append(row, clean(b.By+": "+b.Reason))
+		case b.Reason != "" && b.Reason != "failures": // what bans are made for usually goes without saying
+			row = append(row, clean(b.Reason))
 		}
 		rows = append(rows, row)
 	}

@@ -48,6 +48,7 @@ type replayBan struct {
 	Until    *string      `json:"until"` // null: for ever
 	Failures int          `json:"failures"`
 	Count    int          `json:"count"` // the how-manieth ban of the prefix this is
+	Reason   string       `json:"reason"`
 	ID       string       `json:"id"`
 	Evidence []string     `json:"evidence"`
 }
@@ -352,7 +353,16 @@ func (r *replay) ban(b *policy.Ban) error {
 		if b.Until != 0 {
 			until = "until " + rfc(b.Until)
 		}
-		_, err := fmt.Fprintf(r.out, "%s  ban      %s  %s  %s, %s\n", rfc(b.Since), b.Jail, b.Prefix, plural(b.Failures, "failure"), until)
+		why := plural(b.Failures, "failure")
+		switch b.Reason {
+		case ledger.Slow:
+			why += " slowly"
+		case ledger.Account:
+			why += " on an account that many attack"
+		case ledger.Neighbours:
+			why = plural(b.Failures, "neighbour")
+		}
+		_, err := fmt.Fprintf(r.out, "%s  ban      %s  %s  %s, %s\n", rfc(b.Since), b.Jail, b.Prefix, why, until)
 		return err
 	}
 	r.buf = r.appendBan(r.buf[:0], b)
@@ -381,7 +391,9 @@ func (r *replay) appendBan(to []byte, b *policy.Ban) []byte {
 	to = strconv.AppendInt(to, int64(b.Failures), 10)
 	to = append(to, `,"count":`...)
 	to = strconv.AppendInt(to, int64(b.Count), 10)
-	to = append(to, `,"id":"`...)
+	to = append(to, `,"reason":"`...)
+	to = append(to, b.Reason...) // a word of ledger's
+	to = append(to, `","id":"`...)
 	to = append(to, b.ID()...)
 	to = append(to, `","evidence":[`...)
 	for i, x := range b.Evidence {

@@ -21,7 +21,7 @@ func TestAppendBan(t *testing.T) {
 		{Ban: ledger.Ban{Prefix: netip.MustParsePrefix("2001:db8::/64"), Jail: `quo"ted <&> ü\`, Since: 999_999, Failures: 1 << 20, Count: 12},
 			Evidence: []jail.Failure{{Ref: 0}, {Ref: 1}, {Ref: 2}}},
 	} {
-		o := replayBan{Kind: "ban", Time: rfc(b.Since), Jail: b.Jail, Prefix: b.Prefix, Failures: b.Failures, Count: b.Count, ID: b.ID(), Evidence: []string{}}
+		o := replayBan{Kind: "ban", Time: rfc(b.Since), Jail: b.Jail, Prefix: b.Prefix, Failures: b.Failures, Count: b.Count, Reason: b.Reason, ID: b.ID(), Evidence: []string{}}
 		if b.Until != 0 {
 			s := rfc(b.Until)
 			o.Until = &s

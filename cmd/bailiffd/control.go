@@ -261,7 +261,7 @@ func (a *asker) Ban(ctx context.Context, by control.Peer, req control.BanRequest
 				kind = audit.KindExtend
 				b.Count, b.Failures = old.Count, old.Failures
 			} else {
-				_, b.Count = d.led.Escalate(p, now, long, 1, 0, d.conf.Escalate.Forget)
+				_, b.Count = d.led.Escalate(p, now, long, 1, 0, d.conf.Escalate.Forget, 0)
 			}
 			d.led.Add(b)
 			if e, ok := d.element(p, name); ok {

@@ -46,6 +46,10 @@ const (
 	saveCursor = 60 * time.Second
 )
 
+// saveShare keeps a large state (a million addresses are 20 MB) from being written all the time: no more than one part in
+// so many goes into making it up, during which nothing is judged.
+const saveShare = 200
+
 // lateAfter is when reading counts as lagging: then the newest entry read is that old and more are waiting.
 const lateAfter = 15 * time.Second
 
@@ -90,6 +94,7 @@ type daemon struct {
 
 	dirtyBans, dirtyCursor bool
 	lastSave               time.Time
+	saveCost               time.Duration // what making up the last snapshot took
 	saving                 bool
 	saveErr                error
 	stirred                bool // memory was taken since it was given back
@@ -282,8 +287,15 @@ func (d *daemon) restore(be firewall.Backend) (position, error) {
 		return position{}, err
 	}
 	d.led = led
+	c, known, lost := place(led, now)
+	if !known {
+		led.TakeCounts() // what was counted belongs to that position, and would be counted again
+	}
 	if d.eng, err = policy.New(d.conf, led); err != nil {
 		return position{}, err
+	}
+	if err := d.eng.Lost(); err != nil {
+		d.problem(fmt.Sprintf("%v: only what the journal says of the last %s counts", err, d.eng.Window()))
 	}
 	if damaged != nil {
 		text := fmt.Sprintf("the ledger was damaged (%v) and is set aside as %s", damaged, aside)
@@ -293,21 +305,30 @@ func (d *daemon) restore(be firewall.Backend) (position, error) {
 	}
 	window := uint64(d.eng.Window().Microseconds())
 	start := position{since: uint64(now.UnixMicro()) - window}
-	if fresh || led.Cursor() == "" {
-		return start, nil
+	if lost != "" {
+		d.problem(fmt.Sprintf("%s: the journal is read from %s back", lost, d.eng.Window()))
 	}
-	c, err := journal.ParseCursor(led.Cursor())
-	if err != nil {
-		d.problem(fmt.Sprintf("the ledger's cursor %q: %v; the journal is read from %s back", led.Cursor(), err, d.eng.Window()))
-		return start, nil
-	}
-	if ahead := time.UnixMicro(int64(c.Realtime)).Sub(now); ahead > time.Minute {
-		d.problem(fmt.Sprintf("the ledger's cursor lies %s in the future (the clock was set back, or the machine restored): the journal is read from %s back", ahead.Round(time.Second), d.eng.Window()))
+	if fresh || !known {
 		return start, nil
 	}
 	d.cursor, d.known = c, true
 	d.announced = readAnnounced(d.source(), c.Realtime)
 	return position{cursor: c, known: true, rebuild: c.Realtime - min(window, c.Realtime)}, nil
+}
+
+// place is where the ledger says that the journal was read up to; lost says why that is of no use.
+func place(led *ledger.Ledger, now time.Time) (c journal.Cursor, known bool, lost string) {
+	if led.Cursor() == "" {
+		return c, false, ""
+	}
+	c, err := journal.ParseCursor(led.Cursor())
+	if err != nil {
+		return c, false, fmt.Sprintf("the ledger's cursor %q: %v", led.Cursor(), err)
+	}
+	if ahead := time.UnixMicro(int64(c.Realtime)).Sub(now); ahead > time.Minute {
+		return c, false, fmt.Sprintf("the ledger's cursor lies %s in the future (the clock was set back, or the machine restored)", ahead.Round(time.Second))
+	}
+	return c, true, ""
 }
 
 // problem notes something about the journal that an operator should know.
@@ -459,13 +480,13 @@ func (d *daemon) processors(behind bool) {
 func (d *daemon) decided(b *policy.Ban, now time.Time) (add firewall.Ban, ok bool) {
 	d.dirtyBans = true
 	if b.Until != 0 && b.Until <= now.UnixMicro() {
-		d.led.Remove(b.Prefix, b.Jail)
+		d.eng.Lapse(b.Ban)
 		return add, false
 	}
 	d.bansTotal++
 	if !d.announced[b.ID()] {
 		ev := banEvent(&b.Ban, d.fw.Backend)
-		ev.Wide, ev.Addresses = b.Wide, []netip.Addr{b.Addr}
+		ev.Wide, ev.Addresses = b.Wide, append(b.Addresses(), b.Addr)
 		if len(b.Evidence) > 0 {
 			ev.First = time.UnixMicro(b.Evidence[0].At)
 		}
@@ -725,11 +746,16 @@ const (
 // maybeSave writes the ledger when it is time.
 func (d *daemon) maybeSave(now time.Time) {
 	since := now.Sub(d.lastSave)
+	if since < saveShare*d.saveCost {
+		return
+	}
 	if d.saving || !(d.dirtyBans && since >= saveBans || d.dirtyCursor && since >= saveCursor) {
 		return
 	}
 	d.saving, d.dirtyBans, d.dirtyCursor, d.lastSave = true, false, false, now
+	begin := time.Now()
 	data := d.snapshot()
+	d.saveCost = time.Since(begin)
 	go func() { d.saved <- saveState(d.opt.state, data) }()
 }
 
@@ -737,7 +763,7 @@ func (d *daemon) snapshot() []byte {
 	if d.known {
 		d.led.SetCursor(d.cursor.String())
 	}
-	return d.led.AppendSnapshot(nil)
+	return d.eng.Snapshot(nil)
 }
 
 func (d *daemon) saveDone(err error) {

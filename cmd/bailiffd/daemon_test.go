@@ -189,13 +189,13 @@ func (b *bench) until(what string, ok func(context.Context) bool) {
 	}
 }
 
-// fail has an address fail n logins, each in a connection of its own.
+// fail has an address fail n logins of one account, each in a connection of its own.
 func (b *bench) fail(addr string, n int) {
 	b.t.Helper()
 	var x []byte
 	for range n {
 		b.pid++
-		x = b.entry(x, fmt.Sprintf("Failed password for invalid user u%d from %s port %d ssh2", b.pid, addr, 1024+b.pid%60000))
+		x = b.entry(x, fmt.Sprintf("Failed password for of-%s from %s port %d ssh2", addr, addr, 1024+b.pid%60000))
 	}
 	if _, err := b.in.Write(x); err != nil {
 		b.t.Fatal(err)

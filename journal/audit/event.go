@@ -23,7 +23,7 @@ const (
 	FieldEvidence = "BAILIFF_EVIDENCE"  // journal cursors, one a line, oldest first
 	FieldBackend  = "BAILIFF_BACKEND"   // firewall backend
 	FieldList     = "BAILIFF_LIST"      // name of a published allow list
-	FieldReason   = "BAILIFF_REASON"    //
+	FieldReason   = "BAILIFF_REASON"    // failures, slow, account or neighbours; what was given with a ban by hand
 	FieldBy       = "BAILIFF_BY"        // user who asked for it; absent for what the daemon decided
 	FieldRestored = "BAILIFF_RESTORED"  // "1": not a new decision, do not report it again
 	FieldWide     = "BAILIFF_WIDE"      // "1": a neighbourhood, because many of its addresses attacked at once
@@ -43,6 +43,12 @@ const (
 // timeFormat is RFC 3339 with the journal's own microseconds.
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
+// reasons are what the daemon bans for beside the usual, in words.
+var reasons = map[string]string{
+	"slow":    "slowly",
+	"account": "on an account that many addresses attack",
+}
+
 // BanEvent is a ban, or the extension of one. No user name is part of it: a mistyped one may be a password.
 type BanEvent struct {
 	Prefix    netip.Prefix // masked
@@ -56,7 +62,7 @@ type BanEvent struct {
 	Count     int      // how often the prefix was banned, this ban included
 	Evidence  []string // journal cursors, oldest first
 	Backend   string
-	Reason    string // of a ban by hand
+	Reason    string // failures, slow, account or neighbours; of a ban by hand what was given
 	By        string // user name, of a ban by hand
 	Restored  bool
 	Wide      bool
@@ -110,7 +116,11 @@ func (e *BanEvent) message(k Kind) string {
 	if e.By != "" {
 		part("by %s", oneLine(e.By))
 	}
-	if e.Reason != "" {
+	switch {
+	case e.By == "" && e.Reason == "failures" || e.Reason == "neighbours" && e.Wide: // said already
+	case e.By == "" && reasons[e.Reason] != "":
+		part("%s", reasons[e.Reason])
+	case e.Reason != "":
 		part("%s", oneLine(cut(e.Reason)))
 	}
 	if e.Restored {

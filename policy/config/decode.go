@@ -67,7 +67,8 @@ func newRaw() *raw {
 			// Four times max_retry over a day: a mail program that keeps on with an old password every few minutes is out after
 			// hours, as it would be at fail2ban after minutes; a person's mistakes never come to that, and a success clears them.
 			Slow: Slow{FindTime: 24 * time.Hour, MaxRetry: 20},
-			// Somebody who mistypes his name and then his password has 2 and 1 and 1 for the second account: no ban.
+			// Somebody who mistypes his name twice has 2 and 2, or his name and then his password 2 and 1 and 1 for the second
+			// account: no ban.
 			Weights: Weights{Unknown: 2, Account: 1},
 		},
 		// Ten addresses within six hours is no household and no office. Three failures, since ssh asks three times by itself

@@ -28,8 +28,10 @@ type Waiting struct {
 	Pattern string
 	Ref     Ref
 	At      int64
-	User    uint32
+	User    uint64
 	Weight  int
+	Most    int // Pattern.MaxRetry
+	Unknown bool
 	Repeat  int // how many there were
 	Step    uint8
 }

@@ -2,10 +2,12 @@
 // microseconds since 1970), no I/O, no goroutines. What a line means is known before (policy/filter); what follows from
 // a count is decided elsewhere (policy).
 //
-// Start reading at Counter.Add. attempts.go joins the lines of one connection, so that one wrong password counts once.
+// Start reading at Counter.Add; slow.go keeps the longer window, accounts.go counts by account and not by address, and
+// codec.go saves all of it. attempts.go joins the lines of one connection, so that one wrong password counts once.
 package jail
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
@@ -15,6 +17,9 @@ import (
 
 // Ref names the journal entry that a failure stands in; what it means is the caller's.
 type Ref uint64
+
+// NoRef is of a failure whose entry is not known (any more).
+const NoRef = ^Ref(0)
 
 // Failure is one counted failure.
 type Failure struct {
@@ -28,12 +33,14 @@ type Failure struct {
 
 // Options of a Counter.
 type Options struct {
-	FindTime time.Duration // how long a failure counts
-	MaxRetry int           // the count that trips
-	Prefix4  int           // length of the prefixes that are counted
-	Prefix6  int
-	Budget   *Budget
-	Seed     uint64 // of the hash: attackers choose addresses, so they must not know it
+	FindTime  time.Duration // how long a failure counts
+	MaxRetry  int           // the count that trips
+	SlowTime  time.Duration // of the slow window; it is there when it is longer than FindTime and SlowRetry is above MaxRetry
+	SlowRetry int           // the count that trips there
+	Prefix4   int           // length of the prefixes that are counted
+	Prefix6   int
+	Budget    *Budget
+	Seed      uint64 // of the hash: attackers choose addresses, so they must not know it
 }
 
 // Budget bounds how many prefixes all counters together track, and how many failures they keep.
@@ -59,7 +66,9 @@ func (b *Budget) Used() int { return b.used }
 type Verdict struct {
 	Prefix  netip.Prefix // what was counted
 	Count   int          // the weights in its window
+	Long    int          // the weights in its slow window
 	Tripped bool         // MaxRetry is reached: the caller bans Prefix and calls Take
+	Slow    bool         // SlowRetry is reached, and MaxRetry is not: the caller bans Prefix and calls TakeSlow
 	Wide    bool         // Prefix is wider than the configuration says, since the budget was used up
 }
 
@@ -101,22 +110,44 @@ const (
 type Counter struct {
 	o       Options
 	find    int64
+	keep    int64 // the longer of both windows
+	width   int64 // of a bucket of the slow window; 0: there is none
 	narrow  table
 	wide    table
 	widened uint64
+	cut     uint64
 	told    int // failures that the budget knows of
+
+	patterns []string // by number; the first is that of a failure whose pattern is not known
+	numbers  map[string]uint16
 }
 
 // NewCounter makes a counter.
 func NewCounter(o Options) *Counter {
-	c := &Counter{}
+	c := &Counter{patterns: []string{""}, numbers: map[string]uint16{"": 0}}
 	c.narrow.seed, c.wide.seed = o.Seed, o.Seed^0x5851f42d4c957f2d
 	c.set(o)
 	return c
 }
 
 func (c *Counter) set(o Options) {
-	c.o, c.find = o, o.FindTime.Microseconds()
+	c.o, c.find, c.width = o, o.FindTime.Microseconds(), 0
+	c.keep = c.find
+	if o.SlowTime > o.FindTime && o.SlowRetry > o.MaxRetry {
+		c.width = max(1, o.SlowTime.Microseconds()/buckets)
+		c.keep = o.SlowTime.Microseconds()
+	}
+}
+
+// number gives a pattern's number. Those of a filter are few; names beyond maxPatterns, of many reloads, are not kept.
+func (c *Counter) number(pattern string) uint16 {
+	n, ok := c.numbers[pattern]
+	if !ok && len(c.patterns) < maxPatterns {
+		n = uint16(len(c.patterns))
+		c.patterns = append(c.patterns, pattern)
+		c.numbers[pattern] = n
+	}
+	return n
 }
 
 // Configure takes new settings. What is counted stays, and is judged by the new window from now on. With another prefix
@@ -128,7 +159,12 @@ func (c *Counter) Configure(o Options) {
 	if o.Prefix6 != c.o.Prefix6 {
 		c.dropFamily(true)
 	}
+	width := c.width
 	c.set(o)
+	if width != c.width && width != 0 {
+		c.rescale(width)
+	}
+	c.narrow.round, c.narrow.pressed, c.wide.round = sweepRound{}, sweepRound{}, sweepRound{}
 }
 
 func (c *Counter) dropFamily(v6 bool) {
@@ -172,6 +208,30 @@ func (c *Counter) Tracked() int { return c.narrow.n + c.wide.n }
 // Widened is how many failures were counted on a wider prefix.
 func (c *Counter) Widened() uint64 { return c.widened }
 
+// Budget is what bounds the counter.
+func (c *Counter) Budget() *Budget { return c.o.Budget }
+
+// Need is the count that trips for a prefix that Look has answered.
+func (c *Counter) Need(p netip.Prefix) int {
+	if p.Bits() < c.length(p.Addr()) {
+		for _, l := range widths(p.Addr()) {
+			if l.bits == p.Bits() {
+				return min(c.o.MaxRetry*l.factor, max(wideNodes, c.o.MaxRetry))
+			}
+		}
+	}
+	return c.o.MaxRetry
+}
+
+// Has says whether anything stands against an address's prefix.
+func (c *Counter) Has(a netip.Addr) bool {
+	_, ok := c.narrow.find(keyOf(a, c.length(a)))
+	return ok
+}
+
+// Cut is how many prefixes lost what they had in the slow window to make room for others.
+func (c *Counter) Cut() uint64 { return c.cut }
+
 func (c *Counter) length(a netip.Addr) int {
 	if a.Is4() {
 		return c.o.Prefix4
@@ -179,31 +239,78 @@ func (c *Counter) length(a netip.Addr) int {
 	return c.o.Prefix6
 }
 
-// Add counts a failure of an address. user is a hash of the account name, weight what it counts (at least 1).
-func (c *Counter) Add(a netip.Addr, at int64, ref Ref, user uint32, weight int) Verdict {
+// Add counts a failure of an address. more is what it counts beyond its weight if its user is another than those that
+// the address has failed on in its windows.
+func (c *Counter) Add(a netip.Addr, x Failure, more int) Verdict {
 	k := keyOf(a, c.length(a))
-	f := node{ref: ref, at: at, user: user<<8 | uint32(min(max(weight, 1), 255))}
+	f := c.nodeOf(x)
 	if i, ok := c.narrow.find(k); ok {
-		return c.count(&c.narrow, i, f, c.o.MaxRetry, c.o.MaxRetry)
+		return c.count(&c.narrow, i, f, more, c.o.MaxRetry, c.o.MaxRetry)
 	}
 	if c.o.Budget.used >= c.o.Budget.limit {
-		c.sweep(&c.narrow, at, sweepStep)
+		c.sweep(&c.narrow, x.At, sweepStep, c.keep)
+	}
+	if c.o.Budget.used >= c.o.Budget.limit && c.width > 0 {
+		// Who is slow gives way to who is not: without the slow window there would be room.
+		n := c.narrow.n
+		c.sweep(&c.narrow, x.At, sweepStep, c.find)
+		c.cut += uint64(n - c.narrow.n)
 	}
 	if c.o.Budget.used < c.o.Budget.limit {
 		i := c.narrow.insert(k)
 		c.o.Budget.used++
-		return c.count(&c.narrow, i, f, c.o.MaxRetry, c.o.MaxRetry)
+		return c.count(&c.narrow, i, f, more, c.o.MaxRetry, c.o.MaxRetry)
 	}
 	return c.addWide(a, k, f)
+}
+
+func (c *Counter) nodeOf(x Failure) node {
+	return node{ref: x.Ref, when: whenOf(x.At, c.number(x.Pattern)), user: x.User<<8 | uint32(min(max(x.Weight, 1), 255))}
+}
+
+// AddOnce counts different things within the prefix of an address: of those with the same id (24 bits, not 0) only the
+// latest counts. When the budget is used up, some other prefix makes room.
+func (c *Counter) AddOnce(a netip.Addr, x Failure, id uint32) Verdict {
+	k := keyOf(a, c.length(a))
+	x.User, x.Weight = id, 1
+	i, ok := c.narrow.find(k)
+	if !ok {
+		if c.o.Budget.used >= c.o.Budget.limit {
+			c.sweep(&c.narrow, x.At, sweepStep, c.keep)
+		}
+		for c.o.Budget.used >= c.o.Budget.limit || c.o.Budget.nodes >= nodeShare*c.o.Budget.limit {
+			c.cut++
+			c.drop(&c.narrow, c.narrow.any())
+		}
+		i = c.narrow.insert(k)
+		c.o.Budget.used++
+	} else {
+		c.narrow.unlink(i, func(n *node) bool { return n.name() == id })
+	}
+	return c.count(&c.narrow, i, c.nodeOf(x), 0, c.o.MaxRetry, c.o.MaxRetry)
+}
+
+// RemoveOnce takes one of the things that AddOnce counts away again.
+func (c *Counter) RemoveOnce(a netip.Addr, id uint32) {
+	if i, ok := c.narrow.find(keyOf(a, c.length(a))); ok {
+		c.purge(i, func(n *node) bool { return n.name() == id })
+	}
+}
+
+// purge takes nodes out of an entry, and the entry when none is left, which it says.
+func (c *Counter) purge(i uint32, gone func(*node) bool) (empty bool) {
+	c.narrow.unlink(i, gone)
+	if empty = c.narrow.at(i).head == 0; empty {
+		c.drop(&c.narrow, i)
+	}
+	c.settle()
+	return empty
 }
 
 // addWide counts a failure for which there is no room of its own.
 func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
 	c.widened++
-	levels := wide6
-	if a.Is4() {
-		levels = wide4
-	}
+	levels := widths(a)
 	full := func() bool { return c.wide.n >= wideLeast && c.o.Budget.wide >= c.o.Budget.limit/wideShare }
 	for n, l := range levels {
 		if l.bits > int(narrow.bits) {
@@ -213,7 +320,7 @@ func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
 		i, ok := c.wide.find(k)
 		if !ok {
 			if full() {
-				c.sweep(&c.wide, f.at, sweepStep)
+				c.sweep(&c.wide, f.at(), sweepStep, c.find)
 			}
 			if full() && n < len(levels)-1 {
 				continue
@@ -224,26 +331,43 @@ func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
 			i = c.wide.insert(k)
 			c.o.Budget.wide++
 		}
-		v := c.count(&c.wide, i, f, c.o.MaxRetry*l.factor, max(wideNodes, c.o.MaxRetry))
+		v := c.count(&c.wide, i, f, 0, c.o.MaxRetry*l.factor, max(wideNodes, c.o.MaxRetry))
 		v.Wide = true
 		return v
 	}
 	return Verdict{Prefix: narrow.prefix(), Count: f.weight(), Tripped: f.weight() >= c.o.MaxRetry}
 }
 
-// count drops from an entry's list what has left the window, puts a failure at its head, and sums up.
-func (c *Counter) count(t *table, i uint32, f node, trip, most int) Verdict {
+// count drops from an entry's list what has left its windows, puts a failure at its head, and sums up.
+func (c *Counter) count(t *table, i uint32, f node, more, trip, most int) Verdict {
 	e := t.at(i)
-	e.newest = f.at
-	sum, kept, ahead := f.weight(), 1, 0
-	var near *node // of those in the window the one added last
+	at, slow := f.at(), c.width > 0 && t == &c.narrow
+	e.newest = at
+	sum, long, kept, ahead := 0, 0, 1, 0
+	same, other := false, false // whether the user, or another, is known of this prefix
+	var near *node              // of those in the window the one added last
 	for link := &e.head; *link != 0; {
 		x := t.node(*link)
-		in := c.within(f.at, x.at)
-		if in && kept >= most || !in && (x.at < f.at || ahead >= most) {
-			gone := *link
-			*link = x.next
-			t.freeNode(gone)
+		if x.isCell() {
+			n, over := c.cellSum(x, at)
+			if over {
+				link = t.cutOut(link)
+				continue
+			}
+			long += n
+			same, other = same || x.name() == f.name(), other || x.name() != 0 && x.name() != f.name()
+			link = &x.next
+			continue
+		}
+		in, inSlow := c.within(at, x.at()), slow && c.slowly(at, x.at())
+		if !in && inSlow && x.at() < at {
+			long += x.weight()
+			same, other = same || x.name() == f.name(), other || x.name() != 0 && x.name() != f.name()
+			link = c.compact(t, e, link)
+			continue
+		}
+		if in && kept >= most || !in && (x.at() < at || ahead >= most) {
+			link = t.cutOut(link)
 			continue
 		}
 		if in {
@@ -251,13 +375,22 @@ func (c *Counter) count(t *table, i uint32, f node, trip, most int) Verdict {
 				near = x
 			}
 			kept++
-			e.newest = max(e.newest, x.at)
+			e.newest = max(e.newest, x.at())
 			sum += x.weight()
+			same, other = same || x.name() == f.name(), other || x.name() != 0 && x.name() != f.name()
 		} else {
 			ahead++
 		}
+		if inSlow {
+			long += x.weight()
+		}
 		link = &x.next
 	}
+	if more > 0 && other && !same && f.name() != 0 {
+		f.user = f.user&^0xff | uint32(min(f.weight()+more, 255))
+	}
+	sum += f.weight()
+	long += f.weight()
 	if near != nil && c.o.Budget.nodes >= nodeShare*c.o.Budget.limit {
 		near.fold(f)
 	} else {
@@ -267,50 +400,75 @@ func (c *Counter) count(t *table, i uint32, f node, trip, most int) Verdict {
 	c.settle()
 	// More than the kept ones cannot be told apart any more: they have tripped long before.
 	trip = min(trip, most)
-	return Verdict{Prefix: e.key().prefix(), Count: sum, Tripped: sum >= trip}
+	v := Verdict{Prefix: e.key().prefix(), Count: sum, Tripped: sum >= trip}
+	if slow {
+		v.Long, v.Slow = long, !v.Tripped && long >= c.o.SlowRetry
+	}
+	return v
 }
 
 // fold adds a failure to the one before it where there is no room for one more. The older time of the two stands, so
 // that it counts no longer than it would have by itself, and no user can take back what may be another's.
 func (x *node) fold(f node) {
 	w := min(x.weight()+f.weight(), 255)
-	if x.user>>8 != f.user>>8 {
+	if x.name() != f.name() {
 		x.user = 0
 	}
 	x.user = x.user&^0xff | uint32(w)
-	x.at = min(x.at, f.at)
+	if f.at() < x.at() {
+		x.when = f.when
+	}
 }
 
-func (c *Counter) within(a, b int64) bool {
-	d := a - b
-	return d < c.find && -d < c.find
-}
+func (c *Counter) within(a, b int64) bool { return near(a, b, c.find) }
 
-// Take returns what stands against a prefix in the window of the failure added last, oldest first, and forgets it. The
-// prefix is one that Add has answered.
-func (c *Counter) Take(p netip.Prefix) []Failure {
+// Take returns what stands against a prefix in the window of the failure added last, oldest first, and forgets it, with
+// what stands in the slow window. The prefix is one that Add has answered.
+func (c *Counter) Take(p netip.Prefix) []Failure { return c.take(p, false) }
+
+// TakeSlow is Take for the slow window. What was counted together there comes as one failure with the weight of all.
+func (c *Counter) TakeSlow(p netip.Prefix) []Failure { return c.take(p, true) }
+
+func (c *Counter) take(p netip.Prefix, slow bool) []Failure {
 	k := keyOf(p.Addr(), p.Bits())
 	for _, t := range []*table{&c.narrow, &c.wide} {
 		if i, ok := t.find(k); ok {
-			l := c.failures(t, i)
+			var last int64
+			for n := t.at(i).head; n != 0; n = t.node(n).next {
+				if x := t.node(n); !x.isCell() {
+					last = x.at()
+					break
+				}
+			}
+			l := c.failures(t, i, last, slow)
 			c.drop(t, i)
-			last := l[len(l)-1].At
-			return slices.DeleteFunc(l, func(f Failure) bool { return !c.within(last, f.At) })
+			return l
 		}
 	}
 	return nil
 }
 
-func (c *Counter) failures(t *table, i uint32) []Failure {
-	k := 0
+// failures lists what lies in a window of at, oldest first.
+func (c *Counter) failures(t *table, i uint32, at int64, slow bool) []Failure {
+	most := 0
 	for n := t.at(i).head; n != 0; n = t.node(n).next {
-		k++
+		most++
 	}
-	l := make([]Failure, k)
+	l := make([]Failure, 0, most)
 	for n := t.at(i).head; n != 0; n = t.node(n).next {
-		k--
 		x := t.node(n)
-		l[k] = Failure{Ref: x.ref, At: x.at, User: x.user >> 8, Weight: x.weight()}
+		switch {
+		case x.isCell():
+			if w, _ := c.cellSum(x, at); slow && w > 0 {
+				l = append(l, Failure{Ref: x.ref, At: min(at, c.cellTime(x, at)), User: x.name(), Weight: w})
+			}
+		case c.within(at, x.at()) || slow && c.slowly(at, x.at()):
+			l = append(l, Failure{Ref: x.ref, At: x.at(), User: x.name(), Weight: x.weight(), Pattern: c.patterns[x.pattern()]})
+		}
+	}
+	slices.Reverse(l)
+	if slow {
+		slices.SortStableFunc(l, func(a, b Failure) int { return cmp.Compare(a.At, b.At) })
 	}
 	return l
 }
@@ -321,44 +479,81 @@ func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
 	k := keyOf(a, c.length(a))
 	p = k.prefix()
 	if i, ok := c.narrow.find(k); ok {
-		l = c.failures(&c.narrow, i)
-	} else if c.wide.n > 0 {
-		levels := wide6
-		if a.Is4() {
-			levels = wide4
-		}
-		for _, v := range levels {
-			if i, ok := c.wide.find(keyOf(a, v.bits)); ok {
-				p, l = keyOf(a, v.bits).prefix(), c.failures(&c.wide, i)
-				break
-			}
+		return p, c.failures(&c.narrow, i, at, false)
+	}
+	for _, v := range widths(a) {
+		if i, ok := c.wide.find(keyOf(a, v.bits)); ok {
+			return keyOf(a, v.bits).prefix(), c.failures(&c.wide, i, at, false)
 		}
 	}
-	return p, slices.DeleteFunc(l, func(f Failure) bool { return !c.within(at, f.At) })
+	return p, nil
 }
 
-// Success forgets what one user from that prefix had against it, and nothing more: an attacker's own account does not
-// wash away what he tried on others.
-func (c *Counter) Success(a netip.Addr, user uint32, at int64) {
+// LookSlow returns the weights in the slow window of a moment, the failures as TakeSlow does, and when the count becomes
+// less if nothing comes.
+func (c *Counter) LookSlow(a netip.Addr, at int64) (sum int, l []Failure, until int64) {
 	i, ok := c.narrow.find(keyOf(a, c.length(a)))
-	if !ok || user == 0 {
+	if !ok || c.width == 0 {
+		return 0, nil, 0
+	}
+	l = c.failures(&c.narrow, i, at, true)
+	oldest := c.bucket(at)
+	for n := c.narrow.at(i).head; n != 0; n = c.narrow.node(n).next {
+		switch x := c.narrow.node(n); {
+		case x.isCell():
+			n, _ := c.cellSum(x, at)
+			sum += n
+			if b, ok := c.cellOldest(x, at); ok {
+				oldest = min(oldest, b)
+			}
+		case c.slowly(at, x.at()):
+			sum += x.weight()
+			oldest = min(oldest, c.bucket(x.at()))
+		}
+	}
+	return sum, l, (oldest + buckets) * c.width
+}
+
+func widths(a netip.Addr) []level {
+	if a.Is4() {
+		return wide4
+	}
+	return wide6
+}
+
+// Success forgets what one user from that prefix had against it, in both windows, and nothing more: an attacker's own
+// account does not wash away what he tried on others. It says whether nothing is left.
+func (c *Counter) Success(a netip.Addr, user uint32) (clear bool) {
+	i, ok := c.narrow.find(keyOf(a, c.length(a)))
+	if user &= 1<<24 - 1; !ok || user == 0 {
+		return !ok
+	}
+	return c.purge(i, func(x *node) bool { return x.name() == user })
+}
+
+// Recall gives a failure that was restored without it the entry that it stands in.
+func (c *Counter) Recall(a netip.Addr, x Failure) {
+	tell := func(t *table, k key) bool {
+		i, ok := t.find(k)
+		if !ok {
+			return false
+		}
+		for n := t.at(i).head; n != 0; n = t.node(n).next {
+			if f := t.node(n); !f.isCell() && f.ref == NoRef && f.at() == x.At && (f.name() == x.User&(1<<24-1) || f.name() == 0) {
+				f.ref = x.Ref
+				return true
+			}
+		}
+		return false
+	}
+	if tell(&c.narrow, keyOf(a, c.length(a))) {
 		return
 	}
-	e := c.narrow.at(i)
-	for link := &e.head; *link != 0; {
-		x := c.narrow.node(*link)
-		if x.user>>8 == user&(1<<24-1) {
-			gone := *link
-			*link = x.next
-			c.narrow.freeNode(gone)
-			continue
+	for _, l := range widths(a) {
+		if tell(&c.wide, keyOf(a, l.bits)) {
+			return
 		}
-		link = &x.next
 	}
-	if e.head == 0 {
-		c.drop(&c.narrow, i)
-	}
-	c.settle()
 }
 
 // Forget drops what stands against a prefix, against all within it, and against the one around it.
@@ -402,44 +597,61 @@ func (c *Counter) forget(t *table, k key, length int) {
 	}
 }
 
-// Expire looks at up to work prefixes and drops those whose window is over at a moment. Called now and then it goes
+// Expire looks at up to work prefixes and drops those whose windows are over at a moment. Called now and then it goes
 // round all of them, and gives memory back.
 func (c *Counter) Expire(now int64, work int) {
-	c.sweep(&c.narrow, now, work)
-	c.sweep(&c.wide, now, work)
+	c.sweep(&c.narrow, now, work, c.keep)
+	c.sweep(&c.wide, now, work, c.find)
 	c.narrow.shrink()
 	c.wide.shrink()
 }
 
-func (c *Counter) sweep(t *table, now int64, work int) {
+// sweep drops entries of which nothing lies within keep of now: either window.
+func (c *Counter) sweep(t *table, now int64, work int, keep int64) {
 	r := &t.round
-	if r.quiet && now < r.next && r.next-now < 2*c.find {
+	if keep != c.keep {
+		r = &t.pressed
+	}
+	if r.quiet && now < r.next && r.next-now < 2*keep {
 		return // nothing is over yet; the second condition: unless the clock was set back
 	}
 	for n := min(uint32(work), t.len()); n > 0 && t.n > 0; n-- {
-		if t.hand >= t.len() {
-			t.hand = 0
+		if r.hand >= t.len() {
+			r.hand = 0
 		}
-		switch e := t.at(t.hand); {
+		switch e := t.at(r.hand); {
 		case !e.used():
-		case !c.within(now, e.newest) && !c.live(t, e, now):
-			c.drop(t, t.hand)
+		case !near(now, e.newest, keep) && !c.live(t, e, now, keep):
+			c.drop(t, r.hand)
 			r.freed = true
 		case r.seen == 0 || e.newest < r.oldest:
 			r.oldest = e.newest
 		}
-		t.hand++
+		r.hand++
 		if r.seen++; r.seen >= t.len() {
-			*r = sweepRound{quiet: !r.freed, next: r.oldest + c.find, oldest: now}
+			*r = sweepRound{hand: r.hand, quiet: !r.freed, next: r.oldest + keep, oldest: now}
 		}
 	}
 }
 
-// live says whether any failure of an entry is in the window of now, and has newest say so.
-func (c *Counter) live(t *table, e *entry, now int64) bool {
+func near(a, b, span int64) bool {
+	d := a - b
+	return d < span && -d < span
+}
+
+// live says whether any failure of an entry is within keep of now, and has newest say so.
+func (c *Counter) live(t *table, e *entry, now, keep int64) bool {
 	for n := e.head; n != 0; n = t.node(n).next {
-		if x := t.node(n); c.within(now, x.at) {
-			e.newest = x.at
+		x := t.node(n)
+		at := x.at()
+		if x.isCell() {
+			if c.width == 0 || keep != c.keep {
+				continue
+			}
+			at = c.cellTime(x, now)
+		}
+		if near(now, at, keep) {
+			e.newest = at
 			return true
 		}
 	}

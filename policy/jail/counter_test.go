@@ -23,11 +23,11 @@ func TestTrip(t *testing.T) {
 	c := NewCounter(opts(1000))
 	a := netip.MustParseAddr("203.0.113.7")
 	for i := range 4 {
-		if v := c.Add(a, int64(i)*sec, Ref(i), 1, 1); v.Tripped || v.Count != i+1 || v.Prefix.String() != "203.0.113.7/32" {
+		if v := add(c, a, int64(i)*sec, Ref(i), 1, 1); v.Tripped || v.Count != i+1 || v.Prefix.String() != "203.0.113.7/32" {
 			t.Fatalf("failure %d: %+v", i, v)
 		}
 	}
-	v := c.Add(a, 4*sec, 4, 1, 1)
+	v := add(c, a, 4*sec, 4, 1, 1)
 	if !v.Tripped || v.Wide {
 		t.Fatalf("%+v", v)
 	}
@@ -44,22 +44,22 @@ func TestWindowSlides(t *testing.T) {
 	c := NewCounter(opts(1000))
 	a := netip.MustParseAddr("2001:db8::1")
 	for i := range 20 { // one failure every three minutes: never five within ten
-		if v := c.Add(a, int64(i)*180*sec, 0, 0, 1); v.Tripped || v.Count > 4 || v.Prefix.String() != "2001:db8::/64" {
+		if v := add(c, a, int64(i)*180*sec, 0, 0, 1); v.Tripped || v.Count > 4 || v.Prefix.String() != "2001:db8::/64" {
 			t.Fatalf("failure %d: %+v", i, v)
 		}
 	}
 	// Exactly FindTime apart is out, a microsecond less is in.
 	c = NewCounter(opts(1000))
-	c.Add(a, 0, 0, 0, 1)
-	if v := c.Add(a, 600*sec, 0, 0, 1); v.Count != 1 {
+	add(c, a, 0, 0, 0, 1)
+	if v := add(c, a, 600*sec, 0, 0, 1); v.Count != 1 {
 		t.Errorf("on the edge: %+v", v)
 	}
-	c.Add(a, 601*sec, 0, 0, 1)
-	if v := c.Add(a, 1200*sec-1, 0, 0, 1); v.Count != 3 {
+	add(c, a, 601*sec, 0, 0, 1)
+	if v := add(c, a, 1200*sec-1, 0, 0, 1); v.Count != 3 {
 		t.Errorf("before the edge: %+v", v)
 	}
 	// The clock was set back: what lies ahead by more than the window does not count, what lies near does.
-	if v := c.Add(a, -10*sec, 0, 0, 1); v.Count != 1 {
+	if v := add(c, a, -10*sec, 0, 0, 1); v.Count != 1 {
 		t.Errorf("clock set back: %+v", v)
 	}
 }
@@ -67,10 +67,10 @@ func TestWindowSlides(t *testing.T) {
 func TestWeight(t *testing.T) {
 	c := NewCounter(opts(1000))
 	a := netip.MustParseAddr("203.0.113.7")
-	if v := c.Add(a, 0, 0, 0, 3); v.Count != 3 || v.Tripped {
+	if v := add(c, a, 0, 0, 0, 3); v.Count != 3 || v.Tripped {
 		t.Errorf("%+v", v)
 	}
-	if v := c.Add(a, 0, 0, 0, 2); !v.Tripped {
+	if v := add(c, a, 0, 0, 0, 2); !v.Tripped {
 		t.Errorf("%+v", v)
 	}
 }
@@ -79,19 +79,19 @@ func TestSuccess(t *testing.T) {
 	c := NewCounter(opts(1000))
 	a := netip.MustParseAddr("203.0.113.7")
 	const bob, mallory = 0x12345678, 0x87654321
-	c.Add(a, 0, 1, bob, 1)
-	c.Add(a, 1, 2, mallory, 1)
-	c.Add(a, 2, 3, bob, 1)
-	c.Success(a, mallory, 3)
+	add(c, a, 0, 1, bob, 1)
+	add(c, a, 1, 2, mallory, 1)
+	add(c, a, 2, 3, bob, 1)
+	c.Success(a, mallory)
 	if _, f := c.Look(a, 3); len(f) != 2 || f[0].Ref != 1 || f[1].Ref != 3 {
 		t.Errorf("an attacker's own account helped him: %+v", f)
 	}
-	c.Success(a, 0, 3) // no name, no mercy
-	c.Success(netip.MustParseAddr("203.0.113.8"), bob, 3)
+	c.Success(a, 0) // no name, no mercy
+	c.Success(netip.MustParseAddr("203.0.113.8"), bob)
 	if _, f := c.Look(a, 3); len(f) != 2 {
 		t.Errorf("%+v", f)
 	}
-	c.Success(a, bob, 3)
+	c.Success(a, bob)
 	if c.Tracked() != 0 || c.o.Budget.Used() != 0 {
 		t.Error("bob's own mistakes stay")
 	}
@@ -100,7 +100,7 @@ func TestSuccess(t *testing.T) {
 func TestForget(t *testing.T) {
 	c := NewCounter(opts(1000))
 	for _, s := range []string{"203.0.113.1", "203.0.113.2", "198.51.100.1", "2001:db8::1"} {
-		c.Add(netip.MustParseAddr(s), 0, 0, 0, 1)
+		add(c, netip.MustParseAddr(s), 0, 0, 0, 1)
 	}
 	c.Forget(netip.MustParsePrefix("203.0.113.0/24"))
 	if c.Tracked() != 2 {
@@ -128,7 +128,7 @@ func TestForgetModel(t *testing.T) {
 			return netip.AddrFrom16(b)
 		}
 		for range r.IntN(600) {
-			if v := c.Add(random(), 0, 0, 0, 1); r.IntN(3) == 0 {
+			if v := add(c, random(), 0, 0, 0, 1); r.IntN(3) == 0 {
 				c.Take(v.Prefix)
 			}
 		}
@@ -160,7 +160,7 @@ func TestConfigureLast(t *testing.T) {
 		o := opts(10)
 		c := NewCounter(o)
 		for i := range 3 {
-			c.Add(v4(uint32(i)), 0, 0, 0, 1)
+			add(c, v4(uint32(i)), 0, 0, 0, 1)
 		}
 		for i := range 3 {
 			if i != last {
@@ -178,15 +178,15 @@ func TestConfigureLast(t *testing.T) {
 func TestConfigure(t *testing.T) {
 	c := NewCounter(opts(1000))
 	a4, a6 := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::1")
-	c.Add(a4, 0, 0, 0, 1)
-	c.Add(a6, 0, 0, 0, 1)
+	add(c, a4, 0, 0, 0, 1)
+	add(c, a6, 0, 0, 0, 1)
 	o := c.o
 	o.MaxRetry, o.Prefix6 = 2, 128
 	c.Configure(o)
-	if v := c.Add(a6, 1, 0, 0, 1); v.Count != 1 || v.Prefix.Bits() != 128 {
+	if v := add(c, a6, 1, 0, 0, 1); v.Count != 1 || v.Prefix.Bits() != 128 {
 		t.Errorf("another prefix length: %+v", v)
 	}
-	if v := c.Add(a4, 1, 0, 0, 1); !v.Tripped {
+	if v := add(c, a4, 1, 0, 0, 1); !v.Tripped {
 		t.Errorf("a lower threshold: %+v", v)
 	}
 	c.Close()
@@ -238,7 +238,7 @@ func TestModel(t *testing.T) {
 			}
 			model[p] = fs
 			fs = slices.DeleteFunc(slices.Clone(fs), func(f fail) bool { return f.at >= at+window })
-			v := c.Add(a, at, Ref(i), 0, 1)
+			v := add(c, a, at, Ref(i), 0, 1)
 			if v.Prefix != p || v.Count != len(fs) || v.Tripped != (len(fs) >= o.MaxRetry) {
 				t.Fatalf("round %d, failure %d of %s: %+v, want %d", round, i, a, v, len(fs))
 			}
@@ -281,16 +281,16 @@ func TestTwoClocks(t *testing.T) {
 	a := netip.MustParseAddr("203.0.113.7")
 	for i := range 4 {
 		at := int64(i+1000) * sec
-		if v := c.Add(a, at+3600*sec, Ref(10+i), 0, 1); v.Count != i+1 || v.Tripped {
+		if v := add(c, a, at+3600*sec, Ref(10+i), 0, 1); v.Count != i+1 || v.Tripped {
 			t.Fatalf("ahead, failure %d: %+v", i, v)
 		}
-		if v := c.Add(a, at, Ref(i), 0, 1); v.Count != 1 || v.Tripped {
+		if v := add(c, a, at, Ref(i), 0, 1); v.Count != 1 || v.Tripped {
 			t.Fatalf("behind, failure %d: %+v", i, v)
 		}
 		c.Expire(at+3600*sec, 100)
 		c.Expire(at, 100)
 	}
-	v := c.Add(a, 4604*sec, 14, 0, 1)
+	v := add(c, a, 4604*sec, 14, 0, 1)
 	if !v.Tripped || v.Count != 5 {
 		t.Fatalf("%+v", v)
 	}
@@ -311,7 +311,7 @@ func TestNodesBounded(t *testing.T) {
 	for i := range 199 {
 		for n := range 1000 {
 			at += 1000
-			if v := c.Add(v4(uint32(n)), at, 0, 1, 1); v.Tripped || v.Count != i+1 {
+			if v := add(c, v4(uint32(n)), at, 0, 1, 1); v.Tripped || v.Count != i+1 {
 				t.Fatalf("round %d, address %d: %+v", i, n, v)
 			}
 		}
@@ -319,10 +319,10 @@ func TestNodesBounded(t *testing.T) {
 	if n := int(c.narrow.live); n > nodeShare*1000 || n != o.Budget.nodes {
 		t.Errorf("%d failures are kept, the budget has %d", n, o.Budget.nodes)
 	}
-	if v := c.Add(v4(7), at+1, 0, 1, 1); !v.Tripped {
+	if v := add(c, v4(7), at+1, 0, 1, 1); !v.Tripped {
 		t.Errorf("%+v", v)
 	}
-	if v := c.Add(v4(8), at+700*sec, 0, 1, 1); v.Count != 1 {
+	if v := add(c, v4(8), at+700*sec, 0, 1, 1); v.Count != 1 {
 		t.Errorf("after the window: %+v", v)
 	}
 }
@@ -332,18 +332,18 @@ func TestWideShared(t *testing.T) {
 	o := opts(10_000)
 	a, b := NewCounter(o), NewCounter(o)
 	for i := range 100_000 {
-		a.Add(v4(uint32(i)<<8), 0, 0, 0, 1)
+		add(a, v4(uint32(i)<<8), 0, 0, 0, 1)
 	}
 	if a.wide.n != o.Budget.limit/wideShare {
 		t.Errorf("%d wider prefixes, want %d", a.wide.n, o.Budget.limit/wideShare)
 	}
 	for i := range 100_000 {
-		b.Add(v4(uint32(i)<<8), 0, 0, 0, 1)
+		add(b, v4(uint32(i)<<8), 0, 0, 0, 1)
 	}
 	if b.wide.n != wideLeast {
 		t.Errorf("%d wider prefixes in the other, want %d", b.wide.n, wideLeast)
 	}
-	if v := b.Add(v4(200_000<<8), 0, 0, 0, 20); !v.Tripped || !v.Wide {
+	if v := add(b, v4(200_000<<8), 0, 0, 0, 20); !v.Tripped || !v.Wide {
 		t.Errorf("%+v", v)
 	}
 	a.Close()
@@ -368,7 +368,7 @@ func TestFlood(t *testing.T) {
 			at += 100 // 10,000 a second
 			// Someone who was seen before the table was full is counted as ever.
 			if round == 0 && !banned[netip.PrefixFrom(noisy, 32)] && (i == 10 || i > 500_000 && i%100_000 == 1) {
-				if v := c.Add(noisy, at, 0, 0, 1); v.Wide {
+				if v := add(c, noisy, at, 0, 0, 1); v.Wide {
 					t.Fatal("pushed out by a flood")
 				} else if v.Tripped {
 					banned[v.Prefix] = true
@@ -379,7 +379,7 @@ func TestFlood(t *testing.T) {
 			if p, _ := a.Prefix(24); banned[p] {
 				continue
 			}
-			v := c.Add(a, at, Ref(i), 0, 1)
+			v := add(c, a, at, Ref(i), 0, 1)
 			if v.Tripped {
 				if v.Count < o.MaxRetry {
 					t.Fatalf("%+v", v)
@@ -427,7 +427,7 @@ func TestFloodApart(t *testing.T) {
 				continue
 			}
 			at += 50
-			if v := c.Add(a, at, 0, 0, 1); v.Tripped {
+			if v := add(c, a, at, 0, 0, 1); v.Tripped {
 				banned[v.Prefix] = true
 				c.Take(v.Prefix)
 			}
@@ -460,7 +460,7 @@ func BenchmarkMillion(b *testing.B) {
 				start := time.Now()
 				for k := range failures {
 					for i := range 1_000_000 {
-						c.Add(v4(uint32(i)*2654435761), int64(k), Ref(i), 7, 1)
+						add(c, v4(uint32(i)*2654435761), int64(k), Ref(i), 7, 1)
 					}
 				}
 				d := time.Since(start)
@@ -481,7 +481,7 @@ func BenchmarkMillion(b *testing.B) {
 func BenchmarkForgetAll(b *testing.B) {
 	c := NewCounter(opts(1_000_000))
 	for i := range 1_000_000 {
-		c.Add(v4(uint32(i)), 0, 0, 0, 1)
+		add(c, v4(uint32(i)), 0, 0, 0, 1)
 	}
 	n := uint32(0)
 	for b.Loop() {
@@ -489,4 +489,8 @@ func BenchmarkForgetAll(b *testing.B) {
 		c.Forget(p)
 		n++
 	}
+}
+
+func add(c *Counter, a netip.Addr, at int64, ref Ref, user uint32, weight int) Verdict {
+	return c.Add(a, Failure{Ref: ref, At: at, User: user, Weight: weight}, 0)
 }

@@ -15,13 +15,14 @@ type table struct {
 	nodeTop uint32 // node numbers from 1 on
 	nodeOut uint32 // head of the list of free nodes
 	live    uint32 // nodes in use
-	hand    uint32 // where the next sweep begins
 	round   sweepRound
+	pressed sweepRound // of sweeps that look at the normal window alone
 }
 
 // sweepRound is what sweeping has seen since the hand began its round: where nothing was found to be over, the next
 // round need not begin before the first can be.
 type sweepRound struct {
+	hand   uint32 // where the next sweep begins
 	seen   uint32
 	freed  bool
 	oldest int64 // of the newest failures of those seen
@@ -40,15 +41,30 @@ type entry struct {
 func (e *entry) key() key   { return key{e.hi, e.lo, e.bits} }
 func (e *entry) used() bool { return e.bits != 0 }
 
-// node is one failure.
+// node is one failure, or all that one user has in the slow window: see cell.
 type node struct {
 	ref  Ref
-	at   int64
-	user uint32 // 24 bits of the user's hash, 8 bits of weight
+	when int64  // microseconds and, in the lower patternBits, the pattern's number
+	user uint32 // 24 bits of the user's hash, 8 bits of weight; weight 0: a cell
 	next uint32
 }
 
-func (x *node) weight() int { return int(x.user & 0xff) }
+// Microseconds since 1970 fit what patternBits leave of 64 bits until the year 2112.
+const (
+	patternBits = 11
+	maxPatterns = 1 << patternBits
+	maxTime     = 1<<(63-patternBits) - 1
+)
+
+func whenOf(at int64, pattern uint16) int64 {
+	return min(max(at, -maxTime), maxTime)<<patternBits | int64(pattern)
+}
+
+func (x *node) at() int64       { return x.when >> patternBits }
+func (x *node) pattern() uint16 { return uint16(x.when & (maxPatterns - 1)) }
+func (x *node) weight() int     { return int(x.user & 0xff) }
+func (x *node) name() uint32    { return x.user >> 8 }
+func (x *node) isCell() bool    { return x.user&0xff == 0 }
 
 // chunk is how many entries or nodes are allocated at once: 40 KiB, small enough for an idle host.
 const (
@@ -186,6 +202,25 @@ func (t *table) freeNode(n uint32) {
 	*t.node(n) = node{next: t.nodeOut}
 	t.nodeOut = n
 	t.live--
+}
+
+// cutOut takes the node that a link leads to out of its list.
+func (t *table) cutOut(link *uint32) *uint32 {
+	gone := *link
+	*link = t.node(gone).next
+	t.freeNode(gone)
+	return link
+}
+
+// unlink takes nodes out of an entry's list.
+func (t *table) unlink(i uint32, gone func(*node) bool) {
+	for link := &t.at(i).head; *link != 0; {
+		if x := t.node(*link); gone(x) {
+			link = t.cutOut(link)
+		} else {
+			link = &x.next
+		}
+	}
 }
 
 // shrink copies what is left into a table of its own size when a flood is over, so that its memory goes back.

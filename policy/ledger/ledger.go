@@ -30,9 +30,20 @@ type Ban struct {
 	Until    int64 // 0: for ever
 	Failures int
 	Count    int    // how often the prefix was banned, this ban included
-	Reason   string // of a ban by hand
+	Reason   string // one of the reasons below; of a ban by hand what was given
 	By       string // who, of a ban by hand
 }
+
+// Reasons of bans that the policy made.
+const (
+	Failures   = "failures"   // too many within find_time
+	Slow       = "slow"       // too many within slow.find_time
+	Account    = "account"    // took part when many addresses attacked one account
+	Neighbours = "neighbours" // a network of which many parts attacked
+)
+
+// reasons are kept by number: there are as many as bans.
+var reasons = []string{"", Failures, Slow, Account, Neighbours}
 
 // ID names the ban. It follows from what the ban is, so a replay, or reading the journal again after a crash, gives
 // the same one, and a repeated report is recognised.
@@ -80,6 +91,7 @@ type Ledger struct {
 	pardoned [2][129]int
 	allowed  map[netip.Prefix]allow.Entry
 	chance   uint64 // of evict
+	counts   []byte // of a snapshot, until somebody takes them
 }
 
 // key is a prefix without pointers, and of a ban the jail.
@@ -143,9 +155,15 @@ func (k key) end() key {
 
 // ban is what a key is banned for.
 type ban struct {
-	since, until    int64 // until never: for ever
-	failures, count uint32
+	since, until int64 // until never: for ever
+	failures     uint32
+	count        uint32 // and in the upper reasonBits the number of the reason
 }
+
+const (
+	reasonBits = 3
+	maxCount   = 1<<(32-reasonBits) - 1
+)
 
 // note is what a ban by hand says besides.
 type note struct{ reason, by string }
@@ -205,13 +223,14 @@ func (l *Ledger) addJail(jail string) {
 }
 
 func (l *Ledger) full(k key, b *ban) Ban {
-	x := Ban{Prefix: k.prefix(), Jail: l.jails[k.jail], Since: b.since, Until: b.until, Failures: int(b.failures), Count: int(b.count)}
+	x := Ban{Prefix: k.prefix(), Jail: l.jails[k.jail], Since: b.since, Until: b.until, Failures: int(b.failures), Count: int(b.count & maxCount), Reason: reasons[b.count>>(32-reasonBits)]}
 	if b.until == never {
 		x.Until = 0
 	}
 	if len(l.notes) > 0 {
-		n := l.notes[k]
-		x.Reason, x.By = n.reason, n.by
+		if n, ok := l.notes[k]; ok {
+			x.Reason, x.By = n.reason, n.by
+		}
 	}
 	return x
 }
@@ -226,12 +245,15 @@ func (l *Ledger) Add(b Ban) {
 	if made {
 		l.lens[k.family()][k.bits]++
 	}
-	*x = ban{since: b.Since, until: b.Until, failures: uint32(min(max(b.Failures, 0), math.MaxInt32)), count: uint32(min(max(b.Count, 0), math.MaxInt32))}
+	*x = ban{since: b.Since, until: b.Until, failures: uint32(min(max(b.Failures, 0), math.MaxInt32)), count: uint32(min(max(b.Count, 0), maxCount))}
 	if b.Until == 0 {
 		x.until = never
 	}
 	in.due = min(in.due, x.until)
-	if n := (note{b.Reason, b.By}); n != (note{}) {
+	if r := slices.Index(reasons, b.Reason); r >= 0 && b.By == "" {
+		x.count |= uint32(r) << (32 - reasonBits)
+		delete(l.notes, k)
+	} else if n := (note{b.Reason, b.By}); n != (note{}) {
 		l.notes[k] = n
 	} else {
 		delete(l.notes, k)
@@ -375,8 +397,9 @@ func (l *Ledger) Expire(now int64) (over []Ban) {
 
 // Escalate says how long the next ban of a prefix lasts and the how-manieth it is, and remembers it: base times factor
 // for each ban before, at most longest, but never less than base. What lies longer back than forget after the last
-// ban's end does not count; forget 0 never forgets.
-func (l *Ledger) Escalate(p netip.Prefix, at int64, base time.Duration, factor float64, longest, forget time.Duration) (long time.Duration, count int) {
+// ban's end does not count; forget 0 never forgets. spread is added; where that would be more than longest, it is taken
+// off instead, so that bans of full length do not all end when everybody expects it. Never is it less than base.
+func (l *Ledger) Escalate(p netip.Prefix, at int64, base time.Duration, factor float64, longest, forget, spread time.Duration) (long time.Duration, count int) {
 	k := keyOf(p)
 	l.forget = forget.Microseconds()
 	if forget == forever {
@@ -395,6 +418,13 @@ func (l *Ledger) Escalate(p netip.Prefix, at int64, base time.Duration, factor f
 			long = time.Duration(f)
 		case longest > base:
 			long = longest
+		}
+	}
+	if most := max(longest, base); long != forever {
+		if spread <= most-long {
+			long += spread
+		} else {
+			long = max(base, most-spread)
 		}
 	}
 	h.end = never

@@ -46,7 +46,7 @@ func TestModel(t *testing.T) {
 		p, j := randomPrefix(r), []string{"sshd", "postfix", "manual"}[r.IntN(3)]
 		switch n := r.IntN(100); {
 		case n < 60:
-			b := Ban{Prefix: p, Jail: j, Since: now, Until: now + 1 + r.Int64N(300*sec), Failures: r.IntN(9), Count: 1 + r.IntN(3)}
+			b := Ban{Prefix: p, Jail: j, Since: now, Until: now + 1 + r.Int64N(300*sec), Failures: r.IntN(9), Count: 1 + r.IntN(3), Reason: reasons[r.IntN(len(reasons))]}
 			if n < 5 {
 				b.Until = 0
 			}
@@ -95,12 +95,12 @@ func TestModel(t *testing.T) {
 			}
 		default:
 			if n == 99 {
-				snap := l.AppendSnapshot(nil)
+				snap := l.AppendSnapshot(nil, nil)
 				back, err := Decode(snap)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if again := back.AppendSnapshot(nil); !bytes.Equal(again, snap) {
+				if again := back.AppendSnapshot(nil, nil); !bytes.Equal(again, snap) {
 					t.Fatal("a snapshot of a snapshot differs")
 				}
 				l = back
@@ -131,7 +131,7 @@ func TestEscalate(t *testing.T) {
 	at := int64(0)
 	want := []time.Duration{base, 2 * base, 4 * base, 8 * base, most, most}
 	for i, w := range want {
-		long, count := l.Escalate(p, at, base, 2, most, forget)
+		long, count := l.Escalate(p, at, base, 2, most, forget, 0)
 		if long != w || count != i+1 {
 			t.Fatalf("ban %d: %v, %d", i+1, long, count)
 		}
@@ -139,30 +139,30 @@ func TestEscalate(t *testing.T) {
 	}
 	// Not yet forgotten, to the microsecond, and then forgotten.
 	end := l.history.get(keyOf(p)).end
-	if _, n := l.Escalate(p, end+forget.Microseconds(), base, 2, most, forget); n != 7 {
+	if _, n := l.Escalate(p, end+forget.Microseconds(), base, 2, most, forget, 0); n != 7 {
 		t.Errorf("count %d", n)
 	}
 	end = l.history.get(keyOf(p)).end
-	if long, n := l.Escalate(p, end+forget.Microseconds()+1, base, 2, most, forget); n != 1 || long != base {
+	if long, n := l.Escalate(p, end+forget.Microseconds()+1, base, 2, most, forget, 0); n != 1 || long != base {
 		t.Errorf("after forgetting: %v, %d", long, n)
 	}
 	// The cap shortens no ban_time; for ever stays for ever; factor 1 leaves all alike.
 	q := pfx("203.0.113.8/32")
 	for range 3 {
-		if long, _ := l.Escalate(q, 0, 60*24*time.Hour, 2, most, forget); long != 60*24*time.Hour {
+		if long, _ := l.Escalate(q, 0, 60*24*time.Hour, 2, most, forget, 0); long != 60*24*time.Hour {
 			t.Errorf("%v", long)
 		}
 	}
-	if long, _ := l.Escalate(pfx("203.0.113.9/32"), 0, forever, 2, most, forget); long != forever {
+	if long, _ := l.Escalate(pfx("203.0.113.9/32"), 0, forever, 2, most, forget, 0); long != forever {
 		t.Errorf("%v", long)
 	}
 	for range 5 {
-		if long, _ := l.Escalate(pfx("203.0.113.10/32"), 0, base, 1, most, forget); long != base {
+		if long, _ := l.Escalate(pfx("203.0.113.10/32"), 0, base, 1, most, forget, 0); long != base {
 			t.Errorf("%v", long)
 		}
 	}
 	for range 2000 { // no overflow, whatever the factor
-		if long, _ := l.Escalate(pfx("203.0.113.11/32"), 0, base, 1000, forever, 0); long < base {
+		if long, _ := l.Escalate(pfx("203.0.113.11/32"), 0, base, 1000, forever, 0, 0); long < base {
 			t.Fatalf("%v", long)
 		}
 	}
@@ -237,14 +237,14 @@ func full() *Ledger {
 	l.SetCursor("s=0639;i=1;b=a;m=1;t=5;x=9")
 	l.Add(Ban{Prefix: pfx("203.0.113.7/32"), Jail: "sshd", Since: 5, Until: 500, Failures: 5, Count: 1})
 	l.Add(Ban{Prefix: pfx("2001:db8::/64"), Jail: "manual", Since: 5, Reason: "two\nlines", By: "root"})
-	l.Escalate(pfx("203.0.113.7/32"), 5, time.Hour, 2, time.Hour, 0)
+	l.Escalate(pfx("203.0.113.7/32"), 5, time.Hour, 2, time.Hour, 0, 0)
 	l.Pardon(pfx("198.51.100.0/24"), 77)
 	l.Allow(allow.Entry{Prefix: pfx("192.0.2.0/24"), Origin: allow.OriginRuntime, Comment: "monitor", Until: time.UnixMicro(900)})
 	return l
 }
 
 func TestSnapshot(t *testing.T) {
-	snap := full().AppendSnapshot(nil)
+	snap := full().AppendSnapshot(nil, nil)
 	l, err := Decode(snap)
 	if err != nil {
 		t.Fatal(err)
@@ -258,18 +258,18 @@ func TestSnapshot(t *testing.T) {
 	if b, ok := l.Get(pfx("2001:db8::/64"), "manual"); !ok || b.Reason != "two\nlines" || b.By != "root" || b.Until != 0 {
 		t.Errorf("%+v", b)
 	}
-	if empty, err := Decode(New().AppendSnapshot(nil)); err != nil || empty.Len() != 0 {
+	if empty, err := Decode(New().AppendSnapshot(nil, nil)); err != nil || empty.Len() != 0 {
 		t.Error(err)
 	}
 	// Behind other bytes, too.
-	if got := full().AppendSnapshot([]byte("xyz")); string(got[:3]) != "xyz" || !bytes.Equal(got[3:], snap) {
+	if got := full().AppendSnapshot([]byte("xyz"), nil); string(got[:3]) != "xyz" || !bytes.Equal(got[3:], snap) {
 		t.Error("AppendSnapshot does not append")
 	}
 }
 
 // Each way of being damaged is told apart, and none is taken for a ledger.
 func TestDamaged(t *testing.T) {
-	snap := full().AppendSnapshot(nil)
+	snap := full().AppendSnapshot(nil, nil)
 	other := slices.Clone(snap)
 	binary.LittleEndian.PutUint32(other[16:], 99)
 	for name, c := range map[string]struct {
@@ -278,7 +278,7 @@ func TestDamaged(t *testing.T) {
 	}{
 		"empty":   {nil, "is not a ledger"},
 		"text":    {[]byte(strings.Repeat("hello ", 20)), "is not a ledger"},
-		"version": {other, "has version 99; this bailiff knows 1"},
+		"version": {other, "has version 99; this bailiff knows 1 to 2"},
 		"cut":     {snap[:len(snap)-1], "is cut off: "},
 		"longer":  {append(slices.Clone(snap), 0), "has 1 bytes behind its end"},
 		"flipped": {func() []byte { b := slices.Clone(snap); b[40] ^= 1; return b }(), "is damaged: checksum"},
@@ -307,19 +307,19 @@ func sealed(body []byte) []byte {
 // FuzzDecode changes bodies under a valid checksum: no panic, no memory beyond a multiple of the input, and what is
 // taken goes through a snapshot unchanged.
 func FuzzDecode(f *testing.F) {
-	f.Add(full().AppendSnapshot(nil)[headSize:])
+	f.Add(full().AppendSnapshot(nil, nil)[headSize:])
 	f.Add([]byte{0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		l, err := Decode(sealed(body))
 		if err != nil {
 			return
 		}
-		snap := l.AppendSnapshot(nil)
+		snap := l.AppendSnapshot(nil, nil)
 		back, err := Decode(snap)
 		if err != nil {
 			t.Fatalf("its own snapshot: %v", err)
 		}
-		if !bytes.Equal(back.AppendSnapshot(nil), snap) {
+		if !bytes.Equal(back.AppendSnapshot(nil, nil), snap) {
 			t.Fatal("a snapshot of a snapshot differs")
 		}
 	})
@@ -330,7 +330,7 @@ func hundredThousand() *Ledger {
 	for i := range 100_000 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, byte(18 + i>>16), byte(i >> 8), byte(i)}), 32)
 		at := int64(1_795_375_020_000_000) + int64(i)*1234
-		l.Escalate(p, at, 48*time.Hour, 2, 28*24*time.Hour, 30*24*time.Hour)
+		l.Escalate(p, at, 48*time.Hour, 2, 28*24*time.Hour, 30*24*time.Hour, 0)
 		l.Add(Ban{Prefix: p, Jail: "sshd", Since: at, Until: at + 172_800*sec, Failures: 5, Count: 1})
 	}
 	return l
@@ -338,11 +338,11 @@ func hundredThousand() *Ledger {
 
 func BenchmarkSnapshot100k(b *testing.B) {
 	l := hundredThousand()
-	snap := l.AppendSnapshot(nil)
+	snap := l.AppendSnapshot(nil, nil)
 	b.Run("encode", func(b *testing.B) {
 		buf := make([]byte, 0, len(snap))
 		for range b.N {
-			buf = l.AppendSnapshot(buf[:0])
+			buf = l.AppendSnapshot(buf[:0], nil)
 		}
 		b.ReportMetric(float64(len(buf)), "B")
 	})
@@ -451,7 +451,7 @@ func TestHistoryBounded(t *testing.T) {
 		if i >= 1<<24 {
 			t.Fatal("more than 10.0.0.0/8 has")
 		}
-		l.Escalate(p, int64(i), time.Hour, 2, time.Hour, forget)
+		l.Escalate(p, int64(i), time.Hour, 2, time.Hour, forget, 0)
 	}
 	if l.history.n != maxHistory {
 		t.Errorf("%d are remembered", l.history.n)

@@ -21,18 +21,21 @@ import (
 //	24 length of the body, u64
 //
 // The body is a run of varints and byte strings (a varint length, then the bytes), in this order: cursor; words; bans;
-// history; pardons; allow entries, each list with its length before it. A later version may add lists at the end under
-// the next number; a version not known here is refused, since half a state is worse than none.
+// history; pardons; allow entries, each list with its length before it; since version 2 then what was counted, as a byte
+// string that means something to whoever counts. A later version may add to the end under the next number; a version
+// not known here is refused, since half a state is worse than none.
 const (
 	magic    = "bailiff ledger\r\n" // a text-mode copy breaks it, and is noticed
-	version  = 1
+	version  = 2
+	oldest   = 1 // that is read
 	headSize = 32
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// AppendSnapshot appends the whole state to b. The same state gives the same bytes.
-func (l *Ledger) AppendSnapshot(b []byte) []byte {
+// AppendSnapshot appends the whole state to b. The same state gives the same bytes. counts appends what was counted up to
+// the cursor; nil: what TakeCounts would return.
+func (l *Ledger) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 	start := len(b)
 	if cap(b)-start < headSize+32*l.Len() {
 		b = slices.Grow(b, headSize+4096+32*l.Len()+16*l.history.n+8*l.pardons.n)
@@ -56,13 +59,13 @@ func (l *Ledger) AppendSnapshot(b []byte) []byte {
 		return n
 	}
 	jails := make([]uint64, len(l.jails))
-	for k := range l.bans.all {
+	for k, x := range l.bans.all {
 		if jails[k.jail] == 0 {
 			jails[k.jail] = see(l.jails[k.jail])
 		}
-		if len(l.notes) > 0 {
-			see(l.notes[k].reason)
-			see(l.notes[k].by)
+		if n := l.noteOf(k, x); n != (note{}) {
+			see(n.reason)
+			see(n.by)
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(words)))
@@ -80,11 +83,8 @@ func (l *Ledger) AppendSnapshot(b []byte) []byte {
 		}
 		b = binary.AppendVarint(b, until)
 		b = binary.AppendUvarint(b, uint64(x.failures))
-		b = binary.AppendUvarint(b, uint64(x.count))
-		var n note
-		if len(l.notes) > 0 {
-			n = l.notes[k]
-		}
+		b = binary.AppendUvarint(b, uint64(x.count&maxCount))
+		n := l.noteOf(k, x)
 		b = binary.AppendUvarint(b, number[n.reason])
 		b = binary.AppendUvarint(b, number[n.by])
 	}
@@ -109,9 +109,45 @@ func (l *Ledger) AppendSnapshot(b []byte) []byte {
 		b = binary.AppendVarint(b, until)
 		b = appendBytes(b, e.Comment)
 	}
+	// The length is known when it is done: lengthSize bytes are kept for it, a varint with leading zeros.
+	at := len(b)
+	b = append(b, make([]byte, lengthSize)...)
+	if counts != nil {
+		b = counts(b)
+	} else {
+		b = append(b, l.counts...)
+	}
+	putLength(b[at:], len(b)-at-lengthSize)
 	binary.LittleEndian.PutUint32(b[start+20:], crc32.Checksum(b[body:], castagnoli))
 	binary.LittleEndian.PutUint64(b[start+24:], uint64(len(b)-body))
 	return b
+}
+
+// noteOf is what a ban says besides numbers.
+func (l *Ledger) noteOf(k key, b *ban) note {
+	if len(l.notes) > 0 {
+		if n, ok := l.notes[k]; ok {
+			return n
+		}
+	}
+	return note{reason: reasons[b.count>>(32-reasonBits)]}
+}
+
+// lengthSize is how many bytes putLength writes: a varint of up to 2^35.
+const lengthSize = 5
+
+func putLength(b []byte, n int) {
+	for i := range lengthSize - 1 {
+		b[i] = byte(n>>(7*i)) | 0x80
+	}
+	b[lengthSize-1] = byte(n >> (7 * (lengthSize - 1)))
+}
+
+// TakeCounts hands over what a snapshot says was counted; nil when it says nothing.
+func (l *Ledger) TakeCounts() []byte {
+	c := l.counts
+	l.counts = nil
+	return c
 }
 
 func appendBytes(b []byte, s string) []byte {
@@ -138,8 +174,9 @@ func Decode(data []byte) (*Ledger, error) {
 	if len(data) < headSize || !bytes.HasPrefix(data, []byte(magic)) {
 		return nil, errors.New("is not a ledger")
 	}
-	if v := binary.LittleEndian.Uint32(data[16:]); v != version {
-		return nil, fmt.Errorf("has version %d; this bailiff knows %d", v, version)
+	v := binary.LittleEndian.Uint32(data[16:])
+	if v < oldest || v > version {
+		return nil, fmt.Errorf("has version %d; this bailiff knows %d to %d", v, oldest, version)
 	}
 	sum, length := binary.LittleEndian.Uint32(data[20:]), binary.LittleEndian.Uint64(data[24:])
 	body := data[headSize:]
@@ -153,7 +190,7 @@ func Decode(data []byte) (*Ledger, error) {
 		return nil, fmt.Errorf("is damaged: checksum %08x, not %08x", got, sum)
 	}
 	d := decoder{all: body, b: body}
-	l := d.ledger()
+	l := d.ledger(v)
 	if d.err != nil {
 		return nil, d.err
 	}
@@ -255,7 +292,7 @@ func (d *decoder) key() (k key) {
 	return k
 }
 
-func (d *decoder) ledger() *Ledger {
+func (d *decoder) ledger(version uint32) *Ledger {
 	l := New()
 	l.cursor = d.text()
 	words := []string{""}
@@ -299,6 +336,10 @@ func (d *decoder) ledger() *Ledger {
 		}
 		e.Comment = d.text()
 		l.allowed[e.Prefix] = e
+	}
+	if version > 1 {
+		n := d.length(1)
+		l.counts, d.b = d.b[:n:n], d.b[n:]
 	}
 	if len(d.b) > 0 {
 		d.fail("more than a ledger holds")

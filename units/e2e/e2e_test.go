@@ -232,7 +232,7 @@ func (v *victim) fails(t testing.TB, from netip.Addr, n int) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if v.SSH(t.Context(), from, "admin", "letmein", 1) == nil {
+			if v.SSH(t.Context(), from, "bob", "letmein", 1) == nil {
 				t.Errorf("%s was let in with a wrong password", from)
 			}
 		}()

@@ -69,10 +69,11 @@ func dialJournal() (journal, error) {
 	return journal{c}, err
 }
 
-// failure writes one line, each from another port, so that lines can be told apart.
+// failure writes one line, each from another port, so that lines can be told apart. Each address tries one account of its
+// own, so that nothing but the number of its failures leads to its ban.
 func (j journal) failure(a netip.Addr, n int) error {
-	_, err := fmt.Fprintf(j.conn, "<38>%s sshd[%d]: Failed password for invalid user u%d from %s port %d ssh2",
-		time.Now().Format(time.Stamp), os.Getpid(), n, a, 1024+n%60000)
+	_, err := fmt.Fprintf(j.conn, "<38>%s sshd[%d]: Failed password for of-%s from %s port %d ssh2",
+		time.Now().Format(time.Stamp), os.Getpid(), a, a, 1024+n%60000)
 	return err
 }
 
