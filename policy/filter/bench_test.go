@@ -71,3 +71,146 @@ func BenchmarkMailMiss(b *testing.B) {
 		}, false)
 	})
 }
+
+// otherLines are what daemons write that is nobody's failure: what most of a journal is made of.
+var otherLines = map[string][]string{
+	"sshd": benchMisses,
+	"postfix": {
+		"connect from unknown[198.51.100.28]", "disconnect from mail.example.net[198.51.100.28] ehlo=2 starttls=1 mail=1 rcpt=1 data=1 quit=1 commands=7",
+		"4fYk2D1Cz1z2: client=mail.example.net[198.51.100.28]", "4fYk2D1Cz1z2: message-id=<20261122101010.4fYk2D1Cz1z2@mail.example.net>",
+		"4fYk2D1Cz1z2: from=<a@example.net>, size=185, nrcpt=1 (queue active)", "4fYk2D1Cz1z2: removed",
+		"4fYk2D1Cz1z2: to=<bob@example.test>, relay=local, delay=0.03, delays=0.01/0.01/0/0, dsn=2.0.0, status=sent (delivered to mailbox)",
+		"Anonymous TLS connection established from mail.example.net[198.51.100.28]: TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)",
+		"CONNECT from [198.51.100.28]:40112 to [192.0.2.1]:25", "PASS OLD [198.51.100.28]:40112",
+		"warning: hostname mail.example.net does not resolve to address 198.51.100.28: Name or service not known",
+	},
+	"dovecot": {
+		"imap(bob)<476><fT9Sf95gh4/GM2Q5>: Disconnected: Logged out in=8 out=480 deleted=0 expunged=0 trashed=0 hdr_count=0 hdr_bytes=0 body_count=0 body_bytes=0",
+		"lmtp(bob)<476><fT9Sf95gh4/GM2Q5>: msgid=<x@example.net>: saved mail to INBOX", "lmtp(1234): Connect from local", "pop3(bob)<9><s>: Disconnected: Logged out top=0/0, retr=0/0, del=0/3, size=1024",
+	},
+	"sendmail-auth": {
+		"64KDmZ0x012345: from=<a@example.net>, size=1024, class=0, nrcpts=1, msgid=<x@example.net>, proto=ESMTP, daemon=MTA-v4, relay=mail.example.net [198.51.100.28]",
+		"64KDmZ0x012345: to=<bob@example.test>, delay=00:00:01, xdelay=00:00:00, mailer=local, pri=31024, dsn=2.0.0, stat=Sent",
+		"STARTTLS=server, relay=mail.example.net [198.51.100.28], version=TLSv1.3, verify=NO, cipher=TLS_AES_256_GCM_SHA384, bits=256/256",
+	},
+	"exim": {
+		"1qXyZa-0006mY-79 <= a@example.net H=mail.example.net [198.51.100.28] P=esmtps X=TLS1.3:ECDHE_X25519__RSA_PSS_RSAE_SHA256__AES_256_GCM:256 S=1024 id=x@example.net",
+		"1qXyZa-0006mY-79 => bob <bob@example.test> R=local_user T=mail_spool", "1qXyZa-0006mY-79 Completed", "Start queue run: pid=1234",
+	},
+}
+
+// mixed makes a benchmark's input: lines, each with the matchers of the filters that look at the unit that wrote it, as
+// policy.Engine has them, every filter being on in its widest mode.
+type routed struct {
+	line []byte
+	ms   []*Matcher
+}
+
+func routes(b *testing.B) func(unit string) []*Matcher {
+	byUnit := make(map[string][]*Matcher)
+	for _, name := range Builtin() {
+		f, err := LoadBuiltin(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m := f.matchers[f.Modes[len(f.Modes)-1]]()
+		for _, u := range append(f.trust.Units, f.trust.Slices...) {
+			byUnit[u] = append(byUnit[u], m)
+		}
+	}
+	return func(unit string) []*Matcher { return byUnit[unit] }
+}
+
+func runAll(b *testing.B, lines []routed, want int) {
+	b.ReportAllocs()
+	var h Hit
+	hits := 0
+	for i := 0; b.Loop(); i++ {
+		r := &lines[i%len(lines)]
+		for _, m := range r.ms {
+			if m.MatchMessage(r.line, &h) {
+				hits++
+			}
+		}
+		if want == 0 && hits > 0 {
+			b.Fatalf("%q: %s took it", r.line, h.Pattern.Name)
+		}
+	}
+	b.ReportMetric(float64(len(lines)), "lines")
+}
+
+// BenchmarkAllHits gives each filter's own test lines that match to all filters that look at that unit.
+func BenchmarkAllHits(b *testing.B) {
+	route := routes(b)
+	var lines []routed
+	for _, name := range Builtin() {
+		f, err := LoadBuiltin(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m, own := f.matchers[f.Modes[len(f.Modes)-1]](), append(f.trust.Units, f.trust.Slices...)[0]
+		for i := range f.tests {
+			var h Hit
+			if m.MatchMessage(f.tests[i].line, &h) {
+				lines = append(lines, routed{f.tests[i].line, route(own)})
+			}
+		}
+	}
+	runAll(b, lines, 1)
+}
+
+// BenchmarkAllMisses gives lines that are nobody's failure to all filters that look at that unit: those of otherLines,
+// and the test lines that must match nothing.
+func BenchmarkAllMisses(b *testing.B) {
+	route := routes(b)
+	var lines []routed
+	for _, name := range Builtin() {
+		f, err := LoadBuiltin(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		own := append(f.trust.Units, f.trust.Slices...)[0]
+		all := otherLines[name]
+		for i := range f.tests {
+			if f.tests[i].miss {
+				all = append(all, string(f.tests[i].line))
+			}
+		}
+	next:
+		for _, l := range all {
+			for _, m := range route(own) {
+				var h Hit
+				if m.MatchMessage([]byte(l), &h) { // by its widest mode, or another filter of the unit
+					continue next
+				}
+			}
+			lines = append(lines, routed{[]byte(l), route(own)})
+		}
+	}
+	runAll(b, lines, 0)
+}
+
+// BenchmarkEach is the same filter by filter: which of them is slow?
+func BenchmarkEach(b *testing.B) {
+	for _, name := range Builtin() {
+		f, err := LoadBuiltin(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m := f.matchers[f.Modes[len(f.Modes)-1]]()
+		var hits, misses []routed
+		for i := range f.tests {
+			var h Hit
+			r := routed{f.tests[i].line, []*Matcher{m}}
+			if m.MatchMessage(r.line, &h) {
+				hits = append(hits, r)
+			} else {
+				misses = append(misses, r)
+			}
+		}
+		b.Run(name+"/hits", func(b *testing.B) { runAll(b, hits, 1) })
+		if len(misses) > 0 {
+			b.Run(name+"/misses", func(b *testing.B) { runAll(b, misses, 0) })
+		}
+	}
+}

@@ -3,6 +3,7 @@ package filter
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // compile turns a template into a program that ends with last (opEnd or opAccept).
@@ -40,6 +41,9 @@ func compile(n *node, last op) (*program, error) {
 			}
 			continue
 		}
+		if in.op == opSplit {
+			in.first, in.end = firsts[in.x], ends[in.x]
+		}
 		if in.op != opText && in.op != opRun {
 			continue
 		}
@@ -54,12 +58,41 @@ func compile(n *node, last op) (*program, error) {
 		p.choices++
 		if c.ins[pc+1].op == opLit {
 			in.next = c.ins[pc+1].lit
+			in.rare = uint8(rarest(in.next))
 		} else {
 			in.first, in.end = firsts[pc+1], ends[pc+1]
 		}
 	}
-	p.early = early(n)
+	p.early, p.needs = early(n), needs(n)
 	return p, nil
+}
+
+// needs returns the longest text behind the first field that every line of the template holds.
+func needs(n *node) (best []byte) {
+	field := false
+	for _, s := range n.subs {
+		if s.kind == nodeLit && field && len(s.lit) > len(best) {
+			best = []byte(s.lit)
+		}
+		field = field || s.kind == nodeField
+	}
+	return best
+}
+
+// rarest returns the place of the byte of s that is likely the rarest in a log line: what stands last in this list, or not
+// in it at all.
+func rarest(s string) int {
+	best, at := -1, 0
+	for i := range min(len(s), 255) {
+		rank := strings.IndexByte(" eatinorsdlc1u02:p.mhfg9-8375", s[i])
+		if rank < 0 {
+			rank = 256
+		}
+		if rank > best {
+			best, at = rank, i
+		}
+	}
+	return at
 }
 
 type compiler struct {

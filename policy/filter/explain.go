@@ -110,6 +110,11 @@ func (t *Try) template(p *program, x *Explanation) {
 	reach := func(pc int) (int, bool) {
 		ins := slices.Clone(p.ins)
 		ins[pc] = instr{op: opAccept, choice: -1}
+		for i := range ins[:pc] {
+			if ins[i].op == opSplit { // it knows what its ways begin with, which is different now
+				ins[i].first, ins[i].end = &anyByte, true
+			}
+		}
 		if pc > 0 && (ins[pc-1].op == opText || ins[pc-1].op == opRun) && ins[pc-1].choice >= 0 {
 			ins[pc-1].next, ins[pc-1].first, ins[pc-1].end = "", &anyByte, true
 		}

@@ -238,7 +238,8 @@ func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
 func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
 	msg := v.line
 	list := m.trie.find(msg[from:])
-	var good, bad uint16 // heads that the line was seen to have, and not to have
+	var good, bad uint16     // heads that the line was seen to have, and not to have
+	var looked, found uint64 // texts that it was looked for, and found to hold
 	for i := range list {
 		c := &list[i]
 		p := c.pattern
@@ -251,6 +252,17 @@ func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
 				continue
 			}
 			good = c.head
+		}
+		if c.need != 0 && len(list) > 1 {
+			bit := uint64(1) << c.need
+			if looked&bit == 0 {
+				if looked |= bit; bytes.Contains(msg[from:], p.prog.needs) {
+					found |= bit
+				}
+			}
+			if found&bit == 0 {
+				continue
+			}
 		}
 		var addrText []byte
 		if p.re != nil {

@@ -32,8 +32,9 @@ type instr struct {
 	once   bool   // of opAddr and opPeer: lit, which stands before it, must stand only once in the line
 	lit    string
 	next   string   // of opText and opRun with a choice, and of opSkip: the literal that must follow, "" if it is not one
+	rare   uint8    // which byte of next is looked for first
 	after  byte     // of opAddr: what the literal that follows begins with
-	first  *byteSet // else the bytes that what follows may begin with
+	first  *byteSet // else the bytes that what follows may begin with; of opSplit: that its first way may begin with
 	end    bool     // … or the line may end there
 }
 
@@ -42,7 +43,8 @@ type byteSet [256]bool
 type program struct {
 	ins     []instr
 	choices int
-	early   bool // the address comes before any client's text, and client's text ends the line: a cut line will do
+	needs   []byte // a text that is in every line it takes, behind its first field; nil if there is none
+	early   bool   // the address comes before any client's text, and client's text ends the line: a cut line will do
 }
 
 // run is a class of bytes that a field may be made of.
@@ -194,6 +196,10 @@ func (v *vm) run(pc, pos int) bool {
 			v.set(in.cap, pos, pos+n)
 			pos += n
 		case opSplit:
+			if (pos >= len(line) || !in.first[line[pos]]) && (!in.end || pos < v.tail) {
+				pc = int(in.y)
+				continue
+			}
 			saved := v.caps
 			if v.run(int(in.x), pos) {
 				return true
@@ -308,15 +314,22 @@ func (v *vm) runChoice(in *instr, pc, pos, end int) bool {
 func (v *vm) ends(in *instr, pc, pos, low, high int) bool {
 	line := v.line
 	if next := in.next; next != "" {
-		c := next[0]
-		for end := min(high, len(line)-len(next)); end >= low; end-- {
-			v.fuel-- // a sixteenth of a step would do
-			if line[end] == c && string(line[end:end+len(next)]) == next {
+		at := int(in.rare)
+		c := next[at]
+		end := min(high, len(line)-len(next))
+		for end >= low {
+			k := bytes.LastIndexByte(line[low+at:end+at+1], c)
+			v.fuel -= 1 + (end-low-k)/16
+			if end = low + k; k < 0 {
+				break
+			}
+			if string(line[end:end+len(next)]) == next {
 				v.set(in.cap, pos, end)
 				if v.run(pc+2, end+len(next)) {
 					return true
 				}
 			}
+			end--
 		}
 		return false
 	}

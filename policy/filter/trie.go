@@ -19,6 +19,7 @@ type candidate struct {
 	pc      uint16
 	skip    uint16
 	head    uint16 // not 0: candidates of this number go on with the same run and literal (see begin)
+	need    uint8  // not 0: candidates of this number need the same text somewhere in the line (program.needs)
 }
 
 // begin returns the run and the literal that a candidate goes on with, nil if it goes on with something else. Many
@@ -38,6 +39,13 @@ func (c *candidate) begins(line []byte) bool {
 	n := runLength(&runs[a.class], rest)
 	return n > 0 && len(rest)-n >= len(b.lit) && string(rest[n:n+len(b.lit)]) == b.lit
 }
+
+// minNeed is how long a text must be to be looked for before the pattern itself is tried: shorter ones are in most lines.
+// maxNeeds is how many can be remembered in a word (Matcher.try).
+const (
+	minNeed  = 4
+	maxNeeds = 63
+)
 
 type trieNode struct {
 	label string // what stands between the parent and here, without the byte that chose this node
@@ -66,12 +74,18 @@ func newTrie(patterns []*Pattern) *trie {
 			continue
 		}
 		for k, s := range starts(p.prog.ins) {
-			all = append(all, entry{s.prefix, candidate{p, i*maxInstrs + k, uint16(s.pc), uint16(s.skip), 0}})
+			all = append(all, entry{s.prefix, candidate{p, i*maxInstrs + k, uint16(s.pc), uint16(s.skip), 0, 0}})
 		}
 	}
-	heads := make(map[string]uint16)
+	heads, needs := make(map[string]uint16), make(map[string]uint8)
 	for i := range all {
 		if c := &all[i].candidate; c.pattern.re == nil {
+			if n := string(c.pattern.prog.needs); len(n) >= minNeed && (needs[n] != 0 || len(needs) < maxNeeds) {
+				if needs[n] == 0 {
+					needs[n] = uint8(len(needs) + 1)
+				}
+				c.need = needs[n]
+			}
 			if a, b := c.begin(); b != nil {
 				k := fmt.Sprint(a.class, c.skip, b.lit)
 				if heads[k] == 0 {
