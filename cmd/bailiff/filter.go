@@ -257,7 +257,7 @@ type filterShown struct {
 type shownTrust struct {
 	Units       []string `json:"units"`
 	Slices      []string `json:"slices"`
-	UIDs        []int64  `json:"uids"` // empty with uid
+	UIDs        []int64  `json:"uids"` // beside those of uid
 	UID         string   `json:"uid"`  // "system", "any" or "list"
 	Identifiers []string `json:"identifiers"`
 	Transport   string   `json:"transport"` // "syslog" or "any"

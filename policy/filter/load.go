@@ -70,7 +70,7 @@ func BuiltinSource(name string) ([]byte, error) {
 //	trust:
 //	  units:       [ssh.service]            real unit names (_SYSTEMD_UNIT), never aliases
 //	  slices:      [system-sshd.slice]      of template instances (_SYSTEMD_SLICE)
-//	  uid:         0                        0, a list of numbers, system (below 1000) or any
+//	  uid:         0                        0, system (below 1000), a list of these and other numbers, or any
 //	  identifiers: [sshd]                   for root's entries of which journald could not tell the unit
 //	  transport:   syslog                   whole messages alone (_TRANSPORT syslog or journal): where the daemon writes a
 //	                                        client's newlines as they are, a line of its standard output may be the client's
@@ -340,13 +340,17 @@ func (l *loader) trust(n *yamldoc.Node) {
 		t.AnyUID = true
 	default:
 		for _, u := range l.list(uid, "trust.uid") {
+			if u.Value == "system" {
+				t.System = true
+				continue
+			}
 			v, err := strconv.ParseUint(u.Value, 10, 32)
 			if err != nil {
 				l.errorf(u, "trust.uid", "%q is not a user id", u.Value).WithHint("write a number, system (any below 1000) or any")
 			}
 			t.UIDs = append(t.UIDs, int64(v))
 		}
-		if len(t.UIDs) == 0 {
+		if len(t.UIDs) == 0 && !t.System {
 			l.errorf(uid, "trust.uid", "is empty")
 		}
 	}

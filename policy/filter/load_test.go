@@ -55,6 +55,7 @@ func TestBadFiles(t *testing.T) {
 		{"name: t\ntrust: {units: [a.service]}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: has no uid", "write uid: 0, uid: system (any below 1000) or a list; a user's own program may run inside a service's unit"},
 		{"name: t\ntrust: {uid: 0}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: names neither units nor slices: nobody's lines would be evidence", ""},
 		{"name: t\ntrust: {units: [a.service], uid: 0, transport: stdout}\npatterns: [{name: a, text: x}]\n", `f.yaml:2:48: trust.transport: "stdout" is not syslog`, "leave it out to take lines of standard output, too"},
+		{"name: t\ntrust: {units: [a.service], uid: [system, root]}\npatterns: [{name: a, text: x}]\n", `f.yaml:2:43: trust.uid: "root" is not a user id`, "write a number, system (any below 1000) or any"},
 		{good + "jail: on\npatterns: [{name: a, text: x}]\n", `f.yaml:3:7: jail: "on" is neither auto nor off`, ""},
 		{good + "patterns: [{name: a, text: '<string> <addr>'}]\n", `f.yaml:3:28: patterns.a.text: has a <string> that no " follows`, ""},
 		{good + "lead: ['<text>: ']\npatterns: [{name: a, text: x}]\n", "f.yaml:3:8: lead[0]: may be empty, or holds free text", ""},
@@ -118,7 +119,7 @@ func TestProof(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	if _, err := LoadBuiltin("shsd"); err == nil || err.Error() != `there is no built-in filter "shsd": did you mean sshd?` {
+	if _, err := LoadBuiltin("sshdd"); err == nil || err.Error() != `there is no built-in filter "sshdd": did you mean sshd?` {
 		t.Error(err)
 	}
 	f, err := LoadBuiltin("sshd")

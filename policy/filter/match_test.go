@@ -236,6 +236,20 @@ patterns: [{name: p, text: 'from <addr>'}]
 	}
 }
 
+// TestTrustList: system may stand in a list.
+func TestTrustList(t *testing.T) {
+	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [a.service], uid: [system, 65534]}\npatterns: [{name: p, text: 'from <addr>'}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := f.Mode("")
+	for uid, want := range map[int64]bool{-1: false, 0: true, 999: true, 1000: false, 65533: false, 65534: true} {
+		if e := (Entry{Unit: []byte("a.service"), UID: uid}); m.Trusts(&e) != want {
+			t.Errorf("uid %d: %v", uid, !want)
+		}
+	}
+}
+
 // TestWhole: where newlines are a client's, a line of standard output is no evidence.
 func TestWhole(t *testing.T) {
 	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [a.service], uid: 0, identifiers: [a], transport: syslog}\npatterns: [{name: p, text: 'from <addr>'}]\n"))

@@ -254,7 +254,7 @@ var others = []struct {
 	{"groupoffice", "groupoffice", 0, 0},
 	{"gssftpd", "gssftpd", 0, 0},
 	{"guacamole", "guacamole", 0, 0},
-	{"haproxy-http-auth", "haproxy-http-auth", 0, 0},
+	{"haproxy-http-auth", "haproxy-http-auth", 4, 0},
 	{"kerio", "kerio", 0, 0},
 	{"lighttpd-auth", "lighttpd", 0, 0},
 	{"mongodb-auth", "mongodb-auth", 0, 0},
@@ -262,16 +262,16 @@ var others = []struct {
 	{"monitorix", "monitorix", 0, 0},
 	{"mssql-auth", "mssql-auth", 0, 0},
 	{"murmur", "murmur", 0, 0},
-	{"mysqld-auth", "mysqld-auth", 0, 0},
+	{"mysqld-auth", "mysqld-auth", 3, 12}, // #10: a host name is no evidence
 	{"named-refused", "named-refused", 2, 3},
 	{"nginx-bad-request", "nginx-bad-request", 0, 8},
 	{"nginx-botsearch", "nginx-botsearch", 0, 9},
 	{"nginx-forbidden", "nginx-forbidden", 0, 1},
 	{"nginx-http-auth", "nginx-http-auth", 0, 16}, // #10, #11: nginx ends a name at its colon, so no name holds "client:"; the first one is nginx's
 	{"nginx-limit-req", "nginx-limit-req", 1, 4},  // #5: a delayed request is one that the operator grants; mode aggressive takes it
-	{"nsd", "nsd", 0, 0},
+	{"nsd", "nsd", 0, 0},                          // #0: who is rate-limited is the victim of forged queries; mode aggressive takes it
 	{"openhab", "openhab", 0, 0},
-	{"openvpn", "openvpn", 0, 0},
+	{"openvpn", "openvpn", 18, 0},
 	{"openwebmail", "openwebmail", 0, 0},
 	{"oracleims", "oracleims", 0, 0},
 	{"perdition", "perdition", 0, 0},
@@ -287,7 +287,7 @@ var others = []struct {
 	{"screensharingd", "screensharingd", 0, 0},
 	{"selinux-ssh", "selinux-ssh", 0, 0},
 	{"sieve", "sieve", 2, 0},
-	{"slapd", "slapd", 0, 0},
+	{"slapd", "slapd", 9, 0},
 	{"softethervpn", "softethervpn", 0, 0},
 	{"sogo-auth", "sogo-auth", 0, 0},
 	{"squid", "squid", 0, 0},
