@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"bailiff/policy"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 	"bailiff/policy/ledger"
@@ -18,7 +17,7 @@ import (
 
 // comparison runs a second configuration over the entries that a replay reads, and tells how its bans differ.
 type comparison struct {
-	eng           *policy.Engine
+	eng           *judge
 	before, after []compared
 	failures      [2]uint64
 }
@@ -72,7 +71,7 @@ func (c *comparison) entry(r *replay, fe *filter.Entry, ref jail.Ref) {
 	if r.sum.Entries&0xffff == 0 {
 		c.eng.Expire(fe.Realtime, fe.Realtime)
 	}
-	for i, eng := range [2]*policy.Engine{r.eng, c.eng} {
+	for i, eng := range [2]*judge{r.eng, c.eng} {
 		out := eng.Entry(fe, ref)
 		for k := range out.Failures {
 			c.failures[i] += uint64(out.Failures[k].Attempts)

@@ -16,7 +16,6 @@ import (
 	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
 	"bailiff/policy"
-	"bailiff/policy/allow"
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/filter"
@@ -129,7 +128,7 @@ func runReplay(e *env, args []string) error {
 // replay feeds entries to the policy and prints what comes out.
 type replay struct {
 	*env
-	eng      *policy.Engine
+	eng      *judge
 	json     bool
 	failures bool
 	out      *bufio.Writer
@@ -146,7 +145,7 @@ type replay struct {
 }
 
 // engine makes the policy of a configuration, "" being the installed one.
-func engine(file string, jails []string) (*policy.Engine, error) {
+func engine(file string, jails []string) (*judge, error) {
 	c, err := loadConfig(file, jails...)
 	if err != nil {
 		return nil, err
@@ -154,14 +153,7 @@ func engine(file string, jails []string) (*policy.Engine, error) {
 	if err := onlyJails(c, jails); err != nil {
 		return nil, err
 	}
-	eng, err := policy.New(c, ledger.New())
-	if err != nil {
-		return nil, err
-	}
-	// The configured list holds as it does in the daemon; the daemon's own addresses ("self") belong to the host that
-	// the journal is from, which need not be this one, so they are left to the list.
-	eng.SetAllow(allow.NewList(c.Allow.Entries), 0)
-	return eng, nil
+	return newJudge(c)
 }
 
 func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64) error {

@@ -172,7 +172,7 @@ func ownBans() journal.Group {
 // tally counts.
 type tally struct {
 	*env
-	eng   *policy.Engine
+	eng   *judge
 	db    *geo.DB
 	only  []string // jails
 	shown time.Time
@@ -193,7 +193,7 @@ type jailTally struct {
 	addrs                *sketch.Distinct
 }
 
-func newTally(e *env, eng *policy.Engine, db *geo.DB, only []string) *tally {
+func newTally(e *env, eng *judge, db *geo.DB, only []string) *tally {
 	return &tally{
 		env: e, eng: eng, db: db, only: only, shown: time.Now(), jails: make(map[string]*jailTally), patterns: make(map[string]uint64), hours: make(map[int64]*[2]uint64),
 		addrs: sketch.NewTop[netip.Addr](statsCounters), networks: sketch.NewTop[netip.Prefix](statsCounters), systems: sketch.NewTop[string](statsCounters),

@@ -4,12 +4,11 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
+	"bailiff/cmd/internal/spare"
 	"bailiff/journal/audit"
 	"bailiff/policy/allow"
-	"bailiff/policy/filter"
 	"bailiff/policy/ledger"
 	"bailiff/policy/operator"
 	"bailiff/units/logind"
@@ -27,16 +26,6 @@ type operators struct {
 	stop  context.CancelFunc
 }
 
-// member says whether an account is an operator's, by the files as they are now: logins are rare, and who was just put
-// into a group, or taken out of it, has the right of it.
-func member(groups []string) func(user string, uid int64) (string, bool) {
-	return func(user string, uid int64) (string, bool) {
-		passwd, _ := os.ReadFile("/etc/passwd") // without it root is root all the same
-		group, _ := os.ReadFile("/etc/group")
-		return operator.ReadAccounts(passwd, group, groups).Member(user, uid)
-	}
-}
-
 // followOperators begins, changes or ends that as the configuration says.
 func (d *daemon) followOperators(now time.Time) error {
 	c := d.conf.Allow.Operators
@@ -44,26 +33,21 @@ func (d *daemon) followOperators(now time.Time) error {
 		d.leaveOperators()
 		return nil
 	}
-	is := member(c.Groups)
-	o := operator.Options{Grace: c.Grace, Member: is}
+	o := spare.Options(c)
 	if d.ops != nil {
 		d.leaveLogind()
 		d.ops.Configure(o, now.UnixMicro())
 	} else {
-		f, err := filter.LoadBuiltin("sshd")
+		t, err := spare.New(c)
 		if err != nil {
 			return err
 		}
-		m, err := f.Mode("")
-		if err != nil {
-			return err
-		}
-		d.ops = &operators{Tracker: operator.New(m, o)}
+		d.ops = &operators{Tracker: t}
 	}
 	var ctx context.Context
 	ctx, d.ops.stop = context.WithCancel(context.Background())
 	d.ops.from = make(chan []operator.Session)
-	d.ops.watch = logind.New(func(user string, uid int64) bool { _, ok := is(user, uid); return ok })
+	d.ops.watch = logind.New(func(user string, uid int64) bool { _, ok := o.Member(user, uid); return ok })
 	go d.ops.watch.Run(ctx, d.ops.from)
 	return nil
 }
