@@ -268,7 +268,7 @@ func (a *asker) Ban(ctx context.Context, by control.Peer, req control.BanRequest
 				d.wall.add(e)
 			}
 			d.bansTotal++
-			d.scribe.put(record{kind: kind, ban: banEvent(&b, d.fw.Backend)})
+			d.record(record{kind: kind, ban: banEvent(&b, d.fw.Backend)})
 			out = append(out, controlBan(&b))
 		}
 		failed = saved(d.saveNow())

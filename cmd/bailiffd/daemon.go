@@ -81,6 +81,7 @@ type daemon struct {
 
 	calls chan func()
 	saved chan error
+	hub   hub
 
 	cursor    journal.Cursor
 	known     bool // cursor is set
@@ -419,6 +420,9 @@ func (d *daemon) entries(b *batch) {
 			d.trail.Keep(b.refs[i], &b.cursors[i])
 			d.dirtyCursor = true
 		}
+		if len(out.Failures) > 0 && !b.rebuild && d.hub.watched() {
+			d.hub.failures(out.Failures, now, d.maxRetry)
+		}
 		for k := range out.Bans {
 			if add, ok := d.decided(&out.Bans[k], now); ok {
 				adds = append(adds, add)
@@ -490,9 +494,20 @@ func (d *daemon) decided(b *policy.Ban, now time.Time) (add firewall.Ban, ok boo
 		if len(b.Evidence) > 0 {
 			ev.First = time.UnixMicro(b.Evidence[0].At)
 		}
-		d.scribe.put(record{kind: audit.KindBan, ban: ev, evidence: d.evidence(b.Evidence)})
+		d.record(record{kind: audit.KindBan, ban: ev, evidence: d.evidence(b.Evidence)})
 	}
 	return d.element(b.Prefix, b.Jail)
+}
+
+// record writes into the audit trail, and tells those who watch.
+func (d *daemon) record(r record) {
+	d.hub.record(&r)
+	d.scribe.put(r)
+}
+
+func (d *daemon) maxRetry(jail string) int {
+	j, _ := d.eng.Jail(jail)
+	return j.MaxRetry
 }
 
 // evidence names the entries that a ban stands on.
@@ -576,7 +591,7 @@ func (d *daemon) released(bans []ledger.Ban, reason, by string) {
 		} else {
 			d.wall.remove(e.Key())
 		}
-		d.scribe.put(record{kind: audit.KindUnban, unban: audit.UnbanEvent{
+		d.record(record{kind: audit.KindUnban, unban: audit.UnbanEvent{
 			Prefix: b.Prefix, Jail: b.Jail, ID: b.ID(), Since: time.UnixMicro(b.Since), Until: whenMicro(b.Until), Reason: reason, By: by,
 		}})
 		d.dirtyBans = true
@@ -723,6 +738,7 @@ func (d *daemon) tick(now time.Time) {
 	d.tickAllow(now)
 	d.maybeSave(now)
 	d.tellStatus()
+	d.hub.flush()
 	// When a storm is over, what it took goes back to the system at once, not when the next one comes.
 	if d.stirred && now.Sub(d.lastStir) > calm {
 		d.stirred = false
@@ -819,6 +835,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	d.wall.reconcile(d.wanted())
 	d.aud.Event(audit.KindReload, fmt.Sprintf("reloaded by %s: %d jails, %d files", by, len(d.eng.Jails()), len(c.Files)), audit.Field{Name: audit.FieldBy, Value: by})
 	d.dirtyBans = true
+	d.hub.state("reloaded")
 	return &control.Reloaded{Jails: d.jailNames(), Config: slices.Clone(c.Files), Notices: slices.Clone(c.Notices)}, nil
 }
 
@@ -912,5 +929,6 @@ func (d *daemon) tellStatus() {
 	if s := d.statusLine(); s != d.lastStatus {
 		d.lastStatus = s
 		notify.Status(s)
+		d.hub.state(s)
 	}
 }

@@ -10,6 +10,7 @@
 //	POST   /v1/allow      AllowRequest                 AllowResult (root)
 //	DELETE /v1/allow?prefix=P                          Removed     (root)
 //	GET    /v1/why?address=A                           Why
+//	GET    /v1/events                                  Event, Event, …: JSON lines until the client leaves
 //	GET    /v1/config                                  text/yaml, the merged configuration in force
 //	POST   /v1/reload                                  Reloaded    (root)
 //
@@ -237,6 +238,9 @@ type Daemon interface {
 	Allow(ctx context.Context, by Peer, req AllowRequest) (*AllowResult, error)
 	Disallow(ctx context.Context, by Peer, prefix string) (*Removed, error)
 	Why(ctx context.Context, address string) (*Why, error)
+	// Events tells what happens until ctx ends; then, or when the daemon does, the channel may be closed. It never waits for
+	// its reader: what does not fit the channel's buffer is left out, and then a "missed" says so.
+	Events(ctx context.Context) (<-chan Event, error)
 	Config(ctx context.Context) ([]byte, error)
 	Reload(ctx context.Context, by Peer) (*Reloaded, error)
 }

@@ -193,11 +193,16 @@ func (c *Client) once(ctx context.Context, method, path string, q url.Values, bo
 	if res.StatusCode == http.StatusOK {
 		return b, nil
 	}
+	return nil, c.errorOf(res, b)
+}
+
+// errorOf is what an answer that is no good says.
+func (c *Client) errorOf(res *http.Response, body []byte) *Error {
 	e := &Error{Status: res.StatusCode}
-	if json.Unmarshal(b, e) != nil || e.Message == "" {
+	if json.Unmarshal(body, e) != nil || e.Message == "" {
 		e.Message, e.Hint = fmt.Sprintf("the daemon answers %s", res.Status), "does something else listen on "+c.path+"?"
 	}
-	return nil, e
+	return e
 }
 
 // cutOff tells whether the other side went away in the middle.

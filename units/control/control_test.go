@@ -26,11 +26,12 @@ import (
 
 // fake is a daemon that notes what it was asked.
 type fake struct {
-	mu    sync.Mutex
-	asked []string
-	by    Peer
-	err   error
-	hold  chan struct{} // not nil: Status waits for it
+	mu      sync.Mutex
+	asked   []string
+	by      Peer
+	err     error
+	hold    chan struct{} // not nil: Status waits for it
+	happens chan Event
 }
 
 func (f *fake) note(format string, args ...any) error {
@@ -85,6 +86,7 @@ func (f *fake) Why(_ context.Context, address string) (*Why, error) {
 	}
 	return &Why{Address: address, State: "banned", Bans: []WhyBan{{}}}, f.note("why %q", address)
 }
+func (f *fake) Events(context.Context) (<-chan Event, error) { return f.happens, f.note("events") }
 func (f *fake) Config(context.Context) ([]byte, error) {
 	return []byte("jails: {}\n"), f.note("config")
 }
@@ -338,7 +340,8 @@ func TestOthers(t *testing.T) {
 	if err != nil {
 		t.Skipf("curl is the client of another user here: %v", err)
 	}
-	f := &fake{}
+	f := &fake{happens: make(chan Event)}
+	close(f.happens)                          // streams end after their first line
 	s := NewServer(f, Options{Group: "mail"}) // any group that every system has
 	if !s.hasGID {
 		t.Skip("no group mail here")
@@ -385,7 +388,7 @@ func TestOthers(t *testing.T) {
 	} {
 		for _, x := range []struct{ method, target, body, want string }{
 			{"GET", "/v1/status", "", c.look}, {"GET", "/v1/bans", "", c.look}, {"GET", "/v1/allow", "", c.look},
-			{"GET", "/v1/why?address=192.0.2.7", "", c.look}, {"GET", "/v1/config", "", c.look},
+			{"GET", "/v1/why?address=192.0.2.7", "", c.look}, {"GET", "/v1/config", "", c.look}, {"GET", "/v1/events", "", c.look},
 			{"POST", "/v1/reload", "", c.reload},
 			{"POST", "/v1/bans", ban, c.change}, {"DELETE", "/v1/bans?all=true", "", c.change},
 			{"POST", "/v1/allow", `{"prefix":"192.0.2.7"}`, c.change}, {"DELETE", "/v1/allow?prefix=192.0.2.7", "", c.change},

@@ -53,6 +53,8 @@ type Server struct {
 	gid    uint32
 	hasGID bool
 	http   *http.Server
+
+	streams streams
 }
 
 // NewServer makes a server. A group that does not exist leaves root and the daemon's own user.
@@ -69,6 +71,7 @@ func NewServer(d Daemon, o Options) *Server {
 			s.gid, s.hasGID = uint32(gid), true
 		}
 	}
+	s.streams.limit, s.streams.stop = eventTime, make(chan struct{})
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTime,
@@ -94,6 +97,7 @@ func (s *Server) Serve(l net.Listener) error {
 // Shutdown takes no more connections and lets the calls that run end, as long as ctx lasts. Those that come now wait in
 // systemd's socket for the next daemon.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.streams.end()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(err, s.http.Close())
 	}
@@ -243,6 +247,7 @@ var calls = map[string]map[string]call{
 		http.MethodDelete: {change, []string{"prefix"}, false, (*Server).disallow},
 	},
 	"/v1/why":    {http.MethodGet: {look, []string{"address"}, false, (*Server).why}},
+	"/v1/events": {http.MethodGet: {look, nil, false, (*Server).events}},
 	"/v1/config": {http.MethodGet: {look, nil, false, (*Server).config}},
 	"/v1/reload": {http.MethodPost: {reload, nil, false, (*Server).reload}},
 }
@@ -256,6 +261,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	v, err := s.handle(w, r)
+	if write, ok := v.(streamed); ok && err == nil {
+		write(w, r)
+		return
+	}
 	s.answer(w, v, err)
 }
 
@@ -443,13 +452,17 @@ func (s *Server) status(r *http.Request, _ url.Values, _ Peer) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	emptyStatus(v)
+	return v, nil
+}
+
+func emptyStatus(v *Status) {
 	list(&v.Problems)
 	list(&v.Config)
 	list(&v.Jails)
 	for i := range v.Jails {
 		list(&v.Jails[i].Units)
 	}
-	return v, nil
 }
 
 func (s *Server) bans(r *http.Request, q url.Values, _ Peer) (any, error) {

@@ -1,0 +1,195 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Event is one line of GET /v1/events: something that just happened. No account name is part of it: a mistyped one may be
+// a password.
+type Event struct {
+	// Kind is "status" (the first line of each stream), "failure", "ban", "extend", "unban", "state" (what systemctl status
+	// shows has changed, or the configuration was reloaded) or "missed" (this client took events too slowly, or there were
+	// too many a second: so many are left out).
+	Kind     string     `json:"kind"`
+	Time     time.Time  `json:"time"` // of the entry that led to it; of a change of state, now
+	Jail     string     `json:"jail,omitempty"`
+	Pattern  string     `json:"pattern,omitempty"`
+	Address  string     `json:"address,omitempty"`
+	Prefix   string     `json:"prefix,omitempty"`
+	Attempts int        `json:"attempts,omitempty"`  // of a failure: what its line stands for
+	Count    int        `json:"count,omitempty"`     // of a failure: what the prefix has in its window; of a ban: how often it was banned
+	MaxRetry int        `json:"max_retry,omitempty"` // of a failure: the count that leads to a ban
+	Failures int        `json:"failures,omitempty"`  // of a ban: what led to it
+	ID       string     `json:"id,omitempty"`        // of a ban
+	Until    *time.Time `json:"until,omitempty"`     // of a ban; absent: for ever
+	Reason   string     `json:"reason,omitempty"`
+	By       string     `json:"by,omitempty"`
+	Text     string     `json:"text,omitempty"`   // of a state
+	Missed   uint64     `json:"missed,omitempty"` // events
+	Status   *Status    `json:"status,omitempty"`
+}
+
+// Bounds of event streams. Each is a connection and a goroutine that sleep while nothing happens.
+const (
+	maxStreams      = 16
+	maxOtherStreams = 8 // of these, of users other than root
+
+	// eventTime is how long a client may take to accept what was written for it, before it is dropped.
+	eventTime = 5 * time.Second
+)
+
+// streams counts them.
+type streams struct {
+	limit       time.Duration // eventTime, but in tests
+	mu          sync.Mutex
+	all, others int
+	stop        chan struct{} // closed: the server ends
+	once        sync.Once
+}
+
+// open takes a place, which the caller gives back.
+func (s *streams) open(root bool) (free func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == maxStreams || !root && s.others == maxOtherStreams {
+		return nil, false
+	}
+	s.all++
+	if !root {
+		s.others++
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.all--
+		if !root {
+			s.others--
+		}
+	}, true
+}
+
+func (s *streams) end() { s.once.Do(func() { close(s.stop) }) }
+
+// streamed is an answer that is written by itself.
+type streamed func(w http.ResponseWriter, r *http.Request)
+
+// events opens a stream. Its first line is read off the daemon before the answer begins, so that an error has its status.
+func (s *Server) events(r *http.Request, _ url.Values, by Peer) (any, error) {
+	free, ok := s.streams.open(by.UID == 0)
+	if !ok {
+		return nil, &Error{Status: http.StatusServiceUnavailable, Message: "too many event streams at once", Hint: "close one, bailiff top say"}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context())) // not the limit of a call
+	ch, err := s.d.Events(ctx)
+	var status *Status
+	if err == nil {
+		status, err = s.d.Status(r.Context())
+	}
+	if err != nil {
+		cancel()
+		free()
+		return nil, err
+	}
+	emptyStatus(status)
+	return streamed(func(w http.ResponseWriter, r *http.Request) {
+		defer free()
+		defer cancel()
+		s.stream(w, r, ch, Event{Kind: "status", Time: time.Now(), Status: status})
+	}), nil
+}
+
+// stream writes events until the client goes away, takes nothing any more, or the server ends.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event, first Event) {
+	c := http.NewResponseController(w)
+	c.SetReadDeadline(time.Time{}) // that of a request; only so does the connection's end show
+	h := w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("X-Content-Type-Options", "nosniff")
+	var b bytes.Buffer
+	j := json.NewEncoder(&b)
+	j.SetEscapeHTML(false)
+	send := func() bool {
+		c.SetWriteDeadline(time.Now().Add(s.streams.limit))
+		_, err := w.Write(b.Bytes())
+		b.Reset()
+		return err == nil && c.Flush() == nil
+	}
+	if j.Encode(first) != nil || !send() {
+		return
+	}
+	for {
+		select {
+		case e, ok := <-ch:
+			if !ok {
+				return
+			}
+			if j.Encode(e) != nil {
+				return
+			}
+			for more := true; more && b.Len() < 32<<10; { // what is there already goes along
+				select {
+				case e, ok = <-ch:
+					if !ok || j.Encode(e) != nil {
+						return
+					}
+				default:
+					more = false
+				}
+			}
+			if !send() {
+				return
+			}
+		case <-r.Context().Done():
+			return
+		case <-s.streams.stop:
+			return
+		}
+	}
+}
+
+// Events calls f with everything that happens, until ctx ends, f returns an error, or the daemon goes away. The first event
+// is of kind "status".
+func (c *Client) Events(ctx context.Context, f func(*Event) error) error {
+	u := url.URL{Scheme: "http", Host: "bailiff", Path: "/v1/events"}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return c.explain(err, http.MethodGet)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return c.explain(err, http.MethodGet)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		body, err := io.ReadAll(io.LimitReader(res.Body, maxBody))
+		if err != nil {
+			return c.explain(err, http.MethodGet)
+		}
+		return c.errorOf(res, body)
+	}
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		var e Event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("an event of the daemon's makes no sense: %v", err),
+				Hint: "is the daemon of another version? systemctl restart bailiff", cause: err}
+		}
+		if err := f(&e); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return c.explain(err, http.MethodGet)
+	}
+	return &Error{Status: http.StatusBadGateway, Message: "the daemon has stopped", Hint: "look at systemctl status bailiff"}
+}
