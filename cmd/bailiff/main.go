@@ -42,6 +42,7 @@ func init() {
 		{"filter", "list | show NAME | test [FILE]…", "the filters: list them, show one, test them", runFilter},
 		{"config", "", "the merged configuration with the origin of each setting", runConfig},
 		{"reload", "", "load the configuration anew", runReload},
+		{"import", "", "take over the configuration and bans of fail2ban", runImport},
 		{"replay", "", "run the policy over past journal entries", runReplay},
 		{"stats", "", "who attacks, how and when: past journal entries in numbers", runStats},
 		{"match", "FILTER[:MODE] [FILE|-]", "try lines against a filter, and see how they went", runMatch},

@@ -169,3 +169,9 @@ func joinPorts(ports []Port) []Port {
 	}
 	return out
 }
+
+// ValidPort says whether `ports` takes a word.
+func ValidPort(word string) bool {
+	_, err := parsePorts(word)
+	return err == nil
+}

@@ -29,8 +29,9 @@ _bailiff() {
 		;;
 	esac
 	case $command in
-	'') words='status bans ban unban allow why check filter config reload replay stats match version help' ;;
+	'') words='status bans ban unban allow why check filter config reload import replay stats match version help' ;;
 	status | reload) words='--json --socket' ;;
+	import) words='--from --to --dry-run --force --verbose --bans --database --json --socket' ;;
 	bans) words='--json --jail --socket' ;;
 	ban) words='--jail --for --reason --force --json --socket' ;;
 	unban) words="--jail --all --json --socket" ;;

@@ -1,0 +1,111 @@
+package fail2ban
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Ban is one ban in fail2ban's database.
+type Ban struct {
+	Jail   string // fail2ban's name
+	Prefix netip.Prefix
+	Until  time.Time // zero: without end
+	Count  int       // how often the address was banned, this ban included
+}
+
+// Bans reads the bans that are in force at a time out of fail2ban's database, sorted by jail and prefix. banTime is how long
+// a jail's bans last, for databases that do not say (before version 0.11); negative: without end. skipped tells what is no
+// address.
+func Bans(path string, now time.Time, banTime func(jail string) float64) (bans []Ban, skipped []string, err error) {
+	d, f, err := openDatabase(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	name := "bips" // since 0.11: the last ban of each address and jail
+	if _, ok := d.tables[name]; !ok {
+		name = "bans"
+	}
+	type key struct {
+		jail   string
+		prefix netip.Prefix
+	}
+	latest := make(map[key]Ban)
+	begun := make(map[key]float64)
+	err = d.rows(name, []string{"ip", "jail", "timeofban", "bantime", "bancount"}, func(row []any) error {
+		ip, _ := row[0].(string)
+		jail, _ := row[1].(string)
+		since, ok := number(row[2])
+		if !ok || jail == "" {
+			skipped = append(skipped, fmt.Sprintf("%s: a row without jail or time", clip(ip)))
+			return nil
+		}
+		long, ok := number(row[3])
+		if !ok || long == -2 {
+			long = banTime(jail)
+		}
+		if long >= 0 && since+long <= float64(now.Unix()) {
+			return nil
+		}
+		p, err := prefixOf(ip)
+		if err != nil {
+			skipped = append(skipped, fmt.Sprintf("jail %s: %q is not an address", clip(jail), clip(ip)))
+			return nil
+		}
+		k := key{jail, p}
+		if at, ok := begun[k]; ok && at > since {
+			return nil
+		}
+		b := Ban{Jail: jail, Prefix: p, Count: 1}
+		if n, ok := number(row[4]); ok && n > 0 && n < math.MaxInt32 {
+			b.Count = int(n)
+		}
+		if _, never := span(long); !never {
+			b.Until = time.Unix(int64(since+math.Ceil(long)), 0)
+		}
+		latest[k], begun[k] = b, since
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for _, b := range latest {
+		bans = append(bans, b)
+	}
+	slices.SortFunc(bans, func(a, b Ban) int {
+		if c := strings.Compare(a.Jail, b.Jail); c != 0 {
+			return c
+		}
+		if c := a.Prefix.Addr().Compare(b.Prefix.Addr()); c != 0 {
+			return c
+		}
+		return a.Prefix.Bits() - b.Prefix.Bits()
+	})
+	return bans, skipped, nil
+}
+
+func number(v any) (float64, bool) {
+	switch v := v.(type) {
+	case int64:
+		return float64(v), true
+	case float64:
+		return v, !math.IsNaN(v) && !math.IsInf(v, 0)
+	}
+	return 0, false
+}
+
+func prefixOf(s string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	a = a.Unmap().WithZone("")
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}

@@ -1,0 +1,604 @@
+package fail2ban
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+)
+
+func secondsDuration(sec float64) time.Duration { return time.Duration(sec * float64(time.Second)) }
+
+// filterOptions are options of filters that a jail may set in their place.
+var filterOptions = []string{"usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch"}
+
+// definition reads a filter or an action with all that it includes.
+func (im *importer) definition(dir, name string, args map[string]string, backend string) (*definition, error) {
+	if strings.ContainsAny(name, "\x00") || slices.Contains(strings.Split(name, "/"), "..") {
+		return nil, fmt.Errorf("%q is not the name of a file in %s", clip(name), dir)
+	}
+	key := dir + "/" + name
+	t := im.definitions[key]
+	if t == nil {
+		t = newTree(im.root)
+		t.vars["fail2ban_version"], t.vars["fail2ban_confpath"] = version, im.root
+		r := &reader{tree: t}
+		r.readAll(key)
+		if len(t.files) == 0 {
+			return nil, fmt.Errorf("there is no %s/%s.conf", dir, name)
+		}
+		im.problems = append(im.problems, r.problems...)
+		im.definitions[key] = t
+		if dir == "filter.d" {
+			t.journalPrefix()
+		}
+	}
+	d := &definition{tree: t, args: make(map[string]string), vars: make(map[string]string)}
+	for k, v := range args {
+		d.args[k], d.vars[k] = v, v
+	}
+	if dir == "filter.d" {
+		if d.args["logtype"] == "" {
+			d.args["logtype"] = "journal"
+		}
+		d.initVars()
+	}
+	return d, nil
+}
+
+// initVars lets a filter's own [Init] stand before its [Definition] in %(name)s, as fail2ban has it.
+func (d *definition) initVars() {
+	init := d.tree.sections["Init"]
+	if init == nil {
+		return
+	}
+	for _, name := range init.order {
+		if _, given := d.args[name]; given {
+			continue
+		}
+		if v, _, err := d.tree.value("Init", name, nil); err == nil {
+			d.vars[name] = strings.ReplaceAll(v, "%", "%%")
+		}
+	}
+}
+
+// journalPrefix puts prefixMark where fail2ban's own common.conf describes date, host and identifier.
+func (t *tree) journalPrefix() {
+	for _, sec := range []string{"lt_short", "lt_journal", "DEFAULT"} {
+		o := t.own(sec, "__prefix_line")
+		if o == nil || !strings.HasSuffix(o.file, "filter.d/common.conf") || sec == "DEFAULT" && t.sections["lt_short"] != nil || sec == "lt_journal" && t.sections["lt_short"] != nil {
+			continue
+		}
+		marked := *o
+		marked.value = string(prefixMark)
+		t.sections[sec].options["__prefix_line"] = &marked
+	}
+}
+
+// sourceInfo is a filter to translate, and what had to be guessed.
+type sourceInfo struct {
+	source
+	assumed string
+}
+
+// source gathers what is to be translated for a jail.
+func (im *importer) source(name, filterName string, def *definition, from *option) *sourceInfo {
+	s := &sourceInfo{}
+	s.origin = fmt.Sprintf("fail2ban's filter.d/%s.conf", filterName)
+	s.definition = from
+	known := map[string]string{}
+	text := func(opt string) (string, *option) {
+		v, o, err := def.value(opt)
+		if o == nil {
+			o = def.tree.get("Definition", opt)
+		}
+		if err != nil && err != errNoTag {
+			if o == nil {
+				o = from
+			}
+			o.lost(err.Error(), "")
+			v = ""
+		}
+		known["known/"+opt] = strings.ReplaceAll(v, "%", "%%")
+		if jo := im.jails.get(name, opt); jo != nil {
+			jv, _, err := im.jails.value(name, opt, known)
+			if err != nil {
+				jo.lost(err.Error(), "")
+				return v, o
+			}
+			return jv, jo
+		}
+		return v, o
+	}
+	for _, opt := range []string{"datepattern", "maxlines", "usedns"} {
+		if _, o := text(opt); o != nil && o.section != "DEFAULT" {
+			switch opt {
+			case "datepattern":
+				o.moot("the journal's own clock counts")
+			case "maxlines":
+				o.moot("each line is judged by itself; those of one connection are joined")
+			case "usedns":
+				o.moot("host names are never looked up: only an address is evidence")
+			}
+		}
+	}
+	var o *option
+	if s.prefregex, o = text("prefregex"); o != nil {
+		o.carried("filters.d/" + filterID(filterName) + ".yaml")
+	}
+	lines := func(opt string) (l []expression) {
+		v, o := text(opt)
+		if o == nil {
+			o = from
+		}
+		for _, line := range strings.Split(v, "\n") {
+			if line = strings.TrimSpace(line); line != "" {
+				l = append(l, expression{line, o, 0})
+			}
+		}
+		// Where each line of the option is one expression, each has a place of its own.
+		var places []int
+		for i, line := range strings.Split(o.value, "\n") {
+			if strings.TrimSpace(line) != "" && i < len(o.lines) {
+				places = append(places, o.lines[i])
+			}
+		}
+		if len(places) == len(l) {
+			for i := range l {
+				l[i].line = places[i]
+			}
+		}
+		if len(l) == 0 && o != from {
+			o.moot("it is empty")
+		}
+		return l
+	}
+	s.fail, s.ignore = lines("failregex"), lines("ignoreregex")
+	match, o := text("journalmatch")
+	var assumed bool
+	s.trust, assumed = im.trusted(filterName, match, def)
+	if assumed {
+		s.assumed = fmt.Sprintf("its filter does not say which unit writes the lines (journalmatch); %s is assumed: write the right one under trust", strings.Join(s.trust.units, " or "))
+	}
+	if o != nil && strings.TrimSpace(match) != "" {
+		if assumed {
+			o.changed("filters.d/"+filterID(filterName)+".yaml trust", fmt.Sprintf("%q names no unit, and what a process calls itself is no proof: %s is assumed", clip(match), strings.Join(s.trust.units, " or ")))
+		} else {
+			o.carried("filters.d/" + filterID(filterName) + ".yaml trust")
+		}
+	} else if o != nil {
+		o.moot("it is empty")
+	}
+	return s
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z][\w.-]*`)
+
+// trusted reads a journalmatch: FIELD=value terms, + for or. assumed: the unit is a guess, as it names none.
+func (im *importer) trusted(filterName, match string, def *definition) (t trust, assumed bool) {
+	t.uid = "system"
+	add := func(l *[]string, v string) {
+		if v != "" && !slices.Contains(*l, v) {
+			*l = append(*l, v)
+		}
+	}
+	for _, term := range strings.Fields(strings.NewReplacer(`"`, "", `'`, "").Replace(match)) {
+		field, v, ok := strings.Cut(term, "=")
+		if !ok {
+			continue
+		}
+		switch field {
+		case "_SYSTEMD_UNIT":
+			if !strings.Contains(v, ".") {
+				v += ".service"
+			}
+			add(&t.units, v)
+			if v == "sshd.service" {
+				add(&t.units, "ssh.service")
+			}
+		case "_SYSTEMD_SLICE":
+			if strings.HasPrefix(v, "system-") && strings.HasSuffix(v, ".slice") {
+				add(&t.slices, v)
+			}
+		case "SYSLOG_IDENTIFIER", "_COMM":
+			add(&t.identifiers, v)
+		case "_UID":
+			if strings.Trim(v, "0123456789") == "" && v != "" {
+				t.uid = v
+			}
+		}
+	}
+	if len(t.units)+len(t.slices) > 0 {
+		return t, false
+	}
+	if u, ok := services[filterName]; ok {
+		t.units = u
+		return t, true
+	}
+	for prefix, u := range map[string][]string{"apache-": services["apache"], "nginx-": services["nginx"]} {
+		if strings.HasPrefix(filterName, prefix) {
+			t.units = u
+			return t, true
+		}
+	}
+	name := ""
+	if len(t.identifiers) > 0 {
+		name = plainWord.FindString(t.identifiers[0])
+	}
+	if name == "" {
+		if v, o, err := def.value("_daemon"); err == nil && o != nil {
+			name = plainWord.FindString(strings.TrimLeft(v, "(?:["))
+		}
+	}
+	if name == "" {
+		name = filterID(filterName)
+	}
+	t.units = []string{strings.TrimRight(name, "-.") + ".service"}
+	return t, true
+}
+
+// additions translates what an administrator added to a filter that we have: expressions in its .local, or in the jail.
+// They become a filter and a jail of their own, beside ours.
+func (im *importer) additions(name, filterName string, args map[string]string, def *definition, w *jail, j *Jail) {
+	base := &definition{tree: newTree(im.root), args: def.args, vars: def.vars}
+	r := &reader{tree: base.tree}
+	for _, f := range def.tree.files {
+		if !im.own(f) {
+			if opts, ok := r.parse(f); ok {
+				r.merge(f, opts)
+			}
+		}
+	}
+	base.tree.journalPrefix()
+	base.vars = maps.Clone(def.args)
+	base.initVars()
+	shipped := make(map[string]bool)
+	for _, opt := range []string{"failregex", "ignoreregex"} {
+		v, _, _ := base.value(opt)
+		for _, line := range strings.Split(v, "\n") {
+			shipped[opt+strings.TrimSpace(line)] = true
+		}
+	}
+	own := false
+	for _, o := range def.tree.assigned {
+		own = own || im.own(o.file)
+	}
+	for _, opt := range filterOptions {
+		if o := im.jails.get(name, opt); o != nil && (opt == "failregex" || opt == "ignoreregex") {
+			own = true
+		} else if o != nil && opt == "journalmatch" {
+			o.moot("our filter " + w.filter + " knows the units that it trusts")
+		} else if o != nil && opt == "prefregex" {
+			o.lost("our filter "+w.filter+" has patterns of its own", "write a filter of your own: bailiff.yaml(5), FILTERS")
+		} else if o != nil && opt == "maxlines" {
+			o.moot("each line is judged by itself; those of one connection are joined")
+		}
+	}
+	if !own {
+		return
+	}
+	src := im.source(name, filterName, def, im.jails.get(name, "filter"))
+	for _, o := range def.tree.assigned {
+		if im.own(o.file) && len(o.outcomes) == 0 && len(o.usedBy) == 0 && o.section != "INCLUDES" && o.name != "failregex" && o.name != "ignoreregex" {
+			o.lost("our filter "+w.filter+" stands for fail2ban's, and has no such setting", "look at bailiff filter show "+w.filter)
+		}
+	}
+	src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
+	src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
+	if len(src.fail) == 0 {
+		for _, e := range src.ignore {
+			e.from.lost(fmt.Sprintf("ignoreregex %q: our filter %s has its own exceptions", printable(clipTo(e.text, 160)), w.filter), "write a filter of your own: bailiff.yaml(5), FILTERS")
+		}
+		return
+	}
+	f, err := filter.LoadBuiltin(w.filter)
+	if err != nil {
+		return
+	}
+	t := f.Trust()
+	src.trust = trust{t.Units, t.Slices, t.Identifiers, "system"}
+	if !t.System && len(t.UIDs) > 0 {
+		ids := make([]string, len(t.UIDs))
+		for i, id := range t.UIDs {
+			ids[i] = fmt.Sprint(id)
+		}
+		src.trust.uid = "[" + strings.Join(ids, ", ") + "]"
+	}
+	src.assumed = ""
+	src.name = filterID(filterName) + "-local"
+	src.origin = "what was added to fail2ban's filter " + filterName
+	tr := im.translated(src, filterName)
+	var own2 Jail
+	im.verdicts(tr.translation, &own2)
+	if tr.data == nil {
+		return
+	}
+	extra := *w
+	extra.name, extra.filter, extra.mode = im.freeName(name+"-local"), tr.name, ""
+	if len(extra.name) > 16 {
+		extra.ports = nil
+	}
+	im.out = append(im.out, &extra)
+	im.note("jail %s: expressions of your own stand in filters.d/%s.yaml and are counted in a jail of their own, %s, beside our filter %s", name, tr.name, extra.name, w.filter)
+}
+
+// actions reads what a jail does when it bans.
+func (im *importer) actions(name string) []action {
+	v, from := im.text(name, "action")
+	if from == nil {
+		return nil
+	}
+	var list []action
+	for _, w := range splitActions(v) {
+		n, args, err := splitOptions(w)
+		if err != nil {
+			from.lost(err.Error(), "")
+			continue
+		}
+		a := action{name: n}
+		var backend string
+		a.kind, backend = classify(n)
+		if !strings.HasSuffix(n, ".py") {
+			if a.def, err = im.definition("action.d", n, args, ""); err != nil {
+				from.lost(err.Error(), "")
+			}
+		}
+		if a.def == nil {
+			a.def = &definition{tree: newTree(im.root), args: args, vars: args}
+		}
+		own := slices.ContainsFunc(a.def.tree.assigned, func(o *option) bool { return im.own(o.file) })
+		switch a.kind {
+		case actionBan:
+			im.backends[backend] = append(im.backends[backend], name)
+			from.carried("firewall.backend")
+		case actionForeign:
+			from.lost(fmt.Sprintf("action %s: bailiff keeps addresses out with this host's own firewall", n), "")
+		case actionReport:
+			from.lost(fmt.Sprintf("action %s: reports are not carried over yet", n), "its addresses stand as comments in the file written; a ban and its evidence are in the journal: journalctl -u bailiff")
+			im.report(name, a)
+		case actionNothing:
+			from.moot("action dummy does nothing")
+		case actionOther:
+			from.lost(fmt.Sprintf("action %s: no commands are run", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
+		}
+		if own {
+			for _, o := range a.def.tree.assigned {
+				if !im.own(o.file) || o.section == "INCLUDES" {
+					continue
+				}
+				switch {
+				case a.kind == actionBan && o.name == "blocktype":
+				case a.kind == actionReport:
+					o.lost("reports are not carried over yet", "")
+				default:
+					o.lost("no commands are run, and the firewall's rules are bailiff's own", "")
+				}
+			}
+		}
+		list = append(list, a)
+	}
+	return list
+}
+
+// report notes addresses for reports, for the comments in the file written.
+func (im *importer) report(name string, a action) {
+	line := "jail " + name + ": " + a.name
+	for _, x := range []struct{ tag, option string }{{"dest", "destemail"}, {"sender", "sender"}, {"sendername", "sendername"}, {"email", "sender"}, {"service", ""}} {
+		v, _, err := a.def.value(x.tag)
+		if err != nil || strings.TrimSpace(v) == "" {
+			continue
+		}
+		if _, ok := a.def.args[x.tag]; !ok && x.tag != "dest" && x.tag != "sender" {
+			continue
+		}
+		line += fmt.Sprintf(", %s %s", x.tag, strings.TrimSpace(v))
+	}
+	if !slices.Contains(im.reports, line) {
+		im.reports = append(im.reports, line)
+	}
+	for _, n := range []string{"destemail", "sender", "sendername", "mta", "blocklist_de_apikey", "abuseipdb_apikey", "abuseipdb_category"} {
+		if o := im.jails.get(name, n); o != nil && len(o.usedBy) > 0 {
+			o.lost("reports are not carried over yet", "it stands as a comment in the file written")
+		}
+	}
+}
+
+// ports finds what is closed to those whom a jail bans. closes says why the jail cannot be on: "opens" if it lets in.
+func (im *importer) ports(name, at string, acts []action) (words []string, closes string) {
+	all, bans := false, false
+	for _, a := range acts {
+		if a.kind != actionBan {
+			continue
+		}
+		bans = true
+		get := func(tag string) string {
+			v, _, err := a.def.value(tag)
+			if err != nil {
+				return ""
+			}
+			return strings.TrimSpace(v)
+		}
+		if block, o, err := a.def.raw("blocktype"); err == nil {
+			_, given := a.def.args["blocktype"]
+			given = given || o != nil && im.own(o.file)
+			switch up := strings.ToUpper(strings.TrimSpace(block)); {
+			case up == "RETURN" || up == "ACCEPT":
+				return nil, "opens"
+			case given && strings.HasPrefix(up, "REJECT"):
+				im.reject = append(im.reject, name)
+				o.carried("firewall.block")
+			case given:
+				o.carried("firewall.block")
+			}
+			if jo := im.jails.get(name, "blocktype"); jo != nil && given {
+				jo.carried("firewall.block")
+			}
+		}
+		if strings.Contains(a.name, "allports") || get("type") == "allports" {
+			all = true
+			continue
+		}
+		more, bad := portList(get("port"), get("protocol"))
+		po := im.jails.get(name, "port")
+		if len(bad) > 0 {
+			if po == nil {
+				po = im.jails.get(name, "action")
+			}
+			po.lost(fmt.Sprintf("jail %s: %s is no port that we know: all ports are closed instead", name, strings.Join(bad, ", ")), "write its number under "+at+".ports")
+			all = true
+			continue
+		}
+		if po != nil {
+			po.carried(at + ".ports")
+		}
+		if pr := im.jails.get(name, "protocol"); pr != nil {
+			pr.carried(at + ".ports")
+		}
+		if len(more) == 0 {
+			all = true
+		}
+		for _, w := range more {
+			if !slices.Contains(words, w) {
+				words = append(words, w)
+			}
+		}
+	}
+	if ch := im.jails.get(name, "chain"); ch != nil {
+		if v := strings.TrimSpace(ch.value); v == "" || v == "<known/chain>" || v == "INPUT" {
+			ch.moot("packets are stopped before any chain of the host's own")
+		} else {
+			ch.changed("firewall", "packets are stopped before they reach any chain ("+clip(v)+" here), forwarded ones, too")
+		}
+	}
+	if all {
+		words = nil
+		if po := im.jails.get(name, "port"); po != nil && len(po.outcomes) == 0 {
+			po.moot("the jail closes all ports")
+		}
+	}
+	if !bans {
+		closes = "jail " + name + " bans nobody, or not with a firewall of this host; it is written, but off"
+	}
+	return words, closes
+}
+
+// write makes the files.
+func (im *importer) write() {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("# Written by bailiff import from %s. Yours to edit: bailiff.yaml(5).", printable(im.root))
+	d := im.defaults
+	if d.find != "" || d.ban != "" || d.retry > 0 {
+		line("\ndefaults:")
+		im.times(&b, "  ", d)
+	}
+	e := im.esc
+	if e != (escalation{}) {
+		line("\nescalate:")
+		for _, x := range [][2]string{{"factor", e.factor}, {"max", e.max}, {"forget", e.forget}, {"spread", e.spread}} {
+			if x[1] != "" {
+				line("  %s: %s", x[0], x[1])
+			}
+		}
+	}
+	if im.self != "" {
+		line("\nallow:\n  self: %s", im.self)
+	}
+	im.firewall(&b)
+	if len(im.out)+len(im.off) > 0 {
+		line("\njails:")
+	}
+	slices.SortFunc(im.out, func(x, y *jail) int { return strings.Compare(x.name, y.name) })
+	for _, j := range im.out {
+		for _, c := range j.comments {
+			line("  # %s", printable(c))
+		}
+		line("  %s:", j.name)
+		line("    enabled: %s", j.enabled)
+		if j.filter != j.name {
+			line("    filter: %s", j.filter)
+		}
+		if j.mode != "" {
+			line("    mode: %s", j.mode)
+		}
+		im.times(&b, "    ", j.times)
+		if len(j.ports) > 0 {
+			line("    ports: [%s]", strings.Join(j.ports, ", "))
+		}
+	}
+	slices.Sort(im.off)
+	for _, n := range im.off {
+		line("  %s:\n    enabled: false", n)
+	}
+	if len(im.reports) > 0 {
+		line("\n# Reports, which are not carried over yet:")
+		for _, r := range im.reports {
+			line("#   %s", printable(r))
+		}
+	}
+	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(b.String())})
+	for _, key := range sortedKeys(im.filters) {
+		if tr := im.filters[key]; tr.data != nil && slices.ContainsFunc(im.out, func(j *jail) bool { return j.filter == tr.name }) {
+			im.result.Files = append(im.result.Files, File{"filters.d/" + tr.name + ".yaml", tr.data})
+		}
+	}
+	if len(im.allowed) > 0 {
+		var l strings.Builder
+		fmt.Fprintf(&l, "# Written by bailiff import from ignoreip of %s. Yours to edit: one address or prefix a line.\n", printable(im.root))
+		for _, a := range im.allowed {
+			fmt.Fprintf(&l, "%s # %s\n", a.entry, printable(a.from))
+		}
+		im.result.Files = append(im.result.Files, File{"allow.d/fail2ban.list", []byte(l.String())})
+	}
+}
+
+func (im *importer) times(b *strings.Builder, indent string, t times) {
+	if t.find != "" {
+		fmt.Fprintf(b, "%sfind_time: %s\n", indent, t.find)
+	}
+	if t.retry > 0 {
+		fmt.Fprintf(b, "%smax_retry: %d\n", indent, t.retry)
+	}
+	if t.ban != "" {
+		fmt.Fprintf(b, "%sban_time: %s\n", indent, t.ban)
+	}
+}
+
+// firewall writes the backend that most jails banned with, where we have it.
+func (im *importer) firewall(b *strings.Builder) {
+	best := ""
+	for _, w := range sortedKeys(im.backends) {
+		if best == "" || len(im.backends[w]) > len(im.backends[best]) {
+			best = w
+		}
+	}
+	if len(im.backends) > 1 {
+		im.note("jails banned with different firewalls before; one holds all bans now: %s", best)
+	}
+	backend := best
+	if best != "" && !slices.Contains(config.Backends, best) {
+		im.note("fail2ban banned through %s, which is no backend of this version: firewall.backend is auto", best)
+		backend = ""
+	}
+	block := ""
+	if len(im.reject) > 0 {
+		block = "reject"
+	} else if len(im.backends) > 0 {
+		im.note("fail2ban's own actions answer to banned addresses (REJECT) unless told otherwise; bailiff drops their packets in silence (write firewall: {block: reject} to have answers)")
+	}
+	if backend == "" && block == "" {
+		return
+	}
+	fmt.Fprint(b, "\nfirewall:\n")
+	if backend != "" {
+		fmt.Fprintf(b, "  backend: %s\n", backend)
+	}
+	if block != "" {
+		fmt.Fprintf(b, "  block: %s\n", block)
+	}
+}

@@ -1,0 +1,942 @@
+// Package fail2ban reads the configuration and the database of fail2ban (jail.conf(5), versions 0.9 to 1.1) and says it in
+// bailiff's terms: which jails, filters, allow lists and bans, and what cannot be said.
+//
+// It never runs anything that it reads, resolves no name, and writes nothing: that is for whoever asked, who has the loader
+// judge the result first. Semantics are those of fail2ban's readers; the code is our own.
+//
+// Start reading at Import. ini.go and interpolate.go read files as fail2ban does, pyre.go its regular expressions,
+// translate.go makes filters of them; bans.go and sqlite.go read the database.
+package fail2ban
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bailiff/policy/allow"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+)
+
+// Folder is where fail2ban's configuration lies.
+const Folder = "/etc/fail2ban"
+
+// File is a file to write, its path relative to bailiff's folder.
+type File struct {
+	Path string
+	Data []byte
+}
+
+// Result is what an import comes to.
+type Result struct {
+	Report   Report
+	Files    []File
+	Database string            // fail2ban's; empty: it keeps none
+	Jails    map[string]string // ours by fail2ban's names, for the bans in the database
+
+	banTimes map[string]float64
+}
+
+// BanTime is how long fail2ban's bans in a jail lasted, in seconds; negative: without end.
+func (r *Result) BanTime(jail string) float64 {
+	if t, ok := r.banTimes[jail]; ok {
+		return t
+	}
+	return r.banTimes["DEFAULT"]
+}
+
+// version is what %(fail2ban_version)s stands for: it is used for an agent's name alone.
+const version = "1.1.0"
+
+type importer struct {
+	root string
+	accountant
+	problems    []problem
+	jails       *tree
+	result      *Result
+	definitions map[string]*tree
+
+	defaults times
+	out      []*jail
+	names    map[string]bool // of ours that are taken
+	allowed  []allowed
+	filters  map[string]*translated
+	backends map[string][]string // firewall.backend words → jails
+	reports  []string            // comments
+	esc      escalation
+	reject   []string // jails that reject
+	self     string
+	off      []string // of ours that the administrator switched off
+}
+
+type times struct {
+	find, ban string
+	retry     int
+}
+
+// jail is one of ours to write.
+type jail struct {
+	name, filter, mode, enabled string
+	times                       // empty: the default
+	ports                       []string
+	comments                    []string
+}
+
+type allowed struct{ entry, from string }
+
+type translated struct {
+	name string
+	*translation
+}
+
+// Import reads the configuration in a folder. An error is one of the folder as a whole; what is wrong with single files is
+// in the report.
+func Import(root string) (*Result, error) {
+	root = filepath.Clean(root)
+	if st, err := os.Stat(root); err != nil {
+		return nil, err
+	} else if !st.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder", root)
+	}
+	im := &importer{
+		root: root, jails: newTree(root), definitions: make(map[string]*tree), names: make(map[string]bool),
+		filters: make(map[string]*translated), backends: make(map[string][]string),
+		result: &Result{Jails: make(map[string]string), banTimes: map[string]float64{"DEFAULT": 600}}, // fail2ban's own default
+	}
+	im.own = im.isOwn
+	im.jails.vars["fail2ban_version"], im.jails.vars["fail2ban_confpath"] = version, root
+	r := &reader{tree: im.jails}
+	r.readAll("jail")
+	im.problems = append(im.problems, r.problems...)
+	if len(im.jails.files) == 0 {
+		return nil, fmt.Errorf("%s holds no jail.conf and no jail.local", root)
+	}
+	im.defaultTimes()
+	for _, name := range im.jails.order {
+		if name == "DEFAULT" || name == "INCLUDES" || name == "Definition" {
+			continue
+		}
+		im.jail(name)
+	}
+	im.escalate()
+	im.server()
+	for _, name := range im.jails.order {
+		if v, _, err := im.jails.value(name, "bantime", nil); err == nil {
+			if sec, err := seconds(v); err == nil {
+				im.result.banTimes[name] = sec
+			}
+		}
+	}
+	im.finish()
+	return im.result, nil
+}
+
+// isOwn says whether a file is the administrator's and not the package's.
+func (im *importer) isOwn(file string) bool {
+	rel, err := filepath.Rel(im.root, file)
+	if err != nil || strings.HasPrefix(rel, "..") || strings.HasSuffix(rel, ".local") {
+		return true
+	}
+	dir, base := filepath.Split(rel)
+	switch dir {
+	case "":
+		return base != "jail.conf" && base != "fail2ban.conf" && !strings.HasPrefix(base, "paths-")
+	case "jail.d/":
+		return base != "defaults-debian.conf" && base != "00-firewalld.conf" && base != "00-systemd.conf"
+	case "filter.d/":
+		_, known := stock[strings.TrimSuffix(base, ".conf")]
+		return !known
+	case "action.d/":
+		kind, _ := classify(strings.TrimSuffix(base, ".conf"))
+		return kind == actionOther && !strings.HasSuffix(base, "-common.conf")
+	}
+	return true
+}
+
+// enabled reads a truth as fail2ban does.
+func truth(s string) bool {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "1", "on", "true", "yes":
+		return true
+	}
+	return false
+}
+
+// text returns a resolved option of a jail; a fault of it is told once.
+func (im *importer) text(sec, name string) (string, *option) {
+	v, o, err := im.jails.value(sec, name, nil)
+	if err != nil {
+		im.jails.get(sec, name).lost(err.Error(), "")
+		return "", im.jails.get(sec, name)
+	}
+	return v, o
+}
+
+// oneTime writes a time of fail2ban's as ours; "" after saying why it cannot be.
+func (im *importer) oneTime(v string, o *option, key string, most float64, forever bool) string {
+	sec, err := seconds(v)
+	if err != nil {
+		o.lost(err.Error(), "write "+key)
+		return ""
+	}
+	d, never := span(sec)
+	switch {
+	case never && !forever || most > 0 && sec > most:
+		o.changed(key, "it is cut to "+config.FormatDuration(secondsDuration(most))+", the longest there is")
+		return config.FormatDuration(secondsDuration(most))
+	case never:
+		o.carried(key)
+		return "forever"
+	case sec == 0 && forever:
+		o.changed(key, "fail2ban's bans of no length became bans of one second")
+	default:
+		o.carried(key)
+	}
+	return config.FormatDuration(d)
+}
+
+const longestWindow = 366 * 86400
+
+func (im *importer) defaultTimes() {
+	d := &im.defaults
+	for _, x := range []struct {
+		name, key string
+		dst       *string
+		most      float64
+		forever   bool
+	}{{"findtime", "defaults.find_time", &d.find, longestWindow, false}, {"bantime", "defaults.ban_time", &d.ban, 0, true}} {
+		if v, o := im.text("DEFAULT", x.name); o != nil && v != "" {
+			*x.dst = im.oneTime(v, o, x.key, x.most, x.forever)
+		}
+	}
+	if v, o := im.text("DEFAULT", "maxretry"); o != nil && v != "" {
+		d.retry = im.retries(v, o, "defaults.max_retry")
+	}
+}
+
+func (im *importer) retries(v string, o *option, key string) int {
+	n, err := strconv.Atoi(strings.TrimSpace(v))
+	switch {
+	case err != nil:
+		o.lost(fmt.Sprintf("%q is not a number", clip(v)), "write "+key)
+		return 0
+	case n < 1 || n > 1000:
+		n = min(max(n, 1), 1000)
+		o.changed(key, fmt.Sprintf("became %d: it goes from 1 to 1000", n))
+		return n
+	}
+	o.carried(key)
+	return n
+}
+
+// jail looks at one section of jail.conf and its kin.
+func (im *importer) jail(name string) {
+	at, on := im.text(name, "enabled")
+	if !truth(at) {
+		im.disabled(name, on)
+		return
+	}
+	if on != nil {
+		on.carried("jails." + jailName(name) + ".enabled")
+	}
+	j := Jail{Name: name}
+	defer func() { im.result.Report.Jails = append(im.result.Report.Jails, j) }()
+	give := func(o *option, why, hint string) {
+		j.Why = why
+		if o == nil || o.section == "DEFAULT" && on != nil {
+			o = on
+		}
+		if o != nil {
+			o.lost("jail "+name+": "+why, hint)
+		}
+	}
+	text, from := im.text(name, "filter")
+	filterName, args, err := splitOptions(text)
+	if err != nil || filterName == "" {
+		if text == "" {
+			err = fmt.Errorf("has no filter")
+		}
+		give(from, err.Error(), "")
+		im.leftovers(name, &j)
+		return
+	}
+	from.carried("jails." + jailName(name) + ".filter")
+	acts := im.actions(name)
+	im.other(name)
+	if filterName == "recidive" {
+		im.recidive(name, from)
+		j.Why = "the counting of repeat offenders: escalate"
+		im.leftovers(name, &j)
+		return
+	}
+	w := &jail{name: im.freeName(name), enabled: "true"}
+	if w.name != name {
+		im.note("jail %s is called %s: names are made of a-z, 0-9 and -, and are not taken twice", name, w.name)
+	}
+	at = "jails." + w.name
+	ports, closes := im.ports(name, at, acts)
+	switch {
+	case closes == "":
+	case closes == "opens":
+		give(im.jails.get(name, "action"), "it lets addresses in (blocktype RETURN) instead of keeping them out; bailiff only bans", "")
+		im.leftovers(name, &j)
+		return
+	default:
+		w.enabled = "false"
+		im.jails.get(name, "action").changed(at+".enabled: false", closes)
+	}
+	w.ports = ports
+	if len(w.name) > 16 && len(w.ports) > 0 {
+		w.ports = nil
+		im.jails.get(name, "port").changed(at+".ports: all", "a jail whose name has more than 16 characters cannot have ports: all are closed")
+	}
+	im.jailTimes(name, at, w)
+	if !im.filter(name, filterName, args, from, w, &j) {
+		if j.Why == "" {
+			j.Why = "nothing of its filter could be translated"
+		}
+		give(from, j.Why, "write a filter of your own: bailiff.yaml(5), FILTERS")
+		delete(im.names, w.name)
+		im.leftovers(name, &j)
+		return
+	}
+	j.As, j.Filter, j.Mode = w.name, w.filter, w.mode
+	im.result.Jails[name] = w.name
+	im.out = append(im.out, w)
+}
+
+// leftovers says of the options of a jail that is not taken over that they went with it.
+func (im *importer) leftovers(name string, j *Jail) {
+	s := im.jails.sections[name]
+	for _, opt := range s.order {
+		if o := s.options[opt]; len(o.outcomes) == 0 && len(o.usedBy) == 0 {
+			o.lost("jail "+name+" is not carried over: "+j.Why, "")
+		}
+	}
+}
+
+// disabled says of a jail that is off that it is, where the administrator wrote it down.
+func (im *importer) disabled(name string, on *option) {
+	for _, o := range im.jails.assigned {
+		if o.section == name && o != on && im.own(o.file) {
+			o.moot("the jail is not enabled")
+		}
+	}
+	if on == nil || on.section != name || !im.own(on.file) {
+		return
+	}
+	own, _, ok := ours(name)
+	if ok && own == name && !im.names[own] {
+		im.names[own] = true
+		im.off = append(im.off, own)
+		on.carried("jails." + own + ".enabled")
+		return
+	}
+	on.moot("jails are on where they are named")
+}
+
+var badInName = regexp.MustCompile(`[^a-z0-9-]+`)
+
+// jailName writes a name as ours are.
+func jailName(s string) string {
+	s = strings.Trim(badInName.ReplaceAllString(strings.ToLower(s), "-"), "-")
+	if s == "" || s == "manual" {
+		s = "jail-" + s
+	}
+	return strings.Trim(s[:min(len(s), 32)], "-")
+}
+
+func (im *importer) freeName(s string) string {
+	base := jailName(s)
+	name := base
+	for i := 2; im.names[name]; i++ {
+		suffix := "-" + strconv.Itoa(i)
+		name = base[:min(len(base), 32-len(suffix))] + suffix
+	}
+	im.names[name] = true
+	return name
+}
+
+// jailTimes takes a jail's own thresholds over.
+func (im *importer) jailTimes(name, at string, w *jail) {
+	if o := im.jails.own(name, "findtime"); o != nil {
+		v, _ := im.text(name, "findtime")
+		if t := im.oneTime(v, o, at+".find_time", longestWindow, false); t != im.defaults.find {
+			w.find = t
+		}
+	}
+	if o := im.jails.own(name, "bantime"); o != nil {
+		v, _ := im.text(name, "bantime")
+		if t := im.oneTime(v, o, at+".ban_time", 0, true); t != im.defaults.ban {
+			w.ban = t
+		}
+	}
+	if o := im.jails.own(name, "maxretry"); o != nil {
+		v, _ := im.text(name, "maxretry")
+		if n := im.retries(v, o, at+".max_retry"); n != im.defaults.retry {
+			w.retry = n
+		}
+	}
+}
+
+// other takes over what a jail says besides filter, action and thresholds.
+func (im *importer) other(name string) {
+	for _, opt := range []struct{ name, why string }{
+		{"logencoding", "the journal is UTF-8 and keeps other bytes as they are"},
+		{"logtimezone", "the journal's own clock counts"},
+		{"datepattern", "the journal's own clock counts"},
+		{"maxmatches", "limits.lines_per_ban bounds the evidence of a ban"},
+		{"ignorecache", "nothing is run for an address, so nothing is kept of it"},
+	} {
+		if _, o := im.text(name, opt.name); o != nil {
+			o.moot(opt.why)
+		}
+	}
+	if v, o := im.text(name, "usedns"); o != nil {
+		if strings.TrimSpace(v) == "raw" {
+			o.lost("bans are of addresses, not of texts", "")
+		} else {
+			o.moot("host names are never looked up: only an address is evidence")
+		}
+	}
+	v, o := im.text(name, "backend")
+	if o != nil {
+		if strings.Contains(v, "[") {
+			o.lost("the journal of this host is read, all of its files; other folders are not", "bailiff replay --file reads any")
+		} else {
+			o.moot("the journal is read")
+		}
+	}
+	if v, o := im.text(name, "ignorecommand"); o != nil {
+		if strings.TrimSpace(v) == "" {
+			o.moot("it is empty")
+		} else {
+			o.lost("no commands are run", "list the addresses: allow.addresses, or a list in /etc/bailiff/allow.d")
+		}
+	}
+	if v, o := im.text(name, "ignoreself"); o != nil {
+		switch {
+		case truth(v):
+			o.carried("allow.self")
+		case o.section == "DEFAULT":
+			o.carried("allow.self")
+			im.self = "false"
+		default:
+			o.lost("the host's own addresses are allowed in all jails or in none", "write allow.self: false, for all")
+		}
+	}
+	if v, o := im.text(name, "ignoreip"); o != nil {
+		im.ignore(name, v, o)
+	}
+}
+
+// logs says where a jail's lines came from, if that was not the journal.
+func (im *importer) logs(name string, builtin bool) {
+	v, o := im.text(name, "logpath")
+	backend, _ := im.text(name, "backend")
+	if o == nil {
+		return
+	}
+	if strings.HasPrefix(strings.TrimSpace(backend), "systemd") {
+		o.moot("the journal is read")
+		return
+	}
+	for _, p := range strings.Fields(v) {
+		if syslogFile(p) {
+			continue
+		}
+		o.lost(fmt.Sprintf("jail %s: bailiff reads the journal, not %s", name, p), "have the service log to the journal (standard output, or syslog); the jail judges what its unit writes there")
+		return
+	}
+	o.moot("what syslog wrote there stands in the journal")
+}
+
+// syslogFile says whether a file is one that syslog daemons fill with what the journal has, too.
+func syslogFile(p string) bool {
+	if p == "head" || p == "tail" {
+		return true
+	}
+	base, ok := strings.CutPrefix(p, "/var/log/")
+	if !ok {
+		return false
+	}
+	return slices.Contains([]string{"auth.log", "secure", "mail.log", "mail.warn", "mail.err", "mail.info", "maillog", "mail", "messages", "syslog", "daemon.log", "user.log", "kern.log", "cron", "cron.log"}, base)
+}
+
+// ignore takes addresses over that are never banned. Ours hold in all jails.
+func (im *importer) ignore(name, v string, o *option) {
+	taken, whole := 0, 0
+	for _, w := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' || r == '\t' }) {
+		whole++
+		entry, err := allowEntry(w)
+		if err != nil {
+			if strings.HasPrefix(w, "file:") {
+				o.within(w, outcome{kind: Lost, why: clip(w) + ": lists are files in /etc/bailiff/allow.d", hint: "put the list there as NAME.list, one address a line"})
+			} else {
+				o.within(w, outcome{kind: Lost, why: fmt.Sprintf("%s %v", clip(w), err), hint: "write its addresses into a list in /etc/bailiff/allow.d"})
+			}
+			continue
+		}
+		taken++
+		if !slices.ContainsFunc(im.allowed, func(a allowed) bool { return a.entry == entry }) {
+			im.allowed = append(im.allowed, allowed{entry, fmt.Sprintf("%s:%d", o.file, o.lineOf(w))})
+		}
+	}
+	switch {
+	case whole == 0:
+		o.moot("it is empty")
+	case taken == 0:
+	case o.section == "DEFAULT":
+		o.carried("allow.d/fail2ban.list")
+	default:
+		o.changed("allow.d/fail2ban.list", fmt.Sprintf("allowed in jail %s alone before, now in all jails", name))
+	}
+}
+
+// allowEntry reads an entry of ignoreip.
+func allowEntry(w string) (string, error) {
+	if ip, mask, ok := strings.Cut(w, "/"); ok && strings.Contains(mask, ".") { // 10.0.0.0/255.0.0.0
+		m, err := netip.ParseAddr(mask)
+		if err != nil || !m.Is4() {
+			return "", fmt.Errorf("is not a network")
+		}
+		b := m.As4()
+		v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+		bits := 0
+		for ; v&0x80000000 != 0; v <<= 1 {
+			bits++
+		}
+		if v != 0 {
+			return "", fmt.Errorf("is not a network")
+		}
+		w = fmt.Sprintf("%s/%d", ip, bits)
+	}
+	if p, err := netip.ParsePrefix(w); err == nil {
+		w = p.Masked().String()
+	} else if _, err := netip.ParseAddr(w); err != nil {
+		if strings.Trim(w, "0123456789.:/abcdefABCDEF") == "" {
+			return "", fmt.Errorf("is not an address")
+		}
+		return "", fmt.Errorf("is a host name: names are never looked up, since their owner could let anybody in")
+	}
+	if _, err := allow.ParseEntry(w); err != nil {
+		return "", err
+	}
+	return w, nil
+}
+
+// server looks at fail2ban.conf and its kin.
+func (im *importer) server() {
+	t := newTree(im.root)
+	r := &reader{tree: t}
+	r.readAll("fail2ban")
+	im.problems = append(im.problems, r.problems...)
+	for _, o := range t.assigned {
+		switch o.name {
+		case "dbfile":
+			o.moot("bailiff keeps its bans in /var/lib/bailiff; import --bans takes over those that are in force")
+		case "dbpurgeage":
+			if im.own(o.file) {
+				if v, err := seconds(o.value); err == nil && v > 0 {
+					d, never := span(v)
+					im.esc.forget = config.FormatDuration(d)
+					if never {
+						im.esc.forget = "forever"
+					}
+					o.carried("escalate.forget")
+					break
+				}
+			}
+			o.moot("escalate.forget is 30d")
+		case "dbmaxmatches":
+			o.moot("limits.lines_per_ban bounds the evidence of a ban")
+		case "loglevel", "logtarget", "syslogsocket":
+			o.moot("bailiff logs to the journal")
+		case "socket", "pidfile":
+			o.moot("systemd holds socket and process")
+		case "allowipv6":
+			if strings.TrimSpace(strings.ToLower(o.value)) == "auto" || truth(o.value) {
+				o.moot("IPv6 is always looked at")
+			} else {
+				o.lost("IPv6 is always looked at", "")
+			}
+		case "stacksize":
+			o.moot("there is nothing to set")
+		}
+		im.close(o)
+	}
+	im.result.Database = "/var/lib/fail2ban/fail2ban.sqlite3"
+	if o := t.get("Definition", "dbfile"); o != nil {
+		im.result.Database = strings.TrimSpace(o.value)
+	}
+	if db := strings.ToLower(im.result.Database); db == "none" || db == ":memory:" {
+		im.result.Database = ""
+	}
+}
+
+// finish closes the account and writes the files.
+func (im *importer) finish() {
+	for _, p := range im.problems {
+		im.settings = append(im.settings, Setting{File: p.file, Line: p.line, Outcome: Lost, Why: p.text, Own: true})
+	}
+	on := make(map[string]bool)
+	for _, j := range im.result.Report.Jails {
+		on[j.Name] = true
+	}
+	for _, o := range im.jails.assigned {
+		switch {
+		case o.section == "INCLUDES":
+			o.carried("the files named were read")
+		case o.section != "DEFAULT" && !on[o.section] && !im.own(o.file):
+			continue // a jail that fail2ban ships and nobody uses
+		}
+		im.close(o)
+	}
+	for _, name := range sortedKeys(im.definitions) {
+		for _, o := range im.definitions[name].assigned {
+			if o.section == "INCLUDES" || !im.own(o.file) && len(o.outcomes) == 0 {
+				continue
+			}
+			im.close(o)
+		}
+	}
+	im.write()
+	rep := &im.result.Report
+	rep.From = im.root
+	rep.Settings, rep.Notes = im.sorted(), im.notes
+	if rep.Jails == nil {
+		rep.Jails = []Jail{}
+	}
+	if rep.Notes == nil {
+		rep.Notes = []string{}
+	}
+}
+
+func sortedKeys[T any](m map[string]T) []string {
+	l := make([]string, 0, len(m))
+	for k := range m {
+		l = append(l, k)
+	}
+	slices.Sort(l)
+	return l
+}
+
+// escalate takes bantime.increment and its kin over. They belong to jails; ours hold for all, so [DEFAULT] speaks.
+func (im *importer) escalate() {
+	e := &im.esc
+	for _, opt := range im.jails.assigned {
+		if strings.HasPrefix(opt.name, "bantime.") && opt.section != "DEFAULT" && im.result.Jails[opt.section] != "" {
+			opt.lost("repeat offenders are counted over all jails, by one rule", "write it under escalate, for all jails")
+		}
+	}
+	get := func(name string) (string, *option) {
+		v, o := im.text("DEFAULT", "bantime."+name)
+		return strings.TrimSpace(v), o
+	}
+	on, from := get("increment")
+	if from == nil {
+		if len(im.out) > 0 {
+			im.note("fail2ban's bans were all of the same length; bailiff's double for those who come again, up to 4 weeks (write escalate: {factor: 1} to have them alike)")
+		}
+	}
+	increment := truth(on)
+	if from != nil {
+		from.carried("escalate.factor")
+		if e.factor == "" {
+			e.factor = "2"
+			if !increment {
+				e.factor = "1"
+			}
+		}
+	}
+	for _, name := range []string{"factor", "formula", "multipliers", "maxtime", "rndtime", "overalljails"} {
+		v, o := get(name)
+		switch {
+		case o == nil:
+		case v == "":
+			o.moot("it is empty")
+		case !increment:
+			o.moot("bantime.increment is off")
+		default:
+			im.escalation(name, v, o)
+		}
+	}
+}
+
+var expFormula = regexp.MustCompile(`^ban\.Time\s*\*\s*math\.exp\(float\(ban\.Count\s*\+\s*1\)\s*\*\s*banFactor\)\s*/\s*math\.exp\(1\s*\*\s*banFactor\)$`)
+var stockFormula = regexp.MustCompile(`^ban\.Time\s*\*\s*\(1\s*<<\s*\(ban\.Count if ban\.Count\s*<\s*20 else 20\)\)\s*\*\s*banFactor$`)
+
+func (im *importer) escalation(name, v string, o *option) {
+	e := &im.esc
+	base, baseErr := seconds(im.valueOf("DEFAULT", "bantime"))
+	switch name {
+	case "maxtime", "rndtime":
+		sec, err := seconds(v)
+		key := map[string]string{"maxtime": "escalate.max", "rndtime": "escalate.spread"}[name]
+		if err != nil || sec == 0 {
+			o.lost(fmt.Sprintf("%q is not a time", clip(v)), "write "+key)
+			return
+		}
+		d, never := span(sec)
+		text := config.FormatDuration(d)
+		if never {
+			text = "forever"
+		}
+		if name == "maxtime" {
+			e.max = text
+		} else if never {
+			o.lost("cannot be forever", "write "+key)
+			return
+		} else {
+			e.spread = text
+		}
+		o.carried(key)
+	case "overalljails":
+		if truth(v) {
+			o.carried("escalate")
+		} else {
+			o.changed("escalate", "repeat offenders are counted over all jails")
+		}
+	case "factor":
+		f, err := strconv.ParseFloat(v, 64)
+		formula := strings.TrimSpace(im.valueOf("DEFAULT", "bantime.formula"))
+		switch {
+		case err != nil:
+			o.lost(fmt.Sprintf("%q is not a plain number", clip(v)), "write escalate.factor")
+		case expFormula.MatchString(formula):
+			o.carried("escalate.factor")
+		case f == 1:
+			o.carried("escalate.factor")
+		default:
+			o.lost(fmt.Sprintf("it makes each further ban %s times as long besides what grows; here a ban only grows from the one before", v), "raise escalate.factor")
+		}
+	case "formula":
+		switch {
+		case stockFormula.MatchString(v):
+			o.carried("escalate.factor")
+		case expFormula.MatchString(v):
+			f, err := strconv.ParseFloat(strings.TrimSpace(im.valueOf("DEFAULT", "bantime.factor")), 64)
+			if err != nil {
+				f = 1
+			}
+			if f = math.Exp(f); f < 1 || f > 1000 {
+				o.lost("grows by a factor that is out of range", "write escalate.factor")
+				return
+			}
+			e.factor = strconv.FormatFloat(math.Round(f*100)/100, 'g', -1, 64)
+			o.carried("escalate.factor")
+		default:
+			o.lost("a formula of one's own is not taken: a ban lasts a factor times as long as the one before", "write escalate.factor; it is 2")
+		}
+	case "multipliers":
+		l, err := multipliers(v)
+		if err != nil || len(l) < 2 || baseErr != nil {
+			o.lost("is not a list of numbers that grow", "write escalate.factor and escalate.max")
+			return
+		}
+		ratio, exact := geometric(l)
+		if !exact {
+			ratio = math.Pow(l[len(l)-1]/l[0], 1/float64(len(l)-1))
+		}
+		ratio = math.Round(ratio*100) / 100
+		if math.IsNaN(ratio) || ratio < 1 || ratio > 1000 {
+			o.lost("is not a list of numbers that grow", "write escalate.factor and escalate.max")
+			return
+		}
+		e.factor = strconv.FormatFloat(ratio, 'g', -1, 64)
+		if d, never := span(base * l[len(l)-1]); e.max == "" && !never {
+			e.max = config.FormatDuration(d)
+		}
+		if exact {
+			o.carried("escalate.factor, escalate.max")
+		} else {
+			o.changed("escalate.factor, escalate.max", "the list does not grow evenly: the factor leads from its first to its last number in as many steps")
+		}
+	}
+}
+
+func (im *importer) valueOf(sec, name string) string { v, _ := im.text(sec, name); return v }
+
+// recidive takes the jail over that watches fail2ban's own log: repeat offenders are counted inside.
+func (im *importer) recidive(name string, from *option) {
+	e := &im.esc
+	long, err := seconds(im.valueOf(name, "bantime"))
+	base, err2 := seconds(im.valueOf("DEFAULT", "bantime"))
+	n, err3 := strconv.Atoi(strings.TrimSpace(im.valueOf(name, "maxretry")))
+	if err != nil || err2 != nil || err3 != nil || n < 1 {
+		from.lost("jail "+name+": its times or counts cannot be read", "look at escalate in bailiff.yaml(5)")
+		return
+	}
+	d, never := span(long)
+	factor := 2.0
+	if never {
+		e.max = "forever"
+	} else {
+		if long > base && base > 0 {
+			factor = min(max(2, math.Ceil(math.Pow(long/base, 1/float64(n)))), 1000)
+		}
+		e.max = config.FormatDuration(max(d, secondsDuration(4*7*86400)))
+	}
+	e.factor = strconv.FormatFloat(factor, 'g', -1, 64)
+	why := fmt.Sprintf("each ban of one who comes again lasts %s times as long as the one before, over all jails, instead of one long ban after %d", e.factor, n)
+	from.changed("escalate", why)
+	for _, opt := range []string{"bantime", "findtime", "maxretry"} {
+		if o := im.jails.own(name, opt); o != nil {
+			o.changed("escalate", why)
+		}
+	}
+	im.logs(name, true)
+	if o := im.jails.own(name, "logpath"); o != nil {
+		o.outcomes = nil
+		o.moot("bailiff counts its own bans inside and reads no log of them")
+	}
+}
+
+// filter finds or makes the filter of a jail.
+func (im *importer) filter(name, filterName string, args map[string]string, from *option, w *jail, j *Jail) bool {
+	backend, _ := im.text(name, "backend")
+	def, err := im.definition("filter.d", filterName, args, backend)
+	mine, mode, known := ours(filterName)
+	if known {
+		im.logs(name, true)
+		w.filter, w.mode = mine, mode
+		im.mode(name, filterName, args, def, from, w)
+		for _, a := range sortedKeys(args) {
+			if a != "mode" && a != "logtype" {
+				from.lost(fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "look at bailiff filter show "+mine)
+			}
+		}
+		if def != nil {
+			im.additions(name, filterName, args, def, w, j)
+		}
+		return true
+	}
+	if err != nil {
+		j.Why = err.Error()
+		return false
+	}
+	im.logs(name, false)
+	src := im.source(name, filterName, def, from)
+	src.name = filterID(filterName)
+	tr := im.translated(src, filterName)
+	w.filter = tr.name
+	j.Translated = true
+	im.verdicts(tr.translation, j)
+	if tr.data == nil {
+		return false
+	}
+	if src.assumed != "" {
+		w.enabled = "auto"
+		w.comments = append(w.comments, src.assumed)
+		im.note("filters.d/%s.yaml: %s", tr.name, src.assumed)
+	}
+	return true
+}
+
+// filterID makes a filter's name fit for a file of ours.
+func filterID(s string) string {
+	s = regexp.MustCompile(`[^A-Za-z0-9_-]+`).ReplaceAllString(filepath.Base(s), "-")
+	s = strings.Trim(s[:min(len(s), 60)], "-")
+	if s == "" {
+		s = "filter"
+	}
+	return s
+}
+
+// translated translates a filter, once for all jails that use it alike.
+func (im *importer) translated(src *sourceInfo, filterName string) *translated {
+	key := src.name + "\x00" + src.prefregex
+	for _, e := range append(slices.Clone(src.fail), src.ignore...) {
+		key += "\x00" + e.text
+	}
+	if tr := im.filters[key]; tr != nil {
+		return tr
+	}
+	name := src.name
+	for i := 2; ; i++ {
+		taken := slices.Contains(filter.Builtin(), name)
+		for _, tr := range im.filters {
+			taken = taken || tr.name == name
+		}
+		if !taken {
+			break
+		}
+		name = fmt.Sprintf("%s-%d", src.name, i)
+	}
+	src.name = name
+	tr := &translated{name, translate(&src.source)}
+	im.filters[key] = tr
+	return tr
+}
+
+// verdicts brings what became of expressions into the account.
+func (im *importer) verdicts(t *translation, j *Jail) {
+	for i := range t.verdicts {
+		v := &t.verdicts[i]
+		if v.kind == "failregex" {
+			j.Of++
+			if v.taken {
+				j.Taken++
+			}
+		}
+		to := "filters.d/" + t.name + ".yaml"
+		text := printable(clipTo(v.text, 160))
+		switch {
+		case !v.taken:
+			v.from.add(outcome{kind: Lost, line: v.line, why: fmt.Sprintf("%s %s: %s", v.kind, text, v.why), hint: v.hint})
+		case v.why != "":
+			v.from.add(outcome{kind: Changed, line: v.line, to: to, why: fmt.Sprintf("%s %s: %s", v.kind, text, v.why)})
+		default:
+			v.from.carried(to)
+		}
+	}
+}
+
+// mode finds the mode of ours that a jail's filter ran in.
+func (im *importer) mode(name, filterName string, args map[string]string, def *definition, from *option, w *jail) {
+	want, opt := args["mode"], im.jails.get(name, "mode")
+	if want == "" && def != nil {
+		want, _, _ = def.value("mode")
+		opt = from
+	}
+	if w.mode != "" { // the name says it
+		want = w.mode
+	}
+	if want = strings.TrimSpace(want); want == "" {
+		return
+	}
+	f, err := filter.LoadBuiltin(w.filter)
+	if err != nil {
+		return
+	}
+	if opt == nil || len(opt.usedBy) == 0 {
+		opt = from
+	}
+	at := "jails." + w.name + ".mode"
+	switch {
+	case slices.Contains(f.Modes, want):
+		if w.mode = want; want == f.Modes[0] {
+			w.mode = ""
+		}
+		opt.carried(at)
+	case want == "normal" || len(f.Modes) == 1 && args["mode"] == "":
+		w.mode = ""
+		opt.carried(at)
+	default:
+		w.mode = ""
+		if want != "normal" && slices.Contains(f.Modes, "aggressive") {
+			w.mode = "aggressive"
+		}
+		in := w.mode
+		if in == "" {
+			in = f.Modes[0]
+		}
+		opt.changed(at, fmt.Sprintf("our filter %s has no mode %s: %s is taken", w.filter, clip(want), in))
+	}
+}

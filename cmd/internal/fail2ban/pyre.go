@@ -1,0 +1,442 @@
+package fail2ban
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// prefixMark stands in a regular expression for fail2ban's __prefix_line: date, host and identifier[pid], which the
+// journal keeps in fields of their own, so that the message begins behind it. It is a private-use character.
+const prefixMark = '\ue000'
+
+type reKind uint8
+
+const (
+	reLit    reKind = iota // one character: r
+	reAny                  // .
+	reClass                // text: as RE2 writes it, with its brackets
+	reSeq                  // subs
+	reAlt                  // subs
+	reRep                  // subs[0], from min to max (-1: any number)
+	reGroup                // subs[0]; name: of F-NAME tags and of (?P<name>…)
+	reBegin                // ^ and \A
+	reEnd                  // $ and \Z
+	reEdge                 // \b or \B: text
+	reHost                 // <HOST>, <ADDR>, <IP4>, <IP6>, …: name
+	rePrefix               // prefixMark
+	reLook                 // (?=…), (?!…), (?<=…), (?<!…): text is =, !, <= or <!
+	reFlags                // (?i:…): subs[0]; text: the flags
+)
+
+// reNode is a part of one of fail2ban's regular expressions: Python's syntax and fail2ban's tags.
+type reNode struct {
+	kind     reKind
+	r        rune
+	text     string
+	name     string
+	subs     []*reNode
+	min, max int
+	lazy     bool
+}
+
+// reParser reads Python's syntax (docs.python.org/3/library/re.html). What RE2 cannot do is an error that names it.
+type reParser struct {
+	s     string
+	i     int
+	depth int
+	nodes int
+	open  []string // F- tags not closed yet
+}
+
+const (
+	maxRegexp   = 64 << 10
+	maxNodes    = 20_000
+	maxReDepth  = 100
+	maxRepeat   = 1000 // RE2's own bound
+	maxRegexOut = 2048 // of a pattern in a filter file
+)
+
+func parseRegexp(s string) (*reNode, error) {
+	if len(s) > maxRegexp {
+		return nil, fmt.Errorf("has more than %d bytes", maxRegexp)
+	}
+	p := &reParser{s: s}
+	n, err := p.alt("")
+	if err != nil {
+		return nil, err
+	}
+	if p.i < len(p.s) {
+		return nil, fmt.Errorf("is no regular expression: %q closes nothing", p.s[p.i:p.i+1])
+	}
+	return n, nil
+}
+
+var fTag = regexp.MustCompile(`^<(/?)([\w\-]+)(/?)>`)
+
+// alt reads up to ) or, within the tag of that name, its end.
+func (p *reParser) alt(tag string) (*reNode, error) {
+	if p.depth++; p.depth > maxReDepth {
+		return nil, fmt.Errorf("is nested more than %d deep", maxReDepth)
+	}
+	defer func() { p.depth-- }()
+	var alts []*reNode
+	for {
+		n, err := p.seq(tag)
+		if err != nil {
+			return nil, err
+		}
+		alts = append(alts, n)
+		if p.i < len(p.s) && p.s[p.i] == '|' {
+			p.i++
+			continue
+		}
+		if len(alts) == 1 {
+			return alts[0], nil
+		}
+		return &reNode{kind: reAlt, subs: alts}, nil
+	}
+}
+
+func (p *reParser) seq(tag string) (*reNode, error) {
+	n := &reNode{kind: reSeq}
+	for p.i < len(p.s) {
+		if c := p.s[p.i]; c == '|' || c == ')' {
+			break
+		}
+		if tag != "" && strings.HasPrefix(p.s[p.i:], "</"+tag+">") {
+			break
+		}
+		a, err := p.atom()
+		if err != nil {
+			return nil, err
+		}
+		if a == nil {
+			continue
+		}
+		if a.kind == reFlags && a.subs == nil { // (?i) holds from here on
+			rest, err := p.alt(tag)
+			if err != nil {
+				return nil, err
+			}
+			a.subs = []*reNode{rest}
+			n.subs = append(n.subs, a)
+			break
+		}
+		if a, err = p.repeat(a); err != nil {
+			return nil, err
+		}
+		if p.nodes++; p.nodes > maxNodes {
+			return nil, fmt.Errorf("has more than %d parts", maxNodes)
+		}
+		n.subs = append(n.subs, a)
+	}
+	return n, nil
+}
+
+var quantifier = regexp.MustCompile(`^\{(\d*)(,?)(\d*)\}`)
+
+// repeat reads what may stand behind an atom.
+func (p *reParser) repeat(a *reNode) (*reNode, error) {
+	for p.i < len(p.s) {
+		n := &reNode{kind: reRep, subs: []*reNode{a}, max: -1}
+		switch c := p.s[p.i]; c {
+		case '*':
+		case '+':
+			n.min = 1
+		case '?':
+			n.max = 1
+		case '{':
+			m := quantifier.FindStringSubmatch(p.s[p.i:])
+			if m == nil || m[1] == "" && m[2] == "" {
+				return a, nil // the character itself
+			}
+			n.min, _ = strconv.Atoi(m[1])
+			switch {
+			case m[2] == "":
+				n.max = n.min
+			case m[3] != "":
+				n.max, _ = strconv.Atoi(m[3])
+			}
+			if n.min > maxRepeat || n.max > maxRepeat {
+				return nil, fmt.Errorf("repeats something more than %d times, which RE2 does not", maxRepeat)
+			}
+			p.i += len(m[0]) - 1
+		default:
+			return a, nil
+		}
+		p.i++
+		if p.i < len(p.s) && p.s[p.i] == '?' {
+			n.lazy = true
+			p.i++
+		} else if p.i < len(p.s) && p.s[p.i] == '+' {
+			return nil, fmt.Errorf("has a possessive quantifier (%s), which RE2 does not know", p.s[max(0, p.i-4):p.i+1])
+		}
+		switch a.kind {
+		case reBegin, reEnd, reEdge, reLook:
+			return nil, fmt.Errorf("repeats what has no length")
+		}
+		a = n
+	}
+	return a, nil
+}
+
+func (p *reParser) atom() (*reNode, error) {
+	c, size := utf8.DecodeRuneInString(p.s[p.i:])
+	switch c {
+	case '(':
+		return p.group()
+	case '[':
+		return p.class()
+	case '.':
+		p.i++
+		return &reNode{kind: reAny}, nil
+	case '^':
+		p.i++
+		return &reNode{kind: reBegin}, nil
+	case '$':
+		p.i++
+		return &reNode{kind: reEnd}, nil
+	case '\\':
+		return p.escape()
+	case '<':
+		if m := fTag.FindStringSubmatch(p.s[p.i:]); m != nil {
+			if n, ok, err := p.tag(m); ok || err != nil {
+				return n, err
+			}
+		}
+	case '*', '+', '?':
+		return nil, fmt.Errorf("is no regular expression: %q repeats nothing", string(c))
+	case prefixMark:
+		p.i += size
+		return &reNode{kind: rePrefix}, nil
+	case utf8.RuneError:
+		if size == 1 {
+			return nil, fmt.Errorf("is not UTF-8")
+		}
+	}
+	p.i += size
+	return &reNode{kind: reLit, r: c}, nil
+}
+
+// tag reads fail2ban's own: <HOST> and its kin, <F-NAME>…</F-NAME>, <F-NAME/>, <SKIPLINES>.
+func (p *reParser) tag(m []string) (*reNode, bool, error) {
+	name := m[2]
+	switch name {
+	case "HOST", "ADDR", "IP4", "IP6":
+		p.i += len(m[0])
+		return &reNode{kind: reHost, name: name}, true, nil
+	case "DNS", "F-DNS", "CIDR", "F-CIDR", "SUBNET", "F-SUBNET":
+		if name[0] != 'F' || m[3] != "" {
+			return nil, true, fmt.Errorf("takes a <%s>; evidence is against addresses only, and names are never resolved", strings.TrimPrefix(name, "F-"))
+		}
+	case "SKIPLINES":
+		return nil, true, fmt.Errorf("spans several lines (<SKIPLINES>): a line is judged by itself, and lines of one connection are joined by its process or id")
+	}
+	up, ok := strings.CutPrefix(name, "F-")
+	if !ok || strings.ToUpper(up) != up {
+		return nil, false, nil
+	}
+	if m[3] != "" {
+		switch up {
+		case "IP4", "IP6", "ADDR":
+			p.i += len(m[0])
+			return &reNode{kind: reHost, name: up}, true, nil
+		case "ID":
+			return nil, true, fmt.Errorf("takes something else than an address for what to ban (<F-ID/>)")
+		case "PORT":
+			p.i += len(m[0])
+			word := &reNode{kind: reRep, min: 1, max: -1, subs: []*reNode{{kind: reClass, text: `\w`}}}
+			return &reNode{kind: reGroup, name: "F-PORT", subs: []*reNode{word}}, true, nil
+		}
+		return nil, false, nil
+	}
+	if m[1] != "" {
+		if len(p.open) == 0 {
+			return nil, false, nil // a tag that was never opened stands for itself
+		}
+		return nil, true, fmt.Errorf("closes <%s> where <%s> is open", name, p.open[len(p.open)-1])
+	}
+	p.i += len(m[0])
+	p.open = append(p.open, name)
+	sub, err := p.alt(name)
+	if err != nil {
+		return nil, true, err
+	}
+	if !strings.HasPrefix(p.s[p.i:], "</"+name+">") {
+		return nil, true, fmt.Errorf("has a <%s> that is never closed", name)
+	}
+	p.i += len(name) + 3
+	p.open = p.open[:len(p.open)-1]
+	if up == "ID" {
+		return nil, true, fmt.Errorf("takes something else than an address for what to ban (<F-ID>)")
+	}
+	return &reNode{kind: reGroup, name: name, subs: []*reNode{sub}}, true, nil
+}
+
+var groupHead = regexp.MustCompile(`^\(\?(?:P<(\w+)>|P=(\w+)\)|(:)|(=|!|<=|<!)|(#)|(>)|\((\w+)\)|([aiLmsux]*(?:-[imsx]+)?)([:)]))`)
+
+func (p *reParser) group() (*reNode, error) {
+	start := p.i
+	n := &reNode{kind: reGroup}
+	if !strings.HasPrefix(p.s[p.i:], "(?") {
+		p.i++
+	} else {
+		m := groupHead.FindStringSubmatch(p.s[p.i:])
+		if m == nil {
+			return nil, fmt.Errorf("is no regular expression: a ( is followed by something unknown: %q", clip(p.s[p.i:min(len(p.s), p.i+8)]))
+		}
+		p.i += len(m[0])
+		switch {
+		case m[1] != "":
+			n.name = m[1]
+		case m[2] != "":
+			return nil, fmt.Errorf("asks for the same text again ((?P=%s)), which RE2 cannot", m[2])
+		case m[3] != "":
+		case m[4] != "":
+			n.kind, n.text = reLook, m[4]
+		case m[5] != "":
+			end := strings.IndexByte(p.s[p.i:], ')')
+			if end < 0 {
+				return nil, fmt.Errorf("is no regular expression: a comment is never closed")
+			}
+			p.i += end + 1
+			return nil, nil
+		case m[6] != "":
+			return nil, fmt.Errorf("has an atomic group, which RE2 does not know")
+		case m[7] != "":
+			return nil, fmt.Errorf("depends on whether another group took part ((?(%s)…)), which RE2 cannot", m[7])
+		default:
+			if strings.Trim(m[8], "iaus") != "" {
+				return nil, fmt.Errorf("has the flags %q, which are not taken", m[8])
+			}
+			flags := ""
+			if strings.Contains(m[8], "i") {
+				flags = "i"
+			}
+			n.kind, n.text = reFlags, flags
+			if m[9] == ")" {
+				return n, nil // subs are what follows
+			}
+		}
+	}
+	sub, err := p.alt("")
+	if err != nil {
+		return nil, err
+	}
+	if p.i >= len(p.s) || p.s[p.i] != ')' {
+		return nil, fmt.Errorf("is no regular expression: ( at byte %d is never closed", start+1)
+	}
+	p.i++
+	n.subs = []*reNode{sub}
+	return n, nil
+}
+
+func (p *reParser) escape() (*reNode, error) {
+	if p.i+1 >= len(p.s) {
+		return nil, fmt.Errorf(`is no regular expression: it ends with \`)
+	}
+	c, size := utf8.DecodeRuneInString(p.s[p.i+1:])
+	p.i += 1 + size
+	switch c {
+	case 'd', 'D', 's', 'S', 'w', 'W':
+		return &reNode{kind: reClass, text: `\` + string(c)}, nil
+	case 'b', 'B':
+		return &reNode{kind: reEdge, text: `\` + string(c)}, nil
+	case 'A':
+		return &reNode{kind: reBegin}, nil
+	case 'Z':
+		return &reNode{kind: reEnd}, nil
+	case 'n', 't', 'r', 'f', 'v', 'a':
+		return &reNode{kind: reLit, r: rune("\n\t\r\f\v\a"[strings.IndexRune("ntrfva", c)])}, nil
+	case 'x', 'u':
+		digits := 2
+		if c == 'u' {
+			digits = 4
+		}
+		if p.i+digits <= len(p.s) {
+			if v, err := strconv.ParseUint(p.s[p.i:p.i+digits], 16, 32); err == nil {
+				p.i += digits
+				return &reNode{kind: reLit, r: rune(v)}, nil
+			}
+		}
+		return nil, fmt.Errorf(`is no regular expression: \%c without its digits`, c)
+	}
+	switch {
+	case c >= '1' && c <= '9':
+		return nil, fmt.Errorf(`asks for the same text again (\%c), which RE2 cannot`, c)
+	case c == '0' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
+		return nil, fmt.Errorf(`has \%c, which is unknown`, c)
+	}
+	return &reNode{kind: reLit, r: c}, nil
+}
+
+// class reads a bracket expression and writes it for RE2.
+func (p *reParser) class() (*reNode, error) {
+	start := p.i
+	var b strings.Builder
+	b.WriteByte('[')
+	p.i++
+	if strings.HasPrefix(p.s[p.i:], "^") {
+		b.WriteByte('^')
+		p.i++
+	}
+	for first := true; ; first = false {
+		if p.i >= len(p.s) {
+			return nil, fmt.Errorf("is no regular expression: [ at byte %d is never closed", start+1)
+		}
+		c, size := utf8.DecodeRuneInString(p.s[p.i:])
+		switch {
+		case c == ']' && !first:
+			p.i++
+			b.WriteByte(']')
+			if _, err := regexp.Compile(b.String()); err != nil {
+				return nil, fmt.Errorf("has the class %s, which RE2 does not know", p.s[start:p.i])
+			}
+			return &reNode{kind: reClass, text: b.String()}, nil
+		case c == '\\':
+			e, err := p.escape()
+			if err != nil {
+				return nil, err
+			}
+			switch e.kind {
+			case reClass:
+				b.WriteString(e.text)
+			case reLit:
+				b.WriteString(quoteRune(e.r))
+			default:
+				return nil, fmt.Errorf("has %s within brackets", e.text)
+			}
+			continue
+		case c == '-':
+			b.WriteByte('-')
+		case c == '[' || c == ']' || c == '^':
+			b.WriteString(`\` + string(c))
+		default:
+			b.WriteRune(c)
+		}
+		p.i += size
+	}
+}
+
+// quoteRune writes a character so that it means itself, in brackets and outside.
+func quoteRune(r rune) string {
+	switch {
+	case r == '\n':
+		return `\n`
+	case r == '\t':
+		return `\t`
+	case r < 0x20 || r == 0x7f:
+		return fmt.Sprintf(`\x%02x`, r)
+	case r == '-' || r == '/' || r == ' ' || r == '"' || r == '\'' || r == '@' || r == '#' || r == '%' || r == '&' || r == '~' || r == '=' || r == ':' || r == '<' || r == '>' || r == '!' || r == ',' || r == ';' || r == '`' || r == '_':
+		if r == '-' {
+			return `\-`
+		}
+		return string(r)
+	case r < 0x80 && !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'):
+		return `\` + string(r)
+	}
+	return string(r)
+}

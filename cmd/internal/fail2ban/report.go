@@ -1,0 +1,128 @@
+package fail2ban
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// What becomes of a setting of fail2ban's.
+const (
+	Carried  = "carried"  // it stands in the files written; To says where
+	Changed  = "changed"  // carried over, but it means something else now; Why says what
+	Lost     = "lost"     // it could not be carried over; Why says why
+	Moot     = "moot"     // bailiff has no need of it; Why says why
+	Replaced = "replaced" // a later file sets it anew
+	Part     = "part"     // its text is a part of others' values
+	Unused   = "unused"   // no enabled jail makes use of it
+)
+
+// Setting is one assignment of fail2ban's configuration and what became of it: one thing or, where jails differ, several,
+// each a Setting of its own.
+type Setting struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"` // 0: the file as a whole
+	Section string `json:"section,omitempty"`
+	Option  string `json:"option,omitempty"`
+	Value   string `json:"value"`
+	Outcome string `json:"outcome"`
+	To      string `json:"to,omitempty"`
+	Why     string `json:"why,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+	Own     bool   `json:"own"` // of the administrator: not in a file that fail2ban's package ships
+}
+
+// Jail is what became of an enabled jail.
+type Jail struct {
+	Name       string `json:"name"`
+	As         string `json:"as"`         // the jail in bailiff; empty: none
+	Filter     string `json:"filter"`     // of bailiff
+	Mode       string `json:"mode"`       // empty: the filter's default
+	Translated bool   `json:"translated"` // the filter was written anew from fail2ban's expressions
+	Taken      int    `json:"taken"`      // expressions that were translated …
+	Of         int    `json:"of"`         // … out of so many
+	Why        string `json:"why,omitempty"`
+}
+
+// Report is the account of an import.
+type Report struct {
+	From     string    `json:"from"`
+	Jails    []Jail    `json:"jails"`
+	Settings []Setting `json:"settings"`
+	Notes    []string  `json:"notes"`
+}
+
+// outcome is a part of the account of one option.
+type outcome struct {
+	kind, to, why, hint string
+	line                int // not 0: within a value of several lines
+}
+
+// accountant notes what becomes of options.
+type accountant struct {
+	settings []Setting
+	notes    []string
+	own      func(file string) bool
+}
+
+func (o *option) add(out outcome) {
+	if o != nil && !slices.Contains(o.outcomes, out) {
+		o.outcomes = append(o.outcomes, out)
+	}
+}
+
+func (o *option) carried(to string)      { o.add(outcome{kind: Carried, to: to}) }
+func (o *option) changed(to, why string) { o.add(outcome{kind: Changed, to: to, why: why}) }
+func (o *option) moot(why string)        { o.add(outcome{kind: Moot, why: why}) }
+func (o *option) lost(why, hint string)  { o.add(outcome{kind: Lost, why: why, hint: hint}) }
+
+// within is what becomes of one word of a value.
+func (o *option) within(word string, out outcome) {
+	if o != nil {
+		out.line = o.lineOf(word)
+		o.add(out)
+	}
+}
+
+func (a *accountant) note(format string, args ...any) {
+	n := fmt.Sprintf(format, args...)
+	if !slices.Contains(a.notes, n) {
+		a.notes = append(a.notes, n)
+	}
+}
+
+// close writes an option's account.
+func (a *accountant) close(o *option) {
+	s := Setting{File: o.file, Line: o.line, Section: o.section, Option: o.name, Value: o.value, Own: a.own(o.file)}
+	outcomes := o.outcomes
+	if len(outcomes) == 0 {
+		switch {
+		case len(o.usedBy) > 0:
+			var by []string
+			for name := range o.usedBy {
+				by = append(by, name)
+			}
+			slices.Sort(by)
+			outcomes = []outcome{{kind: Part, to: strings.Join(by, ", ")}}
+		case o.by != nil:
+			outcomes = []outcome{{kind: Replaced, to: o.by.at()}}
+		default:
+			outcomes = []outcome{{kind: Unused, why: "nothing that is enabled uses it"}}
+		}
+	}
+	for _, out := range outcomes {
+		s.Outcome, s.To, s.Why, s.Hint = out.kind, out.to, out.why, out.hint
+		if s.Line = o.line; out.line > 0 {
+			s.Line = out.line
+		}
+		a.settings = append(a.settings, s)
+	}
+}
+
+func (a *accountant) sorted() []Setting {
+	slices.SortStableFunc(a.settings, func(x, y Setting) int {
+		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
+	})
+	return a.settings
+}

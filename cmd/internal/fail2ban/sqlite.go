@@ -1,0 +1,417 @@
+package fail2ban
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"unicode/utf16"
+)
+
+// database reads whole tables of an SQLite file, and nothing else: no index, no query, no change. The format is
+// sqlite.org/fileformat2.html; numbers in brackets are its sections. Every offset is checked, so that a damaged or hostile
+// file is an error and not the end of the process.
+type database struct {
+	r        io.ReaderAt
+	pageSize int64
+	usable   int // bytes of a page that hold content
+	pages    uint32
+	encoding uint32
+	tables   map[string]table
+}
+
+type table struct {
+	root    uint32
+	columns []string
+}
+
+// Bounds of what is read. A row of fail2ban's tables begins with the address, a time and a count; the matches behind them,
+// which may be long, are not looked at.
+const (
+	maxTreeDepth = 32
+	maxRows      = 5_000_000
+	maxRecord    = 64 << 10
+)
+
+var errDatabase = errors.New("the file is damaged or no SQLite database")
+
+// openDatabase looks at the header and the list of tables. The file must not be in the middle of a change: what stands in
+// a journal or a write-ahead log beside it is not read, and without that the file may be wrong.
+func openDatabase(path string) (*database, io.Closer, error) {
+	for _, x := range []struct {
+		suffix string
+		empty  int64 // up to so many bytes there is nothing in it
+		text   string
+	}{{"-wal", 32, "changes stand in %s that are not in the database yet"}, {"-journal", 0, "a change was broken off: %s would undo it"}} {
+		st, err := os.Stat(path + x.suffix)
+		if err != nil || st.Size() <= x.empty {
+			continue
+		}
+		if x.suffix == "-journal" && !hot(path+x.suffix) {
+			continue
+		}
+		return nil, nil, fmt.Errorf("%s: "+x.text, path, path+x.suffix)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	d, err := readDatabase(f, st.Size())
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, f, nil
+}
+
+// hot says whether a rollback journal holds anything: its header is zeroed once the change is through [3].
+func hot(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	head := make([]byte, 8)
+	n, _ := io.ReadFull(f, head)
+	return n > 0 && !bytes.Equal(head[:n], make([]byte, n))
+}
+
+// readDatabase reads header [1.3] and schema [2.6].
+func readDatabase(r io.ReaderAt, size int64) (*database, error) {
+	head := make([]byte, 100)
+	if _, err := r.ReadAt(head, 0); err != nil || !bytes.HasPrefix(head, []byte("SQLite format 3\x00")) {
+		return nil, errDatabase
+	}
+	d := &database{r: r, pageSize: int64(binary.BigEndian.Uint16(head[16:]))}
+	if d.pageSize == 1 {
+		d.pageSize = 65536
+	}
+	if d.pageSize < 512 || d.pageSize&(d.pageSize-1) != 0 {
+		return nil, errDatabase
+	}
+	if d.usable = int(d.pageSize) - int(head[20]); d.usable < 480 {
+		return nil, errDatabase
+	}
+	if head[19] > 2 {
+		return nil, fmt.Errorf("the file has version %d of the format; 1 and 2 are known", head[19])
+	}
+	if d.encoding = binary.BigEndian.Uint32(head[56:]); d.encoding > 3 {
+		return nil, errDatabase
+	}
+	pages := size / d.pageSize
+	if pages < 1 || pages > math.MaxUint32-1 {
+		return nil, errDatabase
+	}
+	d.pages = uint32(pages)
+	d.tables = make(map[string]table)
+	err := d.scan(1, 5, func(row []any) error {
+		kind, _ := row[0].(string)
+		name, _ := row[1].(string)
+		root, _ := row[3].(int64)
+		sql, _ := row[4].(string)
+		if kind == "table" && root > 0 && root <= int64(d.pages) {
+			d.tables[strings.ToLower(name)] = table{uint32(root), columnNames(sql)}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// columnNames reads them out of a CREATE TABLE.
+func columnNames(sql string) (names []string) {
+	_, body, ok := strings.Cut(sql, "(")
+	if !ok {
+		return nil
+	}
+	depth, from := 0, 0
+	add := func(s string) {
+		w := strings.Fields(s)
+		if len(w) == 0 {
+			return
+		}
+		switch strings.ToUpper(w[0]) {
+		case "PRIMARY", "FOREIGN", "UNIQUE", "CHECK", "CONSTRAINT":
+			return
+		}
+		if n, _, _ := strings.Cut(strings.ToUpper(w[0]), "("); n == "UNIQUE" || n == "CHECK" {
+			return
+		}
+		names = append(names, strings.ToLower(strings.Trim(w[0], "\"'`[]")))
+	}
+	for i := 0; i < len(body); i++ {
+		switch body[i] {
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth < 0 {
+				add(body[from:i])
+				return names
+			}
+		case ',':
+			if depth == 0 {
+				add(body[from:i])
+				from = i + 1
+			}
+		}
+	}
+	return names
+}
+
+// rows calls f with the named columns of each row of a table; a column that the table does not have is nil. NULL is nil, too;
+// other values are int64, float64, string or []byte.
+func (d *database) rows(name string, columns []string, f func([]any) error) error {
+	t, ok := d.tables[name]
+	if !ok {
+		return fmt.Errorf("the database has no table %s", name)
+	}
+	at := make([]int, len(columns))
+	most := 0
+	for i, c := range columns {
+		at[i] = -1
+		for k, have := range t.columns {
+			if have == c {
+				at[i] = k
+				most = max(most, k+1)
+			}
+		}
+	}
+	out := make([]any, len(columns))
+	return d.scan(t.root, most, func(row []any) error {
+		for i, k := range at {
+			if out[i] = nil; k >= 0 {
+				out[i] = row[k]
+			}
+		}
+		return f(out)
+	})
+}
+
+func (d *database) page(n uint32) ([]byte, error) {
+	if n < 1 || n > d.pages {
+		return nil, errDatabase
+	}
+	b := make([]byte, d.pageSize)
+	if _, err := d.r.ReadAt(b, int64(n-1)*d.pageSize); err != nil {
+		return nil, fmt.Errorf("page %d: %w", n, err)
+	}
+	return b, nil
+}
+
+// scan walks a table's tree [1.6] and calls f with the first columns of each row.
+func (d *database) scan(root uint32, columns int, f func([]any) error) error {
+	seen := make(map[uint32]bool)
+	rows := 0
+	var walk func(n uint32, depth int) error
+	walk = func(n uint32, depth int) error {
+		if depth > maxTreeDepth || seen[n] {
+			return errDatabase
+		}
+		seen[n] = true
+		b, err := d.page(n)
+		if err != nil {
+			return err
+		}
+		h := 0
+		if n == 1 {
+			h = 100
+		}
+		kind, cells := b[h], int(binary.BigEndian.Uint16(b[h+3:]))
+		first := h + 8
+		if kind == 5 {
+			first = h + 12
+		}
+		if kind != 5 && kind != 13 || first+2*cells > d.usable {
+			return errDatabase
+		}
+		for i := range cells {
+			at := int(binary.BigEndian.Uint16(b[first+2*i:]))
+			if at < first+2*cells || at+4 > d.usable {
+				return errDatabase
+			}
+			if kind == 5 {
+				if err := walk(binary.BigEndian.Uint32(b[at:]), depth+1); err != nil {
+					return err
+				}
+				continue
+			}
+			if rows++; rows > maxRows {
+				return fmt.Errorf("more than %d rows", maxRows)
+			}
+			row, err := d.row(b[:d.usable], at, columns)
+			if err != nil {
+				return err
+			}
+			if err := f(row); err != nil {
+				return err
+			}
+		}
+		if kind == 5 {
+			return walk(binary.BigEndian.Uint32(b[h+8:]), depth+1)
+		}
+		return nil
+	}
+	return walk(root, 0)
+}
+
+// row reads a leaf's cell, and as much of its overflow pages as the columns need [1.5, 1.6].
+func (d *database) row(page []byte, at, columns int) ([]any, error) {
+	size, n := varint(page[at:])
+	if n == 0 || size > math.MaxInt32 {
+		return nil, errDatabase
+	}
+	at += n
+	if _, n = varint(page[at:]); n == 0 { // the row's number
+		return nil, errDatabase
+	}
+	at += n
+	total, local := int(size), int(size)
+	if most := d.usable - 35; total > most {
+		least := (d.usable-12)*32/255 - 23
+		if local = least + (total-least)%(d.usable-4); local > most {
+			local = least
+		}
+	}
+	if at+local > len(page) {
+		return nil, errDatabase
+	}
+	p := payload{d: d, have: page[at : at+local : at+local], total: total}
+	if local < total {
+		if at+local+4 > len(page) {
+			return nil, errDatabase
+		}
+		p.next = binary.BigEndian.Uint32(page[at+local:])
+	}
+	return p.record(columns)
+}
+
+// payload is a row's content, of which more is read when it is asked for.
+type payload struct {
+	d     *database
+	have  []byte
+	total int
+	next  uint32
+	hops  int
+}
+
+func (p *payload) need(n int) error {
+	if n > p.total || n > maxRecord {
+		return errDatabase
+	}
+	for len(p.have) < n {
+		if p.hops++; p.hops > maxRecord/400 {
+			return errDatabase
+		}
+		b, err := p.d.page(p.next)
+		if err != nil {
+			return err
+		}
+		p.next = binary.BigEndian.Uint32(b)
+		p.have = append(p.have, b[4:p.d.usable]...)
+		p.have = p.have[:min(len(p.have), p.total)]
+	}
+	return nil
+}
+
+// record decodes columns [2.1]. Those that a row is too short for are NULL: they were added to the table later.
+func (p *payload) record(columns int) ([]any, error) {
+	if err := p.need(min(9, p.total)); err != nil {
+		return nil, err
+	}
+	head, n := varint(p.have)
+	if n == 0 || head > maxRecord || int(head) < n {
+		return nil, errDatabase
+	}
+	if err := p.need(int(head)); err != nil {
+		return nil, err
+	}
+	row := make([]any, columns)
+	at := int(head)
+	for i, h := 0, n; i < columns && h < int(head); i++ {
+		kind, n := varint(p.have[h:head])
+		if n == 0 {
+			return nil, errDatabase
+		}
+		h += n
+		size := 0
+		switch {
+		case kind <= 4:
+			size = int(kind)
+		case kind == 5:
+			size = 6
+		case kind == 6 || kind == 7:
+			size = 8
+		case kind == 10 || kind == 11:
+			return nil, errDatabase
+		case kind >= 12:
+			if kind > 2*maxRecord {
+				return nil, errDatabase
+			}
+			size = int(kind-12) / 2
+		}
+		if err := p.need(at + size); err != nil {
+			return nil, err
+		}
+		row[i] = p.d.value(kind, p.have[at:at+size])
+		at += size
+	}
+	return row, nil
+}
+
+func (d *database) value(kind uint64, b []byte) any {
+	switch {
+	case kind == 0:
+		return nil
+	case kind == 8 || kind == 9:
+		return int64(kind - 8)
+	case kind == 7:
+		return math.Float64frombits(binary.BigEndian.Uint64(b))
+	case kind < 7:
+		v := int64(int8(b[0]))
+		for _, c := range b[1:] {
+			v = v<<8 | int64(c)
+		}
+		return v
+	case kind%2 == 0:
+		return bytes.Clone(b)
+	case d.encoding < 2:
+		return string(b)
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if d.encoding == 3 {
+		order = binary.BigEndian
+	}
+	u := make([]uint16, len(b)/2)
+	for i := range u {
+		u[i] = order.Uint16(b[2*i:])
+	}
+	return string(utf16.Decode(u))
+}
+
+// varint reads a number of up to nine bytes; n is 0 if there is none.
+func varint(b []byte) (v uint64, n int) {
+	for i := 0; i < len(b) && i < 9; i++ {
+		if i == 8 {
+			return v<<8 | uint64(b[i]), 9
+		}
+		v = v<<7 | uint64(b[i]&0x7f)
+		if b[i] < 0x80 {
+			return v, i + 1
+		}
+	}
+	return 0, 0
+}

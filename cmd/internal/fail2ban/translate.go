@@ -1,0 +1,770 @@
+package fail2ban
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/filter"
+)
+
+// expression is one line of a failregex or ignoreregex, and where its option stands.
+type expression struct {
+	text string
+	from *option
+	line int // not 0: its own
+}
+
+// at is where it stands.
+func (e *expression) at() string {
+	if e.line > 0 {
+		return fmt.Sprintf("%s:%d", e.from.file, e.line)
+	}
+	return e.from.at()
+}
+
+// source is a filter of fail2ban's with everything put in.
+type source struct {
+	name       string // ours: of the file that is written
+	origin     string // for people: the file and the jail
+	prefregex  string
+	fail       []expression
+	ignore     []expression
+	trust      trust
+	definition *option // where the filter was named, for what belongs to no line
+}
+
+// trust is whose lines the translated filter looks at.
+type trust struct {
+	units, slices, identifiers []string
+	uid                        string
+}
+
+// verdict is what became of one expression.
+type verdict struct {
+	expression
+	kind  string // failregex or ignoreregex
+	taken bool
+	why   string // not taken: the reason; taken, but not as it was: what was changed
+	hint  string
+}
+
+// pattern is a candidate for one pattern of the filter that is written.
+type pattern struct {
+	name    string
+	kind    string // failure, join or success
+	text    string // a template
+	re      string // or a regular expression
+	tests   []test
+	changed string // what differs from the expression
+}
+
+type test struct{ line, address string }
+
+// translation is a filter file and what became of each expression.
+type translation struct {
+	name     string
+	data     []byte // nil: nothing could be translated
+	filter   *filter.Filter
+	verdicts []verdict
+}
+
+// attempt is one expression with the forms in which it may be taken, the most faithful first.
+type attempt struct {
+	verdict int
+	forms   [][]pattern
+	at      int // of forms
+}
+
+// translate makes a filter of ours out of one of fail2ban's. Each expression becomes a template where it is simple, else
+// a regular expression; the loader then proves all of it, and what it refuses is tried in a stricter form or left out.
+func translate(src *source) *translation {
+	t := &translation{name: src.name}
+	var pre *reNode
+	if src.prefregex != "" {
+		var err error
+		if pre, err = parseRegexp(src.prefregex); err != nil {
+			for _, e := range src.fail {
+				t.verdicts = append(t.verdicts, verdict{expression: e, kind: "failregex", why: "its prefregex " + err.Error(), hint: hintTemplate})
+			}
+			return t
+		}
+	}
+	var all []*attempt
+	add := func(e expression, kind string, pre *reNode, number int) {
+		v := verdict{expression: e, kind: kind}
+		n, err := parseRegexp(e.text)
+		var a *attempt
+		if err == nil {
+			a, err = forms(n, pre, fmt.Sprintf("%s-%d", kind, number))
+		}
+		if err != nil {
+			v.why, v.hint = err.Error(), hintTemplate
+		} else {
+			v.taken = true
+			a.verdict = len(t.verdicts)
+			all = append(all, a)
+		}
+		t.verdicts = append(t.verdicts, v)
+	}
+	for i, e := range src.ignore {
+		add(e, "ignoreregex", nil, i+1)
+	}
+	for i, e := range src.fail {
+		add(e, "failregex", pre, i+1)
+	}
+	t.prove(src, all)
+	return t
+}
+
+const (
+	hintTemplate = "write it as a template in a filter of your own: bailiff.yaml(5), FILTERS"
+	hintAnchor   = "anchor it: let it begin with ^ and end with $, with the address before or behind all that a client can choose"
+)
+
+// prove asks the loader for its opinion until it has none against the filter, going on to stricter forms or leaving
+// expressions out.
+func (t *translation) prove(src *source, all []*attempt) {
+	drop := func(a *attempt, why string) {
+		v := &t.verdicts[a.verdict]
+		if v.why == "" {
+			v.why = why
+		}
+		if a.at++; a.at < len(a.forms) {
+			return
+		}
+		v.taken, v.hint = false, hintAnchor
+		all = slices.DeleteFunc(all, func(b *attempt) bool { return a == b })
+	}
+	for {
+		failures := 0
+		for _, a := range all {
+			if t.verdicts[a.verdict].kind == "failregex" {
+				failures++
+			}
+		}
+		if failures == 0 {
+			for i := range t.verdicts {
+				if v := &t.verdicts[i]; v.kind == "ignoreregex" && v.taken {
+					v.taken, v.why = false, "there is nothing left that it could take an exception from"
+				}
+			}
+			return
+		}
+		data := t.render(src, all)
+		f, err := filter.Parse("filters.d/"+t.name+".yaml", data)
+		if err == nil {
+			t.data, t.filter = data, f
+			break
+		}
+		errs := yamldoc.Errors(err)
+		// An exception that a client's text can reach would be a way to hide: it goes before what it hides.
+		if i := slices.IndexFunc(all, func(a *attempt) bool {
+			if t.verdicts[a.verdict].kind != "ignoreregex" {
+				return false
+			}
+			others := slices.DeleteFunc(slices.Clone(all), func(b *attempt) bool { return a == b })
+			_, err := filter.Parse("filters.d/"+t.name+".yaml", t.render(src, others))
+			return len(yamldoc.Errors(err)) < len(errs)
+		}); i >= 0 {
+			drop(all[i], "an attacker could hide by it: what it asks for may stand in text that he chooses")
+			continue
+		}
+		hit := false
+		// One whose end is open takes others' lines for its own: it is the one to be stricter about.
+		for _, e := range errs {
+			m := takenBy.FindStringSubmatch(e.Text)
+			if m == nil || "patterns."+m[1] == e.Path {
+				continue
+			}
+			if i := slices.IndexFunc(all, func(a *attempt) bool {
+				return a.at+1 < len(a.forms) && slices.ContainsFunc(a.forms[a.at], func(p pattern) bool { return p.name == m[1] })
+			}); i >= 0 {
+				drop(all[i], reason(e.Text))
+				hit = true
+				break
+			}
+		}
+		if hit {
+			continue
+		}
+		for _, e := range errs {
+			name, ok := strings.CutPrefix(e.Path, "patterns.")
+			if !ok {
+				name = t.testOf(src, all, e)
+			}
+			name, _, _ = strings.Cut(name, ".")
+			for _, a := range slices.Clone(all) {
+				if slices.ContainsFunc(a.forms[a.at], func(p pattern) bool { return p.name == name }) {
+					drop(a, reason(e.Text))
+					hit = true
+					break
+				}
+			}
+		}
+		if !hit { // an error of the file as a whole, which belongs to no expression
+			for i := range t.verdicts {
+				if v := &t.verdicts[i]; v.taken {
+					v.taken, v.why = false, errs[0].Text
+				}
+			}
+			return
+		}
+	}
+	for _, a := range all {
+		v := &t.verdicts[a.verdict]
+		if form := a.forms[a.at]; form[len(form)-1].changed != "" {
+			if v.why != "" && a.at > 0 {
+				v.why = form[len(form)-1].changed + ", since otherwise " + v.why
+			} else {
+				v.why = form[len(form)-1].changed
+			}
+		} else {
+			v.why = ""
+		}
+	}
+}
+
+var takenBy = regexp.MustCompile(` by ([a-z0-9-]+): "`)
+
+// reason writes an error of the loader's proof for the report.
+func reason(text string) string {
+	text = strings.TrimPrefix(text, "in mode normal, ")
+	if i := strings.Index(text, ": \""); i > 0 && strings.Contains(text, "client chose") {
+		text = text[:i] + ": the line " + text[i+2:]
+	}
+	return clipTo(text, 240)
+}
+
+// testOf finds the pattern whose test line an error is about.
+func (t *translation) testOf(src *source, all []*attempt, e *yamldoc.Error) string {
+	for _, a := range all {
+		for _, p := range a.forms[a.at] {
+			for _, ts := range p.tests {
+				if strings.Contains(e.Text, strconv.Quote(ts.line)) {
+					return p.name
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// render writes the filter file.
+func (t *translation) render(src *source, all []*attempt) []byte {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("# Written by bailiff import. Yours to edit: what is changed here is not undone unless you import again with --force.")
+	line("name: %s", t.name)
+	line("description: %s", quote("translated from "+src.origin))
+	line("trust:")
+	list := func(key string, l []string) {
+		if len(l) > 0 {
+			q := make([]string, len(l))
+			for i, s := range l {
+				q[i] = quote(s)
+			}
+			line("  %s: [%s]", key, strings.Join(q, ", "))
+		}
+	}
+	list("units", src.trust.units)
+	list("slices", src.trust.slices)
+	list("identifiers", src.trust.identifiers)
+	line("  uid: %s", src.trust.uid)
+	line("patterns:")
+	for _, a := range all {
+		v := &t.verdicts[a.verdict]
+		line("  # %s: %s", v.at(), printable(v.text))
+		for _, p := range a.forms[a.at] {
+			line("  - name: %s", p.name)
+			if p.kind != "failure" {
+				line("    kind: %s", p.kind)
+			}
+			if p.text != "" {
+				line("    text: %s", quote(p.text))
+			} else {
+				line("    regexp: %s", quote(p.re))
+			}
+		}
+	}
+	line("tests:")
+	seen := make(map[string]bool)
+	for _, a := range all {
+		for _, p := range a.forms[a.at] {
+			for _, ts := range p.tests {
+				if seen[ts.line] {
+					continue
+				}
+				seen[ts.line] = true
+				if ts.address == "" {
+					line("  - {line: %s}", quote(ts.line))
+				} else {
+					line("  - {line: %s, address: %s}", quote(ts.line), quote(ts.address))
+				}
+			}
+		}
+	}
+	return []byte(b.String())
+}
+
+// quote writes a text so that YAML reads the same: Go's escapes are among YAML's.
+func quote(s string) string { return strconv.QuoteToASCII(s) }
+
+// printable keeps a comment in its line.
+func printable(s string) string {
+	s = strings.ReplaceAll(s, string(prefixMark), "%(__prefix_line)s")
+	q := strconv.Quote(s)
+	q = q[1 : len(q)-1]
+	return strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(q)
+}
+
+func clipTo(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// form is how strictly an expression is taken.
+type form struct {
+	begins, ends bool // it is tied to the line's beginning, to its end
+	plain        bool // no template, although one would do
+	only4        bool // an address is an IPv4 one
+}
+
+// forms writes an expression for our filters: as it is and, where an end is open, also closed.
+func forms(n, pre *reNode, name string) (*attempt, error) {
+	var ways []way
+	single, err := splitHosts(alternatives(n))
+	if err != nil {
+		return nil, err
+	}
+	for _, alt := range single {
+		w := stripEnds(alt)
+		if pre != nil {
+			whole, err := combine(pre, w)
+			if err != nil {
+				return nil, err
+			}
+			w = stripEnds(whole)
+		} else if !w.begins {
+			if cut, ok := cutHead(w.node); ok {
+				w.node, w.begins = cut, true
+			}
+		}
+		ways = append(ways, w)
+	}
+	a := &attempt{}
+	tried := make(map[string]bool)
+	var last error
+	for _, f := range []form{
+		{}, {plain: true}, {plain: true, only4: true},
+		{begins: true}, {begins: true, plain: true},
+		{ends: true}, {ends: true, plain: true}, {ends: true, plain: true, only4: true},
+		{begins: true, ends: true}, {begins: true, ends: true, plain: true}, {begins: true, ends: true, plain: true, only4: true},
+	} {
+		var ps []pattern
+		var key strings.Builder
+		var changes []string
+		if f.only4 {
+			changes = append(changes, "it is taken with IPv4 addresses alone, since an IPv6 one could not be told from what follows it")
+		}
+		opened := false
+		for i, w := range ways {
+			opened = opened || f.begins && !w.begins || f.ends && !w.ends
+			w.begins, w.ends = w.begins || f.begins, w.ends || f.ends
+			id := name
+			if len(ways) > 1 {
+				id = fmt.Sprintf("%s-%d", name, i+1)
+			}
+			more, err := w.patterns(id, f)
+			if err != nil {
+				last = err
+				ps = nil
+				break
+			}
+			for _, p := range more {
+				key.WriteString(p.kind + "\x00" + p.text + "\x00" + p.re + "\x00")
+			}
+			ps = append(ps, more...)
+		}
+		if ps == nil || tried[key.String()] {
+			continue
+		}
+		tried[key.String()] = true
+		switch {
+		case !opened:
+		case f.begins && f.ends:
+			changes = append(changes, "it is taken only as a whole message")
+		case f.begins:
+			changes = append(changes, "it is taken only at the beginning of a message")
+		default:
+			changes = append(changes, "it is taken only at the end of a message")
+		}
+		ps[len(ps)-1].changed = strings.Join(changes, "; ")
+		if strings.HasPrefix(name, "ignoreregex") {
+			for i := range ps {
+				ps[i].kind = "join"
+			}
+		}
+		a.forms = append(a.forms, ps)
+	}
+	if len(a.forms) == 0 {
+		return nil, last
+	}
+	return a, nil
+}
+
+// way is one alternative of an expression, without what ties its ends to the line's.
+type way struct {
+	node         *reNode
+	begins, ends bool
+}
+
+// alternatives takes an expression apart that is nothing but alternatives.
+func alternatives(n *reNode) []*reNode {
+	switch {
+	case n.kind == reAlt:
+		var l []*reNode
+		for _, s := range n.subs {
+			l = append(l, alternatives(s)...)
+		}
+		return l
+	case n.kind == reSeq && len(n.subs) == 1 && n.subs[0].kind == reAlt:
+		return alternatives(n.subs[0])
+	}
+	return []*reNode{n}
+}
+
+// stripEnds takes ^, the prefix and $ off.
+func stripEnds(n *reNode) way {
+	w := way{}
+	subs := flatten(n)
+	for len(subs) > 0 {
+		if s := subs[0]; s.kind == reBegin || onlyPrefix(s) {
+			w.begins = true
+		} else if w.begins && blank(s) && s.min == 0 {
+			// white space before the message: the journal's have none
+		} else {
+			break
+		}
+		subs = subs[1:]
+	}
+	for len(subs) > 0 && subs[len(subs)-1].kind == reEnd {
+		w.ends, subs = true, subs[:len(subs)-1]
+	}
+	if w.ends && len(subs) > 0 {
+		if s := subs[len(subs)-1]; blank(s) && s.min == 0 {
+			subs = subs[:len(subs)-1] // it may follow anyway
+		}
+	}
+	w.node = &reNode{kind: reSeq, subs: subs}
+	return w
+}
+
+// blank says whether n is a repetition of white space.
+func blank(n *reNode) bool {
+	return n.kind == reRep && n.subs[0].kind == reClass && n.subs[0].text == `\s`
+}
+
+// flatten returns the parts of a sequence, with sequences in it and groups that only hold it together dissolved.
+func flatten(n *reNode) []*reNode {
+	switch {
+	case n.kind == reSeq:
+		var l []*reNode
+		for _, s := range n.subs {
+			l = append(l, flatten(s)...)
+		}
+		return l
+	case n.kind == reGroup && n.name == "":
+		if inner := flatten(n.subs[0]); len(inner) != 1 || inner[0].kind != reAlt {
+			return inner
+		}
+	}
+	return []*reNode{n}
+}
+
+// onlyPrefix says whether n is the prefix and nothing else, as in <F-MLFID>%(__prefix_line)s</F-MLFID>.
+func onlyPrefix(n *reNode) bool {
+	switch n.kind {
+	case rePrefix:
+		return true
+	case reGroup, reSeq, reRep:
+		return len(n.subs) == 1 && onlyPrefix(n.subs[0])
+	}
+	return false
+}
+
+// splitHosts takes alternatives apart in which addresses stand in different places, IPv6:<IP6>|<IP4>: a pattern has one.
+func splitHosts(list []*reNode) ([]*reNode, error) {
+	var out []*reNode
+	for len(list) > 0 {
+		if len(out)+len(list) > 16 {
+			return nil, fmt.Errorf("has its addresses in too many alternatives")
+		}
+		n := list[0]
+		list = list[1:]
+		if ways := splitHost(n); ways != nil {
+			list = append(ways, list...)
+			continue
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// splitHost splits the first alternatives of which several hold an address; nil if there are none.
+func splitHost(n *reNode) []*reNode {
+	if n.kind == reAlt {
+		hosts := 0
+		for _, s := range n.subs {
+			if has(s, reHost) {
+				hosts++
+			}
+		}
+		if hosts > 1 {
+			return n.subs
+		}
+	}
+	for i, s := range n.subs {
+		ways := splitHost(s)
+		if ways == nil {
+			continue
+		}
+		var out []*reNode
+		for _, w := range ways {
+			c := *n
+			c.subs = slices.Clone(n.subs)
+			c.subs[i] = w
+			out = append(out, &c)
+		}
+		return out
+	}
+	return nil
+}
+
+// cutHead takes off what stands for host and identifier[pid] where an expression spells it out instead of using
+// __prefix_line: everything up to "[digits]: ".
+func cutHead(n *reNode) (*reNode, bool) {
+	subs := flatten(n)
+	lit := func(i int, r rune) bool { return i < len(subs) && subs[i].kind == reLit && subs[i].r == r }
+	for i := range min(len(subs), 40) {
+		if !lit(i, '[') || i+1 >= len(subs) || subs[i+1].kind != reRep || subs[i+1].subs[0].text != `\d` && subs[i+1].subs[0].text != "[0-9]" || !lit(i+2, ']') || !lit(i+3, ':') {
+			continue
+		}
+		i += 4
+		if lit(i, ' ') || i < len(subs) && (blank(subs[i]) || subs[i].text == `\s`) {
+			i++
+		}
+		if slices.ContainsFunc(subs[:i], func(s *reNode) bool { return has(s, reHost) }) {
+			return nil, false
+		}
+		return &reNode{kind: reSeq, subs: subs[i:]}, true
+	}
+	return nil, false
+}
+
+func has(n *reNode, kind reKind) bool {
+	return n.kind == kind || slices.ContainsFunc(n.subs, func(s *reNode) bool { return has(s, kind) })
+}
+
+func hasGroup(n *reNode, name string) bool {
+	return n.kind == reGroup && n.name == name || slices.ContainsFunc(n.subs, func(s *reNode) bool { return hasGroup(s, name) })
+}
+
+func anything(min int) *reNode {
+	return &reNode{kind: reRep, min: min, max: -1, subs: []*reNode{{kind: reAny}}}
+}
+
+// combine puts a failregex in the place of the prefregex's <F-CONTENT>.
+func combine(pre *reNode, w way) (*reNode, error) {
+	var subs []*reNode
+	if !w.begins {
+		subs = append(subs, anything(0))
+	}
+	subs = append(subs, w.node)
+	if !w.ends {
+		subs = append(subs, anything(0))
+	}
+	content := &reNode{kind: reSeq, subs: subs}
+	found := 0
+	host := has(w.node, reHost)
+	var replace func(n *reNode) *reNode
+	replace = func(n *reNode) *reNode {
+		if n.kind == reGroup && n.name == "F-CONTENT" {
+			found++
+			return content
+		}
+		c := *n
+		if n.kind == reHost && host { // the failregex's own wins
+			c.name = "other"
+		}
+		c.subs = nil
+		for _, s := range n.subs {
+			c.subs = append(c.subs, replace(s))
+		}
+		return &c
+	}
+	n := replace(pre)
+	if found != 1 {
+		return nil, fmt.Errorf("stands beside a prefregex without one <F-CONTENT>: two conditions on the same line")
+	}
+	return n, nil
+}
+
+// patterns writes one way through the expression, with the exceptions before it that a (?!…) makes.
+func (w way) patterns(name string, f form) ([]pattern, error) {
+	kind := "failure"
+	switch {
+	case hasGroup(w.node, "F-NOFAIL"):
+		kind = "join"
+		if underAlt(w.node, "F-NOFAIL", false) {
+			return nil, fmt.Errorf("is a failure in some of its alternatives and none in others (<F-NOFAIL>)")
+		}
+	case hasGroup(w.node, "F-MLFGAINED"):
+		kind = "success"
+	}
+	if !has(w.node, reHost) && !strings.HasPrefix(name, "ignoreregex") && kind == "failure" && !w.joined() {
+		return nil, fmt.Errorf("takes no address: it has neither <HOST> nor <ADDR>")
+	}
+	var out []pattern
+	n := w.node
+	for i := 1; ; i++ {
+		guard, rest := cutLook(n)
+		if guard == nil {
+			break
+		}
+		if has(guard, reLook) || i > 8 {
+			return nil, fmt.Errorf("looks ahead or behind ((?!…), (?=…)) in a way that RE2 cannot")
+		}
+		if kind == "join" || kind == "success" {
+			return nil, fmt.Errorf("looks ahead ((?!…)) in a line that is no failure")
+		}
+		g, err := way{guard, w.begins, false}.write(fmt.Sprintf("%s-not-%d", name, i), "join", f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, g)
+		n = rest
+	}
+	if has(n, reLook) {
+		return nil, fmt.Errorf("looks ahead or behind ((?!…), (?=…)) in a way that RE2 cannot")
+	}
+	p, err := way{n, w.begins, w.ends}.write(name, kind, f)
+	if err != nil {
+		return nil, err
+	}
+	return append(out, p), nil
+}
+
+// joined says whether an expression without an address belongs to a connection whose address other lines have.
+func (w way) joined() bool { return hasGroup(w.node, "F-MLFID") || hasGroup(w.node, "F-MLFFORGET") }
+
+func underAlt(n *reNode, name string, below bool) bool {
+	if n.kind == reGroup && n.name == name {
+		return below
+	}
+	below = below || n.kind == reAlt
+	return slices.ContainsFunc(n.subs, func(s *reNode) bool { return underAlt(s, name, below) })
+}
+
+// cutLook finds the first (?!…) that stands in no repetition. guard is what the line looks like if it holds what it must
+// not, rest the expression without the (?!…). Go's expressions cannot look ahead; but a pattern of kind join before the
+// other takes those lines away from it.
+func cutLook(n *reNode) (guard, rest *reNode) {
+	switch n.kind {
+	case reLook:
+		if n.text == "!" {
+			return n.subs[0], &reNode{kind: reSeq}
+		}
+	case reSeq, reAlt, reGroup, reFlags:
+		for i, s := range n.subs {
+			g, r := cutLook(s)
+			if g == nil {
+				continue
+			}
+			c, d := *n, *n
+			d.subs = slices.Clone(n.subs)
+			d.subs[i] = r
+			switch n.kind {
+			case reSeq:
+				c.subs = append(slices.Clone(n.subs[:i]), g)
+			case reAlt:
+				return g, &d
+			default:
+				c.subs = []*reNode{g}
+			}
+			return &c, &d
+		}
+	}
+	return nil, nil
+}
+
+// write makes one pattern.
+func (w way) write(name, kind string, f form) (pattern, error) {
+	p := pattern{name: name, kind: kind}
+	n := w.node
+	if !w.begins {
+		n = &reNode{kind: reSeq, subs: []*reNode{anything(0), n}}
+	}
+	if !w.ends {
+		n = &reNode{kind: reSeq, subs: []*reNode{n, anything(0)}}
+	}
+	if f.only4 {
+		if !has(n, reHost) {
+			return p, fmt.Errorf("takes no address")
+		}
+		n = narrow(n)
+	}
+	if text, ok := template(n); ok && !f.plain {
+		p.text = text
+		p.tests = samples(n, 1)
+		return p, nil
+	}
+	e := &emitter{}
+	re, err := e.regexp(n)
+	if err != nil {
+		return p, err
+	}
+	if len(re) > maxRegexOut {
+		return p, fmt.Errorf("is longer than the %d bytes that a pattern may have", maxRegexOut)
+	}
+	p.re = re
+	compiled, err := regexp.Compile(`(?s)\A(?:` + re + `)\s*\z`)
+	if err != nil {
+		return p, fmt.Errorf("is nothing that RE2 knows: %w", err)
+	}
+	for _, s := range samples(n, 24) {
+		m := compiled.FindStringSubmatch(s.line)
+		if m == nil {
+			continue
+		}
+		if i := compiled.SubexpIndex("addr"); i >= 0 && m[i] == "" {
+			continue
+		}
+		p.tests = append(p.tests, s)
+		if len(p.tests) == 8 {
+			break
+		}
+	}
+	if len(p.tests) == 0 {
+		return p, fmt.Errorf("is so made that no line for it could be made up, on which to prove it")
+	}
+	return p, nil
+}
+
+// narrow makes all addresses of an expression IPv4 ones.
+func narrow(n *reNode) *reNode {
+	c := *n
+	if n.kind == reHost && n.name != "other" {
+		c.name = "IP4"
+	}
+	c.subs = nil
+	for _, s := range n.subs {
+		c.subs = append(c.subs, narrow(s))
+	}
+	return &c
+}
