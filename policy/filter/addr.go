@@ -175,7 +175,7 @@ func scanPeer(b []byte) (a netip.Addr, from, to, n int) {
 	} else {
 		end := 0
 		for end < len(b) && end < maxAddr && (hexVal(b[end]) >= 0 || b[end] == ':' || b[end] == '.') {
-			if b[end] == ':' {
+			if b[end] == ':' && end+1 < len(b) && isDigit(b[end+1]) { // else it belongs to the sentence
 				to = end
 			}
 			end++

@@ -258,10 +258,10 @@ var others = []struct {
 	{"kerio", "kerio", 0, 0},
 	{"lighttpd-auth", "lighttpd", 0, 0},
 	{"mongodb-auth", "mongodb-auth", 0, 0},
-	{"monit", "monit", 0, 0},
+	{"monit", "monit", 7, 2},
 	{"monitorix", "monitorix", 0, 0},
 	{"mssql-auth", "mssql-auth", 0, 0},
-	{"murmur", "murmur", 0, 0},
+	{"murmur", "murmur", 1, 2},
 	{"mysqld-auth", "mysqld-auth", 3, 12}, // #10: a host name is no evidence
 	{"named-refused", "named-refused", 2, 3},
 	{"nginx-bad-request", "nginx-bad-request", 0, 8},
@@ -301,8 +301,8 @@ var others = []struct {
 	{"webmin-auth", "webmin", 0, 0},
 	{"wuftpd", "wuftpd", 0, 0},
 	{"xinetd-fail", "xinetd-fail", 0, 0},
-	{"xrdp", "xrdp", 0, 0},
-	{"znc-adminlog", "znc", 0, 0},
+	{"xrdp", "xrdp", 3, 3},
+	{"znc-adminlog", "znc", 0, 3},
 	{"zoneminder", "zoneminder", 0, 0},
 }
 
