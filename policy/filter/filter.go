@@ -197,13 +197,19 @@ func (m *Matcher) Match(e *Entry, h *Hit) bool { return m.Trusts(e) && m.MatchMe
 // the address before any client's text and need no end: where a line was cut is the client's choice, who could have
 // written a false end just there. All other such lines are no evidence.
 func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
+	ok, _ := m.match(msg, h)
+	return ok
+}
+
+// match is MatchMessage that also says how many steps it took (vm).
+func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 	cut := len(msg) >= m.Filter.cut
 	msg = msg[:min(len(msg), MaxMessage)]
 	repeat := 1
 	if len(msg) > len(repeated) && msg[0] == 'm' && string(msg[:len(repeated)]) == repeated {
 		inner, n := unfold(msg)
 		if n == 0 || cut {
-			return false
+			return false, 0
 		}
 		msg, repeat = inner, n
 	}
@@ -225,10 +231,10 @@ func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
 				h.ID = msg[id.from:id.to:id.to]
 			}
 			h.Repeat = min(h.Repeat*repeat, maxRepeat)
-			return true
+			return true, fuelFor(len(msg)) - v.fuel
 		}
 		if from == 0 {
-			return false
+			return false, fuelFor(len(msg)) - v.fuel
 		}
 		from, id.from = 0, -1 // what looked like a lead may be the message's own beginning
 	}
