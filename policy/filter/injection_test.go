@@ -1,32 +1,152 @@
 package filter
 
 import (
-	"bufio"
+	"iter"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
 )
 
+// injections reads the published forgeries: testdata/injection/README.md.
 func injections(t testing.TB) (l []string) {
 	t.Helper()
-	f, err := os.Open("testdata/injections.txt")
+	for _, name := range []string{"users", "mail", "http", "clients", "control"} {
+		for n, line := range corpus(t, name) {
+			s, err := strconv.Unquote(line)
+			if err != nil {
+				t.Fatalf("%s.txt:%d: %v: %s", name, n, err, line)
+			}
+			l = append(l, s)
+		}
+	}
+	return l
+}
+
+// corpus gives the lines of a file of forgeries, by their number.
+func corpus(t testing.TB, name string) iter.Seq2[int, string] {
+	t.Helper()
+	data, err := os.ReadFile("testdata/injection/" + name + ".txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	sc := bufio.NewScanner(f)
-	for n := 1; sc.Scan(); n++ {
-		if sc.Text() == "" || strings.HasPrefix(sc.Text(), "#") {
-			continue
+	return func(yield func(int, string) bool) {
+		for i, line := range strings.Split(string(data), "\n") {
+			if line != "" && line[0] != '#' && !yield(i+1, line) {
+				return
+			}
 		}
-		s, err := strconv.Unquote(sc.Text())
+	}
+}
+
+// TestInjectionLines: whole lines as daemons write them when somebody tries.
+func TestInjectionLines(t *testing.T) {
+	seen := 0
+	for n, line := range corpus(t, "lines") {
+		f := strings.SplitN(line, " ", 4)
+		if len(f) < 4 {
+			t.Fatalf("lines.txt:%d: not a filter, a mode, an address and a line", n)
+		}
+		text, err := strconv.Unquote(f[3])
 		if err != nil {
-			t.Fatalf("line %d: %v", n, err)
+			t.Fatalf("lines.txt:%d: %v", n, err)
 		}
-		l = append(l, s)
+		var h Hit
+		got := "-"
+		if matcher(t, f[0], f[1]).MatchMessage([]byte(text), &h) && h.Addr.IsValid() {
+			got = h.Addr.String()
+		}
+		if got != f[2] {
+			t.Errorf("lines.txt:%d: %s:%s found %s, wanted %s: %q", n, f[0], f[1], got, f[2], text)
+		}
+		seen++
+	}
+	t.Logf("%d lines", seen)
+}
+
+// clientFields returns the places in a line, taken by a pattern behind from, that a client could have filled. It compiles
+// the template anew for each of its fields, with nothing captured but that field.
+func clientFields(t testing.TB, p *Pattern, line []byte, from int) (l []hole) {
+	t.Helper()
+	var list []*node
+	var collect func(n *node)
+	collect = func(n *node) {
+		if n.kind == nodeField && (n.class.client() || n.class.narrow() && !n.own || n.class == classMailbox) {
+			list = append(list, n)
+		}
+		for _, s := range n.subs {
+			collect(s)
+		}
+	}
+	collect(p.node)
+	once := false
+	var without func(n *node, only *node) *node
+	without = func(n, only *node) *node {
+		c := *n
+		c.subs = nil
+		for _, s := range n.subs {
+			c.subs = append(c.subs, without(s, only))
+		}
+		once = once || n.once
+		if c.cap = capNone; n == only {
+			c.cap = capUser
+		}
+		return &c
+	}
+	for _, n := range list {
+		prog, err := compile(without(p.node, n), opEnd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := vm{line: line, tail: len(trimRight(line)), fuel: fuelFor(len(line))}
+		v.reset(prog)
+		if c := &v.caps[capUser]; v.run(0, from) && c.from >= 0 {
+			l = append(l, hole{int(c.from), int(c.to), n.class, once || n.class == classQuoted || n.class == classWord && n.cap == capUser})
+		}
 	}
 	return l
+}
+
+// TestInjectionsInTests plants the forgeries in the filters' own test lines: in each field of each of them that a client
+// could have filled.
+func TestInjectionsInTests(t *testing.T) {
+	texts := injections(t)
+	lines, fields := 0, 0
+	for _, name := range Builtin() {
+		f, err := LoadBuiltin(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range f.tests {
+			line := f.tests[i].line
+			for _, mode := range f.tests[i].modes {
+				m := matcher(t, name, mode)
+				var own Hit
+				if !m.MatchMessage(line, &own) || own.Pattern.re != nil { // expressions: holesOf
+					continue
+				}
+				froms := []int{0}
+				for _, l := range f.leads {
+					v := vm{line: line, tail: len(line), fuel: fuelFor(len(line))}
+					if v.reset(l.prog); v.run(0, 0) {
+						froms = append(froms, v.pos)
+					}
+				}
+				lines++
+				for _, from := range froms {
+					for _, h := range clientFields(t, own.Pattern, line, from) {
+						fields++
+						for _, text := range texts {
+							if bad := m.tricked(&sample{line: line}, h, text, &own); bad != "" {
+								t.Errorf("%s:%s: %s", name, mode, bad)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d texts in %d fields of %d lines", len(texts), fields, lines)
 }
 
 // holesOf calls f with every place that a client can fill in the lines of every built-in pattern, and what is answered
