@@ -81,17 +81,35 @@ type Ledger struct {
 	cursor string
 
 	bans  table[ban]
-	lens  [2][129]int  // how many bans there are of each length, per family: Covering asks for these lengths alone
+	lens  [2]lengths   // of the bans, per family
 	jails []string     // sorted: a key holds the place of its jail's name here
 	notes map[key]note // of bans by hand
 
 	history  table[past]
 	forget   int64 // µs, as Escalate was told last; 0: never
 	pardons  table[int64]
-	pardoned [2][129]int
+	pardoned [2]lengths
 	allowed  map[netip.Prefix]allow.Entry
 	chance   uint64 // of evict
 	counts   []byte // of a snapshot, until somebody takes them
+}
+
+// lengths counts prefixes of a family by their length: who asks what holds an address need look for those lengths alone
+// that there are, which are one or two.
+type lengths struct {
+	n    [129]int32
+	used []uint8 // sorted
+}
+
+func (l *lengths) add(bits uint8, n int32) {
+	l.n[bits] += n
+	at, in := slices.BinarySearch(l.used, bits)
+	switch {
+	case l.n[bits] > 0 && !in:
+		l.used = slices.Insert(l.used, at, bits)
+	case l.n[bits] == 0 && in:
+		l.used = slices.Delete(l.used, at, at+1)
+	}
 }
 
 // key is a prefix without pointers, and of a ban the jail.
@@ -243,7 +261,7 @@ func (l *Ledger) Add(b Ban) {
 	}
 	x, in, made := l.bans.put(k)
 	if made {
-		l.lens[k.family()][k.bits]++
+		l.lens[k.family()].add(k.bits, 1)
 	}
 	*x = ban{since: b.Since, until: b.Until, failures: uint32(min(max(b.Failures, 0), math.MaxInt32)), count: uint32(min(max(b.Count, 0), maxCount))}
 	if b.Until == 0 {
@@ -271,7 +289,7 @@ func (l *Ledger) Remove(p netip.Prefix, jail string) bool {
 
 // gone clears up after a ban that was taken out.
 func (l *Ledger) gone(k key) {
-	l.lens[k.family()][k.bits]--
+	l.lens[k.family()].add(k.bits, -1)
 	delete(l.notes, k)
 	if l.bans.n == 0 {
 		l.jails, l.notes = nil, map[key]note{}
@@ -322,8 +340,8 @@ func (l *Ledger) covering(a netip.Addr, yield func(key, *ban) bool) {
 		return
 	}
 	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
-	for bits, n := range l.lens[k.family()][:a.BitLen()+1] {
-		if n > 0 && !l.of(k.cut(bits), yield) {
+	for _, bits := range l.lens[k.family()].used {
+		if !l.of(k.cut(int(bits)), yield) {
 			return
 		}
 	}
@@ -383,7 +401,7 @@ func (l *Ledger) Expire(now int64) (over []Ban) {
 	l.pardons.trimNext(func(k key, at *int64) bool {
 		old := now-*at > pardonFor.Microseconds()
 		if old {
-			l.pardoned[k.family()][k.bits]--
+			l.pardoned[k.family()].add(k.bits, -1)
 		}
 		return old
 	})
@@ -492,10 +510,10 @@ func (l *Ledger) Pardon(p netip.Prefix, at int64) {
 	if !made {
 		return
 	}
-	l.pardoned[k.family()][k.bits]++
+	l.pardoned[k.family()].add(k.bits, 1)
 	if l.pardons.n > maxPardons {
 		k = l.pardons.evict(l.dice(), func(at *int64) int64 { return *at })
-		l.pardoned[k.family()][k.bits]--
+		l.pardoned[k.family()].add(k.bits, -1)
 	}
 }
 
@@ -505,11 +523,9 @@ func (l *Ledger) Pardoned(a netip.Addr, at int64) bool {
 		return false
 	}
 	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
-	for bits, n := range l.pardoned[k.family()][:a.BitLen()+1] {
-		if n > 0 {
-			if t := l.pardons.get(k.cut(bits)); t != nil && at <= *t {
-				return true
-			}
+	for _, bits := range l.pardoned[k.family()].used {
+		if t := l.pardons.get(k.cut(int(bits))); t != nil && at <= *t {
+			return true
 		}
 	}
 	return false

@@ -208,7 +208,7 @@ func TestPardon(t *testing.T) {
 	for range 2 * len(l.pardons.blocks) {
 		l.Expire(1000 + all + pardonFor.Microseconds())
 	}
-	if l.pardons.n != 0 || l.pardoned != [2][129]int{} {
+	if l.pardons.n != 0 || l.pardoned[0].n != [129]int32{} || len(l.pardoned[0].used)+len(l.pardoned[1].used) != 0 {
 		t.Errorf("after a year there are %d, by length %v", l.pardons.n, l.pardoned)
 	}
 }

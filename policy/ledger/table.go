@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 	"unsafe"
 )
@@ -29,10 +30,27 @@ type row[V any] struct {
 // blockRows is how many rows a block has at most: 12 KiB of bans, moved in 0.2 µs.
 const blockRows = 256
 
+// word is a number that rises with the key: its family and the upper half of its address. By it most of a search is done
+// without jumps, half of which a processor would guess wrong, before keys as a whole are looked at.
+func (k *key) word() uint64 {
+	w := k.hi >> 1
+	if k.v6 {
+		w |= 1 << 63
+	}
+	return w
+}
+
 // seek finds where k stands or would stand: block b, row i.
 func (t *table[V]) seek(k key) (b, i int, ok bool) {
-	lo, hi := 0, len(t.blocks) // the last block that begins at or before k
-	for lo < hi {
+	w := k.word()
+	lo, n := 0, len(t.blocks) // the first block that begins at w or behind it is one of n from lo on, or behind them
+	for n > 0 {
+		half := (n + 1) / 2
+		_, less := bits.Sub64(t.blocks[lo+half-1].first.word(), w, 0)
+		lo += half & -int(less)
+		n -= half
+	}
+	for hi := len(t.blocks); lo < hi && t.blocks[lo].first.word() == w; { // the first behind k
 		if m := (lo + hi) / 2; t.blocks[m].first.compare(k) <= 0 {
 			lo = m + 1
 		} else {
@@ -44,8 +62,14 @@ func (t *table[V]) seek(k key) (b, i int, ok bool) {
 	}
 	b = lo - 1
 	rows := t.blocks[b].rows
-	lo, hi = 0, len(rows)
-	for lo < hi {
+	lo, n = 0, len(rows)
+	for n > 0 {
+		half := (n + 1) / 2
+		_, less := bits.Sub64(rows[lo+half-1].key.word(), w, 0)
+		lo += half & -int(less)
+		n -= half
+	}
+	for hi := len(rows); lo < hi && rows[lo].key.word() == w; {
 		if m := (lo + hi) / 2; rows[m].key.compare(k) < 0 {
 			lo = m + 1
 		} else {
