@@ -57,6 +57,9 @@ type slot struct {
 // slotBits: the cache is direct-mapped and has 2,048 places of 64 bytes. An entry touches some twenty of them.
 const slotBits = 11
 
+// is says whether the slot is of that object.
+func (c *slot) is(f *file, off uint64) bool { return c.off == off && c.serial == f.serial }
+
 func slotOf(f *file, off uint64) uint64 {
 	return (off>>3 + uint64(f.serial)<<20) * 0x9e3779b97f4a7c15 >> (64 - slotBits)
 }
@@ -109,7 +112,11 @@ func (r *Reader) load(f *file, l *location, e *Entry, v *values) {
 		return
 	}
 	v.reset()
-	defer v.finish()
+	r.fill(f, l, v)
+	v.finish()
+}
+
+func (r *Reader) fill(f *file, l *location, v *values) {
 	missing := len(r.want)
 	items, width, err := f.items(l.offset)
 	if err != nil {
@@ -121,7 +128,7 @@ func (r *Reader) load(f *file, l *location, e *Entry, v *values) {
 	for ; len(items) >= width && missing > 0; items = items[:len(items)-width] {
 		off := item(items[len(items)-width:], width)
 		c := &r.cache[slotOf(f, off)]
-		if c.off == off && c.serial == f.serial && c.n >= 0 {
+		if c.is(f, off) && c.n >= 0 {
 			if i := int(c.field); i >= 0 && v.span[i].from < 0 {
 				v.set(i, c.value[:c.n])
 				missing--

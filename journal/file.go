@@ -47,6 +47,8 @@ type file struct {
 	from     uint64   // where to go on: entries before it (going up: behind it) are dealt with
 	cand     location // the next entry, when ready
 	warmth   byte     // what list.warm read
+	cache    []slot   // the reader's
+	several  bool     // several fields are wanted
 	syncErr  error
 	faults   int
 	bad      int       // places that could not be read

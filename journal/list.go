@@ -76,6 +76,7 @@ func (l *list) warm(f *file, i uint64) {
 		line = 64   // bytes that are loaded at once
 		page = 4096 // what an entry brought with it lies closer than that
 		own  = 3    // such objects, about: its message, its times
+		more = 6    // objects that are not at hand, where several fields are wanted: its process as well
 		some = 20   // items of an entry, about
 	)
 	width := uint64(16)
@@ -105,27 +106,32 @@ func (l *list) warm(f *file, i uint64) {
 	for _, o := range entries[:n] {
 		sum += m[o+reach-1]
 	}
-	var objects [ahead * own]uint64
-	n2 := 0
+	var objects [ahead * more]uint64
+	found := 0
 	for _, o := range entries[:n] {
 		end := o + binary.LittleEndian.Uint64(m[o+objSize:])
 		if end < o+reach/2 || end > f.limit {
 			continue
 		}
-		for at := end - own*width; at < end; at += width {
-			if d := item(m[at:], int(width)); d < o && o-d < page {
-				objects[n2] = d
-				n2++
+		first, most := end-own*width, found+more
+		if f.several {
+			first = o + entryItems
+		}
+		for at := end - width; at >= first && found < most; at -= width {
+			d := item(m[at:], int(width))
+			if d < o && (o-d < page || f.several && !f.cache[slotOf(f, d)].is(f, d)) {
+				objects[found] = d
+				found++
 			}
 		}
 	}
-	for _, d := range objects[:n2] {
+	for _, d := range objects[:found] {
 		sum += m[d]
 	}
-	for _, d := range objects[:n2] {
+	for _, d := range objects[:found] {
 		sum += m[d+line]
 	}
-	for _, d := range objects[:n2] {
+	for _, d := range objects[:found] {
 		sum += m[d+2*line]
 	}
 	f.warmth = sum

@@ -611,6 +611,7 @@ func (r *Reader) prepare(f *file) error {
 	if f.hashOffset > f.limit || f.hashItems > (f.limit-f.hashOffset)/16 {
 		return f.corrupt(hdrDataHashOffset, "the data hash table lies outside the file")
 	}
+	f.cache, f.several = r.cache, len(r.want) > 1
 	f.all.reset()
 	f.setMatches(r.o.Matches)
 	f.relook = false
