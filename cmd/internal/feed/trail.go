@@ -104,31 +104,34 @@ func (t *Trail) Keep(ref jail.Ref, c *journal.Cursor) {
 	t.n++
 }
 
-// find looks a reference up. Sequence numbers only ever rise within one source, and mostly evenly, so where one stands can
-// be guessed from where the ends stand; what a guess leaves is halved, so that uneven ones cost no more than a few steps. Where
-// several journalds wrote what was read, the ring is not sorted, and the answer may be that nothing is known.
+// find looks a reference up. Sequence numbers only ever rise within one source, and mostly evenly, so where one stands is
+// guessed from where its neighbours stand; where they rise unevenly, halving takes over. Where several journalds wrote what was
+// read, the ring is not sorted, and the answer may be that nothing is known.
 func (t *Trail) find(ref jail.Ref) *mark {
 	lo, hi := max(0, t.n-trailSize), t.n-1
-	for guess := true; lo <= hi; guess = !guess {
-		a, b := t.at(lo).ref, t.at(hi).ref
-		if ref < a || ref > b {
-			return nil
-		}
+	if lo > hi {
+		return nil
+	}
+	first, last := t.at(lo).ref, t.at(hi).ref // what is sought lies between them
+	for step := 0; lo <= hi && first <= ref && ref <= last; step++ {
 		k := lo + (hi-lo)/2
-		if guess && b > a {
-			k = lo + int(float64(ref-a)/float64(b-a)*float64(hi-lo))
+		if step < guesses && last > first {
+			k = lo + int(float64(ref-first)/float64(last-first)*float64(hi-lo))
 		}
 		switch m := t.at(k); {
 		case m.ref == ref:
 			return m
 		case m.ref < ref:
-			lo = k + 1
+			lo, first = k+1, m.ref+1
 		default:
-			hi = k - 1
+			hi, last = k-1, m.ref-1
 		}
 	}
 	return nil
 }
+
+// guesses is how often guessing is tried. Each leaves about the square root of what lay between.
+const guesses = 6
 
 // Cursor gives the cursor of a line, if it is remembered.
 func (t *Trail) Cursor(ref jail.Ref, sources []journal.ID128) (c journal.Cursor, ok bool) {
