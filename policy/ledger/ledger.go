@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"iter"
 	"math"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -84,6 +85,8 @@ type Ledger struct {
 	lens  [2]lengths   // of the bans, per family
 	jails []string     // sorted: a key holds the place of its jail's name here
 	notes map[key]note // of bans by hand
+	seen  []witness    // what Held found last, by address
+	era   uint64       // of seen: a new one begins when a ban goes or changes
 
 	history  table[past]
 	forget   int64 // µs, as Escalate was told last; 0: never
@@ -215,6 +218,7 @@ func (l *Ledger) keyOf(p netip.Prefix, jail string) (k key, ok bool) {
 
 // addJail gives a jail's name its place, which moves those behind it. It is done once for each name.
 func (l *Ledger) addJail(jail string) {
+	l.era++
 	at, _ := slices.BinarySearch(l.jails, jail)
 	l.jails = slices.Insert(l.jails, at, jail)
 	if at == len(l.jails)-1 {
@@ -262,6 +266,8 @@ func (l *Ledger) Add(b Ban) {
 	x, in, made := l.bans.put(k)
 	if made {
 		l.lens[k.family()].add(k.bits, 1)
+	} else {
+		l.era++
 	}
 	*x = ban{since: b.Since, until: b.Until, failures: uint32(min(max(b.Failures, 0), math.MaxInt32)), count: uint32(min(max(b.Count, 0), maxCount))}
 	if b.Until == 0 {
@@ -289,10 +295,11 @@ func (l *Ledger) Remove(p netip.Prefix, jail string) bool {
 
 // gone clears up after a ban that was taken out.
 func (l *Ledger) gone(k key) {
+	l.era++
 	l.lens[k.family()].add(k.bits, -1)
 	delete(l.notes, k)
 	if l.bans.n == 0 {
-		l.jails, l.notes = nil, map[key]note{}
+		l.jails, l.notes, l.seen = nil, map[key]note{}, nil
 	}
 }
 
@@ -348,14 +355,39 @@ func (l *Ledger) covering(a netip.Addr, yield func(key, *ban) bool) {
 }
 
 // Held says whether a ban that some jail made before a moment is in force then for an address; counts says of which
-// jails.
+// jails. It is asked for each failure, and mostly of the same addresses: what it found is at hand for the next time.
 func (l *Ledger) Held(a netip.Addr, at int64, counts func(jail string) bool) (held bool) {
-	l.covering(a, func(k key, b *ban) bool {
-		held = b.since < at && at < b.until && counts(l.jails[k.jail])
+	if l.bans.n == 0 {
+		return false
+	}
+	if l.seen == nil {
+		l.seen = make([]witness, 1<<witnessBits)
+	}
+	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
+	w := &l.seen[(k.hi^bits.RotateLeft64(k.lo, 32))*0x9e3779b97f4a7c15>>(64-witnessBits)]
+	if w.hi == k.hi && w.lo == k.lo && w.v6 == k.v6 && w.era == l.era && w.since < at && at < w.until && counts(l.jails[w.jail]) {
+		return true
+	}
+	l.covering(a, func(x key, b *ban) bool {
+		if held = b.since < at && at < b.until && counts(l.jails[x.jail]); held {
+			*w = witness{k.hi, k.lo, b.since, b.until, l.era, x.jail, k.v6}
+		}
 		return !held
 	})
 	return held
 }
+
+// witness is a ban that holds an address, as Held found it. An empty one holds nothing, since it is over.
+type witness struct {
+	hi, lo       uint64
+	since, until int64
+	era          uint64
+	jail         uint32
+	v6           bool
+}
+
+// witnessBits: 16,384 of them, 768 KiB, from the first ban on.
+const witnessBits = 14
 
 // All goes through all bans: IPv4 before IPv6, by address, wide before narrow, then by jail. The ledger must not be
 // changed meanwhile.

@@ -463,3 +463,48 @@ func TestHistoryBounded(t *testing.T) {
 		t.Errorf("%d are remembered, in %d bytes", l.history.n, l.history.bytes())
 	}
 }
+
+// Held finds what going through all bans finds, whatever came and went since it was asked last.
+func TestHeld(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	l := New()
+	jails := []string{"sshd", "dovecot", "aaa", "zzz"}
+	addr := func() netip.Addr {
+		if r.IntN(2) == 0 {
+			return netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(8))})
+		}
+		return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(r.IntN(8))})
+	}
+	asked, yes := 0, 0
+	for step := range 20_000 {
+		now := int64(step)
+		switch a := addr(); r.IntN(12) {
+		case 0, 1:
+			bits := []int{a.BitLen(), a.BitLen(), a.BitLen() - 1, a.BitLen() - 2, a.BitLen() / 2}[r.IntN(5)]
+			p, _ := a.Prefix(bits)
+			l.Add(Ban{Prefix: p, Jail: jails[r.IntN(len(jails))], Since: now - int64(r.IntN(20)), Until: []int64{0, now + int64(r.IntN(400))}[r.IntN(2)]})
+		case 2:
+			for b := range l.Covering(a) {
+				l.Remove(b.Prefix, b.Jail)
+				break
+			}
+		case 3:
+			l.Expire(now)
+		default:
+			at, only := now-int64(r.IntN(30))+int64(r.IntN(30)), jails[r.IntN(len(jails))]
+			want := false
+			for b := range l.All() {
+				want = want || b.Prefix.Contains(a) && b.Since < at && (b.Until == 0 || at < b.Until) && b.Jail == only
+			}
+			if got := l.Held(a, at, func(jail string) bool { return jail == only }); got != want {
+				t.Fatalf("step %d: %v at %d by %s: %v, want %v", step, a, at, only, got, want)
+			}
+			if asked++; want {
+				yes++
+			}
+		}
+	}
+	if yes < asked/20 || yes > asked*19/20 {
+		t.Errorf("held %d of %d times", yes, asked)
+	}
+}
