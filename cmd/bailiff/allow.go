@@ -184,6 +184,9 @@ func (e *env) allowEntry(a *control.AllowEntry) {
 		if s.TTY != "" {
 			fmt.Fprintf(e.out, ", %s", clean(s.TTY))
 		}
+		if s.ID != "" {
+			fmt.Fprintf(e.out, ", session %s", clean(s.ID))
+		}
 	case a.Comment != "":
 		fmt.Fprintf(e.out, ": %s", clean(a.Comment))
 	}

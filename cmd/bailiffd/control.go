@@ -390,7 +390,7 @@ func (o *origins) entry(e allow.Entry) control.AllowEntry {
 	case allow.OriginSelf, allow.OriginRuntime:
 	case operator.Origin:
 		if s, ok := o.sessions[e.Prefix.Addr()]; ok && c.Until == nil {
-			c.Session = &control.AllowSession{User: s.User, Why: s.Why, PID: s.PID, TTY: s.TTY, Since: time.UnixMicro(s.Since)}
+			c.Session = &control.AllowSession{User: s.User, Why: s.Why, PID: s.PID, TTY: s.TTY, ID: s.ID, Since: time.UnixMicro(s.Since)}
 		}
 	default:
 		c.Source = "file"

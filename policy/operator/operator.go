@@ -30,7 +30,8 @@ type Session struct {
 	Addr  netip.Addr // from where; invalid when that is not known: with UseDNS sshd tells logind a name, which nobody resolves
 	User  string
 	UID   int64 // -1: not known
-	TTY   string
+	TTY   string // often not known: sshd opens the session before the terminal
+	ID    string // logind's; "" for one that only the journal tells of
 	Since int64  // microseconds since 1970
 	Why   string // makes its user an operator: "root", "group sudo"
 }
@@ -255,7 +256,7 @@ func (t *Tracker) Sessions() []Session {
 	for p, s := range t.journal {
 		if known := t.logind[p.pid]; !known.Addr.IsValid() {
 			if known.PID != 0 {
-				s.UID, s.TTY = known.UID, known.TTY
+				s.UID, s.TTY, s.ID = known.UID, known.TTY, known.ID
 			}
 			l = append(l, s)
 		}
@@ -291,6 +292,9 @@ func (s Session) String() string {
 	text := fmt.Sprintf("ssh session of %s (%s) since %s, pid %d", s.User, s.Why, stamp(s.Since), s.PID)
 	if s.TTY != "" {
 		text += ", " + s.TTY
+	}
+	if s.ID != "" {
+		text += ", session " + s.ID
 	}
 	return text
 }

@@ -144,6 +144,7 @@ type AllowSession struct {
 	Why   string    `json:"why"` // "root", "group sudo"
 	PID   uint32    `json:"pid"`
 	TTY   string    `json:"tty,omitempty"`
+	ID    string    `json:"id,omitempty"` // logind's; absent for one that only the journal tells of
 	Since time.Time `json:"since"`
 }
 

@@ -44,6 +44,8 @@ func TestHost(t *testing.T) {
 				{"audit", (*victim).audit, false},
 				{"good", (*victim).good, false},
 				{"allow", (*victim).allow, false},
+				{"operators", (*victim).operators, false},
+				{"lists", (*victim).lists, false},
 				{"forged", (*victim).forged, false},
 				{"unitless", (*victim).unitless, false},
 				{"penalties", (*victim).penalties, false},

@@ -156,7 +156,7 @@ func (w *Watcher) sessions(ctx context.Context, conn *dbus.Conn) ([]operator.Ses
 			continue // it has ended meanwhile
 		}
 		if s, ok := remote(props); ok {
-			s.User, s.UID = l.User, int64(l.UID)
+			s.User, s.UID, s.ID = l.User, int64(l.UID), l.ID
 			if open = append(open, s); len(open) == maxSessions {
 				break
 			}

@@ -139,7 +139,7 @@ func next(t *testing.T, out <-chan []operator.Session, want ...string) {
 		case l := <-out:
 			got = nil
 			for _, s := range l {
-				got = append(got, fmt.Sprintf("%s/%d %d %s %v", s.User, s.UID, s.PID, s.TTY, s.Addr))
+				got = append(got, fmt.Sprintf("%s/%d %s %d %s %v", s.User, s.UID, s.ID, s.PID, s.TTY, s.Addr))
 			}
 			slices.Sort(got)
 			if slices.Equal(got, want) {
@@ -166,12 +166,12 @@ func TestWatcher(t *testing.T) {
 	go func() { w.Run(ctx, out); close(done) }()
 	defer func() { cancel(); <-done }()
 
-	next(t, out, "root/0 100 pts/1 198.51.100.7")
+	next(t, out, "root/0 1 100 pts/1 198.51.100.7")
 	l.begin("2", "alice", 1000, "", map[string]any{"RemoteHost": "::ffff:203.0.113.9"})
-	next(t, out, "alice/1000 1100 pts/1 203.0.113.9", "root/0 100 pts/1 198.51.100.7")
+	next(t, out, "alice/1000 2 1100 pts/1 203.0.113.9", "root/0 1 100 pts/1 198.51.100.7")
 	// A name is not resolved.
 	l.begin("3", "carol", 1002, "", map[string]any{"RemoteHost": "client.example.org", "TTY": ""})
-	next(t, out, "alice/1000 1100 pts/1 203.0.113.9", "carol/1002 1102  invalid IP", "root/0 100 pts/1 198.51.100.7")
+	next(t, out, "alice/1000 2 1100 pts/1 203.0.113.9", "carol/1002 3 1102  invalid IP", "root/0 1 100 pts/1 198.51.100.7")
 	// What is no open ssh session of a member's.
 	l.set("4", "bob", 1001, "", nil)
 	l.set("5", "dave", 1003, "seat0", nil)
@@ -181,18 +181,18 @@ func TestWatcher(t *testing.T) {
 	l.set("9", "dave", 1007, "", map[string]any{"Leader": uint32(0)})
 	l.set("10", "dave", 1008, "", map[string]any{"Remote": "yes"})
 	l.end("3")
-	next(t, out, "alice/1000 1100 pts/1 203.0.113.9", "root/0 100 pts/1 198.51.100.7")
+	next(t, out, "alice/1000 2 1100 pts/1 203.0.113.9", "root/0 1 100 pts/1 198.51.100.7")
 	// Alice left something running: logind does not say that her login ended, but answers so when it is asked.
 	l.set("2", "alice", 1000, "", map[string]any{"State": "closing"})
 	w.Ask()
-	next(t, out, "root/0 100 pts/1 198.51.100.7")
+	next(t, out, "root/0 1 100 pts/1 198.51.100.7")
 
 	// The bus is restarted.
 	stop()
 	stop = bus(t, dir)
 	l = serve(t, address)
 	l.set("1", "root", 0, "", map[string]any{"RemoteHost": "198.51.100.8"})
-	next(t, out, "root/0 100 pts/1 198.51.100.8")
+	next(t, out, "root/0 1 100 pts/1 198.51.100.8")
 }
 
 // A host without the bus costs nothing and says nothing.
