@@ -209,7 +209,7 @@ func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
 
 func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 	h := &g.hit
-	if !c.matcher.Trusts(e) || !c.matcher.MatchMessage(e.Message, h) {
+	if !c.matcher.Match(e, h) {
 		return
 	}
 	g.out.Hits++

@@ -272,6 +272,7 @@ type shownPattern struct {
 	Step     int      `json:"step"`
 	Weight   int      `json:"weight"`
 	MaxRetry int      `json:"max_retry"` // 0: the jail's
+	Whole    bool     `json:"whole"`     // takes no lines of standard output
 	Unknown  bool     `json:"unknown"`
 	Line     int      `json:"line"`
 }
@@ -331,7 +332,7 @@ func (r *filterCommand) show(name string) error {
 		s.Includes[m] = f.Includes(m)
 	}
 	for _, p := range f.Patterns() {
-		s.Patterns = append(s.Patterns, shownPattern{p.Name, p.Kind.String(), orEmpty(p.Modes), p.Text, p.Regexp, int(p.Step), p.Weight, p.MaxRetry, p.Unknown, p.Line})
+		s.Patterns = append(s.Patterns, shownPattern{p.Name, p.Kind.String(), orEmpty(p.Modes), p.Text, p.Regexp, int(p.Step), p.Weight, p.MaxRetry, p.Whole, p.Unknown, p.Line})
 	}
 	return printJSON(r.out, s)
 }

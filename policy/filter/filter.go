@@ -52,6 +52,7 @@ type Pattern struct {
 	Unknown bool
 
 	Modes []string // the modes it is for; empty: all
+	Whole bool     // of whole messages alone, as Trust.Whole says of all patterns
 	File  string
 	Line  int
 
@@ -128,6 +129,7 @@ type Matcher struct {
 	leads    []lead
 	leadSet  byteSet
 	trie     *trie
+	mixed    bool // some patterns take whole messages alone
 }
 
 // lead is what may stand before any message: "error: ", a queue id.
@@ -141,6 +143,7 @@ func newMatcher(f *Filter, mode string) *Matcher {
 	for _, p := range f.patterns {
 		if len(p.Modes) == 0 || slices.ContainsFunc(p.Modes, func(w string) bool { return slices.Contains(f.modes[mode], w) }) {
 			m.patterns = append(m.patterns, p)
+			m.mixed = m.mixed || p.Whole
 		}
 	}
 	m.trie = newTrie(m.patterns)
@@ -188,7 +191,17 @@ func contains(list []string, b []byte) bool {
 
 // Match fills h with what the entry means and reports whether it means anything. h is changed only then. The texts in h
 // are the entry's.
-func (m *Matcher) Match(e *Entry, h *Hit) bool { return m.Trusts(e) && m.MatchMessage(e.Message, h) }
+func (m *Matcher) Match(e *Entry, h *Hit) bool {
+	if e.Whole || !m.mixed {
+		return m.Trusts(e) && m.MatchMessage(e.Message, h)
+	}
+	var own Hit
+	if !m.Trusts(e) || !m.MatchMessage(e.Message, &own) || own.Pattern.Whole {
+		return false
+	}
+	*h = own
+	return true
+}
 
 // MatchMessage is Match for a line whose sender is known to be right.
 //

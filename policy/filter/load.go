@@ -88,6 +88,7 @@ func BuiltinSource(name string) ([]byte, error) {
 //	    step:   3                           the order within one attempt, 0 to 9; 9 is the end of a connection
 //	    weight: 1                           how much one line counts, 1 to 1000
 //	    max_retry: 1                        so many such lines are too many, whatever the jail says; 1 to 1000
+//	    transport: syslog                   whole messages alone, where the other patterns may take lines of standard output
 //	    unknown: true                       the line says that there is no such account
 //	tests:
 //	  - line: a message that must match
@@ -325,11 +326,7 @@ func (l *loader) trust(n *yamldoc.Node) {
 	if len(t.Units)+len(t.Slices) == 0 {
 		l.errorf(n, "trust", "names neither units nor slices: nobody's lines would be evidence")
 	}
-	if x := n.Get("transport"); x != nil {
-		if t.Whole = x.Value == "syslog"; !t.Whole {
-			l.errorf(x, "trust.transport", "%q is not syslog", x.Value).WithHint("leave it out to take lines of standard output, too")
-		}
-	}
+	t.Whole = l.whole(n.Get("transport"), "trust.transport")
 	uid := n.Get("uid")
 	switch {
 	case uid == nil:
@@ -354,6 +351,14 @@ func (l *loader) trust(n *yamldoc.Node) {
 			l.errorf(uid, "trust.uid", "is empty")
 		}
 	}
+}
+
+// whole reads transport: syslog.
+func (l *loader) whole(n *yamldoc.Node, path string) bool {
+	if n != nil && n.Value != "syslog" {
+		l.errorf(n, path, "%q is not syslog", n.Value).WithHint("leave it out to take lines of standard output, too")
+	}
+	return n != nil
 }
 
 func (l *loader) modes(n *yamldoc.Node) {
@@ -426,7 +431,7 @@ func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *nod
 var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join}
 
 func (l *loader) pattern(n *yamldoc.Node) {
-	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown") {
+	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown", "transport") {
 		return
 	}
 	name := l.text(n.Get("name"), "patterns.name")
@@ -452,6 +457,7 @@ func (l *loader) pattern(n *yamldoc.Node) {
 	p.Step = uint8(l.number(n.Get("step"), path+".step", 0, StepEnd, 0))
 	p.Weight = l.number(n.Get("weight"), path+".weight", 1, maxWeight, 1)
 	p.MaxRetry = l.number(n.Get("max_retry"), path+".max_retry", 1, maxWeight, 0)
+	p.Whole = l.whole(n.Get("transport"), path+".transport")
 	p.Unknown = l.boolean(n.Get("unknown"), path+".unknown")
 	if p.Kind != Failure && (p.MaxRetry != 0 || p.Unknown) {
 		l.errorf(n, path, "is no failure: max_retry and unknown mean nothing for it")

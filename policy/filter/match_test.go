@@ -269,6 +269,26 @@ func TestWhole(t *testing.T) {
 	}
 }
 
+// TestWholePattern: a pattern may ask for whole messages by itself, and a line that it takes changes no hit.
+func TestWholePattern(t *testing.T) {
+	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [a.service], uid: 0}\npatterns:\n  - {name: p, text: 'from <addr>', transport: syslog}\n  - {name: q, text: 'by <addr>'}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := f.Mode("")
+	for _, c := range []struct {
+		line  string
+		whole bool
+		want  string
+	}{{"from 192.0.2.1", true, "p"}, {"from 192.0.2.1", false, ""}, {"by 192.0.2.1", true, "q"}, {"by 192.0.2.1", false, "q"}, {"x", false, ""}} {
+		h := Hit{Repeat: 7}
+		ok := m.Match(&Entry{Message: []byte(c.line), Unit: []byte("a.service"), Whole: c.whole}, &h)
+		if ok != (c.want != "") || ok && h.Pattern.Name != c.want || !ok && h.Repeat != 7 {
+			t.Errorf("%+v: %v, %+v", c, ok, h)
+		}
+	}
+}
+
 // TestAllocations: neither a hit nor a miss costs memory.
 func TestAllocations(t *testing.T) {
 	m := matcher(t, "sshd", "aggressive")
