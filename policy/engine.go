@@ -397,9 +397,9 @@ func (g *Engine) Expire(now, read int64) []ledger.Ban {
 			n.counter.Expire(read, 1024)
 		}
 		g.accounts.Expire(read, 256)
-		g.lapsed.Expire(read)
+		g.lapsed.Expire(read, read)
 	}
-	over := g.led.Expire(now)
+	over := g.led.Expire(now, read)
 	for _, b := range over {
 		if b.Until > read {
 			g.lapsed.Add(b)

@@ -180,7 +180,9 @@ func (g *Engine) convict(p jail.Part, at int64) {
 	}
 	if g.ban(c, addr, p.Prefix, ledger.Account, p.Failures, count, false, at) {
 		c.counter.Take(p.Prefix)
-		g.neighbours(c, addr, p.Prefix, p.Failures[len(p.Failures)-1])
+		x := p.Failures[len(p.Failures)-1]
+		x.At = at
+		g.neighbours(c, addr, p.Prefix, x)
 	}
 }
 
@@ -220,7 +222,7 @@ func (g *Engine) success(c *cell, addr netip.Addr, user uint64, at int64) {
 	}
 	clear := true
 	for _, c := range g.jails {
-		clear = clear && !c.counter.Has(addr)
+		clear = clear && !c.counter.Has(addr, at)
 	}
 	for _, n := range g.nets {
 		if n.holds(addr) {

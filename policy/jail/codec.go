@@ -53,12 +53,6 @@ func Restore(b []byte, o Options) (c *Counter, rest []byte, err error) {
 	old.FindTime, old.MaxRetry, old.SlowTime, old.SlowRetry = 1, 1, 0, 0 // replaced below, before anything is judged
 	old.Prefix4, old.Prefix6 = int(d.byte()), int(d.byte())
 	c = NewCounter(old)
-	defer func() {
-		if err != nil {
-			c.Close()
-			c = nil
-		}
-	}()
 	if width < 0 || width > math.MaxInt64/(4*buckets) {
 		d.fail("a window out of range")
 	}
@@ -119,6 +113,7 @@ func Restore(b []byte, o Options) (c *Counter, rest []byte, err error) {
 	}
 	c.settle()
 	if d.err != nil {
+		c.Close()
 		return nil, nil, d.err
 	}
 	c.width = width

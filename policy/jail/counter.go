@@ -223,10 +223,23 @@ func (c *Counter) Need(p netip.Prefix) int {
 	return c.o.MaxRetry
 }
 
-// Has says whether anything stands against an address's prefix.
-func (c *Counter) Has(a netip.Addr) bool {
-	_, ok := c.narrow.find(keyOf(a, c.length(a)))
-	return ok
+// Has says whether anything stands against an address's prefix in the windows of a moment.
+func (c *Counter) Has(a netip.Addr, at int64) bool {
+	i, ok := c.narrow.find(keyOf(a, c.length(a)))
+	if !ok {
+		return false
+	}
+	for n := c.narrow.at(i).head; n != 0; n = c.narrow.node(n).next {
+		x := c.narrow.node(n)
+		if x.isCell() {
+			if sum, _ := c.cellSum(x, at); sum > 0 {
+				return true
+			}
+		} else if c.within(at, x.at()) || c.slowly(at, x.at()) {
+			return true
+		}
+	}
+	return false
 }
 
 // Cut is how many prefixes lost what they had in the slow window to make room for others.
@@ -345,23 +358,23 @@ func (c *Counter) count(t *table, i uint32, f node, more, trip, most int) Verdic
 	e.newest = at
 	sum, long, kept, ahead := 0, 0, 1, 0
 	same, other := false, false // whether the user, or another, is known of this prefix
-	var near *node              // of those in the window the one added last
+	cells := false
+	var near *node // of those in the window the one added last
 	for link := &e.head; *link != 0; {
 		x := t.node(*link)
 		if x.isCell() {
-			n, over := c.cellSum(x, at)
-			if over {
+			if _, over := c.cellSum(x, at); over {
 				link = t.cutOut(link)
 				continue
 			}
-			long += n
+			cells = true
 			same, other = same || x.name() == f.name(), other || x.name() != 0 && x.name() != f.name()
 			link = &x.next
 			continue
 		}
 		in, inSlow := c.within(at, x.at()), slow && c.slowly(at, x.at())
 		if !in && inSlow && x.at() < at {
-			long += x.weight()
+			cells = true
 			same, other = same || x.name() == f.name(), other || x.name() != 0 && x.name() != f.name()
 			link = c.compact(t, e, link)
 			continue
@@ -385,6 +398,12 @@ func (c *Counter) count(t *table, i uint32, f node, more, trip, most int) Verdic
 			long += x.weight()
 		}
 		link = &x.next
+	}
+	for n := e.head; cells && n != 0; n = t.node(n).next { // all are filled now
+		if x := t.node(n); x.isCell() {
+			sum, _ := c.cellSum(x, at)
+			long += sum
+		}
 	}
 	if more > 0 && other && !same && f.name() != 0 {
 		f.user = f.user&^0xff | uint32(min(f.weight()+more, 255))

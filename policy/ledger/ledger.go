@@ -398,8 +398,8 @@ func (l *Ledger) All() iter.Seq[Ban] {
 }
 
 // Expire takes out the bans that are over at now and returns them, the earliest first. Each time it also goes through a
-// part of the history and the pardons, and drops what is forgotten.
-func (l *Ledger) Expire(now int64) (over []Ban) {
+// part of the history and the pardons, and drops what is forgotten at read, which is up to when the journal was read.
+func (l *Ledger) Expire(now, read int64) (over []Ban) {
 	var keys []key
 	for i := len(l.bans.blocks) - 1; i >= 0; i-- { // from the end: trim may join a block with its neighbours
 		if i >= len(l.bans.blocks) || l.bans.blocks[i].due > now {
@@ -429,9 +429,9 @@ func (l *Ledger) Expire(now int64) (over []Ban) {
 		l.gone(k)
 	}
 	slices.SortStableFunc(over, func(a, b Ban) int { return cmp.Compare(a.Until, b.Until) })
-	l.history.trimNext(func(_ key, h *past) bool { return l.past(h, now) })
+	l.history.trimNext(func(_ key, h *past) bool { return l.past(h, read) })
 	l.pardons.trimNext(func(k key, at *int64) bool {
-		old := now-*at > pardonFor.Microseconds()
+		old := read-*at > pardonFor.Microseconds()
 		if old {
 			l.pardoned[k.family()].add(k.bits, -1)
 		}

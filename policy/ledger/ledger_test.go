@@ -62,7 +62,7 @@ func TestModel(t *testing.T) {
 			}
 			delete(model, id{p, j})
 		case n < 85:
-			over := l.Expire(now)
+			over := l.Expire(now, now)
 			for k, b := range over {
 				if k > 0 && over[k-1].Until > b.Until {
 					t.Fatal("not by time")
@@ -206,7 +206,7 @@ func TestPardon(t *testing.T) {
 		}
 	}
 	for range 2 * len(l.pardons.blocks) {
-		l.Expire(1000 + all + pardonFor.Microseconds())
+		l.Expire(1000+all+pardonFor.Microseconds(), 1000+all+pardonFor.Microseconds())
 	}
 	if l.pardons.n != 0 || l.pardoned[0].n != [129]int32{} || len(l.pardoned[0].used)+len(l.pardoned[1].used) != 0 {
 		t.Errorf("after a year there are %d, by length %v", l.pardons.n, l.pardoned)
@@ -457,7 +457,7 @@ func TestHistoryBounded(t *testing.T) {
 		t.Errorf("%d are remembered", l.history.n)
 	}
 	for range 2 * len(l.history.blocks) {
-		l.Expire(maxHistory + 2*forget.Microseconds())
+		l.Expire(maxHistory+2*forget.Microseconds(), maxHistory+2*forget.Microseconds())
 	}
 	if l.history.n != 0 || l.history.bytes() > 4096 {
 		t.Errorf("%d are remembered, in %d bytes", l.history.n, l.history.bytes())
@@ -489,7 +489,7 @@ func TestHeld(t *testing.T) {
 				break
 			}
 		case 3:
-			l.Expire(now)
+			l.Expire(now, now)
 		default:
 			at, only := now-int64(r.IntN(30))+int64(r.IntN(30)), jails[r.IntN(len(jails))]
 			want := false

@@ -338,8 +338,9 @@ func (d *decoder) ledger(version uint32) *Ledger {
 		l.allowed[e.Prefix] = e
 	}
 	if version > 1 {
-		n := d.length(1)
-		l.counts, d.b = d.b[:n:n], d.b[n:]
+		if n := d.length(1); n > 0 {
+			l.counts, d.b = d.b[:n:n], d.b[n:]
+		}
 	}
 	if len(d.b) > 0 {
 		d.fail("more than a ledger holds")
