@@ -44,6 +44,7 @@ func init() {
 		{"reload", "", "load the configuration anew", runReload},
 		{"import", "", "take over the configuration and bans of fail2ban", runImport},
 		{"replay", "", "run the policy over past journal entries", runReplay},
+		{"top", "", "a live view: attacks, bans, jails; q leaves", runTop},
 		{"stats", "", "who attacks, how and when: past journal entries in numbers", runStats},
 		{"match", "FILTER[:MODE] [FILE|-]", "try lines against a filter, and see how they went", runMatch},
 		{"version", "", "print the version", runVersion},

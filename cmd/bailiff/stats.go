@@ -554,5 +554,5 @@ func clip(s string, width int) string {
 		return s
 	}
 	r := []rune(s)
-	return string(r[:width-1]) + "…"
+	return string(r[:max(0, width-1)]) + "~"
 }

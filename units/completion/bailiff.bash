@@ -29,8 +29,8 @@ _bailiff() {
 		;;
 	esac
 	case $command in
-	'') words='status bans ban unban allow why check filter config reload import replay stats match version help' ;;
-	status | reload) words='--json --socket' ;;
+	'') words='status bans ban unban allow why check filter config reload import replay top stats match version help' ;;
+	status | reload | top) words='--json --socket' ;;
 	import) words='--from --to --dry-run --force --verbose --bans --database --json --socket' ;;
 	bans) words='--json --jail --socket' ;;
 	ban) words='--jail --for --reason --force --json --socket' ;;

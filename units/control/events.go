@@ -138,14 +138,14 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event,
 			for more := true; more && b.Len() < 32<<10; { // what is there already goes along
 				select {
 				case e, ok = <-ch:
-					if !ok || j.Encode(e) != nil {
+					if more = ok; ok && j.Encode(e) != nil {
 						return
 					}
 				default:
 					more = false
 				}
 			}
-			if !send() {
+			if !send() || !ok {
 				return
 			}
 		case <-r.Context().Done():

@@ -1,0 +1,106 @@
+// Package pty makes pseudo-terminals for tests (pty(7)). It is for tests alone.
+package pty
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Terminal is a terminal as the one who sits before it sees it.
+type Terminal struct {
+	t      testing.TB
+	master *os.File
+	Line   *os.File // the program's side
+	mu     sync.Mutex
+	shown  bytes.Buffer
+}
+
+// Open makes a terminal of a size. It is closed when the test ends.
+func Open(t testing.TB, columns, lines int) *Terminal {
+	t.Helper()
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Skipf("no pseudo-terminals here: %v", err)
+	}
+	x := &Terminal{t: t, master: os.NewFile(uintptr(fd), "ptmx")}
+	t.Cleanup(func() { x.master.Close() })
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Line, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Line.Close() })
+	x.Resize(columns, lines)
+	go func() {
+		b := make([]byte, 4096)
+		for {
+			n, err := x.master.Read(b)
+			if err != nil {
+				return
+			}
+			x.mu.Lock()
+			x.shown.Write(b[:n])
+			x.mu.Unlock()
+		}
+	}()
+	return x
+}
+
+// Resize changes the size. The program learns of it by SIGWINCH, which is sent to the terminal's foreground group only.
+func (x *Terminal) Resize(columns, lines int) {
+	x.t.Helper()
+	if err := unix.IoctlSetWinsize(int(x.Line.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(lines), Col: uint16(columns)}); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// Type types.
+func (x *Terminal) Type(s string) {
+	x.t.Helper()
+	if _, err := x.master.WriteString(s); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// Modes are the terminal's settings.
+func (x *Terminal) Modes() unix.Termios {
+	x.t.Helper()
+	m, err := unix.IoctlGetTermios(int(x.Line.Fd()), unix.TCGETS)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return *m
+}
+
+// Shown is everything that was written since the terminal was opened.
+func (x *Terminal) Shown() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.shown.String()
+}
+
+// Await waits until a text was written behind byte from of Shown, for ten seconds at most, and returns where it ends.
+func (x *Terminal) Await(text string, from int) int {
+	x.t.Helper()
+	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		s := x.Shown()
+		if i := strings.Index(s[min(from, len(s)):], text); i >= 0 {
+			return from + i + len(text)
+		}
+		if time.Now().After(limit) {
+			x.t.Fatalf("%q was not shown behind byte %d, but %q", text, from, s[min(from, len(s)):])
+		}
+	}
+}

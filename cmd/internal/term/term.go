@@ -1,0 +1,187 @@
+// Package term puts a live view on a terminal: the alternate screen, keys as they are pressed, and everything as it was
+// before when it ends. It uses the handful of sequences that every terminal since the VT100 and xterm knows (ECMA-48), no
+// colours, and no terminfo. Start with Open.
+package term
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNone says that there is no terminal that such a view could be put on.
+var ErrNone = errors.New("no terminal")
+
+const (
+	enter = "\x1b[?1049h\x1b[?25l\x1b[2J" // the other screen, no cursor, cleared
+	leave = "\x1b[?25h\x1b[?1049l"
+)
+
+// Screen is a terminal on which a view lives. Its methods may be called from any goroutine.
+type Screen struct {
+	in, out *os.File
+	mu      sync.Mutex
+	before  unix.Termios
+	raw     bool
+	closed  bool
+	signals chan os.Signal
+	resized chan struct{}
+	keys    chan byte
+}
+
+// Open takes a terminal over. The caller defers Close, which sets it right also when the program panics; signals that end
+// the program have to lead to Close, too.
+func Open(in, out *os.File) (*Screen, error) {
+	if t := os.Getenv("TERM"); t == "" || t == "dumb" {
+		return nil, fmt.Errorf("%w that can move its cursor (TERM=%q)", ErrNone, t)
+	}
+	s := &Screen{in: in, out: out, signals: make(chan os.Signal, 4), resized: make(chan struct{}, 1), keys: make(chan byte, 16)}
+	if _, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS); err != nil {
+		return nil, fmt.Errorf("%w on standard output", ErrNone)
+	}
+	t, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS)
+	if err != nil {
+		return nil, fmt.Errorf("%w on standard input", ErrNone)
+	}
+	s.before = *t
+	signal.Notify(s.signals, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT)
+	if err := s.enter(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	go s.watch()
+	go s.read()
+	return s, nil
+}
+
+func (s *Screen) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.raw {
+		return nil
+	}
+	t := s.before
+	t.Lflag &^= unix.ICANON | unix.ECHO // signals of keys stay: Ctrl-C, Ctrl-Z
+	t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
+	if err := unix.IoctlSetTermios(int(s.in.Fd()), unix.TCSETS, &t); err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
+	s.raw = true
+	_, err := s.out.WriteString(enter)
+	return err
+}
+
+// restore sets everything as it was. s.mu is held.
+func (s *Screen) restore() {
+	if s.raw {
+		s.raw = false
+		s.out.WriteString(leave)
+		unix.IoctlSetTermios(int(s.in.Fd()), unix.TCSETS, &s.before)
+	}
+}
+
+// Close gives the terminal back as it was. It may be called again.
+func (s *Screen) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.restore()
+	if !s.closed {
+		s.closed = true
+		signal.Stop(s.signals)
+		close(s.signals)
+	}
+}
+
+// watch minds the terminal's signals: another size, and being stopped (Ctrl-Z), for which the shell gets its terminal back.
+func (s *Screen) watch() {
+	for sig := range s.signals {
+		if sig == unix.SIGTSTP {
+			s.mu.Lock()
+			s.restore()
+			s.mu.Unlock()
+			syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			continue
+		}
+		if sig == unix.SIGCONT {
+			if s.enter() != nil {
+				continue
+			}
+		}
+		select {
+		case s.resized <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *Screen) read() {
+	defer close(s.keys)
+	b := make([]byte, 64)
+	for {
+		n, err := s.in.Read(b)
+		if err != nil || n == 0 {
+			return
+		}
+		for _, c := range plain(b[:n]) {
+			s.keys <- c
+		}
+	}
+}
+
+// plain leaves out what arrows and the like send: ESC [ or ESC O, and then up to a byte from @ to ~.
+func plain(b []byte) (keys []byte) {
+	for i := 0; i < len(b); i++ {
+		if b[i] != 0x1b {
+			keys = append(keys, b[i])
+			continue
+		}
+		if i++; i < len(b) && (b[i] == '[' || b[i] == 'O') {
+			for i++; i < len(b) && (b[i] < '@' || b[i] > '~'); i++ {
+			}
+		}
+	}
+	return keys
+}
+
+// Keys are what is typed, a byte each; keys that send sequences are left out. It is closed when the terminal goes away.
+func (s *Screen) Keys() <-chan byte { return s.keys }
+
+// Resized tells that all has to be drawn anew: the size has changed, or the program was continued.
+func (s *Screen) Resized() <-chan struct{} { return s.resized }
+
+// Size is how many columns and lines there are; 80 and 24 where the terminal does not say.
+func (s *Screen) Size() (columns, lines int) {
+	w, err := unix.IoctlGetWinsize(int(s.out.Fd()), unix.TIOCGWINSZ)
+	if err != nil || w.Col == 0 || w.Row == 0 {
+		return 80, 24
+	}
+	return int(w.Col), int(w.Row)
+}
+
+// Draw shows lines, the first at the top, over what was there, in one write so that nothing flickers. Lines must be clean
+// (no control characters but colours) and fit Size.
+func (s *Screen) Draw(lines []string) error {
+	var b strings.Builder
+	b.WriteString("\x1b[H")
+	for i, l := range lines {
+		if i > 0 {
+			b.WriteString("\r\n")
+		}
+		b.WriteString(l)
+		b.WriteString("\x1b[K")
+	}
+	b.WriteString("\x1b[J")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.raw {
+		return nil
+	}
+	_, err := s.out.WriteString(b.String())
+	return err
+}

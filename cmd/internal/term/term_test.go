@@ -1,0 +1,133 @@
+package term
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"bailiff/cmd/internal/term/pty"
+)
+
+// TestMain lets this program run once more on a terminal, as a view that ends in different ways.
+func TestMain(m *testing.M) {
+	if how := os.Getenv("TERM_TEST"); how != "" {
+		view(how)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func view(how string) {
+	s, err := Open(os.Stdin, os.Stdout)
+	if err != nil {
+		os.Stderr.WriteString(err.Error())
+		os.Exit(3)
+	}
+	defer s.Close()
+	s.Draw([]string{"hello", "world"})
+	for {
+		select {
+		case k := <-s.Keys():
+			switch {
+			case how == "panic":
+				panic("on purpose")
+			case k == 'q':
+				return
+			}
+			s.Draw([]string{"key " + string(k)})
+		case <-s.Resized():
+			c, l := s.Size()
+			s.Draw([]string{"size", strings.Repeat("x", c%100), strings.Repeat("y", l%100)})
+		}
+	}
+}
+
+func start(t *testing.T, x *pty.Terminal, how string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "TERM_TEST="+how, "TERM=vt100")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = x.Line, x.Line, x.Line
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	return cmd
+}
+
+func TestScreen(t *testing.T) {
+	x := pty.Open(t, 80, 24)
+	before := x.Modes()
+	cmd := start(t, x, "quit")
+	at := x.Await("\x1b[?1049h", 0)
+	at = x.Await("\x1b[Hhello\x1b[K\r\r\nworld\x1b[K\x1b[J", at)
+	if x.Modes() == before {
+		t.Error("the terminal still waits for whole lines")
+	}
+	x.Type("a") // without a line end
+	at = x.Await("key a", at)
+	x.Type("\x1b[A") // an arrow is no key of ours
+	x.Type("b")
+	at = x.Await("key b", at)
+	if strings.Contains(x.Shown(), "key \x1b") {
+		t.Error("an arrow was taken for a key")
+	}
+	x.Resize(33, 7)
+	at = x.Await(strings.Repeat("x", 33)+"\x1b[K\r\r\n"+strings.Repeat("y", 7)+"\x1b[K", at)
+	// Stopped, the shell has its terminal back; continued, the view is there again.
+	x.Type("\x1a")
+	at = x.Await(leave, at)
+	if x.Modes() != before {
+		t.Error("stopped, the terminal is not as it was")
+	}
+	cmd.Process.Signal(syscall.SIGCONT)
+	at = x.Await(enter, at)
+	at = x.Await("size", at)
+	x.Type("q")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	x.Await(leave, at)
+	if x.Modes() != before {
+		t.Error("the terminal is not as it was")
+	}
+}
+
+// TestPanic: what went wrong is told on a terminal that is as it was.
+func TestPanic(t *testing.T) {
+	x := pty.Open(t, 80, 24)
+	before := x.Modes()
+	cmd := start(t, x, "panic")
+	at := x.Await("world", 0)
+	x.Type("x")
+	if cmd.Wait() == nil {
+		t.Error("it did not panic")
+	}
+	at = x.Await(leave, at)
+	x.Await("panic: on purpose", at)
+	if x.Modes() != before {
+		t.Error("the terminal is not as it was")
+	}
+}
+
+func TestNoTerminal(t *testing.T) {
+	t.Setenv("TERM", "vt100")
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := Open(f, f); err == nil || err.Error() != "no terminal on standard output" {
+		t.Error(err)
+	}
+	x := pty.Open(t, 80, 24)
+	if _, err := Open(f, x.Line); err == nil || err.Error() != "no terminal on standard input" {
+		t.Error(err)
+	}
+	t.Setenv("TERM", "dumb")
+	if _, err := Open(x.Line, x.Line); err == nil || !strings.Contains(err.Error(), "move its cursor") {
+		t.Error(err)
+	}
+}
