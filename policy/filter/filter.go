@@ -129,7 +129,8 @@ type Matcher struct {
 	leads    []lead
 	leadSet  byteSet
 	trie     *trie
-	mixed    bool // some patterns take whole messages alone
+	mixed    bool     // some patterns take whole messages alone
+	cover    [][]byte // every line that a pattern takes holds one of them; nil: that would be too many
 }
 
 // lead is what may stand before any message: "error: ", a queue id.
@@ -147,6 +148,9 @@ func newMatcher(f *Filter, mode string) *Matcher {
 		}
 	}
 	m.trie = newTrie(m.patterns)
+	if len(m.leads) > 0 || len(m.trie.root.list) > 0 { // otherwise most lines fail at their first byte
+		m.cover = cover(m.patterns)
+	}
 	for _, l := range m.leads {
 		firsts, _ := firstSets(l.prog.ins)
 		for b, ok := range firsts[0] {
@@ -225,6 +229,9 @@ func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 			return false, 0
 		}
 		msg, repeat = inner, n
+	}
+	if m.cover != nil && !slices.ContainsFunc(m.cover, func(s []byte) bool { return bytes.Contains(msg, s) }) {
+		return false, 0
 	}
 	v := vm{line: msg, tail: len(trimRight(msg)), fuel: fuelFor(len(msg))}
 	from := 0

@@ -22,11 +22,19 @@ type candidate struct {
 	need    uint8  // not 0: candidates of this number need the same text somewhere in the line (program.needs)
 }
 
-// begin returns the run and the literal that a candidate goes on with, nil if it goes on with something else. Many
-// patterns may begin with "<host>[": whether a line does is looked at once for all of them.
-func (c *candidate) begin() (run, lit *instr) {
+// begin returns the run or address and the literal behind it that a candidate goes on with, nil if it goes on with
+// something else. Many patterns may begin with "<host>[": whether a line does is looked at once for all of them.
+func (c *candidate) begin() (field, lit *instr) {
 	ins := c.pattern.prog.ins
-	if a, b := &ins[c.pc], &ins[min(int(c.pc)+1, len(ins)-1)]; a.op == opRun && a.choice < 0 && b.op == opLit {
+	a := &ins[c.pc]
+	if a.op != opAddr && a.op != opPeer && (a.op != opRun || a.choice >= 0) || a.once {
+		return nil, nil
+	}
+	next := int(c.pc) + 1
+	for ins[next].op == opJump {
+		next = int(ins[next].x)
+	}
+	if b := &ins[next]; b.op == opLit {
 		return a, b
 	}
 	return nil, nil
@@ -36,8 +44,61 @@ func (c *candidate) begin() (run, lit *instr) {
 func (c *candidate) begins(line []byte) bool {
 	a, b := c.begin()
 	rest := line[c.skip:]
-	n := runLength(&runs[a.class], rest)
+	n := 0
+	switch a.op {
+	case opAddr:
+		_, n = scanAddr(rest, a.after)
+	case opPeer:
+		_, _, _, n = scanPeer(rest)
+	default:
+		n = runLength(&runs[a.class], rest)
+	}
 	return n > 0 && len(rest)-n >= len(b.lit) && string(rest[n:n+len(b.lit)]) == b.lit
+}
+
+// maxCover is how many texts are looked for in a line before anything else: each costs what a few steps cost.
+const maxCover = 6
+
+// cover returns texts of which every line that one of the patterns takes holds at least one, nil if it takes more than
+// maxCover.
+func cover(patterns []*Pattern) (l [][]byte) {
+	left := slices.Clone(patterns)
+	for len(left) > 0 {
+		if len(l) == maxCover {
+			return nil
+		}
+		count := make(map[string]int)
+		best := ""
+		for _, p := range left {
+			for _, s := range p.holds() {
+				if count[s]++; count[s] > count[best] || count[s] == count[best] && (len(s) > len(best) || len(s) == len(best) && s < best) {
+					best = s
+				}
+			}
+		}
+		if best == "" {
+			return nil
+		}
+		l = append(l, []byte(best))
+		left = slices.DeleteFunc(left, func(p *Pattern) bool { return slices.Contains(p.holds(), best) })
+	}
+	return l
+}
+
+// holds returns texts that every line of the pattern holds.
+func (p *Pattern) holds() (l []string) {
+	if p.re != nil {
+		if len(p.re.needs) >= minNeed {
+			l = append(l, string(p.re.needs))
+		}
+		return l
+	}
+	for _, s := range p.node.subs {
+		if s.kind == nodeLit && len(s.lit) >= minNeed {
+			l = append(l, s.lit)
+		}
+	}
+	return l
 }
 
 // minNeed is how long a text must be to be looked for before the pattern itself is tried: shorter ones are in most lines.
@@ -87,7 +148,7 @@ func newTrie(patterns []*Pattern) *trie {
 				c.need = needs[n]
 			}
 			if a, b := c.begin(); b != nil {
-				k := fmt.Sprint(a.class, c.skip, b.lit)
+				k := fmt.Sprint(a.op, a.class, a.after, c.skip, b.lit)
 				if heads[k] == 0 {
 					heads[k] = uint16(len(heads) + 1)
 				}
