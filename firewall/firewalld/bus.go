@@ -1,0 +1,126 @@
+package firewalld
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"bailiff/firewall"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// firewalld's names on the bus (firewalld.dbus(5)).
+const (
+	busName = "org.fedoraproject.FirewallD1"
+	ipsets  = busName + ".ipset."
+	polices = busName + ".policy."
+	zones   = busName + ".zone."
+	conf    = busName + ".config."
+	confSet = busName + ".config.ipset."
+	confPol = busName + ".config.policy."
+	confZon = busName + ".config.zone."
+
+	mainPath = dbus.ObjectPath("/org/fedoraproject/FirewallD1")
+	confPath = dbus.ObjectPath("/org/fedoraproject/FirewallD1/config")
+)
+
+// ErrAway says that firewalld does not run, or does not answer.
+var ErrAway = errors.New("firewalld is not running")
+
+// bus is a connection to the system bus that is made anew when it broke.
+type bus struct{ conn *dbus.Conn }
+
+func (b *bus) open(ctx context.Context) (*dbus.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if b.conn != nil && b.conn.Connected() {
+		return b.conn, nil
+	}
+	b.close()
+	// The connection outlives the call, so it does not end with ctx.
+	c, err := dbus.ConnectSystemBus()
+	if err != nil {
+		return nil, fmt.Errorf("firewalld: system bus: %w", err)
+	}
+	b.conn = c
+	return c, nil
+}
+
+func (b *bus) close() {
+	if b.conn != nil {
+		b.conn.Close()
+		b.conn = nil
+	}
+}
+
+// call calls a method and stores its answer in out. firewalld is never started by it: who stopped it had his reasons.
+func (b *bus) call(ctx context.Context, path dbus.ObjectPath, method string, out []any, args ...any) error {
+	c, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	call := c.Object(busName, path).CallWithContext(ctx, method, dbus.FlagNoAutoStart, args...)
+	if call.Err != nil {
+		return explain(method, call.Err)
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	if err := call.Store(out...); err != nil {
+		return fmt.Errorf("firewalld: %s: %w", short(method), err)
+	}
+	return nil
+}
+
+func short(method string) string { return strings.TrimPrefix(method, busName+".") }
+
+// fault is an error that firewalld itself gives: a word in capitals and its explanation.
+type fault struct{ method, code, text string }
+
+func (f *fault) Error() string {
+	return fmt.Sprintf("firewalld: %s: %s", short(f.method), strings.TrimSuffix(f.code+": "+f.text, ": "))
+}
+
+// is tells whether err is firewalld's fault of that code.
+func is(err error, codes ...string) bool {
+	var f *fault
+	if !errors.As(err, &f) {
+		return false
+	}
+	for _, c := range codes {
+		if f.code == c {
+			return true
+		}
+	}
+	return false
+}
+
+// explain makes of an answer what an operator can use.
+func explain(method string, err error) error {
+	var e dbus.Error
+	if !errors.As(err, &e) {
+		return fmt.Errorf("firewalld: %s: %w", short(method), err)
+	}
+	text := ""
+	if len(e.Body) > 0 {
+		text, _ = e.Body[0].(string)
+	}
+	switch e.Name {
+	case "org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner", "org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Disconnected":
+		return fmt.Errorf("%w (%s)", ErrAway, text)
+	case "org.freedesktop.DBus.Error.UnknownMethod", "org.freedesktop.DBus.Error.UnknownInterface":
+		return &firewall.UnsupportedError{
+			What: "a firewalld that has " + short(method), Hint: "update firewalld to 0.9 or newer, or write backend: nftables", Err: errors.New(text),
+		}
+	case busName + ".NotAuthorizedException", "org.freedesktop.DBus.Error.AccessDenied":
+		return fmt.Errorf("firewalld: %s: not authorized (%s): is bailiff's polkit rule installed (/usr/share/polkit-1/rules.d/50-bailiff.rules), and polkit running?", short(method), text)
+	}
+	code, rest, _ := strings.Cut(text, ":")
+	if code == "" || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "" {
+		return fmt.Errorf("firewalld: %s: %s: %s", short(method), e.Name, text)
+	}
+	return &fault{method, code, strings.TrimSpace(rest)}
+}

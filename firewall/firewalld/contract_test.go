@@ -1,0 +1,183 @@
+package firewalld
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/firewall"
+	"bailiff/firewall/contract"
+)
+
+// needFirewalld skips tests where there is no firewalld to play with. units/e2e boots a host that has one, and runs them
+// there.
+func needFirewalld(t testing.TB) {
+	t.Helper()
+	if os.Getenv("BAILIFF_TEST_FIREWALLD") == "" {
+		t.Skip("takes the machine's firewalld for its own: `make e2e` runs this on a host made for it")
+	}
+	if ok, err := Running(t.Context()); !ok {
+		t.Fatal("firewalld does not run", err)
+	}
+}
+
+func newBackend(t testing.TB, o Options) *Backend {
+	t.Helper()
+	needFirewalld(t)
+	if o.Scopes == nil {
+		o.Scopes = contract.Scopes
+	}
+	b, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// leftover is what firewalld knows of ours, permanent and at run time.
+func leftover(t testing.TB) string {
+	s := ""
+	for _, when := range []string{"", "--permanent"} {
+		for _, what := range []string{"--get-ipsets", "--get-policies"} {
+			for name := range strings.FieldsSeq(contract.Run(t, "firewall-cmd", slices.DeleteFunc([]string{when, what}, func(s string) bool { return s == "" })...)) {
+				if strings.HasPrefix(name, "bailiff") {
+					s += fmt.Sprintln(when, what, name)
+				}
+			}
+		}
+	}
+	return s
+}
+
+func cmd(args ...string) func(testing.TB) { return contract.Harm("firewall-cmd", args...) }
+
+func sh(script string) func(testing.TB) { return contract.Harm("sh", "-ec", script) }
+
+func TestContract(t *testing.T) {
+	needFirewalld(t)
+	contract.Run(t, "firewall-cmd", "--set-default-zone=trusted") // so that what is not banned gets in
+	for _, block := range []string{"drop", "reject"} {
+		t.Run(block, func(t *testing.T) {
+			w := contract.NewWire(t, contract.SSH, contract.Mail, contract.Web, 587)
+			probe := newBackend(t, Options{Block: block})
+			set := func(prefix, scope string) string {
+				k, err := probe.locate(firewall.Key{Prefix: netip.MustParsePrefix(prefix), Scope: scope})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return probe.setName(k)
+			}
+			name := set("192.0.2.7/32", "")
+			host := &contract.Host{
+				New:     func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
+				Reaches: w.Reaches(block),
+				Now:     time.Now,
+				Wait:    contract.Wait,
+				Many:    10_000,
+				Harm: map[string]func(testing.TB){
+					"remove entry":  cmd("--ipset="+name, "--remove-entry=192.0.2.7"),
+					"add entry":     cmd("--ipset="+name, "--add-entry=192.0.2.8"),
+					"reload":        cmd("--reload"),
+					"remove rule":   cmd("--policy=bailiff", fmt.Sprintf(`--remove-rich-rule=rule family="ipv4" source ipset="%s" %s`, name, block)),
+					"remove policy": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --reload"),
+					"remove set": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --permanent --delete-ipset=" + name +
+						"; firewall-cmd --reload"),
+					"restart": sh("systemctl restart firewalld"),
+				},
+				Squat: map[string]func(testing.TB) (func(), string){
+					"set": contract.Squat([]string{"sh", "-c", "firewall-cmd --permanent --delete-ipset=bailiff4-0; firewall-cmd --reload"}, "bailiff4-0",
+						"sh", "-ec", "firewall-cmd --permanent --new-ipset=bailiff4-0 --type=hash:ip; firewall-cmd --reload"),
+				},
+				Leftover: leftover,
+			}
+			if block == "drop" {
+				host.Harm["complete reload"] = cmd("--complete-reload")
+				host.Harm["kill"] = sh("systemctl kill -s KILL firewalld; sleep 0.5; systemctl start firewalld")
+			}
+			contract.Test(t, host)
+		})
+	}
+}
+
+// TestWatch: what others do is heard of within a moment, what we do ourselves is not news, and Verify trusts it.
+func TestWatch(t *testing.T) {
+	b := newBackend(t, Options{})
+	t.Cleanup(func() {
+		if err := b.Cleanup(context.Background()); err != nil {
+			t.Error(err)
+		}
+		b.Close()
+	})
+	ban := firewall.Ban{Prefix: netip.MustParsePrefix("192.0.2.7/32"), Until: time.Now().Add(time.Hour)}
+	if _, err := b.Reconcile(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	told := make(chan struct{}, 1024)
+	end := make(chan error)
+	go func() { end <- b.Watch(ctx, func() { told <- struct{}{} }) }()
+	<-told // it listens
+	if err := b.Verify(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Add(t.Context(), []firewall.Ban{ban}); err != nil {
+		t.Fatal(err)
+	}
+	at, _ := b.locate(ban.Key())
+	for _, harm := range [][]string{
+		{"--ipset=" + b.setName(at), "--remove-entry=192.0.2.7"}, {"--reload"},
+	} {
+		for len(told) > 0 {
+			<-told
+		}
+		begin := time.Now()
+		if out, err := exec.Command("firewall-cmd", harm...).CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+		select {
+		case <-told:
+			t.Logf("%q: heard %v after the command began", harm, time.Since(begin).Round(time.Millisecond))
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%q: nothing was heard", harm)
+		}
+		if err := b.Verify(t.Context()); err == nil {
+			t.Errorf("%q: Verify is content", harm)
+		}
+		if _, err := b.Reconcile(t.Context(), []firewall.Ban{ban}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	<-end
+}
+
+func TestOptions(t *testing.T) {
+	for _, o := range []Options{
+		{Block: "tarpit"}, {Via: "direct"}, {Via: "rich"}, {Via: "zone", Block: "reject"}, {Via: "zone", Scopes: contract.Scopes},
+		{Scopes: []firewall.Scope{{Name: "a_b"}}},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%+v was taken", o)
+		}
+	}
+}
+
+func TestEntries(t *testing.T) {
+	for _, p := range []string{"192.0.2.7/32", "192.0.2.0/24", "2001:db8::1/128", "2001:db8::/64"} {
+		want := netip.MustParsePrefix(p)
+		if got, ok := parseEntry(entry(want)); !ok || got != want {
+			t.Errorf("%s became %s and then %v", p, entry(want), got)
+		}
+	}
+	for _, s := range []string{"", "x", "192.0.2.7,22", "fe80::1%eth0", "192.0.2.0-192.0.2.9"} {
+		if p, ok := parseEntry(s); ok {
+			t.Errorf("%q is taken for %v", s, p)
+		}
+	}
+}

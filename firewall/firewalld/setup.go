@@ -1,0 +1,367 @@
+package firewalld
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bailiff/firewall"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	policyName = "bailiff"
+
+	// priority is that of our policy object: before the zones and nearly all policies of others (-32768 is the first).
+	priority = -32000
+
+	// mark begins the description of what is ours in the permanent configuration.
+	mark = "bailiff: "
+)
+
+// setSettings is (ssssa{ss}as) of addIPSet: version, name, description, type, options, entries.
+type setSettings struct {
+	Version, Short, Description, Type string
+	Options                           map[string]string
+	Entries                           []string
+}
+
+func newSettings(k setKey) setSettings {
+	family := "inet"
+	if k.family == 6 {
+		family = "inet6"
+	}
+	// maxelem is of use to the iptables backend alone: nftables' sets have no limit.
+	return setSettings{"", "", mark + "banned addresses, kept by bailiffd", "hash:net", map[string]string{"family": family, "maxelem": "1048576"}, []string{}}
+}
+
+// foreign tells how a set's settings differ from ours; "" when they do not.
+func (s *setSettings) foreign(want setSettings) string {
+	switch {
+	case !strings.HasPrefix(s.Description, mark):
+		return "its description does not begin with " + strconv.Quote(mark)
+	case s.Type != want.Type:
+		return "type is " + s.Type + ", ours is " + want.Type
+	case !maps.Equal(s.Options, want.Options):
+		return fmt.Sprintf("options are %v, ours %v", s.Options, want.Options)
+	}
+	return ""
+}
+
+// richRules are those that refer to our sets, sorted.
+func (b *Backend) richRules() (rules []string) {
+	verdict := b.block
+	for _, k := range b.keys() {
+		s := b.scopes[k.scope]
+		head := fmt.Sprintf(`rule family="ipv%d" source ipset="%s" `, k.family, b.setName(k))
+		if len(s.Ports) == 0 {
+			rules = append(rules, head+verdict)
+			continue
+		}
+		for _, p := range s.Ports {
+			port := strconv.Itoa(int(p.From))
+			if p.To != p.From {
+				port += "-" + strconv.Itoa(int(p.To))
+			}
+			rules = append(rules, head+fmt.Sprintf(`port port="%s" protocol="%s" %s`, port, p.Proto, verdict))
+		}
+	}
+	slices.Sort(rules)
+	return rules
+}
+
+// policySettings is what addPolicy and getPolicySettings speak of.
+func (b *Backend) policySettings() map[string]dbus.Variant {
+	return map[string]dbus.Variant{
+		"description":   dbus.MakeVariant(mark + "keeps banned addresses out"),
+		"target":        dbus.MakeVariant("CONTINUE"),
+		"priority":      dbus.MakeVariant(int32(priority)),
+		"ingress_zones": dbus.MakeVariant([]string{"ANY"}),
+		"egress_zones":  dbus.MakeVariant([]string{"HOST"}),
+		"rich_rules":    dbus.MakeVariant(b.richRules()),
+	}
+}
+
+// samePolicy compares what counts; firewalld leaves out what is empty and puts in defaults.
+func (b *Backend) samePolicy(have map[string]dbus.Variant) string {
+	want := b.policySettings()
+	text := func(key string) string {
+		s, _ := have[key].Value().(string)
+		return s
+	}
+	list := func(m map[string]dbus.Variant, key string) []string {
+		l, _ := m[key].Value().([]string)
+		return slices.Sorted(slices.Values(l))
+	}
+	if p, _ := have["priority"].Value().(int32); p != priority {
+		return fmt.Sprintf("priority is %d, ours %d", p, priority)
+	}
+	if t := text("target"); t != "CONTINUE" {
+		return "target is " + t + ", ours CONTINUE"
+	}
+	for _, key := range []string{"ingress_zones", "egress_zones", "rich_rules"} {
+		if !slices.Equal(list(have, key), list(want, key)) {
+			return key + " are not ours"
+		}
+	}
+	return ""
+}
+
+// permanent brings our sets, and what refers to them, into firewalld's permanent configuration, and says what it changed.
+func (b *Backend) permanent(ctx context.Context) (changed []string, err error) {
+	var names []string
+	if err := b.bus.call(ctx, confPath, conf+"getIPSetNames", []any{&names}); err != nil {
+		return nil, err
+	}
+	for _, k := range b.keys() {
+		name, want := b.setName(k), newSettings(k)
+		if !slices.Contains(names, name) {
+			if err := b.bus.call(ctx, confPath, conf+"addIPSet", nil, name, want); err != nil {
+				return changed, fmt.Errorf("set %s: %w", name, err)
+			}
+			changed = append(changed, "set "+name)
+			continue
+		}
+		path, have, err := b.configured(ctx, name)
+		if err != nil {
+			return changed, err
+		}
+		if why := have.foreign(want); why != "" {
+			return changed, &firewall.ForeignError{Name: "set " + name, Why: why}
+		}
+		if len(have.Entries) > 0 { // somebody made a ban permanent
+			if err := b.bus.call(ctx, path, confSet+"update", nil, want); err != nil {
+				return changed, fmt.Errorf("set %s: %w", name, err)
+			}
+			changed = append(changed, "set "+name)
+		}
+	}
+	more, err := b.hooks(ctx)
+	return append(changed, more...), err
+}
+
+func (b *Backend) configured(ctx context.Context, name string) (path dbus.ObjectPath, s setSettings, err error) {
+	if err = b.bus.call(ctx, confPath, conf+"getIPSetByName", []any{&path}, name); err == nil {
+		err = b.bus.call(ctx, path, confSet+"getSettings", []any{&s})
+	}
+	if err != nil {
+		err = fmt.Errorf("set %s: %w", name, err)
+	}
+	return path, s, err
+}
+
+// hooks brings what refers to the sets into the permanent configuration: the policy object, or sources or rich rules of
+// zones.
+func (b *Backend) hooks(ctx context.Context) (changed []string, err error) {
+	if b.via != "policy" {
+		for zone, want := range b.zoneRules() {
+			var path dbus.ObjectPath
+			if err := b.bus.call(ctx, confPath, conf+"getZoneByName", []any{&path}, zone); err != nil {
+				return changed, fmt.Errorf("zone %s: %w", zone, err)
+			}
+			missing, err := b.missing(ctx, path, confZon, "", want)
+			if err != nil {
+				return changed, fmt.Errorf("zone %s: %w", zone, err)
+			}
+			for _, w := range missing {
+				if err := b.bus.call(ctx, path, confZon+"add"+b.what(), nil, w); err != nil && !is(err, "ALREADY_ENABLED") {
+					return changed, fmt.Errorf("zone %s: %w", zone, err)
+				}
+			}
+			if len(missing) > 0 {
+				changed = append(changed, "zone "+zone)
+			}
+		}
+		return changed, nil
+	}
+	var names []string
+	if err := b.bus.call(ctx, confPath, conf+"getPolicyNames", []any{&names}); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(names, policyName) {
+		if err := b.bus.call(ctx, confPath, conf+"addPolicy", nil, policyName, b.policySettings()); err != nil {
+			return nil, fmt.Errorf("policy %s: %w", policyName, err)
+		}
+		return []string{"policy " + policyName}, nil
+	}
+	path, have, err := b.configuredPolicy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if b.samePolicy(have) == "" {
+		return nil, nil
+	}
+	if err := b.bus.call(ctx, path, confPol+"update", nil, b.policySettings()); err != nil {
+		return nil, fmt.Errorf("policy %s: %w", policyName, err)
+	}
+	return []string{"policy " + policyName}, nil
+}
+
+// configuredPolicy reads our policy of the permanent configuration. One that we did not make is a *ForeignError.
+func (b *Backend) configuredPolicy(ctx context.Context) (path dbus.ObjectPath, s map[string]dbus.Variant, err error) {
+	if err = b.bus.call(ctx, confPath, conf+"getPolicyByName", []any{&path}, policyName); err == nil {
+		err = b.bus.call(ctx, path, confPol+"getSettings", []any{&s})
+	}
+	if err != nil {
+		return path, nil, fmt.Errorf("policy %s: %w", policyName, err)
+	}
+	if text, _ := s["description"].Value().(string); !strings.HasPrefix(text, mark) {
+		return path, nil, &firewall.ForeignError{Name: "policy " + policyName, Why: "its description does not begin with " + strconv.Quote(mark)}
+	}
+	return path, s, nil
+}
+
+// what is added to zones: sources of the zone drop, or rich rules of the zones that the admin named.
+func (b *Backend) what() string {
+	if b.via == "zone" {
+		return "Source"
+	}
+	return "RichRule"
+}
+
+// zoneRules says what stands in which zone.
+func (b *Backend) zoneRules() map[string][]string {
+	m := make(map[string][]string)
+	if b.via == "zone" {
+		for _, k := range b.keys() {
+			m["drop"] = append(m["drop"], "ipset:"+b.setName(k))
+		}
+		return m
+	}
+	for _, z := range b.zones {
+		m[z] = b.richRules()
+	}
+	return m
+}
+
+// missing asks which of a zone's sources or rules are not there. zone is "" for the permanent configuration, where path is
+// the zone's own.
+func (b *Backend) missing(ctx context.Context, path dbus.ObjectPath, iface, zone string, want []string) (l []string, err error) {
+	for _, w := range want {
+		args := []any{w}
+		if zone != "" {
+			args = []any{zone, w}
+		}
+		var there bool
+		if err := b.bus.call(ctx, path, iface+"query"+b.what(), []any{&there}, args...); err != nil {
+			return nil, err
+		}
+		if !there {
+			l = append(l, w)
+		}
+	}
+	return l, nil
+}
+
+// running says what of ours is missing at run time; "" when all stands.
+func (b *Backend) running(ctx context.Context) (why string, err error) {
+	var names []string
+	if err := b.bus.call(ctx, mainPath, ipsets+"getIPSets", []any{&names}); err != nil {
+		return "", err
+	}
+	for _, k := range b.keys() {
+		if name := b.setName(k); !slices.Contains(names, name) {
+			return "set " + name + " is gone", nil
+		}
+	}
+	if b.via != "policy" {
+		for zone, want := range b.zoneRules() {
+			missing, err := b.missing(ctx, mainPath, zones, zone, want)
+			if err != nil {
+				return "", err
+			}
+			if len(missing) > 0 {
+				return "zone " + zone + ": " + missing[0] + " is gone", nil
+			}
+		}
+		return "", nil
+	}
+	var have map[string]dbus.Variant
+	if err := b.bus.call(ctx, mainPath, polices+"getPolicySettings", []any{&have}, policyName); is(err, "INVALID_POLICY") {
+		return "policy " + policyName + " is gone", nil
+	} else if err != nil {
+		return "", err
+	}
+	if why := b.samePolicy(have); why != "" {
+		return "policy " + policyName + ": " + why, nil
+	}
+	return "", nil
+}
+
+// unmake takes all of ours out of the permanent configuration, whatever the options say now, and tells whether there was
+// anything.
+func (b *Backend) unmake(ctx context.Context) (found bool, err error) {
+	var policies, sets, all []string
+	if err := b.bus.call(ctx, confPath, conf+"getPolicyNames", []any{&policies}); err != nil {
+		return false, err
+	}
+	if slices.Contains(policies, policyName) {
+		path, _, err := b.configuredPolicy(ctx)
+		if err == nil {
+			err = b.bus.call(ctx, path, confPol+"remove", nil)
+		}
+		if err != nil {
+			return false, err
+		}
+		found = true
+	}
+	if err := b.bus.call(ctx, confPath, conf+"getIPSetNames", []any{&sets}); err != nil {
+		return found, err
+	}
+	sets = slices.DeleteFunc(sets, func(n string) bool { return !ourName(n) })
+	if len(sets) == 0 {
+		return found, nil
+	}
+	if err := b.bus.call(ctx, confPath, conf+"getZoneNames", []any{&all}); err != nil {
+		return found, err
+	}
+	for _, zone := range all {
+		var path dbus.ObjectPath
+		if err := b.bus.call(ctx, confPath, conf+"getZoneByName", []any{&path}, zone); err != nil {
+			return found, fmt.Errorf("zone %s: %w", zone, err)
+		}
+		for _, what := range []string{"Source", "RichRule"} {
+			var have []string
+			if err := b.bus.call(ctx, path, confZon+"get"+what+"s", []any{&have}); err != nil {
+				return found, fmt.Errorf("zone %s: %w", zone, err)
+			}
+			for _, x := range have {
+				if !refers(x, sets) {
+					continue
+				}
+				if err := b.bus.call(ctx, path, confZon+"remove"+what, nil, x); err != nil {
+					return found, fmt.Errorf("zone %s: %w", zone, err)
+				}
+				found = true
+			}
+		}
+	}
+	for _, name := range sets {
+		path, have, err := b.configured(ctx, name)
+		if err != nil {
+			return found, err
+		}
+		if !strings.HasPrefix(have.Description, mark) {
+			return found, &firewall.ForeignError{Name: "set " + name, Why: "its description does not begin with " + strconv.Quote(mark)}
+		}
+		if err := b.bus.call(ctx, path, confSet+"remove", nil); err != nil {
+			return found, fmt.Errorf("set %s: %w", name, err)
+		}
+		found = true
+	}
+	return found, nil
+}
+
+// refers tells whether a source or a rich rule is about one of the sets.
+func refers(x string, sets []string) bool {
+	for _, s := range sets {
+		if x == "ipset:"+s || strings.Contains(x, `ipset="`+s+`"`) {
+			return true
+		}
+	}
+	return false
+}

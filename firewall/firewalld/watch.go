@@ -1,0 +1,110 @@
+package firewalld
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// rejoin is the pause before a bus that went away is tried again.
+const rejoin = time.Second
+
+// Watch calls changed whenever somebody else may have changed what is ours, within milliseconds: a reload, firewalld's
+// start or end, an entry taken out or put in, a set or a policy changed. What to do then is Verify. While it runs, Verify
+// costs nothing when nothing was heard. It may run beside all other methods, and returns when ctx is done.
+func (b *Backend) Watch(ctx context.Context, changed func()) error {
+	for {
+		err := b.listen(ctx, changed)
+		b.mu.Lock()
+		b.heard, b.dirty = false, true
+		b.mu.Unlock()
+		if ctx.Err() != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+		changed()
+		select {
+		case <-time.After(rejoin):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// listen hears signals until the bus goes away.
+func (b *Backend) listen(ctx context.Context, changed func()) error {
+	var own bus
+	c, err := own.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer own.close()
+	signals := make(chan *dbus.Signal, 4096)
+	c.Signal(signals)
+	for _, m := range [][]dbus.MatchOption{
+		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName)},
+		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName + ".ipset")},
+		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName + ".policy")},
+		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName + ".zone")},
+		{dbus.WithMatchSender("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busName)},
+	} {
+		if err := c.AddMatchSignalContext(ctx, m...); err != nil {
+			return fmt.Errorf("firewalld: watch: %w", err)
+		}
+	}
+	b.mu.Lock()
+	b.heard, b.dirty = true, true // what happened before we listened is for Verify to find
+	b.mu.Unlock()
+	changed()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s, ok := <-signals:
+			if !ok {
+				return errors.New("firewalld: watch: the bus went away")
+			}
+			if !b.news(s) {
+				continue
+			}
+			b.mu.Lock()
+			b.dirty = true
+			b.mu.Unlock()
+			changed()
+		}
+	}
+}
+
+// news tells whether a signal is about something of ours that we did not do ourselves.
+func (b *Backend) news(s *dbus.Signal) bool {
+	switch s.Name {
+	case busName + ".Reloaded", busName + ".PanicModeDisabled", "org.freedesktop.DBus.NameOwnerChanged",
+		busName + ".policy.PolicyUpdated":
+		return true
+	case busName + ".zone.SourceRemoved", busName + ".zone.RichRuleRemoved", busName + ".zone.ZoneUpdated":
+		return b.via != "policy"
+	case busName + ".ipset.EntryAdded", busName + ".ipset.EntryRemoved":
+		if len(s.Body) < 2 {
+			return true
+		}
+		name, _ := s.Body[0].(string)
+		text, _ := s.Body[1].(string)
+		if !ourName(name) {
+			return false
+		}
+		p, ok := parseEntry(text)
+		if !ok {
+			return true
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for k, set := range b.sets {
+			if b.setName(k) == name {
+				return set[p] != (s.Name == busName+".ipset.EntryAdded")
+			}
+		}
+	}
+	return false
+}
