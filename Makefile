@@ -12,6 +12,7 @@ SBINDIR    = $(PREFIX)/sbin
 UNITDIR    = $(PREFIX)/lib/systemd/system
 SYSUSERS   = $(PREFIX)/lib/sysusers.d
 TMPFILES   = $(PREFIX)/lib/tmpfiles.d
+POLKIT     = $(PREFIX)/share/polkit-1/rules.d
 CATALOG    = $(PREFIX)/lib/systemd/catalog
 MANDIR     = $(PREFIX)/share/man
 DOCDIR     = $(PREFIX)/share/doc/bailiff
@@ -89,6 +90,7 @@ install: build
 	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
 	sed -i 's|/usr/sbin/|$(SBINDIR)/|; s|/usr/bin/|$(BINDIR)/|' $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service,$(UNITS)))
 	install -D -m 644 units/systemd/sysusers.conf $(DESTDIR)$(SYSUSERS)/bailiff.conf
+	install -D -m 644 units/polkit/50-bailiff.rules $(DESTDIR)$(POLKIT)/50-bailiff.rules
 	install -D -m 644 units/catalog/bailiff.catalog $(DESTDIR)$(CATALOG)/bailiff.catalog
 	install -D -m 644 units/completion/bailiff.bash $(DESTDIR)$(BASHDIR)/bailiff
 	install -D -m 644 units/completion/_bailiff $(DESTDIR)$(ZSHDIR)/_bailiff
@@ -113,7 +115,7 @@ ifeq ($(DESTDIR),)
 endif
 	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd
 	rm -f $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(UNITS))
-	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog
+	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog $(DESTDIR)$(POLKIT)/50-bailiff.rules
 	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish
 	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
 ifeq ($(DESTDIR),)

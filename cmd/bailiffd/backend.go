@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"time"
 
 	"bailiff/firewall"
 	"bailiff/firewall/dryrun"
+	"bailiff/firewall/firewalld"
 	"bailiff/firewall/ipset"
 	"bailiff/firewall/nftables"
 	"bailiff/policy/config"
@@ -16,6 +18,7 @@ import (
 // hostFacts are what auto goes by.
 type hostFacts struct {
 	lacks map[string]string // backends that this kernel refused, and what it lacks for them
+	fwd   bool              // firewalld runs
 	tools func() string     // a program of iptables or ipset that is installed; "" for none
 }
 
@@ -30,6 +33,8 @@ func (h *hostFacts) choose(c *config.Config, override string) (name, why string)
 	}
 	tool := h.tools()
 	switch lack, lacking := h.lacks["ipset"]; {
+	case h.fwd && h.lacks["firewalld"] == "":
+		return "firewalld", "auto: firewalld runs"
 	case lacking:
 		return "nftables", "auto: the kernel lacks " + lack
 	case tool != "":
@@ -54,6 +59,8 @@ func programs() string {
 func (h *hostFacts) open(c *config.Config, override string) (be firewall.Backend, why string, err error) {
 	name, why := h.choose(c, override)
 	switch name {
+	case "firewalld":
+		be, err = firewalld.New(firewalld.Options{Scopes: scopes(c), Block: c.Firewall.Block, Via: c.Firewall.Via, Zones: c.Firewall.Zones})
 	case "ipset":
 		be, err = ipset.New(ipset.Options{Scopes: scopes(c), Block: c.Firewall.Block})
 	case "nftables":
@@ -87,5 +94,6 @@ func scopes(c *config.Config) []firewall.Scope {
 
 // sameFirewall says whether a backend made for one configuration serves another.
 func sameFirewall(a, b *config.Config) bool {
-	return a.Firewall.Backend == b.Firewall.Backend && a.Firewall.Block == b.Firewall.Block && reflect.DeepEqual(scopes(a), scopes(b))
+	return a.Firewall.Backend == b.Firewall.Backend && a.Firewall.Block == b.Firewall.Block && a.Firewall.Via == b.Firewall.Via &&
+		slices.Equal(a.Firewall.Zones, b.Firewall.Zones) && reflect.DeepEqual(scopes(a), scopes(b))
 }

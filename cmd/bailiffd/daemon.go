@@ -19,6 +19,7 @@ import (
 	"bailiff/cmd/internal/feed"
 	"bailiff/cmd/internal/lists"
 	"bailiff/firewall"
+	"bailiff/firewall/firewalld"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy"
@@ -64,6 +65,7 @@ type daemon struct {
 	wallEvents chan wallEvent
 	unwatch    context.CancelFunc
 	host       hostFacts
+	presence   chan bool // firewalld came or went
 	fw         control.FirewallStatus
 	fwRetry    time.Time // a reconcile that failed is tried again then
 	fwFirst    bool      // the first reconcile is still to come, or under way
@@ -148,6 +150,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	d.lookForFirewalld(ctx)
 	be, why, err := d.host.open(d.conf, d.opt.backend)
 	if err != nil {
 		ln.Close()
@@ -168,7 +171,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	src := d.source()
 	d.scribe = newScribe(d.aud, src)
 	go d.scribe.run()
-	d.wall = newWall(be, d.wallEvents, true)
+	d.wall = newWall(be, d.wallEvents, d.conf.Firewall.Close)
 	// The first orders are made up before the wall's goroutine runs, since a backend serves one goroutine at a time.
 	if err := d.followOperators(time.Now()); err != nil {
 		d.problemAs(audit.KindError, "operators: "+err.Error())
@@ -180,6 +183,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	wallDone := make(chan struct{})
 	go func() { d.wall.run(inner); close(wallDone) }()
 	d.watch(be)
+	d.presence = make(chan bool)
+	go firewalld.Presence(inner, d.presence)
 	defer func() {
 		if d.unwatch != nil {
 			d.unwatch()
@@ -232,7 +237,11 @@ drain:
 	defer d.wall.be.Close()
 	if !d.conf.Firewall.KeepOnStop {
 		c, done := context.WithTimeout(context.Background(), batchLimit)
-		if err := d.wall.be.Cleanup(c); err != nil { // its goroutine has ended
+		empty := d.wall.be.Cleanup // its goroutine has ended
+		if b, ok := d.wall.be.(interface{ Empty(context.Context) error }); ok {
+			empty = b.Empty
+		}
+		if err := empty(c); err != nil {
 			d.aud.Event(audit.KindFirewallError, "firewall: rules and sets could not be taken away: "+err.Error())
 		}
 		done()
@@ -378,6 +387,8 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			d.loggedIn(open)
 		case err := <-d.saved:
 			d.saveDone(err)
+		case d.host.fwd = <-d.presence:
+			d.choose()
 		case err := <-d.reader.failed:
 			d.problem("the journal cannot be read: " + err.Error())
 		case <-hup:
@@ -830,6 +841,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 		d.problemAs(audit.KindError, "operators: "+err.Error())
 	}
 	d.lookAtLists()
+	d.wall.cuts(c.Firewall.Close)
 	d.refreshAllow(d.reloaded)
 	d.reader.reload(d.matches())
 	d.wall.reconcile(d.wanted())
@@ -846,14 +858,28 @@ func (d *daemon) another(err error) bool {
 		return false
 	}
 	d.host.lacks[d.fw.Backend] = lack.What
-	if name, _ := d.host.choose(d.conf, d.opt.backend); name == d.fw.Backend {
+	return d.choose()
+}
+
+// lookForFirewalld asks once, at the start; from then on Presence tells.
+func (d *daemon) lookForFirewalld(ctx context.Context) {
+	c, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	d.host.fwd, _ = firewalld.Running(c) // without a bus there is none
+}
+
+// choose takes another backend where what auto goes by has changed, and says so.
+func (d *daemon) choose() bool {
+	name, _ := d.host.choose(d.conf, d.opt.backend)
+	if name == d.fw.Backend {
 		return false
 	}
 	be, why, err := d.host.open(d.conf, d.opt.backend)
 	if err != nil {
-		d.aud.Event(audit.KindFirewallError, err.Error())
+		d.aud.Event(audit.KindFirewallError, err.Error(), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
 		return false
 	}
+	d.aud.Event(audit.KindFirewallChanged, fmt.Sprintf("firewall backend %s in place of %s (%s)", name, d.fw.Backend, why), audit.Field{Name: audit.FieldBackend, Value: name})
 	d.useBackend(be, why)
 	d.wall.reconcile(d.wanted())
 	return true

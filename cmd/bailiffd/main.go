@@ -59,7 +59,7 @@ func run(args []string, stderr io.Writer) int {
 	f.StringVar(&o.state, "state", "", "`folder` of the ledger (default: $STATE_DIRECTORY, else /var/lib/bailiff)")
 	f.StringVar(&o.socket, "socket", "/run/bailiff/control", "`path` of the control socket, where systemd does not pass one")
 	f.StringVar(&o.journal, "journal", "", "read the journal files of this `folder` in place of the host's journal")
-	f.StringVar(&o.backend, "firewall", "", "`backend` in place of the configured one: auto, ipset, nftables, dryrun")
+	f.StringVar(&o.backend, "firewall", "", "`backend` in place of the configured one: auto, firewalld, ipset, nftables, dryrun")
 	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, which takes the audit trail")
 	f.StringVar(&o.lists, "lists", lists.DefaultDir, "`folder` of the published allow lists, where bailiff allow refresh writes them")
 	version := f.Bool("version", false, "print the version")

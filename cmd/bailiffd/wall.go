@@ -10,6 +10,7 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/firewall/conn"
+	"bailiff/firewall/firewalld"
 )
 
 // wall is the goroutine that talks to the firewall. The owner of the state gives it orders and never waits for it:
@@ -18,9 +19,9 @@ import (
 type wall struct {
 	be     firewall.Backend // of the goroutine in run
 	events chan<- wallEvent
-	kill   bool // close open connections of banned prefixes
 
 	mu      sync.Mutex
+	kill    bool // close open connections of banned prefixes
 	queue   []order
 	full    []firewall.Ban // the wanted set, when fullSet
 	fullSet bool
@@ -129,12 +130,19 @@ func (w *wall) change(ctx context.Context, full []firewall.Ban) {
 		defer cancel()
 		if _, err := next.Reconcile(c, full); err == nil {
 			var lack *firewall.UnsupportedError // then there is nothing of it
-			if err := old.Cleanup(c); err != nil && !errors.As(err, &lack) {
+			if err := old.Cleanup(c); err != nil && !errors.As(err, &lack) && !errors.Is(err, firewalld.ErrAway) {
 				w.tell(wallEvent{ok: true, err: fmt.Errorf("the former backend's rules may still stand: %w", err)})
 			}
 		}
 	}
 	old.Close()
+}
+
+// cuts says whether open connections of banned prefixes are closed.
+func (w *wall) cuts(yes bool) {
+	w.mu.Lock()
+	w.kill = yes
+	w.mu.Unlock()
 }
 
 // verify asks for a look at rules and sets.
@@ -241,7 +249,10 @@ func (w *wall) batches(ctx context.Context, queue []order) {
 // cut closes connections that were open before the ban. The rule stands before any "established" rule, so they are
 // dead already; this ends the server's side of them at once instead of after its time-outs.
 func (w *wall) cut(ctx context.Context, bans []firewall.Ban) {
-	if !w.kill {
+	w.mu.Lock()
+	kill := w.kill
+	w.mu.Unlock()
+	if !kill {
 		return
 	}
 	ps := make([]netip.Prefix, len(bans))

@@ -628,6 +628,13 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	return err
 }
 
+// Empty takes all bans out and leaves sets and policy, for a daemon that stops: taking those away, too, would cost a reload
+// at each stop.
+func (b *Backend) Empty(ctx context.Context) error {
+	_, err := b.Reconcile(ctx, nil)
+	return err
+}
+
 // Running tells whether firewalld is there.
 func Running(ctx context.Context) (bool, error) {
 	var c bus
@@ -637,7 +644,7 @@ func Running(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	var has bool
-	err = conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.NameHasOwner", 0, busName).Store(&has)
+	err = conn.BusObject().CallWithContext(ctx, hasOwner, 0, busName).Store(&has)
 	return has, err
 }
 

@@ -48,7 +48,7 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName + ".ipset")},
 		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName + ".policy")},
 		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName + ".zone")},
-		{dbus.WithMatchSender("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busName)},
+		ownerChanged,
 	} {
 		if err := c.AddMatchSignalContext(ctx, m...); err != nil {
 			return fmt.Errorf("firewalld: watch: %w", err)
@@ -107,4 +107,60 @@ func (b *Backend) news(s *dbus.Signal) bool {
 		}
 	}
 	return false
+}
+
+// Presence tells over c whether firewalld runs: first when it knows, and whenever that changes. It returns when ctx is done.
+// A host without a system bus has no firewalld.
+func Presence(ctx context.Context, c chan<- bool) {
+	for {
+		presence(ctx, c)
+		select {
+		case <-time.After(absent):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// absent is the pause before a bus that is not there is tried again.
+const absent = time.Minute
+
+func presence(ctx context.Context, c chan<- bool) {
+	var own bus
+	conn, err := own.open(ctx)
+	if err != nil {
+		return
+	}
+	defer own.close()
+	signals := make(chan *dbus.Signal, 16)
+	conn.Signal(signals)
+	if err := conn.AddMatchSignalContext(ctx, ownerChanged...); err != nil {
+		return
+	}
+	var on bool
+	if err := conn.BusObject().CallWithContext(ctx, hasOwner, 0, busName).Store(&on); err != nil {
+		return
+	}
+	for ok := true; ok; {
+		select {
+		case c <- on:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case s, open := <-signals:
+			if ok = open; ok && len(s.Body) == 3 {
+				owner, _ := s.Body[2].(string)
+				on = owner != ""
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+const hasOwner = "org.freedesktop.DBus.NameHasOwner"
+
+var ownerChanged = []dbus.MatchOption{
+	dbus.WithMatchSender("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busName),
 }

@@ -18,6 +18,7 @@ const (
 	KindError                 // something went wrong and an admin should look at it
 	KindLag                   // the daemon reads the journal later than it is written
 	KindFirewallRepaired      // somebody else removed rules or sets of ours; they were made anew
+	KindFirewallChanged       // another backend stops packets from now on
 	KindFirewallError         // the firewall does not do what it is told: bans do not bite
 	KindJournalProblem        // a damaged journal file, a cursor that was vacuumed away, a clock set back
 	KindDropped               // journald suppressed messages of a watched unit: evidence is missing
@@ -46,6 +47,7 @@ var kinds = [...]struct {
 	KindError:            {"error", "bacb7834bd824ed592fba63e953e731e", Err},
 	KindLag:              {"lag", "5e5733c55f5a41f0b0e946fcf3e33e57", Warning},
 	KindFirewallRepaired: {"firewall-repaired", "883343ecef3141b6995ebe3bc646eab8", Warning},
+	KindFirewallChanged:  {"firewall-changed", "a419f6525ad5474498a5aece745af90c", Notice},
 	KindFirewallError:    {"firewall-error", "de2228fa0d9e4ef5b7c73a1a9f2336df", Crit},
 	KindJournalProblem:   {"journal-problem", "b48a54a755de482bbb4414bae15d8b45", Warning},
 	KindDropped:          {"dropped", "2ed0a624bb3a42c197a173e6a1aac08f", Warning},

@@ -119,10 +119,18 @@ type Firewall struct {
 	Backend    string // one of Backends
 	Block      string // "drop" or "reject"
 	KeepOnStop bool   // bans stay in force when the daemon stops
+	Close      bool   // open connections of a banned prefix are closed
+
+	// How firewalld's sets take effect: "policy", "zone" or "rich", the last in Zones.
+	Via   string
+	Zones []string
 }
 
+// Vias are the words that firewall.firewalld.via takes.
+var Vias = []string{"policy", "zone", "rich"}
+
 // Backends are the words that firewall.backend takes. With auto the daemon picks.
-var Backends = []string{"auto", "ipset", "nftables", "dryrun"}
+var Backends = []string{"auto", "firewalld", "ipset", "nftables", "dryrun"}
 
 // Limits bound memory.
 type Limits struct {

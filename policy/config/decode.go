@@ -83,7 +83,7 @@ func newRaw() *raw {
 			Operators: Operators{Enabled: true, Groups: slices.Clone(operatorGroups), Grace: 10 * time.Minute},
 		},
 		published: make(map[string]*allow.Published),
-		firewall:  Firewall{Backend: "auto", Block: "drop", KeepOnStop: true},
+		firewall:  Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Via: "policy"},
 		limits:    Limits{Tracked: 1_000_000, LinesPerBan: 100},
 		jails:     make(map[string]*rawJail),
 		place:     make(map[string]*yamldoc.Node),
@@ -153,6 +153,11 @@ func (r *raw) schema() []field {
 			{name: "backend", set: oneOf(&r.firewall.Backend, Backends...)},
 			{name: "block", set: oneOf(&r.firewall.Block, "drop", "reject")},
 			{name: "keep_on_stop", set: boolean(&r.firewall.KeepOnStop)},
+			{name: "close_connections", set: boolean(&r.firewall.Close)},
+			{name: "firewalld", sub: []field{
+				{name: "via", set: oneOf(&r.firewall.Via, Vias...)},
+				{name: "zones", set: zones(&r.firewall.Zones)},
+			}},
 		}},
 		{name: "limits", sub: []field{
 			{name: "tracked", set: integer(&r.limits.Tracked, minTracked, maxTracked)},
@@ -476,6 +481,26 @@ func factor(dst *float64) func(*yamldoc.Node) *yamldoc.Error {
 
 // truths are the words for yes and no that people and YAML 1.1 use.
 var truths = map[string]bool{"true": true, "yes": true, "on": true, "false": false, "no": false, "off": false}
+
+// zones takes names of firewalld's zones: what they may be made of, firewalld's own limit (17 bytes) left to it.
+func zones(dst *[]string) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		items, err := list(n)
+		if err != nil {
+			return err
+		}
+		var names []string
+		for _, item := range items {
+			name := item.Value
+			if name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/") != "" {
+				return fault("%q is no name of a zone", clip(name)).WithHint("firewall-cmd --get-zones lists them")
+			}
+			names = append(names, name)
+		}
+		*dst = names
+		return nil
+	}
+}
 
 func boolean(dst *bool) func(*yamldoc.Node) *yamldoc.Error {
 	return func(n *yamldoc.Node) *yamldoc.Error {

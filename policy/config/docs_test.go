@@ -143,7 +143,7 @@ func TestExample(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := Default()
-		if c.Defaults != d.Defaults || c.Escalate != d.Escalate || c.Firewall != d.Firewall || c.Limits != d.Limits || !slices.Equal(c.Allow.Files, d.Allow.Files) ||
+		if c.Defaults != d.Defaults || c.Escalate != d.Escalate || !reflect.DeepEqual(c.Firewall, d.Firewall) || c.Limits != d.Limits || !slices.Equal(c.Allow.Files, d.Allow.Files) ||
 			c.Allow.Self != d.Allow.Self || !reflect.DeepEqual(c.Allow.Operators, d.Allow.Operators) || len(c.Allow.Entries) != 0 || !reflect.DeepEqual(c.Jails, d.Jails) {
 			t.Errorf("got %+v\nwant %+v\nfrom\n%s", c, d, body)
 		}

@@ -73,7 +73,7 @@ func strip(l *Loader, list []string) []string {
 
 func TestNoFileAtAll(t *testing.T) {
 	c, d := load(t, tree(t, nil)), Default()
-	if !reflect.DeepEqual(c.Jails, d.Jails) || c.Defaults != d.Defaults || c.Escalate != d.Escalate || c.Limits != d.Limits || c.Firewall != d.Firewall {
+	if !reflect.DeepEqual(c.Jails, d.Jails) || c.Defaults != d.Defaults || c.Escalate != d.Escalate || c.Limits != d.Limits || !reflect.DeepEqual(c.Firewall, d.Firewall) {
 		t.Errorf("loaded %+v, default %+v", c, d)
 	}
 	if len(c.Files) != 0 || len(c.Notices) != 0 {
@@ -92,7 +92,7 @@ func TestNoFileAtAll(t *testing.T) {
 	if want := (Neighbours{24 * time.Hour, 7 * 24 * time.Hour, 10, Net6{10, 10, 40}}); d.Neighbours != want || c.Neighbours != want {
 		t.Errorf("neighbours %+v, want %+v", d.Neighbours, want)
 	}
-	if want := (Firewall{"auto", "drop", true}); d.Firewall != want {
+	if want := (Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Via: "policy"}); !reflect.DeepEqual(d.Firewall, want) {
 		t.Errorf("firewall %+v, want %+v", d.Firewall, want)
 	}
 	if want := (Limits{1_000_000, 100}); d.Limits != want {
