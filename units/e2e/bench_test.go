@@ -134,7 +134,7 @@ func (v *victim) idle(t *testing.T) {
 	const window = 30 * time.Second
 	pid := strings.TrimSpace(v.sh(t, `systemctl show -P MainPID bailiff.service`))
 	proc := v.Path("/proc/" + pid)
-	time.Sleep(15 * time.Second) // the reader stays attentive for a while after the last entry
+	time.Sleep(35 * time.Second) // the reader stays attentive for a while after the last entry, and memory is given back once it is calm
 	switches, written := switched(t, proc), number(t, filepath.Join(proc, "io"), "wchar:")
 	cpu := ticks(t, proc)
 	time.Sleep(window)
