@@ -2,7 +2,10 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
+	"runtime"
 	"testing"
+	"time"
 
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
@@ -46,5 +49,52 @@ func BenchmarkEntry(b *testing.B) {
 				g.Entry(e, jail.Ref(i))
 			}
 		})
+	}
+}
+
+// BenchmarkTracked has a million prefixes fail once, each on an account of its own, with and without what is counted
+// beside find_time, and prints the memory that a prefix takes, and its part of a saved ledger.
+func BenchmarkTracked(b *testing.B) {
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	const n = 1_000_000
+	for _, family := range []string{"ipv4", "ipv6"} {
+		for _, on := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/%v", family, map[bool]string{false: "findtime", true: "all"}[on]), func(b *testing.B) {
+				for b.Loop() {
+					c := plainConfig(b, "alpha")
+					if !on {
+						c.Accounts.Addresses, c.Neighbours, c.Jails[0].Slow.MaxRetry = 0, config.Neighbours{}, 0
+					}
+					g, err := New(c, ledger.New())
+					if err != nil {
+						b.Fatal(err)
+					}
+					before := heap()
+					for i := range n {
+						x := uint32(i) * 2654435761
+						a := [16]byte{0x20, 1, byte(x >> 24), byte(x >> 16), byte(x >> 8), byte(x), 0, 1, 15: 1}
+						e := event{at: start + int64(i), jail: "alpha", what: "failed", user: fmt.Sprint("u", i), addr: netip.AddrFrom16(a)}
+						if family == "ipv4" {
+							e.addr = netip.AddrFrom4([4]byte(a[2:6]))
+						}
+						g.Entry(e.entry(0), jail.Ref(i))
+					}
+					b.ReportMetric(float64(heap()-before)/n, "B/prefix")
+					if tracked, _, _ := g.Tracked(); tracked != n {
+						b.Fatalf("%d are tracked", tracked)
+					}
+					begin := time.Now()
+					size := len(g.Snapshot(nil))
+					b.ReportMetric(float64(time.Since(begin).Milliseconds()), "ms/snapshot")
+					b.ReportMetric(float64(size)/n, "B-saved/prefix")
+				}
+			})
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"bailiff/policy/config"
@@ -333,6 +334,8 @@ const countsVersion = 1
 // Snapshot appends the ledger, with all that is counted, to b: the whole state at the ledger's cursor. Together with the
 // entries behind that it leads to what an engine that was never stopped would have come to.
 func (g *Engine) Snapshot(b []byte) []byte {
+	tracked, _, _ := g.Tracked()
+	b = slices.Grow(b, 4096+48*g.led.Len()+28*tracked) // about what it takes: growing by doubling would copy, and take twice as much
 	return g.led.AppendSnapshot(b, func(b []byte) []byte {
 		if g.rebuild && !g.restored {
 			return b // half of it is not better than none: the next start fills the windows anew

@@ -2,6 +2,7 @@ package jail
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -18,13 +19,18 @@ type AccountOptions struct {
 // Accounts counts failures by account: how many different addresses have failed on one, and each of them how often. An
 // account is a keyed hash of its name. One goroutine uses it.
 //
+// An account that was failed on but once stands in a table of its own, where a newer one may take its place: most names
+// of a flood, and of ordinary guessing, never get any further, and cost one look into the memory.
+//
 // It is bounded: beyond Limit, one of a few accounts picked by chance makes room, the one that fewest addresses have
 // failed on. Whoever invents names to fill the table pushes out such names; an account that many addresses attack
 // stays. Of one account the latest maxParts addresses are kept.
 type Accounts struct {
 	o       AccountOptions
+	doors   []door // in pairs; its length is a power of two
 	m       map[uint64]*account
-	order   []*account
+	order   []place
+	spare   []*account // that were forgotten, for others
 	parts   int
 	seed    uint64
 	chance  uint64
@@ -35,11 +41,27 @@ type Accounts struct {
 // account is what is known of one. The lists go together; they stand apart so that looking for an address touches little.
 type account struct {
 	name  uint64
-	place int      // in Accounts.order
+	place int      // its index in Accounts.order
 	hot   bool     // under attack at its last failure
 	ids   []uint64 // hashes of prefixes
 	last  []int64  // times of their latest failures
 	parts []part
+}
+
+// door is an account that was failed on once.
+type door struct {
+	name uint64 // 0: none
+	at   int64
+	ref  Ref
+	key
+	jail   uint16
+	weight uint8
+}
+
+// place is an account in a list that those who make room are picked from.
+type place struct {
+	*account
+	size int32 // how many addresses it has: whoever picks need not look at it
 }
 
 // part is one address's part in an attack.
@@ -86,11 +108,11 @@ func (a *Accounts) Configure(o AccountOptions) {
 		a.makeRoom()
 	}
 	if o.Addresses == 0 {
-		a.m, a.order, a.parts = make(map[uint64]*account), nil, 0
+		a.m, a.doors, a.order, a.spare, a.parts = make(map[uint64]*account), nil, nil, nil, 0
 	}
 }
 
-// Len is how many accounts are watched, and how many pairs of account and address.
+// Len is how many accounts that were failed on more than once are watched, and how many pairs of account and address.
 func (a *Accounts) Len() (accounts, pairs int) { return len(a.m), a.parts }
 
 // Crowded is how many accounts were forgotten to make room for others.
@@ -107,12 +129,9 @@ func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure) (att
 	id := a.id(k)
 	acc := a.m[name]
 	if acc == nil {
-		if a.parts >= a.o.Limit {
-			a.makeRoom()
+		if acc = a.enter(name, k, jail, f); acc == nil {
+			return nil
 		}
-		acc = &account{name: name, place: len(a.order)}
-		a.m[name] = acc
-		a.order = append(a.order, acc)
 	}
 	mine := a.scan(acc, id, f.At)
 	if mine < 0 {
@@ -146,6 +165,53 @@ func (a *Accounts) id(k key) uint64 {
 		k = k.cut(64)
 	}
 	return k.hash(a.seed)
+}
+
+// enter has an account wait at the door at its first failure, and lets it in at its second, with the first.
+func (a *Accounts) enter(name uint64, k key, jail uint16, f Failure) *account {
+	d := a.door(name)
+	if d.name != name {
+		if d.name != 0 && near(f.At, d.at, span(a.o.FindTime)) {
+			a.crowded++
+		}
+		*d = door{name, f.At, f.Ref, k, jail, uint8(min(max(f.Weight, 1), 255))}
+		return nil
+	}
+	first := *d
+	*d = door{}
+	if a.parts >= a.o.Limit {
+		a.makeRoom()
+	}
+	acc := &account{}
+	if n := len(a.spare); n > 0 {
+		acc, a.spare = a.spare[n-1], a.spare[:n-1]
+	}
+	acc.name, acc.hot = name, false
+	a.add(acc)
+	if f.At-first.at < span(a.o.FindTime) {
+		i := a.join(acc, first.key, a.id(first.key), first.at)
+		acc.parts[i].fails = append(acc.parts[i].fails, personal{first.ref, first.at, first.jail, first.weight})
+	}
+	return acc
+}
+
+// door is where an account waits or would wait: the empty one, or else the older one of a pair.
+func (a *Accounts) door(name uint64) *door {
+	if len(a.doors) == 0 {
+		a.doors = make([]door, 1<<bits.Len(uint(a.o.Limit/2)))
+	}
+	i := name & uint64(len(a.doors)-1) &^ 1
+	x, y := &a.doors[i], &a.doors[i+1]
+	if x.name == name || y.name != name && (x.name == 0 || y.name != 0 && x.at < y.at) {
+		return x
+	}
+	return y
+}
+
+func (a *Accounts) add(acc *account) {
+	acc.place = len(a.order)
+	a.m[acc.name] = acc
+	a.order = append(a.order, place{acc, int32(len(acc.ids))})
 }
 
 // scan finds a prefix, and drops those whose window is over.
@@ -186,8 +252,15 @@ func (a *Accounts) join(acc *account, k key, id uint64, at int64) int {
 	} else if a.parts >= a.o.Limit {
 		a.makeRoomBut(acc)
 	}
-	acc.ids, acc.last, acc.parts = append(acc.ids, id), append(acc.last, at), append(acc.parts, part{key: k})
+	acc.ids, acc.last = append(acc.ids, id), append(acc.last, at)
+	if n := len(acc.parts); n < cap(acc.parts) { // the room of one that left
+		acc.parts = acc.parts[:n+1]
+		acc.parts[n] = part{key: k, fails: acc.parts[n].fails[:0]}
+	} else {
+		acc.parts = append(acc.parts, part{key: k})
+	}
 	a.parts++
+	a.order[acc.place].size++
 	return len(acc.ids) - 1
 }
 
@@ -195,6 +268,7 @@ func (a *Accounts) join(acc *account, k key, id uint64, at int64) int {
 func (a *Accounts) leave(acc *account, i int) {
 	acc.ids, acc.last, acc.parts = slices.Delete(acc.ids, i, i+1), slices.Delete(acc.last, i, i+1), slices.Delete(acc.parts, i, i+1)
 	a.parts--
+	a.order[acc.place].size--
 }
 
 // own lists what a prefix did within the window, and what that weighs.
@@ -215,7 +289,7 @@ func (a *Accounts) convict(to []Part, p *part, at int64) []Part {
 		return to
 	}
 	jail := p.fails[len(p.fails)-1].jail
-	p.fails = nil
+	p.fails = p.fails[:0]
 	return append(to, Part{p.key.prefix(), jail, l})
 }
 
@@ -227,7 +301,7 @@ func (a *Accounts) Look(addr netip.Addr, at int64, yield func(p Part, own, other
 			x := &acc.parts[i]
 			if p := x.key.prefix(); p.Contains(addr) {
 				if sum, l := a.own(x, at); sum > 0 {
-					yield(Part{p, x.fails[len(x.fails)-1].jail, l}, sum, a.distinct(acc, at))
+					yield(Part{p, x.fails[len(x.fails)-1].jail, l}, sum, a.distinct(acc.account, at))
 				}
 			}
 		}
@@ -237,7 +311,7 @@ func (a *Accounts) Look(addr netip.Addr, at int64, yield func(p Part, own, other
 // Attacked is how many accounts are under attack at a moment.
 func (a *Accounts) Attacked(at int64) (n int) {
 	for _, acc := range a.order {
-		if acc.hot && a.distinct(acc, at) >= a.o.Addresses {
+		if acc.hot && a.distinct(acc.account, at) >= a.o.Addresses {
 			n++
 		}
 	}
@@ -248,6 +322,9 @@ func (a *Accounts) Attacked(at int64) (n int) {
 func (a *Accounts) Success(name uint64, p netip.Prefix) {
 	acc := a.m[name]
 	if acc == nil {
+		if d := a.door(name); d.name == name && a.id(d.key) == a.id(keyOf(p.Addr(), p.Bits())) {
+			*d = door{}
+		}
 		return
 	}
 	if i := slices.Index(acc.ids, a.id(keyOf(p.Addr(), p.Bits()))); i >= 0 {
@@ -260,6 +337,9 @@ func (a *Accounts) Success(name uint64, p netip.Prefix) {
 
 // Recall gives a failure that was restored without it the entry that it stands in.
 func (a *Accounts) Recall(name uint64, p netip.Prefix, f Failure) {
+	if d := a.door(name); d.name == name && d.at == f.At && d.ref == NoRef && d.key == keyOf(p.Addr(), p.Bits()) {
+		d.ref = f.Ref
+	}
 	if acc := a.m[name]; acc != nil {
 		if i := slices.Index(acc.ids, a.id(keyOf(p.Addr(), p.Bits()))); i >= 0 {
 			for n := range acc.parts[i].fails {
@@ -276,7 +356,7 @@ func (a *Accounts) Recall(name uint64, p netip.Prefix, f Failure) {
 func (a *Accounts) Expire(now int64, work int) {
 	for n := min(work, len(a.order)); n > 0 && len(a.order) > 0; n-- {
 		a.hand = (a.hand + 1) % len(a.order)
-		acc := a.order[a.hand]
+		acc := a.order[a.hand].account
 		find := span(a.o.FindTime)
 		if !slices.ContainsFunc(acc.last, func(t int64) bool { return now-t < find }) {
 			a.remove(acc)
@@ -288,34 +368,54 @@ func (a *Accounts) remove(acc *account) {
 	last := len(a.order) - 1
 	a.order[acc.place] = a.order[last]
 	a.order[acc.place].place = acc.place
-	a.order[last] = nil
+	a.order[last] = place{}
 	a.order = a.order[:last]
 	a.parts -= len(acc.ids)
 	delete(a.m, acc.name)
+	if len(a.spare) < accountPicks && cap(acc.ids) <= maxParts/16 {
+		acc.ids, acc.last, acc.parts = acc.ids[:0], acc.last[:0], acc.parts[:0]
+		a.spare = append(a.spare, acc)
+	}
 }
 
 func (a *Accounts) makeRoom() { a.makeRoomBut(nil) }
 
 // makeRoomBut drops an account, but not that one.
 func (a *Accounts) makeRoomBut(keep *account) {
-	var least *account
+	var least place
 	for range accountPicks {
 		a.chance = a.chance*6364136223846793005 + a.seed | 1
 		acc := a.order[(a.chance>>33)%uint64(len(a.order))]
-		if acc != keep && (least == nil || len(acc.ids) < len(least.ids)) {
+		if acc.account != keep && (least.account == nil || acc.size < least.size) {
 			least = acc
 		}
 	}
-	if least == nil { // all picks were the same
+	if least.account == nil { // all picks were the same
 		return
 	}
 	a.crowded++
-	a.remove(least)
+	a.remove(least.account)
 }
 
 // Append appends what is counted.
 func (a *Accounts) Append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, a.chance)
+	n := 0
+	for i := range a.doors {
+		if a.doors[i].name != 0 {
+			n++
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(n))
+	for i := range a.doors {
+		if d := &a.doors[i]; d.name != 0 {
+			b = binary.LittleEndian.AppendUint64(b, d.name)
+			b = appendKey(b, d.key)
+			b = binary.AppendVarint(b, d.at)
+			b = binary.AppendUvarint(b, uint64(d.jail))
+			b = append(b, d.weight)
+		}
+	}
 	b = binary.AppendUvarint(b, uint64(len(a.order)))
 	for _, acc := range a.order {
 		b = binary.LittleEndian.AppendUint64(b, acc.name)
@@ -343,10 +443,20 @@ func (a *Accounts) Append(b []byte) []byte {
 // how many there are.
 func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accounts, []byte, error) {
 	d := &decoder{b: b}
-	a := NewAccounts(AccountOptions{FindTime: 1, Addresses: 1, MaxRetry: 1}, seed) // replaced below
+	o.Limit = max(o.Limit, leastAccounts)
+	a := NewAccounts(AccountOptions{FindTime: 1, Addresses: 1, MaxRetry: 1, Limit: o.Limit}, seed) // replaced below
 	a.chance = d.fixed64()
+	for n := d.length(13); n > 0 && d.err == nil; n-- {
+		x := door{name: d.fixed64(), ref: NoRef, key: d.key(), at: d.time(), jail: uint16(d.uvarint()), weight: d.byte()}
+		if int(x.jail) >= jails || x.name == 0 {
+			d.fail("an account out of range")
+		}
+		if d.err == nil {
+			*a.door(x.name) = x
+		}
+	}
 	for n := d.length(10); n > 0 && d.err == nil; n-- {
-		acc := &account{name: d.fixed64(), hot: d.byte() == 1, place: len(a.order)}
+		acc := &account{name: d.fixed64(), hot: d.byte() == 1}
 		if a.m[acc.name] != nil {
 			d.fail("an account stands twice")
 		}
@@ -368,8 +478,7 @@ func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accou
 			a.parts++
 		}
 		if d.err == nil {
-			a.m[acc.name] = acc
-			a.order = append(a.order, acc)
+			a.add(acc)
 		}
 	}
 	if d.err != nil {
