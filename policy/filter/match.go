@@ -30,6 +30,7 @@ type instr struct {
 	choice int8   // of opRun and opText: which memory of tried ends is theirs; -1: the first end is the only one
 	x, y   uint16 // opSplit: where to go on, first x, then y; opJump: x
 	once   bool   // of opAddr and opPeer: lit, which stands before it, must stand only once in the line
+	alone  []byte // and lit again, for that search
 	lit    string
 	next   string   // of opText and opRun with a choice, and of opSkip: the literal that must follow, "" if it is not one
 	rare   uint8    // which byte of next is looked for first
@@ -157,7 +158,7 @@ func (v *vm) run(pc, pos int) bool {
 			pos = len(line)
 		case opAddr:
 			a, n := scanAddr(line[pos:], in.after)
-			if n == 0 || in.once && !v.once(in.lit) {
+			if n == 0 || in.once && !v.once(in.alone) {
 				return false
 			}
 			if in.cap == capAddr {
@@ -180,7 +181,7 @@ func (v *vm) run(pc, pos int) bool {
 			pos += n
 		case opPeer:
 			a, at, end, n := scanPeer(line[pos:])
-			if n == 0 || in.once && !v.once(in.lit) {
+			if n == 0 || in.once && !v.once(in.alone) {
 				return false
 			}
 			v.addr, v.addrAt = a, int32(pos+at)
@@ -221,9 +222,9 @@ func (v *vm) run(pc, pos int) bool {
 }
 
 // once says whether a text that stands in the line stands there only once.
-func (v *vm) once(lit string) bool {
-	first := bytes.Index(v.line, []byte(lit))
-	second := bytes.Index(v.line[first+1:], []byte(lit))
+func (v *vm) once(lit []byte) bool {
+	first := bytes.Index(v.line, lit)
+	second := bytes.Index(v.line[first+1:], lit)
 	if second < 0 {
 		v.fuel -= len(v.line) / 16
 		return true

@@ -302,6 +302,27 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// TestAllocationsAll: no line of any filter's tests costs memory, unless a regular expression takes it.
+func TestAllocationsAll(t *testing.T) {
+	for _, name := range Builtin() {
+		f, err := LoadBuiltin(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := matcher(t, name, f.Modes[len(f.Modes)-1])
+		for i := range f.tests {
+			line := f.tests[i].line
+			var h Hit
+			if m.MatchMessage(line, &h) && h.Pattern.Regexp {
+				continue
+			}
+			if n := testing.AllocsPerRun(10, func() { m.MatchMessage(line, &h) }); n != 0 {
+				t.Errorf("%s: %v allocations for %q", name, n, line)
+			}
+		}
+	}
+}
+
 // hostile are beginnings after which matching could go wrong for long, repeated until the line is long.
 func hostile(m *Matcher) (l [][2]string) {
 	for _, p := range m.patterns {
