@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 func runWhy(e *env, args []string) error {
 	f := e.flags("why")
 	socket, asJSON := daemonFlags(f)
+	var files list
+	f.Var(&files, "file", "look through this journal file or folder where nothing is counted; may be given several times (default: this host's journal)")
 	rest, err := e.parse(f, args)
 	if err != nil {
 		return err
@@ -22,19 +25,36 @@ func runWhy(e *env, args []string) error {
 	if err != nil {
 		return err
 	}
+	var found *mentions
+	if w.State == "unknown" {
+		// Whoever may ask the daemon need not be able to read the journal: then the answer is shorter.
+		if found, err = e.search(w.Address, files); err != nil {
+			fmt.Fprintf(e.err, "note: the journal was not looked through: %s\n", clean(strings.ReplaceAll(err.Error(), "\n", "; ")))
+		}
+	}
 	if *asJSON {
-		return printJSON(e.out, w)
+		return printJSON(e.out, struct {
+			*control.Why
+			Journal *mentions `json:"journal,omitempty"`
+		}{w, found})
 	}
 	e.tellWhy(w)
+	if found != nil {
+		e.tellMentions(found)
+	}
 	return nil
 }
 
 func (e *env) tellWhy(w *control.Why) {
 	switch w.State {
 	case "unknown":
-		fmt.Fprintf(e.out, "%s: nothing is known of it\n", w.Address)
+		fmt.Fprintf(e.out, "%s: nothing is counted of it\n", w.Address)
 	case "banned":
-		fmt.Fprintf(e.out, "%s is %s\n", w.Address, e.paint(red, "banned"))
+		part := ""
+		if !slices.ContainsFunc(w.Bans, func(b control.WhyBan) bool { return bare(b.Prefix) == w.Address }) {
+			part = ", as part of " + w.Bans[0].Prefix
+		}
+		fmt.Fprintf(e.out, "%s is %s%s\n", w.Address, e.paint(red, "banned"), part)
 	case "allowed":
 		fmt.Fprintf(e.out, "%s is %s: it is never banned\n", w.Address, e.paint(green, "allowed"))
 	case "counted":
@@ -67,13 +87,43 @@ func (e *env) tellWhy(w *control.Why) {
 		}
 		e.lines(b.Evidence)
 	}
-	for _, c := range w.Counted {
-		fmt.Fprintf(e.out, "\n  %s by jail %s: %s of %d\n", c.Prefix, c.Jail, plural(c.Failures, "failure"), c.MaxRetry)
-		e.lines(c.Evidence)
+	for i := range w.Counted {
+		e.tellCount(&w.Counted[i])
 	}
 	for _, h := range w.History {
 		fmt.Fprintf(e.out, "\n  remembered: %s of %s, %s\n", plural(h.Count, "ban"), h.Prefix, ended(h.Last))
 	}
+}
+
+// tellCount says what counts in one window, and what is missing to a ban.
+func (e *env) tellCount(c *control.WhyCount) {
+	window := short(time.Duration(c.Length * float64(time.Second)))
+	by := "jail " + clean(c.Jail)
+	if c.Filter != "" && c.Filter != c.Jail {
+		by += " (filter " + clean(c.Filter) + ")"
+	}
+	more := fmt.Sprintf("%d more and it is banned", c.Missing)
+	if c.Missing == 0 {
+		more = "which is enough: the next one is banned"
+	}
+	fmt.Fprintf(e.out, "\n  %s ", e.paint(bold, c.Prefix))
+	switch c.Window {
+	case "slow":
+		fmt.Fprintf(e.out, "by %s: %d of %d within %s (the slow window), %s\n", by, c.Count, c.MaxRetry, window, more)
+	case "account":
+		fmt.Fprintf(e.out, "on an account that %d addresses attack within %s (%d of them lead to bans): %d of %d failures, %s\n", c.Addresses, window, c.Needed, c.Count, c.MaxRetry, more)
+	case "neighbours":
+		fmt.Fprintf(e.out, "as a neighbourhood: %d of %d parts of it attacked within %s, %s\n", c.Count, c.MaxRetry, window, more)
+	default:
+		fmt.Fprintf(e.out, "by %s: %d of %d within %s, %s\n", by, c.Count, c.MaxRetry, window, more)
+	}
+	if !c.Until.IsZero() {
+		fmt.Fprintf(e.out, "  the oldest counts until %s\n", stamp(c.Until))
+	}
+	if n := c.Count - c.Failures; n > 0 && c.Window == "slow" {
+		fmt.Fprintf(e.out, "  of older ones only the number is kept\n")
+	}
+	e.lines(c.Evidence)
 }
 
 // ended says when the last ban is or was over.
@@ -87,17 +137,32 @@ func ended(t *time.Time) string {
 	return "the last one over since " + stamp(*t)
 }
 
-// lines prints evidence as journalctl would.
+// lines prints evidence as journalctl would, with the pattern that took each line.
 func (e *env) lines(ls []control.Line) {
 	for _, l := range ls {
+		note := clean(l.Pattern)
+		if l.Weight > 1 {
+			note += fmt.Sprintf(", counts %d", l.Weight)
+		}
+		if note != "" {
+			note = "  " + e.paint(faint, "["+strings.TrimPrefix(note, ", ")+"]")
+		}
 		if l.Missing != "" {
-			fmt.Fprintf(e.out, "    (%s: %s)\n", l.Missing, l.Cursor)
+			when := ""
+			if !l.Time.IsZero() {
+				when = stamp(l.Time) + " "
+			}
+			where := ""
+			if l.Cursor != "" {
+				where = ": " + clean(l.Cursor)
+			}
+			fmt.Fprintf(e.out, "    %s(%s%s)%s\n", when, l.Missing, where, note)
 			continue
 		}
 		who := clean(l.Identifier)
 		if l.PID != 0 {
 			who += fmt.Sprintf("[%d]", l.PID)
 		}
-		fmt.Fprintf(e.out, "    %s %s: %s\n", stamp(l.Time), strings.TrimSpace(who), clean(l.Message))
+		fmt.Fprintf(e.out, "    %s %s: %s%s\n", stamp(l.Time), strings.TrimSpace(who), clean(l.Message), note)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"bailiff/policy"
 	"bailiff/policy/allow"
 	"bailiff/policy/config"
+	"bailiff/policy/filter"
 	"bailiff/policy/ledger"
 	"bailiff/policy/operator"
 	"bailiff/units/control"
@@ -494,6 +495,7 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 	w := &control.Why{Address: audit.Address(p), State: "unknown", Allowed: []control.AllowEntry{}, Bans: []control.WhyBan{}, Counted: []control.WhyCount{}, History: []control.History{}}
 	var counted []policy.Counted
 	var evidence [][]string
+	filters := make(map[string]*filter.Matcher) // of jails: they are read-only
 	err = a.do(ctx, func() {
 		d := a.d
 		now := time.Now().UnixMicro()
@@ -506,13 +508,20 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 		for b := range bans {
 			if b.Prefix.Overlaps(p) {
 				w.Bans = append(w.Bans, control.WhyBan{Ban: controlBan(&b)})
+				if j, ok := d.eng.Jail(b.Jail); ok {
+					filters[b.Jail], _ = j.Filter.Mode(j.Mode)
+				}
 			}
 		}
 		counted = d.eng.Counted(addr, now)
 		for _, c := range counted {
 			var texts []string
-			for _, e := range d.evidence(c.Failures) {
-				texts = append(texts, e.Text(nil))
+			for _, f := range c.Failures {
+				text := "" // of a failure that was restored, and whose entry was not read again
+				if e, ok := d.trail.Evidence(f.Ref, d.sources); ok {
+					text = e.Text(nil)
+				}
+				texts = append(texts, text)
 			}
 			evidence = append(evidence, texts)
 		}
@@ -533,9 +542,28 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 	for i := range w.Bans {
 		b := &w.Bans[i]
 		b.Evidence = lines.get(lines.of(b.ID, b.Since))
+		if m := filters[b.Jail]; m != nil {
+			var h filter.Hit
+			for k := range b.Evidence {
+				if l := &b.Evidence[k]; m.MatchMessage([]byte(l.Message), &h) {
+					l.Pattern = h.Pattern.Name
+				}
+			}
+		}
 	}
 	for i, c := range counted {
-		w.Counted = append(w.Counted, control.WhyCount{Jail: c.Jail, Prefix: c.Prefix.String(), Failures: len(c.Failures), MaxRetry: c.Need, Evidence: lines.get(evidence[i])})
+		x := control.WhyCount{
+			Jail: c.Jail, Filter: c.Filter, Window: c.Window, Length: c.Find.Seconds(), Prefix: c.Prefix.String(), Failures: len(c.Failures),
+			Count: c.Have, MaxRetry: c.Need, Missing: max(0, c.Need-c.Have), Addresses: c.Others, Needed: c.OthersNeed, Until: time.UnixMicro(c.Until), Evidence: lines.get(evidence[i]),
+		}
+		for k := range x.Evidence {
+			l, f := &x.Evidence[k], &c.Failures[k]
+			l.Pattern, l.Weight = f.Pattern, f.Weight
+			if l.Missing != "" {
+				l.Time = time.UnixMicro(f.At)
+			}
+		}
+		w.Counted = append(w.Counted, x)
 	}
 	switch {
 	case len(w.Bans) > 0:
@@ -585,7 +613,9 @@ func (l *lines) get(cursors []string) []control.Line {
 	out := []control.Line{}
 	for _, text := range cursors {
 		line := control.Line{Cursor: text}
-		if e, err := l.at(text); err != nil {
+		if text == "" {
+			line.Missing = "where it stands is not known any more"
+		} else if e, err := l.at(text); err != nil {
 			line.Missing = err.Error()
 		} else {
 			get := fieldsOf(e)

@@ -256,6 +256,13 @@ func TestBanAndWhy(t *testing.T) {
 	if l := w.Counted[0].Evidence[3]; !strings.Contains(l.Message, "from 203.0.113.7 port") || l.Unit != "ssh.service" {
 		t.Errorf("evidence: %+v", l)
 	}
+	if c := w.Counted[0]; c.Jail != "sshd" || c.Filter != "sshd" || c.Window != "normal" || c.Length != 600 || c.Count != 4 || c.MaxRetry != 5 || c.Missing != 1 ||
+		c.Evidence[3].Pattern != "failed" || c.Evidence[3].Weight != 1 || time.Until(c.Until) > 10*time.Minute || time.Until(c.Until) < 9*time.Minute {
+		t.Errorf("counted: %+v", c)
+	}
+	if w, err := b.client.Why(ctx, "2001:db8::ffff"); err != nil || w.State != "banned" || len(w.Bans) != 1 || w.Bans[0].Prefix != "2001:db8::/64" {
+		t.Errorf("why: %+v, %v", w, err)
+	}
 	b.fail("203.0.113.7", 1)
 	b.awaitBan("203.0.113.7/32")
 	if m := b.told(audit.KindBan); m[audit.FieldPrefix] != "2001:db8::/64" || m[audit.FieldBanID] != six.ID || m[audit.FieldJail] != "sshd" || m[audit.FieldFailures] != "5" {

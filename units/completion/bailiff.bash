@@ -36,7 +36,7 @@ _bailiff() {
 	ban) words='--jail --for --reason --force --json --socket' ;;
 	unban) words="--jail --all --json --socket" ;;
 	allow) words='list add remove why refresh --for --comment --remove --config --lists --force --accept --json --socket' ;;
-	why) words='--json --socket' ;;
+	why) words='--file --json --socket' ;;
 	check) words='--config --json' ;;
 	filter) words='list show test --config --json' ;;
 	config) words='--config --running --socket' ;;

@@ -47,7 +47,7 @@ complete -c bailiff -n '__bailiff_on allow' -l accept -x -d 'take this list alth
 complete -c bailiff -n '__bailiff_on allow' -a 'list add remove why refresh'
 complete -c bailiff -n '__bailiff_on allow check filter config replay stats' -l config -r -F -d 'in place of the installed configuration'
 complete -c bailiff -n '__bailiff_on config' -l running -d 'what the daemon has in force'
-complete -c bailiff -n '__bailiff_on replay stats match' -l file -r -F -d 'journal file or folder'
+complete -c bailiff -n '__bailiff_on why replay stats match' -l file -r -F -d 'journal file or folder'
 complete -c bailiff -n '__bailiff_on replay stats' -l export -r -F -d 'export format'
 complete -c bailiff -n '__bailiff_on replay stats' -l since -x -d 'begin here'
 complete -c bailiff -n '__bailiff_on replay stats' -l until -x -d 'end here'

@@ -185,13 +185,21 @@ type WhyBan struct {
 	Evidence []Line `json:"evidence"`
 }
 
-// WhyCount is what a jail has against a prefix that is not banned yet.
+// WhyCount is what counts against a prefix in one window.
 type WhyCount struct {
-	Jail     string `json:"jail"`
-	Prefix   string `json:"prefix"`
-	Failures int    `json:"failures"`
-	MaxRetry int    `json:"max_retry"`
-	Evidence []Line `json:"evidence"`
+	Jail      string    `json:"jail"`             // of accounts and neighbours that of the latest failure; it may be empty
+	Filter    string    `json:"filter,omitempty"` // of the jail
+	Window    string    `json:"window"`           // "normal", "slow", "account" or "neighbours"
+	Length    float64   `json:"window_seconds"`
+	Prefix    string    `json:"prefix"`                     // that is counted as one, and would be banned
+	Failures  int       `json:"failures"`                   // that are kept one by one: those of evidence
+	Count     int       `json:"count"`                      // failures, each with its weight; of neighbours different parts of the prefix
+	MaxRetry  int       `json:"max_retry"`                  // the count that leads to a ban
+	Missing   int       `json:"missing"`                    // what is missing to it
+	Addresses int       `json:"addresses,omitempty"`        // that failed on the account, this one included
+	Needed    int       `json:"addresses_needed,omitempty"` // so many lead to bans, too
+	Until     time.Time `json:"until"`                      // when the oldest of it ceases to count
+	Evidence  []Line    `json:"evidence"`
 }
 
 // Line is a journal entry that is evidence.
@@ -202,6 +210,8 @@ type Line struct {
 	PID        uint32    `json:"pid,omitempty"`
 	Message    string    `json:"message,omitempty"`
 	Cursor     string    `json:"cursor"`
+	Pattern    string    `json:"pattern,omitempty"` // of the jail's filter, that took the line
+	Weight     int       `json:"weight,omitempty"`  // of what counts: what the line counts
 	Missing    string    `json:"missing,omitempty"` // why the line cannot be read any more
 }
 
