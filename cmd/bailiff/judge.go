@@ -59,16 +59,20 @@ func (j *judge) Matchers() []*filter.Matcher {
 
 // Entry judges an entry.
 func (j *judge) Entry(e *filter.Entry, ref jail.Ref) *policy.Outcome {
-	if j.ops != nil && j.ops.Entry(e) {
-		j.settle(e.Realtime)
+	if j.ops != nil {
+		if j.ops.Entry(e); j.ops.Stale() {
+			j.settle(e.Realtime)
+		}
 	}
 	return j.Engine.Entry(e, ref)
 }
 
 // Expire forgets what is over, as Engine.Expire does.
 func (j *judge) Expire(now, read int64) []ledger.Ban {
-	if j.ops != nil && j.ops.Expire(read) {
-		j.settle(read)
+	if j.ops != nil {
+		if j.ops.Expire(read); j.ops.Stale() {
+			j.settle(read)
+		}
 	}
 	return j.Engine.Expire(now, read)
 }

@@ -81,7 +81,8 @@ func (d *daemon) loggedIn(open []operator.Session) {
 func (d *daemon) tickAllow(now time.Time) {
 	stale := now.Sub(d.selfChecked) > selfEvery
 	if d.ops != nil {
-		stale = d.ops.Expire(now.UnixMicro()) || stale
+		d.ops.Expire(now.UnixMicro())
+		stale = stale || d.ops.Stale()
 		if d.ops.Open() && now.Sub(d.ops.asked) >= askLogind {
 			d.ops.asked = now
 			d.ops.watch.Ask()

@@ -29,7 +29,7 @@ type Session struct {
 	PID   uint32     // of the sshd process that leads it: logind's Leader, _PID of sshd's "Accepted …"
 	Addr  netip.Addr // from where; invalid when that is not known: with UseDNS sshd tells logind a name, which nobody resolves
 	User  string
-	UID   int64 // -1: not known
+	UID   int64  // -1: not known
 	TTY   string // often not known: sshd opens the session before the terminal
 	ID    string // logind's; "" for one that only the journal tells of
 	Since int64  // microseconds since 1970
@@ -65,7 +65,8 @@ type Tracker struct {
 	ended   map[netip.Addr]ended
 	boot    [16]byte
 	boots   map[[16]byte]bool
-	shown   map[netip.Addr]int64 // what Entries told last: until when, 0 while open
+	is      map[netip.Addr]int64 // until when an address is allowed, 0 while a session is open
+	shown   map[netip.Addr]int64 // the same as Entries told it last
 }
 
 // process names a process over reboots.
@@ -84,15 +85,15 @@ type ended struct {
 func New(sshd *filter.Matcher, o Options) *Tracker {
 	return &Tracker{
 		opt: o, sshd: sshd, journal: make(map[process]Session), logind: make(map[uint32]Session), ended: make(map[netip.Addr]ended),
-		boots: make(map[[16]byte]bool), shown: make(map[netip.Addr]int64),
+		boots: make(map[[16]byte]bool), is: make(map[netip.Addr]int64), shown: make(map[netip.Addr]int64),
 	}
 }
 
 // Matcher says which entries Entry wants to see.
 func (t *Tracker) Matcher() *filter.Matcher { return t.sshd }
 
-// Configure changes the settings. Sessions of users who are no operators any more are forgotten; changed is as for Entry.
-func (t *Tracker) Configure(o Options, now int64) (changed bool) {
+// Configure changes the settings. Sessions of users who are no operators any more are forgotten; urgent is as for Entry.
+func (t *Tracker) Configure(o Options, now int64) (urgent bool) {
 	t.opt = o
 	keep := func(s Session) bool { _, ok := o.Member(s.User, s.UID); return ok }
 	maps.DeleteFunc(t.journal, func(_ process, s Session) bool { return !keep(s) })
@@ -107,8 +108,10 @@ var (
 )
 
 // Entry takes note of a journal entry: sshd's "Accepted … for USER from ADDRESS", and PAM's end of the session, which the
-// same process writes. changed says that Entries are others now.
-func (t *Tracker) Entry(e *filter.Entry) (changed bool) {
+// same process writes. urgent says that an address is to be allowed that is not, or that an end is near: then Entries should
+// be asked before the next failure is judged. For all else it is enough to look at Stale some seconds later, so that
+// machines that log in all the time do not have a long allow list made anew each time.
+func (t *Tracker) Entry(e *filter.Entry) (urgent bool) {
 	in := bytes.HasPrefix(e.Message, accepted)
 	if !in && !bytes.HasPrefix(e.Message, closed) || e.PID == 0 || !t.sshd.Trusts(e) {
 		return false
@@ -147,8 +150,8 @@ func (t *Tracker) booted(e *filter.Entry) {
 }
 
 // Logind takes all ssh sessions that logind has open at a moment (microseconds since 1970). Those of users who are no
-// operators may be among them. changed is as for Entry.
-func (t *Tracker) Logind(open []Session, now int64) (changed bool) {
+// operators may be among them. urgent is as for Entry.
+func (t *Tracker) Logind(open []Session, now int64) (urgent bool) {
 	pids := make(map[uint32]bool, len(open))
 	for _, s := range open {
 		pids[s.PID] = true
@@ -178,8 +181,8 @@ func (t *Tracker) Logind(open []Session, now int64) (changed bool) {
 // since it does not tell when a session ends whose processes live on.
 func (t *Tracker) Open() bool { return len(t.logind) > 0 }
 
-// Expire forgets what is over at a moment (microseconds since 1970). changed is as for Entry.
-func (t *Tracker) Expire(now int64) (changed bool) {
+// Expire forgets what is over at a moment (microseconds since 1970). urgent is as for Entry.
+func (t *Tracker) Expire(now int64) (urgent bool) {
 	for p, s := range t.journal {
 		if over := s.Since + maxUnseen.Microseconds(); over <= now {
 			if _, known := t.logind[p.pid]; !known {
@@ -228,8 +231,11 @@ func (t *Tracker) end(s Session, at int64) {
 	t.ended[s.Addr] = ended{s, at, at + t.opt.Grace.Microseconds()}
 }
 
-// settle says whether what is allowed has changed since it was asked last.
-func (t *Tracker) settle(now int64) bool {
+// slack is how late Entries may be asked for what is not urgent.
+const slack = 10 * time.Second
+
+// settle makes up what is to be allowed, and says whether that is urgent.
+func (t *Tracker) settle(now int64) (urgent bool) {
 	is := make(map[netip.Addr]int64)
 	for a, e := range t.ended {
 		if e.until > now {
@@ -239,10 +245,21 @@ func (t *Tracker) settle(now int64) bool {
 	for _, s := range t.Sessions() {
 		is[s.Addr] = 0
 	}
-	changed := !maps.Equal(is, t.shown)
-	t.shown = is
-	return changed
+	t.is = is
+	soon := func(until int64) bool { return until != 0 && until-now < slack.Microseconds() }
+	for a, until := range is {
+		was, ok := t.shown[a]
+		urgent = urgent || !ok || soon(was) && was != until || soon(until) && was == 0
+	}
+	for a, was := range t.shown {
+		_, ok := is[a]
+		urgent = urgent || !ok && was == 0 // without grace
+	}
+	return urgent
 }
+
+// Stale says whether Entries are others than when they were asked last.
+func (t *Tracker) Stale() bool { return !maps.Equal(t.is, t.shown) }
 
 // Sessions returns the open sessions whose address is known, the oldest first. What both sources know stands there once,
 // as logind tells it.
@@ -268,6 +285,7 @@ func (t *Tracker) Sessions() []Session {
 // Entries returns what is to be allowed: the address of each open session until it ends, and those of sessions that have
 // ended for as long as Options.Grace.
 func (t *Tracker) Entries() []allow.Entry {
+	t.shown = t.is
 	var l []allow.Entry
 	open := make(map[netip.Addr]bool)
 	for _, s := range t.Sessions() {

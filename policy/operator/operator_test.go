@@ -73,6 +73,13 @@ func newBench(t *testing.T) bench {
 	return bench{t, New(m, Options{Grace: 10 * time.Minute, Member: accounts.Member})}
 }
 
+// moved says whether what is allowed has changed by a call, and takes note of it.
+func (b bench) moved(bool) bool {
+	stale := b.Stale()
+	b.Entries()
+	return stale
+}
+
 func line(at int64, pid uint32, format string, args ...any) *filter.Entry {
 	return &filter.Entry{Message: fmt.Appendf(nil, format, args...), Unit: []byte("ssh.service"), Identifier: []byte("sshd"), UID: 0, PID: pid, Boot: [16]byte{1}, Realtime: at}
 }
@@ -107,26 +114,26 @@ func (b bench) want(at int64, addrs ...string) {
 
 func TestJournal(t *testing.T) {
 	b := newBench(t)
-	if b.Entry(login(start, 100, "bob", "198.51.100.1")) {
+	if b.moved(b.Entry(login(start, 100, "bob", "198.51.100.1"))) {
 		t.Error("an ordinary user's login changes the list")
 	}
 	b.want(start)
-	if !b.Entry(login(start, 101, "root", "198.51.100.2")) || !b.Entry(login(start, 102, "alice", "2001:db8::2")) {
+	if !b.moved(b.Entry(login(start, 101, "root", "198.51.100.2"))) || !b.moved(b.Entry(login(start, 102, "alice", "2001:db8::2"))) {
 		t.Error("an operator's login changes nothing")
 	}
 	b.want(start, "198.51.100.2", "2001:db8::2")
-	if b.Entry(login(start, 103, "root", "198.51.100.2")) {
+	if b.moved(b.Entry(login(start, 103, "root", "198.51.100.2"))) {
 		t.Error("a second session of one address changes the list")
 	}
-	if b.Entry(logout(start+minute, 101, "root")) {
+	if b.moved(b.Entry(logout(start+minute, 101, "root"))) {
 		t.Error("the first of two sessions to end changes the list")
 	}
-	if !b.Entry(logout(start+2*minute, 103, "root")) {
+	if !b.moved(b.Entry(logout(start+2*minute, 103, "root"))) {
 		t.Error("the end of the last session changes nothing")
 	}
 	b.want(start+12*minute-1, "198.51.100.2", "2001:db8::2")
 	b.want(start+12*minute, "2001:db8::2") // grace is over by the entry's own end, whether Expire was called or not
-	if !b.Expire(start + 12*minute) {
+	if !b.moved(b.Expire(start + 12*minute)) {
 		t.Error("the end of the grace changes nothing")
 	}
 	if n := len(b.Entries()); n != 1 {
@@ -136,8 +143,8 @@ func TestJournal(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	// Who comes back within the grace is allowed without an end again.
-	b.Entry(logout(start+20*minute, 102, "alice"))
-	if !b.Entry(login(start+21*minute, 110, "alice", "2001:db8::2")) {
+	b.moved(b.Entry(logout(start+20*minute, 102, "alice")))
+	if !b.moved(b.Entry(login(start+21*minute, 110, "alice", "2001:db8::2"))) {
 		t.Error("coming back changes nothing")
 	}
 	b.want(start+60*minute, "2001:db8::2")
@@ -169,11 +176,11 @@ func TestForged(t *testing.T) {
 	} {
 		e := *good
 		change(&e)
-		if b.Entry(&e) || len(b.Entries()) != 0 {
+		if b.moved(b.Entry(&e)) || len(b.Entries()) != 0 {
 			t.Errorf("%s: %+v", name, b.Entries())
 		}
 	}
-	b.Entry(good)
+	b.moved(b.Entry(good))
 	for name, change := range map[string]func(e *filter.Entry){
 		"another process": func(e *filter.Entry) { e.PID = 101 },
 		"a user":          func(e *filter.Entry) { e.UID = 1001 },
@@ -182,7 +189,7 @@ func TestForged(t *testing.T) {
 		e := logout(start+minute, 100, "root")
 		b.boots[e.Boot], b.boots[[16]byte{}] = true, true // neither is new
 		change(e)
-		if b.Entry(e) {
+		if b.moved(b.Entry(e)) {
 			t.Errorf("%s ended a session", name)
 		}
 	}
@@ -200,14 +207,14 @@ func session(pid uint32, user string, uid int64, from string) Session {
 func TestLogind(t *testing.T) {
 	b := newBench(t)
 	open := []Session{session(1, "root", 0, "198.51.100.2"), session(2, "bob", 1001, "198.51.100.3"), session(3, "carol", 1002, "2001:db8::3")}
-	if !b.Logind(open, start) || b.Logind(open, start+minute) || !b.Open() {
+	if !b.moved(b.Logind(open, start)) || b.moved(b.Logind(open, start+minute)) || !b.Open() {
 		t.Error("the same list twice")
 	}
 	b.want(start+600*minute, "198.51.100.2", "2001:db8::3")
 	if s := b.Sessions()[0].String(); s != "ssh session of root (root) since 2026-11-22T12:00:00Z, pid 1, pts/0" {
 		t.Errorf("%q", s)
 	}
-	if !b.Logind(open[2:], start+minute) {
+	if !b.moved(b.Logind(open[2:], start+minute)) {
 		t.Error("the end of a session changes nothing")
 	}
 	b.want(start+11*minute-1, "198.51.100.2", "2001:db8::3")
@@ -223,8 +230,8 @@ func TestLogind(t *testing.T) {
 // What logind and the journal know of one session adds up, and logind's word ends it for both.
 func TestBoth(t *testing.T) {
 	b := newBench(t)
-	b.Entry(login(start, 7, "root", "198.51.100.2"))
-	if b.Logind([]Session{session(7, "root", 0, "")}, start) { // UseDNS: logind has a name for an address
+	b.moved(b.Entry(login(start, 7, "root", "198.51.100.2")))
+	if b.moved(b.Logind([]Session{session(7, "root", 0, "")}, start)) { // UseDNS: logind has a name for an address
 		t.Error("logind's word on a session known from the journal changes the list")
 	}
 	b.want(start+minute, "198.51.100.2")
@@ -244,7 +251,7 @@ func TestBoth(t *testing.T) {
 	b.want(start+13*minute-1, "198.51.100.2", "203.0.113.8")
 	b.want(start+13*minute, "203.0.113.8")
 	// Without logind a session whose end is never told is over after a day.
-	if !b.Expire(start + 2*minute + 24*60*minute) {
+	if !b.moved(b.Expire(start + 2*minute + 24*60*minute)) {
 		t.Error("a day changes nothing")
 	}
 	b.want(start+2*minute+24*60*minute, "203.0.113.8") // grace
@@ -266,10 +273,39 @@ func TestConfigure(t *testing.T) {
 	b.Entry(login(start, 7, "alice", "198.51.100.2"))
 	b.Logind([]Session{session(8, "carol", 1002, "198.51.100.3")}, start)
 	less := ReadAccounts([]byte(passwd), []byte(group), []string{"wheel"})
-	if !b.Configure(Options{Grace: time.Minute, Member: less.Member}, start) {
+	if !b.moved(b.Configure(Options{Grace: time.Minute, Member: less.Member}, start)) {
 		t.Error("nothing changed")
 	}
 	b.want(start, "198.51.100.3")
+}
+
+// An address that is to be allowed is urgent, and so is an end that is near; else there is time.
+func TestUrgent(t *testing.T) {
+	b := newBench(t)
+	step := func(what string, urgent, want bool) {
+		t.Helper()
+		if urgent != want {
+			t.Errorf("%s: urgent is %v", what, urgent)
+		}
+		if urgent {
+			b.Entries()
+		}
+	}
+	step("a login", b.Entry(login(start, 1, "root", "198.51.100.2")), true)
+	step("a second", b.Entry(login(start, 2, "root", "198.51.100.2")), false)
+	step("its end", b.Entry(logout(start, 2, "root")), false)
+	step("the end of the first", b.Entry(logout(start, 1, "root")), false)
+	if !b.Stale() {
+		t.Error("nothing to be told")
+	}
+	b.Entries()
+	step("coming back", b.Entry(login(start+minute, 3, "root", "198.51.100.2")), false)
+	b.Entry(logout(start+minute, 3, "root"))
+	b.Entries()
+	step("coming back when the grace is all but over", b.Entry(login(start+11*minute-1, 4, "root", "198.51.100.2")), true)
+	b.Configure(Options{Member: accounts.Member}, start+12*minute)
+	b.Entries()
+	step("an end without grace", b.Entry(logout(start+12*minute, 4, "root")), true)
 }
 
 // However many sessions there are, the list stays short, and the newest are in it.
