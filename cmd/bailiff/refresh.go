@@ -113,7 +113,7 @@ func (r *refresh) run(all []allow.Published, names []string) error {
 				return err
 			}
 		} else if err == nil {
-			fmt.Fprintf(r.out, "%s: %s, %d entries\n", x.List, x.Result, x.Entries)
+			fmt.Fprintf(r.out, "%s: %s, %s\n", x.List, x.Result, allow.Count(x.Entries))
 		}
 	}
 	if failed {
@@ -126,7 +126,7 @@ func kept(entries int) string {
 	if entries == 0 {
 		return "there is none before it"
 	}
-	return fmt.Sprintf("the one before stays (%d entries)", entries)
+	return fmt.Sprintf("the one before stays (%s)", allow.Count(entries))
 }
 
 // one fetches a list, if its time has come. An error says why it is refused or cannot be fetched.

@@ -149,7 +149,7 @@ func TestRefresh(t *testing.T) {
 	p.text("/4", `"one"`, "192.0.2.1\r\n192.0.2.2\r\n192.0.2.3 # probe 3\r\n")
 	p.text("/6", `"six"`, "2001:db8::1\n")
 	p.text("/b", "", "198.51.100.0/24\n")
-	f.want(p, "a: new, 4 entries\nb: new, 1 entries\n", "")
+	f.want(p, "a: new, 4 entries\nb: new, 1 entry\n", "")
 	if got := f.held("a"); got != "192.0.2.1 192.0.2.2 192.0.2.3 # probe 3 2001:db8::1" {
 		t.Errorf("list %q", got)
 	}
@@ -166,14 +166,14 @@ func TestRefresh(t *testing.T) {
 
 	// Not before its time.
 	f.clock = f.clock.Add(23 * time.Hour)
-	f.want(p, "a: waiting, 4 entries\nb: waiting, 1 entries\n", "")
+	f.want(p, "a: waiting, 4 entries\nb: waiting, 1 entry\n", "")
 	if got := p.answers(); got != "" {
 		t.Errorf("asked %s", got)
 	}
 	// Then it is asked whether it has changed; a list without ETag is compared.
 	f.clock = f.clock.Add(time.Hour)
 	before, _ := os.Stat(f.store.File("b"))
-	f.want(p, "a: unchanged, 4 entries\nb: unchanged, 1 entries\n", "")
+	f.want(p, "a: unchanged, 4 entries\nb: unchanged, 1 entry\n", "")
 	if got := p.answers(); got != "/4 304, /6 304, /b 200" {
 		t.Errorf("asked %s", got)
 	}
@@ -210,7 +210,7 @@ func TestRefreshRefuses(t *testing.T) {
 	}{
 		"empty":   {say(""), "bailiff: allow list a: refused: is empty" + stays},
 		"remarks": {say("# under construction\n\n"), "bailiff: allow list a: refused: is empty" + stays},
-		"smaller": {say("192.0.2.1\n"), "bailiff: allow list a: refused: has 1 entries, less than 50 % of the 4 that it had" + stays + "hint: if it is meant so: bailiff allow refresh --accept a\n"},
+		"smaller": {say("192.0.2.1\n"), "bailiff: allow list a: refused: has 1 entry, less than 50 % of the 4 that it had" + stays + "hint: if it is meant so: bailiff allow refresh --accept a\n"},
 		"wider":   {say(good + "198.51.100.0/23\n"), "bailiff: allow list a: refused: has 198.51.100.0/23 in line 5, which is wider than /24" + stays},
 		"all":     {say(good + "0.0.0.0/0\n"), "bailiff: allow list a: refused: %URL%/a:5:1: 0.0.0.0/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6" + stays + "hint: to switch a jail off, write jails.NAME.enabled: false\n"},
 		"no address": {say(good + "<html>\n"), "bailiff: allow list a: refused: %URL%/a:5:1: \"<html>\" is neither an address nor a prefix" + stays +
@@ -260,7 +260,7 @@ func TestRefreshRefuses(t *testing.T) {
 	p.page("/a", say(""))
 	f.want(p, "", "bailiff: allow list a: refused: is empty"+stays)
 	p.page("/a", say("192.0.2.9\n"))
-	f.want(p, "a: new, 1 entries\n", "")
+	f.want(p, "a: new, 1 entry\n", "")
 	f.accept = nil
 
 	// A server that is not who it says it is.
@@ -341,7 +341,7 @@ func TestRefreshFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(map[string]any{"prefixes": []any{map[string]string{"ip_prefix": "192.0.2.1/32"}}})
-	f.want(p, "", "bailiff: allow list office: refused: has 1 entries, less than 50 % of the 3 that it had; the one before stays (3 entries)\nhint: if it is meant so: bailiff allow refresh --accept office\n")
+	f.want(p, "", "bailiff: allow list office: refused: has 1 entry, less than 50 % of the 3 that it had; the one before stays (3 entries)\nhint: if it is meant so: bailiff allow refresh --accept office\n")
 	// In the journal such a line is a warning.
 	f.mark = "<4>"
 	os.Remove(source)

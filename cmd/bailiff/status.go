@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/policy/allow"
 	"bailiff/units/control"
 )
 
@@ -55,7 +56,18 @@ func runStatus(e *env, args []string) error {
 	if s.Widened > 0 {
 		fmt.Fprintf(e.out, "; %d counted on a wider prefix", s.Widened)
 	}
-	fmt.Fprint(e.out, "\n\n")
+	fmt.Fprintln(e.out)
+	for _, l := range s.Lists {
+		fmt.Fprintf(e.out, "  allowed   list %s: %s", l.Name, allow.Count(l.Entries))
+		if l.Fetched != nil {
+			fmt.Fprintf(e.out, " of %s", stamp(*l.Fetched))
+		}
+		if l.Checked != nil {
+			fmt.Fprintf(e.out, ", asked for anew %s", stamp(*l.Checked))
+		}
+		fmt.Fprintln(e.out)
+	}
+	fmt.Fprintln(e.out)
 	rows := [][]string{{"JAIL", "MODE", "FAILURES", "BANS", "LAST FAILURE", "UNITS"}}
 	for _, j := range s.Jails {
 		last, units := "-", strings.Join(j.Units, " ")

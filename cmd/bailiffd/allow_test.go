@@ -150,6 +150,10 @@ func TestPublishedLists(t *testing.T) {
 		t.Errorf("%q, %v", s.Problems, err)
 	}
 
+	if s, err := b.client.Status(context.Background()); err != nil || len(s.Lists) != 1 || s.Lists[0].Name != "office" || s.Lists[0].Entries != 2 || s.Lists[0].Fetched == nil || !s.Lists[0].Fetched.Equal(now) {
+		t.Errorf("%+v, %v", s.Lists, err)
+	}
+
 	// Wider than configured: whoever wrote it, it is not believed, and the one before stays.
 	put("", "198.51.100.0/23")
 	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "has 198.51.100.0/23 in line 6, which is wider than /24; the one before stays (2 entries)") {
@@ -161,7 +165,7 @@ func TestPublishedLists(t *testing.T) {
 	}
 	// What the refresh itself refused is told, too.
 	put("https://office.example.org/ips: is empty\nforged", "198.51.100.9/32")
-	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "a new one was refused: https://office.example.org/ips: is empty forged; the one before stays (1 entries)") {
+	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "a new one was refused: https://office.example.org/ips: is empty forged; the one before stays (1 entry)") {
 		t.Errorf("audit entry: %v", m)
 	}
 	// A link is not followed.

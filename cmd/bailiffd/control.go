@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/cmd/internal/build"
+	"bailiff/cmd/internal/lists"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy"
@@ -71,6 +72,7 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 			t := d.reloaded
 			s.Reloaded = &t
 		}
+		s.Lists = controlLists(d.lists.Status(d.conf.Allow.Lists))
 		jails = d.eng.Jails()
 		for b := range d.led.All() {
 			perJail[b.Jail]++
@@ -89,6 +91,21 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 		s.Jails = append(s.Jails, js)
 	}
 	return s, nil
+}
+
+func controlLists(l []lists.List) []control.ListStatus {
+	out := make([]control.ListStatus, 0, len(l))
+	for _, x := range l {
+		c := control.ListStatus{Name: x.Name, Entries: x.Entries, Refused: x.Refused, Failed: x.Failed}
+		if !x.Fetched.IsZero() {
+			c.Fetched = &x.Fetched
+		}
+		if !x.Checked.IsZero() {
+			c.Checked = &x.Checked
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // allProblems is what an admin should look at now.

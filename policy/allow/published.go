@@ -186,7 +186,7 @@ func (p *Published) Accept(entries []Entry, former int) error {
 		return err
 	}
 	if n := Distinct(entries); n*100 < former*p.MinShare {
-		return fmt.Errorf("has %d entries, less than %d %% of the %d that it had", n, p.MinShare, former)
+		return fmt.Errorf("has %s, less than %d %% of the %d that it had", Count(n), p.MinShare, former)
 	}
 	return nil
 }
@@ -214,6 +214,14 @@ func (p *Published) Check(entries []Entry) error {
 		}
 	}
 	return nil
+}
+
+// Count writes a number of entries.
+func Count(n int) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return strconv.Itoa(n) + " entries"
 }
 
 // Distinct counts the prefixes of a list.

@@ -56,6 +56,7 @@ type Status struct {
 	TrackedMax int            `json:"tracked_max"`
 	Widened    uint64         `json:"widened"` // failures counted on a wider prefix because the table was full
 	Allowed    uint64         `json:"allowed"` // failures passed over because of the allow list
+	Lists      []ListStatus   `json:"lists"`   // published allow lists
 	Memory     uint64         `json:"memory"`  // bytes of anonymous memory (RssAnon)
 }
 
@@ -78,6 +79,16 @@ type FirewallStatus struct {
 	Error    string    `json:"error,omitempty"`
 	Checked  time.Time `json:"checked"`
 	Repaired uint64    `json:"repaired"` // times that rules or sets had to be made anew
+}
+
+// ListStatus is a published allow list.
+type ListStatus struct {
+	Name    string     `json:"name"`
+	Entries int        `json:"entries"`           // in force
+	Fetched *time.Time `json:"fetched,omitempty"` // when they came
+	Checked *time.Time `json:"checked,omitempty"` // when the source was asked last
+	Refused string     `json:"refused,omitempty"` // why what it has now is not believed
+	Failed  string     `json:"failed,omitempty"`  // why it could not be asked
 }
 
 // JailStatus is one jail.

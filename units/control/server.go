@@ -460,6 +460,7 @@ func emptyStatus(v *Status) {
 	list(&v.Problems)
 	list(&v.Config)
 	list(&v.Jails)
+	list(&v.Lists)
 	for i := range v.Jails {
 		list(&v.Jails[i].Units)
 	}

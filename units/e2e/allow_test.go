@@ -181,11 +181,11 @@ func (v *victim) lists(t *testing.T) {
 
 	// What comes back empty is refused; the unit fails, the journal and status say why, and the list stays.
 	v.sh(t, `: >/srv/lists/http; sed -i 's/checked":"20/checked":"19/' /var/lib/bailiff-allow/*.json; ! systemctl start bailiff-allow-refresh.service`)
-	if es := v.entries(t, "-u", "bailiff-allow-refresh.service", "-p", "warning", "-g", "allow list probes: refused: is empty; the one before stays .1 entries."); len(es) != 1 {
+	if es := v.entries(t, "-u", "bailiff-allow-refresh.service", "-p", "warning", "-g", "allow list probes: refused: is empty; the one before stays .1 entry."); len(es) != 1 {
 		t.Errorf("the journal says %v", es)
 	}
 	eventually(t, 20*time.Second, func() error {
-		if s := ask[control.Status](v, t, "status"); !strings.Contains(strings.Join(s.Problems, "\n"), "allow list probes: a new one was refused: is empty; the one before stays (1 entries)") {
+		if s := ask[control.Status](v, t, "status"); !strings.Contains(strings.Join(s.Problems, "\n"), "allow list probes: a new one was refused: is empty; the one before stays (1 entry)") {
 			return fmt.Errorf("problems %q", s.Problems)
 		}
 		return nil

@@ -99,7 +99,7 @@ func (h *held) read(s Store) (n Note, changed bool) {
 		n.Text, n.Refused = fmt.Sprintf("allow list %s: not believed: %s; %s", n.Name, plain(h.bad), h.stays()), true
 	default:
 		h.bad, h.entries, changed = "", entries, true
-		n.Text = fmt.Sprintf("allow list %s: %d entries", n.Name, allow.Distinct(entries))
+		n.Text = fmt.Sprintf("allow list %s: %s", n.Name, allow.Count(allow.Distinct(entries)))
 	}
 	return n, changed
 }
@@ -109,7 +109,7 @@ func (h *held) stays() string {
 	if len(h.entries) == 0 {
 		return "there is none before it"
 	}
-	return fmt.Sprintf("the one before stays (%d entries)", allow.Distinct(h.entries))
+	return fmt.Sprintf("the one before stays (%s)", allow.Count(allow.Distinct(h.entries)))
 }
 
 // Entries returns what all lists allow.
@@ -127,6 +127,24 @@ func (w *Watch) Files() map[string]allow.Published {
 		m[w.store.File(h.conf.Name)] = h.conf
 	}
 	return m
+}
+
+// List is a list as status shows it.
+type List struct {
+	Name    string
+	Entries int // that are believed
+	State
+}
+
+// Status returns the lists in their order.
+func (w *Watch) Status(lists []allow.Published) []List {
+	l := make([]List, 0, len(lists))
+	for _, p := range lists {
+		if h := w.held[p.Name]; h != nil {
+			l = append(l, List{p.Name, allow.Distinct(h.entries), h.is})
+		}
+	}
+	return l
 }
 
 const hintTimer = "systemctl enable --now bailiff-allow-refresh.timer"
