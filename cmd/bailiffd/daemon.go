@@ -98,6 +98,7 @@ type daemon struct {
 	dirtyBans, dirtyCursor bool
 	lastSave               time.Time
 	saveCost               time.Duration // what making up the last snapshot took
+	saveSize               int           // of it, in bytes
 	saving                 bool
 	saveErr                error
 	stirred                bool // memory was taken since it was given back
@@ -791,7 +792,10 @@ func (d *daemon) snapshot() []byte {
 	if d.known {
 		d.led.SetCursor(d.cursor.String())
 	}
-	return d.eng.Snapshot(nil)
+	// About as much as the last time: what grows by appending leaves several times its size behind.
+	b := d.eng.Snapshot(make([]byte, 0, d.saveSize+d.saveSize/16))
+	d.saveSize = len(b)
+	return b
 }
 
 func (d *daemon) saveDone(err error) {

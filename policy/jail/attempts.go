@@ -43,47 +43,69 @@ const maxWaiting = 64
 // LoginGraceTime is two minutes.
 const keepConn = 150 * time.Second
 
+// conns is a table of connections by their number, in open addressing. Nothing is removed from it one by one: turn drops
+// those that had no line in two generations. A flood may bring a million within minutes, so each takes 16 bytes, and the few that
+// are IPv6's 16 more.
+type conns struct {
+	slots []conn       // as many as a power of two
+	long  [][][16]byte // IPv6 addresses, in chunks
+	used  uint32       // of long
+	n     int          //
+	young bool         // which generation is the younger one
+}
+
 // conn is what is known of a connection.
 type conn struct {
-	hi, lo  uint64 // address as IPv6, IPv4 mapped
-	known   bool   // hi and lo are set
-	counted bool   // a failure of it was counted
+	name    uint64 // 0: empty
+	addr    uint32 // IPv4, or the place of an IPv6 address in long
 	step    uint8  // of the last line of the current attempt
+	family  uint8  // 4, 6, or 0: the address is not known
+	counted bool   // a failure of it was counted
 	young   bool   // which generation had its last line
 }
 
-func (c *conn) set(a netip.Addr) {
-	b := a.As16()
-	c.hi, c.lo, c.known = binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:]), true
+func (t *conns) at(i uint32) *[16]byte { return &t.long[i>>chunkBits][i&(chunk-1)] }
+
+// set notes a connection's address.
+func (t *conns) set(c *conn, a netip.Addr) {
+	if a.Is4() {
+		b := a.As4()
+		c.addr, c.family = binary.BigEndian.Uint32(b[:]), 4
+		return
+	}
+	if c.family != 6 {
+		if c.addr, c.family = t.used, 6; t.used>>chunkBits == uint32(len(t.long)) {
+			t.long = append(t.long, make([][16]byte, chunk))
+		}
+		t.used++
+	}
+	*t.at(c.addr) = a.As16()
 }
 
-func (c *conn) is(a netip.Addr) bool {
-	b := a.As16()
-	return c.hi == binary.BigEndian.Uint64(b[:8]) && c.lo == binary.BigEndian.Uint64(b[8:])
+// is says whether a connection has that address.
+func (t *conns) is(c *conn, a netip.Addr) bool {
+	if a.Is4() {
+		b := a.As4()
+		return c.family == 4 && c.addr == binary.BigEndian.Uint32(b[:])
+	}
+	return c.family == 6 && *t.at(c.addr) == a.As16()
 }
 
-func (c *conn) addr() netip.Addr {
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], c.hi)
-	binary.BigEndian.PutUint64(b[8:], c.lo)
-	return netip.AddrFrom16(b).Unmap()
-}
-
-// conns is a table of connections by their number, in open addressing. Nothing is removed from it one by one: turn drops
-// those that had no line in two generations.
-type conns struct {
-	slots []connSlot // as many as a power of two
-	n     int
-	young bool // which generation is the younger one
-}
-
-type connSlot struct {
-	name uint64 // 0: empty
-	conn
+// address gives a connection's address; invalid where it is not known.
+func (t *conns) address(c *conn) netip.Addr {
+	switch c.family {
+	case 4:
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], c.addr)
+		return netip.AddrFrom4(b)
+	case 6:
+		return netip.AddrFrom16(*t.at(c.addr))
+	}
+	return netip.Addr{}
 }
 
 // slot gives the place of a connection, or the empty one where it belongs; nil while there is no table.
-func (t *conns) slot(name uint64) *connSlot {
+func (t *conns) slot(name uint64) *conn {
 	if len(t.slots) == 0 {
 		return nil
 	}
@@ -96,9 +118,15 @@ func (t *conns) slot(name uint64) *connSlot {
 }
 
 // take gives a connection's place and makes it if need be.
-func (t *conns) take(name uint64) *connSlot {
+func (t *conns) take(name uint64) *conn {
 	if 4*(t.n+1) > 3*len(t.slots) {
-		t.rebuild(max(64, 2*len(t.slots)), func(*connSlot) bool { return true })
+		old := t.slots
+		t.slots = make([]conn, max(64, 2*len(old)))
+		for i := range old {
+			if s := &old[i]; s.name != 0 {
+				*t.slot(s.name) = *s
+			}
+		}
 	}
 	s := t.slot(name)
 	if s.name == 0 {
@@ -109,17 +137,6 @@ func (t *conns) take(name uint64) *connSlot {
 	return s
 }
 
-func (t *conns) rebuild(size int, keep func(*connSlot) bool) {
-	old := t.slots
-	t.slots, t.n = make([]connSlot, size), 0
-	for i := range old {
-		if s := &old[i]; s.name != 0 && keep(s) {
-			*t.slot(s.name) = *s
-			t.n++
-		}
-	}
-}
-
 // turn drops the older generation and begins a new one.
 func (t *conns) turn() {
 	kept := 0
@@ -128,16 +145,25 @@ func (t *conns) turn() {
 			kept++
 		}
 	}
-	if kept == 0 {
-		*t = conns{young: !t.young}
-		return
+	next := conns{n: kept, young: !t.young}
+	if kept > 0 {
+		size := 64
+		for 3*size < 4*2*kept { // room for as many again
+			size *= 2
+		}
+		next.slots = make([]conn, size)
 	}
-	size := 64
-	for 3*size < 4*2*kept { // room for as many again
-		size *= 2
+	for i := range t.slots {
+		if s := &t.slots[i]; s.name != 0 && s.young == t.young {
+			c := next.slot(s.name)
+			*c = *s
+			if c.family == 6 {
+				c.family = 0
+				next.set(c, t.address(s))
+			}
+		}
 	}
-	t.rebuild(size, func(s *connSlot) bool { return s.young == t.young })
-	t.young = !t.young
+	*t = next
 }
 
 // stepEnd is the step of lines that only tell that a connection has ended (filter.StepEnd).
@@ -204,10 +230,10 @@ func (a *Attempts) Join(boot [16]byte, pid uint32, id []byte, addr netip.Addr, a
 // take gives what is known of a connection, which is nothing if it is another one now.
 func (a *Attempts) take(n uint64, addr netip.Addr, at int64) *conn {
 	a.turn(at)
-	c := &a.conns.take(n).conn
-	if !c.known || !c.is(addr) {
-		*c = conn{young: c.young}
-		c.set(addr)
+	c := a.conns.take(n)
+	if !a.conns.is(c, addr) {
+		c.counted, c.step = false, 0
+		a.conns.set(c, addr)
 	}
 	return c
 }
@@ -215,8 +241,8 @@ func (a *Attempts) take(n uint64, addr netip.Addr, at int64) *conn {
 // Known returns the address of a connection.
 func (a *Attempts) Known(boot [16]byte, pid uint32, id []byte) (netip.Addr, bool) {
 	if n, ok := a.name(boot, pid, id); ok {
-		if s := a.conns.slot(n); s != nil && s.name != 0 && s.known {
-			return s.addr(), true
+		if s := a.conns.slot(n); s != nil && s.family != 0 {
+			return a.conns.address(s), true
 		}
 	}
 	return netip.Addr{}, false

@@ -1,6 +1,7 @@
 package jail
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 )
@@ -130,5 +131,49 @@ func TestWaiting(t *testing.T) {
 	a.Expire(400 * sec)
 	if _, ok := a.Claim(boot, 8, nil); ok || a.Len() != 0 {
 		t.Error("waits for ever")
+	}
+}
+
+// TestKnown: addresses of both families are what they were, while the table grows, processes change addresses and generations
+// pass; a connection is known for keepConn after its last line at least, and for twice that at most.
+func TestKnown(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	type line struct {
+		addr netip.Addr
+		at   int64
+	}
+	a, last := NewAttempts(), map[uint32]line{}
+	addr := func() netip.Addr {
+		if r.IntN(3) == 0 {
+			return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 14: byte(r.IntN(256)), 15: byte(r.IntN(256))})
+		}
+		return v4(r.Uint32())
+	}
+	const pids = 20_000
+	long := 0
+	for at := int64(0); at < 2000*sec; at += int64(r.IntN(int(sec / 20))) {
+		if at > 700*sec && at < 1100*sec {
+			at = 1100 * sec // all is forgotten
+			a.Expire(at - 200*sec)
+			a.Expire(at)
+		}
+		pid := uint32(1 + r.IntN(pids))
+		l, ok := last[pid]
+		got, known := a.Known(boot, pid, nil)
+		switch age := at - l.at; {
+		case !ok && known, ok && age < keepConn.Microseconds() && !known, known && got != l.addr, known && age > 2*keepConn.Microseconds()+sec:
+			t.Fatalf("pid %d at %d: %v %v, want %+v", pid, at, got, known, l)
+		case known && age > keepConn.Microseconds():
+			long++
+		}
+		if !ok || r.IntN(4) > 0 {
+			l.addr = addr()
+		}
+		l.at = at
+		last[pid] = l
+		a.Join(boot, pid, nil, l.addr, at)
+	}
+	if long == 0 {
+		t.Error("no connection grew old")
 	}
 }
