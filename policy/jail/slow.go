@@ -58,11 +58,8 @@ func (c *Counter) cellSum(x *node, at int64) (sum int, over bool) {
 	if d >= buckets {
 		return 0, true
 	}
-	if d <= -buckets {
-		return 0, false
-	}
 	for j := range buckets {
-		if j+d < buckets {
+		if -buckets < j+d && j+d < buckets {
 			sum += x.bucketCount(j)
 		}
 	}
@@ -73,17 +70,20 @@ func (c *Counter) cellSum(x *node, at int64) (sum int, over bool) {
 func (c *Counter) cellOldest(x *node, at int64) (b int64, ok bool) {
 	d := c.cellTop(x, at)
 	for j := buckets - 1; j >= 0; j-- {
-		if j+d < buckets && d > -buckets && x.bucketCount(j) > 0 {
+		if -buckets < j+d && j+d < buckets && x.bucketCount(j) > 0 {
 			return c.bucket(at) - int64(d) - int64(j), true
 		}
 	}
 	return 0, false
 }
 
-// cellAdd adds to a cell's bucket of a moment.
+// cellAdd adds to a cell's bucket of a moment. What lies eight buckets before the newest is over.
 func (c *Counter) cellAdd(x *node, at int64, weight int) {
 	d := c.cellTop(x, at)
-	if d >= buckets || d <= -buckets { // all of it is over, or of a clock that was wrong
+	if d <= -buckets {
+		return
+	}
+	if d >= buckets {
 		x.when, d = c.emptyCell(at), 0
 	} else if d > 0 {
 		x.when, d = c.emptyCell(at)|x.when<<(d*bucketBits)&countMask, 0
@@ -118,7 +118,8 @@ func (c *Counter) compact(t *table, e *entry, link *uint32) *uint32 {
 		case y.name() == 0:
 			shared = y
 		default:
-			if cells++; y.name() == x.name() {
+			// Where clocks differ by more than the window, a user may have two.
+			if cells++; y.name() == x.name() && c.slowly(x.at(), c.cellTime(y, x.at())) {
 				own = y
 			}
 		}
