@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -334,4 +335,19 @@ func BenchmarkEntryOther(b *testing.B) {
 	for b.Loop() {
 		tr.Entry(e)
 	}
+}
+
+// Whatever stands in the files, nobody becomes an operator whose name is not there.
+func FuzzAccounts(f *testing.F) {
+	f.Add([]byte(passwd), []byte(group), "alice")
+	f.Add([]byte("a:x:0:0:::\n"), []byte("sudo:x:27:,,a , b\r\n"), "b")
+	f.Fuzz(func(t *testing.T, passwd, group []byte, user string) {
+		why, ok := ReadAccounts(passwd, group, []string{"sudo", "wheel"}).Member(user, -1)
+		if ok != (why != "") {
+			t.Fatalf("%q, %v", why, ok)
+		}
+		if ok && user != "root" && !bytes.Contains(passwd, []byte(user)) && !bytes.Contains(group, []byte(user)) {
+			t.Fatalf("%q is an operator (%s)", user, why)
+		}
+	})
 }
