@@ -118,7 +118,7 @@ func (c *compiler) emit(n *node) {
 			in.op = opPeer
 		case classText, classOwn:
 			in.op = opText
-		case classAddr, classIP:
+		case classAddr, classAddr4, classIP:
 			in.op = opAddr
 		case classPort:
 			in.op = opPort

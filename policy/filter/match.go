@@ -158,7 +158,7 @@ func (v *vm) run(pc, pos int) bool {
 			pos = len(line)
 		case opAddr:
 			a, n := scanAddr(line[pos:], in.after)
-			if n == 0 || in.once && !v.once(in.alone) {
+			if n == 0 || in.class == classAddr4 && !a.Is4() || in.once && !v.once(in.alone) {
 				return false
 			}
 			if in.cap == capAddr {

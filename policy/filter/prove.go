@@ -265,7 +265,8 @@ func templateSamples(p *Pattern) (l []sample) {
 				}
 				s.line = append(s.line, text...)
 			}
-			if family == 0 || hasAddr {
+			v4 := slices.ContainsFunc(way, func(n *node) bool { return n.class == classAddr4 && n.kind == nodeField })
+			if family == 0 || hasAddr && !v4 {
 				l = append(l, s)
 			}
 		}

@@ -20,7 +20,7 @@ import (
 //	<own:class>  the same, but chosen by the daemon: no client can have a say in it
 //	<once:addr>  an address (or <once:peer>), and the text before it must stand only once in the line
 //
-// Captured without saying so are <addr>, <peer> (address and port), <port>, <user> (text), <account> and <login> (a
+// Captured without saying so are <addr>, <addr4>, <peer> (address and port), <port>, <user> (text), <account> and <login> (a
 // user), <id> (token) and <count> (num).
 //
 // A <text> is what a client chose. It takes as much as it can, so what stands to its right is looked for from the end
@@ -50,7 +50,8 @@ const (
 	classString               // up to the next " that no \ escapes: where the daemon escapes those of clients (JSON, Go, Apache)
 	classNum                  // up to 20 digits
 	classAddr                 // an IPv4 or IPv6 address, also v4-mapped, also with a zone
-	classIP                   // the same, of no interest (the server's own)
+	classAddr4                // an IPv4 address, also v4-mapped
+	classIP                   // the same as classAddr, of no interest (the server's own)
 	classPort                 // 0 to 65535
 	classJSON                 // JSON, up to the text that follows, at the same depth of brackets and outside of quotes
 	classLogfmt               // key=value pairs with values in quotes where they need it, up to the text that follows
@@ -75,6 +76,7 @@ var fields = map[string]struct {
 	cap   capture
 }{
 	"addr":    {classAddr, capAddr},
+	"addr4":   {classAddr4, capAddr},
 	"port":    {classPort, capPort},
 	"user":    {classText, capUser},
 	"id":      {classToken, capID},
