@@ -350,10 +350,9 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 				return nil, err
 			}
 			w = stripEnds(whole)
-		} else if !w.begins {
-			if cut, ok := cutHead(w.node); ok {
-				w.node, w.begins = cut, true
-			}
+		}
+		if cut, ok := cutHead(w.node); ok && !has(alt, rePrefix) {
+			w.node, w.begins = cut, true
 		}
 		ways = append(ways, w)
 	}
@@ -547,9 +546,14 @@ func splitHost(n *reNode) []*reNode {
 }
 
 // cutHead takes off what stands for host and identifier[pid] where an expression spells it out instead of using
-// __prefix_line: everything up to "[digits]: ".
+// __prefix_line: everything up to "[digits]: ", also if it is the beginning of a group that may be missing in a file.
 func cutHead(n *reNode) (*reNode, bool) {
 	subs := flatten(n)
+	if len(subs) > 0 && (subs[0].kind == reGroup || subs[0].kind == reRep && subs[0].min == 0 && subs[0].max == 1) && !has(subs[0], reHost) {
+		if inner, ok := cutHead(subs[0].subs[0]); ok {
+			return loosen(&reNode{kind: reSeq, subs: append([]*reNode{inner}, subs[1:]...)}), true
+		}
+	}
 	lit := func(i int, r rune) bool { return i < len(subs) && subs[i].kind == reLit && subs[i].r == r }
 	for i := range min(len(subs), 40) {
 		if !lit(i, '[') || i+1 >= len(subs) || subs[i+1].kind != reRep || subs[i+1].subs[0].text != `\d` && subs[i+1].subs[0].text != "[0-9]" || !lit(i+2, ']') || !lit(i+3, ':') {
@@ -562,9 +566,34 @@ func cutHead(n *reNode) (*reNode, bool) {
 		if slices.ContainsFunc(subs[:i], func(s *reNode) bool { return has(s, reHost) }) {
 			return nil, false
 		}
-		return &reNode{kind: reSeq, subs: subs[i:]}, true
+		return loosen(&reNode{kind: reSeq, subs: subs[i:]}), true
 	}
 	return nil, false
+}
+
+// loosen lets an expression begin without the white space that stood between the head and the message.
+func loosen(n *reNode) *reNode {
+	switch {
+	case blank(n):
+		c := *n
+		c.min = 0
+		return &c
+	case n.kind == reSeq:
+		c := *n
+		c.subs = slices.Clone(n.subs)
+		for i, s := range c.subs {
+			c.subs[i] = loosen(s)
+			if s.kind != reRep || s.min > 0 && !blank(s) {
+				break
+			}
+		}
+		return &c
+	case n.kind == reGroup || n.kind == reRep:
+		c := *n
+		c.subs = []*reNode{loosen(n.subs[0])}
+		return &c
+	}
+	return n
 }
 
 func has(n *reNode, kind reKind) bool {
