@@ -307,10 +307,10 @@ func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
 
 // Spreading is what is counted over all jails, and what had to be forgotten for lack of room.
 type Spreading struct {
-	Accounts int    // that anybody failed on within accounts.find_time
+	Accounts int    // that were failed on more than once within accounts.find_time
 	Attacked int    // of those, under attack now
-	Crowded  uint64 // accounts that were forgotten to make room for others
 	Networks int    // with parts that attacked
+	Crowded  uint64 // accounts that were forgotten to make room for others
 	Cut      uint64 // prefixes whose slow window was cut short to make room, and networks that were forgotten
 }
 

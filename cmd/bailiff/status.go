@@ -57,6 +57,13 @@ func runStatus(e *env, args []string) error {
 		fmt.Fprintf(e.out, "; %d counted on a wider prefix", s.Widened)
 	}
 	fmt.Fprintln(e.out)
+	if p := s.Spread; p != (control.SpreadStatus{}) {
+		fmt.Fprintf(e.out, "  spread    %s under attack of %d that were failed on repeatedly; parts of %s attacked", plural(p.Attacked, "account"), p.Accounts, plural(p.Networks, "network"))
+		if p.Crowded+p.Cut > 0 {
+			fmt.Fprintf(e.out, "; for lack of room %d accounts were forgotten, %d slow windows and networks cut short", p.Crowded, p.Cut)
+		}
+		fmt.Fprintln(e.out)
+	}
 	for _, l := range s.Lists {
 		fmt.Fprintf(e.out, "  allowed   list %s: %s", l.Name, allow.Count(l.Entries))
 		if l.Fetched != nil {

@@ -62,7 +62,7 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 		s = &control.Status{
 			Version: build.String(), PID: os.Getpid(), Started: d.started, Problems: d.allProblems(), Config: slices.Clone(d.conf.Files),
 			ConfigErr: d.configErr, Journal: d.js, Firewall: d.fw, Bans: d.led.Len(), BansTotal: d.bansTotal,
-			Tracked: tracked, TrackedMax: limit, Widened: widened, Allowed: d.eng.Allowed,
+			Tracked: tracked, TrackedMax: limit, Widened: widened, Spread: control.SpreadStatus(d.eng.Spreading(time.Now().UnixMicro())), Allowed: d.eng.Allowed,
 		}
 		s.Journal.Problems = slices.Clone(d.js.Problems)
 		if d.known {

@@ -55,9 +55,19 @@ type Status struct {
 	Tracked    int            `json:"tracked"`    // prefixes with failures in their window
 	TrackedMax int            `json:"tracked_max"`
 	Widened    uint64         `json:"widened"` // failures counted on a wider prefix because the table was full
+	Spread     SpreadStatus   `json:"spread"`
 	Allowed    uint64         `json:"allowed"` // failures passed over because of the allow list
 	Lists      []ListStatus   `json:"lists"`   // published allow lists
 	Memory     uint64         `json:"memory"`  // bytes of anonymous memory (RssAnon)
+}
+
+// SpreadStatus is what counts over all jails: accounts that many addresses attack, networks of which many parts do.
+type SpreadStatus struct {
+	Accounts int    `json:"accounts"` // that were failed on more than once lately
+	Attacked int    `json:"attacked"` // of those, under attack now
+	Networks int    `json:"networks"` // parts of which attacked
+	Crowded  uint64 `json:"crowded"`  // accounts that were forgotten to make room for others
+	Cut      uint64 `json:"cut"`      // prefixes whose slow window was cut short, and networks forgotten, to make room
 }
 
 // JournalStatus is how far the journal has been read.
