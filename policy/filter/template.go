@@ -103,7 +103,7 @@ func (c class) client() bool { return c == classText }
 
 // narrow says whether a client may choose such text, within a class that does not hold what ends it.
 func (c class) narrow() bool {
-	return c == classWord || c == classHost || c == classToken || c == classAccount || c == classLogin || c == classQuoted || c == classString
+	return c == classWord || c == classHost || c == classToken || c == classAccount || c == classLogin || c == classMailbox || c == classQuoted || c == classString
 }
 
 // skips says whether a field of the class ends where the text that follows it stands for the first time, and never
