@@ -55,6 +55,7 @@ type Pattern struct {
 	Whole bool     // of whole messages alone, as Trust.Whole says of all patterns
 	File  string
 	Line  int
+	Col   int // of its template or expression
 
 	node *node
 	prog *program

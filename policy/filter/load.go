@@ -128,8 +128,9 @@ const (
 )
 
 type loader struct {
-	f    *Filter
-	errs []*yamldoc.Error
+	f     *Filter
+	lines []string // of the file
+	errs  []*yamldoc.Error
 }
 
 func (l *loader) errorf(n *yamldoc.Node, path, format string, args ...any) *yamldoc.Error {
@@ -139,11 +140,14 @@ func (l *loader) errorf(n *yamldoc.Node, path, format string, args ...any) *yaml
 }
 
 func read(file string, data []byte) (*Filter, error) {
+	if e := foreign(file, data); e != nil {
+		return nil, e
+	}
 	root, err := yamldoc.Parse(file, data)
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{f: &Filter{File: file, modes: make(map[string][]string)}}
+	l := &loader{lines: strings.Split(string(data), "\n"), f: &Filter{File: file, modes: make(map[string][]string)}}
 	l.filter(root)
 	if len(l.errs) > 0 {
 		return nil, joinErrors(l.errs)
@@ -166,11 +170,7 @@ func (l *loader) keys(n *yamldoc.Node, path string, known ...string) bool {
 			continue
 		}
 		e := l.errorf(p.Key, join(path, p.Key.Value), "there is no such key")
-		if near := nearest(p.Key.Value, known); near != "" {
-			e.WithHint("did you mean %s?", near)
-		} else {
-			e.WithHint("keys are %s", strings.Join(known, ", "))
-		}
+		e.Hint = keyHint(p.Key.Value, known)
 	}
 	return true
 }
@@ -209,7 +209,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 	f.cut = l.number(root.Get("cut"), "cut", 64, MaxMessage, MaxMessage+1)
 	if n := root.Get("join_by"); n != nil {
 		if f.joinAddr = n.Value == "address"; !f.joinAddr && n.Value != "process" {
-			l.errorf(n, "join_by", "%q is neither address nor process", n.Value)
+			l.errorf(n, "join_by", "%q is neither address nor process", n.Value).Hint = wordHint(n.Value, "address", "process")
 		}
 	}
 	if n := root.Get("jail"); n != nil {
@@ -228,6 +228,9 @@ func (l *loader) filter(root *yamldoc.Node) {
 	}
 	if n := root.Get("patterns"); n != nil && len(l.errs) == 0 && len(f.patterns) == 0 {
 		l.errorf(n, "patterns", "there are none")
+	}
+	if len(l.errs) == 0 && !slices.ContainsFunc(f.patterns, (*Pattern).findsAddr) {
+		l.errorf(root.Get("patterns"), "patterns", "none finds an address: nobody would be banned").WithHint(`write <addr> where the daemon names the client, (?P<addr>\S+) in a regexp`)
 	}
 	if len(f.patterns) > maxPatterns {
 		l.errorf(root, "patterns", "there are %d, more than %d", len(f.patterns), maxPatterns)
@@ -267,7 +270,13 @@ func (l *loader) list(n *yamldoc.Node, path string) []*yamldoc.Node {
 	case n.Kind == yamldoc.Scalar:
 		return []*yamldoc.Node{n}
 	}
-	l.errorf(n, path, "must be a list, not %s", n.Kind)
+	e := l.errorf(n, path, "must be a list, not %s", n.Kind)
+	switch {
+	case path == "patterns" || path == "tests":
+		e.WithHint("begin each of them with a dash: - {…}")
+	default:
+		e.WithHint("put it in quotes if it is one text that holds : or begins with [ or {")
+	}
 	return nil
 }
 
@@ -286,7 +295,11 @@ func (l *loader) number(n *yamldoc.Node, path string, least, most, absent int) i
 	}
 	v, err := strconv.Atoi(n.Value)
 	if n.Kind != yamldoc.Scalar || err != nil || v < least || v > most {
-		l.errorf(n, path, "%q is not a number from %d to %d", n.Value, least, most)
+		what := strconv.Quote(n.Value)
+		if n.Kind != yamldoc.Scalar {
+			what = n.Kind.String()
+		}
+		l.errorf(n, path, "%s is not a number from %d to %d", what, least, most)
 		return absent
 	}
 	return v
@@ -408,8 +421,11 @@ func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *nod
 	}
 	tree, terr := parseTemplate(s)
 	if terr != nil {
-		e := l.errorf(n, path, "%v", terr)
-		e.Hint = terr.hint
+		l.within(n, path, terr)
+		return nil, nil
+	}
+	if at, hint := likeRegexp(s); at >= 0 {
+		l.within(n, path, &templateError{at: at, text: fmt.Sprintf("%q looks like a regular expression", s[at:min(len(s), at+2)]), hint: hint})
 		return nil, nil
 	}
 	prog, err := compile(tree, last)
@@ -422,10 +438,19 @@ func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *nod
 		}
 	}
 	if err != nil {
-		l.errorf(n, path, "%v", err)
+		l.errorf(n, path, "%v", err).Hint = compileHint(err)
 		return nil, nil
 	}
 	return prog, tree
+}
+
+// within tells an error within a template, at its column where that can be told.
+func (l *loader) within(n *yamldoc.Node, path string, terr *templateError) {
+	e := l.errorf(n, path, "%v", terr)
+	e.Hint = terr.hint
+	if col, ok := l.column(n, terr.at); ok {
+		e.Col, e.Text = col, terr.text
+	}
 }
 
 var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join}
@@ -436,18 +461,22 @@ func (l *loader) pattern(n *yamldoc.Node) {
 	}
 	name := l.text(n.Get("name"), "patterns.name")
 	path := "patterns." + name
+	if n.Get("name") == nil {
+		l.errorf(n, "patterns", "has no name").WithHint("give each pattern a name of letters, digits, - and _")
+		return
+	}
 	if !isName(name) {
 		l.errorf(n, "patterns", "%q is not a name", name).WithHint("give each pattern a name of letters, digits, - and _")
 		return
 	}
 	if slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Name == name }) {
-		l.errorf(n, path, "there are two of that name")
+		l.errorf(n, path, "there are two of that name").WithHint("one pattern may have several shapes: text: [first, second]")
 	}
 	p := Pattern{Name: name, Kind: Failure, File: n.File}
 	if k := n.Get("kind"); k != nil {
 		var ok bool
 		if p.Kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).WithHint("kinds are failure, success and join")
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join")
 		}
 	}
 	p.Modes = l.texts(n.Get("modes"), path+".modes")
@@ -469,17 +498,21 @@ func (l *loader) pattern(n *yamldoc.Node) {
 	}
 	for _, t := range l.list(text, path+".text") {
 		q := p
-		q.Text, q.Line = t.Value, t.Line
+		q.Text, q.Line, q.Col = t.Value, t.Line, t.Col
 		if q.prog, q.node = l.template(t, path+".text", opEnd); q.prog != nil {
 			l.f.patterns = append(l.f.patterns, &q)
 		}
 	}
 	for _, t := range l.list(re, path+".regexp") {
 		q := p
-		q.Text, q.Line, q.Regexp = t.Value, t.Line, true
+		q.Text, q.Line, q.Col, q.Regexp = t.Value, t.Line, t.Col, true
 		var err error
-		if q.re, err = compileExpr(l.text(t, path+".regexp")); err != nil {
-			l.errorf(t, path+".regexp", "%v", err)
+		q.re, err = compileExpr(l.text(t, path+".regexp"))
+		if tag := foreignTag.FindString(t.Value); tag != "" && err == nil {
+			err = fmt.Errorf("holds %s, which is fail2ban's and means nothing here", tag)
+		}
+		if err != nil {
+			l.errorf(t, path+".regexp", "%v", exprError(t.Value, err)).Hint = exprHint(t.Value)
 			continue
 		}
 		l.f.patterns = append(l.f.patterns, &q)
@@ -528,7 +561,7 @@ func (l *loader) test(n *yamldoc.Node, path string) {
 	if k := n.Get("kind"); k != nil {
 		var ok bool
 		if t.kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).WithHint("kinds are failure, success and join")
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join")
 		}
 	}
 	l.f.tests = append(l.f.tests, t)
@@ -540,11 +573,25 @@ func (f *Filter) SelfTest() (errs []error) {
 		t := &f.tests[i]
 		for _, mode := range t.modes {
 			if err := t.run(f.matchers[mode]()); err != "" {
-				errs = append(errs, t.node.Errorf("tests", "mode %s: %s: %q", mode, err, t.line))
+				e := t.node.Errorf("tests", "mode %s: %s: %q", mode, err, t.line)
+				e.Hint = t.hint(f.matchers[mode]())
+				errs = append(errs, e)
 			}
 		}
 	}
 	return errs
+}
+
+// hint says what a test that failed probably lacks.
+func (t *test) hint(m *Matcher) string {
+	var h Hit
+	switch hit := m.MatchMessage(t.line, &h); {
+	case !t.miss && !hit:
+		return m.missHint(t.line)
+	case !t.miss && !t.addr.IsValid() && h.Addr.IsValid():
+		return "write address: " + h.Addr.String()
+	}
+	return ""
 }
 
 func (t *test) run(m *Matcher) string {
@@ -561,6 +608,10 @@ func (t *test) run(m *Matcher) string {
 		return "is for " + t.pattern + ", but " + h.Pattern.Name + " took it"
 	case t.kind != None && h.Kind != t.kind:
 		return "has the wrong kind, by " + h.Pattern.Name
+	case !t.addr.IsValid() && h.Addr.IsValid():
+		return "names no address, but " + h.Addr.String() + " was found"
+	case t.addr.IsValid() && !h.Addr.IsValid():
+		return "wanted address " + t.addr.String() + ", but " + h.Pattern.Name + " found none"
 	case h.Addr != t.addr:
 		return fmt.Sprintf("wanted address %v, found %v", t.addr, h.Addr)
 	case t.user != nil && !bytes.Equal(h.User, []byte(*t.user)):

@@ -72,12 +72,12 @@ func (f *Filter) Prove() (errs []error) {
 }
 
 func (f *Filter) prove(p *Pattern, samples []sample, decoys *[2][]string) error {
-	place := func(format string, args ...any) error {
-		return &yamldoc.Error{File: p.File, Line: p.Line, Col: 1, Path: "patterns." + p.Name, Text: fmt.Sprintf(format, args...)}
+	place := func(format string, args ...any) *yamldoc.Error {
+		return &yamldoc.Error{File: p.File, Line: p.Line, Col: p.Col, Path: "patterns." + p.Name, Text: fmt.Sprintf(format, args...)}
 	}
 	if len(samples) == 0 {
 		if p.re != nil {
-			return place("has no test line: a regular expression is proved on the file's tests")
+			return place("has no test line: a regular expression is proved on the file's tests").WithHint("write tests: [{line: …, address: …}] with a line that it takes")
 		}
 		return place("no line can be made of it")
 	}

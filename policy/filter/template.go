@@ -209,9 +209,12 @@ func (p *templateParser) seq() (*node, *templateError) {
 	for p.i < len(p.s) {
 		switch c := p.s[p.i]; c {
 		case '\\':
-			if p.i+1 >= len(p.s) || !strings.ContainsRune(`<>{}|\?`, rune(p.s[p.i+1])) {
+			if p.i+1 >= len(p.s) || !strings.ContainsRune(`<>{}|\?^$.(`, rune(p.s[p.i+1])) {
 				err := p.errorf(`a \ must stand before one of < > { } | \ ?`)
 				err.hint = `write \\ for a backslash`
+				if p.i+1 < len(p.s) {
+					err.hint = escapeHint(p.s[p.i+1])
+				}
 				return nil, err
 			}
 			lit.WriteByte(p.s[p.i+1])
@@ -291,7 +294,7 @@ func (p *templateParser) field() (*node, *templateError) {
 	end := strings.IndexByte(p.s[p.i:], '>')
 	if end < 0 {
 		err := p.errorf("< is never closed")
-		err.hint = `write \< for the character itself`
+		err.hint = openHint(p.s[p.i+1:])
 		return nil, err
 	}
 	name := p.s[p.i+1 : p.i+end]
@@ -302,11 +305,7 @@ func (p *templateParser) field() (*node, *templateError) {
 	f, ok := fields[cl]
 	if !ok {
 		err := p.errorf("there is no field <%s>", name)
-		if near := nearest(cl, fieldNames()); near != "" {
-			err.hint = "did you mean <" + near + ">?"
-		} else {
-			err.hint = `fields are ` + strings.Join(fieldNames(), ", ") + `; write \< for the character itself`
-		}
+		err.hint = fieldHint(name)
 		return nil, err
 	}
 	n := &node{kind: nodeField, class: f.class, cap: f.cap}

@@ -176,6 +176,19 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s*)?(?:line (\d+): )?(.*)$`)
 
+// syntaxHints say what the parser's errors mostly come from.
+var syntaxHints = map[string]string{
+	"found character that cannot start any token":     "a text that begins with @, ` or % needs quotes; a tab cannot indent, blanks can",
+	"mapping values are not allowed in this context":  "a text that holds \": \" needs quotes; and the keys of one entry begin in the same column",
+	"found unknown escape character":                  `between double quotes \ begins an escape: use single quotes`,
+	"found unexpected end of stream":                  "a quote is not closed: look from this line on",
+	"did not find expected ',' or '}'":                "a { is not closed, or a text in it needs quotes: look from this line on",
+	"did not find expected ',' or ']'":                "a [ is not closed, or a text in it needs quotes: look from this line on",
+	"did not find expected key":                       "the keys of one entry begin in the same column; a text that holds quotes or \": \" needs quotes",
+	"did not find expected '-' indicator":             "the entries of one list begin in the same column, each with a dash",
+	"found a tab character that violates indentation": "a tab cannot indent, blanks can",
+}
+
 // Parse reads one document. An empty one gives a node of kind Null. Every error is an *Error, several are joined.
 func Parse(file string, data []byte) (*Node, error) {
 	fail := func(line, col int, format string, args ...any) *Error {
@@ -198,9 +211,7 @@ func Parse(file string, data []byte) (*Node, error) {
 			}
 		}
 		e := fail(line, 1, "is not YAML: %s", text)
-		if text == "found character that cannot start any token" {
-			e.Hint = "a text that begins with @, ` or % needs quotes; a tab cannot indent, blanks can"
-		}
+		e.Hint = syntaxHints[text]
 		return nil, e
 	}
 	var extra yaml.Node

@@ -1,0 +1,223 @@
+package filter
+
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+	"unicode/utf8"
+
+	"bailiff/policy/config/yamldoc"
+)
+
+// What a mistake in a filter's file probably meant. Most who write their first filter know fail2ban's, and regular
+// expressions.
+
+// meantField says what others call a field.
+var meantField = map[string]string{
+	"adr": "addr", "address": "addr", "host": "addr", "rhost": "addr", "rip": "addr", "ip4": "addr", "ip6": "addr", "ipv4": "addr", "ipv6": "addr", "remote": "addr", "client": "addr",
+	"subnet": "addr", "cidr": "addr", "f-user": "user", "f-alt_user": "user", "username": "user", "login": "user", "name": "user", "f-id": "id", "f-mlfid": "id", "session": "id",
+	"str": "text", "any": "text", "rest": "text", "skiplines": "text", "int": "num", "integer": "num", "number": "num", "digits": "num", "pid": "num", "hostname": "host", "domain": "host", "string": "text",
+}
+
+// fieldHint says what a field that does not exist probably means.
+func fieldHint(name string) string {
+	low := strings.ToLower(name)
+	switch to := meantField[low]; {
+	case strings.HasPrefix(name, "/F-"), strings.HasPrefix(name, "F-") && to == "":
+		return "fail2ban's tags mean nothing here: leave it out, and write <user>, <id> or <text> for what it holds"
+	case strings.HasPrefix(name, "F-"):
+		return fmt.Sprintf("did you mean <%s>? It stands for what fail2ban writes between <%s> and </%s>", to, name, name)
+	case name == "HOST" || name == "ADDR" || name == "IP4" || name == "IP6" || name == "SUBNET" || name == "CIDR":
+		return "did you mean <addr>? It takes what fail2ban's <" + name + "> does, but no host names"
+	case to != "":
+		return "did you mean <" + to + ">?"
+	}
+	if near := nearest(low, fieldNames()); near != "" {
+		return "did you mean <" + near + ">?"
+	}
+	return "fields are " + strings.Join(fieldNames(), ", ") + `; write \< for the character itself`
+}
+
+// openHint says what a < that nothing closes probably meant.
+func openHint(rest string) string {
+	name := rest
+	if end := strings.IndexFunc(rest, func(r rune) bool { return (r < 'a' || r > 'z') && r != ':' }); end >= 0 {
+		name = rest[:end]
+	}
+	_, cl, two := strings.Cut(name, ":")
+	if !two {
+		cl = name
+	}
+	if _, ok := fields[cl]; ok {
+		return "write <" + name + `>, or \< for the character itself`
+	}
+	return `write \< for the character itself`
+}
+
+// meantKey says what others call a key.
+var meantKey = map[string]string{
+	"failregex": "that is fail2ban's: here it is patterns, each with a name and a text (or regexp); bailiff import translates whole filters",
+	"prefregex": "that is fail2ban's: here it is lead, for what may stand before every pattern; bailiff import translates whole filters", "ignoreregex": "that is fail2ban's: here it is a pattern of kind join before the others, which takes the line away",
+	"journalmatch": "that is fail2ban's: here it is trust, with units and uid", "logpath": "files are not read, the journal is: say in trust whose entries count", "datepattern": "the journal has the time: leave it out", "maxlines": "a pattern is one line: lines of one attempt are joined by step and join_by",
+	"maxretry": "did you mean max_retry?", "findtime": "that belongs to the jail: jails: {NAME: {find_time: 10m}}", "bantime": "that belongs to the jail: jails: {NAME: {ban_time: 48h}}",
+	"pattern": "did you mean patterns?", "template": "did you mean text?", "mode": "did you mean modes?", "user": "did you mean uid?", "unit": "did you mean units?", "test": "did you mean tests?", "match": "did you mean line?", "ip": "did you mean address?",
+}
+
+// keyHint says what a key that does not exist probably means.
+func keyHint(key string, known []string) string {
+	if near := yamldoc.Near(key, known); near != "" {
+		return "did you mean " + near + "?"
+	}
+	hint := meantKey[strings.ToLower(key)]
+	if want, ok := strings.CutPrefix(hint, "did you mean "); ok && !contains(known, []byte(strings.TrimSuffix(want, "?"))) {
+		hint = ""
+	}
+	if hint == "" {
+		hint = "keys are " + strings.Join(known, ", ")
+	}
+	return hint
+}
+
+// wordHint says which of a few words was probably meant.
+func wordHint(word string, known ...string) string {
+	if near := yamldoc.Near(word, known); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "write " + strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
+}
+
+// likeRegexp finds what stands in a template for itself, but is meant as a regular expression; -1: nothing.
+func likeRegexp(s string) (at int, hint string) {
+	for i := 0; i < len(s); i++ {
+		rest := s[i:]
+		switch {
+		case s[i] == '\\':
+			i++
+		case i == 0 && s[i] == '^', i == len(s)-1 && s[i] == '$':
+			return i, fmt.Sprintf(`a template always takes the whole message: leave it out, or write \%c for the character itself`, s[i])
+		case strings.HasPrefix(rest, ".*"), strings.HasPrefix(rest, ".+"),
+			strings.HasPrefix(rest, "(?:"), strings.HasPrefix(rest, "(?P<"), strings.HasPrefix(rest, "(?!"), strings.HasPrefix(rest, "(?="):
+			return i, fmt.Sprintf(`write <text> for any text, <word> for one without blanks, {a|b} for alternatives, or regexp: in place of text:; \%c for the character itself`, s[i])
+		}
+	}
+	return -1, ""
+}
+
+// escapeHint says what to write for an escape of regular expressions.
+func escapeHint(c byte) string {
+	switch c {
+	case 'S', 'w', 'W':
+		return `a template is no regular expression: write <word> for \S+, or regexp: in place of text:`
+	case 'd', 'D':
+		return `a template is no regular expression: write <num> for \d+, or regexp: in place of text:`
+	case 's':
+		return `a template is no regular expression: write a blank for \s, or regexp: in place of text:`
+	}
+	return `write \\ for a backslash`
+}
+
+// compileHint says the way out of what compile and checkSides refuse.
+func compileHint(err error) string {
+	switch text := err.Error(); {
+	case strings.Contains(text, "both sides"):
+		return "write <own> for text that only the daemon can write, <word>, <host> or <string> for what cannot hold blanks or is quoted, or <once:addr>"
+	case strings.Contains(text, "same thing twice"):
+		return "write <text> or <word> for the one that is of no interest"
+	case strings.Contains(text, "free text"):
+		return "a lead is what the daemon itself puts before its messages: 'error: ', '<id>: '"
+	}
+	return ""
+}
+
+// foreignTag is what fail2ban replaces in its expressions.
+var foreignTag = regexp.MustCompile(`<(?:HOST|ADDR|IP[46]|SUBNET|CIDR|DNS|SKIPLINES|/?F-[A-Z_/]+)>`)
+
+// exprHint says what a regular expression probably meant.
+func exprHint(s string) string {
+	switch {
+	case strings.Contains(s, "<HOST>"), strings.Contains(s, "<ADDR>"):
+		return `write (?P<addr>\S+)`
+	case strings.Contains(s, "<F-"):
+		return `write (?P<user>…) for what fail2ban writes as <F-USER>…</F-USER>`
+	case strings.Contains(s, "(?!"), strings.Contains(s, "(?="), strings.Contains(s, "(?<!"), strings.Contains(s, "(?<="):
+		return "there is no looking around, which would cost more than linear time: a pattern of kind join before this one can take away what must not match"
+	}
+	if _, err := syntax.Parse(s, syntax.Perl); err == nil {
+		if i := strings.Index(s, "(?P<"); i >= 0 {
+			name, _, _ := strings.Cut(s[i+4:], ">")
+			if to := meantField[strings.ToLower(name)]; to == "addr" || to == "user" || to == "id" {
+				return "did you mean (?P<" + to + ">…)?"
+			}
+		}
+	}
+	return ""
+}
+
+// exprError tells the mistake in the expression as it was written, without what stands around it here.
+func exprError(s string, err error) error {
+	if _, own := syntax.Parse(s, syntax.Perl); own != nil {
+		return fmt.Errorf("is not a regular expression: %s", strings.TrimPrefix(own.Error(), "error parsing regexp: "))
+	}
+	return err
+}
+
+// foreign says that a file is of another program's format.
+func foreign(file string, data []byte) *yamldoc.Error {
+	for i, l := range strings.Split(string(data[:min(len(data), 4096)]), "\n") {
+		switch l = strings.TrimSpace(l); l {
+		case "[Definition]", "[INCLUDES]", "[DEFAULT]", "[Init]":
+			return (&yamldoc.Error{File: file, Line: i + 1, Col: 1, Text: "is a filter of fail2ban's"}).WithHint("bailiff import translates it")
+		}
+	}
+	return nil
+}
+
+// column finds where byte at of a value stands in its line; false where the value is not written there as it is (escapes,
+// several lines).
+func (l *loader) column(n *yamldoc.Node, at int) (col int, ok bool) {
+	if n.Line < 1 || n.Line > len(l.lines) || at > len(n.Value) {
+		return 0, false
+	}
+	col, rest := n.Col, l.lines[n.Line-1]
+	for range n.Col - 1 {
+		_, size := utf8.DecodeRuneInString(rest)
+		rest = rest[size:]
+	}
+	if n.Quoted && rest != "" {
+		col, rest = col+1, rest[1:]
+	}
+	if !strings.HasPrefix(rest, n.Value) {
+		return 0, false
+	}
+	return col + utf8.RuneCountInString(n.Value[:at]), true
+}
+
+// missHint says how near the nearest pattern came to a test line that nothing took.
+func (m *Matcher) missHint(line []byte) string {
+	x := m.Explain(line)
+	var best *Try
+	for i := range x.Tries {
+		if t := &x.Tries[i]; t.InMode && !t.Matched && (best == nil || t.Near > best.Near) {
+			best = t
+		}
+	}
+	if best == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s (line %d) stopped behind %q and wanted %s; bailiff match --explain shows more", best.Pattern.Name, best.Pattern.Line, x.Text[best.From:best.At], best.Wanted)
+}
+
+// findsAddr says whether a pattern can find an address.
+func (p *Pattern) findsAddr() bool {
+	if p.re != nil {
+		return p.re.group[capAddr] >= 0
+	}
+	found := false
+	paths(p.node, maxPaths, func(l []*node) {
+		for _, n := range l {
+			found = found || n.kind == nodeField && n.cap == capAddr
+		}
+	})
+	return found
+}
