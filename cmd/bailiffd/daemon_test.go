@@ -42,6 +42,7 @@ type bench struct {
 	entries                  chan map[string]string
 	exited                   chan error
 	args                     []string // more of the daemon's
+	apart                    bool     // the daemon is in a network namespace of its own
 }
 
 func newBench(t *testing.T) *bench {
@@ -143,6 +144,9 @@ func (b *bench) launch() {
 	b.cmd.Args = append(b.cmd.Args, b.args...)
 	b.cmd.Env = append(os.Environ(), "BAILIFFD_TEST_MAIN=1")
 	b.cmd.Stderr = b.stderr
+	if b.apart {
+		b.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
 	if err := b.cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}

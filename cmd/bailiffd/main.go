@@ -47,7 +47,7 @@ type options struct {
 
 // gcPercent is how much garbage may gather, in percent of what lives. The state is large tables without pointers, which
 // cost the collector next to nothing to look through, so memory is the dearer of the two.
-const gcPercent = 20
+const gcPercent = 10
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 

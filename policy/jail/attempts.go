@@ -119,7 +119,7 @@ func (t *conns) slot(name uint64) *conn {
 
 // take gives a connection's place and makes it if need be.
 func (t *conns) take(name uint64) *conn {
-	if 4*(t.n+1) > 3*len(t.slots) {
+	if 8*(t.n+1) > 7*len(t.slots) { // most names follow each other, so that few are in the others' way
 		old := t.slots
 		t.slots = make([]conn, max(64, 2*len(old)))
 		for i := range old {
@@ -148,7 +148,7 @@ func (t *conns) turn() {
 	next := conns{n: kept, young: !t.young}
 	if kept > 0 {
 		size := 64
-		for 3*size < 4*2*kept { // room for as many again
+		for 2*size < 3*kept { // room for a third as many more at least
 			size *= 2
 		}
 		next.slots = make([]conn, size)

@@ -43,14 +43,16 @@ func (r *Refs) Ref(id journal.ID128, seq uint64) jail.Ref {
 // Sources returns the ids seen so far; they only ever become more.
 func (r *Refs) Sources() []journal.ID128 { return r.ids[:len(r.ids):len(r.ids)] }
 
-// trailSize is how many cursors a Trail holds: 4 MiB when it is full. Most bans come from failures that lie closer together
-// than that many others; for the rest the journal is asked.
-const trailSize = 1 << 17
+// trailSize is how many cursors a Trail holds if nothing else is asked for: 2 MiB when it is full. Most bans come from
+// failures that lie closer together than that many others; for the rest the journal is asked.
+const trailSize = 1 << 16
 
 // Trail remembers the cursors of the latest lines that a filter knew, so that a ban's evidence need not be looked up in
 // the journal.
 type Trail struct {
-	ring   [][]mark // trailSize marks in the end, in chunks that are made when they are needed
+	Size int // how many, a power of two; 0: 65,536
+
+	ring   [][]mark // Size marks in the end, in chunks that are made when they are needed
 	n      int      // how many were kept
 	clocks []clock
 }
@@ -78,8 +80,15 @@ const (
 	maxClocks = 1 << 12
 )
 
+func (t *Trail) size() int {
+	if t.Size == 0 {
+		return trailSize
+	}
+	return t.Size
+}
+
 func (t *Trail) at(i int) *mark {
-	i &= trailSize - 1
+	i &= t.size() - 1
 	return &t.ring[i>>markBits][i&markMask]
 }
 
@@ -97,7 +106,7 @@ func (t *Trail) Keep(ref jail.Ref, c *journal.Cursor) {
 		i = len(t.clocks)
 		t.clocks = append(t.clocks, clock{c.BootID, since})
 	}
-	if t.n&markMask == 0 && t.n>>markBits == len(t.ring) && t.n < trailSize {
+	if t.n&markMask == 0 && t.n>>markBits == len(t.ring) && t.n < t.size() {
 		t.ring = append(t.ring, make([]mark, 1<<markBits))
 	}
 	*t.at(t.n) = mark{ref, c.Monotonic, c.XorHash, int32(since - t.clocks[i].since), uint32(i)}
@@ -108,7 +117,7 @@ func (t *Trail) Keep(ref jail.Ref, c *journal.Cursor) {
 // guessed from where its neighbours stand; where they rise unevenly, halving takes over. Where several journalds wrote what was
 // read, the ring is not sorted, and the answer may be that nothing is known.
 func (t *Trail) find(ref jail.Ref) *mark {
-	lo, hi := max(0, t.n-trailSize), t.n-1
+	lo, hi := max(0, t.n-t.size()), t.n-1
 	if lo > hi {
 		return nil
 	}
