@@ -17,7 +17,7 @@ import (
 	"bailiff/policy/ledger"
 )
 
-// site feeds an engine with lines of plain services, with the built-in values.
+// site feeds an engine with lines of plain services, with the built-in values but for networks.
 type site struct {
 	t    testing.TB
 	c    *config.Config
@@ -29,6 +29,7 @@ type site struct {
 func newSite(t testing.TB, change func(*config.Config)) *site {
 	t.Helper()
 	c := plainConfig(t, "alpha", "beta")
+	c.Neighbours.Net4, c.Neighbours.Net6 = 10, config.Net6{Bits64: 10, Bits56: 10, Bits48: 40}
 	if change != nil {
 		change(c)
 	}

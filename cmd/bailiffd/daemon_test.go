@@ -196,10 +196,15 @@ func (b *bench) until(what string, ok func(context.Context) bool) {
 // fail has an address fail n logins of one account, each in a connection of its own.
 func (b *bench) fail(addr string, n int) {
 	b.t.Helper()
+	b.failAs("of-"+addr, addr, n)
+}
+
+func (b *bench) failAs(user, addr string, n int) {
+	b.t.Helper()
 	var x []byte
 	for range n {
 		b.pid++
-		x = b.entry(x, fmt.Sprintf("Failed password for of-%s from %s port %d ssh2", addr, addr, 1024+b.pid%60000))
+		x = b.entry(x, fmt.Sprintf("Failed password for %s from %s port %d ssh2", user, addr, 1024+b.pid%60000))
 	}
 	if _, err := b.in.Write(x); err != nil {
 		b.t.Fatal(err)
@@ -365,6 +370,43 @@ func TestNothingTwice(t *testing.T) {
 	b.awaitBan("203.0.113.2/32")
 	if _, ok := b.banned(ctx)["203.0.113.1/32"]; ok {
 		t.Error("banned again for what was forgiven")
+	}
+}
+
+// TestCountsOutliveTheJournal: what was counted before a stop counts although the journal of that time is gone, and an
+// account is known to be under attack.
+func TestCountsOutliveTheJournal(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	b.fail("203.0.113.1", 4)
+	for i := range 9 {
+		b.failAs("root", fmt.Sprintf("198.51.%d.1", i), 2)
+	}
+	b.until("all entries", func(ctx context.Context) bool {
+		s, err := b.client.Status(ctx)
+		return err == nil && s.Journal.Entries == 22
+	})
+	b.stop()
+	state := b.state
+	b = newBench(t)
+	b.state = state
+	b.start()
+	b.fail("203.0.113.1", 1)
+	if first := b.awaitBan("203.0.113.1/32"); first.Failures != 5 || first.Reason != "failures" {
+		t.Errorf("%+v", first)
+	}
+	if m := b.told(audit.KindBan); m[audit.FieldPrefix] != "203.0.113.1/32" || m[audit.FieldReason] != "failures" || m[audit.FieldFailures] != "5" {
+		t.Errorf("the audit trail says %v", m)
+	}
+	b.failAs("root", "198.51.9.1", 1) // the tenth
+	b.failAs("root", "198.51.3.1", 1)
+	b.awaitBan("198.51.3.1/32")
+	if m := b.told(audit.KindBan); m[audit.FieldPrefix] != "198.51.3.1/32" || m[audit.FieldReason] != "account" || m[audit.FieldFailures] != "3" {
+		t.Errorf("the audit trail says %v", m)
+	}
+	s, err := b.client.Status(context.Background())
+	if err != nil || s.Spread.Attacked != 1 || s.Bans != 2 {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 

@@ -74,9 +74,11 @@ func newRaw() *raw {
 		// Ten addresses within six hours is no household and no office. Three failures, since ssh asks three times by itself
 		// (NumberOfPasswordPrompts in ssh_config(5)): two slips and the right password at last ban nobody.
 		accounts: Accounts{Addresses: 10, FindTime: 6 * time.Hour, MaxRetry: 3, Spare: 7 * 24 * time.Hour},
-		// A wide ban hits innocent neighbours, so much is asked: about a twenty-fifth of a /24 banned within a day, and of
-		// IPv6 networks, where one may fail from many /64 without being banned, that none of them logged in.
-		around:   Neighbours{FindTime: 24 * time.Hour, Spare: 7 * 24 * time.Hour, Net4: 10, Net6: Net6{Bits64: 10, Bits56: 10, Bits48: 40}},
+		// A wide ban hits neighbours. Those of an IPv4 address are strangers, or thousands of customers behind their provider's
+		// few addresses, so that is for the administrator to ask for. An IPv6 network up to a /48 is what one customer is
+		// given (RFC 6177), and whoever has it may fail from each /64 once without being banned: a sixteenth of a /56, and
+		// none of it may have logged in.
+		around:   Neighbours{FindTime: 24 * time.Hour, Spare: 7 * 24 * time.Hour, Net4: 0, Net6: Net6{Bits64: 16, Bits56: 16, Bits48: 64}},
 		escalate: Escalate{Factor: 2, Max: 4 * 7 * 24 * time.Hour, Forget: 30 * 24 * time.Hour},
 		allow: Allow{
 			Self: true, Files: []string{"/etc/bailiff/allow.d/*.list"},

@@ -89,7 +89,7 @@ func TestNoFileAtAll(t *testing.T) {
 	if want := (Accounts{10, 6 * time.Hour, 3, 7 * 24 * time.Hour}); d.Accounts != want || c.Accounts != want {
 		t.Errorf("accounts %+v, want %+v", d.Accounts, want)
 	}
-	if want := (Neighbours{24 * time.Hour, 7 * 24 * time.Hour, 10, Net6{10, 10, 40}}); d.Neighbours != want || c.Neighbours != want {
+	if want := (Neighbours{24 * time.Hour, 7 * 24 * time.Hour, 0, Net6{16, 16, 64}}); d.Neighbours != want || c.Neighbours != want {
 		t.Errorf("neighbours %+v, want %+v", d.Neighbours, want)
 	}
 	if want := (Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Via: "policy"}); !reflect.DeepEqual(d.Firewall, want) {
