@@ -32,7 +32,7 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 E2E = bookworm trixie
 
 DEB_DEMO = mmdebstrap debian-archive-keyring systemd-container iproute2 util-linux
-DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc
+DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3
 
 .PHONY: build test vet staticcheck unit oracle e2e bench demo deps deps-demo install uninstall clean
 

@@ -355,7 +355,11 @@ func (im *importer) actions(name string) []action {
 		switch a.kind {
 		case actionBan:
 			im.backends[backend] = append(im.backends[backend], name)
-			from.carried("firewall.backend")
+			if base, _, _ := strings.Cut(n, "-"); base == "iptables" || base == "nftables" || base == "firewallcmd" {
+				from.carried("firewall.backend")
+			} else {
+				from.changed("firewall.backend", fmt.Sprintf("action %s: bans stand in a set of bailiff's own, not among the rules of %s", n, base))
+			}
 		case actionForeign:
 			from.lost(fmt.Sprintf("action %s: bailiff keeps addresses out with this host's own firewall", n), "")
 		case actionReport:
@@ -534,6 +538,15 @@ func (im *importer) write() {
 	slices.Sort(im.off)
 	for _, n := range im.off {
 		line("  %s:\n    enabled: false", n)
+	}
+	var besides []string
+	for _, name := range filter.Builtin() {
+		if f, err := filter.LoadBuiltin(name); err == nil && !f.Off && !im.names[name] {
+			besides = append(besides, name)
+		}
+	}
+	if len(besides) > 0 {
+		im.note("these jails are on besides where the host has their service; write enabled: false to switch one off: %s", strings.Join(besides, ", "))
 	}
 	if len(im.reports) > 0 {
 		line("\n# Reports, which are not carried over yet:")

@@ -9,6 +9,8 @@
 package fail2ban
 
 import (
+	"bufio"
+	"crypto/md5"
 	"fmt"
 	"math"
 	"net/netip"
@@ -62,6 +64,7 @@ type importer struct {
 	result      *Result
 	definitions map[string]*tree
 
+	edited   map[string]bool // files of the package that were changed in place
 	defaults times
 	out      []*jail
 	names    map[string]bool // of ours that are taken
@@ -110,6 +113,9 @@ func Import(root string) (*Result, error) {
 		result: &Result{Jails: make(map[string]string), banTimes: map[string]float64{"DEFAULT": 600}}, // fail2ban's own default
 	}
 	im.own = im.isOwn
+	if root == Folder {
+		im.edited = editedFiles("/var/lib/dpkg/status", "fail2ban")
+	}
 	im.jails.vars["fail2ban_version"], im.jails.vars["fail2ban_confpath"] = version, root
 	r := &reader{tree: im.jails}
 	r.readAll("jail")
@@ -159,7 +165,39 @@ func (im *importer) isOwn(file string) bool {
 	return true
 }
 
-// enabled reads a truth as fail2ban does.
+// editedFiles returns the configuration files of a Debian package whose content is not what the package brought, by dpkg's
+// own record (dpkg-query(1), Conffiles). Without that record nothing can be said.
+func editedFiles(status, pkg string) map[string]bool {
+	f, err := os.Open(status)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	edited := make(map[string]bool)
+	in, files := false, false
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, maxFile)
+	for sc.Scan() {
+		line := sc.Text()
+		switch {
+		case strings.HasPrefix(line, "Package: "):
+			in, files = line == "Package: "+pkg, false
+		case !strings.HasPrefix(line, " "):
+			files = in && line == "Conffiles:"
+		case files:
+			w := strings.Fields(line)
+			if len(w) < 2 {
+				continue
+			}
+			if data, err := os.ReadFile(w[0]); err == nil && fmt.Sprintf("%x", md5.Sum(data)) != w[1] {
+				edited[w[0]] = true
+			}
+		}
+	}
+	return edited
+}
+
+// truth reads a truth as fail2ban does.
 func truth(s string) bool {
 	switch strings.ToLower(strings.TrimSpace(s)) {
 	case "1", "on", "true", "yes":
@@ -805,6 +843,12 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	mine, mode, known := ours(filterName)
 	if known {
 		im.logs(name, true)
+		if file := filepath.Join(im.root, "filter.d", filterName+".conf"); im.edited[file] {
+			im.settings = append(im.settings, Setting{File: file, Outcome: Lost, Own: true,
+				Why:  "was changed since the package was installed; our filter " + mine + " stands for the one that the package ships",
+				Hint: "compare the two; what was added can stand in filter.d/" + filterName + ".local, from where it is translated"})
+			delete(im.edited, file)
+		}
 		w.filter, w.mode = mine, mode
 		im.mode(name, filterName, args, def, from, w)
 		for _, a := range sortedKeys(args) {

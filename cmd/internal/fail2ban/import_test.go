@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"crypto/md5"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -359,6 +360,20 @@ func TestOwnFilters(t *testing.T) {
 	}
 	if e := c.Escalate; e.Factor < 2 || e.Spread.Minutes() != 5 {
 		t.Errorf("escalate: %+v", e)
+	}
+}
+
+// TestEditedFiles: dpkg's record says which of a package's files were changed.
+func TestEditedFiles(t *testing.T) {
+	dir := t.TempDir()
+	lay(t, dir, map[string]string{"same.conf": "a\n", "changed.conf": "b\n", "other.conf": "c\n"})
+	sum := fmt.Sprintf("%x", md5.Sum([]byte("a\n")))
+	var b strings.Builder
+	fmt.Fprintf(&b, "Package: bash\nConffiles:\n %s/other.conf %s\n\nPackage: fail2ban\nStatus: install ok installed\nConffiles:\n %s/same.conf %s\n %s/changed.conf %s\n %s/gone.conf %s obsolete\nDescription: x\n %s/other.conf %s\n", dir, sum, dir, sum, dir, sum, dir, sum, dir, sum)
+	lay(t, dir, map[string]string{"status": b.String()})
+	got := editedFiles(filepath.Join(dir, "status"), "fail2ban")
+	if len(got) != 1 || !got[filepath.Join(dir, "changed.conf")] {
+		t.Errorf("%v", got)
 	}
 }
 
