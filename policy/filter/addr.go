@@ -172,6 +172,10 @@ func scanPeer(b []byte) (a netip.Addr, from, to, n int) {
 			return a, 0, 0, 0
 		}
 		from, to, n = 1, to+1, to+3
+	} else if v4, k := scanV4(b, ':'); k > 0 { // most of them
+		if a, to, n = netip.AddrFrom4(v4), k, k+1; k == len(b) || b[k] != ':' {
+			return a, 0, 0, 0
+		}
 	} else {
 		end := 0
 		for end < len(b) && end < maxAddr && (hexVal(b[end]) >= 0 || b[end] == ':' || b[end] == '.') {

@@ -67,14 +67,14 @@ func compile(n *node, last op) (*program, error) {
 	return p, nil
 }
 
-// needs returns the longest text behind the first field that every line of the template holds.
+// needs returns the longest text behind the first field or choice that every line of the template holds.
 func needs(n *node) (best []byte) {
 	field := false
 	for _, s := range n.subs {
 		if s.kind == nodeLit && field && len(s.lit) > len(best) {
 			best = []byte(s.lit)
 		}
-		field = field || s.kind == nodeField
+		field = field || s.kind != nodeLit
 	}
 	return best
 }

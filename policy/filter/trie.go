@@ -3,6 +3,7 @@ package filter
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // trie finds the patterns that a line may match by how the line begins: every pattern is entered under each literal
@@ -62,43 +63,97 @@ const maxCover = 6
 // cover returns texts of which every line that one of the patterns takes holds at least one, nil if it takes more than
 // maxCover.
 func cover(patterns []*Pattern) (l [][]byte) {
-	left := slices.Clone(patterns)
-	for len(left) > 0 {
-		if len(l) == maxCover {
+	var left [][][]string // of each pattern: of each of these sets every line holds a text
+	for _, p := range patterns {
+		sets := p.holds()
+		if len(sets) == 0 {
 			return nil
 		}
-		count := make(map[string]int)
-		best := ""
-		for _, p := range left {
-			for _, s := range p.holds() {
-				if count[s]++; count[s] > count[best] || count[s] == count[best] && (len(s) > len(best) || len(s) == len(best) && s < best) {
-					best = s
+		left = append(left, sets)
+	}
+	within := func(sets [][]string, text string) bool {
+		return slices.ContainsFunc(sets, func(set []string) bool {
+			return !slices.ContainsFunc(set, func(s string) bool { return !strings.Contains(s, text) })
+		})
+	}
+	for len(left) > 0 {
+		// First what most patterns have in common, the longest of them …
+		count, best := 1, ""
+		for _, sets := range left {
+			for _, set := range sets {
+				n := 0
+				for _, other := range left {
+					if within(other, set[0]) {
+						n++
+					}
+				}
+				if n > count || n == count && len(set) == 1 && len(set[0]) > len(best) {
+					count, best = n, set[0]
 				}
 			}
 		}
-		if best == "" {
+		add := []string{best}
+		if best == "" { // … then the smallest set of one
+			add = slices.MinFunc(left[0], func(a, b []string) int { return len(a) - len(b) })
+		}
+		for _, s := range add {
+			l = append(l, []byte(s))
+		}
+		if len(l) > maxCover {
 			return nil
 		}
-		l = append(l, []byte(best))
-		left = slices.DeleteFunc(left, func(p *Pattern) bool { return slices.Contains(p.holds(), best) })
+		left = slices.DeleteFunc(left, func(sets [][]string) bool {
+			return slices.ContainsFunc(sets, func(set []string) bool {
+				return !slices.ContainsFunc(set, func(s string) bool {
+					return !slices.ContainsFunc(add, func(a string) bool { return strings.Contains(s, a) })
+				})
+			})
+		})
 	}
 	return l
 }
 
-// holds returns texts that every line of the pattern holds.
-func (p *Pattern) holds() (l []string) {
+// holds returns sets of texts: every line of the pattern holds one of each set.
+func (p *Pattern) holds() (l [][]string) {
 	if p.re != nil {
 		if len(p.re.needs) >= minNeed {
-			l = append(l, string(p.re.needs))
+			l = append(l, []string{string(p.re.needs)})
 		}
 		return l
 	}
 	for _, s := range p.node.subs {
-		if s.kind == nodeLit && len(s.lit) >= minNeed {
-			l = append(l, s.lit)
+		if set := s.holds(); set != nil {
+			l = append(l, set)
 		}
 	}
 	return l
+}
+
+// holds returns texts of which all that the node takes holds one, nil if there are none, or short ones only.
+func (n *node) holds() (set []string) {
+	switch n.kind {
+	case nodeLit:
+		if len(n.lit) >= minNeed {
+			return []string{n.lit}
+		}
+	case nodeSeq:
+		for _, s := range n.subs {
+			if h := s.holds(); h != nil && (set == nil || len(h) < len(set)) {
+				set = h
+			}
+		}
+		return set
+	case nodeAlt:
+		for _, s := range n.subs {
+			h := s.holds()
+			if h == nil {
+				return nil
+			}
+			set = append(set, h...)
+		}
+		return set
+	}
+	return nil
 }
 
 // minNeed is how long a text must be to be looked for before the pattern itself is tried: shorter ones are in most lines.
