@@ -407,7 +407,7 @@ func tell(n int, bans []ledger.Ban) (l []string) {
 // it knew, sometimes with what it had saved some entries before, as after a crash.
 func TestModel(t *testing.T) {
 	reasons := map[string]int{}
-	for round := range 24 {
+	for round := range 16 {
 		r := rand.New(rand.NewPCG(uint64(round), 11))
 		c := plainConfig(t, "alpha", "beta")
 		c.Escalate = config.Escalate{Factor: 1.5, Max: 2 * time.Hour, Forget: 6 * time.Hour, Spread: time.Minute}
@@ -509,7 +509,7 @@ func TestModel(t *testing.T) {
 		}
 	}
 	for _, k := range []string{ledger.Failures, ledger.Slow, ledger.Account, ledger.Neighbours} {
-		if reasons[k] < 50 {
+		if reasons[k] < 30 {
 			t.Errorf("%d bans for %s are too few to compare", reasons[k], k)
 		}
 	}

@@ -108,9 +108,13 @@ func (e *BanEvent) message(k Kind) string {
 		if d := e.Since.Sub(e.First); !e.First.IsZero() && d >= 0 && e.Failures > 1 {
 			in = " in " + Duration(d)
 		}
-		part("%d failure%s%s", e.Failures, s, in)
+		if e.Wide && e.Reason == "neighbours" {
+			part("%d parts of it attacked%s", e.Failures, in)
+		} else {
+			part("%d failure%s%s", e.Failures, s, in)
+		}
 	}
-	if e.Wide {
+	if e.Wide && e.Reason != "neighbours" {
 		part("many addresses at once")
 	}
 	if e.By != "" {

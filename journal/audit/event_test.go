@@ -38,10 +38,16 @@ func TestMessages(t *testing.T) {
 	hand.Jail, hand.First, hand.Failures, hand.Until, hand.Count, hand.By, hand.Reason = "manual", time.Time{}, 0, time.Time{}, 11, "root", "scans\nall \x1b[31mday"
 	restored := example()
 	restored.Restored, restored.Failures = true, 1
+	usual, slow, account, net := example(), example(), example(), six
+	usual.Reason, slow.Reason, account.Reason, net.Reason = "failures", "slow", "account", "neighbours"
 	for _, c := range []struct {
 		got  Entry
 		want string
 	}{
+		{usual.Entry(KindBan), "ban 192.0.2.7 (sshd): 5 failures in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{slow.Entry(KindBan), "ban 192.0.2.7 (sshd): 5 failures in 3m10s, slowly, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{account.Entry(KindBan), "ban 192.0.2.7 (sshd): 5 failures in 3m10s, on an account that many addresses attack, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{net.Entry(KindBan), "ban 2001:db8::/64 (sshd): 5 parts of it attacked in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 2nd time)"},
 		{example().Entry(KindBan), "ban 192.0.2.7 (sshd): 5 failures in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
 		{six.Entry(KindExtend), "extend 2001:db8::/64 (sshd): 5 failures in 3m10s, many addresses at once, until 2026-11-24 19:17:00 UTC (48h, 2nd time)"},
 		{hand.Entry(KindBan), "ban 192.0.2.7 (manual): by root, scans all  [31mday, forever (11th time)"},
