@@ -85,13 +85,13 @@ type ForeignError struct {
 
 func (e *ForeignError) Error() string { return e.Name + ": exists, but is not ours: " + e.Why }
 
-// UnsupportedError says that this kernel lacks something a backend needs.
+// UnsupportedError says that this host lacks something a backend needs: a part of the kernel, a right, a newer firewalld.
 type UnsupportedError struct {
 	What string // what is missing
 	Hint string // the way out, for the operator
-	Err  error  // the kernel's answer
+	Err  error  // the answer that told
 }
 
-func (e *UnsupportedError) Error() string { return "the kernel lacks " + e.What + ": " + e.Err.Error() }
+func (e *UnsupportedError) Error() string { return "this host lacks " + e.What + ": " + e.Err.Error() }
 
 func (e *UnsupportedError) Unwrap() error { return e.Err }

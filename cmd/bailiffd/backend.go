@@ -36,7 +36,7 @@ func (h *hostFacts) choose(c *config.Config, override string) (name, why string)
 	case h.fwd && h.lacks["firewalld"] == "":
 		return "firewalld", "auto: firewalld runs"
 	case lacking:
-		return "nftables", "auto: the kernel lacks " + lack
+		return "nftables", "auto: for ipset this host lacks " + lack
 	case tool != "":
 		return "ipset", "auto: " + tool + " is installed"
 	}

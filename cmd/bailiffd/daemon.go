@@ -896,6 +896,7 @@ func (d *daemon) useBackend(be firewall.Backend, why string) {
 		d.wall.leave()
 	}
 	d.wall.use(be)
+	d.fwMend = "" // what was wrong with the old one is its own affair
 	d.fw.Backend, d.fw.Why = be.Name(), why
 	d.watch(be)
 }

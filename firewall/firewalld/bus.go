@@ -116,7 +116,10 @@ func explain(method string, err error) error {
 			What: "a firewalld that has " + short(method), Hint: "update firewalld to 0.9 or newer, or write backend: nftables", Err: errors.New(text),
 		}
 	case busName + ".NotAuthorizedException", "org.freedesktop.DBus.Error.AccessDenied":
-		return fmt.Errorf("firewalld: %s: not authorized (%s): is bailiff's polkit rule installed (/usr/share/polkit-1/rules.d/50-bailiff.rules), and polkit running?", short(method), text)
+		return &firewall.UnsupportedError{
+			What: "the right to use firewalld", Hint: "see that polkit runs and has bailiff's rule (/usr/share/polkit-1/rules.d/50-bailiff.rules), or write backend: nftables",
+			Err: fmt.Errorf("%s: %s", short(method), text),
+		}
 	}
 	code, rest, _ := strings.Cut(text, ":")
 	if code == "" || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "" {

@@ -52,22 +52,44 @@ func (s *setSettings) foreign(want setSettings) string {
 	return ""
 }
 
-// richRules are those that refer to our sets, sorted.
+// richRules are those that refer to our sets, sorted. Reject answers TCP with a reset and all else with ICMP, as the other
+// backends do; kinds of ICMP are named, since firewalld 2.3 fails to compare a rule that names one with one that does not.
 func (b *Backend) richRules() (rules []string) {
-	verdict := b.block
 	for _, k := range b.keys() {
 		s := b.scopes[k.scope]
-		head := fmt.Sprintf(`rule family="ipv%d" source ipset="%s" `, k.family, b.setName(k))
-		if len(s.Ports) == 0 {
-			rules = append(rules, head+verdict)
-			continue
+		prohibited := `reject type="icmp-admin-prohibited"`
+		if k.family == 6 {
+			prohibited = `reject type="icmp6-adm-prohibited"`
+		}
+		const reset = `reject type="tcp-reset"`
+		rule := func(priority int, what, verdict string) {
+			text := "rule "
+			if priority != 0 {
+				text += fmt.Sprintf(`priority="%d" `, priority)
+			}
+			text += fmt.Sprintf(`family="ipv%d" source ipset="%s" `, k.family, b.setName(k))
+			if b.block == "drop" {
+				verdict = "drop"
+			}
+			rules = append(rules, text+what+verdict)
+		}
+		switch {
+		case len(s.Ports) == 0 && b.block == "drop":
+			rule(0, "", "drop")
+		case len(s.Ports) == 0:
+			rule(0, `protocol value="tcp" `, reset)
+			rule(1, "", prohibited) // after that
 		}
 		for _, p := range s.Ports {
 			port := strconv.Itoa(int(p.From))
 			if p.To != p.From {
 				port += "-" + strconv.Itoa(int(p.To))
 			}
-			rules = append(rules, head+fmt.Sprintf(`port port="%s" protocol="%s" %s`, port, p.Proto, verdict))
+			verdict := reset
+			if p.Proto == "udp" {
+				verdict = prohibited
+			}
+			rule(0, fmt.Sprintf(`port port="%s" protocol="%s" `, port, p.Proto), verdict)
 		}
 	}
 	slices.Sort(rules)

@@ -222,11 +222,8 @@ func (h *Host) Sh(ctx context.Context, script string) (string, error) {
 	return h.Run(ctx, "/bin/sh", "-euc", script)
 }
 
-// Start starts a command as Run does and leaves it to the caller.
-func (h *Host) Start(ctx context.Context, args ...string) (*exec.Cmd, error) {
-	cmd := h.command(ctx, args...)
-	return cmd, cmd.Start()
-}
+// Command makes up a command as Run does and leaves it to the caller.
+func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd { return h.command(ctx, args...) }
 
 // Unit runs a command on the host as a transient service with the given properties ("User=bob").
 func (h *Host) Unit(ctx context.Context, properties []string, args ...string) (string, error) {
