@@ -63,6 +63,7 @@ type Backend struct {
 	sets  map[setKey]map[netip.Prefix]bool // what firewalld holds, as far as we know
 	dirty bool                             // somebody may have changed something; always, when nobody watches
 	heard bool                             // Watch runs
+	lost  bool                             // firewalld was reloaded or started: its sets are empty
 }
 
 // setKey names one of our sets.
@@ -71,6 +72,8 @@ type setKey struct {
 	family uint8 // 4 or 6
 	n      uint8
 }
+
+var errLost = errors.New("firewalld: reloaded or started, its sets are empty")
 
 var errNotReady = errors.New("firewalld: not reconciled yet")
 
@@ -234,9 +237,16 @@ func (b *Backend) Reconcile(ctx context.Context, bans []firewall.Ban) (firewall.
 	// What happens from here on is seen: either below, or by the next Verify.
 	b.mu.Lock()
 	b.dirty = false
+	lost := b.lost && b.ready
+	b.lost = false
 	old := b.want
 	b.mu.Unlock()
+	n := 0
+	if lost {
+		n = b.refill(ctx, want)
+	}
 	ch, err := b.reconcile(ctx, want)
+	ch.Added += n
 	if err != nil {
 		b.mu.Lock()
 		b.dirty = true
@@ -250,6 +260,20 @@ func (b *Backend) Reconcile(ctx context.Context, bans []firewall.Ban) (firewall.
 	}
 	b.ready = true
 	return ch, nil
+}
+
+// refill puts bans back into sets that are empty, before anything is looked at: until then attackers come through. What
+// fails is for reconcile to find.
+func (b *Backend) refill(ctx context.Context, want map[firewall.Key]time.Time) (n int) {
+	for k, list := range b.target(want) {
+		if len(list) == 0 {
+			continue
+		}
+		if added, _, err := b.fill(ctx, k, nil, list, want); err == nil {
+			n += added
+		}
+	}
+	return n
 }
 
 func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time) (ch firewall.Change, err error) {
@@ -343,7 +367,7 @@ func (b *Backend) fill(ctx context.Context, k setKey, have map[string]netip.Pref
 	added = len(add)
 	// Removals first: what is removed may cover what comes, or be covered by it. A set is written as a whole where that is
 	// cheaper; it is empty for the moment then, so never for a few entries of a full one.
-	if len(add)+len(del) >= bulk && len(have) <= 4*(len(add)+len(del)) {
+	if n := len(add) + len(del); n > 1 && len(have) == 0 || n >= bulk && len(have) <= 4*n {
 		all := make([]string, 0, len(target))
 		for p := range target {
 			all = append(all, entry(p))
@@ -529,9 +553,12 @@ func (b *Backend) Verify(ctx context.Context) error {
 		return err
 	}
 	b.mu.Lock()
-	look := b.dirty || !b.heard
-	b.dirty = false
+	look, lost := b.dirty || !b.heard, b.lost && len(b.want) > 0
+	b.dirty = lost
 	b.mu.Unlock()
+	if lost {
+		return errLost
+	}
 	if err := ctx.Err(); err != nil || !look {
 		return err
 	}

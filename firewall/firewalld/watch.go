@@ -71,6 +71,7 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 			}
 			b.mu.Lock()
 			b.dirty = true
+			b.lost = b.lost || s.Name == busName+".Reloaded" || s.Name == nameOwnerChanged
 			b.mu.Unlock()
 			changed()
 		}
@@ -80,7 +81,7 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 // news tells whether a signal is about something of ours that we did not do ourselves.
 func (b *Backend) news(s *dbus.Signal) bool {
 	switch s.Name {
-	case busName + ".Reloaded", busName + ".PanicModeDisabled", "org.freedesktop.DBus.NameOwnerChanged",
+	case busName + ".Reloaded", busName + ".PanicModeDisabled", nameOwnerChanged,
 		busName + ".policy.PolicyUpdated":
 		return true
 	case busName + ".zone.SourceRemoved", busName + ".zone.RichRuleRemoved", busName + ".zone.ZoneUpdated":
@@ -159,7 +160,10 @@ func presence(ctx context.Context, c chan<- bool) {
 	}
 }
 
-const hasOwner = "org.freedesktop.DBus.NameHasOwner"
+const (
+	hasOwner         = "org.freedesktop.DBus.NameHasOwner"
+	nameOwnerChanged = "org.freedesktop.DBus.NameOwnerChanged"
+)
 
 var ownerChanged = []dbus.MatchOption{
 	dbus.WithMatchSender("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busName),
