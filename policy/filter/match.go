@@ -189,7 +189,7 @@ func (v *vm) run(pc, pos int) bool {
 			v.set(capPort, pos+n-portLength(line[pos:pos+n]), pos+n)
 			pos += n
 		case opSkip:
-			n := skip(in, line[pos:v.tail])
+			n := skip(in, line[pos:max(pos, v.tail)]) // a blank of the template may have been one at the line's end
 			if n < 0 {
 				return false
 			}
