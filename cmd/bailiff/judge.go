@@ -60,7 +60,7 @@ func (j *judge) Matchers() []*filter.Matcher {
 // Entry judges an entry.
 func (j *judge) Entry(e *filter.Entry, ref jail.Ref) *policy.Outcome {
 	if j.ops != nil {
-		if j.ops.Entry(e); j.ops.Stale() {
+		if j.ops.Entry(e); j.ops.Due(e.Realtime) {
 			j.settle(e.Realtime)
 		}
 	}

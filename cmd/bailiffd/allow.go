@@ -9,6 +9,7 @@ import (
 	"bailiff/cmd/internal/spare"
 	"bailiff/journal/audit"
 	"bailiff/policy/allow"
+	"bailiff/policy/filter"
 	"bailiff/policy/ledger"
 	"bailiff/policy/operator"
 	"bailiff/units/logind"
@@ -72,9 +73,21 @@ func (d *daemon) sessions() <-chan []operator.Session {
 // loggedIn takes logind's word.
 func (d *daemon) loggedIn(open []operator.Session) {
 	now := time.Now()
-	if d.ops != nil && d.ops.Logind(open, now.UnixMicro()) {
+	if d.ops == nil {
+		return
+	}
+	if d.ops.Logind(open, now.UnixMicro()); d.ops.Due(now.UnixMicro()) {
 		d.refreshAllow(now)
 	}
+}
+
+// loggedBy takes the journal's word. due says that the allow list must be made anew before the entry is judged.
+func (d *daemon) loggedBy(e *filter.Entry) (due bool) {
+	if d.ops == nil {
+		return false
+	}
+	d.ops.Entry(e)
+	return d.ops.Due(e.Realtime)
 }
 
 // tickAllow does what time brings to the allow list.

@@ -420,8 +420,7 @@ func (d *daemon) entries(b *batch) {
 	d.eng.Rebuild(b.rebuild)
 	var adds []firewall.Ban
 	for i := range b.entries {
-		// While the journal is read faster than it was written, the clock says nothing of when a session's grace is over.
-		if d.ops != nil && (d.ops.Entry(&b.entries[i]) || !d.caughtUp && d.ops.Stale()) {
+		if d.loggedBy(&b.entries[i]) {
 			if len(adds) > 0 { // what is lifted now must not be put in place later
 				d.wall.add(adds...)
 				adds = nil

@@ -5,7 +5,8 @@
 // a list of logind's, accounts as the text of /etc/passwd and /etc/group, time as a number. It never looks up a host name,
 // and takes no name for an operator's that is not in these files, save root.
 //
-// Start reading at Tracker.
+// Start reading at Tracker: sessions go in by Entry and Logind, what is allowed comes out by Entries, and Due and Stale say
+// when to ask for it.
 package operator
 
 import (
@@ -67,6 +68,7 @@ type Tracker struct {
 	boots   map[[16]byte]bool
 	is      map[netip.Addr]int64 // until when an address is allowed, 0 while a session is open
 	shown   map[netip.Addr]int64 // the same as Entries told it last
+	stale   bool                 // they differ
 }
 
 // process names a process over reboots.
@@ -92,14 +94,14 @@ func New(sshd *filter.Matcher, o Options) *Tracker {
 // Matcher says which entries Entry wants to see.
 func (t *Tracker) Matcher() *filter.Matcher { return t.sshd }
 
-// Configure changes the settings. Sessions of users who are no operators any more are forgotten; urgent is as for Entry.
-func (t *Tracker) Configure(o Options, now int64) (urgent bool) {
+// Configure changes the settings. Sessions of users who are no operators any more are forgotten.
+func (t *Tracker) Configure(o Options, now int64) {
 	t.opt = o
 	keep := func(s Session) bool { _, ok := o.Member(s.User, s.UID); return ok }
 	maps.DeleteFunc(t.journal, func(_ process, s Session) bool { return !keep(s) })
 	maps.DeleteFunc(t.logind, func(_ uint32, s Session) bool { return !keep(s) })
 	maps.DeleteFunc(t.ended, func(_ netip.Addr, e ended) bool { return !keep(e.Session) })
-	return t.settle(now)
+	t.settle(now)
 }
 
 var (
@@ -108,13 +110,11 @@ var (
 )
 
 // Entry takes note of a journal entry: sshd's "Accepted … for USER from ADDRESS", and PAM's end of the session, which the
-// same process writes. urgent says that an address is to be allowed that is not, or that an end is near: then Entries should
-// be asked before the next failure is judged. For all else it is enough to look at Stale some seconds later, so that
-// machines that log in all the time do not have a long allow list made anew each time.
-func (t *Tracker) Entry(e *filter.Entry) (urgent bool) {
+// same process writes.
+func (t *Tracker) Entry(e *filter.Entry) {
 	in := bytes.HasPrefix(e.Message, accepted)
 	if !in && !bytes.HasPrefix(e.Message, closed) || e.PID == 0 || !t.sshd.Trusts(e) {
-		return false
+		return
 	}
 	t.booted(e)
 	p := process{e.Boot, e.PID}
@@ -129,7 +129,7 @@ func (t *Tracker) Entry(e *filter.Entry) (urgent bool) {
 			trim(t, t.journal, e.Realtime)
 		}
 	}
-	return t.settle(e.Realtime)
+	t.settle(e.Realtime)
 }
 
 // booted ends what was open in another boot when an entry of a new one comes.
@@ -150,8 +150,8 @@ func (t *Tracker) booted(e *filter.Entry) {
 }
 
 // Logind takes all ssh sessions that logind has open at a moment (microseconds since 1970). Those of users who are no
-// operators may be among them. urgent is as for Entry.
-func (t *Tracker) Logind(open []Session, now int64) (urgent bool) {
+// operators may be among them.
+func (t *Tracker) Logind(open []Session, now int64) {
 	pids := make(map[uint32]bool, len(open))
 	for _, s := range open {
 		pids[s.PID] = true
@@ -174,15 +174,15 @@ func (t *Tracker) Logind(open []Session, now int64) (urgent bool) {
 			}
 		}
 	}
-	return t.settle(now)
+	t.settle(now)
 }
 
 // Open says whether logind has told of an operator's session that is open: then it should be asked from time to time,
 // since it does not tell when a session ends whose processes live on.
 func (t *Tracker) Open() bool { return len(t.logind) > 0 }
 
-// Expire forgets what is over at a moment (microseconds since 1970). urgent is as for Entry.
-func (t *Tracker) Expire(now int64) (urgent bool) {
+// Expire forgets what is over at a moment (microseconds since 1970).
+func (t *Tracker) Expire(now int64) {
 	for p, s := range t.journal {
 		if over := s.Since + maxUnseen.Microseconds(); over <= now {
 			if _, known := t.logind[p.pid]; !known {
@@ -192,7 +192,7 @@ func (t *Tracker) Expire(now int64) (urgent bool) {
 		}
 	}
 	maps.DeleteFunc(t.ended, func(_ netip.Addr, e ended) bool { return e.until <= now })
-	return t.settle(now)
+	t.settle(now)
 }
 
 // trim drops the oldest sessions of a source that has too many.
@@ -231,35 +231,44 @@ func (t *Tracker) end(s Session, at int64) {
 	t.ended[s.Addr] = ended{s, at, at + t.opt.Grace.Microseconds()}
 }
 
-// slack is how late Entries may be asked for what is not urgent.
-const slack = 10 * time.Second
-
-// settle makes up what is to be allowed, and says whether that is urgent.
-func (t *Tracker) settle(now int64) (urgent bool) {
-	is := make(map[netip.Addr]int64)
+// settle makes up what is to be allowed.
+func (t *Tracker) settle(now int64) {
+	t.is = make(map[netip.Addr]int64)
 	for a, e := range t.ended {
 		if e.until > now {
-			is[a] = e.until
+			t.is[a] = e.until
 		}
 	}
 	for _, s := range t.Sessions() {
-		is[s.Addr] = 0
+		t.is[s.Addr] = 0
 	}
-	t.is = is
-	soon := func(until int64) bool { return until != 0 && until-now < slack.Microseconds() }
-	for a, until := range is {
-		was, ok := t.shown[a]
-		urgent = urgent || !ok || soon(was) && was != until || soon(until) && was == 0
-	}
-	for a, was := range t.shown {
-		_, ok := is[a]
-		urgent = urgent || !ok && was == 0 // without grace
-	}
-	return urgent
+	t.stale = !maps.Equal(t.is, t.shown)
 }
 
-// Stale says whether Entries are others than when they were asked last.
-func (t *Tracker) Stale() bool { return !maps.Equal(t.is, t.shown) }
+// Stale says whether Entries are others than when they were asked last. There is time for that: machines that log in all
+// the time should not have a long allow list made anew each time.
+func (t *Tracker) Stale() bool { return t.stale }
+
+// Due says whether what Entries told last is wrong at a moment (microseconds since 1970): an address is to be allowed that
+// was not, or the other way. Then Entries must be asked before a failure of that moment is judged.
+func (t *Tracker) Due(at int64) bool {
+	if !t.stale {
+		return false
+	}
+	holds := func(until int64, ok bool) bool { return ok && (until == 0 || until > at) }
+	for a, until := range t.is {
+		was, ok := t.shown[a]
+		if holds(until, true) != holds(was, ok) {
+			return true
+		}
+	}
+	for a, was := range t.shown {
+		if _, ok := t.is[a]; !ok && holds(was, true) {
+			return true
+		}
+	}
+	return false
+}
 
 // Sessions returns the open sessions whose address is known, the oldest first. What both sources know stands there once,
 // as logind tells it.
@@ -285,7 +294,7 @@ func (t *Tracker) Sessions() []Session {
 // Entries returns what is to be allowed: the address of each open session until it ends, and those of sessions that have
 // ended for as long as Options.Grace.
 func (t *Tracker) Entries() []allow.Entry {
-	t.shown = t.is
+	t.shown, t.stale = t.is, false
 	var l []allow.Entry
 	open := make(map[netip.Addr]bool)
 	for _, s := range t.Sessions() {

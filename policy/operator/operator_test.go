@@ -74,8 +74,9 @@ func newBench(t *testing.T) bench {
 	return bench{t, New(m, Options{Grace: 10 * time.Minute, Member: accounts.Member})}
 }
 
-// moved says whether what is allowed has changed by a call, and takes note of it.
-func (b bench) moved(bool) bool {
+// moved says whether a step changes what is allowed, and takes note of it.
+func (b bench) moved(step func()) bool {
+	step()
 	stale := b.Stale()
 	b.Entries()
 	return stale
@@ -115,26 +116,26 @@ func (b bench) want(at int64, addrs ...string) {
 
 func TestJournal(t *testing.T) {
 	b := newBench(t)
-	if b.moved(b.Entry(login(start, 100, "bob", "198.51.100.1"))) {
+	if b.moved(func() { b.Entry(login(start, 100, "bob", "198.51.100.1")) }) {
 		t.Error("an ordinary user's login changes the list")
 	}
 	b.want(start)
-	if !b.moved(b.Entry(login(start, 101, "root", "198.51.100.2"))) || !b.moved(b.Entry(login(start, 102, "alice", "2001:db8::2"))) {
+	if !b.moved(func() { b.Entry(login(start, 101, "root", "198.51.100.2")) }) || !b.moved(func() { b.Entry(login(start, 102, "alice", "2001:db8::2")) }) {
 		t.Error("an operator's login changes nothing")
 	}
 	b.want(start, "198.51.100.2", "2001:db8::2")
-	if b.moved(b.Entry(login(start, 103, "root", "198.51.100.2"))) {
+	if b.moved(func() { b.Entry(login(start, 103, "root", "198.51.100.2")) }) {
 		t.Error("a second session of one address changes the list")
 	}
-	if b.moved(b.Entry(logout(start+minute, 101, "root"))) {
+	if b.moved(func() { b.Entry(logout(start+minute, 101, "root")) }) {
 		t.Error("the first of two sessions to end changes the list")
 	}
-	if !b.moved(b.Entry(logout(start+2*minute, 103, "root"))) {
+	if !b.moved(func() { b.Entry(logout(start+2*minute, 103, "root")) }) {
 		t.Error("the end of the last session changes nothing")
 	}
 	b.want(start+12*minute-1, "198.51.100.2", "2001:db8::2")
 	b.want(start+12*minute, "2001:db8::2") // grace is over by the entry's own end, whether Expire was called or not
-	if !b.moved(b.Expire(start + 12*minute)) {
+	if !b.moved(func() { b.Expire(start + 12*minute) }) {
 		t.Error("the end of the grace changes nothing")
 	}
 	if n := len(b.Entries()); n != 1 {
@@ -144,8 +145,8 @@ func TestJournal(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	// Who comes back within the grace is allowed without an end again.
-	b.moved(b.Entry(logout(start+20*minute, 102, "alice")))
-	if !b.moved(b.Entry(login(start+21*minute, 110, "alice", "2001:db8::2"))) {
+	b.moved(func() { b.Entry(logout(start+20*minute, 102, "alice")) })
+	if !b.moved(func() { b.Entry(login(start+21*minute, 110, "alice", "2001:db8::2")) }) {
 		t.Error("coming back changes nothing")
 	}
 	b.want(start+60*minute, "2001:db8::2")
@@ -177,11 +178,11 @@ func TestForged(t *testing.T) {
 	} {
 		e := *good
 		change(&e)
-		if b.moved(b.Entry(&e)) || len(b.Entries()) != 0 {
+		if b.moved(func() { b.Entry(&e) }) || len(b.Entries()) != 0 {
 			t.Errorf("%s: %+v", name, b.Entries())
 		}
 	}
-	b.moved(b.Entry(good))
+	b.moved(func() { b.Entry(good) })
 	for name, change := range map[string]func(e *filter.Entry){
 		"another process": func(e *filter.Entry) { e.PID = 101 },
 		"a user":          func(e *filter.Entry) { e.UID = 1001 },
@@ -190,7 +191,7 @@ func TestForged(t *testing.T) {
 		e := logout(start+minute, 100, "root")
 		b.boots[e.Boot], b.boots[[16]byte{}] = true, true // neither is new
 		change(e)
-		if b.moved(b.Entry(e)) {
+		if b.moved(func() { b.Entry(e) }) {
 			t.Errorf("%s ended a session", name)
 		}
 	}
@@ -208,14 +209,14 @@ func session(pid uint32, user string, uid int64, from string) Session {
 func TestLogind(t *testing.T) {
 	b := newBench(t)
 	open := []Session{session(1, "root", 0, "198.51.100.2"), session(2, "bob", 1001, "198.51.100.3"), session(3, "carol", 1002, "2001:db8::3")}
-	if !b.moved(b.Logind(open, start)) || b.moved(b.Logind(open, start+minute)) || !b.Open() {
+	if !b.moved(func() { b.Logind(open, start) }) || b.moved(func() { b.Logind(open, start+minute) }) || !b.Open() {
 		t.Error("the same list twice")
 	}
 	b.want(start+600*minute, "198.51.100.2", "2001:db8::3")
 	if s := b.Sessions()[0].String(); s != "ssh session of root (root) since 2026-11-22T12:00:00Z, pid 1, pts/0" {
 		t.Errorf("%q", s)
 	}
-	if !b.moved(b.Logind(open[2:], start+minute)) {
+	if !b.moved(func() { b.Logind(open[2:], start+minute) }) {
 		t.Error("the end of a session changes nothing")
 	}
 	b.want(start+11*minute-1, "198.51.100.2", "2001:db8::3")
@@ -231,8 +232,8 @@ func TestLogind(t *testing.T) {
 // What logind and the journal know of one session adds up, and logind's word ends it for both.
 func TestBoth(t *testing.T) {
 	b := newBench(t)
-	b.moved(b.Entry(login(start, 7, "root", "198.51.100.2")))
-	if b.moved(b.Logind([]Session{session(7, "root", 0, "")}, start)) { // UseDNS: logind has a name for an address
+	b.moved(func() { b.Entry(login(start, 7, "root", "198.51.100.2")) })
+	if b.moved(func() { b.Logind([]Session{session(7, "root", 0, "")}, start) }) { // UseDNS: logind has a name for an address
 		t.Error("logind's word on a session known from the journal changes the list")
 	}
 	b.want(start+minute, "198.51.100.2")
@@ -252,7 +253,7 @@ func TestBoth(t *testing.T) {
 	b.want(start+13*minute-1, "198.51.100.2", "203.0.113.8")
 	b.want(start+13*minute, "203.0.113.8")
 	// Without logind a session whose end is never told is over after a day.
-	if !b.moved(b.Expire(start + 2*minute + 24*60*minute)) {
+	if !b.moved(func() { b.Expire(start + 2*minute + 24*60*minute) }) {
 		t.Error("a day changes nothing")
 	}
 	b.want(start+2*minute+24*60*minute, "203.0.113.8") // grace
@@ -274,39 +275,48 @@ func TestConfigure(t *testing.T) {
 	b.Entry(login(start, 7, "alice", "198.51.100.2"))
 	b.Logind([]Session{session(8, "carol", 1002, "198.51.100.3")}, start)
 	less := ReadAccounts([]byte(passwd), []byte(group), []string{"wheel"})
-	if !b.moved(b.Configure(Options{Grace: time.Minute, Member: less.Member}, start)) {
+	if !b.moved(func() { b.Configure(Options{Grace: time.Minute, Member: less.Member}, start) }) {
 		t.Error("nothing changed")
 	}
 	b.want(start, "198.51.100.3")
 }
 
-// An address that is to be allowed is urgent, and so is an end that is near; else there is time.
-func TestUrgent(t *testing.T) {
+// What was told last is wrong as soon as an address is to be allowed that was not, or the other way, and not before.
+func TestDue(t *testing.T) {
 	b := newBench(t)
-	step := func(what string, urgent, want bool) {
+	step := func(what string, at int64, want bool) {
 		t.Helper()
-		if urgent != want {
-			t.Errorf("%s: urgent is %v", what, urgent)
+		due := b.Due(at)
+		if due != want {
+			t.Errorf("%s: due is %v", what, due)
 		}
-		if urgent {
+		if due {
 			b.Entries()
 		}
 	}
-	step("a login", b.Entry(login(start, 1, "root", "198.51.100.2")), true)
-	step("a second", b.Entry(login(start, 2, "root", "198.51.100.2")), false)
-	step("its end", b.Entry(logout(start, 2, "root")), false)
-	step("the end of the first", b.Entry(logout(start, 1, "root")), false)
+	step("nothing", start, false)
+	b.Entry(login(start, 1, "root", "198.51.100.2"))
+	step("a login", start, true)
+	step("which was told", start, false)
+	b.Entry(login(start, 2, "root", "198.51.100.2"))
+	b.Entry(logout(start, 2, "root"))
+	step("a second login, and its end", start, false)
+	b.Entry(logout(start, 1, "root"))
+	step("the end of the first", start, false)
 	if !b.Stale() {
-		t.Error("nothing to be told")
+		t.Error("there is nothing to be told")
 	}
+	step("the last moment of the grace", start+10*minute-1, false)
+	step("the end of the grace, which was not told", start+10*minute, true)
+	b.Entry(login(start+20*minute, 3, "root", "198.51.100.2"))
+	b.Entry(logout(start+21*minute, 3, "root"))
 	b.Entries()
-	step("coming back", b.Entry(login(start+minute, 3, "root", "198.51.100.2")), false)
-	b.Entry(logout(start+minute, 3, "root"))
-	b.Entries()
-	step("coming back when the grace is all but over", b.Entry(login(start+11*minute-1, 4, "root", "198.51.100.2")), true)
-	b.Configure(Options{Member: accounts.Member}, start+12*minute)
-	b.Entries()
-	step("an end without grace", b.Entry(logout(start+12*minute, 4, "root")), true)
+	b.Entry(login(start+22*minute, 4, "root", "198.51.100.2"))
+	step("coming back", start+22*minute, false)
+	step("when the grace that was told is over", start+31*minute, true)
+	b.Configure(Options{Member: accounts.Member}, start+32*minute)
+	b.Entry(logout(start+33*minute, 4, "root"))
+	step("an end without grace", start+33*minute, true)
 }
 
 // However many sessions there are, the list stays short, and the newest are in it.
