@@ -90,7 +90,6 @@ type sourceInfo struct {
 func (im *importer) source(name, filterName string, def *definition, from *option) *sourceInfo {
 	s := &sourceInfo{}
 	s.origin = fmt.Sprintf("fail2ban's filter.d/%s.conf", filterName)
-	s.definition = from
 	known := map[string]string{}
 	text := func(opt string) (string, *option) {
 		v, o, err := def.value(opt)
@@ -312,7 +311,7 @@ func (im *importer) additions(name, filterName string, args map[string]string, d
 	src.assumed = ""
 	src.name = filterID(filterName) + "-local"
 	src.origin = "what was added to fail2ban's filter " + filterName
-	tr := im.translated(src, filterName)
+	tr := im.translated(src)
 	var own2 Jail
 	im.verdicts(tr.translation, &own2)
 	if tr.data == nil {

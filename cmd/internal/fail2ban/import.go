@@ -475,7 +475,7 @@ func (im *importer) other(name string) {
 }
 
 // logs says where a jail's lines came from, if that was not the journal.
-func (im *importer) logs(name string, builtin bool) {
+func (im *importer) logs(name string) {
 	v, o := im.text(name, "logpath")
 	backend, _ := im.text(name, "backend")
 	if o == nil {
@@ -829,7 +829,7 @@ func (im *importer) recidive(name string, from *option) {
 			o.changed("escalate", why)
 		}
 	}
-	im.logs(name, true)
+	im.logs(name)
 	if o := im.jails.own(name, "logpath"); o != nil {
 		o.outcomes = nil
 		o.moot("bailiff counts its own bans inside and reads no log of them")
@@ -842,7 +842,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	def, err := im.definition("filter.d", filterName, args, backend)
 	mine, mode, known := ours(filterName)
 	if known {
-		im.logs(name, true)
+		im.logs(name)
 		if file := filepath.Join(im.root, "filter.d", filterName+".conf"); im.edited[file] {
 			im.settings = append(im.settings, Setting{File: file, Outcome: Lost, Own: true,
 				Why:  "was changed since the package was installed; our filter " + mine + " stands for the one that the package ships",
@@ -865,10 +865,10 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		j.Why = err.Error()
 		return false
 	}
-	im.logs(name, false)
+	im.logs(name)
 	src := im.source(name, filterName, def, from)
 	src.name = filterID(filterName)
-	tr := im.translated(src, filterName)
+	tr := im.translated(src)
 	w.filter = tr.name
 	j.Translated = true
 	im.verdicts(tr.translation, j)
@@ -894,7 +894,7 @@ func filterID(s string) string {
 }
 
 // translated translates a filter, once for all jails that use it alike.
-func (im *importer) translated(src *sourceInfo, filterName string) *translated {
+func (im *importer) translated(src *sourceInfo) *translated {
 	key := src.name + "\x00" + src.prefregex
 	for _, e := range append(slices.Clone(src.fail), src.ignore...) {
 		key += "\x00" + e.text

@@ -270,6 +270,7 @@ _daemon = myapp
 failregex = ^%(__prefix_line)slogin of <F-USER>\S+</F-USER> failed: <HOST>$
             ^%(__prefix_line)sdenied <ADDR>:\d+ \(code [45]\d\d\)$
             no access for .* at <HOST>
+            ^%(__prefix_line)sspam from <HOST>
             ^%(__prefix_line)sbad token(?! expired) from <HOST>$
             ^%(__prefix_line)suser (?P<u>\S+) is not (?P=u), <HOST>$
             ^%(__prefix_line)sfirst <SKIPLINES> last <HOST>$
@@ -312,6 +313,9 @@ func TestOwnFilters(t *testing.T) {
 		{"no access for x at 192.0.2.7", "192.0.2.7", ""},
 		{"no access for x at 203.0.113.9 y at 192.0.2.7", "192.0.2.7", ""},
 		{"no access for x at 192.0.2.7 and more", "", ""},
+		{"spam from 192.0.2.7", "192.0.2.7", ""},
+		{"spam from 2001:db8::7, from 203.0.113.9", "2001:db8::7", ""},
+		{"spam from 192.0.2.7x", "", ""},
 		{"bad token from 192.0.2.7", "192.0.2.7", ""},
 		{"bad token expired from 192.0.2.7", "", ""},
 		{"v6 IPv6:2001:db8::7 gone", "2001:db8::7", ""},

@@ -28,13 +28,12 @@ func (e *expression) at() string {
 
 // source is a filter of fail2ban's with everything put in.
 type source struct {
-	name       string // ours: of the file that is written
-	origin     string // for people: the file and the jail
-	prefregex  string
-	fail       []expression
-	ignore     []expression
-	trust      trust
-	definition *option // where the filter was named, for what belongs to no line
+	name      string // ours: of the file that is written
+	origin    string // for people: the file
+	prefregex string
+	fail      []expression
+	ignore    []expression
+	trust     trust
 }
 
 // trust is whose lines the translated filter looks at.
@@ -141,6 +140,11 @@ func (t *translation) prove(src *source, all []*attempt) {
 	}
 	// Each by itself first, which is quick; then all together, since one may take another's lines.
 	for _, a := range slices.Clone(all) {
+		if !slices.ContainsFunc(a.forms[0], func(p pattern) bool {
+			return strings.Contains(p.text, "<addr>") || strings.Contains(p.re, "(?P<addr>")
+		}) {
+			continue // without an address it is nothing by itself
+		}
 		for t.verdicts[a.verdict].taken {
 			_, err := filter.Parse("filters.d/"+t.name+".yaml", t.render(src, []*attempt{a}))
 			if err == nil {
@@ -204,7 +208,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 		for _, e := range errs {
 			name, ok := strings.CutPrefix(e.Path, "patterns.")
 			if !ok {
-				name = t.testOf(src, all, e)
+				name = t.testOf(all, e)
 			}
 			name, _, _ = strings.Cut(name, ".")
 			for _, a := range slices.Clone(all) {
@@ -228,7 +232,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 		v := &t.verdicts[a.verdict]
 		if form := a.forms[a.at]; form[len(form)-1].changed != "" {
 			if v.why != "" && a.at > 0 {
-				v.why = form[len(form)-1].changed + ", since otherwise " + v.why
+				v.why = form[len(form)-1].changed + "; otherwise: " + v.why
 			} else {
 				v.why = form[len(form)-1].changed
 			}
@@ -250,7 +254,7 @@ func reason(text string) string {
 }
 
 // testOf finds the pattern whose test line an error is about.
-func (t *translation) testOf(src *source, all []*attempt, e *yamldoc.Error) string {
+func (t *translation) testOf(all []*attempt, e *yamldoc.Error) string {
 	for _, a := range all {
 		for _, p := range a.forms[a.at] {
 			for _, ts := range p.tests {
@@ -750,7 +754,13 @@ func (w way) write(name, kind string, f form) (pattern, error) {
 		n = &reNode{kind: reSeq, subs: []*reNode{anything(0), n}}
 	}
 	if !w.ends {
-		n = &reNode{kind: reSeq, subs: []*reNode{n, anything(0)}}
+		rest := anything(0)
+		if subs := flatten(n); len(subs) > 0 && subs[len(subs)-1].kind == reHost {
+			// An address that goes on with letters or digits is none.
+			edge := &reNode{kind: reSeq, subs: []*reNode{{kind: reClass, text: "[^0-9A-Za-z]"}, rest}}
+			rest = &reNode{kind: reRep, max: 1, subs: []*reNode{edge}}
+		}
+		n = &reNode{kind: reSeq, subs: []*reNode{n, rest}}
 	}
 	if f.only4 {
 		if !has(n, reHost) {
