@@ -14,7 +14,7 @@ import (
 //
 //	{a|b}        one of the alternatives, tried in this order; they may hold anything, empty ones included
 //	{a}?         a, or nothing
-//	\x           x itself, for x one of < > { } | \ ? (> and ? mean something only behind < and })
+//	\x           x itself, for x one of < > { } | \ ? (> and ? mean something only behind < and }), ^ $ . (
 //	<class>      a piece of text of that class (the table classes)
 //	<what:class> the same, captured as the user, id or count of the line
 //	<own:class>  the same, but chosen by the daemon: no client can have a say in it
