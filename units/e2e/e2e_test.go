@@ -138,7 +138,7 @@ func boot(t *testing.T, suite, tree, load string, extra ...string) *victim {
 		if err := h.Install(t.Context(), tree); err != nil {
 			t.Fatal(err)
 		}
-		v.sh(t, `systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload; systemctl try-restart polkit.service`)
+		v.sh(t, `systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload; systemctl try-restart polkit.service || :`) // most hosts here have none
 	}
 	return v
 }
