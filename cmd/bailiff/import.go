@@ -129,6 +129,9 @@ func checkImport(to string, files []fail2ban.File) error {
 	}
 	defer os.RemoveAll(root)
 	dir := root + etc
+	if err := mirror(root); err != nil {
+		return err
+	}
 	for _, pattern := range []string{"bailiff.yaml", "bailiff.d/*.yaml", "filters.d/*.yaml", "allow.d/*.list"} {
 		there, err := filepath.Glob(filepath.Join(quoteGlob(to), pattern))
 		if err != nil {
@@ -164,6 +167,28 @@ func checkImport(to string, files []fail2ban.File) error {
 		all = append(all, y)
 	}
 	return errors.Join(all...)
+}
+
+// mirror fills a root with links to all that the host has, but for bailiff's own folder: the loader finds there what packages
+// brought and what the configuration names elsewhere.
+func mirror(root string) error {
+	if err := os.Mkdir(root+path.Dir(etc), 0o755); err != nil {
+		return err
+	}
+	for _, dir := range []string{"/", path.Dir(etc)} {
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, f := range list {
+			if from := path.Join(dir, f.Name()); from != etc && from != path.Dir(etc) {
+				if err := os.Symlink(from, root+from); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func quoteGlob(s string) string {
