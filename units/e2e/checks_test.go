@@ -19,18 +19,19 @@ import (
 
 // Who is who. Each check has addresses of its own, so that none changes another's outcome.
 var (
-	attacker4 = netip.MustParseAddr("198.51.100.10")
-	attacker6 = netip.MustParseAddr("2001:db8:10::1")
-	neighbour = netip.MustParseAddr("2001:db8:10::2") // another address of attacker6's /64
-	friend4   = netip.MustParseAddr("203.0.113.5")
-	friend6   = netip.MustParseAddr("2001:db8:5::1")
-	monitor   = netip.MustParseAddr("203.0.113.77") // on the allow list
-	framed    = netip.MustParseAddr("203.0.113.66") // whom forged lines accuse
-	hidden    = netip.MustParseAddr("198.51.100.20")
-	penalised = netip.MustParseAddr("198.51.100.30")
-	culprit   = netip.MustParseAddr("198.51.100.50")
-	nftBanned = netip.MustParseAddr("198.51.100.60")
-	byHand    = netip.MustParseAddr("198.51.100.40")
+	attacker4    = netip.MustParseAddr("198.51.100.10")
+	attacker6    = netip.MustParseAddr("2001:db8:10::1")
+	neighbour    = netip.MustParseAddr("2001:db8:10::2") // another address of attacker6's /64
+	friend4      = netip.MustParseAddr("203.0.113.5")
+	friend6      = netip.MustParseAddr("2001:db8:5::1")
+	monitor      = netip.MustParseAddr("203.0.113.77") // on the allow list
+	framed       = netip.MustParseAddr("203.0.113.66") // whom forged lines accuse
+	hidden       = netip.MustParseAddr("198.51.100.20")
+	penalised    = netip.MustParseAddr("198.51.100.30")
+	culprit      = netip.MustParseAddr("198.51.100.50")
+	sprayedOwner = netip.MustParseAddr("203.0.113.90")
+	nftBanned    = netip.MustParseAddr("198.51.100.60")
+	byHand       = netip.MustParseAddr("198.51.100.40")
 )
 
 // MESSAGE_IDs of our own entries (units/catalog); they never change.
@@ -575,6 +576,55 @@ func (v *victim) misconfigured(t *testing.T) {
 	}
 	v.sh(t, `rm /etc/bailiff/bailiff.d/99-wrong.yaml; systemctl reset-failed bailiff.service bailiff.socket; systemctl start bailiff.service`)
 	v.active(t)
+}
+
+// sprayed: two hundred addresses of as many networks guess one account's password, none often enough by itself, with real
+// ssh clients. They are stopped at three failures each, where a jail alone takes five; the account's owner, who mistypes
+// as often, is not, since he logged in from there before.
+func (v *victim) sprayed(t *testing.T) {
+	const addresses = 200
+	from := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, byte(i), 77}) } // base 0 and up: not the load generator's
+	if err := v.SSH(t.Context(), sprayedOwner, "bob", "correct-horse", 1); err != nil {
+		t.Fatal(err)
+	}
+	since := v.now(t)
+	try := func(i int) { // one connection with three guesses, as sshd allows
+		if v.SSH(t.Context(), from(i), "bob", "letmein", 3) == nil {
+			t.Errorf("%s was let in with a wrong password", from(i))
+		}
+	}
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range next {
+				try(i)
+			}
+		}()
+	}
+	for i := range addresses {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	v.fails(t, sprayedOwner, 3)
+	v.settled(t)
+	banned := map[string]bool{}
+	for _, e := range v.entries(t, since, "_SYSTEMD_UNIT=bailiff.service") {
+		if e["MESSAGE_ID"] == idBan {
+			banned[e["BAILIFF_ADDRESS"]] = true
+		}
+	}
+	for i := range addresses {
+		if a := from(i); !v.inKernel(t, a) || !banned[a.String()] {
+			t.Fatalf("%s (number %d of %d): in the kernel %v; %d bans in the journal; why: %+v", a, i, addresses, v.inKernel(t, a), len(banned), v.why(t, a))
+		}
+	}
+	if v.inKernel(t, sprayedOwner) {
+		t.Errorf("%s, from where bob logged in before, is out: %+v", sprayedOwner, v.why(t, sprayedOwner))
+	}
 }
 
 // nftables in place of ipset, and back: at no moment is a banned address let in, and what the one made, the other takes away.

@@ -53,6 +53,7 @@ func TestHost(t *testing.T) {
 				{"mended", (*victim).mended, false},
 				{"byhand", (*victim).byhand, false},
 				{"turmoil", (*victim).turmoil, false},
+				{"sprayed", (*victim).sprayed, false},
 				{"misconfigured", (*victim).misconfigured, false},
 				{"nftables", (*victim).nftables, false},
 				{"reboot", (*victim).reboot, false},
