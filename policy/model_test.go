@@ -318,14 +318,28 @@ func (m *model) account(j *config.Jail, p netip.Prefix, e event, weight int, tak
 	for _, id := range ids {
 		q := own[id][len(own[id])-1].prefix
 		l := slices.DeleteFunc(own[id], func(x *modelPart) bool { return x.weight == 0 })
-		sum := 0
-		for _, x := range l[max(0, len(l)-a.MaxRetry):] {
-			sum += x.weight
+		sum, jail := 0, ""
+		for i, last := range l { // of each jail the latest, the sums in the order in which the jails come to them
+			var of []*modelPart
+			for _, x := range l {
+				if x.jail == last.jail {
+					of = append(of, x)
+				}
+			}
+			of = of[max(0, len(of)-a.MaxRetry):]
+			n := 0
+			for _, x := range of {
+				if slices.Index(l, x) <= i {
+					n += x.weight
+				}
+			}
+			if slices.Contains(of, last) && n >= sum {
+				sum, jail = n, last.jail
+			}
 		}
 		if sum < a.MaxRetry {
 			continue
 		}
-		jail := l[len(l)-1].jail
 		for _, x := range l {
 			x.weight = 0
 		}

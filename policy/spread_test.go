@@ -329,6 +329,22 @@ func TestAccount(t *testing.T) {
 	}
 }
 
+// Where two jails see each attempt, as dovecot's and postfix's do, it counts once for the account.
+func TestAccountSeenTwice(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { c.Neighbours.Net4 = 0 })
+	for k := range 3 {
+		for i := range 20 {
+			var bans []Ban
+			for _, j := range []string{"alpha", "beta"} {
+				bans = append(bans, s.say(fmt.Sprintf("%s failed info 198.51.100.%d", j, i))...)
+			}
+			if want := map[bool]int{true: 1}[k == 2]; len(bans) != want || want > 0 && (bans[0].Failures != 3 || bans[0].Reason != ledger.Account || len(bans[0].Evidence) != 3) {
+				t.Fatalf("attempt %d of address %d: %+v", k+1, i, bans)
+			}
+		}
+	}
+}
+
 // A flood of invented names takes no more memory than it may, and does not hide the attack on a name that counts.
 func TestAccountFlood(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.Limits.Tracked, c.Neighbours.Net4 = 100_000, 0 })

@@ -67,7 +67,7 @@ type place struct {
 // part is one address's part in an attack.
 type part struct {
 	key   key
-	fails []personal // the latest, at most MaxRetry
+	fails []personal // the latest, at most MaxRetry of each jail
 }
 
 type personal struct {
@@ -89,7 +89,7 @@ const (
 // Part is an address that takes part in an attack, with its own failures on the account, oldest first.
 type Part struct {
 	Prefix   netip.Prefix
-	Jail     uint16 // of the latest
+	Jail     uint16 // that saw most of it
 	Failures []Failure
 }
 
@@ -140,8 +140,12 @@ func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure) (att
 	acc.last[mine] = max(acc.last[mine], f.At)
 	me := &acc.parts[mine]
 	me.key = k
-	if len(me.fails) >= a.o.MaxRetry { // as each counts at least one, the latest say it all
-		me.fails = slices.Delete(me.fails, 0, len(me.fails)-a.o.MaxRetry+1)
+	for same, i := 1, len(me.fails)-1; i >= 0; i-- { // as each counts at least one, the latest of a jail say it all
+		if me.fails[i].jail == jail {
+			if same++; same > a.o.MaxRetry {
+				me.fails = slices.Delete(me.fails, i, i+1)
+			}
+		}
 	}
 	me.fails = append(me.fails, personal{f.Ref, f.At, jail, uint8(min(max(f.Weight, 1), 255))})
 	hot := a.distinct(acc, f.At) >= a.o.Addresses
@@ -271,24 +275,34 @@ func (a *Accounts) leave(acc *account, i int) {
 	a.order[acc.place].size--
 }
 
-// own lists what a prefix did within the window, and what that weighs.
-func (a *Accounts) own(p *part, at int64) (sum int, l []Failure) {
+// own lists what a prefix did within the window, and what that weighs: in the jail where it is most, of equal ones the
+// latest. Several jails may see the same attempt (postfix asks dovecot for the password), which must not count twice.
+func (a *Accounts) own(p *part, at int64) (sum int, jail uint16, l []Failure) {
 	find := span(a.o.FindTime)
+	for i, f := range p.fails {
+		n := 0
+		for _, x := range p.fails[:i+1] {
+			if x.jail == f.jail && near(at, x.at, find) {
+				n += int(x.weight)
+			}
+		}
+		if near(at, f.at, find) && n >= sum {
+			sum, jail = n, f.jail
+		}
+	}
 	for _, f := range p.fails {
-		if near(at, f.at, find) {
-			sum += int(f.weight)
+		if f.jail == jail && near(at, f.at, find) {
 			l = append(l, Failure{Ref: f.ref, At: f.at, Weight: int(f.weight)})
 		}
 	}
-	return sum, l
+	return sum, jail, l
 }
 
 func (a *Accounts) convict(to []Part, p *part, at int64) []Part {
-	sum, l := a.own(p, at)
+	sum, jail, l := a.own(p, at)
 	if sum < a.o.MaxRetry {
 		return to
 	}
-	jail := p.fails[len(p.fails)-1].jail
 	p.fails = p.fails[:0]
 	return append(to, Part{p.key.prefix(), jail, l})
 }
@@ -300,8 +314,8 @@ func (a *Accounts) Look(addr netip.Addr, at int64, yield func(p Part, own, other
 		for i := range acc.parts {
 			x := &acc.parts[i]
 			if p := x.key.prefix(); p.Contains(addr) {
-				if sum, l := a.own(x, at); sum > 0 {
-					yield(Part{p, x.fails[len(x.fails)-1].jail, l}, sum, a.distinct(acc.account, at))
+				if sum, jail, l := a.own(x, at); sum > 0 {
+					yield(Part{p, jail, l}, sum, a.distinct(acc.account, at))
 				}
 			}
 		}

@@ -30,7 +30,7 @@ var mailHosts = []struct {
 			return v.curl(t, from, "imap://"+bracketed(to)+"/", "--user", "bob:letmein")
 		}},
 		{"pop3", "dovecot", func(v *victim, t *testing.T, from, to netip.Addr) error {
-			return v.curl(t, from, "pop3://"+bracketed(to)+"/", "--user", "nobody-here:letmein")
+			return v.curl(t, from, "pop3://"+bracketed(to)+"/", "--user", "mallory:letmein")
 		}},
 		{"relay", "postfix", curlRelay},
 	}},
