@@ -528,3 +528,43 @@ func standsIn(line []byte, a netip.Addr) bool {
 	}
 	return false
 }
+
+// FuzzTemplate: whatever an operator writes as a template and a client as a line, nothing breaks, and what was captured
+// stands in the line.
+func FuzzTemplate(f *testing.F) {
+	for _, name := range []string{"sshd", "exim", "grafana", "nginx-http-auth", "openvpn"} {
+		fl, err := LoadBuiltin(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for i, p := range fl.patterns {
+			f.Add(p.Text, fl.tests[i%len(fl.tests)].line)
+		}
+	}
+	for _, s := range []string{"<addr> <string>\"", "a{b|<json>}?<logfmt>", "<once:peer>", "{{{a}?}?}?<count:num><own>", "<quoted>\"<text>\"<quoted>\""} {
+		f.Add(s, []byte("192.0.2.1 \""))
+	}
+	f.Fuzz(func(t *testing.T, template string, line []byte) {
+		tree, bad := parseTemplate(template)
+		if bad != nil || len(line) > MaxMessage {
+			return
+		}
+		for _, last := range []op{opEnd, opAccept} {
+			prog, err := compile(tree, last)
+			if err != nil || checkSides(tree) != nil {
+				return
+			}
+			v := vm{line: line, tail: len(trimRight(line)), fuel: fuelFor(len(line))}
+			v.reset(prog)
+			if !v.run(0, 0) {
+				continue
+			}
+			if a := v.address(); a.IsValid() && !standsIn(line, a) {
+				t.Fatalf("%s on %q: %v", template, line, a)
+			}
+			for c := range nCaptures {
+				v.text(c)
+			}
+		}
+	})
+}
