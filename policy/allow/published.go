@@ -65,10 +65,12 @@ func NewPublished(name string) Published {
 }
 
 // catalogue are the lists that can be named without saying more. None is used unless it is named. All are texts with an
-// address a line, some with CRLF, and were published there in 2026; where several lie side by side, the one without any
-// account or key.
+// address a line, some with CRLF, that need no account. Addresses are those of the publishers' help pages in 2026
+// (uptimerobot.com/help/locations, whose list also lies at uptimerobot.com/inc/files/ips; documentation.solarwinds.com,
+// Pingdom probe servers; statuscake.com, What are your IP addresses; cloudflare.com/ips). One that has moved is a failure
+// that status shows, and is mended by url in the configuration.
 var catalogue = map[string]Published{
-	"uptimerobot": {URLs: []string{"https://uptimerobot.com/inc/files/ips/IPv4andIPv6.txt"}, Widest4: 24, Widest6: 48},
+	"uptimerobot": {URLs: []string{"https://cdn.uptimerobot.com/api/IPv4andIPv6.txt"}, Widest4: 24, Widest6: 48},
 	"pingdom":     {URLs: []string{"https://my.pingdom.com/probes/ipv4", "https://my.pingdom.com/probes/ipv6"}, Widest4: 24, Widest6: 48},
 	"statuscake":  {URLs: []string{"https://app.statuscake.com/Workfloor/Locations.php?format=txt"}, Widest4: 24, Widest6: 48},
 	// Whole networks of a content network: 104.16.0.0/13, 2a06:98c0::/29.
