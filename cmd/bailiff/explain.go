@@ -40,9 +40,12 @@ type explainedTry struct {
 }
 
 // trustText says why an entry counts or not.
-func trustText(m *filter.Matcher, fe *filter.Entry, known bool) string {
+func trustText(m *filter.Matcher, x *filter.Explanation, fe *filter.Entry, known bool) string {
 	if !known {
 		return "a bare line does not say who wrote it; the filter takes what comes from " + m.Trust().Text()
+	}
+	if x.Hit != nil && x.Hit.Pattern.Whole && !fe.Whole {
+		return "no, so it is no evidence: pattern " + x.Hit.Pattern.Name + " takes whole messages only, and this is a line of standard output"
 	}
 	if m.Trusts(fe) {
 		return "yes: " + m.Why(fe)
@@ -250,7 +253,7 @@ func (e *env) explainEverywhere(fe *filter.Entry, known, asJSON bool) error {
 			x = m.Explain(fe.Message)
 		}
 		found++
-		trust := trustText(m, fe, known)
+		trust := trustText(m, x, fe, known)
 		if asJSON {
 			if err := printJSON(e.out, explainJSON(m, x, trust)); err != nil {
 				return err

@@ -245,6 +245,7 @@ type filterShown struct {
 	File        string              `json:"file"`
 	Builtin     bool                `json:"builtin"`
 	Overrides   []string            `json:"overrides"`
+	Jail        string              `json:"jail"` // "auto", or "off": none until the configuration names it
 	Trust       shownTrust          `json:"trust"`
 	Lead        []string            `json:"lead"`
 	JoinBy      string              `json:"join_by"`
@@ -315,7 +316,10 @@ func (r *filterCommand) show(name string) error {
 	s := filterShown{
 		Name: f.Name, Description: f.Description, Notes: f.Notes, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides),
 		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.UIDs), "list", orEmpty(t.Identifiers), "any"},
-		Lead:  orEmpty(f.Leads()), JoinBy: "process", Modes: f.Modes, Includes: map[string][]string{}, Patterns: []shownPattern{}, Tests: f.Tests(),
+		Jail:  "auto", Lead: orEmpty(f.Leads()), JoinBy: "process", Modes: f.Modes, Includes: map[string][]string{}, Patterns: []shownPattern{}, Tests: f.Tests(),
+	}
+	if f.Off {
+		s.Jail = "off"
 	}
 	if t.System {
 		s.Trust.UID = "system"

@@ -200,6 +200,10 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 	o := matchLine{Kind: "none", Line: r.sum.Lines, Trusted: trusted, Cursor: cursor, Message: strings.ToValidUTF8(string(fe.Message), "\uFFFD")}
 	if r.m.MatchMessage(fe.Message, h) {
 		o.Pattern = &h.Pattern.Name
+		if trusted != nil && h.Pattern.Whole && !fe.Whole {
+			trusted = new(bool)
+			o.Trusted = trusted
+		}
 		addr := h.Addr
 		if !addr.IsValid() {
 			addr, _ = r.attempts.Known(fe.Boot, fe.PID, h.ID)
@@ -271,14 +275,14 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 	switch {
 	case r.json:
 		if x != nil {
-			o.Explain = explainJSON(r.m, x, trustText(r.m, fe, trusted != nil))
+			o.Explain = explainJSON(r.m, x, trustText(r.m, x, fe, trusted != nil))
 		}
 		return printJSON(r.out, o)
 	case x != nil:
 		if err := r.human(&o); err != nil {
 			return err
 		}
-		r.explain(r.out, r.m, x, trustText(r.m, fe, trusted != nil))
+		r.explain(r.out, r.m, x, trustText(r.m, x, fe, trusted != nil))
 		return nil
 	}
 	return r.human(&o)

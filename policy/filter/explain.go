@@ -288,6 +288,9 @@ func (t *Try) expr(e *expr, x *Explanation) {
 // Why says for people why Trusts answers as it does.
 func (m *Matcher) Why(e *Entry) string {
 	t := &m.trust
+	if t.Whole && !e.Whole {
+		return "it is a line of standard output, and the filter takes whole messages only"
+	}
 	if len(e.Unit) == 0 && len(e.Slice) == 0 {
 		switch {
 		case e.UID != 0:
@@ -339,6 +342,9 @@ func (t Trust) Text() string {
 	s := "units " + strings.Join(append(slices.Clone(t.Units), t.Slices...), " ") + ", written by " + t.users()
 	if len(t.Identifiers) > 0 {
 		s += "; root's as " + strings.Join(t.Identifiers, " ") + " where the unit is not known"
+	}
+	if t.Whole {
+		s += "; whole messages only, no lines of standard output"
 	}
 	return s
 }

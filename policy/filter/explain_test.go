@@ -118,3 +118,24 @@ func TestWhy(t *testing.T) {
 		}
 	}
 }
+
+func TestWhyWhole(t *testing.T) {
+	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [t.service], uid: 0, transport: syslog}\npatterns: [{name: a, text: 'x <addr>'}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Mode("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := Entry{Unit: []byte("t.service")}
+	if got := m.Why(&e); m.Trusts(&e) || got != "it is a line of standard output, and the filter takes whole messages only" {
+		t.Error(got)
+	}
+	if e.Whole = true; !m.Trusts(&e) || m.Why(&e) != "unit t.service, _UID=0" {
+		t.Error(m.Why(&e))
+	}
+	if got := m.Trust().Text(); got != "units t.service, written by _UID=0; whole messages only, no lines of standard output" {
+		t.Error(got)
+	}
+}
