@@ -222,7 +222,7 @@ func TestEveryStockJail(t *testing.T) {
 		}
 	}
 	t.Logf("%d jails: %d by our filters, %d translated with %d of %d expressions", len(r.Report.Jails), mapped, translated, taken, expressions)
-	if mapped < 8 || translated < 10 || taken*2 < expressions {
+	if mapped < 8 || taken*2 < expressions {
 		t.Error("too few")
 	}
 }

@@ -48,7 +48,7 @@ func ours(name string) (own, mode string, ok bool) {
 	if !ok {
 		return "", "", false
 	}
-	for _, n := range s.ours {
+	for _, n := range append(slices.Clone(s.ours), name) {
 		if slices.Contains(filter.Builtin(), n) {
 			return n, s.mode, true
 		}
