@@ -25,7 +25,9 @@ func compile(n *node, last op) (*program, error) {
 			if pc == 0 || c.ins[pc-1].op != opLit || c.target[pc] {
 				return nil, fmt.Errorf("has no text just before <once:addr> of which there should be one only")
 			}
-			in.lit, in.alone = c.ins[pc-1].lit, []byte(c.ins[pc-1].lit)
+			in.lit = c.ins[pc-1].lit
+			alone := []byte(in.lit)
+			in.alone = &alone
 		}
 		if in.op == opSkip {
 			next := c.ins[pc+1]

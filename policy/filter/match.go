@@ -28,16 +28,16 @@ type instr struct {
 	class  class
 	cap    capture
 	choice int8   // of opRun and opText: which memory of tried ends is theirs; -1: the first end is the only one
-	x, y   uint16 // opSplit: where to go on, first x, then y; opJump: x
+	rare   uint8  // which byte of next is looked for first
+	after  byte   // of opAddr: what the literal that follows begins with
 	once   bool   // of opAddr and opPeer: lit, which stands before it, must stand only once in the line
-	alone  []byte // and lit again, for that search
+	end    bool   // with first: or the line may end there
+	x, y   uint16 // opSplit: where to go on, first x, then y; opJump: x
 	lit    string
 	next   string   // of opText and opRun with a choice, and of opSkip: the literal that must follow, "" if it is not one
-	rare   uint8    // which byte of next is looked for first
-	after  byte     // of opAddr: what the literal that follows begins with
 	first  *byteSet // else the bytes that what follows may begin with; of opSplit: that its first way may begin with
-	end    bool     // … or the line may end there
-}
+	alone  *[]byte  // with once: lit again, for that search
+} // 64 bytes: a line of the processor's cache
 
 type byteSet [256]bool
 
@@ -158,7 +158,7 @@ func (v *vm) run(pc, pos int) bool {
 			pos = len(line)
 		case opAddr:
 			a, n := scanAddr(line[pos:], in.after)
-			if n == 0 || in.class == classAddr4 && !a.Is4() || in.once && !v.once(in.alone) {
+			if n == 0 || in.class == classAddr4 && !a.Is4() || in.once && !v.once(*in.alone) {
 				return false
 			}
 			if in.cap == capAddr {
@@ -181,7 +181,7 @@ func (v *vm) run(pc, pos int) bool {
 			pos += n
 		case opPeer:
 			a, at, end, n := scanPeer(line[pos:])
-			if n == 0 || in.once && !v.once(in.alone) {
+			if n == 0 || in.once && !v.once(*in.alone) {
 				return false
 			}
 			v.addr, v.addrAt = a, int32(pos+at)
