@@ -47,6 +47,7 @@ type file struct {
 	from     uint64   // where to go on: entries before it (going up: behind it) are dealt with
 	cand     location // the next entry, when ready
 	warmth   byte     // what list.warm read
+	warmed   uint64   // the last entry that it touched
 	cache    []slot   // the reader's
 	several  bool     // several fields are wanted
 	syncErr  error

@@ -94,9 +94,15 @@ func (l *list) warm(f *file, i uint64) {
 		if err != nil || o >= f.limit || f.limit-o < reach {
 			break
 		}
-		entries[n] = o
-		n++
+		if o > f.warmed { // else it is in another list, too
+			entries[n] = o
+			n++
+		}
 	}
+	if n == 0 {
+		return
+	}
+	f.warmed = entries[n-1]
 	var sum byte
 	for at := uint64(0); at < reach; at += line {
 		for _, o := range entries[:n] {

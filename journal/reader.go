@@ -593,7 +593,7 @@ func (r *Reader) place(f *file) bool {
 		r.fail(f, err)
 		return false
 	}
-	f.state, f.cold = taken, false
+	f.state, f.cold, f.warmed = taken, false, 0
 	return true
 }
 
