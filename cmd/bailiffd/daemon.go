@@ -99,6 +99,7 @@ type daemon struct {
 	lastSave               time.Time
 	saveCost               time.Duration // what making up the last snapshot took
 	saveSize               int           // of it, in bytes
+	saveBuf                []byte        // it, until it is calm
 	saving                 bool
 	saveErr                error
 	stirred                bool // memory was taken since it was given back
@@ -754,6 +755,7 @@ func (d *daemon) tick(now time.Time) {
 	// When a storm is over, what it took goes back to the system at once, not when the next one comes.
 	if d.stirred && now.Sub(d.lastStir) > calm {
 		d.stirred = false
+		d.saveBuf = nil
 		debug.FreeOSMemory()
 	}
 }
@@ -791,9 +793,14 @@ func (d *daemon) snapshot() []byte {
 	if d.known {
 		d.led.SetCursor(d.cursor.String())
 	}
-	// About as much as the last time: what grows by appending leaves several times its size behind.
-	b := d.eng.Snapshot(make([]byte, 0, d.saveSize+d.saveSize/16))
-	d.saveSize = len(b)
+	// In the place of the last one, or in one piece with room to grow: what is grown by appending leaves several times its
+	// size behind. The last one is saved: else there would be none now.
+	if n := d.saveSize + d.saveSize/16; cap(d.saveBuf) < n {
+		d.saveBuf = nil
+		d.saveBuf = make([]byte, 0, n+n/8)
+	}
+	b := d.eng.Snapshot(d.saveBuf[:0])
+	d.saveBuf, d.saveSize = b, len(b)
 	return b
 }
 

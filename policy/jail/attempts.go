@@ -15,7 +15,7 @@ import (
 // forgotten some minutes after its last line.
 type Attempts struct {
 	seed     maphash.Seed
-	conns    conns
+	conns    [shards]conns
 	turned   int64 // when the generation of now was begun
 	boot     [16]byte
 	bootHash uint64 // of boot
@@ -42,6 +42,13 @@ const maxWaiting = 64
 // keepConn is how long a connection is remembered at least after its last line; twice that at most. sshd's
 // LoginGraceTime is two minutes.
 const keepConn = 150 * time.Second
+
+// shards is how many tables there are, so that the one that grows is small: while it is copied it takes half as much again
+// as its successor alone.
+const shards = 16
+
+// of gives the table that a connection belongs to. Of process ids that follow each other 64 share one, and lie side by side there.
+func (a *Attempts) of(name uint64) *conns { return &a.conns[name>>6%shards] }
 
 // conns is a table of connections by their number, in open addressing. Nothing is removed from it one by one: turn drops
 // those that had no line in two generations. A flood may bring a million within minutes, so each takes 16 bytes, and the few that
@@ -110,7 +117,7 @@ func (t *conns) slot(name uint64) *conn {
 		return nil
 	}
 	mask := uint64(len(t.slots) - 1)
-	for i := name & mask; ; i = (i + 1) & mask {
+	for i := (name/(64*shards)*64 + name%64) & mask; ; i = (i + 1) & mask {
 		if s := &t.slots[i]; s.name == name || s.name == 0 {
 			return s
 		}
@@ -199,7 +206,9 @@ func (a *Attempts) turn(at int64) {
 	if a.Len() == 0 {
 		return
 	}
-	a.conns.turn()
+	for i := range a.conns {
+		a.conns[i].turn()
+	}
 	a.waited, a.waiting = a.waiting, nil
 }
 
@@ -230,10 +239,11 @@ func (a *Attempts) Join(boot [16]byte, pid uint32, id []byte, addr netip.Addr, a
 // take gives what is known of a connection, which is nothing if it is another one now.
 func (a *Attempts) take(n uint64, addr netip.Addr, at int64) *conn {
 	a.turn(at)
-	c := a.conns.take(n)
-	if !a.conns.is(c, addr) {
+	t := a.of(n)
+	c := t.take(n)
+	if !t.is(c, addr) {
 		c.counted, c.step = false, 0
-		a.conns.set(c, addr)
+		t.set(c, addr)
 	}
 	return c
 }
@@ -241,8 +251,9 @@ func (a *Attempts) take(n uint64, addr netip.Addr, at int64) *conn {
 // Known returns the address of a connection.
 func (a *Attempts) Known(boot [16]byte, pid uint32, id []byte) (netip.Addr, bool) {
 	if n, ok := a.name(boot, pid, id); ok {
-		if s := a.conns.slot(n); s != nil && s.family != 0 {
-			return a.conns.address(s), true
+		t := a.of(n)
+		if c := t.slot(n); c != nil && c.family != 0 {
+			return t.address(c), true
 		}
 	}
 	return netip.Addr{}, false
@@ -301,4 +312,10 @@ func (a *Attempts) Expire(now int64) {
 }
 
 // Len is how many connections are remembered.
-func (a *Attempts) Len() int { return a.conns.n + len(a.waiting) + len(a.waited) }
+func (a *Attempts) Len() int {
+	n := len(a.waiting) + len(a.waited)
+	for i := range a.conns {
+		n += a.conns[i].n
+	}
+	return n
+}
