@@ -126,7 +126,7 @@ func (m *Matcher) tricked(s *sample, h hole, forged string, own *Hit) string {
 	}
 	var got Hit
 	if !m.MatchMessage(line, &got) {
-		if (h.class.client() || h.class == classString) && !h.any {
+		if (h.class.client() || h.class == classString) && !h.any && len(line) < m.Filter.cut { // what the daemon cuts is no evidence
 			return fmt.Sprintf("text that a client chose hides the line: %q", line)
 		}
 		return ""
