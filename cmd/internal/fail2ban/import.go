@@ -308,6 +308,9 @@ func (im *importer) jail(name string) {
 	acts := im.actions(name)
 	im.other(name)
 	if filterName == "recidive" {
+		if from.section == "DEFAULT" && on != nil {
+			from = on
+		}
 		im.recidive(name, from)
 		j.Why = "the counting of repeat offenders: escalate"
 		im.leftovers(name, &j)
