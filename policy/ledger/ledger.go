@@ -12,7 +12,6 @@ import (
 	"encoding/hex"
 	"iter"
 	"math"
-	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -86,7 +85,7 @@ type Ledger struct {
 	jails []string     // sorted: a key holds the place of its jail's name here
 	notes map[key]note // of bans by hand
 	seen  []witness    // what Held found last, by address
-	era   uint64       // of seen: a new one begins when a ban goes or changes
+	era   uint32       // of seen: a new one begins when a ban goes or changes
 
 	history  table[past]
 	forget   int64 // µs, as Escalate was told last; 0: never
@@ -218,7 +217,7 @@ func (l *Ledger) keyOf(p netip.Prefix, jail string) (k key, ok bool) {
 
 // addJail gives a jail's name its place, which moves those behind it. It is done once for each name.
 func (l *Ledger) addJail(jail string) {
-	l.era++
+	l.change()
 	at, _ := slices.BinarySearch(l.jails, jail)
 	l.jails = slices.Insert(l.jails, at, jail)
 	if at == len(l.jails)-1 {
@@ -267,7 +266,7 @@ func (l *Ledger) Add(b Ban) {
 	if made {
 		l.lens[k.family()].add(k.bits, 1)
 	} else {
-		l.era++
+		l.change()
 	}
 	*x = ban{since: b.Since, until: b.Until, failures: uint32(min(max(b.Failures, 0), math.MaxInt32)), count: uint32(min(max(b.Count, 0), maxCount))}
 	if b.Until == 0 {
@@ -295,7 +294,7 @@ func (l *Ledger) Remove(p netip.Prefix, jail string) bool {
 
 // gone clears up after a ban that was taken out.
 func (l *Ledger) gone(k key) {
-	l.era++
+	l.change()
 	l.lens[k.family()].add(k.bits, -1)
 	delete(l.notes, k)
 	if l.bans.n == 0 {
@@ -364,30 +363,39 @@ func (l *Ledger) Held(a netip.Addr, at int64, counts func(jail string) bool) (he
 		l.seen = make([]witness, 1<<witnessBits)
 	}
 	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
-	w := &l.seen[(k.hi^bits.RotateLeft64(k.lo, 32))*0x9e3779b97f4a7c15>>(64-witnessBits)]
-	if w.hi == k.hi && w.lo == k.lo && w.v6 == k.v6 && w.era == l.era && w.since < at && at < w.until && counts(l.jails[w.jail]) {
+	w := &l.seen[k.hi*0x9e3779b97f4a7c15>>(64-witnessBits)]
+	if w.hi == k.hi && w.v6 == k.v6 && w.era == l.era && w.since < at && at < w.until && counts(l.jails[w.jail]) {
 		return true
 	}
 	l.covering(a, func(x key, b *ban) bool {
-		if held = b.since < at && at < b.until && counts(l.jails[x.jail]); held {
-			*w = witness{k.hi, k.lo, b.since, b.until, l.era, x.jail, k.v6}
+		held = b.since < at && at < b.until && counts(l.jails[x.jail])
+		if held && x.bits <= 64 && x.jail <= math.MaxUint8 {
+			*w = witness{k.hi, b.since, b.until, l.era, uint8(x.jail), k.v6}
 		}
 		return !held
 	})
 	return held
 }
 
-// witness is a ban that holds an address, as Held found it. An empty one holds nothing, since it is over.
+// witness is a ban that holds all addresses with that upper half, as Held found it. An empty one holds nothing, since it
+// is over. Two of them lie in a line of the cache.
 type witness struct {
-	hi, lo       uint64
+	hi           uint64
 	since, until int64
-	era          uint64
-	jail         uint32
+	era          uint32
+	jail         uint8
 	v6           bool
 }
 
-// witnessBits: 16,384 of them, 768 KiB, from the first ban on.
+// witnessBits: 16,384 of them, 512 KiB, from the first ban on.
 const witnessBits = 14
+
+// change begins a new era: what Held found may no longer hold.
+func (l *Ledger) change() {
+	if l.era++; l.era == 0 {
+		clear(l.seen) // of the era of that number before
+	}
+}
 
 // All goes through all bans: IPv4 before IPv6, by address, wide before narrow, then by jail. The ledger must not be
 // changed meanwhile.

@@ -480,7 +480,7 @@ func TestHeld(t *testing.T) {
 		now := int64(step)
 		switch a := addr(); r.IntN(12) {
 		case 0, 1:
-			bits := []int{a.BitLen(), a.BitLen(), a.BitLen() - 1, a.BitLen() - 2, a.BitLen() / 2}[r.IntN(5)]
+			bits := []int{a.BitLen(), a.BitLen(), a.BitLen() - 1, a.BitLen() - 2, a.BitLen() / 2, min(a.BitLen(), 65)}[r.IntN(6)]
 			p, _ := a.Prefix(bits)
 			l.Add(Ban{Prefix: p, Jail: jails[r.IntN(len(jails))], Since: now - int64(r.IntN(20)), Until: []int64{0, now + int64(r.IntN(400))}[r.IntN(2)]})
 		case 2:
