@@ -70,7 +70,7 @@ func (v *victim) contract(t *testing.T, file string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	v.sh(t, `systemctl stop ssh.service`) // the contract listens on its port
-	out, err := v.Run(ctx, "env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "/opt/e2e/contract", "-test.v")
+	out, err := v.Run(ctx, "env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH="+os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v")
 	if err != nil || !strings.Contains(out, "--- PASS: TestContract") || !strings.Contains(out, "--- PASS: TestWatch") {
 		t.Errorf("%v\n%s", err, out)
 	}
