@@ -5,6 +5,7 @@ package contract
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -494,4 +495,30 @@ func squatted(t *testing.T, h *Host, b firewall.Backend, squat func(testing.TB) 
 		t.Errorf("once it is gone: %+v, want First", ch)
 	}
 	reaches(t, h, false, Web, v4)
+}
+
+// Look measures what looking costs a backend that holds want: Verify, List, and a Reconcile that finds nothing to do.
+func Look(b *testing.B, be firewall.Backend, want []firewall.Ban) {
+	for name, look := range map[string]func(context.Context) error{
+		"Verify": be.Verify,
+		"List": func(ctx context.Context) error {
+			_, err := be.List(ctx)
+			return err
+		},
+		"Reconcile": func(ctx context.Context) error {
+			ch, err := be.Reconcile(ctx, want)
+			if err == nil && ch.Added+ch.Removed+ch.Refreshed != 0 {
+				err = fmt.Errorf("%+v", ch)
+			}
+			return err
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := look(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -2,7 +2,6 @@ package ipset
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os/exec"
 	"testing"
@@ -97,26 +96,5 @@ func BenchmarkLook(b *testing.B) {
 	if _, err := be.Reconcile(b.Context(), want); err != nil {
 		b.Fatal(err)
 	}
-	for name, look := range map[string]func(context.Context) error{
-		"Verify": be.Verify,
-		"List": func(ctx context.Context) error {
-			_, err := be.List(ctx)
-			return err
-		},
-		"Reconcile": func(ctx context.Context) error {
-			ch, err := be.Reconcile(ctx, want)
-			if err == nil && ch.Added+ch.Removed+ch.Refreshed != 0 {
-				err = fmt.Errorf("%+v", ch)
-			}
-			return err
-		},
-	} {
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				if err := look(b.Context()); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
+	contract.Look(b, be, want)
 }

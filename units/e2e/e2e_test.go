@@ -20,13 +20,7 @@ import (
 
 // TestHost runs every check on each release that BAILIFF_E2E names. The checks of one host build on each other.
 func TestHost(t *testing.T) {
-	suites, err := host.Wanted()
-	if errors.Is(err, host.ErrNotWanted) {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	tree, load := build(t)
+	suites, tree, load := wanted(t)
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
@@ -71,6 +65,19 @@ func TestHost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wanted says which releases are asked for, and makes what goes onto them: see build. It skips the test when none is.
+func wanted(t *testing.T) (suites []string, tree, load string) {
+	t.Helper()
+	suites, err := host.Wanted()
+	if errors.Is(err, host.ErrNotWanted) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	tree, load = build(t)
+	return suites, tree, load
 }
 
 // build makes what is installed, by `make install` itself, and the load generator.

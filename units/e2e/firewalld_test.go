@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -16,19 +15,12 @@ import (
 	"time"
 
 	"bailiff/units/control"
-	"bailiff/units/e2e/host"
 )
 
 // TestFirewalld tries the firewalld backend with the real firewalld of each release: first the contract of all backends,
 // then the daemon under attack while everybody is at firewalld.
 func TestFirewalld(t *testing.T) {
-	suites, err := host.Wanted()
-	if errors.Is(err, host.ErrNotWanted) {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	tree, load := build(t)
+	suites, tree, load := wanted(t)
 	contract := filepath.Join(t.TempDir(), "contract")
 	command(t, "go", "test", "-c", "-o", contract, "bailiff/firewall/firewalld")
 	for _, suite := range suites {
