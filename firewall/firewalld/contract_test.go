@@ -88,7 +88,7 @@ func TestContract(t *testing.T) {
 					"remove entry":  cmd("--ipset="+name, "--remove-entry=192.0.2.7"),
 					"add entry":     cmd("--ipset="+name, "--add-entry=192.0.2.8"),
 					"reload":        cmd("--reload"),
-					"remove rule":   cmd("--policy=bailiff", fmt.Sprintf(`--remove-rich-rule=rule family="ipv4" source ipset="%s" %s`, name, block)),
+					"remove rule":   cmd("--policy=bailiff", "--remove-rich-rule="+probe.richRules()[0]),
 					"remove policy": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --reload"),
 					"remove set": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --permanent --delete-ipset=" + name +
 						"; firewall-cmd --reload"),

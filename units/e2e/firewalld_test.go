@@ -26,7 +26,7 @@ func TestFirewalld(t *testing.T) {
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
-			v := boot(t, suite, tree, load, "firewalld", "polkitd")
+			v := boot(t, suite, tree, load, "firewalld", "polkitd", "netbase") // netbase: /etc/protocols, without which firewalld 1.3 does not start
 			v.sh(t, `systemctl start firewalld.service`)
 			t.Run("contract", func(t *testing.T) { v.contract(t, contract) })
 			t.Run("starts", v.startsFirewalld)
