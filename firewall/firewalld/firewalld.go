@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,6 +42,10 @@ const (
 	allSets  = 8 // of the scope of everything
 	portSets = 4 // of a scope with ports
 
+	// perSet is how many bans a set shall hold before more of the sets are used: firewalld takes 10 ms to add one to so
+	// many, and 20 ms and more for each set that it fills after a reload, however few they are.
+	perSet = 1000
+
 	// bulk is from how many changes of one set on it is written as a whole: that empties it for some milliseconds.
 	bulk = 24
 
@@ -56,7 +61,8 @@ type Backend struct {
 	via    string
 	zones  []string
 	bus    bus
-	ready  bool // reconciled since New or Cleanup
+	ready  bool             // reconciled since New or Cleanup
+	used   map[group]uint32 // how many of the sets hold bans: 1 where it says nothing
 
 	mu    sync.Mutex // of what Watch looks at, too
 	want  map[firewall.Key]time.Time
@@ -71,6 +77,12 @@ type setKey struct {
 	scope  int   // index in scopes
 	family uint8 // 4 or 6
 	n      uint8
+}
+
+// group is the sets that share bans.
+type group struct {
+	scope  int
+	family uint8
 }
 
 var errLost = errors.New("firewalld: reloaded or started, its sets are empty")
@@ -157,11 +169,36 @@ func (b *Backend) locate(k firewall.Key) (setKey, error) {
 	h := fnv.New32a()
 	raw := k.Prefix.Addr().As16()
 	h.Write(raw[:])
-	at := setKey{i, 6, uint8(h.Sum32() % uint32(setsOf(b.scopes[i])))}
+	at := setKey{i, 6, 0}
 	if k.Prefix.Addr().Is4() {
 		at.family = 4
 	}
+	at.n = uint8(h.Sum32() % max(b.used[group{i, at.family}], 1))
 	return at, nil
+}
+
+// spread decides how many sets are used, and tells whether that changes: more where they hold too much, fewer only in a
+// Reconcile.
+func (b *Backend) spread(want map[firewall.Key]time.Time, fewer bool) bool {
+	n := make(map[group]int)
+	for k := range want {
+		at, _ := b.locate(k)
+		n[group{at.scope, at.family}]++
+	}
+	changed := false
+	for g, n := range n {
+		sets := uint32(1)
+		for most := uint32(setsOf(b.scopes[g.scope])); sets < most && n > perSet*int(sets); {
+			sets *= 2
+		}
+		if have := max(b.used[g], 1); sets > have && (fewer || n > 2*perSet*int(have)) || sets < have && fewer {
+			if b.used == nil {
+				b.used = make(map[group]uint32)
+			}
+			b.used[g], changed = sets, true
+		}
+	}
+	return changed
 }
 
 // entry is how firewalld writes a prefix: addresses stand alone.
@@ -241,6 +278,7 @@ func (b *Backend) Reconcile(ctx context.Context, bans []firewall.Ban) (firewall.
 	b.lost = false
 	old := b.want
 	b.mu.Unlock()
+	b.spread(want, true)
 	n := 0
 	if lost {
 		n = b.refill(ctx, want)
@@ -269,7 +307,7 @@ func (b *Backend) refill(ctx context.Context, want map[firewall.Key]time.Time) (
 		if len(list) == 0 {
 			continue
 		}
-		if added, _, err := b.fill(ctx, k, nil, list, want); err == nil {
+		if added, _, err := b.fill(ctx, k, nil, list, want, nil); err == nil {
 			n += added
 		}
 	}
@@ -305,12 +343,23 @@ func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time
 		}
 	}
 	target := b.target(want)
+	have := make(map[setKey]map[string]netip.Prefix)
+	there := make(map[firewall.Key]bool)
 	for _, k := range b.keys() {
-		have, err := b.entries(ctx, k)
-		if err != nil {
+		if have[k], err = b.entries(ctx, k); err != nil {
 			return ch, err
 		}
-		added, removed, err := b.fill(ctx, k, have, target[k], want)
+		for _, p := range have[k] {
+			there[firewall.Key{Prefix: p, Scope: b.scopes[k.scope].Name}] = true
+		}
+	}
+	// Sets that gain come before those that lose: what moves from one to another is in both for a moment.
+	keys := b.keys()
+	slices.SortStableFunc(keys, func(x, y setKey) int {
+		return cmp.Compare(len(have[x])-len(target[x]), len(have[y])-len(target[y]))
+	})
+	for _, k := range keys {
+		added, removed, err := b.fill(ctx, k, have[k], target[k], want, there)
 		ch.Added += added
 		ch.Removed += removed
 		if err != nil {
@@ -340,8 +389,9 @@ func (b *Backend) entries(ctx context.Context, k setKey) (map[string]netip.Prefi
 	return m, nil
 }
 
-// fill makes a set hold what it should. What is taken out because a wider ban covers it is no removal: want says.
-func (b *Backend) fill(ctx context.Context, k setKey, have map[string]netip.Prefix, target map[netip.Prefix]bool, want map[firewall.Key]time.Time) (added, removed int, err error) {
+// fill makes a set hold what it should. What is taken out because a wider ban covers it, or because it moves to another set,
+// is no removal: want says; and what was in another set is no addition: there says.
+func (b *Backend) fill(ctx context.Context, k setKey, have map[string]netip.Prefix, target map[netip.Prefix]bool, want map[firewall.Key]time.Time, there map[firewall.Key]bool) (added, removed int, err error) {
 	var add, del []string
 	held := make(map[netip.Prefix]bool, len(have))
 	for s, p := range have {
@@ -356,6 +406,9 @@ func (b *Backend) fill(ctx context.Context, k setKey, have map[string]netip.Pref
 	for p := range target {
 		if !held[p] {
 			add = append(add, entry(p))
+			if !there[firewall.Key{Prefix: p, Scope: b.scopes[k.scope].Name}] {
+				added++
+			}
 		}
 	}
 	b.mu.Lock()
@@ -364,7 +417,6 @@ func (b *Backend) fill(ctx context.Context, k setKey, have map[string]netip.Pref
 	}
 	b.sets[k] = target // before it is so: what Watch hears of our own changes is no news
 	b.mu.Unlock()
-	added = len(add)
 	// Removals first: what is removed may cover what comes, or be covered by it. A set is written as a whole where that is
 	// cheaper; it is empty for the moment then, so never for a few entries of a full one.
 	if n := len(add) + len(del); n > 1 && len(have) == 0 || n >= bulk && len(have) <= 4*n {
@@ -448,6 +500,10 @@ func (b *Backend) change(ctx context.Context, alter func(map[firewall.Key]time.T
 	want := b.want
 	b.mu.Unlock()
 	if err != nil {
+		return err
+	}
+	if len(want) > 2*perSet && b.spread(want, false) {
+		_, err := b.reconcile(ctx, maps.Clone(want))
 		return err
 	}
 	l := lengths(want)
