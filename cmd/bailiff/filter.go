@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"bailiff/cmd/internal/fail2ban"
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/filter"
@@ -69,6 +70,15 @@ func (r *filterCommand) find(name string) (*config.FilterFile, error) {
 		names = append(names, all[i].Name)
 	}
 	e := &yamldoc.Error{Text: fmt.Sprintf("there is no filter %q", name)}
+	if own, mode, ok := fail2ban.Ours(name); ok {
+		if mode != "" {
+			return nil, e.WithHint("fail2ban's %s is %s in mode %s here", name, own, mode)
+		}
+		return nil, e.WithHint("fail2ban's %s is %s here", name, own)
+	}
+	if name == "recidive" {
+		return nil, e.WithHint("those who come again are counted inside, over all jails: escalate in bailiff.yaml(5)")
+	}
 	if near := yamldoc.Near(name, names); near != "" {
 		return nil, e.WithHint("did you mean %s?", near)
 	}

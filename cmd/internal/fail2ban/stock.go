@@ -20,7 +20,7 @@ var stock = map[string]struct {
 	"courier-auth": {ours: []string{"courier-auth", "courier"}}, "courier-smtp": {ours: []string{"courier-smtp", "courier"}},
 	"couriersmtp": {ours: []string{"courier-smtp", "courier"}}, "courierlogin": {ours: []string{"courier-auth", "courier"}},
 	"cyrus-imap": {ours: []string{"cyrus-imap"}}, "dante": {}, "directadmin": {}, "domino-smtp": {}, "dovecot": {ours: []string{"dovecot"}},
-	"dropbear": {ours: []string{"dropbear"}}, "drupal-auth": {}, "ejabberd-auth": {}, "exim": {ours: []string{"exim"}}, "exim-spam": {ours: []string{"exim-spam"}},
+	"dropbear": {ours: []string{"dropbear"}}, "drupal-auth": {}, "ejabberd-auth": {}, "exim": {ours: []string{"exim"}}, "exim-spam": {ours: []string{"exim"}, mode: "spam"},
 	"freeswitch": {}, "froxlor-auth": {}, "gitlab": {ours: []string{"gitlab"}}, "grafana": {ours: []string{"grafana"}}, "groupoffice": {}, "gssftpd": {}, "guacamole": {},
 	"haproxy-http-auth": {ours: []string{"haproxy-http-auth", "haproxy"}}, "horde": {}, "kerio": {}, "lighttpd-auth": {ours: []string{"lighttpd-auth", "lighttpd"}}, "mongodb-auth": {},
 	"monit": {ours: []string{"monit"}}, "monitorix": {}, "mssql-auth": {}, "murmur": {ours: []string{"murmur"}},
@@ -55,6 +55,10 @@ func ours(name string) (own, mode string, ok bool) {
 	}
 	return "", "", false
 }
+
+// Ours returns the filter of ours that does what fail2ban's filter of this name does, and the mode that the name asks for,
+// or "" for the default one; ok is false where there is none.
+func Ours(name string) (own, mode string, ok bool) { return ours(name) }
 
 // services are unit names of stock filters whose journalmatch names none.
 var services = map[string][]string{
