@@ -337,7 +337,14 @@ func (m *model) account(j *config.Jail, p netip.Prefix, e event, weight int, tak
 				sum, jail = n, last.jail
 			}
 		}
-		if sum < a.MaxRetry {
+		need := a.MaxRetry
+		if len(own) >= 2*a.Addresses {
+			need--
+		}
+		if len(own) >= 4*a.Addresses {
+			need--
+		}
+		if sum < max(need, 1) {
 			continue
 		}
 		for _, x := range l {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -282,7 +283,7 @@ func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
 		}
 		_, oldest := sum(p.Failures)
 		of := Counted{
-			Jail: g.names[p.Jail], Window: WindowAccount, Find: g.attacked.FindTime, Prefix: p.Prefix, Have: own, Need: g.attacked.MaxRetry,
+			Jail: g.names[p.Jail], Window: WindowAccount, Find: g.attacked.FindTime, Prefix: p.Prefix, Have: own, Need: cmp.Or(g.accounts.Need(others), g.attacked.MaxRetry),
 			Others: others, OthersNeed: g.attacked.Addresses, Until: oldest + g.attacked.FindTime.Microseconds(), Failures: p.Failures,
 		}
 		if c := g.byName[of.Jail]; c != nil {

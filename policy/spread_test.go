@@ -266,10 +266,19 @@ func TestAccount(t *testing.T) {
 	if b := spray(s, 9, 3, "root"); len(b) > 0 { // nine are too few
 		t.Fatalf("%+v", b)
 	}
+	// The more they are, the fewer each of them needs: three at ten, two at twenty, one at forty.
+	for _, c := range []struct{ addrs, each, bans, failures int }{
+		{10, 2, 0, 0}, {10, 4, 10, 3}, {19, 2, 0, 0}, {20, 1, 0, 0}, {20, 2, 20, 2}, {39, 1, 0, 0}, {40, 1, 40, 1}, {200, 1, 200, 1},
+	} {
+		bans := spray(newSite(t, off), c.addrs, c.each, "root")
+		if len(bans) != c.bans || c.bans > 0 && bans[0].Failures != c.failures {
+			t.Errorf("%+v: %d bans, %+v", c, len(bans), bans[:min(1, len(bans))])
+		}
+	}
 	s = newSite(t, off)
-	bans := spray(s, 200, 4, "root")
-	if len(bans) != 200 {
-		t.Fatalf("%d of 200 attackers are banned", len(bans))
+	bans := spray(s, 15, 4, "root")
+	if len(bans) != 15 {
+		t.Fatalf("%d of 15 attackers are banned", len(bans))
 	}
 	for _, b := range bans {
 		if b.Reason != ledger.Account || b.Failures != 3 || len(b.Evidence) != 3 {
@@ -285,7 +294,7 @@ func TestAccount(t *testing.T) {
 	// new may mistype twice.
 	s = newSite(t, off)
 	s.say("alpha login bob 203.0.113.7")
-	spray(s, 30, 3, "bob")
+	spray(s, 15, 3, "bob")
 	for _, l := range []string{"alpha failed bob 203.0.113.7", "alpha failed bob 203.0.113.7", "alpha failed bob 203.0.113.7", "alpha failed bob 203.0.113.7", "alpha failed bob 192.0.2.9", "alpha failed bob 192.0.2.9", "alpha login bob 192.0.2.9"} {
 		if b := s.say(l); len(b) > 0 {
 			t.Fatalf("%s: %+v", l, b)
@@ -333,7 +342,7 @@ func TestAccount(t *testing.T) {
 func TestAccountSeenTwice(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.Neighbours.Net4 = 0 })
 	for k := range 3 {
-		for i := range 20 {
+		for i := range 15 {
 			var bans []Ban
 			for _, j := range []string{"alpha", "beta"} {
 				bans = append(bans, s.say(fmt.Sprintf("%s failed info 198.51.100.%d", j, i))...)

@@ -42,7 +42,7 @@ type Accounts struct {
 type account struct {
 	name  uint64
 	place int      // its index in Accounts.order
-	hot   bool     // under attack at its last failure
+	need  uint8    // what Need said at its last failure
 	ids   []uint64 // hashes of prefixes
 	last  []int64  // times of their latest failures
 	parts []part
@@ -148,18 +148,32 @@ func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure) (att
 		}
 	}
 	me.fails = append(me.fails, personal{f.Ref, f.At, jail, uint8(min(max(f.Weight, 1), 255))})
-	hot := a.distinct(acc, f.At) >= a.o.Addresses
+	need := a.Need(a.distinct(acc, f.At))
 	switch {
-	case !hot:
-	case acc.hot:
-		attackers = a.convict(attackers, me, f.At)
-	default:
+	case need == 0:
+	case acc.need != 0 && need >= int(acc.need):
+		attackers = a.convict(attackers, me, f.At, need)
+	default: // what was too little until now may be enough
 		for i := range acc.parts {
-			attackers = a.convict(attackers, &acc.parts[i], f.At)
+			attackers = a.convict(attackers, &acc.parts[i], f.At, need)
 		}
 	}
-	acc.hot = hot
+	acc.need = uint8(need)
 	return attackers
+}
+
+// Need is how many failures make an address one of the attackers of an account on which so many addresses have failed: 0
+// while there are too few of them. When they are twice as many as make an attack it is one less, when they are four times
+// as many two less: the more there are, the less each of them has to try, and the surer it is that they belong together.
+func (a *Accounts) Need(addresses int) int {
+	if a.o.Addresses == 0 || addresses < a.o.Addresses {
+		return 0
+	}
+	need := a.o.MaxRetry
+	for n := 2 * a.o.Addresses; addresses >= n && need > 1; n *= 2 {
+		need--
+	}
+	return need
 }
 
 // id is what addresses are told apart by: an IPv6 address by its /64, whatever a jail counts by, since a /64 has more of
@@ -190,7 +204,7 @@ func (a *Accounts) enter(name uint64, k key, jail uint16, f Failure) *account {
 	if n := len(a.spare); n > 0 {
 		acc, a.spare = a.spare[n-1], a.spare[:n-1]
 	}
-	acc.name, acc.hot = name, false
+	acc.name, acc.need = name, 0
 	a.add(acc)
 	if f.At-first.at < span(a.o.FindTime) {
 		i := a.join(acc, first.key, a.id(first.key), first.at)
@@ -298,9 +312,9 @@ func (a *Accounts) own(p *part, at int64) (sum int, jail uint16, l []Failure) {
 	return sum, jail, l
 }
 
-func (a *Accounts) convict(to []Part, p *part, at int64) []Part {
+func (a *Accounts) convict(to []Part, p *part, at int64, need int) []Part {
 	sum, jail, l := a.own(p, at)
-	if sum < a.o.MaxRetry {
+	if sum < need {
 		return to
 	}
 	p.fails = p.fails[:0]
@@ -325,7 +339,7 @@ func (a *Accounts) Look(addr netip.Addr, at int64, yield func(p Part, own, other
 // Attacked is how many accounts are under attack at a moment.
 func (a *Accounts) Attacked(at int64) (n int) {
 	for _, acc := range a.order {
-		if acc.hot && a.distinct(acc.account, at) >= a.o.Addresses {
+		if acc.need != 0 && a.distinct(acc.account, at) >= a.o.Addresses {
 			n++
 		}
 	}
@@ -433,11 +447,7 @@ func (a *Accounts) Append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(a.order)))
 	for _, acc := range a.order {
 		b = binary.LittleEndian.AppendUint64(b, acc.name)
-		hot := byte(0)
-		if acc.hot {
-			hot = 1
-		}
-		b = append(b, hot)
+		b = append(b, acc.need)
 		b = binary.AppendUvarint(b, uint64(len(acc.ids)))
 		for i := range acc.ids {
 			b = appendKey(b, acc.parts[i].key)
@@ -470,7 +480,7 @@ func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accou
 		}
 	}
 	for n := d.length(10); n > 0 && d.err == nil; n-- {
-		acc := &account{name: d.fixed64(), hot: d.byte() == 1}
+		acc := &account{name: d.fixed64(), need: d.byte()}
 		if a.m[acc.name] != nil {
 			d.fail("an account stands twice")
 		}
