@@ -79,10 +79,22 @@ func (r *filterCommand) find(name string) (*config.FilterFile, error) {
 	if name == "recidive" {
 		return nil, e.WithHint("those who come again are counted inside, over all jails: escalate in bailiff.yaml(5)")
 	}
+	if here, ok := services[name]; ok {
+		return nil, e.WithHint("the filters of %s are called %s", name, here)
+	}
 	if near := yamldoc.Near(name, names); near != "" {
 		return nil, e.WithHint("did you mean %s?", near)
 	}
 	return nil, e.WithHint("bailiff filter list shows them; one of your own is a file /etc/bailiff/filters.d/NAME.yaml")
+}
+
+// services are words that people type who know the service and not its filter.
+var services = map[string]string{
+	"apache": "apache-auth, apache-shellshock and so on", "apache2": "apache-auth, apache-shellshock and so on", "httpd": "apache-auth, apache-shellshock and so on",
+	"courier": "courier-auth and courier-smtp", "courier-imap": "courier-auth", "courier-pop": "courier-auth", "cyrus": "cyrus-imap",
+	"haproxy": "haproxy-http-auth", "mariadb": "mariadb-auth", "managesieve": "sieve", "mumble": "murmur", "mysql": "mysqld-auth", "mysqld": "mysqld-auth", "named": "named-refused", "bind": "named-refused",
+	"nginx": "nginx-http-auth, nginx-limit-req and so on", "openldap": "slapd", "sendmail": "sendmail-auth and sendmail-reject",
+	"sm-mta": "sendmail-auth and sendmail-reject", "ssh": "sshd", "smtpd": "postfix or opensmtpd", "traefik": "traefik-auth",
 }
 
 // filterRow, filterShown and filterTested are what `bailiff filter --json` prints; their keys are documented in bailiff(1)

@@ -76,8 +76,8 @@ func runReplay(e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := want("replay", rest, 0, 0); err != nil {
-		return err
+	if len(rest) > 0 {
+		return usagef("replay: %q is too much: journal files and folders follow --file, what journalctl -o export writes follows --export", rest[0])
 	}
 	if len(files) > 0 && *export != "" {
 		return usagef("replay: --file and --export exclude each other")
