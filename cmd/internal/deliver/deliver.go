@@ -1,0 +1,39 @@
+// Package deliver is how reports leave the host: one subfolder for each type of destination. It keeps nothing: the queue,
+// pauses between attempts and quotas are the courier's (cmd/internal/courier).
+package deliver
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"bailiff/policy/report"
+)
+
+// Destination delivers items. It is used by one goroutine at a time.
+type Destination interface {
+	// Deliver hands the item over and returns when the other side has taken it. Errors are *report.Retry, *report.Refused, or
+	// any other, which is tried again. They are for people, name the other side, and hold no secret. It ends when ctx does.
+	Deliver(ctx context.Context, item *report.Item) (report.Receipt, error)
+
+	// Render returns exactly what Deliver would send, with secrets masked, and sends nothing.
+	Render(item *report.Item) ([]byte, error)
+}
+
+// Traced is a Destination whose deliveries leave a trace in the journal. After a crash in the middle of a delivery the
+// courier looks there whether it succeeded, before it tries again.
+type Traced interface {
+	// Trace returns a text that the other side's log entries hold, and only those about this item: a Message-ID.
+	Trace(item *report.Item) string
+}
+
+// Env is what destinations get from the process they live in.
+type Env struct {
+	Config *report.Config
+	Host   string                            // this host's name in reports
+	Own    []string                          // names and addresses of this host, for redaction
+	Secret func(name string) ([]byte, error) // reads a systemd credential, without a final newline
+	Client *http.Client
+	Now    func() time.Time
+	Agent  string // User-Agent and X-Mailer: bailiff/VERSION
+}
