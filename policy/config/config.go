@@ -11,6 +11,7 @@ import (
 
 	"bailiff/policy/allow"
 	"bailiff/policy/filter"
+	"bailiff/policy/report"
 )
 
 // Forever is the length of a ban that never ends.
@@ -28,6 +29,7 @@ type Config struct {
 	Allow      Allow
 	Firewall   Firewall
 	Limits     Limits
+	Report     report.Config
 	Jails      []Jail // sorted by name
 
 	origins map[string]string // path of a key that a file sets: file:line

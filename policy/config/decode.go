@@ -11,6 +11,7 @@ import (
 
 	"bailiff/policy/allow"
 	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/report"
 )
 
 // raw is what files say, one over the other: each file that sets a key replaces the value from before, lists included.
@@ -27,6 +28,9 @@ type raw struct {
 	only     []string // see Loader.Jails
 
 	published map[string]*allow.Published // allow.lists
+
+	report       report.Config // but for its destinations
+	destinations map[string]*report.Destination
 
 	place map[string]*yamldoc.Node // where a path was set last; the key for mappings
 	files []*yamldoc.Node          // the words of allow.files
@@ -88,7 +92,8 @@ func newRaw() *raw {
 		firewall:  Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Via: "policy"},
 		limits:    Limits{Tracked: 1_000_000, LinesPerBan: 100},
 		jails:     make(map[string]*rawJail),
-		place:     make(map[string]*yamldoc.Node),
+		report:    newReport(), destinations: make(map[string]*report.Destination),
+		place: make(map[string]*yamldoc.Node),
 	}
 }
 
@@ -165,6 +170,7 @@ func (r *raw) schema() []field {
 			{name: "tracked", set: integer(&r.limits.Tracked, minTracked, maxTracked)},
 			{name: "lines_per_ban", set: integer(&r.limits.LinesPerBan, 1, maxLines)},
 		}},
+		{name: "report", sub: r.reports()},
 		{name: "jails", each: r.jail},
 	}
 }

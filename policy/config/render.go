@@ -73,6 +73,8 @@ func (c *Config) Render() []byte {
 	w.key(1, "limits.tracked", strconv.Itoa(c.Limits.Tracked))
 	w.key(1, "limits.lines_per_ban", strconv.Itoa(c.Limits.LinesPerBan))
 	w.line(0, "")
+	w.reports(c)
+	w.line(0, "")
 	w.line(0, "jails:")
 	for _, j := range c.Jails {
 		at := "jails." + j.Name

@@ -72,7 +72,8 @@ func (r *raw) resolve(filters *shelf) (*Config, error) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
+	names = slices.Compact(names)
+	for _, name := range names {
 		if r.only != nil && !slices.Contains(r.only, name) {
 			c.Jails = append(c.Jails, Jail{Name: name})
 			continue
@@ -81,6 +82,7 @@ func (r *raw) resolve(filters *shelf) (*Config, error) {
 			c.Jails = append(c.Jails, j)
 		}
 	}
+	c.Report = r.resolveReport(names)
 	for _, name := range filters.names() {
 		if f := filters.own[name]; f != nil && !filters.used[name] {
 			c.Notices = append(c.Notices, f.File+": no jail uses this filter; write jails: {"+name+": {}} to switch it on")
