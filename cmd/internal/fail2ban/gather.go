@@ -362,8 +362,7 @@ func (im *importer) actions(name string) []action {
 		case actionForeign:
 			from.lost(fmt.Sprintf("action %s: bailiff keeps addresses out with this host's own firewall", n), "")
 		case actionReport:
-			from.lost(fmt.Sprintf("action %s: reports are not carried over yet", n), "its addresses stand as comments in the file written; a ban and its evidence are in the journal: journalctl -u bailiff")
-			im.report(name, a)
+			im.report(name, a, from)
 		case actionNothing:
 			from.moot("action dummy does nothing")
 		case actionOther:
@@ -377,7 +376,7 @@ func (im *importer) actions(name string) []action {
 				switch {
 				case a.kind == actionBan && o.name == "blocktype":
 				case a.kind == actionReport:
-					o.lost("reports are not carried over yet", "")
+					o.lost("reports have forms of their own", "write a template: bailiff-report(8)")
 				default:
 					o.lost("no commands are run, and the firewall's rules are bailiff's own", "")
 				}
@@ -386,29 +385,6 @@ func (im *importer) actions(name string) []action {
 		list = append(list, a)
 	}
 	return list
-}
-
-// report notes addresses for reports, for the comments in the file written.
-func (im *importer) report(name string, a action) {
-	line := "jail " + name + ": " + a.name
-	for _, x := range []struct{ tag, option string }{{"dest", "destemail"}, {"sender", "sender"}, {"sendername", "sendername"}, {"email", "sender"}, {"service", ""}} {
-		v, _, err := a.def.value(x.tag)
-		if err != nil || strings.TrimSpace(v) == "" {
-			continue
-		}
-		if _, ok := a.def.args[x.tag]; !ok && x.tag != "dest" && x.tag != "sender" {
-			continue
-		}
-		line += fmt.Sprintf(", %s %s", x.tag, strings.TrimSpace(v))
-	}
-	if !slices.Contains(im.reports, line) {
-		im.reports = append(im.reports, line)
-	}
-	for _, n := range []string{"destemail", "sender", "sendername", "mta", "blocklist_de_apikey", "abuseipdb_apikey", "abuseipdb_category"} {
-		if o := im.jails.get(name, n); o != nil && len(o.usedBy) > 0 {
-			o.lost("reports are not carried over yet", "it stands as a comment in the file written")
-		}
-	}
 }
 
 // ports finds what is closed to those whom a jail bans. closes says why the jail cannot be on: "opens" if it lets in.
@@ -513,6 +489,7 @@ func (im *importer) write() {
 		line("\nallow:\n  self: %s", im.self)
 	}
 	im.firewall(&b)
+	im.reports.write(line, im)
 	if len(im.out)+len(im.off) > 0 {
 		line("\njails:")
 	}
@@ -546,12 +523,6 @@ func (im *importer) write() {
 	}
 	if len(besides) > 0 {
 		im.note("these jails are on besides where the host has their service; write enabled: false to switch one off: %s", strings.Join(besides, ", "))
-	}
-	if len(im.reports) > 0 {
-		line("\n# Reports, which are not carried over yet:")
-		for _, r := range im.reports {
-			line("#   %s", printable(r))
-		}
 	}
 	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(b.String())})
 	for _, key := range sortedKeys(im.filters) {

@@ -71,7 +71,7 @@ type importer struct {
 	allowed  []allowed
 	filters  map[string]*translated
 	backends map[string][]string // firewall.backend words → jails
-	reports  []string            // comments
+	reports  reports
 	esc      escalation
 	reject   []string // jails that reject
 	self     string

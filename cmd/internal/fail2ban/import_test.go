@@ -3,6 +3,7 @@ package fail2ban
 import (
 	"crypto/md5"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
+	"bailiff/policy/report"
 )
 
 // load lays an import's files under a root of their own and has the daemon's loader read them.
@@ -189,12 +191,12 @@ func TestMailHost(t *testing.T) {
 		}
 	}
 	lost("ignoreip", "monitor.example.org")
-	lost("destemail", "reports")
-	lost("sender", "reports")
-	lost("action", "sendmail-whois-lines")
-	text := string(r.Files[0].Data)
-	if !strings.Contains(text, "fail2ban@blocklist.de") || !strings.Contains(text, "abuse@mail.example.org") {
-		t.Errorf("the reports' addresses are gone:\n%s", text)
+	rep := c.Report
+	if len(rep.Destinations) != 1 || rep.Sender != "abuse@mail.example.org" {
+		t.Fatalf("%+v\n%s", rep, r.Files[0].Data)
+	}
+	if d := rep.Destinations[0]; d.Type != report.Blocklist || !d.Enabled || d.Via != "mail" || fmt.Sprint(d.To) != "[fail2ban@blocklist.de]" || d.Jails != nil {
+		t.Errorf("%+v", d)
 	}
 }
 
@@ -405,5 +407,57 @@ func TestSplitActions(t *testing.T) {
 	name, opts, err := splitOptions(`f[a="x, y", b='z]', c=1][d=2]`)
 	if err != nil || name != "f" || opts["a"] != "x, y" || opts["b"] != "z]" || opts["c"] != "1" || opts["d"] != "2" {
 		t.Errorf("%q %q %v", name, opts, err)
+	}
+}
+
+// TestReports: what jails told whom becomes destinations, and no key is written where everybody may read it.
+func TestReports(t *testing.T) {
+	dir := stockFolder(t, map[string]string{"jail.local": `
+[DEFAULT]
+destemail = root, ops@example.org
+sender = f2b@mail.example.org
+blocklist_de_apikey = s3cret-one
+[sshd]
+enabled = true
+action = %(action_mwl)s
+         %(action_abuseipdb)s[abuseipdb_apikey="s3cret-two", abuseipdb_category="18,22"]
+[postfix]
+enabled = true
+action = %(action_mw)s
+         blocklist_de[email="%(sender)s", service="mail", apikey="%(blocklist_de_apikey)s", agent="x"]
+[dovecot]
+enabled = true
+action = %(action_)s
+         sendmail-whois-lines[name=%(__name__)s, sender="%(sender)s", dest="%(destemail)s", logpath="%(logpath)s", chain="x"]
+         xarf-login-attack[service=dovecot, sender="%(sender)s", logpath="%(logpath)s", port="x"]
+`})
+	r, err := Import(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := load(t, r)
+	got := map[string]string{}
+	for _, d := range c.Report.Destinations {
+		got[d.Name] = fmt.Sprintf("%s %t %v %v %s %v %s %s %v", d.Type, d.Enabled, d.Jails, d.To, d.Layout, d.Parts, d.Via, d.Server, d.Categories)
+	}
+	want := map[string]string{
+		"admin":        "mail true [dovecot sshd] [root ops@example.org] fail2ban [whois lines]   map[]",
+		"admin-2":      "mail true [postfix] [root ops@example.org] fail2ban [whois]   map[]",
+		"blocklist.de": "blocklist.de true [postfix] [fail2ban@blocklist.de]  [] http f2b@mail.example.org map[]",
+		"abuseipdb":    "abuseipdb true [sshd] []  []   map[sshd:[18 22]]",
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %q\nwant %q\n%s", got, want, r.Files[0].Data)
+	}
+	if c.Report.Sender != "f2b@mail.example.org" {
+		t.Errorf("sender %q", c.Report.Sender)
+	}
+	if strings.Contains(string(r.Files[0].Data), "s3cret") {
+		t.Errorf("a key stands in\n%s", r.Files[0].Data)
+	}
+	for _, word := range []string{"xarf-login-attack", "bailiff.abuseipdb", "bailiff.blocklist.de"} {
+		if !slices.ContainsFunc(r.Report.Settings, func(s Setting) bool { return s.Outcome == Lost && strings.Contains(s.Why+s.Hint, word) }) {
+			t.Errorf("nobody says what became of %s", word)
+		}
 	}
 }

@@ -1,0 +1,250 @@
+package fail2ban
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bailiff/policy/report"
+)
+
+// told is what some jails' actions of one kind become: a destination of reports.
+type told struct {
+	kind, to     string
+	layout       bool // mails as fail2ban wrote them
+	whois, lines bool
+	buffered     bool // several bans in one mail
+	categories   map[string]string
+	jails        []string // fail2ban's names
+}
+
+// reports gathers them over all jails.
+type reports struct {
+	all    []*told
+	sender string
+}
+
+func (r *reports) find(t told) *told {
+	for _, x := range r.all {
+		if x.kind == t.kind && x.to == t.to && x.whois == t.whois && x.lines == t.lines && x.buffered == t.buffered {
+			return x
+		}
+	}
+	r.all = append(r.all, &t)
+	return &t
+}
+
+const hintReport = "write a destination: REPORT in bailiff.yaml(5)"
+
+// report makes a destination of an action that tells somebody of bans. from is where the jail names it.
+func (im *importer) report(name string, a action, from *option) {
+	get := func(tags ...string) string {
+		for _, tag := range tags {
+			if v, _, err := a.def.value(tag); err == nil && strings.TrimSpace(v) != "" {
+				return strings.TrimSpace(v)
+			}
+		}
+		return ""
+	}
+	settle := func(names []string, do func(o *option)) {
+		for _, n := range names {
+			if o := im.jails.get(name, n); o != nil && len(o.usedBy) > 0 {
+				do(o)
+			}
+		}
+	}
+	base := strings.TrimSuffix(a.name, ".py")
+	add := func(t told) *told {
+		x := im.reports.find(t)
+		x.jails = append(x.jails, name)
+		return x
+	}
+	lost := func(why string) {
+		from.lost(fmt.Sprintf("action %s: %s", a.name, why), hintReport)
+		settle([]string{"destemail", "sender", "sendername", "mta", "blocklist_de_apikey", "abuseipdb_apikey", "abuseipdb_category"}, func(o *option) { o.lost(why, hintReport) })
+	}
+	switch word, rest, _ := strings.Cut(base, "-"); {
+	case word == "sendmail" || word == "mail" || word == "smtp":
+		to := get("dest")
+		if to == "" {
+			to = "root"
+		}
+		for _, one := range strings.FieldsFunc(to, func(c rune) bool { return c == ',' || c == ' ' }) {
+			if !report.ValidRecipient(one) {
+				lost(fmt.Sprintf("%q is not a mail address that bailiff takes", clip(one)))
+				return
+			}
+		}
+		if s := get("sender"); report.ValidRecipient(s) {
+			im.sender(s, name)
+		}
+		if to == "fail2ban@blocklist.de" || to == "fail2ban@dyn.blocklist.de" {
+			add(told{kind: report.Blocklist, to: to})
+			at := "report.destinations." + report.Blocklist
+			from.changed(at, "it is sent in the form that the service takes, with account names and this host's names taken out")
+			settle([]string{"destemail", "mta"}, func(o *option) { o.carried(at) })
+		} else {
+			x := add(told{kind: report.Mail, to: to, layout: true, whois: strings.Contains(rest, "whois"), lines: strings.Contains(rest, "lines"), buffered: strings.Contains(rest, "buffered")})
+			at := "report.destinations." + im.reports.name(x)
+			if x.buffered {
+				from.changed(at, "several bans come in one mail an hour, and not so many in one mail")
+			} else {
+				from.carried(at)
+			}
+			settle([]string{"destemail"}, func(o *option) { o.carried(at + ".to") })
+			settle([]string{"mta"}, func(o *option) { o.moot("the host's sendmail is used: report.sendmail in bailiff.yaml(5)") })
+		}
+		settle([]string{"sender"}, func(o *option) { o.carried("report.sender") })
+		settle([]string{"sendername"}, func(o *option) { o.lost("mails come from bailiff", "") })
+	case base == "blocklist_de":
+		server := get("email")
+		if !report.ValidAddress(server) && strings.Trim(server, "0123456789") != "" {
+			lost("the server's mail address is missing")
+			return
+		}
+		add(told{kind: report.Blocklist, to: "http " + server})
+		from.carried("report.destinations." + report.Blocklist)
+		settle([]string{"sender"}, func(o *option) { o.carried("report.destinations." + report.Blocklist + ".server") })
+		im.key(a, "apikey", from, report.Blocklist)
+		settle([]string{"blocklist_de_apikey"}, func(o *option) { o.lost(keyLost, hintKey(report.Blocklist)) })
+	case base == "abuseipdb":
+		x := add(told{kind: report.AbuseIPDB})
+		from.carried("report.destinations." + report.AbuseIPDB)
+		if c := get("abuseipdb_category"); c != "" {
+			if x.categories == nil {
+				x.categories = make(map[string]string)
+			}
+			x.categories[name] = c
+		}
+		im.key(a, "abuseipdb_apikey", from, report.AbuseIPDB)
+	case base == "complain" || base == "xarf-login-attack":
+		lost("mails to strangers are not carried over unasked; type xarf sends them")
+	default:
+		lost("bailiff has no such destination; type webhook or exec may do it")
+	}
+}
+
+const keyLost = "keys do not stand in the configuration, which everybody may read"
+
+func hintKey(destination string) string {
+	return "give it as the credential bailiff." + destination + ": bailiff-report(8), CREDENTIALS"
+}
+
+// key says what becomes of a service's key that an action is given.
+func (im *importer) key(a action, arg string, from *option, destination string) {
+	if _, ok := a.def.args[arg]; ok {
+		from.lost(keyLost, hintKey(destination))
+	}
+	im.note("the destination %s is written, but needs its key as the credential bailiff.%s (bailiff-report(8), CREDENTIALS)", destination, destination)
+}
+
+func (im *importer) sender(s, jail string) {
+	switch {
+	case im.reports.sender == "":
+		im.reports.sender = s
+	case im.reports.sender != s:
+		im.note("jail %s: its mails came from %s; all come from %s now (report.sender)", jail, s, im.reports.sender)
+	}
+}
+
+// name is the destination's: admin, admin-2, … for mails.
+func (r *reports) name(t *told) string {
+	if t.kind != report.Mail {
+		return t.kind
+	}
+	n := 0
+	for _, x := range r.all {
+		if x.kind == report.Mail {
+			if n++; x == t {
+				break
+			}
+		}
+	}
+	if n == 1 {
+		return "admin"
+	}
+	return "admin-" + strconv.Itoa(n)
+}
+
+// write writes the section. jails gives our name of fail2ban's; all is how many of ours are on.
+func (r *reports) write(line func(string, ...any), im *importer) {
+	if len(r.all) == 0 {
+		return
+	}
+	line("\nreport:")
+	if r.sender != "" {
+		line("  sender: %s", strconv.Quote(r.sender))
+	}
+	line("  destinations:")
+	seen := map[string]bool{}
+	for _, t := range r.all {
+		name := r.name(t)
+		if seen[name] {
+			im.note("jails were reported to %s in several ways; the first is taken for all of them", name)
+			continue
+		}
+		seen[name] = true
+		line("    %s:", name)
+		if name != t.kind {
+			line("      type: %s", t.kind)
+		}
+		var jails []string
+		for _, x := range r.all {
+			if r.name(x) != name {
+				continue
+			}
+			for _, j := range x.jails {
+				if as, ok := im.result.Jails[j]; ok && !slices.Contains(jails, as) {
+					jails = append(jails, as)
+				}
+			}
+		}
+		slices.Sort(jails)
+		if len(jails) == 0 {
+			line("      enabled: false # none of its jails is carried over")
+		} else if slices.ContainsFunc(im.out, func(j *jail) bool { return j.enabled == "true" && !slices.Contains(jails, j.name) }) {
+			line("      jails: [%s]", strings.Join(jails, ", "))
+		}
+		switch t.kind {
+		case report.Mail:
+			var to []string
+			for _, one := range strings.FieldsFunc(t.to, func(c rune) bool { return c == ',' || c == ' ' }) {
+				to = append(to, strconv.Quote(one))
+			}
+			line("      to: [%s]", strings.Join(to, ", "))
+			line("      layout: fail2ban")
+			var parts []string
+			if t.whois {
+				parts = append(parts, report.PartWhois)
+			}
+			if t.lines {
+				parts = append(parts, report.PartLines)
+			}
+			line("      parts: [%s]", strings.Join(parts, ", "))
+			if t.buffered {
+				line("      digest: hourly")
+			}
+		case report.Blocklist:
+			if server, ok := strings.CutPrefix(t.to, "http "); ok {
+				line("      via: http\n      server: %s", strconv.Quote(server))
+			} else {
+				line("      to: %s", t.to)
+			}
+		case report.AbuseIPDB:
+			var names []string
+			for _, j := range sortedKeys(t.categories) {
+				if _, ok := im.result.Jails[j]; ok {
+					names = append(names, j)
+				}
+			}
+			if len(names) > 0 {
+				line("      categories:")
+			}
+			for _, j := range names {
+				words := strings.FieldsFunc(t.categories[j], func(c rune) bool { return c < '0' || c > '9' })
+				line("        %s: [%s]", im.result.Jails[j], strings.Join(words, ", "))
+			}
+		}
+	}
+}
