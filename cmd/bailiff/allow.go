@@ -16,7 +16,7 @@ func runAllow(e *env, args []string) error {
 	remove := f.Bool("remove", false, "take entries off that were added at run time, as allow remove does")
 	long := f.String("for", "", "add: how long: 10m, 48h, 4w (default: until removed)")
 	comment := f.String("comment", "", "add: what it is")
-	conf := f.String("config", "", "refresh: this `file` in place of the installed configuration")
+	conf := f.String("config", "", "refresh: this `file`, or what this folder holds, in place of the installed configuration")
 	dir := f.String("lists", lists.DefaultDir, "refresh: the `folder` that published lists are put into")
 	force := f.Bool("force", false, "refresh: fetch even what was fetched a short while ago")
 	var accept list

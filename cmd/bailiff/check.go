@@ -28,7 +28,7 @@ type checkError struct {
 
 func runCheck(e *env, args []string) error {
 	f := e.flags("check")
-	conf := f.String("config", "", "this `file` in place of the installed configuration")
+	conf := f.String("config", "", "this `file`, or what this folder holds, in place of the installed configuration")
 	asJSON := f.Bool("json", false, "print JSON")
 	rest, err := e.parse(f, args)
 	if err != nil {

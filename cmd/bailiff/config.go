@@ -4,7 +4,7 @@ import "bailiff/units/control"
 
 func runConfig(e *env, args []string) error {
 	f := e.flags("config")
-	conf := f.String("config", "", "this `file` in place of the installed configuration")
+	conf := f.String("config", "", "this `file`, or what this folder holds, in place of the installed configuration")
 	running := f.Bool("running", false, "what the daemon has in force, which may be older than what is on disk")
 	socket := f.String("socket", control.DefaultPath, "`path` of the daemon's control socket")
 	rest, err := e.parse(f, args)

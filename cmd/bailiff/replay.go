@@ -67,7 +67,7 @@ func runReplay(e *env, args []string) error {
 	export := f.String("export", "", "read export format (journalctl -o export) from a file, or - for standard input")
 	since := f.String("since", "", "begin here: 2026-11-22, \"2026-11-22 19:17:00\", RFC 3339, @SECONDS, or a time back such as 2d")
 	until := f.String("until", "", "end here")
-	conf := f.String("config", "", "this configuration file in place of the installed one")
+	conf := f.String("config", "", "this configuration file or folder in place of the installed one")
 	f.Var(&jails, "jail", "only this jail; may be given several times")
 	other := f.String("compare", "", "tell how the bans of this other configuration `file` would differ")
 	failures := f.Bool("failures", false, "show each failure that counts, too")

@@ -85,7 +85,7 @@ func runStats(e *env, args []string) error {
 	export := f.String("export", "", "read export format (journalctl -o export) from a file, or - for standard input")
 	since := f.String("since", "", "begin here: 2026-11-22, \"2026-11-22 19:17:00\", RFC 3339, @SECONDS, or a time back such as 2d (default: 7d back in this host's journal, else from the first entry)")
 	until := f.String("until", "", "end here")
-	conf := f.String("config", "", "this configuration `file` in place of the installed one")
+	conf := f.String("config", "", "this configuration `file` or folder in place of the installed one")
 	f.Var(&jails, "jail", "only this `jail`; may be given several times")
 	top := f.Int("top", 10, "how many `lines` of each list")
 	f.Var(&dbs, "geoip", "GeoIP database (.mmdb) or folder of them; may be given several times (default: those of "+strings.Join(geo.Folders, " and ")+")")

@@ -25,14 +25,18 @@ type FilterFile struct {
 }
 
 // FilterFiles lists the filters of the host by name, those that are refused included: an operator's own before the
-// built-in ones. With a configuration file the own ones are those in filters.d beside it, as in LoadFile.
+// built-in ones. With a configuration file the own ones are those in filters.d beside it
+// or, if it is a folder, in it, as in LoadFile.
 //
 // An operator's files are read with all checks, proof and test lines; what is built in went through them when it was made.
 // The error is about folders that cannot be read.
 func (l *Loader) FilterFiles(file string) ([]FilterFile, error) {
 	roots := l.roots()
 	if file != "" {
-		roots = []string{filepath.Dir(file)}
+		if st, err := os.Stat(file); err != nil || !st.IsDir() {
+			file = filepath.Dir(file)
+		}
+		roots = []string{file}
 	}
 	var t task
 	t.raw = newRaw()

@@ -44,20 +44,32 @@ type Loader struct {
 // takes them apart), and then there is no configuration: it is all or nothing.
 func (l *Loader) Load() (*Config, error) {
 	t := l.task()
-	if main := t.first("bailiff.yaml"); main != "" {
-		t.file(main)
-	}
-	for _, f := range t.fragments("bailiff.d", l.roots()) {
-		t.file(f)
-	}
-	return t.finish(l.roots())
+	return t.folders(l.roots())
 }
 
 // LoadFile reads that file alone, over the built-in defaults: no drop-ins. Filters are read from filters.d beside it.
+//
+// A folder is read in place of /etc/bailiff and all others: bailiff.yaml, drop-ins, filters and, where allow.files names
+// files in /etc/bailiff, address lists.
 func (l *Loader) LoadFile(file string) (*Config, error) {
 	t := l.task()
+	if st, err := os.Stat(file); err == nil && st.IsDir() {
+		t.instead = file
+		return t.folders([]string{file})
+	}
 	t.file(file)
 	return t.finish([]string{filepath.Dir(file)})
+}
+
+// folders reads what lies in the folders, the winner first.
+func (t *task) folders(roots []string) (*Config, error) {
+	if main := t.first("bailiff.yaml", roots); main != "" {
+		t.file(main)
+	}
+	for _, f := range t.fragments("bailiff.d", roots) {
+		t.file(f)
+	}
+	return t.finish(roots)
 }
 
 // Filter returns the filter of that name, the operator's own before the built-in one, without looking at other files.
@@ -87,6 +99,7 @@ func (l *Loader) roots() []string {
 type task struct {
 	*raw
 	root    string
+	instead string // folder in place of /etc/bailiff; "": none
 	read    []string
 	notices []string
 }
@@ -209,8 +222,8 @@ func masked(name string) bool {
 }
 
 // first returns the path of a file in the first folder that has it; "" if none has, or if it is switched off there.
-func (t *task) first(name string) string {
-	for _, dir := range (&Loader{Root: t.root}).roots() {
+func (t *task) first(name string, roots []string) string {
+	for _, dir := range roots {
 		p := path.Join(dir, name)
 		if _, err := os.Lstat(p); errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -297,10 +310,14 @@ func (t *task) lists() {
 			node = t.files[i]
 		}
 		wild := strings.ContainsAny(pattern, `*?[\`)
-		files := []string{t.root + pattern}
+		root, rest := t.root, pattern
+		if below, ok := strings.CutPrefix(pattern, folders[0]+"/"); ok && t.instead != "" {
+			root, rest = t.instead, "/"+below
+		}
+		files := []string{root + rest}
 		if wild {
 			var err error
-			if files, err = filepath.Glob(quoteGlob(t.root) + pattern); err != nil {
+			if files, err = filepath.Glob(quoteGlob(root) + rest); err != nil {
 				t.fail(node, "allow.files", fault("%q: %s", clip(pattern), err))
 				continue
 			}

@@ -320,6 +320,30 @@ func TestLoadFileStandsAlone(t *testing.T) {
 	}
 }
 
+// A folder, such as one that an import was written to, is read in place of all others.
+func TestLoadFolder(t *testing.T) {
+	l := tree(t, map[string]string{
+		"etc/bailiff/bailiff.yaml":        "defaults: {max_retry: 9}\n",
+		"etc/bailiff/bailiff.d/10-a.yaml": "defaults: {ban_time: 1m}\n",
+		"etc/bailiff/allow.d/a.list":      "192.0.2.1\n",
+		"home/[me]/bailiff.d/50-b.yaml":   "jails: {app: {}}\n",
+		"home/[me]/filters.d/app.yaml":    ownFilter("app"),
+		"home/[me]/allow.d/b.list":        "192.0.2.2\n",
+	})
+	folder := filepath.Join(l.Root, "home/[me]")
+	c, err := new(Loader).LoadFile(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(c.Files, []string{folder + "/bailiff.d/50-b.yaml"}) || c.Defaults.MaxRetry != 5 || c.Defaults.BanTime != 48*time.Hour {
+		t.Errorf("files %q, defaults %+v", c.Files, c.Defaults)
+	}
+	jailNamed(t, c, "app")
+	if len(c.Allow.Entries) != 1 || c.Allow.Entries[0].Prefix.String() != "192.0.2.2/32" {
+		t.Errorf("%+v", c.Allow.Entries)
+	}
+}
+
 func TestAllowFiles(t *testing.T) {
 	l := tree(t, map[string]string{
 		"etc/bailiff/bailiff.yaml":        "allow:\n  addresses: [192.0.2.1, 2001:db8::/48 until 2030-01-31]\n  files: [/etc/bailiff/allow.d/*.list, /srv/one, /etc/bailiff/allow.d/a.*]\n",
