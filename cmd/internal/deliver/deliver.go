@@ -5,6 +5,7 @@ package deliver
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"bailiff/policy/report"
@@ -36,4 +37,9 @@ type Env struct {
 	Client *http.Client
 	Now    func() time.Time
 	Agent  string // User-Agent and X-Mailer: bailiff/VERSION
+	State  string // folder for the little that a destination keeps of its own, in a file of its name; "": nothing is kept
+
+	// Lookup asks the registries about an address, as the courier does for a report, where that gave no contact. It never
+	// fails: the answer says why there is none.
+	Lookup func(ctx context.Context, addr netip.Addr) *report.Whois
 }
