@@ -91,6 +91,7 @@ install: build
 	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
 	sed -i 's|/usr/sbin/|$(SBINDIR)/|; s|/usr/bin/|$(BINDIR)/|' $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service,$(UNITS)))
 	install -D -m 644 units/systemd/sysusers.conf $(DESTDIR)$(SYSUSERS)/bailiff.conf
+	install -D -m 644 units/systemd/tmpfiles.conf $(DESTDIR)$(TMPFILES)/bailiff.conf
 	install -D -m 644 units/polkit/50-bailiff.rules $(DESTDIR)$(POLKIT)/50-bailiff.rules
 	install -D -m 644 units/catalog/bailiff.catalog $(DESTDIR)$(CATALOG)/bailiff.catalog
 	install -D -m 644 units/completion/bailiff.bash $(DESTDIR)$(BASHDIR)/bailiff
@@ -102,6 +103,7 @@ install: build
 	else echo 'no scdoc: manual pages are left out'; fi
 ifeq ($(DESTDIR),)
 	systemd-sysusers $(SYSUSERS)/bailiff.conf
+	systemd-tmpfiles --create $(TMPFILES)/bailiff.conf
 	journalctl --update-catalog
 	if test -d /run/systemd/system; then systemctl daemon-reload; fi
 	@echo 'installed; to start it now and at each boot: systemctl enable --now bailiff.service'
@@ -110,13 +112,13 @@ endif
 # Configuration and the ledger stay. Bans would outlive the daemon, so they go with it.
 uninstall:
 ifeq ($(DESTDIR),)
-	-systemctl disable --now bailiff.service bailiff.socket bailiff-allow-refresh.timer
+	-systemctl disable --now bailiff.service bailiff.socket bailiff-allow-refresh.timer bailiff-report.service bailiff-report.socket
 	-for f in ip ip6; do nft delete table $$f bailiff 2>/dev/null; done
 	-for s in $$(ipset list -n 2>/dev/null | grep '^bailiff'); do ipset destroy "$$s"; done
 endif
-	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd
+	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd $(DESTDIR)$(SBINDIR)/bailiff-report
 	rm -f $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(UNITS))
-	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog $(DESTDIR)$(POLKIT)/50-bailiff.rules
+	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(TMPFILES)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog $(DESTDIR)$(POLKIT)/50-bailiff.rules
 	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish
 	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man5/bailiff.filter.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
 ifeq ($(DESTDIR),)

@@ -136,7 +136,7 @@ func (r *raw) destination(name *yamldoc.Node) ([]field, *yamldoc.Error) {
 		{name: "layout", set: oneOf(&d.Layout, "bailiff", "fail2ban")},
 		{name: "template", set: checked(&d.Template, path.IsAbs, "is not a whole path", "write it from / on: /etc/bailiff/report.tmpl")},
 		{name: "url", set: webAddress(&d.URL)},
-		{name: "credential", set: checked(&d.Credential, validCredential, "is not the name of a credential", "write a name as LoadCredential= has it: bailiff.abuseipdb; the secret itself never stands here")},
+		{name: "credential", set: checked(&d.Credential, validCredential, "is not the name of a credential", "write a name as LoadCredential= has it: bailiff_abuseipdb; the secret itself never stands here")},
 		{name: "via", set: oneOf(&d.Via, "mail", "http")},
 		{name: "server", set: checked(&d.Server, func(s string) bool { return report.ValidAddress(s) || isWord(s, "0123456789") && len(s) < 20 }, "is neither a mail address nor a number", "write what blocklist.de knows the server by")},
 		{name: "services", set: blocklistServices(&d.Services)},

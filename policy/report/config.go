@@ -97,7 +97,7 @@ func (d *Destination) CredentialName() string {
 	case d.Credential != "":
 		return d.Credential
 	case d.Type == AbuseIPDB, d.Type == Blocklist && d.Via == "http", d.Type == Webhook:
-		return "bailiff." + d.Name
+		return "bailiff_" + d.Name
 	}
 	return ""
 }

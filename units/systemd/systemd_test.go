@@ -11,7 +11,7 @@ import (
 )
 
 // units are the files that are installed.
-var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer"}
+var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket"}
 
 // tool returns the path of a program of systemd's. A machine without it cannot judge; one that runs for CI must have it.
 func tool(t *testing.T, name string) string {
@@ -82,6 +82,14 @@ func TestFetchExposure(t *testing.T) {
 	}
 }
 
+// TestReportExposure: what is left of it is the host's network and users, the journal's group, and a queue below /var/lib.
+func TestReportExposure(t *testing.T) {
+	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", filepath.Join(copied(t), "bailiff-report.service"))
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
 // TestExposureCanFail makes sure that the threshold is looked at.
 func TestExposureCanFail(t *testing.T) {
 	if out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=5", filepath.Join(copied(t), "bailiff.service")); err == nil {
@@ -102,7 +110,7 @@ func TestSysusers(t *testing.T) {
 		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
 	}
 	for name, want := range map[string]string{
-		"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin\nbailiff-fetch:x:\d+:\d+:[^:]+:/var/lib/bailiff-allow:\S*nologin$`,
+		"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin\nbailiff-fetch:x:\d+:\d+:[^:]+:/var/lib/bailiff-allow:\S*nologin\nbailiff-report:x:\d+:\d+:[^:]+:/var/lib/bailiff-report:\S*nologin$`,
 		"group":  `(?m)^bailiff:x:\d+:\nbailiff-fetch:x:\d+:$`,
 	} {
 		b, err := os.ReadFile(filepath.Join(root, "etc", name))
