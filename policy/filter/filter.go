@@ -57,9 +57,10 @@ type Pattern struct {
 	Line  int
 	Col   int // of its template or expression
 
-	node *node
-	prog *program
-	re   *expr
+	node  *node
+	prog  *program
+	re    *expr
+	blind func() *blind // of a regular expression: see Dissect
 }
 
 // StepEnd is the step of lines that only say that a connection has ended. They count if nothing else was counted for the

@@ -515,6 +515,7 @@ func (l *loader) pattern(n *yamldoc.Node) {
 			l.errorf(t, path+".regexp", "%v", exprError(t.Value, err)).Hint = exprHint(t.Value)
 			continue
 		}
+		q.blind = sync.OnceValue(func() *blind { return newBlind(q.Text) })
 		l.f.patterns = append(l.f.patterns, &q)
 	}
 }

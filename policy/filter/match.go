@@ -163,8 +163,8 @@ func (v *vm) run(pc, pos int) bool {
 			}
 			if in.cap == capAddr {
 				v.addr, v.addrAt = a, int32(pos)
-				v.set(capAddr, pos, pos+n)
 			}
+			v.set(in.cap, pos, pos+n)
 			pos += n
 		case opPort:
 			n, p := 0, 0

@@ -1,0 +1,202 @@
+package filter
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
+
+// Piece is a part of a line as a pattern sees it.
+type Piece struct {
+	// Field is what took the text: "" for the pattern's own words, which are the same in every such line; "addr", "port",
+	// "user", "id" and "count" for captures; else the field's class ("num", "host", "text", …).
+	Field string
+	Text  []byte // the line's; a field may take nothing
+}
+
+// Dissect takes a line apart as the pattern of that name does. It is made for taking things out of lines, apart from the
+// way that entries go. Pieces of no field are texts of the filter's file, punctuation of an address with its port
+// ("[", "]:") and the frame of a folded line ("message repeated N times: ["); nothing of a client's stands there. It
+// reports false for a line that no pattern of the name takes in any mode. White space at the line's end is left out.
+func (f *Filter) Dissect(pattern string, msg []byte) ([]Piece, bool) {
+	cut := len(msg) >= f.cut || len(msg) > MaxMessage
+	msg = msg[:min(len(msg), MaxMessage)]
+	if !bytes.HasPrefix(msg, []byte(repeated)) {
+		return f.dissect(pattern, msg, cut)
+	}
+	inner, n := unfold(msg)
+	if n == 0 || cut {
+		return nil, false
+	}
+	pieces, ok := f.dissect(pattern, inner, false)
+	if !ok {
+		return nil, false
+	}
+	count, _, _ := bytes.Cut(msg[len(repeated):], []byte(" "))
+	return slices.Concat([]Piece{{Text: []byte(repeated)}, {Field: "count", Text: count}, {Text: []byte(" times: [ ")}}, pieces, []Piece{{Text: []byte("]")}}), true
+}
+
+func (f *Filter) dissect(pattern string, msg []byte, cut bool) ([]Piece, bool) {
+	for i := range f.leads {
+		lead, from, ok := f.leads[i].prog.dissect(msg, 0)
+		if !ok {
+			continue
+		}
+		if rest, ok := f.dissectFrom(pattern, msg, from, cut); ok {
+			return append(lead, rest...), true
+		}
+		break
+	}
+	return f.dissectFrom(pattern, msg, 0, cut)
+}
+
+func (f *Filter) dissectFrom(pattern string, msg []byte, from int, cut bool) ([]Piece, bool) {
+	for _, p := range f.patterns {
+		switch {
+		case p.Name != pattern || cut && (p.re != nil || !p.prog.early):
+		case p.re != nil:
+			if pieces, ok := p.blind().dissect(msg[from:]); ok {
+				return pieces, true
+			}
+		default:
+			if pieces, _, ok := p.prog.dissect(msg, from); ok {
+				return pieces, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// taken is what a field took.
+type taken struct {
+	field string
+	span
+}
+
+// dissect finds what each field took of the line from there on, and where the program ended. A vm has room for a few
+// captures only, so it runs once for each field.
+func (p *program) dissect(msg []byte, from int) ([]Piece, int, bool) {
+	q := program{ins: slices.Clone(p.ins), choices: p.choices}
+	for i := range q.ins {
+		q.ins[i].cap = capNone
+	}
+	v := vm{line: msg, tail: len(trimRight(msg))}
+	run := func() bool {
+		v.fuel = fuelFor(len(msg))
+		v.reset(&q)
+		return v.run(0, from)
+	}
+	if !run() {
+		return nil, 0, false
+	}
+	end := v.tail
+	if p.ins[len(p.ins)-1].op == opAccept {
+		end = v.pos
+	}
+	var all []taken
+	for i := range p.ins {
+		in := &p.ins[i]
+		switch in.op {
+		case opPeer:
+			run()
+			all = append(all, taken{"addr", v.caps[capAddr]}, taken{"port", v.caps[capPort]})
+		case opRun, opText, opAddr, opPort, opSkip:
+			q.ins[i].cap = capUser
+			run()
+			q.ins[i].cap = capNone
+			all = append(all, taken{in.field(), v.caps[capUser]})
+		}
+	}
+	return pieces(msg, from, end, all), end, true
+}
+
+// field is the name of what a step takes.
+func (in *instr) field() string {
+	switch in.cap {
+	case capUser:
+		return "user"
+	case capID:
+		return "id"
+	case capCount:
+		return "count"
+	case capAddr:
+		return "addr"
+	case capPort:
+		return "port"
+	}
+	return in.class.String()
+}
+
+// pieces cuts the line from there to end into fields and what stands between them.
+func pieces(msg []byte, from, end int, all []taken) (l []Piece) {
+	all = slices.DeleteFunc(all, func(t taken) bool { return t.from < 0 })
+	slices.SortStableFunc(all, func(a, b taken) int { return int(a.from - b.from) })
+	add := func(field string, to int) {
+		if to = max(from, min(to, end)); to > from || field != "" {
+			l = append(l, Piece{field, msg[from:to:to]})
+			from = to
+		}
+	}
+	var last taken
+	for _, t := range all {
+		if t == last || int(t.from) < from { // a <peer> is found for every alternative that has one
+			continue
+		}
+		add("", int(t.from))
+		add(t.field, int(t.to))
+		last = t
+	}
+	add("", end)
+	return l
+}
+
+// blind is a regular expression with a group around everything but literal text.
+type blind struct{ re *regexp.Regexp }
+
+const hiddenGroup = "hidden_text"
+
+// newBlind makes it of an expression that compileExpr has taken.
+func newBlind(s string) *blind {
+	tree, err := syntax.Parse(`(?s:`+s+`)`, syntax.Perl)
+	if err != nil {
+		panic(err) // compileExpr has parsed it
+	}
+	n := tree.MaxCap()
+	hide(tree, &n)
+	return &blind{regexp.MustCompile(`\A(?:` + tree.String() + `)\s*\z`)}
+}
+
+func hide(t *syntax.Regexp, n *int) {
+	switch {
+	case t.Op == syntax.OpLiteral && t.Flags&syntax.FoldCase == 0, t.Op == syntax.OpEmptyMatch, t.Op == syntax.OpCapture && t.Name != "":
+	case t.Op == syntax.OpConcat, t.Op == syntax.OpCapture:
+		for _, s := range t.Sub {
+			hide(s, n)
+		}
+	default:
+		c := *t
+		c.Sub, c.Rune = slices.Clone(t.Sub), slices.Clone(t.Rune) // they may lie in t itself
+		*n++
+		*t = syntax.Regexp{Op: syntax.OpCapture, Cap: *n, Name: fmt.Sprintf("%s%d", hiddenGroup, *n), Sub: []*syntax.Regexp{&c}}
+	}
+}
+
+func (b *blind) dissect(msg []byte) ([]Piece, bool) {
+	loc := b.re.FindSubmatchIndex(msg)
+	if loc == nil {
+		return nil, false
+	}
+	var all []taken
+	for i, name := range b.re.SubexpNames() {
+		if strings.HasPrefix(name, hiddenGroup) {
+			name = classText.String()
+		}
+		if name != "" {
+			all = append(all, taken{name, span{int32(loc[2*i]), int32(loc[2*i+1])}})
+		}
+	}
+	return pieces(msg, 0, len(trimRight(msg)), all), true
+}
