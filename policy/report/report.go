@@ -34,11 +34,12 @@ type Report struct {
 	Extended bool         `json:"extended,omitempty"` // a ban in force was made longer
 	Ports    []uint16     `json:"ports,omitempty"`    // of this host that were attacked, as far as known: 22 for sshd
 
-	Host    string `json:"host"`              // this host's name, as reports give it
-	Lines   []Line `json:"lines"`             // the evidence, oldest first
-	Missing int    `json:"missing,omitempty"` // lines of evidence that the journal no longer had
-	Context []Line `json:"context,omitempty"` // if asked for: all lines about the address in the window, the evidence among them
-	Whois   *Whois `json:"whois,omitempty"`   // nil: not asked for, or not yet
+	Host     string `json:"host"`               // this host's name, as reports give it
+	Lines    []Line `json:"lines"`              // the evidence, oldest first
+	Missing  int    `json:"missing,omitempty"`  // lines of evidence that the journal no longer had
+	Withheld int    `json:"withheld,omitempty"` // lines of evidence that redaction left out: see redact
+	Context  []Line `json:"context,omitempty"`  // if asked for: all lines about the address in the window, the evidence among them
+	Whois    *Whois `json:"whois,omitempty"`    // nil: not asked for, or not yet
 }
 
 // Line is one journal entry.

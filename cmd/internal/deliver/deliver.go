@@ -11,7 +11,8 @@ import (
 	"bailiff/policy/report"
 )
 
-// Destination delivers items. It is used by one goroutine at a time.
+// Destination delivers items. It is used by one goroutine at a time. Where its Redact is set, the courier hands it items
+// that went through policy/report/redact already, to Deliver and to Render.
 type Destination interface {
 	// Deliver hands the item over and returns when the other side has taken it. Errors are *report.Retry, *report.Refused, or
 	// any other, which is tried again. They are for people, name the other side, and hold no secret. It ends when ctx does.
