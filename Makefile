@@ -9,6 +9,8 @@ PREFIX     = /usr
 DESTDIR    =
 BINDIR     = $(PREFIX)/bin
 SBINDIR    = $(PREFIX)/sbin
+LIBEXECDIR = $(PREFIX)/libexec/bailiff
+DATADIR    = $(PREFIX)/share/bailiff
 UNITDIR    = $(PREFIX)/lib/systemd/system
 SYSUSERS   = $(PREFIX)/lib/sysusers.d
 TMPFILES   = $(PREFIX)/lib/tmpfiles.d
@@ -87,9 +89,11 @@ deps-demo:
 install: build
 	install -D -m 755 bin/bailiff $(DESTDIR)$(BINDIR)/bailiff
 	install -D -m 755 bin/bailiffd $(DESTDIR)$(SBINDIR)/bailiffd
+	install -D -m 755 bin/bailiff-netlink $(DESTDIR)$(LIBEXECDIR)/bailiff-netlink
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)/etc/bailiff
 	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
-	sed -i 's|/usr/sbin/|$(SBINDIR)/|; s|/usr/bin/|$(BINDIR)/|' $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service,$(UNITS)))
+	sed -i 's|/usr/sbin/|$(SBINDIR)/|; s|/usr/bin/|$(BINDIR)/|; s|/usr/libexec/bailiff/|$(LIBEXECDIR)/|' $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service,$(UNITS)))
+	install -D -m 644 units/systemd/firewalld-only.conf $(DESTDIR)$(DATADIR)/firewalld-only.conf
 	install -D -m 644 units/systemd/sysusers.conf $(DESTDIR)$(SYSUSERS)/bailiff.conf
 	install -D -m 644 units/systemd/tmpfiles.conf $(DESTDIR)$(TMPFILES)/bailiff.conf
 	install -D -m 644 units/polkit/50-bailiff.rules $(DESTDIR)$(POLKIT)/50-bailiff.rules
@@ -112,11 +116,12 @@ endif
 # Configuration and the ledger stay. Bans would outlive the daemon, so they go with it.
 uninstall:
 ifeq ($(DESTDIR),)
-	-systemctl disable --now bailiff.service bailiff.socket bailiff-allow-refresh.timer bailiff-report.service bailiff-report.socket
+	-systemctl disable --now bailiff.service bailiff.socket bailiff-netlink.socket bailiff-allow-refresh.timer bailiff-report.service bailiff-report.socket
 	-for f in ip ip6; do nft delete table $$f bailiff 2>/dev/null; done
 	-for s in $$(ipset list -n 2>/dev/null | grep '^bailiff'); do ipset destroy "$$s"; done
 endif
-	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd $(DESTDIR)$(SBINDIR)/bailiff-report
+	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd $(DESTDIR)$(SBINDIR)/bailiff-report $(DESTDIR)$(LIBEXECDIR)/bailiff-netlink
+	rm -f $(DESTDIR)$(DATADIR)/firewalld-only.conf
 	rm -f $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(UNITS))
 	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(TMPFILES)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog $(DESTDIR)$(POLKIT)/50-bailiff.rules
 	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"time"
 
+	"bailiff/cmd/internal/delegate"
 	"bailiff/cmd/internal/spare"
 	"bailiff/journal/audit"
 	"bailiff/policy/allow"
@@ -93,6 +93,9 @@ func (d *daemon) loggedBy(e *filter.Entry) (due bool) {
 // tickAllow does what time brings to the allow list.
 func (d *daemon) tickAllow(now time.Time) {
 	stale := now.Sub(d.selfChecked) > selfEvery
+	if stale && d.helper != nil {
+		d.askSelf()
+	}
 	if d.ops != nil {
 		d.ops.Expire(now.UnixMicro())
 		stale = stale || d.ops.Stale()
@@ -131,11 +134,14 @@ func (d *daemon) refreshAllow(now time.Time) []ledger.Ban {
 		entries = append(entries, d.ops.Entries()...)
 	}
 	if d.conf.Allow.Self {
-		addrs, err := net.InterfaceAddrs()
-		if err != nil {
-			d.problemAs(audit.KindError, "own addresses: "+err.Error())
+		addrs := d.self.addrs
+		if d.helper == nil {
+			var err error
+			if addrs, err = delegate.Addresses(); err != nil {
+				d.problemAs(audit.KindError, "own addresses: "+err.Error())
+			}
 		}
-		entries = append(entries, allow.SelfEntries(addressesOf(addrs))...)
+		entries = append(entries, allow.SelfEntries(addrs)...)
 	}
 	l := allow.NewList(entries)
 	lifted := d.eng.SetAllow(l, now.UnixMicro())
@@ -155,16 +161,4 @@ func allowedBy(l *allow.List, p netip.Prefix, now time.Time) string {
 		}
 	}
 	return text
-}
-
-func addressesOf(addrs []net.Addr) []netip.Addr {
-	var l []netip.Addr
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(n.IP); ok {
-				l = append(l, ip)
-			}
-		}
-	}
-	return l
 }

@@ -20,6 +20,8 @@ type hostFacts struct {
 	lacks map[string]string // backends that this kernel refused, and what it lacks for them
 	fwd   bool              // firewalld runs
 	tools func() string     // a program of iptables or ipset that is installed; "" for none
+
+	confined bool // to what takes no netlink
 }
 
 // choose says which backend is meant, and why that one: for the log, status and the unit's status line.
@@ -30,6 +32,9 @@ func (h *hostFacts) choose(c *config.Config, override string) (name, why string)
 	}
 	if name != "auto" {
 		return name, why
+	}
+	if h.confined {
+		return "firewalld", "auto: this unit has no netlink, so no other can be had"
 	}
 	tool := h.tools()
 	switch lack, lacking := h.lacks["ipset"]; {
@@ -58,6 +63,12 @@ func programs() string {
 // open makes the firewall backend that is meant; why says how it was chosen.
 func (h *hostFacts) open(c *config.Config, override string) (be firewall.Backend, why string, err error) {
 	name, why := h.choose(c, override)
+	if h.confined && (name == "ipset" || name == "nftables") {
+		return nil, "", noNetlink(name)
+	}
+	if h.confined {
+		why += "; what takes netlink is asked of bailiff-netlink.socket"
+	}
 	switch name {
 	case "firewalld":
 		be, err = firewalld.New(firewalld.Options{Scopes: scopes(c), Block: c.Firewall.Block, Via: c.Firewall.Via, Zones: c.Firewall.Zones})

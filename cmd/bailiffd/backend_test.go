@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"bailiff/policy/config"
+	"bailiff/policy/config/yamldoc"
 )
 
 func TestChoose(t *testing.T) {
@@ -28,6 +30,24 @@ func TestChoose(t *testing.T) {
 		conf := &config.Config{Firewall: config.Firewall{Backend: c.configured}}
 		if name, why := h.choose(conf, c.override); name != c.want || !strings.Contains(why, c.why) {
 			t.Errorf("%+v: %s, because %s", c, name, why)
+		}
+	}
+}
+
+// TestConfined: without netlink there is firewalld, running or not, and what cannot be had is refused with the way out.
+func TestConfined(t *testing.T) {
+	h := hostFacts{lacks: map[string]string{}, tools: func() string { return "iptables" }, confined: true}
+	for backend, want := range map[string]string{"auto": "firewalld", "firewalld": "firewalld", "dryrun": "dryrun", "ipset": "", "nftables": ""} {
+		be, why, err := h.open(&config.Config{Firewall: config.Firewall{Backend: backend}}, "")
+		var bad *yamldoc.Error
+		switch {
+		case want == "" && (!errors.As(err, &bad) || !strings.Contains(bad.Hint, "firewalld-only.conf")):
+			t.Errorf("%s: %v", backend, err)
+		case want != "" && (err != nil || be.Name() != want || !strings.Contains(why, "bailiff-netlink")):
+			t.Errorf("%s: %v, because %q, %v", backend, be, why, err)
+		}
+		if be != nil {
+			be.Close()
 		}
 	}
 }

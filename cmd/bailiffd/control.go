@@ -114,6 +114,9 @@ func (d *daemon) allProblems() []string {
 	if d.fw.Error != "" {
 		p = append(p, "firewall: "+d.fw.Error)
 	}
+	if d.self.err != nil {
+		p = append(p, d.selfProblem())
+	}
 	if d.configErr != "" {
 		p = append(p, "the configuration on disk was refused: "+d.configErr)
 	}

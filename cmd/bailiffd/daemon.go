@@ -16,6 +16,7 @@ import (
 
 	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/complain"
+	"bailiff/cmd/internal/delegate"
 	"bailiff/cmd/internal/feed"
 	"bailiff/cmd/internal/lists"
 	"bailiff/firewall"
@@ -80,6 +81,8 @@ type daemon struct {
 	units   *lookup.Finder
 	ops     *operators
 	lists   *lists.Watch
+	helper  *delegate.Client // does what takes netlink, where the daemon must not; nil: it may
+	self    self
 
 	calls chan func()
 	saved chan error
@@ -116,7 +119,7 @@ type daemon struct {
 
 func newDaemon(o options) (*daemon, error) {
 	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), wallEvents: make(chan wallEvent, 16), fwFirst: true, told: map[string]bool{},
-		lists: lists.NewWatch(lists.Store{Dir: o.lists}), host: hostFacts{lacks: map[string]string{}, tools: programs}}
+		lists: lists.NewWatch(lists.Store{Dir: o.lists}), self: self{from: make(chan selfAnswer, 1)}, host: hostFacts{lacks: map[string]string{}, tools: programs}}
 	c, err := d.load()
 	if err != nil {
 		return nil, err
@@ -153,6 +156,10 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		return err
 	}
 	d.lookForFirewalld(ctx)
+	if d.host.confined = confined(); d.host.confined {
+		d.helper = delegate.New(delegate.Path)
+		d.askSelf() // systemd starts it while we read the ledger
+	}
 	be, why, err := d.host.open(d.conf, d.opt.backend)
 	if err != nil {
 		ln.Close()
@@ -174,6 +181,11 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.scribe = newScribe(d.aud, src)
 	go d.scribe.run()
 	d.wall = newWall(be, d.wallEvents, d.conf.Firewall.Close)
+	if d.helper != nil {
+		d.wall.killer = d.helper.Kill
+		d.knowSelf(<-d.self.from)
+		d.wall.killWarned = d.self.err != nil // that is told already
+	}
 	// The first orders are made up before the wall's goroutine runs, since a backend serves one goroutine at a time.
 	if err := d.followOperators(time.Now()); err != nil {
 		d.problemAs(audit.KindError, "operators: "+err.Error())
@@ -387,6 +399,10 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			f()
 		case open := <-d.sessions():
 			d.loggedIn(open)
+		case a := <-d.self.from:
+			if d.knowSelf(a) {
+				d.refreshAllow(time.Now())
+			}
 		case err := <-d.saved:
 			d.saveDone(err)
 		case d.host.fwd = <-d.presence:
@@ -852,6 +868,9 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 		d.problemAs(audit.KindError, "operators: "+err.Error())
 	}
 	d.lookAtLists()
+	if d.helper != nil {
+		d.askSelf()
+	}
 	d.wall.cuts(c.Firewall.Close)
 	d.refreshAllow(d.reloaded)
 	d.reader.reload(d.matches())

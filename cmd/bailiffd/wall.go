@@ -32,6 +32,7 @@ type wall struct {
 	clean   bool             // the one before is of another kind: its rules and sets go
 	wake    chan struct{}
 
+	killer     func(context.Context, []netip.Prefix) (int, error) // conn.Kill, or who does it for us
 	killWarned bool
 }
 
@@ -61,7 +62,7 @@ const (
 )
 
 func newWall(be firewall.Backend, events chan<- wallEvent, kill bool) *wall {
-	return &wall{be: be, events: events, kill: kill, wake: make(chan struct{}, 1)}
+	return &wall{be: be, events: events, kill: kill, killer: conn.Kill, wake: make(chan struct{}, 1)}
 }
 
 func (w *wall) nudge() {
@@ -246,8 +247,9 @@ func (w *wall) batches(ctx context.Context, queue []order) {
 	}
 }
 
-// cut closes connections that were open before the ban. The rule stands before any "established" rule, so they are
-// dead already; this ends the server's side of them at once instead of after its time-outs.
+// cut closes connections that were open before the ban. Where the rule stands before any "established" rule they are dead
+// already, and this ends the server's side of them at once instead of after its time-outs; through firewalld, which lets
+// them pass, it is this that ends them.
 func (w *wall) cut(ctx context.Context, bans []firewall.Ban) {
 	w.mu.Lock()
 	kill := w.kill
@@ -259,7 +261,7 @@ func (w *wall) cut(ctx context.Context, bans []firewall.Ban) {
 	for i, b := range bans {
 		ps[i] = b.Prefix
 	}
-	if _, err := conn.Kill(ctx, ps); err != nil && !w.killWarned {
+	if _, err := w.killer(ctx, ps); err != nil && !w.killWarned {
 		w.killWarned = true
 		w.tell(wallEvent{ok: true, err: err})
 	}

@@ -39,7 +39,7 @@ func Listener(name, path string) (l net.Listener, from string, err error) {
 		return u, "systemd: " + u.Addr().String(), nil
 	}
 	if path == "" {
-		return nil, "", fmt.Errorf("socket %q: systemd passed none of that name (is bailiff.socket active?)", name)
+		return nil, "", fmt.Errorf("socket %q: systemd passed none of that name (is the socket unit active?)", name)
 	}
 	l, err = listen(path)
 	return l, path, err

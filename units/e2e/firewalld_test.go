@@ -72,6 +72,12 @@ func (v *victim) contract(t *testing.T, file string) {
 // With no configuration, firewalld is chosen, and real attackers are kept out by its own sets.
 func (v *victim) startsFirewalld(t *testing.T) {
 	v.sh(t, `systemctl enable -q --now bailiff.service`)
+	v.firewalldBites(t, "runs")
+}
+
+// firewalldBites attacks a daemon that has chosen firewalld, and says why, from two addresses that hold connections open.
+func (v *victim) firewalldBites(t *testing.T, why string) {
+	t.Helper()
 	v.active(t)
 	var s control.Status
 	eventually(t, 15*time.Second, func() error {
@@ -80,7 +86,7 @@ func (v *victim) startsFirewalld(t *testing.T) {
 		}
 		return nil
 	})
-	if s.Firewall.Backend != "firewalld" || !strings.Contains(s.Firewall.Why, "runs") || len(s.Problems) > 0 {
+	if s.Firewall.Backend != "firewalld" || !strings.Contains(s.Firewall.Why, why) || len(s.Problems) > 0 {
 		t.Errorf("status: %+v, problems %q", s.Firewall, s.Problems)
 	}
 	for _, a := range []netip.Addr{attacker4, attacker6} {

@@ -11,7 +11,7 @@ import (
 )
 
 // units are the files that are installed.
-var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket"}
+var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket", "bailiff-netlink.service", "bailiff-netlink.socket"}
 
 // tool returns the path of a program of systemd's. A machine without it cannot judge; one that runs for CI must have it.
 func tool(t *testing.T, name string) string {
@@ -90,6 +90,36 @@ func TestReportExposure(t *testing.T) {
 	}
 }
 
+// TestHelperExposure: what is left of it is the host's network, CAP_NET_ADMIN and netlink, which it is for.
+func TestHelperExposure(t *testing.T) {
+	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=12", filepath.Join(copied(t), "bailiff-netlink.service"))
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
+// TestConfinedExposure: with firewalld alone nothing is left but what the drop-in names at its end.
+func TestConfinedExposure(t *testing.T) {
+	dir := copied(t)
+	b, err := os.ReadFile("firewalld-only.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "bailiff.service.d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "bailiff.service.d", "firewalld-only.conf"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	unit := filepath.Join(dir, "bailiff.service")
+	if out, err := run(t, "systemd-analyze", "verify", "--man=no", unit); err != nil || strings.TrimSpace(out) != "" {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+	if out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=3", unit); err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
 // TestExposureCanFail makes sure that the threshold is looked at.
 func TestExposureCanFail(t *testing.T) {
 	if out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=5", filepath.Join(copied(t), "bailiff.service")); err == nil {
@@ -127,12 +157,13 @@ func TestSysusers(t *testing.T) {
 func TestEveryKeyHasAReason(t *testing.T) {
 	for _, name := range units {
 		if strings.HasSuffix(name, ".service") {
-			t.Run(name, func(t *testing.T) { reasons(t, name) })
+			t.Run(name, func(t *testing.T) { reasons(t, name, 8) })
 		}
 	}
+	t.Run("firewalld-only.conf", func(t *testing.T) { reasons(t, "firewalld-only.conf", 4) })
 }
 
-func reasons(t *testing.T, name string) {
+func reasons(t *testing.T, name string, least int) {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +176,7 @@ func reasons(t *testing.T, name string) {
 			t.Errorf("a group without a reason:\n%s", g)
 		}
 	}
-	if len(groups) < 8 {
+	if len(groups) < least {
 		t.Errorf("%d groups only: is the file still read rightly?", len(groups))
 	}
 }

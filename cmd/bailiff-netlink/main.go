@@ -1,0 +1,38 @@
+// Command bailiff-netlink does for a bailiffd that has no network what takes netlink: it closes the TCP connections of banned
+// prefixes, and tells the host's own addresses. systemd starts it when the daemon asks (bailiff-netlink.socket); it reads
+// nothing but the daemon's requests, and ends when none came for a while. bailiffd(8), "FIREWALLD ALONE", describes it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"bailiff/cmd/internal/delegate"
+	"bailiff/firewall/conn"
+	"bailiff/units/activation"
+)
+
+// idle is after how long without a request it ends: an attack's bans come closer together, and to start takes milliseconds.
+const idle = time.Minute
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bailiff-netlink:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	l, _, err := activation.Listener("netlink", "")
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	return delegate.Serve(ctx, l.(*net.UnixListener), idle, delegate.Hands{Kill: conn.Kill, Addresses: delegate.Addresses})
+}
