@@ -28,6 +28,12 @@ const (
 	FieldRestored = "BAILIFF_RESTORED"  // "1": not a new decision, do not report it again
 	FieldWide     = "BAILIFF_WIDE"      // "1": a neighbourhood, because many of its addresses attacked at once
 	FieldLifted   = "BAILIFF_LIFTED"    // bans that an allow entry lifted
+
+	// Of the courier's entries. Where an entry is about several reports, FieldBanID and FieldAddress come several times.
+	FieldDestination = "BAILIFF_DESTINATION" // where a report went
+	FieldItem        = "BAILIFF_ITEM"        // name of what was delivered in one go, the same in every attempt: report.Item's Key
+	FieldReceipt     = "BAILIFF_RECEIPT"     // what the destination answered
+	FieldError       = "BAILIFF_ERROR"       // why it did not take it
 )
 
 // Forever is how an end that never comes is written.

@@ -178,7 +178,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("KindOf(%s) = %v, %v", k.ID(), got, ok)
 		}
 	}
-	if len(seen) != int(KindLedgerSetAside) {
+	if len(seen) != int(KindReportQueue) {
 		t.Errorf("%d kinds have an id", len(seen))
 	}
 	for _, id := range []string{"", "0123"} {

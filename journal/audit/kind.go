@@ -26,6 +26,11 @@ const (
 	KindAllowList             // a published allow list was read anew
 	KindAllowListRefused      // a published allow list is not believed; the one before stays
 	KindLedgerSetAside        // the ledger was damaged, set aside, and rebuilt
+	KindReported              // the courier: a destination took a report
+	KindReportDropped         // the courier: a report will not be delivered
+	KindReportsHeld           // the courier: a destination takes nothing until somebody does something
+	KindReportsFree           // the courier: a destination that was held or failed works again
+	KindReportQueue           // the courier: its queue was damaged, or cannot be written
 )
 
 // kinds holds name, MESSAGE_ID and usual priority of each kind. An id never changes and is never used again for
@@ -55,6 +60,11 @@ var kinds = [...]struct {
 	KindAllowList:        {"allow-list", "7b0fb596bb944a1bb59db8729d360a8a", Info},
 	KindAllowListRefused: {"allow-list-refused", "21931f02cb304fc28c8b54b7e5702755", Warning},
 	KindLedgerSetAside:   {"ledger-set-aside", "9e18998b5f9e4ceab14cb5c51aac1efb", Crit},
+	KindReported:         {"reported", "9677659f792d4e9ab6c0283fba4300f0", Info},
+	KindReportDropped:    {"report-dropped", "e0029f9843874637b051f7805849bc42", Warning},
+	KindReportsHeld:      {"reports-held", "af52c07ac45f4deab69d4f68e0e25a6f", Warning},
+	KindReportsFree:      {"reports-free", "b385825608fa40c9a8fefddc6a5f8eb5", Notice},
+	KindReportQueue:      {"report-queue", "fc38307461644345af1df08abdab7b32", Err},
 }
 
 // Kinds returns every kind that has a MESSAGE_ID.
