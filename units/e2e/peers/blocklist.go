@@ -1,0 +1,84 @@
+package peers
+
+import (
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// services are those that blocklist.de tells apart (https://www.blocklist.de/en/rbldns.html).
+var services = []string{"amavis", "apacheddos", "asterisk", "badbot", "bruteforcelogin", "ftp", "imap", "ircbot", "mail", "mysql", "pop3",
+	"portflood", "regbot", "rfi-attack", "sasl", "sql-injection", "ssh", "trigger-spam", "w00tw00t", "webmin"}
+
+// form reads a body of form fields: the wanted ones, each once, and no other.
+func form(r *http.Request, e *Entry, wanted ...string) url.Values {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind != "application/x-www-form-urlencoded" {
+		e.Faults = append(e.Faults, "Content-Type "+r.Header.Get("Content-Type"))
+	}
+	if err := r.ParseForm(); err != nil {
+		e.Faults = append(e.Faults, "the form: "+err.Error())
+	}
+	e.Form = map[string][]string{}
+	for k, v := range r.PostForm {
+		if k != "apikey" {
+			e.Form[k] = v
+		}
+		if !slices.Contains(wanted, k) {
+			e.Faults = append(e.Faults, "unknown field "+k)
+		}
+	}
+	for _, k := range wanted {
+		if v := r.PostForm[k]; len(v) != 1 || v[0] == "" || !utf8.ValidString(v[0]) {
+			e.Faults = append(e.Faults, "field "+k+" must be there once, not empty, in UTF-8")
+		}
+	}
+	return r.PostForm
+}
+
+// blocklist is https://www.blocklist.de/en/httpreports.html?help. What the service answers to errors: a text for each field
+// beside the status (seen in its own announcement of 2013-01-02).
+func (p *Peers) blocklist(r *http.Request, mode string, e *Entry) reply {
+	f := form(r, e, "server", "apikey", "ip", "service", "logs", "format")
+	errs := map[string]string{}
+	if f.Get("server") != p.Server {
+		errs["server"] = "Server is unknown."
+	}
+	if f.Get("apikey") != p.Key || mode == WrongKey {
+		errs["server"] = "API-Key stimmt nicht mit dem Server ueberein."
+	}
+	addr, err := netip.ParseAddr(f.Get("ip"))
+	if err != nil || addr.Zone() != "" || addr.String() != f.Get("ip") {
+		errs["ip"] = "No valid IP-Address."
+	}
+	if !slices.Contains(services, f.Get("service")) || mode == Refuse {
+		errs["service"] = "Service is unknown."
+	}
+	logs := strings.Split(strings.TrimSuffix(f.Get("logs"), "\n"), "\n")
+	for _, line := range logs {
+		if line == "" || controls(line) {
+			e.Faults = append(e.Faults, "logs hold a line that is none: "+line)
+		}
+	}
+	if !slices.ContainsFunc(logs, func(line string) bool { return strings.Contains(line, f.Get("ip")) }) {
+		e.Faults = append(e.Faults, "no line of the logs names the address")
+	}
+	if f.Get("format") != "json" {
+		e.Faults = append(e.Faults, "format "+f.Get("format"))
+	}
+	if len(errs) == 0 && len(e.Faults) > 0 {
+		errs["logs"] = strings.Join(e.Faults, "; ")
+	}
+	if mode == Quota {
+		return reply{429, map[string]string{"Retry-After": "3600"}, "slow down"}
+	}
+	if len(errs) > 0 {
+		return asJSON(http.StatusBadRequest, map[string]any{"status": "error", "error": errs})
+	}
+	e.Taken = []string{addr.String()}
+	return asJSON(http.StatusOK, map[string]any{"status": "success", "error": 0})
+}
