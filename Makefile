@@ -13,6 +13,7 @@ LIBEXECDIR = $(PREFIX)/libexec/bailiff
 DATADIR    = $(PREFIX)/share/bailiff
 UNITDIR    = $(PREFIX)/lib/systemd/system
 SYSUSERS   = $(PREFIX)/lib/sysusers.d
+LIBDIR     = $(PREFIX)/lib/bailiff
 TMPFILES   = $(PREFIX)/lib/tmpfiles.d
 POLKIT     = $(PREFIX)/share/polkit-1/rules.d
 CATALOG    = $(PREFIX)/lib/systemd/catalog
@@ -96,6 +97,8 @@ install: build
 	install -D -m 644 units/systemd/firewalld-only.conf $(DESTDIR)$(DATADIR)/firewalld-only.conf
 	install -D -m 644 units/systemd/sysusers.conf $(DESTDIR)$(SYSUSERS)/bailiff.conf
 	install -D -m 644 units/systemd/tmpfiles.conf $(DESTDIR)$(TMPFILES)/bailiff.conf
+	install -d $(DESTDIR)$(LIBDIR)/mail
+	install -m 644 units/systemd/mail/* $(DESTDIR)$(LIBDIR)/mail
 	install -D -m 644 units/polkit/50-bailiff.rules $(DESTDIR)$(POLKIT)/50-bailiff.rules
 	install -D -m 644 units/catalog/bailiff.catalog $(DESTDIR)$(CATALOG)/bailiff.catalog
 	install -D -m 644 units/completion/bailiff.bash $(DESTDIR)$(BASHDIR)/bailiff
@@ -124,6 +127,7 @@ endif
 	rm -f $(DESTDIR)$(DATADIR)/firewalld-only.conf
 	rm -f $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(UNITS))
 	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(TMPFILES)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog $(DESTDIR)$(POLKIT)/50-bailiff.rules
+	rm -rf $(DESTDIR)$(LIBDIR)/mail
 	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish
 	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man5/bailiff.filter.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
 ifeq ($(DESTDIR),)

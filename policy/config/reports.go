@@ -97,6 +97,7 @@ func (r *raw) reports() []field {
 			{name: "path", set: checked(&c.Sendmail.Path, path.IsAbs, "is not a whole path", "write it from / on: /usr/sbin/sendmail")},
 			{name: "args", set: texts(&c.Sendmail.Args, 64, validArgument, "holds a control character", "write arguments as a list; there is no shell")},
 			{name: "time_limit", set: duration(&c.Sendmail.TimeLimit, maxPatience, false)},
+			{name: "smtp", set: orNothing(&c.Sendmail.SMTP, smtpServer(&c.Sendmail.SMTP))},
 		}},
 		{name: "destinations", each: r.destination},
 	}
@@ -269,6 +270,25 @@ func orNothing(dst *string, set func(*yamldoc.Node) *yamldoc.Error) func(*yamldo
 			return nil
 		}
 		return set(n)
+	}
+}
+
+// smtpServer takes HOST or HOST:PORT. Mails go there unencrypted and without a password: it is this host's own, or one in its
+// network.
+func smtpServer(dst *string) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		s, err := scalar(n)
+		switch {
+		case err != nil:
+			return err
+		case !validServer(s):
+			return fault("%q is not a server", clip(s)).WithHint("write HOST or HOST:PORT: 127.0.0.1")
+		}
+		if _, _, bad := net.SplitHostPort(s); bad != nil {
+			s = net.JoinHostPort(s, "25")
+		}
+		*dst = s
+		return nil
 	}
 }
 
@@ -450,6 +470,7 @@ func (w *writer) reports(c *Config) {
 	w.key(2, "report.sendmail.path", p.Sendmail.Path)
 	w.list(2, "report.sendmail.args", p.Sendmail.Args)
 	w.key(2, "report.sendmail.time_limit", FormatDuration(p.Sendmail.TimeLimit))
+	w.text(2, "report.sendmail.smtp", p.Sendmail.SMTP)
 	if len(p.Destinations) == 0 {
 		w.with(1, "destinations: {}", c.Origin(pathDestinations))
 		return

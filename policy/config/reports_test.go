@@ -20,7 +20,7 @@ report:
   sender: bailiff@mail.example.org
   give_up: 3d
   lookup: {time_limit: 5s, contacts: none, whois: no, whois_server: "[2001:db8::1]:4343"}
-  sendmail: {path: /usr/bin/msmtp, args: [--, --]}
+  sendmail: {path: /usr/bin/msmtp, args: [--, --], smtp: "::1"}
   destinations:
     admin: {type: mail, to: [root, ops@example.org], layout: fail2ban, digest: no, window: 1h}
     abuseipdb: {jails: sshd, categories: {sshd: [18, 22], postfix: 11}}
@@ -59,6 +59,9 @@ report:
 		if !reflect.DeepEqual(got, w) {
 			t.Errorf("%s:\n%+v\nwant\n%+v", got.Name, got, w)
 		}
+	}
+	if r.Sendmail.SMTP != "[::1]:25" {
+		t.Errorf("smtp %q", r.Sendmail.SMTP)
 	}
 	file := filepath.Join(t.TempDir(), "again.yaml")
 	if err := os.WriteFile(file, c.Render(), 0o644); err != nil {

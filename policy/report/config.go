@@ -28,6 +28,7 @@ type Sendmail struct {
 	Path      string   // of the program
 	Args      []string // before the recipients; SENDER and HOST stand for those
 	TimeLimit time.Duration
+	SMTP      string // HOST:PORT of a server that takes the mails in place of the program; "": the program
 }
 
 // Kinds of destinations.

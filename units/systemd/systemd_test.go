@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"bailiff/policy/config"
 )
 
 // units are the files that are installed.
@@ -117,6 +119,41 @@ func TestConfinedExposure(t *testing.T) {
 	}
 	if out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=3", unit); err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
+// TestMailSystems: what a mail system asks for goes over the courier's unit as systemd likes it, and costs little; what is
+// configuration is one.
+func TestMailSystems(t *testing.T) {
+	files, err := filepath.Glob("mail/*")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, ".yaml") {
+			if _, err := new(config.Loader).LoadFile(file); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := copied(t)
+		unit := filepath.Join(dir, "bailiff-report.service")
+		if err := os.MkdirAll(unit+".d", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(unit+".d", "10-mail.conf"), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := run(t, "systemd-analyze", "verify", "--man=no", unit, filepath.Join(dir, "bailiff-report.socket")); err != nil || strings.TrimSpace(out) != "" {
+			t.Errorf("%s: systemd-analyze verify: %v\n%s", file, err, out)
+		}
+		if out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", unit); err != nil {
+			t.Errorf("%s: systemd-analyze security: %v\n%s", file, err, out)
+		}
 	}
 }
 
