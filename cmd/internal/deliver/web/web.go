@@ -51,7 +51,11 @@ type Request struct {
 	Type   string            // of Body
 	Body   []byte
 	Agent  string
-	Within time.Duration // for all of it; 0: as long as the context
+}
+
+// Limit ends a delivery after so long, with an error that says so.
+func Limit(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 }
 
 // Host is whom a URL speaks to, for people.
@@ -83,11 +87,6 @@ func loopback(host string) bool {
 // Post sends a request and reads the answer, of which what is beyond answer.MaxBody is left out. An error says that there was
 // none: whether the other side took what was sent is not known then.
 func Post(ctx context.Context, c *http.Client, r *Request) (*answer.Answer, error) {
-	if r.Within > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, r.Within, fmt.Errorf("no answer within %v", r.Within))
-		defer cancel()
-	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, errors.New("the URL cannot be read")

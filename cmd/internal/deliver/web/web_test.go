@@ -23,7 +23,9 @@ func post(t *testing.T, within time.Duration, h http.HandlerFunc) (*answer.Answe
 	t.Cleanup(s.Close)
 	c := NewClient()
 	t.Cleanup(c.CloseIdleConnections)
-	return Post(t.Context(), c, &Request{URL: s.URL + "/secret?token=hunter2", Header: map[string]string{"Key": "hunter2"}, Type: "text/plain", Body: []byte("report"), Agent: "bailiff/test", Within: within})
+	ctx, cancel := Limit(t.Context(), within)
+	defer cancel()
+	return Post(ctx, c, &Request{URL: s.URL + "/secret?token=hunter2", Header: map[string]string{"Key": "hunter2"}, Type: "text/plain", Body: []byte("report"), Agent: "bailiff/test"})
 }
 
 func TestPost(t *testing.T) {

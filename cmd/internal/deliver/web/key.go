@@ -1,0 +1,44 @@
+package web
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"bailiff/policy/report"
+)
+
+// Key reads a secret that travels in a header or a form. Without one the destination as a whole is set up wrongly: the error is a
+// *report.Refused with All, which says where the secret belongs, and holds nothing of it.
+func Key(read func(name string) ([]byte, error), name string) (string, error) {
+	refuse := func(why any) (string, error) {
+		return "", &report.Refused{All: true, Err: fmt.Errorf("credential %s: %v; put it into a file in /etc/bailiff/credentials, see bailiff-report(8)", name, why)}
+	}
+	b, err := read(name)
+	if err != nil {
+		return refuse(err)
+	}
+	s := strings.TrimSpace(string(b))
+	switch {
+	case s == "":
+		return refuse("is empty")
+	case len(s) > 4096 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return refuse("holds no key: it must be one line of ASCII without spaces")
+	}
+	return s, nil
+}
+
+// Masked stands for a secret where a request is shown.
+const Masked = "****"
+
+// Text is the request as it is sent, but for headers that HTTP itself adds.
+func (r *Request) Text() []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "POST %s\n", r.URL)
+	for _, k := range slices.Sorted(maps.Keys(r.Header)) {
+		fmt.Fprintf(&b, "%s: %s\n", k, r.Header[k])
+	}
+	fmt.Fprintf(&b, "Content-Type: %s\nUser-Agent: %s\n\n%s", r.Type, r.Agent, r.Body)
+	return []byte(b.String())
+}
