@@ -5,8 +5,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,6 +21,13 @@ import (
 
 // idle is after how long without a request it ends: an attack's bans come closer together, and to start takes milliseconds.
 const idle = time.Minute
+
+// cut closes the connections of this host's processes, then has conntrack forget those that pass through.
+func cut(ctx context.Context, prefixes []netip.Prefix) (int, error) {
+	n, err := conn.Kill(ctx, prefixes)
+	_, bad := conn.Forget(ctx, prefixes)
+	return n, errors.Join(err, bad)
+}
 
 func main() {
 	if err := run(); err != nil {
@@ -34,5 +43,5 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	return delegate.Serve(ctx, l.(*net.UnixListener), idle, delegate.Hands{Kill: conn.Kill, Addresses: delegate.Addresses})
+	return delegate.Serve(ctx, l.(*net.UnixListener), idle, delegate.Hands{Kill: cut, Addresses: delegate.Addresses})
 }

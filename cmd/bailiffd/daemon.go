@@ -20,6 +20,7 @@ import (
 	"bailiff/cmd/internal/feed"
 	"bailiff/cmd/internal/lists"
 	"bailiff/firewall"
+	"bailiff/firewall/conn"
 	"bailiff/firewall/firewalld"
 	"bailiff/journal"
 	"bailiff/journal/audit"
@@ -182,7 +183,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	go d.scribe.run()
 	d.wall = newWall(be, d.wallEvents, d.conf.Firewall.Close)
 	if d.helper != nil {
-		d.wall.killer = d.helper.Kill
+		d.wall.killer, d.wall.tracked = d.helper.Kill, nil
 		d.knowSelf(<-d.self.from)
 		d.wall.killWarned = d.self.err != nil // that is told already
 	}
@@ -196,6 +197,9 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.firstReconcile(inner, be)
 	wallDone := make(chan struct{})
 	go func() { d.wall.run(inner); close(wallDone) }()
+	if d.wall.tracked != nil {
+		go d.wall.forget(inner, conn.Forget)
+	}
 	d.watch(be)
 	d.presence = make(chan bool)
 	go firewalld.Presence(inner, d.presence)

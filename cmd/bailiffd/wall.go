@@ -34,6 +34,9 @@ type wall struct {
 
 	killer     func(context.Context, []netip.Prefix) (int, error) // conn.Kill, or who does it for us
 	killWarned bool
+
+	tracks  []netip.Prefix // banned, and perhaps still known to conntrack
+	tracked chan struct{}  // tracks has something; nil: whoever is the killer does that, too
 }
 
 type order struct {
@@ -62,7 +65,7 @@ const (
 )
 
 func newWall(be firewall.Backend, events chan<- wallEvent, kill bool) *wall {
-	return &wall{be: be, events: events, kill: kill, killer: conn.Kill, wake: make(chan struct{}, 1)}
+	return &wall{be: be, events: events, kill: kill, killer: conn.Kill, wake: make(chan struct{}, 1), tracked: make(chan struct{}, 1)}
 }
 
 func (w *wall) nudge() {
@@ -264,6 +267,51 @@ func (w *wall) cut(ctx context.Context, bans []firewall.Ban) {
 	if _, err := w.killer(ctx, ps); err != nil && !w.killWarned {
 		w.killWarned = true
 		w.tell(wallEvent{ok: true, err: err})
+	}
+	if w.tracked == nil {
+		return
+	}
+	// Only now: what the closing of a connection sends would be tracked anew.
+	w.mu.Lock()
+	w.tracks = append(w.tracks, ps...)
+	if n := len(w.tracks) - maxQueue; n > 0 {
+		w.tracks = w.tracks[n:] // the oldest are in force for longest, and what conntrack knows of them ends by itself
+	}
+	w.mu.Unlock()
+	select {
+	case w.tracked <- struct{}{}:
+	default:
+	}
+}
+
+// forgetRest is how long a walk through conntrack's table is rested from, in times of what it took: a table of a million entries
+// takes two seconds, and in a storm of bans a batch follows the other.
+const forgetRest = 9
+
+// forget makes conntrack forget connections that pass through this host (those of containers, of forwarded ports), beside
+// the wall's own work, which it never holds up.
+func (w *wall) forget(ctx context.Context, walk func(context.Context, []netip.Prefix) (int, error)) {
+	warned := false
+	for {
+		select {
+		case <-w.tracked:
+		case <-ctx.Done():
+			return
+		}
+		w.mu.Lock()
+		ps := w.tracks
+		w.tracks = nil
+		w.mu.Unlock()
+		began := time.Now()
+		if _, err := walk(ctx, ps); err != nil && ctx.Err() == nil && !warned {
+			warned = true
+			w.tell(wallEvent{ok: true, err: err})
+		}
+		select {
+		case <-time.After(forgetRest * time.Since(began)):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

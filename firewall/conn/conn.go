@@ -1,6 +1,7 @@
 // Package conn closes the open TCP connections of banned prefixes, through the kernel's sock_diag as `ss -K` does. A ban at
 // prerouting stops their packets, but a process such as sshd's would wait for them until its own time-out; and firewalld
-// lets established connections pass. It never touches sockets that listen. Start reading at Kill.
+// lets established connections pass. It never touches sockets that listen. And it makes conntrack forget what it knows of those
+// prefixes, for connections that only pass through this host. Start reading at Kill, then Forget (track.go).
 package conn
 
 import (
@@ -57,7 +58,7 @@ func Kill(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	if len(prefixes) == 0 {
 		return 0, ctx.Err()
 	}
-	s, err := dial(ctx)
+	s, err := dial(ctx, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return 0, err
 	}
@@ -179,11 +180,11 @@ type socket struct {
 	buf []byte
 }
 
-func dial(ctx context.Context) (*socket, error) {
+func dial(ctx context.Context, protocol int) (*socket, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("close connections: open netlink socket: %w", err)
 	}

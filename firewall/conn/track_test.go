@@ -1,0 +1,191 @@
+package conn
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"bailiff/firewall/contract"
+
+	"golang.org/x/sys/unix"
+)
+
+// inner makes a host of its own behind this one, to which nothing leads but translated addresses. It echoes at port 80.
+func inner(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("sleep", "300")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := strconv.Itoa(cmd.Process.Pid)
+	contract.Run(t, "ip", "link", "add", "inner0", "type", "veth", "peer", "name", "inner1", "netns", pid)
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = exec.Command("ip", "link", "del", "inner0").Run()
+	})
+	for _, args := range [][]string{
+		{"sysctl", "-qw", "net.ipv6.conf.inner0.accept_dad=0"}, {"nsenter", "-t", pid, "-n", "sysctl", "-qw", "net.ipv6.conf.inner1.accept_dad=0"},
+		{"ip", "link", "set", "inner0", "up"}, {"ip", "addr", "add", "10.9.0.1/24", "dev", "inner0"}, {"ip", "addr", "add", "fd09::1/64", "dev", "inner0", "nodad"},
+		{"nsenter", "-t", pid, "-n", "ip", "link", "set", "inner1", "up"},
+		{"nsenter", "-t", pid, "-n", "ip", "addr", "add", "10.9.0.2/24", "dev", "inner1"}, {"nsenter", "-t", pid, "-n", "ip", "addr", "add", "fd09::2/64", "dev", "inner1", "nodad"},
+		{"nsenter", "-t", pid, "-n", "ip", "route", "add", "default", "via", "10.9.0.1"}, {"nsenter", "-t", pid, "-n", "ip", "-6", "route", "add", "default", "via", "fd09::1"},
+	} {
+		contract.Run(t, args[0], args[1:]...)
+	}
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	theirs, err := os.Open("/proc/" + pid + "/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	if err := unix.Setns(int(theirs.Fd()), unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "[::]:80") // a socket stays where it was made
+	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil || err != nil {
+		t.Fatal(back, err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(c, c); c.Close() }()
+		}
+	}()
+}
+
+func known(t testing.TB) uint32 {
+	t.Helper()
+	s, err := dial(t.Context(), unix.NETLINK_NETFILTER)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	n, err := s.entries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestForget: connections that pass through this host to one behind it, their addresses translated, live on behind an
+// "established" rule, until conntrack forgets those of banned prefixes. Others are left alone.
+func TestForget(t *testing.T) {
+	const port = 8080
+	w := contract.NewWire(t, 80)
+	inner(t)
+	for _, s := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
+		if err := os.WriteFile(s, []byte("1"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	contract.Run(t, "nft", `table inet through {
+		chain pre { type nat hook prerouting priority dstnat; meta nfproto ipv4 tcp dport 8080 dnat ip to 10.9.0.2:80; meta nfproto ipv6 tcp dport 8080 dnat ip6 to [fd09::2]:80; }
+		chain forward { type filter hook forward priority filter; ct state established,related accept; ip saddr 192.0.2.7 drop; ip6 saddr 2001:db8:a:1::/64 drop; }
+	}`)
+	t.Cleanup(func() { contract.Run(t, "nft", "delete table inet through") })
+	contract.Run(t, "nft", "insert rule inet through forward ct state new ct mark set 1 accept") // as long as nobody is banned
+	all(t, w.Hold(t, port, everyone...), "open", "open", "open", "open")
+	handle := contract.Run(t, "sh", "-c", "nft -a list chain inet through forward | sed -n 's/.*mark set.*handle //p'")
+	contract.Run(t, "sh", "-c", "nft delete rule inet through forward handle "+handle)
+	all(t, w.Echo(t, port, everyone...), "open", "open", "open", "open") // the rule for established ones comes first
+
+	if n := known(t); n < 4 {
+		t.Errorf("conntrack has %d entries", n)
+	}
+	want := []netip.Prefix{netip.PrefixFrom(banned4, 32), netip.MustParsePrefix("2001:db8:a:1::/64")}
+	for i := range 2 * maxFilter {
+		want = append(want, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 32))
+	}
+	if n, err := Forget(t.Context(), want); n != 2 || err != nil {
+		t.Errorf("Forget: %d, %v, want 2", n, err)
+	}
+	all(t, w.Echo(t, port, everyone...), "silent", "open", "silent", "open")
+	if n, err := Forget(t.Context(), want[:2]); n != 0 || err != nil {
+		t.Errorf("once more: %d, %v, want 0", n, err)
+	}
+	if n, err := Forget(t.Context(), nil); n != 0 || err != nil {
+		t.Errorf("Forget of nothing: %d, %v", n, err)
+	}
+}
+
+// TestForgetAnswered: a connection that somebody here made to an address which is banned later counts as well.
+func TestForgetAnswered(t *testing.T) {
+	contract.NewWire(t, 80)
+	contract.Run(t, "nft", "table inet watch { chain out { type filter hook output priority filter; ct state new accept; }; }")
+	t.Cleanup(func() { contract.Run(t, "nft", "delete table inet watch") })
+	c, err := net.Dial("udp", net.JoinHostPort(banned4.String(), "53"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Forget(t.Context(), []netip.Prefix{netip.PrefixFrom(banned4, 32)}); n != 1 || err != nil {
+		t.Errorf("Forget: %d, %v, want 1", n, err)
+	}
+}
+
+// TestNoConntrack: where the kernel tracks nothing there is nothing to do.
+func TestNoConntrack(t *testing.T) {
+	defer func(old string) { tracker = old }(tracker)
+	tracker = t.TempDir() + "/none"
+	if n, err := Forget(t.Context(), []netip.Prefix{netip.PrefixFrom(banned4, 32)}); n != 0 || err != nil {
+		t.Errorf("Forget: %d, %v", n, err)
+	}
+}
+
+// FuzzAttributes: what the kernel sends is bounded by its lengths, whatever they say.
+func FuzzAttributes(f *testing.F) {
+	f.Add([]byte{8, 0, 1, 0x80, 8, 0, 1, 0})
+	f.Add([]byte{20, 0, 1, 0x80, 16, 0, 1, 0x80, 8, 0, 1, 0, 192, 0, 2, 7})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n := 0
+		for _, raw := range attributes(b) {
+			n += len(raw)
+			source(raw[unix.SizeofNlAttr:])
+		}
+		if n > len(b) {
+			t.Errorf("%d bytes of attributes in %d", n, len(b))
+		}
+	})
+}
+
+// BenchmarkForget walks a table of many connections, none of which is meant.
+func BenchmarkForget(b *testing.B) {
+	contract.NewWire(b, 80)
+	contract.Run(b, "nft", "table inet watch { chain out { type filter hook output priority filter; ct state new accept; }; }")
+	defer contract.Run(b, "nft", "delete table inet watch")
+	c, err := net.ListenPacket("udp4", ":0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	for i := range 100_000 {
+		_, _ = c.WriteTo([]byte("?"), &net.UDPAddr{IP: net.IPv4(192, 0, 2, byte(1+i/50_000)), Port: 1 + i%50_000})
+	}
+	for b.Loop() {
+		if n, err := Forget(b.Context(), []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}); n != 0 || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+	b.ReportMetric(float64(known(b)), "entries")
+}
