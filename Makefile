@@ -129,7 +129,7 @@ endif
 	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(TMPFILES)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog $(DESTDIR)$(POLKIT)/50-bailiff.rules
 	rm -rf $(DESTDIR)$(LIBDIR)/mail
 	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish
-	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man5/bailiff.filter.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
+	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man5/bailiff.filter.5 $(DESTDIR)$(MANDIR)/man5/bailiff.report.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
 ifeq ($(DESTDIR),)
 	-journalctl --update-catalog
 	-systemctl daemon-reload
