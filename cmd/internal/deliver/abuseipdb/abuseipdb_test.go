@@ -157,9 +157,9 @@ func TestRender(t *testing.T) {
 func TestSetUpWrongly(t *testing.T) {
 	p, _, d := start(t)
 	for secret, want := range map[string]string{
-		"":              "held: credential bailiff_abuseipdb: is empty; put it",
-		"two words":     "held: credential bailiff_abuseipdb: holds no key",
-		"k\nInjected: ": "held: credential bailiff_abuseipdb: holds no key",
+		"":              "held: credential bailiff_abuseipdb: it is empty; put it",
+		"two words":     "held: credential bailiff_abuseipdb: it holds no key",
+		"k\nInjected: ": "held: credential bailiff_abuseipdb: it holds no key",
 		"wrong":         "held: AbuseIPDB answers 401",
 	} {
 		dest, err := New(d, delivertest.Env(t, d.CredentialName(), secret))

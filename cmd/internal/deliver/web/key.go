@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,22 +10,24 @@ import (
 	"bailiff/policy/report"
 )
 
-// Key reads a secret that travels in a header or a form. Without one the destination as a whole is set up wrongly: the error is a
-// *report.Refused with All, which says where the secret belongs, and holds nothing of it.
+// Unkeyed is the error of a delivery for which the secret is missing or cannot be one: the destination as a whole is set up
+// wrongly. It says where the secret belongs.
+func Unkeyed(name string, why error) error {
+	return &report.Refused{All: true, Err: fmt.Errorf("credential %s: %w; put it into a file in /etc/bailiff/credentials, see bailiff-report(8)", name, why)}
+}
+
+// Key reads a secret that travels in a header or a form. The error is Unkeyed's, and holds nothing of it.
 func Key(read func(name string) ([]byte, error), name string) (string, error) {
-	refuse := func(why any) (string, error) {
-		return "", &report.Refused{All: true, Err: fmt.Errorf("credential %s: %v; put it into a file in /etc/bailiff/credentials, see bailiff-report(8)", name, why)}
-	}
 	b, err := read(name)
 	if err != nil {
-		return refuse(err)
+		return "", Unkeyed(name, err)
 	}
 	s := strings.TrimSpace(string(b))
 	switch {
 	case s == "":
-		return refuse("is empty")
+		return "", Unkeyed(name, errors.New("it is empty"))
 	case len(s) > 4096 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return refuse("holds no key: it must be one line of ASCII without spaces")
+		return "", Unkeyed(name, errors.New("it holds no key, which is one line of ASCII without spaces"))
 	}
 	return s, nil
 }
