@@ -30,6 +30,7 @@ const maxAnswer = 64 << 20
 // Client calls the daemon. Its errors are *Error; errors.Is(err, ErrNotRunning) tells that there is no daemon.
 type Client struct {
 	path string
+	unit string // that answers
 	http *http.Client
 }
 
@@ -38,7 +39,7 @@ func Dial(path string) *Client {
 	if path == "" {
 		path = DefaultPath
 	}
-	return &Client{path, &http.Client{Transport: &http.Transport{
+	return &Client{path, "bailiff", &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", path)
@@ -150,8 +151,11 @@ func do[T any](ctx context.Context, c *Client, method, path string, q url.Values
 // ask makes one call. A daemon that dies over a question is asked again, since systemd starts it anew; an order is not
 // given twice.
 func (c *Client) ask(ctx context.Context, method, path string, q url.Values, req any) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, waitTime)
-	defer cancel()
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, waitTime)
+		defer cancel()
+	}
 	var body []byte
 	if req != nil {
 		var err error
@@ -223,16 +227,16 @@ func (c *Client) explain(err error, method string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
 		return &Error{Status: http.StatusServiceUnavailable, Message: ErrNotRunning.Error() + ": nobody listens on " + c.path,
-			Hint: "systemctl start bailiff.service; systemctl status bailiff tells why it stopped", cause: ErrNotRunning}
+			Hint: fmt.Sprintf("systemctl start %[1]s.service; systemctl status %[1]s tells why it stopped", c.unit), cause: ErrNotRunning}
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{Status: http.StatusForbidden, Message: "no right to use " + c.path,
 			Hint: "become root, or have an admin put you into group bailiff", cause: err}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{Status: http.StatusGatewayTimeout, Message: "the daemon did not answer in time", Hint: "look at systemctl status bailiff", cause: err}
+		return &Error{Status: http.StatusGatewayTimeout, Message: "the daemon did not answer in time", Hint: "look at systemctl status " + c.unit, cause: err}
 	case errors.Is(err, context.Canceled):
 		return &Error{Status: http.StatusRequestTimeout, Message: "cancelled", cause: err}
 	case cutOff(err):
-		hint := "look at systemctl status bailiff"
+		hint := "look at systemctl status " + c.unit
 		if method != http.MethodGet {
 			hint = "it may or may not have done it: look with bailiff status; systemctl status bailiff tells why it stopped"
 		}

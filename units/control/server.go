@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,10 @@ type Options struct {
 
 // Server answers on the control socket.
 type Server struct {
-	d      Daemon
+	d      Daemon  // of NewServer
+	c      Courier // of NewCourierServer
+	calls  map[string]map[string]call
+	unit   string
 	log    func(string)
 	self   uint32
 	group  string
@@ -57,9 +61,15 @@ type Server struct {
 	streams streams
 }
 
-// NewServer makes a server. A group that does not exist leaves root and the daemon's own user.
+// NewServer makes the daemon's server. A group that does not exist leaves root and the daemon's own user.
 func NewServer(d Daemon, o Options) *Server {
-	s := &Server{d: d, log: o.Log, self: uint32(os.Geteuid()), group: o.Group}
+	s := newServer(o)
+	s.d, s.calls, s.unit = d, calls, "bailiff"
+	return s
+}
+
+func newServer(o Options) *Server {
+	s := &Server{log: o.Log, self: uint32(os.Geteuid()), group: o.Group}
 	if s.log == nil {
 		s.log = func(string) {}
 	}
@@ -232,24 +242,25 @@ type call struct {
 	query []string // parameters that it knows
 	body  bool
 	run   func(s *Server, r *http.Request, q url.Values, by Peer) (any, error)
+	limit time.Duration // to answer; 0: callTime
 }
 
 var calls = map[string]map[string]call{
-	"/v1/status": {http.MethodGet: {look, nil, false, (*Server).status}},
+	"/v1/status": {http.MethodGet: {right: look, run: (*Server).status}},
 	"/v1/bans": {
-		http.MethodGet:    {look, []string{"jail", "prefix", "limit", "after"}, false, (*Server).bans},
-		http.MethodPost:   {change, nil, true, (*Server).ban},
-		http.MethodDelete: {change, []string{"prefix", "jail", "all"}, false, (*Server).unban},
+		http.MethodGet:    {right: look, query: []string{"jail", "prefix", "limit", "after"}, run: (*Server).bans},
+		http.MethodPost:   {right: change, body: true, run: (*Server).ban},
+		http.MethodDelete: {right: change, query: []string{"prefix", "jail", "all"}, run: (*Server).unban},
 	},
 	"/v1/allow": {
-		http.MethodGet:    {look, []string{"address"}, false, (*Server).allowed},
-		http.MethodPost:   {change, nil, true, (*Server).allow},
-		http.MethodDelete: {change, []string{"prefix"}, false, (*Server).disallow},
+		http.MethodGet:    {right: look, query: []string{"address"}, run: (*Server).allowed},
+		http.MethodPost:   {right: change, body: true, run: (*Server).allow},
+		http.MethodDelete: {right: change, query: []string{"prefix"}, run: (*Server).disallow},
 	},
-	"/v1/why":    {http.MethodGet: {look, []string{"address"}, false, (*Server).why}},
-	"/v1/events": {http.MethodGet: {look, nil, false, (*Server).events}},
-	"/v1/config": {http.MethodGet: {look, nil, false, (*Server).config}},
-	"/v1/reload": {http.MethodPost: {reload, nil, false, (*Server).reload}},
+	"/v1/why":    {http.MethodGet: {right: look, query: []string{"address"}, run: (*Server).why}},
+	"/v1/events": {http.MethodGet: {right: look, run: (*Server).events}},
+	"/v1/config": {http.MethodGet: {right: look, run: (*Server).config}},
+	"/v1/reload": {http.MethodPost: {right: reload, run: (*Server).reload}},
 }
 
 // ServeHTTP checks everything that can be checked before the daemon is asked.
@@ -257,7 +268,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log(fmt.Sprintf("control: %s %s: panic: %v\n%s", r.Method, r.URL.Path, p, debug.Stack()))
-			s.answer(w, nil, &Error{Status: http.StatusInternalServerError, Message: "internal error", Hint: "the journal has the details: journalctl -u bailiff"})
+			s.answer(w, nil, &Error{Status: http.StatusInternalServerError, Message: "internal error", Hint: "the journal has the details: journalctl -u " + s.unit})
 		}
 	}()
 	v, err := s.handle(w, r)
@@ -269,9 +280,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
-	methods, ok := calls[r.URL.Path]
+	methods, ok := s.calls[r.URL.Path]
 	if !ok {
-		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such path: %.100q", r.URL.Path), Hint: "there are " + strings.Join(paths(), ", ")}
+		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such path: %.100q", r.URL.Path), Hint: "there are " + strings.Join(s.paths(), ", ")}
 	}
 	c, ok := methods[r.Method]
 	if !ok {
@@ -300,7 +311,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 		}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	ctx, cancel := context.WithTimeout(r.Context(), cmp.Or(c.limit, callTime))
 	defer cancel()
 	who.User = userName(who.UID)
 	return c.run(s, r.WithContext(ctx), q, who.Peer)
@@ -374,9 +385,9 @@ func badRequest(hint, format string, args ...any) error {
 	return &Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-func paths() []string {
-	out := make([]string, 0, len(calls))
-	for p := range calls {
+func (s *Server) paths() []string {
+	out := make([]string, 0, len(s.calls))
+	for p := range s.calls {
 		out = append(out, p)
 	}
 	slices.Sort(out)

@@ -1,0 +1,175 @@
+// Package all makes destinations of every type, and what they get from the process they live in: this host's names and
+// addresses, the credentials that systemd passed, the registries. The courier and `bailiff report --dry-run` share it, so
+// that they say the same. It delivers nothing itself.
+package all
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/internal/build"
+	"bailiff/cmd/internal/deliver"
+	"bailiff/cmd/internal/deliver/abuseipdb"
+	"bailiff/cmd/internal/deliver/web"
+	"bailiff/cmd/internal/deliver/webhook"
+	"bailiff/cmd/internal/registry"
+	"bailiff/policy/report"
+)
+
+// types holds the constructor of each type.
+var types = map[string]func(*report.Destination, deliver.Env) (deliver.Destination, error){
+	report.AbuseIPDB: abuseipdb.New,
+	report.Webhook:   webhook.New,
+}
+
+// New makes a destination.
+func New(d *report.Destination, env deliver.Env) (deliver.Destination, error) {
+	build := types[d.Type]
+	if build == nil {
+		return nil, fmt.Errorf("this bailiff cannot deliver to the type %q", d.Type)
+	}
+	return build(d, env)
+}
+
+// Env is what destinations get here, but for the secrets. state is the folder for what they keep.
+func Env(c *report.Config, state string) (deliver.Env, error) {
+	agent := "bailiff/" + build.String()
+	reg, err := registry.New(c.Lookup, registry.Options{Agent: agent})
+	if err != nil {
+		return deliver.Env{}, err
+	}
+	host := c.Host
+	if host == "" {
+		host = Host()
+	}
+	e := deliver.Env{Config: c, Host: host, Own: own(host), Client: web.NewClient(), Now: time.Now, Agent: agent, State: state, Secret: Secret}
+	if c.Lookup.RDAP || c.Lookup.Whois || c.Lookup.Contacts != "" {
+		e.Lookup = reg.Lookup
+	}
+	return e, nil
+}
+
+// maxSecret bounds a key.
+const maxSecret = 64 << 10
+
+// Secret reads a credential that systemd passed (systemd.exec(5), LoadCredential=): NAME, or of a folder that was passed as
+// a whole under the name bailiff, the file NAME less its "bailiff.". Errors hold nothing of it.
+func Secret(name string) ([]byte, error) {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return nil, fmt.Errorf("credential %s: systemd passed none (LoadCredential= in the unit)", name)
+	}
+	if name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {
+		return nil, fmt.Errorf("credential %q: not a name", name)
+	}
+	for _, file := range []string{name, "bailiff_" + strings.TrimPrefix(name, "bailiff."), "bailiff_" + name} {
+		b, err := secret(filepath.Join(dir, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("credential %s: %w", name, err)
+		}
+		return b, nil
+	}
+	return nil, fmt.Errorf("credential %s: there is none: put it into /etc/bailiff/credentials/%s and restart bailiff-report.service", name, strings.TrimPrefix(name, "bailiff."))
+}
+
+func secret(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !st.Mode().IsRegular():
+		return nil, errors.New("is no file")
+	case st.Mode()&0o007 != 0: // an access list of systemd's shows as the group's mode
+		return nil, fmt.Errorf("everybody can read it (mode %04o)", st.Mode().Perm())
+	case st.Size() > maxSecret:
+		return nil, fmt.Errorf("has %d bytes, more than %d", st.Size(), maxSecret)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret))
+	if err != nil {
+		return nil, err
+	}
+	b = bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
+	if len(b) == 0 {
+		return nil, errors.New("is empty")
+	}
+	return b, nil
+}
+
+// Masked is Secret for a preview.
+func Masked(string) ([]byte, error) { return []byte("********"), nil }
+
+// Host is this host's name with its domain: as it is set, as /etc/hosts completes it, or as DNS does.
+func Host() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	if strings.Contains(name, ".") {
+		return name
+	}
+	if f, err := os.Open("/etc/hosts"); err == nil {
+		defer f.Close()
+		for s := bufio.NewScanner(f); s.Scan(); {
+			line, _, _ := strings.Cut(s.Text(), "#")
+			fields := strings.Fields(line)
+			if len(fields) < 2 || !slices.Contains(fields[1:], name) {
+				continue
+			}
+			for _, full := range fields[1:] {
+				if strings.HasPrefix(full, name+".") && report.ValidHost(full) {
+					return full
+				}
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if full, err := net.DefaultResolver.LookupCNAME(ctx, name); err == nil {
+		if full = strings.TrimSuffix(full, "."); strings.HasPrefix(full, name+".") && report.ValidHost(full) {
+			return full
+		}
+	}
+	return name
+}
+
+// own lists this host's names and addresses, which are nobody else's business.
+func own(host string) (l []string) {
+	add := func(s string) {
+		if s != "" && s != "localhost" && !slices.Contains(l, s) {
+			l = append(l, s)
+		}
+	}
+	add(host)
+	name, _ := os.Hostname()
+	add(name)
+	short, _, _ := strings.Cut(host, ".")
+	add(short)
+	if addrs, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+				add(p.Addr().WithZone("").Unmap().String())
+			}
+		}
+	}
+	return l
+}

@@ -1,0 +1,251 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"bailiff/policy/report"
+)
+
+// CourierPath is where bailiff-report.socket listens. A connection starts the courier. Its calls, with the same rights and rules
+// as the daemon's:
+//
+//	GET  /v1/status                                     CourierStatus
+//	GET  /v1/reports?destination=D&limit=N              ReportList
+//	GET  /v1/report?id=BAN-ID|ADDRESS&destination=D     ReportShow
+//	POST /v1/retry        ReportsRequest                ReportsResult (root)
+//	POST /v1/drop         ReportsRequest                ReportsResult (root)
+//	POST /v1/test         TestRequest                   TestResult    (root)
+const CourierPath = "/run/bailiff-report/control"
+
+// testTime is how long a test delivery may take: mail systems and services have ten minutes at most.
+const testTime = 11 * time.Minute
+
+// CourierStatus is what the courier does right now.
+type CourierStatus struct {
+	Version      string              `json:"version"`
+	PID          int                 `json:"pid"`
+	Started      time.Time           `json:"started"`
+	Problems     []string            `json:"problems"`
+	Waiting      int                 `json:"waiting"`   // deliveries
+	Delivered    uint64              `json:"delivered"` // reports, since start
+	CaughtUp     bool                `json:"caught_up"` // with the journal
+	Cursor       string              `json:"cursor"`
+	QueueBytes   int64               `json:"queue_bytes"`
+	Destinations []DestinationStatus `json:"destinations"`
+}
+
+// DestinationStatus is one destination.
+type DestinationStatus struct {
+	Name       string     `json:"name"`
+	Type       string     `json:"type,omitempty"`       // absent: it is not configured any more
+	Waiting    int        `json:"waiting"`              // deliveries, of a digest to come each report
+	Held       string     `json:"held,omitempty"`       // why it takes nothing until somebody does something
+	Paused     *time.Time `json:"paused,omitempty"`     // nothing is tried before
+	Quota      int        `json:"quota,omitempty"`      // reports in 24 hours
+	Sent       int        `json:"sent"`                 // in the last 24 hours
+	LastOK     *time.Time `json:"last_ok,omitempty"`    // since start
+	LastError  string     `json:"last_error,omitempty"` // since the last success
+	LastFailed *time.Time `json:"last_failed,omitempty"`
+}
+
+// QueuedReport is one delivery that waits.
+type QueuedReport struct {
+	ID          string     `json:"id"` // of the ban
+	Item        string     `json:"item,omitempty"`
+	Address     string     `json:"address"`
+	Jail        string     `json:"jail"`
+	Time        time.Time  `json:"time"` // of the ban
+	Destination string     `json:"destination"`
+	State       string     `json:"state"` // "waiting", "delivering", "in doubt", "digest", "held" or "not configured"
+	Attempts    int        `json:"attempts"`
+	Next        *time.Time `json:"next,omitempty"`
+	Error       string     `json:"error,omitempty"`
+}
+
+// ReportList is what waits, oldest first.
+type ReportList struct {
+	Reports []QueuedReport `json:"reports"`
+	Total   int            `json:"total"`
+}
+
+// ReportShow is one report, and what is to be sent where.
+type ReportShow struct {
+	Report     *report.Report `json:"report"`
+	Deliveries []Delivery     `json:"deliveries"`
+}
+
+// Delivery is what one destination is to get.
+type Delivery struct {
+	QueuedReport
+	Preview string `json:"preview"`          // exactly what would be sent, secrets masked
+	Failed  string `json:"failed,omitempty"` // why there is no preview
+}
+
+// ReportsRequest names waiting deliveries: all of a destination, all of a ban or an address, or both conditions at once.
+type ReportsRequest struct {
+	Destination string `json:"destination,omitempty"`
+	ID          string `json:"id,omitempty"`  // of a ban, or an address
+	All         bool   `json:"all,omitempty"` // every one; then neither of the others
+}
+
+// ReportsResult says how many deliveries were meant.
+type ReportsResult struct {
+	Reports int `json:"reports"`
+}
+
+// TestRequest asks for a delivery of a made-up report, now.
+type TestRequest struct {
+	Destination string `json:"destination"`
+}
+
+// TestResult is what the destination answered.
+type TestResult struct {
+	Item   string `json:"item"`
+	Answer string `json:"answer"`
+}
+
+// Courier is what the courier's server asks. Every method may be called from any goroutine and must honour ctx.
+type Courier interface {
+	Status(ctx context.Context) (*CourierStatus, error)
+	Reports(ctx context.Context, destination string, limit int) (*ReportList, error)
+	Report(ctx context.Context, id, destination string) (*ReportShow, error)
+	Retry(ctx context.Context, by Peer, req ReportsRequest) (*ReportsResult, error)
+	Drop(ctx context.Context, by Peer, req ReportsRequest) (*ReportsResult, error)
+	Test(ctx context.Context, by Peer, req TestRequest) (*TestResult, error)
+}
+
+// NewCourierServer makes the courier's server.
+func NewCourierServer(c Courier, o Options) *Server {
+	s := newServer(o)
+	s.c, s.calls, s.unit = c, courierCalls, "bailiff-report"
+	return s
+}
+
+var courierCalls = map[string]map[string]call{
+	"/v1/status":  {http.MethodGet: {right: look, run: (*Server).courierStatus}},
+	"/v1/reports": {http.MethodGet: {right: look, query: []string{"destination", "limit"}, run: (*Server).reports}},
+	"/v1/report":  {http.MethodGet: {right: look, query: []string{"id", "destination"}, run: (*Server).report}},
+	"/v1/retry":   {http.MethodPost: {right: change, body: true, run: (*Server).retry}},
+	"/v1/drop":    {http.MethodPost: {right: change, body: true, run: (*Server).drop}},
+	"/v1/test":    {http.MethodPost: {right: change, body: true, run: (*Server).test, limit: testTime}},
+}
+
+func (s *Server) courierStatus(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	v, err := s.c.Status(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Problems)
+	list(&v.Destinations)
+	return v, nil
+}
+
+func (s *Server) reports(r *http.Request, q url.Values, _ Peer) (any, error) {
+	limit := defaultLimit
+	if t := q.Get("limit"); t != "" {
+		n, err := strconv.Atoi(t)
+		if err != nil || n < 1 || n > maxLimit {
+			return nil, badRequest("limit is a number from 1 to "+strconv.Itoa(maxLimit), "limit %.50q", t)
+		}
+		limit = n
+	}
+	v, err := s.c.Reports(r.Context(), q.Get("destination"), limit)
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Reports)
+	return v, nil
+}
+
+func (s *Server) report(r *http.Request, q url.Values, _ Peer) (any, error) {
+	if q.Get("id") == "" {
+		return nil, badRequest("id=BAN-ID, or id=192.0.2.7", "no id")
+	}
+	v, err := s.c.Report(r.Context(), q.Get("id"), q.Get("destination"))
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Deliveries)
+	return v, nil
+}
+
+func (s *Server) retry(r *http.Request, _ url.Values, by Peer) (any, error) {
+	return some(r, by, s.c.Retry)
+}
+
+func (s *Server) drop(r *http.Request, _ url.Values, by Peer) (any, error) {
+	return some(r, by, s.c.Drop)
+}
+
+func some(r *http.Request, by Peer, do func(context.Context, Peer, ReportsRequest) (*ReportsResult, error)) (any, error) {
+	var req ReportsRequest
+	if err := body(r, &req); err != nil {
+		return nil, err
+	}
+	if named := req.Destination != "" || req.ID != ""; named == req.All {
+		return nil, badRequest("name a destination, a ban or an address, or give all", "which reports?")
+	}
+	return do(r.Context(), by, req)
+}
+
+func (s *Server) test(r *http.Request, _ url.Values, by Peer) (any, error) {
+	var req TestRequest
+	if err := body(r, &req); err != nil {
+		return nil, err
+	}
+	// The answer may come later than those of other calls, and must still be taken.
+	return s.c.Test(r.Context(), by, req)
+}
+
+// DialCourier returns a client of the courier's socket at path, CourierPath if empty.
+func DialCourier(path string) *CourierClient {
+	if path == "" {
+		path = CourierPath
+	}
+	c := Dial(path)
+	c.unit = "bailiff-report"
+	return &CourierClient{c}
+}
+
+// CourierClient calls the courier. Its errors are as Client's.
+type CourierClient struct{ c *Client }
+
+// Status asks what the courier does.
+func (c *CourierClient) Status(ctx context.Context) (*CourierStatus, error) {
+	return get[CourierStatus](ctx, c.c, "/v1/status", nil)
+}
+
+// Reports asks what waits, of one destination or of all.
+func (c *CourierClient) Reports(ctx context.Context, destination string, limit int) (*ReportList, error) {
+	q := query("destination", destination)
+	if limit != 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	return get[ReportList](ctx, c.c, "/v1/reports", q)
+}
+
+// Report asks for the newest report of a ban, or about an address, that waits.
+func (c *CourierClient) Report(ctx context.Context, id, destination string) (*ReportShow, error) {
+	return get[ReportShow](ctx, c.c, "/v1/report", query("id", id, "destination", destination))
+}
+
+// Retry has deliveries tried at once.
+func (c *CourierClient) Retry(ctx context.Context, req ReportsRequest) (*ReportsResult, error) {
+	return do[ReportsResult](ctx, c.c, http.MethodPost, "/v1/retry", nil, req)
+}
+
+// Drop gives deliveries up.
+func (c *CourierClient) Drop(ctx context.Context, req ReportsRequest) (*ReportsResult, error) {
+	return do[ReportsResult](ctx, c.c, http.MethodPost, "/v1/drop", nil, req)
+}
+
+// Test delivers a made-up report.
+func (c *CourierClient) Test(ctx context.Context, destination string) (*TestResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitTime+testTime)
+	defer cancel()
+	return do[TestResult](ctx, c.c, http.MethodPost, "/v1/test", nil, TestRequest{destination})
+}
