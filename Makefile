@@ -90,6 +90,7 @@ deps-demo:
 install: build
 	install -D -m 755 bin/bailiff $(DESTDIR)$(BINDIR)/bailiff
 	install -D -m 755 bin/bailiffd $(DESTDIR)$(SBINDIR)/bailiffd
+	install -D -m 755 bin/bailiff-report $(DESTDIR)$(SBINDIR)/bailiff-report
 	install -D -m 755 bin/bailiff-netlink $(DESTDIR)$(LIBEXECDIR)/bailiff-netlink
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)/etc/bailiff
 	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)

@@ -137,3 +137,14 @@ func (h *Host) Dial(from netip.Addr, port uint16, timeout time.Duration) (net.Co
 	})
 	return c, err
 }
+
+// Listen opens a TCP socket at the attacker's end, at one of its addresses or any of Sources, for the host to connect to.
+func (h *Host) Listen(at netip.AddrPort) (net.Listener, error) {
+	var l net.Listener
+	err := h.attacker.do(func() error {
+		var err error
+		l, err = net.Listen("tcp", at.String())
+		return err
+	})
+	return l, err
+}
