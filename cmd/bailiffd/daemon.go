@@ -78,6 +78,7 @@ type daemon struct {
 	sources []journal.ID128
 	trail   feed.Trail
 	scribe  *scribe
+	courier *courier
 	aud     *audit.Writer
 	units   *lookup.Finder
 	ops     *operators
@@ -179,7 +180,11 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer cancel()
 
 	src := d.source()
+	d.courier = newCourier(d.opt.courier)
+	d.courier.configure(d.conf)
+	go d.courier.run(inner)
 	d.scribe = newScribe(d.aud, src)
+	d.scribe.courier = d.courier
 	go d.scribe.run()
 	d.wall = newWall(be, d.wallEvents, d.conf.Firewall.Close)
 	if d.helper != nil {
@@ -865,6 +870,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 		return nil, err
 	}
 	d.conf, d.configErr, d.reloaded = c, "", time.Now()
+	d.courier.configure(c)
 	if be != nil {
 		d.useBackend(be, why)
 	}
@@ -880,6 +886,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	d.reader.reload(d.matches())
 	d.wall.reconcile(d.wanted())
 	d.aud.Event(audit.KindReload, fmt.Sprintf("reloaded by %s: %d jails, %d files", by, len(d.eng.Jails()), len(c.Files)), audit.Field{Name: audit.FieldBy, Value: by})
+	d.courier.call() // it may have reports that a destination did not take as it was set up
 	d.dirtyBans = true
 	d.hub.state("reloaded")
 	return &control.Reloaded{Jails: d.jailNames(), Config: slices.Clone(c.Files), Notices: slices.Clone(c.Notices)}, nil

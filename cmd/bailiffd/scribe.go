@@ -13,9 +13,10 @@ import (
 // that the owner of the state no longer has at hand, and in a storm of bans it waits for journald instead of losing
 // records: what waits here is small, and bounded by the bans there are.
 type scribe struct {
-	aud *audit.Writer
-	src journal.Source
-	r   *journal.Reader
+	aud     *audit.Writer
+	src     journal.Source
+	r       *journal.Reader
+	courier *courier
 
 	mu     sync.Mutex
 	queue  []record
@@ -99,6 +100,7 @@ func (s *scribe) write(r *record) {
 	default:
 		s.aud.Ban(s.complete(r))
 	}
+	s.courier.call()
 }
 
 func (s *scribe) complete(r *record) audit.BanEvent {
