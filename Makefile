@@ -120,7 +120,7 @@ endif
 # Configuration and the ledger stay. Bans would outlive the daemon, so they go with it.
 uninstall:
 ifeq ($(DESTDIR),)
-	-systemctl disable --now bailiff.service bailiff.socket bailiff-netlink.socket bailiff-allow-refresh.timer bailiff-report.service bailiff-report.socket
+	-systemctl disable --now bailiff.service bailiff.socket bailiff-netlink.socket bailiff-allow-refresh.timer bailiff-report-exec.socket bailiff-report.service bailiff-report.socket
 	-for f in ip ip6; do nft delete table $$f bailiff 2>/dev/null; done
 	-for s in $$(ipset list -n 2>/dev/null | grep '^bailiff'); do ipset destroy "$$s"; done
 endif

@@ -13,7 +13,7 @@ import (
 )
 
 // units are the files that are installed.
-var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket", "bailiff-netlink.service", "bailiff-netlink.socket"}
+var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket", "bailiff-netlink.service", "bailiff-netlink.socket", "bailiff-report-exec@.service", "bailiff-report-exec.socket"}
 
 // tool returns the path of a program of systemd's. A machine without it cannot judge; one that runs for CI must have it.
 func tool(t *testing.T, name string) string {
@@ -154,6 +154,15 @@ func TestMailSystems(t *testing.T) {
 		if out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", unit); err != nil {
 			t.Errorf("%s: systemd-analyze security: %v\n%s", file, err, out)
 		}
+	}
+}
+
+// TestProgramExposure: what is left of it are users, whom it tells apart by their connections, and memory that interpreters
+// make code in.
+func TestProgramExposure(t *testing.T) {
+	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=6", filepath.Join(copied(t), "bailiff-report-exec@.service"))
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
 	}
 }
 
