@@ -46,7 +46,11 @@ func New(d *report.Destination, env deliver.Env) (deliver.Destination, error) {
 // Env is what destinations get here, but for the secrets. state is the folder for what they keep.
 func Env(c *report.Config, state string) (deliver.Env, error) {
 	agent := "bailiff/" + build.String()
-	reg, err := registry.New(c.Lookup, registry.Options{Agent: agent})
+	lookup := c.Lookup
+	if !slices.ContainsFunc(c.Destinations, func(d report.Destination) bool { return d.Enabled && d.Type == report.XARF }) {
+		lookup.Contacts = "" // nobody else needs them, and each question tells who was banned
+	}
+	reg, err := registry.New(lookup, registry.Options{Agent: agent})
 	if err != nil {
 		return deliver.Env{}, err
 	}
