@@ -37,6 +37,7 @@ type Options struct {
 	Client   *http.Client     // whose TLS configuration is taken; nil: the default one
 	Resolver string           // HOST:PORT of the DNS server for abuse contacts; "": the system's
 	Agent    string           // User-Agent
+	File     string           // where answers outlive the process; "": nowhere
 	Now      func() time.Time // nil: time.Now
 }
 
@@ -50,8 +51,10 @@ type Registry struct {
 	agent     string
 	now       func() time.Time
 	slots     chan struct{}
+	file      string
 
 	mu      sync.Mutex
+	keeping bool // the file is about to be written
 	cache   cache
 	flights map[netip.Prefix]*flight
 	servers map[string]*server
@@ -65,10 +68,13 @@ type flight struct {
 
 // New makes a Registry. An error is about the bootstrap file, and names it.
 func New(cfg report.Lookup, o Options) (*Registry, error) {
-	r := &Registry{cfg: cfg, agent: o.Agent, now: o.Now, slots: make(chan struct{}, maxAtOnce),
+	r := &Registry{cfg: cfg, agent: o.Agent, file: o.File, now: o.Now, slots: make(chan struct{}, maxAtOnce),
 		flights: make(map[netip.Prefix]*flight), servers: make(map[string]*server), resolver: net.DefaultResolver, dns: o.Resolver != ""}
 	if r.now == nil {
 		r.now = time.Now
+	}
+	if r.file != "" {
+		r.load()
 	}
 	r.client = r.newClient(o.Client)
 	if o.Resolver != "" {
@@ -181,6 +187,9 @@ func (r *Registry) fly(ctx context.Context, f *flight, key netip.Prefix, addr ne
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cache.put(w, key, r.now(), hold)
+	if w.Failed == "" {
+		r.keepSoon()
+	}
 	delete(r.flights, key)
 	f.w = w
 	close(f.done)

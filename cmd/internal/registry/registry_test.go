@@ -632,3 +632,59 @@ func TestServersBounded(t *testing.T) {
 		t.Errorf("%d servers are remembered", len(r.servers))
 	}
 }
+
+// Answers outlive the process, but neither their time nor a damaged file.
+func TestFile(t *testing.T) {
+	s := serveRDAP(t, false, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "203.0.113") {
+			http.NotFound(w, r)
+			return
+		}
+		says(answer)(w, r)
+	})
+	now := time.Now()
+	cfg := report.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL), Cache: time.Hour}
+	o := Options{File: filepath.Join(t.TempDir(), "registry.json"), Now: func() time.Time { return now }}
+	r := open(t, cfg, o)
+	want := r.Lookup(t.Context(), attacker)
+	r.Lookup(t.Context(), netip.MustParseAddr("203.0.113.1"))
+	if err := r.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	asked := func(r *Registry, addr string) int32 {
+		n := s.asked.Load()
+		if w := r.Lookup(t.Context(), netip.MustParseAddr(addr)); w.Failed == "" && (w.Name != want.Name || w.Text != want.Text || !slices.Equal(w.Abuse, want.Abuse)) {
+			t.Errorf("%+v, want %+v", *w, *want)
+		}
+		return s.asked.Load() - n
+	}
+	if n := asked(open(t, cfg, o), "198.51.100.1"); n != 0 {
+		t.Errorf("%d questions about what is kept", n)
+	}
+	if n := asked(open(t, cfg, o), "203.0.113.1"); n != 1 {
+		t.Errorf("a failure is kept")
+	}
+	shorter := cfg
+	shorter.Cache = time.Minute
+	now = now.Add(2 * time.Minute)
+	if n := asked(open(t, shorter, o), "198.51.100.1"); n != 1 {
+		t.Errorf("%d questions where the time is configured shorter", n)
+	}
+	now = now.Add(time.Hour)
+	if n := asked(open(t, cfg, o), "198.51.100.1"); n != 1 {
+		t.Errorf("%d questions about what is too old", n)
+	}
+	now = now.Add(-24 * time.Hour)
+	if n := asked(open(t, cfg, o), "198.51.100.1"); n != 1 {
+		t.Errorf("%d questions about what comes from the future", n)
+	}
+	now = now.Add(23*time.Hour - 10*time.Minute)
+	for _, data := range []string{"", "{", "[null]", `[{"whois":null}]`, `[{"until":"2100-01-01T00:00:00Z","whois":{"network":"0.0.0.0/0","asked":"2020-01-01T00:00:00Z"}}]`} {
+		if err := os.WriteFile(o.File, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if n := asked(open(t, cfg, o), "198.51.100.1"); n != 1 {
+			t.Errorf("%q: %d questions", data, n)
+		}
+	}
+}

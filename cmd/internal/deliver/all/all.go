@@ -50,7 +50,11 @@ func Env(c *report.Config, state string) (deliver.Env, error) {
 	if !slices.ContainsFunc(c.Destinations, func(d report.Destination) bool { return d.Enabled && d.Type == report.XARF }) {
 		lookup.Contacts = "" // nobody else needs them, and each question tells who was banned
 	}
-	reg, err := registry.New(lookup, registry.Options{Agent: agent})
+	options := registry.Options{Agent: agent}
+	if state != "" {
+		options.File = filepath.Join(state, "registry.json")
+	}
+	reg, err := registry.New(lookup, options)
 	if err != nil {
 		return deliver.Env{}, err
 	}
