@@ -463,26 +463,19 @@ func (r *runner) wants(b *Ban, addr netip.Addr, again bool) bool {
 // once the report is made.
 func (e *Engine) route(b *Ban, addr netip.Addr) (t taken) {
 	t = taken{Key: b.Key(), ID: b.ID, Address: addr, Jail: b.Jail, Time: b.Time.UnixMicro(), Since: time.Now().UnixMicro()}
-	again := e.q.lost != nil && uint64(b.Time.UnixMicro()) <= e.q.lost.Until
-	if again && e.q.lost.Known[t.Key] || e.q.reps[t.Key] != nil {
-		return t
-	}
+	again := e.q.again(t.Time)
 	for name, r := range e.runners {
 		switch {
-		case !r.wants(b, addr, again),
-			again && e.q.lost.Known[doneKey(name, itemKey(t.Key, name))]:
+		case !r.wants(b, addr, again):
 		case r.conf.Digest != "off" && r.conf.Digest != "":
 			t.Gather = append(t.Gather, name)
 		default:
 			t.To = append(t.To, name)
-			if again {
-				t.Doubt = append(t.Doubt, name)
-			}
 		}
 	}
 	slices.Sort(t.To)
 	slices.Sort(t.Gather)
-	return t
+	return e.q.missing(t)
 }
 
 // needsWhois says whether a destination tells what the registries say.

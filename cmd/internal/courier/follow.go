@@ -255,6 +255,12 @@ func (e *Engine) remember() error {
 			continue
 		}
 		e.q.lost.Known[doneKey(dest, key)] = true
+		entry.Each(func(field string, id []byte) bool { // of a digest the reports in it
+			if field == audit.FieldBanID {
+				e.q.lost.Known[doneKey(dest, itemKey(string(id), dest))] = true
+			}
+			return true
+		})
 		if d := e.q.dest[dest]; d != nil && d.items[key] != nil && d.items[key].begun == 0 {
 			it := d.items[key]
 			if err := e.q.write(frDone, recItem{Dest: dest, Key: key, Time: int64(entry.Realtime), Reports: keysOf(it.reps)}); err != nil {

@@ -104,7 +104,7 @@ type recItems struct {
 
 // again says that part of the queue was lost, and is made anew from the journal.
 type again struct {
-	Until uint64          `json:"until"` // realtime of the last entry that had been taken, µs
+	Until uint64          `json:"until"` // entries up to that time may have been taken, µs
 	Known map[string]bool `json:"known"` // reports, and items as DEST NUL KEY, that were not lost, or are done
 }
 
@@ -225,14 +225,22 @@ func (q *Queue) load() error {
 	if err != nil {
 		return err
 	}
+	for _, r := range q.reps {
+		if r.refs == 0 { // what named it is lost
+			q.forget(r)
+		}
+	}
 	q.wal.end = dmg.end
+	if !whole && dmg.middle < 0 && dmg.end > 0 { // a file is put in place only when that much of it is on the disk
+		dmg.middle = dmg.end
+	}
 	switch {
 	case dmg.middle >= 0:
 		aside := q.wal.path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000000Z")
 		if err := os.Link(q.wal.path, aside); err != nil {
 			return fmt.Errorf("set the damaged queue aside: %w", err)
 		}
-		lost.Until = q.pos.Realtime
+		lost.Until = uint64(time.Now().UnixMicro()) // what was taken last may be among what is lost
 		if q.lost != nil {
 			maps.Copy(lost.Known, q.lost.Known)
 			lost.Until = max(lost.Until, q.lost.Until)
@@ -261,8 +269,8 @@ func (q *Queue) load() error {
 // note remembers what a frame behind a damaged place speaks of: it need not be made again.
 func (q *Queue) note(f frame, known map[string]bool) {
 	switch f.kind {
-	case frTake, frItems:
-		var r recItems // the reports stand alike in both
+	case frTake:
+		var r recTake
 		if json.Unmarshal(f.payload, &r) == nil {
 			for i := range r.Reports {
 				if k := r.Reports[i].Key; q.reps[k] != nil {
@@ -546,7 +554,7 @@ func (q *Queue) Take(pos position, reports []taken) error {
 	rec := recTake{Pos: pos}
 	for i := range reports {
 		t := reports[i]
-		if q.reps[t.Key] != nil || len(t.To)+len(t.Gather) == 0 {
+		if len(t.To)+len(t.Gather) == 0 {
 			continue
 		}
 		b := append([]byte(t.Key), 0)
@@ -571,6 +579,36 @@ func (q *Queue) Take(pos position, reports []taken) error {
 	}
 	q.reached(pos)
 	return nil
+}
+
+// again says that an entry of that time (µs) was taken before part of the queue was lost.
+func (q *Queue) again(t int64) bool { return q.lost != nil && uint64(t) <= q.lost.Until }
+
+// missing leaves of where a report shall go what the queue has already, or has done with.
+func (q *Queue) missing(t taken) taken {
+	switch again := q.again(t.Time); {
+	case !again && q.reps[t.Key] != nil, again && q.lost.Known[t.Key]:
+		t.To, t.Gather = nil, nil
+	case again:
+		there := func(name string) bool {
+			if q.lost.Known[doneKey(name, itemKey(t.Key, name))] {
+				return true
+			}
+			d, is := q.destination(name), func(r *rep) bool { return r.Key == t.Key }
+			if slices.ContainsFunc(d.gather, is) {
+				return true
+			}
+			for _, it := range d.items {
+				if slices.ContainsFunc(it.reps, is) {
+					return true
+				}
+			}
+			return false
+		}
+		t.To, t.Gather = slices.DeleteFunc(t.To, there), slices.DeleteFunc(t.Gather, there)
+		t.Doubt = t.To
+	}
+	return t
 }
 
 // SetWhois keeps what the registries said about a report's address.
