@@ -19,6 +19,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		io.WriteString(c, "{\"destination\":\"tell\"}\n{}")
+		c.(*net.UnixConn).CloseWrite()
 		io.Copy(os.Stdout, c)
 		os.Exit(0)
 	}
