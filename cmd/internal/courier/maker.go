@@ -2,14 +2,17 @@ package courier
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"bailiff/cmd/internal/deliver"
 	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
 	"bailiff/journal/audit"
@@ -294,4 +297,41 @@ func own(unit string, uids []uint32, kinds ...audit.Kind) journal.Group {
 		g = append(g, journal.Match{Field: "MESSAGE_ID", Value: k.ID()})
 	}
 	return g
+}
+
+// Preview makes the item that a destination would get about a ban: the newest with that id or about that address; with an empty id
+// that of a test. It reads the journal and asks the registries as the courier would, and needs no courier.
+func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.Config, env deliver.Env, d *report.Destination, id string) (*report.Item, error) {
+	if id == "" {
+		return TestItem(d.Name, env.Host, time.Now()), nil
+	}
+	g := own(DaemonUnit, uids, audit.KindBan, audit.KindExtend)
+	if a, err := netip.ParseAddr(id); err == nil {
+		g = append(g, journal.Match{Field: audit.FieldAddress, Value: a.Unmap().WithZone("").String()})
+	} else {
+		ban, _, _ := strings.Cut(id, "-")
+		g = append(g, journal.Match{Field: audit.FieldBanID, Value: ban})
+	}
+	j, err := journal.Open(src, journal.Options{Matches: journal.Matches{g}})
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	for j.SeekTail(); j.Previous(); {
+		b, err := parseBan(j.Entry())
+		if err != nil {
+			continue
+		}
+		m := NewMaker(src, c, env.Host)
+		defer m.rest()
+		r := m.Make(b)
+		if env.Lookup != nil && needsWhois(d) {
+			r.Whois = env.Lookup(ctx, r.Address)
+		}
+		return &report.Item{Key: itemKey(b.Key(), d.Name), Reports: []*report.Report{r}, Attempt: 1}, nil
+	}
+	if p := j.Problems(); len(p) > 0 {
+		return nil, fmt.Errorf("no ban %.100q in %s, of which a part could not be read: %w", id, src, p[0])
+	}
+	return nil, fmt.Errorf("no ban %.100q in %s", id, src)
 }
