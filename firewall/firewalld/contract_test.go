@@ -109,6 +109,86 @@ func TestContract(t *testing.T) {
 	}
 }
 
+// TestVias: sets take effect as sources of the zone drop and as rich rules of named zones just as well, come back when
+// somebody took them away, and leave every zone as it was.
+func TestVias(t *testing.T) {
+	needFirewalld(t)
+	contract.Run(t, "firewall-cmd", "--set-default-zone=trusted")
+	w := contract.NewWire(t, contract.SSH, contract.Mail, contract.Web, 587)
+	zones := func() string {
+		s := ""
+		for _, zone := range []string{"drop", "trusted", "public"} {
+			s += contract.Run(t, "firewall-cmd", "--permanent", "--info-zone="+zone) + contract.Run(t, "firewall-cmd", "--info-zone="+zone)
+		}
+		return s
+	}
+	addr := netip.MustParseAddr
+	for _, c := range []struct {
+		name   string
+		o      Options
+		scoped bool // ports alone can be closed
+		harm   string
+	}{
+		{"zone", Options{Via: "zone", Block: "drop", Scopes: []firewall.Scope{{}}}, false, "for s in $(firewall-cmd --permanent --zone=drop --list-sources); do firewall-cmd --permanent --zone=drop --remove-source=$s; done; firewall-cmd --reload"},
+		{"rich drop", Options{Via: "rich", Block: "drop", Zones: []string{"trusted", "public"}}, true, "firewall-cmd --reload"},
+		{"rich reject", Options{Via: "rich", Block: "reject", Zones: []string{"trusted"}}, true, "systemctl restart firewalld"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := zones()
+			b := newBackend(t, c.o)
+			defer b.Close()
+			reaches := w.Reaches(c.o.Block)
+			until := time.Now().Add(time.Hour)
+			want := []firewall.Ban{
+				{Prefix: netip.MustParsePrefix("192.0.2.7/32"), Until: until}, {Prefix: netip.MustParsePrefix("2001:db8:a:1::/64"), Until: until},
+				{Prefix: netip.MustParsePrefix("198.51.100.0/28"), Until: until},
+			}
+			if c.scoped {
+				want = append(want, firewall.Ban{Prefix: netip.MustParsePrefix("192.0.2.8/32"), Scope: "mail", Until: until})
+			}
+			look := func(when string) {
+				t.Helper()
+				for _, x := range []struct {
+					port uint16
+					from netip.Addr
+					open bool
+				}{
+					{contract.SSH, addr("192.0.2.7"), false}, {contract.Web, addr("2001:db8:a:1::7"), false}, {contract.SSH, addr("198.51.100.7"), false},
+					{contract.SSH, addr("192.0.2.8"), true}, {contract.Mail, addr("192.0.2.8"), !c.scoped}, {contract.Web, addr("2001:db8:b:1::7"), true},
+				} {
+					if got := reaches(t, x.port, []netip.Addr{x.from})[0]; got != x.open {
+						t.Errorf("%s: %s reaches port %d: %t", when, x.from, x.port, got)
+					}
+				}
+			}
+			for _, step := range []string{"first", "again"} {
+				if _, err := b.Reconcile(t.Context(), want); err != nil {
+					t.Fatal(err)
+				}
+				if err := b.Verify(t.Context()); err != nil {
+					t.Error(err)
+				}
+				look(step)
+				if step == "first" {
+					contract.Run(t, "sh", "-ec", c.harm)
+					if b.Verify(t.Context()) == nil {
+						t.Error("Verify is content with what is gone")
+					}
+				}
+			}
+			if err := b.Cleanup(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if left := leftover(t); left != "" {
+				t.Errorf("left:\n%s", left)
+			}
+			if after := zones(); after != before {
+				t.Errorf("the zones were\n%s\nand are\n%s", before, after)
+			}
+		})
+	}
+}
+
 // TestWatch: what others do is heard of within a moment, what we do ourselves is not news, and Verify trusts it.
 func TestWatch(t *testing.T) {
 	b := newBackend(t, Options{})

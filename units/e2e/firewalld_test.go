@@ -26,9 +26,14 @@ func TestFirewalld(t *testing.T) {
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
-			v := boot(t, suite, tree, load, "firewalld", "polkitd", "netbase") // netbase: /etc/protocols, without which firewalld 1.3 does not start
+			v := boot(t, suite, tree, load, "firewalld", "polkitd", "netbase", "iptables") // netbase: /etc/protocols, without which firewalld 1.3 does not start
 			v.sh(t, `systemctl start firewalld.service`)
 			t.Run("contract", func(t *testing.T) { v.contract(t, contract) })
+			t.Run("contract-iptables", func(t *testing.T) {
+				v.sh(t, `sed -i 's/^FirewallBackend=.*/FirewallBackend=iptables/' /etc/firewalld/firewalld.conf; systemctl restart firewalld.service`)
+				v.contract(t, contract, "-test.run=TestContract/drop/(Block|Scopes|Prefixes|Overlap|Reban|Harm/reload)|TestWatch|TestVias")
+				v.sh(t, `sed -i 's/^FirewallBackend=.*/FirewallBackend=nftables/' /etc/firewalld/firewalld.conf; systemctl restart firewalld.service`)
+			})
 			t.Run("starts", v.startsFirewalld)
 			for _, c := range []struct{ name, script string }{
 				{"reload", `firewall-cmd --reload`},
@@ -51,7 +56,7 @@ func TestFirewalld(t *testing.T) {
 }
 
 // contract runs the backend's own tests on the host, as root and without the daemon.
-func (v *victim) contract(t *testing.T, file string) {
+func (v *victim) contract(t *testing.T, file string, args ...string) {
 	bin, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -62,8 +67,8 @@ func (v *victim) contract(t *testing.T, file string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	v.sh(t, `systemctl stop ssh.service`) // the contract listens on its port
-	out, err := v.Run(ctx, "env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH="+os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v")
-	if err != nil || !strings.Contains(out, "--- PASS: TestContract") || !strings.Contains(out, "--- PASS: TestWatch") {
+	out, err := v.Run(ctx, append([]string{"env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH=" + os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v"}, args...)...)
+	if err != nil || !strings.Contains(out, "--- PASS: TestContract") || !strings.Contains(out, "--- PASS: TestWatch") || !strings.Contains(out, "--- PASS: TestVias") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	v.sh(t, `systemctl start ssh.service; firewall-cmd --set-default-zone=public`)
