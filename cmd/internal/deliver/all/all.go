@@ -22,6 +22,7 @@ import (
 	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/deliver"
 	"bailiff/cmd/internal/deliver/abuseipdb"
+	"bailiff/cmd/internal/deliver/blocklist"
 	"bailiff/cmd/internal/deliver/exec"
 	"bailiff/cmd/internal/deliver/web"
 	"bailiff/cmd/internal/deliver/webhook"
@@ -32,6 +33,7 @@ import (
 // types holds the constructor of each type.
 var types = map[string]func(*report.Destination, deliver.Env) (deliver.Destination, error){
 	report.AbuseIPDB: abuseipdb.New,
+	report.Blocklist: blocklist.New,
 	report.Webhook:   webhook.New,
 	report.Exec:      exec.New,
 }
