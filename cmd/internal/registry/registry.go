@@ -133,7 +133,7 @@ func (r *Registry) Lookup(ctx context.Context, addr netip.Addr) *report.Whois {
 				return f.w
 			}
 		case <-ctx.Done():
-			return r.failed(fmt.Errorf("no answer within %s", r.cfg.TimeLimit))
+			return r.failed(errors.New("no answer in time"))
 		}
 	}
 }
