@@ -67,6 +67,15 @@ type Backend interface {
 	// It changes nothing. A nil error means that bans bite.
 	Verify(ctx context.Context) error
 
+	// Inspect compares all that the host holds of ours, elements included, with what Reconcile(want) would leave. It
+	// changes nothing, and costs what a Reconcile costs that finds nothing to do. What is foreign is part of the answer and
+	// no error.
+	Inspect(ctx context.Context, want []Ban) (*Inspection, error)
+
+	// Evict takes away what Reconcile fails at with a *ForeignError, and names it: an operator has said that nobody
+	// needs it. Ours may go with it; Reconcile brings that back.
+	Evict(ctx context.Context) ([]string, error)
+
 	// List returns the elements that the host holds now.
 	List(ctx context.Context) ([]Ban, error)
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -49,6 +50,9 @@ type Host struct {
 	// takes it away and a part of the name that the error must give.
 	Squat map[string]func(t testing.TB) (undo func(), name string)
 
+	// Endless says that the backend's host keeps no ends: whoever calls takes out what is over.
+	Endless bool
+
 	// Many is how many elements the large case uses, where not contract.Many.
 	Many int
 
@@ -80,6 +84,7 @@ func Test(t *testing.T, h *Host) {
 		{"Many", many},
 		{"Cancelled", cancelled},
 		{"Cleanup", cleanup},
+		{"Inspect", inspected},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, h, fresh(t, h)) })
 	}
@@ -130,7 +135,35 @@ func reconcile(t *testing.T, b firewall.Backend, want ...firewall.Ban) firewall.
 		t.Fatal(err)
 	}
 	verify(t, b)
+	if in := inspect(t, b, want...); !in.Intact() {
+		t.Fatalf("after a reconcile differs: %s", Differs(in))
+	}
 	return ch
+}
+
+func inspect(t *testing.T, b firewall.Backend, want ...firewall.Ban) *firewall.Inspection {
+	t.Helper()
+	in, err := b.Inspect(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+// Differs names all that is not as it should be.
+func Differs(in *firewall.Inspection) string {
+	var l []string
+	for _, p := range in.Parts {
+		if p.Harm != "" {
+			l = append(l, p.Name+" "+p.Harm)
+		}
+	}
+	for _, s := range in.Sets {
+		if s.Wrong() {
+			l = append(l, fmt.Sprintf("%s %s missing %v strange %v late %v", s.Name, s.Harm, s.Missing.Some, s.Strange.Some, s.Late.Some))
+		}
+	}
+	return strings.Join(l, "; ")
 }
 
 func verify(t *testing.T, b firewall.Backend) {
@@ -449,6 +482,61 @@ func cleanup(t *testing.T, h *Host, b firewall.Backend) {
 	}
 }
 
+// inspected: every element that differs is named, and looking changes nothing.
+func inspected(t *testing.T, h *Host, b firewall.Backend) {
+	if in := inspect(t, b, ban(h, one(v4), "", time.Hour)); in.Intact() || len(in.Parts)+len(in.Sets) == 0 {
+		t.Errorf("before the first reconcile: %+v", in)
+	}
+	held := []firewall.Ban{ban(h, one(v4), "", time.Hour), ban(h, one(v6), "", 0), ban(h, one(v4), "sshd", time.Hour), ban(h, one(other4), "", 2*time.Hour)}
+	reconcile(t, b, held...)
+	before := h.Leftover(t)
+	wide := netip.MustParsePrefix("192.0.2.128/25")
+	in := inspect(t, b, held[0], held[1], ban(h, one(near4), "", time.Hour), ban(h, wide, "mail", time.Hour))
+	missing, strange := make(map[firewall.Key]bool), make(map[firewall.Key]bool)
+	have, forever := 0, 0
+	next := time.Time{}
+	for _, s := range in.Sets {
+		for _, p := range s.Missing.Some {
+			missing[firewall.Key{Prefix: p, Scope: s.Scope}] = true
+		}
+		for _, p := range s.Strange.Some {
+			strange[firewall.Key{Prefix: p, Scope: s.Scope}] = true
+		}
+		have += s.Have
+		forever += s.Forever
+		if !s.Next.IsZero() && (next.IsZero() || s.Next.Before(next)) {
+			next = s.Next
+		}
+	}
+	if want := map[firewall.Key]bool{{Prefix: one(near4)}: true, {Prefix: wide, Scope: "mail"}: true}; !maps.Equal(missing, want) {
+		t.Errorf("missing %v, want %v", missing, want)
+	}
+	if want := map[firewall.Key]bool{{Prefix: one(v4), Scope: "sshd"}: true, {Prefix: one(other4)}: true}; !maps.Equal(strange, want) {
+		t.Errorf("strange %v, want %v", strange, want)
+	}
+	if off := next.Sub(h.Now().Add(time.Hour)).Abs(); have != len(held) || forever != 1 || off > 10*time.Second {
+		t.Errorf("%d elements, %d for ever, the next ends %v", have, forever, next)
+	}
+	if after := h.Leftover(t); after != before {
+		t.Errorf("looking changed\n%sinto\n%s", before, after)
+	}
+	late := inspect(t, b, held[0], held[1], held[2], ban(h, one(other4), "", 3*time.Hour))
+	if n := late.Sets; !h.Endless && late.Intact() {
+		t.Errorf("another end went unnoticed: %+v", n)
+	}
+	for _, s := range late.Sets {
+		if s.Late.N > 0 && (s.Late.N != 1 || s.Late.Some[0] != one(other4)) || s.Missing.N+s.Strange.N > 0 {
+			t.Errorf("with another end: %+v", s)
+		}
+	}
+	verify(t, b)
+	if gone, err := b.Evict(t.Context()); len(gone) > 0 || err != nil {
+		t.Errorf("Evict of nothing foreign: %q, %v", gone, err)
+	}
+	verify(t, b)
+	reaches(t, h, false, Web, v4, other4)
+}
+
 func mended(t *testing.T, h *Host, b firewall.Backend, harm func(testing.TB)) {
 	want := []firewall.Ban{ban(h, one(v4), "", time.Hour), ban(h, one(v6), "", time.Hour), ban(h, one(v4), "sshd", time.Hour), ban(h, one(v6), "mail", time.Hour)}
 	reconcile(t, b, want...)
@@ -457,6 +545,11 @@ func mended(t *testing.T, h *Host, b firewall.Backend, harm func(testing.TB)) {
 		t.Fatal("Verify noticed nothing")
 	} else {
 		t.Log("noticed:", err)
+	}
+	if in := inspect(t, b, want...); in.Intact() {
+		t.Error("Inspect finds nothing")
+	} else {
+		t.Log("inspected:", Differs(in))
 	}
 	ch := reconcile(t, b, want...)
 	t.Logf("mended: %+v", ch)
@@ -490,19 +583,43 @@ func squatted(t *testing.T, h *Host, b firewall.Backend, squat func(testing.TB) 
 	if after := h.Leftover(t); after != before {
 		t.Errorf("Cleanup did not leave it: before\n%safter\n%s", before, after)
 	}
+	if in := inspect(t, b, ban(h, one(v4), "", time.Hour)); in.Intact() || !strings.Contains(Differs(in), name) {
+		t.Errorf("inspected: %s, want that it names %s", Differs(in), name)
+	} else {
+		t.Log("inspected:", Differs(in))
+	}
 	undo()
 	if ch := reconcile(t, b, ban(h, one(v4), "", time.Hour)); !ch.First {
 		t.Errorf("once it is gone: %+v, want First", ch)
 	}
 	reaches(t, h, false, Web, v4)
+
+	// Who says so has it taken away.
+	if err := b.Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	squat(t)
+	if gone, err := b.Evict(t.Context()); err != nil || len(gone) != 1 || !strings.Contains(gone[0], name) {
+		t.Errorf("Evict: %q, %v, want %s", gone, err, name)
+	}
+	reconcile(t, b, ban(h, one(v4), "", time.Hour))
+	reaches(t, h, false, Web, v4)
 }
 
-// Look measures what looking costs a backend that holds want: Verify, List, and a Reconcile that finds nothing to do.
+// Look measures what looking costs a backend that holds want: Verify, List, Inspect, and a Reconcile that finds nothing to
+// do.
 func Look(b *testing.B, be firewall.Backend, want []firewall.Ban) {
 	for name, look := range map[string]func(context.Context) error{
 		"Verify": be.Verify,
 		"List": func(ctx context.Context) error {
 			_, err := be.List(ctx)
+			return err
+		},
+		"Inspect": func(ctx context.Context) error {
+			in, err := be.Inspect(ctx, want)
+			if err == nil && !in.Intact() {
+				err = errors.New(Differs(in))
+			}
 			return err
 		},
 		"Reconcile": func(ctx context.Context) error {

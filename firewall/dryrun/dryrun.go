@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"bailiff/firewall"
@@ -138,6 +140,61 @@ func (b *Backend) may(ctx context.Context) error {
 
 // Verify fails only before the first Reconcile: nobody else can be at a map of ours.
 func (b *Backend) Verify(ctx context.Context) error { return b.may(ctx) }
+
+// Inspect compares what is in force now with want.
+func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.Inspection, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	now := b.now()
+	b.expire(now)
+	wanted := make(map[firewall.Key]time.Time, len(want))
+	for _, w := range want {
+		if err := b.check(w.Key()); err != nil {
+			return nil, err
+		}
+		if !over(w.Until, now) {
+			wanted[w.Key()] = w.Until
+		}
+	}
+	in := &firewall.Inspection{}
+	for _, name := range slices.Sorted(maps.Keys(b.scopes)) {
+		s := firewall.Set{Scope: name, Part: firewall.Part{Name: "memory", Present: b.ready}}
+		if name != "" {
+			s.Name += "-" + name
+		}
+		if !b.ready {
+			s.Harm = "is empty: nothing was reconciled yet"
+		}
+		for k, until := range wanted {
+			if k.Scope != name {
+				continue
+			}
+			s.Want++
+			if had, ok := b.bans[k]; !ok {
+				s.Missing.Add(k.Prefix)
+			} else if !had.Equal(until) {
+				s.Late.Add(k.Prefix)
+			}
+		}
+		for k, until := range b.bans {
+			if k.Scope != name {
+				continue
+			}
+			s.Have++
+			s.End(until)
+			if _, ok := wanted[k]; !ok {
+				s.Strange.Add(k.Prefix)
+			}
+		}
+		in.Sets = append(in.Sets, s)
+	}
+	in.Order()
+	return in, nil
+}
+
+// Evict has nothing to do: nobody else is at a map of ours.
+func (b *Backend) Evict(context.Context) ([]string, error) { return nil, nil }
 
 // List returns what is in force now.
 func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {

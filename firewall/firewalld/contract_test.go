@@ -84,6 +84,7 @@ func TestContract(t *testing.T) {
 				Now:     time.Now,
 				Wait:    contract.Wait,
 				Many:    large,
+				Endless: true,
 				Harm: map[string]func(testing.TB){
 					"remove entry":  cmd("--ipset="+name, "--remove-entry=192.0.2.7"),
 					"add entry":     cmd("--ipset="+name, "--add-entry=192.0.2.8"),

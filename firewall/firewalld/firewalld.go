@@ -64,6 +64,8 @@ type Backend struct {
 	ready  bool             // reconciled since New or Cleanup
 	used   map[group]uint32 // how many of the sets hold bans: 1 where it says nothing
 
+	suspect string // what Inspect found wrong with sets or policy, where a quick look may find nothing
+
 	mu    sync.Mutex // of what Watch looks at, too
 	want  map[firewall.Key]time.Time
 	sets  map[setKey]map[netip.Prefix]bool // what firewalld holds, as far as we know
@@ -319,6 +321,8 @@ func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time
 	if err != nil {
 		return ch, err
 	}
+	why = cmp.Or(why, b.suspect)
+	b.suspect = ""
 	if why != "" || !b.ready {
 		changed, err := b.permanent(ctx)
 		if err != nil {

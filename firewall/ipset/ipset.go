@@ -718,4 +718,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-var _ firewall.Backend = (*Backend)(nil)
+var (
+	_ firewall.Backend = (*Backend)(nil)
+	_ firewall.Counter = (*Backend)(nil)
+)

@@ -29,6 +29,9 @@ const (
 	// mark begins the comment of every rule of ours. A table is ours when it holds nothing without it.
 	mark = "bailiff: "
 
+	// everything is what comments call the scope without a name. A scope of that name has ports, which its comments give.
+	everything = "everything"
+
 	// answerLimit is how long the kernel may take where a context has no deadline.
 	answerLimit = 10 * time.Second
 
@@ -51,7 +54,7 @@ type Rule struct {
 // Comment is the comment of a rule about a scope: what it stops, and where.
 func Comment(scope, text string) string {
 	if scope == "" {
-		scope = "everything"
+		scope = everything
 	}
 	return mark + scope + text
 }
@@ -60,6 +63,16 @@ func Comment(scope, text string) string {
 func CommentOf(r *nftables.Rule) (text string, ok bool) {
 	text, ok = userdata.GetString(r.UserData, userdata.TypeComment)
 	return text, ok && strings.HasPrefix(text, mark)
+}
+
+// ScopeOf tells which scope a rule of ours in the kernel is about.
+func ScopeOf(r *nftables.Rule) (scope string, ok bool) {
+	text, ok := CommentOf(r)
+	scope, ports, _ := strings.Cut(strings.TrimPrefix(text, mark), " ")
+	if scope == everything && ports == "" {
+		scope = ""
+	}
+	return scope, ok
 }
 
 // Add puts a rule at the end of a chain, in c's transaction.

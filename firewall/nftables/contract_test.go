@@ -112,7 +112,12 @@ func TestNeighbours(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return l[0].Packets
+		for _, s := range l {
+			if s.Set == "v4-24" {
+				return s.Packets
+			}
+		}
+		return 0
 	}
 	n := counted()
 	if n == 0 {

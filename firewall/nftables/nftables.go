@@ -373,31 +373,6 @@ func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
 	return list, nil
 }
 
-// Stopped is what the rules of one scope have counted since they were made.
-type Stopped struct {
-	Scope          string
-	Packets, Bytes uint64
-}
-
-// Stopped reads the counters of our rules, a sum for each scope.
-func (b *Backend) Stopped(ctx context.Context) ([]Stopped, error) {
-	have, err := b.look(ctx)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]Stopped, len(b.scopes))
-	for i, s := range b.scopes {
-		list[i].Scope = s.Name
-	}
-	for k, counters := range have.counters {
-		for _, c := range counters {
-			list[k.scope].Packets += c.Packets
-			list[k.scope].Bytes += c.Bytes
-		}
-	}
-	return list, nil
-}
-
 // Cleanup deletes our table. One that is foreign it leaves, and says so.
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.ready, b.sets, b.gen = false, nil, 0
@@ -405,6 +380,10 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	if err != nil || have.absent {
 		return err
 	}
+	return b.drop(ctx)
+}
+
+func (b *Backend) drop(ctx context.Context) error {
 	c, err := nft.Open(ctx, 0)
 	if err == nil {
 		c.DelTable(b.table)
@@ -418,4 +397,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 
 func (b *Backend) name() string { return "inet " + b.table.Name }
 
-var _ firewall.Backend = (*Backend)(nil)
+var (
+	_ firewall.Backend = (*Backend)(nil)
+	_ firewall.Counter = (*Backend)(nil)
+)
