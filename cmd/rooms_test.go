@@ -28,7 +28,7 @@ var homes = map[string][]string{
 	"github.com/vishvananda/netlink":       {"bailiff/firewall/ipset", "bailiff/firewall/conn"},
 	"github.com/google/nftables":           {"bailiff/firewall/ipset", "bailiff/firewall/nft", "bailiff/firewall/nftables"},
 	"github.com/mdlayher/netlink":          {"bailiff/firewall/ipset", "bailiff/firewall/nft", "bailiff/firewall/nftables"},
-	"github.com/coreos/go-systemd/v22":     {"bailiff/journal", "bailiff/journal/audit", "bailiff/units/activation", "bailiff/units/notify"},
+	"github.com/coreos/go-systemd/v22":     {"bailiff/journal", "bailiff/journal/audit", "bailiff/units/activation", "bailiff/units/notify", "bailiff/units/service"},
 	"github.com/klauspost/compress":        {"bailiff/journal", "bailiff/journal/journaltest"},
 	"github.com/pierrec/lz4/v4":            {"bailiff/journal/journaltest"},
 	"github.com/ulikunitz/xz":              {"bailiff/journal", "bailiff/journal/journaltest"},
