@@ -38,6 +38,7 @@ func init() {
 		{"unban", "ADDRESS… | --all", "lift bans", runUnban},
 		{"allow", "[ADDRESS… | why ADDRESS | refresh]", "who is never banned: show, add, ask why, fetch published lists", runAllow},
 		{"why", "ADDRESS", "why an address is banned, counted or allowed", runWhy},
+		{"firewall", "[status | verify | repair | remove]", "what the firewall should hold, what it holds, and what differs", runFirewall},
 		{"report", "[list | show | retry | drop | test]", "reports of bans: what waits, try again, drop, test, --dry-run", runReport},
 		{"check", "", "check the configuration as the daemon would load it", runCheck},
 		{"filter", "list | show NAME | test [FILE]…", "the filters: list them, show one, test them", runFilter},

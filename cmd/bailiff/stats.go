@@ -21,6 +21,7 @@ import (
 	"bailiff/journal/audit"
 	"bailiff/policy"
 	"bailiff/policy/filter"
+	"bailiff/units/control"
 )
 
 // statsBack is how far back the host's own journal is read without --since.
@@ -54,7 +55,11 @@ type stats struct {
 	History   []statsTime `json:"history"`
 	OfDay     [24]uint64  `json:"hours_of_day"` // failures by the hour of local time
 	Databases []string    `json:"databases"`
-	Seconds   float64     `json:"seconds"`
+
+	// Stopped is what the rules about each set have counted since they were made; null where no daemon runs whose firewall
+	// counts, or where another host's journal is read.
+	Stopped []control.Stopped `json:"stopped"`
+	Seconds float64           `json:"seconds"`
 }
 
 type statsJail struct {
@@ -142,6 +147,9 @@ func runStats(e *env, args []string) error {
 	r := s.result(*top)
 	r.Seconds = time.Since(now).Seconds()
 	r.Since, r.Until = timeOf(from), timeOf(to)
+	if len(files) == 0 && *export == "" {
+		r.Stopped = stoppedNow(e.ctx)
+	}
 	if *asJSON {
 		return printJSON(e.out, r)
 	}
@@ -472,11 +480,22 @@ func (r *stats) print(e *env, w io.Writer) {
 	fmt.Fprintf(w, "%d entries, %s, in %.2f s\n", r.Entries, span, r.Seconds)
 	fmt.Fprintf(w, "%s of about %d addresses at about %d account names\n", plural(int(r.Failures), "failure"), r.Addresses, r.Names)
 	fmt.Fprintf(w, "%s that this configuration leads to, %d that the daemon made\n", plural(int(r.Bans), "ban"), r.Made)
+	if len(r.Stopped) > 0 {
+		fmt.Fprintln(w, stoppedText(r.Stopped))
+	}
 	rows := [][]string{{"JAIL", "FAILURES", "ADDRESSES", "BANS", "MADE"}}
 	for _, j := range r.Jails {
 		rows = append(rows, []string{clean(j.Jail), fmt.Sprint(j.Failures), fmt.Sprint(j.Addresses), fmt.Sprint(j.Bans), fmt.Sprint(j.Made)})
 	}
 	if len(rows) > 1 {
+		fmt.Fprintln(w)
+		table(w, rows)
+	}
+	if len(r.Stopped) > 0 {
+		rows := [][]string{{"SET", "STOPS", "PACKETS", "BYTES"}}
+		for _, s := range r.Stopped {
+			rows = append(rows, []string{s.Set, scopeName(s.Scope), fmt.Sprint(s.Packets), fmt.Sprint(s.Bytes)})
+		}
 		fmt.Fprintln(w)
 		table(w, rows)
 	}

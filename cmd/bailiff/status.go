@@ -43,6 +43,9 @@ func runStatus(e *env, args []string) error {
 		fmt.Fprintf(e.out, ", repaired %d times", s.Firewall.Repaired)
 	}
 	fmt.Fprintln(e.out)
+	if text := stoppedText(s.Firewall.Stopped); text != "" {
+		fmt.Fprintf(e.out, "            %s\n", text)
+	}
 	read := "nothing read yet"
 	if !s.Journal.Time.IsZero() && s.Journal.Entries > 0 {
 		read = fmt.Sprintf("%d entries read, the last of %s", s.Journal.Entries, stamp(s.Journal.Time))

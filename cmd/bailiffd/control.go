@@ -14,6 +14,7 @@ import (
 
 	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/lists"
+	"bailiff/firewall"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy"
@@ -55,6 +56,7 @@ func badRequest(hint, format string, args ...any) error {
 
 func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 	var jails []policy.JailInfo
+	var counter firewall.Counter
 	perJail := make(map[string]int)
 	err = a.do(ctx, func() {
 		d := a.d
@@ -73,7 +75,7 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 			s.Reloaded = &t
 		}
 		s.Lists = controlLists(d.lists.Status(d.conf.Allow.Lists))
-		jails = d.eng.Jails()
+		jails, counter = d.eng.Jails(), d.counter
 		for b := range d.led.All() {
 			perJail[b.Jail]++
 		}
@@ -82,6 +84,7 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 		return nil, err
 	}
 	s.Memory = rssAnon()
+	s.Firewall.Stopped = stopped(ctx, counter)
 	for _, j := range jails {
 		js := control.JailStatus{Name: j.Name, Filter: j.Filter.Name, Mode: j.Mode, Units: a.d.present(ctx, j), Failures: j.Failures, Bans: perJail[j.Name]}
 		if j.Last != 0 {

@@ -66,6 +66,8 @@ type daemon struct {
 	wall       *wall
 	wallEvents chan wallEvent
 	unwatch    context.CancelFunc
+	counter    firewall.Counter // the backend, where it is one
+	looking    chan struct{}    // holds one while a look at the firewall is under way
 	host       hostFacts
 	presence   chan bool // firewalld came or went
 	fw         control.FirewallStatus
@@ -120,7 +122,7 @@ type daemon struct {
 }
 
 func newDaemon(o options) (*daemon, error) {
-	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), wallEvents: make(chan wallEvent, 16), fwFirst: true, told: map[string]bool{},
+	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), wallEvents: make(chan wallEvent, 16), looking: make(chan struct{}, 1), fwFirst: true, told: map[string]bool{},
 		lists: lists.NewWatch(lists.Store{Dir: o.lists}), self: self{from: make(chan selfAnswer, 1)}, host: hostFacts{lacks: map[string]string{}, tools: programs}}
 	c, err := d.load()
 	if err != nil {
@@ -649,12 +651,7 @@ func (d *daemon) wallEvent(e wallEvent) {
 	switch {
 	case e.change != nil && e.ok:
 		d.fwRetry = time.Time{}
-		if mended := len(e.change.Repaired) > 0 && !e.change.First; mended || d.fwMend != "" {
-			d.fw.Repaired++
-			d.aud.Event(audit.KindFirewallRepaired, fmt.Sprintf("firewall repaired: %s (%s made anew; %d bans put back, %d removed)",
-				or(d.fwMend, "rules or sets were missing"), or(strings.Join(e.change.Repaired, ", "), "elements"), e.change.Added, e.change.Removed),
-				audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
-		}
+		d.mended(&e)
 		d.fwMend = ""
 	case e.change != nil && d.another(e.err):
 	case e.change != nil:
@@ -674,6 +671,37 @@ func (d *daemon) wallEvent(e wallEvent) {
 	if e.change != nil {
 		d.fwFirst = false
 	}
+}
+
+// mended tells the audit trail what a reconcile has put right.
+func (d *daemon) mended(e *wallEvent) {
+	ch := e.change
+	anew := slices.Concat(e.evicted, ch.Repaired)
+	mended := len(anew) > 0 && !ch.First
+	elements := ch.Added+ch.Removed+ch.Refreshed > 0
+	why := d.fwMend
+	switch {
+	case e.by != "" && !mended && !elements:
+		why = "nothing was wrong"
+	case why != "":
+	case mended:
+		why = "rules or sets were missing"
+	case e.by != "":
+		why = "the sets did not hold what they should"
+	default:
+		return
+	}
+	fields := []audit.Field{{Name: audit.FieldBackend, Value: d.fw.Backend}}
+	text := "firewall repaired: "
+	if e.by != "" {
+		text = "firewall repaired, as " + e.by + " asked: "
+		fields = append(fields, audit.Field{Name: audit.FieldBy, Value: e.by})
+	}
+	if e.by == "" || mended || elements {
+		d.fw.Repaired++
+	}
+	d.aud.Event(audit.KindFirewallRepaired, fmt.Sprintf("%s%s (%s made anew; %d bans put back, %d removed)",
+		text, why, or(strings.Join(anew, ", "), "elements"), ch.Added, ch.Removed), fields...)
 }
 
 // firstLimit is how long the start waits for the firewall: 100,000 bans take half a second.
@@ -943,6 +971,7 @@ func (d *daemon) watch(be firewall.Backend) {
 		d.unwatch()
 		d.unwatch = nil
 	}
+	d.counter, _ = be.(firewall.Counter)
 	w, ok := be.(interface {
 		Watch(context.Context, func()) error
 	})

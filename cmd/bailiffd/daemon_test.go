@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,6 +45,7 @@ type bench struct {
 	exited                   chan error
 	args                     []string // more of the daemon's
 	apart                    bool     // the daemon is in a network namespace of its own
+	before                   []string // a program and its arguments that run the daemon, by the name that it has in real life
 }
 
 func newBench(t *testing.T) *bench {
@@ -142,6 +145,15 @@ func (b *bench) launch() {
 	b.stderr = &bytes.Buffer{}
 	b.cmd = exec.Command(os.Args[0], "--config", b.conf, "--state", b.state, "--socket", b.socket, "--journal", b.dir, "--firewall", "dryrun", "--audit", b.audit.LocalAddr().String())
 	b.cmd.Args = append(b.cmd.Args, b.args...)
+	if b.before != nil {
+		name := filepath.Join(b.t.TempDir(), "bailiffd")
+		program, err := os.Executable()
+		if err := errors.Join(err, os.Symlink(program, name)); err != nil {
+			b.t.Fatal(err)
+		}
+		args := append(slices.Clone(b.before[1:]), name)
+		b.cmd = exec.Command(b.before[0], append(args, b.cmd.Args[1:]...)...)
+	}
 	b.cmd.Env = append(os.Environ(), "BAILIFFD_TEST_MAIN=1")
 	b.cmd.Stderr = b.stderr
 	if b.apart {

@@ -26,6 +26,7 @@ type wall struct {
 	full    []firewall.Ban // the wanted set, when fullSet
 	fullSet bool
 	check   bool
+	looks   []*look
 	asked   bool // a wanted set was asked for and has not come yet
 	closing bool
 	next    firewall.Backend // to be used from now on
@@ -44,8 +45,31 @@ type order struct {
 	ban firewall.Ban
 }
 
+// look is a question about all that the firewall holds, and an order to make it right. It is answered between the orders
+// that were given before it and those that came later, so that what it finds different is different.
+type look struct {
+	want   []firewall.Ban
+	mend   bool
+	force  bool        // mend: take away what stands in the place of ours
+	by     string      // mend: who asked
+	at     int         // orders in the queue before it
+	answer chan looked // with room for one
+}
+
+// looked is the answer.
+type looked struct {
+	at            time.Time
+	before, after *firewall.Inspection // after: of a look that mends
+	took, again   time.Duration        // that the two took
+	change        firewall.Change
+	evicted       []string
+	err           error
+}
+
 // wallEvent is what the wall tells the owner.
 type wallEvent struct {
+	by      string           // a reconcile was done that this user asked for
+	evicted []string         // by force
 	want    bool             // the whole wanted set is needed
 	err     error            // why, or why a reconcile failed
 	ok      bool             // everything stands
@@ -101,6 +125,9 @@ func (w *wall) put(del bool, bans []firewall.Ban) {
 func (w *wall) reconcile(want []firewall.Ban) {
 	w.mu.Lock()
 	w.queue, w.full, w.fullSet, w.asked = nil, want, true, false
+	for _, l := range w.looks {
+		l.at, l.want = 0, want
+	}
 	w.mu.Unlock()
 	w.nudge()
 }
@@ -157,6 +184,15 @@ func (w *wall) verify() {
 	w.nudge()
 }
 
+// look asks a question. It is answered over l.answer.
+func (w *wall) look(l *look) {
+	w.mu.Lock()
+	l.at = len(w.queue)
+	w.looks = append(w.looks, l)
+	w.mu.Unlock()
+	w.nudge()
+}
+
 // finish lets the goroutine carry out what waits and end.
 func (w *wall) finish() {
 	w.mu.Lock()
@@ -168,8 +204,8 @@ func (w *wall) finish() {
 func (w *wall) run(ctx context.Context) {
 	for {
 		w.mu.Lock()
-		queue, full, fullSet, check, closing := w.queue, w.full, w.fullSet, w.check, w.closing
-		w.queue, w.full, w.fullSet, w.check = nil, nil, false, false
+		queue, full, fullSet, check, looks, closing := w.queue, w.full, w.fullSet, w.check, w.looks, w.closing
+		w.queue, w.full, w.fullSet, w.check, w.looks = nil, nil, false, false, nil
 		w.mu.Unlock()
 		switch {
 		case fullSet:
@@ -180,13 +216,15 @@ func (w *wall) run(ctx context.Context) {
 			w.tell(wallEvent{change: &ch, err: err, ok: err == nil, checked: time.Now()})
 			full = nil
 			// Orders that came in between are newer than the set.
-			if len(queue) > 0 && err == nil {
-				w.batches(ctx, queue)
+			if err != nil {
+				queue = nil
 			}
+			w.serve(ctx, queue, looks)
 		case len(queue) > maxQueue:
 			w.ask(errors.New("more orders than the firewall takes were waiting"))
-		case len(queue) > 0:
-			w.batches(ctx, queue)
+			w.serve(ctx, nil, looks)
+		default:
+			w.serve(ctx, queue, looks)
 		}
 		if check && !fullSet {
 			c, cancel := context.WithTimeout(ctx, batchLimit)
@@ -199,7 +237,7 @@ func (w *wall) run(ctx context.Context) {
 			}
 		}
 		w.mu.Lock()
-		more := len(w.queue) > 0 || w.fullSet || w.check
+		more := len(w.queue) > 0 || w.fullSet || w.check || len(w.looks) > 0
 		w.mu.Unlock()
 		if more {
 			continue
@@ -215,7 +253,54 @@ func (w *wall) run(ctx context.Context) {
 	}
 }
 
-func (w *wall) batches(ctx context.Context, queue []order) {
+// serve carries out orders, and answers each look at its place among them.
+func (w *wall) serve(ctx context.Context, queue []order, looks []*look) {
+	done, ok := 0, true
+	for _, l := range looks {
+		if at := min(l.at, len(queue)); ok && at > done {
+			ok = w.batches(ctx, queue[done:at])
+			done = at
+		}
+		w.inspect(ctx, l)
+	}
+	if ok {
+		w.batches(ctx, queue[done:])
+	}
+}
+
+// inspect answers a look.
+func (w *wall) inspect(ctx context.Context, l *look) {
+	ctx, cancel := context.WithTimeout(ctx, reconcileLimit)
+	defer cancel()
+	var r looked
+	see := func(took *time.Duration) (*firewall.Inspection, error) {
+		r.at = time.Now()
+		in, err := w.be.Inspect(ctx, l.want)
+		*took = time.Since(r.at)
+		return in, err
+	}
+	r.before, r.err = see(&r.took)
+	if l.mend {
+		r.err = nil
+		if l.force {
+			r.evicted, r.err = w.be.Evict(ctx)
+		}
+		if r.err == nil {
+			r.change, r.err = w.be.Reconcile(ctx, l.want)
+		}
+		w.tell(wallEvent{by: l.by, evicted: r.evicted, change: &r.change, err: r.err, ok: r.err == nil, checked: time.Now()})
+		if after, err := see(&r.again); err == nil {
+			r.after = after
+		} else if r.err == nil {
+			r.err = err
+		}
+	}
+	l.answer <- r
+}
+
+// batches carries out orders, runs of a kind at once. It gives up at the first that fails: the wanted set that is asked for
+// then holds the others, too.
+func (w *wall) batches(ctx context.Context, queue []order) bool {
 	for len(queue) > 0 {
 		n := 1
 		for n < len(queue) && queue[n].del == queue[0].del {
@@ -245,9 +330,10 @@ func (w *wall) batches(ctx context.Context, queue []order) {
 		cancel()
 		if err != nil {
 			w.ask(err)
-			return // the wanted set that comes holds the rest of the queue too
+			return false
 		}
 	}
+	return true
 }
 
 // cut closes connections that were open before the ban. Where the rule stands before any "established" rule they are dead

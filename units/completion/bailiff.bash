@@ -29,7 +29,7 @@ _bailiff() {
 		;;
 	esac
 	case $command in
-	'') words='status bans ban unban allow why report check filter config reload import replay top stats match version help' ;;
+	'') words='status bans ban unban allow why firewall report check filter config reload import replay top stats match version help' ;;
 	status | reload | top) words='--json --socket' ;;
 	import) words='--from --to --dry-run --force --verbose --bans --database --json --socket' ;;
 	bans) words='--json --jail --socket' ;;
@@ -37,6 +37,7 @@ _bailiff() {
 	unban) words="--jail --all --json --socket" ;;
 	allow) words='list add remove why refresh --for --comment --remove --config --lists --force --accept --json --socket' ;;
 	why) words='--file --json --socket' ;;
+	firewall) words='status verify repair remove --force --stop --json --socket' ;;
 	report) words='list show retry drop test --dry-run --all --limit --config --file --json --socket' ;;
 	check) words='--config --json' ;;
 	filter) words='list show test --config --json' ;;

@@ -10,6 +10,8 @@
 //	POST   /v1/allow      AllowRequest                 AllowResult (root)
 //	DELETE /v1/allow?prefix=P                          Removed     (root)
 //	GET    /v1/why?address=A                           Why
+//	GET    /v1/firewall                                Firewall
+//	POST   /v1/firewall/repair?force=true              FirewallRepair (root)
 //	GET    /v1/events                                  Event, Event, …: JSON lines until the client leaves
 //	GET    /v1/config                                  text/yaml, the merged configuration in force
 //	POST   /v1/reload                                  Reloaded    (root)
@@ -89,6 +91,67 @@ type FirewallStatus struct {
 	Error    string    `json:"error,omitempty"`
 	Checked  time.Time `json:"checked"`
 	Repaired uint64    `json:"repaired"` // times that rules or sets had to be made anew
+	Stopped  []Stopped `json:"stopped"`  // by set; null where the backend does not count
+}
+
+// Stopped is what the rules about one set have counted since they were made.
+type Stopped struct {
+	Set     string `json:"set"`
+	Scope   string `json:"scope"` // the jail whose ports are meant; empty for all traffic
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Firewall is what the firewall holds of the daemon's, beside what it should hold.
+type Firewall struct {
+	FirewallStatus
+	Looked  time.Time      `json:"looked"`
+	Seconds float64        `json:"seconds"` // that it took, during which no ban was carried out
+	Bans    int            `json:"bans"`    // wanted: each prefix once for all traffic and once for each jail with ports
+	Intact  bool           `json:"intact"`  // nothing differs
+	Parts   []FirewallPart `json:"parts"`
+	Sets    []FirewallSet  `json:"sets"`
+}
+
+// FirewallPart is a table, a policy or the like.
+type FirewallPart struct {
+	Name    string `json:"name"`           // as the host's own tools call it
+	Want    string `json:"want,omitempty"` // what it should be
+	Present bool   `json:"present"`
+	Harm    string `json:"harm,omitempty"`    // how it differs from that
+	Foreign bool   `json:"foreign,omitempty"` // not the daemon's: it is taken away by force alone
+}
+
+// FirewallSet is a set and what it holds.
+type FirewallSet struct {
+	FirewallPart
+	Scope   string     `json:"scope"`
+	Bans    int        `json:"bans"`     // that should be in it
+	Held    int        `json:"held"`     // that are in it
+	Forever int        `json:"forever"`  // of these, without an end
+	Next    *time.Time `json:"next_end"` // when the first ends; null when none does
+	Missing Prefixes   `json:"missing"`
+	Strange Prefixes   `json:"strange"` // held, and should not be
+	Late    Prefixes   `json:"late"`    // held as they should be, but with another end
+	Packets *uint64    `json:"packets"` // stopped; null where the backend does not count
+	Bytes   *uint64    `json:"bytes"`
+}
+
+// Prefixes is a number of prefixes with some of them by name.
+type Prefixes struct {
+	Count int      `json:"count"`
+	Some  []string `json:"prefixes"` // 100 at most
+}
+
+// FirewallRepair is what a repair found and did.
+type FirewallRepair struct {
+	Before    *Firewall `json:"before"` // null where looking failed
+	After     *Firewall `json:"after"`
+	Added     int       `json:"added"` // bans put back
+	Removed   int       `json:"removed"`
+	Refreshed int       `json:"refreshed"` // whose end was set anew
+	Repaired  []string  `json:"repaired"`  // rules and sets that were made anew
+	Evicted   []string  `json:"evicted"`   // what was not the daemon's and was taken away by force
 }
 
 // ListStatus is a published allow list.
@@ -270,6 +333,8 @@ type Daemon interface {
 	Allow(ctx context.Context, by Peer, req AllowRequest) (*AllowResult, error)
 	Disallow(ctx context.Context, by Peer, prefix string) (*Removed, error)
 	Why(ctx context.Context, address string) (*Why, error)
+	Firewall(ctx context.Context) (*Firewall, error)
+	RepairFirewall(ctx context.Context, by Peer, force bool) (*FirewallRepair, error)
 	// Events tells what happens until ctx ends; then, or when the daemon does, the channel may be closed. It never waits for
 	// its reader: what does not fit the channel's buffer is left out, and then a "missed" says so.
 	Events(ctx context.Context) (<-chan Event, error)

@@ -111,6 +111,20 @@ func (c *Client) Why(ctx context.Context, address string) (*Why, error) {
 	return get[Why](ctx, c, "/v1/why", query("address", address))
 }
 
+// Firewall asks what the firewall holds, beside what it should hold.
+func (c *Client) Firewall(ctx context.Context) (*Firewall, error) {
+	return get[Firewall](ctx, c, "/v1/firewall", nil)
+}
+
+// RepairFirewall has the firewall made right; force takes away what stands in the place of the daemon's.
+func (c *Client) RepairFirewall(ctx context.Context, force bool) (*FirewallRepair, error) {
+	q := url.Values{}
+	if force {
+		q.Set("force", "true")
+	}
+	return do[FirewallRepair](ctx, c, http.MethodPost, "/v1/firewall/repair", q, nil)
+}
+
 // Config asks for the merged configuration in force, as YAML.
 func (c *Client) Config(ctx context.Context) ([]byte, error) {
 	return c.ask(ctx, http.MethodGet, "/v1/config", nil, nil)

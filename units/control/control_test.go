@@ -86,6 +86,13 @@ func (f *fake) Why(_ context.Context, address string) (*Why, error) {
 	}
 	return &Why{Address: address, State: "banned", Bans: []WhyBan{{}}}, f.note("why %q", address)
 }
+func (f *fake) Firewall(context.Context) (*Firewall, error) {
+	return &Firewall{FirewallStatus: FirewallStatus{Backend: "ipset"}, Sets: []FirewallSet{{}}}, f.note("firewall")
+}
+func (f *fake) RepairFirewall(_ context.Context, by Peer, force bool) (*FirewallRepair, error) {
+	f.by = by
+	return &FirewallRepair{After: &Firewall{}}, f.note("repair %v", force)
+}
 func (f *fake) Events(context.Context) (<-chan Event, error) { return f.happens, f.note("events") }
 func (f *fake) Config(context.Context) ([]byte, error) {
 	return []byte("jails: {}\n"), f.note("config")
@@ -195,6 +202,18 @@ func TestCalls(t *testing.T) {
 	if w.Bans[0].Evidence == nil || w.History == nil {
 		t.Errorf("why %+v", w)
 	}
+	fw, err := c.Firewall(ctx)
+	check("firewall", err)
+	if fw.Backend != "ipset" || fw.Parts == nil || fw.Sets[0].Missing.Some == nil || fw.Sets[0].Packets != nil {
+		t.Errorf("firewall %+v", fw)
+	}
+	_, err = c.RepairFirewall(ctx, false)
+	check("repair false", err)
+	rep, err := c.RepairFirewall(ctx, true)
+	check("repair true", err)
+	if rep.Before != nil || rep.After.Sets == nil || rep.Repaired == nil || rep.Evicted == nil || f.by.User != "root" {
+		t.Errorf("repair %+v by %+v", rep, f.by)
+	}
 	y, err := c.Config(ctx)
 	check("config", err)
 	if string(y) != "jails: {}\n" {
@@ -251,6 +270,7 @@ func TestBadRequests(t *testing.T) {
 		{"unban nothing", request("DELETE", "/v1/bans", ""), 400, "neither prefix nor all"},
 		{"unban both", request("DELETE", "/v1/bans?all=true&prefix=192.0.2.7", ""), 400, "both"},
 		{"all=yes", request("DELETE", "/v1/bans?all=yes", ""), 400, "all=true"},
+		{"force=yes", request("POST", "/v1/firewall/repair?force=yes", ""), 400, "force=true"},
 		{"limit 0", request("GET", "/v1/bans?limit=0", ""), 400, "from 1 to 10000"},
 		{"limit too high", request("GET", "/v1/bans?limit=10001", ""), 400, "from 1 to 10000"},
 		{"why whom", request("GET", "/v1/why?address=example.org", ""), 400, "no address"},

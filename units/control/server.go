@@ -36,6 +36,7 @@ const (
 	readTime   = 10 * time.Second // to send a request
 	idleTime   = 10 * time.Second // between two requests on a connection
 	callTime   = 30 * time.Second // the daemon's, to answer
+	repairTime = 75 * time.Second // the same, of a repair: the firewall has a minute
 	writeTime  = 30 * time.Second // to take the answer
 )
 
@@ -257,10 +258,12 @@ var calls = map[string]map[string]call{
 		http.MethodPost:   {right: change, body: true, run: (*Server).allow},
 		http.MethodDelete: {right: change, query: []string{"prefix"}, run: (*Server).disallow},
 	},
-	"/v1/why":    {http.MethodGet: {right: look, query: []string{"address"}, run: (*Server).why}},
-	"/v1/events": {http.MethodGet: {right: look, run: (*Server).events}},
-	"/v1/config": {http.MethodGet: {right: look, run: (*Server).config}},
-	"/v1/reload": {http.MethodPost: {right: reload, run: (*Server).reload}},
+	"/v1/why":             {http.MethodGet: {right: look, query: []string{"address"}, run: (*Server).why}},
+	"/v1/firewall":        {http.MethodGet: {right: look, run: (*Server).firewall}},
+	"/v1/firewall/repair": {http.MethodPost: {right: change, query: []string{"force"}, run: (*Server).repairFirewall, limit: repairTime}},
+	"/v1/events":          {http.MethodGet: {right: look, run: (*Server).events}},
+	"/v1/config":          {http.MethodGet: {right: look, run: (*Server).config}},
+	"/v1/reload":          {http.MethodPost: {right: reload, run: (*Server).reload}},
 }
 
 // ServeHTTP checks everything that can be checked before the daemon is asked.
@@ -517,16 +520,24 @@ func (s *Server) ban(r *http.Request, _ url.Values, by Peer) (any, error) {
 	return v, err
 }
 
-func (s *Server) unban(r *http.Request, q url.Values, by Peer) (any, error) {
-	p, all := q.Get("prefix"), false
-	switch a := q.Get("all"); a {
+// yes reads a parameter that is true or false, which is also what it is when it is not given.
+func yes(q url.Values, name string) (bool, error) {
+	switch v := q.Get(name); v {
 	case "", "false":
+		return false, nil
 	case "true":
-		all = true
+		return true, nil
 	default:
-		return nil, badRequest("all=true", "all: %.20q", a)
+		return false, badRequest(name+"=true", "%s: %.20q", name, v)
 	}
+}
+
+func (s *Server) unban(r *http.Request, q url.Values, by Peer) (any, error) {
+	p := q.Get("prefix")
+	all, err := yes(q, "all")
 	switch {
+	case err != nil:
+		return nil, err
 	case all && p != "":
 		return nil, badRequest("give one of the two", "both prefix and all")
 	case !all && p == "":
@@ -594,6 +605,42 @@ func (s *Server) why(r *http.Request, q url.Values, _ Peer) (any, error) {
 		list(&v.Counted[i].Evidence)
 	}
 	return v, nil
+}
+
+func (s *Server) firewall(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	v, err := s.d.Firewall(r.Context())
+	emptyFirewall(v)
+	return v, err
+}
+
+func (s *Server) repairFirewall(r *http.Request, q url.Values, by Peer) (any, error) {
+	force, err := yes(q, "force")
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.d.RepairFirewall(r.Context(), by, force)
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Repaired)
+	list(&v.Evicted)
+	emptyFirewall(v.Before)
+	emptyFirewall(v.After)
+	return v, nil
+}
+
+func emptyFirewall(v *Firewall) {
+	if v == nil {
+		return
+	}
+	list(&v.Parts)
+	list(&v.Sets)
+	for i := range v.Sets {
+		s := &v.Sets[i]
+		list(&s.Missing.Some)
+		list(&s.Strange.Some)
+		list(&s.Late.Some)
+	}
 }
 
 func (s *Server) config(r *http.Request, _ url.Values, _ Peer) (any, error) {
