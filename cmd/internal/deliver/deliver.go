@@ -34,7 +34,7 @@ type Env struct {
 	Config *report.Config
 	Host   string                            // this host's name in reports
 	Own    []string                          // names and addresses of this host, for redaction
-	Secret func(name string) ([]byte, error) // reads a systemd credential, without a final newline
+	Secret func(name string) ([]byte, error) // reads a systemd credential, without a final newline; errors name it, and say where it belongs
 	Client *http.Client
 	Now    func() time.Time
 	Agent  string // User-Agent and X-Mailer: bailiff/VERSION

@@ -37,7 +37,7 @@ func Secrets(credential []byte) (all [][]byte, err error) {
 		all = append(all, line)
 	}
 	if len(all) == 0 {
-		return nil, errors.New("it is empty")
+		return nil, errors.New("is empty")
 	}
 	return all, nil
 }

@@ -157,9 +157,9 @@ func TestRender(t *testing.T) {
 func TestSetUpWrongly(t *testing.T) {
 	p, _, d := start(t)
 	for secret, want := range map[string]string{
-		"":              "held: credential bailiff_abuseipdb: it is empty; put it",
-		"two words":     "held: credential bailiff_abuseipdb: it holds no key",
-		"k\nInjected: ": "held: credential bailiff_abuseipdb: it holds no key",
+		"":              "held: credential bailiff_abuseipdb: is empty",
+		"two words":     "held: credential bailiff_abuseipdb: holds no key",
+		"k\nInjected: ": "held: credential bailiff_abuseipdb: holds no key",
 		"wrong":         "held: AbuseIPDB answers 401",
 	} {
 		dest, err := New(d, delivertest.Env(t, d.CredentialName(), secret))
@@ -174,7 +174,7 @@ func TestSetUpWrongly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := outcome(t, dest, many(1)); !strings.HasPrefix(got, "held: credential bailiff_abuseipdb: file does not exist; put it into a file in") {
+	if got := outcome(t, dest, many(1)); !strings.HasPrefix(got, "held: credential bailiff_abuseipdb: file does not exist") {
 		t.Error(got)
 	}
 	for _, url := range []string{"http://example.org", "ftp://127.0.0.1", "x"} {

@@ -126,7 +126,7 @@ func TestSetUpWrongly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := outcome(t, dest, delivertest.Item(delivertest.Report("198.51.100.7"))); !strings.HasPrefix(got, "held: credential bailiff_bl: file does not exist; put it") {
+	if got := outcome(t, dest, delivertest.Item(delivertest.Report("198.51.100.7"))); !strings.HasPrefix(got, "held: credential bailiff_bl: file does not exist") {
 		t.Error(got)
 	}
 	d.URL = "http://www.blocklist.de/en/httpreports.html"

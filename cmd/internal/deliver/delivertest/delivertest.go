@@ -63,7 +63,7 @@ func Env(t testing.TB, name, secret string) deliver.Env {
 		Config: &report.Config{Host: "mail.example.org"}, Host: "mail.example.org", Client: c, Now: time.Now, Agent: "bailiff/test", State: t.TempDir(),
 		Secret: func(n string) ([]byte, error) {
 			if n != name {
-				return nil, fs.ErrNotExist
+				return nil, fmt.Errorf("credential %s: %w", n, fs.ErrNotExist)
 			}
 			return []byte(secret), nil
 		},

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -224,11 +225,12 @@ func TestNobodyAnswers(t *testing.T) {
 func TestServe(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "ran")
 	d := program(`touch "$1"`, mark)
-	allowed := true
+	var allowed atomic.Bool
+	allowed.Store(true)
 	var served []error
 	var mu sync.Mutex
 	socket := listen(t, func(c *net.UnixConn) {
-		s := &Server{Load: func() (*report.Config, error) { return &report.Config{Destinations: []report.Destination{*d}}, nil }, Allowed: func(uint32) bool { return allowed }, Env: []string{"PATH=/usr/bin:/bin"}}
+		s := &Server{Load: func() (*report.Config, error) { return &report.Config{Destinations: []report.Destination{*d}}, nil }, Allowed: func(uint32) bool { return allowed.Load() }, Env: []string{"PATH=/usr/bin:/bin"}}
 		err := s.Serve(context.Background(), c)
 		mu.Lock()
 		defer mu.Unlock()
@@ -264,12 +266,12 @@ func TestServe(t *testing.T) {
 		}
 	}
 	if os.Getuid() == 0 { // root always may, so ask as somebody else
-		allowed = false
+		allowed.Store(false)
 		cmd := asNobody(t, socket)
 		if !strings.Contains(cmd, "may not ask for it") {
 			t.Errorf("nobody is answered %q", cmd)
 		}
-		allowed = true
+		allowed.Store(true)
 	}
 	if _, err := os.Stat(mark); err == nil {
 		t.Fatal("the program ran")

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,24 +9,21 @@ import (
 	"bailiff/policy/report"
 )
 
-// Unkeyed is the error of a delivery for which the secret is missing or cannot be one: the destination as a whole is set up
-// wrongly. It says where the secret belongs.
-func Unkeyed(name string, why error) error {
-	return &report.Refused{All: true, Err: fmt.Errorf("credential %s: %w; put it into a file in /etc/bailiff/credentials, see bailiff-report(8)", name, why)}
-}
+// Unkeyed is the error of a delivery for which there is no secret: the destination as a whole is set up wrongly.
+func Unkeyed(err error) error { return &report.Refused{All: true, Err: err} }
 
 // Key reads a secret that travels in a header or a form. The error is Unkeyed's, and holds nothing of it.
 func Key(read func(name string) ([]byte, error), name string) (string, error) {
 	b, err := read(name)
 	if err != nil {
-		return "", Unkeyed(name, err)
+		return "", Unkeyed(err)
 	}
 	s := strings.TrimSpace(string(b))
 	switch {
 	case s == "":
-		return "", Unkeyed(name, errors.New("it is empty"))
+		return "", Unkeyed(fmt.Errorf("credential %s: is empty", name))
 	case len(s) > 4096 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "", Unkeyed(name, errors.New("it holds no key, which is one line of ASCII without spaces"))
+		return "", Unkeyed(fmt.Errorf("credential %s: holds no key, which is one line of ASCII without spaces", name))
 	}
 	return s, nil
 }

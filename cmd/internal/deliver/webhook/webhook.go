@@ -4,6 +4,7 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"maps"
 
 	"bailiff/cmd/internal/deliver"
@@ -38,11 +39,11 @@ func (d *destination) request(body []byte, signature map[string]string) *web.Req
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
 	credential, err := d.env.Secret(d.CredentialName())
 	if err != nil {
-		return report.Receipt{}, web.Unkeyed(d.CredentialName(), err)
+		return report.Receipt{}, web.Unkeyed(err)
 	}
 	secrets, err := webhook.Secrets(credential)
 	if err != nil {
-		return report.Receipt{}, web.Unkeyed(d.CredentialName(), err)
+		return report.Receipt{}, web.Unkeyed(fmt.Errorf("credential %s: %w", d.CredentialName(), err))
 	}
 	body := webhook.Compose(item, d.env.Host, d.Lines)
 	ctx, cancel := web.Limit(ctx, d.TimeLimit)

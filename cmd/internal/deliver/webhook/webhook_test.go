@@ -106,7 +106,7 @@ func TestHangs(t *testing.T) {
 
 func TestSetUpWrongly(t *testing.T) {
 	for s, want := range map[string]string{
-		"":                          "held: credential bailiff_hook: file does not exist; put it into",
+		"":                          "held: credential bailiff_hook: file does not exist",
 		"short":                     "held: credential bailiff_hook: line 1 holds a secret of less than 16 bytes",
 		"another secret altogether": "held: 127.0.0.1:",
 	} {
