@@ -52,7 +52,7 @@ const (
 
 // Kill closes every open TCP connection whose remote address is in one of the prefixes, IPv4 connections over IPv6 sockets
 // included, and returns how many there were. It lists connections once however many prefixes there are, so one call for a
-// whole batch of bans is what to do in a flood. It needs CAP_NET_ADMIN. A kernel without CONFIG_INET_DIAG_DESTROY answers
+// whole batch of bans is what to do in a flood. Without CAP_NET_ADMIN, or CONFIG_INET_DIAG_DESTROY in the kernel, it answers
 // with a *firewall.UnsupportedError.
 func Kill(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	if len(prefixes) == 0 {
@@ -276,7 +276,7 @@ func (s *socket) list(ctx context.Context, family uint8, want *prefixes, f func(
 			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL):
 				return true, unsupported("sock_diag for TCP", err)
 			case err != nil:
-				return true, fmt.Errorf("close connections: list: %w", err)
+				return true, failed("close connections: list", err)
 			}
 			return true, ctx.Err()
 		}
@@ -325,11 +325,21 @@ func (s *socket) destroy(ids [][]byte) (n int, err error) {
 		case errors.Is(err, unix.EOPNOTSUPP):
 			first = unsupported("closing of connections (CONFIG_INET_DIAG_DESTROY)", err)
 		case first == nil:
-			first = fmt.Errorf("close connections: %w", err)
+			first = failed("close connections", err)
 		}
 		return left == 0, nil
 	})
 	return n, errors.Join(err, first)
+}
+
+// failed puts into words what the kernel answered. A missing right is a *firewall.UnsupportedError: it stays missing.
+func failed(doing string, err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return &firewall.UnsupportedError{
+			What: "the right to " + doing, Hint: "let bailiff.service have AmbientCapabilities=CAP_NET_ADMIN, or write firewall: {close_connections: no}", Err: err,
+		}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 func unsupported(what string, err error) error {

@@ -1,15 +1,21 @@
 package conn
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
+	"bailiff/firewall"
 	"bailiff/firewall/contract"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { os.Exit(contract.Main(m)) }
@@ -112,6 +118,41 @@ func TestCapabilities(t *testing.T) {
 		}
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNABORTED) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("reads %v, want that the connection is gone", err)
+		}
+	})
+}
+
+// TestNoRights: without the capability both say what is missing, and the way out.
+func TestNoRights(t *testing.T) {
+	contract.Bare(t, func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		here := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		if _, err := Forget(t.Context(), here); err != nil {
+			t.Errorf("with the capability: %v", err)
+		}
+		runtime.LockOSThread() // for good: the thread ends with the test
+		none := [2]unix.CapUserData{}
+		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+			t.Fatal(err)
+		}
+		for name, f := range map[string]func(context.Context, []netip.Prefix) (int, error){"Kill": Kill, "Forget": Forget} {
+			var lack *firewall.UnsupportedError
+			n, err := f(t.Context(), here)
+			if n != 0 || !errors.As(err, &lack) || !errors.Is(err, unix.EPERM) || !strings.Contains(lack.Hint, "CAP_NET_ADMIN") {
+				t.Errorf("%s: %d, %v; want that the right is missing, and a hint", name, n, err)
+			}
+		}
+		if _, err := l.Accept(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -44,7 +44,8 @@ var tracker = "/sys/module/nf_conntrack"
 // translates addresses (of containers, of forwarded ports), then sees their next packet as a new one.
 //
 // It walks the table once however many prefixes there are: a table of 100,000 takes 0.1 to 0.2 s, so one call for a whole
-// batch is what to do, and not too many of them. Without conntrack in the kernel it does nothing. It needs CAP_NET_ADMIN.
+// batch is what to do, and not too many of them. Without conntrack in the kernel it does nothing. Without
+// CAP_NET_ADMIN it answers with a *firewall.UnsupportedError.
 //
 // Close the connections of this host's own processes first (Kill): what those send still is tracked anew.
 func Forget(ctx context.Context, prefixes []netip.Prefix) (int, error) {
@@ -115,7 +116,7 @@ func refused(err error) error {
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
 		return unsupported("conntrack over netlink (CONFIG_NF_CT_NETLINK)", err)
 	}
-	return fmt.Errorf("forget connections: %w", err)
+	return failed("forget connections", err)
 }
 
 // tracked adds requests to delete for what a family's table has of the prefixes.
@@ -179,7 +180,7 @@ func (s *socket) forget(reqs [][]byte) (n int, err error) {
 			n++
 		case errors.Is(err, unix.ENOENT):
 		case first == nil:
-			first = fmt.Errorf("forget connections: %w", err)
+			first = failed("forget connections", err)
 		}
 		return left == 0, nil
 	})
