@@ -92,6 +92,7 @@ type Receipt struct {
 type Retry struct {
 	After time.Duration // not before that; 0: as the courier likes
 	Quota bool          // the destination takes no more for now, from anybody of ours: others of it wait as well
+	Own   bool          // it is about this item alone: the destination works, and others of it need not wait
 	Err   error
 }
 

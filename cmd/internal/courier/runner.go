@@ -434,6 +434,7 @@ func (r *runner) failed(it *item, err error, late bool) {
 		}
 		r.until, r.why = now.Add(pause), text
 		it.due = r.until
+	case retry != nil && retry.Own: // says nothing about the others
 	default:
 		if r.failures++; r.failures >= patience {
 			r.until, r.why = now.Add(min(e.o.pause(r.failures-patience+1), 10*time.Minute)), text

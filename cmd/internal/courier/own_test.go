@@ -1,0 +1,59 @@
+package courier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"bailiff/cmd/internal/deliver"
+	"bailiff/journal/audit"
+	"bailiff/policy/report"
+)
+
+// waits is a destination at which reports about one network have to wait, and nothing else.
+type waits struct {
+	program
+	tried *atomic.Int32
+}
+
+func (w *waits) Deliver(ctx context.Context, it *report.Item) (report.Receipt, error) {
+	if strings.HasPrefix(it.Reports[0].Address.String(), "203.0.113.") {
+		w.tried.Add(1)
+		return report.Receipt{}, &report.Retry{Own: true, Err: errors.New("has to wait")}
+	}
+	return w.program.Deliver(ctx, it)
+}
+
+// Items that have to wait for reasons of their own do not hold up the others, nor do they make the destination one that fails.
+func TestOwn(t *testing.T) {
+	b := newBench(t, execOne)
+	b.script("one", take)
+	var tried atomic.Int32
+	o := b.options()
+	o.New = func(d *report.Destination, _ deliver.Env) (deliver.Destination, error) {
+		return &waits{program{b, d.Name}, &tried}, nil
+	}
+	e, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	b.e, b.cancel, b.ended = e, cancel, make(chan error, 1)
+	go func() { b.ended <- e.Run(ctx) }()
+	for i := range 2 * patience {
+		b.ban(fmt.Sprintf("203.0.113.%d", i+1))
+	}
+	b.until("all were tried more than once", func() bool { return tried.Load() > 4*patience })
+	b.ban("198.51.100.7")
+	b.told(audit.KindReported, "198.51.100.7")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range b.entries {
+		if strings.Contains(m["MESSAGE"], "fail and are tried again") || m["MESSAGE_ID"] == audit.KindReportsFree.ID() {
+			t.Errorf("said: %s", m["MESSAGE"])
+		}
+	}
+}
