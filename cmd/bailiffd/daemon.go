@@ -261,7 +261,7 @@ drain:
 	cancel()
 	defer d.wall.be.Close()
 	if !d.conf.Firewall.KeepOnStop {
-		c, done := context.WithTimeout(context.Background(), batchLimit)
+		c, done := context.WithTimeout(context.Background(), leaveLimit)
 		empty := d.wall.be.Cleanup // its goroutine has ended
 		if b, ok := d.wall.be.(interface{ Empty(context.Context) error }); ok {
 			empty = b.Empty

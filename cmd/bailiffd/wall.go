@@ -81,11 +81,12 @@ type wallEvent struct {
 // set as a whole is asked for instead: nothing is lost, since the ledger has it all.
 const maxQueue = 1 << 16
 
-// Time limits for the firewall's answers. A reconcile of 100,000 entries takes half a second; a busy kernel may take
-// ten times as long. What takes longer hangs.
+// Time limits for the firewall's answers. The kernel takes half a second for a reconcile of 100,000 entries, and ten times as
+// long when it is busy; firewalld six seconds for one of 50,000, or for a batch of many into so many. What takes longer hangs.
 const (
 	reconcileLimit = 60 * time.Second
-	batchLimit     = 15 * time.Second
+	batchLimit     = 30 * time.Second
+	leaveLimit     = 15 * time.Second // at the end, to take all bans out: the unit's TimeoutStopSec= is near
 )
 
 func newWall(be firewall.Backend, events chan<- wallEvent, kill bool) *wall {

@@ -266,3 +266,29 @@ func TestEntries(t *testing.T) {
 		}
 	}
 }
+
+// TestRewrite: a few entries never empty a full set, many do not wait for each other.
+func TestRewrite(t *testing.T) {
+	some := func(n int) []string { return make([]string, n) }
+	for name, c := range map[string]struct {
+		total int
+		edits []edit
+		want  bool
+	}{
+		"one into nothing":                  {0, []edit{{add: some(1)}}, false},
+		"many into nothing":                 {0, []edit{{add: some(40)}}, true},
+		"back after a reload, one by one":   {5000, []edit{{add: some(2)}, {}, {add: some(2)}}, true},
+		"one into a full one":               {10_000, []edit{{had: 1250, add: some(1)}}, false},
+		"a few into each":                   {10_000, []edit{{had: 1250, add: some(10)}, {had: 1250, add: some(10)}}, false},
+		"a flood into each":                 {10_000, []edit{{had: 1250, add: some(90)}, {had: 1250, add: some(90)}}, true},
+		"many end, and nobody waits":        {1000, []edit{{had: 500, del: some(100)}}, false},
+		"so many end that others must wait": {10_000, []edit{{had: 1250, del: some(1000)}}, true},
+		"all end":                           {0, []edit{{had: 1250, del: some(1250)}}, true},
+		"the only one ends":                 {0, []edit{{had: 1, del: some(1)}}, false},
+		"nothing":                           {10_000, []edit{{had: 1250}}, false},
+	} {
+		if got := rewrite(c.total, c.edits...); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
