@@ -122,6 +122,40 @@ func disguise(ctx context.Context, n *namespace) error {
 	})
 }
 
+// ListenUDP opens a UDP socket of the host's own, at Victim4.
+func (h *Host) ListenUDP(port uint16) (c *net.UDPConn, err error) {
+	err = h.victim.do(func() error {
+		c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(Victim4, port)))
+		return err
+	})
+	return c, err
+}
+
+// A Sender sends datagrams to one port of the host from any IPv4 address of Sources.
+type Sender struct {
+	conn *net.UDPConn
+	to   netip.AddrPort
+}
+
+// Sender opens a UDP socket of the attacker's.
+func (h *Host) Sender(port uint16) (*Sender, error) {
+	s := &Sender{to: netip.AddrPortFrom(Victim4, port)}
+	err := h.attacker.do(func() (err error) {
+		s.conn, err = net.ListenUDP("udp4", &net.UDPAddr{})
+		return err
+	})
+	return s, err
+}
+
+// Send sends one datagram. Nothing comes back: that it was refused is not told.
+func (s *Sender) Send(from netip.Addr, payload []byte) error {
+	_, _, err := s.conn.WriteMsgUDPAddrPort(payload, unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: from.As4()}), s.to)
+	return err
+}
+
+// Close closes the socket.
+func (s *Sender) Close() error { return s.conn.Close() }
+
 // Dial opens a TCP connection to a port of the host from any address of Sources.
 func (h *Host) Dial(from netip.Addr, port uint16, timeout time.Duration) (net.Conn, error) {
 	to := Victim4

@@ -4,6 +4,7 @@
 //
 //	load -lines 6000 -rate 2000 -addresses 1000                    just lines
 //	load -rate 20 -trials 100 -failures 5 -set bailiff4            latency; lines as JSON on stdout
+//	load -rate 20 -turns 100 -failures 5 -tell 1                   lines of one address after the other; tells when on stdout
 package main
 
 import (
@@ -37,12 +38,17 @@ func run() error {
 	base := flag.Int("base", 0, "number of the first address in 198.18.0.0/15")
 	trials := flag.Int("trials", 0, "measure this many bans")
 	failures := flag.Int("failures", 5, "lines of one address that lead to its ban")
+	turns := flag.Int("turns", 0, "so many addresses, each with its failures in a row")
+	tell := flag.Int("tell", 1, "tell of every so manieth turn, and of the last: begin ADDRESS, and last ADDRESS NANOSECONDS before the last line")
 	sets := flag.String("set", "", "names of the IPv4 sets to look into, with commas")
 	flag.Parse()
 
 	j, err := dialJournal()
 	if err != nil {
 		return err
+	}
+	if *turns > 0 {
+		return inTurn(j, *turns, *failures, *rate, *base, *tell)
 	}
 	if *trials == 0 {
 		return flood(j, *lines, *rate, *addresses, *base)
@@ -94,6 +100,27 @@ func flood(j journal, lines, rate, addresses, base int) error {
 	}
 	d := time.Since(begin)
 	fmt.Printf("%d lines of %d addresses in %.2f s: %.0f a second\n", lines, addresses, d.Seconds(), float64(lines)/d.Seconds())
+	return nil
+}
+
+// inTurn lets addresses come one after the other, and says when, for whoever watches their packets.
+func inTurn(j journal, turns, failures, rate, base, tell int) error {
+	begin := time.Now()
+	for i := range turns * failures {
+		pace(begin, i, rate)
+		turn := i / failures
+		a := address(base + turn)
+		told := turn%tell == 0 || turn == turns-1
+		if told && i%failures == 0 {
+			fmt.Printf("begin %s %d\n", a, time.Now().UnixNano())
+		}
+		if told && i%failures == failures-1 {
+			fmt.Printf("last %s %d\n", a, time.Now().UnixNano())
+		}
+		if err := j.failure(a, i); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

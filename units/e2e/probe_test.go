@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"bailiff/units/e2e/host"
+)
+
+// A prober sends datagrams from each address that it watches at a steady pace, and sees which arrive: when an address is kept
+// out is known as exactly, whatever keeps it out. The packets of an address carry numbers, so that it counts
+// when the first one that did not arrive was sent, however late the others were looked at.
+type prober struct {
+	in   *net.UDPConn
+	out  *host.Sender
+	pace time.Duration
+	stop chan struct{}
+	done sync.WaitGroup
+
+	mu   sync.Mutex
+	of   map[netip.Addr]*probe
+	live []netip.Addr
+}
+
+type probe struct {
+	sent  []time.Time
+	first int // number of the first one that arrived; -1
+	last  int // number of the last one that arrived; -1
+}
+
+// probePort is where the datagrams go.
+const probePort = 4444
+
+func (v *victim) prober(t *testing.T, pace time.Duration) *prober {
+	t.Helper()
+	p := &prober{pace: pace, stop: make(chan struct{}), of: make(map[netip.Addr]*probe)}
+	var err error
+	if p.in, err = v.ListenUDP(probePort); err != nil {
+		t.Fatal(err)
+	}
+	if p.out, err = v.Sender(probePort); err != nil {
+		t.Fatal(err)
+	}
+	p.done.Add(2)
+	go p.receive()
+	go p.send(t)
+	t.Cleanup(p.close)
+	return p
+}
+
+func (p *prober) close() {
+	select {
+	case <-p.stop:
+		return
+	default:
+	}
+	close(p.stop)
+	p.in.Close()
+	p.done.Wait()
+	p.out.Close()
+}
+
+func (p *prober) receive() {
+	defer p.done.Done()
+	var b [16]byte
+	for {
+		n, from, err := p.in.ReadFromUDPAddrPort(b[:])
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		if q := p.of[from.Addr().Unmap()]; q != nil && n == 4 {
+			q.last = max(q.last, int(binary.BigEndian.Uint32(b[:])))
+			if q.first < 0 {
+				q.first = q.last
+			}
+		}
+		p.mu.Unlock()
+	}
+}
+
+func (p *prober) send(t *testing.T) {
+	defer p.done.Done()
+	for tick := time.NewTicker(p.pace); ; <-tick.C {
+		select {
+		case <-p.stop:
+			return
+		default:
+		}
+		p.mu.Lock()
+		for _, a := range p.live {
+			q := p.of[a]
+			var b [4]byte
+			binary.BigEndian.PutUint32(b[:], uint32(len(q.sent)))
+			q.sent = append(q.sent, time.Now())
+			if err := p.out.Send(a, b[:]); err != nil {
+				t.Errorf("probe from %s: %v", a, err)
+				p.live = nil
+				break
+			}
+		}
+		p.mu.Unlock()
+	}
+}
+
+// watch begins anew with addresses.
+func (p *prober) watch(addrs ...netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range addrs {
+		if p.of[a] == nil {
+			p.live = append(p.live, a)
+		}
+		p.of[a] = &probe{first: -1, last: -1}
+	}
+}
+
+// leave ends with all addresses.
+func (p *prober) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.live, p.of = nil, make(map[netip.Addr]*probe)
+}
+
+// quiet is how long nothing must have arrived from an address before it counts as kept out.
+const quiet = 300 * time.Millisecond
+
+// blocked is when the first packet was sent that did not arrive, of those after which none did; ok is false while some do.
+// through says that some did arrive before.
+func (p *prober) blocked(a netip.Addr) (at time.Time, through, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.of[a]
+	if q == nil || q.last+1 >= len(q.sent) || time.Since(q.sent[q.last+1]) < quiet {
+		return at, false, false
+	}
+	return q.sent[q.last+1], q.first >= 0, true
+}
+
+// let waits until packets of an address arrive.
+func (p *prober) let(t *testing.T, a netip.Addr) {
+	t.Helper()
+	eventually(t, 10*time.Second, func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if q := p.of[a]; q == nil || q.first < 0 {
+			return fmt.Errorf("nothing arrives from %s", a)
+		}
+		return nil
+	})
+}
