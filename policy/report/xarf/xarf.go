@@ -198,7 +198,7 @@ func (s *Sender) Message(x *Case, format string, to []string, now time.Time) (*m
 	}
 	m.Kind = "multipart/report; report-type=feedback-report"
 	m.Parts = []mail.Part{letter,
-		{Type: "message/feedback-report", Body: fmt.Appendf(nil, "Feedback-Type: xarf\nUser-Agent: %s\nVersion: 1\n", s.Agent)},
+		{Type: "message/feedback-report", Body: fmt.Appendf(nil, "Feedback-Type: xarf\nUser-Agent: %s\nVersion: 1\n", whois.CleanLine(s.Agent, 100))},
 		{Type: `application/json; name="xarf.json"`, Name: "xarf.json", Body: data}}
 	return m, nil
 }

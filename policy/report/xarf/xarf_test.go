@@ -49,7 +49,7 @@ func item(reports ...*report.Report) *report.Item {
 
 func sender(t testing.TB) *Sender {
 	t.Helper()
-	s, err := NewSender(&report.Destination{Name: "x", Org: "Jürgens Hof", Contact: "abuse@example.org"}, "mail1.example.org", "", "bailiff/1.0")
+	s, err := NewSender(&report.Destination{Name: "x", Org: "Jürgens Hof", Contact: "abuse@example.org"}, "mail1.example.org", "", "bailiff/1.0 (a: b)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestMail02(t *testing.T) {
 		}
 		for key, want := range map[string]string{
 			"Reported-From": "abuse@example.org", "Category": "abuse", "Report-ID": "bailiff.complaints-0011223344556677@mail1.example.org", "Report-Type": "login-attack", "Service": "ssh", "Version": "0.2",
-			"User-Agent": "bailiff/1.0", "Date": "Mon, 23 Nov 2026 01:02:02 +0000", "Source-Type": "ip-address", "Source": addr, "Port": "22", "Schema-URL": schema02, "Attachment": "text/plain", "Occurrences": "5", "TLP": "green",
+			"User-Agent": "bailiff/1.0 (a: b)", "Date": "Mon, 23 Nov 2026 01:02:02 +0000", "Source-Type": "ip-address", "Source": addr, "Port": "22", "Schema-URL": schema02, "Attachment": "text/plain", "Occurrences": "5", "TLP": "green",
 		} {
 			if n := doc.Get(key); n == nil || n.Value != want {
 				t.Errorf("%s: %s is %v, want %s", addr, key, n, want)
@@ -258,7 +258,7 @@ func TestMail4(t *testing.T) {
 		if len(parts) != 3 || parts[0].kind != "text/plain" || parts[1].kind != "message/feedback-report" || parts[2].kind != "application/json" || parts[2].name != "xarf.json" {
 			t.Fatalf("%s: parts: %q", name, parts)
 		}
-		if string(parts[1].body) != "Feedback-Type: xarf\nUser-Agent: bailiff/1.0\nVersion: 1\n" {
+		if string(parts[1].body) != "Feedback-Type: xarf\nUser-Agent: bailiff/1.0 (a: b)\nVersion: 1\n" {
 			t.Errorf("%s: %q", name, parts[1].body)
 		}
 		var d map[string]any
