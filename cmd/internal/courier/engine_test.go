@@ -41,6 +41,7 @@ type bench struct {
 
 	mu      sync.Mutex
 	entries []map[string]string
+	write   sync.Mutex // in and n
 	n       int
 
 	e      *Engine
@@ -148,6 +149,8 @@ func (b *bench) until(what string, ok func() bool) {
 // entry appends an entry of the daemon's, or with other fields of somebody else's, and returns its time.
 func (b *bench) entry(fields map[string]string) time.Time {
 	b.t.Helper()
+	b.write.Lock()
+	defer b.write.Unlock()
 	b.n++
 	now := time.Now()
 	all := map[string]string{"_UID": fmt.Sprint(daemonUID), "_SYSTEMD_UNIT": DaemonUnit, "_TRANSPORT": "journal", "_HOSTNAME": "mail.example.net", "_PID": "77"}
@@ -217,14 +220,11 @@ func (b *bench) event(ev audit.BanEvent, kind audit.Kind) {
 }
 
 // program is a destination that is a program: it gets the report on its standard input.
-type program struct {
-	b    *bench
-	name string
-}
+type program struct{ dir, name string }
 
 func (p *program) Deliver(ctx context.Context, it *report.Item) (report.Receipt, error) {
 	text, _ := p.Render(it)
-	cmd := exec.CommandContext(ctx, "/bin/sh", filepath.Join(p.b.dir, p.name+".sh"), filepath.Join(p.b.dir, "out", p.name), it.Key)
+	cmd := exec.CommandContext(ctx, "/bin/sh", filepath.Join(p.dir, p.name+".sh"), filepath.Join(p.dir, "out", p.name), it.Key)
 	cmd.Stdin = bytes.NewReader(text)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -298,23 +298,39 @@ func (b *bench) items(name string) map[string]int {
 }
 
 func (b *bench) options() Options {
+	o := optionsIn(b.dir, b.trail)
+	o.Idle = b.idle
+	env := o.Env
+	o.Env = func(c *config.Config) (deliver.Env, error) {
+		e, err := env(c)
+		e.Lookup = b.whois
+		return e, err
+	}
+	return o
+}
+
+// optionsIn are those of a courier whose everything is in one folder.
+func optionsIn(dir string, trail *audit.Writer) Options {
 	return Options{
-		Dir: filepath.Join(b.dir, "queue"), Source: journal.Dir(b.journal), Daemon: []uint32{daemonUID}, Self: courierUID, Audit: b.trail,
+		Dir: filepath.Join(dir, "queue"), Source: journal.Dir(filepath.Join(dir, "journal")), Daemon: []uint32{daemonUID}, Self: courierUID, Audit: trail,
 		Load: func() (*config.Config, error) {
 			var l config.Loader
-			return l.LoadFile(b.conf)
+			return l.LoadFile(filepath.Join(dir, "bailiff.yaml"))
 		},
 		New: func(d *report.Destination, _ deliver.Env) (deliver.Destination, error) {
-			p := program{b, d.Name}
+			if d.Template == "/missing" {
+				return nil, errors.New("/missing is not there")
+			}
+			p := program{dir, d.Name}
 			if d.Type == report.Mail {
 				return &traced{p}, nil
 			}
 			return &p, nil
 		},
 		Env: func(c *config.Config) (deliver.Env, error) {
-			return deliver.Env{Config: &c.Report, Host: "mail.example.net", Now: time.Now, Lookup: b.whois}, nil
+			return deliver.Env{Config: &c.Report, Host: "mail.example.net", Now: time.Now}, nil
 		},
-		Pauses: Pauses{20 * time.Millisecond, 200 * time.Millisecond}, Idle: b.idle, SettleFor: 300 * time.Millisecond,
+		Pauses: Pauses{20 * time.Millisecond, 200 * time.Millisecond}, Idle: -1, SettleFor: 2 * time.Second,
 	}
 }
 
@@ -344,6 +360,50 @@ func (b *bench) stop() {
 }
 
 func (b *bench) ask() *Asker { return &Asker{E: b.e, Started: time.Now()} }
+
+// TestMain lets tests run a courier as a process of its own, so that it can be killed.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("COURIER_TEST_DIR"); dir != "" {
+		trail := audit.Open(audit.Options{Socket: filepath.Join(dir, "journald"), Identifier: Identifier})
+		e, err := New(optionsIn(dir, trail))
+		if err == nil {
+			err = e.Run(context.Background())
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// mailed has what a destination got stand in the journal as Postfix writes it, from now on.
+func (b *bench) mailed(name string) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		logged := 0
+		for {
+			lines := strings.SplitAfter(b.out(name), "\n")
+			items := 0
+			for _, l := range lines {
+				key, ok := strings.CutPrefix(l, "item ")
+				if !ok || !strings.HasSuffix(key, "\n") {
+					continue
+				}
+				if items++; items > logged {
+					b.entry(map[string]string{"_UID": "100", "_SYSTEMD_UNIT": "postfix.service", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/cleanup", "_TRANSPORT": "syslog",
+						"MESSAGE": "4F2A: message-id=<" + strings.TrimSpace(key) + "@mail.example.net>"})
+					logged = items
+				}
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
 
 const execOne = "report: {give_up: 1h, destinations: {one: {type: exec, command: [/bin/true]}}}\njails: {sshd: {}}\n"
 
@@ -383,3 +443,121 @@ func TestDelivers(t *testing.T) {
 }
 
 var _ control.Courier = (*Asker)(nil)
+
+// TestKilled: a courier that is killed again and again, at any moment, loses no report, and sends none twice where the mail
+// system's log tells.
+func TestKilled(t *testing.T) {
+	b := newBench(t, "report: {give_up: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}, prog: {type: exec, command: [/bin/true]}}}\njails: {sshd: {}}\n")
+	b.script("mail", take)
+	b.script("prog", take)
+	defer b.mailed("mail")()
+	const bans, kills = 150, 12
+	ids := make(chan string, bans)
+	go func() {
+		defer close(ids)
+		for i := range bans {
+			ids <- b.ban(fmt.Sprintf("198.51.%d.%d", 100+i/250, i%250+1))
+			time.Sleep(15 * time.Millisecond) // an attack
+		}
+	}()
+	var cmd *exec.Cmd
+	var stderr bytes.Buffer
+	launch := func() {
+		cmd = exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "COURIER_TEST_DIR="+b.dir)
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range kills {
+		launch()
+		time.Sleep(time.Duration(60+37*i%200) * time.Millisecond) // at any moment
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+	launch()
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	var all []string
+	for id := range ids {
+		all = append(all, id)
+	}
+	b.until("all reports", func() bool { return len(b.items("mail")) >= bans && len(b.items("prog")) >= bans })
+	again := 0
+	mail, prog := b.items("mail"), b.items("prog")
+	for _, id := range all {
+		if n := mail[id+".mail"]; n != 1 {
+			t.Errorf("mail about %s: %d times", id, n)
+		}
+		switch n := prog[id+".prog"]; {
+		case n == 0:
+			t.Errorf("program about %s: never", id)
+		case n > 1:
+			again += n - 1
+		}
+	}
+	if again > kills {
+		t.Errorf("%d reports to the program were repeated by %d kills", again, kills)
+	}
+	t.Logf("%d bans, %d kills: %d reports to the program were repeated", bans, kills, again)
+	if stderr.Len() > 0 {
+		t.Errorf("stderr: %s", &stderr)
+	}
+}
+
+// TestTraced: what a crash cut off is looked for in the journal, and not repeated while the mail system is down.
+func TestTraced(t *testing.T) {
+	b := newBench(t, "report: {give_up: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
+	b.script("mail", take)
+	cut := func(name string, known bool) string { // a delivery that was cut off, of a queue as a crash leaves it
+		q, err := Open(filepath.Join(b.dir, "queue"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		a := netip.MustParseAddr("198.51.100.1")
+		r := taken{Key: name, ID: name, Address: a, Jail: "sshd", Time: now.UnixMicro(), Since: now.UnixMicro(), To: []string{"mail"}, report: &report.Report{ID: name, Address: a}}
+		if err := q.Take(position{Realtime: uint64(now.UnixMicro())}, []taken{r}); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.write(frBegin, recItem{Dest: "mail", Key: name + ".mail", Time: now.UnixMicro(), Attempts: 1}); err != nil {
+			t.Fatal(err)
+		}
+		q.Sync()
+		q.close()
+		if known {
+			// A user's word does not count, nor what our own entries say.
+			b.entry(map[string]string{"_UID": "1000", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/cleanup", "MESSAGE": "message-id=<other.mail@mail.example.net>"})
+			b.entry(map[string]string{"_UID": "100", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/cleanup", "MESSAGE": "4F2A: message-id=<" + name + ".mail@mail.example.net>"})
+		}
+		return name + ".mail"
+	}
+	cut("found", true)
+	b.start()
+	b.told(audit.KindReported, "found in the journal")
+	if out := b.out("mail"); out != "" {
+		t.Errorf("delivered again: %s", out)
+	}
+	b.stop()
+
+	key := cut("lost", false)
+	b.entry(map[string]string{"_UID": "1000", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/cleanup", "MESSAGE": "message-id=<" + key + "@mail.example.net>"})
+	b.entry(map[string]string{"_UID": fmt.Sprint(courierUID), "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": Identifier, "MESSAGE": "message-id=<" + key + "@mail.example.net>"})
+	b.entry(map[string]string{"_UID": "0", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/postdrop", "MESSAGE": "warning: unable to look up public/pickup"})
+	b.start()
+	id := b.ban("198.51.100.2") // others do not wait
+	b.until("the other", func() bool { return b.items("mail")[id+".mail"] == 1 })
+	l, err := b.ask().Reports(context.Background(), "", 10)
+	if err != nil || l.Total != 1 || l.Reports[0].State != "in doubt" || l.Reports[0].Item != key {
+		t.Errorf("waiting: %+v, %v", l, err)
+	}
+	time.Sleep(2500 * time.Millisecond) // longer than SettleFor: the mail system is down
+	if b.items("mail")[key] != 0 {
+		t.Fatal("repeated while the mail system is down")
+	}
+	begin := b.entry(map[string]string{"_UID": "100", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/qmgr", "MESSAGE": "4F2B: removed"})
+	b.until("repeated", func() bool { return b.items("mail")[key] == 1 })
+	if d := time.Since(begin); d < 2*time.Second {
+		t.Errorf("repeated after %v", d)
+	}
+}
