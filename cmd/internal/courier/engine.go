@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"bailiff/cmd/internal/deliver"
 	"bailiff/journal"
@@ -68,29 +69,31 @@ type Options struct {
 // Engine is the courier. Its fields are guarded by mu, but for those that never change.
 type Engine struct {
 	o     Options
+	began time.Time
 	wake  chan struct{} // for the loop in Run
 	fatal chan error
 
-	mu         sync.Mutex
-	q          *Queue
-	conf       *config.Config
-	confErr    string
-	env        deliver.Env
-	maker      *Maker
-	runners    map[string]*runner
-	stopping   bool
-	asks       []*rep
-	asking     int
-	caughtUp   bool
-	active     time.Time // when something happened last
-	pos        position  // as read, which may be further than as saved
-	saved      time.Time
-	fullSaid   bool
-	compactAt  time.Time // not before that
-	deliverCtx context.Context
-	problems   []string
-	status     string
-	delivered  uint64
+	mu                sync.Mutex
+	q                 *Queue
+	conf              *config.Config
+	confErr           string
+	env               deliver.Env
+	maker             *Maker
+	runners           map[string]*runner
+	running, stopping bool
+	asks              []*rep
+	asking            int
+	caughtUp          bool
+	active            time.Time // when something happened last
+	pos               position  // as read, which may be further than as saved
+	saved             time.Time
+	fullSaid          bool
+	compactAt         time.Time // not before that
+	deliverCtx        context.Context
+	cutOff            context.CancelFunc // ends deliverCtx
+	problems          []string
+	status            string
+	delivered         uint64
 }
 
 // New reads configuration and queue.
@@ -104,7 +107,7 @@ func New(o Options) (*Engine, error) {
 	if o.SettleFor == 0 {
 		o.SettleFor = settleWait
 	}
-	e := &Engine{o: o, wake: make(chan struct{}, 1), fatal: make(chan error, 1), runners: map[string]*runner{}, active: time.Now(), saved: time.Now()}
+	e := &Engine{o: o, began: time.Now(), wake: make(chan struct{}, 1), fatal: make(chan error, 1), runners: map[string]*runner{}, active: time.Now(), saved: time.Now()}
 	c, err := o.Load()
 	if err != nil {
 		return nil, err
@@ -123,7 +126,7 @@ func New(o Options) (*Engine, error) {
 		e.o.Audit.Event(audit.KindReportQueue, text)
 		e.problem(text)
 	}
-	e.deliverCtx = context.Background()
+	e.deliverCtx, e.cutOff = context.WithCancel(context.Background())
 	return e, e.configure(c)
 }
 
@@ -140,10 +143,9 @@ func (it *item) restore(now time.Time) {
 func (e *Engine) Run(ctx context.Context) error {
 	inner, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	dctx, dcancel := context.WithCancel(context.Background())
-	defer dcancel()
+	defer e.cutOff()
 	e.mu.Lock()
-	e.deliverCtx = dctx
+	e.running = true
 	for _, r := range e.runners {
 		r.start()
 	}
@@ -189,7 +191,7 @@ loop:
 	}
 	e.mu.Unlock()
 	cancel()
-	grace := time.AfterFunc(stopGrace, dcancel)
+	grace := time.AfterFunc(stopGrace, e.cutOff)
 	defer grace.Stop()
 	<-followed
 	for _, r := range runners {
@@ -385,7 +387,7 @@ func (e *Engine) configure(c *config.Config) error {
 		}
 		r.fill()
 	}
-	if e.deliverCtx != context.Background() {
+	if e.running {
 		for _, r := range made {
 			r.start()
 		}
@@ -668,8 +670,14 @@ func (e *Engine) tell(k audit.Kind, dest, key string, reps []*rep, what string, 
 	e.o.Audit.Event(k, fmt.Sprintf("report to %s, %s: %s", dest, about, what), append(f, more...)...)
 }
 
-// cut makes a text of somebody else's fit for a field.
+// cut makes a text of somebody else's fit for a field: one line, and not too long.
 func cut(s string) string {
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s[:min(len(s), 4000)], "")))
 	if len(s) > 1000 {
 		return strings.ToValidUTF8(s[:1000], "") + "…"
 	}

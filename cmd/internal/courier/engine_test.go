@@ -79,7 +79,7 @@ func newBench(t *testing.T, conf string) *bench {
 	b.trail = audit.Open(audit.Options{Socket: path, Identifier: Identifier})
 	t.Cleanup(func() {
 		if b.e != nil {
-			b.stop()
+			b.kill()
 		}
 		b.trail.Close(context.Background())
 		b.audit.Close()
@@ -357,6 +357,13 @@ func (b *bench) stop() {
 		b.t.Fatal("the courier does not end")
 	}
 	b.e = nil
+}
+
+// kill ends deliveries under way, too.
+func (b *bench) kill() {
+	b.t.Helper()
+	b.e.cutOff()
+	b.stop()
 }
 
 func (b *bench) ask() *Asker { return &Asker{E: b.e, Started: time.Now()} }

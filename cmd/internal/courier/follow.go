@@ -107,7 +107,7 @@ func (e *Engine) place(ctx context.Context) (journal.Stream, error) {
 	if known {
 		return j, j.SeekCursor(cursor)
 	}
-	j.SeekTail()
+	j.SeekRealtime(uint64(e.began.UnixMicro()))
 	return j, nil
 }
 

@@ -1,0 +1,443 @@
+package courier
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/journal/audit"
+	"bailiff/policy/report"
+	"bailiff/units/control"
+)
+
+// reports makes a configuration.
+func reports(destinations string) string {
+	return "report: {give_up: 1h, lookup: {time_limit: 1s}, destinations: {" + destinations + "}}\njails: {sshd: {}, postfix: {}}\n"
+}
+
+const prog = "type: exec, command: [/bin/true]"
+
+func (b *bench) got(name, id string) func() bool {
+	return func() bool { return b.items(name)[id+"."+name] > 0 }
+}
+
+// list is what waits.
+func (b *bench) list() map[string]control.QueuedReport {
+	b.t.Helper()
+	l, err := b.ask().Reports(context.Background(), "", 100)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	m := map[string]control.QueuedReport{}
+	for _, r := range l.Reports {
+		m[r.ID+"."+r.Destination] = r
+	}
+	return m
+}
+
+func TestRetries(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}, other: {"+prog+"}, slow: {"+prog+"}"))
+	b.script("one", `echo 451 try later; exit 75`)
+	b.script("other", take)
+	b.script("slow", `exec sleep 30`)
+	b.start()
+	id, id2 := b.ban("198.51.100.1"), b.ban("198.51.100.2")
+	// One that fails and one that hangs delay no other.
+	b.until("the other", b.got("other", id))
+	b.until("the other", b.got("other", id2))
+	b.told(audit.KindLog, "reports to one fail and are tried again: exit status 75: 451 try later")
+	if r := b.list()[id+".one"]; r.Attempts < 1 || !strings.Contains(r.Error, "451") {
+		t.Errorf("waiting: %+v", r)
+	}
+	s := b.e.statusLine()
+	if !strings.Contains(s, "2 waiting at one, last error: exit status 75: 451 try later") || !strings.Contains(s, "2 delivered") {
+		t.Errorf("status: %s", s)
+	}
+	b.script("one", take)
+	b.until("one", b.got("one", id))
+	b.until("one", b.got("one", id2))
+	b.told(audit.KindReportsFree, "reports to one go out again")
+	// A drop does not touch what is in hand.
+	r, err := b.ask().Drop(context.Background(), control.Peer{User: "root"}, control.ReportsRequest{Destination: "slow"})
+	if err != nil || r.Reports != 1 {
+		t.Errorf("drop: %+v, %v", r, err)
+	}
+	m := b.told(audit.KindReportDropped, "dropped by root")
+	if m[audit.FieldDestination] != "slow" || m[audit.FieldBanID] != id2 {
+		t.Errorf("audit entry: %v", m)
+	}
+	b.kill() // rather than waiting for the program
+}
+
+func TestRefusedAndHeld(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}, held: {"+prog+"}, gone: {"+prog+"}, spent: {"+prog+"}"))
+	b.script("one", `read item; case $(cat) in *198.51.100.1*) echo 550 no such user; exit 65;; *198.51.100.2*) echo "item $2" >>"$1";; esac`)
+	b.script("held", `echo the key is not known; exit 78`)
+	b.script("gone", `echo 451; exit 75`)
+	b.script("spent", `if [ -e "$1.full" ]; then rm "$1.full"; echo 429; exit 76; fi; `+take)
+	os.WriteFile(filepath.Join(b.dir, "out", "spent.full"), nil, 0o644)
+	b.start()
+	id, id2 := b.ban("198.51.100.1"), b.ban("198.51.100.2")
+	m := b.told(audit.KindReportDropped, "refused: exit status 65: 550 no such user")
+	if m[audit.FieldBanID] != id || m[audit.FieldDestination] != "one" {
+		t.Errorf("audit entry: %v", m)
+	}
+	b.until("the next", b.got("one", id2))
+	b.told(audit.KindReportsHeld, "reports to held wait: exit status 78: the key is not known")
+	b.until("what the quota held up", b.got("spent", id2))
+	if r := b.list()[id+".held"]; r.State != "held" || r.Attempts != 0 {
+		t.Errorf("waiting: %+v", r)
+	}
+	// It stays so over a restart, and is freed by a change of the configuration.
+	b.stop()
+	b.script("held", take)
+	b.start()
+	b.until("reading", func() bool { b.e.mu.Lock(); defer b.e.mu.Unlock(); return b.e.caughtUp })
+	if r := b.list()[id+".held"]; r.State != "held" {
+		t.Errorf("after a restart: %+v", r)
+	}
+	b.configure(reports("one: {" + prog + "}, held: {type: exec, command: [/bin/false]}, spent: {" + prog + "}"))
+	b.entry(map[string]string{"MESSAGE_ID": audit.KindReload.ID(), "MESSAGE": "reloaded"})
+	b.told(audit.KindReportsFree, "reports to held go out again")
+	b.until("what was held", b.got("held", id))
+	b.until("what was held", b.got("held", id2))
+	// What is no longer configured waits, and can be dropped.
+	if r := b.list()[id+".gone"]; r.State != "not configured" {
+		t.Errorf("waiting: %+v", r)
+	}
+	if r, err := b.ask().Drop(context.Background(), control.Peer{User: "root"}, control.ReportsRequest{Destination: "gone"}); err != nil || r.Reports != 2 {
+		t.Errorf("drop: %+v, %v", r, err)
+	}
+	// A configuration with an error leaves the old one in force.
+	b.configure("report: {destinations: {one: {type: nonsense}}}\n")
+	b.entry(map[string]string{"MESSAGE_ID": audit.KindReload.ID(), "MESSAGE": "reloaded"})
+	b.told(audit.KindReloadRefused, "nonsense")
+	id = b.ban("198.51.100.2")
+	b.until("the old configuration", b.got("one", id))
+}
+
+func TestBrokenDestination(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}, bad: {type: mail, to: [root], template: /missing}"))
+	b.script("one", take)
+	b.script("bad", take)
+	b.start()
+	id := b.ban("198.51.100.1")
+	b.until("the one that works", b.got("one", id))
+	b.told(audit.KindReportsHeld, "/missing is not there")
+	b.configure(reports("one: {" + prog + "}, bad: {type: mail, to: [root]}"))
+	if err := b.e.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the one that was mended", b.got("bad", id))
+}
+
+func TestGiveUp(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+", give_up: 2s}"))
+	b.script("one", `exit 75`)
+	b.start()
+	begin := time.Now()
+	id := b.ban("198.51.100.1")
+	m := b.told(audit.KindReportDropped, "given up after 2s: exit status 75")
+	if d := time.Since(begin); m[audit.FieldBanID] != id || d < 2*time.Second {
+		t.Errorf("after %v: %v", d, m)
+	}
+	if l := b.list(); len(l) != 0 {
+		t.Errorf("still waiting: %v", l)
+	}
+}
+
+func TestWhatIsReported(t *testing.T) {
+	b := newBench(t, reports("all: {"+prog+", manual: true, wide: true, extended: true}, few: {"+prog+", manual: false, wide: false, extended: false, jails: [sshd], min_failures: 5, window: 10m}, day: {"+prog+", digest: daily}"))
+	for _, n := range []string{"all", "few", "day"} {
+		b.script(n, take)
+	}
+	b.start()
+	set := func(f func(*audit.BanEvent)) func(*audit.BanEvent) { return f }
+	first := b.ban("198.51.100.1")
+	hand := b.ban("198.51.100.2", set(func(e *audit.BanEvent) { e.By, e.Reason, e.Failures = "root", "by hand", 0 }))
+	wide := b.ban("198.51.100.0", set(func(e *audit.BanEvent) { e.Prefix, e.Wide = netip.MustParsePrefix("198.51.100.0/24"), true }))
+	other := b.ban("198.51.100.3", set(func(e *audit.BanEvent) { e.Jail = "postfix" }))
+	little := b.ban("198.51.100.4", set(func(e *audit.BanEvent) { e.Failures = 4 }))
+	within := b.ban("198.51.100.1")
+	ev := audit.BanEvent{Prefix: netip.MustParsePrefix("198.51.100.5/32"), Jail: "sshd", ID: "00000000000000ee", Since: time.Now(), Until: time.Now().Add(time.Hour), Failures: 5, Count: 2}
+	b.event(ev, audit.KindExtend)
+	last := b.ban("198.51.100.6")
+	b.until("the last", b.got("all", last))
+	b.until("the last", b.got("few", last))
+	all, few := b.items("all"), b.items("few")
+	for id, want := range map[string]bool{first: true, hand: false, wide: false, other: false, little: false, within: false, last: true} {
+		if all[id+".all"] != 1 || (few[id+".few"] == 1) != want {
+			t.Errorf("%s: %d, %d times, want 1, %v", id, all[id+".all"], few[id+".few"], want)
+		}
+	}
+	n := 0
+	for key := range all {
+		if strings.HasPrefix(key, "00000000000000ee-") && strings.HasSuffix(key, ".all") {
+			n++
+		}
+	}
+	if n != 1 || len(all) != 8 || len(few) != 2 {
+		t.Errorf("all %v, few %v", all, few)
+	}
+	// The window holds over a restart.
+	b.stop()
+	b.start()
+	within, last = b.ban("198.51.100.1"), b.ban("198.51.100.7")
+	b.until("the last", b.got("few", last))
+	if b.items("few")[within+".few"] != 0 {
+		t.Error("the window is forgotten by a restart")
+	}
+	// A digest comes when its day is over, in one item.
+	if out := b.out("day"); out != "" {
+		t.Errorf("too early: %s", out)
+	}
+	b.e.mu.Lock()
+	gathered := len(b.e.q.dest["day"].gather)
+	for _, rp := range b.e.q.dest["day"].gather {
+		rp.Since -= day.Microseconds()
+	}
+	b.e.runners["day"].nudge()
+	b.e.mu.Unlock()
+	b.told(audit.KindReported, fmt.Sprintf("report to day, %d bans", gathered))
+	if items := b.items("day"); len(items) != 1 || strings.Count(b.out("day"), "report ") != gathered {
+		t.Errorf("%d in the digest: %s", gathered, b.out("day"))
+	}
+}
+
+func TestQuotaWaits(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+", quota: 2}"))
+	b.script("one", take)
+	b.start()
+	for i := range 4 {
+		b.ban(fmt.Sprintf("198.51.100.%d", i+1))
+	}
+	b.until("two", func() bool { return len(b.items("one")) == 2 })
+	b.until("two that wait", func() bool { return len(b.list()) == 2 })
+	b.stop()
+	b.start() // it is not begun anew
+	s, err := b.ask().Status(context.Background())
+	if err != nil || s.Destinations[0].Sent != 2 || s.Destinations[0].Quota != 2 || s.Waiting != 2 {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+	b.e.mu.Lock()
+	for k, n := range b.e.q.dest["one"].sent { // a day later
+		delete(b.e.q.dest["one"].sent, k)
+		b.e.q.dest["one"].sent[k-241] = n
+	}
+	b.e.runners["one"].nudge()
+	b.e.mu.Unlock()
+	b.until("the others", func() bool { return len(b.items("one")) == 4 })
+}
+
+func TestWhois(t *testing.T) {
+	b := newBench(t, reports("mail: {type: mail, to: [root], parts: [whois, lines, context]}, plain: {"+prog+"}"))
+	b.script("mail", take)
+	b.script("plain", take)
+	asked := make(chan netip.Addr, 10)
+	b.whois = func(ctx context.Context, a netip.Addr) *report.Whois {
+		asked <- a
+		if a == netip.MustParseAddr("198.51.100.2") {
+			<-ctx.Done() // it is as slow as it may be
+			return &report.Whois{Failed: "no answer in time"}
+		}
+		return &report.Whois{Holder: "Example Org"}
+	}
+	b.start()
+	b.entry(map[string]string{"_UID": "0", "_SYSTEMD_UNIT": "ssh.service", "SYSLOG_IDENTIFIER": "sshd", "_TRANSPORT": "syslog", "MESSAGE": "Connection from 198.51.100.10 port 1"})
+	b.entry(map[string]string{"_UID": "0", "_SYSTEMD_UNIT": "ssh.service", "SYSLOG_IDENTIFIER": "sshd", "_TRANSPORT": "syslog", "MESSAGE": "Connection from 198.51.100.1 port 1"})
+	cursors := b.failures("198.51.100.1", 2)
+	begin := time.Now()
+	id2, id := b.ban("198.51.100.2"), b.ban("198.51.100.1", func(e *audit.BanEvent) { e.Evidence = cursors })
+	b.until("who needs no whois", b.got("plain", id2))
+	b.until("with whois", b.got("mail", id))
+	if d := time.Since(begin); d > 900*time.Millisecond {
+		t.Errorf("who does not answer delays others by %v", d)
+	}
+	b.until("without whois", b.got("mail", id2))
+	if d := time.Since(begin); d < time.Second || d > 2500*time.Millisecond {
+		t.Errorf("without an answer after %v, with a limit of 1 s", d)
+	}
+	out := b.out("mail")
+	if !strings.Contains(out, "whois Example Org\n") || !strings.Contains(out, "whois no answer in time\n") {
+		t.Errorf("mail:\n%s\nplain:\n%s", out, b.out("plain"))
+	}
+	if strings.Count(out, "context Failed password") != 2 || strings.Count(out, "context Connection from 198.51.100.1 port 1\n") != 1 || strings.Contains(out, "198.51.100.10") {
+		t.Errorf("context: %s", out)
+	}
+	if len(asked) != 2 {
+		t.Errorf("asked %d times", len(asked))
+	}
+}
+
+func TestVacuumed(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}"))
+	b.script("one", take)
+	b.start()
+	id := b.ban("198.51.100.1")
+	b.until("the first", b.got("one", id))
+	b.stop()
+	q, err := Open(filepath.Join(b.dir, "queue"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pos := q.pos
+	pos.Cursor = strings.Replace(pos.Cursor, "i=", "i=f", 1)
+	pos.Cursor = "s=000000000000000000000000000000aa" + pos.Cursor[strings.Index(pos.Cursor, ";"):]
+	q.Take(pos, nil)
+	q.Sync()
+	q.close()
+	id = b.ban("198.51.100.2")
+	b.start()
+	b.told(audit.KindJournalProblem, "is no longer in the journal")
+	b.until("what came since", b.got("one", id))
+	if len(b.items("one")) != 2 {
+		t.Errorf("delivered: %v", b.items("one"))
+	}
+}
+
+func TestEndsWhenIdle(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}"))
+	b.script("one", take)
+	b.idle = 300 * time.Millisecond
+	b.start()
+	id := b.ban("198.51.100.1")
+	b.until("the report", b.got("one", id))
+	begin := time.Now()
+	b.e.tick(begin)
+	select {
+	case err := <-b.ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not end")
+	}
+	b.e = nil
+	q, err := Open(filepath.Join(b.dir, "queue"))
+	if err != nil || q.pos.Cursor == "" || len(q.reps) != 0 {
+		t.Errorf("left: %+v, %v", q, err)
+	}
+	q.close()
+	id = b.ban("198.51.100.2") // while nobody was there
+	b.idle = -1
+	b.start()
+	b.until("the report", b.got("one", id))
+}
+
+func TestControl(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}, two: {type: mail, to: [root]}"))
+	b.script("one", `echo 451 not now; exit 75`)
+	b.script("two", take)
+	b.start()
+	id := b.ban("198.51.100.1")
+	b.until("two", b.got("two", id))
+	b.until("an attempt", func() bool { return b.list()[id+".one"].Attempts > 0 })
+	a, ctx := b.ask(), context.Background()
+	root := control.Peer{User: "root"}
+	for _, by := range []string{id, "198.51.100.1"} {
+		s, err := a.Report(ctx, by, "")
+		if err != nil || s.Report.ID != id || len(s.Deliveries) != 1 || !strings.HasPrefix(s.Deliveries[0].Preview, "item "+id+".one\nreport "+id) {
+			t.Errorf("show %s: %+v, %v", by, s, err)
+		}
+	}
+	if _, err := a.Report(ctx, "198.51.100.9", ""); err == nil {
+		t.Error("shows what is not there")
+	}
+	if _, err := a.Retry(ctx, root, control.ReportsRequest{Destination: "three"}); err == nil || !strings.Contains(err.Error(), `no destination "three"`) {
+		t.Errorf("retry: %v", err)
+	}
+	if r, err := a.Test(ctx, root, control.TestRequest{Destination: "two"}); err != nil || r.Answer != "taken" || !strings.Contains(b.out("two"), "192.0.2.1") {
+		t.Errorf("test: %+v, %v, %s", r, err, b.out("two"))
+	}
+	if r, err := a.Test(ctx, root, control.TestRequest{Destination: "one"}); err == nil || !strings.Contains(err.Error(), "451 not now") {
+		t.Errorf("test: %+v, %v", r, err)
+	}
+	b.script("one", take)
+	if r, err := a.Retry(ctx, root, control.ReportsRequest{ID: "198.51.100.1"}); err != nil || r.Reports != 1 {
+		t.Errorf("retry: %+v, %v", r, err)
+	}
+	b.until("one", b.got("one", id))
+	s, err := a.Status(ctx)
+	if err != nil || s.Waiting != 0 || !s.CaughtUp || len(s.Destinations) != 2 || s.Destinations[0].Sent != 1 || s.Destinations[0].LastOK == nil || len(s.Problems) != 0 {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+}
+
+// TestFullDisk: bans wait in the journal while there is no room, and none is lost.
+func TestFullDisk(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}"))
+	b.script("one", take)
+	mountSmall(t, filepath.Join(b.dir, "queue"), 2<<20)
+	ballast := filepath.Join(b.dir, "queue", "ballast")
+	b.start()
+	id := b.ban("198.51.100.1")
+	b.until("the first", b.got("one", id))
+	if err := os.WriteFile(ballast, make([]byte, 1500<<10), 0o600); err == nil {
+		t.Log("the disk is nearly full")
+	}
+	n := 1
+	full := func() bool { b.e.mu.Lock(); defer b.e.mu.Unlock(); return b.e.fullSaid }
+	b.until("a full disk", func() bool {
+		if n < 250 {
+			n++
+			id = b.ban(fmt.Sprintf("198.51.100.%d", n))
+		}
+		return full()
+	})
+	b.told(audit.KindReportQueue, "no room for the queue")
+	if s := b.e.statusLine(); !strings.Contains(s, "DISK FULL") {
+		t.Errorf("status: %s", s)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	b.stop() // rather than waiting for the pause to end
+	b.start()
+	b.until("the last", b.got("one", id))
+	b.until("all", func() bool { return len(b.items("one")) == n })
+}
+
+func TestMentions(t *testing.T) {
+	for text, want := range map[string]bool{
+		"from 192.0.2.1 port 1": true, "192.0.2.1": true, "[192.0.2.1]:25": true, "192.0.2.1:22": true, "by 192.0.2.1.": true, "::ffff:192.0.2.1": true,
+		"192.0.2.10": false, "1192.0.2.1": false, "1.192.0.2.1": false, "192.0.2.1.5": false, "192.0.2.11 192.0.2.1": true, "": false,
+	} {
+		if mentions([]byte(text), []byte("192.0.2.1")) != want {
+			t.Errorf("%q: want %v", text, want)
+		}
+	}
+	for text, want := range map[string]bool{"2001:db8::1 x": true, "[2001:db8::1]:22": true, "2001:db8::12": false, "2001:db8::1:2": false, "a2001:db8::1": false, "2001:db8::1: bad": true} {
+		if mentions([]byte(text), []byte("2001:db8::1")) != want {
+			t.Errorf("%q: want %v", text, want)
+		}
+	}
+}
+
+func TestPauses(t *testing.T) {
+	o := Options{Pauses: Pauses{30 * time.Second, time.Hour}}
+	for attempts, want := range map[int]time.Duration{0: 30 * time.Second, 1: 30 * time.Second, 2: time.Minute, 5: 8 * time.Minute, 8: time.Hour, 1000: time.Hour} {
+		for range 100 {
+			if d := o.pause(attempts); d < want*3/4 || d > want*5/4 {
+				t.Fatalf("after %d attempts %v, want about %v", attempts, d, want)
+			}
+		}
+	}
+	// A clock that was set makes no pause longer than it was, and no age negative.
+	now := time.Now()
+	for _, c := range []struct{ next, since, left, age time.Duration }{
+		{10 * time.Second, -time.Hour, 10 * time.Second, time.Hour},
+		{-10 * time.Second, -time.Hour, 0, time.Hour},
+		{1000 * time.Hour, time.Hour, time.Minute, 0},
+	} {
+		it := item{next: now.Add(c.next).UnixMicro(), since: now.Add(c.since).UnixMicro(), pause: time.Minute.Microseconds()}
+		it.restore(now)
+		if left, age := it.due.Sub(now).Round(time.Millisecond), now.Sub(it.born).Round(time.Millisecond); left != c.left || age != c.age {
+			t.Errorf("%+v: left %v, age %v", c, left, age)
+		}
+	}
+}
