@@ -34,7 +34,7 @@ func TestOwn(t *testing.T) {
 	var tried atomic.Int32
 	o := b.options()
 	o.New = func(d *report.Destination, _ deliver.Env) (deliver.Destination, error) {
-		return &waits{program{b, d.Name}, &tried}, nil
+		return &waits{program{b.dir, d.Name}, &tried}, nil
 	}
 	e, err := New(o)
 	if err != nil {

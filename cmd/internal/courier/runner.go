@@ -416,7 +416,7 @@ func (r *runner) failed(it *item, err error, late bool) {
 	defer e.mu.Unlock()
 	r.unsynced = true
 	r.lastErr, r.lastFail = text, now
-	it.due, it.asked = now.Add(pause), asked
+	it.due, it.asked = now.Add(pause), asked || retry != nil && retry.Own
 	dest := audit.Field{Name: audit.FieldDestination, Value: r.d.name}
 	switch {
 	case refused != nil:
