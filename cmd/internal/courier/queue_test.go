@@ -160,7 +160,7 @@ func (d *driver) step() (string, error) {
 // TestQueueSurvives: whatever of what was not yet synced reaches the disk, the queue is then as it was at a moment between the
 // last sync and the crash.
 func TestQueueSurvives(t *testing.T) {
-	for seed := range uint64(16) {
+	for seed := range uint64(8) {
 		dir := t.TempDir()
 		q, err := Open(dir)
 		if err != nil {
