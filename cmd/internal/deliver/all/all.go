@@ -76,8 +76,8 @@ func Env(c *report.Config, state string) (deliver.Env, error) {
 // maxSecret bounds a key.
 const maxSecret = 64 << 10
 
-// Secret reads a credential that systemd passed (systemd.exec(5), LoadCredential=): NAME, or of a folder that was passed as
-// a whole under the name bailiff, the file NAME less its "bailiff.". Errors hold nothing of it.
+// Secret reads a credential that systemd passed (systemd.exec(5), LoadCredential=): NAME, or that file of a folder which was
+// passed as a whole, under the id bailiff, or bailiff-key where its files are encrypted. Errors hold nothing of it.
 func Secret(name string) ([]byte, error) {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
@@ -86,7 +86,8 @@ func Secret(name string) ([]byte, error) {
 	if name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {
 		return nil, fmt.Errorf("credential %q: not a name", name)
 	}
-	for _, file := range []string{name, "bailiff_" + strings.TrimPrefix(name, "bailiff."), "bailiff_" + name} {
+	short := strings.TrimPrefix(name, "bailiff_")
+	for _, file := range []string{name, "bailiff_" + short, "bailiff-key_" + short} {
 		b, err := secret(filepath.Join(dir, file))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -96,7 +97,7 @@ func Secret(name string) ([]byte, error) {
 		}
 		return b, nil
 	}
-	return nil, fmt.Errorf("credential %s: there is none: put it into /etc/bailiff/credentials/%s and restart bailiff-report.service", name, strings.TrimPrefix(name, "bailiff."))
+	return nil, fmt.Errorf("credential %s: there is none: put it into /etc/bailiff/credentials/%s and restart bailiff-report.service", name, short)
 }
 
 func secret(path string) ([]byte, error) {

@@ -1,14 +1,17 @@
-// Command serve runs peers inside a host under test. It says where it listens on a line of its own when it is ready.
+// Command serve runs peers inside a host under test. It says where it listens on a line of its own when it is ready. With -mode
+// it tells one that runs how to answer from now on.
 package main
 
 import (
 	"encoding/base64"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -28,7 +31,11 @@ func run() error {
 	server := flag.String("server", "bailiff@mail.example.test", "as blocklist.de knows the host")
 	secret := flag.String("secret", "whsec_cGVlcnMtc2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2g=", "of the webhook")
 	file := flag.String("log", "", "`FILE` for JSON lines about what came; default: standard output")
+	mode := flag.String("mode", "", "tell the one at -listen: `SERVICE=MODE` or SERVICE=MODE:TIMES")
 	flag.Parse()
+	if *mode != "" {
+		return tell(*listen, *mode)
+	}
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(*secret, "whsec_"))
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
@@ -49,4 +56,19 @@ func run() error {
 	fmt.Fprintf(os.Stderr, "peers listen on %s\n", l.Addr())
 	s := &http.Server{Handler: &peers.Peers{Key: *key, Server: *server, Secret: raw, Log: out}, ReadHeaderTimeout: 10 * time.Second}
 	return s.Serve(l)
+}
+
+func tell(address, mode string) error {
+	service, name, _ := strings.Cut(mode, "=")
+	name, times, _ := strings.Cut(name, ":")
+	res, err := http.PostForm("http://"+address+peers.ModePath, url.Values{"service": {service}, "mode": {name}, "times": {times}})
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		b, err := io.ReadAll(res.Body)
+		return errors.Join(fmt.Errorf("%s: %s", res.Status, b), err)
+	}
+	return nil
 }
