@@ -73,7 +73,7 @@ type Backend interface {
 	Inspect(ctx context.Context, want []Ban) (*Inspection, error)
 
 	// Evict takes away what Reconcile fails at with a *ForeignError, and names it: an operator has said that nobody
-	// needs it. Ours may go with it; Reconcile brings that back.
+	// needs it. Ours may go with it; Reconcile brings that back, and is to follow.
 	Evict(ctx context.Context) ([]string, error)
 
 	// List returns the elements that the host holds now.

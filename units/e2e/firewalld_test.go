@@ -28,6 +28,7 @@ func TestFirewalld(t *testing.T) {
 			t.Parallel()
 			v := boot(t, suite, tree, load, "firewalld", "polkitd", "netbase", "iptables") // netbase: /etc/protocols, without which firewalld 1.3 does not start
 			v.sh(t, `systemctl start firewalld.service`)
+			t.Run("command", v.firewallCommand)
 			t.Run("contract", func(t *testing.T) { v.contract(t, contract) })
 			t.Run("contract-iptables", func(t *testing.T) {
 				v.sh(t, `sed -i 's/^FirewallBackend=.*/FirewallBackend=iptables/' /etc/firewalld/firewalld.conf; systemctl restart firewalld.service`)
