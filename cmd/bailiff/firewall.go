@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -80,9 +79,9 @@ func (e *env) firewallStatus(s *control.Firewall) {
 	for _, p := range s.Parts {
 		switch {
 		case p.Harm != "":
-			fmt.Fprintf(e.out, "  %s %s %s\n", e.paint(red, "!"), p.Name, clean(p.Harm))
+			fmt.Fprintf(e.out, "  %s %s %s\n", e.paint(red, "!"), clean(p.Name), clean(p.Harm))
 		case p.Want != "":
-			fmt.Fprintf(e.out, "  %s stands: %s\n", p.Name, p.Want)
+			fmt.Fprintf(e.out, "  %s stands: %s\n", clean(p.Name), clean(p.Want))
 		}
 	}
 	counted, empty := false, 0
@@ -127,7 +126,7 @@ func (e *env) firewallStatus(s *control.Firewall) {
 		table(e.out, rows)
 	}
 	if empty > 0 {
-		fmt.Fprintf(e.out, "%s empty, as they should be\n", plural(empty, "set"))
+		fmt.Fprintf(e.out, "%s without bans\n", plural(empty, "set"))
 	}
 	if !counted {
 		fmt.Fprintf(e.out, "%s counts no packets\n", s.Backend)
@@ -176,7 +175,7 @@ func (e *env) allDiffers(s *control.Firewall) (l []string) {
 	}
 	for _, p := range s.Parts {
 		if p.Harm != "" {
-			l = append(l, p.Name+": "+clean(p.Harm))
+			l = append(l, clean(p.Name)+": "+clean(p.Harm))
 		}
 	}
 	for i := range s.Sets {
@@ -298,5 +297,3 @@ func stoppedNow(ctx context.Context) []control.Stopped {
 	}
 	return s.Firewall.Stopped
 }
-
-var errRuns = errors.New("the daemon runs")

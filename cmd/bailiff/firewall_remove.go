@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -65,6 +67,9 @@ func removeFirewall(e *env, stop, force, asJSON bool) error {
 		errs = append(errs, r.clean(ctx, be, force))
 	}
 	errs = append(errs, r.cleanFirewalld(ctx, force))
+	for _, l := range [][]trace{r.Removed, r.Left} {
+		slices.SortStableFunc(l, func(x, y trace) int { return cmp.Or(cmp.Compare(x.Backend, y.Backend), cmp.Compare(x.Name, y.Name)) })
+	}
 	if asJSON {
 		errs = append(errs, printJSON(e.out, r))
 	} else {
@@ -92,14 +97,14 @@ func alone(ctx context.Context) error {
 	hint := "systemctl stop bailiff.socket bailiff.service, or bailiff firewall remove --stop; a start brings everything back"
 	// Without systemd's bus only the processes tell.
 	if units, err := service.Active(ctx, "bailiff.service"); err == nil && len(units) > 0 {
-		return &control.Error{Message: fmt.Sprintf("%v (%s), and would put everything back", errRuns, strings.Join(units, ", ")), Hint: hint}
+		return &control.Error{Message: fmt.Sprintf("the daemon runs (%s), and would put everything back", strings.Join(units, ", ")), Hint: hint}
 	}
 	pids, err := daemons()
 	if err != nil {
 		return err
 	}
 	if len(pids) > 0 {
-		return &control.Error{Message: fmt.Sprintf("%v (process %d), and would put everything back", errRuns, pids[0]), Hint: hint}
+		return &control.Error{Message: fmt.Sprintf("the daemon runs (process %d), and would put everything back", pids[0]), Hint: hint}
 	}
 	return nil
 }

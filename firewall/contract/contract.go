@@ -233,12 +233,48 @@ func block(t *testing.T, h *Host, b firewall.Backend) {
 	add(t, b, ban(h, one(v4), "", time.Hour), ban(h, one(v6), "", time.Hour))
 	verify(t, b)
 	reaches(t, h, false, Web, v4, v6)
+	counted(t, b)
 	reaches(t, h, true, Web, near4, near6, other4, other6)
 	remove(t, b, firewall.Key{Prefix: one(v4)}, firewall.Key{Prefix: one(v6)}, firewall.Key{Prefix: one(other4)})
 	verify(t, b)
 	reaches(t, h, true, Web, v4, v6)
 	if l := list(t, b); len(l) != 0 {
 		t.Errorf("left over: %v", l)
+	}
+}
+
+// counted: packets of both families were stopped, by rules of everything, and Stopped and Inspect agree about them.
+func counted(t *testing.T, b firewall.Backend) {
+	t.Helper()
+	c, ok := b.(firewall.Counter)
+	if !ok {
+		return
+	}
+	l, err := c.Stopped(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := 0
+	for _, s := range l {
+		switch {
+		case s.Scope != "" && s.Packets > 0:
+			t.Errorf("a rule about ports counted: %+v", s)
+		case s.Packets > 0 && s.Bytes > s.Packets:
+			sets++
+		}
+	}
+	if sets != 2 {
+		t.Errorf("%d sets counted, want one for each family: %+v", sets, l)
+	}
+	in, err := b.Inspect(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range in.Sets { // nothing of what is banned is sent meanwhile but what is sent again
+		i := slices.IndexFunc(l, func(x firewall.Stopped) bool { return x.Set == s.Name })
+		if i < 0 || !s.Counted || s.Scope != l[i].Scope || s.Packets < l[i].Packets {
+			t.Errorf("inspected: %+v; of %+v", s, l)
+		}
 	}
 }
 
