@@ -392,7 +392,7 @@ func TestFullDisk(t *testing.T) {
 		return full()
 	})
 	b.told(audit.KindReportQueue, "no room for the queue")
-	if s := b.e.statusLine(); !strings.Contains(s, "DISK FULL") {
+	if s := b.e.statusLine(); !strings.Contains(s, "QUEUE FULL") {
 		t.Errorf("status: %s", s)
 	}
 	if err := os.Remove(ballast); err != nil {

@@ -64,6 +64,7 @@ type Options struct {
 	Pauses    Pauses        // zero: 30 s to 1 h
 	Idle      time.Duration // zero: idleLimit; negative: never ends by itself
 	SettleFor time.Duration // zero: settleWait
+	Most      int           // reports that may wait; zero: mostWaiting
 }
 
 // Engine is the courier. Its fields are guarded by mu, but for those that never change.
@@ -107,6 +108,9 @@ func New(o Options) (*Engine, error) {
 	if o.SettleFor == 0 {
 		o.SettleFor = settleWait
 	}
+	if o.Most == 0 {
+		o.Most = mostWaiting
+	}
 	e := &Engine{o: o, began: time.Now(), wake: make(chan struct{}, 1), fatal: make(chan error, 1), runners: map[string]*runner{}, active: time.Now(), saved: time.Now()}
 	c, err := o.Load()
 	if err != nil {
@@ -129,6 +133,9 @@ func New(o Options) (*Engine, error) {
 	e.deliverCtx, e.cutOff = context.WithCancel(context.Background())
 	return e, e.configure(c)
 }
+
+// mostWaiting bounds memory: 600 bytes each. What is beyond waits in the journal.
+const mostWaiting = 200_000
 
 // restore gives an item of an earlier run the times of this one. Saved times are believed only as far as a clock that was set
 // can make no harm: no pause becomes longer than it was, no age negative.
@@ -489,7 +496,10 @@ func needsWhois(d *report.Destination) bool {
 func (e *Engine) take(ctx context.Context, pos position, batch []taken) error {
 	for {
 		e.mu.Lock()
-		err := e.q.Take(pos, batch)
+		var err error = &fullError{fmt.Errorf("%d reports wait", len(e.q.reps))}
+		if len(e.q.reps)+len(batch) <= e.o.Most {
+			err = e.q.Take(pos, batch)
+		}
 		if err == nil {
 			e.pos, e.saved = pos, time.Now()
 			e.roomAgain()
@@ -693,7 +703,7 @@ func (e *Engine) statusLine() string {
 		parts = append(parts, "CONFIGURATION NOT RELOADED: "+e.confErr)
 	}
 	if e.fullSaid {
-		parts = append(parts, "DISK FULL: bans wait in the journal")
+		parts = append(parts, "QUEUE FULL: bans wait in the journal")
 	}
 	if !e.caughtUp {
 		parts = append(parts, "reading the journal")

@@ -61,7 +61,7 @@ type wal struct {
 	synced  int64
 }
 
-// fullError says that the disk has no room. The file is as it was before.
+// fullError says that there is no room, on the disk or for more reports. The file is as it was before.
 type fullError struct{ err error }
 
 func (e *fullError) Error() string { return "no room for the queue: " + e.err.Error() }
