@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestCourierIsCalled: a ban knocks at the courier's socket if reports are configured, at most once a second, and a courier
-// that does not answer, or is not there, costs no ban.
+// TestCourierIsCalled: a start and a ban knock at the courier's socket if reports are configured, at most once a second, and a
+// courier that does not answer, or is not there, costs no ban.
 func TestCourierIsCalled(t *testing.T) {
 	b := newBench(t)
 	path := filepath.Join(t.TempDir(), "courier")
@@ -31,6 +31,12 @@ func TestCourierIsCalled(t *testing.T) {
 
 	b.configure("jails: {sshd: {}}\nreport: {destinations: {admin: {type: mail, to: [root]}}}\n")
 	b.start()
+	ln.SetDeadline(time.Now().Add(5 * time.Second))
+	if c, err := ln.Accept(); err != nil {
+		t.Fatalf("the start calls nobody: %v", err)
+	} else {
+		c.Close()
+	}
 	begin := time.Now()
 	for _, a := range []string{"203.0.113.8", "203.0.113.9", "203.0.113.10", "203.0.113.11"} {
 		b.fail(a, 5)

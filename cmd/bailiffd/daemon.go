@@ -236,6 +236,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 
 	d.aud.Event(audit.KindStart, fmt.Sprintf("bailiff %s started: %d bans in force, firewall backend %s (%s), jails %s",
 		build.String(), d.led.Len(), d.fw.Backend, d.fw.Why, strings.Join(d.jailNames(), ", ")), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
+	d.courier.call() // it may have reports from before a reboot
 	notify.Ready(d.statusLine())
 
 	d.loop(ctx, hup)
