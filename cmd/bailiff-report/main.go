@@ -144,7 +144,7 @@ func work(ctx context.Context, o options) error {
 			return l.Load()
 		},
 		New: all.New,
-		Env: func(c *config.Config) (deliver.Env, error) { return all.Env(&c.Report, o.state) },
+		Env: func(c *config.Config) (deliver.Env, error) { return all.Env(c, o.state) },
 	})
 	if err != nil {
 		control.Refuse(ln, control.Error{Message: "the courier cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff-report.service"})

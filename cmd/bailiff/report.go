@@ -288,7 +288,7 @@ func (e *env) dryRun(file string, files list, args []string) error {
 		for k := range conf.Report.Destinations { // the others want nothing of this report
 			conf.Report.Destinations[k].Enabled = k == i
 		}
-		env, err := all.Env(&conf.Report, "")
+		env, err := all.Env(conf, "")
 		if err != nil {
 			return err
 		}

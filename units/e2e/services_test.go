@@ -34,8 +34,8 @@ case $got in *'"address":"198.51.100.44"'*) exit 75;; esac # until it is another
 addr=$(printf %s "$got" | grep -o '"address":"[^"]*"' | head -n 1)
 touch /etc/tell 2>/dev/null && addr="$addr may write to /etc"
 ls /etc/bailiff/credentials >/dev/null 2>&1 && addr="$addr may read keys"
-test "$(wc -l </proc/net/dev)" = 3 || addr="$addr has a network" # two lines of headers, and lo
-logger -t tell "$BAILIFF_DESTINATION $(id -un) ($1) $addr $(printf %s "$got" | grep -o 'Failed password for bob' | wc -l)"
+test "$(ls /sys/class/net)" = lo || addr="$addr has a network"
+logger -t tell "$BAILIFF_DESTINATION $(id -un) ($1) $addr $(printf %s "$got" | grep -o 'bob' | wc -l)"
 echo told
 `
 

@@ -8,11 +8,12 @@ import (
 	"net/netip"
 	"time"
 
+	"bailiff/policy/filter"
 	"bailiff/policy/report"
 )
 
-// Destination delivers items. It is used by one goroutine at a time. Where its Redact is set, the courier hands it items
-// that went through policy/report/redact already, to Deliver and to Render.
+// Destination delivers items. It is used by one goroutine at a time. Where its Redact is set it gets items that went through
+// policy/report/redact already: see all.New.
 type Destination interface {
 	// Deliver hands the item over and returns when the other side has taken it. Errors are *report.Retry, *report.Refused, or
 	// any other, which is tried again. They are for people, name the other side, and hold no secret. It ends when ctx does.
@@ -34,6 +35,7 @@ type Env struct {
 	Config *report.Config
 	Host   string                            // this host's name in reports
 	Own    []string                          // names and addresses of this host, for redaction
+	Filter func(name string) *filter.Filter  // by Report.Service, for redaction; nil: those that come with the program
 	Secret func(name string) ([]byte, error) // reads a systemd credential, without a final newline; errors name it, and say where it belongs
 	Client *http.Client
 	Now    func() time.Time

@@ -27,7 +27,10 @@ import (
 	"bailiff/cmd/internal/deliver/web"
 	"bailiff/cmd/internal/deliver/webhook"
 	"bailiff/cmd/internal/registry"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
 	"bailiff/policy/report"
+	"bailiff/policy/report/redact"
 )
 
 // types holds the constructor of each type.
@@ -38,17 +41,65 @@ var types = map[string]func(*report.Destination, deliver.Env) (deliver.Destinati
 	report.Exec:      exec.New,
 }
 
-// New makes a destination.
+// New makes a destination. Where its Redact is set, all that it gets is redacted: nothing else of a report can leave by it.
 func New(d *report.Destination, env deliver.Env) (deliver.Destination, error) {
 	build := types[d.Type]
 	if build == nil {
 		return nil, fmt.Errorf("this bailiff cannot deliver to the type %q", d.Type)
 	}
-	return build(d, env)
+	dst, err := build(d, env)
+	if err != nil || !d.Redact {
+		return dst, err
+	}
+	r := &redacted{dst, redact.New(env.Own, env.Filter)}
+	if t, ok := dst.(deliver.Traced); ok {
+		return &redactedTraced{r, t}, nil
+	}
+	return r, nil
+}
+
+// redacted is a destination that sees redacted items alone.
+type redacted struct {
+	dst deliver.Destination
+	r   *redact.Redactor
+}
+
+func (d *redacted) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	return d.dst.Deliver(ctx, d.r.Item(item))
+}
+
+func (d *redacted) Render(item *report.Item) ([]byte, error) { return d.dst.Render(d.r.Item(item)) }
+
+type redactedTraced struct {
+	*redacted
+	traced deliver.Traced
+}
+
+func (d *redactedTraced) Trace(item *report.Item) string { return d.traced.Trace(d.r.Item(item)) }
+
+// filters finds the filters of the jails, and where a jail is no more what came with the program.
+func filters(jails []config.Jail) func(name string) *filter.Filter {
+	all := map[string]*filter.Filter{}
+	for i := range jails {
+		if f := jails[i].Filter; f != nil {
+			all[f.Name] = f
+		}
+	}
+	return func(name string) *filter.Filter {
+		if f := all[name]; f != nil {
+			return f
+		}
+		f, err := filter.LoadBuiltin(name)
+		if err != nil {
+			return nil
+		}
+		return f
+	}
 }
 
 // Env is what destinations get here, but for the secrets. state is the folder for what they keep.
-func Env(c *report.Config, state string) (deliver.Env, error) {
+func Env(conf *config.Config, state string) (deliver.Env, error) {
+	c := &conf.Report
 	agent := "bailiff/" + build.String()
 	lookup := c.Lookup
 	if !slices.ContainsFunc(c.Destinations, func(d report.Destination) bool { return d.Enabled && d.Type == report.XARF }) {
@@ -66,7 +117,7 @@ func Env(c *report.Config, state string) (deliver.Env, error) {
 	if host == "" {
 		host = Host()
 	}
-	e := deliver.Env{Config: c, Host: host, Own: own(host), Client: web.NewClient(), Now: time.Now, Agent: agent, State: state, Secret: Secret}
+	e := deliver.Env{Config: c, Host: host, Own: own(host), Filter: filters(conf.Jails), Client: web.NewClient(), Now: time.Now, Agent: agent, State: state, Secret: Secret}
 	if c.Lookup.RDAP || c.Lookup.Whois || c.Lookup.Contacts != "" {
 		e.Lookup = reg.Lookup
 	}

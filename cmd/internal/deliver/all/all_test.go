@@ -5,7 +5,56 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"bailiff/cmd/internal/deliver/delivertest"
+	"bailiff/policy/config"
+	"bailiff/policy/report"
+	"bailiff/units/e2e/peers"
 )
+
+// Where a destination is to be redacted, no way leads to it with anything else, by delivery or preview; where it is not, it gets
+// all.
+func TestRedact(t *testing.T) {
+	p, url := delivertest.Peers(t)
+	for _, d := range []report.Destination{
+		{Name: "webhook", Type: report.Webhook, URL: url + peers.HookPath},
+		{Name: "abuseipdb", Type: report.AbuseIPDB, URL: url + peers.AbuseIPDBPath},
+		{Name: "blocklist.de", Type: report.Blocklist, Via: "http", Server: p.Server, URL: url + peers.BlocklistPath},
+	} {
+		for _, d.Redact = range []bool{true, false} {
+			d.TimeLimit, d.Lines = time.Minute, 100
+			key := delivertest.Key
+			if d.Type == report.Webhook {
+				key = string(p.Secret)
+			}
+			env := delivertest.Env(t, d.CredentialName(), key)
+			env.Own = []string{"mail.example.org", "mail"}
+			env.Filter = filters(config.Default().Jails)
+			dst, err := New(&d, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			item := delivertest.Item(delivertest.Report("198.51.100.7"))
+			shown, err := dst.Render(item)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := dst.Deliver(t.Context(), item); err != nil {
+				t.Fatal(err)
+			}
+			e := p.Entries()[len(p.Entries())-1]
+			for _, s := range []string{string(shown), strings.Join(append(e.Form["comment"], e.Form["logs"]...), "") + string(e.Body)} {
+				if bob := strings.Contains(s, "bob"); bob == d.Redact || !strings.Contains(s, "Failed") {
+					t.Errorf("%s, redact %v: %s", d.Name, d.Redact, s)
+				}
+				if d.Redact && (strings.Contains(s, `"mail"`) || strings.Contains(s, "Z mail ") || d.Type == report.Webhook && strings.Contains(s, "mail.example.org")) {
+					t.Errorf("%s names the host: %s", d.Name, s)
+				}
+			}
+		}
+	}
+}
 
 // Names are those that systemd gives to the files of folders, and to credentials of their own.
 func TestSecret(t *testing.T) {
