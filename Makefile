@@ -67,7 +67,8 @@ e2e: build
 bench: deps build
 	go test -tags libsystemd -run '^$$' -bench . ./...
 	BAILIFF_BENCH=1 go test -count=1 -v -run TestMemory ./cmd/bailiffd
-	BAILIFF_E2E=bookworm BAILIFF_BENCH=1 go test -count=1 -timeout 40m -v -run 'TestPeer|TestFirewalls|TestHost/.*/^(starts|idle|latency|crowd)$$' ./units/e2e
+	BAILIFF_E2E=bookworm BAILIFF_BENCH=1 go test -count=1 -timeout 15m -v -run 'TestPeer|TestHost/.*/^(starts|idle|latency|crowd)$$' ./units/e2e
+	BAILIFF_E2E=trixie BAILIFF_BENCH=1 go test -count=1 -timeout 30m -v -run TestFirewalls ./units/e2e
 
 demo: deps-demo build
 	go run ./units/e2e/demo

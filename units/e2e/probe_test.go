@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -140,17 +139,4 @@ func (p *prober) blocked(a netip.Addr) (at time.Time, through, ok bool) {
 		return at, false, false
 	}
 	return q.sent[q.last+1], q.first >= 0, true
-}
-
-// let waits until packets of an address arrive.
-func (p *prober) let(t *testing.T, a netip.Addr) {
-	t.Helper()
-	eventually(t, 10*time.Second, func() error {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if q := p.of[a]; q == nil || q.first < 0 {
-			return fmt.Errorf("nothing arrives from %s", a)
-		}
-		return nil
-	})
 }
