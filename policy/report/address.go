@@ -13,14 +13,14 @@ func ValidAddress(s string) bool {
 }
 
 // ValidRecipient takes what the host's own mail system can deliver: an address, with any host behind the @, or the name of a
-// local user.
+// local user. What mail systems may take as a program (|) or a file (/) is none.
 func ValidRecipient(s string) bool {
 	local, domain, ok := strings.Cut(s, "@")
 	return len(s) <= 254 && validLocal(local) && (!ok || ValidHost(domain))
 }
 
 func validLocal(s string) bool {
-	return s != "" && len(s) <= 64 && s[0] != '-' && s[0] != '.' && s[len(s)-1] != '.' && !strings.Contains(s, "..") &&
+	return s != "" && len(s) <= 64 && strings.IndexByte("-.|/", s[0]) < 0 && s[len(s)-1] != '.' && !strings.Contains(s, "..") &&
 		strings.Trim(s, addressLetters+"!#$%&'*+-/=?^_`{|}~.") == ""
 }
 

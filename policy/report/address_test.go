@@ -17,6 +17,8 @@ func TestAddresses(t *testing.T) {
 		"a@":                                     {false, false},
 		"-oQ/tmp@example.org":                    {false, false},
 		"-v":                                     {false, false},
+		"|sh":                                    {false, false},
+		"/etc/passwd":                            {false, false},
 		"a b@example.org":                        {false, false},
 		"a@example.org\nBcc: x@example.org":      {false, false},
 		"a@example.org, b@example.org":           {false, false},

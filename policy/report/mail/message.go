@@ -168,7 +168,7 @@ func writeField(b *bytes.Buffer, name, value string) {
 
 // encoded makes one line of printable ASCII of a text, with words as of RFC 2047 where it is not that already.
 func encoded(s string) string {
-	s = oneLine(s)
+	s = OneLine(s)
 	plain := !strings.Contains(s, "=?")
 	long := 0
 	for _, word := range strings.Split(s, " ") {
@@ -195,8 +195,8 @@ func encoded(s string) string {
 // maxHeader bounds a header's text, in bytes. A subject is read in a list of mails.
 const maxHeader = 500
 
-// oneLine makes of any text UTF-8 without control characters, newlines, and blanks in a row.
-func oneLine(s string) string {
+// OneLine makes of any text one line of UTF-8 without control characters and blanks in a row, of some 500 bytes at most.
+func OneLine(s string) string {
 	if len(s) > maxHeader {
 		s = s[:maxHeader] + "…"
 	}

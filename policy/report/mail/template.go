@@ -315,7 +315,7 @@ func (t *Template) execute(v *View) (subject, body string, err error) {
 		if err := run.Lookup(t.subject.Name()).Execute(&w, v); err != nil {
 			return "", "", err
 		}
-		subject = oneLine(w.String())
+		subject = OneLine(w.String())
 	}
 	var w bounded
 	if err := run.Lookup(t.body.Name()).Execute(&w, v); err != nil {

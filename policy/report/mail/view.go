@@ -93,7 +93,7 @@ const maxMessage = 32 << 10
 func newView(item *report.Item, d *report.Destination, e *Envelope) (*View, []report.Line) {
 	has := func(part string) bool { return slices.Contains(d.Parts, part) }
 	v := &View{
-		Host: oneLine(e.Host), Agent: oneLine(e.Agent), Time: e.Time, Test: item.Test, Digest: item.Digest,
+		Host: OneLine(e.Host), Agent: OneLine(e.Agent), Time: e.Time, Test: item.Test, Digest: item.Digest,
 		Whois: has(report.PartWhois), Lines: has(report.PartLines), Most: d.Lines, Total: len(item.Reports),
 	}
 	budget, texts := maxLines, maxWhois
@@ -102,7 +102,7 @@ func newView(item *report.Item, d *report.Destination, e *Envelope) (*View, []re
 		b := newBan(r, e.Time.Location())
 		b.Failures = max(0, b.Failures)
 		if r.Host != "" {
-			v.Host = oneLine(r.Host)
+			v.Host = OneLine(r.Host)
 		}
 		lines := func(all []report.Line) []Line {
 			l, left, raw := newLines(all, d.Lines, &budget, e.Time.Location())
@@ -133,9 +133,9 @@ func newView(item *report.Item, d *report.Destination, e *Envelope) (*View, []re
 
 func newBan(r *report.Report, zone *time.Location) Ban {
 	b := Ban{
-		ID: oneLine(r.ID), Address: r.Address.String(), Jail: oneLine(r.Jail), Service: oneLine(r.Service),
+		ID: OneLine(r.ID), Address: r.Address.String(), Jail: OneLine(r.Jail), Service: OneLine(r.Service),
 		Time: in(r.Time, zone), First: in(r.First, zone), Since: in(r.Since, zone), Until: in(r.Until, zone), Forever: r.Until.IsZero(),
-		Failures: r.Failures, Count: r.Count, Reason: oneLine(r.Reason), By: oneLine(r.By), Manual: r.By != "" || r.Jail == "manual",
+		Failures: r.Failures, Count: r.Count, Reason: OneLine(r.Reason), By: OneLine(r.By), Manual: r.By != "" || r.Jail == "manual",
 		Wide: r.Wide, Extended: r.Extended, Missing: r.Missing, Withheld: r.Withheld,
 	}
 	b.Prefix, b.Network = subject(r.Prefix)
@@ -183,14 +183,14 @@ func newWhois(w *report.Whois) Whois {
 	case w == nil:
 		return Whois{Failed: "it was not asked"}
 	case w.Failed != "":
-		return Whois{Failed: oneLine(w.Failed)}
+		return Whois{Failed: OneLine(w.Failed)}
 	}
-	v := Whois{Name: oneLine(w.Name), Holder: oneLine(w.Holder), Country: oneLine(w.Country), Text: block(w.Text), Source: oneLine(w.Source)}
+	v := Whois{Name: OneLine(w.Name), Holder: OneLine(w.Holder), Country: OneLine(w.Country), Text: block(w.Text), Source: OneLine(w.Source)}
 	if w.Network.IsValid() {
 		v.Network = w.Network.String()
 	}
 	for _, a := range w.Abuse {
-		v.Abuse = append(v.Abuse, oneLine(a))
+		v.Abuse = append(v.Abuse, OneLine(a))
 	}
 	if v.Text == "" && v.Network == "" && v.Holder == "" && v.Name == "" && len(v.Abuse) == 0 {
 		v.Failed = "the answer was empty"
@@ -217,7 +217,7 @@ func newLines(all []report.Line, most int, budget *int, zone *time.Location) (l 
 		if !same {
 			coded = append(coded, r)
 		}
-		v := Line{Time: in(r.Time, zone), Host: oneLine(r.Hostname), Program: oneLine(r.Identifier), Unit: oneLine(r.Unit), Message: text, Coded: !same}
+		v := Line{Time: in(r.Time, zone), Host: OneLine(r.Hostname), Program: OneLine(r.Identifier), Unit: OneLine(r.Unit), Message: text, Coded: !same}
 		if r.PID != 0 {
 			v.Program += fmt.Sprintf("[%d]", r.PID)
 		}

@@ -24,6 +24,7 @@ import (
 	"bailiff/cmd/internal/deliver/abuseipdb"
 	"bailiff/cmd/internal/deliver/blocklist"
 	"bailiff/cmd/internal/deliver/exec"
+	"bailiff/cmd/internal/deliver/mail"
 	"bailiff/cmd/internal/deliver/web"
 	"bailiff/cmd/internal/deliver/webhook"
 	"bailiff/cmd/internal/registry"
@@ -37,6 +38,7 @@ import (
 var types = map[string]func(*report.Destination, deliver.Env) (deliver.Destination, error){
 	report.AbuseIPDB: abuseipdb.New,
 	report.Blocklist: blocklist.New,
+	report.Mail:      mail.New,
 	report.Webhook:   webhook.New,
 	report.Exec:      exec.New,
 }
