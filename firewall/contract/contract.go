@@ -38,6 +38,9 @@ type Host struct {
 	// Reaches tells for each of the remote addresses whether it can open a TCP connection to a port.
 	Reaches func(t testing.TB, port uint16, from []netip.Addr) []bool
 
+	// Answered tells for each of the remote addresses whether a UDP datagram to a port is answered.
+	Answered func(t testing.TB, port uint16, from []netip.Addr) []bool
+
 	// Now and Wait are the clock that Until is compared with. Wait returns once cond is true, and fails after limit.
 	Now  func() time.Time
 	Wait func(t testing.TB, limit time.Duration, cond func() bool)
@@ -72,8 +75,10 @@ func Test(t *testing.T, h *Host) {
 		{"BeforeReconcile", beforeReconcile},
 		{"Block", block},
 		{"Scopes", scopes},
+		{"Datagrams", datagrams},
 		{"Prefixes", prefixes},
 		{"Overlap", overlap},
+		{"OverlapEnds", overlapEnds},
 		{"Expiry", expiry},
 		{"Reban", reban},
 		{"Over", over},
@@ -117,6 +122,9 @@ var (
 	near4, near6   = netip.MustParseAddr("192.0.2.8"), netip.MustParseAddr("2001:db8:a:1::8")
 	other4, other6 = netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8:b:1::7")
 )
+
+// soon is when a ban ends that a test waits for: late enough for a busy host's first look at it.
+const soon = 4 * time.Second
 
 func one(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
@@ -295,6 +303,31 @@ func scopes(t *testing.T, h *Host, b firewall.Backend) {
 	reaches(t, h, false, Mail, v4)
 }
 
+// datagrams: UDP is stopped by a ban of everything, and by that of a port of its own; not by that of a TCP port.
+func datagrams(t *testing.T, h *Host, b firewall.Backend) {
+	answered := func(want bool, port uint16, from ...netip.Addr) {
+		t.Helper()
+		for i, got := range h.Answered(t, port, from) {
+			if got != want {
+				t.Errorf("a datagram of %v to port %d is answered: %v, want %v", from[i], port, got, want)
+			}
+		}
+	}
+	reconcile(t, b)
+	answered(true, Web, v4, v6, near4)
+	reconcile(t, b, ban(h, one(v4), "", time.Hour), ban(h, netip.MustParsePrefix("2001:db8:a:1::/64"), "", time.Hour), ban(h, one(near4), "sshd", time.Hour),
+		ban(h, one(other4), "mail", time.Hour), ban(h, one(other6), "mail", time.Hour))
+	answered(false, Web, v4, v6, near6)
+	answered(false, Mail, v4, v6, other4, other6)
+	answered(true, SSH, near4, other4, other6)
+	answered(true, 587, other4, other6) // that is TCP's
+	reaches(t, h, false, SSH, near4)
+	reaches(t, h, false, 587, other4, other6)
+	remove(t, b, firewall.Key{Prefix: one(v4)}, firewall.Key{Prefix: one(other4), Scope: "mail"}, firewall.Key{Prefix: one(other6), Scope: "mail"})
+	answered(true, Web, v4)
+	answered(true, Mail, v4, other4, other6)
+}
+
 func prefixes(t *testing.T, h *Host, b firewall.Backend) {
 	reconcile(t, b, ban(h, netip.MustParsePrefix("192.0.2.0/24"), "", time.Hour), ban(h, netip.MustParsePrefix("2001:db8:a:1::/64"), "", time.Hour))
 	reaches(t, h, false, Web, v4, near4, v6, near6)
@@ -313,19 +346,51 @@ func overlap(t *testing.T, h *Host, b firewall.Backend) {
 	verify(t, b)
 }
 
+// overlapEnds: of bans within each other each ends by itself, and uncovers the others only.
+func overlapEnds(t *testing.T, h *Host, b firewall.Backend) {
+	wide, mid, wide6 := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.2.0/28"), netip.MustParsePrefix("2001:db8:a::/48")
+	reconcile(t, b)
+	reconcile(t, b, ban(h, wide, "", soon), ban(h, mid, "", time.Hour), ban(h, one(v4), "", 0))
+	add(t, b, ban(h, one(v6), "", soon), ban(h, wide6, "", time.Hour))
+	far4 := netip.MustParseAddr("192.0.2.200") // in wide alone
+	reaches(t, h, false, Web, v4, near4, far4, v6, near6)
+	h.Wait(t, 20*time.Second, func() bool { return len(list(t, b)) == 3 })
+	reaches(t, h, true, Web, far4)
+	reaches(t, h, false, Web, v4, near4, v6, near6)
+	remove(t, b, firewall.Key{Prefix: mid})
+	reaches(t, h, true, Web, near4)
+	reaches(t, h, false, Web, v4)
+	remove(t, b, firewall.Key{Prefix: wide6}, firewall.Key{Prefix: one(v4)})
+	reaches(t, h, true, Web, v4, v6)
+	verify(t, b)
+}
+
 func expiry(t *testing.T, h *Host, b firewall.Backend) {
-	reconcile(t, b, ban(h, one(v4), "", 2*time.Second), ban(h, one(v6), "", time.Hour))
-	add(t, b, ban(h, one(other4), "", 2*time.Second))
+	reconcile(t, b) // sets are made here, which takes some hosts longer than these bans last
+	reconcile(t, b, ban(h, one(v4), "", soon), ban(h, one(v6), "", time.Hour))
+	add(t, b, ban(h, one(other4), "", soon))
 	reaches(t, h, false, Web, v4, other4, v6)
 	h.Wait(t, 10*time.Second, func() bool { return len(list(t, b)) == 1 })
 	reaches(t, h, true, Web, v4, other4)
 	reaches(t, h, false, Web, v6)
 	verify(t, b)
+
+	// By packets alone: not before the end, and not long after.
+	end := h.Now().Add(soon)
+	add(t, b, firewall.Ban{Prefix: one(v4), Until: end})
+	h.Wait(t, 10*time.Second, func() bool {
+		verify(t, b) // who keeps the ends himself looks then
+		return h.Reaches(t, Web, []netip.Addr{v4})[0]
+	})
+	if off := h.Now().Sub(end); off < 0 || off > 3*time.Second {
+		t.Errorf("got through %v after the end of the ban", off)
+	}
 }
 
 func reban(t *testing.T, h *Host, b firewall.Backend) {
-	reconcile(t, b, ban(h, one(v4), "", 2*time.Second), ban(h, one(near4), "", time.Hour), ban(h, one(v6), "", 0))
-	add(t, b, ban(h, one(v4), "", time.Hour), ban(h, one(near4), "", 2*time.Second), ban(h, one(v6), "", 2*time.Second))
+	reconcile(t, b)
+	reconcile(t, b, ban(h, one(v4), "", soon), ban(h, one(near4), "", time.Hour), ban(h, one(v6), "", 0))
+	add(t, b, ban(h, one(v4), "", time.Hour), ban(h, one(near4), "", soon), ban(h, one(v6), "", soon))
 	until(t, h, list(t, b)[firewall.Key{Prefix: one(v4)}], time.Hour)
 	h.Wait(t, 10*time.Second, func() bool { return len(list(t, b)) == 1 })
 	reaches(t, h, false, Web, v4)

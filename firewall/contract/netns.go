@@ -134,7 +134,7 @@ type Wire struct {
 // arrives is answered in less than a millisecond.
 const patience = 250 * time.Millisecond
 
-// NewWire sets the pair up and opens a TCP listener on each port, IPv4 and IPv6.
+// NewWire sets the pair up and echoes on each port, over TCP and UDP, IPv4 and IPv6.
 func NewWire(t testing.TB, ports ...uint16) *Wire {
 	t.Helper()
 	NeedNetns(t)
@@ -166,6 +166,11 @@ func NewWire(t testing.TB, ports ...uint16) *Wire {
 		_ = exec.Command("ip", "link", "del", "wire0").Run()
 	})
 	Run(t, "ip", "link", "set", "wire0", "up")
+	for _, limit := range []string{"/proc/sys/net/ipv4/icmp_ratelimit", "/proc/sys/net/ipv6/icmp/ratelimit"} { // one in a second for an address, else
+		if err := os.WriteFile(limit, []byte("0"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 	Run(t, "ip", "addr", "add", Local4.String()+"/24", "dev", "wire0")
 	Run(t, "ip", "addr", "add", Local6.String()+"/64", "dev", "wire0", "nodad")
 	far := func(args ...string) { Run(t, "nsenter", append([]string{"-t", pid, "-n", "ip"}, args...)...) }
@@ -185,6 +190,17 @@ func NewWire(t testing.TB, ports ...uint16) *Wire {
 		for _, a := range []netip.Addr{Local4, Local6} {
 			l := listen(t, netip.AddrPortFrom(a, p))
 			t.Cleanup(func() { l.Close() })
+			u, err := net.ListenPacket("udp", netip.AddrPortFrom(a, p).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { u.Close() })
+			go func() {
+				b := make([]byte, 16)
+				for n, from, err := u.ReadFrom(b); err == nil; n, from, err = u.ReadFrom(b) {
+					_, _ = u.WriteTo(b[:n], from)
+				}
+			}()
 			go func() {
 				for {
 					c, err := l.Accept()
@@ -246,6 +262,13 @@ func (w *Wire) Echo(t testing.TB, port uint16, from ...netip.Addr) []string {
 	return w.ask(t, "echo", port, from)
 }
 
+// Ask sends a UDP datagram from remote addresses to a port here and answers for each of them "open" when it came back,
+// "silent", "refused" when the host said that it may not, or what else went wrong.
+func (w *Wire) Ask(t testing.TB, port uint16, from ...netip.Addr) []string {
+	t.Helper()
+	return w.ask(t, "ask", port, from)
+}
+
 // Flood sends UDP datagrams to a port here for the given time, as fast as it can.
 func (w *Wire) Flood(t testing.TB, port uint16, d time.Duration, from ...netip.Addr) {
 	t.Helper()
@@ -299,6 +322,10 @@ func remote(in io.Reader, out io.Writer) {
 					words[i] = word(flood(netip.MustParseAddr(a), port, d))
 					return
 				}
+				if verb == "ask" {
+					words[i] = askUDP(netip.MustParseAddr(a), port)
+					return
+				}
 				if verb == "echo" {
 					mu.Lock()
 					c := held[a+" "+port]
@@ -338,17 +365,38 @@ func open(from netip.Addr, port string) (net.Conn, error) {
 	return c, c.(*net.TCPConn).SetLinger(0)
 }
 
+func dialUDP(from netip.Addr, port string) (net.Conn, error) {
+	to := Local4
+	if from.Is6() {
+		to = Local6
+	}
+	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	return d.Dial("udp", net.JoinHostPort(to.String(), port))
+}
+
+// askUDP tells apart who says that nothing listens there (port unreachable) and who forbids it: "administratively
+// prohibited" is EHOSTUNREACH over IPv4 and EACCES over IPv6.
+func askUDP(from netip.Addr, port string) string {
+	c, err := dialUDP(from, port)
+	if err != nil {
+		return err.Error()
+	}
+	defer c.Close()
+	switch err = echo(c); {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nobody listens"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EACCES):
+		return "refused"
+	}
+	return word(err)
+}
+
 func flood(from netip.Addr, port, d string) error {
 	limit, err := time.ParseDuration(d)
 	if err != nil {
 		return err
 	}
-	to := Local4
-	if from.Is6() {
-		to = Local6
-	}
-	dialer := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
-	c, err := dialer.Dial("udp", net.JoinHostPort(to.String(), port))
+	c, err := dialUDP(from, port)
 	if err != nil {
 		return err
 	}
@@ -389,11 +437,20 @@ func word(err error) string {
 
 // Reaches is a Host's, for a backend that drops or rejects.
 func (w *Wire) Reaches(block string) func(testing.TB, uint16, []netip.Addr) []bool {
+	return words(block, w.Connect)
+}
+
+// Answered is a Host's, for a backend that drops or rejects.
+func (w *Wire) Answered(block string) func(testing.TB, uint16, []netip.Addr) []bool {
+	return words(block, w.Ask)
+}
+
+func words(block string, try func(testing.TB, uint16, ...netip.Addr) []string) func(testing.TB, uint16, []netip.Addr) []bool {
 	blocked := map[string]string{"drop": "silent", "reject": "refused"}[block]
 	return func(t testing.TB, port uint16, from []netip.Addr) []bool {
 		t.Helper()
 		r := make([]bool, len(from))
-		for i, s := range w.Connect(t, port, from...) {
+		for i, s := range try(t, port, from...) {
 			if s != "open" && s != blocked {
 				t.Errorf("%v to port %d: %s", from[i], port, s)
 			}

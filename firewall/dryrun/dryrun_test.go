@@ -2,6 +2,8 @@ package dryrun
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,16 +18,20 @@ func TestContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	contract.Test(t, &contract.Host{
-		New: func(testing.TB) firewall.Backend { return b },
-		Reaches: func(_ testing.TB, port uint16, from []netip.Addr) []bool {
+	through := func(proto string) func(testing.TB, uint16, []netip.Addr) []bool {
+		return func(_ testing.TB, port uint16, from []netip.Addr) []bool {
 			r := make([]bool, len(from))
 			for i, a := range from {
-				r[i] = !b.Blocked(a, "tcp", port)
+				r[i] = !b.Blocked(a, proto, port)
 			}
 			return r
-		},
-		Now: func() time.Time { return now },
+		}
+	}
+	contract.Test(t, &contract.Host{
+		New:      func(testing.TB) firewall.Backend { return b },
+		Reaches:  through("tcp"),
+		Answered: through("udp"),
+		Now:      func() time.Time { return now },
 		Wait: func(t testing.TB, limit time.Duration, cond func() bool) {
 			for end := now.Add(limit); !cond(); now = now.Add(time.Second) {
 				if now.After(end) {
@@ -34,11 +40,12 @@ func TestContract(t *testing.T) {
 			}
 		},
 		Leftover: func(testing.TB) string {
-			s := ""
+			var l []string
 			for k := range b.bans {
-				s += k.Prefix.String() + "\n"
+				l = append(l, k.Prefix.String()+" "+k.Scope+"\n")
 			}
-			return s
+			slices.Sort(l)
+			return strings.Join(l, "")
 		},
 	})
 }

@@ -79,12 +79,13 @@ func TestContract(t *testing.T) {
 			}
 			name := set("192.0.2.7/32", "")
 			host := &contract.Host{
-				New:     func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
-				Reaches: w.Reaches(block),
-				Now:     time.Now,
-				Wait:    contract.Wait,
-				Many:    large,
-				Endless: true,
+				New:      func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
+				Reaches:  w.Reaches(block),
+				Answered: w.Answered(block),
+				Now:      time.Now,
+				Wait:     contract.Wait,
+				Many:     large,
+				Endless:  true,
 				Harm: map[string]func(testing.TB){
 					"remove entry":  cmd("--ipset="+name, "--remove-entry=192.0.2.7"),
 					"add entry":     cmd("--ipset="+name, "--add-entry=192.0.2.8"),

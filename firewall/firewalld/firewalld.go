@@ -74,6 +74,7 @@ type Backend struct {
 	dirty bool                             // somebody may have changed something; always, when nobody watches
 	heard bool                             // Watch runs
 	lost  bool                             // firewalld was reloaded or started: its sets are empty
+	upset string                           // what else happened that all is to be looked at for; "" for nothing
 }
 
 // setKey names one of our sets.
@@ -279,7 +280,7 @@ func (b *Backend) Reconcile(ctx context.Context, bans []firewall.Ban) (firewall.
 	b.mu.Lock()
 	b.dirty = false
 	lost := b.lost && b.ready
-	b.lost = false
+	b.lost, b.upset = false, ""
 	old := b.want
 	b.mu.Unlock()
 	b.spread(want, true)
@@ -642,7 +643,7 @@ func (b *Backend) expire(ctx context.Context) error {
 }
 
 // Verify looks whether sets, policy and entries stand, unless Watch runs and has heard of nothing. What is over it takes
-// out.
+// out. After a reload, a panic mode, or a change of the default zone it asks for a Reconcile without a look.
 func (b *Backend) Verify(ctx context.Context) error {
 	if !b.ready {
 		return errNotReady
@@ -651,11 +652,14 @@ func (b *Backend) Verify(ctx context.Context) error {
 		return err
 	}
 	b.mu.Lock()
-	look, lost := b.dirty || !b.heard, b.lost && len(b.want) > 0
-	b.dirty = lost
+	look, lost, upset := b.dirty || !b.heard, b.lost && len(b.want) > 0, b.upset
+	b.dirty = lost || upset != ""
 	b.mu.Unlock()
-	if lost {
+	switch {
+	case lost:
 		return errLost
+	case upset != "":
+		return fmt.Errorf("firewalld: %s", upset)
 	}
 	if err := ctx.Err(); err != nil || !look {
 		return err

@@ -72,6 +72,12 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 			b.mu.Lock()
 			b.dirty = true
 			b.lost = b.lost || s.Name == busName+".Reloaded" || s.Name == nameOwnerChanged
+			switch s.Name {
+			case busName + ".PanicModeDisabled":
+				b.upset = "panic mode has ended"
+			case busName + ".DefaultZoneChanged":
+				b.upset = "the default zone was changed"
+			}
 			b.mu.Unlock()
 			changed()
 		}
@@ -81,7 +87,7 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 // news tells whether a signal is about something of ours that we did not do ourselves.
 func (b *Backend) news(s *dbus.Signal) bool {
 	switch s.Name {
-	case busName + ".Reloaded", busName + ".PanicModeDisabled", nameOwnerChanged,
+	case busName + ".Reloaded", busName + ".PanicModeDisabled", busName + ".DefaultZoneChanged", nameOwnerChanged,
 		busName + ".policy.PolicyUpdated":
 		return true
 	case busName + ".zone.SourceRemoved", busName + ".zone.RichRuleRemoved", busName + ".zone.ZoneUpdated":

@@ -48,10 +48,11 @@ func TestContract(t *testing.T) {
 				contract.Wait(t, 2*time.Second, func() bool { return exec.Command("ipset", "destroy").Run() == nil })
 			}
 			contract.Test(t, &contract.Host{
-				New:     func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
-				Reaches: w.Reaches(block),
-				Now:     time.Now,
-				Wait:    contract.Wait,
+				New:      func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
+				Reaches:  w.Reaches(block),
+				Answered: w.Answered(block),
+				Now:      time.Now,
+				Wait:     contract.Wait,
 				Harm: map[string]func(testing.TB){
 					"flush ruleset":  contract.Harm("nft", "flush", "ruleset"),
 					"flush table":    contract.Harm("nft", "flush", "table", "ip", "bailiff"),

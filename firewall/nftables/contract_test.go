@@ -40,10 +40,11 @@ func TestContract(t *testing.T) {
 		t.Run(block, func(t *testing.T) {
 			w := contract.NewWire(t, contract.SSH, contract.Mail, contract.Web, 587)
 			contract.Test(t, &contract.Host{
-				New:     func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
-				Reaches: w.Reaches(block),
-				Now:     time.Now,
-				Wait:    contract.Wait,
+				New:      func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
+				Reaches:  w.Reaches(block),
+				Answered: w.Answered(block),
+				Now:      time.Now,
+				Wait:     contract.Wait,
 				Harm: map[string]func(testing.TB){
 					"flush ruleset":   contract.Harm("nft", "flush", "ruleset"),
 					"flush table":     contract.Harm("nft", "flush", "table", "inet", "bailiff"),

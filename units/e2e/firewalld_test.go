@@ -32,7 +32,7 @@ func TestFirewalld(t *testing.T) {
 			t.Run("contract", func(t *testing.T) { v.contract(t, contract) })
 			t.Run("contract-iptables", func(t *testing.T) {
 				v.sh(t, `sed -i 's/^FirewallBackend=.*/FirewallBackend=iptables/' /etc/firewalld/firewalld.conf; systemctl restart firewalld.service`)
-				v.contract(t, contract, "-test.run=TestContract/drop/(Block|Scopes|Prefixes|Overlap|Reban|Harm/reload)|TestWatch|TestVias")
+				v.contract(t, contract, "-test.run=TestContract/drop/(Block|Scopes|Datagrams|Prefixes|Overlap|OverlapEnds|Reban|Harm/reload)|TestWatch|TestVias|TestUpset")
 				v.sh(t, `sed -i 's/^FirewallBackend=.*/FirewallBackend=nftables/' /etc/firewalld/firewalld.conf; systemctl restart firewalld.service`)
 			})
 			t.Run("starts", v.startsFirewalld)
@@ -41,6 +41,8 @@ func TestFirewalld(t *testing.T) {
 				{"complete-reload", `firewall-cmd --complete-reload`},
 				{"restart", `systemctl restart firewalld.service`},
 				{"kill", `systemctl kill -s KILL firewalld.service; while systemctl -q is-active firewalld.service; do sleep 0.05; done; systemctl start firewalld.service`},
+				{"panic", `firewall-cmd --panic-on; firewall-cmd --panic-off; timeout 20 sh -c 'until journalctl -q -u bailiff.service -g "panic mode has ended"; do sleep 0.1; done'`},
+				{"zone", `firewall-cmd --set-default-zone=trusted; firewall-cmd --set-default-zone=public`},
 				{"entry", `for s in $(firewall-cmd --get-ipsets); do firewall-cmd --ipset=$s --remove-entry=` + attacker4.String() + ` 2>&1; done | grep -q success`},
 				{"sets", `firewall-cmd --permanent --delete-policy=bailiff; for s in $(firewall-cmd --get-ipsets); do firewall-cmd --permanent --delete-ipset=$s; done; firewall-cmd --reload`},
 				{"policy", `firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --reload`},
@@ -69,7 +71,7 @@ func (v *victim) contract(t *testing.T, file string, args ...string) {
 	defer cancel()
 	v.sh(t, `systemctl stop ssh.service`) // the contract listens on its port
 	out, err := v.Run(ctx, append([]string{"env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH=" + os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v"}, args...)...)
-	if err != nil || !strings.Contains(out, "--- PASS: TestContract") || !strings.Contains(out, "--- PASS: TestWatch") || !strings.Contains(out, "--- PASS: TestVias") {
+	if err != nil || !strings.Contains(out, "--- PASS: TestContract") || !strings.Contains(out, "--- PASS: TestWatch") || !strings.Contains(out, "--- PASS: TestVias") || !strings.Contains(out, "--- PASS: TestUpset") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	v.sh(t, `systemctl start ssh.service; firewall-cmd --set-default-zone=public`)
