@@ -34,8 +34,7 @@ case $got in *'"address":"198.51.100.44"'*) exit 75;; esac # until it is another
 addr=$(printf %s "$got" | grep -o '"address":"[^"]*"' | head -n 1)
 touch /etc/tell 2>/dev/null && addr="$addr may write to /etc"
 ls /etc/bailiff/credentials >/dev/null 2>&1 && addr="$addr may read keys"
-test "$(ls /sys/class/net)" = lo || addr="$addr has a network"
-logger -t tell "$BAILIFF_DESTINATION $(id -un) ($1) $addr $(printf %s "$got" | grep -o 'bob' | wc -l)"
+logger -t tell "$BAILIFF_DESTINATION $(id -un) ($1) $(readlink /proc/self/ns/net) $addr $(printf %s "$got" | grep -o 'bob' | wc -l)"
 echo told
 `
 
@@ -147,8 +146,9 @@ func (v *victim) programTold(t *testing.T) {
 		}
 		return nil
 	})
+	network := strings.TrimSpace(v.sh(t, `readlink /proc/self/ns/net`))
 	for _, e := range v.entries(t, "-t", "tell") {
-		if m := e["MESSAGE"]; !strings.HasPrefix(m, `exec bailiff-report-exec (two words; $(reboot)) "address":"`) || strings.Contains(m, "may ") || strings.Contains(m, "has a network") || strings.HasSuffix(m, " 0") {
+		if m := e["MESSAGE"]; !strings.HasPrefix(m, `exec bailiff-report-exec (two words; $(reboot)) net:[`) || strings.Contains(m, network) || strings.Contains(m, "may ") || strings.HasSuffix(m, " 0") {
 			t.Errorf("the program says %q", m)
 		}
 	}

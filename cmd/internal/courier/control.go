@@ -302,7 +302,7 @@ func TestItem(dest, host string, now time.Time) *report.Item {
 	return &report.Item{Key: itemKey(id, dest), Test: true, Attempt: 1, Reports: []*report.Report{{
 		ID: id, Time: now, Prefix: netip.PrefixFrom(TestAddress, 32), Address: TestAddress, Jail: "sshd", Service: "sshd",
 		First: now.Add(-time.Minute), Since: now, Until: now.Add(10 * time.Minute), Failures: 5, Count: 1, Reason: "failures", Ports: []uint16{22}, Host: host,
-		Lines: []report.Line{{Time: now, Hostname: host, Identifier: "sshd", PID: 1, Unit: "ssh.service", Pattern: "failed-password",
+		Lines: []report.Line{{Time: now, Hostname: host, Identifier: "sshd", PID: 1, Unit: "ssh.service", Pattern: "failed-unknown",
 			Message: []byte("Failed password for invalid user test from 192.0.2.1 port 40000 ssh2"), Source: TestAddress, Port: 40000, Account: []byte("test")}},
 		Whois: &report.Whois{Asked: now, Failed: "192.0.2.1 is an address for documentation and belongs to nobody"},
 	}}}
