@@ -468,11 +468,15 @@ func TestKilled(t *testing.T) {
 		}
 	}()
 	var cmd *exec.Cmd
-	var stderr bytes.Buffer
+	stderr, err := os.Create(filepath.Join(b.dir, "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
 	launch := func() {
 		cmd = exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "COURIER_TEST_DIR="+b.dir)
-		cmd.Stderr = &stderr
+		cmd.Stderr = stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -507,8 +511,8 @@ func TestKilled(t *testing.T) {
 		t.Errorf("%d reports to the program were repeated by %d kills", again, kills)
 	}
 	t.Logf("%d bans, %d kills: %d reports to the program were repeated", bans, kills, again)
-	if stderr.Len() > 0 {
-		t.Errorf("stderr: %s", &stderr)
+	if text, err := os.ReadFile(stderr.Name()); err != nil || len(text) > 0 {
+		t.Errorf("stderr: %s, %v", text, err)
 	}
 }
 
