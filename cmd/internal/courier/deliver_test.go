@@ -48,8 +48,8 @@ func TestRetries(t *testing.T) {
 	b.start()
 	id, id2 := b.ban("198.51.100.1"), b.ban("198.51.100.2")
 	// One that fails and one that hangs delay no other.
-	b.until("the other", b.got("other", id))
-	b.until("the other", b.got("other", id2))
+	b.told(audit.KindReported, "report to other, ban of 198.51.100.1")
+	b.told(audit.KindReported, "report to other, ban of 198.51.100.2")
 	b.told(audit.KindLog, "reports to one fail and are tried again: exit status 75: 451 try later")
 	if r := b.list()[id+".one"]; r.Attempts < 1 || !strings.Contains(r.Error, "451") {
 		t.Errorf("waiting: %+v", r)
@@ -167,8 +167,8 @@ func TestWhatIsReported(t *testing.T) {
 	ev := audit.BanEvent{Prefix: netip.MustParsePrefix("198.51.100.5/32"), Jail: "sshd", ID: "00000000000000ee", Since: time.Now(), Until: time.Now().Add(time.Hour), Failures: 5, Count: 2}
 	b.event(ev, audit.KindExtend)
 	last := b.ban("198.51.100.6")
-	b.until("the last", b.got("all", last))
-	b.until("the last", b.got("few", last))
+	b.told(audit.KindReported, "report to all, ban of 198.51.100.6")
+	b.told(audit.KindReported, "report to few, ban of 198.51.100.6")
 	all, few := b.items("all"), b.items("few")
 	for id, want := range map[string]bool{first: true, hand: false, wide: false, other: false, little: false, within: false, last: true} {
 		if all[id+".all"] != 1 || (few[id+".few"] == 1) != want {
@@ -337,7 +337,7 @@ func TestControl(t *testing.T) {
 	b.script("two", take)
 	b.start()
 	id := b.ban("198.51.100.1")
-	b.until("two", b.got("two", id))
+	b.told(audit.KindReported, "report to two")
 	b.until("an attempt", func() bool { return b.list()[id+".one"].Attempts > 0 })
 	a, ctx := b.ask(), context.Background()
 	root := control.Peer{User: "root"}
@@ -363,7 +363,7 @@ func TestControl(t *testing.T) {
 	if r, err := a.Retry(ctx, root, control.ReportsRequest{ID: "198.51.100.1"}); err != nil || r.Reports != 1 {
 		t.Errorf("retry: %+v, %v", r, err)
 	}
-	b.until("one", b.got("one", id))
+	b.told(audit.KindReported, "report to one")
 	s, err := a.Status(ctx)
 	if err != nil || s.Waiting != 0 || !s.CaughtUp || len(s.Destinations) != 2 || s.Destinations[0].Sent != 1 || s.Destinations[0].LastOK == nil || len(s.Problems) != 0 {
 		t.Errorf("status: %+v, %v", s, err)
