@@ -27,6 +27,7 @@ import (
 	"bailiff/cmd/internal/deliver/mail"
 	"bailiff/cmd/internal/deliver/web"
 	"bailiff/cmd/internal/deliver/webhook"
+	"bailiff/cmd/internal/deliver/xarf"
 	"bailiff/cmd/internal/registry"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
@@ -39,6 +40,7 @@ var types = map[string]func(*report.Destination, deliver.Env) (deliver.Destinati
 	report.AbuseIPDB: abuseipdb.New,
 	report.Blocklist: blocklist.New,
 	report.Mail:      mail.New,
+	report.XARF:      xarf.New,
 	report.Webhook:   webhook.New,
 	report.Exec:      exec.New,
 }
