@@ -330,7 +330,7 @@ func (a *Asker) Test(ctx context.Context, by control.Peer, req control.TestReque
 	}
 	defer func() { <-r.hand }()
 	it := TestItem(req.Destination, host, time.Now())
-	c, cancel := context.WithTimeout(ctx, r.limit())
+	c, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
 	receipt, err := r.dst.Deliver(c, it)
 	if err != nil {

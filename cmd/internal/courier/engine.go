@@ -16,7 +16,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -362,7 +364,7 @@ func (e *Engine) configure(c *config.Config) error {
 		if err != nil {
 			dst = broken{fmt.Errorf("report.destinations.%s: %w", conf.Name, err)}
 		}
-		made[conf.Name] = newRunner(e, conf, dst, print)
+		made[conf.Name] = newRunner(e, conf, dst, print, limit(&conf, &c.Report))
 	}
 	e.conf, e.env = c, env
 	e.maker = NewMaker(e.o.Source, c, env.Host)
@@ -422,6 +424,12 @@ func fingerprint(d *report.Destination, c *report.Config, env *deliver.Env) stri
 		if b, err := env.Secret(name); err == nil {
 			s := sha256.Sum256(b)
 			h.Write(s[:])
+		}
+	}
+	if d.Template != "" { // it can be mended in place
+		if f, err := os.Open(d.Template); err == nil {
+			io.CopyN(h, f, 1<<20)
+			f.Close()
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])

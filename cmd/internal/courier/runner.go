@@ -36,6 +36,7 @@ type runner struct {
 	dst    deliver.Destination
 	traced deliver.Traced // nil: it is not
 	print  string
+	limit  time.Duration // of one delivery
 	wake   chan struct{}
 	hand   chan struct{} // held while the destination is used
 	before chan struct{} // closed when the runner of the configuration before has ended
@@ -53,8 +54,8 @@ type runner struct {
 	unsynced         bool // an outcome was written down and not yet synced
 }
 
-func newRunner(e *Engine, conf report.Destination, dst deliver.Destination, print string) *runner {
-	r := &runner{e: e, conf: conf, dst: dst, print: print, wake: make(chan struct{}, 1), hand: make(chan struct{}, 1), done: make(chan struct{})}
+func newRunner(e *Engine, conf report.Destination, dst deliver.Destination, print string, limit time.Duration) *runner {
+	r := &runner{e: e, conf: conf, dst: dst, print: print, limit: limit, wake: make(chan struct{}, 1), hand: make(chan struct{}, 1), done: make(chan struct{})}
 	r.traced, _ = dst.(deliver.Traced)
 	return r
 }
@@ -319,7 +320,7 @@ func (r *runner) serve(it *item) {
 		return
 	}
 	r.unsynced = false
-	ctx, cancel := context.WithTimeout(e.deliverCtx, r.limit())
+	ctx, cancel := context.WithTimeout(e.deliverCtx, r.limit)
 	receipt, err := r.dst.Deliver(ctx, what)
 	late, cutOff := ctx.Err() != nil, e.deliverCtx.Err() != nil
 	cancel()
@@ -334,8 +335,8 @@ func (r *runner) serve(it *item) {
 }
 
 // limit is how long one delivery may take. Destinations keep their own limits; this is for one that does not.
-func (r *runner) limit() time.Duration {
-	return max(r.conf.TimeLimit, r.e.conf.Report.Sendmail.TimeLimit) + 5*time.Second
+func limit(d *report.Destination, c *report.Config) time.Duration {
+	return max(d.TimeLimit, c.Sendmail.TimeLimit) + 5*time.Second
 }
 
 // delivered writes a success down.
