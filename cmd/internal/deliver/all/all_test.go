@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/cmd/internal/deliver"
 	"bailiff/cmd/internal/deliver/delivertest"
 	"bailiff/policy/config"
 	"bailiff/policy/report"
@@ -51,6 +52,23 @@ func TestRedact(t *testing.T) {
 				if d.Redact && (strings.Contains(s, `"mail"`) || strings.Contains(s, "Z mail ") || d.Type == report.Webhook && strings.Contains(s, "mail.example.org")) {
 					t.Errorf("%s names the host: %s", d.Name, s)
 				}
+			}
+		}
+	}
+}
+
+// What leaves a trace in the journal does so when it is redacted, too.
+func TestTraced(t *testing.T) {
+	item := delivertest.Item(delivertest.Report("198.51.100.7"))
+	for _, redact := range []bool{true, false} {
+		for kind, want := range map[string]bool{report.Webhook: false, report.Blocklist: true, report.Mail: true} {
+			d := &report.Destination{Name: "x", Type: kind, URL: "https://example.org", Via: "mail", To: []string{"root"}, Redact: redact, Lines: 10}
+			dst, err := New(d, delivertest.Env(t, "", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d, ok := dst.(deliver.Traced); ok != want || ok && !strings.HasPrefix(d.Trace(item), "bailiff.00112233445566778899aabbccddeeff.abuse-1@") {
+				t.Errorf("%s, redact %v: traced %v", kind, redact, ok)
 			}
 		}
 	}

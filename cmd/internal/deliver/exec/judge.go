@@ -59,5 +59,5 @@ func judge(a *answer, d *report.Destination, attempt int) (report.Receipt, error
 	if attempt >= maxTries {
 		return report.Receipt{}, &report.Refused{Err: fmt.Errorf("%w; that was attempt %d", err, attempt)}
 	}
-	return report.Receipt{}, &report.Retry{Err: err}
+	return report.Receipt{}, &report.Retry{Own: true, Err: err} // it may be what this report holds
 }
