@@ -23,7 +23,7 @@ report:
   destinations:
     abuseipdb: {url: "http://127.0.0.1:8780/api/v2"}
     blocklist.de: {via: http, server: bailiff@mail.example.test, url: "http://127.0.0.1:8780/en/httpreports.html"}
-    webhook: {url: "http://127.0.0.1:8780/hook", manual: no}
+    webhook: {url: "http://127.0.0.1:8780/hook", time_limit: 3s}
     exec: {command: [/usr/local/bin/tell, "two words; $(reboot)"], time_limit: 20s}
 `
 
@@ -77,6 +77,7 @@ func TestServices(t *testing.T) {
 			t.Run("told", v.told)
 			t.Run("program", v.programTold)
 			t.Run("fails", v.servicesFail)
+			t.Run("silent", v.servicesSilent)
 			t.Run("tests", v.servicesTest)
 			t.Run("faultless", v.faultless)
 		})
@@ -207,6 +208,50 @@ func (v *victim) servicesFail(t *testing.T) {
 	}
 	if es := v.entries(t, "-t", "tell", "-g", a.String()); len(es) != 1 {
 		t.Errorf("the program took %d", len(es))
+	}
+}
+
+// A service that takes a report and does not say so gets it again, and can tell: AbuseIPDB by the address, a webhook by the id.
+func (v *victim) servicesSilent(t *testing.T) {
+	for s, m := range map[string]string{peers.AbuseIPDB: peers.Cut, peers.Blocklist: peers.Error, peers.Hook: peers.Hang} {
+		v.sh(t, servePath+` -mode `+s+`=`+m+`:1`)
+	}
+	a := netip.MustParseAddr("198.51.100.45")
+	v.fails(t, a, 6)
+	v.bansInKernel(t, a, 20*time.Second)
+	want := map[string]string{"abuseipdb": "EOF", "blocklist.de": "500 (internal server error)", "webhook": "no answer within 3s"}
+	eventually(t, 60*time.Second, func() error {
+		for _, d := range ask[control.CourierStatus](v, t, "report").Destinations {
+			if !strings.Contains(d.LastError, want[d.Name]) {
+				return fmt.Errorf("%s: %+v", d.Name, d)
+			}
+		}
+		return nil
+	})
+	v.sh(t, `bailiff report retry --all`)
+	eventually(t, 30*time.Second, func() error {
+		for _, d := range ask[control.CourierStatus](v, t, "report").Destinations {
+			if d.Waiting > 0 {
+				return fmt.Errorf("%s: %+v", d.Name, d)
+			}
+		}
+		return nil
+	})
+	all := v.peersLog(t)
+	if n := takes(all, peers.AbuseIPDB, a); n != 1 {
+		t.Errorf("AbuseIPDB took %d", n)
+	}
+	if n := takes(all, peers.Blocklist, a); n != 1 {
+		t.Errorf("blocklist.de took %d", n)
+	}
+	var ids []string
+	for _, e := range all {
+		if e.Service == peers.Hook && slices.Contains(e.Taken, a.String()) {
+			ids = append(ids, e.ID)
+		}
+	}
+	if len(ids) != 2 || ids[0] != ids[1] {
+		t.Errorf("the webhook took %q", ids)
 	}
 }
 

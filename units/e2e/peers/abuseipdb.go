@@ -105,7 +105,7 @@ func (p *Peers) abuseipdb(r *http.Request, mode string, e *Entry) reply {
 	if len(e.Faults) > 0 {
 		return refuse(http.StatusUnprocessableEntity, strings.Join(e.Faults, "; "), "")
 	}
-	if mode == Duplicate || addr == netip.AddrFrom4([4]byte{127, 0, 0, 2}) || !p.first(addr) {
+	if mode == Duplicate || addr == netip.AddrFrom4([4]byte{127, 0, 0, 2}) || !e.broken() && !p.first(addr) {
 		return refuse(http.StatusTooManyRequests, fmt.Sprintf("You can only report the same IP address (`%s`) once in 15 minutes.", addr), "ip")
 	}
 	e.Taken = []string{addr.String()}
@@ -150,7 +150,7 @@ func (p *Peers) bulk(r *http.Request, mode string, e *Entry) reply {
 			continue
 		}
 		addr, bad := p.report(e, row[0], row[1], row[2], row[3])
-		if bad == "" && !p.first(addr) {
+		if bad == "" && !e.broken() && !p.first(addr) {
 			bad = "Duplicate IP"
 		}
 		if bad != "" {

@@ -41,8 +41,8 @@ const (
 	Normal      = ""            // as the real one: yes to what is right
 	Error       = "error"       // 500 and a web page
 	Unavailable = "unavailable" // 503 with Retry-After: 2
-	Hang        = "hang"        // takes everything, and is silent until the caller goes
-	Cut         = "cut"         // takes everything, and closes the connection
+	Hang        = "hang"        // takes the report, and is silent until the caller goes
+	Cut         = "cut"         // takes the report, and closes the connection without a word
 	CutEarly    = "cut-early"   // closes it before the body is read
 	Huge        = "huge"        // 200 and 64 MiB of letters
 	Garbage     = "garbage"     // 200 and bytes that are nothing
@@ -70,7 +70,7 @@ type Entry struct {
 	Rows    [][]string          `json:"rows,omitempty"`  // of a bulk report, its header among them
 	ID      string              `json:"id,omitempty"`    // of a webhook
 	Body    json.RawMessage     `json:"body,omitempty"`  // of a webhook
-	Taken   []string            `json:"taken,omitempty"` // addresses that this request reported with success
+	Taken   []string            `json:"taken,omitempty"` // addresses that this request reported with success, whether it was told so or not
 }
 
 // Peers is a handler for all of the services.
@@ -218,6 +218,9 @@ func (p *Peers) serve(w http.ResponseWriter, r *http.Request, service string, ju
 		fault(r.Header.Get(h) != "", "header %s", h)
 	}
 	a := judge(r, e.Mode, &e) // reads the body in every mode
+	if a.status < 200 || a.status > 299 {
+		e.Taken = nil
+	}
 	switch e.Mode {
 	case Error:
 		a = reply{500, map[string]string{"Content-Type": "text/html"}, "<!DOCTYPE html><title>500</title><h1>Internal Server Error</h1>"}
@@ -232,7 +235,7 @@ func (p *Peers) serve(w http.ResponseWriter, r *http.Request, service string, ju
 	case Hang, Cut:
 		a = reply{}
 	}
-	if a.status < 200 || a.status > 299 || e.Mode == Garbage || e.Mode == Huge {
+	if e.broken() {
 		e.Taken = nil
 	}
 	e.Status = a.status
@@ -257,6 +260,11 @@ func (p *Peers) serve(w http.ResponseWriter, r *http.Request, service string, ju
 	}
 	w.WriteHeader(a.status)
 	io.WriteString(w, a.body)
+}
+
+// broken says whether the service as a whole does not work, so that it has taken nothing.
+func (e *Entry) broken() bool {
+	return slices.Contains([]string{Error, Unavailable, Redirect, Garbage, Huge}, e.Mode)
 }
 
 func asJSON(status int, v any) reply {
