@@ -34,9 +34,12 @@ func (c *courier) configure(conf *config.Config) {
 	c.wanted.Store(wanted)
 }
 
+// wants says whether anybody is to be told of bans.
+func (c *courier) wants() bool { return c != nil && c.wanted.Load() }
+
 // call has the courier woken soon. It never waits.
 func (c *courier) call() {
-	if c == nil || !c.wanted.Load() {
+	if !c.wants() {
 		return
 	}
 	select {

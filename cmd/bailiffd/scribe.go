@@ -107,6 +107,7 @@ func (s *scribe) complete(r *record) audit.BanEvent {
 	for _, e := range r.evidence {
 		r.ban.Evidence = append(r.ban.Evidence, e.Text(s))
 	}
+	r.ban.Unreported = !s.courier.wants()
 	return r.ban
 }
 

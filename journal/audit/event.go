@@ -29,6 +29,9 @@ const (
 	FieldWide     = "BAILIFF_WIDE"      // "1": a neighbourhood, because many of its addresses attacked at once
 	FieldLifted   = "BAILIFF_LIFTED"    // bans that an allow entry lifted
 
+	// FieldUnreported is "1" on a ban that was made while nobody wanted reports: it is not reported once somebody does.
+	FieldUnreported = "BAILIFF_UNREPORTED"
+
 	// Of the courier's entries. Where an entry is about several reports, FieldBanID and FieldAddress come several times.
 	FieldDestination = "BAILIFF_DESTINATION" // where a report went
 	FieldItem        = "BAILIFF_ITEM"        // name of what was delivered in one go, the same in every attempt: report.Item's Key
@@ -72,6 +75,8 @@ type BanEvent struct {
 	By        string // user name, of a ban by hand
 	Restored  bool
 	Wide      bool
+
+	Unreported bool
 }
 
 // Entry is the event as a journal entry of kind KindBan or KindExtend.
@@ -89,6 +94,7 @@ func (e BanEvent) Entry(k Kind) Entry {
 	f = appendText(f, FieldBy, e.By)
 	f = appendFlag(f, FieldRestored, e.Restored)
 	f = appendFlag(f, FieldWide, e.Wide)
+	f = appendFlag(f, FieldUnreported, e.Unreported)
 	return Event(k, e.message(k), f...)
 }
 
@@ -228,6 +234,7 @@ func ParseBan(get func(field string) string) (BanEvent, error) {
 		First: p.time(FieldFirst, false), Since: p.time(FieldSince, true), Until: p.until(),
 		Failures: p.number(FieldFailures), Count: p.number(FieldCount), Backend: get(FieldBackend),
 		Reason: get(FieldReason), By: get(FieldBy), Restored: get(FieldRestored) == "1", Wide: get(FieldWide) == "1",
+		Unreported: get(FieldUnreported) == "1",
 	}
 	if s := get(FieldEvidence); s != "" {
 		if strings.Count(s, "\n") >= maxEvidence {

@@ -106,6 +106,7 @@ func TestAddresses(t *testing.T) {
 func TestParseBan(t *testing.T) {
 	forever := example()
 	forever.Until, forever.First, forever.By, forever.Reason, forever.Restored, forever.Wide = time.Time{}, time.Time{}, "root", "two\nlines = fine", true, true
+	forever.Unreported = true
 	none := example()
 	none.Evidence = nil
 	for _, want := range []BanEvent{example(), forever, none} {
@@ -190,7 +191,7 @@ func TestKinds(t *testing.T) {
 
 func TestFieldNames(t *testing.T) {
 	for _, n := range []string{FieldAddress, FieldPrefix, FieldJail, FieldBanID, FieldFirst, FieldSince, FieldUntil, FieldFailures, FieldCount,
-		FieldEvidence, FieldBackend, FieldList, FieldReason, FieldBy, FieldRestored, FieldWide, FieldLifted, "BAILIFF_LOST"} {
+		FieldEvidence, FieldBackend, FieldList, FieldReason, FieldBy, FieldRestored, FieldWide, FieldLifted, FieldUnreported, "BAILIFF_LOST"} {
 		if !validName(n) {
 			t.Errorf("%s: journald would refuse it", n)
 		}

@@ -457,7 +457,7 @@ func (r *runner) wants(b *Ban, addr netip.Addr, again bool) bool {
 	c := &r.conf
 	hand := b.By != ""
 	switch {
-	case b.Restored,
+	case b.Restored, b.Unreported,
 		hand && !c.Manual,
 		b.Wide && !c.Wide,
 		b.Extended && !c.Extended,

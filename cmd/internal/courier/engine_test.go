@@ -433,6 +433,7 @@ func TestDelivers(t *testing.T) {
 	}
 	// What is not the daemon's is no ban.
 	b.event(audit.BanEvent{Prefix: netip.MustParsePrefix("198.51.100.8/32"), Jail: "sshd", ID: "restored", Since: time.Now(), Until: time.Now(), Restored: true}, audit.KindBan)
+	b.event(audit.BanEvent{Prefix: netip.MustParsePrefix("198.51.100.9/32"), Jail: "sshd", ID: "unreported", Since: time.Now(), Until: time.Now(), Unreported: true}, audit.KindBan)
 	b.entry(map[string]string{"MESSAGE_ID": audit.KindBan.ID(), "_UID": "1000", audit.FieldPrefix: "198.51.100.9/32", audit.FieldJail: "sshd", audit.FieldBanID: "forged"})
 	b.entry(map[string]string{"MESSAGE_ID": audit.KindBan.ID(), "_SYSTEMD_UNIT": "user@1000.service", audit.FieldPrefix: "198.51.100.9/32", audit.FieldJail: "sshd", audit.FieldBanID: "forged"})
 	id2 := b.ban("2001:db8::7")
