@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +37,7 @@ const (
 )
 
 // tracker is there when conntrack is: to ask an absent one would load it. (Not /proc/net/stat/nf_conntrack, which
-// ProcSubset=pid hides.)
+// ProcSubset=pid hides.) Where even its directory is missing, as in containers of systemd-nspawn, the kernel has to be asked.
 var tracker = "/sys/module/nf_conntrack"
 
 // Forget deletes every connection of banned prefixes that conntrack knows, and returns how many there were: those that begin in one of them,
@@ -49,7 +50,9 @@ var tracker = "/sys/module/nf_conntrack"
 //
 // Close the connections of this host's own processes first (Kill): what those send still is tracked anew.
 func Forget(ctx context.Context, prefixes []netip.Prefix) (int, error) {
-	if _, err := os.Stat(tracker); err != nil || len(prefixes) == 0 {
+	_, err := os.Stat(tracker)
+	_, shown := os.Stat(filepath.Dir(tracker))
+	if len(prefixes) == 0 || err != nil && shown == nil {
 		return 0, ctx.Err()
 	}
 	s, err := dial(ctx, unix.NETLINK_NETFILTER)
@@ -58,6 +61,9 @@ func Forget(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	}
 	defer s.close()
 	if n, err := s.entries(); err != nil || n == 0 {
+		if shown != nil && errors.Is(err, unix.EINVAL) { // it knows nothing of that
+			err = nil
+		}
 		return 0, err
 	}
 	want := collect(prefixes)
