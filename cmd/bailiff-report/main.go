@@ -18,7 +18,6 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -163,18 +162,17 @@ func work(ctx context.Context, o options) error {
 			e.Reload()
 		}
 	}()
-	calls := &door{Listener: ln, knock: e.Stir}
+	calls := &door{ln, e.Stir}
 	srv := control.NewCourierServer(&courier.Asker{E: e, Started: time.Now()}, control.Options{Log: func(s string) { aud.Log(audit.Warning, "control socket: "+s) }})
 	go srv.Serve(calls)
 
 	err = e.Run(ctx)
 
-	ended := e.Active()
 	c, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	srv.Shutdown(c)
-	if ctx.Err() == nil && err == nil && calls.since(ended) && strings.HasPrefix(from, "systemd: ") {
-		// Somebody knocked between the decision to end and the end: the socket is systemd's, which starts the next courier.
+	if err == nil && ctx.Err() == nil && e.Again() && strings.HasPrefix(from, "systemd: ") {
+		// Somebody knocked too late, or a ban came: the socket is systemd's, which starts the next courier.
 		if again, err := net.Dial("unix", ln.Addr().String()); err == nil {
 			again.Close()
 		}
@@ -186,27 +184,14 @@ func work(ctx context.Context, o options) error {
 type door struct {
 	net.Listener
 	knock func()
-
-	mu   sync.Mutex
-	last time.Time
 }
 
 func (d *door) Accept() (net.Conn, error) {
 	c, err := d.Listener.Accept()
 	if err == nil {
-		d.mu.Lock()
-		d.last = time.Now()
-		d.mu.Unlock()
 		d.knock()
 	}
 	return c, err
-}
-
-// since says whether anybody came after a time.
-func (d *door) since(t time.Time) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.last.After(t)
 }
 
 // daemonUsers are the users whose entries in the daemon's unit are believed: the daemon's, and root.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy/report"
 	"bailiff/units/control"
@@ -440,6 +441,57 @@ func TestPauses(t *testing.T) {
 		it.restore(now)
 		if left, age := it.due.Sub(now).Round(time.Millisecond), now.Sub(it.born).Round(time.Millisecond); left != c.left || age != c.age {
 			t.Errorf("%+v: left %v, age %v", c, left, age)
+		}
+	}
+}
+
+// TestDamagedQueue: what a spoilt queue no longer says is made again from the journal, which also tells what was delivered.
+func TestDamagedQueue(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}, two: {"+prog+"}"))
+	b.script("one", take)
+	b.script("two", `exit 75`)
+	b.start()
+	var ids []string
+	for i := range 20 {
+		ids = append(ids, b.ban(fmt.Sprintf("198.51.100.%d", i+1)))
+	}
+	for i := range 20 {
+		b.told(audit.KindReported, fmt.Sprintf("report to one, ban of 198.51.100.%d (", i+1))
+	}
+	b.stop()
+	for _, id := range ids { // the entries that journald would have
+		b.entry(map[string]string{"MESSAGE_ID": audit.KindReported.ID(), "_UID": fmt.Sprint(courierUID), "_SYSTEMD_UNIT": Unit, "SYSLOG_IDENTIFIER": Identifier,
+			"MESSAGE": "report", audit.FieldDestination: "one", audit.FieldItem: id + ".one", audit.FieldBanID: id})
+	}
+	path := filepath.Join(b.dir, "queue", "queue")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(data) / 8; i < len(data)*7/8; i++ {
+		data[i] ^= 0x55
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.script("two", take)
+	b.until("the journal", func() bool { // the last entry can be read
+		j, err := journal.Open(journal.Dir(b.journal), journal.Options{Matches: journal.Matches{{{Field: audit.FieldItem, Value: ids[19] + ".one"}}}})
+		if err != nil {
+			return false
+		}
+		defer j.Close()
+		return j.Next()
+	})
+	b.start()
+	b.told(audit.KindReportQueue, "the queue was damaged")
+	for i := range 20 {
+		b.told(audit.KindReported, fmt.Sprintf("report to two, ban of 198.51.100.%d (", i+1))
+	}
+	b.until("rest", func() bool { return len(b.list()) == 0 })
+	for _, id := range ids {
+		if one, two := b.items("one")[id+".one"], b.items("two")[id+".two"]; one != 1 || two != 1 {
+			t.Errorf("%s: delivered %d and %d times", id, one, two)
 		}
 	}
 }

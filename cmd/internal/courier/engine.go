@@ -88,6 +88,7 @@ type Engine struct {
 	asking            int
 	caughtUp          bool
 	active            time.Time // when something happened last
+	idled             time.Time // when it was decided to end, since nothing did
 	pos               position  // as read, which may be further than as saved
 	saved             time.Time
 	fullSaid          bool
@@ -248,17 +249,21 @@ func (e *Engine) Stir() {
 	e.mu.Unlock()
 }
 
-// Active is when something happened last.
-func (e *Engine) Active() time.Time {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.active
-}
-
 func (e *Engine) idle(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.o.Idle > 0 && e.caughtUp && e.q.empty() && e.asking == 0 && now.Sub(e.active) > e.o.Idle
+	if e.o.Idle < 0 || !e.caughtUp || !e.q.empty() || e.asking > 0 || now.Sub(e.active) <= e.o.Idle {
+		return false
+	}
+	e.idled = now
+	return true
+}
+
+// Again says, after Run, that something came between the decision to end, since there was nothing to do, and the end.
+func (e *Engine) Again() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.idled.IsZero() && (e.active.After(e.idled) || !e.q.empty())
 }
 
 const maxProblems = 16

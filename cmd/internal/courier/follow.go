@@ -201,6 +201,12 @@ func (e *Engine) read(ctx context.Context) error {
 			maker.rest()
 		}
 		e.mu.Lock()
+		for _, p := range s.Problems() {
+			if text := "journal file: " + p.Error(); !slices.Contains(e.problems, text) {
+				e.problem(text)
+				e.o.Audit.Event(audit.KindJournalProblem, "reports: "+text)
+			}
+		}
 		e.caughtUp = true
 		e.mu.Unlock()
 		e.nudge()

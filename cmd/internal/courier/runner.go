@@ -444,7 +444,10 @@ func (r *runner) failed(it *item, err error, late bool) {
 			}
 		}
 	}
-	r.push(it)
+	if now := r.d.run; now != nil { // another one, if the configuration changed meanwhile
+		now.push(it)
+		now.nudge()
+	}
 	e.nudge()
 }
 
