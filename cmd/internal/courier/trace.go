@@ -54,7 +54,10 @@ func (t *tracer) close() { t.r.Close() }
 // settle finds out what became of a delivery that was cut off.
 func (r *runner) settle(it *item, what *report.Item) verdict {
 	if r.tracer == nil || r.tracer.traces[it.key] == nil || r.tracer.begun[it.key] != it.doubt {
-		if err := r.trace(); err != nil || r.tracer.traces[it.key] == nil {
+		switch err := r.trace(); {
+		case err == nil && r.tracer.traces[it.key] == nil && r.traced.Trace(what) == "":
+			return verdictGone // the destination knows what it has done
+		case err != nil || r.tracer.traces[it.key] == nil:
 			return r.unknown(it)
 		}
 	}

@@ -26,7 +26,8 @@ type Destination interface {
 // Traced is a Destination whose deliveries leave a trace in the journal. After a crash in the middle of a delivery the
 // courier looks there whether it succeeded, before it tries again.
 type Traced interface {
-	// Trace returns a text that the other side's log entries hold, and only those about this item: a Message-ID.
+	// Trace returns a text that the other side's log entries hold, and only those about this item: a Message-ID. "" says that
+	// the item leaves no single one; then it is delivered again, and Deliver knows what it has done of it.
 	Trace(item *report.Item) string
 }
 

@@ -252,7 +252,8 @@ func (d *destination) Render(item *report.Item) ([]byte, error) {
 	return bytes.Join(mails, []byte("\r\n---------- next mail ----------\r\n\r\n")), nil
 }
 
-// Trace returns the Message-ID of an item that is one mail. Those of a digest are noted one by one as they go out.
+// Trace returns the Message-ID of an item that is one mail. Those of a digest are noted one by one as they go out: after a
+// crash at most the last of them goes out twice, with the same Message-ID.
 func (d *destination) Trace(item *report.Item) string {
 	cases, _ := xarf.Cases(item, d.conf.Format, 1)
 	if len(cases) != 1 {
