@@ -1,0 +1,99 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bailiff/policy/report"
+)
+
+// fakeCourier is a courier that notes what it was asked.
+type fakeCourier struct{ fake }
+
+func (f *fakeCourier) Status(context.Context) (*CourierStatus, error) {
+	return &CourierStatus{Waiting: 3}, f.note("status")
+}
+func (f *fakeCourier) Reports(_ context.Context, destination string, limit int) (*ReportList, error) {
+	return &ReportList{Total: 7}, f.note("reports %q %d", destination, limit)
+}
+func (f *fakeCourier) Report(_ context.Context, id, destination string) (*ReportShow, error) {
+	return &ReportShow{Report: &report.Report{ID: id}}, f.note("report %q %q", id, destination)
+}
+func (f *fakeCourier) Retry(_ context.Context, by Peer, r ReportsRequest) (*ReportsResult, error) {
+	return &ReportsResult{2}, f.note("retry by %s %+v", by.User, r)
+}
+func (f *fakeCourier) Drop(_ context.Context, by Peer, r ReportsRequest) (*ReportsResult, error) {
+	return &ReportsResult{1}, f.note("drop by %s %+v", by.User, r)
+}
+func (f *fakeCourier) Test(_ context.Context, by Peer, r TestRequest) (*TestResult, error) {
+	return &TestResult{Answer: "250 ok"}, f.note("test by %s %+v", by.User, r)
+}
+
+func TestCourier(t *testing.T) {
+	needRoot(t)
+	f := &fakeCourier{}
+	l, path := listenAt(t)
+	s := NewCourierServer(f, Options{})
+	go s.Serve(l)
+	defer s.Shutdown(context.Background())
+	c, ctx := DialCourier(path), context.Background()
+	asked := func(err error, want string) {
+		t.Helper()
+		if err != nil || f.last() != want {
+			t.Errorf("asked %s, %v; want %s", f.last(), err, want)
+		}
+	}
+	st, err := c.Status(ctx)
+	asked(err, "status")
+	if st.Waiting != 3 || st.Destinations == nil || st.Problems == nil {
+		t.Errorf("%+v: lists are never null", st)
+	}
+	list, err := c.Reports(ctx, "admin", 5)
+	asked(err, `reports "admin" 5`)
+	if list.Total != 7 || list.Reports == nil {
+		t.Errorf("%+v", list)
+	}
+	_, err = c.Reports(ctx, "", 0)
+	asked(err, fmt.Sprintf(`reports "" %d`, defaultLimit))
+	show, err := c.Report(ctx, "192.0.2.7", "admin")
+	asked(err, `report "192.0.2.7" "admin"`)
+	if show.Report.ID != "192.0.2.7" || show.Deliveries == nil {
+		t.Errorf("%+v", show)
+	}
+	r, err := c.Retry(ctx, ReportsRequest{Destination: "admin"})
+	asked(err, "retry by root {Destination:admin ID: All:false}")
+	if r.Reports != 2 {
+		t.Errorf("%+v", r)
+	}
+	_, err = c.Drop(ctx, ReportsRequest{All: true})
+	asked(err, "drop by root {Destination: ID: All:true}")
+	x, err := c.Test(ctx, "admin")
+	asked(err, "test by root {Destination:admin}")
+	if x.Answer != "250 ok" {
+		t.Errorf("%+v", x)
+	}
+	for _, bad := range []ReportsRequest{{}, {Destination: "a", All: true}} {
+		var e *Error
+		if _, err := c.Drop(ctx, bad); !errors.As(err, &e) || e.Status != http.StatusBadRequest {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	if _, err := Dial(path).Bans(ctx, "", "", 0, ""); err == nil || !strings.Contains(err.Error(), "no such path") {
+		t.Errorf("the courier knows bans: %v", err)
+	}
+	if _, err := DialCourier(filepath.Join(t.TempDir(), "none")).Status(ctx); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	for p, methods := range courierCalls {
+		for m, c := range methods {
+			if want := map[bool]right{true: look, false: change}[m == http.MethodGet]; c.right != want {
+				t.Errorf("%s %s: right %d, want %d", m, p, c.right, want)
+			}
+		}
+	}
+}
