@@ -107,6 +107,7 @@ install: build
 	install -D -m 644 units/completion/_bailiff $(DESTDIR)$(ZSHDIR)/_bailiff
 	install -D -m 644 units/completion/bailiff.fish $(DESTDIR)$(FISHDIR)/bailiff.fish
 	install -D -m 644 units/config/bailiff.yaml $(DESTDIR)$(DOCDIR)/bailiff.yaml
+	install -D -m 644 policy/report/mail/bailiff.tmpl $(DESTDIR)$(DOCDIR)/report.tmpl
 	if command -v scdoc >/dev/null; then for f in units/man/*.scd; do p=$${f##*/}; p=$${p%.scd}; \
 	  scdoc <$$f >$(DESTDIR)$(MANDIR)/man$${p##*.}/$$p || exit; done; \
 	else echo 'no scdoc: manual pages are left out'; fi
@@ -131,7 +132,7 @@ endif
 	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(TMPFILES)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog $(DESTDIR)$(POLKIT)/50-bailiff.rules
 	rm -rf $(DESTDIR)$(LIBDIR)/mail
 	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish
-	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man5/bailiff.filter.5 $(DESTDIR)$(MANDIR)/man5/bailiff.report.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
+	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(DOCDIR)/report.tmpl $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man5/bailiff.filter.5 $(DESTDIR)$(MANDIR)/man5/bailiff.report.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
 ifeq ($(DESTDIR),)
 	-journalctl --update-catalog
 	-systemctl daemon-reload

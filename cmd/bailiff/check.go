@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 
+	delivermail "bailiff/cmd/internal/deliver/mail"
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/report/mail"
 )
 
 // checkResult is what `bailiff check --json` prints.
@@ -39,7 +41,7 @@ func runCheck(e *env, args []string) error {
 	}
 	c, err := loadConfig(*conf)
 	if err == nil {
-		err = selfTests(c)
+		err = errors.Join(selfTests(c), templates(c))
 	}
 	r := checkResult{OK: err == nil, Files: []string{}, Jails: []string{}, Notices: []string{}, Errors: faults(err)}
 	if c != nil {
@@ -81,6 +83,24 @@ func selfTests(c *config.Config) error {
 		if j.Enabled && !done[j.Filter.File] {
 			done[j.Filter.File] = true
 			errs = append(errs, j.Filter.SelfTest()...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// templates checks the layouts of mails that are the administrator's own.
+func templates(c *config.Config) error {
+	var errs []error
+	for i := range c.Report.Destinations {
+		d := &c.Report.Destinations[i]
+		if d.Template == "" {
+			continue
+		}
+		_, err := delivermail.ReadTemplate(d.Template)
+		if e := new(mail.Error); errors.As(err, &e) {
+			errs = append(errs, (&yamldoc.Error{File: e.File, Line: e.Line, Col: 1, Text: e.Text}).WithHint("bailiff.report(5) says what a template can do"))
+		} else if err != nil {
+			errs = append(errs, &yamldoc.Error{Path: "report.destinations." + d.Name + ".template", Text: err.Error()})
 		}
 	}
 	return errors.Join(errs...)

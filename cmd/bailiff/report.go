@@ -24,8 +24,10 @@ func runReport(e *env, args []string) error {
 	asJSON := f.Bool("json", false, "print JSON")
 	every := f.Bool("all", false, "of retry and drop: all that waits")
 	limit := f.Int("limit", 0, "of list: at most so `many` (default 1000)")
-	dry := f.Bool("dry-run", false, "print exactly what DESTINATION would get about a ban, or else a test, and send nothing; needs no courier")
-	conf := f.String("config", "", "of --dry-run: this configuration `file` in place of the installed ones")
+	dry := f.Bool("dry-run", false, "print exactly what DESTINATION would get about a ban, or else a test, and send nothing; needs no courier; of setup: change nothing")
+	conf := f.String("config", "", "of --dry-run and setup: this configuration `file` in place of the installed ones")
+	root := f.String("root", "", "of setup: a `folder` that holds the host's file system; no service is restarted there")
+	system := f.String("mail", "", "of setup: the mail `system`, in place of the one found: "+strings.Join(mailSystems, ", "))
 	var files list
 	f.Var(&files, "file", "of --dry-run: look for the ban in this journal `file` or folder; may be given several times (default: this host's journal)")
 	rest, err := e.parse(f, args)
@@ -35,13 +37,19 @@ func runReport(e *env, args []string) error {
 	what := "list"
 	if len(rest) > 0 {
 		switch rest[0] {
-		case "list", "show", "retry", "drop", "test":
+		case "list", "show", "retry", "drop", "test", "setup":
 			what, rest = rest[0], rest[1:]
 		default:
 			if !*dry {
-				return usagef("report: %q is none of list, show, retry, drop, test", rest[0])
+				return usagef("report: %q is none of list, show, retry, drop, test, setup", rest[0])
 			}
 		}
+	}
+	if what == "setup" {
+		if err := want("report setup", rest, 0, 0); err != nil {
+			return err
+		}
+		return e.reportSetup(setup{root: *root, config: *conf, system: *system, dry: *dry})
 	}
 	if *dry {
 		if what != "list" && what != "test" {

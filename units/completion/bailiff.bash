@@ -38,7 +38,7 @@ _bailiff() {
 	allow) words='list add remove why refresh --for --comment --remove --config --lists --force --accept --json --socket' ;;
 	why) words='--file --json --socket' ;;
 	firewall) words='status verify repair remove --force --stop --json --socket' ;;
-	report) words='list show retry drop test --dry-run --all --limit --config --file --json --socket' ;;
+	report) words='list show retry drop test setup --dry-run --all --limit --config --file --mail --root --json --socket' ;;
 	check) words='--config --json' ;;
 	filter) words='list show test --config --json' ;;
 	config) words='--config --running --socket' ;;

@@ -1,4 +1,3 @@
-// Package systemd holds the unit files, and the test that systemd itself takes them as they are.
 package systemd
 
 import (
