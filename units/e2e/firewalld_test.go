@@ -67,7 +67,7 @@ func (v *victim) contract(t *testing.T, file string, args ...string) {
 	if err := v.WriteFile("/opt/e2e/contract", bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	v.sh(t, `systemctl stop ssh.service`) // the contract listens on its port
 	out, err := v.Run(ctx, append([]string{"env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH=" + os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v"}, args...)...)
