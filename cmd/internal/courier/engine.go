@@ -203,9 +203,21 @@ loop:
 	cancel()
 	grace := time.AfterFunc(stopGrace, e.cutOff)
 	defer grace.Stop()
-	<-followed
-	for _, r := range runners {
-		<-r.done
+	over := make(chan struct{})
+	go func() {
+		<-followed
+		for _, r := range runners {
+			<-r.done
+		}
+		close(over)
+	}()
+	for waiting := true; waiting; {
+		select {
+		case <-over:
+			waiting = false
+		case <-t.C:
+			notify.Ping()
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
