@@ -203,7 +203,7 @@ func (s *setup) resolve(name string) (string, error) {
 func (s *setup) queue(system string) error {
 	folder := map[string]string{"postfix": "/var/spool/postfix/maildrop", "sendmail": "/var/spool/mqueue-client"}[system]
 	if st, err := os.Stat(filepath.Join(s.root, folder)); err != nil || !st.IsDir() {
-		return fmt.Errorf("%s has no %s here: write a drop-in for bailiff-report.service like that in %s/%s.conf, with its queue", system, folder, "/usr/lib/bailiff/mail", system)
+		return fmt.Errorf("%s has no %s here (it makes it when it is started for the first time; where its queue is elsewhere, write a drop-in like %s.conf in /usr/lib/bailiff/mail by hand)", system, folder, system)
 	}
 	return nil
 }
