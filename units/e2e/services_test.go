@@ -43,12 +43,7 @@ const servePath = "/opt/e2e/peers"
 // TestServices bans real attackers and looks at what the services on the web, and a program, are told about them.
 func TestServices(t *testing.T) {
 	suites, tree, load := wanted(t)
-	serve := filepath.Join(t.TempDir(), "serve")
-	command(t, "go", "build", "-o", serve, "./peers/serve")
-	bin, err := os.ReadFile(serve)
-	if err != nil {
-		t.Fatal(err)
-	}
+	serve := buildPeers(t)
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
@@ -59,20 +54,12 @@ func TestServices(t *testing.T) {
 					t.Logf("the courier's journal:\n%s", log)
 				}
 			})
-			if err := v.WriteFile(servePath, bin, 0o755); err != nil {
-				t.Fatal(err)
-			}
 			if err := v.WriteFile("/usr/local/bin/tell", []byte(tellProgram), 0o755); err != nil {
 				t.Fatal(err)
 			}
 			v.put(t, "20-services.yaml", servicesConfig)
-			v.sh(t, `systemd-tmpfiles --create
-				umask 077; cd /etc/bailiff/credentials
-				echo peers-key >abuseipdb; echo peers-key >blocklist.de
-				echo whsec_cGVlcnMtc2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2g= |
-					systemd-creds encrypt --name=bailiff-key_webhook - ../credentials.encrypted/webhook 2>/dev/null
-				systemd-run -q --unit=peers `+servePath+` -log /run/peers.log
-				systemctl enable -q --now bailiff.service bailiff-report.socket bailiff-report-exec.socket`)
+			v.playPeers(t, serve)
+			v.sh(t, `systemctl enable -q --now bailiff.service bailiff-report.socket bailiff-report-exec.socket`)
 			v.active(t)
 			t.Run("told", v.told)
 			t.Run("program", v.programTold)
@@ -82,6 +69,32 @@ func TestServices(t *testing.T) {
 			t.Run("faultless", v.faultless)
 		})
 	}
+}
+
+// buildPeers makes the program that plays the services.
+func buildPeers(t *testing.T) []byte {
+	t.Helper()
+	serve := filepath.Join(t.TempDir(), "serve")
+	command(t, "go", "build", "-o", serve, "./peers/serve")
+	bin, err := os.ReadFile(serve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// playPeers has the services on the host itself, where reports travel unencrypted, and gives the courier their keys.
+func (v *victim) playPeers(t *testing.T, serve []byte) {
+	t.Helper()
+	if err := v.WriteFile(servePath, serve, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	v.sh(t, `systemd-tmpfiles --create
+		umask 077; cd /etc/bailiff/credentials
+		echo peers-key >abuseipdb; echo peers-key >blocklist.de
+		echo whsec_cGVlcnMtc2VjcmV0LXRoYXQtaXMtbG9uZy1lbm91Z2g= |
+			systemd-creds encrypt --name=bailiff-key_webhook - ../credentials.encrypted/webhook 2>/dev/null
+		systemd-run -q --unit=peers `+servePath+` -log /run/peers.log`)
 }
 
 // peersLog is what came to the services so far.

@@ -3,7 +3,8 @@
 // for its lines as it does for sshd's own. It never opens a network connection.
 //
 //	load -lines 6000 -rate 2000 -addresses 1000                    just lines
-//	load -rate 20 -trials 100 -failures 5 -set bailiff4            latency; lines as JSON on stdout
+//	load -rate 20 -trials 100 -failures 5 -set bailiff4            latency; as JSON on stdout
+//	load -rate 20 -trials 100 -lines 500 -failures 5 -set bailiff4   the same, and 100 addresses, no more
 //	load -rate 20 -turns 100 -failures 5 -tell 1                   lines of one address after the other; tells when on stdout
 package main
 
@@ -32,7 +33,7 @@ func main() {
 }
 
 func run() error {
-	lines := flag.Int("lines", 0, "failure lines to write; 0 means until the trials are done")
+	lines := flag.Int("lines", 0, "failure lines to write; with trials 0 means until these are done")
 	rate := flag.Int("rate", 0, "lines a second; 0 means as fast as journald takes them")
 	addresses := flag.Int("addresses", 1000, "addresses that take turns, when there are no trials")
 	base := flag.Int("base", 0, "number of the first address in 198.18.0.0/15")
@@ -53,7 +54,7 @@ func run() error {
 	if *trials == 0 {
 		return flood(j, *lines, *rate, *addresses, *base)
 	}
-	r, err := measure(j, *trials, *failures, *rate, *base, strings.Split(*sets, ","))
+	r, err := measure(j, *trials, *lines, *failures, *rate, *base, strings.Split(*sets, ","))
 	if err != nil {
 		return err
 	}
@@ -134,9 +135,10 @@ type Result struct {
 	Missed  int       `json:"missed"`  // addresses that were in no set after ten seconds
 }
 
-// measure lets addresses come one after the other, each with so many failures, at the given rate without a break. One
-// address at a time is watched: the next one begins to be watched when the last was seen in a set.
-func measure(j journal, trials, failures, rate, base int, sets []string) (*Result, error) {
+// measure lets addresses come one after the other, each with so many failures, at the given rate without a break, until so
+// many bans are measured, or so many lines written (0: no limit). One address at a time is watched: the next one begins to be
+// watched when the last was seen in a set.
+func measure(j journal, trials, lines, failures, rate, base int, sets []string) (*Result, error) {
 	ipset, err := dialIPSet()
 	if err != nil {
 		return nil, err
@@ -154,7 +156,7 @@ func measure(j journal, trials, failures, rate, base int, sets []string) (*Resul
 	go func() {
 		defer close(last)
 		begin := time.Now()
-		for i := 0; !stop.Load(); i++ {
+		for i := 0; (lines == 0 || i < lines) && !stop.Load(); i++ {
 			pace(begin, i, rate)
 			a := address(base + i/failures)
 			if i%failures == failures-1 {
@@ -205,7 +207,7 @@ func measure(j journal, trials, failures, rate, base int, sets []string) (*Resul
 			r.Inotify = append(r.Inotify, milliseconds(at.Sub(p.at)))
 		}
 	}
-	stop.Store(true)
+	stop.Store(lines == 0)
 	for range last {
 	}
 	if err := <-written; err != nil {
