@@ -66,7 +66,9 @@ type Backend struct {
 	ready  bool             // reconciled since New or Cleanup
 	used   map[group]uint32 // how many of the sets hold bans: 1 where it says nothing
 
-	suspect string // what Inspect found wrong with sets or policy, where a quick look may find nothing
+	suspect string // what Inspect or a look at the kernel found wrong, where firewalld itself may find nothing
+	kind    string // of firewalld's own backend: nftables, iptables or unknown; "" when not asked yet
+	gen     uint32 // of nftables, at which the kernel held what firewalld put there; 0: not looked
 
 	mu    sync.Mutex // of what Watch looks at, too
 	want  map[firewall.Key]time.Time
@@ -325,7 +327,6 @@ func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time
 		return ch, err
 	}
 	why = cmp.Or(why, b.suspect)
-	b.suspect = ""
 	if why != "" || !b.ready {
 		changed, err := b.permanent(ctx)
 		if err != nil {
@@ -333,10 +334,22 @@ func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time
 		}
 		first := !b.ready && why != "" && len(changed) > 0
 		if why != "" || len(changed) > 0 {
-			if err := b.bus.call(ctx, mainPath, busName+".reload", nil); err != nil {
+			err := b.bus.call(ctx, mainPath, busName+".reload", nil)
+			if b.suspect != "" && is(err, "COMMAND_FAILED") { // firewalld 1.3 fails once at a table that somebody took away
+				err = b.bus.call(ctx, mainPath, busName+".reload", nil)
+			}
+			if err != nil {
 				return ch, err
 			}
-			if again, err := b.running(ctx); err != nil || again != "" {
+			b.suspect = ""
+			again, err := b.running(ctx)
+			if err == nil && again == "" {
+				if again, err = b.flushed(ctx); again != "" {
+					again = "table inet " + tableName + " " + again
+					b.kind = "unknown" // this firewalld puts it elsewhere: reloads will not help
+				}
+			}
+			if err != nil || again != "" {
 				return ch, cmp.Or(err, fmt.Errorf("firewalld: after a reload: %s", again))
 			}
 		}
@@ -661,10 +674,25 @@ func (b *Backend) Verify(ctx context.Context) error {
 	case upset != "":
 		return fmt.Errorf("firewalld: %s", upset)
 	}
-	if err := ctx.Err(); err != nil || !look {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := b.verify(ctx)
+	harm, err := b.flushed(ctx)
+	if err == nil && harm != "" {
+		// It may be in the middle of a reload. It answers when that is over.
+		if _, err = b.running(ctx); err == nil {
+			harm, err = b.flushed(ctx)
+		}
+	}
+	switch {
+	case err == nil && harm != "":
+		b.suspect = "table inet " + tableName + " " + harm
+		err = errors.New("firewalld: " + b.suspect)
+	case err == nil && !look:
+		return nil
+	case err == nil:
+		err = b.verify(ctx)
+	}
 	if err != nil {
 		b.mu.Lock()
 		b.dirty = true

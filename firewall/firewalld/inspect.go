@@ -18,7 +18,7 @@ import (
 )
 
 // Inspect compares our sets, what refers to them and their entries with what Reconcile(want) would leave, at run time and in
-// the permanent configuration. It asks firewalld, which believes that the kernel holds what it once put there.
+// the permanent configuration, and the rules in the kernel; of entries firewalld's word has to do.
 func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.Inspection, error) {
 	now := time.Now()
 	wanted := make(map[firewall.Key]time.Time, len(want))
@@ -63,6 +63,12 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 			return nil, err
 		}
 		in.Parts = append(in.Parts, parts...)
+	}
+	b.gen = 0
+	if harm, err := b.flushed(ctx); err != nil {
+		return nil, err
+	} else if b.kind == "nftables" {
+		in.Parts = append(in.Parts, firewall.Part{Name: "table inet " + tableName, Want: "in the kernel, with rules that look into our sets", Harm: harm})
 	}
 	permanent, err := b.inspectPermanentSets(ctx)
 	if err := part(permanent, err); err != nil {

@@ -43,6 +43,7 @@ func TestFirewalld(t *testing.T) {
 				{"kill", `systemctl kill -s KILL firewalld.service; while systemctl -q is-active firewalld.service; do sleep 0.05; done; systemctl start firewalld.service`},
 				{"panic", `firewall-cmd --panic-on; firewall-cmd --panic-off; timeout 20 sh -c 'until journalctl -q -u bailiff.service -g "panic mode has ended"; do sleep 0.1; done'`},
 				{"zone", `firewall-cmd --set-default-zone=trusted; firewall-cmd --set-default-zone=public`},
+				{"flush", `nft flush ruleset`},
 				{"entry", `for s in $(firewall-cmd --get-ipsets); do firewall-cmd --ipset=$s --remove-entry=` + attacker4.String() + ` 2>&1; done | grep -q success`},
 				{"sets", `firewall-cmd --permanent --delete-policy=bailiff; for s in $(firewall-cmd --get-ipsets); do firewall-cmd --permanent --delete-ipset=$s; done; firewall-cmd --reload`},
 				{"policy", `firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --reload`},

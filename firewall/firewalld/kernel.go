@@ -1,0 +1,73 @@
+package firewalld
+
+import (
+	"context"
+
+	"bailiff/firewall/nft"
+
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+)
+
+// tableName is firewalld's own table, with its backend nftables.
+const tableName = "firewalld"
+
+// flushed tells what is wrong with firewalld's table in the kernel; "" when nothing. firewalld itself does not notice that
+// somebody flushed the ruleset, and answers as if all stood. Where the kernel may not be asked (the daemon without
+// CAP_NET_ADMIN and AF_NETLINK), or firewalld uses iptables, firewalld's word has to do.
+func (b *Backend) flushed(ctx context.Context) (harm string, err error) {
+	gen, err := nft.Generation(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return "", err
+	case err != nil, gen == b.gen && gen != 0:
+		return "", nil
+	}
+	if b.kind == "" {
+		if b.kind, err = b.backendKind(ctx); err != nil {
+			return "", err
+		}
+	}
+	if b.kind != "nftables" {
+		b.gen = gen
+		return "", nil
+	}
+	harm, err = b.unreferred(ctx)
+	switch {
+	case err != nil: // the next Verify looks again
+		return "", ctx.Err()
+	case harm == "":
+		b.gen = gen
+	}
+	return harm, nil
+}
+
+// unreferred finds sets of ours that no rule in the kernel looks into.
+func (b *Backend) unreferred(ctx context.Context) (string, error) {
+	sets, err := nft.Lookups(ctx, unix.NFPROTO_INET, tableName)
+	if err != nil {
+		return "", err
+	}
+	if len(sets) == 0 {
+		return "is gone from the kernel, or empty: somebody flushed it", nil
+	}
+	if b.via != "policy" {
+		return "", nil // a zone that has no traffic has no rules either
+	}
+	for _, k := range b.keys() {
+		if name := b.setName(k); sets[name] == 0 {
+			return "has no rule in the kernel that looks into set " + name, nil
+		}
+	}
+	return "", nil
+}
+
+// backendKind is nftables or iptables.
+func (b *Backend) backendKind(ctx context.Context) (kind string, err error) {
+	var v dbus.Variant
+	if err := b.bus.call(ctx, confPath, "org.freedesktop.DBus.Properties.Get", []any{&v}, busName+".config", "FirewallBackend"); err != nil {
+		return "", err
+	}
+	kind, _ = v.Value().(string)
+	return kind, nil
+}
