@@ -1,0 +1,58 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mailSystems are those that the courier gets its mails out with beside Postfix. Each has its own idea of who may send.
+var mailSystems = []struct {
+	name     string
+	packages []string
+	setup    string // the host's
+	config   string // of bailiff, beside what bailiff report setup does
+	arrived  string // prints the mails that bob got, or that wait for him
+}{
+	{"opensmtpd", []string{"opensmtpd", "msmtp", "ca-certificates"}, `systemctl restart opensmtpd.service`, "", `cat /home/bob/Maildir/new/* 2>/dev/null || :`},
+	// A program that only speaks SMTP, and needs nothing of the sandbox. The server is the one above.
+	{"msmtp", []string{"opensmtpd", "msmtp", "ca-certificates"}, `systemctl restart opensmtpd.service`,
+		"report: {sendmail: {path: /usr/bin/msmtp, args: [--host=127.0.0.1, --port=25, --tls=off, --auth=off, -f, SENDER, --]}}\n", `cat /home/bob/Maildir/new/* 2>/dev/null || :`},
+	{"exim", []string{"exim4-daemon-light"}, `systemctl restart exim4.service`, "", `cat /var/mail/bob 2>/dev/null || :`},
+	{"sendmail", mailHosts[1].packages, sendmailSetup, "", `cat /var/mail/bob /var/spool/mqueue/* 2>/dev/null || :`},
+}
+
+// TestSendmail: a mail of a ban goes out through each mail system, from the courier's sandbox, as `bailiff report setup`
+// and the manual page say.
+func TestSendmail(t *testing.T) {
+	suites, tree, load := wanted(t)
+	for _, suite := range suites {
+		for _, m := range mailSystems {
+			t.Run(suite+"/"+m.name, func(t *testing.T) {
+				t.Parallel()
+				v := boot(t, suite, tree, load, m.packages...)
+				v.courierLog(t)
+				v.sh(t, m.setup)
+				v.put(t, "50-report.yaml", "report:\n  host: victim.example.test\n  sender: root@victim.example.test\n  lookup: {rdap: no, whois: no}\n  destinations:\n    admin: {type: mail, to: bob@localhost}\n")
+				if m.config != "" {
+					v.put(t, "60-mail.yaml", m.config)
+					v.sh(t, `systemd-tmpfiles --create /usr/lib/tmpfiles.d/bailiff.conf`)
+				} else {
+					v.sendsBy(t, m.name)
+				}
+				v.sh(t, `bailiff check && systemctl daemon-reload && systemctl enable -q --now bailiff.service`)
+				v.active(t)
+				from := sourceN(42)
+				v.fails(t, from, 5)
+				v.bansInKernel(t, from, 10*time.Second)
+				eventually(t, 30*time.Second, func() error {
+					if out := v.sh(t, m.arrived); !strings.Contains(out, from.String()) || strings.Count(out, "Auto-Submitted:") != 1 {
+						return fmt.Errorf("bob has %q", out)
+					}
+					return nil
+				})
+			})
+		}
+	}
+}
