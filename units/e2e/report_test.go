@@ -253,7 +253,7 @@ func (v *victim) reportsBegin(t *testing.T) {
 	v.settled(t)
 	late := sourceN(501)
 	v.attacked(t, late)
-	v.about(t, "root", late.String(), 20*time.Second)
+	v.about(t, "root", late.String(), mailTime)
 	for _, m := range v.mailbox(t, "root") {
 		if bytes.Contains(m.raw, []byte(early.String())) {
 			t.Errorf("a ban from before was reported:\n%s", m.raw)
@@ -325,6 +325,9 @@ func (l *letter) parts(t testing.TB, kind, encoding string, body io.Reader) {
 	}
 }
 
+// mailTime bounds how long Postfix may take with a mail: where a wake-up of its pickup(8) is lost, that looks once a minute.
+const mailTime = 75 * time.Second
+
 // about finds the mails about an address, waiting for the first.
 func (v *victim) about(t testing.TB, user, address string, limit time.Duration) (found []letter) {
 	t.Helper()
@@ -355,7 +358,7 @@ func (v *victim) mailed(t *testing.T) {
 		if from.Is6() {
 			address = "2001:db8:500::/64"
 		}
-		found := v.about(t, "root", address, 20*time.Second)
+		found := v.about(t, "root", address, mailTime)
 		if len(found) != 1 {
 			t.Errorf("%d mails about %s", len(found), address)
 		}
@@ -384,7 +387,7 @@ func (v *victim) mailed(t *testing.T) {
 			}
 		}
 		// Those who filter fail2ban's mails go on as before.
-		old := v.about(t, "bob", address, 20*time.Second)
+		old := v.about(t, "bob", address, mailTime)
 		if want := "[Fail2Ban] sshd: banned " + address + " from mail.example.test"; old[0].subject != want {
 			t.Errorf("subject %q, want %q", old[0].subject, want)
 		}
@@ -448,7 +451,7 @@ func (v *victim) mailedInTime(t *testing.T) {
 		} else {
 			v.fails(t, c.from, 5)
 		}
-		l := v.about(t, "root", c.from.String(), 30*time.Second)[0]
+		l := v.about(t, "root", c.from.String(), mailTime)[0]
 		bans := v.entries(t, "MESSAGE_ID="+idBan, "BAILIFF_ADDRESS="+c.from.String())
 		id := strings.Trim(l.Get("Message-Id"), "<>")
 		taken := v.entries(t, "SYSLOG_IDENTIFIER=postfix/cleanup", "-g", regexp.QuoteMeta(id))
@@ -488,7 +491,7 @@ func (v *victim) courierRests(t *testing.T) {
 		eventually(t, 40*time.Second, rests)
 		from := sourceN(640 + i)
 		v.attacked(t, from)
-		v.about(t, "root", from.String(), 20*time.Second)
+		v.about(t, "root", from.String(), mailTime)
 	}
 }
 
