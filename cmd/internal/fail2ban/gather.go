@@ -376,7 +376,7 @@ func (im *importer) actions(name string) []action {
 				switch {
 				case a.kind == actionBan && o.name == "blocktype":
 				case a.kind == actionReport:
-					o.lost("reports have forms of their own", "write a template: bailiff-report(8)")
+					o.lost("reports have forms of their own", "write a template: bailiff.report(5)")
 				default:
 					o.lost("no commands are run, and the firewall's rules are bailiff's own", "")
 				}

@@ -455,7 +455,7 @@ action = %(action_)s
 	if strings.Contains(string(r.Files[0].Data), "s3cret") {
 		t.Errorf("a key stands in\n%s", r.Files[0].Data)
 	}
-	for _, word := range []string{"xarf-login-attack", "bailiff_abuseipdb", "bailiff_blocklist.de"} {
+	for _, word := range []string{"xarf-login-attack", "credentials/abuseipdb", "credentials/blocklist.de"} {
 		if !slices.ContainsFunc(r.Report.Settings, func(s Setting) bool { return s.Outcome == Lost && strings.Contains(s.Why+s.Hint, word) }) {
 			t.Errorf("nobody says what became of %s", word)
 		}

@@ -128,7 +128,7 @@ func (im *importer) report(name string, a action, from *option) {
 const keyLost = "keys do not stand in the configuration, which everybody may read"
 
 func hintKey(destination string) string {
-	return "give it as the credential bailiff_" + destination + ": bailiff-report(8), CREDENTIALS"
+	return "put it into /etc/bailiff/credentials/" + destination + ": bailiff-report(8), KEYS"
 }
 
 // key says what becomes of a service's key that an action is given.
@@ -136,7 +136,7 @@ func (im *importer) key(a action, arg string, from *option, destination string) 
 	if _, ok := a.def.args[arg]; ok {
 		from.lost(keyLost, hintKey(destination))
 	}
-	im.note("the destination %s is written, but needs its key as the credential bailiff_%s (bailiff-report(8), CREDENTIALS)", destination, destination)
+	im.note("the destination %s is written, but needs its key in /etc/bailiff/credentials/%s (bailiff-report(8), KEYS)", destination, destination)
 }
 
 func (im *importer) sender(s, jail string) {
