@@ -277,6 +277,9 @@ func (r *refresh) get(u string, was lists.Source) (body []byte, is lists.Source,
 		return nil, is, fmt.Errorf("%s: the answer is %.100q", u, res.Status)
 	}
 	body, err = io.ReadAll(io.LimitReader(res.Body, maxDownload+1))
+	if err == nil {
+		err = ctx.Err() // what a server sends to whom it saw hang up is no list
+	}
 	if err != nil {
 		return nil, is, fmt.Errorf("%s: %w", u, err)
 	}
