@@ -70,18 +70,12 @@ func Kill(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 			return 0, err
 		}
 	}
-	n := 0
-	for part := range slices.Chunk(ids, perSend) {
-		if err := ctx.Err(); err != nil {
-			return n, err
+	return s.remove(ctx, "close connections", diagDestroy, ids, func(err error) error {
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return unsupported("closing of connections (CONFIG_INET_DIAG_DESTROY)", err)
 		}
-		k, err := s.destroy(part)
-		n += k
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+		return failed("close connections", err)
+	})
 }
 
 // prefixes to look for, by their lengths: one look-up in a map for each length in use.
@@ -301,17 +295,31 @@ func (s *socket) list(ctx context.Context, family uint8, want *prefixes, f func(
 	})
 }
 
-// destroy closes connections and returns how many. One that has gone by itself is no error: the cookie in its id sees to
-// it that none is taken for another.
-func (s *socket) destroy(ids [][]byte) (n int, err error) {
+// remove has the kernel end what reqs name, messages of that type, and returns how many it ended. What has gone by itself is
+// no error: the cookie or id in a request sees to it that nothing else is taken for it. say puts the first refusal into words.
+func (s *socket) remove(ctx context.Context, doing string, typ uint16, reqs [][]byte, say func(error) error) (n int, err error) {
+	for part := range slices.Chunk(reqs, perSend) {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		k, err := s.removeSome(doing, typ, part, say)
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (s *socket) removeSome(doing string, typ uint16, reqs [][]byte, say func(error) error) (n int, err error) {
 	var m []byte
-	for _, id := range ids {
-		m = s.message(m, diagDestroy, unix.NLM_F_REQUEST|unix.NLM_F_ACK, id)
+	for _, r := range reqs {
+		m = pad(s.message(m, typ, unix.NLM_F_REQUEST|unix.NLM_F_ACK, r))
 	}
 	if err := unix.Sendto(s.fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, fmt.Errorf("close connections: %w", err)
+		return 0, fmt.Errorf("%s: %w", doing, err)
 	}
-	left := len(ids)
+	left := len(reqs)
 	var first error
 	err = s.receive(func(typ uint16, body []byte) (bool, error) {
 		if typ != unix.NLMSG_ERROR {
@@ -322,10 +330,8 @@ func (s *socket) destroy(ids [][]byte) (n int, err error) {
 		case err == nil:
 			n++
 		case errors.Is(err, unix.ENOENT):
-		case errors.Is(err, unix.EOPNOTSUPP):
-			first = unsupported("closing of connections (CONFIG_INET_DIAG_DESTROY)", err)
 		case first == nil:
-			first = failed("close connections", err)
+			first = say(err)
 		}
 		return left == 0, nil
 	})

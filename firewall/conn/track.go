@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,18 +76,7 @@ func Forget(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	for part := range slices.Chunk(found, perSend) {
-		if err := ctx.Err(); err != nil {
-			return n, err
-		}
-		k, err := s.forget(part)
-		n += k
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+	return s.remove(ctx, "forget connections", ctDelete, found, func(err error) error { return failed("forget connections", err) })
 }
 
 // entries is how many connections conntrack knows in this network namespace.
@@ -163,34 +151,6 @@ func (s *socket) tracked(ctx context.Context, family uint8, want *prefixes, foun
 		return false, ctx.Err()
 	})
 	return found, err
-}
-
-// forget deletes connections and returns how many. One that has gone by itself is no error.
-func (s *socket) forget(reqs [][]byte) (n int, err error) {
-	var m []byte
-	for _, r := range reqs {
-		m = pad(s.message(m, ctDelete, unix.NLM_F_REQUEST|unix.NLM_F_ACK, r))
-	}
-	if err := unix.Sendto(s.fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, fmt.Errorf("forget connections: %w", err)
-	}
-	left := len(reqs)
-	var first error
-	err = s.receive(func(typ uint16, body []byte) (bool, error) {
-		if typ != unix.NLMSG_ERROR {
-			return false, nil
-		}
-		left--
-		switch err := status(body); {
-		case err == nil:
-			n++
-		case errors.Is(err, unix.ENOENT):
-		case first == nil:
-			first = failed("forget connections", err)
-		}
-		return left == 0, nil
-	})
-	return n, errors.Join(err, first)
 }
 
 // source is the source address of a tuple.
