@@ -292,6 +292,21 @@ func (q *Queue) note(f frame, known map[string]bool) {
 // doneKey names an item in again.Known.
 func doneKey(dest, key string) string { return dest + "\x00" + key }
 
+// claim hands reports that were read before their names to admit, each with its place in the file. missing is about the last one
+// that was not read.
+func (q *Queue) claim(ts []taken, admit func(t taken, at, size int64)) (missing error) {
+	for _, t := range ts {
+		p, ok := q.fresh[t.Key]
+		if !ok {
+			missing = fmt.Errorf("the report %s is missing", t.Key)
+			continue
+		}
+		delete(q.fresh, t.Key)
+		admit(t, p.at, p.size)
+	}
+	return missing
+}
+
 // apply does to the state what a frame says. It is the same when the frame is written and when it is read.
 func (q *Queue) apply(at int64, f frame) (missing error) {
 	switch f.kind {
@@ -312,15 +327,7 @@ func (q *Queue) apply(at int64, f frame) (missing error) {
 		if err := json.Unmarshal(f.payload, &r); err != nil {
 			return err
 		}
-		for i := range r.Reports {
-			p, ok := q.fresh[r.Reports[i].Key]
-			if !ok {
-				missing = fmt.Errorf("the report %s is missing", r.Reports[i].Key)
-				continue
-			}
-			delete(q.fresh, r.Reports[i].Key)
-			q.admit(r.Reports[i], p.at, p.size)
-		}
+		missing = q.claim(r.Reports, q.admit)
 		q.reached(r.Pos)
 	case frBegin, frFail, frDone, frDrop:
 		var r recItem
@@ -358,15 +365,7 @@ func (q *Queue) apply(at int64, f frame) (missing error) {
 		if err := json.Unmarshal(f.payload, &r); err != nil {
 			return err
 		}
-		for i := range r.Reports {
-			p, ok := q.fresh[r.Reports[i].Key]
-			if !ok {
-				missing = fmt.Errorf("the report %s is missing", r.Reports[i].Key)
-				continue
-			}
-			delete(q.fresh, r.Reports[i].Key)
-			q.admitAlone(r.Reports[i], p.at, p.size)
-		}
+		missing = q.claim(r.Reports, func(t taken, at, size int64) { q.admitAlone(t, at, size) })
 		for i := range r.Items {
 			s := &r.Items[i]
 			d := q.destination(s.Dest)
