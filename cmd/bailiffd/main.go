@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"bailiff/cmd/internal/build"
@@ -79,7 +80,7 @@ func run(args []string, stderr io.Writer) int {
 		return exitOK
 	}
 	if o.state == "" {
-		o.state = firstPath(os.Getenv("STATE_DIRECTORY"))
+		o.state, _, _ = strings.Cut(os.Getenv("STATE_DIRECTORY"), ":") // systemd passes a list
 	}
 	if o.state == "" {
 		o.state = "/var/lib/bailiff"
@@ -113,14 +114,4 @@ func refuse(err error) {
 		control.Refuse(ln, control.Error{Message: "the daemon cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff.service"})
 		ln.Close()
 	}
-}
-
-// firstPath takes the first of the colon-separated folders that systemd passes in $STATE_DIRECTORY.
-func firstPath(list string) string {
-	for i := range len(list) {
-		if list[i] == ':' {
-			return list[:i]
-		}
-	}
-	return list
 }
