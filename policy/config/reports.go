@@ -118,7 +118,7 @@ func (r *raw) destination(name *yamldoc.Node) ([]field, *yamldoc.Error) {
 	return []field{
 		{name: "type", set: oneOf(&d.Type, report.Types...)},
 		{name: "enabled", set: boolean(&d.Enabled)},
-		{name: "jails", set: texts(&d.Jails, maxJails, func(s string) bool { return s == manual || checkName(s) == nil }, "is not the name of a jail", "write [sshd, postfix]")},
+		{name: "jails", set: once(texts(&d.Jails, maxJails, func(s string) bool { return s == manual || checkName(s) == nil }, "is not the name of a jail", "write [sshd, postfix]"))},
 		{name: "min_failures", set: integer(&d.MinFailures, 0, maxRetry)},
 		{name: "manual", set: boolean(&d.Manual)},
 		{name: "wide", set: boolean(&d.Wide)},
@@ -130,10 +130,10 @@ func (r *raw) destination(name *yamldoc.Node) ([]field, *yamldoc.Error) {
 		{name: "redact", set: boolean(&d.Redact)},
 		{name: "lines", set: integer(&d.Lines, 0, maxReportLines)},
 		{name: "time_limit", set: duration(&d.TimeLimit, maxPatience, false)},
-		{name: "to", set: texts(&d.To, maxRecipients, report.ValidRecipient, "is not a mail address", "write root, or name@example.org")},
-		{name: "parts", set: texts(&d.Parts, 3, func(s string) bool {
+		{name: "to", set: once(texts(&d.To, maxRecipients, report.ValidRecipient, "is not a mail address", "write root, or name@example.org"))},
+		{name: "parts", set: once(texts(&d.Parts, 3, func(s string) bool {
 			return slices.Contains([]string{report.PartWhois, report.PartLines, report.PartContext}, s)
-		}, "is none of whois, lines, context", "write [whois, lines], or [] for the plain facts")},
+		}, "is none of whois, lines, context", "write [whois, lines], or [] for the plain facts"))},
 		{name: "layout", set: oneOf(&d.Layout, "bailiff", "fail2ban")},
 		{name: "template", set: checked(&d.Template, path.IsAbs, "is not a whole path", "write it from / on: /etc/bailiff/report.tmpl")},
 		{name: "url", set: webAddress(&d.URL)},
@@ -307,12 +307,24 @@ func texts(dst *[]string, most int, ok func(string) bool, not, hint string) func
 			if !ok(item.Value) || len(item.Value) > 1000 {
 				return placed(fault("%q %s", clip(item.Value), not), item).WithHint("%s", hint)
 			}
-			if slices.Contains(all, item.Value) && not != "holds a control character" { // arguments may repeat
-				return placed(fault("%q stands twice", clip(item.Value)), item)
-			}
 			all = append(all, item.Value)
 		}
 		*dst = all
+		return nil
+	}
+}
+
+// once refuses a list that set takes but in which a text stands twice.
+func once(set func(*yamldoc.Node) *yamldoc.Error) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		if err := set(n); err != nil {
+			return err
+		}
+		for i, item := range n.Items {
+			if slices.ContainsFunc(n.Items[:i], func(x *yamldoc.Node) bool { return x.Value == item.Value }) {
+				return placed(fault("%q stands twice", clip(item.Value)), item)
+			}
+		}
 		return nil
 	}
 }
