@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"bailiff/policy"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 	"bailiff/policy/ledger"
@@ -72,15 +73,28 @@ func (c *comparison) entry(r *replay, fe *filter.Entry, ref jail.Ref) {
 		c.eng.Expire(fe.Realtime, fe.Realtime)
 	}
 	for i, eng := range [2]*judge{r.eng, c.eng} {
-		out := eng.Entry(fe, ref)
-		for k := range out.Failures {
-			c.failures[i] += uint64(out.Failures[k].Attempts)
-		}
-		list := &c.before
-		if i == 1 {
-			list = &c.after
-		}
-		for k := range out.Bans {
+		c.outcome(r, i, eng.Entry(fe, ref))
+	}
+}
+
+// settle counts what is pending at the end.
+func (c *comparison) settle(r *replay) {
+	for i, eng := range [2]*judge{r.eng, c.eng} {
+		c.outcome(r, i, eng.Finish())
+	}
+}
+
+// outcome keeps what an entry led to under one of the configurations.
+func (c *comparison) outcome(r *replay, i int, out *policy.Outcome) {
+	for k := range out.Failures {
+		c.failures[i] += uint64(out.Failures[k].Attempts)
+	}
+	list := &c.before
+	if i == 1 {
+		list = &c.after
+	}
+	for k := range out.Bans {
+		if !out.Bans[k].Extended {
 			*list = append(*list, compared{ban: out.Bans[k].Ban})
 		}
 	}

@@ -104,7 +104,7 @@ func runMatch(e *env, args []string) error {
 		defer file.Close()
 		in = file
 	}
-	r := &matcher{env: e, m: m, json: *asJSON, matchedOnly: *quiet, out: bufio.NewWriterSize(e.out, 64<<10), attempts: jail.NewAttempts(), explaining: single || *explain == "-"}
+	r := &matcher{env: e, m: m, json: *asJSON, matchedOnly: *quiet, out: bufio.NewWriterSize(e.out, 64<<10), conns: jail.NewConnections(), explaining: single || *explain == "-"}
 	if single {
 		var trusted *bool
 		if *cursor != "" {
@@ -147,7 +147,7 @@ type matcher struct {
 	json        bool
 	matchedOnly bool
 	out         *bufio.Writer
-	attempts    *jail.Attempts
+	conns       *jail.Connections
 	sum         matchSummary
 	hit         filter.Hit
 	explaining  bool
@@ -205,8 +205,9 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 			o.Trusted = trusted
 		}
 		addr := h.Addr
+		conn := r.conns.Key(0, fe.Boot, fe.PID, h.ID)
 		if !addr.IsValid() {
-			addr, _ = r.attempts.Known(fe.Boot, fe.PID, h.ID)
+			addr, _ = r.conns.Known(conn)
 		}
 		if addr.IsValid() {
 			o.Address = &addr
@@ -219,34 +220,34 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 			o.Port = &h.Port
 		}
 		counts := trusted == nil || *trusted
-		seen := func(step uint8, repeat int) {
-			if r.attempts.See(fe.Boot, fe.PID, h.ID, addr, step, fe.Realtime) {
-				o.Count += repeat
-				r.sum.Attempts += repeat
-			}
+		line := jail.Attempt{At: fe.Realtime, Pattern: h.Pattern.Name, Attempts: max(1, h.Repeat), Stage: h.Pattern.Step, Source: uint16(jail.Hash(h.Source, 1))}
+		seen := func(a *jail.Attempt) {
+			n := r.conns.Count(conn, addr, a)
+			o.Count += n
+			r.sum.Attempts += n
 		}
 		switch {
-		case h.Kind == filter.Success:
-			o.Kind = "success"
+		case h.Kind == filter.Success, h.Kind == filter.Delivery:
+			o.Kind = h.Kind.String()
 		case h.Kind == filter.Failure && addr.IsValid():
 			o.Kind = "failure"
 		default: // a failure without an address is none before a later line of its connection tells the address
 			o.Kind = "join"
 		}
-		if counts && h.Kind != filter.Success {
+		if counts && (h.Kind == filter.Failure || h.Kind == filter.Join) {
 			if addr.IsValid() {
-				r.attempts.Join(fe.Boot, fe.PID, h.ID, addr, fe.Realtime)
-				if w, ok := r.attempts.Claim(fe.Boot, fe.PID, h.ID); ok {
+				r.conns.Join(conn, addr, fe.Realtime)
+				if w, ok := r.conns.Claim(conn); ok {
 					if o.Kind == "join" {
 						o.Kind, o.Pattern = "failure", &w.Pattern
 					}
-					seen(w.Step, w.Repeat)
+					seen(&w)
 				}
 				if h.Kind == filter.Failure {
-					seen(h.Pattern.Step, max(1, h.Repeat))
+					seen(&line)
 				}
 			} else if h.Kind == filter.Failure {
-				r.attempts.Wait(fe.Boot, fe.PID, h.ID, jail.Waiting{Pattern: h.Pattern.Name, At: fe.Realtime, Repeat: max(1, h.Repeat), Step: h.Pattern.Step})
+				r.conns.Wait(conn, line)
 			}
 		}
 		if counts {

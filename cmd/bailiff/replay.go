@@ -119,6 +119,13 @@ func runReplay(e *env, args []string) error {
 	} else {
 		err = r.fromFiles(files, matches, from)
 	}
+	if err == nil {
+		if r.compare != nil {
+			r.compare.settle(r)
+		} else {
+			err = r.outcome(r.eng.Finish())
+		}
+	}
 	if e2 := r.finish(); err == nil {
 		err = e2
 	}
@@ -298,10 +305,14 @@ func (r *replay) entry(fe *filter.Entry, ref jail.Ref, keep func()) error {
 		return nil
 	}
 	out := r.eng.Entry(fe, ref)
-	if out.Hits == 0 {
-		return nil
+	if out.Hits > 0 {
+		keep() // also of a line that counts only when a later one tells its address, or how its attempt ended
 	}
-	keep() // also of a line that counts only when a later one tells its address
+	return r.outcome(out)
+}
+
+// outcome prints what an entry led to.
+func (r *replay) outcome(out *policy.Outcome) error {
 	for i := range out.Failures {
 		x := &out.Failures[i]
 		r.sum.Failures += uint64(x.Attempts)
@@ -312,6 +323,9 @@ func (r *replay) entry(fe *filter.Entry, ref jail.Ref, keep func()) error {
 		}
 	}
 	for i := range out.Bans {
+		if out.Bans[i].Extended {
+			continue // the same ban, with more ports
+		}
 		r.sum.Bans++
 		if err := r.ban(&out.Bans[i]); err != nil {
 			return err
@@ -324,14 +338,14 @@ func (r *replay) failure(x *policy.Failure) error {
 	if !r.json {
 		user := ""
 		if len(x.User) > 0 {
-			user = " user " + clean(string(x.User))
+			user = " user " + clean(x.User)
 		}
 		_, err := fmt.Fprintf(r.out, "%s  failure  %s  %s  %s  count %d%s\n", rfc(x.Time), x.Jail, x.Addr, x.Pattern, x.Count, user)
 		return err
 	}
 	o := replayFailure{Kind: "failure", Time: rfc(x.Time), Jail: x.Jail, Pattern: x.Pattern, Address: x.Addr, Prefix: x.Prefix, Attempts: x.Attempts, Count: x.Count, Cursor: string(r.appendCursor(nil, x.Ref))}
 	if len(x.User) > 0 {
-		u := strings.ToValidUTF8(string(x.User), "\uFFFD")
+		u := strings.ToValidUTF8(x.User, "\uFFFD")
 		o.User = &u
 	}
 	if x.Port != 0 {

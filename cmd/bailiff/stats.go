@@ -144,6 +144,7 @@ func runStats(e *env, args []string) error {
 	if err != nil {
 		return err
 	}
+	s.outcome(s.eng.Finish())
 	r := s.result(*top)
 	r.Seconds = time.Since(now).Seconds()
 	r.Since, r.Until = timeOf(from), timeOf(to)
@@ -283,19 +284,26 @@ func (s *tally) entry(ent *journal.Entry) error {
 	}
 	var fe filter.Entry
 	feed.Convert(ent, &fe)
-	out := s.eng.Entry(&fe, 0)
+	s.outcome(s.eng.Entry(&fe, 0))
+	return nil
+}
+
+// outcome counts what an entry led to.
+func (s *tally) outcome(out *policy.Outcome) {
 	for i := range out.Failures {
 		s.failure(&out.Failures[i])
 	}
 	for i := range out.Bans {
 		b := &out.Bans[i]
+		if b.Extended {
+			continue // the same ban, with more ports
+		}
 		s.bans++
 		s.jail(b.Jail).bans++
 		if h := s.hour(b.Since); h != nil {
 			h[1]++
 		}
 	}
-	return nil
 }
 
 // clear takes the line of progress away.
@@ -358,8 +366,8 @@ func (s *tally) failure(f *policy.Failure) {
 		s.countries.Add(c, n)
 	}
 	if len(f.User) > 0 {
-		s.names.Add(f.User)
-		s.users.Add(nameKey(f.User), n)
+		s.names.Add([]byte(f.User))
+		s.users.Add(nameKey([]byte(f.User)), n)
 	}
 	if h := s.hour(f.Time); h != nil {
 		h[0] += n

@@ -40,6 +40,7 @@ type Defaults struct {
 	FindTime         time.Duration
 	MaxRetry         int
 	BanTime          time.Duration // Forever: without end
+	Observe          bool          // decide, and say so, but block nothing
 	Prefix4, Prefix6 int
 	Slow             Slow
 	Weights          Weights
@@ -51,10 +52,13 @@ type Slow struct {
 	MaxRetry int // 0: there is none
 }
 
-// Weights say what counts more than one failure.
+// Weights say which failures weigh more or less than one.
 type Weights struct {
-	Unknown int // a failure on an account that does not exist counts as so many; 1: as any other
-	Account int // what is added for each account beyond the first that an address tries
+	// Unknown is what a failure weighs on the fourth and each further account of an address that does not exist. If it is
+	// more than 1, the first three failures on a single such account weigh one together: ssh asks three times for the password
+	// of a wrong local user name.
+	Unknown int
+	Account int // added to a failure on each account beyond the first that an address tries
 }
 
 // Jail is one filter with its thresholds.
@@ -72,6 +76,7 @@ type Jail struct {
 	Slow     Slow
 	Weights  Weights
 	Ports    []Port // that are closed to a banned prefix, sorted, without overlaps; empty: all
+	Observe  bool   // decide, and say so, but block nothing
 }
 
 // Escalate makes the bans of repeat offenders longer.
@@ -86,7 +91,7 @@ type Escalate struct {
 type Accounts struct {
 	Addresses int           // so many different ones that failed on it within FindTime; 0: never
 	FindTime  time.Duration //
-	MaxRetry  int           // then so many failures of an address on the account within FindTime lead to a ban
+	MaxRetry  int           // then this many failures of an address on the account within FindTime lead to a ban
 	Spare     time.Duration // an address that logged in to the account within so long neither counts nor is banned for it
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"bailiff/policy/allow"
 	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/jail"
 	"bailiff/policy/report"
 )
 
@@ -68,15 +69,15 @@ func newRaw() *raw {
 	return &raw{
 		defaults: Defaults{
 			FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 48 * time.Hour, Prefix4: 32, Prefix6: 64,
-			// Four times max_retry over a day: a mail program that keeps on with an old password every few minutes is out after
-			// hours, as it would be at fail2ban after minutes; a person's mistakes never come to that, and a success clears them.
+			// Four times max_retry over a day, or half as many accounts. A person's mistakes never come to that: a success clears
+			// them. A device with an old password does, but it repeats one account: see jail.Counter.
 			Slow: Slow{FindTime: 24 * time.Hour, MaxRetry: 20},
-			// Somebody who mistypes his name twice has 2 and 2, or his name and then his password 2 and 1 and 1 for the second
-			// account: no ban.
-			Weights: Weights{Unknown: 2, Account: 1},
+			// Who does not know how their account is spelled here tries two or three names. Several people behind one address
+			// mistype the passwords of several accounts, which therefore weigh no more than one.
+			Weights: Weights{Unknown: 2, Account: 0},
 		},
-		// Ten addresses within six hours is no household and no office. Three failures, since ssh asks three times by itself
-		// (NumberOfPasswordPrompts in ssh_config(5)): two slips and the right password at last ban nobody.
+		// Ten addresses within six hours are not a household, nor an office. Three failures, since ssh asks three times by itself
+		// (NumberOfPasswordPrompts in ssh_config(5)): two slips and then the right password ban nobody.
 		accounts: Accounts{Addresses: 10, FindTime: 6 * time.Hour, MaxRetry: 3, Spare: 7 * 24 * time.Hour},
 		// A wide ban hits neighbours. Those of an IPv4 address are strangers, or thousands of customers behind their provider's
 		// few addresses, so that is for the administrator to ask for. An IPv6 network up to a /48 is what one customer is
@@ -100,7 +101,7 @@ func newRaw() *raw {
 // inherited are the keys of a jail that come from defaults when the jail does not set them.
 var inherited = map[string]bool{
 	"find_time": true, "max_retry": true, "ban_time": true, "prefix.ipv4": true, "prefix.ipv6": true,
-	"slow.find_time": true, "slow.max_retry": true, "weights.unknown": true, "weights.account": true,
+	"observe": true, "slow.find_time": true, "slow.max_retry": true, "weights.unknown": true, "weights.account": true,
 }
 
 // jailKey returns max_retry for jails.sshd.max_retry.
@@ -134,7 +135,7 @@ func (r *raw) schema() []field {
 		{name: "accounts", sub: []field{
 			{name: "addresses", set: orOff(&r.accounts.Addresses, 2, maxDistinct)},
 			{name: "find_time", set: duration(&r.accounts.FindTime, maxLong, false)},
-			{name: "max_retry", set: integer(&r.accounts.MaxRetry, 1, maxPersonal)},
+			{name: "max_retry", set: integer(&r.accounts.MaxRetry, jail.LeastAccountRetry, maxPersonal)},
 			{name: "spare", set: duration(&r.accounts.Spare, maxLong, false)},
 		}},
 		{name: "neighbours", sub: []field{
@@ -180,6 +181,7 @@ func thresholds(d *Defaults) []field {
 		{name: "find_time", set: duration(&d.FindTime, maxFindTime, false)},
 		{name: "max_retry", set: integer(&d.MaxRetry, 1, maxRetry)},
 		{name: "ban_time", set: duration(&d.BanTime, longest, true)},
+		{name: "observe", set: boolean(&d.Observe)},
 		{name: "prefix", sub: []field{
 			{name: "ipv4", set: integer(&d.Prefix4, 8, 32)},
 			{name: "ipv6", set: integer(&d.Prefix6, 32, 128)},

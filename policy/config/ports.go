@@ -170,6 +170,24 @@ func joinPorts(ports []Port) []Port {
 	return out
 }
 
+// ScopeText writes ports as the scope of a ban (ledger.Covers), which ParseScope reads; "" for all traffic.
+func ScopeText(ports []Port) string {
+	words := make([]string, len(ports))
+	for i, p := range ports {
+		words[i] = p.String()
+	}
+	return strings.Join(words, ",")
+}
+
+// ParseScope reads what ScopeText wrote.
+func ParseScope(text string) ([]Port, error) {
+	ports, err := parsePorts(text)
+	if err != nil {
+		return nil, err
+	}
+	return joinPorts(ports), nil
+}
+
 // ValidPort says whether `ports` takes a word.
 func ValidPort(word string) bool {
 	_, err := parsePorts(word)

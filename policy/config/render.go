@@ -87,7 +87,7 @@ func (c *Config) Render() []byte {
 		}
 		w.key(2, at+".filter", j.Filter.Name)
 		w.key(2, at+".mode", j.Mode)
-		w.thresholds(2, at, Defaults{j.FindTime, j.MaxRetry, j.BanTime, j.Prefix4, j.Prefix6, j.Slow, j.Weights})
+		w.thresholds(2, at, Defaults{j.FindTime, j.MaxRetry, j.BanTime, j.Observe, j.Prefix4, j.Prefix6, j.Slow, j.Weights})
 		if len(j.Ports) == 0 {
 			w.key(2, at+".ports", "all")
 		} else {
@@ -141,6 +141,7 @@ func (w *writer) thresholds(depth int, at string, d Defaults) {
 	duration("find_time", d.FindTime)
 	w.key(depth, at+".max_retry", strconv.Itoa(d.MaxRetry))
 	duration("ban_time", d.BanTime)
+	w.key(depth, at+".observe", strconv.FormatBool(d.Observe))
 	w.line(depth, "prefix:")
 	w.key(depth+1, at+".prefix.ipv4", strconv.Itoa(d.Prefix4))
 	w.key(depth+1, at+".prefix.ipv6", strconv.Itoa(d.Prefix6))

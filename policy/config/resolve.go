@@ -106,6 +106,7 @@ func (r *raw) resolveJail(name string, filters *shelf) (j Jail, ok bool) {
 		FindTime: pick(r, at+".find_time", own.FindTime, r.defaults.FindTime),
 		MaxRetry: pick(r, at+".max_retry", own.MaxRetry, r.defaults.MaxRetry),
 		BanTime:  pick(r, at+".ban_time", own.BanTime, r.defaults.BanTime),
+		Observe:  pick(r, at+".observe", own.Observe, r.defaults.Observe),
 		Prefix4:  pick(r, at+".prefix.ipv4", own.Prefix4, r.defaults.Prefix4),
 		Prefix6:  pick(r, at+".prefix.ipv6", own.Prefix6, r.defaults.Prefix6),
 		Slow: Slow{

@@ -329,7 +329,7 @@ func checkSides(n *node) error {
 			bad = fmt.Errorf("may match the empty line")
 		case seen[capAddr] > 1:
 			bad = fmt.Errorf("has two <addr> on one way through it; write <ip> for the one that is not the client's")
-		case seen[capUser] > 1 || seen[capID] > 1 || seen[capPort] > 1 || seen[capCount] > 1:
+		case seen[capUser] > 1 || seen[capID] > 1 || seen[capPort] > 1 || seen[capCount] > 1 || seen[capSource] > 1:
 			bad = fmt.Errorf("captures the same thing twice on one way through it")
 		case seen[capAddr] == 1 && before && after && !once:
 			bad = fmt.Errorf("has text that a client chose on both sides of <addr>: which address is the daemon's cannot be told")

@@ -126,6 +126,8 @@ func (in *instr) field() string {
 		return "addr"
 	case capPort:
 		return "port"
+	case capSource:
+		return "source"
 	}
 	return in.class.String()
 }

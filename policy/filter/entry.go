@@ -23,10 +23,11 @@ type Entry struct {
 type Kind uint8
 
 const (
-	None    Kind = iota // no pattern took the line
-	Failure             // evidence against Addr
-	Success             // a login that went well
-	Join                // evidence of nothing by itself, but tells something (address, user) about its connection
+	None     Kind = iota // no pattern took the line
+	Failure              // evidence against Addr
+	Success              // a login that went well
+	Join                 // evidence of nothing by itself, but tells something (address, user) about its connection
+	Delivery             // a mail was accepted from Addr, without a login
 )
 
 func (k Kind) String() string {
@@ -37,6 +38,8 @@ func (k Kind) String() string {
 		return "success"
 	case Join:
 		return "join"
+	case Delivery:
+		return "delivery"
 	}
 	return "none"
 }
@@ -49,6 +52,7 @@ type Hit struct {
 	Port    uint16     // source port, 0 when the line holds none
 	User    []byte     // as logged: an attacker's text
 	Unknown bool       // the line says that there is no such account: Pattern.Unknown
+	Source  []byte     // which of several modules or databases wrote the line; nil when the line does not say
 	ID      []byte     // a queue or session id, or the address as written, that joins lines in place of the pid
 	Repeat  int        // 1, or N for "message repeated N times: [ … ]"
 }

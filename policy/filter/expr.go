@@ -44,7 +44,7 @@ func compileExpr(s string) (*expr, error) {
 	if e.re, err = regexp.Compile(tree.String()); err != nil {
 		return nil, fmt.Errorf("is not a regular expression: %w", err)
 	}
-	names := map[string]capture{"addr": capAddr, "port": capPort, "user": capUser, "id": capID, "count": capCount}
+	names := map[string]capture{"addr": capAddr, "port": capPort, "user": capUser, "id": capID, "count": capCount, "source": capSource}
 	for i, name := range e.re.SubexpNames() {
 		if strings.HasPrefix(name, freeGroup) {
 			e.free = append(e.free, i)
@@ -55,7 +55,7 @@ func compileExpr(s string) (*expr, error) {
 		}
 		c, ok := names[name]
 		if !ok {
-			return nil, fmt.Errorf("has a group named %q; groups are addr, port, user, id and count", name)
+			return nil, fmt.Errorf("has a group named %q; groups are addr, port, user, id, source and count", name)
 		}
 		if e.group[c] >= 0 {
 			return nil, fmt.Errorf("has two groups named %q", name)
@@ -101,7 +101,7 @@ func (e *expr) match(line []byte, h *Hit, addrText *[]byte) bool {
 		}
 		return n
 	}
-	h.Addr, h.User, h.ID = addr, text(capUser), text(capID)
+	h.Addr, h.User, h.ID, h.Source = addr, text(capUser), text(capID), text(capSource)
 	h.Port = uint16(number(text(capPort), 65535))
 	h.Repeat = max(1, number(text(capCount), maxRepeat))
 	return true

@@ -43,13 +43,15 @@ type Pattern struct {
 	Regexp bool
 	Kind   Kind
 	Weight int   // how much one such line counts; 1 unless the file says otherwise
-	Step   uint8 // the order within one attempt of one connection: see StepEnd
+	Step   uint8 // which of the lines about one attempt it is; 0: it stands for itself. See jail.Connections
 
 	// MaxRetry is how many such lines are too many, whatever the jail says; 0: as the jail says. 1: one line is enough.
 	MaxRetry int
-	// Unknown says that such a line is about an account that does not exist, which weighs more: people mistype passwords,
-	// rarely their names.
+	// Unknown says that such a line is about an account that does not exist: see config.Weights.
 	Unknown bool
+	// Provisional says that such a line is about one step of an attempt to log in that may still succeed: other lines tell
+	// how it ended.
+	Provisional bool
 
 	Modes []string // the modes it is for; empty: all
 	Whole bool     // of whole messages alone, as Trust.Whole says of all patterns
@@ -62,11 +64,6 @@ type Pattern struct {
 	re    *expr
 	blind func() *blind // of a regular expression: see Dissect
 }
-
-// StepEnd is the step of lines that only say that a connection has ended. They count if nothing else was counted for the
-// connection. A failure with a step above that of the attempt's last line belongs to the same attempt; any other begins
-// a new one.
-const StepEnd = 9
 
 // Trust says whose entries are evidence: those of a unit or an instance (Slices) with one of the user ids, and those of
 // which journald could not tell the unit, if root wrote them under one of the Identifiers.
@@ -312,6 +309,7 @@ func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
 			h.Port = uint16(v.number(capPort, 65535))
 			h.User = v.text(capUser)
 			h.ID = v.text(capID)
+			h.Source = v.text(capSource)
 			addrText = v.text(capAddr)
 			h.Repeat = max(1, v.number(capCount, maxRepeat))
 		}

@@ -83,10 +83,12 @@ func BuiltinSource(name string) ([]byte, error) {
 //	patterns:
 //	  - name:   failed-password
 //	    text:   a template, or a list of them (or regexp: an expression, or a list of them)
-//	    kind:   failure (the default), success or join
+//	    kind:   failure (the default), success, join or delivery
 //	    modes:  [ddos]                      without it: every mode
-//	    step:   3                           the order within one attempt, 0 to 9; 9 is the end of a connection
-//	    weight: 1                           how much one line counts, 1 to 1000
+//	    step:   3                           which of the lines about one attempt it is, 1 to 9: lines of different steps are about
+//	                                        the same attempts, those of the same step about different ones; 0: it stands for itself
+//	    provisional: true                   other lines tell how the attempt ended: it counts if no success follows within 30 s
+//	    weight: 1                           how much one line counts, 1 to 255
 //	    max_retry: 1                        so many such lines are too many, whatever the jail says; 1 to 1000
 //	    transport: syslog                   whole messages alone, where the other patterns may take lines of standard output
 //	    unknown: true                       the line says that there is no such account
@@ -124,7 +126,9 @@ type test struct {
 // Bounds of a filter file.
 const (
 	maxPatterns = 1000
-	maxWeight   = 1000
+	maxWeight   = 255 // what a counter keeps
+	maxRetry    = 1000
+	maxStep     = 9
 )
 
 type loader struct {
@@ -453,10 +457,10 @@ func (l *loader) within(n *yamldoc.Node, path string, terr *templateError) {
 	}
 }
 
-var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join}
+var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join, "delivery": Delivery}
 
 func (l *loader) pattern(n *yamldoc.Node) {
-	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown", "transport") {
+	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown", "provisional", "transport") {
 		return
 	}
 	name := l.text(n.Get("name"), "patterns.name")
@@ -476,20 +480,21 @@ func (l *loader) pattern(n *yamldoc.Node) {
 	if k := n.Get("kind"); k != nil {
 		var ok bool
 		if p.Kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join")
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "delivery")
 		}
 	}
 	p.Modes = l.texts(n.Get("modes"), path+".modes")
 	for _, m := range l.list(n.Get("modes"), path+".modes") {
 		l.mode(m, path+".modes")
 	}
-	p.Step = uint8(l.number(n.Get("step"), path+".step", 0, StepEnd, 0))
+	p.Step = uint8(l.number(n.Get("step"), path+".step", 0, maxStep, 0))
 	p.Weight = l.number(n.Get("weight"), path+".weight", 1, maxWeight, 1)
-	p.MaxRetry = l.number(n.Get("max_retry"), path+".max_retry", 1, maxWeight, 0)
+	p.MaxRetry = l.number(n.Get("max_retry"), path+".max_retry", 1, maxRetry, 0)
 	p.Whole = l.whole(n.Get("transport"), path+".transport")
 	p.Unknown = l.boolean(n.Get("unknown"), path+".unknown")
-	if p.Kind != Failure && (p.MaxRetry != 0 || p.Unknown) {
-		l.errorf(n, path, "is no failure: max_retry and unknown mean nothing for it")
+	p.Provisional = l.boolean(n.Get("provisional"), path+".provisional")
+	if p.Kind != Failure && (p.MaxRetry != 0 || p.Unknown || p.Provisional) {
+		l.errorf(n, path, "is not a failure, so max_retry, unknown and provisional do not apply to it")
 	}
 	text, re := n.Get("text"), n.Get("regexp")
 	if (text == nil) == (re == nil) {
@@ -562,7 +567,7 @@ func (l *loader) test(n *yamldoc.Node, path string) {
 	if k := n.Get("kind"); k != nil {
 		var ok bool
 		if t.kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join")
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "delivery")
 		}
 	}
 	l.f.tests = append(l.f.tests, t)

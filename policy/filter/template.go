@@ -18,6 +18,7 @@ import (
 //	<class>      a piece of text of that class (the table classes)
 //	<what:class> the same, captured as the user, id or count of the line
 //	<own:class>  the same, but chosen by the daemon: no client can have a say in it
+//	<source>     a token that the daemon chose: which of several modules or databases wrote the line
 //	<once:addr>  an address (or <once:peer>), and the text before it must stand only once in the line
 //
 // Captured without saying so are <addr>, <addr4>, <peer> (address and port), <port>, <user> (text), <account> and <login> (a
@@ -68,6 +69,7 @@ const (
 	capCount
 	capAddr
 	capPort
+	capSource
 	nCaptures
 )
 
@@ -80,6 +82,7 @@ var fields = map[string]struct {
 	"port":    {classPort, capPort},
 	"user":    {classText, capUser},
 	"id":      {classToken, capID},
+	"source":  {classToken, capSource},
 	"count":   {classNum, capCount},
 	"text":    {classText, capNone},
 	"own":     {classOwn, capNone},
@@ -308,7 +311,7 @@ func (p *templateParser) field() (*node, *templateError) {
 		err.hint = fieldHint(name)
 		return nil, err
 	}
-	n := &node{kind: nodeField, class: f.class, cap: f.cap}
+	n := &node{kind: nodeField, class: f.class, cap: f.cap, own: f.cap == capSource}
 	switch {
 	case two && what == "own" && f.class.narrow() && f.cap == capNone:
 		n.own = true
@@ -316,7 +319,7 @@ func (p *templateParser) field() (*node, *templateError) {
 		n.once = true
 	case two:
 		w, ok := fields[what]
-		if !ok || w.cap == capNone || w.cap == capAddr || w.cap == capPort || f.cap != capNone || w.cap == capCount && f.class != classNum || f.class == classIP || f.class == classJSON || f.class == classLogfmt {
+		if !ok || w.cap == capNone || w.cap == capAddr || w.cap == capPort || w.cap == capSource || f.cap != capNone || w.cap == capCount && f.class != classNum || f.class == classIP || f.class == classJSON || f.class == classLogfmt {
 			err := p.errorf("<%s> captures nothing that can be captured", name)
 			err.hint = "write <user:word>, <id:word>, <count:num> or <own:word>"
 			return nil, err

@@ -2,7 +2,6 @@ package jail
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,89 +10,71 @@ import (
 // AccountOptions say when an account is under attack.
 type AccountOptions struct {
 	FindTime  time.Duration
-	Addresses int // so many different ones; 0: never
-	MaxRetry  int // failures of one address on the account that make it one of the attackers
+	Addresses int // this many different ones that failed on it; 0: never
+	MaxRetry  int // attempts of one address on the account after which it is banned, while the account is under attack
 	Limit     int // how many pairs of account and address are kept
 }
 
-// Accounts counts failures by account: how many different addresses have failed on one, and each of them how often. An
+// LeastAccountRetry is what AccountOptions.MaxRetry is at least: nobody is banned for two slips.
+const LeastAccountRetry = 3
+
+// Accounts counts failures by account: from how many different addresses one was failed on, and how often from each. An
 // account is a keyed hash of its name. One goroutine uses it.
 //
-// An account that was failed on but once stands in a table of its own, where a newer one may take its place: most names
-// of a flood, and of ordinary guessing, never get any further, and cost one look into the memory.
-//
-// It is bounded: beyond Limit, one of a few accounts picked by chance makes room, the one that fewest addresses have
-// failed on. Whoever invents names to fill the table pushes out such names; an account that many addresses attack
-// stays. Of one account the latest maxParts addresses are kept.
+// IPv6 addresses of one /48 count as one address: a /48 is had for the asking. At most Limit pairs are kept: beyond that,
+// of four accounts picked at random the one with the fewest addresses is dropped. So a flood of invented names replaces
+// other such names, not accounts that many addresses attack. Of one account the latest maxPlaces addresses are kept.
 type Accounts struct {
 	o       AccountOptions
-	doors   []door // in pairs; its length is a power of two
 	m       map[uint64]*account
-	order   []place
-	spare   []*account // that were forgotten, for others
-	parts   int
+	order   []*account // for picking at random
+	pairs   int
 	seed    uint64
-	chance  uint64
+	random  uint64
 	hand    int
-	crowded uint64
+	dropped uint64
 }
 
-// account is what is known of one. The lists go together; they stand apart so that looking for an address touches little.
+// account is what is known of one.
 type account struct {
-	name  uint64
-	place int      // its index in Accounts.order
-	need  uint8    // what Need said at its last failure
-	ids   []uint64 // hashes of prefixes
-	last  []int64  // times of their latest failures
-	parts []part
+	name   uint64
+	index  int // in Accounts.order
+	places []place
 }
 
-// door is an account that was failed on once.
-type door struct {
-	name uint64 // 0: none
-	at   int64
-	ref  Ref
-	key
-	jail   uint16
-	weight uint8
-}
-
-// place is an account in a list that those who make room are picked from.
+// place is an address, or a /48, that an account was failed on from.
 type place struct {
-	*account
-	size int32 // how many addresses it has: whoever picks need not look at it
-}
-
-// part is one address's part in an attack.
-type part struct {
 	key   key
-	fails []personal // the latest, at most MaxRetry of each jail
+	last  int64 // the latest failure
+	fails []accountFailure
 }
 
-type personal struct {
-	ref    Ref
-	at     int64
-	jail   uint16
-	weight uint8
+type accountFailure struct {
+	from     key // the prefix that the jail counts by
+	ref      Ref
+	at       int64
+	jail     uint16
+	attempts uint8
 }
 
 const (
-	// maxParts bounds the work of one failure: 0.2 µs to look through so many.
-	maxParts = 256
-	// accountPicks is how many accounts are looked at to find one that makes room.
+	maxPlaces    = 256
 	accountPicks = 4
-	// leastAccounts is what Limit is at least: no configuration switches detection off by being small.
+	// leastAccounts is what limits are at least: no configuration switches detection off by being small.
 	leastAccounts = 1024
+	// failsPerPlace bounds the failures kept of one place, as a multiple of MaxRetry: a /48 may hold several attackers.
+	failsPerPlace = 4
 )
 
-// Part is an address that takes part in an attack, with its own failures on the account, oldest first.
-type Part struct {
+// AccountFailures is what one prefix did on one account, oldest first.
+type AccountFailures struct {
 	Prefix   netip.Prefix
 	Jail     uint16 // that saw most of it
+	Attempts int
 	Failures []Failure
 }
 
-// NewAccounts makes an empty one. seed is for hashing prefixes, and must be the same for what Append wrote.
+// NewAccounts makes an empty one. seed is for hashing, and must be the same for what Append wrote.
 func NewAccounts(o AccountOptions, seed uint64) *Accounts {
 	a := &Accounts{m: make(map[uint64]*account), seed: seed}
 	a.Configure(o)
@@ -103,233 +84,154 @@ func NewAccounts(o AccountOptions, seed uint64) *Accounts {
 // Configure takes new settings; what is counted stays.
 func (a *Accounts) Configure(o AccountOptions) {
 	o.Limit = max(o.Limit, leastAccounts)
+	o.MaxRetry = max(o.MaxRetry, LeastAccountRetry)
 	a.o = o
-	for a.parts > o.Limit {
-		a.makeRoom()
+	for a.pairs > o.Limit {
+		a.makeRoom(nil)
 	}
 	if o.Addresses == 0 {
-		a.m, a.doors, a.order, a.spare, a.parts = make(map[uint64]*account), nil, nil, nil, 0
+		a.m, a.order, a.pairs = make(map[uint64]*account), nil, 0
 	}
 }
 
-// Len is how many accounts that were failed on more than once are watched, and how many pairs of account and address.
-func (a *Accounts) Len() (accounts, pairs int) { return len(a.m), a.parts }
+// Len is how many accounts are watched, and how many pairs of account and address.
+func (a *Accounts) Len() (accounts, pairs int) { return len(a.m), a.pairs }
 
-// Crowded is how many accounts were forgotten to make room for others.
-func (a *Accounts) Crowded() uint64 { return a.crowded }
+// Dropped is how many accounts were forgotten to make room for others.
+func (a *Accounts) Dropped() uint64 { return a.dropped }
 
-// Add counts a failure of a prefix on an account. It returns those whom to ban for it: when the account comes under
-// attack by it, all that failed often enough; while it is under attack, the prefix itself when it has. What they did is
-// forgotten then, but that they took part is not.
-func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure) (attackers []Part) {
+// Need is how many attempts lead to a ban while an account is under attack.
+func (a *Accounts) Need() int { return a.o.MaxRetry }
+
+func placeOf(k key) key {
+	if k.v6() && k.bits&lenMask > 48 {
+		return k.cut(48)
+	}
+	return k
+}
+
+// Add counts a failure of a prefix on an account. It returns what the prefix did on it if the account is under attack and
+// the prefix is one of the attackers. What others did before the account came under attack bans them only when they fail
+// again.
+func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure) (attacker *AccountFailures) {
 	if a.o.Addresses == 0 || name == 0 {
 		return nil
 	}
 	k := keyOf(p.Addr(), p.Bits())
-	id := a.id(k)
 	acc := a.m[name]
 	if acc == nil {
-		if acc = a.enter(name, k, jail, f); acc == nil {
-			return nil
+		if a.pairs >= a.o.Limit {
+			a.makeRoom(nil)
 		}
+		acc = &account{name: name, index: len(a.order)}
+		a.m[name] = acc
+		a.order = append(a.order, acc)
 	}
-	mine := a.scan(acc, id, f.At)
-	if mine < 0 {
-		mine = a.join(acc, k, id, f.At)
+	x := a.place(acc, placeOf(k), f.At)
+	x.last = f.At
+	if len(x.fails) >= failsPerPlace*a.o.MaxRetry {
+		x.fails = slices.Delete(x.fails, 0, 1)
 	}
-	acc.last[mine] = max(acc.last[mine], f.At)
-	me := &acc.parts[mine]
-	me.key = k
-	for same, i := 1, len(me.fails)-1; i >= 0; i-- { // as each counts at least one, the latest of a jail say it all
-		if me.fails[i].jail == jail {
-			if same++; same > a.o.MaxRetry {
-				me.fails = slices.Delete(me.fails, i, i+1)
-			}
-		}
-	}
-	me.fails = append(me.fails, personal{f.Ref, f.At, jail, uint8(min(max(f.Weight, 1), 255))})
-	need := a.Need(a.distinct(acc, f.At))
-	switch {
-	case need == 0:
-	case acc.need != 0 && need >= int(acc.need):
-		attackers = a.convict(attackers, me, f.At, need)
-	default: // what was too little until now may be enough
-		for i := range acc.parts {
-			attackers = a.convict(attackers, &acc.parts[i], f.At, need)
-		}
-	}
-	acc.need = uint8(need)
-	return attackers
-}
-
-// Need is how many failures make an address one of the attackers of an account on which so many addresses have failed: 0
-// while there are too few of them. When they are twice as many as make an attack it is one less, when they are four times
-// as many two less: the more there are, the less each of them has to try, and the surer it is that they belong together.
-func (a *Accounts) Need(addresses int) int {
-	if a.o.Addresses == 0 || addresses < a.o.Addresses {
-		return 0
-	}
-	need := a.o.MaxRetry
-	for n := 2 * a.o.Addresses; addresses >= n && need > 1; n *= 2 {
-		need--
-	}
-	return need
-}
-
-// id is what addresses are told apart by: an IPv6 address by its /64, whatever a jail counts by, since a /64 has more of
-// them than anybody needs to look like many.
-func (a *Accounts) id(k key) uint64 {
-	if k.v6() && k.bits&lenMask > 64 {
-		k = k.cut(64)
-	}
-	return k.hash(a.seed)
-}
-
-// enter has an account wait at the door at its first failure, and lets it in at its second, with the first.
-func (a *Accounts) enter(name uint64, k key, jail uint16, f Failure) *account {
-	d := a.door(name)
-	if d.name != name {
-		if d.name != 0 && near(f.At, d.at, span(a.o.FindTime)) {
-			a.crowded++
-		}
-		*d = door{name, f.At, f.Ref, k, jail, uint8(min(max(f.Weight, 1), 255))}
+	x.fails = append(x.fails, accountFailure{k, f.Ref, f.At, jail, uint8(min(max(f.Attempts, 1), 255))})
+	if a.distinct(acc, f.At) < a.o.Addresses {
 		return nil
 	}
-	first := *d
-	*d = door{}
-	if a.parts >= a.o.Limit {
-		a.makeRoom()
+	if l := a.own(x, k, f.At); l.Attempts >= a.o.MaxRetry {
+		x.fails = slices.DeleteFunc(x.fails, func(f accountFailure) bool { return f.from == k })
+		return &l
 	}
-	acc := &account{}
-	if n := len(a.spare); n > 0 {
-		acc, a.spare = a.spare[n-1], a.spare[:n-1]
-	}
-	acc.name, acc.need = name, 0
-	a.add(acc)
-	if f.At-first.at < span(a.o.FindTime) {
-		i := a.join(acc, first.key, a.id(first.key), first.at)
-		acc.parts[i].fails = append(acc.parts[i].fails, personal{first.ref, first.at, first.jail, first.weight})
-	}
-	return acc
+	return nil
 }
 
-// door is where an account waits or would wait: the empty one, or else the older one of a pair.
-func (a *Accounts) door(name uint64) *door {
-	if len(a.doors) == 0 {
-		a.doors = make([]door, 1<<bits.Len(uint(a.o.Limit/2)))
-	}
-	i := name & uint64(len(a.doors)-1) &^ 1
-	x, y := &a.doors[i], &a.doors[i+1]
-	if x.name == name || y.name != name && (x.name == 0 || y.name != 0 && x.at < y.at) {
-		return x
-	}
-	return y
-}
-
-func (a *Accounts) add(acc *account) {
-	acc.place = len(a.order)
-	a.m[acc.name] = acc
-	a.order = append(a.order, place{acc, int32(len(acc.ids))})
-}
-
-// scan finds a prefix, and drops those whose window is over.
-func (a *Accounts) scan(acc *account, id uint64, at int64) (mine int) {
+// place finds the place of an account, or makes it. Places whose window is over go.
+func (a *Accounts) place(acc *account, k key, at int64) *place {
 	find := span(a.o.FindTime)
-	mine = -1
-	for i := 0; i < len(acc.ids); i++ {
-		if acc.ids[i] == id {
-			mine = i
-		} else if at-acc.last[i] >= find {
-			a.leave(acc, i)
-			i--
+	n := len(acc.places)
+	acc.places = slices.DeleteFunc(acc.places, func(x place) bool { return x.key != k && !near(at, x.last, find) && x.last < at })
+	a.pairs -= n - len(acc.places)
+	if i := slices.IndexFunc(acc.places, func(x place) bool { return x.key == k }); i >= 0 {
+		return &acc.places[i]
+	}
+	if len(acc.places) >= maxPlaces {
+		oldest := 0
+		for i := range acc.places {
+			if acc.places[i].last < acc.places[oldest].last {
+				oldest = i
+			}
 		}
+		acc.places = slices.Delete(acc.places, oldest, oldest+1)
+		a.pairs--
+	} else if a.pairs >= a.o.Limit {
+		a.makeRoom(acc)
 	}
-	return mine
+	a.pairs++
+	acc.places = append(acc.places, place{key: k})
+	return &acc.places[len(acc.places)-1]
 }
 
-// distinct is how many addresses have failed within the window.
+// distinct is from how many addresses the account was failed on within the window of a moment.
 func (a *Accounts) distinct(acc *account, at int64) (n int) {
-	find := span(a.o.FindTime)
-	for _, t := range acc.last {
-		if near(at, t, find) {
+	for i := range acc.places {
+		if near(at, acc.places[i].last, span(a.o.FindTime)) {
 			n++
 		}
 	}
 	return n
 }
 
-func (a *Accounts) join(acc *account, k key, id uint64, at int64) int {
-	if len(acc.ids) >= maxParts {
-		oldest := 0
-		for i := range acc.last {
-			if acc.last[i] < acc.last[oldest] {
-				oldest = i
-			}
-		}
-		a.leave(acc, oldest)
-	} else if a.parts >= a.o.Limit {
-		a.makeRoomBut(acc)
-	}
-	acc.ids, acc.last = append(acc.ids, id), append(acc.last, at)
-	if n := len(acc.parts); n < cap(acc.parts) { // the room of one that left
-		acc.parts = acc.parts[:n+1]
-		acc.parts[n] = part{key: k, fails: acc.parts[n].fails[:0]}
-	} else {
-		acc.parts = append(acc.parts, part{key: k})
-	}
-	a.parts++
-	a.order[acc.place].size++
-	return len(acc.ids) - 1
-}
-
-// leave takes a prefix out; the order of the others stays, since it decides in which order they are banned.
-func (a *Accounts) leave(acc *account, i int) {
-	acc.ids, acc.last, acc.parts = slices.Delete(acc.ids, i, i+1), slices.Delete(acc.last, i, i+1), slices.Delete(acc.parts, i, i+1)
-	a.parts--
-	a.order[acc.place].size--
-}
-
-// own lists what a prefix did within the window, and what that weighs: in the jail where it is most, of equal ones the
-// latest. Several jails may see the same attempt (postfix asks dovecot for the password), which must not count twice.
-func (a *Accounts) own(p *part, at int64) (sum int, jail uint16, l []Failure) {
+// own lists what a prefix did within the window: in the jail where it is most, of equal ones the latest. Several jails may
+// see the same attempt (Postfix asks Dovecot for the password), which must not count twice.
+func (a *Accounts) own(x *place, from key, at int64) (l AccountFailures) {
 	find := span(a.o.FindTime)
-	for i, f := range p.fails {
-		n := 0
-		for _, x := range p.fails[:i+1] {
-			if x.jail == f.jail && near(at, x.at, find) {
-				n += int(x.weight)
-			}
+	l.Prefix = from.prefix()
+	var sums [1]struct {
+		jail uint16
+		n    int
+	}
+	all := sums[:0]
+	for _, f := range x.fails {
+		if f.from != from || !near(at, f.at, find) {
+			continue
 		}
-		if near(at, f.at, find) && n >= sum {
-			sum, jail = n, f.jail
+		i := 0
+		for i < len(all) && all[i].jail != f.jail {
+			i++
+		}
+		if i == len(all) {
+			all = append(all, struct {
+				jail uint16
+				n    int
+			}{jail: f.jail})
+		}
+		if all[i].n += int(f.attempts); all[i].n >= l.Attempts {
+			l.Attempts, l.Jail = all[i].n, f.jail
 		}
 	}
-	for _, f := range p.fails {
-		if f.jail == jail && near(at, f.at, find) {
-			l = append(l, Failure{Ref: f.ref, At: f.at, Weight: int(f.weight)})
+	for _, f := range x.fails {
+		if f.from == from && f.jail == l.Jail && near(at, f.at, find) {
+			l.Failures = append(l.Failures, Failure{Ref: f.ref, At: f.at, Attempts: int(f.attempts), Weight: int(f.attempts)})
 		}
 	}
-	return sum, jail, l
+	return l
 }
 
-func (a *Accounts) convict(to []Part, p *part, at int64, need int) []Part {
-	sum, jail, l := a.own(p, at)
-	if sum < need {
-		return to
-	}
-	p.fails = p.fails[:0]
-	return append(to, Part{p.key.prefix(), jail, l})
-}
-
-// Look says what stands against an address on the accounts that it failed on at a moment: one Part for each account,
-// with how many addresses have failed on that. It looks at everything that there is, and changes nothing.
-func (a *Accounts) Look(addr netip.Addr, at int64, yield func(p Part, own, others int)) {
+// Look says what stands against an address on the accounts that it failed on at a moment, each with the number of
+// addresses that failed on that account. It looks at everything that there is, and changes nothing.
+func (a *Accounts) Look(addr netip.Addr, at int64, yield func(l AccountFailures, addresses int)) {
 	for _, acc := range a.order {
-		for i := range acc.parts {
-			x := &acc.parts[i]
-			if p := x.key.prefix(); p.Contains(addr) {
-				if sum, jail, l := a.own(x, at); sum > 0 {
-					yield(Part{p, jail, l}, sum, a.distinct(acc.account, at))
+		for i := range acc.places {
+			x := &acc.places[i]
+			if !x.key.prefix().Contains(addr) {
+				continue
+			}
+			var seen []key
+			for _, f := range x.fails {
+				if slices.Contains(seen, f.from) || !f.from.prefix().Contains(addr) {
+					continue
+				}
+				seen = append(seen, f.from)
+				if l := a.own(x, f.from, at); l.Attempts > 0 {
+					yield(l, a.distinct(acc, at))
 				}
 			}
 		}
@@ -339,42 +241,47 @@ func (a *Accounts) Look(addr netip.Addr, at int64, yield func(p Part, own, other
 // Attacked is how many accounts are under attack at a moment.
 func (a *Accounts) Attacked(at int64) (n int) {
 	for _, acc := range a.order {
-		if acc.need != 0 && a.distinct(acc.account, at) >= a.o.Addresses {
+		if len(acc.places) >= a.o.Addresses && a.distinct(acc, at) >= a.o.Addresses {
 			n++
 		}
 	}
 	return n
 }
 
-// Success takes a prefix out of those that attack an account.
+// Success forgets what a prefix did on an account.
 func (a *Accounts) Success(name uint64, p netip.Prefix) {
 	acc := a.m[name]
 	if acc == nil {
-		if d := a.door(name); d.name == name && a.id(d.key) == a.id(keyOf(p.Addr(), p.Bits())) {
-			*d = door{}
-		}
 		return
 	}
-	if i := slices.Index(acc.ids, a.id(keyOf(p.Addr(), p.Bits()))); i >= 0 {
-		a.leave(acc, i)
+	from := keyOf(p.Addr(), p.Bits())
+	i := slices.IndexFunc(acc.places, func(x place) bool { return x.key == placeOf(from) })
+	if i < 0 {
+		return
 	}
-	if len(acc.ids) == 0 {
+	x := &acc.places[i]
+	x.fails = slices.DeleteFunc(x.fails, func(f accountFailure) bool { return f.from == from })
+	if len(x.fails) == 0 {
+		acc.places = slices.Delete(acc.places, i, i+1)
+		a.pairs--
+	}
+	if len(acc.places) == 0 {
 		a.remove(acc)
 	}
 }
 
 // Recall gives a failure that was restored without it the entry that it stands in.
 func (a *Accounts) Recall(name uint64, p netip.Prefix, f Failure) {
-	if d := a.door(name); d.name == name && d.at == f.At && d.ref == NoRef && d.key == keyOf(p.Addr(), p.Bits()) {
-		d.ref = f.Ref
+	acc := a.m[name]
+	if acc == nil {
+		return
 	}
-	if acc := a.m[name]; acc != nil {
-		if i := slices.Index(acc.ids, a.id(keyOf(p.Addr(), p.Bits()))); i >= 0 {
-			for n := range acc.parts[i].fails {
-				if x := &acc.parts[i].fails[n]; x.ref == NoRef && x.at == f.At {
-					x.ref = f.Ref
-					return
-				}
+	from := keyOf(p.Addr(), p.Bits())
+	for i := range acc.places {
+		for n := range acc.places[i].fails {
+			if x := &acc.places[i].fails[n]; x.from == from && x.ref == NoRef && x.at == f.At {
+				x.ref = f.Ref
+				return
 			}
 		}
 	}
@@ -382,11 +289,11 @@ func (a *Accounts) Recall(name uint64, p netip.Prefix, f Failure) {
 
 // Expire looks at up to work accounts and drops those that nobody failed on within the window.
 func (a *Accounts) Expire(now int64, work int) {
+	find := span(a.o.FindTime)
 	for n := min(work, len(a.order)); n > 0 && len(a.order) > 0; n-- {
 		a.hand = (a.hand + 1) % len(a.order)
-		acc := a.order[a.hand].account
-		find := span(a.o.FindTime)
-		if !slices.ContainsFunc(acc.last, func(t int64) bool { return now-t < find }) {
+		acc := a.order[a.hand]
+		if !slices.ContainsFunc(acc.places, func(x place) bool { return near(now, x.last, find) }) {
 			a.remove(acc)
 		}
 	}
@@ -394,69 +301,46 @@ func (a *Accounts) Expire(now int64, work int) {
 
 func (a *Accounts) remove(acc *account) {
 	last := len(a.order) - 1
-	a.order[acc.place] = a.order[last]
-	a.order[acc.place].place = acc.place
-	a.order[last] = place{}
+	a.order[acc.index] = a.order[last]
+	a.order[acc.index].index = acc.index
+	a.order[last] = nil
 	a.order = a.order[:last]
-	a.parts -= len(acc.ids)
+	a.pairs -= len(acc.places)
 	delete(a.m, acc.name)
-	if len(a.spare) < accountPicks && cap(acc.ids) <= maxParts/16 {
-		acc.ids, acc.last, acc.parts = acc.ids[:0], acc.last[:0], acc.parts[:0]
-		a.spare = append(a.spare, acc)
-	}
 }
 
-func (a *Accounts) makeRoom() { a.makeRoomBut(nil) }
-
-// makeRoomBut drops an account, but not that one.
-func (a *Accounts) makeRoomBut(keep *account) {
-	var least place
+// makeRoom drops an account, but not keep.
+func (a *Accounts) makeRoom(keep *account) {
+	var least *account
 	for range accountPicks {
-		a.chance = a.chance*6364136223846793005 + a.seed | 1
-		acc := a.order[(a.chance>>33)%uint64(len(a.order))]
-		if acc.account != keep && (least.account == nil || acc.size < least.size) {
+		a.random = a.random*6364136223846793005 + a.seed | 1
+		acc := a.order[(a.random>>33)%uint64(len(a.order))]
+		if acc != keep && (least == nil || len(acc.places) < len(least.places)) {
 			least = acc
 		}
 	}
-	if least.account == nil { // all picks were the same
-		return
+	if least != nil {
+		a.dropped++
+		a.remove(least)
 	}
-	a.crowded++
-	a.remove(least.account)
 }
 
 // Append appends what is counted.
 func (a *Accounts) Append(b []byte) []byte {
-	b = binary.LittleEndian.AppendUint64(b, a.chance)
-	n := 0
-	for i := range a.doors {
-		if a.doors[i].name != 0 {
-			n++
-		}
-	}
-	b = binary.AppendUvarint(b, uint64(n))
-	for i := range a.doors {
-		if d := &a.doors[i]; d.name != 0 {
-			b = binary.LittleEndian.AppendUint64(b, d.name)
-			b = appendKey(b, d.key)
-			b = binary.AppendVarint(b, d.at)
-			b = binary.AppendUvarint(b, uint64(d.jail))
-			b = append(b, d.weight)
-		}
-	}
+	b = binary.LittleEndian.AppendUint64(b, a.random)
 	b = binary.AppendUvarint(b, uint64(len(a.order)))
 	for _, acc := range a.order {
 		b = binary.LittleEndian.AppendUint64(b, acc.name)
-		b = append(b, acc.need)
-		b = binary.AppendUvarint(b, uint64(len(acc.ids)))
-		for i := range acc.ids {
-			b = appendKey(b, acc.parts[i].key)
-			b = binary.AppendVarint(b, acc.last[i])
-			b = binary.AppendUvarint(b, uint64(len(acc.parts[i].fails)))
-			for _, f := range acc.parts[i].fails {
-				b = binary.AppendVarint(b, acc.last[i]-f.at)
+		b = binary.AppendUvarint(b, uint64(len(acc.places)))
+		for _, x := range acc.places {
+			b = appendKey(b, x.key)
+			b = binary.AppendVarint(b, x.last)
+			b = binary.AppendUvarint(b, uint64(len(x.fails)))
+			for _, f := range x.fails {
+				b = appendKey(b, f.from)
+				b = binary.AppendVarint(b, x.last-f.at)
 				b = binary.AppendUvarint(b, uint64(f.jail))
-				b = append(b, f.weight)
+				b = append(b, f.attempts)
 			}
 		}
 	}
@@ -467,42 +351,31 @@ func (a *Accounts) Append(b []byte) []byte {
 // how many there are.
 func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accounts, []byte, error) {
 	d := &decoder{b: b}
-	o.Limit = max(o.Limit, leastAccounts)
-	a := NewAccounts(AccountOptions{FindTime: 1, Addresses: 1, MaxRetry: 1, Limit: o.Limit}, seed) // replaced below
-	a.chance = d.fixed64()
-	for n := d.length(13); n > 0 && d.err == nil; n-- {
-		x := door{name: d.fixed64(), ref: NoRef, key: d.key(), at: d.time(), jail: uint16(d.uvarint()), weight: d.byte()}
-		if int(x.jail) >= jails || x.name == 0 {
+	a := NewAccounts(AccountOptions{FindTime: 1, Addresses: 1, Limit: max(o.Limit, leastAccounts)}, seed) // replaced below
+	a.random = d.fixed64()
+	for n := d.length(9); n > 0 && d.err == nil; n-- {
+		acc := &account{name: d.fixed64(), index: len(a.order)}
+		if a.m[acc.name] != nil || acc.name == 0 {
 			d.fail("an account out of range")
 		}
-		if d.err == nil {
-			*a.door(x.name) = x
-		}
-	}
-	for n := d.length(10); n > 0 && d.err == nil; n-- {
-		acc := &account{name: d.fixed64(), need: d.byte()}
-		if a.m[acc.name] != nil {
-			d.fail("an account stands twice")
-		}
-		for n := d.length(6); n > 0 && d.err == nil; n-- {
-			k, last := d.key(), d.time()
-			x := part{key: k}
-			for n := d.length(3); n > 0 && d.err == nil; n-- {
-				f := personal{ref: NoRef, at: last - d.varint(), jail: uint16(d.uvarint()), weight: d.byte()}
-				if int(f.jail) >= jails || f.at < -2*maxTime || f.at > 2*maxTime {
+		for n := d.length(4); n > 0 && d.err == nil; n-- {
+			x := place{key: d.key(), last: d.time()}
+			if len(acc.places) >= maxPlaces || slices.ContainsFunc(acc.places, func(o place) bool { return o.key == x.key }) {
+				d.fail("too many addresses of an account")
+			}
+			for n := d.length(6); n > 0 && d.err == nil; n-- {
+				f := accountFailure{from: d.key(), ref: NoRef, at: x.last - d.varint(), jail: uint16(d.uvarint()), attempts: d.byte()}
+				if int(f.jail) >= jails || f.at < -2*maxTime || f.at > 2*maxTime || placeOf(f.from) != x.key {
 					d.fail("a failure out of range")
 				}
 				x.fails = append(x.fails, f)
 			}
-			id := a.id(k)
-			if slices.Contains(acc.ids, id) || len(acc.ids) >= maxParts {
-				d.fail("too many addresses of an account")
-			}
-			acc.ids, acc.last, acc.parts = append(acc.ids, id), append(acc.last, last), append(acc.parts, x)
-			a.parts++
+			acc.places = append(acc.places, x)
 		}
 		if d.err == nil {
-			a.add(acc)
+			a.m[acc.name] = acc
+			a.order = append(a.order, acc)
+			a.pairs += len(acc.places)
 		}
 	}
 	if d.err != nil {
@@ -510,103 +383,4 @@ func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accou
 	}
 	a.Configure(o)
 	return a, d.b, nil
-}
-
-// Logins remembers who logged in where, by a number that the caller makes up of both: two generations of a bounded size,
-// so the latest are known, and whoever logs in from very many addresses pushes out those of long ago.
-type Logins struct {
-	limit    int
-	keep     int64
-	turned   int64
-	cur, old map[uint64]int64
-}
-
-// NewLogins remembers at least so many for at least so long.
-func NewLogins(limit int, keep time.Duration) *Logins {
-	l := &Logins{cur: make(map[uint64]int64)}
-	l.Configure(limit, keep)
-	return l
-}
-
-// Configure takes new bounds.
-func (l *Logins) Configure(limit int, keep time.Duration) {
-	l.limit, l.keep = max(limit, leastAccounts), span(keep)
-}
-
-// Add notes a login.
-func (l *Logins) Add(id uint64, at int64) {
-	if len(l.cur) >= l.limit || at-l.turned >= l.keep {
-		l.cur, l.old, l.turned = make(map[uint64]int64), l.cur, at
-	}
-	l.cur[id] = max(at, l.cur[id])
-}
-
-// Within says whether a login was noted within so long of a moment.
-func (l *Logins) Within(id uint64, at int64, long time.Duration) bool {
-	if t, ok := l.cur[id]; ok && near(at, t, span(long)) {
-		return true
-	}
-	t, ok := l.old[id]
-	return ok && near(at, t, span(long))
-}
-
-// Append appends what is remembered.
-func (l *Logins) Append(b []byte) []byte {
-	b = binary.AppendVarint(b, l.turned)
-	for _, m := range []map[uint64]int64{l.cur, l.old} {
-		ids := make([]uint64, 0, len(m))
-		for id := range m {
-			ids = append(ids, id)
-		}
-		slices.Sort(ids)
-		b = binary.AppendUvarint(b, uint64(len(ids)))
-		for _, id := range ids {
-			b = binary.LittleEndian.AppendUint64(b, id)
-			b = binary.AppendVarint(b, m[id])
-		}
-	}
-	return b
-}
-
-// RestoreLogins reads what Append wrote, and returns what lies behind it.
-func RestoreLogins(b []byte, limit int, keep time.Duration) (*Logins, []byte, error) {
-	d := &decoder{b: b}
-	l := NewLogins(limit, keep)
-	l.turned = d.time()
-	for _, m := range []*map[uint64]int64{&l.cur, &l.old} {
-		*m = make(map[uint64]int64)
-		for n := d.length(9); n > 0 && d.err == nil; n-- {
-			id := d.fixed64()
-			(*m)[id] = d.time()
-		}
-	}
-	return l, d.b, d.err
-}
-
-// Mix makes one number of a name's and a prefix's.
-func Mix(name uint64, p netip.Prefix, seed uint64) uint64 {
-	k := keyOf(p.Addr(), p.Bits())
-	return k.hash(seed ^ name)
-}
-
-// Hash is a keyed hash of a name in small letters: who does not know the key cannot find names that share one. It is
-// never 0, and 0 for no name.
-func Hash(name []byte, seed uint64) uint64 {
-	if len(name) == 0 {
-		return 0
-	}
-	h := seed ^ uint64(len(name))*0x9e3779b97f4a7c15
-	var w [8]byte
-	for len(name) > 0 {
-		n := copy(w[:], name)
-		clear(w[n:])
-		for i, c := range w {
-			if 'A' <= c && c <= 'Z' {
-				w[i] = c + 'a' - 'A'
-			}
-		}
-		h = key{hi: binary.LittleEndian.Uint64(w[:]), lo: h, bits: uint16(n)}.hash(seed)
-		name = name[n:]
-	}
-	return max(h, 1)
 }

@@ -2,8 +2,9 @@
 // microseconds since 1970), no I/O, no goroutines. What a line means is known before (policy/filter); what follows from
 // a count is decided elsewhere (policy).
 //
-// Start reading at Counter.Add; slow.go keeps the longer window, accounts.go counts by account and not by address, and
-// codec.go saves all of it. attempts.go joins the lines of one connection, so that one wrong password counts once.
+// Start reading at Counter.Add; slow.go keeps the longer window, accounts.go counts by account, networks.go by network, and
+// codec.go saves all of it. connections.go and pending.go tell how many attempts the lines of a daemon stand for, and
+// logins.go remembers who logged in from where.
 package jail
 
 import (
@@ -25,10 +26,12 @@ const NoRef = ^Ref(0)
 type Failure struct {
 	Ref    Ref
 	At     int64  // microseconds since 1970
-	User   uint32 // hash of the account name (24 bits are kept), 0: not known
-	Weight int    // what it counts, 1 to 255
+	User   uint32 // hash of the account name (16 bits are kept), 0: not known
+	Weight int    // what it counts towards MaxRetry, 0 to 255
 
-	Pattern string // of the filter, by which it was known; "": not known any more
+	Attempts int    // how many attempts to log in it stands for, 1 to 127
+	Unknown  bool   // the account does not exist
+	Pattern  string // of the filter, by which it was known; "": not known any more
 }
 
 // Options of a Counter.
@@ -62,11 +65,18 @@ func (b *Budget) Limit() int { return b.limit }
 // Used is how many prefixes are tracked now.
 func (b *Budget) Used() int { return b.used }
 
+// Weighing says how failures on some accounts weigh more or less than one.
+type Weighing struct {
+	Account int  // added to a failure on an account that the prefix has not failed on in its window, but for the first
+	Unknown int  // factor of a failure on a fourth or later account that does not exist; above 1, the first three on a single such account weigh one together
+	Known   bool // somebody logged in to the account lately: repeating it is a device with an old password, up to a point
+}
+
 // Verdict is what one more failure led to.
 type Verdict struct {
 	Prefix  netip.Prefix // what was counted
 	Count   int          // the weights in its window
-	Long    int          // the weights in its slow window
+	Long    int          // the attempts in its slow window, and one for each account but the first
 	Tripped bool         // MaxRetry is reached: the caller bans Prefix and calls Take
 	Slow    bool         // SlowRetry is reached, and MaxRetry is not: the caller bans Prefix and calls TakeSlow
 	Wide    bool         // Prefix is wider than the configuration says, since the budget was used up
@@ -252,13 +262,12 @@ func (c *Counter) length(a netip.Addr) int {
 	return c.o.Prefix6
 }
 
-// Add counts a failure of an address. more is what it counts beyond its weight if its user is another than those that
-// the address has failed on in its windows.
-func (c *Counter) Add(a netip.Addr, x Failure, more int) Verdict {
+// Add counts a failure of an address.
+func (c *Counter) Add(a netip.Addr, x Failure, w Weighing) Verdict {
 	k := keyOf(a, c.length(a))
 	f := c.nodeOf(x)
 	if i, ok := c.narrow.find(k); ok {
-		return c.count(&c.narrow, i, f, more, c.o.MaxRetry, c.o.MaxRetry)
+		return c.count(&c.narrow, i, f, w, c.o.MaxRetry, c.o.MaxRetry+lightRetries)
 	}
 	if c.o.Budget.used >= c.o.Budget.limit {
 		c.sweep(&c.narrow, x.At, sweepStep, c.keep)
@@ -272,42 +281,13 @@ func (c *Counter) Add(a netip.Addr, x Failure, more int) Verdict {
 	if c.o.Budget.used < c.o.Budget.limit {
 		i := c.narrow.insert(k)
 		c.o.Budget.used++
-		return c.count(&c.narrow, i, f, more, c.o.MaxRetry, c.o.MaxRetry)
+		return c.count(&c.narrow, i, f, w, c.o.MaxRetry, c.o.MaxRetry+lightRetries)
 	}
 	return c.addWide(a, k, f)
 }
 
 func (c *Counter) nodeOf(x Failure) node {
-	return node{ref: x.Ref, when: whenOf(x.At, c.number(x.Pattern)), user: x.User<<8 | uint32(min(max(x.Weight, 1), 255))}
-}
-
-// AddOnce counts different things within the prefix of an address: of those with the same id (24 bits, not 0) only the
-// latest counts. When the budget is used up, some other prefix makes room.
-func (c *Counter) AddOnce(a netip.Addr, x Failure, id uint32) Verdict {
-	k := keyOf(a, c.length(a))
-	x.User, x.Weight = id, 1
-	i, ok := c.narrow.find(k)
-	if !ok {
-		if c.o.Budget.used >= c.o.Budget.limit {
-			c.sweep(&c.narrow, x.At, sweepStep, c.keep)
-		}
-		for c.o.Budget.used >= c.o.Budget.limit || c.o.Budget.nodes >= nodeShare*c.o.Budget.limit {
-			c.cut++
-			c.drop(&c.narrow, c.narrow.any())
-		}
-		i = c.narrow.insert(k)
-		c.o.Budget.used++
-	} else {
-		c.narrow.unlink(i, func(n *node) bool { return n.name() == id })
-	}
-	return c.count(&c.narrow, i, c.nodeOf(x), 0, c.o.MaxRetry, c.o.MaxRetry)
-}
-
-// RemoveOnce takes one of the things that AddOnce counts away again.
-func (c *Counter) RemoveOnce(a netip.Addr, id uint32) {
-	if i, ok := c.narrow.find(keyOf(a, c.length(a))); ok {
-		c.purge(i, func(n *node) bool { return n.name() == id })
-	}
+	return node{ref: x.Ref, when: whenOf(x.At, c.number(x.Pattern)), user: userBits(x.User, x.Unknown, x.Attempts, x.Weight)}
 }
 
 // purge takes nodes out of an entry, and the entry when none is left, which it says.
@@ -344,20 +324,21 @@ func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
 			i = c.wide.insert(k)
 			c.o.Budget.wide++
 		}
-		v := c.count(&c.wide, i, f, 0, c.o.MaxRetry*l.factor, max(wideNodes, c.o.MaxRetry))
+		v := c.count(&c.wide, i, f, Weighing{}, c.o.MaxRetry*l.factor, max(wideNodes, c.o.MaxRetry))
 		v.Wide = true
 		return v
 	}
 	return Verdict{Prefix: narrow.prefix(), Count: f.weight(), Tripped: f.weight() >= c.o.MaxRetry}
 }
 
-// count drops from an entry's list what has left its windows, puts a failure at its head, and sums up.
-func (c *Counter) count(t *table, i uint32, f node, more, trip, most int) Verdict {
+// count drops from an entry's list what has left its windows, puts a failure at its head, and sums up. Of those in the
+// window at most most are kept.
+func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) Verdict {
 	e := t.at(i)
 	at, slow := f.at(), c.width > 0 && t == &c.narrow
 	e.newest = at
 	sum, long, kept, ahead := 0, 0, 1, 0
-	same, other := false, false // whether the user, or another, is known of this prefix
+	var window, day accounts // of the normal window, and of the slow one
 	cells := false
 	var near *node // of those in the window the one added last
 	for link := &e.head; *link != 0; {
@@ -368,14 +349,12 @@ func (c *Counter) count(t *table, i uint32, f node, more, trip, most int) Verdic
 				continue
 			}
 			cells = true
-			same, other = same || x.name() == f.name(), other || x.name() != 0 && x.name() != f.name()
 			link = &x.next
 			continue
 		}
 		in, inSlow := c.within(at, x.at()), slow && c.slowly(at, x.at())
 		if !in && inSlow && x.at() < at {
 			cells = true
-			same, other = same || x.name() == f.name(), other || x.name() != 0 && x.name() != f.name()
 			link = c.compact(t, e, link)
 			continue
 		}
@@ -390,12 +369,13 @@ func (c *Counter) count(t *table, i uint32, f node, more, trip, most int) Verdic
 			kept++
 			e.newest = max(e.newest, x.at())
 			sum += x.weight()
-			same, other = same || x.name() == f.name(), other || x.name() != 0 && x.name() != f.name()
+			window.see(x)
 		} else {
 			ahead++
 		}
 		if inSlow {
-			long += x.weight()
+			long += x.attempts()
+			day.see(x)
 		}
 		link = &x.next
 	}
@@ -403,13 +383,15 @@ func (c *Counter) count(t *table, i uint32, f node, more, trip, most int) Verdic
 		if x := t.node(n); x.isCell() {
 			sum, _ := c.cellSum(x, at)
 			long += sum
+			if day.see(x); x.name() == 0 {
+				long += sum // of many accounts, or of unknown ones: see maxCells
+			}
 		}
 	}
-	if more > 0 && other && !same && f.name() != 0 {
-		f.user = f.user&^0xff | uint32(min(f.weight()+more, 255))
-	}
+	f.setWeight(w.weigh(&f, &window))
 	sum += f.weight()
-	long += f.weight()
+	long += f.attempts()
+	day.see(&f)
 	if near != nil && c.o.Budget.nodes >= nodeShare*c.o.Budget.limit {
 		near.fold(f)
 	} else {
@@ -421,19 +403,102 @@ func (c *Counter) count(t *table, i uint32, f node, more, trip, most int) Verdic
 	trip = min(trip, most)
 	v := Verdict{Prefix: e.key().prefix(), Count: sum, Tripped: sum >= trip}
 	if slow {
-		v.Long, v.Slow = long, !v.Tripped && long >= c.o.SlowRetry
+		v.Long = long + max(0, day.n-1)
+		v.Slow = !v.Tripped && v.Long >= c.slowRetry(day.n, f.unknown() || w.Known)
 	}
 	return v
+}
+
+// slowRetry is the count that trips in the slow window. Who repeats one account that does not exist, or that people log in
+// to, all day is a device with an old setting, until it is very often.
+func (c *Counter) slowRetry(accounts int, device bool) int {
+	if accounts <= 1 && device {
+		return deviceFactor * c.o.SlowRetry
+	}
+	return c.o.SlowRetry
+}
+
+const (
+	deviceFactor = 5
+
+	// freeRetries is how many prompts ssh gives for one wrong local user name: they weigh one together.
+	freeRetries = 3
+	// manyNames is how many names that do not exist somebody tries who has forgotten how the own one is spelled.
+	manyNames = 3
+	// lightRetries is how many failures that weigh nothing are kept beside MaxRetry others.
+	lightRetries = freeRetries
+)
+
+// weigh says what a failure weighs beside those in its window.
+func (w *Weighing) weigh(f *node, window *accounts) int {
+	weight := f.weight()
+	if f.name() == 0 {
+		return weight
+	}
+	before := window.of(f)
+	switch {
+	case !f.unknown():
+		if window.n > 0 && before == 0 {
+			weight += w.Account
+		}
+	case w.Unknown > 1 && weight == f.attempts(): // not where the pattern itself says more
+		switch {
+		case window.n == 0 || window.n == 1 && before > 0:
+			weight = max(1, before+weight-freeRetries+1) - min(before, max(1, before-freeRetries+1))
+		case before == 0 && window.unknown >= manyNames:
+			weight *= w.Unknown
+		}
+	}
+	return min(weight, 255)
+}
+
+// accounts are those that a prefix failed on, as far as they can be told apart.
+type accounts struct {
+	n, unknown int // how many different ones, and how many of these do not exist
+	seen       [maxCells + 4]struct {
+		name     uint32
+		attempts int
+	}
+}
+
+func (a *accounts) see(x *node) {
+	name := x.name()
+	if name == 0 {
+		return
+	}
+	for i := range a.seen[:min(a.n, len(a.seen))] {
+		if a.seen[i].name == name {
+			a.seen[i].attempts += x.attempts()
+			return
+		}
+	}
+	if a.n < len(a.seen) {
+		a.seen[a.n].name, a.seen[a.n].attempts = name, x.attempts()
+	}
+	a.n++
+	if x.unknown() {
+		a.unknown++
+	}
+}
+
+// of is how many attempts there were on a failure's account.
+func (a *accounts) of(x *node) int {
+	for i := range a.seen[:min(a.n, len(a.seen))] {
+		if a.seen[i].name == x.name() {
+			return max(1, a.seen[i].attempts)
+		}
+	}
+	return 0
 }
 
 // fold adds a failure to the one before it where there is no room for one more. The older time of the two stands, so
 // that it counts no longer than it would have by itself, and no user can take back what may be another's.
 func (x *node) fold(f node) {
-	w := min(x.weight()+f.weight(), 255)
-	if x.name() != f.name() {
-		x.user = 0
+	name := x.name()
+	if name != f.name() {
+		name = 0
 	}
-	x.user = x.user&^0xff | uint32(w)
+	x.user = userBits(name, x.unknown() && f.unknown(), x.attempts()+f.attempts(), x.weight()+f.weight())
 	if f.at() < x.at() {
 		x.when = f.when
 	}
@@ -479,10 +544,10 @@ func (c *Counter) failures(t *table, i uint32, at int64, slow bool) []Failure {
 		switch {
 		case x.isCell():
 			if w, _ := c.cellSum(x, at); slow && w > 0 {
-				l = append(l, Failure{Ref: x.ref, At: min(at, c.cellTime(x, at)), User: x.name(), Weight: w})
+				l = append(l, Failure{Ref: x.ref, At: min(at, c.cellTime(x, at)), User: x.name(), Weight: w, Attempts: w, Unknown: x.unknown()})
 			}
 		case c.within(at, x.at()) || slow && c.slowly(at, x.at()):
-			l = append(l, Failure{Ref: x.ref, At: x.at(), User: x.name(), Weight: x.weight(), Pattern: c.patterns[x.pattern()]})
+			l = append(l, Failure{Ref: x.ref, At: x.at(), User: x.name(), Weight: x.weight(), Attempts: x.attempts(), Unknown: x.unknown(), Pattern: c.patterns[x.pattern()]})
 		}
 	}
 	slices.Reverse(l)
@@ -508,29 +573,38 @@ func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
 	return p, nil
 }
 
-// LookSlow returns the weights in the slow window of a moment, the failures as TakeSlow does, and when the count becomes
-// less if nothing comes.
-func (c *Counter) LookSlow(a netip.Addr, at int64) (sum int, l []Failure, until int64) {
+// LookSlow returns what stands in the slow window of a moment, the count that trips there, the failures as TakeSlow does, and
+// when the count becomes less if nothing comes. known says of a user whether somebody logged in to the account lately.
+func (c *Counter) LookSlow(a netip.Addr, at int64, known func(user uint32) bool) (sum, need int, l []Failure, until int64) {
 	i, ok := c.narrow.find(keyOf(a, c.length(a)))
 	if !ok || c.width == 0 {
-		return 0, nil, 0
+		return 0, c.o.SlowRetry, nil, 0
 	}
 	l = c.failures(&c.narrow, i, at, true)
 	oldest := c.bucket(at)
+	var day accounts
+	device := false
 	for n := c.narrow.at(i).head; n != 0; n = c.narrow.node(n).next {
-		switch x := c.narrow.node(n); {
+		x := c.narrow.node(n)
+		switch {
 		case x.isCell():
 			n, _ := c.cellSum(x, at)
-			sum += n
+			if sum += n; x.name() == 0 {
+				sum += n
+			}
 			if b, ok := c.cellOldest(x, at); ok {
 				oldest = min(oldest, b)
 			}
 		case c.slowly(at, x.at()):
-			sum += x.weight()
+			sum += x.attempts()
 			oldest = min(oldest, c.bucket(x.at()))
+		default:
+			continue
 		}
+		day.see(x)
+		device = x.unknown() || x.name() != 0 && known(x.name())
 	}
-	return sum, l, (oldest + buckets) * c.width
+	return sum + max(0, day.n-1), c.slowRetry(day.n, device), l, (oldest + buckets) * c.width
 }
 
 func widths(a netip.Addr) []level {
@@ -544,7 +618,7 @@ func widths(a netip.Addr) []level {
 // account does not wash away what he tried on others. It says whether nothing is left.
 func (c *Counter) Success(a netip.Addr, user uint32) (clear bool) {
 	i, ok := c.narrow.find(keyOf(a, c.length(a)))
-	if user &= 1<<24 - 1; !ok || user == 0 {
+	if user &= 1<<16 - 1; !ok || user == 0 {
 		return !ok
 	}
 	return c.purge(i, func(x *node) bool { return x.name() == user })
@@ -558,7 +632,7 @@ func (c *Counter) Recall(a netip.Addr, x Failure) {
 			return false
 		}
 		for n := t.at(i).head; n != 0; n = t.node(n).next {
-			if f := t.node(n); !f.isCell() && f.ref == NoRef && f.at() == x.At && (f.name() == x.User&(1<<24-1) || f.name() == 0) {
+			if f := t.node(n); !f.isCell() && f.ref == NoRef && f.at() == x.At && (f.name() == x.User&(1<<16-1) || f.name() == 0) {
 				f.ref = x.Ref
 				return true
 			}

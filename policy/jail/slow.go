@@ -1,11 +1,11 @@
 package jail
 
 // A failure that has left the normal window stays for the slow one in a cell: one for each user of a prefix, which
-// counts in buckets of an eighth of the slow window. So an attacker who tries one account all day costs 24 bytes, and a
-// success takes back what its user has, and no more. A failure counts in the slow window of another when their buckets
+// counts attempts in buckets of an eighth of the slow window. So an attacker who tries one account all day costs 24 bytes,
+// and a success takes back what its user has, and no more. A failure counts in the slow window of another when their buckets
 // are less than eight apart: for as long as the window at most, and an eighth less at least.
 //
-// A cell is a node of weight 0. Its when holds the number of its newest bucket (16 bits) and eight counts of six bits,
+// A cell is a node of no attempts. Its when holds the number of its newest bucket (16 bits) and eight counts of six bits,
 // the newest lowest. The number is cut to 16 bits: an entry is dropped long before 65,536 buckets have gone. A count
 // stops at 63, which no SlowRetry exceeds (the configuration allows 60): what has tripped need not be counted.
 const (
@@ -98,9 +98,9 @@ func (c *Counter) emptyCell(at int64) int64 {
 
 // toCell turns a failure into a cell of its user.
 func (c *Counter) toCell(x *node, user uint32) {
-	at, w := x.at(), x.weight()
-	x.user, x.when = user<<8, c.emptyCell(at)
-	c.cellAdd(x, at, w)
+	at, n := x.at(), x.attempts()
+	x.user, x.when = user<<16|x.user&unknownBit, c.emptyCell(at)
+	c.cellAdd(x, at, n)
 }
 
 // compact moves the failure that a link of an entry leads to into its user's cell. It returns the link to go on from.
@@ -131,7 +131,7 @@ func (c *Counter) compact(t *table, e *entry, link *uint32) *uint32 {
 		if c.cellTop(own, x.at()) >= 0 {
 			own.ref = x.ref
 		}
-		c.cellAdd(own, x.at(), x.weight())
+		c.cellAdd(own, x.at(), x.attempts())
 		return t.cutOut(link)
 	}
 	user := x.name()

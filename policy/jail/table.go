@@ -45,7 +45,7 @@ func (e *entry) used() bool { return e.bits != 0 }
 type node struct {
 	ref  Ref
 	when int64  // microseconds and, in the lower patternBits, the pattern's number
-	user uint32 // 24 bits of the user's hash, 8 bits of weight; weight 0: a cell
+	user uint32 // see userBits; no attempts: a cell
 	next uint32
 }
 
@@ -63,8 +63,27 @@ func whenOf(at int64, pattern uint16) int64 {
 func (x *node) at() int64       { return x.when >> patternBits }
 func (x *node) pattern() uint16 { return uint16(x.when & (maxPatterns - 1)) }
 func (x *node) weight() int     { return int(x.user & 0xff) }
-func (x *node) name() uint32    { return x.user >> 8 }
-func (x *node) isCell() bool    { return x.user&0xff == 0 }
+func (x *node) attempts() int   { return int(x.user >> 8 & maxAttempts) }
+func (x *node) unknown() bool   { return x.user&unknownBit != 0 }
+func (x *node) name() uint32    { return x.user >> 16 }
+func (x *node) isCell() bool    { return x.attempts() == 0 }
+
+func (x *node) setWeight(w int) { x.user = x.user&^0xff | uint32(min(max(w, 0), 255)) }
+
+const (
+	maxAttempts = 0x7f
+	unknownBit  = 0x8000
+)
+
+// userBits packs what a node says of its failure: 16 bits of the user's hash, whether the account does not exist, 7 bits of
+// attempts and 8 of weight.
+func userBits(name uint32, unknown bool, attempts, weight int) uint32 {
+	u := name<<16 | uint32(min(max(attempts, 1), maxAttempts))<<8 | uint32(min(max(weight, 0), 255))
+	if unknown {
+		u |= unknownBit
+	}
+	return u
+}
 
 // chunk is how many entries or nodes are allocated at once: 40 KiB, small enough for an idle host.
 const (

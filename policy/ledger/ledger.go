@@ -14,6 +14,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"bailiff/policy/allow"
@@ -26,10 +27,11 @@ const forever time.Duration = math.MaxInt64
 type Ban struct {
 	Prefix   netip.Prefix
 	Jail     string
-	Since    int64 // microseconds since 1970: the time of the entry that was one too many
-	Until    int64 // 0: for ever
-	Failures int
-	Count    int    // how often the prefix was banned, this ban included
+	Since    int64  // microseconds since 1970: the time of the entry that was one too many
+	Until    int64  // 0: for ever
+	Failures int    // attempts that led to it; of a network: different parts of it that attacked
+	Count    int    // 1 for the first ban of the prefix, 2 for the second, …
+	Scope    string // the ports that are closed: see Covers; "": all traffic
 	Reason   string // one of the reasons below; of a ban by hand what was given
 	By       string // who, of a ban by hand
 }
@@ -80,12 +82,13 @@ const never = math.MaxInt64
 type Ledger struct {
 	cursor string
 
-	bans  table[ban]
-	lens  [2]lengths   // of the bans, per family
-	jails []string     // sorted: a key holds the place of its jail's name here
-	notes map[key]note // of bans by hand
-	seen  []witness    // what Held found last, by address
-	era   uint32       // of seen: a new one begins when a ban goes or changes
+	bans   table[ban]
+	lens   [2]lengths   // of the bans, per family
+	jails  []string     // sorted: a key holds the place of its jail's name here
+	scopes []string     // a ban holds the place of its scope here; the first is ""
+	notes  map[key]note // of bans by hand
+	seen   []witness    // what Held found last, by address
+	era    uint32       // of seen: a new one begins when a ban goes or changes
 
 	history  table[past]
 	forget   int64 // µs, as Escalate was told last; 0: never
@@ -176,7 +179,8 @@ func (k key) end() key {
 // ban is what a key is banned for.
 type ban struct {
 	since, until int64 // until never: for ever
-	failures     uint32
+	failures     uint16
+	scope        uint16 // in Ledger.scopes
 	count        uint32 // and in the upper reasonBits the number of the reason
 }
 
@@ -195,7 +199,7 @@ type past struct {
 
 // New makes an empty ledger.
 func New() *Ledger {
-	return &Ledger{notes: map[key]note{}, allowed: map[netip.Prefix]allow.Entry{}}
+	return &Ledger{scopes: []string{""}, notes: map[key]note{}, allowed: map[netip.Prefix]allow.Entry{}}
 }
 
 // Cursor is the journal cursor that the ledger's state belongs to; "" when nothing was read yet.
@@ -244,7 +248,7 @@ func (l *Ledger) addJail(jail string) {
 }
 
 func (l *Ledger) full(k key, b *ban) Ban {
-	x := Ban{Prefix: k.prefix(), Jail: l.jails[k.jail], Since: b.since, Until: b.until, Failures: int(b.failures), Count: int(b.count & maxCount), Reason: reasons[b.count>>(32-reasonBits)]}
+	x := Ban{Prefix: k.prefix(), Jail: l.jails[k.jail], Since: b.since, Until: b.until, Failures: int(b.failures), Count: int(b.count & maxCount), Reason: reasons[b.count>>(32-reasonBits)], Scope: l.scopes[b.scope]}
 	if b.until == never {
 		x.Until = 0
 	}
@@ -268,7 +272,7 @@ func (l *Ledger) Add(b Ban) {
 	} else {
 		l.change()
 	}
-	*x = ban{since: b.Since, until: b.Until, failures: uint32(min(max(b.Failures, 0), math.MaxInt32)), count: uint32(min(max(b.Count, 0), maxCount))}
+	*x = ban{since: b.Since, until: b.Until, failures: uint16(min(max(b.Failures, 0), math.MaxUint16)), scope: l.scopeOf(b.Scope), count: uint32(min(max(b.Count, 0), maxCount))}
 	if b.Until == 0 {
 		x.until = never
 	}
@@ -281,6 +285,60 @@ func (l *Ledger) Add(b Ban) {
 	} else {
 		delete(l.notes, k)
 	}
+}
+
+// scopeOf gives a scope its place. Scopes are few: those of the jails' ports, and unions of them.
+func (l *Ledger) scopeOf(scope string) uint16 {
+	i := slices.Index(l.scopes, scope)
+	if i < 0 {
+		if len(l.scopes) > math.MaxUint16 {
+			return 0 // all traffic holds every scope
+		}
+		i = len(l.scopes)
+		l.scopes = append(l.scopes, scope)
+	}
+	return uint16(i)
+}
+
+// Covers says whether a scope holds another one. A scope is one list of ports or several with a semicolon between them, as
+// config.ScopeText writes them; "" is all traffic.
+func Covers(scope, other string) bool {
+	if scope == "" || scope == other {
+		return true
+	}
+	if other == "" {
+		return false
+	}
+	have := strings.Split(scope, ";")
+	for _, p := range strings.Split(other, ";") {
+		if !slices.Contains(have, p) {
+			return false
+		}
+	}
+	return true
+}
+
+// JoinScopes is the scope that holds both.
+func JoinScopes(a, b string) string {
+	if a == "" || b == "" {
+		return ""
+	}
+	all := append(strings.Split(a, ";"), strings.Split(b, ";")...)
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), ";")
+}
+
+// RemoveFunc takes out the bans that gone says, and returns them.
+func (l *Ledger) RemoveFunc(gone func(*Ban) bool) (removed []Ban) {
+	for b := range l.All() {
+		if gone(&b) {
+			removed = append(removed, b)
+		}
+	}
+	for _, b := range removed {
+		l.Remove(b.Prefix, b.Jail)
+	}
+	return removed
 }
 
 // Remove takes a ban out; false when there is none.
@@ -298,7 +356,7 @@ func (l *Ledger) gone(k key) {
 	l.lens[k.family()].add(k.bits, -1)
 	delete(l.notes, k)
 	if l.bans.n == 0 {
-		l.jails, l.notes, l.seen = nil, map[key]note{}, nil
+		l.jails, l.scopes, l.notes, l.seen = nil, []string{""}, map[key]note{}, nil
 	}
 }
 
@@ -353,9 +411,9 @@ func (l *Ledger) covering(a netip.Addr, yield func(key, *ban) bool) {
 	}
 }
 
-// Held says whether a ban that some jail made before a moment is in force then for an address; counts says of which
-// jails. It is asked for each failure, and mostly of the same addresses: what it found is at hand for the next time.
-func (l *Ledger) Held(a netip.Addr, at int64, counts func(jail string) bool) (held bool) {
+// Held says whether a ban that some jail made before a moment is in force then for an address; counts says which jails and
+// scopes matter. It is asked for each failure, and mostly of the same addresses: what it found is at hand for the next time.
+func (l *Ledger) Held(a netip.Addr, at int64, counts func(jail, scope string) bool) (held bool) {
 	if l.bans.n == 0 {
 		return false
 	}
@@ -364,13 +422,13 @@ func (l *Ledger) Held(a netip.Addr, at int64, counts func(jail string) bool) (he
 	}
 	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
 	w := &l.seen[k.hi*0x9e3779b97f4a7c15>>(64-witnessBits)]
-	if w.hi == k.hi && w.v6 == k.v6 && w.era == l.era && w.since < at && at < w.until && counts(l.jails[w.jail]) {
+	if w.hi == k.hi && w.v6 == k.v6 && w.era == l.era && w.since < at && at < w.until && counts(l.jails[w.jail], l.scopes[w.scope]) {
 		return true
 	}
 	l.covering(a, func(x key, b *ban) bool {
-		held = b.since < at && at < b.until && counts(l.jails[x.jail])
-		if held && x.bits <= 64 && x.jail <= math.MaxUint8 {
-			*w = witness{k.hi, b.since, b.until, l.era, uint8(x.jail), k.v6}
+		held = b.since < at && at < b.until && counts(l.jails[x.jail], l.scopes[b.scope])
+		if held && x.bits <= 64 && x.jail <= math.MaxUint8 && b.scope <= math.MaxUint8 {
+			*w = witness{k.hi, b.since, b.until, l.era, uint8(x.jail), uint8(b.scope), k.v6}
 		}
 		return !held
 	})
@@ -383,7 +441,7 @@ type witness struct {
 	hi           uint64
 	since, until int64
 	era          uint32
-	jail         uint8
+	jail, scope  uint8
 	v6           bool
 }
 
@@ -542,11 +600,12 @@ func (l *Ledger) HistoryOf(p netip.Prefix) (found []History) {
 	return found
 }
 
-// Pardon notes that an operator lifted what stood against a prefix: failures up to then never count again.
+// Pardon notes that an operator lifted what stood against a prefix: failures up to then never count again. It replaces an
+// earlier pardon, also one that lies ahead: the clock was set back.
 func (l *Ledger) Pardon(p netip.Prefix, at int64) {
 	k := keyOf(p)
 	x, _, made := l.pardons.put(k)
-	*x = max(*x, at)
+	*x = at
 	if !made {
 		return
 	}
@@ -557,14 +616,15 @@ func (l *Ledger) Pardon(p netip.Prefix, at int64) {
 	}
 }
 
-// Pardoned says whether a failure of an address at a moment was forgiven since.
-func (l *Ledger) Pardoned(a netip.Addr, at int64) bool {
+// Pardoned says whether a failure of an address at a moment was forgiven by an operator within a time after it. The time
+// keeps a pardon that was given while the clock was ahead from forgiving what comes once it is right.
+func (l *Ledger) Pardoned(a netip.Addr, at, within int64) bool {
 	if l.pardons.n == 0 {
 		return false
 	}
 	k := keyOf(netip.PrefixFrom(a, a.BitLen()))
 	for _, bits := range l.pardoned[k.family()].used {
-		if t := l.pardons.get(k.cut(int(bits))); t != nil && at <= *t {
+		if t := l.pardons.get(k.cut(int(bits))); t != nil && at <= *t && *t-at < within {
 			return true
 		}
 	}

@@ -22,11 +22,11 @@ import (
 //
 // The body is a run of varints and byte strings (a varint length, then the bytes), in this order: cursor; words; bans;
 // history; pardons; allow entries, each list with its length before it; since version 2 then what was counted, as a byte
-// string that means something to whoever counts. A later version may add to the end under the next number; a version
+// string that means something to the package that counts; since version 3 each ban ends with its scope. A later version may add to the end under the next number; a version
 // not known here is refused, since half a state is worse than none.
 const (
 	magic    = "bailiff ledger\r\n" // a text-mode copy breaks it, and is noticed
-	version  = 2
+	version  = 3
 	oldest   = 1 // that is read
 	headSize = 32
 )
@@ -67,6 +67,7 @@ func (l *Ledger) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 			see(n.reason)
 			see(n.by)
 		}
+		see(l.scopes[x.scope])
 	}
 	b = binary.AppendUvarint(b, uint64(len(words)))
 	for _, w := range words {
@@ -87,6 +88,7 @@ func (l *Ledger) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 		n := l.noteOf(k, x)
 		b = binary.AppendUvarint(b, number[n.reason])
 		b = binary.AppendUvarint(b, number[n.by])
+		b = binary.AppendUvarint(b, number[l.scopes[x.scope]])
 	}
 	b = binary.AppendUvarint(b, uint64(l.history.n))
 	for k, h := range l.history.all {
@@ -309,6 +311,9 @@ func (d *decoder) ledger(version uint32) *Ledger {
 	}
 	for n := d.length(10); n > 0 && d.err == nil; n-- {
 		b := Ban{Prefix: d.key().prefix(), Jail: word(), Since: d.time(), Until: d.time(), Failures: d.count(), Count: d.count(), Reason: word(), By: word()}
+		if version > 2 {
+			b.Scope = word()
+		}
 		if d.err == nil {
 			l.Add(b)
 		}

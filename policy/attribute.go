@@ -1,0 +1,169 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+
+	"bailiff/policy/filter"
+	"bailiff/policy/jail"
+)
+
+// judge says what an entry means to a jail, and which attempts it tells of.
+func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
+	h := &g.hit
+	if !c.matcher.Match(e, h) {
+		return
+	}
+	g.out.Hits++
+	at := e.Realtime
+	conn := g.conns.Key(c.number, e.Boot, e.PID, h.ID)
+	addr := h.Addr
+	if !addr.IsValid() {
+		addr, _ = g.conns.Known(conn)
+	}
+	switch h.Kind {
+	case filter.Success:
+		if addr.IsValid() {
+			g.success(c, conn, addr, h, at)
+		}
+		return
+	case filter.Delivery:
+		if addr.IsValid() {
+			g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: c.conf.Name, Addr: addr, Delivery: true})
+		}
+		return
+	case filter.Join:
+		g.conns.Join(conn, addr, at)
+	case filter.Failure:
+	default:
+		return
+	}
+	if !addr.IsValid() {
+		if h.Kind == filter.Failure {
+			g.conns.Wait(conn, g.attemptOf(h, at, ref))
+		}
+		return
+	}
+	if a, ok := g.conns.Claim(conn); ok {
+		g.attempt(c, conn, addr, &a)
+	}
+	if h.Kind == filter.Failure {
+		a := g.attemptOf(h, at, ref)
+		g.attempt(c, conn, addr, &a)
+	}
+}
+
+func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
+	p := h.Pattern
+	a := jail.Attempt{
+		At: at, Ref: ref, Pattern: p.Name, User: jail.Hash(h.User, g.seed), Port: h.Port, Attempts: max(1, h.Repeat),
+		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, Unknown: h.Unknown, Stage: p.Step, Source: uint16(jail.Hash(h.Source, g.seed)),
+		Provisional: p.Provisional,
+	}
+	a.Name = string(h.User[:min(len(h.User), jail.MaxName)])
+	return a
+}
+
+// attempt takes a line about a failed attempt. It counts the attempts that are new by it; those that may still succeed wait.
+func (g *Engine) attempt(c *cell, conn jail.ConnKey, addr netip.Addr, a *jail.Attempt) {
+	a.Attempts = g.conns.Count(conn, addr, a)
+	if a.Attempts == 0 {
+		return
+	}
+	if a.Provisional {
+		for _, p := range g.pending.Add(jail.PendingAttempt{Attempt: *a, Addr: addr, Conn: conn, Jail: c.number}) {
+			g.count(&p)
+		}
+		return
+	}
+	// The daemon's word on how attempts ended that steps of them were pending of.
+	for _, p := range g.pending.Take(addr, conn, a.User, a.Attempts) {
+		switch {
+		case a.User == 0:
+			a.User, a.Name = p.User, p.Name
+			fallthrough
+		case p.User == a.User, p.User == 0:
+			a.Unknown = a.Unknown || p.Unknown
+		default: // on another account
+			p.Attempts = min(p.Attempts, a.Attempts)
+			a.Attempts -= p.Attempts
+			g.failure(c, addr, &p.Attempt)
+		}
+	}
+	if a.Attempts > 0 {
+		g.failure(c, addr, a)
+	}
+}
+
+// Settle counts the attempts whose outcome no line told within jail.Hold. now is up to when the journal has been read.
+func (g *Engine) Settle(now int64) *Outcome {
+	g.out.reset()
+	g.settle(now)
+	return &g.out
+}
+
+// Finish counts every attempt that is pending: nothing follows.
+func (g *Engine) Finish() *Outcome {
+	g.out.reset()
+	for {
+		p, ok := g.pending.First()
+		if !ok {
+			return &g.out
+		}
+		g.count(&p)
+	}
+}
+
+func (g *Engine) settle(now int64) {
+	g.settled = now
+	for {
+		p, ok := g.pending.Next(now)
+		if !ok {
+			return
+		}
+		g.count(&p)
+	}
+}
+
+func (g *Engine) count(p *jail.PendingAttempt) {
+	g.conns.Settled(p.Conn, p.Attempts)
+	if c := g.byName[g.names[p.Jail]]; c != nil {
+		g.failure(c, p.Addr, &p.Attempt)
+	}
+}
+
+// success takes back what a login disproves: the failed steps of its own connection, and what the same account from the
+// same prefix had against it, in every jail. It takes back nothing else, since attackers have accounts, too.
+func (g *Engine) success(c *cell, conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
+	user := jail.Hash(h.User, g.seed)
+	g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: c.conf.Name, Addr: addr, User: h.User})
+	own := conn != 0 && len(h.ID) == 0 // a connection of one login, not all that come from an address
+	g.pending.Drop(addr, func(p *jail.PendingAttempt) bool {
+		return user != 0 && p.User == user || p.Conn == conn && (own || p.User == 0)
+	})
+	if own {
+		g.conns.Close(conn)
+	}
+	if g.rebuild && g.restored.counts {
+		return
+	}
+	narrow := g.narrow(c, addr)
+	for _, c := range g.jails {
+		c.counter.Success(addr, short(user))
+	}
+	if user != 0 {
+		g.accounts.Success(user, narrow)
+		g.logins.Add(jail.Mix(user, narrow, g.seed), at)
+		g.logins.Add(jail.Mix(user, anywhere, g.seed), at)
+	}
+	clear := !slices.ContainsFunc(g.jails, func(c *cell) bool { return c.counter.Has(addr, at) })
+	for _, n := range g.nets {
+		if !n.Holds(addr) {
+			continue
+		}
+		g.logins.Add(jail.Mix(anyAccount, n.Of(addr), g.seed), at)
+		if clear && n.V6() && n.Bits() < narrow.Bits() {
+			n.Remove(narrow)
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	"bailiff/policy/config"
+	"bailiff/policy/jail"
+	"bailiff/policy/ledger"
+)
+
+const (
+	// detectorShare is the part of limits.tracked that accounts, logins and each kind of network may have: a pair of account
+	// and address takes some 200 bytes, so that all of it is a few percent of what the tracked prefixes take.
+	detectorShare = 64
+
+	// deviceFailures is how often a day an account may fail from where somebody logged in to it lately: a phone that goes on
+	// with an old password asks for mail every five minutes, and some open three connections each time.
+	deviceFailures = 900
+
+	// anyAccount stands for any account in Engine.logins.
+	anyAccount = 0
+)
+
+// anywhere stands for any address in Engine.logins.
+var anywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
+// networkSizes are the networks that are banned as a whole.
+var networkSizes = []struct {
+	bits int
+	v6   bool
+	need func(*config.Neighbours) int
+}{
+	{24, false, func(n *config.Neighbours) int { return n.Net4 }},
+	{64, true, func(n *config.Neighbours) int { return n.Net6.Bits64 }},
+	{56, true, func(n *config.Neighbours) int { return n.Net6.Bits56 }},
+	{48, true, func(n *config.Neighbours) int { return n.Net6.Bits48 }},
+}
+
+func (g *Engine) counterOptions(c *config.Jail) jail.Options {
+	return jail.Options{
+		FindTime: c.FindTime, MaxRetry: c.MaxRetry, SlowTime: c.Slow.FindTime, SlowRetry: c.Slow.MaxRetry,
+		Prefix4: c.Prefix4, Prefix6: c.Prefix6, Budget: g.budget, Seed: g.seed,
+	}
+}
+
+func accountOptions(c *config.Config) jail.AccountOptions {
+	a := &c.Accounts
+	return jail.AccountOptions{FindTime: a.FindTime, Addresses: a.Addresses, MaxRetry: a.MaxRetry, Limit: share(c)}
+}
+
+func networkOptions(c *config.Config) (l []jail.NetworkOptions) {
+	for _, s := range networkSizes {
+		if need := s.need(&c.Neighbours); need != 0 {
+			l = append(l, jail.NetworkOptions{Bits: s.bits, V6: s.v6, FindTime: c.Neighbours.FindTime, MaxParts: need, Limit: share(c)})
+		}
+	}
+	return l
+}
+
+func share(c *config.Config) int { return c.Limits.Tracked / detectorShare }
+
+func (g *Engine) keepLogins() time.Duration { return max(g.attacked.Spare, g.around.Spare) }
+
+// configureDetectors takes the settings of what is counted over all jails.
+func (g *Engine) configureDetectors(c *config.Config) {
+	g.attacked, g.around = c.Accounts, c.Neighbours
+	if g.accounts == nil {
+		g.accounts, g.logins = jail.NewAccounts(accountOptions(c), g.seed), jail.NewLogins(share(c), g.keepLogins())
+	} else {
+		g.accounts.Configure(accountOptions(c))
+		g.logins.Configure(share(c), g.keepLogins())
+	}
+	old := g.nets
+	g.nets = nil
+	for _, o := range networkOptions(c) {
+		n := jail.NewNetworks(o)
+		for _, was := range old {
+			if was.Bits() == o.Bits && was.V6() == o.V6 {
+				n = was
+				n.Configure(o)
+			}
+		}
+		g.nets = append(g.nets, n)
+	}
+}
+
+// number gives a jail's name the number that counts are kept under.
+func (g *Engine) number(name string) uint16 {
+	for i, n := range g.names {
+		if n == name {
+			return uint16(i)
+		}
+	}
+	g.names = append(g.names, name)
+	return uint16(len(g.names) - 1)
+}
+
+// short is what a counter keeps of a name's hash: 16 bits, and 0 for no name alone.
+func short(name uint64) uint32 {
+	u := uint32(name) & (1<<16 - 1)
+	if u == 0 && name != 0 {
+		u = 1
+	}
+	return u
+}
+
+// narrow is the prefix that one address is counted and banned by.
+func (g *Engine) narrow(c *cell, addr netip.Addr) netip.Prefix {
+	bits := c.conf.Prefix6
+	if addr.Is4() {
+		bits = c.conf.Prefix4
+	}
+	p, _ := addr.Prefix(bits)
+	return p
+}
+
+// failure counts a failed attempt in every detector and bans whoever has too many. It passes over addresses that are
+// allowed, banned or forgiven, and devices with an old password.
+func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
+	at := a.At
+	if _, ok := g.allow.Contains(addr, at); ok {
+		g.Allowed++
+		return
+	}
+	narrow := g.narrow(c, addr)
+	weight := a.Weight * a.Attempts
+	if a.MaxRetry > 0 {
+		weight = max(weight, (c.conf.MaxRetry+a.MaxRetry-1)/a.MaxRetry*a.Attempts)
+	}
+	x := jail.Failure{Ref: a.Ref, At: at, User: short(a.User), Weight: weight, Attempts: a.Attempts, Unknown: a.Unknown, Pattern: a.Pattern}
+	if g.rebuild && g.restored.counts {
+		g.recall(c, addr, narrow, x, a.User)
+		return
+	}
+	if g.held(c, addr, at) || g.pardoned(addr, at) {
+		return
+	}
+	f := Failure{Time: at, Jail: c.conf.Name, Pattern: a.Pattern, Addr: addr, Prefix: narrow, Port: a.Port, User: a.Name, Attempts: a.Attempts, Ref: a.Ref}
+	c.failures += uint64(a.Attempts)
+	c.last = max(c.last, at)
+	known := false
+	if a.User != 0 && a.MaxRetry == 0 {
+		if device := jail.Mix(a.User, narrow, g.seed); g.logins.Within(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures {
+			f.Excused = true
+			g.out.Failures = append(g.out.Failures, f)
+			return
+		}
+		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
+	}
+	v := c.counter.Add(addr, x, jail.Weighing{Account: c.conf.Weights.Account, Unknown: c.conf.Weights.Unknown, Known: known})
+	f.Prefix, f.Count = v.Prefix, v.Count
+	g.out.Failures = append(g.out.Failures, f)
+	banned := false
+	switch {
+	case v.Tripped || a.MaxRetry == 1:
+		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Failures, evidence: c.counter.Take(v.Prefix), wide: v.Wide, at: at})
+	case v.Slow:
+		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Slow, evidence: c.counter.TakeSlow(v.Prefix), at: at})
+	}
+	if own := g.accounts.Add(a.User, narrow, c.number, x); own != nil && !banned {
+		if j := g.byName[g.names[own.Jail]]; j != nil {
+			if banned = g.ban(j, addr, verdict{prefix: narrow, reason: ledger.Account, evidence: own.Failures, at: at}); banned {
+				j.counter.Take(narrow)
+			}
+		}
+	}
+	if banned || addr.Is6() {
+		g.countNetworks(c, addr, narrow, x)
+	}
+}
+
+// countNetworks counts an address that was banned, or of IPv6 one that failed, as a part of the networks around it. A network
+// from which anybody logged in lately is not banned as a whole.
+func (g *Engine) countNetworks(c *cell, addr netip.Addr, narrow netip.Prefix, x jail.Failure) {
+	for _, n := range g.nets {
+		if !n.Holds(addr) || n.Bits() >= narrow.Bits() {
+			continue
+		}
+		attackers, parts := n.Add(narrow, x)
+		net := n.Of(addr)
+		if attackers == nil || g.logins.Within(jail.Mix(anyAccount, net, g.seed), x.At, g.around.Spare) || g.allow.Overlaps(net, x.At) {
+			continue
+		}
+		n.Forget(net)
+		g.ban(c, addr, verdict{prefix: net, reason: ledger.Neighbours, evidence: attackers, parts: parts, wide: true, at: x.At})
+	}
+}
+
+// recall tells what was restored in which entry a failure stands.
+func (g *Engine) recall(c *cell, addr netip.Addr, narrow netip.Prefix, x jail.Failure, user uint64) {
+	c.counter.Recall(addr, x)
+	if user != 0 {
+		g.accounts.Recall(user, narrow, x)
+	}
+	for _, n := range g.nets {
+		if n.Holds(addr) && n.Bits() < narrow.Bits() {
+			n.Recall(narrow, x)
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package jail
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"time"
+)
+
+// Connections tells how many attempts to log in the lines of a connection stand for, however many lines the daemon and
+// the modules that it asks write about each of them. One goroutine uses it.
+//
+// Every kind of line about an attempt is a source of its own: each PAM module, each password database, the daemon's final
+// word. A source writes one line for an attempt, so a connection has seen as many attempts as the source with the most
+// lines. This holds for attempts in sequence and in parallel, and for sources that are silent about some of them.
+//
+// A connection is known by the process id that the kernel vouches for, by an id that the daemon logs (a mail queue id), or
+// by its address, where several processes write about it. At most 2*maxConns are remembered, each for at least keepConn
+// after its last line unless there are more: sshd and mail servers have fewer connections open at once.
+type Connections struct {
+	seed       maphash.Seed
+	turned     int64           // when the younger generation began
+	young, old map[uint64]conn // by ConnKey
+	waiting    [2]map[ConnKey]Attempt
+}
+
+// ConnKey identifies a connection; 0 is none.
+type ConnKey uint64
+
+// Attempt is an attempt to log in that failed, as the lines of a connection tell it.
+type Attempt struct {
+	At       int64 // microseconds since 1970
+	Ref      Ref
+	Pattern  string // of the filter, by which the line was known
+	User     uint64 // keyed hash of the account name; 0: not known
+	Name     string // the account as logged, an attacker's text, cut to MaxName bytes
+	Port     uint16 // source port; 0: not known
+	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
+	Weight   int    // of the pattern
+	MaxRetry int    // of the pattern: this many such lines lead to a ban; 0: as the jail says
+	Unknown  bool   // the line says that there is no such account
+
+	Stage       uint8  // of the pattern; 0: the line stands for itself, whatever the connection's other lines say
+	Source      uint16 // which of several modules or databases of that stage wrote the line
+	Provisional bool   // other lines tell how the attempt ended
+}
+
+// MaxName is how many bytes of an account name are kept.
+const MaxName = 64
+
+const (
+	// keepConn is longer than sshd's LoginGraceTime of two minutes. A connection is kept for twice that at most.
+	keepConn = 150 * time.Second
+	maxConns = 1 << 14
+	// maxWaiting is how many attempts may wait for an address, in all and of one connection.
+	maxWaiting     = 1 << 12
+	maxWaitingEach = 64
+	maxSources     = 8
+)
+
+// conn is what is known of a connection. It holds no pointers, so that the garbage collector need not look at it.
+type conn struct {
+	addr    key    // of full length; zero: not known
+	seen    uint16 // attempts that any source has written about
+	done    uint16 // of these, attempts whose outcome is known
+	sources [maxSources]source
+}
+
+type source struct{ name, lines uint16 } // name 0: not used
+
+// NewConnections makes an empty one.
+func NewConnections() *Connections {
+	return &Connections{seed: maphash.MakeSeed(), young: map[uint64]conn{}}
+}
+
+// Key gives the key of a connection of a jail: by id if there is one, else by process. It is 0 for a line that belongs to
+// no connection.
+func (c *Connections) Key(jail uint16, boot [16]byte, pid uint32, id []byte) ConnKey {
+	if pid == 0 && len(id) == 0 {
+		return 0
+	}
+	var h maphash.Hash
+	h.SetSeed(c.seed)
+	h.WriteByte(byte(jail))
+	h.WriteByte(byte(jail >> 8))
+	h.Write(boot[:])
+	if len(id) > 0 {
+		h.Write(id)
+	} else {
+		h.Write([]byte{0, byte(pid), byte(pid >> 8), byte(pid >> 16), byte(pid >> 24)})
+	}
+	return ConnKey(max(1, h.Sum64()))
+}
+
+// get looks a connection up without keeping it any longer.
+func (c *Connections) get(k ConnKey) (conn, bool) {
+	x, ok := c.young[uint64(k)]
+	if !ok {
+		x, ok = c.old[uint64(k)]
+	}
+	return x, ok
+}
+
+// take looks up a connection from an address. With another address the same key is another connection: process ids
+// return.
+func (c *Connections) take(k ConnKey, addr netip.Addr, at int64) conn {
+	c.turn(at)
+	x, _ := c.get(k)
+	if a := keyOf(addr, addr.BitLen()); x.addr != a {
+		x = conn{addr: a}
+	}
+	return x
+}
+
+func (c *Connections) put(k ConnKey, x conn) {
+	if _, ok := c.young[uint64(k)]; !ok && len(c.young) >= maxConns {
+		c.old, c.young = c.young, make(map[uint64]conn, len(c.young)/2)
+	}
+	c.young[uint64(k)] = x
+}
+
+// turn begins a new generation when it is time. Lines that are older than the generation change nothing: machines whose
+// clocks differ must not make each other's connections be forgotten.
+func (c *Connections) turn(at int64) {
+	if at-c.turned < keepConn.Microseconds() {
+		return
+	}
+	c.turned = at
+	c.old, c.young = c.young, map[uint64]conn{}
+	c.waiting[1], c.waiting[0] = c.waiting[0], nil
+}
+
+// Known returns the address of a connection.
+func (c *Connections) Known(k ConnKey) (netip.Addr, bool) {
+	if x, ok := c.get(k); ok && k != 0 && x.addr.bits != 0 {
+		return x.addr.prefix().Addr(), true
+	}
+	return netip.Addr{}, false
+}
+
+// Join notes the address of a connection, for later lines of it that hold none.
+func (c *Connections) Join(k ConnKey, addr netip.Addr, at int64) {
+	if k != 0 && addr.IsValid() {
+		c.put(k, c.take(k, addr, at))
+	}
+}
+
+// Close forgets a connection that has ended well, so that a later process with the same id is not taken for it.
+func (c *Connections) Close(k ConnKey) {
+	delete(c.young, uint64(k))
+	delete(c.old, uint64(k))
+	for i := range c.waiting {
+		delete(c.waiting[i], k)
+	}
+}
+
+// Count notes a line about a failed attempt and returns how many attempts are new by it. Of a provisional line these are
+// attempts whose outcome is still open; of any other, attempts that have failed, provisional ones among them.
+func (c *Connections) Count(k ConnKey, addr netip.Addr, a *Attempt) (attempts int) {
+	if k == 0 || a.Stage == 0 {
+		return a.Attempts
+	}
+	x := c.take(k, addr, a.At)
+	lines := x.note(uint16(a.Stage)<<12|a.Source&0xfff, a.Attempts)
+	if a.Provisional {
+		attempts = int(lines) - int(max(x.seen, x.done))
+	} else {
+		attempts = int(lines) - int(x.done)
+		x.done = max(x.done, lines)
+	}
+	x.seen = max(x.seen, x.done, lines)
+	c.put(k, x)
+	return max(0, attempts)
+}
+
+// note adds lines of a source and returns how many it has written.
+func (x *conn) note(name uint16, n int) uint16 {
+	at := 0
+	for i := range x.sources {
+		if s := &x.sources[i]; s.name == name || s.name == 0 {
+			at = i
+			break
+		} else if s.lines < x.sources[at].lines {
+			at = i
+		}
+	}
+	s := &x.sources[at]
+	if s.name != name {
+		*s = source{name: name} // the daemon decides which sources there are: more than maxSources are not seen
+	}
+	if int(s.lines)+n >= 1<<15 { // begin again: only the differences matter
+		*x = conn{addr: x.addr}
+		x.sources[0] = source{name: name}
+		s = &x.sources[0]
+	}
+	s.lines += uint16(n)
+	return s.lines
+}
+
+// Settled says that provisional attempts of a connection count, since nothing told of their outcome in time.
+func (c *Connections) Settled(k ConnKey, attempts int) {
+	if x, ok := c.get(k); ok {
+		x.done = min(x.seen, x.done+uint16(attempts))
+		c.put(k, x)
+	}
+}
+
+// Wait keeps an attempt until the address of its connection is known. An attempt that belongs to no connection is lost,
+// and so is the rest of a flood of them.
+func (c *Connections) Wait(k ConnKey, a Attempt) {
+	if k == 0 {
+		return
+	}
+	c.turn(a.At)
+	if c.waiting[0] == nil {
+		c.waiting[0] = map[ConnKey]Attempt{}
+	}
+	old, ok := c.Claim(k)
+	if ok {
+		// Of several lines about one attempt the first is kept, as it is when the address is known from the start.
+		if a.Stage == 0 || a.Stage <= old.Stage {
+			old.Attempts = min(old.Attempts+a.Attempts, maxWaitingEach)
+		}
+		a = old
+	}
+	if len(c.waiting[0]) < maxWaiting {
+		c.waiting[0][k] = a
+	}
+}
+
+// Claim hands over what waits for the address of a connection.
+func (c *Connections) Claim(k ConnKey) (a Attempt, ok bool) {
+	for _, m := range c.waiting {
+		if a, ok = m[k]; ok {
+			delete(m, k)
+			return a, true
+		}
+	}
+	return a, false
+}
+
+// Expire forgets what is old when no lines come. It also notices a clock that was set back.
+func (c *Connections) Expire(now int64) {
+	if c.turned-now >= keepConn.Microseconds() {
+		c.turned = now - keepConn.Microseconds()
+	}
+	c.turn(now)
+}
+
+// Len is how many connections are remembered.
+func (c *Connections) Len() int {
+	return len(c.young) + len(c.old) + len(c.waiting[0]) + len(c.waiting[1])
+}

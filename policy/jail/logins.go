@@ -1,0 +1,146 @@
+package jail
+
+import (
+	"encoding/binary"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Logins remembers who logged in from where, and how often they have failed since: people whose password changed have
+// devices that go on with the old one. One goroutine uses it.
+//
+// There are two generations of a bounded size: the latest logins are known, and an attacker who logs in from very many
+// addresses pushes out those of long ago.
+type Logins struct {
+	limit    int
+	keep     int64
+	turned   int64
+	cur, old map[uint64]login
+}
+
+// login is an account at a prefix: the time of its latest login, and its failures of one day.
+type login struct {
+	at    int64
+	day   int32 // days since 1970
+	fails uint16
+}
+
+// NewLogins remembers at least limit logins for at least keep.
+func NewLogins(limit int, keep time.Duration) *Logins {
+	l := &Logins{cur: make(map[uint64]login)}
+	l.Configure(limit, keep)
+	return l
+}
+
+// Configure takes new bounds.
+func (l *Logins) Configure(limit int, keep time.Duration) {
+	l.limit, l.keep = max(limit, leastAccounts), span(keep)
+}
+
+// Add notes a login. It replaces what an earlier one noted, also one that lies ahead: the clock was set back.
+func (l *Logins) Add(id uint64, at int64) {
+	x, _ := l.get(id)
+	x.at = at
+	l.put(id, x, at)
+}
+
+func (l *Logins) get(id uint64) (login, bool) {
+	x, ok := l.cur[id]
+	if !ok {
+		x, ok = l.old[id]
+	}
+	return x, ok
+}
+
+func (l *Logins) put(id uint64, x login, at int64) {
+	if _, ok := l.cur[id]; !ok && len(l.cur) >= l.limit || !near(at, l.turned, l.keep) {
+		l.cur, l.old, l.turned = make(map[uint64]login), l.cur, at
+	}
+	l.cur[id] = x
+}
+
+// Within says whether a login was noted within a time of a moment, before or after it.
+func (l *Logins) Within(id uint64, at int64, long time.Duration) bool {
+	x, ok := l.get(id)
+	return ok && near(at, x.at, span(long))
+}
+
+// Fail notes failures after a login and returns how many there were on that day (UTC).
+func (l *Logins) Fail(id uint64, at int64, n int) int {
+	x, ok := l.get(id)
+	if !ok {
+		return n
+	}
+	if day := int32(at / (24 * time.Hour).Microseconds()); day != x.day {
+		x.day, x.fails = day, 0
+	}
+	x.fails = uint16(min(int(x.fails)+n, math.MaxUint16))
+	l.put(id, x, at)
+	return int(x.fails)
+}
+
+// Append appends what is remembered.
+func (l *Logins) Append(b []byte) []byte {
+	b = binary.AppendVarint(b, l.turned)
+	for _, m := range []map[uint64]login{l.cur, l.old} {
+		ids := make([]uint64, 0, len(m))
+		for id := range m {
+			ids = append(ids, id)
+		}
+		slices.Sort(ids)
+		b = binary.AppendUvarint(b, uint64(len(ids)))
+		for _, id := range ids {
+			x := m[id]
+			b = binary.LittleEndian.AppendUint64(b, id)
+			b = binary.AppendVarint(b, x.at)
+			b = binary.AppendVarint(b, int64(x.day))
+			b = binary.AppendUvarint(b, uint64(x.fails))
+		}
+	}
+	return b
+}
+
+// RestoreLogins reads what Append wrote, and returns what lies behind it.
+func RestoreLogins(b []byte, limit int, keep time.Duration) (*Logins, []byte, error) {
+	d := &decoder{b: b}
+	l := NewLogins(limit, keep)
+	l.turned = d.time()
+	for _, m := range []*map[uint64]login{&l.cur, &l.old} {
+		*m = make(map[uint64]login)
+		for n := d.length(11); n > 0 && d.err == nil; n-- {
+			id := d.fixed64()
+			(*m)[id] = login{at: d.time(), day: int32(d.varint()), fails: uint16(d.uvarint())}
+		}
+	}
+	return l, d.b, d.err
+}
+
+// Mix makes one number of an account's hash and a prefix.
+func Mix(name uint64, p netip.Prefix, seed uint64) uint64 {
+	k := keyOf(p.Addr(), p.Bits())
+	return k.hash(seed ^ name)
+}
+
+// Hash is a keyed hash of an account name, in small letters: without the key nobody finds two names that share one. It is 0
+// for no name alone.
+func Hash(name []byte, seed uint64) uint64 {
+	if len(name) == 0 {
+		return 0
+	}
+	h := seed ^ uint64(len(name))*0x9e3779b97f4a7c15
+	var w [8]byte
+	for len(name) > 0 {
+		n := copy(w[:], name)
+		clear(w[n:])
+		for i, c := range w {
+			if 'A' <= c && c <= 'Z' {
+				w[i] = c + 'a' - 'A'
+			}
+		}
+		h = key{hi: binary.LittleEndian.Uint64(w[:]), lo: h, bits: uint16(n)}.hash(seed)
+		name = name[n:]
+	}
+	return max(h, 1)
+}

@@ -1,0 +1,207 @@
+package jail
+
+import (
+	"encoding/binary"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// NetworkOptions say which networks are counted, and when one attacks.
+type NetworkOptions struct {
+	Bits     int // length of the networks
+	V6       bool
+	FindTime time.Duration
+	MaxParts int // this many different parts that attacked are too many
+	Limit    int // how many networks are kept
+}
+
+// Networks counts how many different parts (addresses, or prefixes that are counted as one) of a network attacked. One
+// goroutine uses it. When it is full, a network picked at random makes room.
+type Networks struct {
+	o       NetworkOptions
+	m       map[key][]part
+	dropped uint64
+}
+
+// part is one that attacked, with its latest failure.
+type part struct {
+	key     key
+	at      int64
+	ref     Ref
+	pattern string
+}
+
+const leastNetworks = 1024
+
+// NewNetworks makes an empty one.
+func NewNetworks(o NetworkOptions) *Networks {
+	n := &Networks{m: map[key][]part{}}
+	n.Configure(o)
+	return n
+}
+
+// Configure takes new settings; what is counted stays.
+func (n *Networks) Configure(o NetworkOptions) {
+	o.Limit = max(o.Limit, leastNetworks)
+	n.o = o
+	for len(n.m) > o.Limit {
+		n.makeRoom()
+	}
+}
+
+// Holds says whether networks of this size have such addresses.
+func (n *Networks) Holds(a netip.Addr) bool { return a.Is6() == n.o.V6 }
+
+// Of is the network that holds an address.
+func (n *Networks) Of(a netip.Addr) netip.Prefix {
+	p, _ := a.Prefix(n.o.Bits)
+	return p
+}
+
+// Bits is the length of the networks.
+func (n *Networks) Bits() int { return n.o.Bits }
+
+// V6 says whether they are networks of IPv6.
+func (n *Networks) V6() bool { return n.o.V6 }
+
+// Need is how many parts are too many.
+func (n *Networks) Need() int { return n.o.MaxParts }
+
+// Len is how many networks are kept.
+func (n *Networks) Len() int { return len(n.m) }
+
+// Dropped is how many networks were forgotten to make room.
+func (n *Networks) Dropped() uint64 { return n.dropped }
+
+// Add counts a part of its network. It returns the network's parts, oldest first, when they are too many.
+func (n *Networks) Add(p netip.Prefix, f Failure) (attackers []Failure, parts []netip.Prefix) {
+	net, k := keyOf(p.Addr(), n.o.Bits), keyOf(p.Addr(), p.Bits())
+	l, known := n.m[net]
+	if !known && len(n.m) >= n.o.Limit {
+		n.makeRoom()
+	}
+	find := span(n.o.FindTime)
+	l = slices.DeleteFunc(l, func(x part) bool { return x.key == k || !near(f.At, x.at, find) && x.at < f.At })
+	l = append(l, part{k, f.At, f.Ref, f.Pattern})
+	if len(l) > n.o.MaxParts {
+		l = slices.Delete(l, 0, len(l)-n.o.MaxParts)
+	}
+	n.m[net] = l
+	if attackers, parts = n.within(l, f.At); len(attackers) < n.o.MaxParts {
+		return nil, nil
+	}
+	return attackers, parts
+}
+
+func (n *Networks) within(l []part, at int64) (fs []Failure, parts []netip.Prefix) {
+	for _, x := range l {
+		if near(at, x.at, span(n.o.FindTime)) {
+			fs = append(fs, Failure{Ref: x.ref, At: x.at, Attempts: 1, Weight: 1, Pattern: x.pattern})
+			parts = append(parts, x.key.prefix())
+		}
+	}
+	return fs, parts
+}
+
+// Look says which parts of an address's network attacked within the window of a moment.
+func (n *Networks) Look(a netip.Addr, at int64) (netip.Prefix, []Failure) {
+	net := n.Of(a)
+	fs, _ := n.within(n.m[keyOf(a, n.o.Bits)], at)
+	return net, fs
+}
+
+// Forget drops a network.
+func (n *Networks) Forget(net netip.Prefix) { delete(n.m, keyOf(net.Addr(), n.o.Bits)) }
+
+// ForgetAll drops the networks that lie in a prefix, or hold it.
+func (n *Networks) ForgetAll(p netip.Prefix) {
+	if p.Bits() >= n.o.Bits {
+		n.Forget(p)
+		return
+	}
+	maps.DeleteFunc(n.m, func(k key, _ []part) bool { return p.Contains(k.prefix().Addr()) })
+}
+
+// Remove takes a part back.
+func (n *Networks) Remove(p netip.Prefix) {
+	net, k := keyOf(p.Addr(), n.o.Bits), keyOf(p.Addr(), p.Bits())
+	if l := slices.DeleteFunc(n.m[net], func(x part) bool { return x.key == k }); len(l) > 0 {
+		n.m[net] = l
+	} else {
+		delete(n.m, net)
+	}
+}
+
+// Recall gives a part that was restored without it the entry of its failure.
+func (n *Networks) Recall(p netip.Prefix, f Failure) {
+	for i, x := range n.m[keyOf(p.Addr(), n.o.Bits)] {
+		if x.ref == NoRef && x.at == f.At && x.key == keyOf(p.Addr(), p.Bits()) {
+			n.m[keyOf(p.Addr(), n.o.Bits)][i].ref = f.Ref
+		}
+	}
+}
+
+// Expire drops networks whose window is over. It looks at up to work of them.
+func (n *Networks) Expire(now int64, work int) {
+	for k, l := range n.m { // in random order, so all are looked at in time
+		if work--; work < 0 {
+			return
+		}
+		if !slices.ContainsFunc(l, func(x part) bool { return near(now, x.at, span(n.o.FindTime)) }) {
+			delete(n.m, k)
+		}
+	}
+}
+
+func (n *Networks) makeRoom() {
+	for k := range n.m {
+		delete(n.m, k)
+		n.dropped++
+		return
+	}
+}
+
+// Append appends what is counted.
+func (n *Networks) Append(b []byte) []byte {
+	keys := slices.SortedFunc(maps.Keys(n.m), func(a, b key) int { return a.prefix().Addr().Compare(b.prefix().Addr()) })
+	b = binary.AppendUvarint(b, uint64(len(keys)))
+	for _, k := range keys {
+		b = appendKey(b, k)
+		b = binary.AppendUvarint(b, uint64(len(n.m[k])))
+		for _, x := range n.m[k] {
+			b = appendKey(b, x.key)
+			b = binary.AppendVarint(b, x.at)
+			b = appendText(b, x.pattern)
+		}
+	}
+	return b
+}
+
+// RestoreNetworks makes one of what Append wrote and has it go on under o.
+func RestoreNetworks(b []byte, o NetworkOptions) (*Networks, error) {
+	d := &decoder{b: b}
+	n := NewNetworks(o)
+	for m := d.length(4); m > 0 && d.err == nil; m-- {
+		k := d.key()
+		if k.v6() != o.V6 || int(k.bits&lenMask) != o.Bits {
+			d.fail("a network of another length")
+		}
+		var l []part
+		for m := d.length(4); m > 0 && d.err == nil; m-- {
+			l = append(l, part{key: d.key(), at: d.time(), ref: NoRef, pattern: d.text()})
+		}
+		if d.err == nil {
+			n.m[k] = l
+		}
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	if len(d.b) > 0 {
+		d.fail("more than there should be")
+	}
+	n.Configure(o)
+	return n, d.err
+}

@@ -1,0 +1,185 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	"bailiff/policy/allow"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+	"bailiff/policy/jail"
+	"bailiff/policy/ledger"
+)
+
+// Allow returns the allow list in force.
+func (g *Engine) Allow() *allow.List { return g.allow }
+
+// Ledger returns the bans in force.
+func (g *Engine) Ledger() *ledger.Ledger { return g.led }
+
+// Observed returns what jails that only observe would have banned.
+func (g *Engine) Observed() *ledger.Ledger { return g.observed }
+
+// Scope is the scope of a jail's bans, as ledger.Ban has it: "" is all traffic.
+func (g *Engine) Scope(name string) string {
+	if c := g.byName[name]; c != nil {
+		return c.scope
+	}
+	return ""
+}
+
+// connTime is how long the lines of one connection may be apart; see jail.Connections.
+const connTime = 5 * time.Minute
+
+// Window is how far back the journal must be read at start: the longest find_time of any jail, and no less than is
+// needed to know connections that go on. Longer windows come with the ledger.
+func (g *Engine) Window() time.Duration {
+	w := connTime
+	for _, c := range g.jails {
+		w = max(w, c.conf.FindTime)
+	}
+	return w
+}
+
+// Matchers returns what the enabled jails want to see.
+func (g *Engine) Matchers() []*filter.Matcher {
+	ms := make([]*filter.Matcher, 0, len(g.jails))
+	for _, c := range g.jails {
+		ms = append(ms, c.matcher)
+	}
+	return ms
+}
+
+// JailInfo is a jail as status shows it.
+type JailInfo struct {
+	config.Jail
+	Trust    filter.Trust
+	Failures uint64
+	Last     int64 // of the last failure, 0: none
+}
+
+// Jails returns the enabled jails by name.
+func (g *Engine) Jails() []JailInfo {
+	l := make([]JailInfo, 0, len(g.jails))
+	for _, c := range g.jails {
+		l = append(l, JailInfo{Jail: c.conf, Trust: c.matcher.Trust(), Failures: c.failures, Last: c.last})
+	}
+	return l
+}
+
+// Jail returns a jail's settings.
+func (g *Engine) Jail(name string) (config.Jail, bool) {
+	if c := g.byName[name]; c != nil {
+		return c.conf, true
+	}
+	return config.Jail{}, false
+}
+
+// Counted is what counts against an address in one window. A ban comes with the next failure when Have reaches Need, and in
+// the account window when Others reaches OthersNeed, too.
+type Counted struct {
+	Jail       string        // that counts; of accounts the one that saw most of it; "" for networks
+	Filter     string        // of the jail
+	Window     string        // WindowNormal and so on
+	Find       time.Duration // the length of the window
+	Prefix     netip.Prefix  // what is counted as one, and would be banned
+	Attempts   int           // that failed; of networks: different parts of Prefix
+	Have, Need int           // what the attempts weigh, and what leads to a ban
+	Others     int           // different addresses that failed on the account, this one included; 0 in other windows
+	OthersNeed int
+	Until      int64          // when the oldest of it ceases to count, microseconds since 1970
+	Failures   []jail.Failure // those that are kept one by one, oldest first: in the slow window they may be fewer than Attempts
+}
+
+// Counted looks up what counts against an address in every window. The slow window is returned where it holds more than
+// the normal one, an account where others have failed on it, too.
+func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
+	for _, c := range g.jails {
+		of := Counted{Jail: c.conf.Name, Filter: c.conf.Filter.Name}
+		normal := 0
+		if p, fs := c.counter.Look(addr, now); len(fs) > 0 {
+			of.Window, of.Find, of.Prefix, of.Failures, of.Need = WindowNormal, c.conf.FindTime, p, fs, c.counter.Need(p)
+			of.sum(now)
+			normal = of.Attempts
+			l = append(l, of)
+		}
+		known := func(user uint32) bool { return false }
+		if have, need, fs, until := c.counter.LookSlow(addr, now, known); have > 0 {
+			of.Window, of.Find, of.Prefix, of.Failures = WindowSlow, c.conf.Slow.FindTime, g.narrow(c, addr), fs
+			of.sum(now)
+			if of.Have, of.Need, of.Until = have, need, until; of.Attempts > normal {
+				l = append(l, of)
+			}
+		}
+	}
+	g.accounts.Look(addr, now, func(own jail.AccountFailures, addresses int) {
+		if addresses < 2 {
+			return
+		}
+		of := Counted{
+			Jail: g.names[own.Jail], Window: WindowAccount, Find: g.attacked.FindTime, Prefix: own.Prefix, Need: g.accounts.Need(),
+			Others: addresses, OthersNeed: g.attacked.Addresses, Failures: own.Failures,
+		}
+		of.sum(now)
+		if c := g.byName[of.Jail]; c != nil {
+			of.Filter = c.conf.Filter.Name
+		}
+		l = append(l, of)
+	})
+	for _, n := range g.nets {
+		if !n.Holds(addr) {
+			continue
+		}
+		if p, fs := n.Look(addr, now); len(fs) > 0 {
+			of := Counted{Window: WindowNeighbours, Find: g.around.FindTime, Prefix: p, Need: n.Need(), Failures: fs}
+			of.sum(now)
+			l = append(l, of)
+		}
+	}
+	return l
+}
+
+// sum adds up the failures.
+func (c *Counted) sum(now int64) {
+	oldest := now
+	c.Attempts, c.Have = 0, 0
+	for _, f := range c.Failures {
+		c.Attempts += f.Attempts
+		c.Have += f.Weight
+		oldest = min(oldest, f.At)
+	}
+	c.Until = oldest + c.Find.Microseconds()
+}
+
+// Tracked is how many prefixes have failures in a window, Widened how many failures were counted on a wider prefix
+// because the table was full.
+func (g *Engine) Tracked() (n, limit int, widened uint64) {
+	for _, c := range g.jails {
+		n += c.counter.Tracked()
+		widened += c.counter.Widened()
+	}
+	return n, g.budget.Limit(), widened
+}
+
+// Spreading is what is counted over all jails, and what had to be forgotten for lack of room.
+type Spreading struct {
+	Accounts int    // that were failed on more than once within accounts.find_time
+	Attacked int    // of those, under attack now
+	Networks int    // with parts that attacked
+	Crowded  uint64 // accounts that were forgotten to make room for others
+	Cut      uint64 // prefixes whose slow window was cut short to make room, and networks that were forgotten
+}
+
+// Spreading tells it at a moment.
+func (g *Engine) Spreading(now int64) (s Spreading) {
+	s.Accounts, _ = g.accounts.Len()
+	s.Attacked, s.Crowded = g.accounts.Attacked(now), g.accounts.Dropped()
+	for _, n := range g.nets {
+		s.Networks += n.Len()
+		s.Cut += n.Dropped()
+	}
+	for _, c := range g.jails {
+		s.Cut += c.counter.Cut()
+	}
+	return s
+}
