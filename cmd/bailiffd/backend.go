@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"reflect"
 	"slices"
 	"time"
 
@@ -61,7 +60,7 @@ func programs() string {
 }
 
 // open makes the firewall backend that is meant; why says how it was chosen.
-func (h *hostFacts) open(c *config.Config, override string) (be firewall.Backend, why string, err error) {
+func (h *hostFacts) open(c *config.Config, override string, s scopes) (be firewall.Backend, why string, err error) {
 	name, why := h.choose(c, override)
 	if h.confined && (name == "ipset" || name == "nftables") {
 		return nil, "", noNetlink(name)
@@ -71,13 +70,13 @@ func (h *hostFacts) open(c *config.Config, override string) (be firewall.Backend
 	}
 	switch name {
 	case "firewalld":
-		be, err = firewalld.New(firewalld.Options{Scopes: scopes(c), Block: c.Firewall.Block, Via: c.Firewall.Via, Zones: c.Firewall.Zones})
+		be, err = firewalld.New(firewalld.Options{Scopes: s.list, Block: c.Firewall.Block, Via: c.Firewall.Via, Zones: c.Firewall.Zones})
 	case "ipset":
-		be, err = ipset.New(ipset.Options{Scopes: scopes(c), Block: c.Firewall.Block})
+		be, err = ipset.New(ipset.Options{Scopes: s.list, Block: c.Firewall.Block})
 	case "nftables":
-		be, err = nftables.New(nftables.Options{Scopes: scopes(c), Block: c.Firewall.Block})
+		be, err = nftables.New(nftables.Options{Scopes: s.list, Block: c.Firewall.Block})
 	case "dryrun":
-		be, err = dryrun.New(scopes(c), time.Now)
+		be, err = dryrun.New(s.list, time.Now)
 	default:
 		err = fmt.Errorf("there is no backend %q", name)
 	}
@@ -87,24 +86,8 @@ func (h *hostFacts) open(c *config.Config, override string) (be firewall.Backend
 	return be, why, nil
 }
 
-// scopes are the jails that stop some ports only. The scope of everything is always there.
-func scopes(c *config.Config) []firewall.Scope {
-	l := []firewall.Scope{{}}
-	for _, j := range c.Jails {
-		if !j.Enabled || len(j.Ports) == 0 {
-			continue
-		}
-		s := firewall.Scope{Name: j.Name}
-		for _, p := range j.Ports {
-			s.Ports = append(s.Ports, firewall.Port{Proto: p.Proto, From: p.From, To: p.To})
-		}
-		l = append(l, s)
-	}
-	return l
-}
-
-// sameFirewall says whether a backend made for one configuration serves another.
+// sameFirewall says whether a backend made for one configuration serves another, if it has the same scopes.
 func sameFirewall(a, b *config.Config) bool {
 	return a.Firewall.Backend == b.Firewall.Backend && a.Firewall.Block == b.Firewall.Block && a.Firewall.Via == b.Firewall.Via &&
-		slices.Equal(a.Firewall.Zones, b.Firewall.Zones) && reflect.DeepEqual(scopes(a), scopes(b))
+		slices.Equal(a.Firewall.Zones, b.Firewall.Zones)
 }

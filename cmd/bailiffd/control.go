@@ -276,21 +276,19 @@ func (a *asker) Ban(ctx context.Context, by control.Peer, req control.BanRequest
 			}
 		}
 		for _, p := range ps {
-			b := ledger.Ban{Prefix: p, Jail: name, Since: now, Reason: req.Reason, By: by.User}
+			b := ledger.Ban{Prefix: p, Jail: name, Since: now, Reason: req.Reason, By: by.User, Scope: d.eng.Scope(name)}
 			if long != config.Forever {
 				b.Until = now + long.Microseconds()
 			}
 			kind := audit.KindBan
 			if old, ok := d.led.Get(p, name); ok {
 				kind = audit.KindExtend
-				b.Count, b.Failures = old.Count, old.Failures
+				b.Count, b.Failures, b.Scope = old.Count, old.Failures, ledger.JoinScopes(old.Scope, b.Scope)
 			} else {
 				_, b.Count = d.led.Escalate(p, now, long, 1, 0, d.conf.Escalate.Forget, 0)
 			}
 			d.led.Add(b)
-			if e, ok := d.element(p, name); ok {
-				d.wall.add(e)
-			}
+			d.wall.add(d.elements(&b)...)
 			d.bansTotal++
 			d.record(record{kind: kind, ban: banEvent(&b, d.fw.Backend)})
 			out = append(out, controlBan(&b))

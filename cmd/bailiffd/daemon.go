@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -71,6 +72,7 @@ type daemon struct {
 	host       hostFacts
 	presence   chan bool // firewalld came or went
 	fw         control.FirewallStatus
+	scopes     scopes
 	fwRetry    time.Time // a reconcile that failed is tried again then
 	fwFirst    bool      // the first reconcile is still to come, or under way
 	fwMend     string    // what Verify found, which the next reconcile mends
@@ -164,7 +166,13 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		d.helper = delegate.New(delegate.Path)
 		d.askSelf() // systemd starts it while we read the ledger
 	}
-	be, why, err := d.host.open(d.conf, d.opt.backend)
+	saved, err := loadState(d.opt.state, time.Now())
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	d.scopes = newScopes(d.conf, saved.ledger)
+	be, why, err := d.host.open(d.conf, d.opt.backend, d.scopes)
 	if err != nil {
 		ln.Close()
 		return err
@@ -173,7 +181,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.units = lookup.New()
 	defer d.units.Close()
 
-	pos, err := d.restore(be)
+	pos, err := d.restore(saved, be)
 	if err != nil {
 		ln.Close()
 		return err
@@ -201,6 +209,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer d.leaveOperators()
 	d.lookAtLists()
 	d.refreshAllow(time.Now())
+	d.liftOrphans()
 	d.firstReconcile(inner, be)
 	wallDone := make(chan struct{})
 	go func() { d.wall.run(inner); close(wallDone) }()
@@ -316,25 +325,22 @@ func (d *daemon) source() journal.Source {
 }
 
 // restore brings back the ledger, and says where to go on reading.
-func (d *daemon) restore(be firewall.Backend) (position, error) {
-	now := time.Now()
-	led, fresh, aside, damaged, err := loadState(d.opt.state, now)
-	if err != nil {
-		return position{}, err
-	}
+func (d *daemon) restore(saved savedState, be firewall.Backend) (position, error) {
+	now, led := time.Now(), saved.ledger
 	d.led = led
 	c, known, lost := place(led, now)
 	if !known {
 		led.TakeCounts() // what was counted belongs to that position, and would be counted again
 	}
+	var err error
 	if d.eng, err = policy.New(d.conf, led); err != nil {
 		return position{}, err
 	}
 	if err := d.eng.Lost(); err != nil {
 		d.problem(fmt.Sprintf("%v: only what the journal says of the last %s counts", err, d.eng.Window()))
 	}
-	if damaged != nil {
-		text := fmt.Sprintf("the ledger was damaged (%v) and is set aside as %s", damaged, aside)
+	if saved.damaged != nil {
+		text := fmt.Sprintf("the ledger was damaged (%v) and is set aside as %s", saved.damaged, saved.aside)
 		kept := d.recover(be, now)
 		text += fmt.Sprintf("; %d bans were rebuilt from the audit trail and the firewall's sets", kept)
 		d.problemAs(audit.KindLedgerSetAside, text)
@@ -344,7 +350,7 @@ func (d *daemon) restore(be firewall.Backend) (position, error) {
 	if lost != "" {
 		d.problem(fmt.Sprintf("%s: the journal is read from %s back", lost, d.eng.Window()))
 	}
-	if fresh || !known {
+	if saved.fresh || !known {
 		return start, nil
 	}
 	d.cursor, d.known = c, true
@@ -464,11 +470,7 @@ func (d *daemon) entries(b *batch) {
 		if len(out.Failures) > 0 && !b.rebuild && d.hub.watched() {
 			d.hub.failures(out.Failures, now, d.maxRetry)
 		}
-		for k := range out.Bans {
-			if add, ok := d.decided(&out.Bans[k], now); ok {
-				adds = append(adds, add)
-			}
-		}
+		adds = d.decided(adds, out.Bans, now)
 	}
 	if len(adds) > 0 {
 		d.wall.add(adds...)
@@ -521,23 +523,41 @@ func (d *daemon) processors(behind bool) {
 	}
 }
 
-// decided makes a ban known to everybody, unless it is over already (it was missed while the daemon was down).
-func (d *daemon) decided(b *policy.Ban, now time.Time) (add firewall.Ban, ok bool) {
-	d.dirtyBans = true
-	if b.Until != 0 && b.Until <= now.UnixMicro() {
-		d.eng.Lapse(b.Ban)
-		return add, false
-	}
-	d.bansTotal++
-	if !d.announced[b.ID()] {
-		ev := banEvent(&b.Ban, d.fw.Backend)
-		ev.Wide, ev.Addresses = b.Wide, append(b.Addresses(), b.Addr)
-		if len(b.Evidence) > 0 {
-			ev.First = time.UnixMicro(b.Evidence[0].At)
+// decided makes bans known, and appends what the firewall is to hold for them. A ban that is over already was missed while
+// the daemon was down.
+func (d *daemon) decided(adds []firewall.Ban, bans []policy.Ban, now time.Time) []firewall.Ban {
+	for i := range bans {
+		b := &bans[i]
+		d.dirtyBans = true
+		if b.Until != 0 && b.Until <= now.UnixMicro() {
+			if !b.Observed {
+				d.eng.Lapse(b.Ban)
+			}
+			continue
 		}
-		d.record(record{kind: audit.KindBan, ban: ev, evidence: d.evidence(b.Evidence)})
+		kind := audit.KindBan
+		switch {
+		case b.Observed:
+			kind = audit.KindObserved
+		case b.Extended:
+			kind = audit.KindExtend
+		default:
+			d.bansTotal++
+		}
+		if !d.announced[b.ID()] || kind == audit.KindExtend {
+			ev := banEvent(&b.Ban, d.fw.Backend)
+			ev.Wide, ev.Addresses = b.Wide, append(b.Addresses(), b.Addr)
+			ev.Unreported = b.Extended // one attack, one report
+			if len(b.Evidence) > 0 {
+				ev.First = time.UnixMicro(b.Evidence[0].At)
+			}
+			d.record(record{kind: kind, ban: ev, evidence: d.evidence(b.Evidence)})
+		}
+		if !b.Observed {
+			adds = append(adds, d.elements(&b.Ban)...)
+		}
 	}
-	return d.element(b.Prefix, b.Jail)
+	return adds
 }
 
 // record writes into the audit trail, and tells those who watch.
@@ -566,7 +586,7 @@ func (d *daemon) evidence(fs []jail.Failure) []feed.Evidence {
 func banEvent(b *ledger.Ban, backend string) audit.BanEvent {
 	return audit.BanEvent{
 		Prefix: b.Prefix, Jail: b.Jail, ID: b.ID(), Since: time.UnixMicro(b.Since), Until: whenMicro(b.Until),
-		Failures: b.Failures, Count: b.Count, Backend: backend, Reason: b.Reason, By: b.By,
+		Failures: b.Failures, Count: b.Count, Scope: b.Scope, Backend: backend, Reason: b.Reason, By: b.By,
 	}
 }
 
@@ -578,13 +598,22 @@ func whenMicro(us int64) time.Time {
 	return time.UnixMicro(us)
 }
 
-// element is what the firewall should hold for a prefix in the scope of a jail: the longest of the bans that share it.
-// ok is false when no ban asks for it any more.
-func (d *daemon) element(prefix netip.Prefix, jailName string) (e firewall.Ban, ok bool) {
-	scope := d.eng.Scope(jailName)
+// elements are what the firewall should hold for a ban: one element for each scope.
+func (d *daemon) elements(b *ledger.Ban) (l []firewall.Ban) {
+	for _, scope := range d.scopes.of(b.Scope) {
+		if e, ok := d.element(b.Prefix, scope); ok {
+			l = append(l, e)
+		}
+	}
+	return l
+}
+
+// element is what the firewall should hold for a prefix in a scope: the longest of the bans that share it. ok is false when
+// no ban asks for it any more.
+func (d *daemon) element(prefix netip.Prefix, scope string) (e firewall.Ban, ok bool) {
 	e = firewall.Ban{Prefix: prefix, Scope: scope}
 	for b := range d.led.Of(prefix) {
-		if d.eng.Scope(b.Jail) != scope {
+		if !slices.Contains(d.scopes.of(b.Scope), scope) {
 			continue
 		}
 		until := whenMicro(b.Until)
@@ -605,19 +634,21 @@ func (d *daemon) wanted() []firewall.Ban {
 	d.stir()
 	want := make([]firewall.Ban, 0, d.led.Len())
 	for b := range d.led.All() { // in the order of prefixes, so that bans of one prefix stand together
-		e := firewall.Ban{Prefix: b.Prefix, Scope: d.eng.Scope(b.Jail), Until: whenMicro(b.Until)}
-		merged := false
-		for i := len(want) - 1; i >= 0 && want[i].Prefix == e.Prefix; i-- {
-			if w := &want[i]; w.Scope == e.Scope {
-				if !w.Until.IsZero() && (e.Until.IsZero() || e.Until.After(w.Until)) {
-					w.Until = e.Until
+		for _, scope := range d.scopes.of(b.Scope) {
+			e := firewall.Ban{Prefix: b.Prefix, Scope: scope, Until: whenMicro(b.Until)}
+			merged := false
+			for i := len(want) - 1; i >= 0 && want[i].Prefix == e.Prefix; i-- {
+				if w := &want[i]; w.Scope == e.Scope {
+					if !w.Until.IsZero() && (e.Until.IsZero() || e.Until.After(w.Until)) {
+						w.Until = e.Until
+					}
+					merged = true
+					break
 				}
-				merged = true
-				break
 			}
-		}
-		if !merged {
-			want = append(want, e)
+			if !merged {
+				want = append(want, e)
+			}
 		}
 	}
 	return want
@@ -627,10 +658,12 @@ func (d *daemon) wanted() []firewall.Ban {
 func (d *daemon) released(bans []ledger.Ban, reason, by string) {
 	for i := range bans {
 		b := &bans[i]
-		if e, ok := d.element(b.Prefix, b.Jail); ok {
-			d.wall.add(e) // another ban asks for the same element, until another time
-		} else {
-			d.wall.remove(e.Key())
+		for _, scope := range d.scopes.of(b.Scope) {
+			if e, ok := d.element(b.Prefix, scope); ok {
+				d.wall.add(e) // another ban asks for the same element, until another time
+			} else {
+				d.wall.remove(e.Key())
+			}
 		}
 		d.record(record{kind: audit.KindUnban, unban: audit.UnbanEvent{
 			Prefix: b.Prefix, Jail: b.Jail, ID: b.ID(), Since: time.UnixMicro(b.Since), Until: whenMicro(b.Until), Reason: reason, By: by,
@@ -789,6 +822,11 @@ func (d *daemon) tick(now time.Time) {
 	if d.readAll {
 		read = now.UnixMicro()
 	}
+	if read != 0 {
+		if adds := d.decided(nil, d.eng.Settle(read).Bans, now); len(adds) > 0 {
+			d.wall.add(adds...)
+		}
+	}
 	if over := d.eng.Expire(now.UnixMicro(), read); len(over) > 0 {
 		d.released(over, "expired", "")
 	}
@@ -885,8 +923,9 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	c, err := d.load()
 	var be firewall.Backend
 	var why string
-	if err == nil && !sameFirewall(d.conf, c) {
-		be, why, err = d.host.open(c, d.opt.backend)
+	s := newScopes(c, d.led)
+	if err == nil && !(sameFirewall(d.conf, c) && reflect.DeepEqual(s, d.scopes)) {
+		be, why, err = d.host.open(c, d.opt.backend, s)
 	}
 	if err == nil {
 		if err = d.eng.Configure(c); err != nil && be != nil {
@@ -901,8 +940,10 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	d.conf, d.configErr, d.reloaded = c, "", time.Now()
 	d.courier.configure(c)
 	if be != nil {
+		d.scopes = s
 		d.useBackend(be, why)
 	}
+	d.liftOrphans()
 	if err := d.followOperators(d.reloaded); err != nil {
 		d.problemAs(audit.KindError, "operators: "+err.Error())
 	}
@@ -919,6 +960,12 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	d.dirtyBans = true
 	d.hub.state("reloaded")
 	return &control.Reloaded{Jails: d.jailNames(), Config: slices.Clone(c.Files), Notices: slices.Clone(c.Notices)}, nil
+}
+
+// liftOrphans lifts the bans of jails that are switched off, or only observe now.
+func (d *daemon) liftOrphans() {
+	gone := d.eng.TakeOrphans(func(jail string) bool { return jail == jailManual || jail == jailRecovered })
+	d.released(gone, "the jail is not enabled any more", "")
 }
 
 // another takes the next backend where auto picked one that this kernel cannot do.
@@ -944,7 +991,7 @@ func (d *daemon) choose() bool {
 	if name == d.fw.Backend {
 		return false
 	}
-	be, why, err := d.host.open(d.conf, d.opt.backend)
+	be, why, err := d.host.open(d.conf, d.opt.backend, d.scopes)
 	if err != nil {
 		d.aud.Event(audit.KindFirewallError, err.Error(), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
 		return false

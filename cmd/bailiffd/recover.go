@@ -74,7 +74,7 @@ func (d *daemon) recover(be firewall.Backend, now time.Time) int {
 			known = true
 		}
 		if !known {
-			b := ledger.Ban{Prefix: e.Prefix, Jail: jailRecovered, Since: us, Count: 1, Reason: "found in the firewall's set"}
+			b := ledger.Ban{Prefix: e.Prefix, Jail: jailRecovered, Since: us, Count: 1, Reason: "found in the firewall's set", Scope: d.scopes.text(e.Scope)}
 			if !e.Until.IsZero() {
 				b.Until = e.Until.UnixMicro()
 			}
@@ -102,7 +102,7 @@ func (d *daemon) replayAudit(now int64) {
 		case audit.KindBan, audit.KindExtend:
 			var ev audit.BanEvent
 			if ev, err = audit.ParseBan(get); err == nil {
-				b := ledger.Ban{Prefix: ev.Prefix, Jail: ev.Jail, Since: ev.Since.UnixMicro(), Failures: ev.Failures, Count: ev.Count, Reason: ev.Reason, By: ev.By}
+				b := ledger.Ban{Prefix: ev.Prefix, Jail: ev.Jail, Since: ev.Since.UnixMicro(), Failures: ev.Failures, Count: ev.Count, Reason: ev.Reason, By: ev.By, Scope: ev.Scope}
 				if !ev.Until.IsZero() {
 					b.Until = ev.Until.UnixMicro()
 				}

@@ -17,28 +17,36 @@ const stateName = "ledger"
 // maxState bounds what is read of it. 100,000 bans are 3 MB; the bound keeps a wrong file from filling the memory.
 const maxState = 1 << 30
 
-// loadState reads the ledger. A missing file is a new, empty ledger. A damaged one is set aside under a name that
-// tells when, so that nothing is lost, and damaged says why; the caller rebuilds from the audit trail.
-func loadState(dir string, now time.Time) (led *ledger.Ledger, fresh bool, aside string, damaged error, err error) {
+// savedState is what the state folder held at start.
+type savedState struct {
+	ledger  *ledger.Ledger
+	fresh   bool   // there was none, or it was damaged
+	aside   string // where a damaged one is now
+	damaged error  // why it could not be read
+}
+
+// loadState reads the ledger. A missing file is a new, empty ledger. A damaged one is set aside under a name with the time
+// in it, so that nothing is lost; the caller rebuilds from the audit trail.
+func loadState(dir string, now time.Time) (s savedState, err error) {
 	path := filepath.Join(dir, stateName)
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return ledger.New(), true, "", nil, nil
+		return savedState{ledger: ledger.New(), fresh: true}, nil
 	}
 	if err != nil {
-		return nil, false, "", nil, err
+		return s, err
 	}
 	var data []byte
 	if st.Size() > maxState {
-		damaged = fmt.Errorf("%s: has %d bytes, more than %d", path, st.Size(), maxState)
+		s.damaged = fmt.Errorf("%s: has %d bytes, more than %d", path, st.Size(), maxState)
 	} else if data, err = os.ReadFile(path); err != nil {
-		return nil, false, "", nil, err
-	} else if led, err = ledger.Decode(data); err == nil {
-		return led, false, "", nil, nil
+		return s, err
+	} else if s.ledger, err = ledger.Decode(data); err == nil {
+		return s, nil
 	} else {
-		damaged = fmt.Errorf("%s: %w", path, err)
+		s.damaged = fmt.Errorf("%s: %w", path, err)
 	}
-	aside = path + ".damaged-" + now.UTC().Format("20060102T150405Z")
+	aside := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
 	for i := 2; ; i++ {
 		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
 			break
@@ -46,9 +54,10 @@ func loadState(dir string, now time.Time) (led *ledger.Ledger, fresh bool, aside
 		aside = fmt.Sprintf("%s.damaged-%s-%d", path, now.UTC().Format("20060102T150405Z"), i)
 	}
 	if err := os.Rename(path, aside); err != nil {
-		return nil, false, "", damaged, fmt.Errorf("set the damaged ledger aside: %w", err)
+		return s, fmt.Errorf("set the damaged ledger aside: %w", err)
 	}
-	return ledger.New(), true, aside, damaged, nil
+	s.ledger, s.fresh, s.aside = ledger.New(), true, aside
+	return s, nil
 }
 
 // saveState puts a snapshot in place so that after a crash at any moment either the old or the new one is there, whole:

@@ -18,8 +18,9 @@ const (
 	FieldFirst    = "BAILIFF_FIRST"     // time of the first failure that counted, RFC 3339
 	FieldSince    = "BAILIFF_SINCE"     // time of the entry that was one too many, RFC 3339
 	FieldUntil    = "BAILIFF_UNTIL"     // RFC 3339, or "forever"
-	FieldFailures = "BAILIFF_FAILURES"  // that counted
-	FieldCount    = "BAILIFF_BAN_COUNT" // how often the prefix was banned, this ban included
+	FieldFailures = "BAILIFF_FAILURES"  // attempts to log in that led to it
+	FieldCount    = "BAILIFF_BAN_COUNT" // 1 for the first ban of the prefix, 2 for the second, …
+	FieldScope    = "BAILIFF_SCOPE"     // the ports that are closed; absent: all traffic
 	FieldEvidence = "BAILIFF_EVIDENCE"  // journal cursors, one a line, oldest first
 	FieldBackend  = "BAILIFF_BACKEND"   // firewall backend
 	FieldList     = "BAILIFF_LIST"      // name of a published allow list
@@ -58,7 +59,7 @@ var reasons = map[string]string{
 	"account": "on an account that many addresses attack",
 }
 
-// BanEvent is a ban, or the extension of one. No user name is part of it: a mistyped one may be a password.
+// BanEvent is a ban, the extension of one, or what a jail that only observes would have banned. No user name is part of it: a mistyped one may be a password.
 type BanEvent struct {
 	Prefix    netip.Prefix // masked
 	Addresses []netip.Addr // of the failures, where Prefix is wider than one address
@@ -68,7 +69,8 @@ type BanEvent struct {
 	Since     time.Time
 	Until     time.Time // zero: for ever
 	Failures  int
-	Count     int      // how often the prefix was banned, this ban included
+	Count     int      // 1 for the first ban of the prefix, 2 for the second, …
+	Scope     string   // the ports that are closed, as ledger.Ban has them; "": all traffic
 	Evidence  []string // journal cursors, oldest first
 	Backend   string
 	Reason    string // failures, slow, account or neighbours; of a ban by hand what was given
@@ -79,7 +81,7 @@ type BanEvent struct {
 	Unreported bool
 }
 
-// Entry is the event as a journal entry of kind KindBan or KindExtend.
+// Entry is the event as a journal entry of kind KindBan, KindExtend or KindObserved.
 func (e BanEvent) Entry(k Kind) Entry {
 	f := prefixFields(e.Prefix, e.Addresses)
 	f = append(f, Field{FieldJail, e.Jail}, Field{FieldBanID, e.ID})
@@ -89,6 +91,7 @@ func (e BanEvent) Entry(k Kind) Entry {
 	if n := len(e.Evidence); n > 0 {
 		f = append(f, Field{FieldEvidence, strings.Join(e.Evidence[max(0, n-maxEvidence):], "\n")})
 	}
+	f = appendText(f, FieldScope, e.Scope)
 	f = appendText(f, FieldBackend, e.Backend)
 	f = appendText(f, FieldReason, e.Reason)
 	f = appendText(f, FieldBy, e.By)
@@ -101,7 +104,11 @@ func (e BanEvent) Entry(k Kind) Entry {
 // message is what a person reads: ban 192.0.2.7 (sshd): 5 failures in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)
 func (e *BanEvent) message(k Kind) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", k, Address(e.Prefix))
+	word := k.String()
+	if k == KindObserved {
+		word = "would ban"
+	}
+	fmt.Fprintf(&b, "%s %s", word, Address(e.Prefix))
 	if e.Jail != "" {
 		fmt.Fprintf(&b, " (%s)", oneLine(e.Jail))
 	}
@@ -123,7 +130,7 @@ func (e *BanEvent) message(k Kind) string {
 		if e.Wide && e.Reason == "neighbours" {
 			part("%d parts of it attacked%s", e.Failures, in)
 		} else {
-			part("%d failure%s%s", e.Failures, s, in)
+			part("%d attempt%s%s", e.Failures, s, in)
 		}
 	}
 	if e.Wide && e.Reason != "neighbours" {
@@ -141,6 +148,9 @@ func (e *BanEvent) message(k Kind) string {
 	}
 	if e.Restored {
 		part("restored")
+	}
+	if e.Scope != "" {
+		part("ports %s", strings.ReplaceAll(oneLine(e.Scope), ";", ","))
 	}
 	var notes []string
 	if e.Until.IsZero() {
@@ -225,14 +235,14 @@ func (e AllowEvent) Entry(k Kind) Entry {
 	return Event(k, msg, f...)
 }
 
-// ParseBan reads an entry of kind KindBan or KindExtend back. get returns the (first) value of a field, "" when absent.
+// ParseBan reads an entry of kind KindBan, KindExtend or KindObserved back. get returns the (first) value of a field, "" when absent.
 // Addresses are not read back. Whether the entry is ours is for the caller to know, by _SYSTEMD_UNIT.
 func ParseBan(get func(field string) string) (BanEvent, error) {
 	p := parser{get: get}
 	e := BanEvent{
 		Prefix: p.prefix(), Jail: p.must(FieldJail), ID: p.must(FieldBanID),
 		First: p.time(FieldFirst, false), Since: p.time(FieldSince, true), Until: p.until(),
-		Failures: p.number(FieldFailures), Count: p.number(FieldCount), Backend: get(FieldBackend),
+		Failures: p.number(FieldFailures), Count: p.number(FieldCount), Scope: get(FieldScope), Backend: get(FieldBackend),
 		Reason: get(FieldReason), By: get(FieldBy), Restored: get(FieldRestored) == "1", Wide: get(FieldWide) == "1",
 		Unreported: get(FieldUnreported) == "1",
 	}

@@ -7,7 +7,8 @@ type Kind uint8
 const (
 	KindLog              Kind = iota
 	KindBan                   // a prefix is kept out
-	KindExtend                // a ban in force was made longer
+	KindExtend                // a ban in force was made longer, or closes more ports
+	KindObserved              // a jail that only observes would have banned a prefix
 	KindUnban                 // a ban ended or was lifted
 	KindAllow                 // a prefix was put on the allow list at run time
 	KindDisallow              // and taken off it
@@ -42,6 +43,7 @@ var kinds = [...]struct {
 	KindLog:              {"log", "", Info},
 	KindBan:              {"ban", "63e1b83bd1084d36901b3ec5122b91f2", Notice},
 	KindExtend:           {"extend", "19692420c95c4e3bb4d2ec0d995355cc", Notice},
+	KindObserved:         {"would-ban", "c20f621b12f14afda5261ab879484297", Info},
 	KindUnban:            {"unban", "a70d516764cf4dc592d4787f3c45c94a", Info},
 	KindAllow:            {"allow", "01048d22a01b4732a932d3fe1989696a", Notice},
 	KindDisallow:         {"disallow", "339808dbbd234d249bc50c404d34243d", Notice},

@@ -300,6 +300,9 @@ func (l *Ledger) scopeOf(scope string) uint16 {
 	return uint16(i)
 }
 
+// Scopes lists the scopes of all bans; scopes of bans that are gone may be among them.
+func (l *Ledger) Scopes() []string { return slices.Clone(l.scopes) }
+
 // Covers says whether a scope holds another one. A scope is one list of ports or several with a semicolon between them, as
 // config.ScopeText writes them; "" is all traffic.
 func Covers(scope, other string) bool {
