@@ -12,7 +12,6 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"net/netip"
-	"slices"
 	"sort"
 	"time"
 
@@ -35,7 +34,8 @@ type Engine struct {
 	names  []string         // of jails, by the number that accounts know them by
 	byUnit,
 	bySlice map[string][]*cell
-	byNone []*cell // cells that take entries without a unit
+	byNone      []*cell // cells that take entries without a unit
+	byContainer []*cell // cells that take lines of containers
 
 	accounts *jail.Accounts
 	logins   *jail.Logins
@@ -66,6 +66,7 @@ type cell struct {
 	number   uint16 // in Engine.names
 	failures uint64
 	last     int64
+	refused  Refused
 }
 
 // Failure is one attempt that counts against an address.
@@ -146,7 +147,7 @@ func (g *Engine) Configure(c *config.Config) error {
 		}
 		n := &cell{conf: jc, matcher: m}
 		if old := g.byName[jc.Name]; old != nil {
-			n.counter, n.attempts, n.number, n.failures, n.last = old.counter, old.attempts, old.number, old.failures, old.last
+			n.counter, n.attempts, n.number, n.failures, n.last, n.refused = old.counter, old.attempts, old.number, old.failures, old.last, old.refused
 		} else {
 			n.attempts = jail.NewAttempts()
 			n.number = g.number(jc.Name)
@@ -170,40 +171,14 @@ func (g *Engine) Configure(c *config.Config) error {
 	}
 	g.configureSpread(c)
 	g.jails, g.byName, g.esc, g.lines = cells, byName, c.Escalate, c.Limits.LinesPerBan
-	g.byUnit, g.bySlice, g.byNone = make(map[string][]*cell), make(map[string][]*cell), nil
-	for _, n := range cells {
-		t := n.matcher.Trust()
-		for _, u := range t.Units {
-			g.byUnit[u] = append(g.byUnit[u], n)
-		}
-		for _, s := range t.Slices {
-			g.bySlice[s] = append(g.bySlice[s], n)
-		}
-		if len(t.Identifiers) > 0 {
-			g.byNone = append(g.byNone, n)
-		}
-	}
+	g.listen(cells)
 	return nil
 }
 
 // Entry judges one journal entry. ref is kept as evidence when the entry counts.
 func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
 	g.out.Hits, g.out.Failures, g.out.Bans = 0, g.out.Failures[:0], g.out.Bans[:0]
-	if len(e.Unit) == 0 {
-		for _, c := range g.byNone {
-			g.judge(c, e, ref)
-		}
-		return &g.out
-	}
-	cells := g.byUnit[string(e.Unit)]
-	for _, c := range cells {
-		g.judge(c, e, ref)
-	}
-	for _, c := range g.bySlice[string(e.Slice)] {
-		if !slices.Contains(cells, c) {
-			g.judge(c, e, ref)
-		}
-	}
+	g.dispatch(e, ref)
 	return &g.out
 }
 
@@ -489,13 +464,14 @@ type JailInfo struct {
 	Trust    filter.Trust
 	Failures uint64
 	Last     int64 // of the last failure, 0: none
+	Refused  Refused
 }
 
 // Jails returns the enabled jails by name.
 func (g *Engine) Jails() []JailInfo {
 	l := make([]JailInfo, 0, len(g.jails))
 	for _, c := range g.jails {
-		l = append(l, JailInfo{Jail: c.conf, Trust: c.matcher.Trust(), Failures: c.failures, Last: c.last})
+		l = append(l, JailInfo{Jail: c.conf, Trust: c.matcher.Trust(), Failures: c.failures, Last: c.last, Refused: c.refused})
 	}
 	return l
 }

@@ -71,7 +71,8 @@ type Jail struct {
 	Prefix6  int
 	Slow     Slow
 	Weights  Weights
-	Ports    []Port // that are closed to a banned prefix, sorted, without overlaps; empty: all
+	Ports    []Port           // that are closed to a banned prefix, sorted, without overlaps; empty: all
+	Trust    filter.Additions // what the jail's settings add to the filter's trust; Filter has it already
 }
 
 // Escalate makes the bans of repeat offenders longer.
