@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"slices"
 	"testing"
 )
 
@@ -260,6 +261,65 @@ func TestBadTrust(t *testing.T) {
 		_, err := read("f.yaml", []byte("name: t\ntrust: "+c.trust+"\npatterns: [{name: p, text: 'from <addr>'}]\n"))
 		if err == nil || err.Error() != c.want {
 			t.Errorf("%s:\n got %v\nwant %s", c.trust, err, c.want)
+		}
+	}
+}
+
+// TestBuiltinExe: what journald says of the executables of daemons on real hosts (Debian 12 and 13), and where other
+// distributions put them; and what else runs in their units.
+func TestBuiltinExe(t *testing.T) {
+	for _, c := range []struct {
+		filter, unit string
+		uid          int64
+		good, bad    []string
+	}{
+		{"sshd", "ssh.service", 0,
+			[]string{"/usr/sbin/sshd", "/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth", "/usr/bin/sshd", "/usr/libexec/openssh/sshd-session", "/usr/lib/ssh/sshd-session", "/usr/libexec/ssh/sshd-auth", "/usr/sbin/sshd (deleted)"},
+			[]string{"/usr/bin/logger", "/usr/sbin/unix_chkpwd", "/usr/bin/bash", "/usr/lib/openssh/sftp-server", "/home/bob/sshd", "/usr/sbin/sshd/x"}},
+		{"postfix", "postfix.service", 100,
+			[]string{"/usr/lib/postfix/sbin/smtpd", "/usr/lib/postfix/sbin/master", "/usr/libexec/postfix/postscreen", "/usr/lib/postfix/bin/smtpd"},
+			[]string{"/usr/bin/logger", "/usr/bin/spamc", "/usr/bin/python3.11"}},
+		{"dovecot", "dovecot.service", 0,
+			[]string{"/usr/lib/dovecot/log", "/usr/lib/dovecot/auth", "/usr/sbin/dovecot", "/usr/libexec/dovecot/auth"},
+			[]string{"/usr/sbin/unix_chkpwd", "/usr/lib/dovecot/sieve-pipe/train", "/usr/bin/logger"}},
+		{"nginx-http-auth", "nginx.service", 33, []string{"/usr/sbin/nginx", "/usr/bin/nginx"}, []string{"/usr/bin/perl", "/usr/bin/logger", "/usr/sbin/apache2"}},
+		{"apache-auth", "apache2.service", 33, []string{"/usr/sbin/apache2"}, []string{"/usr/bin/php-cgi8.2", "/usr/bin/logger"}},
+		{"apache-auth", "httpd.service", 48, []string{"/usr/sbin/httpd", "/usr/bin/httpd"}, []string{"/usr/bin/dash"}},
+		{"apache-shellshock", "apache2.service", 33, []string{"/usr/sbin/apache2"}, []string{"/usr/bin/logger"}},
+		{"apache-shellshock", "apache2.service", 0, []string{"/usr/bin/logger"}, []string{"/usr/bin/dash"}}, // the access log's pipe, which Apache starts as root
+		{"exim", "exim4.service", 104, []string{"/usr/sbin/exim4"}, []string{"/usr/bin/procmail"}},
+		{"cockpit", "cockpit-wsinstance-http.service", 990, []string{"/usr/lib/cockpit/cockpit-session", "/usr/libexec/cockpit-session"}, []string{"/usr/lib/cockpit/cockpit-ws"}},
+		{"mariadb-auth", "mariadb.service", 110, []string{"/usr/sbin/mariadbd", "/usr/libexec/mariadbd", "/usr/bin/mariadbd"}, []string{"/usr/bin/sh"}},
+		{"vsftpd", "vsftpd.service", 0, []string{"/usr/sbin/vsftpd"}, []string{"/usr/bin/logger"}},
+		{"proftpd", "proftpd.service", 0, []string{"/usr/sbin/proftpd"}, []string{"/usr/bin/logger"}},
+	} {
+		f, err := LoadBuiltin(c.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, _ := f.Mode("")
+		for i, list := range [][]string{c.good, c.bad} {
+			for _, exe := range list {
+				e := Entry{Unit: []byte(c.unit), UID: c.uid, Exe: []byte(exe), Whole: true}
+				if m.Trusts(&e) != (i == 0) {
+					t.Errorf("%s: %s by %d: %s", c.filter, exe, c.uid, m.Why(&e))
+				}
+			}
+		}
+	}
+}
+
+// TestBuiltinTrust: what any user of a unit writes, a container's output included, counts by itself only where a pattern cannot
+// be misled by lines that a client begins.
+func TestBuiltinTrust(t *testing.T) {
+	quoted := []string{"grafana", "traefik-auth"}
+	for _, name := range Builtin() {
+		f, err := LoadBuiltin(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if trust := f.Trust(); trust.AnyUID != slices.Contains(quoted, name) || len(trust.Containers)+len(trust.UserUnits)+len(trust.Added) > 0 {
+			t.Errorf("%s trusts %s", name, trust.Text())
 		}
 	}
 }
