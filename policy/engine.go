@@ -11,7 +11,6 @@ package policy
 import (
 	"hash/maphash"
 	"net/netip"
-	"slices"
 	"sort"
 
 	"bailiff/policy/allow"
@@ -33,7 +32,8 @@ type Engine struct {
 	names  []string         // of jails, by the number that accounts know them by
 	byUnit,
 	bySlice map[string][]*cell
-	byNone []*cell // cells that take entries without a unit
+	byNone      []*cell // cells that take entries without a unit
+	byContainer []*cell // cells that take lines of containers
 
 	conns    *jail.Connections
 	pending  *jail.Pending
@@ -73,6 +73,7 @@ type cell struct {
 	number   uint16 // in Engine.names
 	failures uint64
 	last     int64
+	refused  Refused
 }
 
 // Failure is one attempt that counts against an address.
@@ -170,7 +171,7 @@ func (g *Engine) Configure(c *config.Config) error {
 		}
 		n := &cell{conf: jc, matcher: m, scope: config.ScopeText(jc.Ports)}
 		if old := g.byName[jc.Name]; old != nil {
-			n.counter, n.number, n.failures, n.last = old.counter, old.number, old.failures, old.last
+			n.counter, n.number, n.failures, n.last, n.refused = old.counter, old.number, old.failures, old.last, old.refused
 		} else {
 			n.number = g.number(jc.Name)
 		}
@@ -193,19 +194,7 @@ func (g *Engine) Configure(c *config.Config) error {
 	}
 	g.configureDetectors(c)
 	g.jails, g.byName, g.esc, g.lines = cells, byName, c.Escalate, c.Limits.LinesPerBan
-	g.byUnit, g.bySlice, g.byNone = make(map[string][]*cell), make(map[string][]*cell), nil
-	for _, n := range cells {
-		t := n.matcher.Trust()
-		for _, u := range t.Units {
-			g.byUnit[u] = append(g.byUnit[u], n)
-		}
-		for _, s := range t.Slices {
-			g.bySlice[s] = append(g.bySlice[s], n)
-		}
-		if len(t.Identifiers) > 0 {
-			g.byNone = append(g.byNone, n)
-		}
-	}
+	g.listen(cells)
 	return nil
 }
 
@@ -213,21 +202,7 @@ func (g *Engine) Configure(c *config.Config) error {
 func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
 	g.out.reset()
 	g.settle(e.Realtime)
-	if len(e.Unit) == 0 {
-		for _, c := range g.byNone {
-			g.judge(c, e, ref)
-		}
-		return &g.out
-	}
-	cells := g.byUnit[string(e.Unit)]
-	for _, c := range cells {
-		g.judge(c, e, ref)
-	}
-	for _, c := range g.bySlice[string(e.Slice)] {
-		if !slices.Contains(cells, c) {
-			g.judge(c, e, ref)
-		}
-	}
+	g.dispatch(e, ref)
 	return &g.out
 }
 

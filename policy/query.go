@@ -56,13 +56,14 @@ type JailInfo struct {
 	Trust    filter.Trust
 	Failures uint64
 	Last     int64 // of the last failure, 0: none
+	Refused  Refused
 }
 
 // Jails returns the enabled jails by name.
 func (g *Engine) Jails() []JailInfo {
 	l := make([]JailInfo, 0, len(g.jails))
 	for _, c := range g.jails {
-		l = append(l, JailInfo{Jail: c.conf, Trust: c.matcher.Trust(), Failures: c.failures, Last: c.last})
+		l = append(l, JailInfo{Jail: c.conf, Trust: c.matcher.Trust(), Failures: c.failures, Last: c.last, Refused: c.refused})
 	}
 	return l
 }

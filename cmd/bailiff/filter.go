@@ -110,6 +110,7 @@ type filterRow struct {
 	Modes       []string    `json:"modes"`
 	Units       []string    `json:"units"`   // that it trusts, slices of instances included
 	Present     []string    `json:"present"` // of these, by their real names, what the host has; null: systemd does not say
+	Other       []string    `json:"other"`   // containers and users' units that it trusts
 	Patterns    int         `json:"patterns"`
 	Tests       int         `json:"tests"`
 	Error       *string     `json:"error"` // why it is refused
@@ -129,20 +130,34 @@ func (r *filterCommand) list() error {
 	// A configuration that is refused does not keep the filters from being listed: which of them are on is not known then.
 	c, confErr := loadConfig(r.conf)
 	uses := make(map[string][]filterUse)
+	added := make(map[string]filter.Additions) // by the filters' jails that are enabled
+	var units []string
 	if confErr == nil {
 		for _, j := range c.Jails {
 			uses[j.Filter.Name] = append(uses[j.Filter.Name], filterUse{j.Name, j.Mode, j.Enabled})
+			if j.Enabled {
+				a := added[j.Filter.Name]
+				a.Units, a.Containers, a.UserUnits = append(a.Units, j.Trust.Units...), append(a.Containers, j.Trust.Containers...), append(a.UserUnits, j.Trust.UserUnits...)
+				added[j.Filter.Name] = a
+				units = append(units, j.Trust.Units...)
+			}
 		}
 	}
-	present := r.present(all)
+	present := r.present(all, units)
 	rows := []filterRow{}
 	for i := range all {
 		x := &all[i]
-		row := filterRow{Name: x.Name, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides), Jails: orEmpty(uses[x.Name]), Modes: []string{}, Units: []string{}, State: "broken"}
+		row := filterRow{Name: x.Name, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides), Jails: orEmpty(uses[x.Name]), Modes: []string{}, Units: []string{}, Other: []string{}, State: "broken"}
 		if f := x.Filter; f != nil {
-			t := f.Trust()
+			t := f.With(added[x.Name]).Trust()
 			row.Description, row.Modes, row.Patterns, row.Tests = f.Description, f.Modes, names(f.Patterns()), f.Tests()
-			row.Units = append(slices.Clone(t.Units), t.Slices...)
+			row.Units = t.Names()
+			for _, c := range t.Containers {
+				row.Other = append(row.Other, "container "+c)
+			}
+			for _, u := range t.UserUnits {
+				row.Other = append(row.Other, "user unit "+u.String())
+			}
 			if present != nil {
 				row.Present = []string{}
 				for _, u := range row.Units {
@@ -156,7 +171,7 @@ func (r *filterCommand) list() error {
 				row.State = "unknown"
 			case !on:
 				row.State = "off"
-			case present != nil && len(row.Present) == 0:
+			case present != nil && len(row.Present)+len(row.Other) == 0:
 				row.State = "idle"
 			default:
 				row.State = "on"
@@ -200,6 +215,7 @@ func (r *filterCommand) table(rows []filterRow, known bool) {
 		if known {
 			units = x.Present
 		}
+		units = append(slices.Clone(units), x.Other...)
 		where := few(units, 3)
 		if known && x.Error == nil && len(units) == 0 {
 			where = "(none on this host)"
@@ -235,12 +251,11 @@ func names(ps []*filter.Pattern) int {
 }
 
 // present asks systemd which of the trusted units the host has; nil when it does not say.
-func (r *filterCommand) present(all []config.FilterFile) map[string]string {
-	var units []string
+func (r *filterCommand) present(all []config.FilterFile, units []string) map[string]string {
 	for i := range all {
 		if f := all[i].Filter; f != nil {
 			t := f.Trust()
-			units = append(append(units, t.Units...), t.Slices...)
+			units = append(units, t.Names()...)
 		}
 	}
 	slices.Sort(units)
@@ -251,6 +266,15 @@ func (r *filterCommand) present(all []config.FilterFile) map[string]string {
 		return nil
 	}
 	return found
+}
+
+// texts are the texts of a list's items.
+func texts[T fmt.Stringer](l []T) []string {
+	s := []string{}
+	for _, x := range l {
+		s = append(s, x.String())
+	}
+	return s
 }
 
 func orEmpty[T any](l []T) []T {
@@ -280,8 +304,11 @@ type filterShown struct {
 type shownTrust struct {
 	Units       []string `json:"units"`
 	Slices      []string `json:"slices"`
+	Containers  []string `json:"containers"`
+	UserUnits   []string `json:"user_units"`
 	UIDs        []int64  `json:"uids"` // beside those of uid
 	UID         string   `json:"uid"`  // "system", "any" or "list"
+	Exe         []string `json:"exe"`  // empty: any
 	Identifiers []string `json:"identifiers"`
 	Transport   string   `json:"transport"` // "syslog" or "any"
 }
@@ -337,7 +364,7 @@ func (r *filterCommand) show(name string) error {
 	f, t := x.Filter, x.Filter.Trust()
 	s := filterShown{
 		Name: f.Name, Description: f.Description, Notes: f.Notes, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides),
-		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.UIDs), "list", orEmpty(t.Identifiers), "any"},
+		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.Containers), texts(t.UserUnits), orEmpty(t.UIDs), "list", texts(t.Exe), orEmpty(t.Identifiers), "any"},
 		Jail:  "auto", Lead: orEmpty(f.Leads()), JoinBy: "process", Modes: f.Modes, Includes: map[string][]string{}, Patterns: []shownPattern{}, Tests: f.Tests(),
 	}
 	if f.Off {

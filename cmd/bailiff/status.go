@@ -84,11 +84,22 @@ func runStatus(e *env, args []string) error {
 		if j.Last != nil {
 			last = stamp(*j.Last)
 		}
-		if units == "" {
+		for _, c := range j.Containers {
+			units += " container " + c
+		}
+		for _, u := range j.UserUnits {
+			units += " user unit " + u
+		}
+		if units = strings.TrimSpace(units); units == "" {
 			units = "(none on this host)"
 		}
 		rows = append(rows, []string{j.Name, j.Mode, fmt.Sprint(j.Failures), fmt.Sprint(j.Bans), last, units})
 	}
 	table(e.out, rows)
+	for _, j := range s.Jails {
+		if r := j.Refused; r != nil {
+			fmt.Fprintf(e.out, "\n  %s: %d entries not counted, the last at %s: %s\n", clean(j.Name), r.Entries, stamp(r.Time), clean(r.Hint))
+		}
+	}
 	return nil
 }

@@ -91,6 +91,13 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 			t := time.UnixMicro(j.Last)
 			js.Last = &t
 		}
+		js.Containers = j.Trust.Containers
+		for _, u := range j.Trust.UserUnits {
+			js.UserUnits = append(js.UserUnits, u.String())
+		}
+		if r := j.Refused; r.Entries > 0 {
+			js.Refused = &control.RefusedStatus{Entries: r.Entries, Time: time.UnixMicro(r.Last), Exe: r.Why.Exe, Container: r.Why.Container, Line: r.Why.Line, Hint: r.Why.Hint(j.Name)}
+		}
 		s.Jails = append(s.Jails, js)
 	}
 	return s, nil

@@ -781,10 +781,9 @@ func (d *daemon) troubles(errs []error) {
 	}
 }
 
-// present tells which of the units that a jail's filter trusts this host has. Where systemd does not say, any may be
-// there.
+// present lists those of a jail's units that this host has. Where systemd does not answer, it lists all.
 func (d *daemon) present(ctx context.Context, j policy.JailInfo) []string {
-	names := append(slices.Clone(j.Trust.Units), j.Trust.Slices...)
+	names := j.Trust.Names()
 	found, err := d.units.Find(ctx, names)
 	if err != nil {
 		return names

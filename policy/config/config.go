@@ -77,6 +77,7 @@ type Jail struct {
 	Weights  Weights
 	Ports    []Port // that are closed to a banned prefix, sorted, without overlaps; empty: all
 	Observe  bool   // decide, and say so, but block nothing
+	Trust    filter.Additions // what the jail's settings add to the filter's trust; Filter has it already
 }
 
 // Escalate makes the bans of repeat offenders longer.

@@ -11,6 +11,7 @@ import (
 
 	"bailiff/policy/allow"
 	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 	"bailiff/policy/report"
 )
@@ -44,6 +45,7 @@ type rawJail struct {
 	filter, mode string
 	Defaults
 	ports []Port
+	trust filter.Additions
 }
 
 // Ranges of what may be configured.
@@ -217,6 +219,10 @@ func (r *raw) jail(name *yamldoc.Node) ([]field, *yamldoc.Error) {
 		{name: "filter", set: word(&j.filter, "filter: NAME and, if need be, mode: NAME")},
 		{name: "mode", set: word(&j.mode, "one mode, such as normal or aggressive")},
 		{name: "ports", set: ports(&j.ports)},
+		{name: "units", set: items(&j.trust.Units, filter.ParseUnit)},
+		{name: "containers", set: items(&j.trust.Containers, filter.ParseContainer)},
+		{name: "user_units", set: items(&j.trust.UserUnits, filter.ParseUserUnit)},
+		{name: "exe", set: executables(&j.trust)},
 	}, thresholds(&j.Defaults)...), nil
 }
 
@@ -326,7 +332,7 @@ var elsewhere = map[string]string{
 	"blocktype":          "write firewall.block",
 	"port":               "write ports: [ssh], or leave it out for all",
 	"logpath":            "the journal is read, and the filter names its units; leave it out",
-	"journalmatch":       "the filter names its units; leave it out",
+	"journalmatch":       "the filter names its units; add others by units, containers or user_units",
 	"backend":            "the journal is read; leave it out",
 	"usedns":             "host names are never looked up; leave it out",
 	"failregex":          "patterns stand in a filter: /etc/bailiff/filters.d/NAME.yaml",
@@ -576,6 +582,45 @@ func word(dst *string, form string) func(*yamldoc.Node) *yamldoc.Error {
 			return fault("%q is not a name", clip(s)).WithHint("write %s", form)
 		}
 		*dst = s
+		return nil
+	}
+}
+
+// items takes a list whose items parse reads.
+func items[T any](dst *[]T, parse func(string) (T, *yamldoc.Error)) func(*yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		nodes, err := list(n)
+		if err != nil {
+			return err
+		}
+		var all []T
+		for _, item := range nodes {
+			v, err := parse(item.Value)
+			if err != nil {
+				return placed(err, item)
+			}
+			all = append(all, v)
+		}
+		*dst = all
+		return nil
+	}
+}
+
+// executables takes a list of paths, or any.
+func executables(dst *filter.Additions) func(*yamldoc.Node) *yamldoc.Error {
+	paths := items(&dst.Exe, filter.ParseExe)
+	return func(n *yamldoc.Node) *yamldoc.Error {
+		if n.Kind == yamldoc.Scalar && n.Value == "any" {
+			dst.Exe, dst.AnyExe = nil, true
+			return nil
+		}
+		if err := paths(n); err != nil {
+			return err
+		}
+		if len(dst.Exe) == 0 {
+			return fault("is an empty list").WithHint("write exe: any, or the daemon's executables; leave it out for those that the filter knows")
+		}
+		dst.AnyExe = false
 		return nil
 	}
 }

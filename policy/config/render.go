@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bailiff/policy/filter"
 )
 
 // Render writes the configuration as it is in force, every key with its value and, as a comment, where that comes from.
@@ -97,6 +99,7 @@ func (c *Config) Render() []byte {
 			}
 			w.list(2, at+".ports", ports)
 		}
+		w.trust(2, at, j.Trust)
 	}
 	return w.buf.Bytes()
 }
@@ -151,6 +154,33 @@ func (w *writer) thresholds(depth int, at string, d Defaults) {
 	w.line(depth, "weights:")
 	w.key(depth+1, at+".weights.unknown", strconv.Itoa(d.Weights.Unknown))
 	w.key(depth+1, at+".weights.account", strconv.Itoa(d.Weights.Account))
+}
+
+// trust writes what a jail adds to its filter's trust, if anything.
+func (w *writer) trust(depth int, at string, t filter.Additions) {
+	if len(t.Units) > 0 {
+		w.list(depth, at+".units", t.Units)
+	}
+	if len(t.Containers) > 0 {
+		w.list(depth, at+".containers", t.Containers)
+	}
+	if len(t.UserUnits) > 0 {
+		w.list(depth, at+".user_units", words(t.UserUnits))
+	}
+	switch {
+	case t.AnyExe:
+		w.key(depth, at+".exe", "any")
+	case len(t.Exe) > 0:
+		w.list(depth, at+".exe", words(t.Exe))
+	}
+}
+
+func words[T fmt.Stringer](l []T) []string {
+	s := make([]string, len(l))
+	for i, x := range l {
+		s[i] = x.String()
+	}
+	return s
 }
 
 // off writes a number of which 0 means never.

@@ -129,7 +129,11 @@ func (r *raw) resolveJail(name string, filters *shelf) (j Jail, ok bool) {
 	if f == nil {
 		return j, false
 	}
-	j.Filter = f
+	if t := f.Trust(); t.Whole && len(own.trust.Containers) > 0 {
+		r.fail(r.nearest(at+".containers", at), at+".containers", filter.NoContainers(f.Name))
+		return j, false
+	}
+	j.Filter, j.Trust = f.With(own.trust), own.trust
 	if f.Off && !named {
 		j.Enabled, j.Auto = false, false
 	}

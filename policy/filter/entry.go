@@ -10,13 +10,22 @@ const MaxMessage = 4096
 type Entry struct {
 	Message    []byte // MESSAGE
 	Unit       []byte // _SYSTEMD_UNIT; empty when the process was gone before journald looked it up
+	UserUnit   []byte // _SYSTEMD_USER_UNIT, of a user's own service manager; Unit is user@UID.service then
 	Slice      []byte // _SYSTEMD_SLICE, for instances such as sshd@….service
+	Exe        []byte // _EXE, from the kernel; empty when the process was gone or a zombie
 	Identifier []byte // SYSLOG_IDENTIFIER: the sender's own word, never evidence by itself
-	Whole      bool   // _TRANSPORT is syslog or journal: one message; a line of standard output ends at a client's newline, too
-	UID        int64  // _UID, from the kernel; -1 when absent
-	PID        uint32 // _PID, from the kernel; 0 when absent
-	Boot       [16]byte
-	Realtime   int64 // microseconds since 1970, UTC: the time of reception by journald
+
+	// Relay says whether the entry is a line of a container's output. Container and ContainerTag are its CONTAINER_NAME
+	// and CONTAINER_TAG: to be believed only where Relay is Vouched.
+	Relay        Relay
+	Container    []byte
+	ContainerTag []byte
+
+	Whole    bool   // one message: neither a container's line nor one of standard output, which ends at a client's newline, too
+	UID      int64  // _UID, from the kernel; -1 when absent
+	PID      uint32 // _PID, from the kernel; 0 when absent
+	Boot     [16]byte
+	Realtime int64 // microseconds since 1970, UTC: the time of reception by journald
 }
 
 // Kind says what a line means to a filter.

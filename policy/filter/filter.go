@@ -65,20 +65,6 @@ type Pattern struct {
 	blind func() *blind // of a regular expression: see Dissect
 }
 
-// Trust says whose entries are evidence: those of a unit or an instance (Slices) with one of the user ids, and those of
-// which journald could not tell the unit, if root wrote them under one of the Identifiers.
-type Trust struct {
-	Units       []string
-	Slices      []string // of template instances: system-sshd.slice
-	UIDs        []int64  // these user ids
-	System      bool     // or any below 1000, which no person has
-	AnyUID      bool     // or any at all
-	Identifiers []string
-	Whole       bool // only whole messages, no lines of standard output
-}
-
-// systemUIDs is where people's accounts begin (login.defs UID_MIN, systemd's SYSTEM_UID_MAX+1).
-const systemUIDs = 1000
 
 // Mode returns the matcher of a mode, "" meaning the default.
 func (f *Filter) Mode(name string) (*Matcher, error) {
@@ -164,33 +150,6 @@ func (m *Matcher) Trust() Trust { return m.trust }
 
 // Patterns lists the patterns of this mode in the order in which they are tried.
 func (m *Matcher) Patterns() []*Pattern { return m.patterns }
-
-// Trusts reports whether e may be evidence at all, whatever it says.
-func (m *Matcher) Trusts(e *Entry) bool {
-	t := &m.trust
-	if t.Whole && !e.Whole {
-		return false
-	}
-	if len(e.Unit) == 0 && len(e.Slice) == 0 {
-		return e.UID == 0 && contains(t.Identifiers, e.Identifier)
-	}
-	if !contains(t.Units, e.Unit) && !contains(t.Slices, e.Slice) {
-		return false
-	}
-	return t.AnyUID || e.UID >= 0 && (t.System && e.UID < systemUIDs || slices.Contains(t.UIDs, e.UID))
-}
-
-func contains(list []string, b []byte) bool {
-	if len(b) == 0 {
-		return false
-	}
-	for _, s := range list {
-		if string(b) == s {
-			return true
-		}
-	}
-	return false
-}
 
 // Match fills h with what the entry means and reports whether it means anything. h is changed only then. The texts in h
 // are the entry's.

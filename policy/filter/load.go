@@ -70,8 +70,12 @@ func BuiltinSource(name string) ([]byte, error) {
 //	trust:
 //	  units:       [ssh.service]            real unit names (_SYSTEMD_UNIT), never aliases
 //	  slices:      [system-sshd.slice]      of template instances (_SYSTEMD_SLICE)
-//	  uid:         0                        0, system (below 1000), a list of these and other numbers, or any
-//	  identifiers: [sshd]                   for root's entries of which journald could not tell the unit
+//	  uid:         0                        0, system (below 1000, or of DynamicUser=), a list of these and other numbers, or
+//	                                        any: then the output of containers in these units counts, too
+//	  exe:         [/usr/sbin/sshd]         executables (_EXE); * stands for one part of the path, 0:PATH is for root's alone
+//	  containers:  [front-mail]             names or tags of containers whose lines root's conmon or dockerd forwards
+//	  user_units:  [1000/app.service]       units of users' own service managers, each with its user's id
+//	  identifiers: [sshd]                   for root's entries of which journald could tell neither unit nor executable
 //	  transport:   syslog                   whole messages alone (_TRANSPORT syslog or journal): where the daemon writes a
 //	                                        client's newlines as they are, a line of its standard output may be the client's
 //	lead:  ["error: "]                      templates that may stand before every pattern; one at most is taken away
@@ -319,35 +323,56 @@ func (l *loader) boolean(n *yamldoc.Node, path string) bool {
 	return true
 }
 
+// parsed reads the items of a list by a function that knows their form.
+func parsed[T any](l *loader, n *yamldoc.Node, path string, parse func(string) (T, *yamldoc.Error)) (all []T) {
+	for _, i := range l.list(n, path) {
+		s := l.text(i, path)
+		if s == "" {
+			continue
+		}
+		v, err := parse(s)
+		if err != nil {
+			l.errorf(i, path, "%s", err.Text).Hint = err.Hint
+			continue
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
 func (l *loader) trust(n *yamldoc.Node) {
-	if !l.keys(n, "trust", "units", "slices", "uid", "identifiers", "transport") {
+	if !l.keys(n, "trust", "units", "slices", "containers", "user_units", "uid", "exe", "identifiers", "transport") {
 		return
 	}
-	t := &l.f.trust
-	t.Units = l.texts(n.Get("units"), "trust.units")
-	t.Slices = l.texts(n.Get("slices"), "trust.slices")
+	t, before := &l.f.trust, len(l.errs)
+	t.Units = parsed(l, n.Get("units"), "trust.units", func(s string) (string, *yamldoc.Error) {
+		if strings.HasSuffix(s, ".slice") {
+			return "", fault("%q is a slice", s).WithHint("put it into slices")
+		}
+		return ParseUnit(s)
+	})
+	t.Slices = parsed(l, n.Get("slices"), "trust.slices", func(s string) (string, *yamldoc.Error) {
+		if !strings.HasSuffix(s, ".slice") {
+			return "", fault("%q is not the slice of a template unit", s).WithHint("instances of name@.service are in system-name.slice")
+		}
+		return ParseUnit(s)
+	})
+	t.Containers = parsed(l, n.Get("containers"), "trust.containers", ParseContainer)
+	t.UserUnits = parsed(l, n.Get("user_units"), "trust.user_units", ParseUserUnit)
+	t.Exe = parsed(l, n.Get("exe"), "trust.exe", ParseExe)
 	t.Identifiers = l.texts(n.Get("identifiers"), "trust.identifiers")
-	for _, u := range l.list(n.Get("units"), "trust.units") {
-		switch {
-		case strings.ContainsAny(u.Value, "*?["):
-			l.errorf(u, "trust.units", "%q is a pattern; the journal knows exact names only", u.Value).WithHint("instances of name@.service are all in system-name.slice: put that into slices")
-		case !strings.Contains(u.Value, "."):
-			l.errorf(u, "trust.units", "%q is not the name of a unit", u.Value).WithHint("write %s.service", u.Value)
-		}
+	if len(t.Units)+len(t.Slices)+len(t.Containers)+len(t.UserUnits) == 0 && len(l.errs) == before {
+		l.errorf(n, "trust", "names no units, slices, containers or user_units, so no entry would be evidence")
 	}
-	for _, s := range l.list(n.Get("slices"), "trust.slices") {
-		if !strings.HasSuffix(s.Value, ".slice") || !strings.HasPrefix(s.Value, "system-") {
-			l.errorf(s, "trust.slices", "%q is not the slice of a template unit", s.Value).WithHint("instances of name@.service are in system-name.slice")
-		}
+	if t.Whole = l.whole(n.Get("transport"), "trust.transport"); t.Whole && len(t.Containers) > 0 {
+		e := NoContainers(l.f.Name)
+		l.errorf(n.Get("containers"), "trust.containers", "%s", e.Text).Hint = e.Hint
 	}
-	if len(t.Units)+len(t.Slices) == 0 {
-		l.errorf(n, "trust", "names neither units nor slices: nobody's lines would be evidence")
-	}
-	t.Whole = l.whole(n.Get("transport"), "trust.transport")
 	uid := n.Get("uid")
 	switch {
+	case uid == nil && len(t.Units)+len(t.Slices) == 0: // root's log driver, or the user named with the unit
 	case uid == nil:
-		l.errorf(n, "trust", "has no uid").WithHint("write uid: 0, uid: system (any below 1000) or a list; a user's own program may run inside a service's unit")
+		l.errorf(n, "trust", "has no uid").WithHint("write uid: 0, uid: system (below 1000, or of DynamicUser=), a list or any; a user's own program may run inside a service's unit")
 	case uid.Kind == yamldoc.Scalar && uid.Value == "system":
 		t.System = true
 	case uid.Kind == yamldoc.Scalar && uid.Value == "any":
@@ -360,7 +385,7 @@ func (l *loader) trust(n *yamldoc.Node) {
 			}
 			v, err := strconv.ParseUint(u.Value, 10, 32)
 			if err != nil {
-				l.errorf(u, "trust.uid", "%q is not a user id", u.Value).WithHint("write a number, system (any below 1000) or any")
+				l.errorf(u, "trust.uid", "%q is not a user id", u.Value).WithHint("write a number, system (below 1000, or of DynamicUser=) or any")
 			}
 			t.UIDs = append(t.UIDs, int64(v))
 		}

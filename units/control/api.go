@@ -173,6 +173,21 @@ type JailStatus struct {
 	Failures uint64     `json:"failures"` // counted since start
 	Bans     int        `json:"bans"`     // in force
 	Last     *time.Time `json:"last_failure,omitempty"`
+
+	Containers []string       `json:"containers,omitempty"` // that the configuration names
+	UserUnits  []string       `json:"user_units,omitempty"` // that the configuration names, each as UID/UNIT
+	Refused    *RefusedStatus `json:"refused,omitempty"`    // nil: nothing since start
+}
+
+// RefusedStatus is about entries that come from one of a jail's units and look like its daemon's, but are not counted: another
+// executable wrote them, they are lines of a container, or lines where only whole messages count.
+type RefusedStatus struct {
+	Entries   uint64    `json:"entries"`
+	Time      time.Time `json:"time"` // of the last one, as what follows
+	Exe       string    `json:"exe,omitempty"`
+	Container string    `json:"container,omitempty"`
+	Line      bool      `json:"line"` // only whole messages count
+	Hint      string    `json:"hint"`
 }
 
 // Ban is one ban in force.

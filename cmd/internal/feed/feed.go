@@ -4,12 +4,17 @@
 package feed
 
 import (
+	"strings"
+
 	"bailiff/journal"
 	"bailiff/policy/filter"
 )
 
 // Fields are the journal fields that filters look at, in the order that Convert expects.
-var Fields = []string{"MESSAGE", "_SYSTEMD_UNIT", "_UID", "_PID", "SYSLOG_IDENTIFIER", "_SYSTEMD_SLICE", "_TRANSPORT"}
+var Fields = []string{
+	"MESSAGE", "_SYSTEMD_UNIT", "_UID", "_PID", "SYSLOG_IDENTIFIER", "_SYSTEMD_SLICE", "_TRANSPORT", "_EXE", "_COMM", "_SYSTEMD_USER_UNIT",
+	"CONTAINER_NAME", "CONTAINER_TAG", "CONTAINER_ID_FULL",
+}
 
 // MaxValue is how much of a field is read. Filters look at filter.MaxMessage bytes, and must see that there is more.
 const MaxValue = filter.MaxMessage + 1
@@ -22,6 +27,12 @@ const (
 	fIdentifier
 	fSlice
 	fTransport
+	fExe
+	fComm
+	fUserUnit
+	fContainer
+	fContainerTag
+	fContainerID
 )
 
 // Convert makes the filter's view of a journal entry that was read with Fields. It borrows the entry's bytes.
@@ -30,17 +41,23 @@ func Convert(e *journal.Entry, out *filter.Entry) {
 	out.Unit = e.Field(fUnit)
 	out.Slice = e.Field(fSlice)
 	out.Identifier = e.Field(fIdentifier)
-	out.Whole = whole(e.Field(fTransport))
+	out.Exe = e.Field(fExe)
+	out.UserUnit = e.Field(fUserUnit)
+	out.Container, out.ContainerTag = e.Field(fContainer), e.Field(fContainerTag)
 	out.UID = -1
 	if v, ok := number(e.Field(fUID)); ok {
 		out.UID = int64(v)
 	}
+	named := len(out.Container)+len(out.ContainerTag)+len(e.Field(fContainerID)) > 0
+	out.Relay = filter.RelayOf(e.Field(fComm), out.Exe, out.Unit, out.UID, named)
+	out.Whole = out.Relay == filter.Direct && whole(e.Field(fTransport))
 	out.PID, _ = number(e.Field(fPID))
 	out.Boot = e.BootID
 	out.Realtime = int64(e.Realtime)
 }
 
-// whole says whether a transport takes messages, not a stream of lines: syslog and journal do, stdout does not.
+// whole says whether a transport takes messages, not a stream of lines: syslog and journal do, stdout does not. What a
+// container's log driver sends by journal was a stream before.
 func whole(transport []byte) bool {
 	return string(transport) == "syslog" || string(transport) == "journal"
 }
@@ -65,18 +82,30 @@ func number(b []byte) (uint32, bool) {
 // Who wrote an entry is not part of the match, but looked at by the filter: it may take a range of users, and to find the
 // entries that satisfy two fields at once the journal's lists of both must be walked; that of root's is long.
 func Matches(ms []*filter.Matcher, extra ...journal.Group) journal.Matches {
-	units, slices, idents := set{}, set{}, set{}
+	var units, slices, userUnits, containers, idents set
 	for _, m := range ms {
 		t := m.Trust()
-		units.add(t.Units...)
-		slices.add(t.Slices...)
+		for _, u := range t.Names() {
+			if strings.HasSuffix(u, ".slice") {
+				slices.add(u)
+			} else {
+				units.add(u)
+			}
+		}
+		for _, u := range t.UserUnits {
+			userUnits.add(u.Name)
+		}
+		containers.add(t.Containers...)
 		idents.add(t.Identifiers...)
 	}
 	var all journal.Matches
 	for _, f := range []struct {
 		field string
 		vals  set
-	}{{"_SYSTEMD_UNIT", units}, {"_SYSTEMD_SLICE", slices}, {"SYSLOG_IDENTIFIER", idents}} {
+	}{
+		{"_SYSTEMD_UNIT", units}, {"_SYSTEMD_SLICE", slices}, {"_SYSTEMD_USER_UNIT", userUnits},
+		{"CONTAINER_NAME", containers}, {"CONTAINER_TAG", containers}, {"SYSLOG_IDENTIFIER", idents},
+	} {
 		if len(f.vals.list) == 0 {
 			continue
 		}
