@@ -83,7 +83,7 @@ func BuiltinSource(name string) ([]byte, error) {
 //	patterns:
 //	  - name:   failed-password
 //	    text:   a template, or a list of them (or regexp: an expression, or a list of them)
-//	    kind:   failure (the default), success or join
+//	    kind:   failure (the default), success, join or void
 //	    modes:  [ddos]                      without it: every mode
 //	    step:   3                           the order within one attempt, 0 to 9; 9 is the end of a connection
 //	    weight: 1                           how much one line counts, 1 to 1000
@@ -453,7 +453,7 @@ func (l *loader) within(n *yamldoc.Node, path string, terr *templateError) {
 	}
 }
 
-var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join}
+var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join, "void": Void}
 
 func (l *loader) pattern(n *yamldoc.Node) {
 	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown", "transport") {
@@ -476,7 +476,7 @@ func (l *loader) pattern(n *yamldoc.Node) {
 	if k := n.Get("kind"); k != nil {
 		var ok bool
 		if p.Kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join")
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "void")
 		}
 	}
 	p.Modes = l.texts(n.Get("modes"), path+".modes")
@@ -562,7 +562,7 @@ func (l *loader) test(n *yamldoc.Node, path string) {
 	if k := n.Get("kind"); k != nil {
 		var ok bool
 		if t.kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join")
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "void")
 		}
 	}
 	l.f.tests = append(l.f.tests, t)
