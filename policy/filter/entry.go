@@ -27,7 +27,7 @@ const (
 	Failure             // evidence against Addr
 	Success             // a login that went well
 	Join                // evidence of nothing by itself, but tells something (address, user) about its connection
-	Void             // the attempt is not a failure after all: the server could not check the password, or it was right
+	Void                // the attempt is not a failure after all: the server could not check the password, or it was right
 )
 
 func (k Kind) String() string {
