@@ -358,7 +358,7 @@ func plain(host string) string {
 
 // defaults are the modes of ours that mean what fail2ban's filter means where no mode is named, for those filters whose
 // default here counts less.
-var defaults = map[string]string{"postfix": "more", "courier-smtp": "normal"}
+var defaults = map[string]string{"postfix": "more", "courier-smtp": "normal", "apache-auth": "normal", "openvpn": "normal"}
 
 // modeOf reads "logtype=journal,mode=ddos".
 func modeOf(filter, options string) string {
