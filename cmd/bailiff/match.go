@@ -20,7 +20,7 @@ import (
 
 // matchLine is one line of `bailiff match --json`; its keys are documented in bailiff(1) and stay.
 type matchLine struct {
-	Kind    string      `json:"kind"` // "failure", "success", "join" or "none"
+	Kind    string      `json:"kind"` // "failure", "success", "join", "void" or "none"
 	Line    int         `json:"line"` // of the input, from 1; the entry's number in an export stream
 	Pattern *string     `json:"pattern"`
 	Address *netip.Addr `json:"address"`
@@ -231,6 +231,8 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 			o.Kind = h.Kind.String()
 		case h.Kind == filter.Failure && addr.IsValid():
 			o.Kind = "failure"
+		case h.Kind == filter.Void:
+			o.Kind = "void"
 		default: // a failure without an address is none before a later line of its connection tells the address
 			o.Kind = "join"
 		}

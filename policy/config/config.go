@@ -75,8 +75,8 @@ type Jail struct {
 	Prefix6  int
 	Slow     Slow
 	Weights  Weights
-	Ports    []Port // that are closed to a banned prefix, sorted, without overlaps; empty: all
-	Observe  bool   // decide, and say so, but block nothing
+	Ports    []Port           // that are closed to a banned prefix, sorted, without overlaps; empty: all
+	Observe  bool             // decide, and say so, but block nothing
 	Trust    filter.Additions // what the jail's settings add to the filter's trust; Filter has it already
 }
 

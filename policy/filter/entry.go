@@ -37,6 +37,7 @@ const (
 	Success              // a login that went well
 	Join                 // evidence of nothing by itself, but tells something (address, user) about its connection
 	Delivery             // a mail was accepted from Addr, without a login
+	Void                 // the attempt is not a failure after all: the server could not check the password, or it was right
 )
 
 func (k Kind) String() string {
@@ -49,6 +50,8 @@ func (k Kind) String() string {
 		return "join"
 	case Delivery:
 		return "delivery"
+	case Void:
+		return "void"
 	}
 	return "none"
 }

@@ -65,7 +65,6 @@ type Pattern struct {
 	blind func() *blind // of a regular expression: see Dissect
 }
 
-
 // Mode returns the matcher of a mode, "" meaning the default.
 func (f *Filter) Mode(name string) (*Matcher, error) {
 	if name == "" {

@@ -87,7 +87,7 @@ func BuiltinSource(name string) ([]byte, error) {
 //	patterns:
 //	  - name:   failed-password
 //	    text:   a template, or a list of them (or regexp: an expression, or a list of them)
-//	    kind:   failure (the default), success, join or delivery
+//	    kind:   failure (the default), success, join, void or delivery
 //	    modes:  [ddos]                      without it: every mode
 //	    step:   3                           which of the lines about one attempt it is, 1 to 9: lines of different steps are about
 //	                                        the same attempts, those of the same step about different ones; 0: it stands for itself
@@ -482,7 +482,7 @@ func (l *loader) within(n *yamldoc.Node, path string, terr *templateError) {
 	}
 }
 
-var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join, "delivery": Delivery}
+var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join, "delivery": Delivery, "void": Void}
 
 func (l *loader) pattern(n *yamldoc.Node) {
 	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown", "provisional", "transport") {
@@ -505,7 +505,7 @@ func (l *loader) pattern(n *yamldoc.Node) {
 	if k := n.Get("kind"); k != nil {
 		var ok bool
 		if p.Kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "delivery")
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "delivery", "void")
 		}
 	}
 	p.Modes = l.texts(n.Get("modes"), path+".modes")
@@ -592,7 +592,7 @@ func (l *loader) test(n *yamldoc.Node, path string) {
 	if k := n.Get("kind"); k != nil {
 		var ok bool
 		if t.kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "delivery")
+			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "delivery", "void")
 		}
 	}
 	l.f.tests = append(l.f.tests, t)

@@ -42,7 +42,7 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns:\n  - {name: a, text: '<json><addr>'}\n", "f.yaml:4:21: patterns.a.text: has a <json> that is followed by neither text nor the line's end", ""},
 		{good + "patterns:\n  - {name: a, text: '<user:json>'}\n", "f.yaml:4:22: patterns.a.text: <user:json> captures nothing that can be captured", ""},
 		{good + "cut: 10\npatterns:\n  - {name: a, text: x}\n", `f.yaml:3:6: cut: "10" is not a number from 64 to 4096`, ""},
-		{good + "patterns:\n  - {name: a, text: x, kind: fail}\n", `f.yaml:4:30: patterns.a.kind: "fail" is not a kind`, "write failure, success or join"},
+		{good + "patterns:\n  - {name: a, text: x, kind: fail}\n", `f.yaml:4:30: patterns.a.kind: "fail" is not a kind`, "write failure, success, join or void"},
 		{good + "patterns:\n  - {name: a, text: x, step: 10}\n", `f.yaml:4:30: patterns.a.step: "10" is not a number from 0 to 9`, ""},
 		{good + "patterns:\n  - {name: a, text: x, max_retry: 0}\n", `f.yaml:4:35: patterns.a.max_retry: "0" is not a number from 1 to 1000`, ""},
 		{good + "patterns:\n  - {name: a, text: x, unknown: 1}\n", `f.yaml:4:33: patterns.a.unknown: "1" is neither true nor false`, ""},

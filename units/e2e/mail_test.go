@@ -119,6 +119,7 @@ func attackMail(t *testing.T, suite string, m int, tree, load string) {
 	sys := mailHosts[m]
 	v := boot(t, suite, tree, load, sys.packages...)
 	v.sh(t, sys.setup)
+	v.put(t, "20-rejects.yaml", "jails:\n  postfix: {mode: more}\n  sendmail-reject: {}\n") // no evidence unless named
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := v.Run(context.Background(), "journalctl", "-b", "-o", "short-precise", "-n", "200")

@@ -958,6 +958,12 @@ func (im *importer) mode(name, filterName string, args map[string]string, def *d
 	if want = strings.TrimSpace(want); want == "" {
 		return
 	}
+	// fail2ban's exim counts rejects in mode normal up to 1.1.0; later they are mode more, as ours are.
+	if filterName == "exim" && want == "normal" && def != nil {
+		if _, o, err := def.raw("mdre-more"); o == nil && err == nil {
+			want = "more"
+		}
+	}
 	f, err := filter.LoadBuiltin(w.filter)
 	if err != nil {
 		return
