@@ -27,6 +27,11 @@ func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 			g.success(c, conn, addr, h, at)
 		}
 		return
+	case filter.Void:
+		if addr.IsValid() {
+			g.forgive(conn, addr, h)
+		}
+		return
 	case filter.Delivery:
 		if addr.IsValid() {
 			g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: c.conf.Name, Addr: addr, Delivery: true})
@@ -132,16 +137,23 @@ func (g *Engine) count(p *jail.PendingAttempt) {
 	}
 }
 
+// forgive drops the pending attempts that a line says were none: those of its own connection, and those on the same account
+// from the same address. It says whether the connection is one of a single login, and not all that come from an address.
+func (g *Engine) forgive(conn jail.ConnKey, addr netip.Addr, h *filter.Hit) (own bool) {
+	user := jail.Hash(h.User, g.seed)
+	own = conn != 0 && len(h.ID) == 0
+	g.pending.Drop(addr, func(p *jail.PendingAttempt) bool {
+		return user != 0 && p.User == user || p.Conn == conn && (own || p.User == 0)
+	})
+	return own
+}
+
 // success takes back what a login disproves: the failed steps of its own connection, and what the same account from the
 // same prefix had against it, in every jail. It takes back nothing else, since attackers have accounts, too.
 func (g *Engine) success(c *cell, conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
 	user := jail.Hash(h.User, g.seed)
 	g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: c.conf.Name, Addr: addr, User: h.User})
-	own := conn != 0 && len(h.ID) == 0 // a connection of one login, not all that come from an address
-	g.pending.Drop(addr, func(p *jail.PendingAttempt) bool {
-		return user != 0 && p.User == user || p.Conn == conn && (own || p.User == 0)
-	})
-	if own {
+	if own := g.forgive(conn, addr, h); own {
 		g.conns.Close(conn)
 	}
 	if g.rebuild && g.restored.counts {

@@ -227,12 +227,10 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 			r.sum.Attempts += n
 		}
 		switch {
-		case h.Kind == filter.Success, h.Kind == filter.Delivery:
+		case h.Kind == filter.Success, h.Kind == filter.Delivery, h.Kind == filter.Void:
 			o.Kind = h.Kind.String()
 		case h.Kind == filter.Failure && addr.IsValid():
 			o.Kind = "failure"
-		case h.Kind == filter.Void:
-			o.Kind = "void"
 		default: // a failure without an address is none before a later line of its connection tells the address
 			o.Kind = "join"
 		}

@@ -89,7 +89,7 @@ func BuiltinSource(name string) ([]byte, error) {
 //	    text:   a template, or a list of them (or regexp: an expression, or a list of them)
 //	    kind:   failure (the default), success, join, void or delivery
 //	    modes:  [ddos]                      without it: every mode
-//	    step:   3                           which of the lines about one attempt it is, 1 to 9: lines of different steps are about
+//	    step:   3                           which of the lines about one attempt it is, 1 to 15: lines of different steps are about
 //	                                        the same attempts, those of the same step about different ones; 0: it stands for itself
 //	    provisional: true                   other lines tell how the attempt ended: it counts if no success follows within 30 s
 //	    weight: 1                           how much one line counts, 1 to 255
@@ -132,7 +132,7 @@ const (
 	maxPatterns = 1000
 	maxWeight   = 255 // what a counter keeps
 	maxRetry    = 1000
-	maxStep     = 9
+	maxStep     = 15
 )
 
 type loader struct {
