@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bailiff/policy/jail"
 )
 
 // shared returns the folder of captures and sample lines that stands beside the checkout, and skips without it.
@@ -82,13 +84,11 @@ func compare(t *testing.T, path, form string, matcher func(options string) *Matc
 	}
 	defer file.Close()
 	type conn struct {
-		addr    netip.Addr
-		step    uint8
-		counted bool
-		waiting bool         // a failure whose address is not known yet
-		early   []sampleLine // attempts counted here at a line where fail2ban still waits for what comes
+		addr  netip.Addr
+		early []sampleLine // attempts counted here at a line where fail2ban still waits for what comes
 	}
 	conns := make(map[string]*conn)
+	attempts := jail.NewConnections()
 	sc := bufio.NewScanner(file)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
@@ -108,29 +108,23 @@ func compare(t *testing.T, path, form string, matcher func(options string) *Matc
 			c = &conn{}
 			conns[key] = c
 		}
-		// What the counting side does with it, as far as it can be seen in one line.
+		k := attempts.Key(0, [16]byte{}, 0, []byte(key))
 		failure, counts := hit && h.Kind == Failure, false
 		if h.Addr.IsValid() {
-			if failure || c.waiting {
-				failure, counts = true, c.waiting
+			c.addr = h.Addr
+			attempts.Join(k, c.addr, 0)
+			if w, ok := attempts.Claim(k); ok {
+				failure, counts = true, attempts.Count(k, c.addr, &w) > 0
 			}
-			if c.addr != h.Addr {
-				*c = conn{addr: h.Addr, early: c.early}
-			}
-			c.waiting = false
 		}
 		if hit && h.Kind == Failure {
-			switch s := h.Pattern.Step; {
-			case !c.addr.IsValid():
-				failure, c.waiting = false, true
-			case s == StepEnd:
-				counts = counts || !c.counted
-			case s <= c.step || c.step == 0:
-				counts, c.step = true, s
-			default:
-				c.step = s
+			a := jail.Attempt{Attempts: 1, Stage: h.Pattern.Step, Source: uint16(jail.Hash(h.Source, 1))}
+			if c.addr.IsValid() {
+				counts = attempts.Count(k, c.addr, &a) > 0 || counts
+			} else {
+				failure = false
+				attempts.Wait(k, a)
 			}
-			c.counted = c.counted || counts
 		}
 		if l.Match {
 			told := max(1, l.Attempts)

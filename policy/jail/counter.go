@@ -382,9 +382,11 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 	for n := e.head; cells && n != 0; n = t.node(n).next { // all are filled now
 		if x := t.node(n); x.isCell() {
 			sum, _ := c.cellSum(x, at)
-			long += sum
-			if day.see(x); x.name() == 0 {
-				long += sum // of many accounts, or of unknown ones: see maxCells
+			if long += sum; x.name() == 0 {
+				long += sum // of many accounts: see maxCells
+			}
+			if sum > 0 {
+				day.see(x)
 			}
 		}
 	}
@@ -589,6 +591,9 @@ func (c *Counter) LookSlow(a netip.Addr, at int64, known func(user uint32) bool)
 		switch {
 		case x.isCell():
 			n, _ := c.cellSum(x, at)
+			if n == 0 {
+				continue
+			}
 			if sum += n; x.name() == 0 {
 				sum += n
 			}

@@ -232,7 +232,7 @@ func TestModel(t *testing.T) {
 				if fs[k].at >= at+window {
 					n = &ahead
 				}
-				if *n++; *n > o.MaxRetry {
+				if *n++; *n > o.MaxRetry+lightRetries {
 					fs = slices.Delete(fs, k, k+1)
 				}
 			}
@@ -492,5 +492,5 @@ func BenchmarkForgetAll(b *testing.B) {
 }
 
 func add(c *Counter, a netip.Addr, at int64, ref Ref, user uint32, weight int) Verdict {
-	return c.Add(a, Failure{Ref: ref, At: at, User: user, Weight: weight}, 0)
+	return c.Add(a, Failure{Ref: ref, At: at, User: user, Weight: weight, Attempts: weight}, Weighing{})
 }

@@ -180,14 +180,19 @@ func TestPardon(t *testing.T) {
 		{"203.0.113.7", 100, true}, {"203.0.113.7", 101, false}, {"203.0.114.7", 50, false},
 		{"2001:db8::1", 200, true}, {"2001:db8::1", 201, false}, {"2001:db8:0:1::1", 100, false},
 	} {
-		if got := l.Pardoned(netip.MustParseAddr(c.addr), c.at); got != c.want {
+		if got := l.Pardoned(netip.MustParseAddr(c.addr), c.at, 1000); got != c.want {
 			t.Errorf("%s at %d: %v", c.addr, c.at, got)
 		}
 	}
-	// An older pardon takes nothing from a younger one.
+	// A pardon that was given while the clock was ahead forgives nothing that comes once it is right, and the next one
+	// takes its place.
+	l.Pardon(pfx("203.0.113.0/24"), 5000)
+	if a := netip.MustParseAddr("203.0.113.7"); l.Pardoned(a, 4000, 1000) || !l.Pardoned(a, 4001, 1000) {
+		t.Error("forgiven for longer than a window")
+	}
 	l.Pardon(pfx("203.0.113.0/24"), 50)
-	if !l.Pardoned(netip.MustParseAddr("203.0.113.7"), 100) {
-		t.Error("taken back")
+	if a := netip.MustParseAddr("203.0.113.7"); !l.Pardoned(a, 50, 1000) || l.Pardoned(a, 100, 1000) {
+		t.Error("the clock was set back, and the pardon from before stays")
 	}
 	// More than there is room for: old ones go, and none of the youngest.
 	ten := func(i int) netip.Prefix {
@@ -201,7 +206,7 @@ func TestPardon(t *testing.T) {
 		t.Errorf("%d pardons", l.pardons.n)
 	}
 	for i := all - 200; i < all; i++ {
-		if !l.Pardoned(ten(i).Addr(), int64(1000+i)) {
+		if !l.Pardoned(ten(i).Addr(), int64(1000+i), 1) {
 			t.Errorf("pardon %d is lost", i)
 		}
 	}
@@ -235,7 +240,7 @@ func TestID(t *testing.T) {
 func full() *Ledger {
 	l := New()
 	l.SetCursor("s=0639;i=1;b=a;m=1;t=5;x=9")
-	l.Add(Ban{Prefix: pfx("203.0.113.7/32"), Jail: "sshd", Since: 5, Until: 500, Failures: 5, Count: 1})
+	l.Add(Ban{Prefix: pfx("203.0.113.7/32"), Jail: "sshd", Since: 5, Until: 500, Failures: 5, Count: 1, Scope: "22;80,443"})
 	l.Add(Ban{Prefix: pfx("2001:db8::/64"), Jail: "manual", Since: 5, Reason: "two\nlines", By: "root"})
 	l.Escalate(pfx("203.0.113.7/32"), 5, time.Hour, 2, time.Hour, 0, 0)
 	l.Pardon(pfx("198.51.100.0/24"), 77)
@@ -249,13 +254,16 @@ func TestSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Cursor() != "s=0639;i=1;b=a;m=1;t=5;x=9" || l.Len() != 2 || len(l.HistoryOf(pfx("203.0.113.0/24"))) != 1 || !l.Pardoned(netip.MustParseAddr("198.51.100.1"), 77) {
+	if l.Cursor() != "s=0639;i=1;b=a;m=1;t=5;x=9" || l.Len() != 2 || len(l.HistoryOf(pfx("203.0.113.0/24"))) != 1 || !l.Pardoned(netip.MustParseAddr("198.51.100.1"), 77, 1) {
 		t.Errorf("%+v", l)
 	}
 	if a := l.Allowed(); len(a) != 1 || a[0].Comment != "monitor" || a[0].Until.UnixMicro() != 900 || a[0].Origin != allow.OriginRuntime {
 		t.Errorf("%+v", l.Allowed())
 	}
-	if b, ok := l.Get(pfx("2001:db8::/64"), "manual"); !ok || b.Reason != "two\nlines" || b.By != "root" || b.Until != 0 {
+	if b, ok := l.Get(pfx("203.0.113.7/32"), "sshd"); !ok || b.Scope != "22;80,443" {
+		t.Errorf("%+v", b)
+	}
+	if b, ok := l.Get(pfx("2001:db8::/64"), "manual"); !ok || b.Scope != "" || b.Reason != "two\nlines" || b.By != "root" || b.Until != 0 {
 		t.Errorf("%+v", b)
 	}
 	if empty, err := Decode(New().AppendSnapshot(nil, nil)); err != nil || empty.Len() != 0 {
@@ -496,7 +504,7 @@ func TestHeld(t *testing.T) {
 			for b := range l.All() {
 				want = want || b.Prefix.Contains(a) && b.Since < at && (b.Until == 0 || at < b.Until) && b.Jail == only
 			}
-			if got := l.Held(a, at, func(jail string) bool { return jail == only }); got != want {
+			if got := l.Held(a, at, func(jail, _ string) bool { return jail == only }); got != want {
 				t.Fatalf("step %d: %v at %d by %s: %v, want %v", step, a, at, only, got, want)
 			}
 			if asked++; want {
@@ -506,5 +514,23 @@ func TestHeld(t *testing.T) {
 	}
 	if yes < asked/20 || yes > asked*19/20 {
 		t.Errorf("held %d of %d times", yes, asked)
+	}
+}
+
+func TestScopes(t *testing.T) {
+	for _, c := range []struct {
+		scope, other string
+		covers       bool
+		both         string
+	}{
+		{"", "22", true, ""}, {"", "", true, ""}, {"22", "", false, ""}, {"22", "22", true, "22"}, {"22", "25,465", false, "22;25,465"},
+		{"22;25,465", "25,465", true, "22;25,465"}, {"22;25,465", "25", false, "22;25;25,465"},
+	} {
+		if got := Covers(c.scope, c.other); got != c.covers {
+			t.Errorf("%q covers %q: %v", c.scope, c.other, got)
+		}
+		if got := JoinScopes(c.scope, c.other); got != c.both {
+			t.Errorf("%q and %q: %q", c.scope, c.other, got)
+		}
 	}
 }
