@@ -10,6 +10,7 @@ func runBans(e *env, args []string) error {
 	f := e.flags("bans")
 	socket, asJSON := daemonFlags(f)
 	jail := f.String("jail", "", "only this `jail`'s")
+	observed := f.Bool("observed", false, "what jails that only observe would have banned")
 	rest, err := e.parse(f, args)
 	if err != nil {
 		return err
@@ -21,7 +22,7 @@ func runBans(e *env, args []string) error {
 	if len(rest) == 1 {
 		prefix = rest[0]
 	}
-	bans, err := bansOf(e, control.Dial(*socket), *jail, prefix)
+	bans, err := bansOf(e, control.Dial(*socket), control.BanQuery{Jail: *jail, Prefix: prefix, Observed: *observed})
 	if err != nil {
 		return err
 	}
@@ -35,9 +36,9 @@ func runBans(e *env, args []string) error {
 		fmt.Fprintln(e.err, "no bans")
 		return nil
 	}
-	rows := [][]string{{"PREFIX", "JAIL", "SINCE", "UNTIL", "FAILURES", "TIMES"}}
+	rows := [][]string{{"PREFIX", "JAIL", "SINCE", "UNTIL", "ATTEMPTS", "BAN", "NOTE"}}
 	for _, b := range bans {
-		end := "for ever"
+		end := "forever"
 		if b.Until != nil {
 			end = stamp(*b.Until)
 		}
@@ -45,8 +46,11 @@ func runBans(e *env, args []string) error {
 		switch {
 		case b.By != "":
 			row = append(row, clean(b.By+": "+b.Reason))
-		case b.Reason != "" && b.Reason != "failures": // what bans are made for usually goes without saying
+		case b.Reason != "" && b.Reason != "failures": // the usual reason goes without saying
 			row = append(row, clean(b.Reason))
+		}
+		if b.Ports != "" {
+			row = append(row, "ports "+clean(b.Ports))
 		}
 		rows = append(rows, row)
 	}

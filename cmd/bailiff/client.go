@@ -38,11 +38,10 @@ func short(d time.Duration) string {
 }
 
 // bansOf asks for all pages.
-func bansOf(e *env, c *control.Client, jail, prefix string) ([]control.Ban, error) {
+func bansOf(e *env, c *control.Client, q control.BanQuery) ([]control.Ban, error) {
 	var all []control.Ban
-	after := ""
 	for {
-		l, err := c.Bans(e.ctx, jail, prefix, 0, after)
+		l, err := c.Bans(e.ctx, q)
 		if err != nil {
 			return nil, err
 		}
@@ -50,6 +49,6 @@ func bansOf(e *env, c *control.Client, jail, prefix string) ([]control.Ban, erro
 		if l.Next == "" {
 			return all, nil
 		}
-		after = l.Next
+		q.After = l.Next
 	}
 }

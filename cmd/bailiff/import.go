@@ -392,7 +392,7 @@ func (e *env) importBans(r *importResult, in *fail2ban.Result, socket, database 
 		return err
 	}
 	have := make(map[string]*time.Time)
-	old, err := bansOf(e, c, "", "")
+	old, err := bansOf(e, c, control.BanQuery{})
 	if err != nil {
 		return err
 	}

@@ -46,9 +46,10 @@ type replayBan struct {
 	Prefix   netip.Prefix `json:"prefix"`
 	Until    *string      `json:"until"` // null: for ever
 	Failures int          `json:"failures"`
-	Count    int          `json:"count"` // the how-manieth ban of the prefix this is
+	Count    int          `json:"count"` // 1 for the first ban of this prefix, 2 for the second, …
 	Reason   string       `json:"reason"`
 	ID       string       `json:"id"`
+	Observed bool         `json:"observed,omitempty"` // the jail only observes: nothing would be blocked
 	Evidence []string     `json:"evidence"`
 }
 
@@ -57,6 +58,7 @@ type replaySummary struct {
 	Entries  uint64  `json:"entries"`
 	Failures uint64  `json:"failures"`
 	Bans     uint64  `json:"bans"`
+	Suspects int     `json:"suspects"` // bans of addresses that logged in or delivered mail within seven days
 	Seconds  float64 `json:"seconds"`
 }
 
@@ -122,8 +124,8 @@ func runReplay(e *env, args []string) error {
 	if err == nil {
 		if r.compare != nil {
 			r.compare.settle(r)
-		} else {
-			err = r.outcome(r.eng.Finish())
+		} else if err = r.outcome(r.eng.Finish()); err == nil {
+			err = r.suspected()
 		}
 	}
 	if e2 := r.finish(); err == nil {
@@ -149,6 +151,7 @@ type replay struct {
 	quoted       map[string][]byte
 	appendCursor func([]byte, jail.Ref) []byte // of an entry that a filter knew
 	compare      *comparison                   // nil: with nothing
+	suspects     suspects
 }
 
 // engine makes the policy of a configuration, "" being the installed one.
@@ -173,6 +176,7 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 		return err
 	}
 	defer j.Close()
+	r.suspects.lines = func(cursors []string) []string { return r.messages(src, cursors) }
 	// What the trail has forgotten is looked up in a second reader, so that the first one keeps its place.
 	look := &locator{src: src}
 	defer look.close()
@@ -270,7 +274,14 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 	x := journal.NewExport(in, journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue})
 	// A stream cannot be read twice, so the cursors of lines that any filter knew are kept.
 	var cursors []string
+	texts := map[string]string{} // of what may become evidence
 	r.appendCursor = func(b []byte, ref jail.Ref) []byte { return append(b, cursors[ref]...) }
+	r.suspects.lines = func(l []string) (lines []string) {
+		for _, c := range l {
+			lines = append(lines, texts[c])
+		}
+		return lines
+	}
 	var fe filter.Entry
 	for x.Next() {
 		ent := x.Entry()
@@ -280,7 +291,10 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 		feed.Convert(ent, &fe)
 		ref := jail.Ref(len(cursors))
 		cursors = append(cursors, "")
-		if err := r.entry(&fe, ref, func() { cursors[ref] = ent.Cursor().String() }); err != nil {
+		if err := r.entry(&fe, ref, func() {
+			cursors[ref] = ent.Cursor().String()
+			texts[cursors[ref]] = string(fe.Message)
+		}); err != nil {
 			return err
 		}
 		if cursors[ref] == "" {
@@ -288,6 +302,25 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 		}
 	}
 	return x.Err()
+}
+
+// messages reads the messages of entries again.
+func (r *replay) messages(src journal.Source, cursors []string) (lines []string) {
+	j, err := journal.Open(src, journal.Options{Fields: []string{"MESSAGE"}, MaxValue: feed.MaxValue})
+	if err != nil {
+		return nil
+	}
+	defer j.Close()
+	for _, text := range cursors {
+		c, err := journal.ParseCursor(text)
+		if err != nil {
+			continue
+		}
+		if ent, ok := j.At(c); ok {
+			lines = append(lines, string(ent.Field(0)))
+		}
+	}
+	return lines
 }
 
 // entry judges one entry and prints what it led to; keep is called before that when a filter knew the line.
@@ -313,6 +346,7 @@ func (r *replay) entry(fe *filter.Entry, ref jail.Ref, keep func()) error {
 
 // outcome prints what an entry led to.
 func (r *replay) outcome(out *policy.Outcome) error {
+	r.suspects.outcome(out)
 	for i := range out.Failures {
 		x := &out.Failures[i]
 		r.sum.Failures += uint64(x.Attempts)
@@ -327,6 +361,8 @@ func (r *replay) outcome(out *policy.Outcome) error {
 			continue // the same ban, with more ports
 		}
 		r.sum.Bans++
+		b := &out.Bans[i]
+		r.suspects.ban(b, func(k int) string { return string(r.appendCursor(nil, b.Evidence[k].Ref)) })
 		if err := r.ban(&out.Bans[i]); err != nil {
 			return err
 		}
@@ -356,20 +392,24 @@ func (r *replay) failure(x *policy.Failure) error {
 
 func (r *replay) ban(b *policy.Ban) error {
 	if !r.json {
-		until := "for ever"
+		until := "forever"
 		if b.Until != 0 {
 			until = "until " + rfc(b.Until)
 		}
-		why := plural(b.Failures, "failure")
+		why := plural(b.Failures, "attempt")
 		switch b.Reason {
 		case ledger.Slow:
 			why += " slowly"
 		case ledger.Account:
 			why += " on an account that many attack"
 		case ledger.Neighbours:
-			why = plural(b.Failures, "neighbour")
+			why = plural(b.Failures, "part") + " of it attacked"
 		}
-		_, err := fmt.Fprintf(r.out, "%s  ban      %s  %s  %s, %s\n", rfc(b.Since), b.Jail, b.Prefix, why, until)
+		what := "ban     "
+		if b.Observed {
+			what = "observed"
+		}
+		_, err := fmt.Fprintf(r.out, "%s  %s %s  %s  %s, %s\n", rfc(b.Since), what, b.Jail, b.Prefix, why, until)
 		return err
 	}
 	r.buf = r.appendBan(r.buf[:0], b)
@@ -402,7 +442,11 @@ func (r *replay) appendBan(to []byte, b *policy.Ban) []byte {
 	to = append(to, b.Reason...) // a word of ledger's
 	to = append(to, `","id":"`...)
 	to = append(to, b.ID()...)
-	to = append(to, `","evidence":[`...)
+	if b.Observed {
+		to = append(to, `","observed":true,"evidence":[`...)
+	} else {
+		to = append(to, `","evidence":[`...)
+	}
 	for i, x := range b.Evidence {
 		if i > 0 {
 			to = append(to, ',')

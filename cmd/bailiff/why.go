@@ -48,7 +48,7 @@ func runWhy(e *env, args []string) error {
 func (e *env) tellWhy(w *control.Why) {
 	switch w.State {
 	case "unknown":
-		fmt.Fprintf(e.out, "%s: nothing is counted of it\n", w.Address)
+		fmt.Fprintf(e.out, "%s: no failures on record\n", w.Address)
 	case "banned":
 		part := ""
 		if !slices.ContainsFunc(w.Bans, func(b control.WhyBan) bool { return bare(b.Prefix) == w.Address }) {
@@ -81,9 +81,12 @@ func (e *env) tellWhy(w *control.Why) {
 		if b.Reason != "" {
 			fmt.Fprintf(e.out, ": %s", clean(b.Reason))
 		}
+		if b.Ports != "" {
+			fmt.Fprintf(e.out, ", ports %s", clean(b.Ports))
+		}
 		fmt.Fprintf(e.out, "\n  audit entry: journalctl BAILIFF_BAN_ID=%s\n", b.ID)
 		if b.Failures > 0 {
-			fmt.Fprintf(e.out, "  because of %s:\n", plural(b.Failures, "failure"))
+			fmt.Fprintf(e.out, "  because of %s:\n", plural(b.Failures, "attempt"))
 		}
 		e.lines(b.Evidence)
 	}
@@ -91,50 +94,63 @@ func (e *env) tellWhy(w *control.Why) {
 		e.tellCount(&w.Counted[i])
 	}
 	for _, h := range w.History {
-		fmt.Fprintf(e.out, "\n  remembered: %s of %s, %s\n", plural(h.Count, "ban"), h.Prefix, ended(h.Last))
+		fmt.Fprintf(e.out, "\n  history: %s of %s, %s\n", plural(h.Count, "ban"), h.Prefix, ended(h.Last))
 	}
 }
 
-// tellCount says what counts in one window, and what is missing to a ban.
+// tellCount says what counts in one window, and what leads to a ban.
 func (e *env) tellCount(c *control.WhyCount) {
 	window := short(time.Duration(c.Length * float64(time.Second)))
 	by := "jail " + clean(c.Jail)
 	if c.Filter != "" && c.Filter != c.Jail {
 		by += " (filter " + clean(c.Filter) + ")"
 	}
-	more := fmt.Sprintf("%d more and it is banned", c.Missing)
-	if c.Missing == 0 {
-		more = "which is enough: the next one is banned"
-	}
 	fmt.Fprintf(e.out, "\n  %s ", e.paint(bold, c.Prefix))
 	switch c.Window {
 	case "slow":
-		fmt.Fprintf(e.out, "by %s: %d of %d within %s (the slow window), %s\n", by, c.Count, c.MaxRetry, window, more)
+		fmt.Fprintf(e.out, "%s: %s within %s (slow window)%s\n", by, plural(c.Attempts, "attempt"), window, missing(c))
 	case "account":
-		fmt.Fprintf(e.out, "on an account that %d addresses attack within %s (%d of them lead to bans): %d of %d failures, %s\n", c.Addresses, window, c.Needed, c.Count, c.MaxRetry, more)
+		fmt.Fprintf(e.out, "on an account that %d addresses failed on within %s: %s", c.Addresses, window, plural(c.Attempts, "attempt"))
+		if c.Addresses < c.Needed {
+			fmt.Fprintf(e.out, "; not under attack (limit %s)\n", plural(c.Needed, "address"))
+		} else {
+			fmt.Fprintf(e.out, "; under attack%s\n", missing(c))
+		}
 	case "neighbours":
-		fmt.Fprintf(e.out, "as a neighbourhood: %d of %d parts of it attacked within %s, %s\n", c.Count, c.MaxRetry, window, more)
+		fmt.Fprintf(e.out, "network: %s of it attacked within %s%s\n", plural(c.Attempts, "part"), window, missing(c))
 	default:
-		fmt.Fprintf(e.out, "by %s: %d of %d within %s, %s\n", by, c.Count, c.MaxRetry, window, more)
+		fmt.Fprintf(e.out, "%s: %s within %s%s\n", by, plural(c.Attempts, "attempt"), window, missing(c))
 	}
 	if !c.Until.IsZero() {
 		fmt.Fprintf(e.out, "  the oldest counts until %s\n", stamp(c.Until))
 	}
-	if n := c.Count - c.Failures; n > 0 && c.Window == "slow" {
-		fmt.Fprintf(e.out, "  of older ones only the number is kept\n")
+	if c.Attempts > c.Failures && c.Window == "slow" {
+		fmt.Fprintf(e.out, "  only the number of older ones is kept\n")
 	}
 	e.lines(c.Evidence)
+}
+
+// missing says what leads to a ban. What attempts weigh is shown only where it is not their number.
+func missing(c *control.WhyCount) string {
+	weight := ""
+	if c.Count != c.Attempts {
+		weight = fmt.Sprintf(" (weight %d)", c.Count)
+	}
+	if c.Missing <= 1 {
+		return fmt.Sprintf("%s, limit %d: the next failure leads to a ban", weight, c.MaxRetry)
+	}
+	return fmt.Sprintf("%s, limit %d", weight, c.MaxRetry)
 }
 
 // ended says when the last ban is or was over.
 func ended(t *time.Time) string {
 	switch {
 	case t == nil:
-		return "the last one without an end"
+		return "the last without an end"
 	case t.After(time.Now()):
-		return "the last one until " + stamp(*t)
+		return "the last until " + stamp(*t)
 	}
-	return "the last one over since " + stamp(*t)
+	return "the last ended " + stamp(*t)
 }
 
 // lines prints evidence as journalctl would, with the pattern that took each line.
@@ -142,7 +158,7 @@ func (e *env) lines(ls []control.Line) {
 	for _, l := range ls {
 		note := clean(l.Pattern)
 		if l.Weight > 1 {
-			note += fmt.Sprintf(", counts %d", l.Weight)
+			note += fmt.Sprintf(", weight %d", l.Weight)
 		}
 		if note != "" {
 			note = "  " + e.paint(faint, "["+strings.TrimPrefix(note, ", ")+"]")

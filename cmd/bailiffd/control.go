@@ -160,28 +160,32 @@ func rssAnon() uint64 {
 	return 0
 }
 
-func (a *asker) Bans(ctx context.Context, jail, prefix string, limit int, after string) (list *control.BanList, err error) {
+func (a *asker) Bans(ctx context.Context, q control.BanQuery) (list *control.BanList, err error) {
 	var p netip.Prefix
-	if prefix != "" {
-		if p, err = parsePrefix(prefix); err != nil {
+	if q.Prefix != "" {
+		if p, err = parsePrefix(q.Prefix); err != nil {
 			return nil, err
 		}
 	}
 	list = &control.BanList{Bans: []control.Ban{}}
-	passed := after == ""
+	passed := q.After == ""
 	err = a.do(ctx, func() {
-		for b := range a.d.led.All() {
-			if jail != "" && b.Jail != jail || prefix != "" && !b.Prefix.Overlaps(p) {
+		led := a.d.led
+		if q.Observed {
+			led = a.d.eng.Observed()
+		}
+		for b := range led.All() {
+			if q.Jail != "" && b.Jail != q.Jail || q.Prefix != "" && !b.Prefix.Overlaps(p) {
 				continue
 			}
 			list.Total++
 			if !passed {
-				passed = banKey(&b) == after
+				passed = banKey(&b) == q.After
 				continue
 			}
-			if len(list.Bans) == limit {
+			if len(list.Bans) == q.Limit {
 				if list.Next == "" {
-					last := list.Bans[limit-1]
+					last := list.Bans[q.Limit-1]
 					list.Next = last.Prefix + " " + last.Jail
 				}
 				continue
@@ -190,7 +194,7 @@ func (a *asker) Bans(ctx context.Context, jail, prefix string, limit int, after 
 		}
 	})
 	if err == nil && !passed {
-		return nil, badRequest("begin again with the first page", "there is no ban %q (any more) to go on after", after)
+		return nil, badRequest("begin again with the first page", "there is no ban %q (any more) to go on after", q.After)
 	}
 	return list, err
 }
@@ -198,7 +202,7 @@ func (a *asker) Bans(ctx context.Context, jail, prefix string, limit int, after 
 func banKey(b *ledger.Ban) string { return b.Prefix.String() + " " + b.Jail }
 
 func controlBan(b *ledger.Ban) control.Ban {
-	c := control.Ban{ID: b.ID(), Prefix: b.Prefix.String(), Jail: b.Jail, Since: time.UnixMicro(b.Since), Failures: b.Failures, Count: b.Count, Reason: b.Reason, By: b.By}
+	c := control.Ban{ID: b.ID(), Prefix: b.Prefix.String(), Jail: b.Jail, Since: time.UnixMicro(b.Since), Ports: strings.ReplaceAll(b.Scope, ";", ","), Failures: b.Failures, Count: b.Count, Reason: b.Reason, By: b.By}
 	if b.Until != 0 {
 		t := time.UnixMicro(b.Until)
 		c.Until = &t
@@ -581,7 +585,7 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 	}
 	for i, c := range counted {
 		x := control.WhyCount{
-			Jail: c.Jail, Filter: c.Filter, Window: c.Window, Length: c.Find.Seconds(), Prefix: c.Prefix.String(), Failures: len(c.Failures),
+			Jail: c.Jail, Filter: c.Filter, Window: c.Window, Length: c.Find.Seconds(), Prefix: c.Prefix.String(), Failures: len(c.Failures), Attempts: c.Attempts,
 			Count: c.Have, MaxRetry: c.Need, Missing: max(0, c.Need-c.Have), Addresses: c.Others, Needed: c.OthersNeed, Until: time.UnixMicro(c.Until), Evidence: lines.get(evidence[i]),
 		}
 		for k := range x.Evidence {

@@ -236,7 +236,7 @@ func (b *bench) entry(x []byte, message string) []byte {
 }
 
 func (b *bench) banned(ctx context.Context) map[string]control.Ban {
-	l, err := b.client.Bans(ctx, "", "", 0, "")
+	l, err := b.client.Bans(ctx, control.BanQuery{})
 	m := map[string]control.Ban{}
 	if err == nil {
 		for _, x := range l.Bans {

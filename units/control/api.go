@@ -196,9 +196,10 @@ type Ban struct {
 	Prefix   string     `json:"prefix"`
 	Jail     string     `json:"jail"`
 	Since    time.Time  `json:"since"`
-	Until    *time.Time `json:"until"` // null: for ever
-	Failures int        `json:"failures"`
-	Count    int        `json:"count"`            // how often this prefix was banned, this one included
+	Until    *time.Time `json:"until"`            // null: for ever
+	Failures int        `json:"failures"`         // attempts that led to it; of a network, parts of it that attacked
+	Count    int        `json:"count"`            // 1 for the first ban of this prefix, 2 for the second, …
+	Ports    string     `json:"ports,omitempty"`  // that are closed; absent: all
 	Reason   string     `json:"reason,omitempty"` // of a ban by hand
 	By       string     `json:"by,omitempty"`     // who, of a ban by hand
 }
@@ -208,6 +209,15 @@ type BanList struct {
 	Bans  []Ban  `json:"bans"`
 	Total int    `json:"total"`          // that fit the question, on all pages
 	Next  string `json:"next,omitempty"` // give it as after= for the next page
+}
+
+// BanQuery asks for a page of bans. Empty fields are no condition.
+type BanQuery struct {
+	Jail     string
+	Prefix   string // that covers the bans, or that they hold
+	Observed bool   // what jails that only observe would have banned, in place of the bans in force
+	Limit    int    // bans on the page; 0: the server's default
+	After    string // BanList.Next of the page before
 }
 
 // BanRequest asks for bans by hand.
@@ -292,11 +302,12 @@ type WhyCount struct {
 	Length    float64   `json:"window_seconds"`
 	Prefix    string    `json:"prefix"`                     // that is counted as one, and would be banned
 	Failures  int       `json:"failures"`                   // that are kept one by one: those of evidence
-	Count     int       `json:"count"`                      // failures, each with its weight; of neighbours different parts of the prefix
+	Attempts  int       `json:"attempts"`                   // that failed; of neighbours different parts of the prefix
+	Count     int       `json:"count"`                      // what the attempts weigh
 	MaxRetry  int       `json:"max_retry"`                  // the count that leads to a ban
 	Missing   int       `json:"missing"`                    // what is missing to it
 	Addresses int       `json:"addresses,omitempty"`        // that failed on the account, this one included
-	Needed    int       `json:"addresses_needed,omitempty"` // so many lead to bans, too
+	Needed    int       `json:"addresses_needed,omitempty"` // that make it an attack
 	Until     time.Time `json:"until"`                      // when the oldest of it ceases to count
 	Evidence  []Line    `json:"evidence"`
 }
@@ -310,7 +321,7 @@ type Line struct {
 	Message    string    `json:"message,omitempty"`
 	Cursor     string    `json:"cursor"`
 	Pattern    string    `json:"pattern,omitempty"` // of the jail's filter, that took the line
-	Weight     int       `json:"weight,omitempty"`  // of what counts: what the line counts
+	Weight     int       `json:"weight,omitempty"`  // of what counts: what the attempt weighs
 	Missing    string    `json:"missing,omitempty"` // why the line cannot be read any more
 }
 
@@ -340,7 +351,7 @@ type Peer struct {
 // HTTP status; any other error becomes 500.
 type Daemon interface {
 	Status(ctx context.Context) (*Status, error)
-	Bans(ctx context.Context, jail, prefix string, limit int, after string) (*BanList, error)
+	Bans(ctx context.Context, q BanQuery) (*BanList, error)
 	Ban(ctx context.Context, by Peer, req BanRequest) ([]Ban, error)
 	Unban(ctx context.Context, by Peer, prefix, jail string, all bool) (*Removed, error)
 	Allowed(ctx context.Context) ([]AllowEntry, error)

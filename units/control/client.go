@@ -54,12 +54,14 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 	return get[Status](ctx, c, "/v1/status", nil)
 }
 
-// Bans asks for a page of bans: of a jail, covering or inside a prefix, after a key; "" leaves a condition away. limit 0
-// is the server's default.
-func (c *Client) Bans(ctx context.Context, jail, prefix string, limit int, after string) (*BanList, error) {
-	q := query("jail", jail, "prefix", prefix, "after", after)
-	if limit != 0 {
-		q.Set("limit", strconv.Itoa(limit))
+// Bans asks for a page of bans.
+func (c *Client) Bans(ctx context.Context, ask BanQuery) (*BanList, error) {
+	q := query("jail", ask.Jail, "prefix", ask.Prefix, "after", ask.After)
+	if ask.Limit != 0 {
+		q.Set("limit", strconv.Itoa(ask.Limit))
+	}
+	if ask.Observed {
+		q.Set("observed", "true")
 	}
 	return get[BanList](ctx, c, "/v1/bans", q)
 }

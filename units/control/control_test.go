@@ -60,7 +60,7 @@ func (f *fake) Status(ctx context.Context) (*Status, error) {
 	}
 	return &Status{Version: "1", Bans: 3, Jails: []JailStatus{{Name: "sshd"}}}, f.note("status")
 }
-func (f *fake) Bans(_ context.Context, jail, prefix string, limit int, after string) (*BanList, error) {
+func (f *fake) Bans(_ context.Context, q BanQuery) (*BanList, error) {
 	return &BanList{Total: 0}, f.note("bans %q %q %d %q", jail, prefix, limit, after)
 }
 func (f *fake) Ban(_ context.Context, by Peer, r BanRequest) ([]Ban, error) {
@@ -164,9 +164,9 @@ func TestCalls(t *testing.T) {
 	if st.Bans != 3 || st.Problems == nil || st.Jails[0].Units == nil {
 		t.Errorf("status %+v", st)
 	}
-	_, err = c.Bans(ctx, "", "", 0, "")
+	_, err = c.Bans(ctx, BanQuery{})
 	check(`bans "" "" 1000 ""`, err)
-	l, err := c.Bans(ctx, "sshd", "2001:db8::/32", 7, "k&=")
+	l, err := c.Bans(ctx, BanQuery{Jail: "sshd", Prefix: "2001:db8::/32", Limit: 7, After: "k&="})
 	check(`bans "sshd" "2001:db8::/32" 7 "k&="`, err)
 	if l.Bans == nil {
 		t.Error("bans: null")

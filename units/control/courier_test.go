@@ -83,7 +83,7 @@ func TestCourier(t *testing.T) {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}
-	if _, err := Dial(path).Bans(ctx, "", "", 0, ""); err == nil || !strings.Contains(err.Error(), "no such path") {
+	if _, err := Dial(path).Bans(ctx, BanQuery{}); err == nil || !strings.Contains(err.Error(), "no such path") {
 		t.Errorf("the courier knows bans: %v", err)
 	}
 	if _, err := DialCourier(filepath.Join(t.TempDir(), "none")).Status(ctx); !errors.Is(err, ErrNotRunning) {

@@ -249,7 +249,7 @@ type call struct {
 var calls = map[string]map[string]call{
 	"/v1/status": {http.MethodGet: {right: look, run: (*Server).status}},
 	"/v1/bans": {
-		http.MethodGet:    {right: look, query: []string{"jail", "prefix", "limit", "after"}, run: (*Server).bans},
+		http.MethodGet:    {right: look, query: []string{"jail", "prefix", "observed", "limit", "after"}, run: (*Server).bans},
 		http.MethodPost:   {right: change, body: true, run: (*Server).ban},
 		http.MethodDelete: {right: change, query: []string{"prefix", "jail", "all"}, run: (*Server).unban},
 	},
@@ -494,7 +494,7 @@ func (s *Server) bans(r *http.Request, q url.Values, _ Peer) (any, error) {
 			return nil, err
 		}
 	}
-	v, err := s.d.Bans(r.Context(), q.Get("jail"), q.Get("prefix"), limit, q.Get("after"))
+	v, err := s.d.Bans(r.Context(), BanQuery{Jail: q.Get("jail"), Prefix: q.Get("prefix"), Observed: q.Get("observed") == "true", Limit: limit, After: q.Get("after")})
 	if err != nil {
 		return nil, err
 	}
