@@ -133,16 +133,16 @@ func (d *daemon) refreshAllow(now time.Time) []ledger.Ban {
 	if d.ops != nil {
 		entries = append(entries, d.ops.Entries()...)
 	}
+	var addrs []netip.Addr
 	if d.conf.Allow.Self {
-		addrs := d.self.addrs
-		if d.helper == nil {
+		if addrs = d.self.addrs; d.helper == nil {
 			var err error
 			if addrs, err = delegate.Addresses(); err != nil {
 				d.problemAs(audit.KindError, "own addresses: "+err.Error())
 			}
 		}
-		entries = append(entries, allow.SelfEntries(addrs)...)
 	}
+	entries = append(entries, allow.SelfEntries(addrs)...) // loopback and link-local are allowed whatever allow.self says
 	l := allow.NewList(entries)
 	lifted := d.eng.SetAllow(l, now.UnixMicro())
 	for i := range lifted {

@@ -20,9 +20,9 @@ type Operators struct {
 	Grace   time.Duration
 }
 
-// operatorGroups are those whose members may become root on the distributions that bailiff is made for, and the one whose
-// members look after bailiff. adm is not among them: to read logs is no power to mend anything.
-var operatorGroups = []string{"sudo", "wheel", "bailiff"}
+// operatorGroups are those whose members can become root on the distributions that bailiff is made for. Groups that only
+// read (adm, bailiff) are not among them: a monitoring login must not protect an attacker behind its address.
+var operatorGroups = []string{"sudo", "wheel"}
 
 const (
 	maxGrace    = 24 * time.Hour // an address that somebody once logged in from is not his for ever

@@ -61,7 +61,7 @@ func (f *fake) Status(ctx context.Context) (*Status, error) {
 	return &Status{Version: "1", Bans: 3, Jails: []JailStatus{{Name: "sshd"}}}, f.note("status")
 }
 func (f *fake) Bans(_ context.Context, q BanQuery) (*BanList, error) {
-	return &BanList{Total: 0}, f.note("bans %q %q %d %q", jail, prefix, limit, after)
+	return &BanList{Total: 0}, f.note("bans %q %q %d %q", q.Jail, q.Prefix, q.Limit, q.After)
 }
 func (f *fake) Ban(_ context.Context, by Peer, r BanRequest) ([]Ban, error) {
 	f.by = by
