@@ -28,9 +28,7 @@ func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 		}
 		return
 	case filter.Void:
-		if addr.IsValid() {
-			g.forgive(conn, addr, h)
-		}
+		g.void(conn, addr, h, at)
 		return
 	case filter.Delivery:
 		if addr.IsValid() {
@@ -146,6 +144,30 @@ func (g *Engine) forgive(conn jail.ConnKey, addr netip.Addr, h *filter.Hit) (own
 		return user != 0 && p.User == user || p.Conn == conn && (own || p.User == 0)
 	})
 	return own
+}
+
+// void drops the pending attempts that a line says were none. What the daemon writes about them in the end is none, either.
+// Where none is pending, the attempt is one that nothing has been written about yet.
+func (g *Engine) void(conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
+	own := conn != 0 && len(h.ID) == 0
+	if !addr.IsValid() {
+		if _, waits := g.conns.Claim(conn); own || waits {
+			g.conns.Void(conn, at)
+		}
+		return
+	}
+	user, dropped := jail.Hash(h.User, g.seed), false
+	g.pending.Drop(addr, func(p *jail.PendingAttempt) bool {
+		if user != 0 && p.User == user || p.Conn == conn && (own || p.User == 0) {
+			g.conns.Settled(p.Conn, p.Attempts)
+			dropped = true
+			return true
+		}
+		return false
+	})
+	if own && !dropped {
+		g.conns.Void(conn, at)
+	}
 }
 
 // success takes back what a login disproves: the failed steps of its own connection, and what the same account from the

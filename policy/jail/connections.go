@@ -105,7 +105,9 @@ func (c *Connections) get(k ConnKey) (conn, bool) {
 func (c *Connections) take(k ConnKey, addr netip.Addr, at int64) conn {
 	c.turn(at)
 	x, _ := c.get(k)
-	if a := keyOf(addr, addr.BitLen()); x.addr != a {
+	if a := keyOf(addr, addr.BitLen()); x.addr.bits == 0 {
+		x.addr = a
+	} else if x.addr != a {
 		x = conn{addr: a}
 	}
 	return x
@@ -202,6 +204,20 @@ func (c *Connections) Settled(k ConnKey, attempts int) {
 		x.done = min(x.seen, x.done+uint16(attempts))
 		c.put(k, x)
 	}
+}
+
+// Void says that an attempt of a connection is no failure, whatever the lines say that follow about it.
+func (c *Connections) Void(k ConnKey, at int64) {
+	if k == 0 {
+		return
+	}
+	c.turn(at)
+	x, _ := c.get(k)
+	if x.done < 1<<15 {
+		x.done++
+	}
+	x.seen = max(x.seen, x.done)
+	c.put(k, x)
 }
 
 // Wait keeps an attempt until the address of its connection is known. An attempt that belongs to no connection is lost,

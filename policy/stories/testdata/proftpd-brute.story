@@ -1,0 +1,5 @@
+# FTP guesses through PAM, of which ProFTPD itself writes into its own file.
+must 198.51.100.190
+
+at 0s every 5s times 8 ip=198.51.100.190 user=bob
+	proftpd: pam_unix(proftpd:auth): authentication failure; logname= uid=0 euid=0 tty=/dev/ftpd{pid} ruser={user} rhost={ip}  user={user}
