@@ -146,7 +146,7 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 			g.out.Failures = append(g.out.Failures, f)
 			return
 		}
-		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
+		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare) && !g.accounts.UnderAttack(a.User, at)
 	}
 	v := c.counter.Add(addr, x, jail.Weighing{Account: c.conf.Weights.Account, Unknown: c.conf.Weights.Unknown, Known: known})
 	f.Prefix, f.Count = v.Prefix, v.Count

@@ -238,10 +238,16 @@ func (a *Accounts) Look(addr netip.Addr, at int64, yield func(l AccountFailures,
 	}
 }
 
+// UnderAttack says whether an account is under attack at a moment.
+func (a *Accounts) UnderAttack(name uint64, at int64) bool {
+	acc := a.m[name]
+	return acc != nil && len(acc.places) >= a.o.Addresses && a.distinct(acc, at) >= a.o.Addresses
+}
+
 // Attacked is how many accounts are under attack at a moment.
 func (a *Accounts) Attacked(at int64) (n int) {
 	for _, acc := range a.order {
-		if len(acc.places) >= a.o.Addresses && a.distinct(acc, at) >= a.o.Addresses {
+		if a.UnderAttack(acc.name, at) {
 			n++
 		}
 	}

@@ -421,7 +421,7 @@ func (c *Counter) slowRetry(accounts int, device bool) int {
 }
 
 const (
-	deviceFactor = 5
+	deviceFactor = 15 // with the default of 20, one failure every five minutes of a day
 
 	// freeRetries is how many prompts ssh gives for one wrong local user name: they weigh one together.
 	freeRetries = 3
