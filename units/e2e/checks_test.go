@@ -548,7 +548,7 @@ func (v *victim) turmoil(t *testing.T) {
 	}
 }
 
-// load runs the load generator as a process named sshd in ssh.service's cgroup.
+// load runs the load generator as one of its programs in ssh.service's cgroup.
 func (v *victim) load(t *testing.T, args string) (string, error) {
 	return v.Sh(t.Context(), `echo $$ >/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs; exec `+loadPath+` `+args)
 }

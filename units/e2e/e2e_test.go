@@ -151,8 +151,8 @@ func boot(t *testing.T, suite, tree, load string, extra ...string) *victim {
 	return v
 }
 
-// loadPath is named for what journald will see: a process called sshd.
-const loadPath = "/opt/e2e/sshd"
+// loadPath is where sshd has one of its programs when it was built from source: the filter counts what it writes.
+const loadPath = "/usr/local/libexec/sshd-session"
 
 // sh runs a script on the host and must succeed.
 func (v *victim) sh(t testing.TB, script string) string {
