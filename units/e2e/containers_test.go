@@ -125,18 +125,22 @@ func (v *victim) containers(t *testing.T) {
 		}
 	}
 	// The host's root is an overlay, which no other overlay can have as its upper layer.
-	v.sh(t, `mkdir -p /var/lib/containers /var/lib/docker
+	v.sh(t, `systemctl stop docker.socket docker.service; mkdir -p /var/lib/containers /var/lib/docker
 		mount -t tmpfs -o mode=0755 tmpfs /var/lib/containers; mount -t tmpfs -o mode=0710 tmpfs /var/lib/docker
-		systemctl daemon-reload; systemctl start docker.service`)
+		systemctl daemon-reload; systemctl start docker.service
+		iptables -P FORWARD ACCEPT`) // Docker drops what is for Podman's containers
 	v.importRoot(t, image, "podman", "import", "-q", "-", "localhost/web:latest")
 	v.importRoot(t, image, "docker", "import", "-", "web:latest")
 	v.sh(t, `systemctl start nginx.service mariadb.service attached.service
 		docker run -d --log-driver=journald --log-opt tag=site/front --name front -p 8081:80 -v /etc/web:/etc/web:ro web nginx -c /etc/web/nginx.conf
 		docker run -d --log-driver=journald --name other -p 8082:80 -v /etc/web:/etc/web:ro web nginx -c /etc/web/nginx.conf`)
-	for _, port := range webPorts {
+	for engine, port := range webPorts {
 		eventually(t, 30*time.Second, func() error {
 			_, err := v.Attack(t.Context(), nil, "curl", "-s", "-m", "5", "-o", "/dev/null", fmt.Sprintf("http://%s:%d/", host.Victim4, port))
-			return err
+			if err != nil {
+				return fmt.Errorf("nginx in %s: %w", engine, err)
+			}
+			return nil
 		})
 	}
 	// Before there is such an account a login from outside ends early.
@@ -219,7 +223,7 @@ func (v *victim) logIn(t *testing.T, from netip.Addr, user string) {
 		write(3, bytes.Repeat([]byte("x"), 20))
 		answer = read()
 	}
-	if len(answer) < 3 || answer[0] != 0xff || binary.LittleEndian.Uint16(answer[1:]) != 1045 {
+	if !bytes.Contains(answer, []byte("Access denied for user")) {
 		t.Fatalf("MariaDB answers %q to user %q", answer, user)
 	}
 }
@@ -274,8 +278,8 @@ func (v *victim) guess(t *testing.T, from netip.Addr, port uint16, n int) {
 // namedContainers: by the name that Podman gave it, and by the tag that Docker writes.
 func (v *victim) namedContainers(t *testing.T) {
 	v.guess(t, guessOther, webPorts["other"], 12)
-	v.guess(t, guessPodman, webPorts["podman"], 8)
-	v.guess(t, guessDocker, webPorts["docker"], 8)
+	v.guess(t, guessPodman, webPorts["podman"], 5)
+	v.guess(t, guessDocker, webPorts["docker"], 5)
 	v.bansInKernel(t, guessPodman, 10*time.Second)
 	v.bansInKernel(t, guessDocker, 10*time.Second)
 	v.settled(t)
@@ -305,7 +309,7 @@ func (v *victim) attachedTwice(t *testing.T) {
 	}
 	v.settled(t)
 	w := v.why(t, guessTwice)
-	if len(w.Counted) != 1 || w.Counted[0].Count != 2 {
+	if len(w.Counted) == 0 || w.Counted[0].Window != "normal" || w.Counted[0].Count != 2 {
 		t.Errorf("two attempts: %+v", w.Counted)
 	}
 }
