@@ -41,6 +41,7 @@ func TestHost(t *testing.T) {
 				{"operators", (*victim).operators, false},
 				{"lists", (*victim).lists, false},
 				{"forged", (*victim).forged, false},
+				{"executables", (*victim).executables, false},
 				{"unitless", (*victim).unitless, false},
 				{"penalties", (*victim).penalties, false},
 				{"control", (*victim).control, false},
