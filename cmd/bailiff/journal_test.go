@@ -35,7 +35,7 @@ func TestMatchCursor(t *testing.T) {
 	c := j.Entry().Cursor()
 	cursor := c.String()
 	out, said, status := bailiff(t, "match", "--cursor", cursor, "--file", dir, "sshd")
-	if status != 0 || !strings.HasPrefix(out, "failure failed") || !strings.Contains(out, "trusted    yes: unit ssh.service, _UID=0\n") {
+	if status != 0 || !strings.HasPrefix(out, "failure failed") || !strings.Contains(out, "trusted    yes: unit ssh.service, _UID=0, /usr/sbin/sshd\n") {
 		t.Errorf("%d: %s%s", status, out, said)
 	}
 	if out, _, _ := bailiff(t, "match", "--cursor", cursor, "--file", dir, "dovecot"); !strings.HasPrefix(out, "none\n") || !strings.Contains(out, `trusted    no, so it is no evidence: unit "ssh.service" is none of the filter's`) {

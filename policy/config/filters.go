@@ -28,7 +28,7 @@ type FilterFile struct {
 // built-in ones. With a configuration file the own ones are those in filters.d beside it
 // or, if it is a folder, in it, as in LoadFile.
 //
-// An operator's files are read with all checks, proof and test lines; what is built in went through them when it was made.
+// An operator's files are read with all checks, the forgery test and their test lines; what is built in went through them when it was made.
 // The error is about folders that cannot be read.
 func (l *Loader) FilterFiles(file string) ([]FilterFile, error) {
 	roots := l.roots()

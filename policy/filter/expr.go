@@ -17,7 +17,7 @@ type expr struct {
 	prefixes []string // one of them begins the line; {""}: any line
 	needs    []byte   // stands somewhere in the line
 	group    [nCaptures]int
-	free     []int // groups that hold text which a client may have chosen: see freeGroups
+	free     []free // groups that hold text which a client may have chosen: see wrapFree
 }
 
 const (
@@ -47,7 +47,7 @@ func compileExpr(s string) (*expr, error) {
 	names := map[string]capture{"addr": capAddr, "port": capPort, "user": capUser, "id": capID, "count": capCount, "source": capSource}
 	for i, name := range e.re.SubexpNames() {
 		if strings.HasPrefix(name, freeGroup) {
-			e.free = append(e.free, i)
+			e.free = append(e.free, free{i, strings.HasPrefix(name, quotedGroup)})
 			continue
 		}
 		if name == "" {
@@ -107,27 +107,92 @@ func (e *expr) match(line []byte, h *Hit, addrText *[]byte) bool {
 	return true
 }
 
-// freeGroup begins the names of the groups that wrapFree puts around text which a client may have chosen.
-const freeGroup = "client_text"
+// free is a group that holds text which a client may have chosen.
+type free struct {
+	group  int
+	quoted bool // it is the inside of a quoted text, in which the daemon escapes quotes
+}
 
-// wrapFree puts a group around every repetition of a class that holds letters: text long enough and free enough to hold
-// an address. The proof plants its forgeries there.
+// freeGroup begins the names of the groups that wrapFree makes, quotedGroup those of quoted text.
+const (
+	freeGroup   = "client_text"
+	quotedGroup = freeGroup + "_quoted"
+)
+
+// shortText is how many characters are too few for an address and what must stand around it.
+const shortText = 6
+
+// wrapFree puts a group around every repetition that can hold letters, however it is written: [^"]*, (?:[^"\\]|\\.)*,
+// (?:\w+ )+. Such text is long and free enough to hold an address; the forgery test plants its forgeries there.
 func wrapFree(t *syntax.Regexp, n *int) {
-	if t.Op == syntax.OpCapture && (t.Name == "addr" || t.Name == "port" || t.Name == "count") {
-		return // what they take is checked
+	if t.Op == syntax.OpCapture && slices.Contains(checked, t.Name) {
+		return
 	}
-	if t.Op == syntax.OpStar || t.Op == syntax.OpPlus || t.Op == syntax.OpRepeat && (t.Max < 0 || t.Max > 6) {
-		if s := t.Sub[0]; s.Op == syntax.OpAnyChar || s.Op == syntax.OpAnyCharNotNL || s.Op == syntax.OpCharClass && hasLetters(s.Rune) {
-			c := *t
-			c.Sub = slices.Clone(t.Sub) // it may lie in t itself
-			*n++
-			*t = syntax.Regexp{Op: syntax.OpCapture, Cap: *n, Name: fmt.Sprintf("%s%d", freeGroup, *n), Sub: []*syntax.Regexp{&c}}
-			return
+	if (t.Op == syntax.OpStar || t.Op == syntax.OpPlus || t.Op == syntax.OpRepeat) && length(t) > shortText && takesLetters(t) && !finds(t) {
+		c := *t
+		c.Sub = slices.Clone(t.Sub) // it may lie in t itself
+		*n++
+		name := freeGroup
+		if escapesQuotes(t.Sub[0]) {
+			name = quotedGroup
 		}
+		*t = syntax.Regexp{Op: syntax.OpCapture, Cap: *n, Name: fmt.Sprintf("%s%d", name, *n), Sub: []*syntax.Regexp{&c}}
+		return
 	}
 	for _, s := range t.Sub {
 		wrapFree(s, n)
 	}
+}
+
+// checked are the groups whose text must be an address or a number.
+var checked = []string{"addr", "port", "count"}
+
+// finds says whether one of these groups stands in t.
+func finds(t *syntax.Regexp) bool {
+	return t.Op == syntax.OpCapture && slices.Contains(checked, t.Name) || slices.ContainsFunc(t.Sub, finds)
+}
+
+// length is the most characters that a match of t has, or some number above shortText.
+func length(t *syntax.Regexp) (n int) {
+	switch t.Op {
+	case syntax.OpStar, syntax.OpPlus:
+		return shortText + 1
+	case syntax.OpRepeat:
+		if t.Max < 0 {
+			return shortText + 1
+		}
+		return t.Max * length(t.Sub[0])
+	case syntax.OpLiteral:
+		return len(t.Rune)
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL, syntax.OpCharClass:
+		return 1
+	case syntax.OpAlternate:
+		for _, s := range t.Sub {
+			n = max(n, length(s))
+		}
+		return n
+	}
+	for _, s := range t.Sub {
+		n += length(s)
+	}
+	return n
+}
+
+// takesLetters says whether any letter can stand somewhere in a match of t.
+func takesLetters(t *syntax.Regexp) bool {
+	switch t.Op {
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		return true
+	case syntax.OpCharClass:
+		return hasLetters(t.Rune)
+	}
+	return slices.ContainsFunc(t.Sub, takesLetters)
+}
+
+// escapesQuotes says whether t, which is repeated, takes a quote behind a backslash only.
+func escapesQuotes(t *syntax.Regexp) bool {
+	re, err := regexp.Compile(`(?s)\A(?:` + t.String() + `)\z`)
+	return err == nil && re.MatchString(`\"`) && !re.MatchString(`"`) && !re.MatchString(`\`)
 }
 
 func hasLetters(ranges []rune) bool {

@@ -3,8 +3,8 @@
 // read the same way): whose entries count as evidence, patterns, modes, and the file's own test lines.
 //
 // It looks at one entry at a time and keeps nothing: counting, and joining the lines of one connection, is for
-// policy/jail. It never resolves a name, never takes an address out of text that a client chose (prove.go), and its time
-// is linear in the length of the line (match.go).
+// policy/jail. It never resolves a name. Patterns must not take an address out of text that a client chose, which a test at
+// load tries to make them do (forgery.go). Its time is linear in the length of the line (match.go).
 //
 // Start reading at Matcher.Match; the template language stands in template.go, the file format in load.go.
 package filter

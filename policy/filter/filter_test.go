@@ -2,7 +2,7 @@ package filter
 
 import "testing"
 
-// TestBuiltin reads every filter that comes with the program as an operator's own would be: with its proofs and its
+// TestBuiltin reads every filter that comes with the program as an operator's own would be: with the forgery test and its
 // test lines.
 func TestBuiltin(t *testing.T) {
 	for _, name := range Builtin() {

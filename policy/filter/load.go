@@ -34,7 +34,7 @@ func Builtin() []string {
 
 var loaded sync.Map // name → func() (*Filter, error)
 
-// LoadBuiltin returns a filter that comes with the program. It is read once; its proofs are run by this package's tests
+// LoadBuiltin returns a filter that comes with the program. It is read once; its forgery test is run by this package's tests
 // and not again.
 func LoadBuiltin(name string) (*Filter, error) {
 	once, _ := loaded.LoadOrStore(name, sync.OnceValues(func() (*Filter, error) {
@@ -59,7 +59,7 @@ func BuiltinSource(name string) ([]byte, error) {
 	return data, nil
 }
 
-// Parse reads a filter file, proves its patterns immune to forged text (Prove) and runs its test lines (SelfTest). file
+// Parse reads a filter file, tries to mislead its patterns (ForgeryTest) and runs its test lines (SelfTest). file
 // is its name for messages. Every error is a *yamldoc.Error, several are joined.
 //
 // The file is a mapping with these keys, of which name, trust and patterns must be there:
@@ -106,7 +106,7 @@ func Parse(file string, data []byte) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if errs := append(f.Prove(), f.SelfTest()...); len(errs) > 0 {
+	if errs := append(f.ForgeryTest(), f.SelfTest()...); len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	return f, nil

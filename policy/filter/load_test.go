@@ -103,8 +103,8 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// TestProof: patterns that a client could turn against somebody else are refused.
-func TestProof(t *testing.T) {
+// TestForgery: patterns that a client could turn against somebody else are refused.
+func TestForgery(t *testing.T) {
 	for _, c := range []struct{ patterns, want string }{
 		// fail2ban's classic: the address is sought from the left
 		{`[{name: a, regexp: 'login of .*? from (?P<addr>\S+) failed.*'}]` + "\ntests: [{line: login of bob from 192.0.2.1 failed, address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},
@@ -130,6 +130,14 @@ func TestProof(t *testing.T) {
 		{`[{name: a, text: 'user "<user>" is wrong, client: <once:addr>, request: "<text>"'}]`, ""},
 		// quoted by the daemon, but taken for something that is not
 		{`[{name: a, text: 'login of <user> from <addr>, <logfmt>'}]`, "has a <logfmt> behind a field that may have to give text back"},
+		// any repetition holds what a client wrote, not only that of a class
+		{`[{name: a, regexp: 'login "(?:\\.|[^\\])*?" from (?P<addr>\S+) .*'}]` + "\ntests: [{line: 'login \"bob\" from 192.0.2.1 failed', address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},
+		{`[{name: a, regexp: 'login of (?:\S+ )+?from (?P<addr>\S+) .*'}]` + "\ntests: [{line: 'login of bob from 192.0.2.1 failed', address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},
+		{`[{name: a, regexp: 'login of (?:(?P<user>\w+)|[. ])+? from (?P<addr>\S+) .*'}]` + "\ntests: [{line: 'login of bob from 192.0.2.1 failed', address: 192.0.2.1, user: bob}]", "is taken for the address 203.0.113.99 by a"},
+		{`[{name: a, regexp: 'login of (?:[^ ]{6}){1,9}.{0,5}? from (?P<addr>\S+) .*'}]` + "\ntests: [{line: 'login of bobbob from 192.0.2.1 failed', address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},
+		// quoted by a daemon that escapes quotes, which the expression counts on
+		{`[{name: a, regexp: 'login "(?P<user>(?:[^"\\]|\\.)*)" from (?P<addr>\S+) .*'}]` + "\ntests: [{line: 'login \"bob\" from 192.0.2.1 failed', address: 192.0.2.1, user: bob}]", ""},
+		{`[{name: a, regexp: 'login "(?:[^"]|\\")*" from (?P<addr>\S+) .*'}]` + "\ntests: [{line: 'login \"bob\" from 192.0.2.1 failed', address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},
 		{`[{name: a, regexp: 'login of (?P<user>.*) from (?P<addr>\S+) failed'}]` + "\ntests: [{line: login of bob from 192.0.2.1 failed, address: 192.0.2.1, user: bob}]", ""},
 	} {
 		_, err := Parse("f.yaml", []byte(good+"patterns: "+c.patterns+"\n"))

@@ -23,7 +23,7 @@ func matcher(t testing.TB, filter, mode string) *Matcher {
 	return m
 }
 
-// one makes a filter of templates, without proofs.
+// one makes a filter of templates, without the forgery test.
 func one(t testing.TB, templates ...string) *Matcher {
 	t.Helper()
 	var b strings.Builder

@@ -40,7 +40,7 @@ type UserUnit struct {
 
 func (u UserUnit) String() string { return fmt.Sprintf("%d/%s", u.UID, u.Name) }
 
-// Manager is the system unit that the user's units run in. Its name is the proof of whose they are.
+// Manager is the system unit that the user's units run in. Its name tells whose they are.
 func (u UserUnit) Manager() string { return fmt.Sprintf("user@%d.service", u.UID) }
 
 // Exe is an executable by its path. A * stands for one whole component of the path.

@@ -316,6 +316,42 @@ func (v *victim) forged(t *testing.T) {
 	}
 }
 
+// executables: in sshd's own unit, as root, only sshd's programs count; and a process that journald sees, but in no unit, is not
+// one that was gone.
+func (v *victim) executables(t *testing.T) {
+	line := "Failed password for root from " + framed.String() + " port 22 ssh2"
+	for _, where := range []string{"/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs", ""} {
+		join := ":"
+		if where != "" {
+			join = "echo $$ >" + where
+		}
+		// logger stays until its lines are in the journal, so that journald can look at it.
+		v.sh(t, join+`; dir=$(mktemp -d); mkfifo $dir/in; logger -t sshd <$dir/in & exec 3>$dir/in
+			for i in 1 2 3 4 5 6; do echo '`+line+`' >&3; done
+			until test "$(journalctl -q _COMM=logger _PID=$! -g '`+framed.String()+`' | wc -l)" -ge 6; do sleep 0.05; done
+			exec 3>&-; wait`)
+	}
+	seen := map[string]int{}
+	for _, e := range v.entries(t, "-g", framed.String(), "_EXE=/usr/bin/logger", "_UID=0") {
+		seen[e["_SYSTEMD_UNIT"]]++
+	}
+	if seen["ssh.service"] != 6 || seen[""] != 6 {
+		t.Fatalf("entries by unit: %v", seen)
+	}
+	v.settled(t)
+	if w := v.why(t, framed); w.State != "unknown" {
+		t.Errorf("why %s, whom only logger accuses: %+v", framed, w)
+	}
+	for _, j := range ask[control.Status](v, t, "status").Jails {
+		if j.Name == "sshd" && (j.Refused == nil || j.Refused.Entries != 6 || j.Refused.Exe != "/usr/bin/logger") {
+			t.Errorf("status: refused %+v", j.Refused)
+		}
+	}
+	if out := v.sh(t, `bailiff status`); !strings.Contains(out, "sshd: 6 entries not counted") || !strings.Contains(out, "jails.sshd.exe") {
+		t.Errorf("status says nothing of it:\n%s", out)
+	}
+}
+
 // sshd's entries that journald could not give a unit, since the process was gone already, still count.
 func (v *victim) unitless(t *testing.T) {
 	v.orphaned(t, `for i in 1 2 3 4 5; do logger -t sshd "Failed password for root from `+hidden.String()+` port $i ssh2"; done`)
@@ -548,7 +584,7 @@ func (v *victim) turmoil(t *testing.T) {
 	}
 }
 
-// load runs the load generator as a process named sshd in ssh.service's cgroup.
+// load runs the load generator as one of its programs in ssh.service's cgroup.
 func (v *victim) load(t *testing.T, args string) (string, error) {
 	return v.Sh(t.Context(), `echo $$ >/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs; exec `+loadPath+` `+args)
 }

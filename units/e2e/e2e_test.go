@@ -41,6 +41,7 @@ func TestHost(t *testing.T) {
 				{"operators", (*victim).operators, false},
 				{"lists", (*victim).lists, false},
 				{"forged", (*victim).forged, false},
+				{"executables", (*victim).executables, false},
 				{"unitless", (*victim).unitless, false},
 				{"penalties", (*victim).penalties, false},
 				{"control", (*victim).control, false},
@@ -151,8 +152,8 @@ func boot(t *testing.T, suite, tree, load string, extra ...string) *victim {
 	return v
 }
 
-// loadPath is named for what journald will see: a process called sshd.
-const loadPath = "/opt/e2e/sshd"
+// loadPath is where sshd has one of its programs when it was built from source: the filter counts what it writes.
+const loadPath = "/usr/local/libexec/sshd-session"
 
 // sh runs a script on the host and must succeed.
 func (v *victim) sh(t testing.TB, script string) string {

@@ -10,17 +10,19 @@ import (
 	"bailiff/policy/config/yamldoc"
 )
 
-// The proof of a filter. A client chooses user names, mail addresses and much else, and would like to choose the
-// address that is banned, too. So for every pattern, in every mode, over every way through its alternatives and for both
-// address families, a line is made as the daemon would write it; then every field that a client may fill is filled with
-// forgeries: the line's own tail with another address, the whole line, the start of every other pattern's line, each
-// with blanks, control characters and brackets around it. The answer must stay the same: the daemon's address or none,
-// never the planted one; a failure must stay one, nothing may become a success (which would clear the attacker's record),
-// and text that may hold anything must not make the line invisible.
+// The forgery test. A client chooses user names, mail addresses and much else, and would like to choose the address that is
+// banned, too. So for every pattern, in every mode, over every way through its alternatives and for both address families, a
+// line is made as the daemon would write it; then every field that a client may fill is filled with forgeries: the line's
+// own tail with another address, the whole line, the start of every other pattern's line, each with blanks, control
+// characters and brackets around it. The answer must stay the same: the daemon's address or none, never the planted one; a
+// failure must stay one, nothing may become a success (which would clear the attacker's record), and text that may hold
+// anything must not make the line invisible.
 //
-// Patterns that are regular expressions are proved on the file's own test lines, planted into every group that a client
-// could have filled, so each needs a test line. It is a proof by cases: it covers the forgeries that are built from the
-// filter's own words, which are the only ones that its patterns could take for the daemon's.
+// Patterns that are regular expressions are tried with the file's own test lines, planted into every repetition that could
+// hold an address, so each needs a test line.
+//
+// It is a test and no proof: it tries the forgeries that can be made of the filter's own words. A pattern that passes may still
+// be misled by others.
 
 var (
 	realAddrs = [2]string{"192.0.2.55", "2001:db8:5::55"}
@@ -44,8 +46,8 @@ type hole struct {
 // takes in every alternative of the others.
 const maxSamples = 128
 
-// Prove tries to trick the filter. Each error is a *yamldoc.Error at the pattern's line.
-func (f *Filter) Prove() (errs []error) {
+// ForgeryTest tries to trick the filter. Each error is a *yamldoc.Error at the pattern's line.
+func (f *Filter) ForgeryTest() (errs []error) {
 	samples := make(map[*Pattern][]sample)
 	var decoys [2][]string // whole lines with a planted address
 	for _, p := range f.patterns {
@@ -64,20 +66,20 @@ func (f *Filter) Prove() (errs []error) {
 		}
 	}
 	for _, p := range f.patterns {
-		if err := f.prove(p, samples[p], &decoys); err != nil {
+		if err := f.forge(p, samples[p], &decoys); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errs
 }
 
-func (f *Filter) prove(p *Pattern, samples []sample, decoys *[2][]string) error {
+func (f *Filter) forge(p *Pattern, samples []sample, decoys *[2][]string) error {
 	place := func(format string, args ...any) *yamldoc.Error {
 		return &yamldoc.Error{File: p.File, Line: p.Line, Col: p.Col, Path: "patterns." + p.Name, Text: fmt.Sprintf(format, args...)}
 	}
 	if len(samples) == 0 {
 		if p.re != nil {
-			return place("has no test line: a regular expression is proved on the file's tests").WithHint("write tests: [{line: …, address: …}] with a line that it takes")
+			return place("has no test line: a regular expression is tried with forgeries in the file's test lines").WithHint("write tests: [{line: …, address: …}] with a line that it takes")
 		}
 		return place("no line can be made of it")
 	}
@@ -296,9 +298,13 @@ func (f *Filter) exprSamples(p *Pattern) (l []sample) {
 			continue
 		}
 		s := sample{line: line, family: family}
-		for _, g := range p.re.free {
-			if loc[2*g] >= 0 {
-				s.holes = append(s.holes, hole{loc[2*g], loc[2*g+1], classText, true})
+		for _, f := range p.re.free {
+			class := classText
+			if f.quoted {
+				class = classString
+			}
+			if from, to := loc[2*f.group], loc[2*f.group+1]; from >= 0 {
+				s.holes = append(s.holes, hole{from, to, class, true})
 			}
 		}
 		l = append(l, s)
