@@ -209,7 +209,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	d.watch(be)
 	d.presence = make(chan bool)
-	go firewalld.Presence(inner, d.presence)
+	go firewalld.Presence(inner, d.host.fwd, d.presence)
 	defer func() {
 		if d.unwatch != nil {
 			d.unwatch()

@@ -10,7 +10,6 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/firewall/conn"
-	"bailiff/firewall/firewalld"
 )
 
 // wall is the goroutine that talks to the firewall. The owner of the state gives it orders and never waits for it:
@@ -162,7 +161,7 @@ func (w *wall) change(ctx context.Context, full []firewall.Ban) {
 		defer cancel()
 		if _, err := next.Reconcile(c, full); err == nil {
 			var lack *firewall.UnsupportedError // then there is nothing of it
-			if err := old.Cleanup(c); err != nil && !errors.As(err, &lack) && !errors.Is(err, firewalld.ErrAway) {
+			if err := old.Cleanup(c); err != nil && !errors.As(err, &lack) && !errors.Is(err, firewall.ErrAbsent) {
 				w.tell(wallEvent{ok: true, err: fmt.Errorf("the former backend's rules may still stand: %w", err)})
 			}
 		}
