@@ -78,6 +78,7 @@ type Backend struct {
 	watching bool   // Watch receives signals; while it does not, everything may have changed
 	reloaded bool   // firewalld was reloaded or started: its sets are empty
 	recheck  string // what else happened that requires a Reconcile; "" for nothing
+	ownLoads int    // reloads of ours whose signal is still to come
 }
 
 // setKey names one of our sets.
@@ -335,9 +336,9 @@ func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time
 		}
 		first := !b.ready && why != "" && len(changed) > 0
 		if why != "" || len(changed) > 0 {
-			err := b.bus.call(ctx, mainPath, busName+".reload", nil)
+			err := b.reload(ctx)
 			if b.checkReason != "" && is(err, "COMMAND_FAILED") { // firewalld 1.3 fails once at a table that somebody took away
-				err = b.bus.call(ctx, mainPath, busName+".reload", nil)
+				err = b.reload(ctx)
 			}
 			if err != nil {
 				return ch, err
@@ -391,6 +392,23 @@ func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time
 	b.want = want
 	b.mu.Unlock()
 	return ch, nil
+}
+
+// reload has firewalld load its permanent configuration, which empties our sets. The signal that tells of it is no news to us:
+// who calls this fills them.
+func (b *Backend) reload(ctx context.Context) error {
+	b.mu.Lock()
+	if b.watching {
+		b.ownLoads++
+	}
+	b.mu.Unlock()
+	err := b.bus.call(ctx, mainPath, busName+".reload", nil)
+	if err != nil { // then there is no signal, or there is one and all is looked at again
+		b.mu.Lock()
+		b.ownLoads = max(0, b.ownLoads-1)
+		b.mu.Unlock()
+	}
+	return err
 }
 
 // entries reads what a set holds.
@@ -782,7 +800,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Unlock()
 	found, err := b.removeAll(ctx)
 	if found {
-		err = errors.Join(err, b.bus.call(ctx, mainPath, busName+".reload", nil))
+		err = errors.Join(err, b.reload(ctx))
 	}
 	return err
 }

@@ -132,7 +132,7 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 		before := l.owner.Swap(now)
 		// Signals that came before the listener knew the owner were dropped, so all is to be looked at.
 		b.mu.Lock()
-		b.watching, b.dirty = true, true
+		b.watching, b.dirty, b.ownLoads = true, true, 0
 		b.reloaded = b.reloaded || !first && now != "" && now != before
 		b.mu.Unlock()
 		changed()
@@ -153,7 +153,11 @@ func (b *Backend) note(s dbus.Signal) bool {
 	defer b.mu.Unlock()
 	switch s.Name {
 	case busName + ".Reloaded":
-		b.reloaded = true
+		if b.ownLoads > 0 {
+			b.ownLoads--
+		} else {
+			b.reloaded = true
+		}
 	case busName + ".PanicModeDisabled":
 		b.recheck = "panic mode has ended"
 	case busName + ".DefaultZoneChanged":

@@ -223,6 +223,18 @@ func TestForgedSignals(t *testing.T) {
 	}
 	fwd.send(targets[0], "/x", busName+".Reloaded") // no object of firewalld's
 
+	// A reload of our own is only a reason to look; the next one is another's.
+	b.mu.Lock()
+	b.ownLoads = 1
+	b.mu.Unlock()
+	for _, want := range []bool{false, true} {
+		fwd.send(targets[0], mainPath, busName+".Reloaded")
+		receive(t, heard, "a reload")
+		if dirty, reloaded, _ := state(); !dirty || reloaded != want || len(heard) > 0 {
+			t.Errorf("a reload: dirty %t, reloaded %t, want %t", dirty, reloaded, want)
+		}
+	}
+
 	// Another firewalld: only the new one counts.
 	fwd.disown()
 	receive(t, heard, "firewalld stopped")
