@@ -289,7 +289,7 @@ func (a *asker) Ban(ctx context.Context, by control.Peer, req control.BanRequest
 			}
 			d.led.Add(b)
 			if e, ok := d.element(p, name); ok {
-				d.wall.add(e)
+				d.firewall.add(e)
 			}
 			d.bansTotal++
 			d.record(record{kind: kind, ban: banEvent(&b, d.fw.Backend)})
