@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,10 +120,11 @@ func (v *victim) unmoved(t *testing.T, backend string) {
 	if after.Firewall.Backend != backend || !after.Firewall.OK || after.Firewall.Repaired != before.Firewall.Repaired || len(after.Problems) > 0 {
 		t.Errorf("before %+v, after %+v, problems %q", before.Firewall, after.Firewall, after.Problems)
 	}
-	for _, e := range v.entries(t, "_SYSTEMD_UNIT=bailiff.service", "--after-cursor="+cursor) {
-		if text := e["MESSAGE"]; !strings.HasPrefix(text, "ban "+late.String()) {
-			t.Errorf("the daemon wrote: %s", text)
-		}
+	wrote := slices.DeleteFunc(v.entries(t, "_SYSTEMD_UNIT=bailiff.service", "--after-cursor="+cursor), func(e map[string]string) bool {
+		return strings.HasPrefix(e["MESSAGE"], "ban "+late.String())
+	})
+	for _, e := range wrote[:min(3, len(wrote))] {
+		t.Errorf("the daemon wrote %d entries besides the ban, among them: %s", len(wrote), e["MESSAGE"])
 	}
 	if backend == "firewalld" {
 		if out := v.sh(t, `firewall-cmd --query-port=9999/tcp || :`); out != "yes\n" {
