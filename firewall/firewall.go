@@ -5,6 +5,7 @@ package firewall
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -85,6 +86,9 @@ type Backend interface {
 	// Close gives up sockets. It leaves all bans standing.
 	Close() error
 }
+
+// ErrAbsent says that the program that a backend works through does not run, so nothing of the backend is in force.
+var ErrAbsent = errors.New("is not running")
 
 // ForeignError says that a name we need is taken by something that we did not make, or that was changed since.
 type ForeignError struct {

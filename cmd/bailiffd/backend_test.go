@@ -11,19 +11,22 @@ import (
 
 func TestChoose(t *testing.T) {
 	for _, c := range []struct {
-		configured, override, tool, lack string
-		want, why                        string
+		configured, override string
+		fwd, tool, service   bool
+		lack                 string
+		want, why            string
 	}{
-		{"auto", "", "iptables", "", "ipset", "iptables is installed"},
-		{"auto", "", "ipset", "", "ipset", "ipset is installed"},
-		{"auto", "", "", "", "nftables", "neither"},
-		{"auto", "", "iptables", "set type hash:net", "nftables", "lacks set type hash:net"},
-		{"ipset", "", "", "set type hash:net", "ipset", "as configured"},
-		{"nftables", "", "iptables", "", "nftables", "as configured"},
-		{"nftables", "dryrun", "iptables", "", "dryrun", "command line"},
-		{"nftables", "auto", "iptables", "", "ipset", "iptables is installed"},
+		{"auto", "", true, true, true, "", "firewalld", "firewalld runs"},
+		{"auto", "", false, true, false, "", "ipset", "ipset is installed"},
+		{"auto", "", false, true, true, "", "nftables", "nftables.service loads"},
+		{"auto", "", false, false, false, "", "nftables", "ipset is not installed"},
+		{"auto", "", false, true, false, "set type hash:net", "nftables", "lacks set type hash:net"},
+		{"ipset", "", true, false, true, "set type hash:net", "ipset", "as configured"},
+		{"nftables", "", true, true, false, "", "nftables", "as configured"},
+		{"nftables", "dryrun", true, true, false, "", "dryrun", "command line"},
+		{"nftables", "auto", false, true, false, "", "ipset", "ipset is installed"},
 	} {
-		h := hostFacts{lacks: map[string]string{}, tools: func() string { return c.tool }}
+		h := hostFacts{lacks: map[string]string{}, fwd: c.fwd, ipsetTool: func() bool { return c.tool }, nftService: func() bool { return c.service }}
 		if c.lack != "" {
 			h.lacks["ipset"] = c.lack
 		}
@@ -36,7 +39,7 @@ func TestChoose(t *testing.T) {
 
 // TestConfined: without netlink there is firewalld, running or not, and what cannot be had is refused with the way out.
 func TestConfined(t *testing.T) {
-	h := hostFacts{lacks: map[string]string{}, tools: func() string { return "iptables" }, confined: true}
+	h := hostFacts{lacks: map[string]string{}, confined: true}
 	for backend, want := range map[string]string{"auto": "firewalld", "firewalld": "firewalld", "dryrun": "dryrun", "ipset": "", "nftables": ""} {
 		be, why, err := h.open(&config.Config{Firewall: config.Firewall{Backend: backend}}, "")
 		var bad *yamldoc.Error

@@ -299,7 +299,7 @@ func (a *asker) Ban(ctx context.Context, by control.Peer, req control.BanRequest
 				_, b.Count = d.led.Escalate(p, now, long, 1, 0, d.conf.Escalate.Forget, 0)
 			}
 			d.led.Add(b)
-			d.wall.add(d.elements(&b)...)
+			d.firewall.add(d.elements(&b)...)
 			d.bansTotal++
 			d.record(record{kind: kind, ban: banEvent(&b, d.fw.Backend)})
 			out = append(out, controlBan(&b))

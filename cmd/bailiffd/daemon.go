@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -64,19 +64,19 @@ type daemon struct {
 	eng  *policy.Engine
 	led  *ledger.Ledger
 
-	wall       *wall
-	wallEvents chan wallEvent
-	unwatch    context.CancelFunc
-	counter    firewall.Counter // the backend, where it is one
-	looking    chan struct{}    // holds one while a look at the firewall is under way
-	host       hostFacts
-	presence   chan bool // firewalld came or went
-	fw         control.FirewallStatus
-	scopes     scopes
-	fwRetry    time.Time // a reconcile that failed is tried again then
-	fwFirst    bool      // the first reconcile is still to come, or under way
-	fwMend     string    // what Verify found, which the next reconcile mends
-	fwFull     time.Time // the wanted set was gone through as a whole
+	firewall       *firewallWorker
+	firewallEvents chan firewallEvent
+	closer         *connCloser
+	unwatch        context.CancelFunc
+	counter        firewall.Counter // the backend, where it is one
+	inspecting     chan struct{}    // holds one while the firewall is inspected
+	host           hostFacts
+	presence       chan bool // firewalld came or went
+	fw             control.FirewallStatus
+	scopes         scopes
+	chosen, why    string    // the backend that is to be in force, and why; fw has the one that is
+	fwFirst        bool      // the first reconcile is still to come, or under way
+	fwFull         time.Time // the full set of bans was last gone through
 
 	reader  *reader
 	sources []journal.ID128
@@ -124,8 +124,8 @@ type daemon struct {
 }
 
 func newDaemon(o options) (*daemon, error) {
-	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), wallEvents: make(chan wallEvent, 16), looking: make(chan struct{}, 1), fwFirst: true, told: map[string]bool{},
-		lists: lists.NewWatch(lists.Store{Dir: o.lists}), self: self{from: make(chan selfAnswer, 1)}, host: hostFacts{lacks: map[string]string{}, tools: programs}}
+	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), firewallEvents: make(chan firewallEvent, 16), inspecting: make(chan struct{}, 1), fwFirst: true, told: map[string]bool{},
+		lists: lists.NewWatch(lists.Store{Dir: o.lists}), self: self{from: make(chan selfAnswer, 1)}, host: hostFacts{lacks: map[string]string{}, ipsetTool: ipsetTool}}
 	c, err := d.load()
 	if err != nil {
 		return nil, err
@@ -172,14 +172,16 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		return err
 	}
 	d.scopes = newScopes(d.conf, saved.ledger)
+	d.units = lookup.New()
+	defer d.units.Close()
+	d.host.nftService = d.nftService
 	be, why, err := d.host.open(d.conf, d.opt.backend, d.scopes)
 	if err != nil {
 		ln.Close()
 		return err
 	}
-	d.fw = control.FirewallStatus{Backend: be.Name(), Why: why}
-	d.units = lookup.New()
-	defer d.units.Close()
+	d.chosen, d.why = be.Name(), why
+	d.fw = control.FirewallStatus{Backend: d.chosen, Why: d.why}
 
 	pos, err := d.restore(saved, be)
 	if err != nil {
@@ -196,13 +198,14 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.scribe = newScribe(d.aud, src)
 	d.scribe.courier = d.courier
 	go d.scribe.run()
-	d.wall = newWall(be, d.wallEvents, d.conf.Firewall.Close)
+	kill, track := conn.Kill, conn.Forget
 	if d.helper != nil {
-		d.wall.killer, d.wall.tracked = d.helper.Kill, nil
+		kill, track = d.helper.Kill, nil
 		d.knowSelf(<-d.self.from)
-		d.wall.killWarned = d.self.err != nil // that is told already
 	}
-	// The first orders are made up before the wall's goroutine runs, since a backend serves one goroutine at a time.
+	d.closer = newConnCloser(d.conf.Firewall.Close, kill, track, d.connectionsStay)
+	go d.closer.run(inner)
+	d.firewall = newFirewallWorker(be, d.host.others(d.chosen, d.opt.backend), d.closer, d.firewallEvents)
 	if err := d.followOperators(time.Now()); err != nil {
 		d.problemAs(audit.KindError, "operators: "+err.Error())
 	}
@@ -210,15 +213,13 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.lookAtLists()
 	d.refreshAllow(time.Now())
 	d.liftOrphans()
-	d.firstReconcile(inner, be)
-	wallDone := make(chan struct{})
-	go func() { d.wall.run(inner); close(wallDone) }()
-	if d.wall.tracked != nil {
-		go d.wall.forget(inner, conn.Forget)
-	}
+	d.fwFull = time.Now()
+	d.firewall.first(d.wanted())
+	firewallDone := make(chan struct{})
+	go func() { d.firewall.run(inner); close(firewallDone) }()
 	d.watch(be)
 	d.presence = make(chan bool)
-	go firewalld.Presence(inner, d.presence)
+	go firewalld.Presence(inner, d.host.fwd, d.presence)
 	defer func() {
 		if d.unwatch != nil {
 			d.unwatch()
@@ -228,8 +229,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	// daemon from starting: counting and the audit trail work without it, and status tells.
 	for limit := time.After(firstLimit); d.fwFirst; {
 		select {
-		case e := <-d.wallEvents:
-			d.wallEvent(e)
+		case e := <-d.firewallEvents:
+			d.firewallEvent(e)
 		case <-limit:
 			d.fwFirst = false
 		case <-ctx.Done():
@@ -253,33 +254,28 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	// Stop: what was decided is carried out, the ledger says how far we came, and the bans stay, unless asked otherwise.
 	notify.Stopping("saving the ledger")
 	d.shutServer(srv)
-	d.wall.finish()
+	d.firewall.finish()
 	stuck := time.After(20 * time.Second)
+	done := false
 drain:
 	for {
 		select {
-		case e := <-d.wallEvents:
-			if e.err != nil {
-				d.aud.Event(audit.KindFirewallError, "firewall, while stopping: "+e.err.Error()+"; the next start mends it")
+		case e := <-d.firewallEvents:
+			if err := cmp.Or(e.err, e.notice); err != nil {
+				d.aud.Event(audit.KindFirewallError, "firewall, while stopping: "+err.Error()+"; the next start repairs it")
 			}
-		case <-wallDone:
+		case <-firewallDone:
+			done = true
 			break drain
 		case <-stuck:
 			break drain
 		}
 	}
 	cancel()
-	defer d.wall.be.Close()
-	if !d.conf.Firewall.KeepOnStop {
-		c, done := context.WithTimeout(context.Background(), leaveLimit)
-		empty := d.wall.be.Cleanup // its goroutine has ended
-		if b, ok := d.wall.be.(interface{ Empty(context.Context) error }); ok {
-			empty = b.Empty
+	if done { // else its goroutine still uses the backend
+		if err := d.firewall.close(!d.conf.Firewall.KeepOnStop); err != nil {
+			d.aud.Event(audit.KindFirewallError, "firewall: rules and sets could not be removed: "+err.Error())
 		}
-		if err := empty(c); err != nil {
-			d.aud.Event(audit.KindFirewallError, "firewall: rules and sets could not be taken away: "+err.Error())
-		}
-		done()
 	}
 	if d.saving {
 		<-d.saved
@@ -376,27 +372,6 @@ func place(led *ledger.Ledger, now time.Time) (c journal.Cursor, known bool, los
 // problem notes something about the journal that an operator should know.
 func (d *daemon) problem(text string) { d.problemAs(audit.KindJournalProblem, text) }
 
-// firstReconcile puts the ledger's bans in place before anything else. What the kernel holds beyond them stays for
-// now: after a crash it may be a ban younger than the ledger, which reading the journal again brings back.
-func (d *daemon) firstReconcile(ctx context.Context, be firewall.Backend) {
-	d.fwFull = time.Now()
-	want := d.wanted()
-	c, cancel := context.WithTimeout(ctx, reconcileLimit)
-	defer cancel()
-	if held, err := be.List(c); err == nil {
-		have := make(map[firewall.Key]bool, len(want))
-		for _, b := range want {
-			have[b.Key()] = true
-		}
-		for _, b := range held {
-			if !have[b.Key()] {
-				want = append(want, b)
-			}
-		}
-	}
-	d.wall.reconcile(want)
-}
-
 // loop is the owner of the state at work.
 func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 	t := time.NewTicker(tick)
@@ -411,8 +386,8 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 		case b := <-d.reader.out:
 			d.entries(b)
 			d.reader.free <- b
-		case e := <-d.wallEvents:
-			d.wallEvent(e)
+		case e := <-d.firewallEvents:
+			d.firewallEvent(e)
 		case f := <-d.calls:
 			f()
 		case open := <-d.sessions():
@@ -457,7 +432,7 @@ func (d *daemon) entries(b *batch) {
 	for i := range b.entries {
 		if d.loggedBy(&b.entries[i]) {
 			if len(adds) > 0 { // what is lifted now must not be put in place later
-				d.wall.add(adds...)
+				d.firewall.add(adds...)
 				adds = nil
 			}
 			d.refreshAllow(now)
@@ -473,7 +448,7 @@ func (d *daemon) entries(b *batch) {
 		adds = d.decided(adds, out.Bans, now)
 	}
 	if len(adds) > 0 {
-		d.wall.add(adds...)
+		d.firewall.add(adds...)
 	}
 	if n := len(b.entries); n > 0 {
 		d.readTo = b.entries[n-1].Realtime
@@ -502,7 +477,7 @@ func (d *daemon) entries(b *batch) {
 	if !b.behind && !b.rebuild && !d.caughtUp {
 		d.caughtUp = true
 		d.announced = nil
-		d.wall.reconcile(d.wanted())
+		d.firewall.reconcile(d.wanted())
 		d.tellStatus()
 	}
 }
@@ -660,9 +635,9 @@ func (d *daemon) released(bans []ledger.Ban, reason, by string) {
 		b := &bans[i]
 		for _, scope := range d.scopes.of(b.Scope) {
 			if e, ok := d.element(b.Prefix, scope); ok {
-				d.wall.add(e) // another ban asks for the same element, until another time
+				d.firewall.add(e) // another ban asks for the same element, until another time
 			} else {
-				d.wall.remove(e.Key())
+				d.firewall.remove(e.Key())
 			}
 		}
 		d.record(record{kind: audit.KindUnban, unban: audit.UnbanEvent{
@@ -672,77 +647,8 @@ func (d *daemon) released(bans []ledger.Ban, reason, by string) {
 	}
 }
 
-// wallEvent takes note of what the firewall's goroutine tells.
-func (d *daemon) wallEvent(e wallEvent) {
-	if !e.checked.IsZero() {
-		d.fw.Checked = e.checked
-	}
-	wasOK := d.fw.OK
-	d.fw.OK, d.fw.Error = e.ok, ""
-	if e.err != nil {
-		d.fw.Error = e.err.Error()
-	}
-	switch {
-	case e.change != nil && e.ok:
-		d.fwRetry = time.Time{}
-		d.mended(&e)
-		d.fwMend = ""
-	case e.change != nil && d.another(e.err):
-	case e.change != nil:
-		d.fwRetry = time.Now().Add(fwPause)
-		if wasOK || d.fwFirst {
-			d.aud.Event(audit.KindFirewallError, "firewall: "+d.fw.Error, audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
-		}
-	case e.want:
-		if d.fwMend == "" {
-			d.fwMend = d.fw.Error
-		}
-		d.wall.reconcile(d.wanted())
-	case e.ok && e.err != nil: // open connections cannot be closed here
-		d.problemAs(audit.KindError, d.fw.Error)
-		d.fw.Error = ""
-	}
-	if e.change != nil {
-		d.fwFirst = false
-	}
-}
-
-// mended tells the audit trail what a reconcile has put right.
-func (d *daemon) mended(e *wallEvent) {
-	ch := e.change
-	anew := slices.Concat(e.evicted, ch.Repaired)
-	mended := len(anew) > 0 && !ch.First
-	elements := ch.Added+ch.Removed+ch.Refreshed > 0
-	why := d.fwMend
-	switch {
-	case e.by != "" && !mended && !elements:
-		why = "nothing was wrong"
-	case why != "":
-	case mended:
-		why = "rules or sets were missing"
-	case e.by != "":
-		why = "the sets did not hold what they should"
-	default:
-		return
-	}
-	fields := []audit.Field{{Name: audit.FieldBackend, Value: d.fw.Backend}}
-	text := "firewall repaired: "
-	if e.by != "" {
-		text = "firewall repaired, as " + e.by + " asked: "
-		fields = append(fields, audit.Field{Name: audit.FieldBy, Value: e.by})
-	}
-	if e.by == "" || mended || elements {
-		d.fw.Repaired++
-	}
-	d.aud.Event(audit.KindFirewallRepaired, fmt.Sprintf("%s%s (%s made anew; %d bans put back, %d removed)",
-		text, why, or(strings.Join(anew, ", "), "elements"), ch.Added, ch.Removed), fields...)
-}
-
 // firstLimit is how long the start waits for the firewall: 100,000 bans take half a second.
 const firstLimit = 15 * time.Second
-
-// fwPause is the time between two tries at a firewall that refuses.
-const fwPause = 10 * time.Second
 
 func or(a, b string) string {
 	if a != "" {
@@ -823,21 +729,18 @@ func (d *daemon) tick(now time.Time) {
 	}
 	if read != 0 {
 		if adds := d.decided(nil, d.eng.Settle(read).Bans, now); len(adds) > 0 {
-			d.wall.add(adds...)
+			d.firewall.add(adds...)
 		}
 	}
 	if over := d.eng.Expire(now.UnixMicro(), read); len(over) > 0 {
 		d.released(over, "expired", "")
 	}
-	if !d.fwRetry.IsZero() && now.After(d.fwRetry) {
-		d.fwRetry = time.Time{}
-		d.wall.reconcile(d.wanted())
-	} else if d.fwRetry.IsZero() && now.Sub(d.fwFull) > fwDaily {
+	if now.Sub(d.fwFull) > fwDaily {
 		// The kernel's timeouts end after 24 days at most: longer bans are refreshed well before.
 		d.fwFull = now
-		d.wall.reconcile(d.wanted())
+		d.firewall.reconcile(d.wanted())
 	} else {
-		d.wall.verify()
+		d.firewall.check()
 	}
 	d.tickAllow(now)
 	d.maybeSave(now)
@@ -940,7 +843,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	d.courier.configure(c)
 	if be != nil {
 		d.scopes = s
-		d.useBackend(be, why)
+		d.useBackend(be, why, false)
 	}
 	d.liftOrphans()
 	if err := d.followOperators(d.reloaded); err != nil {
@@ -950,10 +853,10 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	if d.helper != nil {
 		d.askSelf()
 	}
-	d.wall.cuts(c.Firewall.Close)
+	d.closer.enable(c.Firewall.Close)
 	d.refreshAllow(d.reloaded)
 	d.reader.reload(d.matches())
-	d.wall.reconcile(d.wanted())
+	d.firewall.reconcile(d.wanted())
 	d.aud.Event(audit.KindReload, fmt.Sprintf("reloaded by %s: %d jails, %d files", by, len(d.eng.Jails()), len(c.Files)), audit.Field{Name: audit.FieldBy, Value: by})
 	d.courier.call() // it may have reports that a destination did not take as it was set up
 	d.dirtyBans = true
@@ -965,69 +868,6 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 func (d *daemon) liftOrphans() {
 	gone := d.eng.TakeOrphans(func(jail string) bool { return jail == jailManual || jail == jailRecovered })
 	d.released(gone, "the jail is not enabled any more", "")
-}
-
-// another takes the next backend where auto picked one that this kernel cannot do.
-func (d *daemon) another(err error) bool {
-	var lack *firewall.UnsupportedError
-	if !errors.As(err, &lack) || d.host.lacks[d.fw.Backend] != "" {
-		return false
-	}
-	d.host.lacks[d.fw.Backend] = lack.What
-	return d.choose()
-}
-
-// lookForFirewalld asks once, at the start; from then on Presence tells.
-func (d *daemon) lookForFirewalld(ctx context.Context) {
-	c, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	d.host.fwd, _ = firewalld.Running(c) // without a bus there is none
-}
-
-// choose takes another backend where what auto goes by has changed, and says so.
-func (d *daemon) choose() bool {
-	name, _ := d.host.choose(d.conf, d.opt.backend)
-	if name == d.fw.Backend {
-		return false
-	}
-	be, why, err := d.host.open(d.conf, d.opt.backend, d.scopes)
-	if err != nil {
-		d.aud.Event(audit.KindFirewallError, err.Error(), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
-		return false
-	}
-	d.aud.Event(audit.KindFirewallChanged, fmt.Sprintf("firewall backend %s in place of %s (%s)", name, d.fw.Backend, why), audit.Field{Name: audit.FieldBackend, Value: name})
-	d.useBackend(be, why)
-	d.wall.reconcile(d.wanted())
-	return true
-}
-
-// useBackend puts another backend in place of the one in use. The wanted set follows.
-func (d *daemon) useBackend(be firewall.Backend, why string) {
-	if be.Name() != d.fw.Backend {
-		d.wall.leave()
-	}
-	d.wall.use(be)
-	d.fwMend = "" // what was wrong with the old one is its own affair
-	d.fw.Backend, d.fw.Why = be.Name(), why
-	d.watch(be)
-}
-
-// watch has a backend that can tell at once when somebody else is at our rules do so.
-func (d *daemon) watch(be firewall.Backend) {
-	if d.unwatch != nil {
-		d.unwatch()
-		d.unwatch = nil
-	}
-	d.counter, _ = be.(firewall.Counter)
-	w, ok := be.(interface {
-		Watch(context.Context, func()) error
-	})
-	if !ok {
-		return
-	}
-	var ctx context.Context
-	ctx, d.unwatch = context.WithCancel(context.Background())
-	go w.Watch(ctx, d.wall.verify)
 }
 
 func (d *daemon) matches() journal.Matches {

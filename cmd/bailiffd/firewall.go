@@ -12,7 +12,7 @@ import (
 
 // Firewall compares what the firewall holds with what it should hold.
 func (a *asker) Firewall(ctx context.Context) (*control.Firewall, error) {
-	f, r, err := a.look(ctx, look{})
+	f, r, err := a.inspect(ctx, inspectRequest{})
 	if err != nil {
 		return nil, err
 	}
@@ -25,9 +25,9 @@ func (a *asker) Firewall(ctx context.Context) (*control.Firewall, error) {
 	return f, nil
 }
 
-// RepairFirewall has it made right.
+// RepairFirewall makes the firewall hold what it should.
 func (a *asker) RepairFirewall(ctx context.Context, by control.Peer, force bool) (*control.FirewallRepair, error) {
-	f, r, err := a.look(ctx, look{mend: true, force: force, by: by.User})
+	f, r, err := a.inspect(ctx, inspectRequest{repair: true, force: force, by: by.User})
 	if err != nil {
 		return nil, err
 	}
@@ -55,29 +55,29 @@ func (a *asker) RepairFirewall(ctx context.Context, by control.Peer, force bool)
 	return out, nil
 }
 
-// look has the firewall's goroutine look, one caller after the other: the wanted set is large.
-func (a *asker) look(ctx context.Context, l look) (*control.Firewall, *looked, error) {
+// inspect asks the firewall worker, for one caller after the other: the full set of bans is large.
+func (a *asker) inspect(ctx context.Context, q inspectRequest) (*control.Firewall, *inspectResult, error) {
 	select {
-	case a.d.looking <- struct{}{}:
+	case a.d.inspecting <- struct{}{}:
 	case <-ctx.Done():
 		return nil, nil, busy(ctx)
 	}
-	l.answer = make(chan looked, 1)
+	q.answer = make(chan inspectResult, 1)
 	f := &control.Firewall{}
 	if err := a.do(ctx, func() {
-		l.want = a.d.wanted()
-		f.FirewallStatus, f.Bans = a.d.fw, len(l.want)
-		a.d.wall.look(&l)
+		q.want = a.d.wanted()
+		f.FirewallStatus, f.Bans = a.d.fw, len(q.want)
+		a.d.firewall.inspect(&q)
 	}); err != nil {
-		<-a.d.looking
+		<-a.d.inspecting
 		return nil, nil, err
 	}
 	select {
-	case r := <-l.answer:
-		<-a.d.looking
+	case r := <-q.answer:
+		<-a.d.inspecting
 		return f, &r, nil
 	case <-ctx.Done():
-		go func() { <-l.answer; <-a.d.looking }() // it still looks, with a wanted set in hand
+		go func() { <-q.answer; <-a.d.inspecting }() // the worker still inspects, with a full set in hand
 		return nil, nil, busy(ctx)
 	}
 }

@@ -13,40 +13,54 @@ import (
 
 // firewalld's names on the bus (firewalld.dbus(5)).
 const (
-	busName = "org.fedoraproject.FirewallD1"
-	ipsets  = busName + ".ipset."
-	polices = busName + ".policy."
-	zones   = busName + ".zone."
-	conf    = busName + ".config."
-	confSet = busName + ".config.ipset."
-	confPol = busName + ".config.policy."
-	confZon = busName + ".config.zone."
+	busName           = "org.fedoraproject.FirewallD1"
+	ipsetIface        = busName + ".ipset."
+	policyIface       = busName + ".policy."
+	zoneIface         = busName + ".zone."
+	configIface       = busName + ".config."
+	configSetIface    = busName + ".config.ipset."
+	configPolicyIface = busName + ".config.policy."
+	configZoneIface   = busName + ".config.zone."
 
-	mainPath = dbus.ObjectPath("/org/fedoraproject/FirewallD1")
-	confPath = dbus.ObjectPath("/org/fedoraproject/FirewallD1/config")
+	mainPath   = dbus.ObjectPath("/org/fedoraproject/FirewallD1")
+	configPath = dbus.ObjectPath("/org/fedoraproject/FirewallD1/config")
 )
 
-// ErrAway says that firewalld does not run, or does not answer.
-var ErrAway = errors.New("firewalld is not running")
+// errAbsent says that firewalld does not run, or does not answer.
+var errAbsent = fmt.Errorf("firewalld %w", firewall.ErrAbsent)
 
-// bus is a connection to the system bus that is made anew when it broke.
-type bus struct{ conn *dbus.Conn }
-
-func (b *bus) open(ctx context.Context) (*dbus.Conn, error) {
+// connect opens a connection to the system bus. The connection outlives ctx, which bounds the opening alone.
+func connect(ctx context.Context, opts ...dbus.ConnOption) (*dbus.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, end) // a bus that accepts and then says nothing is given up
+	c, err := dbus.ConnectSystemBus(append(opts, dbus.WithContext(life))...)
+	if err == nil && stop() {
+		return c, nil
+	}
+	end()
+	if err == nil {
+		c.Close()
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return nil, fmt.Errorf("firewalld: system bus: %w", err)
+}
+
+// bus is a connection to the system bus that is reopened when it broke.
+type bus struct{ conn *dbus.Conn }
+
+func (b *bus) open(ctx context.Context) (*dbus.Conn, error) {
 	if b.conn != nil && b.conn.Connected() {
-		return b.conn, nil
+		return b.conn, ctx.Err()
 	}
 	b.close()
-	// The connection outlives the call, so it does not end with ctx.
-	c, err := dbus.ConnectSystemBus()
-	if err != nil {
-		return nil, fmt.Errorf("firewalld: system bus: %w", err)
-	}
+	c, err := connect(ctx)
 	b.conn = c
-	return c, nil
+	return c, err
 }
 
 func (b *bus) close() {
@@ -56,7 +70,7 @@ func (b *bus) close() {
 	}
 }
 
-// call calls a method and stores its answer in out. firewalld is never started by it: who stopped it had his reasons.
+// call calls a method and stores its answer in out. firewalld is never started by it: an admin may have stopped it.
 func (b *bus) call(ctx context.Context, path dbus.ObjectPath, method string, out []any, args ...any) error {
 	c, err := b.open(ctx)
 	if err != nil {
@@ -110,7 +124,7 @@ func explain(method string, err error) error {
 	}
 	switch e.Name {
 	case "org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner", "org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Disconnected":
-		return fmt.Errorf("%w (%s)", ErrAway, text)
+		return fmt.Errorf("%w (%s)", errAbsent, text)
 	case "org.freedesktop.DBus.Error.UnknownMethod", "org.freedesktop.DBus.Error.UnknownInterface":
 		return &firewall.UnsupportedError{
 			What: "a firewalld that has " + short(method), Hint: "update firewalld to 0.9 or newer, or write backend: nftables", Err: errors.New(text),

@@ -66,17 +66,19 @@ type Backend struct {
 	ready  bool             // reconciled since New or Cleanup
 	used   map[group]uint32 // how many of the sets hold bans: 1 where it says nothing
 
-	suspect string // what Inspect or a look at the kernel found wrong, where firewalld itself may find nothing
-	kind    string // of firewalld's own backend: nftables, iptables or unknown; "" when not asked yet
-	gen     uint32 // of nftables, at which the kernel held what firewalld put there; 0: not looked
+	checkReason string // what Inspect or a look at the kernel found wrong, where firewalld itself may find nothing
+	backendType string // firewalld's own backend: nftables, iptables or unknown; "" when not asked yet
+	gen         uint32 // of nftables, at which the kernel held what firewalld put there; 0: not looked
 
-	mu    sync.Mutex // of what Watch looks at, too
-	want  map[firewall.Key]time.Time
-	sets  map[setKey]map[netip.Prefix]bool // what firewalld holds, as far as we know
-	dirty bool                             // somebody may have changed something; always, when nobody watches
-	heard bool                             // Watch runs
-	lost  bool                             // firewalld was reloaded or started: its sets are empty
-	upset string                           // what else happened that all is to be looked at for; "" for nothing
+	mu   sync.Mutex // of what Watch looks at, too
+	want map[firewall.Key]time.Time
+	sets map[setKey]map[netip.Prefix]bool // what firewalld holds, as far as we know
+
+	dirty    bool   // somebody may have changed something
+	watching bool   // Watch receives signals; while it does not, everything may have changed
+	reloaded bool   // firewalld was reloaded or started: its sets are empty
+	recheck  string // what else happened that requires a Reconcile; "" for nothing
+	ownLoads int    // reloads of ours whose signal is still to come
 }
 
 // setKey names one of our sets.
@@ -92,7 +94,7 @@ type group struct {
 	family uint8
 }
 
-var errLost = errors.New("firewalld: reloaded or started, its sets are empty")
+var errReloaded = errors.New("firewalld: reloaded or started, its sets are empty")
 
 var errNotReady = errors.New("firewalld: not reconciled yet")
 
@@ -281,13 +283,13 @@ func (b *Backend) Reconcile(ctx context.Context, bans []firewall.Ban) (firewall.
 	// What happens from here on is seen: either below, or by the next Verify.
 	b.mu.Lock()
 	b.dirty = false
-	lost := b.lost && b.ready
-	b.lost, b.upset = false, ""
+	reloaded := b.reloaded && b.ready
+	b.reloaded, b.recheck = false, ""
 	old := b.want
 	b.mu.Unlock()
 	b.spread(want, true)
 	n := 0
-	if lost {
+	if reloaded {
 		n = b.refill(ctx, want)
 	}
 	ch, err := b.reconcile(ctx, want)
@@ -322,31 +324,31 @@ func (b *Backend) refill(ctx context.Context, want map[firewall.Key]time.Time) (
 }
 
 func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time) (ch firewall.Change, err error) {
-	why, err := b.running(ctx)
+	why, err := b.checkRuntime(ctx)
 	if err != nil {
 		return ch, err
 	}
-	why = cmp.Or(why, b.suspect)
+	why = cmp.Or(why, b.checkReason)
 	if why != "" || !b.ready {
-		changed, err := b.permanent(ctx)
+		changed, err := b.ensurePermanent(ctx)
 		if err != nil {
 			return ch, err
 		}
 		first := !b.ready && why != "" && len(changed) > 0
 		if why != "" || len(changed) > 0 {
-			err := b.bus.call(ctx, mainPath, busName+".reload", nil)
-			if b.suspect != "" && is(err, "COMMAND_FAILED") { // firewalld 1.3 fails once at a table that somebody took away
-				err = b.bus.call(ctx, mainPath, busName+".reload", nil)
+			err := b.reload(ctx)
+			if b.checkReason != "" && is(err, "COMMAND_FAILED") { // firewalld 1.3 fails once at a table that somebody took away
+				err = b.reload(ctx)
 			}
 			if err != nil {
 				return ch, err
 			}
-			b.suspect = ""
-			again, err := b.running(ctx)
+			b.checkReason = ""
+			again, err := b.checkRuntime(ctx)
 			if err == nil && again == "" {
 				if again, err = b.flushed(ctx); again != "" {
 					again = "table inet " + tableName + " " + again
-					b.kind = "unknown" // this firewalld puts it elsewhere: reloads will not help
+					b.backendType = "unknown" // this firewalld puts it elsewhere: reloads will not help
 				}
 			}
 			if err != nil || again != "" {
@@ -392,10 +394,27 @@ func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time
 	return ch, nil
 }
 
+// reload has firewalld load its permanent configuration, which empties our sets. The signal that tells of it is no news to us:
+// who calls this fills them.
+func (b *Backend) reload(ctx context.Context) error {
+	b.mu.Lock()
+	if b.watching {
+		b.ownLoads++
+	}
+	b.mu.Unlock()
+	err := b.bus.call(ctx, mainPath, busName+".reload", nil)
+	if err != nil { // then there is no signal, or there is one and all is looked at again
+		b.mu.Lock()
+		b.ownLoads = max(0, b.ownLoads-1)
+		b.mu.Unlock()
+	}
+	return err
+}
+
 // entries reads what a set holds.
 func (b *Backend) entries(ctx context.Context, k setKey) (map[string]netip.Prefix, error) {
 	var l []string
-	if err := b.bus.call(ctx, mainPath, ipsets+"getEntries", []any{&l}, b.setName(k)); err != nil {
+	if err := b.bus.call(ctx, mainPath, ipsetIface+"getEntries", []any{&l}, b.setName(k)); err != nil {
 		return nil, fmt.Errorf("set %s: %w", b.setName(k), err)
 	}
 	m := make(map[string]netip.Prefix, len(l))
@@ -446,7 +465,7 @@ func (b *Backend) fill(ctx context.Context, k setKey, have map[string]netip.Pref
 
 // put changes a set. What is so already is no error.
 func (b *Backend) put(ctx context.Context, k setKey, method string, arg any) error {
-	err := b.bus.call(ctx, mainPath, ipsets+method, nil, b.setName(k), arg)
+	err := b.bus.call(ctx, mainPath, ipsetIface+method, nil, b.setName(k), arg)
 	if err == nil || is(err, "ALREADY_ENABLED", "NOT_ENABLED") {
 		return nil
 	}
@@ -665,14 +684,15 @@ func (b *Backend) Verify(ctx context.Context) error {
 		return err
 	}
 	b.mu.Lock()
-	look, lost, upset := b.dirty || !b.heard, b.lost && len(b.want) > 0, b.upset
-	b.dirty = lost || upset != ""
+	b.reloaded = b.reloaded && len(b.want) > 0 // else there is nothing to put back
+	look, reloaded, recheck := b.dirty || !b.watching, b.reloaded, b.recheck
+	b.dirty = reloaded || recheck != ""
 	b.mu.Unlock()
 	switch {
-	case lost:
-		return errLost
-	case upset != "":
-		return fmt.Errorf("firewalld: %s", upset)
+	case reloaded:
+		return errReloaded
+	case recheck != "":
+		return fmt.Errorf("firewalld: %s", recheck)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -680,14 +700,14 @@ func (b *Backend) Verify(ctx context.Context) error {
 	harm, err := b.flushed(ctx)
 	if err == nil && harm != "" {
 		// It may be in the middle of a reload. It answers when that is over.
-		if _, err = b.running(ctx); err == nil {
+		if _, err = b.checkRuntime(ctx); err == nil {
 			harm, err = b.flushed(ctx)
 		}
 	}
 	switch {
 	case err == nil && harm != "":
-		b.suspect = "table inet " + tableName + " " + harm
-		err = errors.New("firewalld: " + b.suspect)
+		b.checkReason = "table inet " + tableName + " " + harm
+		err = errors.New("firewalld: " + b.checkReason)
 	case err == nil && !look:
 		return nil
 	case err == nil:
@@ -702,7 +722,7 @@ func (b *Backend) Verify(ctx context.Context) error {
 }
 
 func (b *Backend) verify(ctx context.Context) error {
-	why, err := b.running(ctx)
+	why, err := b.checkRuntime(ctx)
 	if err != nil {
 		return err
 	}
@@ -742,7 +762,7 @@ func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
 		return nil, err
 	}
 	var names []string
-	if err := b.bus.call(ctx, mainPath, ipsets+"getIPSets", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, mainPath, ipsetIface+"getIPSets", []any{&names}); err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
@@ -778,9 +798,9 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	b.mu.Lock()
 	b.want, b.sets, b.dirty = nil, nil, true
 	b.mu.Unlock()
-	found, err := b.unmake(ctx)
+	found, err := b.removeAll(ctx)
 	if found {
-		err = errors.Join(err, b.bus.call(ctx, mainPath, busName+".reload", nil))
+		err = errors.Join(err, b.reload(ctx))
 	}
 	return err
 }
@@ -790,19 +810,6 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 func (b *Backend) Empty(ctx context.Context) error {
 	_, err := b.Reconcile(ctx, nil)
 	return err
-}
-
-// Running tells whether firewalld is there.
-func Running(ctx context.Context) (bool, error) {
-	var c bus
-	defer c.close()
-	conn, err := c.open(ctx)
-	if err != nil {
-		return false, err
-	}
-	var has bool
-	err = conn.BusObject().CallWithContext(ctx, hasOwner, 0, busName).Store(&has)
-	return has, err
 }
 
 var _ firewall.Backend = (*Backend)(nil)

@@ -35,7 +35,7 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 	}
 	in := &firewall.Inspection{}
 	var names []string
-	if err := b.bus.call(ctx, mainPath, ipsets+"getIPSets", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, mainPath, ipsetIface+"getIPSets", []any{&names}); err != nil {
 		return nil, err
 	}
 	part := func(p firewall.Part, err error) error {
@@ -67,7 +67,7 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 	b.gen = 0
 	if harm, err := b.flushed(ctx); err != nil {
 		return nil, err
-	} else if b.kind == "nftables" {
+	} else if b.backendType == "nftables" {
 		in.Parts = append(in.Parts, firewall.Part{Name: "table inet " + tableName, Want: "in the kernel, with rules that look into our sets", Harm: harm})
 	}
 	permanent, err := b.inspectPermanentSets(ctx)
@@ -88,15 +88,15 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 		in.Sets = append(in.Sets, s)
 	}
 	in.Order()
-	b.suspect = ""
+	b.checkReason = ""
 	for _, p := range in.Parts {
 		if p.Harm != "" {
-			b.suspect = p.Name + " " + p.Harm
+			b.checkReason = p.Name + " " + p.Harm
 		}
 	}
 	for _, s := range in.Sets {
 		if s.Harm != "" {
-			b.suspect = s.Name + " " + s.Harm
+			b.checkReason = s.Name + " " + s.Harm
 		}
 	}
 	in.Parts = append(in.Parts, early...) // nothing that we could mend
@@ -107,12 +107,12 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 func (b *Backend) inspectPolicy(ctx context.Context) (p firewall.Part, early []firewall.Part, err error) {
 	p = firewall.Part{Name: "policy " + policyName, Want: fmt.Sprintf("from ANY to HOST, priority %d, %d rich rules", priority, len(b.richRules())), Harm: "is gone"}
 	var names []string
-	if err := b.bus.call(ctx, mainPath, polices+"getPolicies", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, mainPath, policyIface+"getPolicies", []any{&names}); err != nil {
 		return p, nil, err
 	}
 	for _, name := range names {
 		var have map[string]dbus.Variant
-		if err := b.bus.call(ctx, mainPath, polices+"getPolicySettings", []any{&have}, name); is(err, "INVALID_POLICY") {
+		if err := b.bus.call(ctx, mainPath, policyIface+"getPolicySettings", []any{&have}, name); is(err, "INVALID_POLICY") {
 			continue
 		} else if err != nil {
 			return p, nil, err
@@ -133,7 +133,7 @@ func (b *Backend) inspectPolicy(ctx context.Context) (p firewall.Part, early []f
 func (b *Backend) inspectPermanentPolicy(ctx context.Context) (firewall.Part, error) {
 	p := firewall.Part{Name: "policy " + policyName + " (permanent)", Want: "as at run time"}
 	var names []string
-	if err := b.bus.call(ctx, confPath, conf+"getPolicyNames", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, configPath, configIface+"getPolicyNames", []any{&names}); err != nil {
 		return p, err
 	}
 	if p.Present = slices.Contains(names, policyName); !p.Present {
@@ -151,14 +151,14 @@ func (b *Backend) inspectPermanentPolicy(ctx context.Context) (firewall.Part, er
 func (b *Backend) inspectZones(ctx context.Context) (parts []firewall.Part, err error) {
 	for zone, want := range b.zoneRules() {
 		var path dbus.ObjectPath
-		if err := b.bus.call(ctx, confPath, conf+"getZoneByName", []any{&path}, zone); err != nil {
+		if err := b.bus.call(ctx, configPath, configIface+"getZoneByName", []any{&path}, zone); err != nil {
 			return nil, fmt.Errorf("zone %s: %w", zone, err)
 		}
 		for _, at := range []struct {
 			path              dbus.ObjectPath
 			iface, zone, name string
 		}{
-			{mainPath, zones, zone, "zone " + zone}, {path, confZon, "", "zone " + zone + " (permanent)"},
+			{mainPath, zoneIface, zone, "zone " + zone}, {path, configZoneIface, "", "zone " + zone + " (permanent)"},
 		} {
 			missing, err := b.missing(ctx, at.path, at.iface, at.zone, want)
 			if err != nil {
@@ -179,7 +179,7 @@ func (b *Backend) inspectZones(ctx context.Context) (parts []firewall.Part, err 
 func (b *Backend) inspectPermanentSets(ctx context.Context) (firewall.Part, error) {
 	p := firewall.Part{Name: "ipsets (permanent)", Want: fmt.Sprintf("%d sets of ours, empty", len(b.keys()))}
 	var names []string
-	if err := b.bus.call(ctx, confPath, conf+"getIPSetNames", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, configPath, configIface+"getIPSetNames", []any{&names}); err != nil {
 		return p, err
 	}
 	p.Present = slices.ContainsFunc(names, ourName)
@@ -217,7 +217,7 @@ func (b *Backend) inspectSet(ctx context.Context, k setKey, there bool, target m
 		s.Harm = "is gone"
 	} else {
 		var set setSettings
-		if err := b.bus.call(ctx, mainPath, ipsets+"getIPSetSettings", []any{&set}, s.Name); err != nil {
+		if err := b.bus.call(ctx, mainPath, ipsetIface+"getIPSetSettings", []any{&set}, s.Name); err != nil {
 			return s, fmt.Errorf("set %s: %w", s.Name, err)
 		}
 		if why := set.foreign(newSettings(k)); why != "" {
@@ -260,7 +260,7 @@ func (b *Backend) inspectSet(ctx context.Context, k setKey, there bool, target m
 // place by then: a policy without its sets makes a reload fail.
 func (b *Backend) Evict(ctx context.Context) (gone []string, err error) {
 	var names []string
-	if err := b.bus.call(ctx, confPath, conf+"getIPSetNames", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, configPath, configIface+"getIPSetNames", []any{&names}); err != nil {
 		return nil, err
 	}
 	var foreign *firewall.ForeignError
@@ -276,18 +276,18 @@ func (b *Backend) Evict(ctx context.Context) (gone []string, err error) {
 		if have.foreign(newSettings(k)) == "" {
 			continue
 		}
-		if err := b.bus.call(ctx, path, confSet+"remove", nil); err != nil {
+		if err := b.bus.call(ctx, path, configSetIface+"remove", nil); err != nil {
 			return gone, fmt.Errorf("set %s: %w", name, err)
 		}
 		gone = append(gone, "set "+name)
 	}
-	if err := b.bus.call(ctx, confPath, conf+"getPolicyNames", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, configPath, configIface+"getPolicyNames", []any{&names}); err != nil {
 		return gone, err
 	}
 	if slices.Contains(names, policyName) {
 		path, _, err := b.configuredPolicy(ctx)
 		if errors.As(err, &foreign) {
-			err = b.bus.call(ctx, path, confPol+"remove", nil)
+			err = b.bus.call(ctx, path, configPolicyIface+"remove", nil)
 			gone = append(gone, "policy "+policyName)
 		}
 		if err != nil {
@@ -295,10 +295,10 @@ func (b *Backend) Evict(ctx context.Context) (gone []string, err error) {
 		}
 	}
 	if len(gone) > 0 {
-		b.suspect = strings.Join(gone, ", ") + " was not ours"
+		b.checkReason = strings.Join(gone, ", ") + " was not ours"
 		return gone, nil
 	}
-	if err := b.bus.call(ctx, mainPath, ipsets+"getIPSets", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, mainPath, ipsetIface+"getIPSets", []any{&names}); err != nil {
 		return nil, err
 	}
 	for _, k := range b.keys() { // an entry that we would never have made

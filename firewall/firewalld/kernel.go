@@ -23,12 +23,12 @@ func (b *Backend) flushed(ctx context.Context) (harm string, err error) {
 	case err != nil, gen == b.gen && gen != 0:
 		return "", nil
 	}
-	if b.kind == "" {
-		if b.kind, err = b.backendKind(ctx); err != nil {
+	if b.backendType == "" {
+		if b.backendType, err = b.askBackendType(ctx); err != nil {
 			return "", err
 		}
 	}
-	if b.kind != "nftables" {
+	if b.backendType != "nftables" {
 		b.gen = gen
 		return "", nil
 	}
@@ -62,10 +62,10 @@ func (b *Backend) unreferred(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// backendKind is nftables or iptables.
-func (b *Backend) backendKind(ctx context.Context) (kind string, err error) {
+// askBackendType asks for firewalld's own backend, nftables or iptables.
+func (b *Backend) askBackendType(ctx context.Context) (kind string, err error) {
 	var v dbus.Variant
-	if err := b.bus.call(ctx, confPath, "org.freedesktop.DBus.Properties.Get", []any{&v}, busName+".config", "FirewallBackend"); err != nil {
+	if err := b.bus.call(ctx, configPath, "org.freedesktop.DBus.Properties.Get", []any{&v}, busName+".config", "FirewallBackend"); err != nil {
 		return "", err
 	}
 	kind, _ = v.Value().(string)

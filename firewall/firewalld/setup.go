@@ -133,16 +133,17 @@ func (b *Backend) samePolicy(have map[string]dbus.Variant) string {
 	return ""
 }
 
-// permanent brings our sets, and what refers to them, into firewalld's permanent configuration, and says what it changed.
-func (b *Backend) permanent(ctx context.Context) (changed []string, err error) {
+// ensurePermanent brings our sets, and what refers to them, into firewalld's permanent configuration, and says what it
+// changed.
+func (b *Backend) ensurePermanent(ctx context.Context) (changed []string, err error) {
 	var names []string
-	if err := b.bus.call(ctx, confPath, conf+"getIPSetNames", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, configPath, configIface+"getIPSetNames", []any{&names}); err != nil {
 		return nil, err
 	}
 	for _, k := range b.keys() {
 		name, want := b.setName(k), newSettings(k)
 		if !slices.Contains(names, name) {
-			if err := b.bus.call(ctx, confPath, conf+"addIPSet", nil, name, want); err != nil {
+			if err := b.bus.call(ctx, configPath, configIface+"addIPSet", nil, name, want); err != nil {
 				return changed, fmt.Errorf("set %s: %w", name, err)
 			}
 			changed = append(changed, "set "+name)
@@ -156,19 +157,19 @@ func (b *Backend) permanent(ctx context.Context) (changed []string, err error) {
 			return changed, &firewall.ForeignError{Name: "set " + name, Why: why}
 		}
 		if len(have.Entries) > 0 { // somebody made a ban permanent
-			if err := b.bus.call(ctx, path, confSet+"update", nil, want); err != nil {
+			if err := b.bus.call(ctx, path, configSetIface+"update", nil, want); err != nil {
 				return changed, fmt.Errorf("set %s: %w", name, err)
 			}
 			changed = append(changed, "set "+name)
 		}
 	}
-	more, err := b.hooks(ctx)
+	more, err := b.ensureReferences(ctx)
 	return append(changed, more...), err
 }
 
 func (b *Backend) configured(ctx context.Context, name string) (path dbus.ObjectPath, s setSettings, err error) {
-	if err = b.bus.call(ctx, confPath, conf+"getIPSetByName", []any{&path}, name); err == nil {
-		err = b.bus.call(ctx, path, confSet+"getSettings", []any{&s})
+	if err = b.bus.call(ctx, configPath, configIface+"getIPSetByName", []any{&path}, name); err == nil {
+		err = b.bus.call(ctx, path, configSetIface+"getSettings", []any{&s})
 	}
 	if err != nil {
 		err = fmt.Errorf("set %s: %w", name, err)
@@ -176,21 +177,21 @@ func (b *Backend) configured(ctx context.Context, name string) (path dbus.Object
 	return path, s, err
 }
 
-// hooks brings what refers to the sets into the permanent configuration: the policy object, or sources or rich rules of
+// ensureReferences brings what refers to the sets into the permanent configuration: the policy object, or sources or rich rules of
 // zones.
-func (b *Backend) hooks(ctx context.Context) (changed []string, err error) {
+func (b *Backend) ensureReferences(ctx context.Context) (changed []string, err error) {
 	if b.via != "policy" {
 		for zone, want := range b.zoneRules() {
 			var path dbus.ObjectPath
-			if err := b.bus.call(ctx, confPath, conf+"getZoneByName", []any{&path}, zone); err != nil {
+			if err := b.bus.call(ctx, configPath, configIface+"getZoneByName", []any{&path}, zone); err != nil {
 				return changed, fmt.Errorf("zone %s: %w", zone, err)
 			}
-			missing, err := b.missing(ctx, path, confZon, "", want)
+			missing, err := b.missing(ctx, path, configZoneIface, "", want)
 			if err != nil {
 				return changed, fmt.Errorf("zone %s: %w", zone, err)
 			}
 			for _, w := range missing {
-				if err := b.bus.call(ctx, path, confZon+"add"+b.what(), nil, w); err != nil && !is(err, "ALREADY_ENABLED") {
+				if err := b.bus.call(ctx, path, configZoneIface+"add"+b.zoneItemKind(), nil, w); err != nil && !is(err, "ALREADY_ENABLED") {
 					return changed, fmt.Errorf("zone %s: %w", zone, err)
 				}
 			}
@@ -201,11 +202,11 @@ func (b *Backend) hooks(ctx context.Context) (changed []string, err error) {
 		return changed, nil
 	}
 	var names []string
-	if err := b.bus.call(ctx, confPath, conf+"getPolicyNames", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, configPath, configIface+"getPolicyNames", []any{&names}); err != nil {
 		return nil, err
 	}
 	if !slices.Contains(names, policyName) {
-		if err := b.bus.call(ctx, confPath, conf+"addPolicy", nil, policyName, b.policySettings()); err != nil {
+		if err := b.bus.call(ctx, configPath, configIface+"addPolicy", nil, policyName, b.policySettings()); err != nil {
 			return nil, fmt.Errorf("policy %s: %w", policyName, err)
 		}
 		return []string{"policy " + policyName}, nil
@@ -217,7 +218,7 @@ func (b *Backend) hooks(ctx context.Context) (changed []string, err error) {
 	if b.samePolicy(have) == "" {
 		return nil, nil
 	}
-	if err := b.bus.call(ctx, path, confPol+"update", nil, b.policySettings()); err != nil {
+	if err := b.bus.call(ctx, path, configPolicyIface+"update", nil, b.policySettings()); err != nil {
 		return nil, fmt.Errorf("policy %s: %w", policyName, err)
 	}
 	return []string{"policy " + policyName}, nil
@@ -225,8 +226,8 @@ func (b *Backend) hooks(ctx context.Context) (changed []string, err error) {
 
 // configuredPolicy reads our policy of the permanent configuration. One that we did not make is a *ForeignError.
 func (b *Backend) configuredPolicy(ctx context.Context) (path dbus.ObjectPath, s map[string]dbus.Variant, err error) {
-	if err = b.bus.call(ctx, confPath, conf+"getPolicyByName", []any{&path}, policyName); err == nil {
-		err = b.bus.call(ctx, path, confPol+"getSettings", []any{&s})
+	if err = b.bus.call(ctx, configPath, configIface+"getPolicyByName", []any{&path}, policyName); err == nil {
+		err = b.bus.call(ctx, path, configPolicyIface+"getSettings", []any{&s})
 	}
 	if err != nil {
 		return path, nil, fmt.Errorf("policy %s: %w", policyName, err)
@@ -237,8 +238,8 @@ func (b *Backend) configuredPolicy(ctx context.Context) (path dbus.ObjectPath, s
 	return path, s, nil
 }
 
-// what is added to zones: sources of the zone drop, or rich rules of the zones that the admin named.
-func (b *Backend) what() string {
+// zoneItemKind is what is added to zones: sources of the zone drop, or rich rules of the zones that the admin named.
+func (b *Backend) zoneItemKind() string {
 	if b.via == "zone" {
 		return "Source"
 	}
@@ -269,7 +270,7 @@ func (b *Backend) missing(ctx context.Context, path dbus.ObjectPath, iface, zone
 			args = []any{zone, w}
 		}
 		var there bool
-		if err := b.bus.call(ctx, path, iface+"query"+b.what(), []any{&there}, args...); err != nil {
+		if err := b.bus.call(ctx, path, iface+"query"+b.zoneItemKind(), []any{&there}, args...); err != nil {
 			return nil, err
 		}
 		if !there {
@@ -279,10 +280,10 @@ func (b *Backend) missing(ctx context.Context, path dbus.ObjectPath, iface, zone
 	return l, nil
 }
 
-// running says what of ours is missing at run time; "" when all stands.
-func (b *Backend) running(ctx context.Context) (why string, err error) {
+// checkRuntime says what of ours is missing at run time; "" when all stands.
+func (b *Backend) checkRuntime(ctx context.Context) (why string, err error) {
 	var names []string
-	if err := b.bus.call(ctx, mainPath, ipsets+"getIPSets", []any{&names}); err != nil {
+	if err := b.bus.call(ctx, mainPath, ipsetIface+"getIPSets", []any{&names}); err != nil {
 		return "", err
 	}
 	for _, k := range b.keys() {
@@ -292,7 +293,7 @@ func (b *Backend) running(ctx context.Context) (why string, err error) {
 	}
 	if b.via != "policy" {
 		for zone, want := range b.zoneRules() {
-			missing, err := b.missing(ctx, mainPath, zones, zone, want)
+			missing, err := b.missing(ctx, mainPath, zoneIface, zone, want)
 			if err != nil {
 				return "", err
 			}
@@ -303,7 +304,7 @@ func (b *Backend) running(ctx context.Context) (why string, err error) {
 		return "", nil
 	}
 	var have map[string]dbus.Variant
-	if err := b.bus.call(ctx, mainPath, polices+"getPolicySettings", []any{&have}, policyName); is(err, "INVALID_POLICY") {
+	if err := b.bus.call(ctx, mainPath, policyIface+"getPolicySettings", []any{&have}, policyName); is(err, "INVALID_POLICY") {
 		return "policy " + policyName + " is gone", nil
 	} else if err != nil {
 		return "", err
@@ -314,48 +315,48 @@ func (b *Backend) running(ctx context.Context) (why string, err error) {
 	return "", nil
 }
 
-// unmake takes all of ours out of the permanent configuration, whatever the options say now, and tells whether there was
+// removeAll takes all of ours out of the permanent configuration, whatever the options say now, and tells whether there was
 // anything.
-func (b *Backend) unmake(ctx context.Context) (found bool, err error) {
+func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
 	var policies, sets, all []string
-	if err := b.bus.call(ctx, confPath, conf+"getPolicyNames", []any{&policies}); err != nil {
+	if err := b.bus.call(ctx, configPath, configIface+"getPolicyNames", []any{&policies}); err != nil {
 		return false, err
 	}
 	if slices.Contains(policies, policyName) {
 		path, _, err := b.configuredPolicy(ctx)
 		if err == nil {
-			err = b.bus.call(ctx, path, confPol+"remove", nil)
+			err = b.bus.call(ctx, path, configPolicyIface+"remove", nil)
 		}
 		if err != nil {
 			return false, err
 		}
 		found = true
 	}
-	if err := b.bus.call(ctx, confPath, conf+"getIPSetNames", []any{&sets}); err != nil {
+	if err := b.bus.call(ctx, configPath, configIface+"getIPSetNames", []any{&sets}); err != nil {
 		return found, err
 	}
 	sets = slices.DeleteFunc(sets, func(n string) bool { return !ourName(n) })
 	if len(sets) == 0 {
 		return found, nil
 	}
-	if err := b.bus.call(ctx, confPath, conf+"getZoneNames", []any{&all}); err != nil {
+	if err := b.bus.call(ctx, configPath, configIface+"getZoneNames", []any{&all}); err != nil {
 		return found, err
 	}
 	for _, zone := range all {
 		var path dbus.ObjectPath
-		if err := b.bus.call(ctx, confPath, conf+"getZoneByName", []any{&path}, zone); err != nil {
+		if err := b.bus.call(ctx, configPath, configIface+"getZoneByName", []any{&path}, zone); err != nil {
 			return found, fmt.Errorf("zone %s: %w", zone, err)
 		}
 		for _, what := range []string{"Source", "RichRule"} {
 			var have []string
-			if err := b.bus.call(ctx, path, confZon+"get"+what+"s", []any{&have}); err != nil {
+			if err := b.bus.call(ctx, path, configZoneIface+"get"+what+"s", []any{&have}); err != nil {
 				return found, fmt.Errorf("zone %s: %w", zone, err)
 			}
 			for _, x := range have {
 				if !refers(x, sets) {
 					continue
 				}
-				if err := b.bus.call(ctx, path, confZon+"remove"+what, nil, x); err != nil {
+				if err := b.bus.call(ctx, path, configZoneIface+"remove"+what, nil, x); err != nil {
 					return found, fmt.Errorf("zone %s: %w", zone, err)
 				}
 				found = true
@@ -370,7 +371,7 @@ func (b *Backend) unmake(ctx context.Context) (found bool, err error) {
 		if !strings.HasPrefix(have.Description, mark) {
 			return found, &firewall.ForeignError{Name: "set " + name, Why: "its description does not begin with " + strconv.Quote(mark)}
 		}
-		if err := b.bus.call(ctx, path, confSet+"remove", nil); err != nil {
+		if err := b.bus.call(ctx, path, configSetIface+"remove", nil); err != nil {
 			return found, fmt.Errorf("set %s: %w", name, err)
 		}
 		found = true

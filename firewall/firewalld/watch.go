@@ -4,45 +4,115 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 )
 
-// rejoin is the pause before a bus that went away is tried again.
-const rejoin = time.Second
+// Every local user may send any signal to any connection of the system bus, whatever match rules that connection has. Only
+// the sender cannot be forged: the bus itself fills it in. So a signal counts here only if the bus or the present owner of
+// firewalld's name has sent it, and even then it is a reason to ask, not an answer.
+
+const (
+	driver           = "org.freedesktop.DBus" // the bus itself, as a sender of signals
+	driverPath       = dbus.ObjectPath("/org/freedesktop/DBus")
+	getNameOwner     = driver + ".GetNameOwner"
+	nameOwnerChanged = driver + ".NameOwnerChanged"
+	nameHasNoOwner   = driver + ".Error.NameHasNoOwner"
+)
+
+var ownerChanged = []dbus.MatchOption{
+	dbus.WithMatchSender(driver), dbus.WithMatchObjectPath(driverPath), dbus.WithMatchInterface(driver),
+	dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busName),
+}
+
+// listener is the dbus.SignalHandler of a connection. It runs in the goroutine that reads the connection and keeps no
+// signal, so a flood costs the reading of it and no memory. (godbus' own handlers queue signals without a bound.)
+type listener struct {
+	owner  atomic.Value      // string: unique name of firewalld, "" while it does not run or is not known
+	moved  chan struct{}     // has room for one: firewalld's name may have another owner
+	signal func(dbus.Signal) // called with each signal of firewalld's; nil: none is wanted
+}
+
+func newListener(signal func(dbus.Signal)) *listener {
+	l := &listener{moved: make(chan struct{}, 1), signal: signal}
+	l.owner.Store("")
+	return l
+}
+
+// DeliverSignal fulfils dbus.SignalHandler.
+func (l *listener) DeliverSignal(_, _ string, s *dbus.Signal) {
+	switch {
+	case s.Sender == driver:
+		if s.Path == driverPath && s.Name == nameOwnerChanged && len(s.Body) > 0 && s.Body[0] == busName {
+			select {
+			case l.moved <- struct{}{}:
+			default:
+			}
+		}
+	case s.Sender != "" && s.Sender == l.owner.Load() && s.Path == mainPath && l.signal != nil:
+		l.signal(*s)
+	}
+}
+
+// owner asks the bus for the unique name of firewalld's connection; "" when firewalld does not run.
+func owner(ctx context.Context, c *dbus.Conn) (name string, err error) {
+	err = c.BusObject().CallWithContext(ctx, getNameOwner, 0, busName).Store(&name)
+	var e dbus.Error
+	if errors.As(err, &e) && e.Name == nameHasNoOwner {
+		return "", nil
+	}
+	return name, err
+}
+
+// Running asks the bus whether firewalld runs.
+func Running(ctx context.Context) (bool, error) {
+	c, err := connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	name, err := owner(ctx, c)
+	return name != "", err
+}
+
+// reconnectPause is the time between two attempts to connect to a bus that went away.
+const reconnectPause = time.Second
 
 // Watch calls changed whenever somebody else may have changed what is ours, within milliseconds: a reload, firewalld's
-// start or end, an entry taken out or put in, a set or a policy changed. What to do then is Verify. While it runs, Verify
-// costs nothing when nothing was heard. It may run beside all other methods, and returns when ctx is done.
+// start or end, an entry removed or added, a set or a policy changed. The caller is to Verify then. While Watch runs, Verify
+// costs nothing if nothing was heard. Watch may run beside all other methods, and returns when ctx is done.
 func (b *Backend) Watch(ctx context.Context, changed func()) error {
 	for {
 		err := b.listen(ctx, changed)
 		b.mu.Lock()
-		b.heard, b.dirty = false, true
+		b.watching, b.dirty = false, true
 		b.mu.Unlock()
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
 		}
 		changed()
 		select {
-		case <-time.After(rejoin):
+		case <-time.After(reconnectPause):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// listen hears signals until the bus goes away.
+// listen receives signals until the bus goes away.
 func (b *Backend) listen(ctx context.Context, changed func()) error {
-	var own bus
-	c, err := own.open(ctx)
+	l := newListener(func(s dbus.Signal) {
+		if b.note(s) {
+			changed()
+		}
+	})
+	c, err := connect(ctx, dbus.WithSignalHandler(l))
 	if err != nil {
 		return err
 	}
-	defer own.close()
-	signals := make(chan *dbus.Signal, 4096)
-	c.Signal(signals)
+	defer c.Close()
 	for _, m := range [][]dbus.MatchOption{
 		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName)},
 		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName + ".ipset")},
@@ -54,123 +124,155 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 			return fmt.Errorf("firewalld: watch: %w", err)
 		}
 	}
-	b.mu.Lock()
-	b.heard, b.dirty = true, true // what happened before we listened is for Verify to find
-	b.mu.Unlock()
-	changed()
-	for {
+	for first := true; ; first = false {
+		now, err := owner(ctx, c)
+		if err != nil {
+			return fmt.Errorf("firewalld: watch: %w", err)
+		}
+		before := l.owner.Swap(now)
+		// Signals that came before the listener knew the owner were dropped, so all is to be looked at.
+		b.mu.Lock()
+		b.watching, b.dirty, b.ownLoads = true, true, 0
+		b.reloaded = b.reloaded || !first && now != "" && now != before
+		b.mu.Unlock()
+		changed()
 		select {
+		case <-l.moved:
 		case <-ctx.Done():
 			return nil
-		case s, ok := <-signals:
-			if !ok {
-				return errors.New("firewalld: watch: the bus went away")
-			}
-			if !b.news(s) {
-				continue
-			}
-			b.mu.Lock()
-			b.dirty = true
-			b.lost = b.lost || s.Name == busName+".Reloaded" || s.Name == nameOwnerChanged
-			switch s.Name {
-			case busName + ".PanicModeDisabled":
-				b.upset = "panic mode has ended"
-			case busName + ".DefaultZoneChanged":
-				b.upset = "the default zone was changed"
-			}
-			b.mu.Unlock()
-			changed()
+		case <-c.Context().Done():
+			return errors.New("firewalld: watch: the bus went away")
 		}
 	}
 }
 
-// news tells whether a signal is about something of ours that we did not do ourselves.
-func (b *Backend) news(s *dbus.Signal) bool {
+// note records what a signal of firewalld's says that Verify must look at, and tells whether there is anything. What we did
+// ourselves is not.
+func (b *Backend) note(s dbus.Signal) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	switch s.Name {
-	case busName + ".Reloaded", busName + ".PanicModeDisabled", busName + ".DefaultZoneChanged", nameOwnerChanged,
-		busName + ".policy.PolicyUpdated":
-		return true
-	case busName + ".zone.SourceRemoved", busName + ".zone.RichRuleRemoved", busName + ".zone.ZoneUpdated":
-		return b.via != "policy"
-	case busName + ".ipset.EntryAdded", busName + ".ipset.EntryRemoved":
-		if len(s.Body) < 2 {
-			return true
+	case busName + ".Reloaded":
+		if b.ownLoads > 0 {
+			b.ownLoads--
+		} else {
+			b.reloaded = true
 		}
-		name, _ := s.Body[0].(string)
-		text, _ := s.Body[1].(string)
-		if !ourName(name) {
+	case busName + ".PanicModeDisabled":
+		b.recheck = "panic mode has ended"
+	case busName + ".DefaultZoneChanged":
+		b.recheck = "the default zone was changed"
+	case busName + ".policy.PolicyUpdated":
+	case busName + ".zone.SourceRemoved", busName + ".zone.RichRuleRemoved", busName + ".zone.ZoneUpdated":
+		if b.via == "policy" {
 			return false
 		}
-		p, ok := parseEntry(text)
-		if !ok {
-			return true
+	case busName + ".ipset.EntryAdded", busName + ".ipset.EntryRemoved":
+		if !b.othersEntry(s.Name == busName+".ipset.EntryAdded", s.Body) {
+			return false
 		}
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		for k, set := range b.sets {
-			if b.setName(k) == name {
-				return set[p] != (s.Name == busName+".ipset.EntryAdded")
-			}
+	default:
+		return false
+	}
+	b.dirty = true
+	return true
+}
+
+// othersEntry tells whether the entry that was added or removed makes one of our sets differ from what we put there. The
+// caller holds b.mu.
+func (b *Backend) othersEntry(added bool, body []any) bool {
+	if len(body) < 2 {
+		return true
+	}
+	name, _ := body[0].(string)
+	text, _ := body[1].(string)
+	if !ourName(name) {
+		return false
+	}
+	p, ok := parseEntry(text)
+	if !ok {
+		return true
+	}
+	for k, set := range b.sets {
+		if b.setName(k) == name {
+			return set[p] != added
 		}
 	}
 	return false
 }
 
-// Presence tells over c whether firewalld runs: first when it knows, and whenever that changes. It returns when ctx is done.
-// A host without a system bus has no firewalld.
-func Presence(ctx context.Context, c chan<- bool) {
+const (
+	// settlePause is how long firewalld must have been gone, or there, before Presence says so: a restart takes less.
+	settlePause = 2 * time.Second
+
+	// noBusPause is the time between two attempts to connect to a bus that is not there.
+	noBusPause = time.Minute
+)
+
+// Presence sends whether firewalld runs whenever that has changed, beginning from running, until ctx is done. It is the bus
+// that says so, asked twice: a firewalld that is restarted is not reported. A host without a system bus has no firewalld.
+func Presence(ctx context.Context, running bool, c chan<- bool) {
+	p := presence{running: running, ask: owner, settle: func() <-chan time.Time { return time.After(settlePause) }}
 	for {
-		presence(ctx, c)
+		p.follow(ctx, c)
 		select {
-		case <-time.After(absent):
+		case <-time.After(noBusPause):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// absent is the pause before a bus that is not there is tried again.
-const absent = time.Minute
+// presence is what Presence last said, and how it finds out.
+type presence struct {
+	running bool
+	ask     func(context.Context, *dbus.Conn) (owner string, err error)
+	settle  func() <-chan time.Time
+}
 
-func presence(ctx context.Context, c chan<- bool) {
-	var own bus
-	conn, err := own.open(ctx)
+// follow works over one connection to the bus.
+func (p *presence) follow(ctx context.Context, c chan<- bool) {
+	l := newListener(nil)
+	conn, err := connect(ctx, dbus.WithSignalHandler(l))
 	if err != nil {
 		return
 	}
-	defer own.close()
-	signals := make(chan *dbus.Signal, 16)
-	conn.Signal(signals)
+	defer conn.Close()
 	if err := conn.AddMatchSignalContext(ctx, ownerChanged...); err != nil {
 		return
 	}
-	var on bool
-	if err := conn.BusObject().CallWithContext(ctx, hasOwner, 0, busName).Store(&on); err != nil {
-		return
-	}
-	for ok := true; ok; {
-		select {
-		case c <- on:
-		case <-ctx.Done():
+	gone := conn.Context().Done()
+	for {
+		name, err := p.ask(ctx, conn)
+		if err != nil {
 			return
 		}
-		select {
-		case s, open := <-signals:
-			if ok = open; ok && len(s.Body) == 3 {
-				owner, _ := s.Body[2].(string)
-				on = owner != ""
+		if on := name != ""; on != p.running {
+			select {
+			case <-p.settle():
+			case <-ctx.Done():
+				return
+			case <-gone:
+				return
 			}
+			if name, err = p.ask(ctx, conn); err != nil {
+				return
+			}
+			if on == (name != "") {
+				select {
+				case c <- on:
+					p.running = on
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+		select {
+		case <-l.moved:
 		case <-ctx.Done():
+			return
+		case <-gone:
 			return
 		}
 	}
-}
-
-const (
-	hasOwner         = "org.freedesktop.DBus.NameHasOwner"
-	nameOwnerChanged = "org.freedesktop.DBus.NameOwnerChanged"
-)
-
-var ownerChanged = []dbus.MatchOption{
-	dbus.WithMatchSender("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busName),
 }

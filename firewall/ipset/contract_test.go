@@ -75,7 +75,6 @@ func TestContract(t *testing.T) {
 					"no timeout":  contract.Squat([]string{"ipset", "destroy"}, "bailiff6-sshd", "ipset", "create", "bailiff6-sshd", "hash:net", "family", "inet6"),
 					"timeout 600": contract.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:net", "timeout", "600"),
 					"counters":    contract.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:net", "timeout", "0", "counters"),
-					"lookalike":   contract.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:net", "timeout", "0"),
 					"chain":       contract.Squat([]string{"nft", "delete", "table", "ip", "bailiff"}, "ip bailiff", "nft", "table ip bailiff { chain x { }; }"),
 					"hook": contract.Squat([]string{"nft", "delete", "table", "ip6", "bailiff"}, "ip6 bailiff",
 						"nft", "table ip6 bailiff { chain prerouting { type filter hook input priority 0; }; }"),

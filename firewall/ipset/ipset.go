@@ -54,8 +54,8 @@ const (
 
 // Backend fulfils firewall.Backend with kernel ipsets.
 //
-// A set of our name is taken for ours, and taken over with what is in it, if it is what we would have made: hash:net of
-// revision 6 and its family, timeouts on, with "never" as the default, no counters or comments. Anything else is a
+// A set of our name is taken for ours, and taken over with what is in it, if it is what we would have made: hash:net of any
+// revision and its family, timeouts on, with "never" as the default, no counters or comments. Anything else is a
 // *firewall.ForeignError. A table is ours if it holds nothing but rules with our comment.
 //
 // The kernel counts at most 24.8 days. Bans that last longer are put in with that, and Reconcile sets them anew once half

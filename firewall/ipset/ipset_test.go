@@ -161,7 +161,38 @@ func dropped(t *testing.T) (n int) {
 	return n
 }
 
-// TestSwappedByOthers: a set of another revision under our name, with our rule pointing at it.
+// TestRestored: sets that the ipset tool saved and restored, as ipset-persistent does over a reboot, have its revision. They
+// are taken over with what is in them.
+func TestRestored(t *testing.T) {
+	before := newBackend(t, Options{})
+	clean(t, before)
+	bans := bansFrom(100, 0)
+	if _, err := before.Reconcile(t.Context(), bans); err != nil {
+		t.Fatal(err)
+	}
+	saved := contract.Run(t, "ipset", "save")
+	if err := before.Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	contract.Run(t, "sh", "-ec", "ipset restore <<'END'\n"+saved+"END")
+	if s := contract.Run(t, "ipset", "list", "-t", "bailiff4"); strings.Contains(s, "Revision: 6\n") {
+		t.Skipf("this ipset makes what we make:\n%s", s)
+	}
+	b := newBackend(t, Options{})
+	clean(t, b)
+	ch, err := b.Reconcile(t.Context(), append(bans[50:], bansFrom(10, 1000)...))
+	if err != nil || ch.Added != 10 || ch.Removed != 50 {
+		t.Errorf("%+v, %v", ch, err)
+	}
+	if err := errors.Join(b.Add(t.Context(), bansFrom(20_000, 2000)), b.Verify(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if l, err := b.List(t.Context()); err != nil || len(l) != 20_060 {
+		t.Errorf("%d bans, %v", len(l), err)
+	}
+}
+
+// TestSwappedByOthers: a set with counters under our name, with our rule pointing at it.
 func TestSwappedByOthers(t *testing.T) {
 	b := newBackend(t, Options{})
 	clean(t, b)

@@ -78,14 +78,14 @@ func (e element) prefix(family uint8) netip.Prefix {
 // header is what the kernel tells of a set without its elements.
 type header struct {
 	name, typ            string
-	family, revision     uint8
+	family               uint8
 	timeout              int64 // of elements that give none, in seconds; -1: elements have no timeouts
 	flags                uint32
 	maxelem, refs, count uint32
 }
 
-// foreign tells how h differs from a set that we make; "" when it does not. The revision gives away most others: the
-// ipset tool asks for the newest that the kernel has.
+// foreign tells how h differs from a set that we make; "" when it does not. Any revision of the type will do: a set that was
+// saved and restored by the ipset tool (ipset-persistent) has the newest that the kernel knows.
 func (h *header) foreign(family uint8) string {
 	switch {
 	case h.typ != setType:
@@ -98,8 +98,6 @@ func (h *header) foreign(family uint8) string {
 		return fmt.Sprintf("elements expire after %d s if not told otherwise, ours never", h.timeout)
 	case h.flags != 0:
 		return fmt.Sprintf("created with flags %#x (counters, comments or the like), ours have none", h.flags)
-	case h.revision != setRevision:
-		return fmt.Sprintf("revision is %d, ours is %d", h.revision, setRevision)
 	}
 	return ""
 }
@@ -279,8 +277,6 @@ func parseHeader(m []byte) *header {
 			h.name = nft.CString(v)
 		case typ == nl.IPSET_ATTR_TYPENAME:
 			h.typ = nft.CString(v)
-		case typ == nl.IPSET_ATTR_REVISION && len(v) == 1:
-			h.revision = v[0]
 		case typ == nl.IPSET_ATTR_FAMILY && len(v) == 1:
 			h.family = v[0]
 		case typ == nl.IPSET_ATTR_DATA:

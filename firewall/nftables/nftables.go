@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -47,6 +48,9 @@ const (
 	elementRoom = 64
 	messageRoom = 1 << 20
 
+	// firstPiece is how many elements are changed at once where not all can be. It is halved until they fit.
+	firstPiece = 4096
+
 	// attempts bounds how often a transaction is made anew, where an element ran out in the middle of it.
 	attempts = 3
 )
@@ -64,6 +68,7 @@ type Backend struct {
 	sets  map[setKey]*set // that stand in the kernel, as far as we know
 	ready bool            // reconciled since New or Cleanup
 	gen   uint32          // up to which nobody but us has changed anything; 0: somebody may have
+	room  int             // for a transaction, at most, in bytes; tests make it less than the kernel allows
 }
 
 // setKey says which bans a set holds.
@@ -103,7 +108,7 @@ func New(o Options) (*Backend, error) {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
 	return &Backend{
-		scopes: o.Scopes, block: o.Block, table: &nftables.Table{Name: o.Table, Family: nftables.TableFamilyINet}, ends: firewall.NewEnds(),
+		scopes: o.Scopes, block: o.Block, table: &nftables.Table{Name: o.Table, Family: nftables.TableFamilyINet}, ends: firewall.NewEnds(), room: math.MaxInt32,
 	}, nil
 }
 
@@ -156,7 +161,8 @@ func (k setKey) width() int {
 	return 16
 }
 
-// Reconcile does what the contract says, in one transaction. It costs one dump of the sets.
+// Reconcile does what the contract says, in one transaction where the kernel takes one that large. It costs one dump of the
+// sets.
 func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (firewall.Change, error) {
 	var ch firewall.Change
 	now := time.Now()
@@ -175,30 +181,55 @@ func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (firewall.
 	}
 	maps.DeleteFunc(wanted, func(_ setKey, l map[element]uint32) bool { return len(l) == 0 })
 
-	for attempt := 1; ; attempt++ {
-		var err error
-		ch, err = b.reconcile(ctx, wanted)
-		if !errors.Is(err, unix.ENOENT) || attempt == attempts {
+	limit := 0
+	for attempt := 1; ; {
+		step, whole, err := b.reconcile(ctx, wanted, limit)
+		switch {
+		case errors.Is(err, unix.EMSGSIZE) && limit != 1:
+			if limit = limit / 2; limit == 0 {
+				limit = firstPiece
+			}
+			continue
+		case errors.Is(err, unix.ENOENT) && attempt < attempts:
+			attempt++
+			continue
+		case err != nil:
 			return ch, err
+		}
+		ch.Added += step.Added
+		ch.Removed += step.Removed
+		ch.Refreshed += step.Refreshed
+		ch.Repaired = append(ch.Repaired, step.Repaired...)
+		ch.First = ch.First || step.First
+		if whole {
+			return ch, nil
 		}
 	}
 }
 
-func (b *Backend) reconcile(ctx context.Context, wanted map[setKey]map[element]uint32) (ch firewall.Change, err error) {
+// reconcile makes the table hold what is wanted, or, with a limit, goes that many elements towards it. whole says that
+// nothing is left to do.
+func (b *Backend) reconcile(ctx context.Context, wanted map[setKey]map[element]uint32, limit int) (ch firewall.Change, whole bool, err error) {
 	have, err := b.look(ctx)
 	if err != nil {
-		return ch, err
+		return ch, false, err
+	}
+	ch.First = !b.ready && have.absent
+	if have.harm != "" && !ch.First {
+		ch.Repaired = []string{"table " + b.name() + ": " + have.harm}
+	}
+	if have.harm != "" {
+		have.sets = nil
+	}
+	whole = true
+	if limit > 0 {
+		wanted, whole = b.towards(have, wanted, limit)
 	}
 	t, err := b.begin(ctx, wanted)
 	if err != nil {
-		return ch, err
+		return firewall.Change{}, false, err
 	}
-	ch.First = !b.ready && have.absent
 	if have.harm != "" {
-		if !ch.First {
-			ch.Repaired = []string{"table " + b.name() + ": " + have.harm}
-		}
-		have.sets = nil
 		t.anew()
 	}
 	for k, l := range wanted {
@@ -212,14 +243,61 @@ func (b *Backend) reconcile(ctx context.Context, wanted map[setKey]map[element]u
 	}
 	t.rules(have)
 	if err := t.commit(ctx, have.gen); err != nil {
-		return firewall.Change{}, err
+		return firewall.Change{}, false, err
 	}
 	b.ready = true
-	return ch, nil
+	return ch, whole, nil
+}
+
+// towards is what lies at most limit elements from what the table holds towards what is wanted. Sets of which nothing is
+// wanted go at once: that costs nothing.
+func (b *Backend) towards(have *standing, wanted map[setKey]map[element]uint32, limit int) (step map[setKey]map[element]uint32, whole bool) {
+	now := b.ends.Now(time.Now())
+	step = make(map[setKey]map[element]uint32)
+	for k, l := range wanted {
+		held := make(map[element]uint32)
+		if s := have.sets[k]; s != nil {
+			held = maps.Clone(s.ends)
+		}
+		for e, end := range l {
+			if had, ok := held[e]; ok && !outdated(had, end, now) {
+				held[e] = end
+			} else if limit > 0 {
+				held[e] = end
+				limit--
+			}
+		}
+		for e := range held {
+			if _, ok := l[e]; !ok && limit > 0 {
+				delete(held, e)
+				limit--
+			}
+		}
+		if len(held) > 0 {
+			step[k] = held
+		}
+	}
+	return step, limit > 0
 }
 
 // Add puts bans in. One that is over already is taken out.
 func (b *Backend) Add(ctx context.Context, bans []firewall.Ban) error {
+	return inPieces(bans, func(part []firewall.Ban) error { return b.addAll(ctx, part) })
+}
+
+// inPieces halves a list that is too much for one transaction. A transaction is one datagram; without CAP_NET_ADMIN in the
+// first user namespace, as in an unprivileged container, net.core.wmem_max bounds it to some thousands of elements.
+func inPieces[T any](list []T, do func([]T) error) error {
+	err := do(list)
+	if n := len(list) / 2; errors.Is(err, unix.EMSGSIZE) && n > 0 {
+		if err = inPieces(list[:n], do); err == nil {
+			err = inPieces(list[n:], do)
+		}
+	}
+	return err
+}
+
+func (b *Backend) addAll(ctx context.Context, bans []firewall.Ban) error {
 	now := time.Now()
 	add, del := make(map[setKey]map[element]uint32), make(map[setKey]map[element]uint32)
 	for _, w := range bans {
@@ -243,6 +321,10 @@ func (b *Backend) Add(ctx context.Context, bans []firewall.Ban) error {
 
 // Remove takes bans out.
 func (b *Backend) Remove(ctx context.Context, keys []firewall.Key) error {
+	return inPieces(keys, func(part []firewall.Key) error { return b.removeAll(ctx, part) })
+}
+
+func (b *Backend) removeAll(ctx context.Context, keys []firewall.Key) error {
 	del := make(map[setKey]map[element]uint32)
 	for _, w := range keys {
 		k, e, err := b.locate(w)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/firewall"
 	"bailiff/firewall/contract"
 )
 
@@ -33,6 +34,70 @@ func bare(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestContained: in an unprivileged container a transaction holds a few thousand elements only. Many bans are put in, changed
+// and taken out all the same, also by a Reconcile.
+func TestContained(t *testing.T) {
+	contract.Contained(t, func(t *testing.T) {
+		const many = 20_000
+		b := newBackend(t, Options{})
+		b.room = 212_992 // net.core.wmem_max of most kernels; this one's may be larger
+		all := bansFrom(3 * many)
+		for _, c := range []struct {
+			name  string
+			do    func() error
+			holds int
+		}{
+			{"many at the start", func() error {
+				ch, err := b.Reconcile(t.Context(), all[:many])
+				if ch.Added != many || ch.Removed+len(ch.Repaired) > 0 || !ch.First {
+					t.Errorf("%+v", ch)
+				}
+				return err
+			}, many},
+			{"more", func() error { return b.Add(t.Context(), all[many:]) }, 3 * many},
+			{"others", func() error {
+				ch, err := b.Reconcile(t.Context(), all[2*many:])
+				if ch.Added > 0 || ch.Removed != 2*many || len(ch.Repaired) > 0 {
+					t.Errorf("%+v", ch)
+				}
+				return err
+			}, many},
+			{"other ends", func() error {
+				for i := range all {
+					all[i].Until = all[i].Until.Add(time.Hour)
+				}
+				ch, err := b.Reconcile(t.Context(), all[2*many:])
+				if ch.Added+ch.Removed > 0 || ch.Refreshed != many {
+					t.Errorf("%+v", ch)
+				}
+				return err
+			}, many},
+			{"mended", func() error {
+				contract.Run(t, "nft", "flush", "chain", "inet", "bailiff", "prerouting")
+				ch, err := b.Reconcile(t.Context(), all[2*many:])
+				if len(ch.Repaired) != 1 {
+					t.Errorf("%+v", ch)
+				}
+				return err
+			}, many},
+			{"none", func() error {
+				keys := make([]firewall.Key, 0, many)
+				for _, ban := range all[2*many:] {
+					keys = append(keys, ban.Key())
+				}
+				return b.Remove(t.Context(), keys)
+			}, 0},
+		} {
+			if err := errors.Join(c.do(), b.Verify(t.Context())); err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			if l, err := b.List(t.Context()); err != nil || len(l) != c.holds {
+				t.Errorf("%s: %d bans, %v; want %d", c.name, len(l), err, c.holds)
+			}
+		}
+	})
 }
 
 // Whatever others do elsewhere in nftables costs one look, and no alarm; our own changes cost none.

@@ -336,7 +336,7 @@ func (b *Backend) begin(ctx context.Context, lists ...map[setKey]map[element]uin
 	for _, s := range b.sets {
 		n += len(s.ends) // may have to go
 	}
-	c, err := nft.Open(ctx, messageRoom+3*n*elementRoom)
+	c, err := nft.Open(ctx, min(messageRoom+3*n*elementRoom, b.room))
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %w", b.name(), err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -23,6 +24,13 @@ const (
 	busPath = "/org/freedesktop/login1"
 	manager = busName + ".Manager"
 	object  = busName + ".Session"
+)
+
+// The bus itself, as a sender of signals.
+const (
+	driver           = "org.freedesktop.DBus"
+	driverPath       = dbus.ObjectPath("/org/freedesktop/DBus")
+	nameOwnerChanged = driver + ".NameOwnerChanged"
 )
 
 const (
@@ -71,28 +79,58 @@ func (w *Watcher) Run(ctx context.Context, out chan<- []operator.Session) {
 	}
 }
 
+// listener is the dbus.SignalHandler of a connection. Every local user may send any signal to any connection of the system
+// bus; only the sender cannot be forged. So it takes signals of the bus and of logind alone, as a reason to ask. It keeps none
+// of them: a flood costs the reading of it and no memory. (godbus' own handlers queue signals without a bound.)
+type listener struct {
+	owner atomic.Value  // string: unique name of logind, "" while it does not run or is not known
+	heard chan struct{} // has room for one
+}
+
+// DeliverSignal fulfils dbus.SignalHandler.
+func (l *listener) DeliverSignal(_, _ string, s *dbus.Signal) {
+	switch {
+	case s.Sender == driver && s.Path == driverPath && s.Name == nameOwnerChanged && len(s.Body) > 0 && s.Body[0] == busName:
+	case s.Sender != "" && s.Sender == l.owner.Load() && s.Path == busPath && (s.Name == manager+".SessionNew" || s.Name == manager+".SessionRemoved"):
+	default:
+		return
+	}
+	select {
+	case l.heard <- struct{}{}:
+	default: // another waits already
+	}
+}
+
 // follow works over one connection; worked says that logind answered at least once.
 func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (worked bool) {
+	l := &listener{heard: make(chan struct{}, 1)}
+	l.owner.Store("")
 	var conn *dbus.Conn
 	var err error
 	// A bus that takes the connection and then keeps silent holds up this goroutine, and nothing else.
 	if w.address == "" {
-		conn, err = dbus.ConnectSystemBus(dbus.WithContext(ctx))
+		conn, err = dbus.ConnectSystemBus(dbus.WithContext(ctx), dbus.WithSignalHandler(l))
 	} else {
-		conn, err = dbus.Connect(w.address, dbus.WithContext(ctx))
+		conn, err = dbus.Connect(w.address, dbus.WithContext(ctx), dbus.WithSignalHandler(l))
 	}
 	if err != nil {
 		return false
 	}
 	defer conn.Close()
-	signals := make(chan *dbus.Signal, 64) // one that does not fit is none that is missed: another waits already
-	conn.Signal(signals)
-	for _, name := range []string{"SessionNew", "SessionRemoved"} {
-		if err := conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(busName), dbus.WithMatchInterface(manager), dbus.WithMatchMember(name)); err != nil {
+	for _, m := range [][]dbus.MatchOption{
+		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(manager), dbus.WithMatchMember("SessionNew")},
+		{dbus.WithMatchSender(busName), dbus.WithMatchInterface(manager), dbus.WithMatchMember("SessionRemoved")},
+		{dbus.WithMatchSender(driver), dbus.WithMatchInterface(driver), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busName)},
+	} {
+		if err := conn.AddMatchSignalContext(ctx, m...); err != nil {
 			return false
 		}
 	}
 	for {
+		// First the owner, then the sessions: those that it tells of before its name is known are in the list.
+		var owner string
+		conn.BusObject().CallWithContext(ctx, driver+".GetNameOwner", 0, busName).Store(&owner) // it may not run yet: asked for sessions, the bus starts it
+		l.owner.Store(owner)
 		if open, err := w.sessions(ctx, conn); err == nil {
 			worked = true
 			select {
@@ -105,23 +143,18 @@ func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (wo
 		}
 		select {
 		case <-w.nudge:
-		case _, ok := <-signals:
-			if !ok {
-				return worked
-			}
+		case <-l.heard:
 			select {
 			case <-time.After(gather):
 			case <-ctx.Done():
 				return worked
 			}
-			for drained := false; !drained; {
-				select {
-				case _, ok := <-signals:
-					drained = !ok
-				default:
-					drained = true
-				}
+			select {
+			case <-l.heard:
+			default:
 			}
+		case <-conn.Context().Done():
+			return worked
 		case <-ctx.Done():
 			return worked
 		}

@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +60,8 @@ type login1 struct {
 	conn *dbus.Conn
 	mu   sync.Mutex
 	list []entry
+
+	asked atomic.Int64 // times
 }
 
 type entry struct {
@@ -86,6 +90,7 @@ func serve(t *testing.T, address string) *login1 {
 }
 
 func (l *login1) ListSessions() ([]entry, *dbus.Error) {
+	l.asked.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.list), nil
@@ -193,6 +198,66 @@ func TestWatcher(t *testing.T) {
 	l = serve(t, address)
 	l.set("1", "root", 0, "", map[string]any{"RemoteHost": "198.51.100.8"})
 	next(t, out, "root/0 1 100 pts/1 198.51.100.8")
+}
+
+// TestForgedSignals: a flood of signals that others send makes nobody ask logind, and keeps no memory.
+func TestForgedSignals(t *testing.T) {
+	dir := t.TempDir()
+	stop := bus(t, dir)
+	defer stop()
+	address := "unix:path=" + filepath.Join(dir, "bus")
+	l := serve(t, address)
+	w := New(func(string, int64) bool { return true })
+	w.address = address
+	out := make(chan []operator.Session)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { w.Run(ctx, out); close(done) }()
+	defer func() { cancel(); <-done }()
+	next(t, out)
+
+	mallory, err := dbus.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mallory.Close()
+	var names []string
+	if err := mallory.BusObject().Call(driver+".ListNames", 0).Store(&names); err != nil {
+		t.Fatal(err)
+	}
+	asked, goroutines := l.asked.Load(), runtime.NumGoroutine()
+	for range 20_000 {
+		for _, s := range []struct {
+			path dbus.ObjectPath
+			name string
+			body []any
+		}{
+			{busPath, manager + ".SessionNew", []any{"9", dbus.ObjectPath("/x")}},
+			{driverPath, nameOwnerChanged, []any{busName, "", ":1.1"}},
+		} {
+			for _, to := range names {
+				if !strings.HasPrefix(to, ":") || to == mallory.Names()[0] || to == l.conn.Names()[0] {
+					continue
+				}
+				i := strings.LastIndexByte(s.name, '.')
+				mallory.Send(&dbus.Message{Type: dbus.TypeSignal, Body: s.body, Headers: map[dbus.HeaderField]dbus.Variant{
+					dbus.FieldDestination: dbus.MakeVariant(to), dbus.FieldPath: dbus.MakeVariant(s.path), dbus.FieldInterface: dbus.MakeVariant(s.name[:i]),
+					dbus.FieldMember: dbus.MakeVariant(s.name[i+1:]), dbus.FieldSignature: dbus.MakeVariant(dbus.SignatureOf(s.body...)),
+				}}, nil)
+			}
+		}
+	}
+	if err := mallory.BusObject().Call(driver+".GetId", 0).Err; err != nil { // the bus has passed all on
+		t.Fatal(err)
+	}
+	l.begin("1", "alice", 1000, "", nil) // after all of it
+	next(t, out, "alice/1000 1 1100 pts/1 198.51.100.7")
+	if n := l.asked.Load() - asked; n != 1 {
+		t.Errorf("logind was asked %d times, want once", n)
+	}
+	if n := runtime.NumGoroutine(); n > goroutines {
+		t.Errorf("%d goroutines before, %d after a flood", goroutines, n)
+	}
 }
 
 // A host without the bus costs nothing and says nothing.

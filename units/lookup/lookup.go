@@ -102,16 +102,73 @@ func (f *Finder) Find(ctx context.Context, names []string) (map[string]string, e
 	return out, nil
 }
 
+// Used tells whether this host has a unit that is active, or enabled to be at the next boot.
+func (f *Finder) Used(ctx context.Context, name string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	had := f.conn != nil
+	used, err := f.askUsed(ctx, name)
+	if err != nil && had && ctx.Err() == nil { // the bus was restarted since
+		used, err = f.askUsed(ctx, name)
+	}
+	if err != nil {
+		return false, fmt.Errorf("unit look-up over D-Bus: %w", err)
+	}
+	return used, nil
+}
+
+func (f *Finder) askUsed(ctx context.Context, name string) (used bool, err error) {
+	defer func() {
+		if err != nil {
+			f.drop()
+		}
+	}()
+	if err = f.open(ctx); err != nil {
+		return false, err
+	}
+	bus := f.conn.Object(busName, busPath)
+	var units []unit
+	if err = bus.CallWithContext(ctx, manager+"ListUnitsByNames", 0, []string{name}).Store(&units); err != nil {
+		return false, err
+	}
+	if len(units) != 1 {
+		return false, fmt.Errorf("ListUnitsByNames: %d answers to one name", len(units))
+	}
+	if s := units[0].Active; s == "active" || s == "activating" || s == "reloading" {
+		return true, nil
+	}
+	var files []struct{ Path, State string }
+	if err = bus.CallWithContext(ctx, manager+"ListUnitFilesByPatterns", 0, []string{}, []string{name}).Store(&files); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(files, func(f struct{ Path, State string }) bool { return strings.HasPrefix(f.State, "enabled") }), nil
+}
+
+// open connects unless that is done. The caller holds f.mu.
+func (f *Finder) open(ctx context.Context) (err error) {
+	if f.conn == nil || !f.conn.Connected() {
+		f.conn, err = connect(ctx, f.address)
+	}
+	return err
+}
+
+// unit is a row of ListUnitsByNames.
+type unit struct {
+	Name, Description, Load, Active, Sub, Following string
+	Path                                            dbus.ObjectPath
+	JobID                                           uint32
+	JobType                                         string
+	JobPath                                         dbus.ObjectPath
+}
+
 func (f *Finder) ask(ctx context.Context, names []string) (found map[string]string, err error) {
 	defer func() {
 		if err != nil {
 			f.drop()
 		}
 	}()
-	if f.conn == nil || !f.conn.Connected() {
-		if f.conn, err = connect(ctx, f.address); err != nil {
-			return nil, err
-		}
+	if err = f.open(ctx); err != nil {
+		return nil, err
 	}
 	found = make(map[string]string)
 	bus := f.conn.Object(busName, busPath)
@@ -127,13 +184,7 @@ func (f *Finder) ask(ctx context.Context, names []string) (found map[string]stri
 		}
 	}
 	if len(units) > 0 {
-		var list []struct {
-			Name, Description, Load, Active, Sub, Following string
-			Path                                            dbus.ObjectPath
-			JobID                                           uint32
-			JobType                                         string
-			JobPath                                         dbus.ObjectPath
-		}
+		var list []unit
 		if err = bus.CallWithContext(ctx, manager+"ListUnitsByNames", 0, units).Store(&list); err != nil {
 			return nil, err
 		}

@@ -87,6 +87,10 @@ func (m *manager1) ListUnitFilesByPatterns(states, patterns []string) ([]struct{
 		switch p {
 		case "ssh@.service":
 			out = append(out, struct{ Path, State string }{"/lib/systemd/system/ssh@.service", "static"})
+		case "nftables.service":
+			out = append(out, struct{ Path, State string }{"/lib/systemd/system/nftables.service", "enabled"})
+		case "ipset.service":
+			out = append(out, struct{ Path, State string }{"/lib/systemd/system/ipset.service", "disabled"})
 		case "a-b@.service":
 			out = append(out, struct{ Path, State string }{"/etc/systemd/system/a-b@.service", "masked"})
 		}
@@ -109,6 +113,31 @@ func serve(t *testing.T, address string) *manager1 {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// TestUsed: a unit is used when it is active, or enabled to be.
+func TestUsed(t *testing.T) {
+	dir := t.TempDir()
+	address, stop := bus(t, dir)
+	defer func() { stop() }()
+	serve(t, address)
+	f := New()
+	f.address = address
+	defer f.Close()
+	for name, want := range map[string]bool{"ssh.service": true, "nftables.service": true, "ipset.service": false, "none.service": false} {
+		if used, err := f.Used(t.Context(), name); err != nil || used != want {
+			t.Errorf("%s: %t, %v; want %t", name, used, err, want)
+		}
+	}
+	stop()
+	if _, err := f.Used(t.Context(), "ssh.service"); err == nil {
+		t.Error("without a bus: no error")
+	}
+	address, stop = bus(t, dir)
+	serve(t, address)
+	if used, err := f.Used(t.Context(), "ssh.service"); err != nil || !used {
+		t.Errorf("after a restart of the bus: %t, %v", used, err)
+	}
 }
 
 func TestFind(t *testing.T) {
