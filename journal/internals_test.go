@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // ParseMatches reads matches as journalctl takes them: FIELD=VALUE arguments, with "+" between groups.
@@ -42,3 +43,22 @@ func (r *Reader) Mapped() (n int) {
 
 // Wakeups is how often Wait looked whether there is something new.
 func (r *Reader) Wakeups() uint64 { return r.watcher.woken }
+
+// Break makes looking for values in the file at a path panic; mend ends that.
+func (r *Reader) Break(path string) (mend func()) {
+	for _, f := range r.files {
+		if f.path == path {
+			n := f.hashItems
+			f.hashItems = 0 // divided by
+			return func() { f.hashItems = n }
+		}
+	}
+	panic("no file " + path)
+}
+
+// TryAgain sets after which times a file is tried again, and returns what puts them back.
+func TryAgain(d ...time.Duration) (restore func()) {
+	old := tryAgain
+	tryAgain = d
+	return func() { tryAgain = old }
+}

@@ -16,8 +16,8 @@ import (
 //
 // An entry counts as read if it is not behind that entry, by the sequence number where the same journald counted both and by the
 // monotonic clock within one boot. So copies are recognized: what journalctl --flush copies from /run to /var and what systemd 254 and
-// later number anew, also in files that appear later and over restarts. Of another boot only the realtime clock tells; entries of the
-// running boot are always new to a position from an earlier one.
+// later number anew, also in files that appear later and over restarts. Entries of the running boot are new to a position from an
+// earlier one, and entries of earlier boots are old to a position from the running one. For the rest only the realtime clock tells.
 //
 // Only root can mislead this: journald stamps both clocks, and only root can set the realtime clock or put files into the
 // journal's folders. If root sets the clock back between two boots that both end before the reader returns, entries of the second
@@ -38,9 +38,10 @@ func ParsePosition(s string) (p Position, err error) {
 	}
 	for w := range strings.FieldsSeq(rest) {
 		key, text, _ := strings.Cut(w, ":")
-		c, err := ParseCursor(text)
-		if err == nil {
-			key, err = url.QueryUnescape(key)
+		key, err := url.QueryUnescape(key)
+		c := p.last
+		if err == nil && text != "" {
+			c, err = ParseCursor(text)
 		}
 		if err != nil {
 			return Position{}, fmt.Errorf("position %q: %w", clip(w), err)
@@ -53,13 +54,13 @@ func ParsePosition(s string) (p Position, err error) {
 	return p, nil
 }
 
-// String gives the last cursor, and behind it ORIGIN:CURSOR for each origin where there are several.
+// String gives the last cursor, and behind it ORIGIN:CURSOR for each origin; the cursor is left out where it is the last one.
 func (p Position) String() string {
 	b := p.last.Append(nil)
-	if len(p.marks) > 1 {
-		for _, k := range slices.Sorted(maps.Keys(p.marks)) {
-			b = append(append(append(b, ' '), url.QueryEscape(k)...), ':')
-			b = p.marks[k].Append(b)
+	for _, k := range slices.Sorted(maps.Keys(p.marks)) {
+		b = append(append(append(b, ' '), url.QueryEscape(k)...), ':')
+		if c := p.marks[k]; c != p.last {
+			b = c.Append(b)
 		}
 	}
 	return string(b)
@@ -71,16 +72,16 @@ func (p Position) IsZero() bool { return p.last.IsZero() }
 // Last is the cursor of the entry that was read last.
 func (p Position) Last() Cursor { return p.last }
 
-// mark returns up to where an origin was read.
-func (p *Position) mark(origin string) Cursor {
-	if c, ok := p.marks[origin]; ok {
-		return c
+// mark returns up to where an origin was read; own is false where nothing was read of it yet.
+func (p *Position) mark(origin string) (c Cursor, own bool) {
+	if c, own = p.marks[origin]; own {
+		return c, true
 	}
-	return p.last
+	return p.last, false
 }
 
-// reached says whether an entry is not behind a mark.
-func reached(m *Cursor, l *location) bool {
+// reached says whether an entry is not behind a mark, which is of its own origin or of another one.
+func reached(m *Cursor, own bool, l *location) bool {
 	sameBoot := m.hasMonotonic() && l.bootID == m.BootID
 	switch {
 	case m.hasSeqnum() && l.seqnumID == m.SeqnumID:
@@ -93,6 +94,8 @@ func reached(m *Cursor, l *location) bool {
 		return l.monotonic <= m.Monotonic
 	case m.hasMonotonic() && l.bootID == currentBoot():
 		return false
+	case own && m.hasMonotonic() && m.BootID == currentBoot():
+		return true // its boot is over, and was before this one
 	}
 	return m.hasRealtime() && l.realtime <= m.Realtime
 }
@@ -167,8 +170,8 @@ func (r *Reader) Reached(p Position) bool {
 	if r.cur == nil {
 		return false
 	}
-	m := p.mark(r.cur.mark.origin)
-	return reached(&m, &r.loc)
+	m, own := p.mark(r.cur.mark.origin)
+	return reached(&m, own, &r.loc)
 }
 
 // markOf returns the mark of an origin.

@@ -23,14 +23,18 @@ const machine = "00112233445566778899aabbccddeeff"
 // numbered is entries first to last, one a millisecond, each with its number as MESSAGE. Every tenth has PART=tenth.
 type numbered struct {
 	first, last int
-	rotate      int // so many to a file, by names of fields: see TestLive; 0: all in one
+	rotate      int    // so many to a file, by names of fields: see TestLive; 0: all in one
+	boot        string // "": always the same
 }
 
 func (n numbered) WriteTo(w io.Writer) (int64, error) {
 	var b []byte
+	if n.boot == "" {
+		n.boot = "6f71f3b14a344ab39a3db4af958d55cd"
+	}
 	for i := n.first; i <= n.last; i++ {
-		b = fmt.Appendf(b, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=6f71f3b14a344ab39a3db4af958d55cd\nMESSAGE=%d\n",
-			1_700_000_000_000_000+1000*i, 1000*i+1, i)
+		b = fmt.Appendf(b, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%s\nMESSAGE=%d\n",
+			1_700_000_000_000_000+1000*i, 1000*i+1, n.boot, i)
 		if i%10 == 0 {
 			b = append(b, "PART=tenth\n"...)
 		}
