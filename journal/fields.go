@@ -174,6 +174,10 @@ func (r *Reader) value(f *file, off uint64, c *slot) (i int, p []byte, err error
 	return i, p, nil
 }
 
+// maxItems is how many fields an entry may have: journald takes 1,024 from a client (ENTRY_FIELD_COUNT_MAX) and adds some thirty. In a
+// crafted file entries may overlap, so that each has as many items as the file has room for.
+const maxItems = 2048
+
 // items gives the items of an entry, and how wide each is.
 func (f *file) items(off uint64) ([]byte, int, error) {
 	size, err := f.object(off, objEntry, entryItems)
@@ -184,6 +188,9 @@ func (f *file) items(off uint64) ([]byte, int, error) {
 	width := 16
 	if f.compact {
 		width = 4
+	}
+	if len(items) > maxItems*width {
+		return nil, 0, f.corrupt(off, "an entry of %d fields", len(items)/width)
 	}
 	return items[:len(items)-len(items)%width], width, nil
 }
@@ -210,6 +217,7 @@ func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
 	if r.closed {
 		return
 	}
+	r.at = f
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var again bool
 	defer r.caught(&again)
@@ -239,7 +247,9 @@ func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
 			r.damaged(f, f.corrupt(at, "a data object without a field name"))
 			continue
 		}
-		if !yield(r.name(p[:k]), p[k+1:]) {
+		r.at = nil // what yield does is the caller's
+		more := yield(r.name(p[:k]), p[k+1:])
+		if r.at = f; !more {
 			return
 		}
 	}

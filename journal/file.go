@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errShort = errors.New("the header is not complete yet")
+var errIncomplete = errors.New("the header is not complete yet")
 
 // identity tells one file from another that later stands at the same path, and from one that later has the same inode.
 type identity struct {
@@ -24,10 +24,13 @@ type identity struct {
 	mtim, mtimN int64
 }
 
-// file is one journal file. It is opened when it is found (so that a vacuum cannot take from us what we have not read), and
-// mapped when entries are wanted of it.
+// file is one journal file. It is opened when it is found, so that it is read to its end although it is renamed or removed, and
+// mapped when entries are wanted of it. What journald itself deletes is lost all the same: it deallocates the contents first (see
+// VacuumedError).
 type file struct {
 	path   string
+	mark   *mark
+	via    *journalctl // that reads it and others of its origin in our place; nil: none. Then only path, mark, serial and the merge are used
 	id     identity
 	fd     *os.File // nil: closed
 	m      []byte   // nil: not mapped
@@ -53,11 +56,14 @@ type file struct {
 	syncErr  error
 	faults   int
 	bad      int       // places that could not be read
-	dead     bool      // set aside for good
+	tries    int       // how often reading it was tried again
+	retry    time.Time // when to try again; zero: not
+	dead     bool      // set aside
 	relook   bool      // a page was gone: map it anew
 	cold     bool      // put off, since all its entries lie beyond those of others
-	late     bool      // found after reading began, so all its entries are new: see elsewhere
-	volatile bool      // under /run
+	late     bool      // found, or found readable again, after reading began
+	checked  bool      // its entries from here on were not read before: see Reader.isNew
+	readTo   uint64    // the sequence number up to which it was read
 	listed   bool      // found by the last look at the folders
 	unlinked time.Time // since when it is not
 }
@@ -123,6 +129,50 @@ func (f *file) loadEnds(header []byte) {
 		n:        le.Uint64(header[hdrNEntries:]),
 		headSeq:  le.Uint64(header[hdrHeadEntrySeqnum:]), tailSeq: le.Uint64(header[hdrTailEntrySeqnum:]),
 		headReal: le.Uint64(header[hdrHeadEntryRealtime:]), tailReal: le.Uint64(header[hdrTailEntryRealtime:]),
+	}
+}
+
+// emptied says whether the file was deleted and its contents deallocated. It does not touch the mapping.
+func (f *file) emptied() bool {
+	if f.fd == nil {
+		return false
+	}
+	var b [8]byte
+	if n, err := f.fd.ReadAt(b[:], 0); n < len(b) || err != nil || b != [8]byte{} {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstat(int(f.fd.Fd()), &st) == nil && st.Nlink == 0
+}
+
+// finished is archived without touching the mapping.
+func (f *file) finished() bool {
+	b := [1]byte{stateArchived}
+	if f.fd != nil {
+		_, _ = f.fd.ReadAt(b[:], hdrState)
+	}
+	return b[0] == stateArchived || f.path[len(f.path)-1] == '~'
+}
+
+// unread is how many entries of the file were not read, as far as is known.
+func (f *file) unread() uint64 {
+	read := f.readTo
+	if f.state == ready {
+		read-- // the candidate was not given
+	}
+	if f.ends.tailSeq <= read {
+		return 0
+	}
+	return min(f.ends.n, f.ends.tailSeq-read)
+}
+
+// grown takes note of entries that were added.
+func (f *file) grown() {
+	if n := f.word(hdrNEntries); n > f.ends.n {
+		f.ends.n, f.ends.tailSeq = n, f.word(hdrTailEntrySeqnum)
+		if f.ends.headSeq == 0 {
+			f.ends.headSeq = f.word(hdrHeadEntrySeqnum)
+		}
 	}
 }
 

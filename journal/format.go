@@ -94,14 +94,14 @@ const (
 	compressedAny  = compressedXZ | compressedLZ4 | compressedZSTD
 )
 
-// UnknownFlagsError says that a file needs a newer reader. journalctl of the systemd that wrote it can still read it.
+// UnknownFlagsError says that a file needs a newer reader. The journalctl of the systemd that wrote it can read it.
 type UnknownFlagsError struct {
 	Path  string
 	Flags uint32 // the incompatible flags that are not known
 }
 
 func (e *UnknownFlagsError) Error() string {
-	return fmt.Sprintf("%s: unknown incompatible flags %#x in the header: written by a newer systemd", e.Path, e.Flags)
+	return fmt.Sprintf("%s: written by a newer systemd (unknown incompatible flags %#x)", e.Path, e.Flags)
 }
 
 // CorruptError is what a damaged file gives: the place, and what is wrong with it.
@@ -123,16 +123,16 @@ type header struct {
 	keyed, compact              bool
 }
 
-// parseHeader checks the first bytes of a file. errShort: journald has not finished writing it.
+// parseHeader checks the first bytes of a file. errIncomplete: journald has not finished writing it.
 func parseHeader(path string, b []byte) (header, error) {
 	var h header
 	if len(b) < hdrMinSize {
-		return h, errShort
+		return h, errIncomplete
 	}
 	le := binary.LittleEndian
 	if string(b[:8]) != signature {
 		if string(b[:8]) == "\x00\x00\x00\x00\x00\x00\x00\x00" {
-			return h, errShort
+			return h, errIncomplete
 		}
 		return h, &CorruptError{path, 0, "not a journal file: the signature is missing"}
 	}
@@ -154,7 +154,7 @@ func parseHeader(path string, b []byte) (header, error) {
 	h.hashOffset = le.Uint64(b[hdrDataHashOffset:])
 	n := le.Uint64(b[hdrDataHashSize:])
 	if h.hashOffset == 0 && n == 0 {
-		return h, errShort // the tables are made right after the header
+		return h, errIncomplete // the tables are made right after the header
 	}
 	if h.hashOffset%8 != 0 || h.hashOffset < h.size || n < 16 || n%16 != 0 {
 		return h, &CorruptError{path, hdrDataHashOffset, fmt.Sprintf("data hash table of %d bytes at %d", n, h.hashOffset)}

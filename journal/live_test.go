@@ -131,61 +131,6 @@ func TestLive(t *testing.T) {
 	t.Logf("%d entries over %d files, %d of them vacuumed", entries, len(seen), gone)
 }
 
-// TestChildLive follows a journal that appears, grows and rotates through journalctl.
-func TestChildLive(t *testing.T) {
-	journaltest.Need(t)
-	const entries = 6000
-	dir := t.TempDir()
-	path := filepath.Join(dir, "live.journal")
-	c, err := journal.NewChild(t.Context(), journal.Dir(dir), journal.ChildOptions{Options: journal.Options{Fields: []string{"MESSAGE"}}, Follow: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	cmd := journaltest.Remote(path, journaltest.Layout{})
-	pipe, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	wrote := make(chan error, 1)
-	go func() {
-		var b []byte
-		for i := range entries {
-			b = rotating(b, i, 10)
-		}
-		_, err := pipe.Write(b)
-		wrote <- err
-	}()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for n := 0; n < entries; {
-		for c.Next() {
-			if m := string(c.Entry().Field(0)); m != fmt.Sprint(n) {
-				t.Fatalf("entry %s comes where %d is due", m, n)
-			}
-			n++
-		}
-		if n < entries {
-			if err := c.Wait(ctx, time.Second); err != nil {
-				t.Fatalf("after %d entries: %v, %v", n, err, c.Problems())
-			}
-		}
-	}
-	if err := <-wrote; err != nil {
-		t.Error(err)
-	}
-	pipe.Close()
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
-	if f := journaltest.Files(path); len(f) < 3 {
-		t.Errorf("no rotations: %q", f)
-	}
-}
-
 // rotating appends an entry whose message is its number, with a new field name every perName entries.
 func rotating(b []byte, i, perName int) []byte {
 	return fmt.Appendf(b, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=6f71f3b14a344ab39a3db4af958d55cd\nROTATE_%d=\nMESSAGE=%d\n\n",

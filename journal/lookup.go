@@ -1,10 +1,14 @@
 package journal
 
-import "runtime/debug"
+import (
+	"fmt"
+	"runtime/debug"
+)
 
 // lookup is an entry that At found.
 type lookup struct {
 	r      *Reader
+	proc   *process // that gave the entry, where journalctl reads it
 	f      *file
 	loc    location
 	entry  Entry
@@ -12,7 +16,8 @@ type lookup struct {
 }
 
 // At reads the entry that a cursor names, whatever the Matches are; false when it is not there (any more). A partial cursor will do;
-// the first entry that it names is given then. The entry is borrowed until the next call of At; the reader stays where it is.
+// the first entry that it names is given then. Where a full cursor's entry is gone, a copy of it is given if there is one: journald
+// numbers entries anew when it moves them from /run to /var. The entry is borrowed until the next call of At; the reader stays where it is.
 func (r *Reader) At(c Cursor) (*Entry, bool) {
 	if r.closed || !c.findable() {
 		return nil, false
@@ -21,6 +26,15 @@ func (r *Reader) At(c Cursor) (*Entry, bool) {
 	if r.watcher.changed() {
 		r.refresh()
 	}
+	e, ok := r.find(c)
+	if clocks := HasBootID | HasMonotonic | HasRealtime | HasXorHash; !ok && c.Set == HasAll { // a copy, counted anew
+		c.Set = clocks
+		e, ok = r.find(c)
+	}
+	return e, ok
+}
+
+func (r *Reader) find(c Cursor) (*Entry, bool) {
 	for _, f := range r.files {
 		for again := true; again && !f.dead; {
 			var ok bool
@@ -29,7 +43,49 @@ func (r *Reader) At(c Cursor) (*Entry, bool) {
 			}
 		}
 	}
+	for _, g := range r.groups {
+		if e, ok := r.found.ask(g, &c); ok {
+			return e, true
+		}
+	}
 	return nil, false
+}
+
+// maxAsked bounds how many entries are looked at for one. journalctl places a cursor that is a sequence number alone at the beginning of
+// files that another journald numbered.
+const maxAsked = 100_000
+
+// ask looks an entry up through journalctl.
+func (k *lookup) ask(g *file, c *Cursor) (*Entry, bool) {
+	k.stop()
+	from := "--cursor=" + c.String()
+	if !c.hasSeqnum() && !c.hasMonotonic() {
+		from = fmt.Sprintf("--since=@%d.%06d", c.Realtime/1e6, c.Realtime%1e6)
+	}
+	p, err := start(g.via.paths, Options{Fields: k.r.o.Fields, MaxValue: k.r.o.MaxValue}, from)
+	if err != nil {
+		return nil, false // reading reports it
+	}
+	k.proc = p
+	for n := 0; n < maxAsked && p.x.Next(); n++ {
+		e := p.x.Entry()
+		if c.Names(e.Cursor()) {
+			return e, true
+		}
+		l := location{0, e.SeqnumID, e.Seqnum, e.Realtime, e.Monotonic, e.BootID, e.XorHash}
+		if !(c.hasSeqnum() && e.SeqnumID != c.SeqnumID) && beyond(c, &l) {
+			break
+		}
+	}
+	k.stop()
+	return nil, false
+}
+
+func (k *lookup) stop() {
+	if k.proc != nil {
+		_ = k.proc.kill()
+		k.proc = nil
+	}
 }
 
 // Locate gives the full cursor of a sequence number; the reader stays where it is.
@@ -48,10 +104,11 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 	if e := &f.ends; e.n > 0 && c.hasSeqnum() && (c.Seqnum < e.headSeq || e.archived && c.Seqnum > e.tailSeq) {
 		return false, false
 	}
+	r.at = f
 	defer r.caught(&again)
 	// A file that is at hand for this alone stays so until another is.
 	if r.found.f != f {
-		if old := r.found.f; old != nil && old.state == done && !old.volatile && old != r.cur {
+		if old := r.found.f; old != nil && old.state == done && old != r.cur {
 			old.close()
 		} else if old != nil && old.state == unplaced {
 			old.unmap()
@@ -59,6 +116,9 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 		r.found.f = nil
 	}
 	if err := r.prepare(f); err != nil {
+		if f.state == unplaced {
+			f.unmap() // what is half prepared must not be taken for ready
+		}
 		return false, false
 	}
 	r.found.f = f

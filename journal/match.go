@@ -15,30 +15,6 @@ type Group []Match
 // Matches asks for entries that satisfy at least one of its groups. Empty Matches ask for every entry.
 type Matches []Group
 
-// ParseMatches reads matches as journalctl takes them: FIELD=VALUE arguments, with "+" between groups.
-func ParseMatches(args []string) (Matches, error) {
-	var ms Matches
-	var g Group
-	for i, a := range args {
-		if a == "+" {
-			if len(g) == 0 || i == len(args)-1 {
-				return nil, errors.New(`"+" stands between two groups of matches, not at the beginning or at the end`)
-			}
-			ms, g = append(ms, g), nil
-			continue
-		}
-		field, value, ok := strings.Cut(a, "=")
-		if !ok || !validField(field) {
-			return nil, fmt.Errorf("%q is not a match: want FIELD=VALUE, with a field of A-Z, 0-9 and _", clip(a))
-		}
-		g = append(g, Match{field, value})
-	}
-	if len(g) > 0 {
-		ms = append(ms, g)
-	}
-	return ms, nil
-}
-
 // String gives journalctl's arguments, joined by spaces. It is for people: values are not quoted.
 func (ms Matches) String() string {
 	var b strings.Builder

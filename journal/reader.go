@@ -3,15 +3,20 @@
 // It never writes: audit/ does that, through journald.
 //
 // Start reading at Open and Reader.Next. format.go holds the file format, file.go and list.go how a file is read, walk.go how
-// its matching entries are found, fields.go what an entry holds, source.go and known.go which files there are, wait.go how new
-// entries are noticed, export.go the export format, child.go the way by journalctl.
+// its matching entries are found, fields.go what an entry holds, source.go and known.go which files there are, position.go how
+// reading goes on where it stopped, wait.go how new entries are noticed, export.go the export format, journalctl.go how files that
+// cannot be parsed here are read.
 package journal
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"slices"
+	"time"
 )
 
 // Options say which entries are wanted and what of them.
@@ -26,7 +31,9 @@ const defaultMaxValue = 64 << 10
 
 // Reader gives entries one by one. One goroutine at a time uses it; Wait ends early by its context.
 //
-// Files that cannot be read, and damaged places in others, do not end it: Problems tells of them, and the rest is read.
+// Files that cannot be read, and damaged places in others, do not end it: Problems reports them, and the rest is read. A file that this
+// package cannot parse is read through a journalctl process and its entries take their place among the others. That is so for files
+// with a flag of a later systemd, and for a file that is still written to and failed maxTries times.
 //
 // The order is sd_journal's for what is there when a step is made. What is written later is given when it is found, even where
 // it sorts before an entry given already (sd_journal drops it then): a follower loses nothing.
@@ -38,18 +45,23 @@ type Reader struct {
 	cache  []slot
 	closed bool
 
-	files  []*file // all that are known
-	active []*file // those in the merge
-	cold   []*file // those not mapped yet: all their entries lie beyond those of the active
+	files  []*file              // all that are known
+	other  map[inode]*otherFile // those that journalctl reads
+	groups []*file              // one for each origin of these
+	marks  map[string]*mark     // by origin
+	active []*file              // those in the merge
+	cold   []*file              // those not mapped yet: all their entries lie beyond those of the active
 	serial uint32
 
-	start target
-	dir   direction
-	dirty bool     // a seek was made, or the direction changed: every file is to be placed anew
-	have  bool     // loc is set
-	began bool     // a step was made since Open
-	loc   location // of the current entry
-	cur   *file    // that the current entry is in
+	start  target
+	sought target // by the last seek
+	dir    direction
+	dirty  bool     // a seek was made, or the direction changed: every file is to be placed anew
+	have   bool     // loc is set
+	began  bool     // a step was made since Open
+	loc    location // of the current entry
+	cur    *file    // that the current entry is in
+	at     *file    // at hand: what its contents make the program do is its error
 
 	// While one file is ahead of all others (they seldom overlap), only its next entry is looked at, and compared with that of
 	// the runner-up: lead goes on as long as it stays before second, and its sequence numbers before bound.
@@ -58,26 +70,22 @@ type Reader struct {
 	streak       int
 
 	entry  Entry
+	own    eacher // of an entry that is read here
 	values values
 	found  lookup
 
 	names    map[string]string
-	problems []error
-	news     bool // a problem was noted that Wait has not returned for yet
-	told     map[string]struct{}
-	stats    Stats
+	problems []problem
+	news     bool // problems have changed since Wait returned last
+	given    uint64
 	watcher  watcher
 }
 
-// Stats are counts since Open.
-type Stats struct {
-	Entries    uint64 // given
-	Duplicates uint64 // left out: the same entry in a second file
-	Damaged    uint64 // places that could not be read
-	Wakeups    uint64 // of Wait
-	Files      int    // known now
-	Mapped     int    // mapped now
-	MappedSize int64  // in bytes
+// problem is an error that was survived.
+type problem struct {
+	path string // the file or folder it is about; "": an event, which nothing undoes
+	file *file  // it is over when this file is gone; nil: when the path can be read
+	err  error
 }
 
 // target is where the next step begins.
@@ -94,6 +102,7 @@ const (
 	atCursor              // behind the entry itself (going up: ahead of it)
 	atRealtime            // the first entry not before it (going up: the last not behind it)
 	atLocation            // behind the current entry
+	atPosition            // behind each origin's mark, and behind the cursor in those that have none
 )
 
 // Open starts reading a source from its head. Files that are missing or damaged are no error: see Problems.
@@ -113,14 +122,15 @@ func Open(src Source, o Options) (*Reader, error) {
 		o.MaxValue = defaultMaxValue
 	}
 	o.MaxValue = min(o.MaxValue, maxInflate)
-	r := &Reader{src: src, o: o, told: map[string]struct{}{}, cache: make([]slot, 1<<slotBits), want: wantedFields(o.Fields), dir: down, dirty: true}
+	r := &Reader{src: src, o: o, other: map[inode]*otherFile{}, marks: map[string]*mark{}, cache: make([]slot, 1<<slotBits), want: wantedFields(o.Fields), dir: down, dirty: true}
 	r.values.init(len(o.Fields))
-	r.entry = Entry{values: r.values.out, set: HasAll, all: &current{r}}
+	r.own = &current{r}
+	r.entry = Entry{values: r.values.out, set: HasAll, all: r.own}
 	r.found.values.init(len(o.Fields))
 	r.found.entry = Entry{values: r.found.values.out, set: HasAll, all: &r.found}
 	r.found.r = r
 	if err := r.watcher.open(); err != nil {
-		r.problem(fmt.Errorf("watch %s: %w: looking again every %v", src, err, blindLook))
+		r.problem(problem{err: fmt.Errorf("watch %s: %w: looking again every %v", src, err, blindLook)})
 	}
 	r.refresh()
 	return r, nil
@@ -135,45 +145,77 @@ func (r *Reader) Close() error {
 	for _, f := range r.files {
 		f.close()
 	}
-	r.files, r.active, r.cold, r.cur, r.lead, r.second, r.found.f = nil, nil, nil, nil, nil, nil, nil
+	for _, g := range r.groups {
+		g.via.stop()
+	}
+	for _, o := range r.other {
+		o.fd.Close()
+	}
+	r.found.stop()
+	r.files, r.groups, r.active, r.cold, r.cur, r.at, r.lead, r.second, r.found.f = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	return r.watcher.close()
 }
 
-// Problems are files that were set aside and damaged places that were passed over, the latest last; only some are kept.
-// Each names file and offset. errors.As finds *CorruptError and *UnknownFlagsError in them.
-func (r *Reader) Problems() []error { return r.problems }
-
-// Files is how many files are known.
-func (r *Reader) Files() int { return len(r.files) }
-
-// Stats gives counts since Open.
-func (r *Reader) Stats() Stats {
-	s := r.stats
-	s.Files = len(r.files)
-	for _, f := range r.files {
-		if f.m != nil {
-			s.Mapped++
-			s.MappedSize += int64(len(f.m))
-		}
+// Problems are files that are not read or only through journalctl, places that were passed over, and entries that were lost, the
+// latest last; only some are kept. Those that are over are left out. Each names a file. errors.As finds *CorruptError,
+// *UnknownFlagsError, *VacuumedError and *FallbackError in them; Hint says what can be done.
+func (r *Reader) Problems() []error {
+	var errs []error
+	for _, p := range r.problems {
+		errs = append(errs, p.err)
 	}
-	return s
+	return errs
 }
 
+// Incomplete says whether one of Problems means that entries are missing; else they are only read more slowly.
+func Incomplete(err error) bool {
+	var slow *FallbackError
+	return !errors.As(err, &slow)
+}
+
+// Hint says what an administrator can do about one of Problems; "" where nothing is known.
+func Hint(err error) string {
+	var lost *VacuumedError
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "members of the group systemd-journal can read the journal; systemd-tmpfiles --create --prefix /var/log/journal restores the permissions of its folders"
+	case errors.As(err, &lost):
+		return "a larger SystemMaxUse= and RuntimeMaxUse= in journald.conf keeps files longer"
+	}
+	return ""
+}
+
+// Files is how many files are known.
+func (r *Reader) Files() int { return len(r.files) + len(r.other) }
+
+// maxProblems is how many problems are kept.
+const maxProblems = 16
+
 // problem keeps an error that was survived, each text once.
-func (r *Reader) problem(err error) {
-	text := err.Error()
-	if _, ok := r.told[text]; ok {
-		return
+func (r *Reader) problem(p problem) {
+	text := p.err.Error()
+	for i := range r.problems {
+		if r.problems[i].err.Error() == text {
+			return
+		}
 	}
-	if len(r.told) >= 1024 {
-		clear(r.told)
-	}
-	r.told[text] = struct{}{}
 	r.news = true
 	if len(r.problems) >= maxProblems {
-		r.problems = append([]error(nil), r.problems[1:]...) // a caller may hold the old one
+		r.problems = r.problems[1:]
 	}
-	r.problems = append(r.problems, err)
+	r.problems = append(r.problems, p)
+}
+
+// solve drops the problems that are over.
+func (r *Reader) solve(over func(*problem) bool) {
+	kept := make([]problem, 0, len(r.problems))
+	for i := range r.problems {
+		if !over(&r.problems[i]) {
+			kept = append(kept, r.problems[i])
+		}
+	}
+	r.news = r.news || len(kept) != len(r.problems)
+	r.problems = kept
 }
 
 // SeekHead goes before the first entry.
@@ -199,7 +241,12 @@ func (r *Reader) SeekCursor(c Cursor) error {
 	return nil
 }
 
-func (r *Reader) seek(t target) { r.start, r.have, r.dirty = t, false, true }
+func (r *Reader) seek(t target) {
+	r.start, r.sought, r.have, r.dirty = t, t, false, true
+	for _, m := range r.marks {
+		m.cursor, m.f = Cursor{}, nil
+	}
+}
 
 // Next goes to the next entry. It gives false when there is none now: Wait returns when there may be.
 func (r *Reader) Next() bool { return r.step(down) }
@@ -228,11 +275,16 @@ func (r *Reader) try(d direction) (ok, again bool) {
 	return r.move(d), false
 }
 
-// caught, deferred, turns a fault on a mapped page into an error of its file; *again says that it did.
+// caught, deferred, turns what reading a file makes the program do into an error of that file; *again says that it did: a fault on
+// a mapped page, or a mistake of this package that the file brought to light. No file may end the daemon.
 func (r *Reader) caught(again *bool) {
 	x := recover()
 	if x == nil {
 		return
+	}
+	err, ok := x.(runtime.Error)
+	if !ok {
+		panic(x)
 	}
 	if fault, ok := x.(interface{ Addr() uintptr }); ok { // what SetPanicOnFault makes of SIGBUS and SIGSEGV
 		for _, f := range r.files {
@@ -243,7 +295,11 @@ func (r *Reader) caught(again *bool) {
 			}
 		}
 	}
-	panic(x)
+	if r.at == nil || r.at.via != nil {
+		panic(x)
+	}
+	r.fail(r.at, fmt.Errorf("%s: cannot be parsed: %w (a bug in bailiff: please report it)", r.at.path, err))
+	*again = true
 }
 
 // maxFaults is how often a file may fault: once when it is cut off, and again if that goes on. More, and its disk is failing.
@@ -266,20 +322,98 @@ func (r *Reader) faulted(f *file, at uint64) {
 	}
 }
 
-// fail sets a file aside for good.
+// A file that is still written to and failed is tried again after these times: there may have been no memory, or the disk failed
+// for a moment. Then journalctl reads it.
+var tryAgain = []time.Duration{time.Second, 5 * time.Second, 20 * time.Second}
+
+// fail sets a file aside: for good if nothing is written to it any more.
 func (r *Reader) fail(f *file, err error) {
-	r.stats.Damaged++
-	r.problem(err)
+	r.lead = nil
+	if r.vacuumed(f) {
+		return
+	}
+	r.problem(problem{f.path, f, err})
+	archived := f.finished()
+	f.dead, f.state = true, done
+	if archived {
+		f.close()
+		return
+	}
+	f.unmap()
+	f.retry = time.Now()
+	if f.tries < len(tryAgain) {
+		f.retry = f.retry.Add(tryAgain[f.tries])
+	}
+	f.tries++
+	r.watcher.at(f.retry)
+}
+
+// revive tries the files again whose time has come, and says whether there are any.
+func (r *Reader) revive() (fresh bool) {
+	for _, f := range slices.Clone(r.files) {
+		switch {
+		case f.retry.IsZero():
+		case time.Now().Before(f.retry):
+			r.watcher.at(f.retry)
+		default:
+			var why error
+			r.solve(func(p *problem) bool {
+				if p.file == f {
+					why = p.err
+				}
+				return p.file == f
+			})
+			r.drop(f)
+			fresh = true
+			if f.tries > len(tryAgain) {
+				f.close()
+				r.adopt(f.path, inode{f.id.dev, f.id.ino}, why)
+				continue
+			}
+			f.dead, f.retry, f.state, f.late, f.relook, f.faults = false, time.Time{}, unplaced, true, false, 0
+			r.files, r.active = append(r.files, f), append(r.active, f)
+		}
+	}
+	return fresh
+}
+
+// drop takes a file off the lists.
+func (r *Reader) drop(f *file) {
+	for _, l := range []*[]*file{&r.files, &r.active, &r.cold} {
+		*l = slices.DeleteFunc(*l, func(g *file) bool { return g == f })
+	}
+}
+
+// VacuumedError says that journald deleted a file before it was read to its end. journald deallocates what it deletes, so
+// that keeping the file open is no help.
+type VacuumedError struct {
+	Path    string
+	Entries uint64 // that were lost
+}
+
+func (e *VacuumedError) Error() string {
+	return fmt.Sprintf("%s: journald deleted this file before it was read: %d entries are lost", e.Path, e.Entries)
+}
+
+// vacuumed says whether a file was deleted and emptied, and if so reports what was lost of it.
+func (r *Reader) vacuumed(f *file) bool {
+	if !f.emptied() {
+		return false
+	}
+	if lost := f.unread(); lost > 0 {
+		r.problem(problem{err: &VacuumedError{f.path, lost}})
+	}
+	r.solve(func(p *problem) bool { return p.file == f })
 	f.dead, f.state = true, done
 	f.close()
 	r.lead = nil
+	return true
 }
 
-// damaged notes a place in a file that cannot be read. The first ones are told, so that a file cannot fill the list.
+// damaged notes a place in a file that cannot be read. The first ones are reported, so that a file cannot fill the list.
 func (r *Reader) damaged(f *file, err error) {
-	r.stats.Damaged++
-	if f.bad++; f.bad <= 3 {
-		r.problem(err)
+	if f.bad++; f.bad <= 3 && !f.emptied() {
+		r.problem(problem{f.path, f, err})
 	}
 }
 
@@ -319,6 +453,7 @@ const maxStreak = 1024
 
 // replace forgets where all files stand, after a seek or a turn.
 func (r *Reader) replace() {
+	r.note()
 	if r.have {
 		r.start = target{atLocation, r.loc.cursor()}
 	}
@@ -329,25 +464,40 @@ func (r *Reader) replace() {
 			r.active = append(r.active, f)
 		}
 	}
+	for _, g := range r.groups {
+		g.state, g.late = unplaced, false
+		r.active = append(r.active, g)
+	}
 	r.dirty, r.lead, r.second, r.cur = false, nil, nil, nil
 }
 
 // give makes a file's candidate the current entry.
 func (r *Reader) give(f *file) bool {
 	f.state = taken
+	if f != r.cur {
+		r.note()
+	}
 	r.loc, r.cur, r.have = f.cand, f, true
 	r.start.kind = atLocation
-	r.stats.Entries++
+	r.given++
+	if f.via != nil {
+		r.entry = *f.via.proc.x.Entry()
+		return true
+	}
+	if r.entry.all != r.own { // the last one was journalctl's
+		r.entry = Entry{values: r.values.out, set: HasAll, all: r.own}
+	}
 	r.load(f, &r.loc, &r.entry, &r.values)
 	return true
 }
 
 // pick gives the file whose next entry comes next of all, in state ready; nil when there is none.
 func (r *Reader) pick() *file {
+	r.note()
 	r.lead, r.second, r.streak = nil, nil, 0
 	for i := 0; i < len(r.active); i++ {
 		f := r.active[i]
-		if f.state == unplaced && !f.cold && f.m == nil {
+		if f.state == unplaced && !f.cold && f.m == nil && f.via == nil {
 			switch r.outlook(f) {
 			case nothing:
 				r.retire(f)
@@ -360,7 +510,7 @@ func (r *Reader) pick() *file {
 				continue
 			}
 		}
-		if f.state == atEnd && r.dir == down && f.more(&r.z) {
+		if r.at = f; f.state == atEnd && r.dir == down && f.via == nil && f.more(&r.z) {
 			f.state = taken
 		}
 		r.ready(f)
@@ -374,26 +524,33 @@ func (r *Reader) pick() *file {
 	clear(r.active[len(kept):])
 	r.active = kept
 
-	best := r.first(nil)
+	var best *file
 	for {
-		w := r.warm(best)
-		if w < 0 {
+		best = r.first(nil)
+		for {
+			w := r.warm(best)
+			if w < 0 {
+				break
+			}
+			f := r.cold[w]
+			r.cold = append(r.cold[:w], r.cold[w+1:]...)
+			r.active = append(r.active, f)
+			if r.ready(f) && (best == nil || r.before(&f.cand, &best.cand)) {
+				best = f
+			}
+		}
+		if best == nil {
+			return nil
+		}
+		if r.dir == up || !best.mark.repeats(best, &best.cand) {
 			break
 		}
-		f := r.cold[w]
-		r.cold = append(r.cold[:w], r.cold[w+1:]...)
-		r.active = append(r.active, f)
-		if r.ready(f) && (best == nil || r.before(&f.cand, &best.cand)) {
-			best = f
-		}
-	}
-	if best == nil {
-		return nil
+		best.state = taken // a copy that was numbered anew
+		r.ready(best)
 	}
 	for _, f := range r.active { // the same entry in other files: given once
 		for f != best && f.state == ready && compare(&f.cand, &best.cand) == 0 {
 			f.state = taken
-			r.stats.Duplicates++
 			r.ready(f)
 		}
 	}
@@ -462,6 +619,11 @@ func (r *Reader) outlook(f *file) outlook {
 		return unclear
 	}
 	c := &r.start.cursor
+	if r.start.kind == atPosition {
+		if m, ok := f.mark.known(); ok {
+			c = &m
+		}
+	}
 	var before, behind bool // the whole file lies before the target, or behind it
 	switch {
 	case r.start.kind == atHead:
@@ -484,6 +646,10 @@ func (r *Reader) outlook(f *file) outlook {
 
 // ready makes a file's next entry its candidate, and says whether there is one.
 func (r *Reader) ready(f *file) bool {
+	r.at = f
+	if f.via != nil {
+		return r.readyVia(f)
+	}
 	for {
 		switch f.state {
 		case ready:
@@ -516,10 +682,13 @@ func (r *Reader) ready(f *file) bool {
 			err = f.entry(o, &f.cand)
 		}
 		if o == 0 || o >= f.limit && r.dir == down { // beyond what was written there is nothing
+			if f.word(0) == 0 && r.vacuumed(f) {
+				return false
+			}
 			if err != nil {
 				r.damaged(f, err)
 			}
-			f.state = atEnd
+			f.state, f.readTo = atEnd, f.ends.tailSeq
 			if archived || r.dir == up {
 				r.retire(f)
 			}
@@ -530,16 +699,46 @@ func (r *Reader) ready(f *file) bool {
 			r.damaged(f, err)
 			continue
 		}
-		switch {
-		case r.start.kind == atCursor && r.start.cursor.Names(f.cand.cursor()):
-			continue
-		case f.late && r.dir == down && r.elsewhere(f):
-			r.stats.Duplicates++
+		f.readTo = f.cand.seqnum
+		if !r.isNew(f) {
 			continue
 		}
 		f.state = ready
 		return true
 	}
+}
+
+// isNew says whether a candidate lies behind what was read before the seek.
+func (r *Reader) isNew(f *file) bool {
+	if r.start.kind == atCursor && r.start.cursor.Names(f.cand.cursor()) {
+		return false
+	}
+	if f.checked {
+		return true
+	}
+	c, ok := r.passed(f)
+	if _, own := f.mark.known(); ok && reached(&c, own, &f.cand) {
+		return false
+	}
+	f.checked = true // what follows in the file is younger
+	return true
+}
+
+// passed is what was read of a file that appeared late, or of any after SeekPosition; false where that does not matter.
+func (r *Reader) passed(f *file) (Cursor, bool) {
+	if r.dir == up || !f.late && r.sought.kind != atPosition {
+		return Cursor{}, false
+	}
+	if c, ok := f.mark.known(); ok {
+		return c, true
+	}
+	switch r.sought.kind {
+	case atPosition, atCursor:
+		return r.sought.cursor, true
+	case atRealtime: // the entry of that very time is asked for
+		return Cursor{Realtime: r.sought.cursor.Realtime - 1, Set: HasRealtime}, r.sought.cursor.Realtime > 0
+	}
+	return Cursor{}, false
 }
 
 // retire ends the part of a file that has been read to its end. What is known of it stays, so that it is not taken for a new one.
@@ -549,7 +748,7 @@ func (r *Reader) retire(f *file) {
 		f.loadEnds(f.m)
 		f.ends.archived = f.archived()
 	}
-	if f.ends.archived && !f.volatile && f != r.found.f {
+	if f.ends.archived && f != r.found.f {
 		f.close()
 	}
 }
@@ -569,9 +768,13 @@ func (r *Reader) place(f *file) bool {
 		r.fail(f, err)
 		return false
 	}
+	f.checked = false
+	passed, known := r.passed(f)
 	switch kind := r.start.kind; {
-	case f.late || kind == atHead || f.cold && r.dir == down:
+	case r.dir == down && f.cold, kind == atHead, f.late && !known:
 		f.from = 0
+	case known && (f.late || !r.have):
+		f.from, err = f.behind(&passed, &r.z)
 	case kind == atTail || f.cold:
 		f.from = 1 << 63
 		if r.dir == down { // behind what is there now
@@ -616,19 +819,4 @@ func (r *Reader) prepare(f *file) error {
 	f.setMatches(r.o.Matches)
 	f.relook = false
 	return f.lookup(&r.z)
-}
-
-// elsewhere says whether the candidate of a file that came late stands in another file too, which gives it or has given it:
-// journalctl --flush copies to /var what is in /run, and counts it anew.
-func (r *Reader) elsewhere(f *file) bool {
-	l := &f.cand
-	for _, g := range r.files {
-		if g.serial >= f.serial || g.m == nil || g.dead || g.word(hdrTailMonotonic) < l.monotonic || g.id128(hdrTailBootID) != l.bootID {
-			continue
-		}
-		if ok, err := g.holds(l, &r.z); err == nil && ok {
-			return true
-		}
-	}
-	return false
 }

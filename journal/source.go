@@ -18,16 +18,8 @@ const maxFiles = 7168
 type Source struct {
 	files []string
 	dirs  []string
-	host  *HostOptions
-}
-
-// HostOptions say what of a host's journal is read beside that of the machine itself.
-type HostOptions struct {
-	Root       string // stands before all paths; "" is the running system
-	Namespaces bool   // MACHINE-ID.NAMESPACE: units with LogNamespace=
-	Remote     bool   // the folder remote: what systemd-journal-remote received
-	Containers bool   // folders of other machine ids: containers, and machines this one was once
-	Users      bool   // user-UID.journal: what login users' own processes log
+	host  bool
+	root  string
 }
 
 // Files is exactly these files. They are followed as they grow; a successor after a rotation is not looked for.
@@ -36,16 +28,20 @@ func Files(paths ...string) Source { return Source{files: paths} }
 // Dir is all journal files in these folders and in their subfolders that are named for a machine id. New ones are found.
 func Dir(paths ...string) Source { return Source{dirs: paths} }
 
-// Host is the host's own journal, in /var/log/journal and in /run/log/journal. Folders that do not exist yet are
-// found when they appear.
-func Host(o HostOptions) Source { return Source{host: &o} }
+// Host is what journald writes for the host's own services, in /var/log/journal and in /run/log/journal: the files system*.journal
+// under the host's machine id, those of journal namespaces (units with LogNamespace=) included. Folders that do not exist yet are
+// found when they appear. root stands before all paths; "" is the running system.
+//
+// Journals of login users, containers and remote machines are left out: whoever controls one of these could write entries that
+// look as if they came from a service of this host.
+func Host(root string) Source { return Source{host: true, root: root} }
 
 // String says what is read, for messages.
 func (s Source) String() string {
 	switch {
-	case s.host != nil && s.host.Root != "":
-		return "the journal of the host under " + s.host.Root
-	case s.host != nil:
+	case s.host && s.root != "":
+		return "the journal of the host under " + s.root
+	case s.host:
 		return "the host's journal"
 	case len(s.dirs) > 0:
 		return strings.Join(s.dirs, ", ")
@@ -54,48 +50,16 @@ func (s Source) String() string {
 	}
 }
 
-// journalctl gives the arguments that make journalctl read the same.
-func (s Source) journalctl() []string {
-	var args []string
-	if h := s.host; h != nil {
-		if h.Root != "" {
-			args = append(args, "--root="+h.Root)
-		}
-		if h.Namespaces {
-			args = append(args, "--namespace=*")
-		}
-		if h.Remote || h.Containers {
-			args = append(args, "--merge")
-		}
-		if !h.Users {
-			args = append(args, "--system")
-		}
-		return args
-	}
-	for _, d := range s.dirs {
-		args = append(args, "--directory="+d)
-	}
-	for _, f := range s.files {
-		args = append(args, "--file="+f)
-	}
-	return args
-}
-
 func (s Source) check() error {
-	if s.host == nil && len(s.files) == 0 && len(s.dirs) == 0 {
+	if !s.host && len(s.files) == 0 && len(s.dirs) == 0 {
 		return errors.New("no journal files, folders or host given")
 	}
 	return nil
 }
 
-// bases are the host's folders: what is stored, and what is gone with the boot.
-func (h *HostOptions) bases() []string {
-	return []string{filepath.Join(h.Root, "/var/log/journal"), filepath.Join(h.Root, "/run/log/journal")}
-}
-
 // machineID reads the host's own. A container that is being set up may not have one yet.
-func (h *HostOptions) machineID() (ID128, error) {
-	path := filepath.Join(h.Root, "/etc/machine-id")
+func (s Source) machineID() (ID128, error) {
+	path := filepath.Join(s.root, "/etc/machine-id")
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return ID128{}, fmt.Errorf("which journal is this host's own: %w", err)
@@ -107,11 +71,27 @@ func (h *HostOptions) machineID() (ID128, error) {
 	return id, nil
 }
 
+// origin names the sequence of files that a file belongs to: the namespace and the name before the @ of rotated files. One journald
+// writes such a sequence, one file after another, in /run and in /var.
+func origin(path string) string {
+	name := filepath.Base(path)
+	if i := strings.IndexByte(name, '@'); i >= 0 {
+		name = name[:i]
+	} else {
+		name = strings.TrimSuffix(strings.TrimSuffix(name, "~"), ".journal")
+	}
+	id, ns, _ := strings.Cut(filepath.Base(filepath.Dir(path)), ".")
+	if !isID(id) {
+		ns = ""
+	}
+	return ns + "/" + name
+}
+
 // listing is what a look at the source found: the folders to watch and the files to read.
 type listing struct {
 	watch    []watch
 	files    []string
-	problems []error
+	problems []problem
 }
 
 // watch is a folder that inotify shall tell of. A parent is watched for a folder that does not exist yet, not for what is
@@ -124,65 +104,50 @@ type watch struct {
 // list looks at the source's folders. It never fails: what could not be read is among the problems.
 func (s Source) list() listing {
 	var l listing
-	if s.host != nil {
-		l.host(s.host)
+	any := func(string) bool { return true }
+	if s.host {
+		l.host(s)
 	}
 	for _, d := range s.dirs {
-		l.base(d, func(string) bool { return true }, func(name string) bool {
+		for _, sub := range l.dir(d, any, func(name string) bool {
 			id, _, _ := strings.Cut(name, ".")
 			return isID(id)
-		})
+		}) {
+			l.dir(sub, any, nil)
+		}
 	}
 	for _, f := range s.files {
 		l.files = append(l.files, f)
 		l.watch = append(l.watch, watch{filepath.Dir(f), false})
 	}
 	if len(l.files) > maxFiles {
-		l.problems = append(l.problems, fmt.Errorf("%s: %d journal files: only the first %d are read", s, len(l.files), maxFiles))
+		l.problem("", fmt.Errorf("%s: %d journal files: only the first %d are read", s, len(l.files), maxFiles))
 		l.files = l.files[:maxFiles]
 	}
 	return l
 }
 
-func (l *listing) host(h *HostOptions) {
-	var own string
-	if id, err := h.machineID(); err != nil {
-		l.problems = append(l.problems, err)
-		l.watch = append(l.watch, watch{filepath.Join(h.Root, "/etc"), true})
-	} else {
-		own = id.String()
+func (l *listing) host(s Source) {
+	id, err := s.machineID()
+	if err != nil {
+		path := filepath.Join(s.root, "/etc")
+		l.problem(path, err)
+		l.watch = append(l.watch, watch{path, true})
 	}
-	wanted := func(file string) bool {
-		return h.Users || strings.HasPrefix(file, "system.journal") || strings.HasPrefix(file, "system@")
-	}
-	for _, b := range h.bases() {
-		l.base(b, func(string) bool { return false }, func(name string) bool {
-			id, _, ns := strings.Cut(name, ".")
-			switch {
-			case !isID(id) || own == "":
-				return false
-			case id != own:
-				return h.Containers && (!ns || h.Namespaces)
-			default:
-				return !ns || h.Namespaces
-			}
-		}, wanted)
-		if h.Remote {
-			l.dir(filepath.Join(b, "remote"), func(string) bool { return true }, nil)
+	for _, base := range []string{"/var/log/journal", "/run/log/journal"} {
+		for _, sub := range l.dir(filepath.Join(s.root, base), func(string) bool { return false }, func(name string) bool {
+			machine, _, _ := strings.Cut(name, ".")
+			return err == nil && machine == id.String()
+		}) {
+			l.dir(sub, func(name string) bool {
+				return strings.HasPrefix(name, "system.journal") || strings.HasPrefix(name, "system@")
+			}, nil)
 		}
 	}
 }
 
-// base lists a folder whose subfolders hold journals. Files at its own level count if topWanted says so, files of
-// subfolders by fileWanted.
-func (l *listing) base(path string, topWanted, subWanted func(string) bool, fileWanted ...func(string) bool) {
-	want := topWanted
-	if len(fileWanted) > 0 {
-		want = fileWanted[0]
-	}
-	for _, sub := range l.dir(path, topWanted, subWanted) {
-		l.dir(sub, want, nil)
-	}
+func (l *listing) problem(path string, err error) {
+	l.problems = append(l.problems, problem{path: path, err: err})
 }
 
 // dir lists one folder: its journal files that are wanted, and returns the subfolders that are.
@@ -200,9 +165,13 @@ func (l *listing) dir(path string, fileWanted, subWanted func(string) bool) (sub
 			}
 		}
 	}
-	l.watch = append(l.watch, watch{path, false})
+	if errors.Is(err, fs.ErrPermission) {
+		l.watch = append(l.watch, watch{filepath.Dir(path), false}) // inotify refuses the folder itself; its parent shows when its mode changes
+	} else {
+		l.watch = append(l.watch, watch{path, false})
+	}
 	if err != nil {
-		l.problems = append(l.problems, err)
+		l.problem(path, err)
 		return nil
 	}
 	sort.Slice(entries, func(i, j int) bool { return entries[i].Name() < entries[j].Name() })
@@ -217,6 +186,8 @@ func (l *listing) dir(path string, fileWanted, subWanted func(string) bool) (sub
 		case subWanted != nil && subWanted(name):
 			if st, err := os.Stat(full); err == nil && st.IsDir() {
 				subs = append(subs, full)
+			} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				l.problem(full, err)
 			}
 		}
 	}

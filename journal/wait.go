@@ -32,8 +32,9 @@ type watcher struct {
 	retry   time.Time     // when to look again at a file that was being made; zero: not
 	backoff time.Duration // how long retry was put off last
 
-	given uint64    // Stats.Entries when Wait was called last
+	given uint64    // Reader.given when Wait was called last
 	last  time.Time // when an entry was given last, as Wait sees it
+	woken uint64    // how often Wait looked, for tests
 }
 
 const (
@@ -107,6 +108,13 @@ func (w *watcher) soon() {
 	w.retry = time.Now().Add(w.backoff)
 }
 
+// at has the folders looked at again at a time.
+func (w *watcher) at(t time.Time) {
+	if w.retry.IsZero() || t.Before(w.retry) {
+		w.retry = t
+	}
+}
+
 // changed says whether the files that there are may have changed since it was asked last.
 func (w *watcher) changed() (changed bool) {
 	if w.file != nil && w.drain() {
@@ -152,14 +160,14 @@ func (r *Reader) Wait(ctx context.Context, atMost time.Duration) error {
 	w := &r.watcher
 	now := time.Now()
 	end := now.Add(atMost)
-	if w.given != r.stats.Entries {
-		w.given, w.last = r.stats.Entries, now
+	if w.given != r.given {
+		w.given, w.last = r.given, now
 	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		r.stats.Wakeups++
+		w.woken++
 		if r.pending() || r.news {
 			r.news = false
 			return nil
@@ -174,6 +182,9 @@ func (r *Reader) Wait(ctx context.Context, atMost time.Duration) error {
 		}
 		if !w.retry.IsZero() {
 			until = earlier(until, w.retry)
+		}
+		for _, g := range r.groups {
+			until = earlier(until, now.Add(max(lookAgain, g.via.next.Sub(now))))
 		}
 		if err := w.sleep(ctx, until); err != nil {
 			return err
@@ -243,11 +254,18 @@ func (r *Reader) pending() bool {
 
 func (r *Reader) tryPending() (found, again bool) {
 	defer r.caught(&again)
+	r.at = nil
 	if r.watcher.changed() && r.refresh() {
 		found = true
 	}
 	for _, f := range r.active {
+		r.at = f
 		switch {
+		case f.via != nil:
+			if f.state == atEnd && f.via.changed() {
+				f.state = taken
+			}
+			found = found || f.state != atEnd
 		case f.state != atEnd:
 			found = found || f.state != done
 		case f.more(&r.z) || f.archived(): // archived since: one more look, and it is done

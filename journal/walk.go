@@ -1,5 +1,7 @@
 package journal
 
+import "cmp"
+
 // location is where an entry stands in the order of entries, and in its file.
 type location struct {
 	offset    uint64
@@ -23,25 +25,15 @@ func (l *location) cursor() Cursor {
 // file's order.
 func compare(a, b *location) int {
 	if a.seqnumID == b.seqnumID && a.seqnum != b.seqnum {
-		return cmp(a.seqnum, b.seqnum)
+		return cmp.Compare(a.seqnum, b.seqnum)
 	}
 	if a.bootID == b.bootID && a.monotonic != b.monotonic {
-		return cmp(a.monotonic, b.monotonic)
+		return cmp.Compare(a.monotonic, b.monotonic)
 	}
 	if a.realtime != b.realtime {
-		return cmp(a.realtime, b.realtime)
+		return cmp.Compare(a.realtime, b.realtime)
 	}
-	return cmp(a.xorHash, b.xorHash)
-}
-
-func cmp(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Compare(a.xorHash, b.xorHash)
 }
 
 // direction of a step: down is forward in time.
@@ -85,6 +77,7 @@ func (f *file) setMatches(ms Matches) {
 
 // lookup finds the data objects of the lists that have none. Once found, an object stays.
 func (f *file) lookup(z *inflater) error {
+	f.grown()
 	f.seen = f.word(hdrNEntries)
 	f.sync()
 	for _, l := range f.lists {
@@ -175,6 +168,7 @@ func (f *file) more(z *inflater) bool {
 	if f.m == nil {
 		return false
 	}
+	f.grown()
 	more := false
 	if f.single == &f.all {
 		n := f.all.n
@@ -187,7 +181,8 @@ func (f *file) more(z *inflater) bool {
 		}
 		if missing {
 			if f.lookup(z) != nil {
-				return true // the step that follows meets the same error, and tells
+				f.relook = true // the step that follows looks again, and reports the error
+				return true
 			}
 		} else {
 			f.seen = f.word(hdrNEntries)
@@ -248,33 +243,19 @@ func (f *file) bisect(l *list, d direction, before func(*location) bool) (p uint
 	return p, true, err
 }
 
-// holds says whether the file has this very entry, whatever its sequence number: journalctl --flush copies entries from
-// /run to /var and counts them anew.
-func (f *file) holds(want *location, z *inflater) (bool, error) {
-	boot := list{payload: []byte("_BOOT_ID=" + want.bootID.String())}
-	var err error
-	if boot.data, err = f.find(boot.payload, z); err != nil || boot.data == 0 {
-		return false, err
+// behind gives the offset from which to look for entries that were not read at c. It may be that of an entry that was: see reached.
+func (f *file) behind(c *Cursor, z *inflater) (uint64, error) {
+	p, err := f.place(&f.all, c, down, z)
+	if now := currentBoot(); err != nil || !c.hasMonotonic() || c.BootID == now || c.hasSeqnum() && c.SeqnumID == f.seqnumID {
+		return p, err
+	} else { // entries of the running boot are new, whatever the clock said
+		boot := list{payload: []byte("_BOOT_ID=" + now.String())}
+		if boot.data, err = f.find(boot.payload, z); err != nil || boot.data == 0 {
+			return p, err
+		}
+		if o, err := boot.at(f, 0); err != nil || o != 0 {
+			return min(p, o), err
+		}
+		return p, nil
 	}
-	i, err := boot.search(f, func(l *location) bool { return l.monotonic < want.monotonic })
-	if err != nil {
-		return false, err
-	}
-	for ; i < boot.n; i++ {
-		var l location
-		o, err := boot.at(f, i)
-		if err != nil || o == 0 {
-			return false, err
-		}
-		if f.entry(o, &l) != nil {
-			continue
-		}
-		if l.monotonic != want.monotonic {
-			break
-		}
-		if l.realtime == want.realtime && l.xorHash == want.xorHash {
-			return true, nil
-		}
-	}
-	return false, nil
 }

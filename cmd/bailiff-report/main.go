@@ -113,7 +113,7 @@ func work(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	src := journal.Host(journal.HostOptions{})
+	src := journal.Host("")
 	if o.journal != "" {
 		src = journal.Dir(o.journal)
 	}

@@ -296,6 +296,9 @@ func entryAt(paths []string, text string) (*filter.Entry, error) {
 	}
 	defer j.Close()
 	ent, ok := j.At(c)
+	if p := j.Problems(); !ok && len(p) > 0 {
+		return nil, fmt.Errorf("the journal has no entry %s, but part of it could not be read: %w", text, p[0])
+	}
 	if !ok {
 		return nil, fmt.Errorf("the journal has no entry %s (any more)", text)
 	}

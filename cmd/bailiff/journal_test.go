@@ -44,7 +44,7 @@ func TestMatchCursor(t *testing.T) {
 	if out, _, _ := bailiff(t, "match", "--cursor", cursor, "--file", dir, "--json"); !strings.HasPrefix(out, `{"filter":"sshd"`) {
 		t.Error(out)
 	}
-	gone := strings.Replace(cursor, ";i=", ";i=ffff", 1)
+	gone := strings.Replace(strings.Replace(cursor, ";i=", ";i=ffff", 1), ";m=", ";m=ffff", 1)
 	if _, said, status := bailiff(t, "match", "--cursor", gone, "--file", dir, "sshd"); status != 1 || !strings.Contains(said, "has no entry") {
 		t.Errorf("%d: %s", status, said)
 	}

@@ -71,7 +71,7 @@ func (e *env) search(address string, paths []string) (*mentions, error) {
 	}
 	began := time.Now()
 	r := &mentions{Since: began.Add(-mentionsBack), Until: began, Latest: []mention{}}
-	j, err := openAt(e, src, journal.Options{Matches: feed.Matches(all), Fields: feed.Fields, MaxValue: feed.MaxValue}, uint64(r.Since.UnixMicro()))
+	j, err := openAt(src, journal.Options{Matches: feed.Matches(all), Fields: feed.Fields, MaxValue: feed.MaxValue}, uint64(r.Since.UnixMicro()))
 	if err != nil {
 		return nil, err
 	}

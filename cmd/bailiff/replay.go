@@ -171,7 +171,7 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 	if err != nil {
 		return err
 	}
-	j, err := openAt(r.env, src, journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}, from)
+	j, err := openAt(src, journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}, from)
 	if err != nil {
 		return err
 	}
@@ -204,39 +204,35 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 			return err
 		}
 	}
-	var damaged []error
-	for _, p := range j.Problems() {
-		damaged = append(damaged, p)
-		fmt.Fprintf(r.err, "bailiff: %v\n", p)
-	}
-	if len(damaged) > 0 {
-		fmt.Fprintf(r.err, "hint: the other files were read; journalctl --verify shows more\n")
-	}
-	if r.sum.Entries == 0 && len(damaged) > 0 {
+	if r.unread(j) && r.sum.Entries == 0 {
 		return errSilent
 	}
 	return nil
 }
 
-// openAt opens the journal at a time, through journalctl where a file has been written by a systemd that is newer than
-// what our reader knows.
-func openAt(e *env, src journal.Source, o journal.Options, from uint64) (journal.Stream, error) {
+// openAt opens the journal at a time.
+func openAt(src journal.Source, o journal.Options, from uint64) (*journal.Reader, error) {
 	j, err := journal.Open(src, o)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range j.Problems() {
-		var unknown *journal.UnknownFlagsError
-		if errors.As(p, &unknown) {
-			j.Close()
-			fmt.Fprintf(e.err, "bailiff: %v: reading through journalctl, which is slower\n", p)
-			return journal.NewChild(e.ctx, src, journal.ChildOptions{Options: o, Since: from})
-		}
-	}
-	if from != 0 {
+	if err == nil && from != 0 {
 		j.SeekRealtime(from)
 	}
-	return j, nil
+	return j, err
+}
+
+// unread prints the problems of a journal, and says whether anything could not be read.
+func (e *env) unread(j *journal.Reader) (incomplete bool) {
+	var hints []string
+	for _, p := range j.Problems() {
+		incomplete = incomplete || journal.Incomplete(p)
+		fmt.Fprintf(e.err, "bailiff: %v\n", p)
+		if h := journal.Hint(p); h != "" && !slices.Contains(hints, h) {
+			hints = append(hints, h)
+		}
+	}
+	for _, h := range hints {
+		fmt.Fprintf(e.err, "hint: %s\n", h)
+	}
+	return incomplete
 }
 
 // locator opens the journal a second time when it is first asked.
@@ -563,7 +559,7 @@ func parseTime(s string, now time.Time) (uint64, error) {
 // sourceOf makes a journal source of files and folders; without any, the host's own journal.
 func sourceOf(paths []string) (journal.Source, error) {
 	if len(paths) == 0 {
-		return journal.Host(journal.HostOptions{}), nil
+		return journal.Host(""), nil
 	}
 	var files, dirs []string
 	for _, p := range paths {

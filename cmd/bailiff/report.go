@@ -305,7 +305,7 @@ func (e *env) dryRun(file string, files list, args []string) error {
 		if err != nil {
 			return err
 		}
-		src := journal.Host(journal.HostOptions{})
+		src := journal.Host("")
 		var users []uint32
 		if len(files) > 0 {
 			if src, err = sourceOf(files); err != nil {

@@ -215,7 +215,7 @@ func (s *tally) fromFiles(paths []string, o journal.Options, from, to uint64) er
 	if err != nil {
 		return err
 	}
-	j, err := openAt(s.env, src, o, from)
+	j, err := openAt(src, o, from)
 	if err != nil {
 		return err
 	}
@@ -229,12 +229,8 @@ func (s *tally) fromFiles(paths []string, o journal.Options, from, to uint64) er
 			return err
 		}
 	}
-	problems := j.Problems()
 	s.clear()
-	for _, p := range problems {
-		fmt.Fprintf(s.err, "bailiff: %v\n", p)
-	}
-	if s.entries == 0 && len(problems) > 0 {
+	if s.unread(j) && s.entries == 0 {
 		return errSilent
 	}
 	return nil

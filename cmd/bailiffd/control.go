@@ -67,8 +67,8 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 			Tracked: tracked, TrackedMax: limit, Widened: widened, Spread: control.SpreadStatus(d.eng.Spreading(time.Now().UnixMicro())), Allowed: d.eng.Allowed,
 		}
 		s.Journal.Problems = slices.Clone(d.js.Problems)
-		if d.known {
-			s.Journal.Cursor = d.cursor.String()
+		if !d.pos.IsZero() {
+			s.Journal.Cursor = d.pos.Last().String()
 		}
 		if !d.reloaded.IsZero() {
 			t := d.reloaded

@@ -94,8 +94,7 @@ type daemon struct {
 	saved chan error
 	hub   hub
 
-	cursor    journal.Cursor
-	known     bool // cursor is set
+	pos       journal.Position
 	js        control.JournalStatus
 	lagging   bool
 	behind    int // batches in a row behind which more were waiting
@@ -120,7 +119,7 @@ type daemon struct {
 	lastStatus        string
 	selfChecked       time.Time
 	problems          []string        // ledger set aside, cursor lost and the like
-	told              map[string]bool // journal files already complained about
+	told              map[string]bool // problems of the journal that stand and are in the audit trail
 }
 
 func newDaemon(o options) (*daemon, error) {
@@ -317,15 +316,15 @@ func (d *daemon) source() journal.Source {
 	if d.opt.journal != "" {
 		return journal.Dir(d.opt.journal)
 	}
-	return journal.Host(journal.HostOptions{})
+	return journal.Host("")
 }
 
 // restore brings back the ledger, and says where to go on reading.
 func (d *daemon) restore(saved savedState, be firewall.Backend) (position, error) {
 	now, led := time.Now(), saved.ledger
 	d.led = led
-	c, known, lost := place(led, now)
-	if !known {
+	pos, lost := savedPosition(led, now)
+	if pos.IsZero() {
 		led.TakeCounts() // what was counted belongs to that position, and would be counted again
 	}
 	var err error
@@ -346,27 +345,28 @@ func (d *daemon) restore(saved savedState, be firewall.Backend) (position, error
 	if lost != "" {
 		d.problem(fmt.Sprintf("%s: the journal is read from %s back", lost, d.eng.Window()))
 	}
-	if saved.fresh || !known {
+	if saved.fresh || pos.IsZero() {
 		return start, nil
 	}
-	d.cursor, d.known = c, true
-	d.announced = readAnnounced(d.source(), c.Realtime)
-	return position{cursor: c, known: true, rebuild: c.Realtime - min(window, c.Realtime)}, nil
+	d.pos = pos
+	at := pos.Last().Realtime
+	d.announced = d.readAnnounced(at - min(rebuildBeyond, at))
+	return position{pos: pos, rebuild: at - min(window, at)}, nil
 }
 
-// place is where the ledger says that the journal was read up to; lost says why that is of no use.
-func place(led *ledger.Ledger, now time.Time) (c journal.Cursor, known bool, lost string) {
+// savedPosition is how far the ledger says that the journal was read; lost says why that cannot be used.
+func savedPosition(led *ledger.Ledger, now time.Time) (p journal.Position, lost string) {
 	if led.Cursor() == "" {
-		return c, false, ""
+		return p, ""
 	}
-	c, err := journal.ParseCursor(led.Cursor())
+	p, err := journal.ParsePosition(led.Cursor())
 	if err != nil {
-		return c, false, fmt.Sprintf("the ledger's cursor %q: %v", led.Cursor(), err)
+		return p, fmt.Sprintf("the ledger's cursor %q: %v", led.Cursor(), err)
 	}
-	if ahead := time.UnixMicro(int64(c.Realtime)).Sub(now); ahead > time.Minute {
-		return c, false, fmt.Sprintf("the ledger's cursor lies %s in the future (the clock was set back, or the machine restored)", ahead.Round(time.Second))
+	if ahead := time.UnixMicro(int64(p.Last().Realtime)).Sub(now); ahead > time.Minute {
+		return journal.Position{}, fmt.Sprintf("the ledger's cursor lies %s in the future (the clock was set back, or the machine restored)", ahead.Round(time.Second))
 	}
-	return c, true, ""
+	return p, ""
 }
 
 // problem notes something about the journal that an operator should know.
@@ -456,9 +456,8 @@ func (d *daemon) entries(b *batch) {
 	d.readAll = !b.behind && !b.rebuild
 	d.js.Entries += uint64(len(b.entries))
 	if b.moved && !b.rebuild {
-		d.cursor, d.known, d.dirtyCursor = b.last, true, true
-		d.led.SetCursor(d.cursor.String())
-		d.js.Time = time.UnixMicro(int64(b.last.Realtime))
+		d.pos, d.dirtyCursor = b.pos, true
+		d.js.Time = time.UnixMicro(int64(b.pos.Last().Realtime))
 	}
 	if b.dropped > 0 && !b.rebuild {
 		d.js.Dropped += b.dropped
@@ -671,20 +670,27 @@ func (d *daemon) problemAs(k audit.Kind, text string) {
 // maxProblems bounds what status keeps; the journal has them all.
 const maxProblems = 32
 
-// troubles tells of damaged journal files, each once.
+// troubles takes over what is not read of the journal. Each problem is written to the audit trail when it comes up.
 func (d *daemon) troubles(errs []error) {
 	d.js.Problems = d.js.Problems[:0:0]
+	told := map[string]bool{}
 	for _, e := range errs {
-		text := "journal file: " + e.Error()
+		text := journalProblem(e)
 		d.js.Problems = append(d.js.Problems, text)
-		if !d.told[text] {
-			if len(d.told) > 4*maxProblems {
-				clear(d.told)
-			}
-			d.told[text] = true
+		if told[text] = true; !d.told[text] {
 			d.aud.Event(audit.KindJournalProblem, text)
 		}
 	}
+	d.told = told
+}
+
+// journalProblem is how status and the audit trail name a problem of the journal.
+func journalProblem(err error) string {
+	text := "journal file: " + err.Error()
+	if hint := journal.Hint(err); hint != "" {
+		text += " (" + hint + ")"
+	}
+	return text
 }
 
 // present lists those of a jail's units that this host has. Where systemd does not answer, it lists all.
@@ -709,7 +715,7 @@ func (d *daemon) lag(b *batch, now time.Time) {
 	}
 	d.js.Lag = 0
 	if b.behind && b.moved {
-		d.js.Lag = max(0, now.Sub(time.UnixMicro(int64(b.last.Realtime))).Seconds())
+		d.js.Lag = max(0, now.Sub(time.UnixMicro(int64(b.pos.Last().Realtime))).Seconds())
 	}
 	switch late := d.js.Lag > lateAfter.Seconds(); {
 	case late && !d.lagging && d.caughtUp:
@@ -784,8 +790,8 @@ func (d *daemon) maybeSave(now time.Time) {
 }
 
 func (d *daemon) snapshot() []byte {
-	if d.known {
-		d.led.SetCursor(d.cursor.String())
+	if !d.pos.IsZero() {
+		d.led.SetCursor(d.pos.String())
 	}
 	// In the place of the last one, or in one piece with room to grow: what is grown by appending leaves several times its
 	// size behind. The last one is saved: else there would be none now.

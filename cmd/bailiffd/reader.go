@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -20,15 +20,15 @@ type batch struct {
 	refs     []jail.Ref
 	cursors  []journal.Cursor
 	buf      []byte
-	sources  []journal.ID128 // what refs refer to
-	rebuild  bool            // entries from before the saved cursor, read again to fill the windows
-	last     journal.Cursor  // of the last entry
-	moved    bool            // last is set
-	behind   bool            // more entries are waiting
-	dropped  uint64          // messages that journald says it suppressed
-	notices  []string        // what the operator should know about where reading began
-	troubles []error         // files set aside
-	listed   bool            // troubles and files are set
+	sources  []journal.ID128  // what refs refer to
+	rebuild  bool             // entries from before the saved cursor, read again to fill the windows
+	pos      journal.Position // behind the last entry
+	moved    bool             // pos is set
+	behind   bool             // more entries are waiting
+	dropped  uint64           // messages that journald says it suppressed
+	notices  []string         // what the operator should know about where reading began
+	troubles []error          // what is not read of the journal
+	listed   bool             // troubles and files are set
 	files    int
 }
 
@@ -47,10 +47,9 @@ const quiet = 30 * time.Second
 
 // position says where reading begins.
 type position struct {
-	cursor  journal.Cursor // go on behind it
-	known   bool           // cursor is set
-	rebuild uint64         // realtime (µs) from which windows are filled again, up to the cursor; 0: not at all
-	since   uint64         // without a cursor: begin at this time
+	pos     journal.Position // go on behind it
+	rebuild uint64           // realtime (µs) from which windows are filled again, up to pos; 0: not at all
+	since   uint64           // where pos is zero: begin at this time
 }
 
 // reader is the goroutine that reads the journal.
@@ -118,50 +117,50 @@ func (r *reader) changed(take bool) *journal.Matches {
 
 // read follows the journal with one set of matches; it returns at a reload, with the position to go on from.
 func (r *reader) read(ctx context.Context, matches journal.Matches, pos position) (position, error) {
-	if pos.known && pos.rebuild != 0 {
-		s, _, err := r.open(ctx, matches, position{since: pos.rebuild}, false)
-		if err != nil {
-			return pos, err
-		}
-		for done := false; !done; {
-			b, err := r.take(ctx)
-			if err != nil {
-				s.Close()
-				return pos, nil
-			}
-			b.rebuild, b.behind = true, true
-			done = r.fill(s, b, &pos.cursor)
-			if !r.give(ctx, b) {
-				s.Close()
-				return pos, nil
-			}
-		}
-		s.Close()
-		pos.rebuild = 0
-	}
-	s, notices, err := r.open(ctx, matches, pos, true)
+	o := journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}
+	j, err := journal.Open(r.src, o)
 	if err != nil {
 		return pos, err
 	}
-	defer s.Close()
+	defer j.Close()
+	if !pos.pos.IsZero() && pos.rebuild != 0 {
+		j.SeekRealtime(pos.rebuild)
+		for done := false; !done; {
+			b, err := r.take(ctx)
+			if err != nil {
+				return pos, nil
+			}
+			b.rebuild, b.behind = true, true
+			done = r.fill(j, b, &pos.pos)
+			if !r.give(ctx, b) {
+				return pos, nil
+			}
+		}
+		pos.rebuild = 0
+	}
+	var notices []string
+	if pos.pos.IsZero() {
+		j.SeekRealtime(pos.since)
+	} else {
+		if _, ok := j.At(pos.pos.Last()); !ok {
+			notices = append(notices, fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: going on by its time", pos.pos.Last()))
+		}
+		j.SeekPosition(pos.pos)
+	}
 	for ctx.Err() == nil {
 		b, err := r.take(ctx)
 		if err != nil {
 			return pos, nil
 		}
-		end := r.fill(s, b, nil)
+		end := r.fill(j, b, nil)
 		b.notices, notices = notices, nil
 		b.behind = !end
 		if b.moved {
-			pos.cursor, pos.known = b.last, true
+			pos.pos = b.pos
 		}
 		if end {
-			b.troubles, b.listed = s.Problems(), true
-			if j, ok := s.(*journal.Reader); ok {
-				b.files = j.Files()
-			}
+			b.troubles, b.listed, b.files = j.Problems(), true, j.Files()
 		}
-		troubles := b.troubles
 		if !r.give(ctx, b) {
 			return pos, nil
 		}
@@ -171,60 +170,15 @@ func (r *reader) read(ctx context.Context, matches journal.Matches, pos position
 		if !end {
 			continue
 		}
-		if _, ok := s.(*journal.Reader); ok && newer(troubles) {
-			return pos, nil // a file of a newer systemd has come: read through journalctl from here on
-		}
-		if err := r.wait(ctx, s); err != nil {
+		if err := r.wait(ctx, j); err != nil {
 			return pos, err
 		}
 	}
 	return pos, nil
 }
 
-// open begins to read at a position: with our own reader, or through journalctl where a file has been written by a systemd
-// that is newer than what our reader knows.
-func (r *reader) open(ctx context.Context, matches journal.Matches, pos position, follow bool) (s journal.Stream, notices []string, err error) {
-	o := journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}
-	j, err := journal.Open(r.src, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	if newer(j.Problems()) {
-		j.Close()
-		c := journal.ChildOptions{Options: o, Since: pos.since, Follow: follow}
-		if pos.known {
-			c.After = pos.cursor
-		}
-		s, err := journal.NewChild(ctx, r.src, c)
-		return s, []string{"the journal is written by a newer systemd than this bailiff knows: it is read through journalctl, which is slower"}, err
-	}
-	if !pos.known {
-		j.SeekRealtime(pos.since)
-		return j, nil, nil
-	}
-	if _, ok := j.At(pos.cursor); !ok {
-		notices = append(notices, fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: going on by its time", pos.cursor))
-	}
-	if err := j.SeekCursor(pos.cursor); err != nil {
-		notices = append(notices, fmt.Sprintf("saved cursor: %v; going on by its time", err))
-		j.SeekRealtime(pos.cursor.Realtime)
-	}
-	return j, notices, nil
-}
-
-// newer says whether a file could not be read because a newer systemd has written it.
-func newer(problems []error) bool {
-	for _, p := range problems {
-		var e *journal.UnknownFlagsError
-		if errors.As(p, &e) {
-			return true
-		}
-	}
-	return false
-}
-
 // wait sleeps until there may be more; a reload wakes it.
-func (r *reader) wait(ctx context.Context, j journal.Stream) error {
+func (r *reader) wait(ctx context.Context, j *journal.Reader) error {
 	wctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.mu.Lock()
@@ -243,23 +197,30 @@ func (r *reader) wait(ctx context.Context, j journal.Stream) error {
 	return err
 }
 
-// fill reads entries into b. It returns true when there are no more, or when the next one lies behind stop.
-func (r *reader) fill(j journal.Stream, b *batch, stop *journal.Cursor) bool {
+// rebuildBeyond is how far behind a position older entries are looked for: journalds of several namespaces write at the same time.
+const rebuildBeyond = uint64(time.Minute / time.Microsecond)
+
+// fill reads entries into b. It returns true when there are no more. With upTo, only entries that were read at that position are taken.
+func (r *reader) fill(j *journal.Reader, b *batch, upTo *journal.Position) bool {
 	for len(b.entries) < batchEntries {
 		if cap(b.buf)-len(b.buf) < filter.MaxMessage+4096 {
-			return false
+			break
 		}
 		if !j.Next() {
+			b.end(j)
 			return true
 		}
 		e := j.Entry()
-		if stop != nil && beyond(e, stop) {
-			return true
+		if upTo != nil && !j.Reached(*upTo) {
+			if e.Realtime > upTo.Last().Realtime+rebuildBeyond {
+				return true
+			}
+			continue
 		}
-		b.last, b.moved = e.Cursor(), true
+		b.moved = true
 		var f filter.Entry
 		feed.Convert(e, &f)
-		if string(f.Unit) == journaldUnit {
+		if fromJournald(f.Unit) {
 			b.dropped += droppedBy(e, &f)
 			continue
 		}
@@ -272,19 +233,19 @@ func (r *reader) fill(j journal.Stream, b *batch, stop *journal.Cursor) bool {
 		f.ContainerTag = b.keep(f.ContainerTag, 512)
 		f.Identifier = b.keep(f.Identifier, 512)
 		b.entries = append(b.entries, f)
-		b.cursors = append(b.cursors, b.last)
+		b.cursors = append(b.cursors, e.Cursor())
 		b.refs = append(b.refs, r.refs.Ref(e.SeqnumID, e.Seqnum))
 		b.sources = r.refs.Sources()
 	}
+	b.end(j)
 	return false
 }
 
-// beyond says whether an entry comes after the cursor.
-func beyond(e *journal.Entry, c *journal.Cursor) bool {
-	if e.SeqnumID == c.SeqnumID {
-		return e.Seqnum > c.Seqnum
+// end notes the position behind the last entry.
+func (b *batch) end(j *journal.Reader) {
+	if b.moved {
+		b.pos = j.Position()
 	}
-	return e.Realtime > c.Realtime
 }
 
 func (b *batch) keep(v []byte, limit int) []byte {
@@ -316,10 +277,13 @@ func (r *reader) give(ctx context.Context, b *batch) bool {
 	}
 }
 
-// journaldUnit logs how many messages were suppressed by the rate limit; the kernel vouches for its uid 0.
-const journaldUnit = "systemd-journald.service"
+// fromJournald says whether a unit is journald or journald of a namespace, which log how many messages their rate limit
+// suppressed. A kernel-checked uid 0 is asked for, too.
+func fromJournald(unit []byte) bool {
+	return string(unit) == "systemd-journald.service" || bytes.HasPrefix(unit, []byte("systemd-journald@"))
+}
 
-var droppedGroup = journal.Group{{Field: "MESSAGE_ID", Value: messageDropped}, {Field: "_SYSTEMD_UNIT", Value: journaldUnit}}
+var droppedGroup = journal.Group{{Field: "MESSAGE_ID", Value: messageDropped}}
 
 func droppedBy(e *journal.Entry, f *filter.Entry) (n uint64) {
 	if f.UID != 0 {

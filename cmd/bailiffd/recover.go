@@ -42,9 +42,9 @@ func fieldsOf(e *journal.Entry) func(string) string {
 
 // readAnnounced collects the ids of the bans that the audit trail has from a moment (µs) on. After a crash the entries
 // behind the saved cursor are judged again; what was told of them is not told twice.
-func readAnnounced(src journal.Source, since uint64) map[string]bool {
+func (d *daemon) readAnnounced(since uint64) map[string]bool {
 	ids := make(map[string]bool)
-	j, err := journal.Open(src, journal.Options{Matches: own(audit.KindBan), Fields: []string{audit.FieldBanID}})
+	j, err := journal.Open(d.source(), journal.Options{Matches: own(audit.KindBan), Fields: []string{audit.FieldBanID}})
 	if err != nil {
 		return ids // the reader tells of a journal that cannot be opened
 	}
@@ -133,6 +133,12 @@ func (d *daemon) replayAudit(now int64) {
 		if err != nil {
 			bad++
 		}
+	}
+	for _, err := range j.Problems() {
+		if !journal.Incomplete(err) {
+			continue
+		}
+		d.problem("the audit trail was not read as a whole: " + journalProblem(err))
 	}
 	if bad > 0 {
 		d.problem(fmt.Sprintf("%d entries of the audit trail could not be read", bad))

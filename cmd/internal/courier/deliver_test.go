@@ -287,7 +287,7 @@ func TestVacuumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	pos := q.pos
-	pos.Cursor = strings.Replace(pos.Cursor, "i=", "i=f", 1)
+	pos.Cursor = pos.Cursor[:strings.Index(pos.Cursor, ";x=")] + ";x=1"
 	pos.Cursor = "s=000000000000000000000000000000aa" + pos.Cursor[strings.Index(pos.Cursor, ";"):]
 	q.Take(pos, nil)
 	q.Sync()

@@ -2,7 +2,6 @@ package courier
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,7 +39,7 @@ func (e *Engine) follow(ctx context.Context) {
 }
 
 // place opens the journal behind the position.
-func (e *Engine) place(ctx context.Context) (journal.Stream, error) {
+func (e *Engine) place() (*journal.Reader, error) {
 	o := journal.Options{Matches: journal.Matches{own(DaemonUnit, e.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
 	e.mu.Lock()
 	pos, lost := e.pos, e.q.lost
@@ -53,26 +52,14 @@ func (e *Engine) place(ctx context.Context) (journal.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	cursor, known := journal.Cursor{}, false
+	read, known := journal.Position{}, false
 	if pos.Cursor != "" {
-		if cursor, err = journal.ParseCursor(pos.Cursor); err == nil {
+		if read, err = journal.ParsePosition(pos.Cursor); err == nil {
 			known = true
 		}
 	}
-	for _, p := range j.Problems() {
-		var newer *journal.UnknownFlagsError
-		if errors.As(p, &newer) {
-			j.Close()
-			c := journal.ChildOptions{Options: o, Since: pos.Realtime, Follow: true}
-			if known {
-				c.After = cursor
-			} else if pos.Realtime == 0 {
-				c.Since = uint64(time.Now().UnixMicro())
-			}
-			return journal.NewChild(ctx, e.o.Source, c)
-		}
-	}
 	if known {
+		cursor := read.Last()
 		if _, ok := j.At(cursor); !ok {
 			what := fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: bans behind it that are gone, too, are not reported", cursor)
 			if ahead := time.Until(time.UnixMicro(int64(cursor.Realtime))); ahead > time.Minute {
@@ -84,7 +71,8 @@ func (e *Engine) place(ctx context.Context) (journal.Stream, error) {
 	}
 	switch {
 	case known:
-		return j, j.SeekCursor(cursor)
+		j.SeekPosition(read)
+		return j, nil
 	case pos.Realtime != 0:
 		j.SeekRealtime(pos.Realtime)
 		return j, nil
@@ -97,6 +85,7 @@ func (e *Engine) place(ctx context.Context) (journal.Stream, error) {
 		return nil, err
 	}
 	j.SeekTail()
+	var cursor journal.Cursor
 	if j.Previous() {
 		cursor, known = j.Entry().Cursor(), true
 	}
@@ -113,7 +102,7 @@ func (e *Engine) place(ctx context.Context) (journal.Stream, error) {
 
 // read follows the journal; it returns at an error.
 func (e *Engine) read(ctx context.Context) error {
-	s, err := e.place(ctx)
+	s, err := e.place()
 	if err != nil {
 		return err
 	}

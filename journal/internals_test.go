@@ -1,0 +1,64 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// ParseMatches reads matches as journalctl takes them: FIELD=VALUE arguments, with "+" between groups.
+func ParseMatches(args []string) (Matches, error) {
+	var ms Matches
+	var g Group
+	for i, a := range args {
+		if a == "+" {
+			if len(g) == 0 || i == len(args)-1 {
+				return nil, errors.New(`"+" stands between two groups of matches, not at the beginning or at the end`)
+			}
+			ms, g = append(ms, g), nil
+			continue
+		}
+		field, value, ok := strings.Cut(a, "=")
+		if !ok || !validField(field) {
+			return nil, fmt.Errorf("%q is not a match: want FIELD=VALUE, with a field of A-Z, 0-9 and _", clip(a))
+		}
+		g = append(g, Match{field, value})
+	}
+	if len(g) > 0 {
+		ms = append(ms, g)
+	}
+	return ms, nil
+}
+
+// Mapped is how many files are mapped.
+func (r *Reader) Mapped() (n int) {
+	for _, f := range r.files {
+		if f.m != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Wakeups is how often Wait looked whether there is something new.
+func (r *Reader) Wakeups() uint64 { return r.watcher.woken }
+
+// Break makes looking for values in the file at a path panic; mend ends that.
+func (r *Reader) Break(path string) (mend func()) {
+	for _, f := range r.files {
+		if f.path == path {
+			n := f.hashItems
+			f.hashItems = 0 // divided by
+			return func() { f.hashItems = n }
+		}
+	}
+	panic("no file " + path)
+}
+
+// TryAgain sets after which times a file is tried again, and returns what puts them back.
+func TryAgain(d ...time.Duration) (restore func()) {
+	old := tryAgain
+	tryAgain = d
+	return func() { tryAgain = old }
+}

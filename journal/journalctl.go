@@ -1,0 +1,367 @@
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What is asked of journalctl.
+const (
+	lookAgain = 250 * time.Millisecond // between two looks at files that journalctl reads: journald itself reports no sooner (POST_CHANGE_TIMER_INTERVAL_USEC)
+	maxRuns   = 3                      // how often a run that fails is repeated, behind what it gave
+	silence   = 2 * time.Minute        // a run that gives nothing for so long is ended
+	maxSaid   = 512                    // what is kept of a line on stderr
+)
+
+// FallbackError says that journalctl reads a file in our place, and why.
+type FallbackError struct{ Err error }
+
+func (e *FallbackError) Error() string {
+	return e.Err.Error() + ": read through journalctl, which is slower"
+}
+
+func (e *FallbackError) Unwrap() error { return e.Err }
+
+// otherFile is a file that journalctl reads.
+type otherFile struct {
+	path, origin string
+	fd           *os.File // open, so that its inode is not given to another file
+	listed       bool
+	refused      bool // by journalctl, too
+}
+
+// journalctl reads the files of one origin that we cannot parse, in the export format. It runs once from where reading begins to
+// the end of what there is, and again, behind the last entry, when a file has changed. It costs about twelve times as much as reading here.
+type journalctl struct {
+	paths []string
+	state string    // of the files when the last run began
+	next  time.Time // when to look at them again
+	last  Cursor    // of the last entry; zero: none yet
+	runs  int       // that failed since one gave something
+	more  bool      // a file has joined since the run began
+	proc  *process  // nil: none runs
+}
+
+// adopt gives a file to journalctl. It says whether that is new.
+func (r *Reader) adopt(path string, key inode, why error) bool {
+	r.problem(problem{path: path, err: &FallbackError{why}})
+	if o := r.other[key]; o != nil {
+		o.path, o.listed = path, true // renamed
+		return false
+	}
+	fd, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		r.watcher.soon()
+		return false
+	}
+	r.other[key] = &otherFile{path: path, origin: origin(path), fd: fd, listed: true}
+	r.regroup()
+	return true
+}
+
+// regroup makes one group of the files of each origin that journalctl reads.
+func (r *Reader) regroup() {
+	paths := map[string][]string{}
+	for k, o := range r.other {
+		if !o.listed {
+			o.fd.Close()
+			delete(r.other, k)
+		} else if !o.refused {
+			paths[o.origin] = append(paths[o.origin], o.path)
+		}
+	}
+	r.groups = slices.DeleteFunc(r.groups, func(g *file) bool {
+		if len(paths[g.mark.origin]) > 0 {
+			return false
+		}
+		g.via.stop()
+		r.active = slices.DeleteFunc(r.active, func(f *file) bool { return f == g })
+		return true
+	})
+	for key, l := range paths {
+		slices.Sort(l)
+		i := slices.IndexFunc(r.groups, func(g *file) bool { return g.mark.origin == key })
+		if i < 0 {
+			r.serial++
+			g := &file{path: key, mark: r.markOf(key), serial: r.serial, late: r.began, via: &journalctl{paths: l}}
+			r.groups, r.active = append(r.groups, g), append(r.active, g)
+			continue
+		}
+		if g := r.groups[i]; !slices.Equal(g.via.paths, l) {
+			g.via.paths, g.via.more = l, true
+		}
+	}
+}
+
+// readyVia is ready for files that journalctl reads.
+func (r *Reader) readyVia(g *file) bool {
+	v := g.via
+	for {
+		switch g.state {
+		case ready:
+			return true
+		case atEnd, done:
+			return false
+		case unplaced:
+			v.stop()
+			v.last, v.runs, g.state, g.checked = Cursor{}, 0, taken, false
+		}
+		if v.proc == nil {
+			v.state, v.next, v.more = v.look(), time.Now().Add(lookAgain), false
+			p, err := r.run(g)
+			if err != nil {
+				r.problem(problem{file: g, err: err})
+				g.state = atEnd
+				return false
+			}
+			v.proc = p
+		}
+		if !v.proc.x.Next() {
+			err := v.proc.end()
+			v.proc = nil
+			if err == nil {
+				r.solve(func(p *problem) bool { return p.file == g })
+			} else if v.runs++; v.runs < maxRuns || r.refuse(g, err) {
+				continue
+			}
+			if v.runs = 0; v.more {
+				continue
+			}
+			g.state = atEnd
+			if r.dir == down {
+				g.late = true // what is found from now on begins behind what was read
+			}
+			return false
+		}
+		v.proc.heard()
+		v.runs = 0
+		e := v.proc.x.Entry()
+		g.cand = location{0, e.SeqnumID, e.Seqnum, e.Realtime, e.Monotonic, e.BootID, e.XorHash}
+		again := v.last == e.Cursor()
+		v.last = e.Cursor()
+		if !g.checked && !g.late && r.have && r.start.kind == atLocation && !r.before(&r.loc, &g.cand) {
+			continue // after a turn
+		}
+		if again || !r.isNew(g) {
+			continue
+		}
+		g.state = ready
+		return true
+	}
+}
+
+// refuse finds out, when journalctl failed on several files, which of them it cannot read: it gives up all for one. It says whether to go on.
+func (r *Reader) refuse(g *file, err error) bool {
+	v := g.via
+	left := v.paths[:0:0]
+	for _, path := range v.paths {
+		p, e := start([]string{path}, Options{}, "--lines=1")
+		if e == nil {
+			for p.x.Next() {
+			}
+			e = p.end()
+		}
+		if e == nil {
+			left = append(left, path)
+			continue
+		}
+		r.problem(problem{path: path, err: fmt.Errorf("%s: not read: journalctl cannot read it either: %w", path, e)})
+		for _, o := range r.other {
+			if o.path == path {
+				o.refused = true
+			}
+		}
+	}
+	if len(left) == len(v.paths) { // it is none of the files
+		r.problem(problem{file: g, err: fmt.Errorf("%s: %w", strings.Join(v.paths, ", "), err)})
+		return false
+	}
+	v.runs, v.paths = 0, left
+	return len(left) > 0
+}
+
+// run starts journalctl where reading goes on.
+func (r *Reader) run(g *file) (*process, error) {
+	var args []string
+	if r.dir == up {
+		args = append(args, "--reverse")
+	}
+	v, t := g.via, r.start
+	if c, ok := r.passed(g); ok {
+		t = target{atCursor, c}
+	} else if g.late {
+		t = target{kind: atHead}
+	}
+	switch {
+	case !v.last.IsZero():
+		t = target{atCursor, v.last}
+	case t.kind == atTail && r.dir == down: // behind what is there now
+		p, err := start(v.paths, Options{}, "--reverse")
+		if err != nil {
+			return nil, err
+		}
+		if p.x.Next() {
+			v.last = p.x.Entry().Cursor()
+		}
+		_ = p.kill()
+		t = target{atCursor, v.last}
+		if v.last.IsZero() {
+			t.kind = atHead
+		}
+	}
+	switch c := &t.cursor; {
+	case t.kind == atHead && r.dir == up:
+		args = append(args, "--lines=0")
+	case t.kind == atHead, t.kind == atTail:
+	case t.kind == atRealtime || !c.hasSeqnum() && !c.hasMonotonic():
+		from := "--since"
+		if r.dir == up {
+			from = "--until"
+		}
+		args = append(args, fmt.Sprintf("%s=@%d.%06d", from, c.Realtime/1e6, c.Realtime%1e6))
+	default:
+		// Not --after-cursor: before systemd 256 it skips one entry more where the cursor's own does not match
+		// (systemd issue 30288). The entry of the cursor itself is passed over.
+		args = append(args, "--cursor="+c.String())
+	}
+	return start(v.paths, r.o, args...)
+}
+
+// changed says whether a file has changed since the last run began.
+func (v *journalctl) changed() bool {
+	if v.more {
+		return true
+	}
+	if now := time.Now(); now.Before(v.next) {
+		return false
+	} else {
+		v.next = now.Add(lookAgain)
+	}
+	return v.look() != v.state
+}
+
+// look says how the files are now: journald changes their time of modification a quarter of a second after it wrote.
+func (v *journalctl) look() string {
+	var b []byte
+	for _, p := range v.paths {
+		var st unix.Stat_t
+		if unix.Stat(p, &st) == nil {
+			b = fmt.Appendf(b, "%d %d %d %d\n", st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec)
+		}
+	}
+	return string(b)
+}
+
+func (v *journalctl) stop() {
+	if v.proc != nil {
+		_ = v.proc.kill()
+		v.proc = nil
+	}
+}
+
+// process is one run of journalctl.
+type process struct {
+	cmd    *exec.Cmd
+	x      *ExportReader
+	said   lastLine
+	silent *time.Timer
+	cancel context.CancelFunc
+}
+
+// start runs journalctl over some files. Options give matches and fields; the entries hold all fields.
+func start(paths []string, o Options, args ...string) (*process, error) {
+	all := append([]string{"--quiet", "--no-pager", "--no-tail", "--all", "--output=export"}, args...)
+	for _, p := range paths {
+		all = append(all, "--file="+p)
+	}
+	for i, g := range o.Matches {
+		if i > 0 {
+			all = append(all, "+")
+		}
+		for _, m := range g {
+			all = append(all, m.Field+"="+m.Value)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &process{cmd: exec.CommandContext(ctx, "journalctl", all...), cancel: cancel}
+	p.cmd.Env = append(os.Environ(), "LC_ALL=C", "SYSTEMD_LOG_LEVEL=warning")
+	p.cmd.WaitDelay = time.Second // nothing else holds the pipes, but a hung Wait would hang the reader
+	p.cmd.Stderr = &p.said
+	out, err := p.cmd.StdoutPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("files that journalctl should read are not read: %w", err)
+	}
+	p.silent = time.AfterFunc(silence, cancel)
+	p.x = NewExport(out, Options{Fields: o.Fields, MaxValue: o.MaxValue})
+	p.x.all = true
+	return p, nil
+}
+
+// heard says that the process is at work.
+func (p *process) heard() { p.silent.Reset(silence) }
+
+// end waits for a process that has no more to say, and returns why it failed.
+func (p *process) end() error {
+	broken := p.x.Err()
+	if broken != nil { // what follows cannot be trusted
+		p.cancel()
+	}
+	err := p.cmd.Wait()
+	p.silent.Stop()
+	p.cancel()
+	switch {
+	case errors.Is(broken, io.ErrUnexpectedEOF) && err != nil: // it died while writing: that is the cause
+	case broken != nil:
+		err = broken
+	}
+	if err == nil {
+		return nil
+	}
+	if text := p.said.String(); text != "" {
+		return fmt.Errorf("journalctl: %w: %s", err, text)
+	}
+	return fmt.Errorf("journalctl: %w", err)
+}
+
+// kill ends a process whose output is not wanted any more.
+func (p *process) kill() error {
+	p.cancel()
+	return p.end()
+}
+
+// lastLine keeps the last line that was written to it. It is read when the writer is gone.
+type lastLine struct{ line []byte }
+
+func (l *lastLine) Write(b []byte) (int, error) {
+	s := bufio.NewScanner(bytes.NewReader(b))
+	s.Buffer(make([]byte, 0, maxSaid), maxSaid)
+	for s.Scan() {
+		if len(bytes.TrimSpace(s.Bytes())) > 0 {
+			l.line = append(l.line[:0], s.Bytes()...)
+		}
+	}
+	return len(b), nil
+}
+
+func (l *lastLine) String() string {
+	if len(l.line) == 0 {
+		return ""
+	}
+	return strconv.QuoteToGraphic(string(l.line))
+}

@@ -1,0 +1,185 @@
+package journal
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Position is how far a reader has come: the entry it gave last, and the last entry of each origin (see origin). One journald writes
+// the files of an origin one after another, so what lies behind the origin's last entry was not read yet, and everything else was.
+//
+// An entry counts as read if it is not behind that entry, by the sequence number where the same journald counted both and by the
+// monotonic clock within one boot. So copies are recognized: what journalctl --flush copies from /run to /var and what systemd 254 and
+// later number anew, also in files that appear later and over restarts. Entries of the running boot are new to a position from an
+// earlier one, and entries of earlier boots are old to a position from the running one. For the rest only the realtime clock tells.
+//
+// Only root can mislead this: journald stamps both clocks, and only root can set the realtime clock or put files into the
+// journal's folders. If root sets the clock back between two boots that both end before the reader returns, entries of the second
+// are taken for old ones.
+type Position struct {
+	last  Cursor
+	marks map[string]Cursor // by origin
+}
+
+// maxMarks bounds a position: origins of a followed folder are an administrator's choice, but their number has no limit.
+const maxMarks = 256
+
+// ParsePosition reads what String wrote. The text of a single cursor is a position too.
+func ParsePosition(s string) (p Position, err error) {
+	first, rest, _ := strings.Cut(s, " ")
+	if p.last, err = ParseCursor(first); err != nil {
+		return Position{}, err
+	}
+	for w := range strings.FieldsSeq(rest) {
+		key, text, _ := strings.Cut(w, ":")
+		key, err := url.QueryUnescape(key)
+		c := p.last
+		if err == nil && text != "" {
+			c, err = ParseCursor(text)
+		}
+		if err != nil {
+			return Position{}, fmt.Errorf("position %q: %w", clip(w), err)
+		}
+		if p.marks == nil {
+			p.marks = map[string]Cursor{}
+		}
+		p.marks[key] = c
+	}
+	return p, nil
+}
+
+// String gives the last cursor, and behind it ORIGIN:CURSOR for each origin; the cursor is left out where it is the last one.
+func (p Position) String() string {
+	b := p.last.Append(nil)
+	for _, k := range slices.Sorted(maps.Keys(p.marks)) {
+		b = append(append(append(b, ' '), url.QueryEscape(k)...), ':')
+		if c := p.marks[k]; c != p.last {
+			b = c.Append(b)
+		}
+	}
+	return string(b)
+}
+
+// IsZero says whether nothing was read.
+func (p Position) IsZero() bool { return p.last.IsZero() }
+
+// Last is the cursor of the entry that was read last.
+func (p Position) Last() Cursor { return p.last }
+
+// mark returns up to where an origin was read; own is false where nothing was read of it yet.
+func (p *Position) mark(origin string) (c Cursor, own bool) {
+	if c, own = p.marks[origin]; own {
+		return c, true
+	}
+	return p.last, false
+}
+
+// reached says whether an entry is not behind a mark, which is of its own origin or of another one.
+func reached(m *Cursor, own bool, l *location) bool {
+	sameBoot := m.hasMonotonic() && l.bootID == m.BootID
+	switch {
+	case m.hasSeqnum() && l.seqnumID == m.SeqnumID:
+		if l.seqnum <= m.Seqnum {
+			return true
+		}
+		// A copy is numbered anew, but keeps its clocks. Entries that journald received at once share them.
+		return sameBoot && (l.monotonic < m.Monotonic || l.monotonic == m.Monotonic && l.realtime == m.Realtime && l.xorHash == m.XorHash)
+	case sameBoot:
+		return l.monotonic <= m.Monotonic
+	case m.hasMonotonic() && l.bootID == currentBoot():
+		return false
+	case own && m.hasMonotonic() && m.BootID == currentBoot():
+		return true // its boot is over, and was before this one
+	}
+	return m.hasRealtime() && l.realtime <= m.Realtime
+}
+
+// currentBoot is the id of the boot that this process runs in.
+var currentBoot = sync.OnceValue(func() ID128 {
+	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id, _ := ParseID128(strings.TrimSpace(string(b)))
+	return id
+})
+
+// mark is where a reader stands in one origin.
+type mark struct {
+	origin string
+	cursor Cursor // saved; used until loc is set
+	loc    location
+	f      *file // that gave loc; nil: none did yet
+}
+
+// known says whether anything of the origin was read, and up to where.
+func (m *mark) known() (Cursor, bool) {
+	if m.f != nil {
+		return m.loc.cursor(), true
+	}
+	return m.cursor, !m.cursor.IsZero()
+}
+
+// repeats says whether an entry of file f was given before, from another file of the same origin.
+func (m *mark) repeats(f *file, l *location) bool {
+	return m.f != nil && m.f != f && l.bootID == m.loc.bootID &&
+		(l.monotonic < m.loc.monotonic || l.monotonic == m.loc.monotonic && l.realtime == m.loc.realtime && l.xorHash == m.loc.xorHash)
+}
+
+// note brings the mark of the current entry's origin up to date. That is left until it is needed, since most entries come of one file.
+func (r *Reader) note() {
+	if r.have && r.cur != nil {
+		r.cur.mark.loc, r.cur.mark.f = r.loc, r.cur
+	}
+}
+
+// Position is how far the reader has come going down.
+func (r *Reader) Position() Position {
+	r.note()
+	p := Position{last: r.start.cursor, marks: map[string]Cursor{}}
+	if r.have {
+		p.last = r.loc.cursor()
+	}
+	for _, m := range r.marks {
+		if c, ok := m.known(); ok {
+			p.marks[m.origin] = c
+		}
+	}
+	if len(p.marks) > maxMarks {
+		keys := slices.SortedFunc(maps.Keys(p.marks), func(a, b string) int { return cmp.Compare(p.marks[b].Realtime, p.marks[a].Realtime) })
+		for _, k := range keys[maxMarks:] {
+			delete(p.marks, k)
+		}
+	}
+	return p
+}
+
+// SeekPosition goes to a position: Next gives what was not read then, in files too that appear only later.
+func (r *Reader) SeekPosition(p Position) {
+	r.seek(target{atPosition, p.last})
+	for key, c := range p.marks {
+		r.markOf(key).cursor = c
+	}
+}
+
+// Reached says whether the current entry was read at a position already.
+func (r *Reader) Reached(p Position) bool {
+	if r.cur == nil {
+		return false
+	}
+	m, own := p.mark(r.cur.mark.origin)
+	return reached(&m, own, &r.loc)
+}
+
+// markOf returns the mark of an origin.
+func (r *Reader) markOf(origin string) *mark {
+	m := r.marks[origin]
+	if m == nil {
+		m = &mark{origin: origin}
+		r.marks[origin] = m
+	}
+	return m
+}
