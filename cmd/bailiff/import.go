@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/fail2ban"
+	"bailiff/cmd/bailiff/internal/fail2ban"
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/units/control"
