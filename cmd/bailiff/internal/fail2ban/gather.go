@@ -3,7 +3,6 @@ package fail2ban
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -86,7 +85,7 @@ type sourceInfo struct {
 	assumed string
 }
 
-// source gathers what is to be translated for a jail.
+// source gathers the expressions that are to be translated for a jail.
 func (im *importer) source(name, filterName string, def *definition, from *option) *sourceInfo {
 	s := &sourceInfo{}
 	s.origin = fmt.Sprintf("fail2ban's filter.d/%s.conf", filterName)
@@ -106,6 +105,9 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 		known["known/"+opt] = strings.ReplaceAll(v, "%", "%%")
 		if jo := im.jails.get(name, opt); jo != nil {
 			jv, _, err := im.jails.value(name, opt, known)
+			if err == nil {
+				jv, err = def.tags(opt, jv) // the filter's, as fail2ban puts them in
+			}
 			if err != nil {
 				jo.lost(err.Error(), "")
 				return v, o
@@ -158,92 +160,12 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 		return l
 	}
 	s.fail, s.ignore = lines("failregex"), lines("ignoreregex")
-	match, o := text("journalmatch")
-	var assumed bool
-	s.trust, assumed = im.trusted(filterName, match, def)
-	if assumed {
-		s.assumed = fmt.Sprintf("its filter does not say which unit writes the lines (journalmatch); %s is assumed: write the right one under trust", strings.Join(s.trust.units, " or "))
-	}
-	if o != nil && strings.TrimSpace(match) != "" {
-		if assumed {
-			o.changed("filters.d/"+filterID(filterName)+".yaml trust", fmt.Sprintf("%q names no unit, and what a process calls itself is no proof: %s is assumed", clip(match), strings.Join(s.trust.units, " or ")))
-		} else {
-			o.carried("filters.d/" + filterID(filterName) + ".yaml trust")
-		}
-	} else if o != nil {
-		o.moot("it is empty")
-	}
 	return s
-}
-
-var plainWord = regexp.MustCompile(`^[A-Za-z][\w.-]*`)
-
-// trusted reads a journalmatch: FIELD=value terms, + for or. assumed: the unit is a guess, as it names none.
-func (im *importer) trusted(filterName, match string, def *definition) (t trust, assumed bool) {
-	t.uid = "system"
-	add := func(l *[]string, v string) {
-		if v != "" && !slices.Contains(*l, v) {
-			*l = append(*l, v)
-		}
-	}
-	for _, term := range strings.Fields(strings.NewReplacer(`"`, "", `'`, "").Replace(match)) {
-		field, v, ok := strings.Cut(term, "=")
-		if !ok {
-			continue
-		}
-		switch field {
-		case "_SYSTEMD_UNIT":
-			if !strings.Contains(v, ".") {
-				v += ".service"
-			}
-			add(&t.units, v)
-			if v == "sshd.service" {
-				add(&t.units, "ssh.service")
-			}
-		case "_SYSTEMD_SLICE":
-			if strings.HasPrefix(v, "system-") && strings.HasSuffix(v, ".slice") {
-				add(&t.slices, v)
-			}
-		case "SYSLOG_IDENTIFIER", "_COMM":
-			add(&t.identifiers, v)
-		case "_UID":
-			if strings.Trim(v, "0123456789") == "" && v != "" {
-				t.uid = v
-			}
-		}
-	}
-	if len(t.units)+len(t.slices) > 0 {
-		return t, false
-	}
-	if u, ok := services[filterName]; ok {
-		t.units = u
-		return t, true
-	}
-	for prefix, u := range map[string][]string{"apache-": services["apache"], "nginx-": services["nginx"]} {
-		if strings.HasPrefix(filterName, prefix) {
-			t.units = u
-			return t, true
-		}
-	}
-	name := ""
-	if len(t.identifiers) > 0 {
-		name = plainWord.FindString(t.identifiers[0])
-	}
-	if name == "" {
-		if v, o, err := def.value("_daemon"); err == nil && o != nil {
-			name = plainWord.FindString(strings.TrimLeft(v, "(?:["))
-		}
-	}
-	if name == "" {
-		name = filterID(filterName)
-	}
-	t.units = []string{strings.TrimRight(name, "-.") + ".service"}
-	return t, true
 }
 
 // additions translates what an administrator added to a filter that we have: expressions in its .local, or in the jail.
 // They become a filter and a jail of their own, beside ours.
-func (im *importer) additions(name, filterName string, args map[string]string, def *definition, w *jail, j *Jail) {
+func (im *importer) additions(name, filterName string, def *definition, from *option, w *jail) {
 	base := &definition{tree: newTree(im.root), args: def.args, vars: def.vars}
 	r := &reader{tree: base.tree}
 	for _, f := range def.tree.files {
@@ -270,13 +192,27 @@ func (im *importer) additions(name, filterName string, args map[string]string, d
 	for _, opt := range filterOptions {
 		if o := im.jails.get(name, opt); o != nil && (opt == "failregex" || opt == "ignoreregex") {
 			own = true
-		} else if o != nil && opt == "journalmatch" {
-			o.moot("our filter " + w.filter + " knows the units that it trusts")
 		} else if o != nil && opt == "prefregex" {
 			o.lost("our filter "+w.filter+" has patterns of its own", "write a filter of your own: bailiff.yaml(5), FILTERS")
 		} else if o != nil && opt == "maxlines" {
 			o.moot("each line is judged by itself; those of one connection are joined")
 		}
+	}
+	var t trust
+	if match, o := im.journalmatch(name, def, from); o != nil && (o.section == name || o == from || im.own(o.file)) {
+		var lost []string
+		t, lost, _ = readMatch(match, im.owner(name))
+		if strings.TrimSpace(match) == "" {
+			o.moot("our filter " + w.filter + " knows the units that it trusts")
+		}
+		if t.proven() || len(t.identifiers) == 0 {
+			for _, why := range lost {
+				o.lost(why, "")
+			}
+		} else {
+			o.moot("our filter " + w.filter + " knows the units that it trusts")
+		}
+		im.addUnits(&t, o, w)
 	}
 	if !own {
 		return
@@ -295,30 +231,26 @@ func (im *importer) additions(name, filterName string, args map[string]string, d
 		}
 		return
 	}
-	f, err := filter.LoadBuiltin(w.filter)
-	if err != nil {
-		return
+	src.trust = builtinTrust(w.filter)
+	if w.trust.proven() {
+		src.trust.units = append(slices.Clone(src.trust.units), w.trust.units...)
+		src.trust.slices = append(slices.Clone(src.trust.slices), w.trust.slices...)
+		src.trust.containers, src.trust.userUnits = w.trust.containers, w.trust.userUnits
 	}
-	t := f.Trust()
-	src.trust = trust{t.Units, t.Slices, t.Identifiers, "system"}
-	if !t.System && len(t.UIDs) > 0 {
-		ids := make([]string, len(t.UIDs))
-		for i, id := range t.UIDs {
-			ids[i] = fmt.Sprint(id)
-		}
-		src.trust.uid = "[" + strings.Join(ids, ", ") + "]"
-	}
-	src.assumed = ""
 	src.name = filterID(filterName) + "-local"
 	src.origin = "what was added to fail2ban's filter " + filterName
 	tr := im.translated(src)
 	var own2 Jail
 	im.verdicts(tr.translation, &own2)
-	if tr.data == nil {
-		return
+	if tr.data != nil {
+		im.beside(name, filterName, tr, w)
 	}
+}
+
+// beside makes a jail for an administrator's own expressions, beside the one that runs our filter.
+func (im *importer) beside(name, filterName string, tr *translated, w *jail) {
 	extra := *w
-	extra.name, extra.filter, extra.mode = im.freeName(name+"-local"), tr.name, ""
+	extra.name, extra.filter, extra.mode, extra.trust = im.freeName(name+"-local"), tr.name, "", trust{}
 	if len(extra.name) > 16 {
 		extra.ports = nil
 	}
@@ -505,6 +437,14 @@ func (im *importer) write() {
 		}
 		if j.mode != "" {
 			line("    mode: %s", j.mode)
+		}
+		for _, x := range []struct {
+			key  string
+			list []string
+		}{{"units", append(slices.Clone(j.trust.units), j.trust.slices...)}, {"containers", j.trust.containers}, {"user_units", j.trust.userUnits}} {
+			if len(x.list) > 0 {
+				line("    %s: [%s]", x.key, quoted(x.list))
+			}
 		}
 		im.times(&b, "    ", j.times)
 		if len(j.ports) > 0 {

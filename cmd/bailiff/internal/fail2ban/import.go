@@ -88,8 +88,12 @@ type jail struct {
 	name, filter, mode, enabled string
 	times                       // empty: the default
 	ports                       []string
+	trust                       trust // besides the filter's own
 	comments                    []string
 }
+
+// namesTrust says whether a jail can name units, containers and user units of its own.
+const namesTrust = false
 
 type allowed struct{ entry, from string }
 
@@ -477,8 +481,8 @@ func (im *importer) other(name string) {
 	}
 }
 
-// logs says where a jail's lines came from, if that was not the journal.
-func (im *importer) logs(name string) {
+// logs says where a jail's lines came from, if that was not the journal. filterName is ours, "" if there is none.
+func (im *importer) logs(name, filterName string) {
 	v, o := im.text(name, "logpath")
 	backend, _ := im.text(name, "backend")
 	if o == nil {
@@ -492,10 +496,27 @@ func (im *importer) logs(name string) {
 		if syslogFile(p) {
 			continue
 		}
-		o.lost(fmt.Sprintf("jail %s: bailiff reads the journal, not %s", name, p), "have the service log to the journal (standard output, or syslog); the jail judges what its unit writes there")
+		hint := "have the service log to the journal (standard output, or syslog)"
+		if f, err := filter.LoadBuiltin(filterName); err == nil {
+			hint = "have " + strings.Join(append(f.Trust().Units, f.Trust().Slices...), ", ") + " log to the journal (standard output, or syslog)"
+			if whole(f) {
+				hint = "have the service log by syslog; our filter " + filterName + " takes no lines of standard output, which may be cut by whoever writes them"
+			}
+			hint += ": bailiff filter show " + filterName
+		}
+		o.lost(fmt.Sprintf("jail %s: bailiff reads the journal, not %s", name, p), hint)
 		return
 	}
 	o.moot("what syslog wrote there stands in the journal")
+}
+
+// whole says whether a filter takes nothing but whole messages in its default mode.
+func whole(f *filter.Filter) bool {
+	if f.Trust().Whole {
+		return true
+	}
+	m, err := f.Mode("")
+	return err == nil && !slices.ContainsFunc(m.Patterns(), func(p *filter.Pattern) bool { return !p.Whole && p.Kind == filter.Failure })
 }
 
 // syslogFile says whether a file is one that syslog daemons fill with what the journal has, too.
@@ -832,7 +853,7 @@ func (im *importer) recidive(name string, from *option) {
 			o.changed("escalate", why)
 		}
 	}
-	im.logs(name)
+	im.logs(name, "")
 	if o := im.jails.own(name, "logpath"); o != nil {
 		o.outcomes = nil
 		o.moot("bailiff counts its own bans inside and reads no log of them")
@@ -844,46 +865,171 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	backend, _ := im.text(name, "backend")
 	def, err := im.definition("filter.d", filterName, args, backend)
 	mine, mode, known := ours(filterName)
+	if err != nil && (!known || im.hasFilters()) {
+		j.Why = err.Error() + ": fail2ban leaves such a jail out"
+		if known {
+			j.Why += "; our jail " + mine + " is on by itself where the host has the service"
+		}
+		return false
+	}
 	if known {
-		im.logs(name)
+		im.logs(name, mine)
 		if file := filepath.Join(im.root, "filter.d", filterName+".conf"); im.edited[file] {
 			im.settings = append(im.settings, Setting{File: file, Outcome: Lost, Own: true,
 				Why:  "was changed since the package was installed; our filter " + mine + " stands for the one that the package ships",
 				Hint: "compare the two; what was added can stand in filter.d/" + filterName + ".local, from where it is translated"})
 			delete(im.edited, file)
 		}
-		w.filter, w.mode = mine, mode
-		im.mode(name, filterName, args, def, from, w)
-		for _, a := range sortedKeys(args) {
-			if a != "mode" && a != "logtype" {
-				from.lost(fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "look at bailiff filter show "+mine)
-			}
-		}
+		im.runs(mine, mode, name, filterName, args, def, from, w)
 		if def != nil {
-			im.additions(name, filterName, args, def, w, j)
+			im.additions(name, filterName, def, from, w)
 		}
 		return true
 	}
-	if err != nil {
-		j.Why = err.Error()
+	src := im.source(name, filterName, def, from)
+	match, o := im.journalmatch(name, def, from)
+	t, lost, wider := readMatch(match, im.owner(name))
+	if more := slices.Concat(t.containers, t.userUnits); len(more) > 0 && !namesTrust {
+		lost = append(lost, strings.TrimSpace(match)+": this version can name neither containers nor units of users")
+		t.containers, t.userUnits = nil, nil
+	}
+	builtin, sure := im.builtinFor(name, &t, def)
+	if len(lost) == 0 && strings.TrimSpace(match) == "" {
+		lost = []string{"it is not said which unit writes the lines (journalmatch)"}
+	}
+	src.name, src.trust = filterID(filterName), t
+	switch {
+	case t.proven():
+	case builtin != "":
+		src.trust = builtinTrust(builtin)
+		lost = nil
+	case im.stockFile(filterName, def) && services[filterName] != nil:
+		src.trust.units, src.trust.uid = services[filterName], "system"
+		src.assumed = "fail2ban's filter does not say which unit writes the lines; these are the usual ones: correct them under trust if need be"
+		lost = nil
+	default:
+		j.Why = strings.Join(lost, "; ")
+		im.withIt(name, def, j.Why)
+		if o != nil {
+			o.lost("jail "+name+": "+j.Why, hintUnit)
+		}
+		im.logs(name, "")
 		return false
 	}
-	im.logs(name)
-	src := im.source(name, filterName, def, from)
-	src.name = filterID(filterName)
+	if !t.proven() {
+		im.logs(name, "")
+	} else if _, o := im.text(name, "logpath"); o != nil {
+		o.moot("the journal is read, where " + t.who() + " writes")
+	}
+	at := "filters.d/" + src.name + ".yaml trust"
+	for _, why := range lost {
+		o.lost(why, "")
+	}
+	for _, term := range wider {
+		o.changed(at, fmt.Sprintf("%s: all lines of %s are looked at", term, t.who()))
+	}
+	switch {
+	case o == nil:
+	case strings.TrimSpace(match) == "":
+		o.moot("it is empty")
+	default:
+		o.carried(at)
+	}
 	tr := im.translated(src)
-	w.filter = tr.name
-	j.Translated = true
 	im.verdicts(tr.translation, j)
+	if builtin != "" && (sure || !tr.exact()) {
+		// The own filter stands beside ours, which would have judged this service without any import.
+		im.logs(name, builtin)
+		im.runs(builtin, "", name, builtin, args, def, from, w)
+		im.addUnits(&t, o, w)
+		im.note("jail %s: our filter %s judges its service, with the limits of this jail", name, builtin)
+		if tr.data != nil {
+			im.beside(name, filterName, tr, w)
+		}
+		return true
+	}
+	j.Translated = true
+	w.filter = tr.name
 	if tr.data == nil {
 		return false
 	}
 	if src.assumed != "" {
 		w.enabled = "auto"
-		w.comments = append(w.comments, src.assumed)
-		im.note("filters.d/%s.yaml: %s", tr.name, src.assumed)
+		w.comments = append(w.comments, fmt.Sprintf("%s (%s)", src.assumed, src.trust.who()))
+		im.note("filters.d/%s.yaml: %s: %s", tr.name, src.assumed, src.trust.who())
+	}
+	if builtin != "" {
+		im.note("jail %s: bailiff has a filter for the same unit, too: %s (bailiff filter show %s)", name, builtin, builtin)
 	}
 	return true
+}
+
+const hintUnit = "write journalmatch = _SYSTEMD_UNIT=NAME.service into the filter, and import again; systemctl status PID tells the unit of a process"
+
+// hasFilters says whether the folder holds filters at all, and not a jail.local alone.
+func (im *importer) hasFilters() bool {
+	st, err := os.Stat(filepath.Join(im.root, "filter.d"))
+	return err == nil && st.IsDir()
+}
+
+// stockFile says whether a filter is one that fail2ban ships, with nothing of the administrator's own in it.
+func (im *importer) stockFile(name string, def *definition) bool {
+	if _, ok := stock[name]; !ok {
+		return false
+	}
+	return !slices.ContainsFunc(def.tree.files, im.own)
+}
+
+// withIt says of an own filter's settings that they went with the jail.
+func (im *importer) withIt(name string, def *definition, why string) {
+	for _, o := range def.tree.assigned {
+		if im.own(o.file) && len(o.outcomes) == 0 && o.section != "INCLUDES" {
+			o.lost("jail "+name+", which uses it, is not carried over: "+why, "")
+		}
+	}
+}
+
+// runs has a jail run one of our filters.
+func (im *importer) runs(mine, mode, name, filterName string, args map[string]string, def *definition, from *option, w *jail) {
+	w.filter, w.mode = mine, mode
+	im.mode(name, filterName, args, def, from, w)
+	for _, a := range sortedKeys(args) {
+		if a != "mode" && a != "logtype" && a != "journalmatch" {
+			from.lost(fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "look at bailiff filter show "+mine)
+		}
+	}
+}
+
+// journalmatch returns what a jail or the administrator's part of its filter says of whose lines are read, and where; nil
+// where the jail's filter says it in brackets.
+func (im *importer) journalmatch(name string, def *definition, from *option) (string, *option) {
+	if o := im.jails.get(name, "journalmatch"); o != nil {
+		v, _ := im.text(name, "journalmatch")
+		return v, o
+	}
+	v, o, err := def.value("journalmatch")
+	if err != nil {
+		return "", nil
+	}
+	if o == nil { // in brackets
+		o = from
+	}
+	return v, o
+}
+
+// addUnits gives a jail that runs one of our filters the units that the filter does not look at by itself.
+func (im *importer) addUnits(t *trust, o *option, w *jail) {
+	b := builtinTrust(w.filter)
+	more := b.beyond(t)
+	switch {
+	case more.proven() && !namesTrust:
+		o.lost(fmt.Sprintf("%s: our filter %s looks at the lines of %s alone", more.who(), w.filter, b.who()), "write a filter of your own: bailiff.yaml(5), FILTERS")
+	case more.proven():
+		w.trust = more
+		o.carried("jails." + w.name + ".units")
+	case t.proven():
+		o.moot(fmt.Sprintf("our filter %s looks at the lines of %s", w.filter, b.who()))
+	}
 }
 
 // filterID makes a filter's name fit for a file of ours.
@@ -948,6 +1094,9 @@ func (im *importer) verdicts(t *translation, j *Jail) {
 // mode finds the mode of ours that a jail's filter ran in.
 func (im *importer) mode(name, filterName string, args map[string]string, def *definition, from *option, w *jail) {
 	want, opt := args["mode"], im.jails.get(name, "mode")
+	if _, known, _ := ours(filterName); want == "" && known == "" && opt != nil && w.filter != filterName {
+		want, _ = im.text(name, "mode")
+	}
 	if want == "" && def != nil {
 		want, _, _ = def.value("mode")
 		opt = from

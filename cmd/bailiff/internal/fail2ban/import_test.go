@@ -299,7 +299,7 @@ func TestOwnFilters(t *testing.T) {
 	if j.BanTime != config.Forever || fmt.Sprint(j.Ports) != "[8443 9000-9010 udp/8443 udp/9000-9010]" || j.Filter.Name != "My_App" {
 		t.Errorf("%+v", j)
 	}
-	if u := j.Filter.Trust(); !slices.Equal(u.Units, []string{"myapp.service"}) || !u.System {
+	if u := j.Filter.Trust(); !slices.Equal(u.Units, []string{"myapp.service"}) || !u.AnyUID {
 		t.Errorf("trust: %+v", u)
 	}
 	m, err := j.Filter.Mode("")

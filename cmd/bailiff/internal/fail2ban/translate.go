@@ -38,12 +38,6 @@ type source struct {
 	trust     trust
 }
 
-// trust is whose lines the translated filter looks at.
-type trust struct {
-	units, slices, identifiers []string
-	uid                        string
-}
-
 // verdict is what became of one expression.
 type verdict struct {
 	expression
@@ -72,6 +66,11 @@ type translation struct {
 	data     []byte // nil: nothing could be translated
 	filter   *filter.Filter
 	verdicts []verdict
+}
+
+// exact says whether all expressions were translated and none means something else now.
+func (t *translation) exact() bool {
+	return t.data != nil && !slices.ContainsFunc(t.verdicts, func(v verdict) bool { return !v.taken || v.why != "" })
 }
 
 // attempt is one expression with the forms in which it may be taken, the most faithful first.
@@ -311,17 +310,17 @@ func (t *translation) render(src *source, all []*attempt) []byte {
 	line("trust:")
 	list := func(key string, l []string) {
 		if len(l) > 0 {
-			q := make([]string, len(l))
-			for i, s := range l {
-				q[i] = quote(s)
-			}
-			line("  %s: [%s]", key, strings.Join(q, ", "))
+			line("  %s: [%s]", key, quoted(l))
 		}
 	}
 	list("units", src.trust.units)
 	list("slices", src.trust.slices)
-	list("identifiers", src.trust.identifiers)
-	line("  uid: %s", src.trust.uid)
+	list("containers", src.trust.containers)
+	list("user_units", src.trust.userUnits)
+	if len(src.trust.units)+len(src.trust.slices) > 0 {
+		list("identifiers", src.trust.identifiers)
+		line("  uid: %s", src.trust.uid)
+	}
 	line("patterns:")
 	for _, a := range all {
 		v := &t.verdicts[a.verdict]
@@ -356,6 +355,15 @@ func (t *translation) render(src *source, all []*attempt) []byte {
 		}
 	}
 	return []byte(b.String())
+}
+
+// quoted writes the items of a list.
+func quoted(l []string) string {
+	q := make([]string, len(l))
+	for i, s := range l {
+		q[i] = quote(s)
+	}
+	return strings.Join(q, ", ")
 }
 
 // quote writes a text so that YAML reads the same: Go's escapes are among YAML's.
