@@ -292,13 +292,13 @@ func (im *importer) actions(name string) []action {
 				from.changed("firewall.backend", fmt.Sprintf("action %s: bans stand in a set of bailiff's own, not among the rules of %s", n, base))
 			}
 		case actionForeign:
-			from.lost(fmt.Sprintf("action %s: bailiff keeps addresses out with this host's own firewall", n), "")
+			// elsewhere tells, where the jail bans with nothing else
 		case actionReport:
 			im.report(name, a, from)
 		case actionNothing:
 			from.moot("action dummy does nothing")
 		case actionOther:
-			from.lost(fmt.Sprintf("action %s: no commands are run", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
+			im.writes(name, n, from).lost(fmt.Sprintf("action %s: no commands are run", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
 		}
 		if own {
 			for _, o := range a.def.tree.assigned {
@@ -319,8 +319,50 @@ func (im *importer) actions(name string) []action {
 	return list
 }
 
-// ports finds what is closed to those whom a jail bans. closes says why the jail cannot be on: "opens" if it lets in.
-func (im *importer) ports(name, at string, acts []action) (words []string, closes string) {
+// writes finds the option by which an administrator has a jail run an action: banaction before action, their own before
+// fail2ban's.
+func (im *importer) writes(name, action string, from *option) *option {
+	for _, opt := range []string{"banaction", "banaction_allports"} {
+		if o := im.jails.get(name, opt); o != nil && len(o.usedBy) > 0 && strings.Contains(o.value, action) {
+			return o
+		}
+	}
+	return from
+}
+
+// blame is the option that says what a jail does when it bans.
+func (im *importer) blame(name string, acts []action) *option {
+	from := im.jails.get(name, "action")
+	for _, a := range acts {
+		if o := im.writes(name, a.name, from); o != from {
+			return o
+		}
+	}
+	return from
+}
+
+// elsewhere says that bailiff's firewall bans where fail2ban did so with something that bailiff does not have.
+func (im *importer) elsewhere(name string, acts []action) string {
+	why := "bailiff bans with its own firewall here"
+	for _, a := range acts {
+		if a.kind == actionForeign || a.kind == actionOther {
+			why = fmt.Sprintf("bailiff's own firewall bans in place of the action %s, which it does not have", a.name)
+			im.writes(name, a.name, im.jails.get(name, "action")).changed("firewall", why)
+		}
+	}
+	return why
+}
+
+// What a jail of fail2ban's does to addresses.
+const (
+	bansHere       = iota // closes ports with a firewall that bailiff has
+	bansWithOthers        // with something else: a command, a route, a service elsewhere, or nothing is said
+	bansNobody            // only reports
+	letsIn
+)
+
+// ports finds what is closed to those whom a jail bans.
+func (im *importer) ports(name, at string, acts []action) (words []string, does int) {
 	all, bans := false, false
 	for _, a := range acts {
 		if a.kind != actionBan {
@@ -339,12 +381,14 @@ func (im *importer) ports(name, at string, acts []action) (words []string, close
 			given = given || o != nil && im.own(o.file)
 			switch up := strings.ToUpper(strings.TrimSpace(block)); {
 			case up == "RETURN" || up == "ACCEPT":
-				return nil, "opens"
+				return nil, letsIn
 			case given && strings.HasPrefix(up, "REJECT"):
 				im.reject = append(im.reject, name)
 				o.carried("firewall.block")
 			case given:
 				o.carried("firewall.block")
+			default:
+				im.unsaid = append(im.unsaid, name)
 			}
 			if jo := im.jails.get(name, "blocktype"); jo != nil && given {
 				jo.carried("firewall.block")
@@ -382,8 +426,8 @@ func (im *importer) ports(name, at string, acts []action) (words []string, close
 	if ch := im.jails.get(name, "chain"); ch != nil {
 		if v := strings.TrimSpace(ch.value); v == "" || v == "<known/chain>" || v == "INPUT" {
 			ch.moot("packets are stopped before any chain of the host's own")
-		} else {
-			ch.changed("firewall", "packets are stopped before they reach any chain ("+clip(v)+" here), forwarded ones, too")
+		} else if !slices.Contains(im.chains, ch) {
+			im.chains = append(im.chains, ch)
 		}
 	}
 	if all {
@@ -392,10 +436,13 @@ func (im *importer) ports(name, at string, acts []action) (words []string, close
 			po.moot("the jail closes all ports")
 		}
 	}
-	if !bans {
-		closes = "jail " + name + " bans nobody, or not with a firewall of this host; it is written, but off"
+	switch {
+	case bans:
+		return words, bansHere
+	case len(acts) > 0 && !slices.ContainsFunc(acts, func(a action) bool { return a.kind != actionReport && a.kind != actionNothing }):
+		return words, bansNobody
 	}
-	return words, closes
+	return words, bansWithOthers
 }
 
 // write makes the files.
@@ -508,10 +555,21 @@ func (im *importer) firewall(b *strings.Builder) {
 		im.note("fail2ban banned through %s, which is no backend of this version: firewall.backend is auto", best)
 		backend = ""
 	}
+	for _, ch := range im.chains {
+		v := clip(strings.TrimSpace(ch.value))
+		switch backend {
+		case "firewalld":
+			ch.lost("chain "+v+": firewalld passes packets to published container ports before it looks at any of bailiff's rules, so these ports stay open to banned addresses", "write firewall: {backend: nftables}, whose table stands beside firewalld and closes them")
+		case "":
+			ch.changed("firewall", "chain "+v+": nftables and ipset stop packets before any chain of the host's own, also those to published container ports; firewalld does not stop the latter")
+		default:
+			ch.changed("firewall", "chain "+v+": packets are stopped before any chain of the host's own, also those to published container ports")
+		}
+	}
 	block := ""
 	if len(im.reject) > 0 {
 		block = "reject"
-	} else if len(im.backends) > 0 {
+	} else if len(im.unsaid) > 0 {
 		im.note("fail2ban's own actions answer to banned addresses (REJECT) unless told otherwise; bailiff drops their packets in silence (write firewall: {block: reject} to have answers)")
 	}
 	if backend == "" && block == "" {

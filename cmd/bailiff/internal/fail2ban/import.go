@@ -74,6 +74,8 @@ type importer struct {
 	reports  reports
 	esc      escalation
 	reject   []string // jails that reject
+	unsaid   []string // jails of which it is not said
+	chains   []*option
 	self     string
 	off      []string // of ours that the administrator switched off
 }
@@ -210,11 +212,21 @@ func truth(s string) bool {
 	return false
 }
 
+// falsehood says whether a text is one of those that fail2ban takes for false, and no mistake.
+func falsehood(s string) bool {
+	words := strings.Fields(strings.ToLower(s))
+	return len(words) == 0 || slices.Contains([]string{"0", "off", "false", "no"}, words[0])
+}
+
 // text returns a resolved option of a jail; a fault of it is told once.
 func (im *importer) text(sec, name string) (string, *option) {
 	v, o, err := im.jails.value(sec, name, nil)
 	if err != nil {
-		im.jails.get(sec, name).lost(err.Error(), "")
+		why := err.Error()
+		if sec != "DEFAULT" {
+			why = "jail " + sec + ": it " + why
+		}
+		im.jails.get(sec, name).lost(why, "")
 		return "", im.jails.get(sec, name)
 	}
 	return v, o
@@ -280,11 +292,17 @@ func (im *importer) retries(v string, o *option, key string) int {
 // jail looks at one section of jail.conf and its kin.
 func (im *importer) jail(name string) {
 	at, on := im.text(name, "enabled")
-	if !truth(at) {
-		im.disabled(name, on)
-		return
+	first, more := "", false
+	if words := strings.Fields(at); len(words) > 0 {
+		first, more = words[0], len(words) > 1
 	}
-	if on != nil {
+	switch {
+	case !truth(first):
+		im.disabled(name, at, on)
+		return
+	case more: // fail2ban takes the whole for false, and the administrator wrote true
+		on.changed("jails."+jailName(name)+".enabled", fmt.Sprintf("jail %s: %q is no truth to fail2ban, which left the jail off; it is on here, as its first word says, and the rest is not read (a comment, or a line that is indented?)", name, clip(at)))
+	default:
 		on.carried("jails." + jailName(name) + ".enabled")
 	}
 	j := Jail{Name: name}
@@ -308,6 +326,16 @@ func (im *importer) jail(name string) {
 		im.leftovers(name, &j)
 		return
 	}
+	if _, err := im.definition("filter.d", filterName, args, ""); err != nil && im.hasFilters() {
+		_, _, known := ours(filterName)
+		why := err.Error() + ": fail2ban leaves such a jail out, and so does the import"
+		if own, _, _ := ours(filterName); known {
+			why += "; our jail " + own + " is on by itself where the host has the service"
+		}
+		give(from, why, "")
+		im.leftovers(name, &j)
+		return
+	}
 	from.carried("jails." + jailName(name) + ".filter")
 	acts := im.actions(name)
 	im.other(name)
@@ -325,16 +353,18 @@ func (im *importer) jail(name string) {
 		im.note("jail %s is called %s: names are made of a-z, 0-9 and -, and are not taken twice", name, w.name)
 	}
 	at = "jails." + w.name
-	ports, closes := im.ports(name, at, acts)
-	switch {
-	case closes == "":
-	case closes == "opens":
+	ports, bans := im.ports(name, at, acts)
+	switch bans {
+	case bansWithOthers:
+		j.Why = im.elsewhere(name, acts)
+	case bansNobody:
+		w.enabled = "false"
+		im.blame(name, acts).changed(at+".enabled: false", "jail "+name+" bans nobody: it only reports; it is written, but off")
+		j.Why = "off, as fail2ban only reported here"
+	case letsIn:
 		give(im.jails.get(name, "action"), "it lets addresses in (blocktype RETURN) instead of keeping them out; bailiff only bans", "")
 		im.leftovers(name, &j)
 		return
-	default:
-		w.enabled = "false"
-		im.jails.get(name, "action").changed(at+".enabled: false", closes)
 	}
 	w.ports = ports
 	if len(w.name) > 16 && len(w.ports) > 0 {
@@ -367,13 +397,17 @@ func (im *importer) leftovers(name string, j *Jail) {
 }
 
 // disabled says of a jail that is off that it is, where the administrator wrote it down.
-func (im *importer) disabled(name string, on *option) {
+func (im *importer) disabled(name, at string, on *option) {
 	for _, o := range im.jails.assigned {
 		if o.section == name && o != on && im.own(o.file) {
 			o.moot("the jail is not enabled")
 		}
 	}
 	if on == nil || on.section != name || !im.own(on.file) {
+		return
+	}
+	if !falsehood(at) {
+		on.lost(fmt.Sprintf("jail %s: %q is neither true nor false; fail2ban leaves the jail off", name, clip(at)), "write enabled = true")
 		return
 	}
 	own, _, ok := ours(name)
@@ -865,11 +899,8 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	backend, _ := im.text(name, "backend")
 	def, err := im.definition("filter.d", filterName, args, backend)
 	mine, mode, known := ours(filterName)
-	if err != nil && (!known || im.hasFilters()) {
-		j.Why = err.Error() + ": fail2ban leaves such a jail out"
-		if known {
-			j.Why += "; our jail " + mine + " is on by itself where the host has the service"
-		}
+	if err != nil && !known {
+		j.Why = err.Error()
 		return false
 	}
 	if known {
