@@ -428,6 +428,7 @@ action = %(action_mw)s
 enabled = true
 action = %(action_)s
          sendmail-whois-lines[name=%(__name__)s, sender="%(sender)s", dest="%(destemail)s", logpath="%(logpath)s", chain="x"]
+         myhook[url="https://hooks.example.org/services/s3cret-three", botToken=s3cret-four]
          xarf-login-attack[service=dovecot, sender="%(sender)s", logpath="%(logpath)s", port="x"]
 `})
 	r, err := Import(dir)
@@ -453,6 +454,11 @@ action = %(action_)s
 	}
 	if strings.Contains(string(r.Files[0].Data), "s3cret") {
 		t.Errorf("a key stands in\n%s", r.Files[0].Data)
+	}
+	for _, s := range r.Report.Settings {
+		if text := fmt.Sprint(s); strings.Contains(text, "s3cret") {
+			t.Errorf("a key stands in the report: %s", text)
+		}
 	}
 	for _, word := range []string{"xarf-login-attack", "credentials/abuseipdb", "credentials/blocklist.de"} {
 		if !slices.ContainsFunc(r.Report.Settings, func(s Setting) bool { return s.Outcome == Lost && strings.Contains(s.Why+s.Hint, word) }) {
