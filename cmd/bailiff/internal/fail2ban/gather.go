@@ -445,6 +445,15 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 	return words, bansWithOthers
 }
 
+// standsFor says whether a jail under another name does what the jail of a built-in filter would do by itself.
+func (j *jail) standsFor(builtin string) bool {
+	if j.filter != builtin || j.name == builtin || j.enabled != "true" || j.trust.proven() {
+		return false
+	}
+	f, err := filter.LoadBuiltin(builtin)
+	return err == nil && !f.Off && (j.mode == "" || slices.Contains(f.Includes(j.mode), f.Modes[0]))
+}
+
 // write makes the files.
 func (im *importer) write() {
 	var b strings.Builder
@@ -469,6 +478,9 @@ func (im *importer) write() {
 	}
 	im.firewall(&b)
 	im.reports.write(line, im)
+	if slices.ContainsFunc(im.out, func(j *jail) bool { return len(j.ports) > 0 }) {
+		im.note("bans close the ports that fail2ban closed; a jail without ports: closes all, which is bailiff's default")
+	}
 	if len(im.out)+len(im.off) > 0 {
 		line("\njails:")
 	}
@@ -502,6 +514,12 @@ func (im *importer) write() {
 	for _, n := range im.off {
 		line("  %s:\n    enabled: false", n)
 	}
+	for _, name := range filter.Builtin() {
+		if i := slices.IndexFunc(im.out, func(j *jail) bool { return j.standsFor(name) }); i >= 0 && !im.names[name] {
+			im.names[name] = true
+			line("  %s:\n    enabled: false # jail %s runs this filter, with limits of its own", name, im.out[i].name)
+		}
+	}
 	var besides []string
 	for _, name := range filter.Builtin() {
 		if f, err := filter.LoadBuiltin(name); err == nil && !f.Off && !im.names[name] {
@@ -509,7 +527,7 @@ func (im *importer) write() {
 		}
 	}
 	if len(besides) > 0 {
-		im.note("these jails are on besides where the host has their service; write enabled: false to switch one off: %s", strings.Join(besides, ", "))
+		im.note("%d other jails are on by themselves where the host has their service; bailiff filter list shows them, enabled: false switches one off", len(besides))
 	}
 	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(b.String())})
 	for _, key := range sortedKeys(im.filters) {

@@ -94,9 +94,6 @@ type jail struct {
 	comments                    []string
 }
 
-// namesTrust says whether a jail can name units, containers and user units of its own.
-const namesTrust = false
-
 type allowed struct{ entry, from string }
 
 type translated struct {
@@ -376,7 +373,11 @@ func (im *importer) jail(name string) {
 		if j.Why == "" {
 			j.Why = "nothing of its filter could be translated"
 		}
-		give(from, j.Why, "write a filter of your own: bailiff.yaml(5), FILTERS")
+		hint := "write a filter of your own: bailiff.yaml(5), FILTERS"
+		if j.Of == 0 {
+			hint = hintUnit
+		}
+		give(from, j.Why, hint)
 		delete(im.names, w.name)
 		im.leftovers(name, &j)
 		return
@@ -920,10 +921,6 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	src := im.source(name, filterName, def, from)
 	match, o := im.journalmatch(name, def, from)
 	t, lost, wider := readMatch(match, im.owner(name))
-	if more := slices.Concat(t.containers, t.userUnits); len(more) > 0 && !namesTrust {
-		lost = append(lost, strings.TrimSpace(match)+": this version can name neither containers nor units of users")
-		t.containers, t.userUnits = nil, nil
-	}
 	builtin, sure := im.builtinFor(name, &t, def)
 	if len(lost) == 0 && strings.TrimSpace(match) == "" {
 		lost = []string{"it is not said which unit writes the lines (journalmatch)"}
@@ -940,10 +937,10 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		lost = nil
 	default:
 		j.Why = strings.Join(lost, "; ")
-		im.withIt(name, def, j.Why)
-		if o != nil {
+		if o != nil && strings.TrimSpace(match) != "" {
 			o.lost("jail "+name+": "+j.Why, hintUnit)
 		}
+		im.withIt(name, def, j.Why)
 		im.logs(name, "")
 		return false
 	}
@@ -966,12 +963,15 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	default:
 		o.carried(at)
 	}
+	if builtin != "" && len(t.containers) > 0 && builtinTrust(builtin).whole {
+		builtin = "" // it takes no lines of containers
+	}
 	tr := im.translated(src)
 	im.verdicts(tr.translation, j)
 	if builtin != "" && (sure || !tr.exact()) {
 		// The own filter stands beside ours, which would have judged this service without any import.
 		im.logs(name, builtin)
-		im.runs(builtin, "", name, builtin, args, def, from, w)
+		im.runs(builtin, "", name, filterName, args, def, from, w)
 		im.addUnits(&t, o, w)
 		im.note("jail %s: our filter %s judges its service, with the limits of this jail", name, builtin)
 		if tr.data != nil {
@@ -995,7 +995,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	return true
 }
 
-const hintUnit = "write journalmatch = _SYSTEMD_UNIT=NAME.service into the filter, and import again; systemctl status PID tells the unit of a process"
+const hintUnit = "name who writes the lines in the filter, and import again: journalmatch = _SYSTEMD_UNIT=NAME.service, CONTAINER_NAME=NAME, or _SYSTEMD_USER_UNIT=NAME.service _UID=1000 (systemctl status PID tells the unit of a process)"
 
 // hasFilters says whether the folder holds filters at all, and not a jail.local alone.
 func (im *importer) hasFilters() bool {
@@ -1023,7 +1023,8 @@ func (im *importer) withIt(name string, def *definition, why string) {
 // runs has a jail run one of our filters.
 func (im *importer) runs(mine, mode, name, filterName string, args map[string]string, def *definition, from *option, w *jail) {
 	w.filter, w.mode = mine, mode
-	im.mode(name, filterName, args, def, from, w)
+	_, _, known := ours(filterName)
+	im.mode(name, args, !known, def, from, w)
 	for _, a := range sortedKeys(args) {
 		if a != "mode" && a != "logtype" && a != "journalmatch" {
 			from.lost(fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "look at bailiff filter show "+mine)
@@ -1053,11 +1054,15 @@ func (im *importer) addUnits(t *trust, o *option, w *jail) {
 	b := builtinTrust(w.filter)
 	more := b.beyond(t)
 	switch {
-	case more.proven() && !namesTrust:
-		o.lost(fmt.Sprintf("%s: our filter %s looks at the lines of %s alone", more.who(), w.filter, b.who()), "write a filter of your own: bailiff.yaml(5), FILTERS")
+	case len(more.containers) > 0 && b.whole:
+		e := filter.NoContainers(w.filter)
+		o.lost(strings.Join(more.containers, ", ")+": "+e.Text, e.Hint)
+		more.containers = nil
+		fallthrough
 	case more.proven():
-		w.trust = more
-		o.carried("jails." + w.name + ".units")
+		if w.trust = more; more.proven() {
+			o.carried("jails." + w.name + ": units, containers, user_units")
+		}
 	case t.proven():
 		o.moot(fmt.Sprintf("our filter %s looks at the lines of %s", w.filter, b.who()))
 	}
@@ -1123,14 +1128,14 @@ func (im *importer) verdicts(t *translation, j *Jail) {
 }
 
 // mode finds the mode of ours that a jail's filter ran in.
-func (im *importer) mode(name, filterName string, args map[string]string, def *definition, from *option, w *jail) {
+func (im *importer) mode(name string, args map[string]string, own bool, def *definition, from *option, w *jail) {
 	want, opt := args["mode"], im.jails.get(name, "mode")
-	if _, known, _ := ours(filterName); want == "" && known == "" && opt != nil && w.filter != filterName {
-		want, _ = im.text(name, "mode")
-	}
 	if want == "" && def != nil {
 		want, _, _ = def.value("mode")
-		opt = from
+	}
+	if want == "" && own && opt != nil { // an own filter has no modes; the jail's is that of the stock filter
+		want, _ = im.text(name, "mode")
+		opt.markUsed("filter")
 	}
 	if w.mode != "" { // the name says it
 		want = w.mode
@@ -1139,7 +1144,7 @@ func (im *importer) mode(name, filterName string, args map[string]string, def *d
 		return
 	}
 	// fail2ban's exim counts rejects in mode normal up to 1.1.0; later they are mode more, as ours are.
-	if filterName == "exim" && want == "normal" && def != nil {
+	if !own && w.filter == "exim" && want == "normal" && def != nil {
 		if _, o, err := def.raw("mdre-more"); o == nil && err == nil {
 			want = "more"
 		}
@@ -1148,7 +1153,7 @@ func (im *importer) mode(name, filterName string, args map[string]string, def *d
 	if err != nil {
 		return
 	}
-	if opt == nil || len(opt.usedBy) == 0 {
+	if opt == nil || len(opt.usedBy) == 0 || args["mode"] == "" && !own {
 		opt = from
 	}
 	at := "jails." + w.name + ".mode"

@@ -11,8 +11,9 @@ import (
 
 // trust is whose lines a filter looks at, as it is written.
 type trust struct {
-	units, slices, containers, userUnits, identifiers []string
-	uid                                               string
+	units, slices, containers, userUnits, exe, identifiers []string
+	uid                                                    string
+	whole                                                  bool // messages alone, no lines of a stream
 }
 
 // proven says whether somebody vouches for the lines: systemd for its units, root's log driver for containers.
@@ -57,6 +58,10 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 			switch {
 			case len(names) > 0:
 				for _, n := range names {
+					if _, err := filter.ParseContainer(n); err != nil {
+						lost = append(lost, text+": "+err.Text)
+						continue
+					}
 					put(&t.containers, n)
 				}
 			case len(user) > 0:
@@ -76,7 +81,12 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 					continue
 				}
 				for _, u := range user {
-					put(&t.userUnits, uid+"/"+withSuffix(u))
+					u = uid + "/" + withSuffix(u)
+					if _, err := filter.ParseUserUnit(u); err != nil {
+						lost = append(lost, text+": "+err.Text)
+						continue
+					}
+					put(&t.userUnits, u)
 				}
 			case len(fields["CONTAINER_ID"])+len(fields["CONTAINER_ID_FULL"])+len(fields["IMAGE_NAME"]) > 0:
 				lost = append(lost, text+": a container has another id after each start, and its image may be another's, too; bailiff knows containers by name")
@@ -84,6 +94,10 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 				for _, u := range units {
 					if u = withSuffix(u); u == "docker.service" || u == "containerd.service" || u == "podman.service" {
 						lost = append(lost, fmt.Sprintf("%s: %s writes the lines of all containers; which one is meant is not said (CONTAINER_NAME=…)", text, u))
+						continue
+					}
+					if _, err := filter.ParseUnit(u); err != nil {
+						lost = append(lost, text+": "+err.Text)
 						continue
 					}
 					put(&t.units, u)
@@ -103,6 +117,10 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 				}
 			case len(fields["_SYSTEMD_SLICE"]) > 0 && strings.HasPrefix(fields["_SYSTEMD_SLICE"][0], "system-"):
 				for _, s := range fields["_SYSTEMD_SLICE"] {
+					if _, err := filter.ParseUnit(s); err != nil {
+						lost = append(lost, text+": "+err.Text)
+						continue
+					}
 					put(&t.slices, s)
 				}
 			default:
@@ -153,7 +171,10 @@ func builtinTrust(name string) (t trust) {
 		return t
 	}
 	x := f.Trust()
-	t = trust{units: x.Units, slices: x.Slices, identifiers: x.Identifiers}
+	t = trust{units: x.Units, slices: x.Slices, identifiers: x.Identifiers, whole: x.Whole}
+	for _, e := range x.Exe {
+		t.exe = append(t.exe, e.String())
+	}
 	switch ids := x.UIDs; {
 	case x.AnyUID:
 		t.uid = "any"

@@ -277,8 +277,11 @@ func (t *translation) prove(src *source, all []*attempt) {
 
 var takenBy = regexp.MustCompile(` by ([a-z0-9-]+): "`)
 
-// reason writes an error of the loader's proof for the report.
+// reason writes an error of the loader's test for the report.
 func reason(text string) string {
+	if strings.Contains(text, "on both sides of <addr>") {
+		return "free text may stand on both sides of the address, so that it cannot be told which one is the daemon's"
+	}
 	text = strings.TrimPrefix(text, "in mode normal, ")
 	if i := strings.Index(text, ": \""); i > 0 && strings.Contains(text, "client chose") {
 		text = text[:i] + ": the line " + text[i+2:]
@@ -318,8 +321,12 @@ func (t *translation) render(src *source, all []*attempt) []byte {
 	list("containers", src.trust.containers)
 	list("user_units", src.trust.userUnits)
 	if len(src.trust.units)+len(src.trust.slices) > 0 {
+		list("exe", src.trust.exe)
 		list("identifiers", src.trust.identifiers)
 		line("  uid: %s", src.trust.uid)
+	}
+	if src.trust.whole {
+		line("  transport: syslog")
 	}
 	line("patterns:")
 	for _, a := range all {
@@ -442,12 +449,12 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 			}
 			for _, p := range more {
 				key.WriteString(p.kind + "\x00" + p.text + "\x00" + p.re + "\x00")
-				if f.once && p.once != "" {
-					changes = append(changes, fmt.Sprintf("a line in which %q stands more than once is not taken: which of the addresses is the daemon's could not be told", p.once))
+				if why := fmt.Sprintf("a line in which %q stands more than once is not taken: which of the addresses is the daemon's could not be told", p.once); p.once != "" && !slices.Contains(changes, why) {
+					changes = append(changes, why)
 				}
 			}
-			if f.once && !w.begins {
-				changes = append(changes, "since it has no ^, whoever gets all of its text into some other message of this unit chooses an address: anchor it if you can")
+			if why := "since it has no ^, whoever gets all of its text into some other message of this unit chooses an address: anchor it if you can"; f.once && !w.begins && !slices.Contains(changes, why) {
+				changes = append(changes, why)
 			}
 			ps = append(ps, more...)
 		}
