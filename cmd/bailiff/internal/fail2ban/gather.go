@@ -163,9 +163,8 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 	return s
 }
 
-// additions translates what an administrator added to a filter that we have: expressions in its .local, or in the jail.
-// They become a filter and a jail of their own, beside ours.
-func (im *importer) additions(name, filterName string, def *definition, from *option, w *jail) {
+// shipped are the expressions that a filter has of fail2ban's own files, by the option and their text.
+func (im *importer) shipped(def *definition) map[string]bool {
 	base := &definition{tree: newTree(im.root), args: def.args, vars: def.vars}
 	r := &reader{tree: base.tree}
 	for _, f := range def.tree.files {
@@ -185,6 +184,13 @@ func (im *importer) additions(name, filterName string, def *definition, from *op
 			shipped[opt+strings.TrimSpace(line)] = true
 		}
 	}
+	return shipped
+}
+
+// additions translates what an administrator added to a filter that we have: expressions in its .local, or in the jail.
+// They become a filter and a jail of their own, beside ours.
+func (im *importer) additions(name, filterName string, def *definition, from *option, w *jail) {
+	shipped := im.shipped(def)
 	own := false
 	for _, o := range def.tree.assigned {
 		own = own || im.own(o.file)
@@ -276,7 +282,7 @@ func (im *importer) actions(name string) []action {
 		a.kind, backend = classify(n)
 		if !strings.HasSuffix(n, ".py") {
 			if a.def, err = im.definition("action.d", n, args, ""); err != nil {
-				from.lost(err.Error(), "")
+				im.writes(name, n, from).lost(err.Error(), "")
 			}
 		}
 		if a.def == nil {
@@ -343,14 +349,14 @@ func (im *importer) blame(name string, acts []action) *option {
 
 // elsewhere says that bailiff's firewall bans where fail2ban did so with something that bailiff does not have.
 func (im *importer) elsewhere(name string, acts []action) string {
-	why := "bailiff bans with its own firewall here"
 	for _, a := range acts {
 		if a.kind == actionForeign || a.kind == actionOther {
-			why = fmt.Sprintf("bailiff's own firewall bans in place of the action %s, which it does not have", a.name)
+			why := fmt.Sprintf("bailiff's own firewall bans in place of the action %s, which it does not have", a.name)
 			im.writes(name, a.name, im.jails.get(name, "action")).changed("firewall", why)
+			return why
 		}
 	}
-	return why
+	return "bailiff bans with its own firewall here"
 }
 
 // What a jail of fail2ban's does to addresses.

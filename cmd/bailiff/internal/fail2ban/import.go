@@ -350,14 +350,15 @@ func (im *importer) jail(name string) {
 		im.note("jail %s is called %s: names are made of a-z, 0-9 and -, and are not taken twice", name, w.name)
 	}
 	at = "jails." + w.name
+	note := ""
 	ports, bans := im.ports(name, at, acts)
 	switch bans {
 	case bansWithOthers:
-		j.Why = im.elsewhere(name, acts)
+		note = im.elsewhere(name, acts)
 	case bansNobody:
 		w.enabled = "false"
 		im.blame(name, acts).changed(at+".enabled: false", "jail "+name+" bans nobody: it only reports; it is written, but off")
-		j.Why = "off, as fail2ban only reported here"
+		note = "off, as fail2ban only reported here"
 	case letsIn:
 		give(im.jails.get(name, "action"), "it lets addresses in (blocktype RETURN) instead of keeping them out; bailiff only bans", "")
 		im.leftovers(name, &j)
@@ -382,7 +383,7 @@ func (im *importer) jail(name string) {
 		im.leftovers(name, &j)
 		return
 	}
-	j.As, j.Filter, j.Mode = w.name, w.filter, w.mode
+	j.As, j.Filter, j.Mode, j.Why = w.name, w.filter, w.mode, note
 	im.result.Jails[name] = w.name
 	im.out = append(im.out, w)
 }
@@ -944,7 +945,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		im.logs(name, "")
 		return false
 	}
-	if !t.proven() {
+	if !t.proven() && builtin == "" {
 		im.logs(name, "")
 	} else if _, o := im.text(name, "logpath"); o != nil {
 		o.moot("the journal is read, where " + t.who() + " writes")
@@ -964,7 +965,15 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		o.carried(at)
 	}
 	if builtin != "" && len(t.containers) > 0 && builtinTrust(builtin).whole {
-		builtin = "" // it takes no lines of containers
+		builtin, sure = "", false // it takes no lines of containers
+	}
+	b := builtinTrust(builtin)
+	if sure && (o == nil || !im.own(o.file) || len(slices.Concat(b.beyond(&t).units, b.beyond(&t).slices, t.containers, t.userUnits)) == 0) {
+		// What our filter knows of its daemon, its executables among it, holds for the own expressions, too.
+		src.trust = builtinTrust(builtin)
+		shipped := im.shipped(def)
+		src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
+		src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
 	}
 	tr := im.translated(src)
 	im.verdicts(tr.translation, j)

@@ -139,7 +139,7 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 		t.uid = "[" + strings.Join(uids, ", ") + "]"
 	}
 	if !t.proven() && len(t.identifiers) > 0 {
-		lost = append(lost, fmt.Sprintf("%s: anybody can call a process so; it is not said which unit it belongs to", strings.Join(t.identifiers, ", ")))
+		lost = append(lost, fmt.Sprintf("%s: any process can have this name, and no unit is named", strings.TrimSpace(match)))
 	}
 	return t, lost, wider
 }

@@ -453,7 +453,7 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 					changes = append(changes, why)
 				}
 			}
-			if why := "since it has no ^, whoever gets all of its text into some other message of this unit chooses an address: anchor it if you can"; f.once && !w.begins && !slices.Contains(changes, why) {
+			if why := "since it has no ^, whoever gets all of its text into some other message of this unit chooses an address: anchor it if you can"; f.once && strings.HasPrefix(more[0].text, "<text>") && !slices.Contains(changes, why) {
 				changes = append(changes, why)
 			}
 			ps = append(ps, more...)
@@ -747,6 +747,9 @@ func (w way) patterns(name string, f form) ([]pattern, error) {
 	subs := flatten(n)
 	for f.once && len(subs) > 0 && subs[len(subs)-1].kind == reEdge { // an address ends there anyway
 		subs = subs[:len(subs)-1]
+	}
+	if last := len(subs) - 1; last > 0 && isAnything(subs[last]) && subs[last-1].kind == reHost {
+		subs, w.ends = subs[:last], false
 	}
 	n = &reNode{kind: reSeq, subs: subs}
 	p, err := way{n, w.begins, w.ends}.write(name, kind, f)
