@@ -118,6 +118,16 @@ func (e *env) hostNotices(c *config.Config, installed bool) (notes []string) {
 			notes = append(notes, fmt.Sprintf("jail %s: no unit on this host writes its entries (looked for %s)", j.Name, strings.Join(trustedUnits(j), ", ")))
 		}
 	}
+	var off []string
+	for i := range c.Jails {
+		j := &c.Jails[i]
+		if f := j.Filter; f != nil && !j.Enabled && !f.Off && f.Name == j.Name && !slices.ContainsFunc(c.Jails, func(o config.Jail) bool { return o.Enabled && o.Filter.Name == f.Name }) {
+			off = append(off, j.Name)
+		}
+	}
+	if len(off) > 0 {
+		notes = append(notes, "switched off by the configuration: "+strings.Join(off, ", "))
+	}
 	if !installed {
 		return notes
 	}

@@ -563,22 +563,19 @@ func (im *importer) times(b *strings.Builder, indent string, t times) {
 	}
 }
 
-// firewall writes the backend that most jails banned with, where we have it.
-func (im *importer) firewall(b *strings.Builder) {
-	best := ""
+// backend is what most jails banned with; "" where they had none of ours. It may be one that we do not have.
+func (im *importer) backend() (best string) {
 	for _, w := range sortedKeys(im.backends) {
 		if best == "" || len(im.backends[w]) > len(im.backends[best]) {
 			best = w
 		}
 	}
-	if len(im.backends) > 1 {
-		im.note("jails banned with different firewalls before; one holds all bans now: %s", best)
-	}
-	backend := best
-	if best != "" && !slices.Contains(config.Backends, best) {
-		im.note("fail2ban banned through %s, which is no backend of this version: firewall.backend is auto", best)
-		backend = ""
-	}
+	return best
+}
+
+// tellChains says what became of the chains in which jails had their rules.
+func (im *importer) tellChains() {
+	backend := im.backend()
 	for _, ch := range im.chains {
 		v := clip(strings.TrimSpace(ch.value))
 		switch backend {
@@ -589,6 +586,19 @@ func (im *importer) firewall(b *strings.Builder) {
 		default:
 			ch.changed("firewall", "chain "+v+": packets are stopped before any chain of the host's own, also those to published container ports")
 		}
+	}
+}
+
+// firewall writes the backend that most jails banned with, where we have it.
+func (im *importer) firewall(b *strings.Builder) {
+	best := im.backend()
+	if len(im.backends) > 1 {
+		im.note("jails banned with different firewalls before; one holds all bans now: %s", best)
+	}
+	backend := best
+	if best != "" && !slices.Contains(config.Backends, best) {
+		im.note("fail2ban banned through %s, which is no backend of this version: firewall.backend is auto", best)
+		backend = ""
 	}
 	block := ""
 	if len(im.reject) > 0 {

@@ -680,6 +680,7 @@ func (im *importer) server() {
 
 // finish closes the account and writes the files.
 func (im *importer) finish() {
+	im.tellChains()
 	for _, p := range im.problems {
 		im.settings = append(im.settings, Setting{File: p.file, Line: p.line, Outcome: Lost, Why: p.text, Own: true})
 	}

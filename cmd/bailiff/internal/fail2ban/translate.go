@@ -105,7 +105,12 @@ func translate(src *source) *translation {
 	var pre *reNode
 	if src.prefregex != "" {
 		var err error
-		if pre, err = parseRegexp(src.prefregex); err != nil {
+		if pre, err = parseRegexp(src.prefregex); err == nil {
+			if tag := unresolved.FindString(src.prefregex); tag != "" {
+				err = fmt.Errorf("holds %s, which is nowhere defined", tag)
+			}
+		}
+		if err != nil {
 			for _, e := range src.fail {
 				t.verdicts = append(t.verdicts, verdict{expression: e, kind: "failregex", why: "its prefregex " + err.Error(), hint: hintTemplate})
 			}
@@ -116,6 +121,9 @@ func translate(src *source) *translation {
 	add := func(e expression, kind string, pre *reNode, number int) {
 		v := verdict{expression: e, kind: kind}
 		n, err := parseRegexp(e.text)
+		if tag := unresolved.FindString(e.text); tag != "" {
+			err = fmt.Errorf("holds %s, which is nowhere defined", tag)
+		}
 		var a *attempt
 		if err == nil {
 			a, err = forms(n, pre, fmt.Sprintf("%s-%d", kind, number))
@@ -138,6 +146,10 @@ func translate(src *source) *translation {
 	t.prove(src, all)
 	return t
 }
+
+// unresolved are names of fail2ban's own options that its files would have put something in for. Other texts in <> stand
+// for themselves, as they do for fail2ban.
+var unresolved = regexp.MustCompile(`<(?:__[\w-]+|md(?:re|pr)-[\w-]+|known/[^<> ]+|lt_\w+)>`)
 
 const (
 	hintTemplate = "write it as a template in a filter of your own: bailiff.yaml(5), FILTERS"
