@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"bailiff/cmd/internal/fail2ban"
+	"bailiff/cmd/bailiff/internal/fail2ban"
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/filter"

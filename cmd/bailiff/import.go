@@ -12,9 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/fail2ban"
+	"bailiff/cmd/bailiff/internal/fail2ban"
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/report"
 	"bailiff/units/control"
 )
 
@@ -64,7 +65,8 @@ func runImport(e *env, args []string) error {
 		return hinted(fmt.Errorf("import: %w", cause(err)), "--from names the folder with fail2ban's jail.conf")
 	}
 	r := importResult{Report: in.Report, To: *to, Files: []importFile{}}
-	if err := checkImport(*to, in.Files); err != nil {
+	c, err := checkImport(*to, in.Files)
+	if err != nil {
 		return err
 	}
 	differs := false
@@ -103,7 +105,7 @@ func runImport(e *env, args []string) error {
 		}
 		return failed
 	}
-	e.printImport(&r, *dry, *verbose)
+	e.printImport(&r, c, *dry, *verbose)
 	return failed
 }
 
@@ -122,42 +124,34 @@ func cause(err error) error {
 }
 
 // checkImport has the daemon's own loader read the files as they will stand beside those that are there.
-func checkImport(to string, files []fail2ban.File) error {
-	root, err := os.MkdirTemp("", "bailiff-import-")
+func checkImport(to string, files []fail2ban.File) (*config.Config, error) {
+	dir, err := os.MkdirTemp("", "bailiff-import-")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer os.RemoveAll(root)
-	dir := root + etc
-	if err := mirror(root); err != nil {
-		return err
-	}
+	defer os.RemoveAll(dir)
 	for _, pattern := range []string{"bailiff.yaml", "bailiff.d/*.yaml", "filters.d/*.yaml", "allow.d/*.list"} {
-		there, err := filepath.Glob(filepath.Join(quoteGlob(to), pattern))
+		there, err := fs.Glob(os.DirFS(to), pattern)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, name := range there {
-			rel, err := filepath.Rel(to, name)
+			data, err := os.ReadFile(filepath.Join(to, name))
 			if err != nil {
-				return err
+				return nil, err
 			}
-			data, err := os.ReadFile(name)
-			if err != nil {
-				return err
-			}
-			if err := put(filepath.Join(dir, rel), data); err != nil {
-				return err
+			if err := put(filepath.Join(dir, name), data); err != nil {
+				return nil, err
 			}
 		}
 	}
 	for _, file := range files {
 		if err := put(filepath.Join(dir, file.Path), file.Data); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	l := config.Loader{Root: root}
-	c, err := l.Load()
+	var l config.Loader
+	c, err := l.LoadFile(dir)
 	if err == nil {
 		err = selfTests(c)
 	}
@@ -166,33 +160,7 @@ func checkImport(to string, files []fail2ban.File) error {
 		y.File = strings.Replace(y.File, dir, to, 1)
 		all = append(all, y)
 	}
-	return errors.Join(all...)
-}
-
-// mirror fills a root with links to all that the host has, but for bailiff's own folder: the loader finds there what packages
-// brought and what the configuration names elsewhere.
-func mirror(root string) error {
-	if err := os.Mkdir(root+path.Dir(etc), 0o755); err != nil {
-		return err
-	}
-	for _, dir := range []string{"/", path.Dir(etc)} {
-		list, err := os.ReadDir(dir)
-		if err != nil {
-			return err
-		}
-		for _, f := range list {
-			if from := path.Join(dir, f.Name()); from != etc && from != path.Dir(etc) {
-				if err := os.Symlink(from, root+from); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func quoteGlob(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
+	return c, errors.Join(all...)
 }
 
 func put(name string, data []byte) error {
@@ -200,6 +168,21 @@ func put(name string, data []byte) error {
 		return err
 	}
 	return os.WriteFile(name, data, 0o644)
+}
+
+// makeFolder makes a folder and those above it that are missing, for everybody to read whatever the umask is: the daemon runs
+// as a user of its own.
+func makeFolder(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeFolder(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 // writeImport writes all files under names of their own first, so that a full disk leaves nothing half done, and then puts
@@ -218,7 +201,7 @@ func writeImport(to string, files []fail2ban.File, states []importFile) (err err
 			continue
 		}
 		dir := filepath.Join(to, path.Dir(file.Path))
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := makeFolder(dir); err != nil {
 			return err
 		}
 		dirs[dir] = true
@@ -265,41 +248,58 @@ func writeImport(to string, files []fail2ban.File, states []importFile) (err err
 	return nil
 }
 
-// printImport tells people what became of what. Nothing is left out but, without verbose, what was carried over as it is
-// and what fail2ban's own files say that has no bearing here.
-func (e *env) printImport(r *importResult, dry, verbose bool) {
+// printImport tells people what became of what: the jails, then the administrator's own lines. What fail2ban's files say by
+// themselves, and what was carried over as it is, is for verbose.
+func (e *env) printImport(r *importResult, c *config.Config, dry, verbose bool) {
 	if dry {
 		for _, file := range r.Files {
 			fmt.Fprintf(e.out, "# ---- %s (%s)\n%s\n", file.Path, file.State, file.Content)
 		}
 	}
 	for _, j := range r.Jails {
-		switch {
-		case j.As == "":
+		if j.As == "" {
 			fmt.Fprintf(e.out, "jail %s: not carried over: %s\n", clean(j.Name), clean(j.Why))
-		case j.Translated:
-			fmt.Fprintf(e.out, "jail %s: filter %s, translated: %d of %s\n", j.As, j.Filter, j.Taken, plural(j.Of, "expression"))
-		case j.Mode != "":
-			fmt.Fprintf(e.out, "jail %s: filter %s in mode %s\n", j.As, j.Filter, j.Mode)
-		default:
-			fmt.Fprintf(e.out, "jail %s: filter %s\n", j.As, j.Filter)
+			continue
 		}
+		fmt.Fprintf(e.out, "jail %s: filter %s", j.As, j.Filter)
+		if j.Mode != "" {
+			fmt.Fprintf(e.out, " in mode %s", j.Mode)
+		}
+		if j.Translated {
+			fmt.Fprintf(e.out, ", translated: %d of %s", j.Taken, plural(j.Of, "expression"))
+		}
+		if j.Why != "" {
+			fmt.Fprintf(e.out, " (%s)", clean(j.Why))
+		}
+		fmt.Fprintln(e.out)
 	}
+	own := func(s *fail2ban.Setting) bool { return s.Own }
+	stock := func(s *fail2ban.Setting) bool { return !s.Own }
 	sections := []struct {
 		title    string
+		verbose  bool
+		of       func(*fail2ban.Setting) bool
 		outcomes []string
-		show     func(s *fail2ban.Setting) bool
 	}{
-		{"Not carried over", []string{fail2ban.Lost}, nil},
-		{"Carried over, but not quite the same", []string{fail2ban.Changed}, nil},
-		{"Not needed any more", []string{fail2ban.Moot, fail2ban.Unused}, func(s *fail2ban.Setting) bool { return s.Own || verbose }},
-		{"Carried over", []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}, func(*fail2ban.Setting) bool { return verbose }},
+		{"Not carried over", false, own, []string{fail2ban.Lost}},
+		{"Carried over, but not quite the same", false, own, []string{fail2ban.Changed}},
+		{"Not carried over of what stands in fail2ban's own files", false, stock, []string{fail2ban.Lost}},
+		{"Not needed any more", false, own, []string{fail2ban.Moot, fail2ban.Unused}},
+		{"Carried over", true, own, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
+		{"Not quite the same of fail2ban's own files", true, stock, []string{fail2ban.Changed}},
+		{"Carried over of fail2ban's own files", true, stock, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
+		{"Not needed any more of fail2ban's own files", true, stock, []string{fail2ban.Moot, fail2ban.Unused}},
 	}
+	hidden := 0
 	for _, sec := range sections {
 		first := true
 		for i := range r.Settings {
 			s := &r.Settings[i]
-			if !slices.Contains(sec.outcomes, s.Outcome) || sec.show != nil && !sec.show(s) {
+			if !slices.Contains(sec.outcomes, s.Outcome) || !sec.of(s) {
+				continue
+			}
+			if sec.verbose && !verbose {
+				hidden++
 				continue
 			}
 			if first {
@@ -308,6 +308,9 @@ func (e *env) printImport(r *importResult, dry, verbose bool) {
 			}
 			e.printSetting(s)
 		}
+	}
+	if hidden > 0 {
+		fmt.Fprintf(e.out, "\n%s carried over as they are, or of fail2ban's own files: --verbose shows them\n", plural(hidden, "setting"))
 	}
 	if len(r.Notes) > 0 {
 		fmt.Fprintln(e.out, "\nNotes:")
@@ -321,18 +324,54 @@ func (e *env) printImport(r *importResult, dry, verbose bool) {
 			fmt.Fprintf(e.out, "  %s\n", clean(p))
 		}
 	}
-	if !dry {
-		fmt.Fprintln(e.out)
-		for _, file := range r.Files {
-			switch file.State {
-			case "differs":
-				fmt.Fprintf(e.out, "left as it is: %s\n", file.Path)
-			case "same":
-				fmt.Fprintf(e.out, "there already: %s\n", file.Path)
-			default:
-				fmt.Fprintf(e.out, "written: %s\n", file.Path)
-			}
+	if dry {
+		return
+	}
+	fmt.Fprintln(e.out)
+	written := false
+	for _, file := range r.Files {
+		switch file.State {
+		case "differs":
+			fmt.Fprintf(e.out, "left as it is: %s\n", file.Path)
+		case "same":
+			fmt.Fprintf(e.out, "there already: %s\n", file.Path)
+		default:
+			written = true
+			fmt.Fprintf(e.out, "written: %s\n", file.Path)
 		}
+	}
+	if written && r.Bans == nil {
+		e.printNext(r.To, c)
+	}
+}
+
+// printNext says what to do with the files that were written.
+func (e *env) printNext(to string, c *config.Config) {
+	at := ""
+	if filepath.Clean(to) != etc {
+		at = " --config " + to
+	}
+	steps := [][2]string{
+		{"bailiff check" + at, "reads what was written as the daemon does"},
+		{"bailiff replay" + at + " --since 2d", "shows who would have been banned"},
+	}
+	if i := slices.IndexFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && !strings.HasPrefix(j.Filter.File, "builtin/") }); i >= 0 {
+		steps = append(steps, [2]string{"bailiff match" + at + " " + c.Jails[i].Filter.Name + " FILE", "tries lines of a log on a filter"})
+	}
+	if at == "" {
+		steps = append(steps, [2]string{"systemctl enable --now bailiff && bailiff reload", "begins to ban by it"})
+		if slices.ContainsFunc(c.Report.Destinations, func(d report.Destination) bool { return d.Enabled && mailed(&d) }) {
+			steps = append(steps, [2]string{"bailiff report setup", "lets reports be mailed by this host's mail system"})
+		}
+		steps = append(steps, [2]string{"systemctl disable --now fail2ban && bailiff import --bans", "takes its bans over"})
+	}
+	wide := 0
+	for _, s := range steps {
+		wide = max(wide, len(s[0]))
+	}
+	fmt.Fprintln(e.out, "\nNext:")
+	for _, s := range steps {
+		fmt.Fprintf(e.out, "  %-*s  %s\n", wide, s[0], s[1])
 	}
 }
 

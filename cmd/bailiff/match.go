@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,6 +53,7 @@ func runMatch(e *env, args []string) error {
 	quiet := f.Bool("matched", false, "leave out the lines that no pattern takes")
 	export := f.Bool("export", false, "the input is export format; without this it is recognised")
 	explain := f.String("explain", "", "show how this `line` went through; - shows it for each line of the input")
+	conf := f.String("config", "", "look for the filter in the filters.d of this `folder` (or beside this file) before the built-in ones")
 	cursor := f.String("cursor", "", "show it for the entry of the journal at this `cursor`")
 	var files list
 	f.Var(&files, "file", "with --cursor: journal file or folder; may be given several times (default: this host's journal)")
@@ -85,9 +89,14 @@ func runMatch(e *env, args []string) error {
 	if single && len(rest) == 0 {
 		return e.explainEverywhere(&one, *cursor != "", *asJSON)
 	}
-	name, mode, _ := strings.Cut(rest[0], ":")
-	var l config.Loader
-	fl, err := l.Filter(name)
+	name, mode := rest[0], ""
+	if !strings.HasSuffix(name, ".yaml") {
+		name, mode, _ = strings.Cut(name, ":")
+	}
+	fl, err := findFilter(*conf, name)
+	if err != nil && *explain != "" && slices.Contains(filter.Builtin(), *explain) {
+		return usagef("match: --explain takes the line itself: bailiff match --explain 'LINE' %s", *explain)
+	}
 	if err != nil {
 		return err
 	}
@@ -96,6 +105,9 @@ func runMatch(e *env, args []string) error {
 		return err
 	}
 	in := e.in
+	if len(rest) < 2 && !single && e.errTTY && terminal(os.Stdin) {
+		fmt.Fprintln(e.err, "reading lines from the terminal; Ctrl-D ends them")
+	}
 	if len(rest) == 2 && rest[1] != "-" {
 		file, err := os.Open(rest[1])
 		if err != nil {
@@ -128,6 +140,36 @@ func runMatch(e *env, args []string) error {
 		err = e2
 	}
 	return err
+}
+
+// findFilter finds a filter by name: that of a configuration that is not installed, the host's own, or a built-in one. A
+// name that ends in .yaml is that of a file.
+func findFilter(conf, name string) (*filter.Filter, error) {
+	var l config.Loader
+	dir := conf
+	if st, err := os.Stat(conf); conf != "" && err != nil {
+		return nil, err
+	} else if conf != "" && !st.IsDir() {
+		dir = filepath.Dir(conf)
+	}
+	file := filepath.Join(dir, "filters.d", name+".yaml")
+	switch {
+	case strings.HasSuffix(name, ".yaml"):
+		file = name
+	case conf == "" && !strings.ContainsAny(name, " /"):
+		return l.Filter(name)
+	case conf == "":
+		return nil, hinted(fmt.Errorf("%q is not the name of a filter", name), "bailiff match FILTER FILE; bailiff filter list shows the filters")
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && file != name {
+		fl, err := filter.LoadBuiltin(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s has no filters.d/%s.yaml, and %w", dir, name, err)
+		}
+		return fl, nil
+	}
+	x := config.ReadFilterFile(file)
+	return x.Filter, x.Err
 }
 
 // looksLikeExport says whether the input begins with a field of the export format: a name in capitals, then "=" or a
@@ -304,7 +346,13 @@ func (r *matcher) human(o *matchLine) error {
 	case o.Trusted != nil && !*o.Trusted && o.Kind != "none":
 		what += " (not trusted: no evidence)"
 	case o.Kind == "failure" && o.Count == 0:
-		what += " (same attempt)"
+		what += " (same attempt: counted already)"
+	case o.Kind == "join":
+		what += " (no failure by itself: it belongs to a connection)"
+	case o.Kind == "none":
+		if mode := r.otherMode(o.Message); mode != "" {
+			what += " in mode " + r.m.Mode + " (mode " + mode + " takes it)"
+		}
 	case o.Count > 1:
 		what += fmt.Sprintf(" (%d attempts)", o.Count)
 	}
@@ -321,6 +369,17 @@ func (r *matcher) human(o *matchLine) error {
 	}
 	_, err := fmt.Fprintf(r.out, "%s%s\n    %s\n", place, r.paint(code, what), clean(o.Message))
 	return err
+}
+
+// otherMode is a mode of the filter that takes a line which this one does not; "" if there is none.
+func (r *matcher) otherMode(message string) string {
+	for _, mode := range r.m.Filter.Modes {
+		var h filter.Hit
+		if m, err := r.m.Filter.Mode(mode); err == nil && m != r.m && m.MatchMessage([]byte(message), &h) {
+			return mode
+		}
+	}
+	return ""
 }
 
 func (r *matcher) finish() error {

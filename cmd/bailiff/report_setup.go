@@ -116,11 +116,11 @@ func (e *env) place(file string, text []byte, dry bool) (bool, error) {
 	if dry {
 		return true, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := makeFolder(filepath.Dir(file)); err != nil {
 		return false, err
 	}
 	tmp := file + ".new"
-	if err := os.WriteFile(tmp, text, 0o644); err != nil {
+	if err := errors.Join(os.WriteFile(tmp, text, 0o644), os.Chmod(tmp, 0o644)); err != nil { // whatever the umask is
 		return false, err
 	}
 	return true, os.Rename(tmp, file)

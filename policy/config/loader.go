@@ -316,6 +316,12 @@ func (t *task) lists() {
 		}
 		files := []string{root + rest}
 		if wild {
+			// Glob finds nothing in a folder that cannot be read, and says nothing; then nobody would be allowed.
+			dir := root + path.Dir(rest[:strings.IndexAny(rest, `*?[\`)]+"x")
+			if _, err := os.ReadDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.errorf(dir, "cannot be read: %s", cause(err))
+				continue
+			}
 			var err error
 			if files, err = filepath.Glob(quoteGlob(root) + rest); err != nil {
 				t.fail(node, "allow.files", fault("%q: %s", clip(pattern), err))

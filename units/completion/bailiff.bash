@@ -44,7 +44,7 @@ _bailiff() {
 	config) words='--config --running --socket' ;;
 	replay) words='--file --export --since --until --config --compare --jail --failures --json' ;;
 	stats) words='--file --export --since --until --config --jail --top --geoip --json' ;;
-	match) words='--explain --cursor --file --export --matched --json' ;;
+	match) words='--config --explain --cursor --file --export --matched --json' ;;
 	version) words='--json' ;;
 	esac
 	case $command,$cur in

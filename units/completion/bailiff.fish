@@ -56,7 +56,7 @@ complete -c bailiff -n '__bailiff_on allow' -l lists -r -F -d 'folder of publish
 complete -c bailiff -n '__bailiff_on allow' -l force -d 'fetch lists before their time'
 complete -c bailiff -n '__bailiff_on allow' -l accept -x -d 'take this list although it has shrunk'
 complete -c bailiff -n '__bailiff_on allow' -a 'list add remove why refresh'
-complete -c bailiff -n '__bailiff_on allow report check filter config replay stats' -l config -r -F -d 'in place of the installed configuration'
+complete -c bailiff -n '__bailiff_on allow report check filter config replay stats match' -l config -r -F -d 'in place of the installed configuration'
 complete -c bailiff -n '__bailiff_on config' -l running -d 'what the daemon has in force'
 complete -c bailiff -n '__bailiff_on why report replay stats match' -l file -r -F -d 'journal file or folder'
 complete -c bailiff -n '__bailiff_on replay stats' -l export -r -F -d 'export format'

@@ -3,7 +3,6 @@ package fail2ban
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -86,7 +85,7 @@ type sourceInfo struct {
 	assumed string
 }
 
-// source gathers what is to be translated for a jail.
+// source gathers the expressions that are to be translated for a jail.
 func (im *importer) source(name, filterName string, def *definition, from *option) *sourceInfo {
 	s := &sourceInfo{}
 	s.origin = fmt.Sprintf("fail2ban's filter.d/%s.conf", filterName)
@@ -106,6 +105,9 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 		known["known/"+opt] = strings.ReplaceAll(v, "%", "%%")
 		if jo := im.jails.get(name, opt); jo != nil {
 			jv, _, err := im.jails.value(name, opt, known)
+			if err == nil {
+				jv, err = def.tags(opt, jv) // the filter's, as fail2ban puts them in
+			}
 			if err != nil {
 				jo.lost(err.Error(), "")
 				return v, o
@@ -158,92 +160,11 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 		return l
 	}
 	s.fail, s.ignore = lines("failregex"), lines("ignoreregex")
-	match, o := text("journalmatch")
-	var assumed bool
-	s.trust, assumed = im.trusted(filterName, match, def)
-	if assumed {
-		s.assumed = fmt.Sprintf("its filter does not say which unit writes the lines (journalmatch); %s is assumed: write the right one under trust", strings.Join(s.trust.units, " or "))
-	}
-	if o != nil && strings.TrimSpace(match) != "" {
-		if assumed {
-			o.changed("filters.d/"+filterID(filterName)+".yaml trust", fmt.Sprintf("%q names no unit, and what a process calls itself is no proof: %s is assumed", clip(match), strings.Join(s.trust.units, " or ")))
-		} else {
-			o.carried("filters.d/" + filterID(filterName) + ".yaml trust")
-		}
-	} else if o != nil {
-		o.moot("it is empty")
-	}
 	return s
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z][\w.-]*`)
-
-// trusted reads a journalmatch: FIELD=value terms, + for or. assumed: the unit is a guess, as it names none.
-func (im *importer) trusted(filterName, match string, def *definition) (t trust, assumed bool) {
-	t.uid = "system"
-	add := func(l *[]string, v string) {
-		if v != "" && !slices.Contains(*l, v) {
-			*l = append(*l, v)
-		}
-	}
-	for _, term := range strings.Fields(strings.NewReplacer(`"`, "", `'`, "").Replace(match)) {
-		field, v, ok := strings.Cut(term, "=")
-		if !ok {
-			continue
-		}
-		switch field {
-		case "_SYSTEMD_UNIT":
-			if !strings.Contains(v, ".") {
-				v += ".service"
-			}
-			add(&t.units, v)
-			if v == "sshd.service" {
-				add(&t.units, "ssh.service")
-			}
-		case "_SYSTEMD_SLICE":
-			if strings.HasPrefix(v, "system-") && strings.HasSuffix(v, ".slice") {
-				add(&t.slices, v)
-			}
-		case "SYSLOG_IDENTIFIER", "_COMM":
-			add(&t.identifiers, v)
-		case "_UID":
-			if strings.Trim(v, "0123456789") == "" && v != "" {
-				t.uid = v
-			}
-		}
-	}
-	if len(t.units)+len(t.slices) > 0 {
-		return t, false
-	}
-	if u, ok := services[filterName]; ok {
-		t.units = u
-		return t, true
-	}
-	for prefix, u := range map[string][]string{"apache-": services["apache"], "nginx-": services["nginx"]} {
-		if strings.HasPrefix(filterName, prefix) {
-			t.units = u
-			return t, true
-		}
-	}
-	name := ""
-	if len(t.identifiers) > 0 {
-		name = plainWord.FindString(t.identifiers[0])
-	}
-	if name == "" {
-		if v, o, err := def.value("_daemon"); err == nil && o != nil {
-			name = plainWord.FindString(strings.TrimLeft(v, "(?:["))
-		}
-	}
-	if name == "" {
-		name = filterID(filterName)
-	}
-	t.units = []string{strings.TrimRight(name, "-.") + ".service"}
-	return t, true
-}
-
-// additions translates what an administrator added to a filter that we have: expressions in its .local, or in the jail.
-// They become a filter and a jail of their own, beside ours.
-func (im *importer) additions(name, filterName string, args map[string]string, def *definition, w *jail, j *Jail) {
+// shipped are the expressions that a filter has of fail2ban's own files, by the option and their text.
+func (im *importer) shipped(def *definition) map[string]bool {
 	base := &definition{tree: newTree(im.root), args: def.args, vars: def.vars}
 	r := &reader{tree: base.tree}
 	for _, f := range def.tree.files {
@@ -263,6 +184,13 @@ func (im *importer) additions(name, filterName string, args map[string]string, d
 			shipped[opt+strings.TrimSpace(line)] = true
 		}
 	}
+	return shipped
+}
+
+// additions translates what an administrator added to a filter that we have: expressions in its .local, or in the jail.
+// They become a filter and a jail of their own, beside ours.
+func (im *importer) additions(name, filterName string, def *definition, from *option, w *jail) {
+	shipped := im.shipped(def)
 	own := false
 	for _, o := range def.tree.assigned {
 		own = own || im.own(o.file)
@@ -270,13 +198,27 @@ func (im *importer) additions(name, filterName string, args map[string]string, d
 	for _, opt := range filterOptions {
 		if o := im.jails.get(name, opt); o != nil && (opt == "failregex" || opt == "ignoreregex") {
 			own = true
-		} else if o != nil && opt == "journalmatch" {
-			o.moot("our filter " + w.filter + " knows the units that it trusts")
 		} else if o != nil && opt == "prefregex" {
 			o.lost("our filter "+w.filter+" has patterns of its own", "write a filter of your own: bailiff.yaml(5), FILTERS")
 		} else if o != nil && opt == "maxlines" {
 			o.moot("each line is judged by itself; those of one connection are joined")
 		}
+	}
+	var t trust
+	if match, o := im.journalmatch(name, def, from); o != nil && (o.section == name || o == from || im.own(o.file)) {
+		var lost []string
+		t, lost, _ = readMatch(match, im.owner(name))
+		if strings.TrimSpace(match) == "" {
+			o.moot("our filter " + w.filter + " knows the units that it trusts")
+		}
+		if t.proven() || len(t.identifiers) == 0 {
+			for _, why := range lost {
+				o.lost(why, "")
+			}
+		} else {
+			o.moot("our filter " + w.filter + " knows the units that it trusts")
+		}
+		im.addUnits(&t, o, w)
 	}
 	if !own {
 		return
@@ -295,30 +237,26 @@ func (im *importer) additions(name, filterName string, args map[string]string, d
 		}
 		return
 	}
-	f, err := filter.LoadBuiltin(w.filter)
-	if err != nil {
-		return
+	src.trust = builtinTrust(w.filter)
+	if w.trust.proven() {
+		src.trust.units = append(slices.Clone(src.trust.units), w.trust.units...)
+		src.trust.slices = append(slices.Clone(src.trust.slices), w.trust.slices...)
+		src.trust.containers, src.trust.userUnits = w.trust.containers, w.trust.userUnits
 	}
-	t := f.Trust()
-	src.trust = trust{t.Units, t.Slices, t.Identifiers, "system"}
-	if !t.System && len(t.UIDs) > 0 {
-		ids := make([]string, len(t.UIDs))
-		for i, id := range t.UIDs {
-			ids[i] = fmt.Sprint(id)
-		}
-		src.trust.uid = "[" + strings.Join(ids, ", ") + "]"
-	}
-	src.assumed = ""
 	src.name = filterID(filterName) + "-local"
 	src.origin = "what was added to fail2ban's filter " + filterName
 	tr := im.translated(src)
 	var own2 Jail
 	im.verdicts(tr.translation, &own2)
-	if tr.data == nil {
-		return
+	if tr.data != nil {
+		im.beside(name, filterName, tr, w)
 	}
+}
+
+// beside makes a jail for an administrator's own expressions, beside the one that runs our filter.
+func (im *importer) beside(name, filterName string, tr *translated, w *jail) {
 	extra := *w
-	extra.name, extra.filter, extra.mode = im.freeName(name+"-local"), tr.name, ""
+	extra.name, extra.filter, extra.mode, extra.trust = im.freeName(name+"-local"), tr.name, "", trust{}
 	if len(extra.name) > 16 {
 		extra.ports = nil
 	}
@@ -344,7 +282,7 @@ func (im *importer) actions(name string) []action {
 		a.kind, backend = classify(n)
 		if !strings.HasSuffix(n, ".py") {
 			if a.def, err = im.definition("action.d", n, args, ""); err != nil {
-				from.lost(err.Error(), "")
+				im.writes(name, n, from).lost(err.Error(), "")
 			}
 		}
 		if a.def == nil {
@@ -360,13 +298,13 @@ func (im *importer) actions(name string) []action {
 				from.changed("firewall.backend", fmt.Sprintf("action %s: bans stand in a set of bailiff's own, not among the rules of %s", n, base))
 			}
 		case actionForeign:
-			from.lost(fmt.Sprintf("action %s: bailiff keeps addresses out with this host's own firewall", n), "")
+			// elsewhere tells, where the jail bans with nothing else
 		case actionReport:
 			im.report(name, a, from)
 		case actionNothing:
 			from.moot("action dummy does nothing")
 		case actionOther:
-			from.lost(fmt.Sprintf("action %s: no commands are run", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
+			im.writes(name, n, from).lost(fmt.Sprintf("action %s: no commands are run", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
 		}
 		if own {
 			for _, o := range a.def.tree.assigned {
@@ -387,8 +325,50 @@ func (im *importer) actions(name string) []action {
 	return list
 }
 
-// ports finds what is closed to those whom a jail bans. closes says why the jail cannot be on: "opens" if it lets in.
-func (im *importer) ports(name, at string, acts []action) (words []string, closes string) {
+// writes finds the option by which an administrator has a jail run an action: banaction before action, their own before
+// fail2ban's.
+func (im *importer) writes(name, action string, from *option) *option {
+	for _, opt := range []string{"banaction", "banaction_allports"} {
+		if o := im.jails.get(name, opt); o != nil && len(o.usedBy) > 0 && strings.Contains(o.value, action) {
+			return o
+		}
+	}
+	return from
+}
+
+// blame is the option that says what a jail does when it bans.
+func (im *importer) blame(name string, acts []action) *option {
+	from := im.jails.get(name, "action")
+	for _, a := range acts {
+		if o := im.writes(name, a.name, from); o != from {
+			return o
+		}
+	}
+	return from
+}
+
+// elsewhere says that bailiff's firewall bans where fail2ban did so with something that bailiff does not have.
+func (im *importer) elsewhere(name string, acts []action) string {
+	for _, a := range acts {
+		if a.kind == actionForeign || a.kind == actionOther {
+			why := fmt.Sprintf("bailiff's own firewall bans in place of the action %s, which it does not have", a.name)
+			im.writes(name, a.name, im.jails.get(name, "action")).changed("firewall", why)
+			return why
+		}
+	}
+	return "bailiff bans with its own firewall here"
+}
+
+// What a jail of fail2ban's does to addresses.
+const (
+	bansHere       = iota // closes ports with a firewall that bailiff has
+	bansWithOthers        // with something else: a command, a route, a service elsewhere, or nothing is said
+	bansNobody            // only reports
+	letsIn
+)
+
+// ports finds what is closed to those whom a jail bans.
+func (im *importer) ports(name, at string, acts []action) (words []string, does int) {
 	all, bans := false, false
 	for _, a := range acts {
 		if a.kind != actionBan {
@@ -407,12 +387,14 @@ func (im *importer) ports(name, at string, acts []action) (words []string, close
 			given = given || o != nil && im.own(o.file)
 			switch up := strings.ToUpper(strings.TrimSpace(block)); {
 			case up == "RETURN" || up == "ACCEPT":
-				return nil, "opens"
+				return nil, letsIn
 			case given && strings.HasPrefix(up, "REJECT"):
 				im.reject = append(im.reject, name)
 				o.carried("firewall.block")
 			case given:
 				o.carried("firewall.block")
+			default:
+				im.unsaid = append(im.unsaid, name)
 			}
 			if jo := im.jails.get(name, "blocktype"); jo != nil && given {
 				jo.carried("firewall.block")
@@ -450,8 +432,8 @@ func (im *importer) ports(name, at string, acts []action) (words []string, close
 	if ch := im.jails.get(name, "chain"); ch != nil {
 		if v := strings.TrimSpace(ch.value); v == "" || v == "<known/chain>" || v == "INPUT" {
 			ch.moot("packets are stopped before any chain of the host's own")
-		} else {
-			ch.changed("firewall", "packets are stopped before they reach any chain ("+clip(v)+" here), forwarded ones, too")
+		} else if !slices.Contains(im.chains, ch) {
+			im.chains = append(im.chains, ch)
 		}
 	}
 	if all {
@@ -460,10 +442,22 @@ func (im *importer) ports(name, at string, acts []action) (words []string, close
 			po.moot("the jail closes all ports")
 		}
 	}
-	if !bans {
-		closes = "jail " + name + " bans nobody, or not with a firewall of this host; it is written, but off"
+	switch {
+	case bans:
+		return words, bansHere
+	case len(acts) > 0 && !slices.ContainsFunc(acts, func(a action) bool { return a.kind != actionReport && a.kind != actionNothing }):
+		return words, bansNobody
 	}
-	return words, closes
+	return words, bansWithOthers
+}
+
+// standsFor says whether a jail under another name does what the jail of a built-in filter would do by itself.
+func (j *jail) standsFor(builtin string) bool {
+	if j.filter != builtin || j.name == builtin || j.enabled != "true" || j.trust.proven() {
+		return false
+	}
+	f, err := filter.LoadBuiltin(builtin)
+	return err == nil && !f.Off && (j.mode == "" || slices.Contains(f.Includes(j.mode), f.Modes[0]))
 }
 
 // write makes the files.
@@ -490,6 +484,9 @@ func (im *importer) write() {
 	}
 	im.firewall(&b)
 	im.reports.write(line, im)
+	if slices.ContainsFunc(im.out, func(j *jail) bool { return len(j.ports) > 0 }) {
+		im.note("bans close the ports that fail2ban closed; a jail without ports: closes all, which is bailiff's default")
+	}
 	if len(im.out)+len(im.off) > 0 {
 		line("\njails:")
 	}
@@ -506,6 +503,14 @@ func (im *importer) write() {
 		if j.mode != "" {
 			line("    mode: %s", j.mode)
 		}
+		for _, x := range []struct {
+			key  string
+			list []string
+		}{{"units", append(slices.Clone(j.trust.units), j.trust.slices...)}, {"containers", j.trust.containers}, {"user_units", j.trust.userUnits}} {
+			if len(x.list) > 0 {
+				line("    %s: [%s]", x.key, quoted(x.list))
+			}
+		}
 		im.times(&b, "    ", j.times)
 		if len(j.ports) > 0 {
 			line("    ports: [%s]", strings.Join(j.ports, ", "))
@@ -515,6 +520,12 @@ func (im *importer) write() {
 	for _, n := range im.off {
 		line("  %s:\n    enabled: false", n)
 	}
+	for _, name := range filter.Builtin() {
+		if i := slices.IndexFunc(im.out, func(j *jail) bool { return j.standsFor(name) }); i >= 0 && !im.names[name] {
+			im.names[name] = true
+			line("  %s:\n    enabled: false # jail %s runs this filter, with limits of its own", name, im.out[i].name)
+		}
+	}
 	var besides []string
 	for _, name := range filter.Builtin() {
 		if f, err := filter.LoadBuiltin(name); err == nil && !f.Off && !im.names[name] {
@@ -522,7 +533,7 @@ func (im *importer) write() {
 		}
 	}
 	if len(besides) > 0 {
-		im.note("these jails are on besides where the host has their service; write enabled: false to switch one off: %s", strings.Join(besides, ", "))
+		im.note("%d other jails are on by themselves where the host has their service; bailiff filter list shows them, enabled: false switches one off", len(besides))
 	}
 	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(b.String())})
 	for _, key := range sortedKeys(im.filters) {
@@ -552,14 +563,35 @@ func (im *importer) times(b *strings.Builder, indent string, t times) {
 	}
 }
 
-// firewall writes the backend that most jails banned with, where we have it.
-func (im *importer) firewall(b *strings.Builder) {
-	best := ""
+// backend is what most jails banned with; "" where they had none of ours. It may be one that we do not have.
+func (im *importer) backend() (best string) {
 	for _, w := range sortedKeys(im.backends) {
 		if best == "" || len(im.backends[w]) > len(im.backends[best]) {
 			best = w
 		}
 	}
+	return best
+}
+
+// tellChains says what became of the chains in which jails had their rules.
+func (im *importer) tellChains() {
+	backend := im.backend()
+	for _, ch := range im.chains {
+		v := clip(strings.TrimSpace(ch.value))
+		switch backend {
+		case "firewalld":
+			ch.lost("chain "+v+": firewalld passes packets to published container ports before it looks at any of bailiff's rules, so these ports stay open to banned addresses", "write firewall: {backend: nftables}, whose table stands beside firewalld and closes them")
+		case "":
+			ch.changed("firewall", "chain "+v+": nftables and ipset stop packets before any chain of the host's own, also those to published container ports; firewalld does not stop the latter")
+		default:
+			ch.changed("firewall", "chain "+v+": packets are stopped before any chain of the host's own, also those to published container ports")
+		}
+	}
+}
+
+// firewall writes the backend that most jails banned with, where we have it.
+func (im *importer) firewall(b *strings.Builder) {
+	best := im.backend()
 	if len(im.backends) > 1 {
 		im.note("jails banned with different firewalls before; one holds all bans now: %s", best)
 	}
@@ -571,7 +603,7 @@ func (im *importer) firewall(b *strings.Builder) {
 	block := ""
 	if len(im.reject) > 0 {
 		block = "reject"
-	} else if len(im.backends) > 0 {
+	} else if len(im.unsaid) > 0 {
 		im.note("fail2ban's own actions answer to banned addresses (REJECT) unless told otherwise; bailiff drops their packets in silence (write firewall: {block: reject} to have answers)")
 	}
 	if backend == "" && block == "" {

@@ -169,8 +169,8 @@ func digits(n *reNode) bool {
 
 // template writes an expression as a template, if a template says the same: literals, alternatives, and fields whose
 // class we have.
-func template(n *reNode) (string, bool) {
-	t := &templater{}
+func template(n *reNode, f form) (string, bool) {
+	t := &templater{form: f}
 	s, ok := t.write(n, 0)
 	if !ok || s == "" || len(s) > maxRegexOut || t.texts > 8 {
 		return "", false
@@ -179,12 +179,14 @@ func template(n *reNode) (string, bool) {
 }
 
 type templater struct {
+	form
 	names map[string]bool
 	texts int
+	after bool // the address is written
 }
 
-// once says whether a capture is still free, and takes it.
-func (t *templater) once(name string) bool {
+// free says whether a capture is not taken yet, and takes it.
+func (t *templater) free(name string) bool {
 	if t.names[name] {
 		return false
 	}
@@ -216,6 +218,50 @@ func field(n *reNode) (class string, empty, ok bool) {
 	return "", false, false
 }
 
+// field is the class for a repetition. Where the text before the address stands only once in the line, other fields may
+// take more than the expression's, since no such text can move the address: [^']* is any text then, \s+ a blank.
+func (t *templater) field(n *reNode) (class string, empty, ok bool) {
+	if class, empty, ok = field(n); ok || !t.once || n.kind != reRep || n.subs[0].kind != reClass {
+		return class, empty, ok
+	}
+	re, err := regexp.Compile(`\A(?:` + n.subs[0].text + `)\z`)
+	switch {
+	case err != nil:
+	case n.subs[0].text == `\s`:
+		return "blank", n.min == 0, n.max != 0
+	case n.max >= 0 && n.max < 2:
+	case re.MatchString(" ") && re.MatchString("a"):
+		return "text", false, true
+	case !re.MatchString(" ") && !re.MatchString("a") && re.MatchString("7"):
+		return "num", n.min == 0, true
+	case !re.MatchString(" ") && re.MatchString("a"):
+		return "word", n.min == 0, true
+	}
+	return "", false, false
+}
+
+// portAt says how many parts of a sequence are a colon and a port; a certain port is any for us.
+func portAt(subs []*reNode) int {
+	if len(subs) < 2 || subs[0].kind != reLit || subs[0].r != ':' {
+		return 0
+	}
+	n := subs[1]
+	if n.kind == reGroup && (n.name == "" || n.name == "F-PORT") {
+		n = n.subs[0]
+	}
+	if digits(n) {
+		return 2
+	}
+	i := 1
+	for i < len(subs) && subs[i].kind == reLit && subs[i].r >= '0' && subs[i].r <= '9' {
+		i++
+	}
+	if i == 1 {
+		return 0
+	}
+	return i
+}
+
 func (t *templater) write(n *reNode, depth int) (string, bool) {
 	if depth > 14 {
 		return "", false
@@ -229,24 +275,51 @@ func (t *templater) write(n *reNode, depth int) (string, bool) {
 		if n.name == "other" {
 			return "<ip>", true
 		}
-		if n.name != "HOST" && n.name != "ADDR" || !t.once("addr") {
+		if n.name != "HOST" && n.name != "ADDR" || !t.free("addr") {
 			return "", false
+		}
+		t.after = true
+		if t.peer {
+			return "<once:peer>", true
+		}
+		if t.once {
+			return "<once:addr>", true
 		}
 		return "<addr>", true
 	case reClass:
+		if n.text == `\s` && t.once {
+			return " ", true
+		}
 		if l, ok := members(n.text); ok {
 			return "{" + strings.Join(l, "|") + "}", true
 		}
 		return "", false
+	case reEdge:
+		return "", t.once
+	case reFlags:
+		if n.text == "" {
+			return t.write(n.subs[0], depth+1)
+		}
+		return "", false
 	case reSeq:
 		var b strings.Builder
+		skip := 0
 		for i, s := range n.subs {
+			if skip > 0 {
+				skip--
+				continue
+			}
 			text, ok := t.write(s, depth+1)
 			if !ok {
 				return "", false
 			}
+			if port := portAt(n.subs[i+1:]); s.kind == reHost && t.once && text != "<ip>" && port > 0 && t.free("port") {
+				b.WriteString("<once:peer>") // 192.0.2.1:25 and [2001:db8::1]:25
+				skip = port
+				continue
+			}
 			// fail2ban takes [192.0.2.1] for an address, too
-			if s.kind == reHost && s.name != "other" && !bracketed(n.subs, i) {
+			if s.kind == reHost && !t.once && s.name != "other" && !bracketed(n.subs, i) {
 				text = `{[<addr>]|<addr>}`
 			}
 			b.WriteString(text)
@@ -276,12 +349,15 @@ func (t *templater) write(n *reNode, depth int) (string, bool) {
 			}
 			return "", false
 		case "port":
-			if digits(inner) && inner.min > 0 && t.once("port") {
+			if digits(inner) && inner.min > 0 && t.free("port") {
 				return "<port>", true
 			}
 			return "", false
 		case "user":
-			class, empty, ok := field(inner)
+			class, empty, ok := t.field(inner)
+			if class == "blank" {
+				ok = false
+			}
 			if !ok { // \S+|.*? says: anything
 				if inner.kind != reAlt || !slices.ContainsFunc(inner.subs, func(s *reNode) bool {
 					for s.kind == reSeq && len(s.subs) == 1 {
@@ -294,11 +370,13 @@ func (t *templater) write(n *reNode, depth int) (string, bool) {
 				}
 				class = "text"
 			}
-			if !t.once("user") {
+			if !t.free("user") {
 				return t.write(n.subs[0], depth)
 			}
 			s := "<user:" + class + ">"
-			if class == "text" {
+			if class == "text" && t.own && t.after {
+				s = "<own>"
+			} else if class == "text" {
 				s = "<user>"
 				t.texts++
 			}
@@ -308,9 +386,18 @@ func (t *templater) write(n *reNode, depth int) (string, bool) {
 			return s, true
 		}
 	case reRep:
-		if class, empty, ok := field(n); ok {
+		if class, empty, ok := t.field(n); ok {
 			if class == "text" {
 				t.texts++
+				if t.own && t.after {
+					class = "own"
+				}
+			}
+			if class == "blank" {
+				if empty {
+					return "{ }?", true
+				}
+				return " ", true
 			}
 			if empty {
 				return "{<" + class + ">}?", true
@@ -350,7 +437,7 @@ func escapeTemplate(r rune) (string, bool) {
 		return `\` + string(r), true
 	case r == '?':
 		return `\?`, true
-	case r < ' ' || r == 0x7f:
+	case r == 0 || r == '\n' || r == '\r' || r == '\t':
 		return "", false
 	}
 	return string(r), true
@@ -444,6 +531,8 @@ func (g *generator) write(n *reNode) {
 			// the proof plants its forgeries into such text; it must be there
 			g.b.WriteString([]string{"some text", " text ", ", text"}[g.pick(3)])
 			return
+		} else if s.kind == reClass && s.text == `\s` {
+			times = max(times, min(1, n.max&1)) // one blank, as daemons write
 		} else if s.kind == reClass && n.max < 0 {
 			times = max(times, 3)
 		} else if n.max != n.min && (n.max < 0 || n.max > n.min) {

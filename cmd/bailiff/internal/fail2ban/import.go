@@ -74,6 +74,8 @@ type importer struct {
 	reports  reports
 	esc      escalation
 	reject   []string // jails that reject
+	unsaid   []string // jails of which it is not said
+	chains   []*option
 	self     string
 	off      []string // of ours that the administrator switched off
 }
@@ -88,6 +90,7 @@ type jail struct {
 	name, filter, mode, enabled string
 	times                       // empty: the default
 	ports                       []string
+	trust                       trust // besides the filter's own
 	comments                    []string
 }
 
@@ -206,11 +209,21 @@ func truth(s string) bool {
 	return false
 }
 
+// falsehood says whether a text is one of those that fail2ban takes for false, and no mistake.
+func falsehood(s string) bool {
+	words := strings.Fields(strings.ToLower(s))
+	return len(words) == 0 || slices.Contains([]string{"0", "off", "false", "no"}, words[0])
+}
+
 // text returns a resolved option of a jail; a fault of it is told once.
 func (im *importer) text(sec, name string) (string, *option) {
 	v, o, err := im.jails.value(sec, name, nil)
 	if err != nil {
-		im.jails.get(sec, name).lost(err.Error(), "")
+		why := err.Error()
+		if sec != "DEFAULT" {
+			why = "jail " + sec + ": it " + why
+		}
+		im.jails.get(sec, name).lost(why, "")
 		return "", im.jails.get(sec, name)
 	}
 	return v, o
@@ -276,11 +289,17 @@ func (im *importer) retries(v string, o *option, key string) int {
 // jail looks at one section of jail.conf and its kin.
 func (im *importer) jail(name string) {
 	at, on := im.text(name, "enabled")
-	if !truth(at) {
-		im.disabled(name, on)
-		return
+	first, more := "", false
+	if words := strings.Fields(at); len(words) > 0 {
+		first, more = words[0], len(words) > 1
 	}
-	if on != nil {
+	switch {
+	case !truth(first):
+		im.disabled(name, at, on)
+		return
+	case more: // fail2ban takes the whole for false, and the administrator wrote true
+		on.changed("jails."+jailName(name)+".enabled", fmt.Sprintf("jail %s: %q is no truth to fail2ban, which left the jail off; it is on here, as its first word says, and the rest is not read (a comment, or a line that is indented?)", name, clip(at)))
+	default:
 		on.carried("jails." + jailName(name) + ".enabled")
 	}
 	j := Jail{Name: name}
@@ -304,6 +323,16 @@ func (im *importer) jail(name string) {
 		im.leftovers(name, &j)
 		return
 	}
+	if _, err := im.definition("filter.d", filterName, args, ""); err != nil && im.hasFilters() {
+		_, _, known := ours(filterName)
+		why := err.Error() + ": fail2ban leaves such a jail out, and so does the import"
+		if own, _, _ := ours(filterName); known {
+			why += "; our jail " + own + " is on by itself where the host has the service"
+		}
+		give(from, why, "")
+		im.leftovers(name, &j)
+		return
+	}
 	from.carried("jails." + jailName(name) + ".filter")
 	acts := im.actions(name)
 	im.other(name)
@@ -321,16 +350,19 @@ func (im *importer) jail(name string) {
 		im.note("jail %s is called %s: names are made of a-z, 0-9 and -, and are not taken twice", name, w.name)
 	}
 	at = "jails." + w.name
-	ports, closes := im.ports(name, at, acts)
-	switch {
-	case closes == "":
-	case closes == "opens":
+	note := ""
+	ports, bans := im.ports(name, at, acts)
+	switch bans {
+	case bansWithOthers:
+		note = im.elsewhere(name, acts)
+	case bansNobody:
+		w.enabled = "false"
+		im.blame(name, acts).changed(at+".enabled: false", "jail "+name+" bans nobody: it only reports; it is written, but off")
+		note = "off, as fail2ban only reported here"
+	case letsIn:
 		give(im.jails.get(name, "action"), "it lets addresses in (blocktype RETURN) instead of keeping them out; bailiff only bans", "")
 		im.leftovers(name, &j)
 		return
-	default:
-		w.enabled = "false"
-		im.jails.get(name, "action").changed(at+".enabled: false", closes)
 	}
 	w.ports = ports
 	if len(w.name) > 16 && len(w.ports) > 0 {
@@ -342,12 +374,16 @@ func (im *importer) jail(name string) {
 		if j.Why == "" {
 			j.Why = "nothing of its filter could be translated"
 		}
-		give(from, j.Why, "write a filter of your own: bailiff.yaml(5), FILTERS")
+		hint := "write a filter of your own: bailiff.yaml(5), FILTERS"
+		if j.Of == 0 {
+			hint = hintUnit
+		}
+		give(from, j.Why, hint)
 		delete(im.names, w.name)
 		im.leftovers(name, &j)
 		return
 	}
-	j.As, j.Filter, j.Mode = w.name, w.filter, w.mode
+	j.As, j.Filter, j.Mode, j.Why = w.name, w.filter, w.mode, note
 	im.result.Jails[name] = w.name
 	im.out = append(im.out, w)
 }
@@ -363,13 +399,17 @@ func (im *importer) leftovers(name string, j *Jail) {
 }
 
 // disabled says of a jail that is off that it is, where the administrator wrote it down.
-func (im *importer) disabled(name string, on *option) {
+func (im *importer) disabled(name, at string, on *option) {
 	for _, o := range im.jails.assigned {
 		if o.section == name && o != on && im.own(o.file) {
 			o.moot("the jail is not enabled")
 		}
 	}
 	if on == nil || on.section != name || !im.own(on.file) {
+		return
+	}
+	if !falsehood(at) {
+		on.lost(fmt.Sprintf("jail %s: %q is neither true nor false; fail2ban leaves the jail off", name, clip(at)), "write enabled = true")
 		return
 	}
 	own, _, ok := ours(name)
@@ -477,8 +517,8 @@ func (im *importer) other(name string) {
 	}
 }
 
-// logs says where a jail's lines came from, if that was not the journal.
-func (im *importer) logs(name string) {
+// logs says where a jail's lines came from, if that was not the journal. filterName is ours, "" if there is none.
+func (im *importer) logs(name, filterName string) {
 	v, o := im.text(name, "logpath")
 	backend, _ := im.text(name, "backend")
 	if o == nil {
@@ -492,10 +532,27 @@ func (im *importer) logs(name string) {
 		if syslogFile(p) {
 			continue
 		}
-		o.lost(fmt.Sprintf("jail %s: bailiff reads the journal, not %s", name, p), "have the service log to the journal (standard output, or syslog); the jail judges what its unit writes there")
+		hint := "have the service log to the journal (standard output, or syslog)"
+		if f, err := filter.LoadBuiltin(filterName); err == nil {
+			hint = "have " + strings.Join(append(f.Trust().Units, f.Trust().Slices...), ", ") + " log to the journal (standard output, or syslog)"
+			if whole(f) {
+				hint = "have the service log by syslog; our filter " + filterName + " takes no lines of standard output, which may be cut by whoever writes them"
+			}
+			hint += ": bailiff filter show " + filterName
+		}
+		o.lost(fmt.Sprintf("jail %s: bailiff reads the journal, not %s", name, p), hint)
 		return
 	}
 	o.moot("what syslog wrote there stands in the journal")
+}
+
+// whole says whether a filter takes nothing but whole messages in its default mode.
+func whole(f *filter.Filter) bool {
+	if f.Trust().Whole {
+		return true
+	}
+	m, err := f.Mode("")
+	return err == nil && !slices.ContainsFunc(m.Patterns(), func(p *filter.Pattern) bool { return !p.Whole && p.Kind == filter.Failure })
 }
 
 // syslogFile says whether a file is one that syslog daemons fill with what the journal has, too.
@@ -623,6 +680,7 @@ func (im *importer) server() {
 
 // finish closes the account and writes the files.
 func (im *importer) finish() {
+	im.tellChains()
 	for _, p := range im.problems {
 		im.settings = append(im.settings, Setting{File: p.file, Line: p.line, Outcome: Lost, Why: p.text, Own: true})
 	}
@@ -832,7 +890,7 @@ func (im *importer) recidive(name string, from *option) {
 			o.changed("escalate", why)
 		}
 	}
-	im.logs(name)
+	im.logs(name, "")
 	if o := im.jails.own(name, "logpath"); o != nil {
 		o.outcomes = nil
 		o.moot("bailiff counts its own bans inside and reads no log of them")
@@ -844,46 +902,180 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	backend, _ := im.text(name, "backend")
 	def, err := im.definition("filter.d", filterName, args, backend)
 	mine, mode, known := ours(filterName)
+	if err != nil && !known {
+		j.Why = err.Error()
+		return false
+	}
 	if known {
-		im.logs(name)
+		im.logs(name, mine)
 		if file := filepath.Join(im.root, "filter.d", filterName+".conf"); im.edited[file] {
 			im.settings = append(im.settings, Setting{File: file, Outcome: Lost, Own: true,
 				Why:  "was changed since the package was installed; our filter " + mine + " stands for the one that the package ships",
 				Hint: "compare the two; what was added can stand in filter.d/" + filterName + ".local, from where it is translated"})
 			delete(im.edited, file)
 		}
-		w.filter, w.mode = mine, mode
-		im.mode(name, filterName, args, def, from, w)
-		for _, a := range sortedKeys(args) {
-			if a != "mode" && a != "logtype" {
-				from.lost(fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "look at bailiff filter show "+mine)
-			}
-		}
+		im.runs(mine, mode, name, filterName, args, def, from, w)
 		if def != nil {
-			im.additions(name, filterName, args, def, w, j)
+			im.additions(name, filterName, def, from, w)
 		}
 		return true
 	}
-	if err != nil {
-		j.Why = err.Error()
+	src := im.source(name, filterName, def, from)
+	match, o := im.journalmatch(name, def, from)
+	t, lost, wider := readMatch(match, im.owner(name))
+	builtin, sure := im.builtinFor(name, &t, def)
+	if len(lost) == 0 && strings.TrimSpace(match) == "" {
+		lost = []string{"it is not said which unit writes the lines (journalmatch)"}
+	}
+	src.name, src.trust = filterID(filterName), t
+	switch {
+	case t.proven():
+	case builtin != "":
+		src.trust = builtinTrust(builtin)
+		lost = nil
+	case im.stockFile(filterName, def) && services[filterName] != nil:
+		src.trust.units, src.trust.uid = services[filterName], "system"
+		src.assumed = "fail2ban's filter does not say which unit writes the lines; these are the usual ones: correct them under trust if need be"
+		lost = nil
+	default:
+		j.Why = strings.Join(lost, "; ")
+		if o != nil && strings.TrimSpace(match) != "" {
+			o.lost("jail "+name+": "+j.Why, hintUnit)
+		}
+		im.withIt(name, def, j.Why)
+		im.logs(name, "")
 		return false
 	}
-	im.logs(name)
-	src := im.source(name, filterName, def, from)
-	src.name = filterID(filterName)
+	if !t.proven() && builtin == "" {
+		im.logs(name, "")
+	} else if _, o := im.text(name, "logpath"); o != nil {
+		o.moot("the journal is read, where " + t.who() + " writes")
+	}
+	at := "filters.d/" + src.name + ".yaml trust"
+	for _, why := range lost {
+		o.lost(why, "")
+	}
+	for _, term := range wider {
+		o.changed(at, fmt.Sprintf("%s: all lines of %s are looked at", term, t.who()))
+	}
+	switch {
+	case o == nil:
+	case strings.TrimSpace(match) == "":
+		o.moot("it is empty")
+	default:
+		o.carried(at)
+	}
+	if builtin != "" && len(t.containers) > 0 && builtinTrust(builtin).whole {
+		builtin, sure = "", false // it takes no lines of containers
+	}
+	b := builtinTrust(builtin)
+	if sure && (o == nil || !im.own(o.file) || len(slices.Concat(b.beyond(&t).units, b.beyond(&t).slices, t.containers, t.userUnits)) == 0) {
+		// What our filter knows of its daemon, its executables among it, holds for the own expressions, too.
+		src.trust = builtinTrust(builtin)
+		shipped := im.shipped(def)
+		src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
+		src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
+	}
 	tr := im.translated(src)
-	w.filter = tr.name
-	j.Translated = true
 	im.verdicts(tr.translation, j)
+	if builtin != "" && (sure || !tr.exact()) {
+		// The own filter stands beside ours, which would have judged this service without any import.
+		im.logs(name, builtin)
+		im.runs(builtin, "", name, filterName, args, def, from, w)
+		im.addUnits(&t, o, w)
+		im.note("jail %s: our filter %s judges its service, with the limits of this jail", name, builtin)
+		if tr.data != nil {
+			im.beside(name, filterName, tr, w)
+		}
+		return true
+	}
+	j.Translated = true
+	w.filter = tr.name
 	if tr.data == nil {
 		return false
 	}
 	if src.assumed != "" {
 		w.enabled = "auto"
-		w.comments = append(w.comments, src.assumed)
-		im.note("filters.d/%s.yaml: %s", tr.name, src.assumed)
+		w.comments = append(w.comments, fmt.Sprintf("%s (%s)", src.assumed, src.trust.who()))
+		im.note("filters.d/%s.yaml: %s: %s", tr.name, src.assumed, src.trust.who())
+	}
+	if builtin != "" {
+		im.note("jail %s: bailiff has a filter for the same unit, too: %s (bailiff filter show %s)", name, builtin, builtin)
 	}
 	return true
+}
+
+const hintUnit = "name who writes the lines in the filter, and import again: journalmatch = _SYSTEMD_UNIT=NAME.service, CONTAINER_NAME=NAME, or _SYSTEMD_USER_UNIT=NAME.service _UID=1000 (systemctl status PID tells the unit of a process)"
+
+// hasFilters says whether the folder holds filters at all, and not a jail.local alone.
+func (im *importer) hasFilters() bool {
+	st, err := os.Stat(filepath.Join(im.root, "filter.d"))
+	return err == nil && st.IsDir()
+}
+
+// stockFile says whether a filter is one that fail2ban ships, with nothing of the administrator's own in it.
+func (im *importer) stockFile(name string, def *definition) bool {
+	if _, ok := stock[name]; !ok {
+		return false
+	}
+	return !slices.ContainsFunc(def.tree.files, im.own)
+}
+
+// withIt says of an own filter's settings that they went with the jail.
+func (im *importer) withIt(name string, def *definition, why string) {
+	for _, o := range def.tree.assigned {
+		if im.own(o.file) && len(o.outcomes) == 0 && o.section != "INCLUDES" {
+			o.lost("jail "+name+", which uses it, is not carried over: "+why, "")
+		}
+	}
+}
+
+// runs has a jail run one of our filters.
+func (im *importer) runs(mine, mode, name, filterName string, args map[string]string, def *definition, from *option, w *jail) {
+	w.filter, w.mode = mine, mode
+	_, _, known := ours(filterName)
+	im.mode(name, args, !known, def, from, w)
+	for _, a := range sortedKeys(args) {
+		if a != "mode" && a != "logtype" && a != "journalmatch" {
+			from.lost(fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "look at bailiff filter show "+mine)
+		}
+	}
+}
+
+// journalmatch returns what a jail or the administrator's part of its filter says of whose lines are read, and where; nil
+// where the jail's filter says it in brackets.
+func (im *importer) journalmatch(name string, def *definition, from *option) (string, *option) {
+	if o := im.jails.get(name, "journalmatch"); o != nil {
+		v, _ := im.text(name, "journalmatch")
+		return v, o
+	}
+	v, o, err := def.value("journalmatch")
+	if err != nil {
+		return "", nil
+	}
+	if o == nil { // in brackets
+		o = from
+	}
+	return v, o
+}
+
+// addUnits gives a jail that runs one of our filters the units that the filter does not look at by itself.
+func (im *importer) addUnits(t *trust, o *option, w *jail) {
+	b := builtinTrust(w.filter)
+	more := b.beyond(t)
+	switch {
+	case len(more.containers) > 0 && b.whole:
+		e := filter.NoContainers(w.filter)
+		o.lost(strings.Join(more.containers, ", ")+": "+e.Text, e.Hint)
+		more.containers = nil
+		fallthrough
+	case more.proven():
+		if w.trust = more; more.proven() {
+			o.carried("jails." + w.name + ": units, containers, user_units")
+		}
+	case t.proven():
+		o.moot(fmt.Sprintf("our filter %s looks at the lines of %s", w.filter, b.who()))
+	}
 }
 
 // filterID makes a filter's name fit for a file of ours.
@@ -946,11 +1138,14 @@ func (im *importer) verdicts(t *translation, j *Jail) {
 }
 
 // mode finds the mode of ours that a jail's filter ran in.
-func (im *importer) mode(name, filterName string, args map[string]string, def *definition, from *option, w *jail) {
+func (im *importer) mode(name string, args map[string]string, own bool, def *definition, from *option, w *jail) {
 	want, opt := args["mode"], im.jails.get(name, "mode")
 	if want == "" && def != nil {
 		want, _, _ = def.value("mode")
-		opt = from
+	}
+	if want == "" && own && opt != nil { // an own filter has no modes; the jail's is that of the stock filter
+		want, _ = im.text(name, "mode")
+		opt.markUsed("filter")
 	}
 	if w.mode != "" { // the name says it
 		want = w.mode
@@ -959,7 +1154,7 @@ func (im *importer) mode(name, filterName string, args map[string]string, def *d
 		return
 	}
 	// fail2ban's exim counts rejects in mode normal up to 1.1.0; later they are mode more, as ours are.
-	if filterName == "exim" && want == "normal" && def != nil {
+	if !own && w.filter == "exim" && want == "normal" && def != nil {
 		if _, o, err := def.raw("mdre-more"); o == nil && err == nil {
 			want = "more"
 		}
@@ -968,7 +1163,7 @@ func (im *importer) mode(name, filterName string, args map[string]string, def *d
 	if err != nil {
 		return
 	}
-	if opt == nil || len(opt.usedBy) == 0 {
+	if opt == nil || len(opt.usedBy) == 0 || args["mode"] == "" && !own {
 		opt = from
 	}
 	at := "jails." + w.name + ".mode"

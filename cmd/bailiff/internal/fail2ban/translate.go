@@ -1,11 +1,13 @@
 package fail2ban
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/filter"
@@ -36,12 +38,6 @@ type source struct {
 	trust     trust
 }
 
-// trust is whose lines the translated filter looks at.
-type trust struct {
-	units, slices, identifiers []string
-	uid                        string
-}
-
 // verdict is what became of one expression.
 type verdict struct {
 	expression
@@ -59,6 +55,7 @@ type pattern struct {
 	re      string // or a regular expression
 	tests   []test
 	changed string // what differs from the expression
+	once    string // the text that must stand only once in the line
 }
 
 type test struct{ line, address string }
@@ -71,11 +68,34 @@ type translation struct {
 	verdicts []verdict
 }
 
+// exact says whether all expressions were translated and none means something else now.
+func (t *translation) exact() bool {
+	return t.data != nil && !slices.ContainsFunc(t.verdicts, func(v verdict) bool { return !v.taken || v.why != "" })
+}
+
 // attempt is one expression with the forms in which it may be taken, the most faithful first.
 type attempt struct {
 	verdict int
 	forms   [][]pattern
-	at      int // of forms
+	at      int    // of forms
+	open    bool   // it leaves open where a line begins or ends
+	notOnce string // why it cannot be taken by the address's uniqueness
+}
+
+// loose is 1 for an expression that is taken wherever in a line it stands.
+func (a *attempt) loose() int {
+	if form := a.forms[a.at]; form[len(form)-1].once != "" {
+		return 1
+	}
+	return 0
+}
+
+// innerText says whether a client's text stands between the fixed texts of an expression.
+func (a *attempt) innerText() bool {
+	return slices.ContainsFunc(a.forms[a.at], func(p pattern) bool {
+		before, after, _ := strings.Cut(strings.TrimPrefix(p.text, "<text>"), "<once:")
+		return strings.Contains(before, "<text>") || strings.Contains(before, "<user>") || strings.Contains(strings.TrimRight(after, "}?"), "<text>") && !strings.HasSuffix(strings.TrimRight(after, "}?"), "<text>")
+	})
 }
 
 // translate makes a filter of ours out of one of fail2ban's. Each expression becomes a template where it is simple, else
@@ -85,7 +105,12 @@ func translate(src *source) *translation {
 	var pre *reNode
 	if src.prefregex != "" {
 		var err error
-		if pre, err = parseRegexp(src.prefregex); err != nil {
+		if pre, err = parseRegexp(src.prefregex); err == nil {
+			if tag := unresolved.FindString(src.prefregex); tag != "" {
+				err = fmt.Errorf("holds %s, which is nowhere defined", tag)
+			}
+		}
+		if err != nil {
 			for _, e := range src.fail {
 				t.verdicts = append(t.verdicts, verdict{expression: e, kind: "failregex", why: "its prefregex " + err.Error(), hint: hintTemplate})
 			}
@@ -96,6 +121,9 @@ func translate(src *source) *translation {
 	add := func(e expression, kind string, pre *reNode, number int) {
 		v := verdict{expression: e, kind: kind}
 		n, err := parseRegexp(e.text)
+		if tag := unresolved.FindString(e.text); tag != "" {
+			err = fmt.Errorf("holds %s, which is nowhere defined", tag)
+		}
 		var a *attempt
 		if err == nil {
 			a, err = forms(n, pre, fmt.Sprintf("%s-%d", kind, number))
@@ -119,9 +147,13 @@ func translate(src *source) *translation {
 	return t
 }
 
+// unresolved are names of fail2ban's own options that its files would have put something in for. Other texts in <> stand
+// for themselves, as they do for fail2ban.
+var unresolved = regexp.MustCompile(`<(?:__[\w-]+|md(?:re|pr)-[\w-]+|known/[^<> ]+|lt_\w+)>`)
+
 const (
 	hintTemplate = "write it as a template in a filter of your own: bailiff.yaml(5), FILTERS"
-	hintAnchor   = "anchor it: let it begin with ^ and end with $, with the address before or behind all that a client can choose"
+	hintAnchor   = "say where the line begins and ends: ^ before the expression or $ behind it, with no free text (.*) between that end and the address"
 )
 
 // prove asks the loader for its opinion until it has none against the filter, going on to stricter forms or leaving
@@ -129,13 +161,19 @@ const (
 func (t *translation) prove(src *source, all []*attempt) {
 	drop := func(a *attempt, why string) {
 		v := &t.verdicts[a.verdict]
-		if v.why == "" {
+		if v.why == "" || a.loose() > 0 {
 			v.why = why
 		}
 		if a.at++; a.at < len(a.forms) {
 			return
 		}
-		v.taken, v.hint = false, hintAnchor
+		v.taken, v.hint = false, hintTemplate
+		if a.open {
+			v.hint = hintAnchor
+		}
+		if a.notOnce != "" && v.kind == "failregex" {
+			v.why += "; " + a.notOnce
+		}
 		all = slices.DeleteFunc(all, func(b *attempt) bool { return a == b })
 	}
 	// Each by itself first, which is quick; then all together, since one may take another's lines.
@@ -153,18 +191,27 @@ func (t *translation) prove(src *source, all []*attempt) {
 			drop(a, reason(yamldoc.Errors(err)[0].Text))
 		}
 	}
-	for {
-		failures := 0
-		for _, a := range all {
-			if t.verdicts[a.verdict].kind == "failregex" {
-				failures++
-			}
+	var exceptions []*attempt
+	all = slices.DeleteFunc(all, func(a *attempt) bool {
+		ignore := t.verdicts[a.verdict].kind == "ignoreregex"
+		if ignore {
+			exceptions = append(exceptions, a)
 		}
-		if failures == 0 {
-			for i := range t.verdicts {
-				if v := &t.verdicts[i]; v.kind == "ignoreregex" && v.taken {
-					v.taken, v.why = false, "there is nothing left that it could take an exception from"
-				}
+		return ignore
+	})
+	// A user name that spoils the line of one such expression could hold all of another.
+	for _, a := range slices.Backward(slices.Clone(all)) {
+		if a.loose() > 0 && slices.ContainsFunc(all, func(b *attempt) bool { return a != b && b.loose() > 0 && b.innerText() }) {
+			drop(a, "is open at both ends, and a client could write all of it into the text that another expression leaves to them")
+		}
+	}
+	for {
+		// What begins anywhere comes last: the lines of those that know their beginning are not for it.
+		slices.SortStableFunc(all, func(a, b *attempt) int { return cmp.Compare(a.loose(), b.loose()) })
+		if len(all) == 0 {
+			for _, a := range exceptions {
+				v := &t.verdicts[a.verdict]
+				v.taken, v.why = false, "there is nothing left that it could take an exception from"
 			}
 			return
 		}
@@ -175,18 +222,6 @@ func (t *translation) prove(src *source, all []*attempt) {
 			break
 		}
 		errs := yamldoc.Errors(err)
-		// An exception that a client's text can reach would be a way to hide: it goes before what it hides.
-		if i := slices.IndexFunc(all, func(a *attempt) bool {
-			if t.verdicts[a.verdict].kind != "ignoreregex" {
-				return false
-			}
-			others := slices.DeleteFunc(slices.Clone(all), func(b *attempt) bool { return a == b })
-			_, err := filter.Parse("filters.d/"+t.name+".yaml", t.render(src, others))
-			return len(yamldoc.Errors(err)) < len(errs)
-		}); i >= 0 {
-			drop(all[i], "an attacker could hide by it: what it asks for may stand in text that he chooses")
-			continue
-		}
 		hit := false
 		// One whose end is open takes others' lines for its own: it is the one to be stricter about.
 		for _, e := range errs {
@@ -195,7 +230,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 				continue
 			}
 			if i := slices.IndexFunc(all, func(a *attempt) bool {
-				return a.at+1 < len(a.forms) && slices.ContainsFunc(a.forms[a.at], func(p pattern) bool { return p.name == m[1] })
+				return (a.at+1 < len(a.forms) || a.loose() > 0) && slices.ContainsFunc(a.forms[a.at], func(p pattern) bool { return p.name == m[1] })
 			}); i >= 0 {
 				drop(all[i], reason(e.Text))
 				hit = true
@@ -228,14 +263,24 @@ func (t *translation) prove(src *source, all []*attempt) {
 			return
 		}
 	}
+	// Exceptions stand before what they are taken from. One that a client's text can reach would be a way to hide.
+	for i := len(exceptions) - 1; i >= 0; i-- {
+		a := exceptions[i]
+		for t.verdicts[a.verdict].taken {
+			with := append([]*attempt{a}, all...)
+			data := t.render(src, with)
+			f, err := filter.Parse("filters.d/"+t.name+".yaml", data)
+			if err == nil {
+				t.data, t.filter, all = data, f, with
+				break
+			}
+			drop(a, "an attacker could hide by it: what it asks for may stand in text that a client chooses")
+		}
+	}
 	for _, a := range all {
 		v := &t.verdicts[a.verdict]
 		if form := a.forms[a.at]; form[len(form)-1].changed != "" {
-			if v.why != "" && a.at > 0 {
-				v.why = form[len(form)-1].changed + "; otherwise: " + v.why
-			} else {
-				v.why = form[len(form)-1].changed
-			}
+			v.why = form[len(form)-1].changed
 		} else {
 			v.why = ""
 		}
@@ -244,8 +289,11 @@ func (t *translation) prove(src *source, all []*attempt) {
 
 var takenBy = regexp.MustCompile(` by ([a-z0-9-]+): "`)
 
-// reason writes an error of the loader's proof for the report.
+// reason writes an error of the loader's test for the report.
 func reason(text string) string {
+	if strings.Contains(text, "on both sides of <addr>") {
+		return "free text may stand on both sides of the address, so that it cannot be told which one is the daemon's"
+	}
 	text = strings.TrimPrefix(text, "in mode normal, ")
 	if i := strings.Index(text, ": \""); i > 0 && strings.Contains(text, "client chose") {
 		text = text[:i] + ": the line " + text[i+2:]
@@ -277,17 +325,21 @@ func (t *translation) render(src *source, all []*attempt) []byte {
 	line("trust:")
 	list := func(key string, l []string) {
 		if len(l) > 0 {
-			q := make([]string, len(l))
-			for i, s := range l {
-				q[i] = quote(s)
-			}
-			line("  %s: [%s]", key, strings.Join(q, ", "))
+			line("  %s: [%s]", key, quoted(l))
 		}
 	}
 	list("units", src.trust.units)
 	list("slices", src.trust.slices)
-	list("identifiers", src.trust.identifiers)
-	line("  uid: %s", src.trust.uid)
+	list("containers", src.trust.containers)
+	list("user_units", src.trust.userUnits)
+	if len(src.trust.units)+len(src.trust.slices) > 0 {
+		list("exe", src.trust.exe)
+		list("identifiers", src.trust.identifiers)
+		line("  uid: %s", src.trust.uid)
+	}
+	if src.trust.whole {
+		line("  transport: syslog")
+	}
 	line("patterns:")
 	for _, a := range all {
 		v := &t.verdicts[a.verdict]
@@ -324,6 +376,15 @@ func (t *translation) render(src *source, all []*attempt) []byte {
 	return []byte(b.String())
 }
 
+// quoted writes the items of a list.
+func quoted(l []string) string {
+	q := make([]string, len(l))
+	for i, s := range l {
+		q[i] = quote(s)
+	}
+	return strings.Join(q, ", ")
+}
+
 // quote writes a text so that YAML reads the same: Go's escapes are among YAML's.
 func quote(s string) string { return strconv.QuoteToASCII(s) }
 
@@ -342,14 +403,18 @@ func clipTo(s string, most int) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// form is how strictly an expression is taken.
+// form is one way to write an expression. All of them take what the expression takes where it says all there is to know;
+// none guesses that a line begins or ends where the expression leaves that open.
 type form struct {
-	begins, ends bool // it is tied to the line's beginning, to its end
-	plain        bool // no template, although one would do
-	only4        bool // an address is an IPv4 one
+	own   bool // what follows the address is the daemon's own text: see way.ownTail
+	plain bool // no template, although one would do
+	only4 bool // an address is an IPv4 one
+	once  bool // the text before the address must stand only once in the line
+	peer  bool // with once: a port follows the address with which the expression ends
 }
 
-// forms writes an expression for our filters: as it is and, where an end is open, also closed.
+// forms writes an expression for our filters, the most faithful way first. Where it is open on both sides of the address,
+// a client's text may stand on either; such a line counts only if there can be no doubt which address is the daemon's.
 func forms(n, pre *reNode, name string) (*attempt, error) {
 	var ways []way
 	single, err := splitHosts(alternatives(n))
@@ -370,25 +435,17 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 		}
 		ways = append(ways, w)
 	}
-	a := &attempt{}
+	a := &attempt{open: slices.ContainsFunc(ways, func(w way) bool { return !w.begins || !w.ends })}
 	tried := make(map[string]bool)
 	var last error
-	for _, f := range []form{
-		{}, {plain: true}, {plain: true, only4: true},
-		{begins: true}, {begins: true, plain: true},
-		{ends: true}, {ends: true, plain: true}, {ends: true, plain: true, only4: true},
-		{begins: true, ends: true}, {begins: true, ends: true, plain: true}, {begins: true, ends: true, plain: true, only4: true},
-	} {
+	for _, f := range []form{{}, {own: true}, {plain: true}, {plain: true, only4: true}, {once: true}} {
 		var ps []pattern
 		var key strings.Builder
 		var changes []string
 		if f.only4 {
 			changes = append(changes, "it is taken with IPv4 addresses alone, since an IPv6 one could not be told from what follows it")
 		}
-		opened := false
 		for i, w := range ways {
-			opened = opened || f.begins && !w.begins || f.ends && !w.ends
-			w.begins, w.ends = w.begins || f.begins, w.ends || f.ends
 			id := name
 			if len(ways) > 1 {
 				id = fmt.Sprintf("%s-%d", name, i+1)
@@ -396,11 +453,20 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 			more, err := w.patterns(id, f)
 			if err != nil {
 				last = err
+				if f.once {
+					a.notOnce = err.Error()
+				}
 				ps = nil
 				break
 			}
 			for _, p := range more {
 				key.WriteString(p.kind + "\x00" + p.text + "\x00" + p.re + "\x00")
+				if why := fmt.Sprintf("a line in which %q stands more than once is not taken: which of the addresses is the daemon's could not be told", p.once); p.once != "" && !slices.Contains(changes, why) {
+					changes = append(changes, why)
+				}
+			}
+			if why := "since it has no ^, whoever gets all of its text into some other message of this unit chooses an address: anchor it if you can"; f.once && strings.HasPrefix(more[0].text, "<text>") && !slices.Contains(changes, why) {
+				changes = append(changes, why)
 			}
 			ps = append(ps, more...)
 		}
@@ -408,15 +474,6 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 			continue
 		}
 		tried[key.String()] = true
-		switch {
-		case !opened:
-		case f.begins && f.ends:
-			changes = append(changes, "it is taken only as a whole message")
-		case f.begins:
-			changes = append(changes, "it is taken only at the beginning of a message")
-		default:
-			changes = append(changes, "it is taken only at the end of a message")
-		}
 		ps[len(ps)-1].changed = strings.Join(changes, "; ")
 		if strings.HasPrefix(name, "ignoreregex") {
 			for i := range ps {
@@ -673,6 +730,9 @@ func (w way) patterns(name string, f form) ([]pattern, error) {
 	if !has(w.node, reHost) && !strings.HasPrefix(name, "ignoreregex") && kind == "failure" && !w.joined() {
 		return nil, fmt.Errorf("takes no address: it has neither <HOST> nor <ADDR>")
 	}
+	if f.own && !has(w.node, reLook) {
+		return nil, fmt.Errorf("looks nowhere ahead")
+	}
 	var out []pattern
 	n := w.node
 	for i := 1; ; i++ {
@@ -686,7 +746,7 @@ func (w way) patterns(name string, f form) ([]pattern, error) {
 		if kind == "join" || kind == "success" {
 			return nil, fmt.Errorf("looks ahead ((?!…)) in a line that is no failure")
 		}
-		g, err := way{guard, w.begins, false}.write(fmt.Sprintf("%s-not-%d", name, i), "join", f)
+		g, err := way{guard, w.begins, false}.write(fmt.Sprintf("%s-except-%d", name, i), "join", form{own: f.own, plain: f.plain, only4: f.only4})
 		if err != nil {
 			return nil, err
 		}
@@ -696,11 +756,26 @@ func (w way) patterns(name string, f form) ([]pattern, error) {
 	if has(n, reLook) {
 		return nil, fmt.Errorf("looks ahead or behind ((?!…), (?=…)) in a way that RE2 cannot")
 	}
+	subs := flatten(n)
+	for f.once && len(subs) > 0 && subs[len(subs)-1].kind == reEdge { // an address ends there anyway
+		subs = subs[:len(subs)-1]
+	}
+	if last := len(subs) - 1; last > 0 && isAnything(subs[last]) && subs[last-1].kind == reHost {
+		subs, w.ends = subs[:last], false
+	}
+	n = &reNode{kind: reSeq, subs: subs}
 	p, err := way{n, w.begins, w.ends}.write(name, kind, f)
 	if err != nil {
 		return nil, err
 	}
-	return append(out, p), nil
+	out = append(out, p)
+	if f.once && !w.ends && len(subs) > 0 && subs[len(subs)-1].kind == reHost { // 192.0.2.1:25 and [2001:db8::1]:25
+		f.peer = true
+		if p, err = (way{n, w.begins, w.ends}).write(name+"-port", kind, f); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out, nil
 }
 
 // joined says whether an expression without an address belongs to a connection whose address other lines have.
@@ -749,29 +824,43 @@ func cutLook(n *reNode) (guard, rest *reNode) {
 // write makes one pattern.
 func (w way) write(name, kind string, f form) (pattern, error) {
 	p := pattern{name: name, kind: kind}
-	n := w.node
-	if !w.begins {
-		n = &reNode{kind: reSeq, subs: []*reNode{anything(0), n}}
+	subs := flatten(w.node)
+	if !w.begins && !(len(subs) > 0 && isAnything(subs[0])) {
+		subs = append([]*reNode{anything(0)}, subs...)
 	}
-	if !w.ends {
+	if !w.ends && !(len(subs) > 0 && isAnything(subs[len(subs)-1])) {
 		rest := anything(0)
-		if subs := flatten(n); len(subs) > 0 && subs[len(subs)-1].kind == reHost {
-			// An address that goes on with letters or digits is none.
-			edge := &reNode{kind: reSeq, subs: []*reNode{{kind: reClass, text: "[^0-9A-Za-z]"}, rest}}
-			rest = &reNode{kind: reRep, max: 1, subs: []*reNode{edge}}
+		if len(subs) > 0 && subs[len(subs)-1].kind == reHost {
+			rest = edged(f)
 		}
-		n = &reNode{kind: reSeq, subs: []*reNode{n, rest}}
+		subs = append(subs, rest)
 	}
-	if f.only4 {
+	n := &reNode{kind: reSeq, subs: subs}
+	switch {
+	case f.only4:
 		if !has(n, reHost) {
 			return p, fmt.Errorf("takes no address")
 		}
 		n = narrow(n)
+	case f.own && !ownTail(n):
+		return p, fmt.Errorf("has free text before its address")
+	case f.once && !has(n, reHost):
+		return p, fmt.Errorf("takes no address")
+	case f.once && kind != "failure":
+		return p, fmt.Errorf("is no failure")
 	}
-	if text, ok := template(n); ok && !f.plain {
+	if text, ok := template(n, f); ok && !f.plain {
+		if f.once {
+			if p.once = beforeAddress(text); !distinct(p.once) {
+				return p, fmt.Errorf("and the text just before the address (%q) is too common to tell it from others in the line", p.once)
+			}
+		}
 		p.text = text
 		p.tests = samples(n, 1)
 		return p, nil
+	}
+	if f.once || f.own {
+		return p, fmt.Errorf("and it is too intricate for a template, which could ask that the text before the address stands in the line only once")
 	}
 	e := &emitter{}
 	re, err := e.regexp(n)
@@ -803,6 +892,81 @@ func (w way) write(name, kind string, f form) (pattern, error) {
 		return p, fmt.Errorf("is so made that no line for it could be made up, on which to prove it")
 	}
 	return p, nil
+}
+
+// edged is what may follow an address with which an expression ends: nothing, or a text that is no part of the address.
+func edged(f form) *reNode {
+	edge := &reNode{kind: reClass, text: "[^0-9A-Za-z]"}
+	if f.once || f.own { // a template has no such class, and its proof knows ":alice" for a part of an IPv6 address
+		edge = &reNode{kind: reAlt}
+		for _, s := range []string{" ", ",", ": ", ";", ")", "]", "}", ">", "\"", "'", "/", "|", "&", ". "} {
+			seq := &reNode{kind: reSeq}
+			for _, r := range s {
+				seq.subs = append(seq.subs, &reNode{kind: reLit, r: r})
+			}
+			edge.subs = append(edge.subs, seq)
+		}
+	}
+	return &reNode{kind: reRep, max: 1, subs: []*reNode{{kind: reSeq, subs: []*reNode{edge, anything(0)}}}}
+}
+
+// isAnything says whether n is .* or .+ of any length.
+func isAnything(n *reNode) bool {
+	return n.kind == reRep && n.max < 0 && n.min <= 1 && n.subs[0].kind == reAny
+}
+
+// ownTail says whether no free text stands before the address, so that nothing behind it can be mistaken for it.
+func ownTail(n *reNode) bool {
+	free, ok := false, false
+	var walk func(n *reNode)
+	walk = func(n *reNode) {
+		switch {
+		case ok:
+		case n.kind == reHost && n.name != "other":
+			ok = !free
+			free = true
+		case n.kind == reAny || n.kind == reClass && n.text == `\S`:
+			free = true
+		}
+		for _, s := range n.subs {
+			walk(s)
+		}
+	}
+	walk(n)
+	return ok
+}
+
+// beforeAddress returns the literal text that stands before <once:addr> or <once:peer> in a template.
+func beforeAddress(text string) string {
+	var lit strings.Builder
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\' && i+1 < len(text):
+			i++
+			lit.WriteByte(text[i])
+		case strings.HasPrefix(text[i:], "<once:"):
+			return lit.String()
+		case strings.ContainsRune("<>{}|", rune(c)) || c == '?' && text[i-1] == '}':
+			lit.Reset()
+			if c == '<' {
+				i += strings.IndexByte(text[i:], '>')
+			}
+		default:
+			lit.WriteByte(c)
+		}
+	}
+	return ""
+}
+
+// distinct says whether a text can mark the place of an address: a bracket or a blank stands in a line for other reasons, too.
+func distinct(s string) bool {
+	n := 0
+	for _, r := range s {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			n++
+		}
+	}
+	return n >= 2
 }
 
 // narrow makes all addresses of an expression IPv4 ones.

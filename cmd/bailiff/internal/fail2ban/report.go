@@ -3,6 +3,8 @@ package fail2ban
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -92,9 +94,31 @@ func (a *accountant) note(format string, args ...any) {
 	}
 }
 
+const masked = "…(hidden)"
+
+var (
+	secretName = regexp.MustCompile(`(?i)(?:key|token|secret|password|passwd|[_.-]pass|^pass)$`)
+	secretArg  = regexp.MustCompile(`(?i)([\w.-]*(?:key|token|secret|password|passwd|[_.-]pass)\s*=\s*)("[^"]*"|'[^']*'|[^\s,\]"']+)`)
+	secretURL  = regexp.MustCompile(`(https?://)(?:[^\s/@"',\]]*@)?([^\s/"',\]]+)/[^\s"',\]]+`)
+)
+
+// mask keeps what opens other services out of a report, which is shown to others: keys, passwords, and the path of a web
+// address, which often is the key.
+func mask(name, value string) string {
+	if secretName.MatchString(name) && strings.TrimSpace(value) != "" {
+		return masked
+	}
+	value = secretArg.ReplaceAllString(value, "${1}"+masked)
+	return secretURL.ReplaceAllString(value, "${1}${2}/"+masked)
+}
+
 // close writes an option's account.
 func (a *accountant) close(o *option) {
-	s := Setting{File: o.file, Line: o.line, Section: o.section, Option: o.name, Value: o.value, Own: a.own(o.file)}
+	hide := mask
+	if slices.Contains(filterOptions, o.name) || filepath.Base(filepath.Dir(o.file)) == "filter.d" { // expressions hold no keys
+		hide = func(_, s string) string { return s }
+	}
+	s := Setting{File: o.file, Line: o.line, Section: o.section, Option: o.name, Value: hide(o.name, o.value), Own: a.own(o.file)}
 	outcomes := o.outcomes
 	if len(outcomes) == 0 {
 		switch {
@@ -112,7 +136,7 @@ func (a *accountant) close(o *option) {
 		}
 	}
 	for _, out := range outcomes {
-		s.Outcome, s.To, s.Why, s.Hint = out.kind, out.to, out.why, out.hint
+		s.Outcome, s.To, s.Why, s.Hint = out.kind, out.to, hide("", out.why), out.hint
 		if s.Line = o.line; out.line > 0 {
 			s.Line = out.line
 		}

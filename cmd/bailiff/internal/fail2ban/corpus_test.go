@@ -52,7 +52,7 @@ func translateStock(t *testing.T, dir, name string, args map[string]string) (*tr
 		t.Fatal(err)
 	}
 	src := im.source("none", name, def, &option{file: "test", name: "filter"})
-	src.name = name
+	src.name, src.trust = name, trust{units: []string{"any.service"}, uid: "any"}
 	return translate(&src.source), src.fail
 }
 

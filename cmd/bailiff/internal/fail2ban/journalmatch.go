@@ -1,0 +1,256 @@
+package fail2ban
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"bailiff/policy/filter"
+)
+
+// trust is whose lines a filter looks at, as it is written.
+type trust struct {
+	units, slices, containers, userUnits, exe, identifiers []string
+	uid                                                    string
+	whole                                                  bool // messages alone, no lines of a stream
+}
+
+// proven says whether somebody vouches for the lines: systemd for its units, root's log driver for containers.
+func (t *trust) proven() bool {
+	return len(t.units)+len(t.slices)+len(t.containers)+len(t.userUnits) > 0
+}
+
+// who names those who write the lines, for people.
+func (t *trust) who() string {
+	return strings.Join(slices.Concat(t.units, t.slices, t.containers, t.userUnits), ", ")
+}
+
+func put(l *[]string, v string) {
+	if v != "" && !slices.Contains(*l, v) {
+		*l = append(*l, v)
+	}
+}
+
+// readMatch reads a journalmatch (journalctl(1), MATCH): FIELD=value terms, of which those of one field are alternatives;
+// a + and a new line begin another alternative. owner is the user whose journal is read, "" if that is not said.
+// lost are the parts that nothing vouches for, wider what a part asks for besides.
+func readMatch(match, owner string) (t trust, lost, wider []string) {
+	t.uid = "any" // the unit is the proof, whoever the service runs as
+	var uids []string
+	for _, line := range strings.Split(match, "\n") {
+		for _, part := range strings.Split(" "+line+" ", " + ") {
+			terms := strings.Fields(strings.NewReplacer(`"`, "", `'`, "").Replace(part))
+			if len(terms) == 0 {
+				continue
+			}
+			fields := make(map[string][]string)
+			for _, term := range terms {
+				if f, v, ok := strings.Cut(term, "="); ok {
+					fields[f] = append(fields[f], v)
+				}
+			}
+			text := strings.Join(terms, " ")
+			units, names, user := fields["_SYSTEMD_UNIT"], fields["CONTAINER_NAME"], fields["_SYSTEMD_USER_UNIT"]
+			if len(names) == 0 {
+				names = fields["CONTAINER_TAG"]
+			}
+			switch {
+			case len(names) > 0:
+				for _, n := range names {
+					if _, err := filter.ParseContainer(n); err != nil {
+						lost = append(lost, text+": "+err.Text)
+						continue
+					}
+					put(&t.containers, n)
+				}
+			case len(user) > 0:
+				uid := owner
+				for _, f := range []string{"_SYSTEMD_OWNER_UID", "_UID"} {
+					if len(fields[f]) == 1 {
+						uid = fields[f][0]
+					}
+				}
+				for _, u := range units {
+					if m := userManager.FindStringSubmatch(u); m != nil {
+						uid = m[1]
+					}
+				}
+				if uid == "" || strings.Trim(uid, "0123456789") != "" {
+					lost = append(lost, fmt.Sprintf("%s: it is not said whose unit this is, and any user can have one of this name", text))
+					continue
+				}
+				for _, u := range user {
+					u = uid + "/" + withSuffix(u)
+					if _, err := filter.ParseUserUnit(u); err != nil {
+						lost = append(lost, text+": "+err.Text)
+						continue
+					}
+					put(&t.userUnits, u)
+				}
+			case len(fields["CONTAINER_ID"])+len(fields["CONTAINER_ID_FULL"])+len(fields["IMAGE_NAME"]) > 0:
+				lost = append(lost, text+": a container has another id after each start, and its image may be another's, too; bailiff knows containers by name")
+			case len(units) > 0:
+				for _, u := range units {
+					if u = withSuffix(u); u == "docker.service" || u == "containerd.service" || u == "podman.service" {
+						lost = append(lost, fmt.Sprintf("%s: %s writes the lines of all containers; which one is meant is not said (CONTAINER_NAME=…)", text, u))
+						continue
+					}
+					if _, err := filter.ParseUnit(u); err != nil {
+						lost = append(lost, text+": "+err.Text)
+						continue
+					}
+					put(&t.units, u)
+					if u == "sshd.service" {
+						put(&t.units, "ssh.service") // journald never writes the alias
+					}
+				}
+				for _, v := range fields["_UID"] {
+					if v != "" && strings.Trim(v, "0123456789") == "" {
+						put(&uids, v)
+					}
+				}
+				for _, term := range terms {
+					if f, _, _ := strings.Cut(term, "="); f != "_SYSTEMD_UNIT" && f != "_UID" {
+						wider = append(wider, term)
+					}
+				}
+			case len(fields["_SYSTEMD_SLICE"]) > 0 && strings.HasPrefix(fields["_SYSTEMD_SLICE"][0], "system-"):
+				for _, s := range fields["_SYSTEMD_SLICE"] {
+					if _, err := filter.ParseUnit(s); err != nil {
+						lost = append(lost, text+": "+err.Text)
+						continue
+					}
+					put(&t.slices, s)
+				}
+			default:
+				for _, f := range []string{"SYSLOG_IDENTIFIER", "_COMM"} {
+					for _, v := range fields[f] {
+						put(&t.identifiers, v)
+					}
+				}
+				if len(fields["SYSLOG_IDENTIFIER"])+len(fields["_COMM"]) == 0 {
+					lost = append(lost, text+": it names no unit whose lines could be trusted")
+				}
+			}
+		}
+	}
+	if len(uids) > 0 {
+		t.uid = "[" + strings.Join(uids, ", ") + "]"
+	}
+	if !t.proven() && len(t.identifiers) > 0 {
+		lost = append(lost, fmt.Sprintf("%s: any process can have this name, and no unit is named", strings.TrimSpace(match)))
+	}
+	return t, lost, wider
+}
+
+var userManager = regexp.MustCompile(`^user@(\d+)\.service$`)
+
+func withSuffix(unit string) string {
+	if unit != "" && !strings.Contains(unit, ".") {
+		unit += ".service"
+	}
+	return unit
+}
+
+// journalOwner is the user whose journal a backend reads: systemd[journalfiles=/var/log/journal/*/user-1000.journal].
+var journalOwner = regexp.MustCompile(`/user-(\d+)(?:@[^/,"'\]]*)?\.journal`)
+
+func (im *importer) owner(name string) string {
+	backend, _ := im.text(name, "backend")
+	if m := journalOwner.FindAllStringSubmatch(backend, 2); len(m) == 1 {
+		return m[0][1]
+	}
+	return ""
+}
+
+// builtinTrust is the trust of a filter of ours, as it is written.
+func builtinTrust(name string) (t trust) {
+	f, err := filter.LoadBuiltin(name)
+	if err != nil {
+		return t
+	}
+	x := f.Trust()
+	t = trust{units: x.Units, slices: x.Slices, identifiers: x.Identifiers, whole: x.Whole}
+	for _, e := range x.Exe {
+		t.exe = append(t.exe, e.String())
+	}
+	switch ids := x.UIDs; {
+	case x.AnyUID:
+		t.uid = "any"
+	case len(ids) == 0:
+		t.uid = "system"
+	default:
+		var l []string
+		if x.System {
+			l = append(l, "system")
+		}
+		for _, id := range ids {
+			l = append(l, fmt.Sprint(id))
+		}
+		t.uid = "[" + strings.Join(l, ", ") + "]"
+	}
+	return t
+}
+
+// has says whether a filter looks at the lines of a unit already.
+func (t *trust) has(unit string) bool {
+	if slices.Contains(t.units, unit) {
+		return true
+	}
+	name, _, ok := strings.Cut(unit, "@")
+	return ok && slices.Contains(t.slices, "system-"+strings.ReplaceAll(name, "-", `\x2d`)+".slice")
+}
+
+// beyond are the parts of u that t has not.
+func (t *trust) beyond(u *trust) (more trust) {
+	more.uid = u.uid
+	for _, x := range u.units {
+		if !t.has(x) && !(x == "sshd.service" && t.has("ssh.service")) {
+			put(&more.units, x)
+		}
+	}
+	for _, x := range u.slices {
+		if !slices.Contains(t.slices, x) {
+			put(&more.slices, x)
+		}
+	}
+	more.containers, more.userUnits = u.containers, u.userUnits
+	return more
+}
+
+// builtinFor finds the filter of ours that judges what a filter of the administrator's own is for, "" if there is none. sure:
+// it would protect this service without any import, since the jail has its name or the file includes the stock file that ours
+// stands for; an own filter must not take its place. Otherwise it looks at the same unit, which no other of ours does, or
+// is off until the configuration names it.
+func (im *importer) builtinFor(jail string, t *trust, def *definition) (name string, sure bool) {
+	on := func(name string) bool {
+		f, err := filter.LoadBuiltin(name)
+		return err == nil && !f.Off
+	}
+	if own, _, ok := ours(jail); ok {
+		return own, on(own)
+	}
+	if n := jailName(jail); slices.Contains(filter.Builtin(), n) {
+		return n, on(n)
+	}
+	for _, file := range def.tree.files {
+		if rest, ok := strings.CutPrefix(file, im.root+"/filter.d/"); ok && !im.own(file) {
+			if own, _, ok := ours(strings.TrimSuffix(rest, ".conf")); ok {
+				return own, on(own)
+			}
+		}
+	}
+	var found []string
+	for _, name := range filter.Builtin() {
+		b := builtinTrust(name)
+		if t.proven() && len(t.units) > 0 && !slices.ContainsFunc(t.units, func(u string) bool { return !b.has(u) && u != "sshd.service" }) ||
+			!t.proven() && len(t.identifiers) > 0 && !slices.ContainsFunc(t.identifiers, func(i string) bool { return !slices.Contains(b.identifiers, i) }) {
+			found = append(found, name)
+		}
+	}
+	if len(found) == 1 {
+		return found[0], false
+	}
+	return "", false
+}

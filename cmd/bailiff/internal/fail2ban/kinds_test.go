@@ -1,0 +1,210 @@
+package fail2ban
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"bailiff/policy/filter"
+)
+
+// base is what fail2ban's own files are to these tests.
+var base = map[string]string{
+	"jail.conf": `[DEFAULT]
+bantime = 10m
+findtime = 10m
+maxretry = 5
+backend = auto
+enabled = false
+port = 0:65535
+protocol = tcp
+filter = %(__name__)s[mode=%(mode)s]
+mode = normal
+banaction = iptables-multiport
+action_ = %(banaction)s[port="%(port)s", protocol="%(protocol)s", chain="%(chain)s"]
+action = %(action_)s
+chain = <known/chain>
+[sshd]
+port = ssh
+[postfix]
+mode = more
+port = smtp
+[dovecot]
+port = imap
+[nginx-http-auth]
+port = http
+`,
+	"filter.d/common.conf":             ownTree["filter.d/common.conf"],
+	"filter.d/sshd.conf":               "[INCLUDES]\nbefore = common.conf\n[Definition]\n_daemon = sshd\n__suff = (?: port \\d+)?\\s*\n__pam = pam_[a-z]+\nfailregex = ^%(__prefix_line)sFailed .* from <HOST>$\njournalmatch = _SYSTEMD_UNIT=sshd.service + _COMM=sshd\n",
+	"filter.d/postfix.conf":            "[Definition]\nfailregex = ^x <HOST>$\n",
+	"filter.d/dovecot.conf":            "[Definition]\nfailregex = ^x <HOST>$\n",
+	"filter.d/nginx-http-auth.conf":    "[Definition]\nfailregex = ^x <HOST>$\n",
+	"action.d/iptables-multiport.conf": "[Definition]\nactionban = true\n[Init]\nport = ssh\nprotocol = tcp\nchain = INPUT\n",
+	"action.d/firewallcmd-new.conf":    "[Definition]\nactionban = true\n[Init]\nport = ssh\nprotocol = tcp\nchain = INPUT\n",
+	"action.d/route.conf":              "[Definition]\nactionban = ip route add unreachable <ip>\n",
+	"action.d/sendmail.conf":           "[Definition]\nactionban = true\n[Init]\ndest = root\nsender = f2b\n",
+}
+
+// TestKinds: what becomes of an administrator's files. report is what the report must (+) or must not (-) say, written what
+// the files must or must not hold.
+func TestKinds(t *testing.T) {
+	type line struct{ filter, text, address string }
+	for name, c := range map[string]struct {
+		files           map[string]string
+		report, written []string
+		lines           []line
+	}{
+		"an own filter under a built-in's name": {
+			files: map[string]string{
+				"jail.local":            "[postfix]\nenabled = true\nfilter = mine\nmaxretry = 9\njournalmatch =\nlogpath = /var/log/mail.log\n",
+				"filter.d/mine.conf":    "[Definition]\nfailregex = \\[<HOST>\\]: SASL .* failed\n  ^odd client <HOST>$\n",
+				"filter.d/another.conf": "[Definition]\nfailregex = x\n",
+			},
+			written: []string{`+(?m)^  postfix:\n    enabled: true\n    mode: more\n`, `+(?m)^  postfix-local:\n    enabled: true\n    filter: mine\n`, `+max_retry: 9`},
+			report:  []string{`+lost .*SASL .* failed: free text may stand on both sides`, `-assumed`},
+			lines:   []line{{"mine", "odd client 192.0.2.7", "192.0.2.7"}},
+		},
+		"an own filter that includes the stock one": {
+			files: map[string]string{
+				"jail.local":           "[guard]\nenabled = true\nmaxretry = 2\nfilter = strict\n",
+				"filter.d/strict.conf": "[INCLUDES]\nbefore = sshd.conf\n[Definition]\nfailregex = %(known/failregex)s\n  ^%(__prefix_line)sBad thing <HOST><__suff>$\n",
+			},
+			written: []string{`+(?m)^  guard:\n    enabled: true\n    filter: sshd\n    max_retry: 2\n`, `+filter: strict`, `-Failed`, `+(?m)^  sshd:\n    enabled: false # jail guard runs this filter`, `+/usr/sbin/sshd`},
+			lines:   []line{{"strict", "Bad thing 192.0.2.7 port 22", "192.0.2.7"}, {"strict", "Failed x from 192.0.2.7", ""}},
+		},
+		"a second instance": {
+			files:   map[string]string{"jail.local": "[sshd-two]\nenabled = true\nfilter = sshd\njournalmatch = _SYSTEMD_UNIT=sshd-two.service + _COMM=sshd\n"},
+			written: []string{`+units: \["sshd-two\.service"\]`, `-(?m)^  sshd:`},
+		},
+		"a built-in's own unit": {
+			files:   map[string]string{"jail.local": "[sshd]\nenabled = true\nfilter = sshd[journalmatch=\"_SYSTEMD_UNIT=ssh.service\"]\n"},
+			written: []string{`-units:`}, report: []string{`-lost`},
+		},
+		"a container": {
+			files:   map[string]string{"jail.local": "[web]\nenabled = true\n", "filter.d/web.conf": "[Definition]\njournalmatch = CONTAINER_NAME=web-1\nfailregex = ^no <HOST>$\n"},
+			written: []string{`+containers: \["web-1"\]`, `-units`, `-uid`},
+		},
+		"a container for a filter of whole messages": {
+			files:   map[string]string{"jail.local": "[nginx-http-auth]\nenabled = true\njournalmatch = CONTAINER_TAG=web\n"},
+			written: []string{`+nginx-http-auth:\n    enabled: true`, `-containers`}, report: []string{`+lost .*takes whole messages only`},
+		},
+		"all containers": {
+			files:   map[string]string{"jail.local": "[web]\nenabled = true\n", "filter.d/web.conf": "[Definition]\njournalmatch = _SYSTEMD_UNIT=docker.service\nfailregex = ^no <HOST>$\n"},
+			written: []string{`-web`}, report: []string{`+docker\.service writes the lines of all containers`},
+		},
+		"a user's unit, with its owner": {
+			files:   map[string]string{"jail.local": "[app]\nenabled = true\n", "filter.d/app.conf": "[Definition]\njournalmatch = _SYSTEMD_USER_UNIT=app.service _UID=1002\nfailregex = ^no <HOST>$\n"},
+			written: []string{`+user_units: \["1002/app\.service"\]`},
+		},
+		"a user's unit, with its owner's journal": {
+			files:   map[string]string{"jail.local": "[app]\nenabled = true\nbackend = systemd[journalfiles=\"/var/log/journal/*/user-1003.journal\"]\n", "filter.d/app.conf": "[Definition]\njournalmatch = _SYSTEMD_USER_UNIT=app.service\nfailregex = ^no <HOST>$\n"},
+			written: []string{`+user_units: \["1003/app\.service"\]`},
+		},
+		"a user's unit of anybody": {
+			files:   map[string]string{"jail.local": "[app]\nenabled = true\n", "filter.d/app.conf": "[Definition]\njournalmatch = _SYSTEMD_USER_UNIT=app.service\nfailregex = ^no <HOST>$\n"},
+			written: []string{`-app`}, report: []string{`+lost .*it is not said whose unit this is`, `-assumed`},
+		},
+		"a name of a process": {
+			files:   map[string]string{"jail.local": "[app]\nenabled = true\n", "filter.d/app.conf": "[Definition]\njournalmatch = SYSLOG_IDENTIFIER=app\nfailregex = ^no <HOST>$\n"},
+			written: []string{`-app`}, report: []string{`+any process can have this name`, `-assumed`},
+		},
+		"no unit at all": {
+			files:   map[string]string{"jail.local": "[app]\nenabled = true\nlogpath = /srv/app.log\n", "filter.d/app.conf": "[Definition]\nfailregex = ^no <HOST>$\n"},
+			written: []string{`-app`}, report: []string{`+it is not said which unit`, `+not /srv/app\.log`, `-assumed`},
+		},
+		"a service of a person's": {
+			files:   map[string]string{"jail.local": "[app]\nenabled = true\n", "filter.d/app.conf": "[Definition]\njournalmatch = _SYSTEMD_UNIT=app.service\nfailregex = ^no <HOST>$\n"},
+			written: []string{`+units: \["app\.service"\]`, `+uid: any`},
+		},
+		"a banaction that bailiff does not have": {
+			files:   map[string]string{"jail.local": "[DEFAULT]\nbanaction = route\n[sshd]\nenabled = true\n"},
+			written: []string{`+(?m)^  sshd:\n    enabled: true`}, report: []string{`+changed \[DEFAULT\] banaction .*in place of the action route`, `-jail\.conf.*route`},
+		},
+		"a banaction that nobody has": {
+			files:   map[string]string{"jail.local": "[DEFAULT]\nbanaction = nosuch\n[sshd]\nenabled = true\n"},
+			written: []string{`+(?m)^  sshd:\n    enabled: true`}, report: []string{`+lost \[DEFAULT\] banaction .*no action\.d/nosuch\.conf`},
+		},
+		"a jail that only mails": {
+			files:   map[string]string{"jail.local": "[sshd]\nenabled = true\naction = sendmail[dest=root]\n"},
+			written: []string{`+(?m)^  sshd:\n    enabled: false`}, report: []string{`+changed \[sshd\] action .*bans nobody`},
+		},
+		"a chain that firewalld does not reach": {
+			files:   map[string]string{"jail.local": "[DEFAULT]\nbanaction = firewallcmd-new\nchain = FORWARD\n[sshd]\nenabled = true\n"},
+			written: []string{`+backend: firewalld`}, report: []string{`+lost \[DEFAULT\] chain .*stay open to banned addresses`},
+		},
+		"a chain that is reached": {
+			files:  map[string]string{"jail.local": "[DEFAULT]\nchain = DOCKER-USER\n[sshd]\nenabled = true\n"},
+			report: []string{`+changed \[DEFAULT\] chain .*published container ports`},
+		},
+		"a placeholder of the filter's": {
+			files:   map[string]string{"jail.local": "[sshd]\nenabled = true\nfailregex = ^<__pam>: no <HOST><__suff>$\n  ^never <__nosuch> <HOST>$\n"},
+			written: []string{`-<__`},
+			report:  []string{`+lost .*<__nosuch>, which is nowhere defined`},
+			lines:   []line{{"sshd-local", "pam_unix: no 192.0.2.7 port 22", "192.0.2.7"}},
+		},
+		"a value that goes on": {
+			files:   map[string]string{"jail.local": "[sshd]\nenabled = True\n  maxretry = 3\n[dovecot]\nenabled = yes # the mails\n[postfix]\nenabled = ture\n"},
+			written: []string{`+(?m)^  sshd:\n    enabled: true`, `+(?m)^  dovecot:\n    enabled: true`, `-(?m)^  postfix`},
+			report:  []string{`+changed \[sshd\] enabled .*left the jail off`, `+changed \[dovecot\] enabled`, `+lost \[postfix\] enabled .*neither true nor false`},
+		},
+		"a jail without a file": {
+			files:   map[string]string{"jail.local": "[ssh]\nenabled = true\n[sshd]\nenabled = true\n"},
+			written: []string{`-(?m)^  ssh:`}, report: []string{`+no filter\.d/ssh\.conf.*our jail sshd is on by itself`},
+		},
+		"a log that only whole messages may come from": {
+			files:  map[string]string{"jail.local": "[nginx-http-auth]\nenabled = true\nlogpath = /var/log/nginx/error.log\n"},
+			report: []string{`+not /var/log/nginx/error\.log .*takes no lines of standard output`, `-standard output, or syslog`},
+		},
+	} {
+		dir := t.TempDir()
+		lay(t, dir, base)
+		lay(t, dir, c.files)
+		r, err := Import(dir)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		conf := load(t, r)
+		var report, written strings.Builder
+		for _, j := range r.Report.Jails {
+			fmt.Fprintf(&report, "jail %s as %s: %s\n", j.Name, j.As, j.Why)
+		}
+		for _, s := range r.Report.Settings {
+			fmt.Fprintf(&report, "%s [%s] %s %s: %s %s (%s)\n", s.Outcome, s.Section, s.Option, strings.TrimPrefix(s.File, dir), s.Why, s.Hint, s.Value)
+		}
+		for _, n := range r.Report.Notes {
+			report.WriteString(n + "\n")
+		}
+		for _, f := range r.Files {
+			written.Write(f.Data)
+		}
+		check := func(what, text string, wants []string) {
+			for _, w := range wants {
+				if regexp.MustCompile(w[1:]).MatchString(text) != (w[0] == '+') {
+					t.Errorf("%s: the %s: %s\n%s", name, what, w, text)
+				}
+			}
+		}
+		check("report", report.String(), c.report)
+		check("files", written.String(), c.written)
+		for _, l := range c.lines {
+			got := ""
+			for i := range conf.Jails {
+				if f := conf.Jails[i].Filter; f != nil && f.Name == l.filter {
+					m, err := f.Mode("")
+					if err != nil {
+						t.Fatal(err)
+					}
+					var h filter.Hit
+					if m.MatchMessage([]byte(l.text), &h) {
+						got = h.Addr.String()
+					}
+				}
+			}
+			if got != l.address {
+				t.Errorf("%s: %s: %q: address %q, want %q\n%s", name, l.filter, l.text, got, l.address, written.String())
+			}
+		}
+	}
+}
