@@ -277,7 +277,7 @@ func TestStories(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) < 45 {
+	if len(files) < 80 {
 		t.Errorf("only %d stories were found", len(files))
 	}
 	for _, path := range files {

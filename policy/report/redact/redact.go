@@ -133,8 +133,15 @@ var methods = []string{
 	"PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "SCRAM-SHA-1", "SCRAM-SHA-256", "XOAUTH2", "OAUTHBEARER",
 }
 
-// Message returns what of a line its pattern vouches for: the pattern's own words, numbers and ports, the names of login
-// methods, and the attacker's address in its usual spelling. It reports false if no pattern of the name takes the line.
+// sources are the names of PAM modules and password databases.
+var sources = []string{
+	"unix", "sss", "krb5", "winbind", "ldap", "systemd_home", "faillock",
+	"pam", "passwd", "passwd-file", "shadow", "sql", "lua", "oauth2", "static", "imap", "bsdauth",
+}
+
+// Message returns what of a line its pattern vouches for: the pattern's own words, numbers and ports, the names of PAM
+// modules, password databases and login methods, and the attacker's address in its usual spelling. It reports false if no
+// pattern of the name takes the line.
 func (r *Redactor) Message(f *filter.Filter, pattern string, msg []byte) ([]byte, bool) {
 	pieces, ok := f.Dissect(pattern, msg)
 	if !ok {
@@ -156,7 +163,7 @@ func (r *Redactor) Message(f *filter.Filter, pattern string, msg []byte) ([]byte
 		case "host", "ip":
 			b = append(b, Host...)
 		default:
-			if (p.Field == "word" || p.Field == "token") && slices.Contains(methods, string(p.Text)) {
+			if (p.Field == "word" || p.Field == "token") && slices.Contains(methods, string(p.Text)) || p.Field == "source" && slices.Contains(sources, string(p.Text)) {
 				b = append(b, p.Text...)
 				continue
 			}

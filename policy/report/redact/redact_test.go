@@ -63,6 +63,30 @@ func samples(t testing.TB) (all []sample) {
 	return all
 }
 
+// Receivers of reports know these lines: what the daemon itself says in them stays.
+func TestDaemonsWords(t *testing.T) {
+	r := New(ownNames, nil)
+	for _, c := range []struct{ filter, pattern, line, want string }{
+		{"sshd", "pam-module", "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.3  user=bob",
+			"pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.3  user=<user>"},
+		{"sshd", "pam-module", "pam_sss(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.3 user=bob",
+			"pam_sss(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.3 user=<user>"},
+		{"sshd", "failed", "Failed password for bob from 203.0.113.3 port 4001 ssh2", "Failed password for <user> from 203.0.113.3 port 4001 ssh2"},
+		{"dovecot", "pam-module", "pam_unix(dovecot:auth): authentication failure; logname= uid=0 euid=0 tty=dovecot ruser=bob rhost=203.0.113.3  user=bob",
+			"pam_unix(dovecot:auth): authentication failure; logname= uid=0 euid=0 tty=dovecot ruser=<user> rhost=203.0.113.3  user=<text>"},
+		{"vsftpd", "pam-module", "pam_unix(vsftpd:auth): authentication failure; logname= uid=0 euid=0 tty=ftp ruser=bob rhost=203.0.113.3  user=bob",
+			"pam_unix(vsftpd:auth): authentication failure; logname= uid=0 euid=0 tty=ftp ruser=<text> rhost=203.0.113.3  user=<user>"},
+	} {
+		f, err := filter.LoadBuiltin(c.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := r.Message(f, c.pattern, []byte(c.line)); !ok || string(got) != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.filter, got, c.want)
+		}
+	}
+}
+
 // The captured user never survives, in no test line of no filter. Where it stands in the pattern's own words ("root", "a"),
 // the line must be the same with another user in its place.
 func TestEveryFilter(t *testing.T) {
