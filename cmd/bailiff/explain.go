@@ -45,7 +45,7 @@ func trustText(m *filter.Matcher, x *filter.Explanation, fe *filter.Entry, known
 		return "a bare line does not say who wrote it; the filter takes what comes from " + m.Trust().Text()
 	}
 	if x.Hit != nil && x.Hit.Pattern.Whole && !fe.Whole {
-		return "no, so it is no evidence: pattern " + x.Hit.Pattern.Name + " takes whole messages only, and this is a line of standard output"
+		return "no, so it is no evidence: pattern " + x.Hit.Pattern.Name + " takes whole messages only, and this is a line of a stream"
 	}
 	if m.Trusts(fe) {
 		return "yes: " + m.Why(fe)
