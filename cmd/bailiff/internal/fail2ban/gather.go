@@ -453,7 +453,7 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 
 // standsFor says whether a jail under another name does what the jail of a built-in filter would do by itself.
 func (j *jail) standsFor(builtin string) bool {
-	if j.filter != builtin || j.name == builtin || j.enabled != "true" || j.trust.proven() {
+	if j.filter != builtin || j.name == builtin || j.enabled != "true" || j.observe || j.trust.proven() {
 		return false
 	}
 	f, err := filter.LoadBuiltin(builtin)
@@ -502,6 +502,9 @@ func (im *importer) write() {
 		}
 		if j.mode != "" {
 			line("    mode: %s", j.mode)
+		}
+		if j.observe {
+			line("    observe: true")
 		}
 		for _, x := range []struct {
 			key  string

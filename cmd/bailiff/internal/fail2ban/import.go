@@ -91,6 +91,7 @@ type jail struct {
 	times                       // empty: the default
 	ports                       []string
 	trust                       trust // besides the filter's own
+	observe                     bool
 	comments                    []string
 }
 
@@ -356,9 +357,9 @@ func (im *importer) jail(name string) {
 	case bansWithOthers:
 		note = im.elsewhere(name, acts)
 	case bansNobody:
-		w.enabled = "false"
-		im.blame(name, acts).changed(at+".enabled: false", "jail "+name+" bans nobody: it only reports; it is written, but off")
-		note = "off, as fail2ban only reported here"
+		w.observe = true
+		im.blame(name, acts).changed(at+".observe: true", "jail "+name+" banned nobody, it only reported; here it only observes: bailiff bans --observed shows whom it would have banned, and no reports are sent of it")
+		note = "observes only, as fail2ban only reported here"
 	case letsIn:
 		give(im.jails.get(name, "action"), "it lets addresses in (blocktype RETURN) instead of keeping them out; bailiff only bans", "")
 		im.leftovers(name, &j)

@@ -127,7 +127,7 @@ func TestKinds(t *testing.T) {
 		},
 		"a jail that only mails": {
 			files:   map[string]string{"jail.local": "[sshd]\nenabled = true\naction = sendmail[dest=root]\n"},
-			written: []string{`+(?m)^  sshd:\n    enabled: false`}, report: []string{`+changed \[sshd\] action .*bans nobody`},
+			written: []string{`+(?m)^  sshd:\n    enabled: true\n    observe: true`}, report: []string{`+changed \[sshd\] action .*banned nobody`},
 		},
 		"a chain that firewalld does not reach": {
 			files:   map[string]string{"jail.local": "[DEFAULT]\nbanaction = firewallcmd-new\nchain = FORWARD\n[sshd]\nenabled = true\n"},

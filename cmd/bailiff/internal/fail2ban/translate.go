@@ -287,6 +287,9 @@ func (t *translation) prove(src *source, all []*attempt) {
 	}
 }
 
+// byPattern are the names that patterns have in the file that was tried, which nobody knows.
+var byPattern = regexp.MustCompile(` (?:by|a line of) (?:fail|ignore)regex-[\w-]+`)
+
 var takenBy = regexp.MustCompile(` by ([a-z0-9-]+): "`)
 
 // reason writes an error of the loader's test for the report.
@@ -295,6 +298,7 @@ func reason(text string) string {
 		return "free text may stand on both sides of the address, so that it cannot be told which one is the daemon's"
 	}
 	text = strings.TrimPrefix(text, "in mode normal, ")
+	text = byPattern.ReplaceAllString(text, "")
 	if i := strings.Index(text, ": \""); i > 0 && strings.Contains(text, "client chose") {
 		text = text[:i] + ": the line " + text[i+2:]
 	}
@@ -410,7 +414,8 @@ type form struct {
 	plain bool // no template, although one would do
 	only4 bool // an address is an IPv4 one
 	once  bool // the text before the address must stand only once in the line
-	peer  bool // with once: a port follows the address with which the expression ends
+	port  bool // with once: a port may follow the address
+	peer  bool // with once: a port follows the address
 }
 
 // forms writes an expression for our filters, the most faithful way first. Where it is open on both sides of the address,
@@ -526,6 +531,10 @@ func stripEnds(n *reNode) way {
 	for len(subs) > 0 && subs[len(subs)-1].kind == reEnd {
 		w.ends, subs = true, subs[:len(subs)-1]
 	}
+	// <HOST>(?:\s|$) says no more than that the address has ended.
+	if last := len(subs) - 1; last > 0 && !w.ends && subs[last-1].kind == reHost && orEnd(subs[last]) {
+		subs = subs[:last]
+	}
 	if w.ends && len(subs) > 0 {
 		if s := subs[len(subs)-1]; blank(s) && s.min == 0 {
 			subs = subs[:len(subs)-1] // it may follow anyway
@@ -533,6 +542,26 @@ func stripEnds(n *reNode) way {
 	}
 	w.node = &reNode{kind: reSeq, subs: subs}
 	return w
+}
+
+// orEnd says whether n is the line's end or a single character.
+func orEnd(n *reNode) bool {
+	for (n.kind == reGroup && n.name == "" || n.kind == reSeq) && len(n.subs) == 1 {
+		n = n.subs[0]
+	}
+	if n.kind != reAlt {
+		return false
+	}
+	ends := false
+	for _, s := range n.subs {
+		for (s.kind == reGroup || s.kind == reSeq) && len(s.subs) == 1 {
+			s = s.subs[0]
+		}
+		if ends = ends || s.kind == reEnd; s.kind != reEnd && s.kind != reLit && s.kind != reClass && s.kind != reEdge {
+			return false
+		}
+	}
+	return ends
 }
 
 // blank says whether n is a repetition of white space.
@@ -763,13 +792,17 @@ func (w way) patterns(name string, f form) ([]pattern, error) {
 	if last := len(subs) - 1; last > 0 && isAnything(subs[last]) && subs[last-1].kind == reHost {
 		subs, w.ends = subs[:last], false
 	}
+	if i := slices.IndexFunc(subs, func(s *reNode) bool { return s.kind == reHost }); f.once && i >= 0 && i+1 < len(subs) && optionalPort(subs[i+1]) {
+		subs = slices.Delete(slices.Clone(subs), i+1, i+2) // it is taken with a port, too, by another pattern
+		f.port = true
+	}
 	n = &reNode{kind: reSeq, subs: subs}
 	p, err := way{n, w.begins, w.ends}.write(name, kind, f)
 	if err != nil {
 		return nil, err
 	}
 	out = append(out, p)
-	if f.once && !w.ends && len(subs) > 0 && subs[len(subs)-1].kind == reHost { // 192.0.2.1:25 and [2001:db8::1]:25
+	if f.once && (f.port || !w.ends && len(subs) > 0 && subs[len(subs)-1].kind == reHost) { // 192.0.2.1:25 and [2001:db8::1]:25
 		f.peer = true
 		if p, err = (way{n, w.begins, w.ends}).write(name+"-port", kind, f); err == nil {
 			out = append(out, p)
@@ -835,6 +868,12 @@ func (w way) write(name, kind string, f form) (pattern, error) {
 		}
 		subs = append(subs, rest)
 	}
+	for i := 0; i+2 < len(subs); i++ {
+		if subs[i].kind == reHost && isAnything(subs[i+1]) && subs[i+1].min == 0 {
+			subs = slices.Clone(subs)
+			subs[i+1] = edged(f)
+		}
+	}
 	n := &reNode{kind: reSeq, subs: subs}
 	switch {
 	case f.only4:
@@ -852,7 +891,10 @@ func (w way) write(name, kind string, f form) (pattern, error) {
 	if text, ok := template(n, f); ok && !f.plain {
 		if f.once {
 			if p.once = beforeAddress(text); !distinct(p.once) {
-				return p, fmt.Errorf("and the text just before the address (%q) is too common to tell it from others in the line", p.once)
+				if p.once == "" {
+					return p, fmt.Errorf("no fixed text stands just before the address that could tell it from others in the line")
+				}
+				return p, fmt.Errorf("the text just before the address (%q) is too common to tell it from others in the line", p.once)
 			}
 		}
 		p.text = text
@@ -860,7 +902,7 @@ func (w way) write(name, kind string, f form) (pattern, error) {
 		return p, nil
 	}
 	if f.once || f.own {
-		return p, fmt.Errorf("and it is too intricate for a template, which could ask that the text before the address stands in the line only once")
+		return p, fmt.Errorf("it is too intricate for a template, which could ask that the text before the address stands only once in the line")
 	}
 	e := &emitter{}
 	re, err := e.regexp(n)
@@ -908,6 +950,15 @@ func edged(f form) *reNode {
 		}
 	}
 	return &reNode{kind: reRep, max: 1, subs: []*reNode{{kind: reSeq, subs: []*reNode{edge, anything(0)}}}}
+}
+
+// optionalPort says whether n is (?::\d+)?.
+func optionalPort(n *reNode) bool {
+	if n.kind != reRep || n.min != 0 || n.max != 1 {
+		return false
+	}
+	subs := flatten(n.subs[0])
+	return len(subs) > 0 && portAt(subs) == len(subs)
 }
 
 // isAnything says whether n is .* or .+ of any length.

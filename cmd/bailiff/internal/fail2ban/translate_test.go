@@ -94,6 +94,28 @@ func TestOpenExpressions(t *testing.T) {
 			},
 			why: `" from " stands more than once`,
 		},
+		{
+			re: `authentication failed.*\bsrc=<HOST>(?:\s|$)`,
+			lines: map[string]string{
+				"authentication failed user=x src=192.0.2.7 dst=198.51.100.1": "192.0.2.7",
+				"authentication failed user=x src=192.0.2.7":                  "192.0.2.7",
+				"authentication failed user=x src=203.0.113.9 src=192.0.2.7":  "",
+			},
+		},
+		{
+			re: `(?:denied|refused) connection from <HOST>(?::\d+)? by rule`,
+			lines: map[string]string{
+				"[1] denied connection from 192.0.2.7:80 by rule 7":     "192.0.2.7",
+				"[1] refused connection from 192.0.2.7 by rule 7":       "192.0.2.7",
+				"[1] denied connection from [2001:db8::7]:80 by rule 7": "2001:db8::7",
+				"[1] denied connection from 192.0.2.7:80 by nobody":     "",
+			},
+		},
+		{
+			re:    `^<HOST>.*" 404`,
+			lines: map[string]string{`192.0.2.7 - - [x] "GET / HTTP/1.1" 404 5`: "192.0.2.7", `2001:db8::7 - - [x] "GET / HTTP/1.1" 404 5`: "2001:db8::7"},
+		},
+		{re: `Invalid login attempt.* ip="?<HOST>"?`, why: "no fixed text stands just before the address"},
 		{re: `invalid authentication from .*\(<HOST>\)`, why: `the text just before the address ("(") is too common`},
 		{re: `\[<HOST>\]: SASL \S+ authentication failed`, why: "too common"},
 		{re: `(?i)denied .* from <HOST>`, why: "too intricate"},
