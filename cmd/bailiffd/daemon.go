@@ -204,7 +204,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	d.closer = newConnCloser(d.conf.Firewall.Close, kill, track, d.connectionsStay)
 	go d.closer.run(inner)
-	d.firewall = newFirewallWorker(be, d.host.others(d.chosen, d.opt.backend), d.closer, d.firewallEvents)
+	d.firewall = newFirewallWorker(be, d.host.others(d.chosen, d.opt.backend, d.helper), d.closer, d.firewallEvents)
 	if err := d.followOperators(time.Now()); err != nil {
 		d.problemAs(audit.KindError, "operators: "+err.Error())
 	}

@@ -92,7 +92,7 @@ type workerTest struct {
 	now time.Time
 }
 
-func newWorkerTest(t *testing.T, be firewall.Backend, others ...firewall.Backend) *workerTest {
+func newWorkerTest(t *testing.T, be firewall.Backend, others ...*retired) *workerTest {
 	x := &workerTest{T: t, events: make(chan firewallEvent), now: time.Now()}
 	c := newConnCloser(false, nil, nil, nil)
 	x.w = newFirewallWorker(be, others, c, x.events)
@@ -289,7 +289,7 @@ func TestLeftovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.reconcile = errors.New("no room")
-	x := newWorkerTest(t, a, b, none)
+	x := newWorkerTest(t, a, leftover(b), leftover(none))
 	x.w.reconcile(nil)
 	x.next()
 	x.barrier()
