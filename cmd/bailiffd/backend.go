@@ -190,7 +190,7 @@ func (d *daemon) watch(be firewall.Backend) {
 	var ctx context.Context
 	ctx, d.unwatch = context.WithCancel(context.Background())
 	go func() {
-		if err := w.Watch(ctx, d.firewall.check); err != nil && ctx.Err() == nil {
+		if err := w.Watch(ctx, d.firewall.changed); err != nil && ctx.Err() == nil {
 			d.firewallEvents <- firewallEvent{notice: fmt.Errorf("changes that others make to our rules are noticed every %s only: %w", tick, err)}
 		}
 	}()

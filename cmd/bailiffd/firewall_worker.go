@@ -29,6 +29,7 @@ type firewallWorker struct {
 	hasFull   bool
 	adopt     bool // full: what the host holds beyond it stays for now
 	verify    bool
+	heard     bool // verify: the backend itself has noticed something
 	inspects  []*inspectRequest
 	requested bool // the full set was asked for and has not come yet
 	closing   bool
@@ -230,6 +231,14 @@ func (w *firewallWorker) check() {
 	w.nudge()
 }
 
+// changed asks for a Verify since the backend's Watch has noticed something. What was absent may be there again.
+func (w *firewallWorker) changed() {
+	w.mu.Lock()
+	w.verify, w.heard = true, true
+	w.mu.Unlock()
+	w.nudge()
+}
+
 // inspect queues a request. It is answered over r.answer.
 func (w *firewallWorker) inspect(r *inspectRequest) {
 	w.mu.Lock()
@@ -274,8 +283,8 @@ func (w *firewallWorker) close(empty bool) error {
 func (w *firewallWorker) run(ctx context.Context) {
 	for {
 		w.mu.Lock()
-		queue, overflow, full, hasFull, adopt, verify, inspects, closing := w.queue, w.overflow, w.full, w.hasFull, w.adopt, w.verify, w.inspects, w.closing
-		w.queue, w.full, w.hasFull, w.verify, w.inspects = nil, nil, false, false, nil
+		queue, overflow, full, hasFull, adopt, verify, heard, inspects, closing := w.queue, w.overflow, w.full, w.hasFull, w.adopt, w.verify, w.heard, w.inspects, w.closing
+		w.queue, w.full, w.hasFull, w.verify, w.heard, w.inspects = nil, nil, false, false, false, nil
 		var next *backendSwitch
 		if hasFull { // else it is still to come
 			next, w.next = w.next, nil
@@ -291,7 +300,11 @@ func (w *firewallWorker) run(ctx context.Context) {
 			w.request(fmt.Errorf("more than %d changes are pending; applying the complete ban list instead", maxQueue))
 		}
 		w.serve(ctx, queue, inspects)
-		if verify && !hasFull {
+		switch {
+		case heard && errors.Is(w.failing, firewall.ErrAbsent):
+			w.failures, w.retryAt = 0, time.Time{}
+			w.ask()
+		case verify && !hasFull:
 			w.verifyNow(ctx)
 		}
 		w.cleanUp(ctx)
@@ -538,28 +551,18 @@ func (w *firewallWorker) batch(ctx context.Context, run []change) error {
 	return err
 }
 
-// verifyNow looks whether all stands. After a failure only a Reconcile can tell, and that waits for its time, unless what
-// was absent may be there again.
+// verifyNow looks whether all stands. After a failure only a Reconcile can tell, and that waits for its time.
 func (w *firewallWorker) verifyNow(ctx context.Context) {
-	if w.be == nil || w.candidate != nil || w.failing != nil && !errors.Is(w.failing, firewall.ErrAbsent) {
+	if w.be == nil || w.candidate != nil || w.failing != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, batchLimit)
 	defer cancel()
-	err := w.be.Verify(ctx)
-	switch {
-	case w.failing != nil && errors.Is(err, firewall.ErrAbsent):
-	case w.failing != nil: // it is back
-		w.failures, w.retryAt = 0, time.Time{}
-		if err == nil {
-			err = w.failing
-		}
+	if err := w.be.Verify(ctx); err != nil {
 		w.request(err)
-	case err != nil:
-		w.request(err)
-	default:
-		w.tell(firewallEvent{backend: w.be.Name(), checked: time.Now()})
+		return
 	}
+	w.tell(firewallEvent{backend: w.be.Name(), checked: time.Now()})
 }
 
 // cleanUp removes the rules of other backends, once the present one holds all bans.

@@ -374,22 +374,29 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestAbsent: what was absent is tried again as soon as it is back.
+// TestAbsent: what was absent is tried again as soon as its Watch hears of it, at the start and later.
 func TestAbsent(t *testing.T) {
 	a := newTroubled(t, "a")
+	a.reconcile = fmt.Errorf("a %w", firewall.ErrAbsent)
 	x := newWorkerTest(t, a)
-	x.w.reconcile(nil)
-	x.next()
-	a.set(func() { a.reconcile = fmt.Errorf("a %w", firewall.ErrAbsent) })
-	x.w.reconcile(nil)
-	x.next()
-	a.set(func() { a.reconcile = nil })
-	x.w.check() // it has heard of it
-	if e := x.next(); !e.needFull {
-		t.Fatalf("%+v", e)
-	}
-	if e := x.next(); e.err != nil || e.change == nil {
-		t.Fatalf("%+v", e)
+	for range 2 {
+		x.w.reconcile(nil)
+		x.next()
+		x.w.check() // time alone says nothing
+		for _, e := range x.barrier() {
+			if e.needFull {
+				t.Errorf("%+v", e)
+			}
+		}
+		a.set(func() { a.reconcile = nil })
+		x.w.changed()
+		if e := x.next(); !e.needFull {
+			t.Fatalf("%+v", e)
+		}
+		if e := x.next(); e.err != nil || e.change == nil {
+			t.Fatalf("%+v", e)
+		}
+		a.set(func() { a.reconcile = fmt.Errorf("a %w", firewall.ErrAbsent) })
 	}
 }
 
