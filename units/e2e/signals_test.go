@@ -57,6 +57,7 @@ func TestSignals(t *testing.T) {
 			v.takesOver(t, "firewalld")
 			t.Run("with-firewalld", func(t *testing.T) { v.unmoved(t, "firewalld") })
 			t.Run("leftovers", v.leftovers)
+			t.Run("auto", v.auto)
 			t.Run("uninstall", func(t *testing.T) { v.uninstall(t, tree) })
 		})
 	}
@@ -147,6 +148,21 @@ func (v *victim) keptOut(a netip.Addr) error {
 		c.Close()
 	}
 	return fmt.Errorf("%s: %v; want a timeout", a, err)
+}
+
+// auto takes no ipset where nftables.service loads the ruleset, enabled or only started.
+func (v *victim) auto(t *testing.T) {
+	v.sh(t, `systemctl stop firewalld.service`)
+	for _, c := range []struct{ script, backend string }{
+		{`systemctl restart bailiff.service`, "ipset"},
+		{`systemctl enable -q nftables.service; systemctl restart bailiff.service`, "nftables"},
+		{`systemctl disable -q nftables.service; systemctl start nftables.service; systemctl restart bailiff.service`, "nftables"},
+		{`systemctl stop nftables.service; systemctl restart bailiff.service`, "ipset"},
+		{`systemctl start firewalld.service`, "firewalld"},
+	} {
+		v.sh(t, c.script)
+		v.takesOver(t, c.backend)
+	}
 }
 
 // uninstall runs what `make uninstall` runs, under each backend: no ban, no rule and no file of the program stays.
