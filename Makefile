@@ -119,21 +119,25 @@ ifeq ($(DESTDIR),)
 	@echo 'installed; to start it now and at each boot: systemctl enable --now bailiff.service'
 endif
 
-# Configuration and the ledger stay. Bans would outlive the daemon, so they go with it.
+PAGES = $(foreach p,$(patsubst units/man/%.scd,%,$(wildcard units/man/*.scd)),$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(p))
+
+# Configuration and the ledger stay. Bans would outlive the daemon, so they go with it, from every firewall.
 uninstall:
 ifeq ($(DESTDIR),)
 	-systemctl disable --now bailiff.service bailiff.socket bailiff-netlink.socket bailiff-allow-refresh.timer bailiff-report-exec.socket bailiff-report.service bailiff-report.socket
-	-for f in ip ip6; do nft delete table $$f bailiff 2>/dev/null; done
-	-for s in $$(ipset list -n 2>/dev/null | grep '^bailiff'); do ipset destroy "$$s"; done
+	-$(BINDIR)/bailiff firewall remove --stop
 endif
-	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd $(DESTDIR)$(SBINDIR)/bailiff-report $(DESTDIR)$(LIBEXECDIR)/bailiff-netlink
-	rm -f $(DESTDIR)$(DATADIR)/firewalld-only.conf
+	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd $(DESTDIR)$(SBINDIR)/bailiff-report
+	rm -f $(DESTDIR)$(LIBEXECDIR)/bailiff-netlink $(DESTDIR)$(DATADIR)/firewalld-only.conf $(patsubst units/systemd/%,$(DESTDIR)$(LIBDIR)/%,$(wildcard units/systemd/mail/*))
+	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(DOCDIR)/report.tmpl
+	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBDIR)/mail $(DESTDIR)$(LIBDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DATADIR) $(DESTDIR)$(DOCDIR) 2>/dev/null
 	rm -f $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(UNITS))
 	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(TMPFILES)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog $(DESTDIR)$(POLKIT)/50-bailiff.rules
-	rm -rf $(DESTDIR)$(LIBDIR)/mail
-	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish
-	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(DOCDIR)/report.tmpl $(DESTDIR)$(MANDIR)/man1/bailiff.1 $(DESTDIR)$(MANDIR)/man5/bailiff.yaml.5 $(DESTDIR)$(MANDIR)/man5/bailiff.filter.5 $(DESTDIR)$(MANDIR)/man5/bailiff.report.5 $(DESTDIR)$(MANDIR)/man8/bailiffd.8
+	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish $(addprefix $(DESTDIR),$(PAGES))
 ifeq ($(DESTDIR),)
+	rm -f /etc/systemd/system/bailiff-report.service.d/50-mail.conf /etc/systemd/system/bailiff.service.d/firewalld-only.conf
+	-rmdir --ignore-fail-on-non-empty /etc/systemd/system/bailiff-report.service.d /etc/systemd/system/bailiff.service.d 2>/dev/null
+	-for u in bailiff bailiff-fetch bailiff-report; do userdel $$u; groupdel $$u 2>/dev/null; done
 	-journalctl --update-catalog
 	-systemctl daemon-reload
 endif

@@ -1,5 +1,5 @@
 // Command bailiff-netlink does for a bailiffd that has no network what takes netlink: it closes the TCP connections of banned
-// prefixes, and tells the host's own addresses. systemd starts it when the daemon asks (bailiff-netlink.socket); it reads
+// prefixes, tells the host's own addresses, and removes rules that a bailiffd with another backend has left. systemd starts it when the daemon asks (bailiff-netlink.socket); it reads
 // nothing but the daemon's requests, and ends when none came for a while. bailiffd(8), "FIREWALLD ALONE", describes it.
 package main
 
@@ -15,7 +15,10 @@ import (
 	"time"
 
 	"bailiff/cmd/internal/delegate"
+	"bailiff/firewall"
 	"bailiff/firewall/conn"
+	"bailiff/firewall/ipset"
+	"bailiff/firewall/nftables"
 	"bailiff/units/activation"
 )
 
@@ -27,6 +30,29 @@ func cut(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	n, err := conn.Kill(ctx, prefixes)
 	_, bad := conn.Forget(ctx, prefixes)
 	return n, errors.Join(err, bad)
+}
+
+// remove takes away what the backends have that the daemon cannot use without netlink.
+func remove(ctx context.Context) (removed []string, err error) {
+	everything := []firewall.Scope{{}}
+	one, err := ipset.New(ipset.Options{Scopes: everything})
+	if err != nil {
+		return nil, err
+	}
+	defer one.Close()
+	two, err := nftables.New(nftables.Options{Scopes: everything})
+	if err != nil {
+		return nil, err
+	}
+	defer two.Close()
+	for _, be := range []firewall.Backend{one, two} {
+		found, bad := firewall.RemoveLeftovers(ctx, be)
+		if found && bad == nil {
+			removed = append(removed, be.Name())
+		}
+		err = errors.Join(err, bad)
+	}
+	return removed, err
 }
 
 func main() {
@@ -43,5 +69,5 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	return delegate.Serve(ctx, l.(*net.UnixListener), idle, delegate.Hands{Kill: cut, Addresses: delegate.Addresses})
+	return delegate.Serve(ctx, l.(*net.UnixListener), idle, delegate.Hands{Kill: cut, Addresses: delegate.Addresses, Remove: remove})
 }

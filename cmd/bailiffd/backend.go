@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
+	"bailiff/cmd/internal/delegate"
 	"bailiff/firewall"
 	"bailiff/firewall/dryrun"
 	"bailiff/firewall/firewalld"
@@ -109,20 +111,23 @@ func newBackend(name string, c config.Firewall, scopes []firewall.Scope) (firewa
 
 // others are the backends of which an earlier start may have left rules in force: all but the one that is used. A trial run
 // with --firewall dryrun leaves those of the daemon proper alone.
-func (h *hostFacts) others(name, override string) (l []firewall.Backend) {
+func (h *hostFacts) others(name, override string, helper *delegate.Client) (l []*retired) {
 	if override == "dryrun" {
 		return nil
 	}
 	for _, other := range []string{"firewalld", "ipset", "nftables"} {
-		switch {
-		case other == name, h.confined && other != "firewalld":
-			continue
-		case other == "firewalld" && !h.fwd: // nothing of it is in force
+		if other == name || h.confined && other != "firewalld" || !h.fwd && other == "firewalld" { // nothing of firewalld is in force then
 			continue
 		}
 		if be, err := newBackend(other, config.Firewall{}, []firewall.Scope{{}}); err == nil {
-			l = append(l, be)
+			l = append(l, leftover(be))
 		}
+	}
+	if helper != nil {
+		l = append(l, &retired{name: "ipset or nftables", close: func() error { return nil }, quiet: true, remove: func(ctx context.Context) (string, error) {
+			removed, err := helper.Remove(ctx)
+			return strings.Join(removed, " and "), err
+		}})
 	}
 	return l
 }
@@ -185,7 +190,7 @@ func (d *daemon) watch(be firewall.Backend) {
 	var ctx context.Context
 	ctx, d.unwatch = context.WithCancel(context.Background())
 	go func() {
-		if err := w.Watch(ctx, d.firewall.check); err != nil && ctx.Err() == nil {
+		if err := w.Watch(ctx, d.firewall.changed); err != nil && ctx.Err() == nil {
 			d.firewallEvents <- firewallEvent{notice: fmt.Errorf("changes that others make to our rules are noticed every %s only: %w", tick, err)}
 		}
 	}()

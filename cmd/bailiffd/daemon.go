@@ -204,7 +204,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	d.closer = newConnCloser(d.conf.Firewall.Close, kill, track, d.connectionsStay)
 	go d.closer.run(inner)
-	d.firewall = newFirewallWorker(be, d.host.others(d.chosen, d.opt.backend), d.closer, d.firewallEvents)
+	d.firewall = newFirewallWorker(be, d.host.others(d.chosen, d.opt.backend, d.helper), d.closer, d.firewallEvents)
 	if err := d.followOperators(time.Now()); err != nil {
 		d.problemAs(audit.KindError, "operators: "+err.Error())
 	}
@@ -831,9 +831,11 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	c, err := d.load()
 	var be firewall.Backend
 	var why string
-	s := newScopes(c, d.led)
-	if err == nil && !(sameFirewall(d.conf, c) && reflect.DeepEqual(s, d.scopes)) {
-		be, why, err = d.host.open(c, d.opt.backend, s)
+	var s scopes
+	if err == nil {
+		if s = newScopes(c, d.led); !sameFirewall(d.conf, c) || !reflect.DeepEqual(s, d.scopes) {
+			be, why, err = d.host.open(c, d.opt.backend, s)
+		}
 	}
 	if err == nil {
 		if err = d.eng.Configure(c); err != nil && be != nil {

@@ -29,6 +29,7 @@ type firewallWorker struct {
 	hasFull   bool
 	adopt     bool // full: what the host holds beyond it stays for now
 	verify    bool
+	heard     bool // verify: the backend itself has noticed something
 	inspects  []*inspectRequest
 	requested bool // the full set was asked for and has not come yet
 	closing   bool
@@ -38,6 +39,7 @@ type firewallWorker struct {
 	// Of the goroutine in run.
 	be        firewall.Backend // in force: has held all bans once; nil before the first success
 	candidate firewall.Backend // is to take over
+	gone      string           // the name of the former one, where be is nil because that cannot work any more
 	retired   []*retired       // other backends, rules of which may still be in force
 	failing   error            // why bans may not be in force; only a Reconcile clears it
 	reason    string           // what the next Reconcile is to repair
@@ -59,13 +61,34 @@ type backendSwitch struct {
 	keep bool // leave the rules of the former one alone: the program that it works through is gone
 }
 
-// retired is a backend whose rules are to be removed.
+// retired is what is left of another backend and to be removed.
 type retired struct {
-	be       firewall.Backend
-	leftover bool // of an earlier start, if there is anything at all
-	keep     bool
+	name     string // of the backend
+	remove   func(context.Context) (found string, err error)
+	close    func() error
+	quiet    bool // why it cannot be removed is told elsewhere
 	failures int
 	at       time.Time // of the next attempt
+}
+
+// former is a backend that was in use. Its rules stay where keep says so.
+func former(be firewall.Backend, keep bool) *retired {
+	return &retired{name: be.Name(), close: be.Close, remove: func(ctx context.Context) (string, error) {
+		if keep {
+			return "", nil
+		}
+		return "", firewall.Remove(ctx, be)
+	}}
+}
+
+// leftover is a backend that an earlier start may have used.
+func leftover(be firewall.Backend) *retired {
+	return &retired{name: be.Name(), close: be.Close, remove: func(ctx context.Context) (string, error) {
+		if found, err := firewall.RemoveLeftovers(ctx, be); err != nil || !found {
+			return "", err
+		}
+		return be.Name(), nil
+	}}
 }
 
 // inspectRequest asks what the firewall holds, and may ask to repair it. It is answered between the changes that were
@@ -132,12 +155,8 @@ func backoff(failures int) time.Duration {
 }
 
 // newFirewallWorker takes the first backend, and others of which an earlier start may have left rules.
-func newFirewallWorker(be firewall.Backend, others []firewall.Backend, closer *connCloser, events chan<- firewallEvent) *firewallWorker {
-	w := &firewallWorker{events: events, closer: closer, now: time.Now, candidate: be, wake: make(chan struct{}, 1)}
-	for _, o := range others {
-		w.retired = append(w.retired, &retired{be: o, leftover: true})
-	}
-	return w
+func newFirewallWorker(be firewall.Backend, others []*retired, closer *connCloser, events chan<- firewallEvent) *firewallWorker {
+	return &firewallWorker{events: events, closer: closer, now: time.Now, candidate: be, retired: others, wake: make(chan struct{}, 1)}
 }
 
 func (w *firewallWorker) nudge() {
@@ -212,6 +231,14 @@ func (w *firewallWorker) check() {
 	w.nudge()
 }
 
+// changed asks for a Verify since the backend's Watch has noticed something. What was absent may be there again.
+func (w *firewallWorker) changed() {
+	w.mu.Lock()
+	w.verify, w.heard = true, true
+	w.mu.Unlock()
+	w.nudge()
+}
+
 // inspect queues a request. It is answered over r.answer.
 func (w *firewallWorker) inspect(r *inspectRequest) {
 	w.mu.Lock()
@@ -248,7 +275,7 @@ func (w *firewallWorker) close(empty bool) error {
 		w.candidate.Close()
 	}
 	for _, r := range w.retired {
-		r.be.Close()
+		r.close()
 	}
 	return err
 }
@@ -256,8 +283,8 @@ func (w *firewallWorker) close(empty bool) error {
 func (w *firewallWorker) run(ctx context.Context) {
 	for {
 		w.mu.Lock()
-		queue, overflow, full, hasFull, adopt, verify, inspects, closing := w.queue, w.overflow, w.full, w.hasFull, w.adopt, w.verify, w.inspects, w.closing
-		w.queue, w.full, w.hasFull, w.verify, w.inspects = nil, nil, false, false, nil
+		queue, overflow, full, hasFull, adopt, verify, heard, inspects, closing := w.queue, w.overflow, w.full, w.hasFull, w.adopt, w.verify, w.heard, w.inspects, w.closing
+		w.queue, w.full, w.hasFull, w.verify, w.heard, w.inspects = nil, nil, false, false, false, nil
 		var next *backendSwitch
 		if hasFull { // else it is still to come
 			next, w.next = w.next, nil
@@ -273,7 +300,11 @@ func (w *firewallWorker) run(ctx context.Context) {
 			w.request(fmt.Errorf("more than %d changes are pending; applying the complete ban list instead", maxQueue))
 		}
 		w.serve(ctx, queue, inspects)
-		if verify && !hasFull {
+		switch {
+		case heard && errors.Is(w.failing, firewall.ErrAbsent):
+			w.failures, w.retryAt = 0, time.Time{}
+			w.ask()
+		case verify && !hasFull:
 			w.verifyNow(ctx)
 		}
 		w.cleanUp(ctx)
@@ -310,18 +341,17 @@ func (w *firewallWorker) begin(s *backendSwitch) {
 	name := s.to.Name()
 	w.failures, w.batchFailures, w.retryAt, w.failing, w.reason = 0, 0, time.Time{}, nil, "" // what was wrong with the former one is not wrong with this one
 	w.retired = slices.DeleteFunc(w.retired, func(r *retired) bool {
-		if r.be.Name() == name {
-			r.be.Close()
-			return true
+		if r.name == name {
+			r.close()
 		}
-		return false
+		return r.name == name
 	})
 	if c := w.candidate; c != nil {
 		w.candidate = nil
 		if c.Name() == name {
 			c.Close()
 		} else {
-			w.retired = append(w.retired, &retired{be: c}) // it may have got half-way
+			w.retired = append(w.retired, former(c, false)) // it may have got half-way
 		}
 	}
 	if w.be != nil && w.be.Name() == name {
@@ -331,8 +361,8 @@ func (w *firewallWorker) begin(s *backendSwitch) {
 	}
 	w.candidate = s.to
 	if s.keep && w.be != nil {
-		w.retired = append(w.retired, &retired{be: w.be, keep: true})
-		w.be = nil
+		w.retired = append(w.retired, former(w.be, true))
+		w.gone, w.be = w.be.Name(), nil
 	}
 }
 
@@ -386,17 +416,12 @@ func (w *firewallWorker) settle(err error, e *firewallEvent) {
 	if w.candidate == nil {
 		return
 	}
-	old := w.be
-	w.be, w.candidate = w.candidate, nil
-	for _, r := range w.retired { // those that were in use just now
-		if r.keep {
-			e.replaced = r.be.Name()
-		}
+	e.replaced = w.gone
+	if w.be != nil {
+		e.replaced = w.be.Name()
+		w.retired = append(w.retired, former(w.be, false))
 	}
-	if old != nil {
-		e.replaced = old.Name()
-		w.retired = append(w.retired, &retired{be: old})
-	}
+	w.be, w.candidate, w.gone = w.candidate, nil, ""
 }
 
 // fail notes a failure. The next Reconcile comes after a pause.
@@ -526,28 +551,18 @@ func (w *firewallWorker) batch(ctx context.Context, run []change) error {
 	return err
 }
 
-// verifyNow looks whether all stands. After a failure only a Reconcile can tell, and that waits for its time, unless what
-// was absent may be there again.
+// verifyNow looks whether all stands. After a failure only a Reconcile can tell, and that waits for its time.
 func (w *firewallWorker) verifyNow(ctx context.Context) {
-	if w.be == nil || w.candidate != nil || w.failing != nil && !errors.Is(w.failing, firewall.ErrAbsent) {
+	if w.be == nil || w.candidate != nil || w.failing != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, batchLimit)
 	defer cancel()
-	err := w.be.Verify(ctx)
-	switch {
-	case w.failing != nil && errors.Is(err, firewall.ErrAbsent):
-	case w.failing != nil: // it is back
-		w.failures, w.retryAt = 0, time.Time{}
-		if err == nil {
-			err = w.failing
-		}
+	if err := w.be.Verify(ctx); err != nil {
 		w.request(err)
-	case err != nil:
-		w.request(err)
-	default:
-		w.tell(firewallEvent{backend: w.be.Name(), checked: time.Now()})
+		return
 	}
+	w.tell(firewallEvent{backend: w.be.Name(), checked: time.Now()})
 }
 
 // cleanUp removes the rules of other backends, once the present one holds all bans.
@@ -560,55 +575,23 @@ func (w *firewallWorker) cleanUp(ctx context.Context) {
 		if r.at.After(now) {
 			return false
 		}
-		found, err := r.remove(ctx)
+		c, cancel := context.WithTimeout(ctx, reconcileLimit)
+		defer cancel()
+		found, err := r.remove(c)
 		if err != nil {
 			r.failures++
 			r.at = now.Add(backoff(r.failures))
-			if r.failures == 1 {
-				w.tell(firewallEvent{notice: fmt.Errorf("rules of the %s backend could not be removed and may still block addresses: %w; trying again", r.be.Name(), err)})
+			if r.failures == 1 && !r.quiet {
+				w.tell(firewallEvent{notice: fmt.Errorf("rules of the %s backend could not be removed and may still block addresses: %w; trying again", r.name, err)})
 			}
 			return false
 		}
-		if found {
-			w.tell(firewallEvent{removed: r.be.Name()})
+		if found != "" {
+			w.tell(firewallEvent{removed: found})
 		}
-		r.be.Close()
+		r.close()
 		return true
 	})
-}
-
-// remove removes a backend's rules. found says that an earlier start had left some. What is not ours, or cannot be there, is none of them.
-func (r *retired) remove(ctx context.Context) (found bool, err error) {
-	if r.keep {
-		return false, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, reconcileLimit)
-	defer cancel()
-	if r.leftover {
-		in, err := r.be.Inspect(ctx, nil)
-		if err != nil {
-			return false, ignoreAbsent(err)
-		}
-		found = slices.ContainsFunc(in.Parts, func(p firewall.Part) bool { return p.Present && !p.Foreign }) ||
-			slices.ContainsFunc(in.Sets, func(s firewall.Set) bool { return s.Present && !s.Foreign })
-		if !found {
-			return false, nil
-		}
-	}
-	if err := r.be.Cleanup(ctx); err != nil {
-		return false, ignoreAbsent(err)
-	}
-	return found, nil
-}
-
-// ignoreAbsent passes over errors that say that there is nothing of ours to remove.
-func ignoreAbsent(err error) error {
-	var lack *firewall.UnsupportedError
-	var foreign *firewall.ForeignError
-	if errors.As(err, &lack) || errors.As(err, &foreign) || errors.Is(err, firewall.ErrAbsent) {
-		return nil
-	}
-	return err
 }
 
 // due asks for the full set of bans when the pause is over, and returns how long until the next such moment; 0 for none.

@@ -92,7 +92,7 @@ type workerTest struct {
 	now time.Time
 }
 
-func newWorkerTest(t *testing.T, be firewall.Backend, others ...firewall.Backend) *workerTest {
+func newWorkerTest(t *testing.T, be firewall.Backend, others ...*retired) *workerTest {
 	x := &workerTest{T: t, events: make(chan firewallEvent), now: time.Now()}
 	c := newConnCloser(false, nil, nil, nil)
 	x.w = newFirewallWorker(be, others, c, x.events)
@@ -289,7 +289,7 @@ func TestLeftovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.reconcile = errors.New("no room")
-	x := newWorkerTest(t, a, b, none)
+	x := newWorkerTest(t, a, leftover(b), leftover(none))
 	x.w.reconcile(nil)
 	x.next()
 	x.barrier()
@@ -374,22 +374,29 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestAbsent: what was absent is tried again as soon as it is back.
+// TestAbsent: what was absent is tried again as soon as its Watch hears of it, at the start and later.
 func TestAbsent(t *testing.T) {
 	a := newTroubled(t, "a")
+	a.reconcile = fmt.Errorf("a %w", firewall.ErrAbsent)
 	x := newWorkerTest(t, a)
-	x.w.reconcile(nil)
-	x.next()
-	a.set(func() { a.reconcile = fmt.Errorf("a %w", firewall.ErrAbsent) })
-	x.w.reconcile(nil)
-	x.next()
-	a.set(func() { a.reconcile = nil })
-	x.w.check() // it has heard of it
-	if e := x.next(); !e.needFull {
-		t.Fatalf("%+v", e)
-	}
-	if e := x.next(); e.err != nil || e.change == nil {
-		t.Fatalf("%+v", e)
+	for range 2 {
+		x.w.reconcile(nil)
+		x.next()
+		x.w.check() // time alone says nothing
+		for _, e := range x.barrier() {
+			if e.needFull {
+				t.Errorf("%+v", e)
+			}
+		}
+		a.set(func() { a.reconcile = nil })
+		x.w.changed()
+		if e := x.next(); !e.needFull {
+			t.Fatalf("%+v", e)
+		}
+		if e := x.next(); e.err != nil || e.change == nil {
+			t.Fatalf("%+v", e)
+		}
+		a.set(func() { a.reconcile = fmt.Errorf("a %w", firewall.ErrAbsent) })
 	}
 }
 

@@ -33,6 +33,7 @@ func TestFirewalldOnly(t *testing.T) {
 			})
 			t.Run("refuses", v.confinedRefuses)
 			t.Run("alone", v.confinedAlone)
+			t.Run("leftovers", v.confinedLeftovers)
 			t.Run("left", func(t *testing.T) {
 				v.sh(t, `rm /etc/systemd/system/bailiff.service.d/firewalld-only.conf; systemctl daemon-reload; systemctl restart bailiff.service`)
 				v.shut(t, attacker4, attacker6)
@@ -115,6 +116,23 @@ func (v *victim) confinedRefuses(t *testing.T) {
 	}
 	v.sh(t, `rm /etc/bailiff/bailiff.d/20-firewall.yaml; systemctl start bailiff.service`)
 	v.shut(t, attacker4, attacker6)
+}
+
+// What the daemon left in the kernel before it was confined goes: the helper removes it.
+func (v *victim) confinedLeftovers(t *testing.T) {
+	const drop = "/etc/systemd/system/bailiff.service.d/firewalld-only.conf"
+	v.put(t, "20-firewall.yaml", "firewall: {backend: nftables}\n")
+	v.sh(t, `rm `+drop+`; systemctl daemon-reload; systemctl restart bailiff.service`)
+	v.takesOver(t, "nftables")
+	v.sh(t, `nft list table inet bailiff; rm /etc/bailiff/bailiff.d/20-firewall.yaml
+		ln -s /usr/share/bailiff/firewalld-only.conf `+drop+`; systemctl daemon-reload; systemctl restart bailiff.service`)
+	v.shut(t, attacker4, attacker6)
+	eventually(t, 10*time.Second, func() error {
+		if out := v.sh(t, `nft list tables`); strings.Contains(out, "inet bailiff") {
+			return fmt.Errorf("left: %s", out)
+		}
+		return nil
+	})
 }
 
 // Without the helper bans still come and bite, and status says what is missing.

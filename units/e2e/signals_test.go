@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -55,6 +57,8 @@ func TestSignals(t *testing.T) {
 			v.takesOver(t, "firewalld")
 			t.Run("with-firewalld", func(t *testing.T) { v.unmoved(t, "firewalld") })
 			t.Run("leftovers", v.leftovers)
+			t.Run("auto", v.auto)
+			t.Run("uninstall", func(t *testing.T) { v.uninstall(t, tree) })
 		})
 	}
 }
@@ -144,6 +148,56 @@ func (v *victim) keptOut(a netip.Addr) error {
 		c.Close()
 	}
 	return fmt.Errorf("%s: %v; want a timeout", a, err)
+}
+
+// auto takes no ipset where nftables.service loads the ruleset, enabled or only started.
+func (v *victim) auto(t *testing.T) {
+	v.sh(t, `systemctl stop firewalld.service`)
+	for _, c := range []struct{ script, backend string }{
+		{`systemctl restart bailiff.service`, "ipset"},
+		{`systemctl enable -q nftables.service; systemctl restart bailiff.service`, "nftables"},
+		{`systemctl disable -q nftables.service; systemctl start nftables.service; systemctl restart bailiff.service`, "nftables"},
+		{`systemctl stop nftables.service; systemctl restart bailiff.service`, "ipset"},
+		{`systemctl start firewalld.service`, "firewalld"},
+	} {
+		v.sh(t, c.script)
+		v.takesOver(t, c.backend)
+	}
+}
+
+// uninstall runs what `make uninstall` runs, under each backend: no ban, no rule and no file of the program stays.
+func (v *victim) uninstall(t *testing.T, tree string) {
+	top, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := exec.CommandContext(t.Context(), "make", "-C", top, "-n", "--no-print-directory", "uninstall").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := netip.MustParseAddr("198.51.100.60")
+	for _, backend := range []string{"firewalld", "nftables", "ipset"} {
+		v.put(t, "20-firewall.yaml", "firewall: {backend: "+backend+"}\n")
+		v.sh(t, `systemctl enable -q --now bailiff.service; systemctl restart bailiff.service`)
+		v.takesOver(t, backend)
+		v.sh(t, `bailiff ban --json `+a.String())
+		eventually(t, 10*time.Second, func() error { return v.keptOut(a) })
+		out := v.sh(t, "set +e\n"+string(script))
+		if c, err := v.Dial(a, 22, 2*time.Second); err != nil {
+			t.Errorf("%s: %s, after uninstalling: %v\n%s", backend, a, err, out)
+		} else {
+			c.Close()
+		}
+		if left := v.sh(t, `nft list ruleset 2>/dev/null | grep bailiff || :; ipset list -n | grep bailiff || :; firewall-cmd --get-policies | grep -o bailiff || :
+			firewall-cmd --permanent --get-ipsets | grep -o bailiff || :; getent passwd | grep bailiff || :; getent group | grep bailiff || :
+			find /etc /usr /run -xdev -name '*bailiff*' ! -path '/etc/bailiff*' ! -path '/run/systemd/*'`); left != "" {
+			t.Errorf("%s, left:\n%s\nit said\n%s", backend, left, out)
+		}
+		if err := v.Install(t.Context(), tree); err != nil {
+			t.Fatal(err)
+		}
+		v.sh(t, `systemd-sysusers; systemctl daemon-reload; systemctl try-restart polkit.service || :`)
+	}
 }
 
 // leftovers restarts the daemon under one backend after the other. What the former one had goes, so that an address whose ban

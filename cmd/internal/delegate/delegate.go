@@ -1,5 +1,5 @@
-// Package delegate lets a daemon that must not use netlink have done what takes it: Serve closes TCP connections and tells the
-// host's own addresses, Client asks for it. Over a unix stream goes one request and one answer, each a JSON object. Serve does
+// Package delegate lets a daemon that must not use netlink have done what takes it: Serve closes TCP connections, tells the
+// host's own addresses, and removes what an earlier start left in the kernel's firewall; Client asks for it. Over a unix stream goes one request and one answer, each a JSON object. Serve does
 // nothing else, and whoever may connect may ask: the socket's mode decides. Start reading at Client.
 package delegate
 
@@ -28,14 +28,17 @@ const (
 	patience = 15 * time.Second
 )
 
-// request asks for connections to be closed when it names prefixes, for the host's own addresses else.
+// request asks for connections to be closed when it names prefixes, for rules to be removed when it says so, and for the
+// host's own addresses else.
 type request struct {
-	Close []netip.Prefix `json:"close,omitempty"`
+	Close  []netip.Prefix `json:"close,omitempty"`
+	Remove bool           `json:"remove,omitempty"`
 }
 
 type answer struct {
 	Closed    int          `json:"closed"`
 	Addresses []netip.Addr `json:"addresses,omitempty"`
+	Removed   []string     `json:"removed,omitempty"`
 	Error     string       `json:"error,omitempty"`
 }
 
@@ -56,8 +59,14 @@ func (c *Client) Kill(ctx context.Context, prefixes []netip.Prefix) (int, error)
 	if len(prefixes) == 0 {
 		return 0, nil
 	}
-	a, err := c.ask(ctx, request{prefixes})
+	a, err := c.ask(ctx, request{Close: prefixes})
 	return a.Closed, err
+}
+
+// Remove removes the rules and sets of the backends that take netlink, and names those backends that had any.
+func (c *Client) Remove(ctx context.Context) ([]string, error) {
+	a, err := c.ask(ctx, request{Remove: true})
+	return a.Removed, err
 }
 
 func (c *Client) ask(ctx context.Context, r request) (a answer, err error) {
@@ -93,6 +102,7 @@ func decode(r io.Reader, v any) error {
 type Hands struct {
 	Kill      func(context.Context, []netip.Prefix) (int, error)
 	Addresses func() ([]netip.Addr, error)
+	Remove    func(context.Context) ([]string, error)
 }
 
 // Serve answers one request after the other, until ctx ends or nobody has come for as long as idle. It closes ln.
@@ -133,6 +143,10 @@ func serve(ctx context.Context, conn *net.UnixConn, h Hands) {
 }
 
 func do(ctx context.Context, r request, h Hands) (a answer, err error) {
+	if r.Remove {
+		a.Removed, err = h.Remove(ctx)
+		return a, err
+	}
 	if len(r.Close) == 0 {
 		a.Addresses, err = h.Addresses()
 		return a, err

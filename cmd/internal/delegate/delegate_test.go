@@ -98,6 +98,15 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestRemove: what was removed is named, and what could not be is told.
+func TestRemove(t *testing.T) {
+	failed := errors.New("no such thing here")
+	path, _ := helper(t, time.Minute, Hands{Remove: func(context.Context) ([]string, error) { return []string{"nftables"}, failed }})
+	if l, err := New(path).Remove(t.Context()); !slices.Equal(l, []string{"nftables"}) || err == nil || !strings.Contains(err.Error(), failed.Error()) {
+		t.Errorf("Remove: %q, %v", l, err)
+	}
+}
+
 // TestIdle: it ends when nobody comes, and who asks then is told that it is gone.
 func TestIdle(t *testing.T) {
 	path, ended := helper(t, 10*time.Millisecond, Hands{})
