@@ -207,7 +207,7 @@ jails:
 		"etc/bailiff/bailiff.d/20-b.yaml": "jails:\n  sshd:\nlimits:\n",
 	})
 	c := load(t, l)
-	if want := (Defaults{10 * time.Minute, 5, time.Hour, 24, 56, Slow{24 * time.Hour, 30}, Weights{2, 1}}); c.Defaults != want {
+	if want := (Defaults{10 * time.Minute, 5, time.Hour, false, 24, 56, Slow{24 * time.Hour, 30}, Weights{2, 0}}); c.Defaults != want {
 		t.Errorf("defaults %+v, want %+v", c.Defaults, want)
 	}
 	s := jailNamed(t, c, "sshd")

@@ -286,7 +286,7 @@ func TestDamaged(t *testing.T) {
 	}{
 		"empty":   {nil, "is not a ledger"},
 		"text":    {[]byte(strings.Repeat("hello ", 20)), "is not a ledger"},
-		"version": {other, "has version 99; this bailiff knows 1 to 2"},
+		"version": {other, "has version 99; this bailiff knows 1 to 3"},
 		"cut":     {snap[:len(snap)-1], "is cut off: "},
 		"longer":  {append(slices.Clone(snap), 0), "has 1 bytes behind its end"},
 		"flipped": {func() []byte { b := slices.Clone(snap); b[40] ^= 1; return b }(), "is damaged: checksum"},

@@ -32,7 +32,7 @@ _bailiff() {
 	'') words='status bans ban unban allow why firewall report check filter config reload import replay top stats match version help' ;;
 	status | reload | top) words='--json --socket' ;;
 	import) words='--from --to --dry-run --force --verbose --bans --database --json --socket' ;;
-	bans) words='--json --jail --socket' ;;
+	bans) words='--json --jail --observed --socket' ;;
 	ban) words='--jail --for --reason --force --json --socket' ;;
 	unban) words="--jail --all --json --socket" ;;
 	allow) words='list add remove why refresh --for --comment --remove --config --lists --force --accept --json --socket' ;;

@@ -35,6 +35,7 @@ complete -c bailiff -n __fish_use_subcommand -a help -d 'list the commands'
 
 complete -c bailiff -n '__bailiff_on status bans ban unban allow why firewall report check filter reload import replay top stats match version' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on status bans ban unban allow why firewall report config reload import top' -l socket -r -F -d 'control socket'
+complete -c bailiff -n '__bailiff_on bans' -l observed -d 'what jails that only observe would have banned'
 complete -c bailiff -n '__bailiff_on bans ban unban replay stats' -l jail -x -d 'jail'
 complete -c bailiff -n '__bailiff_on ban allow' -l for -x -a '10m 1h 48h 1w 4w' -d 'how long'
 complete -c bailiff -n '__bailiff_on ban' -l reason -x -d 'for the audit trail'
