@@ -44,20 +44,22 @@ func TestWhyCounted(t *testing.T) {
 	at := time.Date(2026, 11, 22, 19, 17, 0, 0, time.Local)
 	line := control.Line{Time: at, Identifier: "sshd", PID: 7, Message: "Failed \x1b[31mpassword", Cursor: "c", Pattern: "failed", Weight: 2}
 	w := control.Why{Address: "192.0.2.7", State: "counted", Counted: []control.WhyCount{
-		{Jail: "ssh", Filter: "sshd", Window: "normal", Length: 600, Prefix: "192.0.2.7/32", Failures: 1, Count: 2, MaxRetry: 5, Missing: 3, Until: at, Evidence: []control.Line{line}},
-		{Jail: "sshd", Filter: "sshd", Window: "slow", Length: 86400, Prefix: "192.0.2.7/32", Failures: 1, Count: 12, MaxRetry: 20, Missing: 8, Until: at,
+		{Jail: "ssh", Filter: "sshd", Window: "normal", Length: 600, Prefix: "192.0.2.7/32", Failures: 1, Attempts: 1, Count: 2, MaxRetry: 5, Missing: 3, Until: at, Evidence: []control.Line{line}},
+		{Jail: "sshd", Filter: "sshd", Window: "slow", Length: 86400, Prefix: "192.0.2.7/32", Failures: 1, Attempts: 11, Count: 12, MaxRetry: 20, Missing: 8, Until: at,
 			Evidence: []control.Line{{Cursor: "s=1;i=2", Time: at, Missing: "no longer in the journal", Pattern: "failed", Weight: 1}}},
-		{Jail: "sshd", Window: "account", Length: 3600, Prefix: "192.0.2.7/32", Failures: 2, Count: 2, MaxRetry: 3, Missing: 1, Addresses: 7, Needed: 20, Until: at},
-		{Window: "neighbours", Length: 3600, Prefix: "192.0.2.0/24", Failures: 4, Count: 4, MaxRetry: 4, Until: at},
+		{Jail: "sshd", Window: "account", Length: 3600, Prefix: "192.0.2.7/32", Failures: 2, Attempts: 2, Count: 2, MaxRetry: 3, Missing: 1, Addresses: 7, Needed: 10, Until: at},
+		{Jail: "sshd", Window: "account", Length: 3600, Prefix: "192.0.2.7/32", Failures: 2, Attempts: 2, Count: 2, MaxRetry: 3, Missing: 1, Addresses: 12, Needed: 10, Until: at},
+		{Window: "neighbours", Length: 3600, Prefix: "192.0.2.0/24", Failures: 4, Attempts: 4, Count: 4, MaxRetry: 5, Missing: 1, Until: at},
 	}}
 	out, said, status := bailiff(t, "why", "192.0.2.7", "--socket", whySocket(t, w))
 	for _, want := range []string{
 		"192.0.2.7 is watched, not banned\n",
-		"  192.0.2.7/32 by jail ssh (filter sshd): 2 of 5 within 10m0s, 3 more and it is banned\n  the oldest counts until 2026-11-22 19:17:00\n    2026-11-22 19:17:00 sshd[7]: Failed \\x1b[31mpassword  [failed, counts 2]\n",
-		"  192.0.2.7/32 by jail sshd: 12 of 20 within 24h0m (the slow window), 8 more and it is banned\n",
-		"  of older ones only the number is kept\n    2026-11-22 19:17:00 (no longer in the journal: s=1;i=2)  [failed]\n",
-		"on an account that 7 addresses attack within 1h0m (20 of them lead to bans): 2 of 3 failures, 1 more and it is banned\n",
-		"  192.0.2.0/24 as a neighbourhood: 4 of 4 parts of it attacked within 1h0m, which is enough: the next one is banned\n",
+		"  192.0.2.7/32 jail ssh (filter sshd): 1 attempt within 10m0s (weight 2), limit 5\n  the oldest counts until 2026-11-22 19:17:00\n    2026-11-22 19:17:00 sshd[7]: Failed \\x1b[31mpassword  [failed, weight 2]\n",
+		"  192.0.2.7/32 jail sshd: 11 attempts within 24h0m (slow window) (weight 12), limit 20\n",
+		"  only the number of older ones is kept\n    2026-11-22 19:17:00 (no longer in the journal: s=1;i=2)  [failed]\n",
+		"on an account that 7 addresses failed on within 1h0m: 2 attempts; not under attack (limit 10 addresses)\n",
+		"on an account that 12 addresses failed on within 1h0m: 2 attempts; under attack, limit 3: the next failure leads to a ban\n",
+		"  192.0.2.0/24 network: 4 parts of it attacked within 1h0m, limit 5: the next failure leads to a ban\n",
 	} {
 		if status != 0 || !strings.Contains(out, want) {
 			t.Errorf("%d: %q is not in\n%s%s", status, want, out, said)
@@ -101,7 +103,7 @@ func TestWhyUnknown(t *testing.T) {
 	socket := whySocket(t, control.Why{Address: "192.0.2.7", State: "unknown"})
 	out, said, status := bailiff(t, "why", "192.0.2.7", "--socket", socket, "--file", dir)
 	for _, want := range []string{
-		"192.0.2.7: nothing is counted of it\n",
+		"192.0.2.7: no failures on record\n",
 		"  4 of the 5 entries that watched services wrote in the last 24h0m name it, and none counts:\n",
 		"Accepted password for bob from 192.0.2.7 port 4000 ssh2\n      jail sshd, pattern accepted: a login that went well\n",
 		"which no pattern takes\n      no pattern takes it\n",

@@ -80,7 +80,7 @@ func TestNoFileAtAll(t *testing.T) {
 	if len(c.Files) != 0 || len(c.Notices) != 0 {
 		t.Errorf("files %q, notices %q", c.Files, c.Notices)
 	}
-	want := Defaults{FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 48 * time.Hour, Prefix4: 32, Prefix6: 64, Slow: Slow{24 * time.Hour, 20}, Weights: Weights{2, 1}}
+	want := Defaults{FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 48 * time.Hour, Prefix4: 32, Prefix6: 64, Slow: Slow{24 * time.Hour, 20}, Weights: Weights{2, 0}}
 	if d.Defaults != want {
 		t.Errorf("defaults %+v, want %+v", d.Defaults, want)
 	}
@@ -464,7 +464,7 @@ func TestRenderLoadsAgain(t *testing.T) {
 		"much": `
 defaults: {find_time: 61s, max_retry: 7, ban_time: 1h30m, prefix: {ipv4: 24, ipv6: 56}, slow: {max_retry: off}, weights: {unknown: 1, account: 0}}
 escalate: {factor: 1.5, max: forever, forget: 100d, spread: 90s}
-accounts: {addresses: off, find_time: 2h, max_retry: 1, spare: 3w}
+accounts: {addresses: off, find_time: 2h, max_retry: 4, spare: 3w}
 neighbours: {find_time: 3h, spare: 1d, ipv4: {24: off}, ipv6: {64: 2, 56: 64, 48: off}}
 allow: {self: no, addresses: ["::1", 192.0.2.0/24, "2001:db8::/48 until 2030-01-31", "192.0.2.9 until 2030-01-31T12:00:00.5Z"], files: ["/srv/ümlaut #1/*.list", "/srv/\"q\"/[a-c]*"],
   operators: {enabled: no, groups: [], grace: none}, lists: {pingdom: {}, "1": {url: "file:///srv/a b", format: json, pointers: [/a/*], interval: 5m, widest: {ipv4: 9, ipv6: 17}, min_share: 0, insecure: yes}}}
