@@ -136,6 +136,7 @@ endif
 	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish $(addprefix $(DESTDIR),$(PAGES))
 ifeq ($(DESTDIR),)
 	rm -f /etc/systemd/system/bailiff-report.service.d/50-mail.conf /etc/systemd/system/bailiff.service.d/firewalld-only.conf
+	rm -rf /run/bailiff /run/bailiff-report
 	-rmdir --ignore-fail-on-non-empty /etc/systemd/system/bailiff-report.service.d /etc/systemd/system/bailiff.service.d 2>/dev/null
 	-for u in bailiff bailiff-fetch bailiff-report; do userdel $$u; groupdel $$u 2>/dev/null; done
 	-journalctl --update-catalog
