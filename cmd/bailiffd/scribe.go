@@ -97,6 +97,9 @@ func (s *scribe) write(r *record) {
 		return
 	case audit.KindExtend:
 		s.aud.Extend(s.complete(r))
+	case audit.KindObserved:
+		s.aud.Send(s.complete(r).Entry(audit.KindObserved))
+		return
 	default:
 		s.aud.Ban(s.complete(r))
 	}
@@ -107,7 +110,7 @@ func (s *scribe) complete(r *record) audit.BanEvent {
 	for _, e := range r.evidence {
 		r.ban.Evidence = append(r.ban.Evidence, e.Text(s))
 	}
-	r.ban.Unreported = !s.courier.wants()
+	r.ban.Unreported = r.ban.Unreported || !s.courier.wants()
 	return r.ban
 }
 
