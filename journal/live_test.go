@@ -20,7 +20,7 @@ import (
 //
 // The writer is systemd-journal-remote. It rotates when the table of field names (333 places, journal-def.h) is three
 // quarters full, so entries bring a new name now and then. It is never more than one file ahead of the follower: what is vacuumed before
-// anybody could have opened it is lost to every reader.
+// it is read is lost to every reader.
 func TestLive(t *testing.T) {
 	journaltest.Need(t)
 	const (

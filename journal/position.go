@@ -80,8 +80,8 @@ func (p *Position) mark(origin string) (c Cursor, own bool) {
 	return p.last, false
 }
 
-// reached says whether an entry is not behind a mark, which is of its own origin or of another one.
-func reached(m *Cursor, own bool, l *location) bool {
+// reached says whether an entry of an origin is not behind a mark, which is of the same origin (own) or of another one.
+func reached(m *Cursor, own bool, origin string, l *location) bool {
 	sameBoot := m.hasMonotonic() && l.bootID == m.BootID
 	switch {
 	case m.hasSeqnum() && l.seqnumID == m.SeqnumID:
@@ -89,7 +89,7 @@ func reached(m *Cursor, own bool, l *location) bool {
 			return true
 		}
 		// A copy is numbered anew, but keeps its clocks. Entries that journald received at once share them.
-		return sameBoot && (l.monotonic < m.Monotonic || l.monotonic == m.Monotonic && l.realtime == m.Realtime && l.xorHash == m.XorHash)
+		return sameBoot && ordered(origin) && (l.monotonic < m.Monotonic || l.monotonic == m.Monotonic && l.realtime == m.Realtime && l.xorHash == m.XorHash)
 	case sameBoot:
 		return l.monotonic <= m.Monotonic
 	case m.hasMonotonic() && l.bootID == currentBoot():
@@ -109,10 +109,11 @@ var currentBoot = sync.OnceValue(func() ID128 {
 
 // mark is where a reader stands in one origin.
 type mark struct {
-	origin string
-	cursor Cursor // saved; used until loc is set
-	loc    location
-	f      *file // that gave loc; nil: none did yet
+	origin  string
+	ordered bool   // see ordered
+	cursor  Cursor // saved; used until loc is set
+	loc     location
+	f       *file // that gave loc; nil: none did yet
 }
 
 // known says whether anything of the origin was read, and up to where.
@@ -125,7 +126,7 @@ func (m *mark) known() (Cursor, bool) {
 
 // repeats says whether an entry of file f was given before, from another file of the same origin.
 func (m *mark) repeats(f *file, l *location) bool {
-	return m.f != nil && m.f != f && l.bootID == m.loc.bootID &&
+	return m.f != nil && m.f != f && m.ordered && l.bootID == m.loc.bootID &&
 		(l.monotonic < m.loc.monotonic || l.monotonic == m.loc.monotonic && l.realtime == m.loc.realtime && l.xorHash == m.loc.xorHash)
 }
 
@@ -171,14 +172,14 @@ func (r *Reader) Reached(p Position) bool {
 		return false
 	}
 	m, own := p.mark(r.cur.mark.origin)
-	return reached(&m, own, &r.loc)
+	return reached(&m, own, r.cur.mark.origin, &r.loc)
 }
 
 // markOf returns the mark of an origin.
 func (r *Reader) markOf(origin string) *mark {
 	m := r.marks[origin]
 	if m == nil {
-		m = &mark{origin: origin}
+		m = &mark{origin: origin, ordered: ordered(origin)}
 		r.marks[origin] = m
 	}
 	return m

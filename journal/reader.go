@@ -717,7 +717,7 @@ func (r *Reader) isNew(f *file) bool {
 		return true
 	}
 	c, ok := r.passed(f)
-	if _, own := f.mark.known(); ok && reached(&c, own, &f.cand) {
+	if _, own := f.mark.known(); ok && reached(&c, own, f.mark.origin, &f.cand) {
 		return false
 	}
 	f.checked = true // what follows in the file is younger

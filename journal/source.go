@@ -71,8 +71,8 @@ func (s Source) machineID() (ID128, error) {
 	return id, nil
 }
 
-// origin names the sequence of files that a file belongs to: the namespace and the name before the @ of rotated files. One journald
-// writes such a sequence, one file after another, in /run and in /var.
+// origin names the sequence of files that a file belongs to: the folder that is named for a machine id and a namespace, and the name before
+// the @ of rotated files. One journald writes such a sequence, one file after another, in /run and in /var.
 func origin(path string) string {
 	name := filepath.Base(path)
 	if i := strings.IndexByte(name, '@'); i >= 0 {
@@ -80,11 +80,18 @@ func origin(path string) string {
 	} else {
 		name = strings.TrimSuffix(strings.TrimSuffix(name, "~"), ".journal")
 	}
-	id, ns, _ := strings.Cut(filepath.Base(filepath.Dir(path)), ".")
-	if !isID(id) {
-		ns = ""
+	folder := filepath.Base(filepath.Dir(path))
+	if id, _, _ := strings.Cut(folder, "."); !isID(id) {
+		folder = ""
 	}
-	return ns + "/" + name
+	return folder + "/" + name
+}
+
+// ordered says whether the entries of an origin are in the order of the monotonic clock. So journald writes them; in what was received
+// from another host the entries of several of its journals may be mixed.
+func ordered(origin string) bool {
+	name := filepath.Base(origin)
+	return name == "system" || strings.HasPrefix(name, "user-")
 }
 
 // listing is what a look at the source found: the folders to watch and the files to read.

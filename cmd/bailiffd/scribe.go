@@ -82,7 +82,7 @@ func (s *scribe) run() {
 		if len(queue) > 0 {
 			continue
 		}
-		s.close() // an open reader keeps journal files that were vacuumed; bans are rare, or come in storms
+		s.close() // an open reader watches folders and holds files open; bans are rare, or come in storms
 		if ending {
 			return
 		}
