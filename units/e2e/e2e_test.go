@@ -237,13 +237,16 @@ func eventually(t testing.TB, limit time.Duration, ask func() error) {
 }
 
 // fails makes n failed logins from an address, all at once; their outcome is sshd's business, and bailiff's.
-func (v *victim) fails(t testing.TB, from netip.Addr, n int) {
+func (v *victim) fails(t testing.TB, from netip.Addr, n int) { v.failsAs(t, "bob", from, n) }
+
+// failsAs is fails on an account.
+func (v *victim) failsAs(t testing.TB, user string, from netip.Addr, n int) {
 	var wg sync.WaitGroup
 	for range n {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if v.SSH(t.Context(), from, "bob", "letmein", 1) == nil {
+			if v.SSH(t.Context(), from, user, "letmein", 1) == nil {
 				t.Errorf("%s was let in with a wrong password", from)
 			}
 		}()
