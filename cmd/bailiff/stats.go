@@ -41,6 +41,7 @@ type stats struct {
 	Entries   uint64      `json:"entries"`
 	Failures  uint64      `json:"failures"`
 	Bans      uint64      `json:"bans"`      // that the configuration leads to
+	Observed  uint64      `json:"observed"`  // of these, of jails that only observe: they block nothing
 	Made      uint64      `json:"bans_made"` // that the daemon made, by the audit trail
 	Addresses uint64      `json:"addresses"` // different ones, about
 	Names     uint64      `json:"account_names"`
@@ -186,7 +187,7 @@ type tally struct {
 	only  []string // jails
 	shown time.Time
 
-	entries, failures, bans, made uint64
+	entries, failures, bans, observed, made uint64
 	jails                         map[string]*jailTally
 	patterns                      map[string]uint64
 	addrs                         *sketch.Top[netip.Addr]
@@ -294,7 +295,9 @@ func (s *tally) outcome(out *policy.Outcome) {
 		if b.Extended {
 			continue // the same ban, with more ports
 		}
-		s.bans++
+		if s.bans++; b.Observed {
+			s.observed++
+		}
 		s.jail(b.Jail).bans++
 		if h := s.hour(b.Since); h != nil {
 			h[1]++
@@ -401,7 +404,7 @@ func same(s string) string { return s }
 
 func (s *tally) result(top int) *stats {
 	r := &stats{
-		Entries: s.entries, Failures: s.failures, Bans: s.bans, Made: s.made, Addresses: s.different.Count(), Names: s.names.Count(),
+		Entries: s.entries, Failures: s.failures, Bans: s.bans, Observed: s.observed, Made: s.made, Addresses: s.different.Count(), Names: s.names.Count(),
 		Jails: []statsJail{}, Patterns: []statsItem{}, OfDay: s.ofDay, Databases: []string{}, History: []statsTime{},
 		Sources:  items(s.addrs, top, netip.Addr.String, netip.Addr.Compare),
 		Networks: items(s.networks, top, netip.Prefix.String, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }),
@@ -483,7 +486,11 @@ func (r *stats) print(e *env, w io.Writer) {
 	}
 	fmt.Fprintf(w, "%d entries, %s, in %.2f s\n", r.Entries, span, r.Seconds)
 	fmt.Fprintf(w, "%s of about %d addresses at about %d account names\n", plural(int(r.Failures), "failure"), r.Addresses, r.Names)
-	fmt.Fprintf(w, "%s that this configuration leads to, %d that the daemon made\n", plural(int(r.Bans), "ban"), r.Made)
+	observed := ""
+	if r.Observed > 0 {
+		observed = fmt.Sprintf(" (%d of jails that only observe)", r.Observed)
+	}
+	fmt.Fprintf(w, "%s that this configuration leads to%s, %d that the daemon made\n", plural(int(r.Bans), "ban"), observed, r.Made)
 	if len(r.Stopped) > 0 {
 		fmt.Fprintln(w, stoppedText(r.Stopped))
 	}
