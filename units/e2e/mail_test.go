@@ -95,7 +95,7 @@ MAILER(´smtp')dnl
 M
 mkdir -p /etc/sasl2 /usr/lib/sasl2
 printf 'pwcheck_method: saslauthd\nmech_list: PLAIN LOGIN\n' | tee /etc/sasl2/Sendmail.conf >/usr/lib/sasl2/Sendmail.conf
-sed -i 's/^START=no/START=yes/' /etc/default/saslauthd
+sed -i '/^START=/d' /etc/default/saslauthd && echo START=yes >>/etc/default/saslauthd
 echo 1 >/proc/sys/net/ipv6/bindv6only # or the IPv6 socket takes IPv4's port
 cd /etc/mail
 m4 sendmail.mc >sendmail.cf
