@@ -283,11 +283,6 @@ var bigEndian = func() bool {
 
 func (f *file) le64(off uint64) uint64 { return binary.LittleEndian.Uint64(f.m[off : off+8]) }
 
-func (f *file) id128(off uint64) (id ID128) {
-	copy(id[:], f.m[off:off+16])
-	return id
-}
-
 // archived: nothing will be written to it any more. What journald renamed to …~ it found damaged or unclean, and has left.
 func (f *file) archived() bool { return f.m[hdrState] == stateArchived || f.path[len(f.path)-1] == '~' }
 

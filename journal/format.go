@@ -18,21 +18,18 @@ const (
 	hdrState             = 16
 	hdrFileID            = 24
 	hdrMachineID         = 40
-	hdrTailBootID        = 56 // of the last entry only where compatTailEntryBootID is set
 	hdrSeqnumID          = 72
 	hdrHeaderSize        = 88
 	hdrArenaSize         = 96
 	hdrDataHashOffset    = 104 // of the table's items, not of its object
 	hdrDataHashSize      = 112 // in bytes
 	hdrTailObjectOffset  = 136
-	hdrNObjects          = 144
 	hdrNEntries          = 152
 	hdrTailEntrySeqnum   = 160
 	hdrHeadEntrySeqnum   = 168
 	hdrEntryArrayOffset  = 176
 	hdrHeadEntryRealtime = 184
 	hdrTailEntryRealtime = 192
-	hdrTailMonotonic     = 200
 	hdrMinSize           = 208 // before systemd 187; 272 since 254
 )
 
@@ -48,8 +45,8 @@ const (
 	incompatKnown = incompatXZ | incompatLZ4 | incompatKeyed | incompatZSTD | incompatCompact
 )
 
-// The compatible flags (SEALED, SEALED_CONTINUOUS, TAIL_ENTRY_BOOT_ID) ask nothing of a reader: it walks past tag objects, and
-// what hdrTailBootID may be wrong about is only ever a hint here.
+// The compatible flags (SEALED, SEALED_CONTINUOUS, TAIL_ENTRY_BOOT_ID) ask nothing of a reader: it walks past tag objects and does not
+// use the boot id in the header.
 
 // States of a file.
 const (
