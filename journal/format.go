@@ -13,11 +13,9 @@ const signature = "LPKSHHRH"
 
 // Offsets in the header.
 const (
-	hdrCompatible        = 8
 	hdrIncompatible      = 12
 	hdrState             = 16
 	hdrFileID            = 24
-	hdrMachineID         = 40
 	hdrSeqnumID          = 72
 	hdrHeaderSize        = 88
 	hdrArenaSize         = 96
@@ -114,10 +112,10 @@ func (e *CorruptError) Error() string {
 
 // header is what of a file's header never changes.
 type header struct {
-	fileID, machineID, seqnumID ID128
-	size                        uint64 // of the header: objects begin here
-	hashOffset, hashItems       uint64
-	keyed, compact              bool
+	fileID, seqnumID      ID128
+	size                  uint64 // of the header: objects begin here
+	hashOffset, hashItems uint64
+	keyed, compact        bool
 }
 
 // parseHeader checks the first bytes of a file. errIncomplete: journald has not finished writing it.
@@ -142,7 +140,6 @@ func parseHeader(path string, b []byte) (header, error) {
 		return h, &CorruptError{path, hdrState, fmt.Sprintf("unknown state %d", s)}
 	}
 	copy(h.fileID[:], b[hdrFileID:])
-	copy(h.machineID[:], b[hdrMachineID:])
 	copy(h.seqnumID[:], b[hdrSeqnumID:])
 	h.size = le.Uint64(b[hdrHeaderSize:])
 	if h.size < hdrMinSize || h.size%8 != 0 || h.size > 1<<16 {
