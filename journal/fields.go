@@ -214,7 +214,7 @@ func (c *current) each(_ *Entry, yield func(string, []byte) bool) {
 
 // each gives all fields of the entry at off, straight from the mapping: what faults in yield is the file's error too.
 func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
-	if r.closed {
+	if r.closed || f.dead {
 		return
 	}
 	r.at = f

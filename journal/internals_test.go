@@ -56,6 +56,13 @@ func (r *Reader) Break(path string) (mend func()) {
 	panic("no file " + path)
 }
 
+// BreakExport makes parsing what journalctl gives panic.
+func (r *Reader) BreakExport() {
+	for _, g := range r.groups {
+		g.via.proc.x.pos = -1
+	}
+}
+
 // TryAgain sets after which times a file is tried again, and returns what puts them back.
 func TryAgain(d ...time.Duration) (restore func()) {
 	old := tryAgain

@@ -18,6 +18,7 @@ type inode struct{ dev, ino uint64 }
 // refresh lists the source's files and takes in those that are new; it says whether there are any. A file that is gone is kept
 // until it is read.
 func (r *Reader) refresh() (fresh bool) {
+	r.at = nil
 	l := r.src.list()
 	if r.watcher.set(l.watch) {
 		l = r.src.list() // what came between the first look and the watch
@@ -68,8 +69,8 @@ func (r *Reader) refresh() (fresh bool) {
 			continue
 		case err != nil:
 			fail(problem{path: path, err: err})
-			if !errors.Is(err, fs.ErrPermission) {
-				r.watcher.soon()
+			if errno := unix.Errno(0); errors.As(err, &errno) && !errors.Is(err, fs.ErrPermission) {
+				r.watcher.soon() // no memory or no descriptor was left, say
 			}
 			continue
 		}

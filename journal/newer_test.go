@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"bailiff/journal"
 	"bailiff/journal/journaltest"
@@ -100,6 +101,28 @@ func TestNewer(t *testing.T) {
 	gone.Seqnum, gone.XorHash = gone.Seqnum+1<<40, 1
 	if _, ok := r.At(gone); ok {
 		t.Error("an entry that was never written")
+	}
+}
+
+// Nor does a mistake of ours in parsing what journalctl gives end the program: reading goes on when a file changes.
+func TestNewerPanic(t *testing.T) {
+	dir := newerDir(t)
+	r := reader(t, journal.Dir(dir))
+	if !r.Next() {
+		t.Fatal(r.Problems())
+	}
+	r.BreakExport()
+	same(t, "broken", rest(r), nil)
+	if p := r.Problems(); len(p) != 3 || !strings.Contains(p[2].Error(), "cannot be parsed: runtime error") {
+		t.Error(p)
+	}
+	now := time.Now()
+	if err := os.Chtimes(filepath.Join(dir, "system.journal"), now, now); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "going on", next(t, r, 19), numbers(1, 19))
+	if p := r.Problems(); len(p) != 2 {
+		t.Error(p)
 	}
 }
 

@@ -282,7 +282,7 @@ func (r *Reader) caught(again *bool) {
 	if x == nil {
 		return
 	}
-	err, ok := x.(runtime.Error)
+	cause, ok := x.(runtime.Error)
 	if !ok {
 		panic(x)
 	}
@@ -295,11 +295,18 @@ func (r *Reader) caught(again *bool) {
 			}
 		}
 	}
-	if r.at == nil || r.at.via != nil {
-		panic(x)
+	f := r.at
+	if f == nil || f.dead {
+		panic(x) // no file is to blame
 	}
-	r.fail(r.at, fmt.Errorf("%s: cannot be parsed: %w (a bug in bailiff: please report it)", r.at.path, err))
-	*again = true
+	err := fmt.Errorf("%s: cannot be parsed: %w (a bug in bailiff: please report it)", f.path, cause)
+	if *again = true; f.via == nil {
+		r.fail(f, err)
+		return
+	}
+	f.via.stop()
+	f.state, r.lead = atEnd, nil // until one of its files changes
+	r.problem(problem{file: f, err: err})
 }
 
 // maxFaults is how often a file may fault: once when it is cut off, and again if that goes on. More, and its disk is failing.
