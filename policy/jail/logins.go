@@ -54,8 +54,10 @@ func (l *Logins) get(id uint64) (login, bool) {
 	return x, ok
 }
 
+// put begins a new generation when the younger one is full or old. A clock that was wrong for a while begins one at most, so
+// that the logins from before are still known once it is right.
 func (l *Logins) put(id uint64, x login, at int64) {
-	if _, ok := l.cur[id]; !ok && len(l.cur) >= l.limit || !near(at, l.turned, l.keep) {
+	if _, ok := l.cur[id]; !ok && len(l.cur) >= l.limit || at-l.turned >= l.keep {
 		l.cur, l.old, l.turned = make(map[uint64]login), l.cur, at
 	}
 	l.cur[id] = x
