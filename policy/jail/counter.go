@@ -382,8 +382,8 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 	for n := e.head; cells && n != 0; n = t.node(n).next { // all are filled now
 		if x := t.node(n); x.isCell() {
 			sum, _ := c.cellSum(x, at)
-			if long += sum; x.name() == 0 {
-				long += sum // of many accounts: see maxCells
+			if long += sum; x.weight() == manyUsers {
+				long += sum // see maxCells
 			}
 			if sum > 0 {
 				day.see(x)
@@ -415,7 +415,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 // to, all day is a device with an old setting, until it is very often.
 func (c *Counter) slowRetry(accounts int, device bool) int {
 	if accounts <= 1 && device {
-		return deviceFactor * c.o.SlowRetry
+		return min(deviceFactor*c.o.SlowRetry, (buckets-1)*bucketMax) // more than a cell counts is never reached
 	}
 	return c.o.SlowRetry
 }
@@ -594,7 +594,7 @@ func (c *Counter) LookSlow(a netip.Addr, at int64, known func(user uint32) bool)
 			if n == 0 {
 				continue
 			}
-			if sum += n; x.name() == 0 {
+			if sum += n; x.weight() == manyUsers {
 				sum += n
 			}
 			if b, ok := c.cellOldest(x, at); ok {

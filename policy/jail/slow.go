@@ -15,8 +15,10 @@ const (
 	countMask  = 1<<(buckets*bucketBits) - 1
 
 	// maxCells is how many users of a prefix are told apart in the slow window. Those beyond share a cell that no success
-	// clears: whoever fails on more accounts than that is no household.
-	maxCells = 8
+	// clears and whose attempts count double: whoever fails on more accounts than that is no household. manyUsers stands in
+	// that cell for the weight, so that it is not the one of failures that name no user.
+	maxCells  = 8
+	manyUsers = 1
 )
 
 // bucket is the number of the bucket that a moment lies in.
@@ -96,10 +98,10 @@ func (c *Counter) emptyCell(at int64) int64 {
 	return int64(uint64(uint16(c.bucket(at))) << (buckets * bucketBits))
 }
 
-// toCell turns a failure into a cell of its user.
+// toCell turns a failure into a cell. user is what stands in the cell of its user and weight.
 func (c *Counter) toCell(x *node, user uint32) {
 	at, n := x.at(), x.attempts()
-	x.user, x.when = user<<16|x.user&unknownBit, c.emptyCell(at)
+	x.user, x.when = user|x.user&unknownBit, c.emptyCell(at)
 	c.cellAdd(x, at, n)
 }
 
@@ -110,13 +112,15 @@ func (c *Counter) compact(t *table, e *entry, link *uint32) *uint32 {
 	if c.o.Budget.nodes >= nodeShare*c.o.Budget.limit {
 		most = 0
 	}
-	var own, shared *node
+	var own, shared, unnamed *node
 	cells := 0
 	for n := e.head; n != 0; n = t.node(n).next {
 		switch y := t.node(n); {
 		case !y.isCell():
-		case y.name() == 0:
+		case y.weight() == manyUsers:
 			shared = y
+		case y.name() == 0:
+			unnamed = y
 		default:
 			// Where clocks differ by more than the window, a user may have two.
 			if cells++; y.name() == x.name() && c.slowly(x.at(), c.cellTime(y, x.at())) {
@@ -124,8 +128,12 @@ func (c *Counter) compact(t *table, e *entry, link *uint32) *uint32 {
 			}
 		}
 	}
-	if x.name() == 0 || own == nil && cells >= most {
-		own = shared
+	user := x.name() << 16
+	switch {
+	case x.name() == 0:
+		own = unnamed
+	case own == nil && cells >= most:
+		own, user = shared, manyUsers
 	}
 	if own != nil {
 		if c.cellTop(own, x.at()) >= 0 {
@@ -133,10 +141,6 @@ func (c *Counter) compact(t *table, e *entry, link *uint32) *uint32 {
 		}
 		c.cellAdd(own, x.at(), x.attempts())
 		return t.cutOut(link)
-	}
-	user := x.name()
-	if cells >= most {
-		user = 0
 	}
 	c.toCell(x, user)
 	return &x.next
