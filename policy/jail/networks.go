@@ -13,8 +13,9 @@ type NetworkOptions struct {
 	Bits     int // length of the networks
 	V6       bool
 	FindTime time.Duration
-	MaxParts int // this many different parts that attacked are too many
-	Limit    int // how many networks are kept
+	MaxParts int  // this many different parts that attacked are too many
+	Limit    int  // how many networks are kept
+	Observed bool // of jails that only observe: what these see bans nobody
 }
 
 // Networks counts how many different parts (addresses, or prefixes that are counted as one) of a network attacked. One
@@ -66,6 +67,9 @@ func (n *Networks) Bits() int { return n.o.Bits }
 // V6 says whether they are networks of IPv6.
 func (n *Networks) V6() bool { return n.o.V6 }
 
+// Observed says whether they are those of jails that only observe.
+func (n *Networks) Observed() bool { return n.o.Observed }
+
 // Need is how many parts are too many.
 func (n *Networks) Need() int { return n.o.MaxParts }
 
@@ -75,9 +79,17 @@ func (n *Networks) Len() int { return len(n.m) }
 // Dropped is how many networks were forgotten to make room.
 func (n *Networks) Dropped() uint64 { return n.dropped }
 
+// part is what p counts as: of networks wider than a /64, all of one are one part.
+func (n *Networks) part(p netip.Prefix) key {
+	if n.o.V6 && n.o.Bits < 64 {
+		return keyOf(p.Addr(), min(p.Bits(), 64))
+	}
+	return keyOf(p.Addr(), p.Bits())
+}
+
 // Add counts a part of its network. It returns the network's parts, oldest first, when they are too many.
 func (n *Networks) Add(p netip.Prefix, f Failure) (attackers []Failure, parts []netip.Prefix) {
-	net, k := keyOf(p.Addr(), n.o.Bits), keyOf(p.Addr(), p.Bits())
+	net, k := keyOf(p.Addr(), n.o.Bits), n.part(p)
 	l, known := n.m[net]
 	if !known && len(n.m) >= n.o.Limit {
 		n.makeRoom()
@@ -126,7 +138,7 @@ func (n *Networks) ForgetAll(p netip.Prefix) {
 
 // Remove takes a part back.
 func (n *Networks) Remove(p netip.Prefix) {
-	net, k := keyOf(p.Addr(), n.o.Bits), keyOf(p.Addr(), p.Bits())
+	net, k := keyOf(p.Addr(), n.o.Bits), n.part(p)
 	if l := slices.DeleteFunc(n.m[net], func(x part) bool { return x.key == k }); len(l) > 0 {
 		n.m[net] = l
 	} else {
@@ -137,7 +149,7 @@ func (n *Networks) Remove(p netip.Prefix) {
 // Recall gives a part that was restored without it the entry of its failure.
 func (n *Networks) Recall(p netip.Prefix, f Failure) {
 	for i, x := range n.m[keyOf(p.Addr(), n.o.Bits)] {
-		if x.ref == NoRef && x.at == f.At && x.key == keyOf(p.Addr(), p.Bits()) {
+		if x.ref == NoRef && x.at == f.At && x.key == n.part(p) {
 			n.m[keyOf(p.Addr(), n.o.Bits)][i].ref = f.Ref
 		}
 	}
