@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"slices"
 
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
@@ -60,7 +59,7 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 	p := h.Pattern
 	a := jail.Attempt{
 		At: at, Ref: ref, Pattern: p.Name, User: jail.Hash(h.User, g.seed), Port: h.Port, Attempts: max(1, h.Repeat),
-		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, Unknown: h.Unknown, Stage: p.Step, Source: uint16(jail.Hash(h.Source, g.seed)),
+		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, Unknown: h.Unknown, Stage: p.Step, Source: uint32(jail.Hash(h.Source, g.seed)),
 		Provisional: p.Provisional,
 	}
 	a.Name = string(h.User[:min(len(h.User), jail.MaxName)])
@@ -118,7 +117,6 @@ func (g *Engine) Finish() *Outcome {
 }
 
 func (g *Engine) settle(now int64) {
-	g.settled = now
 	for {
 		p, ok := g.pending.Next(now)
 		if !ok {
@@ -129,7 +127,7 @@ func (g *Engine) settle(now int64) {
 }
 
 func (g *Engine) count(p *jail.PendingAttempt) {
-	g.conns.Settled(p.Conn, p.Attempts)
+	g.conns.Settled(p.Conn, p.Addr, p.Attempts)
 	if c := g.byName[g.names[p.Jail]]; c != nil {
 		g.failure(c, p.Addr, &p.Attempt)
 	}
@@ -150,22 +148,17 @@ func (g *Engine) forgive(conn jail.ConnKey, addr netip.Addr, h *filter.Hit) (own
 // Where none is pending, the attempt is one that nothing has been written about yet.
 func (g *Engine) void(conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
 	own := conn != 0 && len(h.ID) == 0
-	if !addr.IsValid() {
-		if _, waits := g.conns.Claim(conn); own || waits {
-			g.conns.Void(conn, at)
-		}
-		return
-	}
+	_, waits := g.conns.Claim(conn)
 	user, dropped := jail.Hash(h.User, g.seed), false
 	g.pending.Drop(addr, func(p *jail.PendingAttempt) bool {
 		if user != 0 && p.User == user || p.Conn == conn && (own || p.User == 0) {
-			g.conns.Settled(p.Conn, p.Attempts)
+			g.conns.Settled(p.Conn, p.Addr, p.Attempts)
 			dropped = true
 			return true
 		}
 		return false
 	})
-	if own && !dropped {
+	if (own || waits) && !dropped {
 		g.conns.Void(conn, at)
 	}
 }
@@ -178,19 +171,25 @@ func (g *Engine) success(c *cell, conn jail.ConnKey, addr netip.Addr, h *filter.
 	if own := g.forgive(conn, addr, h); own {
 		g.conns.Close(conn)
 	}
-	if g.rebuild && g.restored.counts {
+	if g.rebuild && g.restored {
 		return
 	}
-	narrow := g.narrow(c, addr)
+	clear := true
+	var done netip.Prefix
 	for _, c := range g.jails {
 		c.counter.Success(addr, short(user))
+		clear = clear && !c.counter.Has(addr, at)
+		if narrow := g.narrow(c, addr); user != 0 && narrow != done { // most jails count by the same length
+			g.accounts.Success(account(user, false), narrow)
+			g.accounts.Success(account(user, true), narrow)
+			g.logins.Add(jail.Mix(user, narrow, g.seed), at)
+			done = narrow
+		}
 	}
 	if user != 0 {
-		g.accounts.Success(user, narrow)
-		g.logins.Add(jail.Mix(user, narrow, g.seed), at)
 		g.logins.Add(jail.Mix(user, anywhere, g.seed), at)
 	}
-	clear := !slices.ContainsFunc(g.jails, func(c *cell) bool { return c.counter.Has(addr, at) })
+	narrow := g.narrow(c, addr)
 	for _, n := range g.nets {
 		if !n.Holds(addr) {
 			continue

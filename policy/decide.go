@@ -59,16 +59,16 @@ func (g *Engine) ban(c *cell, addr netip.Addr, v verdict) bool {
 		attempts += f.Attempts
 	}
 	evidence := v.evidence[max(0, len(v.evidence)-g.lines):] // the newest: they led to the ban
-	led := g.led
+	led, was := g.led, []*ledger.Ledger{g.led, g.lapsed}
 	if c.conf.Observe {
-		led = g.observed
+		led, was = g.observed, []*ledger.Ledger{g.observed}
 	}
-	if old, ok := g.incident(led, c, addr, prefix, v.at); ok {
+	if old, in := g.incident(was, c, addr, prefix, v.at); in != nil {
 		if ledger.Covers(old.Scope, c.scope) {
 			return false
 		}
 		old.Scope = ledger.JoinScopes(old.Scope, c.scope)
-		led.Add(old)
+		in.Add(old)
 		g.out.Bans = append(g.out.Bans, Ban{Ban: old, Addr: addr, Evidence: evidence, Extended: true, Observed: c.conf.Observe})
 		return true
 	}
@@ -82,21 +82,29 @@ func (g *Engine) ban(c *cell, addr netip.Addr, v verdict) bool {
 
 // incident finds a ban of the same attack: one that holds the prefix and began about the same time, in this jail or in
 // another that saw the same attempts. An entry may also be read a second time after a crash, or after a ledger was rebuilt
-// from the audit trail: the ban that it led to stands already.
-func (g *Engine) incident(led *ledger.Ledger, c *cell, addr netip.Addr, prefix netip.Prefix, at int64) (found ledger.Ban, ok bool) {
+// from the audit trail: the ban that it led to stands already, or has lapsed. A ban that covers what c watches comes before one
+// that has to be extended.
+func (g *Engine) incident(leds []*ledger.Ledger, c *cell, addr netip.Addr, prefix netip.Prefix, at int64) (found ledger.Ban, in *ledger.Ledger) {
 	window := c.conf.FindTime.Microseconds()
-	for b := range led.Covering(addr) {
-		if b.Until != 0 && b.Until <= at {
-			continue
-		}
-		same := b.Since >= at && (b.Jail == c.conf.Name || ledger.Covers(b.Scope, c.scope)) || at-b.Since < window && b.Since-at < window
-		if same && b.Prefix.Bits() <= prefix.Bits() && (ledger.Covers(b.Scope, c.scope) || b.Prefix == prefix && b.By == "") {
-			if found, ok = b, true; ledger.Covers(b.Scope, c.scope) {
-				break
+	for _, led := range leds {
+		for b := range led.Covering(addr) {
+			if b.Until != 0 && b.Until <= at || b.Prefix.Bits() > prefix.Bits() {
+				continue
+			}
+			covers := ledger.Covers(b.Scope, c.scope)
+			again := b.Since >= at && (b.Jail == c.conf.Name || covers)
+			if !again && (at-b.Since >= window || b.Since-at >= window) {
+				continue
+			}
+			if covers {
+				return b, led
+			}
+			if b.Prefix == prefix && b.By == "" && in == nil {
+				found, in = b, led
 			}
 		}
 	}
-	return found, ok
+	return found, in
 }
 
 // randomDelay draws what is added to a ban's time. It follows from the ban's id, so that it is the same in a replay; to

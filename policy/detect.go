@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"bailiff/policy/config"
@@ -52,7 +53,12 @@ func accountOptions(c *config.Config) jail.AccountOptions {
 func networkOptions(c *config.Config) (l []jail.NetworkOptions) {
 	for _, s := range networkSizes {
 		if need := s.need(&c.Neighbours); need != 0 {
-			l = append(l, jail.NetworkOptions{Bits: s.bits, V6: s.v6, FindTime: c.Neighbours.FindTime, MaxParts: need, Limit: share(c)})
+			o := jail.NetworkOptions{Bits: s.bits, V6: s.v6, FindTime: c.Neighbours.FindTime, MaxParts: need, Limit: share(c)}
+			l = append(l, o)
+			if slices.ContainsFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && j.Observe }) {
+				o.Observed = true
+				l = append(l, o)
+			}
 		}
 	}
 	return l
@@ -76,7 +82,7 @@ func (g *Engine) configureDetectors(c *config.Config) {
 	for _, o := range networkOptions(c) {
 		n := jail.NewNetworks(o)
 		for _, was := range old {
-			if was.Bits() == o.Bits && was.V6() == o.V6 {
+			if was.Bits() == o.Bits && was.V6() == o.V6 && was.Observed() == o.Observed {
 				n = was
 				n.Configure(o)
 			}
@@ -105,6 +111,14 @@ func short(name uint64) uint32 {
 	return u
 }
 
+// account is what accounts are known by among those that are attacked: what jails that only observe see bans nobody.
+func account(user uint64, observed bool) uint64 {
+	if observed && user != 0 {
+		return max(1, ^user)
+	}
+	return user
+}
+
 // narrow is the prefix that one address is counted and banned by.
 func (g *Engine) narrow(c *cell, addr netip.Addr) netip.Prefix {
 	bits := c.conf.Prefix6
@@ -120,7 +134,9 @@ func (g *Engine) narrow(c *cell, addr netip.Addr) netip.Prefix {
 func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	at := a.At
 	if _, ok := g.allow.Contains(addr, at); ok {
-		g.Allowed++
+		if !g.rebuild {
+			g.Allowed++
+		}
 		return
 	}
 	narrow := g.narrow(c, addr)
@@ -129,7 +145,7 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 		weight = max(weight, (c.conf.MaxRetry+a.MaxRetry-1)/a.MaxRetry*a.Attempts)
 	}
 	x := jail.Failure{Ref: a.Ref, At: at, User: short(a.User), Weight: weight, Attempts: a.Attempts, Unknown: a.Unknown, Pattern: a.Pattern}
-	if g.rebuild && g.restored.counts {
+	if g.rebuild && g.restored {
 		g.recall(c, addr, narrow, x, a.User)
 		return
 	}
@@ -146,19 +162,22 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 			g.out.Failures = append(g.out.Failures, f)
 			return
 		}
-		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare) && !g.accounts.UnderAttack(a.User, at)
+		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare) && !g.accounts.UnderAttack(account(a.User, c.conf.Observe), at)
 	}
 	v := c.counter.Add(addr, x, jail.Weighing{Account: c.conf.Weights.Account, Unknown: c.conf.Weights.Unknown, Known: known})
 	f.Prefix, f.Count = v.Prefix, v.Count
 	g.out.Failures = append(g.out.Failures, f)
 	banned := false
 	switch {
-	case v.Tripped || a.MaxRetry == 1:
+	case v.Tripped:
 		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Failures, evidence: c.counter.Take(v.Prefix), wide: v.Wide, at: at})
+	case a.MaxRetry == 1: // counted as part of a wider prefix, which is not banned for one address
+		banned = g.ban(c, addr, verdict{prefix: narrow, reason: ledger.Failures, evidence: []jail.Failure{x}, at: at})
 	case v.Slow:
 		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Slow, evidence: c.counter.TakeSlow(v.Prefix), at: at})
 	}
-	if own := g.accounts.Add(a.User, narrow, c.number, x); own != nil && !banned {
+	forgiven := func(at int64) bool { return g.led.Pardoned(addr, at, g.attacked.FindTime.Microseconds()) }
+	if own := g.accounts.Add(account(a.User, c.conf.Observe), narrow, c.number, x, forgiven); own != nil && !banned {
 		if j := g.byName[g.names[own.Jail]]; j != nil {
 			if banned = g.ban(j, addr, verdict{prefix: narrow, reason: ledger.Account, evidence: own.Failures, at: at}); banned {
 				j.counter.Take(narrow)
@@ -174,7 +193,7 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 // from which anybody logged in lately is not banned as a whole.
 func (g *Engine) countNetworks(c *cell, addr netip.Addr, narrow netip.Prefix, x jail.Failure) {
 	for _, n := range g.nets {
-		if !n.Holds(addr) || n.Bits() >= narrow.Bits() {
+		if !n.Holds(addr) || n.Bits() >= narrow.Bits() || n.Observed() != c.conf.Observe {
 			continue
 		}
 		attackers, parts := n.Add(narrow, x)
@@ -191,10 +210,10 @@ func (g *Engine) countNetworks(c *cell, addr netip.Addr, narrow netip.Prefix, x 
 func (g *Engine) recall(c *cell, addr netip.Addr, narrow netip.Prefix, x jail.Failure, user uint64) {
 	c.counter.Recall(addr, x)
 	if user != 0 {
-		g.accounts.Recall(user, narrow, x)
+		g.accounts.Recall(account(user, c.conf.Observe), narrow, x)
 	}
 	for _, n := range g.nets {
-		if n.Holds(addr) && n.Bits() < narrow.Bits() {
+		if n.Holds(addr) && n.Bits() < narrow.Bits() && n.Observed() == c.conf.Observe {
 			n.Recall(narrow, x)
 		}
 	}

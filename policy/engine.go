@@ -35,13 +35,9 @@ type Engine struct {
 	byNone      []*cell // cells that take entries without a unit
 	byContainer []*cell // cells that take lines of containers
 
-	conns    *jail.Connections
-	pending  *jail.Pending
-	settled  int64 // up to when pending attempts were settled
-	restored struct {
-		counts  bool  // what is counted came with the ledger
-		settled int64 // and settled, then
-	}
+	attempts          // of connections that go on
+	restored bool     // what is counted came with the ledger
+	aside    attempts // those that came with it, while entries are read again
 	accounts *jail.Accounts
 	logins   *jail.Logins
 	attacked config.Accounts
@@ -62,6 +58,16 @@ type Engine struct {
 	lost    error
 
 	Allowed uint64 // failures passed over because their address is allowed
+}
+
+// attempts are what the lines of connections have told so far.
+type attempts struct {
+	conns   *jail.Connections
+	pending *jail.Pending
+}
+
+func newAttempts(seed uint64) attempts {
+	return attempts{jail.NewConnections(seed), jail.NewPending()}
 }
 
 // cell is a jail at work.
@@ -141,8 +147,9 @@ type Outcome struct {
 func New(c *config.Config, led *ledger.Ledger) (*Engine, error) {
 	g := &Engine{
 		led: led, lapsed: ledger.New(), observed: ledger.New(), allow: &allow.List{}, seed: maphash.String(maphash.MakeSeed(), ""),
-		budget: jail.NewBudget(c.Limits.Tracked), conns: jail.NewConnections(), pending: jail.NewPending(),
+		budget: jail.NewBudget(c.Limits.Tracked),
 	}
+	g.attempts = newAttempts(g.seed)
 	saved := led.TakeCounts()
 	if err := g.Configure(c); err != nil {
 		return nil, err
@@ -233,14 +240,31 @@ func (g *Engine) TakeOrphans(known func(jail string) bool) []ledger.Ban {
 	})
 }
 
-// Rebuild says whether entries are only read again so that connections that go on are known, and the lines that failures
-// stand in: what they led to was counted and decided before. Where the ledger came without what was counted (it is an
-// old one), the windows are filled from them, too.
+// Rebuild says whether entries are only read again so that it is known in which of them what counts stands: what they led to
+// was counted and decided before. Where the ledger came without what was counted (it is an old one), the windows and the
+// connections that go on are filled from them, too.
 func (g *Engine) Rebuild(on bool) {
-	if g.rebuild && !on {
-		g.settle(g.restored.settled)
+	if on == g.rebuild {
+		return
 	}
-	g.rebuild = on
+	if !g.restored {
+		g.rebuild = on
+		return
+	}
+	if on {
+		g.aside, g.attempts = g.attempts, newAttempts(g.seed)
+		g.rebuild = true
+		return
+	}
+	again := g.attempts
+	g.attempts, g.aside = g.aside, attempts{}
+	g.conns.Recall(again.conns)
+	for _, p := range g.pending.Recall(again.pending) { // counted before: time had passed
+		if c := g.byName[g.names[p.Jail]]; c != nil {
+			g.failure(c, p.Addr, &p.Attempt)
+		}
+	}
+	g.rebuild = false
 }
 
 // Expire takes out bans that are over at now, for the firewall and the audit, and gives memory back. read is up to when
@@ -248,6 +272,7 @@ func (g *Engine) Rebuild(on bool) {
 // 0: that is not known yet.
 func (g *Engine) Expire(now, read int64) []ledger.Ban {
 	if read != 0 {
+		read = g.pending.Oldest(read) // it is judged by what was in force then
 		for _, c := range g.jails {
 			c.counter.Expire(read, 4096)
 		}
@@ -287,6 +312,9 @@ func (g *Engine) Pardon(prefix netip.Prefix, now int64) {
 		}
 	}
 	g.pending.Forget(prefix)
+	if g.aside.pending != nil {
+		g.aside.pending.Forget(prefix)
+	}
 	g.observed.RemoveFunc(func(b *ledger.Ban) bool { return b.Prefix.Overlaps(prefix) })
 	g.led.Pardon(prefix, now)
 }

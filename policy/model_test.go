@@ -1,11 +1,13 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,13 +18,14 @@ import (
 	"bailiff/policy/ledger"
 )
 
-// plain is a filter whose lines say nothing but what counts.
-func plain(t testing.TB, name string) *filter.Filter {
+// plain is a filter whose lines say nothing but what counts. join is how its lines are joined.
+func plain(t testing.TB, name, join string) *filter.Filter {
 	t.Helper()
 	f, err := filter.Parse(name+".yaml", []byte(`
 name: `+name+`
 description: a service of tests
 trust: {units: [`+name+`.service], uid: 0}
+join_by: `+join+`
 modes: {normal: []}
 patterns:
   - {name: failed, text: 'failed <user:word> from <addr>'}
@@ -30,14 +33,32 @@ patterns:
   - {name: heavy, text: 'heavy <user:word> from <addr>', weight: 3}
   - {name: exploit, text: 'exploit from <addr>', max_retry: 1}
   - {name: twice, text: 'twice from <addr>', max_retry: 2}
+  - {name: lone, text: 'lone <user:word>', step: 1, provisional: true}
+  - {name: step, text: 'step <source> <user:word> from <addr>', step: 2, provisional: true}
+  - {name: nobody, text: 'nobody <source> <user:word> from <addr>', step: 2, provisional: true, unknown: true}
+  - {name: some, text: 'some <source> from <addr>', step: 2, provisional: true}
+  - {name: final, text: 'final <count:num> <user:word> from <addr>', step: 3}
+  - {name: end, text: 'end <count:num> from <addr>', step: 4}
+  - {name: join, kind: join, text: 'join <addr>'}
+  - {name: void, kind: void, text: 'void <user:word> from <addr>'}
   - {name: login, kind: success, text: 'login <user:word> from <addr>'}
+  - {name: mail, kind: delivery, text: 'mail from <addr>'}
 tests:
   - {line: 'failed bob from 192.0.2.1', address: 192.0.2.1}
   - {line: 'unknown bob from 192.0.2.1', address: 192.0.2.1}
   - {line: 'heavy bob from 192.0.2.1', address: 192.0.2.1}
   - {line: 'exploit from 192.0.2.1', address: 192.0.2.1}
   - {line: 'twice from 192.0.2.1', address: 192.0.2.1}
+  - {line: 'lone bob'}
+  - {line: 'step a bob from 192.0.2.1', address: 192.0.2.1}
+  - {line: 'nobody a bob from 192.0.2.1', address: 192.0.2.1}
+  - {line: 'some a from 192.0.2.1', address: 192.0.2.1}
+  - {line: 'final 1 bob from 192.0.2.1', address: 192.0.2.1}
+  - {line: 'end 1 from 192.0.2.1', address: 192.0.2.1}
+  - {line: 'join 192.0.2.1', kind: join, address: 192.0.2.1}
+  - {line: 'void bob from 192.0.2.1', kind: void, address: 192.0.2.1}
   - {line: 'login bob from 192.0.2.1', kind: success, address: 192.0.2.1}
+  - {line: 'mail from 192.0.2.1', kind: delivery, address: 192.0.2.1}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -45,494 +66,929 @@ tests:
 	return f
 }
 
-// plainConfig has jails of such filters and the built-in values.
+// plainConfig has jails of such filters and the built-in values. A name that begins with a colon is one of a jail whose lines
+// are joined by address.
 func plainConfig(t testing.TB, jails ...string) *config.Config {
 	c := config.Default()
 	d := c.Defaults
 	c.Jails = nil
 	for _, name := range jails {
-		f := plain(t, name)
+		join := "process"
+		if name[0] == ':' {
+			name, join = name[1:], "address"
+		}
 		c.Jails = append(c.Jails, config.Jail{
-			Name: name, Enabled: true, Filter: f, Mode: "normal", FindTime: d.FindTime, MaxRetry: d.MaxRetry, BanTime: d.BanTime,
+			Name: name, Enabled: true, Filter: plain(t, name, join), Mode: "normal", FindTime: d.FindTime, MaxRetry: d.MaxRetry, BanTime: d.BanTime,
 			Prefix4: d.Prefix4, Prefix6: d.Prefix6, Slow: d.Slow, Weights: d.Weights,
 		})
 	}
 	return c
 }
 
-// event is a line of such a service.
+// newEngine makes an engine that tells all users of the tests apart: a counter keeps 16 bits of a name's hash.
+func newEngine(t testing.TB, c *config.Config) *Engine {
+	t.Helper()
+	for {
+		g, err := New(c, ledger.New())
+		if err != nil {
+			t.Fatal(err)
+		}
+		users := []string{"bob", "bbo", "bobb", "eve", "root", "other", "info", "admin"}
+		for i := range 26 {
+			users = append(users, string(rune('a'+i)), fmt.Sprint("u", i))
+		}
+		seen := map[uint32]bool{}
+		for _, u := range users {
+			seen[short(jail.Hash([]byte(u), g.seed))] = true
+		}
+		if len(seen) == len(users) {
+			return g
+		}
+	}
+}
+
+// event is a line of such a service, or, with what "tick", the passing of time.
 type event struct {
-	at   int64
-	jail string
-	what string // the pattern
-	user string
-	addr netip.Addr
+	at     int64
+	jail   string
+	what   string // the pattern
+	source string
+	user   string
+	n      int // attempts that the line sums up
+	addr   netip.Addr
+	pid    uint32 // 0: one of its own
+}
+
+func (e *event) text() string {
+	switch e.what {
+	case "exploit", "twice", "mail":
+		return fmt.Sprintf("%s from %s", e.what, e.addr)
+	case "lone":
+		return "lone " + e.user
+	case "step", "nobody":
+		return fmt.Sprintf("%s %s %s from %s", e.what, e.source, e.user, e.addr)
+	case "some":
+		return fmt.Sprintf("some %s from %s", e.source, e.addr)
+	case "final":
+		return fmt.Sprintf("final %d %s from %s", e.n, e.user, e.addr)
+	case "end":
+		return fmt.Sprintf("end %d from %s", e.n, e.addr)
+	case "join":
+		return fmt.Sprintf("join %s", e.addr)
+	}
+	return fmt.Sprintf("%s %s from %s", e.what, e.user, e.addr)
 }
 
 func (e *event) entry(n int) *filter.Entry {
-	text := e.what + " " + e.user + " from " + e.addr.String()
-	if e.what == "exploit" || e.what == "twice" {
-		text = e.what + " from " + e.addr.String()
+	pid := e.pid
+	if pid == 0 {
+		pid = uint32(n + 1)
 	}
-	return &filter.Entry{Message: []byte(text), Unit: []byte(e.jail + ".service"), PID: uint32(n + 1), Realtime: e.at}
+	return &filter.Entry{Message: []byte(e.text()), Unit: []byte(e.jail + ".service"), PID: pid, Realtime: e.at}
 }
 
-// model is the plainest engine there is: it keeps everything and looks at all of it each time.
+// model is the plainest engine there is: it keeps everything and looks at all of it each time. It has no tables, no hashes,
+// no buckets of users, no bounds and nothing that expires or is saved.
 type model struct {
-	c      *config.Config
-	allow  *allow.List
-	fails  []*modelFail
-	bans   []ledger.Ban
-	times  map[netip.Prefix]*ledger.History
-	logins []event
-	parts  []*modelPart
-	nets   []modelNet
+	c     *config.Config
+	allow *allow.List
+
+	conns   map[string]*modelConn
+	pending []*modelAttempt
+
+	fails    []*modelFail
+	accounts map[string][]*modelPlace
+	parts    []modelPart
+	logins   map[string]int64 // by account and prefix: the one read last
+	bans     []*modelBan
+	times    map[string]*ledger.History // by prefix, and whether observed
+
+	out []string // what the entry led to
+	at  int      // number of the entry
+}
+
+type modelConn struct {
+	addr       netip.Addr
+	lines      map[string]int
+	seen, done int
+	waits      *modelAttempt
+}
+
+type modelAttempt struct {
+	event
+	attempts int
+	stage    int
+	conn     string
+	taken    bool
 }
 
 type modelFail struct {
-	event
-	prefix netip.Prefix
-	weight int
+	at       int64
+	jail     string
+	prefix   netip.Prefix
+	user     string
+	unknown  bool
+	attempts int
+	weight   int
+	old      bool // a later one was too far from it in the normal window
+	gone     bool // and in the slow one
 }
 
-// modelPart is one failure on an account.
+type modelPlace struct {
+	id    netip.Prefix
+	last  int64
+	fails []modelFail
+}
+
 type modelPart struct {
-	at     int64
-	user   string
-	id     netip.Prefix // what makes it different: of IPv6 the /64
-	prefix netip.Prefix
-	jail   string
-	weight int // 0: an attacker that was banned, who still counts as different
+	at        int64
+	net, part netip.Prefix
+	observed  bool
 }
 
-type modelNet struct {
-	at   int64
-	net  netip.Prefix
-	part netip.Prefix
+type modelBan struct {
+	ledger.Ban
+	observed bool
 }
 
-func idOf(p netip.Prefix) netip.Prefix {
-	if p.Addr().Is6() && p.Bits() > 64 {
+func us(d time.Duration) int64 { return d.Microseconds() }
+
+func near(a, b int64, d time.Duration) bool { return a-b < us(d) && b-a < us(d) }
+
+func (m *model) jail(name string) *config.Jail {
+	return &m.c.Jails[slices.IndexFunc(m.c.Jails, func(j config.Jail) bool { return j.Name == name })]
+}
+
+func (m *model) prefix(j *config.Jail, a netip.Addr) netip.Prefix {
+	bits := j.Prefix6
+	if a.Is4() {
+		bits = j.Prefix4
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// entry judges a line, and returns what it led to.
+func (m *model) entry(i int, e event) []string {
+	m.out, m.at = nil, i
+	for len(m.pending) > 0 && (m.pending[0].taken || !near(e.at, m.pending[0].at, jail.Hold)) {
+		p := m.pending[0]
+		m.pending = m.pending[1:]
+		if !p.taken {
+			m.settled(p)
+			m.failure(&p.event, p.attempts)
+		}
+	}
+	if e.what == "tick" {
+		return m.sorted()
+	}
+	k := fmt.Sprint(e.jail, e.pid)
+	if m.conns[k] == nil {
+		m.conns[k] = &modelConn{lines: map[string]int{}}
+	}
+	c := m.conns[k]
+	addr := e.addr
+	if e.what == "lone" {
+		addr = c.addr
+	}
+	a := &modelAttempt{event: e, attempts: max(1, e.n), conn: k}
+	a.addr, a.user = addr, e.who()
+	a.stage = map[string]int{"lone": 1, "step": 2, "nobody": 2, "some": 2, "final": 3, "end": 4}[e.what]
+	switch e.what {
+	case "login":
+		for _, p := range m.pending {
+			if p.addr == addr && (p.conn == k || p.user == e.user) {
+				p.taken = true
+			}
+		}
+		m.conns[k] = &modelConn{lines: map[string]int{}}
+		m.success(e)
+	case "void":
+		dropped := false
+		for _, p := range m.pending {
+			if !p.taken && p.addr == addr && (p.conn == k || p.user == e.user) {
+				p.taken, dropped = true, true
+				m.settled(p)
+			}
+		}
+		c.waits = nil
+		if !dropped {
+			c.done++
+			c.seen = max(c.seen, c.done)
+		}
+	case "mail":
+	case "join":
+		c.addr = addr
+		fallthrough
+	default:
+		if !addr.IsValid() {
+			if c.waits != nil {
+				c.waits.attempts += a.attempts
+			} else {
+				c.waits = a
+			}
+			break
+		}
+		if w := c.waits; w != nil {
+			c.waits = nil
+			w.addr = addr
+			m.attempt(c, w)
+		}
+		if e.what != "join" {
+			m.attempt(c, a)
+		}
+	}
+	return m.sorted()
+}
+
+func (m *model) sorted() []string {
+	slices.Sort(m.out)
+	return m.out
+}
+
+func (m *model) settled(p *modelAttempt) {
+	if c := m.conns[p.conn]; c.addr == p.addr {
+		c.done = min(c.seen, c.done+p.attempts)
+	}
+}
+
+// attempt counts those that no other line of the connection has told of.
+func (m *model) attempt(c *modelConn, a *modelAttempt) {
+	provisional := a.stage == 1 || a.stage == 2
+	if a.stage > 0 {
+		c.addr = a.addr
+		name := fmt.Sprint(a.stage, a.source)
+		c.lines[name] += a.attempts
+		lines := c.lines[name]
+		if a.attempts = lines - c.done; provisional {
+			a.attempts = lines - max(c.seen, c.done)
+		} else {
+			c.done = max(c.done, lines)
+		}
+		c.seen = max(c.seen, c.done, lines)
+		if a.attempts <= 0 {
+			return
+		}
+	}
+	if provisional {
+		m.pending = append(m.pending, a)
+		return
+	}
+	left := a.attempts
+	for _, fits := range []func(p *modelAttempt) bool{
+		func(p *modelAttempt) bool { return p.who() == a.who() },
+		func(p *modelAttempt) bool { return p.who() == "" },
+		func(p *modelAttempt) bool { return true },
+	} {
+		for _, p := range m.pending {
+			if p.taken || p.conn != a.conn || p.addr != a.addr || left == 0 || !fits(p) {
+				continue
+			}
+			n := min(left, p.attempts)
+			left -= n
+			if p.attempts -= n; p.attempts == 0 {
+				p.taken = true
+			}
+			if a.who() == "" {
+				a.user, a.what = p.user, map[bool]string{true: "final", false: "end"}[p.who() != ""]
+			}
+			switch {
+			case p.who() == "" || p.who() == a.who():
+				if p.what == "nobody" {
+					a.what = "nobody"
+				}
+			default:
+				a.attempts -= n
+				m.failure(&p.event, n)
+			}
+		}
+	}
+	if a.attempts > 0 {
+		m.failure(&a.event, a.attempts)
+	}
+}
+
+// who is the account that a line names.
+func (e *event) who() string {
+	switch e.what {
+	case "exploit", "twice", "some", "end":
+		return ""
+	}
+	return e.user
+}
+
+func (m *model) login(key string, at int64, long time.Duration) bool {
+	x, ok := m.logins[key]
+	return ok && near(at, x, long)
+}
+
+func (m *model) success(e event) {
+	for i := range m.c.Jails {
+		j := &m.c.Jails[i]
+		p := m.prefix(j, e.addr)
+		m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool { return f.jail == j.Name && f.prefix == p && f.user == e.user })
+		m.logins[fmt.Sprint(e.user, p)] = e.at
+		for _, key := range []string{e.user, "observed " + e.user} {
+			for _, x := range m.accounts[key] {
+				x.fails = slices.DeleteFunc(x.fails, func(f modelFail) bool { return f.prefix == p })
+			}
+			m.accounts[key] = slices.DeleteFunc(m.accounts[key], func(x *modelPlace) bool { return x.id == placeOf(p) && len(x.fails) == 0 })
+		}
+	}
+	m.logins[e.user+" anywhere"] = e.at
+	clear := !slices.ContainsFunc(m.fails, func(f *modelFail) bool {
+		j := m.jail(f.jail)
+		width := us(j.Slow.FindTime) / 8
+		d := e.at/width - f.at/width
+		return f.prefix == m.prefix(j, e.addr) && !f.gone && (!f.old && near(e.at, f.at, j.FindTime) || d > -8 && d < 8)
+	})
+	for _, s := range m.sizes(e.addr) {
+		net, _ := e.addr.Prefix(s.bits)
+		m.logins["somebody "+net.String()] = e.at
+		if narrow := m.prefix(m.jail(e.jail), e.addr); clear && e.addr.Is6() && s.bits < narrow.Bits() {
+			m.parts = slices.DeleteFunc(m.parts, func(x modelPart) bool { return x.net == net && x.part == partOf(s.bits, narrow) })
+		}
+	}
+}
+
+func placeOf(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is6() && p.Bits() > 48 {
+		p, _ = p.Addr().Prefix(48)
+	}
+	return p
+}
+
+// partOf is what attacks as one in a network: of an IPv6 network wider than a /64 each /64.
+func partOf(bits int, p netip.Prefix) netip.Prefix {
+	if p.Addr().Is6() && bits < 64 && p.Bits() > 64 {
 		p, _ = p.Addr().Prefix(64)
 	}
 	return p
 }
 
-func us(d time.Duration) int64 { return d.Microseconds() }
+type modelSize struct{ bits, need int }
 
-func (m *model) prefix(a netip.Addr, bits4, bits6 int) netip.Prefix {
+func (m *model) sizes(a netip.Addr) []modelSize {
+	n := &m.c.Neighbours
 	if a.Is4() {
-		p, _ := a.Prefix(bits4)
-		return p
+		return []modelSize{{24, n.Net4}}
 	}
-	p, _ := a.Prefix(bits6)
-	return p
+	return []modelSize{{64, n.Net6.Bits64}, {56, n.Net6.Bits56}, {48, n.Net6.Bits48}}
 }
 
-func (m *model) ban(j *config.Jail, p netip.Prefix, addr netip.Addr, reason string, at int64, count int) (ledger.Ban, bool) {
+// held says whether a ban stops what a jail watches.
+func (m *model) held(j *config.Jail, addr netip.Addr, at int64) bool {
+	return slices.ContainsFunc(m.bans, func(b *modelBan) bool {
+		return b.Prefix.Contains(addr) && b.Since < at && at < b.Until && (!b.observed || j.Observe) &&
+			(b.Jail == j.Name || ledger.Covers(b.Scope, config.ScopeText(j.Ports)))
+	})
+}
+
+func (m *model) underAttack(key string, at int64) bool {
+	return m.distinct(key, at) >= m.c.Accounts.Addresses
+}
+
+func (m *model) distinct(key string, at int64) (n int) {
+	for _, x := range m.accounts[key] {
+		if near(at, x.last, m.c.Accounts.FindTime) {
+			n++
+		}
+	}
+	return n
+}
+
+// failure counts attempts that failed in every window.
+func (m *model) failure(e *event, attempts int) {
+	j, at := m.jail(e.jail), e.at
+	if _, ok := m.allow.Contains(e.addr, at); ok || m.held(j, e.addr, at) {
+		return
+	}
+	p, user := m.prefix(j, e.addr), e.who()
+	limited := map[string]int{"exploit": 1, "twice": 2}[e.what]
+	key := user
+	if j.Observe {
+		key = "observed " + user
+	}
+	if user != "" && m.login(fmt.Sprint(user, p), at, m.c.Accounts.Spare) {
+		m.tell("excused %s %s %s %d at %d", j.Name, e.addr, user, attempts, at)
+		return
+	}
+	known := user != "" && m.login(user+" anywhere", at, m.c.Accounts.Spare) && !m.underAttack(key, at)
+
+	f := &modelFail{at: at, jail: j.Name, prefix: p, user: user, unknown: e.what == "unknown" || e.what == "nobody", attempts: attempts}
+	weight := attempts
+	switch {
+	case e.what == "heavy":
+		weight *= 3
+	case limited > 0:
+		weight = (j.MaxRetry + limited - 1) / limited
+	}
+	width := us(j.Slow.FindTime) / 8
+	sum, long, slow := 0, 0, 0 // weights in the normal window, attempts in the slow one, and in the evidence for it
+	normal := 0
+	window, day := map[string]int{}, map[string]bool{user: true}
+	unknown := map[string]bool{}
+	for i := len(m.fails) - 1; i >= 0; i-- {
+		x := m.fails[i]
+		if x.jail != j.Name || x.prefix != p || x.gone {
+			continue
+		}
+		d := at/width - x.at/width
+		in, inSlow := !x.old && near(at, x.at, j.FindTime), d > -8 && d < 8
+		if !in && x.at < at {
+			x.old, x.gone = true, d >= 8
+		}
+		if in {
+			sum += x.weight
+			normal += x.attempts
+			if x.user != "" {
+				if _, ok := window[x.user]; !ok {
+					unknown[x.user] = x.unknown // as the latest line says
+				}
+				window[x.user] += x.attempts
+			}
+		}
+		if inSlow {
+			long += x.attempts
+			day[x.user] = true
+		}
+		if in || inSlow {
+			slow += x.attempts
+		}
+	}
+	delete(day, "")
+	names := 0
+	for _, u := range unknown {
+		if u {
+			names++
+		}
+	}
+	switch before := window[user]; {
+	case user == "":
+	case !f.unknown:
+		if len(window) > 0 && before == 0 {
+			weight += j.Weights.Account
+		}
+	case j.Weights.Unknown > 1 && weight == attempts:
+		if len(window) == 0 || len(window) == 1 && before > 0 {
+			// Attempts 1 to 3 weigh one together, each further one 1.
+			weigh := func(n int) int { return min(n, max(1, n-2)) }
+			weight = weigh(before+attempts) - weigh(before)
+		} else if before == 0 && names >= 3 {
+			weight *= j.Weights.Unknown
+		}
+	}
+	f.weight = weight
+	sum, long, normal, slow = sum+weight, long+attempts+max(0, len(day)-1), normal+attempts, slow+attempts
+	m.fails = append(m.fails, f)
+	m.tell("failure %s %s %s %d at %d count %d", j.Name, e.addr, user, attempts, at, sum)
+	banned := false
+	take := func(jail string) {
+		m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool { return f.jail == jail && f.prefix == p })
+	}
+	most := j.Slow.MaxRetry
+	if len(day) <= 1 && (f.unknown || known) {
+		most *= 15
+	}
+	switch {
+	case sum >= j.MaxRetry:
+		take(j.Name)
+		banned = m.ban(j, p, e.addr, ledger.Failures, at, normal)
+	case long >= most:
+		take(j.Name)
+		banned = m.ban(j, p, e.addr, ledger.Slow, at, slow)
+	}
+	if n, by := m.account(key, p, f); n > 0 && !banned {
+		if banned = m.ban(m.jail(by), p, e.addr, ledger.Account, at, n); banned {
+			take(by)
+		}
+	}
+	if banned || e.addr.Is6() {
+		m.networks(j, e.addr, p, at)
+	}
+}
+
+// account counts a failure on an account, and returns how many attempts of its prefix there were if that is to be banned, and
+// the jail that saw so many. Several jails may see the same attempts, so it is the one that saw most, of equal ones the latest.
+func (m *model) account(key string, p netip.Prefix, f *modelFail) (n int, by string) {
+	a := &m.c.Accounts
+	if f.user == "" {
+		return 0, ""
+	}
+	id := placeOf(p)
+	m.accounts[key] = slices.DeleteFunc(m.accounts[key], func(x *modelPlace) bool {
+		return x.id != id && !near(f.at, x.last, a.FindTime) && x.last < f.at
+	})
+	i := slices.IndexFunc(m.accounts[key], func(x *modelPlace) bool { return x.id == id })
+	if i < 0 {
+		i = len(m.accounts[key])
+		m.accounts[key] = append(m.accounts[key], &modelPlace{id: id})
+	}
+	x := m.accounts[key][i]
+	x.last = f.at
+	x.fails = append(x.fails, *f)
+	x.fails = x.fails[max(0, len(x.fails)-4*max(3, a.MaxRetry)):]
+	if !m.underAttack(key, f.at) {
+		return 0, ""
+	}
+	sums := map[string]int{}
+	for _, o := range x.fails {
+		if o.prefix != p || !near(f.at, o.at, a.FindTime) {
+			continue
+		}
+		if sums[o.jail] += o.attempts; sums[o.jail] >= n {
+			n, by = sums[o.jail], o.jail
+		}
+	}
+	if n < max(3, a.MaxRetry) {
+		return 0, ""
+	}
+	x.fails = slices.DeleteFunc(x.fails, func(o modelFail) bool { return o.prefix == p })
+	return n, by
+}
+
+func (m *model) networks(j *config.Jail, addr netip.Addr, narrow netip.Prefix, at int64) {
+	n := &m.c.Neighbours
+	for _, s := range m.sizes(addr) {
+		if s.need == 0 || s.bits >= narrow.Bits() {
+			continue
+		}
+		net, _ := addr.Prefix(s.bits)
+		mine := func(x modelPart) bool { return x.net == net && x.observed == j.Observe }
+		m.parts = slices.DeleteFunc(m.parts, func(x modelPart) bool {
+			return mine(x) && (x.part == partOf(s.bits, narrow) || !near(at, x.at, n.FindTime) && x.at < at)
+		})
+		m.parts = append(m.parts, modelPart{at, net, partOf(s.bits, narrow), j.Observe})
+		all, count := 0, 0
+		for _, x := range m.parts {
+			if mine(x) {
+				all++
+				if near(at, x.at, n.FindTime) {
+					count++
+				}
+			}
+		}
+		if all > s.need { // where the network was spared: the latest are kept
+			k := slices.IndexFunc(m.parts, mine)
+			if near(at, m.parts[k].at, n.FindTime) {
+				count--
+			}
+			m.parts = slices.Delete(m.parts, k, k+1)
+		}
+		if count < s.need || m.allow.Overlaps(net, at) || m.login("somebody "+net.String(), at, n.Spare) {
+			continue
+		}
+		m.parts = slices.DeleteFunc(m.parts, mine)
+		m.ban(j, net, addr, ledger.Neighbours, at, count)
+	}
+}
+
+func (m *model) ban(j *config.Jail, p netip.Prefix, addr netip.Addr, reason string, at int64, attempts int) bool {
 	if m.allow.Overlaps(p, at) {
-		if p = netip.PrefixFrom(addr, addr.BitLen()); reason == ledger.Neighbours {
-			return ledger.Ban{}, false
+		p = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	scope := config.ScopeText(j.Ports)
+	var extend *modelBan
+	l := slices.Clone(m.bans)
+	slices.SortStableFunc(l, func(a, b *modelBan) int {
+		return cmp.Or(a.Prefix.Bits()-b.Prefix.Bits(), strings.Compare(a.Jail, b.Jail))
+	})
+	for _, b := range l {
+		same := b.Since >= at && (b.Jail == j.Name || ledger.Covers(b.Scope, scope)) || near(at, b.Since, j.FindTime)
+		if b.observed != j.Observe || b.Until <= at || !b.Prefix.Contains(addr) || b.Prefix.Bits() > p.Bits() || !same {
+			continue
+		}
+		if ledger.Covers(b.Scope, scope) {
+			return false
+		}
+		if b.Prefix == p && extend == nil {
+			extend = b
 		}
 	}
-	for _, b := range m.bans {
-		if b.Prefix == p && b.Jail == j.Name && b.Since >= at {
-			return b, false
-		}
+	if extend != nil {
+		extend.Scope = ledger.JoinScopes(extend.Scope, scope)
+		m.told(extend, true)
+		return true
 	}
-	b := ledger.Ban{Prefix: p, Jail: j.Name, Since: at, Failures: count, Reason: reason, Count: 1}
-	h := m.times[p]
-	if h != nil && at-h.Last <= us(m.c.Escalate.Forget) {
+	b := &modelBan{ledger.Ban{Prefix: p, Jail: j.Name, Since: at, Failures: attempts, Reason: reason, Count: 1, Scope: scope}, j.Observe}
+	key := fmt.Sprint(p, j.Observe)
+	if h := m.times[key]; h != nil && at-h.Last <= us(m.c.Escalate.Forget) {
 		b.Count = h.Count + 1
 	}
 	long := time.Duration(float64(j.BanTime) * math.Pow(m.c.Escalate.Factor, float64(b.Count-1)))
 	most := max(m.c.Escalate.Max, j.BanTime)
 	long = min(long, most)
-	if s := spread(&b, m.c.Escalate.Spread); long+s <= most {
+	if s := randomDelay(&b.Ban, m.c.Escalate.Spread); long+s <= most {
 		long += s
 	} else {
 		long = max(j.BanTime, most-s)
 	}
 	b.Until = at + us(long)
-	m.times[p] = &ledger.History{Prefix: p, Count: b.Count, Last: b.Until}
+	m.times[key] = &ledger.History{Prefix: p, Count: b.Count, Last: b.Until}
+	m.bans = slices.DeleteFunc(m.bans, func(o *modelBan) bool { return o.Prefix == p && o.Jail == j.Name && o.observed == j.Observe })
 	m.bans = append(m.bans, b)
-	return b, true
+	m.told(b, false)
+	return true
 }
 
-func (m *model) neighbours(j *config.Jail, addr netip.Addr, narrow netip.Prefix, at int64) (out []ledger.Ban) {
-	n := &m.c.Neighbours
-	for _, s := range []struct{ bits, part, need int }{{24, 32, n.Net4}, {64, 128, n.Net6.Bits64}, {56, 64, n.Net6.Bits56}, {48, 64, n.Net6.Bits48}} {
-		if addr.Is4() != (s.bits == 24) || s.need == 0 || s.bits >= narrow.Bits() {
-			continue
-		}
-		net, _ := addr.Prefix(s.bits)
-		part, _ := narrow.Addr().Prefix(min(s.part, narrow.Bits()))
-		m.nets = slices.DeleteFunc(m.nets, func(x modelNet) bool { return x.net == net && x.part == part })
-		m.nets = append(m.nets, modelNet{at, net, part})
-		count := 0
-		for _, x := range m.nets {
-			if x.net == net && at-x.at < us(n.FindTime) {
-				count++
-			}
-		}
-		// More than are needed cannot be there but where a ban was refused; then the latest are kept.
-		for k := 0; count > s.need; k++ {
-			if x := m.nets[k]; x.net == net && at-x.at < us(n.FindTime) {
-				m.nets = slices.Delete(m.nets, k, k+1)
-				count--
-				k--
-			}
-		}
-		if count < s.need || m.allow.Overlaps(net, at) ||
-			slices.ContainsFunc(m.logins, func(e event) bool { return net.Contains(e.addr) && at-e.at < us(n.Spare) }) {
-			continue
-		}
-		m.nets = slices.DeleteFunc(m.nets, func(x modelNet) bool { return x.net == net })
-		if b, ok := m.ban(j, net, addr, ledger.Neighbours, at, count); ok {
-			out = append(out, b)
-		}
-	}
-	return out
+func (m *model) tell(format string, args ...any) {
+	m.out = append(m.out, fmt.Sprintf("%d ", m.at)+fmt.Sprintf(format, args...))
 }
 
-// has is whether anything counts against an address in some window.
-func (m *model) has(j *config.Jail, addr netip.Addr, at int64) bool {
-	p := m.prefix(addr, j.Prefix4, j.Prefix6)
-	width := us(j.Slow.FindTime) / 8
-	return slices.ContainsFunc(m.fails, func(f *modelFail) bool {
-		return f.jail == j.Name && f.prefix == p && (at-f.at < us(j.FindTime) || at/width-f.at/width < 8)
-	})
+func (m *model) told(b *modelBan, extended bool) {
+	m.out = append(m.out, tellBan(m.at, &Ban{Ban: b.Ban, Observed: b.observed, Extended: extended}))
 }
 
-func (m *model) entry(e event) (out []ledger.Ban) {
-	i := slices.IndexFunc(m.c.Jails, func(j config.Jail) bool { return j.Name == e.jail })
-	j := &m.c.Jails[i]
-	p := m.prefix(e.addr, j.Prefix4, j.Prefix6)
-	at := e.at
-	if e.what == "login" {
-		m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool { return f.jail == e.jail && f.prefix == p && f.user == e.user })
-		m.parts = slices.DeleteFunc(m.parts, func(x *modelPart) bool { return x.user == e.user && x.id == idOf(p) })
-		m.logins = append(m.logins, e)
-		if e.addr.Is6() && !slices.ContainsFunc(m.c.Jails, func(j config.Jail) bool { return m.has(&j, e.addr, at) }) {
-			m.nets = slices.DeleteFunc(m.nets, func(x modelNet) bool { return x.part.Contains(e.addr) })
-		}
-		return nil
-	}
-	if _, ok := m.allow.Contains(e.addr, at); ok {
-		return nil
-	}
-	if slices.ContainsFunc(m.bans, func(b ledger.Ban) bool {
-		return b.Prefix.Contains(e.addr) && b.Since < at && at < b.Until && (b.Jail == e.jail || len(m.ports(b.Jail)) == 0)
-	}) {
-		return nil
-	}
-	named := e.what != "exploit" && e.what != "twice"
-	familiar := named && slices.ContainsFunc(m.logins, func(l event) bool {
-		return l.user == e.user && m.prefix(l.addr, j.Prefix4, j.Prefix6) == p && at-l.at < us(m.c.Accounts.Spare)
-	})
-	base := map[string]int{"heavy": 3, "unknown": j.Weights.Unknown, "twice": (j.MaxRetry + 1) / 2, "exploit": j.MaxRetry}[e.what]
-	base = max(base, 1)
-	f := &modelFail{event: e, prefix: p, weight: base}
-	if !named {
-		f.user = ""
-	}
-	width := us(j.Slow.FindTime) / 8
-	sum, long, same, other := 0, 0, false, false
-	for _, x := range m.fails {
-		if x.jail != e.jail || x.prefix != p {
-			continue
-		}
-		in, slow := at-x.at < us(j.FindTime), at/width-x.at/width < 8
-		if in {
-			sum += x.weight
-		}
-		if slow {
-			long += x.weight
-		}
-		if in || slow {
-			same, other = same || x.user == e.user, other || x.user != "" && x.user != e.user
-		}
-	}
-	if named && other && !same && !familiar {
-		f.weight = max(f.weight, j.Weights.Account+map[string]int{"heavy": 3}[e.what])
-		if e.what != "heavy" {
-			f.weight = max(base, 1+j.Weights.Account)
-		}
-	}
-	sum += f.weight
-	long += f.weight
-	m.fails = append(m.fails, f)
-	take := func(jail string, p netip.Prefix) {
-		m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool { return f.jail == jail && f.prefix == p })
-	}
-	banned := false
-	if sum >= j.MaxRetry || e.what == "exploit" || long >= j.Slow.MaxRetry {
-		reason, count := ledger.Failures, sum
-		if sum < j.MaxRetry && e.what != "exploit" {
-			reason, count = ledger.Slow, long
-		}
-		take(e.jail, p)
-		var b ledger.Ban
-		if b, banned = m.ban(j, p, e.addr, reason, at, count); banned {
-			out = append(out, b)
-		}
-	}
-	if named && !familiar {
-		out = append(out, m.account(j, p, e, base, take)...)
-	}
-	if banned || e.addr.Is6() {
-		out = append(out, m.neighbours(j, e.addr, p, at)...)
-	}
-	return out
+func tellBan(i int, b *Ban) string {
+	return fmt.Sprintf("%d ban %s %s %s %d %s count %d until %d scope %q extended %v observed %v", i, b.Jail, b.Prefix, b.Reason, b.Failures, b.ID(), b.Count, b.Until-b.Since, b.Scope, b.Extended, b.Observed)
 }
 
-func (m *model) account(j *config.Jail, p netip.Prefix, e event, weight int, take func(string, netip.Prefix)) (out []ledger.Ban) {
-	a := &m.c.Accounts
-	at := e.at
-	// An address that was quiet for the whole window is forgotten, with all that it did before.
-	last := map[netip.Prefix]int64{}
-	for _, x := range m.parts {
-		if x.user == e.user {
-			last[x.id] = max(last[x.id], x.at)
+// tell says what an entry led to.
+func tell(i int, o *Outcome) (l []string) {
+	for _, f := range o.Failures {
+		if f.Excused {
+			l = append(l, fmt.Sprintf("%d excused %s %s %s %d at %d", i, f.Jail, f.Addr, f.User, f.Attempts, f.Time))
+		} else {
+			l = append(l, fmt.Sprintf("%d failure %s %s %s %d at %d count %d", i, f.Jail, f.Addr, f.User, f.Attempts, f.Time, f.Count))
 		}
 	}
-	m.parts = slices.DeleteFunc(m.parts, func(x *modelPart) bool {
-		return x.user == e.user && x.id != idOf(p) && at-last[x.id] >= us(a.FindTime)
-	})
-	m.parts = append(m.parts, &modelPart{at, e.user, idOf(p), p, e.jail, weight})
-	own := map[netip.Prefix][]*modelPart{}
-	for _, x := range m.parts {
-		if x.user == e.user && at-x.at < us(a.FindTime) {
-			own[x.id] = append(own[x.id], x)
-		}
+	for k := range o.Bans {
+		l = append(l, tellBan(i, &o.Bans[k]))
 	}
-	if len(own) < a.Addresses {
-		return nil
-	}
-	var ids []netip.Prefix // in the order in which they came
-	for _, x := range m.parts {
-		if x.user == e.user && own[x.id] != nil && !slices.Contains(ids, x.id) {
-			ids = append(ids, x.id)
-		}
-	}
-	for _, id := range ids {
-		q := own[id][len(own[id])-1].prefix
-		l := slices.DeleteFunc(own[id], func(x *modelPart) bool { return x.weight == 0 })
-		sum, jail := 0, ""
-		for i, last := range l { // of each jail the latest, the sums in the order in which the jails come to them
-			var of []*modelPart
-			for _, x := range l {
-				if x.jail == last.jail {
-					of = append(of, x)
-				}
-			}
-			of = of[max(0, len(of)-a.MaxRetry):]
-			n := 0
-			for _, x := range of {
-				if slices.Index(l, x) <= i {
-					n += x.weight
-				}
-			}
-			if slices.Contains(of, last) && n >= sum {
-				sum, jail = n, last.jail
-			}
-		}
-		need := a.MaxRetry
-		if len(own) >= 2*a.Addresses {
-			need--
-		}
-		if len(own) >= 4*a.Addresses {
-			need--
-		}
-		if sum < max(need, 1) {
-			continue
-		}
-		for _, x := range l {
-			x.weight = 0
-		}
-		i := slices.IndexFunc(m.c.Jails, func(j config.Jail) bool { return j.Name == jail })
-		if slices.ContainsFunc(m.bans, func(b ledger.Ban) bool {
-			return b.Prefix.Contains(q.Addr()) && b.Since < at && at < b.Until && (b.Jail == jail || len(m.ports(b.Jail)) == 0)
-		}) {
-			continue
-		}
-		if _, ok := m.allow.Contains(q.Addr(), at); ok {
-			continue
-		}
-		if b, ok := m.ban(&m.c.Jails[i], q, q.Addr(), ledger.Account, at, sum); ok {
-			out = append(out, b)
-			take(jail, q)
-			out = append(out, m.neighbours(&m.c.Jails[i], q.Addr(), q, at)...)
-		}
-	}
-	return out
+	slices.Sort(l)
+	return l
 }
 
-func (m *model) ports(jail string) []config.Port {
-	for _, j := range m.c.Jails {
-		if j.Name == jail {
-			return j.Ports
-		}
-	}
-	return nil
-}
-
-// stream makes events of a few users and of addresses that lie close together, over some days.
-func stream(r *rand.Rand, n int) []event {
+// stream makes lines of connections of a few users from addresses that lie close together, over some days. Some lines are
+// read late, by up to late.
+func stream(r *rand.Rand, n, users int, jails []string, late int64) []event {
 	var l []event
 	at := start
 	nets := []string{"198.51.100.", "203.0.113.", "2001:db8:0:", "2001:db8:0:1", "2001:db8:7:"}
-	for range n {
+	for pid := uint32(1); len(l) < n; pid++ {
 		switch r.IntN(60) {
 		case 0:
 			at += r.Int64N(3 * 3600 * sec)
 		default:
 			at += r.Int64N(90 * sec)
 		}
-		e := event{at: at, jail: []string{"alpha", "beta"}[r.IntN(2)], user: string(rune('a' + r.IntN(5)))}
-		net := nets[r.IntN(len(nets))]
-		if net[0] == '2' && net[1] == '0' && net[2] == '0' {
+		e := event{at: at, jail: jails[r.IntN(len(jails))], user: string(rune('a' + r.IntN(users))), pid: pid}
+		if net := nets[r.IntN(len(nets))]; strings.HasPrefix(net, "2001") {
 			e.addr = netip.MustParseAddr(fmt.Sprintf("%s%x::%x", net, r.IntN(7), 1+r.IntN(2)))
 		} else {
 			e.addr = netip.MustParseAddr(net + fmt.Sprint(r.IntN(8)))
 		}
+		say := func(what string) {
+			e.what = what
+			l = append(l, e)
+			e.at += 1 + r.Int64N([]int64{2 * sec, 10 * sec, 33 * sec}[r.IntN(3)])
+		}
 		switch k := r.IntN(100); {
-		case k < 70:
-			e.what = "failed"
-		case k < 78:
-			e.what = "unknown"
-		case k < 80:
-			e.what = "heavy"
-		case k < 81:
-			e.what = "exploit"
-		case k < 83:
-			e.what = "twice"
+		case k < 30:
+			say("failed")
+		case k < 40: // two daemons see the same attempt, such as Postfix and Dovecot
+			say("failed")
+			e.pid, e.jail = pid+1_000_000, jails[r.IntN(len(jails))]
+			say("failed")
+		case k < 46:
+			say("unknown")
+		case k < 47:
+			say("heavy")
+		case k < 48:
+			say("exploit")
+		case k < 49:
+			say("twice")
+		case k < 55:
+			say("login")
+		case k < 57:
+			say("mail")
+		case k < 70: // an attempt in steps, with the word of each source, in any order and with another name now and then
+			e.source = "x"
+			say([]string{"step", "nobody", "some"}[r.IntN(3)])
+			if r.IntN(2) == 0 {
+				e.source = "y"
+				say("step")
+			}
+			if e.source = ""; r.IntN(6) == 0 {
+				e.user = "f"
+			}
+			switch e.n = 1 + r.IntN(2); r.IntN(8) {
+			case 0: // nothing follows
+			case 1:
+				say("void")
+				say("final")
+			case 2:
+				e.n = 0
+				say("login")
+			case 3:
+				e.n, e.pid, e.jail = 0, pid+1_000_000, jails[r.IntN(len(jails))]
+				say("login")
+			case 4:
+				say("end")
+			default:
+				say("final")
+			}
+		case k < 80: // several at once
+			var lines []event
+			for range 1 + r.IntN(3) {
+				for _, what := range []string{"step", "step", "final", "end"}[r.IntN(2) : 3+r.IntN(2)] {
+					x := e
+					if x.what, x.n = what, 1; what == "step" {
+						x.n, x.source = 0, string(rune('x'+r.IntN(2)))
+					}
+					lines = append(lines, x)
+				}
+			}
+			r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+			for i := range lines {
+				lines[i].at = e.at + int64(i)*r.Int64N(8*sec)
+			}
+			l = append(l, lines...)
+		case k < 90: // the address comes later
+			for range 1 + r.IntN(2) {
+				say("lone")
+			}
+			switch r.IntN(4) {
+			case 0:
+				say("join")
+				if r.IntN(2) == 0 {
+					say("lone")
+				}
+			case 1:
+				say("void")
+			default:
+				e.n = 1 + r.IntN(2)
+				say("final")
+			}
+		case k < 93:
+			e.n = 2 + r.IntN(3)
+			say("final")
 		default:
-			e.what = "login"
+			say("tick")
 		}
-		l = append(l, e)
+	}
+	slices.SortStableFunc(l, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+	for i := range l {
+		if late > 0 && r.IntN(8) == 0 && l[i].what != "tick" {
+			l[i].at -= r.Int64N(late)
+		}
 	}
 	return l
 }
 
-func tell(n int, bans []ledger.Ban) (l []string) {
-	for _, b := range bans {
-		l = append(l, fmt.Sprintf("%d %s %s %s %d %s count %d until %d", n, b.Jail, b.Prefix, b.Reason, b.Failures, b.ID(), b.Count, b.Until-b.Since))
+func modelConfig(t *testing.T, r *rand.Rand) *config.Config {
+	c := plainConfig(t, "alpha", "beta", "gamma")
+	c.Escalate = config.Escalate{Factor: 1.5, Max: 2 * time.Hour, Forget: 6 * time.Hour, Spread: time.Minute}
+	c.Accounts = config.Accounts{Addresses: 3 + r.IntN(8), FindTime: time.Hour, MaxRetry: 1 + r.IntN(4), Spare: 30 * time.Minute}
+	c.Neighbours = config.Neighbours{FindTime: 3 * time.Hour, Spare: time.Duration(1+r.IntN(20)) * time.Minute, Net4: 3 + r.IntN(3), Net6: config.Net6{Bits64: 2, Bits56: 3 + r.IntN(3), Bits48: 4 + r.IntN(4)}}
+	if r.IntN(3) == 0 {
+		c.Neighbours = config.Neighbours{FindTime: time.Hour, Spare: time.Hour}
 	}
-	slices.Sort(l)
-	return l
+	c.Jails[2].Observe = true
+	busy, ports := r.IntN(2) == 0, r.IntN(3)
+	for i := range c.Jails {
+		j := &c.Jails[i]
+		j.FindTime = time.Duration(5+r.IntN(10)) * time.Minute
+		if j.MaxRetry = 3 + r.IntN(5); busy { // so that who attacks one account is not banned before
+			j.MaxRetry += 20
+		}
+		j.BanTime = time.Duration(1+r.IntN(30)) * time.Minute // often shorter than the windows
+		j.Slow = config.Slow{FindTime: time.Duration(1+r.IntN(5)) * time.Hour, MaxRetry: j.MaxRetry + 1 + r.IntN(10)}
+		j.Weights = config.Weights{Unknown: 1 + r.IntN(3), Account: r.IntN(3)}
+		if r.IntN(3) == 0 {
+			j.Prefix6 = 128
+		}
+		if r.IntN(3) < ports {
+			j.Ports = []config.Port{{Proto: "tcp", From: uint16(22 + r.IntN(2)), To: 23}}
+		}
+	}
+	return c
 }
 
-// TestModel compares the engine, entry by entry, with a model that keeps everything and has no tables, windows by buckets
-// or snapshots, over random streams, while the engine is stopped and started again at random places: sometimes with what
-// it knew, sometimes with what it had saved some entries before, as after a crash.
+// do has an engine judge an event.
+func do(g *Engine, i int, e *event) *Outcome {
+	if e.what == "tick" {
+		return g.Settle(e.at)
+	}
+	return g.Entry(e.entry(i), jail.Ref(i))
+}
+
+// restart begins anew with what a snapshot holds, and reads the entries of the window before the cursor again.
+func restart(t *testing.T, c *config.Config, allowed *allow.List, snap []byte, events []event, saved int) *Engine {
+	t.Helper()
+	led, err := ledger.Decode(slices.Clone(snap))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := New(c, led)
+	if err != nil || g.Lost() != nil {
+		t.Fatal(err, g.Lost())
+	}
+	g.SetAllow(allowed, start)
+	g.Rebuild(true)
+	for k := range saved {
+		if events[k].what != "tick" && events[saved-1].at-events[k].at < g.Window().Microseconds() {
+			if o := g.Entry(events[k].entry(k), jail.Ref(k)); len(o.Bans)+len(o.Failures) > 0 {
+				t.Fatalf("decided what lies before the cursor: %+v", o)
+			}
+		}
+	}
+	g.Rebuild(false)
+	return g
+}
+
+// TestModel compares the engine, entry by entry, with the model over random streams in which entries come late, while the
+// engine is stopped and started again at random places: sometimes with what it knew, sometimes with what it had saved some
+// entries before, as after a crash.
 func TestModel(t *testing.T) {
-	reasons := map[string]int{}
-	for round := range 16 {
+	kinds := map[string]int{}
+	for round := range 90 {
 		r := rand.New(rand.NewPCG(uint64(round), 11))
-		c := plainConfig(t, "alpha", "beta")
-		c.Escalate = config.Escalate{Factor: 1.5, Max: 2 * time.Hour, Forget: 6 * time.Hour, Spread: time.Minute}
-		c.Accounts = config.Accounts{Addresses: 4 + r.IntN(24), FindTime: time.Hour, MaxRetry: 1 + r.IntN(3), Spare: 30 * time.Minute}
-		c.Neighbours = config.Neighbours{FindTime: 3 * time.Hour, Spare: time.Duration(1+r.IntN(20)) * time.Minute, Net4: 3 + r.IntN(3), Net6: config.Net6{Bits64: 2, Bits56: 3 + r.IntN(3), Bits48: 4 + r.IntN(4)}}
-		for i := range c.Jails {
-			j := &c.Jails[i]
-			j.MaxRetry, j.BanTime = 3+r.IntN(5), time.Duration(1+r.IntN(30))*time.Minute // often shorter than the windows
-			j.Slow = config.Slow{FindTime: time.Duration(1+r.IntN(5)) * time.Hour, MaxRetry: j.MaxRetry + 1 + r.IntN(10)}
-			j.Weights = config.Weights{Unknown: 1 + r.IntN(3), Account: r.IntN(3)}
-			if r.IntN(3) == 0 {
-				j.Prefix6 = 128
-				c.Jails[0].Prefix6 = 128
-			}
-			if r.IntN(4) == 0 {
-				j.Ports = []config.Port{{From: 22, To: 22}}
-			}
-		}
-		if c.Jails[0].Prefix6 != c.Jails[1].Prefix6 {
-			c.Jails[1].Prefix6 = c.Jails[0].Prefix6
-		}
+		c := modelConfig(t, r)
 		allowed := allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("203.0.113.5/32")}, {Prefix: netip.MustParsePrefix("2001:db8:7:1::1/128")}})
-		events := stream(r, 1500)
-		m := &model{c: c, allow: allowed, times: map[netip.Prefix]*ledger.History{}}
-		var want []string
+		jails := [][]string{{"alpha", "beta", "gamma"}, {"alpha", "beta"}, {"gamma", "gamma", "gamma", "alpha"}}[round%3]
+		events := stream(r, 1500, 2+r.IntN(5), jails, []int64{0, 20 * sec, 60 * sec}[r.IntN(3)])
+		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, times: map[string]*ledger.History{}}
+		var want [][]string
 		for i, e := range events {
-			for _, b := range m.entry(e) {
-				reasons[b.Reason]++
-				want = append(want, tell(i, []ledger.Ban{b})...)
-			}
+			want = append(want, slices.Clone(m.entry(i, e)))
 		}
 		for _, stops := range []int{0, 12} {
-			g, err := New(c, ledger.New())
-			if err != nil {
-				t.Fatal(err)
-			}
+			g := newEngine(t, c)
 			g.SetAllow(allowed, start)
-			got := map[string]bool{}
 			saved, snap := 0, g.Snapshot(nil)
 			for i := 0; i < len(events); i++ {
-				if stops > 0 && r.IntN(len(events)/stops) == 0 {
+				if stops > 0 && i > 0 && r.IntN(len(events)/stops) == 0 {
 					if r.IntN(2) == 0 {
 						saved, snap = i, g.Snapshot(nil) // an orderly stop
 					}
-					led, err := ledger.Decode(slices.Clone(snap))
-					if err != nil {
-						t.Fatal(err)
+					g = restart(t, c, allowed, snap, events, saved)
+					if i = saved; i == len(events) {
+						break
 					}
-					if g, err = New(c, led); err != nil {
-						t.Fatal(err)
-					}
-					if g.Lost() != nil {
-						t.Fatal(g.Lost())
-					}
-					g.SetAllow(allowed, start)
-					g.Rebuild(true)
-					for k := range saved {
-						if events[saved].at-events[k].at < g.Window().Microseconds() {
-							if o := g.Entry(events[k].entry(k), jail.Ref(k)); len(o.Bans)+len(o.Failures) > 0 {
-								t.Fatalf("round %d: decided what lies before the cursor: %+v", round, o)
-							}
-						}
-					}
-					g.Rebuild(false)
-					i = saved
 				}
 				e := &events[i]
 				if r.IntN(5) == 0 {
 					// The clock is ahead of what is read by up to a day.
-					g.Expire(e.at+r.Int64N(24*3600*sec), e.at)
+					g.Expire(e.at+r.Int64N(24*3600*sec), e.at-60*sec)
 				}
-				o := g.Entry(e.entry(i), jail.Ref(i))
+				o := do(g, i, e)
+				if got := tell(i, o); !slices.Equal(got, want[i]) {
+					for k := max(0, i-200); k <= i; k++ {
+						if x := &events[k]; x.addr == e.addr || slices.ContainsFunc(append(slices.Clone(got), want[i]...), func(s string) bool {
+							return strings.Contains(s, " "+x.addr.String()+" ") || strings.Contains(s, " "+x.addr.String()+"/")
+						}) {
+							t.Logf("%d %s %d %s %s %d", k, x.jail, x.pid, time.UnixMicro(x.at).UTC().Format("15:04:05.000"), x.text(), x.n)
+							t.Log(want[k])
+						}
+					}
+					t.Fatalf("round %d, %d stops, entry %d, %+v:\n got %q\nwant %q\n%+v", round, stops, i, e, got, want[i], c)
+				}
 				for k := range o.Bans {
 					b := &o.Bans[k]
-					for _, s := range tell(i, []ledger.Ban{b.Ban}) {
-						got[s] = true
+					kinds[fmt.Sprintf("%s, extended %v, observed %v", b.Reason, b.Extended, b.Observed)]++
+					sum := 0
+					for _, f := range b.Evidence {
+						sum += f.Attempts
+						if f.Ref == jail.NoRef {
+							kinds["lines that are not known any more"]++
+						} else if x := &events[f.Ref]; f.Pattern != "" && (x.at != f.At || !f.Unknown && f.Pattern != x.what) || x.what != "lone" && !b.Prefix.Contains(x.addr) {
+							t.Fatalf("round %d: evidence %+v of %s is not %+v", round, f, tellBan(i, b), x)
+						}
 					}
-					if len(b.Evidence) == 0 || b.Reason == ledger.Failures && b.Evidence[len(b.Evidence)-1].Ref != jail.Ref(i) {
-						t.Fatalf("round %d: evidence of %+v", round, b)
+					if sum != b.Failures && !b.Extended {
+						t.Fatalf("round %d: evidence of %d attempts for %s", round, sum, tellBan(i, b))
 					}
-					if r.IntN(10) == 0 {
+					if r.IntN(10) == 0 && !b.Observed {
 						g.Lapse(b.Ban)
 					}
+				}
+				for _, f := range o.Failures {
+					kinds[fmt.Sprintf("failures, excused %v", f.Excused)]++
 				}
 				if r.IntN(30) == 0 {
 					saved, snap = i+1, g.Snapshot(nil)
 				}
 			}
-			for _, w := range want {
-				if !got[w] {
-					t.Fatalf("round %d, %d stops: %s is missing\n%+v", round, stops, w, c)
-				}
-			}
-			for s := range got {
-				if !slices.Contains(want, s) {
-					t.Fatalf("round %d, %d stops: %s is not in the model", round, stops, s)
-				}
-			}
 		}
 	}
 	for _, k := range []string{ledger.Failures, ledger.Slow, ledger.Account, ledger.Neighbours} {
-		if reasons[k] < 30 {
-			t.Errorf("%d bans for %s are too few to compare", reasons[k], k)
+		for _, observed := range []bool{false, true} {
+			if s := fmt.Sprintf("%s, extended false, observed %v", k, observed); kinds[s] < 30 {
+				t.Errorf("%d bans for %s are too few to compare", kinds[s], s)
+			}
 		}
 	}
-	t.Logf("%v", reasons)
+	extended := 0
+	for k, n := range kinds {
+		if strings.Contains(k, "extended true") {
+			extended += n
+		}
+	}
+	if extended < 15 || kinds["failures, excused true"] < 300 {
+		t.Errorf("%d bans that were extended, and %d failures that were excused, are too few to compare", extended, kinds["failures, excused true"])
+	}
+	for k, n := range kinds {
+		t.Log(n, k)
+	}
 }

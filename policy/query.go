@@ -113,7 +113,8 @@ func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
 			}
 		}
 	}
-	g.accounts.Look(addr, now, func(own jail.AccountFailures, addresses int) {
+	forgiven := func(at int64) bool { return g.led.Pardoned(addr, at, g.attacked.FindTime.Microseconds()) }
+	g.accounts.Look(addr, now, forgiven, func(own jail.AccountFailures, addresses int) {
 		if addresses < 2 {
 			return
 		}

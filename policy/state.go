@@ -12,25 +12,30 @@ import (
 )
 
 // countsVersion is the first byte of what Snapshot saves beside the ledger.
-const countsVersion = 2
+const countsVersion = 3
 
 // Snapshot appends the ledger, with all that is counted, to b: the whole state at the ledger's cursor. Together with the
-// entries behind that it leads to what an engine that was never stopped would have come to. Connections and pending attempts
-// are not saved: they are known again once the entries of the last minutes before the cursor have been read (Rebuild).
+// entries behind that it leads to what an engine that was never stopped would have come to. Only in which entry each failure
+// stands is not saved: that is known again once the entries before the cursor have been read (Rebuild).
 func (g *Engine) Snapshot(b []byte) []byte {
 	tracked, _, _ := g.Tracked()
 	b = slices.Grow(b, 4096+48*g.led.Len()+28*tracked) // about what it takes: growing by doubling would copy, and take twice as much
 	return g.led.AppendSnapshot(b, func(b []byte) []byte {
-		if g.rebuild && !g.restored.counts {
+		if g.rebuild && !g.restored {
 			return b // half of it is not better than none: the next start fills the windows anew
 		}
 		b = append(b, countsVersion)
 		b = binary.LittleEndian.AppendUint64(b, g.seed)
-		b = binary.LittleEndian.AppendUint64(b, uint64(g.settledNow()))
 		b = binary.AppendUvarint(b, uint64(len(g.names)))
 		for _, n := range g.names {
 			b = append(binary.AppendUvarint(b, uint64(len(n))), n...)
 		}
+		now := g.attempts
+		if g.rebuild {
+			now = g.aside
+		}
+		b = block(b, now.conns.Append)
+		b = block(b, now.pending.Append)
 		b = block(b, g.accounts.Append)
 		b = block(b, g.logins.Append)
 		for _, led := range []*ledger.Ledger{g.lapsed, g.observed} {
@@ -43,23 +48,18 @@ func (g *Engine) Snapshot(b []byte) []byte {
 		}
 		b = binary.AppendUvarint(b, uint64(len(g.nets)))
 		for _, n := range g.nets {
-			family := byte(4)
+			family, observed := byte(4), byte(0)
 			if n.V6() {
 				family = 6
 			}
-			b = append(b, byte(n.Bits()), family)
+			if n.Observed() {
+				observed = 1
+			}
+			b = append(b, byte(n.Bits()), family, observed)
 			b = block(b, n.Append)
 		}
 		return b
 	})
-}
-
-// settledNow is up to when pending attempts were settled. While entries are read again it is what was saved.
-func (g *Engine) settledNow() int64 {
-	if g.rebuild {
-		return g.restored.settled
-	}
-	return g.settled
 }
 
 // block writes a part with its length before it.
@@ -114,26 +114,33 @@ func (p *parts) block() []byte { return p.take(p.uint64()) }
 var errCounts = errors.New("what was counted before cannot be read")
 
 // open reads the head of what Snapshot wrote.
-func (p *parts) open() (seed uint64, settled int64, names []string, err error) {
+func (p *parts) open() (seed uint64, names []string, err error) {
 	if v := p.byte(); v != countsVersion {
-		return 0, 0, nil, fmt.Errorf("%w: it has version %d, not %d", errCounts, v, countsVersion)
+		return 0, nil, fmt.Errorf("%w: it has version %d, not %d", errCounts, v, countsVersion)
 	}
-	seed, settled = p.uint64(), int64(p.uint64())
+	seed = p.uint64()
 	for n := p.number(); n > 0 && !p.bad; n-- {
 		names = append(names, string(p.take(p.number())))
 	}
 	if p.bad || len(names) > 1<<16 {
-		return 0, 0, nil, errCounts
+		return 0, nil, errCounts
 	}
-	return seed, settled, names, nil
+	return seed, names, nil
 }
 
 // restore takes over what Snapshot saved, as far as the configuration still has use for it: all or nothing.
 func (g *Engine) restore(saved []byte, c *config.Config) error {
 	p := &parts{b: saved}
-	seed, settled, names, err := p.open()
+	seed, names, err := p.open()
 	if err != nil {
 		return err
+	}
+	var now attempts
+	if now.conns, err = jail.RestoreConnections(p.block(), seed); err != nil {
+		return fmt.Errorf("%w: connections: %w", errCounts, err)
+	}
+	if now.pending, err = jail.RestorePending(p.block(), len(names)); err != nil {
+		return fmt.Errorf("%w: pending attempts: %w", errCounts, err)
 	}
 	accounts, _, err := jail.RestoreAccounts(p.block(), accountOptions(c), seed, len(names))
 	if err != nil {
@@ -171,9 +178,9 @@ func (g *Engine) restore(saved []byte, c *config.Config) error {
 	}
 	nets := slices.Clone(g.nets)
 	for n := p.number(); n > 0 && !p.bad; n-- {
-		bits, family, data := p.byte(), p.byte(), p.block()
+		bits, family, observed, data := p.byte(), p.byte(), p.byte() != 0, p.block()
 		for i, o := range networkOptions(c) {
-			if o.Bits != int(bits) || o.V6 != (family == 6) {
+			if o.Bits != int(bits) || o.V6 != (family == 6) || o.Observed != observed {
 				continue
 			}
 			if nets[i], err = jail.RestoreNetworks(data, o); err != nil {
@@ -185,7 +192,7 @@ func (g *Engine) restore(saved []byte, c *config.Config) error {
 		return errCounts
 	}
 	g.seed, g.accounts, g.logins, g.lapsed, g.observed, g.nets, g.names = seed, accounts, logins, leds[0], leds[1], nets, names
-	g.restored.counts, g.restored.settled = true, settled
+	g.attempts, g.restored = now, true
 	for _, c := range g.jails {
 		c.number = g.number(c.conf.Name)
 		if n := counters[c]; n != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -116,7 +117,7 @@ func runMatch(e *env, args []string) error {
 		defer file.Close()
 		in = file
 	}
-	r := &matcher{env: e, m: m, json: *asJSON, matchedOnly: *quiet, out: bufio.NewWriterSize(e.out, 64<<10), conns: jail.NewConnections(), explaining: single || *explain == "-"}
+	r := &matcher{env: e, m: m, json: *asJSON, matchedOnly: *quiet, out: bufio.NewWriterSize(e.out, 64<<10), conns: jail.NewConnections(rand.Uint64()), explaining: single || *explain == "-"}
 	if single {
 		var trusted *bool
 		if *cursor != "" {
@@ -262,7 +263,7 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 			o.Port = &h.Port
 		}
 		counts := trusted == nil || *trusted
-		line := jail.Attempt{At: fe.Realtime, Pattern: h.Pattern.Name, Attempts: max(1, h.Repeat), Stage: h.Pattern.Step, Source: uint16(jail.Hash(h.Source, 1))}
+		line := jail.Attempt{At: fe.Realtime, Pattern: h.Pattern.Name, Attempts: max(1, h.Repeat), Stage: h.Pattern.Step, Source: uint32(jail.Hash(h.Source, 1))}
 		seen := func(a *jail.Attempt) {
 			n := r.conns.Count(conn, addr, a)
 			o.Count += n

@@ -88,7 +88,7 @@ func compare(t *testing.T, path, form string, matcher func(options string) *Matc
 		early []sampleLine // attempts counted here at a line where fail2ban still waits for what comes
 	}
 	conns := make(map[string]*conn)
-	attempts := jail.NewConnections()
+	attempts := jail.NewConnections(1)
 	sc := bufio.NewScanner(file)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
@@ -118,7 +118,7 @@ func compare(t *testing.T, path, form string, matcher func(options string) *Matc
 			}
 		}
 		if hit && h.Kind == Failure {
-			a := jail.Attempt{Attempts: 1, Stage: h.Pattern.Step, Source: uint16(jail.Hash(h.Source, 1))}
+			a := jail.Attempt{Attempts: 1, Stage: h.Pattern.Step, Source: uint32(jail.Hash(h.Source, 1))}
 			if c.addr.IsValid() {
 				counts = attempts.Count(k, c.addr, &a) > 0 || counts
 			} else {

@@ -112,8 +112,8 @@ func placeOf(k key) key {
 
 // Add counts a failure of a prefix on an account. It returns what the prefix did on it if the account is under attack and
 // the prefix is one of the attackers. What others did before the account came under attack bans them only when they fail
-// again.
-func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure) (attacker *AccountFailures) {
+// again. forgiven says which failures of the prefix an operator has pardoned.
+func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure, forgiven func(at int64) bool) (attacker *AccountFailures) {
 	if a.o.Addresses == 0 || name == 0 {
 		return nil
 	}
@@ -136,7 +136,7 @@ func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure) (att
 	if a.distinct(acc, f.At) < a.o.Addresses {
 		return nil
 	}
-	if l := a.own(x, k, f.At); l.Attempts >= a.o.MaxRetry {
+	if l := a.own(x, k, f.At, forgiven); l.Attempts >= a.o.MaxRetry {
 		x.fails = slices.DeleteFunc(x.fails, func(f accountFailure) bool { return f.from == k })
 		return &l
 	}
@@ -181,7 +181,7 @@ func (a *Accounts) distinct(acc *account, at int64) (n int) {
 
 // own lists what a prefix did within the window: in the jail where it is most, of equal ones the latest. Several jails may
 // see the same attempt (Postfix asks Dovecot for the password), which must not count twice.
-func (a *Accounts) own(x *place, from key, at int64) (l AccountFailures) {
+func (a *Accounts) own(x *place, from key, at int64, forgiven func(at int64) bool) (l AccountFailures) {
 	find := span(a.o.FindTime)
 	l.Prefix = from.prefix()
 	var sums [1]struct {
@@ -189,8 +189,9 @@ func (a *Accounts) own(x *place, from key, at int64) (l AccountFailures) {
 		n    int
 	}
 	all := sums[:0]
+	counts := func(f *accountFailure) bool { return f.from == from && near(at, f.at, find) && !forgiven(f.at) }
 	for _, f := range x.fails {
-		if f.from != from || !near(at, f.at, find) {
+		if !counts(&f) {
 			continue
 		}
 		i := 0
@@ -208,7 +209,7 @@ func (a *Accounts) own(x *place, from key, at int64) (l AccountFailures) {
 		}
 	}
 	for _, f := range x.fails {
-		if f.from == from && f.jail == l.Jail && near(at, f.at, find) {
+		if f.jail == l.Jail && counts(&f) {
 			l.Failures = append(l.Failures, Failure{Ref: f.ref, At: f.at, Attempts: int(f.attempts), Weight: int(f.attempts)})
 		}
 	}
@@ -217,7 +218,7 @@ func (a *Accounts) own(x *place, from key, at int64) (l AccountFailures) {
 
 // Look says what stands against an address on the accounts that it failed on at a moment, each with the number of
 // addresses that failed on that account. It looks at everything that there is, and changes nothing.
-func (a *Accounts) Look(addr netip.Addr, at int64, yield func(l AccountFailures, addresses int)) {
+func (a *Accounts) Look(addr netip.Addr, at int64, forgiven func(at int64) bool, yield func(l AccountFailures, addresses int)) {
 	for _, acc := range a.order {
 		for i := range acc.places {
 			x := &acc.places[i]
@@ -230,7 +231,7 @@ func (a *Accounts) Look(addr netip.Addr, at int64, yield func(l AccountFailures,
 					continue
 				}
 				seen = append(seen, f.from)
-				if l := a.own(x, f.from, at); l.Attempts > 0 {
+				if l := a.own(x, f.from, at, forgiven); l.Attempts > 0 {
 					yield(l, a.distinct(acc, at))
 				}
 			}

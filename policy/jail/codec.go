@@ -144,6 +144,34 @@ func appendKey(b []byte, k key) []byte {
 	return append(append(b, n, family), a[:(n+7)/8]...)
 }
 
+// appendAddr appends a key of full length, or a zero one.
+func appendAddr(b []byte, k key) []byte {
+	if k.bits == 0 {
+		return append(b, 0)
+	}
+	return appendKey(append(b, 1), k)
+}
+
+func appendAttempt(b []byte, a *Attempt) []byte {
+	b = binary.AppendVarint(b, a.At)
+	b = appendText(b, a.Pattern)
+	b = binary.LittleEndian.AppendUint64(b, a.User)
+	b = appendText(b, a.Name)
+	b = binary.AppendUvarint(b, uint64(a.Port))
+	b = binary.AppendUvarint(b, uint64(a.Attempts))
+	b = binary.AppendUvarint(b, uint64(a.Weight))
+	b = binary.AppendUvarint(b, uint64(a.MaxRetry))
+	b = binary.AppendUvarint(b, uint64(a.Source))
+	flags := byte(0)
+	if a.Unknown {
+		flags |= 1
+	}
+	if a.Provisional {
+		flags |= 2
+	}
+	return append(b, a.Stage, flags)
+}
+
 // decoder keeps the first error; after it everything reads as zero.
 type decoder struct {
 	b   []byte
@@ -254,3 +282,45 @@ func (d *decoder) key() (k key) {
 
 // span is a duration in microseconds.
 func span(d time.Duration) int64 { return d.Microseconds() }
+
+func (d *decoder) uint16() uint16 {
+	v := d.uvarint()
+	if v > math.MaxUint16 {
+		d.fail("a number out of range")
+		return 0
+	}
+	return uint16(v)
+}
+
+func (d *decoder) uint32() uint32 {
+	v := d.uvarint()
+	if v > math.MaxUint32 {
+		d.fail("a number out of range")
+		return 0
+	}
+	return uint32(v)
+}
+
+func (d *decoder) addr() (k key) {
+	if d.byte() == 0 {
+		return k
+	}
+	if k = d.key(); k.bits&lenMask != 32 && k.bits&lenMask != 128 || k.v6() != (k.bits&lenMask == 128) {
+		d.fail("not an address")
+		return key{}
+	}
+	return k
+}
+
+func (d *decoder) attempt() Attempt {
+	a := Attempt{
+		At: d.time(), Ref: NoRef, Pattern: d.text(), User: d.fixed64(), Name: d.text(), Port: d.uint16(), Attempts: int(d.uint16()),
+		Weight: int(d.uint16()), MaxRetry: int(d.uint16()), Source: d.uint32(), Stage: d.byte(),
+	}
+	flags := d.byte()
+	a.Unknown, a.Provisional = flags&1 != 0, flags&2 != 0
+	if a.Attempts == 0 || a.Weight == 0 || len(a.Name) > MaxName || flags > 3 {
+		d.fail("an attempt out of range")
+	}
+	return a
+}

@@ -1,8 +1,11 @@
 package jail
 
 import (
-	"hash/maphash"
+	"encoding/binary"
+	"maps"
+	"math"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -17,7 +20,7 @@ import (
 // by its address, where several processes write about it. At most 2*maxConns are remembered, each for at least keepConn
 // after its last line unless there are more: sshd and mail servers have fewer connections open at once.
 type Connections struct {
-	seed       maphash.Seed
+	seed       uint64
 	turned     int64           // when the younger generation began
 	young, old map[uint64]conn // by ConnKey
 	waiting    [2]map[ConnKey]Attempt
@@ -40,7 +43,7 @@ type Attempt struct {
 	Unknown  bool   // the line says that there is no such account
 
 	Stage       uint8  // of the pattern; 0: the line stands for itself, whatever the connection's other lines say
-	Source      uint16 // which of several modules or databases of that stage wrote the line
+	Source      uint32 // which of several modules or databases of that stage wrote the line
 	Provisional bool   // other lines tell how the attempt ended
 }
 
@@ -62,14 +65,13 @@ type conn struct {
 	addr    key    // of full length; zero: not known
 	seen    uint16 // attempts that any source has written about
 	done    uint16 // of these, attempts whose outcome is known
-	sources [maxSources]source
+	lines   [maxSources]uint16
+	sources [maxSources]uint32 // stage and source; 0: not used
 }
 
-type source struct{ name, lines uint16 } // name 0: not used
-
-// NewConnections makes an empty one.
-func NewConnections() *Connections {
-	return &Connections{seed: maphash.MakeSeed(), young: map[uint64]conn{}}
+// NewConnections makes an empty one. seed is for hashing, and must be the same for what Append wrote.
+func NewConnections(seed uint64) *Connections {
+	return &Connections{seed: seed, young: map[uint64]conn{}}
 }
 
 // Key gives the key of a connection of a jail: by id if there is one, else by process. It is 0 for a line that belongs to
@@ -78,17 +80,17 @@ func (c *Connections) Key(jail uint16, boot [16]byte, pid uint32, id []byte) Con
 	if pid == 0 && len(id) == 0 {
 		return 0
 	}
-	var h maphash.Hash
-	h.SetSeed(c.seed)
-	h.WriteByte(byte(jail))
-	h.WriteByte(byte(jail >> 8))
-	h.Write(boot[:])
-	if len(id) > 0 {
-		h.Write(id)
-	} else {
-		h.Write([]byte{0, byte(pid), byte(pid >> 8), byte(pid >> 16), byte(pid >> 24)})
+	h := key{binary.LittleEndian.Uint64(boot[:8]), binary.LittleEndian.Uint64(boot[8:]), jail}.hash(c.seed)
+	if len(id) == 0 {
+		h = key{uint64(pid), h, 0}.hash(c.seed)
 	}
-	return ConnKey(max(1, h.Sum64()))
+	for len(id) > 0 {
+		var w [8]byte
+		n := copy(w[:], id)
+		h = key{binary.LittleEndian.Uint64(w[:]), h, uint16(n)}.hash(c.seed)
+		id = id[n:]
+	}
+	return ConnKey(max(1, h))
 }
 
 // get looks a connection up without keeping it any longer.
@@ -162,7 +164,7 @@ func (c *Connections) Count(k ConnKey, addr netip.Addr, a *Attempt) (attempts in
 		return a.Attempts
 	}
 	x := c.take(k, addr, a.At)
-	lines := x.note(uint16(a.Stage)<<12|a.Source&0xfff, a.Attempts)
+	lines := x.note(uint32(a.Stage)<<28|a.Source&(1<<28-1), a.Attempts)
 	if a.Provisional {
 		attempts = int(lines) - int(max(x.seen, x.done))
 	} else {
@@ -175,32 +177,31 @@ func (c *Connections) Count(k ConnKey, addr netip.Addr, a *Attempt) (attempts in
 }
 
 // note adds lines of a source and returns how many it has written.
-func (x *conn) note(name uint16, n int) uint16 {
+func (x *conn) note(name uint32, n int) uint16 {
 	at := 0
-	for i := range x.sources {
-		if s := &x.sources[i]; s.name == name || s.name == 0 {
+	for i, s := range x.sources {
+		if s == name || s == 0 {
 			at = i
 			break
-		} else if s.lines < x.sources[at].lines {
+		} else if x.lines[i] < x.lines[at] {
 			at = i
 		}
 	}
-	s := &x.sources[at]
-	if s.name != name {
-		*s = source{name: name} // the daemon decides which sources there are: more than maxSources are not seen
+	if x.sources[at] != name {
+		x.sources[at], x.lines[at] = name, 0 // the daemon decides which sources there are: more than maxSources are not seen
 	}
-	if int(s.lines)+n >= 1<<15 { // begin again: only the differences matter
+	if int(x.lines[at])+n >= 1<<15 { // begin again: only the differences matter
 		*x = conn{addr: x.addr}
-		x.sources[0] = source{name: name}
-		s = &x.sources[0]
+		at = 0
+		x.sources[0] = name
 	}
-	s.lines += uint16(n)
-	return s.lines
+	x.lines[at] += uint16(n)
+	return x.lines[at]
 }
 
-// Settled says that provisional attempts of a connection count, since nothing told of their outcome in time.
-func (c *Connections) Settled(k ConnKey, attempts int) {
-	if x, ok := c.get(k); ok {
+// Settled says that the outcome of provisional attempts of a connection is known, whatever is written about them later.
+func (c *Connections) Settled(k ConnKey, addr netip.Addr, attempts int) {
+	if x, ok := c.get(k); ok && x.addr == keyOf(addr, addr.BitLen()) { // a process may serve another address by now
 		x.done = min(x.seen, x.done+uint16(attempts))
 		c.put(k, x)
 	}
@@ -265,4 +266,93 @@ func (c *Connections) Expire(now int64) {
 // Len is how many connections are remembered.
 func (c *Connections) Len() int {
 	return len(c.young) + len(c.old) + len(c.waiting[0]) + len(c.waiting[1])
+}
+
+// Append appends what is known of all connections.
+func (c *Connections) Append(b []byte) []byte {
+	b = binary.AppendVarint(b, c.turned)
+	for _, m := range []map[uint64]conn{c.young, c.old} {
+		b = binary.AppendUvarint(b, uint64(len(m)))
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			x := m[k]
+			b = binary.LittleEndian.AppendUint64(b, k)
+			b = appendAddr(b, x.addr)
+			b = binary.AppendUvarint(b, uint64(x.seen))
+			b = binary.AppendUvarint(b, uint64(x.done))
+			for i, s := range x.sources {
+				if s != 0 {
+					b = binary.AppendUvarint(b, uint64(s))
+					b = binary.AppendUvarint(b, uint64(x.lines[i]))
+				}
+			}
+			b = append(b, 0) // no source's name is 0
+		}
+	}
+	for _, m := range c.waiting {
+		b = binary.AppendUvarint(b, uint64(len(m)))
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			a := m[k]
+			b = binary.LittleEndian.AppendUint64(b, uint64(k))
+			b = appendAttempt(b, &a)
+		}
+	}
+	return b
+}
+
+// RestoreConnections makes one of what Append wrote.
+func RestoreConnections(b []byte, seed uint64) (*Connections, error) {
+	d := &decoder{b: b}
+	c := NewConnections(seed)
+	c.turned = d.time()
+	for _, m := range []*map[uint64]conn{&c.young, &c.old} {
+		*m = map[uint64]conn{}
+		for n := d.length(12); n > 0 && d.err == nil; n-- {
+			k := d.fixed64()
+			x := conn{addr: d.addr(), seen: d.uint16(), done: d.uint16()}
+			for i := 0; d.err == nil; i++ {
+				name := d.uvarint()
+				if name == 0 {
+					break
+				}
+				lines := d.uint16()
+				if i >= maxSources || name > math.MaxUint32 || lines >= 1<<15 {
+					d.fail("a source out of range")
+					break
+				}
+				x.sources[i], x.lines[i] = uint32(name), lines
+			}
+			if x.seen > 1<<15 || x.done > 1<<15 {
+				d.fail("a connection out of range")
+			}
+			(*m)[k] = x
+		}
+	}
+	for i := range c.waiting {
+		for n := d.length(16); n > 0 && d.err == nil; n-- {
+			if c.waiting[i] == nil {
+				c.waiting[i] = map[ConnKey]Attempt{}
+			}
+			k := ConnKey(d.fixed64())
+			c.waiting[i][k] = d.attempt()
+		}
+	}
+	if len(c.young) > maxConns || len(c.old) > maxConns || len(c.waiting[0]) > maxWaiting || len(c.waiting[1]) > maxWaiting || len(d.b) > 0 {
+		d.fail("more than there should be")
+	}
+	return c, d.err
+}
+
+// Recall gives attempts that were restored, and wait for an address, the entries that they stand in. from has read these
+// entries again.
+func (c *Connections) Recall(from *Connections) {
+	for _, m := range c.waiting {
+		for k, a := range m {
+			for _, again := range from.waiting {
+				if x, ok := again[k]; ok && x.At == a.At && a.Ref == NoRef {
+					a.Ref = x.Ref
+					m[k] = a
+				}
+			}
+		}
+	}
 }

@@ -10,7 +10,7 @@ import (
 type line struct {
 	pid         uint32
 	stage       uint8
-	source      uint16
+	source      uint32
 	n           int
 	provisional bool
 	want        int // attempts that are new by it
@@ -43,7 +43,7 @@ func TestAttempts(t *testing.T) {
 		{"lines for themselves", []line{{1, 0, 0, 1, false, 1}, {1, 0, 0, 1, false, 1}}},
 		{"no process", []line{{0, 6, 0, 1, false, 1}, {0, 6, 0, 1, false, 1}}},
 	} {
-		conns := NewConnections()
+		conns := NewConnections(7)
 		addr := netip.MustParseAddr("203.0.113.7")
 		for i, l := range c.lines {
 			k := conns.Key(1, [16]byte{1}, l.pid, nil)
@@ -71,7 +71,7 @@ func TestAttemptsInterleaved(t *testing.T) {
 			}
 		}
 		r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
-		conns := NewConnections()
+		conns := NewConnections(7)
 		k := conns.Key(1, [16]byte{}, 0, []byte("2001:db8::7"))
 		counted, pending := 0, 0
 		for i, l := range lines {
@@ -83,7 +83,7 @@ func TestAttemptsInterleaved(t *testing.T) {
 				pending -= min(pending, got)
 			}
 			if pending > 0 && r.IntN(8) == 0 { // one waited too long
-				conns.Settled(k, 1)
+				conns.Settled(k, addr, 1)
 				pending--
 				counted++
 			}
@@ -96,7 +96,7 @@ func TestAttemptsInterleaved(t *testing.T) {
 
 // A process id that comes back with another address is another connection.
 func TestAttemptsOtherAddress(t *testing.T) {
-	conns := NewConnections()
+	conns := NewConnections(7)
 	k := conns.Key(1, [16]byte{1}, 77, nil)
 	a := Attempt{Attempts: 1, Stage: 6}
 	if conns.Count(k, netip.MustParseAddr("203.0.113.7"), &a) != 1 || conns.Count(k, netip.MustParseAddr("203.0.113.8"), &a) != 1 {
@@ -113,7 +113,7 @@ func TestAttemptsOtherAddress(t *testing.T) {
 
 // Failures without an address wait for it, and are counted once.
 func TestWaiting(t *testing.T) {
-	conns := NewConnections()
+	conns := NewConnections(7)
 	addr := netip.MustParseAddr("203.0.113.7")
 	k := conns.Key(1, [16]byte{1}, 5, nil)
 	for range 3 {
@@ -131,7 +131,7 @@ func TestWaiting(t *testing.T) {
 
 // A flood takes no more memory than the bounds allow, and what waits in it is counted or lost, never kept.
 func TestBounds(t *testing.T) {
-	conns, pending := NewConnections(), NewPending()
+	conns, pending := NewConnections(7), NewPending()
 	counted := 0
 	for i := range 200_000 {
 		k := conns.Key(1, [16]byte{1}, uint32(i+1), nil)

@@ -1,6 +1,9 @@
 package jail
 
 import (
+	"cmp"
+	"encoding/binary"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -9,9 +12,11 @@ import (
 // Pending keeps provisional attempts until their outcome is known: a step of an attempt failed (a PAM module, the first of
 // two password databases), and the attempt may still succeed. One goroutine uses it.
 type Pending struct {
-	attempts map[netip.Addr][]PendingAttempt // oldest first
-	queue    []due                           // one for each that was added, in that order; those that were taken meanwhile, too
-	head     int                             // of queue
+	attempts map[netip.Addr][]PendingAttempt // in the order in which they came
+	n        int
+	queue    []due  // of all addresses, in that order
+	head     int    // of queue
+	last     uint64 // number given
 }
 
 // PendingAttempt is an attempt with the connection and the jail that it belongs to.
@@ -20,11 +25,15 @@ type PendingAttempt struct {
 	Addr netip.Addr
 	Conn ConnKey
 	Jail uint16
+
+	number uint64 // by which the queue knows it
 }
 
 type due struct {
-	at   int64
-	addr netip.Addr
+	at     int64
+	addr   netip.Addr
+	number uint64
+	gone   bool
 }
 
 const (
@@ -39,48 +48,42 @@ const (
 func NewPending() *Pending { return &Pending{attempts: map[netip.Addr][]PendingAttempt{}} }
 
 // Len is how many attempts wait.
-func (p *Pending) Len() (n int) {
-	for _, l := range p.attempts {
-		n += len(l)
-	}
-	return n
-}
+func (p *Pending) Len() int { return p.n }
 
 // Add has an attempt wait. It returns those that must count at once because too many wait.
 func (p *Pending) Add(a PendingAttempt) (count []PendingAttempt) {
-	l := p.attempts[a.Addr]
-	if len(l) >= maxPendingEach {
+	if l := p.attempts[a.Addr]; len(l) >= maxPendingEach {
 		count = append(count, l[0])
-		l = l[1:]
+		p.gone(l[0].number)
+		p.attempts[a.Addr] = l[1:]
+	} else if p.n >= maxPending {
+		x, _ := p.First()
+		count = append(count, x)
 	}
-	p.attempts[a.Addr] = append(l, a)
-	if len(p.queue)-p.head >= maxPending {
-		if x, ok := p.pop(); ok {
-			count = append(count, x)
-		}
+	if len(p.queue) >= 2*maxPending {
+		p.queue, p.head = slices.DeleteFunc(p.queue[p.head:], func(d due) bool { return d.gone }), 0
 	}
-	if p.head > maxPending {
-		p.queue, p.head = slices.Clone(p.queue[p.head:]), 0
-	}
-	p.queue = append(p.queue, due{a.At, a.Addr})
+	p.last++
+	a.number = p.last
+	p.queue = append(p.queue, due{at: a.At, addr: a.Addr, number: a.number})
+	p.attempts[a.Addr] = append(p.attempts[a.Addr], a)
+	p.n++
 	return count
 }
 
-// pop takes the head of the queue off, and its attempt if that still waits.
-func (p *Pending) pop() (a PendingAttempt, ok bool) {
-	d := p.queue[p.head]
-	p.head++
+// gone has the queue forget an attempt.
+func (p *Pending) gone(number uint64) {
+	i, _ := slices.BinarySearchFunc(p.queue[p.head:], number, func(d due, n uint64) int {
+		return cmp.Compare(d.number, n)
+	})
+	p.queue[p.head+i].gone = true
+	p.n--
+	for p.head < len(p.queue) && p.queue[p.head].gone {
+		p.head++
+	}
 	if p.head == len(p.queue) {
 		p.queue, p.head = p.queue[:0], 0
 	}
-	l := p.attempts[d.addr]
-	i := slices.IndexFunc(l, func(x PendingAttempt) bool { return x.At == d.at })
-	if i < 0 {
-		return a, false
-	}
-	a = l[i]
-	p.set(d.addr, slices.Delete(l, i, i+1))
-	return a, true
 }
 
 func (p *Pending) set(addr netip.Addr, l []PendingAttempt) {
@@ -94,12 +97,32 @@ func (p *Pending) set(addr netip.Addr, l []PendingAttempt) {
 // Next hands over the oldest attempt that has waited for Hold at a moment; one that lies that far in the future has, too:
 // the clock was set back.
 func (p *Pending) Next(now int64) (a PendingAttempt, ok bool) {
-	for p.head < len(p.queue) && !near(now, p.queue[p.head].at, Hold.Microseconds()) {
-		if a, ok = p.pop(); ok {
-			return a, true
-		}
+	if p.head == len(p.queue) || near(now, p.queue[p.head].at, Hold.Microseconds()) {
+		return a, false
 	}
-	return a, false
+	return p.First()
+}
+
+// First hands over the oldest attempt.
+func (p *Pending) First() (a PendingAttempt, ok bool) {
+	if p.head == len(p.queue) {
+		return a, false
+	}
+	d := p.queue[p.head] // never one that is gone
+	l := p.attempts[d.addr]
+	i := slices.IndexFunc(l, func(x PendingAttempt) bool { return x.number == d.number })
+	a = l[i]
+	p.gone(d.number)
+	p.set(d.addr, slices.Delete(l, i, i+1))
+	return a, true
+}
+
+// Oldest is the time of what waits longest, and now if that is before.
+func (p *Pending) Oldest(now int64) int64 {
+	if p.head < len(p.queue) {
+		return min(now, p.queue[p.head].at)
+	}
+	return now
 }
 
 // Take takes out up to n attempts of a connection: those of an account first, then those of no account that is known, then
@@ -114,14 +137,20 @@ func (p *Pending) Take(addr netip.Addr, conn ConnKey, user uint64, n int) (taken
 		func(a *PendingAttempt) bool { return a.User == 0 },
 		func(a *PendingAttempt) bool { return true },
 	} {
-		l = slices.DeleteFunc(l, func(a PendingAttempt) bool {
-			gone := n > 0 && a.Conn == conn && fits(&a)
-			if gone {
-				n -= a.Attempts
-				taken = append(taken, a)
+		for i := 0; i < len(l) && n > 0; i++ {
+			if l[i].Conn != conn || !fits(&l[i]) {
+				continue
 			}
-			return gone
-		})
+			a := l[i]
+			a.Attempts = min(a.Attempts, n)
+			n -= a.Attempts
+			taken = append(taken, a)
+			if l[i].Attempts -= a.Attempts; l[i].Attempts == 0 {
+				p.gone(a.number)
+				l = slices.Delete(l, i, i+1)
+				i--
+			}
+		}
 	}
 	p.set(addr, l)
 	return taken
@@ -130,25 +159,87 @@ func (p *Pending) Take(addr netip.Addr, conn ConnKey, user uint64, n int) (taken
 // Drop forgets attempts of an address: gone says which.
 func (p *Pending) Drop(addr netip.Addr, gone func(*PendingAttempt) bool) {
 	if l := p.attempts[addr]; len(l) > 0 {
-		p.set(addr, slices.DeleteFunc(l, func(a PendingAttempt) bool { return gone(&a) }))
+		p.set(addr, slices.DeleteFunc(l, func(a PendingAttempt) bool {
+			drop := gone(&a)
+			if drop {
+				p.gone(a.number)
+			}
+			return drop
+		}))
 	}
-}
-
-// First hands over the oldest attempt.
-func (p *Pending) First() (a PendingAttempt, ok bool) {
-	for p.head < len(p.queue) {
-		if a, ok = p.pop(); ok {
-			return a, true
-		}
-	}
-	return a, false
 }
 
 // Forget drops the attempts of all addresses within a prefix.
 func (p *Pending) Forget(prefix netip.Prefix) {
 	for a := range p.attempts {
 		if prefix.Contains(a) {
-			delete(p.attempts, a)
+			p.Drop(a, func(*PendingAttempt) bool { return true })
+		}
+	}
+}
+
+// Append appends what is pending, in the order in which it came.
+func (p *Pending) Append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(p.Len()))
+	for a := range p.all() {
+		b = appendAttempt(b, &a.Attempt)
+		b = appendAddr(b, keyOf(a.Addr, a.Addr.BitLen()))
+		b = binary.LittleEndian.AppendUint64(b, uint64(a.Conn))
+		b = binary.AppendUvarint(b, uint64(a.Jail))
+	}
+	return b
+}
+
+// RestorePending makes one of what Append wrote. jails is how many there are.
+func RestorePending(b []byte, jails int) (*Pending, error) {
+	d := &decoder{b: b}
+	p := NewPending()
+	for n := d.length(20); n > 0 && d.err == nil; n-- {
+		a := PendingAttempt{Attempt: d.attempt()}
+		k := d.addr()
+		a.Conn, a.Jail = ConnKey(d.fixed64()), d.uint16()
+		if k.bits == 0 || int(a.Jail) >= jails {
+			d.fail("a pending attempt out of range")
+		}
+		if d.err != nil {
+			break
+		}
+		a.Addr = k.prefix().Addr()
+		if len(p.Add(a)) > 0 {
+			d.fail("more pending attempts than there should be")
+		}
+	}
+	if len(d.b) > 0 {
+		d.fail("more than there should be")
+	}
+	return p, d.err
+}
+
+// Recall gives attempts that were restored the entries that they stand in. from has read these entries again; what it has,
+// and this has not, is returned.
+func (p *Pending) Recall(from *Pending) (more []PendingAttempt) {
+	for x := range from.all() {
+		l := p.attempts[x.Addr]
+		i := slices.IndexFunc(l, func(a PendingAttempt) bool {
+			return a.Ref == NoRef && a.At == x.At && a.Conn == x.Conn && a.User == x.User
+		})
+		if i >= 0 {
+			l[i].Ref = x.Ref
+		} else {
+			more = append(more, *x)
+		}
+	}
+	return more
+}
+
+// all goes through what is pending, in the order in which it came.
+func (p *Pending) all() iter.Seq[*PendingAttempt] {
+	return func(yield func(*PendingAttempt) bool) {
+		for _, d := range p.queue[p.head:] {
+			l := p.attempts[d.addr]
+			if i := slices.IndexFunc(l, func(x PendingAttempt) bool { return x.number == d.number }); i >= 0 && !yield(&l[i]) {
+				return
+			}
 		}
 	}
 }
