@@ -33,6 +33,7 @@ type Accounts struct {
 	random  uint64
 	hand    int
 	dropped uint64
+	spare   *account // one that was dropped, whose memory the next takes over
 }
 
 // account is what is known of one.
@@ -123,7 +124,11 @@ func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure, forg
 		if a.pairs >= a.o.Limit {
 			a.makeRoom(nil)
 		}
-		acc = &account{name: name, index: len(a.order)}
+		acc, a.spare = a.spare, nil
+		if acc == nil {
+			acc = &account{}
+		}
+		*acc = account{name: name, index: len(a.order), places: acc.places[:0]}
 		a.m[name] = acc
 		a.order = append(a.order, acc)
 	}
@@ -165,6 +170,12 @@ func (a *Accounts) place(acc *account, k key, at int64) *place {
 		a.makeRoom(acc)
 	}
 	a.pairs++
+	if n := len(acc.places); n < cap(acc.places) {
+		acc.places = acc.places[:n+1]
+		x := &acc.places[n]
+		*x = place{key: k, fails: x.fails[:0]}
+		return x
+	}
 	acc.places = append(acc.places, place{key: k})
 	return &acc.places[len(acc.places)-1]
 }
@@ -323,12 +334,16 @@ func (a *Accounts) makeRoom(keep *account) {
 		a.random = a.random*6364136223846793005 + a.seed | 1
 		acc := a.order[(a.random>>33)%uint64(len(a.order))]
 		if acc != keep && (least == nil || len(acc.places) < len(least.places)) {
-			least = acc
+			if least = acc; len(acc.places) <= 1 {
+				break
+			}
 		}
 	}
 	if least != nil {
 		a.dropped++
-		a.remove(least)
+		if a.remove(least); cap(least.places) <= accountPicks {
+			a.spare = least
+		}
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 // after its last line unless there are more: sshd and mail servers have fewer connections open at once.
 type Connections struct {
 	seed       uint64
-	turned     int64           // when the younger generation began
-	young, old map[uint64]conn // by ConnKey
+	turned     int64 // when the younger generation began
+	young, old generation
 	waiting    [2]map[ConnKey]Attempt
 }
 
@@ -62,6 +62,7 @@ const (
 
 // conn is what is known of a connection. It holds no pointers, so that the garbage collector need not look at it.
 type conn struct {
+	id      ConnKey
 	addr    key    // of full length; zero: not known
 	seen    uint16 // attempts that any source has written about
 	done    uint16 // of these, attempts whose outcome is known
@@ -69,9 +70,64 @@ type conn struct {
 	sources [maxSources]uint32 // stage and source; 0: not used
 }
 
+// generation is a table of connections: open addressing over an index of 4-byte numbers. Most lines look up one that is not
+// there yet, for which a map of Go takes five times as long. A connection that is closed keeps its place until the next
+// generation.
+type generation struct {
+	index []uint32 // number + 1; 0: empty. Its length is a power of two
+	conns []conn
+}
+
+// find looks a connection up.
+func (g *generation) find(k ConnKey) *conn {
+	if len(g.conns) == 0 {
+		return nil
+	}
+	mask := uint64(len(g.index) - 1)
+	for s := uint64(k) & mask; g.index[s] != 0; s = (s + 1) & mask {
+		if x := &g.conns[g.index[s]-1]; x.id == k {
+			return x
+		}
+	}
+	return nil
+}
+
+// add puts in a connection that is not there. The pointer is good until the next one.
+func (g *generation) add(x conn) *conn {
+	g.conns = append(g.conns, x)
+	if 2*len(g.conns) > len(g.index) {
+		g.index = make([]uint32, max(64, 2*len(g.index)))
+		for i := range g.conns {
+			g.place(i)
+		}
+	} else {
+		g.place(len(g.conns) - 1)
+	}
+	return &g.conns[len(g.conns)-1]
+}
+
+func (g *generation) place(i int) {
+	mask := uint64(len(g.index) - 1)
+	s := uint64(g.conns[i].id) & mask
+	for g.index[s] != 0 {
+		s = (s + 1) & mask
+	}
+	g.index[s] = uint32(i + 1)
+}
+
+// reset empties it. Memory that a flood took goes back.
+func (g *generation) reset() {
+	if cap(g.conns) > 1024 && 4*len(g.conns) < cap(g.conns) {
+		*g = generation{}
+		return
+	}
+	g.conns = g.conns[:0]
+	clear(g.index)
+}
+
 // NewConnections makes an empty one. seed is for hashing, and must be the same for what Append wrote.
 func NewConnections(seed uint64) *Connections {
-	return &Connections{seed: seed, young: map[uint64]conn{}}
+	return &Connections{seed: seed}
 }
 
 // Key gives the key of a connection of a jail: by id if there is one, else by process. It is 0 for a line that belongs to
@@ -94,32 +150,46 @@ func (c *Connections) Key(jail uint16, boot [16]byte, pid uint32, id []byte) Con
 }
 
 // get looks a connection up without keeping it any longer.
-func (c *Connections) get(k ConnKey) (conn, bool) {
-	x, ok := c.young[uint64(k)]
-	if !ok {
-		x, ok = c.old[uint64(k)]
+func (c *Connections) get(k ConnKey) *conn {
+	if x := c.young.find(k); x != nil {
+		return x
 	}
-	return x, ok
+	return c.old.find(k)
 }
 
-// take looks up a connection from an address. With another address the same key is another connection: process ids
-// return.
-func (c *Connections) take(k ConnKey, addr netip.Addr, at int64) conn {
+// keep looks a connection up, or begins one, and keeps it. The pointer is good until the next one is kept.
+func (c *Connections) keep(k ConnKey, at int64) *conn {
 	c.turn(at)
-	x, _ := c.get(k)
+	if x := c.young.find(k); x != nil {
+		return x
+	}
+	x := conn{id: k}
+	if old := c.old.find(k); old != nil {
+		x = *old
+		old.id = 0 // in one generation only
+	}
+	if len(c.young.conns) >= maxConns {
+		c.next()
+	}
+	return c.young.add(x)
+}
+
+// of is keep for a connection from an address. With another address the same key is another connection: process ids
+// return.
+func (c *Connections) of(k ConnKey, addr netip.Addr, at int64) *conn {
+	x := c.keep(k, at)
 	if a := keyOf(addr, addr.BitLen()); x.addr.bits == 0 {
 		x.addr = a
 	} else if x.addr != a {
-		x = conn{addr: a}
+		*x = conn{id: k, addr: a}
 	}
 	return x
 }
 
-func (c *Connections) put(k ConnKey, x conn) {
-	if _, ok := c.young[uint64(k)]; !ok && len(c.young) >= maxConns {
-		c.old, c.young = c.young, make(map[uint64]conn, len(c.young)/2)
-	}
-	c.young[uint64(k)] = x
+// next begins a new generation.
+func (c *Connections) next() {
+	c.young, c.old = c.old, c.young
+	c.young.reset()
 }
 
 // turn begins a new generation when it is time. Lines that are older than the generation change nothing: machines whose
@@ -129,13 +199,16 @@ func (c *Connections) turn(at int64) {
 		return
 	}
 	c.turned = at
-	c.old, c.young = c.young, map[uint64]conn{}
+	c.next()
 	c.waiting[1], c.waiting[0] = c.waiting[0], nil
 }
 
 // Known returns the address of a connection.
 func (c *Connections) Known(k ConnKey) (netip.Addr, bool) {
-	if x, ok := c.get(k); ok && k != 0 && x.addr.bits != 0 {
+	if k == 0 {
+		return netip.Addr{}, false
+	}
+	if x := c.get(k); x != nil && x.addr.bits != 0 {
 		return x.addr.prefix().Addr(), true
 	}
 	return netip.Addr{}, false
@@ -144,14 +217,15 @@ func (c *Connections) Known(k ConnKey) (netip.Addr, bool) {
 // Join notes the address of a connection, for later lines of it that hold none.
 func (c *Connections) Join(k ConnKey, addr netip.Addr, at int64) {
 	if k != 0 && addr.IsValid() {
-		c.put(k, c.take(k, addr, at))
+		c.of(k, addr, at)
 	}
 }
 
 // Close forgets a connection that has ended well, so that a later process with the same id is not taken for it.
 func (c *Connections) Close(k ConnKey) {
-	delete(c.young, uint64(k))
-	delete(c.old, uint64(k))
+	if x := c.get(k); x != nil && k != 0 {
+		*x = conn{}
+	}
 	for i := range c.waiting {
 		delete(c.waiting[i], k)
 	}
@@ -163,7 +237,7 @@ func (c *Connections) Count(k ConnKey, addr netip.Addr, a *Attempt) (attempts in
 	if k == 0 || a.Stage == 0 {
 		return a.Attempts
 	}
-	x := c.take(k, addr, a.At)
+	x := c.of(k, addr, a.At)
 	lines := x.note(uint32(a.Stage)<<28|a.Source&(1<<28-1), a.Attempts)
 	if a.Provisional {
 		attempts = int(lines) - int(max(x.seen, x.done))
@@ -172,7 +246,6 @@ func (c *Connections) Count(k ConnKey, addr netip.Addr, a *Attempt) (attempts in
 		x.done = max(x.done, lines)
 	}
 	x.seen = max(x.seen, x.done, lines)
-	c.put(k, x)
 	return max(0, attempts)
 }
 
@@ -191,7 +264,7 @@ func (x *conn) note(name uint32, n int) uint16 {
 		x.sources[at], x.lines[at] = name, 0 // the daemon decides which sources there are: more than maxSources are not seen
 	}
 	if int(x.lines[at])+n >= 1<<15 { // begin again: only the differences matter
-		*x = conn{addr: x.addr}
+		*x = conn{id: x.id, addr: x.addr}
 		at = 0
 		x.sources[0] = name
 	}
@@ -201,9 +274,8 @@ func (x *conn) note(name uint32, n int) uint16 {
 
 // Settled says that the outcome of provisional attempts of a connection is known, whatever is written about them later.
 func (c *Connections) Settled(k ConnKey, addr netip.Addr, attempts int) {
-	if x, ok := c.get(k); ok && x.addr == keyOf(addr, addr.BitLen()) { // a process may serve another address by now
+	if x := c.get(k); x != nil && x.addr == keyOf(addr, addr.BitLen()) { // a process may serve another address by now
 		x.done = min(x.seen, x.done+uint16(attempts))
-		c.put(k, x)
 	}
 }
 
@@ -212,13 +284,11 @@ func (c *Connections) Void(k ConnKey, at int64) {
 	if k == 0 {
 		return
 	}
-	c.turn(at)
-	x, _ := c.get(k)
+	x := c.keep(k, at)
 	if x.done < 1<<15 {
 		x.done++
 	}
 	x.seen = max(x.seen, x.done)
-	c.put(k, x)
 }
 
 // Wait keeps an attempt until the address of its connection is known. An attempt that belongs to no connection is lost,
@@ -265,17 +335,17 @@ func (c *Connections) Expire(now int64) {
 
 // Len is how many connections are remembered.
 func (c *Connections) Len() int {
-	return len(c.young) + len(c.old) + len(c.waiting[0]) + len(c.waiting[1])
+	return len(c.young.conns) + len(c.old.conns) + len(c.waiting[0]) + len(c.waiting[1])
 }
 
 // Append appends what is known of all connections.
 func (c *Connections) Append(b []byte) []byte {
 	b = binary.AppendVarint(b, c.turned)
-	for _, m := range []map[uint64]conn{c.young, c.old} {
-		b = binary.AppendUvarint(b, uint64(len(m)))
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			x := m[k]
-			b = binary.LittleEndian.AppendUint64(b, k)
+	for _, g := range []*generation{&c.young, &c.old} {
+		l := slices.DeleteFunc(slices.Clone(g.conns), func(x conn) bool { return x.id == 0 })
+		b = binary.AppendUvarint(b, uint64(len(l)))
+		for _, x := range l {
+			b = binary.LittleEndian.AppendUint64(b, uint64(x.id))
 			b = appendAddr(b, x.addr)
 			b = binary.AppendUvarint(b, uint64(x.seen))
 			b = binary.AppendUvarint(b, uint64(x.done))
@@ -304,11 +374,9 @@ func RestoreConnections(b []byte, seed uint64) (*Connections, error) {
 	d := &decoder{b: b}
 	c := NewConnections(seed)
 	c.turned = d.time()
-	for _, m := range []*map[uint64]conn{&c.young, &c.old} {
-		*m = map[uint64]conn{}
+	for _, g := range []*generation{&c.young, &c.old} {
 		for n := d.length(12); n > 0 && d.err == nil; n-- {
-			k := d.fixed64()
-			x := conn{addr: d.addr(), seen: d.uint16(), done: d.uint16()}
+			x := conn{id: ConnKey(d.fixed64()), addr: d.addr(), seen: d.uint16(), done: d.uint16()}
 			for i := 0; d.err == nil; i++ {
 				name := d.uvarint()
 				if name == 0 {
@@ -321,10 +389,10 @@ func RestoreConnections(b []byte, seed uint64) (*Connections, error) {
 				}
 				x.sources[i], x.lines[i] = uint32(name), lines
 			}
-			if x.seen > 1<<15 || x.done > 1<<15 {
+			if x.seen > 1<<15 || x.done > 1<<15 || x.id == 0 || c.get(x.id) != nil {
 				d.fail("a connection out of range")
 			}
-			(*m)[k] = x
+			g.add(x)
 		}
 	}
 	for i := range c.waiting {
@@ -336,7 +404,7 @@ func RestoreConnections(b []byte, seed uint64) (*Connections, error) {
 			c.waiting[i][k] = d.attempt()
 		}
 	}
-	if len(c.young) > maxConns || len(c.old) > maxConns || len(c.waiting[0]) > maxWaiting || len(c.waiting[1]) > maxWaiting || len(d.b) > 0 {
+	if len(c.young.conns) > maxConns || len(c.old.conns) > maxConns || len(c.waiting[0]) > maxWaiting || len(c.waiting[1]) > maxWaiting || len(d.b) > 0 {
 		d.fail("more than there should be")
 	}
 	return c, d.err
