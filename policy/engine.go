@@ -208,7 +208,9 @@ func (g *Engine) Configure(c *config.Config) error {
 // Entry judges one journal entry. ref is kept as evidence when the entry counts.
 func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
 	g.out.reset()
-	g.settle(e.Realtime)
+	if g.pending.Due(e.Realtime) {
+		g.settle(e.Realtime)
+	}
 	g.dispatch(e, ref)
 	return &g.out
 }

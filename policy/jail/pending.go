@@ -94,10 +94,15 @@ func (p *Pending) set(addr netip.Addr, l []PendingAttempt) {
 	}
 }
 
-// Next hands over the oldest attempt that has waited for Hold at a moment; one that lies that far in the future has, too:
-// the clock was set back.
+// Due says whether the oldest attempt has waited for Hold at a moment; one that lies that far in the future has, too: the
+// clock was set back.
+func (p *Pending) Due(now int64) bool {
+	return p.n > 0 && !near(now, p.queue[p.head].at, Hold.Microseconds())
+}
+
+// Next hands over the oldest attempt if it is due.
 func (p *Pending) Next(now int64) (a PendingAttempt, ok bool) {
-	if p.head == len(p.queue) || near(now, p.queue[p.head].at, Hold.Microseconds()) {
+	if !p.Due(now) {
 		return a, false
 	}
 	return p.First()
