@@ -3,8 +3,8 @@
 // are reserved for tests. It needs root, mmdebstrap, systemd-container and iproute2, and a kernel with ipset.
 //
 // Nothing stays on the outer machine but the cached root: mounts stand in a mount namespace of the host's own, network
-// namespaces have no names, changes go to a tmpfs, and all of it ends with the process that made it. The host never gets
-// all capabilities, so that it cannot set the machine's clock or load modules.
+// namespaces have no names, changes go to a tmpfs, and all of it ends with the process that made it, which ends with the one
+// that started it (go test). The host never gets all capabilities, so that it cannot set the machine's clock or load modules.
 //
 // Root makes the root, Boot starts the host; Run, Unit and Attack do something there. Start reading at Boot.
 package host
@@ -27,10 +27,20 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 //go:embed mounts.sh
 var mounts string
+
+// A killed `go test` would leave its test program running, hosts and all. The kernel keeps this wish for each thread; that
+// of init is the main thread, which lives as long as the process.
+func init() {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0, 0, 0); err != nil {
+		panic(err)
+	}
+}
 
 // bootTime bounds how long a host may take to come up or go down. It takes 1–3 s on an idle machine.
 const bootTime = 90 * time.Second
@@ -42,6 +52,7 @@ type Host struct {
 	holder   *exec.Cmd
 	hold     io.Closer // the holder's stdin: closing it ends the mount namespace
 	mnt      *os.File  // that namespace
+	clients  *os.File  // the cgroup of what runs in the attacker's network, which ends with the host's
 	attacker *namespace
 	victim   *namespace
 	nspawn   *exec.Cmd
@@ -103,7 +114,10 @@ func (h *Host) mount(root string) error {
 	if line, _ := io.ReadAll(io.LimitReader(out, int64(len("ready\n")))); string(line) != "ready\n" {
 		return fmt.Errorf("mounts of the host: %s", bytes.TrimSpace(stderr.Bytes()))
 	}
-	h.mnt, err = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", cmd.Process.Pid))
+	if h.mnt, err = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", cmd.Process.Pid)); err != nil {
+		return err
+	}
+	h.clients, err = os.Open(fmt.Sprintf("/proc/%d/root/sys/fs/cgroup/%s/clients", cmd.Process.Pid, h.name))
 	return err
 }
 
@@ -239,6 +253,7 @@ func (h *Host) Attack(ctx context.Context, env []string, args ...string) (string
 	enter := []string{fmt.Sprintf("--target=%d", h.leader), "--mount", "--net=" + h.attacker.path(), "--", "env", "-i",
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root"}
 	cmd := exec.CommandContext(ctx, "nsenter", append(append(enter, env...), args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(h.clients.Fd())}
 	cmd.WaitDelay = time.Second
 	return output(cmd)
 }
@@ -326,9 +341,8 @@ func (h *Host) release() {
 	if h.holder != nil {
 		h.hold.Close()
 		h.holder.Wait()
-		if h.mnt != nil {
-			h.mnt.Close()
-		}
+		h.mnt.Close()
+		h.clients.Close()
 	}
 	h.victim.close()
 	h.attacker.close()

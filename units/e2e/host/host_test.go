@@ -2,12 +2,15 @@ package host_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,11 +29,15 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	fmt.Println(h.Leader())
-	io.Copy(io.Discard, os.Stdin) // until we are killed, or our parent ends
+	fmt.Println(h.Leader(), os.Getpid())
+	h.Attack(context.Background(), nil, "sleep", clientsLife) // until we are killed, or our parent is
 }
 
-// However the process that booted a host ends, the host ends with it and leaves nothing on the machine.
+// clientsLife is longer than a test may take, and tells our client from other programs.
+const clientsLife = "86399.25"
+
+// However the process that booted a host ends, or the one that started it, as go test does, the host ends with it and leaves
+// nothing on the machine.
 func TestNothingStays(t *testing.T) {
 	suites, err := host.Wanted()
 	if errors.Is(err, host.ErrNotWanted) {
@@ -42,51 +49,104 @@ func TestNothingStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := exec.Command(os.Args[0])
+	for name, command := range map[string][]string{
+		"killed":        {os.Args[0]},
+		"parent killed": {"/bin/sh", "-c", `"$0" & wait`, os.Args[0]},
+	} {
+		t.Run(name, func(t *testing.T) { nothingStays(t, root, command) })
+	}
+}
+
+func nothingStays(t *testing.T, root string, command []string) {
+	child := exec.Command(command[0], command[1:]...)
 	child.Env = append(os.Environ(), "E2E_CHILD_ROOT="+root)
 	child.Stderr = os.Stderr
-	stdin, _ := child.StdinPipe()
-	defer stdin.Close()
 	stdout, _ := child.StdoutPipe()
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer child.Process.Kill()
 	line, err := bufio.NewReader(stdout).ReadString('\n')
-	var leader int
-	if _, serr := fmt.Sscan(line, &leader); serr != nil {
+	var leader, owner int
+	if _, serr := fmt.Sscan(line, &leader, &owner); serr != nil {
 		t.Fatalf("child did not boot: %q %v", line, err)
 	}
-	if left := traces(t, child.Process.Pid); len(left) < 2 {
-		t.Fatalf("a running host should show its folder and its cgroup, found %q", left)
+	client := 0
+	await(t, "the client runs", func() (string, bool) {
+		client = running("sleep", clientsLife)
+		return "none", client != 0
+	})
+	networks := []string{network(leader), network(client)}
+	if left := traces(t, owner, networks); len(left) < 5 {
+		t.Fatalf("a running host should show its folder, its cgroup, its processes and the client, found %q", left)
 	}
 	child.Process.Kill()
 	child.Wait()
+	await(t, "left on the machine after the owner was killed", func() (string, bool) {
+		left := traces(t, owner, networks)
+		return fmt.Sprintf("%q", left), len(left) == 0
+	})
+}
 
+func await(t *testing.T, what string, done func() (string, bool)) {
+	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		left := traces(t, child.Process.Pid)
-		if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", leader)); err == nil && string(comm) == "systemd\n" {
-			left = append(left, fmt.Sprintf("process %d", leader))
-		}
-		if len(left) == 0 {
+		found, ok := done()
+		if ok {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("left on the machine after the owner was killed: %q", left)
+			t.Fatalf("%s: found %s", what, found)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-// traces lists what the hosts of a process leave on the outer machine: folders and cgroups.
-func traces(t *testing.T, pid int) []string {
+// traces lists what the hosts of a process have on the outer machine: folders, cgroups, and processes in their networks.
+// A network without a name is gone when nobody is in it.
+func traces(t *testing.T, owner int, networks []string) []string {
 	t.Helper()
-	id := fmt.Sprintf("bailiff-e2e-%d-", pid)
+	id := fmt.Sprintf("bailiff-e2e-%d-", owner)
 	out, err := exec.Command("unshare", "--mount", "--propagation", "private", "/bin/sh", "-euc",
 		`mount -t cgroup2 cgroup2 /sys/fs/cgroup; ls -d /sys/fs/cgroup/`+id+`* /tmp/`+id+`* 2>/dev/null || :`).Output()
 	if err != nil {
 		t.Fatalf("look for traces: %v", err)
 	}
-	return strings.Fields(string(out))
+	left := strings.Fields(string(out))
+	for _, pid := range processes() {
+		if slices.Contains(networks, network(pid)) {
+			comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+			left = append(left, fmt.Sprintf("process %d (%s)", pid, bytes.TrimSpace(comm)))
+		}
+	}
+	return left
+}
+
+func processes() (pids []int) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(d))
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// network names the network namespace that a process is in; a zombie is in none.
+func network(pid int) string {
+	n, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return fmt.Sprintf("none of %d", pid)
+	}
+	return n
+}
+
+// running finds a process by its command line; 0 when there is none.
+func running(args ...string) int {
+	for _, pid := range processes() {
+		if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); string(b) == strings.Join(args, "\x00")+"\x00" {
+			return pid
+		}
+	}
+	return 0
 }

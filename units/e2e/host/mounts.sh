@@ -2,7 +2,7 @@
 # DIR an empty directory, GROUP the name of our cgroup. All that is mounted here vanishes with the namespace.
 set -eu
 mount -t cgroup2 cgroup2 /sys/fs/cgroup # over whatever is there: a hybrid or v1 machine will do too
-mkdir "/sys/fs/cgroup/$GROUP"
+mkdir "/sys/fs/cgroup/$GROUP" "/sys/fs/cgroup/$GROUP/clients"
 mount -t tmpfs -o mode=0755,size=75% tmpfs "$DIR"
 mkdir "$DIR/upper" "$DIR/work" "$DIR/root"
 mount -t overlay -o "lowerdir=$ROOT,upperdir=$DIR/upper,workdir=$DIR/work" overlay "$DIR/root"

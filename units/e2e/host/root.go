@@ -17,7 +17,7 @@ import (
 )
 
 // Suites are the Debian releases that a root can be made of, oldest first.
-var Suites = []string{"bookworm", "trixie"}
+var Suites = []string{"bullseye", "bookworm", "trixie", "forky"}
 
 // packages is all that a host under attack needs. libpam-systemd must be named: minbase takes no recommendations.
 var packages = []string{
@@ -61,7 +61,10 @@ func Root(ctx context.Context, suite string, progress io.Writer, extra ...string
 	}
 	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
 	defer cancel()
-	args := []string{"--quiet", "--variant=minbase", "--include=" + pkgs}
+	args := []string{"--quiet", "--variant=minbase", "--include=" + pkgs, "--dpkgopt=force-unsafe-io"}
+	if suite == "forky" {
+		args = append(args, `--aptopt=Acquire::Check-Valid-Until "false"`) // mirrors of a release to be may lag behind
+	}
 	for _, p := range []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"} {
 		args = append(args, "--dpkgopt=path-exclude="+p)
 	}
