@@ -90,7 +90,7 @@ type Failure struct {
 	Addr     netip.Addr
 	Prefix   netip.Prefix // what is counted
 	Port     uint16
-	User     string // as logged, cut to jail.MaxName bytes: an attacker's text
+	User     []byte // as logged, cut to jail.MaxName bytes: an attacker's text; borrowed from the entry
 	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
 	Count    int    // what the prefix has in its window now, each failure with its weight
 	Excused  bool   // not counted: somebody logged in to that account from there lately

@@ -370,14 +370,14 @@ func (r *replay) failure(x *policy.Failure) error {
 	if !r.json {
 		user := ""
 		if len(x.User) > 0 {
-			user = " user " + clean(x.User)
+			user = " user " + clean(string(x.User))
 		}
 		_, err := fmt.Fprintf(r.out, "%s  failure  %s  %s  %s  count %d%s\n", rfc(x.Time), x.Jail, x.Addr, x.Pattern, x.Count, user)
 		return err
 	}
 	o := replayFailure{Kind: "failure", Time: rfc(x.Time), Jail: x.Jail, Pattern: x.Pattern, Address: x.Addr, Prefix: x.Prefix, Attempts: x.Attempts, Count: x.Count, Cursor: string(r.appendCursor(nil, x.Ref))}
 	if len(x.User) > 0 {
-		u := strings.ToValidUTF8(x.User, "\uFFFD")
+		u := strings.ToValidUTF8(string(x.User), "\uFFFD")
 		o.User = &u
 	}
 	if x.Port != 0 {

@@ -365,8 +365,8 @@ func (s *tally) failure(f *policy.Failure) {
 		s.countries.Add(c, n)
 	}
 	if len(f.User) > 0 {
-		s.names.Add([]byte(f.User))
-		s.users.Add(nameKey([]byte(f.User)), n)
+		s.names.Add(f.User)
+		s.users.Add(nameKey(f.User), n)
 	}
 	if h := s.hour(f.Time); h != nil {
 		h[0] += n

@@ -156,7 +156,7 @@ func appendAttempt(b []byte, a *Attempt) []byte {
 	b = binary.AppendVarint(b, a.At)
 	b = appendText(b, a.Pattern)
 	b = binary.LittleEndian.AppendUint64(b, a.User)
-	b = appendText(b, a.Name)
+	b = appendText(b, string(a.Name))
 	b = binary.AppendUvarint(b, uint64(a.Port))
 	b = binary.AppendUvarint(b, uint64(a.Attempts))
 	b = binary.AppendUvarint(b, uint64(a.Weight))
@@ -314,7 +314,7 @@ func (d *decoder) addr() (k key) {
 
 func (d *decoder) attempt() Attempt {
 	a := Attempt{
-		At: d.time(), Ref: NoRef, Pattern: d.text(), User: d.fixed64(), Name: d.text(), Port: d.uint16(), Attempts: int(d.uint16()),
+		At: d.time(), Ref: NoRef, Pattern: d.text(), User: d.fixed64(), Name: []byte(d.text()), Port: d.uint16(), Attempts: int(d.uint16()),
 		Weight: int(d.uint16()), MaxRetry: int(d.uint16()), Source: d.uint32(), Stage: d.byte(),
 	}
 	flags := d.byte()

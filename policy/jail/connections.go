@@ -35,7 +35,7 @@ type Attempt struct {
 	Ref      Ref
 	Pattern  string // of the filter, by which the line was known
 	User     uint64 // keyed hash of the account name; 0: not known
-	Name     string // the account as logged, an attacker's text, cut to MaxName bytes
+	Name     []byte // the account as logged, an attacker's text, cut to MaxName bytes; borrowed from the entry, copied where it waits
 	Port     uint16 // source port; 0: not known
 	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
 	Weight   int    // of the pattern
@@ -310,6 +310,9 @@ func (c *Connections) Wait(k ConnKey, a Attempt) {
 		a = old
 	}
 	if len(c.waiting[0]) < maxWaiting {
+		if !ok {
+			a.Name = slices.Clone(a.Name)
+		}
 		c.waiting[0][k] = a
 	}
 }

@@ -52,6 +52,7 @@ func (p *Pending) Len() int { return p.n }
 
 // Add has an attempt wait. It returns those that must count at once because too many wait.
 func (p *Pending) Add(a PendingAttempt) (count []PendingAttempt) {
+	a.Name = slices.Clone(a.Name)
 	if l := p.attempts[a.Addr]; len(l) >= maxPendingEach {
 		count = append(count, l[0])
 		p.gone(l[0].number)
