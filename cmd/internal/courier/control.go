@@ -223,7 +223,7 @@ func (a *Asker) Retry(_ context.Context, by control.Peer, req control.ReportsReq
 	e.each(req.Destination, req.ID, func(d *dest, it *item, _ *rep) {
 		n++
 		free[d] = true
-		if it != nil && d.run != nil && it.begun == 0 {
+		if it != nil && d.run != nil && it.begun == 0 && !it.taken {
 			d.run.remove(it)
 			it.due, it.asked = now, false
 			d.run.push(it)
@@ -269,7 +269,7 @@ func (a *Asker) Drop(_ context.Context, by control.Peer, req control.ReportsRequ
 	done := map[*item]bool{}
 	e.each(req.Destination, req.ID, func(d *dest, it *item, rp *rep) {
 		switch {
-		case failed || it != nil && (it.begun != 0 || done[it]):
+		case failed || it != nil && (it.begun != 0 || it.taken || done[it]):
 			return
 		case it == nil:
 			failed = !e.dropGathered(d, []*rep{rp}, why)

@@ -311,7 +311,7 @@ func (e *Engine) tick(now time.Time) {
 			}
 		}
 		for _, it := range d.items {
-			if it.begun == 0 && now.Sub(it.born) > limit {
+			if it.begun == 0 && !it.taken && now.Sub(it.born) > limit {
 				e.drop(d, it, fmt.Sprintf("given up after %s", audit.Duration(limit)))
 			}
 		}
@@ -533,19 +533,11 @@ func (e *Engine) take(ctx context.Context, pos position, batch []taken) error {
 				return err
 			}
 			e.mu.Lock()
-			now := time.Now()
 			for i := range batch {
-				rp := e.q.reps[batch[i].Key]
-				if rp == nil {
-					continue
+				if rp := e.q.reps[batch[i].Key]; rp != nil {
+					e.ask(rp)
+					e.release(rp)
 				}
-				for _, name := range batch[i].To {
-					if it := e.q.dest[name].items[itemKey(rp.Key, name)]; it != nil {
-						it.due, it.born = now, now
-					}
-				}
-				e.ask(rp)
-				e.release(rp)
 			}
 			e.stir()
 			e.mu.Unlock()

@@ -256,7 +256,7 @@ func (e *Engine) remember() error {
 			}
 			return true
 		})
-		if d := e.q.dest[dest]; d != nil && d.items[key] != nil && d.items[key].begun == 0 {
+		if d := e.q.dest[dest]; d != nil && d.items[key] != nil && d.items[key].begun == 0 && !d.items[key].taken {
 			it := d.items[key]
 			if err := e.q.write(frDone, recItem{Dest: dest, Key: key, Time: int64(entry.Realtime), Reports: keysOf(it.reps)}); err != nil {
 				return err

@@ -136,6 +136,7 @@ type item struct {
 	due   time.Time // with monotonic clock: of this run
 	born  time.Time // since, by this run's clock
 	index int       // in the heap; -1: not there
+	taken bool      // out of the heap by a runner that has not yet decided about it
 	asked bool      // Retry-After: not before due, whatever happens
 }
 
@@ -427,10 +428,10 @@ func (q *Queue) admitAlone(t taken, at, size int64) *rep {
 }
 
 func (q *Queue) admit(t taken, at, size int64) {
-	r := q.admitAlone(t, at, size)
+	r, now := q.admitAlone(t, at, size), time.Now()
 	for _, name := range t.To {
 		d := q.destination(name)
-		it := &item{dest: d, key: itemKey(t.Key, name), reps: []*rep{r}, since: t.Since, index: -1}
+		it := &item{dest: d, key: itemKey(t.Key, name), reps: []*rep{r}, since: t.Since, due: now, born: now, index: -1}
 		if d.items[it.key] != nil {
 			continue
 		}

@@ -109,7 +109,7 @@ func (r *runner) fill() {
 
 // push takes an item in, if it can be delivered.
 func (r *runner) push(it *item) {
-	if it.index >= 0 || it.begun != 0 || r.retired {
+	if it.index >= 0 || it.taken || it.begun != 0 || r.retired {
 		return
 	}
 	if needsWhois(&r.conf) && slices.ContainsFunc(it.reps, func(rp *rep) bool { return !rp.whois }) {
@@ -188,7 +188,9 @@ func (r *runner) next() (it *item, wait time.Duration, ok bool) {
 	if top := r.heap[0]; top.due.After(now) {
 		return nil, min(long, top.due.Sub(now)), true
 	}
-	return heap.Pop(&r.heap).(*item), 0, true
+	it = heap.Pop(&r.heap).(*item)
+	it.taken = true
+	return it, 0, true
 }
 
 // spent says that the quota is used up.
@@ -289,7 +291,7 @@ func (r *runner) serve(it *item) {
 			return
 		case verdictWait:
 			e.mu.Lock()
-			it.due = time.Now().Add(settlePoll)
+			it.due, it.taken = time.Now().Add(settlePoll), false
 			r.push(it)
 			e.mu.Unlock()
 			return
@@ -297,7 +299,7 @@ func (r *runner) serve(it *item) {
 	}
 	r.hand <- struct{}{}
 	defer func() { <-r.hand }()
-	now := time.Now()
+	now, gone := time.Now(), false
 	if !r.patiently(func() error {
 		rec := recItem{Dest: r.d.name, Key: it.key, Time: now.UnixMicro(), Attempts: it.attempts + 1}
 		if it.digest {
@@ -307,12 +309,15 @@ func (r *runner) serve(it *item) {
 		if err := e.q.write(frBegin, rec); err != nil {
 			return err
 		}
-		if kept := r.d.items[it.key]; kept != it { // a digest is made by being begun
+		switch kept := r.d.items[it.key]; {
+		case kept == nil: // all reports of a digest were dropped meanwhile
+			gone = true
+		case kept != it: // a digest is made by being begun
 			kept.due, kept.born = it.due, it.born
 			it = kept
 		}
 		return nil
-	}) {
+	}) || gone {
 		return
 	}
 	if err := e.q.Sync(); err != nil {
@@ -416,6 +421,7 @@ func (r *runner) failed(it *item, err error, late bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r.unsynced = true
+	it.taken = false
 	r.lastErr, r.lastFail = text, now
 	it.due, it.asked = now.Add(pause), asked || retry != nil && retry.Own
 	dest := audit.Field{Name: audit.FieldDestination, Value: r.d.name}
