@@ -14,10 +14,10 @@ import (
 // that the owner of the state no longer has at hand. In a storm of bans it waits for journald instead of losing records:
 // its own queue holds no cursors, and is bounded by the number of bans.
 type scribe struct {
-	aud     *audit.Writer
-	src     journal.Source
-	r       *journal.Reader
-	courier *courier
+	aud      *audit.Writer
+	src      journal.Source
+	r        *journal.Reader
+	reporter *reporter
 
 	mu     sync.Mutex
 	queue  []record
@@ -94,16 +94,13 @@ func (s *scribe) write(r *record) {
 		e = ban.Entry(r.kind)
 	}
 	_ = s.aud.SendWait(context.Background(), e) // fails only when the writer was closed, which counts the entry as lost
-	if r.kind == audit.KindBan || r.kind == audit.KindExtend {
-		s.courier.call()
-	}
 }
 
 func (s *scribe) complete(r *record) audit.BanEvent {
 	for _, e := range r.evidence {
 		r.ban.Evidence = append(r.ban.Evidence, e.Text(s))
 	}
-	r.ban.Unreported = r.ban.Unreported || !s.courier.wants()
+	r.ban.Unreported = r.ban.Unreported || s.reporter == nil || !s.reporter.wanted.Load()
 	return r.ban
 }
 

@@ -26,7 +26,6 @@ func TestStormKeepsRecords(t *testing.T) {
 	defer journald.Close()
 	aud := audit.Open(audit.Options{Socket: path})
 	s := newScribe(aud, journal.Dir(t.TempDir()))
-	s.courier = newCourier("")
 	go s.run()
 	const n = 1500
 	for i := range n {

@@ -122,7 +122,7 @@ systemctl daemon-reload`)
 // courierSays asks the courier, over its socket.
 func courierSays[T any](v *victim, t testing.TB, call string, post any) (answer T) {
 	t.Helper()
-	args := []string{"curl", "-sS", "--max-time", "60", "--unix-socket", control.CourierPath, "http://bailiff" + call}
+	args := []string{"curl", "-sS", "--max-time", "60", "--unix-socket", control.ReportPath, "http://bailiff" + call}
 	if post != nil {
 		b, err := json.Marshal(post)
 		if err != nil {
@@ -630,7 +630,7 @@ func (v *victim) keepsSecrets(t *testing.T) {
 journalctl -q -o json | grep -F -- "$f" | cut -c-300 || :
 grep -l -r -F "$f" /var/lib/bailiff-report /var/lib/bailiff /var/spool/postfix /var/mail || :
 for p in $(pgrep bailiff); do cat /proc/$p/cmdline /proc/$p/environ; done | tr '\0' '\n' | grep -F "$f" || :
-curl -sS --unix-socket `+control.CourierPath+` http://bailiff/v1/status | grep -F "$f" || :`)
+curl -sS --unix-socket `+control.ReportPath+` http://bailiff/v1/status | grep -F "$f" || :`)
 		if strings.TrimSpace(out) != "" {
 			t.Errorf("a secret shows: %s", out)
 		}
