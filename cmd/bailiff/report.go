@@ -17,14 +17,14 @@ import (
 	"bailiff/units/control"
 )
 
-// runReport is what an operator does with the courier's reports.
+// runReport shows reports that wait, and changes what becomes of them.
 func runReport(e *env, args []string) error {
 	f := e.flags("report")
-	socket := f.String("socket", control.ReportPath, "`path` of the courier's control socket")
+	socket := f.String("socket", control.ReportPath, "`path` of bailiff-report's control socket")
 	asJSON := f.Bool("json", false, "print JSON")
 	every := f.Bool("all", false, "of retry and drop: all that waits")
 	limit := f.Int("limit", 0, "of list: at most so `many` (default 1000)")
-	dry := f.Bool("dry-run", false, "print exactly what DESTINATION would get about a ban, or else a test, and send nothing; needs no courier; of setup: change nothing")
+	dry := f.Bool("dry-run", false, "print exactly what DESTINATION would get about a ban, or else a test, and send nothing; needs no running bailiff-report; of setup: change nothing")
 	conf := f.String("config", "", "of --dry-run and setup: this configuration `file` in place of the installed ones")
 	root := f.String("root", "", "of setup: a `folder` that holds the host's file system; no service is restarted there")
 	system := f.String("mail", "", "of setup: the mail `system`, in place of the one found: "+strings.Join(mailSystems, ", "))
@@ -185,8 +185,14 @@ func destinationState(d *control.DestinationStatus) string {
 		return "the quota is used up"
 	case d.Paused != nil:
 		return fmt.Sprintf("paused for %s: %s", short(time.Until(*d.Paused)), clean(d.LastError))
+	case stuck(d):
+		return fmt.Sprintf("delivering for %s without an answer", short(time.Since(*d.Delivering)))
 	case d.LastError != "":
 		return "failing: " + clean(d.LastError)
+	case d.Behind:
+		return "full: newer bans wait in the journal"
+	case d.LastOK == nil:
+		return "nothing delivered since start"
 	}
 	return "ok"
 }

@@ -51,7 +51,7 @@ func TestServices(t *testing.T) {
 			t.Cleanup(func() {
 				if t.Failed() {
 					log, _ := v.Sh(context.Background(), `journalctl -o short-precise -u 'bailiff-report*' -n 100; cut -c1-500 /run/peers.log`)
-					t.Logf("the courier's journal:\n%s", log)
+					t.Logf("bailiff-report's journal:\n%s", log)
 				}
 			})
 			if err := v.WriteFile("/usr/local/bin/tell", []byte(tellProgram), 0o755); err != nil {
@@ -83,7 +83,7 @@ func buildPeers(t *testing.T) []byte {
 	return bin
 }
 
-// playPeers has the services on the host itself, where reports travel unencrypted, and gives the courier their keys.
+// playPeers has the services on the host itself, where reports travel unencrypted, and gives bailiff-report their keys.
 func (v *victim) playPeers(t *testing.T, serve []byte) {
 	t.Helper()
 	if err := v.WriteFile(servePath, serve, 0o755); err != nil {

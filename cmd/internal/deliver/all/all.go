@@ -1,5 +1,5 @@
 // Package all makes destinations of every type, and what they get from the process they live in: this host's names and
-// addresses, the credentials that systemd passed, the registries. The courier and `bailiff report --dry-run` share it, so
+// addresses, the credentials that systemd passed, the registries. bailiff-report and `bailiff report --dry-run` share it, so
 // that they say the same. It delivers nothing itself.
 package all
 

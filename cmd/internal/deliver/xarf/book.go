@@ -18,7 +18,7 @@ const (
 )
 
 // book remembers who was sent what: which complaints of an item are gone already, when another of it has to be tried
-// again, and how many mails a contact had. It is a file of the courier's state folder, written anew after each mail.
+// again, and how many mails a contact had. It is a file of bailiff-report's state folder, written anew after each mail.
 type book struct {
 	path string // "": nothing is kept
 	page page
