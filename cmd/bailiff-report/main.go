@@ -24,7 +24,6 @@ import (
 
 	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/complain"
-	"bailiff/cmd/internal/deliver"
 	"bailiff/cmd/internal/deliver/all"
 	"bailiff/cmd/internal/reporter"
 	"bailiff/journal"
@@ -145,7 +144,7 @@ func work(ctx context.Context, o options) error {
 	d, err := reporter.New(reporter.Options{
 		Dir: o.state, Source: src, Daemon: uids, Self: uint32(os.Geteuid()), Audit: aud, Pauses: pauses, Linger: o.linger, SettleFor: o.settle, Load: load,
 		New: all.New,
-		Env: func(c *config.Config) (deliver.Env, error) { return all.Env(c, o.state) },
+		Env: (&all.Envs{State: o.state}).Env,
 	})
 	if err != nil {
 		control.Refuse(ln, control.Error{Message: "bailiff-report cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff-report.service"})

@@ -100,6 +100,9 @@ func (d *Dispatcher) read(ctx context.Context) error {
 		if err := d.call(ctx, func() {
 			d.caughtUp = true
 			d.problem("journal", "")
+			d.problems = slices.DeleteFunc(d.problems, func(p problem) bool {
+				return p.source == p.text && !slices.ContainsFunc(problems, func(e error) bool { return p.text == "journal file: "+e.Error() })
+			})
 			for _, p := range problems {
 				if text := "journal file: " + p.Error(); d.problem(text, text) {
 					d.event(audit.KindJournalProblem, "reports: "+text)
@@ -148,9 +151,12 @@ func (d *Dispatcher) admitIntakes(now time.Time) {
 			size += int64(len(in.bans[i].body)) + 1<<10
 		}
 		var full *fullError
-		if errors.As(d.q.log.room(size), &full) {
+		if err := d.q.room(size); errors.As(err, &full) {
 			d.retryAt = now.Add(fullPause)
 			d.refuse(full)
+			return
+		} else if err != nil {
+			d.fatal = err
 			return
 		}
 		d.roomAgain()

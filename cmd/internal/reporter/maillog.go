@@ -2,6 +2,8 @@ package reporter
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,11 +71,15 @@ func (d *Dispatcher) settle(x *destination, now time.Time) (at time.Time) {
 		return at
 	case now.Before(x.probeAt):
 		return x.probeAt
+	case d.o.Audit.Busy(): // each that is found has an entry
+		return now.Add(busyPause)
 	}
 	var all []search
 	for it := range x.uncertain {
 		all = append(all, search{it.key, it.trace, it.started})
 	}
+	slices.SortFunc(all, func(a, b search) int { return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.key, b.key)) })
+	all = all[:min(len(all), maxDrops)]
 	x.probing = true
 	log := x.mailLog
 	d.then(func() {

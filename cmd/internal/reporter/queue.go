@@ -98,6 +98,9 @@ type queue struct {
 	now     func() time.Time
 }
 
+// maxAside is how many damaged files are kept.
+const maxAside = 3
+
 // maxFile bounds the file, and with it what waits: the rest waits in the journal.
 const maxFile = 1 << 30
 
@@ -144,6 +147,11 @@ func (q *queue) salvage(damage *errDamaged) error {
 	aside := q.log.path + ".damaged-" + q.now().UTC().Format("20060102T150405.000000Z")
 	if err := os.Link(q.log.path, aside); err != nil {
 		return fmt.Errorf("set the damaged file aside: %w", err)
+	}
+	if old, err := filepath.Glob(q.log.path + ".damaged-*"); err == nil { // sorted, so by time
+		for _, name := range old[:max(0, len(old)-maxAside)] {
+			_ = os.Remove(name) // it only takes room
+		}
 	}
 	if !q.whole {
 		q.pos = position{} // what stood behind it may be lost, too
@@ -214,6 +222,10 @@ func (q *queue) commit() error {
 		return nil
 	}
 	if err := q.log.append(q.pending); err != nil {
+		done, e := q.squeeze(err)
+		if done || e != nil {
+			return e
+		}
 		return err
 	}
 	if q.pending = q.pending[:0]; cap(q.pending) > 1<<20 {
@@ -391,10 +403,43 @@ func (q *queue) report(rp *queuedReport) (*report.Report, error) {
 	return &out, nil
 }
 
+// room returns a fullError unless n bytes fit, for which the file is compacted if that helps.
+func (q *queue) room(n int64) error {
+	err := q.log.room(n)
+	if err != nil {
+		if done, e := q.squeeze(err); done || e != nil {
+			return cmp.Or(e, q.log.room(n))
+		}
+	}
+	return err
+}
+
+// squeeze compacts the file after a fullError if that at least halves it. done tells whether it did.
+func (q *queue) squeeze(err error) (done bool, _ error) {
+	var full *fullError
+	if !errors.As(err, &full) {
+		return false, nil
+	}
+	live := int64(0)
+	for _, rp := range q.reports {
+		live += rp.size() + 500
+	}
+	if 2*live > q.log.end {
+		return false, nil
+	}
+	if err := q.compact(); err != nil {
+		if errors.As(err, &full) {
+			return false, nil
+		}
+		return false, err
+	}
+	return true, nil
+}
+
 // wasteful tells that the file has grown to more than twice its size since it was put in place.
 func (q *queue) wasteful() bool { return q.log.end > 2*q.base+1<<20 }
 
-// compact writes the file again, with what is still needed. Nothing may be pending.
+// compact writes the file again, with what is still needed. That commits what is pending.
 func (q *queue) compact() error {
 	type moved struct {
 		rp          *queuedReport
@@ -438,14 +483,14 @@ func (q *queue) compact() error {
 			}
 		}
 		for _, rp := range slices.SortedFunc(maps.Values(q.reports), func(a, b *queuedReport) int { return cmp.Compare(a.seq, b.seq) }) {
-			body, e := q.log.read(rp.body)
+			body, e := q.read(rp.body)
 			if errors.Is(e, errUnreadable) {
 				body, e = []byte("?"), nil // the delivery finds out, and drops it
 			}
 			err = cmp.Or(err, e, add(kindReport, rp.facts, body))
 			m := moved{rp: rp, body: blob{int64(len(buf) - len(body)), int64(len(body)), crc32.Checksum(body, castagnoli)}}
 			if rp.whois.size > 0 {
-				body, e := q.log.read(rp.whois)
+				body, e := q.read(rp.whois)
 				if errors.Is(e, errUnreadable) {
 					body, e = []byte("?"), nil
 				}
@@ -484,7 +529,7 @@ func (q *queue) compact() error {
 		}
 		m.rp.body, m.rp.whois = m.body, m.whois
 	}
-	q.base, q.whole = end, true
+	q.base, q.whole, q.pending = end, true, nil
 	return nil
 }
 

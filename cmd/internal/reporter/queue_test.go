@@ -329,6 +329,43 @@ func TestQueueFull(t *testing.T) {
 	}
 }
 
+// TestQueueSqueezed: a queue that has no room left goes on where most of its file is over, although nothing more can be appended.
+func TestQueueSqueezed(t *testing.T) {
+	dir := t.TempDir()
+	q := openTest(t, dir)
+	for i := range 50 {
+		add(t, q, fmt.Sprint(i), 10<<10, "one")
+	}
+	if err := q.compact(); err != nil { // so it is not yet wasteful
+		t.Fatal(err)
+	}
+	for i := range 49 {
+		for _, s := range []state{delivering, done} {
+			q.write(kindDelivery, recDelivery{Dest: "one", Key: itemKey(fmt.Sprint(i), "one"), State: s}, nil)
+		}
+	}
+	add(t, q, "pending", 1<<10, "one") // is in no file yet
+	q.log.limit = q.log.end
+	if err := q.commit(); err != nil {
+		t.Fatal(err)
+	}
+	if q.log.end > 100<<10 || len(q.pending) > 0 {
+		t.Errorf("%d bytes, %d pending", q.log.end, len(q.pending))
+	}
+	if err := check(q); err != nil {
+		t.Error(err)
+	}
+	if was := dump(q); dump(openTest(t, dir)) != was || !strings.Contains(was, "pending.one") {
+		t.Errorf("read again it is not\n%s", was)
+	}
+	q.log.limit = q.log.end
+	add(t, q, "more", 10<<10, "one")
+	var full *fullError
+	if err := q.commit(); !errors.As(err, &full) {
+		t.Errorf("what is needed does not fit, but %v", err)
+	}
+}
+
 func TestQuota(t *testing.T) {
 	q := newQueue("", time.Now)
 	x := q.destination("one")
@@ -349,5 +386,26 @@ func TestQuota(t *testing.T) {
 	q.prune(past.Add(25*time.Hour), none)
 	if n := q.destination("one").sentLately(past.Add(25 * time.Hour)); n != 0 {
 		t.Errorf("sent %d, want 0", n)
+	}
+}
+
+// TestDamagedFiles: of damaged files the last few are kept.
+func TestDamagedFiles(t *testing.T) {
+	dir := t.TempDir()
+	at := clock{time.Unix(1_800_000_000, 0)}
+	for range maxAside + 3 {
+		at.t = at.t.Add(time.Hour)
+		if err := os.WriteFile(filepath.Join(dir, "queue"), []byte("bailiff queue 1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		q, err := openQueue(dir, at.now)
+		if err != nil || len(q.news) != 1 {
+			t.Fatal(err)
+		}
+		q.close()
+	}
+	l, err := filepath.Glob(filepath.Join(dir, "queue.damaged-*"))
+	if err != nil || len(l) != maxAside || !strings.Contains(l[maxAside-1], at.t.UTC().Format("20060102T15")) {
+		t.Errorf("%v, %v", l, err)
 	}
 }

@@ -112,6 +112,7 @@ type Dispatcher struct {
 	pos      position  // as read, which may be further than as saved
 	saved    time.Time
 	ticked   time.Time
+	fatal    error     // nobody knows what is on the disk
 	stuck    bool      // the disk is full: what is pending could not be written
 	noRoom   string    // why reports are not taken; "": they are
 	retryAt  time.Time // not before that: when stuck, or without room
@@ -255,6 +256,9 @@ func (d *Dispatcher) turn() (wait time.Duration, err error) {
 	if !d.stopping {
 		wait = d.dispatch(now)
 	}
+	if d.fatal != nil {
+		return 0, d.fatal
+	}
 	if err := d.commit(); err != nil || d.stuck {
 		return fullPause, err
 	}
@@ -298,7 +302,7 @@ func (d *Dispatcher) roomAgain() {
 
 // tidy writes the file again where most of it is over.
 func (d *Dispatcher) tidy(now time.Time) error {
-	if !d.q.wasteful() || now.Before(d.compact) || len(d.q.pending) > 0 {
+	if !d.q.wasteful() || now.Before(d.compact) {
 		return nil
 	}
 	d.compact = now.Add(tick)
