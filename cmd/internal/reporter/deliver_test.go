@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -622,4 +623,57 @@ func TestStops(t *testing.T) {
 	b.script("one", take)
 	b.start()
 	b.until("the report", b.got("one", id))
+}
+
+// TestDropAll: each of many reports that are dropped at once has its entry, although journald takes none for a while.
+func TestDropAll(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}"))
+	path := filepath.Join(b.dir, "slow")
+	journald, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journald.Close()
+	trail := audit.Open(audit.Options{Socket: path, Identifier: Identifier})
+	const n = 12_000 // more than the writer holds
+	q := openTest(t, filepath.Join(b.dir, "queue"))
+	for i := range n {
+		add(t, q, fmt.Sprintf("%016x", i), 1, "gone")
+	}
+	if err := q.commit(); err != nil {
+		t.Fatal(err)
+	}
+	o := b.options()
+	o.Audit = trail
+	b.run(o)
+	dropped := make(chan error, 1)
+	go func() {
+		r, err := b.ask().Drop(context.Background(), control.Peer{User: "root"}, control.ReportsRequest{All: true})
+		if err == nil && r.Reports != n {
+			err = fmt.Errorf("%d were dropped", r.Reports)
+		}
+		dropped <- err
+	}()
+	b.until("a writer that is busy", trail.Busy)
+	if s, err := b.ask().Status(t.Context()); err != nil || s.Waiting == 0 {
+		t.Errorf("status meanwhile: %+v, %v", s, err)
+	}
+	buf := make([]byte, 1<<20)
+	seen := map[string]bool{}
+	for len(seen) < n {
+		journald.SetReadDeadline(time.Now().Add(20 * time.Second))
+		k, err := journald.Read(buf)
+		if err != nil {
+			t.Fatalf("after %d entries: %v; %+v", len(seen), err, trail.Stats())
+		}
+		if _, id, ok := strings.Cut(string(buf[:k]), audit.FieldBanID+"="); ok && strings.Contains(string(buf[:k]), "dropped by root") {
+			id, _, _ = strings.Cut(id, "\n")
+			seen[id] = true
+		}
+	}
+	if err := <-dropped; err != nil || trail.Stats().Lost != 0 {
+		t.Errorf("%v, %d lost", err, trail.Stats().Lost)
+	}
+	b.stop()
+	trail.Close(context.Background())
 }
