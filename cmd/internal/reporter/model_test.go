@@ -41,7 +41,7 @@ type history struct {
 	broken   map[string]bool   // cannot work as configured
 	damaged  bool              // the file will be: then what was lost is only found again for those that are configured
 	turned   int               // how often the configuration was changed for good
-	set      bool              // the clock was, so nobody knows what a day is
+	set      bool              // the clock is, now and then, so nobody knows what a day is
 	crashed  bool              // in the last step
 	crashes  int
 
@@ -75,7 +75,7 @@ func pair(dest, key string) string { return dest + " " + key }
 
 func newHistory(t testing.TB, seed uint64) *history {
 	t.Helper()
-	h := &history{t: t, r: rand.New(rand.NewPCG(seed, 1)), clock: clock{time.Unix(1_800_000_000, 0)}, dir: memoryDir(t),
+	h := &history{t: t, r: rand.New(rand.NewPCG(seed, 1)), clock: clock{time.Unix(1_800_000_000, 0)}, dir: memoryDir(t), set: seed%2 == 1,
 		modes: map[string]string{}, off: map[string]bool{}, broken: map[string]bool{}, received: map[string]int{}, at: map[string]map[string]bool{},
 		trail: map[string]bool{}, dropped: map[string]bool{}, queued: map[string]bool{}}
 	h.start()
@@ -418,8 +418,9 @@ func (h *history) step() {
 	case op < 74:
 		h.clock.t = h.clock.t.Add(time.Duration(h.r.Int64N(int64(20 * time.Minute))))
 	case op < 75: // the clock is set
-		h.clock.t = h.clock.t.Add(time.Duration(h.r.Int64N(int64(4*time.Hour))) - 2*time.Hour)
-		h.set = true
+		if h.set {
+			h.clock.t = h.clock.t.Add(time.Duration(h.r.Int64N(int64(4*time.Hour))) - 2*time.Hour)
+		}
 	case op < 81:
 		modes := []string{"", "", "fails", "flaky", "holds", "late"}
 		name, mode := h.some(), modes[h.r.IntN(len(modes))]
