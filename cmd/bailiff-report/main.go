@@ -1,9 +1,9 @@
-// Command bailiff-report tells the world about bans: it follows the daemon's audit entries in the journal and delivers a
-// report of each to whom the administrator wants. It is a process and a user of its own, since what sends mail and speaks
-// with strangers shall not be able to touch the firewall; a ban never waits for it.
+// Command bailiff-report reports bans: it follows the daemon's audit entries in the journal and delivers a report of each to the
+// destinations in the configuration. It is a process and a user of its own, because what sends mail and talks to the network must
+// not be able to change the firewall. A ban never waits for it.
 //
-// It is started with the daemon and by a connection to its socket, and ends when there is nothing to do. What it does is
-// cmd/internal/courier's; this file wires it. bailiff-report(8) describes it from outside.
+// systemd starts it when somebody connects to its socket: the daemon does so when it starts or reloads and destinations are
+// configured. It runs as long as there are any. cmd/internal/reporter does the work; bailiff-report(8) describes it from outside.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,13 +24,13 @@ import (
 
 	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/complain"
-	"bailiff/cmd/internal/courier"
-	"bailiff/cmd/internal/deliver"
 	"bailiff/cmd/internal/deliver/all"
+	"bailiff/cmd/internal/reporter"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/report"
 	"bailiff/units/activation"
 	"bailiff/units/control"
 )
@@ -49,7 +50,7 @@ type options struct {
 	journal string
 	audit   string
 	daemon  string
-	idle    time.Duration
+	linger  time.Duration
 	retry   time.Duration
 	settle  time.Duration
 }
@@ -62,13 +63,13 @@ func run(args []string, stderr io.Writer) int {
 	f.SetOutput(stderr)
 	f.StringVar(&o.config, "config", "", "this configuration `file` in place of the installed ones")
 	f.StringVar(&o.state, "state", "", "`folder` of the queue (default: $STATE_DIRECTORY, else /var/lib/bailiff-report)")
-	f.StringVar(&o.socket, "socket", control.CourierPath, "`path` of the control socket, where systemd does not pass one")
+	f.StringVar(&o.socket, "socket", control.ReportPath, "`path` of the control socket, where systemd does not pass one")
 	f.StringVar(&o.journal, "journal", "", "read the journal files of this `folder` in place of the host's journal")
 	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, which takes the audit trail")
 	f.StringVar(&o.daemon, "daemon", "bailiff", "`user` that the daemon runs as, a name or a number")
-	f.DurationVar(&o.idle, "idle", 0, "end when there has been nothing to do for so `long` (default 5m; negative: never)")
+	f.DurationVar(&o.linger, "linger", 0, "with no destination configured, end this `long` after the last call on the control socket (default 5s)")
 	f.DurationVar(&o.retry, "retry", 0, "pause before the second attempt (default 30s); later ones are up to 120 times as long")
-	f.DurationVar(&o.settle, "settle", 0, "after a crash in the middle of a delivery: how `long` the mail system must have been at work without a word of it before it is repeated (default 3m)")
+	f.DurationVar(&o.settle, "settle", 0, "wait this `long` for the mail log before a mail is sent again whose delivery was cut off (default 3m)")
 	version := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
@@ -117,7 +118,7 @@ func work(ctx context.Context, o options) error {
 	if o.journal != "" {
 		src = journal.Dir(o.journal)
 	}
-	aud := audit.Open(audit.Options{Socket: o.audit, Identifier: courier.Identifier, Stderr: audit.Stderr()})
+	aud := audit.Open(audit.Options{Socket: o.audit, Identifier: reporter.Identifier, Stderr: audit.Stderr()})
 	defer func() {
 		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -129,24 +130,24 @@ func work(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	var pauses courier.Pauses
+	var pauses reporter.Pauses
 	if o.retry > 0 {
-		pauses = courier.Pauses{First: o.retry, Most: 120 * o.retry}
+		pauses = reporter.Pauses{First: o.retry, Most: 120 * o.retry}
 	}
-	e, err := courier.New(courier.Options{
-		Dir: o.state, Source: src, Daemon: uids, Self: uint32(os.Geteuid()), Audit: aud, Pauses: pauses, Idle: o.idle, SettleFor: o.settle,
-		Load: func() (*config.Config, error) {
-			var l config.Loader
-			if o.config != "" {
-				return l.LoadFile(o.config)
-			}
-			return l.Load()
-		},
+	load := func() (*config.Config, error) {
+		var l config.Loader
+		if o.config != "" {
+			return l.LoadFile(o.config)
+		}
+		return l.Load()
+	}
+	d, err := reporter.New(reporter.Options{
+		Dir: o.state, Source: src, Daemon: uids, Self: uint32(os.Geteuid()), Audit: aud, Pauses: pauses, Linger: o.linger, SettleFor: o.settle, Load: load,
 		New: all.New,
-		Env: func(c *config.Config) (deliver.Env, error) { return all.Env(c, o.state) },
+		Env: (&all.Envs{State: o.state}).Env,
 	})
 	if err != nil {
-		control.Refuse(ln, control.Error{Message: "the courier cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff-report.service"})
+		control.Refuse(ln, control.Error{Message: "bailiff-report cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff-report.service"})
 		ln.Close()
 		var bad *yamldoc.Error
 		if errors.As(err, &bad) {
@@ -159,39 +160,28 @@ func work(ctx context.Context, o options) error {
 	defer signal.Stop(hup)
 	go func() {
 		for range hup {
-			e.Reload()
+			_ = d.Reload(ctx) // the error is in status and in the journal
 		}
 	}()
-	calls := &door{ln, e.Stir}
-	srv := control.NewCourierServer(&courier.Asker{E: e, Started: time.Now()}, control.Options{Log: func(s string) { aud.Log(audit.Warning, "control socket: "+s) }})
-	go srv.Serve(calls)
+	srv := control.NewReportServer(&reporter.Control{D: d, Started: time.Now()}, control.Options{Log: func(s string) { aud.Log(audit.Warning, "control socket: "+s) }})
+	go srv.Serve(ln)
 
-	err = e.Run(ctx)
+	err = d.Run(ctx)
 
-	c, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	c, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	srv.Shutdown(c)
-	if err == nil && ctx.Err() == nil && e.Again() && strings.HasPrefix(from, "systemd: ") {
-		// Somebody knocked too late, or a ban came: the socket is systemd's, which starts the next courier.
+	if err != nil || ctx.Err() != nil || !strings.HasPrefix(from, "systemd: ") {
+		return err
+	}
+	// It ended because there was nothing to report to. If there is now, the daemon called while we still listened: the socket is
+	// systemd's, which starts the next process.
+	if conf, err := load(); err == nil && slices.ContainsFunc(conf.Report.Destinations, func(d report.Destination) bool { return d.Enabled }) {
 		if again, err := net.Dial("unix", ln.Addr().String()); err == nil {
 			again.Close()
 		}
 	}
-	return err
-}
-
-// door tells of each connection, which the daemon makes when it has banned somebody.
-type door struct {
-	net.Listener
-	knock func()
-}
-
-func (d *door) Accept() (net.Conn, error) {
-	c, err := d.Listener.Accept()
-	if err == nil {
-		d.knock()
-	}
-	return c, err
+	return nil
 }
 
 // daemonUsers are the users whose entries in the daemon's unit are believed: the daemon's, and root.

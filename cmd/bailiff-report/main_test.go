@@ -113,9 +113,9 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// TestCourier runs the program as a service: with systemd's socket, a credential, a control socket, until SIGTERM and until
-// there is nothing to do.
-func TestCourier(t *testing.T) {
+// TestService runs the program as a service: with systemd's socket, a credential and a control socket, until SIGTERM, and until
+// no destination is configured.
+func TestService(t *testing.T) {
 	journaltest.Need(t)
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
@@ -208,8 +208,8 @@ func TestCourier(t *testing.T) {
 		return p
 	}
 	p := launch()
-	c, ctx := control.DialCourier(path("control")), context.Background()
-	until(t, "the courier reads", func() bool {
+	c, ctx := control.DialReport(path("control")), context.Background()
+	until(t, "it reads", func() bool {
 		s, err := c.Status(ctx)
 		return err == nil && s.CaughtUp
 	})
@@ -233,13 +233,22 @@ func TestCourier(t *testing.T) {
 		t.Errorf("exit status %d after SIGTERM", code)
 	}
 	h.answer(http.StatusOK)
-	p = launch("--idle", "300ms")
+	p = launch("--linger", "50ms")
 	until(t, "the report after a restart", func() bool { return h.got("198.51.100.2") })
 	if r, err := c.Test(ctx, "hook"); err == nil && !h.got("192.0.2.1") {
 		t.Errorf("test: %+v", r)
 	}
+	ln.SetDeadline(time.Now().Add(time.Millisecond))
+	if err := os.WriteFile(path("bailiff.yaml"), []byte("jails: {sshd: {}}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Process.Signal(syscall.SIGHUP)
 	if code := p.wait(); code != exitOK {
-		t.Errorf("exit status %d with nothing to do", code)
+		t.Errorf("exit status %d without destinations", code)
+	}
+	if c, err := ln.Accept(); err == nil {
+		c.Close()
+		t.Error("it has systemd start another one, though there is nothing to report to")
 	}
 	mu.Lock()
 	defer mu.Unlock()

@@ -10,21 +10,21 @@ import (
 	"strings"
 	"time"
 
-	dispatch "bailiff/cmd/internal/courier"
 	"bailiff/cmd/internal/deliver/all"
+	"bailiff/cmd/internal/reporter"
 	"bailiff/journal"
 	"bailiff/policy/config"
 	"bailiff/units/control"
 )
 
-// runReport is what an operator does with the courier's reports.
+// runReport shows reports that wait, and changes what becomes of them.
 func runReport(e *env, args []string) error {
 	f := e.flags("report")
-	socket := f.String("socket", control.CourierPath, "`path` of the courier's control socket")
+	socket := f.String("socket", control.ReportPath, "`path` of bailiff-report's control socket")
 	asJSON := f.Bool("json", false, "print JSON")
 	every := f.Bool("all", false, "of retry and drop: all that waits")
 	limit := f.Int("limit", 0, "of list: at most so `many` (default 1000)")
-	dry := f.Bool("dry-run", false, "print exactly what DESTINATION would get about a ban, or else a test, and send nothing; needs no courier; of setup: change nothing")
+	dry := f.Bool("dry-run", false, "print exactly what DESTINATION would get about a ban, or else a test, and send nothing; needs no running bailiff-report; of setup: change nothing")
 	conf := f.String("config", "", "of --dry-run and setup: this configuration `file` in place of the installed ones")
 	root := f.String("root", "", "of setup: a `folder` that holds the host's file system; no service is restarted there")
 	system := f.String("mail", "", "of setup: the mail `system`, in place of the one found: "+strings.Join(mailSystems, ", "))
@@ -60,7 +60,7 @@ func runReport(e *env, args []string) error {
 		}
 		return e.dryRun(*conf, files, append(rest, "")[:2])
 	}
-	c := control.DialCourier(*socket)
+	c := control.DialReport(*socket)
 	switch what {
 	case "show":
 		return e.reportShow(c, rest, *asJSON)
@@ -118,7 +118,7 @@ func isBan(s string) bool {
 	return err == nil && len(id) == 16
 }
 
-func (e *env) reportList(c *control.CourierClient, args []string, limit int, asJSON bool) error {
+func (e *env) reportList(c *control.ReportClient, args []string, limit int, asJSON bool) error {
 	if err := want("report", args, 0, 1); err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (e *env) reportList(c *control.CourierClient, args []string, limit int, asJ
 	}
 	if asJSON {
 		return printJSON(e.out, struct {
-			*control.CourierStatus
+			*control.ReporterStatus
 			*control.ReportList
 		}{s, l})
 	}
@@ -185,8 +185,14 @@ func destinationState(d *control.DestinationStatus) string {
 		return "the quota is used up"
 	case d.Paused != nil:
 		return fmt.Sprintf("paused for %s: %s", short(time.Until(*d.Paused)), clean(d.LastError))
+	case stuck(d):
+		return fmt.Sprintf("delivering for %s without an answer", short(time.Since(*d.Delivering)))
 	case d.LastError != "":
 		return "failing: " + clean(d.LastError)
+	case d.Behind:
+		return "full: newer bans wait in the journal"
+	case d.LastOK == nil:
+		return "nothing delivered since start"
 	}
 	return "ok"
 }
@@ -205,7 +211,7 @@ func reportState(r *control.QueuedReport) string {
 	return s
 }
 
-func (e *env) reportShow(c *control.CourierClient, args []string, asJSON bool) error {
+func (e *env) reportShow(c *control.ReportClient, args []string, asJSON bool) error {
 	if len(args) == 0 {
 		return usagef("report show: name a ban or an address (bailiff report list shows what waits)")
 	}
@@ -251,7 +257,7 @@ func (e *env) preview(b []byte) {
 	}
 }
 
-func (e *env) reportChange(c *control.CourierClient, what string, args []string, every, asJSON bool) error {
+func (e *env) reportChange(c *control.ReportClient, what string, args []string, every, asJSON bool) error {
 	destination, id, err := split(what, args)
 	if err != nil {
 		return err
@@ -318,7 +324,7 @@ func (e *env) dryRun(file string, files list, args []string) error {
 		}
 		ctx, cancel := context.WithTimeout(e.ctx, conf.Report.Lookup.TimeLimit+time.Minute)
 		defer cancel()
-		it, err := dispatch.Preview(ctx, src, users, conf, env, d, args[1])
+		it, err := reporter.Preview(ctx, src, users, conf, env, d, args[1])
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 	"bailiff/units/systemd"
 )
 
-// mailSystems are those whose needs are known. What msmtp asks for, the courier has as it is.
+// mailSystems are those whose needs are known. What msmtp asks for, bailiff-report has as it is.
 var mailSystems = []string{"postfix", "exim", "opensmtpd", "sendmail", "msmtp"}
 
 // setup is what `bailiff report setup` was asked for.
@@ -33,7 +33,7 @@ const (
 	madeBy = "# Installed by bailiff report setup.\n"
 )
 
-// reportSetup finds out which mail system the host has, and gives the courier's unit what that asks for.
+// reportSetup finds out which mail system the host has, and gives bailiff-report's unit what that asks for.
 func (e *env) reportSetup(s setup) error {
 	system, why := s.system, "as asked for"
 	if system != "" && !slices.Contains(mailSystems, system) {

@@ -13,10 +13,10 @@ import (
 	"bailiff/policy/report"
 )
 
-// courier is the user of bailiff-report.service.
-const courier = "bailiff-report"
+// reportUser is the user of bailiff-report.service.
+const reportUser = "bailiff-report"
 
-// runReportExec is what bailiff-report-exec@.service runs, with the courier's connection as standard input. It is no command for
+// runReportExec is what bailiff-report-exec@.service runs, with bailiff-report's connection as standard input. It is no command for
 // people, so help does not list it.
 func runReportExec(e *env, args []string) error {
 	if err := want("report-exec", args, 0, 0); err != nil {
@@ -39,7 +39,7 @@ func runReportExec(e *env, args []string) error {
 			return &c.Report, nil
 		},
 		Allowed: func(uid uint32) bool {
-			u, err := user.Lookup(courier)
+			u, err := user.Lookup(reportUser)
 			return err == nil && u.Uid == strconv.FormatUint(uint64(uid), 10)
 		},
 		Env: exec.Environment(),

@@ -77,6 +77,11 @@ func runStatus(e *env, args []string) error {
 		}
 		fmt.Fprintln(e.out)
 	}
+	text, bad := reportsText(askReports(e.ctx, s.Reports))
+	if bad {
+		text = e.paint(red, text)
+	}
+	fmt.Fprintf(e.out, "  reports   %s\n", text)
 	fmt.Fprintln(e.out)
 	rows := [][]string{{"JAIL", "MODE", "FAILURES", "BANS", "LAST FAILURE", "UNITS"}}
 	for _, j := range s.Jails {

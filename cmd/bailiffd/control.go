@@ -75,6 +75,11 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 			s.Reloaded = &t
 		}
 		s.Lists = controlLists(d.lists.Status(d.conf.Allow.Lists))
+		for i := range d.conf.Report.Destinations {
+			if d.conf.Report.Destinations[i].Enabled {
+				s.Reports++
+			}
+		}
 		jails, counter = d.eng.Jails(), d.counter
 		for b := range d.led.All() {
 			perJail[b.Jail]++

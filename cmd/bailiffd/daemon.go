@@ -78,17 +78,17 @@ type daemon struct {
 	fwFirst        bool      // the first reconcile is still to come, or under way
 	fwFull         time.Time // the full set of bans was last gone through
 
-	reader  *reader
-	sources []journal.ID128
-	trail   feed.Trail
-	scribe  *scribe
-	courier *courier
-	aud     *audit.Writer
-	units   *lookup.Finder
-	ops     *operators
-	lists   *lists.Watch
-	helper  *delegate.Client // does what takes netlink, where the daemon must not; nil: it may
-	self    self
+	reader   *reader
+	sources  []journal.ID128
+	trail    feed.Trail
+	scribe   *scribe
+	reporter *reporter
+	aud      *audit.Writer
+	units    *lookup.Finder
+	ops      *operators
+	lists    *lists.Watch
+	helper   *delegate.Client // does what takes netlink, where the daemon must not; nil: it may
+	self     self
 
 	calls chan func()
 	saved chan error
@@ -191,11 +191,10 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer cancel()
 
 	src := d.source()
-	d.courier = newCourier(d.opt.courier)
-	d.courier.configure(d.conf)
-	go d.courier.run(inner)
+	d.reporter = &reporter{path: d.opt.report}
+	d.reporter.configure(d.conf)
 	d.scribe = newScribe(d.aud, src)
-	d.scribe.courier = d.courier
+	d.scribe.reporter = d.reporter
 	go d.scribe.run()
 	kill, track := conn.Kill, conn.Forget
 	if d.helper != nil {
@@ -245,7 +244,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 
 	d.aud.Event(audit.KindStart, fmt.Sprintf("bailiff %s started: %d bans in force, firewall backend %s (%s), jails %s",
 		build.String(), d.led.Len(), d.fw.Backend, d.fw.Why, strings.Join(d.jailNames(), ", ")), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
-	d.courier.call() // it may have reports from before a reboot
+	d.reporter.start()
 	notify.Ready(d.statusLine())
 
 	d.loop(ctx, hup)
@@ -848,7 +847,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 		return nil, err
 	}
 	d.conf, d.configErr, d.reloaded = c, "", time.Now()
-	d.courier.configure(c)
+	d.reporter.configure(c)
 	if be != nil {
 		d.scopes = s
 		d.useBackend(be, why, false)
@@ -866,7 +865,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	d.reader.reload(d.matches())
 	d.firewall.reconcile(d.wanted())
 	d.aud.Event(audit.KindReload, fmt.Sprintf("reloaded by %s: %d jails, %d files", by, len(d.eng.Jails()), len(c.Files)), audit.Field{Name: audit.FieldBy, Value: by})
-	d.courier.call() // it may have reports that a destination did not take as it was set up
+	d.reporter.start() // this may be the first configuration with a destination
 	d.dirtyBans = true
 	d.hub.state("reloaded")
 	return &control.Reloaded{Jails: d.jailNames(), Config: slices.Clone(c.Files), Notices: slices.Clone(c.Notices)}, nil

@@ -44,7 +44,7 @@ type options struct {
 	backend string // overrides firewall.backend
 	audit   string // journald's socket
 	lists   string // folder of published allow lists
-	courier string // socket that wakes the courier
+	report  string // socket of bailiff-report
 }
 
 // gcPercent is how much garbage may gather, in percent of what lives. The state is large tables without pointers, which
@@ -64,7 +64,7 @@ func run(args []string, stderr io.Writer) int {
 	f.StringVar(&o.backend, "firewall", "", "`backend` in place of the configured one: auto, firewalld, ipset, nftables, dryrun")
 	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, which takes the audit trail")
 	f.StringVar(&o.lists, "lists", lists.DefaultDir, "`folder` of the published allow lists, where bailiff allow refresh writes them")
-	f.StringVar(&o.courier, "courier", control.CourierPath, "`path` of the courier's socket, which is connected to when there is a ban to report")
+	f.StringVar(&o.report, "report", control.ReportPath, "`path` of bailiff-report's socket, which is connected to at a start and at a reload if bans are reported")
 	version := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -10,13 +11,13 @@ import (
 )
 
 // scribe is the goroutine that writes bans and their ends into the audit trail. It looks up the cursors of evidence
-// that the owner of the state no longer has at hand, and in a storm of bans it waits for journald instead of losing
-// records: what waits here is small, and bounded by the bans there are.
+// that the owner of the state no longer has at hand. In a storm of bans it waits for journald instead of losing records:
+// its own queue holds no cursors, and is bounded by the number of bans.
 type scribe struct {
-	aud     *audit.Writer
-	src     journal.Source
-	r       *journal.Reader
-	courier *courier
+	aud      *audit.Writer
+	src      journal.Source
+	r        *journal.Reader
+	reporter *reporter
 
 	mu     sync.Mutex
 	queue  []record
@@ -31,9 +32,6 @@ type record struct {
 	unban    audit.UnbanEvent
 	evidence []feed.Evidence
 }
-
-// writerRoom is how many entries may wait in the audit writer; it holds 8,192, and others write there, too.
-const writerRoom = 4096
 
 func newScribe(aud *audit.Writer, src journal.Source) *scribe {
 	return &scribe{aud: aud, src: src, wake: make(chan struct{}, 1), done: make(chan struct{})}
@@ -75,9 +73,6 @@ func (s *scribe) run() {
 		s.mu.Unlock()
 		for i := range queue {
 			s.write(&queue[i])
-			for s.aud.Stats().Waiting > writerRoom {
-				time.Sleep(5 * time.Millisecond)
-			}
 		}
 		if len(queue) > 0 {
 			continue
@@ -91,26 +86,21 @@ func (s *scribe) run() {
 }
 
 func (s *scribe) write(r *record) {
-	switch r.kind {
-	case audit.KindUnban:
-		s.aud.Unban(r.unban)
-		return
-	case audit.KindExtend:
-		s.aud.Extend(s.complete(r))
-	case audit.KindObserved:
-		s.aud.Send(s.complete(r).Entry(audit.KindObserved))
-		return
-	default:
-		s.aud.Ban(s.complete(r))
+	var e audit.Entry
+	if r.kind == audit.KindUnban {
+		e = r.unban.Entry()
+	} else {
+		ban := s.complete(r)
+		e = ban.Entry(r.kind)
 	}
-	s.courier.call()
+	_ = s.aud.SendWait(context.Background(), e) // fails only when the writer was closed, which counts the entry as lost
 }
 
 func (s *scribe) complete(r *record) audit.BanEvent {
 	for _, e := range r.evidence {
 		r.ban.Evidence = append(r.ban.Evidence, e.Text(s))
 	}
-	r.ban.Unreported = r.ban.Unreported || !s.courier.wants()
+	r.ban.Unreported = r.ban.Unreported || s.reporter == nil || !s.reporter.wanted.Load()
 	return r.ban
 }
 

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Fields of audit entries. Their meaning is part of the interface: scripts, the courier and `bailiff why` read them.
+// Fields of audit entries. Their meaning is part of the interface: scripts, bailiff-report and `bailiff why` read them.
 const (
 	FieldAddress  = "BAILIFF_ADDRESS"   // address or prefix, as one looks for it: bare for a single address; may come several times
 	FieldPrefix   = "BAILIFF_PREFIX"    // always a prefix, 192.0.2.7/32
@@ -33,7 +33,7 @@ const (
 	// FieldUnreported is "1" on a ban that was made while nobody wanted reports: it is not reported once somebody does.
 	FieldUnreported = "BAILIFF_UNREPORTED"
 
-	// Of the courier's entries. Where an entry is about several reports, FieldBanID and FieldAddress come several times.
+	// Of bailiff-report's entries. Where an entry is about several reports, FieldBanID and FieldAddress come several times.
 	FieldDestination = "BAILIFF_DESTINATION" // where a report went
 	FieldItem        = "BAILIFF_ITEM"        // name of what was delivered in one go, the same in every attempt: report.Item's Key
 	FieldReceipt     = "BAILIFF_RECEIPT"     // what the destination answered

@@ -27,15 +27,15 @@ const (
 	KindAllowList             // a published allow list was read anew
 	KindAllowListRefused      // a published allow list is not believed; the one before stays
 	KindLedgerSetAside        // the ledger was damaged, set aside, and rebuilt
-	KindReported              // the courier: a destination took a report
-	KindReportDropped         // the courier: a report will not be delivered
-	KindReportsHeld           // the courier: a destination takes nothing until somebody does something
-	KindReportsFree           // the courier: a destination that was held or failed works again
-	KindReportQueue           // the courier: its queue was damaged, or cannot be written
+	KindReported              // bailiff-report: a destination took a report
+	KindReportDropped         // bailiff-report: a report will not be delivered
+	KindReportsHeld           // bailiff-report: a destination takes nothing until somebody does something
+	KindReportsFree           // bailiff-report: a destination that was held or failed works again
+	KindReportQueue           // bailiff-report: its queue was damaged, or cannot be written
 )
 
 // kinds holds name, MESSAGE_ID and usual priority of each kind. An id never changes and is never used again for
-// something else: scripts and the courier match on it, and units/catalog explains it. Made with systemd-id128 new.
+// something else: scripts and bailiff-report match on it, and units/catalog explains it. Made with systemd-id128 new.
 var kinds = [...]struct {
 	name, id string
 	priority Priority

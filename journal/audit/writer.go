@@ -18,12 +18,13 @@ import (
 // Socket is where journald takes entries.
 const Socket = "/run/systemd/journal/socket"
 
-// Limits of the queue. They are what a journald that restarts or hangs may cost us: a ban with 100 cursors is 16 KiB, so
-// 8 MiB keep some 500 of the largest or all 8,192 of the usual ones. The last quarter is kept for entries that have a
-// MESSAGE_ID, so that log lines never push out a ban's record.
+// Limits of the queue, which bound the memory that a stopped journald costs. A ban with 100 cursors is 16 KiB, so 8 MiB hold
+// about 500 of the largest entries or 8,192 of the usual ones. SendWait fills half of the queue, so that it never takes the
+// room of Send. The last quarter is kept for entries that have a MESSAGE_ID, so that log lines never push out a ban's record.
 const (
 	maxEntries = 8192
 	maxBytes   = 8 << 20
+	maxEntry   = 32 << 10 // what Busy takes for the size of the next entry
 )
 
 // The wait between two tries when journald is not there. Nothing is tried while nothing waits.
@@ -53,8 +54,8 @@ type Stats struct {
 	Err     string // why the oldest waiting entry could not be sent yet; empty when all is well
 }
 
-// Writer sends entries to journald in the order in which they were given. Its methods may be called from any goroutine
-// and never block.
+// Writer sends entries to journald in the order in which they were given. Its methods may be called from any goroutine.
+// Only SendWait and Close block.
 type Writer struct {
 	opt  Options
 	wake chan struct{}
@@ -64,6 +65,7 @@ type Writer struct {
 	mu       sync.Mutex
 	queue    [][]byte
 	bytes    int
+	freed    chan struct{} // closed when an entry has left the queue; nil: nobody waits for that
 	stats    Stats
 	reported uint64 // of stats.Lost, how many an entry of KindLost has told
 	closed   bool
@@ -99,13 +101,83 @@ func (w *Writer) Send(e Entry) {
 	if full := len(w.queue) >= entries || w.bytes+len(data) > bytes; full || w.closed {
 		w.stats.Lost++
 	} else {
-		w.queue = append(w.queue, data)
-		w.bytes += len(data)
+		w.put(data)
 	}
 	w.mu.Unlock()
+}
+
+// put appends to the queue. w.mu is held.
+func (w *Writer) put(data []byte) {
+	w.queue = append(w.queue, data)
+	w.bytes += len(data)
 	select {
 	case w.wake <- struct{}{}:
 	default:
+	}
+}
+
+// busy tells whether another n bytes would take more than the half of the queue that SendWait may fill. w.mu is held.
+func (w *Writer) busy(n int) bool {
+	return len(w.queue) >= maxEntries/2 || len(w.queue) > 0 && w.bytes+n > maxBytes/2
+}
+
+// Busy tells whether SendWait would block. A goroutine that must not block checks it before work that ends in an entry.
+func (w *Writer) Busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.busy(maxEntry)
+}
+
+// SendWait queues an entry, and blocks while half of the queue is in use: where Send would lose an entry because journald is
+// stopped or slow, SendWait waits for it. It returns an error, and the entry is lost, when ctx ends or the writer is closed.
+func (w *Writer) SendWait(ctx context.Context, e Entry) error {
+	if w.opt.Stderr != nil {
+		w.print(&e)
+		if e.Kind == KindLog {
+			return nil
+		}
+	}
+	data := e.encode(w.opt.Identifier)
+	return w.wait(ctx, len(data), func() { w.put(data) })
+}
+
+// Wait blocks while Busy.
+func (w *Writer) Wait(ctx context.Context) error { return w.wait(ctx, maxEntry, nil) }
+
+func (w *Writer) wait(ctx context.Context, n int, then func()) error {
+	for {
+		w.mu.Lock()
+		closed, busy := w.closed, w.busy(n)
+		if !closed && !busy {
+			if then != nil {
+				then()
+			}
+			w.mu.Unlock()
+			return nil
+		}
+		if closed {
+			if then != nil {
+				w.stats.Lost++
+			}
+			w.mu.Unlock()
+			return errors.New("audit: the writer is closed")
+		}
+		if w.freed == nil {
+			w.freed = make(chan struct{})
+		}
+		freed := w.freed
+		w.mu.Unlock()
+		select {
+		case <-freed:
+		case <-w.stop:
+		case <-ctx.Done():
+			if then != nil {
+				w.mu.Lock()
+				w.stats.Lost++
+				w.mu.Unlock()
+			}
+			return ctx.Err()
+		}
 	}
 }
 
@@ -243,6 +315,10 @@ func (w *Writer) sent(err error) bool {
 	w.queue = w.queue[1:]
 	if len(w.queue) == 0 {
 		w.queue = nil
+	}
+	if w.freed != nil {
+		close(w.freed)
+		w.freed = nil
 	}
 	return true
 }

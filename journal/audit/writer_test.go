@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -315,5 +316,58 @@ func BenchmarkBan(b *testing.B) {
 	for b.Loop() {
 		x := e.Entry(KindBan)
 		x.encode("bailiffd")
+	}
+}
+
+// TestSendWaitLosesNothing: a storm of the largest bans while journald is stopped waits for journald, in bounded memory, and
+// leaves room for entries of those who must not wait.
+func TestSendWaitLosesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	j := listen(t, path)
+	w := Open(Options{Socket: path})
+	const n = 1500
+	ban := BanEvent{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd", Evidence: slices.Repeat([]string{strings.Repeat("c", 130)}, 100)}
+	sent := make(chan error, 1)
+	go func() {
+		for i := range n {
+			ban.ID = fmt.Sprint(i)
+			if err := w.SendWait(t.Context(), ban.Entry(KindBan)); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	}()
+	until(t, "the writer to be busy", w.Busy)
+	w.mu.Lock()
+	bytes := w.bytes
+	w.mu.Unlock()
+	if bytes > maxBytes/2 {
+		t.Errorf("%d bytes wait, more than half of the queue", bytes)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := w.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait: %v", err)
+	}
+	w.Event(KindStart, "somebody who does not wait") // and has the other half
+	seen := 0
+	for other := false; seen < n || !other; {
+		fields, _ := j.next()
+		if id := values(fields, FieldBanID); len(id) == 1 {
+			if id[0] != fmt.Sprint(seen) {
+				t.Fatalf("ban %s in place %d", id[0], seen)
+			}
+			seen++
+		} else {
+			other = true
+		}
+	}
+	if err := <-sent; err != nil || w.Stats().Lost != 0 {
+		t.Errorf("SendWait: %v; %d lost", err, w.Stats().Lost)
+	}
+	closeWriter(t, w)
+	if err := w.SendWait(t.Context(), ban.Entry(KindBan)); err == nil || w.Stats().Lost != 1 {
+		t.Errorf("after Close: %v", err)
 	}
 }

@@ -2,7 +2,7 @@ package report
 
 import "time"
 
-// Config is the part of the configuration that is the courier's: `report` in bailiff.yaml(5).
+// Config is the part of the configuration that is bailiff-report's: `report` in bailiff.yaml(5).
 type Config struct {
 	Host         string        // this host's name in reports; "": what the system says, with its domain
 	Sender       string        // address that mails come from; "": bailiff@ and the host's name

@@ -1,4 +1,4 @@
-// Package report is what the courier tells the world about bans: the facts of a ban with its evidence, where they shall
+// Package report is what bailiff-report tells the world about bans: the facts of a ban with its evidence, where they shall
 // go, and how a destination can answer. Its subfolders give reports their forms (mail, X-ARF, AbuseIPDB, …) and take from
 // them what shall not leave the host. None of it does I/O: what reads the journal, asks whois and delivers is cmd's.
 //
@@ -14,7 +14,7 @@ import (
 )
 
 // Report is one ban with everything that a destination may want to know about it. It is fixed once made: it is kept in the
-// courier's queue as JSON, so that evidence which the journal forgets meanwhile is not lost.
+// queue of bailiff-report as JSON, so that evidence which the journal forgets meanwhile is not lost.
 type Report struct {
 	ID       string       `json:"id"`     // BAILIFF_BAN_ID: the same for one ban for ever; an extension has one of its own, see Key
 	Cursor   string       `json:"cursor"` // of the audit entry
@@ -90,7 +90,7 @@ type Receipt struct {
 
 // Retry is the error of a delivery that may work later. Any other error but Refused counts as one, too.
 type Retry struct {
-	After time.Duration // not before that; 0: as the courier likes
+	After time.Duration // not before that; 0: as bailiff-report likes
 	Quota bool          // the destination takes no more for now, from anybody of ours: others of it wait as well
 	Own   bool          // it is about this item alone: the destination works, and others of it need not wait
 	Err   error

@@ -60,6 +60,7 @@ type Status struct {
 	Spread     SpreadStatus   `json:"spread"`
 	Allowed    uint64         `json:"allowed"` // failures passed over because of the allow list
 	Lists      []ListStatus   `json:"lists"`   // published allow lists
+	Reports    int            `json:"reports"` // destinations that bans are reported to: see DialReport
 	Memory     uint64         `json:"memory"`  // bytes of anonymous memory (RssAnon)
 }
 

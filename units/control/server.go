@@ -48,8 +48,8 @@ type Options struct {
 
 // Server answers on the control socket.
 type Server struct {
-	d      Daemon  // of NewServer
-	c      Courier // of NewCourierServer
+	d      Daemon   // of NewServer
+	c      Reporter // of NewReportServer
 	calls  map[string]map[string]call
 	unit   string
 	log    func(string)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -46,7 +47,7 @@ report:
     webhook: {url: "` + peersURL + peers.HookPath + `", jails: [sshd], time_limit: 2s}
 `
 
-// MESSAGE_IDs of the courier's entries.
+// MESSAGE_IDs of bailiff-report's entries.
 const (
 	idReported = "9677659f792d4e9ab6c0283fba4300f0"
 	idDropped  = "e0029f9843874637b051f7805849bc42"
@@ -60,7 +61,7 @@ func TestReport(t *testing.T) {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
 			v := boot(t, suite, tree, load, mailHosts[0].packages...)
-			v.courierLog(t)
+			v.reporterLog(t)
 			v.sh(t, postfixSetup)
 			v.playPeers(t, serve)
 			v.playRegistries(t)
@@ -78,7 +79,8 @@ func TestReport(t *testing.T) {
 				{"hindered", (*victim).hindered},
 				{"in-time", (*victim).mailedInTime},
 				{"secrets", (*victim).keepsSecrets},
-				{"rests", (*victim).courierRests},
+				{"stays", (*victim).reporterStays},
+				{"stops", (*victim).reporterStops},
 				{"thousand", (*victim).thousand},
 			} {
 				if !t.Run(c.name, func(t *testing.T) { c.run(v, t) }) && c.name == "begins" {
@@ -89,18 +91,18 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// courierLog shows the courier's own journal when the test has failed.
-func (v *victim) courierLog(t *testing.T) {
+// reporterLog shows bailiff-report's own journal when the test has failed.
+func (v *victim) reporterLog(t *testing.T) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			// Without the thousand that went well.
 			log, _ := v.Sh(context.Background(), `journalctl -o short-precise -u bailiff-report.service -u bailiff-report.socket | grep -v 'report to admin, ban of 198\.18\.2.*: delivered' | tail -n 300`)
-			t.Logf("the courier's own journal:\n%s", log)
+			t.Logf("bailiff-report's own journal:\n%s", log)
 		}
 	})
 }
 
-// sendsBy lets the courier use the host's mail system, as an admin does.
+// sendsBy lets bailiff-report use the host's mail system, as an admin does.
 func (v *victim) sendsBy(t *testing.T, system string) {
 	t.Helper()
 	v.sh(t, `systemd-tmpfiles --create /usr/lib/tmpfiles.d/bailiff.conf`)
@@ -109,20 +111,20 @@ func (v *victim) sendsBy(t *testing.T, system string) {
 	}
 }
 
-// hurried makes the courier's pauses short, so that a test sees their end.
+// hurried makes bailiff-report's pauses short, so that a test sees their end.
 func (v *victim) hurried(t *testing.T) {
 	v.sh(t, `mkdir -p /etc/systemd/system/bailiff-report.service.d; cat >/etc/systemd/system/bailiff-report.service.d/90-test.conf <<'U'
 [Service]
 ExecStart=
-ExecStart=/usr/sbin/bailiff-report --retry 500ms --settle 40s --idle 6s
+ExecStart=/usr/sbin/bailiff-report --retry 500ms --settle 40s
 U
 systemctl daemon-reload`)
 }
 
-// courierSays asks the courier, over its socket.
-func courierSays[T any](v *victim, t testing.TB, call string, post any) (answer T) {
+// reporterSays asks bailiff-report, over its socket.
+func reporterSays[T any](v *victim, t testing.TB, call string, post any) (answer T) {
 	t.Helper()
-	args := []string{"curl", "-sS", "--max-time", "60", "--unix-socket", control.CourierPath, "http://bailiff" + call}
+	args := []string{"curl", "-sS", "--max-time", "60", "--unix-socket", control.ReportPath, "http://bailiff" + call}
 	if post != nil {
 		b, err := json.Marshal(post)
 		if err != nil {
@@ -144,10 +146,10 @@ func courierSays[T any](v *victim, t testing.TB, call string, post any) (answer 
 	return answer
 }
 
-// waiting are the deliveries that the courier has before it.
+// waiting are the deliveries that bailiff-report has before it.
 func (v *victim) waiting(t testing.TB) []control.QueuedReport {
 	t.Helper()
-	return courierSays[control.ReportList](v, t, "/v1/reports?limit=1000", nil).Reports
+	return reporterSays[control.ReportList](v, t, "/v1/reports?limit=1000", nil).Reports
 }
 
 // nothingWaits waits until all is delivered.
@@ -235,11 +237,11 @@ func (v *victim) reportsBegin(t *testing.T) {
 	early := sourceN(500)
 	v.attacked(t, early)
 	if out := v.sh(t, `systemctl show -P SubState bailiff-report.service`); out != "dead\n" {
-		t.Errorf("nobody wants reports, and the courier is %s", out)
+		t.Errorf("nobody wants reports, and bailiff-report is %s", out)
 	}
 	v.put(t, "50-report.yaml", reportConfig)
 	v.sh(t, `bailiff check && systemctl reload bailiff.service`)
-	answer := courierSays[control.TestResult](v, t, "/v1/test", control.TestRequest{Destination: "admin"})
+	answer := reporterSays[control.TestResult](v, t, "/v1/test", control.TestRequest{Destination: "admin"})
 	t.Logf("a test of the mail system: %+v", answer)
 	eventually(t, 20*time.Second, func() error {
 		if n := len(v.mailbox(t, "root")); n != 1 {
@@ -478,24 +480,73 @@ func stamp(t testing.TB, e map[string]string) time.Time {
 	return time.UnixMicro(us)
 }
 
-// courierRests: the courier ends when there is nothing to do, which is no failure, and is there again at the next ban.
-func (v *victim) courierRests(t *testing.T) {
-	rests := func() error {
-		if out := v.sh(t, `for p in SubState Result NRestarts; do systemctl show -P $p bailiff-report.service; done`); out != "dead\nsuccess\n0\n" {
-			return fmt.Errorf("the courier is %q", out)
-		}
-		return nil
+// reporterStays: bailiff-report runs as long as there is somebody to report to, and ends when there is not, which is no failure. The
+// next configuration with a destination starts it again.
+func (v *victim) reporterStays(t *testing.T) {
+	state := func(want string) {
+		t.Helper()
+		eventually(t, 40*time.Second, func() error {
+			if out := v.sh(t, `for p in SubState Result NRestarts; do systemctl show -P $p bailiff-report.service; done`); out != want {
+				return fmt.Errorf("bailiff-report is %q, want %q", out, want)
+			}
+			return nil
+		})
 	}
 	v.sh(t, `systemctl restart bailiff-report.service`)
+	pid := v.sh(t, `systemctl show -P MainPID bailiff-report.service`)
 	for i := range 2 {
-		eventually(t, 40*time.Second, rests)
 		from := sourceN(640 + i)
 		v.attacked(t, from)
 		v.about(t, "root", from.String(), mailTime)
 	}
+	v.nothingWaits(t, 30*time.Second)
+	if out := v.sh(t, `systemctl show -P MainPID bailiff-report.service`); out != pid {
+		t.Errorf("process %s is %s by now", pid, out)
+	}
+	if out := v.sh(t, `bailiff status`); !strings.Contains(out, "\n  reports   5 destinations; ") {
+		t.Errorf("status: %s", out)
+	}
+	v.put(t, "50-report.yaml", "")
+	v.sh(t, `systemctl reload bailiff.service`)
+	state("dead\nsuccess\n0\n")
+	if out := v.sh(t, `bailiff status; systemctl show -P SubState bailiff-report.service`); !strings.Contains(out, "\n  reports   off (") || !strings.HasSuffix(out, "\ndead\n") {
+		t.Errorf("status: %s", out)
+	}
+	v.put(t, "50-report.yaml", reportConfig)
+	v.sh(t, `systemctl reload bailiff.service`)
+	state("running\nsuccess\n0\n")
 }
 
-// thousand: a thousand bans while the mail system is stopped and the courier is killed twice, then a reboot, and then the mail
+// reporterStops: a mail system that hangs does not keep the service from stopping, and the mail is sent once it works again.
+func (v *victim) reporterStops(t *testing.T) {
+	v.sh(t, `mv /usr/sbin/sendmail /usr/sbin/sendmail.real; printf '#!/bin/sh\ntrap "" TERM\nsleep 1000 & wait; sleep 1000\n' >/usr/sbin/sendmail; chmod 755 /usr/sbin/sendmail`)
+	from := sourceN(650)
+	v.attacked(t, from)
+	eventually(t, 20*time.Second, func() error {
+		for _, w := range v.waiting(t) {
+			if w.Destination == "admin" && w.State == "delivering" {
+				return nil
+			}
+		}
+		return errors.New("no delivery hangs")
+	})
+	begin := time.Now()
+	v.sh(t, `systemctl stop bailiff-report.service`)
+	t.Logf("%s: stopped within %.1f s while sendmail hangs (to be reached: 10 s)", v.suite, time.Since(begin).Seconds())
+	if out := v.sh(t, `systemctl show -P Result bailiff-report.service; pgrep -c sendmail || :`); out != "success\n0\n" {
+		t.Errorf("stopped: %q", out)
+	}
+	if out := v.sh(t, `bailiff status`); !strings.Contains(out, "reports   NOT SENT: bailiff-report.service is not running") {
+		t.Errorf("status: %s", out)
+	}
+	v.sh(t, `mv /usr/sbin/sendmail.real /usr/sbin/sendmail; systemctl start bailiff-report.service`)
+	v.sh(t, `logger -p mail.info -t postfix/qmgr 'at work'`)
+	if found := v.about(t, "root", from.String(), 3*time.Minute); len(found) != 1 {
+		t.Errorf("%d mails about %s", len(found), from)
+	}
+}
+
+// thousand: a thousand bans while the mail system is stopped and bailiff-report is killed twice, then a reboot, and then the mail
 // system again: a thousand mails, no more, no fewer. The same with reports off, before, shows what a ban waits for them.
 func (v *victim) thousand(t *testing.T) {
 	const n, rate, off, on = 1000, 50, 40000, 60000
@@ -601,13 +652,13 @@ report:
 	t.Logf("%s: %d mails after two kills and a reboot, all delivered %.0f s after postfix came back", v.suite, len(letters), time.Since(begin).Seconds())
 }
 
-// killTwice kills the courier while it delivers, once alone and once with the sendmail that it has started.
+// killTwice kills bailiff-report while it delivers, once alone and once with the sendmail that it has started.
 func (v *victim) killTwice(ctx context.Context, done <-chan struct{}) error {
 	for i, script := range []string{`kill -9 $(systemctl show -P MainPID bailiff-report.service)`, `systemctl kill -s KILL bailiff-report.service`} {
 		select {
 		case <-time.After(5 * time.Second): // spread over the attack
 		case <-done:
-			return fmt.Errorf("the bans were over before the courier was killed %d times", i+1)
+			return fmt.Errorf("the bans were over before bailiff-report was killed %d times", i+1)
 		}
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			out, err := v.Sh(ctx, `test "$(systemctl show -P SubState bailiff-report.service)" = running && grep -q . /proc/$(systemctl show -P MainPID bailiff-report.service)/task/*/children && `+script)
@@ -615,7 +666,7 @@ func (v *victim) killTwice(ctx context.Context, done <-chan struct{}) error {
 				break
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("the courier cannot be killed in the midst of a delivery: %w %s", err, out)
+				return fmt.Errorf("bailiff-report cannot be killed in the midst of a delivery: %w %s", err, out)
 			}
 		}
 	}
@@ -623,19 +674,19 @@ func (v *victim) killTwice(ctx context.Context, done <-chan struct{}) error {
 }
 
 // keepsSecrets: no key stands in the journal, among the arguments or in the environment of a process, in the queue, in the mail
-// system's queue or in what the courier says.
+// system's queue or in what bailiff-report says.
 func (v *victim) keepsSecrets(t *testing.T) {
 	for _, secret := range []string{"peers-key", "cGVlcnMtc2VjcmV0LXRoYXQt"} {
 		out := v.sh(t, `f='`+secret+`'
 journalctl -q -o json | grep -F -- "$f" | cut -c-300 || :
 grep -l -r -F "$f" /var/lib/bailiff-report /var/lib/bailiff /var/spool/postfix /var/mail || :
 for p in $(pgrep bailiff); do cat /proc/$p/cmdline /proc/$p/environ; done | tr '\0' '\n' | grep -F "$f" || :
-curl -sS --unix-socket `+control.CourierPath+` http://bailiff/v1/status | grep -F "$f" || :`)
+curl -sS --unix-socket `+control.ReportPath+` http://bailiff/v1/status | grep -F "$f" || :`)
 		if strings.TrimSpace(out) != "" {
 			t.Errorf("a secret shows: %s", out)
 		}
 	}
 	if out := v.sh(t, `systemctl show -P SubState bailiff-report.service; stat -c %a /var/lib/bailiff-report; find /var/lib/bailiff-report -type f ! -perm 600`); out != "running\n700\n" {
-		t.Errorf("the courier's state: %q", out)
+		t.Errorf("bailiff-report's state: %q", out)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// mailSystems are those that the courier gets its mails out with beside Postfix. Each has its own idea of who may send.
+// mailSystems are those that bailiff-report gets its mails out with beside Postfix. Each has its own idea of who may send.
 var mailSystems = []struct {
 	name     string
 	packages []string
@@ -23,7 +23,7 @@ var mailSystems = []struct {
 	{"sendmail", mailHosts[1].packages, sendmailSetup, "", `cat /var/mail/bob /var/spool/mqueue/* 2>/dev/null || :`},
 }
 
-// TestSendmail: a mail of a ban goes out through each mail system, from the courier's sandbox, as `bailiff report setup`
+// TestSendmail: a mail of a ban goes out through each mail system, from bailiff-report's sandbox, as `bailiff report setup`
 // and the manual page say.
 func TestSendmail(t *testing.T) {
 	suites, tree, load := wanted(t)
@@ -32,7 +32,7 @@ func TestSendmail(t *testing.T) {
 			t.Run(suite+"/"+m.name, func(t *testing.T) {
 				t.Parallel()
 				v := boot(t, suite, tree, load, m.packages...)
-				v.courierLog(t)
+				v.reporterLog(t)
 				v.sh(t, m.setup)
 				v.put(t, "50-report.yaml", "report:\n  host: victim.example.test\n  sender: root@victim.example.test\n  lookup: {rdap: no, whois: no}\n  destinations:\n    admin: {type: mail, to: bob@localhost}\n")
 				if m.config != "" {

@@ -51,7 +51,7 @@ func TestServices(t *testing.T) {
 			t.Cleanup(func() {
 				if t.Failed() {
 					log, _ := v.Sh(context.Background(), `journalctl -o short-precise -u 'bailiff-report*' -n 100; cut -c1-500 /run/peers.log`)
-					t.Logf("the courier's journal:\n%s", log)
+					t.Logf("bailiff-report's journal:\n%s", log)
 				}
 			})
 			if err := v.WriteFile("/usr/local/bin/tell", []byte(tellProgram), 0o755); err != nil {
@@ -83,7 +83,7 @@ func buildPeers(t *testing.T) []byte {
 	return bin
 }
 
-// playPeers has the services on the host itself, where reports travel unencrypted, and gives the courier their keys.
+// playPeers has the services on the host itself, where reports travel unencrypted, and gives bailiff-report their keys.
 func (v *victim) playPeers(t *testing.T, serve []byte) {
 	t.Helper()
 	if err := v.WriteFile(servePath, serve, 0o755); err != nil {
@@ -182,7 +182,7 @@ func (v *victim) servicesFail(t *testing.T) {
 	v.bansInKernel(t, a, 20*time.Second)
 	state := func() map[string]control.DestinationStatus {
 		out := map[string]control.DestinationStatus{}
-		for _, d := range ask[control.CourierStatus](v, t, "report").Destinations {
+		for _, d := range ask[control.ReporterStatus](v, t, "report").Destinations {
 			out[d.Name] = d
 		}
 		return out
@@ -234,7 +234,7 @@ func (v *victim) servicesSilent(t *testing.T) {
 	v.bansInKernel(t, a, 20*time.Second)
 	want := map[string]string{"abuseipdb": "EOF", "blocklist.de": "500 (internal server error)", "webhook": "no answer within 3s"}
 	eventually(t, 60*time.Second, func() error {
-		for _, d := range ask[control.CourierStatus](v, t, "report").Destinations {
+		for _, d := range ask[control.ReporterStatus](v, t, "report").Destinations {
 			if !strings.Contains(d.LastError, want[d.Name]) {
 				return fmt.Errorf("%s: %+v", d.Name, d)
 			}
@@ -243,7 +243,7 @@ func (v *victim) servicesSilent(t *testing.T) {
 	})
 	v.sh(t, `bailiff report retry --all`)
 	eventually(t, 30*time.Second, func() error {
-		for _, d := range ask[control.CourierStatus](v, t, "report").Destinations {
+		for _, d := range ask[control.ReporterStatus](v, t, "report").Destinations {
 			if d.Waiting > 0 {
 				return fmt.Errorf("%s: %+v", d.Name, d)
 			}

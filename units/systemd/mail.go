@@ -4,7 +4,7 @@ package systemd
 
 import "embed"
 
-// Mail holds what each mail system asks of the courier's unit, by the system's name: a drop-in (.conf) for
+// Mail holds what each mail system asks of bailiff-report's unit, by the system's name: a drop-in (.conf) for
 // bailiff-report.service, or a piece of configuration (.yaml). `bailiff report setup` installs one of them.
 //
 //go:embed mail

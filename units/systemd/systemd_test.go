@@ -121,7 +121,7 @@ func TestConfinedExposure(t *testing.T) {
 	}
 }
 
-// TestMailSystems: what a mail system asks for goes over the courier's unit as systemd likes it, and costs little; what is
+// TestMailSystems: what a mail system asks for goes over bailiff-report's unit as systemd likes it, and costs little; what is
 // configuration is one.
 func TestMailSystems(t *testing.T) {
 	files, err := filepath.Glob("mail/*")

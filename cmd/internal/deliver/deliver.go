@@ -1,5 +1,5 @@
 // Package deliver is how reports leave the host: one subfolder for each type of destination. It keeps nothing: the queue,
-// pauses between attempts and quotas are the courier's (cmd/internal/courier).
+// pauses between attempts and quotas are bailiff-report's (cmd/internal/reporter).
 package deliver
 
 import (
@@ -24,7 +24,7 @@ type Destination interface {
 }
 
 // Traced is a Destination whose deliveries leave a trace in the journal. After a crash in the middle of a delivery the
-// courier looks there whether it succeeded, before it tries again.
+// bailiff-report looks there whether it succeeded, before it tries again.
 type Traced interface {
 	// Trace returns a text that the other side's log entries hold, and only those about this item: a Message-ID. "" says that
 	// the item leaves no single one; then it is delivered again, and Deliver knows what it has done of it.
@@ -43,7 +43,7 @@ type Env struct {
 	Agent  string // User-Agent and X-Mailer: bailiff/VERSION
 	State  string // folder for the little that a destination keeps of its own, in a file of its name; "": nothing is kept
 
-	// Lookup asks the registries about an address, as the courier does for a report, where that gave no contact. It never
+	// Lookup asks the registries about an address, as bailiff-report does for a report, where that gave no contact. It never
 	// fails: the answer says why there is none.
 	Lookup func(ctx context.Context, addr netip.Addr) *report.Whois
 }

@@ -18,7 +18,7 @@ const (
 	keepAfter = 5 * time.Second // of a first new answer until the file is written
 )
 
-// kept is one answer in the file. The courier stops when it has nothing to do; its next run need not ask again.
+// kept is one answer in the file. bailiff-report stops when it has nothing to do; its next run need not ask again.
 type kept struct {
 	Until time.Time     `json:"until"`
 	Whois *report.Whois `json:"whois"`

@@ -1,5 +1,5 @@
 // Package all makes destinations of every type, and what they get from the process they live in: this host's names and
-// addresses, the credentials that systemd passed, the registries. The courier and `bailiff report --dry-run` share it, so
+// addresses, the credentials that systemd passed, the registries. bailiff-report and `bailiff report --dry-run` share it, so
 // that they say the same. It delivers nothing itself.
 package all
 
@@ -101,31 +101,48 @@ func filters(jails []config.Jail) func(name string) *filter.Filter {
 	}
 }
 
-// Env is what destinations get here, but for the secrets. state is the folder for what they keep.
+// Env is what destinations get here. state is the folder for what they keep.
 func Env(conf *config.Config, state string) (deliver.Env, error) {
+	return (&Envs{State: state}).Env(conf)
+}
+
+// Envs makes Envs for one configuration after another. While their lookup settings are the same they share one registry, whose rate
+// limits a reload must not reset. One call at a time.
+type Envs struct {
+	State string // folder for what destinations keep
+
+	lookup report.Lookup
+	reg    *registry.Registry
+}
+
+// Env is what destinations get under a configuration.
+func (e *Envs) Env(conf *config.Config) (deliver.Env, error) {
 	c := &conf.Report
 	agent := "bailiff/" + build.String()
 	lookup := c.Lookup
 	if !slices.ContainsFunc(c.Destinations, func(d report.Destination) bool { return d.Enabled && d.Type == report.XARF }) {
 		lookup.Contacts = "" // nobody else needs them, and each question tells who was banned
 	}
-	options := registry.Options{Agent: agent}
-	if state != "" {
-		options.File = filepath.Join(state, "registry.json")
-	}
-	reg, err := registry.New(lookup, options)
-	if err != nil {
-		return deliver.Env{}, err
+	if e.reg == nil || e.lookup != lookup || lookup.Bootstrap != "" { // that file may have changed
+		options := registry.Options{Agent: agent}
+		if e.State != "" {
+			options.File = filepath.Join(e.State, "registry.json")
+		}
+		reg, err := registry.New(lookup, options)
+		if err != nil {
+			return deliver.Env{}, err
+		}
+		e.lookup, e.reg = lookup, reg
 	}
 	host := c.Host
 	if host == "" {
 		host = Host()
 	}
-	e := deliver.Env{Config: c, Host: host, Own: own(host), Filter: filters(conf.Jails), Client: web.NewClient(), Now: time.Now, Agent: agent, State: state, Secret: Secret}
+	out := deliver.Env{Config: c, Host: host, Own: own(host), Filter: filters(conf.Jails), Client: web.NewClient(), Now: time.Now, Agent: agent, State: e.State, Secret: Secret}
 	if c.Lookup.RDAP || c.Lookup.Whois || c.Lookup.Contacts != "" {
-		e.Lookup = reg.Lookup
+		out.Lookup = e.reg.Lookup
 	}
-	return e, nil
+	return out, nil
 }
 
 // maxSecret bounds a key.

@@ -1,10 +1,10 @@
-// Package exec hands reports to programs of the administrator's. The courier speaks with strangers and so may start nothing:
+// Package exec hands reports to programs of the administrator's. bailiff-report speaks with strangers and so may start nothing:
 // it connects to a socket of systemd's (bailiff-report-exec.socket), and systemd starts an instance of
 // bailiff-report-exec@.service for the connection, with a sandbox and a user of its own. That instance (Serve, in serve.go)
-// looks the destination's command up in the configuration itself, so the courier chooses when a program runs and what report
+// looks the destination's command up in the configuration itself, so bailiff-report chooses when a program runs and what report
 // it gets, but never which program.
 //
-// On the socket the courier sends one line of JSON, request, and behind it the report (bailiff.report(5)) to the end of what it
+// On the socket bailiff-report sends one line of JSON, request, and behind it the report (bailiff.report(5)) to the end of what it
 // sends. The instance answers with one JSON object, answer.
 //
 // Start reading at Deliver; judge.go says what exit statuses mean.
@@ -69,7 +69,7 @@ func New(d *report.Destination, env deliver.Env) (deliver.Destination, error) {
 	return &destination{d, env, Socket}, nil
 }
 
-// Deliver gives an item to the program. It may get one twice: when its answer was lost, or the courier was killed meanwhile.
+// Deliver gives an item to the program. It may get one twice: when its answer was lost, or bailiff-report was killed meanwhile.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
 	ctx, cancel := web.Limit(ctx, d.TimeLimit+grace)
 	defer cancel()

@@ -1,7 +1,7 @@
 // Package sendmail hands finished mails to the host's mail system: to its sendmail program, or over SMTP where the program
-// cannot work from the courier's sandbox. Mails by several types of destinations go this way.
+// cannot work from bailiff-report's sandbox. Mails by several types of destinations go this way.
 //
-// The program is run without a shell. It gets the mail as a file: if the courier dies in the middle, sendmail reads on to
+// The program is run without a shell. It gets the mail as a file: if bailiff-report dies in the middle, sendmail reads on to
 // the true end, where a pipe would have ended early and half a mail been sent.
 package sendmail
 
@@ -33,7 +33,7 @@ type Mailer struct {
 
 // grace is how long a program that was told to end may take for it. Postfix's sendmail removes what it has begun to write
 // to the queue.
-const grace = 5 * time.Second
+const grace = 2 * time.Second
 
 // maxOutput is how much of what the program says is kept, in bytes: its end.
 const maxOutput = 4 << 10
@@ -101,7 +101,7 @@ func (m *Mailer) run(ctx context.Context, to []string, msg []byte) (report.Recei
 	cmd := exec.CommandContext(ctx, m.conf.Path, m.arguments(to)...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = "/", in, &out, &out
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
-	// A group of its own: what is meant for the courier alone does not reach it, and what it starts ends with it.
+	// A group of its own: what is meant for bailiff-report alone does not reach it, and what it starts ends with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
@@ -145,7 +145,7 @@ func file(b []byte) (*os.File, error) {
 // late says that the program was ended.
 func (m *Mailer) late(ctx context.Context, said string) error {
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("%s was ended, since the courier stops", m.conf.Path)
+		return fmt.Errorf("%s was ended, because bailiff-report stops", m.conf.Path)
 	}
 	return fmt.Errorf("%s took longer than %s and was ended%s", m.conf.Path, m.conf.TimeLimit, explain(said))
 }
@@ -202,7 +202,7 @@ func explain(said string) string {
 		"create file maildrop/", "set-gid", "setgid", "setuid", "/var/spool", "Operation not permitted", "Permission denied", "Read-only file system",
 	} {
 		if strings.Contains(said, sign) {
-			return s + " (the courier's unit lacks a right that this mail system needs: bailiff report setup installs it)"
+			return s + " (bailiff-report's unit lacks a right that this mail system needs: bailiff report setup installs it)"
 		}
 	}
 	return s

@@ -20,12 +20,12 @@ import (
 	"bailiff/policy/report"
 )
 
-// TestMain lets the test's program be a sendmail, and a courier that may be killed.
+// TestMain lets the test's program be a sendmail, and a bailiff-report that may be killed.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "as-sendmail" {
 		os.Exit(asSendmail(os.Args[2], os.Args[3], os.Args[4:]))
 	}
-	if len(os.Args) > 2 && os.Args[1] == "as-courier" {
+	if len(os.Args) > 2 && os.Args[1] == "as-reporter" {
 		m, err := mailer(os.Args[2], os.Args[3])
 		if err == nil {
 			_, err = m.Send(context.Background(), []string{"root"}, []byte(os.Args[4]))
@@ -180,7 +180,7 @@ func TestStatus(t *testing.T) {
 
 func TestFails(t *testing.T) {
 	for how, want := range map[string]string{
-		"hang":   "took longer than 300ms and was ended: it said: postdrop: warning: mail_queue_enter: create file maildrop/770.1: Permission denied (the courier's unit lacks a right that this mail system needs: bailiff report setup installs it)",
+		"hang":   "took longer than 300ms and was ended: it said: postdrop: warning: mail_queue_enter: create file maildrop/770.1: Permission denied (bailiff-report's unit lacks a right that this mail system needs: bailiff report setup installs it)",
 		"flood":  "exit status 75, it cannot take mails for now: it said: words",
 		"signal": "was killed by signal 9 (killed)",
 	} {
@@ -238,19 +238,19 @@ func TestBackground(t *testing.T) {
 	_ = syscall.Kill(pid, syscall.SIGKILL)
 }
 
-// Kill -9 of the courier while sendmail has not read the mail yet: it still gets all of it.
-func TestCourierKilled(t *testing.T) {
+// Kill -9 of bailiff-report while sendmail has not read the mail yet: it still gets all of it.
+func TestReporterKilled(t *testing.T) {
 	folder := t.TempDir()
 	text := "Subject: x\r\n\r\n" + strings.Repeat("a line of the mail\r\n", 5000)
-	courier := exec.Command(os.Args[0], "as-courier", "wait", folder, text)
-	if err := courier.Start(); err != nil {
+	reporter := exec.Command(os.Args[0], "as-reporter", "wait", folder, text)
+	if err := reporter.Start(); err != nil {
 		t.Fatal(err)
 	}
 	await(t, filepath.Join(folder, "waiting"))
-	if err := courier.Process.Kill(); err != nil {
+	if err := reporter.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = courier.Wait()
+	_ = reporter.Wait()
 	if err := os.WriteFile(filepath.Join(folder, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestStopped(t *testing.T) {
 	}
 	stop, now := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, now)
-	if _, err = m.Send(stop, []string{"root"}, nil); err == nil || !strings.HasSuffix(err.Error(), "was ended, since the courier stops") {
+	if _, err = m.Send(stop, []string{"root"}, nil); err == nil || !strings.HasSuffix(err.Error(), "was ended, because bailiff-report stops") {
 		t.Error(err)
 	}
 }

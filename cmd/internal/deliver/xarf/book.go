@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,11 +16,12 @@ import (
 const (
 	day = 24 * time.Hour
 
-	maxBook = 16 << 20 // bytes; 100,000 complaints
+	maxBook = 16 << 20 // bytes
+	maxSent = 100_000  // complaints that are remembered: 10 MB
 )
 
 // book remembers who was sent what: which complaints of an item are gone already, when another of it has to be tried
-// again, and how many mails a contact had. It is a file of the courier's state folder, written anew after each mail.
+// again, and how many mails a contact had. It is a file of bailiff-report's state folder, written anew after each mail.
 type book struct {
 	path string // "": nothing is kept
 	page page
@@ -93,6 +96,12 @@ func (b *book) note(key string, contacts []string, now time.Time, keep time.Dura
 		if now.Sub(time.Unix(s, 0)) > keep {
 			delete(b.page.Sent, k)
 		}
+	}
+	if len(b.page.Sent) > maxSent { // the older half belongs to items that are over, or nearly so
+		times := slices.Sorted(maps.Values(b.page.Sent))
+		middle := times[len(times)/2]
+		maps.DeleteFunc(b.page.Sent, func(_ string, t int64) bool { return t <= middle })
+		b.page.Sent[key] = now.Unix()
 	}
 	for c, times := range b.page.Contacts {
 		kept := times[:0]

@@ -360,3 +360,27 @@ func TestNewRefuses(t *testing.T) {
 }
 
 var _ mailer = (*sendmail.Mailer)(nil)
+
+// TestBookBounded: however many complaints there were, the book can be opened again.
+func TestBookBounded(t *testing.T) {
+	dir := t.TempDir()
+	b, err := openBook(dir, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_800_000_000, 0)
+	for i := range maxSent + 1 {
+		b.page.Sent[fmt.Sprintf("%016x-%064x", i, i)] = now.Unix() - maxSent + int64(i)
+	}
+	if err := b.note("last", []string{"abuse@example.net"}, now, 1000*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = openBook(dir, "x"); err != nil || !b.sent("last") || len(b.page.Sent) > maxSent {
+		t.Errorf("%v; %d complaints", err, len(b.page.Sent))
+	}
+	for i := range 10 {
+		if key := fmt.Sprintf("%016x-%064x", maxSent-i, maxSent-i); !b.sent(key) {
+			t.Errorf("%s is forgotten", key)
+		}
+	}
+}

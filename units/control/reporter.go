@@ -10,22 +10,22 @@ import (
 	"bailiff/policy/report"
 )
 
-// CourierPath is where bailiff-report.socket listens. A connection starts the courier. Its calls, with the same rights and rules
-// as the daemon's:
+// ReportPath is where bailiff-report.socket listens. A connection starts bailiff-report if it does not run. Its calls, with the
+// same rights and rules as the daemon's:
 //
-//	GET  /v1/status                                     CourierStatus
+//	GET  /v1/status                                     ReporterStatus
 //	GET  /v1/reports?destination=D&limit=N              ReportList
 //	GET  /v1/report?id=BAN-ID|ADDRESS&destination=D     ReportShow
 //	POST /v1/retry        ReportsRequest                ReportsResult (root)
 //	POST /v1/drop         ReportsRequest                ReportsResult (root)
 //	POST /v1/test         TestRequest                   TestResult    (root)
-const CourierPath = "/run/bailiff-report/control"
+const ReportPath = "/run/bailiff-report/control"
 
 // testTime is how long a test delivery may take: mail systems and services have ten minutes at most.
 const testTime = 11 * time.Minute
 
-// CourierStatus is what the courier does right now.
-type CourierStatus struct {
+// ReporterStatus is what bailiff-report does right now.
+type ReporterStatus struct {
 	Version      string              `json:"version"`
 	PID          int                 `json:"pid"`
 	Started      time.Time           `json:"started"`
@@ -44,6 +44,8 @@ type DestinationStatus struct {
 	Type       string     `json:"type,omitempty"`       // absent: it is not configured any more
 	Waiting    int        `json:"waiting"`              // deliveries, of a digest to come each report
 	Held       string     `json:"held,omitempty"`       // why it takes nothing until somebody does something
+	Behind     bool       `json:"behind,omitempty"`     // the queue has no room for more: newer bans wait in the journal
+	Delivering *time.Time `json:"delivering,omitempty"` // since when a delivery is under way
 	Paused     *time.Time `json:"paused,omitempty"`     // nothing is tried before
 	Quota      int        `json:"quota,omitempty"`      // reports in 24 hours
 	Sent       int        `json:"sent"`                 // in the last 24 hours
@@ -60,7 +62,7 @@ type QueuedReport struct {
 	Jail        string     `json:"jail"`
 	Time        time.Time  `json:"time"` // of the ban
 	Destination string     `json:"destination"`
-	State       string     `json:"state"` // "waiting", "delivering", "in doubt", "digest", "held" or "not configured"
+	State       string     `json:"state"` // "looking up", "waiting", "delivering", "uncertain", "digest", "held" or "not configured"
 	Attempts    int        `json:"attempts"`
 	Next        *time.Time `json:"next,omitempty"`
 	Error       string     `json:"error,omitempty"`
@@ -108,9 +110,9 @@ type TestResult struct {
 	Answer string `json:"answer"`
 }
 
-// Courier is what the courier's server asks. Every method may be called from any goroutine and must honour ctx.
-type Courier interface {
-	Status(ctx context.Context) (*CourierStatus, error)
+// Reporter is what the server of bailiff-report asks. Every method may be called from any goroutine and must honour ctx.
+type Reporter interface {
+	Status(ctx context.Context) (*ReporterStatus, error)
 	Reports(ctx context.Context, destination string, limit int) (*ReportList, error)
 	Report(ctx context.Context, id, destination string) (*ReportShow, error)
 	Retry(ctx context.Context, by Peer, req ReportsRequest) (*ReportsResult, error)
@@ -118,15 +120,15 @@ type Courier interface {
 	Test(ctx context.Context, by Peer, req TestRequest) (*TestResult, error)
 }
 
-// NewCourierServer makes the courier's server.
-func NewCourierServer(c Courier, o Options) *Server {
+// NewReportServer makes the server of bailiff-report.
+func NewReportServer(c Reporter, o Options) *Server {
 	s := newServer(o)
-	s.c, s.calls, s.unit = c, courierCalls, "bailiff-report"
+	s.c, s.calls, s.unit = c, reportCalls, "bailiff-report"
 	return s
 }
 
-var courierCalls = map[string]map[string]call{
-	"/v1/status":  {http.MethodGet: {right: look, run: (*Server).courierStatus}},
+var reportCalls = map[string]map[string]call{
+	"/v1/status":  {http.MethodGet: {right: look, run: (*Server).reporterStatus}},
 	"/v1/reports": {http.MethodGet: {right: look, query: []string{"destination", "limit"}, run: (*Server).reports}},
 	"/v1/report":  {http.MethodGet: {right: look, query: []string{"id", "destination"}, run: (*Server).report}},
 	"/v1/retry":   {http.MethodPost: {right: change, body: true, run: (*Server).retry}},
@@ -134,7 +136,7 @@ var courierCalls = map[string]map[string]call{
 	"/v1/test":    {http.MethodPost: {right: change, body: true, run: (*Server).test, limit: testTime}},
 }
 
-func (s *Server) courierStatus(r *http.Request, _ url.Values, _ Peer) (any, error) {
+func (s *Server) reporterStatus(r *http.Request, _ url.Values, _ Peer) (any, error) {
 	v, err := s.c.Status(r.Context())
 	if err != nil {
 		return nil, err
@@ -201,26 +203,26 @@ func (s *Server) test(r *http.Request, _ url.Values, by Peer) (any, error) {
 	return s.c.Test(r.Context(), by, req)
 }
 
-// DialCourier returns a client of the courier's socket at path, CourierPath if empty.
-func DialCourier(path string) *CourierClient {
+// DialReport returns a client of bailiff-report's socket at path, ReportPath if empty.
+func DialReport(path string) *ReportClient {
 	if path == "" {
-		path = CourierPath
+		path = ReportPath
 	}
 	c := Dial(path)
 	c.unit = "bailiff-report"
-	return &CourierClient{c}
+	return &ReportClient{c}
 }
 
-// CourierClient calls the courier. Its errors are as Client's.
-type CourierClient struct{ c *Client }
+// ReportClient calls bailiff-report. Its errors are as Client's.
+type ReportClient struct{ c *Client }
 
-// Status asks what the courier does.
-func (c *CourierClient) Status(ctx context.Context) (*CourierStatus, error) {
-	return get[CourierStatus](ctx, c.c, "/v1/status", nil)
+// Status asks what bailiff-report does.
+func (c *ReportClient) Status(ctx context.Context) (*ReporterStatus, error) {
+	return get[ReporterStatus](ctx, c.c, "/v1/status", nil)
 }
 
 // Reports asks what waits, of one destination or of all.
-func (c *CourierClient) Reports(ctx context.Context, destination string, limit int) (*ReportList, error) {
+func (c *ReportClient) Reports(ctx context.Context, destination string, limit int) (*ReportList, error) {
 	q := query("destination", destination)
 	if limit != 0 {
 		q.Set("limit", strconv.Itoa(limit))
@@ -229,22 +231,22 @@ func (c *CourierClient) Reports(ctx context.Context, destination string, limit i
 }
 
 // Report asks for the newest report of a ban, or about an address, that waits.
-func (c *CourierClient) Report(ctx context.Context, id, destination string) (*ReportShow, error) {
+func (c *ReportClient) Report(ctx context.Context, id, destination string) (*ReportShow, error) {
 	return get[ReportShow](ctx, c.c, "/v1/report", query("id", id, "destination", destination))
 }
 
 // Retry has deliveries tried at once.
-func (c *CourierClient) Retry(ctx context.Context, req ReportsRequest) (*ReportsResult, error) {
+func (c *ReportClient) Retry(ctx context.Context, req ReportsRequest) (*ReportsResult, error) {
 	return do[ReportsResult](ctx, c.c, http.MethodPost, "/v1/retry", nil, req)
 }
 
 // Drop gives deliveries up.
-func (c *CourierClient) Drop(ctx context.Context, req ReportsRequest) (*ReportsResult, error) {
+func (c *ReportClient) Drop(ctx context.Context, req ReportsRequest) (*ReportsResult, error) {
 	return do[ReportsResult](ctx, c.c, http.MethodPost, "/v1/drop", nil, req)
 }
 
 // Test delivers a made-up report.
-func (c *CourierClient) Test(ctx context.Context, destination string) (*TestResult, error) {
+func (c *ReportClient) Test(ctx context.Context, destination string) (*TestResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitTime+testTime)
 	defer cancel()
 	return do[TestResult](ctx, c.c, http.MethodPost, "/v1/test", nil, TestRequest{destination})

@@ -1,8 +1,9 @@
-package courier
+package reporter
 
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,9 +26,9 @@ import (
 	"bailiff/units/control"
 )
 
-const daemonUID, courierUID = 987, 986
+const daemonUID, reportUID = 987, 986
 
-// bench is a courier over a journal that a real writer appends to, with destinations that are programs.
+// bench is a dispatcher over a journal that a real writer appends to, with destinations that are programs.
 type bench struct {
 	t       *testing.T
 	dir     string
@@ -44,17 +45,16 @@ type bench struct {
 	write   sync.Mutex // in and n
 	n       int
 
-	e      *Engine
+	d      *Dispatcher
 	cancel context.CancelFunc
 	ended  chan error
 	whois  func(ctx context.Context, addr netip.Addr) *report.Whois
-	idle   time.Duration
 }
 
 func newBench(t *testing.T, conf string) *bench {
 	t.Helper()
 	journaltest.Need(t)
-	b := &bench{t: t, dir: t.TempDir(), idle: -1}
+	b := &bench{t: t, dir: t.TempDir()}
 	b.journal, b.conf = filepath.Join(b.dir, "journal"), filepath.Join(b.dir, "bailiff.yaml")
 	for _, d := range []string{b.journal, filepath.Join(b.dir, "queue"), filepath.Join(b.dir, "out")} {
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -78,7 +78,7 @@ func newBench(t *testing.T, conf string) *bench {
 	go b.listen()
 	b.trail = audit.Open(audit.Options{Socket: path, Identifier: Identifier})
 	t.Cleanup(func() {
-		if b.e != nil {
+		if b.d != nil {
 			b.kill()
 		}
 		b.trail.Close(context.Background())
@@ -299,7 +299,6 @@ func (b *bench) items(name string) map[string]int {
 
 func (b *bench) options() Options {
 	o := optionsIn(b.dir, b.trail)
-	o.Idle = b.idle
 	env := o.Env
 	o.Env = func(c *config.Config) (deliver.Env, error) {
 		e, err := env(c)
@@ -309,10 +308,10 @@ func (b *bench) options() Options {
 	return o
 }
 
-// optionsIn are those of a courier whose everything is in one folder.
+// optionsIn are those of a dispatcher that has everything in one folder.
 func optionsIn(dir string, trail *audit.Writer) Options {
 	return Options{
-		Dir: filepath.Join(dir, "queue"), Source: journal.Dir(filepath.Join(dir, "journal")), Daemon: []uint32{daemonUID}, Self: courierUID, Audit: trail,
+		Dir: filepath.Join(dir, "queue"), Source: journal.Dir(filepath.Join(dir, "journal")), Daemon: []uint32{daemonUID}, Self: reportUID, Audit: trail,
 		Load: func() (*config.Config, error) {
 			var l config.Loader
 			return l.LoadFile(filepath.Join(dir, "bailiff.yaml"))
@@ -330,19 +329,33 @@ func optionsIn(dir string, trail *audit.Writer) Options {
 		Env: func(c *config.Config) (deliver.Env, error) {
 			return deliver.Env{Config: &c.Report, Host: "mail.example.net", Now: time.Now}, nil
 		},
-		Pauses: Pauses{20 * time.Millisecond, 200 * time.Millisecond}, Idle: -1, SettleFor: 2 * time.Second,
+		Pauses: Pauses{20 * time.Millisecond, 200 * time.Millisecond}, SettleFor: 2 * time.Second,
 	}
 }
 
 func (b *bench) start() {
 	b.t.Helper()
-	e, err := New(b.options())
+	b.run(b.options())
+}
+
+// run is start with options of the test's own.
+func (b *bench) run(o Options) {
+	b.t.Helper()
+	d, err := New(o)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b.e, b.cancel, b.ended = e, cancel, make(chan error, 1)
-	go func() { b.ended <- e.Run(ctx) }()
+	b.d, b.cancel, b.ended = d, cancel, make(chan error, 1)
+	go func() { b.ended <- d.Run(ctx) }()
+}
+
+// inside runs f in the dispatcher.
+func (b *bench) inside(f func(d *Dispatcher)) {
+	b.t.Helper()
+	if err := b.d.call(context.Background(), func() { f(b.d) }); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *bench) stop() {
@@ -354,23 +367,23 @@ func (b *bench) stop() {
 			b.t.Errorf("run: %v", err)
 		}
 	case <-time.After(20 * time.Second):
-		b.t.Fatal("the courier does not end")
+		b.t.Fatal("it does not end")
 	}
-	b.e = nil
+	b.d = nil
 }
 
 // kill ends deliveries under way, too.
 func (b *bench) kill() {
 	b.t.Helper()
-	b.e.cutOff()
+	b.d.cutOff()
 	b.stop()
 }
 
-func (b *bench) ask() *Asker { return &Asker{E: b.e, Started: time.Now()} }
+func (b *bench) ask() *Control { return &Control{D: b.d, Started: time.Now()} }
 
-// TestMain lets tests run a courier as a process of its own, so that it can be killed.
+// TestMain lets tests run a dispatcher as a process of its own, so that it can be killed.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv("COURIER_TEST_DIR"); dir != "" {
+	if dir := os.Getenv("REPORT_TEST_DIR"); dir != "" {
 		trail := audit.Open(audit.Options{Socket: filepath.Join(dir, "journald"), Identifier: Identifier})
 		e, err := New(optionsIn(dir, trail))
 		if err == nil {
@@ -450,9 +463,9 @@ func TestDelivers(t *testing.T) {
 	}
 }
 
-var _ control.Courier = (*Asker)(nil)
+var _ control.Reporter = (*Control)(nil)
 
-// TestKilled: a courier that is killed again and again, at any moment, loses no report, and sends none twice where the mail
+// TestKilled: a process that is killed again and again, at any moment, loses no report, and sends none twice where the mail
 // system's log tells.
 func TestKilled(t *testing.T) {
 	b := newBench(t, "report: {give_up: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}, prog: {type: exec, command: [/bin/true]}}}\njails: {sshd: {}}\n")
@@ -476,7 +489,7 @@ func TestKilled(t *testing.T) {
 	defer stderr.Close()
 	launch := func() {
 		cmd = exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "COURIER_TEST_DIR="+b.dir)
+		cmd.Env = append(os.Environ(), "REPORT_TEST_DIR="+b.dir)
 		cmd.Stderr = stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -522,21 +535,7 @@ func TestTraced(t *testing.T) {
 	b := newBench(t, "report: {give_up: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
 	b.script("mail", take)
 	cut := func(name string, known bool) string { // a delivery that was cut off, of a queue as a crash leaves it
-		q, err := Open(filepath.Join(b.dir, "queue"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		now := time.Now()
-		a := netip.MustParseAddr("198.51.100.1")
-		r := taken{Key: name, ID: name, Address: a, Jail: "sshd", Time: now.UnixMicro(), Since: now.UnixMicro(), To: []string{"mail"}, report: &report.Report{ID: name, Address: a}}
-		if err := q.Take(position{Realtime: uint64(now.UnixMicro())}, []taken{r}); err != nil {
-			t.Fatal(err)
-		}
-		if err := q.write(frBegin, recItem{Dest: "mail", Key: name + ".mail", Time: now.UnixMicro(), Attempts: 1}); err != nil {
-			t.Fatal(err)
-		}
-		q.Sync()
-		q.close()
+		b.cutOffDelivery(name)
 		if known {
 			// A user's word does not count, nor what our own entries say.
 			b.entry(map[string]string{"_UID": "1000", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/cleanup", "MESSAGE": "message-id=<other.mail@mail.example.net>"})
@@ -554,7 +553,7 @@ func TestTraced(t *testing.T) {
 
 	key := cut("lost", false)
 	b.entry(map[string]string{"_UID": "1000", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/cleanup", "MESSAGE": "message-id=<" + key + "@mail.example.net>"})
-	b.entry(map[string]string{"_UID": fmt.Sprint(courierUID), "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": Identifier, "MESSAGE": "message-id=<" + key + "@mail.example.net>"})
+	b.entry(map[string]string{"_UID": fmt.Sprint(reportUID), "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": Identifier, "MESSAGE": "message-id=<" + key + "@mail.example.net>"})
 	b.entry(map[string]string{"_UID": "0", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/postdrop", "MESSAGE": "warning: unable to look up public/pickup"})
 	b.start()
 	id := b.ban("198.51.100.2") // others do not wait
@@ -563,7 +562,7 @@ func TestTraced(t *testing.T) {
 		t.Errorf("the other was not delivered once: %v", b.items("mail"))
 	}
 	l, err := b.ask().Reports(context.Background(), "", 10)
-	if err != nil || l.Total != 1 || l.Reports[0].State != "in doubt" || l.Reports[0].Item != key {
+	if err != nil || l.Total != 1 || l.Reports[0].State != "uncertain" || l.Reports[0].Item != key {
 		t.Errorf("waiting: %+v, %v", l, err)
 	}
 	time.Sleep(2500 * time.Millisecond) // longer than SettleFor: the mail system is down
@@ -574,5 +573,28 @@ func TestTraced(t *testing.T) {
 	b.until("repeated", func() bool { return b.items("mail")[key] == 1 })
 	if d := time.Since(begin); d < 2*time.Second {
 		t.Errorf("repeated after %v", d)
+	}
+}
+
+// cutOffDelivery leaves a queue as a crash in the middle of a delivery does.
+func (b *bench) cutOffDelivery(name string) {
+	b.t.Helper()
+	q, err := openQueue(filepath.Join(b.dir, "queue"), time.Now)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer q.close()
+	now := time.Now().UnixMicro()
+	a := netip.MustParseAddr("198.51.100.1")
+	body, err := json.Marshal(report.Report{ID: name, Address: a})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	q.write(kindReport, facts{Key: name, ID: name, Address: a, Jail: "sshd", Time: now, Since: now}, body)
+	q.write(kindDelivery, recDelivery{Dest: "mail", Key: name + ".mail", State: waiting, Reports: []string{name}, Since: now, Time: now}, nil)
+	q.write(kindDelivery, recDelivery{Dest: "mail", Key: name + ".mail", State: delivering, Time: now, Started: now, Attempts: 1}, nil)
+	q.write(kindPosition, recPosition{Pos: position{Realtime: uint64(now)}}, nil)
+	if err := q.commit(); err != nil {
+		b.t.Fatal(err)
 	}
 }

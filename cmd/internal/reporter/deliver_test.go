@@ -1,8 +1,11 @@
-package courier
+package reporter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/cmd/internal/deliver"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/policy/config"
 	"bailiff/policy/report"
 	"bailiff/units/control"
 )
@@ -22,6 +27,12 @@ func reports(destinations string) string {
 }
 
 const prog = "type: exec, command: [/bin/true]"
+
+func (b *bench) statusLine() (s string) {
+	b.t.Helper()
+	b.inside(func(d *Dispatcher) { s = d.statusLine() })
+	return s
+}
 
 func (b *bench) got(name, id string) func() bool {
 	return func() bool { return b.items(name)[id+"."+name] > 0 }
@@ -55,8 +66,8 @@ func TestRetries(t *testing.T) {
 	if r := b.list()[id+".one"]; r.Attempts < 1 || !strings.Contains(r.Error, "451") {
 		t.Errorf("waiting: %+v", r)
 	}
-	s := b.e.statusLine()
-	if !strings.Contains(s, "2 waiting at one, last error: exit status 75: 451 try later") || !strings.Contains(s, "2 delivered") {
+	s := b.statusLine()
+	if !strings.Contains(s, "2 waiting for one, last error: exit status 75: 451 try later") || !strings.Contains(s, "2 delivered") {
 		t.Errorf("status: %s", s)
 	}
 	b.script("one", take)
@@ -98,7 +109,7 @@ func TestRefusedAndHeld(t *testing.T) {
 	b.stop()
 	b.script("held", take)
 	b.start()
-	b.until("reading", func() bool { b.e.mu.Lock(); defer b.e.mu.Unlock(); return b.e.caughtUp })
+	b.until("reading", func() (ok bool) { b.inside(func(d *Dispatcher) { ok = d.caughtUp }); return ok })
 	if r := b.list()[id+".held"]; r.State != "held" {
 		t.Errorf("after a restart: %+v", r)
 	}
@@ -131,7 +142,7 @@ func TestBrokenDestination(t *testing.T) {
 	b.until("the one that works", b.got("one", id))
 	b.told(audit.KindReportsHeld, "/missing is not there")
 	b.configure(reports("one: {" + prog + "}, bad: {type: mail, to: [root]}"))
-	if err := b.e.Reload(); err != nil {
+	if err := b.d.Reload(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	b.until("the one that was mended", b.got("bad", id))
@@ -197,13 +208,13 @@ func TestWhatIsReported(t *testing.T) {
 	if out := b.out("day"); out != "" {
 		t.Errorf("too early: %s", out)
 	}
-	b.e.mu.Lock()
-	gathered := len(b.e.q.dest["day"].gather)
-	for _, rp := range b.e.q.dest["day"].gather {
-		rp.Since -= day.Microseconds()
-	}
-	b.e.runners["day"].nudge()
-	b.e.mu.Unlock()
+	gathered := 0
+	b.inside(func(d *Dispatcher) {
+		for _, it := range d.q.dests["day"].collecting {
+			it.since -= day.Microseconds()
+			gathered++
+		}
+	})
 	b.told(audit.KindReported, fmt.Sprintf("report to day, %d bans", gathered))
 	if items := b.items("day"); len(items) != 1 || strings.Count(b.out("day"), "report ") != gathered {
 		t.Errorf("%d in the digest: %s", gathered, b.out("day"))
@@ -225,13 +236,13 @@ func TestQuotaWaits(t *testing.T) {
 	if err != nil || s.Destinations[0].Sent != 2 || s.Destinations[0].Quota != 2 || s.Waiting != 2 {
 		t.Errorf("status: %+v, %v", s, err)
 	}
-	b.e.mu.Lock()
-	for k, n := range b.e.q.dest["one"].sent { // a day later
-		delete(b.e.q.dest["one"].sent, k)
-		b.e.q.dest["one"].sent[k-241] = n
-	}
-	b.e.runners["one"].nudge()
-	b.e.mu.Unlock()
+	b.inside(func(d *Dispatcher) {
+		sent := d.q.dests["one"].sent
+		for k, n := range maps.Clone(sent) { // a day later
+			delete(sent, k)
+			sent[k-241] = n
+		}
+	})
 	b.until("the others", func() bool { return len(b.items("one")) == 4 })
 }
 
@@ -282,16 +293,17 @@ func TestVacuumed(t *testing.T) {
 	id := b.ban("198.51.100.1")
 	b.until("the first", b.got("one", id))
 	b.stop()
-	q, err := Open(filepath.Join(b.dir, "queue"))
+	q, err := openQueue(filepath.Join(b.dir, "queue"), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pos := q.pos
 	pos.Cursor = pos.Cursor[:strings.Index(pos.Cursor, ";x=")] + ";x=1"
 	pos.Cursor = "s=000000000000000000000000000000aa" + pos.Cursor[strings.Index(pos.Cursor, ";"):]
-	q.Take(pos, nil)
-	q.Sync()
-	q.close()
+	q.write(kindPosition, recPosition{Pos: pos}, nil)
+	if err := errors.Join(q.commit(), q.close()); err != nil {
+		t.Fatal(err)
+	}
 	id = b.ban("198.51.100.2")
 	b.start()
 	b.told(audit.KindJournalProblem, "is no longer in the journal")
@@ -301,34 +313,42 @@ func TestVacuumed(t *testing.T) {
 	}
 }
 
-func TestEndsWhenIdle(t *testing.T) {
+// TestEndsWithoutDestinations: it stays while there is somebody to report to, or something waits, and ends if not.
+func TestEndsWithoutDestinations(t *testing.T) {
 	b := newBench(t, reports("one: {"+prog+"}"))
-	b.script("one", take)
-	b.idle = 300 * time.Millisecond
-	b.start()
+	b.script("one", `exit 75`)
+	o := b.options()
+	o.Linger = time.Millisecond
+	b.run(o)
 	id := b.ban("198.51.100.1")
-	b.until("the report", b.got("one", id))
-	b.until("the end", func() bool {
-		b.e.nudge() // rather than waiting for its clock
-		select {
-		case err := <-b.ended:
-			if err != nil {
-				t.Error(err)
-			}
-			return true
-		default:
-			return false
-		}
-	})
-	b.e = nil
-	q, err := Open(filepath.Join(b.dir, "queue"))
-	if err != nil || q.pos.Cursor == "" || len(q.reps) != 0 {
-		t.Errorf("left: %+v, %v", q, err)
+	b.until("the report", func() bool { return len(b.list()) == 1 })
+	b.configure("jails: {sshd: {}}\n")
+	if err := b.d.Reload(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	q.close()
-	id = b.ban("198.51.100.2") // while nobody was there
-	b.idle = -1
+	if r := b.list()[id+".one"]; r.State != "not configured" && r.State != "delivering" {
+		t.Errorf("waiting: %+v", r)
+	}
+	b.until("an end of the attempt", func() bool {
+		if _, err := b.ask().Drop(t.Context(), control.Peer{User: "root"}, control.ReportsRequest{All: true}); err != nil {
+			return true // it has ended
+		}
+		l, err := b.ask().Reports(t.Context(), "", 10)
+		return err != nil || l.Total == 0
+	})
+	if err := <-b.ended; err != nil {
+		t.Error(err)
+	}
+	b.d = nil
+	b.run(o) // as when somebody asks: it starts, and ends again
+	if err := <-b.ended; err != nil {
+		t.Error(err)
+	}
+	b.d = nil
+	b.configure(reports("one: {" + prog + "}"))
+	b.script("one", take)
 	b.start()
+	id = b.ban("198.51.100.2")
 	b.until("the report", b.got("one", id))
 }
 
@@ -384,7 +404,7 @@ func TestFullDisk(t *testing.T) {
 		t.Log("the disk is nearly full")
 	}
 	n := 1
-	full := func() bool { b.e.mu.Lock(); defer b.e.mu.Unlock(); return b.e.fullSaid }
+	full := func() (ok bool) { b.inside(func(d *Dispatcher) { ok = d.noRoom != "" }); return ok }
 	b.until("a full disk", func() bool {
 		if n < 250 {
 			n++
@@ -393,7 +413,7 @@ func TestFullDisk(t *testing.T) {
 		return full()
 	})
 	b.told(audit.KindReportQueue, "no room for the queue")
-	if s := b.e.statusLine(); !strings.Contains(s, "QUEUE FULL") {
+	if s := b.statusLine(); !strings.Contains(s, "QUEUE FULL") {
 		t.Errorf("status: %s", s)
 	}
 	if err := os.Remove(ballast); err != nil {
@@ -437,9 +457,9 @@ func TestPauses(t *testing.T) {
 		{-10 * time.Second, -time.Hour, 0, time.Hour},
 		{1000 * time.Hour, time.Hour, time.Minute, 0},
 	} {
-		it := item{next: now.Add(c.next).UnixMicro(), since: now.Add(c.since).UnixMicro(), pause: time.Minute.Microseconds()}
+		it := delivery{next: now.Add(c.next).UnixMicro(), since: now.Add(c.since).UnixMicro(), pause: time.Minute.Microseconds()}
 		it.restore(now)
-		if left, age := it.due.Sub(now).Round(time.Millisecond), now.Sub(it.born).Round(time.Millisecond); left != c.left || age != c.age {
+		if left, age := it.notBefore.Sub(now).Round(time.Millisecond), now.Sub(it.created).Round(time.Millisecond); left != c.left || age != c.age {
 			t.Errorf("%+v: left %v, age %v", c, left, age)
 		}
 	}
@@ -460,7 +480,7 @@ func TestDamagedQueue(t *testing.T) {
 	}
 	b.stop()
 	for _, id := range ids { // the entries that journald would have
-		b.entry(map[string]string{"MESSAGE_ID": audit.KindReported.ID(), "_UID": fmt.Sprint(courierUID), "_SYSTEMD_UNIT": Unit, "SYSLOG_IDENTIFIER": Identifier,
+		b.entry(map[string]string{"MESSAGE_ID": audit.KindReported.ID(), "_UID": fmt.Sprint(reportUID), "_SYSTEMD_UNIT": Unit, "SYSLOG_IDENTIFIER": Identifier,
 			"MESSAGE": "report", audit.FieldDestination: "one", audit.FieldItem: id + ".one", audit.FieldBanID: id})
 	}
 	path := filepath.Join(b.dir, "queue", "queue")
@@ -494,4 +514,166 @@ func TestDamagedQueue(t *testing.T) {
 			t.Errorf("%s: delivered %d and %d times", id, one, two)
 		}
 	}
+}
+
+// TestBehind: a destination for which the queue has no more room delays no other, and has all its reports, once, when it works again.
+func TestBehind(t *testing.T) {
+	b := newBench(t, reports("full: {"+prog+"}, other: {"+prog+"}"))
+	b.script("full", `exit 75`)
+	b.script("other", take)
+	o := b.options()
+	o.MaxCount = 5
+	b.run(o)
+	const n = 40
+	for i := range n {
+		b.ban(fmt.Sprintf("198.51.100.%d", i+1))
+	}
+	b.until("the other", func() bool { return len(b.items("other")) == n })
+	m := b.told(audit.KindReportQueue, "5 reports wait for full: newer bans wait in the journal")
+	if m[audit.FieldDestination] != "full" {
+		t.Errorf("audit entry: %v", m)
+	}
+	s, err := b.ask().Status(t.Context())
+	if err != nil || !s.Destinations[0].Behind || s.Destinations[0].Waiting != 5 || s.Destinations[1].Behind {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+	b.stop()
+	b.run(o) // it is remembered
+	b.script("full", take)
+	b.until("all", func() bool { return len(b.items("full")) == n })
+	b.until("an end", func() bool {
+		s, err := b.ask().Status(t.Context())
+		return err == nil && s.Waiting == 0 && !s.Destinations[0].Behind
+	})
+	for _, name := range []string{"full", "other"} {
+		for key, k := range b.items(name) {
+			if k != 1 {
+				t.Errorf("%s was delivered %d times", key, k)
+			}
+		}
+	}
+}
+
+// TestKeyMissing: a destination without its key is held from the start, not only once there is something to deliver.
+func TestKeyMissing(t *testing.T) {
+	b := newBench(t, reports("abuseipdb: {}"))
+	o := b.options()
+	have := false
+	o.Env = func(c *config.Config) (deliver.Env, error) {
+		return deliver.Env{Config: &c.Report, Secret: func(name string) ([]byte, error) {
+			if !have {
+				return nil, errors.New("credential " + name + ": there is none")
+			}
+			return []byte("key"), nil
+		}}, nil
+	}
+	b.script("abuseipdb", take)
+	b.run(o)
+	s, err := b.ask().Status(t.Context())
+	if err != nil || len(s.Destinations) != 1 || !strings.Contains(s.Destinations[0].Held, "credential bailiff_abuseipdb: there is none") {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+	b.told(audit.KindReportsHeld, "there is none")
+	if _, err := b.ask().Test(t.Context(), control.Peer{User: "root"}, control.TestRequest{Destination: "abuseipdb"}); err == nil || !strings.Contains(err.Error(), "there is none") {
+		t.Errorf("test: %v", err)
+	}
+	id := b.ban("198.51.100.1")
+	b.until("the report", func() bool { return b.list()[id+".abuseipdb"].State == "held" })
+	have = true
+	if _, err := b.ask().Retry(t.Context(), control.Peer{User: "root"}, control.ReportsRequest{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("what was held", b.got("abuseipdb", id))
+}
+
+// deaf is a destination that does not end when it is told to.
+type deaf struct {
+	program
+	hangs, goOn chan struct{}
+}
+
+func (d *deaf) Deliver(context.Context, *report.Item) (report.Receipt, error) {
+	close(d.hangs)
+	<-d.goOn
+	return report.Receipt{}, nil
+}
+
+// TestStops: a delivery that hangs is cut off when the process stops, and one that does not even care for that is left behind.
+func TestStops(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}"))
+	b.script("one", `exec sleep 1000`)
+	b.start()
+	id := b.ban("198.51.100.1")
+	b.until("a delivery", func() bool { return b.list()[id+".one"].State == "delivering" })
+	s, err := b.ask().Status(t.Context())
+	if err != nil || s.Destinations[0].Delivering == nil {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+	b.stop()
+	o := b.options()
+	d := &deaf{program{b.dir, "one"}, make(chan struct{}), make(chan struct{})}
+	defer close(d.goOn)
+	o.New = func(*report.Destination, deliver.Env) (deliver.Destination, error) { return d, nil }
+	b.run(o)
+	<-d.hangs
+	b.cancel()
+	if err := <-b.ended; err == nil || !strings.Contains(err.Error(), "did not end") {
+		t.Errorf("run: %v", err)
+	}
+	b.script("one", take)
+	b.start()
+	b.until("the report", b.got("one", id))
+}
+
+// TestDropAll: each of many reports that are dropped at once has its entry, although journald takes none for a while.
+func TestDropAll(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}"))
+	path := filepath.Join(b.dir, "slow")
+	journald, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journald.Close()
+	trail := audit.Open(audit.Options{Socket: path, Identifier: Identifier})
+	const n = 12_000 // more than the writer holds
+	q := openTest(t, filepath.Join(b.dir, "queue"))
+	for i := range n {
+		add(t, q, fmt.Sprintf("%016x", i), 1, "gone")
+	}
+	if err := q.commit(); err != nil {
+		t.Fatal(err)
+	}
+	o := b.options()
+	o.Audit = trail
+	b.run(o)
+	dropped := make(chan error, 1)
+	go func() {
+		r, err := b.ask().Drop(context.Background(), control.Peer{User: "root"}, control.ReportsRequest{All: true})
+		if err == nil && r.Reports != n {
+			err = fmt.Errorf("%d were dropped", r.Reports)
+		}
+		dropped <- err
+	}()
+	b.until("a writer that is busy", trail.Busy)
+	if s, err := b.ask().Status(t.Context()); err != nil || s.Waiting == 0 {
+		t.Errorf("status meanwhile: %+v, %v", s, err)
+	}
+	buf := make([]byte, 1<<20)
+	seen := map[string]bool{}
+	for len(seen) < n {
+		journald.SetReadDeadline(time.Now().Add(20 * time.Second))
+		k, err := journald.Read(buf)
+		if err != nil {
+			t.Fatalf("after %d entries: %v; %+v", len(seen), err, trail.Stats())
+		}
+		if _, id, ok := strings.Cut(string(buf[:k]), audit.FieldBanID+"="); ok && strings.Contains(string(buf[:k]), "dropped by root") {
+			id, _, _ = strings.Cut(id, "\n")
+			seen[id] = true
+		}
+	}
+	if err := <-dropped; err != nil || trail.Stats().Lost != 0 {
+		t.Errorf("%v, %d lost", err, trail.Stats().Lost)
+	}
+	b.stop()
+	trail.Close(context.Background())
 }

@@ -12,36 +12,36 @@ import (
 	"bailiff/policy/report"
 )
 
-// fakeCourier is a courier that notes what it was asked.
-type fakeCourier struct{ fake }
+// fakeReporter notes what it was asked.
+type fakeReporter struct{ fake }
 
-func (f *fakeCourier) Status(context.Context) (*CourierStatus, error) {
-	return &CourierStatus{Waiting: 3}, f.note("status")
+func (f *fakeReporter) Status(context.Context) (*ReporterStatus, error) {
+	return &ReporterStatus{Waiting: 3}, f.note("status")
 }
-func (f *fakeCourier) Reports(_ context.Context, destination string, limit int) (*ReportList, error) {
+func (f *fakeReporter) Reports(_ context.Context, destination string, limit int) (*ReportList, error) {
 	return &ReportList{Total: 7}, f.note("reports %q %d", destination, limit)
 }
-func (f *fakeCourier) Report(_ context.Context, id, destination string) (*ReportShow, error) {
+func (f *fakeReporter) Report(_ context.Context, id, destination string) (*ReportShow, error) {
 	return &ReportShow{Report: &report.Report{ID: id}}, f.note("report %q %q", id, destination)
 }
-func (f *fakeCourier) Retry(_ context.Context, by Peer, r ReportsRequest) (*ReportsResult, error) {
+func (f *fakeReporter) Retry(_ context.Context, by Peer, r ReportsRequest) (*ReportsResult, error) {
 	return &ReportsResult{2}, f.note("retry by %s %+v", by.User, r)
 }
-func (f *fakeCourier) Drop(_ context.Context, by Peer, r ReportsRequest) (*ReportsResult, error) {
+func (f *fakeReporter) Drop(_ context.Context, by Peer, r ReportsRequest) (*ReportsResult, error) {
 	return &ReportsResult{1}, f.note("drop by %s %+v", by.User, r)
 }
-func (f *fakeCourier) Test(_ context.Context, by Peer, r TestRequest) (*TestResult, error) {
+func (f *fakeReporter) Test(_ context.Context, by Peer, r TestRequest) (*TestResult, error) {
 	return &TestResult{Answer: "250 ok"}, f.note("test by %s %+v", by.User, r)
 }
 
-func TestCourier(t *testing.T) {
+func TestReporter(t *testing.T) {
 	needRoot(t)
-	f := &fakeCourier{}
+	f := &fakeReporter{}
 	l, path := listenAt(t)
-	s := NewCourierServer(f, Options{})
+	s := NewReportServer(f, Options{})
 	go s.Serve(l)
 	defer s.Shutdown(context.Background())
-	c, ctx := DialCourier(path), context.Background()
+	c, ctx := DialReport(path), context.Background()
 	asked := func(err error, want string) {
 		t.Helper()
 		if err != nil || f.last() != want {
@@ -84,12 +84,12 @@ func TestCourier(t *testing.T) {
 		}
 	}
 	if _, err := Dial(path).Bans(ctx, BanQuery{}); err == nil || !strings.Contains(err.Error(), "no such path") {
-		t.Errorf("the courier knows bans: %v", err)
+		t.Errorf("bailiff-report knows bans: %v", err)
 	}
-	if _, err := DialCourier(filepath.Join(t.TempDir(), "none")).Status(ctx); !errors.Is(err, ErrNotRunning) {
+	if _, err := DialReport(filepath.Join(t.TempDir(), "none")).Status(ctx); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("nobody listens: %v", err)
 	}
-	for p, methods := range courierCalls {
+	for p, methods := range reportCalls {
 		for m, c := range methods {
 			if want := map[bool]right{true: look, false: change}[m == http.MethodGet]; c.right != want {
 				t.Errorf("%s %s: right %d, want %d", m, p, c.right, want)

@@ -1,4 +1,4 @@
-package courier
+package reporter
 
 import (
 	"bytes"
@@ -48,33 +48,33 @@ func (b *Ban) Key() string {
 	return b.ID + "-" + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, uint64(b.Time.UnixMicro())))
 }
 
-// jailFacts is what reports say of a jail.
-type jailFacts struct {
+// jailInfo is what reports say of a jail.
+type jailInfo struct {
 	match   *filter.Matcher
 	service string
 	ports   []uint16
 }
 
-// Maker makes reports: it finds the lines that a ban stands on. One goroutine uses it.
-type Maker struct {
+// builder builds reports: it finds the evidence of a ban in the journal. One goroutine uses it.
+type builder struct {
 	src   journal.Source
 	host  string
-	jails map[string]jailFacts
+	jails map[string]jailInfo
 	lines int  // at most, of each kind
 	all   bool // lines beyond the evidence are wanted
 
 	r *journal.Reader // for evidence
 }
 
-// NewMaker makes a Maker for what a configuration asks for.
-func NewMaker(src journal.Source, c *config.Config, host string) *Maker {
-	m := &Maker{src: src, host: host, jails: map[string]jailFacts{}}
+// newBuilder makes a builder for what a configuration asks for.
+func newBuilder(src journal.Source, c *config.Config, host string) *builder {
+	m := &builder{src: src, host: host, jails: map[string]jailInfo{}}
 	for i := range c.Jails {
 		j := &c.Jails[i]
 		if j.Filter == nil {
 			continue
 		}
-		f := jailFacts{service: j.Filter.Name, ports: portsOf(j)}
+		f := jailInfo{service: j.Filter.Name, ports: portsOf(j)}
 		f.match, _ = j.Filter.Mode(j.Mode) // the configuration is checked
 		m.jails[j.Name] = f
 	}
@@ -104,18 +104,18 @@ func portsOf(j *config.Jail) (ports []uint16) {
 	return ports
 }
 
-// rest gives up the journal's files: an open reader keeps those that were vacuumed.
-func (m *Maker) rest() {
+// close closes the journal's files: an open reader keeps those that were vacuumed.
+func (m *builder) close() {
 	if m.r != nil {
 		m.r.Close()
 		m.r = nil
 	}
 }
 
-var makerFields = append(slices.Clone(feed.Fields), "_HOSTNAME")
+var builderFields = append(slices.Clone(feed.Fields), "_HOSTNAME")
 
-// Make makes the report of a ban. Lines that the journal no longer has are counted in Missing.
-func (m *Maker) Make(b *Ban) *report.Report {
+// build builds the report of a ban. Lines that the journal no longer has are counted in Missing.
+func (m *builder) build(b *Ban) *report.Report {
 	f := m.jails[b.Jail]
 	r := &report.Report{
 		ID: b.ID, Cursor: b.Cursor.String(), Time: b.Time, Prefix: b.Prefix, Jail: b.Jail, Service: f.service,
@@ -157,13 +157,13 @@ func (m *Maker) Make(b *Ban) *report.Report {
 	return r
 }
 
-func (m *Maker) line(cursor string, match *filter.Matcher) (l report.Line, ok bool) {
+func (m *builder) line(cursor string, match *filter.Matcher) (l report.Line, ok bool) {
 	c, err := journal.ParseCursor(cursor)
 	if err != nil {
 		return l, false
 	}
 	if m.r == nil {
-		if m.r, err = journal.Open(m.src, journal.Options{Fields: makerFields, MaxValue: feed.MaxValue}); err != nil {
+		if m.r, err = journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: feed.MaxValue}); err != nil {
 			return l, false
 		}
 	}
@@ -179,7 +179,7 @@ func lineOf(e *journal.Entry, match *filter.Matcher) report.Line {
 	var f filter.Entry
 	feed.Convert(e, &f)
 	l := report.Line{
-		Time: time.UnixMicro(int64(e.Realtime)), Hostname: string(e.Field(len(makerFields) - 1)), Identifier: string(f.Identifier), PID: f.PID, Unit: string(f.Unit),
+		Time: time.UnixMicro(int64(e.Realtime)), Hostname: string(e.Field(len(builderFields) - 1)), Identifier: string(f.Identifier), PID: f.PID, Unit: string(f.Unit),
 		Message: bytes.Clone(f.Message[:min(len(f.Message), maxLine)]), Cursor: e.Cursor().String(),
 	}
 	var h filter.Hit
@@ -194,8 +194,8 @@ func lineOf(e *journal.Entry, match *filter.Matcher) report.Line {
 
 // context finds all lines about the address from its first failure on, the newest where they are too many or the search
 // takes too long.
-func (m *Maker) context(b *Ban, r *report.Report, match *filter.Matcher) []report.Line {
-	j, err := journal.Open(m.src, journal.Options{Fields: makerFields, MaxValue: feed.MaxValue})
+func (m *builder) context(b *Ban, r *report.Report, match *filter.Matcher) []report.Line {
+	j, err := journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: feed.MaxValue})
 	if err != nil {
 		return r.Lines
 	}
@@ -299,8 +299,8 @@ func own(unit string, uids []uint32, kinds ...audit.Kind) journal.Group {
 	return g
 }
 
-// Preview makes the item that a destination would get about a ban: the newest with that id or about that address; with an empty id
-// that of a test. It reads the journal and asks the registries as the courier would, and needs no courier.
+// Preview builds the item that a destination would get about a ban: the newest with that id or about that address; with an empty id
+// that of a test. It reads the journal and asks the registries as bailiff-report would, which need not run.
 func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.Config, env deliver.Env, d *report.Destination, id string) (*report.Item, error) {
 	if id == "" {
 		return TestItem(d.Name, env.Host, time.Now()), nil
@@ -322,10 +322,10 @@ func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.C
 		if err != nil {
 			continue
 		}
-		m := NewMaker(src, c, env.Host)
-		defer m.rest()
-		r := m.Make(b)
-		if env.Lookup != nil && needsWhois(d) {
+		m := newBuilder(src, c, env.Host)
+		defer m.close()
+		r := m.build(b)
+		if env.Lookup != nil && needsLookup(d) {
 			r.Whois = env.Lookup(ctx, r.Address)
 		}
 		return &report.Item{Key: itemKey(b.Key(), d.Name), Reports: []*report.Report{r}, Attempt: 1}, nil

@@ -1,15 +1,12 @@
-package courier
+package reporter
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"bailiff/cmd/internal/deliver"
 	"bailiff/journal/audit"
@@ -55,18 +52,6 @@ func TestOwn(t *testing.T) {
 	}
 }
 
-// run is start with options of the test's own.
-func (b *bench) run(o Options) {
-	b.t.Helper()
-	e, err := New(o)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.t.Context())
-	b.e, b.cancel, b.ended = e, cancel, make(chan error, 1)
-	go func() { b.ended <- e.Run(ctx) }()
-}
-
 // untraced is a destination whose items leave no single trace.
 type untraced struct{ program }
 
@@ -76,21 +61,7 @@ func (*untraced) Trace(*report.Item) string { return "" }
 func TestUntraced(t *testing.T) {
 	b := newBench(t, "report: {give_up: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
 	b.script("mail", take)
-	q, err := Open(filepath.Join(b.dir, "queue"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now().UnixMicro()
-	a := netip.MustParseAddr("198.51.100.1")
-	r := taken{Key: "cut", ID: "cut", Address: a, Jail: "sshd", Time: now, Since: now, To: []string{"mail"}, report: &report.Report{ID: "cut", Address: a}}
-	if err := q.Take(position{Realtime: uint64(now)}, []taken{r}); err != nil {
-		t.Fatal(err)
-	}
-	if err := q.write(frBegin, recItem{Dest: "mail", Key: "cut.mail", Time: now, Attempts: 1}); err != nil {
-		t.Fatal(err)
-	}
-	q.Sync()
-	q.close()
+	b.cutOffDelivery("cut")
 	o := b.options()
 	o.New = func(d *report.Destination, _ deliver.Env) (deliver.Destination, error) {
 		return &untraced{program{b.dir, d.Name}}, nil

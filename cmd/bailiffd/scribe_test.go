@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/journal"
+	"bailiff/journal/audit"
+)
+
+// TestStormKeepsRecords: bans with 100 cursors each, more of them than the audit writer holds, while journald is stopped: each
+// has its record once journald runs again.
+func TestStormKeepsRecords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	journald, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journald.Close()
+	aud := audit.Open(audit.Options{Socket: path})
+	s := newScribe(aud, journal.Dir(t.TempDir()))
+	go s.run()
+	const n = 1500
+	for i := range n {
+		s.put(record{kind: audit.KindBan, ban: audit.BanEvent{ID: fmt.Sprintf("ban-%d-", i), Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd",
+			Evidence: slices.Repeat([]string{strings.Repeat("c", 130)}, 100)}})
+	}
+	for end := time.Now().Add(20 * time.Second); aud.Stats().Waiting < 200; { // as many as the writer takes: journald does not read
+		if time.Now().After(end) {
+			t.Fatalf("in vain: a writer that is full: %+v", aud.Stats())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	buf := make([]byte, 1<<20)
+	journald.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for i := range n {
+		k, err := journald.Read(buf)
+		if err != nil {
+			t.Fatalf("record %d: %v; lost %d", i, err, aud.Stats().Lost)
+		}
+		if !strings.Contains(string(buf[:k]), fmt.Sprintf("ban-%d-", i)) {
+			t.Fatalf("record %d is %.300s", i, buf[:k])
+		}
+	}
+	s.finish()
+	if err := aud.Close(context.Background()); err != nil || aud.Stats().Lost != 0 {
+		t.Errorf("%v, lost %d", err, aud.Stats().Lost)
+	}
+}
