@@ -79,7 +79,7 @@ func TestStatsAreBounded(t *testing.T) {
 		f := policy.Failure{Jail: "sshd", Pattern: "failed", Attempts: 1, Time: int64(r.Uint64()), User: fmt.Appendf(nil, "%d%s", i, long),
 			Addr: netip.AddrFrom4([4]byte{byte(1 + r.IntN(200)), byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())})}
 		if i%100 == 0 {
-			f.User = "root"
+			f.User = []byte("root")
 		}
 		s.failure(&f)
 	}

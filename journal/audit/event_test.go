@@ -36,6 +36,8 @@ func TestMessages(t *testing.T) {
 	six.Prefix, six.Wide, six.Count = netip.MustParsePrefix("2001:db8::/64"), true, 2
 	hand := example()
 	hand.Jail, hand.First, hand.Failures, hand.Until, hand.Count, hand.By, hand.Reason = "manual", time.Time{}, 0, time.Time{}, 11, "root", "scans\nall \x1b[31mday"
+	scoped := example()
+	scoped.Scope = "22;25,465"
 	restored := example()
 	restored.Restored, restored.Failures = true, 1
 	usual, slow, account, net := example(), example(), example(), six
@@ -44,14 +46,16 @@ func TestMessages(t *testing.T) {
 		got  Entry
 		want string
 	}{
-		{usual.Entry(KindBan), "ban 192.0.2.7 (sshd): 5 failures in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
-		{slow.Entry(KindBan), "ban 192.0.2.7 (sshd): 5 failures in 3m10s, slowly, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
-		{account.Entry(KindBan), "ban 192.0.2.7 (sshd): 5 failures in 3m10s, on an account that many addresses attack, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{usual.Entry(KindBan), "ban 192.0.2.7 (sshd): 5 attempts in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{slow.Entry(KindBan), "ban 192.0.2.7 (sshd): 5 attempts in 3m10s, slowly, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{account.Entry(KindBan), "ban 192.0.2.7 (sshd): 5 attempts in 3m10s, on an account that many addresses attack, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
 		{net.Entry(KindBan), "ban 2001:db8::/64 (sshd): 5 parts of it attacked in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 2nd time)"},
-		{example().Entry(KindBan), "ban 192.0.2.7 (sshd): 5 failures in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
-		{six.Entry(KindExtend), "extend 2001:db8::/64 (sshd): 5 failures in 3m10s, many addresses at once, until 2026-11-24 19:17:00 UTC (48h, 2nd time)"},
+		{example().Entry(KindBan), "ban 192.0.2.7 (sshd): 5 attempts in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{six.Entry(KindExtend), "extend 2001:db8::/64 (sshd): 5 attempts in 3m10s, many addresses at once, until 2026-11-24 19:17:00 UTC (48h, 2nd time)"},
 		{hand.Entry(KindBan), "ban 192.0.2.7 (manual): by root, scans all  [31mday, forever (11th time)"},
-		{restored.Entry(KindBan), "ban 192.0.2.7 (sshd): 1 failure, restored, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{scoped.Entry(KindExtend), "extend 192.0.2.7 (sshd): 5 attempts in 3m10s, ports 22,25,465, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{example().Entry(KindObserved), "would ban 192.0.2.7 (sshd): 5 attempts in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
+		{restored.Entry(KindBan), "ban 192.0.2.7 (sshd): 1 attempt, restored, until 2026-11-24 19:17:00 UTC (48h, 1st time)"},
 		{UnbanEvent{Prefix: example().Prefix, Jail: "sshd", ID: "1", Reason: "expired"}.Entry(), "unban 192.0.2.7 (sshd): expired"},
 		{UnbanEvent{Prefix: example().Prefix, Jail: "sshd", ID: "1", By: "root", Reason: "a friend"}.Entry(), "unban 192.0.2.7 (sshd): by root, a friend"},
 		{AllowEvent{Prefix: six.Prefix, By: "root", Lifted: 3}.Entry(KindAllow), "allow 2001:db8::/64 by root, forever, bans lifted: 3"},
