@@ -299,13 +299,14 @@ func own(unit string, uids []uint32, kinds ...audit.Kind) journal.Group {
 	return g
 }
 
-// Preview builds the item that a destination would get about a ban: the newest with that id or about that address; with an empty id
+// Preview builds the item that a destination would get about a ban, or about what a jail that only observes would have banned:
+// the newest with that id or about that address; with an empty id
 // that of a test. It reads the journal and asks the registries as bailiff-report would, which need not run.
 func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.Config, env deliver.Env, d *report.Destination, id string) (*report.Item, error) {
 	if id == "" {
 		return TestItem(d.Name, env.Host, time.Now()), nil
 	}
-	g := own(DaemonUnit, uids, audit.KindBan, audit.KindExtend)
+	g := own(DaemonUnit, uids, audit.KindBan, audit.KindExtend, audit.KindObserved)
 	if a, err := netip.ParseAddr(id); err == nil {
 		g = append(g, journal.Match{Field: audit.FieldAddress, Value: a.Unmap().WithZone("").String()})
 	} else {
