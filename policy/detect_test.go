@@ -442,6 +442,7 @@ func TestWrongClock(t *testing.T) {
 				s.restart()
 			}
 			s.now = right
+			s.say("alpha login eve 192.0.2.1")
 			for range 9 {
 				if b := s.say("alpha failed bob 203.0.113.7"); len(b) != 0 {
 					t.Errorf("%v: the login from before is not known any more: %+v", jump, b)
