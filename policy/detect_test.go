@@ -1,13 +1,11 @@
 package policy
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,181 +15,6 @@ import (
 	"bailiff/policy/jail"
 	"bailiff/policy/ledger"
 )
-
-// site feeds an engine with lines of plain services, with the built-in values but for networks.
-type site struct {
-	t    testing.TB
-	c    *config.Config
-	g    *Engine
-	now  int64
-	seen []event
-
-	failures []Failure // of all
-}
-
-func newSite(t testing.TB, change func(*config.Config)) *site {
-	t.Helper()
-	c := plainConfig(t, "alpha", "beta", ":gamma")
-	c.Neighbours.Net4, c.Neighbours.Net6 = 10, config.Net6{Bits64: 10, Bits56: 10, Bits48: 40}
-	if change != nil {
-		change(c)
-	}
-	return &site{t: t, c: c, g: newEngine(t, c), now: start}
-}
-
-// say judges a line such as "alpha failed bob 203.0.113.7", ten seconds after the one before, or after what stands
-// before it as in "+1h alpha failed …" (or -1h: read late). #7 is the process id, /x the source, and a number what the line
-// sums up.
-func (s *site) say(line string) []Ban {
-	s.t.Helper()
-	e := s.event(line)
-	s.seen = append(s.seen, e)
-	o := s.g.Entry(e.entry(len(s.seen)-1), jail.Ref(len(s.seen)-1))
-	if o.Hits != 1 {
-		s.t.Fatalf("%q is no line", line)
-	}
-	s.failures = append(s.failures, o.Failures...)
-	return slices.Clone(o.Bans)
-}
-
-// settle has time pass.
-func (s *site) settle(at int64) []Ban {
-	s.now = at
-	o := s.g.Settle(at)
-	s.failures = append(s.failures, o.Failures...)
-	return slices.Clone(o.Bans)
-}
-
-func (s *site) event(line string) event {
-	s.t.Helper()
-	f := strings.Fields(line)
-	step := 10 * time.Second
-	if f[0][0] == '+' || f[0][0] == '-' {
-		var err error
-		if step, err = time.ParseDuration(f[0]); err != nil {
-			s.t.Fatal(err)
-		}
-		f = f[1:]
-	}
-	s.now += us(step)
-	e := event{at: s.now, jail: f[0], what: f[1]}
-	for _, w := range f[2:] {
-		switch n, err := strconv.Atoi(strings.TrimPrefix(w, "#")); {
-		case err == nil && w[0] == '#':
-			e.pid = uint32(n)
-		case err == nil:
-			e.n = n
-		case strings.ContainsAny(w, ".:"):
-			e.addr = netip.MustParseAddr(w)
-		case strings.HasPrefix(w, "/"):
-			e.source = w[1:]
-		default:
-			e.user = w
-		}
-	}
-	return e
-}
-
-// restart ends the engine and begins anew with what it saved.
-func (s *site) restart() {
-	s.t.Helper()
-	led, err := ledger.Decode(s.g.Snapshot(nil))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	old := s.g.Allow()
-	if s.g, err = New(s.c, led); err != nil || s.g.Lost() != nil {
-		s.t.Fatal(err, s.g.Lost())
-	}
-	s.g.SetAllow(old, s.now)
-	s.g.Rebuild(true)
-	for i, e := range s.seen {
-		if near(s.now, e.at, s.g.Window()) {
-			s.g.Entry(e.entry(i), jail.Ref(i))
-		}
-	}
-	s.g.Rebuild(false)
-}
-
-func names(bans []Ban) (l []string) {
-	for _, b := range bans {
-		l = append(l, fmt.Sprintf("%s %s %s %d", b.Jail, b.Prefix, b.Reason, b.Failures))
-	}
-	slices.Sort(l)
-	return l
-}
-
-// What fail2ban needs its recidive jail for, which reads fail2ban's own log: bans of different jails escalate together,
-// by a count that is kept with the ledger.
-func TestEscalateOverJails(t *testing.T) {
-	s := newSite(t, nil)
-	const day = 24 * 3600 * sec
-	for i, want := range []int64{2 * day, 4 * day, 8 * day, 16 * day, 28 * day, 28 * day} {
-		j := []string{"alpha", "beta"}[i%2]
-		var bans []Ban
-		for range 5 {
-			bans = append(bans, s.say(j+" failed bob 203.0.113.7")...)
-		}
-		if len(bans) != 1 || bans[0].Count != i+1 || bans[0].Jail != j || bans[0].Until-bans[0].Since != want {
-			t.Fatalf("ban %d: %+v", i+1, bans)
-		}
-		s.now = bans[0].Until
-		s.g.Expire(s.now, s.now)
-		s.restart()
-	}
-	s.now += 31 * day
-	for range 4 {
-		s.say("alpha failed bob 203.0.113.7")
-	}
-	if b := s.say("alpha failed bob 203.0.113.7"); len(b) != 1 || b[0].Count != 1 || b[0].Until-b[0].Since != 2*day {
-		t.Errorf("after forgetting: %+v", b)
-	}
-}
-
-// How long a ban lasts cannot be foretold, and is the same in every replay.
-func TestSpread(t *testing.T) {
-	lengths := map[int64]bool{}
-	var first []string
-	for round := range 2 {
-		s := newSite(t, func(c *config.Config) { c.Escalate.Spread = time.Hour })
-		var all []string
-		for i := range 40 {
-			for k := range 5 {
-				for _, b := range s.say(fmt.Sprintf("alpha failed u%d 203.0.%d.7", i, i)) {
-					if long := b.Until - b.Since; long < us(48*time.Hour) || long > us(49*time.Hour) || k != 4 {
-						t.Fatalf("%d: %+v", k, b)
-					}
-					lengths[b.Until-b.Since] = true
-					all = append(all, fmt.Sprint(b.ID(), b.Until))
-				}
-			}
-		}
-		if round == 1 && !slices.Equal(all, first) {
-			t.Errorf("%q, then %q", first, all)
-		}
-		first = all
-	}
-	if len(lengths) < 30 {
-		t.Errorf("40 bans of %d lengths", len(lengths))
-	}
-	s := newSite(t, func(c *config.Config) {
-		c.Escalate = config.Escalate{Factor: 10, Max: 72 * time.Hour, Forget: config.Forever, Spread: time.Hour}
-	})
-	for range 5 {
-		s.say("alpha failed a 203.0.113.7")
-	}
-	for i := range 20 {
-		s.now += us(73 * time.Hour)
-		s.g.Expire(s.now, s.now)
-		for range 5 {
-			for _, b := range s.say("beta failed a 203.0.113.7") {
-				if long := b.Until - b.Since; long > us(72*time.Hour) || long < us(71*time.Hour) {
-					t.Fatalf("ban %d lasts %v, more than the cap, or less than the cap without the spread", i, time.Duration(long)*1000)
-				}
-			}
-		}
-	}
-}
 
 // How many lines lead to a ban, and for what: Failures of a ban are attempts, whatever they weigh.
 func TestWeights(t *testing.T) {
@@ -238,119 +61,6 @@ func TestWeights(t *testing.T) {
 				t.Errorf("%s: line %d leads to %q, want %q", c.name, i+1, got, want)
 			}
 		}
-	}
-}
-
-// attempts sums up what the engine has counted.
-func (s *site) attempts() (counted, excused int) {
-	for _, f := range s.failures {
-		if f.Excused {
-			excused += f.Attempts
-		} else {
-			counted += f.Attempts
-		}
-	}
-	return counted, excused
-}
-
-// One attempt is one, however many lines tell of it, and none when it succeeds or is void. The engine is stopped and started
-// again after every line.
-func TestAttempts(t *testing.T) {
-	for _, c := range []struct {
-		name, lines string
-		want        int
-	}{
-		{"a step and the end", "step #7 /x bob|final #7 1 bob", 1},
-		{"three at once, two modules", "step #7 /x bob|step #7 /x bob|step #7 /y bob|step #7 /x bob|step #7 /y bob|final #7 1 bob|step #7 /y bob|final #7 2 bob", 3},
-		{"the end sums up what its steps told", "step #7 /x bob|final #7 1 bob|step #7 /x bob|final #7 1 bob|end #7 2", 2},
-		{"two ends", "final #7 1 bob|end #7 1", 1},
-		{"steps without an end", "step #7 /x bob|step #7 /y bob|+29s beta mail|+2s beta mail", 1},
-		{"the end comes after its time", "step #7 /x bob|+31s alpha final #7 1 bob", 1},
-		{"a step of a login", "step #7 /x bob|login #7 bob|+1m beta mail", 0},
-		{"a step of a login under another name", "step #7 /x bbo|login #7 bob|+1m beta mail", 0},
-		{"a step of a login that another daemon logs", "step #7 /x bob|beta login #8 bob|+1m beta mail", 0},
-		{"another account's login", "step #7 /x bob|beta login #8 eve|+1m beta mail", 1},
-		{"a void attempt", "step #7 /x bob|void #7 bob|final #7 1 bob|+1m beta mail", 0},
-		{"a void attempt, and one more", "step #7 /x bob|void #7 bob|step #7 /x bob|final #7 1 bob|final #7 1 bob", 1},
-		{"void before any step", "void #7 bob|final #7 1 bob|final #7 1 bob", 1},
-		{"void before the address is known", "lone #7 bob|void #7 bob|join #7|+1m beta mail", 0},
-		{"the address comes later", "lone #7 bob|lone #7 bob|join #7|+1m beta mail", 2},
-		{"one process after another", "step #7 /x bob|final #7 1 bob|step #8 /x bob|final #8 1 bob", 2},
-		{"an end of fewer than its step", "step #7 /x bob|step #7 /x bob|final #7 1 bob|+1m beta mail", 2},
-		{"on two accounts", "step #7 /x bob|step #7 /x eve|final #7 2 bob", 2},
-		{"joined by address", "gamma step #7 /x bob|gamma step #8 /y bob|gamma final #9 1 bob", 1},
-		{"joined by address, in turn", "gamma step #7 /x bob|gamma final #9 1 bob|gamma step #8 /x bob|gamma final #9 1 bob", 2},
-		{"joined by address, a login of another", "gamma step #7 /x bob|gamma login #8 eve|+1m beta mail", 1},
-		{"joined by address, the own login", "gamma step #7 /x bob|gamma login #8 bob|+1m beta mail", 0},
-	} {
-		for _, stop := range []bool{false, true} {
-			s := newSite(t, nil)
-			for _, l := range strings.Split(c.lines, "|") {
-				if f := strings.Fields(l); !slices.Contains([]string{"beta", "gamma"}, f[0]) && f[0][0] != '+' {
-					l = "+1s alpha " + l
-				} else if f[0][0] != '+' {
-					l = "+1s " + l
-				}
-				if !strings.Contains(l, "lone") {
-					l += " 203.0.113.7"
-				}
-				if s.say(l); stop {
-					s.restart()
-				}
-			}
-			s.settle(s.now + 60*sec)
-			if got, _ := s.attempts(); got != c.want {
-				t.Errorf("%s: %d attempts, want %d (with restarts: %v)", c.name, got, c.want, stop)
-			}
-		}
-	}
-}
-
-// A process serves one address after another: what waited for the one says nothing of the other.
-func TestAttemptsOfOneProcess(t *testing.T) {
-	s := newSite(t, nil)
-	s.say("alpha step #7 /x bob 203.0.113.7")
-	s.say("+25s alpha step #7 /x eve 203.0.113.8")
-	s.say("+6s alpha final #7 1 eve 203.0.113.8") // bob's has waited long enough
-	if got, _ := s.attempts(); got != 2 {
-		t.Errorf("%d attempts, want 2", got)
-	}
-}
-
-// Finish counts what is pending.
-func TestFinish(t *testing.T) {
-	s := newSite(t, nil)
-	for range 4 {
-		s.say("alpha failed bob 203.0.113.7")
-	}
-	s.say("alpha step /x bob 203.0.113.7")
-	if o := s.g.Finish(); len(o.Bans) != 1 || o.Bans[0].Failures != 5 || o.Bans[0].Since != s.now {
-		t.Errorf("%+v", o)
-	}
-}
-
-// A success takes back what its account failed from that prefix in every jail, whatever each of them counts as one prefix,
-// and nothing else.
-func TestSuccessEverywhere(t *testing.T) {
-	s := newSite(t, func(c *config.Config) { c.Jails[0].Prefix6 = 128 })
-	const addr = "2001:db8::7"
-	for range 2 {
-		s.say("alpha failed bob " + addr)
-		s.say("alpha failed eve " + addr)
-		s.say("beta failed bob " + addr)
-		s.say("beta failed eve " + addr)
-	}
-	s.say("alpha login bob " + addr)
-	for _, c := range s.g.Counted(netip.MustParseAddr(addr), s.now) {
-		if c.Window == WindowNormal && c.Attempts != 2 {
-			t.Errorf("%d attempts are left in %s", c.Attempts, c.Jail)
-		}
-	}
-	for _, j := range []string{"alpha", "beta"} { // the login is known to each
-		s.say(j + " failed bob " + addr)
-	}
-	if _, excused := s.attempts(); excused != 2 {
-		t.Errorf("%d attempts are excused, want 2", excused)
 	}
 }
 
@@ -715,119 +425,139 @@ func TestNeighbours(t *testing.T) {
 	}
 }
 
-// A ban that was over before anybody read of it still holds what was logged while it lasted.
-func TestLapse(t *testing.T) {
-	s := newSite(t, func(c *config.Config) { c.Jails[0].BanTime = time.Hour })
-	var b Ban
-	for range 5 {
-		for _, b = range s.say("alpha failed bob 203.0.113.7") {
-		}
-	}
-	s.g.Lapse(b.Ban)
-	if s.g.Ledger().Len() != 0 {
-		t.Fatal("it is still in force")
-	}
-	s.restart()
-	e := event{at: b.Until - 1, jail: "alpha", what: "failed", user: "bob", addr: b.Addr}
-	if o := s.g.Entry(e.entry(9), 9); len(o.Failures) != 0 {
-		t.Errorf("%+v", o)
-	}
-	s.g.Expire(b.Until+us(time.Hour), b.Until-1)
-	if o := s.g.Entry(e.entry(9), 9); len(o.Failures) != 0 {
-		t.Errorf("%+v", o)
-	}
-	e.at = b.Until
-	if o := s.g.Entry(e.entry(9), 9); len(o.Failures) != 1 {
-		t.Errorf("%+v", o)
-	}
-}
-
-// A ledger of a version before has no counts: the windows are filled from the journal.
-func TestOldLedger(t *testing.T) {
-	s := newSite(t, nil)
-	for range 4 {
-		s.say("alpha failed bob 203.0.113.7")
-	}
-	led, err := ledger.Decode(s.g.Ledger().AppendSnapshot(nil, nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.g, err = New(s.c, led); err != nil {
-		t.Fatal(err)
-	}
-	s.g.Rebuild(true)
-	for i, e := range s.seen {
-		s.g.Entry(e.entry(i), jail.Ref(i))
-	}
-	if led, err = ledger.Decode(s.g.Snapshot(nil)); err != nil || led.TakeCounts() != nil {
-		t.Error("half of what was counted is saved", err)
-	}
-	s.g.Rebuild(false)
-	if b := s.say("alpha failed bob 203.0.113.7"); len(b) != 1 || b[0].Failures != 5 {
-		t.Errorf("%+v", b)
-	}
-}
-
-// Whatever the saved counts are, they are taken over as a whole or not at all.
-func TestDamagedCounts(t *testing.T) {
-	s := newSite(t, nil)
-	r := rand.New(rand.NewPCG(5, 6))
-	for _, e := range stream(r, 400, 5, []string{"alpha", "beta"}, 0) {
-		s.g.Entry(e.entry(1), 1)
-	}
-	led, err := ledger.Decode(s.g.Snapshot(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	counts := led.TakeCounts()
-	refused := 0
-	for i := range 900 {
-		bad := slices.Clone(counts)
-		switch i % 3 {
-		case 0:
-			bad = bad[:r.IntN(len(bad))]
-		case 1:
-			bad[r.IntN(len(bad))] ^= byte(1 << r.IntN(8))
-		default:
-			k := r.IntN(len(bad) - 8)
-			binary.LittleEndian.PutUint64(bad[k:], r.Uint64())
-		}
-		if len(bad) == 0 {
-			continue
-		}
-		led, err := ledger.Decode(ledger.New().AppendSnapshot(nil, func(b []byte) []byte { return append(b, bad...) }))
-		if err != nil {
-			t.Fatal(err)
-		}
-		g, err := New(s.c, led)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if g.Lost() != nil {
-			refused++
-			if n, _, _ := g.Tracked(); n != 0 || g.budget.Used() != 0 {
-				t.Fatalf("refused (%v), but %d are tracked, %d in the budget", g.Lost(), n, g.budget.Used())
+// The clock is wrong for a while: nothing that was known before is lost by it, and nothing is excused for ever.
+func TestWrongClock(t *testing.T) {
+	for _, jump := range []time.Duration{-40 * 365 * 24 * time.Hour, -10 * 24 * time.Hour, 10 * 24 * time.Hour, 2 * 365 * 24 * time.Hour} {
+		for _, stop := range []bool{false, true} {
+			s := newSite(t, nil)
+			s.say("alpha login bob 203.0.113.7")
+			s.say("alpha failed eve 203.0.113.8")
+			right := s.now
+			s.now += us(jump)
+			s.say("alpha login eve 192.0.2.1")
+			s.say("alpha failed eve 192.0.2.2")
+			s.say("alpha step /x eve 192.0.2.2")
+			s.g.Pardon(netip.MustParsePrefix("203.0.113.9/32"), s.now)
+			if stop {
+				s.restart()
+			}
+			s.now = right
+			s.say("alpha login eve 192.0.2.1")
+			for range 9 {
+				if b := s.say("alpha failed bob 203.0.113.7"); len(b) != 0 {
+					t.Errorf("%v: the login from before is not known any more: %+v", jump, b)
+				}
+			}
+			var bans []Ban
+			for range 5 {
+				bans = append(bans, s.say("+1s alpha failed eve 203.0.113.9")...)
+			}
+			if len(bans) != 1 {
+				t.Errorf("%v: the pardon of another time forgives: %+v", jump, bans)
+			}
+			if c := s.g.Counted(netip.MustParseAddr("203.0.113.8"), s.now); len(c) == 0 || c[0].Attempts != 1 {
+				t.Errorf("%v: %+v", jump, c)
+			}
+			if s.g.pending.Len() != 0 {
+				t.Errorf("%v: an attempt waits for another time", jump)
 			}
 		}
-		for k, e := range stream(rand.New(rand.NewPCG(uint64(i), 1)), 20, 5, []string{"alpha", "beta"}, 0) {
-			g.Entry(e.entry(k), jail.Ref(k))
+	}
+}
+
+// hold is what the heap holds.
+func hold() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// An attacker who has 10,000 addresses and a whole /48, and invents user names, process ids and steps, gets nobody else
+// banned, locks no account's owner out, and takes no more memory than the bounds say.
+func TestHostile(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { c.Limits.Tracked = 100_000 })
+	const owner, colleague, neighbour = "192.0.2.7", "2001:db8:ff::7", "203.0.113.200"
+	innocent := []string{owner, colleague, neighbour}
+	s.say("alpha login bob " + owner)
+	s.say("alpha login eve " + neighbour) // in the /24 of some of the attackers
+	before := hold()
+	r := rand.New(rand.NewPCG(3, 5))
+	what := []string{"failed", "unknown", "step", "nobody", "final", "lone", "void", "join", "some"}
+	for i := range 300_000 {
+		e := event{at: s.now + int64(i)*20_000, jail: []string{"alpha", "beta", "gamma"}[i%3], what: what[r.IntN(len(what))], source: string(rune('a' + r.IntN(20))), n: 1 + r.IntN(3), pid: r.Uint32()>>r.IntN(20) + 1}
+		if e.user = "bob"; i%4 > 0 {
+			e.user = fmt.Sprint("x", r.Uint32())
 		}
-		g.Counted(netip.MustParseAddr("198.51.100.1"), start)
-		g.Expire(start, start)
+		if i%2 == 0 {
+			e.addr = netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 0, 1, byte(r.Uint32()), byte(r.Uint32()), 15: byte(r.Uint32())})
+		} else if k := r.IntN(10_000); k < 150 {
+			e.addr = netip.AddrFrom4([4]byte{203, 0, 113, byte(k)})
+		} else {
+			e.addr = netip.AddrFrom4([4]byte{198, 18, byte(k >> 8), byte(k)})
+		}
+		var o *Outcome
+		if o = s.g.Entry(e.entry(i), jail.Ref(i)); i%1000 == 0 {
+			s.g.Expire(e.at, e.at)
+		}
+		for k := range o.Bans {
+			b := &o.Bans[k]
+			for _, a := range innocent {
+				if b.Prefix.Contains(netip.MustParseAddr(a)) {
+					t.Fatalf("entry %d: %+v", i, b)
+				}
+			}
+		}
+		switch i % 50_000 {
+		case 10_000, 10_001: // the owner mistypes twice, from home and from a place that is new
+			f := event{at: e.at, jail: "alpha", what: "failed", user: "bob", addr: netip.MustParseAddr(innocent[i/50_000%2])}
+			if o := s.g.Entry(f.entry(1<<31+i), 0); len(o.Bans) != 0 {
+				t.Fatalf("the owner is locked out: %+v", o.Bans)
+			}
+		case 10_002:
+			f := event{at: e.at, jail: "alpha", what: "login", user: "bob", addr: netip.MustParseAddr(innocent[i/50_000%2])}
+			s.g.Entry(f.entry(1<<31+i), 0)
+		}
 	}
-	if refused < 300 {
-		t.Errorf("%d of 900 damaged ones are refused", refused)
+	grown := hold() - before
+	pairs := 100_000 / detectorShare
+	if n := s.g.conns.Len(); n > 2*(1<<14)+2*(1<<12) {
+		t.Errorf("%d connections", n)
 	}
-	// Unharmed ones come out as they went in.
-	led, err = ledger.Decode(s.g.Snapshot(nil))
-	if err != nil {
-		t.Fatal(err)
+	if n := s.g.pending.Len(); n > 1<<13 {
+		t.Errorf("%d pending attempts", n)
 	}
-	g, err := New(s.c, led)
-	if err != nil || g.Lost() != nil {
-		t.Fatal(err, g.Lost())
+	if _, n := s.g.accounts.Len(); n > pairs {
+		t.Errorf("%d pairs of account and address", n)
 	}
-	if a, b := s.g.Snapshot(nil), g.Snapshot(nil); !bytes.Equal(a, b) {
-		t.Errorf("%d bytes are saved, %d after they were read", len(a), len(b))
+	for _, n := range s.g.nets {
+		if n.Len() > pairs {
+			t.Errorf("%d networks", n.Len())
+		}
+	}
+	if n := s.g.logins.Len(); n > 2*pairs {
+		t.Errorf("%d logins", n)
+	}
+	if n, limit, _ := s.g.Tracked(); n > limit*3/2+3*2048 {
+		t.Errorf("%d prefixes are tracked", n)
+	}
+	// Prefixes at 100 bytes each, failures within, bans at some 60, and what is bounded by number.
+	if most := int64(100_000*100) + 60*int64(s.g.Ledger().Len())*3 + 12<<20; grown > most {
+		t.Errorf("%d bytes more than before, at most %d are allowed", grown, most)
+	}
+	t.Logf("%d KiB, %d bans", grown>>10, s.g.Ledger().Len())
+	runtime.KeepAlive(s)
+}
+
+// An attacker who logs in to accounts of his own from very many addresses makes the engine remember no more than it may.
+func TestLoginsBounded(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { c.Limits.Tracked = 100_000 })
+	for i := range 100_000 {
+		e := event{at: s.now + int64(i), jail: "alpha", what: "login", user: fmt.Sprint("x", i%100), addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}
+		s.g.Entry(e.entry(i), 0)
+	}
+	if n := s.g.logins.Len(); n > 2*(100_000/detectorShare) {
+		t.Errorf("%d logins", n)
 	}
 }

@@ -2,6 +2,7 @@ package jail
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -22,11 +23,13 @@ const LeastAccountRetry = 3
 // account is a keyed hash of its name. One goroutine uses it.
 //
 // IPv6 addresses of one /48 count as one address: a /48 is had for the asking. At most Limit pairs are kept: beyond that,
-// of four accounts picked at random the one with the fewest addresses is dropped. So a flood of invented names replaces
-// other such names, not accounts that many addresses attack. Of one account the latest maxPlaces addresses are kept.
+// of four accounts picked at random the one with the fewest addresses is dropped. An account that was failed on once waits at
+// a door, which is one of a table of fixed size. So a flood of invented names costs little, and replaces other such names,
+// not accounts that many addresses attack. Of one account the latest maxPlaces addresses are kept.
 type Accounts struct {
 	o       AccountOptions
 	m       map[uint64]*account
+	doors   []door
 	order   []*account // for picking at random
 	pairs   int
 	seed    uint64
@@ -48,6 +51,12 @@ type place struct {
 	key   key
 	last  int64 // the latest failure
 	fails []accountFailure
+}
+
+// door is where an account waits for its second failure.
+type door struct {
+	name  uint64 // 0: nobody
+	first accountFailure
 }
 
 type accountFailure struct {
@@ -91,11 +100,11 @@ func (a *Accounts) Configure(o AccountOptions) {
 		a.makeRoom(nil)
 	}
 	if o.Addresses == 0 {
-		a.m, a.order, a.pairs = make(map[uint64]*account), nil, 0
+		a.m, a.doors, a.order, a.pairs, a.spare = make(map[uint64]*account), nil, nil, 0, nil
 	}
 }
 
-// Len is how many accounts are watched, and how many pairs of account and address.
+// Len is how many accounts that were failed on more than once are watched, and how many pairs of account and address.
 func (a *Accounts) Len() (accounts, pairs int) { return len(a.m), a.pairs }
 
 // Dropped is how many accounts were forgotten to make room for others.
@@ -119,33 +128,75 @@ func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure, forg
 		return nil
 	}
 	k := keyOf(p.Addr(), p.Bits())
+	x := accountFailure{k, f.Ref, f.At, jail, uint8(min(max(f.Attempts, 1), 255))}
 	acc := a.m[name]
 	if acc == nil {
-		if a.pairs >= a.o.Limit {
-			a.makeRoom(nil)
+		if acc = a.enter(name, &x); acc == nil {
+			return nil
 		}
-		acc, a.spare = a.spare, nil
-		if acc == nil {
-			acc = &account{}
-		}
-		*acc = account{name: name, index: len(a.order), places: acc.places[:0]}
-		a.m[name] = acc
-		a.order = append(a.order, acc)
 	}
-	x := a.place(acc, placeOf(k), f.At)
-	x.last = f.At
-	if len(x.fails) >= failsPerPlace*a.o.MaxRetry {
-		x.fails = slices.Delete(x.fails, 0, 1)
-	}
-	x.fails = append(x.fails, accountFailure{k, f.Ref, f.At, jail, uint8(min(max(f.Attempts, 1), 255))})
+	mine := a.note(acc, &x)
 	if a.distinct(acc, f.At) < a.o.Addresses {
 		return nil
 	}
-	if l := a.own(x, k, f.At, forgiven); l.Attempts >= a.o.MaxRetry {
-		x.fails = slices.DeleteFunc(x.fails, func(f accountFailure) bool { return f.from == k })
+	if l := a.own(mine, k, f.At, forgiven); l.Attempts >= a.o.MaxRetry {
+		mine.fails = slices.DeleteFunc(mine.fails, func(f accountFailure) bool { return f.from == k })
 		return &l
 	}
 	return nil
+}
+
+// note adds a failure to those of its place.
+func (a *Accounts) note(acc *account, f *accountFailure) *place {
+	x := a.place(acc, placeOf(f.from), f.at)
+	x.last = f.at
+	if len(x.fails) >= failsPerPlace*a.o.MaxRetry {
+		x.fails = slices.Delete(x.fails, 0, 1)
+	}
+	x.fails = append(x.fails, *f)
+	return x
+}
+
+// enter has an account wait at its door at its first failure, and lets it in at its second, with the first.
+func (a *Accounts) enter(name uint64, f *accountFailure) *account {
+	d := a.door(name)
+	over := !near(f.at, d.first.at, span(a.o.FindTime)) && d.first.at < f.at
+	if a.o.Addresses > 1 && (d.name != name || over) {
+		if d.name != 0 && !over {
+			a.dropped++
+		}
+		*d = door{name, *f}
+		return nil
+	}
+	first := *d
+	*d = door{}
+	if a.pairs >= a.o.Limit {
+		a.makeRoom(nil)
+	}
+	acc := a.spare
+	if a.spare = nil; acc == nil {
+		acc = &account{}
+	}
+	*acc = account{name: name, index: len(a.order), places: acc.places[:0]}
+	a.m[name] = acc
+	a.order = append(a.order, acc)
+	if first.name == name {
+		a.note(acc, &first.first)
+	}
+	return acc
+}
+
+// door is where an account waits or would wait: of two its own, the empty one, or the older one.
+func (a *Accounts) door(name uint64) *door {
+	if len(a.doors) == 0 {
+		a.doors = make([]door, 1<<bits.Len(uint(a.o.Limit/2)))
+	}
+	i := name & uint64(len(a.doors)-1) &^ 1
+	x, y := &a.doors[i], &a.doors[i+1]
+	if x.name == name || y.name != name && (x.name == 0 || y.name != 0 && x.first.at < y.first.at) {
+		return x
+	}
+	return y
 }
 
 // place finds the place of an account, or makes it. Places whose window is over go.
@@ -268,11 +319,14 @@ func (a *Accounts) Attacked(at int64) (n int) {
 
 // Success forgets what a prefix did on an account.
 func (a *Accounts) Success(name uint64, p netip.Prefix) {
+	from := keyOf(p.Addr(), p.Bits())
 	acc := a.m[name]
 	if acc == nil {
+		if d := a.door(name); d.name == name && d.first.from == from {
+			*d = door{}
+		}
 		return
 	}
-	from := keyOf(p.Addr(), p.Bits())
 	i := slices.IndexFunc(acc.places, func(x place) bool { return x.key == placeOf(from) })
 	if i < 0 {
 		return
@@ -290,11 +344,14 @@ func (a *Accounts) Success(name uint64, p netip.Prefix) {
 
 // Recall gives a failure that was restored without it the entry that it stands in.
 func (a *Accounts) Recall(name uint64, p netip.Prefix, f Failure) {
+	from := keyOf(p.Addr(), p.Bits())
 	acc := a.m[name]
 	if acc == nil {
+		if d := a.door(name); d.name == name && d.first.from == from && d.first.ref == NoRef && d.first.at == f.At {
+			d.first.ref = f.Ref
+		}
 		return
 	}
-	from := keyOf(p.Addr(), p.Bits())
 	for i := range acc.places {
 		for n := range acc.places[i].fails {
 			if x := &acc.places[i].fails[n]; x.from == from && x.ref == NoRef && x.at == f.At {
@@ -359,14 +416,36 @@ func (a *Accounts) Append(b []byte) []byte {
 			b = binary.AppendVarint(b, x.last)
 			b = binary.AppendUvarint(b, uint64(len(x.fails)))
 			for _, f := range x.fails {
-				b = appendKey(b, f.from)
-				b = binary.AppendVarint(b, x.last-f.at)
-				b = binary.AppendUvarint(b, uint64(f.jail))
-				b = append(b, f.attempts)
+				b = appendAccountFailure(b, &f)
 			}
 		}
 	}
+	at, n := len(b), uint32(0)
+	b = append(b, 0, 0, 0, 0)
+	for i := range a.doors {
+		if d := &a.doors[i]; d.name != 0 {
+			b = binary.LittleEndian.AppendUint64(b, d.name)
+			b = appendAccountFailure(b, &d.first)
+			n++
+		}
+	}
+	binary.LittleEndian.PutUint32(b[at:], n)
 	return b
+}
+
+func appendAccountFailure(b []byte, f *accountFailure) []byte {
+	b = appendKey(b, f.from)
+	b = binary.AppendVarint(b, f.at)
+	b = binary.AppendUvarint(b, uint64(f.jail))
+	return append(b, f.attempts)
+}
+
+func (d *decoder) accountFailure(jails int) accountFailure {
+	f := accountFailure{from: d.key(), ref: NoRef, at: d.time(), jail: d.uint16(), attempts: d.byte()}
+	if int(f.jail) >= jails || f.attempts == 0 {
+		d.fail("a failure out of range")
+	}
+	return f
 }
 
 // RestoreAccounts makes one of what Append wrote and has it go on under o. It returns what lies behind it in b. jails is
@@ -386,8 +465,8 @@ func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accou
 				d.fail("too many addresses of an account")
 			}
 			for n := d.length(6); n > 0 && d.err == nil; n-- {
-				f := accountFailure{from: d.key(), ref: NoRef, at: x.last - d.varint(), jail: uint16(d.uvarint()), attempts: d.byte()}
-				if int(f.jail) >= jails || f.at < -2*maxTime || f.at > 2*maxTime || placeOf(f.from) != x.key {
+				f := d.accountFailure(jails)
+				if placeOf(f.from) != x.key {
 					d.fail("a failure out of range")
 				}
 				x.fails = append(x.fails, f)
@@ -399,6 +478,14 @@ func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accou
 			a.order = append(a.order, acc)
 			a.pairs += len(acc.places)
 		}
+	}
+	for n := d.fixed32(); n > 0 && d.err == nil; n-- {
+		name := d.fixed64()
+		x := a.door(name)
+		if x.name == name || name == 0 {
+			d.fail("an account out of range")
+		}
+		*x = door{name, d.accountFailure(jails)}
 	}
 	if d.err != nil {
 		return nil, nil, d.err

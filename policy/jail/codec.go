@@ -225,6 +225,16 @@ func (d *decoder) byte() byte {
 	return v
 }
 
+func (d *decoder) fixed32() uint32 {
+	if len(d.b) < 4 {
+		d.fail("cut off")
+		return 0
+	}
+	v := binary.LittleEndian.Uint32(d.b)
+	d.b = d.b[4:]
+	return v
+}
+
 func (d *decoder) fixed64() uint64 {
 	if len(d.b) < 8 {
 		d.fail("cut off")

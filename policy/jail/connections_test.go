@@ -1,6 +1,7 @@
 package jail
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -196,5 +197,86 @@ func TestPending(t *testing.T) {
 	p.Drop(addr, func(a *PendingAttempt) bool { return a.User == 7 })
 	if p.Len() != 0 {
 		t.Error("not dropped")
+	}
+}
+
+// What is saved is what is read again, to the byte, and goes on as it would have.
+func TestConnectionsSaved(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 9))
+	conns, pending := NewConnections(7), NewPending()
+	for i := range 3000 {
+		at := int64(i) * sec
+		k := conns.Key(uint16(i%3), [16]byte{1}, 1+r.Uint32N(200), [][]byte{nil, nil, []byte("4gXyZ1"), []byte("a longer id than eight")}[r.IntN(4)])
+		a := Attempt{
+			At: at, Attempts: 1 + r.IntN(3), Weight: 1, Stage: uint8(r.IntN(5)), Source: r.Uint32N(12), User: r.Uint64N(3), Name: "bob", Port: 22, Pattern: "p",
+			Unknown: r.IntN(2) == 0, Provisional: r.IntN(2) == 0,
+		}
+		addr := v4(r.Uint32N(40))
+		switch r.IntN(8) {
+		case 0:
+			conns.Wait(k, a)
+		case 1:
+			conns.Close(k)
+		case 2:
+			conns.Void(k, at)
+		case 3:
+			pending.Take(addr, k, a.User, 1+r.IntN(2))
+			conns.Settled(k, addr, 1)
+		default:
+			if a.Attempts = conns.Count(k, addr, &a); a.Attempts > 0 && a.Provisional {
+				pending.Add(PendingAttempt{Attempt: a, Addr: addr, Conn: k, Jail: uint16(i % 3)})
+			}
+		}
+		if p, ok := pending.Next(at); ok {
+			conns.Settled(p.Conn, p.Addr, p.Attempts)
+		}
+		if i%50 > 0 {
+			continue
+		}
+		saved, waits := conns.Append(nil), pending.Append(nil)
+		c, err := RestoreConnections(saved, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := RestorePending(waits, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(c.Append(nil), saved) || !bytes.Equal(p.Append(nil), waits) || p.Len() != pending.Len() {
+			t.Fatalf("line %d: another state is read than was saved", i)
+		}
+		if _, err := RestorePending(waits, 0); err == nil && pending.Len() > 0 {
+			t.Error("attempts of a jail that is not there are read")
+		}
+		conns, pending = c, p
+	}
+	if conns.Len() < 50 {
+		t.Errorf("%d connections are too few", conns.Len())
+	}
+}
+
+// Two sources that a daemon's lines tell apart are told apart: of 4,000 no two are one.
+func TestSources(t *testing.T) {
+	conns, addr := NewConnections(7), v4(1)
+	for i := range uint32(4000) {
+		k := conns.Key(1, [16]byte{}, i+1, nil)
+		for _, name := range []string{"unix", "sss"} {
+			a := Attempt{Attempts: 1, Stage: 4, Source: uint32(Hash([]byte(name), uint64(i))), Provisional: true}
+			if got, want := conns.Count(k, addr, &a), map[string]int{"unix": 1}[name]; got != want {
+				t.Fatalf("seed %d: %d attempts by pam_%s", i, got, name)
+			}
+		}
+	}
+}
+
+// A final line of fewer attempts than a step stands for leaves the others waiting.
+func TestPendingTakesPart(t *testing.T) {
+	p, addr := NewPending(), v4(1)
+	p.Add(PendingAttempt{Attempt: Attempt{At: 1000, Attempts: 3, User: 7}, Addr: addr, Conn: 1})
+	if l := p.Take(addr, 1, 7, 1); len(l) != 1 || l[0].Attempts != 1 {
+		t.Errorf("%+v", l)
+	}
+	if a, ok := p.First(); !ok || a.Attempts != 2 || p.Len() != 0 {
+		t.Errorf("%+v", a)
 	}
 }

@@ -130,6 +130,7 @@ type Counter struct {
 
 	patterns []string // by number; the first is that of a failure whose pattern is not known
 	numbers  map[string]uint16
+	latest   uint16 // number of the pattern asked for last, which is mostly asked for again
 }
 
 // NewCounter makes a counter.
@@ -151,12 +152,16 @@ func (c *Counter) set(o Options) {
 
 // number gives a pattern's number. Those of a filter are few; names beyond maxPatterns, of many reloads, are not kept.
 func (c *Counter) number(pattern string) uint16 {
+	if c.patterns[c.latest] == pattern {
+		return c.latest
+	}
 	n, ok := c.numbers[pattern]
 	if !ok && len(c.patterns) < maxPatterns {
 		n = uint16(len(c.patterns))
 		c.patterns = append(c.patterns, pattern)
 		c.numbers[pattern] = n
 	}
+	c.latest = n
 	return n
 }
 

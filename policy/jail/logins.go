@@ -146,3 +146,6 @@ func Hash(name []byte, seed uint64) uint64 {
 	}
 	return max(h, 1)
 }
+
+// Len is how many logins are remembered.
+func (l *Logins) Len() int { return len(l.cur) + len(l.old) }

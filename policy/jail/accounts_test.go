@@ -1,0 +1,65 @@
+package jail
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// An account that was failed on once waits at a door; it is saved, taken back and let in like any other, and a flood of other
+// names pushes out the oldest.
+func TestDoors(t *testing.T) {
+	never := func(int64) bool { return false }
+	o := AccountOptions{FindTime: time.Hour, Addresses: 3, MaxRetry: 3, Limit: 1024}
+	a := NewAccounts(o, 9)
+	add := func(name uint64, addr uint32, at int64) *AccountFailures {
+		return a.Add(name, netip.PrefixFrom(v4(addr), 32), 0, Failure{At: at, Ref: Ref(at), Attempts: 1}, never)
+	}
+	restore := func() {
+		t.Helper()
+		saved := a.Append(nil)
+		b, rest, err := RestoreAccounts(saved, o, 9, 1)
+		if err != nil || len(rest) != 0 || !bytes.Equal(b.Append(nil), saved) {
+			t.Fatal(err, len(rest))
+		}
+		a = b
+	}
+	add(77, 1, 1)
+	if n, _ := a.Len(); n != 0 {
+		t.Error("it does not wait")
+	}
+	restore()
+	a.Recall(77, netip.PrefixFrom(v4(1), 32), Failure{At: 1, Ref: 5})
+	add(77, 1, 2)
+	restore()
+	add(77, 2, 3)
+	add(77, 3, 4)
+	l := add(77, 1, 5)
+	if l == nil || l.Attempts != 3 || len(l.Failures) != 3 {
+		t.Fatalf("%+v", l)
+	}
+	add(78, 1, 6)
+	a.Success(78, netip.PrefixFrom(v4(1), 32))
+	add(78, 1, 7)
+	if n, _ := a.Len(); n != 1 {
+		t.Error("what was taken back is let in")
+	}
+	add(79, 1, 8)
+	add(79, 1, 8+2*time.Hour.Microseconds())
+	if n, _ := a.Len(); n != 1 {
+		t.Error("a failure whose window is over is let in")
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 100_000 {
+		add(r.Uint64()|1, r.Uint32(), 9+int64(i))
+	}
+	if n, pairs := a.Len(); pairs > 1024 || n > 50 || a.Dropped() < 90_000 {
+		t.Errorf("%d accounts, %d pairs, %d dropped", n, pairs, a.Dropped())
+	}
+	if l := add(77, 2, 10); l != nil || !a.UnderAttack(77, 10) {
+		t.Error("the flood has pushed out the account that is attacked")
+	}
+	restore()
+}
