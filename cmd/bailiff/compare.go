@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -338,7 +337,7 @@ func (c *comparison) finish(r *replay) error {
 }
 
 // errDiffer is no failure: two configurations ban differently. It has an exit status of its own.
-var errDiffer = errors.New("the configurations differ")
+const errDiffer = exitStatus(exitDiffer)
 
 func prefixes(n int) string {
 	if n == 1 {

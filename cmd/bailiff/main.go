@@ -1,8 +1,8 @@
 // Command bailiff is the operator's side of bailiff: it asks the daemon over its control socket, checks configuration
 // and filters, and replays past journals. Each subcommand is a file of its own.
 //
-// Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon does not run, 4 two
-// configurations differ.
+// Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon does not run. Of
+// status, 4 that bans are not in force and 5 other problems; of replay --compare, 4 that two configurations differ.
 package main
 
 import (
@@ -66,8 +66,15 @@ const (
 	exitFailed     = 1
 	exitUsage      = 2
 	exitNotRunning = 3
-	exitDiffer     = 4
+	exitDiffer     = 4 // replay --compare
+	exitNoFirewall = 4 // status
+	exitProblems   = 5 // status
 )
+
+// exitStatus ends the command with a status. What there is to say has been said.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
 // usageError is a call that makes no sense; the text says which.
 type usageError struct{ text string }
@@ -136,13 +143,14 @@ func (e *env) usage(w io.Writer) {
 func (e *env) report(err error) int {
 	var u *usageError
 	var c *control.Error
+	var status exitStatus
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
 	case err == errSilent:
 		return exitFailed
-	case err == errDiffer:
-		return exitDiffer
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, &u):
 		fmt.Fprintf(e.err, "bailiff: %s\n", u.text)
 		return exitUsage

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -23,16 +24,17 @@ func runStatus(e *env, args []string) error {
 	if err != nil {
 		return err
 	}
+	state := stateOf(s)
 	if *asJSON {
-		return printJSON(e.out, s)
+		return cmp.Or(printJSON(e.out, s), state)
 	}
-	state := e.paint(green, "working")
+	working := e.paint(green, "working")
 	if len(s.Problems) > 0 {
-		state = e.paint(red, plural(len(s.Problems), "problem"))
+		working = e.paint(red, plural(len(s.Problems), "problem"))
 	}
-	fmt.Fprintf(e.out, "bailiff %s: %s, since %s (pid %d, %.1f MiB)\n", s.Version, state, stamp(s.Started), s.PID, float64(s.Memory)/(1<<20))
+	fmt.Fprintf(e.out, "bailiff %s: %s, since %s (pid %d, %.1f MiB)\n", s.Version, working, stamp(s.Started), s.PID, float64(s.Memory)/(1<<20))
 	for _, p := range s.Problems {
-		fmt.Fprintf(e.out, "  %s %s\n", e.paint(red, "!"), clean(p))
+		fmt.Fprintf(e.out, "  %s %s (since %s)\n", e.paint(red, "!"), clean(p.Text), stamp(p.Since))
 	}
 	fw := "bans bite"
 	if !s.Firewall.OK {
@@ -105,6 +107,17 @@ func runStatus(e *env, args []string) error {
 		if r := j.Refused; r != nil {
 			fmt.Fprintf(e.out, "\n  %s: %d entries not counted, the last at %s: %s\n", clean(j.Name), r.Entries, stamp(r.Time), clean(r.Hint))
 		}
+	}
+	return state
+}
+
+// stateOf is the exit status of status, for monitoring.
+func stateOf(s *control.Status) error {
+	switch {
+	case !s.Firewall.OK:
+		return exitStatus(exitNoFirewall)
+	case len(s.Problems) > 0:
+		return exitStatus(exitProblems)
 	}
 	return nil
 }

@@ -357,7 +357,7 @@ func (v *topView) draw(e *env, columns, lines int, now time.Time) []string {
 		if n := len(v.s.Problems) - 1; n > 0 {
 			more = fmt.Sprintf(" (and %d more: bailiff status)", n)
 		}
-		l = append(l, e.paint(red, clip("PROBLEM: "+clean(v.s.Problems[0])+more, columns)))
+		l = append(l, e.paint(red, clip("PROBLEM: "+clean(v.s.Problems[0].Text)+more, columns)))
 	default:
 		add("%s: bans bite; %d watched, journal %.0f s behind", v.s.Firewall.Backend, v.s.Tracked, v.s.Journal.Lag)
 	}

@@ -27,6 +27,15 @@ type operators struct {
 	stop  context.CancelFunc
 }
 
+// tryOperators follows operators, and tells when that is not possible.
+func (d *daemon) tryOperators(now time.Time) {
+	if err := d.followOperators(now); err != nil {
+		d.problem(audit.KindError, "operators", "operators: "+err.Error())
+	} else {
+		d.solved("operators")
+	}
+}
+
 // followOperators begins, changes or ends that as the configuration says.
 func (d *daemon) followOperators(now time.Time) error {
 	c := d.conf.Allow.Operators
@@ -138,7 +147,9 @@ func (d *daemon) refreshAllow(now time.Time) []ledger.Ban {
 		if addrs = d.self.addrs; d.helper == nil {
 			var err error
 			if addrs, err = delegate.Addresses(); err != nil {
-				d.problemAs(audit.KindError, "own addresses: "+err.Error())
+				d.problem(audit.KindError, "own addresses", "own addresses: "+err.Error())
+			} else {
+				d.solved("own addresses")
 			}
 		}
 	}

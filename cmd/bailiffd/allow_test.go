@@ -113,7 +113,7 @@ func TestPublishedLists(t *testing.T) {
 		t.Helper()
 		b.until("problem "+want, func(ctx context.Context) bool {
 			s, err := b.client.Status(ctx)
-			return err == nil && strings.Contains(strings.Join(s.Problems, "\n"), want)
+			return err == nil && strings.Contains(s.Problems.String(), want)
 		})
 	}
 	problem("allow list office: was never fetched: systemctl enable --now bailiff-allow-refresh.timer")

@@ -180,6 +180,7 @@ func (d *daemon) watch(be firewall.Backend) {
 		d.unwatch()
 		d.unwatch = nil
 	}
+	d.solved("firewall watch")
 	d.counter, _ = be.(firewall.Counter)
 	w, ok := be.(interface {
 		Watch(context.Context, func()) error
@@ -191,7 +192,7 @@ func (d *daemon) watch(be firewall.Backend) {
 	ctx, d.unwatch = context.WithCancel(context.Background())
 	go func() {
 		if err := w.Watch(ctx, d.firewall.changed); err != nil && ctx.Err() == nil {
-			d.firewallEvents <- firewallEvent{notice: fmt.Errorf("changes that others make to our rules are noticed every %s only: %w", tick, err)}
+			d.firewallEvents <- firewallEvent{source: "firewall watch", notice: fmt.Errorf("changes that others make to our rules are noticed every %s only: %w", tick, err)}
 		}
 	}()
 }

@@ -59,10 +59,11 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 	var counter firewall.Counter
 	perJail := make(map[string]int)
 	err = a.do(ctx, func() {
-		d := a.d
+		d, now := a.d, time.Now()
+		d.lookAtProblems(now)
 		tracked, limit, widened := d.eng.Tracked()
 		s = &control.Status{
-			Version: build.String(), PID: os.Getpid(), Started: d.started, Problems: d.allProblems(), Config: slices.Clone(d.conf.Files),
+			Version: build.String(), PID: os.Getpid(), Started: d.started, Problems: d.problems.now(now), Config: slices.Clone(d.conf.Files),
 			ConfigErr: d.configErr, Journal: d.js, Firewall: d.fw, Bans: d.led.Len(), BansTotal: d.bansTotal,
 			Tracked: tracked, TrackedMax: limit, Widened: widened, Spread: control.SpreadStatus(d.eng.Spreading(time.Now().UnixMicro())), Allowed: d.eng.Allowed,
 		}
@@ -121,36 +122,6 @@ func controlLists(l []lists.List) []control.ListStatus {
 		out = append(out, c)
 	}
 	return out
-}
-
-// allProblems is what an admin should look at now.
-func (d *daemon) allProblems() []string {
-	p := slices.Clone(d.problems)
-	if d.fw.Error != "" {
-		p = append(p, "firewall: "+d.fw.Error)
-	}
-	if d.self.err != nil {
-		p = append(p, d.selfProblem())
-	}
-	if d.configErr != "" {
-		p = append(p, "the configuration on disk was refused: "+d.configErr)
-	}
-	if d.saveErr != nil {
-		p = append(p, "the ledger cannot be saved: "+d.saveErr.Error())
-	}
-	p = append(p, d.lists.Problems(d.conf.Allow.Lists, time.Now())...)
-	if d.js.Dropped > 0 {
-		p = append(p, fmt.Sprintf("journald suppressed %d messages by its rate limit since start", d.js.Dropped))
-	}
-	if st := d.aud.Stats(); st.Lost > 0 {
-		p = append(p, fmt.Sprintf("%d audit entries could not be written", st.Lost))
-	} else if st.Err != "" {
-		p = append(p, "audit entries wait: "+st.Err)
-	}
-	if p == nil {
-		p = []string{}
-	}
-	return append(p, d.js.Problems...)
 }
 
 // rssAnon is the memory that is ours alone, in bytes. Mapped journal pages are the kernel's cache.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"runtime/debug"
@@ -118,12 +119,12 @@ type daemon struct {
 	bansTotal         uint64
 	lastStatus        string
 	selfChecked       time.Time
-	problems          []string        // ledger set aside, cursor lost and the like
-	told              map[string]bool // problems of the journal that stand and are in the audit trail
+	problems          problems
+	droppedAt         time.Time // when journald last suppressed messages
 }
 
 func newDaemon(o options) (*daemon, error) {
-	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), firewallEvents: make(chan firewallEvent, 16), inspecting: make(chan struct{}, 1), fwFirst: true, told: map[string]bool{},
+	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), firewallEvents: make(chan firewallEvent, 16), inspecting: make(chan struct{}, 1), fwFirst: true,
 		lists: lists.NewWatch(lists.Store{Dir: o.lists}), self: self{from: make(chan selfAnswer, 1)}, host: hostFacts{lacks: map[string]string{}, ipsetTool: ipsetTool}}
 	c, err := d.load()
 	if err != nil {
@@ -148,12 +149,10 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer signal.Stop(hup)
 
 	d.aud = audit.Open(audit.Options{Socket: d.opt.audit, Stderr: audit.Stderr()})
-	defer func() {
+	defer func() { // where the start failed; else stop has done it
 		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if err := d.aud.Close(c); err != nil {
-			complain.Print(os.Stderr, "bailiffd", err) // no reason for the unit to fail: journald is away, and stderr goes there too
-		}
+		d.aud.Close(c)
 	}()
 
 	ln, _, err := activation.Listener("control", d.opt.socket)
@@ -163,32 +162,29 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.lookForFirewalld(ctx)
 	if d.host.confined = confined(); d.host.confined {
 		d.helper = delegate.New(delegate.Path)
-		d.askSelf() // systemd starts it while we read the ledger
+		d.askSelf() // systemd starts it while we read the state
 	}
-	saved, err := loadState(d.opt.state, time.Now())
+	saved, err := loadState(d.opt.state)
 	if err != nil {
 		ln.Close()
 		return err
 	}
-	d.scopes = newScopes(d.conf, saved.ledger)
 	d.units = lookup.New()
 	defer d.units.Close()
 	d.host.nftService = d.nftService
-	be, why, err := d.host.open(d.conf, d.opt.backend, d.scopes)
+	be, pos, err := d.restore(ctx, &saved)
 	if err != nil {
 		ln.Close()
-		return err
-	}
-	d.chosen, d.why = be.Name(), why
-	d.fw = control.FirewallStatus{Backend: d.chosen, Why: d.why}
-
-	pos, err := d.restore(saved, be)
-	if err != nil {
-		ln.Close()
+		if ctx.Err() != nil {
+			return nil // stopped while the state was rebuilt: the next start does it again
+		}
 		return err
 	}
 	inner, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	// Neither the helper nor the firewall keeps us from starting for longer than this, together.
+	patience, ready := context.WithTimeout(ctx, startLimit)
+	defer ready()
 
 	src := d.source()
 	d.reporter = &reporter{path: d.opt.report}
@@ -199,14 +195,16 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	kill, track := conn.Kill, conn.Forget
 	if d.helper != nil {
 		kill, track = d.helper.Kill, nil
-		d.knowSelf(<-d.self.from)
+		select {
+		case a := <-d.self.from:
+			d.knowSelf(a)
+		case <-patience.Done(): // the loop takes its answer
+		}
 	}
 	d.closer = newConnCloser(d.conf.Firewall.Close, kill, track, d.connectionsStay)
 	go d.closer.run(inner)
 	d.firewall = newFirewallWorker(be, d.host.others(d.chosen, d.opt.backend, d.helper), d.closer, d.firewallEvents)
-	if err := d.followOperators(time.Now()); err != nil {
-		d.problemAs(audit.KindError, "operators: "+err.Error())
-	}
+	d.tryOperators(time.Now())
 	defer d.leaveOperators()
 	d.lookAtLists()
 	d.refreshAllow(time.Now())
@@ -225,16 +223,15 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}()
 	// Whoever is ordered after us (sshd, say) shall find the bans in place. A firewall that hangs does not keep the
 	// daemon from starting: counting and the audit trail work without it, and status tells.
-	for limit := time.After(firstLimit); d.fwFirst; {
+	for d.fwFirst {
 		select {
 		case e := <-d.firewallEvents:
 			d.firewallEvent(e)
-		case <-limit:
-			d.fwFirst = false
-		case <-ctx.Done():
+		case <-patience.Done():
 			d.fwFirst = false
 		}
 	}
+	ready()
 
 	srv := control.NewServer(&asker{d}, control.Options{Log: func(s string) { d.aud.Log(audit.Warning, "control socket: "+s) }})
 	go srv.Serve(ln)
@@ -249,13 +246,76 @@ func (d *daemon) run(ctx context.Context) (err error) {
 
 	d.loop(ctx, hup)
 
-	// Stop: what was decided is carried out, the ledger says how far we came, and the bans stay, unless asked otherwise.
-	notify.Stopping("saving the ledger")
-	d.shutServer(srv)
+	return d.stop(srv, cancel, firewallDone)
+}
+
+// The unit's TimeoutStopSec= is 30 s. The state is saved first; what others hold up after that has these times since the stop
+// began, one after the other.
+const (
+	stopCalls    = 2 * time.Second  // for calls under way
+	stopFirewall = 14 * time.Second // to carry out what was decided
+	stopGiveUp   = 16 * time.Second // for the firewall's answer once it is told to give up
+	stopEmpty    = 22 * time.Second // to take all bans out, where that is asked for
+	stopTrail    = 26 * time.Second // to write the audit trail
+)
+
+// stop ends the daemon: the state is saved, what was decided is carried out, and the bans stay unless asked otherwise.
+func (d *daemon) stop(srv *control.Server, cancel context.CancelFunc, firewallDone <-chan struct{}) error {
+	began := time.Now()
+	notify.Stopping("saving the state")
+	saveErr := d.saveNow()
+	by := func(limit time.Duration) (context.Context, context.CancelFunc) {
+		return context.WithDeadline(context.Background(), began.Add(limit))
+	}
+	c, done := by(stopCalls)
+	d.shutServer(c, srv)
+	done()
+	if d.dirtyBans || saveErr != nil { // a call was answered meanwhile
+		saveErr = d.saveNow()
+	}
 	d.firewall.finish()
-	stuck := time.After(20 * time.Second)
-	done := false
-drain:
+	ended := d.drain(firewallDone, began.Add(stopFirewall))
+	cancel()
+	if !ended {
+		ended = d.drain(firewallDone, began.Add(stopGiveUp))
+	}
+	left := "they stay in force"
+	switch {
+	case !ended: // its goroutine still uses the backend
+		d.aud.Event(audit.KindFirewallError, "firewall, while stopping: it does not answer; the next start repairs it")
+		if !d.conf.Firewall.KeepOnStop {
+			left = "which could not be taken out of the firewall"
+		}
+	case d.conf.Firewall.KeepOnStop:
+		c, done := by(stopEmpty)
+		d.firewall.close(c, false)
+		done()
+	default:
+		left = "taken out of the firewall, as keep_on_stop: false asks"
+		c, done := by(stopEmpty)
+		if err := d.firewall.close(c, true); err != nil {
+			left = "which could not be taken out of the firewall"
+			d.aud.Event(audit.KindFirewallError, "firewall: rules and sets could not be removed: "+err.Error())
+		}
+		done()
+	}
+	c, done = by(stopTrail)
+	defer done()
+	d.scribe.finish(c)
+	d.aud.Event(audit.KindStop, fmt.Sprintf("bailiff stopped: %d bans, %s", d.led.Len(), left))
+	if err := d.aud.Close(c); err != nil {
+		complain.Print(os.Stderr, "bailiffd", err) // no reason for the unit to fail: journald is away, and stderr goes there too
+	}
+	if saveErr != nil {
+		return fmt.Errorf("save the state: %w", saveErr)
+	}
+	return nil
+}
+
+// drain takes what the firewall worker tells until it has ended, or until a moment. It says whether it has ended.
+func (d *daemon) drain(firewallDone <-chan struct{}, until time.Time) bool {
+	late := time.NewTimer(time.Until(until))
+	defer late.Stop()
 	for {
 		select {
 		case e := <-d.firewallEvents:
@@ -263,41 +323,18 @@ drain:
 				d.aud.Event(audit.KindFirewallError, "firewall, while stopping: "+err.Error()+"; the next start repairs it")
 			}
 		case <-firewallDone:
-			done = true
-			break drain
-		case <-stuck:
-			break drain
+			return true
+		case <-late.C:
+			return false
 		}
 	}
-	cancel()
-	if done { // else its goroutine still uses the backend
-		if err := d.firewall.close(!d.conf.Firewall.KeepOnStop); err != nil {
-			d.aud.Event(audit.KindFirewallError, "firewall: rules and sets could not be removed: "+err.Error())
-		}
-	}
-	if d.saving {
-		<-d.saved
-	}
-	err = saveState(d.opt.state, d.snapshot())
-	if err != nil {
-		err = fmt.Errorf("save the ledger: %w", err)
-	}
-	d.scribe.finish()
-	left := "they stay in force"
-	if !d.conf.Firewall.KeepOnStop {
-		left = "taken out of the firewall, as keep_on_stop: false asks"
-	}
-	d.aud.Event(audit.KindStop, fmt.Sprintf("bailiff stopped: %d bans, %s", d.led.Len(), left))
-	return err
 }
 
 // shutServer ends the control server. Calls under way are answered first: they still need the owner of the state.
-func (d *daemon) shutServer(srv *control.Server) {
+func (d *daemon) shutServer(ctx context.Context, srv *control.Server) {
 	done := make(chan struct{})
 	go func() {
-		c, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		srv.Shutdown(c)
+		srv.Shutdown(ctx)
 		close(done)
 	}()
 	for {
@@ -318,39 +355,90 @@ func (d *daemon) source() journal.Source {
 	return journal.Host("")
 }
 
-// restore brings back the ledger, and says where to go on reading.
-func (d *daemon) restore(saved savedState, be firewall.Backend) (position, error) {
+// restore brings back the state, opens the firewall, and says where to go on reading. A state that is lost is rebuilt from
+// the audit trail and from what the firewall holds.
+func (d *daemon) restore(ctx context.Context, saved *savedState) (be firewall.Backend, start position, err error) {
 	now, led := time.Now(), saved.ledger
 	d.led = led
 	pos, lost := savedPosition(led, now)
 	if pos.IsZero() {
 		led.TakeCounts() // what was counted belongs to that position, and would be counted again
 	}
-	var err error
+	trail, err := d.replayTrail(ctx, saved, pos, now)
+	if err != nil {
+		return nil, start, err
+	}
+	d.scopes = newScopes(d.conf, led)
+	be, d.why, err = d.host.open(d.conf, d.opt.backend, d.scopes)
+	if err != nil {
+		return nil, start, err
+	}
+	d.chosen = be.Name()
+	d.fw = control.FirewallStatus{Backend: d.chosen, Why: d.why}
+	defer func() {
+		if err != nil {
+			be.Close()
+		}
+	}()
+	inSets, listErr := 0, error(nil)
+	if saved.lost() {
+		inSets, listErr = d.recoverSets(ctx, be, now)
+	}
 	if d.eng, err = policy.New(d.conf, led); err != nil {
-		return position{}, err
+		return nil, start, err
 	}
 	if err := d.eng.Lost(); err != nil {
-		d.problem(fmt.Sprintf("%v: only what the journal says of the last %s counts", err, d.eng.Window()))
+		d.happened(audit.KindJournalProblem, "state", fmt.Sprintf("%v: only what the journal says of the last %s counts", err, d.eng.Window()))
 	}
-	if saved.damaged != nil {
-		text := fmt.Sprintf("the ledger was damaged (%v) and is set aside as %s", saved.damaged, saved.aside)
-		kept := d.recover(be, now)
-		text += fmt.Sprintf("; %d bans were rebuilt from the audit trail and the firewall's sets", kept)
-		d.problemAs(audit.KindLedgerSetAside, text)
+	d.keepRestored(saved, &trail, inSets, listErr, now)
+	if lost != "" {
+		d.happened(audit.KindJournalProblem, "journal position", fmt.Sprintf("%s: the journal is read from %s back", lost, d.eng.Window()))
 	}
 	window := uint64(d.eng.Window().Microseconds())
-	start := position{since: uint64(now.UnixMicro()) - window}
-	if lost != "" {
-		d.problem(fmt.Sprintf("%s: the journal is read from %s back", lost, d.eng.Window()))
+	start = position{since: uint64(now.UnixMicro()) - window}
+	again := start.since
+	if !pos.IsZero() {
+		d.pos = pos
+		at := pos.Last().Realtime
+		start = position{pos: pos, rebuild: at - min(window, at)}
+		again = at
 	}
-	if saved.fresh || pos.IsZero() {
-		return start, nil
+	d.announced, err = d.readAnnounced(ctx, again-min(rebuildBeyond, again))
+	return be, start, err
+}
+
+// keepRestored tells what was rebuilt, and saves it before anything else happens.
+func (d *daemon) keepRestored(saved *savedState, trail *trailReport, inSets int, listErr error, now time.Time) {
+	first := saved.missing && trail.entries == 0 && inSets == 0 && trail.problem == ""
+	rebuilt := fmt.Sprintf("%d bans were rebuilt from the audit trail and the firewall's sets", d.led.Len())
+	if listErr != nil && !first {
+		rebuilt += fmt.Sprintf(" (the firewall's sets cannot be listed: %v)", listErr)
 	}
-	d.pos = pos
-	at := pos.Last().Realtime
-	d.announced = d.readAnnounced(at - min(rebuildBeyond, at))
-	return position{pos: pos, rebuild: at - min(window, at)}, nil
+	if trail.problem != "" {
+		d.happened(audit.KindJournalProblem, "audit trail", trail.problem)
+		rebuilt += "; the audit trail could be read in part only"
+	}
+	switch {
+	case first:
+		d.saveErr = saveState(d.opt.state, d.snapshot())
+	case saved.missing:
+		d.saveErr = saveState(d.opt.state, d.snapshot())
+		d.happened(audit.KindLedgerSetAside, "state", fmt.Sprintf("%s was missing; %s", filepath.Join(d.opt.state, stateName), rebuilt))
+	case saved.damaged != nil:
+		var aside string
+		if aside, d.saveErr = replaceDamaged(d.opt.state, d.snapshot(), now); d.saveErr == nil {
+			d.happened(audit.KindLedgerSetAside, "state", fmt.Sprintf("the state file was damaged (%v) and is set aside as %s; %s", saved.damaged, aside, rebuilt))
+		} else {
+			d.happened(audit.KindLedgerSetAside, "state", fmt.Sprintf("the state file is damaged (%v); %s", saved.damaged, rebuilt))
+		}
+	case trail.changes > 0:
+		d.dirtyBans = true
+		d.aud.Log(audit.Notice, fmt.Sprintf("%d changes made by hand since the state was last saved were taken from the audit trail", trail.changes))
+	}
+	if d.saveErr != nil {
+		d.dirtyBans = true
+		d.aud.Event(audit.KindError, "the state cannot be saved: "+d.saveErr.Error())
+	}
 }
 
 // savedPosition is how far the ledger says that the journal was read; lost says why that cannot be used.
@@ -367,9 +455,6 @@ func savedPosition(led *ledger.Ledger, now time.Time) (p journal.Position, lost 
 	}
 	return p, ""
 }
-
-// problem notes something about the journal that an operator should know.
-func (d *daemon) problem(text string) { d.problemAs(audit.KindJournalProblem, text) }
 
 // loop is the owner of the state at work.
 func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
@@ -400,7 +485,7 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 		case d.host.fwd = <-d.presence:
 			d.choose()
 		case err := <-d.reader.failed:
-			d.problem("the journal cannot be read: " + err.Error())
+			d.problem(audit.KindJournalProblem, journalReading, "the journal cannot be read: "+err.Error())
 		case <-hup:
 			notify.Reloading("reloading")
 			if _, err := d.reload("SIGHUP"); err != nil {
@@ -424,8 +509,8 @@ func (d *daemon) entries(b *batch) {
 	now := time.Now()
 	if len(b.entries) > 0 {
 		d.stir()
+		d.sources = b.sources // a batch without entries, of a journal that only woke us, knows none
 	}
-	d.sources = b.sources
 	d.eng.Rebuild(b.rebuild)
 	var adds []firewall.Ban
 	for i := range b.entries {
@@ -460,13 +545,15 @@ func (d *daemon) entries(b *batch) {
 	}
 	if b.dropped > 0 && !b.rebuild {
 		d.js.Dropped += b.dropped
+		d.droppedAt = now
 		d.aud.Event(audit.KindDropped, fmt.Sprintf("journald suppressed %d messages by its rate limit: evidence may be missing (LogRateLimitIntervalSec=0 in the unit concerned ends that)", b.dropped),
 			audit.Field{Name: "BAILIFF_DROPPED", Value: fmt.Sprint(b.dropped)})
 	}
 	for _, n := range b.notices {
-		d.problem(n)
+		d.happened(audit.KindJournalProblem, "journal position", n)
 	}
 	if b.listed {
+		d.solved(journalReading)
 		d.js.Files = b.files
 		d.troubles(b.troubles)
 	}
@@ -517,7 +604,7 @@ func (d *daemon) decided(adds []firewall.Ban, bans []policy.Ban, now time.Time) 
 		default:
 			d.bansTotal++
 		}
-		if !d.announced[b.ID()] || kind == audit.KindExtend {
+		if len(d.announced) == 0 || !d.announced[announcement(kind, b.ID(), whenMicro(b.Until))] {
 			ev := banEvent(&b.Ban, d.fw.Backend)
 			ev.Wide, ev.Addresses = b.Wide, append(b.Addresses(), b.Addr)
 			ev.Unreported = b.Extended // one attack, one report
@@ -645,8 +732,8 @@ func (d *daemon) released(bans []ledger.Ban, reason, by string) {
 	}
 }
 
-// firstLimit is how long the start waits for the firewall: 100,000 bans take half a second.
-const firstLimit = 15 * time.Second
+// startLimit is how long the start waits for others. 100,000 bans take the kernel half a second, and 50,000 take firewalld six.
+const startLimit = 10 * time.Second
 
 func or(a, b string) string {
 	if a != "" {
@@ -655,33 +742,22 @@ func or(a, b string) string {
 	return b
 }
 
-// problemAs notes something that an operator should know, for status and for the journal.
-func (d *daemon) problemAs(k audit.Kind, text string) {
-	if !slices.Contains(d.problems, text) {
-		if len(d.problems) >= maxProblems {
-			d.problems = slices.Delete(d.problems, 0, 1)
-		}
-		d.problems = append(d.problems, text)
-		d.aud.Event(k, text)
-	}
-}
-
-// maxProblems bounds what status keeps; the journal has them all.
-const maxProblems = 32
-
 // troubles takes over what is not read of the journal. Each problem is written to the audit trail when it comes up.
 func (d *daemon) troubles(errs []error) {
 	d.js.Problems = d.js.Problems[:0:0]
-	told := map[string]bool{}
 	for _, e := range errs {
-		text := journalProblem(e)
-		d.js.Problems = append(d.js.Problems, text)
-		if told[text] = true; !d.told[text] {
-			d.aud.Event(audit.KindJournalProblem, text)
-		}
+		d.js.Problems = append(d.js.Problems, journalProblem(e))
 	}
-	d.told = told
+	for _, text := range d.problems.set(time.Now(), time.Time{}, journalFiles, d.js.Problems...) {
+		d.aud.Event(audit.KindJournalProblem, text)
+	}
 }
+
+// Sources of problems of the journal.
+const (
+	journalReading = "journal"
+	journalFiles   = "journal files"
+)
 
 // journalProblem is how status and the audit trail name a problem of the journal.
 func journalProblem(err error) string {
@@ -748,6 +824,7 @@ func (d *daemon) tick(now time.Time) {
 		d.firewall.check()
 	}
 	d.tickAllow(now)
+	d.lookAtProblems(now)
 	d.maybeSave(now)
 	d.tellStatus()
 	d.hub.flush()
@@ -808,7 +885,7 @@ func (d *daemon) saveDone(err error) {
 	if err != nil {
 		d.dirtyBans = true
 		if d.saveErr == nil || d.saveErr.Error() != err.Error() {
-			d.aud.Event(audit.KindError, "the ledger cannot be saved: "+err.Error())
+			d.aud.Event(audit.KindError, "the state cannot be saved: "+err.Error())
 		}
 	}
 	d.saveErr = err
@@ -853,9 +930,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 		d.useBackend(be, why, false)
 	}
 	d.liftOrphans()
-	if err := d.followOperators(d.reloaded); err != nil {
-		d.problemAs(audit.KindError, "operators: "+err.Error())
-	}
+	d.tryOperators(d.reloaded)
 	d.lookAtLists()
 	if d.helper != nil {
 		d.askSelf()
@@ -909,7 +984,7 @@ func (d *daemon) statusLine() string {
 		fmt.Fprintf(&b, "CONFIGURATION NOT RELOADED: %s; ", d.configErr)
 	}
 	if d.saveErr != nil {
-		fmt.Fprintf(&b, "LEDGER NOT SAVED: %v; ", d.saveErr)
+		fmt.Fprintf(&b, "STATE NOT SAVED: %v; ", d.saveErr)
 	}
 	tracked, _, _ := d.eng.Tracked()
 	fmt.Fprintf(&b, "%d banned, %d watched, %d bans since start; %s", d.led.Len(), tracked, d.bansTotal, d.fw.Backend)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -44,6 +45,9 @@ type bench struct {
 	pid                      int
 	audit                    *net.UnixConn // in journald's place
 	entries                  chan map[string]string
+	echo                     bool // audit entries go into the journal, as journald does it
+	marks                    int
+	writing                  sync.Mutex
 	exited                   chan error
 	args                     []string // more of the daemon's
 	apart                    bool     // the daemon is in a network namespace of its own
@@ -110,7 +114,12 @@ func (b *bench) listen(path string) {
 					m[line], rest = rest[8:8+size], rest[8+size+1:]
 				}
 			}
-			b.entries <- m
+			if b.echo {
+				b.keepAudit(m)
+			}
+			if m["TEST_MARK"] == "" {
+				b.entries <- m
+			}
 		}
 	}()
 }
@@ -225,8 +234,14 @@ func (b *bench) failAs(user, addr string, n int) {
 		b.pid++
 		x = b.entry(x, fmt.Sprintf("Failed password for %s from %s port %d ssh2", user, addr, 1024+b.pid%60000))
 	}
+	b.write(x)
+}
+
+func (b *bench) write(x []byte) {
+	b.writing.Lock()
+	defer b.writing.Unlock()
 	if _, err := b.in.Write(x); err != nil {
-		b.t.Fatal(err)
+		b.t.Error(err)
 	}
 }
 
@@ -476,7 +491,7 @@ func TestDamagedLedger(t *testing.T) {
 	}
 	b.start()
 	s, err := b.client.Status(context.Background())
-	if err != nil || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], path+".damaged-") {
+	if err != nil || len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Text, path+".damaged-") {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 	aside, _ := filepath.Glob(path + ".damaged-*")
@@ -497,9 +512,7 @@ func (b *bench) keepAudit(m map[string]string) {
 	for k, v := range m {
 		x = journaltest.Field(x, k, []byte(v))
 	}
-	if _, err := b.in.Write(append(x, '\n')); err != nil {
-		b.t.Fatal(err)
-	}
+	b.write(append(x, '\n'))
 }
 
 // TestNewerSystemd: where the journal has a flag that our reader does not know, as a future systemd may write it, everything that
@@ -554,7 +567,7 @@ func TestNewerSystemd(t *testing.T) {
 	}
 	b.start()
 	s, err = b.client.Status(ctx)
-	if err != nil || !strings.Contains(strings.Join(s.Problems, "\n"), "2 bans were rebuilt") {
+	if err != nil || !strings.Contains(s.Problems.String(), "2 bans were rebuilt") {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 	if n := len(b.banned(ctx)); n != 2 {

@@ -12,11 +12,14 @@ import (
 func (d *daemon) firewallEvent(e firewallEvent) {
 	switch {
 	case e.notice != nil:
-		d.problemAs(audit.KindError, e.notice.Error())
+		d.problem(audit.KindError, e.source, e.notice.Error())
+		return
+	case e.solved:
+		d.solved(e.source)
 		return
 	case e.connections != nil:
 		if d.self.err == nil { // else the helper is not there, and that is told already
-			d.problemAs(audit.KindError, "open connections of banned addresses stay open: "+e.connections.Error())
+			d.happened(audit.KindError, "connections", "open connections of banned addresses stay open: "+e.connections.Error())
 		}
 		return
 	case e.removed != "":

@@ -113,11 +113,13 @@ type inspectResult struct {
 
 // firewallEvent is what the worker tells the owner of the state.
 type firewallEvent struct {
-	// One of these three, and then nothing else.
+	// One of these four, and then nothing else.
 	notice      error  // something that an operator should know, and that keeps no ban from being in force
+	solved      bool   // what was noticed about source is over
 	connections error  // why open connections of banned addresses stay open
 	removed     string // the rules that an earlier start left of this other backend were removed
 
+	source   string           // of notice and solved
 	backend  string           // that this is about
 	replaced string           // it has taken over from this one
 	needFull bool             // the full set of bans is needed
@@ -138,7 +140,6 @@ const maxQueue = 1 << 16
 const (
 	reconcileLimit = 60 * time.Second
 	batchLimit     = 30 * time.Second
-	emptyLimit     = 15 * time.Second // at the end, to take all bans out: the unit's TimeoutStopSec= is near
 )
 
 // The pause after a failure doubles with each further one.
@@ -257,12 +258,10 @@ func (w *firewallWorker) finish() {
 }
 
 // close gives up the backends, once run has returned. Their rules stay, unless empty takes all bans out.
-func (w *firewallWorker) close(empty bool) error {
+func (w *firewallWorker) close(ctx context.Context, empty bool) error {
 	var err error
 	if w.be != nil {
 		if empty {
-			ctx, cancel := context.WithTimeout(context.Background(), emptyLimit)
-			defer cancel()
 			remove := w.be.Cleanup
 			if b, ok := w.be.(interface{ Empty(context.Context) error }); ok {
 				remove = b.Empty
@@ -582,9 +581,12 @@ func (w *firewallWorker) cleanUp(ctx context.Context) {
 			r.failures++
 			r.at = now.Add(backoff(r.failures))
 			if r.failures == 1 && !r.quiet {
-				w.tell(firewallEvent{notice: fmt.Errorf("rules of the %s backend could not be removed and may still block addresses: %w; trying again", r.name, err)})
+				w.tell(firewallEvent{source: "backend " + r.name, notice: fmt.Errorf("rules of the %s backend could not be removed and may still block addresses: %w; trying again", r.name, err)})
 			}
 			return false
+		}
+		if r.failures > 0 && !r.quiet {
+			w.tell(firewallEvent{source: "backend " + r.name, solved: true})
 		}
 		if found != "" {
 			w.tell(firewallEvent{removed: found})

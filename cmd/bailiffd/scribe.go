@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"sync"
-	"time"
 
 	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
@@ -51,15 +50,15 @@ func (s *scribe) nudge() {
 	}
 }
 
-// finish writes what waits and ends the goroutine, within some seconds.
-func (s *scribe) finish() {
+// finish writes what waits and ends the goroutine, as long as ctx lasts.
+func (s *scribe) finish(ctx context.Context) {
 	s.mu.Lock()
 	s.ending = true
 	s.mu.Unlock()
 	s.nudge()
 	select {
 	case <-s.done:
-	case <-time.After(10 * time.Second):
+	case <-ctx.Done():
 	}
 }
 

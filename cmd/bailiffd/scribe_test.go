@@ -49,7 +49,7 @@ func TestStormKeepsRecords(t *testing.T) {
 			t.Fatalf("record %d is %.300s", i, buf[:k])
 		}
 	}
-	s.finish()
+	s.finish(context.Background())
 	if err := aud.Close(context.Background()); err != nil || aud.Stats().Lost != 0 {
 		t.Errorf("%v, lost %d", err, aud.Stats().Lost)
 	}

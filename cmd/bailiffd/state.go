@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"bailiff/policy/ledger"
@@ -19,52 +20,51 @@ const maxState = 1 << 30
 
 // savedState is what the state folder held at start.
 type savedState struct {
-	ledger  *ledger.Ledger
-	fresh   bool   // there was none, or it was damaged
-	aside   string // where a damaged one is now
-	damaged error  // why it could not be read
+	ledger  *ledger.Ledger // empty where missing or damaged
+	at      time.Time      // when it was written
+	missing bool
+	damaged error // why the file cannot be read
 }
 
-// loadState reads the ledger. A missing file is a new, empty ledger. A damaged one is set aside under a name with the time
-// in it, so that nothing is lost; the caller rebuilds from the audit trail.
-func loadState(dir string, now time.Time) (s savedState, err error) {
+// lost says that the state is to be rebuilt.
+func (s *savedState) lost() bool { return s.missing || s.damaged != nil }
+
+// loadState reads the state file. It changes nothing: a damaged file is set aside once the rebuilt state is saved.
+func loadState(dir string) (s savedState, err error) {
 	path := filepath.Join(dir, stateName)
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return savedState{ledger: ledger.New(), fresh: true}, nil
+		return savedState{ledger: ledger.New(), missing: true}, nil
 	}
 	if err != nil {
 		return s, err
 	}
+	s.at = st.ModTime()
 	var data []byte
 	if st.Size() > maxState {
 		s.damaged = fmt.Errorf("%s: has %d bytes, more than %d", path, st.Size(), maxState)
 	} else if data, err = os.ReadFile(path); err != nil {
 		return s, err
-	} else if s.ledger, err = ledger.Decode(data); err == nil {
-		return s, nil
-	} else {
+	} else if s.ledger, err = ledger.Decode(data); err != nil {
 		s.damaged = fmt.Errorf("%s: %w", path, err)
 	}
-	aside := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
-	for i := 2; ; i++ {
-		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		aside = fmt.Sprintf("%s.damaged-%s-%d", path, now.UTC().Format("20060102T150405Z"), i)
+	if s.damaged != nil {
+		s.ledger = ledger.New()
 	}
-	if err := os.Rename(path, aside); err != nil {
-		return s, fmt.Errorf("set the damaged ledger aside: %w", err)
-	}
-	s.ledger, s.fresh, s.aside = ledger.New(), true, aside
 	return s, nil
 }
 
 // saveState puts a snapshot in place so that after a crash at any moment either the old or the new one is there, whole:
 // temporary file, fsync, rename, fsync of the directory.
 func saveState(dir string, snapshot []byte) error {
-	path := filepath.Join(dir, stateName)
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err := writeNew(dir, snapshot); err != nil {
+		return err
+	}
+	return useNew(dir)
+}
+
+func writeNew(dir string, snapshot []byte) error {
+	f, err := os.OpenFile(filepath.Join(dir, stateName+".new"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
 		return err
 	}
@@ -75,10 +75,12 @@ func saveState(dir string, snapshot []byte) error {
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
+	return err
+}
+
+func useNew(dir string) error {
+	path := filepath.Join(dir, stateName)
+	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
 	d, err := os.Open(dir)
@@ -87,4 +89,46 @@ func saveState(dir string, snapshot []byte) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// keepDamaged is how many damaged state files are kept: the newest.
+const keepDamaged = 5
+
+// replaceDamaged saves a rebuilt state and keeps the damaged file under a name with the time in it. The damaged file gets
+// its second name only when the new state is on disk, so a crash in between loses neither; the next start rebuilds again.
+func replaceDamaged(dir string, snapshot []byte, now time.Time) (aside string, err error) {
+	if err := writeNew(dir, snapshot); err != nil {
+		return "", err
+	}
+	if aside, err = setAside(dir, now); err != nil {
+		return "", fmt.Errorf("set the damaged state file aside: %w", err)
+	}
+	return aside, useNew(dir)
+}
+
+func setAside(dir string, now time.Time) (aside string, err error) {
+	path := filepath.Join(dir, stateName)
+	st, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	old, _ := filepath.Glob(path + ".damaged-*")
+	for _, name := range old {
+		if o, err := os.Stat(name); err == nil && os.SameFile(o, st) {
+			return name, nil // a start before this one was killed in the middle
+		}
+	}
+	aside = path + ".damaged-" + now.UTC().Format("20060102T150405.000000Z")
+	if err := os.Link(path, aside); err != nil {
+		// A file system without hard links. Killed before the new one is in place, the next start finds no state file, and
+		// rebuilds it as well.
+		if err := os.Rename(path, aside); err != nil {
+			return "", err
+		}
+	}
+	slices.Sort(old)
+	for i := 0; i+keepDamaged <= len(old); i++ {
+		os.Remove(old[i])
+	}
+	return aside, nil
 }

@@ -208,7 +208,7 @@ func TestConnectionsSaved(t *testing.T) {
 		at := int64(i) * sec
 		k := conns.Key(uint16(i%3), [16]byte{1}, 1+r.Uint32N(200), [][]byte{nil, nil, []byte("4gXyZ1"), []byte("a longer id than eight")}[r.IntN(4)])
 		a := Attempt{
-			At: at, Attempts: 1 + r.IntN(3), Weight: 1, Stage: uint8(r.IntN(5)), Source: r.Uint32N(12), User: r.Uint64N(3), Name: "bob", Port: 22, Pattern: "p",
+			At: at, Attempts: 1 + r.IntN(3), Weight: 1, Stage: uint8(r.IntN(5)), Source: r.Uint32N(12), User: r.Uint64N(3), Name: []byte("bob"), Port: 22, Pattern: "p",
 			Unknown: r.IntN(2) == 0, Provisional: r.IntN(2) == 0,
 		}
 		addr := v4(r.Uint32N(40))

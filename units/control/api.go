@@ -22,6 +22,7 @@ package control
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -46,7 +47,7 @@ type Status struct {
 	PID        int            `json:"pid"`
 	Started    time.Time      `json:"started"`
 	Reloaded   *time.Time     `json:"reloaded,omitempty"`
-	Problems   []string       `json:"problems"`               // what an admin should look at; empty when all is well
+	Problems   Problems       `json:"problems"`               // what an admin should look at; empty when all is well
 	Config     []string       `json:"config"`                 // files in force
 	ConfigErr  string         `json:"config_error,omitempty"` // why the last reload was refused
 	Journal    JournalStatus  `json:"journal"`
@@ -62,6 +63,24 @@ type Status struct {
 	Lists      []ListStatus   `json:"lists"`   // published allow lists
 	Reports    int            `json:"reports"` // destinations that bans are reported to: see DialReport
 	Memory     uint64         `json:"memory"`  // bytes of anonymous memory (RssAnon)
+}
+
+// Problem is something that an admin should look at.
+type Problem struct {
+	Source string    `json:"source"` // what it is about: firewall, configuration, journal, state file, …
+	Text   string    `json:"text"`
+	Since  time.Time `json:"since"`
+}
+
+// Problems are all that stand now.
+type Problems []Problem
+
+func (p Problems) String() string {
+	var b strings.Builder
+	for _, x := range p {
+		b.WriteString(x.Text + "\n")
+	}
+	return b.String()
 }
 
 // SpreadStatus is what counts over all jails: accounts that many addresses attack, networks of which many parts do.

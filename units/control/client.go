@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bailiff/units/lookup"
 )
 
 // ErrNotRunning says that nobody listens on the control socket, neither the daemon nor systemd for it.
@@ -32,6 +34,9 @@ type Client struct {
 	path string
 	unit string // that answers
 	http *http.Client
+
+	// stopped asks systemd for the state of a unit that does not run and is not about to; nil: a look may start the daemon.
+	stopped func(ctx context.Context, unit string) (state string, err error)
 }
 
 // Dial returns a client of the socket at path, DefaultPath if empty. Each call makes a connection of its own.
@@ -39,7 +44,7 @@ func Dial(path string) *Client {
 	if path == "" {
 		path = DefaultPath
 	}
-	return &Client{path, "bailiff", &http.Client{Transport: &http.Transport{
+	c := &Client{path: path, unit: "bailiff", http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", path)
@@ -47,6 +52,32 @@ func Dial(path string) *Client {
 		DisableKeepAlives:  true,
 		DisableCompression: true,
 	}}}
+	if path == DefaultPath {
+		c.stopped = func(ctx context.Context, unit string) (string, error) {
+			f := lookup.New()
+			defer f.Close()
+			return f.Stopped(ctx, unit)
+		}
+	}
+	return c
+}
+
+// mayLook keeps a look from starting a daemon that was stopped: connecting to systemd's socket would. Where systemd cannot be
+// asked, the socket tells.
+func (c *Client) mayLook(ctx context.Context) error {
+	if c.stopped == nil {
+		return nil
+	}
+	state, err := c.stopped(ctx, c.unit+".service")
+	if err != nil || state == "" {
+		return nil
+	}
+	e := &Error{Status: http.StatusServiceUnavailable, Message: ErrNotRunning.Error() + ": " + c.unit + ".service is stopped", Hint: "systemctl start " + c.unit + ".service", cause: ErrNotRunning}
+	if state == "failed" {
+		e.Message = ErrNotRunning.Error() + ": " + c.unit + ".service has failed"
+		e.Hint = fmt.Sprintf("systemctl status %[1]s tells why, and bailiff check what is wrong with the configuration; then systemctl start %[1]s.service", c.unit)
+	}
+	return e
 }
 
 // Status asks what the daemon does.
@@ -177,6 +208,11 @@ func (c *Client) ask(ctx context.Context, method, path string, q url.Values, req
 		var err error
 		if body, err = json.Marshal(req); err != nil {
 			return nil, &Error{Status: http.StatusBadRequest, Message: err.Error(), cause: err}
+		}
+	}
+	if method == http.MethodGet {
+		if err := c.mayLook(ctx); err != nil {
+			return nil, err
 		}
 	}
 	b, err := c.once(ctx, method, path, q, body)

@@ -658,3 +658,37 @@ func TestKeysAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestLookStartsNothing: a connection would start the daemon that systemd holds the socket of. A look makes none while the unit
+// is stopped; an order does.
+func TestLookStartsNothing(t *testing.T) {
+	l, path := listenAt(t)
+	connected := make(chan struct{}, 10)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			connected <- struct{}{}
+			c.Close()
+		}
+	}()
+	c := Dial(path)
+	for _, state := range []string{"inactive", "failed"} {
+		c.stopped = func(ctx context.Context, unit string) (string, error) { return state, nil }
+		_, err := c.Status(t.Context())
+		var e *Error
+		if !errors.Is(err, ErrNotRunning) || !errors.As(err, &e) || !strings.Contains(e.Hint, "systemctl start bailiff.service") {
+			t.Errorf("%s: %v", state, err)
+		}
+		if err := c.Events(t.Context(), func(*Event) error { return nil }); !errors.Is(err, ErrNotRunning) {
+			t.Errorf("%s: %v", state, err)
+		}
+	}
+	if len(connected) != 0 {
+		t.Error("a look has connected")
+	}
+	c.Ban(t.Context(), BanRequest{Prefixes: []string{"192.0.2.1"}})
+	<-connected
+}

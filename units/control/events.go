@@ -159,6 +159,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event,
 // Events calls f with everything that happens, until ctx ends, f returns an error, or the daemon goes away. The first event
 // is of kind "status".
 func (c *Client) Events(ctx context.Context, f func(*Event) error) error {
+	if err := c.mayLook(ctx); err != nil {
+		return err
+	}
 	u := url.URL{Scheme: "http", Host: "bailiff", Path: "/v1/events"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {

@@ -659,8 +659,8 @@ func (s *Server) reload(r *http.Request, _ url.Values, by Peer) (any, error) {
 }
 
 // list makes [] of a list that is not there: null is one case more for every reader.
-func list[T any](s *[]T) {
+func list[S ~[]T, T any](s *S) {
 	if *s == nil {
-		*s = []T{}
+		*s = S{}
 	}
 }

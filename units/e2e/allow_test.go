@@ -150,7 +150,7 @@ func (v *victim) lists(t *testing.T) {
 `)
 	defer v.sh(t, `rm /etc/bailiff/bailiff.d/40-lists.yaml && systemctl reload bailiff.service`)
 	v.sh(t, `systemctl reload bailiff.service`)
-	if s := ask[control.Status](v, t, "status"); !strings.Contains(strings.Join(s.Problems, "\n"), "allow list office: was never fetched") {
+	if s := ask[control.Status](v, t, "status"); !strings.Contains(s.Problems.String(), "allow list office: was never fetched") {
 		t.Errorf("problems %q", s.Problems)
 	}
 	v.sh(t, `systemctl start bailiff-allow-refresh.timer; systemctl start bailiff-allow-refresh.service || { journalctl -q -u bailiff-allow-refresh.service >&2; exit 1; }`)
@@ -170,7 +170,7 @@ func (v *victim) lists(t *testing.T) {
 	if w := v.how(t, netip.MustParseAddr("2001:db8:77::1")); !w.Allowed {
 		t.Errorf("%+v", w)
 	}
-	if s := ask[control.Status](v, t, "status"); strings.Contains(strings.Join(s.Problems, "\n"), "allow list") {
+	if s := ask[control.Status](v, t, "status"); strings.Contains(s.Problems.String(), "allow list") {
 		t.Errorf("problems %q", s.Problems)
 	}
 	if out := v.sh(t, `stat -c '%U %a' /var/lib/bailiff-allow /var/lib/bailiff-allow/probes.list`); out != "bailiff-fetch 755\nbailiff-fetch 644\n" {
@@ -185,7 +185,7 @@ func (v *victim) lists(t *testing.T) {
 		t.Errorf("the journal says %v", es)
 	}
 	eventually(t, 20*time.Second, func() error {
-		if s := ask[control.Status](v, t, "status"); !strings.Contains(strings.Join(s.Problems, "\n"), "allow list probes: a new one was refused: is empty; the one before stays (1 entry)") {
+		if s := ask[control.Status](v, t, "status"); !strings.Contains(s.Problems.String(), "allow list probes: a new one was refused: is empty; the one before stays (1 entry)") {
 			return fmt.Errorf("problems %q", s.Problems)
 		}
 		return nil

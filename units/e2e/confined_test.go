@@ -139,7 +139,7 @@ func (v *victim) confinedLeftovers(t *testing.T) {
 func (v *victim) confinedAlone(t *testing.T) {
 	v.sh(t, `systemctl stop -q bailiff-netlink.service bailiff-netlink.socket; systemctl mask -q bailiff-netlink.socket; systemctl restart bailiff.service`)
 	s := ask[control.Status](v, t, "status")
-	if text := strings.Join(s.Problems, "\n"); !strings.Contains(text, "own addresses are not known") || !strings.Contains(text, "stay open") || len(s.Problems) != 1 {
+	if text := s.Problems.String(); !strings.Contains(text, "own addresses are not known") || !strings.Contains(text, "stay open") || len(s.Problems) != 1 {
 		t.Errorf("problems %q", s.Problems)
 	}
 	if es := v.entries(t, "_SYSTEMD_UNIT=bailiff.service", "-b", "-g", "own addresses are not known"); len(es) != 1 {

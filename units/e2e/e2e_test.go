@@ -173,7 +173,7 @@ func ask[T any](v *victim, t testing.TB, args ...string) T {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	out, err := v.Run(ctx, append([]string{"bailiff", args[0], "--json"}, args[1:]...)...)
-	if err != nil {
+	if err != nil && !(args[0] == "status" && strings.HasPrefix(out, "{")) { // with problems it has an exit status of its own
 		t.Fatalf("bailiff %q: %v\n%s", args, err, out)
 	}
 	var answer T

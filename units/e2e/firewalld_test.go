@@ -54,9 +54,42 @@ func TestFirewalld(t *testing.T) {
 				})
 			}
 			t.Run("hundred", v.hundredReloads)
+			t.Run("hangs", v.firewalldHangs)
 			t.Run("leaves", v.firewalldLeaves)
 		})
 	}
+}
+
+// A firewalld that hangs keeps bailiff neither from stopping nor from starting, and costs nothing that it knows.
+func (v *victim) firewalldHangs(t *testing.T) {
+	const banned = "198.18.7.7"
+	for _, keep := range []string{"true", "false"} {
+		v.put(t, "50-hangs.yaml", "firewall: {keep_on_stop: "+keep+"}\n")
+		v.sh(t, `systemctl restart bailiff.service`)
+		v.active(t)
+		v.sh(t, `systemctl kill -s STOP firewalld.service; bailiff ban `+banned)
+		v.sh(t, `systemctl stop bailiff.service`)
+		if out := v.sh(t, `systemctl show -P Result bailiff.service`); strings.TrimSpace(out) != "success" {
+			t.Errorf("keep_on_stop: %s: stopped with result %s", keep, out)
+		}
+		v.sh(t, `timeout 30 systemctl start bailiff.service`)
+		if out := v.sh(t, `bailiff status; echo status $?`); !strings.Contains(out, "status 4") {
+			t.Errorf("status while firewalld hangs: %s", out)
+		}
+		if out := v.sh(t, `bailiff bans `+banned); !strings.Contains(out, banned) {
+			t.Errorf("after a restart: %s", out)
+		}
+		v.sh(t, `systemctl kill -s CONT firewalld.service`)
+		eventually(t, 90*time.Second, func() error {
+			if s := ask[control.Status](v, t, "status"); !s.Firewall.OK || len(s.Problems) > 0 {
+				return fmt.Errorf("firewall %+v, problems %q", s.Firewall, s.Problems)
+			}
+			return nil
+		})
+		v.sh(t, `for s in $(firewall-cmd --get-ipsets); do firewall-cmd --ipset=$s --get-entries; done | grep -F `+banned+`; bailiff unban `+banned)
+	}
+	v.sh(t, `rm /etc/bailiff/bailiff.d/50-hangs.yaml; systemctl restart bailiff.service`)
+	v.active(t)
 }
 
 // contract runs the backend's own tests on the host, as root and without the daemon.

@@ -73,7 +73,7 @@ func (v *victim) problem(t *testing.T, text string, there bool) {
 	t.Helper()
 	eventually(t, 20*time.Second, func() error {
 		s := ask[control.Status](v, t, "status")
-		if all := strings.Join(s.Problems, "\n"); strings.Contains(all, text) != there {
+		if all := s.Problems.String(); strings.Contains(all, text) != there {
 			return fmt.Errorf("status mentions %q: %v, want %v, in:\n%s", text, !there, there, all)
 		}
 		return nil

@@ -144,6 +144,26 @@ func (f *Finder) askUsed(ctx context.Context, name string) (used bool, err error
 	return slices.ContainsFunc(files, func(f struct{ Path, State string }) bool { return strings.HasPrefix(f.State, "enabled") }), nil
 }
 
+// Stopped tells whether a unit neither runs nor is about to: its state is then "inactive" or "failed", else "".
+func (f *Finder) Stopped(ctx context.Context, name string) (state string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	if err := f.open(ctx); err != nil {
+		return "", fmt.Errorf("unit look-up over D-Bus: %w", err)
+	}
+	var units []unit
+	if err := f.conn.Object(busName, busPath).CallWithContext(ctx, manager+"ListUnitsByNames", 0, []string{name}).Store(&units); err != nil {
+		f.drop()
+		return "", fmt.Errorf("unit look-up over D-Bus: %w", err)
+	}
+	if len(units) == 1 && units[0].Load == "loaded" && units[0].JobID == 0 && (units[0].Active == "inactive" || units[0].Active == "failed") {
+		return units[0].Active, nil
+	}
+	return "", nil
+}
+
 // open connects unless that is done. The caller holds f.mu.
 func (f *Finder) open(ctx context.Context) (err error) {
 	if f.conn == nil || !f.conn.Connected() {
