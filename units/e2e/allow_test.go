@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,10 +198,14 @@ func (v *victim) lists(t *testing.T) {
 		t.Errorf("audit entries: %v", es)
 	}
 
-	// The sandbox: the unit as it is, but for what it runs.
+	// The sandbox: the unit as it is, but for what it runs, and for what this systemd does not know: in a unit it warns of
+	// that, which systemd-run does not.
 	props := strings.Fields(v.sh(t, `systemctl cat bailiff-allow-refresh.service | sed -n '/^\[Service\]/,/^\[/p' | grep -E '^[A-Z][A-Za-z]+=' | grep -vE '^(Type|ExecStart|TimeoutStartSec|SystemCallFilter)=' | tr ' ' '\037'`))
 	for i := range props {
 		props[i] = strings.ReplaceAll(props[i], "\037", " ")
+	}
+	if v.suite == "bullseye" {
+		props = slices.DeleteFunc(props, func(p string) bool { return strings.HasPrefix(p, "SocketBindDeny=") }) // systemd 249
 	}
 	out, err := v.Unit(t.Context(), props, "/bin/sh", "-c", `id -un; grep CapBnd /proc/self/status
 		for f in /run/bailiff/control /var/lib/bailiff/ledger /var/log/journal /etc/shadow /proc/1/environ; do test -r $f && echo "reads $f"; done

@@ -17,7 +17,7 @@ func TestFirewalldOnly(t *testing.T) {
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
-			v := boot(t, suite, tree, load, "firewalld", "polkitd", "netbase")
+			v := boot(t, suite, tree, load, firewalldHost...)
 			v.sh(t, `systemctl start firewalld.service
 				mkdir -p /etc/systemd/system/bailiff.service.d && ln -s /usr/share/bailiff/firewalld-only.conf /etc/systemd/system/bailiff.service.d/
 				systemctl daemon-reload; systemctl enable -q --now bailiff.service`)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +21,7 @@ import (
 
 // TestHost runs every check on each release that BAILIFF_E2E names. The checks of one host build on each other.
 func TestHost(t *testing.T) {
-	suites, tree, load := wanted(t)
+	suites, tree, load := wanted(t, host.Suites...)
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
@@ -68,8 +69,12 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// wanted says which releases are asked for, and makes what goes onto them: see build. It skips the test when none is.
-func wanted(t *testing.T) (suites []string, tree, load string) {
+// usual are the releases that every test is for; some are for more.
+var usual = []string{"bookworm", "trixie"}
+
+// wanted says which releases are asked for, of the usual or those given, and makes what goes onto them: see install. It skips
+// the test when none is. Tests run side by side, each on hosts of its own, unless something is measured.
+func wanted(t *testing.T, of ...string) (suites []string, tree, load string) {
 	t.Helper()
 	suites, err := host.Wanted()
 	if errors.Is(err, host.ErrNotWanted) {
@@ -77,20 +82,49 @@ func wanted(t *testing.T) (suites []string, tree, load string) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	tree, load = build(t)
-	return suites, tree, load
-}
-
-// build makes what is installed, by `make install` itself, and the load generator.
-func build(t *testing.T) (tree, load string) {
-	t.Helper()
-	top, err := filepath.Abs("../..")
+	if of == nil {
+		of = usual
+	}
+	suites = slices.DeleteFunc(suites, func(s string) bool { return !slices.Contains(of, s) })
+	if len(suites) == 0 {
+		t.Skipf("is for %q", of)
+	}
+	if os.Getenv("BAILIFF_BENCH") == "" {
+		t.Parallel()
+	}
+	tree, err = install()
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree = filepath.Join(t.TempDir(), "tree")
-	command(t, "make", "-C", top, "--no-print-directory", "install", "DESTDIR="+tree)
-	return tree, buildLoad(t)
+	return suites, tree, buildLoad(t)
+}
+
+// install makes what is installed, by `make install` itself, once for all tests.
+var install = sync.OnceValues(func() (tree string, err error) {
+	top, err := filepath.Abs("../..")
+	if err != nil {
+		return "", err
+	}
+	tree = filepath.Join(scratch, "tree")
+	cmd := exec.Command("make", "-C", top, "--no-print-directory", "install", "DESTDIR="+tree)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make install: %w\n%s", err, out)
+	}
+	return tree, nil
+})
+
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "bailiff-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(status)
 }
 
 func buildLoad(t *testing.T) string {

@@ -17,16 +17,19 @@ import (
 	"bailiff/units/control"
 )
 
+// firewalldHost is what a host with firewalld has. netbase: /etc/protocols, without which firewalld 1.3 does not start.
+var firewalldHost = []string{"firewalld", "polkitd", "netbase", "iptables"}
+
 // TestFirewalld tries the firewalld backend with the real firewalld of each release: first the contract of all backends,
 // then the daemon under attack while everybody is at firewalld.
 func TestFirewalld(t *testing.T) {
-	suites, tree, load := wanted(t)
+	suites, tree, load := wanted(t, "bookworm", "trixie", "forky")
 	contract := filepath.Join(t.TempDir(), "contract")
 	command(t, "go", "test", "-c", "-o", contract, "bailiff/firewall/firewalld")
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
-			v := boot(t, suite, tree, load, "firewalld", "polkitd", "netbase", "iptables") // netbase: /etc/protocols, without which firewalld 1.3 does not start
+			v := boot(t, suite, tree, load, firewalldHost...)
 			v.sh(t, `systemctl start firewalld.service`)
 			t.Run("command", v.firewallCommand)
 			t.Run("contract", func(t *testing.T) { v.contract(t, contract) })

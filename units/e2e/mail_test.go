@@ -104,7 +104,7 @@ systemctl restart saslauthd.service sendmail.service
 
 // TestMail attacks real mail systems with real clients: SMTP AUTH, IMAP, POP3 and relaying, over IPv4 and IPv6.
 func TestMail(t *testing.T) {
-	suites, tree, load := wanted(t)
+	suites, tree, load := wanted(t, "bookworm", "trixie", "forky")
 	for _, suite := range suites {
 		for m := range mailHosts {
 			t.Run(suite+"/"+mailHosts[m].name, func(t *testing.T) {

@@ -49,7 +49,7 @@ func TestSignals(t *testing.T) {
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
-			v := boot(t, suite, tree, load, "firewalld", "polkitd", "netbase", "iptables")
+			v := boot(t, suite, tree, load, firewalldHost...)
 			v.sh(t, `systemctl stop firewalld.service; systemctl enable -q --now bailiff.service`)
 			v.active(t)
 			t.Run("without-firewalld", func(t *testing.T) { v.unmoved(t, "ipset") })
