@@ -62,7 +62,10 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, Unknown: h.Unknown, Stage: p.Step, Source: uint32(jail.Hash(h.Source, g.seed)),
 		Provisional: p.Provisional,
 	}
-	a.Name = string(h.User[:min(len(h.User), jail.MaxName)])
+	if name := h.User[:min(len(h.User), jail.MaxName)]; string(name) != g.name { // mostly it is tried again
+		g.name = string(name)
+	}
+	a.Name = g.name
 	return a
 }
 
