@@ -75,6 +75,7 @@ type daemon struct {
 	presence       chan bool // firewalld came or went
 	fw             control.FirewallStatus
 	scopes         scopes
+	newRules       bool      // a reload asks for other rules and sets: what the next reconcile makes of them is no repair
 	chosen, why    string    // the backend that is to be in force, and why; fw has the one that is
 	fwFirst        bool      // the first reconcile is still to come, or under way
 	fwFull         time.Time // the full set of bans was last gone through
