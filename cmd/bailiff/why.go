@@ -90,11 +90,17 @@ func (e *env) tellWhy(w *control.Why) {
 		}
 		e.lines(b.Evidence)
 	}
+	if n := w.BansTotal - len(w.Bans); n > 0 {
+		fmt.Fprintf(e.out, "\n  and %s more: bailiff bans %s\n", plural(n, "ban"), w.Address)
+	}
 	for i := range w.Counted {
 		e.tellCount(&w.Counted[i])
 	}
 	for _, h := range w.History {
 		fmt.Fprintf(e.out, "\n  history: %s of %s, %s\n", plural(h.Count, "ban"), h.Prefix, ended(h.Last))
+	}
+	if n := w.HistoryTotal - len(w.History); n > 0 {
+		fmt.Fprintf(e.out, "\n  history: and of %d more prefixes\n", n)
 	}
 }
 

@@ -170,7 +170,7 @@ func (d *daemon) choose() bool {
 // alone.
 func (d *daemon) useBackend(be firewall.Backend, why string, keep bool) {
 	d.firewall.switchBackend(be, keep)
-	d.chosen, d.why = be.Name(), why
+	d.chosen, d.why, d.newRules = be.Name(), why, true
 	d.watch(be)
 }
 

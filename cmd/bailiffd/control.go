@@ -30,11 +30,11 @@ import (
 // journal) it does itself, afterwards.
 type asker struct{ d *daemon }
 
-// do runs f on the owner's goroutine.
+// do runs f on the owner's goroutine. After an error the caller must not look at what f writes: f may still be running.
 func (a *asker) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	select {
-	case a.d.calls <- func() { defer close(done); a.d.stir(); f() }:
+	case a.d.calls <- func() { defer close(done); f() }:
 	case <-ctx.Done():
 		return busy(ctx)
 	}
@@ -42,12 +42,12 @@ func (a *asker) do(ctx context.Context, f func()) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return busy(ctx)
+		return &control.Error{Status: http.StatusGatewayTimeout, Message: "the daemon is still at it", Hint: "what was asked for will be done: look with bailiff status before you ask again"}
 	}
 }
 
 func busy(ctx context.Context) error {
-	return &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon did not answer in time", Hint: "journalctl -u bailiff tells what it does; try again"}
+	return &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon did not answer in time, and nothing was done", Hint: "journalctl -u bailiff tells what it does; try again"}
 }
 
 func badRequest(hint, format string, args ...any) error {
@@ -146,6 +146,7 @@ func (a *asker) Bans(ctx context.Context, q control.BanQuery) (list *control.Ban
 	list = &control.BanList{Bans: []control.Ban{}}
 	passed := q.After == ""
 	err = a.do(ctx, func() {
+		a.d.stir()
 		led := a.d.led
 		if q.Observed {
 			led = a.d.eng.Observed()
@@ -169,10 +170,13 @@ func (a *asker) Bans(ctx context.Context, q control.BanQuery) (list *control.Ban
 			list.Bans = append(list.Bans, controlBan(&b))
 		}
 	})
-	if err == nil && !passed {
+	if err != nil {
+		return nil, err
+	}
+	if !passed {
 		return nil, badRequest("begin again with the first page", "there is no ban %q (any more) to go on after", q.After)
 	}
-	return list, err
+	return list, nil
 }
 
 func banKey(b *ledger.Ban) string { return b.Prefix.String() + " " + b.Jail }
@@ -282,10 +286,10 @@ func (a *asker) Ban(ctx context.Context, by control.Peer, req control.BanRequest
 		}
 		failed = saved(d.saveNow())
 	})
-	if err == nil {
-		err = failed
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	return out, failed
 }
 
 // saved says that a command was carried out but may not survive a crash.
@@ -293,7 +297,7 @@ func saved(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &control.Error{Status: http.StatusInternalServerError, Message: "done, but the ledger cannot be saved: " + err.Error(), Hint: "make room on the file system of /var/lib/bailiff; the daemon tries again by itself"}
+	return &control.Error{Status: http.StatusInternalServerError, Message: "done, but the state cannot be saved: " + err.Error(), Hint: "make room on the file system of /var/lib/bailiff: the daemon tries again by itself, and a restart takes the change from the journal"}
 }
 
 func (a *asker) Unban(ctx context.Context, by control.Peer, prefix, jail string, all bool) (*control.Removed, error) {
@@ -329,10 +333,10 @@ func (a *asker) Unban(ctx context.Context, by control.Peer, prefix, jail string,
 		n = len(gone)
 		failed = saved(d.saveNow())
 	})
-	if err == nil {
-		err = failed
+	if err != nil {
+		return nil, err
 	}
-	return &control.Removed{Removed: n}, err
+	return &control.Removed{Removed: n}, failed
 }
 
 func (a *asker) Allowed(ctx context.Context) (l []control.AllowEntry, err error) {
@@ -358,7 +362,10 @@ func (a *asker) AllowWhy(ctx context.Context, address string) (*control.AllowWhy
 		w.Allowed = len(hit) > 0 && hit[0].Prefix.Bits() <= p.Bits() // those around come first
 		w.Entries, w.Expired = from.all(hit), from.all(l.Expired(p, now))
 	})
-	return w, err
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // origins is what can be said of where allow entries come from.
@@ -445,10 +452,10 @@ func (a *asker) Allow(ctx context.Context, by control.Peer, req control.AllowReq
 		r.Entry = d.origins().entry(entry)
 		failed = saved(d.saveNow())
 	})
-	if err == nil {
-		err = failed
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	return r, failed
 }
 
 func (a *asker) Disallow(ctx context.Context, by control.Peer, prefix string) (*control.Removed, error) {
@@ -481,17 +488,22 @@ func (a *asker) Disallow(ctx context.Context, by control.Peer, prefix string) (*
 }
 
 func (a *asker) Config(ctx context.Context) (data []byte, err error) {
-	err = a.do(ctx, func() { data = a.d.conf.Render() })
-	return data, err
+	if err := a.do(ctx, func() { data = a.d.conf.Render() }); err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
 func (a *asker) Reload(ctx context.Context, by control.Peer) (r *control.Reloaded, err error) {
 	var failed error
 	err = a.do(ctx, func() { r, failed = a.d.reload(by.User) })
-	if err == nil && failed != nil {
-		err = &control.Error{Status: http.StatusUnprocessableEntity, Message: failed.Error(), Hint: "the old configuration stays in force; bailiff check tells more"}
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	if failed != nil {
+		return nil, &control.Error{Status: http.StatusUnprocessableEntity, Message: failed.Error(), Hint: "the old configuration stays in force; bailiff check tells more"}
+	}
+	return r, nil
 }
 
 func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
@@ -514,7 +526,10 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 			bans = d.led.All()
 		}
 		for b := range bans {
-			if b.Prefix.Overlaps(p) {
+			if !b.Prefix.Overlaps(p) {
+				continue
+			}
+			if w.BansTotal++; w.BansTotal <= whyMost {
 				w.Bans = append(w.Bans, control.WhyBan{Ban: controlBan(&b)})
 				if j, ok := d.eng.Jail(b.Jail); ok {
 					filters[b.Jail], _ = j.Filter.Mode(j.Mode)
@@ -533,7 +548,9 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 			}
 			evidence = append(evidence, texts)
 		}
-		for _, h := range d.led.HistoryOf(p) {
+		history := d.led.HistoryOf(p)
+		w.HistoryTotal = len(history)
+		for _, h := range history[:min(len(history), whyMost)] {
 			x := control.History{Prefix: h.Prefix.String(), Count: h.Count}
 			if h.Last != math.MaxInt64 {
 				t := time.UnixMicro(h.Last)
@@ -547,9 +564,10 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 	}
 	lines := newLines(a.d.source())
 	defer lines.close()
+	cursors := evidenceOf(ctx, a.d.source(), w.Bans)
 	for i := range w.Bans {
 		b := &w.Bans[i]
-		b.Evidence = lines.get(lines.of(b.ID, b.Since))
+		b.Evidence = lines.get(ctx, cursors[b.ID])
 		if m := filters[b.Jail]; m != nil {
 			var h filter.Hit
 			for k := range b.Evidence {
@@ -562,7 +580,7 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 	for i, c := range counted {
 		x := control.WhyCount{
 			Jail: c.Jail, Filter: c.Filter, Window: c.Window, Length: c.Find.Seconds(), Prefix: c.Prefix.String(), Failures: len(c.Failures), Attempts: c.Attempts,
-			Count: c.Have, MaxRetry: c.Need, Missing: max(0, c.Need-c.Have), Addresses: c.Others, Needed: c.OthersNeed, Until: time.UnixMicro(c.Until), Evidence: lines.get(evidence[i]),
+			Count: c.Have, MaxRetry: c.Need, Missing: max(0, c.Need-c.Have), Addresses: c.Others, Needed: c.OthersNeed, Until: time.UnixMicro(c.Until), Evidence: lines.get(ctx, evidence[i]),
 		}
 		for k := range x.Evidence {
 			l, f := &x.Evidence[k], &c.Failures[k]
@@ -572,6 +590,9 @@ func (a *asker) Why(ctx context.Context, address string) (*control.Why, error) {
 			}
 		}
 		w.Counted = append(w.Counted, x)
+	}
+	if ctx.Err() != nil {
+		return nil, &control.Error{Status: http.StatusGatewayTimeout, Message: "reading the journal took too long", Hint: "ask for a single address"}
 	}
 	switch {
 	case len(w.Bans) > 0:
@@ -599,27 +620,43 @@ func (l *lines) close() {
 	}
 }
 
-// of finds the audit entry of a ban and returns the cursors of its evidence.
-func (l *lines) of(id string, since time.Time) []string {
-	ms := own(audit.KindBan, audit.KindExtend)
-	ms[0] = append(ms[0], journal.Match{Field: audit.FieldBanID, Value: id})
-	j, err := journal.Open(l.src, journal.Options{Matches: ms, Fields: []string{audit.FieldEvidence}})
-	if err != nil {
-		return nil
+// whyMost is how many bans, with their lines, and how much history an answer holds. In a wide prefix there may be all there are.
+const whyMost = 20
+
+// evidenceOf finds the audit entries of bans and returns the cursors of their evidence by the id of the ban.
+func evidenceOf(ctx context.Context, src journal.Source, bans []control.WhyBan) map[string][]string {
+	found := make(map[string][]string)
+	if len(bans) == 0 {
+		return found
 	}
-	defer j.Close()
-	for j.SeekRealtime(uint64(since.UnixMicro())); j.Next(); {
-		if v := j.Entry().Field(0); len(v) > 0 {
-			return strings.Split(string(v), "\n")
+	ms, since := own(audit.KindBan, audit.KindExtend), bans[0].Since
+	for i := range bans {
+		ms[0] = append(ms[0], journal.Match{Field: audit.FieldBanID, Value: bans[i].ID})
+		if bans[i].Since.Before(since) {
+			since = bans[i].Since
 		}
 	}
-	return nil
+	j, err := journal.Open(src, journal.Options{Matches: ms, Fields: []string{audit.FieldBanID, audit.FieldEvidence}})
+	if err != nil {
+		return found
+	}
+	defer j.Close()
+	for j.SeekRealtime(uint64(max(since.UnixMicro(), 0))); len(found) < len(bans) && ctx.Err() == nil && j.Next(); {
+		id, v := string(j.Entry().Field(0)), j.Entry().Field(1)
+		if _, ok := found[id]; !ok && len(v) > 0 {
+			found[id] = strings.Split(string(v), "\n")
+		}
+	}
+	return found
 }
 
 // get reads the entries at cursors. One that is gone is named all the same.
-func (l *lines) get(cursors []string) []control.Line {
+func (l *lines) get(ctx context.Context, cursors []string) []control.Line {
 	out := []control.Line{}
 	for _, text := range cursors {
+		if ctx.Err() != nil {
+			break
+		}
 		line := control.Line{Cursor: text}
 		if text == "" {
 			line.Missing = "where it stands is not known any more"

@@ -75,6 +75,7 @@ type daemon struct {
 	presence       chan bool // firewalld came or went
 	fw             control.FirewallStatus
 	scopes         scopes
+	newRules       bool      // a reload asks for other rules and sets: what the next reconcile makes of them is no repair
 	chosen, why    string    // the backend that is to be in force, and why; fw has the one that is
 	fwFirst        bool      // the first reconcile is still to come, or under way
 	fwFull         time.Time // the full set of bans was last gone through
@@ -120,6 +121,7 @@ type daemon struct {
 	lastStatus        string
 	selfChecked       time.Time
 	problems          problems
+	clock             clockGuard
 	droppedAt         time.Time // when journald last suppressed messages
 }
 
@@ -360,6 +362,9 @@ func (d *daemon) source() journal.Source {
 func (d *daemon) restore(ctx context.Context, saved *savedState) (be firewall.Backend, start position, err error) {
 	now, led := time.Now(), saved.ledger
 	d.led = led
+	if jump := d.clock.start(now, sinceBoot(), saved.at); jump > 0 {
+		d.tellJump(jump)
+	}
 	pos, lost := savedPosition(led, now)
 	if pos.IsZero() {
 		led.TakeCounts() // what was counted belongs to that position, and would be counted again
@@ -676,7 +681,7 @@ func (d *daemon) element(prefix netip.Prefix, scope string) (e firewall.Ban, ok 
 		if !slices.Contains(d.scopes.of(b.Scope), scope) {
 			continue
 		}
-		until := whenMicro(b.Until)
+		until := d.clock.end(whenMicro(b.Until))
 		switch {
 		case !ok, until.IsZero(), !e.Until.IsZero() && until.After(e.Until):
 			e.Until = until
@@ -695,7 +700,7 @@ func (d *daemon) wanted() []firewall.Ban {
 	want := make([]firewall.Ban, 0, d.led.Len())
 	for b := range d.led.All() { // in the order of prefixes, so that bans of one prefix stand together
 		for _, scope := range d.scopes.of(b.Scope) {
-			e := firewall.Ban{Prefix: b.Prefix, Scope: scope, Until: whenMicro(b.Until)}
+			e := firewall.Ban{Prefix: b.Prefix, Scope: scope, Until: d.clock.end(whenMicro(b.Until))}
 			merged := false
 			for i := len(want) - 1; i >= 0 && want[i].Prefix == e.Prefix; i-- {
 				if w := &want[i]; w.Scope == e.Scope {
@@ -804,17 +809,18 @@ func (d *daemon) lag(b *batch, now time.Time) {
 
 // tick does what time brings.
 func (d *daemon) tick(now time.Time) {
+	over := d.lookAtClock(now)
 	read := d.readTo
 	if d.readAll {
-		read = now.UnixMicro()
+		read = over.UnixMicro()
 	}
 	if read != 0 {
 		if adds := d.decided(nil, d.eng.Settle(read).Bans, now); len(adds) > 0 {
 			d.firewall.add(adds...)
 		}
 	}
-	if over := d.eng.Expire(now.UnixMicro(), read); len(over) > 0 {
-		d.released(over, "expired", "")
+	if ended := d.eng.Expire(over.UnixMicro(), read); len(ended) > 0 {
+		d.released(ended, "expired", "")
 	}
 	if now.Sub(d.fwFull) > fwDaily {
 		// The kernel's timeouts end after 24 days at most: longer bans are refreshed well before.

@@ -94,7 +94,7 @@ func (b *bench) listen(path string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.audit, b.entries = c, make(chan map[string]string, 1000)
+	b.audit, b.entries = c, make(chan map[string]string, 1<<15)
 	b.t.Cleanup(func() { c.Close() })
 	go func() {
 		buf := make([]byte, 1<<20)

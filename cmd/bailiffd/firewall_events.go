@@ -51,6 +51,7 @@ func (d *daemon) firewallEvent(e firewallEvent) {
 			d.aud.Event(audit.KindFirewallChanged, fmt.Sprintf("firewall backend %s in place of %s (%s)", e.backend, e.replaced, d.why), audit.Field{Name: audit.FieldBackend, Value: e.backend})
 		}
 		d.repaired(&e)
+		d.newRules = false
 	case d.another(e.backend, e.err):
 	case wasOK || d.fwFirst:
 		d.aud.Event(audit.KindFirewallError, "firewall: "+d.fw.Error, audit.Field{Name: audit.FieldBackend, Value: e.backend})
@@ -62,7 +63,7 @@ func (d *daemon) firewallEvent(e firewallEvent) {
 func (d *daemon) repaired(e *firewallEvent) {
 	ch := e.change
 	anew := slices.Concat(e.evicted, ch.Repaired)
-	mended := len(anew) > 0 && !ch.First && e.replaced == ""
+	mended := len(anew) > 0 && !ch.First && e.replaced == "" && !d.newRules
 	elements := ch.Added+ch.Removed+ch.Refreshed > 0
 	why := e.reason
 	switch {

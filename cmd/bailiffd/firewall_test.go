@@ -145,6 +145,17 @@ func TestFirewallCommand(t *testing.T) {
 			text(c.set+" ", 0, "status")
 			text("PACKETS", 0)
 
+			// A reload that needs other sets is no repair.
+			b.configure("jails: {sshd: {ports: [ssh]}, dovecot: {enabled: true, ports: [imap]}}\n")
+			if _, err := b.client.Reload(ctx); err != nil {
+				t.Fatal(err)
+			}
+			b.until("the firewall has the new sets", func(context.Context) bool { return verify().Intact })
+			if s, err := b.client.Status(ctx); err != nil || s.Firewall.Repaired != 0 {
+				t.Errorf("after a reload: %+v, %v", s, err)
+			}
+			b.told(audit.KindReload)
+
 			// Rules that are gone are mended without being asked.
 			s.run("nft", "delete", "table", strings.Fields(c.foreign[0])[3], "bailiff")
 			b.told(audit.KindFirewallRepaired)

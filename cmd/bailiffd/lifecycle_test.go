@@ -276,3 +276,36 @@ func TestByHandOnAFullDisk(t *testing.T) {
 		b.settle()
 	}
 }
+
+// TestWhyOfEverything: what is asked of a wide prefix is bounded, however many bans lie in it, and gives up with its caller.
+func TestWhyOfEverything(t *testing.T) {
+	b := newBench(t)
+	b.echo = true
+	ctx := context.Background()
+	b.start()
+	b.fail("10.0.0.1", 5)
+	b.awaitBan("10.0.0.1/32")
+	const many = 10000
+	for i := 0; i < many; {
+		var ps []string
+		for ; len(ps) < 2000; i++ {
+			ps = append(ps, fmt.Sprintf("10.1.%d.%d", i/250, i%250))
+		}
+		if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: ps, Duration: "1h"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.settle()
+	w, err := b.client.Why(ctx, "0.0.0.0/0")
+	if err != nil || w.BansTotal != many+1 || len(w.Bans) != whyMost || w.HistoryTotal != many+1 || len(w.History) != whyMost {
+		t.Fatalf("%d of %d bans, %d of %d histories, %v", len(w.Bans), w.BansTotal, len(w.History), w.HistoryTotal, err)
+	}
+	if x := w.Bans[0]; x.Prefix != "10.0.0.1/32" || len(x.Evidence) != 5 || x.Evidence[0].Message == "" {
+		t.Errorf("the first: %+v", x)
+	}
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if found := evidenceOf(over, journal.Dir(b.dir), w.Bans); len(found) != 0 {
+		t.Errorf("read although nobody waits: %v", found)
+	}
+}

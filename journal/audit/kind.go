@@ -26,7 +26,7 @@ const (
 	KindLost                  // audit entries of ours could not be written
 	KindAllowList             // a published allow list was read anew
 	KindAllowListRefused      // a published allow list is not believed; the one before stays
-	KindLedgerSetAside        // the ledger was damaged, set aside, and rebuilt
+	KindLedgerSetAside        // the state file was damaged or missing, and was rebuilt
 	KindReported              // bailiff-report: a destination took a report
 	KindReportDropped         // bailiff-report: a report will not be delivered
 	KindReportsHeld           // bailiff-report: a destination takes nothing until somebody does something

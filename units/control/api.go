@@ -306,6 +306,9 @@ type Why struct {
 	Bans    []WhyBan     `json:"bans"`
 	Counted []WhyCount   `json:"counted"`
 	History []History    `json:"history"` // earlier bans that escalation remembers
+
+	BansTotal    int `json:"bans_total"`    // bans lists some of them where address is a wide prefix
+	HistoryTotal int `json:"history_total"` // the same of history
 }
 
 // WhyBan is a ban with the lines that led to it.
