@@ -53,7 +53,6 @@ type Engine struct {
 
 	seed    uint64 // of all hashes; it is saved with what they were made for
 	hit     filter.Hit
-	name    string // of the account that failed last, for the next attempt
 	out     Outcome
 	rebuild bool
 	lost    error

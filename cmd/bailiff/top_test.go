@@ -15,6 +15,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"bailiff/cmd/internal/term/pty"
 	"bailiff/units/control"
 )
@@ -38,6 +40,7 @@ type live struct {
 	events chan control.Event
 	socket string
 	server *control.Server
+	before unix.Termios
 }
 
 // serveWatched runs a control server whose events the test makes.
@@ -62,6 +65,7 @@ func newLive(t *testing.T, env ...string) *live {
 	l := &live{}
 	l.socket, l.events, l.server = serveWatched(t)
 	l.Terminal = pty.Open(t, 80, 24)
+	l.before = l.Modes() // top changes them as soon as it runs
 	l.cmd = exec.Command(os.Args[0], "top", "--socket", l.socket)
 	l.cmd.Args[0] = "bailiff" // as which the test's program is this command: see TestMain
 	l.cmd.Env = append(os.Environ(), append([]string{"TERM=xterm", "TZ=UTC"}, env...)...)
@@ -87,7 +91,6 @@ func (l *live) frame() []string {
 
 func TestTop(t *testing.T) {
 	l := newLive(t, "NO_COLOR=1")
-	before := l.Modes()
 	at := l.Await("q leaves", 0)
 	f := strings.Join(l.frame(), "\n")
 	for _, want := range []string{"bailiff 9.9 ", "ipset: bans bite; 3 watched", "7 in force, 12 made", "sshd                      0          100         7  -", "(none in the last minute)"} {
@@ -148,7 +151,7 @@ func TestTop(t *testing.T) {
 		t.Error(err)
 	}
 	l.Await("\x1b[?25h\x1b[?1049l", at)
-	if l.Modes() != before {
+	if l.Modes() != l.before {
 		t.Error("the terminal is not as it was")
 	}
 }
@@ -162,14 +165,13 @@ func TestTopIsKilled(t *testing.T) {
 		"Ctrl-\\": func(l *live) { l.Type("\x1c") },
 	} {
 		l := newLive(t)
-		before := l.Modes()
 		at := l.Await("q leaves", 0)
 		end(l)
 		if err := l.cmd.Wait(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		l.Await("\x1b[?25h\x1b[?1049l", at)
-		if l.Modes() != before {
+		if l.Modes() != l.before {
 			t.Errorf("%s: the terminal is not as it was", name)
 		}
 	}
