@@ -70,11 +70,12 @@ type conn struct {
 	sources [maxSources]uint32 // stage and source; 0: not used
 }
 
-// generation is a table of connections: open addressing over an index of 4-byte numbers. Most lines look up one that is not
+// generation is a table of connections: open addressing over an index that holds the upper half of the id and a number + 1, so
+// that neither a probe nor growing has to look at the connections. Most lines look up one that is not
 // there yet, for which a map of Go takes five times as long. A connection that is closed keeps its place until the next
 // generation.
 type generation struct {
-	index []uint32 // number + 1; 0: empty. Its length is a power of two
+	index []uint64 // 0: empty. Its length is a power of two
 	conns []conn
 }
 
@@ -85,7 +86,10 @@ func (g *generation) find(k ConnKey) *conn {
 	}
 	mask := uint64(len(g.index) - 1)
 	for s := uint64(k) & mask; g.index[s] != 0; s = (s + 1) & mask {
-		if x := &g.conns[g.index[s]-1]; x.id == k {
+		if (g.index[s]^uint64(k))&hashHalf != 0 {
+			continue
+		}
+		if x := &g.conns[uint32(g.index[s])-1]; x.id == k {
 			return x
 		}
 	}
@@ -96,7 +100,7 @@ func (g *generation) find(k ConnKey) *conn {
 func (g *generation) add(x conn) *conn {
 	g.conns = append(g.conns, x)
 	if 2*len(g.conns) > len(g.index) {
-		g.index = make([]uint32, max(64, 2*len(g.index)))
+		g.index = make([]uint64, max(64, 2*len(g.index)))
 		for i := range g.conns {
 			g.place(i)
 		}
@@ -112,7 +116,7 @@ func (g *generation) place(i int) {
 	for g.index[s] != 0 {
 		s = (s + 1) & mask
 	}
-	g.index[s] = uint32(i + 1)
+	g.index[s] = uint64(g.conns[i].id)&hashHalf | uint64(i+1)
 }
 
 // reset empties it. Memory that a flood took goes back.
@@ -320,6 +324,9 @@ func (c *Connections) Wait(k ConnKey, a Attempt) {
 // Claim hands over what waits for the address of a connection.
 func (c *Connections) Claim(k ConnKey) (a Attempt, ok bool) {
 	for _, m := range c.waiting {
+		if len(m) == 0 {
+			continue
+		}
 		if a, ok = m[k]; ok {
 			delete(m, k)
 			return a, true
