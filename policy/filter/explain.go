@@ -73,7 +73,7 @@ func (m *Matcher) Explain(msg []byte) *Explanation {
 func (x *Explanation) tries(m *Matcher, from int) {
 	passed := make(map[*Pattern]bool)
 	for _, c := range m.trie.find(x.Text[from:]) {
-		passed[c.pattern] = passed[c.pattern] || c.head == 0 || c.begins(x.Text[from:])
+		passed[c.pattern] = passed[c.pattern] || c.head == 0 || c.begins(x.Text[from:], new(lastRun))
 	}
 	for _, p := range m.Filter.patterns {
 		t := Try{Pattern: p, From: from, At: from, InMode: slices.Contains(m.patterns, p), Prefilter: passed[p]}

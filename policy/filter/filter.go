@@ -221,6 +221,7 @@ func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
 	msg := v.line
 	list := m.trie.find(msg[from:])
+	var run lastRun
 	var good, bad uint16     // heads that the line was seen to have, and not to have
 	var looked, found uint64 // texts that it was looked for, and found to hold
 	for i := range list {
@@ -230,7 +231,7 @@ func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
 			if c.head == bad {
 				continue
 			}
-			if !c.begins(msg[from:]) {
+			if !c.begins(msg[from:], &run) {
 				bad = c.head
 				continue
 			}

@@ -20,7 +20,9 @@ type candidate struct {
 	pc      uint16
 	skip    uint16
 	head    uint16 // not 0: candidates of this number go on with the same run and literal (see begin)
-	need    uint8  // not 0: candidates of this number need the same text somewhere in the line (program.needs)
+	field   *instr // of begin, where head is not 0
+	lit     string
+	need    uint8 // not 0: candidates of this number need the same text somewhere in the line (program.needs)
 }
 
 // begin returns the run or address and the literal behind it that a candidate goes on with, nil if it goes on with
@@ -42,19 +44,28 @@ func (c *candidate) begin() (field, lit *instr) {
 }
 
 // begins says whether line, behind what the trie has compared, begins with the candidate's head.
-func (c *candidate) begins(line []byte) bool {
-	a, b := c.begin()
+func (c *candidate) begins(line []byte, run *lastRun) bool {
 	rest := line[c.skip:]
 	n := 0
-	switch a.op {
+	switch a := c.field; a.op {
 	case opAddr:
 		_, n = scanAddr(rest, a.after)
 	case opPeer:
 		_, _, _, n = scanPeer(rest)
 	default:
-		n = runLength(&runs[a.class], rest)
+		if run.n == 0 || run.skip != c.skip || run.class != a.class {
+			*run = lastRun{c.skip, a.class, runLength(&runs[a.class], rest)}
+		}
+		n = run.n
 	}
-	return n > 0 && len(rest)-n >= len(b.lit) && string(rest[n:n+len(b.lit)]) == b.lit
+	return n > 0 && len(rest)-n >= len(c.lit) && string(rest[n:n+len(c.lit)]) == c.lit
+}
+
+// lastRun is the run that a line was seen to have last: candidates that begin with the same run differ in what follows.
+type lastRun struct {
+	skip  uint16
+	class class
+	n     int
 }
 
 // maxCover is how many texts are looked for in a line before anything else: each costs what a few steps cost.
@@ -190,7 +201,7 @@ func newTrie(patterns []*Pattern) *trie {
 			continue
 		}
 		for k, s := range starts(p.prog.ins) {
-			all = append(all, entry{s.prefix, candidate{p, i*maxInstrs + k, uint16(s.pc), uint16(s.skip), 0, 0}})
+			all = append(all, entry{s.prefix, candidate{pattern: p, order: i*maxInstrs + k, pc: uint16(s.pc), skip: uint16(s.skip)}})
 		}
 	}
 	heads, needs := make(map[string]uint16), make(map[string]uint8)
@@ -207,7 +218,7 @@ func newTrie(patterns []*Pattern) *trie {
 				if heads[k] == 0 {
 					heads[k] = uint16(len(heads) + 1)
 				}
-				c.head = heads[k]
+				c.head, c.field, c.lit = heads[k], a, b.lit
 			}
 		}
 	}
