@@ -46,8 +46,10 @@ func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 		}
 		return
 	}
-	if a, ok := g.conns.Claim(conn); ok {
-		g.attempt(c, conn, addr, &a)
+	if g.conns.Waits() {
+		if a, ok := g.conns.Claim(conn); ok {
+			g.attempt(c, conn, addr, &a)
+		}
 	}
 	if h.Kind == filter.Failure {
 		a := g.attemptOf(h, at, ref)

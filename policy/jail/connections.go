@@ -321,6 +321,9 @@ func (c *Connections) Wait(k ConnKey, a Attempt) {
 	}
 }
 
+// Waits says whether anything waits for an address.
+func (c *Connections) Waits() bool { return len(c.waiting[0])+len(c.waiting[1]) > 0 }
+
 // Claim hands over what waits for the address of a connection.
 func (c *Connections) Claim(k ConnKey) (a Attempt, ok bool) {
 	for _, m := range c.waiting {

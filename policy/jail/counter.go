@@ -10,6 +10,7 @@ package jail
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -462,25 +463,22 @@ func (w *Weighing) weigh(f *node, window *accounts) int {
 // accounts are those that a prefix failed on, as far as they can be told apart.
 type accounts struct {
 	n, unknown int // how many different ones, and how many of these do not exist
-	seen       [maxCells + 4]struct {
-		name     uint32
-		attempts int
-	}
+	seen       [maxCells + 4]struct{ name, attempts uint16 }
 }
 
 func (a *accounts) see(x *node) {
-	name := x.name()
+	name, attempts := uint16(x.name()), uint16(x.attempts())
 	if name == 0 {
 		return
 	}
 	for i := range a.seen[:min(a.n, len(a.seen))] {
 		if a.seen[i].name == name {
-			a.seen[i].attempts += x.attempts()
+			a.seen[i].attempts += min(attempts, math.MaxUint16-a.seen[i].attempts)
 			return
 		}
 	}
 	if a.n < len(a.seen) {
-		a.seen[a.n].name, a.seen[a.n].attempts = name, x.attempts()
+		a.seen[a.n].name, a.seen[a.n].attempts = name, attempts
 	}
 	a.n++
 	if x.unknown() {
@@ -491,8 +489,8 @@ func (a *accounts) see(x *node) {
 // of is how many attempts there were on a failure's account.
 func (a *accounts) of(x *node) int {
 	for i := range a.seen[:min(a.n, len(a.seen))] {
-		if a.seen[i].name == x.name() {
-			return max(1, a.seen[i].attempts)
+		if uint32(a.seen[i].name) == x.name() {
+			return max(1, int(a.seen[i].attempts))
 		}
 	}
 	return 0
