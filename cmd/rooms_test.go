@@ -102,7 +102,7 @@ func TestTopLevel(t *testing.T) {
 	if err != nil {
 		t.Skip("not a git checkout: ", err)
 	}
-	want := []string{"cmd", "firewall", "journal", "policy", "units", "go.mod", "go.sum", "README.md", "Makefile"}
+	want := []string{"cmd", "firewall", "journal", "policy", "units", "go.mod", "go.sum", "README.md", "Makefile", "LICENSE", "CHANGELOG.md", "SECURITY.md"}
 	for _, f := range strings.Fields(string(out)) {
 		top := strings.Split(path.Clean(f), "/")[0]
 		if !slices.Contains(want, top) && !strings.HasPrefix(top, ".") {
