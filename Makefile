@@ -1,6 +1,7 @@
 # make build     static binaries into bin/
 # make check     vet, staticcheck, unit tests: a few minutes
 # make test      everything: make check's with the race detector, the oracle, real hosts under attack (root, Debian)
+# make prove     hosts whose daemons are killed a thousand times, and fuzzing: an hour (root, Debian)
 # make demo      a throw-away host, attacked before your eyes (root, Debian)
 # make install   onto this machine, or below DESTDIR=; make uninstall takes it away again
 # make bench     all benchmarks, beside their peers where those are installed
@@ -43,7 +44,7 @@ DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd
 # However a run ends, what it started ends with it: a test that boots hosts ends when go test does, and that with make.
 HELD = exec setpriv --pdeathsig KILL env
 
-.PHONY: build check test vet staticcheck unit race oracle e2e bench demo deps deps-demo install uninstall clean
+.PHONY: build check test vet staticcheck unit race oracle e2e prove fuzz bench demo deps deps-demo install uninstall clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -73,6 +74,19 @@ oracle:
 
 e2e: build
 	$(HELD) BAILIFF_E2E='$(E2E)' go test -count=1 -timeout 60m ./units/e2e/...
+
+# Two hosts side by side, ipset and firewalld. DAEMON=20 REPORTER=5 takes a few minutes.
+DAEMON = 1000
+REPORTER = 200
+SEED = 1
+prove: deps build fuzz
+	$(HELD) BAILIFF_E2E=trixie go test -count=1 -timeout 100m -v -run '^TestProve$$' ./units/e2e -prove.daemon=$(DAEMON) -prove.reporter=$(REPORTER) -prove.seed=$(SEED)
+
+# Each fuzz test for so many executions. What it has found of interest stays in Go's cache; what fails, in testdata/fuzz.
+FUZZ = 20000
+fuzz:
+	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | sort | while IFS=: read -r file f; do \
+	  go test -run '^$$' -fuzz "^$${f#func }$$" -fuzztime $(FUZZ)x "$${file%/*}" || exit; done
 
 # Benchmarks of all packages, then latency and idling on a real host.
 bench: deps build
