@@ -59,6 +59,9 @@ func cmd(args ...string) func(testing.TB) { return contract.Harm("firewall-cmd",
 
 func sh(script string) func(testing.TB) { return contract.Harm("sh", "-ec", script) }
 
+// back waits for a firewalld that was started: by its unit's word it is there before it is on the bus, from 2.5 on.
+const back = "; timeout 30 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'"
+
 func TestContract(t *testing.T) {
 	needFirewalld(t)
 	contract.Run(t, "firewall-cmd", "--set-default-zone=trusted") // so that what is not banned gets in
@@ -94,7 +97,7 @@ func TestContract(t *testing.T) {
 					"remove policy": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --reload"),
 					"remove set": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --permanent --delete-ipset=" + name +
 						"; firewall-cmd --reload"),
-					"restart": sh("systemctl restart firewalld"),
+					"restart": sh("systemctl restart firewalld" + back),
 				},
 				Squat: map[string]func(testing.TB) (func(), string){
 					"set": contract.Squat([]string{"sh", "-c", "firewall-cmd --permanent --delete-ipset=bailiff4-0; firewall-cmd --reload"}, "bailiff4-0",
@@ -107,7 +110,7 @@ func TestContract(t *testing.T) {
 			}
 			if block == "drop" {
 				host.Harm["complete reload"] = cmd("--complete-reload")
-				host.Harm["kill"] = sh("systemctl kill -s KILL firewalld; sleep 0.5; systemctl start firewalld")
+				host.Harm["kill"] = sh("systemctl kill -s KILL firewalld; sleep 0.5; systemctl start firewalld" + back)
 			}
 			contract.Test(t, host)
 		})
@@ -136,7 +139,7 @@ func TestVias(t *testing.T) {
 	}{
 		{"zone", Options{Via: "zone", Block: "drop", Scopes: []firewall.Scope{{}}}, false, "for s in $(firewall-cmd --permanent --zone=drop --list-sources); do firewall-cmd --permanent --zone=drop --remove-source=$s; done; firewall-cmd --reload"},
 		{"rich drop", Options{Via: "rich", Block: "drop", Zones: []string{"trusted", "public"}}, true, "firewall-cmd --reload"},
-		{"rich reject", Options{Via: "rich", Block: "reject", Zones: []string{"trusted"}}, true, "systemctl restart firewalld"},
+		{"rich reject", Options{Via: "rich", Block: "reject", Zones: []string{"trusted"}}, true, "systemctl restart firewalld" + back},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := zones()

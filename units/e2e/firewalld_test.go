@@ -106,7 +106,8 @@ func (v *victim) contract(t *testing.T, file string, args ...string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
-	v.sh(t, `systemctl stop ssh.service`) // the contract listens on its port
+	// The contract listens on ssh's port. firewalld 2.5 is started, by its unit's word, before it is on the bus.
+	v.sh(t, `systemctl stop ssh.service; timeout 30 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'`)
 	out, err := v.Run(ctx, append([]string{"env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH=" + os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v"}, args...)...)
 	if err != nil || !strings.Contains(out, "--- PASS: TestContract") || !strings.Contains(out, "--- PASS: TestWatch") || !strings.Contains(out, "--- PASS: TestVias") || !strings.Contains(out, "--- PASS: TestUpset") {
 		t.Errorf("%v\n%s", err, out)
