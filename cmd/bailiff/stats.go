@@ -188,14 +188,14 @@ type tally struct {
 	shown time.Time
 
 	entries, failures, bans, observed, made uint64
-	jails                         map[string]*jailTally
-	patterns                      map[string]uint64
-	addrs                         *sketch.Top[netip.Addr]
-	networks                      *sketch.Top[netip.Prefix]
-	systems, countries, users     *sketch.Top[string]
-	different, names              *sketch.Distinct
-	hours                         map[int64]*[2]uint64 // since 1970: failures and bans
-	ofDay                         [24]uint64
+	jails                                   map[string]*jailTally
+	patterns                                map[string]uint64
+	addrs                                   *sketch.Top[netip.Addr]
+	networks                                *sketch.Top[netip.Prefix]
+	systems, countries, users               *sketch.Top[string]
+	different, names                        *sketch.Distinct
+	hours                                   map[int64]*[2]uint64 // since 1970: failures and bans
+	ofDay                                   [24]uint64
 }
 
 type jailTally struct {
