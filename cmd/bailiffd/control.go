@@ -91,8 +91,9 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 	}
 	s.Memory = rssAnon()
 	s.Firewall.Stopped = stopped(ctx, counter)
+	present := a.d.present(ctx, jails)
 	for _, j := range jails {
-		js := control.JailStatus{Name: j.Name, Filter: j.Filter.Name, Mode: j.Mode, Units: a.d.present(ctx, j), Failures: j.Failures, Bans: perJail[j.Name]}
+		js := control.JailStatus{Name: j.Name, Filter: j.Filter.Name, Mode: j.Mode, Units: present(j), Failures: j.Failures, Bans: perJail[j.Name]}
 		if j.Last != 0 {
 			t := time.UnixMicro(j.Last)
 			js.Last = &t

@@ -255,10 +255,10 @@ func (d *daemon) run(ctx context.Context) (err error) {
 // began, one after the other.
 const (
 	stopCalls    = 2 * time.Second  // for calls under way
-	stopFirewall = 14 * time.Second // to carry out what was decided
-	stopGiveUp   = 16 * time.Second // for the firewall's answer once it is told to give up
-	stopEmpty    = 22 * time.Second // to take all bans out, where that is asked for
-	stopTrail    = 26 * time.Second // to write the audit trail
+	stopFirewall = 9 * time.Second  // to carry out what was decided
+	stopGiveUp   = 11 * time.Second // for the firewall's answer once it is told to give up
+	stopEmpty    = 17 * time.Second // to take all bans out, where that is asked for
+	stopTrail    = 24 * time.Second // to write the audit trail
 )
 
 // stop ends the daemon: the state is saved, what was decided is carried out, and the bans stay unless asked otherwise.
@@ -773,19 +773,27 @@ func journalProblem(err error) string {
 	return text
 }
 
-// present lists those of a jail's units that this host has. Where systemd does not answer, it lists all.
-func (d *daemon) present(ctx context.Context, j policy.JailInfo) []string {
-	names := j.Trust.Names()
+// present finds which of the jails' units this host has. It asks systemd once for all: a bus that hangs costs one wait.
+func (d *daemon) present(ctx context.Context, jails []policy.JailInfo) func(policy.JailInfo) []string {
+	var names []string
+	for _, j := range jails {
+		names = append(names, j.Trust.Names()...)
+	}
 	found, err := d.units.Find(ctx, names)
-	if err != nil {
-		return names
+	return func(j policy.JailInfo) []string {
+		names := j.Trust.Names()
+		if err != nil { // then all may be there
+			return names
+		}
+		units := []string{}
+		for _, n := range names {
+			if real := found[n]; real != "" {
+				units = append(units, real)
+			}
+		}
+		slices.Sort(units)
+		return slices.Compact(units)
 	}
-	units := []string{}
-	for _, real := range found {
-		units = append(units, real)
-	}
-	slices.Sort(units)
-	return slices.Compact(units)
 }
 
 // lag notices when reading falls behind what is written.

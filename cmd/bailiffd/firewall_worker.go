@@ -257,17 +257,18 @@ func (w *firewallWorker) finish() {
 	w.nudge()
 }
 
-// close gives up the backends, once run has returned. Their rules stay, unless empty takes all bans out.
+// close gives up the backends, once run has returned. Their rules stay, unless empty takes all bans out: also those of an
+// earlier start, where the backend was not to be had since.
 func (w *firewallWorker) close(ctx context.Context, empty bool) error {
 	var err error
-	if w.be != nil {
-		if empty {
-			remove := w.be.Cleanup
-			if b, ok := w.be.(interface{ Empty(context.Context) error }); ok {
-				remove = b.Empty
-			}
-			err = remove(ctx)
+	if be := w.target(); be != nil && empty {
+		remove := be.Cleanup
+		if b, ok := be.(interface{ Empty(context.Context) error }); ok {
+			remove = b.Empty
 		}
+		err = remove(ctx)
+	}
+	if w.be != nil {
 		w.be.Close()
 	}
 	if w.candidate != nil {

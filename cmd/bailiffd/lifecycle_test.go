@@ -309,3 +309,61 @@ func TestWhyOfEverything(t *testing.T) {
 		t.Errorf("read although nobody waits: %v", found)
 	}
 }
+
+// TestHangingBus: a bus that takes connections and never answers keeps the daemon neither from starting nor from stopping, even
+// where its bans are to be taken out then, and costs nothing that was decided.
+func TestHangingBus(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	path := filepath.Join(t.TempDir(), "bus")
+	bus, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { bus.Close() })
+	go func() {
+		for {
+			c, err := bus.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+		}
+	}()
+	b.configure("jails: {sshd: {}}\nfirewall: {keep_on_stop: false}\n")
+	b.before = []string{"env", "DBUS_SYSTEM_BUS_ADDRESS=unix:path=" + path}
+	b.args = []string{"--firewall", "firewalld"}
+	b.launch()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second) // TimeoutStartSec= is 90 s
+	defer cancel()
+	for up := false; !up; {
+		_, err := b.client.Status(ctx)
+		if up = err == nil; !up {
+			select {
+			case err := <-b.exited:
+				b.cmd = nil
+				t.Fatalf("the daemon ended: %v", err)
+			case <-ctx.Done():
+				t.Fatal("the daemon does not start")
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}, Duration: "1h"}); err != nil {
+		t.Fatal(err)
+	}
+	b.fail("203.0.113.1", 5)
+	b.awaitBan("203.0.113.1/32")
+	b.until("the firewall is told to hang", func(ctx context.Context) bool {
+		s, err := b.client.Status(ctx)
+		return err == nil && !s.Firewall.OK
+	})
+	b.stop()
+	saved, err := loadState(b.state)
+	if err != nil || saved.lost() || saved.ledger.Len() != 2 {
+		t.Errorf("saved: %+v, %v", saved, err)
+	}
+	if m := b.told(audit.KindStop); !strings.Contains(m["MESSAGE"], "could not be taken out of the firewall") {
+		t.Errorf("told: %q", m["MESSAGE"])
+	}
+}
