@@ -59,7 +59,7 @@ func (v *victim) confined(t *testing.T) {
 	if es := v.entries(t, "_SYSTEMD_UNIT=bailiff.service", "BAILIFF_ADDRESS="+attacker4.String(), "MESSAGE_ID="+idBan); len(es) != 1 || es[0]["BAILIFF_BACKEND"] != "firewalld" {
 		t.Errorf("audit entries: %v", es)
 	}
-	if out := v.sh(t, `bailiff why `+attacker4.String()); !strings.Contains(out, "rhost="+attacker4.String()) {
+	if out := v.sh(t, `bailiff why `+attacker4.String()); !strings.Contains(out, "from "+attacker4.String()+" port ") {
 		t.Errorf("bailiff why:\n%s", out)
 	}
 }
