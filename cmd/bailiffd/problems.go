@@ -84,7 +84,7 @@ func (d *daemon) lookAtProblems(now time.Time) {
 			d.problems.set(now, time.Time{}, source)
 		}
 	}
-	is("firewall", d.fw.Error != "", "firewall: %s", d.fw.Error)
+	is("firewall", !d.fw.OK, "firewall: %s", or(d.fw.Error, "it has not answered since the start"))
 	helper := ""
 	if d.self.err != nil {
 		helper = d.selfProblem()

@@ -768,7 +768,7 @@ func (v *victim) stays(t *testing.T) {
 	}
 	// Looking does not start it again.
 	for _, look := range []string{"status", "status --json", "bans", "why 192.0.2.1", "top"} {
-		if out := v.sh(t, `bailiff `+look+` 2>&1 </dev/null; echo status $?; systemctl is-active bailiff.service || true`); !strings.HasSuffix(strings.TrimSpace(out), "status 3\ninactive") ||
+		if out := v.sh(t, `bailiff `+look+` 2>&1 </dev/null || echo status $?; systemctl is-active bailiff.service || true`); !strings.HasSuffix(strings.TrimSpace(out), "status 3\ninactive") ||
 			!strings.Contains(out, "systemctl start bailiff.service") {
 			t.Errorf("bailiff %s after systemctl stop: %s", look, out)
 		}
