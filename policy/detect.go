@@ -184,6 +184,14 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 			}
 		}
 	}
+	if !banned && a.User != 0 && g.accounts.Crowded(account(a.User, c.conf.Observe), at) {
+		// Accounts may have dropped what this address did for newer addresses: the jail's own counts still tell.
+		if n, l := c.counter.OnAccount(addr, x.User, at, g.attacked.FindTime); n >= g.accounts.Need() {
+			if banned = g.ban(c, addr, verdict{prefix: narrow, reason: ledger.Account, evidence: l, at: at}); banned {
+				c.counter.Take(narrow)
+			}
+		}
+	}
 	if banned || addr.Is6() {
 		g.countNetworks(c, addr, narrow, x)
 	}

@@ -186,7 +186,7 @@ func TestAccount(t *testing.T) {
 		t.Fatalf("%+v", b)
 	}
 	// However many they are, nobody is banned for two.
-	for _, c := range []struct{ addrs, each, bans int }{{10, 2, 0}, {10, 4, 10}, {40, 2, 0}, {200, 2, 0}, {200, 3, 200}} {
+	for _, c := range []struct{ addrs, each, bans int }{{10, 2, 0}, {10, 4, 10}, {40, 2, 0}, {200, 2, 0}, {200, 3, 200}, {600, 4, 600}} { // more than are kept of one account
 		bans := spray(newSite(t, off), c.addrs, c.each, "root")
 		if len(bans) != c.bans || c.bans > 0 && bans[0].Failures != 3 {
 			t.Errorf("%+v: %d bans, %+v", c, len(bans), bans[:min(1, len(bans))])

@@ -307,6 +307,12 @@ func (a *Accounts) UnderAttack(name uint64, at int64) bool {
 	return acc != nil && len(acc.places) >= a.o.Addresses && a.distinct(acc, at) >= a.o.Addresses
 }
 
+// Crowded says whether more addresses may attack an account at a moment than are kept of it.
+func (a *Accounts) Crowded(name uint64, at int64) bool {
+	acc := a.m[name]
+	return acc != nil && len(acc.places) >= maxPlaces && a.distinct(acc, at) >= a.o.Addresses
+}
+
 // Attacked is how many accounts are under attack at a moment.
 func (a *Accounts) Attacked(at int64) (n int) {
 	for _, acc := range a.order {

@@ -562,6 +562,40 @@ func (c *Counter) failures(t *table, i uint32, at int64, slow bool) []Failure {
 	return l
 }
 
+// OnAccount returns the attempts of an address on one account within a time before a moment, oldest first. Of attempts that
+// have left the normal window only those are counted that certainly lie within it.
+func (c *Counter) OnAccount(a netip.Addr, user uint32, at int64, long time.Duration) (attempts int, l []Failure) {
+	i, ok := c.narrow.find(keyOf(a, c.length(a)))
+	if !ok || user == 0 {
+		return 0, nil
+	}
+	for n := c.narrow.at(i).head; n != 0; n = c.narrow.node(n).next {
+		x := c.narrow.node(n)
+		switch {
+		case x.name() != user&(1<<16-1):
+		case x.isCell():
+			if c.width == 0 {
+				continue
+			}
+			newest, sum := c.bucket(at)-int64(c.cellTop(x, at)), 0
+			for j := range buckets {
+				if from := (newest - int64(j)) * c.width; from > at-span(long) && from+c.width <= at+span(long) {
+					sum += x.bucketCount(j)
+				}
+			}
+			if sum > 0 {
+				attempts += sum
+				l = append(l, Failure{Ref: x.ref, At: min(at, c.cellTime(x, at)), User: x.name(), Weight: sum, Attempts: sum, Unknown: x.unknown()})
+			}
+		case near(at, x.at(), span(long)):
+			attempts += x.attempts()
+			l = append(l, Failure{Ref: x.ref, At: x.at(), User: x.name(), Weight: x.weight(), Attempts: x.attempts(), Unknown: x.unknown(), Pattern: c.patterns[x.pattern()]})
+		}
+	}
+	slices.SortStableFunc(l, func(a, b Failure) int { return cmp.Compare(a.At, b.At) })
+	return attempts, l
+}
+
 // Look returns what stands against an address in its window at a moment, oldest first, and under which prefix. It
 // changes nothing.
 func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
