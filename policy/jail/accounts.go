@@ -23,13 +23,13 @@ const LeastAccountRetry = 3
 // account is a keyed hash of its name. One goroutine uses it.
 //
 // IPv6 addresses of one /48 count as one address: a /48 is had for the asking. At most Limit pairs are kept: beyond that,
-// of four accounts picked at random the one with the fewest addresses is dropped. An account that was failed on once waits at
-// a door, which is one of a table of fixed size. So a flood of invented names costs little, and replaces other such names,
-// not accounts that many addresses attack. Of one account the latest maxPlaces addresses are kept.
+// of four accounts picked at random the one with the fewest addresses is dropped. Accounts that were failed on once are kept
+// apart, in a hash table of fixed size (singles): a flood of invented names costs little, and replaces other such names, not
+// accounts that many addresses attack. Of one account the latest maxPlaces addresses are kept.
 type Accounts struct {
 	o       AccountOptions
 	m       map[uint64]*account
-	doors   []door
+	singles []single
 	order   []*account // for picking at random
 	pairs   int
 	seed    uint64
@@ -53,8 +53,8 @@ type place struct {
 	fails []accountFailure
 }
 
-// door is where an account waits for its second failure.
-type door struct {
+// single is an account that was failed on once.
+type single struct {
 	name  uint64 // 0: nobody
 	first accountFailure
 }
@@ -100,7 +100,7 @@ func (a *Accounts) Configure(o AccountOptions) {
 		a.makeRoom(nil)
 	}
 	if o.Addresses == 0 {
-		a.m, a.doors, a.order, a.pairs, a.spare = make(map[uint64]*account), nil, nil, 0, nil
+		a.m, a.singles, a.order, a.pairs, a.spare = make(map[uint64]*account), nil, nil, 0, nil
 	}
 }
 
@@ -157,19 +157,19 @@ func (a *Accounts) note(acc *account, f *accountFailure) *place {
 	return x
 }
 
-// enter has an account wait at its door at its first failure, and lets it in at its second, with the first.
+// enter keeps the first failure on an account in singles, and begins to watch the account at the second, with the first.
 func (a *Accounts) enter(name uint64, f *accountFailure) *account {
-	d := a.door(name)
+	d := a.single(name)
 	over := !near(f.at, d.first.at, span(a.o.FindTime)) && d.first.at < f.at
 	if a.o.Addresses > 1 && (d.name != name || over) {
 		if d.name != 0 && !over {
 			a.dropped++
 		}
-		*d = door{name, *f}
+		*d = single{name, *f}
 		return nil
 	}
 	first := *d
-	*d = door{}
+	*d = single{}
 	if a.pairs >= a.o.Limit {
 		a.makeRoom(nil)
 	}
@@ -186,13 +186,13 @@ func (a *Accounts) enter(name uint64, f *accountFailure) *account {
 	return acc
 }
 
-// door is where an account waits or would wait: of two its own, the empty one, or the older one.
-func (a *Accounts) door(name uint64) *door {
-	if len(a.doors) == 0 {
-		a.doors = make([]door, 1<<bits.Len(uint(a.o.Limit/2)))
+// single is where an account is kept in singles, or would be: of two slots its own, the empty one, or the older one.
+func (a *Accounts) single(name uint64) *single {
+	if len(a.singles) == 0 {
+		a.singles = make([]single, 1<<bits.Len(uint(a.o.Limit/2)))
 	}
-	i := name & uint64(len(a.doors)-1) &^ 1
-	x, y := &a.doors[i], &a.doors[i+1]
+	i := name & uint64(len(a.singles)-1) &^ 1
+	x, y := &a.singles[i], &a.singles[i+1]
 	if x.name == name || y.name != name && (x.name == 0 || y.name != 0 && x.first.at < y.first.at) {
 		return x
 	}
@@ -328,8 +328,8 @@ func (a *Accounts) Success(name uint64, p netip.Prefix) {
 	from := keyOf(p.Addr(), p.Bits())
 	acc := a.m[name]
 	if acc == nil {
-		if d := a.door(name); d.name == name && d.first.from == from {
-			*d = door{}
+		if d := a.single(name); d.name == name && d.first.from == from {
+			*d = single{}
 		}
 		return
 	}
@@ -353,7 +353,7 @@ func (a *Accounts) Recall(name uint64, p netip.Prefix, f Failure) {
 	from := keyOf(p.Addr(), p.Bits())
 	acc := a.m[name]
 	if acc == nil {
-		if d := a.door(name); d.name == name && d.first.from == from && d.first.ref == NoRef && d.first.at == f.At {
+		if d := a.single(name); d.name == name && d.first.from == from && d.first.ref == NoRef && d.first.at == f.At {
 			d.first.ref = f.Ref
 		}
 		return
@@ -428,8 +428,8 @@ func (a *Accounts) Append(b []byte) []byte {
 	}
 	at, n := len(b), uint32(0)
 	b = append(b, 0, 0, 0, 0)
-	for i := range a.doors {
-		if d := &a.doors[i]; d.name != 0 {
+	for i := range a.singles {
+		if d := &a.singles[i]; d.name != 0 {
 			b = binary.LittleEndian.AppendUint64(b, d.name)
 			b = appendAccountFailure(b, &d.first)
 			n++
@@ -487,11 +487,11 @@ func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accou
 	}
 	for n := d.fixed32(); n > 0 && d.err == nil; n-- {
 		name := d.fixed64()
-		x := a.door(name)
+		x := a.single(name)
 		if x.name == name || name == 0 {
 			d.fail("an account out of range")
 		}
-		*x = door{name, d.accountFailure(jails)}
+		*x = single{name, d.accountFailure(jails)}
 	}
 	if d.err != nil {
 		return nil, nil, d.err

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// An account that was failed on once waits at a door; it is saved, taken back and let in like any other, and a flood of other
-// names pushes out the oldest.
-func TestDoors(t *testing.T) {
+// An account that was failed on once is saved, taken back and watched like any other, and a flood of other names pushes
+// out the oldest.
+func TestSingles(t *testing.T) {
 	never := func(int64) bool { return false }
 	o := AccountOptions{FindTime: time.Hour, Addresses: 3, MaxRetry: 3, Limit: 1024}
 	a := NewAccounts(o, 9)
