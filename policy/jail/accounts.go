@@ -136,7 +136,7 @@ func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure, forg
 		}
 	}
 	mine := a.note(acc, &x)
-	if a.distinct(acc, f.At) < a.o.Addresses {
+	if !a.attacked(acc, f.At) {
 		return nil
 	}
 	if l := a.own(mine, k, f.At, forgiven); l.Attempts >= a.o.MaxRetry {
@@ -199,25 +199,38 @@ func (a *Accounts) single(name uint64) *single {
 	return y
 }
 
-// place finds the place of an account, or makes it. Places whose window is over go.
+// place finds the place of an account, or makes it. Other places whose window is over go; of too many, the oldest.
 func (a *Accounts) place(acc *account, k key, at int64) *place {
 	find := span(a.o.FindTime)
-	n := len(acc.places)
-	acc.places = slices.DeleteFunc(acc.places, func(x place) bool { return x.key != k && !near(at, x.last, find) && x.last < at })
-	a.pairs -= n - len(acc.places)
-	if i := slices.IndexFunc(acc.places, func(x place) bool { return x.key == k }); i >= 0 {
-		return &acc.places[i]
+	gone := func(x *place) bool { return x.last < at && x.key != k && !near(at, x.last, find) }
+	anyGone, own, oldest := false, -1, 0
+	for i := range acc.places {
+		x := &acc.places[i]
+		if x.key == k {
+			own = i
+		}
+		anyGone = anyGone || gone(x)
+		if x.last < acc.places[oldest].last {
+			oldest = i
+		}
+	}
+	if anyGone {
+		n := len(acc.places)
+		acc.places = slices.DeleteFunc(acc.places, func(x place) bool { return gone(&x) })
+		a.pairs -= n - len(acc.places)
+		if own >= 0 {
+			own = slices.IndexFunc(acc.places, func(x place) bool { return x.key == k })
+		}
+	}
+	if own >= 0 {
+		return &acc.places[own]
 	}
 	if len(acc.places) >= maxPlaces {
-		oldest := 0
-		for i := range acc.places {
-			if acc.places[i].last < acc.places[oldest].last {
-				oldest = i
-			}
-		}
-		acc.places = slices.Delete(acc.places, oldest, oldest+1)
-		a.pairs--
-	} else if a.pairs >= a.o.Limit {
+		x := &acc.places[oldest]
+		*x = place{key: k, fails: x.fails[:0]}
+		return x
+	}
+	if a.pairs >= a.o.Limit {
 		a.makeRoom(acc)
 	}
 	a.pairs++
@@ -229,6 +242,19 @@ func (a *Accounts) place(acc *account, k key, at int64) *place {
 	}
 	acc.places = append(acc.places, place{key: k})
 	return &acc.places[len(acc.places)-1]
+}
+
+// attacked says whether the account was failed on from enough addresses within the window of a moment.
+func (a *Accounts) attacked(acc *account, at int64) bool {
+	n := 0
+	for i := range acc.places {
+		if near(at, acc.places[i].last, span(a.o.FindTime)) {
+			if n++; n >= a.o.Addresses {
+				return true
+			}
+		}
+	}
+	return n >= a.o.Addresses
 }
 
 // distinct is from how many addresses the account was failed on within the window of a moment.
@@ -304,13 +330,13 @@ func (a *Accounts) Look(addr netip.Addr, at int64, forgiven func(at int64) bool,
 // UnderAttack says whether an account is under attack at a moment.
 func (a *Accounts) UnderAttack(name uint64, at int64) bool {
 	acc := a.m[name]
-	return acc != nil && len(acc.places) >= a.o.Addresses && a.distinct(acc, at) >= a.o.Addresses
+	return acc != nil && a.attacked(acc, at)
 }
 
 // Crowded says whether more addresses may attack an account at a moment than are kept of it.
 func (a *Accounts) Crowded(name uint64, at int64) bool {
 	acc := a.m[name]
-	return acc != nil && len(acc.places) >= maxPlaces && a.distinct(acc, at) >= a.o.Addresses
+	return acc != nil && len(acc.places) >= maxPlaces && a.attacked(acc, at)
 }
 
 // Attacked is how many accounts are under attack at a moment.
