@@ -45,13 +45,13 @@ func Convert(e *journal.Entry, out *filter.Entry) {
 	out.UserUnit = e.Field(fUserUnit)
 	out.Container, out.ContainerTag = e.Field(fContainer), e.Field(fContainerTag)
 	out.UID = -1
-	if v, ok := number(e.Field(fUID)); ok {
+	if v, ok := Number(e.Field(fUID)); ok {
 		out.UID = int64(v)
 	}
 	named := len(out.Container)+len(out.ContainerTag)+len(e.Field(fContainerID)) > 0
 	out.Relay = filter.RelayOf(e.Field(fComm), out.Exe, out.Unit, out.UID, named)
 	out.Whole = out.Relay == filter.Direct && whole(e.Field(fTransport))
-	out.PID, _ = number(e.Field(fPID))
+	out.PID, _ = Number(e.Field(fPID))
 	out.Boot = e.BootID
 	out.Realtime = int64(e.Realtime)
 }
@@ -62,8 +62,8 @@ func whole(transport []byte) bool {
 	return string(transport) == "syslog" || string(transport) == "journal"
 }
 
-// number reads a decimal number that fits 32 bits, as journald writes _PID and _UID.
-func number(b []byte) (uint32, bool) {
+// Number reads a decimal number that fits 32 bits, as journald writes _PID and _UID.
+func Number(b []byte) (uint32, bool) {
 	if len(b) == 0 || len(b) > 10 {
 		return 0, false
 	}

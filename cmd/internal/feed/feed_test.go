@@ -84,7 +84,7 @@ func TestRefs(t *testing.T) {
 
 func TestNumber(t *testing.T) {
 	for in, want := range map[string]int64{"0": 0, "1000": 1000, "4294967295": 4294967295, "4294967296": -1, "": -1, "-1": -1, "12a": -1, "00000000001": -1} {
-		got, ok := number([]byte(in))
+		got, ok := Number([]byte(in))
 		if ok != (want >= 0) || ok && int64(got) != want {
 			t.Errorf("%q: %d, %v", in, got, ok)
 		}

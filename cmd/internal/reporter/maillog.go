@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy/report"
@@ -205,7 +206,7 @@ func (d *Dispatcher) searchLog(log *mailLog, all []search) (*mailLog, map[string
 func (l *mailLog) read(self uint32) {
 	for l.r.Next() {
 		e := l.r.Entry()
-		uid, ok := number(e.Field(logUID))
+		uid, ok := feed.Number(e.Field(logUID))
 		ident := e.Field(logIdentifier)
 		if !ok || uid >= 1000 || uid == self && string(ident) == Identifier {
 			continue
@@ -237,18 +238,4 @@ func atWork(ident []byte) bool {
 		return false
 	}
 	return true
-}
-
-func number(b []byte) (uint32, bool) {
-	if len(b) == 0 || len(b) > 10 {
-		return 0, false
-	}
-	var n uint64
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + uint64(c-'0')
-	}
-	return uint32(n), n <= 1<<32-1
 }
