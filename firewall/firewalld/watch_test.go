@@ -1,12 +1,9 @@
 package firewalld
 
 import (
-	"bufio"
 	"context"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -14,40 +11,16 @@ import (
 	"time"
 
 	"bailiff/firewall"
+	"bailiff/units/bustest"
 
 	"github.com/godbus/dbus/v5"
 )
 
-// busConfig lets everybody own every name and send everything: more than a system bus does.
-const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path=%PATH%</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>`
-
 // privateBus starts a real message bus that is the system bus to this test alone.
 func privateBus(t *testing.T) {
 	t.Helper()
-	bin, err := exec.LookPath("dbus-daemon")
-	if err != nil {
-		t.Skipf("dbus-daemon is not installed: %v", err)
-	}
-	dir := t.TempDir()
-	sock, conf := filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
-	if err := os.WriteFile(conf, []byte(strings.ReplaceAll(busConfig, "%PATH%", sock)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(bin, "--config-file="+conf, "--nofork", "--print-address")
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+sock)
+	address, _ := bustest.Start(t, t.TempDir())
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
 }
 
 // peer is some connection to the bus.

@@ -1,11 +1,8 @@
 package logind
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -19,40 +16,8 @@ import (
 	"github.com/godbus/dbus/v5/prop"
 
 	"bailiff/policy/operator"
+	"bailiff/units/bustest"
 )
-
-const busConf = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path=%PATH%</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>`
-
-// bus starts a message bus of the test's own.
-func bus(t *testing.T, dir string) (stop func()) {
-	t.Helper()
-	bin, err := exec.LookPath("dbus-daemon")
-	if err != nil {
-		t.Skipf("dbus-daemon is not installed: %v", err)
-	}
-	sock, conf := filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
-	os.Remove(sock)
-	if err := os.WriteFile(conf, []byte(strings.ReplaceAll(busConf, "%PATH%", sock)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(bin, "--config-file="+conf, "--nofork", "--print-address")
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	return sync.OnceFunc(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-}
 
 // login1 answers as logind does; units/e2e has the real one.
 type login1 struct {
@@ -158,9 +123,7 @@ func next(t *testing.T, out <-chan []operator.Session, want ...string) {
 
 func TestWatcher(t *testing.T) {
 	dir := t.TempDir()
-	stop := bus(t, dir)
-	defer func() { stop() }()
-	address := "unix:path=" + filepath.Join(dir, "bus")
+	address, stop := bustest.Start(t, dir)
 	l := serve(t, address)
 	l.set("1", "root", 0, "", map[string]any{"Class": "user-early"})
 	w := New(func(user string, uid int64) bool { return user != "bob" })
@@ -194,7 +157,7 @@ func TestWatcher(t *testing.T) {
 
 	// The bus is restarted.
 	stop()
-	stop = bus(t, dir)
+	bustest.Start(t, dir)
 	l = serve(t, address)
 	l.set("1", "root", 0, "", map[string]any{"RemoteHost": "198.51.100.8"})
 	next(t, out, "root/0 1 100 pts/1 198.51.100.8")
@@ -202,10 +165,7 @@ func TestWatcher(t *testing.T) {
 
 // TestForgedSignals: a flood of signals that others send makes nobody ask logind, and keeps no memory.
 func TestForgedSignals(t *testing.T) {
-	dir := t.TempDir()
-	stop := bus(t, dir)
-	defer stop()
-	address := "unix:path=" + filepath.Join(dir, "bus")
+	address, _ := bustest.Start(t, t.TempDir())
 	l := serve(t, address)
 	w := New(func(string, int64) bool { return true })
 	w.address = address

@@ -1,11 +1,8 @@
 package lookup
 
 import (
-	"bufio"
 	"context"
 	"maps"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -13,40 +10,9 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"bailiff/units/bustest"
 )
-
-const busConf = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path=%PATH%</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>`
-
-// bus starts a message bus of the test's own and returns its address and what ends it.
-func bus(t *testing.T, dir string) (address string, stop func()) {
-	t.Helper()
-	bin, err := exec.LookPath("dbus-daemon")
-	if err != nil {
-		t.Skipf("dbus-daemon is not installed: %v", err)
-	}
-	sock, conf := filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
-	os.Remove(sock)
-	if err := os.WriteFile(conf, []byte(strings.ReplaceAll(busConf, "%PATH%", sock)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(bin, "--config-file="+conf, "--nofork", "--print-address")
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	return "unix:path=" + sock, func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}
-}
 
 // manager1 answers as systemd 252 does on Debian 12: ListUnitsByNames gives one row for each valid name, under the real
 // name, with LoadState not-found for what is not there.
@@ -118,8 +84,7 @@ func serve(t *testing.T, address string) *manager1 {
 // TestUsed: a unit is used when it is active, or enabled to be.
 func TestUsed(t *testing.T) {
 	dir := t.TempDir()
-	address, stop := bus(t, dir)
-	defer func() { stop() }()
+	address, stop := bustest.Start(t, dir)
 	serve(t, address)
 	f := New()
 	f.address = address
@@ -133,7 +98,7 @@ func TestUsed(t *testing.T) {
 	if _, err := f.Used(t.Context(), "ssh.service"); err == nil {
 		t.Error("without a bus: no error")
 	}
-	address, stop = bus(t, dir)
+	address, _ = bustest.Start(t, dir)
 	serve(t, address)
 	if used, err := f.Used(t.Context(), "ssh.service"); err != nil || !used {
 		t.Errorf("after a restart of the bus: %t, %v", used, err)
@@ -142,8 +107,7 @@ func TestUsed(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
-	address, stop := bus(t, dir)
-	defer func() { stop() }()
+	address, stop := bustest.Start(t, dir)
 	m := serve(t, address)
 	f := New()
 	f.address = address
@@ -167,7 +131,7 @@ func TestFind(t *testing.T) {
 	if _, err := f.Find(context.Background(), names); err == nil {
 		t.Error("without a bus: no error")
 	}
-	address, stop = bus(t, dir)
+	address, _ = bustest.Start(t, dir)
 	serve(t, address)
 	if got, err := f.Find(context.Background(), names); err != nil || !maps.Equal(got, want) {
 		t.Errorf("after a restart: %v, %v", got, err)
