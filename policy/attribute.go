@@ -7,10 +7,10 @@ import (
 	"bailiff/policy/jail"
 )
 
-// judge says what an entry means to a jail, and which attempts it tells of.
+// judge says what an entry, of somebody whom the jail's filter trusts, means to a jail, and which attempts it tells of.
 func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 	h := &g.hit
-	if !c.matcher.Match(e, h) {
+	if !c.matcher.MatchTrusted(e, h) {
 		return
 	}
 	g.out.Hits++

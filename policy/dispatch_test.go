@@ -55,3 +55,25 @@ func TestDispatch(t *testing.T) {
 		}
 	}
 }
+
+// TestDispatchLines: a pattern that takes whole messages alone takes no line of a stream, whoever wrote it.
+func TestDispatchLines(t *testing.T) {
+	c := config.Default()
+	for i := range c.Jails {
+		j := &c.Jails[i]
+		j.Enabled = j.Name == "gitlab"
+	}
+	g, err := New(c, ledger.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, whole := range []bool{false, true} {
+		e := filter.Entry{
+			Message: []byte(`Failed Login: username=bob ip=198.51.100.8`), Unit: []byte("gitlab-puma.service"), Slice: []byte("system.slice"),
+			UID: 998, PID: uint32(i + 1), Realtime: start + int64(i), Whole: whole,
+		}
+		if o := g.Entry(&e, 1); o.Hits != i {
+			t.Errorf("whole message %v: %d jails took it", whole, o.Hits)
+		}
+	}
+}

@@ -279,7 +279,7 @@ func (t *Try) expr(e *expr, x *Explanation) {
 			continue
 		}
 		if loc := re.FindIndex(line); loc != nil {
-			t.At, t.Wanted = t.From+loc[1], "something that fits "+strings.ReplaceAll(tree.Sub[n].String(), "?P<"+freeGroup, "?P<text")
+			t.At, t.Wanted = t.From+loc[1], "something that fits "+tree.Sub[n].String()
 			return
 		}
 	}

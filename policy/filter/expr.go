@@ -17,7 +17,6 @@ type expr struct {
 	prefixes []string // one of them begins the line; {""}: any line
 	needs    []byte   // stands somewhere in the line
 	group    [nCaptures]int
-	free     []free // groups that hold text which a client may have chosen: see wrapFree
 }
 
 const (
@@ -30,7 +29,8 @@ func compileExpr(s string) (*expr, error) {
 	if len(s) > maxExpr {
 		return nil, fmt.Errorf("is longer than %d bytes", maxExpr)
 	}
-	tree, err := syntax.Parse(`(?s)\A(?:`+s+`)\s*\z`, syntax.Perl)
+	s = `(?s)\A(?:` + s + `)\s*\z`
+	tree, err := syntax.Parse(s, syntax.Perl)
 	if err != nil {
 		return nil, fmt.Errorf("is not a regular expression: %w", err)
 	}
@@ -39,17 +39,11 @@ func compileExpr(s string) (*expr, error) {
 		e.group[i] = -1
 	}
 	e.prefixes, e.needs = literals(tree)
-	n := tree.MaxCap()
-	wrapFree(tree, &n)
-	if e.re, err = regexp.Compile(tree.String()); err != nil {
+	if e.re, err = regexp.Compile(s); err != nil {
 		return nil, fmt.Errorf("is not a regular expression: %w", err)
 	}
 	names := map[string]capture{"addr": capAddr, "port": capPort, "user": capUser, "id": capID, "count": capCount, "source": capSource}
 	for i, name := range e.re.SubexpNames() {
-		if strings.HasPrefix(name, freeGroup) {
-			e.free = append(e.free, free{i, strings.HasPrefix(name, quotedGroup)})
-			continue
-		}
 		if name == "" {
 			continue
 		}
@@ -107,13 +101,36 @@ func (e *expr) match(line []byte, h *Hit, addrText *[]byte) bool {
 	return true
 }
 
-// free is a group that holds text which a client may have chosen.
-type free struct {
-	group  int
-	quoted bool // it is the inside of a quoted text, in which the daemon escapes quotes
+// clientText finds, in a line that matches, the places that hold text which a client may have chosen.
+func (e *expr) clientText() (func(line []byte) []hole, error) {
+	tree, err := syntax.Parse(e.re.String(), syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	n := tree.MaxCap()
+	wrapFree(tree, &n)
+	re, err := regexp.Compile(tree.String())
+	if err != nil {
+		return nil, err
+	}
+	return func(line []byte) (l []hole) {
+		loc := re.FindSubmatchIndex(line)
+		for i, name := range re.SubexpNames() {
+			if loc == nil || !strings.HasPrefix(name, freeGroup) || loc[2*i] < 0 {
+				continue
+			}
+			class := classText
+			if strings.HasPrefix(name, quotedGroup) {
+				class = classString
+			}
+			l = append(l, hole{loc[2*i], loc[2*i+1], class, true})
+		}
+		return l
+	}, nil
 }
 
-// freeGroup begins the names of the groups that wrapFree makes, quotedGroup those of quoted text.
+// freeGroup begins the names of the groups that wrapFree makes, quotedGroup those of the inside of a quoted text, in which
+// the daemon escapes quotes.
 const (
 	freeGroup   = "client_text"
 	quotedGroup = freeGroup + "_quoted"

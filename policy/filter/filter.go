@@ -152,12 +152,15 @@ func (m *Matcher) Patterns() []*Pattern { return m.patterns }
 
 // Match fills h with what the entry means and reports whether it means anything. h is changed only then. The texts in h
 // are the entry's.
-func (m *Matcher) Match(e *Entry, h *Hit) bool {
+func (m *Matcher) Match(e *Entry, h *Hit) bool { return m.Trusts(e) && m.MatchTrusted(e, h) }
+
+// MatchTrusted is Match for an entry that may be evidence: Trusts has said so.
+func (m *Matcher) MatchTrusted(e *Entry, h *Hit) bool {
 	if e.Whole || !m.mixed {
-		return m.Trusts(e) && m.MatchMessage(e.Message, h)
+		return m.MatchMessage(e.Message, h)
 	}
 	var own Hit
-	if !m.Trusts(e) || !m.MatchMessage(e.Message, &own) || own.Pattern.Whole {
+	if !m.MatchMessage(e.Message, &own) || own.Pattern.Whole {
 		return false
 	}
 	*h = own

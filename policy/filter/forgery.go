@@ -278,6 +278,10 @@ func templateSamples(p *Pattern) (l []sample) {
 
 // exprSamples are the test lines that a regular expression takes. Their address is changed to the ones known here.
 func (f *Filter) exprSamples(p *Pattern) (l []sample) {
+	holes, err := p.re.clientText()
+	if err != nil {
+		panic(err) // groups cannot make an expression wrong
+	}
 	for i := range f.tests {
 		t := &f.tests[i]
 		if t.miss {
@@ -293,21 +297,9 @@ func (f *Filter) exprSamples(p *Pattern) (l []sample) {
 				line = slices.Concat(line[:loc[2*g]], []byte(realAddrs[family]), line[loc[2*g+1]:])
 			}
 		}
-		loc := p.re.re.FindSubmatchIndex(line)
-		if loc == nil {
-			continue
+		if p.re.re.Match(line) {
+			l = append(l, sample{line: line, family: family, holes: holes(line)})
 		}
-		s := sample{line: line, family: family}
-		for _, f := range p.re.free {
-			class := classText
-			if f.quoted {
-				class = classString
-			}
-			if from, to := loc[2*f.group], loc[2*f.group+1]; from >= 0 {
-				s.holes = append(s.holes, hole{from, to, class, true})
-			}
-		}
-		l = append(l, s)
 	}
 	return l
 }

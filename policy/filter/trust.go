@@ -64,8 +64,14 @@ func (x Exe) takes(exe []byte, uid int64) bool {
 		return false
 	}
 	exe, _ = bytes.CutSuffix(exe, deleted)
-	i := 0
-	for j := 0; j < len(x.Path); j++ {
+	i := strings.IndexByte(x.Path, '*')
+	if i < 0 {
+		return string(exe) == x.Path
+	}
+	if len(exe) < i || string(exe[:i]) != x.Path[:i] {
+		return false
+	}
+	for j := i; j < len(x.Path); j++ {
 		if x.Path[j] == '*' {
 			n := bytes.IndexByte(exe[i:], '/')
 			if n < 0 {

@@ -201,26 +201,21 @@ func (a *Accounts) single(name uint64) *single {
 
 // place finds the place of an account, or makes it. Other places whose window is over go; of too many, the oldest.
 func (a *Accounts) place(acc *account, k key, at int64) *place {
-	find := span(a.o.FindTime)
-	gone := func(x *place) bool { return x.last < at && x.key != k && !near(at, x.last, find) }
-	anyGone, own, oldest := false, -1, 0
+	own, oldest := -1, 0
 	for i := range acc.places {
 		x := &acc.places[i]
-		if x.key == k {
+		if x.key.hi == k.hi && x.key == k {
 			own = i
 		}
-		anyGone = anyGone || gone(x)
 		if x.last < acc.places[oldest].last {
 			oldest = i
 		}
 	}
-	if anyGone {
+	if start := at - span(a.o.FindTime); len(acc.places) > 0 && acc.places[oldest].last <= start {
 		n := len(acc.places)
-		acc.places = slices.DeleteFunc(acc.places, func(x place) bool { return gone(&x) })
+		acc.places = slices.DeleteFunc(acc.places, func(x place) bool { return x.last <= start && x.key != k })
 		a.pairs -= n - len(acc.places)
-		if own >= 0 {
-			own = slices.IndexFunc(acc.places, func(x place) bool { return x.key == k })
-		}
+		own, oldest = slices.IndexFunc(acc.places, func(x place) bool { return x.key == k }), 0
 	}
 	if own >= 0 {
 		return &acc.places[own]

@@ -70,27 +70,30 @@ type conn struct {
 	sources [maxSources]uint32 // stage and source; 0: not used
 }
 
-// generation is a table of connections: open addressing over an index that holds the upper half of the id and a number + 1, so
-// that neither a probe nor growing has to look at the connections. Most lines look up one that is not
-// there yet, for which a map of Go takes five times as long. A connection that is closed keeps its place until the next
-// generation.
+// generation is a table of connections: open addressing over an index that holds a connection's number + 1 and the upper
+// bits of its id, so that a probe does not look at the connections. Most lines look up one that is not there yet, for which
+// a map of Go takes five times as long. A connection that is closed keeps its place until the next generation.
 type generation struct {
-	index []uint64 // 0: empty. Its length is a power of two
+	index []uint32 // 0: empty. Its length is a power of two
 	conns []conn
 }
+
+// numberBits hold a number up to maxConns.
+const numberBits = 15
+
+func (k ConnKey) tag() uint32 { return uint32(k>>32) &^ (1<<numberBits - 1) }
 
 // find looks a connection up.
 func (g *generation) find(k ConnKey) *conn {
 	if len(g.conns) == 0 {
 		return nil
 	}
-	mask := uint64(len(g.index) - 1)
+	mask, tag := uint64(len(g.index)-1), k.tag()
 	for s := uint64(k) & mask; g.index[s] != 0; s = (s + 1) & mask {
-		if (g.index[s]^uint64(k))&hashHalf != 0 {
-			continue
-		}
-		if x := &g.conns[uint32(g.index[s])-1]; x.id == k {
-			return x
+		if n := g.index[s] ^ tag; n < 1<<numberBits {
+			if x := &g.conns[n-1]; x.id == k {
+				return x
+			}
 		}
 	}
 	return nil
@@ -100,7 +103,7 @@ func (g *generation) find(k ConnKey) *conn {
 func (g *generation) add(x conn) *conn {
 	g.conns = append(g.conns, x)
 	if 2*len(g.conns) > len(g.index) {
-		g.index = make([]uint64, max(64, 2*len(g.index)))
+		g.index = make([]uint32, max(64, 2*len(g.index)))
 		for i := range g.conns {
 			g.place(i)
 		}
@@ -116,7 +119,7 @@ func (g *generation) place(i int) {
 	for g.index[s] != 0 {
 		s = (s + 1) & mask
 	}
-	g.index[s] = uint64(g.conns[i].id)&hashHalf | uint64(i+1)
+	g.index[s] = g.conns[i].id.tag() | uint32(i+1)
 }
 
 // reset empties it. Memory that a flood took goes back.
