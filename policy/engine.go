@@ -143,10 +143,16 @@ type Outcome struct {
 	Bans     []Ban
 }
 
-// New makes an engine over a ledger, which it then owns.
+// New makes an engine over a ledger, which it then owns. Its hashes are keyed at random: nobody outside can choose names that
+// are taken for one another.
 func New(c *config.Config, led *ledger.Ledger) (*Engine, error) {
+	return NewSeeded(c, led, maphash.String(maphash.MakeSeed(), ""))
+}
+
+// NewSeeded is New with hashes of a known key: the same entries always lead to the same decisions.
+func NewSeeded(c *config.Config, led *ledger.Ledger, seed uint64) (*Engine, error) {
 	g := &Engine{
-		led: led, lapsed: ledger.New(), observed: ledger.New(), allow: &allow.List{}, seed: maphash.String(maphash.MakeSeed(), ""),
+		led: led, lapsed: ledger.New(), observed: ledger.New(), allow: &allow.List{}, seed: seed,
 		budget: jail.NewBudget(c.Limits.Tracked),
 	}
 	g.attempts = newAttempts(g.seed)

@@ -216,12 +216,13 @@ func captured(h *filter.Hit) string {
 }
 
 // explainEverywhere explains a line by every filter that knows it; if none does, by the patterns that came nearest.
-func (e *env) explainEverywhere(fe *filter.Entry, known, asJSON bool) error {
+func (e *env) explainEverywhere(conf string, fe *filter.Entry, known, asJSON bool) error {
 	var l config.Loader
-	all, err := l.FilterFiles("")
+	all, err := l.FilterFiles(conf)
 	if err != nil {
 		return err
 	}
+	added := e.trusted(conf)
 	type near struct {
 		x *filter.Explanation
 		t *filter.Try
@@ -235,6 +236,7 @@ func (e *env) explainEverywhere(fe *filter.Entry, known, asJSON bool) error {
 			fmt.Fprintf(e.err, "note: filter %s is refused: bailiff filter test %s\n", all[i].Name, all[i].Name)
 			continue
 		}
+		f = f.With(added[f.Name])
 		m, err := f.Mode("")
 		if err != nil {
 			return err

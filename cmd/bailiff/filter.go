@@ -122,6 +122,32 @@ type filterUse struct {
 	Enabled bool   `json:"enabled"`
 }
 
+// trusted are the additions of a configuration, or of the installed one. One that is refused adds nothing, which is said.
+func (e *env) trusted(conf string) map[string]filter.Additions {
+	c, err := loadConfig(conf)
+	if err != nil {
+		fmt.Fprintln(e.err, "note: the configuration is refused, so whom its jails trust besides the filters' own units is not known: bailiff check")
+	}
+	return additions(c)
+}
+
+// additions are what the enabled jails of a configuration add to the trust of their filters, by filter. c may be nil.
+func additions(c *config.Config) map[string]filter.Additions {
+	added := make(map[string]filter.Additions)
+	if c == nil {
+		return added
+	}
+	for _, j := range c.Jails {
+		if j.Enabled {
+			a := added[j.Filter.Name]
+			a.Units, a.Containers, a.UserUnits = append(a.Units, j.Trust.Units...), append(a.Containers, j.Trust.Containers...), append(a.UserUnits, j.Trust.UserUnits...)
+			a.Exe, a.AnyExe = append(a.Exe, j.Trust.Exe...), a.AnyExe || j.Trust.AnyExe
+			added[j.Filter.Name] = a
+		}
+	}
+	return added
+}
+
 func (r *filterCommand) list() error {
 	all, err := r.files()
 	if err != nil {
@@ -130,15 +156,12 @@ func (r *filterCommand) list() error {
 	// A configuration that is refused does not keep the filters from being listed: which of them are on is not known then.
 	c, confErr := loadConfig(r.conf)
 	uses := make(map[string][]filterUse)
-	added := make(map[string]filter.Additions) // by the filters' jails that are enabled
+	added := additions(c)
 	var units []string
 	if confErr == nil {
 		for _, j := range c.Jails {
 			uses[j.Filter.Name] = append(uses[j.Filter.Name], filterUse{j.Name, j.Mode, j.Enabled})
 			if j.Enabled {
-				a := added[j.Filter.Name]
-				a.Units, a.Containers, a.UserUnits = append(a.Units, j.Trust.Units...), append(a.Containers, j.Trust.Containers...), append(a.UserUnits, j.Trust.UserUnits...)
-				added[j.Filter.Name] = a
 				units = append(units, j.Trust.Units...)
 			}
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -47,5 +48,39 @@ func TestMatchCursor(t *testing.T) {
 	gone := strings.Replace(strings.Replace(cursor, ";i=", ";i=ffff", 1), ";m=", ";m=ffff", 1)
 	if _, said, status := bailiff(t, "match", "--cursor", gone, "--file", dir, "sshd"); status != 1 || !strings.Contains(said, "has no entry") {
 		t.Errorf("%d: %s", status, said)
+	}
+}
+
+// TestMatchConfig: an entry is trusted as the configuration's jails say, with the filter named and without.
+func TestMatchConfig(t *testing.T) {
+	dir, conf := t.TempDir(), t.TempDir()
+	journaltest.Write(t, filepath.Join(dir, "a.journal"), journaltest.Layout{}, journaltest.Gen{Entries: 1, SSHD: 1, Failures: true})
+	j, err := journal.Open(journal.Dir(dir), journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if !j.Next() {
+		t.Fatal("no entry")
+	}
+	c := j.Entry().Cursor()
+	for _, file := range []struct{ name, text string }{
+		{"bailiff.yaml", "jails: {gate: {filter: gate, enabled: true, units: [ssh.service], exe: [/usr/sbin/sshd]}}\n"},
+		{"filters.d/gate.yaml", "name: gate\ndescription: test\ntrust: {units: [gate.service], uid: system, exe: [/usr/sbin/gate]}\npatterns: [{name: no, text: 'Failed password for <user> from <addr> port <port> ssh2'}]\n" +
+			"tests: [{line: 'Failed password for bob from 198.51.100.7 port 22 ssh2', address: 198.51.100.7}, {miss: 'Accepted password for bob from 198.51.100.7 port 22 ssh2'}]\n"},
+	} {
+		name := filepath.Join(conf, file.name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(file.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"gate"}, {}} {
+		out, said, status := bailiff(t, append([]string{"match", "--config", conf, "--cursor", c.String(), "--file", dir}, args...)...)
+		if status != 0 || !strings.Contains(out, "filter     gate, ") || strings.Count(out, "trusted    yes: unit ssh.service, _UID=0, /usr/sbin/sshd\n") == 0 {
+			t.Errorf("%v: %d: %s%s", args, status, out, said)
+		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 // judge is the policy as the daemon has it over a past journal: with the configured allow list, the published lists as
 // this host has them now, and operators spared while the journal says that they were logged in. What differs is in
 // bailiff(1): logind's word on sessions, run-time entries, and the addresses of the host itself, since the journal may be
-// another's.
+// another's. The same journal is always judged the same.
 type judge struct {
 	*policy.Engine
 	allowed []allow.Entry
@@ -23,7 +23,7 @@ type judge struct {
 }
 
 func newJudge(c *config.Config) (*judge, error) {
-	eng, err := policy.New(c, ledger.New())
+	eng, err := policy.NewSeeded(c, ledger.New(), 1)
 	if err != nil {
 		return nil, err
 	}

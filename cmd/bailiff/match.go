@@ -54,7 +54,7 @@ func runMatch(e *env, args []string) error {
 	quiet := f.Bool("matched", false, "leave out the lines that no pattern takes")
 	export := f.Bool("export", false, "the input is export format; without this it is recognised")
 	explain := f.String("explain", "", "show how this `line` went through; - shows it for each line of the input")
-	conf := f.String("config", "", "look for the filter in the filters.d of this `folder` (or beside this file) before the built-in ones")
+	conf := f.String("config", "", "as this `folder` (or file) configures it: its filters.d come before the built-in filters, and its jails say whom they trust")
 	cursor := f.String("cursor", "", "show it for the entry of the journal at this `cursor`")
 	var files list
 	f.Var(&files, "file", "with --cursor: journal file or folder; may be given several times (default: this host's journal)")
@@ -88,7 +88,7 @@ func runMatch(e *env, args []string) error {
 		one.Message, one.Identifier, one.PID = splitSyslog([]byte(*explain))
 	}
 	if single && len(rest) == 0 {
-		return e.explainEverywhere(&one, *cursor != "", *asJSON)
+		return e.explainEverywhere(*conf, &one, *cursor != "", *asJSON)
 	}
 	name, mode := rest[0], ""
 	if !strings.HasSuffix(name, ".yaml") {
@@ -101,7 +101,7 @@ func runMatch(e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	m, err := fl.Mode(mode)
+	m, err := fl.With(e.trusted(*conf)[fl.Name]).Mode(mode)
 	if err != nil {
 		return err
 	}
