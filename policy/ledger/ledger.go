@@ -304,7 +304,7 @@ func (l *Ledger) scopeOf(scope string) uint16 {
 func (l *Ledger) Scopes() []string { return slices.Clone(l.scopes) }
 
 // Covers says whether a scope holds another one. A scope is one list of ports or several with a semicolon between them, as
-// config.ScopeText writes them; "" is all traffic.
+// config.ScopeText writes them; "" is all traffic. A range holds the same range only.
 func Covers(scope, other string) bool {
 	if scope == "" || scope == other {
 		return true
@@ -312,13 +312,21 @@ func Covers(scope, other string) bool {
 	if other == "" {
 		return false
 	}
-	have := strings.Split(scope, ";")
-	for _, p := range strings.Split(other, ";") {
-		if !slices.Contains(have, p) {
+	for p := range ports(other) {
+		held := false
+		for have := range ports(scope) {
+			held = held || have == p
+		}
+		if !held {
 			return false
 		}
 	}
 	return true
+}
+
+// ports goes through the ports of a scope, and ranges of them.
+func ports(scope string) iter.Seq[string] {
+	return strings.FieldsFuncSeq(scope, func(c rune) bool { return c == ',' || c == ';' })
 }
 
 // JoinScopes is the scope that holds both.
