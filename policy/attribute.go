@@ -27,7 +27,7 @@ func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
 		}
 		return
 	case filter.Void:
-		g.void(conn, addr, h, at)
+		g.void(c, conn, addr, h, at)
 		return
 	case filter.Delivery:
 		if addr.IsValid() {
@@ -62,7 +62,7 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 	a := jail.Attempt{
 		At: at, Ref: ref, Pattern: p.Name, User: jail.Hash(h.User, g.seed), Port: h.Port, Attempts: max(1, h.Repeat),
 		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, Unknown: h.Unknown, Stage: p.Step, Source: uint32(jail.Hash(h.Source, g.seed)),
-		Provisional: p.Provisional,
+		Provisional: p.Provisional || p.Nameless && len(h.User) == 0, After: p.AfterFailure,
 	}
 	a.Name = h.User[:min(len(h.User), jail.MaxName)]
 	return a
@@ -70,6 +70,9 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 
 // attempt takes a line about a failed attempt. It counts the attempts that are new by it; those that may still succeed wait.
 func (g *Engine) attempt(c *cell, conn jail.ConnKey, addr netip.Addr, a *jail.Attempt) {
+	if a.After && !c.counter.Has(addr, a.At) {
+		return
+	}
 	a.Attempts = g.conns.Count(conn, addr, a)
 	if a.Attempts == 0 {
 		return
@@ -135,20 +138,29 @@ func (g *Engine) count(p *jail.PendingAttempt) {
 	}
 }
 
+// mechanisms is how many attempts that name no account a login takes back: a client tries its mechanisms in turn. An attacker
+// with an account of his own has no more for each login.
+const mechanisms = 3
+
 // forgive drops the pending attempts that a line says were none: those of its own connection, and those on the same account
 // from the same address. It says whether the connection is one of a single login, and not all that come from an address.
 func (g *Engine) forgive(conn jail.ConnKey, addr netip.Addr, h *filter.Hit) (own bool) {
 	user := jail.Hash(h.User, g.seed)
 	own = conn != 0 && len(h.ID) == 0
+	nameless := 0
 	g.pending.Drop(addr, func(p *jail.PendingAttempt) bool {
-		return user != 0 && p.User == user || p.Conn == conn && (own || p.User == 0)
+		if p.User == 0 && p.Conn == conn {
+			nameless += p.Attempts
+			return nameless <= mechanisms
+		}
+		return user != 0 && p.User == user || p.Conn == conn && own
 	})
 	return own
 }
 
 // void drops the pending attempts that a line says were none. What the daemon writes about them in the end is none, either.
-// Where none is pending, the attempt is one that nothing has been written about yet.
-func (g *Engine) void(conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
+// Where none is pending, the attempt is one that was counted just before, or one that nothing has been written about yet.
+func (g *Engine) void(c *cell, conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
 	own := conn != 0 && len(h.ID) == 0
 	_, waits := g.conns.Claim(conn)
 	user, dropped := jail.Hash(h.User, g.seed), false
@@ -160,9 +172,19 @@ func (g *Engine) void(conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int6
 		}
 		return false
 	})
-	if (own || waits) && !dropped {
+	if (own || waits) && !dropped && !g.takeBack(c, addr, user, at) {
 		g.conns.Void(conn, at)
 	}
+}
+
+// takeBack takes an attempt back that was counted just before a line said that it was none: sshd tells that a password failed
+// before it tells that the account is closed.
+func (g *Engine) takeBack(c *cell, addr netip.Addr, user uint64, at int64) bool {
+	if user == 0 || !addr.IsValid() || g.rebuild && g.restored || !c.counter.TakeBack(addr, short(user), at) {
+		return false
+	}
+	g.accounts.TakeBack(account(user, c.conf.Observe), g.narrow(c, addr), at)
+	return true
 }
 
 // success takes back what a login disproves: the failed steps of its own connection, and what the same account from the

@@ -16,8 +16,8 @@ const (
 	detectorShare = 64
 
 	// deviceFailures is how often a day an account may fail from where somebody logged in to it lately: a phone that goes on
-	// with an old password asks for mail every five minutes, and some open three connections each time.
-	deviceFailures = 900
+	// with an old password asks for mail every five minutes over three connections, a program that fetches mail every minute.
+	deviceFailures = 1500
 
 	// anyAccount stands for any account in Engine.logins.
 	anyAccount = 0
@@ -157,12 +157,15 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	c.last = max(c.last, at)
 	known := false
 	if a.User != 0 && a.MaxRetry == 0 {
-		if device := jail.Mix(a.User, narrow, g.seed); g.logins.Within(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures {
-			f.Excused = true
+		device := jail.Mix(a.User, narrow, g.seed)
+		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
+		f.Excused = known && c.conf.Filter.Parallel && g.bursts.Again(device, at) ||
+			g.logins.Device(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
+		if f.Excused {
 			g.out.Failures = append(g.out.Failures, f)
 			return
 		}
-		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare) && !g.accounts.UnderAttack(account(a.User, c.conf.Observe), at)
+		known = known && !g.accounts.UnderAttack(account(a.User, c.conf.Observe), at)
 	}
 	v := c.counter.Add(addr, x, jail.Weighing{Account: c.conf.Weights.Account, Unknown: c.conf.Weights.Unknown, Known: known})
 	f.Prefix, f.Count = v.Prefix, v.Count

@@ -70,7 +70,7 @@ func TestDevice(t *testing.T) {
 	s.now = start / (86400 * sec) * 86400 * sec // the days are of UTC
 	s.say("alpha login bob 203.0.113.7")
 	for i := range deviceFailures {
-		if b := s.say("+60s alpha failed bob 203.0.113.7"); len(b) > 0 {
+		if b := s.say("+50s alpha failed bob 203.0.113.7"); len(b) > 0 {
 			t.Fatalf("failure %d: %+v", i+1, b)
 		}
 		if i == 400 {
@@ -79,19 +79,24 @@ func TestDevice(t *testing.T) {
 	}
 	var bans []Ban
 	for range 5 {
-		bans = append(bans, s.say("+60s alpha failed bob 203.0.113.7")...)
+		bans = append(bans, s.say("+50s alpha failed bob 203.0.113.7")...)
 	}
 	if len(bans) != 1 {
 		t.Errorf("%d bans after %d failures", len(bans), deviceFailures)
 	}
 	s.g.Ledger().Remove(netip.MustParsePrefix("203.0.113.7/32"), "alpha")
-	for range 10 {
-		if b := s.say("+24h alpha failed bob 203.0.113.7"); s.now < start+7*86400*sec && len(b) > 0 {
+	for range 30 {
+		if b := s.say("+24h alpha failed bob 203.0.113.7"); len(b) > 0 {
 			t.Errorf("a day later: %+v", b)
 		}
+		if f, within := s.failures[len(s.failures)-1], s.now < start/(86400*sec)*86400*sec+4*7*86400*sec; f.Excused != within {
+			t.Errorf("%v after the login: excused %v", time.Duration(s.now-start)*time.Microsecond, f.Excused)
+		}
 	}
+	s.say("alpha login bob 203.0.113.7")
+	s.say("+192h alpha failed bob 203.0.113.7")
 	if f := s.failures[len(s.failures)-1]; f.Excused {
-		t.Error("excused ten days after the login")
+		t.Error("excused eight days after the login, with no failure between")
 	}
 }
 

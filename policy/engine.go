@@ -40,6 +40,7 @@ type Engine struct {
 	aside    attempts // those that came with it, while entries are read again
 	accounts *jail.Accounts
 	logins   *jail.Logins
+	bursts   jail.Bursts
 	attacked config.Accounts
 	around   config.Neighbours
 	nets     []*jail.Networks
@@ -93,7 +94,7 @@ type Failure struct {
 	User     []byte // as logged, cut to jail.MaxName bytes: an attacker's text; borrowed from the entry
 	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
 	Count    int    // what the prefix has in its window now, each failure with its weight
-	Excused  bool   // not counted: somebody logged in to that account from there lately
+	Excused  bool   // not counted: somebody logged in to that account from there lately, or another connection tried the same just before
 	Ref      jail.Ref
 }
 

@@ -163,7 +163,7 @@ func TestSuccess(t *testing.T) {
 // The address of a failure may come in a later line of its connection.
 func TestWaits(t *testing.T) {
 	h := newHost(t)
-	o := h.line(200, "User root not allowed because account is locked")
+	o := h.line(200, "User root from client.example.net not allowed because not listed in AllowUsers")
 	if o.Hits != 1 || len(o.Failures) != 0 {
 		t.Fatalf("%+v", o)
 	}

@@ -160,6 +160,7 @@ type model struct {
 	accounts map[string][]*modelPlace
 	parts    []modelPart
 	logins   map[string]int64 // by account and prefix: the one read last
+	failed   map[string]int64 // by account and prefix: the day of the last failure that was excused
 	bans     []*modelBan
 	times    map[string]*ledger.History // by prefix, and whether observed
 
@@ -256,10 +257,17 @@ func (m *model) entry(i int, e event) []string {
 	a.stage = map[string]int{"lone": 1, "step": 2, "nobody": 2, "some": 2, "final": 3, "end": 4}[e.what]
 	switch e.what {
 	case "login":
+		nameless := 0
 		for _, p := range m.pending {
-			if p.addr == addr && (p.conn == k || p.user == e.user) {
-				p.taken = true
+			if p.taken || p.addr != addr || p.conn != k && p.user != e.user {
+				continue
 			}
+			if p.who() == "" {
+				if nameless += p.attempts; nameless > 3 {
+					continue
+				}
+			}
+			p.taken = true
 		}
 		m.conns[k] = &modelConn{lines: map[string]int{}}
 		m.success(e)
@@ -272,7 +280,7 @@ func (m *model) entry(i int, e event) []string {
 			}
 		}
 		c.waits = nil
-		if !dropped {
+		if !dropped && !m.takeBack(e) {
 			c.done++
 			c.seen = max(c.seen, c.done)
 		}
@@ -299,6 +307,37 @@ func (m *model) entry(i int, e event) []string {
 		}
 	}
 	return m.sorted()
+}
+
+// takeBack takes back what was counted just before.
+func (m *model) takeBack(e event) bool {
+	j := m.jail(e.jail)
+	p := m.prefix(j, e.addr)
+	for i := len(m.fails) - 1; i >= 0; i-- {
+		x := m.fails[i]
+		if x.jail != j.Name || x.prefix != p || x.user != e.user || x.attempts != 1 || x.old || !near(e.at, x.at, 2*time.Second) {
+			continue
+		}
+		m.fails = slices.Delete(m.fails, i, i+1)
+		key := e.user
+		if j.Observe {
+			key = "observed " + key
+		}
+		for _, x := range m.accounts[key] {
+			if x.id != placeOf(p) {
+				continue
+			}
+			for n := len(x.fails) - 1; n >= 0; n-- {
+				if x.fails[n].prefix == p && near(e.at, x.fails[n].at, 2*time.Second) {
+					x.fails = slices.Delete(x.fails, n, n+1)
+					break
+				}
+			}
+		}
+		m.accounts[key] = slices.DeleteFunc(m.accounts[key], func(x *modelPlace) bool { return x.id == placeOf(p) && len(x.fails) == 0 })
+		return true
+	}
+	return false
 }
 
 func (m *model) sorted() []string {
@@ -469,7 +508,9 @@ func (m *model) failure(e *event, attempts int) {
 	if j.Observe {
 		key = "observed " + user
 	}
-	if user != "" && m.login(fmt.Sprint(user, p), at, m.c.Accounts.Spare) {
+	device := fmt.Sprint(user, p)
+	if user != "" && (m.login(device, at, m.c.Accounts.Spare) || m.login(device, at, 4*m.c.Accounts.Spare) && m.failed[device] != 0 && near(at, m.failed[device], m.c.Accounts.Spare)) {
+		m.failed[device] = at / us(24*time.Hour) * us(24*time.Hour)
 		m.tell("excused %s %s %s %d at %d", j.Name, e.addr, user, attempts, at)
 		return
 	}
@@ -908,7 +949,7 @@ func TestModel(t *testing.T) {
 		allowed := allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("203.0.113.5/32")}, {Prefix: netip.MustParsePrefix("2001:db8:7:1::1/128")}})
 		jails := [][]string{{"alpha", "beta", "gamma"}, {"alpha", "beta"}, {"gamma", "gamma", "gamma", "alpha"}}[round%3]
 		events := stream(r, 1500, 2+r.IntN(5), jails, []int64{0, 20 * sec, 60 * sec}[r.IntN(3)])
-		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, times: map[string]*ledger.History{}}
+		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, failed: map[string]int64{}, times: map[string]*ledger.History{}}
 		var want [][]string
 		for i, e := range events {
 			want = append(want, slices.Clone(m.entry(i, e)))

@@ -284,7 +284,8 @@ func TestRewrite(t *testing.T) {
 	}{
 		"one into nothing":                  {0, []edit{{add: some(1)}}, false},
 		"many into nothing":                 {0, []edit{{add: some(40)}}, true},
-		"back after a reload, one by one":   {5000, []edit{{add: some(2)}, {}, {add: some(2)}}, true},
+		"back after a reload, one by one":   {5000, []edit{{add: some(3)}, {}, {add: some(3)}}, true},
+		"a wide one for a narrow one":       {5000, []edit{{had: 1, del: some(1), add: some(1)}, {had: 1, del: some(1), add: some(1)}}, false},
 		"one into a full one":               {10_000, []edit{{had: 1250, add: some(1)}}, false},
 		"a few into each":                   {10_000, []edit{{had: 1250, add: some(10)}, {had: 1250, add: some(10)}}, false},
 		"a flood into each":                 {10_000, []edit{{had: 1250, add: some(90)}, {had: 1250, add: some(90)}}, true},

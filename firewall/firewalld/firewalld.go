@@ -51,6 +51,10 @@ const (
 	// their time limits.
 	longest = 10 * time.Second
 
+	// few is how many changes are made one by one in any case: firewalld 2.5 answers setEntries before the entries are in the
+	// kernel, and puts them there when it has nothing else to do.
+	few = 4
+
 	// slack is how much Until may differ before it counts as refreshed.
 	slack = 5 * time.Second
 )
@@ -647,6 +651,9 @@ func rewrite(total int, edits ...edit) bool {
 		all += d
 		open += time.Duration(e.had-len(e.del)) * d
 		add, del = add+len(e.add), del+len(e.del)
+	}
+	if add+del <= few {
+		return false
 	}
 	if each := time.Duration(add+del) * one; open == 0 || each > longest {
 		return all < each

@@ -24,6 +24,8 @@ type Filter struct {
 	Notes       string   // what it takes as evidence and why
 	Modes       []string // the first is the default
 	File        string   // where it was read from
+	Parallel    bool     // programs log in over several connections at once with one password
+	Guests      []string // names that stand for nobody: no password belongs to them, and failures on them are no evidence
 	Off         bool     // no jail until the configuration names it: its lines come from harmless clients or forged senders, too
 
 	trust    Trust
@@ -52,6 +54,10 @@ type Pattern struct {
 	// Provisional says that such a line is about one step of an attempt to log in that may still succeed: other lines tell
 	// how it ended.
 	Provisional bool
+	// Nameless says that such a line is provisional where it names no account.
+	Nameless bool
+	// AfterFailure says that such a line is no evidence by itself, only where its address has failed before.
+	AfterFailure bool
 
 	Modes []string // the modes it is for; empty: all
 	Whole bool     // of whole messages alone, as Trust.Whole says of all patterns
@@ -279,6 +285,9 @@ func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
 			h.ID = addrText
 		}
 		h.Kind, h.Pattern, h.Unknown = p.Kind, p, p.Unknown
+		if p.Kind == Failure && contains(m.Filter.Guests, h.User) {
+			h.Kind, h.Unknown = Join, false
+		}
 		return true
 	}
 	return false

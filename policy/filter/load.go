@@ -83,6 +83,9 @@ func BuiltinSource(name string) ([]byte, error) {
 //	cut: 2048                               the daemon cuts its lines at so many bytes: see MatchMessage
 //	join_by: address                        lines of one attempt come from several processes: join them by address, not by
 //	                                        process (the default) or <id>
+//	parallel: true                          programs log in over several connections at once with one password: failures on one
+//	                                        account that people log in to, within 5 s, are one attempt
+//	guests: [anonymous]                     names that stand for nobody: a failure on one of them is a join
 //	modes: {normal: [], ddos: [], all: [ddos]}   the first is the default; in the list: modes that it includes
 //	patterns:
 //	  - name:   failed-password
@@ -91,7 +94,10 @@ func BuiltinSource(name string) ([]byte, error) {
 //	    modes:  [ddos]                      without it: every mode
 //	    step:   3                           which of the lines about one attempt it is, 1 to 15: lines of different steps are about
 //	                                        the same attempts, those of the same step about different ones; 0: it stands for itself
-//	    provisional: true                   other lines tell how the attempt ended: it counts if no success follows within 30 s
+//	    provisional: true                   other lines tell how the attempt ended: it counts if no success follows within 30 s;
+//	                                        nameless: only where the line names no account
+//	    after_failure: true                 the line may come of something harmless, too: it counts only for an address that has
+//	                                        failures of other lines in its windows
 //	    weight: 1                           how much one line counts, 1 to 255
 //	    max_retry: 1                        so many such lines are too many, whatever the jail says; 1 to 1000
 //	    transport: syslog                   whole messages alone, where the other patterns may take lines of standard output
@@ -195,7 +201,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
 	}
-	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "lead", "cut", "join_by", "modes", "patterns", "tests") {
+	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "lead", "cut", "join_by", "parallel", "guests", "modes", "patterns", "tests") {
 		return
 	}
 	f := l.f
@@ -215,6 +221,8 @@ func (l *loader) filter(root *yamldoc.Node) {
 	}
 	l.modes(root.Get("modes"))
 	f.cut = l.number(root.Get("cut"), "cut", 64, MaxMessage, MaxMessage+1)
+	l.f.Guests = l.texts(root.Get("guests"), "guests")
+	l.f.Parallel = l.boolean(root.Get("parallel"), "parallel")
 	if n := root.Get("join_by"); n != nil {
 		if f.joinAddr = n.Value == "address"; !f.joinAddr && n.Value != "process" {
 			l.errorf(n, "join_by", "%q is neither address nor process", n.Value).Hint = wordHint(n.Value, "address", "process")
@@ -485,7 +493,7 @@ func (l *loader) within(n *yamldoc.Node, path string, terr *templateError) {
 var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join, "delivery": Delivery, "void": Void}
 
 func (l *loader) pattern(n *yamldoc.Node) {
-	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown", "provisional", "transport") {
+	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown", "provisional", "after_failure", "transport") {
 		return
 	}
 	name := l.text(n.Get("name"), "patterns.name")
@@ -517,9 +525,14 @@ func (l *loader) pattern(n *yamldoc.Node) {
 	p.MaxRetry = l.number(n.Get("max_retry"), path+".max_retry", 1, maxRetry, 0)
 	p.Whole = l.whole(n.Get("transport"), path+".transport")
 	p.Unknown = l.boolean(n.Get("unknown"), path+".unknown")
-	p.Provisional = l.boolean(n.Get("provisional"), path+".provisional")
-	if p.Kind != Failure && (p.MaxRetry != 0 || p.Unknown || p.Provisional) {
-		l.errorf(n, path, "is not a failure, so max_retry, unknown and provisional do not apply to it")
+	if x := n.Get("provisional"); x != nil && x.Value == "nameless" {
+		p.Nameless = true
+	} else {
+		p.Provisional = l.boolean(x, path+".provisional")
+	}
+	p.AfterFailure = l.boolean(n.Get("after_failure"), path+".after_failure")
+	if p.Kind != Failure && (p.MaxRetry != 0 || p.Unknown || p.Provisional || p.Nameless || p.AfterFailure) {
+		l.errorf(n, path, "is not a failure, so max_retry, unknown, provisional and after_failure do not apply to it")
 	}
 	text, re := n.Get("text"), n.Get("regexp")
 	if (text == nil) == (re == nil) {

@@ -46,7 +46,7 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns:\n  - {name: a, text: x, step: 16}\n", `f.yaml:4:30: patterns.a.step: "16" is not a number from 0 to 15`, ""},
 		{good + "patterns:\n  - {name: a, text: x, max_retry: 0}\n", `f.yaml:4:35: patterns.a.max_retry: "0" is not a number from 1 to 1000`, ""},
 		{good + "patterns:\n  - {name: a, text: x, unknown: 1}\n", `f.yaml:4:33: patterns.a.unknown: "1" is neither true nor false`, ""},
-		{good + "patterns:\n  - {name: a, text: x, kind: join, unknown: true}\n", "f.yaml:4:5: patterns.a: is not a failure, so max_retry, unknown and provisional do not apply to it", ""},
+		{good + "patterns:\n  - {name: a, text: x, kind: join, unknown: true}\n", "f.yaml:4:5: patterns.a: is not a failure, so max_retry, unknown, provisional and after_failure do not apply to it", ""},
 		{good + "patterns:\n  - {name: a, text: x, modes: [normel]}\n", `f.yaml:4:32: patterns.a.modes: there is no mode "normel"`, "did you mean normal?"},
 		{good + "patterns:\n  - {name: a, regexp: 'a('}\n", "f.yaml:4:23: patterns.a.regexp: is not a regular expression: missing closing ): `a(`", ""},
 		{good + "patterns:\n  - {name: a, regexp: '(?P<ip>x)'}\n", `f.yaml:4:23: patterns.a.regexp: has a group named "ip"; groups are addr, port, user, id, source and count`, ""},

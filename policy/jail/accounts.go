@@ -360,7 +360,37 @@ func (a *Accounts) Success(name uint64, p netip.Prefix) {
 	}
 	x := &acc.places[i]
 	x.fails = slices.DeleteFunc(x.fails, func(f accountFailure) bool { return f.from == from })
-	if len(x.fails) == 0 {
+	a.tidy(acc, i)
+}
+
+// TakeBack takes out the latest failure of a prefix on an account that was counted just before a moment.
+func (a *Accounts) TakeBack(name uint64, p netip.Prefix, at int64) {
+	from := keyOf(p.Addr(), p.Bits())
+	fits := func(f *accountFailure) bool { return f.from == from && near(at, f.at, span(justNow)) }
+	acc := a.m[name]
+	if acc == nil {
+		if d := a.single(name); d.name == name && fits(&d.first) {
+			*d = single{}
+		}
+		return
+	}
+	i := slices.IndexFunc(acc.places, func(x place) bool { return x.key == placeOf(from) })
+	if i < 0 {
+		return
+	}
+	x := &acc.places[i]
+	for n := len(x.fails) - 1; n >= 0; n-- {
+		if fits(&x.fails[n]) {
+			x.fails = slices.Delete(x.fails, n, n+1)
+			break
+		}
+	}
+	a.tidy(acc, i)
+}
+
+// tidy drops a place that nothing is left of, and the account with its last place.
+func (a *Accounts) tidy(acc *account, i int) {
+	if len(acc.places[i].fails) == 0 {
 		acc.places = slices.Delete(acc.places, i, i+1)
 		a.pairs--
 	}

@@ -45,6 +45,7 @@ type Attempt struct {
 	Stage       uint8  // of the pattern; 0: the line stands for itself, whatever the connection's other lines say
 	Source      uint32 // which of several modules or databases of that stage wrote the line
 	Provisional bool   // other lines tell how the attempt ended
+	After       bool   // it counts only where the address has failed before
 }
 
 // MaxName is how many bytes of an account name are kept.

@@ -666,6 +666,26 @@ func (c *Counter) Success(a netip.Addr, user uint32) (clear bool) {
 	return c.purge(i, func(x *node) bool { return x.name() == user })
 }
 
+// justNow is how long before a line that says that an attempt was none the attempt may have been counted.
+const justNow = 2 * time.Second
+
+// TakeBack takes out the latest failure of a user that was counted just before a moment, and says whether there was one.
+func (c *Counter) TakeBack(a netip.Addr, user uint32, at int64) bool {
+	i, ok := c.narrow.find(keyOf(a, c.length(a)))
+	if user &= 1<<16 - 1; !ok || user == 0 {
+		return false
+	}
+	taken := false
+	c.purge(i, func(x *node) bool {
+		if taken || x.isCell() || x.name() != user || x.attempts() != 1 || !near(at, x.at(), span(justNow)) {
+			return false
+		}
+		taken = true
+		return true
+	})
+	return taken
+}
+
 // Recall gives a failure that was restored without it the entry that it stands in.
 func (c *Counter) Recall(a netip.Addr, x Failure) {
 	tell := func(t *table, k key) bool {

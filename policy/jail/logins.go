@@ -69,6 +69,20 @@ func (l *Logins) Within(id uint64, at int64, long time.Duration) bool {
 	return ok && near(at, x.at, span(long))
 }
 
+// renewals is how many times as long a device is known that goes on failing all the while: a phone at the office of somebody
+// who has left it.
+const renewals = 4
+
+// Device says whether an account at a prefix belongs to a device that is known: it logged in within a time of a moment, or
+// somewhat longer ago and has failed ever since.
+func (l *Logins) Device(id uint64, at int64, long time.Duration) bool {
+	x, ok := l.get(id)
+	if !ok || near(at, x.at, span(long)) {
+		return ok
+	}
+	return near(at, x.at, renewals*span(long)) && near(at, int64(x.day)*span(24*time.Hour), span(long))
+}
+
 // Fail notes failures after a login and returns how many there were on that day (UTC).
 func (l *Logins) Fail(id uint64, at int64, n int) int {
 	x, ok := l.get(id)
