@@ -62,7 +62,7 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 	a := jail.Attempt{
 		At: at, Ref: ref, Pattern: p.Name, User: jail.Hash(h.User, g.seed), Port: h.Port, Attempts: max(1, h.Repeat),
 		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, Unknown: h.Unknown, Stage: p.Step, Source: uint32(jail.Hash(h.Source, g.seed)),
-		Provisional: p.Provisional || p.Nameless && len(h.User) == 0, After: p.AfterFailure,
+		Provisional: p.Provisional || p.Nameless && len(h.User) == 0, After: p.AfterFailure, Alone: len(h.ID) == 0,
 	}
 	a.Name = h.User[:min(len(h.User), jail.MaxName)]
 	return a

@@ -19,6 +19,10 @@ const (
 	// with an old password asks for mail every five minutes over three connections, a program that fetches mail every minute.
 	deviceFailures = 1500
 
+	// attackedPrompts is how many attempts of one connection count on an account that is under attack: ssh asks three times by
+	// itself, and Accounts want three.
+	attackedPrompts = 2
+
 	// anyAccount stands for any account in Engine.logins.
 	anyAccount = 0
 )
@@ -180,7 +184,12 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Slow, evidence: c.counter.TakeSlow(v.Prefix), at: at})
 	}
 	forgiven := func(at int64) bool { return g.led.Pardoned(addr, at, g.attacked.FindTime.Microseconds()) }
-	if own := g.accounts.Add(account(a.User, c.conf.Observe), narrow, c.number, x, forgiven); own != nil && !banned {
+	// On an account under attack, who types the own password wrong at each prompt of one connection is no attacker yet.
+	further, more := a.Before >= attackedPrompts, 0
+	if further {
+		more = a.Before + a.Attempts - attackedPrompts
+	}
+	if own := g.accounts.Add(account(a.User, c.conf.Observe), narrow, c.number, x, further, forgiven); own != nil && !banned {
 		if j := g.byName[g.names[own.Jail]]; j != nil {
 			if banned = g.ban(j, addr, verdict{prefix: narrow, reason: ledger.Account, evidence: own.Failures, at: at}); banned {
 				j.counter.Take(narrow)
@@ -189,7 +198,7 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	}
 	if !banned && a.User != 0 && g.accounts.Crowded(account(a.User, c.conf.Observe), at) {
 		// Accounts may have dropped what this address did for newer addresses: the jail's own counts still tell.
-		if n, l := c.counter.OnAccount(addr, x.User, at, g.attacked.FindTime); n >= g.accounts.Need() {
+		if n, l := c.counter.OnAccount(addr, x.User, at, g.attacked.FindTime); n-more >= g.accounts.Need() {
 			if banned = g.ban(c, addr, verdict{prefix: narrow, reason: ledger.Account, evidence: l, at: at}); banned {
 				c.counter.Take(narrow)
 			}

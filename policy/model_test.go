@@ -180,6 +180,7 @@ type modelAttempt struct {
 	attempts int
 	stage    int
 	conn     string
+	before   int // attempts of the connection that failed before
 	taken    bool
 }
 
@@ -191,6 +192,7 @@ type modelFail struct {
 	unknown  bool
 	attempts int
 	weight   int
+	further  bool // on an account: beyond two attempts of one connection
 	old      bool // a later one was too far from it in the normal window
 	gone     bool // and in the slow one
 }
@@ -237,7 +239,7 @@ func (m *model) entry(i int, e event) []string {
 		m.pending = m.pending[1:]
 		if !p.taken {
 			m.settled(p)
-			m.failure(&p.event, p.attempts)
+			m.failure(&p.event, p.attempts, 0)
 		}
 	}
 	if e.what == "tick" {
@@ -362,6 +364,7 @@ func (m *model) attempt(c *modelConn, a *modelAttempt) {
 		if a.attempts = lines - c.done; provisional {
 			a.attempts = lines - max(c.seen, c.done)
 		} else {
+			a.before = c.done
 			c.done = max(c.done, lines)
 		}
 		c.seen = max(c.seen, c.done, lines)
@@ -398,12 +401,12 @@ func (m *model) attempt(c *modelConn, a *modelAttempt) {
 				}
 			default:
 				a.attempts -= n
-				m.failure(&p.event, n)
+				m.failure(&p.event, n, 0)
 			}
 		}
 	}
 	if a.attempts > 0 {
-		m.failure(&a.event, a.attempts)
+		m.failure(&a.event, a.attempts, a.before)
 	}
 }
 
@@ -497,7 +500,7 @@ func (m *model) distinct(key string, at int64) (n int) {
 }
 
 // failure counts attempts that failed in every window.
-func (m *model) failure(e *event, attempts int) {
+func (m *model) failure(e *event, attempts, before int) {
 	j, at := m.jail(e.jail), e.at
 	if _, ok := m.allow.Contains(e.addr, at); ok || m.held(j, e.addr, at) {
 		return
@@ -516,7 +519,7 @@ func (m *model) failure(e *event, attempts int) {
 	}
 	known := user != "" && m.login(user+" anywhere", at, m.c.Accounts.Spare) && !m.underAttack(key, at)
 
-	f := &modelFail{at: at, jail: j.Name, prefix: p, user: user, unknown: e.what == "unknown" || e.what == "nobody", attempts: attempts}
+	f := &modelFail{at: at, jail: j.Name, prefix: p, user: user, unknown: e.what == "unknown" || e.what == "nobody", attempts: attempts, further: before >= 2}
 	weight := attempts
 	switch {
 	case e.what == "heavy":
@@ -632,16 +635,19 @@ func (m *model) account(key string, p netip.Prefix, f *modelFail) (n int, by str
 	if !m.underAttack(key, f.at) {
 		return 0, ""
 	}
-	sums := map[string]int{}
+	sums, counts := map[string]int{}, map[string]int{}
 	for _, o := range x.fails {
 		if o.prefix != p || !near(f.at, o.at, a.FindTime) {
 			continue
+		}
+		if !o.further {
+			counts[o.jail] += o.attempts
 		}
 		if sums[o.jail] += o.attempts; sums[o.jail] >= n {
 			n, by = sums[o.jail], o.jail
 		}
 	}
-	if n < max(3, a.MaxRetry) {
+	if counts[by] < max(3, a.MaxRetry) {
 		return 0, ""
 	}
 	x.fails = slices.DeleteFunc(x.fails, func(o modelFail) bool { return o.prefix == p })

@@ -65,6 +65,7 @@ type accountFailure struct {
 	at       int64
 	jail     uint16
 	attempts uint8
+	further  bool // it does not count towards a ban
 }
 
 const (
@@ -81,6 +82,7 @@ type AccountFailures struct {
 	Prefix   netip.Prefix
 	Jail     uint16 // that saw most of it
 	Attempts int
+	Count    int // of these, towards a ban
 	Failures []Failure
 }
 
@@ -122,13 +124,13 @@ func placeOf(k key) key {
 
 // Add counts a failure of a prefix on an account. It returns what the prefix did on it if the account is under attack and
 // the prefix is one of the attackers. What others did before the account came under attack bans them only when they fail
-// again. forgiven says which failures of the prefix an operator has pardoned.
-func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure, forgiven func(at int64) bool) (attacker *AccountFailures) {
+// again. further says that the failure tells of its prefix's attempts, but does not lead to a ban. forgiven says which failures of the prefix an operator has pardoned.
+func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure, further bool, forgiven func(at int64) bool) (attacker *AccountFailures) {
 	if a.o.Addresses == 0 || name == 0 {
 		return nil
 	}
 	k := keyOf(p.Addr(), p.Bits())
-	x := accountFailure{k, f.Ref, f.At, jail, uint8(min(max(f.Attempts, 1), 255))}
+	x := accountFailure{k, f.Ref, f.At, jail, uint8(min(max(f.Attempts, 1), maxAttempts)), further}
 	acc := a.m[name]
 	if acc == nil {
 		if acc = a.enter(name, &x); acc == nil {
@@ -139,7 +141,7 @@ func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure, forg
 	if !a.attacked(acc, f.At) {
 		return nil
 	}
-	if l := a.own(mine, k, f.At, forgiven); l.Attempts >= a.o.MaxRetry {
+	if l := a.own(mine, k, f.At, forgiven); l.Count >= a.o.MaxRetry {
 		mine.fails = slices.DeleteFunc(mine.fails, func(f accountFailure) bool { return f.from == k })
 		return &l
 	}
@@ -268,8 +270,8 @@ func (a *Accounts) own(x *place, from key, at int64, forgiven func(at int64) boo
 	find := span(a.o.FindTime)
 	l.Prefix = from.prefix()
 	var sums [1]struct {
-		jail uint16
-		n    int
+		jail    uint16
+		n, count int
 	}
 	all := sums[:0]
 	counts := func(f *accountFailure) bool { return f.from == from && near(at, f.at, find) && !forgiven(f.at) }
@@ -283,17 +285,25 @@ func (a *Accounts) own(x *place, from key, at int64, forgiven func(at int64) boo
 		}
 		if i == len(all) {
 			all = append(all, struct {
-				jail uint16
-				n    int
+				jail    uint16
+				n, count int
 			}{jail: f.jail})
 		}
-		if all[i].n += int(f.attempts); all[i].n >= l.Attempts {
-			l.Attempts, l.Jail = all[i].n, f.jail
+		all[i].n += int(f.attempts)
+		if !f.further {
+			all[i].count += int(f.attempts)
+		}
+		if all[i].n >= l.Attempts {
+			l.Attempts, l.Count, l.Jail = all[i].n, all[i].count, f.jail
 		}
 	}
 	for _, f := range x.fails {
 		if f.jail == l.Jail && counts(&f) {
-			l.Failures = append(l.Failures, Failure{Ref: f.ref, At: f.at, Attempts: int(f.attempts), Weight: int(f.attempts)})
+			x := Failure{Ref: f.ref, At: f.at, Attempts: int(f.attempts)}
+			if !f.further {
+				x.Weight = x.Attempts
+			}
+			l.Failures = append(l.Failures, x)
 		}
 	}
 	return l
@@ -494,11 +504,18 @@ func appendAccountFailure(b []byte, f *accountFailure) []byte {
 	b = appendKey(b, f.from)
 	b = binary.AppendVarint(b, f.at)
 	b = binary.AppendUvarint(b, uint64(f.jail))
+	if f.further {
+		return append(b, f.attempts|furtherBit)
+	}
 	return append(b, f.attempts)
 }
 
+// furtherBit of a saved number of attempts says that they are further ones. Attempts are at most maxAttempts.
+const furtherBit = 0x80
+
 func (d *decoder) accountFailure(jails int) accountFailure {
 	f := accountFailure{from: d.key(), ref: NoRef, at: d.time(), jail: d.uint16(), attempts: d.byte()}
+	f.attempts, f.further = f.attempts&^furtherBit, f.attempts&furtherBit != 0
 	if int(f.jail) >= jails || f.attempts == 0 {
 		d.fail("a failure out of range")
 	}

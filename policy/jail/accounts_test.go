@@ -15,7 +15,7 @@ func TestSingles(t *testing.T) {
 	o := AccountOptions{FindTime: time.Hour, Addresses: 3, MaxRetry: 3, Limit: 1024}
 	a := NewAccounts(o, 9)
 	add := func(name uint64, addr uint32, at int64) *AccountFailures {
-		return a.Add(name, netip.PrefixFrom(v4(addr), 32), 0, Failure{At: at, Ref: Ref(at), Attempts: 1}, never)
+		return a.Add(name, netip.PrefixFrom(v4(addr), 32), 0, Failure{At: at, Ref: Ref(at), Attempts: 1}, false, never)
 	}
 	restore := func() {
 		t.Helper()

@@ -172,6 +172,9 @@ func appendAttempt(b []byte, a *Attempt) []byte {
 	if a.After {
 		flags |= 4
 	}
+	if a.Alone {
+		flags |= 8
+	}
 	return append(b, a.Stage, flags)
 }
 
@@ -331,8 +334,8 @@ func (d *decoder) attempt() Attempt {
 		Weight: int(d.uint16()), MaxRetry: int(d.uint16()), Source: d.uint32(), Stage: d.byte(),
 	}
 	flags := d.byte()
-	a.Unknown, a.Provisional, a.After = flags&1 != 0, flags&2 != 0, flags&4 != 0
-	if a.Attempts == 0 || a.Weight == 0 || len(a.Name) > MaxName || flags > 7 {
+	a.Unknown, a.Provisional, a.After, a.Alone = flags&1 != 0, flags&2 != 0, flags&4 != 0, flags&8 != 0
+	if a.Attempts == 0 || a.Weight == 0 || len(a.Name) > MaxName || flags > 15 {
 		d.fail("an attempt out of range")
 	}
 	return a

@@ -46,6 +46,8 @@ type Attempt struct {
 	Source      uint32 // which of several modules or databases of that stage wrote the line
 	Provisional bool   // other lines tell how the attempt ended
 	After       bool   // it counts only where the address has failed before
+	Alone       bool   // its connection is that of one client, and not all that come from an address or have one id
+	Before      int    // attempts of such a connection that failed before, as Count has it; not saved
 }
 
 // MaxName is how many bytes of an account name are kept.
@@ -251,6 +253,9 @@ func (c *Connections) Count(k ConnKey, addr netip.Addr, a *Attempt) (attempts in
 		attempts = int(lines) - int(max(x.seen, x.done))
 	} else {
 		attempts = int(lines) - int(x.done)
+		if a.Alone {
+			a.Before = int(x.done)
+		}
 		x.done = max(x.done, lines)
 	}
 	x.seen = max(x.seen, x.done, lines)
