@@ -206,7 +206,9 @@ func (g *Engine) success(c *cell, conn jail.ConnKey, addr netip.Addr, h *filter.
 		if narrow := g.narrow(c, addr); user != 0 && narrow != done { // most jails count by the same length
 			g.accounts.Success(account(user, false), narrow)
 			g.accounts.Success(account(user, true), narrow)
-			g.logins.Add(jail.Mix(user, narrow, g.seed), at)
+			if g.logins.Add(jail.Mix(user, narrow, g.seed), at) {
+				g.logins.AddPerson(narrow, g.seed, at)
+			}
 			done = narrow
 		}
 	}

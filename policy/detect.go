@@ -19,6 +19,9 @@ const (
 	// with an old password asks for mail every five minutes over three connections, a program that fetches mail every minute.
 	deviceFailures = 1500
 
+	// crowd is how many times slow.max_retry the people behind an address may add to it.
+	crowd = 2
+
 	// attackedPrompts is how many attempts of one connection count on an account that is under attack: ssh asks three times by
 	// itself, and Accounts want three.
 	attackedPrompts = 2
@@ -70,7 +73,8 @@ func networkOptions(c *config.Config) (l []jail.NetworkOptions) {
 
 func share(c *config.Config) int { return c.Limits.Tracked / detectorShare }
 
-func (g *Engine) keepLogins() time.Duration { return max(g.attacked.Spare, g.around.Spare) }
+// keepLogins is how long logins are kept: two days at least, for jail.Logins.People.
+func (g *Engine) keepLogins() time.Duration { return max(g.attacked.Spare, g.around.Spare, 48*time.Hour) }
 
 // configureDetectors takes the settings of what is counted over all jails.
 func (g *Engine) configureDetectors(c *config.Config) {
@@ -180,7 +184,7 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Failures, evidence: c.counter.Take(v.Prefix), wide: v.Wide, at: at})
 	case a.MaxRetry == 1: // counted as part of a wider prefix, which is not banned for one address
 		banned = g.ban(c, addr, verdict{prefix: narrow, reason: ledger.Failures, evidence: []jail.Failure{x}, at: at})
-	case v.Slow:
+	case v.Slow && v.Long >= c.conf.Slow.MaxRetry+g.people(c, narrow, at):
 		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Slow, evidence: c.counter.TakeSlow(v.Prefix), at: at})
 	}
 	forgiven := func(at int64) bool { return g.led.Pardoned(addr, at, g.attacked.FindTime.Microseconds()) }
@@ -207,6 +211,12 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	if banned || addr.Is6() {
 		g.countNetworks(c, addr, narrow, x)
 	}
+}
+
+// people is by how much the limit of the slow window is higher for a prefix that many people log in from: some of them forget
+// their passwords and give up.
+func (g *Engine) people(c *cell, narrow netip.Prefix, at int64) int {
+	return min(g.logins.People(narrow, g.seed, at), crowd*c.conf.Slow.MaxRetry)
 }
 
 // countNetworks counts an address that was banned, or of IPv6 one that failed, as a part of the networks around it. A network

@@ -161,6 +161,7 @@ type model struct {
 	parts    []modelPart
 	logins   map[string]int64 // by account and prefix: the one read last
 	failed   map[string]int64 // by account and prefix: the day of the last failure that was excused
+	persons  map[string]int   // by day and prefix: accounts that logged in
 	bans     []*modelBan
 	times    map[string]*ledger.History // by prefix, and whether observed
 
@@ -429,7 +430,12 @@ func (m *model) success(e event) {
 		j := &m.c.Jails[i]
 		p := m.prefix(j, e.addr)
 		m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool { return f.jail == j.Name && f.prefix == p && f.user == e.user })
-		m.logins[fmt.Sprint(e.user, p)] = e.at
+		if id := fmt.Sprint(e.user, p); i == slices.IndexFunc(m.c.Jails, func(o config.Jail) bool { return m.prefix(&o, e.addr) == p }) {
+			if at, ok := m.logins[id]; !ok || at/us(24*time.Hour) != e.at/us(24*time.Hour) {
+				m.persons[fmt.Sprint(e.at/us(24*time.Hour), p)]++
+			}
+			m.logins[id] = e.at
+		}
 		for _, key := range []string{e.user, "observed " + e.user} {
 			for _, x := range m.accounts[key] {
 				x.fails = slices.DeleteFunc(x.fails, func(f modelFail) bool { return f.prefix == p })
@@ -497,6 +503,12 @@ func (m *model) distinct(key string, at int64) (n int) {
 		}
 	}
 	return n
+}
+
+// people is how many accounts logged in from a prefix today, or yesterday.
+func (m *model) people(p netip.Prefix, at int64) int {
+	day := at / us(24*time.Hour)
+	return max(m.persons[fmt.Sprint(day, p)], m.persons[fmt.Sprint(day-1, p)])
 }
 
 // failure counts attempts that failed in every window.
@@ -598,7 +610,7 @@ func (m *model) failure(e *event, attempts, before int) {
 	case sum >= j.MaxRetry:
 		take(j.Name)
 		banned = m.ban(j, p, e.addr, ledger.Failures, at, normal)
-	case long >= most:
+	case long >= most && long >= j.Slow.MaxRetry+min(m.people(p, at), 2*j.Slow.MaxRetry):
 		take(j.Name)
 		banned = m.ban(j, p, e.addr, ledger.Slow, at, slow)
 	}
@@ -955,7 +967,7 @@ func TestModel(t *testing.T) {
 		allowed := allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("203.0.113.5/32")}, {Prefix: netip.MustParsePrefix("2001:db8:7:1::1/128")}})
 		jails := [][]string{{"alpha", "beta", "gamma"}, {"alpha", "beta"}, {"gamma", "gamma", "gamma", "alpha"}}[round%3]
 		events := stream(r, 1500, 2+r.IntN(5), jails, []int64{0, 20 * sec, 60 * sec}[r.IntN(3)])
-		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, failed: map[string]int64{}, times: map[string]*ledger.History{}}
+		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, failed: map[string]int64{}, persons: map[string]int{}, times: map[string]*ledger.History{}}
 		var want [][]string
 		for i, e := range events {
 			want = append(want, slices.Clone(m.entry(i, e)))

@@ -108,7 +108,7 @@ func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
 		if have, need, fs, until := c.counter.LookSlow(addr, now, known); have > 0 {
 			of.Window, of.Find, of.Prefix, of.Failures = WindowSlow, c.conf.Slow.FindTime, g.narrow(c, addr), fs
 			of.sum(now)
-			if of.Have, of.Need, of.Until = have, need, until; of.Attempts > normal {
+			if of.Have, of.Need, of.Until = have, need+g.people(c, of.Prefix, now), until; of.Attempts > normal {
 				l = append(l, of)
 			}
 		}

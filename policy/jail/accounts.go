@@ -270,7 +270,7 @@ func (a *Accounts) own(x *place, from key, at int64, forgiven func(at int64) boo
 	find := span(a.o.FindTime)
 	l.Prefix = from.prefix()
 	var sums [1]struct {
-		jail    uint16
+		jail     uint16
 		n, count int
 	}
 	all := sums[:0]
@@ -285,7 +285,7 @@ func (a *Accounts) own(x *place, from key, at int64, forgiven func(at int64) boo
 		}
 		if i == len(all) {
 			all = append(all, struct {
-				jail    uint16
+				jail     uint16
 				n, count int
 			}{jail: f.jail})
 		}

@@ -20,7 +20,8 @@ type Logins struct {
 	cur, old map[uint64]login
 }
 
-// login is an account at a prefix: the time of its latest login, and its failures of one day.
+// login is an account at a prefix: the time of its latest login, and its failures of one day. Of a prefix on a day fails is
+// how many accounts logged in.
 type login struct {
 	at    int64
 	day   int32 // days since 1970
@@ -39,11 +40,31 @@ func (l *Logins) Configure(limit int, keep time.Duration) {
 	l.limit, l.keep = max(limit, leastAccounts), span(keep)
 }
 
-// Add notes a login. It replaces what an earlier one noted, also one that lies ahead: the clock was set back.
-func (l *Logins) Add(id uint64, at int64) {
-	x, _ := l.get(id)
+// Add notes a login and says whether it is the first of that day (UTC). It replaces what an earlier one noted, also one that
+// lies ahead: the clock was set back.
+func (l *Logins) Add(id uint64, at int64) (first bool) {
+	x, ok := l.get(id)
+	first = !ok || dayOf(x.at) != dayOf(at)
 	x.at = at
 	l.put(id, x, at)
+	return first
+}
+
+func dayOf(at int64) int32 { return int32(at / span(24*time.Hour)) }
+
+// AddPerson notes that one more account logged in from a prefix on the day of a moment.
+func (l *Logins) AddPerson(p netip.Prefix, seed uint64, at int64) {
+	id := Mix(uint64(dayOf(at)), p, seed)
+	x, _ := l.get(id)
+	x.at, x.fails = at, uint16(min(int(x.fails)+1, math.MaxUint16))
+	l.put(id, x, at)
+}
+
+// People is how many accounts logged in from a prefix on the day of a moment, or on the day before if there were more.
+func (l *Logins) People(p netip.Prefix, seed uint64, at int64) int {
+	today, _ := l.get(Mix(uint64(dayOf(at)), p, seed))
+	before, _ := l.get(Mix(uint64(dayOf(at)-1), p, seed))
+	return int(max(today.fails, before.fails))
 }
 
 func (l *Logins) get(id uint64) (login, bool) {
@@ -89,7 +110,7 @@ func (l *Logins) Fail(id uint64, at int64, n int) int {
 	if !ok {
 		return n
 	}
-	if day := int32(at / (24 * time.Hour).Microseconds()); day != x.day {
+	if day := dayOf(at); day != x.day {
 		x.day, x.fails = day, 0
 	}
 	x.fails = uint16(min(int(x.fails)+n, math.MaxUint16))
