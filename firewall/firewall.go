@@ -65,7 +65,7 @@ type Backend interface {
 	Remove(ctx context.Context, keys []Key) error
 
 	// Verify looks whether rules and sets stand as Reconcile left them, cheaply: it reads no elements but counts.
-	// It changes nothing. A nil error means that bans bite.
+	// It changes nothing. A nil error means that bans are in effect.
 	Verify(ctx context.Context) error
 
 	// Inspect compares all that the host holds of ours, elements included, with what Reconcile(want) would leave. It

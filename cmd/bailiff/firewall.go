@@ -64,7 +64,7 @@ func runFirewall(e *env, args []string) error {
 }
 
 func (e *env) firewallStatus(s *control.Firewall) {
-	state := "bans bite"
+	state := "bans are in effect"
 	if !s.OK {
 		state = e.paint(red, "NOT WORKING")
 	}

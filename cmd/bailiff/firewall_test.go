@@ -41,7 +41,7 @@ func TestFirewallInWords(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	out, hints := said(func(e *env) { e.firewallStatus(lookedAt()) })
 	for _, want := range []string{
-		"nftables (as configured): bans bite; looked at ", ", in 12.3 ms; repaired 3 times\n",
+		"nftables (as configured): bans are in effect; looked at ", ", in 12.3 ms; repaired 3 times\n",
 		"  table ip x stands: a chain\n", "  ! table ip y is not ours: holds set \\x1b[31m\n",
 		"SET    STOPS          BANS  HELD  FOR EVER  NEXT END ", "PACKETS  BYTES  DIFFERS\n",
 		"7        420    1234 missing, 0 strange, 0 with another end\n", "v6-64  ports of sshd  1     0     0         -", "is gone\n",

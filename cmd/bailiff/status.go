@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"net"
+	"regexp"
 	"strings"
 	"time"
 
@@ -25,6 +27,9 @@ func runStatus(e *env, args []string) error {
 		return err
 	}
 	state := stateOf(s)
+	if s.Firewall.Backend == "firewalld" {
+		s.Firewall.Open = containerNetworks()
+	}
 	if *asJSON {
 		return cmp.Or(printJSON(e.out, s), state)
 	}
@@ -36,7 +41,7 @@ func runStatus(e *env, args []string) error {
 	for _, p := range s.Problems {
 		fmt.Fprintf(e.out, "  %s %s (since %s)\n", e.paint(red, "!"), clean(p.Text), stamp(p.Since))
 	}
-	fw := "bans bite"
+	fw := "bans are in effect"
 	if !s.Firewall.OK {
 		fw = e.paint(red, "NOT WORKING")
 	}
@@ -47,6 +52,10 @@ func runStatus(e *env, args []string) error {
 	fmt.Fprintln(e.out)
 	if text := stoppedText(s.Firewall.Stopped); text != "" {
 		fmt.Fprintf(e.out, "            %s\n", text)
+	}
+	if len(s.Firewall.Open) > 0 {
+		fmt.Fprintf(e.out, "            ports that containers publish stay open to banned addresses (%s): firewalld accepts them\n", strings.Join(s.Firewall.Open, ", "))
+		fmt.Fprintf(e.out, "            before any policy; firewall: {backend: nftables} closes them beside it\n")
 	}
 	read := "nothing read yet"
 	if !s.Journal.Time.IsZero() && s.Journal.Entries > 0 {
@@ -121,3 +130,20 @@ func stateOf(s *control.Status) error {
 	}
 	return nil
 }
+
+// containerNetworks are the bridges of Docker and Podman that are up.
+func containerNetworks() (names []string) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	for _, i := range all {
+		if i.Flags&net.FlagUp != 0 && containerBridge.MatchString(i.Name) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
+// containerBridge takes the names that Docker, netavark and CNI give to their bridges.
+var containerBridge = regexp.MustCompile(`^(docker0|br-[0-9a-f]{12}|(cni-)?podman[0-9]+)$`)

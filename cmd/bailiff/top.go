@@ -359,7 +359,7 @@ func (v *topView) draw(e *env, columns, lines int, now time.Time) []string {
 		}
 		l = append(l, e.paint(red, clip("PROBLEM: "+clean(v.s.Problems[0].Text)+more, columns)))
 	default:
-		add("%s: bans bite; %d watched, journal %.0f s behind", v.s.Firewall.Backend, v.s.Tracked, v.s.Journal.Lag)
+		add("%s: bans are in effect; %d watched, journal %.0f s behind", v.s.Firewall.Backend, v.s.Tracked, v.s.Journal.Lag)
 	}
 	add("failures  %6d in 10 s  %7d in 1 min", v.failures.in(sec, 10), v.failures.in(sec, topWindow))
 	add("bans      %6d in 10 s  %7d in 1 min  %7d in force, %d made", v.bans.in(sec, 10), v.bans.in(sec, topWindow), v.s.Bans, v.s.BansTotal)

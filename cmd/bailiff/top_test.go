@@ -93,7 +93,7 @@ func TestTop(t *testing.T) {
 	l := newLive(t, "NO_COLOR=1")
 	at := l.Await("q leaves", 0)
 	f := strings.Join(l.frame(), "\n")
-	for _, want := range []string{"bailiff 9.9 ", "ipset: bans bite; 3 watched", "7 in force, 12 made", "sshd                      0          100         7  -", "(none in the last minute)"} {
+	for _, want := range []string{"bailiff 9.9 ", "ipset: bans are in effect; 3 watched", "7 in force, 12 made", "sshd                      0          100         7  -", "(none in the last minute)"} {
 		if !strings.Contains(f, want) {
 			t.Errorf("%q is not shown:\n%s", want, f)
 		}
@@ -145,7 +145,7 @@ func TestTop(t *testing.T) {
 	again := control.NewServer(&watched{events: l.events}, control.Options{})
 	go again.Serve(ln)
 	defer again.Shutdown(context.Background())
-	at = l.Await("bans bite", at)
+	at = l.Await("bans are in effect", at)
 	l.Type("q")
 	if err := l.cmd.Wait(); err != nil {
 		t.Error(err)

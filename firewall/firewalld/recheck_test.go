@@ -12,7 +12,7 @@ import (
 	"bailiff/firewall/contract"
 )
 
-// TestUpset: panic mode and another default zone are heard of, all is looked at again, and bans bite then as before.
+// TestUpset: panic mode and another default zone are heard of, all is looked at again, and bans are in effect then as before.
 func TestUpset(t *testing.T) {
 	needFirewalld(t)
 	contract.Run(t, "firewall-cmd", "--set-default-zone=trusted")

@@ -20,7 +20,7 @@ const (
 	KindLag                   // the daemon reads the journal later than it is written
 	KindFirewallRepaired      // somebody else removed rules or sets of ours; they were made anew
 	KindFirewallChanged       // another backend is in use now, or rules of one that is not were removed
-	KindFirewallError         // the firewall does not do what it is told: bans do not bite
+	KindFirewallError         // the firewall does not do what it is told: bans are not in effect
 	KindJournalProblem        // a damaged journal file, a cursor that was vacuumed away, a clock set back
 	KindDropped               // journald suppressed messages of a watched unit: evidence is missing
 	KindLost                  // audit entries of ours could not be written

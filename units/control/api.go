@@ -112,6 +112,10 @@ type FirewallStatus struct {
 	Checked  time.Time `json:"checked"`
 	Repaired uint64    `json:"repaired"` // times that rules or sets had to be made anew
 	Stopped  []Stopped `json:"stopped"`  // by set; null where the backend does not count
+
+	// Open are the networks of containers on this host, as bailiff status sees them, whose published ports the backend does not
+	// close to banned addresses.
+	Open []string `json:"open,omitempty"`
 }
 
 // Stopped is what the rules about one set have counted since they were made.

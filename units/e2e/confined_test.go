@@ -135,7 +135,7 @@ func (v *victim) confinedLeftovers(t *testing.T) {
 	})
 }
 
-// Without the helper bans still come and bite, and status says what is missing.
+// Without the helper bans still come into effect, and status says what is missing.
 func (v *victim) confinedAlone(t *testing.T) {
 	v.sh(t, `systemctl stop -q bailiff-netlink.service bailiff-netlink.socket; systemctl mask -q bailiff-netlink.socket; systemctl restart bailiff.service`)
 	s := ask[control.Status](v, t, "status")

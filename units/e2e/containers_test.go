@@ -89,7 +89,7 @@ func TestContainers(t *testing.T) {
 			if suite == "bookworm" {
 				t.Skip("Podman 4.3 has no quadlets")
 			}
-			v := boot(t, suite, tree, load, "podman", "crun", "netavark", "aardvark-dns", "docker.io", "docker-cli")
+			v := boot(t, suite, tree, load, "podman", "crun", "netavark", "aardvark-dns", "docker.io", "docker-cli", "firewalld", "polkitd", "netbase")
 			v.containers(t)
 			v.put(t, "30-containers.yaml", "jails:\n  web: {}\n  attached: {}\n")
 			for name, text := range map[string]string{"web": webFilter, "attached": attachedFilter} {
@@ -103,6 +103,7 @@ func TestContainers(t *testing.T) {
 			t.Run("named", v.namedContainers)
 			t.Run("twice", v.attachedTwice)
 			t.Run("refused", v.refusedContainers)
+			t.Run("published", v.publishedPorts)
 		})
 	}
 }
@@ -125,7 +126,7 @@ func (v *victim) containers(t *testing.T) {
 		}
 	}
 	// The host's root is an overlay, which no other overlay can have as its upper layer.
-	v.sh(t, `systemctl stop docker.socket docker.service; mkdir -p /var/lib/containers /var/lib/docker
+	v.sh(t, `systemctl disable -q --now firewalld.service; systemctl stop docker.socket docker.service; mkdir -p /var/lib/containers /var/lib/docker
 		mount -t tmpfs -o mode=0755 tmpfs /var/lib/containers; mount -t tmpfs -o mode=0710 tmpfs /var/lib/docker
 		systemctl daemon-reload; systemctl start docker.service
 		iptables -P FORWARD ACCEPT`) // Docker drops what is for Podman's containers
@@ -325,4 +326,55 @@ func (v *victim) refusedContainers(t *testing.T) {
 		}
 	}
 	t.Error("no jail nginx-http-auth")
+}
+
+// publishedPorts: ports that containers publish are closed to banned addresses by nftables and ipset, also beside a firewalld
+// that runs. firewalld itself leaves them open, and status says so.
+func (v *victim) publishedPorts(t *testing.T) {
+	banned, free := netip.MustParseAddr("198.51.100.91"), netip.MustParseAddr("198.51.100.92")
+	reach := func(backend string, want bool) {
+		t.Helper()
+		eventually(t, 30*time.Second, func() error {
+			if s := ask[control.Status](v, t, "status"); s.Firewall.Backend != backend || !s.Firewall.OK {
+				return fmt.Errorf("firewall %+v", s.Firewall)
+			}
+			return nil
+		})
+		for _, engine := range []string{"podman", "docker"} {
+			for from, want := range map[netip.Addr]bool{banned: want, free: true} {
+				c, err := v.Dial(from, webPorts[engine], 2*time.Second)
+				if err == nil {
+					c.Close()
+				}
+				if got := err == nil; got != want {
+					t.Errorf("%s: %s reaches nginx in %s: %v, want %v (%v)", backend, from, engine, got, want, err)
+				}
+			}
+		}
+	}
+	use := func(backend string) {
+		v.put(t, "40-backend.yaml", "firewall: {backend: "+backend+"}\n")
+		v.sh(t, `systemctl reload bailiff.service`)
+	}
+	use("nftables")
+	v.sh(t, `bailiff ban `+banned.String())
+	reach("nftables", false)
+	use("ipset")
+	reach("ipset", false)
+	if out := v.sh(t, `bailiff status`); strings.Contains(out, "ports that containers publish") {
+		t.Error(out)
+	}
+	// firewalld takes over the host; Docker and Podman put their rules there anew.
+	v.sh(t, `systemctl start firewalld.service; firewall-cmd -q --set-default-zone=trusted
+		systemctl restart docker.service; docker start front other; iptables -P FORWARD ACCEPT; podman network reload --all`)
+	use("firewalld")
+	reach("firewalld", true)
+	if out := v.sh(t, `bailiff status`); !strings.Contains(out, "ports that containers publish stay open to banned addresses (docker0, podman0)") && !strings.Contains(out, "(podman0, docker0)") {
+		t.Error(out)
+	}
+	use("nftables")
+	reach("nftables", false)
+	if out := v.sh(t, `bailiff status`); strings.Contains(out, "ports that containers publish") {
+		t.Error(out)
+	}
 }

@@ -51,7 +51,7 @@ func (v *victim) firewallCommand(t *testing.T) {
 	v.active(t)
 	v.sh(t, `bailiff ban 198.51.100.200 2001:db8:b:99::1`)
 	intact()
-	has("status", "firewalld (auto: firewalld runs): bans bite", "policy bailiff stands: from ANY to HOST, priority -32000", "policy bailiff (permanent) stands", "table inet firewalld stands: in the kernel", "bailiff4-0", "firewalld counts no packets", "status 0")
+	has("status", "firewalld (auto: firewalld runs): bans are in effect", "policy bailiff stands: from ANY to HOST, priority -32000", "policy bailiff (permanent) stands", "table inet firewalld stands: in the kernel", "bailiff4-0", "firewalld counts no packets", "status 0")
 	has("verify", "firewalld: 2 bans in 16 sets: nothing differs", "status 0")
 
 	// What others do at run time is mended at once; what they do to the permanent configuration is for repair.

@@ -292,7 +292,7 @@ func (v *victim) reloadMany(t *testing.T) {
 		}
 		slices.Sort(took)
 		slices.Sort(back)
-		t.Logf("%s: firewalld reloaded with %d bans, %d times: that takes %.2f s; all bans bite again after another %.3f s, at most %.3f s",
+		t.Logf("%s: firewalld reloaded with %d bans, %d times: that takes %.2f s; all bans are in effect again after another %.3f s, at most %.3f s",
 			v.suite, n, len(back), quantile(took, 50), quantile(back, 50), back[len(back)-1])
 	}
 }
