@@ -15,6 +15,7 @@ import (
 func runStatus(e *env, args []string) error {
 	f := e.flags("status")
 	socket, asJSON := daemonFlags(f)
+	all := f.Bool("all", false, "also the jails that have nothing to watch on this host")
 	rest, err := e.parse(f, args)
 	if err != nil {
 		return err
@@ -95,7 +96,12 @@ func runStatus(e *env, args []string) error {
 	fmt.Fprintf(e.out, "  reports   %s\n", text)
 	fmt.Fprintln(e.out)
 	rows := [][]string{{"JAIL", "MODE", "FAILURES", "BANS", "LAST FAILURE", "UNITS"}}
+	idle := 0
 	for _, j := range s.Jails {
+		if !*all && len(j.Units)+len(j.Containers)+len(j.UserUnits) == 0 && j.Failures == 0 && j.Bans == 0 {
+			idle++
+			continue
+		}
 		last, units := "-", strings.Join(j.Units, " ")
 		if j.Last != nil {
 			last = stamp(*j.Last)
@@ -111,7 +117,12 @@ func runStatus(e *env, args []string) error {
 		}
 		rows = append(rows, []string{j.Name, j.Mode, fmt.Sprint(j.Failures), fmt.Sprint(j.Bans), last, units})
 	}
-	table(e.out, rows)
+	if len(rows) > 1 {
+		table(e.out, rows)
+	}
+	if idle > 0 {
+		fmt.Fprintf(e.out, "%s more with nothing to watch on this host: bailiff status --all\n", plural(idle, "jail"))
+	}
 	for _, j := range s.Jails {
 		if r := j.Refused; r != nil {
 			fmt.Fprintf(e.out, "\n  %s: %d entries not counted, the last at %s: %s\n", clean(j.Name), r.Entries, stamp(r.Time), clean(r.Hint))
