@@ -49,6 +49,9 @@ const farBehind = 64
 const (
 	saveBans   = 5 * time.Second
 	saveCursor = 60 * time.Second
+
+	// saveWait is how long a save waits at most for journald to take the announcements of the bans in it.
+	saveWait = 5 * time.Second
 )
 
 // saveShare keeps a large state (a million addresses are 20 MB) from being written all the time: no more than one part in
@@ -107,9 +110,10 @@ type daemon struct {
 
 	dirtyBans, dirtyCursor bool
 	lastSave               time.Time
-	saveCost               time.Duration // what making up the last snapshot took
-	saveSize               int           // of it, in bytes
-	saveBuf                []byte        // it, until it is calm
+	saveHurry              context.CancelFunc // has the save that goes on wait for nothing
+	saveCost               time.Duration      // what making up the last snapshot took
+	saveSize               int                // of it, in bytes
+	saveBuf                []byte             // it, until it is calm
 	saving                 bool
 	saveErr                error
 	stirred                bool // memory was taken since it was given back
@@ -876,7 +880,15 @@ func (d *daemon) maybeSave(now time.Time) {
 	begin := time.Now()
 	data := d.snapshot()
 	d.saveCost = time.Since(begin)
-	go func() { d.saved <- saveState(d.opt.state, data) }()
+	// What the state holds has been announced, in whatever moment the daemon is killed: behind the saved position nobody
+	// would announce it again. A journald that hangs delays a save, and prevents none.
+	ctx, cancel := context.WithTimeout(context.Background(), saveWait)
+	d.saveHurry = cancel
+	go func() {
+		defer cancel()
+		_ = d.scribe.flush(ctx)
+		d.saved <- saveState(d.opt.state, data)
+	}()
 }
 
 func (d *daemon) snapshot() []byte {
@@ -908,6 +920,7 @@ func (d *daemon) saveDone(err error) {
 // saveNow writes the ledger before an operator's command is answered.
 func (d *daemon) saveNow() error {
 	if d.saving {
+		d.saveHurry()
 		d.saveDone(<-d.saved)
 	}
 	d.dirtyBans, d.dirtyCursor, d.lastSave = false, false, time.Now()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"sync"
+	"time"
 
 	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
@@ -20,6 +21,8 @@ type scribe struct {
 
 	mu     sync.Mutex
 	queue  []record
+	last   uint64 // number of the record put last
+	passed uint64 // and of the one handed to the writer last
 	ending bool
 	wake   chan struct{}
 	done   chan struct{}
@@ -39,6 +42,7 @@ func newScribe(aud *audit.Writer, src journal.Source) *scribe {
 func (s *scribe) put(r record) {
 	s.mu.Lock()
 	s.queue = append(s.queue, r)
+	s.last++
 	s.mu.Unlock()
 	s.nudge()
 }
@@ -47,6 +51,26 @@ func (s *scribe) nudge() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
+	}
+}
+
+// flush waits until all records that were put by now are in the journal, as long as ctx lasts.
+func (s *scribe) flush(ctx context.Context) error {
+	s.mu.Lock()
+	last := s.last
+	s.mu.Unlock()
+	for {
+		s.mu.Lock()
+		passed := s.passed
+		s.mu.Unlock()
+		if passed >= last {
+			return s.aud.Flush(ctx)
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -72,6 +96,9 @@ func (s *scribe) run() {
 		s.mu.Unlock()
 		for i := range queue {
 			s.write(&queue[i])
+			s.mu.Lock()
+			s.passed++
+			s.mu.Unlock()
 		}
 		if len(queue) > 0 {
 			continue

@@ -54,3 +54,31 @@ func TestStormKeepsRecords(t *testing.T) {
 		t.Errorf("%v, lost %d", err, aud.Stats().Lost)
 	}
 }
+
+// TestFlush: what was put before is in the journal once flush returns, and flush gives up when it is told to.
+func TestFlush(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	aud := audit.Open(audit.Options{Socket: path}) // nobody listens yet
+	s := newScribe(aud, journal.Dir(t.TempDir()))
+	go s.run()
+	for range 3 {
+		s.put(record{kind: audit.KindBan, ban: audit.BanEvent{ID: "x", Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd"}})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if s.flush(ctx) == nil || aud.Stats().Sent != 0 {
+		t.Errorf("flush without a journald: %+v", aud.Stats())
+	}
+	journald, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journald.Close()
+	if err := s.flush(context.Background()); err != nil || aud.Stats().Sent != 3 {
+		t.Errorf("flush: %v, %+v", err, aud.Stats())
+	}
+	s.finish(context.Background())
+	if err := aud.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+}

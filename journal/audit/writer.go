@@ -181,6 +181,34 @@ func (w *Writer) wait(ctx context.Context, n int, then func()) error {
 	}
 }
 
+// Flush blocks until what is queued now has been sent, or ctx ends, or the writer is closed.
+func (w *Writer) Flush(ctx context.Context) error {
+	w.mu.Lock()
+	all := w.stats.Sent + uint64(len(w.queue))
+	w.mu.Unlock()
+	for {
+		w.mu.Lock()
+		sent, closed := w.stats.Sent >= all, w.closed
+		if w.freed == nil {
+			w.freed = make(chan struct{})
+		}
+		freed := w.freed
+		w.mu.Unlock()
+		switch {
+		case sent:
+			return nil
+		case closed:
+			return errors.New("audit: the writer is closed")
+		}
+		select {
+		case <-freed:
+		case <-w.stop:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // Event queues an entry of a kind at that kind's usual priority.
 func (w *Writer) Event(k Kind, message string, fields ...Field) {
 	w.Send(Event(k, message, fields...))
