@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bailiff/cmd/bailiff/internal/fail2ban"
@@ -318,6 +319,8 @@ type filterShown struct {
 	Trust       shownTrust          `json:"trust"`
 	Lead        []string            `json:"lead"`
 	JoinBy      string              `json:"join_by"`
+	Parallel    bool                `json:"parallel"`
+	Guests      []string            `json:"guests"`
 	Modes       []string            `json:"modes"`
 	Includes    map[string][]string `json:"includes"` // of each mode: itself, and the modes whose patterns it has, too
 	Patterns    []shownPattern      `json:"patterns"`
@@ -347,7 +350,11 @@ type shownPattern struct {
 	MaxRetry int      `json:"max_retry"` // 0: the jail's
 	Whole    bool     `json:"whole"`     // takes no lines of standard output
 	Unknown  bool     `json:"unknown"`
-	Line     int      `json:"line"`
+
+	Provisional  string `json:"provisional"` // "true", "false" or "nameless"
+	AfterFailure bool   `json:"after_failure"`
+
+	Line int `json:"line"`
 }
 
 func (r *filterCommand) show(name string) error {
@@ -388,7 +395,7 @@ func (r *filterCommand) show(name string) error {
 	s := filterShown{
 		Name: f.Name, Description: f.Description, Notes: f.Notes, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides),
 		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.Containers), texts(t.UserUnits), orEmpty(t.UIDs), "list", texts(t.Exe), orEmpty(t.Identifiers), "any"},
-		Jail:  "auto", Lead: orEmpty(f.Leads()), JoinBy: "process", Modes: f.Modes, Includes: map[string][]string{}, Patterns: []shownPattern{}, Tests: f.Tests(),
+		Jail:  "auto", Lead: orEmpty(f.Leads()), JoinBy: "process", Parallel: f.Parallel, Guests: orEmpty(f.Guests), Modes: f.Modes, Includes: map[string][]string{}, Patterns: []shownPattern{}, Tests: f.Tests(),
 	}
 	if f.Off {
 		s.Jail = "off"
@@ -408,7 +415,11 @@ func (r *filterCommand) show(name string) error {
 		s.Includes[m] = f.Includes(m)
 	}
 	for _, p := range f.Patterns() {
-		s.Patterns = append(s.Patterns, shownPattern{p.Name, p.Kind.String(), orEmpty(p.Modes), p.Text, p.Regexp, int(p.Step), p.Weight, p.MaxRetry, p.Whole, p.Unknown, p.Line})
+		provisional := strconv.FormatBool(p.Provisional)
+		if p.Nameless {
+			provisional = "nameless"
+		}
+		s.Patterns = append(s.Patterns, shownPattern{p.Name, p.Kind.String(), orEmpty(p.Modes), p.Text, p.Regexp, int(p.Step), p.Weight, p.MaxRetry, p.Whole, p.Unknown, provisional, p.AfterFailure, p.Line})
 	}
 	return printJSON(r.out, s)
 }
