@@ -74,7 +74,9 @@ func networkOptions(c *config.Config) (l []jail.NetworkOptions) {
 func share(c *config.Config) int { return c.Limits.Tracked / detectorShare }
 
 // keepLogins is how long logins are kept: two days at least, for jail.Logins.People.
-func (g *Engine) keepLogins() time.Duration { return max(g.attacked.Spare, g.around.Spare, 48*time.Hour) }
+func (g *Engine) keepLogins() time.Duration {
+	return max(g.attacked.Spare, g.around.Spare, 48*time.Hour)
+}
 
 // configureDetectors takes the settings of what is counted over all jails.
 func (g *Engine) configureDetectors(c *config.Config) {
