@@ -169,7 +169,8 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	if a.User != 0 && a.MaxRetry == 0 {
 		device := jail.Mix(a.User, narrow, g.seed)
 		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
-		f.Excused = known && c.conf.Filter.Parallel && g.bursts.Again(device, at) ||
+		// Several connections at once with one password, or with one name that does not exist, which nobody can log in by.
+		f.Excused = (known && c.conf.Filter.Parallel || a.Unknown) && g.bursts.Again(device, at) ||
 			g.logins.Device(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
 		if f.Excused {
 			g.out.Failures = append(g.out.Failures, f)

@@ -162,11 +162,17 @@ type model struct {
 	logins   map[string]int64 // by account and prefix: the one read last
 	failed   map[string]int64 // by account and prefix: the day of the last failure that was excused
 	persons  map[string]int   // by day and prefix: accounts that logged in
+	bursts   map[string]*modelBurst
 	bans     []*modelBan
 	times    map[string]*ledger.History // by prefix, and whether observed
 
 	out []string // what the entry led to
 	at  int      // number of the entry
+}
+
+type modelBurst struct {
+	at    int64
+	lines int
 }
 
 type modelConn struct {
@@ -524,6 +530,14 @@ func (m *model) failure(e *event, attempts, before int) {
 		key = "observed " + user
 	}
 	device := fmt.Sprint(user, p)
+	if limited == 0 && user != "" && (e.what == "unknown" || e.what == "nobody") {
+		if b := m.bursts[device]; b != nil && near(at, b.at, 5*time.Second) && b.lines < 5 {
+			b.lines++
+			m.tell("excused %s %s %s %d at %d", j.Name, e.addr, user, attempts, at)
+			return
+		}
+		m.bursts[device] = &modelBurst{at, 1}
+	}
 	if user != "" && (m.login(device, at, m.c.Accounts.Spare) || m.login(device, at, 4*m.c.Accounts.Spare) && m.failed[device] != 0 && near(at, m.failed[device], m.c.Accounts.Spare)) {
 		m.failed[device] = at / us(24*time.Hour) * us(24*time.Hour)
 		m.tell("excused %s %s %s %d at %d", j.Name, e.addr, user, attempts, at)
@@ -809,8 +823,11 @@ func stream(r *rand.Rand, n, users int, jails []string, late int64) []event {
 			say("failed")
 			e.pid, e.jail = pid+1_000_000, jails[r.IntN(len(jails))]
 			say("failed")
-		case k < 46:
-			say("unknown")
+		case k < 46: // now and then over several connections
+			for n := []int{1, 1, 1, 3, 8}[r.IntN(5)]; n > 0; n-- {
+				say("unknown")
+				e.pid += 2_000_000
+			}
 		case k < 47:
 			say("heavy")
 		case k < 48:
@@ -967,7 +984,7 @@ func TestModel(t *testing.T) {
 		allowed := allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("203.0.113.5/32")}, {Prefix: netip.MustParsePrefix("2001:db8:7:1::1/128")}})
 		jails := [][]string{{"alpha", "beta", "gamma"}, {"alpha", "beta"}, {"gamma", "gamma", "gamma", "alpha"}}[round%3]
 		events := stream(r, 1500, 2+r.IntN(5), jails, []int64{0, 20 * sec, 60 * sec}[r.IntN(3)])
-		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, failed: map[string]int64{}, persons: map[string]int{}, times: map[string]*ledger.History{}}
+		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, failed: map[string]int64{}, persons: map[string]int{}, bursts: map[string]*modelBurst{}, times: map[string]*ledger.History{}}
 		var want [][]string
 		for i, e := range events {
 			want = append(want, slices.Clone(m.entry(i, e)))

@@ -58,7 +58,7 @@ func (g *Engine) Snapshot(b []byte) []byte {
 			b = append(b, byte(n.Bits()), family, observed)
 			b = block(b, n.Append)
 		}
-		return b
+		return block(b, g.bursts.Append)
 	})
 }
 
@@ -188,10 +188,16 @@ func (g *Engine) restore(saved []byte, c *config.Config) error {
 			}
 		}
 	}
+	var bursts jail.Bursts
+	if len(p.b) > 0 { // not in older ones
+		if bursts, err = jail.RestoreBursts(p.block()); err != nil {
+			return fmt.Errorf("%w: bursts: %w", errCounts, err)
+		}
+	}
 	if p.bad || len(p.b) > 0 {
 		return errCounts
 	}
-	g.seed, g.accounts, g.logins, g.lapsed, g.observed, g.nets, g.names = seed, accounts, logins, leds[0], leds[1], nets, names
+	g.bursts, g.seed, g.accounts, g.logins, g.lapsed, g.observed, g.nets, g.names = bursts, seed, accounts, logins, leds[0], leds[1], nets, names
 	g.attempts, g.restored = now, true
 	for _, c := range g.jails {
 		c.number = g.number(c.conf.Name)

@@ -1,9 +1,14 @@
 package jail
 
-import "time"
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+)
 
 // Bursts tells which failures are one attempt that a program made over several connections at once: a mail program opens
-// three to five, each with the password that was typed once. What it knows is of a few seconds, and is not saved.
+// three to five, each with the password that was typed once.
 type Bursts struct {
 	m map[uint64]burst
 }
@@ -20,7 +25,7 @@ const (
 	maxBursts  = 1 << 12
 )
 
-// Again says whether a failure belongs to one that was counted just before.
+// Again says whether a failure belongs to one that was counted just before. id is an account at a prefix: see Mix.
 func (b *Bursts) Again(id uint64, at int64) bool {
 	x, ok := b.m[id]
 	if ok && near(at, x.at, span(burstTime)) {
@@ -35,4 +40,29 @@ func (b *Bursts) Again(id uint64, at int64) bool {
 	}
 	b.m[id] = burst{at, 1}
 	return false
+}
+
+// Append appends what is remembered.
+func (b *Bursts) Append(data []byte) []byte {
+	data = binary.AppendUvarint(data, uint64(len(b.m)))
+	for _, id := range slices.Sorted(maps.Keys(b.m)) {
+		x := b.m[id]
+		data = binary.LittleEndian.AppendUint64(data, id)
+		data = append(binary.AppendVarint(data, x.at), x.lines)
+	}
+	return data
+}
+
+// RestoreBursts reads what Append wrote.
+func RestoreBursts(data []byte) (b Bursts, err error) {
+	d := &decoder{b: data}
+	b.m = make(map[uint64]burst)
+	for n := d.length(10); n > 0 && d.err == nil; n-- {
+		id := d.fixed64()
+		b.m[id] = burst{d.time(), d.byte()}
+	}
+	if len(b.m) > maxBursts || len(d.b) > 0 {
+		d.fail("more bursts than there should be")
+	}
+	return b, d.err
 }
