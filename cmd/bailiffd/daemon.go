@@ -404,7 +404,11 @@ func (d *daemon) restore(ctx context.Context, saved *savedState) (be firewall.Ba
 		d.happened(audit.KindJournalProblem, "journal position", fmt.Sprintf("%s: the journal is read from %s back", lost, d.eng.Window()))
 	}
 	window := uint64(d.eng.Window().Microseconds())
-	start = position{since: uint64(now.UnixMicro()) - window}
+	since := now
+	if !saved.lost() && lost == "" && saved.at.Before(now) {
+		since = saved.at // of the first start: until a position was saved, each one goes on from there
+	}
+	start = position{since: uint64(since.UnixMicro()) - window}
 	again := start.since
 	if !pos.IsZero() {
 		d.pos = pos
@@ -569,8 +573,9 @@ func (d *daemon) entries(b *batch) {
 	d.lag(b, now)
 	d.processors(b.behind)
 	if !b.behind && !b.rebuild && !d.caughtUp {
-		d.caughtUp = true
+		d.caughtUp, d.dirtyCursor = true, true
 		d.announced = nil
+		d.maybeSave(now) // a daemon that is killed again and again gets on all the same
 		d.firewall.reconcile(d.wanted())
 		d.tellStatus()
 	}

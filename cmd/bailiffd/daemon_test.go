@@ -47,6 +47,7 @@ type bench struct {
 	entries                  chan map[string]string
 	echo                     bool // audit entries go into the journal, as journald does it
 	marks                    int
+	ago                      time.Duration // how long ago entries are written
 	writing                  sync.Mutex
 	exited                   chan error
 	args                     []string // more of the daemon's
@@ -246,7 +247,7 @@ func (b *bench) write(x []byte) {
 }
 
 func (b *bench) entry(x []byte, message string) []byte {
-	now := time.Now().UnixMicro()
+	now := time.Now().Add(-b.ago).UnixMicro()
 	for _, f := range [][2]string{
 		{"__REALTIME_TIMESTAMP", fmt.Sprint(now)}, {"__MONOTONIC_TIMESTAMP", fmt.Sprint(now - 1_600_000_000_000_000)}, {"_BOOT_ID", b.boot},
 		{"_MACHINE_ID", b.boot}, {"_SYSTEMD_UNIT", "ssh.service"}, {"_SYSTEMD_SLICE", "system.slice"}, {"_UID", "0"}, {"_PID", fmt.Sprint(1000 + b.pid)},

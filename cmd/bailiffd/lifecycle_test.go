@@ -102,6 +102,22 @@ func TestCrashLoop(t *testing.T) {
 	}
 }
 
+// TestCrashLoopAtFirst: a daemon that was killed again and again since its first start, for longer than a window, goes on from
+// there: its state says when that was, though not yet where in the journal.
+func TestCrashLoopAtFirst(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	b.kill()
+	b.ago = 20 * time.Minute
+	b.fail("203.0.113.1", 5)
+	first := time.Now().Add(-30 * time.Minute)
+	if err := os.Chtimes(filepath.Join(b.state, stateName), first, first); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	b.awaitBan("203.0.113.1/32")
+}
+
 // TestMissingState: a state file that is gone is rebuilt from the audit trail; a first start is none of that.
 func TestMissingState(t *testing.T) {
 	b := newBench(t)
