@@ -172,7 +172,7 @@ func (g *Engine) void(c *cell, conn jail.ConnKey, addr netip.Addr, h *filter.Hit
 		}
 		return false
 	})
-	if (own || waits) && !dropped && !g.takeBack(c, addr, user, at) {
+	if (own || waits) && !dropped && !(g.conns.Failed(conn) && g.takeBack(c, addr, user, at)) {
 		g.conns.Void(conn, at)
 	}
 }

@@ -169,14 +169,18 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	if a.User != 0 && a.MaxRetry == 0 {
 		device := jail.Mix(a.User, narrow, g.seed)
 		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
-		// Several connections at once with one password, or with one name that does not exist, which nobody can log in by.
-		f.Excused = (known && c.conf.Filter.Parallel || a.Unknown) && g.bursts.Again(device, at) ||
+		name := account(a.User, c.conf.Observe)
+		attacked := known && g.accounts.UnderAttack(name, at)
+		// Several connections at once with one password, or with one name that does not exist, which nobody can log in by. While
+		// an account is under attack that is believed once.
+		together := a.Unknown || known && c.conf.Filter.Parallel && !(attacked && g.accounts.Counted(name, narrow, at) > 1)
+		f.Excused = together && g.bursts.Again(device, at) ||
 			g.logins.Device(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
 		if f.Excused {
 			g.out.Failures = append(g.out.Failures, f)
 			return
 		}
-		known = known && !g.accounts.UnderAttack(account(a.User, c.conf.Observe), at)
+		known = known && !attacked
 	}
 	v := c.counter.Add(addr, x, jail.Weighing{Account: c.conf.Weights.Account, Unknown: c.conf.Weights.Unknown, Known: known})
 	f.Prefix, f.Count = v.Prefix, v.Count

@@ -332,6 +332,26 @@ func (a *Accounts) Look(addr netip.Addr, at int64, forgiven func(at int64) bool,
 	}
 }
 
+// Counted is how many attempts of a prefix on an account count at a moment.
+func (a *Accounts) Counted(name uint64, p netip.Prefix, at int64) (n int) {
+	acc := a.m[name]
+	if acc == nil {
+		return 0
+	}
+	from := keyOf(p.Addr(), p.Bits())
+	for i := range acc.places {
+		if acc.places[i].key != placeOf(from) {
+			continue
+		}
+		for _, f := range acc.places[i].fails {
+			if f.from == from && near(at, f.at, span(a.o.FindTime)) {
+				n += int(f.attempts)
+			}
+		}
+	}
+	return n
+}
+
 // UnderAttack says whether an account is under attack at a moment.
 func (a *Accounts) UnderAttack(name uint64, at int64) bool {
 	acc := a.m[name]

@@ -292,6 +292,12 @@ func (c *Connections) Settled(k ConnKey, addr netip.Addr, attempts int) {
 	}
 }
 
+// Failed says whether an attempt of a connection has failed.
+func (c *Connections) Failed(k ConnKey) bool {
+	x := c.get(k)
+	return x != nil && x.done > 0
+}
+
 // Void says that an attempt of a connection is no failure, whatever the lines say that follow about it.
 func (c *Connections) Void(k ConnKey, at int64) {
 	if k == 0 {
