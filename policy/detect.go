@@ -19,6 +19,11 @@ const (
 	// with an old password asks for mail every five minutes over three connections, a program that fetches mail every minute.
 	deviceFailures = 1500
 
+	// togetherTime is how long a mail program takes to try one password over several connections. deadNameTime is shorter, since
+	// an attacker's guesses on an account that does not exist tell him from others all the same.
+	togetherTime = 5 * time.Second
+	deadNameTime = time.Second
+
 	// crowd is how many times slow.max_retry the people behind an address may add to it.
 	crowd = 2
 
@@ -171,10 +176,9 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
 		name := account(a.User, c.conf.Observe)
 		attacked := known && g.accounts.UnderAttack(name, at)
-		// Several connections at once with one password, or with one name that does not exist, which nobody can log in by. While
-		// an account is under attack that is believed once.
-		together := a.Unknown || known && c.conf.Filter.Parallel && !(attacked && g.accounts.Counted(name, narrow, at) > 1)
-		f.Excused = together && g.bursts.Again(device, at) ||
+		// Several connections at once with one password. While an account is under attack that is believed once.
+		together := known && c.conf.Filter.Parallel && !(attacked && g.accounts.Counted(name, narrow, at) > 1)
+		f.Excused = together && g.bursts.Again(device, at, togetherTime) || a.Unknown && g.bursts.Again(device, at, deadNameTime) ||
 			g.logins.Device(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
 		if f.Excused {
 			g.out.Failures = append(g.out.Failures, f)

@@ -531,7 +531,7 @@ func (m *model) failure(e *event, attempts, before int) {
 	}
 	device := fmt.Sprint(user, p)
 	if limited == 0 && user != "" && (e.what == "unknown" || e.what == "nobody") {
-		if b := m.bursts[device]; b != nil && near(at, b.at, 5*time.Second) && b.lines < 5 {
+		if b := m.bursts[device]; b != nil && near(at, b.at, time.Second) && b.lines < 5 {
 			b.lines++
 			m.tell("excused %s %s %s %d at %d", j.Name, e.addr, user, attempts, at)
 			return
@@ -824,8 +824,10 @@ func stream(r *rand.Rand, n, users int, jails []string, late int64) []event {
 			e.pid, e.jail = pid+1_000_000, jails[r.IntN(len(jails))]
 			say("failed")
 		case k < 46: // now and then over several connections
-			for n := []int{1, 1, 1, 3, 8}[r.IntN(5)]; n > 0; n-- {
+			for n := []int{1, 1, 1, 1, 7}[r.IntN(5)]; n > 0; n-- {
+				was := e.at
 				say("unknown")
+				e.at = was + r.Int64N(sec)
 				e.pid += 2_000_000
 			}
 		case k < 47:

@@ -20,15 +20,14 @@ type burst struct {
 }
 
 const (
-	burstTime  = 5 * time.Second
 	burstLines = 5 // more than that within it are attempts of their own
 	maxBursts  = 1 << 12
 )
 
-// Again says whether a failure belongs to one that was counted just before. id is an account at a prefix: see Mix.
-func (b *Bursts) Again(id uint64, at int64) bool {
+// Again says whether a failure belongs to one that was counted at most long before. id is an account at a prefix: see Mix.
+func (b *Bursts) Again(id uint64, at int64, long time.Duration) bool {
 	x, ok := b.m[id]
-	if ok && near(at, x.at, span(burstTime)) {
+	if ok && near(at, x.at, span(long)) {
 		if x.lines < burstLines {
 			x.lines++
 			b.m[id] = x

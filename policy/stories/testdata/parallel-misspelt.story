@@ -2,15 +2,15 @@
 # password is asked for, and nobody could log in by that name.
 never 203.0.113.171
 
-at 0s every 300ms times 8
+at 0s every 110ms times 8
 	sshd-session: Invalid user biulder from 203.0.113.171 port {port}
 	+400ms sshd-session: Connection closed by invalid user biulder 203.0.113.171 port {port} [preauth]
 
-at 95s every 250ms times 8
+at 95s every 90ms times 8
 	sshd-session: Invalid user biulder from 203.0.113.171 port {port}
 	+400ms sshd-session: Connection closed by invalid user biulder 203.0.113.171 port {port} [preauth]
 
-at 240s every 350ms times 8
+at 240s every 120ms times 8
 	sshd-session: Invalid user biulder from 203.0.113.171 port {port}
 	+400ms sshd-session: Connection closed by invalid user biulder 203.0.113.171 port {port} [preauth]
 
