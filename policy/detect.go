@@ -21,7 +21,7 @@ const (
 
 	// togetherTime is how long a mail program takes to try one password over several connections. deadNameTime is shorter, since
 	// an attacker's guesses on an account that does not exist tell him from others all the same.
-	togetherTime = 5 * time.Second
+	togetherTime = 3 * time.Second
 	deadNameTime = time.Second
 
 	// crowd is how many times slow.max_retry the people behind an address may add to it.

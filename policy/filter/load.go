@@ -84,7 +84,7 @@ func BuiltinSource(name string) ([]byte, error) {
 //	join_by: address                        lines of one attempt come from several processes: join them by address, not by
 //	                                        process (the default) or <id>
 //	parallel: true                          programs log in over several connections at once with one password: failures on one
-//	                                        account that people log in to, within 5 s, are one attempt
+//	                                        account that people log in to, within 3 s, are one attempt
 //	guests: [anonymous]                     names that stand for nobody: a failure on one of them is a join
 //	modes: {normal: [], ddos: [], all: [ddos]}   the first is the default; in the list: modes that it includes
 //	patterns:
