@@ -106,6 +106,18 @@ func (f *Filter) Leads() (l []string) {
 // JoinsByAddress says that lines of one attempt are joined by address, not by process or id.
 func (f *Filter) JoinsByAddress() bool { return f.joinAddr }
 
+// Failures are the file's test lines that are failures with an address, in its default mode.
+func (f *Filter) Failures() (lines []string) {
+	m := f.matchers[f.Modes[0]]()
+	for i := range f.tests {
+		var h Hit
+		if t := &f.tests[i]; !t.miss && slices.Contains(t.modes, f.Modes[0]) && m.MatchMessage(t.line, &h) && h.Kind == Failure && h.Addr.IsValid() {
+			lines = append(lines, string(t.line))
+		}
+	}
+	return lines
+}
+
 // Tests is how many test lines the file has.
 func (f *Filter) Tests() int { return len(f.tests) }
 

@@ -3,6 +3,7 @@ package fail2ban
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -92,8 +93,10 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 	known := map[string]string{}
 	text := func(opt string) (string, *option) {
 		v, o, err := def.value(opt)
-		if o == nil {
-			o = def.tree.get("Definition", opt)
+		if _, given := def.args[opt]; o == nil && !given {
+			if o = def.tree.own("Init", opt); o == nil {
+				o = def.tree.get("Definition", opt)
+			}
 		}
 		if err != nil && err != errNoTag {
 			if o == nil {
@@ -127,6 +130,9 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 				o.moot("host names are never looked up: only an address is evidence")
 			}
 		}
+	}
+	if o := def.tree.get("Definition", "_daemon"); o != nil && len(o.usedBy) == 0 {
+		o.moot("a message begins behind the name of its daemon, and the unit says whose it is")
 	}
 	var o *option
 	if s.prefregex, o = text("prefregex"); o != nil {
@@ -243,6 +249,9 @@ func (im *importer) additions(name, filterName string, def *definition, from *op
 		src.trust.slices = append(slices.Clone(src.trust.slices), w.trust.slices...)
 		src.trust.containers, src.trust.userUnits = w.trust.containers, w.trust.userUnits
 	}
+	if wholly := filepath.Join(im.root, "filter.d", filterName+".conf"); len(t.containers) > 0 && builtinTrust(w.filter).whole && im.own(wholly) {
+		src.trust = t // ours takes no lines of containers, the own one does
+	}
 	src.name = filterID(filterName) + "-local"
 	src.origin = "what was added to fail2ban's filter " + filterName
 	tr := im.translated(src)
@@ -274,7 +283,11 @@ func (im *importer) actions(name string) []action {
 	for _, w := range splitActions(v) {
 		n, args, err := splitOptions(w)
 		if err != nil {
-			from.lost(err.Error(), "")
+			at := from
+			if o := im.jails.get(name, "banaction"); o != nil && len(o.usedBy) > 0 && strings.TrimSpace(o.value) == "" {
+				at, err = o, fmt.Errorf("is empty: bailiff bans with its own firewall")
+			}
+			at.lost(err.Error(), "")
 			continue
 		}
 		a := action{name: n}

@@ -10,6 +10,7 @@ package fail2ban
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/md5"
 	"fmt"
 	"math"
@@ -64,6 +65,7 @@ type importer struct {
 	result      *Result
 	definitions map[string]*tree
 
+	signed   map[string]bool // filter files: they do not say that they are fail2ban's
 	edited   map[string]bool // files of the package that were changed in place
 	defaults times
 	out      []*jail
@@ -161,12 +163,31 @@ func (im *importer) isOwn(file string) bool {
 		return base != "defaults-debian.conf" && base != "00-firewalld.conf" && base != "00-systemd.conf"
 	case "filter.d/":
 		_, known := stock[strings.TrimSuffix(base, ".conf")]
-		return !known
+		return !known || im.unsigned(file, base)
 	case "action.d/":
 		kind, _ := classify(strings.TrimSuffix(base, ".conf"))
 		return kind == actionOther && !strings.HasSuffix(base, "-common.conf")
 	}
 	return true
+}
+
+// unsigned says whether a filter with the name of a shipped one says nowhere that it is fail2ban's, as nearly all of theirs
+// do: vaultwarden, traefik-auth and the like were written by administrators long before fail2ban shipped them.
+func (im *importer) unsigned(file, base string) bool {
+	switch base {
+	case "apache-common.conf", "botsearch-common.conf", "common.conf", "slapd.conf", "squirrelmail.conf":
+		return false
+	}
+	own, ok := im.signed[file]
+	if !ok {
+		data, err := os.ReadFile(file)
+		own = err == nil && !bytes.Contains(bytes.ToLower(data), []byte("fail2ban"))
+		if im.signed == nil {
+			im.signed = make(map[string]bool)
+		}
+		im.signed[file] = own
+	}
+	return own
 }
 
 // editedFiles returns the configuration files of a Debian package whose content is not what the package brought, by dpkg's
@@ -224,11 +245,28 @@ func (im *importer) text(sec, name string) (string, *option) {
 		if sec != "DEFAULT" {
 			why = "jail " + sec + ": it " + why
 		}
-		im.jails.get(sec, name).lost(why, "")
+		im.culprit(sec, name, err).lost(why, "")
 		return "", im.jails.get(sec, name)
 	}
 	return v, o
 }
+
+// culprit is the option in which a reference stands that leads nowhere.
+func (im *importer) culprit(sec, name string, err error) *option {
+	at := im.jails.get(sec, name)
+	m := nowhere.FindStringSubmatch(err.Error())
+	if m == nil || strings.Contains(at.value, m[1]) {
+		return at
+	}
+	for _, o := range im.jails.assigned {
+		if (o.section == sec || o.section == "DEFAULT") && o == im.jails.get(sec, o.name) && strings.Contains(o.value, m[1]) {
+			return o
+		}
+	}
+	return at
+}
+
+var nowhere = regexp.MustCompile(`refers to (%\([^)]*\)s), which is nowhere defined`)
 
 // oneTime writes a time of fail2ban's as ours; "" after saying why it cannot be.
 func (im *importer) oneTime(v string, o *option, key string, most float64, forever bool) string {
@@ -273,8 +311,12 @@ func (im *importer) defaultTimes() {
 }
 
 func (im *importer) retries(v string, o *option, key string) int {
-	n, err := strconv.Atoi(strings.TrimSpace(v))
+	number, comment, commented := strings.Cut(v, "#")
+	n, err := strconv.Atoi(strings.TrimSpace(number))
 	switch {
+	case err == nil && commented && n >= 1 && n <= 1000:
+		o.changed(key, fmt.Sprintf("%q is not a number to fail2ban, which took its default; it is %d here: write the comment (#%s) into a line of its own", clip(v), n, clip(comment)))
+		return n
 	case err != nil:
 		o.lost(fmt.Sprintf("%q is not a number", clip(v)), "write "+key)
 		return 0
@@ -489,7 +531,9 @@ func (im *importer) other(name string) {
 	}
 	v, o := im.text(name, "backend")
 	if o != nil {
-		if strings.Contains(v, "[") {
+		if _, args, err := splitOptions(v); err == nil && strings.Contains(v, "[") && args["journalpath"] == "" && args["journalfiles"] == "" {
+			o.moot("all of this host's journal is read, with its namespaces")
+		} else if strings.Contains(v, "[") {
 			o.lost("the journal of this host is read, all of its files; other folders are not", "bailiff replay --file reads any")
 		} else {
 			o.moot("the journal is read")
@@ -514,7 +558,13 @@ func (im *importer) other(name string) {
 		}
 	}
 	if v, o := im.text(name, "ignoreip"); o != nil {
-		im.ignore(name, v, o)
+		if _, _, err := im.jails.value(name, "ignoreip", nil); err != nil && o.section != "DEFAULT" { // it means to add to these
+			if v, o := im.text("DEFAULT", "ignoreip"); o != nil {
+				im.ignore(name, v, o)
+			}
+		} else {
+			im.ignore(name, v, o)
+		}
 	}
 }
 
@@ -571,6 +621,14 @@ func syslogFile(p string) bool {
 // ignore takes addresses over that are never banned. Ours hold in all jails.
 func (im *importer) ignore(name, v string, o *option) {
 	taken, whole := 0, 0
+	lines := strings.Split(v, "\n")
+	for i, l := range lines {
+		if at := strings.Index(l, "#"); at >= 0 {
+			lines[i] = l[:at]
+			o.within("#", outcome{kind: Changed, to: "allow.d/fail2ban.list", why: fmt.Sprintf("%s is a comment, whose words fail2ban takes for host names: it is left out", clip(l[at:]))})
+		}
+	}
+	v = strings.Join(lines, "\n")
 	for _, w := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' || r == '\t' }) {
 		whole++
 		entry, err := allowEntry(w)
@@ -969,17 +1027,25 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	if builtin != "" && len(t.containers) > 0 && builtinTrust(builtin).whole {
 		builtin, sure = "", false // it takes no lines of containers
 	}
+	shipped, kept := map[string]bool{}, false
+	if sure {
+		shipped = im.shipped(def)
+		kept = slices.ContainsFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
+	}
 	b := builtinTrust(builtin)
 	if sure && (o == nil || !im.own(o.file) || len(slices.Concat(b.beyond(&t).units, b.beyond(&t).slices, t.containers, t.userUnits)) == 0) {
 		// What our filter knows of its daemon, its executables among it, holds for the own expressions, too.
 		src.trust = builtinTrust(builtin)
-		shipped := im.shipped(def)
 		src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
 		src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
 	}
+	like, of := 0, 0
+	if builtin != "" {
+		like, of = alike(src.fail, builtin)
+	}
 	tr := im.translated(src)
 	im.verdicts(tr.translation, j)
-	if builtin != "" && (sure || !tr.exact()) {
+	if builtin != "" && im.instead(name, builtin, sure, kept, like, of, tr) {
 		// The own filter stands beside ours, which would have judged this service without any import.
 		im.logs(name, builtin)
 		im.runs(builtin, "", name, filterName, args, def, from, w)
@@ -993,6 +1059,9 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	j.Translated = true
 	w.filter = tr.name
 	if tr.data == nil {
+		if like > 0 {
+			im.note("jail %s: bailiff has a filter for some of these lines: %s (bailiff filter show %s)", name, builtin, builtin)
+		}
 		return false
 	}
 	if src.assumed != "" {
@@ -1004,6 +1073,62 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		im.note("jail %s: bailiff has a filter for the same unit, too: %s (bailiff filter show %s)", name, builtin, builtin)
 	}
 	return true
+}
+
+// instead says whether a filter of ours runs in a jail with the limits of an own filter's jail: where the jail bears its name,
+// where the own filter has all of the stock one's expressions, or where ours stands for what could not be translated. An
+// own filter for a few lines of a service, with a limit of 1, must not become that limit for all of them; nor does the
+// unit alone say that two filters are for the same lines: PHP and web servers run whatever there is.
+func (im *importer) instead(name, builtin string, sure, kept bool, like, of int, tr *translated) bool {
+	if own, _, _ := ours(name); sure && (own == builtin || jailName(name) == builtin || kept) {
+		return true
+	}
+	if tr.exact() || like == 0 {
+		return false
+	}
+	f, err := filter.LoadBuiltin(builtin)
+	return err == nil && (f.Off || tr.data == nil && 2*like >= of)
+}
+
+// alike counts how many of the lines that a filter of ours is tested with own expressions take.
+func alike(fail []expression, builtin string) (like, of int) {
+	f, err := filter.LoadBuiltin(builtin)
+	if err != nil {
+		return 0, 0
+	}
+	var res []*regexp.Regexp
+	for _, e := range fail {
+		n, err := parseRegexp(e.text)
+		if err != nil {
+			continue
+		}
+		for _, alt := range alternatives(n) {
+			w := stripEnds(alt)
+			if cut, ok := cutHead(w.node); ok && !has(alt, rePrefix) {
+				w.node, w.begins = cut, true
+			}
+			text, err := (&emitter{}).regexp(w.node)
+			if err != nil {
+				continue
+			}
+			if w.begins {
+				text = `^(?:` + text + `)`
+			}
+			if w.ends {
+				text = `(?:` + text + `)\s*$`
+			}
+			if re, err := regexp.Compile(text); err == nil {
+				res = append(res, re)
+			}
+		}
+	}
+	for _, line := range f.Failures() {
+		of++
+		if slices.ContainsFunc(res, func(re *regexp.Regexp) bool { return re.MatchString(line) }) {
+			like++
+		}
+	}
+	return like, of
 }
 
 const hintUnit = "name who writes the lines in the filter, and import again: journalmatch = _SYSTEMD_UNIT=NAME.service, CONTAINER_NAME=NAME, or _SYSTEMD_USER_UNIT=NAME.service _UID=1000 (systemctl status PID tells the unit of a process)"
@@ -1091,7 +1216,7 @@ func filterID(s string) string {
 
 // translated translates a filter, once for all jails that use it alike.
 func (im *importer) translated(src *sourceInfo) *translated {
-	key := src.name + "\x00" + src.prefregex
+	key := fmt.Sprintf("%s\x00%s\x00%v", src.name, src.prefregex, src.trust) // jails of one filter may look at different units
 	for _, e := range append(slices.Clone(src.fail), src.ignore...) {
 		key += "\x00" + e.text
 	}

@@ -261,7 +261,7 @@ findtime = 1d
 enabled = false
 `,
 	"filter.d/common.conf":             ownTree["filter.d/common.conf"],
-	"filter.d/sshd.conf":               "[INCLUDES]\nbefore = common.conf\n[Definition]\n_daemon = sshd\nprefregex = ^%(__prefix_line)s<F-CONTENT>.+</F-CONTENT>$\nfailregex = ^Failed .* from <HOST>$\njournalmatch = _SYSTEMD_UNIT=sshd.service\n",
+	"filter.d/sshd.conf":               "[INCLUDES]\nbefore = common.conf\n[Definition]\n_daemon = sshd\nprefregex = ^%(__prefix_line)s<F-CONTENT>.+</F-CONTENT>$\nfailregex = ^Failed .* from <HOST>$\njournalmatch = _SYSTEMD_UNIT=sshd.service\n# Fail2Ban\n",
 	"filter.d/recidive.conf":           "[Definition]\nfailregex = Ban <HOST>\n",
 	"action.d/iptables-multiport.conf": "[Definition]\nactionban = true\n[Init]\nblocktype = REJECT\nport = ssh\nprotocol = tcp\n",
 	"filter.d/My_App.conf": `

@@ -36,10 +36,10 @@ port = imap
 port = http
 `,
 	"filter.d/common.conf":             ownTree["filter.d/common.conf"],
-	"filter.d/sshd.conf":               "[INCLUDES]\nbefore = common.conf\n[Definition]\n_daemon = sshd\n__suff = (?: port \\d+)?\\s*\n__pam = pam_[a-z]+\nfailregex = ^%(__prefix_line)sFailed .* from <HOST>$\njournalmatch = _SYSTEMD_UNIT=sshd.service + _COMM=sshd\n",
-	"filter.d/postfix.conf":            "[Definition]\nfailregex = ^x <HOST>$\n",
-	"filter.d/dovecot.conf":            "[Definition]\nfailregex = ^x <HOST>$\n",
-	"filter.d/nginx-http-auth.conf":    "[Definition]\nfailregex = ^x <HOST>$\n",
+	"filter.d/sshd.conf":               "[INCLUDES]\nbefore = common.conf\n[Definition]\n_daemon = sshd\n__suff = (?: port \\d+)?\\s*\n__pam = pam_[a-z]+\nfailregex = ^%(__prefix_line)sFailed .* from <HOST>$\njournalmatch = _SYSTEMD_UNIT=sshd.service + _COMM=sshd\n# Fail2Ban\n",
+	"filter.d/postfix.conf":            "[Definition]\nfailregex = ^x <HOST>$\n# Fail2Ban\n",
+	"filter.d/dovecot.conf":            "[Definition]\nfailregex = ^x <HOST>$\n# Fail2Ban\n",
+	"filter.d/nginx-http-auth.conf":    "[Definition]\nfailregex = ^x <HOST>$\n# Fail2Ban\n",
 	"action.d/iptables-multiport.conf": "[Definition]\nactionban = true\n[Init]\nport = ssh\nprotocol = tcp\nchain = INPUT\n",
 	"action.d/firewallcmd-new.conf":    "[Definition]\nactionban = true\n[Init]\nport = ssh\nprotocol = tcp\nchain = INPUT\n",
 	"action.d/route.conf":              "[Definition]\nactionban = ip route add unreachable <ip>\n",
@@ -151,6 +151,60 @@ func TestKinds(t *testing.T) {
 		"a jail without a file": {
 			files:   map[string]string{"jail.local": "[ssh]\nenabled = true\n[sshd]\nenabled = true\n"},
 			written: []string{`-(?m)^  ssh:`}, report: []string{`+no filter\.d/ssh\.conf.*our jail sshd is on by itself`},
+		},
+		"two jails of one filter": {
+			files: map[string]string{
+				"jail.local":      "[a]\nenabled = true\nfilter = w\njournalmatch = _SYSTEMD_UNIT=a.service\n[b]\nenabled = true\nfilter = w\njournalmatch = _SYSTEMD_UNIT=b.service\n",
+				"filter.d/w.conf": "[Definition]\nfailregex = ^no <HOST>$\n",
+			},
+			written: []string{`+a\.service`, `+b\.service`},
+		},
+		"a date that fail2ban takes out": {
+			files: map[string]string{
+				"jail.local":        "[app]\nenabled = true\n",
+				"filter.d/app.conf": "[Definition]\njournalmatch = _SYSTEMD_UNIT=app.service\nfailregex = ^ \\[error\\] \\d+: no from <HOST>$\n  ^<HOST> - \\S+ \\[\\] refused$\n",
+			},
+			lines: []line{{"app", "2026/11/02 10:11:12 [error] 12: no from 192.0.2.7", "192.0.2.7"}, {"app", "192.0.2.8 - bob [02/Nov/2026:10:11:12 +0000] refused", "192.0.2.8"}},
+		},
+		"a service that others run in, too": {
+			files: map[string]string{
+				"jail.local":          "[cloud]\nenabled = true\nmaxretry = 1\n",
+				"filter.d/cloud.conf": "[Definition]\njournalmatch = _SYSTEMD_UNIT=php8.2-fpm.service\nfailregex = ^.*no such user from <HOST>.*$\n",
+			},
+			written: []string{`-roundcube`},
+		},
+		"a limit for a few lines of a service": {
+			files: map[string]string{
+				"jail.local":              "[sshd-root]\nenabled = true\nmaxretry = 1\n",
+				"filter.d/sshd-root.conf": "[Definition]\njournalmatch = _SYSTEMD_UNIT=ssh.service\nfailregex = ^Failed password for root from <HOST>\n",
+			},
+			written: []string{`-filter: sshd\n    max_retry: 1`, `-(?m)^  sshd:\n    enabled: false`},
+		},
+		"an own file with a stock name": {
+			files: map[string]string{
+				"jail.local":                "[vaultwarden]\nenabled = true\n",
+				"filter.d/vaultwarden.conf": "[Definition]\njournalmatch = _SYSTEMD_UNIT=vaultwarden.service\nfailregex = ^odd login <HOST>$\n",
+			},
+			lines: []line{{"vaultwarden-local", "odd login 192.0.2.7", "192.0.2.7"}},
+		},
+		"reports without a sender": {
+			files: map[string]string{
+				"jail.local":                 "[DEFAULT]\nsender =\n[sshd]\nenabled = true\naction = iptables-multiport\n  blocklist_de[email=\"%(sender)s\", service=ssh, apikey=k]\n",
+				"action.d/blocklist_de.conf": "[Definition]\nactionban = curl\n[Init]\nemail =\n",
+			},
+			written: []string{`+(?m)^  sshd:\n    enabled: true`}, report: []string{`+lost .*mail address is missing`},
+		},
+		"an expression over two lines": {
+			files:  map[string]string{"jail.local": "[app]\nenabled = true\n", "filter.d/app.conf": "[Definition]\njournalmatch = _SYSTEMD_UNIT=app.service\nfailregex = ^first\\n^second <HOST>$\n"},
+			report: []string{`+lost .*spans several lines`},
+		},
+		"a list that adds to the general one": {
+			files:   map[string]string{"jail.local": "[DEFAULT]\nignoreip = 192.0.2.0/24\n[sshd]\nenabled = true\nignoreip = %(ignoreip)s 198.51.100.33\n"},
+			written: []string{`+192\.0\.2\.0/24`},
+		},
+		"comments behind values": {
+			files:   map[string]string{"jail.local": "[sshd]\nenabled = true\nbantime = 3600 # one hour\nmaxretry = 4 # four\n"},
+			written: []string{`+ban_time: 1h`, `+max_retry: 4`}, report: []string{`+changed \[sshd\] maxretry .*line of its own`},
 		},
 		"a log that only whole messages may come from": {
 			files:  map[string]string{"jail.local": "[nginx-http-auth]\nenabled = true\nlogpath = /var/log/nginx/error.log\n"},

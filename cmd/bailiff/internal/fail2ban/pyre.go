@@ -331,6 +331,9 @@ func (p *reParser) group() (*reNode, error) {
 	}
 	p.i++
 	n.subs = []*reNode{sub}
+	if n.kind == reGroup && n.name == "host" { // <HOST>, as filters before fail2ban 0.9 wrote it
+		return &reNode{kind: reHost, name: "HOST"}, nil
+	}
 	return n, nil
 }
 

@@ -99,7 +99,7 @@ func (im *importer) report(name string, a action, from *option) {
 		settle([]string{"sendername"}, func(o *option) { o.lost("mails come from bailiff", "") })
 	case base == "blocklist_de":
 		server := get("email")
-		if !report.ValidAddress(server) && strings.Trim(server, "0123456789") != "" {
+		if !report.ValidAddress(server) && (server == "" || strings.Trim(server, "0123456789") != "") {
 			lost("the server's mail address is missing")
 			return
 		}

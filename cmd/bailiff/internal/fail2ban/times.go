@@ -12,7 +12,8 @@ import (
 // seconds reads fail2ban's times: seconds, or numbers with units (1w, 1d 12h, 2 hours, 1.5h), also as sums, differences
 // and products (24*60*60). Months and years are the mean ones. A negative time has no end.
 func seconds(s string) (float64, error) {
-	rest := strings.TrimSpace(s)
+	rest, _, _ := strings.Cut(s, "#") // fail2ban has Python evaluate it, to which a comment is one
+	rest = strings.TrimSpace(rest)
 	if rest == "" {
 		return 0, fmt.Errorf("is empty")
 	}

@@ -124,7 +124,13 @@ func translate(src *source) *translation {
 		if tag := unresolved.FindString(e.text); tag != "" {
 			err = fmt.Errorf("holds %s, which is nowhere defined", tag)
 		}
+		if err == nil {
+			n = undate(n)
+		}
 		var a *attempt
+		if err == nil && spansLines(n) {
+			err = fmt.Errorf("spans several lines (\\n): a line is judged by itself, and lines of one connection are joined by its process or id")
+		}
 		if err == nil {
 			a, err = forms(n, pre, fmt.Sprintf("%s-%d", kind, number))
 		}
@@ -145,6 +151,69 @@ func translate(src *source) *translation {
 	}
 	t.prove(src, all)
 	return t
+}
+
+// dates are what fail2ban takes out of a line before expressions see it, so that they begin with the blank behind it, or
+// have [] where it stood. In the journal's message it still stands there.
+var dates = func() *reNode {
+	n, err := parseRegexp(`(?:\d+/\d+/\d+ \d+:\d+:\d+|\d+-\d+-\d+T\d+:\S+|\d+-\d+-\d+ \d+:\S+|\[\d+-\d+-\d+ \d+:\S+\])`)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}()
+
+var datesInBrackets = func() *reNode {
+	n, err := parseRegexp(`(?:\d+/\w+/\d+:\d+:\d+:\d+ [+-]\d+|\w+ \w+ \d+ \d+:\d+:\d+(?:\.\d+)? \d+|\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?Z?)`)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}()
+
+// undate lets an expression be taken with the date in its place, too.
+func undate(n *reNode) *reNode {
+	if len(n.subs) == 0 {
+		return n
+	}
+	c := *n
+	c.subs = nil
+	maybe := func(subs ...*reNode) *reNode {
+		return &reNode{kind: reRep, min: 0, max: 1, subs: []*reNode{{kind: reGroup, subs: []*reNode{{kind: reSeq, subs: subs}}}}}
+	}
+	for i := 0; i < len(n.subs); i++ {
+		s := n.subs[i]
+		c.subs = append(c.subs, undate(s))
+		if n.kind != reSeq || i+1 == len(n.subs) {
+			continue
+		}
+		next := n.subs[i+1]
+		switch {
+		case s.kind == reBegin && (blank(next) || next.kind == reLit && next.r == ' ' || next.kind == reClass && next.text == `\s`):
+			c.subs = append(c.subs, maybe(dates, &reNode{kind: reLit, r: ' '}))
+			i++
+		case s.kind == reLit && s.r == '[' && next.kind == reLit && next.r == ']':
+			c.subs = append(c.subs, maybe(datesInBrackets))
+		}
+	}
+	return &c
+}
+
+// spansLines says whether an expression takes nothing without a newline in it.
+func spansLines(n *reNode) bool {
+	switch n.kind {
+	case reLit:
+		return n.r == '\n'
+	case reClass:
+		return n.text == `\n`
+	case reRep:
+		return n.min > 0 && spansLines(n.subs[0])
+	case reAlt:
+		return len(n.subs) > 0 && !slices.ContainsFunc(n.subs, func(s *reNode) bool { return !spansLines(s) })
+	case reSeq, reGroup, reFlags:
+		return slices.ContainsFunc(n.subs, spansLines)
+	}
+	return false
 }
 
 // unresolved are names of fail2ban's own options that its files would have put something in for. Other texts in <> stand
@@ -457,9 +526,10 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 			}
 			more, err := w.patterns(id, f)
 			if err != nil {
-				last = err
 				if f.once {
 					a.notOnce = err.Error()
+				} else if last == nil { // of the most faithful form
+					last = err
 				}
 				ps = nil
 				break
@@ -470,7 +540,11 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 					changes = append(changes, why)
 				}
 			}
-			if why := "since it has no ^, whoever gets all of its text into some other message of this unit chooses an address: anchor it if you can"; f.once && strings.HasPrefix(more[0].text, "<text>") && !slices.Contains(changes, why) {
+			open := "since it has no ^"
+			if w.begins {
+				open = "since free text (.*) stands behind its ^"
+			}
+			if why := open + ", whoever gets all of its text into some other message of this unit chooses an address: anchor it if you can"; f.once && strings.HasPrefix(more[0].text, "<text>") && !slices.Contains(changes, why) {
 				changes = append(changes, why)
 			}
 			ps = append(ps, more...)
@@ -530,6 +604,13 @@ func stripEnds(n *reNode) way {
 	}
 	for len(subs) > 0 && subs[len(subs)-1].kind == reEnd {
 		w.ends, subs = true, subs[:len(subs)-1]
+	}
+	// (?i) at the beginning holds for all that follows, the line's ends among it.
+	if len(subs) == 1 && subs[0].kind == reFlags && !w.ends && len(subs[0].subs) == 1 {
+		inner := stripEnds(subs[0].subs[0])
+		flags := *subs[0]
+		flags.subs = []*reNode{inner.node}
+		return way{&reNode{kind: reSeq, subs: []*reNode{&flags}}, w.begins || inner.begins, inner.ends}
 	}
 	// <HOST>(?:\s|$) says no more than that the address has ended.
 	if last := len(subs) - 1; last > 0 && !w.ends && subs[last-1].kind == reHost && orEnd(subs[last]) {
