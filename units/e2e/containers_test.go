@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -337,6 +338,10 @@ func (v *victim) publishedPorts(t *testing.T) {
 		eventually(t, 30*time.Second, func() error {
 			if s := ask[control.Status](v, t, "status"); s.Firewall.Backend != backend || !s.Firewall.OK {
 				return fmt.Errorf("firewall %+v", s.Firewall)
+			}
+			if c, err := v.Dial(banned, 22, time.Second); err == nil { // a ban made while the backend changes comes right behind
+				c.Close()
+				return errors.New("the ban is not in force")
 			}
 			return nil
 		})
