@@ -170,21 +170,11 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	f := Failure{Time: at, Jail: c.conf.Name, Pattern: a.Pattern, Addr: addr, Prefix: narrow, Port: a.Port, User: a.Name, Attempts: a.Attempts, Ref: a.Ref}
 	c.failures += uint64(a.Attempts)
 	c.last = max(c.last, at)
-	known := false
-	if a.User != 0 && a.MaxRetry == 0 {
-		device := jail.Mix(a.User, narrow, g.seed)
-		known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
-		name := account(a.User, c.conf.Observe)
-		attacked := known && g.accounts.UnderAttack(name, at)
-		// Several connections at once with one password. While an account is under attack that is believed once.
-		together := known && c.conf.Filter.Parallel && !(attacked && g.accounts.Counted(name, narrow, at) > 1)
-		f.Excused = together && g.bursts.Again(device, at, togetherTime) || a.Unknown && g.bursts.Again(device, at, deadNameTime) ||
-			g.logins.Device(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
-		if f.Excused {
-			g.out.Failures = append(g.out.Failures, f)
-			return
-		}
-		known = known && !attacked
+	excused, known := g.excuse(c, narrow, a)
+	if excused {
+		f.Excused = true
+		g.out.Failures = append(g.out.Failures, f)
+		return
 	}
 	v := c.counter.Add(addr, x, jail.Weighing{Account: c.conf.Weights.Account, Unknown: c.conf.Weights.Unknown, Known: known})
 	f.Prefix, f.Count = v.Prefix, v.Count
@@ -198,6 +188,31 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	case v.Slow && v.Long >= c.conf.Slow.MaxRetry+g.people(c, narrow, at):
 		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Slow, evidence: c.counter.TakeSlow(v.Prefix), at: at})
 	}
+	banned = g.onAccount(c, addr, narrow, a, x, banned)
+	if banned || addr.Is6() {
+		g.countNetworks(c, addr, narrow, x)
+	}
+}
+
+// excuse says whether a failure is none of its own: it is one of a device with an old password, or another connection has just
+// made the same attempt. known says that somebody logged in to the account lately and that it is not under attack.
+func (g *Engine) excuse(c *cell, narrow netip.Prefix, a *jail.Attempt) (excused, known bool) {
+	if a.User == 0 || a.MaxRetry != 0 {
+		return false, false
+	}
+	at, name, device := a.At, account(a.User, c.conf.Observe), jail.Mix(a.User, narrow, g.seed)
+	known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
+	attacked := known && g.accounts.UnderAttack(name, at)
+	// While an account is under attack, several connections with one password are believed once.
+	together := known && c.conf.Filter.Parallel && !(attacked && g.accounts.Counted(name, narrow, at) > 1)
+	excused = together && g.bursts.Again(device, at, togetherTime) || a.Unknown && g.bursts.Again(device, at, deadNameTime) ||
+		g.logins.Device(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
+	return excused, known && !attacked
+}
+
+// onAccount counts a failure on its account, over all jails, and bans an address that is one of many that attack it.
+func (g *Engine) onAccount(c *cell, addr netip.Addr, narrow netip.Prefix, a *jail.Attempt, x jail.Failure, banned bool) bool {
+	at := a.At
 	forgiven := func(at int64) bool { return g.led.Pardoned(addr, at, g.attacked.FindTime.Microseconds()) }
 	// On an account under attack, who types the own password wrong at each prompt of one connection is no attacker yet.
 	further, more := a.Before >= attackedPrompts, 0
@@ -219,9 +234,7 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 			}
 		}
 	}
-	if banned || addr.Is6() {
-		g.countNetworks(c, addr, narrow, x)
-	}
+	return banned
 }
 
 // people is by how much the limit of the slow window is higher for a prefix that many people log in from: some of them forget

@@ -205,7 +205,9 @@ func (v *victim) lists(t *testing.T) {
 		props[i] = strings.ReplaceAll(props[i], "\037", " ")
 	}
 	if v.suite == "bullseye" {
-		props = slices.DeleteFunc(props, func(p string) bool { return strings.HasPrefix(p, "SocketBindDeny=") || strings.HasPrefix(p, "PrivateIPC=") }) // systemd 249, 248
+		props = slices.DeleteFunc(props, func(p string) bool {
+			return strings.HasPrefix(p, "SocketBindDeny=") || strings.HasPrefix(p, "PrivateIPC=")
+		}) // systemd 249, 248
 	}
 	out, err := v.Unit(t.Context(), props, "/bin/sh", "-c", `id -un; grep CapBnd /proc/self/status
 		for f in /run/bailiff/control /var/lib/bailiff/ledger /var/log/journal /etc/shadow /proc/1/environ; do test -r $f && echo "reads $f"; done
