@@ -98,7 +98,7 @@ func runStatus(e *env, args []string) error {
 	rows := [][]string{{"JAIL", "MODE", "FAILURES", "BANS", "LAST FAILURE", "UNITS"}}
 	idle := 0
 	for _, j := range s.Jails {
-		if !*all && len(j.Units)+len(j.Containers)+len(j.UserUnits) == 0 && j.Failures == 0 && j.Bans == 0 {
+		if !*all && idleJail(&j) {
 			idle++
 			continue
 		}
@@ -129,6 +129,11 @@ func runStatus(e *env, args []string) error {
 		}
 	}
 	return state
+}
+
+// idleJail says whether a jail has nothing to watch on this host.
+func idleJail(j *control.JailStatus) bool {
+	return len(j.Units)+len(j.Containers)+len(j.UserUnits) == 0 && j.Failures == 0 && j.Bans == 0
 }
 
 // stateOf is the exit status of status, for monitoring.

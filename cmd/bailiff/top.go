@@ -377,6 +377,9 @@ func (v *topView) draw(e *env, columns, lines int, now time.Time) []string {
 	var jails []jailRow
 	for i := range v.s.Jails {
 		j := &v.s.Jails[i]
+		if idleJail(j) {
+			continue
+		}
 		r := jailRow{s: j}
 		if rate := v.jails[j.Name]; rate != nil {
 			r.minute = rate.in(sec, topWindow)

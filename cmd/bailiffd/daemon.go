@@ -245,8 +245,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.reader = newReader(src)
 	go d.reader.run(inner, d.matches(), pos)
 
-	d.aud.Event(audit.KindStart, fmt.Sprintf("bailiff %s started: %d bans in force, firewall backend %s (%s), jails %s",
-		build.String(), d.led.Len(), d.fw.Backend, d.fw.Why, strings.Join(d.jailNames(), ", ")), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
+	d.aud.Event(audit.KindStart, fmt.Sprintf("bailiff %s started: %d bans in force, firewall backend %s (%s), %d jails on",
+		build.String(), d.led.Len(), d.fw.Backend, d.fw.Why, len(d.jailNames())), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
 	d.reporter.start()
 	notify.Ready(d.statusLine())
 
