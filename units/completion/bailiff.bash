@@ -30,7 +30,8 @@ _bailiff() {
 	esac
 	case $command in
 	'') words='status bans ban unban allow why firewall report check filter config reload import replay top stats match version help' ;;
-	status | reload | top) words='--json --socket' ;;
+	status) words='--all --json --socket' ;;
+	reload | top) words='--json --socket' ;;
 	import) words='--from --to --dry-run --force --verbose --bans --database --json --socket' ;;
 	bans) words='--json --jail --observed --socket' ;;
 	ban) words='--jail --for --reason --force --json --socket' ;;

@@ -48,6 +48,7 @@ complete -c bailiff -n '__bailiff_on report' -l mail -x -a 'postfix exim opensmt
 complete -c bailiff -n '__bailiff_on report' -l root -r -F -d 'setup: folder of the host'\''s files'
 complete -c bailiff -n '__bailiff_on report' -l limit -x -d 'at most so many'
 complete -c bailiff -n '__bailiff_on unban why' -a '(__bailiff_prefixes)'
+complete -c bailiff -n '__bailiff_on status' -l all -d 'also the jails that have nothing to watch on this host'
 complete -c bailiff -n '__bailiff_on firewall' -a 'status verify repair remove'
 complete -c bailiff -n '__bailiff_on firewall' -l force -d 'repair, remove: what is not ours, too'
 complete -c bailiff -n '__bailiff_on firewall' -l stop -d 'remove: stop the daemon before'
