@@ -24,6 +24,9 @@ const (
 	togetherTime = 3 * time.Second
 	deadNameTime = time.Second
 
+	// togetherAttempts is how many attempts of each connection one password may stand for: a client tries two mechanisms.
+	togetherAttempts = 2
+
 	// crowd is how many times slow.max_retry the people behind an address may add to it.
 	crowd = 2
 
@@ -204,8 +207,10 @@ func (g *Engine) excuse(c *cell, narrow netip.Prefix, a *jail.Attempt) (excused,
 	known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
 	attacked := known && g.accounts.UnderAttack(name, at)
 	// While an account is under attack, several connections with one password are believed once.
-	together := known && c.conf.Filter.Parallel && !(attacked && g.accounts.Counted(name, narrow, at) > 1)
-	excused = together && g.bursts.Again(device, at, togetherTime) || a.Unknown && g.bursts.Again(device, at, deadNameTime) ||
+	parallel, few := c.conf.Filter.Parallel, a.Attempts <= togetherAttempts
+	together := few && known && parallel && !(attacked && g.accounts.Counted(name, narrow, at) > 1)
+	atOnce := few && (a.Unknown || parallel && !c.conf.Filter.TellsLogins)
+	excused = together && g.bursts.Again(device, at, togetherTime) || atOnce && g.bursts.Again(device, at, deadNameTime) ||
 		g.logins.Device(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
 	return excused, known && !attacked
 }

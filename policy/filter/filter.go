@@ -25,6 +25,7 @@ type Filter struct {
 	Modes       []string // the first is the default
 	File        string   // where it was read from
 	Parallel    bool     // programs log in over several connections at once with one password
+	TellsLogins bool     // one of its patterns is of a login that went well
 	Guests      []string // names that stand for nobody: no password belongs to them, and failures on them are no evidence
 	Off         bool     // no jail until the configuration names it: its lines come from harmless clients or forged senders, too
 

@@ -84,7 +84,8 @@ func BuiltinSource(name string) ([]byte, error) {
 //	join_by: address                        lines of one attempt come from several processes: join them by address, not by
 //	                                        process (the default) or <id>
 //	parallel: true                          programs log in over several connections at once with one password: failures on one
-//	                                        account that people log in to, within 3 s, are one attempt
+//	                                        account that people log in to, within 3 s, are one attempt; where no pattern is
+//	                                        a success, those on any account within 1 s
 //	guests: [anonymous]                     names that stand for nobody: a failure on one of them is a join
 //	modes: {normal: [], ddos: [], all: [ddos]}   the first is the default; in the list: modes that it includes
 //	patterns:
@@ -242,6 +243,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 	for _, n := range l.list(root.Get("patterns"), "patterns") {
 		l.pattern(n)
 	}
+	l.f.TellsLogins = slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Kind == Success })
 	if n := root.Get("patterns"); n != nil && len(l.errs) == 0 && len(f.patterns) == 0 {
 		l.errorf(n, "patterns", "there are none")
 	}

@@ -162,6 +162,21 @@ func (p *Pending) Take(addr netip.Addr, conn ConnKey, user uint64, n int) (taken
 	return taken
 }
 
+// Named finds the attempt of another jail that has waited for an address for at most long before a moment, if all such are
+// on one account.
+func (p *Pending) Named(addr netip.Addr, jail uint16, at int64, long time.Duration) (a PendingAttempt, ok bool) {
+	for _, x := range p.attempts[addr] {
+		if x.Jail == jail || x.User == 0 || !near(at, x.At, span(long)) {
+			continue
+		}
+		if ok && x.User != a.User {
+			return a, false
+		}
+		a, ok = x, true
+	}
+	return a, ok
+}
+
 // Drop forgets attempts of an address: gone says which.
 func (p *Pending) Drop(addr netip.Addr, gone func(*PendingAttempt) bool) {
 	if l := p.attempts[addr]; len(l) > 0 {

@@ -7,12 +7,13 @@
 //	# An office behind one address: ...
 //	never 203.0.113.27
 //	must 198.51.100.{1..60}
+//	on asterisk
 //
 //	at 0s every 45s times 12 user=anna,ben,carla
 //		sshd-session: Accepted password for {user} from 203.0.113.27 port {port} ssh2
 //		+2s auth: ...
 //
-// A block of lines plays `times` times, `every` so often, beginning `at` that time of the story. +2s is how long after the
+// on switches a jail on that is off by itself. A block of lines plays `times` times, `every` so often, beginning `at` that time of the story. +2s is how long after the
 // line before a line comes (the default is 100 ms). Each repetition of a block is a process of its own for programs that
 // start one for each connection. In lines, {n} is the number of the repetition (from 0), {n+3} that much more, {n:x} in
 // hexadecimal, {port} a port that follows from it, {pid} the process id. name=text sets {name}; a list with commas is gone
@@ -64,6 +65,7 @@ var programs = map[string]program{
 	"proftpd":                   {"proftpd.service", "/usr/sbin/proftpd", 0, 0},
 	"cockpit-session":           {"cockpit.service", "/usr/lib/cockpit/cockpit-session", 0, 0},
 	"nginx":                     {"nginx.service", "/usr/sbin/nginx", 33, 601},
+	"asterisk":                  {"asterisk.service", "/usr/sbin/asterisk", 110, 800},
 	"pvedaemon":                 {"pvedaemon.service", "", 0, 700},
 }
 
@@ -76,6 +78,7 @@ const (
 type story struct {
 	why         string
 	never, must []netip.Addr
+	on          []string // jails that are off by themselves
 	entries     []filter.Entry
 }
 
@@ -126,6 +129,8 @@ func (s *story) read(text string, blocks *[]*block) error {
 		return addresses(rest, &s.never)
 	case key == "must":
 		return addresses(rest, &s.must)
+	case key == "on":
+		s.on = append(s.on, rest)
 	case key == "at":
 		b, err := header(rest)
 		*blocks = append(*blocks, b)
@@ -136,7 +141,7 @@ func (s *story) read(text string, blocks *[]*block) error {
 		b.lines = append(b.lines, l)
 		return err
 	default:
-		return fmt.Errorf("not a comment, never, must, at, or a line of a block that begins with a tab: %q", text)
+		return fmt.Errorf("not a comment, never, must, on, at, or a line of a block that begins with a tab: %q", text)
 	}
 	return nil
 }
@@ -298,7 +303,15 @@ func (s *story) test(t *testing.T) {
 	if s.why == "" || len(s.never)+len(s.must) == 0 {
 		t.Fatal("a story says why in comments, and never or must of whom")
 	}
-	g, err := policy.New(config.Default(), ledger.New())
+	c := config.Default()
+	for _, name := range s.on {
+		i := slices.IndexFunc(c.Jails, func(j config.Jail) bool { return j.Name == name })
+		if i < 0 {
+			t.Fatalf("there is no jail %s", name)
+		}
+		c.Jails[i].Enabled = true
+	}
+	g, err := policy.New(c, ledger.New())
 	if err != nil {
 		t.Fatal(err)
 	}
