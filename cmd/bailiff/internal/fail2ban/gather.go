@@ -262,12 +262,21 @@ func (im *importer) additions(name, filterName string, def *definition, from *op
 	}
 }
 
+// longestWithPorts is how long the name of a jail with ports may be: see config.Jail.
+const longestWithPorts = 16
+
 // beside makes a jail for an administrator's own expressions, beside the one that runs our filter.
 func (im *importer) beside(name, filterName string, tr *translated, w *jail) {
 	extra := *w
-	extra.name, extra.filter, extra.mode, extra.trust = im.freeName(name+"-local"), tr.name, "", trust{}
-	if len(extra.name) > 16 {
+	extra.filter, extra.mode, extra.trust = tr.name, "", trust{}
+	const suffix = "-local"
+	short := name
+	if len(extra.ports) > 0 && len(name+suffix) > longestWithPorts {
+		short = strings.TrimRight(name[:longestWithPorts-len(suffix)], "-")
+	}
+	if extra.name = im.freeName(short + suffix); len(extra.name) > longestWithPorts && len(extra.ports) > 0 {
 		extra.ports = nil
+		im.note("jail %s: it stops all traffic, since a jail with ports has a name of %d characters at most", extra.name, longestWithPorts)
 	}
 	im.out = append(im.out, &extra)
 	im.note("jail %s: expressions of your own stand in filters.d/%s.yaml and are counted in a jail of their own, %s, beside our filter %s", name, tr.name, extra.name, w.filter)

@@ -202,6 +202,10 @@ func TestKinds(t *testing.T) {
 			files:   map[string]string{"jail.local": "[DEFAULT]\nignoreip = 192.0.2.0/24\n[sshd]\nenabled = true\nignoreip = %(ignoreip)s 198.51.100.33\n"},
 			written: []string{`+192\.0\.2\.0/24`},
 		},
+		"own expressions beside a filter with a long name": {
+			files:   map[string]string{"jail.local": "[nginx-http-auth]\nenabled = true\nport = http\nfailregex = ^own thing <HOST>$\n"},
+			written: []string{`+(?s)nginx-http-local:\n.*ports: \[.*http`},
+		},
 		"comments behind values": {
 			files:   map[string]string{"jail.local": "[sshd]\nenabled = true\nbantime = 3600 # one hour\nmaxretry = 4 # four\n"},
 			written: []string{`+ban_time: 1h`, `+max_retry: 4`}, report: []string{`+changed \[sshd\] maxretry .*line of its own`},
