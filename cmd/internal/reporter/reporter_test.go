@@ -167,10 +167,17 @@ func (b *bench) entry(fields map[string]string) time.Time {
 	return now
 }
 
+// written is how many entries there are: a number that nothing had before.
+func (b *bench) written() int {
+	b.write.Lock()
+	defer b.write.Unlock()
+	return b.n
+}
+
 // failures appends failed logins and returns their cursors once they can be read.
 func (b *bench) failures(addr string, n int) (cursors []string) {
 	b.t.Helper()
-	mark := fmt.Sprintf("port %d ssh2", 40000+b.n)
+	mark := fmt.Sprintf("port %d ssh2", 40000+b.written())
 	for range n {
 		b.entry(map[string]string{"_UID": "0", "_SYSTEMD_UNIT": "ssh.service", "SYSLOG_IDENTIFIER": "sshd", "_TRANSPORT": "syslog",
 			"MESSAGE": "Failed password for invalid user hunter2 from " + addr + " " + mark})
@@ -197,7 +204,7 @@ func (b *bench) ban(addr string, change ...func(*audit.BanEvent)) string {
 	b.t.Helper()
 	now := time.Now()
 	p := netip.MustParseAddr(addr)
-	ev := audit.BanEvent{Prefix: netip.PrefixFrom(p, p.BitLen()), Jail: "sshd", ID: fmt.Sprintf("%016x", 0xb000000+b.n), First: now.Add(-time.Minute), Since: now, Until: now.Add(time.Hour), Failures: 5, Count: 1, Reason: "failures"}
+	ev := audit.BanEvent{Prefix: netip.PrefixFrom(p, p.BitLen()), Jail: "sshd", ID: fmt.Sprintf("%016x", 0xb000000+b.written()), First: now.Add(-time.Minute), Since: now, Until: now.Add(time.Hour), Failures: 5, Count: 1, Reason: "failures"}
 	for _, c := range change {
 		c(&ev)
 	}
