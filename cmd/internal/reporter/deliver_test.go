@@ -181,6 +181,7 @@ func TestWhatIsReported(t *testing.T) {
 	last := b.ban("198.51.100.6")
 	b.told(audit.KindReported, "report to all, ban of 198.51.100.6")
 	b.told(audit.KindReported, "report to few, ban of 198.51.100.6")
+	b.until("all that is reported", func() bool { return len(b.items("all")) >= 8 }) // several are delivered at once
 	all, few := b.items("all"), b.items("few")
 	for id, want := range map[string]bool{first: true, hand: false, wide: false, other: false, little: false, within: false, last: true} {
 		if all[id+".all"] != 1 || (few[id+".few"] == 1) != want {
