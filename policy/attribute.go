@@ -8,12 +8,20 @@ import (
 	"bailiff/policy/jail"
 )
 
-// judge says what an entry, of somebody whom the jail's filter trusts, means to a jail, and which attempts it tells of.
-func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) {
-	h := &g.hit
-	if !c.matcher.MatchTrusted(e, h) {
-		return
+// judge judges an entry, and says whether the jail's filter trusts whoever wrote it.
+func (g *Engine) judge(c *cell, e *filter.Entry, ref jail.Ref) (trusted bool) {
+	if !c.matcher.Trusts(e) {
+		return false
 	}
+	if c.matcher.MatchTrusted(e, &g.hit) {
+		g.known(c, e, ref)
+	}
+	return true
+}
+
+// known says what an entry that a pattern took, Engine.hit, means to a jail, and which attempts it tells of.
+func (g *Engine) known(c *cell, e *filter.Entry, ref jail.Ref) {
+	h := &g.hit
 	g.out.Hits++
 	at := e.Realtime
 	conn := g.conns.Key(c.number, e.Boot, e.PID, h.ID)

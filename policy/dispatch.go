@@ -49,9 +49,7 @@ func (g *Engine) listen(cells []*cell) {
 func (g *Engine) dispatch(e *filter.Entry, ref jail.Ref) {
 	if len(e.Unit) == 0 {
 		for _, c := range g.byNone {
-			if c.matcher.Trusts(e) {
-				g.judge(c, e, ref)
-			}
+			g.judge(c, e, ref)
 		}
 		return
 	}
@@ -68,7 +66,7 @@ func (g *Engine) dispatch(e *filter.Entry, ref jail.Ref) {
 		return
 	}
 	for _, c := range g.byContainer {
-		if !slices.Contains(units, c) && !slices.Contains(templates, c) && c.matcher.Trusts(e) {
+		if !slices.Contains(units, c) && !slices.Contains(templates, c) {
 			g.judge(c, e, ref)
 		}
 	}
@@ -76,9 +74,10 @@ func (g *Engine) dispatch(e *filter.Entry, ref jail.Ref) {
 
 // show has a jail judge an entry of one of its units, and notes when the jail refuses it.
 func (g *Engine) show(c *cell, e *filter.Entry, ref jail.Ref) {
-	if c.matcher.Trusts(e) {
-		g.judge(c, e, ref)
-	} else if why, ok := c.matcher.Refuses(e); ok && !g.rebuild {
+	if g.judge(c, e, ref) || g.rebuild {
+		return
+	}
+	if why, ok := c.matcher.Refuses(e); ok {
 		c.refused = Refused{c.refused.Entries + 1, why, e.Realtime}
 	}
 }

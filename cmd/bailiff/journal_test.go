@@ -21,10 +21,9 @@ func bailiff(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	return out.String(), err.String(), status
 }
 
-// TestMatchCursor explains an entry of a real journal, named by its cursor.
-func TestMatchCursor(t *testing.T) {
-	dir := t.TempDir()
-	journaltest.Write(t, filepath.Join(dir, "a.journal"), journaltest.Layout{}, journaltest.Gen{Entries: 50, SSHD: 1, Failures: true})
+// firstCursor is that of the first entry of a journal.
+func firstCursor(t *testing.T, dir string) string {
+	t.Helper()
 	j, err := journal.Open(journal.Dir(dir), journal.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +33,14 @@ func TestMatchCursor(t *testing.T) {
 		t.Fatal("no entry")
 	}
 	c := j.Entry().Cursor()
-	cursor := c.String()
+	return c.String()
+}
+
+// TestMatchCursor explains an entry of a real journal, named by its cursor.
+func TestMatchCursor(t *testing.T) {
+	dir := t.TempDir()
+	journaltest.Write(t, filepath.Join(dir, "a.journal"), journaltest.Layout{}, journaltest.Gen{Entries: 50, SSHD: 1, Failures: true})
+	cursor := firstCursor(t, dir)
 	out, said, status := bailiff(t, "match", "--cursor", cursor, "--file", dir, "sshd")
 	if status != 0 || !strings.HasPrefix(out, "failure failed") || !strings.Contains(out, "trusted    yes: unit ssh.service, _UID=0, /usr/sbin/sshd\n") {
 		t.Errorf("%d: %s%s", status, out, said)
@@ -55,15 +61,7 @@ func TestMatchCursor(t *testing.T) {
 func TestMatchConfig(t *testing.T) {
 	dir, conf := t.TempDir(), t.TempDir()
 	journaltest.Write(t, filepath.Join(dir, "a.journal"), journaltest.Layout{}, journaltest.Gen{Entries: 1, SSHD: 1, Failures: true})
-	j, err := journal.Open(journal.Dir(dir), journal.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.Close()
-	if !j.Next() {
-		t.Fatal("no entry")
-	}
-	c := j.Entry().Cursor()
+	cursor := firstCursor(t, dir)
 	for _, file := range []struct{ name, text string }{
 		{"bailiff.yaml", "jails: {gate: {filter: gate, enabled: true, units: [ssh.service], exe: [/usr/sbin/sshd]}}\n"},
 		{"filters.d/gate.yaml", "name: gate\ndescription: test\ntrust: {units: [gate.service], uid: system, exe: [/usr/sbin/gate]}\npatterns: [{name: no, text: 'Failed password for <user> from <addr> port <port> ssh2'}]\n" +
@@ -78,7 +76,7 @@ func TestMatchConfig(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"gate"}, {}} {
-		out, said, status := bailiff(t, append([]string{"match", "--config", conf, "--cursor", c.String(), "--file", dir}, args...)...)
+		out, said, status := bailiff(t, append([]string{"match", "--config", conf, "--cursor", cursor, "--file", dir}, args...)...)
 		if status != 0 || !strings.Contains(out, "filter     gate, ") || strings.Count(out, "trusted    yes: unit ssh.service, _UID=0, /usr/sbin/sshd\n") == 0 {
 			t.Errorf("%v: %d: %s%s", args, status, out, said)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"sync"
-	"time"
 
 	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
@@ -21,8 +20,6 @@ type scribe struct {
 
 	mu     sync.Mutex
 	queue  []record
-	last   uint64 // number of the record put last
-	passed uint64 // and of the one handed to the writer last
 	ending bool
 	wake   chan struct{}
 	done   chan struct{}
@@ -33,6 +30,7 @@ type record struct {
 	ban      audit.BanEvent
 	unban    audit.UnbanEvent
 	evidence []feed.Evidence
+	reached  chan struct{} // not nil: no record, but closed once all before it are with the writer
 }
 
 func newScribe(aud *audit.Writer, src journal.Source) *scribe {
@@ -42,7 +40,6 @@ func newScribe(aud *audit.Writer, src journal.Source) *scribe {
 func (s *scribe) put(r record) {
 	s.mu.Lock()
 	s.queue = append(s.queue, r)
-	s.last++
 	s.mu.Unlock()
 	s.nudge()
 }
@@ -56,21 +53,13 @@ func (s *scribe) nudge() {
 
 // flush waits until all records that were put by now are in the journal, as long as ctx lasts.
 func (s *scribe) flush(ctx context.Context) error {
-	s.mu.Lock()
-	last := s.last
-	s.mu.Unlock()
-	for {
-		s.mu.Lock()
-		passed := s.passed
-		s.mu.Unlock()
-		if passed >= last {
-			return s.aud.Flush(ctx)
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	reached := make(chan struct{})
+	s.put(record{reached: reached})
+	select {
+	case <-reached:
+		return s.aud.Flush(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -96,9 +85,6 @@ func (s *scribe) run() {
 		s.mu.Unlock()
 		for i := range queue {
 			s.write(&queue[i])
-			s.mu.Lock()
-			s.passed++
-			s.mu.Unlock()
 		}
 		if len(queue) > 0 {
 			continue
@@ -112,6 +98,10 @@ func (s *scribe) run() {
 }
 
 func (s *scribe) write(r *record) {
+	if r.reached != nil {
+		close(r.reached)
+		return
+	}
 	var e audit.Entry
 	if r.kind == audit.KindUnban {
 		e = r.unban.Entry()

@@ -124,7 +124,8 @@ func placeOf(k key) key {
 
 // Add counts a failure of a prefix on an account. It returns what the prefix did on it if the account is under attack and
 // the prefix is one of the attackers. What others did before the account came under attack bans them only when they fail
-// again. further says that the failure tells of its prefix's attempts, but does not lead to a ban. forgiven says which failures of the prefix an operator has pardoned.
+// again. further says that the failure tells of its prefix's attempts, but does not lead to a ban. forgiven says which
+// failures of the prefix an operator has pardoned.
 func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure, further bool, forgiven func(at int64) bool) (attacker *AccountFailures) {
 	if a.o.Addresses == 0 || name == 0 {
 		return nil
@@ -217,7 +218,7 @@ func (a *Accounts) place(acc *account, k key, at int64) *place {
 		n := len(acc.places)
 		acc.places = slices.DeleteFunc(acc.places, func(x place) bool { return x.last <= start && x.key != k })
 		a.pairs -= n - len(acc.places)
-		own, oldest = slices.IndexFunc(acc.places, func(x place) bool { return x.key == k }), 0
+		own = acc.find(k)
 	}
 	if own >= 0 {
 		return &acc.places[own]
@@ -241,22 +242,19 @@ func (a *Accounts) place(acc *account, k key, at int64) *place {
 	return &acc.places[len(acc.places)-1]
 }
 
-// attacked says whether the account was failed on from enough addresses within the window of a moment.
-func (a *Accounts) attacked(acc *account, at int64) bool {
-	n := 0
-	for i := range acc.places {
-		if near(at, acc.places[i].last, span(a.o.FindTime)) {
-			if n++; n >= a.o.Addresses {
-				return true
-			}
-		}
-	}
-	return n >= a.o.Addresses
+// find gives the index of a place, or -1.
+func (acc *account) find(k key) int {
+	return slices.IndexFunc(acc.places, func(x place) bool { return x.key == k })
 }
 
-// distinct is from how many addresses the account was failed on within the window of a moment.
-func (a *Accounts) distinct(acc *account, at int64) (n int) {
-	for i := range acc.places {
+// attacked says whether the account was failed on from enough addresses within the window of a moment.
+func (a *Accounts) attacked(acc *account, at int64) bool {
+	return a.distinct(acc, at, a.o.Addresses) >= a.o.Addresses
+}
+
+// distinct is from how many addresses the account was failed on within the window of a moment; no more than most are counted.
+func (a *Accounts) distinct(acc *account, at int64, most int) (n int) {
+	for i := 0; i < len(acc.places) && n < most; i++ {
 		if near(at, acc.places[i].last, span(a.o.FindTime)) {
 			n++
 		}
@@ -325,7 +323,7 @@ func (a *Accounts) Look(addr netip.Addr, at int64, forgiven func(at int64) bool,
 				}
 				seen = append(seen, f.from)
 				if l := a.own(x, f.from, at, forgiven); l.Attempts > 0 {
-					yield(l, a.distinct(acc, at))
+					yield(l, a.distinct(acc, at, maxPlaces))
 				}
 			}
 		}
@@ -339,14 +337,13 @@ func (a *Accounts) Counted(name uint64, p netip.Prefix, at int64) (n int) {
 		return 0
 	}
 	from := keyOf(p.Addr(), p.Bits())
-	for i := range acc.places {
-		if acc.places[i].key != placeOf(from) {
-			continue
-		}
-		for _, f := range acc.places[i].fails {
-			if f.from == from && near(at, f.at, span(a.o.FindTime)) {
-				n += int(f.attempts)
-			}
+	i := acc.find(placeOf(from))
+	if i < 0 {
+		return 0
+	}
+	for _, f := range acc.places[i].fails {
+		if f.from == from && near(at, f.at, span(a.o.FindTime)) {
+			n += int(f.attempts)
 		}
 	}
 	return n
@@ -384,7 +381,7 @@ func (a *Accounts) Success(name uint64, p netip.Prefix) {
 		}
 		return
 	}
-	i := slices.IndexFunc(acc.places, func(x place) bool { return x.key == placeOf(from) })
+	i := acc.find(placeOf(from))
 	if i < 0 {
 		return
 	}
@@ -404,7 +401,7 @@ func (a *Accounts) TakeBack(name uint64, p netip.Prefix, at int64) {
 		}
 		return
 	}
-	i := slices.IndexFunc(acc.places, func(x place) bool { return x.key == placeOf(from) })
+	i := acc.find(placeOf(from))
 	if i < 0 {
 		return
 	}

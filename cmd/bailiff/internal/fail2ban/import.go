@@ -12,6 +12,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/md5"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -254,19 +255,17 @@ func (im *importer) text(sec, name string) (string, *option) {
 // culprit is the option in which a reference stands that leads nowhere.
 func (im *importer) culprit(sec, name string, err error) *option {
 	at := im.jails.get(sec, name)
-	m := nowhere.FindStringSubmatch(err.Error())
-	if m == nil || strings.Contains(at.value, m[1]) {
+	var ref nowhereError
+	if !errors.As(err, &ref) || strings.Contains(at.value, string(ref)) {
 		return at
 	}
 	for _, o := range im.jails.assigned {
-		if (o.section == sec || o.section == "DEFAULT") && o == im.jails.get(sec, o.name) && strings.Contains(o.value, m[1]) {
+		if (o.section == sec || o.section == "DEFAULT") && o == im.jails.get(sec, o.name) && strings.Contains(o.value, string(ref)) {
 			return o
 		}
 	}
 	return at
 }
-
-var nowhere = regexp.MustCompile(`refers to (%\([^)]*\)s), which is nowhere defined`)
 
 // oneTime writes a time of fail2ban's as ours; "" after saying why it cannot be.
 func (im *importer) oneTime(v string, o *option, key string, most float64, forever bool) string {

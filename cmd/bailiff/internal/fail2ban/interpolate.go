@@ -67,7 +67,7 @@ func (s *scope) expand(v string, depth int) (string, error) {
 		name := strings.ToLower(v[1:end])
 		raw, ok := s.lookup(v[1:end], name)
 		if !ok {
-			return "", fmt.Errorf("refers to %%(%s)s, which is nowhere defined", v[1:end])
+			return "", nowhereError("%(" + v[1:end] + ")s")
 		}
 		text, err := s.expand(raw, depth+1)
 		if err != nil {
@@ -324,3 +324,8 @@ func splitActions(s string) []string {
 	}
 	return list
 }
+
+// nowhereError is a reference that leads nowhere: %(name)s.
+type nowhereError string
+
+func (e nowhereError) Error() string { return "refers to " + string(e) + ", which is nowhere defined" }
