@@ -52,7 +52,7 @@ build:
 
 check: vet staticcheck unit
 
-test: deps vet staticcheck race oracle e2e
+test: deps vet staticcheck race oracle demo e2e
 
 vet:
 	go vet ./...

@@ -173,7 +173,7 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	f := Failure{Time: at, Jail: c.conf.Name, Pattern: a.Pattern, Addr: addr, Prefix: narrow, Port: a.Port, User: a.Name, Attempts: a.Attempts, Ref: a.Ref}
 	c.failures += uint64(a.Attempts)
 	c.last = max(c.last, at)
-	excused, known := g.excuse(c, narrow, a)
+	excused, known := g.excuse(c, addr, narrow, a)
 	if excused {
 		f.Excused = true
 		g.out.Failures = append(g.out.Failures, f)
@@ -199,7 +199,7 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 
 // excuse says whether a failure is none of its own: it is one of a device with an old password, or another connection has just
 // made the same attempt. known says that somebody logged in to the account lately and that it is not under attack.
-func (g *Engine) excuse(c *cell, narrow netip.Prefix, a *jail.Attempt) (excused, known bool) {
+func (g *Engine) excuse(c *cell, addr netip.Addr, narrow netip.Prefix, a *jail.Attempt) (excused, known bool) {
 	if a.User == 0 || a.MaxRetry != 0 {
 		return false, false
 	}
@@ -209,7 +209,9 @@ func (g *Engine) excuse(c *cell, narrow netip.Prefix, a *jail.Attempt) (excused,
 	// While an account is under attack, several connections with one password are believed once.
 	parallel, few := c.conf.Filter.Parallel, a.Attempts <= togetherAttempts
 	together := few && known && parallel && !(attacked && g.accounts.Counted(name, narrow, at) > 1)
-	atOnce := few && (a.Unknown || parallel && !c.conf.Filter.TellsLogins)
+	// A name that does not exist is a misspelt one only if it is the only one.
+	misspelt := a.Unknown && !c.counter.HasOthers(addr, short(a.User), at)
+	atOnce := few && (misspelt || parallel && !c.conf.Filter.TellsLogins)
 	excused = together && g.bursts.Again(device, at, togetherTime) || atOnce && g.bursts.Again(device, at, deadNameTime) ||
 		g.logins.Device(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
 	return excused, known && !attacked

@@ -530,7 +530,12 @@ func (m *model) failure(e *event, attempts, before int) {
 		key = "observed " + user
 	}
 	device := fmt.Sprint(user, p)
-	if limited == 0 && user != "" && (e.what == "unknown" || e.what == "nobody") {
+	others := slices.ContainsFunc(m.fails, func(f *modelFail) bool {
+		width := us(j.Slow.FindTime) / 8
+		d := at/width - f.at/width
+		return f.jail == j.Name && f.prefix == p && f.user != user && !f.gone && (!f.old && near(at, f.at, j.FindTime) || d > -8 && d < 8)
+	})
+	if limited == 0 && user != "" && (e.what == "unknown" || e.what == "nobody") && !others {
 		if b := m.bursts[device]; b != nil && near(at, b.at, time.Second) && b.lines < 5 {
 			b.lines++
 			m.tell("excused %s %s %s %d at %d", j.Name, e.addr, user, attempts, at)

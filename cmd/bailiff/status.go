@@ -121,7 +121,7 @@ func runStatus(e *env, args []string) error {
 		table(e.out, rows)
 	}
 	if idle > 0 {
-		fmt.Fprintf(e.out, "%s more with nothing to watch on this host: bailiff status --all\n", plural(idle, "jail"))
+		fmt.Fprintf(e.out, "%s with nothing to watch on this host: bailiff status --all\n", plural(idle, "more jail"))
 	}
 	for _, j := range s.Jails {
 		if r := j.Refused; r != nil {

@@ -241,12 +241,24 @@ func (c *Counter) Need(p netip.Prefix) int {
 
 // Has says whether anything stands against an address's prefix in the windows of a moment.
 func (c *Counter) Has(a netip.Addr, at int64) bool {
+	return c.has(a, at, func(*node) bool { return true })
+}
+
+// HasOthers says whether failures on other accounts stand against an address in any window of a moment.
+func (c *Counter) HasOthers(a netip.Addr, user uint32, at int64) bool {
+	return c.has(a, at, func(x *node) bool { return x.name() != user&(1<<16-1) })
+}
+
+func (c *Counter) has(a netip.Addr, at int64, counts func(*node) bool) bool {
 	i, ok := c.narrow.find(keyOf(a, c.length(a)))
 	if !ok {
 		return false
 	}
 	for n := c.narrow.at(i).head; n != 0; n = c.narrow.node(n).next {
 		x := c.narrow.node(n)
+		if !counts(x) {
+			continue
+		}
 		if x.isCell() {
 			if sum, _ := c.cellSum(x, at); sum > 0 {
 				return true

@@ -1,0 +1,9 @@
+# Five logins at once with three names, one of which does not exist here and comes twice: that is
+# nobody who has misspelt his name.
+must 198.51.100.178
+
+at 0s every 100ms times 2 ip=198.51.100.178
+	sshd-session: Invalid user admin from {ip} port {port}
+
+at 20ms every 40ms times 3 ip=198.51.100.178 user=root,root,bob
+	sshd-session: Failed password for {user} from {ip} port {port} ssh2
