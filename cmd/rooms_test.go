@@ -26,15 +26,15 @@ var homes = map[string][]string{
 	"gopkg.in/yaml.v3":                     {"bailiff/policy/config/yamldoc"},
 	"github.com/godbus/dbus/v5":            {"bailiff/firewall/firewalld", "bailiff/units/lookup", "bailiff/units/logind"},
 	"github.com/vishvananda/netlink":       {"bailiff/firewall/ipset", "bailiff/firewall/conn"},
-	"github.com/google/nftables":           {"bailiff/firewall/ipset", "bailiff/firewall/nft", "bailiff/firewall/nftables"},
-	"github.com/mdlayher/netlink":          {"bailiff/firewall/ipset", "bailiff/firewall/nft", "bailiff/firewall/nftables"},
+	"github.com/google/nftables":           {"bailiff/firewall/ipset", "bailiff/firewall/internal/nfrule", "bailiff/firewall/nftables"},
+	"github.com/mdlayher/netlink":          {"bailiff/firewall/ipset", "bailiff/firewall/internal/nfrule", "bailiff/firewall/nftables"},
 	"github.com/coreos/go-systemd/v22":     {"bailiff/journal", "bailiff/journal/audit", "bailiff/units/activation", "bailiff/units/notify", "bailiff/units/service"},
 	"github.com/klauspost/compress":        {"bailiff/journal", "bailiff/journal/journaltest"},
 	"github.com/pierrec/lz4/v4":            {"bailiff/journal/journaltest"},
 	"github.com/ulikunitz/xz":              {"bailiff/journal", "bailiff/journal/journaltest"},
-	"golang.org/x/sys":                     {"bailiff/journal", "bailiff/journal/audit", "bailiff/firewall", "bailiff/units", "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd", "bailiff/cmd/internal/term"},
+	"golang.org/x/sys":                     {"bailiff/journal", "bailiff/journal/audit", "bailiff/firewall", "bailiff/units", "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd", "bailiff/cmd/bailiff/internal/term"},
 	"github.com/rogpeppe/go-internal":      {}, // tests alone
-	"github.com/oschwald/maxminddb-golang": {"bailiff/cmd/internal/geo"},
+	"github.com/oschwald/maxminddb-golang": {"bailiff/cmd/bailiff/internal/geo"},
 }
 
 type pkg struct {

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"bailiff/cmd/internal/delegate"
+	"bailiff/cmd/internal/nlhelper"
 	"bailiff/firewall"
 	"bailiff/firewall/conn"
 	"bailiff/firewall/ipset"
@@ -69,5 +69,5 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	return delegate.Serve(ctx, l.(*net.UnixListener), idle, delegate.Hands{Kill: cut, Addresses: delegate.Addresses, Remove: remove})
+	return nlhelper.Serve(ctx, l.(*net.UnixListener), idle, nlhelper.Hands{Kill: cut, Addresses: nlhelper.Addresses, Remove: remove})
 }

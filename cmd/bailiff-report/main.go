@@ -23,8 +23,8 @@ import (
 	"time"
 
 	"bailiff/cmd/internal/build"
-	"bailiff/cmd/internal/complain"
 	"bailiff/cmd/internal/deliver/all"
+	"bailiff/cmd/internal/diag"
 	"bailiff/cmd/internal/reporter"
 	"bailiff/journal"
 	"bailiff/journal/audit"
@@ -96,7 +96,7 @@ func run(args []string, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	complain.Print(stderr, "bailiff-report", err)
+	diag.Print(stderr, "bailiff-report", err)
 	if bad := (*configError)(nil); errors.As(err, &bad) {
 		return exitNotConfigured
 	}
@@ -123,7 +123,7 @@ func work(ctx context.Context, o options) error {
 		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := aud.Close(c); err != nil {
-			complain.Print(os.Stderr, "bailiff-report", err)
+			diag.Print(os.Stderr, "bailiff-report", err)
 		}
 	}()
 	ln, from, err := activation.Listener("control", o.socket)

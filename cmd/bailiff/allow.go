@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"bailiff/cmd/internal/lists"
+	"bailiff/units/allowlists"
 	"bailiff/units/control"
 )
 
@@ -17,7 +17,7 @@ func runAllow(e *env, args []string) error {
 	long := f.String("for", "", "add: how long: 10m, 48h, 4w (default: until removed)")
 	comment := f.String("comment", "", "add: what it is")
 	conf := f.String("config", "", "refresh: this `file`, or what this folder holds, in place of the installed configuration")
-	dir := f.String("lists", lists.DefaultDir, "refresh: the `folder` that published lists are put into")
+	dir := f.String("lists", allowlists.DefaultDir, "refresh: the `folder` that published lists are put into")
 	force := f.Bool("force", false, "refresh: fetch even what was fetched a short while ago")
 	var accept list
 	f.Var(&accept, "accept", "refresh: take this `list` although it has shrunk; may be given several times")

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
+	"bailiff/journal/evidence"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 )
@@ -292,7 +292,7 @@ func entryAt(paths []string, text string) (*filter.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := journal.Open(src, journal.Options{Fields: feed.Fields, MaxValue: feed.MaxValue})
+	j, err := journal.Open(src, journal.Options{Fields: evidence.Fields, MaxValue: evidence.MaxValue})
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +305,7 @@ func entryAt(paths []string, text string) (*filter.Entry, error) {
 		return nil, fmt.Errorf("the journal has no entry %s (any more)", text)
 	}
 	var fe filter.Entry
-	feed.Convert(ent, &fe)
+	evidence.Convert(ent, &fe)
 	fe.Message, fe.Unit, fe.Slice, fe.Identifier = slices.Clone(fe.Message), slices.Clone(fe.Unit), slices.Clone(fe.Slice), slices.Clone(fe.Identifier)
 	return &fe, nil
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bailiff/cmd/internal/lists"
-	"bailiff/cmd/internal/spare"
 	"bailiff/policy"
 	"bailiff/policy/allow"
 	"bailiff/policy/config"
@@ -10,6 +8,8 @@ import (
 	"bailiff/policy/jail"
 	"bailiff/policy/ledger"
 	"bailiff/policy/operator"
+	"bailiff/units/allowlists"
+	"bailiff/units/operators"
 )
 
 // judge is the policy as the daemon has it over a past journal: with the configured allow list, the published lists as
@@ -29,10 +29,10 @@ func newJudge(c *config.Config) (*judge, error) {
 	}
 	j := &judge{Engine: eng}
 	// A list that is not believed here is not in the daemon either, which tells of it.
-	published, _ := lists.Store{Dir: lists.DefaultDir}.ReadAll(c.Allow.Lists)
+	published, _ := allowlists.Store{Dir: allowlists.DefaultDir}.ReadAll(c.Allow.Lists)
 	j.allowed = append(append(j.allowed, c.Allow.Entries...), published...)
 	if c.Allow.Operators.Enabled {
-		if j.ops, err = spare.New(c.Allow.Operators); err != nil {
+		if j.ops, err = operators.New(c.Allow.Operators); err != nil {
 			return nil, err
 		}
 	}

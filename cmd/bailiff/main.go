@@ -17,7 +17,7 @@ import (
 	"strings"
 	"syscall"
 
-	"bailiff/cmd/internal/complain"
+	"bailiff/cmd/internal/diag"
 	"bailiff/units/control"
 )
 
@@ -164,7 +164,7 @@ func (e *env) report(err error) int {
 		}
 		return exitFailed
 	}
-	complain.Print(e.err, "bailiff", err)
+	diag.Print(e.err, "bailiff", err)
 	return exitFailed
 }
 

@@ -15,8 +15,8 @@ import (
 	"strconv"
 	"strings"
 
-	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
+	"bailiff/journal/evidence"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
@@ -198,11 +198,11 @@ type matcher struct {
 }
 
 func (r *matcher) export(in io.Reader) error {
-	x := journal.NewExport(in, journal.Options{Fields: feed.Fields})
+	x := journal.NewExport(in, journal.Options{Fields: evidence.Fields})
 	var fe filter.Entry
 	for x.Next() {
 		ent := x.Entry()
-		feed.Convert(ent, &fe)
+		evidence.Convert(ent, &fe)
 		trusted := r.m.Trusts(&fe)
 		if err := r.one(&fe, &trusted, ent.Cursor().String()); err != nil {
 			return err

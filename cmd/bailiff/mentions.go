@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
+	"bailiff/journal/evidence"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/units/control"
@@ -71,7 +71,7 @@ func (e *env) search(address string, paths []string) (*mentions, error) {
 	}
 	began := time.Now()
 	r := &mentions{Since: began.Add(-mentionsBack), Until: began, Latest: []mention{}}
-	j, err := openAt(src, journal.Options{Matches: feed.Matches(all), Fields: feed.Fields, MaxValue: feed.MaxValue}, uint64(r.Since.UnixMicro()))
+	j, err := openAt(src, journal.Options{Matches: evidence.Matches(all), Fields: evidence.Fields, MaxValue: evidence.MaxValue}, uint64(r.Since.UnixMicro()))
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (e *env) search(address string, paths []string) (*mentions, error) {
 			r.Until = time.UnixMicro(int64(ent.Realtime))
 			break
 		}
-		feed.Convert(ent, &fe)
+		evidence.Convert(ent, &fe)
 		named := p.IsSingleIP() && whole(fe.Message, text)
 		meaning := "no pattern takes it"
 		for _, x := range judges {

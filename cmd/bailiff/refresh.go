@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"bailiff/cmd/internal/build"
-	"bailiff/cmd/internal/lists"
 	"bailiff/policy/allow"
 	"bailiff/policy/config/yamldoc"
+	"bailiff/units/allowlists"
 )
 
 // Limits of a download. The longest list that is commonly allowed, a cloud provider's, has 2 MiB.
@@ -31,7 +31,7 @@ const (
 // bailiff's allow lists that has the network, and it has nothing else.
 type refresh struct {
 	*env
-	store  lists.Store
+	store  allowlists.Store
 	client *http.Client
 	now    func() time.Time
 	force  bool     // whether their time has come or not
@@ -49,7 +49,7 @@ type refreshed struct {
 }
 
 func newRefresh(e *env, dir string) *refresh {
-	r := &refresh{env: e, store: lists.Store{Dir: dir}, client: newClient(), now: time.Now}
+	r := &refresh{env: e, store: allowlists.Store{Dir: dir}, client: newClient(), now: time.Now}
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		r.mark = "<4>" // a warning, as systemd reads it (SyslogLevelPrefix= in systemd.exec(5))
 	}
@@ -142,7 +142,7 @@ func (r *refresh) one(p *allow.Published) (refreshed, error) {
 		x.Entries = st.Count
 	}
 	now := r.now()
-	same := have && slices.EqualFunc(st.Sources, p.URLs, func(s lists.Source, u string) bool { return s.URL == u })
+	same := have && slices.EqualFunc(st.Sources, p.URLs, func(s allowlists.Source, u string) bool { return s.URL == u })
 	accepted := slices.Contains(r.accept, p.Name)
 	// What went wrong is tried again each time the timer runs. A clock that was set back does not put it off.
 	if age := now.Sub(st.Checked); same && !r.force && !accepted && st.Failed == "" && st.Refused == "" && age >= 0 && age < p.Interval {
@@ -205,12 +205,12 @@ func (e *refusedError) Error() string { return e.err.Error() }
 func (e *refusedError) Unwrap() error { return e.err }
 
 // fetch asks all URLs of a list. No entries and no error: none has changed, which is asked only if ask is set.
-func (r *refresh) fetch(p *allow.Published, known []lists.Source, ask bool) (all []allow.Entry, sources []lists.Source, err error) {
+func (r *refresh) fetch(p *allow.Published, known []allowlists.Source, ask bool) (all []allow.Entry, sources []allowlists.Source, err error) {
 	bodies := make([][]byte, len(p.URLs))
-	sources = make([]lists.Source, len(p.URLs))
+	sources = make([]allowlists.Source, len(p.URLs))
 	changed := !ask
 	for i, u := range p.URLs {
-		was := lists.Source{}
+		was := allowlists.Source{}
 		if ask {
 			was = known[i]
 		}
@@ -225,7 +225,7 @@ func (r *refresh) fetch(p *allow.Published, known []lists.Source, ask bool) (all
 	all = []allow.Entry{}
 	for i, u := range p.URLs {
 		if bodies[i] == nil { // unchanged beside another that has: the list is written as a whole
-			if bodies[i], sources[i], err = r.get(u, lists.Source{}); err != nil {
+			if bodies[i], sources[i], err = r.get(u, allowlists.Source{}); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -239,7 +239,7 @@ func (r *refresh) fetch(p *allow.Published, known []lists.Source, ask bool) (all
 }
 
 // get asks one URL. A nil body: it has not changed since was.
-func (r *refresh) get(u string, was lists.Source) (body []byte, is lists.Source, err error) {
+func (r *refresh) get(u string, was allowlists.Source) (body []byte, is allowlists.Source, err error) {
 	is.URL = u
 	if path, ok := strings.CutPrefix(u, "file://"); ok {
 		if path, err = url.PathUnescape(path); err != nil {

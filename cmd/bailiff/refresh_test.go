@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/cmd/internal/lists"
 	"bailiff/policy/allow"
+	"bailiff/units/allowlists"
 )
 
 // publisher is a real server that publishes lists.
@@ -347,7 +347,7 @@ func TestRefreshFile(t *testing.T) {
 	os.Remove(source)
 	f.want(p, "", "<4>bailiff: allow list office: failed: open "+source+": no such file or directory; the one before stays (3 entries)\n")
 	// The daemon takes what was written.
-	if entries, err := (lists.Store{Dir: f.store.Dir}).ReadAll(f.lists); err != nil || len(entries) != 3 || entries[0].Origin != f.store.File("office") {
+	if entries, err := (allowlists.Store{Dir: f.store.Dir}).ReadAll(f.lists); err != nil || len(entries) != 3 || entries[0].Origin != f.store.File("office") {
 		t.Errorf("%+v, %v", entries, err)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
+	"bailiff/journal/evidence"
 	"bailiff/policy"
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
@@ -115,7 +115,7 @@ func runReplay(e *env, args []string) error {
 	r.enc.SetEscapeHTML(false)
 	r.until = to
 	r.compare = second
-	matches := feed.Matches(all)
+	matches := evidence.Matches(all)
 	if *export != "" {
 		err = r.fromExport(*export, matches, from)
 	} else {
@@ -171,7 +171,7 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 	if err != nil {
 		return err
 	}
-	j, err := openAt(src, journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}, from)
+	j, err := openAt(src, journal.Options{Matches: matches, Fields: evidence.Fields, MaxValue: evidence.MaxValue}, from)
 	if err != nil {
 		return err
 	}
@@ -180,9 +180,9 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 	// What the trail has forgotten is looked up in a second reader, so that the first one keeps its place.
 	look := &locator{src: src}
 	defer look.close()
-	var refs feed.Refs
+	var refs evidence.Refs
 	// Nobody is kept out here, and what led to a ban lies farther apart than in the daemon.
-	trail := feed.Trail{Size: 1 << 17}
+	trail := evidence.Trail{Size: 1 << 17}
 	r.appendCursor = func(b []byte, ref jail.Ref) []byte {
 		if c, ok := trail.Cursor(ref, refs.Sources()); ok {
 			return c.Append(b)
@@ -198,7 +198,7 @@ func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64)
 		if r.until != 0 && ent.Realtime > r.until {
 			break
 		}
-		feed.Convert(ent, &fe)
+		evidence.Convert(ent, &fe)
 		ref := refs.Ref(ent.SeqnumID, ent.Seqnum)
 		if err := r.entry(&fe, ref, func() { c := ent.Cursor(); trail.Keep(ref, &c) }); err != nil {
 			return err
@@ -267,7 +267,7 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 		defer f.Close()
 		in = f
 	}
-	x := journal.NewExport(in, journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue})
+	x := journal.NewExport(in, journal.Options{Matches: matches, Fields: evidence.Fields, MaxValue: evidence.MaxValue})
 	// A stream cannot be read twice, so the cursors of lines that any filter knew are kept.
 	var cursors []string
 	texts := map[string]string{} // of what may become evidence
@@ -284,7 +284,7 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 		if ent.Realtime < from || r.until != 0 && ent.Realtime > r.until {
 			continue
 		}
-		feed.Convert(ent, &fe)
+		evidence.Convert(ent, &fe)
 		ref := jail.Ref(len(cursors))
 		cursors = append(cursors, "")
 		if err := r.entry(&fe, ref, func() {
@@ -302,7 +302,7 @@ func (r *replay) fromExport(path string, matches journal.Matches, from uint64) e
 
 // messages reads the messages of entries again.
 func (r *replay) messages(src journal.Source, cursors []string) (lines []string) {
-	j, err := journal.Open(src, journal.Options{Fields: []string{"MESSAGE"}, MaxValue: feed.MaxValue})
+	j, err := journal.Open(src, journal.Options{Fields: []string{"MESSAGE"}, MaxValue: evidence.MaxValue})
 	if err != nil {
 		return nil
 	}

@@ -14,11 +14,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"bailiff/cmd/internal/feed"
-	"bailiff/cmd/internal/geo"
-	"bailiff/cmd/internal/sketch"
+	"bailiff/cmd/bailiff/internal/geo"
+	"bailiff/cmd/bailiff/internal/sketch"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/journal/evidence"
 	"bailiff/policy"
 	"bailiff/policy/filter"
 	"bailiff/units/control"
@@ -135,7 +135,7 @@ func runStats(e *env, args []string) error {
 	}
 	defer db.Close()
 	s := newTally(e, eng, db, jails)
-	o := journal.Options{Matches: feed.Matches(eng.Matchers(), ownBans()), Fields: append(slices.Clone(feed.Fields), "MESSAGE_ID", audit.FieldJail), MaxValue: feed.MaxValue}
+	o := journal.Options{Matches: evidence.Matches(eng.Matchers(), ownBans()), Fields: append(slices.Clone(evidence.Fields), "MESSAGE_ID", audit.FieldJail), MaxValue: evidence.MaxValue}
 	if *export != "" {
 		err = s.fromExport(*export, o, from, to)
 	} else {
@@ -170,8 +170,8 @@ func timeOf(us uint64) *time.Time {
 
 // Where the fields of an entry stand behind those that filters look at.
 var (
-	statsMessageID = len(feed.Fields)
-	statsJailField = len(feed.Fields) + 1
+	statsMessageID = len(evidence.Fields)
+	statsJailField = len(evidence.Fields) + 1
 )
 
 // ownBans selects the audit entries of bans: nothing but the daemon runs in its unit.
@@ -280,7 +280,7 @@ func (s *tally) entry(ent *journal.Entry) error {
 		return nil
 	}
 	var fe filter.Entry
-	feed.Convert(ent, &fe)
+	evidence.Convert(ent, &fe)
 	s.outcome(s.eng.Entry(&fe, 0))
 	return nil
 }

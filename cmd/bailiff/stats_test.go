@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"bailiff/cmd/internal/geo"
-	"bailiff/cmd/internal/geo/geotest"
+	"bailiff/cmd/bailiff/internal/geo"
+	"bailiff/cmd/bailiff/internal/geo/geotest"
 	"bailiff/journal/journaltest"
 	"bailiff/policy"
 )

@@ -14,7 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"bailiff/cmd/internal/term"
+	"bailiff/cmd/bailiff/internal/term"
 	"bailiff/units/control"
 )
 

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bailiff/cmd/internal/term/pty"
+	"bailiff/cmd/bailiff/internal/term/pty"
 	"bailiff/units/control"
 )
 

@@ -5,21 +5,21 @@ import (
 	"net/netip"
 	"time"
 
-	"bailiff/cmd/internal/delegate"
-	"bailiff/cmd/internal/spare"
+	"bailiff/cmd/internal/nlhelper"
 	"bailiff/journal/audit"
 	"bailiff/policy/allow"
 	"bailiff/policy/filter"
 	"bailiff/policy/ledger"
 	"bailiff/policy/operator"
 	"bailiff/units/logind"
+	"bailiff/units/operators"
 )
 
 // askLogind is how often logind is asked while an operator's session is open, for what it does not tell by itself.
 const askLogind = time.Minute
 
-// operators follows who is logged in and may mend this host. Nil: the configuration wants nobody to be spared for that.
-type operators struct {
+// operatorWatch follows who is logged in and may mend this host. Nil: the configuration wants nobody to be spared for that.
+type operatorWatch struct {
 	*operator.Tracker
 	from  chan []operator.Session
 	watch *logind.Watcher
@@ -43,16 +43,16 @@ func (d *daemon) followOperators(now time.Time) error {
 		d.leaveOperators()
 		return nil
 	}
-	o := spare.Options(c)
+	o := operators.Options(c)
 	if d.ops != nil {
 		d.leaveLogind()
 		d.ops.Configure(o, now.UnixMicro())
 	} else {
-		t, err := spare.New(c)
+		t, err := operators.New(c)
 		if err != nil {
 			return err
 		}
-		d.ops = &operators{Tracker: t}
+		d.ops = &operatorWatch{Tracker: t}
 	}
 	var ctx context.Context
 	ctx, d.ops.stop = context.WithCancel(context.Background())
@@ -146,7 +146,7 @@ func (d *daemon) refreshAllow(now time.Time) []ledger.Ban {
 	if d.conf.Allow.Self {
 		if addrs = d.self.addrs; d.helper == nil {
 			var err error
-			if addrs, err = delegate.Addresses(); err != nil {
+			if addrs, err = nlhelper.Addresses(); err != nil {
 				d.problem(audit.KindError, "own addresses", "own addresses: "+err.Error())
 			} else {
 				d.solved("own addresses")

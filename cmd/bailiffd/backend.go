@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/delegate"
+	"bailiff/cmd/internal/nlhelper"
 	"bailiff/firewall"
 	"bailiff/firewall/dryrun"
 	"bailiff/firewall/firewalld"
@@ -111,7 +111,7 @@ func newBackend(name string, c config.Firewall, scopes []firewall.Scope) (firewa
 
 // others are the backends of which an earlier start may have left rules in force: all but the one that is used. A trial run
 // with --firewall dryrun leaves those of the daemon proper alone.
-func (h *hostFacts) others(name, override string, helper *delegate.Client) (l []*retired) {
+func (h *hostFacts) others(name, override string, helper *nlhelper.Client) (l []*retired) {
 	if override == "dryrun" {
 		return nil
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"bailiff/cmd/internal/build"
-	"bailiff/cmd/internal/lists"
 	"bailiff/firewall"
 	"bailiff/journal"
 	"bailiff/journal/audit"
@@ -23,6 +22,7 @@ import (
 	"bailiff/policy/filter"
 	"bailiff/policy/ledger"
 	"bailiff/policy/operator"
+	"bailiff/units/allowlists"
 	"bailiff/units/control"
 )
 
@@ -110,7 +110,7 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 	return s, nil
 }
 
-func controlLists(l []lists.List) []control.ListStatus {
+func controlLists(l []allowlists.List) []control.ListStatus {
 	out := make([]control.ListStatus, 0, len(l))
 	for _, x := range l {
 		c := control.ListStatus{Name: x.Name, Entries: x.Entries, Refused: x.Refused, Failed: x.Failed}

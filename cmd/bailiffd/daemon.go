@@ -17,20 +17,20 @@ import (
 	"time"
 
 	"bailiff/cmd/internal/build"
-	"bailiff/cmd/internal/complain"
-	"bailiff/cmd/internal/delegate"
-	"bailiff/cmd/internal/feed"
-	"bailiff/cmd/internal/lists"
+	"bailiff/cmd/internal/diag"
+	"bailiff/cmd/internal/nlhelper"
 	"bailiff/firewall"
 	"bailiff/firewall/conn"
 	"bailiff/firewall/firewalld"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/journal/evidence"
 	"bailiff/policy"
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
 	"bailiff/policy/ledger"
 	"bailiff/units/activation"
+	"bailiff/units/allowlists"
 	"bailiff/units/control"
 	"bailiff/units/lookup"
 	"bailiff/units/notify"
@@ -85,14 +85,14 @@ type daemon struct {
 
 	reader   *reader
 	sources  []journal.ID128
-	trail    feed.Trail
+	trail    evidence.Trail
 	scribe   *scribe
 	reporter *reporter
 	aud      *audit.Writer
 	units    *lookup.Finder
-	ops      *operators
-	lists    *lists.Watch
-	helper   *delegate.Client // does what takes netlink, where the daemon must not; nil: it may
+	ops      *operatorWatch
+	lists    *allowlists.Watch
+	helper   *nlhelper.Client // does what takes netlink, where the daemon must not; nil: it may
 	self     self
 
 	calls chan func()
@@ -131,7 +131,7 @@ type daemon struct {
 
 func newDaemon(o options) (*daemon, error) {
 	d := &daemon{opt: o, started: time.Now(), calls: make(chan func()), saved: make(chan error, 1), firewallEvents: make(chan firewallEvent, 16), inspecting: make(chan struct{}, 1), fwFirst: true,
-		lists: lists.NewWatch(lists.Store{Dir: o.lists}), self: self{from: make(chan selfAnswer, 1)}, host: hostFacts{lacks: map[string]string{}, ipsetTool: ipsetTool}}
+		lists: allowlists.NewWatch(allowlists.Store{Dir: o.lists}), self: self{from: make(chan selfAnswer, 1)}, host: hostFacts{lacks: map[string]string{}, ipsetTool: ipsetTool}}
 	c, err := d.load()
 	if err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	d.lookForFirewalld(ctx)
 	if d.host.confined = confined(); d.host.confined {
-		d.helper = delegate.New(delegate.Path)
+		d.helper = nlhelper.New(nlhelper.Path)
 		d.askSelf() // systemd starts it while we read the state
 	}
 	saved, err := loadState(d.opt.state)
@@ -310,7 +310,7 @@ func (d *daemon) stop(srv *control.Server, cancel context.CancelFunc, firewallDo
 	d.scribe.finish(c)
 	d.aud.Event(audit.KindStop, fmt.Sprintf("bailiff stopped: %d bans, %s", d.led.Len(), left))
 	if err := d.aud.Close(c); err != nil {
-		complain.Print(os.Stderr, "bailiffd", err) // no reason for the unit to fail: journald is away, and stderr goes there too
+		diag.Print(os.Stderr, "bailiffd", err) // no reason for the unit to fail: journald is away, and stderr goes there too
 	}
 	if saveErr != nil {
 		return fmt.Errorf("save the state: %w", saveErr)
@@ -502,7 +502,7 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 		case <-hup:
 			notify.Reloading("reloading")
 			if _, err := d.reload("SIGHUP"); err != nil {
-				complain.Print(os.Stderr, "bailiffd", err)
+				diag.Print(os.Stderr, "bailiffd", err)
 			}
 			notify.Ready(d.statusLine())
 		case <-t.C:
@@ -646,8 +646,8 @@ func (d *daemon) maxRetry(jail string) int {
 }
 
 // evidence names the entries that a ban stands on.
-func (d *daemon) evidence(fs []jail.Failure) []feed.Evidence {
-	l := make([]feed.Evidence, 0, len(fs))
+func (d *daemon) evidence(fs []jail.Failure) []evidence.Evidence {
+	l := make([]evidence.Evidence, 0, len(fs))
 	for _, f := range fs {
 		if e, ok := d.trail.Evidence(f.Ref, d.sources); ok {
 			l = append(l, e)
@@ -989,7 +989,7 @@ func (d *daemon) matches() journal.Matches {
 	if d.ops != nil {
 		ms = append(ms, d.ops.Matcher())
 	}
-	return feed.Matches(ms, droppedGroup)
+	return evidence.Matches(ms, droppedGroup)
 }
 
 func (d *daemon) jailNames() []string {

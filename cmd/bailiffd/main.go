@@ -18,11 +18,11 @@ import (
 	"syscall"
 
 	"bailiff/cmd/internal/build"
-	"bailiff/cmd/internal/complain"
-	"bailiff/cmd/internal/lists"
+	"bailiff/cmd/internal/diag"
 	"bailiff/journal/audit"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/units/activation"
+	"bailiff/units/allowlists"
 	"bailiff/units/control"
 )
 
@@ -63,7 +63,7 @@ func run(args []string, stderr io.Writer) int {
 	f.StringVar(&o.journal, "journal", "", "read the journal files of this `folder` in place of the host's journal")
 	f.StringVar(&o.backend, "firewall", "", "`backend` in place of the configured one: auto, firewalld, ipset, nftables, dryrun")
 	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, which takes the audit trail")
-	f.StringVar(&o.lists, "lists", lists.DefaultDir, "`folder` of the published allow lists, where bailiff allow refresh writes them")
+	f.StringVar(&o.lists, "lists", allowlists.DefaultDir, "`folder` of the published allow lists, where bailiff allow refresh writes them")
 	f.StringVar(&o.report, "report", control.ReportPath, "`path` of bailiff-report's socket, which is connected to at a start and at a reload if bans are reported")
 	version := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -97,7 +97,7 @@ func run(args []string, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	complain.Print(stderr, "bailiffd", err)
+	diag.Print(stderr, "bailiffd", err)
 	var bad *yamldoc.Error
 	switch {
 	case errors.As(err, &bad):

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
+	"bailiff/journal/evidence"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 )
@@ -55,7 +55,7 @@ type position struct {
 // reader is the goroutine that reads the journal.
 type reader struct {
 	src    journal.Source
-	refs   feed.Refs
+	refs   evidence.Refs
 	out    chan *batch
 	free   chan *batch
 	failed chan error
@@ -117,7 +117,7 @@ func (r *reader) changed(take bool) *journal.Matches {
 
 // read follows the journal with one set of matches; it returns at a reload, with the position to go on from.
 func (r *reader) read(ctx context.Context, matches journal.Matches, pos position) (position, error) {
-	o := journal.Options{Matches: matches, Fields: feed.Fields, MaxValue: feed.MaxValue}
+	o := journal.Options{Matches: matches, Fields: evidence.Fields, MaxValue: evidence.MaxValue}
 	j, err := journal.Open(r.src, o)
 	if err != nil {
 		return pos, err
@@ -219,7 +219,7 @@ func (r *reader) fill(j *journal.Reader, b *batch, upTo *journal.Position) bool 
 		}
 		b.moved = true
 		var f filter.Entry
-		feed.Convert(e, &f)
+		evidence.Convert(e, &f)
 		if fromJournald(f.Unit) {
 			b.dropped += droppedBy(e, &f)
 			continue

@@ -4,9 +4,9 @@ import (
 	"context"
 	"sync"
 
-	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/journal/evidence"
 )
 
 // scribe is the goroutine that writes bans and their ends into the audit trail. It looks up the cursors of evidence
@@ -29,7 +29,7 @@ type record struct {
 	kind     audit.Kind
 	ban      audit.BanEvent
 	unban    audit.UnbanEvent
-	evidence []feed.Evidence
+	evidence []evidence.Evidence
 	reached  chan struct{} // not nil: no record, but closed once all before it are with the writer
 }
 

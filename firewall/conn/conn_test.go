@@ -13,12 +13,12 @@ import (
 	"testing"
 
 	"bailiff/firewall"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { os.Exit(contract.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(firewalltest.Main(m)) }
 
 var (
 	banned4, near4 = netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")
@@ -29,7 +29,7 @@ var (
 // TestKill opens connections from several prefixes and closes those of some, through the kernel's filter and through ours.
 func TestKill(t *testing.T) {
 	const port = 80
-	w := contract.NewWire(t, port)
+	w := firewalltest.NewWire(t, port)
 	for name, more := range map[string]int{"filtered by the kernel": 0, "many": 2 * maxFilter} {
 		t.Run(name, func(t *testing.T) {
 			want := []netip.Prefix{netip.PrefixFrom(banned4, 32), netip.MustParsePrefix("2001:db8:a:1::/64"), netip.MustParsePrefix("2001:db8:a:1::/64")}
@@ -54,7 +54,7 @@ func TestKill(t *testing.T) {
 
 // TestMapped: a daemon that listens on :: has IPv4 connections as IPv6 sockets.
 func TestMapped(t *testing.T) {
-	w := contract.NewWire(t, 80)
+	w := firewalltest.NewWire(t, 80)
 	l, err := net.Listen("tcp", "[::]:8080")
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func TestLength(t *testing.T) {
 		}
 	}
 	const port = 80
-	w := contract.NewWire(t, port)
+	w := firewalltest.NewWire(t, port)
 	all(t, w.Hold(t, port, everyone...), "open", "open", "open", "open")
 	n, err := Kill(t.Context(), []netip.Prefix{netip.MustParsePrefix("192.0.2.4/30"), netip.MustParsePrefix("2001:db8:a::/63")})
 	if n != 2 || err != nil {
@@ -102,7 +102,7 @@ func TestLength(t *testing.T) {
 
 // TestCapabilities: the rights of the service are enough.
 func TestCapabilities(t *testing.T) {
-	contract.Bare(t, func(t *testing.T) {
+	firewalltest.Bare(t, func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +124,7 @@ func TestCapabilities(t *testing.T) {
 
 // TestNoRights: without the capability both say what is missing, and the way out.
 func TestNoRights(t *testing.T) {
-	contract.Bare(t, func(t *testing.T) {
+	firewalltest.Bare(t, func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,17 +28,17 @@ func known(t testing.TB) uint32 {
 // "established" rule, until conntrack forgets those of banned prefixes. Others are left alone.
 func TestForget(t *testing.T) {
 	const port = 8080
-	w := contract.NewWire(t, 80)
-	contract.Behind(t)
-	contract.Run(t, "nft", `table inet through {
+	w := firewalltest.NewWire(t, 80)
+	firewalltest.Behind(t)
+	firewalltest.Run(t, "nft", `table inet through {
 		chain pre { type nat hook prerouting priority dstnat; meta nfproto ipv4 tcp dport 8080 dnat ip to 10.9.0.2:80; meta nfproto ipv6 tcp dport 8080 dnat ip6 to [fd09::2]:80; }
 		chain forward { type filter hook forward priority filter; ct state established,related accept; ip saddr 192.0.2.7 drop; ip6 saddr 2001:db8:a:1::/64 drop; }
 	}`)
-	t.Cleanup(func() { contract.Run(t, "nft", "delete table inet through") })
-	contract.Run(t, "nft", "insert rule inet through forward ct state new ct mark set 1 accept") // as long as nobody is banned
+	t.Cleanup(func() { firewalltest.Run(t, "nft", "delete table inet through") })
+	firewalltest.Run(t, "nft", "insert rule inet through forward ct state new ct mark set 1 accept") // as long as nobody is banned
 	all(t, w.Hold(t, port, everyone...), "open", "open", "open", "open")
-	handle := contract.Run(t, "sh", "-c", "nft -a list chain inet through forward | sed -n 's/.*mark set.*handle //p'")
-	contract.Run(t, "sh", "-c", "nft delete rule inet through forward handle "+handle)
+	handle := firewalltest.Run(t, "sh", "-c", "nft -a list chain inet through forward | sed -n 's/.*mark set.*handle //p'")
+	firewalltest.Run(t, "sh", "-c", "nft delete rule inet through forward handle "+handle)
 	all(t, w.Echo(t, port, everyone...), "open", "open", "open", "open") // the rule for established ones comes first
 
 	if n := known(t); n < 4 {
@@ -62,9 +62,9 @@ func TestForget(t *testing.T) {
 
 // TestForgetAnswered: a connection that somebody here made to an address which is banned later counts as well.
 func TestForgetAnswered(t *testing.T) {
-	contract.NewWire(t, 80)
-	contract.Run(t, "nft", "table inet watch { chain out { type filter hook output priority filter; ct state new accept; }; }")
-	t.Cleanup(func() { contract.Run(t, "nft", "delete table inet watch") })
+	firewalltest.NewWire(t, 80)
+	firewalltest.Run(t, "nft", "table inet watch { chain out { type filter hook output priority filter; ct state new accept; }; }")
+	t.Cleanup(func() { firewalltest.Run(t, "nft", "delete table inet watch") })
 	c, err := net.Dial("udp", net.JoinHostPort(banned4.String(), "53"))
 	if err != nil {
 		t.Fatal(err)
@@ -107,9 +107,9 @@ func FuzzAttributes(f *testing.F) {
 
 // BenchmarkForget walks a table of many connections, none of which is meant.
 func BenchmarkForget(b *testing.B) {
-	contract.NewWire(b, 80)
-	contract.Run(b, "nft", "table inet watch { chain out { type filter hook output priority filter; ct state new accept; }; }")
-	defer contract.Run(b, "nft", "delete table inet watch")
+	firewalltest.NewWire(b, 80)
+	firewalltest.Run(b, "nft", "table inet watch { chain out { type filter hook output priority filter; ct state new accept; }; }")
+	defer firewalltest.Run(b, "nft", "delete table inet watch")
 	c, err := net.ListenPacket("udp4", ":0")
 	if err != nil {
 		b.Fatal(err)

@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 // A restart means that New gives the same backend again: there is no kernel that would keep the bans.
 func TestContract(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	b, err := New(contract.Scopes, func() time.Time { return now })
+	b, err := New(firewalltest.Scopes, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestContract(t *testing.T) {
 			return r
 		}
 	}
-	contract.Test(t, &contract.Host{
+	firewalltest.Test(t, &firewalltest.Host{
 		New:      func(testing.TB) firewall.Backend { return b },
 		Reaches:  through("tcp"),
 		Answered: through("udp"),

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 // needFirewalld skips tests where there is no firewalld to play with. units/e2e boots a host that has one, and runs them
@@ -31,7 +31,7 @@ func newBackend(t testing.TB, o Options) *Backend {
 	t.Helper()
 	needFirewalld(t)
 	if o.Scopes == nil {
-		o.Scopes = contract.Scopes
+		o.Scopes = firewalltest.Scopes
 	}
 	b, err := New(o)
 	if err != nil {
@@ -45,7 +45,7 @@ func leftover(t testing.TB) string {
 	s := ""
 	for _, when := range []string{"", "--permanent"} {
 		for _, what := range []string{"--get-ipsets", "--get-policies"} {
-			for name := range strings.FieldsSeq(contract.Run(t, "firewall-cmd", slices.DeleteFunc([]string{when, what}, func(s string) bool { return s == "" })...)) {
+			for name := range strings.FieldsSeq(firewalltest.Run(t, "firewall-cmd", slices.DeleteFunc([]string{when, what}, func(s string) bool { return s == "" })...)) {
 				if strings.HasPrefix(name, "bailiff") {
 					s += fmt.Sprintln(when, what, name)
 				}
@@ -55,23 +55,23 @@ func leftover(t testing.TB) string {
 	return s
 }
 
-func cmd(args ...string) func(testing.TB) { return contract.Harm("firewall-cmd", args...) }
+func cmd(args ...string) func(testing.TB) { return firewalltest.Harm("firewall-cmd", args...) }
 
-func sh(script string) func(testing.TB) { return contract.Harm("sh", "-ec", script) }
+func sh(script string) func(testing.TB) { return firewalltest.Harm("sh", "-ec", script) }
 
 // back waits for a firewalld that was started: by its unit's word it is there before it is on the bus, from 2.5 on.
 const back = "; timeout 30 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'"
 
 func TestContract(t *testing.T) {
 	needFirewalld(t)
-	contract.Run(t, "firewall-cmd", "--set-default-zone=trusted") // so that what is not banned gets in
+	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted") // so that what is not banned gets in
 	large := 2_000
 	if os.Getenv("BAILIFF_BENCH") != "" { // firewalld takes a minute for all that the contract does with these
 		large = 10_000
 	}
 	for _, block := range []string{"drop", "reject"} {
 		t.Run(block, func(t *testing.T) {
-			w := contract.NewWire(t, contract.SSH, contract.Mail, contract.Web, 587)
+			w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Mail, firewalltest.Web, 587)
 			probe := newBackend(t, Options{Block: block})
 			set := func(prefix, scope string) string {
 				k, err := probe.locate(firewall.Key{Prefix: netip.MustParsePrefix(prefix), Scope: scope})
@@ -81,12 +81,12 @@ func TestContract(t *testing.T) {
 				return probe.setName(k)
 			}
 			name := set("192.0.2.7/32", "")
-			host := &contract.Host{
+			host := &firewalltest.Host{
 				New:      func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
 				Reaches:  w.Reaches(block),
 				Answered: w.Answered(block),
 				Now:      time.Now,
-				Wait:     contract.Wait,
+				Wait:     firewalltest.Wait,
 				Many:     large,
 				Endless:  true,
 				Harm: map[string]func(testing.TB){
@@ -100,19 +100,19 @@ func TestContract(t *testing.T) {
 					"restart": sh("systemctl restart firewalld" + back),
 				},
 				Squat: map[string]func(testing.TB) (func(), string){
-					"set": contract.Squat([]string{"sh", "-c", "firewall-cmd --permanent --delete-ipset=bailiff4-0; firewall-cmd --reload"}, "bailiff4-0",
+					"set": firewalltest.Squat([]string{"sh", "-c", "firewall-cmd --permanent --delete-ipset=bailiff4-0; firewall-cmd --reload"}, "bailiff4-0",
 						"sh", "-ec", "firewall-cmd --permanent --new-ipset=bailiff4-0 --type=hash:ip; firewall-cmd --reload"),
 				},
 				Leftover: leftover,
 			}
-			if !strings.Contains(contract.Run(t, "nft", "list", "ruleset"), "flags owner") { // firewalld 2 owns its table: nobody else can
-				host.Harm["flush ruleset"] = contract.Harm("nft", "flush", "ruleset")
+			if !strings.Contains(firewalltest.Run(t, "nft", "list", "ruleset"), "flags owner") { // firewalld 2 owns its table: nobody else can
+				host.Harm["flush ruleset"] = firewalltest.Harm("nft", "flush", "ruleset")
 			}
 			if block == "drop" {
 				host.Harm["complete reload"] = cmd("--complete-reload")
 				host.Harm["kill"] = sh("systemctl kill -s KILL firewalld; sleep 0.5; systemctl start firewalld" + back)
 			}
-			contract.Test(t, host)
+			firewalltest.Test(t, host)
 		})
 	}
 }
@@ -121,12 +121,12 @@ func TestContract(t *testing.T) {
 // somebody took them away, and leave every zone as it was.
 func TestVias(t *testing.T) {
 	needFirewalld(t)
-	contract.Run(t, "firewall-cmd", "--set-default-zone=trusted")
-	w := contract.NewWire(t, contract.SSH, contract.Mail, contract.Web, 587)
+	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted")
+	w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Mail, firewalltest.Web, 587)
 	zones := func() string {
 		s := ""
 		for _, zone := range []string{"drop", "trusted", "public"} {
-			s += contract.Run(t, "firewall-cmd", "--permanent", "--info-zone="+zone) + contract.Run(t, "firewall-cmd", "--info-zone="+zone)
+			s += firewalltest.Run(t, "firewall-cmd", "--permanent", "--info-zone="+zone) + firewalltest.Run(t, "firewall-cmd", "--info-zone="+zone)
 		}
 		return s
 	}
@@ -161,8 +161,8 @@ func TestVias(t *testing.T) {
 					from netip.Addr
 					open bool
 				}{
-					{contract.SSH, addr("192.0.2.7"), false}, {contract.Web, addr("2001:db8:a:1::7"), false}, {contract.SSH, addr("198.51.100.7"), false},
-					{contract.SSH, addr("192.0.2.8"), true}, {contract.Mail, addr("192.0.2.8"), !c.scoped}, {contract.Web, addr("2001:db8:b:1::7"), true},
+					{firewalltest.SSH, addr("192.0.2.7"), false}, {firewalltest.Web, addr("2001:db8:a:1::7"), false}, {firewalltest.SSH, addr("198.51.100.7"), false},
+					{firewalltest.SSH, addr("192.0.2.8"), true}, {firewalltest.Mail, addr("192.0.2.8"), !c.scoped}, {firewalltest.Web, addr("2001:db8:b:1::7"), true},
 				} {
 					if got := reaches(t, x.port, []netip.Addr{x.from})[0]; got != x.open {
 						t.Errorf("%s: %s reaches port %d: %t", when, x.from, x.port, got)
@@ -178,7 +178,7 @@ func TestVias(t *testing.T) {
 				}
 				look(step)
 				if step == "first" {
-					contract.Run(t, "sh", "-ec", c.harm)
+					firewalltest.Run(t, "sh", "-ec", c.harm)
 					if b.Verify(t.Context()) == nil {
 						t.Error("Verify is content with what is gone")
 					}
@@ -251,7 +251,7 @@ func TestWatch(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	for _, o := range []Options{
-		{Block: "tarpit"}, {Via: "direct"}, {Via: "rich"}, {Via: "zone", Block: "reject"}, {Via: "zone", Scopes: contract.Scopes},
+		{Block: "tarpit"}, {Via: "direct"}, {Via: "rich"}, {Via: "zone", Block: "reject"}, {Via: "zone", Scopes: firewalltest.Scopes},
 		{Scopes: []firewall.Scope{{Name: "a_b"}}},
 	} {
 		if _, err := New(o); err == nil {

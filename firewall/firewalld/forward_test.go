@@ -8,17 +8,17 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/firewall/conn"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 // TestForwarded: firewalld accepts what goes to a forwarded port before it asks policies and rich rules. As sources of the
 // zone drop our sets keep banned addresses from there as well; a connection that was open ends once conntrack forgets it.
 func TestForwarded(t *testing.T) {
 	needFirewalld(t)
-	contract.Run(t, "firewall-cmd", "--set-default-zone=trusted")
+	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted")
 	const port = 8080
-	w := contract.NewWire(t, contract.Web)
-	contract.Behind(t)
+	w := firewalltest.NewWire(t, firewalltest.Web)
+	firewalltest.Behind(t)
 	banned, near := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")
 	want := []firewall.Ban{{Prefix: netip.PrefixFrom(banned, 32), Until: time.Now().Add(time.Hour)}}
 	for via, banneds := range map[string]string{"zone": "silent", "policy": "open"} {
@@ -33,7 +33,7 @@ func TestForwarded(t *testing.T) {
 			if _, err := b.Reconcile(t.Context(), nil); err != nil { // may reload
 				t.Fatal(err)
 			}
-			contract.Run(t, "firewall-cmd", "--zone=trusted", "--add-forward-port=port=8080:proto=tcp:toport=80:toaddr=10.9.0.2")
+			firewalltest.Run(t, "firewall-cmd", "--zone=trusted", "--add-forward-port=port=8080:proto=tcp:toport=80:toaddr=10.9.0.2")
 			look := func(what string, got []string, first, second string) {
 				t.Helper()
 				if got[0] != first || got[1] != second {

@@ -3,7 +3,7 @@ package firewalld
 import (
 	"context"
 
-	"bailiff/firewall/nft"
+	"bailiff/firewall/internal/nfrule"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
@@ -16,7 +16,7 @@ const tableName = "firewalld"
 // somebody flushed the ruleset, and answers as if all stood. Where the kernel may not be asked (the daemon without
 // CAP_NET_ADMIN and AF_NETLINK), or firewalld uses iptables, firewalld's word has to do.
 func (b *Backend) flushed(ctx context.Context) (harm string, err error) {
-	gen, err := nft.Generation(ctx)
+	gen, err := nfrule.Generation(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return "", err
@@ -44,7 +44,7 @@ func (b *Backend) flushed(ctx context.Context) (harm string, err error) {
 
 // unreferred finds sets of ours that no rule in the kernel looks into.
 func (b *Backend) unreferred(ctx context.Context) (string, error) {
-	sets, err := nft.Lookups(ctx, unix.NFPROTO_INET, tableName)
+	sets, err := nfrule.Lookups(ctx, unix.NFPROTO_INET, tableName)
 	if err != nil {
 		return "", err
 	}

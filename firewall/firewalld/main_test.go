@@ -4,8 +4,8 @@ import (
 	"os"
 	"testing"
 
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 // TestMain plays the remote side of the contract, too.
-func TestMain(m *testing.M) { os.Exit(contract.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(firewalltest.Main(m)) }

@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 // TestUpset: panic mode and another default zone are heard of, all is looked at again, and bans are in effect then as before.
 func TestUpset(t *testing.T) {
 	needFirewalld(t)
-	contract.Run(t, "firewall-cmd", "--set-default-zone=trusted")
-	w := contract.NewWire(t, contract.Web)
+	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted")
+	w := firewalltest.NewWire(t, firewalltest.Web)
 	b := newBackend(t, Options{})
 	t.Cleanup(func() {
 		if err := b.Cleanup(context.Background()); err != nil {
@@ -39,7 +39,7 @@ func TestUpset(t *testing.T) {
 	}
 	look := func(when, first, second string) {
 		t.Helper()
-		if s := w.Connect(t, contract.Web, banned, near); s[0] != first || s[1] != second {
+		if s := w.Connect(t, firewalltest.Web, banned, near); s[0] != first || s[1] != second {
 			t.Errorf("%s: banned %s, near %s; want %s, %s", when, s[0], s[1], first, second)
 		}
 	}
@@ -50,7 +50,7 @@ func TestUpset(t *testing.T) {
 		{"open zone", "", "--set-default-zone=trusted", "default zone", "open"},
 	} {
 		if c.before != "" {
-			contract.Run(t, "firewall-cmd", c.before)
+			firewalltest.Run(t, "firewall-cmd", c.before)
 			look(c.name+", "+c.before, "silent", "silent")
 			if err := b.Add(t.Context(), want); err != nil { // firewalld itself goes on
 				t.Error(err)
@@ -59,7 +59,7 @@ func TestUpset(t *testing.T) {
 		for len(told) > 0 {
 			<-told
 		}
-		contract.Run(t, "firewall-cmd", c.upset)
+		firewalltest.Run(t, "firewall-cmd", c.upset)
 		select {
 		case <-told:
 		case <-time.After(5 * time.Second):

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 func ready(b *testing.B) *Backend {
@@ -48,7 +48,7 @@ func BenchmarkAddBatch(b *testing.B) {
 func BenchmarkStart(b *testing.B) {
 	be := newBackend(b, Options{})
 	clean(b, be)
-	want := bansFrom(contract.Many, 0)
+	want := bansFrom(firewalltest.Many, 0)
 	var script bytes.Buffer
 	fmt.Fprintln(&script, "create other hash:net timeout 0 maxelem 131072")
 	for _, w := range want {
@@ -72,7 +72,7 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatalf("%v %s", err, out)
 		}
 		theirs += time.Since(start)
-		contract.Run(b, "ipset", "destroy", "other")
+		firewalltest.Run(b, "ipset", "destroy", "other")
 	}
 	b.ReportMetric(ours.Seconds()*1e3/float64(b.N), "ours-ms")
 	b.ReportMetric(theirs.Seconds()*1e3/float64(b.N), "ipset-restore-ms")
@@ -92,9 +92,9 @@ func BenchmarkVerifyEmpty(b *testing.B) {
 // The cost of looking, with 100,000 elements in: Verify, List, and a Reconcile that finds nothing to do.
 func BenchmarkLook(b *testing.B) {
 	be := ready(b)
-	want := bansFrom(contract.Many, 0)
+	want := bansFrom(firewalltest.Many, 0)
 	if _, err := be.Reconcile(b.Context(), want); err != nil {
 		b.Fatal(err)
 	}
-	contract.Look(b, be, want)
+	firewalltest.Look(b, be, want)
 }

@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 func newBackend(t testing.TB, o Options) *Backend {
 	t.Helper()
-	contract.NeedNetns(t)
+	firewalltest.NeedNetns(t)
 	if o.Scopes == nil {
-		o.Scopes = contract.Scopes
+		o.Scopes = firewalltest.Scopes
 	}
 	b, err := New(o)
 	if err != nil {
@@ -25,7 +25,7 @@ func newBackend(t testing.TB, o Options) *Backend {
 
 func leftover(t testing.TB) string {
 	s := ""
-	for line := range strings.Lines(contract.Run(t, "ipset", "save")) {
+	for line := range strings.Lines(firewalltest.Run(t, "ipset", "save")) {
 		if strings.HasPrefix(line, "create bailiff") {
 			s += line
 		}
@@ -42,45 +42,45 @@ func leftover(t testing.TB) string {
 func TestContract(t *testing.T) {
 	for _, block := range []string{"drop", "reject"} {
 		t.Run(block, func(t *testing.T) {
-			w := contract.NewWire(t, contract.SSH, contract.Mail, contract.Web, 587)
+			w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Mail, firewalltest.Web, 587)
 			flushAll := func(t testing.TB) {
-				contract.Run(t, "nft", "flush", "ruleset")
-				contract.Wait(t, 2*time.Second, func() bool { return exec.Command("ipset", "destroy").Run() == nil })
+				firewalltest.Run(t, "nft", "flush", "ruleset")
+				firewalltest.Wait(t, 2*time.Second, func() bool { return exec.Command("ipset", "destroy").Run() == nil })
 			}
-			contract.Test(t, &contract.Host{
+			firewalltest.Test(t, &firewalltest.Host{
 				New:      func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
 				Reaches:  w.Reaches(block),
 				Answered: w.Answered(block),
 				Now:      time.Now,
-				Wait:     contract.Wait,
+				Wait:     firewalltest.Wait,
 				Harm: map[string]func(testing.TB){
-					"flush ruleset":  contract.Harm("nft", "flush", "ruleset"),
-					"flush table":    contract.Harm("nft", "flush", "table", "ip", "bailiff"),
-					"delete table":   contract.Harm("nft", "delete", "table", "ip6", "bailiff"),
+					"flush ruleset":  firewalltest.Harm("nft", "flush", "ruleset"),
+					"flush table":    firewalltest.Harm("nft", "flush", "table", "ip", "bailiff"),
+					"delete table":   firewalltest.Harm("nft", "delete", "table", "ip6", "bailiff"),
 					"delete rule":    deleteRule,
-					"dormant":        contract.Harm("nft", "add", "table", "ip", "bailiff", "{ flags dormant; }"),
-					"policy":         contract.Harm("nft", "chain", "ip", "bailiff", "prerouting", "{ policy drop; }"),
+					"dormant":        firewalltest.Harm("nft", "add", "table", "ip", "bailiff", "{ flags dormant; }"),
+					"policy":         firewalltest.Harm("nft", "chain", "ip", "bailiff", "prerouting", "{ policy drop; }"),
 					"destroy sets":   flushAll,
-					"flush set":      contract.Harm("ipset", "flush", "bailiff4-sshd"),
-					"delete element": contract.Harm("ipset", "del", "bailiff6", "2001:db8:a:1::7"),
-					"add element":    contract.Harm("ipset", "add", "bailiff4", "192.0.2.8"),
+					"flush set":      firewalltest.Harm("ipset", "flush", "bailiff4-sshd"),
+					"delete element": firewalltest.Harm("ipset", "del", "bailiff6", "2001:db8:a:1::7"),
+					"add element":    firewalltest.Harm("ipset", "add", "bailiff4", "192.0.2.8"),
 					"swap": func(t testing.TB) {
-						contract.Run(t, "ipset", "swap", "bailiff4", "bailiff4-sshd")
-						contract.Run(t, "ipset", "flush", "bailiff4")
+						firewalltest.Run(t, "ipset", "swap", "bailiff4", "bailiff4-sshd")
+						firewalltest.Run(t, "ipset", "flush", "bailiff4")
 					},
 				},
 				Squat: map[string]func(testing.TB) (func(), string){
-					"type":        contract.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:ip", "timeout", "0"),
-					"family":      contract.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:net", "family", "inet6", "timeout", "0"),
-					"no timeout":  contract.Squat([]string{"ipset", "destroy"}, "bailiff6-sshd", "ipset", "create", "bailiff6-sshd", "hash:net", "family", "inet6"),
-					"timeout 600": contract.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:net", "timeout", "600"),
-					"counters":    contract.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:net", "timeout", "0", "counters"),
-					"chain":       contract.Squat([]string{"nft", "delete", "table", "ip", "bailiff"}, "ip bailiff", "nft", "table ip bailiff { chain x { }; }"),
-					"hook": contract.Squat([]string{"nft", "delete", "table", "ip6", "bailiff"}, "ip6 bailiff",
+					"type":        firewalltest.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:ip", "timeout", "0"),
+					"family":      firewalltest.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:net", "family", "inet6", "timeout", "0"),
+					"no timeout":  firewalltest.Squat([]string{"ipset", "destroy"}, "bailiff6-sshd", "ipset", "create", "bailiff6-sshd", "hash:net", "family", "inet6"),
+					"timeout 600": firewalltest.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:net", "timeout", "600"),
+					"counters":    firewalltest.Squat([]string{"ipset", "destroy"}, "bailiff4", "ipset", "create", "bailiff4", "hash:net", "timeout", "0", "counters"),
+					"chain":       firewalltest.Squat([]string{"nft", "delete", "table", "ip", "bailiff"}, "ip bailiff", "nft", "table ip bailiff { chain x { }; }"),
+					"hook": firewalltest.Squat([]string{"nft", "delete", "table", "ip6", "bailiff"}, "ip6 bailiff",
 						"nft", "table ip6 bailiff { chain prerouting { type filter hook input priority 0; }; }"),
-					"rule": contract.Squat([]string{"nft", "delete", "table", "ip", "bailiff"}, "ip bailiff",
+					"rule": firewalltest.Squat([]string{"nft", "delete", "table", "ip", "bailiff"}, "ip bailiff",
 						"nft", `table ip bailiff { chain prerouting { type filter hook prerouting priority -300; ip saddr 192.0.2.99 drop comment "mine"; }; }`),
-					"nft set": contract.Squat([]string{"nft", "delete", "table", "ip", "bailiff"}, "ip bailiff", "nft", "table ip bailiff { set s { type ipv4_addr; }; }"),
+					"nft set": firewalltest.Squat([]string{"nft", "delete", "table", "ip", "bailiff"}, "ip bailiff", "nft", "table ip bailiff { set s { type ipv4_addr; }; }"),
 				},
 				Leftover: leftover,
 			})
@@ -91,7 +91,7 @@ func TestContract(t *testing.T) {
 // deleteRule deletes the first of our rules by its handle.
 func deleteRule(t testing.TB) {
 	t.Helper()
-	out := contract.Run(t, "nft", "-a", "list", "table", "ip6", "bailiff")
+	out := firewalltest.Run(t, "nft", "-a", "list", "table", "ip6", "bailiff")
 	i := strings.LastIndex(out, "# handle ")
-	contract.Run(t, "nft", "delete", "rule", "ip6", "bailiff", "prerouting", "handle", strings.Fields(out[i+len("# handle "):])[0])
+	firewalltest.Run(t, "nft", "delete", "rule", "ip6", "bailiff", "prerouting", "handle", strings.Fields(out[i+len("# handle "):])[0])
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/nft"
+	"bailiff/firewall/internal/nfrule"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -48,9 +48,9 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 	in := &firewall.Inspection{}
 	refs := make(map[string]uint32)
 	sums := make(map[string]firewall.Stopped)
-	for _, f := range nft.Families {
+	for _, f := range nfrule.Families {
 		rules, n := b.rulesOf(f, index)
-		p := firewall.Part{Name: "table " + tableName(f, b.prefix), Want: fmt.Sprintf("chain %s at prerouting, priority raw, %d rules", nft.Chain, len(rules)), Present: true}
+		p := firewall.Part{Name: "table " + tableName(f, b.prefix), Want: fmt.Sprintf("chain %s at prerouting, priority raw, %d rules", nfrule.Chain, len(rules)), Present: true}
 		state, why, err := b.table(ctx, f, rules)
 		var foreign *firewall.ForeignError
 		switch {
@@ -148,7 +148,7 @@ func (b *Backend) Evict(ctx context.Context) (gone []string, err error) {
 			sets = append(sets, s.name)
 		}
 	}
-	for _, f := range nft.Families {
+	for _, f := range nfrule.Families {
 		_, _, err := b.table(ctx, f, nil)
 		var foreign *firewall.ForeignError
 		switch {
@@ -175,7 +175,7 @@ func (b *Backend) Evict(ctx context.Context) (gone []string, err error) {
 // Stopped reads the counters of our rules. They begin anew when the rules are made anew.
 func (b *Backend) Stopped(ctx context.Context) ([]firewall.Stopped, error) {
 	sums := make(map[string]firewall.Stopped)
-	for _, f := range nft.Families {
+	for _, f := range nfrule.Families {
 		if err := b.counters(ctx, f, sums); err != nil {
 			return nil, err
 		}
@@ -191,17 +191,17 @@ func (b *Backend) Stopped(ctx context.Context) ([]firewall.Stopped, error) {
 
 // counters adds up what the rules of a family have counted, by set.
 func (b *Backend) counters(ctx context.Context, family uint8, sums map[string]firewall.Stopped) error {
-	c, err := nft.Open(ctx, 0)
+	c, err := nfrule.Open(ctx, 0)
 	if err != nil {
 		return err
 	}
 	t := &nftables.Table{Name: b.prefix, Family: nftables.TableFamily(family)}
-	rules, err := c.GetRules(t, &nftables.Chain{Name: nft.Chain, Table: t})
+	rules, err := c.GetRules(t, &nftables.Chain{Name: nfrule.Chain, Table: t})
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("table %s: read counters: %w", tableName(family, b.prefix), err)
 	}
 	for _, r := range rules {
-		scope, ok := nft.ScopeOf(r)
+		scope, ok := nfrule.ScopeOf(r)
 		if !ok {
 			continue
 		}

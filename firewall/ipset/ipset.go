@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/nft"
+	"bailiff/firewall/internal/nfrule"
 
 	"golang.org/x/sys/unix"
 )
@@ -117,7 +117,7 @@ func New(o Options) (*Backend, error) {
 	if err := firewall.CheckScopes(b.scopes); err != nil {
 		return nil, fmt.Errorf("ipset: %w", err)
 	}
-	for _, f := range nft.Families {
+	for _, f := range nfrule.Families {
 		for _, s := range b.scopes {
 			b.sets = append(b.sets, &set{name: b.setName(f, s.Name), family: f, scope: s.Name})
 		}
@@ -158,9 +158,9 @@ func (b *Backend) setOf(k firewall.Key) (*set, error) {
 	if err := firewall.CheckPrefix(k.Prefix); err != nil {
 		return nil, fmt.Errorf("ipset: %w", err)
 	}
-	family := nft.Families[0]
+	family := nfrule.Families[0]
 	if k.Prefix.Addr().Is6() {
-		family = nft.Families[1]
+		family = nfrule.Families[1]
 	}
 	for _, s := range b.sets {
 		if s.family == family && s.scope == k.Scope {
@@ -218,7 +218,7 @@ func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (firewall.
 			}
 		}
 	}
-	for _, f := range nft.Families {
+	for _, f := range nfrule.Families {
 		state, _, err := b.table(ctx, f, nil)
 		if err != nil {
 			return ch, err
@@ -263,7 +263,7 @@ func (b *Backend) mendTables(ctx context.Context) (repaired []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range nft.Families {
+	for _, f := range nfrule.Families {
 		rules, _ := b.rulesOf(f, index)
 		state, why, err := b.table(ctx, f, rules)
 		if err != nil {
@@ -493,7 +493,7 @@ func (b *Backend) sweep(ctx context.Context, heads map[string]*header) error {
 
 // stray tells whether a set's name can only be ours, and is none that we use now.
 func (b *Backend) stray(name string) bool {
-	for _, f := range nft.Families {
+	for _, f := range nfrule.Families {
 		own := b.prefix + digit(f)
 		if name != own && name != own+tempMark && !strings.HasPrefix(name, own+"-") {
 			continue
@@ -626,7 +626,7 @@ type verified struct {
 
 // verifyTables checks our rules and returns how many refer to each set.
 func (b *Backend) verifyTables(ctx context.Context) (map[string]uint32, error) {
-	gen, err := nft.Generation(ctx)
+	gen, err := nfrule.Generation(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -639,7 +639,7 @@ func (b *Backend) verifyTables(ctx context.Context) (map[string]uint32, error) {
 	}
 	b.last = verified{}
 	refs := make(map[string]uint32)
-	for _, f := range nft.Families {
+	for _, f := range nfrule.Families {
 		rules, n := b.rulesOf(f, index)
 		state, why, err := b.table(ctx, f, rules)
 		if err != nil {
@@ -693,7 +693,7 @@ func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.ready = false
 	var errs []error
-	for _, f := range nft.Families {
+	for _, f := range nfrule.Families {
 		state, _, err := b.table(ctx, f, nil)
 		if err == nil && state != absent {
 			err = b.dropTable(ctx, f)

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/contract"
-	"bailiff/firewall/nft"
+	"bailiff/firewall/firewalltest"
+	"bailiff/firewall/internal/nfrule"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,7 +40,7 @@ func clean(t testing.TB, b *Backend) {
 // TestGrow fills a set beyond what it was made for, while packets keep being dropped: the swap leaves no gap, and the rule
 // refers to the larger set.
 func TestGrow(t *testing.T) {
-	w := contract.NewWire(t, contract.Web)
+	w := firewalltest.NewWire(t, firewalltest.Web)
 	b := newBackend(t, Options{MaxElem: 64, Limit: 4096})
 	clean(t, b)
 	v4 := netip.MustParseAddr("192.0.2.7")
@@ -54,7 +54,7 @@ func TestGrow(t *testing.T) {
 	}
 	var passed atomic.Int64
 	const discard = 9
-	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: contract.Local4.AsSlice(), Port: discard})
+	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: firewalltest.Local4.AsSlice(), Port: discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestGrow(t *testing.T) {
 		}
 	}()
 	w.Flood(t, discard, 10*time.Millisecond, netip.MustParseAddr("192.0.2.8"))
-	contract.Wait(t, 2*time.Second, func() bool { return passed.Load() > 0 }) // what is not banned arrives
+	firewalltest.Wait(t, 2*time.Second, func() bool { return passed.Load() > 0 }) // what is not banned arrives
 	for last := int64(0); last != passed.Load(); <-time.After(20 * time.Millisecond) {
 		last = passed.Load() // until all of it has
 	}
@@ -79,7 +79,7 @@ func TestGrow(t *testing.T) {
 		defer close(flooded)
 		w.Flood(t, discard, 700*time.Millisecond, v4)
 	}()
-	contract.Wait(t, 2*time.Second, func() bool { return dropped(t) > before })
+	firewalltest.Wait(t, 2*time.Second, func() bool { return dropped(t) > before })
 	for n := 60; n < 4000; n += 100 {
 		if err := b.Add(t.Context(), bansFrom(100, n)); err != nil {
 			t.Fatal(err)
@@ -131,7 +131,7 @@ func TestGrowWhenKernelSaysFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 50 {
-		contract.Run(t, "ipset", "add", "bailiff4", fmt.Sprintf("172.16.0.%d", i))
+		firewalltest.Run(t, "ipset", "add", "bailiff4", fmt.Sprintf("172.16.0.%d", i))
 	}
 	if err := b.Add(t.Context(), bansFrom(40, 10)); err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestGrowWhenKernelSaysFull(t *testing.T) {
 // dropped reads the counter of our first IPv4 rule.
 func dropped(t *testing.T) (n int) {
 	t.Helper()
-	out := contract.Run(t, "nft", "list", "table", "ip", "bailiff")
+	out := firewalltest.Run(t, "nft", "list", "table", "ip", "bailiff")
 	_, rest, ok := strings.Cut(out, "packets ")
 	if !ok {
 		t.Fatalf("no counter in\n%s", out)
@@ -170,12 +170,12 @@ func TestRestored(t *testing.T) {
 	if _, err := before.Reconcile(t.Context(), bans); err != nil {
 		t.Fatal(err)
 	}
-	saved := contract.Run(t, "ipset", "save")
+	saved := firewalltest.Run(t, "ipset", "save")
 	if err := before.Cleanup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	contract.Run(t, "sh", "-ec", "ipset restore <<'END'\n"+saved+"END")
-	if s := contract.Run(t, "ipset", "list", "-t", "bailiff4"); strings.Contains(s, "Revision: 6\n") {
+	firewalltest.Run(t, "sh", "-ec", "ipset restore <<'END'\n"+saved+"END")
+	if s := firewalltest.Run(t, "ipset", "list", "-t", "bailiff4"); strings.Contains(s, "Revision: 6\n") {
 		t.Skipf("this ipset makes what we make:\n%s", s)
 	}
 	b := newBackend(t, Options{})
@@ -199,11 +199,11 @@ func TestSwappedByOthers(t *testing.T) {
 	if _, err := b.Reconcile(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	contract.Run(t, "ipset", "create", "other", "hash:net", "timeout", "0", "counters")
-	contract.Run(t, "ipset", "swap", "other", "bailiff4")
+	firewalltest.Run(t, "ipset", "create", "other", "hash:net", "timeout", "0", "counters")
+	firewalltest.Run(t, "ipset", "swap", "other", "bailiff4")
 	defer func() {
-		contract.Run(t, "ipset", "swap", "other", "bailiff4")
-		contract.Run(t, "ipset", "destroy", "other")
+		firewalltest.Run(t, "ipset", "swap", "other", "bailiff4")
+		firewalltest.Run(t, "ipset", "destroy", "other")
 	}()
 	var foreign *firewall.ForeignError
 	if err := b.Verify(t.Context()); !errors.As(err, &foreign) || foreign.Name != "set bailiff4" {
@@ -247,8 +247,8 @@ func TestCrash(t *testing.T) {
 	if err := b.conn.create(t.Context(), temp, unix.NFPROTO_IPV4, 64, 64); err != nil {
 		t.Fatal(err)
 	}
-	contract.Run(t, "ipset", "create", "bailiff4-mine", "hash:ip")
-	defer contract.Run(t, "ipset", "destroy", "bailiff4-mine")
+	firewalltest.Run(t, "ipset", "create", "bailiff4-mine", "hash:ip")
+	defer firewalltest.Run(t, "ipset", "destroy", "bailiff4-mine")
 	if _, err := b.Reconcile(t.Context(), bansFrom(10, 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestLongBans(t *testing.T) {
 		timeout string
 		want    int
 	}{{"2000000", 0}, {"1000000", 1}} {
-		contract.Run(t, "ipset", "add", "-exist", "bailiff4", "192.0.2.7", "timeout", c.timeout)
+		firewalltest.Run(t, "ipset", "add", "-exist", "bailiff4", "192.0.2.7", "timeout", c.timeout)
 		if ch, err := b.Reconcile(t.Context(), []firewall.Ban{long}); err != nil || ch.Refreshed != c.want {
 			t.Errorf("with %s s to go: %+v, %v, want %d refreshed", c.timeout, ch, err, c.want)
 		}
@@ -308,21 +308,21 @@ func TestWatch(t *testing.T) {
 	go func() { end <- b.Watch(ctx, func() { told <- time.Now() }) }()
 
 	// Watch has joined once it tells of something: touch our table until it does.
-	contract.Wait(t, 5*time.Second, func() bool {
-		contract.Run(t, "nft", "add", "table", "ip", "bailiff")
-		contract.Run(t, "nft", "add", "chain", "ip", "bailiff", "x")
-		contract.Run(t, "nft", "delete", "chain", "ip", "bailiff", "x")
+	firewalltest.Wait(t, 5*time.Second, func() bool {
+		firewalltest.Run(t, "nft", "add", "table", "ip", "bailiff")
+		firewalltest.Run(t, "nft", "add", "chain", "ip", "bailiff", "x")
+		firewalltest.Run(t, "nft", "delete", "chain", "ip", "bailiff", "x")
 		return len(told) > 0
 	})
-	contract.Run(t, "nft", "add", "table", "ip", "somebody")
-	contract.Run(t, "nft", "delete", "table", "ip", "somebody")
-	contract.Run(t, "nft", "add", "table", "inet", "bailiff") // of another family
-	contract.Run(t, "nft", "delete", "table", "inet", "bailiff")
+	firewalltest.Run(t, "nft", "add", "table", "ip", "somebody")
+	firewalltest.Run(t, "nft", "delete", "table", "ip", "somebody")
+	firewalltest.Run(t, "nft", "add", "table", "inet", "bailiff") // of another family
+	firewalltest.Run(t, "nft", "delete", "table", "inet", "bailiff")
 	for len(told) > 0 {
 		<-told
 	}
 	start := time.Now()
-	contract.Run(t, "nft", "flush", "ruleset")
+	firewalltest.Run(t, "nft", "flush", "ruleset")
 	select {
 	case at := <-told:
 		t.Logf("told %v after nft was started", at.Sub(start))
@@ -336,11 +336,11 @@ func TestWatch(t *testing.T) {
 }
 
 // TestCapabilities runs the backend in the rights of the service.
-func TestCapabilities(t *testing.T) { contract.Bare(t, bare) }
+func TestCapabilities(t *testing.T) { firewalltest.Bare(t, bare) }
 
 func bare(t *testing.T) {
 	for _, block := range []string{"drop", "reject"} {
-		b, err := New(Options{Scopes: contract.Scopes, Block: block, MaxElem: 64})
+		b, err := New(Options{Scopes: firewalltest.Scopes, Block: block, MaxElem: 64})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -378,7 +378,7 @@ func TestParse(t *testing.T) {
 	p := netip.MustParsePrefix("2001:db8:a:1::/64")
 	b := appendElement(nil, unix.NFPROTO_IPV6, change{elementOf(p), 77}, true, 1)
 	n := 0
-	for typ, v := range nft.Attrs(b) {
+	for typ, v := range nfrule.Attrs(b) {
 		e, left := parseElement(v)
 		if e.prefix(unix.NFPROTO_IPV6) != p || left != 77 || typ != 7 {
 			t.Errorf("%d: %v for %d s", typ, e.prefix(unix.NFPROTO_IPV6), left)
@@ -389,7 +389,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("%d elements", n)
 	}
 	for i := range b {
-		for _, v := range nft.Attrs(b[:i]) {
+		for _, v := range nfrule.Attrs(b[:i]) {
 			t.Errorf("of %d bytes: %x", i, v)
 		}
 		parseElement(b[attrHeader : attrHeader+min(i, len(b)-attrHeader)])

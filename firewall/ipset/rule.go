@@ -7,7 +7,7 @@ import (
 	"fmt"
 
 	"bailiff/firewall"
-	"bailiff/firewall/nft"
+	"bailiff/firewall/internal/nfrule"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -34,7 +34,7 @@ func matchInfo(index uint16) *xt.Unknown {
 }
 
 // rulesOf returns the rules of one family for all scopes. refs counts how often each set is referred to.
-func (b *Backend) rulesOf(family uint8, index map[string]uint16) (rules []nft.Rule, refs map[string]uint32) {
+func (b *Backend) rulesOf(family uint8, index map[string]uint16) (rules []nfrule.Rule, refs map[string]uint32) {
 	refs = make(map[string]uint32)
 	for _, s := range b.scopes {
 		name := b.setName(family, s.Name)
@@ -43,13 +43,13 @@ func (b *Backend) rulesOf(family uint8, index map[string]uint16) (rules []nft.Ru
 			ports = []firewall.Port{{}}
 		}
 		for _, p := range ports {
-			head, text := nft.PortMatch(p)
-			for _, v := range nft.Verdicts(b.block, family, p) {
+			head, text := nfrule.PortMatch(p)
+			for _, v := range nfrule.Verdicts(b.block, family, p) {
 				var e []expr.Any
 				e = append(e, v.When...)
 				e = append(e, head...)
 				e = append(e, &expr.Match{Name: matchName, Rev: matchRev, Info: matchInfo(index[name])}, &expr.Counter{}, v.Then)
-				rules = append(rules, nft.Rule{Exprs: e, Comment: nft.Comment(s.Name, text)})
+				rules = append(rules, nfrule.Rule{Exprs: e, Comment: nfrule.Comment(s.Name, text)})
 				refs[name]++
 			}
 		}
@@ -74,13 +74,13 @@ const (
 )
 
 // table looks at one family's table. why tells for ours what is not as wanted. Something foreign is a *ForeignError.
-func (b *Backend) table(ctx context.Context, family uint8, want []nft.Rule) (state tableState, why string, err error) {
+func (b *Backend) table(ctx context.Context, family uint8, want []nfrule.Rule) (state tableState, why string, err error) {
 	name := "table " + tableName(family, b.prefix)
 	fail := func(err error) (tableState, string, error) { return absent, "", fmt.Errorf("%s: look: %w", name, err) }
 	foreign := func(format string, args ...any) (tableState, string, error) {
 		return absent, "", &firewall.ForeignError{Name: name, Why: fmt.Sprintf(format, args...)}
 	}
-	c, err := nft.Open(ctx, 0)
+	c, err := nfrule.Open(ctx, 0)
 	if err != nil {
 		return fail(err)
 	}
@@ -102,7 +102,7 @@ func (b *Backend) table(ctx context.Context, family uint8, want []nft.Rule) (sta
 		if ch.Table.Name != b.prefix {
 			continue
 		}
-		if ch.Name != nft.Chain {
+		if ch.Name != nfrule.Chain {
 			return foreign("holds chain %s", ch.Name)
 		}
 		chain = ch
@@ -122,14 +122,14 @@ func (b *Backend) table(ctx context.Context, family uint8, want []nft.Rule) (sta
 		return fail(err)
 	}
 	for _, r := range have {
-		if _, ok := nft.CommentOf(r); !ok {
-			return foreign("chain %s holds a rule without our mark (handle %d)", nft.Chain, r.Handle)
+		if _, ok := nfrule.CommentOf(r); !ok {
+			return foreign("chain %s holds a rule without our mark (handle %d)", nfrule.Chain, r.Handle)
 		}
 	}
-	unhooked := nft.Unhooked(chain)
+	unhooked := nfrule.Unhooked(chain)
 	switch {
 	case unhooked != "" && len(have) == 0:
-		return foreign("chain %s %s", nft.Chain, unhooked)
+		return foreign("chain %s %s", nfrule.Chain, unhooked)
 	case unhooked != "":
 		return ours, "chain " + unhooked, nil
 	case t.Flags != 0:
@@ -138,8 +138,8 @@ func (b *Backend) table(ctx context.Context, family uint8, want []nft.Rule) (sta
 		return ours, fmt.Sprintf("holds %d rules, want %d", len(have), len(want)), nil
 	}
 	for i, r := range have {
-		text, _ := nft.CommentOf(r)
-		if text != want[i].Comment || !nft.Same(r.Exprs, want[i].Exprs) {
+		text, _ := nfrule.CommentOf(r)
+		if text != want[i].Comment || !nfrule.Same(r.Exprs, want[i].Exprs) {
 			return ours, fmt.Sprintf("rule %d (%s) is not as we made it", i+1, text), nil
 		}
 	}
@@ -147,9 +147,9 @@ func (b *Backend) table(ctx context.Context, family uint8, want []nft.Rule) (sta
 }
 
 // setTable makes a family's table anew, in one transaction: a packet meets either the old rules or the new ones.
-func (b *Backend) setTable(ctx context.Context, family uint8, rules []nft.Rule) error {
+func (b *Backend) setTable(ctx context.Context, family uint8, rules []nfrule.Rule) error {
 	name := "table " + tableName(family, b.prefix)
-	c, err := nft.Open(ctx, 0)
+	c, err := nfrule.Open(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -157,7 +157,7 @@ func (b *Backend) setTable(ctx context.Context, family uint8, rules []nft.Rule) 
 	c.AddTable(t) // adding what exists is no error, deleting what does not is one
 	c.DelTable(t)
 	c.AddTable(t)
-	chain := nft.NewChain(c, t)
+	chain := nfrule.NewChain(c, t)
 	for _, r := range rules {
 		r.Add(c, chain)
 	}
@@ -175,7 +175,7 @@ func (b *Backend) setTable(ctx context.Context, family uint8, rules []nft.Rule) 
 
 // dropTable takes a family's table off the host.
 func (b *Backend) dropTable(ctx context.Context, family uint8) error {
-	c, err := nft.Open(ctx, 0)
+	c, err := nfrule.Open(ctx, 0)
 	if err == nil {
 		c.DelTable(&nftables.Table{Name: b.prefix, Family: nftables.TableFamily(family)})
 		err = c.Flush()

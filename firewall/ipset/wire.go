@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"bailiff/firewall/nft"
+	"bailiff/firewall/internal/nfrule"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -236,7 +236,7 @@ func (c *conn) index(ctx context.Context, name string) (uint16, error) {
 	var index uint16
 	found := false
 	err := c.do(ctx, cmdGetByName, unix.NLM_F_REQUEST, c.buf, func(m []byte) {
-		for typ, v := range nft.Attrs(m) {
+		for typ, v := range nfrule.Attrs(m) {
 			if typ == attrIndex && len(v) == 2 {
 				index, found = binary.BigEndian.Uint16(v), true
 			}
@@ -271,16 +271,16 @@ func (c *conn) headers(ctx context.Context) (map[string]*header, error) {
 
 func parseHeader(m []byte) *header {
 	h := &header{timeout: -1}
-	for typ, v := range nft.Attrs(m) {
+	for typ, v := range nfrule.Attrs(m) {
 		switch {
 		case typ == nl.IPSET_ATTR_SETNAME:
-			h.name = nft.CString(v)
+			h.name = nfrule.CString(v)
 		case typ == nl.IPSET_ATTR_TYPENAME:
-			h.typ = nft.CString(v)
+			h.typ = nfrule.CString(v)
 		case typ == nl.IPSET_ATTR_FAMILY && len(v) == 1:
 			h.family = v[0]
 		case typ == nl.IPSET_ATTR_DATA:
-			for typ, v := range nft.Attrs(v) {
+			for typ, v := range nfrule.Attrs(v) {
 				if len(v) != 4 {
 					continue
 				}
@@ -311,11 +311,11 @@ func parseHeader(m []byte) *header {
 func (c *conn) dump(ctx context.Context, name string, f func(e element, left uint32)) error {
 	c.buf = c.request(nl.IPSET_PROTOCOL, name)
 	err := c.do(ctx, nl.IPSET_CMD_LIST, dumpFlags, c.buf, func(m []byte) {
-		for typ, v := range nft.Attrs(m) {
+		for typ, v := range nfrule.Attrs(m) {
 			if typ != nl.IPSET_ATTR_ADT {
 				continue
 			}
-			for typ, v := range nft.Attrs(v) {
+			for typ, v := range nfrule.Attrs(v) {
 				if typ == nl.IPSET_ATTR_DATA {
 					if e, left := parseElement(v); e.bits != 0 {
 						f(e, left)
@@ -332,10 +332,10 @@ func (c *conn) dump(ctx context.Context, name string, f func(e element, left uin
 
 func parseElement(m []byte) (e element, left uint32) {
 	var n int
-	for typ, v := range nft.Attrs(m) {
+	for typ, v := range nfrule.Attrs(m) {
 		switch {
 		case typ == nl.IPSET_ATTR_IP:
-			for _, a := range nft.Attrs(v) {
+			for _, a := range nfrule.Attrs(v) {
 				n = copy(e.addr[:], a)
 			}
 		case typ == nl.IPSET_ATTR_CIDR && len(v) == 1:

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 func bansFrom(n int) []firewall.Ban {
@@ -65,7 +65,7 @@ func BenchmarkAddBatch(b *testing.B) {
 // in the same run.
 func BenchmarkStart(b *testing.B) {
 	be := ready(b)
-	want := bansFrom(contract.Many)
+	want := bansFrom(firewalltest.Many)
 	var script bytes.Buffer
 	fmt.Fprint(&script, "table inet other { set s { type ipv4_addr; flags timeout; }; }\n")
 	for i, w := range want {
@@ -98,7 +98,7 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatalf("%v %.300s", err, out)
 		}
 		theirs += time.Since(start)
-		contract.Run(b, "nft", "delete", "table", "inet", "other")
+		firewalltest.Run(b, "nft", "delete", "table", "inet", "other")
 	}
 	b.ReportMetric(ours.Seconds()*1e3/float64(b.N), "ours-ms")
 	b.ReportMetric(theirs.Seconds()*1e3/float64(b.N), "nft-ms")
@@ -109,9 +109,9 @@ func BenchmarkStart(b *testing.B) {
 // nothing to do.
 func BenchmarkLook(b *testing.B) {
 	be := ready(b)
-	want := bansFrom(contract.Many)
+	want := bansFrom(firewalltest.Many)
 	if _, err := be.Reconcile(b.Context(), want); err != nil {
 		b.Fatal(err)
 	}
-	contract.Look(b, be, want)
+	firewalltest.Look(b, be, want)
 }

@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 func newBackend(t testing.TB, o Options) *Backend {
 	t.Helper()
-	contract.NeedNetns(t)
+	firewalltest.NeedNetns(t)
 	if o.Scopes == nil {
-		o.Scopes = contract.Scopes
+		o.Scopes = firewalltest.Scopes
 	}
 	b, err := New(o)
 	if err != nil {
@@ -25,39 +25,39 @@ func newBackend(t testing.TB, o Options) *Backend {
 
 // leftover is our table without its elements' lives, which go on.
 func leftover(t testing.TB) string {
-	if !strings.Contains(contract.Run(t, "nft", "list", "tables"), "table inet bailiff") {
+	if !strings.Contains(firewalltest.Run(t, "nft", "list", "tables"), "table inet bailiff") {
 		return ""
 	}
-	return contract.Run(t, "nft", "-t", "list", "table", "inet", "bailiff")
+	return firewalltest.Run(t, "nft", "-t", "list", "table", "inet", "bailiff")
 }
 
 func TestContract(t *testing.T) {
 	squat := func(text string) func(testing.TB) (func(), string) {
-		return contract.Squat([]string{"nft", "delete", "table", "inet", "bailiff"}, "inet bailiff", "nft", "table inet bailiff { "+text+" }")
+		return firewalltest.Squat([]string{"nft", "delete", "table", "inet", "bailiff"}, "inet bailiff", "nft", "table inet bailiff { "+text+" }")
 	}
 	const based = "chain prerouting { type filter hook prerouting priority -300; "
 	for _, block := range []string{"drop", "reject"} {
 		t.Run(block, func(t *testing.T) {
-			w := contract.NewWire(t, contract.SSH, contract.Mail, contract.Web, 587)
-			contract.Test(t, &contract.Host{
+			w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Mail, firewalltest.Web, 587)
+			firewalltest.Test(t, &firewalltest.Host{
 				New:      func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
 				Reaches:  w.Reaches(block),
 				Answered: w.Answered(block),
 				Now:      time.Now,
-				Wait:     contract.Wait,
+				Wait:     firewalltest.Wait,
 				Harm: map[string]func(testing.TB){
-					"flush ruleset":   contract.Harm("nft", "flush", "ruleset"),
-					"flush table":     contract.Harm("nft", "flush", "table", "inet", "bailiff"),
-					"delete table":    contract.Harm("nft", "delete", "table", "inet", "bailiff"),
+					"flush ruleset":   firewalltest.Harm("nft", "flush", "ruleset"),
+					"flush table":     firewalltest.Harm("nft", "flush", "table", "inet", "bailiff"),
+					"delete table":    firewalltest.Harm("nft", "delete", "table", "inet", "bailiff"),
 					"delete rule":     deleteRule,
-					"dormant":         contract.Harm("nft", "add", "table", "inet", "bailiff", "{ flags dormant; }"),
-					"policy":          contract.Harm("nft", "chain", "inet", "bailiff", "prerouting", "{ policy drop; }"),
-					"flush set":       contract.Harm("nft", "flush", "set", "inet", "bailiff", "v4-32-sshd"),
-					"delete element":  contract.Harm("nft", "delete", "element", "inet", "bailiff", "v6-128", "{ 2001:db8:a:1::7 }"),
-					"add element":     contract.Harm("nft", "add", "element", "inet", "bailiff", "v4-32", "{ 192.0.2.8 }"),
-					"replace element": contract.Harm("nft", "delete element inet bailiff v4-32 { 192.0.2.7 }; add element inet bailiff v4-32 { 192.0.2.8 }"),
-					"add set":         contract.Harm("nft", "add", "set", "inet", "bailiff", "v4-24", "{ type ipv4_addr; flags timeout; }"),
-					"chain anew": contract.Harm("nft", "flush chain inet bailiff prerouting; delete chain inet bailiff prerouting; "+
+					"dormant":         firewalltest.Harm("nft", "add", "table", "inet", "bailiff", "{ flags dormant; }"),
+					"policy":          firewalltest.Harm("nft", "chain", "inet", "bailiff", "prerouting", "{ policy drop; }"),
+					"flush set":       firewalltest.Harm("nft", "flush", "set", "inet", "bailiff", "v4-32-sshd"),
+					"delete element":  firewalltest.Harm("nft", "delete", "element", "inet", "bailiff", "v6-128", "{ 2001:db8:a:1::7 }"),
+					"add element":     firewalltest.Harm("nft", "add", "element", "inet", "bailiff", "v4-32", "{ 192.0.2.8 }"),
+					"replace element": firewalltest.Harm("nft", "delete element inet bailiff v4-32 { 192.0.2.7 }; add element inet bailiff v4-32 { 192.0.2.8 }"),
+					"add set":         firewalltest.Harm("nft", "add", "set", "inet", "bailiff", "v4-24", "{ type ipv4_addr; flags timeout; }"),
+					"chain anew": firewalltest.Harm("nft", "flush chain inet bailiff prerouting; delete chain inet bailiff prerouting; "+
 						"add chain inet bailiff prerouting { type filter hook prerouting priority -300; }"),
 				},
 				Squat: map[string]func(testing.TB) (func(), string){
@@ -82,10 +82,10 @@ func TestContract(t *testing.T) {
 // deleteRule deletes the last of our rules by its handle.
 func deleteRule(t testing.TB) {
 	t.Helper()
-	out := contract.Run(t, "nft", "-a", "list", "chain", "inet", "bailiff", "prerouting")
+	out := firewalltest.Run(t, "nft", "-a", "list", "chain", "inet", "bailiff", "prerouting")
 	for line := range strings.Lines(out) {
 		if i := strings.Index(line, "# handle "); i >= 0 && strings.Contains(line, "@v4-32 ") {
-			contract.Run(t, "nft", "delete", "rule", "inet", "bailiff", "prerouting", "handle", strings.TrimSpace(line[i+len("# handle "):]))
+			firewalltest.Run(t, "nft", "delete", "rule", "inet", "bailiff", "prerouting", "handle", strings.TrimSpace(line[i+len("# handle "):]))
 			return
 		}
 	}
@@ -94,17 +94,17 @@ func deleteRule(t testing.TB) {
 
 // Nothing of anybody else's is touched, and what was counted goes on when a rule is added.
 func TestNeighbours(t *testing.T) {
-	w := contract.NewWire(t, contract.Web)
+	w := firewalltest.NewWire(t, firewalltest.Web)
 	b := newBackend(t, Options{})
 	t.Cleanup(func() { exec.Command("nft", "flush", "ruleset").Run() })
-	contract.Run(t, "nft", `table inet filter { set s { type ipv4_addr; elements = { 192.0.2.1 } }; chain input { type filter hook input priority 0; ip saddr @s accept; }; }; table ip bailiff { }`)
-	before := contract.Run(t, "nft", "list", "table", "inet", "filter") + contract.Run(t, "nft", "list", "table", "ip", "bailiff")
+	firewalltest.Run(t, "nft", `table inet filter { set s { type ipv4_addr; elements = { 192.0.2.1 } }; chain input { type filter hook input priority 0; ip saddr @s accept; }; }; table ip bailiff { }`)
+	before := firewalltest.Run(t, "nft", "list", "table", "inet", "filter") + firewalltest.Run(t, "nft", "list", "table", "ip", "bailiff")
 
-	banned := []firewall.Ban{{Prefix: contract.Remotes[0], Until: time.Now().Add(time.Hour)}}
+	banned := []firewall.Ban{{Prefix: firewalltest.Remotes[0], Until: time.Now().Add(time.Hour)}}
 	if _, err := b.Reconcile(t.Context(), banned); err != nil {
 		t.Fatal(err)
 	}
-	if s := w.Connect(t, contract.Web, contract.Remotes[0].Addr().Next())[0]; s != "silent" {
+	if s := w.Connect(t, firewalltest.Web, firewalltest.Remotes[0].Addr().Next())[0]; s != "silent" {
 		t.Fatalf("banned, and %s", s)
 	}
 	counted := func() uint64 {
@@ -124,7 +124,7 @@ func TestNeighbours(t *testing.T) {
 	if n == 0 {
 		t.Fatal("the rule counted nothing")
 	}
-	if err := b.Add(t.Context(), []firewall.Ban{{Prefix: contract.Remotes[2], Until: time.Now().Add(time.Hour)}}); err != nil { // a set of its own
+	if err := b.Add(t.Context(), []firewall.Ban{{Prefix: firewalltest.Remotes[2], Until: time.Now().Add(time.Hour)}}); err != nil { // a set of its own
 		t.Fatal(err)
 	}
 	if m := counted(); m < n {
@@ -136,7 +136,7 @@ func TestNeighbours(t *testing.T) {
 	if err := b.Cleanup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if after := contract.Run(t, "nft", "list", "table", "inet", "filter") + contract.Run(t, "nft", "list", "table", "ip", "bailiff"); after != before {
+	if after := firewalltest.Run(t, "nft", "list", "table", "inet", "filter") + firewalltest.Run(t, "nft", "list", "table", "ip", "bailiff"); after != before {
 		t.Errorf("others' tables, before\n%safter\n%s", before, after)
 	}
 }

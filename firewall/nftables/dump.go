@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"bailiff/firewall/nft"
+	"bailiff/firewall/internal/nfrule"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,11 +95,11 @@ func elements(m []byte, f func(key []byte, left uint32)) (done bool, err error) 
 			}
 			return true, nil
 		case typ == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSETELEM && len(body) >= 4:
-			for typ, list := range nft.Attrs(body[4:]) {
+			for typ, list := range nfrule.Attrs(body[4:]) {
 				if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 					continue
 				}
-				for _, e := range nft.Attrs(list) {
+				for _, e := range nfrule.Attrs(list) {
 					if key, left := one(e); key != nil {
 						f(key, left)
 					}
@@ -114,10 +114,10 @@ func elements(m []byte, f func(key []byte, left uint32)) (done bool, err error) 
 // one reads an element.
 func one(e []byte) (key []byte, left uint32) {
 	forever, ms := true, uint64(0)
-	for typ, v := range nft.Attrs(e) {
+	for typ, v := range nfrule.Attrs(e) {
 		switch typ {
 		case unix.NFTA_SET_ELEM_KEY:
-			for typ, v := range nft.Attrs(v) {
+			for typ, v := range nfrule.Attrs(v) {
 				if typ == unix.NFTA_DATA_VALUE {
 					key = v
 				}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/nft"
+	"bailiff/firewall/internal/nfrule"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -37,7 +37,7 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 	}
 	maps.DeleteFunc(wanted, func(_ setKey, l map[element]uint32) bool { return len(l) == 0 })
 
-	in := &firewall.Inspection{Parts: []firewall.Part{{Name: "table " + b.name(), Want: "chain " + nft.Chain + " at prerouting, priority raw, with rules for each set", Present: true}}}
+	in := &firewall.Inspection{Parts: []firewall.Part{{Name: "table " + b.name(), Want: "chain " + nfrule.Chain + " at prerouting, priority raw, with rules for each set", Present: true}}}
 	table := &in.Parts[0]
 	have, err := b.look(ctx)
 	var foreign *firewall.ForeignError
@@ -118,11 +118,11 @@ func (b *Backend) Evict(ctx context.Context) ([]string, error) {
 
 // Stopped reads the counters of our rules. They go on when rules are made anew, but not when the table is.
 func (b *Backend) Stopped(ctx context.Context) ([]firewall.Stopped, error) {
-	c, err := nft.Open(ctx, 0)
+	c, err := nfrule.Open(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	rules, err := c.GetRules(b.table, &nftables.Chain{Name: nft.Chain, Table: b.table})
+	rules, err := c.GetRules(b.table, &nftables.Chain{Name: nfrule.Chain, Table: b.table})
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	} else if err != nil {

@@ -4,8 +4,8 @@ import (
 	"os"
 	"testing"
 
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 // TestMain runs everything in a network namespace of its own, so that no test touches the host's firewall.
-func TestMain(m *testing.M) { os.Exit(contract.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(firewalltest.Main(m)) }

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/nft"
+	"bailiff/firewall/internal/nfrule"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -121,7 +121,7 @@ func (b *Backend) Close() error { return nil }
 // Watch calls changed whenever somebody, we included, has changed our table; what to do then is Verify, which knows our own
 // changes and costs little. It may run beside all other methods, and returns when ctx is done, or with an error.
 func (b *Backend) Watch(ctx context.Context, changed func()) error {
-	return nft.Watch(ctx, b.table.Name, []uint8{unix.NFPROTO_INET}, changed)
+	return nfrule.Watch(ctx, b.table.Name, []uint8{unix.NFPROTO_INET}, changed)
 }
 
 // locate finds where a ban belongs.
@@ -383,7 +383,7 @@ func (b *Backend) Verify(ctx context.Context) error {
 	if !b.ready {
 		return errNotReady
 	}
-	gen, err := nft.Generation(ctx)
+	gen, err := nfrule.Generation(ctx)
 	if err != nil {
 		return err
 	}
@@ -466,7 +466,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 }
 
 func (b *Backend) drop(ctx context.Context) error {
-	c, err := nft.Open(ctx, 0)
+	c, err := nfrule.Open(ctx, 0)
 	if err == nil {
 		c.DelTable(b.table)
 		err = c.Flush()

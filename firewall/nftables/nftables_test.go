@@ -7,15 +7,15 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
 // TestCapabilities runs the backend in the rights of the service.
-func TestCapabilities(t *testing.T) { contract.Bare(t, bare) }
+func TestCapabilities(t *testing.T) { firewalltest.Bare(t, bare) }
 
 func bare(t *testing.T) {
 	for _, block := range []string{"drop", "reject"} {
-		b, err := New(Options{Scopes: contract.Scopes, Block: block})
+		b, err := New(Options{Scopes: firewalltest.Scopes, Block: block})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +39,7 @@ func bare(t *testing.T) {
 // TestContained: in an unprivileged container a transaction holds a few thousand elements only. Many bans are put in, changed
 // and taken out all the same, also by a Reconcile.
 func TestContained(t *testing.T) {
-	contract.Contained(t, func(t *testing.T) {
+	firewalltest.Contained(t, func(t *testing.T) {
 		const many = 20_000
 		b := newBackend(t, Options{})
 		b.room = 212_992 // net.core.wmem_max of most kernels; this one's may be larger
@@ -75,7 +75,7 @@ func TestContained(t *testing.T) {
 				return err
 			}, many},
 			{"mended", func() error {
-				contract.Run(t, "nft", "flush", "chain", "inet", "bailiff", "prerouting")
+				firewalltest.Run(t, "nft", "flush", "chain", "inet", "bailiff", "prerouting")
 				ch, err := b.Reconcile(t.Context(), all[2*many:])
 				if len(ch.Repaired) != 1 {
 					t.Errorf("%+v", ch)
@@ -120,7 +120,7 @@ func TestGeneration(t *testing.T) {
 	if b.gen == 0 {
 		t.Error("after an addition somebody else may have changed something")
 	}
-	contract.Run(t, "nft", "add table inet neighbour; delete table inet neighbour")
+	firewalltest.Run(t, "nft", "add table inet neighbour; delete table inet neighbour")
 	before := b.gen
 	if err := b.Verify(t.Context()); err != nil {
 		t.Error(err)
@@ -128,7 +128,7 @@ func TestGeneration(t *testing.T) {
 	if b.gen == before || b.gen == 0 {
 		t.Errorf("generation %d, and %d after somebody else's transaction", before, b.gen)
 	}
-	contract.Run(t, "nft", "add element inet bailiff v4-32 { 192.0.2.200 }")
+	firewalltest.Run(t, "nft", "add element inet bailiff v4-32 { 192.0.2.200 }")
 	if err := b.Add(t.Context(), bansFrom(21)); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"bailiff/firewall"
-	"bailiff/firewall/nft"
+	"bailiff/firewall/internal/nfrule"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -83,7 +83,7 @@ func foreign(s, want *nftables.Set) string {
 }
 
 // rulesOf returns the rules about the sets, in their order in the chain.
-func (b *Backend) rulesOf(keys []setKey) (rules []nft.Rule, of []setKey) {
+func (b *Backend) rulesOf(keys []setKey) (rules []nfrule.Rule, of []setKey) {
 	slices.SortFunc(keys, func(x, y setKey) int {
 		return cmp.Or(cmp.Compare(x.scope, y.scope), cmp.Compare(x.family, y.family), cmp.Compare(y.bits, x.bits))
 	})
@@ -94,15 +94,15 @@ func (b *Backend) rulesOf(keys []setKey) (rules []nft.Rule, of []setKey) {
 			ports = []firewall.Port{{}}
 		}
 		for _, p := range ports {
-			head, text := nft.PortMatch(p)
-			for _, v := range nft.Verdicts(b.block, k.family, p) {
+			head, text := nfrule.PortMatch(p)
+			for _, v := range nfrule.Verdicts(b.block, k.family, p) {
 				e := []expr.Any{
 					&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
 					&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{k.family}},
 				}
 				e = append(append(e, v.When...), head...)
 				e = append(append(e, source(k)...), &expr.Lookup{SourceRegister: 1, SetName: b.setName(k)}, &expr.Counter{}, v.Then)
-				rules = append(rules, nft.Rule{Exprs: e, Comment: nft.Comment(s.Name, text)})
+				rules = append(rules, nfrule.Rule{Exprs: e, Comment: nfrule.Comment(s.Name, text)})
 				of = append(of, k)
 			}
 		}
@@ -143,14 +143,14 @@ func (b *Backend) look(ctx context.Context) (*standing, error) {
 	foreigner := func(format string, args ...any) (*standing, error) {
 		return nil, &firewall.ForeignError{Name: name, Why: fmt.Sprintf(format, args...)}
 	}
-	gen, err := nft.Generation(ctx)
+	gen, err := nfrule.Generation(ctx)
 	if errors.Is(err, unix.EINVAL) {
 		return nil, unsupported(err)
 	} else if err != nil {
 		return nil, err
 	}
 	have := &standing{gen: gen, sets: make(map[setKey]*set), counters: make(map[setKey][]expr.Counter)}
-	c, err := nft.Open(ctx, 0)
+	c, err := nfrule.Open(ctx, 0)
 	if err != nil {
 		return fail(err)
 	}
@@ -174,7 +174,7 @@ func (b *Backend) look(ctx context.Context) (*standing, error) {
 		if ch.Table.Name != t.Name {
 			continue
 		}
-		if ch.Name != nft.Chain {
+		if ch.Name != nfrule.Chain {
 			return foreigner("holds chain %s", ch.Name)
 		}
 		chain = ch
@@ -197,8 +197,8 @@ func (b *Backend) look(ctx context.Context) (*standing, error) {
 		}
 	}
 	for _, r := range rules {
-		if _, ok := nft.CommentOf(r); !ok {
-			return foreigner("chain %s holds a rule without our mark (handle %d)", nft.Chain, r.Handle)
+		if _, ok := nfrule.CommentOf(r); !ok {
+			return foreigner("chain %s holds a rule without our mark (handle %d)", nfrule.Chain, r.Handle)
 		}
 	}
 	var keys []setKey
@@ -222,10 +222,10 @@ func (b *Backend) look(ctx context.Context) (*standing, error) {
 	switch {
 	case chain == nil:
 		have.harm = "has no chain"
-	case nft.Unhooked(chain) != "" && len(rules) == 0:
-		return foreigner("chain %s %s", nft.Chain, nft.Unhooked(chain))
-	case nft.Unhooked(chain) != "":
-		have.harm = "chain " + nft.Unhooked(chain)
+	case nfrule.Unhooked(chain) != "" && len(rules) == 0:
+		return foreigner("chain %s %s", nfrule.Chain, nfrule.Unhooked(chain))
+	case nfrule.Unhooked(chain) != "":
+		have.harm = "chain " + nfrule.Unhooked(chain)
 	case t.Flags != 0:
 		have.harm = "is dormant"
 	case have.harm != "":
@@ -236,7 +236,7 @@ func (b *Backend) look(ctx context.Context) (*standing, error) {
 		if have.harm != "" {
 			break
 		}
-		if text, _ := nft.CommentOf(r); text != want[i].Comment || !nft.Same(r.Exprs, want[i].Exprs) {
+		if text, _ := nfrule.CommentOf(r); text != want[i].Comment || !nfrule.Same(r.Exprs, want[i].Exprs) {
 			have.harm = fmt.Sprintf("rule %d (%s) is not as we made it", i+1, text)
 			break
 		}
@@ -336,7 +336,7 @@ func (b *Backend) begin(ctx context.Context, lists ...map[setKey]map[element]uin
 	for _, s := range b.sets {
 		n += len(s.ends) // may have to go
 	}
-	c, err := nft.Open(ctx, min(messageRoom+3*n*elementRoom, b.room))
+	c, err := nfrule.Open(ctx, min(messageRoom+3*n*elementRoom, b.room))
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %w", b.name(), err)
 	}
@@ -352,7 +352,7 @@ func (t *tx) anew() {
 	t.conn.AddTable(t.b.table) // adding what exists is no error, deleting what does not is one
 	t.conn.DelTable(t.b.table)
 	t.conn.AddTable(t.b.table)
-	nft.NewChain(t.conn, t.b.table)
+	nfrule.NewChain(t.conn, t.b.table)
 	t.sets = make(map[setKey]*set)
 	t.busy, t.moved = true, true
 }
@@ -504,7 +504,7 @@ func (t *tx) rules(have *standing) {
 		return
 	}
 	t.busy = true
-	chain := &nftables.Chain{Name: nft.Chain, Table: t.b.table}
+	chain := &nftables.Chain{Name: nfrule.Chain, Table: t.b.table}
 	t.conn.FlushChain(chain)
 	for _, s := range t.gone {
 		t.conn.DelSet(s.nft)
@@ -552,7 +552,7 @@ func (t *tx) commit(ctx context.Context, base uint32) error {
 		base++
 	}
 	b.gen = 0
-	gen, err := nft.Generation(ctx)
+	gen, err := nfrule.Generation(ctx)
 	if err == nil && gen == base {
 		b.gen = gen
 	}

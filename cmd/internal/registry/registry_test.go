@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 	"bailiff/policy/report"
 )
 
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(contract.Main(m))
+	os.Exit(firewalltest.Main(m))
 }
 
 var attacker = netip.MustParseAddr("198.51.100.77")
@@ -572,9 +572,9 @@ func TestNobodysAddresses(t *testing.T) {
 
 // A server of the world cannot send us into the host's own network, by whatever name.
 func TestNoWayInside(t *testing.T) {
-	contract.NeedNetns(t)
+	firewalltest.NeedNetns(t)
 	const world = "9.9.9.9"
-	contract.Run(t, "ip", "address", "replace", world+"/32", "dev", "lo")
+	firewalltest.Run(t, "ip", "address", "replace", world+"/32", "dev", "lo")
 	inside := serveWhois(t, "127.0.0.1:0", func(_ net.Conn, q string) { t.Errorf("inside was asked for %q", q) })
 	_, port, _ := net.SplitHostPort(inside)
 	for _, to := range []string{inside, "localhost:" + port, "[::ffff:127.0.0.1]:" + port} {

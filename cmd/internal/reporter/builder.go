@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"bailiff/cmd/internal/deliver"
-	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/journal/evidence"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/report"
@@ -112,7 +112,7 @@ func (m *builder) close() {
 	}
 }
 
-var builderFields = append(slices.Clone(feed.Fields), "_HOSTNAME")
+var builderFields = append(slices.Clone(evidence.Fields), "_HOSTNAME")
 
 // build builds the report of a ban. Lines that the journal no longer has are counted in Missing.
 func (m *builder) build(b *Ban) *report.Report {
@@ -163,7 +163,7 @@ func (m *builder) line(cursor string, match *filter.Matcher) (l report.Line, ok 
 		return l, false
 	}
 	if m.r == nil {
-		if m.r, err = journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: feed.MaxValue}); err != nil {
+		if m.r, err = journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: evidence.MaxValue}); err != nil {
 			return l, false
 		}
 	}
@@ -177,7 +177,7 @@ func (m *builder) line(cursor string, match *filter.Matcher) (l report.Line, ok 
 // lineOf copies what a report says of an entry.
 func lineOf(e *journal.Entry, match *filter.Matcher) report.Line {
 	var f filter.Entry
-	feed.Convert(e, &f)
+	evidence.Convert(e, &f)
 	l := report.Line{
 		Time: time.UnixMicro(int64(e.Realtime)), Hostname: string(e.Field(len(builderFields) - 1)), Identifier: string(f.Identifier), PID: f.PID, Unit: string(f.Unit),
 		Message: bytes.Clone(f.Message[:min(len(f.Message), maxLine)]), Cursor: e.Cursor().String(),
@@ -195,7 +195,7 @@ func lineOf(e *journal.Entry, match *filter.Matcher) report.Line {
 // context finds all lines about the address from its first failure on, the newest where they are too many or the search
 // takes too long.
 func (m *builder) context(b *Ban, r *report.Report, match *filter.Matcher) []report.Line {
-	j, err := journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: feed.MaxValue})
+	j, err := journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: evidence.MaxValue})
 	if err != nil {
 		return r.Lines
 	}

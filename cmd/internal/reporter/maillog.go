@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/feed"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/journal/evidence"
 	"bailiff/policy/report"
 )
 
@@ -206,7 +206,7 @@ func (d *Dispatcher) searchLog(log *mailLog, all []search) (*mailLog, map[string
 func (l *mailLog) read(self uint32) {
 	for l.r.Next() {
 		e := l.r.Entry()
-		uid, ok := feed.Number(e.Field(logUID))
+		uid, ok := evidence.Number(e.Field(logUID))
 		ident := e.Field(logIdentifier)
 		if !ok || uid >= 1000 || uid == self && string(ident) == Identifier {
 			continue

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"bailiff/cmd/internal/term/pty"
+	"bailiff/cmd/bailiff/internal/term/pty"
 )
 
 // TestMain lets this program run once more on a terminal, as a view that ends in different ways.

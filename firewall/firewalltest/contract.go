@@ -1,6 +1,6 @@
-// Package contract holds the one test that every backend of the firewall passes: on the real kernel with real packets
+// Package firewalltest holds the one test that every backend of the firewall passes: on the real kernel with real packets
 // between two network namespaces, or on a fake with a clock. It is imported by tests only. Start reading at Test.
-package contract
+package firewalltest
 
 import (
 	"context"

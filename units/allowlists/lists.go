@@ -1,4 +1,4 @@
-// Package lists keeps published address lists in a folder. `bailiff allow refresh`, which has the network, writes there;
+// Package allowlists keeps published address lists in a folder. `bailiff allow refresh`, which has the network, writes there;
 // the daemon and `bailiff replay` read. The daemon believes a list no more than the configuration says: it checks each
 // again, so who takes over the process that fetches can allow nothing wider than what is configured.
 //
@@ -6,7 +6,7 @@
 // how the last look at the source went. Each is put in place whole, by renaming.
 //
 // Start reading at Store; Watch is the daemon's view of it.
-package lists
+package allowlists
 
 import (
 	"bytes"

@@ -1,6 +1,6 @@
-// Package spare makes the parts that keep operators from being banned, for the daemon and for `bailiff replay` alike, so
+// Package operators makes the parts that keep operators from being banned, for the daemon and for `bailiff replay` alike, so
 // that they decide the same.
-package spare
+package operators
 
 import (
 	"os"

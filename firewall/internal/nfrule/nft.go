@@ -1,6 +1,6 @@
-// Package nft is what the backends share that stop packets by rules of nftables: the parts of a rule, how to tell a rule
+// Package nfrule is what the backends share that stop packets by rules of nftables: the parts of a rule, how to tell a rule
 // of ours, and how to hear that somebody changed one. It changes nothing by itself. Start reading at Verdicts.
-package nft
+package nfrule
 
 import (
 	"context"

@@ -1,6 +1,6 @@
-// Package complain prints errors for an operator, the same way in every program: each of several that were joined in a
+// Package diag prints errors for an operator, the same way in every program: each of several that were joined in a
 // line of its own, what can be done about it in a line that begins with "hint:" below.
-package complain
+package diag
 
 import (
 	"fmt"

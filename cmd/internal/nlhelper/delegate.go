@@ -1,7 +1,7 @@
-// Package delegate lets a daemon that must not use netlink have done what takes it: Serve closes TCP connections, tells the
+// Package nlhelper lets a daemon that must not use netlink have done what takes it: Serve closes TCP connections, tells the
 // host's own addresses, and removes what an earlier start left in the kernel's firewall; Client asks for it. Over a unix stream goes one request and one answer, each a JSON object. Serve does
 // nothing else, and whoever may connect may ask: the socket's mode decides. Start reading at Client.
-package delegate
+package nlhelper
 
 import (
 	"context"

@@ -1,7 +1,7 @@
-// Package feed joins the journal to the policy: it turns journal entries into what filters look at, makes the journal's
+// Package evidence joins the journal to the policy: it turns journal entries into what filters look at, makes the journal's
 // matches from what the filters trust, and keeps evidence as eight bytes that can be turned back into cursors.
 // The daemon and `bailiff replay` use the same code, so that they decide the same.
-package feed
+package evidence
 
 import (
 	"strings"

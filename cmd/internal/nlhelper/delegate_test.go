@@ -1,4 +1,4 @@
-package delegate
+package nlhelper
 
 import (
 	"context"
@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"bailiff/firewall/conn"
-	"bailiff/firewall/contract"
+	"bailiff/firewall/firewalltest"
 )
 
-func TestMain(m *testing.M) { os.Exit(contract.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(firewalltest.Main(m)) }
 
 // helper serves until the test ends, and returns its path and what Serve returned.
 func helper(t *testing.T, idle time.Duration, h Hands) (path string, ended <-chan error) {
@@ -37,7 +37,7 @@ func helper(t *testing.T, idle time.Duration, h Hands) (path string, ended <-cha
 // network that it is in.
 func TestKill(t *testing.T) {
 	const port = 80
-	w := contract.NewWire(t, port)
+	w := firewalltest.NewWire(t, port)
 	path, _ := helper(t, time.Minute, Hands{Kill: conn.Kill, Addresses: Addresses})
 	c := New(path)
 	bad, good := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")
@@ -51,7 +51,7 @@ func TestKill(t *testing.T) {
 		t.Errorf("connections: %v", got)
 	}
 	own, err := c.Addresses(t.Context())
-	if err != nil || !slices.Contains(own, contract.Local4) || !slices.Contains(own, contract.Local6) {
+	if err != nil || !slices.Contains(own, firewalltest.Local4) || !slices.Contains(own, firewalltest.Local6) {
 		t.Errorf("addresses: %v, %v", own, err)
 	}
 }
