@@ -7,29 +7,8 @@
 # make bench     all benchmarks, beside their peers where those are installed
 # make deps      what the tests need, from apt (root, Debian)
 
-PREFIX     = /usr
-DESTDIR    =
-BINDIR     = $(PREFIX)/bin
-SBINDIR    = $(PREFIX)/sbin
-LIBEXECDIR = $(PREFIX)/libexec/bailiff
-DATADIR    = $(PREFIX)/share/bailiff
-UNITDIR    = $(PREFIX)/lib/systemd/system
-SYSUSERS   = $(PREFIX)/lib/sysusers.d
-LIBDIR     = $(PREFIX)/lib/bailiff
-TMPFILES   = $(PREFIX)/lib/tmpfiles.d
-POLKIT     = $(PREFIX)/share/polkit-1/rules.d
-CATALOG    = $(PREFIX)/lib/systemd/catalog
-MANDIR     = $(PREFIX)/share/man
-DOCDIR     = $(PREFIX)/share/doc/bailiff
-BASHDIR    = $(PREFIX)/share/bash-completion/completions
-FISHDIR    = $(PREFIX)/share/fish/vendor_completions.d
-# Debian's zsh does not look into site-functions.
-ZSHDIR     = $(PREFIX)/share/zsh/$(if $(wildcard /etc/debian_version),vendor-completions,site-functions)
-
 # sudo's path seldom holds the place where Go's own installer puts it.
 export PATH := $(PATH):/usr/local/go/bin
-
-UNITS = $(wildcard units/systemd/*.service units/systemd/*.socket units/systemd/*.timer)
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  = -s -w $(if $(VERSION),-X bailiff/cmd/internal/build.Version=$(VERSION))
@@ -45,7 +24,7 @@ DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd
 # However a run ends, what it started ends with it: a test that boots hosts ends when go test does, and that with make.
 HELD = exec setpriv --pdeathsig KILL env
 
-.PHONY: build check test vet staticcheck unit race oracle e2e prove fuzz bench demo deps deps-demo install uninstall clean
+.PHONY: build check test vet staticcheck unit race oracle e2e prove fuzz bench demo deps deps-demo install uninstall man clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -113,61 +92,19 @@ deps:
 deps-demo:
 	$(call apt,$(DEB_DEMO))
 
-# Nothing is enabled: that is the admin's to say (see README).
-install: build
-	install -D -m 755 bin/bailiff $(DESTDIR)$(BINDIR)/bailiff
-	install -D -m 755 bin/bailiffd $(DESTDIR)$(SBINDIR)/bailiffd
-	install -D -m 755 bin/bailiff-report $(DESTDIR)$(SBINDIR)/bailiff-report
-	install -D -m 755 bin/bailiff-netlink $(DESTDIR)$(LIBEXECDIR)/bailiff-netlink
-	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)/etc/bailiff
-	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
-	sed -i 's|/usr/sbin/|$(SBINDIR)/|; s|/usr/bin/|$(BINDIR)/|; s|/usr/libexec/bailiff/|$(LIBEXECDIR)/|' $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service,$(UNITS)))
-	install -D -m 644 units/systemd/firewalld-only.conf $(DESTDIR)$(DATADIR)/firewalld-only.conf
-	install -D -m 644 units/systemd/sysusers.conf $(DESTDIR)$(SYSUSERS)/bailiff.conf
-	install -D -m 644 units/systemd/tmpfiles.conf $(DESTDIR)$(TMPFILES)/bailiff.conf
-	install -d $(DESTDIR)$(LIBDIR)/mail
-	install -m 644 units/systemd/mail/* $(DESTDIR)$(LIBDIR)/mail
-	install -D -m 644 units/polkit/50-bailiff.rules $(DESTDIR)$(POLKIT)/50-bailiff.rules
-	install -D -m 644 units/catalog/bailiff.catalog $(DESTDIR)$(CATALOG)/bailiff.catalog
-	install -D -m 644 units/completion/bailiff.bash $(DESTDIR)$(BASHDIR)/bailiff
-	install -D -m 644 units/completion/_bailiff $(DESTDIR)$(ZSHDIR)/_bailiff
-	install -D -m 644 units/completion/bailiff.fish $(DESTDIR)$(FISHDIR)/bailiff.fish
-	install -D -m 644 units/config/bailiff.yaml $(DESTDIR)$(DOCDIR)/bailiff.yaml
-	install -D -m 644 policy/report/mail/bailiff.tmpl $(DESTDIR)$(DOCDIR)/report.tmpl
-	if command -v scdoc >/dev/null; then for f in units/man/*.scd; do p=$${f##*/}; p=$${p%.scd}; \
-	  scdoc <$$f >$(DESTDIR)$(MANDIR)/man$${p##*.}/$$p || exit; done; \
-	else echo 'no scdoc: manual pages are left out'; fi
-ifeq ($(DESTDIR),)
-	systemd-sysusers $(SYSUSERS)/bailiff.conf
-	systemd-tmpfiles --create $(TMPFILES)/bailiff.conf
-	journalctl --update-catalog
-	if test -d /run/systemd/system; then systemctl daemon-reload; fi
-	@echo 'installed; to start it now and at each boot: systemctl enable --now bailiff.service'
-endif
+# What is installed where: units/packaging/files. The directories can be set: make install PREFIX=/usr/local DESTDIR=/tmp/stage
+# UNITDIR=… (see units/packaging/install.sh).
+install: build man
+	sh units/packaging/install.sh install
 
-PAGES = $(foreach p,$(patsubst units/man/%.scd,%,$(wildcard units/man/*.scd)),$(MANDIR)/man$(subst .,,$(suffix $(p)))/$(p))
-
-# Configuration and the ledger stay. Bans would outlive the daemon, so they go with it, from every firewall.
 uninstall:
-ifeq ($(DESTDIR),)
-	-systemctl disable --now bailiff.service bailiff.socket bailiff-netlink.socket bailiff-allow-refresh.timer bailiff-report-exec.socket bailiff-report.service bailiff-report.socket
-	-$(BINDIR)/bailiff firewall remove --stop
-endif
-	rm -f $(DESTDIR)$(BINDIR)/bailiff $(DESTDIR)$(SBINDIR)/bailiffd $(DESTDIR)$(SBINDIR)/bailiff-report
-	rm -f $(DESTDIR)$(LIBEXECDIR)/bailiff-netlink $(DESTDIR)$(DATADIR)/firewalld-only.conf $(patsubst units/systemd/%,$(DESTDIR)$(LIBDIR)/%,$(wildcard units/systemd/mail/*))
-	rm -f $(DESTDIR)$(DOCDIR)/bailiff.yaml $(DESTDIR)$(DOCDIR)/report.tmpl
-	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(LIBDIR)/mail $(DESTDIR)$(LIBDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DATADIR) $(DESTDIR)$(DOCDIR) 2>/dev/null
-	rm -f $(patsubst units/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(UNITS))
-	rm -f $(DESTDIR)$(SYSUSERS)/bailiff.conf $(DESTDIR)$(TMPFILES)/bailiff.conf $(DESTDIR)$(CATALOG)/bailiff.catalog $(DESTDIR)$(POLKIT)/50-bailiff.rules
-	rm -f $(DESTDIR)$(BASHDIR)/bailiff $(DESTDIR)$(ZSHDIR)/_bailiff $(DESTDIR)$(FISHDIR)/bailiff.fish $(addprefix $(DESTDIR),$(PAGES))
-ifeq ($(DESTDIR),)
-	rm -f /etc/systemd/system/bailiff-report.service.d/50-mail.conf /etc/systemd/system/bailiff.service.d/firewalld-only.conf
-	rm -rf /run/bailiff /run/bailiff-report
-	-rmdir --ignore-fail-on-non-empty /etc/systemd/system/bailiff-report.service.d /etc/systemd/system/bailiff.service.d 2>/dev/null
-	-for u in bailiff bailiff-fetch bailiff-report; do userdel $$u; groupdel $$u 2>/dev/null; done
-	-journalctl --update-catalog
-	-systemctl daemon-reload
-endif
+	sh units/packaging/install.sh remove
+
+# Manual pages, if scdoc is there.
+man:
+	if command -v scdoc >/dev/null; then mkdir -p bin/man; for f in units/man/*.scd; do p=$${f##*/}; \
+	  scdoc <$$f >bin/man/$${p%.scd} || exit; done; \
+	else echo 'no scdoc: manual pages are left out'; fi
 
 clean:
 	rm -rf bin

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os/exec"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -167,13 +167,14 @@ func (v *victim) auto(t *testing.T) {
 
 // uninstall runs what `make uninstall` runs, under each backend: no ban, no rule and no file of the program stays.
 func (v *victim) uninstall(t *testing.T, tree string) {
-	top, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	script, err := exec.CommandContext(t.Context(), "make", "-C", top, "-n", "--no-print-directory", "uninstall").Output()
-	if err != nil {
-		t.Fatal(err)
+	for _, f := range []string{"install.sh", "files"} {
+		text, err := os.ReadFile(filepath.Join("../packaging", f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.WriteFile("/root/installer/"+f, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	a := netip.MustParseAddr("198.51.100.60")
 	for _, backend := range []string{"firewalld", "nftables", "ipset"} {
@@ -182,7 +183,7 @@ func (v *victim) uninstall(t *testing.T, tree string) {
 		v.takesOver(t, backend)
 		v.sh(t, `bailiff ban --json `+a.String())
 		eventually(t, 10*time.Second, func() error { return v.keptOut(a) })
-		out := v.sh(t, "set +e\n"+string(script))
+		out := v.sh(t, `sh /root/installer/install.sh remove`)
 		if c, err := v.Dial(a, 22, 2*time.Second); err != nil {
 			t.Errorf("%s: %s, after uninstalling: %v\n%s", backend, a, err, out)
 		} else {
