@@ -16,6 +16,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/report"
+	"bailiff/units/atomicfile"
 	"bailiff/units/control"
 )
 
@@ -188,36 +189,33 @@ func makeFolder(dir string) error {
 // writeImport writes all files under names of their own first, so that a full disk leaves nothing half done, and then puts
 // each into its place at once.
 func writeImport(to string, files []fail2ban.File, states []importFile) (err error) {
-	var fresh []string
+	fresh := make([]*atomicfile.File, len(files)) // nil: the file in place is the same already
 	defer func() {
-		for _, name := range fresh {
-			os.Remove(name)
+		for _, f := range fresh {
+			if f != nil {
+				f.Close()
+			}
 		}
 	}()
-	dirs := map[string]bool{}
 	for i, file := range files {
 		if states[i].State == "same" {
-			fresh = append(fresh, "")
 			continue
 		}
-		dir := filepath.Join(to, path.Dir(file.Path))
-		if err := makeFolder(dir); err != nil {
+		if err := makeFolder(filepath.Join(to, path.Dir(file.Path))); err != nil {
 			return err
 		}
-		dirs[dir] = true
-		t, err := os.CreateTemp(dir, ".import-*")
-		if err != nil {
+		if fresh[i], err = atomicfile.Create(states[i].Path, 0o644); err != nil {
 			return err
 		}
-		fresh = append(fresh, t.Name())
-		_, err = t.Write(file.Data)
-		err = errors.Join(err, t.Chmod(0o644), t.Sync(), t.Close())
-		if err != nil {
+		if _, err := fresh[i].Write(file.Data); err != nil {
+			return err
+		}
+		if err := fresh[i].Sync(); err != nil {
 			return err
 		}
 	}
-	for i, name := range fresh {
-		if name == "" {
+	for i, f := range fresh {
+		if f == nil {
 			continue
 		}
 		if states[i].State == "replaced" {
@@ -230,18 +228,7 @@ func writeImport(to string, files []fail2ban.File, states []importFile) (err err
 				return err
 			}
 		}
-		if err := os.Rename(name, states[i].Path); err != nil {
-			return err
-		}
-		fresh[i] = ""
-	}
-	for dir := range dirs {
-		d, err := os.Open(dir)
-		if err != nil {
-			return err
-		}
-		err = errors.Join(d.Sync(), d.Close())
-		if err != nil {
+		if err := f.Commit(); err != nil {
 			return err
 		}
 	}

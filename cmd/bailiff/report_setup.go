@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"bailiff/units/atomicfile"
 	"bailiff/units/systemd"
 )
 
@@ -119,11 +120,7 @@ func (e *env) place(file string, text []byte, dry bool) (bool, error) {
 	if err := makeFolder(filepath.Dir(file)); err != nil {
 		return false, err
 	}
-	tmp := file + ".new"
-	if err := errors.Join(os.WriteFile(tmp, text, 0o644), os.Chmod(tmp, 0o644)); err != nil { // whatever the umask is
-		return false, err
-	}
-	return true, os.Rename(tmp, file)
+	return true, atomicfile.Write(file, text, 0o644)
 }
 
 // find tells the mail system by the program that mails are handed to. Every one of them calls it sendmail; what lies behind the

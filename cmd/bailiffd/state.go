@@ -10,10 +10,14 @@ import (
 	"time"
 
 	"bailiff/policy/ledger"
+	"bailiff/units/atomicfile"
 )
 
 // stateName is the one file that the daemon keeps: bans in force, history, pardons, and how far the journal was read.
-const stateName = "ledger"
+const stateName = "state"
+
+// stateMode lets the group bailiff read it, for backups.
+const stateMode = 0o640
 
 // maxState bounds what is read of it. 100,000 bans are 3 MB; the bound keeps a wrong file from filling the memory.
 const maxState = 1 << 30
@@ -54,41 +58,9 @@ func loadState(dir string) (s savedState, err error) {
 	return s, nil
 }
 
-// saveState puts a snapshot in place so that after a crash at any moment either the old or the new one is there, whole:
-// temporary file, fsync, rename, fsync of the directory.
+// saveState replaces the state file.
 func saveState(dir string, snapshot []byte) error {
-	if err := writeNew(dir, snapshot); err != nil {
-		return err
-	}
-	return useNew(dir)
-}
-
-func writeNew(dir string, snapshot []byte) error {
-	f, err := os.OpenFile(filepath.Join(dir, stateName+".new"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(snapshot)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	return err
-}
-
-func useNew(dir string) error {
-	path := filepath.Join(dir, stateName)
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return atomicfile.Write(filepath.Join(dir, stateName), snapshot, stateMode)
 }
 
 // keepDamaged is how many damaged state files are kept: the newest.
@@ -97,13 +69,21 @@ const keepDamaged = 5
 // replaceDamaged saves a rebuilt state and keeps the damaged file under a name with the time in it. The damaged file gets
 // its second name only when the new state is on disk, so a crash in between loses neither; the next start rebuilds again.
 func replaceDamaged(dir string, snapshot []byte, now time.Time) (aside string, err error) {
-	if err := writeNew(dir, snapshot); err != nil {
+	f, err := atomicfile.Create(filepath.Join(dir, stateName), stateMode)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if _, err := f.Write(snapshot); err != nil {
+		return "", err
+	}
+	if err := f.Sync(); err != nil {
 		return "", err
 	}
 	if aside, err = setAside(dir, now); err != nil {
 		return "", fmt.Errorf("set the damaged state file aside: %w", err)
 	}
-	return aside, useNew(dir)
+	return aside, f.Commit()
 }
 
 func setAside(dir string, now time.Time) (aside string, err error) {

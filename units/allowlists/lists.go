@@ -23,6 +23,7 @@ import (
 
 	"bailiff/policy/allow"
 	"bailiff/policy/config/yamldoc"
+	"bailiff/units/atomicfile"
 )
 
 // DefaultDir is the state folder of bailiff-allow-refresh.service.
@@ -52,6 +53,7 @@ type Source struct {
 const (
 	maxState = 64 << 10 // bytes
 	maxText  = 500      // bytes of a text in it
+	fileMode = 0o644    // the daemon, another user, reads the files; nothing in them is secret
 )
 
 // File is where a list lies.
@@ -146,7 +148,7 @@ func (s Store) Write(p *allow.Published, entries []allow.Entry, st State) error 
 		}
 		b.WriteByte('\n')
 	}
-	if err := replace(s.File(p.Name), b.Bytes()); err != nil {
+	if err := atomicfile.Write(s.File(p.Name), b.Bytes(), fileMode); err != nil {
 		return err
 	}
 	return s.WriteState(p.Name, st)
@@ -159,30 +161,5 @@ func (s Store) WriteState(name string, st State) error {
 	if err != nil {
 		return err
 	}
-	return replace(s.state(name), append(data, '\n'))
-}
-
-// replace puts a file in place so that after a crash either the old or the new one is there, whole.
-func replace(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644) // the daemon, another user, reads it; there is nothing secret in it
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.Write(s.state(name), append(data, '\n'), fileMode)
 }

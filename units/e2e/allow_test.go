@@ -210,7 +210,7 @@ func (v *victim) lists(t *testing.T) {
 		}) // systemd 249, 248
 	}
 	out, err := v.Unit(t.Context(), props, "/bin/sh", "-c", `id -un; grep CapBnd /proc/self/status
-		for f in /run/bailiff/control /var/lib/bailiff/ledger /var/log/journal /etc/shadow /proc/1/environ; do test -r $f && echo "reads $f"; done
+		for f in /run/bailiff/control /var/lib/bailiff/state /var/log/journal /etc/shadow /proc/1/environ; do test -r $f && echo "reads $f"; done
 		for f in /etc/bailiff/x /srv/lists/x /tmp/../var/lib/x; do touch $f 2>/dev/null && echo "writes $f"; done
 		curl -sS --max-time 2 --unix-socket /run/bailiff/control http://bailiff/v1/status >/dev/null 2>&1 && echo asks the daemon; :`)
 	if err != nil || out != "bailiff-fetch\nCapBnd:\t0000000000000000\n" {

@@ -72,7 +72,7 @@ func (v *victim) bailiff(backend string, many int) banner {
 		start: func(t *testing.T) {
 			// Its rules go when it stops, so that each start puts all of them back.
 			v.put(t, "50-firewall.yaml", "firewall: {backend: "+backend+", keep_on_stop: false}\n")
-			v.sh(t, afresh+`rm -f /var/lib/bailiff/ledger; systemctl start bailiff.service`)
+			v.sh(t, afresh+`rm -f /var/lib/bailiff/state; systemctl start bailiff.service`)
 			eventually(t, 20*time.Second, func() error {
 				if s := ask[control.Status](v, t, "status"); !s.Firewall.OK {
 					return fmt.Errorf("firewall: %+v", s.Firewall)

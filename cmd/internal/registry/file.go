@@ -2,14 +2,13 @@ package registry
 
 import (
 	"encoding/json"
-	"errors"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"bailiff/policy/report"
+	"bailiff/units/atomicfile"
 )
 
 const (
@@ -70,18 +69,7 @@ func (r *Registry) Keep() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(r.file), ".registry-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), r.file)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the error is told already
-	}
-	return err
+	return atomicfile.Write(r.file, data, 0o600)
 }
 
 // keepSoon has the file written once for all answers of the next seconds. r.mu is held.

@@ -7,8 +7,9 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 	"syscall"
+
+	"bailiff/units/atomicfile"
 )
 
 // The queue's file is a head, then frames, appended and never changed:
@@ -204,8 +205,7 @@ func (l *logFile) read(b blob) ([]byte, error) {
 // replace writes a new file and puts it in place of the old one: after a crash either is there, whole. write calls put for each
 // payload, and gets the offset of that payload in the new file.
 func (l *logFile) replace(write func(put func(payload []byte) (int64, error)) error) error {
-	name := l.path + ".new"
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := atomicfile.Create(l.path, 0o600)
 	if err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
@@ -214,7 +214,7 @@ func (l *logFile) replace(write func(put func(payload []byte) (int64, error)) er
 	if err == nil {
 		err = write(func(payload []byte) (int64, error) {
 			if len(payload) > maxFrame {
-				return 0, fmt.Errorf("%s: a record of %d bytes", name, len(payload))
+				return 0, fmt.Errorf("%s: a record of %d bytes", l.path, len(payload))
 			}
 			at := end + frameHead
 			n, err := f.WriteAt(appendFrame(nil, payload), end)
@@ -223,30 +223,21 @@ func (l *logFile) replace(write func(put func(payload []byte) (int64, error)) er
 		})
 	}
 	if err == nil {
-		err = f.Sync()
+		err = f.Commit()
 	}
-	if err == nil {
-		err = os.Rename(name, l.path)
-	}
-	if err != nil {
-		f.Close()
-		_ = os.Remove(name) // the error is reported already
-		if full(err) {
-			return &fullError{err}
+	if f.Committed() {
+		if l.f != nil {
+			l.f.Close()
 		}
-		return fmt.Errorf("queue: %w", err)
+		l.f, l.end = f.File, end
+	} else {
+		f.Close()
 	}
-	if l.f != nil {
-		l.f.Close()
+	switch {
+	case err == nil:
+		return nil
+	case !f.Committed() && full(err):
+		return &fullError{err}
 	}
-	l.f, l.end = f, end
-	dir, err := os.Open(filepath.Dir(l.path))
-	if err != nil {
-		return fmt.Errorf("queue: %w", err)
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
-		return fmt.Errorf("queue: %w", err)
-	}
-	return nil
+	return fmt.Errorf("queue: %w", err)
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bailiff/units/atomicfile"
 )
 
 const (
@@ -125,20 +127,5 @@ func (b *book) write() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(b.path), ".xarf-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), b.path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the error is told already
-	}
-	return err
+	return atomicfile.Write(b.path, data, 0o600)
 }
