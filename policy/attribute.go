@@ -121,7 +121,7 @@ const borrowTime = 5 * time.Second
 // it heard and belongs to a device that is known there: Postfix up to 3.5 names nobody, but Dovecot does, which it asks.
 func (g *Engine) borrowName(c *cell, addr netip.Addr, a *jail.Attempt) {
 	p, ok := g.pending.Named(addr, c.number, a.At, borrowTime)
-	if ok && g.logins.Device(jail.Mix(p.User, g.narrow(c, addr), g.seed), a.At, g.attacked.Spare) {
+	if ok && g.logins.Device(jail.Mix(p.User, g.narrow(c, addr), g.seed), a.At, g.attacked.TrustLoginsFor) {
 		a.User, a.Name = p.User, p.Name
 	}
 }

@@ -69,7 +69,7 @@ func BenchmarkTracked(b *testing.B) {
 				for b.Loop() {
 					c := plainConfig(b, "alpha")
 					if !on {
-						c.Accounts.Addresses, c.Neighbours, c.Jails[0].Slow.MaxRetry = 0, config.Neighbours{}, 0
+						c.Accounts.Addresses, c.Networks, c.Jails[0].Slow.MaxRetry = 0, config.Networks{}, 0
 					}
 					g, err := New(c, ledger.New())
 					if err != nil {

@@ -73,7 +73,7 @@ func (g *Engine) ban(c *cell, addr netip.Addr, v verdict) bool {
 		return true
 	}
 	b := ledger.Ban{Prefix: prefix, Jail: c.conf.Name, Since: v.at, Failures: attempts, Reason: v.reason, Scope: c.scope}
-	long, times := led.Escalate(prefix, v.at, c.conf.BanTime, g.esc.Factor, g.esc.Max, g.esc.Forget, randomDelay(&b, g.esc.Spread))
+	long, times := led.Escalate(prefix, v.at, c.conf.BanTime, g.esc.Factor, g.esc.Max, g.esc.Forget, randomDelay(&b, g.esc.RandomExtra))
 	b.Until, b.Count = end(v.at, long), times
 	led.Add(b)
 	g.out.Bans = append(g.out.Bans, Ban{Ban: b, Addr: addr, Evidence: evidence, Wide: v.wide, Parts: v.parts, Observed: c.conf.Observe})

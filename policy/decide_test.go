@@ -43,7 +43,7 @@ func TestSpread(t *testing.T) {
 	lengths := map[int64]bool{}
 	var first []string
 	for round := range 2 {
-		s := newSite(t, func(c *config.Config) { c.Escalate.Spread = time.Hour })
+		s := newSite(t, func(c *config.Config) { c.Escalate.RandomExtra = time.Hour })
 		var all []string
 		for i := range 40 {
 			for k := range 5 {
@@ -65,7 +65,7 @@ func TestSpread(t *testing.T) {
 		t.Errorf("40 bans of %d lengths", len(lengths))
 	}
 	s := newSite(t, func(c *config.Config) {
-		c.Escalate = config.Escalate{Factor: 10, Max: 72 * time.Hour, Forget: config.Forever, Spread: time.Hour}
+		c.Escalate = config.Escalate{Factor: 10, Max: 72 * time.Hour, Forget: config.Forever, RandomExtra: time.Hour}
 	})
 	for range 5 {
 		s.say("alpha failed a 203.0.113.7")
@@ -207,7 +207,7 @@ func TestObserve(t *testing.T) {
 		t.Errorf("the observed ban has a part in %+v", bans)
 	}
 	// Neither as parts of a network, nor as addresses that attack an account.
-	s = newSite(t, func(c *config.Config) { watch(c); c.Neighbours.Net6.Bits56 = 3 })
+	s = newSite(t, func(c *config.Config) { watch(c); c.Networks.Net6.Bits56 = 3 })
 	for i := range 9 {
 		for range 3 {
 			s.say(fmt.Sprintf("+1s beta failed bob 2001:db8:0:%x::1", i))
@@ -246,7 +246,7 @@ func TestObserve(t *testing.T) {
 
 // One line that is enough bans its address, also while there is no room to count it by itself.
 func TestOneLineWithoutRoom(t *testing.T) {
-	s := newSite(t, func(c *config.Config) { c.Limits.Tracked = 1000 })
+	s := newSite(t, func(c *config.Config) { c.Limits.MaxTracked = 1000 })
 	for i := range 3000 {
 		e := event{at: s.now, jail: "alpha", what: "end", n: 1, addr: netip.AddrFrom4([4]byte{10, byte(i >> 4), byte(i << 4), 1})}
 		s.g.Entry(e.entry(i), 1)

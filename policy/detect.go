@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// detectorShare is the part of limits.tracked that accounts, logins and each kind of network may have: a pair of account
+	// detectorShare is the part of limits.max_tracked that accounts, logins and each kind of network may have: a pair of account
 	// and address takes some 200 bytes, so that all of it is a few percent of what the tracked prefixes take.
 	detectorShare = 64
 
@@ -45,12 +45,12 @@ var anywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 var networkSizes = []struct {
 	bits int
 	v6   bool
-	need func(*config.Neighbours) int
+	need func(*config.Networks) int
 }{
-	{24, false, func(n *config.Neighbours) int { return n.Net4 }},
-	{64, true, func(n *config.Neighbours) int { return n.Net6.Bits64 }},
-	{56, true, func(n *config.Neighbours) int { return n.Net6.Bits56 }},
-	{48, true, func(n *config.Neighbours) int { return n.Net6.Bits48 }},
+	{24, false, func(n *config.Networks) int { return n.Net4 }},
+	{64, true, func(n *config.Networks) int { return n.Net6.Bits64 }},
+	{56, true, func(n *config.Networks) int { return n.Net6.Bits56 }},
+	{48, true, func(n *config.Networks) int { return n.Net6.Bits48 }},
 }
 
 func (g *Engine) counterOptions(c *config.Jail) jail.Options {
@@ -67,8 +67,8 @@ func accountOptions(c *config.Config) jail.AccountOptions {
 
 func networkOptions(c *config.Config) (l []jail.NetworkOptions) {
 	for _, s := range networkSizes {
-		if need := s.need(&c.Neighbours); need != 0 {
-			o := jail.NetworkOptions{Bits: s.bits, V6: s.v6, FindTime: c.Neighbours.FindTime, MaxParts: need, Limit: share(c)}
+		if need := s.need(&c.Networks); need != 0 {
+			o := jail.NetworkOptions{Bits: s.bits, V6: s.v6, FindTime: c.Networks.FindTime, MaxParts: need, Limit: share(c)}
 			l = append(l, o)
 			if slices.ContainsFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && j.Observe }) {
 				o.Observed = true
@@ -79,16 +79,16 @@ func networkOptions(c *config.Config) (l []jail.NetworkOptions) {
 	return l
 }
 
-func share(c *config.Config) int { return c.Limits.Tracked / detectorShare }
+func share(c *config.Config) int { return c.Limits.MaxTracked / detectorShare }
 
 // keepLogins is how long logins are kept: two days at least, for jail.Logins.People.
 func (g *Engine) keepLogins() time.Duration {
-	return max(g.attacked.Spare, g.around.Spare, 48*time.Hour)
+	return max(g.attacked.TrustLoginsFor, g.around.TrustLoginsFor, 48*time.Hour)
 }
 
 // configureDetectors takes the settings of what is counted over all jails.
 func (g *Engine) configureDetectors(c *config.Config) {
-	g.attacked, g.around = c.Accounts, c.Neighbours
+	g.attacked, g.around = c.Accounts, c.Networks
 	if g.accounts == nil {
 		g.accounts, g.logins = jail.NewAccounts(accountOptions(c), g.seed), jail.NewLogins(share(c), g.keepLogins())
 	} else {
@@ -179,7 +179,7 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 		g.out.Failures = append(g.out.Failures, f)
 		return
 	}
-	v := c.counter.Add(addr, x, jail.Weighing{Account: c.conf.Weights.Account, Unknown: c.conf.Weights.Unknown, Known: known})
+	v := c.counter.Add(addr, x, jail.Weighing{Account: c.conf.Weights.NewAccount, Unknown: c.conf.Weights.InvalidUser, Known: known})
 	f.Prefix, f.Count = v.Prefix, v.Count
 	g.out.Failures = append(g.out.Failures, f)
 	banned := false
@@ -204,7 +204,7 @@ func (g *Engine) excuse(c *cell, addr netip.Addr, narrow netip.Prefix, a *jail.A
 		return false, false
 	}
 	at, name, device := a.At, account(a.User, c.conf.Observe), jail.Mix(a.User, narrow, g.seed)
-	known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.Spare)
+	known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.TrustLoginsFor)
 	attacked := known && g.accounts.UnderAttack(name, at)
 	// While an account is under attack, several connections with one password are believed once.
 	parallel, few := c.conf.Filter.Parallel, a.Attempts <= togetherAttempts
@@ -213,7 +213,7 @@ func (g *Engine) excuse(c *cell, addr netip.Addr, narrow netip.Prefix, a *jail.A
 	misspelt := a.Unknown && !c.counter.HasOthers(addr, short(a.User), at)
 	atOnce := few && (misspelt || parallel && !c.conf.Filter.TellsLogins)
 	excused = together && g.bursts.Again(device, at, togetherTime) || atOnce && g.bursts.Again(device, at, deadNameTime) ||
-		g.logins.Device(device, at, g.attacked.Spare) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
+		g.logins.Device(device, at, g.attacked.TrustLoginsFor) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
 	return excused, known && !attacked
 }
 
@@ -259,7 +259,7 @@ func (g *Engine) countNetworks(c *cell, addr netip.Addr, narrow netip.Prefix, x 
 		}
 		attackers, parts := n.Add(narrow, x)
 		net := n.Of(addr)
-		if attackers == nil || g.logins.Within(jail.Mix(anyAccount, net, g.seed), x.At, g.around.Spare) || g.allow.Overlaps(net, x.At) {
+		if attackers == nil || g.logins.Within(jail.Mix(anyAccount, net, g.seed), x.At, g.around.TrustLoginsFor) || g.allow.Overlaps(net, x.At) {
 			continue
 		}
 		n.Forget(net)

@@ -19,7 +19,7 @@ import (
 // How many lines lead to a ban, and for what: Failures of a ban are attempts, whatever they weigh.
 func TestWeights(t *testing.T) {
 	times := func(n int, line string) string { return strings.TrimSuffix(strings.Repeat(line+"|", n), "|") }
-	spelled := func(c *config.Config) { c.Jails[0].Weights.Account = 1 }
+	spelled := func(c *config.Config) { c.Jails[0].Weights.NewAccount = 1 }
 	for _, c := range []struct {
 		name, lines string
 		change      func(*config.Config)
@@ -29,7 +29,7 @@ func TestWeights(t *testing.T) {
 		{"three prompts for a wrong local name, then the right one", "unknown bbo|unknown bbo|unknown bbo|failed bob|failed bob|login bob", nil, ""},
 		{"twice three prompts", times(6, "unknown a"), nil, ""},
 		{"one unknown account again and again", times(7, "unknown a"), nil, "failures 7"},
-		{"unknown, without that weight", times(5, "unknown a"), func(c *config.Config) { c.Jails[0].Weights.Unknown = 1 }, "failures 5"},
+		{"unknown, without that weight", times(5, "unknown a"), func(c *config.Config) { c.Jails[0].Weights.InvalidUser = 1 }, "failures 5"},
 		{"two unknown accounts", "unknown a|unknown a|unknown a|unknown b|unknown b|unknown b|unknown b", nil, "failures 7"},
 		{"unknown accounts, the fourth and further ones twice", "unknown a|unknown b|unknown c|unknown d", nil, "failures 4"},
 		{"the same after the fourth", "unknown a|unknown b|unknown c|failed d|unknown a", nil, "failures 5"},
@@ -185,7 +185,7 @@ func spray(s *site, addrs, each int, account string) (bans []Ban) {
 
 // Many addresses attack one account, each less often than max_retry.
 func TestAccount(t *testing.T) {
-	off := func(c *config.Config) { c.Neighbours.Net4 = 0 }
+	off := func(c *config.Config) { c.Networks.Net4 = 0 }
 	s := newSite(t, off)
 	if b := spray(s, 9, 3, "root"); len(b) > 0 { // nine are too few
 		t.Fatalf("%+v", b)
@@ -214,7 +214,7 @@ func TestAccount(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	// IPv6 addresses of one /48 are one, however many lie in it.
-	s = newSite(t, func(c *config.Config) { c.Neighbours.Net6 = config.Net6{} })
+	s = newSite(t, func(c *config.Config) { c.Networks.Net6 = config.Net6{} })
 	for k := range 3 {
 		for i := range 200 {
 			if b := s.say(fmt.Sprintf("alpha failed root 2001:db8:0:%x::1", i)); len(b) > 0 {
@@ -287,7 +287,7 @@ func TestAccount(t *testing.T) {
 
 // Where two jails see each attempt, as dovecot's and postfix's do, it counts once for the account.
 func TestAccountSeenTwice(t *testing.T) {
-	s := newSite(t, func(c *config.Config) { c.Neighbours.Net4 = 0 })
+	s := newSite(t, func(c *config.Config) { c.Networks.Net4 = 0 })
 	for k := range 3 {
 		for i := range 15 {
 			var bans []Ban
@@ -303,7 +303,7 @@ func TestAccountSeenTwice(t *testing.T) {
 
 // A flood of invented names takes no more memory than it may, and does not hide the attack on a name that counts.
 func TestAccountFlood(t *testing.T) {
-	s := newSite(t, func(c *config.Config) { c.Limits.Tracked, c.Neighbours.Net4 = 100_000, 0 })
+	s := newSite(t, func(c *config.Config) { c.Limits.MaxTracked, c.Networks.Net4 = 100_000, 0 })
 	banned := 0
 	n := 0
 	for range 3 {
@@ -482,7 +482,7 @@ func hold() int64 {
 // An attacker who has 10,000 addresses and a whole /48, and invents user names, process ids and steps, gets nobody else
 // banned, locks no account's owner out, and takes no more memory than the bounds say.
 func TestHostile(t *testing.T) {
-	s := newSite(t, func(c *config.Config) { c.Limits.Tracked = 100_000 })
+	s := newSite(t, func(c *config.Config) { c.Limits.MaxTracked = 100_000 })
 	const owner, colleague, neighbour = "192.0.2.7", "2001:db8:ff::7", "203.0.113.200"
 	innocent := []string{owner, colleague, neighbour}
 	s.say("alpha login bob " + owner)
@@ -557,7 +557,7 @@ func TestHostile(t *testing.T) {
 
 // An attacker who logs in to accounts of his own from very many addresses makes the engine remember no more than it may.
 func TestLoginsBounded(t *testing.T) {
-	s := newSite(t, func(c *config.Config) { c.Limits.Tracked = 100_000 })
+	s := newSite(t, func(c *config.Config) { c.Limits.MaxTracked = 100_000 })
 	for i := range 100_000 {
 		e := event{at: s.now + int64(i), jail: "alpha", what: "login", user: fmt.Sprint("x", i%100), addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}
 		s.g.Entry(e.entry(i), 0)

@@ -42,7 +42,7 @@ type Engine struct {
 	logins   *jail.Logins
 	bursts   jail.Bursts
 	attacked config.Accounts
-	around   config.Neighbours
+	around   config.Networks
 	nets     []*jail.Networks
 
 	// observed holds what would be banned by jails that only observe.
@@ -124,7 +124,7 @@ const (
 	WindowNormal     = "normal"     // find_time of a jail
 	WindowSlow       = "slow"       // slow.find_time of a jail
 	WindowAccount    = "account"    // accounts.find_time: on one account that many addresses attack
-	WindowNeighbours = "neighbours" // neighbours.find_time: of a network
+	WindowNeighbours = "neighbours" // networks.find_time: of a network
 )
 
 // Login is a login that went well, or a mail that was accepted (Delivery).
@@ -154,7 +154,7 @@ func New(c *config.Config, led *ledger.Ledger) (*Engine, error) {
 func NewSeeded(c *config.Config, led *ledger.Ledger, seed uint64) (*Engine, error) {
 	g := &Engine{
 		led: led, lapsed: ledger.New(), observed: ledger.New(), allow: &allow.List{}, seed: seed,
-		budget: jail.NewBudget(c.Limits.Tracked),
+		budget: jail.NewBudget(c.Limits.MaxTracked),
 	}
 	g.attempts = newAttempts(g.seed)
 	saved := led.TakeCounts()
@@ -193,7 +193,7 @@ func (g *Engine) Configure(c *config.Config) error {
 		byName[jc.Name] = n
 	}
 	sort.Slice(cells, func(i, j int) bool { return cells[i].conf.Name < cells[j].conf.Name })
-	g.budget.SetLimit(c.Limits.Tracked)
+	g.budget.SetLimit(c.Limits.MaxTracked)
 	for name, old := range g.byName {
 		if byName[name] == nil {
 			old.counter.Close()
@@ -207,7 +207,7 @@ func (g *Engine) Configure(c *config.Config) error {
 		}
 	}
 	g.configureDetectors(c)
-	g.jails, g.byName, g.esc, g.lines = cells, byName, c.Escalate, c.Limits.LinesPerBan
+	g.jails, g.byName, g.esc, g.lines = cells, byName, c.Escalate, c.Limits.MaxEvidence
 	g.listen(cells)
 	return nil
 }

@@ -483,7 +483,7 @@ func partOf(bits int, p netip.Prefix) netip.Prefix {
 type modelSize struct{ bits, need int }
 
 func (m *model) sizes(a netip.Addr) []modelSize {
-	n := &m.c.Neighbours
+	n := &m.c.Networks
 	if a.Is4() {
 		return []modelSize{{24, n.Net4}}
 	}
@@ -543,12 +543,12 @@ func (m *model) failure(e *event, attempts, before int) {
 		}
 		m.bursts[device] = &modelBurst{at, 1}
 	}
-	if user != "" && (m.login(device, at, m.c.Accounts.Spare) || m.login(device, at, 4*m.c.Accounts.Spare) && m.failed[device] != 0 && near(at, m.failed[device], m.c.Accounts.Spare)) {
+	if user != "" && (m.login(device, at, m.c.Accounts.TrustLoginsFor) || m.login(device, at, 4*m.c.Accounts.TrustLoginsFor) && m.failed[device] != 0 && near(at, m.failed[device], m.c.Accounts.TrustLoginsFor)) {
 		m.failed[device] = at / us(24*time.Hour) * us(24*time.Hour)
 		m.tell("excused %s %s %s %d at %d", j.Name, e.addr, user, attempts, at)
 		return
 	}
-	known := user != "" && m.login(user+" anywhere", at, m.c.Accounts.Spare) && !m.underAttack(key, at)
+	known := user != "" && m.login(user+" anywhere", at, m.c.Accounts.TrustLoginsFor) && !m.underAttack(key, at)
 
 	f := &modelFail{at: at, jail: j.Name, prefix: p, user: user, unknown: e.what == "unknown" || e.what == "nobody", attempts: attempts, further: before >= 2}
 	weight := attempts
@@ -602,15 +602,15 @@ func (m *model) failure(e *event, attempts, before int) {
 	case user == "":
 	case !f.unknown:
 		if len(window) > 0 && before == 0 {
-			weight += j.Weights.Account
+			weight += j.Weights.NewAccount
 		}
-	case j.Weights.Unknown > 1 && weight == attempts:
+	case j.Weights.InvalidUser > 1 && weight == attempts:
 		if len(window) == 0 || len(window) == 1 && before > 0 {
 			// Attempts 1 to 3 weigh one together, each further one 1.
 			weigh := func(n int) int { return min(n, max(1, n-2)) }
 			weight = weigh(before+attempts) - weigh(before)
 		} else if before == 0 && names >= 3 {
-			weight *= j.Weights.Unknown
+			weight *= j.Weights.InvalidUser
 		}
 	}
 	f.weight = weight
@@ -686,7 +686,7 @@ func (m *model) account(key string, p netip.Prefix, f *modelFail) (n int, by str
 }
 
 func (m *model) networks(j *config.Jail, addr netip.Addr, narrow netip.Prefix, at int64) {
-	n := &m.c.Neighbours
+	n := &m.c.Networks
 	for _, s := range m.sizes(addr) {
 		if s.need == 0 || s.bits >= narrow.Bits() {
 			continue
@@ -713,7 +713,7 @@ func (m *model) networks(j *config.Jail, addr netip.Addr, narrow netip.Prefix, a
 			}
 			m.parts = slices.Delete(m.parts, k, k+1)
 		}
-		if count < s.need || m.allow.Overlaps(net, at) || m.login("somebody "+net.String(), at, n.Spare) {
+		if count < s.need || m.allow.Overlaps(net, at) || m.login("somebody "+net.String(), at, n.TrustLoginsFor) {
 			continue
 		}
 		m.parts = slices.DeleteFunc(m.parts, mine)
@@ -756,7 +756,7 @@ func (m *model) ban(j *config.Jail, p netip.Prefix, addr netip.Addr, reason stri
 	long := time.Duration(float64(j.BanTime) * math.Pow(m.c.Escalate.Factor, float64(b.Count-1)))
 	most := max(m.c.Escalate.Max, j.BanTime)
 	long = min(long, most)
-	if s := randomDelay(&b.Ban, m.c.Escalate.Spread); long+s <= most {
+	if s := randomDelay(&b.Ban, m.c.Escalate.RandomExtra); long+s <= most {
 		long += s
 	} else {
 		long = max(j.BanTime, most-s)
@@ -921,11 +921,11 @@ func stream(r *rand.Rand, n, users int, jails []string, late int64) []event {
 
 func modelConfig(t *testing.T, r *rand.Rand) *config.Config {
 	c := plainConfig(t, "alpha", "beta", "gamma")
-	c.Escalate = config.Escalate{Factor: 1.5, Max: 2 * time.Hour, Forget: 6 * time.Hour, Spread: time.Minute}
-	c.Accounts = config.Accounts{Addresses: 3 + r.IntN(8), FindTime: time.Hour, MaxRetry: 1 + r.IntN(4), Spare: 30 * time.Minute}
-	c.Neighbours = config.Neighbours{FindTime: 3 * time.Hour, Spare: time.Duration(1+r.IntN(20)) * time.Minute, Net4: 3 + r.IntN(3), Net6: config.Net6{Bits64: 2, Bits56: 3 + r.IntN(3), Bits48: 4 + r.IntN(4)}}
+	c.Escalate = config.Escalate{Factor: 1.5, Max: 2 * time.Hour, Forget: 6 * time.Hour, RandomExtra: time.Minute}
+	c.Accounts = config.Accounts{Addresses: 3 + r.IntN(8), FindTime: time.Hour, MaxRetry: 1 + r.IntN(4), TrustLoginsFor: 30 * time.Minute}
+	c.Networks = config.Networks{FindTime: 3 * time.Hour, TrustLoginsFor: time.Duration(1+r.IntN(20)) * time.Minute, Net4: 3 + r.IntN(3), Net6: config.Net6{Bits64: 2, Bits56: 3 + r.IntN(3), Bits48: 4 + r.IntN(4)}}
 	if r.IntN(3) == 0 {
-		c.Neighbours = config.Neighbours{FindTime: time.Hour, Spare: time.Hour}
+		c.Networks = config.Networks{FindTime: time.Hour, TrustLoginsFor: time.Hour}
 	}
 	c.Jails[2].Observe = true
 	busy, ports := r.IntN(2) == 0, r.IntN(3)
@@ -937,7 +937,7 @@ func modelConfig(t *testing.T, r *rand.Rand) *config.Config {
 		}
 		j.BanTime = time.Duration(1+r.IntN(30)) * time.Minute // often shorter than the windows
 		j.Slow = config.Slow{FindTime: time.Duration(1+r.IntN(5)) * time.Hour, MaxRetry: j.MaxRetry + 1 + r.IntN(10)}
-		j.Weights = config.Weights{Unknown: 1 + r.IntN(3), Account: r.IntN(3)}
+		j.Weights = config.Weights{InvalidUser: 1 + r.IntN(3), NewAccount: r.IntN(3)}
 		if r.IntN(3) == 0 {
 			j.Prefix6 = 128
 		}

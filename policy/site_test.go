@@ -28,7 +28,7 @@ type site struct {
 func newSite(t testing.TB, change func(*config.Config)) *site {
 	t.Helper()
 	c := plainConfig(t, "alpha", "beta", ":gamma")
-	c.Neighbours.Net4, c.Neighbours.Net6 = 10, config.Net6{Bits64: 10, Bits56: 10, Bits48: 40}
+	c.Networks.Net4, c.Networks.Net6 = 10, config.Net6{Bits64: 10, Bits56: 10, Bits48: 40}
 	if change != nil {
 		change(c)
 	}

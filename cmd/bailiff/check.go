@@ -173,7 +173,7 @@ func trustedUnits(j *config.Jail) []string {
 
 // mailed says whether reports to a destination go out by mail.
 func mailed(d *report.Destination) bool {
-	return d.Type == report.Mail || d.Type == report.XARF || d.Type == report.Blocklist && d.Via == "mail"
+	return d.Type == report.Mail || d.Type == report.XARF || d.Type == report.Blocklist && d.Method == "mail"
 }
 
 // selfTests runs the test lines that stand in the filters of the jails that are on.

@@ -105,7 +105,7 @@ func newFetcher(t *testing.T, p *publisher, names map[string][]string) *fetcher 
 			for _, u := range urls {
 				x.URLs = append(x.URLs, p.URL+u)
 			}
-			x.Widest4 = 24
+			x.MinPrefix4 = 24
 			f.lists = append(f.lists, x)
 		}
 	}

@@ -107,7 +107,7 @@ func TestPublishedLists(t *testing.T) {
 	b := newBench(t)
 	dir := t.TempDir()
 	b.args = []string{"--lists", dir}
-	b.configure("allow: {lists: {office: {url: 'https://office.example.org/ips', widest: {ipv4: 24}}}}\n")
+	b.configure("allow: {lists: {office: {url: 'https://office.example.org/ips', min_prefix: {ipv4: 24}}}}\n")
 	b.start()
 	problem := func(want string) {
 		t.Helper()

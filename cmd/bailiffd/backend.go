@@ -98,7 +98,7 @@ func (h *hostFacts) open(c *config.Config, override string, s scopes) (be firewa
 func newBackend(name string, c config.Firewall, scopes []firewall.Scope) (firewall.Backend, error) {
 	switch name {
 	case "firewalld":
-		return firewalld.New(firewalld.Options{Scopes: scopes, Block: c.Block, Via: c.Via, Zones: c.Zones})
+		return firewalld.New(firewalld.Options{Scopes: scopes, Block: c.Block, Method: c.Method, Zones: c.Zones})
 	case "ipset":
 		return ipset.New(ipset.Options{Scopes: scopes, Block: c.Block})
 	case "nftables":
@@ -199,6 +199,6 @@ func (d *daemon) watch(be firewall.Backend) {
 
 // sameFirewall says whether a backend made for one configuration serves another, if it has the same scopes.
 func sameFirewall(a, b *config.Config) bool {
-	return a.Firewall.Backend == b.Firewall.Backend && a.Firewall.Block == b.Firewall.Block && a.Firewall.Via == b.Firewall.Via &&
+	return a.Firewall.Backend == b.Firewall.Backend && a.Firewall.Block == b.Firewall.Block && a.Firewall.Method == b.Firewall.Method &&
 		slices.Equal(a.Firewall.Zones, b.Firewall.Zones)
 }

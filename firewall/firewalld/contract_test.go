@@ -137,9 +137,9 @@ func TestVias(t *testing.T) {
 		scoped bool // ports alone can be closed
 		harm   string
 	}{
-		{"zone", Options{Via: "zone", Block: "drop", Scopes: []firewall.Scope{{}}}, false, "for s in $(firewall-cmd --permanent --zone=drop --list-sources); do firewall-cmd --permanent --zone=drop --remove-source=$s; done; firewall-cmd --reload"},
-		{"rich drop", Options{Via: "rich", Block: "drop", Zones: []string{"trusted", "public"}}, true, "firewall-cmd --reload"},
-		{"rich reject", Options{Via: "rich", Block: "reject", Zones: []string{"trusted"}}, true, "systemctl restart firewalld" + back},
+		{"zone", Options{Method: "zone", Block: "drop", Scopes: []firewall.Scope{{}}}, false, "for s in $(firewall-cmd --permanent --zone=drop --list-sources); do firewall-cmd --permanent --zone=drop --remove-source=$s; done; firewall-cmd --reload"},
+		{"rich drop", Options{Method: "rich", Block: "drop", Zones: []string{"trusted", "public"}}, true, "firewall-cmd --reload"},
+		{"rich reject", Options{Method: "rich", Block: "reject", Zones: []string{"trusted"}}, true, "systemctl restart firewalld" + back},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := zones()
@@ -251,7 +251,7 @@ func TestWatch(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	for _, o := range []Options{
-		{Block: "tarpit"}, {Via: "direct"}, {Via: "rich"}, {Via: "zone", Block: "reject"}, {Via: "zone", Scopes: firewalltest.Scopes},
+		{Block: "tarpit"}, {Method: "direct"}, {Method: "rich"}, {Method: "zone", Block: "reject"}, {Method: "zone", Scopes: firewalltest.Scopes},
 		{Scopes: []firewall.Scope{{Name: "a_b"}}},
 	} {
 		if _, err := New(o); err == nil {

@@ -31,10 +31,10 @@ type Options struct {
 	Scopes []firewall.Scope
 	Block  string // "drop", the default, or "reject"
 
-	// Via is how the sets take effect: "policy", the default: by a policy object; "zone": by sources of the zone drop;
+	// Method is how the sets take effect: "policy", the default: by a policy object; "zone": by sources of the zone drop;
 	// "rich": by rich rules in Zones.
-	Via   string
-	Zones []string
+	Method string
+	Zones  []string
 }
 
 const (
@@ -107,25 +107,25 @@ func New(o Options) (*Backend, error) {
 	if o.Block == "" {
 		o.Block = "drop"
 	}
-	if o.Via == "" {
-		o.Via = "policy"
+	if o.Method == "" {
+		o.Method = "policy"
 	}
 	switch {
 	case o.Block != "drop" && o.Block != "reject":
 		return nil, fmt.Errorf("firewalld: block %q is neither drop nor reject", o.Block)
-	case o.Via != "policy" && o.Via != "zone" && o.Via != "rich":
-		return nil, fmt.Errorf("firewalld: via %q is none of policy, zone, rich", o.Via)
-	case o.Via == "rich" && len(o.Zones) == 0:
+	case o.Method != "policy" && o.Method != "zone" && o.Method != "rich":
+		return nil, fmt.Errorf("firewalld: method %q is not one of policy, zone, rich", o.Method)
+	case o.Method == "rich" && len(o.Zones) == 0:
 		return nil, errors.New("firewalld: rich rules want the zones that they go into")
-	case o.Via == "zone" && o.Block != "drop":
-		return nil, errors.New("firewalld: the zone drop drops; write block: drop, or via: policy")
-	case o.Via == "zone" && slices.ContainsFunc(o.Scopes, func(s firewall.Scope) bool { return len(s.Ports) > 0 }):
-		return nil, errors.New("firewalld: the zone drop stops all ports; take the ports out of the jails, or write via: policy")
+	case o.Method == "zone" && o.Block != "drop":
+		return nil, errors.New("firewalld: the zone drop drops; write block: drop, or method: policy")
+	case o.Method == "zone" && slices.ContainsFunc(o.Scopes, func(s firewall.Scope) bool { return len(s.Ports) > 0 }):
+		return nil, errors.New("firewalld: the zone drop stops all ports; take the ports out of the jails, or write method: policy")
 	}
 	if err := firewall.CheckScopes(o.Scopes); err != nil {
 		return nil, fmt.Errorf("firewalld: %w", err)
 	}
-	return &Backend{scopes: o.Scopes, block: o.Block, via: o.Via, zones: o.Zones}, nil
+	return &Backend{scopes: o.Scopes, block: o.Block, via: o.Method, zones: o.Zones}, nil
 }
 
 // Name is "firewalld".

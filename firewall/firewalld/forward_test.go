@@ -23,7 +23,7 @@ func TestForwarded(t *testing.T) {
 	want := []firewall.Ban{{Prefix: netip.PrefixFrom(banned, 32), Until: time.Now().Add(time.Hour)}}
 	for via, banneds := range map[string]string{"zone": "silent", "policy": "open"} {
 		t.Run(via, func(t *testing.T) {
-			b := newBackend(t, Options{Via: via, Scopes: []firewall.Scope{{}}})
+			b := newBackend(t, Options{Method: via, Scopes: []firewall.Scope{{}}})
 			t.Cleanup(func() {
 				if err := b.Cleanup(context.Background()); err != nil {
 					t.Error(err)

@@ -19,15 +19,15 @@ import (
 // Published is an address list that somebody else publishes, and what is taken from it. Who fetches it, and when, is not
 // this package's business; what may be believed of it is.
 type Published struct {
-	Name     string
-	URLs     []string // fetched together: some publish IPv4 and IPv6 apart
-	Format   string   // FormatText or FormatJSON
-	Pointers []string // where the addresses of a FormatJSON list are: JSON pointers (RFC 6901) in which * is any member
-	Interval time.Duration
-	Widest4  int // the shortest prefix length that the list may hold, for IPv4
-	Widest6  int // and for IPv6
-	MinShare int // percent of its former entries that a new list must have
-	Insecure bool
+	Name       string
+	URLs       []string // fetched together: some publish IPv4 and IPv6 apart
+	Format     string   // FormatText or FormatJSON
+	Pointers   []string // where the addresses of a FormatJSON list are: JSON pointers (RFC 6901) in which * is any member
+	Interval   time.Duration
+	MinPrefix4 int // the shortest prefix length that the list may hold, for IPv4
+	MinPrefix6 int // and for IPv6
+	MinPercent int // percent of its former entries that a new list must have
+	Insecure   bool
 }
 
 // The formats of published lists.
@@ -46,19 +46,19 @@ const MaxPublished = 100_000
 // Defaults of what is taken from a list. Monitors have single addresses, a company has a network: /16 and /32 are the
 // largest that are commonly given to one.
 const (
-	DefaultInterval = 24 * time.Hour
-	defaultWidest4  = 16
-	defaultWidest6  = 32
-	defaultShare    = 50
+	DefaultInterval   = 24 * time.Hour
+	defaultMinPrefix4 = 16
+	defaultMinPrefix6 = 32
+	defaultMinPercent = 50
 )
 
 // NewPublished is a list with the defaults and no URL, or the catalogued one of that name.
 func NewPublished(name string) Published {
 	p, ok := catalogue[name]
 	if !ok {
-		p = Published{Widest4: defaultWidest4, Widest6: defaultWidest6}
+		p = Published{MinPrefix4: defaultMinPrefix4, MinPrefix6: defaultMinPrefix6}
 	}
-	p.Name, p.Interval, p.MinShare = name, DefaultInterval, defaultShare
+	p.Name, p.Interval, p.MinPercent = name, DefaultInterval, defaultMinPercent
 	p.Format = cmp.Or(p.Format, FormatText)
 	p.URLs, p.Pointers = slices.Clone(p.URLs), slices.Clone(p.Pointers)
 	return p
@@ -70,11 +70,11 @@ func NewPublished(name string) Published {
 // Pingdom probe servers; statuscake.com, What are your IP addresses; cloudflare.com/ips). One that has moved is a failure
 // that status shows, and is mended by url in the configuration.
 var catalogue = map[string]Published{
-	"uptimerobot": {URLs: []string{"https://cdn.uptimerobot.com/api/IPv4andIPv6.txt"}, Widest4: 24, Widest6: 48},
-	"pingdom":     {URLs: []string{"https://my.pingdom.com/probes/ipv4", "https://my.pingdom.com/probes/ipv6"}, Widest4: 24, Widest6: 48},
-	"statuscake":  {URLs: []string{"https://app.statuscake.com/Workfloor/Locations.php?format=txt"}, Widest4: 24, Widest6: 48},
+	"uptimerobot": {URLs: []string{"https://cdn.uptimerobot.com/api/IPv4andIPv6.txt"}, MinPrefix4: 24, MinPrefix6: 48},
+	"pingdom":     {URLs: []string{"https://my.pingdom.com/probes/ipv4", "https://my.pingdom.com/probes/ipv6"}, MinPrefix4: 24, MinPrefix6: 48},
+	"statuscake":  {URLs: []string{"https://app.statuscake.com/Workfloor/Locations.php?format=txt"}, MinPrefix4: 24, MinPrefix6: 48},
 	// Whole networks of a content network: 104.16.0.0/13, 2a06:98c0::/29.
-	"cloudflare": {URLs: []string{"https://www.cloudflare.com/ips-v4", "https://www.cloudflare.com/ips-v6"}, Widest4: 12, Widest6: 29},
+	"cloudflare": {URLs: []string{"https://www.cloudflare.com/ips-v4", "https://www.cloudflare.com/ips-v6"}, MinPrefix4: 12, MinPrefix6: 29},
 }
 
 // Catalogue returns the names of the lists that need no URL, sorted.
@@ -187,8 +187,8 @@ func (p *Published) Accept(entries []Entry, former int) error {
 	if err := p.Check(entries); err != nil {
 		return err
 	}
-	if n := Distinct(entries); n*100 < former*p.MinShare {
-		return fmt.Errorf("has %s, less than %d %% of the %d that it had", Count(n), p.MinShare, former)
+	if n := Distinct(entries); n*100 < former*p.MinPercent {
+		return fmt.Errorf("has %s, less than %d %% of the %d that it had", Count(n), p.MinPercent, former)
 	}
 	return nil
 }
@@ -203,9 +203,9 @@ func (p *Published) Check(entries []Entry) error {
 		return fmt.Errorf("has more than %d entries", MaxPublished)
 	}
 	for _, e := range entries {
-		widest := p.Widest6
+		widest := p.MinPrefix6
 		if e.Prefix.Addr().Is4() {
-			widest = p.Widest4
+			widest = p.MinPrefix4
 		}
 		if e.Prefix.Bits() < widest {
 			at := ""

@@ -85,7 +85,7 @@ func TestAccept(t *testing.T) {
 		return l
 	}
 	p := NewPublished("x")
-	p.Widest4, p.Widest6, p.MinShare = 24, 48, 50
+	p.MinPrefix4, p.MinPrefix6, p.MinPercent = 24, 48, 50
 	for _, tt := range []struct {
 		entries []Entry
 		former  int
@@ -108,7 +108,7 @@ func TestAccept(t *testing.T) {
 			t.Errorf("%d entries of %d: %v, want %q", len(tt.entries), tt.former, err, tt.want)
 		}
 	}
-	p.MinShare = 0
+	p.MinPercent = 0
 	if err := p.Accept(many(1), 1000); err != nil {
 		t.Errorf("any size will do: %v", err)
 	}

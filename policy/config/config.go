@@ -20,17 +20,17 @@ const Forever time.Duration = math.MaxInt64
 // Config is a whole configuration. It is not changed after it was loaded, but for the Enabled of jails whose Auto is
 // set: the daemon clears it where the host has none of the filter's units.
 type Config struct {
-	Files      []string // that were read, in order: later ones win. Empty: built-in defaults alone
-	Notices    []string // what an admin should look at although it is no error
-	Defaults   Defaults
-	Escalate   Escalate
-	Accounts   Accounts
-	Neighbours Neighbours
-	Allow      Allow
-	Firewall   Firewall
-	Limits     Limits
-	Report     report.Config
-	Jails      []Jail // sorted by name
+	Files    []string // that were read, in order: later ones win. Empty: built-in defaults alone
+	Notices  []string // what an admin should look at although it is no error
+	Defaults Defaults
+	Escalate Escalate
+	Accounts Accounts
+	Networks Networks
+	Allow    Allow
+	Firewall Firewall
+	Limits   Limits
+	Report   report.Config
+	Jails    []Jail // sorted by name
 
 	origins map[string]string // path of a key that a file sets: file:line
 }
@@ -54,11 +54,11 @@ type Slow struct {
 
 // Weights say which failures weigh more or less than one.
 type Weights struct {
-	// Unknown is what a failure weighs on the fourth and each further account of an address that does not exist. If it is
+	// InvalidUser is what a failure weighs on the fourth and each further account of an address that does not exist. If it is
 	// more than 1, the first three failures on a single such account weigh one together: ssh asks three times for the password
 	// of a wrong local user name.
-	Unknown int
-	Account int // added to a failure on each account beyond the first that an address tries
+	InvalidUser int
+	NewAccount  int // added to a failure on each account beyond the first that an address tries
 }
 
 // Jail is one filter with its thresholds.
@@ -82,27 +82,27 @@ type Jail struct {
 
 // Escalate makes the bans of repeat offenders longer.
 type Escalate struct {
-	Factor float64       // each ban lasts that many times as long as the one before; 1: all alike
-	Max    time.Duration // no ban becomes longer by it; it shortens none
-	Forget time.Duration // after the end of the last ban; Forever: never
-	Spread time.Duration // up to so much is added to a ban, so that nobody knows to the second when it ends; 0: nothing
+	Factor      float64       // each ban lasts that many times as long as the one before; 1: all alike
+	Max         time.Duration // no ban becomes longer by it; it shortens none
+	Forget      time.Duration // after the end of the last ban; Forever: never
+	RandomExtra time.Duration // up to so much is added to a ban, so that nobody knows to the second when it ends; 0: nothing
 }
 
 // Accounts say when one account is attacked from many addresses, over all jails.
 type Accounts struct {
-	Addresses int           // so many different ones that failed on it within FindTime; 0: never
-	FindTime  time.Duration //
-	MaxRetry  int           // then this many failures of an address on the account within FindTime lead to a ban
-	Spare     time.Duration // an address that logged in to the account within so long neither counts nor is banned for it
+	Addresses      int           // so many different ones that failed on it within FindTime; 0: never
+	FindTime       time.Duration //
+	MaxRetry       int           // then this many failures of an address on the account within FindTime lead to a ban
+	TrustLoginsFor time.Duration // an address that logged in to the account within so long neither counts nor is banned for it
 }
 
-// Neighbours say when a whole network is banned, over all jails, by how many different ones of its parts attacked within
+// Networks say when a whole network is banned, over all jails, by how many different ones of its parts attacked within
 // FindTime. 0: never.
-type Neighbours struct {
-	FindTime time.Duration
-	Spare    time.Duration // a network from which anybody logged in within so long is not banned as a whole
-	Net4     int           // addresses of an IPv4 /24 that were banned
-	Net6     Net6
+type Networks struct {
+	FindTime       time.Duration
+	TrustLoginsFor time.Duration // a network from which anybody logged in within so long is not banned as a whole
+	Net4           int           // addresses of an IPv4 /24 that were banned
+	Net6           Net6
 }
 
 // Net6 is how many different parts of IPv6 networks failed or were banned.
@@ -130,20 +130,20 @@ type Firewall struct {
 	Close      bool   // open connections of a banned prefix are closed
 
 	// How firewalld's sets take effect: "policy", "zone" or "rich", the last in Zones.
-	Via   string
-	Zones []string
+	Method string
+	Zones  []string
 }
 
-// Vias are the words that firewall.firewalld.via takes.
-var Vias = []string{"policy", "zone", "rich"}
+// FirewalldMethods are the words that firewall.firewalld.via takes.
+var FirewalldMethods = []string{"policy", "zone", "rich"}
 
 // Backends are the words that firewall.backend takes. With auto the daemon picks.
 var Backends = []string{"auto", "firewalld", "ipset", "nftables", "dryrun"}
 
 // Limits bound memory.
 type Limits struct {
-	Tracked     int // prefixes with failures, over all jails
-	LinesPerBan int // lines of evidence kept of one ban
+	MaxTracked  int // prefixes with failures, over all jails
+	MaxEvidence int // lines of evidence kept of one ban
 }
 
 // Default is the configuration without any file: every built-in jail, each on where the host has its service.

@@ -22,7 +22,7 @@ type raw struct {
 	defaults Defaults
 	escalate Escalate
 	accounts Accounts
-	around   Neighbours
+	around   Networks
 	allow    Allow
 	firewall Firewall
 	limits   Limits
@@ -76,24 +76,24 @@ func newRaw() *raw {
 			Slow: Slow{FindTime: 24 * time.Hour, MaxRetry: 20},
 			// Who does not know how their account is spelled here tries two or three names. Several people behind one address
 			// mistype the passwords of several accounts, which therefore weigh no more than one.
-			Weights: Weights{Unknown: 2, Account: 0},
+			Weights: Weights{InvalidUser: 2, NewAccount: 0},
 		},
 		// Ten addresses within six hours are not a household, nor an office. Three failures, since ssh asks three times by itself
 		// (NumberOfPasswordPrompts in ssh_config(5)): two slips and then the right password ban nobody.
-		accounts: Accounts{Addresses: 10, FindTime: 6 * time.Hour, MaxRetry: 3, Spare: 7 * 24 * time.Hour},
+		accounts: Accounts{Addresses: 10, FindTime: 6 * time.Hour, MaxRetry: 3, TrustLoginsFor: 7 * 24 * time.Hour},
 		// A wide ban hits neighbours. Those of an IPv4 address are strangers, or thousands of customers behind their provider's
 		// few addresses, so that is for the administrator to ask for. An IPv6 network up to a /48 is what one customer is
 		// given (RFC 6177), and whoever has it may fail from each /64 once without being banned: a sixteenth of a /56, and
 		// none of it may have logged in.
-		around:   Neighbours{FindTime: 24 * time.Hour, Spare: 7 * 24 * time.Hour, Net4: 0, Net6: Net6{Bits64: 16, Bits56: 16, Bits48: 64}},
+		around:   Networks{FindTime: 24 * time.Hour, TrustLoginsFor: 7 * 24 * time.Hour, Net4: 0, Net6: Net6{Bits64: 16, Bits56: 16, Bits48: 64}},
 		escalate: Escalate{Factor: 2, Max: 4 * 7 * 24 * time.Hour, Forget: 30 * 24 * time.Hour},
 		allow: Allow{
 			Self: true, Files: []string{"/etc/bailiff/allow.d/*.list"},
 			Operators: Operators{Enabled: true, Groups: slices.Clone(operatorGroups), Grace: 10 * time.Minute},
 		},
 		published: make(map[string]*allow.Published),
-		firewall:  Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Via: "policy"},
-		limits:    Limits{Tracked: 1_000_000, LinesPerBan: 100},
+		firewall:  Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Method: "policy"},
+		limits:    Limits{MaxTracked: 1_000_000, MaxEvidence: 100},
 		jails:     make(map[string]*rawJail),
 		report:    newReport(), destinations: make(map[string]*report.Destination),
 		place: make(map[string]*yamldoc.Node),
@@ -103,7 +103,7 @@ func newRaw() *raw {
 // inherited are the keys of a jail that come from defaults when the jail does not set them.
 var inherited = map[string]bool{
 	"find_time": true, "max_retry": true, "ban_time": true, "prefix.ipv4": true, "prefix.ipv6": true,
-	"observe": true, "slow.find_time": true, "slow.max_retry": true, "weights.unknown": true, "weights.account": true,
+	"observe": true, "slow.find_time": true, "slow.max_retry": true, "weights.invalid_user": true, "weights.new_account": true,
 }
 
 // jailKey returns max_retry for jails.sshd.max_retry.
@@ -119,6 +119,7 @@ func jailKey(path string) (key string, ok bool) {
 // may be written as a list of words, too, where it has set.
 type field struct {
 	name string
+	was  string // its name until it was renamed; the old name is an error that gives the new one
 	set  func(n *yamldoc.Node) *yamldoc.Error
 	sub  []field
 	each func(name *yamldoc.Node) ([]field, *yamldoc.Error)
@@ -132,17 +133,17 @@ func (r *raw) schema() []field {
 			{name: "factor", set: factor(&r.escalate.Factor)},
 			{name: "max", set: duration(&r.escalate.Max, longest, true)},
 			{name: "forget", set: duration(&r.escalate.Forget, longest, true)},
-			{name: "spread", set: orNone(&r.escalate.Spread, duration(&r.escalate.Spread, longest, false))},
+			{name: "random_extra", was: "spread", set: orNone(&r.escalate.RandomExtra, duration(&r.escalate.RandomExtra, longest, false))},
 		}},
 		{name: "accounts", sub: []field{
 			{name: "addresses", set: orOff(&r.accounts.Addresses, 2, maxDistinct)},
 			{name: "find_time", set: duration(&r.accounts.FindTime, maxLong, false)},
 			{name: "max_retry", set: integer(&r.accounts.MaxRetry, jail.LeastAccountRetry, maxPersonal)},
-			{name: "spare", set: duration(&r.accounts.Spare, maxLong, false)},
+			{name: "trust_logins_for", was: "spare", set: duration(&r.accounts.TrustLoginsFor, maxLong, false)},
 		}},
-		{name: "neighbours", sub: []field{
+		{name: "networks", was: "neighbours", sub: []field{
 			{name: "find_time", set: duration(&r.around.FindTime, maxLong, false)},
-			{name: "spare", set: duration(&r.around.Spare, maxLong, false)},
+			{name: "trust_logins_for", was: "spare", set: duration(&r.around.TrustLoginsFor, maxLong, false)},
 			{name: "ipv4", sub: []field{
 				{name: "24", set: orOff(&r.around.Net4, 2, maxDistinct)},
 			}},
@@ -165,13 +166,13 @@ func (r *raw) schema() []field {
 			{name: "keep_on_stop", set: boolean(&r.firewall.KeepOnStop)},
 			{name: "close_connections", set: boolean(&r.firewall.Close)},
 			{name: "firewalld", sub: []field{
-				{name: "via", set: oneOf(&r.firewall.Via, Vias...)},
+				{name: "method", was: "via", set: oneOf(&r.firewall.Method, FirewalldMethods...)},
 				{name: "zones", set: zones(&r.firewall.Zones)},
 			}},
 		}},
 		{name: "limits", sub: []field{
-			{name: "tracked", set: integer(&r.limits.Tracked, minTracked, maxTracked)},
-			{name: "lines_per_ban", set: integer(&r.limits.LinesPerBan, 1, maxLines)},
+			{name: "max_tracked", was: "tracked", set: integer(&r.limits.MaxTracked, minTracked, maxTracked)},
+			{name: "max_evidence", was: "lines_per_ban", set: integer(&r.limits.MaxEvidence, 1, maxLines)},
 		}},
 		{name: "report", sub: r.reports()},
 		{name: "jails", each: r.jail},
@@ -193,8 +194,8 @@ func thresholds(d *Defaults) []field {
 			{name: "max_retry", set: orOff(&d.Slow.MaxRetry, 2, maxSlow)},
 		}},
 		{name: "weights", sub: []field{
-			{name: "unknown", set: integer(&d.Weights.Unknown, 1, maxWeight)},
-			{name: "account", set: integer(&d.Weights.Account, 0, maxWeight)},
+			{name: "invalid_user", was: "unknown", set: integer(&d.Weights.InvalidUser, 1, maxWeight)},
+			{name: "new_account", was: "account", set: integer(&d.Weights.NewAccount, 0, maxWeight)},
 		}},
 	}
 }
@@ -340,13 +341,15 @@ var elsewhere = map[string]string{
 	"bantime.increment":  "write escalate.factor",
 	"bantime.factor":     "write escalate.factor",
 	"bantime.maxtime":    "write escalate.max",
-	"bantime.rndtime":    "write escalate.spread",
+	"bantime.rndtime":    "write escalate.random_extra",
 }
 
 func unknown(word, at string, fields []field) *yamldoc.Error {
 	names := make([]string, len(fields))
 	for i, f := range fields {
-		names[i] = f.name
+		if names[i] = f.name; f.was == word {
+			return fault("the key %q is now called %q", word, f.name).WithHint("write %s", f.name)
+		}
 	}
 	e := fault("unknown key %q", clip(word))
 	if near := yamldoc.Near(word, names); near != "" {

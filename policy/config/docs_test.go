@@ -160,7 +160,7 @@ func TestExample(t *testing.T) {
 		// So are destinations; the one that is shown as on has its type's defaults.
 		if body == full {
 			want := newDestination("admin", report.Mail)
-			want.To, want.GiveUp = []string{"root"}, c.Report.GiveUp
+			want.To, want.RetryFor = []string{"root"}, c.Report.RetryFor
 			for _, got := range c.Report.Destinations {
 				if got.Enabled && !reflect.DeepEqual(got, want) {
 					t.Errorf("destination %+v\nwant %+v", got, want)

@@ -110,11 +110,11 @@ func (r *raw) list(name *yamldoc.Node) ([]field, *yamldoc.Error) {
 		{name: "format", set: oneOf(&p.Format, allow.Formats...)},
 		{name: "pointers", set: pointers(&p.Pointers)},
 		{name: "interval", set: interval(&p.Interval)},
-		{name: "widest", sub: []field{
-			{name: "ipv4", set: integer(&p.Widest4, 8, 32)},
-			{name: "ipv6", set: integer(&p.Widest6, 16, 128)},
+		{name: "min_prefix", was: "widest", sub: []field{
+			{name: "ipv4", set: integer(&p.MinPrefix4, 8, 32)},
+			{name: "ipv6", set: integer(&p.MinPrefix6, 16, 128)},
 		}},
-		{name: "min_share", set: integer(&p.MinShare, 0, 100)},
+		{name: "min_percent", was: "min_share", set: integer(&p.MinPercent, 0, 100)},
 		{name: "insecure", set: boolean(&p.Insecure)},
 	}, nil
 }
@@ -228,10 +228,10 @@ func (w *writer) lists(c *Config) {
 		w.key(3, at+".format", p.Format)
 		w.list(3, at+".pointers", p.Pointers)
 		w.key(3, at+".interval", FormatDuration(p.Interval))
-		w.line(3, "widest:")
-		w.key(4, at+".widest.ipv4", strconv.Itoa(p.Widest4))
-		w.key(4, at+".widest.ipv6", strconv.Itoa(p.Widest6))
-		w.key(3, at+".min_share", strconv.Itoa(p.MinShare))
+		w.line(3, "min_prefix:")
+		w.key(4, at+".min_prefix.ipv4", strconv.Itoa(p.MinPrefix4))
+		w.key(4, at+".min_prefix.ipv6", strconv.Itoa(p.MinPrefix6))
+		w.key(3, at+".min_percent", strconv.Itoa(p.MinPercent))
 		w.key(3, at+".insecure", strconv.FormatBool(p.Insecure))
 	}
 	w.line(1, "operators:")

@@ -20,7 +20,7 @@ func names(c *Config) (l []string) {
 func TestLists(t *testing.T) {
 	c, err := tree(t, map[string]string{
 		"etc/bailiff/bailiff.yaml":        "allow: {lists: [uptimerobot, pingdom]}\n",
-		"etc/bailiff/bailiff.d/10-a.yaml": "allow: {lists: {pingdom: {interval: 1h, widest: {ipv4: 32}}, office: {url: ['https://example.org/4', 'https://example.org/6'], min_share: 0}}}\n",
+		"etc/bailiff/bailiff.d/10-a.yaml": "allow: {lists: {pingdom: {interval: 1h, min_prefix: {ipv4: 32}}, office: {url: ['https://example.org/4', 'https://example.org/6'], min_percent: 0}}}\n",
 	}).Load()
 	if err != nil {
 		t.Fatal(err)
@@ -28,12 +28,12 @@ func TestLists(t *testing.T) {
 	if got := names(c); !slices.Equal(got, []string{"office", "pingdom", "uptimerobot"}) {
 		t.Errorf("lists %q", got)
 	}
-	office := allow.Published{Name: "office", URLs: []string{"https://example.org/4", "https://example.org/6"}, Format: "text", Interval: 24 * time.Hour, Widest4: 16, Widest6: 32}
+	office := allow.Published{Name: "office", URLs: []string{"https://example.org/4", "https://example.org/6"}, Format: "text", Interval: 24 * time.Hour, MinPrefix4: 16, MinPrefix6: 32}
 	if !reflect.DeepEqual(c.Allow.Lists[0], office) {
 		t.Errorf("%+v\nwant %+v", c.Allow.Lists[0], office)
 	}
 	pingdom := allow.NewPublished("pingdom")
-	pingdom.Interval, pingdom.Widest4 = time.Hour, 32
+	pingdom.Interval, pingdom.MinPrefix4 = time.Hour, 32
 	if !reflect.DeepEqual(c.Allow.Lists[1], pingdom) {
 		t.Errorf("%+v\nwant %+v", c.Allow.Lists[1], pingdom)
 	}

@@ -90,10 +90,10 @@ func TestNoFileAtAll(t *testing.T) {
 	if want := (Accounts{10, 6 * time.Hour, 3, 7 * 24 * time.Hour}); d.Accounts != want || c.Accounts != want {
 		t.Errorf("accounts %+v, want %+v", d.Accounts, want)
 	}
-	if want := (Neighbours{24 * time.Hour, 7 * 24 * time.Hour, 0, Net6{16, 16, 64}}); d.Neighbours != want || c.Neighbours != want {
-		t.Errorf("neighbours %+v, want %+v", d.Neighbours, want)
+	if want := (Networks{24 * time.Hour, 7 * 24 * time.Hour, 0, Net6{16, 16, 64}}); d.Networks != want || c.Networks != want {
+		t.Errorf("neighbours %+v, want %+v", d.Networks, want)
 	}
-	if want := (Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Via: "policy"}); !reflect.DeepEqual(d.Firewall, want) {
+	if want := (Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Method: "policy"}); !reflect.DeepEqual(d.Firewall, want) {
 		t.Errorf("firewall %+v, want %+v", d.Firewall, want)
 	}
 	if want := (Limits{1_000_000, 100}); d.Limits != want {
@@ -148,7 +148,7 @@ func TestPrecedence(t *testing.T) {
 			"/etc/bailiff/bailiff.d/10-a.yaml", "/usr/local/lib/bailiff/bailiff.d/15-d.yaml", "/run/bailiff/bailiff.d/20-b.yaml", "/usr/lib/bailiff/bailiff.d/30-c.yaml",
 		}, 22},
 		{"same name: the higher folder alone", map[string]string{
-			"etc/bailiff/bailiff.d/10-a.yaml":     "limits: {tracked: 5000}",
+			"etc/bailiff/bailiff.d/10-a.yaml":     "limits: {max_tracked: 5000}",
 			"run/bailiff/bailiff.d/10-a.yaml":     retry + "31}",
 			"usr/lib/bailiff/bailiff.d/10-a.yaml": "nonsense: [",
 		}, []string{"/etc/bailiff/bailiff.d/10-a.yaml"}, 5},
@@ -194,7 +194,7 @@ func TestMerge(t *testing.T) {
 defaults: {ban_time: 1h, prefix: {ipv4: 24}, slow: {max_retry: 30}}
 allow: {addresses: [192.0.2.1, 192.0.2.2]}
 jails:
-  sshd: {max_retry: 3, ports: [ssh, 2222], prefix: {ipv6: 48}, slow: {find_time: 12h}, weights: {account: 0}}
+  sshd: {max_retry: 3, ports: [ssh, 2222], prefix: {ipv6: 48}, slow: {find_time: 12h}, weights: {new_account: 0}}
   strict: {filter: sshd, mode: aggressive, find_time: 1d}
 `,
 		"etc/bailiff/bailiff.d/10-a.yaml": `
@@ -462,19 +462,19 @@ func TestRenderLoadsAgain(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing": "",
 		"much": `
-defaults: {find_time: 61s, max_retry: 7, ban_time: 1h30m, prefix: {ipv4: 24, ipv6: 56}, slow: {max_retry: off}, weights: {unknown: 1, account: 0}}
-escalate: {factor: 1.5, max: forever, forget: 100d, spread: 90s}
-accounts: {addresses: off, find_time: 2h, max_retry: 4, spare: 3w}
-neighbours: {find_time: 3h, spare: 1d, ipv4: {24: off}, ipv6: {64: 2, 56: 64, 48: off}}
+defaults: {find_time: 61s, max_retry: 7, ban_time: 1h30m, prefix: {ipv4: 24, ipv6: 56}, slow: {max_retry: off}, weights: {invalid_user: 1, new_account: 0}}
+escalate: {factor: 1.5, max: forever, forget: 100d, random_extra: 90s}
+accounts: {addresses: off, find_time: 2h, max_retry: 4, trust_logins_for: 3w}
+networks: {find_time: 3h, trust_logins_for: 1d, ipv4: {24: off}, ipv6: {64: 2, 56: 64, 48: off}}
 allow: {self: no, addresses: ["::1", 192.0.2.0/24, "2001:db8::/48 until 2030-01-31", "192.0.2.9 until 2030-01-31T12:00:00.5Z"], files: ["/srv/ümlaut #1/*.list", "/srv/\"q\"/[a-c]*"],
-  operators: {enabled: no, groups: [], grace: none}, lists: {pingdom: {}, "1": {url: "file:///srv/a b", format: json, pointers: [/a/*], interval: 5m, widest: {ipv4: 9, ipv6: 17}, min_share: 0, insecure: yes}}}
+  operators: {enabled: no, groups: [], grace: none}, lists: {pingdom: {}, "1": {url: "file:///srv/a b", format: json, pointers: [/a/*], interval: 5m, min_prefix: {ipv4: 9, ipv6: 17}, min_percent: 0, insecure: yes}}}
 firewall: {backend: dryrun, block: reject, keep_on_stop: false}
-limits: {tracked: 2000, lines_per_ban: 7}
+limits: {max_tracked: 2000, max_evidence: 7}
 jails:
   sshd: {enabled: true, mode: aggressive, ports: ["22,2222", udp/53, 1000-2000, https]}
   "1": {filter: sshd, enabled: false, ban_time: forever}
   "null": {filter: sshd, ports: all}
-  off: {filter: sshd, slow: {find_time: 3d, max_retry: 60}, weights: {unknown: 20}}
+  off: {filter: sshd, slow: {find_time: 3d, max_retry: 60}, weights: {invalid_user: 20}}
   alt: {filter: sshd, units: [sshd-alt.service, 'system-sshd\x2dalt.slice'], user_units: [1000/a@1.service], exe: [/opt/*/sshd, "0:/usr/bin/logger"]}
   box: {filter: dovecot, containers: [front-mail, 'mail/front #1'], exe: any}
 `,

@@ -29,7 +29,7 @@ const (
 // newReport returns the built-in defaults of `report`: nobody is told anything.
 func newReport() report.Config {
 	return report.Config{
-		GiveUp:   5 * 24 * time.Hour, // as mail systems do
+		RetryFor: 5 * 24 * time.Hour, // as mail systems do
 		Lookup:   report.Lookup{TimeLimit: 10 * time.Second, Cache: 24 * time.Hour, RDAP: true, Whois: true, WhoisServer: "whois.iana.org", Contacts: "abuse-contacts.abusix.zone"},
 		Sendmail: report.Sendmail{Path: "/usr/sbin/sendmail", Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: time.Minute},
 	}
@@ -40,19 +40,19 @@ func newDestination(name, kind string) report.Destination {
 	d := report.Destination{Name: name, Type: kind, Enabled: true, Digest: "off", TimeLimit: time.Minute}
 	switch kind {
 	case report.Mail:
-		d.Manual, d.Wide = true, true
-		d.Parts, d.Layout, d.Lines = []string{report.PartWhois, report.PartLines}, "bailiff", maxReportLines
+		d.Manual, d.Networks = true, true
+		d.Include, d.Layout, d.Lines = []string{report.IncludeWhois, report.IncludeLines}, "bailiff", maxReportLines
 	case report.Blocklist:
-		d.Redact, d.Via, d.To, d.Lines = true, "mail", []string{"fail2ban@blocklist.de"}, 100
+		d.Redact, d.Method, d.To, d.Lines = true, "mail", []string{"fail2ban@blocklist.de"}, 100
 	case report.AbuseIPDB:
 		// It refuses a second report within 15 minutes, and a free account has 1,000 a day.
 		d.Redact, d.Window, d.Quota, d.Lines = true, 15*time.Minute, 1000, 20
 	case report.XARF:
 		d.Redact, d.Digest, d.Window, d.Format, d.Lines, d.PerContact = true, "daily", 24*time.Hour, "4", 100, 10
 	case report.Webhook:
-		d.Redact, d.Manual, d.Wide, d.Extended, d.Lines = true, true, true, true, 100
+		d.Redact, d.Manual, d.Networks, d.Prolonged, d.Lines = true, true, true, true, 100
 	case report.Exec:
-		d.Manual, d.Wide, d.Extended, d.Lines = true, true, true, 100
+		d.Manual, d.Networks, d.Prolonged, d.Lines = true, true, true, 100
 	}
 	return d
 }
@@ -60,12 +60,12 @@ func newDestination(name, kind string) report.Destination {
 // suits says for which types of destinations a key is, where it is not for all.
 var suits = map[string][]string{
 	"to":          {report.Mail, report.Blocklist},
-	"parts":       {report.Mail},
+	"include":     {report.Mail},
 	"layout":      {report.Mail},
 	"template":    {report.Mail},
 	"url":         {report.Blocklist, report.AbuseIPDB, report.Webhook},
 	"credential":  {report.Blocklist, report.AbuseIPDB, report.Webhook},
-	"via":         {report.Blocklist},
+	"method":      {report.Blocklist},
 	"server":      {report.Blocklist},
 	"services":    {report.Blocklist},
 	"categories":  {report.AbuseIPDB},
@@ -83,7 +83,7 @@ func (r *raw) reports() []field {
 	return []field{
 		{name: "host", set: checked(&c.Host, report.ValidHost, "is not a host name", "write it with its domain: mail.example.org")},
 		{name: "sender", set: checked(&c.Sender, report.ValidRecipient, "is not a mail address", "write bailiff@mail.example.org")},
-		{name: "give_up", set: duration(&c.GiveUp, maxGiveUp, false)},
+		{name: "retry_for", was: "give_up", set: duration(&c.RetryFor, maxGiveUp, false)},
 		{name: "lookup", sub: []field{
 			{name: "time_limit", set: duration(&c.Lookup.TimeLimit, maxPatience, false)},
 			{name: "cache", set: duration(&c.Lookup.Cache, maxLong, false)},
@@ -121,24 +121,24 @@ func (r *raw) destination(name *yamldoc.Node) ([]field, *yamldoc.Error) {
 		{name: "jails", set: once(texts(&d.Jails, maxJails, func(s string) bool { return s == manual || checkName(s) == nil }, "is not the name of a jail", "write [sshd, postfix]"))},
 		{name: "min_failures", set: integer(&d.MinFailures, 0, maxRetry)},
 		{name: "manual", set: boolean(&d.Manual)},
-		{name: "wide", set: boolean(&d.Wide)},
-		{name: "extended", set: boolean(&d.Extended)},
+		{name: "networks", was: "wide", set: boolean(&d.Networks)},
+		{name: "prolonged", was: "extended", set: boolean(&d.Prolonged)},
 		{name: "window", set: orNone(&d.Window, duration(&d.Window, maxLong, false))},
 		{name: "quota", set: orOff(&d.Quota, 1, maxQuota)},
 		{name: "digest", set: digest(&d.Digest)},
-		{name: "give_up", set: duration(&d.GiveUp, maxGiveUp, false)},
+		{name: "retry_for", was: "give_up", set: duration(&d.RetryFor, maxGiveUp, false)},
 		{name: "redact", set: boolean(&d.Redact)},
 		{name: "lines", set: integer(&d.Lines, 0, maxReportLines)},
 		{name: "time_limit", set: duration(&d.TimeLimit, maxPatience, false)},
 		{name: "to", set: once(texts(&d.To, maxRecipients, report.ValidRecipient, "is not a mail address", "write root, or name@example.org"))},
-		{name: "parts", set: once(texts(&d.Parts, 3, func(s string) bool {
-			return slices.Contains([]string{report.PartWhois, report.PartLines, report.PartContext}, s)
+		{name: "include", was: "parts", set: once(texts(&d.Include, 3, func(s string) bool {
+			return slices.Contains([]string{report.IncludeWhois, report.IncludeLines, report.IncludeContext}, s)
 		}, "is none of whois, lines, context", "write [whois, lines], or [] for the plain facts"))},
 		{name: "layout", set: oneOf(&d.Layout, "bailiff", "fail2ban")},
 		{name: "template", set: checked(&d.Template, path.IsAbs, "is not a whole path", "write it from / on: /etc/bailiff/report.tmpl")},
 		{name: "url", set: webAddress(&d.URL)},
 		{name: "credential", set: checked(&d.Credential, validCredential, "is not the name of a credential", "write a name as LoadCredential= has it: bailiff_abuseipdb; the secret itself never stands here")},
-		{name: "via", set: oneOf(&d.Via, "mail", "http")},
+		{name: "method", was: "via", set: oneOf(&d.Method, "mail", "http")},
 		{name: "server", set: checked(&d.Server, func(s string) bool { return report.ValidAddress(s) || isWord(s, "0123456789") && len(s) < 20 }, "is neither a mail address nor a number", "write what blocklist.de knows the server by")},
 		{name: "services", set: blocklistServices(&d.Services)},
 		{name: "categories", set: abuseCategories(&d.Categories)},
@@ -186,8 +186,8 @@ func (r *raw) resolveReport(jails []string) report.Config {
 		case report.Mail:
 			need(len(d.To) == 0, "to", "write to: root")
 		case report.Blocklist:
-			need(d.Via == "mail" && len(d.To) == 0, "to", "write to: fail2ban@blocklist.de, or leave it out")
-			need(d.Via == "http" && d.Server == "", "server", "write the server as it is registered at blocklist.de: its mail address or number")
+			need(d.Method == "mail" && len(d.To) == 0, "to", "write to: fail2ban@blocklist.de, or leave it out")
+			need(d.Method == "http" && d.Server == "", "server", "write the server as it is registered at blocklist.de: its mail address or number")
 		case report.XARF:
 			need(d.Org == "", "org", "write who reports: Example GmbH")
 		case report.Webhook:
@@ -227,19 +227,19 @@ func (r *raw) merge(at string, own, d report.Destination) report.Destination {
 	d.Jails = pick(r, at+".jails", own.Jails, d.Jails)
 	d.MinFailures = pick(r, at+".min_failures", own.MinFailures, d.MinFailures)
 	d.Manual = pick(r, at+".manual", own.Manual, d.Manual)
-	d.Wide = pick(r, at+".wide", own.Wide, d.Wide)
-	d.Extended = pick(r, at+".extended", own.Extended, d.Extended)
+	d.Networks = pick(r, at+".networks", own.Networks, d.Networks)
+	d.Prolonged = pick(r, at+".prolonged", own.Prolonged, d.Prolonged)
 	d.Window = pick(r, at+".window", own.Window, d.Window)
 	d.Quota = pick(r, at+".quota", own.Quota, d.Quota)
 	d.Digest = pick(r, at+".digest", own.Digest, d.Digest)
-	d.GiveUp = pick(r, at+".give_up", own.GiveUp, r.report.GiveUp)
+	d.RetryFor = pick(r, at+".retry_for", own.RetryFor, r.report.RetryFor)
 	d.Redact = pick(r, at+".redact", own.Redact, d.Redact)
 	d.Lines = pick(r, at+".lines", own.Lines, d.Lines)
 	d.TimeLimit = pick(r, at+".time_limit", own.TimeLimit, d.TimeLimit)
 	d.To = pick(r, at+".to", own.To, d.To)
-	d.Parts = pick(r, at+".parts", own.Parts, d.Parts)
+	d.Include = pick(r, at+".include", own.Include, d.Include)
 	d.Layout = pick(r, at+".layout", own.Layout, d.Layout)
-	d.Via = pick(r, at+".via", own.Via, d.Via)
+	d.Method = pick(r, at+".method", own.Method, d.Method)
 	d.Format = pick(r, at+".format", own.Format, d.Format)
 	d.PerContact = pick(r, at+".per_contact", own.PerContact, d.PerContact)
 	d.Template, d.URL, d.Credential, d.Server, d.Org, d.Contact = own.Template, own.URL, own.Credential, own.Server, own.Org, own.Contact
@@ -465,7 +465,7 @@ func (w *writer) reports(c *Config) {
 	p := &c.Report
 	w.text(1, "report.host", p.Host)
 	w.text(1, "report.sender", p.Sender)
-	w.key(1, "report.give_up", FormatDuration(p.GiveUp))
+	w.key(1, "report.retry_for", FormatDuration(p.RetryFor))
 	w.line(1, "lookup:")
 	w.key(2, "report.lookup.time_limit", FormatDuration(p.Lookup.TimeLimit))
 	w.key(2, "report.lookup.cache", FormatDuration(p.Lookup.Cache))
@@ -503,12 +503,12 @@ func (w *writer) destination(d *report.Destination) {
 	w.list(3, at+".jails", d.Jails)
 	key("min_failures", strconv.Itoa(d.MinFailures))
 	flag("manual", d.Manual)
-	flag("wide", d.Wide)
-	flag("extended", d.Extended)
+	flag("networks", d.Networks)
+	flag("prolonged", d.Prolonged)
 	key("window", none(d.Window))
 	key("quota", off(d.Quota))
 	key("digest", d.Digest)
-	key("give_up", FormatDuration(d.GiveUp))
+	key("retry_for", FormatDuration(d.RetryFor))
 	flag("redact", d.Redact)
 	key("lines", strconv.Itoa(d.Lines))
 	key("time_limit", FormatDuration(d.TimeLimit))
@@ -517,9 +517,9 @@ func (w *writer) destination(d *report.Destination) {
 		write func()
 	}{
 		{"to", func() { w.list(3, at+".to", d.To) }},
-		{"parts", func() { w.list(3, at+".parts", d.Parts) }},
+		{"include", func() { w.list(3, at+".include", d.Include) }},
 		{"layout", func() { key("layout", d.Layout) }},
-		{"via", func() { key("via", d.Via) }},
+		{"method", func() { key("method", d.Method) }},
 		{"format", func() { key("format", d.Format) }},
 		{"command", func() { w.list(3, at+".command", d.Command) }},
 		{"services", func() {

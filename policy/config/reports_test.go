@@ -18,18 +18,18 @@ func TestReport(t *testing.T) {
 report:
   host: mail.example.org
   sender: bailiff@mail.example.org
-  give_up: 3d
+  retry_for: 3d
   lookup: {time_limit: 5s, contacts: none, whois: no, whois_server: "[2001:db8::1]:4343"}
   sendmail: {path: /usr/bin/msmtp, args: [--, --], smtp: "::1"}
   destinations:
     admin: {type: mail, to: [root, ops@example.org], layout: fail2ban, digest: no, window: 1h}
     abuseipdb: {jails: sshd, categories: {sshd: [18, 22], postfix: 11}}
-    blocklist.de: {via: http, server: me@example.org, services: {exim: mail}}
+    blocklist.de: {method: http, server: me@example.org, services: {exim: mail}}
     xarf: {org: Example GmbH, format: "0.2"}
     chat: {type: webhook, url: "http://127.0.0.1:8080/x?y=z", headers: {X-Team: "mail: \"ops\""}}
     tell: {type: exec, command: [/usr/local/bin/tell, "a b", a, a]}
 `,
-		"etc/bailiff/bailiff.d/10-mine.yaml": "report: {destinations: {admin: {window: none, parts: []}, abuseipdb: {enabled: no, quota: off}}}\n",
+		"etc/bailiff/bailiff.d/10-mine.yaml": "report: {destinations: {admin: {window: none, include: []}, abuseipdb: {enabled: no, quota: off}}}\n",
 	})
 	c, err := l.Load()
 	if err != nil {
@@ -37,17 +37,17 @@ report:
 	}
 	r := c.Report
 	want := map[string]report.Destination{
-		"admin": {Type: report.Mail, Enabled: true, Manual: true, Wide: true, Digest: "off", GiveUp: 3 * 24 * time.Hour, To: []string{"root", "ops@example.org"},
+		"admin": {Type: report.Mail, Enabled: true, Manual: true, Networks: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, To: []string{"root", "ops@example.org"},
 			Layout: "fail2ban", Lines: 1000, TimeLimit: time.Minute},
-		"abuseipdb": {Type: report.AbuseIPDB, Jails: []string{"sshd"}, Window: 15 * time.Minute, Digest: "off", GiveUp: 3 * 24 * time.Hour, Redact: true, Lines: 20,
+		"abuseipdb": {Type: report.AbuseIPDB, Jails: []string{"sshd"}, Window: 15 * time.Minute, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 20,
 			TimeLimit: time.Minute, Categories: map[string][]int{"sshd": {18, 22}, "postfix": {11}}},
-		"blocklist.de": {Type: report.Blocklist, Enabled: true, Digest: "off", GiveUp: 3 * 24 * time.Hour, Redact: true, Lines: 100, TimeLimit: time.Minute,
-			Via: "http", To: []string{"fail2ban@blocklist.de"}, Server: "me@example.org", Services: map[string]string{"exim": "mail"}},
-		"xarf": {Type: report.XARF, Enabled: true, Digest: "daily", Window: 24 * time.Hour, GiveUp: 3 * 24 * time.Hour, Redact: true, Lines: 100, TimeLimit: time.Minute,
+		"blocklist.de": {Type: report.Blocklist, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 100, TimeLimit: time.Minute,
+			Method: "http", To: []string{"fail2ban@blocklist.de"}, Server: "me@example.org", Services: map[string]string{"exim": "mail"}},
+		"xarf": {Type: report.XARF, Enabled: true, Digest: "daily", Window: 24 * time.Hour, RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 100, TimeLimit: time.Minute,
 			Format: "0.2", Org: "Example GmbH", PerContact: 10},
-		"chat": {Type: report.Webhook, Enabled: true, Digest: "off", GiveUp: 3 * 24 * time.Hour, Redact: true, Manual: true, Wide: true, Extended: true, Lines: 100, TimeLimit: time.Minute,
+		"chat": {Type: report.Webhook, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Manual: true, Networks: true, Prolonged: true, Lines: 100, TimeLimit: time.Minute,
 			URL: "http://127.0.0.1:8080/x?y=z", Headers: map[string]string{"X-Team": "mail: \"ops\""}},
-		"tell": {Type: report.Exec, Enabled: true, Digest: "off", GiveUp: 3 * 24 * time.Hour, Manual: true, Wide: true, Extended: true, Lines: 100, TimeLimit: time.Minute,
+		"tell": {Type: report.Exec, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Manual: true, Networks: true, Prolonged: true, Lines: 100, TimeLimit: time.Minute,
 			Command: []string{"/usr/local/bin/tell", "a b", "a", "a"}},
 	}
 	if len(r.Destinations) != len(want) {

@@ -60,7 +60,7 @@ func (s *shelf) get(name string) (*filter.Filter, *yamldoc.Error) {
 // resolve makes the checked configuration: defaults go into the jails, filters are loaded.
 func (r *raw) resolve(filters *shelf) (*Config, error) {
 	c := &Config{
-		Defaults: r.defaults, Escalate: r.escalate, Accounts: r.accounts, Neighbours: r.around, Allow: r.allow, Firewall: r.firewall, Limits: r.limits,
+		Defaults: r.defaults, Escalate: r.escalate, Accounts: r.accounts, Networks: r.around, Allow: r.allow, Firewall: r.firewall, Limits: r.limits,
 		origins: make(map[string]string, len(r.place)),
 	}
 	c.Allow.Lists = r.resolveLists()
@@ -114,8 +114,8 @@ func (r *raw) resolveJail(name string, filters *shelf) (j Jail, ok bool) {
 			MaxRetry: pick(r, at+".slow.max_retry", own.Slow.MaxRetry, r.defaults.Slow.MaxRetry),
 		},
 		Weights: Weights{
-			Unknown: pick(r, at+".weights.unknown", own.Weights.Unknown, r.defaults.Weights.Unknown),
-			Account: pick(r, at+".weights.account", own.Weights.Account, r.defaults.Weights.Account),
+			InvalidUser: pick(r, at+".weights.invalid_user", own.Weights.InvalidUser, r.defaults.Weights.InvalidUser),
+			NewAccount:  pick(r, at+".weights.new_account", own.Weights.NewAccount, r.defaults.Weights.NewAccount),
 		},
 	}
 	if len(j.Ports) > 0 && len(name) > 16 {

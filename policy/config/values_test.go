@@ -110,7 +110,7 @@ func TestJailNames(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte("defaults: {find_time: 10m, max_retry: 5, ban_time: 48h, prefix: {ipv4: 32, ipv6: 64}}\njails: {sshd: {mode: normal, ports: [ssh]}}\n"))
 	f.Add([]byte("allow: {self: true, addresses: [192.0.2.0/24, ::1 until 2030-01-01], files: [/a/*.list]}\n"))
-	f.Add([]byte("firewall: {backend: auto, block: drop, keep_on_stop: true}\nlimits: {tracked: 1000, lines_per_ban: 1}\n"))
+	f.Add([]byte("firewall: {backend: auto, block: drop, keep_on_stop: true}\nlimits: {max_tracked: 1000, max_evidence: 1}\n"))
 	f.Add([]byte("escalate: {factor: 1e2, max: forever, forget: 30d}\njails:\n  'null': {filter: sshd}\n"))
 	f.Add([]byte("jails: [\n"))
 	parse := func(data []byte) (*Config, error) {

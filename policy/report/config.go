@@ -6,7 +6,7 @@ import "time"
 type Config struct {
 	Host         string        // this host's name in reports; "": what the system says, with its domain
 	Sender       string        // address that mails come from; "": bailiff@ and the host's name
-	GiveUp       time.Duration // a report that could not be delivered for so long is dropped
+	RetryFor     time.Duration // a report that could not be delivered for so long is dropped
 	Lookup       Lookup
 	Sendmail     Sendmail
 	Destinations []Destination // sorted by name
@@ -54,17 +54,17 @@ type Destination struct {
 	Jails       []string      // empty: all
 	MinFailures int           // a ban for fewer is not reported; bans by hand have none
 	Manual      bool          // bans made by hand are reported, too
-	Wide        bool          // bans of whole networks are reported, too
-	Extended    bool          // longer bans of who is banned already, too
+	Networks    bool          // bans of whole networks are reported, too
+	Prolonged   bool          // longer bans of who is banned already, too
 	Window      time.Duration // one report per address within so long; 0: each ban
 	Quota       int           // reports in 24 hours; 0: no limit. What is beyond waits
 	Digest      string        // "off", "hourly" or "daily"
-	GiveUp      time.Duration // 0: Config.GiveUp
+	RetryFor    time.Duration // 0: Config.GiveUp
 	Redact      bool          // account names, the host's names and addresses and mail addresses are taken out
 
 	// Mail: mail, blocklist.de by mail, xarf.
 	To       []string
-	Parts    []string // of PartWhois, PartLines, PartContext
+	Include  []string // of PartWhois, PartLines, PartContext
 	Layout   string   // "bailiff" or "fail2ban"
 	Template string   // file; "": the built-in one of Layout
 	Lines    int      // at most so many of each kind, the newest
@@ -72,7 +72,7 @@ type Destination struct {
 	// Services on the web.
 	URL        string            // "": the service's own
 	Credential string            // name of the systemd credential with the key; "": the type's own, see CredentialName
-	Via        string            // blocklist.de: "mail" or "http"
+	Method     string            // blocklist.de: "mail" or "http"
 	Server     string            // blocklist.de by http: the account, an address or a number
 	Services   map[string]string // blocklist.de: jail or filter to service, beside those known
 	Categories map[string][]int  // abuseipdb: jail or filter to categories, beside those known
@@ -87,9 +87,9 @@ type Destination struct {
 
 // Parts of a mail beside the plain facts.
 const (
-	PartWhois   = "whois"
-	PartLines   = "lines"   // the evidence
-	PartContext = "context" // all lines about the address in the window
+	IncludeWhois   = "whois"
+	IncludeLines   = "lines"   // the evidence
+	IncludeContext = "context" // all lines about the address in the window
 )
 
 // CredentialName is the systemd credential that holds the destination's secret; "" if it needs none.
@@ -97,7 +97,7 @@ func (d *Destination) CredentialName() string {
 	switch {
 	case d.Credential != "":
 		return d.Credential
-	case d.Type == AbuseIPDB, d.Type == Blocklist && d.Via == "http", d.Type == Webhook:
+	case d.Type == AbuseIPDB, d.Type == Blocklist && d.Method == "http", d.Type == Webhook:
 		return "bailiff_" + d.Name
 	}
 	return ""

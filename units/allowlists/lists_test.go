@@ -106,7 +106,7 @@ func TestWatch(t *testing.T) {
 	b.look(true, "192.0.2.9/32 192.0.0.0/16", "false allow list a: 2 entries")
 
 	// Limits that the configuration tightens are for what is there already, too.
-	b.lists[0].Widest4 = 24
+	b.lists[0].MinPrefix4 = 24
 	b.look(false, "192.0.2.9/32 192.0.0.0/16", "true allow list a: not believed: DIR/a.list: has 192.0.0.0/16 in line 7, which is wider than /24; the one before stays (2 entries)")
 
 	// One that the configuration no longer names, or whose file is taken away, allows nothing.

@@ -47,7 +47,7 @@ func (w *Watch) Look(lists []allow.Published) (notes []Note, changed bool) {
 			h = &held{}
 			w.held[p.Name] = h
 		}
-		other := h.conf.Widest4 != p.Widest4 || h.conf.Widest6 != p.Widest6
+		other := h.conf.MinPrefix4 != p.MinPrefix4 || h.conf.MinPrefix6 != p.MinPrefix6
 		h.conf = *p
 		if st, same := look(w.store.File(p.Name), h.list); !same || other {
 			h.list = st

@@ -146,8 +146,8 @@ func (v *victim) lists(t *testing.T) {
 	defer v.sh(t, `systemctl stop e2e-web.service`)
 	v.put(t, "40-lists.yaml", `allow:
   lists:
-    probes: {url: "http://localhost:8077/", insecure: true, widest: {ipv4: 29}}
-    office: {url: "file:///srv/lists/file", widest: {ipv6: 64}}
+    probes: {url: "http://localhost:8077/", insecure: true, min_prefix: {ipv4: 29}}
+    office: {url: "file:///srv/lists/file", min_prefix: {ipv6: 64}}
 `)
 	defer v.sh(t, `rm /etc/bailiff/bailiff.d/40-lists.yaml && systemctl reload bailiff.service`)
 	v.sh(t, `systemctl reload bailiff.service`)

@@ -40,10 +40,10 @@ report:
   sender: bailiff@mail.example.test
   lookup: {bootstrap: /etc/bailiff/rdap.json, whois_server: ` + whoisAt + `, time_limit: 3s, contacts: none}
   destinations:
-    admin: {type: mail, to: root, parts: [whois, lines, context]}
+    admin: {type: mail, to: root, include: [whois, lines, context]}
     old: {type: mail, to: bob, layout: fail2ban}
     abuseipdb: {url: "` + peersURL + peers.AbuseIPDBPath + `", jails: [sshd], time_limit: 2s}
-    blocklist.de: {via: http, server: bailiff@mail.example.test, url: "` + peersURL + peers.BlocklistPath + `", jails: [sshd], time_limit: 2s}
+    blocklist.de: {method: http, server: bailiff@mail.example.test, url: "` + peersURL + peers.BlocklistPath + `", jails: [sshd], time_limit: 2s}
     webhook: {url: "` + peersURL + peers.HookPath + `", jails: [sshd], time_limit: 2s}
 `
 

@@ -22,7 +22,7 @@ report:
   lookup: {rdap: no, whois: no}
   destinations:
     abuseipdb: {url: "http://127.0.0.1:8780/api/v2"}
-    blocklist.de: {via: http, server: bailiff@mail.example.test, url: "http://127.0.0.1:8780/en/httpreports.html"}
+    blocklist.de: {method: http, server: bailiff@mail.example.test, url: "http://127.0.0.1:8780/en/httpreports.html"}
     webhook: {url: "http://127.0.0.1:8780/hook", time_limit: 3s}
     exec: {command: [/usr/local/bin/tell, "two words; $(reboot)"], time_limit: 20s}
 `

@@ -82,7 +82,7 @@ func newBuilder(src journal.Source, c *config.Config, host string) *builder {
 		d := &c.Report.Destinations[i]
 		if d.Enabled {
 			m.lines = max(m.lines, d.Lines)
-			m.all = m.all || slices.Contains(d.Parts, report.PartContext)
+			m.all = m.all || slices.Contains(d.Include, report.IncludeContext)
 		}
 	}
 	m.lines = min(m.lines, maxContext)

@@ -23,7 +23,7 @@ import (
 
 // reports makes a configuration.
 func reports(destinations string) string {
-	return "report: {give_up: 1h, lookup: {time_limit: 1s}, destinations: {" + destinations + "}}\njails: {sshd: {}, postfix: {}}\n"
+	return "report: {retry_for: 1h, lookup: {time_limit: 1s}, destinations: {" + destinations + "}}\njails: {sshd: {}, postfix: {}}\n"
 }
 
 const prog = "type: exec, command: [/bin/true]"
@@ -149,7 +149,7 @@ func TestBrokenDestination(t *testing.T) {
 }
 
 func TestGiveUp(t *testing.T) {
-	b := newBench(t, reports("one: {"+prog+", give_up: 2s}"))
+	b := newBench(t, reports("one: {"+prog+", retry_for: 2s}"))
 	b.script("one", `exit 75`)
 	b.start()
 	begin := time.Now()
@@ -164,7 +164,7 @@ func TestGiveUp(t *testing.T) {
 }
 
 func TestWhatIsReported(t *testing.T) {
-	b := newBench(t, reports("all: {"+prog+", manual: true, wide: true, extended: true}, few: {"+prog+", manual: false, wide: false, extended: false, jails: [sshd], min_failures: 5, window: 10m}, day: {"+prog+", digest: daily}"))
+	b := newBench(t, reports("all: {"+prog+", manual: true, networks: true, prolonged: true}, few: {"+prog+", manual: false, networks: false, prolonged: false, jails: [sshd], min_failures: 5, window: 10m}, day: {"+prog+", digest: daily}"))
 	for _, n := range []string{"all", "few", "day"} {
 		b.script(n, take)
 	}
@@ -248,7 +248,7 @@ func TestQuotaWaits(t *testing.T) {
 }
 
 func TestWhois(t *testing.T) {
-	b := newBench(t, reports("mail: {type: mail, to: [root], parts: [whois, lines, context]}, plain: {"+prog+"}"))
+	b := newBench(t, reports("mail: {type: mail, to: [root], include: [whois, lines, context]}, plain: {"+prog+"}"))
 	b.script("mail", take)
 	b.script("plain", take)
 	asked := make(chan netip.Addr, 10)

@@ -402,9 +402,9 @@ func (d *Dispatcher) drop(it *delivery, why string) {
 
 func (d *Dispatcher) giveUp(x *destination) time.Duration {
 	if x.ep != nil {
-		return x.ep.conf.GiveUp
+		return x.ep.conf.RetryFor
 	}
-	return d.set.conf.Report.GiveUp
+	return d.set.conf.Report.RetryFor
 }
 
 // tick does what only time brings.

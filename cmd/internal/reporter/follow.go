@@ -69,7 +69,7 @@ func (d *Dispatcher) read(ctx context.Context) error {
 		return err
 	}
 	if rebuild != 0 {
-		known, err := d.outcomes(time.Now().Add(-h.set.conf.Report.GiveUp - day))
+		known, err := d.outcomes(time.Now().Add(-h.set.conf.Report.RetryFor - day))
 		if err != nil {
 			return err
 		}
@@ -353,7 +353,7 @@ func (h *harvest) open(rebuilding bool) error {
 	o := journal.Options{Matches: journal.Matches{own(DaemonUnit, d.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
 	pos := h.pos
 	if rebuilding && pos == (position{}) {
-		pos.Realtime = uint64(time.Now().Add(-h.set.conf.Report.GiveUp).UnixMicro())
+		pos.Realtime = uint64(time.Now().Add(-h.set.conf.Report.RetryFor).UnixMicro())
 	}
 	j, err := journal.Open(d.o.Source, o)
 	if err != nil {

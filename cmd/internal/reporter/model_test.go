@@ -64,11 +64,11 @@ type catcher struct {
 
 // Destinations of the model: each is another case.
 var modelled = []report.Destination{
-	{Name: "mail", Type: report.Mail, Parts: []string{report.PartWhois}}, // leaves a trace, and waits for the registries
-	{Name: "prog", Type: report.Exec},                                    // leaves none
+	{Name: "mail", Type: report.Mail, Include: []string{report.IncludeWhois}}, // leaves a trace, and waits for the registries
+	{Name: "prog", Type: report.Exec},                                         // leaves none
 	{Name: "digest", Type: report.Exec, Digest: "hourly"},
 	{Name: "quota", Type: report.Exec, Quota: 5},
-	{Name: "quick", Type: report.Exec, GiveUp: time.Hour},
+	{Name: "quick", Type: report.Exec, RetryFor: time.Hour},
 }
 
 func pair(dest, key string) string { return dest + " " + key }
@@ -179,7 +179,7 @@ func (h *history) start() {
 	d, err := New(Options{
 		Dir: h.dir, Audit: h, Now: h.clock.now, MaxCount: 12, MaxBytes: 12 << 10, Pauses: Pauses{time.Second, time.Minute},
 		Load: func() (*config.Config, error) {
-			c := &config.Config{Report: report.Config{GiveUp: 10_000 * time.Hour, Host: fmt.Sprint(h.turned)}}
+			c := &config.Config{Report: report.Config{RetryFor: 10_000 * time.Hour, Host: fmt.Sprint(h.turned)}}
 			for _, x := range modelled {
 				if x.Enabled = !h.off[x.Name]; x.Enabled {
 					c.Report.Destinations = append(c.Report.Destinations, x)

@@ -59,7 +59,7 @@ func (*untraced) Trace(*report.Item) string { return "" }
 
 // What a crash cut off is delivered again at once where nothing in the journal can tell what became of it.
 func TestUntraced(t *testing.T) {
-	b := newBench(t, "report: {give_up: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
+	b := newBench(t, "report: {retry_for: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
 	b.script("mail", take)
 	b.cutOffDelivery("cut")
 	o := b.options()

@@ -432,7 +432,7 @@ func (b *bench) mailed(name string) (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-const execOne = "report: {give_up: 1h, destinations: {one: {type: exec, command: [/bin/true]}}}\njails: {sshd: {}}\n"
+const execOne = "report: {retry_for: 1h, destinations: {one: {type: exec, command: [/bin/true]}}}\njails: {sshd: {}}\n"
 
 func TestDelivers(t *testing.T) {
 	b := newBench(t, execOne)
@@ -475,7 +475,7 @@ var _ control.Reporter = (*Control)(nil)
 // TestKilled: a process that is killed again and again, at any moment, loses no report, and sends none twice where the mail
 // system's log tells.
 func TestKilled(t *testing.T) {
-	b := newBench(t, "report: {give_up: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}, prog: {type: exec, command: [/bin/true]}}}\njails: {sshd: {}}\n")
+	b := newBench(t, "report: {retry_for: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}, prog: {type: exec, command: [/bin/true]}}}\njails: {sshd: {}}\n")
 	b.script("mail", take)
 	b.script("prog", take)
 	defer b.mailed("mail")()
@@ -539,7 +539,7 @@ func TestKilled(t *testing.T) {
 
 // TestTraced: what a crash cut off is looked for in the journal, and not repeated while the mail system is down.
 func TestTraced(t *testing.T) {
-	b := newBench(t, "report: {give_up: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
+	b := newBench(t, "report: {retry_for: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
 	b.script("mail", take)
 	cut := func(name string, known bool) string { // a delivery that was cut off, of a queue as a crash leaves it
 		b.cutOffDelivery(name)

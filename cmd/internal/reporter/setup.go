@@ -54,8 +54,8 @@ func (d *Dispatcher) load() (*setup, error) {
 		if !conf.Enabled {
 			continue
 		}
-		if conf.GiveUp == 0 {
-			conf.GiveUp = c.Report.GiveUp
+		if conf.RetryFor == 0 {
+			conf.RetryFor = c.Report.RetryFor
 		}
 		ep := &endpoint{conf: conf, print: fingerprint(&conf, &c.Report, &env), own: strings.Join(env.Own, " ")}
 		// Destinations keep their own limits; this is for one that does not.
@@ -180,8 +180,8 @@ func wants(c *report.Destination, b *Ban) bool {
 	switch {
 	case b.Restored, b.Unreported,
 		hand && !c.Manual,
-		b.Wide && !c.Wide,
-		b.Extended && !c.Extended,
+		b.Wide && !c.Networks,
+		b.Extended && !c.Prolonged,
 		!hand && b.Failures < c.MinFailures,
 		len(c.Jails) > 0 && !slices.Contains(c.Jails, b.Jail):
 		return false

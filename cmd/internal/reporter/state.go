@@ -248,5 +248,5 @@ func keysOf(reports []*queuedReport) []string {
 
 // needsLookup tells whether a destination reports what the registries say.
 func needsLookup(d *report.Destination) bool {
-	return d.Type == report.Mail && slices.Contains(d.Parts, report.PartWhois) || d.Type == report.XARF
+	return d.Type == report.Mail && slices.Contains(d.Include, report.IncludeWhois) || d.Type == report.XARF
 }

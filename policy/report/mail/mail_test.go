@@ -41,7 +41,7 @@ func item(reports ...*report.Report) *report.Item {
 }
 
 func destination(layout string, parts ...string) *report.Destination {
-	return &report.Destination{Name: "admin", Type: report.Mail, To: []string{"root", "ops@example.org"}, Layout: layout, Parts: parts, Lines: 1000}
+	return &report.Destination{Name: "admin", Type: report.Mail, To: []string{"root", "ops@example.org"}, Layout: layout, Include: parts, Lines: 1000}
 }
 
 func envelope() *Envelope {

@@ -91,10 +91,10 @@ const maxMessage = 32 << 10
 
 // newView makes a View of an item. It also returns the lines that had to be coded.
 func newView(item *report.Item, d *report.Destination, e *Envelope) (*View, []report.Line) {
-	has := func(part string) bool { return slices.Contains(d.Parts, part) }
+	has := func(part string) bool { return slices.Contains(d.Include, part) }
 	v := &View{
 		Host: OneLine(e.Host), Agent: OneLine(e.Agent), Time: e.Time, Test: item.Test, Digest: item.Digest,
-		Whois: has(report.PartWhois), Lines: has(report.PartLines), Most: d.Lines, Total: len(item.Reports),
+		Whois: has(report.IncludeWhois), Lines: has(report.IncludeLines), Most: d.Lines, Total: len(item.Reports),
 	}
 	budget, texts := maxLines, maxWhois
 	var coded []report.Line
@@ -114,13 +114,13 @@ func newView(item *report.Item, d *report.Destination, e *Envelope) (*View, []re
 			}
 			return l
 		}
-		if has(report.PartLines) {
+		if has(report.IncludeLines) {
 			b.Lines = lines(r.Lines)
 		}
-		if has(report.PartContext) {
+		if has(report.IncludeContext) {
 			b.Context = lines(r.Context)
 		}
-		if has(report.PartWhois) {
+		if has(report.IncludeWhois) {
 			b.Whois = newWhois(r.Whois)
 			if texts -= len(b.Whois.Text); texts < 0 {
 				b.Whois.Text = ""

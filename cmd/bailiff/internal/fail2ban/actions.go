@@ -96,7 +96,7 @@ func portList(ports, protocols string) (words []string, bad []string) {
 
 // escalation is what bantime.increment and its kin, and the jail recidive, become.
 type escalation struct {
-	factor, max, forget, spread string // as they are written; empty: ours
+	factor, max, forget, randomExtra string // as they are written; empty: ours
 }
 
 // geometric returns the ratio by which a list of multipliers grows, and whether it is the same all along.

@@ -495,7 +495,7 @@ func (im *importer) write() {
 	e := im.esc
 	if e != (escalation{}) {
 		line("\nescalate:")
-		for _, x := range [][2]string{{"factor", e.factor}, {"max", e.max}, {"forget", e.forget}, {"spread", e.spread}} {
+		for _, x := range [][2]string{{"factor", e.factor}, {"max", e.max}, {"forget", e.forget}, {"random_extra", e.randomExtra}} {
 			if x[1] != "" {
 				line("  %s: %s", x[0], x[1])
 			}

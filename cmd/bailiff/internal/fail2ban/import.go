@@ -514,7 +514,7 @@ func (im *importer) other(name string) {
 		{"logencoding", "the journal is UTF-8 and keeps other bytes as they are"},
 		{"logtimezone", "the journal's own clock counts"},
 		{"datepattern", "the journal's own clock counts"},
-		{"maxmatches", "limits.lines_per_ban bounds the evidence of a ban"},
+		{"maxmatches", "limits.max_evidence bounds the evidence of a ban"},
 		{"ignorecache", "nothing is run for an address, so nothing is kept of it"},
 	} {
 		if _, o := im.text(name, opt.name); o != nil {
@@ -711,7 +711,7 @@ func (im *importer) server() {
 			}
 			o.moot("escalate.forget is 30d")
 		case "dbmaxmatches":
-			o.moot("limits.lines_per_ban bounds the evidence of a ban")
+			o.moot("limits.max_evidence bounds the evidence of a ban")
 		case "loglevel", "logtarget", "syslogsocket":
 			o.moot("bailiff logs to the journal")
 		case "socket", "pidfile":
@@ -835,7 +835,7 @@ func (im *importer) escalation(name, v string, o *option) {
 	switch name {
 	case "maxtime", "rndtime":
 		sec, err := seconds(v)
-		key := map[string]string{"maxtime": "escalate.max", "rndtime": "escalate.spread"}[name]
+		key := map[string]string{"maxtime": "escalate.max", "rndtime": "escalate.random_extra"}[name]
 		if err != nil || sec == 0 {
 			o.lost(fmt.Sprintf("%q is not a time", clip(v)), "write "+key)
 			return
@@ -851,7 +851,7 @@ func (im *importer) escalation(name, v string, o *option) {
 			o.lost("cannot be forever", "write "+key)
 			return
 		} else {
-			e.spread = text
+			e.randomExtra = text
 		}
 		o.carried(key)
 	case "overalljails":

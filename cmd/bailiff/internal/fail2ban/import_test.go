@@ -195,7 +195,7 @@ func TestMailHost(t *testing.T) {
 	if len(rep.Destinations) != 1 || rep.Sender != "abuse@mail.example.org" {
 		t.Fatalf("%+v\n%s", rep, r.Files[0].Data)
 	}
-	if d := rep.Destinations[0]; d.Type != report.Blocklist || !d.Enabled || d.Via != "mail" || fmt.Sprint(d.To) != "[fail2ban@blocklist.de]" || d.Jails != nil {
+	if d := rep.Destinations[0]; d.Type != report.Blocklist || !d.Enabled || d.Method != "mail" || fmt.Sprint(d.To) != "[fail2ban@blocklist.de]" || d.Jails != nil {
 		t.Errorf("%+v", d)
 	}
 }
@@ -363,7 +363,7 @@ func TestOwnFilters(t *testing.T) {
 	if s := find(c, "postfix"); s == nil || s.Enabled {
 		t.Errorf("postfix was switched off: %+v", s)
 	}
-	if e := c.Escalate; e.Factor < 2 || e.Spread.Minutes() != 5 {
+	if e := c.Escalate; e.Factor < 2 || e.RandomExtra.Minutes() != 5 {
 		t.Errorf("escalate: %+v", e)
 	}
 }
@@ -438,7 +438,7 @@ action = %(action_)s
 	c := load(t, r)
 	got := map[string]string{}
 	for _, d := range c.Report.Destinations {
-		got[d.Name] = fmt.Sprintf("%s %t %v %v %s %v %s %s %v", d.Type, d.Enabled, d.Jails, d.To, d.Layout, d.Parts, d.Via, d.Server, d.Categories)
+		got[d.Name] = fmt.Sprintf("%s %t %v %v %s %v %s %s %v", d.Type, d.Enabled, d.Jails, d.To, d.Layout, d.Include, d.Method, d.Server, d.Categories)
 	}
 	want := map[string]string{
 		"admin":        "mail true [dovecot sshd] [root ops@example.org] fail2ban [whois lines]   map[]",

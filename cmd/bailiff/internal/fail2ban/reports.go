@@ -216,18 +216,18 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 			line("      layout: fail2ban")
 			var parts []string
 			if t.whois {
-				parts = append(parts, report.PartWhois)
+				parts = append(parts, report.IncludeWhois)
 			}
 			if t.lines {
-				parts = append(parts, report.PartLines)
+				parts = append(parts, report.IncludeLines)
 			}
-			line("      parts: [%s]", strings.Join(parts, ", "))
+			line("      include: [%s]", strings.Join(parts, ", "))
 			if t.buffered {
 				line("      digest: hourly")
 			}
 		case report.Blocklist:
 			if server, ok := strings.CutPrefix(t.to, "http "); ok {
-				line("      via: http\n      server: %s", strconv.Quote(server))
+				line("      method: http\n      server: %s", strconv.Quote(server))
 			} else {
 				line("      to: %s", t.to)
 			}

@@ -21,7 +21,7 @@ func TestRedact(t *testing.T) {
 	for _, d := range []report.Destination{
 		{Name: "webhook", Type: report.Webhook, URL: url + peers.HookPath},
 		{Name: "abuseipdb", Type: report.AbuseIPDB, URL: url + peers.AbuseIPDBPath},
-		{Name: "blocklist.de", Type: report.Blocklist, Via: "http", Server: p.Server, URL: url + peers.BlocklistPath},
+		{Name: "blocklist.de", Type: report.Blocklist, Method: "http", Server: p.Server, URL: url + peers.BlocklistPath},
 	} {
 		for _, d.Redact = range []bool{true, false} {
 			d.TimeLimit, d.Lines = time.Minute, 100
@@ -62,7 +62,7 @@ func TestTraced(t *testing.T) {
 	item := delivertest.Item(delivertest.Report("198.51.100.7"))
 	for _, redact := range []bool{true, false} {
 		for kind, want := range map[string]bool{report.Webhook: false, report.Blocklist: true, report.Mail: true} {
-			d := &report.Destination{Name: "x", Type: kind, URL: "https://example.org", Via: "mail", To: []string{"root"}, Redact: redact, Lines: 10}
+			d := &report.Destination{Name: "x", Type: kind, URL: "https://example.org", Method: "mail", To: []string{"root"}, Redact: redact, Lines: 10}
 			dst, err := New(d, delivertest.Env(t, "", ""))
 			if err != nil {
 				t.Fatal(err)

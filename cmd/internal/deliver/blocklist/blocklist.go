@@ -18,7 +18,7 @@ import (
 
 // New makes the destination. An error says what is wrong with its configuration.
 func New(d *report.Destination, env deliver.Env) (deliver.Destination, error) {
-	if d.Via != "http" {
+	if d.Method != "http" {
 		return newMail(d, env)
 	}
 	o := &overHTTP{d, env, d.URL}

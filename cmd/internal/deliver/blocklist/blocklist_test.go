@@ -12,7 +12,7 @@ import (
 )
 
 func conf(url string) *report.Destination {
-	return &report.Destination{Name: "bl", Type: report.Blocklist, Via: "http", Server: "bailiff@mail.example.org", URL: url + peers.BlocklistPath, TimeLimit: 30 * time.Second, Lines: 100}
+	return &report.Destination{Name: "bl", Type: report.Blocklist, Method: "http", Server: "bailiff@mail.example.org", URL: url + peers.BlocklistPath, TimeLimit: 30 * time.Second, Lines: 100}
 }
 
 func start(t *testing.T) (*peers.Peers, deliver.Destination) {
@@ -133,7 +133,7 @@ func TestSetUpWrongly(t *testing.T) {
 	if _, err := New(d, delivertest.Env(t, "", "")); err == nil {
 		t.Error("the key may travel unencrypted")
 	}
-	d.Via, d.To = "mail", nil
+	d.Method, d.To = "mail", nil
 	if _, err := New(d, delivertest.Env(t, "", "")); err == nil {
 		t.Error("mails to nobody")
 	}

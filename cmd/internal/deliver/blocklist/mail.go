@@ -29,7 +29,7 @@ func newMail(d *report.Destination, env deliver.Env) (deliver.Destination, error
 		return nil, errors.New("there is no recipient")
 	}
 	layout := *d
-	layout.Layout, layout.Template, layout.Parts = "fail2ban", "", []string{report.PartLines}
+	layout.Layout, layout.Template, layout.Include = "fail2ban", "", []string{report.IncludeLines}
 	return &asMail{d, env, m, layout}, nil
 }
 

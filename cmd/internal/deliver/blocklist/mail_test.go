@@ -30,7 +30,7 @@ func byMail(t *testing.T, status string) (deliver.Destination, string) {
 	env := delivertest.Env(t, "", "")
 	env.Config.Sender = "bailiff@mail.example.org"
 	env.Config.Sendmail = report.Sendmail{Path: path, Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: 20 * time.Second}
-	d := &report.Destination{Name: "bl", Type: report.Blocklist, Via: "mail", To: []string{"fail2ban@dyn.blocklist.de"}, Parts: []string{report.PartWhois}, Lines: 100}
+	d := &report.Destination{Name: "bl", Type: report.Blocklist, Method: "mail", To: []string{"fail2ban@dyn.blocklist.de"}, Include: []string{report.IncludeWhois}, Lines: 100}
 	dest, err := New(d, env)
 	if err != nil {
 		t.Fatal(err)

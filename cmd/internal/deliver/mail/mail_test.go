@@ -34,7 +34,7 @@ func item() *report.Item {
 }
 
 func conf() *report.Destination {
-	return &report.Destination{Name: "admin", Type: report.Mail, To: []string{"root"}, Parts: []string{"lines"}, Layout: "bailiff", Lines: 10}
+	return &report.Destination{Name: "admin", Type: report.Mail, To: []string{"root"}, Include: []string{"lines"}, Layout: "bailiff", Lines: 10}
 }
 
 // A program that is no mail system but puts what it gets into a file: the mail is what Render says.

@@ -201,7 +201,7 @@ func (d *destination) send(ctx context.Context, c *xarf.Case, to []string) (stri
 		return "", err
 	}
 	// The mail is gone: that it could not be noted is no reason to send it again.
-	if err := d.book.note(c.Key, to, d.env.Now(), d.conf.GiveUp+2*day); err != nil {
+	if err := d.book.note(c.Key, to, d.env.Now(), d.conf.RetryFor+2*day); err != nil {
 		return fmt.Sprintf("%s (not noted: %v)", receipt.Answer, err), nil
 	}
 	return receipt.Answer, nil

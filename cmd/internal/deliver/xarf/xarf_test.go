@@ -85,7 +85,7 @@ func (o *outbox) all() (l []sent) {
 }
 
 func conf() *report.Destination {
-	return &report.Destination{Name: "complaints", Type: report.XARF, Org: "Example Org", Contact: "noc@example.org", Format: "4", Lines: 100, PerContact: 2, GiveUp: time.Hour, TimeLimit: time.Minute}
+	return &report.Destination{Name: "complaints", Type: report.XARF, Org: "Example Org", Contact: "noc@example.org", Format: "4", Lines: 100, PerContact: 2, RetryFor: time.Hour, TimeLimit: time.Minute}
 }
 
 func environment(t *testing.T, o *outbox) deliver.Env {
