@@ -10,7 +10,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // BenchmarkEntry judges sshd's failures of 65,536 addresses that come too seldom to be banned, of 1,024 that are banned, and
@@ -33,7 +33,7 @@ func BenchmarkEntry(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			conf := config.Default()
-			g, err := New(conf, ledger.New())
+			g, err := New(conf, state.New())
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -71,7 +71,7 @@ func BenchmarkTracked(b *testing.B) {
 					if !on {
 						c.Accounts.Addresses, c.Networks, c.Jails[0].Slow.MaxRetry = 0, config.Networks{}, 0
 					}
-					g, err := New(c, ledger.New())
+					g, err := New(c, state.New())
 					if err != nil {
 						b.Fatal(err)
 					}

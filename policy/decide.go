@@ -9,7 +9,7 @@ import (
 
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // verdict is a detector's word that a prefix attacks.
@@ -26,7 +26,7 @@ type verdict struct {
 // connection that was open before, and is nothing new. The entry that led to the ban is not held by it: it must count
 // again when it is read again.
 func (g *Engine) held(c *cell, addr netip.Addr, at int64) bool {
-	stops := func(jail, scope string) bool { return jail == c.conf.Name || ledger.Covers(scope, c.scope) }
+	stops := func(jail, scope string) bool { return jail == c.conf.Name || state.Covers(scope, c.scope) }
 	return g.led.Held(addr, at, stops) || g.lapsed.Held(addr, at, stops) || c.conf.Observe && g.observed.Held(addr, at, stops)
 }
 
@@ -59,20 +59,20 @@ func (g *Engine) ban(c *cell, addr netip.Addr, v verdict) bool {
 		attempts += f.Attempts
 	}
 	evidence := v.evidence[max(0, len(v.evidence)-g.lines):] // the newest: they led to the ban
-	led, was := g.led, []*ledger.Ledger{g.led, g.lapsed}
+	led, was := g.led, []*state.State{g.led, g.lapsed}
 	if c.conf.Observe {
-		led, was = g.observed, []*ledger.Ledger{g.observed}
+		led, was = g.observed, []*state.State{g.observed}
 	}
 	if old, in := g.incident(was, c, addr, prefix, v.at); in != nil {
-		if ledger.Covers(old.Scope, c.scope) {
+		if state.Covers(old.Scope, c.scope) {
 			return false
 		}
-		old.Scope = ledger.JoinScopes(old.Scope, c.scope)
+		old.Scope = state.JoinScopes(old.Scope, c.scope)
 		in.Add(old)
 		g.out.Bans = append(g.out.Bans, Ban{Ban: old, Addr: addr, Evidence: evidence, Extended: true, Observed: c.conf.Observe})
 		return true
 	}
-	b := ledger.Ban{Prefix: prefix, Jail: c.conf.Name, Since: v.at, Failures: attempts, Reason: v.reason, Scope: c.scope}
+	b := state.Ban{Prefix: prefix, Jail: c.conf.Name, Since: v.at, Failures: attempts, Reason: v.reason, Scope: c.scope}
 	long, times := led.Escalate(prefix, v.at, c.conf.BanTime, g.esc.Factor, g.esc.Max, g.esc.Forget, randomDelay(&b, g.esc.RandomExtra))
 	b.Until, b.Count = end(v.at, long), times
 	led.Add(b)
@@ -84,14 +84,14 @@ func (g *Engine) ban(c *cell, addr netip.Addr, v verdict) bool {
 // another that saw the same attempts. An entry may also be read a second time after a crash, or after a ledger was rebuilt
 // from the audit trail: the ban that it led to stands already, or has lapsed. A ban that covers what c watches comes before one
 // that has to be extended.
-func (g *Engine) incident(leds []*ledger.Ledger, c *cell, addr netip.Addr, prefix netip.Prefix, at int64) (found ledger.Ban, in *ledger.Ledger) {
+func (g *Engine) incident(leds []*state.State, c *cell, addr netip.Addr, prefix netip.Prefix, at int64) (found state.Ban, in *state.State) {
 	window := c.conf.FindTime.Microseconds()
 	for _, led := range leds {
 		for b := range led.Covering(addr) {
 			if b.Until != 0 && b.Until <= at || b.Prefix.Bits() > prefix.Bits() {
 				continue
 			}
-			covers := ledger.Covers(b.Scope, c.scope)
+			covers := state.Covers(b.Scope, c.scope)
 			again := b.Since >= at && (b.Jail == c.conf.Name || covers)
 			if !again && (at-b.Since >= window || b.Since-at >= window) {
 				continue
@@ -109,7 +109,7 @@ func (g *Engine) incident(leds []*ledger.Ledger, c *cell, addr netip.Addr, prefi
 
 // randomDelay draws what is added to a ban's time. It follows from the ban's id, so that it is the same in a replay; to
 // foretell it, one has to know to the microsecond when journald received the line that led to the ban.
-func randomDelay(b *ledger.Ban, most time.Duration) time.Duration {
+func randomDelay(b *state.Ban, most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
 	}

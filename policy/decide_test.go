@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"bailiff/policy/config"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // What fail2ban needs its recidive jail for, which reads fail2ban's own log: bans of different jails escalate together,
@@ -92,7 +92,7 @@ func TestLapse(t *testing.T) {
 		}
 	}
 	s.g.Lapse(b.Ban)
-	if s.g.Ledger().Len() != 0 {
+	if s.g.State().Len() != 0 {
 		t.Fatal("it is still in force")
 	}
 	s.restart()
@@ -129,7 +129,7 @@ func TestIncident(t *testing.T) {
 	}{
 		{"all ports", nil, nil, "", "-", false, 0},
 		{"beta's are among alpha's", nil, mail, "", "-", false, 0},
-		{"other ports", ssh, mail, "", ledger.JoinScopes(config.ScopeText(ssh), config.ScopeText(mail)), true, 1},
+		{"other ports", ssh, mail, "", state.JoinScopes(config.ScopeText(ssh), config.ScopeText(mail)), true, 1},
 		{"more ports", ssh, nil, "", "", true, 1},
 		{"other ports, much later", ssh, mail, "1h", config.ScopeText(mail), false, 2},
 	} {
@@ -157,7 +157,7 @@ func TestIncident(t *testing.T) {
 				continue
 			}
 			b := bans[0].Ban
-			if c.extended && (b.Jail != "alpha" || b.Since != first[0].Since || b.Until != first[0].Until || s.g.Ledger().Len() != 1) {
+			if c.extended && (b.Jail != "alpha" || b.Since != first[0].Since || b.Until != first[0].Until || s.g.State().Len() != 1) {
 				t.Errorf("%s: %+v is not the ban that was there, %+v", c.name, b, first[0])
 			}
 			if c.extended {
@@ -189,7 +189,7 @@ func TestObserve(t *testing.T) {
 	for range 7 {
 		bans = append(bans, s.say("beta failed bob 203.0.113.7")...)
 	}
-	if len(bans) != 1 || !bans[0].Observed || bans[0].Count != 1 || s.g.Ledger().Len() != 0 || s.g.Observed().Len() != 1 {
+	if len(bans) != 1 || !bans[0].Observed || bans[0].Count != 1 || s.g.State().Len() != 0 || s.g.Observed().Len() != 1 {
 		t.Errorf("%+v", bans)
 	}
 	if n, _ := s.attempts(); n != 5 {
@@ -203,7 +203,7 @@ func TestObserve(t *testing.T) {
 	for range 5 {
 		bans = append(bans, s.say("alpha failed bob 203.0.113.7")...)
 	}
-	if len(bans) != 1 || bans[0].Observed || bans[0].Count != 1 || s.g.Ledger().Len() != 1 {
+	if len(bans) != 1 || bans[0].Observed || bans[0].Count != 1 || s.g.State().Len() != 1 {
 		t.Errorf("the observed ban has a part in %+v", bans)
 	}
 	// Neither as parts of a network, nor as addresses that attack an account.
@@ -225,7 +225,7 @@ func TestObserve(t *testing.T) {
 		s.say("beta failed bob 203.0.113.7")
 		s.say("alpha failed bob 203.0.113.8")
 	}
-	s.g.Ledger().Add(ledger.Ban{Prefix: netip.MustParsePrefix("203.0.113.9/32"), Jail: "beta", Since: s.now, By: "admin"})
+	s.g.State().Add(state.Ban{Prefix: netip.MustParsePrefix("203.0.113.9/32"), Jail: "beta", Since: s.now, By: "admin"})
 	c := plainConfig(t, "alpha", "beta", ":gamma")
 	watch(c)
 	if err := s.g.Configure(c); err != nil {
@@ -239,7 +239,7 @@ func TestObserve(t *testing.T) {
 	if err := s.g.Configure(c); err != nil {
 		t.Fatal(err)
 	}
-	if l := s.g.TakeOrphans(none); len(l) != 1 || l[0].Jail != "alpha" || s.g.Ledger().Len() != 1 {
+	if l := s.g.TakeOrphans(none); len(l) != 1 || l[0].Jail != "alpha" || s.g.State().Len() != 1 {
 		t.Errorf("%+v", l)
 	}
 }

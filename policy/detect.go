@@ -7,7 +7,7 @@ import (
 
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 const (
@@ -185,11 +185,11 @@ func (g *Engine) failure(c *cell, addr netip.Addr, a *jail.Attempt) {
 	banned := false
 	switch {
 	case v.Tripped:
-		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Failures, evidence: c.counter.Take(v.Prefix), wide: v.Wide, at: at})
+		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: state.Failures, evidence: c.counter.Take(v.Prefix), wide: v.Wide, at: at})
 	case a.MaxRetry == 1: // counted as part of a wider prefix, which is not banned for one address
-		banned = g.ban(c, addr, verdict{prefix: narrow, reason: ledger.Failures, evidence: []jail.Failure{x}, at: at})
+		banned = g.ban(c, addr, verdict{prefix: narrow, reason: state.Failures, evidence: []jail.Failure{x}, at: at})
 	case v.Slow && v.Long >= c.conf.Slow.MaxRetry+g.people(c, narrow, at):
-		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: ledger.Slow, evidence: c.counter.TakeSlow(v.Prefix), at: at})
+		banned = g.ban(c, addr, verdict{prefix: v.Prefix, reason: state.Slow, evidence: c.counter.TakeSlow(v.Prefix), at: at})
 	}
 	banned = g.onAccount(c, addr, narrow, a, x, banned)
 	if banned || addr.Is6() {
@@ -228,7 +228,7 @@ func (g *Engine) onAccount(c *cell, addr netip.Addr, narrow netip.Prefix, a *jai
 	}
 	if own := g.accounts.Add(account(a.User, c.conf.Observe), narrow, c.number, x, further, forgiven); own != nil && !banned {
 		if j := g.byName[g.names[own.Jail]]; j != nil {
-			if banned = g.ban(j, addr, verdict{prefix: narrow, reason: ledger.Account, evidence: own.Failures, at: at}); banned {
+			if banned = g.ban(j, addr, verdict{prefix: narrow, reason: state.Account, evidence: own.Failures, at: at}); banned {
 				j.counter.Take(narrow)
 			}
 		}
@@ -236,7 +236,7 @@ func (g *Engine) onAccount(c *cell, addr netip.Addr, narrow netip.Prefix, a *jai
 	if !banned && a.User != 0 && g.accounts.Crowded(account(a.User, c.conf.Observe), at) {
 		// Accounts may have dropped what this address did for newer addresses: the jail's own counts still tell.
 		if n, l := c.counter.OnAccount(addr, x.User, at, g.attacked.FindTime); n-more >= g.accounts.Need() {
-			if banned = g.ban(c, addr, verdict{prefix: narrow, reason: ledger.Account, evidence: l, at: at}); banned {
+			if banned = g.ban(c, addr, verdict{prefix: narrow, reason: state.Account, evidence: l, at: at}); banned {
 				c.counter.Take(narrow)
 			}
 		}
@@ -263,7 +263,7 @@ func (g *Engine) countNetworks(c *cell, addr netip.Addr, narrow netip.Prefix, x 
 			continue
 		}
 		n.Forget(net)
-		g.ban(c, addr, verdict{prefix: net, reason: ledger.Neighbours, evidence: attackers, parts: parts, wide: true, at: x.At})
+		g.ban(c, addr, verdict{prefix: net, reason: state.Network, evidence: attackers, parts: parts, wide: true, at: x.At})
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"bailiff/policy/allow"
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // How many lines lead to a ban, and for what: Failures of a ban are attempts, whatever they weigh.
@@ -84,7 +84,7 @@ func TestDevice(t *testing.T) {
 	if len(bans) != 1 {
 		t.Errorf("%d bans after %d failures", len(bans), deviceFailures)
 	}
-	s.g.Ledger().Remove(netip.MustParsePrefix("203.0.113.7/32"), "alpha")
+	s.g.State().Remove(netip.MustParsePrefix("203.0.113.7/32"), "alpha")
 	for range 30 {
 		if b := s.say("+24h alpha failed bob 203.0.113.7"); len(b) > 0 {
 			t.Errorf("a day later: %+v", b)
@@ -148,7 +148,7 @@ func TestSlow(t *testing.T) {
 				if got == 0 {
 					got = n
 				}
-				if b.Reason != ledger.Slow || got == n && b.Failures > n {
+				if b.Reason != state.Slow || got == n && b.Failures > n {
 					t.Errorf("%s: %+v", c.name, b)
 				}
 			}
@@ -210,7 +210,7 @@ func TestAccount(t *testing.T) {
 	if b := s.say("alpha failed other 198.51.0.1"); len(b) > 0 {
 		t.Errorf("a failure on another account bans %+v", b)
 	}
-	if b := s.say("alpha failed root 198.51.0.1"); len(b) != 1 || b[0].Prefix.String() != "198.51.0.1/32" || b[0].Failures != 5 || b[0].Reason != ledger.Account {
+	if b := s.say("alpha failed root 198.51.0.1"); len(b) != 1 || b[0].Prefix.String() != "198.51.0.1/32" || b[0].Failures != 5 || b[0].Reason != state.Account {
 		t.Errorf("%+v", b)
 	}
 	// IPv6 addresses of one /48 are one, however many lie in it.
@@ -228,7 +228,7 @@ func TestAccount(t *testing.T) {
 		t.Fatalf("%d of 15 attackers are banned", len(bans))
 	}
 	for _, b := range bans {
-		if b.Reason != ledger.Account || b.Failures != 3 || len(b.Evidence) != 3 {
+		if b.Reason != state.Account || b.Failures != 3 || len(b.Evidence) != 3 {
 			t.Fatalf("%+v", b)
 		}
 		for _, f := range b.Evidence { // each for what it did itself
@@ -294,7 +294,7 @@ func TestAccountSeenTwice(t *testing.T) {
 			for _, j := range []string{"alpha", "beta"} {
 				bans = append(bans, s.say(fmt.Sprintf("%s failed info 198.51.100.%d", j, i))...)
 			}
-			if want := map[bool]int{true: 1}[k == 2]; len(bans) != want || want > 0 && (bans[0].Failures != 3 || bans[0].Reason != ledger.Account || len(bans[0].Evidence) != 3) {
+			if want := map[bool]int{true: 1}[k == 2]; len(bans) != want || want > 0 && (bans[0].Failures != 3 || bans[0].Reason != state.Account || len(bans[0].Evidence) != 3) {
 				t.Fatalf("attempt %d of address %d: %+v", k+1, i, bans)
 			}
 		}
@@ -339,7 +339,7 @@ func TestNeighbours(t *testing.T) {
 	}
 	wide := func(bans []Ban) (l []string) {
 		for _, b := range bans {
-			if b.Reason == ledger.Neighbours {
+			if b.Reason == state.Network {
 				l = append(l, b.Prefix.String())
 			}
 		}
@@ -385,7 +385,7 @@ func TestNeighbours(t *testing.T) {
 			t.Errorf("%s: %d bans: those of the addresses themselves stay", c.name, len(bans))
 		}
 		for _, b := range bans {
-			if b.Reason != ledger.Neighbours {
+			if b.Reason != state.Network {
 				continue
 			}
 			var parts, addrs []string
@@ -548,10 +548,10 @@ func TestHostile(t *testing.T) {
 		t.Errorf("%d prefixes are tracked", n)
 	}
 	// Prefixes at 100 bytes each, failures within, bans at some 60, and what is bounded by number.
-	if most := int64(100_000*100) + 60*int64(s.g.Ledger().Len())*3 + 12<<20; grown > most {
+	if most := int64(100_000*100) + 60*int64(s.g.State().Len())*3 + 12<<20; grown > most {
 		t.Errorf("%d bytes more than before, at most %d are allowed", grown, most)
 	}
-	t.Logf("%d KiB, %d bans", grown>>10, s.g.Ledger().Len())
+	t.Logf("%d KiB, %d bans", grown>>10, s.g.State().Len())
 	runtime.KeepAlive(s)
 }
 

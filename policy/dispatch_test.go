@@ -5,7 +5,7 @@ import (
 
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // TestDispatch: a jail sees an entry once, however many of its unit, slice and container it watches, and sees those of each
@@ -20,7 +20,7 @@ func TestDispatch(t *testing.T) {
 			})
 		}
 	}
-	g, err := New(c, ledger.New())
+	g, err := New(c, state.New())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestDispatchLines(t *testing.T) {
 		j := &c.Jails[i]
 		j.Enabled = j.Name == "gitlab"
 	}
-	g, err := New(c, ledger.New())
+	g, err := New(c, state.New())
 	if err != nil {
 		t.Fatal(err)
 	}

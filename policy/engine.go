@@ -17,12 +17,12 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // Engine holds the policy's whole state. One goroutine uses it.
 type Engine struct {
-	led    *ledger.Ledger
+	led    *state.State
 	allow  *allow.List
 	esc    config.Escalate
 	lines  int // of evidence kept of one ban
@@ -46,11 +46,11 @@ type Engine struct {
 	nets     []*jail.Networks
 
 	// observed holds what would be banned by jails that only observe.
-	observed *ledger.Ledger
+	observed *state.State
 
 	// lapsed holds bans that are over by the clock, but not yet at the moment up to which the journal has been read: what
 	// the entries to come say is judged as it would have been then.
-	lapsed *ledger.Ledger
+	lapsed *state.State
 
 	seed    uint64 // of all hashes; it is saved with what they were made for
 	hit     filter.Hit
@@ -76,7 +76,7 @@ type cell struct {
 	conf     config.Jail
 	matcher  *filter.Matcher
 	counter  *jail.Counter
-	scope    string // of its bans, as ledger.Ban has it
+	scope    string // of its bans, as state.Ban has it
 	number   uint16 // in Engine.names
 	failures uint64
 	last     int64
@@ -100,7 +100,7 @@ type Failure struct {
 
 // Ban is a decision: keep Prefix out.
 type Ban struct {
-	ledger.Ban
+	state.Ban
 	Addr     netip.Addr // whose failure was the one too many
 	Evidence []jail.Failure
 	Wide     bool           // a neighbourhood of addresses, because many of them attacked at once
@@ -121,10 +121,10 @@ func (b *Ban) Addresses() (l []netip.Addr) {
 
 // Windows in which failures count, as Counted names them.
 const (
-	WindowNormal     = "normal"     // find_time of a jail
-	WindowSlow       = "slow"       // slow.find_time of a jail
-	WindowAccount    = "account"    // accounts.find_time: on one account that many addresses attack
-	WindowNeighbours = "neighbours" // networks.find_time: of a network
+	WindowNormal  = "normal"  // find_time of a jail
+	WindowSlow    = "slow"    // slow.find_time of a jail
+	WindowAccount = "account" // accounts.find_time: on one account that many addresses attack
+	WindowNetwork = "network" // networks.find_time: of a network
 )
 
 // Login is a login that went well, or a mail that was accepted (Delivery).
@@ -146,14 +146,14 @@ type Outcome struct {
 
 // New makes an engine over a ledger, which it then owns. Its hashes are keyed at random: nobody outside can choose names that
 // are taken for one another.
-func New(c *config.Config, led *ledger.Ledger) (*Engine, error) {
+func New(c *config.Config, led *state.State) (*Engine, error) {
 	return NewSeeded(c, led, maphash.String(maphash.MakeSeed(), ""))
 }
 
 // NewSeeded is New with hashes of a known key: the same entries always lead to the same decisions.
-func NewSeeded(c *config.Config, led *ledger.Ledger, seed uint64) (*Engine, error) {
+func NewSeeded(c *config.Config, led *state.State, seed uint64) (*Engine, error) {
 	g := &Engine{
-		led: led, lapsed: ledger.New(), observed: ledger.New(), allow: &allow.List{}, seed: seed,
+		led: led, lapsed: state.New(), observed: state.New(), allow: &allow.List{}, seed: seed,
 		budget: jail.NewBudget(c.Limits.MaxTracked),
 	}
 	g.attempts = newAttempts(g.seed)
@@ -228,10 +228,10 @@ func (o *Outcome) reset() {
 
 // SetAllow takes a new allow list and lifts the bans that it forbids: those of an allowed address, and those of a
 // prefix that holds one.
-func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []ledger.Ban) {
+func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []state.Ban) {
 	g.allow = l
-	for _, led := range []*ledger.Ledger{g.led, g.observed} {
-		gone := led.RemoveFunc(func(b *ledger.Ban) bool { return l.Overlaps(b.Prefix, now) })
+	for _, led := range []*state.State{g.led, g.observed} {
+		gone := led.RemoveFunc(func(b *state.Ban) bool { return l.Overlaps(b.Prefix, now) })
 		if led == g.led {
 			lifted = gone
 		}
@@ -241,9 +241,9 @@ func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []ledger.Ban) {
 
 // TakeOrphans takes out the bans of jails that are not enabled any more, or only observe now, and returns them. Bans by hand
 // and those recovered from elsewhere stay.
-func (g *Engine) TakeOrphans(known func(jail string) bool) []ledger.Ban {
-	g.observed.RemoveFunc(func(b *ledger.Ban) bool { c := g.byName[b.Jail]; return c == nil || !c.conf.Observe })
-	return g.led.RemoveFunc(func(b *ledger.Ban) bool {
+func (g *Engine) TakeOrphans(known func(jail string) bool) []state.Ban {
+	g.observed.RemoveFunc(func(b *state.Ban) bool { c := g.byName[b.Jail]; return c == nil || !c.conf.Observe })
+	return g.led.RemoveFunc(func(b *state.Ban) bool {
 		c := g.byName[b.Jail]
 		return b.By == "" && !known(b.Jail) && (c == nil || c.conf.Observe)
 	})
@@ -279,7 +279,7 @@ func (g *Engine) Rebuild(on bool) {
 // Expire takes out bans that are over at now, for the firewall and the audit, and gives memory back. read is up to when
 // the journal has been read: while reading is behind, what is over by the clock still counts for the entries to come.
 // 0: that is not known yet.
-func (g *Engine) Expire(now, read int64) []ledger.Ban {
+func (g *Engine) Expire(now, read int64) []state.Ban {
 	if read != 0 {
 		read = g.pending.Oldest(read) // it is judged by what was in force then
 		for _, c := range g.jails {
@@ -303,7 +303,7 @@ func (g *Engine) Expire(now, read int64) []ledger.Ban {
 }
 
 // Lapse takes out a ban that was over by the clock when it was decided: it was missed while nobody read the journal.
-func (g *Engine) Lapse(b ledger.Ban) {
+func (g *Engine) Lapse(b state.Ban) {
 	if g.led.Remove(b.Prefix, b.Jail) {
 		g.lapsed.Add(b)
 	}
@@ -324,6 +324,6 @@ func (g *Engine) Pardon(prefix netip.Prefix, now int64) {
 	if g.aside.pending != nil {
 		g.aside.pending.Forget(prefix)
 	}
-	g.observed.RemoveFunc(func(b *ledger.Ban) bool { return b.Prefix.Overlaps(prefix) })
+	g.observed.RemoveFunc(func(b *state.Ban) bool { return b.Prefix.Overlaps(prefix) })
 	g.led.Pardon(prefix, now)
 }

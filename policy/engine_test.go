@@ -10,7 +10,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 const sec = int64(1_000_000)
@@ -27,7 +27,7 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	g, err := New(config.Default(), ledger.New())
+	g, err := New(config.Default(), state.New())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestAllow(t *testing.T) {
 	if len(lifted) != 1 || lifted[0] != banned.Ban {
 		t.Errorf("lifted: %+v", lifted)
 	}
-	if _, ok := h.g.Ledger().Get(other.Prefix, "sshd"); !ok {
+	if _, ok := h.g.State().Get(other.Prefix, "sshd"); !ok {
 		t.Error("lifted more than asked for")
 	}
 	for range 10 {
@@ -213,7 +213,7 @@ func TestRebuild(t *testing.T) {
 		conf.Jails[i].BanTime = 2 * time.Minute // shorter than the window
 	}
 	conf.Escalate.Factor = 1
-	g, err := New(conf, ledger.New())
+	g, err := New(conf, state.New())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestRebuild(t *testing.T) {
 	}
 	for cut := range stream {
 		for _, lost := range []int{0, 1, 5} { // entries since the ledger was saved: a crash
-			g, err := New(conf, ledger.New())
+			g, err := New(conf, state.New())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -247,7 +247,7 @@ func TestRebuild(t *testing.T) {
 			if snap == nil {
 				snap = g.Snapshot(nil)
 			}
-			led, err := ledger.Decode(snap)
+			led, err := state.Decode(snap)
 			if err != nil {
 				t.Fatal(err)
 			}

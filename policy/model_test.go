@@ -15,7 +15,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // plain is a filter whose lines say nothing but what counts. join is how its lines are joined.
@@ -89,7 +89,7 @@ func plainConfig(t testing.TB, jails ...string) *config.Config {
 func newEngine(t testing.TB, c *config.Config) *Engine {
 	t.Helper()
 	for {
-		g, err := New(c, ledger.New())
+		g, err := New(c, state.New())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +164,7 @@ type model struct {
 	persons  map[string]int   // by day and prefix: accounts that logged in
 	bursts   map[string]*modelBurst
 	bans     []*modelBan
-	times    map[string]*ledger.History // by prefix, and whether observed
+	times    map[string]*state.History // by prefix, and whether observed
 
 	out []string // what the entry led to
 	at  int      // number of the entry
@@ -217,7 +217,7 @@ type modelPart struct {
 }
 
 type modelBan struct {
-	ledger.Ban
+	state.Ban
 	observed bool
 }
 
@@ -494,7 +494,7 @@ func (m *model) sizes(a netip.Addr) []modelSize {
 func (m *model) held(j *config.Jail, addr netip.Addr, at int64) bool {
 	return slices.ContainsFunc(m.bans, func(b *modelBan) bool {
 		return b.Prefix.Contains(addr) && b.Since < at && at < b.Until && (!b.observed || j.Observe) &&
-			(b.Jail == j.Name || ledger.Covers(b.Scope, config.ScopeText(j.Ports)))
+			(b.Jail == j.Name || state.Covers(b.Scope, config.ScopeText(j.Ports)))
 	})
 }
 
@@ -628,13 +628,13 @@ func (m *model) failure(e *event, attempts, before int) {
 	switch {
 	case sum >= j.MaxRetry:
 		take(j.Name)
-		banned = m.ban(j, p, e.addr, ledger.Failures, at, normal)
+		banned = m.ban(j, p, e.addr, state.Failures, at, normal)
 	case long >= most && long >= j.Slow.MaxRetry+min(m.people(p, at), 2*j.Slow.MaxRetry):
 		take(j.Name)
-		banned = m.ban(j, p, e.addr, ledger.Slow, at, slow)
+		banned = m.ban(j, p, e.addr, state.Slow, at, slow)
 	}
 	if n, by := m.account(key, p, f); n > 0 && !banned {
-		if banned = m.ban(m.jail(by), p, e.addr, ledger.Account, at, n); banned {
+		if banned = m.ban(m.jail(by), p, e.addr, state.Account, at, n); banned {
 			take(by)
 		}
 	}
@@ -717,7 +717,7 @@ func (m *model) networks(j *config.Jail, addr netip.Addr, narrow netip.Prefix, a
 			continue
 		}
 		m.parts = slices.DeleteFunc(m.parts, mine)
-		m.ban(j, net, addr, ledger.Neighbours, at, count)
+		m.ban(j, net, addr, state.Network, at, count)
 	}
 }
 
@@ -732,11 +732,11 @@ func (m *model) ban(j *config.Jail, p netip.Prefix, addr netip.Addr, reason stri
 		return cmp.Or(a.Prefix.Bits()-b.Prefix.Bits(), strings.Compare(a.Jail, b.Jail))
 	})
 	for _, b := range l {
-		same := b.Since >= at && (b.Jail == j.Name || ledger.Covers(b.Scope, scope)) || near(at, b.Since, j.FindTime)
+		same := b.Since >= at && (b.Jail == j.Name || state.Covers(b.Scope, scope)) || near(at, b.Since, j.FindTime)
 		if b.observed != j.Observe || b.Until <= at || !b.Prefix.Contains(addr) || b.Prefix.Bits() > p.Bits() || !same {
 			continue
 		}
-		if ledger.Covers(b.Scope, scope) {
+		if state.Covers(b.Scope, scope) {
 			return false
 		}
 		if b.Prefix == p && extend == nil {
@@ -744,11 +744,11 @@ func (m *model) ban(j *config.Jail, p netip.Prefix, addr netip.Addr, reason stri
 		}
 	}
 	if extend != nil {
-		extend.Scope = ledger.JoinScopes(extend.Scope, scope)
+		extend.Scope = state.JoinScopes(extend.Scope, scope)
 		m.told(extend, true)
 		return true
 	}
-	b := &modelBan{ledger.Ban{Prefix: p, Jail: j.Name, Since: at, Failures: attempts, Reason: reason, Count: 1, Scope: scope}, j.Observe}
+	b := &modelBan{state.Ban{Prefix: p, Jail: j.Name, Since: at, Failures: attempts, Reason: reason, Count: 1, Scope: scope}, j.Observe}
 	key := fmt.Sprint(p, j.Observe)
 	if h := m.times[key]; h != nil && at-h.Last <= us(m.c.Escalate.Forget) {
 		b.Count = h.Count + 1
@@ -762,7 +762,7 @@ func (m *model) ban(j *config.Jail, p netip.Prefix, addr netip.Addr, reason stri
 		long = max(j.BanTime, most-s)
 	}
 	b.Until = at + us(long)
-	m.times[key] = &ledger.History{Prefix: p, Count: b.Count, Last: b.Until}
+	m.times[key] = &state.History{Prefix: p, Count: b.Count, Last: b.Until}
 	m.bans = slices.DeleteFunc(m.bans, func(o *modelBan) bool { return o.Prefix == p && o.Jail == j.Name && o.observed == j.Observe })
 	m.bans = append(m.bans, b)
 	m.told(b, false)
@@ -959,7 +959,7 @@ func do(g *Engine, i int, e *event) *Outcome {
 // restart begins anew with what a snapshot holds, and reads the entries of the window before the cursor again.
 func restart(t *testing.T, c *config.Config, allowed *allow.List, snap []byte, events []event, saved int) *Engine {
 	t.Helper()
-	led, err := ledger.Decode(slices.Clone(snap))
+	led, err := state.Decode(slices.Clone(snap))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -991,7 +991,7 @@ func TestModel(t *testing.T) {
 		allowed := allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("203.0.113.5/32")}, {Prefix: netip.MustParsePrefix("2001:db8:7:1::1/128")}})
 		jails := [][]string{{"alpha", "beta", "gamma"}, {"alpha", "beta"}, {"gamma", "gamma", "gamma", "alpha"}}[round%3]
 		events := stream(r, 1500, 2+r.IntN(5), jails, []int64{0, 20 * sec, 60 * sec}[r.IntN(3)])
-		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, failed: map[string]int64{}, persons: map[string]int{}, bursts: map[string]*modelBurst{}, times: map[string]*ledger.History{}}
+		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, failed: map[string]int64{}, persons: map[string]int{}, bursts: map[string]*modelBurst{}, times: map[string]*state.History{}}
 		var want [][]string
 		for i, e := range events {
 			want = append(want, slices.Clone(m.entry(i, e)))
@@ -1055,7 +1055,7 @@ func TestModel(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range []string{ledger.Failures, ledger.Slow, ledger.Account, ledger.Neighbours} {
+	for _, k := range []string{state.Failures, state.Slow, state.Account, state.Network} {
 		for _, observed := range []bool{false, true} {
 			if s := fmt.Sprintf("%s, extended false, observed %v", k, observed); kinds[s] < 30 {
 				t.Errorf("%d bans for %s are too few to compare", kinds[s], s)

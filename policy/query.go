@@ -8,19 +8,19 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // Allow returns the allow list in force.
 func (g *Engine) Allow() *allow.List { return g.allow }
 
 // Ledger returns the bans in force.
-func (g *Engine) Ledger() *ledger.Ledger { return g.led }
+func (g *Engine) State() *state.State { return g.led }
 
 // Observed returns what jails that only observe would have banned.
-func (g *Engine) Observed() *ledger.Ledger { return g.observed }
+func (g *Engine) Observed() *state.State { return g.observed }
 
-// Scope is the scope of a jail's bans, as ledger.Ban has it: "" is all traffic.
+// Scope is the scope of a jail's bans, as state.Ban has it: "" is all traffic.
 func (g *Engine) Scope(name string) string {
 	if c := g.byName[name]; c != nil {
 		return c.scope
@@ -133,7 +133,7 @@ func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
 			continue
 		}
 		if p, fs := n.Look(addr, now); len(fs) > 0 {
-			of := Counted{Window: WindowNeighbours, Find: g.around.FindTime, Prefix: p, Need: n.Need(), Failures: fs}
+			of := Counted{Window: WindowNetwork, Find: g.around.FindTime, Prefix: p, Need: n.Need(), Failures: fs}
 			of.sum(now)
 			l = append(l, of)
 		}

@@ -11,7 +11,7 @@ import (
 
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // site feeds an engine with lines of plain services, with the built-in values but for networks.
@@ -91,7 +91,7 @@ func (s *site) event(line string) event {
 // restart ends the engine and begins anew with what it saved.
 func (s *site) restart() {
 	s.t.Helper()
-	led, err := ledger.Decode(s.g.Snapshot(nil))
+	led, err := state.Decode(s.g.Snapshot(nil))
 	if err != nil {
 		s.t.Fatal(err)
 	}

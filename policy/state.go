@@ -8,7 +8,7 @@ import (
 
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // countsVersion is the first byte of what Snapshot saves beside the ledger.
@@ -38,7 +38,7 @@ func (g *Engine) Snapshot(b []byte) []byte {
 		b = block(b, now.pending.Append)
 		b = block(b, g.accounts.Append)
 		b = block(b, g.logins.Append)
-		for _, led := range []*ledger.Ledger{g.lapsed, g.observed} {
+		for _, led := range []*state.State{g.lapsed, g.observed} {
 			b = block(b, func(b []byte) []byte { return led.AppendSnapshot(b, nil) })
 		}
 		b = binary.AppendUvarint(b, uint64(len(g.jails)))
@@ -150,9 +150,9 @@ func (g *Engine) restore(saved []byte, c *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("%w: logins: %w", errCounts, err)
 	}
-	var leds [2]*ledger.Ledger
+	var leds [2]*state.State
 	for i := range leds {
-		if leds[i], err = ledger.Decode(p.block()); err != nil {
+		if leds[i], err = state.Decode(p.block()); err != nil {
 			return fmt.Errorf("%w: %w", errCounts, err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 	"bailiff/policy/allow"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // A ledger of a version before has no counts: the windows are filled from the journal.
@@ -20,7 +20,7 @@ func TestOldLedger(t *testing.T) {
 	for range 4 {
 		s.say("alpha failed bob 203.0.113.7")
 	}
-	led, err := ledger.Decode(s.g.Ledger().AppendSnapshot(nil, nil))
+	led, err := state.Decode(s.g.State().AppendSnapshot(nil, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestOldLedger(t *testing.T) {
 	for i, e := range s.seen {
 		s.g.Entry(e.entry(i), jail.Ref(i))
 	}
-	if led, err = ledger.Decode(s.g.Snapshot(nil)); err != nil || led.TakeCounts() != nil {
+	if led, err = state.Decode(s.g.Snapshot(nil)); err != nil || led.TakeCounts() != nil {
 		t.Error("half of what was counted is saved", err)
 	}
 	s.g.Rebuild(false)
@@ -47,7 +47,7 @@ func TestDamagedCounts(t *testing.T) {
 	for _, e := range stream(r, 400, 5, []string{"alpha", "beta"}, 0) {
 		s.g.Entry(e.entry(1), 1)
 	}
-	led, err := ledger.Decode(s.g.Snapshot(nil))
+	led, err := state.Decode(s.g.Snapshot(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestDamagedCounts(t *testing.T) {
 		if len(bad) == 0 {
 			continue
 		}
-		led, err := ledger.Decode(ledger.New().AppendSnapshot(nil, func(b []byte) []byte { return append(b, bad...) }))
+		led, err := state.Decode(state.New().AppendSnapshot(nil, func(b []byte) []byte { return append(b, bad...) }))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +91,7 @@ func TestDamagedCounts(t *testing.T) {
 		t.Errorf("%d of 900 damaged ones are refused", refused)
 	}
 	// Unharmed ones come out as they went in.
-	led, err = ledger.Decode(s.g.Snapshot(nil))
+	led, err = state.Decode(s.g.Snapshot(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestRestart(t *testing.T) {
 					}
 				}
 			}
-			for b := range g.Ledger().All() {
+			for b := range g.State().All() {
 				l = append(l, fmt.Sprintf("%+v", b))
 			}
 			for b := range g.Observed().All() {

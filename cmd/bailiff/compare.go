@@ -12,7 +12,7 @@ import (
 	"bailiff/policy"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // comparison runs a second configuration over the entries that a replay reads, and tells how its bans differ.
@@ -24,7 +24,7 @@ type comparison struct {
 
 // compared is a ban of one of the two configurations.
 type compared struct {
-	ban    ledger.Ban
+	ban    state.Ban
 	paired bool
 }
 
@@ -103,7 +103,7 @@ func (c *comparison) outcome(r *replay, i int, out *policy.Outcome) {
 // change is one difference. before or after is nil where there is no such ban.
 type change struct {
 	kind          string
-	before, after *ledger.Ban
+	before, after *state.Ban
 }
 
 // at is when a change shows first.
@@ -185,7 +185,7 @@ func (c *comparison) changes() []change {
 }
 
 // kindOf says how a ban changed.
-func kindOf(a, b *ledger.Ban) string {
+func kindOf(a, b *state.Ban) string {
 	x, y := length(a), length(b)
 	if a.Until == 0 && b.Until == 0 {
 		x, y = 0, 0
@@ -204,17 +204,17 @@ func kindOf(a, b *ledger.Ban) string {
 }
 
 // length is how long a ban lasts, in microseconds.
-func length(b *ledger.Ban) int64 { return endOf(b) - b.Since }
+func length(b *state.Ban) int64 { return endOf(b) - b.Since }
 
 // endOf is when a ban ends.
-func endOf(b *ledger.Ban) int64 {
+func endOf(b *state.Ban) int64 {
 	if b.Until == 0 {
 		return math.MaxInt64
 	}
 	return b.Until
 }
 
-func overlap(a, b *ledger.Ban) bool { return a.Since <= endOf(b) && b.Since <= endOf(a) }
+func overlap(a, b *state.Ban) bool { return a.Since <= endOf(b) && b.Since <= endOf(a) }
 
 // cover finds the bans that keep a prefix out.
 type cover map[netip.Prefix][]*compared
@@ -229,7 +229,7 @@ func newCover(l []compared) cover {
 }
 
 // of returns a ban that overlaps b in time and holds its prefix, the narrowest.
-func (c cover) of(b *ledger.Ban) *compared {
+func (c cover) of(b *state.Ban) *compared {
 	for bits := b.Prefix.Bits(); bits >= 0; bits-- {
 		p, err := b.Prefix.Addr().Prefix(bits)
 		if err != nil {
@@ -360,7 +360,7 @@ func (c *change) row() []string {
 			name += " > " + c.after.Jail
 		}
 	}
-	text := func(b *ledger.Ban) string {
+	text := func(b *state.Ban) string {
 		if b == nil {
 			return "-"
 		}
@@ -376,7 +376,7 @@ func (c *change) row() []string {
 	return []string{stamp(time.UnixMicro(c.at())), c.kind, prefix, name, text(c.before), text(c.after)}
 }
 
-func jsonBan(b *ledger.Ban) *compareBan {
+func jsonBan(b *state.Ban) *compareBan {
 	if b == nil {
 		return nil
 	}

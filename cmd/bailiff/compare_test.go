@@ -11,7 +11,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // TestCompare replays our capture (three failures of one address within five seconds) under two configurations.
@@ -114,13 +114,13 @@ func TestChangesAreComplete(t *testing.T) {
 		for range r.IntN(40) {
 			p, _ := netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(4))}).Prefix([]int{24, 31, 32}[r.IntN(3)])
 			since := int64(r.IntN(1000))
-			l = append(l, compared{ban: ledger.Ban{Prefix: p, Jail: []string{"a", "b"}[r.IntN(2)], Since: since, Until: []int64{0, since + int64(r.IntN(200))}[r.IntN(2)]}})
+			l = append(l, compared{ban: state.Ban{Prefix: p, Jail: []string{"a", "b"}[r.IntN(2)], Since: since, Until: []int64{0, since + int64(r.IntN(200))}[r.IntN(2)]}})
 		}
 		return l
 	}
 	for range 500 {
 		c := comparison{before: side(), after: side()}
-		told := make(map[*ledger.Ban]bool)
+		told := make(map[*state.Ban]bool)
 		for _, x := range c.changes() {
 			if x.before == nil && x.after == nil || (x.before == nil) != (x.kind == "added") || (x.after == nil) != (x.kind == "lost") {
 				t.Fatalf("%+v", x)

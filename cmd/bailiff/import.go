@@ -487,7 +487,7 @@ func (e *env) banGroup(c *control.Client, b *importBans, jail, long string, pref
 }
 
 // roundUp makes a ban's rest longer by a hundredth at most, or to the next minute: so many bans end together, and go to
-// the daemon, which writes its ledger for each call, in one.
+// the daemon, which writes its state file for each call, in one.
 func roundUp(d time.Duration) time.Duration {
 	step := time.Minute
 	for step < d/200 {

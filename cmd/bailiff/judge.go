@@ -6,8 +6,8 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
 	"bailiff/policy/operator"
+	"bailiff/policy/state"
 	"bailiff/units/allowlists"
 	"bailiff/units/operators"
 )
@@ -23,7 +23,7 @@ type judge struct {
 }
 
 func newJudge(c *config.Config) (*judge, error) {
-	eng, err := policy.NewSeeded(c, ledger.New(), 1)
+	eng, err := policy.NewSeeded(c, state.New(), 1)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (j *judge) Entry(e *filter.Entry, ref jail.Ref) *policy.Outcome {
 }
 
 // Expire forgets what is over, as Engine.Expire does.
-func (j *judge) Expire(now, read int64) []ledger.Ban {
+func (j *judge) Expire(now, read int64) []state.Ban {
 	if j.ops != nil {
 		if j.ops.Expire(read); j.ops.Stale() {
 			j.settle(read)

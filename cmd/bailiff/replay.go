@@ -20,7 +20,7 @@ import (
 	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // replayFailure, replayBan and replaySummary are the lines of `bailiff replay --json`; their keys are documented in
@@ -394,11 +394,11 @@ func (r *replay) ban(b *policy.Ban) error {
 		}
 		why := plural(b.Failures, "attempt")
 		switch b.Reason {
-		case ledger.Slow:
+		case state.Slow:
 			why += " slowly"
-		case ledger.Account:
+		case state.Account:
 			why += " on an account that many attack"
-		case ledger.Neighbours:
+		case state.Network:
 			why = plural(b.Failures, "part") + " of it attacked"
 		}
 		what := "ban     "
@@ -435,7 +435,7 @@ func (r *replay) appendBan(to []byte, b *policy.Ban) []byte {
 	to = append(to, `,"count":`...)
 	to = strconv.AppendInt(to, int64(b.Count), 10)
 	to = append(to, `,"reason":"`...)
-	to = append(to, b.Reason...) // a word of ledger's
+	to = append(to, b.Reason...) // a word of state's
 	to = append(to, `","id":"`...)
 	to = append(to, b.ID()...)
 	if b.Observed {

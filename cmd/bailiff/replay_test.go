@@ -9,7 +9,7 @@ import (
 
 	"bailiff/policy"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // The ban that is written by hand is the one that encoding/json writes.
@@ -17,8 +17,8 @@ func TestAppendBan(t *testing.T) {
 	cursor := func(ref jail.Ref) string { return "s=00;i=" + string('a'+byte(ref)) }
 	r := &replay{appendCursor: func(b []byte, ref jail.Ref) []byte { return append(b, cursor(ref)...) }}
 	for _, b := range []policy.Ban{
-		{Ban: ledger.Ban{Prefix: netip.MustParsePrefix("192.0.2.7/32"), Jail: "sshd", Since: 1_700_000_000_000_001, Until: 1_700_172_800_000_000, Failures: 5, Count: 1}},
-		{Ban: ledger.Ban{Prefix: netip.MustParsePrefix("2001:db8::/64"), Jail: `quo"ted <&> ü\`, Since: 999_999, Failures: 1 << 20, Count: 12},
+		{Ban: state.Ban{Prefix: netip.MustParsePrefix("192.0.2.7/32"), Jail: "sshd", Since: 1_700_000_000_000_001, Until: 1_700_172_800_000_000, Failures: 5, Count: 1}},
+		{Ban: state.Ban{Prefix: netip.MustParsePrefix("2001:db8::/64"), Jail: `quo"ted <&> ü\`, Since: 999_999, Failures: 1 << 20, Count: 12},
 			Evidence: []jail.Failure{{Ref: 0}, {Ref: 1}, {Ref: 2}}},
 	} {
 		o := replayBan{Kind: "ban", Time: rfc(b.Since), Jail: b.Jail, Prefix: b.Prefix, Failures: b.Failures, Count: b.Count, Reason: b.Reason, ID: b.ID(), Evidence: []string{}}

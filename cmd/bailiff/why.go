@@ -122,7 +122,7 @@ func (e *env) tellCount(c *control.WhyCount) {
 		} else {
 			fmt.Fprintf(e.out, "; under attack%s\n", missing(c))
 		}
-	case "neighbours":
+	case "network":
 		fmt.Fprintf(e.out, "network: %s of it attacked within %s%s\n", plural(c.Attempts, "part"), window, missing(c))
 	default:
 		fmt.Fprintf(e.out, "%s: %s within %s%s\n", by, plural(c.Attempts, "attempt"), window, missing(c))

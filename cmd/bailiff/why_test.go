@@ -49,7 +49,7 @@ func TestWhyCounted(t *testing.T) {
 			Evidence: []control.Line{{Cursor: "s=1;i=2", Time: at, Missing: "no longer in the journal", Pattern: "failed", Weight: 1}}},
 		{Jail: "sshd", Window: "account", Length: 3600, Prefix: "192.0.2.7/32", Failures: 2, Attempts: 2, Count: 2, MaxRetry: 3, Missing: 1, Addresses: 7, Needed: 10, Until: at},
 		{Jail: "sshd", Window: "account", Length: 3600, Prefix: "192.0.2.7/32", Failures: 2, Attempts: 2, Count: 2, MaxRetry: 3, Missing: 1, Addresses: 12, Needed: 10, Until: at},
-		{Window: "neighbours", Length: 3600, Prefix: "192.0.2.0/24", Failures: 4, Attempts: 4, Count: 4, MaxRetry: 5, Missing: 1, Until: at},
+		{Window: "network", Length: 3600, Prefix: "192.0.2.0/24", Failures: 4, Attempts: 4, Count: 4, MaxRetry: 5, Missing: 1, Until: at},
 	}}
 	out, said, status := bailiff(t, "why", "192.0.2.7", "--socket", whySocket(t, w))
 	for _, want := range []string{

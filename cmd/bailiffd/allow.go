@@ -9,8 +9,8 @@ import (
 	"bailiff/journal/audit"
 	"bailiff/policy/allow"
 	"bailiff/policy/filter"
-	"bailiff/policy/ledger"
 	"bailiff/policy/operator"
+	"bailiff/policy/state"
 	"bailiff/units/logind"
 	"bailiff/units/operators"
 )
@@ -133,7 +133,7 @@ func (d *daemon) lookAtLists() (changed bool) {
 
 // refreshAllow builds the allow list of configuration, published lists, run-time entries, operators' sessions and the
 // host's own addresses.
-func (d *daemon) refreshAllow(now time.Time) []ledger.Ban {
+func (d *daemon) refreshAllow(now time.Time) []state.Ban {
 	d.selfChecked = now
 	var entries []allow.Entry
 	entries = append(entries, d.conf.Allow.Entries...)

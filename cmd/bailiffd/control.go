@@ -20,8 +20,8 @@ import (
 	"bailiff/policy/allow"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
-	"bailiff/policy/ledger"
 	"bailiff/policy/operator"
+	"bailiff/policy/state"
 	"bailiff/units/allowlists"
 	"bailiff/units/control"
 )
@@ -180,9 +180,9 @@ func (a *asker) Bans(ctx context.Context, q control.BanQuery) (list *control.Ban
 	return list, nil
 }
 
-func banKey(b *ledger.Ban) string { return b.Prefix.String() + " " + b.Jail }
+func banKey(b *state.Ban) string { return b.Prefix.String() + " " + b.Jail }
 
-func controlBan(b *ledger.Ban) control.Ban {
+func controlBan(b *state.Ban) control.Ban {
 	c := control.Ban{ID: b.ID(), Prefix: b.Prefix.String(), Jail: b.Jail, Since: time.UnixMicro(b.Since), Ports: strings.ReplaceAll(b.Scope, ";", ","), Failures: b.Failures, Count: b.Count, Reason: b.Reason, By: b.By}
 	if b.Until != 0 {
 		t := time.UnixMicro(b.Until)
@@ -268,14 +268,14 @@ func (a *asker) Ban(ctx context.Context, by control.Peer, req control.BanRequest
 			}
 		}
 		for _, p := range ps {
-			b := ledger.Ban{Prefix: p, Jail: name, Since: now, Reason: req.Reason, By: by.User, Scope: d.eng.Scope(name)}
+			b := state.Ban{Prefix: p, Jail: name, Since: now, Reason: req.Reason, By: by.User, Scope: d.eng.Scope(name)}
 			if long != config.Forever {
 				b.Until = now + long.Microseconds()
 			}
 			kind := audit.KindBan
 			if old, ok := d.led.Get(p, name); ok {
 				kind = audit.KindExtend
-				b.Count, b.Failures, b.Scope = old.Count, old.Failures, ledger.JoinScopes(old.Scope, b.Scope)
+				b.Count, b.Failures, b.Scope = old.Count, old.Failures, state.JoinScopes(old.Scope, b.Scope)
 			} else {
 				_, b.Count = d.led.Escalate(p, now, long, 1, 0, d.conf.Escalate.Forget, 0)
 			}
@@ -315,7 +315,7 @@ func (a *asker) Unban(ctx context.Context, by control.Peer, prefix, jail string,
 	var failed error
 	err = a.do(ctx, func() {
 		d := a.d
-		var gone []ledger.Ban
+		var gone []state.Ban
 		for b := range d.led.All() {
 			// An address lifts the ban that covers it, too: who unbans 2001:db8::7 means the /64 that it is banned by.
 			if (all || p.Overlaps(b.Prefix) && (b.Prefix.Bits() >= p.Bits() || p.IsSingleIP())) && (jail == "" || b.Jail == jail) {

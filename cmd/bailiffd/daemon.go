@@ -28,7 +28,7 @@ import (
 	"bailiff/policy"
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 	"bailiff/units/activation"
 	"bailiff/units/allowlists"
 	"bailiff/units/control"
@@ -37,14 +37,14 @@ import (
 )
 
 // tick is the daemon's only clock when nothing happens: bans that ran out, the watchdog, a look at the firewall, the
-// ledger. Five seconds keep a flushed set from lasting (of flushed rules the kernel tells at once), and an idle host asleep.
+// state. Five seconds keep a flushed set from lasting (of flushed rules the kernel tells at once), and an idle host asleep.
 const tick = 5 * time.Second
 
 // An idle Go program with several processors wakes some of their threads at each tick. One processor judges half a million
 // entries a second, so more are used only while the journal is far behind: after this many full batches.
 const farBehind = 64
 
-// How often the ledger is written: soon after a ban, seldom when only the position in the journal moved on (a crash
+// How often the state file is written: soon after a ban, seldom when only the position in the journal moved on (a crash
 // then only means that some entries are read again, and lead to what they led to before).
 const (
 	saveBans   = 5 * time.Second
@@ -66,7 +66,7 @@ type daemon struct {
 	opt  options
 	conf *config.Config
 	eng  *policy.Engine
-	led  *ledger.Ledger
+	led  *state.State
 
 	firewall       *firewallWorker
 	firewallEvents chan firewallEvent
@@ -364,7 +364,7 @@ func (d *daemon) source() journal.Source {
 // restore brings back the state, opens the firewall, and says where to go on reading. A state that is lost is rebuilt from
 // the audit trail and from what the firewall holds.
 func (d *daemon) restore(ctx context.Context, saved *savedState) (be firewall.Backend, start position, err error) {
-	now, led := time.Now(), saved.ledger
+	now, led := time.Now(), saved.state
 	d.led = led
 	if jump := d.clock.start(now, sinceBoot(), saved.at); jump > 0 {
 		d.tellJump(jump)
@@ -436,13 +436,13 @@ func (d *daemon) keepRestored(saved *savedState, trail *trailReport, inSets int,
 		d.saveErr = saveState(d.opt.state, d.snapshot())
 	case saved.missing:
 		d.saveErr = saveState(d.opt.state, d.snapshot())
-		d.happened(audit.KindLedgerSetAside, "state", fmt.Sprintf("%s was missing; %s", filepath.Join(d.opt.state, stateName), rebuilt))
+		d.happened(audit.KindStateSetAside, "state", fmt.Sprintf("%s was missing; %s", filepath.Join(d.opt.state, stateName), rebuilt))
 	case saved.damaged != nil:
 		var aside string
 		if aside, d.saveErr = replaceDamaged(d.opt.state, d.snapshot(), now); d.saveErr == nil {
-			d.happened(audit.KindLedgerSetAside, "state", fmt.Sprintf("the state file was damaged (%v) and is set aside as %s; %s", saved.damaged, aside, rebuilt))
+			d.happened(audit.KindStateSetAside, "state", fmt.Sprintf("the state file was damaged (%v) and is set aside as %s; %s", saved.damaged, aside, rebuilt))
 		} else {
-			d.happened(audit.KindLedgerSetAside, "state", fmt.Sprintf("the state file is damaged (%v); %s", saved.damaged, rebuilt))
+			d.happened(audit.KindStateSetAside, "state", fmt.Sprintf("the state file is damaged (%v); %s", saved.damaged, rebuilt))
 		}
 	case trail.changes > 0:
 		d.dirtyBans = true
@@ -454,17 +454,17 @@ func (d *daemon) keepRestored(saved *savedState, trail *trailReport, inSets int,
 	}
 }
 
-// savedPosition is how far the ledger says that the journal was read; lost says why that cannot be used.
-func savedPosition(led *ledger.Ledger, now time.Time) (p journal.Position, lost string) {
+// savedPosition is how far the state file says that the journal was read; lost says why that cannot be used.
+func savedPosition(led *state.State, now time.Time) (p journal.Position, lost string) {
 	if led.Cursor() == "" {
 		return p, ""
 	}
 	p, err := journal.ParsePosition(led.Cursor())
 	if err != nil {
-		return p, fmt.Sprintf("the ledger's cursor %q: %v", led.Cursor(), err)
+		return p, fmt.Sprintf("the saved cursor %q: %v", led.Cursor(), err)
 	}
 	if ahead := time.UnixMicro(int64(p.Last().Realtime)).Sub(now); ahead > time.Minute {
-		return journal.Position{}, fmt.Sprintf("the ledger's cursor lies %s in the future (the clock was set back, or the machine restored)", ahead.Round(time.Second))
+		return journal.Position{}, fmt.Sprintf("the saved cursor lies %s in the future (the clock was set back, or the machine restored)", ahead.Round(time.Second))
 	}
 	return p, ""
 }
@@ -656,8 +656,8 @@ func (d *daemon) evidence(fs []jail.Failure) []evidence.Evidence {
 	return l
 }
 
-// banEvent is a ban of the ledger as the audit trail tells it.
-func banEvent(b *ledger.Ban, backend string) audit.BanEvent {
+// banEvent is a ban of the state as the audit trail tells it.
+func banEvent(b *state.Ban, backend string) audit.BanEvent {
 	return audit.BanEvent{
 		Prefix: b.Prefix, Jail: b.Jail, ID: b.ID(), Since: time.UnixMicro(b.Since), Until: whenMicro(b.Until),
 		Failures: b.Failures, Count: b.Count, Scope: b.Scope, Backend: backend, Reason: b.Reason, By: b.By,
@@ -673,7 +673,7 @@ func whenMicro(us int64) time.Time {
 }
 
 // elements are what the firewall should hold for a ban: one element for each scope.
-func (d *daemon) elements(b *ledger.Ban) (l []firewall.Ban) {
+func (d *daemon) elements(b *state.Ban) (l []firewall.Ban) {
 	for _, scope := range d.scopes.of(b.Scope) {
 		if e, ok := d.element(b.Prefix, scope); ok {
 			l = append(l, e)
@@ -728,8 +728,8 @@ func (d *daemon) wanted() []firewall.Ban {
 	return want
 }
 
-// released tells firewall and audit trail of bans that have left the ledger.
-func (d *daemon) released(bans []ledger.Ban, reason, by string) {
+// released tells firewall and audit trail of bans that are over.
+func (d *daemon) released(bans []state.Ban, reason, by string) {
 	for i := range bans {
 		b := &bans[i]
 		for _, scope := range d.scopes.of(b.Scope) {
@@ -872,7 +872,7 @@ const (
 	selfEvery = 5 * time.Minute
 )
 
-// maybeSave writes the ledger when it is time.
+// maybeSave writes the state file when it is time.
 func (d *daemon) maybeSave(now time.Time) {
 	since := now.Sub(d.lastSave)
 	if since < saveShare*d.saveCost {
@@ -922,7 +922,7 @@ func (d *daemon) saveDone(err error) {
 	d.saveErr = err
 }
 
-// saveNow writes the ledger before an operator's command is answered.
+// saveNow writes the state file before an operator's command is answered.
 func (d *daemon) saveNow() error {
 	if d.saving {
 		d.saveHurry()

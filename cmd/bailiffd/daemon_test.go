@@ -391,7 +391,7 @@ func TestNothingTwice(t *testing.T) {
 	}
 	b.fail("203.0.113.1", 1)
 	first := b.awaitBan("203.0.113.1/32")
-	b.kill() // before the ledger is written: the ban is decided again, and is the same one
+	b.kill() // before the state file is written: the ban is decided again, and is the same one
 	b.start()
 	if again := b.awaitBan("203.0.113.1/32"); again.ID != first.ID || again.Count != 1 {
 		t.Errorf("after a crash: %+v, before: %+v", again, first)
@@ -475,7 +475,7 @@ func TestReloadKeepsCounting(t *testing.T) {
 	}
 }
 
-func TestDamagedLedger(t *testing.T) {
+func TestDamagedState(t *testing.T) {
 	b := newBench(t)
 	b.start()
 	b.fail("203.0.113.1", 5)
@@ -518,7 +518,7 @@ func (b *bench) keepAudit(m map[string]string) {
 
 // TestNewerSystemd: where the journal has a flag that our reader does not know, as a future systemd may write it, everything that
 // is read of it is read through journalctl: attacks, what was announced before a crash, the lines that why shows, the audit trail
-// that a lost ledger is rebuilt from.
+// that a lost state file is rebuilt from.
 func TestNewerSystemd(t *testing.T) {
 	b := newBench(t)
 	b.start()
@@ -530,7 +530,7 @@ func TestNewerSystemd(t *testing.T) {
 	b.stop()
 	ctx := context.Background()
 
-	// The daemon is killed after a ban that is in the audit trail, but not in the ledger.
+	// The daemon is killed after a ban that is in the audit trail, but not in the state file.
 	b.start()
 	b.fail("203.0.113.1", 2)
 	ban := b.told(audit.KindBan)
@@ -560,7 +560,7 @@ func TestNewerSystemd(t *testing.T) {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 
-	// A lost ledger is rebuilt from the audit trail.
+	// A lost state file is rebuilt from the audit trail.
 	b.stop()
 	path := filepath.Join(b.state, stateName)
 	if err := os.WriteFile(path, []byte("nothing"), 0o640); err != nil {

@@ -132,7 +132,7 @@ type firewallEvent struct {
 }
 
 // maxQueue bounds what waits for a firewall that does not answer. Beyond it the full set of bans is asked for instead:
-// nothing is lost, since the ledger has it all.
+// nothing is lost, since the state has it all.
 const maxQueue = 1 << 16
 
 // Time limits for the firewall's answers. The kernel takes half a second for a reconcile of 100,000 entries, and ten times as
@@ -199,7 +199,7 @@ func (w *firewallWorker) put(remove bool, bans []firewall.Ban) {
 func (w *firewallWorker) reconcile(want []firewall.Ban) { w.give(want, false) }
 
 // first gives the full set of bans at the start. What the host holds beyond it stays for now: after a crash that may be a ban
-// younger than the ledger, which reading the journal again brings back.
+// younger than the state file, which reading the journal again brings back.
 func (w *firewallWorker) first(want []firewall.Ban) { w.give(want, true) }
 
 func (w *firewallWorker) give(want []firewall.Ban, adopt bool) {

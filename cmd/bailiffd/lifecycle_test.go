@@ -376,7 +376,7 @@ func TestHangingBus(t *testing.T) {
 	})
 	b.stop()
 	saved, err := loadState(b.state)
-	if err != nil || saved.lost() || saved.ledger.Len() != 2 {
+	if err != nil || saved.lost() || saved.state.Len() != 2 {
 		t.Errorf("saved: %+v, %v", saved, err)
 	}
 	if m := b.told(audit.KindStop); !strings.Contains(m["MESSAGE"], "could not be taken out of the firewall") {

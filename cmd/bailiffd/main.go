@@ -38,7 +38,7 @@ const (
 // options are the command line. Everything else stands in the configuration.
 type options struct {
 	config  string // one file in place of the installed configuration
-	state   string // folder of the ledger
+	state   string // folder of the state file
 	socket  string // control socket, where systemd does not hold one
 	journal string // folder of journal files in place of the host's own
 	backend string // overrides firewall.backend
@@ -58,7 +58,7 @@ func run(args []string, stderr io.Writer) int {
 	f := flag.NewFlagSet("bailiffd", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.config, "config", "", "this configuration `file` in place of the installed ones")
-	f.StringVar(&o.state, "state", "", "`folder` of the ledger (default: $STATE_DIRECTORY, else /var/lib/bailiff)")
+	f.StringVar(&o.state, "state", "", "`folder` of the state file (default: $STATE_DIRECTORY, else /var/lib/bailiff)")
 	f.StringVar(&o.socket, "socket", "/run/bailiff/control", "`path` of the control socket, where systemd does not pass one")
 	f.StringVar(&o.journal, "journal", "", "read the journal files of this `folder` in place of the host's journal")
 	f.StringVar(&o.backend, "firewall", "", "`backend` in place of the configured one: auto, firewalld, ipset, nftables, dryrun")

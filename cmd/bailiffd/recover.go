@@ -11,7 +11,7 @@ import (
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy/allow"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 	"bailiff/units/notify"
 )
 
@@ -98,7 +98,7 @@ type trailReport struct {
 	problem string
 }
 
-// replayTrail repeats on the ledger what our own entries say: all of them where the state is lost. Else those by hand that
+// replayTrail repeats on the state what our own entries say: all of them where the state is lost. Else those by hand that
 // are younger than the state, which could not be saved then; the others follow from reading the journal on.
 func (d *daemon) replayTrail(ctx context.Context, saved *savedState, pos journal.Position, now time.Time) (r trailReport, err error) {
 	j, err := journal.Open(d.source(), journal.Options{Matches: own(audit.KindBan, audit.KindExtend, audit.KindUnban, audit.KindAllow, audit.KindDisallow)})
@@ -147,8 +147,8 @@ func (d *daemon) replayTrail(ctx context.Context, saved *savedState, pos journal
 // trailOverlap is how much older than the state entries are looked at: journald stamps an entry when it takes it.
 const trailOverlap = time.Minute
 
-// replayEntry repeats one entry. What the ledger has already, or has something younger in place of, changes nothing.
-func replayEntry(led *ledger.Ledger, get func(string) string, at uint64, byHand bool, now int64) (changed bool, err error) {
+// replayEntry repeats one entry. What the state has already, or has something younger in place of, changes nothing.
+func replayEntry(led *state.State, get func(string) string, at uint64, byHand bool, now int64) (changed bool, err error) {
 	kind, _ := audit.KindOf(get("MESSAGE_ID"))
 	switch kind {
 	case audit.KindBan, audit.KindExtend:
@@ -156,7 +156,7 @@ func replayEntry(led *ledger.Ledger, get func(string) string, at uint64, byHand 
 		if err != nil || byHand && ev.By == "" {
 			return false, err
 		}
-		b := ledger.Ban{Prefix: ev.Prefix, Jail: ev.Jail, Since: ev.Since.UnixMicro(), Failures: ev.Failures, Count: ev.Count, Reason: ev.Reason, By: ev.By, Scope: ev.Scope}
+		b := state.Ban{Prefix: ev.Prefix, Jail: ev.Jail, Since: ev.Since.UnixMicro(), Failures: ev.Failures, Count: ev.Count, Reason: ev.Reason, By: ev.By, Scope: ev.Scope}
 		if !ev.Until.IsZero() {
 			b.Until = ev.Until.UnixMicro()
 		}
@@ -216,7 +216,7 @@ func (d *daemon) recoverSets(ctx context.Context, be firewall.Backend, now time.
 			known = true
 		}
 		if !known {
-			b := ledger.Ban{Prefix: e.Prefix, Jail: jailRecovered, Since: now.UnixMicro(), Count: 1, Reason: "found in the firewall's set", Scope: d.scopes.text(e.Scope)}
+			b := state.Ban{Prefix: e.Prefix, Jail: jailRecovered, Since: now.UnixMicro(), Count: 1, Reason: "found in the firewall's set", Scope: d.scopes.text(e.Scope)}
 			if !e.Until.IsZero() {
 				b.Until = e.Until.UnixMicro()
 			}

@@ -7,17 +7,17 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/policy/config"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // scopes are the lists of ports that bans may close, with the names that the firewall knows them by: those of the jails in
 // force, and those that bans have kept from a configuration of before.
 type scopes struct {
 	list  []firewall.Scope
-	names map[string]string // text (ledger.Ban.Scope, one list of ports) → name
+	names map[string]string // text (state.Ban.Scope, one list of ports) → name
 }
 
-func newScopes(c *config.Config, led *ledger.Ledger) scopes {
+func newScopes(c *config.Config, led *state.State) scopes {
 	s := scopes{list: []firewall.Scope{{}}, names: map[string]string{"": ""}}
 	for _, j := range c.Jails {
 		if j.Enabled {

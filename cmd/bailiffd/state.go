@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 	"bailiff/units/atomicfile"
 )
 
@@ -24,8 +24,8 @@ const maxState = 1 << 30
 
 // savedState is what the state folder held at start.
 type savedState struct {
-	ledger  *ledger.Ledger // empty where missing or damaged
-	at      time.Time      // when it was written
+	state   *state.State // empty where missing or damaged
+	at      time.Time    // when it was written
 	missing bool
 	damaged error // why the file cannot be read
 }
@@ -38,7 +38,7 @@ func loadState(dir string) (s savedState, err error) {
 	path := filepath.Join(dir, stateName)
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return savedState{ledger: ledger.New(), missing: true}, nil
+		return savedState{state: state.New(), missing: true}, nil
 	}
 	if err != nil {
 		return s, err
@@ -49,11 +49,11 @@ func loadState(dir string) (s savedState, err error) {
 		s.damaged = fmt.Errorf("%s: has %d bytes, more than %d", path, st.Size(), maxState)
 	} else if data, err = os.ReadFile(path); err != nil {
 		return s, err
-	} else if s.ledger, err = ledger.Decode(data); err != nil {
+	} else if s.state, err = state.Decode(data); err != nil {
 		s.damaged = fmt.Errorf("%s: %w", path, err)
 	}
 	if s.damaged != nil {
-		s.ledger = ledger.New()
+		s.state = state.New()
 	}
 	return s, nil
 }

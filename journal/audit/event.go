@@ -24,7 +24,7 @@ const (
 	FieldEvidence = "BAILIFF_EVIDENCE"  // journal cursors, one a line, oldest first
 	FieldBackend  = "BAILIFF_BACKEND"   // firewall backend
 	FieldList     = "BAILIFF_LIST"      // name of a published allow list
-	FieldReason   = "BAILIFF_REASON"    // failures, slow, account or neighbours; what was given with a ban by hand
+	FieldReason   = "BAILIFF_REASON"    // failures, slow, account or network; what was given with a ban by hand
 	FieldBy       = "BAILIFF_BY"        // user who asked for it; absent for what the daemon decided
 	FieldRestored = "BAILIFF_RESTORED"  // "1": not a new decision, do not report it again
 	FieldWide     = "BAILIFF_WIDE"      // "1": a neighbourhood, because many of its addresses attacked at once
@@ -70,10 +70,10 @@ type BanEvent struct {
 	Until     time.Time // zero: for ever
 	Failures  int
 	Count     int      // 1 for the first ban of the prefix, 2 for the second, …
-	Scope     string   // the ports that are closed, as ledger.Ban has them; "": all traffic
+	Scope     string   // the ports that are closed, as state.Ban has them; "": all traffic
 	Evidence  []string // journal cursors, oldest first
 	Backend   string
-	Reason    string // failures, slow, account or neighbours; of a ban by hand what was given
+	Reason    string // failures, slow, account or network; of a ban by hand what was given
 	By        string // user name, of a ban by hand
 	Restored  bool
 	Wide      bool
@@ -127,20 +127,20 @@ func (e *BanEvent) message(k Kind) string {
 		if d := e.Since.Sub(e.First); !e.First.IsZero() && d >= 0 && e.Failures > 1 {
 			in = " in " + Duration(d)
 		}
-		if e.Wide && e.Reason == "neighbours" {
+		if e.Wide && e.Reason == "network" {
 			part("%d parts of it attacked%s", e.Failures, in)
 		} else {
 			part("%d attempt%s%s", e.Failures, s, in)
 		}
 	}
-	if e.Wide && e.Reason != "neighbours" {
+	if e.Wide && e.Reason != "network" {
 		part("many addresses at once")
 	}
 	if e.By != "" {
 		part("by %s", oneLine(e.By))
 	}
 	switch {
-	case e.By == "" && e.Reason == "failures" || e.Reason == "neighbours" && e.Wide: // said already
+	case e.By == "" && e.Reason == "failures" || e.Reason == "network" && e.Wide: // said already
 	case e.By == "" && reasons[e.Reason] != "":
 		part("%s", reasons[e.Reason])
 	case e.Reason != "":

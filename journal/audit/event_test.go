@@ -41,7 +41,7 @@ func TestMessages(t *testing.T) {
 	restored := example()
 	restored.Restored, restored.Failures = true, 1
 	usual, slow, account, net := example(), example(), example(), six
-	usual.Reason, slow.Reason, account.Reason, net.Reason = "failures", "slow", "account", "neighbours"
+	usual.Reason, slow.Reason, account.Reason, net.Reason = "failures", "slow", "account", "network"
 	for _, c := range []struct {
 		got  Entry
 		want string

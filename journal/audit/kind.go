@@ -26,7 +26,7 @@ const (
 	KindLost                  // audit entries of ours could not be written
 	KindAllowList             // a published allow list was read anew
 	KindAllowListRefused      // a published allow list is not believed; the one before stays
-	KindLedgerSetAside        // the state file was damaged or missing, and was rebuilt
+	KindStateSetAside         // the state file was damaged or missing, and was rebuilt
 	KindReported              // bailiff-report: a destination took a report
 	KindReportDropped         // bailiff-report: a report will not be delivered
 	KindReportsHeld           // bailiff-report: a destination takes nothing until somebody does something
@@ -61,7 +61,7 @@ var kinds = [...]struct {
 	KindLost:             {"lost", "337803f68d32491983b8009246fb8966", Warning},
 	KindAllowList:        {"allow-list", "7b0fb596bb944a1bb59db8729d360a8a", Info},
 	KindAllowListRefused: {"allow-list-refused", "21931f02cb304fc28c8b54b7e5702755", Warning},
-	KindLedgerSetAside:   {"ledger-set-aside", "9e18998b5f9e4ceab14cb5c51aac1efb", Crit},
+	KindStateSetAside:    {"state-set-aside", "9e18998b5f9e4ceab14cb5c51aac1efb", Crit},
 	KindReported:         {"reported", "9677659f792d4e9ab6c0283fba4300f0", Info},
 	KindReportDropped:    {"report-dropped", "e0029f9843874637b051f7805849bc42", Warning},
 	KindReportsHeld:      {"reports-held", "af52c07ac45f4deab69d4f68e0e25a6f", Warning},

@@ -15,7 +15,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // row is the fields of an entry; export writes them as journalctl -o export does.
@@ -75,7 +75,7 @@ func banned(t *testing.T, conf string, rows []row) (bans []string, jails map[str
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := policy.New(c, ledger.New())
+	g, err := policy.New(c, state.New())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,7 +170,7 @@ func joinPorts(ports []Port) []Port {
 	return out
 }
 
-// ScopeText writes ports as the scope of a ban (ledger.Covers), which ParseScope reads; "" for all traffic.
+// ScopeText writes ports as the scope of a ban (state.Covers), which ParseScope reads; "" for all traffic.
 func ScopeText(ports []Port) string {
 	words := make([]string, len(ports))
 	for i, p := range ports {

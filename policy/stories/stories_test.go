@@ -37,7 +37,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/ledger"
+	"bailiff/policy/state"
 )
 
 // program is what journald says of a program's entries.
@@ -311,7 +311,7 @@ func (s *story) test(t *testing.T) {
 		}
 		c.Jails[i].Enabled = true
 	}
-	g, err := policy.New(c, ledger.New())
+	g, err := policy.New(c, state.New())
 	if err != nil {
 		t.Fatal(err)
 	}

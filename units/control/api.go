@@ -289,7 +289,7 @@ type AllowWhy struct {
 	Expired []AllowEntry `json:"expired"` // that would, were they not over
 }
 
-// AllowRequest adds an entry at run time. It is kept over restarts with the ledger.
+// AllowRequest adds an entry at run time. It is kept over restarts with the state file.
 type AllowRequest struct {
 	Prefix   string `json:"prefix"`
 	Duration string `json:"duration,omitempty"` // empty: for ever
@@ -325,7 +325,7 @@ type WhyBan struct {
 type WhyCount struct {
 	Jail      string    `json:"jail"`             // of accounts and neighbours that of the latest failure; it may be empty
 	Filter    string    `json:"filter,omitempty"` // of the jail
-	Window    string    `json:"window"`           // "normal", "slow", "account" or "neighbours"
+	Window    string    `json:"window"`           // "normal", "slow", "account" or "network"
 	Length    float64   `json:"window_seconds"`
 	Prefix    string    `json:"prefix"`                     // that is counted as one, and would be banned
 	Failures  int       `json:"failures"`                   // that are kept one by one: those of evidence

@@ -33,7 +33,7 @@ const (
 // and in between does to the host what happens to hosts. In the end every attempt was counted once, every ban made once and in
 // force, every report delivered once, and nobody banned who failed less often than a ban takes.
 //
-// The clock is left out: the host shares it with the machine. The ledger's tests turn it back and forth.
+// The clock is left out: the host shares it with the machine. The state's tests turn it back and forth.
 func TestProve(t *testing.T) {
 	if *daemonKills == 0 {
 		t.Skip("takes an hour: run `make prove`")

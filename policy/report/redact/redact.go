@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"bailiff/policy/filter"
-	"bailiff/policy/ledger"
 	"bailiff/policy/report"
+	"bailiff/policy/state"
 )
 
 // What stands in place of what was taken out. Filters of receivers may rely on these texts.
@@ -65,7 +65,7 @@ func (r *Redactor) Report(rep *report.Report) *report.Report {
 	c := *rep
 	c.Cursor, c.By, c.Host = "", "", Host
 	c.Time, c.First, c.Since, c.Until = utc(rep.Time), utc(rep.First), utc(rep.Since), utc(rep.Until)
-	if !slices.Contains([]string{ledger.Failures, ledger.Slow, ledger.Account, ledger.Neighbours}, rep.Reason) {
+	if !slices.Contains([]string{state.Failures, state.Slow, state.Account, state.Network}, rep.Reason) {
 		c.Reason = "" // somebody's own words
 	}
 	f := r.filters(rep.Service)

@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // AppendSnapshot appends the whole state to b. The same state gives the same bytes. counts appends what was counted up to
 // the cursor; nil: what TakeCounts would return.
-func (l *Ledger) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
+func (l *State) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 	start := len(b)
 	if cap(b)-start < headSize+32*l.Len() {
 		b = slices.Grow(b, headSize+4096+32*l.Len()+16*l.history.n+8*l.pardons.n)
@@ -126,7 +126,7 @@ func (l *Ledger) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 }
 
 // noteOf is what a ban says besides numbers.
-func (l *Ledger) noteOf(k key, b *ban) note {
+func (l *State) noteOf(k key, b *ban) note {
 	if len(l.notes) > 0 {
 		if n, ok := l.notes[k]; ok {
 			return n
@@ -146,7 +146,7 @@ func putLength(b []byte, n int) {
 }
 
 // TakeCounts hands over what a snapshot says was counted; nil when it says nothing.
-func (l *Ledger) TakeCounts() []byte {
+func (l *State) TakeCounts() []byte {
 	c := l.counts
 	l.counts = nil
 	return c
@@ -172,7 +172,7 @@ func appendKey(b []byte, k key) []byte {
 
 // Decode reads a snapshot. Whatever the bytes are, it neither panics nor takes more memory than a small multiple of
 // them; an error says what is wrong and where.
-func Decode(data []byte) (*Ledger, error) {
+func Decode(data []byte) (*State, error) {
 	if len(data) < headSize || !bytes.HasPrefix(data, []byte(magic)) {
 		return nil, errors.New("is not a ledger")
 	}
@@ -294,7 +294,7 @@ func (d *decoder) key() (k key) {
 	return k
 }
 
-func (d *decoder) ledger(version uint32) *Ledger {
+func (d *decoder) ledger(version uint32) *State {
 	l := New()
 	l.cursor = d.text()
 	words := []string{""}

@@ -2,8 +2,8 @@
 // operator forgave, addresses allowed at run time, and how far the journal was read. It is pure: it reads no clock and
 // writes no file; time comes in as microseconds since 1970, and snapshot.go turns the whole into bytes and back.
 //
-// Start reading at Ledger.
-package ledger
+// Start reading at State.
+package state
 
 import (
 	"cmp"
@@ -38,14 +38,14 @@ type Ban struct {
 
 // Reasons of bans that the policy made.
 const (
-	Failures   = "failures"   // too many within find_time
-	Slow       = "slow"       // too many within slow.find_time
-	Account    = "account"    // took part when many addresses attacked one account
-	Neighbours = "neighbours" // a network of which many parts attacked
+	Failures = "failures" // too many within find_time
+	Slow     = "slow"     // too many within slow.find_time
+	Account  = "account"  // took part when many addresses attacked one account
+	Network  = "network"  // a network of which many parts attacked
 )
 
 // reasons are kept by number: there are as many as bans.
-var reasons = []string{"", Failures, Slow, Account, Neighbours}
+var reasons = []string{"", Failures, Slow, Account, Network}
 
 // ID names the ban. It follows from what the ban is, so a replay, or reading the journal again after a crash, gives
 // the same one, and a repeated report is recognised.
@@ -78,8 +78,8 @@ const (
 
 const never = math.MaxInt64
 
-// Ledger is the state. One goroutine uses it.
-type Ledger struct {
+// State is the state. One goroutine uses it.
+type State struct {
 	cursor string
 
 	bans   table[ban]
@@ -180,7 +180,7 @@ func (k key) end() key {
 type ban struct {
 	since, until int64 // until never: for ever
 	failures     uint16
-	scope        uint16 // in Ledger.scopes
+	scope        uint16 // in State.scopes
 	count        uint32 // and in the upper reasonBits the number of the reason
 }
 
@@ -198,21 +198,21 @@ type past struct {
 }
 
 // New makes an empty ledger.
-func New() *Ledger {
-	return &Ledger{scopes: []string{""}, notes: map[key]note{}, allowed: map[netip.Prefix]allow.Entry{}}
+func New() *State {
+	return &State{scopes: []string{""}, notes: map[key]note{}, allowed: map[netip.Prefix]allow.Entry{}}
 }
 
 // Cursor is the journal cursor that the ledger's state belongs to; "" when nothing was read yet.
-func (l *Ledger) Cursor() string { return l.cursor }
+func (l *State) Cursor() string { return l.cursor }
 
 // SetCursor says how far the journal was read.
-func (l *Ledger) SetCursor(c string) { l.cursor = c }
+func (l *State) SetCursor(c string) { l.cursor = c }
 
 // Len is how many bans there are.
-func (l *Ledger) Len() int { return l.bans.n }
+func (l *State) Len() int { return l.bans.n }
 
 // keyOf makes the key of a ban; ok is false when there is no ban of that jail.
-func (l *Ledger) keyOf(p netip.Prefix, jail string) (k key, ok bool) {
+func (l *State) keyOf(p netip.Prefix, jail string) (k key, ok bool) {
 	k = keyOf(p)
 	i, ok := slices.BinarySearch(l.jails, jail)
 	k.jail = uint32(i)
@@ -220,7 +220,7 @@ func (l *Ledger) keyOf(p netip.Prefix, jail string) (k key, ok bool) {
 }
 
 // addJail gives a jail's name its place, which moves those behind it. It is done once for each name.
-func (l *Ledger) addJail(jail string) {
+func (l *State) addJail(jail string) {
 	l.change()
 	at, _ := slices.BinarySearch(l.jails, jail)
 	l.jails = slices.Insert(l.jails, at, jail)
@@ -247,7 +247,7 @@ func (l *Ledger) addJail(jail string) {
 	l.notes = notes
 }
 
-func (l *Ledger) full(k key, b *ban) Ban {
+func (l *State) full(k key, b *ban) Ban {
 	x := Ban{Prefix: k.prefix(), Jail: l.jails[k.jail], Since: b.since, Until: b.until, Failures: int(b.failures), Count: int(b.count & maxCount), Reason: reasons[b.count>>(32-reasonBits)], Scope: l.scopes[b.scope]}
 	if b.until == never {
 		x.Until = 0
@@ -261,7 +261,7 @@ func (l *Ledger) full(k key, b *ban) Ban {
 }
 
 // Add puts a ban in; one of the same prefix and jail is replaced. The prefix must be masked and not IPv4-mapped.
-func (l *Ledger) Add(b Ban) {
+func (l *State) Add(b Ban) {
 	k, ok := l.keyOf(b.Prefix, b.Jail)
 	if !ok {
 		l.addJail(b.Jail)
@@ -288,7 +288,7 @@ func (l *Ledger) Add(b Ban) {
 }
 
 // scopeOf gives a scope its place. Scopes are few: those of the jails' ports, and unions of them.
-func (l *Ledger) scopeOf(scope string) uint16 {
+func (l *State) scopeOf(scope string) uint16 {
 	i := slices.Index(l.scopes, scope)
 	if i < 0 {
 		if len(l.scopes) > math.MaxUint16 {
@@ -301,7 +301,7 @@ func (l *Ledger) scopeOf(scope string) uint16 {
 }
 
 // Scopes lists the scopes of all bans; scopes of bans that are gone may be among them.
-func (l *Ledger) Scopes() []string { return slices.Clone(l.scopes) }
+func (l *State) Scopes() []string { return slices.Clone(l.scopes) }
 
 // Covers says whether a scope holds another one. A scope is one list of ports or several with a semicolon between them, as
 // config.ScopeText writes them; "" is all traffic. A range holds the same range only.
@@ -340,7 +340,7 @@ func JoinScopes(a, b string) string {
 }
 
 // RemoveFunc takes out the bans that gone says, and returns them.
-func (l *Ledger) RemoveFunc(gone func(*Ban) bool) (removed []Ban) {
+func (l *State) RemoveFunc(gone func(*Ban) bool) (removed []Ban) {
 	for b := range l.All() {
 		if gone(&b) {
 			removed = append(removed, b)
@@ -353,7 +353,7 @@ func (l *Ledger) RemoveFunc(gone func(*Ban) bool) (removed []Ban) {
 }
 
 // Remove takes a ban out; false when there is none.
-func (l *Ledger) Remove(p netip.Prefix, jail string) bool {
+func (l *State) Remove(p netip.Prefix, jail string) bool {
 	k, ok := l.keyOf(p, jail)
 	if ok = ok && l.bans.delete(k); ok {
 		l.gone(k)
@@ -362,7 +362,7 @@ func (l *Ledger) Remove(p netip.Prefix, jail string) bool {
 }
 
 // gone clears up after a ban that was taken out.
-func (l *Ledger) gone(k key) {
+func (l *State) gone(k key) {
 	l.change()
 	l.lens[k.family()].add(k.bits, -1)
 	delete(l.notes, k)
@@ -372,7 +372,7 @@ func (l *Ledger) gone(k key) {
 }
 
 // Get returns a jail's ban of exactly that prefix.
-func (l *Ledger) Get(p netip.Prefix, jail string) (Ban, bool) {
+func (l *State) Get(p netip.Prefix, jail string) (Ban, bool) {
 	if k, ok := l.keyOf(p, jail); ok {
 		if b := l.bans.get(k); b != nil {
 			return l.full(k, b), true
@@ -382,14 +382,14 @@ func (l *Ledger) Get(p netip.Prefix, jail string) (Ban, bool) {
 }
 
 // Of goes through the bans of exactly that prefix. The ledger must not be changed meanwhile.
-func (l *Ledger) Of(p netip.Prefix) iter.Seq[Ban] {
+func (l *State) Of(p netip.Prefix) iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
 		l.of(keyOf(p), func(k key, b *ban) bool { return yield(l.full(k, b)) })
 	}
 }
 
 // of goes through the bans of one prefix; it returns false when yield did.
-func (l *Ledger) of(k key, yield func(key, *ban) bool) (on bool) {
+func (l *State) of(k key, yield func(key, *ban) bool) (on bool) {
 	on = true
 	end := k.end()
 	l.bans.from(k, func(x key, b *ban) bool {
@@ -404,13 +404,13 @@ func (l *Ledger) of(k key, yield func(key, *ban) bool) (on bool) {
 
 // Covering goes through the bans of all prefixes that hold an address, wide ones first. The ledger must not be changed
 // meanwhile.
-func (l *Ledger) Covering(a netip.Addr) iter.Seq[Ban] {
+func (l *State) Covering(a netip.Addr) iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
 		l.covering(a, func(k key, b *ban) bool { return yield(l.full(k, b)) })
 	}
 }
 
-func (l *Ledger) covering(a netip.Addr, yield func(key, *ban) bool) {
+func (l *State) covering(a netip.Addr, yield func(key, *ban) bool) {
 	if l.bans.n == 0 {
 		return
 	}
@@ -424,7 +424,7 @@ func (l *Ledger) covering(a netip.Addr, yield func(key, *ban) bool) {
 
 // Held says whether a ban that some jail made before a moment is in force then for an address; counts says which jails and
 // scopes matter. It is asked for each failure, and mostly of the same addresses: what it found is at hand for the next time.
-func (l *Ledger) Held(a netip.Addr, at int64, counts func(jail, scope string) bool) (held bool) {
+func (l *State) Held(a netip.Addr, at int64, counts func(jail, scope string) bool) (held bool) {
 	if l.bans.n == 0 {
 		return false
 	}
@@ -460,7 +460,7 @@ type witness struct {
 const witnessBits = 14
 
 // change begins a new era: what Held found may no longer hold.
-func (l *Ledger) change() {
+func (l *State) change() {
 	if l.era++; l.era == 0 {
 		clear(l.seen) // of the era of that number before
 	}
@@ -468,7 +468,7 @@ func (l *Ledger) change() {
 
 // All goes through all bans: IPv4 before IPv6, by address, wide before narrow, then by jail. The ledger must not be
 // changed meanwhile.
-func (l *Ledger) All() iter.Seq[Ban] {
+func (l *State) All() iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
 		l.bans.all(func(k key, b *ban) bool { return yield(l.full(k, b)) })
 	}
@@ -476,7 +476,7 @@ func (l *Ledger) All() iter.Seq[Ban] {
 
 // Expire takes out the bans that are over at now and returns them, the earliest first. Each time it also goes through a
 // part of the history and the pardons, and drops what is forgotten at read, which is up to when the journal was read.
-func (l *Ledger) Expire(now, read int64) (over []Ban) {
+func (l *State) Expire(now, read int64) (over []Ban) {
 	var keys []key
 	for i := len(l.bans.blocks) - 1; i >= 0; i-- { // from the end: trim may join a block with its neighbours
 		if i >= len(l.bans.blocks) || l.bans.blocks[i].due > now {
@@ -526,7 +526,7 @@ func (l *Ledger) Expire(now, read int64) (over []Ban) {
 // for each ban before, at most longest, but never less than base. What lies longer back than forget after the last
 // ban's end does not count; forget 0 never forgets. spread is added; where that would be more than longest, it is taken
 // off instead, so that bans of full length do not all end when everybody expects it. Never is it less than base.
-func (l *Ledger) Escalate(p netip.Prefix, at int64, base time.Duration, factor float64, longest, forget, spread time.Duration) (long time.Duration, count int) {
+func (l *State) Escalate(p netip.Prefix, at int64, base time.Duration, factor float64, longest, forget, spread time.Duration) (long time.Duration, count int) {
 	k := keyOf(p)
 	l.forget = forget.Microseconds()
 	if forget == forever {
@@ -563,11 +563,11 @@ func (l *Ledger) Escalate(p netip.Prefix, at int64, base time.Duration, factor f
 }
 
 // past says whether a history is forgotten.
-func (l *Ledger) past(h *past, now int64) bool {
+func (l *State) past(h *past, now int64) bool {
 	return l.forget > 0 && h.end != never && now-h.end > l.forget
 }
 
-func (l *Ledger) remember(k key, h past) {
+func (l *State) remember(k key, h past) {
 	x, _, made := l.history.put(k)
 	*x = h
 	if made && l.history.n > maxHistory {
@@ -576,13 +576,13 @@ func (l *Ledger) remember(k key, h past) {
 }
 
 // dice is a step of a linear congruential generator, whose upper bits are good enough to pick a block by.
-func (l *Ledger) dice() uint64 {
+func (l *State) dice() uint64 {
 	l.chance = l.chance*6364136223846793005 + 1442695040888963407
 	return l.chance >> 33
 }
 
 // Remember notes a ban that was made before, when the ledger is rebuilt from the audit trail.
-func (l *Ledger) Remember(b Ban) {
+func (l *State) Remember(b Ban) {
 	h := past{count: uint32(min(max(b.Count, 1), math.MaxInt32)), end: b.Until}
 	if b.Until == 0 {
 		h.end = never
@@ -594,7 +594,7 @@ func (l *Ledger) Remember(b Ban) {
 }
 
 // HistoryOf returns what is remembered of the prefixes that hold p or lie in it.
-func (l *Ledger) HistoryOf(p netip.Prefix) (found []History) {
+func (l *State) HistoryOf(p netip.Prefix) (found []History) {
 	k := keyOf(p)
 	for bits := range k.bits { // those that hold p
 		if h := l.history.get(k.cut(int(bits))); h != nil {
@@ -613,7 +613,7 @@ func (l *Ledger) HistoryOf(p netip.Prefix) (found []History) {
 
 // Pardon notes that an operator lifted what stood against a prefix: failures up to then never count again. It replaces an
 // earlier pardon, also one that lies ahead: the clock was set back.
-func (l *Ledger) Pardon(p netip.Prefix, at int64) {
+func (l *State) Pardon(p netip.Prefix, at int64) {
 	k := keyOf(p)
 	x, _, made := l.pardons.put(k)
 	*x = at
@@ -629,7 +629,7 @@ func (l *Ledger) Pardon(p netip.Prefix, at int64) {
 
 // Pardoned says whether a failure of an address at a moment was forgiven by an operator within a time after it. The time
 // keeps a pardon that was given while the clock was ahead from forgiving what comes once it is right.
-func (l *Ledger) Pardoned(a netip.Addr, at, within int64) bool {
+func (l *State) Pardoned(a netip.Addr, at, within int64) bool {
 	if l.pardons.n == 0 {
 		return false
 	}
@@ -643,7 +643,7 @@ func (l *Ledger) Pardoned(a netip.Addr, at, within int64) bool {
 }
 
 // Allow puts a prefix on the run-time allow list. false when the list is full.
-func (l *Ledger) Allow(e allow.Entry) bool {
+func (l *State) Allow(e allow.Entry) bool {
 	if _, ok := l.allowed[e.Prefix]; !ok && len(l.allowed) >= maxAllowed {
 		return false
 	}
@@ -652,14 +652,14 @@ func (l *Ledger) Allow(e allow.Entry) bool {
 }
 
 // Disallow takes a prefix off the run-time allow list; false when it is not on it.
-func (l *Ledger) Disallow(p netip.Prefix) bool {
+func (l *State) Disallow(p netip.Prefix) bool {
 	_, ok := l.allowed[p]
 	delete(l.allowed, p)
 	return ok
 }
 
 // Allowed returns the run-time allow list, sorted.
-func (l *Ledger) Allowed() []allow.Entry {
+func (l *State) Allowed() []allow.Entry {
 	list := make([]allow.Entry, 0, len(l.allowed))
 	for _, e := range l.allowed {
 		list = append(list, e)

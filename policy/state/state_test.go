@@ -1,4 +1,4 @@
-package ledger
+package state
 
 import (
 	"bytes"
@@ -237,7 +237,7 @@ func TestID(t *testing.T) {
 	}
 }
 
-func full() *Ledger {
+func full() *State {
 	l := New()
 	l.SetCursor("s=0639;i=1;b=a;m=1;t=5;x=9")
 	l.Add(Ban{Prefix: pfx("203.0.113.7/32"), Jail: "sshd", Since: 5, Until: 500, Failures: 5, Count: 1, Scope: "22;80,443"})
@@ -333,7 +333,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func hundredThousand() *Ledger {
+func hundredThousand() *State {
 	l := New()
 	for i := range 100_000 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, byte(18 + i>>16), byte(i >> 8), byte(i)}), 32)
