@@ -71,7 +71,7 @@ fuzz:
 # Benchmarks of all packages, then latency and idling on a real host.
 bench: deps build
 	go test -tags libsystemd -run '^$$' -bench . ./...
-	BAILIFF_BENCH=1 go test -count=1 -v -run TestMemory ./cmd/bailiffd
+	BAILIFF_BENCH=1 go test -count=1 -v -run TestMemory ./cmd/bailiffd/internal/daemon
 	$(HELD) BAILIFF_E2E=bookworm BAILIFF_BENCH=1 go test -count=1 -timeout 15m -v -run 'TestPeer|TestHost/.*/^(starts|idle|latency|crowd)$$' ./units/e2e
 	$(HELD) BAILIFF_E2E=trixie BAILIFF_BENCH=1 go test -count=1 -timeout 30m -v -run TestFirewalls ./units/e2e
 

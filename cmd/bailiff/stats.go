@@ -176,7 +176,7 @@ var (
 
 // ownBans selects the audit entries of bans: nothing but the daemon runs in its unit.
 func ownBans() journal.Group {
-	return journal.Group{{Field: "_SYSTEMD_UNIT", Value: "bailiff.service"}, {Field: "MESSAGE_ID", Value: audit.KindBan.ID()}}
+	return journal.Group{{Field: "_SYSTEMD_UNIT", Value: audit.Unit}, {Field: "MESSAGE_ID", Value: audit.KindBan.ID()}}
 }
 
 // tally counts.

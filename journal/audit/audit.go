@@ -12,6 +12,9 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
+// Unit is the service that writes the audit trail. Entries count as ours only if journald reports this unit.
+const Unit = "bailiff.service"
+
 // Priority is syslog's, as in PRIORITY=.
 type Priority = journal.Priority
 

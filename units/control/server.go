@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"bailiff/units/peer"
 )
 
 // Limits. They hold for root too: a script gone wild must not take the daemon's memory.
@@ -138,7 +140,7 @@ func newListener(l net.Listener, log func(string)) *listener {
 
 type conn struct {
 	net.Conn
-	who  caller
+	who  peer.Credentials
 	once sync.Once
 	free func()
 }
@@ -162,7 +164,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			c.Close()
 			return nil, fmt.Errorf("a %s connection, not a unix one", c.LocalAddr().Network())
 		}
-		who, err := callerOf(u)
+		who, err := peer.Of(u)
 		if err != nil {
 			c.Close()
 			l.log(err.Error())
@@ -297,7 +299,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
 		return nil, &Error{Status: http.StatusMethodNotAllowed, Message: fmt.Sprintf("%s does not take %.20q", r.URL.Path, r.Method), Hint: "it takes " + strings.Join(allow, ", ")}
 	}
-	who, ok := r.Context().Value(callerKey{}).(caller)
+	who, ok := r.Context().Value(callerKey{}).(peer.Credentials)
 	if !ok {
 		return nil, errors.New("the caller is not known")
 	}
@@ -316,16 +318,15 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	ctx, cancel := context.WithTimeout(r.Context(), cmp.Or(c.limit, callTime))
 	defer cancel()
-	who.User = userName(who.UID)
-	return c.run(s, r.WithContext(ctx), q, who.Peer)
+	return c.run(s, r.WithContext(ctx), q, Peer{PID: who.PID, UID: who.UID, GID: who.GID, User: userName(who.UID)})
 }
 
 // permit decides by the caller's credentials.
-func (s *Server) permit(who *caller, need right) error {
+func (s *Server) permit(who *peer.Credentials, need right) error {
 	switch {
 	case who.UID == 0,
 		need <= reload && who.UID == s.self,
-		need == look && s.hasGID && who.in(s.gid):
+		need == look && s.hasGID && who.In(s.gid):
 		return nil
 	case need == look:
 		return &Error{Status: http.StatusForbidden, Message: fmt.Sprintf("user %s may not look", userName(who.UID)),

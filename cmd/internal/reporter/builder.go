@@ -213,7 +213,7 @@ func (m *builder) context(b *Ban, r *report.Report, match *filter.Matcher) []rep
 		if e.Realtime < uint64(first.UnixMicro()) || n%256 == 255 && time.Now().After(end) {
 			break
 		}
-		if !mentions(e.Field(0), needle) || string(e.Field(1)) == DaemonUnit || string(e.Field(1)) == Unit {
+		if !mentions(e.Field(0), needle) || string(e.Field(1)) == audit.Unit || string(e.Field(1)) == Unit {
 			continue
 		}
 		out = append(out, lineOf(e, match))
@@ -306,7 +306,7 @@ func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.C
 	if id == "" {
 		return TestItem(d.Name, env.Host, time.Now()), nil
 	}
-	g := own(DaemonUnit, uids, audit.KindBan, audit.KindExtend, audit.KindObserved)
+	g := own(audit.Unit, uids, audit.KindBan, audit.KindExtend, audit.KindObserved)
 	if a, err := netip.ParseAddr(id); err == nil {
 		g = append(g, journal.Match{Field: audit.FieldAddress, Value: a.Unmap().WithZone("").String()})
 	} else {

@@ -350,7 +350,7 @@ func (h *harvest) rest() {
 // open opens the journal behind the position.
 func (h *harvest) open(rebuilding bool) error {
 	d := h.d
-	o := journal.Options{Matches: journal.Matches{own(DaemonUnit, d.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
+	o := journal.Options{Matches: journal.Matches{own(audit.Unit, d.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
 	pos := h.pos
 	if rebuilding && pos == (position{}) {
 		pos.Realtime = uint64(time.Now().Add(-h.set.conf.Report.RetryFor).UnixMicro())
@@ -381,7 +381,7 @@ func (h *harvest) open(rebuilding bool) error {
 		return nil
 	}
 	// Bans from before reports were configured are not reported.
-	start, err := journal.Open(d.o.Source, journal.Options{Matches: journal.Matches{own(DaemonUnit, d.o.Daemon, audit.KindStart, audit.KindReload)}})
+	start, err := journal.Open(d.o.Source, journal.Options{Matches: journal.Matches{own(audit.Unit, d.o.Daemon, audit.KindStart, audit.KindReload)}})
 	if err != nil {
 		return err
 	}

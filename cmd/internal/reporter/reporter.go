@@ -29,9 +29,8 @@ import (
 	"bailiff/units/notify"
 )
 
-// Our units, by which their entries are known.
+// How our entries are recognized.
 const (
-	DaemonUnit = "bailiff.service"
 	Unit       = "bailiff-report.service"
 	Identifier = "bailiff-report" // SYSLOG_IDENTIFIER of our entries
 )

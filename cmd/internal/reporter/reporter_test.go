@@ -153,7 +153,7 @@ func (b *bench) entry(fields map[string]string) time.Time {
 	defer b.write.Unlock()
 	b.n++
 	now := time.Now()
-	all := map[string]string{"_UID": fmt.Sprint(daemonUID), "_SYSTEMD_UNIT": DaemonUnit, "_TRANSPORT": "journal", "_HOSTNAME": "mail.example.net", "_PID": "77"}
+	all := map[string]string{"_UID": fmt.Sprint(daemonUID), "_SYSTEMD_UNIT": audit.Unit, "_TRANSPORT": "journal", "_HOSTNAME": "mail.example.net", "_PID": "77"}
 	for k, v := range fields {
 		all[k] = v
 	}

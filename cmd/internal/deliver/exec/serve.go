@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bailiff/policy/report"
+	"bailiff/units/peer"
 )
 
 const (
@@ -35,12 +36,12 @@ type Server struct {
 // answer; an error is about the connection.
 func (s *Server) Serve(ctx context.Context, c *net.UnixConn) error {
 	defer c.Close()
-	uid, err := peer(c)
+	caller, err := peer.Of(c)
 	if err != nil {
 		return err
 	}
-	if uid != 0 && !s.Allowed(uid) {
-		return reply(c, &answer{Error: fmt.Sprintf("user %d may not ask for it", uid)})
+	if caller.UID != 0 && !s.Allowed(caller.UID) {
+		return reply(c, &answer{Error: fmt.Sprintf("user %d may not ask for it", caller.UID)})
 	}
 	if err := c.SetReadDeadline(time.Now().Add(sendTime)); err != nil {
 		return err
@@ -62,22 +63,6 @@ func reply(c net.Conn, a *answer) error {
 		_, err = c.Write(b)
 	}
 	return err
-}
-
-// peer tells who has connected.
-func peer(c *net.UnixConn) (uid uint32, err error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *syscall.Ucred
-	var inner error
-	if err := raw.Control(func(fd uintptr) {
-		cred, inner = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	}); err != nil || inner != nil {
-		return 0, fmt.Errorf("credentials of the caller: %w", errors.Join(err, inner))
-	}
-	return cred.Uid, nil
 }
 
 // read takes the request off a connection.

@@ -1,0 +1,212 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/journal/audit"
+	"bailiff/policy/allow"
+	"bailiff/units/allowlists"
+	"bailiff/units/control"
+)
+
+// say has sshd's process of that number write a line.
+func (b *bench) say(pid int, message string) {
+	b.t.Helper()
+	was := b.pid
+	b.pid = pid - 1000 // as entry counts
+	x := b.entry(nil, message)
+	b.pid = was
+	if _, err := b.in.Write(x); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) how(addr string) *control.AllowWhy {
+	b.t.Helper()
+	w, err := b.client.AllowWhy(context.Background(), addr)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return w
+}
+
+// settled waits until all that was written has been judged.
+func (b *bench) settled() {
+	b.t.Helper()
+	b.pid++
+	a := fmt.Sprintf("198.19.0.%d", b.pid%250+1)
+	b.fail(a, 1)
+	b.until("marker "+a, func(ctx context.Context) bool {
+		w, err := b.client.Why(ctx, a)
+		return err == nil && w.State == "counted"
+	})
+}
+
+// Who is logged in as root is not locked out, whatever fails from his address meanwhile, and a ban from before is lifted.
+func TestOperatorIsSpared(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	b.fail("198.51.100.9", 5)
+	b.awaitBan("198.51.100.9/32")
+	b.say(70001, "Accepted publickey for root from 198.51.100.9 port 40000 ssh2: ED25519 SHA256:Zm9v")
+	b.say(70002, "Accepted password for nobody-of-note from 198.51.100.10 port 40001 ssh2")
+	if m := b.told(audit.KindUnban); m[audit.FieldPrefix] != "198.51.100.9/32" || !strings.HasPrefix(m[audit.FieldReason], "allowed by operator: ssh session of root (root) since ") {
+		t.Errorf("audit entry: %v", m)
+	}
+	b.fail("198.51.100.9", 8)
+	b.fail("198.51.100.10", 5)
+	b.awaitBan("198.51.100.10/32")
+	if _, ok := b.banned(context.Background())["198.51.100.9/32"]; ok {
+		t.Error("an operator was locked out")
+	}
+	w := b.how("198.51.100.9")
+	if !w.Allowed || len(w.Entries) != 1 || w.Entries[0].Source != "operator" || w.Entries[0].Until != nil {
+		t.Fatalf("%+v", w)
+	}
+	if s := w.Entries[0].Session; s == nil || s.User != "root" || s.Why != "root" || s.PID != 70001 || time.Since(s.Since) > time.Minute {
+		t.Errorf("session %+v", s)
+	}
+	// The allowance ends with the session, but for the grace.
+	b.say(70001, "pam_unix(sshd:session): session closed for user root")
+	b.until("the session's end", func(context.Context) bool { return b.how("198.51.100.9").Entries[0].Until != nil })
+	if e := b.how("198.51.100.9").Entries[0]; time.Until(*e.Until) > 10*time.Minute || time.Until(*e.Until) < 9*time.Minute || e.Session != nil {
+		t.Errorf("%+v", e)
+	}
+	// Without grace, and then without the option at all.
+	b.configure("allow: {operators: {grace: none}}\n")
+	if _, err := b.client.Reload(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	b.say(70003, "Accepted publickey for root from 198.51.100.11 port 40000 ssh2: ED25519 SHA256:Zm9v")
+	b.until("a session", func(context.Context) bool { return b.how("198.51.100.11").Allowed })
+	b.fail("198.51.100.11", 5)
+	b.settled()
+	b.say(70003, "pam_unix(sshd:session): session closed for user root")
+	b.until("its end", func(context.Context) bool { return !b.how("198.51.100.11").Allowed })
+	b.fail("198.51.100.11", 5)
+	b.awaitBan("198.51.100.11/32")
+	b.configure("allow: {operators: {enabled: no}}\n")
+	if _, err := b.client.Reload(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	b.say(70004, "Accepted publickey for root from 198.51.100.12 port 40000 ssh2: ED25519 SHA256:Zm9v")
+	b.fail("198.51.100.12", 5)
+	b.awaitBan("198.51.100.12/32")
+}
+
+// What the refresh puts down is in force within seconds, without a reload, unless it is more than the configuration lets a
+// list have; then the one before stays, and everybody can see that.
+func TestPublishedLists(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	b.args = []string{"--lists", dir}
+	b.configure("allow: {lists: {office: {url: 'https://office.example.org/ips', min_prefix: {ipv4: 24}}}}\n")
+	b.start()
+	problem := func(want string) {
+		t.Helper()
+		b.until("problem "+want, func(ctx context.Context) bool {
+			s, err := b.client.Status(ctx)
+			return err == nil && strings.Contains(s.Problems.String(), want)
+		})
+	}
+	problem("allow list office: was never fetched: systemctl enable --now bailiff-allow-refresh.timer")
+	b.fail("198.51.100.9", 5)
+	b.awaitBan("198.51.100.9/32")
+
+	store := allowlists.Store{Dir: dir}
+	p := allow.NewPublished("office")
+	p.URLs = []string{"https://office.example.org/ips"}
+	now := time.Now()
+	put := func(refused string, prefixes ...string) {
+		t.Helper()
+		var entries []allow.Entry
+		for _, x := range prefixes {
+			entries = append(entries, allow.Entry{Prefix: netip.MustParsePrefix(x), Comment: "site"})
+		}
+		st := allowlists.State{Checked: now, Good: now, Fetched: now, Count: len(entries), Refused: refused}
+		if err := store.Write(&p, entries, st); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("", "198.51.100.0/28", "2001:db8:9::/48")
+	if m := b.told(audit.KindAllowList); m[audit.FieldList] != "office" {
+		t.Errorf("audit entry: %v", m)
+	}
+	if m := b.told(audit.KindUnban); m[audit.FieldReason] != "allowed by "+store.File("office")+":6: site" {
+		t.Errorf("audit entry: %v", m)
+	}
+	e := b.how("198.51.100.9").Entries[0]
+	if e.Source != "list" || e.List != "office" || len(e.URLs) != 1 || e.URLs[0] != p.URLs[0] || e.Origin != store.File("office")+":6" {
+		t.Errorf("%+v", e)
+	}
+	if s, err := b.client.Status(context.Background()); err != nil || len(s.Problems) != 0 {
+		t.Errorf("%q, %v", s.Problems, err)
+	}
+
+	if s, err := b.client.Status(context.Background()); err != nil || len(s.Lists) != 1 || s.Lists[0].Name != "office" || s.Lists[0].Entries != 2 || s.Lists[0].Fetched == nil || !s.Lists[0].Fetched.Equal(now) {
+		t.Errorf("%+v, %v", s.Lists, err)
+	}
+
+	// Wider than configured: whoever wrote it, it is not believed, and the one before stays.
+	put("", "198.51.100.0/23")
+	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "has 198.51.100.0/23 in line 6, which is wider than /24; the one before stays (2 entries)") {
+		t.Errorf("audit entry: %v", m)
+	}
+	problem("which is wider than /24; the one before stays (2 entries)")
+	if !b.how("198.51.100.9").Allowed {
+		t.Error("the last good list is gone")
+	}
+	// What the refresh itself refused is told, too.
+	put("https://office.example.org/ips: is empty\nforged", "198.51.100.9/32")
+	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "a new one was refused: https://office.example.org/ips: is empty forged; the one before stays (1 entry)") {
+		t.Errorf("audit entry: %v", m)
+	}
+	// A link is not followed.
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("203.0.113.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(store.File("office")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(secret, store.File("office")); err != nil {
+		t.Fatal(err)
+	}
+	b.told(audit.KindAllowListRefused)
+	if b.how("203.0.113.1").Allowed || !b.how("198.51.100.9").Allowed {
+		t.Error("a link was followed")
+	}
+}
+
+// Entries end by themselves, over a restart as well, and are shown as expired as long as their file has them.
+func TestAllowExpires(t *testing.T) {
+	b := newBench(t)
+	b.configure("allow: {addresses: ['192.0.2.1 until 2025-12-31', 192.0.2.2]}\n")
+	b.start()
+	ctx := context.Background()
+	if _, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "192.0.2.3", Duration: "3s", Comment: "a while"}); err != nil {
+		t.Fatal(err)
+	}
+	w := b.how("192.0.2.1")
+	if w.Allowed || len(w.Entries) != 0 || len(w.Expired) != 1 || w.Expired[0].Source != "config" || !w.Expired[0].Expired {
+		t.Errorf("%+v", w)
+	}
+	if w := b.how("192.0.2.0/24"); w.Allowed || len(w.Entries) != 2 {
+		t.Errorf("a network, parts of which are allowed: %+v", w)
+	}
+	b.stop()
+	b.start()
+	if w := b.how("192.0.2.3"); !w.Allowed || w.Entries[0].Until == nil || w.Entries[0].Comment != "a while" || w.Entries[0].Source != "runtime" {
+		t.Errorf("after a restart: %+v", w)
+	}
+	b.until("the end of an entry", func(context.Context) bool { return !b.how("192.0.2.3").Allowed })
+	b.fail("192.0.2.3", 5)
+	b.awaitBan("192.0.2.3/32")
+}

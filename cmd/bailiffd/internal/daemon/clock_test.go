@@ -1,0 +1,57 @@
+package daemon
+
+import (
+	"testing"
+	"time"
+)
+
+// TestClockGuard: a clock that runs far ahead ends no ban for a while, and one that is set right again ends it as it should.
+func TestClockGuard(t *testing.T) {
+	right := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	week := 7 * 24 * time.Hour
+	ban := right.Add(48 * time.Hour)
+
+	// At boot, the battery is empty and the clock a week ahead.
+	var g clockGuard
+	if g.start(right.Add(week), 20*time.Second, right.Add(-time.Minute)) == 0 || !g.held() {
+		t.Fatal("the jump at boot was not noticed")
+	}
+	if end := g.end(ban); !end.Equal(right.Add(week + clockWait - 20*time.Second)) {
+		t.Errorf("the firewall holds the ban until %s", end)
+	}
+	if end := g.end(time.Time{}); !end.IsZero() {
+		t.Errorf("a ban without an end ends at %s", end)
+	}
+	if jump := g.look(right.Add(5*time.Second), 25*time.Second); jump > -week+time.Minute || g.held() || !g.end(ban).Equal(ban) {
+		t.Errorf("set right: jump %s, held %v, end %s", jump, g.held(), g.end(ban))
+	}
+
+	// A clock that stays there is believed in the end.
+	g = clockGuard{}
+	g.start(right, time.Hour, right.Add(-time.Minute))
+	if g.held() {
+		t.Error("an ordinary start holds")
+	}
+	if jump := g.look(right.Add(5*time.Second), time.Hour+5*time.Second); jump != 0 || g.held() {
+		t.Errorf("nothing happened: %s", jump)
+	}
+	if jump := g.look(right.Add(week+10*time.Second), time.Hour+10*time.Second); jump != week || !g.held() || !g.before.Equal(right.Add(5*time.Second)) {
+		t.Errorf("jump %s, held %v, before %s", jump, g.held(), g.before)
+	}
+	g.look(right.Add(week+clockWait), time.Hour+clockWait)
+	if !g.held() {
+		t.Error("believed too early")
+	}
+	g.look(right.Add(week+clockWait+20*time.Second), time.Hour+clockWait+20*time.Second)
+	if g.held() {
+		t.Error("never believed")
+	}
+
+	// A host that slept for a week knows what time it is, and so does one that was off while its daemon was not running.
+	g = clockGuard{}
+	g.start(right, time.Hour, right.Add(-week))
+	g.look(right.Add(week), time.Hour+week)
+	if g.held() {
+		t.Error("a sleep is taken for a jump")
+	}
+}

@@ -1,0 +1,427 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bailiff/firewall"
+	"bailiff/firewall/dryrun"
+)
+
+// troubled is a backend that works in memory, under another name, and fails as it is told to.
+type troubled struct {
+	*dryrun.Backend
+	name string
+
+	mu                    sync.Mutex
+	reconcile, add, clean error
+	reconciles, cleans    int
+	closed                bool
+	hang                  chan struct{} // a Reconcile says that it is there, and waits for an answer
+}
+
+func newTroubled(t *testing.T, name string) *troubled {
+	t.Helper()
+	be, err := dryrun.New([]firewall.Scope{{}}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &troubled{Backend: be, name: name}
+}
+
+func (b *troubled) Name() string { return b.name }
+
+func (b *troubled) set(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+}
+
+func (b *troubled) Reconcile(ctx context.Context, want []firewall.Ban) (firewall.Change, error) {
+	b.mu.Lock()
+	b.reconciles++
+	err, hang := b.reconcile, b.hang
+	b.mu.Unlock()
+	if hang != nil {
+		hang <- struct{}{}
+		<-hang
+	}
+	if err != nil {
+		return firewall.Change{}, err
+	}
+	return b.Backend.Reconcile(ctx, want)
+}
+
+func (b *troubled) Add(ctx context.Context, bans []firewall.Ban) error {
+	b.mu.Lock()
+	err := b.add
+	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return b.Backend.Add(ctx, bans)
+}
+
+func (b *troubled) Cleanup(ctx context.Context) error {
+	b.mu.Lock()
+	b.cleans++
+	err := b.clean
+	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return b.Backend.Cleanup(ctx)
+}
+
+func (b *troubled) Close() error { b.set(func() { b.closed = true }); return nil }
+
+// workerTest runs a worker, gives it the full set when it asks, and has a clock that stands still.
+type workerTest struct {
+	*testing.T
+	w      *firewallWorker
+	events chan firewallEvent
+	full   []firewall.Ban
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newWorkerTest(t *testing.T, be firewall.Backend, others ...*retired) *workerTest {
+	x := &workerTest{T: t, events: make(chan firewallEvent), now: time.Now()}
+	c := newConnCloser(false, nil, nil, nil)
+	x.w = newFirewallWorker(be, others, c, x.events)
+	x.w.now = func() time.Time { x.mu.Lock(); defer x.mu.Unlock(); return x.now }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { x.w.run(ctx); close(done) }()
+	t.Cleanup(func() {
+		cancel()
+		for {
+			select {
+			case <-x.events:
+			case <-done:
+				return
+			}
+		}
+	})
+	return x
+}
+
+// later moves the clock, and has the worker look at it.
+func (x *workerTest) later(d time.Duration) {
+	x.mu.Lock()
+	x.now = x.now.Add(d)
+	x.mu.Unlock()
+	x.w.nudge()
+}
+
+// ban queues a ban, as the owner of the state does.
+func (x *workerTest) ban(s string) {
+	x.full = append(x.full, testBan(s))
+	x.w.add(testBan(s))
+}
+
+// next is the next event; a full set that it asks for is given.
+func (x *workerTest) next() firewallEvent {
+	x.Helper()
+	select {
+	case e := <-x.events:
+		if e.needFull {
+			x.w.reconcile(slices.Clone(x.full))
+		}
+		return e
+	case <-time.After(20 * time.Second):
+		x.Fatal("no event")
+		return firewallEvent{}
+	}
+}
+
+// holds is what a backend holds, in words.
+func holds(t *testing.T, b *troubled) string {
+	t.Helper()
+	l, err := b.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s []string
+	for _, ban := range l {
+		s = append(s, ban.Prefix.Addr().String())
+	}
+	slices.Sort(s)
+	return strings.Join(s, " ")
+}
+
+// barrier waits until the worker has done all that was asked of it: the second request is only looked at when everything that
+// goes with the first is done. It returns what was told meanwhile.
+func (x *workerTest) barrier() (told []firewallEvent) {
+	x.Helper()
+	for range 2 {
+		q := &inspectRequest{answer: make(chan inspectResult, 1)}
+		x.w.inspect(q)
+		for answered := false; !answered; {
+			select {
+			case e := <-x.events:
+				told = append(told, e)
+				if e.needFull {
+					x.w.reconcile(slices.Clone(x.full))
+				}
+			case <-q.answer:
+				answered = true
+			}
+		}
+	}
+	return told
+}
+
+// TestSwitchProven: the former backend keeps the bans until the new one holds them, and its rules are removed after that,
+// as often as it takes.
+func TestSwitchProven(t *testing.T) {
+	a, b := newTroubled(t, "a"), newTroubled(t, "b")
+	x := newWorkerTest(t, a)
+	x.full = []firewall.Ban{testBan("192.0.2.1/32")}
+	x.w.reconcile(slices.Clone(x.full))
+	if e := x.next(); e.err != nil || e.backend != "a" || e.replaced != "" {
+		t.Fatalf("%+v", e)
+	}
+	b.reconcile = errors.New("no room")
+	x.w.switchBackend(b, false)
+	x.w.reconcile(slices.Clone(x.full))
+	if e := x.next(); e.err == nil || e.backend != "b" || e.change == nil {
+		t.Fatalf("%+v", e)
+	}
+	x.ban("192.0.2.2/32")
+	x.barrier()
+	if got := holds(t, a); got != "192.0.2.1 192.0.2.2" || a.cleans > 0 || a.closed {
+		t.Errorf("the former backend holds %q, cleaned %d times, closed %t", got, a.cleans, a.closed)
+	}
+
+	// It works, but the former one's rules cannot be removed yet.
+	b.set(func() { b.reconcile = nil })
+	a.set(func() { a.clean = errors.New("busy") })
+	x.later(minPause)
+	if e := x.next(); !e.needFull {
+		t.Fatalf("%+v", e)
+	}
+	if e := x.next(); e.err != nil || e.backend != "b" || e.replaced != "a" {
+		t.Fatalf("%+v", e)
+	}
+	if e := x.next(); e.notice == nil || !strings.Contains(e.notice.Error(), "a backend could not be removed") {
+		t.Fatalf("%+v", e)
+	}
+	x.barrier()
+	if a.cleans != 1 || a.closed || holds(t, b) != "192.0.2.1 192.0.2.2" {
+		t.Errorf("cleaned %d times, closed %t; the new one holds %q", a.cleans, a.closed, holds(t, b))
+	}
+	a.set(func() { a.clean = nil })
+	x.later(minPause)
+	x.barrier()
+	if got := holds(t, a); got != "" || a.cleans != 2 || !a.closed {
+		t.Errorf("the former backend holds %q, cleaned %d times, closed %t", got, a.cleans, a.closed)
+	}
+}
+
+// TestSwitchBack: a backend that comes back while its rules wait to be removed is not cleaned up, and neither is one that
+// is replaced by another of the same name.
+func TestSwitchBack(t *testing.T) {
+	a, b, again, once := newTroubled(t, "a"), newTroubled(t, "b"), newTroubled(t, "a"), newTroubled(t, "a")
+	x := newWorkerTest(t, a)
+	x.w.reconcile(nil)
+	x.next()
+	a.set(func() { a.clean = errors.New("busy") })
+	x.w.switchBackend(b, false)
+	x.w.reconcile(nil)
+	x.next() // replaced
+	x.next() // not removed
+	x.w.switchBackend(again, false)
+	x.w.reconcile(nil)
+	if e := x.next(); e.err != nil || e.backend != "a" || e.replaced != "b" {
+		t.Fatalf("%+v", e)
+	}
+	x.later(maxPause)
+	x.barrier()
+	x.w.switchBackend(once, false)
+	x.w.reconcile(nil)
+	if e := x.next(); e.err != nil || e.backend != "a" || e.replaced != "" {
+		t.Fatalf("%+v", e)
+	}
+	x.later(maxPause)
+	x.barrier()
+	if a.cleans != 1 || again.cleans > 0 || once.cleans > 0 || b.cleans != 1 {
+		t.Errorf("cleaned: a %d, b %d, a again %d, a once more %d", a.cleans, b.cleans, again.cleans, once.cleans)
+	}
+	if !a.closed || !b.closed || !again.closed || once.closed {
+		t.Errorf("closed: %t %t %t %t", a.closed, b.closed, again.closed, once.closed)
+	}
+}
+
+// TestSwitchTwice: what is replaced before it was used is closed, and what failed is cleaned up.
+func TestSwitchTwice(t *testing.T) {
+	a, b, c, d := newTroubled(t, "a"), newTroubled(t, "b"), newTroubled(t, "c"), newTroubled(t, "d")
+	x := newWorkerTest(t, a)
+	x.w.reconcile(nil)
+	x.next()
+	b.reconcile = errors.New("no room")
+	x.w.switchBackend(b, false)
+	x.w.reconcile(nil)
+	x.next()
+	x.w.switchBackend(c, false)
+	x.w.switchBackend(d, true)
+	x.w.reconcile(nil)
+	if e := x.next(); e.err != nil || e.backend != "d" || e.replaced != "a" {
+		t.Fatalf("%+v", e)
+	}
+	x.barrier()
+	if b.cleans != 1 || !b.closed || c.reconciles > 0 || !c.closed || a.cleans > 0 || !a.closed {
+		t.Errorf("b cleaned %d times, closed %t; c used %d times, closed %t; a cleaned %d times, closed %t", b.cleans, b.closed, c.reconciles, c.closed, a.cleans, a.closed)
+	}
+}
+
+// TestLeftovers: what an earlier start left of another backend goes once the present one works.
+func TestLeftovers(t *testing.T) {
+	a, b, none := newTroubled(t, "a"), newTroubled(t, "b"), newTroubled(t, "none")
+	if _, err := b.Backend.Reconcile(t.Context(), []firewall.Ban{testBan("192.0.2.9/32")}); err != nil {
+		t.Fatal(err)
+	}
+	a.reconcile = errors.New("no room")
+	x := newWorkerTest(t, a, leftover(b), leftover(none))
+	x.w.reconcile(nil)
+	x.next()
+	x.barrier()
+	if b.cleans > 0 {
+		t.Error("removed, although nothing else is in force")
+	}
+	a.set(func() { a.reconcile = nil })
+	x.later(minPause)
+	x.next() // asks
+	if e := x.next(); e.err != nil || e.replaced != "" {
+		t.Fatalf("%+v", e)
+	}
+	if e := x.next(); e.removed != "b" {
+		t.Fatalf("%+v", e)
+	}
+	x.barrier()
+	if b.cleans != 1 || none.cleans > 0 || holds(t, b) != "" {
+		t.Errorf("cleaned %d and %d times", b.cleans, none.cleans)
+	}
+}
+
+// TestBackoff: what fails is tried again after pauses, and a batch that works does not hide it.
+func TestBackoff(t *testing.T) {
+	a := newTroubled(t, "a")
+	x := newWorkerTest(t, a)
+	x.w.reconcile(nil)
+	x.next()
+	a.set(func() { a.reconcile = errors.New("no room") })
+	x.full = []firewall.Ban{testBan("192.0.2.1/32")}
+	x.w.reconcile(slices.Clone(x.full))
+	if e := x.next(); e.err == nil {
+		t.Fatalf("%+v", e)
+	}
+	for i := range 5 {
+		x.ban(fmt.Sprintf("192.0.2.%d/32", 10+i))
+		x.w.check()
+		for _, e := range x.barrier() {
+			if e.err == nil {
+				t.Errorf("in spite of the failure: %+v", e)
+			}
+		}
+	}
+	if a.reconciles != 2 {
+		t.Errorf("%d reconciles before the pause is over, want 2", a.reconciles)
+	}
+	pause := minPause
+	for n := 3; n < 10; n++ {
+		x.later(pause - time.Millisecond)
+		x.barrier()
+		if a.reconciles != n-1 {
+			t.Fatalf("%d reconciles before a pause of %s is over, want %d", a.reconciles, pause, n-1)
+		}
+		x.later(time.Millisecond)
+		x.next()
+		if e := x.next(); e.change == nil || e.err == nil {
+			t.Fatalf("%+v", e)
+		}
+		pause = min(2*pause, maxPause)
+	}
+	a.set(func() { a.reconcile = nil })
+	x.later(pause)
+	x.next()
+	if e := x.next(); e.err != nil || e.change == nil {
+		t.Fatalf("%+v", e)
+	}
+
+	// A backend that takes no batch, but the full set.
+	a.set(func() { a.add, a.reconciles = errors.New("no batch"), 0 })
+	for i := range 20 {
+		x.ban(fmt.Sprintf("192.0.2.%d/32", 100+i))
+		x.barrier()
+		x.barrier()
+	}
+	if a.reconciles != 1 {
+		t.Errorf("%d reconciles for 20 failed batches, want 1 before the pause is over", a.reconciles)
+	}
+	x.later(minPause)
+	x.barrier()
+	x.barrier()
+	if a.reconciles != 2 || !strings.Contains(holds(t, a), "192.0.2.119") {
+		t.Errorf("%d reconciles, want 2; it holds %s", a.reconciles, holds(t, a))
+	}
+}
+
+// TestAbsent: what was absent is tried again as soon as its Watch hears of it, at the start and later.
+func TestAbsent(t *testing.T) {
+	a := newTroubled(t, "a")
+	a.reconcile = fmt.Errorf("a %w", firewall.ErrAbsent)
+	x := newWorkerTest(t, a)
+	for range 2 {
+		x.w.reconcile(nil)
+		x.next()
+		x.w.check() // time alone says nothing
+		for _, e := range x.barrier() {
+			if e.needFull {
+				t.Errorf("%+v", e)
+			}
+		}
+		a.set(func() { a.reconcile = nil })
+		x.w.changed()
+		if e := x.next(); !e.needFull {
+			t.Fatalf("%+v", e)
+		}
+		if e := x.next(); e.err != nil || e.change == nil {
+			t.Fatalf("%+v", e)
+		}
+		a.set(func() { a.reconcile = fmt.Errorf("a %w", firewall.ErrAbsent) })
+	}
+}
+
+// TestOverflow: changes for a firewall that hangs are bounded, and none is lost.
+func TestOverflow(t *testing.T) {
+	a := newTroubled(t, "a")
+	a.hang = make(chan struct{})
+	x := newWorkerTest(t, a)
+	x.w.reconcile(nil)
+	<-a.hang
+	for i := range maxQueue + 500 {
+		b := testBan(fmt.Sprintf("10.%d.%d.%d/32", i>>16, i>>8&255, i&255))
+		x.full = append(x.full, b)
+		x.w.add(b)
+		if n := len(x.w.queue); n > maxQueue { // the worker does not touch it
+			t.Fatalf("%d changes wait", n)
+		}
+	}
+	close(a.hang)
+	a.set(func() { a.hang = nil })
+	x.next()
+	if e := x.next(); !e.needFull || !strings.Contains(e.err.Error(), "pending") {
+		t.Fatalf("%+v", e)
+	}
+	if e := x.next(); e.err != nil || e.change.Added != len(x.full) {
+		t.Fatalf("%+v", e)
+	}
+}

@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestImportBans: the bans in fail2ban's database are in force after `bailiff import --bans`, with their ends; what the
+// daemon must not ban or bans for longer stays as it is.
+func TestImportBans(t *testing.T) {
+	if _, err := exec.LookPath("sqlite3"); err != nil {
+		t.Skip("sqlite3 is not installed: ", err)
+	}
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "bailiff")
+	if out, err := exec.Command("go", "build", "-o", bin, "bailiff/cmd/bailiff").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for name, text := range map[string]string{
+		"fail2ban/jail.conf":  "[DEFAULT]\nbantime = 1h\nfilter = %(__name__)s\naction =\n[sshd]\nenabled = true\n[recidive]\nenabled = true\nmaxretry = 5\n[other]\nenabled = true\n",
+		"fail2ban/jail.local": "[DEFAULT]\nignoreip = 192.0.2.99\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now().Unix()
+	sql := "CREATE TABLE bips(ip TEXT NOT NULL, jail TEXT NOT NULL, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL, bancount INTEGER NOT NULL default 1, data JSON, PRIMARY KEY(ip, jail));"
+	for _, row := range []struct {
+		ip, jail    string
+		since, long int64
+	}{
+		{"192.0.2.1", "sshd", now - 100, 3700},
+		{"192.0.2.2", "sshd", now - 4000, 3600}, // over
+		{"192.0.2.3", "sshd", now - 100, -1},
+		{"2001:db8::4", "sshd", now - 100, 172800},
+		{"192.0.2.5", "recidive", now - 100, 604800},
+		{"192.0.2.6", "gone", now - 100, 3600},
+		{"192.0.2.99", "sshd", now - 100, 3700},   // allowed
+		{"198.51.100.1", "sshd", now - 100, 3700}, // with us for longer
+		{"bob", "sshd", now - 100, 3700},
+	} {
+		sql += fmt.Sprintf("INSERT INTO bips VALUES('%s','%s',%d,%d,1,'{}');", row.ip, row.jail, row.since, row.long)
+	}
+	database := filepath.Join(dir, "fail2ban.sqlite3")
+	make := exec.Command("sqlite3", database)
+	make.Stdin = strings.NewReader(sql)
+	if out, err := make.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+
+	b := newBench(t)
+	b.configure("jails: {sshd: {}}\nallow: {addresses: [192.0.2.99], files: []}\n")
+	b.start()
+	run := func(args ...string) (string, error) {
+		cmd := exec.Command(bin, append(args, "--socket", b.socket)...)
+		out, err := cmd.Output()
+		return string(out), err
+	}
+	if out, err := run("ban", "--jail", "sshd", "--for", "4w", "198.51.100.1"); err != nil {
+		t.Fatal(out, err)
+	}
+	args := []string{"import", "--from", filepath.Join(dir, "fail2ban"), "--to", filepath.Join(dir, "out"), "--bans", "--database", database, "--json"}
+	out, err := run(args...)
+	if err != nil {
+		t.Fatal(out, err)
+	}
+	var r struct {
+		Bans struct {
+			Taken, Kept int
+			Problems    []string
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Bans.Taken != 5 || r.Bans.Kept != 1 || len(r.Bans.Problems) != 2 || !strings.Contains(strings.Join(r.Bans.Problems, "\n"), "192.0.2.99") || !strings.Contains(strings.Join(r.Bans.Problems, "\n"), `"bob"`) {
+		t.Errorf("%+v", r.Bans)
+	}
+	got := b.banned(context.Background())
+	for _, want := range []struct {
+		prefix, jail string
+		left         time.Duration // 0: for ever
+	}{
+		{"192.0.2.1/32", "sshd", time.Hour}, {"192.0.2.3/32", "sshd", 0}, {"2001:db8::4/128", "sshd", 172700 * time.Second},
+		{"192.0.2.5/32", "manual", 604700 * time.Second}, {"192.0.2.6/32", "manual", 3500 * time.Second}, {"198.51.100.1/32", "sshd", 4 * 7 * 24 * time.Hour},
+	} {
+		x, ok := got[want.prefix]
+		if !ok || x.Jail != want.jail || (x.Until == nil) != (want.left == 0) {
+			t.Errorf("%s: %+v", want.prefix, x)
+			continue
+		}
+		if want.left != 0 {
+			if left := x.Until.Sub(time.Unix(now, 0)); left < want.left-time.Minute || left > want.left+want.left/50+2*time.Minute {
+				t.Errorf("%s: %v left, wanted %v", want.prefix, left, want.left)
+			}
+		}
+	}
+	if len(got) != 6 {
+		t.Errorf("%d bans: %v", len(got), got)
+	}
+	// Again: all of them are there.
+	if out, err = run(args...); err != nil {
+		t.Fatal(out, err)
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Bans.Taken != 0 || r.Bans.Kept != 6 {
+		t.Errorf("the second time: %+v, %v", r.Bans, err)
+	}
+}

@@ -1,0 +1,45 @@
+package daemon
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestProblems: a problem is news when it comes up and when it comes back, keeps the time since when it stands, and goes with
+// its cause; what only happened goes after its time.
+func TestProblems(t *testing.T) {
+	var p problems
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	later := func(s int) time.Time { return at.Add(time.Duration(s) * time.Second) }
+	news := func(now time.Time, want []string, source string, texts ...string) {
+		t.Helper()
+		if got := p.set(now, time.Time{}, source, texts...); !slices.Equal(got, want) {
+			t.Errorf("news %q, want %q", got, want)
+		}
+	}
+	news(later(0), []string{"a is damaged", "b is damaged"}, "journal", "a is damaged", "b is damaged")
+	news(later(1), []string{"hangs"}, "firewall", "hangs")
+	news(later(2), nil, "journal", "b is damaged")
+	if l := p.now(later(3)); len(l) != 2 || l[0].Text != "b is damaged" || !l[0].Since.Equal(later(0)) || l[1].Source != "firewall" || !l[1].Since.Equal(later(1)) {
+		t.Errorf("%+v", l)
+	}
+	news(later(4), nil, "firewall")
+	news(later(5), []string{"hangs"}, "firewall", "hangs")
+	if l := p.now(later(6)); len(l) != 2 || !l[1].Since.Equal(later(5)) {
+		t.Errorf("%+v", l)
+	}
+	p.set(later(7), later(10), "state", "was damaged")
+	if l := p.now(later(9)); len(l) != 3 {
+		t.Errorf("%+v", l)
+	}
+	if l := p.now(later(11)); len(l) != 2 {
+		t.Errorf("%+v", l)
+	}
+	for i := range 2 * maxProblems {
+		p.set(later(12), time.Time{}, string(rune('A'+i)), "x")
+	}
+	if l := p.now(later(13)); len(l) != maxProblems {
+		t.Errorf("%d problems", len(l))
+	}
+}

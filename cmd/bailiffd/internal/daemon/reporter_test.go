@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestReporterIsStarted: a start and a reload connect to the socket of bailiff-report if destinations are configured, a ban does
+// not, and a socket that nobody accepts from, or that is not there, costs no ban.
+func TestReporterIsStarted(t *testing.T) {
+	b := newBench(t)
+	path := filepath.Join(t.TempDir(), "report")
+	b.args = []string{"--report", path}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	called := func(want bool, what string) {
+		t.Helper()
+		limit := 10 * time.Second
+		if !want {
+			limit = time.Millisecond // what it does before a ban is in force has happened
+		}
+		ln.SetDeadline(time.Now().Add(limit))
+		c, err := ln.Accept()
+		if want != (err == nil) {
+			t.Fatalf("%s: connected: %v, want %v", what, err == nil, want)
+		}
+		if err == nil {
+			if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
+				t.Error("the caller said something, or stayed")
+			}
+			c.Close()
+		}
+	}
+	reload := func() {
+		t.Helper()
+		if _, err := b.client.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.start()
+	b.fail("203.0.113.7", 5)
+	b.awaitBan("203.0.113.7/32")
+	called(false, "without destinations")
+	b.stop()
+
+	b.configure("jails: {sshd: {}}\nreport: {destinations: {admin: {type: mail, to: [root]}}}\n")
+	b.start()
+	called(true, "start")
+	b.fail("203.0.113.8", 5)
+	b.awaitBan("203.0.113.8/32")
+	called(false, "ban")
+	reload()
+	called(true, "reload")
+	reload()   // nobody accepts
+	ln.Close() // nobody listens
+	os.Remove(path)
+	reload()
+	b.fail("203.0.113.21", 5)
+	b.awaitBan("203.0.113.21/32")
+}
