@@ -43,7 +43,7 @@ func (g *Engine) known(c *cell, e *filter.Entry, ref jail.Ref) {
 			g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: c.conf.Name, Addr: addr, Delivery: true})
 		}
 		return
-	case filter.Join:
+	case filter.Context:
 		g.conns.Join(conn, addr, at)
 	case filter.Failure:
 	default:
@@ -70,8 +70,8 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 	p := h.Pattern
 	a := jail.Attempt{
 		At: at, Ref: ref, Pattern: p.Name, User: jail.Hash(h.User, g.seed), Port: h.Port, Attempts: max(1, h.Repeat),
-		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, Unknown: h.Unknown, Stage: p.Step, Source: uint32(jail.Hash(h.Source, g.seed)),
-		Provisional: p.Provisional || p.Nameless && len(h.User) == 0, After: p.AfterFailure, Alone: len(h.ID) == 0,
+		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, Unknown: h.InvalidUser, Stage: p.Stage, Source: uint32(jail.Hash(h.Source, g.seed)),
+		Provisional: p.Provisional || p.ProvisionalWithoutUser && len(h.User) == 0, After: p.AfterFailure, Alone: len(h.ID) == 0,
 	}
 	a.Name = h.User[:min(len(h.User), jail.MaxName)]
 	return a

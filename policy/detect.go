@@ -207,11 +207,11 @@ func (g *Engine) excuse(c *cell, addr netip.Addr, narrow netip.Prefix, a *jail.A
 	known = g.logins.Within(jail.Mix(a.User, anywhere, g.seed), at, g.attacked.TrustLoginsFor)
 	attacked := known && g.accounts.UnderAttack(name, at)
 	// While an account is under attack, several connections with one password are believed once.
-	parallel, few := c.conf.Filter.Parallel, a.Attempts <= togetherAttempts
+	parallel, few := c.conf.Filter.ParallelLogins, a.Attempts <= togetherAttempts
 	together := few && known && parallel && !(attacked && g.accounts.Counted(name, narrow, at) > 1)
 	// A name that does not exist is a misspelt one only if it is the only one.
 	misspelt := a.Unknown && !c.counter.HasOthers(addr, short(a.User), at)
-	atOnce := few && (misspelt || parallel && !c.conf.Filter.TellsLogins)
+	atOnce := few && (misspelt || parallel && !c.conf.Filter.HasSuccess)
 	excused = together && g.bursts.Again(device, at, togetherTime) || atOnce && g.bursts.Again(device, at, deadNameTime) ||
 		g.logins.Device(device, at, g.attacked.TrustLoginsFor) && g.logins.Fail(device, at, a.Attempts) <= deviceFailures
 	return excused, known && !attacked

@@ -70,7 +70,7 @@ func TestDispatchLines(t *testing.T) {
 	for i, whole := range []bool{false, true} {
 		e := filter.Entry{
 			Message: []byte(`Failed Login: username=bob ip=198.51.100.8`), Unit: []byte("gitlab-puma.service"), Slice: []byte("system.slice"),
-			UID: 998, PID: uint32(i + 1), Realtime: start + int64(i), Whole: whole,
+			UID: 998, PID: uint32(i + 1), Realtime: start + int64(i), WholeMessage: whole,
 		}
 		if o := g.Entry(&e, 1); o.Hits != i {
 			t.Errorf("whole message %v: %d jails took it", whole, o.Hits)

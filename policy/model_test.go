@@ -25,21 +25,21 @@ func plain(t testing.TB, name, join string) *filter.Filter {
 name: `+name+`
 description: a service of tests
 trust: {units: [`+name+`.service], uid: 0}
-join_by: `+join+`
+correlate_by: `+join+`
 modes: {normal: []}
 patterns:
   - {name: failed, text: 'failed <user:word> from <addr>'}
-  - {name: unknown, text: 'unknown <user:word> from <addr>', unknown: true}
+  - {name: unknown, text: 'unknown <user:word> from <addr>', invalid_user: true}
   - {name: heavy, text: 'heavy <user:word> from <addr>', weight: 3}
   - {name: exploit, text: 'exploit from <addr>', max_retry: 1}
   - {name: twice, text: 'twice from <addr>', max_retry: 2}
-  - {name: lone, text: 'lone <user:word>', step: 1, provisional: true}
-  - {name: step, text: 'step <source> <user:word> from <addr>', step: 2, provisional: true}
-  - {name: nobody, text: 'nobody <source> <user:word> from <addr>', step: 2, provisional: true, unknown: true}
-  - {name: some, text: 'some <source> from <addr>', step: 2, provisional: true}
-  - {name: final, text: 'final <count:num> <user:word> from <addr>', step: 3}
-  - {name: end, text: 'end <count:num> from <addr>', step: 4}
-  - {name: join, kind: join, text: 'join <addr>'}
+  - {name: lone, text: 'lone <user:word>', stage: 1, provisional: true}
+  - {name: step, text: 'step <source> <user:word> from <addr>', stage: 2, provisional: true}
+  - {name: nobody, text: 'nobody <source> <user:word> from <addr>', stage: 2, provisional: true, invalid_user: true}
+  - {name: some, text: 'some <source> from <addr>', stage: 2, provisional: true}
+  - {name: final, text: 'final <count:num> <user:word> from <addr>', stage: 3}
+  - {name: end, text: 'end <count:num> from <addr>', stage: 4}
+  - {name: join, kind: context, text: 'join <addr>'}
   - {name: void, kind: void, text: 'void <user:word> from <addr>'}
   - {name: login, kind: success, text: 'login <user:word> from <addr>'}
   - {name: mail, kind: delivery, text: 'mail from <addr>'}
@@ -55,7 +55,7 @@ tests:
   - {line: 'some a from 192.0.2.1', address: 192.0.2.1}
   - {line: 'final 1 bob from 192.0.2.1', address: 192.0.2.1}
   - {line: 'end 1 from 192.0.2.1', address: 192.0.2.1}
-  - {line: 'join 192.0.2.1', kind: join, address: 192.0.2.1}
+  - {line: 'join 192.0.2.1', kind: context, address: 192.0.2.1}
   - {line: 'void bob from 192.0.2.1', kind: void, address: 192.0.2.1}
   - {line: 'login bob from 192.0.2.1', kind: success, address: 192.0.2.1}
   - {line: 'mail from 192.0.2.1', kind: delivery, address: 192.0.2.1}

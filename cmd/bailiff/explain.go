@@ -15,16 +15,16 @@ import (
 
 // explained is the key "explain" of `bailiff match --json`; its keys are documented in bailiff(1) and stay.
 type explained struct {
-	Filter   string         `json:"filter"`
-	Mode     string         `json:"mode"`
-	Trust    string         `json:"trust"` // why the entry counts or not; of a bare line: whose would
-	Repeat   int            `json:"repeat"`
-	Cut      bool           `json:"cut"`
-	Refused  string         `json:"refused,omitempty"`
-	Lead     *string        `json:"lead"`
-	Modes    []string       `json:"modes"` // in which the line matches
-	Text     string         `json:"text"`  // what the patterns saw
-	Patterns []explainedTry `json:"patterns"`
+	Filter    string         `json:"filter"`
+	Mode      string         `json:"mode"`
+	Trust     string         `json:"trust"` // why the entry counts or not; of a bare line: whose would
+	Repeat    int            `json:"repeat"`
+	Truncated bool           `json:"truncated"`
+	Refused   string         `json:"refused,omitempty"`
+	Prefix    *string        `json:"prefix"`
+	Modes     []string       `json:"modes"` // in which the line matches
+	Text      string         `json:"text"`  // what the patterns saw
+	Patterns  []explainedTry `json:"patterns"`
 }
 
 type explainedTry struct {
@@ -44,7 +44,7 @@ func trustText(m *filter.Matcher, x *filter.Explanation, fe *filter.Entry, known
 	if !known {
 		return "a bare line does not say who wrote it; the filter takes what comes from " + m.Trust().Text()
 	}
-	if x.Hit != nil && x.Hit.Pattern.Whole && !fe.Whole {
+	if x.Hit != nil && x.Hit.Pattern.RequireMessage && !fe.WholeMessage {
 		return "no, so it is no evidence: pattern " + x.Hit.Pattern.Name + " takes whole messages only, and this is a line of a stream"
 	}
 	if m.Trusts(fe) {
@@ -54,9 +54,9 @@ func trustText(m *filter.Matcher, x *filter.Explanation, fe *filter.Entry, known
 }
 
 func explainJSON(m *filter.Matcher, x *filter.Explanation, trust string) *explained {
-	o := &explained{Filter: m.Filter.Name, Mode: m.Mode, Trust: trust, Repeat: x.Repeat, Cut: x.Cut, Refused: x.Refused, Modes: orEmpty(x.Modes), Text: strings.ToValidUTF8(string(x.Text), "\uFFFD"), Patterns: []explainedTry{}}
-	if x.Lead != "" {
-		o.Lead = &x.Lead
+	o := &explained{Filter: m.Filter.Name, Mode: m.Mode, Trust: trust, Repeat: x.Repeat, Truncated: x.Truncated, Refused: x.Refused, Modes: orEmpty(x.Modes), Text: strings.ToValidUTF8(string(x.Text), "\uFFFD"), Patterns: []explainedTry{}}
+	if x.Prefix != "" {
+		o.Prefix = &x.Prefix
 	}
 	for i := range x.Tries {
 		t := &x.Tries[i]
@@ -85,15 +85,15 @@ func (e *env) explain(w io.Writer, m *filter.Matcher, x *filter.Explanation, tru
 	if x.Repeat > 1 {
 		item("folded", "stands for %d lines", x.Repeat)
 	}
-	if x.Cut {
-		item("cut", "it may have lost its end: only patterns that need none, and have the address before any client's text, may take it")
+	if x.Truncated {
+		item("truncated", "it may have lost its end: only patterns that need none, and have the address before any client's text, may take it")
 	}
 	if x.Refused != "" {
 		item("refused", "%s", x.Refused)
 		return
 	}
-	if x.Lead != "" {
-		item("lead", "%s is taken away first", clean(x.Lead))
+	if x.Prefix != "" {
+		item("prefix", "%s is removed first", clean(x.Prefix))
 	}
 	// In the order in which the matcher goes: what the prefilter lets through, up to the first that takes the line.
 	var tried []*filter.Try

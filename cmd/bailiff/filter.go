@@ -317,9 +317,9 @@ type filterShown struct {
 	Overrides   []string            `json:"overrides"`
 	Jail        string              `json:"jail"` // "auto", or "off": none until the configuration names it
 	Trust       shownTrust          `json:"trust"`
-	Lead        []string            `json:"lead"`
-	JoinBy      string              `json:"join_by"`
-	Parallel    bool                `json:"parallel"`
+	Prefix      []string            `json:"prefix"`
+	CorrelateBy string              `json:"correlate_by"` // "process" or "address"
+	Parallel    bool                `json:"parallel_logins"`
 	Guests      []string            `json:"guests"`
 	Modes       []string            `json:"modes"`
 	Includes    map[string][]string `json:"includes"` // of each mode: itself, and the modes whose patterns it has, too
@@ -336,7 +336,7 @@ type shownTrust struct {
 	UID         string   `json:"uid"`  // "system", "any" or "list"
 	Exe         []string `json:"exe"`  // empty: any
 	Identifiers []string `json:"identifiers"`
-	Transport   string   `json:"transport"` // "syslog" or "any"
+	Require     string   `json:"require"` // "message" or "line"
 }
 
 type shownPattern struct {
@@ -345,13 +345,13 @@ type shownPattern struct {
 	Modes    []string `json:"modes"` // empty: all
 	Text     string   `json:"text"`
 	Regexp   bool     `json:"regexp"`
-	Step     int      `json:"step"`
+	Stage    int      `json:"stage"` // 15 is the last stage, "end"
 	Weight   int      `json:"weight"`
 	MaxRetry int      `json:"max_retry"` // 0: the jail's
-	Whole    bool     `json:"whole"`     // takes no lines of standard output
-	Unknown  bool     `json:"unknown"`
+	Require  string   `json:"require"`   // "message" or "line"
+	Invalid  bool     `json:"invalid_user"`
 
-	Provisional  string `json:"provisional"` // "true", "false" or "nameless"
+	Provisional  string `json:"provisional"` // "true", "false" or "without_user"
 	AfterFailure bool   `json:"after_failure"`
 
 	Line int `json:"line"`
@@ -394,8 +394,8 @@ func (r *filterCommand) show(name string) error {
 	f, t := x.Filter, x.Filter.Trust()
 	s := filterShown{
 		Name: f.Name, Description: f.Description, Notes: f.Notes, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides),
-		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.Containers), texts(t.UserUnits), orEmpty(t.UIDs), "list", texts(t.Exe), orEmpty(t.Identifiers), "any"},
-		Jail:  "auto", Lead: orEmpty(f.Leads()), JoinBy: "process", Parallel: f.Parallel, Guests: orEmpty(f.Guests), Modes: f.Modes, Includes: map[string][]string{}, Patterns: []shownPattern{}, Tests: f.Tests(),
+		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.Containers), texts(t.UserUnits), orEmpty(t.UIDs), "list", texts(t.Exe), orEmpty(t.Identifiers), required(t.RequireMessage)},
+		Jail:  "auto", Prefix: orEmpty(f.Prefixes()), CorrelateBy: "process", Parallel: f.ParallelLogins, Guests: orEmpty(f.Guests), Modes: f.Modes, Includes: map[string][]string{}, Patterns: []shownPattern{}, Tests: f.Tests(),
 	}
 	if f.Off {
 		s.Jail = "off"
@@ -405,23 +405,28 @@ func (r *filterCommand) show(name string) error {
 	} else if t.AnyUID {
 		s.Trust.UID = "any"
 	}
-	if t.Whole {
-		s.Trust.Transport = "syslog"
-	}
-	if f.JoinsByAddress() {
-		s.JoinBy = "address"
+	if f.CorrelatesByAddress() {
+		s.CorrelateBy = "address"
 	}
 	for _, m := range f.Modes {
 		s.Includes[m] = f.Includes(m)
 	}
 	for _, p := range f.Patterns() {
 		provisional := strconv.FormatBool(p.Provisional)
-		if p.Nameless {
-			provisional = "nameless"
+		if p.ProvisionalWithoutUser {
+			provisional = "without_user"
 		}
-		s.Patterns = append(s.Patterns, shownPattern{p.Name, p.Kind.String(), orEmpty(p.Modes), p.Text, p.Regexp, int(p.Step), p.Weight, p.MaxRetry, p.Whole, p.Unknown, provisional, p.AfterFailure, p.Line})
+		s.Patterns = append(s.Patterns, shownPattern{p.Name, p.Kind.String(), orEmpty(p.Modes), p.Text, p.Regexp, int(p.Stage), p.Weight, p.MaxRetry, required(p.RequireMessage), p.InvalidUser, provisional, p.AfterFailure, p.Line})
 	}
 	return printJSON(r.out, s)
+}
+
+// required is what a filter or a pattern accepts: whole messages only, or single lines of a stream too.
+func required(message bool) string {
+	if message {
+		return "message"
+	}
+	return "line"
 }
 
 type filterTested struct {

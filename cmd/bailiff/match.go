@@ -24,7 +24,7 @@ import (
 
 // matchLine is one line of `bailiff match --json`; its keys are documented in bailiff(1) and stay.
 type matchLine struct {
-	Kind    string      `json:"kind"` // "failure", "success", "join", "void" or "none"
+	Kind    string      `json:"kind"` // "failure", "success", "context", "void" or "none"
 	Line    int         `json:"line"` // of the input, from 1; the entry's number in an export stream
 	Pattern *string     `json:"pattern"`
 	Address *netip.Addr `json:"address"`
@@ -43,7 +43,7 @@ type matchSummary struct {
 	Failures int    `json:"failures"` // lines that are evidence
 	Attempts int    `json:"attempts"` // attempts that they count
 	Success  int    `json:"successes"`
-	Joins    int    `json:"joins"`
+	Context  int    `json:"context"`
 	None     int    `json:"none"`
 	Refused  int    `json:"untrusted"`
 }
@@ -243,7 +243,7 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 	o := matchLine{Kind: "none", Line: r.sum.Lines, Trusted: trusted, Cursor: cursor, Message: strings.ToValidUTF8(string(fe.Message), "\uFFFD")}
 	if r.m.MatchMessage(fe.Message, h) {
 		o.Pattern = &h.Pattern.Name
-		if trusted != nil && h.Pattern.Whole && !fe.Whole {
+		if trusted != nil && h.Pattern.RequireMessage && !fe.WholeMessage {
 			trusted = new(bool)
 			o.Trusted = trusted
 		}
@@ -263,7 +263,7 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 			o.Port = &h.Port
 		}
 		counts := trusted == nil || *trusted
-		line := jail.Attempt{At: fe.Realtime, Pattern: h.Pattern.Name, Attempts: max(1, h.Repeat), Stage: h.Pattern.Step, Source: uint32(jail.Hash(h.Source, 1))}
+		line := jail.Attempt{At: fe.Realtime, Pattern: h.Pattern.Name, Attempts: max(1, h.Repeat), Stage: h.Pattern.Stage, Source: uint32(jail.Hash(h.Source, 1))}
 		seen := func(a *jail.Attempt) {
 			n := r.conns.Count(conn, addr, a)
 			o.Count += n
@@ -275,13 +275,13 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 		case h.Kind == filter.Failure && addr.IsValid():
 			o.Kind = "failure"
 		default: // a failure without an address is none before a later line of its connection tells the address
-			o.Kind = "join"
+			o.Kind = "context"
 		}
-		if counts && (h.Kind == filter.Failure || h.Kind == filter.Join) {
+		if counts && (h.Kind == filter.Failure || h.Kind == filter.Context) {
 			if addr.IsValid() {
 				r.conns.Join(conn, addr, fe.Realtime)
 				if w, ok := r.conns.Claim(conn); ok {
-					if o.Kind == "join" {
+					if o.Kind == "context" {
 						o.Kind, o.Pattern = "failure", &w.Pattern
 					}
 					seen(&w)
@@ -300,7 +300,7 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 			case "success":
 				r.sum.Success++
 			default:
-				r.sum.Joins++
+				r.sum.Context++
 			}
 		}
 		if !counts {
@@ -348,7 +348,7 @@ func (r *matcher) human(o *matchLine) error {
 		what += " (not trusted: no evidence)"
 	case o.Kind == "failure" && o.Count == 0:
 		what += " (same attempt: counted already)"
-	case o.Kind == "join":
+	case o.Kind == "context":
 		what += " (no failure by itself: it belongs to a connection)"
 	case o.Kind == "none":
 		if mode := r.otherMode(o.Message); mode != "" {
@@ -391,7 +391,7 @@ func (r *matcher) finish() error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(r.out, "%s: %s (%s), %d successes, %d joins, %d without a match", plural(s.Lines, "line"), plural(s.Failures, "failure"), plural(s.Attempts, "attempt"), s.Success, s.Joins, s.None)
+		fmt.Fprintf(r.out, "%s: %s (%s), %d successes, %d context, %d without a match", plural(s.Lines, "line"), plural(s.Failures, "failure"), plural(s.Attempts, "attempt"), s.Success, s.Context, s.None)
 		if s.Refused > 0 {
 			fmt.Fprintf(r.out, ", %d not trusted", s.Refused)
 		}

@@ -106,7 +106,7 @@ func (e *env) search(address string, paths []string) (*mentions, error) {
 				continue
 			case h.Kind == filter.Success:
 				meaning = where + ": a login that went well"
-			case h.Kind == filter.Join || !h.Addr.IsValid():
+			case h.Kind == filter.Context || !h.Addr.IsValid():
 				meaning = where + ": no evidence by itself"
 			case !p.Contains(h.Addr):
 				meaning = where + ": a failure of " + h.Addr.String()

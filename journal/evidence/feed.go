@@ -50,7 +50,7 @@ func Convert(e *journal.Entry, out *filter.Entry) {
 	}
 	named := len(out.Container)+len(out.ContainerTag)+len(e.Field(fContainerID)) > 0
 	out.Relay = filter.RelayOf(e.Field(fComm), out.Exe, out.Unit, out.UID, named)
-	out.Whole = out.Relay == filter.Direct && whole(e.Field(fTransport))
+	out.WholeMessage = out.Relay == filter.Direct && whole(e.Field(fTransport))
 	out.PID, _ = Number(e.Field(fPID))
 	out.Boot = e.BootID
 	out.Realtime = int64(e.Realtime)

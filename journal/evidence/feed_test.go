@@ -126,7 +126,7 @@ func TestConvertTransport(t *testing.T) {
 			t.Fatal(x.Err())
 		}
 		var e filter.Entry
-		if Convert(x.Entry(), &e); e.Whole != want || string(e.Unit) != "nginx.service" || e.UID != 33 {
+		if Convert(x.Entry(), &e); e.WholeMessage != want || string(e.Unit) != "nginx.service" || e.UID != 33 {
 			t.Errorf("%q: %+v", transport, e)
 		}
 	}

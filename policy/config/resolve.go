@@ -129,7 +129,7 @@ func (r *raw) resolveJail(name string, filters *shelf) (j Jail, ok bool) {
 	if f == nil {
 		return j, false
 	}
-	if t := f.Trust(); t.Whole && len(own.trust.Containers) > 0 {
+	if t := f.Trust(); t.RequireMessage && len(own.trust.Containers) > 0 {
 		r.fail(r.nearest(at+".containers", at), at+".containers", filter.NoContainers(f.Name))
 		return j, false
 	}

@@ -66,7 +66,7 @@ func TestCaptures(t *testing.T) {
 		{"trixie/forged.export", "aggressive", 0, 0, 0},
 	} {
 		m := matcher(t, "sshd", c.mode)
-		var n [Join + 1]int
+		var n [Context + 1]int
 		forged := 0
 		for _, e := range readExport(t, shared(t, "journal", c.file)) {
 			var h Hit
@@ -77,8 +77,8 @@ func TestCaptures(t *testing.T) {
 				n[h.Kind]++
 			}
 		}
-		if n[Failure] != c.failures || n[Success] != c.successes || n[Join] != c.told {
-			t.Errorf("%s: %d failures, %d successes, %d others; wanted %d, %d, %d", c.file, n[Failure], n[Success], n[Join], c.failures, c.successes, c.told)
+		if n[Failure] != c.failures || n[Success] != c.successes || n[Context] != c.told {
+			t.Errorf("%s: %d failures, %d successes, %d others; wanted %d, %d, %d", c.file, n[Failure], n[Success], n[Context], c.failures, c.successes, c.told)
 		}
 		if c.mode == "aggressive" && forged == 0 {
 			t.Errorf("%s: no forged line would have matched if its sender were trusted: it tests nothing", c.file)

@@ -118,7 +118,7 @@ func (c *compiler) emit(n *node) {
 			in.op = opSkip
 		case classPeer:
 			in.op = opPeer
-		case classText, classOwn:
+		case classText, classTrusted:
 			in.op = opText
 		case classAddr, classAddr4, classIP:
 			in.op = opAddr
@@ -292,7 +292,7 @@ func early(n *node) bool {
 			ok = false
 		}
 		last := l[len(l)-1]
-		ok = ok && seen && last.kind == nodeField && (last.class == classText || last.class == classOwn)
+		ok = ok && seen && last.kind == nodeField && (last.class == classText || last.class == classTrusted)
 	})
 	return ok && all
 }

@@ -22,7 +22,7 @@ type Piece struct {
 // ("[", "]:") and the frame of a folded line ("message repeated N times: ["); nothing of a client's stands there. It
 // reports false for a line that no pattern of the name takes in any mode. White space at the line's end is left out.
 func (f *Filter) Dissect(pattern string, msg []byte) ([]Piece, bool) {
-	cut := len(msg) >= f.cut || len(msg) > MaxMessage
+	cut := len(msg) >= f.maxLine || len(msg) > MaxMessage
 	msg = msg[:min(len(msg), MaxMessage)]
 	if !bytes.HasPrefix(msg, []byte(repeated)) {
 		return f.dissect(pattern, msg, cut)
@@ -40,8 +40,8 @@ func (f *Filter) Dissect(pattern string, msg []byte) ([]Piece, bool) {
 }
 
 func (f *Filter) dissect(pattern string, msg []byte, cut bool) ([]Piece, bool) {
-	for i := range f.leads {
-		lead, from, ok := f.leads[i].prog.dissect(msg, 0)
+	for i := range f.prefixes {
+		lead, from, ok := f.prefixes[i].prog.dissect(msg, 0)
 		if !ok {
 			continue
 		}

@@ -21,11 +21,11 @@ type Entry struct {
 	Container    []byte
 	ContainerTag []byte
 
-	Whole    bool   // one message: neither a container's line nor one of standard output, which ends at a client's newline, too
-	UID      int64  // _UID, from the kernel; -1 when absent
-	PID      uint32 // _PID, from the kernel; 0 when absent
-	Boot     [16]byte
-	Realtime int64 // microseconds since 1970, UTC: the time of reception by journald
+	WholeMessage bool   // one message: neither a container's line nor one of standard output, which ends at a client's newline, too
+	UID          int64  // _UID, from the kernel; -1 when absent
+	PID          uint32 // _PID, from the kernel; 0 when absent
+	Boot         [16]byte
+	Realtime     int64 // microseconds since 1970, UTC: the time of reception by journald
 }
 
 // Kind says what a line means to a filter.
@@ -35,7 +35,7 @@ const (
 	None     Kind = iota // no pattern took the line
 	Failure              // evidence against Addr
 	Success              // a login that went well
-	Join                 // evidence of nothing by itself, but tells something (address, user) about its connection
+	Context              // evidence of nothing by itself, but tells something (address, user) about its connection
 	Delivery             // a mail was accepted from Addr, without a login
 	Void                 // the attempt is not a failure after all: the server could not check the password, or it was right
 )
@@ -46,8 +46,8 @@ func (k Kind) String() string {
 		return "failure"
 	case Success:
 		return "success"
-	case Join:
-		return "join"
+	case Context:
+		return "context"
 	case Delivery:
 		return "delivery"
 	case Void:
@@ -58,13 +58,13 @@ func (k Kind) String() string {
 
 // Hit is what a filter found in one line. Texts are borrowed from the entry.
 type Hit struct {
-	Kind    Kind
-	Pattern *Pattern
-	Addr    netip.Addr // unmapped, without zone; invalid when the line holds none
-	Port    uint16     // source port, 0 when the line holds none
-	User    []byte     // as logged: an attacker's text
-	Unknown bool       // the line says that there is no such account: Pattern.Unknown
-	Source  []byte     // which of several modules or databases wrote the line; nil when the line does not say
-	ID      []byte     // a queue or session id, or the address as written, that joins lines in place of the pid
-	Repeat  int        // 1, or N for "message repeated N times: [ … ]"
+	Kind        Kind
+	Pattern     *Pattern
+	Addr        netip.Addr // unmapped, without zone; invalid when the line holds none
+	Port        uint16     // source port, 0 when the line holds none
+	User        []byte     // as logged: an attacker's text
+	InvalidUser bool       // the line says that there is no such account: Pattern.Unknown
+	Source      []byte     // which of several modules or databases wrote the line; nil when the line does not say
+	ID          []byte     // a queue or session id, or the address as written, that joins lines in place of the pid
+	Repeat      int        // 1, or N for "message repeated N times: [ … ]"
 }

@@ -12,14 +12,14 @@ import (
 // Explanation tells how a line went through a matcher. It is made for people, apart from the way that entries go: that one
 // pays nothing for it.
 type Explanation struct {
-	Text    []byte   // what the patterns saw: unfolded, and cut at MaxMessage
-	Repeat  int      // more than 1: the line was folded ("message repeated N times")
-	Cut     bool     // the line may have lost its end, so that only patterns which need none are tried
-	Refused string   // why no pattern was tried; empty if they were
-	Lead    string   // the template of what was taken away from before the message; empty if nothing was
-	Tries   []Try    // every pattern of the filter, in order; twice where without the lead nothing matched
-	Modes   []string // in which the line matches
-	Hit     *Hit     // nil: none in this mode
+	Text      []byte   // what the patterns saw: unfolded, and cut at MaxMessage
+	Repeat    int      // more than 1: the line was folded ("message repeated N times")
+	Truncated bool     // the line may have lost its end, so that only patterns which need none are tried
+	Refused   string   // why no pattern was tried; empty if they were
+	Prefix    string   // the template of what was taken away from before the message; empty if nothing was
+	Tries     []Try    // every pattern of the filter, in order; twice where without the lead nothing matched
+	Modes     []string // in which the line matches
+	Hit       *Hit     // nil: none in this mode
 }
 
 // Try is one pattern's try at a line.
@@ -36,7 +36,7 @@ type Try struct {
 
 // Explain goes through a line as MatchMessage does, and tells what came of each pattern.
 func (m *Matcher) Explain(msg []byte) *Explanation {
-	x := &Explanation{Repeat: 1, Cut: len(msg) >= m.Filter.cut}
+	x := &Explanation{Repeat: 1, Truncated: len(msg) >= m.Filter.maxLine}
 	var h Hit
 	if m.MatchMessage(msg, &h) {
 		x.Hit = &h
@@ -49,7 +49,7 @@ func (m *Matcher) Explain(msg []byte) *Explanation {
 	x.Text = msg[:min(len(msg), MaxMessage)]
 	if strings.HasPrefix(string(x.Text), repeated) {
 		inner, n := unfold(x.Text)
-		if n == 0 || x.Cut {
+		if n == 0 || x.Truncated {
 			x.Refused = `it begins as a folded line, but not with "message repeated N times: [ … ]" as a whole`
 			return x
 		}
@@ -57,10 +57,10 @@ func (m *Matcher) Explain(msg []byte) *Explanation {
 	}
 	v := vm{line: x.Text, tail: len(trimRight(x.Text)), fuel: fuelFor(len(x.Text))}
 	from := 0
-	for i := range m.leads {
-		v.reset(m.leads[i].prog)
+	for i := range m.prefixes {
+		v.reset(m.prefixes[i].prog)
 		if v.run(0, 0) {
-			from, x.Lead = v.pos, m.leads[i].text
+			from, x.Prefix = v.pos, m.prefixes[i].text
 			break
 		}
 	}
@@ -126,7 +126,7 @@ func (t *Try) template(p *program, x *Explanation) {
 	v := vm{line: x.Text, tail: len(trimRight(x.Text)), fuel: fuelFor(len(x.Text))}
 	v.reset(p)
 	if v.run(0, t.From) {
-		if t.Matched = !x.Cut || p.early; !t.Matched {
+		if t.Matched = !x.Truncated || p.early; !t.Matched {
 			t.At, t.Wanted = len(x.Text), needsEnd
 		}
 		return
@@ -254,7 +254,7 @@ func (t *Try) expr(e *expr, x *Explanation) {
 	var addr []byte
 	switch {
 	case e.match(line, &h, &addr):
-		if t.Matched = !x.Cut; x.Cut {
+		if t.Matched = !x.Truncated; x.Truncated {
 			t.At, t.Wanted = len(x.Text), needsEnd
 		}
 		return

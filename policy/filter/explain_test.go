@@ -75,7 +75,7 @@ func TestExplainStops(t *testing.T) {
 func TestExplainWhole(t *testing.T) {
 	m := matcher(t, "sshd", "normal")
 	x := m.Explain([]byte("error: Failed password for bob from 192.0.2.1 port 22 ssh2"))
-	if x.Lead != "error: " || x.Hit == nil || len(x.Modes) == 0 || x.Modes[0] != "normal" {
+	if x.Prefix != "error: " || x.Hit == nil || len(x.Modes) == 0 || x.Modes[0] != "normal" {
 		t.Errorf("%+v", x)
 	}
 	x = m.Explain([]byte("message repeated 5 times: [ Failed password for bob from 192.0.2.1 port 22 ssh2]"))
@@ -91,8 +91,8 @@ func TestExplainWhole(t *testing.T) {
 		t.Errorf("%+v", x)
 	}
 	x = m.Explain([]byte(strings.Repeat("x", 2*MaxMessage)))
-	if !x.Cut || len(x.Text) != MaxMessage {
-		t.Errorf("cut %v, %d bytes", x.Cut, len(x.Text))
+	if !x.Truncated || len(x.Text) != MaxMessage {
+		t.Errorf("cut %v, %d bytes", x.Truncated, len(x.Text))
 	}
 }
 
@@ -120,7 +120,7 @@ func TestWhy(t *testing.T) {
 }
 
 func TestWhyWhole(t *testing.T) {
-	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [t.service], uid: 0, transport: syslog}\npatterns: [{name: a, text: 'x <addr>'}]\n"))
+	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [t.service], uid: 0, require: message}\npatterns: [{name: a, text: 'x <addr>'}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestWhyWhole(t *testing.T) {
 	if got := m.Why(&e); m.Trusts(&e) || got != "it is a line of standard output, and the filter takes whole messages only" {
 		t.Error(got)
 	}
-	if e.Whole = true; !m.Trusts(&e) || m.Why(&e) != "unit t.service, _UID=0" {
+	if e.WholeMessage = true; !m.Trusts(&e) || m.Why(&e) != "unit t.service, _UID=0" {
 		t.Error(m.Why(&e))
 	}
 	if got := m.Trust().Text(); got != "units t.service, written by _UID=0; whole messages only, no lines of standard output" {

@@ -19,24 +19,24 @@ import (
 
 // Filter is what one file says.
 type Filter struct {
-	Name        string
-	Description string   // one line
-	Notes       string   // what it takes as evidence and why
-	Modes       []string // the first is the default
-	File        string   // where it was read from
-	Parallel    bool     // programs log in over several connections at once with one password
-	TellsLogins bool     // one of its patterns is of a login that went well
-	Guests      []string // names that stand for nobody: no password belongs to them, and failures on them are no evidence
-	Off         bool     // no jail until the configuration names it: its lines come from harmless clients or forged senders, too
+	Name           string
+	Description    string   // one line
+	Notes          string   // what it takes as evidence and why
+	Modes          []string // the first is the default
+	File           string   // where it was read from
+	ParallelLogins bool     // programs log in over several connections at once with one password
+	HasSuccess     bool     // one of its patterns is of a login that went well
+	Guests         []string // names that stand for nobody: no password belongs to them, and failures on them are no evidence
+	Off            bool     // no jail until the configuration names it: its lines come from harmless clients or forged senders, too
 
-	trust    Trust
-	modes    map[string][]string // mode → itself and the modes that it includes
-	patterns []*Pattern
-	leads    []lead
-	cut      int  // lines of so many bytes may have lost their end
-	joinAddr bool // lines of one attempt are joined by address
-	tests    []test
-	matchers map[string]func() *Matcher // each made when it is first asked for
+	trust     Trust
+	modes     map[string][]string // mode → itself and the modes that it includes
+	patterns  []*Pattern
+	prefixes  []messagePrefix
+	maxLine   int  // lines of so many bytes may have lost their end
+	byAddress bool // lines of one attempt are joined by address
+	tests     []test
+	matchers  map[string]func() *Matcher // each made when it is first asked for
 }
 
 // Pattern is one shape of line.
@@ -46,25 +46,25 @@ type Pattern struct {
 	Regexp bool
 	Kind   Kind
 	Weight int   // how much one such line counts; 1 unless the file says otherwise
-	Step   uint8 // which of the lines about one attempt it is; 0: it stands for itself. See jail.Connections
+	Stage  uint8 // which of the lines about one attempt it is; 0: it stands for itself. See jail.Connections
 
 	// MaxRetry is how many such lines are too many, whatever the jail says; 0: as the jail says. 1: one line is enough.
 	MaxRetry int
-	// Unknown says that such a line is about an account that does not exist: see config.Weights.
-	Unknown bool
+	// InvalidUser says that such a line is about an account that does not exist: see config.Weights.
+	InvalidUser bool
 	// Provisional says that such a line is about one step of an attempt to log in that may still succeed: other lines tell
 	// how it ended.
 	Provisional bool
-	// Nameless says that such a line is provisional where it names no account.
-	Nameless bool
+	// ProvisionalWithoutUser says that such a line is provisional where it names no account.
+	ProvisionalWithoutUser bool
 	// AfterFailure says that such a line is no evidence by itself, only where its address has failed before.
 	AfterFailure bool
 
-	Modes []string // the modes it is for; empty: all
-	Whole bool     // of whole messages alone, as Trust.Whole says of all patterns
-	File  string
-	Line  int
-	Col   int // of its template or expression
+	Modes          []string // the modes it is for; empty: all
+	RequireMessage bool     // of whole messages alone, as Trust.Whole says of all patterns
+	File           string
+	Line           int
+	Col            int // of its template or expression
 
 	node  *node
 	prog  *program
@@ -96,16 +96,16 @@ func (f *Filter) Trust() Trust { return f.trust }
 // Includes lists the modes whose patterns a mode has, itself first.
 func (f *Filter) Includes(mode string) []string { return slices.Clone(f.modes[mode]) }
 
-// Leads lists the templates of what may stand before every message.
-func (f *Filter) Leads() (l []string) {
-	for i := range f.leads {
-		l = append(l, f.leads[i].text)
+// Prefixes lists the templates of what may stand before every message.
+func (f *Filter) Prefixes() (l []string) {
+	for i := range f.prefixes {
+		l = append(l, f.prefixes[i].text)
 	}
 	return l
 }
 
-// JoinsByAddress says that lines of one attempt are joined by address, not by process or id.
-func (f *Filter) JoinsByAddress() bool { return f.joinAddr }
+// CorrelatesByAddress says that lines of one attempt are joined by address, not by process or id.
+func (f *Filter) CorrelatesByAddress() bool { return f.byAddress }
 
 // Failures are the file's test lines that are failures with an address, in its default mode.
 func (f *Filter) Failures() (lines []string) {
@@ -127,37 +127,37 @@ type Matcher struct {
 	Filter *Filter
 	Mode   string
 
-	trust    Trust
-	patterns []*Pattern
-	leads    []lead
-	leadSet  byteSet
-	trie     *trie
-	mixed    bool     // some patterns take whole messages alone
-	cover    [][]byte // every line that a pattern takes holds one of them; nil: that would be too many
+	trust       Trust
+	patterns    []*Pattern
+	prefixes    []messagePrefix
+	prefixFirst byteSet
+	trie        *trie
+	mixed       bool     // some patterns take whole messages alone
+	cover       [][]byte // every line that a pattern takes holds one of them; nil: that would be too many
 }
 
-// lead is what may stand before any message: "error: ", a queue id.
-type lead struct {
+// messagePrefix is what may stand before any message: "error: ", a queue id.
+type messagePrefix struct {
 	prog *program
 	text string
 }
 
 func newMatcher(f *Filter, mode string) *Matcher {
-	m := &Matcher{Filter: f, Mode: mode, trust: f.trust, leads: f.leads}
+	m := &Matcher{Filter: f, Mode: mode, trust: f.trust, prefixes: f.prefixes}
 	for _, p := range f.patterns {
 		if len(p.Modes) == 0 || slices.ContainsFunc(p.Modes, func(w string) bool { return slices.Contains(f.modes[mode], w) }) {
 			m.patterns = append(m.patterns, p)
-			m.mixed = m.mixed || p.Whole
+			m.mixed = m.mixed || p.RequireMessage
 		}
 	}
 	m.trie = newTrie(m.patterns)
-	if len(m.leads) > 0 || len(m.trie.root.list) > 0 { // otherwise most lines fail at their first byte
+	if len(m.prefixes) > 0 || len(m.trie.root.list) > 0 { // otherwise most lines fail at their first byte
 		m.cover = cover(m.patterns)
 	}
-	for _, l := range m.leads {
+	for _, l := range m.prefixes {
 		firsts, _ := firstSets(l.prog.ins)
 		for b, ok := range firsts[0] {
-			m.leadSet[b] = m.leadSet[b] || ok
+			m.prefixFirst[b] = m.prefixFirst[b] || ok
 		}
 	}
 	return m
@@ -175,11 +175,11 @@ func (m *Matcher) Match(e *Entry, h *Hit) bool { return m.Trusts(e) && m.MatchTr
 
 // MatchTrusted is Match for an entry that may be evidence: Trusts has said so.
 func (m *Matcher) MatchTrusted(e *Entry, h *Hit) bool {
-	if e.Whole || !m.mixed {
+	if e.WholeMessage || !m.mixed {
 		return m.MatchMessage(e.Message, h)
 	}
 	var own Hit
-	if !m.MatchMessage(e.Message, &own) || own.Pattern.Whole {
+	if !m.MatchMessage(e.Message, &own) || own.Pattern.RequireMessage {
 		return false
 	}
 	*h = own
@@ -199,7 +199,7 @@ func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
 
 // match is MatchMessage that also says how many steps it took (vm).
 func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
-	cut := len(msg) >= m.Filter.cut
+	cut := len(msg) >= m.Filter.maxLine
 	msg = msg[:min(len(msg), MaxMessage)]
 	repeat := 1
 	if len(msg) > len(repeated) && msg[0] == 'm' && string(msg[:len(repeated)]) == repeated {
@@ -215,9 +215,9 @@ func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 	v := vm{line: msg, tail: len(trimRight(msg)), fuel: fuelFor(len(msg))}
 	from := 0
 	id := span{-1, 0}
-	if len(msg) > 0 && m.leadSet[msg[0]] {
-		for i := range m.leads {
-			v.reset(m.leads[i].prog)
+	if len(msg) > 0 && m.prefixFirst[msg[0]] {
+		for i := range m.prefixes {
+			v.reset(m.prefixes[i].prog)
 			if v.run(0, 0) {
 				from, id = v.pos, v.caps[capID]
 				break
@@ -294,12 +294,12 @@ func (m *Matcher) try(v *vm, from int, cut bool, h *Hit) bool {
 			addrText = v.text(capAddr)
 			h.Repeat = max(1, v.number(capCount, maxRepeat))
 		}
-		if m.Filter.joinAddr && h.ID == nil {
+		if m.Filter.byAddress && h.ID == nil {
 			h.ID = addrText
 		}
-		h.Kind, h.Pattern, h.Unknown = p.Kind, p, p.Unknown
+		h.Kind, h.Pattern, h.InvalidUser = p.Kind, p, p.InvalidUser
 		if p.Kind == Failure && contains(m.Filter.Guests, h.User) {
-			h.Kind, h.Unknown = Join, false
+			h.Kind, h.InvalidUser = Context, false
 		}
 		return true
 	}

@@ -128,7 +128,7 @@ func (m *Matcher) tricked(s *sample, h hole, forged string, own *Hit) string {
 	}
 	var got Hit
 	if !m.MatchMessage(line, &got) {
-		if (h.class.client() || h.class == classString) && !h.any && len(line) < m.Filter.cut { // what the daemon cuts is no evidence
+		if (h.class.client() || h.class == classString) && !h.any && len(line) < m.Filter.maxLine { // what the daemon cuts is no evidence
 			return fmt.Sprintf("text that a client chose hides the line: %q", line)
 		}
 		return ""
@@ -215,7 +215,7 @@ func commonPrefix(a, b string) int {
 }
 
 var sampleText = map[class]string{
-	classText: "alice", classOwn: "some text", classWord: "word", classHost: "mail.example.org", classAccount: "alice@example.org", classLogin: "al ice", classMailbox: "<alice@example.org>", classToken: "4Zq1x2",
+	classText: "alice", classTrusted: "some text", classWord: "word", classHost: "mail.example.org", classAccount: "alice@example.org", classLogin: "al ice", classMailbox: "<alice@example.org>", classToken: "4Zq1x2",
 	classNum: "7", classPort: "40022", classIP: "198.51.100.200", classQuoted: "some words", classString: `some \"words\"`, classJSON: `"agent":"`, classLogfmt: ` agent="`,
 }
 
@@ -262,7 +262,7 @@ func templateSamples(p *Pattern) (l []sample) {
 					}
 					continue
 				}
-				if n.class.client() || n.class.narrow() && !n.own {
+				if n.class.client() || n.class.narrow() && !n.trusted {
 					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len(text), n.class, once || n.class == classQuoted || n.class == classWord && n.cap == capUser})
 				}
 				s.line = append(s.line, text...)

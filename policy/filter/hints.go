@@ -58,8 +58,8 @@ func openHint(rest string) string {
 // meantKey says what others call a key.
 var meantKey = map[string]string{
 	"failregex": "that is fail2ban's: here it is patterns, each with a name and a text (or regexp); bailiff import translates whole filters",
-	"prefregex": "that is fail2ban's: here it is lead, for what may stand before every pattern; bailiff import translates whole filters", "ignoreregex": "that is fail2ban's: here it is a pattern of kind join before the others, which takes the line away",
-	"journalmatch": "that is fail2ban's: here it is trust, with units and uid", "logpath": "files are not read, the journal is: say in trust whose entries count", "datepattern": "the journal has the time: leave it out", "maxlines": "a pattern is one line: lines of one attempt are joined by step and join_by",
+	"prefregex": "that is fail2ban's: here it is prefix, for what may stand before every pattern; bailiff import translates whole filters", "ignoreregex": "that is fail2ban's: here it is a pattern of kind context before the others, which takes the line away",
+	"journalmatch": "that is fail2ban's: here it is trust, with units and uid", "logpath": "files are not read, the journal is: say in trust whose entries count", "datepattern": "the journal has the time: leave it out", "maxlines": "a pattern is one line: lines of one attempt are correlated by stage and correlate_by",
 	"maxretry": "did you mean max_retry?", "findtime": "that belongs to the jail: jails: {NAME: {find_time: 10m}}", "bantime": "that belongs to the jail: jails: {NAME: {ban_time: 48h}}",
 	"pattern": "did you mean patterns?", "template": "did you mean text?", "mode": "did you mean modes?", "user": "did you mean uid?", "unit": "did you mean units?", "test": "did you mean tests?", "match": "did you mean line?", "ip": "did you mean address?",
 }
@@ -121,11 +121,11 @@ func escapeHint(c byte) string {
 func compileHint(err error) string {
 	switch text := err.Error(); {
 	case strings.Contains(text, "both sides"):
-		return "write <own> for text that only the daemon can write, <word>, <host> or <string> for what cannot hold blanks or is quoted, or <once:addr>"
+		return "write <trusted> for text that only the daemon can write, <word>, <host> or <string> for what cannot hold blanks or is quoted, or <once:addr>"
 	case strings.Contains(text, "same thing twice"):
 		return "write <text> or <word> for the one that is of no interest"
 	case strings.Contains(text, "free text"):
-		return "a lead is what the daemon itself puts before its messages: 'error: ', '<id>: '"
+		return "a prefix is what the daemon itself puts before its messages: 'error: ', '<id>: '"
 	}
 	return ""
 }
@@ -141,7 +141,7 @@ func exprHint(s string) string {
 	case strings.Contains(s, "<F-"):
 		return `write (?P<user>…) for what fail2ban writes as <F-USER>…</F-USER>`
 	case strings.Contains(s, "(?!"), strings.Contains(s, "(?="), strings.Contains(s, "(?<!"), strings.Contains(s, "(?<="):
-		return "there is no looking around, which would cost more than linear time: a pattern of kind join before this one can take away what must not match"
+		return "there is no looking around, which would cost more than linear time: a pattern of kind context before this one can take away what must not match"
 	}
 	if _, err := syntax.Parse(s, syntax.Perl); err == nil {
 		if i := strings.Index(s, "(?P<"); i >= 0 {

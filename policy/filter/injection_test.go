@@ -71,7 +71,7 @@ func clientFields(t testing.TB, p *Pattern, line []byte, from int) (l []hole) {
 	var list []*node
 	var collect func(n *node)
 	collect = func(n *node) {
-		if n.kind == nodeField && (n.class.client() || n.class.narrow() && !n.own || n.class == classMailbox) {
+		if n.kind == nodeField && (n.class.client() || n.class.narrow() && !n.trusted || n.class == classMailbox) {
 			list = append(list, n)
 		}
 		for _, s := range n.subs {
@@ -126,7 +126,7 @@ func TestInjectionsInTests(t *testing.T) {
 					continue
 				}
 				froms := []int{0}
-				for _, l := range f.leads {
+				for _, l := range f.prefixes {
 					v := vm{line: line, tail: len(line), fuel: fuelFor(len(line))}
 					if v.reset(l.prog); v.run(0, 0) {
 						froms = append(froms, v.pos)

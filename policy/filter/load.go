@@ -62,52 +62,7 @@ func BuiltinSource(name string) ([]byte, error) {
 // Parse reads a filter file, tries to mislead its patterns (ForgeryTest) and runs its test lines (SelfTest). file
 // is its name for messages. Every error is a *yamldoc.Error, several are joined.
 //
-// The file is a mapping with these keys, of which name, trust and patterns must be there:
-//
-//	name:        sshd
-//	description: one line
-//	notes:       what it takes as evidence and why
-//	trust:
-//	  units:       [ssh.service]            real unit names (_SYSTEMD_UNIT), never aliases
-//	  slices:      [system-sshd.slice]      of template instances (_SYSTEMD_SLICE)
-//	  uid:         0                        0, system (below 1000, or of DynamicUser=), a list of these and other numbers, or
-//	                                        any: then the output of containers in these units counts, too
-//	  exe:         [/usr/sbin/sshd]         executables (_EXE); * stands for one part of the path, 0:PATH is for root's alone
-//	  containers:  [front-mail]             names or tags of containers whose lines root's conmon or dockerd forwards
-//	  user_units:  [1000/app.service]       units of users' own service managers, each with its user's id
-//	  identifiers: [sshd]                   for root's entries of which journald could tell neither unit nor executable
-//	  transport:   syslog                   whole messages alone (_TRANSPORT syslog or journal): where the daemon writes a
-//	                                        client's newlines as they are, a line of its standard output may be the client's
-//	lead:  ["error: "]                      templates that may stand before every pattern; one at most is taken away
-//	jail: off                               no jail by itself, only where the configuration names it; auto is the default
-//	cut: 2048                               the daemon cuts its lines at so many bytes: see MatchMessage
-//	join_by: address                        lines of one attempt come from several processes: join them by address, not by
-//	                                        process (the default) or <id>
-//	parallel: true                          programs log in over several connections at once with one password: failures on one
-//	                                        account that people log in to, within 3 s, are one attempt; where no pattern is
-//	                                        a success, those on any account within 1 s
-//	guests: [anonymous]                     names that stand for nobody: a failure on one of them is a join
-//	modes: {normal: [], ddos: [], all: [ddos]}   the first is the default; in the list: modes that it includes
-//	patterns:
-//	  - name:   failed-password
-//	    text:   a template, or a list of them (or regexp: an expression, or a list of them)
-//	    kind:   failure (the default), success, join, void or delivery
-//	    modes:  [ddos]                      without it: every mode
-//	    step:   3                           which of the lines about one attempt it is, 1 to 15: lines of different steps are about
-//	                                        the same attempts, those of the same step about different ones; 0: it stands for itself
-//	    provisional: true                   other lines tell how the attempt ended: it counts if no success follows within 30 s;
-//	                                        nameless: only where the line names no account
-//	    after_failure: true                 the line may come of something harmless, too: it counts only for an address that has
-//	                                        failures of other lines in its windows
-//	    weight: 1                           how much one line counts, 1 to 255
-//	    max_retry: 1                        so many such lines are too many, whatever the jail says; 1 to 1000
-//	    transport: syslog                   whole messages alone, where the other patterns may take lines of standard output
-//	    unknown: true                       the line says that there is no such account
-//	tests:
-//	  - line: a message that must match
-//	    pattern, address, user, port, id, repeat, kind: what must be found, where it is said
-//	    mode: in which mode (or a list); the default mode if not said
-//	  - miss: a message that must not match
+// bailiff.filter(5) describes the keys.
 func Parse(file string, data []byte) (*Filter, error) {
 	f, err := read(file, data)
 	if err != nil {
@@ -139,7 +94,7 @@ const (
 	maxPatterns = 1000
 	maxWeight   = 255 // what a counter keeps
 	maxRetry    = 1000
-	maxStep     = 15
+	maxStage    = 15 // what a connection's counts have room for
 )
 
 type loader struct {
@@ -184,10 +139,28 @@ func (l *loader) keys(n *yamldoc.Node, path string, known ...string) bool {
 		if slices.Contains(known, p.Key.Value) {
 			continue
 		}
+		if to := renamedKeys[p.Key.Value]; slices.Contains(known, to) {
+			l.renamed(p.Key, join(path, p.Key.Value), "key", to)
+			continue
+		}
 		e := l.errorf(p.Key, join(path, p.Key.Value), "there is no such key")
 		e.Hint = keyHint(p.Key.Value, known)
 	}
 	return true
+}
+
+// renamedKeys gives the present name of keys that were renamed before the first release.
+var renamedKeys = map[string]string{
+	"lead": "prefix", "cut": "max_line", "join_by": "correlate_by", "parallel": "parallel_logins",
+	"step": "stage", "unknown": "invalid_user", "transport": "require",
+}
+
+// renamed reports a key or a value by its old name.
+func (l *loader) renamed(n *yamldoc.Node, path, what, to string) {
+	e := l.errorf(n, path, "the %s %q is now called %q", what, n.Value, to)
+	if e.WithHint("write %s", to); to == "require" {
+		e.WithHint("write require: message")
+	}
 }
 
 func join(path, key string) string {
@@ -202,7 +175,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
 	}
-	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "lead", "cut", "join_by", "parallel", "guests", "modes", "patterns", "tests") {
+	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "prefix", "max_line", "correlate_by", "parallel_logins", "guests", "modes", "patterns", "tests") {
 		return
 	}
 	f := l.f
@@ -221,12 +194,12 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.trust(n)
 	}
 	l.modes(root.Get("modes"))
-	f.cut = l.number(root.Get("cut"), "cut", 64, MaxMessage, MaxMessage+1)
+	f.maxLine = l.number(root.Get("max_line"), "max_line", 64, MaxMessage, MaxMessage+1)
 	l.f.Guests = l.texts(root.Get("guests"), "guests")
-	l.f.Parallel = l.boolean(root.Get("parallel"), "parallel")
-	if n := root.Get("join_by"); n != nil {
-		if f.joinAddr = n.Value == "address"; !f.joinAddr && n.Value != "process" {
-			l.errorf(n, "join_by", "%q is neither address nor process", n.Value).Hint = wordHint(n.Value, "address", "process")
+	l.f.ParallelLogins = l.boolean(root.Get("parallel_logins"), "parallel_logins")
+	if n := root.Get("correlate_by"); n != nil {
+		if f.byAddress = n.Value == "address"; !f.byAddress && n.Value != "process" {
+			l.errorf(n, "correlate_by", "%q is neither address nor process", n.Value).Hint = wordHint(n.Value, "address", "process")
 		}
 	}
 	if n := root.Get("jail"); n != nil {
@@ -234,16 +207,16 @@ func (l *loader) filter(root *yamldoc.Node) {
 			l.errorf(n, "jail", "%q is neither auto nor off", n.Value)
 		}
 	}
-	for i, n := range l.list(root.Get("lead"), "lead") {
-		path := fmt.Sprintf("lead[%d]", i)
+	for i, n := range l.list(root.Get("prefix"), "prefix") {
+		path := fmt.Sprintf("prefix[%d]", i)
 		if prog, _ := l.template(n, path, opAccept); prog != nil {
-			f.leads = append(f.leads, lead{prog, n.Value})
+			f.prefixes = append(f.prefixes, messagePrefix{prog, n.Value})
 		}
 	}
 	for _, n := range l.list(root.Get("patterns"), "patterns") {
 		l.pattern(n)
 	}
-	l.f.TellsLogins = slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Kind == Success })
+	l.f.HasSuccess = slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Kind == Success })
 	if n := root.Get("patterns"); n != nil && len(l.errs) == 0 && len(f.patterns) == 0 {
 		l.errorf(n, "patterns", "there are none")
 	}
@@ -351,7 +324,7 @@ func parsed[T any](l *loader, n *yamldoc.Node, path string, parse func(string) (
 }
 
 func (l *loader) trust(n *yamldoc.Node) {
-	if !l.keys(n, "trust", "units", "slices", "containers", "user_units", "uid", "exe", "identifiers", "transport") {
+	if !l.keys(n, "trust", "units", "slices", "containers", "user_units", "uid", "exe", "identifiers", "require") {
 		return
 	}
 	t, before := &l.f.trust, len(l.errs)
@@ -374,7 +347,7 @@ func (l *loader) trust(n *yamldoc.Node) {
 	if len(t.Units)+len(t.Slices)+len(t.Containers)+len(t.UserUnits) == 0 && len(l.errs) == before {
 		l.errorf(n, "trust", "names no units, slices, containers or user_units, so no entry would be evidence")
 	}
-	if t.Whole = l.whole(n.Get("transport"), "trust.transport"); t.Whole && len(t.Containers) > 0 {
+	if t.RequireMessage = l.require(n.Get("require"), "trust.require"); t.RequireMessage && len(t.Containers) > 0 {
 		e := NoContainers(l.f.Name)
 		l.errorf(n.Get("containers"), "trust.containers", "%s", e.Text).Hint = e.Hint
 	}
@@ -405,10 +378,10 @@ func (l *loader) trust(n *yamldoc.Node) {
 	}
 }
 
-// whole reads transport: syslog.
-func (l *loader) whole(n *yamldoc.Node, path string) bool {
-	if n != nil && n.Value != "syslog" {
-		l.errorf(n, path, "%q is not syslog", n.Value).WithHint("leave it out to take lines of standard output, too")
+// require reads require: message.
+func (l *loader) require(n *yamldoc.Node, path string) bool {
+	if n != nil && n.Value != "message" {
+		l.errorf(n, path, "%q is not message", n.Value).WithHint("write require: message, or leave it out to accept lines of standard output too")
 	}
 	return n != nil
 }
@@ -492,10 +465,34 @@ func (l *loader) within(n *yamldoc.Node, path string, terr *templateError) {
 	}
 }
 
-var kinds = map[string]Kind{"failure": Failure, "success": Success, "join": Join, "delivery": Delivery, "void": Void}
+var kinds = map[string]Kind{"failure": Failure, "success": Success, "context": Context, "delivery": Delivery, "void": Void}
+
+func (l *loader) kind(n *yamldoc.Node, path string) Kind {
+	k, ok := kinds[n.Value]
+	switch {
+	case n.Value == "join":
+		l.renamed(n, path, "kind", "context")
+	case !ok:
+		l.errorf(n, path, "%q is not a kind", n.Value).Hint = wordHint(n.Value, "failure", "success", "context", "delivery", "void")
+	}
+	return k
+}
+
+// stage reads a number, or "end" for the last stage.
+func (l *loader) stage(n *yamldoc.Node, path string) uint8 {
+	if n != nil && n.Value == "end" {
+		return maxStage
+	}
+	before := len(l.errs)
+	stage := l.number(n, path, 0, maxStage-1, 0)
+	for _, e := range l.errs[before:] {
+		e.WithHint("write end for the last stage")
+	}
+	return uint8(stage)
+}
 
 func (l *loader) pattern(n *yamldoc.Node) {
-	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "step", "weight", "max_retry", "unknown", "provisional", "after_failure", "transport") {
+	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "stage", "weight", "max_retry", "invalid_user", "provisional", "after_failure", "require") {
 		return
 	}
 	name := l.text(n.Get("name"), "patterns.name")
@@ -513,28 +510,28 @@ func (l *loader) pattern(n *yamldoc.Node) {
 	}
 	p := Pattern{Name: name, Kind: Failure, File: n.File}
 	if k := n.Get("kind"); k != nil {
-		var ok bool
-		if p.Kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "delivery", "void")
-		}
+		p.Kind = l.kind(k, path+".kind")
 	}
 	p.Modes = l.texts(n.Get("modes"), path+".modes")
 	for _, m := range l.list(n.Get("modes"), path+".modes") {
 		l.mode(m, path+".modes")
 	}
-	p.Step = uint8(l.number(n.Get("step"), path+".step", 0, maxStep, 0))
+	p.Stage = l.stage(n.Get("stage"), path+".stage")
 	p.Weight = l.number(n.Get("weight"), path+".weight", 1, maxWeight, 1)
 	p.MaxRetry = l.number(n.Get("max_retry"), path+".max_retry", 1, maxRetry, 0)
-	p.Whole = l.whole(n.Get("transport"), path+".transport")
-	p.Unknown = l.boolean(n.Get("unknown"), path+".unknown")
-	if x := n.Get("provisional"); x != nil && x.Value == "nameless" {
-		p.Nameless = true
-	} else {
+	p.RequireMessage = l.require(n.Get("require"), path+".require")
+	p.InvalidUser = l.boolean(n.Get("invalid_user"), path+".invalid_user")
+	switch x := n.Get("provisional"); {
+	case x != nil && x.Value == "without_user":
+		p.ProvisionalWithoutUser = true
+	case x != nil && x.Value == "nameless":
+		l.renamed(x, path+".provisional", "value", "without_user")
+	default:
 		p.Provisional = l.boolean(x, path+".provisional")
 	}
 	p.AfterFailure = l.boolean(n.Get("after_failure"), path+".after_failure")
-	if p.Kind != Failure && (p.MaxRetry != 0 || p.Unknown || p.Provisional || p.Nameless || p.AfterFailure) {
-		l.errorf(n, path, "is not a failure, so max_retry, unknown, provisional and after_failure do not apply to it")
+	if p.Kind != Failure && (p.MaxRetry != 0 || p.InvalidUser || p.Provisional || p.ProvisionalWithoutUser || p.AfterFailure) {
+		l.errorf(n, path, "is not a failure, so max_retry, invalid_user, provisional and after_failure do not apply to it")
 	}
 	text, re := n.Get("text"), n.Get("regexp")
 	if (text == nil) == (re == nil) {
@@ -605,10 +602,7 @@ func (l *loader) test(n *yamldoc.Node, path string) {
 	t.id = l.text(n.Get("id"), path+".id")
 	t.repeat = l.number(n.Get("repeat"), path+".repeat", 1, maxRepeat, 1)
 	if k := n.Get("kind"); k != nil {
-		var ok bool
-		if t.kind, ok = kinds[k.Value]; !ok {
-			l.errorf(k, path+".kind", "%q is not a kind", k.Value).Hint = wordHint(k.Value, "failure", "success", "join", "delivery", "void")
-		}
+		t.kind = l.kind(k, path+".kind")
 	}
 	l.f.tests = append(l.f.tests, t)
 }

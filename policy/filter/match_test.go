@@ -81,7 +81,7 @@ func TestTemplates(t *testing.T) {
 		{"{<addr4>:<port>|<addr>} x", "::ffff:192.0.2.1 x", "192.0.2.1 - 0 - 1"},
 		{"{<addr4>:<port>|<addr>} x", "2001:db8::1:25 x", "2001:db8::1:25 - 0 - 1"},
 		{"<addr4> x", "2001:db8::1 x", ""},
-		{"<own> for <user> from <addr>", "x for y for z from 192.0.2.1", "192.0.2.1 z 0 - 1"},
+		{"<trusted> for <user> from <addr>", "x for y for z from 192.0.2.1", "192.0.2.1 z 0 - 1"},
 		{"a <text>b<text>c <addr>", "a bbccb c 192.0.2.1", "192.0.2.1 - 0 - 1"},
 		{"x {<addr> port <port> y|<ip> <user>}", "x 192.0.2.1 port 5 z", "invalid IP port 5 z 0 - 1"},
 		{"x {<addr>|<user>}", "x 192.0.2.1.example.org", "invalid IP 192.0.2.1.example.org 0 - 1"},
@@ -189,7 +189,7 @@ func TestCut(t *testing.T) {
 		t.Errorf("did not take a cut line whose address is sure")
 	}
 	// A line as long as those that the daemon cuts is one of them.
-	f, err := read("t.yaml", []byte("name: t\ncut: 100\ntrust: {units: [t.service], uid: 0}\npatterns: [{name: p, text: '<user> from <addr>'}, {name: q, text: 'by <addr> <text>'}]\n"))
+	f, err := read("t.yaml", []byte("name: t\nmax_line: 100\ntrust: {units: [t.service], uid: 0}\npatterns: [{name: p, text: '<user> from <addr>'}, {name: q, text: 'by <addr> <text>'}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,14 +262,14 @@ func TestTrustList(t *testing.T) {
 
 // TestWhole: where newlines are a client's, a line of standard output is no evidence.
 func TestWhole(t *testing.T) {
-	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [a.service], uid: 0, identifiers: [a], transport: syslog}\npatterns: [{name: p, text: 'from <addr>'}]\n"))
+	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [a.service], uid: 0, identifiers: [a], require: message}\npatterns: [{name: p, text: 'from <addr>'}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	m, _ := f.Mode("")
 	for _, unit := range []string{"a.service", ""} {
 		for _, whole := range []bool{false, true} {
-			e := Entry{Message: []byte("from 192.0.2.1"), Unit: []byte(unit), Identifier: []byte("a"), Whole: whole}
+			e := Entry{Message: []byte("from 192.0.2.1"), Unit: []byte(unit), Identifier: []byte("a"), WholeMessage: whole}
 			if m.Trusts(&e) != whole {
 				t.Errorf("unit %q, whole %v: %v", unit, whole, !whole)
 			}
@@ -279,7 +279,7 @@ func TestWhole(t *testing.T) {
 
 // TestWholePattern: a pattern may ask for whole messages by itself, and a line that it takes changes no hit.
 func TestWholePattern(t *testing.T) {
-	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [a.service], uid: 0}\npatterns:\n  - {name: p, text: 'from <addr>', transport: syslog}\n  - {name: q, text: 'by <addr>'}\n"))
+	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [a.service], uid: 0}\npatterns:\n  - {name: p, text: 'from <addr>', require: message}\n  - {name: q, text: 'by <addr>'}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +290,7 @@ func TestWholePattern(t *testing.T) {
 		want  string
 	}{{"from 192.0.2.1", true, "p"}, {"from 192.0.2.1", false, ""}, {"by 192.0.2.1", true, "q"}, {"by 192.0.2.1", false, "q"}, {"x", false, ""}} {
 		h := Hit{Repeat: 7}
-		ok := m.Match(&Entry{Message: []byte(c.line), Unit: []byte("a.service"), Whole: c.whole}, &h)
+		ok := m.Match(&Entry{Message: []byte(c.line), Unit: []byte("a.service"), WholeMessage: c.whole}, &h)
 		if ok != (c.want != "") || ok && h.Pattern.Name != c.want || !ok && h.Repeat != 7 {
 			t.Errorf("%+v: %v, %+v", c, ok, h)
 		}
@@ -403,7 +403,7 @@ func TestLinear(t *testing.T) {
 
 // slow is MatchMessage without all that makes it fast: each pattern in turn, from its first step.
 func slow(m *Matcher, msg []byte) *Pattern {
-	cut := len(msg) >= m.Filter.cut
+	cut := len(msg) >= m.Filter.maxLine
 	msg = msg[:min(len(msg), MaxMessage)]
 	if bytes.HasPrefix(msg, []byte(repeated)) {
 		inner, n := unfold(msg)
@@ -414,7 +414,7 @@ func slow(m *Matcher, msg []byte) *Pattern {
 	}
 	v := vm{line: msg, tail: len(trimRight(msg)), fuel: 1 << 30}
 	froms := []int{0}
-	for _, l := range m.leads {
+	for _, l := range m.prefixes {
 		if v.reset(l.prog); v.run(0, 0) {
 			if v.pos > 0 {
 				froms = []int{v.pos, 0}
@@ -544,7 +544,7 @@ func FuzzTemplate(f *testing.F) {
 			f.Add(p.Text, fl.tests[i%len(fl.tests)].line)
 		}
 	}
-	for _, s := range []string{"<addr> <string>\"", "a{b|<json>}?<logfmt>", "<once:peer>", "{{{a}?}?}?<count:num><own>", "<quoted>\"<text>\"<quoted>\""} {
+	for _, s := range []string{"<addr> <string>\"", "a{b|<json>}?<logfmt>", "<once:peer>", "{{{a}?}?}?<count:num><trusted>", "<quoted>\"<text>\"<quoted>\""} {
 		f.Add(s, []byte("192.0.2.1 \""))
 	}
 	f.Fuzz(func(t *testing.T, template string, line []byte) {

@@ -40,7 +40,7 @@ type class uint8
 
 const (
 	classText    class = iota // anything, or nothing: a client's words
-	classOwn                  // anything, or nothing: the daemon's words
+	classTrusted              // anything, or nothing: the daemon's words
 	classWord                 // 1 to 256 bytes without spaces and control characters
 	classHost                 // a host name: letters, digits, - _ and dots; never resolved
 	classToken                // letters, digits, - and _
@@ -85,7 +85,7 @@ var fields = map[string]struct {
 	"source":  {classToken, capSource},
 	"count":   {classNum, capCount},
 	"text":    {classText, capNone},
-	"own":     {classOwn, capNone},
+	"trusted": {classTrusted, capNone},
 	"word":    {classWord, capNone},
 	"host":    {classHost, capNone},
 	"token":   {classToken, capNone},
@@ -118,7 +118,7 @@ func (c class) skips() bool {
 // in reports whether s could stand in a field of class c.
 func (c class) in(s string) bool {
 	switch c {
-	case classText, classOwn:
+	case classText, classTrusted:
 		return true
 	case classWord, classHost, classToken, classAccount, classLogin, classMailbox, classNum:
 		r := &runs[c]
@@ -147,13 +147,13 @@ const (
 
 // node is a template as it was written.
 type node struct {
-	kind  nodeKind
-	lit   string
-	class class
-	cap   capture
-	own   bool // chosen by the daemon though its class is one for clients' words
-	once  bool // the literal before it must stand only once in the line
-	subs  []*node
+	kind    nodeKind
+	lit     string
+	class   class
+	cap     capture
+	trusted bool // chosen by the daemon though its class is one for clients' words
+	once    bool // the literal before it must stand only once in the line
+	subs    []*node
 }
 
 // Bounds of one template. They keep a mistake in a user's file from costing memory or time; the largest template
@@ -306,22 +306,27 @@ func (p *templateParser) field() (*node, *templateError) {
 		cl = what
 	}
 	f, ok := fields[cl]
+	if what == "own" {
+		err := p.errorf("the field <%s> is now called <%s>", name, strings.Replace(name, "own", "trusted", 1))
+		err.hint = "write <" + strings.Replace(name, "own", "trusted", 1) + ">"
+		return nil, err
+	}
 	if !ok {
 		err := p.errorf("there is no field <%s>", name)
 		err.hint = fieldHint(name)
 		return nil, err
 	}
-	n := &node{kind: nodeField, class: f.class, cap: f.cap, own: f.cap == capSource}
+	n := &node{kind: nodeField, class: f.class, cap: f.cap, trusted: f.cap == capSource}
 	switch {
-	case two && what == "own" && f.class.narrow() && f.cap == capNone:
-		n.own = true
+	case two && what == "trusted" && f.class.narrow() && f.cap == capNone:
+		n.trusted = true
 	case two && what == "once" && f.cap == capAddr:
 		n.once = true
 	case two:
 		w, ok := fields[what]
 		if !ok || w.cap == capNone || w.cap == capAddr || w.cap == capPort || w.cap == capSource || f.cap != capNone || w.cap == capCount && f.class != classNum || f.class == classIP || f.class == classJSON || f.class == classLogfmt {
 			err := p.errorf("<%s> captures nothing that can be captured", name)
-			err.hint = "write <user:word>, <id:word>, <count:num> or <own:word>"
+			err.hint = "write <user:word>, <id:word>, <count:num> or <trusted:word>"
 			return nil, err
 		}
 		n.cap = w.cap

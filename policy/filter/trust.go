@@ -19,17 +19,17 @@ import (
 //
 // bailiffd(8), WHAT IS EVIDENCE, says for each of these who could still forge it.
 type Trust struct {
-	Units       []string
-	Slices      []string   // of template instances: system-sshd.slice
-	Added       []string   // units and slices that the configuration adds; there any user counts where System is set
-	Containers  []string   // names or tags of containers
-	UserUnits   []UserUnit // units of users' own service managers
-	UIDs        []int64    // these user ids
-	System      bool       // or those that no person has
-	AnyUID      bool       // or any at all
-	Exe         []Exe      // executables; none: any
-	Identifiers []string
-	Whole       bool // only whole messages, no lines of a stream
+	Units          []string
+	Slices         []string   // of template instances: system-sshd.slice
+	Added          []string   // units and slices that the configuration adds; there any user counts where System is set
+	Containers     []string   // names or tags of containers
+	UserUnits      []UserUnit // units of users' own service managers
+	UIDs           []int64    // these user ids
+	System         bool       // or those that no person has
+	AnyUID         bool       // or any at all
+	Exe            []Exe      // executables; none: any
+	Identifiers    []string
+	RequireMessage bool // only whole messages, no lines of a stream
 }
 
 // UserUnit is a unit of a user's own service manager.
@@ -164,7 +164,7 @@ const (
 
 func (t *Trust) judge(e *Entry) verdict {
 	switch {
-	case t.Whole && !e.Whole:
+	case t.RequireMessage && !e.WholeMessage:
 		return noMessage
 	case e.Relay == Attached:
 		return noCopy
@@ -229,7 +229,7 @@ func (m *Matcher) Refuses(e *Entry) (why Refusal, ok bool) {
 	v := t.judge(e)
 	if v == noMessage {
 		lines := *t
-		lines.Whole, why.Line = false, true
+		lines.RequireMessage, why.Line = false, true
 		v = lines.judge(e)
 	}
 	switch {
@@ -259,7 +259,7 @@ func (r Refusal) Hint(jail string) string {
 
 // NoContainers is the error of a filter that takes whole messages and is to watch a container.
 func NoContainers(name string) *yamldoc.Error {
-	return fault("filter %s takes whole messages only (transport: syslog), since a client can put a newline into what the daemon logs; a container's log driver forwards single lines", name).
+	return fault("filter %s takes whole messages only (require: message), since a client can put a newline into what the daemon logs; a container's log driver forwards single lines", name).
 		WithHint("mount the host's /dev/log into the container, have the daemon log to syslog, and name the container's unit in units")
 }
 
@@ -426,7 +426,7 @@ func (t Trust) Text() string {
 	if len(t.Identifiers) > 0 {
 		l = append(l, "root's as "+strings.Join(t.Identifiers, " ")+" where the unit is not known")
 	}
-	if t.Whole {
+	if t.RequireMessage {
 		l = append(l, "whole messages only, no lines of standard output")
 	}
 	return strings.Join(l, "; ")

@@ -209,10 +209,10 @@ func TestWith(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
-	whole := "{units: [a.service], uid: system, transport: syslog, exe: [/usr/sbin/a]}"
+	whole := "{units: [a.service], uid: system, require: message, exe: [/usr/sbin/a]}"
 	lines := "{units: [a.service], uid: system, exe: [/usr/sbin/a]}"
 	entry := func(unit, exe string, whole bool, r Relay, container string) Entry {
-		return Entry{Message: []byte("from 192.0.2.1"), Unit: []byte(unit), UID: 33, Exe: []byte(exe), Whole: whole, Relay: r, Container: []byte(container)}
+		return Entry{Message: []byte("from 192.0.2.1"), Unit: []byte(unit), UID: 33, Exe: []byte(exe), WholeMessage: whole, Relay: r, Container: []byte(container)}
 	}
 	for _, c := range []struct {
 		trust string
@@ -252,7 +252,7 @@ func TestBadTrust(t *testing.T) {
 		{"{user_units: [01/a.service]}", `f.yaml:2:22: trust.user_units: "01/a.service" is not UID/UNIT`},
 		{"{user_units: [1/a]}", `f.yaml:2:22: trust.user_units: "a" is not the name of a unit`},
 		{"{containers: ['a*']}", `f.yaml:2:22: trust.containers: "a*" is a pattern; the journal knows exact names only`},
-		{"{containers: [a], transport: syslog}", "f.yaml:2:21: trust.containers: filter t takes whole messages only (transport: syslog), since a client can put a newline into what the daemon logs; a container's log driver forwards single lines"},
+		{"{containers: [a], require: message}", "f.yaml:2:21: trust.containers: filter t takes whole messages only (require: message), since a client can put a newline into what the daemon logs; a container's log driver forwards single lines"},
 		{"{units: [a.service], uid: 0, exe: [a]}", `f.yaml:2:43: trust.exe: "a" is not the path of an executable`},
 		{"{units: [a.service], uid: 0, exe: [/a/../b]}", `f.yaml:2:43: trust.exe: "/a/../b" is not a path as the kernel writes it`},
 		{"{units: [a.service], uid: 0, exe: ['root:/a']}", `f.yaml:2:43: trust.exe: "root" is not a user id`},
@@ -300,7 +300,7 @@ func TestBuiltinExe(t *testing.T) {
 		m, _ := f.Mode("")
 		for i, list := range [][]string{c.good, c.bad} {
 			for _, exe := range list {
-				e := Entry{Unit: []byte(c.unit), UID: c.uid, Exe: []byte(exe), Whole: true}
+				e := Entry{Unit: []byte(c.unit), UID: c.uid, Exe: []byte(exe), WholeMessage: true}
 				if m.Trusts(&e) != (i == 0) {
 					t.Errorf("%s: %s by %d: %s", c.filter, exe, c.uid, m.Why(&e))
 				}

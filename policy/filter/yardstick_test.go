@@ -118,7 +118,7 @@ func compare(t *testing.T, path, form string, matcher func(options string) *Matc
 			}
 		}
 		if hit && h.Kind == Failure {
-			a := jail.Attempt{Attempts: 1, Stage: h.Pattern.Step, Source: uint32(jail.Hash(h.Source, 1))}
+			a := jail.Attempt{Attempts: 1, Stage: h.Pattern.Stage, Source: uint32(jail.Hash(h.Source, 1))}
 			if c.addr.IsValid() {
 				counts = attempts.Count(k, c.addr, &a) > 0 || counts
 			} else {

@@ -261,7 +261,7 @@ func (s *story) play(b *block) error {
 			p := programs[l.identifier]
 			e := filter.Entry{
 				Message: []byte(expand(l.text)), Unit: []byte(p.unit), Slice: []byte("system.slice"), Exe: []byte(p.exe), Identifier: []byte(l.identifier),
-				Whole: true, UID: p.uid, PID: p.pid, Boot: [16]byte{1}, Realtime: begin + at.Microseconds(),
+				WholeMessage: true, UID: p.uid, PID: p.pid, Boot: [16]byte{1}, Realtime: begin + at.Microseconds(),
 			}
 			if e.PID == 0 {
 				e.PID = pid

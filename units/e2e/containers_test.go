@@ -67,7 +67,7 @@ ExecStop=/usr/bin/podman stop -t 1 attached
 const webFilter = `name: web
 trust: {containers: [systemd-nginx, site/front]}
 patterns:
-  - {name: refused, text: '<addr> - <user:word> [<own>] "<own:quoted>" 401 <own>'}
+  - {name: refused, text: '<addr> - <user:word> [<trusted>] "<trusted:quoted>" 401 <trusted>'}
 tests:
   - {line: '198.51.100.7 - bob [02/Mar/2026:10:11:12 +0000] "GET /a/ HTTP/1.1" 401 1 "-" "curl"', address: 198.51.100.7, user: bob}
 `
@@ -76,7 +76,7 @@ tests:
 const attachedFilter = `name: attached
 trust: {units: [attached.service], uid: any}
 patterns:
-  - {name: refused, text: '<addr> - <user:word> [<own>] "<own:quoted>" 401 <own>'}
+  - {name: refused, text: '<addr> - <user:word> [<trusted>] "<trusted:quoted>" 401 <trusted>'}
 `
 
 // TestContainers attacks nginx and MariaDB in real containers, whose output comes into the journal line by line, by conmon and by

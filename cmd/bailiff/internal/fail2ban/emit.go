@@ -375,7 +375,7 @@ func (t *templater) write(n *reNode, depth int) (string, bool) {
 			}
 			s := "<user:" + class + ">"
 			if class == "text" && t.own && t.after {
-				s = "<own>"
+				s = "<trusted>"
 			} else if class == "text" {
 				s = "<user>"
 				t.texts++
@@ -390,7 +390,7 @@ func (t *templater) write(n *reNode, depth int) (string, bool) {
 			if class == "text" {
 				t.texts++
 				if t.own && t.after {
-					class = "own"
+					class = "trusted"
 				}
 			}
 			if class == "blank" {

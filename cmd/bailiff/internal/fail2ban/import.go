@@ -598,11 +598,11 @@ func (im *importer) logs(name, filterName string) {
 
 // whole says whether a filter takes nothing but whole messages in its default mode.
 func whole(f *filter.Filter) bool {
-	if f.Trust().Whole {
+	if f.Trust().RequireMessage {
 		return true
 	}
 	m, err := f.Mode("")
-	return err == nil && !slices.ContainsFunc(m.Patterns(), func(p *filter.Pattern) bool { return !p.Whole && p.Kind == filter.Failure })
+	return err == nil && !slices.ContainsFunc(m.Patterns(), func(p *filter.Pattern) bool { return !p.RequireMessage && p.Kind == filter.Failure })
 }
 
 // syslogFile says whether a file is one that syslog daemons fill with what the journal has, too.

@@ -171,7 +171,7 @@ func builtinTrust(name string) (t trust) {
 		return t
 	}
 	x := f.Trust()
-	t = trust{units: x.Units, slices: x.Slices, identifiers: x.Identifiers, whole: x.Whole}
+	t = trust{units: x.Units, slices: x.Slices, identifiers: x.Identifiers, whole: x.RequireMessage}
 	for _, e := range x.Exe {
 		t.exe = append(t.exe, e.String())
 	}

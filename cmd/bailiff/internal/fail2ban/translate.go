@@ -50,7 +50,7 @@ type verdict struct {
 // pattern is a candidate for one pattern of the filter that is written.
 type pattern struct {
 	name    string
-	kind    string // failure, join or success
+	kind    string // failure, context or success
 	text    string // a template
 	re      string // or a regular expression
 	tests   []test
@@ -411,7 +411,7 @@ func (t *translation) render(src *source, all []*attempt) []byte {
 		line("  uid: %s", src.trust.uid)
 	}
 	if src.trust.whole {
-		line("  transport: syslog")
+		line("  require: message")
 	}
 	line("patterns:")
 	for _, a := range all {
@@ -556,7 +556,7 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 		ps[len(ps)-1].changed = strings.Join(changes, "; ")
 		if strings.HasPrefix(name, "ignoreregex") {
 			for i := range ps {
-				ps[i].kind = "join"
+				ps[i].kind = "context"
 			}
 		}
 		a.forms = append(a.forms, ps)
@@ -830,7 +830,7 @@ func (w way) patterns(name string, f form) ([]pattern, error) {
 	kind := "failure"
 	switch {
 	case hasGroup(w.node, "F-NOFAIL"):
-		kind = "join"
+		kind = "context"
 		if underAlt(w.node, "F-NOFAIL", false) {
 			return nil, fmt.Errorf("is a failure in some of its alternatives and none in others (<F-NOFAIL>)")
 		}
@@ -853,10 +853,10 @@ func (w way) patterns(name string, f form) ([]pattern, error) {
 		if has(guard, reLook) || i > 8 {
 			return nil, fmt.Errorf("looks ahead or behind ((?!…), (?=…)) in a way that RE2 cannot")
 		}
-		if kind == "join" || kind == "success" {
+		if kind == "context" || kind == "success" {
 			return nil, fmt.Errorf("looks ahead ((?!…)) in a line that is no failure")
 		}
-		g, err := way{guard, w.begins, false}.write(fmt.Sprintf("%s-except-%d", name, i), "join", form{own: f.own, plain: f.plain, only4: f.only4})
+		g, err := way{guard, w.begins, false}.write(fmt.Sprintf("%s-except-%d", name, i), "context", form{own: f.own, plain: f.plain, only4: f.only4})
 		if err != nil {
 			return nil, err
 		}
@@ -904,7 +904,7 @@ func underAlt(n *reNode, name string, below bool) bool {
 }
 
 // cutLook finds the first (?!…) that stands in no repetition. guard is what the line looks like if it holds what it must
-// not, rest the expression without the (?!…). Go's expressions cannot look ahead; but a pattern of kind join before the
+// not, rest the expression without the (?!…). Go's expressions cannot look ahead; but a pattern of kind context before the
 // other takes those lines away from it.
 func cutLook(n *reNode) (guard, rest *reNode) {
 	switch n.kind {
