@@ -24,11 +24,11 @@ var layers = map[string][]string{
 // homes says where each library from outside may be imported; what is not named here may not be at all.
 var homes = map[string][]string{
 	"gopkg.in/yaml.v3":                     {"bailiff/policy/config/yamldoc"},
-	"github.com/godbus/dbus/v5":            {"bailiff/firewall/firewalld", "bailiff/units/lookup", "bailiff/units/logind"},
+	"github.com/godbus/dbus/v5":            {"bailiff/firewall/firewalld", "bailiff/units/logind"},
 	"github.com/vishvananda/netlink":       {"bailiff/firewall/ipset", "bailiff/firewall/conn"},
 	"github.com/google/nftables":           {"bailiff/firewall/ipset", "bailiff/firewall/internal/nfrule", "bailiff/firewall/nftables"},
 	"github.com/mdlayher/netlink":          {"bailiff/firewall/ipset", "bailiff/firewall/internal/nfrule", "bailiff/firewall/nftables"},
-	"github.com/coreos/go-systemd/v22":     {"bailiff/journal", "bailiff/journal/audit", "bailiff/units/activation", "bailiff/units/notify", "bailiff/units/service"},
+	"github.com/coreos/go-systemd/v22":     {"bailiff/journal", "bailiff/journal/audit", "bailiff/units/activation", "bailiff/units/notify", "bailiff/units/manager"},
 	"github.com/klauspost/compress":        {"bailiff/journal", "bailiff/journal/journaltest"},
 	"github.com/pierrec/lz4/v4":            {"bailiff/journal/journaltest"},
 	"github.com/ulikunitz/xz":              {"bailiff/journal", "bailiff/journal/journaltest"},

@@ -15,7 +15,7 @@ import (
 	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/report"
 	"bailiff/policy/report/mail"
-	"bailiff/units/lookup"
+	"bailiff/units/manager"
 )
 
 // checkResult is what `bailiff check --json` prints.
@@ -109,9 +109,7 @@ func (e *env) hostNotices(c *config.Config, installed bool) (notes []string) {
 		}
 	}
 	slices.Sort(names)
-	find := lookup.New()
-	defer find.Close()
-	have, err := find.Find(e.ctx, slices.Compact(names))
+	have, err := manager.Find(e.ctx, slices.Compact(names))
 	for i := range c.Jails {
 		j := &c.Jails[i]
 		if err == nil && watched(j) && !slices.ContainsFunc(trustedUnits(j), func(u string) bool { return have[u] != "" }) {

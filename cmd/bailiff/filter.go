@@ -13,7 +13,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/filter"
-	"bailiff/units/lookup"
+	"bailiff/units/manager"
 )
 
 func runFilter(e *env, args []string) error {
@@ -283,9 +283,7 @@ func (r *filterCommand) present(all []config.FilterFile, units []string) map[str
 		}
 	}
 	slices.Sort(units)
-	find := lookup.New()
-	defer find.Close()
-	found, err := find.Find(r.ctx, slices.Compact(units))
+	found, err := manager.Find(r.ctx, slices.Compact(units))
 	if err != nil {
 		return nil
 	}

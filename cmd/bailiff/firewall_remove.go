@@ -19,7 +19,7 @@ import (
 	"bailiff/firewall/nftables"
 	"bailiff/journal/audit"
 	"bailiff/units/control"
-	"bailiff/units/service"
+	"bailiff/units/manager"
 )
 
 // removed is what `bailiff firewall remove --json` prints.
@@ -47,7 +47,7 @@ func removeFirewall(e *env, stop, force, asJSON bool) error {
 	ctx, cancel := context.WithTimeout(e.ctx, removeLimit)
 	defer cancel()
 	if stop {
-		if err := service.Stop(ctx, "bailiff.socket", audit.Unit); err != nil {
+		if err := manager.Stop(ctx, "bailiff.socket", audit.Unit); err != nil {
 			return err
 		}
 	}
@@ -97,7 +97,7 @@ func removeFirewall(e *env, stop, force, asJSON bool) error {
 func alone(ctx context.Context) error {
 	hint := "systemctl stop bailiff.socket bailiff.service, or bailiff firewall remove --stop; a start brings everything back"
 	// Without systemd's bus only the processes tell.
-	if units, err := service.Active(ctx, audit.Unit); err == nil && len(units) > 0 {
+	if units, err := manager.Active(ctx, audit.Unit); err == nil && len(units) > 0 {
 		return &control.Error{Message: fmt.Sprintf("the daemon runs (%s), and would put everything back", strings.Join(units, ", ")), Hint: hint}
 	}
 	pids, err := daemons()

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"bailiff/units/control"
-	"bailiff/units/service"
+	"bailiff/units/manager"
 )
 
 // reportsState is what status shows of bailiff-report.
@@ -29,7 +29,7 @@ func askReports(ctx context.Context, destinations int) (r reportsState) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportsTime)
 	defer cancel()
-	active, err := service.Active(ctx, "bailiff-report.service")
+	active, err := manager.Active(ctx, "bailiff-report.service")
 	if err != nil {
 		r.err = err
 		return r

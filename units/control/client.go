@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bailiff/units/lookup"
+	"bailiff/units/manager"
 )
 
 // ErrNotRunning says that nobody listens on the control socket, neither the daemon nor systemd for it.
@@ -53,11 +53,7 @@ func Dial(path string) *Client {
 		DisableCompression: true,
 	}}}
 	if path == DefaultPath {
-		c.stopped = func(ctx context.Context, unit string) (string, error) {
-			f := lookup.New()
-			defer f.Close()
-			return f.Stopped(ctx, unit)
-		}
+		c.stopped = manager.Stopped
 	}
 	return c
 }

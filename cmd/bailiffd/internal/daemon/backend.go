@@ -18,6 +18,7 @@ import (
 	"bailiff/firewall/nftables"
 	"bailiff/journal/audit"
 	"bailiff/policy/config"
+	"bailiff/units/manager"
 )
 
 // hostFacts are what auto goes by.
@@ -70,7 +71,7 @@ func (d *daemon) nftService() bool {
 	const unit = "nftables.service"
 	ctx, cancel := context.WithTimeout(context.Background(), unitLimit)
 	defer cancel()
-	if used, err := d.units.Used(ctx, unit); err == nil {
+	if used, err := manager.Used(ctx, unit); err == nil {
 		return used
 	}
 	links, _ := filepath.Glob("/etc/systemd/system/*.wants/" + unit)

@@ -32,7 +32,7 @@ import (
 	"bailiff/units/activation"
 	"bailiff/units/allowlists"
 	"bailiff/units/control"
-	"bailiff/units/lookup"
+	"bailiff/units/manager"
 	"bailiff/units/notify"
 )
 
@@ -89,7 +89,7 @@ type daemon struct {
 	scribe   *scribe
 	reporter *reporter
 	aud      *audit.Writer
-	units    *lookup.Finder
+	units    *manager.Finder
 	ops      *operatorWatch
 	lists    *allowlists.Watch
 	helper   *nlhelper.Client // does what takes netlink, where the daemon must not; nil: it may
@@ -175,8 +175,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		ln.Close()
 		return err
 	}
-	d.units = lookup.New()
-	defer d.units.Close()
+	d.units = manager.NewFinder()
 	d.host.nftService = d.nftService
 	be, pos, err := d.restore(ctx, &saved)
 	if err != nil {

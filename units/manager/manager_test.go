@@ -1,10 +1,11 @@
-package lookup
+package manager
 
 import (
 	"context"
 	"maps"
+	"net"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -72,10 +73,10 @@ func serve(t *testing.T, address string) *manager1 {
 	}
 	t.Cleanup(func() { c.Close() })
 	m := &manager1{}
-	if err := c.Export(m, busPath, strings.TrimSuffix(manager, ".")); err != nil {
+	if err := c.Export(m, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.RequestName(busName, 0); err != nil {
+	if _, err := c.RequestName("org.freedesktop.systemd1", 0); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -85,22 +86,20 @@ func serve(t *testing.T, address string) *manager1 {
 func TestUsed(t *testing.T) {
 	dir := t.TempDir()
 	address, stop := bustest.Start(t, dir)
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
 	serve(t, address)
-	f := New()
-	f.address = address
-	defer f.Close()
 	for name, want := range map[string]bool{"ssh.service": true, "nftables.service": true, "ipset.service": false, "none.service": false} {
-		if used, err := f.Used(t.Context(), name); err != nil || used != want {
+		if used, err := Used(t.Context(), name); err != nil || used != want {
 			t.Errorf("%s: %t, %v; want %t", name, used, err, want)
 		}
 	}
 	stop()
-	if _, err := f.Used(t.Context(), "ssh.service"); err == nil {
+	if _, err := Used(t.Context(), "ssh.service"); err == nil {
 		t.Error("without a bus: no error")
 	}
 	address, _ = bustest.Start(t, dir)
 	serve(t, address)
-	if used, err := f.Used(t.Context(), "ssh.service"); err != nil || !used {
+	if used, err := Used(t.Context(), "ssh.service"); err != nil || !used {
 		t.Errorf("after a restart of the bus: %t, %v", used, err)
 	}
 }
@@ -109,9 +108,8 @@ func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	address, stop := bustest.Start(t, dir)
 	m := serve(t, address)
-	f := New()
-	f.address = address
-	defer f.Close()
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+	f := NewFinder()
 	names := []string{"ssh.service", "sshd.service", "postfix.service", "postfix@-.service", "dovecot.service", "system-ssh.slice", "system-sshd.slice",
 		`system-a\x2db.slice`, "no name.service", "sshd@.service", "x"}
 	want := map[string]string{"ssh.service": "ssh.service", "sshd.service": "ssh.service", "postfix@-.service": "postfix@-.service", "system-ssh.slice": "ssh@.service"}
@@ -127,7 +125,7 @@ func TestFind(t *testing.T) {
 
 	// The bus comes back after a restart: the next question finds the new one.
 	stop()
-	clear(f.asked)
+	clear(f.cache)
 	if _, err := f.Find(context.Background(), names); err == nil {
 		t.Error("without a bus: no error")
 	}
@@ -146,13 +144,13 @@ func TestFind(t *testing.T) {
 }
 
 func TestWithoutBus(t *testing.T) {
-	f := New()
-	f.address = "unix:path=" + filepath.Join(t.TempDir(), "nobody")
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "nobody"))
+	f := NewFinder()
 	if got, err := f.Find(context.Background(), []string{"ssh.service"}); err == nil || got != nil {
 		t.Errorf("%v, %v", got, err)
 	}
-	if err := f.Close(); err != nil {
-		t.Error(err)
+	if state, err := Stopped(t.Context(), "ssh.service"); err == nil || state != "" {
+		t.Errorf("%v, %v", state, err)
 	}
 }
 
@@ -161,8 +159,39 @@ func TestTemplate(t *testing.T) {
 		"system-sshd.slice": "sshd@.service", `system-a\x2db.slice`: "a-b@.service", "system.slice": "", "system-.slice": "", "user-1000.slice": "",
 		"system-a-b.slice": "", "ssh.service": "", `system-a\x2.slice`: `a\x2@.service`,
 	} {
-		if got := Template(slice); got != want {
+		if got := template(slice); got != want {
 			t.Errorf("%s: %q, want %q", slice, got, want)
+		}
+	}
+}
+
+// TestSilentBus: a bus that accepts the connection and then says nothing holds nobody up beyond the deadline.
+func TestSilentBus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "silent")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+path)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Used(ctx, "ssh.service"); err == nil {
+		t.Error("no error")
+	}
+}
+
+// TestActive: aliases are reported under their primary names.
+func TestActive(t *testing.T) {
+	address, _ := bustest.Start(t, t.TempDir())
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+	serve(t, address)
+	if l, err := Active(t.Context(), "sshd.service", "none.service"); err != nil || !slices.Equal(l, []string{"ssh.service"}) {
+		t.Errorf("active: %q, %v", l, err)
+	}
+	for name, want := range map[string]string{"ssh.service": "", "postfix@-.service": "inactive", "none.service": ""} {
+		if state, err := Stopped(t.Context(), name); err != nil || state != want {
+			t.Errorf("%s: %q, %v; want %q", name, state, err, want)
 		}
 	}
 }
