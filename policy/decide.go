@@ -8,108 +8,103 @@ import (
 	"time"
 
 	"bailiff/policy/config"
-	"bailiff/policy/jail"
 	"bailiff/policy/state"
 )
 
-// verdict is a detector's word that a prefix attacks.
-type verdict struct {
-	prefix   netip.Prefix
-	reason   string         // one of ledger's
-	evidence []jail.Failure // oldest first
-	parts    []netip.Prefix // of a network: those that attacked
-	wide     bool           // the prefix is wider than its jail counts by
-	at       int64          // the time of the failure that was one too many
-}
-
-// held says whether addr was banned before that moment in a way that stops what c watches: then the line comes from a
-// connection that was open before, and is nothing new. The entry that led to the ban is not held by it: it must count
-// again when it is read again.
-func (g *Engine) held(c *cell, addr netip.Addr, at int64) bool {
-	stops := func(jail, scope string) bool { return jail == c.conf.Name || state.Covers(scope, c.scope) }
-	return g.led.Held(addr, at, stops) || g.lapsed.Held(addr, at, stops) || c.conf.Observe && g.observed.Held(addr, at, stops)
-}
-
-// pardoned says whether an operator has forgiven a failure. Only failures shortly before count as forgiven, so that a pardon
-// given while the clock was wrong does not forgive what comes once it is right.
-func (g *Engine) pardoned(addr netip.Addr, at int64) bool {
-	return g.led.Pardoned(addr, at, g.Window().Microseconds())
-}
-
-// ban decides that a prefix is banned, unless it holds an allowed address; then what addr can be banned by instead is. It
-// says whether there is a ban.
-func (g *Engine) ban(c *cell, addr netip.Addr, v verdict) bool {
-	if v.wide && g.allow.Overlaps(v.prefix, v.at) {
-		return false // the neighbourhood of an allowed address, and addr itself has not done enough for a ban of its own
+// decide bans the prefixes that a detector found for a failure. It says whether there is a new ban, or one of more ports.
+func (g *Engine) decide(f *failure, verdicts []verdict) (banned bool) {
+	for i := range verdicts {
+		v := &verdicts[i]
+		if !g.ban(f, v) {
+			continue
+		}
+		banned = true
+		if v.reason == state.Account {
+			v.jail.counter.Take(v.prefix) // the other detectors have taken their evidence out
+		}
 	}
-	// A prefix that holds an allowed address is not banned as a whole: first back to the attacker's own, then to the
-	// bare address, which is not allowed: failure looked.
+	return banned
+}
+
+// ban bans a prefix once, with scope and duration. Nothing happens while entries are read again, if the attack has led to a ban
+// before, or if a prefix wider than its jail counts by holds an allowed address.
+func (g *Engine) ban(f *failure, v *verdict) bool {
+	if v.wide && g.allow.Overlaps(v.prefix, f.At) || g.rereading {
+		return false
+	}
+	prefix := g.banPrefix(f, v)
+	attempts := 0
+	for _, x := range v.evidence {
+		attempts += x.Attempts
+	}
+	j := v.jail
+	b := Ban{Addr: f.addr, Evidence: v.evidence[max(0, len(v.evidence)-g.maxEvidence):], Observed: j.conf.Observe} // the newest led to the ban
+	bans, all := g.state, []*state.State{g.state, g.expiredUnread}
+	if j.conf.Observe {
+		bans, all = g.observed, []*state.State{g.observed}
+	}
+	if old, of := g.sameAttack(all, j, f.addr, prefix, f.At); of != nil {
+		if state.Covers(old.Scope, j.scope) {
+			return false
+		}
+		old.Scope = state.JoinScopes(old.Scope, j.scope)
+		of.Add(old)
+		b.Ban, b.Extended = old, true
+		g.out.Bans = append(g.out.Bans, b)
+		return true
+	}
+	b.Ban = state.Ban{Prefix: prefix, Jail: j.conf.Name, Since: f.At, Failures: attempts, Reason: v.reason, Scope: j.scope}
+	esc := &g.escalate
+	duration, count := bans.Escalate(prefix, f.At, j.conf.BanTime, esc.Factor, esc.Max, esc.Forget, randomExtra(&b.Ban, esc.RandomExtra))
+	b.Until, b.Count, b.Wide, b.Parts = end(f.At, duration), count, v.wide, v.parts
+	bans.Add(b.Ban)
+	g.out.Bans = append(g.out.Bans, b)
+	return true
+}
+
+// banPrefix is the prefix of a verdict, unless it holds an allowed address: then it is the prefix that the jail counts the
+// attacker by, and if that holds one, too, the attacker's address, which is not allowed: weigh looked.
+func (g *Engine) banPrefix(f *failure, v *verdict) netip.Prefix {
 	prefix := v.prefix
-	for _, p := range []netip.Prefix{g.narrow(c, addr), netip.PrefixFrom(addr, addr.BitLen())} {
-		if !g.allow.Overlaps(prefix, v.at) {
+	for _, p := range []netip.Prefix{v.jail.prefix(f.addr), netip.PrefixFrom(f.addr, f.addr.BitLen())} {
+		if !g.allow.Overlaps(prefix, f.At) {
 			break
 		}
 		prefix = p
 	}
-	if g.rebuild {
-		return false
-	}
-	attempts := 0
-	for _, f := range v.evidence {
-		attempts += f.Attempts
-	}
-	evidence := v.evidence[max(0, len(v.evidence)-g.lines):] // the newest: they led to the ban
-	led, was := g.led, []*state.State{g.led, g.lapsed}
-	if c.conf.Observe {
-		led, was = g.observed, []*state.State{g.observed}
-	}
-	if old, in := g.incident(was, c, addr, prefix, v.at); in != nil {
-		if state.Covers(old.Scope, c.scope) {
-			return false
-		}
-		old.Scope = state.JoinScopes(old.Scope, c.scope)
-		in.Add(old)
-		g.out.Bans = append(g.out.Bans, Ban{Ban: old, Addr: addr, Evidence: evidence, Extended: true, Observed: c.conf.Observe})
-		return true
-	}
-	b := state.Ban{Prefix: prefix, Jail: c.conf.Name, Since: v.at, Failures: attempts, Reason: v.reason, Scope: c.scope}
-	long, times := led.Escalate(prefix, v.at, c.conf.BanTime, g.esc.Factor, g.esc.Max, g.esc.Forget, randomDelay(&b, g.esc.RandomExtra))
-	b.Until, b.Count = end(v.at, long), times
-	led.Add(b)
-	g.out.Bans = append(g.out.Bans, Ban{Ban: b, Addr: addr, Evidence: evidence, Wide: v.wide, Parts: v.parts, Observed: c.conf.Observe})
-	return true
+	return prefix
 }
 
-// incident finds a ban of the same attack: one that holds the prefix and began about the same time, in this jail or in
-// another that saw the same attempts. An entry may also be read a second time after a crash, or after a ledger was rebuilt
-// from the audit trail: the ban that it led to stands already, or has lapsed. A ban that covers what c watches comes before one
-// that has to be extended.
-func (g *Engine) incident(leds []*state.State, c *cell, addr netip.Addr, prefix netip.Prefix, at int64) (found state.Ban, in *state.State) {
-	window := c.conf.FindTime.Microseconds()
-	for _, led := range leds {
-		for b := range led.Covering(addr) {
+// sameAttack finds a ban that the same attack has led to: one that holds the prefix and began about the same time, in this jail
+// or in another that saw the same attempts. An entry may also be read a second time after a crash, or after the state was rebuilt
+// from the audit trail: then its ban exists, or has expired. A ban that covers what j watches comes before one that has to be
+// extended.
+func (g *Engine) sameAttack(all []*state.State, j *runningJail, addr netip.Addr, prefix netip.Prefix, at int64) (found state.Ban, of *state.State) {
+	window := j.conf.FindTime.Microseconds()
+	for _, bans := range all {
+		for b := range bans.Covering(addr) {
 			if b.Until != 0 && b.Until <= at || b.Prefix.Bits() > prefix.Bits() {
 				continue
 			}
-			covers := state.Covers(b.Scope, c.scope)
-			again := b.Since >= at && (b.Jail == c.conf.Name || covers)
+			covers := state.Covers(b.Scope, j.scope)
+			again := b.Since >= at && (b.Jail == j.conf.Name || covers)
 			if !again && (at-b.Since >= window || b.Since-at >= window) {
 				continue
 			}
 			if covers {
-				return b, led
+				return b, bans
 			}
-			if b.Prefix == prefix && b.By == "" && in == nil {
-				found, in = b, led
+			if b.Prefix == prefix && b.By == "" && of == nil {
+				found, of = b, bans
 			}
 		}
 	}
-	return found, in
+	return found, of
 }
 
-// randomDelay draws what is added to a ban's time. It follows from the ban's id, so that it is the same in a replay; to
-// foretell it, one has to know to the microsecond when journald received the line that led to the ban.
-func randomDelay(b *state.Ban, most time.Duration) time.Duration {
+// randomExtra draws what is added to a ban's duration, up to most. It follows from the ban's id, so that a replay draws the same;
+// to foretell it, one has to know to the microsecond when journald received the line that led to the ban.
+func randomExtra(b *state.Ban, most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
 	}
@@ -119,9 +114,9 @@ func randomDelay(b *state.Ban, most time.Duration) time.Duration {
 }
 
 // end computes when a ban is over; 0 is never.
-func end(at int64, long time.Duration) int64 {
-	if long == config.Forever {
+func end(at int64, duration time.Duration) int64 {
+	if duration == config.Forever {
 		return 0
 	}
-	return at + long.Microseconds()
+	return at + duration.Microseconds()
 }

@@ -91,7 +91,7 @@ func TestLapse(t *testing.T) {
 		for _, b = range s.say("alpha failed bob 203.0.113.7") {
 		}
 	}
-	s.g.Lapse(b.Ban)
+	s.g.ExpireBan(b.Ban)
 	if s.g.State().Len() != 0 {
 		t.Fatal("it is still in force")
 	}
@@ -172,7 +172,7 @@ func TestIncident(t *testing.T) {
 	first := fives(s, "alpha")
 	for _, lapse := range []bool{false, true} {
 		if lapse {
-			s.g.Lapse(first[0].Ban)
+			s.g.ExpireBan(first[0].Ban)
 		}
 		s.now = start
 		if b := fives(s, "alpha"); len(b) != 0 {

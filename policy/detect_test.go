@@ -536,7 +536,7 @@ func TestHostile(t *testing.T) {
 	if _, n := s.g.accounts.Len(); n > pairs {
 		t.Errorf("%d pairs of account and address", n)
 	}
-	for _, n := range s.g.nets {
+	for _, n := range s.g.networks {
 		if n.Len() > pairs {
 			t.Errorf("%d networks", n.Len())
 		}

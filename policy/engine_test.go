@@ -254,13 +254,13 @@ func TestRebuild(t *testing.T) {
 			if g, err = New(conf, led); err != nil {
 				t.Fatal(err)
 			}
-			g.Rebuild(true)
+			g.Reread(true)
 			for i := range saved {
 				if bans := feed(g, i); stream[saved].at-stream[i].at <= g.Window().Microseconds() && len(bans) > 0 {
 					t.Fatalf("cut %d: decided what lies before the cursor: %+v", cut, bans)
 				}
 			}
-			g.Rebuild(false)
+			g.Reread(false)
 			for i := saved; i < len(stream); i++ {
 				for _, b := range feed(g, i) {
 					got[fmt.Sprint(i, b.ID(), b.Failures)] = true

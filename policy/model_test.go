@@ -756,7 +756,7 @@ func (m *model) ban(j *config.Jail, p netip.Prefix, addr netip.Addr, reason stri
 	long := time.Duration(float64(j.BanTime) * math.Pow(m.c.Escalate.Factor, float64(b.Count-1)))
 	most := max(m.c.Escalate.Max, j.BanTime)
 	long = min(long, most)
-	if s := randomDelay(&b.Ban, m.c.Escalate.RandomExtra); long+s <= most {
+	if s := randomExtra(&b.Ban, m.c.Escalate.RandomExtra); long+s <= most {
 		long += s
 	} else {
 		long = max(j.BanTime, most-s)
@@ -964,11 +964,11 @@ func restart(t *testing.T, c *config.Config, allowed *allow.List, snap []byte, e
 		t.Fatal(err)
 	}
 	g, err := New(c, led)
-	if err != nil || g.Lost() != nil {
-		t.Fatal(err, g.Lost())
+	if err != nil || g.RestoreError() != nil {
+		t.Fatal(err, g.RestoreError())
 	}
 	g.SetAllow(allowed, start)
-	g.Rebuild(true)
+	g.Reread(true)
 	for k := range saved {
 		if events[k].what != "tick" && events[saved-1].at-events[k].at < g.Window().Microseconds() {
 			if o := g.Entry(events[k].entry(k), jail.Ref(k)); len(o.Bans)+len(o.Failures) > 0 {
@@ -976,7 +976,7 @@ func restart(t *testing.T, c *config.Config, allowed *allow.List, snap []byte, e
 			}
 		}
 	}
-	g.Rebuild(false)
+	g.Reread(false)
 	return g
 }
 
@@ -1043,7 +1043,7 @@ func TestModel(t *testing.T) {
 						t.Fatalf("round %d: evidence of %d attempts for %s", round, sum, tellBan(i, b))
 					}
 					if r.IntN(10) == 0 && !b.Observed {
-						g.Lapse(b.Ban)
+						g.ExpireBan(b.Ban)
 					}
 				}
 				for _, f := range o.Failures {

@@ -15,15 +15,15 @@ import (
 func (g *Engine) Allow() *allow.List { return g.allow }
 
 // Ledger returns the bans in force.
-func (g *Engine) State() *state.State { return g.led }
+func (g *Engine) State() *state.State { return g.state }
 
 // Observed returns what jails that only observe would have banned.
 func (g *Engine) Observed() *state.State { return g.observed }
 
 // Scope is the scope of a jail's bans, as state.Ban has it: "" is all traffic.
 func (g *Engine) Scope(name string) string {
-	if c := g.byName[name]; c != nil {
-		return c.scope
+	if j := g.byName[name]; j != nil {
+		return j.scope
 	}
 	return ""
 }
@@ -35,8 +35,8 @@ const connTime = 5 * time.Minute
 // needed to know connections that go on. Longer windows come with the ledger.
 func (g *Engine) Window() time.Duration {
 	w := connTime
-	for _, c := range g.jails {
-		w = max(w, c.conf.FindTime)
+	for _, j := range g.jails {
+		w = max(w, j.conf.FindTime)
 	}
 	return w
 }
@@ -44,8 +44,8 @@ func (g *Engine) Window() time.Duration {
 // Matchers returns what the enabled jails want to see.
 func (g *Engine) Matchers() []*filter.Matcher {
 	ms := make([]*filter.Matcher, 0, len(g.jails))
-	for _, c := range g.jails {
-		ms = append(ms, c.matcher)
+	for _, j := range g.jails {
+		ms = append(ms, j.matcher)
 	}
 	return ms
 }
@@ -62,19 +62,27 @@ type JailInfo struct {
 // Jails returns the enabled jails by name.
 func (g *Engine) Jails() []JailInfo {
 	l := make([]JailInfo, 0, len(g.jails))
-	for _, c := range g.jails {
-		l = append(l, JailInfo{Jail: c.conf, Trust: c.matcher.Trust(), Failures: c.failures, Last: c.last, Refused: c.refused})
+	for _, j := range g.jails {
+		l = append(l, JailInfo{Jail: j.conf, Trust: j.matcher.Trust(), Failures: j.failures, Last: j.last, Refused: j.refused})
 	}
 	return l
 }
 
 // Jail returns a jail's settings.
 func (g *Engine) Jail(name string) (config.Jail, bool) {
-	if c := g.byName[name]; c != nil {
-		return c.conf, true
+	if j := g.byName[name]; j != nil {
+		return j.conf, true
 	}
 	return config.Jail{}, false
 }
+
+// Windows in which failures count, as Counted names them.
+const (
+	WindowNormal  = "normal"  // find_time of a jail
+	WindowSlow    = "slow"    // slow.find_time of a jail
+	WindowAccount = "account" // accounts.find_time: on one account that many addresses attack
+	WindowNetwork = "network" // networks.find_time: of a network
+)
 
 // Counted is what counts against an address in one window. A ban comes with the next failure when Have reaches Need, and in
 // the account window when Others reaches OthersNeed, too.
@@ -95,45 +103,44 @@ type Counted struct {
 // Counted looks up what counts against an address in every window. The slow window is returned where it holds more than
 // the normal one, an account where others have failed on it, too.
 func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
-	for _, c := range g.jails {
-		of := Counted{Jail: c.conf.Name, Filter: c.conf.Filter.Name}
+	for _, j := range g.jails {
+		of := Counted{Jail: j.conf.Name, Filter: j.conf.Filter.Name}
 		normal := 0
-		if p, fs := c.counter.Look(addr, now); len(fs) > 0 {
-			of.Window, of.Find, of.Prefix, of.Failures, of.Need = WindowNormal, c.conf.FindTime, p, fs, c.counter.Need(p)
+		if p, fs := j.counter.Look(addr, now); len(fs) > 0 {
+			of.Window, of.Find, of.Prefix, of.Failures, of.Need = WindowNormal, j.conf.FindTime, p, fs, j.counter.Need(p)
 			of.sum(now)
 			normal = of.Attempts
 			l = append(l, of)
 		}
-		known := func(user uint32) bool { return false }
-		if have, need, fs, until := c.counter.LookSlow(addr, now, known); have > 0 {
-			of.Window, of.Find, of.Prefix, of.Failures = WindowSlow, c.conf.Slow.FindTime, g.narrow(c, addr), fs
+		if have, need, fs, until := j.counter.LookSlow(addr, now); have > 0 {
+			of.Window, of.Find, of.Prefix, of.Failures = WindowSlow, j.conf.Slow.FindTime, j.prefix(addr), fs
 			of.sum(now)
-			if of.Have, of.Need, of.Until = have, need+g.people(c, of.Prefix, now), until; of.Attempts > normal {
+			if of.Have, of.Need, of.Until = have, need+g.people(j, of.Prefix, now), until; of.Attempts > normal {
 				l = append(l, of)
 			}
 		}
 	}
-	forgiven := func(at int64) bool { return g.led.Pardoned(addr, at, g.attacked.FindTime.Microseconds()) }
+	forgiven := func(at int64) bool { return g.state.Pardoned(addr, at, g.accountsConf.FindTime.Microseconds()) }
 	g.accounts.Look(addr, now, forgiven, func(own jail.AccountFailures, addresses int) {
 		if addresses < 2 {
 			return
 		}
 		of := Counted{
-			Jail: g.names[own.Jail], Window: WindowAccount, Find: g.attacked.FindTime, Prefix: own.Prefix, Need: g.accounts.Need(),
-			Others: addresses, OthersNeed: g.attacked.Addresses, Failures: own.Failures,
+			Jail: g.names[own.Jail], Window: WindowAccount, Find: g.accountsConf.FindTime, Prefix: own.Prefix, Need: g.accounts.Need(),
+			Others: addresses, OthersNeed: g.accountsConf.Addresses, Failures: own.Failures,
 		}
 		of.sum(now)
-		if c := g.byName[of.Jail]; c != nil {
-			of.Filter = c.conf.Filter.Name
+		if j := g.byName[of.Jail]; j != nil {
+			of.Filter = j.conf.Filter.Name
 		}
 		l = append(l, of)
 	})
-	for _, n := range g.nets {
+	for _, n := range g.networks {
 		if !n.Holds(addr) {
 			continue
 		}
 		if p, fs := n.Look(addr, now); len(fs) > 0 {
-			of := Counted{Window: WindowNetwork, Find: g.around.FindTime, Prefix: p, Need: n.Need(), Failures: fs}
+			of := Counted{Window: WindowNetwork, Find: g.networksConf.FindTime, Prefix: p, Need: n.Need(), Failures: fs}
 			of.sum(now)
 			l = append(l, of)
 		}
@@ -153,14 +160,14 @@ func (c *Counted) sum(now int64) {
 	c.Until = oldest + c.Find.Microseconds()
 }
 
-// Tracked is how many prefixes have failures in a window, Widened how many failures were counted on a wider prefix
+// Tracked is how many prefixes have failures in a window, aggregated how many failures were counted on a wider prefix
 // because the table was full.
-func (g *Engine) Tracked() (n, limit int, widened uint64) {
-	for _, c := range g.jails {
-		n += c.counter.Tracked()
-		widened += c.counter.Widened()
+func (g *Engine) Tracked() (n, limit int, aggregated uint64) {
+	for _, j := range g.jails {
+		n += j.counter.Tracked()
+		aggregated += j.counter.Aggregated()
 	}
-	return n, g.budget.Limit(), widened
+	return n, g.budget.Limit(), aggregated
 }
 
 // Spreading is what is counted over all jails, and what had to be forgotten for lack of room.
@@ -176,12 +183,12 @@ type Spreading struct {
 func (g *Engine) Spreading(now int64) (s Spreading) {
 	s.Accounts, _ = g.accounts.Len()
 	s.Attacked, s.Crowded = g.accounts.Attacked(now), g.accounts.Dropped()
-	for _, n := range g.nets {
+	for _, n := range g.networks {
 		s.Networks += n.Len()
 		s.Cut += n.Dropped()
 	}
-	for _, c := range g.jails {
-		s.Cut += c.counter.Cut()
+	for _, j := range g.jails {
+		s.Cut += j.counter.Cut()
 	}
 	return s
 }

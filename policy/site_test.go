@@ -96,17 +96,17 @@ func (s *site) restart() {
 		s.t.Fatal(err)
 	}
 	old := s.g.Allow()
-	if s.g, err = New(s.c, led); err != nil || s.g.Lost() != nil {
-		s.t.Fatal(err, s.g.Lost())
+	if s.g, err = New(s.c, led); err != nil || s.g.RestoreError() != nil {
+		s.t.Fatal(err, s.g.RestoreError())
 	}
 	s.g.SetAllow(old, s.now)
-	s.g.Rebuild(true)
+	s.g.Reread(true)
 	for i, e := range s.seen {
 		if near(s.now, e.at, s.g.Window()) {
 			s.g.Entry(e.entry(i), jail.Ref(i))
 		}
 	}
-	s.g.Rebuild(false)
+	s.g.Reread(false)
 }
 
 func names(bans []Ban) (l []string) {

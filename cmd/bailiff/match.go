@@ -280,7 +280,7 @@ func (r *matcher) one(fe *filter.Entry, trusted *bool, cursor string) error {
 		if counts && (h.Kind == filter.Failure || h.Kind == filter.Context) {
 			if addr.IsValid() {
 				r.conns.Join(conn, addr, fe.Realtime)
-				if w, ok := r.conns.Claim(conn); ok {
+				if w, ok := r.conns.TakeWaiting(conn); ok {
 					if o.Kind == "context" {
 						o.Kind, o.Pattern = "failure", &w.Pattern
 					}

@@ -113,7 +113,7 @@ func compare(t *testing.T, path, form string, matcher func(options string) *Matc
 		if h.Addr.IsValid() {
 			c.addr = h.Addr
 			attempts.Join(k, c.addr, 0)
-			if w, ok := attempts.Claim(k); ok {
+			if w, ok := attempts.TakeWaiting(k); ok {
 				failure, counts = true, attempts.Count(k, c.addr, &w) > 0
 			}
 		}

@@ -426,8 +426,8 @@ func (a *Accounts) tidy(acc *account, i int) {
 	}
 }
 
-// Recall gives a failure that was restored without it the entry that it stands in.
-func (a *Accounts) Recall(name uint64, p netip.Prefix, f Failure) {
+// RestoreRef gives a failure that was restored without it the entry that it stands in.
+func (a *Accounts) RestoreRef(name uint64, p netip.Prefix, f Failure) {
 	from := keyOf(p.Addr(), p.Bits())
 	acc := a.m[name]
 	if acc == nil {

@@ -31,7 +31,7 @@ func TestSingles(t *testing.T) {
 		t.Error("it does not wait")
 	}
 	restore()
-	a.Recall(77, netip.PrefixFrom(v4(1), 32), Failure{At: 1, Ref: 5})
+	a.RestoreRef(77, netip.PrefixFrom(v4(1), 32), Failure{At: 1, Ref: 5})
 	add(77, 1, 2)
 	restore()
 	add(77, 2, 3)

@@ -9,7 +9,7 @@ import (
 
 // What counters hold is saved with the position in the journal that it belongs to, as varints. References to journal
 // entries are left out: they mean something to one process alone, and reading the journal again gives them back
-// (Recall). Each part begins with what it must fit; a part that does not is converted or dropped by Configure.
+// (RestoreRef). Each part begins with what it must fit; a part that does not is converted or dropped by Configure.
 
 // Append appends what the counter holds.
 func (c *Counter) Append(b []byte) []byte {

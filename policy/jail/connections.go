@@ -320,7 +320,7 @@ func (c *Connections) Wait(k ConnKey, a Attempt) {
 	if c.waiting[0] == nil {
 		c.waiting[0] = map[ConnKey]Attempt{}
 	}
-	old, ok := c.Claim(k)
+	old, ok := c.TakeWaiting(k)
 	if ok {
 		// Of several lines about one attempt the first is kept, as it is when the address is known from the start.
 		if a.Stage == 0 || a.Stage <= old.Stage {
@@ -339,8 +339,8 @@ func (c *Connections) Wait(k ConnKey, a Attempt) {
 // Waits says whether anything waits for an address.
 func (c *Connections) Waits() bool { return len(c.waiting[0])+len(c.waiting[1]) > 0 }
 
-// Claim hands over what waits for the address of a connection.
-func (c *Connections) Claim(k ConnKey) (a Attempt, ok bool) {
+// TakeWaiting hands over what waits for the address of a connection.
+func (c *Connections) TakeWaiting(k ConnKey) (a Attempt, ok bool) {
 	for _, m := range c.waiting {
 		if len(m) == 0 {
 			continue
@@ -438,9 +438,9 @@ func RestoreConnections(b []byte, seed uint64) (*Connections, error) {
 	return c, d.err
 }
 
-// Recall gives attempts that were restored, and wait for an address, the entries that they stand in. from has read these
+// RestoreRefs gives attempts that were restored, and wait for an address, the entries that they stand in. from has read these
 // entries again.
-func (c *Connections) Recall(from *Connections) {
+func (c *Connections) RestoreRefs(from *Connections) {
 	for _, m := range c.waiting {
 		for k, a := range m {
 			for _, again := range from.waiting {

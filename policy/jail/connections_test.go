@@ -121,11 +121,11 @@ func TestWaiting(t *testing.T) {
 		conns.Wait(k, Attempt{Attempts: 1, Stage: 4})
 	}
 	conns.Wait(k, Attempt{Attempts: 1, Stage: 5}) // of the same attempts
-	a, ok := conns.Claim(k)
+	a, ok := conns.TakeWaiting(k)
 	if !ok || a.Attempts != 3 || conns.Count(k, addr, &a) != 3 {
 		t.Errorf("%+v, %v", a, ok)
 	}
-	if _, ok := conns.Claim(k); ok {
+	if _, ok := conns.TakeWaiting(k); ok {
 		t.Error("claimed twice")
 	}
 }

@@ -75,12 +75,12 @@ type Weighing struct {
 
 // Verdict is what one more failure led to.
 type Verdict struct {
-	Prefix  netip.Prefix // what was counted
-	Count   int          // the weights in its window
-	Long    int          // the attempts in its slow window, and one for each account but the first
-	Tripped bool         // MaxRetry is reached: the caller bans Prefix and calls Take
-	Slow    bool         // SlowRetry is reached, and MaxRetry is not: the caller bans Prefix and calls TakeSlow
-	Wide    bool         // Prefix is wider than the configuration says, since the budget was used up
+	Prefix    netip.Prefix // what was counted
+	Count     int          // the weights in its window
+	Long      int          // the attempts in its slow window, and one for each account but the first
+	Tripped   bool         // MaxRetry is reached: the caller bans Prefix and calls Take
+	Slow      bool         // SlowRetry is reached, and MaxRetry is not: the caller bans Prefix and calls TakeSlow
+	Aggregate bool         // Prefix is wider than the configuration says, since the budget was used up
 }
 
 // When the budget is used up and nothing has expired, a prefix that is not tracked yet is counted as part of wider
@@ -119,15 +119,15 @@ const (
 // set back does not count for ever. Nor does it go: two machines whose clocks differ must not make each other's failures
 // be forgotten.
 type Counter struct {
-	o       Options
-	find    int64
-	keep    int64 // the longer of both windows
-	width   int64 // of a bucket of the slow window; 0: there is none
-	narrow  table
-	wide    table
-	widened uint64
-	cut     uint64
-	told    int // failures that the budget knows of
+	o          Options
+	find       int64
+	keep       int64 // the longer of both windows
+	width      int64 // of a bucket of the slow window; 0: there is none
+	narrow     table
+	wide       table
+	aggregated uint64
+	cut        uint64
+	told       int // failures that the budget knows of
 
 	patterns []string // by number; the first is that of a failure whose pattern is not known
 	numbers  map[string]uint16
@@ -221,8 +221,8 @@ func (c *Counter) Close() {
 // Tracked is how many prefixes have failures.
 func (c *Counter) Tracked() int { return c.narrow.n + c.wide.n }
 
-// Widened is how many failures were counted on a wider prefix.
-func (c *Counter) Widened() uint64 { return c.widened }
+// Aggregated is how many failures were counted on a wider prefix.
+func (c *Counter) Aggregated() uint64 { return c.aggregated }
 
 // Budget is what bounds the counter.
 func (c *Counter) Budget() *Budget { return c.o.Budget }
@@ -320,7 +320,7 @@ func (c *Counter) purge(i uint32, gone func(*node) bool) (empty bool) {
 
 // addWide counts a failure for which there is no room of its own.
 func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
-	c.widened++
+	c.aggregated++
 	levels := widths(a)
 	full := func() bool { return c.wide.n >= wideLeast && c.o.Budget.wide >= c.o.Budget.limit/wideShare }
 	for n, l := range levels {
@@ -343,7 +343,7 @@ func (c *Counter) addWide(a netip.Addr, narrow key, f node) Verdict {
 			c.o.Budget.wide++
 		}
 		v := c.count(&c.wide, i, f, Weighing{}, c.o.MaxRetry*l.factor, max(wideNodes, c.o.MaxRetry))
-		v.Wide = true
+		v.Aggregate = true
 		return v
 	}
 	return Verdict{Prefix: narrow.prefix(), Count: f.weight(), Tripped: f.weight() >= c.o.MaxRetry}
@@ -625,8 +625,8 @@ func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
 }
 
 // LookSlow returns what stands in the slow window of a moment, the count that trips there, the failures as TakeSlow does, and
-// when the count becomes less if nothing comes. known says of a user whether somebody logged in to the account lately.
-func (c *Counter) LookSlow(a netip.Addr, at int64, known func(user uint32) bool) (sum, need int, l []Failure, until int64) {
+// when the count becomes less if nothing comes.
+func (c *Counter) LookSlow(a netip.Addr, at int64) (sum, need int, l []Failure, until int64) {
 	i, ok := c.narrow.find(keyOf(a, c.length(a)))
 	if !ok || c.width == 0 {
 		return 0, c.o.SlowRetry, nil, 0
@@ -656,7 +656,7 @@ func (c *Counter) LookSlow(a netip.Addr, at int64, known func(user uint32) bool)
 			continue
 		}
 		day.see(x)
-		device = x.unknown() || x.name() != 0 && known(x.name())
+		device = x.unknown()
 	}
 	return sum + max(0, day.n-1), c.slowRetry(day.n, device), l, (oldest + buckets) * c.width
 }
@@ -698,8 +698,8 @@ func (c *Counter) TakeBack(a netip.Addr, user uint32, at int64) bool {
 	return taken
 }
 
-// Recall gives a failure that was restored without it the entry that it stands in.
-func (c *Counter) Recall(a netip.Addr, x Failure) {
+// RestoreRef gives a failure that was restored without it the entry that it stands in.
+func (c *Counter) RestoreRef(a netip.Addr, x Failure) {
 	tell := func(t *table, k key) bool {
 		i, ok := t.find(k)
 		if !ok {

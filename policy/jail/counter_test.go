@@ -28,7 +28,7 @@ func TestTrip(t *testing.T) {
 		}
 	}
 	v := add(c, a, 4*sec, 4, 1, 1)
-	if !v.Tripped || v.Wide {
+	if !v.Tripped || v.Aggregate {
 		t.Fatalf("%+v", v)
 	}
 	f := c.Take(v.Prefix)
@@ -343,7 +343,7 @@ func TestWideShared(t *testing.T) {
 	if b.wide.n != wideLeast {
 		t.Errorf("%d wider prefixes in the other, want %d", b.wide.n, wideLeast)
 	}
-	if v := add(b, v4(200_000<<8), 0, 0, 0, 20); !v.Tripped || !v.Wide {
+	if v := add(b, v4(200_000<<8), 0, 0, 0, 20); !v.Tripped || !v.Aggregate {
 		t.Errorf("%+v", v)
 	}
 	a.Close()
@@ -368,7 +368,7 @@ func TestFlood(t *testing.T) {
 			at += 100 // 10,000 a second
 			// Someone who was seen before the table was full is counted as ever.
 			if round == 0 && !banned[netip.PrefixFrom(noisy, 32)] && (i == 10 || i > 500_000 && i%100_000 == 1) {
-				if v := add(c, noisy, at, 0, 0, 1); v.Wide {
+				if v := add(c, noisy, at, 0, 0, 1); v.Aggregate {
 					t.Fatal("pushed out by a flood")
 				} else if v.Tripped {
 					banned[v.Prefix] = true
@@ -384,7 +384,7 @@ func TestFlood(t *testing.T) {
 				if v.Count < o.MaxRetry {
 					t.Fatalf("%+v", v)
 				}
-				if v.Wide && v.Count < 4*o.MaxRetry {
+				if v.Aggregate && v.Count < 4*o.MaxRetry {
 					t.Fatalf("a wide ban for %d failures", v.Count)
 				}
 				banned[v.Prefix] = true
@@ -400,7 +400,7 @@ func TestFlood(t *testing.T) {
 			free++
 		}
 	}
-	t.Logf("%d bans, %d of 1,000,000 attackers are free, %d failures counted wide, budget %d of %d, %d tracked", caught, free, c.Widened(), o.Budget.Used(), o.Budget.Limit(), c.Tracked())
+	t.Logf("%d bans, %d of 1,000,000 attackers are free, %d failures counted wide, budget %d of %d, %d tracked", caught, free, c.Aggregated(), o.Budget.Used(), o.Budget.Limit(), c.Tracked())
 	if free > 10_000 {
 		t.Errorf("%d of 1,000,000 attackers are still free", free)
 	}

@@ -146,8 +146,8 @@ func (n *Networks) Remove(p netip.Prefix) {
 	}
 }
 
-// Recall gives a part that was restored without it the entry of its failure.
-func (n *Networks) Recall(p netip.Prefix, f Failure) {
+// RestoreRef gives a part that was restored without it the entry of its failure.
+func (n *Networks) RestoreRef(p netip.Prefix, f Failure) {
 	for i, x := range n.m[keyOf(p.Addr(), n.o.Bits)] {
 		if x.ref == NoRef && x.at == f.At && x.key == n.part(p) {
 			n.m[keyOf(p.Addr(), n.o.Bits)][i].ref = f.Ref

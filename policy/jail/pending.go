@@ -236,9 +236,9 @@ func RestorePending(b []byte, jails int) (*Pending, error) {
 	return p, d.err
 }
 
-// Recall gives attempts that were restored the entries that they stand in. from has read these entries again; what it has,
+// RestoreRefs gives attempts that were restored the entries that they stand in. from has read these entries again; what it has,
 // and this has not, is returned.
-func (p *Pending) Recall(from *Pending) (more []PendingAttempt) {
+func (p *Pending) RestoreRefs(from *Pending) (more []PendingAttempt) {
 	for x := range from.all() {
 		l := p.attempts[x.Addr]
 		i := slices.IndexFunc(l, func(a PendingAttempt) bool {

@@ -79,7 +79,7 @@ func TestSlowModel(t *testing.T) {
 			if v.Slow != (v.Long >= o.SlowRetry && v.Count < o.MaxRetry) {
 				t.Fatalf("failure %d: %+v", i, v)
 			}
-			if sum, need, l, until := c.LookSlow(a, at, func(uint32) bool { return false }); need != o.SlowRetry || sum != v.Long || until <= at || len(l) == 0 {
+			if sum, need, l, until := c.LookSlow(a, at); need != o.SlowRetry || sum != v.Long || until <= at || len(l) == 0 {
 				t.Fatalf("failure %d: looks like %d until %d, %+v", i, sum, until, l)
 			}
 			if v.Slow || v.Tripped {
@@ -165,7 +165,7 @@ func TestSlowGivesWay(t *testing.T) {
 		add(c, v4(uint32(i)), 0, 0, 0, 1)
 	}
 	for i := range 1000 {
-		if v := add(c, v4(uint32(5000+i)), 3600*sec, 0, 0, 1); v.Wide {
+		if v := add(c, v4(uint32(5000+i)), 3600*sec, 0, 0, 1); v.Aggregate {
 			t.Fatalf("address %d is counted as part of its network", i)
 		}
 	}

@@ -422,9 +422,9 @@ func (l *State) covering(a netip.Addr, yield func(key, *ban) bool) {
 	}
 }
 
-// Held says whether a ban that some jail made before a moment is in force then for an address; counts says which jails and
+// Holds says whether a ban that some jail made before a moment is in force then for an address; counts says which jails and
 // scopes matter. It is asked for each failure, and mostly of the same addresses: what it found is at hand for the next time.
-func (l *State) Held(a netip.Addr, at int64, counts func(jail, scope string) bool) (held bool) {
+func (l *State) Holds(a netip.Addr, at int64, counts func(jail, scope string) bool) (held bool) {
 	if l.bans.n == 0 {
 		return false
 	}

@@ -472,7 +472,7 @@ func TestHistoryBounded(t *testing.T) {
 	}
 }
 
-// Held finds what going through all bans finds, whatever came and went since it was asked last.
+// Holds finds what going through all bans finds, whatever came and went since it was asked last.
 func TestHeld(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	l := New()
@@ -504,7 +504,7 @@ func TestHeld(t *testing.T) {
 			for b := range l.All() {
 				want = want || b.Prefix.Contains(a) && b.Since < at && (b.Until == 0 || at < b.Until) && b.Jail == only
 			}
-			if got := l.Held(a, at, func(jail, _ string) bool { return jail == only }); got != want {
+			if got := l.Holds(a, at, func(jail, _ string) bool { return jail == only }); got != want {
 				t.Fatalf("step %d: %v at %d by %s: %v, want %v", step, a, at, only, got, want)
 			}
 			if asked++; want {

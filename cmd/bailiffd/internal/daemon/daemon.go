@@ -395,7 +395,7 @@ func (d *daemon) restore(ctx context.Context, saved *savedState) (be firewall.Ba
 	if d.eng, err = policy.New(d.conf, led); err != nil {
 		return nil, start, err
 	}
-	if err := d.eng.Lost(); err != nil {
+	if err := d.eng.RestoreError(); err != nil {
 		d.happened(audit.KindJournalProblem, "state", fmt.Sprintf("%v: only what the journal says of the last %s counts", err, d.eng.Window()))
 	}
 	d.keepRestored(saved, &trail, inSets, listErr, now)
@@ -523,7 +523,7 @@ func (d *daemon) entries(b *batch) {
 		d.stir()
 		d.sources = b.sources // a batch without entries, of a journal that only woke us, knows none
 	}
-	d.eng.Rebuild(b.rebuild)
+	d.eng.Reread(b.rebuild)
 	var adds []firewall.Ban
 	for i := range b.entries {
 		if d.loggedBy(&b.entries[i]) {
@@ -604,7 +604,7 @@ func (d *daemon) decided(adds []firewall.Ban, bans []policy.Ban, now time.Time) 
 		d.dirtyBans = true
 		if b.Until != 0 && b.Until <= now.UnixMicro() {
 			if !b.Observed {
-				d.eng.Lapse(b.Ban)
+				d.eng.ExpireBan(b.Ban)
 			}
 			continue
 		}

@@ -16,12 +16,12 @@ const countsVersion = 3
 
 // Snapshot appends the ledger, with all that is counted, to b: the whole state at the ledger's cursor. Together with the
 // entries behind that it leads to what an engine that was never stopped would have come to. Only in which entry each failure
-// stands is not saved: that is known again once the entries before the cursor have been read (Rebuild).
+// stands is not saved: that is known again once the entries before the cursor have been read (Reread).
 func (g *Engine) Snapshot(b []byte) []byte {
 	tracked, _, _ := g.Tracked()
-	b = slices.Grow(b, 4096+48*g.led.Len()+28*tracked) // about what it takes: growing by doubling would copy, and take twice as much
-	return g.led.AppendSnapshot(b, func(b []byte) []byte {
-		if g.rebuild && !g.restored {
+	b = slices.Grow(b, 4096+48*g.state.Len()+28*tracked) // about what it takes: growing by doubling would copy, and take twice as much
+	return g.state.AppendSnapshot(b, func(b []byte) []byte {
+		if g.rereading && !g.restored {
 			return b // half of it is not better than none: the next start fills the windows anew
 		}
 		b = append(b, countsVersion)
@@ -30,15 +30,15 @@ func (g *Engine) Snapshot(b []byte) []byte {
 		for _, n := range g.names {
 			b = append(binary.AppendUvarint(b, uint64(len(n))), n...)
 		}
-		now := g.attempts
-		if g.rebuild {
-			now = g.aside
+		now := g.connections
+		if g.rereading {
+			now = g.setAside
 		}
 		b = block(b, now.conns.Append)
 		b = block(b, now.pending.Append)
 		b = block(b, g.accounts.Append)
 		b = block(b, g.logins.Append)
-		for _, led := range []*state.State{g.lapsed, g.observed} {
+		for _, led := range []*state.State{g.expiredUnread, g.observed} {
 			b = block(b, func(b []byte) []byte { return led.AppendSnapshot(b, nil) })
 		}
 		b = binary.AppendUvarint(b, uint64(len(g.jails)))
@@ -46,8 +46,8 @@ func (g *Engine) Snapshot(b []byte) []byte {
 			b = binary.AppendUvarint(b, uint64(c.number))
 			b = block(b, c.counter.Append)
 		}
-		b = binary.AppendUvarint(b, uint64(len(g.nets)))
-		for _, n := range g.nets {
+		b = binary.AppendUvarint(b, uint64(len(g.networks)))
+		for _, n := range g.networks {
 			family, observed := byte(4), byte(0)
 			if n.V6() {
 				family = 6
@@ -135,7 +135,7 @@ func (g *Engine) restore(saved []byte, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	var now attempts
+	var now connections
 	if now.conns, err = jail.RestoreConnections(p.block(), seed); err != nil {
 		return fmt.Errorf("%w: connections: %w", errCounts, err)
 	}
@@ -156,7 +156,7 @@ func (g *Engine) restore(saved []byte, c *config.Config) error {
 			return fmt.Errorf("%w: %w", errCounts, err)
 		}
 	}
-	counters := map[*cell]*jail.Counter{}
+	counters := map[*runningJail]*jail.Counter{}
 	defer func() {
 		for _, c := range counters {
 			c.Close()
@@ -176,7 +176,7 @@ func (g *Engine) restore(saved []byte, c *config.Config) error {
 			}
 		}
 	}
-	nets := slices.Clone(g.nets)
+	nets := slices.Clone(g.networks)
 	for n := p.number(); n > 0 && !p.bad; n-- {
 		bits, family, observed, data := p.byte(), p.byte(), p.byte() != 0, p.block()
 		for i, o := range networkOptions(c) {
@@ -197,8 +197,8 @@ func (g *Engine) restore(saved []byte, c *config.Config) error {
 	if p.bad || len(p.b) > 0 {
 		return errCounts
 	}
-	g.bursts, g.seed, g.accounts, g.logins, g.lapsed, g.observed, g.nets, g.names = bursts, seed, accounts, logins, leds[0], leds[1], nets, names
-	g.attempts, g.restored = now, true
+	g.bursts, g.seed, g.accounts, g.logins, g.expiredUnread, g.observed, g.networks, g.names = bursts, seed, accounts, logins, leds[0], leds[1], nets, names
+	g.connections, g.restored = now, true
 	for _, c := range g.jails {
 		c.number = g.number(c.conf.Name)
 		if n := counters[c]; n != nil {

@@ -27,14 +27,14 @@ func TestOldLedger(t *testing.T) {
 	if s.g, err = New(s.c, led); err != nil {
 		t.Fatal(err)
 	}
-	s.g.Rebuild(true)
+	s.g.Reread(true)
 	for i, e := range s.seen {
 		s.g.Entry(e.entry(i), jail.Ref(i))
 	}
 	if led, err = state.Decode(s.g.Snapshot(nil)); err != nil || led.TakeCounts() != nil {
 		t.Error("half of what was counted is saved", err)
 	}
-	s.g.Rebuild(false)
+	s.g.Reread(false)
 	if b := s.say("alpha failed bob 203.0.113.7"); len(b) != 1 || b[0].Failures != 5 {
 		t.Errorf("%+v", b)
 	}
@@ -75,10 +75,10 @@ func TestDamagedCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if g.Lost() != nil {
+		if g.RestoreError() != nil {
 			refused++
 			if n, _, _ := g.Tracked(); n != 0 || g.budget.Used() != 0 {
-				t.Fatalf("refused (%v), but %d are tracked, %d in the budget", g.Lost(), n, g.budget.Used())
+				t.Fatalf("refused (%v), but %d are tracked, %d in the budget", g.RestoreError(), n, g.budget.Used())
 			}
 		}
 		for k, e := range stream(rand.New(rand.NewPCG(uint64(i), 1)), 20, 5, []string{"alpha", "beta"}, 0) {
@@ -96,8 +96,8 @@ func TestDamagedCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	g, err := New(s.c, led)
-	if err != nil || g.Lost() != nil {
-		t.Fatal(err, g.Lost())
+	if err != nil || g.RestoreError() != nil {
+		t.Fatal(err, g.RestoreError())
 	}
 	if a, b := s.g.Snapshot(nil), g.Snapshot(nil); !bytes.Equal(a, b) {
 		t.Errorf("%d bytes are saved, %d after they were read", len(a), len(b))

@@ -1,0 +1,65 @@
+package policy
+
+import (
+	"net/netip"
+
+	"bailiff/policy/jail"
+	"bailiff/policy/state"
+)
+
+// Outcome is what one entry, or the passing of time, led to. It is valid until the next call of Entry or Settle.
+type Outcome struct {
+	Hits     int // jails whose filter knew the line
+	Failures []Failure
+	Logins   []Login
+	Bans     []Ban
+}
+
+func (o *Outcome) reset() {
+	o.Hits, o.Failures, o.Logins, o.Bans = 0, o.Failures[:0], o.Logins[:0], o.Bans[:0]
+}
+
+// Failure is one attempt that counts against an address.
+type Failure struct {
+	Time     int64 // microseconds since 1970
+	Jail     string
+	Pattern  string
+	Addr     netip.Addr
+	Prefix   netip.Prefix // what is counted
+	Port     uint16
+	User     []byte // as logged, cut to jail.MaxName bytes: an attacker's text; borrowed from the entry
+	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
+	Count    int    // what the prefix has in its window now, each failure with its weight
+	Excused  bool   // not counted: a device goes on with an old password, or another connection has just tried the same
+	Ref      jail.Ref
+}
+
+// Login is a successful login, or a mail that was accepted (Delivery).
+type Login struct {
+	Time     int64
+	Jail     string
+	Addr     netip.Addr
+	User     []byte // borrowed from the entry
+	Delivery bool
+}
+
+// Ban is the decision to block Prefix.
+type Ban struct {
+	state.Ban
+	Addr     netip.Addr // whose failure was the one too many
+	Evidence []jail.Failure
+	Wide     bool           // Prefix is wider than its jail counts by: a network, or the table of prefixes was full
+	Parts    []netip.Prefix // of a network: those that attacked, as far as they are known
+	Extended bool           // an existing ban blocks more ports now: another jail saw the same attack
+	Observed bool           // the jail only observes: nothing is blocked
+}
+
+// Addresses are those of Parts, without Addr.
+func (b *Ban) Addresses() (l []netip.Addr) {
+	for _, p := range b.Parts {
+		if a := p.Addr(); a != b.Addr {
+			l = append(l, a)
+		}
+	}
+	return l
+}

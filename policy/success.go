@@ -1,0 +1,90 @@
+package policy
+
+import (
+	"net/netip"
+
+	"bailiff/policy/filter"
+	"bailiff/policy/jail"
+)
+
+// mechanisms is how many attempts that name no account a login takes back: a client tries its mechanisms in turn. An attacker
+// with an account gets no more than that for each login.
+const mechanisms = 3
+
+// login takes back what a successful login disproves: the failed steps of its own connection, and what the same account from the
+// same prefix had against it, in every jail. It takes back nothing else, since attackers have accounts, too.
+func (g *Engine) login(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
+	user := jail.Hash(h.User, g.seed)
+	g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: j.conf.Name, Addr: addr, User: h.User})
+	alone := conn != 0 && len(h.ID) == 0 // the connection is that of one login
+	nameless := 0
+	g.pending.Drop(addr, func(p *jail.PendingAttempt) bool {
+		if p.User == 0 && p.Conn == conn {
+			nameless += p.Attempts
+			return nameless <= mechanisms
+		}
+		return user != 0 && p.User == user || p.Conn == conn && alone
+	})
+	if alone {
+		g.conns.Close(conn)
+	}
+	if g.rereading && g.restored {
+		return
+	}
+	clear := true
+	var done netip.Prefix
+	for _, j := range g.jails {
+		j.counter.Success(addr, short(user))
+		clear = clear && !j.counter.Has(addr, at)
+		if prefix := j.prefix(addr); user != 0 && prefix != done { // most jails count by the same length
+			g.accounts.Success(accountKey(user, false), prefix)
+			g.accounts.Success(accountKey(user, true), prefix)
+			if g.logins.Add(jail.Mix(user, prefix, g.seed), at) {
+				g.logins.AddPerson(prefix, g.seed, at)
+			}
+			done = prefix
+		}
+	}
+	if user != 0 {
+		g.logins.Add(jail.Mix(user, anywhere, g.seed), at)
+	}
+	prefix := j.prefix(addr)
+	for _, n := range g.networks {
+		if !n.Holds(addr) {
+			continue
+		}
+		g.logins.Add(jail.Mix(anyAccount, n.Of(addr), g.seed), at)
+		if clear && n.V6() && n.Bits() < prefix.Bits() {
+			n.Remove(prefix)
+		}
+	}
+}
+
+// void drops the pending attempts that a line says were not failures. What the daemon writes about them later does not count
+// either. If none is pending, the attempt was counted just before, or no line has told of it yet.
+func (g *Engine) void(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
+	alone := conn != 0 && len(h.ID) == 0
+	_, waited := g.conns.TakeWaiting(conn)
+	user, dropped := jail.Hash(h.User, g.seed), false
+	g.pending.Drop(addr, func(p *jail.PendingAttempt) bool {
+		if user != 0 && p.User == user || p.Conn == conn && (alone || p.User == 0) {
+			g.conns.Settled(p.Conn, p.Addr, p.Attempts)
+			dropped = true
+			return true
+		}
+		return false
+	})
+	if (alone || waited) && !dropped && !(g.conns.Failed(conn) && g.takeBack(j, addr, user, at)) {
+		g.conns.Void(conn, at)
+	}
+}
+
+// takeBack takes back an attempt that was counted just before a line said that it was not a failure: sshd writes that a password
+// failed before it writes that the account has expired.
+func (g *Engine) takeBack(j *runningJail, addr netip.Addr, user uint64, at int64) bool {
+	if user == 0 || !addr.IsValid() || g.rereading && g.restored || !j.counter.TakeBack(addr, short(user), at) {
+		return false
+	}
+	g.accounts.TakeBack(accountKey(user, j.conf.Observe), j.prefix(addr), at)
+	return true
+}
