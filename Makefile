@@ -5,13 +5,14 @@
 # make demo      a throw-away host, attacked before your eyes (root, Debian)
 # make install   onto this machine, or below DESTDIR=; make uninstall takes it away again
 # make bench     all benchmarks, beside their peers where those are installed
+# make dist      packages for Debian, rpm and Arch, tarballs, check sums: into dist/
 # make deps      what the tests need, from apt (root, Debian)
 
 # sudo's path seldom holds the place where Go's own installer puts it.
 export PATH := $(PATH):/usr/local/go/bin
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
-LDFLAGS  = -s -w $(if $(VERSION),-X bailiff/cmd/internal/build.Version=$(VERSION))
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(if $(shell git status --porcelain --untracked-files=no 2>/dev/null),-dirty)
+LDFLAGS  = -s -w $(if $(COMMIT),-X bailiff/units/version.Commit=$(COMMIT))
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Of bullseye only the host, of forky the host, mail and firewalld: systemd 247 to 262, firewalld 1.3 to 2.5.
 E2E = bullseye bookworm trixie forky
@@ -19,12 +20,12 @@ E2E = bullseye bookworm trixie forky
 TAGGED = ./journal ./cmd/bailiff
 
 DEB_DEMO = mmdebstrap debian-archive-keyring systemd-container iproute2 util-linux
-DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3
+DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3 shellcheck dash lintian rpm
 
 # However a run ends, what it started ends with it: a test that boots hosts ends when go test does, and that with make.
 HELD = exec setpriv --pdeathsig KILL env
 
-.PHONY: build check test vet staticcheck unit race oracle e2e prove fuzz bench demo deps deps-demo install uninstall man clean
+.PHONY: build check test vet staticcheck unit race oracle e2e prove fuzz bench demo deps deps-demo install uninstall man dist clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -100,6 +101,11 @@ install: build man
 uninstall:
 	sh units/packaging/install.sh remove
 
+# Packages, tarballs, the source with its dependencies, an apt repository, check sums: into dist/. SIGN= names a gpg key.
+SIGN =
+dist:
+	go run ./units/packaging/dist $(if $(SIGN),-sign '$(SIGN)')
+
 # Manual pages, if scdoc is there.
 man:
 	if command -v scdoc >/dev/null; then mkdir -p bin/man; for f in units/man/*.scd; do p=$${f##*/}; \
@@ -107,4 +113,4 @@ man:
 	else echo 'no scdoc: manual pages are left out'; fi
 
 clean:
-	rm -rf bin
+	rm -rf bin dist

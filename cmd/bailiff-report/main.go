@@ -22,7 +22,6 @@ import (
 	"syscall"
 	"time"
 
-	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/deliver/all"
 	"bailiff/cmd/internal/diag"
 	"bailiff/cmd/internal/reporter"
@@ -33,6 +32,7 @@ import (
 	"bailiff/policy/report"
 	"bailiff/units/activation"
 	"bailiff/units/control"
+	"bailiff/units/version"
 )
 
 // Exit statuses, as systemd.exec(5) "Process Exit Codes" has them (LSB). The unit does not restart after 2 and 6.
@@ -70,7 +70,7 @@ func run(args []string, stderr io.Writer) int {
 	f.DurationVar(&o.linger, "linger", 0, "with no destination configured, end this `long` after the last call on the control socket (default 5s)")
 	f.DurationVar(&o.retry, "retry", 0, "pause before the second attempt (default 30s); later ones are up to 120 times as long")
 	f.DurationVar(&o.settle, "settle", 0, "wait this `long` for the mail log before a mail is sent again whose delivery was cut off (default 3m)")
-	version := f.Bool("version", false, "print the version")
+	showVersion := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	} else if err != nil {
@@ -80,8 +80,8 @@ func run(args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bailiff-report: takes no arguments, but got %q\n", f.Arg(0))
 		return exitUsage
 	}
-	if *version {
-		fmt.Println("bailiff-report", build.String())
+	if *showVersion {
+		fmt.Println("bailiff-report", version.String())
 		return exitOK
 	}
 	if o.state == "" {

@@ -13,10 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/build"
 	"bailiff/policy/allow"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/units/allowlists"
+	"bailiff/units/version"
 )
 
 // Limits of a download. The longest list that is commonly allowed, a cloud provider's, has 2 MiB.
@@ -254,7 +254,7 @@ func (r *refresh) get(u string, was allowlists.Source) (body []byte, is allowlis
 	if err != nil {
 		return nil, is, fmt.Errorf("%s: %w", u, err)
 	}
-	req.Header.Set("User-Agent", "bailiff/"+build.String())
+	req.Header.Set("User-Agent", "bailiff/"+version.Release)
 	if was.ETag != "" {
 		req.Header.Set("If-None-Match", was.ETag)
 	}

@@ -2,9 +2,8 @@ package main
 
 import (
 	"fmt"
-	"runtime"
 
-	"bailiff/cmd/internal/build"
+	"bailiff/units/version"
 )
 
 func runVersion(e *env, args []string) error {
@@ -18,8 +17,8 @@ func runVersion(e *env, args []string) error {
 		return err
 	}
 	if *asJSON {
-		return printJSON(e.out, map[string]string{"version": build.String(), "go": runtime.Version()})
+		return printJSON(e.out, version.Read())
 	}
-	fmt.Fprintln(e.out, "bailiff", build.String())
+	fmt.Fprintln(e.out, "bailiff", version.String())
 	return nil
 }

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/build"
 	"bailiff/journal/audit"
 	"bailiff/policy/report"
 	"bailiff/units/control"
+	"bailiff/units/version"
 )
 
 // Control answers on the control socket.
@@ -46,7 +46,7 @@ func (c *Control) Status(ctx context.Context) (*control.ReporterStatus, error) {
 
 func (d *Dispatcher) report(started time.Time) *control.ReporterStatus {
 	now := d.o.Now()
-	s := &control.ReporterStatus{Version: build.String(), PID: os.Getpid(), Started: started, Delivered: d.count, CaughtUp: d.caughtUp, Cursor: d.pos.Cursor, QueueBytes: d.q.log.end}
+	s := &control.ReporterStatus{Version: version.String(), PID: os.Getpid(), Started: started, Delivered: d.count, CaughtUp: d.caughtUp, Cursor: d.pos.Cursor, QueueBytes: d.q.log.end}
 	for _, p := range d.problems {
 		s.Problems = append(s.Problems, p.text)
 	}

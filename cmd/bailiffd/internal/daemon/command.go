@@ -19,13 +19,13 @@ import (
 	"strings"
 	"syscall"
 
-	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/diag"
 	"bailiff/journal/audit"
 	"bailiff/policy/config/yamldoc"
 	"bailiff/units/activation"
 	"bailiff/units/allowlists"
 	"bailiff/units/control"
+	"bailiff/units/version"
 )
 
 // Exit statuses, as systemd.exec(5) "Process Exit Codes" has them (LSB). The unit does not restart after 2, 4 and 6.
@@ -66,7 +66,7 @@ func Main(args []string, stderr io.Writer) int {
 	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, which takes the audit trail")
 	f.StringVar(&o.lists, "lists", allowlists.DefaultDir, "`folder` of the published allow lists, where bailiff allow refresh writes them")
 	f.StringVar(&o.report, "report", control.ReportPath, "`path` of bailiff-report's socket, which is connected to at a start and at a reload if bans are reported")
-	version := f.Bool("version", false, "print the version")
+	showVersion := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	} else if err != nil {
@@ -76,8 +76,8 @@ func Main(args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bailiffd: takes no arguments, but got %q\n", f.Arg(0))
 		return exitUsage
 	}
-	if *version {
-		fmt.Println("bailiffd", build.String())
+	if *showVersion {
+		fmt.Println("bailiffd", version.String())
 		return exitOK
 	}
 	if o.state == "" {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/build"
 	"bailiff/firewall"
 	"bailiff/journal"
 	"bailiff/journal/audit"
@@ -24,6 +23,7 @@ import (
 	"bailiff/policy/state"
 	"bailiff/units/allowlists"
 	"bailiff/units/control"
+	"bailiff/units/version"
 )
 
 // asker answers control calls: it carries each to the goroutine that owns the state. What needs time (reading the
@@ -63,7 +63,7 @@ func (a *asker) Status(ctx context.Context) (s *control.Status, err error) {
 		d.lookAtProblems(now)
 		tracked, limit, widened := d.eng.Tracked()
 		s = &control.Status{
-			Version: build.String(), PID: os.Getpid(), Started: d.started, Problems: d.problems.now(now), Config: slices.Clone(d.conf.Files),
+			Version: version.String(), PID: os.Getpid(), Started: d.started, Problems: d.problems.now(now), Config: slices.Clone(d.conf.Files),
 			ConfigErr: d.configErr, Journal: d.js, Firewall: d.fw, Bans: d.led.Len(), BansTotal: d.bansTotal,
 			Tracked: tracked, TrackedMax: limit, Widened: widened, Spread: control.SpreadStatus(d.eng.Spreading(time.Now().UnixMicro())), Allowed: d.eng.Allowed,
 		}

@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/diag"
 	"bailiff/cmd/internal/nlhelper"
 	"bailiff/firewall"
@@ -34,6 +33,7 @@ import (
 	"bailiff/units/control"
 	"bailiff/units/manager"
 	"bailiff/units/notify"
+	"bailiff/units/version"
 )
 
 // tick is the daemon's only clock when nothing happens: bans that ran out, the watchdog, a look at the firewall, the
@@ -245,7 +245,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	go d.reader.run(inner, d.matches(), pos)
 
 	d.aud.Event(audit.KindStart, fmt.Sprintf("bailiff %s started: %d bans in force, firewall backend %s (%s), %d jails on",
-		build.String(), d.led.Len(), d.fw.Backend, d.fw.Why, len(d.jailNames())), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
+		version.String(), d.led.Len(), d.fw.Backend, d.fw.Why, len(d.jailNames())), audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
 	d.reporter.start()
 	notify.Ready(d.statusLine())
 

@@ -19,7 +19,6 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/build"
 	"bailiff/cmd/internal/deliver"
 	"bailiff/cmd/internal/deliver/abuseipdb"
 	"bailiff/cmd/internal/deliver/blocklist"
@@ -33,6 +32,7 @@ import (
 	"bailiff/policy/filter"
 	"bailiff/policy/report"
 	"bailiff/policy/report/redact"
+	"bailiff/units/version"
 )
 
 // types holds the constructor of each type.
@@ -118,7 +118,7 @@ type Envs struct {
 // Env is what destinations get under a configuration.
 func (e *Envs) Env(conf *config.Config) (deliver.Env, error) {
 	c := &conf.Report
-	agent := "bailiff/" + build.String()
+	agent := "bailiff/" + version.String()
 	lookup := c.Lookup
 	if !slices.ContainsFunc(c.Destinations, func(d report.Destination) bool { return d.Enabled && d.Type == report.XARF }) {
 		lookup.Contacts = "" // nobody else needs them, and each question tells who was banned
