@@ -172,7 +172,7 @@ func (r *release) documents(format, stage string) error {
 		if err := os.MkdirAll(overrides, 0o755); err != nil {
 			return err
 		}
-		text, err := os.ReadFile("units/packaging/deb/lintian-overrides")
+		text, err := os.ReadFile("units/packaging/lintian-overrides")
 		if err != nil {
 			return err
 		}
