@@ -23,7 +23,7 @@ var layers = map[string][]string{
 
 // homes says where each library from outside may be imported; what is not named here may not be at all.
 var homes = map[string][]string{
-	"gopkg.in/yaml.v3":                     {"bailiff/policy/config/yamldoc"},
+	"gopkg.in/yaml.v3":                     {"bailiff/policy/yamldoc"},
 	"github.com/godbus/dbus/v5":            {"bailiff/firewall/firewalld", "bailiff/units/logind"},
 	"github.com/vishvananda/netlink":       {"bailiff/firewall/ipset", "bailiff/firewall/conn"},
 	"github.com/google/nftables":           {"bailiff/firewall/ipset", "bailiff/firewall/internal/nfrule", "bailiff/firewall/nftables"},

@@ -23,12 +23,11 @@ import (
 	"time"
 
 	"bailiff/cmd/internal/deliver/all"
-	"bailiff/cmd/internal/diag"
 	"bailiff/cmd/internal/reporter"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy/config"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/report"
 	"bailiff/units/activation"
 	"bailiff/units/control"
@@ -149,7 +148,7 @@ func work(ctx context.Context, o options) error {
 	if err != nil {
 		control.Refuse(ln, control.Error{Message: "bailiff-report cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff-report.service"})
 		ln.Close()
-		var bad *yamldoc.Error
+		var bad *diag.Error
 		if errors.As(err, &bad) {
 			return &configError{err}
 		}

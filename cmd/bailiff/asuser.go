@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bailiff/policy/config"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 // daemonUser is the account that bailiffd runs as: User= in bailiff.service.
@@ -85,7 +85,7 @@ func loadAs(l *config.Loader, u *fileUser) (c *config.Config, err error) {
 	if err := u.do(func() { c, err = l.Load() }); err != nil {
 		return nil, err
 	}
-	for _, y := range yamldoc.Errors(err) {
+	for _, y := range diag.Errors(err) {
 		if y.Hint == "" && strings.Contains(y.Text, unix.EACCES.Error()) {
 			y.Hint = "bailiffd reads it as user " + daemonUser + ": " + openUp(y.File)
 		}

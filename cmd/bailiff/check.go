@@ -12,7 +12,7 @@ import (
 
 	delivermail "bailiff/cmd/internal/deliver/mail"
 	"bailiff/policy/config"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/report"
 	"bailiff/policy/report/mail"
 	"bailiff/units/manager"
@@ -197,9 +197,9 @@ func templates(c *config.Config) error {
 		}
 		_, err := delivermail.ReadTemplate(d.Template)
 		if e := new(mail.Error); errors.As(err, &e) {
-			errs = append(errs, (&yamldoc.Error{File: e.File, Line: e.Line, Col: 1, Text: e.Text}).WithHint("bailiff.report(5) says what a template can do"))
+			errs = append(errs, (&diag.Error{File: e.File, Line: e.Line, Col: 1, Text: e.Text}).WithHint("bailiff.report(5) says what a template can do"))
 		} else if err != nil {
-			errs = append(errs, &yamldoc.Error{Path: "report.destinations." + d.Name + ".template", Text: err.Error()})
+			errs = append(errs, &diag.Error{Path: "report.destinations." + d.Name + ".template", Text: err.Error()})
 		}
 	}
 	return errors.Join(errs...)
@@ -208,7 +208,7 @@ func templates(c *config.Config) error {
 // faults takes joined errors apart, each with its place.
 func faults(err error) []checkError {
 	l := []checkError{}
-	for _, y := range yamldoc.Errors(err) {
+	for _, y := range diag.Errors(err) {
 		l = append(l, checkError{y.File, y.Line, y.Col, y.Path, y.Text, y.Hint})
 	}
 	return l

@@ -11,7 +11,7 @@ import (
 
 	"bailiff/cmd/bailiff/internal/fail2ban"
 	"bailiff/policy/config"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/units/manager"
 )
@@ -70,7 +70,7 @@ func (r *filterCommand) find(name string) (*config.FilterFile, error) {
 		}
 		names = append(names, all[i].Name)
 	}
-	e := &yamldoc.Error{Text: fmt.Sprintf("there is no filter %q", name)}
+	e := &diag.Error{Text: fmt.Sprintf("there is no filter %q", name)}
 	if own, mode, ok := fail2ban.Ours(name); ok {
 		if mode != "" {
 			return nil, e.WithHint("fail2ban's %s is %s in mode %s here", name, own, mode)
@@ -83,7 +83,7 @@ func (r *filterCommand) find(name string) (*config.FilterFile, error) {
 	if here, ok := services[name]; ok {
 		return nil, e.WithHint("the filters of %s are called %s", name, here)
 	}
-	if near := yamldoc.Near(name, names); near != "" {
+	if near := diag.Near(name, names); near != "" {
 		return nil, e.WithHint("did you mean %s?", near)
 	}
 	return nil, e.WithHint("bailiff filter list shows them; one of your own is a file /etc/bailiff/filters.d/NAME.yaml")
@@ -454,7 +454,7 @@ func (r *filterCommand) test(args []string) error {
 		x, err := r.find(a)
 		if err != nil {
 			if _, e := os.Stat(a); e == nil {
-				return (&yamldoc.Error{Text: err.Error()}).WithHint("for the file write ./%s", a)
+				return (&diag.Error{Text: err.Error()}).WithHint("for the file write ./%s", a)
 			}
 			return err
 		}

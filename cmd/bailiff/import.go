@@ -14,7 +14,7 @@ import (
 
 	"bailiff/cmd/bailiff/internal/fail2ban"
 	"bailiff/policy/config"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/report"
 	"bailiff/units/atomicfile"
 	"bailiff/units/control"
@@ -112,7 +112,7 @@ func runImport(e *env, args []string) error {
 
 // hinted is an error with a way out.
 func hinted(err error, hint string) error {
-	return (&yamldoc.Error{Text: err.Error()}).WithHint("%s", hint)
+	return (&diag.Error{Text: err.Error()}).WithHint("%s", hint)
 }
 
 // cause is an error of a file without the operation.
@@ -157,7 +157,7 @@ func checkImport(to string, files []fail2ban.File) (*config.Config, error) {
 		err = selfTests(c)
 	}
 	var all []error
-	for _, y := range yamldoc.Errors(err) {
+	for _, y := range diag.Errors(err) {
 		y.File = strings.Replace(y.File, dir, to, 1)
 		all = append(all, y)
 	}

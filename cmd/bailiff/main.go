@@ -17,7 +17,7 @@ import (
 	"strings"
 	"syscall"
 
-	"bailiff/cmd/internal/diag"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/units/allowlists"
 	"bailiff/units/version"
 )
@@ -104,7 +104,7 @@ func (r *refresh) run(all []allow.Published, names []string) error {
 			failed = true
 			x.Error = err.Error()
 			fmt.Fprintf(r.err, "%sbailiff: allow list %s: %s: %s; %s\n", r.mark, x.List, x.Result, clean(x.Error), kept(x.Entries))
-			if y := yamldoc.Errors(err)[0]; y.Hint != "" {
+			if y := diag.Errors(err)[0]; y.Hint != "" {
 				fmt.Fprintf(r.err, "%shint: %s\n", r.mark, y.Hint)
 			}
 		}
@@ -165,7 +165,7 @@ func (r *refresh) one(p *allow.Published) (refreshed, error) {
 		if e := p.Accept(entries, former); e != nil {
 			err = &refusedError{e}
 			if p.Check(entries) == nil {
-				err = &refusedError{(&yamldoc.Error{Text: e.Error()}).WithHint("if it is meant so: bailiff allow refresh --accept %s", p.Name)}
+				err = &refusedError{(&diag.Error{Text: e.Error()}).WithHint("if it is meant so: bailiff allow refresh --accept %s", p.Name)}
 			}
 		}
 	}
@@ -231,7 +231,7 @@ func (r *refresh) fetch(p *allow.Published, known []allowlists.Source, ask bool)
 		}
 		entries, err := p.Parse(u, bodies[i])
 		if err != nil {
-			return nil, nil, &refusedError{yamldoc.Errors(err)[0]} // the first of a web page's hundred will do
+			return nil, nil, &refusedError{diag.Errors(err)[0]} // the first of a web page's hundred will do
 		}
 		all = append(all, entries...)
 	}

@@ -17,7 +17,7 @@ import (
 	"bailiff/journal/evidence"
 	"bailiff/policy"
 	"bailiff/policy/config"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 	"bailiff/policy/state"
@@ -603,7 +603,7 @@ func onlyJails(c *config.Config, names []string) error {
 			for _, j := range c.Jails {
 				have = append(have, j.Name)
 			}
-			return (&yamldoc.Error{File: "--jail", Text: fmt.Sprintf("there is no jail %q", n)}).WithHint("there are %s", strings.Join(have, ", "))
+			return (&diag.Error{File: "--jail", Text: fmt.Sprintf("there is no jail %q", n)}).WithHint("there are %s", strings.Join(have, ", "))
 		}
 	}
 	for i := range c.Jails {

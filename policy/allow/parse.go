@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 // Limits on what is taken from a file. Published lists of monitoring services have hundreds of lines, those of cloud
@@ -35,11 +35,11 @@ const (
 var wideOK = []netip.Prefix{netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10")}
 
 // ParseFile reads an address list: one address or prefix a line, which may end with "until 2026-12-31" and with a
-// comment from # on. Blank lines, CRLF and a byte order mark are fine. Every error is a *yamldoc.Error with line and
+// comment from # on. Blank lines, CRLF and a byte order mark are fine. Every error is a *diag.Error with line and
 // column, several are joined; then there are no entries. name stands in errors and as the entries' origin.
 func ParseFile(name string, r io.Reader) ([]Entry, error) {
-	fail := func(line int, format string, args ...any) *yamldoc.Error {
-		return &yamldoc.Error{File: name, Line: line, Col: min(line, 1), Text: fmt.Sprintf(format, args...)}
+	fail := func(line int, format string, args ...any) *diag.Error {
+		return &diag.Error{File: name, Line: line, Col: min(line, 1), Text: fmt.Sprintf(format, args...)}
 	}
 	var (
 		entries []Entry
@@ -93,13 +93,13 @@ func ParseFile(name string, r io.Reader) ([]Entry, error) {
 }
 
 // parseLine reads one line without its end. col is where an error lies, from 1, counted in characters.
-func parseLine(line string) (e Entry, found bool, col int, err *yamldoc.Error) {
+func parseLine(line string) (e Entry, found bool, col int, err *diag.Error) {
 	for i, r := range line {
 		if r == utf8.RuneError && !strings.HasPrefix(line[i:], "\ufffd") {
-			return e, false, column(line, i), (&yamldoc.Error{Text: "is not UTF-8"}).WithHint("save the file as UTF-8")
+			return e, false, column(line, i), (&diag.Error{Text: "is not UTF-8"}).WithHint("save the file as UTF-8")
 		}
 		if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 {
-			return e, false, column(line, i), &yamldoc.Error{Text: fmt.Sprintf("control character %U", r)}
+			return e, false, column(line, i), &diag.Error{Text: fmt.Sprintf("control character %U", r)}
 		}
 	}
 	text, comment, _ := strings.Cut(line, "#")
@@ -130,7 +130,7 @@ func cut(s string) string {
 }
 
 // ParseEntry reads one entry as it stands in a list, without comment: "192.0.2.7", "2001:db8::/48 until 2026-12-31".
-// The error is a *yamldoc.Error without a place; the caller knows it.
+// The error is a *diag.Error without a place; the caller knows it.
 func ParseEntry(s string) (Entry, error) {
 	e, _, err := parseEntry(strings.TrimSpace(s))
 	if err != nil {
@@ -140,7 +140,7 @@ func ParseEntry(s string) (Entry, error) {
 }
 
 // parseEntry also says at which byte an error lies.
-func parseEntry(s string) (e Entry, off int, err *yamldoc.Error) {
+func parseEntry(s string) (e Entry, off int, err *diag.Error) {
 	word := s
 	if i := strings.IndexAny(s, " \t"); i >= 0 {
 		word = s[:i]
@@ -148,7 +148,7 @@ func parseEntry(s string) (e Entry, off int, err *yamldoc.Error) {
 		off = len(s) - len(rest)
 		when, ok := strings.CutPrefix(rest, "until")
 		if !ok || strings.TrimLeft(when, " \t") == when {
-			return e, off, fault("%q is not understood after the address", clip(rest)).WithHint("an entry is an address or a prefix, then perhaps \"until 2026-12-31\", then perhaps a # comment")
+			return e, off, diag.Errorf("%q is not understood after the address", diag.Clip(rest)).WithHint("an entry is an address or a prefix, then perhaps \"until 2026-12-31\", then perhaps a # comment")
 		}
 		when = strings.TrimSpace(when)
 		if e.Until, err = parseUntil(when); err != nil {
@@ -163,15 +163,15 @@ func parseEntry(s string) (e Entry, off int, err *yamldoc.Error) {
 }
 
 // parseUntil reads the end of an entry: a day, which counts to its end in UTC, or a moment as RFC 3339 writes it.
-func parseUntil(s string) (time.Time, *yamldoc.Error) {
+func parseUntil(s string) (time.Time, *diag.Error) {
 	t, err := time.Parse(time.DateOnly, s)
 	if err == nil {
 		t = t.AddDate(0, 0, 1)
 	} else if t, err = time.Parse(time.RFC3339, s); err != nil {
-		return t, fault("%q is not a day", clip(s)).WithHint("write until 2026-12-31 (to the end of that day, UTC) or until 2026-12-31T18:00:00Z")
+		return t, diag.Errorf("%q is not a day", diag.Clip(s)).WithHint("write until 2026-12-31 (to the end of that day, UTC) or until 2026-12-31T18:00:00Z")
 	}
 	if t.Year() < 2000 {
-		return t, fault("%q is too long ago", clip(s)).WithHint("write until 2026-12-31")
+		return t, diag.Errorf("%q is too long ago", diag.Clip(s)).WithHint("write until 2026-12-31")
 	}
 	return t.UTC(), nil
 }
@@ -198,7 +198,7 @@ func (e Entry) String() string {
 
 // ParsePrefix reads an address or a prefix that may be allowed. It refuses prefixes with host bits, since 192.0.2.7/24
 // may mean either of two things, and those that are too wide to be meant. IPv4-mapped addresses become IPv4. The error
-// is a *yamldoc.Error without a place; the caller knows it.
+// is a *diag.Error without a place; the caller knows it.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	p, err := parsePrefix(s)
 	if err != nil {
@@ -207,23 +207,23 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-func parsePrefix(s string) (netip.Prefix, *yamldoc.Error) {
+func parsePrefix(s string) (netip.Prefix, *diag.Error) {
 	addr, length, slash := strings.Cut(s, "/")
 	a, err := netip.ParseAddr(addr)
 	switch {
 	case err != nil:
 		return netip.Prefix{}, notAddress(s, addr)
 	case a.Zone() != "":
-		return netip.Prefix{}, fault("%q has a zone", clip(s)).WithHint("write it without %%%s; addresses are compared without their interface", a.Zone())
+		return netip.Prefix{}, diag.Errorf("%q has a zone", diag.Clip(s)).WithHint("write it without %%%s; addresses are compared without their interface", a.Zone())
 	}
 	bits := a.BitLen()
 	if slash {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
 			if strings.Contains(length, ".") {
-				return netip.Prefix{}, fault("%q has a netmask", clip(s)).WithHint("write the length in place of the mask: 255.255.255.0 is /24, 255.255.0.0 is /16")
+				return netip.Prefix{}, diag.Errorf("%q has a netmask", diag.Clip(s)).WithHint("write the length in place of the mask: 255.255.255.0 is /24, 255.255.0.0 is /16")
 			}
-			return netip.Prefix{}, fault("%q is not a prefix: length %q", clip(s), clip(length)).WithHint("a length is a number up to %d", bits)
+			return netip.Prefix{}, diag.Errorf("%q is not a prefix: length %q", diag.Clip(s), diag.Clip(length)).WithHint("a length is a number up to %d", bits)
 		}
 		bits = p.Bits()
 	}
@@ -232,7 +232,7 @@ func parsePrefix(s string) (netip.Prefix, *yamldoc.Error) {
 	}
 	p := netip.PrefixFrom(a, bits)
 	if m := p.Masked(); m != p {
-		return p, fault("%q has bits beyond its length", clip(s)).WithHint("write %s for the network, %s for the address alone", m, a)
+		return p, diag.Errorf("%q has bits beyond its length", diag.Clip(s)).WithHint("write %s for the network, %s for the address alone", m, a)
 	}
 	least := minBits4
 	if a.Is6() {
@@ -244,14 +244,14 @@ func parsePrefix(s string) (netip.Prefix, *yamldoc.Error) {
 				return p, nil
 			}
 		}
-		return p, fault("%s is too wide to be allowed: at most /%d for IPv4, /%d for IPv6", p, minBits4, minBits6).WithHint("to switch a jail off, write jails.NAME.enabled: false")
+		return p, diag.Errorf("%s is too wide to be allowed: at most /%d for IPv4, /%d for IPv6", p, minBits4, minBits6).WithHint("to switch a jail off, write jails.NAME.enabled: false")
 	}
 	return p, nil
 }
 
 // notAddress guesses what was meant by a word that is no address.
-func notAddress(s, addr string) *yamldoc.Error {
-	e := fault("%q is neither an address nor a prefix", clip(s))
+func notAddress(s, addr string) *diag.Error {
+	e := diag.Errorf("%q is neither an address nor a prefix", diag.Clip(s))
 	switch from, to, isRange := strings.Cut(s, "-"); {
 	case isRange && isAddr(from) && isAddr(to):
 		return e.WithHint("write a range as prefixes: 192.0.2.0/28")
@@ -286,17 +286,4 @@ func isHost(s string) bool {
 		}
 	}
 	return letter
-}
-
-func fault(format string, args ...any) *yamldoc.Error {
-	return &yamldoc.Error{Text: fmt.Sprintf(format, args...)}
-}
-
-// clip keeps a bad value short enough to be told.
-func clip(s string) string {
-	const most = 64
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -11,7 +11,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 func TestParseFile(t *testing.T) {
@@ -97,7 +97,7 @@ func TestBadLines(t *testing.T) {
 			t.Errorf("%q: %v, %v", tt.line, got, err)
 			continue
 		}
-		e := yamldoc.Errors(err)
+		e := diag.Errors(err)
 		if len(e) != 1 || e[0].Error() != "x:2:"+tt.want || e[0].Hint != tt.hint {
 			t.Errorf("%q: %v, hint %q\nwant x:2:%s, hint %q", tt.line, err, e[0].Hint, tt.want, tt.hint)
 		}
@@ -115,7 +115,7 @@ func TestParseFileBounds(t *testing.T) {
 	}
 	// Errors of a file that is something else altogether.
 	_, err = ParseFile("x", strings.NewReader(strings.Repeat("<html>\n", 1000)))
-	if n := len(yamldoc.Errors(err)); n != maxErrors+1 {
+	if n := len(diag.Errors(err)); n != maxErrors+1 {
 		t.Errorf("%d errors", n)
 	}
 	// More bytes than a list may have: comments, so that no entry is made meanwhile.
@@ -166,7 +166,7 @@ func FuzzParseFile(f *testing.F) {
 			if got != nil {
 				t.Fatalf("%d entries beside an error", len(got))
 			}
-			for _, e := range yamldoc.Errors(err) {
+			for _, e := range diag.Errors(err) {
 				if e.File != "x" || e.Text == "" || e.Line > 0 && e.Col < 1 {
 					t.Fatalf("error %+v", e)
 				}

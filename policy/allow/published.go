@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 // Published is an address list that somebody else publishes, and what is taken from it. Who fetches it, and when, is not
@@ -90,8 +90,8 @@ func (p *Published) Parse(source string, data []byte) ([]Entry, error) {
 }
 
 func (p *Published) parseJSON(source string, data []byte) ([]Entry, error) {
-	fail := func(format string, args ...any) *yamldoc.Error {
-		return &yamldoc.Error{File: source, Text: fmt.Sprintf(format, args...)}
+	fail := func(format string, args ...any) *diag.Error {
+		return &diag.Error{File: source, Text: fmt.Sprintf(format, args...)}
 	}
 	if len(data) > MaxFileSize {
 		return nil, fail("has more than %d bytes", MaxFileSize)
@@ -112,7 +112,7 @@ func (p *Published) parseJSON(source string, data []byte) ([]Entry, error) {
 			if !isText {
 				err = fail("%s is not a text", at)
 			} else if prefix, err = ParsePrefix(strings.TrimSpace(s)); err != nil {
-				err = fail("%s: %s", at, yamldoc.Errors(err)[0].Text)
+				err = fail("%s: %s", at, diag.Errors(err)[0].Text)
 			}
 			if err != nil {
 				errs = append(errs, err)
@@ -149,12 +149,12 @@ func point(v any, steps []string, at string, yield func(at string, v any) bool) 
 	case map[string]any:
 		if step != "*" {
 			if m, ok := v[step]; ok {
-				return point(m, steps[1:], at+"/"+clip(steps[0]), yield)
+				return point(m, steps[1:], at+"/"+diag.Clip(steps[0]), yield)
 			}
 			return true
 		}
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			if !point(v[k], steps[1:], at+"/"+clip(k), yield) {
+			if !point(v[k], steps[1:], at+"/"+diag.Clip(k), yield) {
 				return false
 			}
 		}
@@ -175,7 +175,7 @@ func point(v any, steps []string, at string, yield func(at string, v any) bool) 
 // CheckPointer says what is wrong with a JSON pointer.
 func CheckPointer(s string) error {
 	if !strings.HasPrefix(s, "/") || len(s) > maxLine {
-		return fault("%q is not a JSON pointer", clip(s)).WithHint("write /prefixes/*/ip_prefix: the names on the way, * for every one")
+		return diag.Errorf("%q is not a JSON pointer", diag.Clip(s)).WithHint("write /prefixes/*/ip_prefix: the names on the way, * for every one")
 	}
 	return nil
 }

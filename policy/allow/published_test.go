@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 func prefixes(entries []Entry) string {
@@ -66,14 +66,14 @@ func TestPublishedBad(t *testing.T) {
 			t.Errorf("%q: %v", tt.data, got)
 			continue
 		}
-		if e := yamldoc.Errors(err)[0]; !strings.HasPrefix(e.Error(), tt.want) {
+		if e := diag.Errors(err)[0]; !strings.HasPrefix(e.Error(), tt.want) {
 			t.Errorf("%q: %v\nwant %s", tt.data, e, tt.want)
 		}
 	}
 	// A million errors are not told.
 	p := Published{Format: FormatJSON, Pointers: []string{"/*"}}
-	if _, err := p.Parse("x", []byte("["+strings.Repeat("1,", 10000)+"1]")); len(yamldoc.Errors(err)) > maxErrors {
-		t.Errorf("%d errors", len(yamldoc.Errors(err)))
+	if _, err := p.Parse("x", []byte("["+strings.Repeat("1,", 10000)+"1]")); len(diag.Errors(err)) > maxErrors {
+		t.Errorf("%d errors", len(diag.Errors(err)))
 	}
 }
 

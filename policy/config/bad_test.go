@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 var update = flag.Bool("update", false, "write what is said now into testdata/bad; look at the difference")
@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write what is said now into testdata/ba
 // told writes errors as the command does, without the file's name.
 func told(err error, file string) string {
 	var b strings.Builder
-	for _, e := range yamldoc.Errors(err) {
+	for _, e := range diag.Errors(err) {
 		b.WriteString("#! " + strings.TrimPrefix(e.Error(), file+":") + "\n")
 		if e.Hint != "" {
 			b.WriteString("#! hint: " + e.Hint + "\n")

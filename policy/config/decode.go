@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"math"
 	"path"
 	"slices"
@@ -10,10 +9,11 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 	"bailiff/policy/report"
+	"bailiff/policy/yamldoc"
 )
 
 // raw is what files say, one over the other: each file that sets a key replaces the value from before, lists included.
@@ -120,9 +120,9 @@ func jailKey(path string) (key string, ok bool) {
 type field struct {
 	name string
 	was  string // its name until it was renamed; the old name is an error that gives the new one
-	set  func(n *yamldoc.Node) *yamldoc.Error
+	set  func(n *yamldoc.Node) *diag.Error
 	sub  []field
-	each func(name *yamldoc.Node) ([]field, *yamldoc.Error)
+	each func(name *yamldoc.Node) ([]field, *diag.Error)
 }
 
 // schema is every key there is.
@@ -203,14 +203,14 @@ func thresholds(d *Defaults) []field {
 // manual is the jail of bans by hand: it counts nothing and stands in no file.
 const manual = "manual"
 
-func (r *raw) jail(name *yamldoc.Node) ([]field, *yamldoc.Error) {
+func (r *raw) jail(name *yamldoc.Node) ([]field, *diag.Error) {
 	if err := checkName(name.Value); err != nil {
 		return nil, err
 	}
 	j := r.jails[name.Value]
 	if j == nil {
 		if len(r.jails) == maxJails {
-			return nil, fault("more than %d jails", maxJails)
+			return nil, diag.Errorf("more than %d jails", maxJails)
 		}
 		j = &rawJail{enabled: "auto", filter: name.Value}
 		r.jails[name.Value] = j
@@ -228,14 +228,14 @@ func (r *raw) jail(name *yamldoc.Node) ([]field, *yamldoc.Error) {
 }
 
 // checkName holds jail names to what is fit for journal fields, command lines and the names of sets.
-func checkName(s string) *yamldoc.Error {
+func checkName(s string) *diag.Error {
 	switch {
 	case s == manual:
-		return fault("the name %q is taken by bans by hand", s).WithHint("choose another name")
+		return diag.Errorf("the name %q is taken by bans by hand", s).WithHint("choose another name")
 	case len(s) > 32:
-		return fault("the name %q has more than 32 characters", clip(s))
+		return diag.Errorf("the name %q has more than 32 characters", diag.Clip(s))
 	case !isWord(s, "abcdefghijklmnopqrstuvwxyz0123456789-") || s[0] == '-':
-		e := fault("%q cannot be the name of a jail", clip(s))
+		e := diag.Errorf("%q cannot be the name of a jail", diag.Clip(s))
 		if fixed := strings.ReplaceAll(strings.ToLower(s), "_", "-"); fixed != s && isWord(fixed, "abcdefghijklmnopqrstuvwxyz0123456789-") && fixed[0] != '-' {
 			return e.WithHint("write %s", fixed)
 		}
@@ -251,12 +251,12 @@ func (r *raw) decode(doc *yamldoc.Node) {
 	r.mapping(doc, "", r.schema())
 }
 
-func (r *raw) fail(n *yamldoc.Node, path string, err *yamldoc.Error) {
+func (r *raw) fail(n *yamldoc.Node, path string, err *diag.Error) {
 	if len(r.errs) > maxErrors {
 		return
 	}
 	if len(r.errs) == maxErrors {
-		err = fault("and perhaps more: only the first %d errors are told", maxErrors)
+		err = diag.Errorf("and perhaps more: only the first %d errors are told", maxErrors)
 		path = ""
 	}
 	if err.File == "" {
@@ -275,7 +275,7 @@ func (r *raw) mapping(n *yamldoc.Node, at string, fields []field) {
 		for i, f := range fields {
 			names[i] = f.name
 		}
-		r.fail(n, at, fault("must be a mapping of keys, not %s", n.Kind).WithHint("keys here are %s", strings.Join(names, ", ")))
+		r.fail(n, at, diag.Errorf("must be a mapping of keys, not %s", n.Kind).WithHint("keys here are %s", strings.Join(names, ", ")))
 		return
 	}
 	for _, p := range n.Pairs {
@@ -301,7 +301,7 @@ func (r *raw) value(p yamldoc.Pair, at string, f field) {
 		r.mapping(p.Value, at, f.sub)
 	case f.each != nil && (f.set == nil || p.Value.Kind == yamldoc.Map || p.Value.Kind == yamldoc.Null):
 		if p.Value.Kind != yamldoc.Map && p.Value.Kind != yamldoc.Null {
-			r.fail(p.Value, at, fault("must be a mapping of names, not %s", p.Value.Kind))
+			r.fail(p.Value, at, diag.Errorf("must be a mapping of names, not %s", p.Value.Kind))
 			return
 		}
 		for _, c := range p.Value.Pairs {
@@ -344,15 +344,15 @@ var elsewhere = map[string]string{
 	"bantime.rndtime":    "write escalate.random_extra",
 }
 
-func unknown(word, at string, fields []field) *yamldoc.Error {
+func unknown(word, at string, fields []field) *diag.Error {
 	names := make([]string, len(fields))
 	for i, f := range fields {
 		if names[i] = f.name; f.was == word {
-			return fault("the key %q is now called %q", word, f.name).WithHint("write %s", f.name)
+			return diag.Errorf("the key %q is now called %q", word, f.name).WithHint("write %s", f.name)
 		}
 	}
-	e := fault("unknown key %q", clip(word))
-	if near := yamldoc.Near(word, names); near != "" {
+	e := diag.Errorf("unknown key %q", diag.Clip(word))
+	if near := diag.Near(word, names); near != "" {
 		return e.WithHint("did you mean %s?", near)
 	}
 	if hint, ok := elsewhere[strings.ToLower(word)]; ok {
@@ -366,23 +366,19 @@ func unknown(word, at string, fields []field) *yamldoc.Error {
 	return e.WithHint("keys here are %s", strings.Join(names, ", "))
 }
 
-func fault(format string, args ...any) *yamldoc.Error {
-	return &yamldoc.Error{Text: fmt.Sprintf(format, args...)}
-}
-
 // scalar returns a value's text.
-func scalar(n *yamldoc.Node) (string, *yamldoc.Error) {
+func scalar(n *yamldoc.Node) (string, *diag.Error) {
 	switch n.Kind {
 	case yamldoc.Scalar:
 		return n.Value, nil
 	case yamldoc.Null:
-		return "", fault("has no value").WithHint("leave the key out for its default")
+		return "", diag.Errorf("has no value").WithHint("leave the key out for its default")
 	}
-	return "", fault("must be one value, not %s", n.Kind)
+	return "", diag.Errorf("must be one value, not %s", n.Kind)
 }
 
 // list returns the values of a list, or one value as a list of one. Nothing at all is an empty list.
-func list(n *yamldoc.Node) ([]*yamldoc.Node, *yamldoc.Error) {
+func list(n *yamldoc.Node) ([]*yamldoc.Node, *diag.Error) {
 	items := n.Items
 	switch n.Kind {
 	case yamldoc.Null:
@@ -390,10 +386,10 @@ func list(n *yamldoc.Node) ([]*yamldoc.Node, *yamldoc.Error) {
 	case yamldoc.Scalar:
 		return []*yamldoc.Node{n}, nil
 	case yamldoc.Map:
-		return nil, fault("must be a list, not a mapping").WithHint("write [a, b], or one a line behind a hyphen")
+		return nil, diag.Errorf("must be a list, not a mapping").WithHint("write [a, b], or one a line behind a hyphen")
 	}
 	if len(items) > maxList {
-		return nil, fault("has %d items, more than %d", len(items), maxList).WithHint("write addresses into a file in /etc/bailiff/allow.d, one a line")
+		return nil, diag.Errorf("has %d items, more than %d", len(items), maxList).WithHint("write addresses into a file in /etc/bailiff/allow.d, one a line")
 	}
 	for _, item := range items {
 		if _, err := scalar(item); err != nil {
@@ -404,13 +400,13 @@ func list(n *yamldoc.Node) ([]*yamldoc.Node, *yamldoc.Error) {
 }
 
 // placed gives an error the place of a node that is not the key's own value.
-func placed(err *yamldoc.Error, n *yamldoc.Node) *yamldoc.Error {
+func placed(err *diag.Error, n *yamldoc.Node) *diag.Error {
 	err.File, err.Line, err.Col = n.File, n.Line, n.Col
 	return err
 }
 
-func duration(dst *time.Duration, most time.Duration, forever bool) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func duration(dst *time.Duration, most time.Duration, forever bool) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		if err != nil {
 			return err
@@ -420,27 +416,27 @@ func duration(dst *time.Duration, most time.Duration, forever bool) func(*yamldo
 		case err != nil:
 			return err
 		case d == Forever && !forever:
-			return fault("cannot be forever").WithHint("write at most %s", FormatDuration(most))
+			return diag.Errorf("cannot be forever").WithHint("write at most %s", FormatDuration(most))
 		case d != Forever && d > most:
-			return fault("%s is too long", s).WithHint("write at most %s", FormatDuration(most))
+			return diag.Errorf("%s is too long", s).WithHint("write at most %s", FormatDuration(most))
 		}
 		*dst = d
 		return nil
 	}
 }
 
-func integer(dst *int, least, most int) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func integer(dst *int, least, most int) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		if err != nil {
 			return err
 		}
 		v, bad := strconv.Atoi(s)
 		if bad != nil && strings.Trim(strings.TrimPrefix(s, "-"), "0123456789") != "" || s == "" {
-			return fault("%q is not a whole number", clip(s)).WithHint("write a number from %d to %d", least, most)
+			return diag.Errorf("%q is not a whole number", diag.Clip(s)).WithHint("write a number from %d to %d", least, most)
 		}
 		if bad != nil || v < least || v > most {
-			return fault("%s is out of range", clip(s)).WithHint("write a number from %d to %d", least, most)
+			return diag.Errorf("%s is out of range", diag.Clip(s)).WithHint("write a number from %d to %d", least, most)
 		}
 		*dst = v
 		return nil
@@ -448,9 +444,9 @@ func integer(dst *int, least, most int) func(*yamldoc.Node) *yamldoc.Error {
 }
 
 // orOff takes a number, or off for 0.
-func orOff(dst *int, least, most int) func(*yamldoc.Node) *yamldoc.Error {
+func orOff(dst *int, least, most int) func(*yamldoc.Node) *diag.Error {
 	number := integer(dst, least, most)
-	return func(n *yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		if n.Kind == yamldoc.Scalar {
 			if on, ok := truths[n.Value]; ok && !on {
 				*dst = 0
@@ -466,8 +462,8 @@ func orOff(dst *int, least, most int) func(*yamldoc.Node) *yamldoc.Error {
 }
 
 // orNone takes a duration, or none for 0.
-func orNone(dst *time.Duration, long func(*yamldoc.Node) *yamldoc.Error) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func orNone(dst *time.Duration, long func(*yamldoc.Node) *diag.Error) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		if n.Kind == yamldoc.Scalar && n.Value == "none" {
 			*dst = 0
 			return nil
@@ -480,18 +476,18 @@ func orNone(dst *time.Duration, long func(*yamldoc.Node) *yamldoc.Error) func(*y
 	}
 }
 
-func factor(dst *float64) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func factor(dst *float64) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		if err != nil {
 			return err
 		}
 		v, bad := strconv.ParseFloat(s, 64)
 		if bad != nil || math.IsNaN(v) {
-			return fault("%q is not a number", clip(s)).WithHint("write 1 for bans that are all alike, 2 to double each")
+			return diag.Errorf("%q is not a number", diag.Clip(s)).WithHint("write 1 for bans that are all alike, 2 to double each")
 		}
 		if v < 1 || v > maxFactor {
-			return fault("%s is out of range", clip(s)).WithHint("write a number from 1 (bans are all alike) to %d", maxFactor)
+			return diag.Errorf("%s is out of range", diag.Clip(s)).WithHint("write a number from 1 (bans are all alike) to %d", maxFactor)
 		}
 		*dst = v
 		return nil
@@ -502,8 +498,8 @@ func factor(dst *float64) func(*yamldoc.Node) *yamldoc.Error {
 var truths = map[string]bool{"true": true, "yes": true, "on": true, "false": false, "no": false, "off": false}
 
 // zones takes names of firewalld's zones: what they may be made of, firewalld's own limit (17 bytes) left to it.
-func zones(dst *[]string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func zones(dst *[]string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		items, err := list(n)
 		if err != nil {
 			return err
@@ -512,7 +508,7 @@ func zones(dst *[]string) func(*yamldoc.Node) *yamldoc.Error {
 		for _, item := range items {
 			name := item.Value
 			if name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/") != "" {
-				return fault("%q is no name of a zone", clip(name)).WithHint("firewall-cmd --get-zones lists them")
+				return diag.Errorf("%q is no name of a zone", diag.Clip(name)).WithHint("firewall-cmd --get-zones lists them")
 			}
 			names = append(names, name)
 		}
@@ -521,23 +517,23 @@ func zones(dst *[]string) func(*yamldoc.Node) *yamldoc.Error {
 	}
 }
 
-func boolean(dst *bool) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func boolean(dst *bool) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		if err != nil {
 			return err
 		}
 		v, ok := truths[s]
 		if !ok {
-			return fault("%q is neither true nor false", clip(s))
+			return diag.Errorf("%q is neither true nor false", diag.Clip(s))
 		}
 		*dst = v
 		return nil
 	}
 }
 
-func enabled(dst *string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func enabled(dst *string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		if err != nil {
 			return err
@@ -547,7 +543,7 @@ func enabled(dst *string) func(*yamldoc.Node) *yamldoc.Error {
 		case s == "auto":
 			*dst = s
 		case !ok:
-			return fault("%q is none of true, false and auto", clip(s)).WithHint("auto is on where the host has one of the filter's units")
+			return diag.Errorf("%q is none of true, false and auto", diag.Clip(s)).WithHint("auto is on where the host has one of the filter's units")
 		case v:
 			*dst = "true"
 		default:
@@ -557,15 +553,15 @@ func enabled(dst *string) func(*yamldoc.Node) *yamldoc.Error {
 	}
 }
 
-func oneOf(dst *string, words ...string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func oneOf(dst *string, words ...string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		if err != nil {
 			return err
 		}
 		if !slices.Contains(words, s) {
-			e := fault("%q is none of %s", clip(s), strings.Join(words, ", "))
-			if near := yamldoc.Near(s, words); near != "" {
+			e := diag.Errorf("%q is none of %s", diag.Clip(s), strings.Join(words, ", "))
+			if near := diag.Near(s, words); near != "" {
 				return e.WithHint("did you mean %s?", near)
 			}
 			return e
@@ -575,14 +571,14 @@ func oneOf(dst *string, words ...string) func(*yamldoc.Node) *yamldoc.Error {
 	}
 }
 
-func word(dst *string, form string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func word(dst *string, form string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		if err != nil {
 			return err
 		}
 		if len(s) > 64 || !isWord(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") {
-			return fault("%q is not a name", clip(s)).WithHint("write %s", form)
+			return diag.Errorf("%q is not a name", diag.Clip(s)).WithHint("write %s", form)
 		}
 		*dst = s
 		return nil
@@ -590,8 +586,8 @@ func word(dst *string, form string) func(*yamldoc.Node) *yamldoc.Error {
 }
 
 // items takes a list whose items parse reads.
-func items[T any](dst *[]T, parse func(string) (T, *yamldoc.Error)) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func items[T any](dst *[]T, parse func(string) (T, *diag.Error)) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		nodes, err := list(n)
 		if err != nil {
 			return err
@@ -610,9 +606,9 @@ func items[T any](dst *[]T, parse func(string) (T, *yamldoc.Error)) func(*yamldo
 }
 
 // executables takes a list of paths, or any.
-func executables(dst *filter.Additions) func(*yamldoc.Node) *yamldoc.Error {
+func executables(dst *filter.Additions) func(*yamldoc.Node) *diag.Error {
 	paths := items(&dst.Exe, filter.ParseExe)
-	return func(n *yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		if n.Kind == yamldoc.Scalar && n.Value == "any" {
 			dst.Exe, dst.AnyExe = nil, true
 			return nil
@@ -621,15 +617,15 @@ func executables(dst *filter.Additions) func(*yamldoc.Node) *yamldoc.Error {
 			return err
 		}
 		if len(dst.Exe) == 0 {
-			return fault("is an empty list").WithHint("write exe: any, or the daemon's executables; leave it out for those that the filter knows")
+			return diag.Errorf("is an empty list").WithHint("write exe: any, or the daemon's executables; leave it out for those that the filter knows")
 		}
 		dst.AnyExe = false
 		return nil
 	}
 }
 
-func ports(dst *[]Port) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func ports(dst *[]Port) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		items, err := list(n)
 		if err != nil {
 			return err
@@ -638,7 +634,7 @@ func ports(dst *[]Port) func(*yamldoc.Node) *yamldoc.Error {
 		for _, item := range items {
 			if item.Value == "all" {
 				if len(items) > 1 {
-					return placed(fault("all stands beside other ports"), item).WithHint("write ports: all, or the ports alone")
+					return placed(diag.Errorf("all stands beside other ports"), item).WithHint("write ports: all, or the ports alone")
 				}
 				*dst = nil
 				return nil
@@ -650,17 +646,17 @@ func ports(dst *[]Port) func(*yamldoc.Node) *yamldoc.Error {
 			all = append(all, p...)
 		}
 		if len(all) == 0 {
-			return fault("is an empty list").WithHint("write ports: all, or the ports to close")
+			return diag.Errorf("is an empty list").WithHint("write ports: all, or the ports to close")
 		}
 		if all = joinPorts(all); len(all) > maxPorts {
-			return fault("has %d ranges of ports, more than %d", len(all), maxPorts).WithHint("write ports: all")
+			return diag.Errorf("has %d ranges of ports, more than %d", len(all), maxPorts).WithHint("write ports: all")
 		}
 		*dst = all
 		return nil
 	}
 }
 
-func (r *raw) addresses(n *yamldoc.Node) *yamldoc.Error {
+func (r *raw) addresses(n *yamldoc.Node) *diag.Error {
 	items, err := list(n)
 	if err != nil {
 		return err
@@ -669,7 +665,7 @@ func (r *raw) addresses(n *yamldoc.Node) *yamldoc.Error {
 	for _, item := range items {
 		e, bad := allow.ParseEntry(item.Value)
 		if bad != nil {
-			return placed(yamldoc.Errors(bad)[0], item)
+			return placed(diag.Errors(bad)[0], item)
 		}
 		e.Origin, e.Line = item.File, item.Line
 		all = append(all, e)
@@ -678,7 +674,7 @@ func (r *raw) addresses(n *yamldoc.Node) *yamldoc.Error {
 	return nil
 }
 
-func (r *raw) globs(n *yamldoc.Node) *yamldoc.Error {
+func (r *raw) globs(n *yamldoc.Node) *diag.Error {
 	items, err := list(n)
 	if err != nil {
 		return err
@@ -686,10 +682,10 @@ func (r *raw) globs(n *yamldoc.Node) *yamldoc.Error {
 	all := make([]string, 0, len(items))
 	for _, item := range items {
 		if !path.IsAbs(item.Value) {
-			return placed(fault("%q is not a whole path", clip(item.Value)), item).WithHint("write it from / on: /etc/bailiff/allow.d/*.list")
+			return placed(diag.Errorf("%q is not a whole path", diag.Clip(item.Value)), item).WithHint("write it from / on: /etc/bailiff/allow.d/*.list")
 		}
 		if _, bad := path.Match(item.Value, ""); bad != nil {
-			return placed(fault("%q is not a pattern for file names: a bracket is not closed", clip(item.Value)), item)
+			return placed(diag.Errorf("%q is not a pattern for file names: a bracket is not closed", diag.Clip(item.Value)), item)
 		}
 		all = append(all, item.Value)
 	}

@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"bailiff/policy/allow"
-	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/report"
+	"bailiff/policy/yamldoc"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 // The units of durations. Months and years are left out, since nobody agrees on their length.
@@ -25,7 +25,7 @@ var longUnits = map[string]string{
 
 // ParseDuration reads a duration as people write it: 30s, 10m, 48h, 2d, 4w, 1h30m, "1h 30m", forever. Units go from
 // large to small, each once. It is never zero. A number alone is refused: 600 may be meant as seconds, and 48 as hours.
-// The error is a *yamldoc.Error without a place.
+// The error is a *diag.Error without a place.
 func ParseDuration(s string) (time.Duration, error) {
 	d, err := parseDuration(s)
 	if err != nil {
@@ -34,9 +34,9 @@ func ParseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-func parseDuration(s string) (time.Duration, *yamldoc.Error) {
-	fail := func(format string, args ...any) *yamldoc.Error {
-		return &yamldoc.Error{Text: fmt.Sprintf("%q ", clip(s)) + fmt.Sprintf(format, args...)}
+func parseDuration(s string) (time.Duration, *diag.Error) {
+	fail := func(format string, args ...any) *diag.Error {
+		return &diag.Error{Text: fmt.Sprintf("%q ", diag.Clip(s)) + fmt.Sprintf(format, args...)}
 	}
 	const usual = "write 10m, 2h, 7d or forever"
 	rest := strings.TrimSpace(s)
@@ -53,7 +53,7 @@ func parseDuration(s string) (time.Duration, *yamldoc.Error) {
 		if strings.Trim(rest, "0") == "" {
 			return 0, fail("is zero").WithHint(usual)
 		}
-		return 0, fail("has no unit").WithHint("write %ss for seconds; others are m, h, d and w", clip(rest))
+		return 0, fail("has no unit").WithHint("write %ss for seconds; others are m, h, d and w", diag.Clip(rest))
 	}
 	var sum time.Duration
 	next := 0 // units before this one have had their turn
@@ -77,9 +77,9 @@ func parseDuration(s string) (time.Duration, *yamldoc.Error) {
 					return 0, fail("is not a duration: %s stands twice or after a smaller unit", word).WithHint("write 1h30m, from large to small")
 				}
 			}
-			e := fail("is not a duration: unit %q", clip(word))
+			e := fail("is not a duration: unit %q", diag.Clip(word))
 			if short, ok := longUnits[word]; ok {
-				return 0, e.WithHint("write %s%s", clip(rest[:digits]), short)
+				return 0, e.WithHint("write %s%s", diag.Clip(rest[:digits]), short)
 			}
 			if word == "mo" || word == "M" || strings.HasPrefix(word, "month") || word == "y" || word == "Y" || strings.HasPrefix(word, "year") {
 				return 0, e.WithHint("months and years differ in length; write days or weeks: 30d, 52w")
@@ -132,13 +132,4 @@ func FormatDuration(d time.Duration) string {
 		}
 	}
 	return s
-}
-
-// clip keeps a bad value short enough to be told.
-func clip(s string) string {
-	const most = 64
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -9,8 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
+	"bailiff/policy/yamldoc"
 )
 
 // FilterFile is a filter as its file stands there, good or not.
@@ -21,7 +22,7 @@ type FilterFile struct {
 	Hides   []string       // files of the same name that it takes the place of, the nearest first
 	Data    []byte         // what stands in it; nil if it cannot be read
 	Filter  *filter.Filter // nil if Err is not
-	Err     error          // what is wrong with it: a *yamldoc.Error, or several joined
+	Err     error          // what is wrong with it: a *diag.Error, or several joined
 }
 
 // FilterFiles lists the filters of the host by name, those that are refused included: an operator's own before the
@@ -95,7 +96,7 @@ func parseFilter(file, name string, data []byte) (*filter.Filter, error) {
 		if root, err := yamldoc.Parse(file, data); err == nil {
 			at = root.Get("name")
 		}
-		return nil, at.Errorf("name", "is %q, but its file name says %q", f.Name, clip(name)).WithHint("call the file %s.yaml, or the filter %s", f.Name, clip(name))
+		return nil, at.Errorf("name", "is %q, but its file name says %q", f.Name, diag.Clip(name)).WithHint("call the file %s.yaml, or the filter %s", f.Name, diag.Clip(name))
 	}
 	return f, nil
 }

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
+	"bailiff/policy/yamldoc"
 )
 
 // Operators says whose ssh sessions keep their address from being banned, see policy/operator.
@@ -43,18 +44,18 @@ func (r *raw) operators() []field {
 	}
 }
 
-func (r *raw) operatorGroups(n *yamldoc.Node) *yamldoc.Error {
+func (r *raw) operatorGroups(n *yamldoc.Node) *diag.Error {
 	items, err := list(n)
 	if err != nil {
 		return err
 	}
 	if len(items) > maxGroups {
-		return fault("has %d items, more than %d", len(items), maxGroups)
+		return diag.Errorf("has %d items, more than %d", len(items), maxGroups)
 	}
 	var all []string
 	for _, item := range items {
 		if len(item.Value) > 64 || !isWord(item.Value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") {
-			return placed(fault("%q is not the name of a group", clip(item.Value)), item).WithHint("write names as /etc/group has them: [sudo, wheel]")
+			return placed(diag.Errorf("%q is not the name of a group", diag.Clip(item.Value)), item).WithHint("write names as /etc/group has them: [sudo, wheel]")
 		}
 		all = append(all, item.Value)
 	}
@@ -63,7 +64,7 @@ func (r *raw) operatorGroups(n *yamldoc.Node) *yamldoc.Error {
 }
 
 // lists takes allow.lists written as names of the catalogue alone: they replace those of files before, as a list does.
-func (r *raw) lists(n *yamldoc.Node) *yamldoc.Error {
+func (r *raw) lists(n *yamldoc.Node) *diag.Error {
 	items, err := list(n)
 	if err != nil {
 		return err
@@ -72,8 +73,8 @@ func (r *raw) lists(n *yamldoc.Node) *yamldoc.Error {
 	for _, item := range items {
 		name := item.Value
 		if !slices.Contains(allow.Catalogue(), name) {
-			e := placed(fault("there is no list %q in the catalogue", clip(name)), item)
-			if near := yamldoc.Near(name, allow.Catalogue()); near != "" {
+			e := placed(diag.Errorf("there is no list %q in the catalogue", diag.Clip(name)), item)
+			if near := diag.Near(name, allow.Catalogue()); near != "" {
 				return e.WithHint("did you mean %s?", near)
 			}
 			return e.WithHint("the catalogue has %s; another list is written NAME: {url: https://…}", strings.Join(allow.Catalogue(), ", "))
@@ -92,14 +93,14 @@ func (r *raw) lists(n *yamldoc.Node) *yamldoc.Error {
 }
 
 // list is the schema of one list.
-func (r *raw) list(name *yamldoc.Node) ([]field, *yamldoc.Error) {
+func (r *raw) list(name *yamldoc.Node) ([]field, *diag.Error) {
 	if len(name.Value) > 32 || !isWord(name.Value, "abcdefghijklmnopqrstuvwxyz0123456789-") || name.Value[0] == '-' {
-		return nil, fault("%q cannot be the name of a list", clip(name.Value)).WithHint("names are made of a-z, 0-9 and -, at most 32 of them")
+		return nil, diag.Errorf("%q cannot be the name of a list", diag.Clip(name.Value)).WithHint("names are made of a-z, 0-9 and -, at most 32 of them")
 	}
 	p := r.published[name.Value]
 	if p == nil {
 		if len(r.published) == maxLists {
-			return nil, fault("more than %d lists", maxLists)
+			return nil, diag.Errorf("more than %d lists", maxLists)
 		}
 		fresh := allow.NewPublished(name.Value)
 		p = &fresh
@@ -119,42 +120,42 @@ func (r *raw) list(name *yamldoc.Node) ([]field, *yamldoc.Error) {
 	}, nil
 }
 
-func interval(dst *time.Duration) func(*yamldoc.Node) *yamldoc.Error {
+func interval(dst *time.Duration) func(*yamldoc.Node) *diag.Error {
 	set := duration(dst, maxInterval, false)
-	return func(n *yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		if err := set(n); err != nil {
 			return err
 		}
 		if *dst < minInterval {
-			return fault("%s is too short", n.Value).WithHint("write at least %s: lists change seldom, and who publishes them locks out whoever asks too often", FormatDuration(minInterval))
+			return diag.Errorf("%s is too short", n.Value).WithHint("write at least %s: lists change seldom, and who publishes them locks out whoever asks too often", FormatDuration(minInterval))
 		}
 		return nil
 	}
 }
 
-func urls(dst *[]string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func urls(dst *[]string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		items, err := list(n)
 		if err != nil {
 			return err
 		}
 		if len(items) > maxURLs {
-			return fault("has %d items, more than %d", len(items), maxURLs)
+			return diag.Errorf("has %d items, more than %d", len(items), maxURLs)
 		}
 		var all []string
 		for _, item := range items {
 			u, bad := url.Parse(item.Value)
 			switch {
 			case bad != nil || u.Scheme == "" || len(item.Value) > 2000:
-				return placed(fault("%q is not a URL", clip(item.Value)), item).WithHint("write https://host/path")
+				return placed(diag.Errorf("%q is not a URL", diag.Clip(item.Value)), item).WithHint("write https://host/path")
 			case u.Scheme == "file":
 				if u.Host != "" || !path.IsAbs(u.Path) {
-					return placed(fault("%q names no file", clip(item.Value)), item).WithHint("write file:///whole/path; allow.files reads a file of this host without a copy")
+					return placed(diag.Errorf("%q names no file", diag.Clip(item.Value)), item).WithHint("write file:///whole/path; allow.files reads a file of this host without a copy")
 				}
 			case u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
-				return placed(fault("%q is not a URL that can be fetched", clip(item.Value)), item).WithHint("write https://host/path")
+				return placed(diag.Errorf("%q is not a URL that can be fetched", diag.Clip(item.Value)), item).WithHint("write https://host/path")
 			case u.User != nil:
-				return placed(fault("the URL holds a user name"), item).WithHint("everybody may read the configuration; a published list needs no password")
+				return placed(diag.Errorf("the URL holds a user name"), item).WithHint("everybody may read the configuration; a published list needs no password")
 			}
 			all = append(all, item.Value)
 		}
@@ -163,19 +164,19 @@ func urls(dst *[]string) func(*yamldoc.Node) *yamldoc.Error {
 	}
 }
 
-func pointers(dst *[]string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func pointers(dst *[]string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		items, err := list(n)
 		if err != nil {
 			return err
 		}
 		if len(items) > maxURLs {
-			return fault("has %d items, more than %d", len(items), maxURLs)
+			return diag.Errorf("has %d items, more than %d", len(items), maxURLs)
 		}
 		var all []string
 		for _, item := range items {
 			if bad := allow.CheckPointer(item.Value); bad != nil {
-				return placed(yamldoc.Errors(bad)[0], item)
+				return placed(diag.Errors(bad)[0], item)
 			}
 			all = append(all, item.Value)
 		}
@@ -190,24 +191,24 @@ func (r *raw) resolveLists() []allow.Published {
 	for _, name := range slices.Sorted(maps.Keys(r.published)) {
 		p := r.published[name]
 		at := join(pathLists, name)
-		fail := func(key string, err *yamldoc.Error) { r.fail(r.nearest(at+"."+key, at), at+"."+key, err) }
+		fail := func(key string, err *diag.Error) { r.fail(r.nearest(at+"."+key, at), at+"."+key, err) }
 		switch {
 		case len(p.URLs) == 0:
-			e := fault("the list %s has no url", name)
-			if near := yamldoc.Near(name, allow.Catalogue()); near != "" {
+			e := diag.Errorf("the list %s has no url", name)
+			if near := diag.Near(name, allow.Catalogue()); near != "" {
 				e = e.WithHint("did you mean %s?", near)
 			} else {
 				e = e.WithHint("write url: https://host/path; without one there are %s", strings.Join(allow.Catalogue(), ", "))
 			}
 			fail("url", e)
 		case p.Format == allow.FormatJSON && len(p.Pointers) == 0:
-			fail("pointers", fault("the list %s is JSON, and nothing says where in it the addresses are", name).WithHint("write pointers: [/prefixes/*/ip_prefix]"))
+			fail("pointers", diag.Errorf("the list %s is JSON, and nothing says where in it the addresses are", name).WithHint("write pointers: [/prefixes/*/ip_prefix]"))
 		case p.Format != allow.FormatJSON && len(p.Pointers) > 0:
-			fail("pointers", fault("the list %s is a text, in which there is nothing to point at", name).WithHint("write format: json, or leave pointers out"))
+			fail("pointers", diag.Errorf("the list %s is a text, in which there is nothing to point at", name).WithHint("write format: json, or leave pointers out"))
 		}
 		for _, u := range p.URLs {
 			if strings.HasPrefix(strings.ToLower(u), "http:") && !p.Insecure {
-				fail("url", fault("%q is not encrypted: whoever stands in the way decides who is never banned", clip(u)).WithHint("write https:, or insecure: true if you know why"))
+				fail("url", diag.Errorf("%q is not encrypted: whoever stands in the way decides who is never banned", diag.Clip(u)).WithHint("write https:, or insecure: true if you know why"))
 			}
 		}
 		all = append(all, *p)

@@ -12,8 +12,9 @@ import (
 	"syscall"
 
 	"bailiff/policy/allow"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
+	"bailiff/policy/yamldoc"
 )
 
 // folders are where configuration lies, the winner first: the administrator's, what was made since boot, local
@@ -40,7 +41,7 @@ type Loader struct {
 //   - filters.d/NAME.yaml likewise, each a filter that adds to the built-in ones or replaces that of its name;
 //   - the address lists that allow.files names.
 //
-// No file at all is no error: then it is Default. Every error is a *yamldoc.Error, several are joined (yamldoc.Errors
+// No file at all is no error: then it is Default. Every error is a *diag.Error, several are joined (diag.Errors
 // takes them apart), and then there is no configuration: it is all or nothing.
 func (l *Loader) Load() (*Config, error) {
 	t := l.task()
@@ -123,12 +124,12 @@ func (t *task) finish(roots []string) (*Config, error) {
 
 // errorf notes an error of a file as a whole.
 func (t *task) errorf(file, format string, args ...any) {
-	t.fail(&yamldoc.Node{File: file}, "", fault(format, args...))
+	t.fail(&yamldoc.Node{File: file}, "", diag.Errorf(format, args...))
 }
 
 // note notes errors that know their places.
 func (t *task) note(err error) {
-	for _, e := range yamldoc.Errors(err) {
+	for _, e := range diag.Errors(err) {
 		t.fail(&yamldoc.Node{File: e.File, Line: e.Line, Col: e.Col}, e.Path, e)
 	}
 }
@@ -324,11 +325,11 @@ func (t *task) lists() {
 			}
 			var err error
 			if files, err = filepath.Glob(quoteGlob(root) + rest); err != nil {
-				t.fail(node, "allow.files", fault("%q: %s", clip(pattern), err))
+				t.fail(node, "allow.files", diag.Errorf("%q: %s", diag.Clip(pattern), err))
 				continue
 			}
 		} else if _, err := os.Stat(files[0]); err != nil {
-			t.fail(node, "allow.files", fault("%s: %s", files[0], cause(err)).WithHint("make the file, or write a pattern, which may find none: %s/*.list", path.Dir(pattern)))
+			t.fail(node, "allow.files", diag.Errorf("%s: %s", files[0], cause(err)).WithHint("make the file, or write a pattern, which may find none: %s/*.list", path.Dir(pattern)))
 			continue
 		}
 		for _, file := range files {

@@ -13,8 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
+	"bailiff/policy/yamldoc"
 )
 
 // tree makes files under a temporary folder: path to content, "-> target" for a link, "dir" and "pipe" for these.
@@ -276,7 +277,7 @@ func TestOwnFilters(t *testing.T) {
 	if f, err := l.Filter("sshd"); err != nil || f.Description != "ours" {
 		t.Errorf("filter sshd: %v, %v", f, err)
 	}
-	if f, err := l.Filter("sshdd"); f != nil || err == nil || !strings.Contains(yamldoc.Errors(err)[0].Hint, "sshd?") {
+	if f, err := l.Filter("sshdd"); f != nil || err == nil || !strings.Contains(diag.Errors(err)[0].Hint, "sshd?") {
 		t.Errorf("filter sshdd: %v, %v", f, err)
 	}
 	if f, err := (&Loader{Root: t.TempDir()}).Filter("sshd"); err != nil || f.Description == "ours" {
@@ -411,7 +412,7 @@ func TestAllOrNothing(t *testing.T) {
 			if got := strings.ReplaceAll(err.Error(), l.Root, ""); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
-			for _, e := range yamldoc.Errors(err) {
+			for _, e := range diag.Errors(err) {
 				if e.File == "" {
 					t.Errorf("%v names no file", e)
 				}
@@ -442,7 +443,7 @@ func TestErrorsAreBounded(t *testing.T) {
 		b.WriteString("key" + strconv.Itoa(i) + ": 1\n")
 	}
 	_, err := tree(t, map[string]string{"etc/bailiff/bailiff.yaml": b.String()}).Load()
-	if n := len(yamldoc.Errors(err)); n != maxErrors+1 {
+	if n := len(diag.Errors(err)); n != maxErrors+1 {
 		t.Errorf("%d errors", n)
 	}
 }

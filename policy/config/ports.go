@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 // Port is a range of ports of one protocol; From equals To for a single one.
@@ -78,7 +78,7 @@ func tcp(n uint16) Port { return Port{"tcp", n, n} }
 func udp(n uint16) Port { return Port{"udp", n, n} }
 
 // parsePorts reads one word of `ports`: a name, a number, a range, with tcp/ or udp/ before it, or several with commas.
-func parsePorts(word string) ([]Port, *yamldoc.Error) {
+func parsePorts(word string) ([]Port, *diag.Error) {
 	var all []Port
 	for _, w := range strings.Split(word, ",") {
 		p, err := parsePort(strings.TrimSpace(w))
@@ -90,14 +90,14 @@ func parsePorts(word string) ([]Port, *yamldoc.Error) {
 	return all, nil
 }
 
-func parsePort(w string) ([]Port, *yamldoc.Error) {
-	fail := func(format string, args ...any) *yamldoc.Error {
-		return &yamldoc.Error{Text: fmt.Sprintf("%q ", clip(w)) + fmt.Sprintf(format, args...)}
+func parsePort(w string) ([]Port, *diag.Error) {
+	fail := func(format string, args ...any) *diag.Error {
+		return &diag.Error{Text: fmt.Sprintf("%q ", diag.Clip(w)) + fmt.Sprintf(format, args...)}
 	}
 	proto, rest := "", w
 	if a, b, ok := strings.Cut(w, "/"); ok {
 		if b == "tcp" || b == "udp" {
-			return nil, fail("is not a port").WithHint("write %s/%s", b, clip(a))
+			return nil, fail("is not a port").WithHint("write %s/%s", b, diag.Clip(a))
 		}
 		if a != "tcp" && a != "udp" {
 			return nil, fail("has an unknown protocol").WithHint("write tcp/22 or udp/53")
@@ -140,7 +140,7 @@ func parsePort(w string) ([]Port, *yamldoc.Error) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if near := yamldoc.Near(rest, names); near != "" {
+	if near := diag.Near(rest, names); near != "" {
 		return nil, fail("is not a port or a service that we know").WithHint("did you mean %s?", near)
 	}
 	return nil, fail("is not a port or a service that we know").WithHint("write the number, 22, 1000-2000 or udp/53, or leave ports out for all")

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/report"
+	"bailiff/policy/yamldoc"
 )
 
 const (
@@ -103,14 +104,14 @@ func (r *raw) reports() []field {
 	}
 }
 
-func (r *raw) destination(name *yamldoc.Node) ([]field, *yamldoc.Error) {
+func (r *raw) destination(name *yamldoc.Node) ([]field, *diag.Error) {
 	if len(name.Value) > 32 || !isWord(name.Value, "abcdefghijklmnopqrstuvwxyz0123456789-.") || strings.Trim(name.Value, "-.") != name.Value {
-		return nil, fault("%q cannot be the name of a destination", clip(name.Value)).WithHint("names are made of a-z, 0-9, - and ., at most 32 of them")
+		return nil, diag.Errorf("%q cannot be the name of a destination", diag.Clip(name.Value)).WithHint("names are made of a-z, 0-9, - and ., at most 32 of them")
 	}
 	d := r.destinations[name.Value]
 	if d == nil {
 		if len(r.destinations) == maxDestinations {
-			return nil, fault("more than %d destinations", maxDestinations)
+			return nil, diag.Errorf("more than %d destinations", maxDestinations)
 		}
 		d = new(report.Destination)
 		r.destinations[name.Value] = d
@@ -157,7 +158,7 @@ func (r *raw) resolveReport(jails []string) report.Config {
 	for _, name := range slices.Sorted(maps.Keys(r.destinations)) {
 		at := join(pathDestinations, name)
 		own := r.destinations[name]
-		fail := func(key string, err *yamldoc.Error) { r.fail(r.nearest(at+"."+key, at), at+"."+key, err) }
+		fail := func(key string, err *diag.Error) { r.fail(r.nearest(at+"."+key, at), at+"."+key, err) }
 		kind := own.Type
 		if kind == "" && slices.Contains(report.Types, name) {
 			kind = name
@@ -166,20 +167,20 @@ func (r *raw) resolveReport(jails []string) report.Config {
 			if r.told(at + ".type") {
 				continue
 			}
-			fail("type", fault("the destination %s has no type", name).WithHint("write type: and one of %s", strings.Join(report.Types, ", ")))
+			fail("type", diag.Errorf("the destination %s has no type", name).WithHint("write type: and one of %s", strings.Join(report.Types, ", ")))
 			continue
 		}
 		for _, key := range keysOf(suits) {
 			types := suits[key]
 			if r.place[at+"."+key] != nil && !slices.Contains(types, kind) {
-				fail(key, fault("the type %s has no %s", kind, key).WithHint("it is for %s", strings.Join(types, ", ")))
+				fail(key, diag.Errorf("the type %s has no %s", kind, key).WithHint("it is for %s", strings.Join(types, ", ")))
 			}
 		}
 		c.Destinations = append(c.Destinations, r.merge(at, *own, newDestination(name, kind)))
 		d := &c.Destinations[len(c.Destinations)-1]
 		need := func(missing bool, key, hint string, args ...any) {
 			if missing && d.Enabled && !r.told(at+"."+key) {
-				fail(key, fault("the destination %s needs %s", name, key).WithHint(hint, args...))
+				fail(key, diag.Errorf("the destination %s needs %s", name, key).WithHint(hint, args...))
 			}
 		}
 		switch kind {
@@ -195,13 +196,13 @@ func (r *raw) resolveReport(jails []string) report.Config {
 		case report.Exec:
 			need(len(d.Command) == 0, "command", "write command: [/usr/local/bin/tell, ARGUMENT]")
 			if len(d.Command) > 0 && !path.IsAbs(d.Command[0]) {
-				fail("command", fault("%q is not a whole path", clip(d.Command[0])).WithHint("write it from / on: /usr/local/bin/tell"))
+				fail("command", diag.Errorf("%q is not a whole path", diag.Clip(d.Command[0])).WithHint("write it from / on: /usr/local/bin/tell"))
 			}
 		}
 		for _, j := range d.Jails {
 			if j != manual && !slices.Contains(jails, j) {
-				e := fault("there is no jail %q", clip(j))
-				if near := yamldoc.Near(j, jails); near != "" {
+				e := diag.Errorf("there is no jail %q", diag.Clip(j))
+				if near := diag.Near(j, jails); near != "" {
 					e = e.WithHint("did you mean %s?", near)
 				} else {
 					e = e.WithHint("bailiff config shows all jails")
@@ -216,7 +217,7 @@ func (r *raw) resolveReport(jails []string) report.Config {
 // told says whether an error of that path is noted already.
 func (r *raw) told(path string) bool {
 	return slices.ContainsFunc(r.errs, func(err error) bool {
-		e, ok := err.(*yamldoc.Error)
+		e, ok := err.(*diag.Error)
 		return ok && e.Path == path
 	})
 }
@@ -248,14 +249,14 @@ func (r *raw) merge(at string, own, d report.Destination) report.Destination {
 }
 
 // checked takes a text that is ok.
-func checked(dst *string, ok func(string) bool, not, hint string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func checked(dst *string, ok func(string) bool, not, hint string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		switch {
 		case err != nil:
 			return err
 		case !ok(s) || len(s) > 1000 || !validArgument(s):
-			return fault("%q %s", clip(s), not).WithHint("%s", hint)
+			return diag.Errorf("%q %s", diag.Clip(s), not).WithHint("%s", hint)
 		}
 		*dst = s
 		return nil
@@ -263,8 +264,8 @@ func checked(dst *string, ok func(string) bool, not, hint string) func(*yamldoc.
 }
 
 // orNothing takes a text, or none for an empty one.
-func orNothing(dst *string, set func(*yamldoc.Node) *yamldoc.Error) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func orNothing(dst *string, set func(*yamldoc.Node) *diag.Error) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		if n.Kind == yamldoc.Scalar && n.Value == "none" {
 			*dst = ""
 			return nil
@@ -275,14 +276,14 @@ func orNothing(dst *string, set func(*yamldoc.Node) *yamldoc.Error) func(*yamldo
 
 // smtpServer takes HOST or HOST:PORT. Mails go there unencrypted and without a password: it is this host's own, or one in its
 // network.
-func smtpServer(dst *string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func smtpServer(dst *string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		switch {
 		case err != nil:
 			return err
 		case !validServer(s):
-			return fault("%q is not a server", clip(s)).WithHint("write HOST or HOST:PORT: 127.0.0.1")
+			return diag.Errorf("%q is not a server", diag.Clip(s)).WithHint("write HOST or HOST:PORT: 127.0.0.1")
 		}
 		if _, _, bad := net.SplitHostPort(s); bad != nil {
 			s = net.JoinHostPort(s, "25")
@@ -293,19 +294,19 @@ func smtpServer(dst *string) func(*yamldoc.Node) *yamldoc.Error {
 }
 
 // texts takes a list of texts that are ok.
-func texts(dst *[]string, most int, ok func(string) bool, not, hint string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func texts(dst *[]string, most int, ok func(string) bool, not, hint string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		items, err := list(n)
 		if err != nil {
 			return err
 		}
 		if len(items) > most {
-			return fault("has %d items, more than %d", len(items), most)
+			return diag.Errorf("has %d items, more than %d", len(items), most)
 		}
 		var all []string
 		for _, item := range items {
 			if !ok(item.Value) || len(item.Value) > 1000 {
-				return placed(fault("%q %s", clip(item.Value), not), item).WithHint("%s", hint)
+				return placed(diag.Errorf("%q %s", diag.Clip(item.Value), not), item).WithHint("%s", hint)
 			}
 			all = append(all, item.Value)
 		}
@@ -315,14 +316,14 @@ func texts(dst *[]string, most int, ok func(string) bool, not, hint string) func
 }
 
 // once refuses a list that set takes but in which a text stands twice.
-func once(set func(*yamldoc.Node) *yamldoc.Error) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func once(set func(*yamldoc.Node) *diag.Error) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		if err := set(n); err != nil {
 			return err
 		}
 		for i, item := range n.Items {
 			if slices.ContainsFunc(n.Items[:i], func(x *yamldoc.Node) bool { return x.Value == item.Value }) {
-				return placed(fault("%q stands twice", clip(item.Value)), item)
+				return placed(diag.Errorf("%q stands twice", diag.Clip(item.Value)), item)
 			}
 		}
 		return nil
@@ -330,22 +331,22 @@ func once(set func(*yamldoc.Node) *yamldoc.Error) func(*yamldoc.Node) *yamldoc.E
 }
 
 // table takes a mapping of names to something.
-func table[T any](dst *map[string]T, ok func(name string) bool, hint string, take func(n *yamldoc.Node) (T, *yamldoc.Error)) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func table[T any](dst *map[string]T, ok func(name string) bool, hint string, take func(n *yamldoc.Node) (T, *diag.Error)) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		if n.Kind == yamldoc.Null {
 			*dst = nil
 			return nil
 		}
 		if n.Kind != yamldoc.Map {
-			return fault("must be a mapping, not %s", n.Kind).WithHint("%s", hint)
+			return diag.Errorf("must be a mapping, not %s", n.Kind).WithHint("%s", hint)
 		}
 		if len(n.Pairs) > maxJails {
-			return fault("has %d items, more than %d", len(n.Pairs), maxJails)
+			return diag.Errorf("has %d items, more than %d", len(n.Pairs), maxJails)
 		}
 		all := make(map[string]T, len(n.Pairs))
 		for _, p := range n.Pairs {
 			if !ok(p.Key.Value) {
-				return placed(fault("%q cannot stand here", clip(p.Key.Value)), p.Key).WithHint("%s", hint)
+				return placed(diag.Errorf("%q cannot stand here", diag.Clip(p.Key.Value)), p.Key).WithHint("%s", hint)
 			}
 			v, err := take(p.Value)
 			if err != nil {
@@ -359,9 +360,9 @@ func table[T any](dst *map[string]T, ok func(name string) bool, hint string, tak
 }
 
 // digest takes the words of how often, and no for off.
-func digest(dst *string) func(*yamldoc.Node) *yamldoc.Error {
+func digest(dst *string) func(*yamldoc.Node) *diag.Error {
 	words := oneOf(dst, "off", "hourly", "daily")
-	return func(n *yamldoc.Node) *yamldoc.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		if on, ok := truths[n.Value]; ok && !on && n.Kind == yamldoc.Scalar {
 			*dst = "off"
 			return nil
@@ -370,19 +371,19 @@ func digest(dst *string) func(*yamldoc.Node) *yamldoc.Error {
 	}
 }
 
-func blocklistServices(dst *map[string]string) func(*yamldoc.Node) *yamldoc.Error {
+func blocklistServices(dst *map[string]string) func(*yamldoc.Node) *diag.Error {
 	const hint = "write jails or filters, each with a name of blocklist.de's: {sshd: ssh, roundcube-auth: imap}"
-	return table(dst, func(s string) bool { return checkName(s) == nil }, hint, func(n *yamldoc.Node) (s string, err *yamldoc.Error) {
+	return table(dst, func(s string) bool { return checkName(s) == nil }, hint, func(n *yamldoc.Node) (s string, err *diag.Error) {
 		return s, word(&s, "one name of blocklist.de's: ssh, mail, imap, …")(n)
 	})
 }
 
-func abuseCategories(dst *map[string][]int) func(*yamldoc.Node) *yamldoc.Error {
+func abuseCategories(dst *map[string][]int) func(*yamldoc.Node) *diag.Error {
 	const hint = "write jails or filters, each with numbers of https://www.abuseipdb.com/categories: {sshd: [18, 22]}"
-	return table(dst, func(s string) bool { return checkName(s) == nil }, hint, func(n *yamldoc.Node) (all []int, err *yamldoc.Error) {
+	return table(dst, func(s string) bool { return checkName(s) == nil }, hint, func(n *yamldoc.Node) (all []int, err *diag.Error) {
 		items, err := list(n)
 		if err == nil && len(items) == 0 {
-			err = fault("is an empty list").WithHint("%s", hint)
+			err = diag.Errorf("is an empty list").WithHint("%s", hint)
 		}
 		for _, item := range items {
 			var v int
@@ -397,21 +398,21 @@ func abuseCategories(dst *map[string][]int) func(*yamldoc.Node) *yamldoc.Error {
 
 // headers of a webhook: none that HTTP or the signature own, and none that is there to hold a secret, since everybody may
 // read the configuration.
-func headers(dst *map[string]string) func(*yamldoc.Node) *yamldoc.Error {
+func headers(dst *map[string]string) func(*yamldoc.Node) *diag.Error {
 	ok := func(s string) bool {
 		l := strings.ToLower(s)
 		return isWord(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") && len(s) <= 64 && !strings.HasPrefix(l, "webhook-") &&
 			!slices.Contains([]string{"authorization", "proxy-authorization", "cookie", "content-length", "content-type", "transfer-encoding", "connection", "host", "upgrade", "te", "trailer", "expect"}, l)
 	}
 	const hint = "write further headers, such as {X-Team: mail}; secrets never stand here, the request is signed with the credential"
-	return table(dst, ok, hint, func(n *yamldoc.Node) (s string, err *yamldoc.Error) {
+	return table(dst, ok, hint, func(n *yamldoc.Node) (s string, err *diag.Error) {
 		return s, checked(&s, validText, "holds a control character, or is too long", "write one line of ASCII")(n)
 	})
 }
 
 // webAddress takes where something listens on the web. Plain http is for the host itself.
-func webAddress(dst *string) func(*yamldoc.Node) *yamldoc.Error {
-	return func(n *yamldoc.Node) *yamldoc.Error {
+func webAddress(dst *string) func(*yamldoc.Node) *diag.Error {
+	return func(n *yamldoc.Node) *diag.Error {
 		s, err := scalar(n)
 		if err != nil {
 			return err
@@ -419,11 +420,11 @@ func webAddress(dst *string) func(*yamldoc.Node) *yamldoc.Error {
 		u, bad := url.Parse(s)
 		switch {
 		case bad != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || len(s) > 2000:
-			return fault("%q is not a URL", clip(s)).WithHint("write https://host/path")
+			return diag.Errorf("%q is not a URL", diag.Clip(s)).WithHint("write https://host/path")
 		case u.User != nil:
-			return fault("the URL holds a user name").WithHint("everybody may read the configuration; secrets come as credentials")
+			return diag.Errorf("the URL holds a user name").WithHint("everybody may read the configuration; secrets come as credentials")
 		case u.Scheme == "http" && !loopback(u.Hostname()):
-			return fault("%q is not encrypted", clip(s)).WithHint("write https:; http: is for 127.0.0.1 and ::1")
+			return diag.Errorf("%q is not encrypted", diag.Clip(s)).WithHint("write https:; http: is for 127.0.0.1 and ::1")
 		}
 		*dst = s
 		return nil

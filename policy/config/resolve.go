@@ -6,8 +6,9 @@ import (
 	"strconv"
 	"strings"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
+	"bailiff/policy/yamldoc"
 )
 
 // builtin are the names of the filters compiled in; each is a jail by itself.
@@ -35,7 +36,7 @@ func (s *shelf) names() []string {
 }
 
 // get returns a filter. It returns neither filter nor error for one whose errors are told already.
-func (s *shelf) get(name string) (*filter.Filter, *yamldoc.Error) {
+func (s *shelf) get(name string) (*filter.Filter, *diag.Error) {
 	s.used[name] = true
 	if s.broken[name] {
 		return nil, nil
@@ -46,15 +47,15 @@ func (s *shelf) get(name string) (*filter.Filter, *yamldoc.Error) {
 	if slices.Contains(builtin(), name) {
 		f, err := filter.LoadBuiltin(name)
 		if err != nil {
-			return nil, fault("built-in filter %s: %s", name, err)
+			return nil, diag.Errorf("built-in filter %s: %s", name, err)
 		}
 		return f, nil
 	}
-	e := fault("there is no filter %q", clip(name))
-	if near := yamldoc.Near(name, s.names()); near != "" {
+	e := diag.Errorf("there is no filter %q", diag.Clip(name))
+	if near := diag.Near(name, s.names()); near != "" {
 		return nil, e.WithHint("did you mean %s?", near)
 	}
-	return nil, e.WithHint("write it as /etc/bailiff/filters.d/%s.yaml", clip(name))
+	return nil, e.WithHint("write it as /etc/bailiff/filters.d/%s.yaml", diag.Clip(name))
 }
 
 // resolve makes the checked configuration: defaults go into the jails, filters are loaded.
@@ -119,7 +120,7 @@ func (r *raw) resolveJail(name string, filters *shelf) (j Jail, ok bool) {
 		},
 	}
 	if len(j.Ports) > 0 && len(name) > 16 {
-		r.fail(r.place[at+".ports"], at+".ports", fault("a jail with ports cannot have a name of more than 16 characters").WithHint("shorten the name, which becomes part of a set's name in the kernel, and keep filter: %s; or leave ports out", own.filter))
+		r.fail(r.place[at+".ports"], at+".ports", diag.Errorf("a jail with ports cannot have a name of more than 16 characters").WithHint("shorten the name, which becomes part of a set's name in the kernel, and keep filter: %s; or leave ports out", own.filter))
 	}
 	f, err := filters.get(own.filter)
 	if err != nil {
@@ -140,8 +141,8 @@ func (r *raw) resolveJail(name string, filters *shelf) (j Jail, ok bool) {
 	if j.Mode == "" {
 		j.Mode = f.Modes[0]
 	} else if !slices.Contains(f.Modes, j.Mode) {
-		e := fault("filter %s has no mode %q", f.Name, clip(j.Mode))
-		if near := yamldoc.Near(j.Mode, f.Modes); near != "" {
+		e := diag.Errorf("filter %s has no mode %q", f.Name, diag.Clip(j.Mode))
+		if near := diag.Near(j.Mode, f.Modes); near != "" {
 			e.Hint = "did you mean " + near + "?"
 		} else {
 			e.Hint = "modes are " + strings.Join(f.Modes, ", ")

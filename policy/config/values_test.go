@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
+	"bailiff/policy/yamldoc"
 )
 
 func TestParseDuration(t *testing.T) {
@@ -27,7 +28,7 @@ func TestParseDuration(t *testing.T) {
 	} {
 		if d, err := ParseDuration(s); err == nil || d != 0 {
 			t.Errorf("%q was taken as %v", s, d)
-		} else if e := yamldoc.Errors(err)[0]; e.Hint == "" || !strings.HasPrefix(err.Error(), `"`) {
+		} else if e := diag.Errors(err)[0]; e.Hint == "" || !strings.HasPrefix(err.Error(), `"`) {
 			t.Errorf("%q: error %v without a hint or the value", s, err)
 		}
 	}
@@ -125,7 +126,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parse(data)
 		if err != nil {
-			for _, e := range yamldoc.Errors(err) {
+			for _, e := range diag.Errors(err) {
 				if e.File == "" || e.Text == "" {
 					t.Fatalf("error %+v", e)
 				}

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"bailiff/policy/diag"
 )
 
 // Filter is what one file says.
@@ -81,7 +83,7 @@ func (f *Filter) Mode(name string) (*Matcher, error) {
 		return m(), nil
 	}
 	err := fmt.Errorf("filter %s has no mode %q", f.Name, name)
-	if near := nearest(name, f.Modes); near != "" {
+	if near := diag.Near(name, f.Modes); near != "" {
 		return nil, fmt.Errorf("%w: did you mean %s?", err, near)
 	}
 	return nil, fmt.Errorf("%w: it has %s", err, strings.Join(f.Modes, ", "))

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 // The forgery test. A client chooses user names, mail addresses and much else, and would like to choose the address that is
@@ -46,7 +46,7 @@ type hole struct {
 // takes in every alternative of the others.
 const maxSamples = 128
 
-// ForgeryTest tries to trick the filter. Each error is a *yamldoc.Error at the pattern's line.
+// ForgeryTest tries to trick the filter. Each error is a *diag.Error at the pattern's line.
 func (f *Filter) ForgeryTest() (errs []error) {
 	samples := make(map[*Pattern][]sample)
 	var decoys [2][]string // whole lines with a planted address
@@ -74,8 +74,8 @@ func (f *Filter) ForgeryTest() (errs []error) {
 }
 
 func (f *Filter) forge(p *Pattern, samples []sample, decoys *[2][]string) error {
-	place := func(format string, args ...any) *yamldoc.Error {
-		return &yamldoc.Error{File: p.File, Line: p.Line, Col: p.Col, Path: "patterns." + p.Name, Text: fmt.Sprintf(format, args...)}
+	place := func(format string, args ...any) *diag.Error {
+		return &diag.Error{File: p.File, Line: p.Line, Col: p.Col, Path: "patterns." + p.Name, Text: fmt.Sprintf(format, args...)}
 	}
 	if len(samples) == 0 {
 		if p.re != nil {

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
+	"bailiff/policy/yamldoc"
 )
 
 // What a mistake in a filter's file probably meant. Most who write their first filter know fail2ban's, and regular
@@ -33,7 +34,7 @@ func fieldHint(name string) string {
 	case to != "":
 		return "did you mean <" + to + ">?"
 	}
-	if near := nearest(low, fieldNames()); near != "" {
+	if near := diag.Near(low, fieldNames()); near != "" {
 		return "did you mean <" + near + ">?"
 	}
 	return "fields are " + strings.Join(fieldNames(), ", ") + `; write \< for the character itself`
@@ -66,7 +67,7 @@ var meantKey = map[string]string{
 
 // keyHint says what a key that does not exist probably means.
 func keyHint(key string, known []string) string {
-	if near := yamldoc.Near(key, known); near != "" {
+	if near := diag.Near(key, known); near != "" {
 		return "did you mean " + near + "?"
 	}
 	hint := meantKey[strings.ToLower(key)]
@@ -81,7 +82,7 @@ func keyHint(key string, known []string) string {
 
 // wordHint says which of a few words was probably meant.
 func wordHint(word string, known ...string) string {
-	if near := yamldoc.Near(word, known); near != "" {
+	if near := diag.Near(word, known); near != "" {
 		return "did you mean " + near + "?"
 	}
 	return "write " + strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
@@ -163,11 +164,11 @@ func exprError(s string, err error) error {
 }
 
 // foreign says that a file is of another program's format.
-func foreign(file string, data []byte) *yamldoc.Error {
+func foreign(file string, data []byte) *diag.Error {
 	for i, l := range strings.Split(string(data[:min(len(data), 4096)]), "\n") {
 		switch l = strings.TrimSpace(l); l {
 		case "[Definition]", "[INCLUDES]", "[DEFAULT]", "[Init]":
-			return (&yamldoc.Error{File: file, Line: i + 1, Col: 1, Text: "is a filter of fail2ban's"}).WithHint("bailiff import translates it")
+			return (&diag.Error{File: file, Line: i + 1, Col: 1, Text: "is a filter of fail2ban's"}).WithHint("bailiff import translates it")
 		}
 	}
 	return nil

@@ -13,7 +13,8 @@ import (
 	"strings"
 	"sync"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
+	"bailiff/policy/yamldoc"
 )
 
 //go:embed builtin/*.yaml
@@ -51,7 +52,7 @@ func LoadBuiltin(name string) (*Filter, error) {
 func BuiltinSource(name string) ([]byte, error) {
 	data, err := builtin.ReadFile("builtin/" + name + ".yaml")
 	if err != nil {
-		if near := nearest(name, Builtin()); near != "" {
+		if near := diag.Near(name, Builtin()); near != "" {
 			return nil, fmt.Errorf("there is no built-in filter %q: did you mean %s?", name, near)
 		}
 		return nil, fmt.Errorf("there is no built-in filter %q", name)
@@ -60,7 +61,7 @@ func BuiltinSource(name string) ([]byte, error) {
 }
 
 // Parse reads a filter file, tries to mislead its patterns (ForgeryTest) and runs its test lines (SelfTest). file
-// is its name for messages. Every error is a *yamldoc.Error, several are joined.
+// is its name for messages. Every error is a *diag.Error, several are joined.
 //
 // bailiff.filter(5) describes the keys.
 func Parse(file string, data []byte) (*Filter, error) {
@@ -100,10 +101,10 @@ const (
 type loader struct {
 	f     *Filter
 	lines []string // of the file
-	errs  []*yamldoc.Error
+	errs  []*diag.Error
 }
 
-func (l *loader) errorf(n *yamldoc.Node, path, format string, args ...any) *yamldoc.Error {
+func (l *loader) errorf(n *yamldoc.Node, path, format string, args ...any) *diag.Error {
 	e := n.Errorf(path, format, args...)
 	l.errs = append(l.errs, e)
 	return e
@@ -307,7 +308,7 @@ func (l *loader) boolean(n *yamldoc.Node, path string) bool {
 }
 
 // parsed reads the items of a list by a function that knows their form.
-func parsed[T any](l *loader, n *yamldoc.Node, path string, parse func(string) (T, *yamldoc.Error)) (all []T) {
+func parsed[T any](l *loader, n *yamldoc.Node, path string, parse func(string) (T, *diag.Error)) (all []T) {
 	for _, i := range l.list(n, path) {
 		s := l.text(i, path)
 		if s == "" {
@@ -328,15 +329,15 @@ func (l *loader) trust(n *yamldoc.Node) {
 		return
 	}
 	t, before := &l.f.trust, len(l.errs)
-	t.Units = parsed(l, n.Get("units"), "trust.units", func(s string) (string, *yamldoc.Error) {
+	t.Units = parsed(l, n.Get("units"), "trust.units", func(s string) (string, *diag.Error) {
 		if strings.HasSuffix(s, ".slice") {
-			return "", fault("%q is a slice", s).WithHint("put it into slices")
+			return "", diag.Errorf("%q is a slice", s).WithHint("put it into slices")
 		}
 		return ParseUnit(s)
 	})
-	t.Slices = parsed(l, n.Get("slices"), "trust.slices", func(s string) (string, *yamldoc.Error) {
+	t.Slices = parsed(l, n.Get("slices"), "trust.slices", func(s string) (string, *diag.Error) {
 		if !strings.HasSuffix(s, ".slice") {
-			return "", fault("%q is not the slice of a template unit", s).WithHint("instances of name@.service are in system-name.slice")
+			return "", diag.Errorf("%q is not the slice of a template unit", s).WithHint("instances of name@.service are in system-name.slice")
 		}
 		return ParseUnit(s)
 	})
@@ -418,7 +419,7 @@ func (l *loader) mode(n *yamldoc.Node, path string) {
 		return
 	}
 	e := l.errorf(n, path, "there is no mode %q", n.Value)
-	if near := nearest(n.Value, l.f.Modes); near != "" {
+	if near := diag.Near(n.Value, l.f.Modes); near != "" {
 		e.WithHint("did you mean %s?", near)
 	} else {
 		e.WithHint("modes are %s", strings.Join(l.f.Modes, ", "))
@@ -607,7 +608,7 @@ func (l *loader) test(n *yamldoc.Node, path string) {
 	l.f.tests = append(l.f.tests, t)
 }
 
-// SelfTest runs the file's own test lines. Each error is a *yamldoc.Error at its line.
+// SelfTest runs the file's own test lines. Each error is a *diag.Error at its line.
 func (f *Filter) SelfTest() (errs []error) {
 	for i := range f.tests {
 		t := &f.tests[i]

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 const good = `name: t
@@ -100,7 +100,7 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns: [{name: a, text: 'x <addr> y'}]\ntests:\n  - {line: x 192.0.2.1 z, address: 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: must match, but nothing took it: "x 192.0.2.1 z"`, `a (line 3) stopped behind "x 192.0.2.1 " and wanted " y"; bailiff match --explain shows more`},
 	} {
 		_, err := Parse("f.yaml", []byte(c.file))
-		var e *yamldoc.Error
+		var e *diag.Error
 		if !errors.As(err, &e) {
 			t.Errorf("%q: %v, wanted %s", c.file, err, c.want)
 			continue

@@ -344,40 +344,6 @@ func fieldNames() []string {
 	return l
 }
 
-// nearest returns the word of the list that differs from s in two letters at most, or "".
-func nearest(s string, list []string) string {
-	best, at := 3, ""
-	for _, w := range list {
-		if d := distance(s, w, best); d < best && d < len(w) {
-			best, at = d, w
-		}
-	}
-	return at
-}
-
-// distance is Levenshtein's, cut off at limit.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diag
-			if a[i] != b[j] {
-				d = 1 + min(diag, row[j], row[j+1])
-			}
-			diag, row[j+1] = row[j+1], d
-		}
-	}
-	return row[len(b)]
-}
-
 func (c class) String() string {
 	for name, f := range fields {
 		if f.class == c && f.cap == capNone {

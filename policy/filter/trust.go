@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 // Trust says whose entries are evidence. An entry counts if it comes
@@ -258,8 +258,8 @@ func (r Refusal) Hint(jail string) string {
 }
 
 // NoContainers is the error of a filter that takes whole messages and is to watch a container.
-func NoContainers(name string) *yamldoc.Error {
-	return fault("filter %s takes whole messages only (require: message), since a client can put a newline into what the daemon logs; a container's log driver forwards single lines", name).
+func NoContainers(name string) *diag.Error {
+	return diag.Errorf("filter %s takes whole messages only (require: message), since a client can put a newline into what the daemon logs; a container's log driver forwards single lines", name).
 		WithHint("mount the host's /dev/log into the container, have the daemon log to syslog, and name the container's unit in units")
 }
 
@@ -433,29 +433,29 @@ func (t Trust) Text() string {
 }
 
 // ParseUnit reads the name of a system unit, or of the slice of a template's instances.
-func ParseUnit(s string) (string, *yamldoc.Error) {
+func ParseUnit(s string) (string, *diag.Error) {
 	switch {
 	case strings.ContainsAny(s, "*?["):
-		return "", fault("%q is a pattern; the journal knows exact names only", s).WithHint("instances of name@.service are all in system-name.slice: name that slice instead")
+		return "", diag.Errorf("%q is a pattern; the journal knows exact names only", s).WithHint("instances of name@.service are all in system-name.slice: name that slice instead")
 	case !strings.Contains(s, "."):
-		return "", fault("%q is not the name of a unit", s).WithHint("write %s.service", s)
+		return "", diag.Errorf("%q is not the name of a unit", s).WithHint("write %s.service", s)
 	case len(s) > 255 || strings.ContainsFunc(s, func(r rune) bool { return r > '~' || r <= ' ' || r == '/' }):
-		return "", fault("%q is not the name of a unit", s).WithHint("systemctl list-units lists them; systemd-escape(1) writes other characters")
+		return "", diag.Errorf("%q is not the name of a unit", s).WithHint("systemctl list-units lists them; systemd-escape(1) writes other characters")
 	case strings.HasSuffix(s, ".slice") && !strings.HasPrefix(s, "system-"):
-		return "", fault("%q is not the slice of a template unit", s).WithHint("instances of name@.service are in system-name.slice")
+		return "", diag.Errorf("%q is not the slice of a template unit", s).WithHint("instances of name@.service are in system-name.slice")
 	}
 	return s, nil
 }
 
 // ParseUserUnit reads UID/NAME.
-func ParseUserUnit(s string) (u UserUnit, err *yamldoc.Error) {
+func ParseUserUnit(s string) (u UserUnit, err *diag.Error) {
 	uid, name, ok := strings.Cut(s, "/")
 	id, bad := strconv.ParseUint(uid, 10, 32)
 	if !ok || bad != nil || strconv.FormatUint(id, 10) != uid || id == 1<<32-1 {
-		return u, fault("%q is not UID/UNIT", s).WithHint("write the number of the user whose unit it is before it: 1000/app.service (id -u USER tells it)")
+		return u, diag.Errorf("%q is not UID/UNIT", s).WithHint("write the number of the user whose unit it is before it: 1000/app.service (id -u USER tells it)")
 	}
 	if strings.HasSuffix(name, ".slice") {
-		return u, fault("%q is a slice", name).WithHint("write the unit: %s/app.service", uid)
+		return u, diag.Errorf("%q is a slice", name).WithHint("write the unit: %s/app.service", uid)
 	}
 	if name, err = ParseUnit(name); err != nil {
 		return u, err
@@ -464,42 +464,38 @@ func ParseUserUnit(s string) (u UserUnit, err *yamldoc.Error) {
 }
 
 // ParseContainer reads the name or the tag of a container.
-func ParseContainer(s string) (string, *yamldoc.Error) {
+func ParseContainer(s string) (string, *diag.Error) {
 	switch {
 	case s == "" || len(s) > 255 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return "", fault("%q is not the name or the tag of a container", s).WithHint("podman ps and docker ps list the names")
+		return "", diag.Errorf("%q is not the name or the tag of a container", s).WithHint("podman ps and docker ps list the names")
 	case s[0] == '/':
-		return "", fault("%q begins with a slash, which is not part of the name", s).WithHint("write %s", s[1:])
+		return "", diag.Errorf("%q begins with a slash, which is not part of the name", s).WithHint("write %s", s[1:])
 	case strings.ContainsAny(s, "*?["):
-		return "", fault("%q is a pattern; the journal knows exact names only", s).WithHint("give the containers one tag: --log-opt tag=NAME")
+		return "", diag.Errorf("%q is a pattern; the journal knows exact names only", s).WithHint("give the containers one tag: --log-opt tag=NAME")
 	}
 	return s, nil
 }
 
 // ParseExe reads PATH or UID:PATH.
-func ParseExe(s string) (Exe, *yamldoc.Error) {
+func ParseExe(s string) (Exe, *diag.Error) {
 	x := Exe{-1, s}
 	if uid, path, ok := strings.Cut(s, ":"); ok && !strings.HasPrefix(s, "/") {
 		id, err := strconv.ParseUint(uid, 10, 32)
 		if err != nil {
-			return x, fault("%q is not a user id", uid).WithHint("write PATH, or 0:PATH for a program that only root runs")
+			return x, diag.Errorf("%q is not a user id", uid).WithHint("write PATH, or 0:PATH for a program that only root runs")
 		}
 		x = Exe{int64(id), path}
 	}
 	if !strings.HasPrefix(x.Path, "/") || len(x.Path) > 500 {
-		return x, fault("%q is not the path of an executable", s).WithHint("write it from / on: /usr/sbin/sshd")
+		return x, diag.Errorf("%q is not the path of an executable", s).WithHint("write it from / on: /usr/sbin/sshd")
 	}
 	for _, c := range strings.Split(x.Path[1:], "/") {
 		switch {
 		case c == "" || c == "." || c == "..":
-			return x, fault("%q is not a path as the kernel writes it", s).WithHint("write it without . and .., double slashes and a slash at the end")
+			return x, diag.Errorf("%q is not a path as the kernel writes it", s).WithHint("write it without . and .., double slashes and a slash at the end")
 		case strings.Contains(c, "*") && c != "*":
-			return x, fault("%q: a * stands for a whole part of the path", s).WithHint("write /usr/lib/postfix/sbin/*, or each name")
+			return x, diag.Errorf("%q: a * stands for a whole part of the path", s).WithHint("write /usr/lib/postfix/sbin/*, or each name")
 		}
 	}
 	return x, nil
-}
-
-func fault(format string, args ...any) *yamldoc.Error {
-	return &yamldoc.Error{Text: fmt.Sprintf(format, args...)}
 }

@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/units/atomicfile"
 )
 
@@ -69,7 +69,7 @@ func (s Store) Read(p *allow.Published) ([]allow.Entry, error) {
 	}
 	entries, err := allow.ParseFile(s.File(p.Name), bytes.NewReader(data))
 	if err != nil {
-		return nil, yamldoc.Errors(err)[0] // the others are of the same cut
+		return nil, diag.Errors(err)[0] // the others are of the same cut
 	}
 	if err := p.Check(entries); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.File(p.Name), err)

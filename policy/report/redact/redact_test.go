@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/filter"
 	"bailiff/policy/report"
+	"bailiff/policy/yamldoc"
 )
 
 var ownNames = []string{"Mail1.Example.org", "192.0.2.2", "2001:db8:0:1::2", "localhost"}

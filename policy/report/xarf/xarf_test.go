@@ -20,10 +20,10 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/policy/config/yamldoc"
 	"bailiff/policy/filter"
 	"bailiff/policy/report"
 	"bailiff/policy/report/redact"
+	"bailiff/policy/yamldoc"
 )
 
 var at = time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC)

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode"
 
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 )
 
@@ -257,7 +257,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 			if err == nil {
 				break
 			}
-			drop(a, reason(yamldoc.Errors(err)[0].Text))
+			drop(a, reason(diag.Errors(err)[0].Text))
 		}
 	}
 	var exceptions []*attempt
@@ -290,7 +290,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 			t.data, t.filter = data, f
 			break
 		}
-		errs := yamldoc.Errors(err)
+		errs := diag.Errors(err)
 		hit := false
 		// One whose end is open takes others' lines for its own: it is the one to be stricter about.
 		for _, e := range errs {
@@ -375,7 +375,7 @@ func reason(text string) string {
 }
 
 // testOf finds the pattern whose test line an error is about.
-func (t *translation) testOf(all []*attempt, e *yamldoc.Error) string {
+func (t *translation) testOf(all []*attempt, e *diag.Error) string {
 	for _, a := range all {
 		for _, p := range a.forms[a.at] {
 			for _, ts := range p.tests {

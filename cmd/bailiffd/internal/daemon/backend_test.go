@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"bailiff/policy/config"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 func TestChoose(t *testing.T) {
@@ -42,7 +42,7 @@ func TestConfined(t *testing.T) {
 	h := hostFacts{lacks: map[string]string{}, confined: true}
 	for backend, want := range map[string]string{"auto": "firewalld", "firewalld": "firewalld", "dryrun": "dryrun", "ipset": "", "nftables": ""} {
 		be, why, err := h.open(&config.Config{Firewall: config.Firewall{Backend: backend}}, "", newScopes(&config.Config{}, nil))
-		var bad *yamldoc.Error
+		var bad *diag.Error
 		switch {
 		case want == "" && (!errors.As(err, &bad) || !strings.Contains(bad.Hint, "firewalld-only.conf")):
 			t.Errorf("%s: %v", backend, err)

@@ -21,7 +21,7 @@ import (
 
 	"bailiff/cmd/internal/diag"
 	"bailiff/journal/audit"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 	"bailiff/units/activation"
 	"bailiff/units/allowlists"
 	"bailiff/units/control"
@@ -99,7 +99,7 @@ func Main(args []string, stderr io.Writer) int {
 		return exitOK
 	}
 	diag.Print(stderr, "bailiffd", err)
-	var bad *yamldoc.Error
+	var bad *diag.Error
 	switch {
 	case errors.As(err, &bad):
 		return exitNotConfigured

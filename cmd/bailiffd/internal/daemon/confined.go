@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"bailiff/journal/audit"
-	"bailiff/policy/config/yamldoc"
+	"bailiff/policy/diag"
 )
 
 // self is the host's own addresses where the daemon must not use netlink (firewalld-only.conf): a helper tells them, and until
@@ -37,7 +37,7 @@ func confined() bool {
 
 // noNetlink is why a backend cannot be had where the daemon is confined.
 func noNetlink(backend string) error {
-	return &yamldoc.Error{Text: "firewall backend " + backend + " takes netlink, which this unit keeps from bailiffd (drop-in firewalld-only.conf)",
+	return &diag.Error{Text: "firewall backend " + backend + " takes netlink, which this unit keeps from bailiffd (drop-in firewalld-only.conf)",
 		Hint: "write firewall: {backend: firewalld}, or take the drop-in away: rm /etc/systemd/system/bailiff.service.d/firewalld-only.conf && systemctl daemon-reload"}
 }
 

@@ -26,6 +26,7 @@ import (
 	"bailiff/journal/evidence"
 	"bailiff/policy"
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 	"bailiff/policy/jail"
 	"bailiff/policy/state"
 	"bailiff/units/activation"

@@ -12,9 +12,10 @@ import (
 	"io"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"bailiff/policy/diag"
 )
 
 // MaxSize is the largest document read, in bytes. The largest filter shipped has some tens of kilobytes; an address
@@ -73,105 +74,9 @@ func (n *Node) Get(key string) *Node {
 	return nil
 }
 
-// Errorf makes an Error at the node's place. path names the value as an operator would (jails.sshd.ban_time); it may be empty.
-func (n *Node) Errorf(path, format string, args ...any) *Error {
-	return &Error{File: n.File, Line: n.Line, Col: n.Col, Path: path, Text: fmt.Sprintf(format, args...)}
-}
-
-// Error is a fault of a file at a place. What the operator can do about it stands in Hint, not in the text.
-type Error struct {
-	File      string // empty: a text that stands in no file
-	Line, Col int    // 0: the file as a whole
-	Path      string
-	Text      string
-	Hint      string
-}
-
-// Error tells place, path and text; the hint is left to whoever prints it.
-func (e *Error) Error() string {
-	s := e.File
-	if e.Line > 0 {
-		s += ":" + strconv.Itoa(e.Line) + ":" + strconv.Itoa(e.Col)
-	}
-	for _, part := range []string{e.Path, e.Text} {
-		if s != "" && part != "" {
-			s += ": "
-		}
-		s += part
-	}
-	return s
-}
-
-// Errors takes joined errors apart, in order, for printing each with its place and hint. An error that is no *Error
-// becomes one without a place; it keeps the hint of one that it wraps.
-func Errors(err error) []*Error {
-	if err == nil {
-		return nil
-	}
-	if e, ok := err.(*Error); ok {
-		return []*Error{e}
-	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		var all []*Error
-		for _, e := range many.Unwrap() {
-			all = append(all, Errors(e)...)
-		}
-		return all
-	}
-	wrapper := &Error{Text: err.Error()}
-	if e := (*Error)(nil); errors.As(err, &e) {
-		wrapper.Hint = e.Hint
-	}
-	return []*Error{wrapper}
-}
-
-// Near returns the known word that a mistyped one most probably means, or "".
-func Near(word string, known []string) string {
-	best, least := "", 1+min(2, len(word)/3)
-	w := plain(word)
-	for _, k := range known {
-		if d := distance(w, plain(k), least); d < least {
-			best, least = k, d
-		}
-	}
-	return best
-}
-
-// plain takes out what people forget first: case, hyphens and underscores.
-func plain(s string) string {
-	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s))
-}
-
-// distance is the number of letters to insert, delete, change or swap with their neighbour; most if it is that or more.
-func distance(a, b string, most int) int {
-	if len(a)-len(b) >= most || len(b)-len(a) >= most || len(a) > 64 {
-		return most
-	}
-	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := last[j-1]
-			if a[i-1] != b[j-1] {
-				change++
-			}
-			row[j] = min(change, last[j]+1, row[j-1]+1)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last, row = last, row, before
-	}
-	return min(last[len(b)], most)
-}
-
-// WithHint sets the hint and returns e.
-func (e *Error) WithHint(format string, args ...any) *Error {
-	e.Hint = fmt.Sprintf(format, args...)
-	return e
+// Errorf returns an error at the node's place. path names the value as an operator would (jails.sshd.ban_time); it may be empty.
+func (n *Node) Errorf(path, format string, args ...any) *diag.Error {
+	return &diag.Error{File: n.File, Line: n.Line, Col: n.Col, Path: path, Text: fmt.Sprintf(format, args...)}
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s*)?(?:line (\d+): )?(.*)$`)
@@ -189,10 +94,10 @@ var syntaxHints = map[string]string{
 	"found a tab character that violates indentation": "a tab cannot indent, blanks can",
 }
 
-// Parse reads one document. An empty one gives a node of kind Null. Every error is an *Error, several are joined.
+// Parse reads one document. An empty one gives a node of kind Null. Every error is a *diag.Error, several are joined.
 func Parse(file string, data []byte) (*Node, error) {
-	fail := func(line, col int, format string, args ...any) *Error {
-		return &Error{File: file, Line: line, Col: col, Text: fmt.Sprintf(format, args...)}
+	fail := func(line, col int, format string, args ...any) *diag.Error {
+		return &diag.Error{File: file, Line: line, Col: col, Text: fmt.Sprintf(format, args...)}
 	}
 	if len(data) > MaxSize {
 		return nil, fail(0, 0, "has %d bytes, more than %d", len(data), MaxSize)

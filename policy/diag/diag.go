@@ -1,0 +1,91 @@
+// Package diag is what every check of an operator's input returns: an error that knows its place in a file and what can
+// be done about it. Configuration, filters, address lists and JSON use it; the commands print it.
+//
+// It never reads a file. Start reading at Error.
+package diag
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Error is a mistake at a place in a file. What the operator can do about it is in Hint, not in Text.
+type Error struct {
+	File      string // empty: the text is not from a file
+	Line, Col int    // from 1; Col counts characters. 0: the file as a whole
+	Path      string // the value as an operator names it (jails.sshd.ban_time); may be empty
+	Text      string
+	Hint      string
+}
+
+// Errorf returns an error without a place.
+func Errorf(format string, args ...any) *Error {
+	return &Error{Text: fmt.Sprintf(format, args...)}
+}
+
+// WithHint sets the hint and returns e.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// Error returns place, path and text. It leaves out the hint, which Print writes.
+func (e *Error) Error() string {
+	s := e.File
+	if e.Line > 0 {
+		s += ":" + strconv.Itoa(e.Line) + ":" + strconv.Itoa(e.Col)
+	}
+	for _, part := range []string{e.Path, e.Text} {
+		if s != "" && part != "" {
+			s += ": "
+		}
+		s += part
+	}
+	return s
+}
+
+// Errors takes joined errors apart, in order. An error that is not an *Error becomes one without a place; if it wraps an
+// *Error, it keeps that one's hint.
+func Errors(err error) []*Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := err.(*Error); ok {
+		return []*Error{e}
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []*Error
+		for _, e := range many.Unwrap() {
+			all = append(all, Errors(e)...)
+		}
+		return all
+	}
+	wrapper := &Error{Text: err.Error()}
+	if e := (*Error)(nil); errors.As(err, &e) {
+		wrapper.Hint = e.Hint
+	}
+	return []*Error{wrapper}
+}
+
+// Print writes an error the way all commands do: each of several joined errors in its own line after the program's name,
+// its hint in the next line.
+func Print(w io.Writer, program string, err error) {
+	for _, e := range Errors(err) {
+		fmt.Fprintf(w, "%s: %v\n", program, e)
+		if e.Hint != "" {
+			fmt.Fprintf(w, "hint: %s\n", e.Hint)
+		}
+	}
+}
+
+// Clip shortens a bad value for an error's text, to 64 bytes.
+func Clip(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
