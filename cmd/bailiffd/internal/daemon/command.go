@@ -19,7 +19,6 @@ import (
 	"strings"
 	"syscall"
 
-	"bailiff/cmd/internal/diag"
 	"bailiff/journal/audit"
 	"bailiff/policy/diag"
 	"bailiff/units/activation"

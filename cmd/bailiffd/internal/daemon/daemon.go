@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"bailiff/cmd/internal/diag"
 	"bailiff/cmd/internal/nlhelper"
 	"bailiff/firewall"
 	"bailiff/firewall/conn"
