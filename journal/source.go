@@ -36,6 +36,31 @@ func Dir(paths ...string) Source { return Source{dirs: paths} }
 // look as if they came from a service of this host.
 func Host(root string) Source { return Source{host: true, root: root} }
 
+// Paths is Files or Dir, whichever the paths are: as an operator names them. None stands for the running host's journal.
+func Paths(paths ...string) (Source, error) {
+	var files, dirs []string
+	for _, p := range paths {
+		st, err := os.Stat(p)
+		if err != nil {
+			return Source{}, err
+		}
+		if st.IsDir() {
+			dirs = append(dirs, p)
+		} else {
+			files = append(files, p)
+		}
+	}
+	switch {
+	case len(paths) == 0:
+		return Host(""), nil
+	case len(files) > 0 && len(dirs) > 0:
+		return Source{}, fmt.Errorf("%s is a file and %s a folder: name files or folders, not both", files[0], dirs[0])
+	case len(dirs) > 0:
+		return Dir(dirs...), nil
+	}
+	return Files(files...), nil
+}
+
 // String says what is read, for messages.
 func (s Source) String() string {
 	switch {

@@ -3,7 +3,10 @@
 // not be able to change the firewall. A ban never waits for it.
 //
 // systemd starts it when somebody connects to its socket: the daemon does so when it starts or reloads and destinations are
-// configured. It runs as long as there are any. cmd/internal/reporter does the work; bailiff-report(8) describes it from outside.
+// configured. It runs as long as there are any. internal/dispatch does the work; bailiff-report(8) describes it from outside.
+//
+// Other programs of bailiff run it for what only it can do: `bailiff report --dry-run` runs "preview", `bailiff check` runs
+// "check-templates", and bailiff-report-exec@.service runs "exec".
 package main
 
 import (
@@ -22,13 +25,12 @@ import (
 	"syscall"
 	"time"
 
-	"bailiff/cmd/internal/deliver/all"
-	"bailiff/cmd/internal/reporter"
+	"bailiff/cmd/bailiff-report/internal/destinations"
+	"bailiff/cmd/bailiff-report/internal/dispatch"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy/config"
 	"bailiff/policy/diag"
-	"bailiff/policy/report"
 	"bailiff/units/activation"
 	"bailiff/units/control"
 	"bailiff/units/version"
@@ -54,9 +56,56 @@ type options struct {
 	settle  time.Duration
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
 
-func run(args []string, stderr io.Writer) int {
+// run runs one of the commands that other programs use, or else the service.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	what, rest := "", args
+	if len(args) > 0 {
+		what, rest = args[0], args[1:]
+	}
+	var err error
+	switch what {
+	case "preview":
+		err = preview(ctx, rest, stdout, stderr)
+	case "check-templates":
+		err = checkTemplates(rest, stdout)
+	case "exec":
+		err = serveExec(ctx)
+	default:
+		err = serve(ctx, args, stdout, stderr)
+	}
+	switch bad := (*configError)(nil); {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err == errUsage:
+		return exitUsage
+	case errors.As(err, &bad):
+		diag.Print(stderr, "bailiff-report", err)
+		return exitNotConfigured
+	}
+	diag.Print(stderr, "bailiff-report", err)
+	return exitFailure
+}
+
+// errUsage is the error of a wrong command line. It has been printed.
+var errUsage = errors.New("wrong usage")
+
+// parse reads options and prints what is wrong with them.
+func parse(f *flag.FlagSet, args []string) error {
+	err := f.Parse(args)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		return errUsage // which f has printed
+	}
+	return err
+}
+
+// serve reads the options of the service and runs it.
+func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("bailiff-report", flag.ContinueOnError)
 	f.SetOutput(stderr)
@@ -70,18 +119,16 @@ func run(args []string, stderr io.Writer) int {
 	f.DurationVar(&o.retry, "retry", 0, "pause before the second attempt (default 30s); later ones are up to 120 times as long")
 	f.DurationVar(&o.settle, "settle", 0, "wait this `long` for the mail log before a mail is sent again whose delivery was cut off (default 3m)")
 	showVersion := f.Bool("version", false, "print the version")
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return exitOK
-	} else if err != nil {
-		return exitUsage
+	if err := parse(f, args); err != nil {
+		return err
 	}
 	if f.NArg() > 0 {
-		fmt.Fprintf(stderr, "bailiff-report: takes no arguments, but got %q\n", f.Arg(0))
-		return exitUsage
+		fmt.Fprintf(stderr, "bailiff-report: unexpected argument %q\n", f.Arg(0))
+		return errUsage
 	}
 	if *showVersion {
-		fmt.Println("bailiff-report", version.String())
-		return exitOK
+		fmt.Fprintln(stdout, "bailiff-report", version.String())
+		return nil
 	}
 	if o.state == "" {
 		o.state, _, _ = strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
@@ -89,17 +136,7 @@ func run(args []string, stderr io.Writer) int {
 	if o.state == "" {
 		o.state = "/var/lib/bailiff-report"
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	err := work(ctx, o)
-	if err == nil {
-		return exitOK
-	}
-	diag.Print(stderr, "bailiff-report", err)
-	if bad := (*configError)(nil); errors.As(err, &bad) {
-		return exitNotConfigured
-	}
-	return exitFailure
+	return work(ctx, o)
 }
 
 // configError is an error of the configuration: a restart would only meet it again.
@@ -117,7 +154,7 @@ func work(ctx context.Context, o options) error {
 	if o.journal != "" {
 		src = journal.Dir(o.journal)
 	}
-	aud := audit.Open(audit.Options{Socket: o.audit, Identifier: reporter.Identifier, Stderr: audit.Stderr()})
+	aud := audit.Open(audit.Options{Socket: o.audit, Identifier: dispatch.Identifier, Stderr: audit.Stderr()})
 	defer func() {
 		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -129,21 +166,14 @@ func work(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	var pauses reporter.Pauses
+	var pauses dispatch.Pauses
 	if o.retry > 0 {
-		pauses = reporter.Pauses{First: o.retry, Most: 120 * o.retry}
+		pauses = dispatch.Pauses{First: o.retry, Most: 120 * o.retry}
 	}
-	load := func() (*config.Config, error) {
-		var l config.Loader
-		if o.config != "" {
-			return l.LoadFile(o.config)
-		}
-		return l.Load()
-	}
-	d, err := reporter.New(reporter.Options{
-		Dir: o.state, Source: src, Daemon: uids, Self: uint32(os.Geteuid()), Audit: aud, Pauses: pauses, Linger: o.linger, SettleFor: o.settle, Load: load,
-		New: all.New,
-		Env: (&all.Envs{State: o.state}).Env,
+	d, err := dispatch.New(dispatch.Options{
+		Dir: o.state, Source: src, Daemon: uids, Self: uint32(os.Geteuid()), Audit: aud, Pauses: pauses, Linger: o.linger, SettleFor: o.settle, Load: func() (*config.Config, error) { return load(o.config) },
+		New: destinations.New,
+		Env: (&destinations.Envs{State: o.state}).Env,
 	})
 	if err != nil {
 		control.Refuse(ln, control.Error{Message: "bailiff-report cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff-report.service"})
@@ -162,7 +192,7 @@ func work(ctx context.Context, o options) error {
 			_ = d.Reload(ctx) // the error is in status and in the journal
 		}
 	}()
-	srv := control.NewReportServer(&reporter.Control{D: d, Started: time.Now()}, control.Options{Log: func(s string) { aud.Log(audit.Warning, "control socket: "+s) }})
+	srv := control.NewReportServer(&dispatch.Control{D: d, Started: time.Now()}, control.Options{Log: func(s string) { aud.Log(audit.Warning, "control socket: "+s) }})
 	go srv.Serve(ln)
 
 	err = d.Run(ctx)
@@ -175,12 +205,21 @@ func work(ctx context.Context, o options) error {
 	}
 	// It ended because there was nothing to report to. If there is now, the daemon called while we still listened: the socket is
 	// systemd's, which starts the next process.
-	if conf, err := load(); err == nil && slices.ContainsFunc(conf.Report.Destinations, func(d report.Destination) bool { return d.Enabled }) {
+	if conf, err := load(o.config); err == nil && slices.ContainsFunc(conf.Report.Destinations, func(d config.Destination) bool { return d.Enabled }) {
 		if again, err := net.Dial("unix", ln.Addr().String()); err == nil {
 			again.Close()
 		}
 	}
 	return nil
+}
+
+// load reads a configuration file, or the installed configuration if none is named.
+func load(file string) (*config.Config, error) {
+	var l config.Loader
+	if file != "" {
+		return l.LoadFile(file)
+	}
+	return l.Load()
 }
 
 // daemonUsers are the users whose entries in the daemon's unit are believed: the daemon's, and root.

@@ -10,11 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	delivermail "bailiff/cmd/internal/deliver/mail"
 	"bailiff/policy/config"
 	"bailiff/policy/diag"
-	"bailiff/policy/report"
-	"bailiff/policy/report/mail"
 	"bailiff/units/manager"
 )
 
@@ -54,7 +51,7 @@ func runCheck(e *env, args []string) error {
 		c, err = loadConfig(*conf)
 	}
 	if err == nil {
-		err = errors.Join(selfTests(c), templates(c))
+		err = errors.Join(selfTests(c), e.checkTemplates(c))
 	}
 	r := checkResult{OK: err == nil, Files: []string{}, Jails: []string{}, Notices: []string{}, Errors: faults(err)}
 	if c != nil {
@@ -170,8 +167,8 @@ func trustedUnits(j *config.Jail) []string {
 }
 
 // mailed says whether reports to a destination go out by mail.
-func mailed(d *report.Destination) bool {
-	return d.Type == report.Mail || d.Type == report.XARF || d.Type == report.Blocklist && d.Method == "mail"
+func mailed(d *config.Destination) bool {
+	return d.Type == config.TypeMail || d.Type == config.TypeXARF || d.Type == config.TypeBlocklist && d.Method == "mail"
 }
 
 // selfTests runs the test lines that stand in the filters of the jails that are on.
@@ -182,24 +179,6 @@ func selfTests(c *config.Config) error {
 		if j.Enabled && !done[j.Filter.File] {
 			done[j.Filter.File] = true
 			errs = append(errs, j.Filter.SelfTest()...)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// templates checks the layouts of mails that are the administrator's own.
-func templates(c *config.Config) error {
-	var errs []error
-	for i := range c.Report.Destinations {
-		d := &c.Report.Destinations[i]
-		if d.Template == "" {
-			continue
-		}
-		_, err := delivermail.ReadTemplate(d.Template)
-		if e := new(mail.Error); errors.As(err, &e) {
-			errs = append(errs, (&diag.Error{File: e.File, Line: e.Line, Col: 1, Text: e.Text}).WithHint("bailiff.report(5) says what a template can do"))
-		} else if err != nil {
-			errs = append(errs, &diag.Error{Path: "report.destinations." + d.Name + ".template", Text: err.Error()})
 		}
 	}
 	return errors.Join(errs...)

@@ -288,7 +288,7 @@ func entryAt(paths []string, text string) (*filter.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := sourceOf(paths)
+	src, err := journal.Paths(paths...)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ import (
 	"bailiff/cmd/bailiff/internal/fail2ban"
 	"bailiff/policy/config"
 	"bailiff/policy/diag"
-	"bailiff/policy/report"
 	"bailiff/units/atomicfile"
 	"bailiff/units/control"
 )
@@ -347,7 +346,7 @@ func (e *env) printNext(to string, c *config.Config) {
 	}
 	if at == "" {
 		steps = append(steps, [2]string{"systemctl enable --now bailiff && bailiff reload", "begins to ban by it"})
-		if slices.ContainsFunc(c.Report.Destinations, func(d report.Destination) bool { return d.Enabled && mailed(&d) }) {
+		if slices.ContainsFunc(c.Report.Destinations, func(d config.Destination) bool { return d.Enabled && mailed(&d) }) {
 			steps = append(steps, [2]string{"bailiff report setup", "lets reports be mailed by this host's mail system"})
 		}
 		steps = append(steps, [2]string{"systemctl disable --now fail2ban && bailiff import --bans", "takes its bans over"})

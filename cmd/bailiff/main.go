@@ -109,8 +109,6 @@ func (e *env) main(args []string) int {
 		return 0
 	case "-version", "--version":
 		args[0] = "version"
-	case "report-exec":
-		return e.report(runReportExec(e, args[1:]))
 	}
 	for _, c := range commands {
 		if c.name == args[0] {

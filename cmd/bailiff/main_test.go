@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,10 +15,17 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/*.txtar: what a user types, and stdout, stderr and exit status of it.
 func TestScripts(t *testing.T) {
+	// This command runs bailiff-report, which is a program of its own.
+	reporter := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", reporter, "bailiff/cmd/bailiff-report").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
+			e.Setenv("ALONE", e.Getenv("PATH")) // without bailiff-report
+			e.Setenv("PATH", reporter+string(os.PathListSeparator)+e.Getenv("PATH"))
 			return nil
 		},
 	})

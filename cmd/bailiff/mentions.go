@@ -65,7 +65,7 @@ func (e *env) search(address string, paths []string) (*mentions, error) {
 			judges, all = append(judges, judge{j, m}), append(all, m)
 		}
 	}
-	src, err := sourceOf(paths)
+	src, err := journal.Paths(paths...)
 	if err != nil {
 		return nil, err
 	}

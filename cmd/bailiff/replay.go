@@ -167,7 +167,7 @@ func engine(file string, jails []string) (*judge, error) {
 }
 
 func (r *replay) fromFiles(paths []string, matches journal.Matches, from uint64) error {
-	src, err := sourceOf(paths)
+	src, err := journal.Paths(paths...)
 	if err != nil {
 		return err
 	}
@@ -554,32 +554,6 @@ func parseTime(s string, now time.Time) (uint64, error) {
 		return uint64(now.Add(-d).UnixMicro()), nil
 	}
 	return 0, fmt.Errorf("%q is not a time; write 2026-11-22, \"2026-11-22 19:17:00\", @SECONDS, or 2d for two days back", s)
-}
-
-// sourceOf makes a journal source of files and folders; without any, the host's own journal.
-func sourceOf(paths []string) (journal.Source, error) {
-	if len(paths) == 0 {
-		return journal.Host(""), nil
-	}
-	var files, dirs []string
-	for _, p := range paths {
-		st, err := os.Stat(p)
-		if err != nil {
-			return journal.Source{}, err
-		}
-		if st.IsDir() {
-			dirs = append(dirs, p)
-		} else {
-			files = append(files, p)
-		}
-	}
-	if len(files) > 0 && len(dirs) > 0 {
-		return journal.Source{}, usagef("replay: --file takes files or folders, not both at once")
-	}
-	if len(dirs) > 0 {
-		return journal.Dir(dirs...), nil
-	}
-	return journal.Files(files...), nil
 }
 
 // loadConfig reads the configuration named, or the installed one; with neither, every built-in jail is on. Where jails are named,

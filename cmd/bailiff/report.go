@@ -1,19 +1,12 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os/user"
 	"strconv"
 	"strings"
 	"time"
 
-	"bailiff/cmd/internal/deliver/all"
-	"bailiff/cmd/internal/reporter"
-	"bailiff/journal"
-	"bailiff/policy/config"
 	"bailiff/units/control"
 )
 
@@ -58,7 +51,7 @@ func runReport(e *env, args []string) error {
 		if err := want("report", rest, 1, 2); err != nil {
 			return err
 		}
-		return e.dryRun(*conf, files, append(rest, "")[:2])
+		return e.dryRun(*conf, files, rest[0], append(rest, "")[1])
 	}
 	c := control.DialReport(*socket)
 	switch what {
@@ -279,64 +272,4 @@ func (e *env) reportChange(c *control.ReportClient, what string, args []string, 
 	}
 	fmt.Fprintf(e.out, "%s %s\n", plural(r.Reports, "report"), done)
 	return nil
-}
-
-// dryRun prints what a destination would get.
-func (e *env) dryRun(file string, files list, args []string) error {
-	var l config.Loader
-	load := l.Load
-	if file != "" {
-		load = func() (*config.Config, error) { return l.LoadFile(file) }
-	}
-	conf, err := load()
-	if err != nil {
-		return err
-	}
-	names := []string{}
-	for i := range conf.Report.Destinations {
-		d := &conf.Report.Destinations[i]
-		names = append(names, d.Name)
-		if d.Name != args[0] {
-			continue
-		}
-		for k := range conf.Report.Destinations { // the others want nothing of this report
-			conf.Report.Destinations[k].Enabled = k == i
-		}
-		env, err := all.Env(conf, "")
-		if err != nil {
-			return err
-		}
-		env.Secret = all.Masked
-		dst, err := all.New(d, env)
-		if err != nil {
-			return err
-		}
-		src := journal.Host("")
-		var users []uint32
-		if len(files) > 0 {
-			if src, err = sourceOf(files); err != nil {
-				return err
-			}
-		} else if u, err := user.Lookup("bailiff"); err == nil {
-			if n, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {
-				users = []uint32{uint32(n), 0}
-			}
-		}
-		ctx, cancel := context.WithTimeout(e.ctx, conf.Report.Lookup.TimeLimit+time.Minute)
-		defer cancel()
-		it, err := reporter.Preview(ctx, src, users, conf, env, d, args[1])
-		if err != nil {
-			return err
-		}
-		b, err := dst.Render(it)
-		if err != nil {
-			return err
-		}
-		e.preview(b)
-		return nil
-	}
-	if len(names) == 0 {
-		return errors.New("no destinations are configured: see report.destinations in bailiff.yaml(5)")
-	}
-	return fmt.Errorf("there is no destination %q: there are %s", args[0], strings.Join(names, ", "))
 }

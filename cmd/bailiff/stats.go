@@ -212,7 +212,7 @@ func newTally(e *env, eng *judge, db *geo.DB, only []string) *tally {
 }
 
 func (s *tally) fromFiles(paths []string, o journal.Options, from, to uint64) error {
-	src, err := sourceOf(paths)
+	src, err := journal.Paths(paths...)
 	if err != nil {
 		return err
 	}

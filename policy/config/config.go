@@ -11,7 +11,6 @@ import (
 
 	"bailiff/policy/allow"
 	"bailiff/policy/filter"
-	"bailiff/policy/report"
 )
 
 // Forever is the length of a ban that never ends.
@@ -29,7 +28,7 @@ type Config struct {
 	Allow    Allow
 	Firewall Firewall
 	Limits   Limits
-	Report   report.Config
+	Report   Report
 	Jails    []Jail // sorted by name
 
 	origins map[string]string // path of a key that a file sets: file:line

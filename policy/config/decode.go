@@ -12,7 +12,6 @@ import (
 	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/report"
 	"bailiff/policy/yamldoc"
 )
 
@@ -31,8 +30,8 @@ type raw struct {
 
 	published map[string]*allow.Published // allow.lists
 
-	report       report.Config // but for its destinations
-	destinations map[string]*report.Destination
+	report       Report // but for its destinations
+	destinations map[string]*Destination
 
 	place map[string]*yamldoc.Node // where a path was set last; the key for mappings
 	files []*yamldoc.Node          // the words of allow.files
@@ -95,7 +94,7 @@ func newRaw() *raw {
 		firewall:  Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Method: "policy"},
 		limits:    Limits{MaxTracked: 1_000_000, MaxEvidence: 100},
 		jails:     make(map[string]*rawJail),
-		report:    newReport(), destinations: make(map[string]*report.Destination),
+		report:    newReport(), destinations: make(map[string]*Destination),
 		place: make(map[string]*yamldoc.Node),
 	}
 }

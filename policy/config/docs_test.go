@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"bailiff/policy/allow"
-	"bailiff/policy/report"
 	"bailiff/policy/yamldoc"
 )
 
@@ -159,7 +158,7 @@ func TestExample(t *testing.T) {
 		}
 		// So are destinations; the one that is shown as on has its type's defaults.
 		if body == full {
-			want := newDestination("admin", report.Mail)
+			want := newDestination("admin", TypeMail)
 			want.To, want.RetryFor = []string{"root"}, c.Report.RetryFor
 			for _, got := range c.Report.Destinations {
 				if got.Enabled && !reflect.DeepEqual(got, want) {
@@ -175,7 +174,7 @@ func TestExample(t *testing.T) {
 }
 
 // shared is what holds for all destinations.
-func shared(c report.Config) report.Config {
+func shared(c Report) Report {
 	c.Destinations = nil
 	return c
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"bailiff/policy/diag"
-	"bailiff/policy/report"
 	"bailiff/policy/yamldoc"
 )
 
@@ -28,31 +27,31 @@ const (
 )
 
 // newReport returns the built-in defaults of `report`: nobody is told anything.
-func newReport() report.Config {
-	return report.Config{
+func newReport() Report {
+	return Report{
 		RetryFor: 5 * 24 * time.Hour, // as mail systems do
-		Lookup:   report.Lookup{TimeLimit: 10 * time.Second, Cache: 24 * time.Hour, RDAP: true, Whois: true, WhoisServer: "whois.iana.org", Contacts: "abuse-contacts.abusix.zone"},
-		Sendmail: report.Sendmail{Path: "/usr/sbin/sendmail", Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: time.Minute},
+		Lookup:   Lookup{TimeLimit: 10 * time.Second, Cache: 24 * time.Hour, RDAP: true, Whois: true, WhoisServer: "whois.iana.org", Contacts: "abuse-contacts.abusix.zone"},
+		Sendmail: Sendmail{Path: "/usr/sbin/sendmail", Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: time.Minute},
 	}
 }
 
 // newDestination returns the defaults of one type.
-func newDestination(name, kind string) report.Destination {
-	d := report.Destination{Name: name, Type: kind, Enabled: true, Digest: "off", TimeLimit: time.Minute}
+func newDestination(name, kind string) Destination {
+	d := Destination{Name: name, Type: kind, Enabled: true, Digest: "off", TimeLimit: time.Minute}
 	switch kind {
-	case report.Mail:
+	case TypeMail:
 		d.Manual, d.Networks = true, true
-		d.Include, d.Layout, d.Lines = []string{report.IncludeWhois, report.IncludeLines}, "bailiff", maxReportLines
-	case report.Blocklist:
+		d.Include, d.Layout, d.Lines = []string{IncludeWhois, IncludeLines}, "bailiff", maxReportLines
+	case TypeBlocklist:
 		d.Redact, d.Method, d.To, d.Lines = true, "mail", []string{"fail2ban@blocklist.de"}, 100
-	case report.AbuseIPDB:
+	case TypeAbuseIPDB:
 		// It refuses a second report within 15 minutes, and a free account has 1,000 a day.
 		d.Redact, d.Window, d.Quota, d.Lines = true, 15*time.Minute, 1000, 20
-	case report.XARF:
+	case TypeXARF:
 		d.Redact, d.Digest, d.Window, d.Format, d.Lines, d.PerContact = true, "daily", 24*time.Hour, "4", 100, 10
-	case report.Webhook:
+	case TypeWebhook:
 		d.Redact, d.Manual, d.Networks, d.Prolonged, d.Lines = true, true, true, true, 100
-	case report.Exec:
+	case TypeExec:
 		d.Manual, d.Networks, d.Prolonged, d.Lines = true, true, true, 100
 	}
 	return d
@@ -60,30 +59,30 @@ func newDestination(name, kind string) report.Destination {
 
 // suits says for which types of destinations a key is, where it is not for all.
 var suits = map[string][]string{
-	"to":          {report.Mail, report.Blocklist},
-	"include":     {report.Mail},
-	"layout":      {report.Mail},
-	"template":    {report.Mail},
-	"url":         {report.Blocklist, report.AbuseIPDB, report.Webhook},
-	"credential":  {report.Blocklist, report.AbuseIPDB, report.Webhook},
-	"method":      {report.Blocklist},
-	"server":      {report.Blocklist},
-	"services":    {report.Blocklist},
-	"categories":  {report.AbuseIPDB},
-	"format":      {report.XARF},
-	"org":         {report.XARF},
-	"contact":     {report.XARF},
-	"per_contact": {report.XARF},
-	"headers":     {report.Webhook},
-	"command":     {report.Exec},
+	"to":          {TypeMail, TypeBlocklist},
+	"include":     {TypeMail},
+	"layout":      {TypeMail},
+	"template":    {TypeMail},
+	"url":         {TypeBlocklist, TypeAbuseIPDB, TypeWebhook},
+	"credential":  {TypeBlocklist, TypeAbuseIPDB, TypeWebhook},
+	"method":      {TypeBlocklist},
+	"server":      {TypeBlocklist},
+	"services":    {TypeBlocklist},
+	"categories":  {TypeAbuseIPDB},
+	"format":      {TypeXARF},
+	"org":         {TypeXARF},
+	"contact":     {TypeXARF},
+	"per_contact": {TypeXARF},
+	"headers":     {TypeWebhook},
+	"command":     {TypeExec},
 }
 
 // reports is the schema of `report`.
 func (r *raw) reports() []field {
 	c := &r.report
 	return []field{
-		{name: "host", set: checked(&c.Host, report.ValidHost, "is not a host name", "write it with its domain: mail.example.org")},
-		{name: "sender", set: checked(&c.Sender, report.ValidRecipient, "is not a mail address", "write bailiff@mail.example.org")},
+		{name: "host", set: checked(&c.Host, ValidHost, "is not a host name", "write it with its domain: mail.example.org")},
+		{name: "sender", set: checked(&c.Sender, ValidRecipient, "is not a mail address", "write bailiff@mail.example.org")},
 		{name: "retry_for", was: "give_up", set: duration(&c.RetryFor, maxGiveUp, false)},
 		{name: "lookup", sub: []field{
 			{name: "time_limit", set: duration(&c.Lookup.TimeLimit, maxPatience, false)},
@@ -92,7 +91,7 @@ func (r *raw) reports() []field {
 			{name: "whois", set: boolean(&c.Lookup.Whois)},
 			{name: "bootstrap", set: checked(&c.Lookup.Bootstrap, path.IsAbs, "is not a whole path", "write it from / on: /etc/bailiff/rdap.json")},
 			{name: "whois_server", set: checked(&c.Lookup.WhoisServer, validServer, "is not a server", "write HOST or HOST:PORT: whois.iana.org")},
-			{name: "contacts", set: orNothing(&c.Lookup.Contacts, checked(&c.Lookup.Contacts, report.ValidHost, "is not a DNS zone", "write abuse-contacts.abusix.zone, or none"))},
+			{name: "contacts", set: orNothing(&c.Lookup.Contacts, checked(&c.Lookup.Contacts, ValidHost, "is not a DNS zone", "write abuse-contacts.abusix.zone, or none"))},
 		}},
 		{name: "sendmail", sub: []field{
 			{name: "path", set: checked(&c.Sendmail.Path, path.IsAbs, "is not a whole path", "write it from / on: /usr/sbin/sendmail")},
@@ -113,11 +112,11 @@ func (r *raw) destination(name *yamldoc.Node) ([]field, *diag.Error) {
 		if len(r.destinations) == maxDestinations {
 			return nil, diag.Errorf("more than %d destinations", maxDestinations)
 		}
-		d = new(report.Destination)
+		d = new(Destination)
 		r.destinations[name.Value] = d
 	}
 	return []field{
-		{name: "type", set: oneOf(&d.Type, report.Types...)},
+		{name: "type", set: oneOf(&d.Type, DestinationTypes...)},
 		{name: "enabled", set: boolean(&d.Enabled)},
 		{name: "jails", set: once(texts(&d.Jails, maxJails, func(s string) bool { return s == manual || checkName(s) == nil }, "is not the name of a jail", "write [sshd, postfix]"))},
 		{name: "min_failures", set: integer(&d.MinFailures, 0, maxRetry)},
@@ -131,21 +130,21 @@ func (r *raw) destination(name *yamldoc.Node) ([]field, *diag.Error) {
 		{name: "redact", set: boolean(&d.Redact)},
 		{name: "lines", set: integer(&d.Lines, 0, maxReportLines)},
 		{name: "time_limit", set: duration(&d.TimeLimit, maxPatience, false)},
-		{name: "to", set: once(texts(&d.To, maxRecipients, report.ValidRecipient, "is not a mail address", "write root, or name@example.org"))},
+		{name: "to", set: once(texts(&d.To, maxRecipients, ValidRecipient, "is not a mail address", "write root, or name@example.org"))},
 		{name: "include", was: "parts", set: once(texts(&d.Include, 3, func(s string) bool {
-			return slices.Contains([]string{report.IncludeWhois, report.IncludeLines, report.IncludeContext}, s)
+			return slices.Contains([]string{IncludeWhois, IncludeLines, IncludeContext}, s)
 		}, "is none of whois, lines, context", "write [whois, lines], or [] for the plain facts"))},
 		{name: "layout", set: oneOf(&d.Layout, "bailiff", "fail2ban")},
 		{name: "template", set: checked(&d.Template, path.IsAbs, "is not a whole path", "write it from / on: /etc/bailiff/report.tmpl")},
 		{name: "url", set: webAddress(&d.URL)},
 		{name: "credential", set: checked(&d.Credential, validCredential, "is not the name of a credential", "write a name as LoadCredential= has it: bailiff_abuseipdb; the secret itself never stands here")},
 		{name: "method", was: "via", set: oneOf(&d.Method, "mail", "http")},
-		{name: "server", set: checked(&d.Server, func(s string) bool { return report.ValidAddress(s) || isWord(s, "0123456789") && len(s) < 20 }, "is neither a mail address nor a number", "write what blocklist.de knows the server by")},
+		{name: "server", set: checked(&d.Server, func(s string) bool { return ValidAddress(s) || isWord(s, "0123456789") && len(s) < 20 }, "is neither a mail address nor a number", "write what blocklist.de knows the server by")},
 		{name: "services", set: blocklistServices(&d.Services)},
 		{name: "categories", set: abuseCategories(&d.Categories)},
 		{name: "format", set: oneOf(&d.Format, "0.2", "4")},
 		{name: "org", set: checked(&d.Org, validText, "holds a control character, or is too long", "write who reports: Example GmbH")},
-		{name: "contact", set: checked(&d.Contact, report.ValidAddress, "is not a mail address", "write abuse@example.org")},
+		{name: "contact", set: checked(&d.Contact, ValidAddress, "is not a mail address", "write abuse@example.org")},
 		{name: "per_contact", set: integer(&d.PerContact, 1, 1000)},
 		{name: "headers", set: headers(&d.Headers)},
 		{name: "command", set: texts(&d.Command, 64, validArgument, "holds a control character", "write the program and its arguments as a list; there is no shell")},
@@ -153,21 +152,21 @@ func (r *raw) destination(name *yamldoc.Node) ([]field, *diag.Error) {
 }
 
 // resolveReport fills in what follows from the types of destinations, and checks what several keys say together.
-func (r *raw) resolveReport(jails []string) report.Config {
+func (r *raw) resolveReport(jails []string) Report {
 	c := r.report
 	for _, name := range slices.Sorted(maps.Keys(r.destinations)) {
 		at := join(pathDestinations, name)
 		own := r.destinations[name]
 		fail := func(key string, err *diag.Error) { r.fail(r.nearest(at+"."+key, at), at+"."+key, err) }
 		kind := own.Type
-		if kind == "" && slices.Contains(report.Types, name) {
+		if kind == "" && slices.Contains(DestinationTypes, name) {
 			kind = name
 		}
 		if kind == "" {
 			if r.told(at + ".type") {
 				continue
 			}
-			fail("type", diag.Errorf("the destination %s has no type", name).WithHint("write type: and one of %s", strings.Join(report.Types, ", ")))
+			fail("type", diag.Errorf("the destination %s has no type", name).WithHint("write type: and one of %s", strings.Join(DestinationTypes, ", ")))
 			continue
 		}
 		for _, key := range keysOf(suits) {
@@ -184,16 +183,16 @@ func (r *raw) resolveReport(jails []string) report.Config {
 			}
 		}
 		switch kind {
-		case report.Mail:
+		case TypeMail:
 			need(len(d.To) == 0, "to", "write to: root")
-		case report.Blocklist:
+		case TypeBlocklist:
 			need(d.Method == "mail" && len(d.To) == 0, "to", "write to: fail2ban@blocklist.de, or leave it out")
 			need(d.Method == "http" && d.Server == "", "server", "write the server as it is registered at blocklist.de: its mail address or number")
-		case report.XARF:
+		case TypeXARF:
 			need(d.Org == "", "org", "write who reports: Example GmbH")
-		case report.Webhook:
+		case TypeWebhook:
 			need(d.URL == "", "url", "write url: https://host/path")
-		case report.Exec:
+		case TypeExec:
 			need(len(d.Command) == 0, "command", "write command: [/usr/local/bin/tell, ARGUMENT]")
 			if len(d.Command) > 0 && !path.IsAbs(d.Command[0]) {
 				fail("command", diag.Errorf("%q is not a whole path", diag.Clip(d.Command[0])).WithHint("write it from / on: /usr/local/bin/tell"))
@@ -223,7 +222,7 @@ func (r *raw) told(path string) bool {
 }
 
 // merge lays what files say over the defaults of the type.
-func (r *raw) merge(at string, own, d report.Destination) report.Destination {
+func (r *raw) merge(at string, own, d Destination) Destination {
 	d.Enabled = pick(r, at+".enabled", own.Enabled, d.Enabled)
 	d.Jails = pick(r, at+".jails", own.Jails, d.Jails)
 	d.MinFailures = pick(r, at+".min_failures", own.MinFailures, d.MinFailures)
@@ -443,7 +442,7 @@ func validServer(s string) bool {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	_, bad := netip.ParseAddr(host)
-	return err == nil && n > 0 && (bad == nil || report.ValidHost(host))
+	return err == nil && n > 0 && (bad == nil || ValidHost(host))
 }
 
 // validArgument takes what a program can be given, and what stays in one line.
@@ -494,7 +493,7 @@ func (w *writer) reports(c *Config) {
 	}
 }
 
-func (w *writer) destination(d *report.Destination) {
+func (w *writer) destination(d *Destination) {
 	at := join(pathDestinations, d.Name)
 	w.line(2, quote(d.Name)+":")
 	key := func(name, value string) { w.key(3, at+"."+name, value) }
@@ -537,7 +536,7 @@ func (w *writer) destination(d *report.Destination) {
 			x.write()
 		}
 	}
-	if d.Type == report.XARF {
+	if d.Type == TypeXARF {
 		key("per_contact", strconv.Itoa(d.PerContact))
 	}
 	for _, x := range []struct{ name, value string }{

@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"testing"
 	"time"
-
-	"bailiff/policy/report"
 )
 
 // What files say of destinations is laid over the defaults of their types, over several files, and comes back when it is
@@ -36,18 +34,18 @@ report:
 		t.Fatal(err)
 	}
 	r := c.Report
-	want := map[string]report.Destination{
-		"admin": {Type: report.Mail, Enabled: true, Manual: true, Networks: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, To: []string{"root", "ops@example.org"},
+	want := map[string]Destination{
+		"admin": {Type: TypeMail, Enabled: true, Manual: true, Networks: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, To: []string{"root", "ops@example.org"},
 			Layout: "fail2ban", Lines: 1000, TimeLimit: time.Minute},
-		"abuseipdb": {Type: report.AbuseIPDB, Jails: []string{"sshd"}, Window: 15 * time.Minute, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 20,
+		"abuseipdb": {Type: TypeAbuseIPDB, Jails: []string{"sshd"}, Window: 15 * time.Minute, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 20,
 			TimeLimit: time.Minute, Categories: map[string][]int{"sshd": {18, 22}, "postfix": {11}}},
-		"blocklist.de": {Type: report.Blocklist, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 100, TimeLimit: time.Minute,
+		"blocklist.de": {Type: TypeBlocklist, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 100, TimeLimit: time.Minute,
 			Method: "http", To: []string{"fail2ban@blocklist.de"}, Server: "me@example.org", Services: map[string]string{"exim": "mail"}},
-		"xarf": {Type: report.XARF, Enabled: true, Digest: "daily", Window: 24 * time.Hour, RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 100, TimeLimit: time.Minute,
+		"xarf": {Type: TypeXARF, Enabled: true, Digest: "daily", Window: 24 * time.Hour, RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 100, TimeLimit: time.Minute,
 			Format: "0.2", Org: "Example GmbH", PerContact: 10},
-		"chat": {Type: report.Webhook, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Manual: true, Networks: true, Prolonged: true, Lines: 100, TimeLimit: time.Minute,
+		"chat": {Type: TypeWebhook, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Manual: true, Networks: true, Prolonged: true, Lines: 100, TimeLimit: time.Minute,
 			URL: "http://127.0.0.1:8080/x?y=z", Headers: map[string]string{"X-Team": "mail: \"ops\""}},
-		"tell": {Type: report.Exec, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Manual: true, Networks: true, Prolonged: true, Lines: 100, TimeLimit: time.Minute,
+		"tell": {Type: TypeExec, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Manual: true, Networks: true, Prolonged: true, Lines: 100, TimeLimit: time.Minute,
 			Command: []string{"/usr/local/bin/tell", "a b", "a", "a"}},
 	}
 	if len(r.Destinations) != len(want) {

@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"strconv"
 	"time"
-
-	"bailiff/policy/report"
 )
 
 // ReportPath is where bailiff-report.socket listens. A connection starts bailiff-report if it does not run. Its calls, with the
@@ -76,8 +74,8 @@ type ReportList struct {
 
 // ReportShow is one report, and what is to be sent where.
 type ReportShow struct {
-	Report     *report.Report `json:"report"`
-	Deliveries []Delivery     `json:"deliveries"`
+	Report     *Report    `json:"report"`
+	Deliveries []Delivery `json:"deliveries"`
 }
 
 // Delivery is what one destination is to get.

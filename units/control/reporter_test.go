@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"bailiff/policy/report"
 )
 
 // fakeReporter notes what it was asked.
@@ -22,7 +20,7 @@ func (f *fakeReporter) Reports(_ context.Context, destination string, limit int)
 	return &ReportList{Total: 7}, f.note("reports %q %d", destination, limit)
 }
 func (f *fakeReporter) Report(_ context.Context, id, destination string) (*ReportShow, error) {
-	return &ReportShow{Report: &report.Report{ID: id}}, f.note("report %q %q", id, destination)
+	return &ReportShow{Report: &Report{ID: id}}, f.note("report %q %q", id, destination)
 }
 func (f *fakeReporter) Retry(_ context.Context, by Peer, r ReportsRequest) (*ReportsResult, error) {
 	return &ReportsResult{2}, f.note("retry by %s %+v", by.User, r)

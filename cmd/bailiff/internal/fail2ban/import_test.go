@@ -13,7 +13,6 @@ import (
 
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
-	"bailiff/policy/report"
 )
 
 // load lays an import's files under a root of their own and has the daemon's loader read them.
@@ -195,7 +194,7 @@ func TestMailHost(t *testing.T) {
 	if len(rep.Destinations) != 1 || rep.Sender != "abuse@mail.example.org" {
 		t.Fatalf("%+v\n%s", rep, r.Files[0].Data)
 	}
-	if d := rep.Destinations[0]; d.Type != report.Blocklist || !d.Enabled || d.Method != "mail" || fmt.Sprint(d.To) != "[fail2ban@blocklist.de]" || d.Jails != nil {
+	if d := rep.Destinations[0]; d.Type != config.TypeBlocklist || !d.Enabled || d.Method != "mail" || fmt.Sprint(d.To) != "[fail2ban@blocklist.de]" || d.Jails != nil {
 		t.Errorf("%+v", d)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"bailiff/policy/report"
+	"bailiff/policy/config"
 )
 
 // told is what some jails' actions of one kind become: a destination of reports.
@@ -71,21 +71,21 @@ func (im *importer) report(name string, a action, from *option) {
 			to = "root"
 		}
 		for _, one := range strings.FieldsFunc(to, func(c rune) bool { return c == ',' || c == ' ' }) {
-			if !report.ValidRecipient(one) {
+			if !config.ValidRecipient(one) {
 				lost(fmt.Sprintf("%q is not a mail address that bailiff takes", clip(one)))
 				return
 			}
 		}
-		if s := get("sender"); report.ValidRecipient(s) {
+		if s := get("sender"); config.ValidRecipient(s) {
 			im.sender(s, name)
 		}
 		if to == "fail2ban@blocklist.de" || to == "fail2ban@dyn.blocklist.de" {
-			add(told{kind: report.Blocklist, to: to})
-			at := "report.destinations." + report.Blocklist
+			add(told{kind: config.TypeBlocklist, to: to})
+			at := "report.destinations." + config.TypeBlocklist
 			from.changed(at, "it is sent in the form that the service takes, with account names and this host's names taken out")
 			settle([]string{"destemail", "mta"}, func(o *option) { o.carried(at) })
 		} else {
-			x := add(told{kind: report.Mail, to: to, layout: true, whois: strings.Contains(rest, "whois"), lines: strings.Contains(rest, "lines"), buffered: strings.Contains(rest, "buffered")})
+			x := add(told{kind: config.TypeMail, to: to, layout: true, whois: strings.Contains(rest, "whois"), lines: strings.Contains(rest, "lines"), buffered: strings.Contains(rest, "buffered")})
 			at := "report.destinations." + im.reports.name(x)
 			if x.buffered {
 				from.changed(at, "several bans come in one mail an hour, and not so many in one mail")
@@ -99,25 +99,25 @@ func (im *importer) report(name string, a action, from *option) {
 		settle([]string{"sendername"}, func(o *option) { o.lost("mails come from bailiff", "") })
 	case base == "blocklist_de":
 		server := get("email")
-		if !report.ValidAddress(server) && (server == "" || strings.Trim(server, "0123456789") != "") {
+		if !config.ValidAddress(server) && (server == "" || strings.Trim(server, "0123456789") != "") {
 			lost("the server's mail address is missing")
 			return
 		}
-		add(told{kind: report.Blocklist, to: "http " + server})
-		from.carried("report.destinations." + report.Blocklist)
-		settle([]string{"sender"}, func(o *option) { o.carried("report.destinations." + report.Blocklist + ".server") })
-		im.key(a, "apikey", from, report.Blocklist)
-		settle([]string{"blocklist_de_apikey"}, func(o *option) { o.lost(keyLost, hintKey(report.Blocklist)) })
+		add(told{kind: config.TypeBlocklist, to: "http " + server})
+		from.carried("report.destinations." + config.TypeBlocklist)
+		settle([]string{"sender"}, func(o *option) { o.carried("report.destinations." + config.TypeBlocklist + ".server") })
+		im.key(a, "apikey", from, config.TypeBlocklist)
+		settle([]string{"blocklist_de_apikey"}, func(o *option) { o.lost(keyLost, hintKey(config.TypeBlocklist)) })
 	case base == "abuseipdb":
-		x := add(told{kind: report.AbuseIPDB})
-		from.carried("report.destinations." + report.AbuseIPDB)
+		x := add(told{kind: config.TypeAbuseIPDB})
+		from.carried("report.destinations." + config.TypeAbuseIPDB)
 		if c := get("abuseipdb_category"); c != "" {
 			if x.categories == nil {
 				x.categories = make(map[string]string)
 			}
 			x.categories[name] = c
 		}
-		im.key(a, "abuseipdb_apikey", from, report.AbuseIPDB)
+		im.key(a, "abuseipdb_apikey", from, config.TypeAbuseIPDB)
 	case base == "complain" || base == "xarf-login-attack":
 		lost("mails to strangers are not carried over unasked; type xarf sends them")
 	default:
@@ -150,12 +150,12 @@ func (im *importer) sender(s, jail string) {
 
 // name is the destination's: admin, admin-2, … for mails.
 func (r *reports) name(t *told) string {
-	if t.kind != report.Mail {
+	if t.kind != config.TypeMail {
 		return t.kind
 	}
 	n := 0
 	for _, x := range r.all {
-		if x.kind == report.Mail {
+		if x.kind == config.TypeMail {
 			if n++; x == t {
 				break
 			}
@@ -207,7 +207,7 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 			line("      jails: [%s]", strings.Join(jails, ", "))
 		}
 		switch t.kind {
-		case report.Mail:
+		case config.TypeMail:
 			var to []string
 			for _, one := range strings.FieldsFunc(t.to, func(c rune) bool { return c == ',' || c == ' ' }) {
 				to = append(to, strconv.Quote(one))
@@ -216,22 +216,22 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 			line("      layout: fail2ban")
 			var parts []string
 			if t.whois {
-				parts = append(parts, report.IncludeWhois)
+				parts = append(parts, config.IncludeWhois)
 			}
 			if t.lines {
-				parts = append(parts, report.IncludeLines)
+				parts = append(parts, config.IncludeLines)
 			}
 			line("      include: [%s]", strings.Join(parts, ", "))
 			if t.buffered {
 				line("      digest: hourly")
 			}
-		case report.Blocklist:
+		case config.TypeBlocklist:
 			if server, ok := strings.CutPrefix(t.to, "http "); ok {
 				line("      method: http\n      server: %s", strconv.Quote(server))
 			} else {
 				line("      to: %s", t.to)
 			}
-		case report.AbuseIPDB:
+		case config.TypeAbuseIPDB:
 			var names []string
 			for _, j := range sortedKeys(t.categories) {
 				if _, ok := im.result.Jails[j]; ok {

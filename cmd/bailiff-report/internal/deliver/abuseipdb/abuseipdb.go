@@ -1,0 +1,162 @@
+// Package abuseipdb delivers reports to AbuseIPDB: one by one, and as a file where a digest holds many. Their form, and what
+// the answers mean, is format/abuseipdb's.
+package abuseipdb
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"mime/multipart"
+	"net/textproto"
+	"strings"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/format/abuseipdb"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+type destination struct {
+	*config.Destination
+	env  deliver.Env
+	base string
+}
+
+// New makes the destination. An error says what is wrong with its configuration.
+func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
+	base := d.URL
+	if base == "" {
+		base = abuseipdb.URL
+	}
+	if err := web.Check(base); err != nil {
+		return nil, err
+	}
+	return &destination{d, env, strings.TrimSuffix(base, "/")}, nil
+}
+
+// call is one request of an item.
+type call struct {
+	*web.Request
+	entries []*abuseipdb.Entry
+	bulk    bool
+}
+
+// calls are what an item is sent as. skipped says which of its reports are not sent.
+func (d *destination) calls(item *report.Item, key string) (calls []call, skipped []error, err error) {
+	entries, skipped, err := abuseipdb.ComposeAll(item.Reports, d.Destination, item.Test, d.env.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	header := map[string]string{"Accept": "application/json", "Key": key}
+	request := func(path, kind string, body []byte) *web.Request {
+		return &web.Request{URL: d.base + path, Header: header, Type: kind, Body: body, Agent: d.env.Agent}
+	}
+	if len(entries) < abuseipdb.BulkFrom {
+		for _, e := range entries {
+			calls = append(calls, call{request("/report", "application/x-www-form-urlencoded", []byte(e.Form().Encode())), []*abuseipdb.Entry{e}, false})
+		}
+		return calls, skipped, nil
+	}
+	for len(entries) > 0 {
+		n := min(len(entries), abuseipdb.MaxRows)
+		kind, body, err := file(abuseipdb.CSV(entries[:n]), item.Key)
+		if err != nil {
+			return nil, nil, &report.Refused{Err: err}
+		}
+		calls = append(calls, call{request("/bulk-report", kind, body), entries[:n], true})
+		entries = entries[n:]
+	}
+	return calls, skipped, nil
+}
+
+// file is a form with one file in it. No line of a CSV begins with the boundary's hyphens.
+func file(data []byte, key string) (kind string, body []byte, err error) {
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	if err := w.SetBoundary("bailiff-" + key[max(0, len(key)-60):] + "b"); err != nil {
+		return "", nil, fmt.Errorf("the item's key %q: %w", key, err)
+	}
+	part, err := w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="csv"; filename="report.csv"`}, "Content-Type": {"text/csv"}})
+	if err == nil {
+		_, err = part.Write(data)
+	}
+	err = errors.Join(err, w.Close())
+	return w.FormDataContentType(), b.Bytes(), err
+}
+
+// Deliver sends an item. If several requests were needed and one failed, all are sent again the next time: what the service
+// knows already it says so.
+func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	key, err := web.Key(d.env.Secret, d.CredentialName())
+	if err != nil {
+		return report.Receipt{}, err
+	}
+	calls, skipped, err := d.calls(item, key)
+	if err != nil {
+		return report.Receipt{}, err
+	}
+	ctx, cancel := web.Limit(ctx, d.TimeLimit)
+	defer cancel()
+	if len(calls) == 1 {
+		receipt, err := d.send(ctx, calls[0])
+		return with(receipt, skipped), err
+	}
+	taken, known := 0, 0
+	var refused []error
+	for _, c := range calls {
+		receipt, err := d.send(ctx, c)
+		var no *report.Refused
+		switch {
+		case errors.As(err, &no) && !no.All: // others may be better
+			refused = append(refused, err)
+		case err != nil:
+			return report.Receipt{}, err
+		case receipt.Duplicate:
+			known++
+		default:
+			taken++
+		}
+	}
+	if taken+known == 0 {
+		return report.Receipt{}, refused[0]
+	}
+	return with(report.Receipt{Answer: fmt.Sprintf("%d taken, %d known already", taken, known), Duplicate: taken == 0}, append(refused, skipped...)), nil
+}
+
+// with tells of reports that were not taken beside others that were.
+func with(r report.Receipt, not []error) report.Receipt {
+	if len(not) > 0 {
+		r.Answer += fmt.Sprintf("; %d left out: %v", len(not), not[0])
+	}
+	return r
+}
+
+func (d *destination) send(ctx context.Context, c call) (report.Receipt, error) {
+	a, err := web.Post(ctx, d.env.Client, c.Request)
+	if err != nil {
+		return report.Receipt{}, err
+	}
+	if c.bulk {
+		return abuseipdb.JudgeBulk(a, len(c.entries), d.env.Now())
+	}
+	return abuseipdb.Judge(a, d.env.Now())
+}
+
+// Render shows the requests.
+func (d *destination) Render(item *report.Item) ([]byte, error) {
+	calls, skipped, err := d.calls(item, web.Masked)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	for _, c := range calls {
+		b.Write(c.Text())
+		b.WriteString("\n\n")
+	}
+	for _, err := range skipped {
+		fmt.Fprintf(&b, "# left out: %v\n", err)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,142 @@
+// Package blocklist delivers reports to blocklist.de: over HTTP, or as mails through the host's own mail system, whose sender is
+// the account there. It takes one address at a time, so a digest goes as several. Form, and what its answers mean, is
+// policy/report/blocklist's.
+package blocklist
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/format/blocklist"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+// New makes the destination. An error says what is wrong with its configuration.
+func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
+	if d.Method != "http" {
+		return newMail(d, env)
+	}
+	o := &overHTTP{d, env, d.URL}
+	if o.url == "" {
+		o.url = blocklist.URL
+	}
+	if err := web.Check(o.url); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// told is one report of an item, with what blocklist.de is told about it.
+type told struct {
+	report *report.Report
+	entry  *blocklist.Entry
+}
+
+// compose makes the entries of an item. skipped says why others are left out; if all are, the first of those is the error.
+func compose(item *report.Item, d *config.Destination) (all []told, skipped []error, err error) {
+	for _, r := range item.Reports {
+		e, err := blocklist.Compose(r, d)
+		if err != nil {
+			skipped = append(skipped, err)
+			continue
+		}
+		all = append(all, told{r, e})
+	}
+	if len(all) == 0 {
+		return nil, skipped, skipped[0]
+	}
+	return all, skipped, nil
+}
+
+// each delivers one entry after the other. One that is refused keeps none of the others; after another failure all are sent
+// again the next time.
+func each(all []told, skipped []error, send func(i int, t told) (report.Receipt, error)) (report.Receipt, error) {
+	var receipt report.Receipt
+	taken := 0
+	for i, t := range all {
+		r, err := send(i, t)
+		var no *report.Refused
+		switch {
+		case err == nil:
+			taken++
+			receipt = r
+		case errors.As(err, &no) && !no.All && len(all) > 1:
+			skipped = append([]error{err}, skipped...)
+		default:
+			return report.Receipt{}, err
+		}
+	}
+	if taken == 0 {
+		return report.Receipt{}, skipped[0]
+	}
+	if taken > 1 {
+		receipt.Answer = fmt.Sprintf("%d taken; the last: %s", taken, receipt.Answer)
+	}
+	if len(skipped) > 0 {
+		receipt.Answer += fmt.Sprintf("; %d left out: %v", len(skipped), skipped[0])
+	}
+	return receipt, nil
+}
+
+// notes tells in a rendering what is left out.
+func notes(b *bytes.Buffer, skipped []error) []byte {
+	for _, err := range skipped {
+		fmt.Fprintf(b, "# left out: %v\n", err)
+	}
+	return b.Bytes()
+}
+
+type overHTTP struct {
+	*config.Destination
+	env deliver.Env
+	url string
+}
+
+func (d *overHTTP) request(e *blocklist.Entry, key string) *web.Request {
+	body := e.Form(d.Server, key).Encode()
+	return &web.Request{URL: d.url, Header: map[string]string{"Accept": "application/json"}, Type: "application/x-www-form-urlencoded", Body: []byte(body), Agent: d.env.Agent}
+}
+
+// Deliver posts the item's reports.
+func (d *overHTTP) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	key, err := web.Key(d.env.Secret, d.CredentialName())
+	if err != nil {
+		return report.Receipt{}, err
+	}
+	all, skipped, err := compose(item, d.Destination)
+	if err != nil {
+		return report.Receipt{}, err
+	}
+	ctx, cancel := web.Limit(ctx, d.TimeLimit)
+	defer cancel()
+	return each(all, skipped, func(_ int, t told) (report.Receipt, error) {
+		a, err := web.Post(ctx, d.env.Client, d.request(t.entry, key))
+		if err != nil {
+			return report.Receipt{}, err
+		}
+		return blocklist.Judge(a, d.Destination, d.env.Now())
+	})
+}
+
+// Render shows the requests.
+func (d *overHTTP) Render(item *report.Item) ([]byte, error) {
+	all, skipped, err := compose(item, d.Destination)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	for _, t := range all {
+		b.Write(bytes.Replace(d.request(t.entry, web.Masked).Text(), []byte("apikey="+escaped), []byte("apikey="+web.Masked), 1))
+		b.WriteString("\n\n")
+	}
+	return notes(&b, skipped), nil
+}
+
+// escaped is web.Masked in a form.
+var escaped = strings.ReplaceAll(web.Masked, "*", "%2A")

@@ -1,0 +1,99 @@
+package blocklist
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/deliver/sendmail"
+	"bailiff/cmd/bailiff-report/internal/format/mail"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+// asMail sends mails as fail2ban's action_mwl makes them, which is what blocklist.de reads.
+type asMail struct {
+	*config.Destination
+	env    deliver.Env
+	mailer *sendmail.Mailer
+	layout config.Destination
+}
+
+func newMail(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
+	m, err := sendmail.New(env.Config, env.Host)
+	if err != nil {
+		return nil, err
+	}
+	if len(d.To) == 0 {
+		return nil, errors.New("there is no recipient")
+	}
+	layout := *d
+	layout.Layout, layout.Template, layout.Include = "fail2ban", "", []string{config.IncludeLines}
+	return &asMail{d, env, m, layout}, nil
+}
+
+// single is the item of one report of an item: with a name of its own where there are several.
+func single(item *report.Item, i int, t told, of int) *report.Item {
+	one := *item
+	one.Reports, one.Digest = []*report.Report{t.entry.Mail(t.report)}, false
+	if of > 1 {
+		one.Key = fmt.Sprintf("%s.%d", item.Key, i+1)
+	}
+	return &one
+}
+
+func (d *asMail) mail(one *report.Item) ([]byte, error) {
+	return mail.Compose(one, &d.layout, &mail.Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now()})
+}
+
+// Deliver sends the item's mails.
+func (d *asMail) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	all, skipped, err := compose(item, d.Destination)
+	if err != nil {
+		return report.Receipt{}, err
+	}
+	return each(all, skipped, func(i int, t told) (report.Receipt, error) {
+		msg, err := d.mail(single(item, i, t, len(all)))
+		if err != nil {
+			return report.Receipt{}, &report.Refused{Err: err}
+		}
+		r, err := d.mailer.Send(ctx, d.To, msg)
+		var refused *report.Refused
+		if no := new(sendmail.Rejected); errors.As(err, &refused) && errors.As(err, &no) {
+			refused.All = no.Of != "mail" // recipients and arguments are the configuration's
+		}
+		return r, err
+	})
+}
+
+// Trace is the Message-ID of the last mail: when that went out, all before it did.
+func (d *asMail) Trace(item *report.Item) string {
+	all, _, err := compose(item, d.Destination)
+	if err != nil {
+		return ""
+	}
+	i := len(all) - 1
+	return mail.MessageID(single(item, i, all[i], len(all)).Key, d.env.Host)
+}
+
+// Render shows the mails.
+func (d *asMail) Render(item *report.Item) ([]byte, error) {
+	all, skipped, err := compose(item, d.Destination)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	for i, t := range all {
+		msg, err := d.mail(single(item, i, t, len(all)))
+		if err != nil {
+			return nil, err
+		}
+		b.Write(msg)
+		if len(all) > 1 {
+			b.WriteString("\n")
+		}
+	}
+	return notes(&b, skipped), nil
+}

@@ -1,0 +1,104 @@
+package blocklist
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"mime/quotedprintable"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/deliver/delivertest"
+	"bailiff/policy/config"
+)
+
+// byMail makes a destination whose sendmail puts each mail into a folder of its own, with its arguments, and then ends with a
+// status.
+func byMail(t *testing.T, status string) (deliver.Destination, string) {
+	t.Helper()
+	dir := t.TempDir()
+	script := "#!/bin/sh\nn=$(ls " + dir + " | grep -c mail)\ncat >" + dir + "/mail$n\nprintf '%s\\n' \"$@\" >" + dir + "/args$n\nexit " + status + "\n"
+	path := filepath.Join(dir, "sendmail")
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	env := delivertest.Env(t, "", "")
+	env.Config.Sender = "bailiff@mail.example.org"
+	env.Config.Sendmail = config.Sendmail{Path: path, Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: 20 * time.Second}
+	d := &config.Destination{Name: "bl", Type: config.TypeBlocklist, Method: "mail", To: []string{"fail2ban@dyn.blocklist.de"}, Include: []string{config.IncludeWhois}, Lines: 100}
+	dest, err := New(d, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dest, dir
+}
+
+// What blocklist.de looks for: the account as sender, service and address in the subject, log lines in the text.
+func TestMail(t *testing.T) {
+	d, dir := byMail(t, "0")
+	dovecot, silent := delivertest.Report("2001:db8:1:2::9"), delivertest.Report("198.51.100.8")
+	dovecot.Jail, dovecot.Service = "dovecot", "dovecot"
+	silent.Lines = nil
+	item := delivertest.Item(delivertest.Report("198.51.100.7"), silent, dovecot)
+	if got := outcome(t, d, item); !strings.HasPrefix(got, "ok: 2 taken; ") || !strings.Contains(got, "; 1 left out: blocklist.de is not told: there are no log lines") {
+		t.Error(got)
+	}
+	ids := map[string]bool{}
+	for file, want := range map[string]string{"mail1": "[Fail2Ban] ssh: banned 198.51.100.7 from mail.example.org", "mail2": "[Fail2Ban] imap: banned 2001:db8:1:2::9 from mail.example.org"} {
+		b, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := mail.ReadMessage(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		subject, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
+		if err != nil || subject != want {
+			t.Errorf("%s: %q, %v", file, subject, err)
+		}
+		from, err := mail.ParseAddress(m.Header.Get("From"))
+		if err != nil || from.Address != "bailiff@mail.example.org" || m.Header.Get("To") != "fail2ban@dyn.blocklist.de" {
+			t.Errorf("%s: %v, %v", file, m.Header, err)
+		}
+		body := m.Body
+		if m.Header.Get("Content-Transfer-Encoding") == "quoted-printable" {
+			body = quotedprintable.NewReader(body)
+		}
+		text, err := io.ReadAll(body)
+		if err != nil || strings.Count(string(text), "Failed password for bob from ") != 5 || strings.Contains(string(text), "whois") {
+			t.Errorf("%s: %s, %v", file, text, err)
+		}
+		ids[m.Header.Get("Message-Id")] = true
+	}
+	if len(ids) != 2 || !ids["<"+d.(deliver.Traced).Trace(item)+">"] {
+		t.Errorf("%v, traced as %s", ids, d.(deliver.Traced).Trace(item))
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "args1")); err != nil || string(b) != "-i\n-f\nbailiff@mail.example.org\n--\nfail2ban@dyn.blocklist.de\n" {
+		t.Errorf("%s, %v", b, err)
+	}
+	shown, err := d.Render(delivertest.Item(dovecot))
+	if err != nil || !bytes.Contains(shown, []byte("Subject: [Fail2Ban] imap: banned 2001:db8:1:2::9 from mail.example.org")) {
+		t.Errorf("%s, %v", shown, err)
+	}
+	if mails, err := filepath.Glob(filepath.Join(dir, "mail*")); err != nil || len(mails) != 2 {
+		t.Errorf("%v, %v", mails, err)
+	}
+}
+
+func TestMailFails(t *testing.T) {
+	for status, want := range map[string]string{"75": "retry ", "67": "held: "} {
+		d, dir := byMail(t, status)
+		if got := outcome(t, d, delivertest.Item(delivertest.Report("198.51.100.7"), delivertest.Report("198.51.100.8"))); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", status, got)
+		}
+		if mails, err := filepath.Glob(filepath.Join(dir, "mail*")); err != nil || len(mails) != 1 {
+			t.Errorf("%s: %v, %v", status, mails, err)
+		}
+	}
+}

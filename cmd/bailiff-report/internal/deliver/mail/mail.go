@@ -1,0 +1,83 @@
+// Package mail delivers reports as mails through the host's own mail system.
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/deliver/sendmail"
+	"bailiff/cmd/bailiff-report/internal/format/mail"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+type destination struct {
+	conf     *config.Destination
+	env      deliver.Env
+	mailer   *sendmail.Mailer
+	template *mail.Template
+}
+
+// New makes a destination of the type mail. It reads the administrator's template, and its errors are about that.
+func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
+	m, err := sendmail.New(env.Config, env.Host)
+	if err != nil {
+		return nil, err
+	}
+	out := &destination{conf: d, env: env, mailer: m}
+	if d.Template != "" {
+		if out.template, err = ReadTemplate(d.Template); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// ReadTemplate reads an administrator's template and checks it.
+func ReadTemplate(file string) (*mail.Template, error) {
+	st, err := os.Stat(file)
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", file)
+	}
+	if err == nil && st.Size() > 1<<20 {
+		err = fmt.Errorf("%s has %d bytes, which no template has", file, st.Size())
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return mail.ParseTemplate(file, data)
+}
+
+// Render returns the mail; the sendmail program gets it with lines that end with \n alone.
+func (d *destination) Render(item *report.Item) ([]byte, error) {
+	return mail.Compose(item, d.conf, d.envelope())
+}
+
+func (d *destination) envelope() *mail.Envelope {
+	return &mail.Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now(), Template: d.template}
+}
+
+// Deliver holds the destination when it is the recipients or the arguments that are refused: these are the configuration's, so
+// every mail would be.
+func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	msg, err := d.Render(item)
+	if err != nil {
+		return report.Receipt{}, &report.Refused{All: true, Err: err} // its template's fault
+	}
+	r, err := d.mailer.Send(ctx, d.conf.To, msg)
+	var refused *report.Refused
+	if no := new(sendmail.Rejected); errors.As(err, &refused) && errors.As(err, &no) {
+		refused.All = no.Of != "mail"
+	}
+	return r, err
+}
+
+// Trace is the Message-ID, which every mail system logs.
+func (d *destination) Trace(item *report.Item) string { return mail.MessageID(item.Key, d.env.Host) }

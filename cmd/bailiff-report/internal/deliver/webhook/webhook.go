@@ -1,0 +1,64 @@
+// Package webhook posts reports as JSON to wherever the administrator says, signed. Form and signature are
+// format/webhook's.
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/format/webhook"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+type destination struct {
+	*config.Destination
+	env deliver.Env
+}
+
+// New makes the destination. An error says what is wrong with its configuration.
+func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
+	if err := web.Check(d.URL); err != nil {
+		return nil, err
+	}
+	return &destination{d, env}, nil
+}
+
+func (d *destination) request(body []byte, signature map[string]string) *web.Request {
+	header := maps.Clone(d.Headers)
+	if header == nil {
+		header = map[string]string{}
+	}
+	maps.Copy(header, signature)
+	return &web.Request{URL: d.URL, Header: header, Type: "application/json", Body: body, Agent: d.env.Agent}
+}
+
+// Deliver posts an item. A receiver that gets it twice, since its answer was lost, knows it by its webhook-id.
+func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	credential, err := d.env.Secret(d.CredentialName())
+	if err != nil {
+		return report.Receipt{}, web.Unkeyed(err)
+	}
+	secrets, err := webhook.Secrets(credential)
+	if err != nil {
+		return report.Receipt{}, web.Unkeyed(fmt.Errorf("credential %s: %w", d.CredentialName(), err))
+	}
+	body := webhook.Compose(item, d.env.Host, d.Lines)
+	ctx, cancel := web.Limit(ctx, d.TimeLimit)
+	defer cancel()
+	a, err := web.Post(ctx, d.env.Client, d.request(body, webhook.Sign(secrets, webhook.ID(item), d.env.Now(), body)))
+	if err != nil {
+		return report.Receipt{}, err
+	}
+	return webhook.Judge(a, web.Host(d.URL), d.env.Now())
+}
+
+// Render shows the request, with the signature masked.
+func (d *destination) Render(item *report.Item) ([]byte, error) {
+	signature := webhook.Sign(nil, webhook.ID(item), d.env.Now(), nil)
+	signature["webhook-signature"] = "v1," + web.Masked
+	return append(d.request(webhook.Compose(item, d.env.Host, d.Lines), signature).Text(), '\n'), nil
+}

@@ -1,0 +1,264 @@
+// Package xarf sends complaints to the abuse contacts of networks, as mails through the host's mail system. What they look
+// like is format/xarf's.
+//
+// It complains to nobody whose address no registry gave, not to this host's own people, and to no contact more often than
+// configured. A digest becomes one mail for each address and service. Which of them are gone is kept in a file, so that
+// one that has to wait does not send the others again.
+package xarf
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/deliver/sendmail"
+	"bailiff/cmd/bailiff-report/internal/format/mail"
+	"bailiff/cmd/bailiff-report/internal/format/xarf"
+	"bailiff/cmd/bailiff-report/internal/registry/whois"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+// mailer is *sendmail.Mailer.
+type mailer interface {
+	Send(ctx context.Context, to []string, msg []byte) (report.Receipt, error)
+}
+
+type destination struct {
+	conf   *config.Destination
+	env    deliver.Env
+	sender *xarf.Sender
+	mailer mailer
+	book   *book
+	own    own
+}
+
+// New makes a destination of the type xarf. An error says what is wrong with its configuration or with what it has kept.
+func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
+	m, err := sendmail.New(env.Config, env.Host)
+	if err != nil {
+		return nil, err
+	}
+	s, err := xarf.NewSender(d, env.Host, env.Config.Sender, env.Agent)
+	if err != nil {
+		return nil, err
+	}
+	b, err := openBook(env.State, d.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &destination{d, env, s, m, b, newOwn(s.Contact, s.From, env.Host)}, nil
+}
+
+// own are the domains of this host and of who complains.
+type own struct {
+	domains []string // and all below them
+	parent  string   // of the host's name; those below it may be others': a customer of the same provider
+}
+
+func newOwn(contact, from, host string) (o own) {
+	for _, s := range []string{contact, from, host} {
+		_, domain, ok := strings.Cut(s, "@")
+		if !ok {
+			domain = s
+		}
+		if domain = strings.ToLower(domain); strings.Contains(domain, ".") && !slices.Contains(o.domains, domain) {
+			o.domains = append(o.domains, domain)
+		}
+	}
+	_, o.parent, _ = strings.Cut(strings.ToLower(host), ".")
+	return o
+}
+
+// has says whether mail to an address would come back to this host's own people.
+func (o *own) has(address string) bool {
+	_, domain, _ := strings.Cut(strings.ToLower(address), "@")
+	return domain == o.parent || slices.ContainsFunc(o.domains, func(d string) bool { return domain == d || strings.HasSuffix(domain, "."+d) })
+}
+
+// contacts says whom to complain to; none, and why: that may change where it is a *report.Retry.
+func (d *destination) contacts(ctx context.Context, c *xarf.Case) ([]string, error) {
+	if c.Test {
+		return []string{d.sender.Contact}, nil // nobody else is bothered
+	}
+	found := c.Abuse
+	if len(found) == 0 && d.env.Lookup != nil {
+		w := d.env.Lookup(ctx, c.Address)
+		if found = w.Abuse; len(found) == 0 && w.Failed != "" {
+			return nil, &report.Retry{Own: true, Err: fmt.Errorf("no abuse contact: the registries are not available: %s", w.Failed)}
+		}
+	}
+	var to []string
+	for _, a := range found {
+		if config.ValidAddress(a) && !d.own.has(a) && len(to) < whois.MaxContacts {
+			to = append(to, a)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return nil, errors.New("the registries name no abuse contact")
+	case len(to) == 0:
+		return nil, fmt.Errorf("the abuse contact %s is ours", strings.Join(found, ", "))
+	}
+	return to, nil
+}
+
+// Deliver sends a mail for each complaint of the item that is not gone yet. Where some have to wait, the error is about
+// these, and the next attempt sends them alone.
+func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	cases, skipped := xarf.Cases(item, d.conf.Format, d.conf.Lines)
+	var done, not []string
+	var wait []error
+	after, alone := time.Duration(0), true // no mail failed: what waits does so for its own sake
+	for _, s := range skipped {
+		not = append(not, s.String())
+	}
+	for _, c := range cases {
+		name := fmt.Sprintf("%s (%s)", c.Address, c.Service)
+		if ctx.Err() != nil {
+			wait = append(wait, fmt.Errorf("%s: %w", name, ctx.Err()))
+			after, alone = 0, false
+			continue
+		}
+		if d.book.sent(c.Key) {
+			done = append(done, name+": sent already")
+			continue
+		}
+		to, err := d.contacts(ctx, c)
+		var room time.Duration
+		if err == nil {
+			to, room = d.room(to)
+			if len(to) == 0 {
+				err = &report.Retry{After: room, Own: true, Err: fmt.Errorf("the abuse contact had %d mails in 24 hours", d.conf.PerContact)}
+			}
+		}
+		var answer string
+		if err == nil {
+			answer, err = d.send(ctx, c, to)
+		}
+		var retry *report.Retry
+		var refused *report.Refused
+		var bad *sendmail.Rejected
+		switch {
+		case err == nil:
+			done = append(done, fmt.Sprintf("%s: to %s: %s", name, strings.Join(to, ", "), answer))
+		case errors.As(err, &bad) && bad.Of == "arguments":
+			return report.Receipt{}, &report.Refused{All: true, Err: err} // no mail at all goes out this way
+		case errors.As(err, &retry):
+			if len(wait) == 0 || retry.After < after {
+				after = retry.After
+			}
+			alone = alone && retry.Own
+			wait = append(wait, fmt.Errorf("%s: %w", name, retry.Err))
+		case errors.As(err, &refused), len(to) == 0:
+			not = append(not, name+": "+err.Error())
+		default:
+			wait = append(wait, fmt.Errorf("%s: %w", name, err))
+			after, alone = 0, false
+		}
+	}
+	text := summary(done, not)
+	switch {
+	case len(wait) > 0:
+		err := errors.New(strings.ReplaceAll(errors.Join(wait[:min(len(wait), 3)]...).Error(), "\n", "; "))
+		if len(wait) > 3 {
+			err = fmt.Errorf("%w; and %d more", err, len(wait)-3)
+		}
+		if len(done) > 0 {
+			err = fmt.Errorf("%d of %d complaints are sent; %w", len(done), len(cases), err)
+		}
+		return report.Receipt{}, &report.Retry{After: after, Own: alone, Err: err}
+	case len(done) == 0:
+		return report.Receipt{}, &report.Refused{Err: errors.New(text)}
+	}
+	return report.Receipt{Answer: text}, nil
+}
+
+// room leaves out the contacts that have had enough for now, and says how long the first of them has.
+func (d *destination) room(to []string) (may []string, after time.Duration) {
+	for _, a := range to {
+		switch w := d.book.room(a, d.conf.PerContact, d.env.Now()); {
+		case w == 0:
+			may = append(may, a)
+		case after == 0 || w < after:
+			after = w
+		}
+	}
+	return may, after
+}
+
+func (d *destination) send(ctx context.Context, c *xarf.Case, to []string) (string, error) {
+	m, err := d.sender.Message(c, d.conf.Format, to, d.env.Now())
+	if err != nil {
+		return "", &report.Refused{Err: err}
+	}
+	receipt, err := d.mailer.Send(ctx, to, m.Bytes())
+	if err != nil {
+		return "", err
+	}
+	// The mail is gone: that it could not be noted is no reason to send it again.
+	if err := d.book.note(c.Key, to, d.env.Now(), d.conf.RetryFor+2*day); err != nil {
+		return fmt.Sprintf("%s (not noted: %v)", receipt.Answer, err), nil
+	}
+	return receipt.Answer, nil
+}
+
+// summary puts a delivery into a line for people.
+func summary(done, not []string) string {
+	const most = 3
+	var parts []string
+	add := func(list []string, what string) {
+		if len(list) > most {
+			list = append(slices.Clone(list[:most]), fmt.Sprintf("and %d more", len(list)-most))
+		}
+		if len(list) > 0 {
+			parts = append(parts, what+strings.Join(list, "; "))
+		}
+	}
+	add(done, "")
+	add(not, "not sent: ")
+	return strings.Join(parts, "; ")
+}
+
+// Render returns the mails, one after another, with a line between them. It asks the registries where Deliver would.
+func (d *destination) Render(item *report.Item) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d.env.Config.Lookup.TimeLimit+time.Second)
+	defer cancel()
+	cases, skipped := xarf.Cases(item, d.conf.Format, d.conf.Lines)
+	var mails [][]byte
+	var not []string
+	for _, s := range skipped {
+		not = append(not, s.String())
+	}
+	for _, c := range cases {
+		to, err := d.contacts(ctx, c)
+		if err != nil {
+			not = append(not, fmt.Sprintf("%s (%s): %v", c.Address, c.Service, err))
+			continue
+		}
+		m, err := d.sender.Message(c, d.conf.Format, to, d.env.Now())
+		if err != nil {
+			return nil, err
+		}
+		mails = append(mails, m.Bytes())
+	}
+	if len(mails) == 0 {
+		return nil, errors.New(summary(nil, not))
+	}
+	return bytes.Join(mails, []byte("\r\n---------- next mail ----------\r\n\r\n")), nil
+}
+
+// Trace returns the Message-ID of an item that is one mail. Those of a digest are noted one by one as they go out: after a
+// crash at most the last of them goes out twice, with the same Message-ID.
+func (d *destination) Trace(item *report.Item) string {
+	cases, _ := xarf.Cases(item, d.conf.Format, 1)
+	if len(cases) != 1 {
+		return ""
+	}
+	return mail.MessageID(cases[0].Key, d.env.Host)
+}

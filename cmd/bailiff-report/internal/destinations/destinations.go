@@ -1,0 +1,260 @@
+// Package all makes destinations of every type, and what they get from the process they live in: this host's names and
+// addresses, the credentials that systemd passed, the registries. bailiff-report and `bailiff report --dry-run` share it, so
+// that they say the same. It delivers nothing itself.
+package destinations
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/deliver/abuseipdb"
+	"bailiff/cmd/bailiff-report/internal/deliver/blocklist"
+	"bailiff/cmd/bailiff-report/internal/deliver/exec"
+	"bailiff/cmd/bailiff-report/internal/deliver/mail"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/webhook"
+	"bailiff/cmd/bailiff-report/internal/deliver/xarf"
+	"bailiff/cmd/bailiff-report/internal/redact"
+	"bailiff/cmd/bailiff-report/internal/registry"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+	"bailiff/units/version"
+)
+
+// types holds the constructor of each type.
+var types = map[string]func(*config.Destination, deliver.Env) (deliver.Destination, error){
+	config.TypeAbuseIPDB: abuseipdb.New,
+	config.TypeBlocklist: blocklist.New,
+	config.TypeMail:      mail.New,
+	config.TypeXARF:      xarf.New,
+	config.TypeWebhook:   webhook.New,
+	config.TypeExec:      exec.New,
+}
+
+// New makes a destination. Where its Redact is set, all that it gets is redacted: nothing else of a report can leave by it.
+func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
+	build := types[d.Type]
+	if build == nil {
+		return nil, fmt.Errorf("this bailiff cannot deliver to the type %q", d.Type)
+	}
+	dst, err := build(d, env)
+	if err != nil || !d.Redact {
+		return dst, err
+	}
+	r := &redacted{dst, redact.New(env.Own, env.Filter)}
+	if t, ok := dst.(deliver.Traced); ok {
+		return &redactedTraced{r, t}, nil
+	}
+	return r, nil
+}
+
+// redacted is a destination that sees redacted items alone.
+type redacted struct {
+	dst deliver.Destination
+	r   *redact.Redactor
+}
+
+func (d *redacted) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	return d.dst.Deliver(ctx, d.r.Item(item))
+}
+
+func (d *redacted) Render(item *report.Item) ([]byte, error) { return d.dst.Render(d.r.Item(item)) }
+
+type redactedTraced struct {
+	*redacted
+	traced deliver.Traced
+}
+
+func (d *redactedTraced) Trace(item *report.Item) string { return d.traced.Trace(d.r.Item(item)) }
+
+// filters finds the filters of the jails, and where a jail is no more what came with the program.
+func filters(jails []config.Jail) func(name string) *filter.Filter {
+	all := map[string]*filter.Filter{}
+	for i := range jails {
+		if f := jails[i].Filter; f != nil {
+			all[f.Name] = f
+		}
+	}
+	return func(name string) *filter.Filter {
+		if f := all[name]; f != nil {
+			return f
+		}
+		f, err := filter.LoadBuiltin(name)
+		if err != nil {
+			return nil
+		}
+		return f
+	}
+}
+
+// Env is what destinations get here. state is the folder for what they keep.
+func Env(conf *config.Config, state string) (deliver.Env, error) {
+	return (&Envs{State: state}).Env(conf)
+}
+
+// Envs makes Envs for one configuration after another. While their lookup settings are the same they share one registry, whose rate
+// limits a reload must not reset. One call at a time.
+type Envs struct {
+	State string // folder for what destinations keep
+
+	lookup config.Lookup
+	reg    *registry.Registry
+}
+
+// Env is what destinations get under a configuration.
+func (e *Envs) Env(conf *config.Config) (deliver.Env, error) {
+	c := &conf.Report
+	agent := "bailiff/" + version.String()
+	lookup := c.Lookup
+	if !slices.ContainsFunc(c.Destinations, func(d config.Destination) bool { return d.Enabled && d.Type == config.TypeXARF }) {
+		lookup.Contacts = "" // nobody else needs them, and each question tells who was banned
+	}
+	if e.reg == nil || e.lookup != lookup || lookup.Bootstrap != "" { // that file may have changed
+		options := registry.Options{Agent: agent}
+		if e.State != "" {
+			options.File = filepath.Join(e.State, "registry.json")
+		}
+		reg, err := registry.New(lookup, options)
+		if err != nil {
+			return deliver.Env{}, err
+		}
+		e.lookup, e.reg = lookup, reg
+	}
+	host := c.Host
+	if host == "" {
+		host = Host()
+	}
+	out := deliver.Env{Config: c, Host: host, Own: own(host), Filter: filters(conf.Jails), Client: web.NewClient(), Now: time.Now, Agent: agent, State: e.State, Secret: Secret}
+	if c.Lookup.RDAP || c.Lookup.Whois || c.Lookup.Contacts != "" {
+		out.Lookup = e.reg.Lookup
+	}
+	return out, nil
+}
+
+// maxSecret bounds a key.
+const maxSecret = 64 << 10
+
+// Secret reads a credential that systemd passed (systemd.exec(5), LoadCredential=): NAME, or that file of a folder which was
+// passed as a whole, under the id bailiff, or bailiff-key where its files are encrypted. Errors hold nothing of it.
+func Secret(name string) ([]byte, error) {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return nil, fmt.Errorf("credential %s: systemd passed none (LoadCredential= in the unit)", name)
+	}
+	if name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {
+		return nil, fmt.Errorf("credential %q: not a name", name)
+	}
+	short := strings.TrimPrefix(name, "bailiff_")
+	for _, file := range []string{name, "bailiff_" + short, "bailiff-key_" + short} {
+		b, err := secret(filepath.Join(dir, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("credential %s: %w", name, err)
+		}
+		return b, nil
+	}
+	return nil, fmt.Errorf("credential %s: there is none: put it into /etc/bailiff/credentials/%s and restart bailiff-report.service", name, short)
+}
+
+func secret(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !st.Mode().IsRegular():
+		return nil, errors.New("is no file")
+	case st.Mode()&0o007 != 0: // an access list of systemd's shows as the group's mode
+		return nil, fmt.Errorf("everybody can read it (mode %04o)", st.Mode().Perm())
+	case st.Size() > maxSecret:
+		return nil, fmt.Errorf("has %d bytes, more than %d", st.Size(), maxSecret)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret))
+	if err != nil {
+		return nil, err
+	}
+	b = bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
+	if len(b) == 0 {
+		return nil, errors.New("is empty")
+	}
+	return b, nil
+}
+
+// Masked is Secret for a preview.
+func Masked(string) ([]byte, error) { return []byte("********"), nil }
+
+// Host is this host's name with its domain: as it is set, as /etc/hosts completes it, or as DNS does.
+func Host() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	if strings.Contains(name, ".") {
+		return name
+	}
+	if f, err := os.Open("/etc/hosts"); err == nil {
+		defer f.Close()
+		for s := bufio.NewScanner(f); s.Scan(); {
+			line, _, _ := strings.Cut(s.Text(), "#")
+			fields := strings.Fields(line)
+			if len(fields) < 2 || !slices.Contains(fields[1:], name) {
+				continue
+			}
+			for _, full := range fields[1:] {
+				if strings.HasPrefix(full, name+".") && config.ValidHost(full) {
+					return full
+				}
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if full, err := net.DefaultResolver.LookupCNAME(ctx, name); err == nil {
+		if full = strings.TrimSuffix(full, "."); strings.HasPrefix(full, name+".") && config.ValidHost(full) {
+			return full
+		}
+	}
+	return name
+}
+
+// own lists this host's names and addresses, which are nobody else's business.
+func own(host string) (l []string) {
+	add := func(s string) {
+		if s != "" && s != "localhost" && !slices.Contains(l, s) {
+			l = append(l, s)
+		}
+	}
+	add(host)
+	name, _ := os.Hostname()
+	add(name)
+	short, _, _ := strings.Cut(host, ".")
+	add(short)
+	if addrs, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+				add(p.Addr().WithZone("").Unmap().String())
+			}
+		}
+	}
+	return l
+}

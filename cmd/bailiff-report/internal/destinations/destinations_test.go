@@ -1,0 +1,104 @@
+package destinations
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/deliver/delivertest"
+	"bailiff/policy/config"
+	"bailiff/units/e2e/peers"
+)
+
+// Where a destination is to be redacted, no way leads to it with anything else, by delivery or preview; where it is not, it gets
+// all.
+func TestRedact(t *testing.T) {
+	p, url := delivertest.Peers(t)
+	for _, d := range []config.Destination{
+		{Name: "webhook", Type: config.TypeWebhook, URL: url + peers.HookPath},
+		{Name: "abuseipdb", Type: config.TypeAbuseIPDB, URL: url + peers.AbuseIPDBPath},
+		{Name: "blocklist.de", Type: config.TypeBlocklist, Method: "http", Server: p.Server, URL: url + peers.BlocklistPath},
+	} {
+		for _, d.Redact = range []bool{true, false} {
+			d.TimeLimit, d.Lines = time.Minute, 100
+			key := delivertest.Key
+			if d.Type == config.TypeWebhook {
+				key = string(p.Secret)
+			}
+			env := delivertest.Env(t, d.CredentialName(), key)
+			env.Own = []string{"mail.example.org", "mail"}
+			env.Filter = filters(config.Default().Jails)
+			dst, err := New(&d, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			item := delivertest.Item(delivertest.Report("198.51.100.7"))
+			shown, err := dst.Render(item)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := dst.Deliver(t.Context(), item); err != nil {
+				t.Fatal(err)
+			}
+			e := p.Entries()[len(p.Entries())-1]
+			for _, s := range []string{string(shown), strings.Join(append(e.Form["comment"], e.Form["logs"]...), "") + string(e.Body)} {
+				if bob := strings.Contains(s, "bob"); bob == d.Redact || !strings.Contains(s, "Failed") {
+					t.Errorf("%s, redact %v: %s", d.Name, d.Redact, s)
+				}
+				if d.Redact && (strings.Contains(s, `"mail"`) || strings.Contains(s, "Z mail ") || d.Type == config.TypeWebhook && strings.Contains(s, "mail.example.org")) {
+					t.Errorf("%s names the host: %s", d.Name, s)
+				}
+			}
+		}
+	}
+}
+
+// What leaves a trace in the journal does so when it is redacted, too.
+func TestTraced(t *testing.T) {
+	item := delivertest.Item(delivertest.Report("198.51.100.7"))
+	for _, redact := range []bool{true, false} {
+		for kind, want := range map[string]bool{config.TypeWebhook: false, config.TypeBlocklist: true, config.TypeMail: true} {
+			d := &config.Destination{Name: "x", Type: kind, URL: "https://example.org", Method: "mail", To: []string{"root"}, Redact: redact, Lines: 10}
+			dst, err := New(d, delivertest.Env(t, "", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d, ok := dst.(deliver.Traced); ok != want || ok && !strings.HasPrefix(d.Trace(item), "bailiff.00112233445566778899aabbccddeeff.abuse-1@") {
+				t.Errorf("%s, redact %v: traced %v", kind, redact, ok)
+			}
+		}
+	}
+}
+
+// Names are those that systemd gives to the files of folders, and to credentials of their own.
+func TestSecret(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	for name, text := range map[string]string{"bailiff_blocklist.de": "plain\n", "bailiff-key_webhook": "encrypted\r\n", "own": "own", "bailiff_own2": "own2", "bailiff_empty": "\n", "bailiff_both": "first", "bailiff-key_both": "second"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"bailiff_blocklist.de": "plain", "bailiff_webhook": "encrypted", "own": "own", "own2": "own2", "bailiff_both": "first"} {
+		if b, err := Secret(name); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	if _, err := Secret("bailiff_abuseipdb"); err == nil || !strings.Contains(err.Error(), "put it into /etc/bailiff/credentials/abuseipdb and") {
+		t.Error(err)
+	}
+	for _, bad := range []string{"", "..", "../own", "bailiff_empty", "/etc/passwd"} {
+		if b, err := Secret(bad); err == nil {
+			t.Errorf("%s: %q", bad, b)
+		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "own"), 0o404); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Secret("own"); err == nil || !strings.Contains(err.Error(), "everybody can read it") {
+		t.Error(err)
+	}
+}

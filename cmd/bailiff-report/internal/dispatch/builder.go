@@ -1,0 +1,338 @@
+package dispatch
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/journal"
+	"bailiff/journal/audit"
+	"bailiff/journal/evidence"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+)
+
+// What one report holds at most. Lines of the usual length fit whole; where the sum is too large, long ones are cut further.
+const (
+	maxLine    = filter.MaxMessage
+	maxText    = 1 << 20 // bytes of all lines
+	shortLine  = 512     // what lines are cut to where they are more than that together
+	maxContext = 1000    // lines
+
+	// contextTime bounds how long the journal is searched for lines about one address, and so what a report is late by it.
+	contextTime = 250 * time.Millisecond
+)
+
+// Ban is an audit entry about a ban.
+type Ban struct {
+	audit.BanEvent
+	Cursor   journal.Cursor
+	Time     time.Time
+	Extended bool
+}
+
+// Key names a report of the ban for ever. A ban that is made longer keeps its id, so there the entry's own time is part of it.
+func (b *Ban) Key() string {
+	if !b.Extended {
+		return b.ID
+	}
+	return b.ID + "-" + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, uint64(b.Time.UnixMicro())))
+}
+
+// jailInfo is what reports say of a jail.
+type jailInfo struct {
+	match   *filter.Matcher
+	service string
+	ports   []uint16
+}
+
+// builder builds reports: it finds the evidence of a ban in the journal. One goroutine uses it.
+type builder struct {
+	src   journal.Source
+	host  string
+	jails map[string]jailInfo
+	lines int  // at most, of each kind
+	all   bool // lines beyond the evidence are wanted
+
+	r *journal.Reader // for evidence
+}
+
+// newBuilder makes a builder for what a configuration asks for.
+func newBuilder(src journal.Source, c *config.Config, host string) *builder {
+	m := &builder{src: src, host: host, jails: map[string]jailInfo{}}
+	for i := range c.Jails {
+		j := &c.Jails[i]
+		if j.Filter == nil {
+			continue
+		}
+		f := jailInfo{service: j.Filter.Name, ports: portsOf(j)}
+		f.match, _ = j.Filter.Mode(j.Mode) // the configuration is checked
+		m.jails[j.Name] = f
+	}
+	for i := range c.Report.Destinations {
+		d := &c.Report.Destinations[i]
+		if d.Enabled {
+			m.lines = max(m.lines, d.Lines)
+			m.all = m.all || slices.Contains(d.Include, config.IncludeContext)
+		}
+	}
+	m.lines = min(m.lines, maxContext)
+	return m
+}
+
+// usual are the ports of services whose jails close all ports, by filter (IANA's registry).
+var usual = map[string][]uint16{"sshd": {22}, "dropbear": {22}, "postfix": {25}, "exim": {25}, "opensmtpd": {25}, "sendmail": {25}, "dovecot": {143}, "vsftpd": {21}, "proftpd": {21}, "pure-ftpd": {21}}
+
+func portsOf(j *config.Jail) (ports []uint16) {
+	for _, p := range j.Ports {
+		if p.From == p.To && !slices.Contains(ports, p.From) {
+			ports = append(ports, p.From)
+		}
+	}
+	if ports == nil {
+		return usual[j.Filter.Name]
+	}
+	return ports
+}
+
+// close closes the journal's files: an open reader keeps those that were vacuumed.
+func (m *builder) close() {
+	if m.r != nil {
+		m.r.Close()
+		m.r = nil
+	}
+}
+
+var builderFields = append(slices.Clone(evidence.Fields), "_HOSTNAME")
+
+// build builds the report of a ban. Lines that the journal no longer has are counted in Missing.
+func (m *builder) build(b *Ban) *report.Report {
+	f := m.jails[b.Jail]
+	r := &report.Report{
+		ID: b.ID, Cursor: b.Cursor.String(), Time: b.Time, Prefix: b.Prefix, Jail: b.Jail, Service: f.service,
+		First: b.First, Since: b.Since, Until: b.Until, Failures: b.Failures, Count: b.Count,
+		Reason: b.Reason, By: b.By, Wide: b.Wide, Extended: b.Extended, Ports: f.ports, Host: m.host,
+	}
+	cursors := b.Evidence
+	cursors = cursors[max(0, len(cursors)-max(m.lines, 1)):] // one at least: it tells the address
+	for _, text := range cursors {
+		l, ok := m.line(text, f.match)
+		if !ok {
+			r.Missing++
+			continue
+		}
+		if l.Source.IsValid() && b.Prefix.Contains(l.Source) {
+			r.Address = l.Source
+		}
+		r.Lines = append(r.Lines, l)
+	}
+	switch {
+	case b.Prefix.IsSingleIP():
+		r.Address = b.Prefix.Addr()
+	case !r.Address.IsValid():
+		r.Address = b.Prefix.Addr()
+		for _, a := range b.Addresses {
+			if b.Prefix.Contains(a) {
+				r.Address = a
+				break
+			}
+		}
+	}
+	if m.lines == 0 {
+		r.Lines = nil
+	}
+	if m.all {
+		r.Context = m.context(b, r, f.match)
+	}
+	bound(r)
+	return r
+}
+
+func (m *builder) line(cursor string, match *filter.Matcher) (l report.Line, ok bool) {
+	c, err := journal.ParseCursor(cursor)
+	if err != nil {
+		return l, false
+	}
+	if m.r == nil {
+		if m.r, err = journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: evidence.MaxValue}); err != nil {
+			return l, false
+		}
+	}
+	e, ok := m.r.At(c)
+	if !ok {
+		return l, false
+	}
+	return lineOf(e, match), true
+}
+
+// lineOf copies what a report says of an entry.
+func lineOf(e *journal.Entry, match *filter.Matcher) report.Line {
+	var f filter.Entry
+	evidence.Convert(e, &f)
+	l := report.Line{
+		Time: time.UnixMicro(int64(e.Realtime)), Hostname: string(e.Field(len(builderFields) - 1)), Identifier: string(f.Identifier), PID: f.PID, Unit: string(f.Unit),
+		Message: bytes.Clone(f.Message[:min(len(f.Message), maxLine)]), Cursor: e.Cursor().String(),
+	}
+	var h filter.Hit
+	if match != nil && match.Match(&f, &h) {
+		l.Source, l.Port, l.Account = h.Addr, h.Port, bytes.Clone(h.User)
+		if h.Pattern != nil {
+			l.Pattern = h.Pattern.Name
+		}
+	}
+	return l
+}
+
+// context finds all lines about the address from its first failure on, the newest where they are too many or the search
+// takes too long.
+func (m *builder) context(b *Ban, r *report.Report, match *filter.Matcher) []report.Line {
+	j, err := journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: evidence.MaxValue})
+	if err != nil {
+		return r.Lines
+	}
+	defer j.Close()
+	first := b.First
+	if first.IsZero() || first.After(b.Since) {
+		first = b.Since.Add(-10 * time.Minute)
+	}
+	needle := []byte(r.Address.String())
+	end := time.Now().Add(contextTime)
+	var out []report.Line
+	j.SeekRealtime(uint64(b.Time.UnixMicro()))
+	for n := 0; len(out) < m.lines && j.Previous(); n++ {
+		e := j.Entry()
+		if e.Realtime < uint64(first.UnixMicro()) || n%256 == 255 && time.Now().After(end) {
+			break
+		}
+		if !mentions(e.Field(0), needle) || string(e.Field(1)) == audit.Unit || string(e.Field(1)) == Unit {
+			continue
+		}
+		out = append(out, lineOf(e, match))
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// mentions says whether a text names an address as a whole: 192.0.2.1 does not stand in 192.0.2.10.
+func mentions(text, addr []byte) bool {
+	digits := "0123456789"
+	sep := byte('.')
+	if bytes.IndexByte(addr, ':') >= 0 {
+		digits, sep = "0123456789abcdefABCDEF", ':'
+	}
+	is := func(c byte) bool { return strings.IndexByte(digits, c) >= 0 }
+	for {
+		i := bytes.Index(text, addr)
+		if i < 0 {
+			return false
+		}
+		rest := text[i+len(addr):]
+		before := i > 0 && (is(text[i-1]) || text[i-1] == sep)
+		after := len(rest) > 0 && is(rest[0]) || len(rest) > 1 && rest[0] == sep && (is(rest[1]) || rest[1] == ':')
+		if !before && !after {
+			return true
+		}
+		text = text[i+1:]
+	}
+}
+
+// bound cuts long lines where all of them are too much.
+func bound(r *report.Report) {
+	sum := 0
+	each := func(f func(*report.Line)) {
+		for i := range r.Lines {
+			f(&r.Lines[i])
+		}
+		for i := range r.Context {
+			f(&r.Context[i])
+		}
+	}
+	each(func(l *report.Line) { sum += len(l.Message) })
+	if sum > maxText {
+		each(func(l *report.Line) { l.Message = l.Message[:min(len(l.Message), shortLine)] })
+	}
+}
+
+// parseBan reads an audit entry.
+func parseBan(e *journal.Entry) (*Ban, error) {
+	fields := map[string]string{}
+	b := &Ban{Cursor: e.Cursor(), Time: time.UnixMicro(int64(e.Realtime))}
+	var addrs []netip.Addr
+	e.Each(func(name string, value []byte) bool {
+		if _, ok := fields[name]; !ok {
+			fields[name] = string(value)
+		}
+		if name == audit.FieldAddress {
+			if a, err := netip.ParseAddr(string(value)); err == nil && len(addrs) < 64 {
+				addrs = append(addrs, a)
+			}
+		}
+		return true
+	})
+	ev, err := audit.ParseBan(func(name string) string { return fields[name] })
+	if err != nil {
+		return nil, err
+	}
+	b.BanEvent, b.Addresses = ev, addrs
+	b.Extended = fields["MESSAGE_ID"] == audit.KindExtend.ID()
+	return b, nil
+}
+
+// own selects entries of some kinds of one of our units: by the unit and the user, for which journald vouches.
+func own(unit string, uids []uint32, kinds ...audit.Kind) journal.Group {
+	g := journal.Group{{Field: "_SYSTEMD_UNIT", Value: unit}}
+	for _, uid := range uids {
+		g = append(g, journal.Match{Field: "_UID", Value: strconv.FormatUint(uint64(uid), 10)})
+	}
+	for _, k := range kinds {
+		g = append(g, journal.Match{Field: "MESSAGE_ID", Value: k.ID()})
+	}
+	return g
+}
+
+// Preview builds the item that a destination would get about a ban, or about what a jail that only observes would have banned:
+// the newest with that id or about that address; with an empty id
+// that of a test. It reads the journal and asks the registries as bailiff-report would, which need not run.
+func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.Config, env deliver.Env, d *config.Destination, id string) (*report.Item, error) {
+	if id == "" {
+		return TestItem(d.Name, env.Host, time.Now()), nil
+	}
+	g := own(audit.Unit, uids, audit.KindBan, audit.KindExtend, audit.KindObserved)
+	if a, err := netip.ParseAddr(id); err == nil {
+		g = append(g, journal.Match{Field: audit.FieldAddress, Value: a.Unmap().WithZone("").String()})
+	} else {
+		ban, _, _ := strings.Cut(id, "-")
+		g = append(g, journal.Match{Field: audit.FieldBanID, Value: ban})
+	}
+	j, err := journal.Open(src, journal.Options{Matches: journal.Matches{g}})
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	for j.SeekTail(); j.Previous(); {
+		b, err := parseBan(j.Entry())
+		if err != nil {
+			continue
+		}
+		m := newBuilder(src, c, env.Host)
+		defer m.close()
+		r := m.build(b)
+		if env.Lookup != nil && needsLookup(d) {
+			r.Whois = env.Lookup(ctx, r.Address)
+		}
+		return &report.Item{Key: itemKey(b.Key(), d.Name), Reports: []*report.Report{r}, Attempt: 1}, nil
+	}
+	if p := j.Problems(); len(p) > 0 {
+		return nil, fmt.Errorf("no ban %.100q in %s, of which a part could not be read: %w", id, src, p[0])
+	}
+	return nil, fmt.Errorf("no ban %.100q in %s", id, src)
+}

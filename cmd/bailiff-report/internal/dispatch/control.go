@@ -1,0 +1,394 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/journal/audit"
+	"bailiff/units/control"
+	"bailiff/units/version"
+)
+
+// Control answers on the control socket.
+type Control struct {
+	D       *Dispatcher
+	Started time.Time
+}
+
+// ask has the dispatcher answer. f must not change what it returned before.
+func ask[T any](ctx context.Context, c *Control, f func(d *Dispatcher) (T, error)) (answer T, err error) {
+	if e := c.D.call(ctx, func() {
+		c.D.active = c.D.o.Now()
+		answer, err = f(c.D)
+	}); e != nil {
+		var none T
+		hint := "try again; systemctl status bailiff-report tells more"
+		if errors.Is(e, errUnsaved) {
+			hint = "look at the disk that holds /var/lib/bailiff-report"
+		}
+		return none, &control.Error{Status: http.StatusServiceUnavailable, Message: e.Error(), Hint: hint}
+	}
+	return answer, err
+}
+
+// Status reports what the process does.
+func (c *Control) Status(ctx context.Context) (*control.ReporterStatus, error) {
+	return ask(ctx, c, func(d *Dispatcher) (*control.ReporterStatus, error) { return d.report(c.Started), nil })
+}
+
+func (d *Dispatcher) report(started time.Time) *control.ReporterStatus {
+	now := d.o.Now()
+	s := &control.ReporterStatus{Version: version.String(), PID: os.Getpid(), Started: started, Delivered: d.count, CaughtUp: d.caughtUp, Cursor: d.pos.Cursor, QueueBytes: d.q.log.end}
+	for _, p := range d.problems {
+		s.Problems = append(s.Problems, p.text)
+	}
+	if d.confErr != "" {
+		s.Problems = append(s.Problems, "the configuration was not reloaded: "+d.confErr)
+	}
+	if d.noRoom != "" {
+		s.Problems = append(s.Problems, d.noRoom+": new bans wait in the journal")
+	}
+	for _, x := range d.q.sorted() {
+		y := control.DestinationStatus{Name: x.name, Waiting: len(x.all), Sent: x.sentLately(now), Held: x.held(), Behind: x.behind != nil}
+		s.Waiting += y.Waiting
+		if x.ep != nil {
+			y.Type, y.Quota, y.LastError = x.ep.conf.Type, x.ep.conf.Quota, x.lastErr
+			y.LastOK, y.LastFailed = when(x.lastOK), when(x.lastFail)
+			if x.until.After(now) {
+				y.Paused = when(x.until)
+			}
+			if x.busy {
+				y.Delivering = when(x.since)
+			}
+		} else if y.Waiting == 0 {
+			continue
+		}
+		s.Destinations = append(s.Destinations, y)
+	}
+	return s
+}
+
+func when(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.Round(0)
+	return &t
+}
+
+// named finds a destination, or says which there are.
+func (d *Dispatcher) named(name string) (*destination, error) {
+	x := d.q.dests[name]
+	if x != nil && (x.ep != nil || len(x.all) > 0) {
+		return x, nil
+	}
+	names := []string{}
+	for _, x := range d.q.sorted() {
+		if x.ep != nil {
+			names = append(names, x.name)
+		}
+	}
+	hint := "none is configured: see report.destinations in bailiff.yaml(5)"
+	if len(names) > 0 {
+		hint = "there are " + strings.Join(names, ", ")
+	}
+	return nil, &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no destination %.50q", name), Hint: hint}
+}
+
+// queued describes a report in a delivery.
+func (d *Dispatcher) queued(it *delivery, rp *queuedReport) control.QueuedReport {
+	q := control.QueuedReport{ID: rp.ID, Address: rp.Address.String(), Jail: rp.Jail, Time: time.UnixMicro(rp.Time), Destination: it.dest.name,
+		State: it.state.String(), Attempts: it.attempts, Error: it.lastErr}
+	if it.state == collecting {
+		q.State = "digest"
+	} else {
+		q.Item = it.key
+	}
+	if it.state == waiting && it.notBefore.After(d.o.Now()) {
+		q.Next = when(it.notBefore)
+	}
+	switch {
+	case it.dest.ep == nil:
+		q.State = "not configured"
+	case it.dest.held() != "" && it.state != delivering:
+		q.State = "held"
+	}
+	return q
+}
+
+// each passes what waits: of one destination or of all, of a ban, about an address, or everything.
+func (d *Dispatcher) each(destination, id string, yield func(*delivery, *queuedReport)) {
+	addr, _ := netip.ParseAddr(id)
+	for _, x := range d.q.sorted() {
+		if destination != "" && x.name != destination {
+			continue
+		}
+		for _, it := range x.sorted() {
+			for _, rp := range it.reports {
+				if id == "" || rp.ID == id || rp.Key == id || addr.IsValid() && rp.Address == addr.Unmap() {
+					yield(it, rp)
+				}
+			}
+		}
+	}
+}
+
+// Reports lists what waits.
+func (c *Control) Reports(ctx context.Context, destination string, limit int) (*control.ReportList, error) {
+	return ask(ctx, c, func(d *Dispatcher) (*control.ReportList, error) {
+		if destination != "" {
+			if _, err := d.named(destination); err != nil {
+				return nil, err
+			}
+		}
+		l := &control.ReportList{}
+		d.each(destination, "", func(it *delivery, rp *queuedReport) {
+			if l.Total++; len(l.Reports) < limit {
+				l.Reports = append(l.Reports, d.queued(it, rp))
+			}
+		})
+		slices.SortStableFunc(l.Reports, func(a, b control.QueuedReport) int { return a.Time.Compare(b.Time) })
+		return l, nil
+	})
+}
+
+// Report shows the newest report of a ban or about an address.
+func (c *Control) Report(ctx context.Context, id, destination string) (*control.ReportShow, error) {
+	type render struct { // done here: the dispatcher has other things to do
+		at   int
+		ep   *endpoint
+		what *report.Item
+	}
+	type answer struct {
+		show    *control.ReportShow
+		renders []render
+		set     *setup
+	}
+	a, err := ask(ctx, c, func(d *Dispatcher) (answer, error) {
+		var newest *queuedReport
+		d.each(destination, id, func(_ *delivery, rp *queuedReport) {
+			if newest == nil || rp.seq > newest.seq {
+				newest = rp
+			}
+		})
+		if newest == nil {
+			return answer{}, &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no report of %.100q waits", id),
+				Hint: "bailiff report list shows what waits; of what was delivered the journal tells: journalctl BAILIFF_BAN_ID=…"}
+		}
+		r, err := d.q.report(newest)
+		if err != nil {
+			return answer{}, err
+		}
+		a := answer{show: &control.ReportShow{Report: r}, set: d.set}
+		for _, it := range newest.in {
+			if destination != "" && it.dest.name != destination {
+				continue
+			}
+			y := control.Delivery{QueuedReport: d.queued(it, newest)}
+			what := &report.Item{Key: itemKey(newest.Key, it.dest.name), Reports: []*report.Report{r}, Attempt: 1}
+			if it.digest {
+				what.Key, what.Digest, what.Reports = it.key, true, nil
+				for _, rp := range it.reports {
+					r, e := d.q.report(rp)
+					if err = errors.Join(err, e); e == nil {
+						what.Reports = append(what.Reports, r)
+					}
+				}
+			}
+			switch ep := it.dest.ep; {
+			case err != nil:
+				y.Failed = err.Error()
+			case ep == nil:
+				y.Failed = "the destination is not configured"
+			default:
+				a.renders = append(a.renders, render{len(a.show.Deliveries), ep, what})
+			}
+			a.show.Deliveries = append(a.show.Deliveries, y)
+		}
+		return a, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range a.renders {
+		y := &a.show.Deliveries[r.at]
+		dst, err := c.D.o.New(&r.ep.conf, a.set.env) // one of its own: the other may be at work
+		if err == nil {
+			var b []byte
+			b, err = dst.Render(r.what)
+			y.Preview = string(b)
+		}
+		if err != nil {
+			y.Failed = err.Error()
+		}
+	}
+	return a.show, nil
+}
+
+// full is the answer to what would change the queue while that cannot be written.
+func (d *Dispatcher) full() error {
+	if !d.stuck {
+		return nil
+	}
+	return &control.Error{Status: http.StatusInsufficientStorage, Message: "the queue cannot be written", Hint: "look at the disk that holds /var/lib/bailiff-report"}
+}
+
+func noneWaits() error {
+	return &control.Error{Status: http.StatusNotFound, Message: "no such report waits", Hint: "bailiff report list shows what waits"}
+}
+
+// Retry has what waits tried at once. A destination that is held is tried again; one that cannot work as it is configured is set up
+// again.
+func (c *Control) Retry(ctx context.Context, by control.Peer, req control.ReportsRequest) (*control.ReportsResult, error) {
+	broken := false
+	r, err := ask(ctx, c, func(d *Dispatcher) (r *control.ReportsResult, err error) {
+		r, broken, err = d.retry(by, req)
+		return r, err
+	})
+	if err == nil && broken {
+		err = c.D.Reload(ctx)
+	}
+	return r, err
+}
+
+// retry is Retry. broken tells that a destination cannot work as it is configured.
+func (d *Dispatcher) retry(by control.Peer, req control.ReportsRequest) (r *control.ReportsResult, broken bool, err error) {
+	if err := d.full(); err != nil {
+		return nil, false, err
+	}
+	n, now := 0, d.o.Now()
+	free := map[*destination]bool{}
+	if req.Destination != "" {
+		x, err := d.named(req.Destination)
+		if err != nil {
+			return nil, false, err
+		}
+		free[x] = true
+	}
+	d.each(req.Destination, req.ID, func(it *delivery, _ *queuedReport) {
+		n++
+		free[it.dest] = true
+		if it.state == waiting || it.state == lookingUp {
+			it.postpone(now, false)
+		}
+	})
+	for x := range free {
+		broken = broken || x.ep != nil && x.ep.err != nil
+		if x.hold != nil {
+			d.q.write(kindHold, recHold{Dest: x.name, Time: now.UnixMicro()}, nil)
+			d.event(audit.KindReportsFree, fmt.Sprintf("reports to %s are tried again: %s asks for it", x.name, by.User),
+				audit.Field{Name: audit.FieldDestination, Value: x.name}, audit.Field{Name: audit.FieldBy, Value: by.User})
+		}
+		x.until, x.failures = time.Time{}, 0
+	}
+	if n == 0 && len(free) == 0 {
+		return nil, false, noneWaits()
+	}
+	return &control.ReportsResult{Reports: n}, broken, nil
+}
+
+// Drop gives up what waits. What is being delivered at the moment is not meant. It works in parts, so that each has its place in
+// the audit trail, however many there are.
+func (c *Control) Drop(ctx context.Context, by control.Peer, req control.ReportsRequest) (*control.ReportsResult, error) {
+	total := 0
+	for {
+		if err := c.D.o.Audit.Wait(ctx); err != nil {
+			return nil, &control.Error{Status: http.StatusServiceUnavailable, Message: fmt.Sprintf("journald does not take entries: %d reports were dropped", total), Hint: "systemctl status systemd-journald"}
+		}
+		n, err := ask(ctx, c, func(d *Dispatcher) (int, error) {
+			if req.Destination != "" && total == 0 {
+				if _, err := d.named(req.Destination); err != nil {
+					return 0, err
+				}
+			}
+			if err := d.full(); err != nil {
+				return 0, err
+			}
+			return d.dropSome(by, req), nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			break
+		}
+		total += n
+	}
+	if total == 0 && !req.All {
+		return nil, noneWaits()
+	}
+	return &control.ReportsResult{Reports: total}, nil
+}
+
+// dropSome drops some of what is meant, and returns how many reports these are.
+func (d *Dispatcher) dropSome(by control.Peer, req control.ReportsRequest) (n int) {
+	var some []*delivery
+	d.each(req.Destination, req.ID, func(it *delivery, _ *queuedReport) {
+		if it.state != delivering && len(some) < maxDrops && !slices.Contains(some[max(0, len(some)-1):], it) {
+			some = append(some, it)
+		}
+	})
+	for _, it := range some {
+		n += len(it.reports)
+		d.drop(it, "dropped by "+by.User)
+	}
+	return n
+}
+
+// TestAddress is of a network for documentation (RFC 5737), so it belongs to nobody.
+var TestAddress = netip.MustParseAddr("192.0.2.1")
+
+// TestItem builds the item of a test delivery.
+func TestItem(dest, host string, now time.Time) *report.Item {
+	id := fmt.Sprintf("test%012x", now.UnixMicro())
+	return &report.Item{Key: itemKey(id, dest), Test: true, Attempt: 1, Reports: []*report.Report{{
+		ID: id, Time: now, Prefix: netip.PrefixFrom(TestAddress, 32), Address: TestAddress, Jail: "sshd", Service: "sshd",
+		First: now.Add(-time.Minute), Since: now, Until: now.Add(10 * time.Minute), Failures: 5, Count: 1, Reason: "failures", Ports: []uint16{22}, Host: host,
+		Lines: []report.Line{{Time: now, Hostname: host, Identifier: "sshd", PID: 1, Unit: "ssh.service", Pattern: "failed-unknown",
+			Message: []byte("Failed password for invalid user test from 192.0.2.1 port 40000 ssh2"), Source: TestAddress, Port: 40000, Account: []byte("test")}},
+		Whois: &report.Whois{Asked: now, Failed: "192.0.2.1 is an address for documentation and belongs to nobody"},
+	}}}
+}
+
+// Test delivers a made-up report now, and returns what the destination said.
+func (c *Control) Test(ctx context.Context, by control.Peer, req control.TestRequest) (*control.TestResult, error) {
+	t := &test{ctx: ctx, done: make(chan testResult, 1)}
+	if _, err := ask(ctx, c, func(d *Dispatcher) (bool, error) {
+		x, err := d.named(req.Destination)
+		switch {
+		case err != nil:
+			return false, err
+		case x.ep == nil:
+			return false, &control.Error{Status: http.StatusConflict, Message: req.Destination + " is not configured any more", Hint: "enable it, and reload"}
+		case x.ep.err != nil:
+			return false, &control.Error{Status: http.StatusConflict, Message: x.ep.err.Error(), Hint: "nothing can be delivered before that is repaired"}
+		}
+		t.item = TestItem(req.Destination, d.set.env.Host, d.o.Now())
+		x.tests = append(x.tests, t)
+		return true, nil
+	}); err != nil {
+		return nil, err
+	}
+	var r testResult
+	select {
+	case r = <-t.done:
+	case <-ctx.Done():
+		return nil, &control.Error{Status: http.StatusConflict, Message: "a report is being delivered to " + req.Destination + ", and does not come to an end", Hint: "bailiff report list tells more"}
+	case <-c.D.ended:
+		return nil, &control.Error{Status: http.StatusServiceUnavailable, Message: errEnded.Error(), Hint: "try again"}
+	}
+	if r.err != nil {
+		return nil, &control.Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("%s did not take it: %v", req.Destination, r.err), Hint: "nothing is kept of a test: repair it and test again"}
+	}
+	c.D.log(audit.Info, fmt.Sprintf("test report to %s, asked for by %s: delivered (%s)", req.Destination, by.User, cut(r.receipt.Answer)),
+		audit.Field{Name: audit.FieldDestination, Value: req.Destination}, audit.Field{Name: audit.FieldBy, Value: by.User})
+	return &control.TestResult{Item: t.item.Key, Answer: r.receipt.Answer}, nil
+}

@@ -1,0 +1,452 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/journal"
+	"bailiff/journal/audit"
+	"bailiff/policy/config"
+)
+
+// What is taken from the journal in one frame of the queue.
+const (
+	batchBans  = 64
+	batchBytes = 4 << 20
+)
+
+// quiet is how long a wait for the journal may last; it bounds how late a file is seen that no watch reported.
+const quiet = 30 * time.Second
+
+// built is a ban and its report.
+type built struct {
+	ban    *Ban
+	before position // of the entry before it
+	report *report.Report
+	body   []byte // as JSON
+}
+
+// intake asks the dispatcher to take reports into the queue, and to note that everything up to pos was read.
+type intake struct {
+	only string // for this destination alone, whose bans waited in the journal
+	pos  position
+	bans []built
+	done chan bool // after it is on the disk; false: for that destination there is no more room
+}
+
+// follow takes bans from the journal until ctx ends. It survives whatever the journal does.
+func (d *Dispatcher) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := d.read(ctx)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		if d.call(ctx, func() {
+			text := "the journal cannot be read: " + err.Error()
+			if d.problem("journal", text) {
+				d.event(audit.KindJournalProblem, text)
+			}
+		}) != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(fullPause):
+		}
+	}
+}
+
+// read follows the journal; it returns at an error.
+func (d *Dispatcher) read(ctx context.Context) error {
+	h := &harvest{d: d}
+	defer h.close()
+	var rebuild uint64
+	if err := d.call(ctx, func() { h.pos, rebuild, h.set = d.pos, d.q.rebuild, d.set }); err != nil {
+		return err
+	}
+	if rebuild != 0 {
+		known, err := d.outcomes(time.Now().Add(-h.set.conf.Report.RetryFor - day))
+		if err != nil {
+			return err
+		}
+		if err := d.call(ctx, func() { d.remember(known) }); err != nil {
+			return err
+		}
+	}
+	if err := h.open(rebuild != 0); err != nil {
+		return err
+	}
+	for {
+		bans, reload, end := h.batch(nil, nil)
+		if ok, err := d.take(ctx, &intake{pos: h.pos, bans: bans}); err != nil || !ok {
+			return err
+		}
+		if reload {
+			_ = d.Reload(ctx) // the error is in status and in the journal
+			if err := d.call(ctx, func() { h.set = d.set }); err != nil {
+				return err
+			}
+			h.rest()
+		}
+		if !end {
+			continue
+		}
+		h.rest()
+		problems := h.stream.Problems()
+		if err := d.call(ctx, func() {
+			d.caughtUp = true
+			d.problem("journal", "")
+			d.problems = slices.DeleteFunc(d.problems, func(p problem) bool {
+				return p.source == p.text && !slices.ContainsFunc(problems, func(e error) bool { return p.text == "journal file: "+e.Error() })
+			})
+			for _, p := range problems {
+				if text := "journal file: " + p.Error(); d.problem(text, text) {
+					d.event(audit.KindJournalProblem, "reports: "+text)
+				}
+			}
+		}); err != nil {
+			return err
+		}
+		if err := h.stream.Wait(ctx, quiet); err != nil {
+			return err
+		}
+	}
+}
+
+// take hands an intake to the dispatcher. It returns when that is done, which may take until there is room.
+func (d *Dispatcher) take(ctx context.Context, in *intake) (ok bool, err error) {
+	if len(in.bans) == 0 && in.only == "" {
+		if in.pos == (position{}) {
+			return true, nil
+		}
+		return true, d.call(ctx, func() { d.pos = in.pos })
+	}
+	in.done = make(chan bool, 1)
+	if err := d.call(ctx, func() { d.intakes = append(d.intakes, in) }); err != nil {
+		return false, err
+	}
+	select {
+	case ok := <-in.done:
+		return ok, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-d.ended:
+		return false, errEnded
+	}
+}
+
+// admitIntakes takes reports for which there is room.
+func (d *Dispatcher) admitIntakes(now time.Time) {
+	if d.noRoom != "" && now.Before(d.retryAt) {
+		return
+	}
+	for len(d.intakes) > 0 && len(d.q.pending) < maxFrame/4 {
+		in := d.intakes[0]
+		size := int64(1 << 10)
+		for i := range in.bans {
+			size += int64(len(in.bans[i].body)) + 1<<10
+		}
+		var full *fullError
+		if err := d.q.room(size); errors.As(err, &full) {
+			d.retryAt = now.Add(fullPause)
+			d.refuse(full)
+			return
+		} else if err != nil {
+			d.fatal = err
+			return
+		}
+		d.roomAgain()
+		d.intakes = d.intakes[1:]
+		ok := d.admit(in)
+		d.then(func() { in.done <- ok })
+	}
+}
+
+// admit decides where each ban is reported. ok is false when the destination of a catch-up has no more room.
+func (d *Dispatcher) admit(in *intake) (ok bool) {
+	ok = true
+	for i := range in.bans {
+		b := &in.bans[i]
+		at := b.ban.Time.UnixMicro()
+		rebuilding := uint64(at) <= d.q.rebuild
+		key := b.ban.Key()
+		for _, x := range d.q.sorted() {
+			switch {
+			case x.ep == nil, in.only != "" && x.name != in.only, in.only == "" && x.behind != nil, !wants(&x.ep.conf, b.ban),
+				d.has(x, key, rebuilding), x.within(b.ban, b.report.Address, rebuilding):
+				continue
+			case d.backlogged(x, false):
+				d.q.write(kindBehind, recBehind{x.name, &b.before}, nil)
+				if in.only != "" {
+					return false
+				}
+				d.event(audit.KindReportQueue, fmt.Sprintf("%d reports wait for %s: newer bans wait in the journal, for this destination alone", len(x.all), x.name),
+					audit.Field{Name: audit.FieldDestination, Value: x.name})
+				continue
+			}
+			now := d.o.Now().UnixMicro()
+			if d.q.reports[key] == nil {
+				d.q.write(kindReport, facts{Key: key, ID: b.ban.ID, Address: b.report.Address, Jail: b.ban.Jail, Time: at, Since: now}, b.body)
+			}
+			rec := recDelivery{Dest: x.name, Key: itemKey(key, x.name), State: waiting, Reports: []string{key}, Since: now, Time: now}
+			switch {
+			case x.ep.conf.Digest != "off" && x.ep.conf.Digest != "":
+				rec.State = collecting
+			case rebuilding:
+				rec.State, rec.Started = uncertain, at
+			}
+			d.q.write(kindDelivery, rec, nil)
+		}
+		if rp := d.q.reports[key]; rp != nil {
+			d.lookUp(rp)
+		}
+	}
+	if in.only != "" {
+		d.q.write(kindBehind, recBehind{in.only, &in.pos}, nil)
+	} else {
+		d.writePosition(in.pos)
+	}
+	return true
+}
+
+// has tells whether the queue has a report for a destination, or, after it was damaged, had it.
+func (d *Dispatcher) has(x *destination, key string, rebuilding bool) bool {
+	if rp := d.q.reports[key]; rp != nil && slices.ContainsFunc(rp.in, func(it *delivery) bool { return it.dest == x }) {
+		return true
+	}
+	return rebuilding && d.known[doneKey(x.name, itemKey(key, x.name))]
+}
+
+// doneKey names a delivery in Dispatcher.known.
+func doneKey(dest, key string) string { return dest + "\x00" + key }
+
+// outcomes reads from our own entries which deliveries were made or dropped.
+func (d *Dispatcher) outcomes(since time.Time) (known map[string]int64, err error) {
+	j, err := journal.Open(d.o.Source, journal.Options{
+		Matches: journal.Matches{own(Unit, []uint32{d.o.Self}, audit.KindReported, audit.KindReportDropped)},
+		Fields:  []string{audit.FieldDestination, audit.FieldItem},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	known = map[string]int64{}
+	for j.SeekRealtime(uint64(since.UnixMicro())); j.Next(); {
+		entry := j.Entry()
+		dest, key := string(entry.Field(0)), string(entry.Field(1))
+		if dest == "" || key == "" {
+			continue
+		}
+		at := int64(entry.Realtime)
+		known[doneKey(dest, key)] = at
+		entry.Each(func(field string, id []byte) bool { // of a digest the reports in it
+			if field == audit.FieldBanID {
+				known[doneKey(dest, itemKey(string(id), dest))] = at
+			}
+			return true
+		})
+	}
+	return known, nil
+}
+
+// remember takes what the journal knows of deliveries that the queue lost.
+func (d *Dispatcher) remember(known map[string]int64) {
+	d.known = map[string]bool{}
+	for name := range known {
+		d.known[name] = true
+	}
+	for _, x := range d.q.sorted() {
+		for _, it := range x.sorted() {
+			if at, ok := known[doneKey(x.name, it.key)]; ok && it.state.may(done) && it.state != delivering {
+				d.change(it, done, func(r *recDelivery) { r.Time = at })
+			}
+		}
+	}
+}
+
+// catchUp starts to read what waits in the journal for a destination for which there was no room, and is now.
+func (d *Dispatcher) catchUp(x *destination) {
+	if x.behind == nil || x.catching || !d.caughtUp || d.backlogged(x, true) || d.o.Now().Before(x.catchAt) {
+		return
+	}
+	x.catching = true
+	set, conf, from, stop := d.set, &x.ep.conf, *x.behind, d.pos
+	d.then(func() { d.startCatchUp(set, conf, from, stop) })
+}
+
+// readBehind is startCatchUp.
+func (d *Dispatcher) readBehind(set *setup, conf *config.Destination, from, stop position) {
+	h := &harvest{d: d, pos: from, set: set}
+	d.spawn(func() {
+		ok, err := h.catchUp(d.context, conf, stop)
+		d.post(func() { d.caught(conf.Name, stop, ok, err) })
+	})
+}
+
+// caught ends a catch-up. ok tells that it came as far as stop.
+func (d *Dispatcher) caught(name string, stop position, ok bool, err error) {
+	x := d.q.destination(name)
+	x.catching = false
+	if err != nil {
+		x.catchAt = d.o.Now().Add(fullPause)
+		d.problem("behind "+name, fmt.Sprintf("bans for %s wait in the journal, which cannot be read: %v", name, err))
+		return
+	}
+	d.problem("behind "+name, "")
+	if ok && d.pos == stop { // else there is more by now
+		d.q.write(kindBehind, recBehind{name, nil}, nil)
+	}
+}
+
+// catchUp reads for one destination, up to where the others are. ok is false if there was no room for all.
+func (h *harvest) catchUp(ctx context.Context, dest *config.Destination, stop position) (ok bool, err error) {
+	defer h.close()
+	if err := h.open(false); err != nil {
+		return false, err
+	}
+	last, err := journal.ParsePosition(stop.Cursor)
+	if err != nil {
+		return false, err
+	}
+	for {
+		bans, _, end := h.batch(dest, &last)
+		if end {
+			h.pos = stop
+		}
+		if ok, err := h.d.take(ctx, &intake{only: dest.Name, pos: h.pos, bans: bans}); err != nil || !ok || end {
+			return ok, err
+		}
+	}
+}
+
+// harvest reads bans from the journal and builds their reports. One goroutine uses it.
+type harvest struct {
+	d       *Dispatcher
+	stream  *journal.Reader
+	set     *setup
+	pos     position
+	builder *builder
+}
+
+func (h *harvest) close() {
+	if h.stream != nil {
+		h.stream.Close()
+	}
+	h.rest()
+}
+
+// rest closes the reader of the evidence: it keeps files that were vacuumed.
+func (h *harvest) rest() {
+	if h.builder != nil {
+		h.builder.close()
+		h.builder = nil
+	}
+}
+
+// open opens the journal behind the position.
+func (h *harvest) open(rebuilding bool) error {
+	d := h.d
+	o := journal.Options{Matches: journal.Matches{own(audit.Unit, d.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
+	pos := h.pos
+	if rebuilding && pos == (position{}) {
+		pos.Realtime = uint64(time.Now().Add(-h.set.conf.Report.RetryFor).UnixMicro())
+	}
+	j, err := journal.Open(d.o.Source, o)
+	if err != nil {
+		return err
+	}
+	h.stream = j
+	read, err := journal.ParsePosition(pos.Cursor)
+	known := err == nil
+	if known {
+		if _, ok := j.At(read.Last()); !ok {
+			what := fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: bans behind it that are gone, too, are not reported", read.Last())
+			if ahead := time.Until(time.UnixMicro(int64(read.Last().Realtime))); ahead > time.Minute {
+				what = "the entry that was read last lies in the future (the clock was set back, or the machine restored): going on from the daemon's last start"
+				known, pos = false, position{}
+			}
+			d.event(audit.KindJournalProblem, "reports: "+what)
+		}
+	}
+	switch {
+	case known:
+		j.SeekPosition(read)
+		return nil
+	case pos.Realtime != 0:
+		j.SeekRealtime(pos.Realtime)
+		return nil
+	}
+	// Bans from before reports were configured are not reported.
+	start, err := journal.Open(d.o.Source, journal.Options{Matches: journal.Matches{own(audit.Unit, d.o.Daemon, audit.KindStart, audit.KindReload)}})
+	if err != nil {
+		return err
+	}
+	defer start.Close()
+	if start.SeekTail(); start.Previous() {
+		return j.SeekCursor(start.Entry().Cursor())
+	}
+	j.SeekRealtime(uint64(d.began.UnixMicro()))
+	return nil
+}
+
+// batch reads bans that some destination wants, or one. reload tells that the configuration has changed behind them, end that
+// there is no more for now, or that the rest lies behind stop.
+func (h *harvest) batch(dest *config.Destination, stop *journal.Position) (bans []built, reload, end bool) {
+	size := 0
+	for len(bans) < batchBans && size < batchBytes {
+		if !h.stream.Next() {
+			return bans, false, true
+		}
+		if stop != nil && !h.stream.Reached(*stop) {
+			return bans, false, true
+		}
+		entry := h.stream.Entry()
+		before := h.pos
+		h.pos = position{h.stream.Position().String(), entry.Realtime}
+		switch kind, _ := audit.KindOf(string(entry.Field(0))); kind {
+		case audit.KindReload, audit.KindStart:
+			// The configuration of before that was read by New.
+			if dest == nil && entry.Realtime > uint64(h.d.began.UnixMicro()) {
+				return bans, true, false
+			}
+		case audit.KindBan, audit.KindExtend:
+			if b := h.ban(entry, dest); b != nil {
+				b.before = before
+				bans = append(bans, *b)
+				size += len(b.body)
+			}
+		}
+	}
+	return bans, false, false
+}
+
+// ban builds the report of a ban if a destination wants it.
+func (h *harvest) ban(entry *journal.Entry, dest *config.Destination) *built {
+	b, err := parseBan(entry)
+	if err != nil {
+		h.d.log(audit.Warning, fmt.Sprintf("ban that cannot be reported (%s): %v", entry.Cursor(), err))
+		return nil
+	}
+	wanted := dest != nil && wants(dest, b)
+	for _, ep := range h.set.endpoints {
+		wanted = wanted || dest == nil && wants(&ep.conf, b)
+	}
+	if !wanted {
+		return nil
+	}
+	if h.builder == nil {
+		h.builder = newBuilder(h.d.o.Source, h.set.conf, h.set.env.Host)
+	}
+	r := h.builder.build(b)
+	body, err := json.Marshal(r)
+	if err != nil {
+		h.d.log(audit.Warning, fmt.Sprintf("ban that cannot be reported (%s): %v", entry.Cursor(), err))
+		return nil
+	}
+	return &built{ban: b, report: r, body: body}
+}

@@ -1,0 +1,556 @@
+package dispatch
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/report"
+)
+
+// Records of the queue's file. A frame holds those of one turn of the dispatcher: after a crash all of them count, or none.
+const (
+	kindPosition = 'p' // recPosition
+	kindReport   = 'r' // facts, and behind a newline the report as JSON
+	kindWhois    = 'w' // recWhois, and behind a newline what the registries say as JSON
+	kindDelivery = 'd' // recDelivery
+	kindHold     = 'h' // recHold
+	kindBehind   = 'b' // recBehind
+	kindCounts   = 'c' // recCounts
+	kindWhole    = 'e' // end of what a file began with when it was put in place
+)
+
+// position is how far the journal has been read.
+type position struct {
+	Cursor   string `json:"cursor,omitempty"`
+	Realtime uint64 `json:"time,omitempty"` // µs
+}
+
+type recPosition struct {
+	Pos     position `json:"pos"`
+	Rebuild uint64   `json:"rebuild,omitempty"`
+}
+
+type recWhois struct {
+	Key string `json:"key"`
+}
+
+// recDelivery is the state of a delivery. Reports and Since stand in its first record.
+type recDelivery struct {
+	Dest     string   `json:"d"`
+	Key      string   `json:"k"`
+	State    state    `json:"s"`
+	Reports  []string `json:"r,omitempty"`
+	Digest   bool     `json:"g,omitempty"`
+	Since    int64    `json:"since,omitempty"` // µs
+	Time     int64    `json:"t,omitempty"`     // of the record, µs
+	Attempts int      `json:"n,omitempty"`
+	Pause    int64    `json:"p,omitempty"` // µs until the next attempt, from Time
+	Started  int64    `json:"u,omitempty"` // µs
+	Err      string   `json:"e,omitempty"`
+}
+
+// recHold holds a destination, or frees it if Why is empty.
+type recHold struct {
+	Dest  string `json:"d"`
+	Why   string `json:"why,omitempty"`
+	Print string `json:"print,omitempty"` // of its configuration at that time
+	Time  int64  `json:"t"`
+}
+
+type recBehind struct {
+	Dest string    `json:"d"`
+	Pos  *position `json:"pos,omitempty"`
+}
+
+type recCounts struct {
+	Dest   string               `json:"d"`
+	Window map[netip.Addr]int64 `json:"window,omitempty"`
+	Sent   map[int64]int        `json:"sent,omitempty"`
+}
+
+// queue is what has to be delivered, and how far the journal was read. Every change is a record: write applies it to the state
+// in memory and adds it to the next frame, commit puts the frame on the disk. Reading the file applies the same records.
+//
+// Memory may be ahead of the disk, by one frame. Nothing that others can see (a delivery, an answer) may happen before commit.
+type queue struct {
+	log     logFile
+	pos     position
+	rebuild uint64 // part of the queue was lost: bans up to that time (µs) may have been delivered before
+	reports map[string]*queuedReport
+	dests   map[string]*destination
+	seq     uint64
+	base    int64  // size of the file when it was put in place
+	pending []byte // records that are not on the disk yet
+	whole   bool
+	news    []string // what an administrator should know about the file
+	now     func() time.Time
+}
+
+// maxAside is how many damaged files are kept.
+const maxAside = 3
+
+// maxFile bounds the file, and with it what waits: the rest waits in the journal.
+const maxFile = 1 << 30
+
+// openQueue reads the queue's file in a folder, or creates it. If the file is damaged, what stands before the damage is kept, and
+// the rest is rebuilt from the journal.
+func openQueue(dir string, now func() time.Time) (*queue, error) {
+	q := newQueue(filepath.Join(dir, "queue"), now)
+	f, err := os.OpenFile(q.log.path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return q, q.compact()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	q.log.f = f
+	err = q.log.load(q.load, func() bool { return q.whole })
+	var damaged *errDamaged
+	if errors.As(err, &damaged) {
+		err = q.salvage(damaged)
+	}
+	if err != nil {
+		q.log.f.Close()
+		return nil, fmt.Errorf("%s: %w", q.log.path, err)
+	}
+	at := q.now()
+	for _, x := range q.dests {
+		for _, it := range x.all {
+			it.restore(at)
+		}
+		if it := x.current; it != nil { // a crash cut it off
+			q.write(kindDelivery, it.record(uncertain), nil)
+		}
+	}
+	return q, nil
+}
+
+func newQueue(path string, now func() time.Time) *queue {
+	return &queue{log: logFile{path: path, limit: maxFile}, reports: map[string]*queuedReport{}, dests: map[string]*destination{}, now: now}
+}
+
+// salvage sets a damaged file aside. What it lost was taken from the journal once, and is taken again from there; what it had
+// before the damage may have been delivered since.
+func (q *queue) salvage(damage *errDamaged) error {
+	aside := q.log.path + ".damaged-" + q.now().UTC().Format("20060102T150405.000000Z")
+	if err := os.Link(q.log.path, aside); err != nil {
+		return fmt.Errorf("set the damaged file aside: %w", err)
+	}
+	if old, err := filepath.Glob(q.log.path + ".damaged-*"); err == nil { // sorted, so by time
+		for _, name := range old[:max(0, len(old)-maxAside)] {
+			_ = os.Remove(name) // it only takes room
+		}
+	}
+	if !q.whole {
+		q.pos = position{} // what stood behind it may be lost, too
+	}
+	q.rebuild = uint64(q.now().UnixMicro())
+	for _, x := range q.dests {
+		if !q.whole {
+			x.behind = nil
+		}
+		for _, it := range x.all {
+			if it.state == waiting || it.state == delivering {
+				it.started = cmp.Or(it.started, it.since)
+				q.move(it, uncertain)
+			}
+		}
+	}
+	q.news = append(q.news, fmt.Sprintf("the queue was %v and is kept as %s: what is missing is rebuilt from the journal", damage, aside))
+	return q.compact()
+}
+
+// load applies the records of a frame.
+func (q *queue) load(at int64, payload []byte) error {
+	for rest := payload; len(rest) > 0; {
+		n, k := binary.Uvarint(rest)
+		if k <= 0 || n == 0 || n > uint64(len(rest)-k) {
+			return fmt.Errorf("at %d: a record of %d bytes", at, n)
+		}
+		rec := rest[k : k+int(n)]
+		if err := q.apply(rec[0], rec[1:], at+int64(len(payload)-len(rest)+k+1)); err != nil {
+			return fmt.Errorf("at %d: %w", at, err)
+		}
+		rest = rest[k+int(n):]
+	}
+	return nil
+}
+
+// encode appends a record.
+func encode(b []byte, kind byte, v any, body []byte) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return b, err
+	}
+	if body != nil {
+		data = append(append(data, '\n'), body...)
+	}
+	b = binary.AppendUvarint(b, uint64(1+len(data)))
+	return append(append(b, kind), data...), nil
+}
+
+// write applies a record, and adds it to those that commit puts on the disk. An error would mean that the dispatcher wrote what
+// it could not read, so it is a panic.
+func (q *queue) write(kind byte, v any, body []byte) {
+	at := len(q.pending)
+	var err error
+	if q.pending, err = encode(q.pending, kind, v, body); err == nil {
+		n, k := binary.Uvarint(q.pending[at:])
+		end := at + k + int(n)
+		err = q.apply(kind, q.pending[at+k+1:end], q.log.end+frameHead+int64(at+k+1))
+	}
+	if err != nil {
+		panic(fmt.Sprintf("queue: record %c: %v", kind, err))
+	}
+}
+
+// commit puts what was written on the disk. After a fullError it has to be tried again.
+func (q *queue) commit() error {
+	if len(q.pending) == 0 {
+		return nil
+	}
+	if err := q.log.append(q.pending); err != nil {
+		done, e := q.squeeze(err)
+		if done || e != nil {
+			return e
+		}
+		return err
+	}
+	if q.pending = q.pending[:0]; cap(q.pending) > 1<<20 {
+		q.pending = nil
+	}
+	return nil
+}
+
+// apply does to the state what a record says. at is where its data stand in the file.
+func (q *queue) apply(kind byte, data []byte, at int64) error {
+	switch kind {
+	case kindPosition:
+		var r recPosition
+		if err := json.Unmarshal(data, &r); err != nil {
+			return err
+		}
+		q.pos, q.rebuild = r.Pos, r.Rebuild
+	case kindReport:
+		var r facts
+		body, err := split(data, at, &r)
+		if err != nil {
+			return err
+		}
+		if q.reports[r.Key] == nil {
+			q.seq++
+			q.reports[r.Key] = &queuedReport{facts: r, seq: q.seq, body: body}
+		}
+	case kindWhois:
+		var r recWhois
+		body, err := split(data, at, &r)
+		if err != nil {
+			return err
+		}
+		if rp := q.reports[r.Key]; rp != nil {
+			for _, it := range rp.in {
+				it.dest.bytes += body.size - rp.whois.size
+			}
+			rp.whois, rp.looked = body, true
+		}
+	case kindDelivery:
+		var r recDelivery
+		if err := json.Unmarshal(data, &r); err != nil {
+			return err
+		}
+		return q.applyDelivery(&r)
+	case kindHold:
+		var r recHold
+		if err := json.Unmarshal(data, &r); err != nil {
+			return err
+		}
+		x := q.destination(r.Dest)
+		if x.hold = &r; r.Why == "" {
+			x.hold = nil
+		}
+	case kindBehind:
+		var r recBehind
+		if err := json.Unmarshal(data, &r); err != nil {
+			return err
+		}
+		q.destination(r.Dest).behind = r.Pos
+	case kindCounts:
+		var r recCounts
+		if err := json.Unmarshal(data, &r); err != nil {
+			return err
+		}
+		x := q.destination(r.Dest)
+		maps.Copy(x.window, r.Window)
+		maps.Copy(x.sent, r.Sent)
+	case kindWhole:
+		q.whole, q.base = true, at
+		for _, rp := range q.reports {
+			if len(rp.in) == 0 {
+				delete(q.reports, rp.Key)
+			}
+		}
+	default:
+		return fmt.Errorf("a record of the unknown kind %q", kind)
+	}
+	return nil
+}
+
+// split separates a record from the body behind it.
+func split(data []byte, at int64, v any) (blob, error) {
+	head, body, ok := bytes.Cut(data, []byte{'\n'})
+	if !ok {
+		return blob{}, errors.New("a record without a body")
+	}
+	return blob{at + int64(len(head)) + 1, int64(len(body)), crc32.Checksum(body, castagnoli)}, json.Unmarshal(head, v)
+}
+
+func (q *queue) applyDelivery(r *recDelivery) error {
+	x := q.destination(r.Dest)
+	it := x.all[r.Key]
+	if it == nil {
+		it = &delivery{dest: x, key: r.Key, digest: r.Digest, since: r.Since, index: -1}
+		for _, k := range r.Reports {
+			if rp := q.reports[k]; rp != nil && !slices.Contains(it.reports, rp) {
+				it.reports = append(it.reports, rp)
+			}
+		}
+		if len(it.reports) == 0 {
+			return fmt.Errorf("the delivery %.100q has no report", r.Key)
+		}
+		it.created = q.now()
+	}
+	if r.State >= states || !it.state.may(r.State) || r.State == delivering && x.current != nil {
+		return fmt.Errorf("the delivery %.100q cannot go from %s to state %d", r.Key, it.state, r.State)
+	}
+	fresh := it.state == added
+	it.attempts, it.started, it.lastErr, it.pause, it.next = r.Attempts, r.Started, r.Err, r.Pause, r.Time+r.Pause
+	it.notBefore, it.serverSet = q.now().Add(time.Duration(it.pause)*time.Microsecond), false
+	q.move(it, r.State)
+	if !fresh {
+		if r.State == done {
+			x.sent[r.Time/slot.Microseconds()] += len(it.reports)
+		}
+		return nil
+	}
+	for _, rp := range it.reports {
+		if !it.digest {
+			x.seen(rp)
+		} else if m := x.all[itemKey(rp.Key, x.name)]; m != nil && m.state == collecting {
+			q.move(m, merged)
+		}
+	}
+	return nil
+}
+
+func (q *queue) destination(name string) *destination {
+	x := q.dests[name]
+	if x == nil {
+		x = newDestination(name)
+		q.dests[name] = x
+	}
+	return x
+}
+
+// sorted returns the destinations by name.
+func (q *queue) sorted() []*destination {
+	return slices.SortedFunc(maps.Values(q.dests), func(a, b *destination) int { return cmp.Compare(a.name, b.name) })
+}
+
+// record is what the file says of a delivery as it is.
+func (it *delivery) record(s state) recDelivery {
+	return recDelivery{Dest: it.dest.name, Key: it.key, State: s, Attempts: it.attempts, Time: it.next - it.pause, Pause: it.pause, Started: it.started, Err: it.lastErr}
+}
+
+// read reads a body, which may be not on the disk yet.
+func (q *queue) read(b blob) ([]byte, error) {
+	if at := b.at - q.log.end - frameHead; at >= 0 && at+b.size <= int64(len(q.pending)) {
+		return q.pending[at : at+b.size], nil
+	}
+	return q.log.read(b)
+}
+
+// report reads a report back.
+func (q *queue) report(rp *queuedReport) (*report.Report, error) {
+	var out report.Report
+	data, err := q.read(rp.body)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &out); err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	if rp.whois.size > 0 {
+		if data, err = q.read(rp.whois); err != nil {
+			return nil, err
+		}
+		out.Whois = new(report.Whois)
+		if err := json.Unmarshal(data, out.Whois); err != nil {
+			return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+		}
+	}
+	return &out, nil
+}
+
+// room returns a fullError unless n bytes fit, for which the file is compacted if that helps.
+func (q *queue) room(n int64) error {
+	err := q.log.room(n)
+	if err != nil {
+		if done, e := q.squeeze(err); done || e != nil {
+			return cmp.Or(e, q.log.room(n))
+		}
+	}
+	return err
+}
+
+// squeeze compacts the file after a fullError if that at least halves it. done tells whether it did.
+func (q *queue) squeeze(err error) (done bool, _ error) {
+	var full *fullError
+	if !errors.As(err, &full) {
+		return false, nil
+	}
+	live := int64(0)
+	for _, rp := range q.reports {
+		live += rp.size() + 500
+	}
+	if 2*live > q.log.end {
+		return false, nil
+	}
+	if err := q.compact(); err != nil {
+		if errors.As(err, &full) {
+			return false, nil
+		}
+		return false, err
+	}
+	return true, nil
+}
+
+// wasteful tells that the file has grown to more than twice its size since it was put in place.
+func (q *queue) wasteful() bool { return q.log.end > 2*q.base+1<<20 }
+
+// compact writes the file again, with what is still needed. That commits what is pending.
+func (q *queue) compact() error {
+	type moved struct {
+		rp          *queuedReport
+		body, whois blob
+	}
+	var all []moved
+	var end int64
+	err := q.log.replace(func(put func([]byte) (int64, error)) error {
+		var buf []byte
+		first := 0 // of all, whose bodies are in buf
+		flush := func() error {
+			at, err := put(buf)
+			end = at + int64(len(buf))
+			for i := range all[first:] {
+				m := &all[first+i]
+				m.body.at += at
+				m.whois.at += at
+			}
+			buf, first = buf[:0], len(all)
+			return err
+		}
+		add := func(kind byte, v any, body []byte) (err error) {
+			buf, err = encode(buf, kind, v, body)
+			return err
+		}
+		err := add(kindPosition, recPosition{q.pos, q.rebuild}, nil)
+		for _, x := range q.sorted() {
+			if x.hold != nil {
+				err = cmp.Or(err, add(kindHold, x.hold, nil))
+			}
+			if x.behind != nil {
+				err = cmp.Or(err, add(kindBehind, recBehind{x.name, x.behind}, nil))
+			}
+			err = cmp.Or(err, add(kindCounts, recCounts{Dest: x.name, Sent: x.sent}, nil))
+			for chunk := range slices.Chunk(slices.Collect(maps.Keys(x.window)), 10_000) {
+				part := make(map[netip.Addr]int64, len(chunk))
+				for _, a := range chunk {
+					part[a] = x.window[a]
+				}
+				err = cmp.Or(err, add(kindCounts, recCounts{Dest: x.name, Window: part}, nil), flush())
+			}
+		}
+		for _, rp := range slices.SortedFunc(maps.Values(q.reports), func(a, b *queuedReport) int { return cmp.Compare(a.seq, b.seq) }) {
+			body, e := q.read(rp.body)
+			if errors.Is(e, errUnreadable) {
+				body, e = []byte("?"), nil // the delivery finds out, and drops it
+			}
+			err = cmp.Or(err, e, add(kindReport, rp.facts, body))
+			m := moved{rp: rp, body: blob{int64(len(buf) - len(body)), int64(len(body)), crc32.Checksum(body, castagnoli)}}
+			if rp.whois.size > 0 {
+				body, e := q.read(rp.whois)
+				if errors.Is(e, errUnreadable) {
+					body, e = []byte("?"), nil
+				}
+				err = cmp.Or(err, e, add(kindWhois, recWhois{rp.Key}, body))
+				m.whois = blob{int64(len(buf) - len(body)), int64(len(body)), crc32.Checksum(body, castagnoli)}
+			}
+			all = append(all, m)
+			if len(buf) > 1<<20 {
+				err = cmp.Or(err, flush())
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for _, x := range q.sorted() {
+			for _, it := range x.sorted() {
+				r := it.record(it.state)
+				if r.State == lookingUp {
+					r.State = waiting
+				}
+				r.Reports, r.Digest, r.Since = keysOf(it.reports), it.digest, it.since
+				err = cmp.Or(err, add(kindDelivery, r, nil))
+				if len(buf) > 1<<20 {
+					err = cmp.Or(err, flush())
+				}
+			}
+		}
+		return cmp.Or(err, add(kindWhole, struct{}{}, nil), flush())
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		for _, it := range m.rp.in {
+			it.dest.bytes += m.body.size + m.whois.size - m.rp.size()
+		}
+		m.rp.body, m.rp.whois = m.body, m.whois
+	}
+	q.base, q.whole, q.pending = end, true, nil
+	return nil
+}
+
+// prune forgets what no window and no quota asks for any more.
+func (q *queue) prune(now time.Time, window func(*destination) time.Duration) {
+	for name, x := range q.dests {
+		w := int64(window(x) / time.Second)
+		maps.DeleteFunc(x.window, func(_ netip.Addr, t int64) bool { return now.Unix()-t > w || t-now.Unix() > w })
+		this := now.UnixMicro() / slot.Microseconds()
+		for s, n := range x.sent {
+			if s > this { // the clock was set back: neither forgotten nor counted for longer than a day
+				delete(x.sent, s)
+				x.sent[this] += n
+			} else if this-s > int64(day/slot) {
+				delete(x.sent, s)
+			}
+		}
+		if x.ep == nil && len(x.all)+len(x.sent)+len(x.window) == 0 && x.hold == nil && x.behind == nil {
+			delete(q.dests, name)
+		}
+	}
+}
+
+func (q *queue) close() error { return q.log.f.Close() }

@@ -1,0 +1,500 @@
+// Package reporter delivers reports of bans. It follows the daemon's audit entries in the journal (follow.go), builds a report of
+// each ban with its evidence (builder.go), keeps reports in a queue that survives a crash at any moment (queue.go, log.go), and
+// delivers them. How destinations are reached is package deliver's; this package opens no connection and holds no secret.
+//
+// One goroutine, the dispatcher, owns the queue and all deliveries. Workers deliver, look addresses up and search the journal; they
+// send back functions that the dispatcher runs. The life of a delivery is in state.go.
+//
+// A turn of the dispatcher applies what has happened, decides what to start (dispatch.go), writes all of it to the disk in one
+// frame, and only then starts workers and answers callers. So nothing happens that the disk does not know.
+//
+// Start reading at Dispatcher.Run.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/journal"
+	"bailiff/journal/audit"
+	"bailiff/policy/config"
+	"bailiff/units/notify"
+)
+
+// How our entries are recognized.
+const (
+	Unit       = "bailiff-report.service"
+	Identifier = "bailiff-report" // SYSLOG_IDENTIFIER of our entries
+)
+
+// Pauses between attempts. They double from First to Most, each with up to a quarter more or less, so that hosts which were
+// refused at the same moment do not come back at the same moment.
+type Pauses struct{ First, Most time.Duration }
+
+const (
+	lingerTime = 5 * time.Second  // with nothing to report to, the process ends this long after the last call
+	fullPause  = 30 * time.Second // until a full disk is tried again
+	tick       = 10 * time.Second
+	saveEvery  = time.Minute            // the position alone is written this often
+	busyPause  = 100 * time.Millisecond // until journald is tried again
+	maxLookups = 64                     // at the same time
+	maxTurn    = 256                    // events that one turn takes
+	stopGrace  = 3 * time.Second        // deliveries under way may end within it, then they are cut off
+	stopLimit  = 8 * time.Second        // what has not ended then is left behind; TimeoutStopSec= is longer
+)
+
+// Trail takes audit entries: *audit.Writer.
+type Trail interface {
+	Send(audit.Entry)
+	Busy() bool                     // little room is left: begin nothing that ends in an entry
+	Wait(ctx context.Context) error // until there is room
+}
+
+// Options are what a Dispatcher takes from the process it lives in.
+type Options struct {
+	Dir       string         // of the queue
+	Source    journal.Source // where the daemon's entries are, and the lines of the evidence
+	Daemon    []uint32       // users whose entries in the daemon's unit are the daemon's
+	Self      uint32         // the user of this process
+	Load      func() (*config.Config, error)
+	New       func(*config.Destination, deliver.Env) (deliver.Destination, error)
+	Env       func(*config.Config) (deliver.Env, error) // what destinations get; Lookup in it may be nil
+	Audit     Trail
+	Pauses    Pauses        // zero: 30 s to 1 h
+	Linger    time.Duration // zero: lingerTime
+	SettleFor time.Duration // zero: settleWait
+	MaxBytes  int64         // of the reports that wait for one destination; zero: maxBytes
+	MaxCount  int           // deliveries that wait for one destination; zero: maxCount
+	Now       func() time.Time
+}
+
+// What may wait for one destination. Bans beyond it wait in the journal, for this destination alone.
+const (
+	maxBytes = 64 << 20
+	maxCount = 50_000 // some 600 bytes of memory each
+)
+
+// Dispatcher owns the queue. Its fields belong to the goroutine of Run, but for those in the first group, which never change.
+type Dispatcher struct {
+	o      Options
+	began  time.Time
+	events chan func()   // run by the dispatcher, in order
+	ended  chan struct{} // closed when nothing takes events any more
+	post   func(func())  // hands a function to the dispatcher
+	spawn  func(func())  // starts a worker
+	probe  prober
+	// startCatchUp starts to read what waits in the journal for a destination.
+	startCatchUp func(set *setup, conf *config.Destination, from, stop position)
+	reload       sync.Mutex // held while a configuration is loaded and put in force: the last one stays
+	context      context.Context
+	cutOff       context.CancelFunc // ends context, which deliveries have
+
+	q        *queue
+	set      *setup
+	confErr  string
+	effects  []func() // after the commit
+	intakes  []*intake
+	lookups  []*queuedReport // that wait for a worker
+	looking  int
+	inFlight int             // deliveries and tests
+	known    map[string]bool // after damage: what the journal says is delivered or dropped; nil: not read yet
+	caughtUp bool
+	active   time.Time // last call
+	pos      position  // as read, which may be further than as saved
+	saved    time.Time
+	ticked   time.Time
+	fatal    error     // nobody knows what is on the disk
+	stuck    bool      // the disk is full: what is pending could not be written
+	noRoom   string    // why reports are not taken; "": they are
+	retryAt  time.Time // not before that: when stuck, or without room
+	compact  time.Time // not before that
+	stopping bool
+	problems []problem
+	status   string
+	count    uint64 // delivered
+}
+
+// problem is a fault that is shown until its source reports that it is gone.
+type problem struct{ source, text string }
+
+// New reads configuration and queue.
+func New(o Options) (*Dispatcher, error) {
+	if o.Pauses == (Pauses{}) {
+		o.Pauses = Pauses{30 * time.Second, time.Hour}
+	}
+	if o.Linger == 0 {
+		o.Linger = lingerTime
+	}
+	if o.SettleFor == 0 {
+		o.SettleFor = settleWait
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = maxBytes
+	}
+	if o.MaxCount == 0 {
+		o.MaxCount = maxCount
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	now := o.Now()
+	d := &Dispatcher{o: o, began: now, events: make(chan func()), ended: make(chan struct{}), set: &setup{}, active: now, saved: now, ticked: now, caughtUp: false}
+	d.post = func(f func()) {
+		select {
+		case d.events <- f:
+		case <-d.ended:
+		}
+	}
+	d.spawn = func(f func()) { go f() }
+	d.probe, d.startCatchUp = d.searchLog, d.readBehind
+	s, err := d.load()
+	if err != nil {
+		return nil, err
+	}
+	if d.q, err = openQueue(o.Dir, o.Now); err != nil {
+		return nil, err
+	}
+	d.pos = d.q.pos
+	for _, text := range d.q.news {
+		d.event(audit.KindReportQueue, text)
+		d.problem("damage", text)
+	}
+	d.context, d.cutOff = context.WithCancel(context.Background())
+	d.configure(s)
+	return d, nil
+}
+
+// Run works until ctx ends, or there is nothing to report to. It returns when deliveries under way are over, or cut off.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	inner, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer d.cutOff()
+	defer close(d.ended)
+	go d.follow(inner)
+	_ = notify.Ready(d.statusLine()) // without systemd there is nobody to tell
+	watchdog, guarded, err := notify.Watchdog()
+	if err != nil {
+		d.log(audit.Warning, err.Error())
+	}
+	var pinged time.Time
+	var grace, limit <-chan time.Time
+	stop := ctx.Done()
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		wait, err := d.turn()
+		if err != nil {
+			return errors.Join(err, d.q.close())
+		}
+		if d.idle() {
+			break
+		}
+		if d.stopping && d.inFlight == 0 {
+			break
+		}
+		d.tellStatus()
+		if guarded && time.Since(pinged) >= watchdog/2 {
+			pinged = time.Now()
+			_ = notify.Ping()
+			wait = min(wait, watchdog/2)
+		}
+		t.Reset(max(wait, 0))
+		select {
+		case f := <-d.events:
+			f()
+			for n := 0; n < maxTurn; n++ { // what has happened as well goes into the same frame
+				select {
+				case f := <-d.events:
+					f()
+					continue
+				default:
+				}
+				break
+			}
+		case <-t.C:
+		case <-stop:
+			stop = nil
+			d.stopping = true
+			cancel()
+			_ = notify.Stopping("finishing deliveries under way")
+			grace, limit = time.After(stopGrace), time.After(stopLimit)
+		case <-grace:
+			d.cutOff()
+		case <-limit:
+			return errors.Join(errors.New("a delivery did not end when it was cut off"), d.q.close())
+		}
+	}
+	d.savePosition()
+	err = d.q.commit()
+	if full := (*fullError)(nil); errors.As(err, &full) {
+		err = nil // some entries are read again, and known
+	}
+	return errors.Join(err, d.q.close())
+}
+
+// turn decides what to do next, writes it down, and does it. It returns how long nothing is due.
+func (d *Dispatcher) turn() (wait time.Duration, err error) {
+	now := d.o.Now()
+	if d.stuck { // what is pending goes first
+		if now.Before(d.retryAt) {
+			return d.retryAt.Sub(now), nil
+		}
+		if err := d.commit(); err != nil || d.stuck {
+			return fullPause, err
+		}
+	}
+	wait = tick
+	if !d.stopping {
+		wait = d.dispatch(now)
+	}
+	if d.fatal != nil {
+		return 0, d.fatal
+	}
+	if err := d.commit(); err != nil || d.stuck {
+		return fullPause, err
+	}
+	effects := d.effects
+	d.effects = nil
+	for _, f := range effects {
+		f()
+	}
+	return wait, d.tidy(now)
+}
+
+// commit writes what is pending, and notes when the disk is full. Any other error ends the process: it cannot go on without
+// knowing what is on the disk.
+func (d *Dispatcher) commit() error {
+	err := d.q.commit()
+	var full *fullError
+	if errors.As(err, &full) {
+		d.stuck, d.retryAt = true, d.o.Now().Add(fullPause)
+		d.refuse(full)
+		return nil
+	}
+	d.stuck = false
+	return err
+}
+
+// refuse notes why no reports are taken.
+func (d *Dispatcher) refuse(err *fullError) {
+	if d.noRoom == "" {
+		d.event(audit.KindReportQueue, err.Error()+": new bans wait in the journal until there is room")
+	}
+	d.noRoom = err.Error()
+}
+
+// roomAgain notes that reports are taken again.
+func (d *Dispatcher) roomAgain() {
+	if d.noRoom != "" {
+		d.noRoom = ""
+		d.event(audit.KindReportQueue, "the queue has room again: bans that waited in the journal are reported now")
+	}
+}
+
+// tidy writes the file again where most of it is over.
+func (d *Dispatcher) tidy(now time.Time) error {
+	if !d.q.wasteful() || now.Before(d.compact) {
+		return nil
+	}
+	d.compact = now.Add(tick)
+	err := d.q.compact()
+	if full := (*fullError)(nil); errors.As(err, &full) {
+		d.compact = now.Add(time.Minute)
+		return nil
+	}
+	return err
+}
+
+func (d *Dispatcher) savePosition() {
+	if d.pos != d.q.pos {
+		d.writePosition(d.pos)
+	}
+}
+
+func (d *Dispatcher) writePosition(pos position) {
+	rebuild := d.q.rebuild
+	over := rebuild != 0 && pos.Realtime > rebuild
+	for _, x := range d.q.dests {
+		over = over && (x.behind == nil || x.behind.Realtime > rebuild)
+	}
+	if over {
+		rebuild, d.known = 0, nil
+	}
+	d.pos, d.saved = pos, d.o.Now()
+	d.q.write(kindPosition, recPosition{pos, rebuild}, nil)
+}
+
+// then does something once all that was decided is on the disk.
+func (d *Dispatcher) then(f func()) { d.effects = append(d.effects, f) }
+
+// call has the dispatcher run f. It returns when f has run, and when what it wrote is on the disk, or with an error if f has
+// not run and will not.
+func (d *Dispatcher) call(ctx context.Context, f func()) error {
+	const (
+		queued = iota
+		taken
+		withdrawn
+	)
+	var mu sync.Mutex
+	state := queued
+	done := make(chan struct{})
+	run := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if state == withdrawn {
+			return
+		}
+		state = taken
+		f()
+		d.then(func() { close(done) })
+	}
+	select {
+	case d.events <- run:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.ended:
+		return errEnded
+	}
+	select {
+	case <-done:
+		return nil
+	case <-d.ended:
+		return errEnded
+	case <-ctx.Done():
+		mu.Lock()
+		defer mu.Unlock()
+		if state == queued {
+			state = withdrawn
+			return ctx.Err()
+		}
+		return errUnsaved
+	}
+}
+
+var (
+	errEnded   = errors.New("bailiff-report is stopping")
+	errUnsaved = errors.New("the queue cannot be written for now: it is done once there is room on the disk")
+)
+
+// idle tells that there is nothing to report to, and that nobody has called for a while.
+func (d *Dispatcher) idle() bool {
+	if len(d.set.endpoints) > 0 || d.inFlight > 0 || len(d.intakes) > 0 || d.o.Now().Sub(d.active) < d.o.Linger {
+		return false
+	}
+	for _, x := range d.q.dests {
+		if len(x.all) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// problem shows a text in status, in place of what its source reported before; "" takes that away. It tells whether that is news.
+func (d *Dispatcher) problem(source, text string) bool {
+	i := slices.IndexFunc(d.problems, func(p problem) bool { return p.source == source })
+	switch {
+	case i < 0 && text == "" || i >= 0 && d.problems[i].text == text:
+		return false
+	case i < 0:
+		d.problems = append(d.problems, problem{source, text})
+	case text == "":
+		d.problems = slices.Delete(d.problems, i, i+1)
+		return false
+	default:
+		d.problems[i].text = text
+	}
+	return true
+}
+
+func (d *Dispatcher) event(k audit.Kind, message string, fields ...audit.Field) {
+	d.o.Audit.Send(audit.Event(k, message, fields...))
+}
+
+func (d *Dispatcher) log(p audit.Priority, message string, fields ...audit.Field) {
+	d.o.Audit.Send(audit.Entry{Priority: p, Message: message, Fields: fields})
+}
+
+// maxTold is how many reports of a digest an entry names one by one.
+const maxTold = 64
+
+// tell writes an audit entry about a delivery.
+func (d *Dispatcher) tell(k audit.Kind, it *delivery, what string, more ...audit.Field) {
+	reports := it.reports
+	about := fmt.Sprintf("%d bans", len(reports))
+	if len(reports) == 1 {
+		about = "ban of " + reports[0].Address.String()
+		if reports[0].Jail != "" {
+			about += " (" + reports[0].Jail + ")"
+		}
+	}
+	f := []audit.Field{{Name: audit.FieldDestination, Value: it.dest.name}, {Name: audit.FieldItem, Value: it.key}}
+	for _, rp := range reports[:min(len(reports), maxTold)] {
+		f = append(f, audit.Field{Name: audit.FieldBanID, Value: rp.ID}, audit.Field{Name: audit.FieldAddress, Value: rp.Address.String()})
+	}
+	if len(reports) == 1 {
+		f = append(f, audit.Field{Name: audit.FieldJail, Value: reports[0].Jail})
+	}
+	d.event(k, fmt.Sprintf("report to %s, %s: %s", it.dest.name, about, what), append(f, more...)...)
+}
+
+// cut makes a foreign text fit for a field: one line, and not too long.
+func cut(s string) string {
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s[:min(len(s), 4000)], "")))
+	if len(s) > 1000 {
+		return strings.ToValidUTF8(s[:1000], "") + "…"
+	}
+	return s
+}
+
+// statusLine is what systemctl status shows: "3 waiting for admin, last error …".
+func (d *Dispatcher) statusLine() string {
+	var parts []string
+	if d.confErr != "" {
+		parts = append(parts, "CONFIGURATION NOT RELOADED: "+d.confErr)
+	}
+	if d.noRoom != "" {
+		parts = append(parts, "QUEUE FULL: bans wait in the journal")
+	}
+	if !d.caughtUp {
+		parts = append(parts, "reading the journal")
+	}
+	for _, x := range d.q.sorted() {
+		held := x.held()
+		if len(x.all) == 0 && held == "" {
+			continue
+		}
+		s := fmt.Sprintf("%d waiting for %s", len(x.all), x.name)
+		switch {
+		case held != "":
+			s += ", HELD: " + held
+		case x.ep == nil:
+			s += ", which is not configured"
+		case x.lastErr != "":
+			s += ", last error: " + x.lastErr
+		}
+		parts = append(parts, s)
+	}
+	if len(parts) == 0 {
+		parts = append(parts, "nothing waits")
+	}
+	return fmt.Sprintf("%s; %d delivered since start", strings.Join(parts, "; "), d.count)
+}
+
+func (d *Dispatcher) tellStatus() {
+	if s := d.statusLine(); s != d.status {
+		d.status = s
+		_ = notify.Status(s)
+	}
+}

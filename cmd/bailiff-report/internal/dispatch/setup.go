@@ -1,0 +1,200 @@
+package dispatch
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/journal/audit"
+	"bailiff/policy/config"
+)
+
+// setup is a configuration and what was made of it. It never changes.
+type setup struct {
+	conf      *config.Config
+	env       deliver.Env
+	endpoints map[string]*endpoint // of the destinations that are enabled
+}
+
+// endpoint is a destination as it is configured.
+type endpoint struct {
+	conf   config.Destination
+	dst    deliver.Destination
+	traced deliver.Traced // nil: its deliveries leave no trace in the journal
+	err    error          // not nil: it cannot work as it is configured
+	limit  time.Duration  // of one delivery
+	print  string         // tells whether it is configured in the same way
+	own    string         // what else it was made from
+	make   func() (deliver.Destination, error)
+}
+
+// load reads the configuration. It may take a while (files, DNS), so the dispatcher does not do it itself.
+func (d *Dispatcher) load() (*setup, error) {
+	c, err := d.o.Load()
+	if err != nil {
+		return nil, err
+	}
+	env, err := d.o.Env(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &setup{c, env, map[string]*endpoint{}}
+	for i := range c.Report.Destinations {
+		conf := c.Report.Destinations[i]
+		if !conf.Enabled {
+			continue
+		}
+		if conf.RetryFor == 0 {
+			conf.RetryFor = c.Report.RetryFor
+		}
+		ep := &endpoint{conf: conf, print: fingerprint(&conf, &c.Report, &env), own: strings.Join(env.Own, " ")}
+		// Destinations keep their own limits; this is for one that does not.
+		ep.limit = max(conf.TimeLimit, c.Report.Sendmail.TimeLimit) + 5*time.Second
+		ep.make = func() (deliver.Destination, error) {
+			if name := conf.CredentialName(); name != "" && env.Secret != nil {
+				if _, err := env.Secret(name); err != nil {
+					return nil, err
+				}
+			}
+			return d.o.New(&ep.conf, env)
+		}
+		ep.remake()
+		s.endpoints[conf.Name] = ep
+	}
+	return s, nil
+}
+
+func (ep *endpoint) remake() {
+	dst, err := ep.make()
+	if ep.err = nil; err != nil {
+		ep.dst, ep.traced, ep.err = nil, nil, fmt.Errorf("report.destinations.%s: %w", ep.conf.Name, err)
+		return
+	}
+	ep.dst = dst
+	ep.traced, _ = dst.(deliver.Traced)
+}
+
+// fingerprint tells whether a destination is configured as it was, secret included, without revealing the secret. The addresses
+// of this host do not count: they change by themselves.
+func fingerprint(c *config.Destination, r *config.Report, env *deliver.Env) string {
+	h := sha256.New()
+	_ = json.NewEncoder(h).Encode([]any{c, r.Host, r.Sender, r.Lookup, r.Sendmail, env.Host}) // a hash takes everything
+	if name := c.CredentialName(); name != "" && env.Secret != nil {
+		if b, err := env.Secret(name); err == nil {
+			s := sha256.Sum256(b)
+			h.Write(s[:])
+		}
+	}
+	if c.Template != "" { // it can be repaired in place
+		if f, err := os.Open(c.Template); err == nil {
+			_, _ = io.CopyN(h, f, 1<<20) // a template that cannot be read is reported elsewhere
+			f.Close()
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Reload reads the configuration again. On any error the old one stays.
+func (d *Dispatcher) Reload(ctx context.Context) error {
+	d.reload.Lock()
+	defer d.reload.Unlock()
+	s, err := d.load()
+	if e := d.call(ctx, func() {
+		if d.confErr = ""; err != nil {
+			d.confErr = strings.ReplaceAll(err.Error(), "\n", "; ")
+			d.event(audit.KindReloadRefused, "reports: the new configuration is refused, the old one stays: "+d.confErr)
+			return
+		}
+		d.configure(s)
+	}); e != nil {
+		return e
+	}
+	return err
+}
+
+// configure puts a configuration in force.
+func (d *Dispatcher) configure(s *setup) {
+	old := d.set
+	d.set = s
+	for name := range s.endpoints {
+		d.q.destination(name)
+	}
+	for _, x := range d.q.sorted() {
+		was, ep := old.endpoints[x.name], s.endpoints[x.name]
+		if ep != nil && was != nil && was.err == nil && ep.err == nil && was.print == ep.print && was.own == ep.own {
+			ep = was
+			s.endpoints[x.name] = was
+		}
+		held := x.held()
+		if x.ep = ep; ep == nil {
+			continue
+		}
+		x.stale = x.busy && ep != was
+		if was == nil || was.print != ep.print {
+			x.until, x.failures, x.lastErr = time.Time{}, 0, ""
+		}
+		for _, it := range x.all {
+			it.trace = ""
+		}
+		if x.hold != nil && x.hold.Print != ep.print {
+			d.q.write(kindHold, recHold{Dest: x.name, Time: d.o.Now().UnixMicro()}, nil)
+		}
+		field := audit.Field{Name: audit.FieldDestination, Value: x.name}
+		switch now := x.held(); {
+		case ep.err != nil && now != held:
+			text := cut(ep.err.Error())
+			d.event(audit.KindReportsHeld, fmt.Sprintf("reports to %s wait: %s", x.name, text), field, audit.Field{Name: audit.FieldError, Value: text})
+		case held != "" && now == "":
+			d.event(audit.KindReportsFree, fmt.Sprintf("reports to %s go out again: the configuration has changed", x.name), field)
+		}
+	}
+	for _, rp := range d.q.reports {
+		d.lookUp(rp)
+	}
+}
+
+// held says why a destination takes nothing until somebody does something; "": it does.
+func (x *destination) held() string {
+	switch {
+	case x.ep != nil && x.ep.err != nil:
+		return cut(x.ep.err.Error())
+	case x.hold != nil:
+		return x.hold.Why
+	}
+	return ""
+}
+
+// wants tells whether a destination gets a report of a ban, but for its window.
+func wants(c *config.Destination, b *Ban) bool {
+	hand := b.By != ""
+	switch {
+	case b.Restored, b.Unreported,
+		hand && !c.Manual,
+		b.Wide && !c.Networks,
+		b.Extended && !c.Prolonged,
+		!hand && b.Failures < c.MinFailures,
+		len(c.Jails) > 0 && !slices.Contains(c.Jails, b.Jail):
+		return false
+	}
+	return true
+}
+
+// within tells whether an address was reported so lately that it is not reported again.
+func (x *destination) within(b *Ban, addr netip.Addr, rebuilding bool) bool {
+	window := x.ep.conf.Window
+	last, ok := x.window[addr]
+	if window == 0 || !ok {
+		return false
+	}
+	since := b.Time.Unix() - last
+	return since < int64(window/time.Second) && (since > 0 || since == 0 && !rebuilding)
+}

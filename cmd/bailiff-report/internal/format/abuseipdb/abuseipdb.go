@@ -1,0 +1,223 @@
+// Package abuseipdb gives reports the form of AbuseIPDB's API v2, one by one and as CSV in bulk, and reads its answers. It
+// sends nothing.
+//
+// Sources: https://docs.abuseipdb.com (fields, limits, answers), https://www.abuseipdb.com/reporting-policy (what may be
+// reported, and how), https://www.abuseipdb.com/categories.
+//
+// Start reading at Compose and Judge; categories.go says what is reported as what.
+package abuseipdb
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/format/answer"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+// URL is where the API lies.
+const URL = "https://api.abuseipdb.com/api/v2"
+
+const (
+	maxComment = 1024                // characters, says the API; bytes here, which are never fewer
+	maxMessage = 300                 // bytes of one line in a comment
+	maxAge     = 60 * 24 * time.Hour // of an attack
+	who        = "AbuseIPDB"
+)
+
+// tester is an address that the API takes no report of, but answers as if it had been reported a moment ago: it is there to be
+// tried. So `bailiff report test` proves the key and accuses nobody.
+var tester = netip.AddrFrom4([4]byte{127, 0, 0, 2})
+
+// Entry is what AbuseIPDB is told about one address.
+type Entry struct {
+	IP         netip.Addr
+	Categories []int // sorted, at least one
+	Time       time.Time
+	Comment    string // at most 1,024 bytes of printable text and newlines
+}
+
+// Compose makes the entry of one report. An error is a *report.Refused that says why AbuseIPDB must not be told.
+func Compose(r *report.Report, d *config.Destination, test bool, now time.Time) (*Entry, error) {
+	refuse := func(format string, args ...any) (*Entry, error) {
+		return nil, &report.Refused{Err: fmt.Errorf(who+" is not told: "+format, args...)}
+	}
+	addr, ok := report.Single(r)
+	if !ok {
+		return refuse("it takes single addresses, and of %v none is known", r.Prefix)
+	}
+	if !report.Public(addr) {
+		return refuse("%v is no address of the Internet", addr)
+	}
+	categories, ok := Categories(r.Jail, r.Service, d.Categories)
+	if !ok {
+		return refuse("it is not known what attacks on %s are called there; name their categories in report.destinations.%s.categories", r.Jail, d.Name)
+	}
+	if len(categories) == 0 {
+		return refuse("%s speaks UDP, where senders can be forged, and its policy excludes that", r.Service)
+	}
+	at := r.Since
+	if at.IsZero() {
+		at = r.Time
+	}
+	if now.Sub(at) > maxAge {
+		return refuse("the attack of %s is more than 60 days old", at.UTC().Format(time.DateOnly))
+	}
+	if at.After(now) {
+		at = now // a clock was set back
+	}
+	if test {
+		addr = tester
+	}
+	return &Entry{IP: addr, Categories: categories, Time: at.UTC().Truncate(time.Second), Comment: comment(r, d.Lines)}, nil
+}
+
+// comment describes the attack, and adds as many of the newest lines as fit, whole ones.
+func comment(r *report.Report, most int) string {
+	var b strings.Builder
+	b.WriteString(r.Service)
+	for i, p := range r.Ports {
+		if i == 0 {
+			b.WriteString(", port ")
+		} else {
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Itoa(int(p)))
+		if i == 4 {
+			break
+		}
+	}
+	switch {
+	case r.Failures == 1:
+		b.WriteString(": 1 failure")
+	case r.Failures > 1:
+		fmt.Fprintf(&b, ": %d failures", r.Failures)
+	default:
+		b.WriteString(": banned")
+	}
+	if !r.First.IsZero() && r.First.Before(r.Since) {
+		fmt.Fprintf(&b, " from %s to %s", stamp(r.First), stamp(r.Since))
+	}
+	if r.Count > 1 {
+		fmt.Fprintf(&b, ", ban number %d", r.Count)
+	}
+	var texts []string
+	left := maxComment - b.Len()
+	lines := report.Newest(r.Lines, most)
+	for i := len(lines) - 1; i >= 0; i-- {
+		l := lines[i]
+		l.Hostname = "" // of no use to anybody there
+		text := report.Text(&l, maxMessage)
+		if len(text)+1 > left {
+			break
+		}
+		left -= len(text) + 1
+		texts = append(texts, text)
+	}
+	for _, text := range slices.Backward(texts) {
+		b.WriteString("\n" + text)
+	}
+	return b.String()
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// Form is the body of a request to /report.
+func (e *Entry) Form() url.Values {
+	return url.Values{"ip": {e.IP.String()}, "categories": {e.categories()}, "timestamp": {stamp(e.Time)}, "comment": {e.Comment}}
+}
+
+func (e *Entry) categories() string {
+	var s []string
+	for _, c := range e.Categories {
+		s = append(s, strconv.Itoa(c))
+	}
+	return strings.Join(s, ",")
+}
+
+// said is any answer of the API: data, or errors in the form of JSON:API.
+type said struct {
+	Data *struct {
+		Score   *int      `json:"abuseConfidenceScore"`
+		Saved   *int      `json:"savedReports"`
+		Invalid []invalid `json:"invalidReports"`
+	} `json:"data"`
+	Errors []struct {
+		Detail string `json:"detail"`
+		Source struct {
+			Parameter string `json:"parameter"`
+		} `json:"source"`
+	} `json:"errors"`
+}
+
+type invalid struct {
+	Error string `json:"error"`
+	Input string `json:"input"`
+	Row   int    `json:"rowNumber"`
+}
+
+// read takes an answer apart. Either there is data, or an error says what became of the report.
+func read(a *answer.Answer, now time.Time) (s said, dup bool, err error) {
+	bad := json.Unmarshal(a.Body, &s)
+	text := ""
+	for i, e := range s.Errors {
+		if strings.Contains(e.Detail, "once in 15 minutes") {
+			dup = true
+		}
+		if i > 0 {
+			text += "; "
+		}
+		text += e.Detail
+		if e.Source.Parameter != "" {
+			text += " (" + e.Source.Parameter + ")"
+		}
+	}
+	if text = answer.Clean(text); text == "" {
+		text = a.Text()
+	}
+	switch {
+	case dup:
+		return s, true, nil
+	case a.OK() && (bad != nil || s.Data == nil):
+		return s, false, &report.Retry{Err: errors.New(who + " answers what is no answer of its API: " + quote(text))}
+	case a.OK():
+		return s, false, nil
+	case a.Status == 402: // a subscription that has ended, or an endpoint that is not in it
+		return s, false, &report.Refused{All: true, Err: errors.New(who + " wants to be paid: " + quote(text))}
+	}
+	err = a.Err(who, text, now)
+	var retry *report.Retry
+	if errors.As(err, &retry) && retry.Quota && retry.After == 0 {
+		retry.After = now.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour).Sub(now) // the limits are daily, in UTC
+	}
+	return s, false, err
+}
+
+func quote(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
+}
+
+// Judge reads the answer to one report.
+func Judge(a *answer.Answer, now time.Time) (report.Receipt, error) {
+	s, dup, err := read(a, now)
+	switch {
+	case err != nil:
+		return report.Receipt{}, err
+	case dup:
+		return report.Receipt{Answer: "reported less than 15 minutes ago", Duplicate: true}, nil
+	case s.Data.Score == nil:
+		return report.Receipt{Answer: "taken"}, nil
+	}
+	return report.Receipt{Answer: fmt.Sprintf("taken, confidence of abuse %d", *s.Data.Score)}, nil
+}

@@ -1,0 +1,122 @@
+// Package answer reads what web services answer to a report, as far as it is common to all: status, pauses, and a text fit
+// to be shown. What an answer means beyond that is each service's own: abuseipdb, blocklist, webhook.
+//
+// Whatever stands in an answer is a stranger's text: it is bounded and cleaned before anybody sees it.
+package answer
+
+import (
+	"fmt"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"bailiff/cmd/bailiff-report/internal/report"
+)
+
+const (
+	// MaxBody is how much of an answer is read. The longest that says anything is AbuseIPDB's about 10,000 rows of a bulk
+	// report, all of them refused.
+	MaxBody = 2 << 20
+
+	maxText  = 300            // bytes of a text for people
+	maxAfter = 24 * time.Hour // quotas are daily; who asks for more is mistaken, or means harm
+)
+
+// Answer is what a service said.
+type Answer struct {
+	Status int // of HTTP
+	Header textproto.MIMEHeader
+	Body   []byte // at most MaxBody
+}
+
+// OK says whether the status is one of success.
+func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
+
+// Text is the body as one line for people; of a web page, which no service means us to read, nothing.
+func (a *Answer) Text() string {
+	s := Clean(string(a.Body))
+	if strings.HasPrefix(s, "<") {
+		return ""
+	}
+	return s
+}
+
+// After is how long the service wants to be left alone, 0 if it does not say: Retry-After in seconds or as a date (RFC 9110,
+// 10.2.3), or else X-RateLimit-Reset in seconds since 1970. It is at most a day.
+func (a *Answer) After(now time.Time) time.Duration {
+	if s := strings.TrimSpace(a.Header.Get("Retry-After")); s != "" {
+		if n, err := strconv.ParseUint(s, 10, 32); err == nil {
+			return min(time.Duration(n)*time.Second, maxAfter)
+		}
+		for _, layout := range []string{time.RFC1123, time.RFC850, time.ANSIC} { // the three of RFC 9110, 5.6.7
+			if t, err := time.Parse(layout, s); err == nil {
+				return until(t, now)
+			}
+		}
+	}
+	if n, err := strconv.ParseInt(strings.TrimSpace(a.Header.Get("X-RateLimit-Reset")), 10, 48); err == nil {
+		return until(time.Unix(n, 0), now)
+	}
+	return 0
+}
+
+func until(t, now time.Time) time.Duration { return max(0, min(t.Sub(now), maxAfter)) }
+
+// Err is what a status says by itself, with what the service says about it: nil for success, *report.Retry where time may
+// help, *report.Refused where it cannot. All is set where it is about the destination and not about the item.
+func (a *Answer) Err(who, says string, now time.Time) error {
+	text := fmt.Sprintf("%s answers %d", who, a.Status)
+	if name, ok := names[a.Status]; ok {
+		text += " (" + name + ")"
+	}
+	if says != "" {
+		text += ": " + says
+	}
+	err := fmt.Errorf("%s", text)
+	switch s := a.Status; {
+	case a.OK():
+		return nil
+	case s == 301, s == 308, s == 401, s == 403, s == 404, s == 405, s == 407, s == 410:
+		return &report.Refused{All: true, Err: err}
+	case s == 429:
+		return &report.Retry{After: a.After(now), Quota: true, Err: err}
+	case s == 408, s == 425, s < 400, s >= 500:
+		return &report.Retry{After: a.After(now), Err: err}
+	}
+	return &report.Refused{Err: err}
+}
+
+// names are those of the statuses that admins meet.
+var names = map[int]string{
+	301: "moved permanently", 302: "found", 307: "temporary redirect", 308: "permanent redirect", 400: "bad request", 401: "unauthorized",
+	402: "payment required", 403: "forbidden", 404: "not found", 405: "method not allowed", 408: "request timeout", 410: "gone",
+	413: "content too large", 415: "unsupported media type", 422: "unprocessable content", 429: "too many requests",
+	500: "internal server error", 502: "bad gateway", 503: "service unavailable", 504: "gateway timeout",
+}
+
+// Clean makes a stranger's text one line of valid UTF-8 without control and formatting characters, cut where it becomes long.
+func Clean(s string) string {
+	if len(s) > 4*maxText {
+		s = s[:4*maxText]
+	}
+	var b strings.Builder
+	space := true // none at the beginning
+	for _, r := range strings.ToValidUTF8(s, "?") {
+		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			if !space {
+				b.WriteByte(' ')
+			}
+			space = true
+			continue
+		}
+		if b.Len()+utf8.RuneLen(r) > maxText {
+			return strings.TrimSpace(b.String()) + "…"
+		}
+		b.WriteRune(r)
+		space = false
+	}
+	return strings.TrimSpace(b.String())
+}

@@ -1,0 +1,67 @@
+package blocklist
+
+import (
+	"strings"
+
+	"bailiff/cmd/bailiff-report/internal/report"
+)
+
+// Services of blocklist.de that are used here, from the table of what its DNS lists answer.
+const (
+	asterisk = "asterisk"
+	badbot   = "badbot"
+	ftp      = "ftp"
+	imap     = "imap"
+	logins   = "bruteforcelogin" // of web applications
+	mail     = "mail"
+	mysql    = "mysql"
+	pop3     = "pop3"
+	rfi      = "rfi-attack"
+	sasl     = "sasl"
+	ssh      = "ssh"
+	webmin   = "webmin"
+)
+
+// known says what blocklist.de calls the services of the built-in filters. Those that are missing it does not tell apart.
+var known = map[string]string{
+	"apache-auth": logins, "apache-badbots": badbot, "apache-botsearch": badbot, "apache-modsecurity": badbot, "apache-nohome": badbot,
+	"apache-noscript": badbot, "apache-overflows": badbot, "apache-shellshock": rfi, "asterisk": asterisk, "cockpit": logins,
+	"courier-auth": imap, "courier-smtp": mail, "cyrus-imap": imap, "dovecot": imap, "dropbear": ssh, "exim": mail, "gitlab": logins,
+	"grafana": logins, "haproxy-http-auth": logins, "mariadb-auth": mysql, "monit": logins, "mysqld-auth": mysql, "nginx-bad-request": badbot,
+	"nginx-botsearch": badbot, "nginx-forbidden": badbot, "nginx-http-auth": logins, "nginx-limit-req": badbot, "opensmtpd": mail,
+	"postfix": mail, "proftpd": ftp, "proxmox": logins, "pure-ftpd": ftp, "roundcube": logins, "saslauthd": sasl, "sendmail-auth": sasl,
+	"sendmail-reject": mail, "sieve": imap, "sshd": ssh, "traefik-auth": logins, "vaultwarden": logins, "vsftpd": ftp, "webmin": webmin,
+}
+
+// Service returns what blocklist.de calls the service of a jail: as the administrator says, by jail or else by filter, or as is
+// known of the built-in filters. Mail servers have several services there: the lines say which one it was. It reports false
+// where there is no name.
+func Service(jail, filter string, lines []report.Line, own map[string]string) (string, bool) {
+	if s := own[jail]; s != "" {
+		return s, true
+	}
+	if s := own[filter]; s != "" {
+		return s, true
+	}
+	s, ok := known[filter]
+	switch {
+	case s == mail && every(lines, func(l *report.Line) bool {
+		return strings.HasPrefix(l.Pattern, "sasl") || strings.HasPrefix(l.Pattern, "auth")
+	}):
+		s = sasl
+	case s == imap && every(lines, func(l *report.Line) bool {
+		return strings.Contains(l.Identifier, "pop3") || strings.HasPrefix(string(l.Message), "pop3")
+	}):
+		s = pop3
+	}
+	return s, ok
+}
+
+func every(lines []report.Line, is func(*report.Line) bool) bool {
+	for i := range lines {
+		if !is(&lines[i]) {
+			return false
+		}
+	}
+	return len(lines) > 0
+}

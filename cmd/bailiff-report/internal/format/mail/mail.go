@@ -1,0 +1,138 @@
+// Package mail makes mails of reports: correct MIME, in ASCII, with log lines that a standard parser reads as they stand
+// in the journal. It also knows how text of strangers becomes harmless in a mail, which other forms of reports by mail
+// (blocklist.de, X-ARF) use, too: see Message.
+//
+// Nothing of a report becomes a header, but a ban's id, jail and address, and the subject; these are one line of printable
+// text each, whatever was in them. Log lines stand in the text. Where one is not UTF-8, or holds control characters or
+// marks that change the order of text, it is shown with codes (\x1b), and its true bytes are attached in the journal's own
+// export format (systemd.io/JOURNAL_EXPORT_FORMATS), which systemd-journal-remote reads.
+//
+// Start reading at Compose; the layouts are templates, bailiff.tmpl and fail2ban.tmpl.
+package mail
+
+import (
+	"cmp"
+	_ "embed"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+//go:embed bailiff.tmpl
+var bailiffLayout []byte
+
+//go:embed fail2ban.tmpl
+var fail2banLayout []byte
+
+var layouts = map[string]func() *Template{
+	"bailiff":  sync.OnceValue(func() *Template { return mustParse("bailiff.tmpl", bailiffLayout) }),
+	"fail2ban": sync.OnceValue(func() *Template { return mustParse("fail2ban.tmpl", fail2banLayout) }),
+}
+
+func mustParse(name string, data []byte) *Template {
+	t, err := ParseTemplate(name, data)
+	if err != nil {
+		panic(err) // the tests parse it
+	}
+	return t
+}
+
+// Example is a template to begin with: that of the layout "bailiff".
+func Example() []byte { return slices.Clone(bailiffLayout) }
+
+// Envelope is what a mail needs beside the item and its destination.
+type Envelope struct {
+	Host     string    // this host, in Message-IDs and where a report names none
+	Sender   string    // "": bailiff@ and Host
+	Agent    string    // bailiff/VERSION
+	Time     time.Time // the mail's date; log lines are shown in its zone
+	Template *Template // nil: that of the destination's layout
+}
+
+// Compose makes the mail of an item. It fails only by a Template that makes too much of the item.
+func Compose(item *report.Item, d *config.Destination, e *Envelope) ([]byte, error) {
+	m, err := NewMessage(item, d, e)
+	if err != nil {
+		return nil, err
+	}
+	return m.Bytes(), nil
+}
+
+// NewMessage is Compose for those who add to the message.
+func NewMessage(item *report.Item, d *config.Destination, e *Envelope) (*Message, error) {
+	layout, name := layouts[d.Layout], "bailiff on "+e.Host
+	if layout == nil {
+		layout = layouts["bailiff"]
+	}
+	if d.Layout == "fail2ban" {
+		name = "Fail2Ban"
+	}
+	t := e.Template
+	if t == nil {
+		t = layout()
+	}
+	v, coded := newView(item, d, e)
+	subject, body, err := t.execute(v)
+	if err != nil {
+		return nil, located(cmp.Or(d.Template, d.Layout), err)
+	}
+	if subject == "" {
+		if subject, _, err = layout().execute(v); err != nil {
+			return nil, located(d.Layout, err)
+		}
+	}
+	m := &Message{
+		ID: MessageID(item.Key, e.Host), Name: name, From: Address(e.Sender, e.Host), To: d.To, Host: e.Host,
+		Subject: subject, Date: e.Time, Agent: e.Agent, Parts: []Part{{Type: "text/plain", Body: []byte(body)}},
+	}
+	if len(v.Bans) == 1 {
+		b := &v.Bans[0]
+		m.Header = [][2]string{{"X-Bailiff-Ban-ID", b.ID}, {"X-Bailiff-Jail", b.Jail}, {"X-Bailiff-Address", b.Prefix}}
+	} else {
+		m.Header = [][2]string{{"X-Bailiff-Bans", fmt.Sprint(v.Total)}}
+	}
+	if item.Test {
+		m.Header = append(m.Header, [2]string{"X-Bailiff-Test", "yes"})
+	}
+	if len(coded) > 0 {
+		m.Parts = append(m.Parts, Part{Type: "application/vnd.fdo.journal", Name: "lines.export", Body: export(coded)})
+	}
+	return m, nil
+}
+
+// export writes lines in the journal's export format, in which any bytes can stand.
+func export(lines []report.Line) []byte {
+	var b []byte
+	field := func(name, value string) {
+		if value == "" {
+			return
+		}
+		b = append(b, name...)
+		if _, same := escape([]byte(value)); same {
+			b = append(append(append(b, '='), value...), '\n')
+			return
+		}
+		b = binary.LittleEndian.AppendUint64(append(b, '\n'), uint64(len(value)))
+		b = append(append(b, value...), '\n')
+	}
+	for i := range lines {
+		l := &lines[i]
+		field("__CURSOR", strings.Join(strings.Fields(l.Cursor), ""))
+		field("__REALTIME_TIMESTAMP", fmt.Sprint(l.Time.UnixMicro()))
+		field("_HOSTNAME", l.Hostname)
+		field("_SYSTEMD_UNIT", l.Unit)
+		field("SYSLOG_IDENTIFIER", l.Identifier)
+		if l.PID != 0 {
+			field("_PID", fmt.Sprint(l.PID))
+		}
+		field("MESSAGE", string(l.Message))
+		b = append(b, '\n')
+	}
+	return b
+}

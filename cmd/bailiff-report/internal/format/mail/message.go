@@ -1,0 +1,264 @@
+package mail
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"bailiff/policy/config"
+)
+
+// Message is a mail as RFC 5322 and MIME (RFC 2045) have it. Whatever its texts hold, no header and no part ends but where
+// Bytes ends it.
+type Message struct {
+	ID      string // without angle brackets: see MessageID
+	Name    string // of the sender, for people
+	From    string // address; checked by report.ValidRecipient
+	To      []string
+	Host    string // is put behind addresses without an @
+	Subject string
+	Date    time.Time
+	Agent   string      // X-Mailer
+	Header  [][2]string // further fields, in this order
+	Kind    string      // of the whole where there are several parts; "": multipart/mixed
+	Parts   []Part      // at least one
+}
+
+// Part is one part of a Message.
+type Part struct {
+	Type string // Content-Type; text is UTF-8 and says so by itself
+	Name string // of the file: makes an attachment of it; [A-Za-z0-9.-]
+	Body []byte // lines of text end with \n
+}
+
+// MessageID makes the Message-ID of an item, without angle brackets: the same in every attempt.
+func MessageID(key, host string) string {
+	if !config.ValidRecipient("bailiff." + key) { // a dot-atom
+		sum := sha256.Sum256([]byte(key))
+		key = hex.EncodeToString(sum[:16])
+	}
+	return "bailiff." + key + "@" + validHost(host)
+}
+
+func validHost(host string) string {
+	if config.ValidHost(host) {
+		return host
+	}
+	return "localhost.localdomain"
+}
+
+// Bytes writes the message with lines that end with CRLF, in ASCII, none longer than 78 bytes but for headers of one long
+// word, which end below 998 (RFC 5322, 2.1.1).
+func (m *Message) Bytes() []byte {
+	var b bytes.Buffer
+	field := func(name, value string) { writeField(&b, name, value) }
+	field("Date", m.Date.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+	field("From", phrase(m.Name)+"<"+m.full(m.From)+">")
+	to := make([]string, len(m.To))
+	for i, a := range m.To {
+		to[i] = m.full(a)
+	}
+	field("To", strings.Join(to, ", "))
+	field("Subject", encoded(m.Subject))
+	field("Message-ID", "<"+m.ID+">")
+	// RFC 3834: no vacation notice answers; the two others say the same to Exchange and to old programs.
+	field("Auto-Submitted", "auto-generated")
+	field("X-Auto-Response-Suppress", "All")
+	field("Precedence", "bulk")
+	if m.Agent != "" {
+		field("X-Mailer", encoded(m.Agent))
+	}
+	for _, h := range m.Header {
+		field(h[0], encoded(h[1]))
+	}
+	field("MIME-Version", "1.0")
+	if len(m.Parts) == 1 && m.Parts[0].Name == "" {
+		m.Parts[0].write(&b)
+		return b.Bytes()
+	}
+	kind, boundary := m.Kind, m.boundary()
+	if kind == "" {
+		kind = "multipart/mixed"
+	}
+	field("Content-Type", kind+"; boundary=\""+boundary+"\"")
+	b.WriteString("\r\nThis is a message in MIME format.\r\n")
+	for i := range m.Parts {
+		b.WriteString("\r\n--" + boundary + "\r\n")
+		m.Parts[i].write(&b)
+	}
+	b.WriteString("\r\n--" + boundary + "--\r\n")
+	return b.Bytes()
+}
+
+// boundary follows from the Message-ID. It cannot stand in a part: "=_" is in no line of quoted-printable or base64.
+func (m *Message) boundary() string {
+	sum := sha256.Sum256([]byte(m.ID))
+	return "=_" + hex.EncodeToString(sum[:12])
+}
+
+func (m *Message) full(address string) string {
+	if !strings.Contains(address, "@") {
+		address += "@" + validHost(m.Host)
+	}
+	return address
+}
+
+func (p *Part) write(b *bytes.Buffer) {
+	kind, text := p.Type, strings.HasPrefix(p.Type, "text/")
+	if text && !strings.Contains(kind, "charset") {
+		kind += "; charset=utf-8"
+	}
+	if p.Name != "" {
+		writeField(b, "Content-Disposition", "attachment; filename=\""+p.Name+"\"")
+	}
+	writeField(b, "Content-Type", kind)
+	if text || strings.HasPrefix(p.Type, "message/") && isPlain(p.Body) {
+		if strings.HasPrefix(p.Type, "message/") { // RFC 2046, 5.2.1: such parts are not encoded
+			writeField(b, "Content-Transfer-Encoding", "7bit")
+			b.WriteString("\r\n")
+			b.Write(bytes.ReplaceAll(p.Body, []byte("\n"), []byte("\r\n")))
+			return
+		}
+		writeField(b, "Content-Transfer-Encoding", "quoted-printable")
+		b.WriteString("\r\n")
+		quotePrintable(b, p.Body)
+		return
+	}
+	writeField(b, "Content-Transfer-Encoding", "base64")
+	b.WriteString("\r\n")
+	for body := p.Body; len(body) > 0; {
+		n := min(57, len(body))
+		b.WriteString(base64.StdEncoding.EncodeToString(body[:n]))
+		b.WriteString("\r\n")
+		body = body[n:]
+	}
+}
+
+// isPlain says whether text may stand in a mail as it is.
+func isPlain(b []byte) bool {
+	for _, line := range bytes.Split(b, []byte("\n")) {
+		if len(line) > 998 || bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f }) {
+			return false
+		}
+	}
+	return true
+}
+
+const lineLimit = 78 // RFC 5322, 2.1.1
+
+// writeField writes a header field and folds it before the blanks that it holds.
+func writeField(b *bytes.Buffer, name, value string) {
+	b.WriteString(name + ":")
+	at := len(name) + 1
+	for i, word := range strings.Split(value, " ") {
+		if i > 0 && word != "" && at+1+len(word) > lineLimit {
+			b.WriteString("\r\n")
+			at = 0
+		}
+		b.WriteString(" " + word)
+		at += 1 + len(word)
+	}
+	b.WriteString("\r\n")
+}
+
+// encoded makes one line of printable ASCII of a text, with words as of RFC 2047 where it is not that already.
+func encoded(s string) string {
+	s = OneLine(s)
+	plain := !strings.Contains(s, "=?")
+	long := 0
+	for _, word := range strings.Split(s, " ") {
+		long = max(long, len(word))
+	}
+	for i := range len(s) {
+		plain = plain && s[i] < 0x7f
+	}
+	if plain && long <= lineLimit-2 {
+		return s
+	}
+	var words []string
+	for s != "" {
+		n := min(45, len(s)) // 60 letters of base64: with the frame 72 of the 75 that a word may have
+		for n < len(s) && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		words = append(words, "=?UTF-8?B?"+base64.StdEncoding.EncodeToString([]byte(s[:n]))+"?=")
+		s = s[n:]
+	}
+	return strings.Join(words, " ")
+}
+
+// maxHeader bounds a header's text, in bytes. A subject is read in a list of mails.
+const maxHeader = 500
+
+// OneLine makes of any text one line of UTF-8 without control characters and blanks in a row, of some 500 bytes at most.
+func OneLine(s string) string {
+	if len(s) > maxHeader {
+		s = s[:maxHeader] + "…"
+	}
+	s = strings.Map(func(r rune) rune {
+		if !shown(r) || r == '\t' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	return strings.Join(strings.Fields(s), " ")
+}
+
+// phrase is a name before an address (RFC 5322, 3.2.5).
+func phrase(s string) string {
+	s = encoded(s)
+	if s == "" {
+		return ""
+	}
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -") == "" || strings.HasPrefix(s, "=?") {
+		return s + " "
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `" `
+}
+
+const hexDigits = "0123456789ABCDEF"
+
+// quotePrintable writes text as of RFC 2045, 6.7: any bytes, lines that end with \n, at most 76 bytes in one. A dot and
+// "From " at the beginning are written as codes, so that no mail system has a reason to touch them.
+func quotePrintable(b *bytes.Buffer, text []byte) {
+	text = bytes.TrimSuffix(text, []byte("\n"))
+	for line := range bytes.SplitSeq(text, []byte("\n")) {
+		at := 0
+		for i, c := range line {
+			code := c < ' ' && c != '\t' || c >= 0x7f || c == '=' || at == 0 && (c == '.' || c == 'F' && bytes.HasPrefix(line[i:], []byte("From "))) ||
+				i == len(line)-1 && (c == ' ' || c == '\t')
+			size := 1
+			if code {
+				size = 3
+			}
+			// A last byte may stand where the "=" of a line that goes on would.
+			if at+size > 75 && (i < len(line)-1 || at+size > 76) {
+				b.WriteString("=\r\n")
+				at = 0
+				if c == '.' || c == 'F' {
+					code, size = true, 3
+				}
+			}
+			if code {
+				b.Write([]byte{'=', hexDigits[c>>4], hexDigits[c&15]})
+			} else {
+				b.WriteByte(c)
+			}
+			at += size
+		}
+		b.WriteString("\r\n")
+	}
+}
+
+// Address says how the sender is written where it stands in an argument or a header.
+func Address(sender, host string) string {
+	if sender == "" {
+		return fmt.Sprintf("bailiff@%s", validHost(host))
+	}
+	return sender
+}

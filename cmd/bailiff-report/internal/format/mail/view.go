@@ -1,0 +1,231 @@
+package mail
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+// View is what a template sees. All its texts are UTF-8 without control characters; only Whois.Text and Command have more than one
+// line.
+type View struct {
+	Host   string // this host
+	Agent  string // bailiff/VERSION
+	Time   time.Time
+	Test   bool // by `bailiff report test`: nobody was banned
+	Digest bool
+	Whois  bool // parts that were asked for
+	Lines  bool
+	Most   int // lines of a part at most
+	Bans   []Ban
+	Total  int // bans, of which Bans holds the newest: all, or as many as a mail can hold
+}
+
+// Ban is one ban in a View.
+type Ban struct {
+	ID       string
+	Address  string
+	Prefix   string // what is banned: the address, or a network
+	Network  bool   // Prefix is more than one address (an IPv6 /64 counts as one)
+	Jail     string
+	Service  string
+	Time     time.Time
+	First    time.Time // zero: not known
+	Since    time.Time
+	Until    time.Time // zero: for ever
+	Forever  bool
+	Duration string // 1h, 7d; "" for ever
+	Failures int
+	Count    int
+	Ports    string // 22, 2222
+	Reason   string
+	By       string
+	Manual   bool // by hand
+	Wide     bool
+	Extended bool
+	Whois    Whois
+	Lines    []Line
+	Context  []Line
+	Cut      int // lines and context that are left out, since there are too many or they are too long
+	Missing  int // lines that the journal no longer had
+	Withheld int // lines that redaction left out
+}
+
+// Whois is what the registries said. One of Text and Failed is set.
+type Whois struct {
+	Network string
+	Name    string
+	Holder  string
+	Country string
+	Abuse   []string
+	Text    string
+	Source  string
+	Failed  string
+}
+
+// Line is one log line.
+type Line struct {
+	Time    time.Time
+	Host    string
+	Program string // sshd[4711]
+	Unit    string
+	Message string // as it stands in the journal, or with codes if it cannot be shown
+	Coded   bool   // it has codes: its bytes are in the attachment
+	Address string // "": none was read in it
+}
+
+// What stands in one mail: bytes of log lines and of registries' texts, and bans. Postfix takes mails of 10,240,000 bytes. A
+// byte may take four as a code, and more than one again in the attachment; a byte that is not ASCII takes three.
+const (
+	maxLines = 512 << 10
+	maxWhois = 512 << 10
+	maxBans  = 1000
+)
+
+// maxMessage is how many bytes of one line are shown. No daemon whose lines are evidence writes a longer one.
+const maxMessage = 32 << 10
+
+// newView makes a View of an item. It also returns the lines that had to be coded.
+func newView(item *report.Item, d *config.Destination, e *Envelope) (*View, []report.Line) {
+	has := func(part string) bool { return slices.Contains(d.Include, part) }
+	v := &View{
+		Host: OneLine(e.Host), Agent: OneLine(e.Agent), Time: e.Time, Test: item.Test, Digest: item.Digest,
+		Whois: has(config.IncludeWhois), Lines: has(config.IncludeLines), Most: d.Lines, Total: len(item.Reports),
+	}
+	budget, texts := maxLines, maxWhois
+	var coded []report.Line
+	for _, r := range item.Reports[max(0, len(item.Reports)-maxBans):] {
+		b := newBan(r, e.Time.Location())
+		b.Failures = max(0, b.Failures)
+		if r.Host != "" {
+			v.Host = OneLine(r.Host)
+		}
+		lines := func(all []report.Line) []Line {
+			l, left, raw := newLines(all, d.Lines, &budget, e.Time.Location())
+			b.Cut += left
+			for _, c := range raw { // a line of the evidence is often one of the context, too
+				if !slices.ContainsFunc(coded, func(x report.Line) bool { return x.Cursor == c.Cursor && c.Cursor != "" }) {
+					coded = append(coded, c)
+				}
+			}
+			return l
+		}
+		if has(config.IncludeLines) {
+			b.Lines = lines(r.Lines)
+		}
+		if has(config.IncludeContext) {
+			b.Context = lines(r.Context)
+		}
+		if has(config.IncludeWhois) {
+			b.Whois = newWhois(r.Whois)
+			if texts -= len(b.Whois.Text); texts < 0 {
+				b.Whois.Text = ""
+			}
+		}
+		v.Bans = append(v.Bans, b)
+	}
+	return v, coded
+}
+
+func newBan(r *report.Report, zone *time.Location) Ban {
+	b := Ban{
+		ID: OneLine(r.ID), Address: r.Address.String(), Jail: OneLine(r.Jail), Service: OneLine(r.Service),
+		Time: in(r.Time, zone), First: in(r.First, zone), Since: in(r.Since, zone), Until: in(r.Until, zone), Forever: r.Until.IsZero(),
+		Failures: r.Failures, Count: r.Count, Reason: OneLine(r.Reason), By: OneLine(r.By), Manual: r.By != "" || r.Jail == "manual",
+		Wide: r.Wide, Extended: r.Extended, Missing: r.Missing, Withheld: r.Withheld,
+	}
+	b.Prefix, b.Network = subject(r.Prefix)
+	if !b.Forever {
+		b.Duration = duration(r.Until.Sub(r.Since))
+	}
+	var ports []string
+	for _, p := range r.Ports {
+		ports = append(ports, fmt.Sprint(p))
+	}
+	b.Ports = strings.Join(ports, ", ")
+	return b
+}
+
+// subject writes a prefix as one speaks of it: a single address without its length.
+func subject(p netip.Prefix) (string, bool) {
+	if p.IsSingleIP() {
+		return p.Addr().String(), false
+	}
+	return p.String(), p.Addr().Is4() || p.Bits() < 64
+}
+
+func in(t time.Time, zone *time.Location) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.In(zone)
+}
+
+// duration writes a span of time in its largest whole unit.
+func duration(d time.Duration) string {
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= u.unit && d%u.unit == 0 {
+			return fmt.Sprint(int64(d/u.unit), u.name)
+		}
+	}
+	return d.Round(time.Second).String()
+}
+
+func newWhois(w *report.Whois) Whois {
+	switch {
+	case w == nil:
+		return Whois{Failed: "it was not asked"}
+	case w.Failed != "":
+		return Whois{Failed: OneLine(w.Failed)}
+	}
+	v := Whois{Name: OneLine(w.Name), Holder: OneLine(w.Holder), Country: OneLine(w.Country), Text: block(w.Text), Source: OneLine(w.Source)}
+	if w.Network.IsValid() {
+		v.Network = w.Network.String()
+	}
+	for _, a := range w.Abuse {
+		v.Abuse = append(v.Abuse, OneLine(a))
+	}
+	if v.Text == "" && v.Network == "" && v.Holder == "" && v.Name == "" && len(v.Abuse) == 0 {
+		v.Failed = "the answer was empty"
+	}
+	return v
+}
+
+// newLines takes the newest lines, at most most of them and no more bytes than the budget has, and returns how many were
+// left out, and those that had to be coded.
+func newLines(all []report.Line, most int, budget *int, zone *time.Location) (l []Line, left int, coded []report.Line) {
+	from := max(0, len(all)-most)
+	for at := len(all); at > from; at-- {
+		if *budget -= len(all[at-1].Message) + 100; *budget < 0 {
+			*budget, from = 0, at
+			break
+		}
+	}
+	for _, r := range all[from:] {
+		msg := r.Message
+		text, same := escape(msg[:min(len(msg), maxMessage)])
+		if len(msg) > maxMessage {
+			text, same = text+" […]", false
+		}
+		if !same {
+			coded = append(coded, r)
+		}
+		v := Line{Time: in(r.Time, zone), Host: OneLine(r.Hostname), Program: OneLine(r.Identifier), Unit: OneLine(r.Unit), Message: text, Coded: !same}
+		if r.PID != 0 {
+			v.Program += fmt.Sprintf("[%d]", r.PID)
+		}
+		if r.Source.IsValid() {
+			v.Address = r.Source.String()
+		}
+		l = append(l, v)
+	}
+	return l, from, coded
+}

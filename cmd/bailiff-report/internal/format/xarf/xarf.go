@@ -1,0 +1,253 @@
+// Package xarf makes complaints to a network's abuse contact, in forms that their programs read: X-ARF 0.2, a mail with a
+// report in YAML, and XARF 4, a mail in the manner of RFC 5965 with a report in JSON (https://xarf.org).
+//
+// A complaint accuses somebody. So there is none without log lines that show it, none about what may be forged, and none
+// whose kind has to be guessed: Cases says why. It never sends anything; that is deliver/xarf's.
+package xarf
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/format/mail"
+	"bailiff/cmd/bailiff-report/internal/registry/whois"
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/policy/config"
+)
+
+// Formats of Destination.Format.
+const (
+	V02 = "0.2"
+	V4  = "4"
+)
+
+// Case is one complaint: what an address did to one service. It becomes one mail.
+type Case struct {
+	Key     string // names it for ever: the item's own, and the case's if there are several
+	Address netip.Addr
+	Type    string // LoginAttack or VulnScan
+	Service string // ssh, smtp, …
+	Ports   []uint16
+	First   time.Time
+	Last    time.Time
+	Count   int           // attempts
+	Lines   []report.Line // what shows them, oldest first; at least one
+	Source  uint16        // port of the last attempt; 0: not known
+	Abuse   []string      // contacts that the reports came with, in their order
+	Test    bool
+}
+
+// Skipped is what no complaint is made of.
+type Skipped struct {
+	Address netip.Addr
+	Jail    string
+	Why     string
+}
+
+func (s Skipped) String() string {
+	return fmt.Sprintf("%s (%s): %s", s.Address, whois.CleanLine(s.Jail, 200), s.Why)
+}
+
+// Cases sorts the reports of an item by address and service. A case has at most most lines, the newest.
+func Cases(item *report.Item, format string, most int) (cases []*Case, skipped []Skipped) {
+	type key struct {
+		addr    netip.Addr
+		service string
+		kind    string
+	}
+	found := make(map[key]*Case)
+	for _, r := range item.Reports {
+		c, lines := classOf(r)
+		why := ""
+		switch {
+		case c.kind == "":
+			why = "what this filter sees may be forged, or is none of X-ARF's kinds"
+		case format == V02 && c.kind != LoginAttack:
+			why = "X-ARF 0.2 knows login attacks alone"
+		case len(lines) == 0 && len(r.Lines) > 0:
+			why = "no line of the evidence shows an attack that X-ARF has a kind for"
+		case len(lines) == 0:
+			why = "no line of the evidence is left to show"
+		case !r.Address.IsValid():
+			why = "no address is known"
+		}
+		if why != "" {
+			skipped = append(skipped, Skipped{r.Address, r.Jail, why})
+			continue
+		}
+		k := key{r.Address.Unmap(), c.service, c.kind}
+		x := found[k]
+		if x == nil {
+			x = &Case{Address: k.addr, Type: c.kind, Service: c.service, First: lines[0].Time, Test: item.Test}
+			found[k] = x
+			cases = append(cases, x)
+		}
+		x.add(r, c, lines)
+	}
+	for _, x := range cases {
+		x.Key = item.Key
+		if len(found) > 1 {
+			sum := sha256.Sum256([]byte(x.Address.String() + " " + x.Service + " " + x.Type))
+			x.Key += "-" + hex.EncodeToString(sum[:4])
+		}
+		x.finish(most)
+	}
+	return cases, skipped
+}
+
+func (x *Case) add(r *report.Report, c class, lines []report.Line) {
+	if !r.First.IsZero() && c.some == nil && r.First.Before(x.First) {
+		x.First = r.First
+	}
+	// Where some lines alone count, so do they; else the report's own number, since one line may tell of several failures.
+	if c.some == nil {
+		x.Count += max(r.Failures, len(lines))
+	} else {
+		x.Count += len(lines)
+	}
+	x.Lines = append(x.Lines, lines...)
+	ports := r.Ports
+	if len(ports) == 0 && c.port != 0 {
+		ports = []uint16{c.port}
+	}
+	for _, p := range ports {
+		if p != 0 && !slices.Contains(x.Ports, p) {
+			x.Ports = append(x.Ports, p)
+		}
+	}
+	if r.Whois != nil {
+		for _, a := range r.Whois.Abuse {
+			if config.ValidAddress(a) && !slices.ContainsFunc(x.Abuse, func(b string) bool { return strings.EqualFold(a, b) }) {
+				x.Abuse = append(x.Abuse, a)
+			}
+		}
+	}
+}
+
+func (x *Case) finish(most int) {
+	slices.SortStableFunc(x.Lines, func(a, b report.Line) int { return a.Time.Compare(b.Time) })
+	seen := make(map[string]bool)
+	x.Lines = slices.DeleteFunc(x.Lines, func(l report.Line) bool { // a ban and its extension have some in common
+		twice := l.Cursor != "" && seen[l.Cursor]
+		seen[l.Cursor] = true
+		return twice
+	})
+	if t := x.Lines[0].Time; t.Before(x.First) {
+		x.First = t
+	}
+	x.Last = x.Lines[len(x.Lines)-1].Time
+	for i := range x.Lines {
+		if p := x.Lines[i].Port; p != 0 {
+			x.Source = p
+		}
+	}
+	x.Lines = x.Lines[len(x.Lines)-min(len(x.Lines), max(most, 1)):]
+	slices.Sort(x.Ports)
+}
+
+// Sender is who complains.
+type Sender struct {
+	Host    string // of Message-IDs
+	From    string // address that the mail comes from
+	Org     string
+	Contact string // address for answers, which the report names
+	Agent   string
+}
+
+// NewSender fills in what follows from the rest. It says what is missing, and where it is configured.
+func NewSender(d *config.Destination, host, from, agent string) (*Sender, error) {
+	s := &Sender{Host: host, From: mail.Address(from, host), Org: d.Org, Contact: cmp.Or(d.Contact, mail.Address(from, host)), Agent: agent}
+	if !config.ValidAddress(s.Contact) {
+		return nil, fmt.Errorf("report.destinations.%s.contact: %q is no address that a stranger can answer to", d.Name, s.Contact)
+	}
+	if s.Org == "" {
+		return nil, fmt.Errorf("report.destinations.%s.org: says nothing of who complains", d.Name)
+	}
+	return s, nil
+}
+
+// Message makes the mail of a case in a format.
+func (s *Sender) Message(x *Case, format string, to []string, now time.Time) (*mail.Message, error) {
+	m := &mail.Message{
+		ID: mail.MessageID(x.Key, s.Host), Name: s.Org, From: s.From, To: to, Host: s.Host, Date: now, Agent: s.Agent,
+		Subject: fmt.Sprintf("abuse report about %s - %s", x.Address, x.Last.UTC().Format(time.RFC1123Z)),
+	}
+	if !strings.EqualFold(s.Contact, s.From) {
+		m.Header = append(m.Header, [2]string{"Reply-To", s.Contact})
+	}
+	if x.Test {
+		m.Header = append(m.Header, [2]string{"X-Bailiff-Test", "yes"})
+	}
+	log := []byte(x.log())
+	letter := mail.Part{Type: "text/plain", Body: []byte(s.letter(x, format))}
+	if format == V02 {
+		m.Header = append(m.Header, [2]string{"X-XARF", "PLAIN"})
+		m.Parts = []mail.Part{letter,
+			{Type: `text/plain; name="report.txt"`, Name: "report.txt", Body: s.yaml(x, m.ID)},
+			{Type: `text/plain; name="logfile.log"`, Name: "logfile.log", Body: log}}
+		return m, nil
+	}
+	data, err := s.json(x, log)
+	if err != nil {
+		return nil, err
+	}
+	m.Kind = "multipart/report; report-type=feedback-report"
+	m.Parts = []mail.Part{letter,
+		{Type: "message/feedback-report", Body: fmt.Appendf(nil, "Feedback-Type: xarf\nUser-Agent: %s\nVersion: 1\n", whois.CleanLine(s.Agent, 100))},
+		{Type: `application/json; name="xarf.json"`, Name: "xarf.json", Body: data}}
+	return m, nil
+}
+
+// maxMessage bounds one line of a log that is shown, in bytes.
+const maxMessage = 1000
+
+// log is the lines as a log file has them, in UTC.
+func (x *Case) log() string {
+	var b strings.Builder
+	for i := range x.Lines {
+		l := &x.Lines[i]
+		fmt.Fprintf(&b, "%s %s", l.Time.UTC().Format("2006-01-02T15:04:05Z"), cmp.Or(whois.CleanLine(l.Identifier, 200), x.Service))
+		if l.PID != 0 {
+			fmt.Fprintf(&b, "[%d]", l.PID)
+		}
+		text := mail.Escape(l.Message[:min(len(l.Message), maxMessage)])
+		if len(l.Message) > maxMessage {
+			text += " […]"
+		}
+		b.WriteString(": " + text + "\n")
+	}
+	return b.String()
+}
+
+// what says in words what happened.
+func (x *Case) what() string {
+	kind := "attempts to log in"
+	if x.Type == VulnScan {
+		kind = "requests that search for holes"
+	}
+	return fmt.Sprintf("%d %s (%s) between %s and %s", x.Count, kind, x.Service, x.First.UTC().Format(stamp), x.Last.UTC().Format(stamp))
+}
+
+const stamp = "2006-01-02 15:04:05 UTC"
+
+func (s *Sender) letter(x *Case, format string) string {
+	var b strings.Builder
+	if x.Test {
+		b.WriteString("This is a test. Nothing in it happened.\n\n")
+	}
+	fmt.Fprintf(&b, "Dear Sir or Madam,\n\nthe address %s, which according to the registries is in your network, attacks a host of ours:\n%s.\n\n", x.Address, x.what())
+	fmt.Fprintf(&b, "Please look into it. All times are UTC.\n\n")
+	if format == V02 {
+		b.WriteString("This mail is an X-ARF 0.2 report: report.txt is for your program, logfile.log holds the log lines.\n")
+	} else {
+		fmt.Fprintf(&b, "This mail is an XARF 4 report (https://xarf.org): xarf.json is for your program, and holds the log lines, too:\n\n%s\n", x.log())
+	}
+	fmt.Fprintf(&b, "Your address was found in the registry of your network (RDAP, whois) or in the DNS zone of abuse\ncontacts. If you are not the right one to ask, please have it corrected there. Answers reach a person\nat %s.\n\n%s\n", s.Contact, whois.CleanLine(s.Org, 200))
+	return b.String()
+}

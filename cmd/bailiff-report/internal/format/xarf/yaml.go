@@ -1,0 +1,43 @@
+package xarf
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/registry/whois"
+)
+
+// schema02 is the schema that X-ARF 0.2 names for login attacks.
+const schema02 = "http://www.x-arf.org/schema/abuse_login-attack_0.1.2.json"
+
+// yaml is report.txt of X-ARF 0.2. All values have letters that are plain in YAML, but for addresses of IPv6.
+func (s *Sender) yaml(x *Case, id string) []byte {
+	var b strings.Builder
+	field := func(name, value string) { fmt.Fprintf(&b, "%s: %s\n", name, value) }
+	source := x.Address.String()
+	if x.Address.Is6() {
+		source = `"` + source + `"`
+	}
+	port := uint16(0) // the specification asks for one; fail2ban's writes 0 where none is known
+	if len(x.Ports) > 0 {
+		port = x.Ports[0]
+	}
+	b.WriteString("---\n")
+	field("Reported-From", s.Contact)
+	field("Category", "abuse")
+	field("Report-ID", id)
+	field("Report-Type", "login-attack")
+	field("Service", x.Service)
+	field("Version", V02)
+	field("User-Agent", `"`+strings.NewReplacer(`\`, ``, `"`, ``).Replace(whois.CleanLine(s.Agent, 100))+`"`)
+	field("Date", x.Last.UTC().Format(time.RFC1123Z))
+	field("Source-Type", "ip-address")
+	field("Source", source)
+	field("Port", fmt.Sprint(port))
+	field("Schema-URL", schema02)
+	field("Attachment", "text/plain")
+	field("Occurrences", fmt.Sprint(x.Count))
+	field("TLP", "green") // may be told to those concerned, not to the public
+	return []byte(b.String())
+}

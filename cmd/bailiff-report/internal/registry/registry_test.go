@@ -1,0 +1,691 @@
+package registry
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/firewall/firewalltest"
+	"bailiff/policy/config"
+)
+
+// As root the tests run in a network namespace of their own, where addresses of the world may be at home.
+func TestMain(m *testing.M) {
+	if os.Getenv("BAILIFF_TEST_NETNS") != "" {
+		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "ip link set lo up: %v: %s", err, out)
+			os.Exit(1)
+		}
+	}
+	os.Exit(firewalltest.Main(m))
+}
+
+var attacker = netip.MustParseAddr("198.51.100.77")
+
+const answer = `{"objectClassName":"ip network","handle":"NET-1","startAddress":"198.51.100.0","endAddress":"198.51.100.127","name":"EXAMPLE","country":"NL",
+"entities":[{"roles":["registrant"],"vcardArray":["vcard",[["fn",{},"text","Example B.V."],["kind",{},"text","org"]]]},
+{"roles":["abuse"],"vcardArray":["vcard",[["email",{},"text","abuse@example.net"]]]}]}`
+
+const silent = `{"objectClassName":"ip network","startAddress":"198.51.100.0","endAddress":"198.51.100.255","name":"SILENT"}`
+
+const text = "inetnum: 198.51.100.0 - 198.51.100.127\nnetname: BY-WHOIS\ncountry: DE\nabuse-mailbox: abuse@whois.example\n"
+
+// rdapServer is a real RDAP server of the test, and what it was asked.
+type rdapServer struct {
+	*httptest.Server
+	asked atomic.Int32
+}
+
+func serveRDAP(t testing.TB, secure bool, answer http.HandlerFunc) *rdapServer {
+	s := new(rdapServer)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.asked.Add(1)
+		if r.Method != "GET" || r.Header.Get("Accept") != "application/rdap+json" || r.Header.Get("User-Agent") != "bailiff/test" {
+			t.Errorf("%s with %v", r.Method, r.Header)
+		}
+		answer(w, r)
+	})
+	if secure {
+		s.Server = httptest.NewTLSServer(h)
+	} else {
+		s.Server = httptest.NewServer(h)
+	}
+	s.Config.ErrorLog = nil
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	return s
+}
+
+func says(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/rdap+json")
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// bootstrap writes a file that names servers for the documentation networks.
+func bootstrap(t testing.TB, urls ...string) string {
+	t.Helper()
+	data, err := json.Marshal(map[string]any{"services": [][][]string{{{"198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "8.0.0.0/8"}, urls}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "rdap.json")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// serveWhois is a whois server of the test on a port of its own.
+func serveWhois(t testing.TB, at string, answer func(conn net.Conn, question string)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	all.Add(1)
+	go func() {
+		defer all.Done()
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				defer c.Close()
+				go func() { <-stop; c.Close() }()
+				q, err := bufio.NewReader(c).ReadString('\n')
+				if err == nil {
+					answer(c, strings.TrimSuffix(q, "\r\n"))
+				}
+			}()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); close(stop); all.Wait() })
+	return l.Addr().String()
+}
+
+func tells(s string) func(net.Conn, string) {
+	return func(c net.Conn, _ string) { _, _ = io.WriteString(c, s) }
+}
+
+// serveDNS answers TXT questions for the names it knows, over UDP.
+func serveDNS(t testing.TB, known map[string][]string) string {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 1500)
+		for {
+			n, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo(dnsAnswer(buf[:n], known), from)
+		}
+	}()
+	t.Cleanup(func() { c.Close(); <-done })
+	return c.LocalAddr().String()
+}
+
+// dnsAnswer makes an answer by hand (RFC 1035, 4.1).
+func dnsAnswer(q []byte, known map[string][]string) []byte {
+	at, name := 12, ""
+	for q[at] != 0 {
+		name += string(q[at+1:at+1+int(q[at])]) + "."
+		at += 1 + int(q[at])
+	}
+	question := q[12 : at+5]
+	texts := known[name]
+	out := append([]byte{q[0], q[1], 0x81, 0x80, 0, 1, 0, byte(len(texts)), 0, 0, 0, 0}, question...)
+	if known[name] == nil {
+		out[3] |= 3 // no such name
+	}
+	for _, s := range texts {
+		out = append(out, 0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60)
+		out = binary.BigEndian.AppendUint16(out, uint16(1+len(s)))
+		out = append(append(out, byte(len(s))), s...)
+	}
+	return out
+}
+
+func open(t testing.TB, cfg config.Lookup, o Options) *Registry {
+	t.Helper()
+	if cfg.TimeLimit == 0 {
+		cfg.TimeLimit = 5 * time.Second
+	}
+	if cfg.Cache == 0 {
+		cfg.Cache = time.Hour
+	}
+	o.Agent = "bailiff/test"
+	r, err := New(cfg, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRDAP(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		s := serveRDAP(t, secure, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/rdap/ip/198.51.100.77" {
+				t.Errorf("asked for %s", r.URL)
+			}
+			says(answer)(w, r)
+		})
+		r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL+"/rdap")}, Options{Client: s.Client()})
+		w := r.Lookup(t.Context(), attacker)
+		host := strings.TrimPrefix(strings.TrimPrefix(s.URL, "https://"), "http://")
+		if w.Failed != "" || w.Network.String() != "198.51.100.0/25" || w.Name != "EXAMPLE" || w.Holder != "Example B.V." || w.Country != "NL" ||
+			!slices.Equal(w.Abuse, []string{"abuse@example.net"}) || w.Source != host || time.Since(w.Asked) > time.Minute || !strings.Contains(w.Text, "NET-1") {
+			t.Errorf("%+v", *w)
+		}
+	}
+}
+
+// A certificate that nobody vouches for is no answer.
+func TestRDAPUnknownAuthority(t *testing.T) {
+	s := serveRDAP(t, true, says(answer))
+	r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL)}, Options{})
+	if w := r.Lookup(t.Context(), attacker); !strings.Contains(w.Failed, "certificate") || s.asked.Load() != 0 {
+		t.Errorf("%+v", *w)
+	}
+}
+
+func TestRDAPRedirects(t *testing.T) {
+	last := serveRDAP(t, true, says(answer))
+	plain := serveRDAP(t, false, says(answer))
+	to := func(url string) *rdapServer {
+		return serveRDAP(t, true, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, url, http.StatusFound) })
+	}
+	// All test servers have the same certificate, so one client trusts them.
+	for name, c := range map[string]struct {
+		url, failed string
+	}{
+		"to https": {to(last.URL + "/ip/198.51.100.77").URL, ""},
+		"http to http": {serveRDAP(t, false, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, plain.URL, http.StatusMovedPermanently)
+		}).URL, ""},
+		"https to http":  {to(plain.URL).URL, "a redirect to http: is not followed"},
+		"elsewhere":      {to("file:///etc/passwd").URL, "a redirect to file: is not followed"},
+		"with a name":    {to("https://user:secret@" + strings.TrimPrefix(last.URL, "https://")).URL, "no plain host"},
+		"in circles":     {serveRDAP(t, true, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }).URL, "circle"},
+		"without an end": {serveRDAP(t, true, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) }).URL, "more than 5 redirects"},
+	} {
+		r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, c.url)}, Options{Client: last.Client()})
+		w := r.Lookup(t.Context(), attacker)
+		if c.failed == "" && (w.Failed != "" || w.Name != "EXAMPLE") || !strings.Contains(w.Failed, c.failed) || strings.Contains(w.Failed, "secret") {
+			t.Errorf("%s: %+v", name, *w)
+		}
+	}
+}
+
+// What an RDAP server does wrong is told in a line, in time, and whois is asked instead.
+func TestRDAPBroken(t *testing.T) {
+	back := serveWhois(t, "127.0.0.1:0", tells(text))
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		failed string
+	}{
+		"not found":     {http.NotFound, "knows nothing about 198.51.100.77"},
+		"refused":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, "403 Forbidden"},
+		"broken":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "502 Bad Gateway"},
+		"no JSON":       {says("<html>\x1b[2J"), "no RDAP answer"},
+		"other network": {says(strings.ReplaceAll(answer, "198.51.100", "203.0.113")), "not about 198.51.100.77"},
+		"everything":    {says(`{"startAddress":"0.0.0.0","endAddress":"255.255.255.255"}`), "says no more than 0.0.0.0/0"},
+		"huge":          {says(`{"x":"` + strings.Repeat("x", maxRDAP) + `"}`), "is longer than"},
+		"hangs":         {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "no answer in time"},
+		"drips": {func(w http.ResponseWriter, r *http.Request) {
+			for {
+				_, err := w.Write([]byte(" "))
+				w.(http.Flusher).Flush()
+				if err != nil || r.Context().Err() != nil {
+					return
+				}
+				time.Sleep(20 * time.Millisecond) // that is what it does
+			}
+		}, "no answer in time"},
+		"cut": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "5000")
+			_, _ = io.WriteString(w, answer)
+			panic(http.ErrAbortHandler)
+		}, "EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serveRDAP(t, false, c.answer)
+			cfg := config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL), TimeLimit: time.Second}
+			start := time.Now()
+			w := open(t, cfg, Options{}).Lookup(t.Context(), attacker)
+			if d := time.Since(start); d > cfg.TimeLimit+time.Second {
+				t.Errorf("took %v", d)
+			}
+			if !strings.Contains(w.Failed, c.failed) || strings.ContainsAny(w.Failed, "\n\x1b") || w.Name != "" {
+				t.Errorf("%+v", *w)
+			}
+			cfg.Whois, cfg.WhoisServer = true, back
+			if w := open(t, cfg, Options{}).Lookup(t.Context(), attacker); w.Failed != "" || w.Name != "BY-WHOIS" || w.Source != back {
+				t.Errorf("with whois: %+v", *w)
+			}
+		})
+	}
+}
+
+func TestWhois(t *testing.T) {
+	provider := serveWhois(t, "127.0.0.1:0", func(c net.Conn, q string) {
+		if q != "198.51.100.77" {
+			t.Errorf("asked for %q", q)
+		}
+		tells(text)(c, q)
+	})
+	refer := func(to string) string {
+		return serveWhois(t, "127.0.0.1:0", tells("% IANA\nrefer: "+to+"\n\ninetnum: 198.0.0.0 - 198.255.255.255\norganisation: Registry\n"))
+	}
+	for name, c := range map[string]struct {
+		server, name, source string
+	}{
+		"at once":       {provider, "BY-WHOIS", provider},
+		"one referral":  {refer(provider), "BY-WHOIS", provider},
+		"two referrals": {refer(refer(provider)), "BY-WHOIS", provider},
+	} {
+		w := open(t, config.Lookup{Whois: true, WhoisServer: c.server}, Options{}).Lookup(t.Context(), attacker)
+		if w.Failed != "" || w.Name != c.name || w.Source != c.source || w.Network.String() != "198.51.100.0/25" || !slices.Equal(w.Abuse, []string{"abuse@whois.example"}) || w.Text != text {
+			t.Errorf("%s: %+v", name, *w)
+		}
+	}
+	// What the registry said holds where the provider's own server is out of reach, and where referrals go round.
+	for _, to := range []string{"127.0.0.1:1", "SELF"} {
+		var own string
+		own = serveWhois(t, "127.0.0.1:0", func(c net.Conn, q string) {
+			tells(text+"ReferralServer: whois://"+strings.ReplaceAll(to, "SELF", own)+"\n")(c, q)
+		})
+		if w := open(t, config.Lookup{Whois: true, WhoisServer: own}, Options{}).Lookup(t.Context(), attacker); w.Failed != "" || w.Name != "BY-WHOIS" || w.Source != own {
+			t.Errorf("referral to %s: %+v", to, *w)
+		}
+	}
+	if w := open(t, config.Lookup{Whois: true, WhoisServer: refer(refer(refer(refer(provider))))}, Options{}).Lookup(t.Context(), attacker); !strings.Contains(w.Failed, "names no network") {
+		t.Errorf("too many referrals: %+v", *w)
+	}
+}
+
+func TestWhoisBroken(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(net.Conn, string)
+		failed string
+	}{
+		"nothing": {func(net.Conn, string) {}, "EOF"},
+		"hangs":   {func(c net.Conn, _ string) { _, _ = io.Copy(io.Discard, c) }, "no answer in time"},
+		"drips": {func(c net.Conn, _ string) {
+			for _, err := io.WriteString(c, "%\n"); err == nil; _, err = io.WriteString(c, "%\n") {
+				time.Sleep(20 * time.Millisecond) // that is what it does
+			}
+		}, "no answer in time"},
+		"garbage": {func(c net.Conn, _ string) { _, _ = c.Write([]byte("\x00\xff\x1b[2J\r\n\x80:\x81")) }, "names no network"},
+		"others":  {tells(strings.ReplaceAll(text, "198.51.100", "203.0.113")), "names no network"},
+		"endless": {func(c net.Conn, _ string) {
+			for _, err := io.WriteString(c, "x\n"); err == nil; {
+				_, err = c.Write(make([]byte, 4096))
+			}
+		}, "names no network"},
+		"reset": {func(c net.Conn, _ string) { _ = c.(*net.TCPConn).SetLinger(0) }, "reset"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := config.Lookup{Whois: true, WhoisServer: serveWhois(t, "127.0.0.1:0", c.answer), TimeLimit: time.Second}
+			start := time.Now()
+			w := open(t, cfg, Options{}).Lookup(t.Context(), attacker)
+			if d := time.Since(start); d > cfg.TimeLimit+time.Second {
+				t.Errorf("took %v", d)
+			}
+			if !strings.Contains(w.Failed, c.failed) || strings.ContainsAny(w.Failed, "\n\x1b") || w.Name != "" || w.Text != "" {
+				t.Errorf("%+v", *w)
+			}
+		})
+	}
+	// What was said before the connection was cut counts.
+	cut := serveWhois(t, "127.0.0.1:0", func(c net.Conn, _ string) {
+		_, _ = io.WriteString(c, text)
+		_ = c.(*net.TCPConn).CloseWrite()
+	})
+	if w := open(t, config.Lookup{Whois: true, WhoisServer: cut}, Options{}).Lookup(t.Context(), attacker); w.Name != "BY-WHOIS" {
+		t.Errorf("%+v", *w)
+	}
+}
+
+func TestContacts(t *testing.T) {
+	dns := serveDNS(t, map[string][]string{
+		"77.100.51.198.contacts.test.": {"abuse@dns.example,cert@dns.example", "\"quoted\"@x.example", "evil@x.example\r\nBcc: y@x.example"},
+		"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.contacts.test.": {"six@dns.example"},
+	})
+	s := serveRDAP(t, false, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, ":") {
+			http.NotFound(w, r)
+			return
+		}
+		says(silent)(w, r)
+	})
+	cfg := config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL), Contacts: "contacts.test"}
+	r := open(t, cfg, Options{Resolver: dns})
+	if w := r.Lookup(t.Context(), attacker); w.Name != "SILENT" || !slices.Equal(w.Abuse, []string{"abuse@dns.example", "cert@dns.example"}) {
+		t.Errorf("%+v", *w)
+	}
+	// Without anything else to say, whom to tell is known all the same.
+	if w := r.Lookup(t.Context(), netip.MustParseAddr("2001:db8::1")); w.Failed == "" || !slices.Equal(w.Abuse, []string{"six@dns.example"}) {
+		t.Errorf("%+v", *w)
+	}
+	if w := r.Lookup(t.Context(), netip.MustParseAddr("203.0.113.1")); len(w.Abuse) != 0 {
+		t.Errorf("a contact was guessed: %+v", *w)
+	}
+	// A registry's own contact comes first, and then nobody else is asked.
+	s2 := serveRDAP(t, false, says(answer))
+	cfg.Bootstrap = bootstrap(t, s2.URL)
+	if w := open(t, cfg, Options{Resolver: dns}).Lookup(t.Context(), attacker); !slices.Equal(w.Abuse, []string{"abuse@example.net"}) {
+		t.Errorf("%+v", *w)
+	}
+}
+
+// A zone that cannot be asked leaves an answer that is asked for again soon.
+func TestContactsUnreachable(t *testing.T) {
+	s := serveRDAP(t, false, says(silent))
+	now := time.Now()
+	r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL), Contacts: "contacts.test", TimeLimit: time.Second}, Options{Resolver: "127.0.0.1:1", Now: func() time.Time { return now }})
+	for i, want := range []int32{1, 1, 2} {
+		if w := r.Lookup(t.Context(), attacker); w.Name != "SILENT" || w.Abuse != nil || s.asked.Load() != want {
+			t.Errorf("%d: %+v, %d questions", i, *w, s.asked.Load())
+		}
+		if i == 1 {
+			now = now.Add(failedFor)
+		}
+	}
+}
+
+func TestCache(t *testing.T) {
+	s := serveRDAP(t, false, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "203.0.113.1") {
+			http.NotFound(w, r)
+			return
+		}
+		says(answer)(w, r)
+	})
+	now := time.Now()
+	r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL), Cache: time.Hour}, Options{Now: func() time.Time { return now }})
+	for _, c := range []struct {
+		addr  string
+		asked int32
+		after time.Duration
+	}{
+		{"198.51.100.77", 1, 0},
+		{"198.51.100.78", 1, 0},
+		{"198.51.100.0", 1, 59 * time.Minute},
+		{"198.51.100.1", 1, time.Minute},
+		{"198.51.100.1", 2, -time.Hour}, // the clock is set back: the answer is from the future
+		{"198.51.100.1", 3, 0},
+		{"203.0.113.1", 4, failedFor - time.Second},
+		{"203.0.113.2", 4, time.Second},
+		{"203.0.113.1", 5, 0},
+	} {
+		r.Lookup(t.Context(), netip.MustParseAddr(c.addr))
+		if n := s.asked.Load(); n != c.asked {
+			t.Errorf("%s: %d questions, want %d", c.addr, n, c.asked)
+		}
+		now = now.Add(c.after)
+	}
+}
+
+func TestCacheBounded(t *testing.T) {
+	var c cache
+	now := time.Now()
+	for i := range maxCached + 10 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{8, byte(i >> 8), byte(i), 0}), 24)
+		c.put(&report.Whois{Network: p, Asked: now}, p, now, time.Hour)
+		c.get(netip.MustParseAddr("8.0.0.1"), now) // the first is used all the time
+	}
+	if len(c.entries) != maxCached || c.used.Len() != maxCached {
+		t.Errorf("%d and %d entries", len(c.entries), c.used.Len())
+	}
+	if c.get(netip.MustParseAddr("8.0.0.9"), now) == nil || c.get(netip.MustParseAddr("8.0.1.9"), now) != nil {
+		t.Error("it is not what was used last that is kept")
+	}
+}
+
+// Many at once about one network are one question.
+func TestSingleFlight(t *testing.T) {
+	gate := make(chan struct{})
+	s := serveRDAP(t, false, func(w http.ResponseWriter, r *http.Request) {
+		<-gate
+		says(answer)(w, r)
+	})
+	r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL)}, Options{})
+	gone, leave := context.WithCancel(t.Context())
+	first := make(chan *report.Whois)
+	go func() { first <- r.Lookup(gone, attacker) }()
+	for s.asked.Load() == 0 { // until the question is there
+		time.Sleep(time.Millisecond)
+	}
+	leave() // who asked first goes away; that is no reason for the others to fail
+	if w := <-first; w.Failed == "" {
+		t.Errorf("%+v", *w)
+	}
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			if w := r.Lookup(t.Context(), netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})); w.Name != "EXAMPLE" {
+				t.Errorf("%+v", *w)
+			}
+		}()
+	}
+	close(gate)
+	all.Wait()
+	if n := s.asked.Load(); n != 1 {
+		t.Errorf("%d questions", n)
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	s := serveRDAP(t, false, http.NotFound)
+	now := time.Now()
+	r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL)}, Options{Now: func() time.Time { return now }})
+	limited := 0
+	for i := range 2 * burst {
+		a := netip.MustParseAddr("2001:db8::1").As16()
+		a[5] = byte(i)
+		if w := r.Lookup(t.Context(), netip.AddrFrom16(a)); strings.Contains(w.Failed, "rate limit") {
+			limited++
+		}
+	}
+	if limited != burst || s.asked.Load() != burst {
+		t.Errorf("%d of %d were refused, %d asked", limited, 2*burst, s.asked.Load())
+	}
+	now = now.Add(refill + failedFor)
+	if w := r.Lookup(t.Context(), attacker); strings.Contains(w.Failed, "rate limit") {
+		t.Errorf("%+v", *w)
+	}
+}
+
+// A server that says how long it wants its peace has it; one that is broken for a short while.
+func TestRest(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		after  string
+		rest   time.Duration
+	}{
+		{429, "600", 10 * time.Minute}, {429, "", restFor}, {503, "86400000", maxRest}, {500, "-5", restFor}, {429, "x", restFor},
+	} {
+		s := serveRDAP(t, false, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", c.after)
+			w.WriteHeader(c.status)
+		})
+		now := time.Now()
+		r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL), Cache: time.Second}, Options{Now: func() time.Time { return now }})
+		for i, step := range []time.Duration{0, c.rest - 2*time.Second, 3 * time.Second} {
+			now = now.Add(step)
+			w := r.Lookup(t.Context(), netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
+			if want := []int32{1, 1, 2}[i]; s.asked.Load() != want || w.Failed == "" {
+				t.Errorf("%d %s: %d questions after step %d, want %d: %s", c.status, c.after, s.asked.Load(), i, want, w.Failed)
+			}
+		}
+	}
+}
+
+// Nobody is asked about addresses that are nobody's, unless the administrator names who knows them.
+func TestNobodysAddresses(t *testing.T) {
+	s := serveRDAP(t, false, says(silent))
+	for _, addr := range []string{"10.0.0.1", "127.0.0.1", "192.168.1.1", "fe80::1", "fd00::1", "192.0.2.9", "::1", "::ffff:10.1.1.1"} {
+		r := open(t, config.Lookup{RDAP: true, Whois: true, WhoisServer: defaultServer, Contacts: defaultZone, Bootstrap: bootstrap(t, s.URL)}, Options{})
+		if w := r.Lookup(t.Context(), netip.MustParseAddr(addr)); w.Failed != "no public address" || s.asked.Load() != 0 {
+			t.Errorf("%s: %+v", addr, *w)
+		}
+	}
+	if w := open(t, config.Lookup{}, Options{}).Lookup(t.Context(), netip.MustParseAddr("8.8.8.8")); w.Failed != "no registry is asked" {
+		t.Errorf("%+v", *w)
+	}
+	if w := open(t, config.Lookup{}, Options{}).Lookup(t.Context(), netip.Addr{}); w.Failed != "no public address" {
+		t.Errorf("%+v", *w)
+	}
+}
+
+// A server of the world cannot send us into the host's own network, by whatever name.
+func TestNoWayInside(t *testing.T) {
+	firewalltest.NeedNetns(t)
+	const world = "9.9.9.9"
+	firewalltest.Run(t, "ip", "address", "replace", world+"/32", "dev", "lo")
+	inside := serveWhois(t, "127.0.0.1:0", func(_ net.Conn, q string) { t.Errorf("inside was asked for %q", q) })
+	_, port, _ := net.SplitHostPort(inside)
+	for _, to := range []string{inside, "localhost:" + port, "[::ffff:127.0.0.1]:" + port} {
+		out := serveWhois(t, world+":0", tells("refer: "+to+"\n"))
+		w := open(t, config.Lookup{Whois: true, WhoisServer: out}, Options{}).Lookup(t.Context(), netip.MustParseAddr("8.8.8.8"))
+		if !strings.Contains(w.Failed, "into the network of this host") {
+			t.Errorf("referral to %s: %+v", to, *w)
+		}
+	}
+	// From one server of the world to another is fine.
+	last := serveWhois(t, world+":0", tells(strings.ReplaceAll(text, "198.51.100", "8.8.8")))
+	if w := open(t, config.Lookup{Whois: true, WhoisServer: serveWhois(t, world+":0", tells("refer: "+last+"\n"))}, Options{}).Lookup(t.Context(), netip.MustParseAddr("8.8.8.8")); w.Name != "BY-WHOIS" {
+		t.Errorf("%+v", *w)
+	}
+	// The same over HTTP.
+	var asked atomic.Int32
+	hidden := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer hidden.Close()
+	l, err := net.Listen("tcp", world+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, strings.Replace(hidden.URL, "127.0.0.1", "localhost", 1), http.StatusFound)
+	})}
+	go outside.Serve(l)
+	defer outside.Close()
+	w := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, "http://"+l.Addr().String())}, Options{}).Lookup(t.Context(), netip.MustParseAddr("8.8.8.8"))
+	if !strings.Contains(w.Failed, "into the network of this host") || asked.Load() != 0 {
+		t.Errorf("%+v", *w)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rdap.json")
+	if _, err := New(config.Lookup{Bootstrap: path}, Options{}); err == nil || !strings.Contains(err.Error(), path) {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(config.Lookup{Bootstrap: path}, Options{}); err == nil || err.Error() != "report.lookup.bootstrap: "+path+": names no network" {
+		t.Error(err)
+	}
+}
+
+func TestServersBounded(t *testing.T) {
+	r := open(t, config.Lookup{}, Options{})
+	for i := range 10 * maxServers {
+		if err := r.take(fmt.Sprintf("server%d.example", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.servers) > maxServers {
+		t.Errorf("%d servers are remembered", len(r.servers))
+	}
+}
+
+// Answers outlive the process, but neither their time nor a damaged file.
+func TestFile(t *testing.T) {
+	s := serveRDAP(t, false, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "203.0.113") {
+			http.NotFound(w, r)
+			return
+		}
+		says(answer)(w, r)
+	})
+	now := time.Now()
+	cfg := config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL), Cache: time.Hour}
+	o := Options{File: filepath.Join(t.TempDir(), "registry.json"), Now: func() time.Time { return now }}
+	r := open(t, cfg, o)
+	want := r.Lookup(t.Context(), attacker)
+	r.Lookup(t.Context(), netip.MustParseAddr("203.0.113.1"))
+	if err := r.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	asked := func(r *Registry, addr string) int32 {
+		n := s.asked.Load()
+		if w := r.Lookup(t.Context(), netip.MustParseAddr(addr)); w.Failed == "" && (w.Name != want.Name || w.Text != want.Text || !slices.Equal(w.Abuse, want.Abuse)) {
+			t.Errorf("%+v, want %+v", *w, *want)
+		}
+		return s.asked.Load() - n
+	}
+	if n := asked(open(t, cfg, o), "198.51.100.1"); n != 0 {
+		t.Errorf("%d questions about what is kept", n)
+	}
+	if n := asked(open(t, cfg, o), "203.0.113.1"); n != 1 {
+		t.Errorf("a failure is kept")
+	}
+	shorter := cfg
+	shorter.Cache = time.Minute
+	now = now.Add(2 * time.Minute)
+	if n := asked(open(t, shorter, o), "198.51.100.1"); n != 1 {
+		t.Errorf("%d questions where the time is configured shorter", n)
+	}
+	now = now.Add(time.Hour)
+	if n := asked(open(t, cfg, o), "198.51.100.1"); n != 1 {
+		t.Errorf("%d questions about what is too old", n)
+	}
+	now = now.Add(-24 * time.Hour)
+	if n := asked(open(t, cfg, o), "198.51.100.1"); n != 1 {
+		t.Errorf("%d questions about what comes from the future", n)
+	}
+	now = now.Add(23*time.Hour - 10*time.Minute)
+	for _, data := range []string{"", "{", "[null]", `[{"whois":null}]`, `[{"until":"2100-01-01T00:00:00Z","whois":{"network":"0.0.0.0/0","asked":"2020-01-01T00:00:00Z"}}]`} {
+		if err := os.WriteFile(o.File, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if n := asked(open(t, cfg, o), "198.51.100.1"); n != 1 {
+			t.Errorf("%q: %d questions", data, n)
+		}
+	}
+}

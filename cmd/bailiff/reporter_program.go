@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"bailiff/policy/config"
+	"bailiff/policy/diag"
+	"bailiff/units/control"
+)
+
+// reporterName is the program that makes and delivers reports. What only it can do, it does for this command as well: it runs as
+// the caller, so it reads no more than the caller may.
+const reporterName = "bailiff-report"
+
+// findReporter finds bailiff-report: in the sbin beside the folder of this program (/usr/sbin for /usr/bin), in that folder itself,
+// or in PATH.
+func findReporter() (string, error) {
+	if self, err := os.Executable(); err == nil {
+		dir := filepath.Dir(self)
+		for _, p := range []string{filepath.Join(dir, "..", "sbin", reporterName), filepath.Join(dir, reporterName)} {
+			if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+				return p, nil
+			}
+		}
+	}
+	p, err := exec.LookPath(reporterName)
+	if err != nil {
+		return "", hinted(errors.New("bailiff-report is not installed: it is neither beside this program nor in PATH"), "make install installs it as /usr/sbin/bailiff-report")
+	}
+	return p, nil
+}
+
+// runReporter runs bailiff-report and returns its standard output. It prints its own errors.
+func (e *env) runReporter(args ...string) ([]byte, error) {
+	program, err := findReporter()
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	cmd := exec.CommandContext(e.ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = &out, e.err
+	err = cmd.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
+		return nil, exitStatus(exit.ExitCode())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", program, err)
+	}
+	return out.Bytes(), nil
+}
+
+// dryRun prints what a destination would be sent about a ban, or about a test if id is empty.
+func (e *env) dryRun(config string, files []string, destination, id string) error {
+	args := []string{"preview", "--config", config}
+	for _, f := range files {
+		args = append(args, "--file", f)
+	}
+	args = append(args, "--", destination)
+	if id != "" {
+		args = append(args, id)
+	}
+	b, err := e.runReporter(args...)
+	if err != nil {
+		return err
+	}
+	e.preview(b)
+	return nil
+}
+
+// checkTemplates checks the mail templates that the configuration names.
+func (e *env) checkTemplates(c *config.Config) error {
+	args, from := []string{"check-templates"}, map[string]string{}
+	for i := range c.Report.Destinations {
+		if d := &c.Report.Destinations[i]; d.Template != "" && from[d.Template] == "" {
+			args, from[d.Template] = append(args, d.Template), d.Name
+		}
+	}
+	if len(from) == 0 {
+		return nil
+	}
+	b, err := e.runReporter(args...)
+	if err != nil {
+		return fmt.Errorf("mail templates cannot be checked: %v", err) // its exit status is not ours
+	}
+	var bad []control.TemplateError
+	if err := json.Unmarshal(b, &bad); err != nil {
+		return fmt.Errorf("mail templates cannot be checked: bailiff-report: %w", err)
+	}
+	var errs []error
+	for _, t := range bad {
+		if t.Line > 0 {
+			errs = append(errs, (&diag.Error{File: t.File, Line: t.Line, Col: 1, Text: t.Error}).WithHint("bailiff.report(5) says what a template can do"))
+		} else {
+			errs = append(errs, &diag.Error{Path: "report.destinations." + from[t.File] + ".template", Text: t.Error})
+		}
+	}
+	return errors.Join(errs...)
+}
