@@ -23,7 +23,7 @@ func TestManualPage(t *testing.T) {
 		}
 	}
 	keys := 0
-	for _, call := range regexp.MustCompile(`l\.keys\(.*\)`).FindAllString(read("load.go"), -1) {
+	for _, call := range regexp.MustCompile(`l\.keys\(.*\)`).FindAllString(read("load.go")+read("trust_load.go")+read("selftest.go"), -1) {
 		for _, key := range regexp.MustCompile(`"(\w+)"`).FindAllStringSubmatch(call, -1) {
 			keys++
 			if !regexp.MustCompile(`\*` + key[1] + `[*:]`).MatchString(page) {
@@ -33,6 +33,11 @@ func TestManualPage(t *testing.T) {
 	}
 	if keys < 35 {
 		t.Errorf("only %d keys were found in the source", keys)
+	}
+	for name := range sharedFragments() {
+		if !strings.Contains(page, "*"+name+"*") {
+			t.Errorf("no fragment %s", name)
+		}
 	}
 	parts := strings.Split(page, "```\n")
 	if len(parts) != 3 {

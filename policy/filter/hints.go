@@ -2,8 +2,10 @@ package filter
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -22,7 +24,7 @@ var meantField = map[string]string{
 }
 
 // fieldHint says what a field that does not exist probably means.
-func fieldHint(name string) string {
+func fieldHint(name string, define fragments) string {
 	low := strings.ToLower(name)
 	switch to := meantField[low]; {
 	case strings.HasPrefix(name, "/F-"), strings.HasPrefix(name, "F-") && to == "":
@@ -34,10 +36,11 @@ func fieldHint(name string) string {
 	case to != "":
 		return "did you mean <" + to + ">?"
 	}
-	if near := diag.Near(low, fieldNames()); near != "" {
+	names := slices.Sorted(maps.Keys(fields))
+	if near := diag.Near(low, slices.Concat(names, slices.Sorted(maps.Keys(define)))); near != "" {
 		return "did you mean <" + near + ">?"
 	}
-	return "fields are " + strings.Join(fieldNames(), ", ") + `; write \< for the character itself`
+	return "fields are " + strings.Join(names, ", ") + `; write \< for the character itself`
 }
 
 // openHint says what a < that nothing closes probably meant.
@@ -88,21 +91,24 @@ func wordHint(word string, known ...string) string {
 	return "write " + strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
 }
 
-// likeRegexp finds what stands in a template for itself, but is meant as a regular expression; -1: nothing.
-func likeRegexp(s string) (at int, hint string) {
+// likeRegexp finds what stands in a template for itself, but is meant as a regular expression; nil: nothing.
+func likeRegexp(s string) *templateError {
+	found := func(at int, format string, args ...any) *templateError {
+		return &templateError{at: at, text: fmt.Sprintf("%q looks like a regular expression", s[at:min(len(s), at+2)]), hint: fmt.Sprintf(format, args...)}
+	}
 	for i := 0; i < len(s); i++ {
 		rest := s[i:]
 		switch {
 		case s[i] == '\\':
 			i++
 		case i == 0 && s[i] == '^', i == len(s)-1 && s[i] == '$':
-			return i, fmt.Sprintf(`a template always takes the whole message: leave it out, or write \%c for the character itself`, s[i])
+			return found(i, `a template always takes the whole message: leave it out, or write \%c for the character itself`, s[i])
 		case strings.HasPrefix(rest, ".*"), strings.HasPrefix(rest, ".+"),
 			strings.HasPrefix(rest, "(?:"), strings.HasPrefix(rest, "(?P<"), strings.HasPrefix(rest, "(?!"), strings.HasPrefix(rest, "(?="):
-			return i, fmt.Sprintf(`write <text> for any text, <word> for one without blanks, {a|b} for alternatives, or regexp: in place of text:; \%c for the character itself`, s[i])
+			return found(i, `write <text> for any text, <word> for one without blanks, {a|b} for alternatives, or regexp: in place of text:; \%c for the character itself`, s[i])
 		}
 	}
-	return -1, ""
+	return nil
 }
 
 // escapeHint says what to write for an escape of regular expressions.

@@ -1,13 +1,9 @@
 package filter
 
 import (
-	"bytes"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/netip"
-	"path"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,49 +12,6 @@ import (
 	"bailiff/policy/diag"
 	"bailiff/policy/yamldoc"
 )
-
-//go:embed builtin/*.yaml
-var builtin embed.FS
-
-// Builtin lists the names of the filters that come with the program.
-func Builtin() []string {
-	names, err := fs.Glob(builtin, "builtin/*.yaml")
-	if err != nil {
-		panic(err) // the pattern is a constant
-	}
-	for i, n := range names {
-		names[i] = strings.TrimSuffix(path.Base(n), ".yaml")
-	}
-	slices.Sort(names)
-	return names
-}
-
-var loaded sync.Map // name → func() (*Filter, error)
-
-// LoadBuiltin returns a filter that comes with the program. It is read once; its forgery test is run by this package's tests
-// and not again.
-func LoadBuiltin(name string) (*Filter, error) {
-	once, _ := loaded.LoadOrStore(name, sync.OnceValues(func() (*Filter, error) {
-		data, err := BuiltinSource(name)
-		if err != nil {
-			return nil, err
-		}
-		return read("builtin/"+name+".yaml", data)
-	}))
-	return once.(func() (*Filter, error))()
-}
-
-// BuiltinSource returns the file of a filter that comes with the program.
-func BuiltinSource(name string) ([]byte, error) {
-	data, err := builtin.ReadFile("builtin/" + name + ".yaml")
-	if err != nil {
-		if near := diag.Near(name, Builtin()); near != "" {
-			return nil, fmt.Errorf("there is no built-in filter %q: did you mean %s?", name, near)
-		}
-		return nil, fmt.Errorf("there is no built-in filter %q", name)
-	}
-	return data, nil
-}
 
 // Parse reads a filter file, tries to mislead its patterns (ForgeryTest) and runs its test lines (SelfTest). file
 // is its name for messages. Every error is a *diag.Error, several are joined.
@@ -75,21 +28,6 @@ func Parse(file string, data []byte) (*Filter, error) {
 	return f, nil
 }
 
-// test is one test line of a filter file.
-type test struct {
-	node    *yamldoc.Node
-	line    []byte
-	miss    bool
-	modes   []string
-	pattern string
-	addr    netip.Addr
-	user    *string
-	port    int
-	id      string
-	repeat  int
-	kind    Kind
-}
-
 // Bounds of a filter file.
 const (
 	maxPatterns = 1000
@@ -99,9 +37,10 @@ const (
 )
 
 type loader struct {
-	f     *Filter
-	lines []string // of the file
-	errs  []*diag.Error
+	f      *Filter
+	lines  []string // of the file
+	define fragments
+	errs   []*diag.Error
 }
 
 func (l *loader) errorf(n *yamldoc.Node, path, format string, args ...any) *diag.Error {
@@ -118,7 +57,7 @@ func read(file string, data []byte) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{lines: strings.Split(string(data), "\n"), f: &Filter{File: file, modes: make(map[string][]string)}}
+	l := &loader{lines: strings.Split(string(data), "\n"), define: maps.Clone(sharedFragments()), f: &Filter{File: file, modes: make(map[string][]string)}}
 	l.filter(root)
 	if len(l.errs) > 0 {
 		return nil, joinErrors(l.errs)
@@ -176,7 +115,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
 	}
-	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "prefix", "max_line", "correlate_by", "parallel_logins", "guests", "modes", "patterns", "tests") {
+	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "prefix", "max_line", "correlate_by", "parallel_logins", "guests", "define", "modes", "patterns", "tests") {
 		return
 	}
 	f := l.f
@@ -208,6 +147,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 			l.errorf(n, "jail", "%q is neither auto nor off", n.Value)
 		}
 	}
+	l.fragments(root.Get("define"), "define")
 	for i, n := range l.list(root.Get("prefix"), "prefix") {
 		path := fmt.Sprintf("prefix[%d]", i)
 		if prog, _ := l.template(n, path, opAccept); prog != nil {
@@ -324,69 +264,6 @@ func parsed[T any](l *loader, n *yamldoc.Node, path string, parse func(string) (
 	return all
 }
 
-func (l *loader) trust(n *yamldoc.Node) {
-	if !l.keys(n, "trust", "units", "slices", "containers", "user_units", "uid", "exe", "identifiers", "require") {
-		return
-	}
-	t, before := &l.f.trust, len(l.errs)
-	t.Units = parsed(l, n.Get("units"), "trust.units", func(s string) (string, *diag.Error) {
-		if strings.HasSuffix(s, ".slice") {
-			return "", diag.Errorf("%q is a slice", s).WithHint("put it into slices")
-		}
-		return ParseUnit(s)
-	})
-	t.Slices = parsed(l, n.Get("slices"), "trust.slices", func(s string) (string, *diag.Error) {
-		if !strings.HasSuffix(s, ".slice") {
-			return "", diag.Errorf("%q is not the slice of a template unit", s).WithHint("instances of name@.service are in system-name.slice")
-		}
-		return ParseUnit(s)
-	})
-	t.Containers = parsed(l, n.Get("containers"), "trust.containers", ParseContainer)
-	t.UserUnits = parsed(l, n.Get("user_units"), "trust.user_units", ParseUserUnit)
-	t.Exe = parsed(l, n.Get("exe"), "trust.exe", ParseExe)
-	t.Identifiers = l.texts(n.Get("identifiers"), "trust.identifiers")
-	if len(t.Units)+len(t.Slices)+len(t.Containers)+len(t.UserUnits) == 0 && len(l.errs) == before {
-		l.errorf(n, "trust", "names no units, slices, containers or user_units, so no entry would be evidence")
-	}
-	if t.RequireMessage = l.require(n.Get("require"), "trust.require"); t.RequireMessage && len(t.Containers) > 0 {
-		e := NoContainers(l.f.Name)
-		l.errorf(n.Get("containers"), "trust.containers", "%s", e.Text).Hint = e.Hint
-	}
-	uid := n.Get("uid")
-	switch {
-	case uid == nil && len(t.Units)+len(t.Slices) == 0: // root's log driver, or the user named with the unit
-	case uid == nil:
-		l.errorf(n, "trust", "has no uid").WithHint("write uid: 0, uid: system (below 1000, or of DynamicUser=), a list or any; a user's own program may run inside a service's unit")
-	case uid.Kind == yamldoc.Scalar && uid.Value == "system":
-		t.System = true
-	case uid.Kind == yamldoc.Scalar && uid.Value == "any":
-		t.AnyUID = true
-	default:
-		for _, u := range l.list(uid, "trust.uid") {
-			if u.Value == "system" {
-				t.System = true
-				continue
-			}
-			v, err := strconv.ParseUint(u.Value, 10, 32)
-			if err != nil {
-				l.errorf(u, "trust.uid", "%q is not a user id", u.Value).WithHint("write a number, system (below 1000, or of DynamicUser=) or any")
-			}
-			t.UIDs = append(t.UIDs, int64(v))
-		}
-		if len(t.UIDs) == 0 && !t.System {
-			l.errorf(uid, "trust.uid", "is empty")
-		}
-	}
-}
-
-// require reads require: message.
-func (l *loader) require(n *yamldoc.Node, path string) bool {
-	if n != nil && n.Value != "message" {
-		l.errorf(n, path, "%q is not message", n.Value).WithHint("write require: message, or leave it out to accept lines of standard output too")
-	}
-	return n != nil
-}
-
 func (l *loader) modes(n *yamldoc.Node) {
 	f := l.f
 	if n == nil {
@@ -426,19 +303,50 @@ func (l *loader) mode(n *yamldoc.Node, path string) {
 	}
 }
 
+// fragments reads define:. A fragment may contain those before it.
+func (l *loader) fragments(n *yamldoc.Node, path string) {
+	switch {
+	case n == nil:
+		return
+	case n.Kind != yamldoc.Map:
+		l.errorf(n, path, "must be a mapping, not %s", n.Kind).WithHint("write define: {client: '[<addr>]:<port>'} and <client> in the templates")
+		return
+	}
+	for _, p := range n.Pairs {
+		name := p.Key.Value
+		at := join(path, name)
+		if _, ok := fields[name]; ok || !isName(name) {
+			l.errorf(p.Key, at, "cannot be the name of a fragment: it is a field's, or not made of letters, digits, - and _")
+			continue
+		}
+		s := l.text(p.Value, at)
+		if p.Value.Kind != yamldoc.Scalar {
+			continue
+		}
+		tree, size, err := parseTemplate(s, l.define)
+		if err == nil {
+			err = likeRegexp(s)
+		}
+		if err != nil {
+			l.within(p.Value, at, err)
+			continue
+		}
+		l.define[name] = fragment{tree, size}
+	}
+}
+
 // template reads and compiles one template. It returns nil after reporting an error.
 func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *node) {
 	s := l.text(n, path)
 	if n.Kind != yamldoc.Scalar {
 		return nil, nil
 	}
-	tree, terr := parseTemplate(s)
+	tree, _, terr := parseTemplate(s, l.define)
+	if terr == nil {
+		terr = likeRegexp(s)
+	}
 	if terr != nil {
 		l.within(n, path, terr)
-		return nil, nil
-	}
-	if at, hint := likeRegexp(s); at >= 0 {
-		l.within(n, path, &templateError{at: at, text: fmt.Sprintf("%q looks like a regular expression", s[at:min(len(s), at+2)]), hint: hint})
 		return nil, nil
 	}
 	prog, err := compile(tree, last)
@@ -561,108 +469,4 @@ func (l *loader) pattern(n *yamldoc.Node) {
 		q.blind = sync.OnceValue(func() *blind { return newBlind(q.Text) })
 		l.f.patterns = append(l.f.patterns, &q)
 	}
-}
-
-func (l *loader) test(n *yamldoc.Node, path string) {
-	if !l.keys(n, path, "line", "miss", "mode", "pattern", "address", "user", "port", "id", "repeat", "kind") {
-		return
-	}
-	t := test{node: n, modes: l.texts(n.Get("mode"), path+".mode")}
-	for _, m := range l.list(n.Get("mode"), path+".mode") {
-		l.mode(m, path+".mode")
-	}
-	if len(t.modes) == 0 && len(l.f.Modes) > 0 {
-		t.modes = l.f.Modes[:1]
-	}
-	line, miss := n.Get("line"), n.Get("miss")
-	if (line == nil) == (miss == nil) {
-		l.errorf(n, path, "must have either line or miss")
-		return
-	}
-	if miss != nil {
-		t.miss, line = true, miss
-	}
-	t.line = []byte(l.text(line, path+".line"))
-	if p := n.Get("pattern"); p != nil {
-		t.pattern = l.text(p, path+".pattern")
-		if !slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Name == t.pattern }) {
-			l.errorf(p, path+".pattern", "there is no pattern %q", t.pattern)
-		}
-	}
-	if a := n.Get("address"); a != nil && a.Kind != yamldoc.Null {
-		var err error
-		if t.addr, err = netip.ParseAddr(l.text(a, path+".address")); err != nil {
-			l.errorf(a, path+".address", "%q is not an address", a.Value)
-		}
-	}
-	if u := n.Get("user"); u != nil {
-		s := l.text(u, path+".user")
-		t.user = &s
-	}
-	t.port = l.number(n.Get("port"), path+".port", 0, 65535, -1)
-	t.id = l.text(n.Get("id"), path+".id")
-	t.repeat = l.number(n.Get("repeat"), path+".repeat", 1, maxRepeat, 1)
-	if k := n.Get("kind"); k != nil {
-		t.kind = l.kind(k, path+".kind")
-	}
-	l.f.tests = append(l.f.tests, t)
-}
-
-// SelfTest runs the file's own test lines. Each error is a *diag.Error at its line.
-func (f *Filter) SelfTest() (errs []error) {
-	for i := range f.tests {
-		t := &f.tests[i]
-		for _, mode := range t.modes {
-			if err := t.run(f.matchers[mode]()); err != "" {
-				e := t.node.Errorf("tests", "mode %s: %s: %q", mode, err, t.line)
-				e.Hint = t.hint(f.matchers[mode]())
-				errs = append(errs, e)
-			}
-		}
-	}
-	return errs
-}
-
-// hint says what a test that failed probably lacks.
-func (t *test) hint(m *Matcher) string {
-	var h Hit
-	switch hit := m.MatchMessage(t.line, &h); {
-	case !t.miss && !hit:
-		return m.missHint(t.line)
-	case !t.miss && !t.addr.IsValid() && h.Addr.IsValid():
-		return "write address: " + h.Addr.String()
-	}
-	return ""
-}
-
-func (t *test) run(m *Matcher) string {
-	var h Hit
-	hit := m.MatchMessage(t.line, &h)
-	switch {
-	case t.miss && hit:
-		return "must not match, but " + h.Pattern.Name + " took it"
-	case t.miss:
-		return ""
-	case !hit:
-		return "must match, but nothing took it"
-	case t.pattern != "" && h.Pattern.Name != t.pattern:
-		return "is for " + t.pattern + ", but " + h.Pattern.Name + " took it"
-	case t.kind != None && h.Kind != t.kind:
-		return "has the wrong kind, by " + h.Pattern.Name
-	case !t.addr.IsValid() && h.Addr.IsValid():
-		return "names no address, but " + h.Addr.String() + " was found"
-	case t.addr.IsValid() && !h.Addr.IsValid():
-		return "wanted address " + t.addr.String() + ", but " + h.Pattern.Name + " found none"
-	case h.Addr != t.addr:
-		return fmt.Sprintf("wanted address %v, found %v", t.addr, h.Addr)
-	case t.user != nil && !bytes.Equal(h.User, []byte(*t.user)):
-		return fmt.Sprintf("wanted user %q, found %q", *t.user, h.User)
-	case t.port >= 0 && int(h.Port) != t.port:
-		return fmt.Sprintf("wanted port %d, found %d", t.port, h.Port)
-	case t.id != "" && string(h.ID) != t.id:
-		return fmt.Sprintf("wanted id %q, found %q", t.id, h.ID)
-	case h.Repeat != t.repeat:
-		return fmt.Sprintf("wanted %d times, found %d", t.repeat, h.Repeat)
-	}
-	return ""
 }

@@ -2,6 +2,8 @@ package filter
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +50,12 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns:\n  - {name: a, text: x, invalid_user: 1}\n", `f.yaml:4:38: patterns.a.invalid_user: "1" is neither true nor false`, ""},
 		{good + "patterns:\n  - {name: a, text: x, kind: context, invalid_user: true}\n", "f.yaml:4:5: patterns.a: is not a failure, so max_retry, invalid_user, provisional and after_failure do not apply to it", ""},
 		{good + "patterns:\n  - {name: a, text: x, modes: [normel]}\n", `f.yaml:4:32: patterns.a.modes: there is no mode "normel"`, "did you mean normal?"},
+		{good + "define: [x]\npatterns:\n  - {name: a, text: 'x <addr>'}\n", "f.yaml:3:9: define: must be a mapping, not a list", "write define: {client: '[<addr>]:<port>'} and <client> in the templates"},
+		{good + "define: {addr: x}\npatterns:\n  - {name: a, text: 'x <addr>'}\n", "f.yaml:3:10: define.addr: cannot be the name of a fragment: it is a field's, or not made of letters, digits, - and _", ""},
+		{good + "define: {a: '<b>', b: '<addr>'}\npatterns:\n  - {name: a, text: '<b>'}\n", "f.yaml:3:14: define.a: there is no field <b>", ""},
+		{good + "define: {client: '<addr>'}\npatterns:\n  - {name: a, text: 'x <clint>'}\n", "f.yaml:5:24: patterns.a.text: there is no field <clint>", "did you mean <client>?"},
+		{good + "define: {client: '.*<addr>'}\npatterns:\n  - {name: a, text: 'x <client>'}\n", `f.yaml:3:19: define.client: ".*" looks like a regular expression`, "write <text> for any text, <word> for one without blanks, {a|b} for alternatives, or regexp: in place of text:; \\. for the character itself"},
+		{good + "define: {a: '" + strings.Repeat("x", 1500) + "', b: '<a><a>'}\npatterns:\n  - {name: a, text: 'x <addr>'}\n", "f.yaml:3:1524: define.b: is longer than 2048 bytes when its fragments are written out", ""},
 		// The names that were used before the first release.
 		{good + "lead: ['x: ']\npatterns:\n  - {name: a, text: 'x <addr>'}\n", `f.yaml:3:1: lead: the key "lead" is now called "prefix"`, "write prefix"},
 		{good + "cut: 505\npatterns:\n  - {name: a, text: 'x <addr>'}\n", `f.yaml:3:1: cut: the key "cut" is now called "max_line"`, "write max_line"},
@@ -174,5 +182,25 @@ func TestNames(t *testing.T) {
 	}
 	if _, err := f.Mode("all"); err == nil || err.Error() != `filter sshd has no mode "all": it has normal, ddos, extra, aggressive` {
 		t.Error(err)
+	}
+}
+
+// TestFragments: a fragment is what its text is where it is used, whether it stands within a literal, an alternative or a prefix.
+func TestFragments(t *testing.T) {
+	compiled := func(text string) (l []string) {
+		f, err := read("f.yaml", []byte("name: t\ntrust: {units: [t.service], uid: 0}\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, in := range append(slices.Clone(f.prefixes[0].prog.ins), f.patterns[0].prog.ins...) {
+			in.first, in.alone = nil, nil
+			l = append(l, fmt.Sprintf("%+v", in))
+		}
+		return append(l, string(f.patterns[0].prog.needs))
+	}
+	with := compiled("define: {at: 'port <port>', from: ' from <addr> <at>', why: '{bad|{un}?known}'}\nprefix: ['[<why>]: ']\npatterns: [{name: a, text: 'login<from>{, <why> user|<why>}?'}]\n")
+	without := compiled("prefix: ['[{bad|{un}?known}]: ']\npatterns: [{name: a, text: 'login from <addr> port <port>{, {bad|{un}?known} user|{bad|{un}?known}}?'}]\n")
+	if !slices.Equal(with, without) {
+		t.Errorf("%q\n%q", with, without)
 	}
 }

@@ -548,7 +548,7 @@ func FuzzTemplate(f *testing.F) {
 		f.Add(s, []byte("192.0.2.1 \""))
 	}
 	f.Fuzz(func(t *testing.T, template string, line []byte) {
-		tree, bad := parseTemplate(template)
+		tree, _, bad := parseTemplate(template, nil)
 		if bad != nil || len(line) > MaxMessage {
 			return
 		}

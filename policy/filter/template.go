@@ -2,7 +2,6 @@ package filter
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -20,6 +19,7 @@ import (
 //	<own:class>  the same, but chosen by the daemon: no client can have a say in it
 //	<source>     a token that the daemon chose: which of several modules or databases wrote the line
 //	<once:addr>  an address (or <once:peer>), and the text before it must stand only once in the line
+//	<name>       a fragment: a template that define: in the file, or fragments.yaml for all files, gives that name
 //
 // Captured without saying so are <addr>, <addr4>, <peer> (address and port), <port>, <user> (text), <account> and <login> (a
 // user), <id> (token) and <count> (num).
@@ -156,6 +156,16 @@ type node struct {
 	subs    []*node
 }
 
+// clone copies a node with all below it: the forgery test tells nodes apart by their addresses.
+func (n *node) clone() *node {
+	c := *n
+	c.subs = make([]*node, len(n.subs))
+	for i, s := range n.subs {
+		c.subs[i] = s.clone()
+	}
+	return &c
+}
+
 // Bounds of one template. They keep a mistake in a user's file from costing memory or time; the largest template
 // shipped has a tenth of them.
 const (
@@ -173,26 +183,37 @@ type templateError struct {
 
 func (e *templateError) Error() string { return fmt.Sprintf("at byte %d: %s", e.at+1, e.text) }
 
-type templateParser struct {
-	s     string
-	i     int
-	depth int
+// fragments are templates that have a name and are written into others by it: <name>.
+type fragments map[string]fragment
+
+type fragment struct {
+	node *node
+	size int // bytes, with the fragments that it contains
 }
 
-func parseTemplate(s string) (*node, *templateError) {
-	p := &templateParser{s: s}
+type templateParser struct {
+	s      string
+	i      int
+	depth  int
+	size   int // of the fragments
+	define fragments
+}
+
+// parseTemplate reads a template. size is its length in bytes with the fragments written out.
+func parseTemplate(s string, define fragments) (n *node, size int, err *templateError) {
+	p := &templateParser{s: s, define: define}
 	if len(s) > maxTemplate {
-		return nil, p.errorf("is longer than %d bytes", maxTemplate)
+		return nil, 0, p.errorf("is longer than %d bytes", maxTemplate)
 	}
 	if s == "" {
-		return nil, p.errorf("is empty")
+		return nil, 0, p.errorf("is empty")
 	}
-	n, err := p.seq()
+	n, err = p.seq()
 	if err == nil && p.i < len(s) {
 		err = p.errorf("%q closes nothing", s[p.i:p.i+1])
 		err.hint = `write \` + s[p.i:p.i+1] + ` for the character itself`
 	}
-	return n, err
+	return n, len(s) + p.size, err
 }
 
 func (p *templateParser) errorf(format string, args ...any) *templateError {
@@ -223,12 +244,18 @@ func (p *templateParser) seq() (*node, *templateError) {
 			lit.WriteByte(p.s[p.i+1])
 			p.i += 2
 		case '<':
-			flush()
 			f, err := p.field()
 			if err != nil {
 				return nil, err
 			}
-			n.subs = append(n.subs, f)
+			for _, sub := range f {
+				if sub.kind == nodeLit {
+					lit.WriteString(sub.lit)
+					continue
+				}
+				flush()
+				n.subs = append(n.subs, sub)
+			}
 		case '{':
 			flush()
 			a, err := p.group()
@@ -293,7 +320,8 @@ func (p *templateParser) group() (*node, *templateError) {
 	return a, nil
 }
 
-func (p *templateParser) field() (*node, *templateError) {
+// field reads <class>, <what:class> or <fragment>. Only a fragment has more than one part.
+func (p *templateParser) field() ([]*node, *templateError) {
 	end := strings.IndexByte(p.s[p.i:], '>')
 	if end < 0 {
 		err := p.errorf("< is never closed")
@@ -306,6 +334,13 @@ func (p *templateParser) field() (*node, *templateError) {
 		cl = what
 	}
 	f, ok := fields[cl]
+	if part, ok := p.define[name]; ok {
+		if p.size += part.size; len(p.s)+p.size > maxTemplate {
+			return nil, p.errorf("is longer than %d bytes when its fragments are written out", maxTemplate)
+		}
+		p.i += end + 1
+		return part.node.clone().subs, nil
+	}
 	if what == "own" {
 		err := p.errorf("the field <%s> is now called <%s>", name, strings.Replace(name, "own", "trusted", 1))
 		err.hint = "write <" + strings.Replace(name, "own", "trusted", 1) + ">"
@@ -313,7 +348,7 @@ func (p *templateParser) field() (*node, *templateError) {
 	}
 	if !ok {
 		err := p.errorf("there is no field <%s>", name)
-		err.hint = fieldHint(name)
+		err.hint = fieldHint(name, p.define)
 		return nil, err
 	}
 	n := &node{kind: nodeField, class: f.class, cap: f.cap, trusted: f.cap == capSource}
@@ -332,16 +367,7 @@ func (p *templateParser) field() (*node, *templateError) {
 		n.cap = w.cap
 	}
 	p.i += end + 1
-	return n, nil
-}
-
-func fieldNames() []string {
-	l := make([]string, 0, len(fields))
-	for n := range fields {
-		l = append(l, n)
-	}
-	slices.Sort(l)
-	return l
+	return []*node{n}, nil
 }
 
 func (c class) String() string {

@@ -1,0 +1,73 @@
+package filter
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"bailiff/policy/diag"
+	"bailiff/policy/yamldoc"
+)
+
+//go:embed builtin/*.yaml
+var builtin embed.FS
+
+// Builtin lists the names of the filters that come with the program.
+func Builtin() []string {
+	names, err := fs.Glob(builtin, "builtin/*.yaml")
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	for i, n := range names {
+		names[i] = strings.TrimSuffix(path.Base(n), ".yaml")
+	}
+	slices.Sort(names)
+	return names
+}
+
+//go:embed fragments.yaml
+var fragmentsFile []byte
+
+// sharedFragments are the fragments that every filter can use.
+var sharedFragments = sync.OnceValue(func() fragments {
+	root, err := yamldoc.Parse("fragments.yaml", fragmentsFile)
+	if err != nil {
+		panic(err) // it is a part of the program
+	}
+	l := &loader{lines: strings.Split(string(fragmentsFile), "\n"), define: make(fragments)}
+	if l.fragments(root, ""); len(l.errs) > 0 {
+		panic(joinErrors(l.errs))
+	}
+	return l.define
+})
+
+var loaded sync.Map // name → func() (*Filter, error)
+
+// LoadBuiltin returns a filter that comes with the program. It is read once; its forgery test is run by this package's tests
+// and not again.
+func LoadBuiltin(name string) (*Filter, error) {
+	once, _ := loaded.LoadOrStore(name, sync.OnceValues(func() (*Filter, error) {
+		data, err := BuiltinSource(name)
+		if err != nil {
+			return nil, err
+		}
+		return read("builtin/"+name+".yaml", data)
+	}))
+	return once.(func() (*Filter, error))()
+}
+
+// BuiltinSource returns the file of a filter that comes with the program.
+func BuiltinSource(name string) ([]byte, error) {
+	data, err := builtin.ReadFile("builtin/" + name + ".yaml")
+	if err != nil {
+		if near := diag.Near(name, Builtin()); near != "" {
+			return nil, fmt.Errorf("there is no built-in filter %q: did you mean %s?", name, near)
+		}
+		return nil, fmt.Errorf("there is no built-in filter %q", name)
+	}
+	return data, nil
+}

@@ -1,0 +1,48 @@
+package filter
+
+import "bytes"
+
+// Relay says whether an entry is a line of a container's output, and who handed it on.
+type Relay uint8
+
+const (
+	Direct    Relay = iota // no: the process that is named in the entry wrote it
+	Forwarded              // yes, or it claims to be: what it says of the container is worth nothing
+	Vouched                // yes, and root's log driver wrote it: CONTAINER_NAME and CONTAINER_TAG are true
+	Attached               // the output of podman run, whose lines conmon has written to the journal as well
+)
+
+// The log drivers that write to the journal.
+var (
+	conmon  = executables("/usr/bin/conmon", "/usr/sbin/conmon", "/usr/libexec/podman/conmon", "/usr/lib/podman/conmon", "/usr/local/bin/conmon", "/usr/local/libexec/podman/conmon", "/usr/local/lib/podman/conmon")
+	dockerd = executables("/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd", "/snap/docker/*/bin/dockerd")
+)
+
+func executables(list ...string) (l []Exe) {
+	for _, p := range list {
+		l = append(l, Exe{-1, p})
+	}
+	return l
+}
+
+// RelayOf tells a container's line by who wrote the entry. named says that it has a field such as CONTAINER_NAME, which
+// any program may write: that makes an entry less believable, never more.
+func RelayOf(comm, exe, unit []byte, uid int64, named bool) Relay {
+	base := exe[bytes.LastIndexByte(exe, '/')+1:]
+	base, _ = bytes.CutSuffix(base, deleted)
+	is := func(name string) bool { return string(comm) == name || string(base) == name }
+	driver := func(name string, at []Exe) bool {
+		return uid == 0 && string(comm) == name && (len(exe) == 0 || runBy(at, exe, uid))
+	}
+	switch {
+	case len(comm) == 0 && len(exe) == 0 && !named:
+		return Direct
+	case is("podman"):
+		return Attached
+	case named && (driver("conmon", conmon) || driver("dockerd", dockerd) && (string(unit) == "docker.service" || string(unit) == "snap.docker.dockerd.service")):
+		return Vouched
+	case named || is("conmon") || is("dockerd") || is("docker") || is("nerdctl"):
+		return Forwarded
+	}
+	return Direct
+}
