@@ -17,7 +17,7 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Of bullseye only the host, of forky the host, mail and firewalld: systemd 247 to 262, firewalld 1.3 to 2.5.
 E2E = bullseye bookworm trixie forky
 # The packages that have files for -tags libsystemd.
-TAGGED = ./journal ./cmd/bailiff
+TAGGED = ./journal ./cmd/bailiff/internal/replay
 
 DEB_DEMO = mmdebstrap debian-archive-keyring systemd-container iproute2 util-linux
 DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3 shellcheck dash lintian rpm

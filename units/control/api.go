@@ -1,23 +1,24 @@
 // Package control is the daemon's control socket: HTTP with JSON on a unix socket. api.go names every call, request and
-// answer; server.go serves them and decides by the peer's credentials who may do what; client.go is what the command uses.
+// answer; server.go serves them and checks the caller's credentials; client.go is the client.
 //
 //	GET    /v1/status                                  Status
 //	GET    /v1/bans?jail=J&prefix=P&limit=N&after=KEY  BanList
-//	POST   /v1/bans       BanRequest                   []Ban       (root)
-//	DELETE /v1/bans?prefix=P&jail=J | ?all=true        Removed     (root)
+//	POST   /v1/bans       BanRequest                   []Ban       (admin: root)
+//	DELETE /v1/bans?prefix=P&jail=J | ?all=true        Removed     (admin: root)
 //	GET    /v1/allow                                   []AllowEntry
 //	GET    /v1/allow?address=A                         AllowWhy
-//	POST   /v1/allow      AllowRequest                 AllowResult (root)
-//	DELETE /v1/allow?prefix=P                          Removed     (root)
+//	POST   /v1/allow      AllowRequest                 AllowResult (admin: root)
+//	DELETE /v1/allow?prefix=P                          Removed     (admin: root)
 //	GET    /v1/why?address=A                           Why
 //	GET    /v1/firewall                                Firewall
-//	POST   /v1/firewall/repair?force=true              FirewallRepair (root)
+//	POST   /v1/firewall/repair?force=true              FirewallRepair (admin: root)
 //	GET    /v1/events                                  Event, Event, …: JSON lines until the client leaves
 //	GET    /v1/config                                  text/yaml, the merged configuration in force
-//	POST   /v1/reload                                  Reloaded    (root)
+//	POST   /v1/reload                                  Reloaded    (admin: root)
 //
-// POST /v1/reload is open to the daemon's own user too, which could send it SIGHUP anyway: ExecReload= runs as that user.
-// An error is an Error object with a fitting HTTP status.
+// Calls without a mark need the right read: root, the daemon's own user and members of group bailiff have it. POST
+// /v1/reload is also open to the daemon's own user, which ExecReload= runs as. An error is an Error object with a fitting
+// HTTP status. All calls and keys exist since 1.0; bailiffd(8) documents them.
 package control
 
 import (
@@ -29,26 +30,26 @@ import (
 // DefaultPath is where bailiff.socket listens.
 const DefaultPath = "/run/bailiff/control"
 
-// Error is the answer to a call that failed.
+// Error is the answer to a failed call.
 type Error struct {
 	Status  int    `json:"-"`
 	Message string `json:"error"`
 	Hint    string `json:"hint,omitempty"`
 
-	cause error // of a client's: ErrNotRunning, a context's error
+	cause error // in a client: ErrNotRunning or a context's error
 }
 
 func (e *Error) Error() string { return e.Message }
 func (e *Error) Unwrap() error { return e.cause }
 
-// Status is what the daemon does right now.
+// Status is the state of the daemon.
 type Status struct {
 	Version    string         `json:"version"`
 	PID        int            `json:"pid"`
 	Started    time.Time      `json:"started"`
 	Reloaded   *time.Time     `json:"reloaded,omitempty"`
-	Problems   Problems       `json:"problems"`               // what an admin should look at; empty when all is well
-	Config     []string       `json:"config"`                 // files in force
+	Problems   Problems       `json:"problems"`               // empty when all is well
+	Config     []string       `json:"config"`                 // files in use
 	ConfigErr  string         `json:"config_error,omitempty"` // why the last reload was refused
 	Journal    JournalStatus  `json:"journal"`
 	Firewall   FirewallStatus `json:"firewall"`
@@ -59,20 +60,20 @@ type Status struct {
 	TrackedMax int            `json:"tracked_max"`
 	Widened    uint64         `json:"widened"` // failures counted on a wider prefix because the table was full
 	Spread     SpreadStatus   `json:"spread"`
-	Allowed    uint64         `json:"allowed"` // failures passed over because of the allow list
+	Allowed    uint64         `json:"allowed"` // failures ignored because of the allow list
 	Lists      []ListStatus   `json:"lists"`   // published allow lists
-	Reports    int            `json:"reports"` // destinations that bans are reported to: see DialReport
+	Reports    int            `json:"reports"` // configured destinations of reports: see DialReport
 	Memory     uint64         `json:"memory"`  // bytes of anonymous memory (RssAnon)
 }
 
-// Problem is something that an admin should look at.
+// Problem is something that an administrator should look at.
 type Problem struct {
-	Source string    `json:"source"` // what it is about: firewall, configuration, journal, state file, …
+	Source string    `json:"source"` // firewall, configuration, journal, state file, …
 	Text   string    `json:"text"`
 	Since  time.Time `json:"since"`
 }
 
-// Problems are all that stand now.
+// Problems are all current ones.
 type Problems []Problem
 
 func (p Problems) String() string {
@@ -83,13 +84,13 @@ func (p Problems) String() string {
 	return b.String()
 }
 
-// SpreadStatus is what counts over all jails: accounts that many addresses attack, networks of which many parts do.
+// SpreadStatus is about attacks by many addresses, counted over all jails.
 type SpreadStatus struct {
-	Accounts int    `json:"accounts"` // that were failed on more than once lately
+	Accounts int    `json:"accounts"` // with more than one failure lately
 	Attacked int    `json:"attacked"` // of those, under attack now
-	Networks int    `json:"networks"` // parts of which attacked
-	Crowded  uint64 `json:"crowded"`  // accounts that were forgotten to make room for others
-	Cut      uint64 `json:"cut"`      // prefixes whose slow window was cut short, and networks forgotten, to make room
+	Networks int    `json:"networks"` // of which parts attacked
+	Crowded  uint64 `json:"crowded"`  // accounts dropped to make room for others
+	Cut      uint64 `json:"cut"`      // prefixes whose slow window was cut short and networks dropped, to make room
 }
 
 // JournalStatus is how far the journal has been read.
@@ -98,94 +99,94 @@ type JournalStatus struct {
 	Time     time.Time `json:"time"`    // of the entry last read
 	Entries  uint64    `json:"entries"` // read since start
 	Lag      float64   `json:"lag_seconds"`
-	Dropped  uint64    `json:"dropped"` // messages that journald says it suppressed by rate limit, of watched units
+	Dropped  uint64    `json:"dropped"` // messages of watched units that journald suppressed by its rate limit
 	Files    int       `json:"files"`
 	Problems []string  `json:"problems,omitempty"` // damaged files and the like
 }
 
-// FirewallStatus is what the backend says.
+// FirewallStatus is the state of the firewall backend.
 type FirewallStatus struct {
 	Backend  string    `json:"backend"`
 	Why      string    `json:"why"` // why this backend
 	OK       bool      `json:"ok"`
 	Error    string    `json:"error,omitempty"`
 	Checked  time.Time `json:"checked"`
-	Repaired uint64    `json:"repaired"` // times that rules or sets had to be made anew
+	Repaired uint64    `json:"repaired"` // times that rules or sets had to be rebuilt
 	Stopped  []Stopped `json:"stopped"`  // by set; null where the backend does not count
 
-	// Open are the networks of containers on this host, as bailiff status sees them, whose published ports the backend does not
-	// close to banned addresses.
+	// Open are the container networks of this host whose published ports the backend does not close to banned addresses.
+	// bailiff status fills it in.
 	Open []string `json:"open,omitempty"`
 }
 
-// Stopped is what the rules about one set have counted since they were made.
+// Stopped is what the rules of one set have dropped since they were created.
 type Stopped struct {
 	Set     string `json:"set"`
-	Scope   string `json:"scope"` // the jail whose ports are meant; empty for all traffic
+	Scope   string `json:"scope"` // the jail whose ports are blocked; empty: all traffic
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
 }
 
-// Firewall is what the firewall holds of the daemon's, beside what it should hold.
+// Firewall compares what the firewall holds with what it should hold.
 type Firewall struct {
 	FirewallStatus
 	Looked  time.Time      `json:"looked"`
-	Seconds float64        `json:"seconds"` // that it took, during which no ban was carried out
-	Bans    int            `json:"bans"`    // wanted: each prefix once for all traffic and once for each jail with ports
+	Seconds float64        `json:"seconds"` // that it took; no ban was carried out meanwhile
+	Bans    int            `json:"bans"`    // wanted: each prefix once for all traffic and once per jail with ports
 	Intact  bool           `json:"intact"`  // nothing differs
 	Parts   []FirewallPart `json:"parts"`
 	Sets    []FirewallSet  `json:"sets"`
 }
 
-// FirewallPart is a table, a policy or the like.
+// FirewallPart is a table, a policy or a similar object.
 type FirewallPart struct {
 	Name    string `json:"name"`           // as the host's own tools call it
 	Want    string `json:"want,omitempty"` // what it should be
 	Present bool   `json:"present"`
-	Harm    string `json:"harm,omitempty"`    // how it differs from that
-	Foreign bool   `json:"foreign,omitempty"` // not the daemon's: it is taken away by force alone
+	Harm    string `json:"harm,omitempty"`    // how it differs from want
+	Foreign bool   `json:"foreign,omitempty"` // made by others: removed only by force
 }
 
-// FirewallSet is a set and what it holds.
+// FirewallSet is a set and its contents.
 type FirewallSet struct {
 	FirewallPart
 	Scope   string     `json:"scope"`
-	Bans    int        `json:"bans"`     // that should be in it
-	Held    int        `json:"held"`     // that are in it
-	Forever int        `json:"forever"`  // of these, without an end
+	Bans    int        `json:"bans"`     // wanted
+	Held    int        `json:"held"`     // found
+	Forever int        `json:"forever"`  // of those held, without an end
 	Next    *time.Time `json:"next_end"` // when the first ends; null when none does
 	Missing Prefixes   `json:"missing"`
-	Strange Prefixes   `json:"strange"` // held, and should not be
-	Late    Prefixes   `json:"late"`    // held as they should be, but with another end
-	Packets *uint64    `json:"packets"` // stopped; null where the backend does not count
+	Strange Prefixes   `json:"strange"` // held, but not wanted
+	Late    Prefixes   `json:"late"`    // held, but with another end
+	Packets *uint64    `json:"packets"` // dropped; null where the backend does not count
 	Bytes   *uint64    `json:"bytes"`
 }
 
-// Prefixes is a number of prefixes with some of them by name.
+// Prefixes is a number of prefixes and the first of them.
 type Prefixes struct {
 	Count int      `json:"count"`
 	Some  []string `json:"prefixes"` // 100 at most
 }
 
-// FirewallRepair is what a repair found and did.
+// FirewallRepair is the result of a repair.
 type FirewallRepair struct {
-	Before    *Firewall `json:"before"` // null where looking failed
+	Before    *Firewall `json:"before"` // null if the check failed
 	After     *Firewall `json:"after"`
-	Added     int       `json:"added"` // bans put back
+	Added     int       `json:"added"` // bans restored
 	Removed   int       `json:"removed"`
-	Refreshed int       `json:"refreshed"` // whose end was set anew
-	Repaired  []string  `json:"repaired"`  // rules and sets that were made anew
-	Evicted   []string  `json:"evicted"`   // what was not the daemon's and was taken away by force
+	Refreshed int       `json:"refreshed"` // whose end was corrected
+	Repaired  []string  `json:"repaired"`  // rules and sets that were rebuilt
+	Evicted   []string  `json:"evicted"`   // objects of others that were removed by force
 }
 
 // ListStatus is a published allow list.
 type ListStatus struct {
 	Name    string     `json:"name"`
-	Entries int        `json:"entries"`           // in force
-	Fetched *time.Time `json:"fetched,omitempty"` // when they came
-	Checked *time.Time `json:"checked,omitempty"` // when the source was asked last
-	Refused string     `json:"refused,omitempty"` // why what it has now is not believed
-	Failed  string     `json:"failed,omitempty"`  // why it could not be asked
+	Entries int        `json:"entries"`           // in effect
+	Fetched *time.Time `json:"fetched,omitempty"` // when it was fetched
+	Checked *time.Time `json:"checked,omitempty"` // when the source was last asked
+	Refused string     `json:"refused,omitempty"` // why its latest version was refused
+	Failed  string     `json:"failed,omitempty"`  // why it could not be fetched
 }
 
 // JailStatus is one jail.
@@ -193,37 +194,37 @@ type JailStatus struct {
 	Name     string     `json:"name"`
 	Filter   string     `json:"filter"`
 	Mode     string     `json:"mode"`
-	Units    []string   `json:"units"`    // of those the filter trusts, the ones this host has
-	Failures uint64     `json:"failures"` // counted since start
-	Bans     int        `json:"bans"`     // in force
+	Units    []string   `json:"units"`    // trusted units that this host has
+	Failures uint64     `json:"failures"` // since start
+	Bans     int        `json:"bans"`     // in effect
 	Last     *time.Time `json:"last_failure,omitempty"`
 
-	Containers []string       `json:"containers,omitempty"` // that the configuration names
-	UserUnits  []string       `json:"user_units,omitempty"` // that the configuration names, each as UID/UNIT
-	Refused    *RefusedStatus `json:"refused,omitempty"`    // nil: nothing since start
+	Containers []string       `json:"containers,omitempty"` // named by the configuration
+	UserUnits  []string       `json:"user_units,omitempty"` // named by the configuration, each as UID/UNIT
+	Refused    *RefusedStatus `json:"refused,omitempty"`    // null: none since start
 }
 
-// RefusedStatus is about entries that come from one of a jail's units and look like its daemon's, but are not counted: another
-// executable wrote them, they are lines of a container, or lines where only whole messages count.
+// RefusedStatus is about entries from a jail's units that match its filter but are not trusted: another executable wrote them,
+// they are lines of a container, or they are lines where only whole messages count.
 type RefusedStatus struct {
 	Entries   uint64    `json:"entries"`
-	Time      time.Time `json:"time"` // of the last one, as what follows
+	Time      time.Time `json:"time"` // of the last one, like the fields below
 	Exe       string    `json:"exe,omitempty"`
 	Container string    `json:"container,omitempty"`
 	Line      bool      `json:"line"` // only whole messages count
 	Hint      string    `json:"hint"`
 }
 
-// Ban is one ban in force.
+// Ban is one ban in effect.
 type Ban struct {
 	ID       string     `json:"id"`
 	Prefix   string     `json:"prefix"`
 	Jail     string     `json:"jail"`
 	Since    time.Time  `json:"since"`
-	Until    *time.Time `json:"until"`            // null: for ever
-	Failures int        `json:"failures"`         // attempts that led to it; of a network, parts of it that attacked
+	Until    *time.Time `json:"until"`            // null: forever
+	Failures int        `json:"failures"`         // attempts that led to it; of a network, the parts of it that attacked
 	Count    int        `json:"count"`            // 1 for the first ban of this prefix, 2 for the second, …
-	Ports    string     `json:"ports,omitempty"`  // that are closed; absent: all
+	Ports    string     `json:"ports,omitempty"`  // that are blocked; absent: all
 	Reason   string     `json:"reason,omitempty"` // of a ban by hand
 	By       string     `json:"by,omitempty"`     // who, of a ban by hand
 }
@@ -231,16 +232,16 @@ type Ban struct {
 // BanList is a page of bans, ordered by prefix then jail.
 type BanList struct {
 	Bans  []Ban  `json:"bans"`
-	Total int    `json:"total"`          // that fit the question, on all pages
-	Next  string `json:"next,omitempty"` // give it as after= for the next page
+	Total int    `json:"total"`          // matching bans on all pages
+	Next  string `json:"next,omitempty"` // parameter after= of the next page
 }
 
-// BanQuery asks for a page of bans. Empty fields are no condition.
+// BanQuery selects a page of bans. Empty fields select everything.
 type BanQuery struct {
 	Jail     string
-	Prefix   string // that covers the bans, or that they hold
-	Observed bool   // what jails that only observe would have banned, in place of the bans in force
-	Limit    int    // bans on the page; 0: the server's default
+	Prefix   string // bans that cover it or lie in it
+	Observed bool   // instead of the bans in effect, those that observing jails would have made
+	Limit    int    // per page; 0: the server's default
 	After    string // BanList.Next of the page before
 }
 
@@ -250,10 +251,10 @@ type BanRequest struct {
 	Jail     string   `json:"jail,omitempty"`     // default "manual": all ports
 	Duration string   `json:"duration,omitempty"` // as in the configuration; default: the jail's ban_time
 	Reason   string   `json:"reason,omitempty"`
-	Force    bool     `json:"force,omitempty"` // although it is wider than /8 or /32, or holds an address of the host
+	Force    bool     `json:"force,omitempty"` // allow prefixes wider than /8 (IPv6: /32)
 }
 
-// Removed says how many were taken away.
+// Removed is the number of removed entries.
 type Removed struct {
 	Removed int `json:"removed"`
 }
@@ -265,10 +266,10 @@ type AllowEntry struct {
 	Source  string        `json:"source"` // "config", "file", "list", "self", "runtime" or "operator"
 	Comment string        `json:"comment,omitempty"`
 	Until   *time.Time    `json:"until,omitempty"`
-	Expired bool          `json:"expired,omitempty"` // until is over: it allows nothing any more
-	List    string        `json:"list,omitempty"`    // the published list that it comes from
-	URLs    []string      `json:"urls,omitempty"`    // from where that is fetched
-	Session *AllowSession `json:"session,omitempty"` // of an operator, while it is open
+	Expired bool          `json:"expired,omitempty"` // until has passed: the entry has no effect
+	List    string        `json:"list,omitempty"`    // the published list
+	URLs    []string      `json:"urls,omitempty"`    // sources of that list
+	Session *AllowSession `json:"session,omitempty"` // of an operator, while it lasts
 }
 
 // AllowSession is an operator's open ssh session.
@@ -281,41 +282,41 @@ type AllowSession struct {
 	Since time.Time `json:"since"`
 }
 
-// AllowWhy says by what an address is allowed.
+// AllowWhy explains which entries allow an address.
 type AllowWhy struct {
 	Address string       `json:"address"`
 	Allowed bool         `json:"allowed"` // all of it
-	Entries []AllowEntry `json:"entries"` // that hold it, from narrow to wide, then those that lie within a prefix
-	Expired []AllowEntry `json:"expired"` // that would, were they not over
+	Entries []AllowEntry `json:"entries"` // that cover it, from narrow to wide, then those that lie in it
+	Expired []AllowEntry `json:"expired"` // that would, had they not expired
 }
 
 // AllowRequest adds an entry at run time. It is kept over restarts with the state file.
 type AllowRequest struct {
 	Prefix   string `json:"prefix"`
-	Duration string `json:"duration,omitempty"` // empty: for ever
+	Duration string `json:"duration,omitempty"` // empty: forever
 	Comment  string `json:"comment,omitempty"`
 }
 
-// AllowResult is the entry and what it lifted.
+// AllowResult is the new entry and the number of bans that it lifted.
 type AllowResult struct {
 	Entry  AllowEntry `json:"entry"`
 	Lifted int        `json:"lifted"`
 }
 
-// Why explains what the daemon thinks of an address.
+// Why explains why an address is banned, allowed or counted.
 type Why struct {
 	Address string       `json:"address"`
 	State   string       `json:"state"` // "banned", "allowed", "counted" or "unknown"
 	Allowed []AllowEntry `json:"allowed"`
 	Bans    []WhyBan     `json:"bans"`
 	Counted []WhyCount   `json:"counted"`
-	History []History    `json:"history"` // earlier bans that escalation remembers
+	History []History    `json:"history"` // earlier bans, which escalation counts
 
-	BansTotal    int `json:"bans_total"`    // bans lists some of them where address is a wide prefix
-	HistoryTotal int `json:"history_total"` // the same of history
+	BansTotal    int `json:"bans_total"`    // of a wide prefix Bans holds only the first
+	HistoryTotal int `json:"history_total"` // likewise History
 }
 
-// WhyBan is a ban with the lines that led to it.
+// WhyBan is a ban with its evidence.
 type WhyBan struct {
 	Ban
 	Evidence []Line `json:"evidence"`
@@ -327,15 +328,15 @@ type WhyCount struct {
 	Filter    string    `json:"filter,omitempty"` // of the jail
 	Window    string    `json:"window"`           // "normal", "slow", "account" or "network"
 	Length    float64   `json:"window_seconds"`
-	Prefix    string    `json:"prefix"`                     // that is counted as one, and would be banned
-	Failures  int       `json:"failures"`                   // that are kept one by one: those of evidence
+	Prefix    string    `json:"prefix"`                     // that is counted as one and would be banned
+	Failures  int       `json:"failures"`                   // that Evidence holds
 	Attempts  int       `json:"attempts"`                   // that failed; of neighbours different parts of the prefix
-	Count     int       `json:"count"`                      // what the attempts weigh
+	Count     int       `json:"count"`                      // weight of the attempts
 	MaxRetry  int       `json:"max_retry"`                  // the count that leads to a ban
-	Missing   int       `json:"missing"`                    // what is missing to it
+	Missing   int       `json:"missing"`                    // what is missing to MaxRetry
 	Addresses int       `json:"addresses,omitempty"`        // that failed on the account, this one included
-	Needed    int       `json:"addresses_needed,omitempty"` // that make it an attack
-	Until     time.Time `json:"until"`                      // when the oldest of it ceases to count
+	Needed    int       `json:"addresses_needed,omitempty"` // that make an attack
+	Until     time.Time `json:"until"`                      // when the oldest failure ceases to count
 	Evidence  []Line    `json:"evidence"`
 }
 
@@ -347,26 +348,26 @@ type Line struct {
 	PID        uint32    `json:"pid,omitempty"`
 	Message    string    `json:"message,omitempty"`
 	Cursor     string    `json:"cursor"`
-	Pattern    string    `json:"pattern,omitempty"` // of the jail's filter, that took the line
-	Weight     int       `json:"weight,omitempty"`  // of what counts: what the attempt weighs
-	Missing    string    `json:"missing,omitempty"` // why the line cannot be read any more
+	Pattern    string    `json:"pattern,omitempty"` // of the jail's filter that matched
+	Weight     int       `json:"weight,omitempty"`  // of the attempt
+	Missing    string    `json:"missing,omitempty"` // why the line can no longer be read
 }
 
-// History is what escalation remembers of a prefix.
+// History is the earlier bans of a prefix.
 type History struct {
 	Prefix string     `json:"prefix"`
 	Count  int        `json:"count"`
 	Last   *time.Time `json:"last"` // end of the last ban; null: it has none
 }
 
-// Reloaded is the answer to a reload that went well.
+// Reloaded is the answer to a successful reload.
 type Reloaded struct {
 	Jails   []string `json:"jails"`
 	Config  []string `json:"config"`
 	Notices []string `json:"notices"`
 }
 
-// Peer is who called, by SO_PEERCRED.
+// Peer is the caller, by SO_PEERCRED.
 type Peer struct {
 	PID  int32
 	UID  uint32
@@ -374,8 +375,8 @@ type Peer struct {
 	User string // name, or the number
 }
 
-// Daemon is what the server asks. Every method may be called from any goroutine and must honour ctx. An *Error gives the
-// HTTP status; any other error becomes 500.
+// Daemon answers the server's calls. Its methods are called from any goroutine and must respect ctx. An *Error sets the HTTP
+// status; any other error becomes 500.
 type Daemon interface {
 	Status(ctx context.Context) (*Status, error)
 	Bans(ctx context.Context, q BanQuery) (*BanList, error)
@@ -388,8 +389,8 @@ type Daemon interface {
 	Why(ctx context.Context, address string) (*Why, error)
 	Firewall(ctx context.Context) (*Firewall, error)
 	RepairFirewall(ctx context.Context, by Peer, force bool) (*FirewallRepair, error)
-	// Events tells what happens until ctx ends; then, or when the daemon does, the channel may be closed. It never waits for
-	// its reader: what does not fit the channel's buffer is left out, and then a "missed" says so.
+	// Events sends what happens until ctx or the daemon ends; then the channel may be closed. It never waits for its reader:
+	// events that do not fit into the channel's buffer are left out, and an event "missed" counts them.
 	Events(ctx context.Context) (<-chan Event, error)
 	Config(ctx context.Context) ([]byte, error)
 	Reload(ctx context.Context, by Peer) (*Reloaded, error)

@@ -19,27 +19,27 @@ import (
 	"bailiff/units/manager"
 )
 
-// ErrNotRunning says that nobody listens on the control socket, neither the daemon nor systemd for it.
-var ErrNotRunning = errors.New("the daemon does not run")
+// ErrNotRunning means that nobody listens on the control socket, neither the daemon nor systemd for it.
+var ErrNotRunning = errors.New("the daemon is not running")
 
-// waitTime is how long a call may take where the context sets no limit of its own: as long as systemd gives a service
-// to start (DefaultTimeoutStartSec), since a call during a restart waits for the new daemon, and then callTime.
+// waitTime bounds a call whose context has no deadline. A call during a restart waits for the new daemon: as long as systemd
+// gives a service to start (DefaultTimeoutStartSec), and then callTime.
 const waitTime = 90*time.Second + callTime
 
-// maxAnswer bounds what is read of an answer: maxLimit bans are 3 MB.
+// maxAnswer bounds an answer, in bytes: maxLimit bans are 3 MB.
 const maxAnswer = 64 << 20
 
-// Client calls the daemon. Its errors are *Error; errors.Is(err, ErrNotRunning) tells that there is no daemon.
+// Client calls the daemon. Its errors are *Error; errors.Is(err, ErrNotRunning) means that there is no daemon.
 type Client struct {
 	path string
-	unit string // that answers
+	unit string // of the server
 	http *http.Client
 
-	// stopped asks systemd for the state of a unit that does not run and is not about to; nil: a look may start the daemon.
+	// stopped asks systemd for the state of a unit that is neither running nor starting; nil: reading may start the daemon.
 	stopped func(ctx context.Context, unit string) (state string, err error)
 }
 
-// Dial returns a client of the socket at path, DefaultPath if empty. Each call makes a connection of its own.
+// Dial returns a client of the socket at path, DefaultPath if empty. Each call makes its own connection.
 func Dial(path string) *Client {
 	if path == "" {
 		path = DefaultPath
@@ -58,9 +58,9 @@ func Dial(path string) *Client {
 	return c
 }
 
-// mayLook keeps a look from starting a daemon that was stopped: connecting to systemd's socket would. Where systemd cannot be
-// asked, the socket tells.
-func (c *Client) mayLook(ctx context.Context) error {
+// checkStarted prevents that reading starts a stopped daemon, as connecting to systemd's socket would. If systemd cannot be
+// asked, the connection decides.
+func (c *Client) checkStarted(ctx context.Context) error {
 	if c.stopped == nil {
 		return nil
 	}
@@ -71,17 +71,17 @@ func (c *Client) mayLook(ctx context.Context) error {
 	e := &Error{Status: http.StatusServiceUnavailable, Message: ErrNotRunning.Error() + ": " + c.unit + ".service is stopped", Hint: "systemctl start " + c.unit + ".service", cause: ErrNotRunning}
 	if state == "failed" {
 		e.Message = ErrNotRunning.Error() + ": " + c.unit + ".service has failed"
-		e.Hint = fmt.Sprintf("systemctl status %[1]s tells why, and bailiff check what is wrong with the configuration; then systemctl start %[1]s.service", c.unit)
+		e.Hint = fmt.Sprintf("systemctl status %[1]s shows the reason, bailiff check the errors in the configuration; then systemctl start %[1]s.service", c.unit)
 	}
 	return e
 }
 
-// Status asks what the daemon does.
+// Status returns the state of the daemon.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	return get[Status](ctx, c, "/v1/status", nil)
 }
 
-// Bans asks for a page of bans.
+// Bans returns a page of bans.
 func (c *Client) Bans(ctx context.Context, ask BanQuery) (*BanList, error) {
 	q := query("jail", ask.Jail, "prefix", ask.Prefix, "after", ask.After)
 	if ask.Limit != 0 {
@@ -93,7 +93,7 @@ func (c *Client) Bans(ctx context.Context, ask BanQuery) (*BanList, error) {
 	return get[BanList](ctx, c, "/v1/bans", q)
 }
 
-// Ban bans by hand.
+// Ban bans by hand and returns the bans.
 func (c *Client) Ban(ctx context.Context, req BanRequest) ([]Ban, error) {
 	v, err := do[[]Ban](ctx, c, http.MethodPost, "/v1/bans", nil, req)
 	if err != nil {
@@ -102,7 +102,7 @@ func (c *Client) Ban(ctx context.Context, req BanRequest) ([]Ban, error) {
 	return *v, nil
 }
 
-// Unban lifts the bans of a prefix, or all; in one jail, or with "" in every one.
+// Unban lifts the bans of a prefix, or all bans; of one jail, or with "" of every jail.
 func (c *Client) Unban(ctx context.Context, prefix, jail string, all bool) (*Removed, error) {
 	q := query("prefix", prefix, "jail", jail)
 	if all {
@@ -111,7 +111,7 @@ func (c *Client) Unban(ctx context.Context, prefix, jail string, all bool) (*Rem
 	return do[Removed](ctx, c, http.MethodDelete, "/v1/bans", q, nil)
 }
 
-// Allowed asks for the allow list.
+// Allowed returns the allow list.
 func (c *Client) Allowed(ctx context.Context) ([]AllowEntry, error) {
 	v, err := get[[]AllowEntry](ctx, c, "/v1/allow", nil)
 	if err != nil {
@@ -120,32 +120,32 @@ func (c *Client) Allowed(ctx context.Context) ([]AllowEntry, error) {
 	return *v, nil
 }
 
-// AllowWhy asks by what an address is allowed.
+// AllowWhy explains which entries allow an address.
 func (c *Client) AllowWhy(ctx context.Context, address string) (*AllowWhy, error) {
 	return get[AllowWhy](ctx, c, "/v1/allow", query("address", address))
 }
 
-// Allow puts an entry on the allow list.
+// Allow adds an entry to the allow list.
 func (c *Client) Allow(ctx context.Context, req AllowRequest) (*AllowResult, error) {
 	return do[AllowResult](ctx, c, http.MethodPost, "/v1/allow", nil, req)
 }
 
-// Disallow takes one off it that was put there at run time.
+// Disallow removes an entry that was added at run time.
 func (c *Client) Disallow(ctx context.Context, prefix string) (*Removed, error) {
 	return do[Removed](ctx, c, http.MethodDelete, "/v1/allow", query("prefix", prefix), nil)
 }
 
-// Why asks what the daemon thinks of an address.
+// Why explains why an address is banned, allowed or counted.
 func (c *Client) Why(ctx context.Context, address string) (*Why, error) {
 	return get[Why](ctx, c, "/v1/why", query("address", address))
 }
 
-// Firewall asks what the firewall holds, beside what it should hold.
+// Firewall compares what the firewall holds with what it should hold.
 func (c *Client) Firewall(ctx context.Context) (*Firewall, error) {
 	return get[Firewall](ctx, c, "/v1/firewall", nil)
 }
 
-// RepairFirewall has the firewall made right; force takes away what stands in the place of the daemon's.
+// RepairFirewall repairs the firewall; force also removes what others made in the place of the daemon's objects.
 func (c *Client) RepairFirewall(ctx context.Context, force bool) (*FirewallRepair, error) {
 	q := url.Values{}
 	if force {
@@ -154,12 +154,12 @@ func (c *Client) RepairFirewall(ctx context.Context, force bool) (*FirewallRepai
 	return do[FirewallRepair](ctx, c, http.MethodPost, "/v1/firewall/repair", q, nil)
 }
 
-// Config asks for the merged configuration in force, as YAML.
+// Config returns the configuration in use, as YAML.
 func (c *Client) Config(ctx context.Context) ([]byte, error) {
 	return c.ask(ctx, http.MethodGet, "/v1/config", nil, nil)
 }
 
-// Reload has the configuration loaded anew and returns when it is in force or refused.
+// Reload loads the configuration again and returns when it is in use or was refused.
 func (c *Client) Reload(ctx context.Context) (*Reloaded, error) {
 	return do[Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil, nil)
 }
@@ -185,14 +185,14 @@ func do[T any](ctx context.Context, c *Client, method, path string, q url.Values
 	}
 	v := new(T)
 	if err := json.Unmarshal(b, v); err != nil {
-		return nil, &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("the daemon's answer to %s %s makes no sense: %v", method, path, err),
-			Hint: "is the daemon of another version? systemctl restart bailiff", cause: err}
+		return nil, &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("the daemon's answer to %s %s cannot be read: %v", method, path, err),
+			Hint: "the daemon may be of another version: systemctl restart bailiff", cause: err}
 	}
 	return v, nil
 }
 
-// ask makes one call. A daemon that dies over a question is asked again, since systemd starts it anew; an order is not
-// given twice.
+// ask makes one call. If the daemon dies during a GET, the call is repeated, since systemd restarts the daemon; others are
+// not repeated.
 func (c *Client) ask(ctx context.Context, method, path string, q url.Values, req any) ([]byte, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -207,7 +207,7 @@ func (c *Client) ask(ctx context.Context, method, path string, q url.Values, req
 		}
 	}
 	if method == http.MethodGet {
-		if err := c.mayLook(ctx); err != nil {
+		if err := c.checkStarted(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -248,21 +248,21 @@ func (c *Client) once(ctx context.Context, method, path string, q url.Values, bo
 	return nil, c.errorOf(res, b)
 }
 
-// errorOf is what an answer that is no good says.
+// errorOf is the error in an answer.
 func (c *Client) errorOf(res *http.Response, body []byte) *Error {
 	e := &Error{Status: res.StatusCode}
 	if json.Unmarshal(body, e) != nil || e.Message == "" {
-		e.Message, e.Hint = fmt.Sprintf("the daemon answers %s", res.Status), "does something else listen on "+c.path+"?"
+		e.Message, e.Hint = fmt.Sprintf("the daemon answers %s", res.Status), "something else may be listening on "+c.path
 	}
 	return e
 }
 
-// cutOff tells whether the other side went away in the middle.
+// cutOff reports whether the other side closed the connection during a call.
 func cutOff(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
 }
 
-// explain makes an *Error with the way out.
+// explain turns an error into an *Error with a hint.
 func (c *Client) explain(err error, method string) error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -275,18 +275,18 @@ func (c *Client) explain(err error, method string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
 		return &Error{Status: http.StatusServiceUnavailable, Message: ErrNotRunning.Error() + ": nobody listens on " + c.path,
-			Hint: fmt.Sprintf("systemctl start %[1]s.service; systemctl status %[1]s tells why it stopped", c.unit), cause: ErrNotRunning}
+			Hint: fmt.Sprintf("systemctl start %[1]s.service; systemctl status %[1]s shows why it stopped", c.unit), cause: ErrNotRunning}
 	case errors.Is(err, fs.ErrPermission):
-		return &Error{Status: http.StatusForbidden, Message: "no right to use " + c.path,
-			Hint: "become root, or have an admin put you into group bailiff", cause: err}
+		return &Error{Status: http.StatusForbidden, Message: "no permission to use " + c.path,
+			Hint: "use sudo, or have an administrator add you to group bailiff", cause: err}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{Status: http.StatusGatewayTimeout, Message: "the daemon did not answer in time", Hint: "look at systemctl status " + c.unit, cause: err}
+		return &Error{Status: http.StatusGatewayTimeout, Message: "the daemon did not answer in time", Hint: "see systemctl status " + c.unit, cause: err}
 	case errors.Is(err, context.Canceled):
 		return &Error{Status: http.StatusRequestTimeout, Message: "cancelled", cause: err}
 	case cutOff(err):
-		hint := "look at systemctl status " + c.unit
+		hint := "see systemctl status " + c.unit
 		if method != http.MethodGet {
-			hint = "it may or may not have done it: look with bailiff status; systemctl status bailiff tells why it stopped"
+			hint = "the call may or may not have been carried out: see bailiff status; systemctl status bailiff shows why it stopped"
 		}
 		return &Error{Status: http.StatusBadGateway, Message: "the daemon stopped in the middle of the call", Hint: hint, cause: err}
 	}

@@ -273,21 +273,21 @@ func TestBadRequests(t *testing.T) {
 		{"force=yes", request("POST", "/v1/firewall/repair?force=yes", ""), 400, "force=true"},
 		{"limit 0", request("GET", "/v1/bans?limit=0", ""), 400, "from 1 to 10000"},
 		{"limit too high", request("GET", "/v1/bans?limit=10001", ""), 400, "from 1 to 10000"},
-		{"why whom", request("GET", "/v1/why?address=example.org", ""), 400, "no address"},
-		{"why nobody", request("GET", "/v1/why", ""), 400, "no address"},
-		{"allowed whom", request("GET", "/v1/allow?address=example.org", ""), 400, "no address"},
-		{"disallow nobody", request("DELETE", "/v1/allow", ""), 400, "no address"},
+		{"why whom", request("GET", "/v1/why?address=example.org", ""), 400, "neither an address"},
+		{"why nobody", request("GET", "/v1/why", ""), 400, "neither an address"},
+		{"allowed whom", request("GET", "/v1/allow?address=example.org", ""), 400, "neither an address"},
+		{"disallow nobody", request("DELETE", "/v1/allow", ""), 400, "neither an address"},
 		{"empty body", request("POST", "/v1/bans", ""), 400, "the body is empty"},
-		{"not JSON", request("POST", "/v1/bans", "prefixes=192.0.2.7"), 400, "no JSON: byte 1"},
+		{"not JSON", request("POST", "/v1/bans", "prefixes=192.0.2.7"), 400, "not JSON: byte 1"},
 		{"cut JSON", request("POST", "/v1/bans", `{"prefixes": [`), 400, "ends in the middle"},
 		{"unknown key", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"], "durration": "4w"}`), 400, `unknown field "durration"`},
 		{"wrong type", request("POST", "/v1/bans", `{"prefixes": "192.0.2.7"}`), 400, "prefixes: a JSON string"},
 		{"two values", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"]} {}`), 400, "goes on"},
-		{"garbage behind", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"]}x`), 400, "no JSON"},
-		{"no prefixes", request("POST", "/v1/bans", `{}`), 400, "there is none"},
-		{"no address", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7", "192.0.2.0/33"]}`), 400, "prefixes[1]"},
-		{"zone", request("POST", "/v1/bans", `{"prefixes": ["fe80::1%eth0/64"]}`), 400, "no address"},
-		{"allow what", request("POST", "/v1/allow", `{"prefix": ""}`), 400, "no address"},
+		{"garbage behind", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"]}x`), 400, "not JSON"},
+		{"no prefixes", request("POST", "/v1/bans", `{}`), 400, "prefixes: empty"},
+		{"neither an address", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7", "192.0.2.0/33"]}`), 400, "prefixes[1]"},
+		{"zone", request("POST", "/v1/bans", `{"prefixes": ["fe80::1%eth0/64"]}`), 400, "neither an address"},
+		{"allow what", request("POST", "/v1/allow", `{"prefix": ""}`), 400, "neither an address"},
 		{"large body", request("POST", "/v1/bans", `{"reason": "`+strings.Repeat("x", maxBody)+`"}`), 413, "more than 65536 bytes"},
 		{"unwanted body", request("POST", "/v1/reload", "{}"), 400, "takes no body"},
 		{"panic", request("GET", "/v1/why?address=192.0.2.99", ""), 500, "internal error"},
@@ -425,7 +425,7 @@ func TestEveryCallHasItsRight(t *testing.T) {
 	for p, methods := range calls {
 		for m, c := range methods {
 			switch {
-			case m == http.MethodGet && c.right != look, p == "/v1/reload" && c.right != reload, m != http.MethodGet && p != "/v1/reload" && c.right != change:
+			case m == http.MethodGet && c.right != read, p == "/v1/reload" && c.right != reload, m != http.MethodGet && p != "/v1/reload" && c.right != admin:
 				t.Errorf("%s %s: right %d", m, p, c.right)
 			}
 		}
@@ -619,7 +619,7 @@ func TestAskedAgain(t *testing.T) {
 func TestNonsense(t *testing.T) {
 	for _, c := range []struct{ answer, want string }{
 		{"SSH-2.0-x\r\n", "malformed"},
-		{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "makes no sense"},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "cannot be read"},
 		{"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nhm", "answers 500"},
 	} {
 		l, path := listenAt(t)

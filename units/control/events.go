@@ -13,24 +13,24 @@ import (
 	"time"
 )
 
-// Event is one line of GET /v1/events: something that just happened. No account name is part of it: a mistyped one may be
-// a password.
+// Event is one line of GET /v1/events: something that just happened. It contains no account name, since a mistyped one may
+// be a password.
 type Event struct {
-	// Kind is "status" (the first line of each stream), "failure", "ban", "extend", "unban", "state" (what systemctl status
-	// shows has changed, or the configuration was reloaded) or "missed" (this client took events too slowly, or there were
-	// too many a second: so many are left out).
+	// Kind is "status" (the first line of each stream), "failure", "ban", "extend", "unban", "state" (the line in systemctl
+	// status has changed, or the configuration was reloaded) or "missed" (events were left out, since this client is too slow or
+	// there were too many in a second).
 	Kind     string     `json:"kind"`
-	Time     time.Time  `json:"time"` // of the entry that led to it; of a change of state, now
+	Time     time.Time  `json:"time"` // of the entry that led to it; of a state, now
 	Jail     string     `json:"jail,omitempty"`
 	Pattern  string     `json:"pattern,omitempty"`
 	Address  string     `json:"address,omitempty"`
 	Prefix   string     `json:"prefix,omitempty"`
-	Attempts int        `json:"attempts,omitempty"`  // of a failure: what its line stands for
-	Count    int        `json:"count,omitempty"`     // of a failure: what the prefix has in its window; of a ban: how often it was banned
+	Attempts int        `json:"attempts,omitempty"`  // of a failure: that its line stands for
+	Count    int        `json:"count,omitempty"`     // of a failure: weight of the prefix's window; of a ban: its number for this prefix
 	MaxRetry int        `json:"max_retry,omitempty"` // of a failure: the count that leads to a ban
 	Failures int        `json:"failures,omitempty"`  // of a ban: what led to it
 	ID       string     `json:"id,omitempty"`        // of a ban
-	Until    *time.Time `json:"until,omitempty"`     // of a ban; absent: for ever
+	Until    *time.Time `json:"until,omitempty"`     // of a ban; absent: forever
 	Reason   string     `json:"reason,omitempty"`
 	By       string     `json:"by,omitempty"`
 	Text     string     `json:"text,omitempty"`   // of a state
@@ -38,16 +38,16 @@ type Event struct {
 	Status   *Status    `json:"status,omitempty"`
 }
 
-// Bounds of event streams. Each is a connection and a goroutine that sleep while nothing happens.
+// Bounds of event streams. Each costs a connection and a goroutine that sleep while nothing happens.
 const (
 	maxStreams      = 16
 	maxOtherStreams = 8 // of these, of users other than root
 
-	// eventTime is how long a client may take to accept what was written for it, before it is dropped.
+	// eventTime is how long a client may take to read what was written, before it is disconnected.
 	eventTime = 5 * time.Second
 )
 
-// streams counts them.
+// streams counts the event streams.
 type streams struct {
 	limit       time.Duration // eventTime, but in tests
 	mu          sync.Mutex
@@ -56,7 +56,7 @@ type streams struct {
 	once        sync.Once
 }
 
-// open takes a place, which the caller gives back.
+// open reserves a stream; the caller calls free at its end.
 func (s *streams) open(root bool) (free func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,16 +79,16 @@ func (s *streams) open(root bool) (free func(), ok bool) {
 
 func (s *streams) end() { s.once.Do(func() { close(s.stop) }) }
 
-// streamed is an answer that is written by itself.
+// streamed is an answer that writes itself.
 type streamed func(w http.ResponseWriter, r *http.Request)
 
-// events opens a stream. Its first line is read off the daemon before the answer begins, so that an error has its status.
+// events opens a stream. Its first line is asked for before the answer begins, so that an error has its HTTP status.
 func (s *Server) events(r *http.Request, _ url.Values, by Peer) (any, error) {
 	free, ok := s.streams.open(by.UID == 0)
 	if !ok {
-		return nil, &Error{Status: http.StatusServiceUnavailable, Message: "too many event streams at once", Hint: "close one, bailiff top say"}
+		return nil, &Error{Status: http.StatusServiceUnavailable, Message: "too many event streams at once", Hint: "close one, such as a bailiff top"}
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context())) // not the limit of a call
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context())) // without the time limit of a call
 	ch, err := s.d.Events(ctx)
 	var status *Status
 	if err == nil {
@@ -107,10 +107,10 @@ func (s *Server) events(r *http.Request, _ url.Values, by Peer) (any, error) {
 	}), nil
 }
 
-// stream writes events until the client goes away, takes nothing any more, or the server ends.
+// stream writes events until the client leaves or stops reading, or the server ends.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event, first Event) {
 	c := http.NewResponseController(w)
-	c.SetReadDeadline(time.Time{}) // that of a request; only so does the connection's end show
+	c.SetReadDeadline(time.Time{}) // the request's deadline would hide the end of the connection
 	h := w.Header()
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -135,7 +135,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event,
 			if j.Encode(e) != nil {
 				return
 			}
-			for more := true; more && b.Len() < 32<<10; { // what is there already goes along
+			for more := true; more && b.Len() < 32<<10; { // more that is there already
 				select {
 				case e, ok = <-ch:
 					if more = ok; ok && j.Encode(e) != nil {
@@ -156,10 +156,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event,
 	}
 }
 
-// Events calls f with everything that happens, until ctx ends, f returns an error, or the daemon goes away. The first event
-// is of kind "status".
+// Events calls f with everything that happens until ctx ends, f returns an error, or the daemon stops. The first event is of
+// kind "status".
 func (c *Client) Events(ctx context.Context, f func(*Event) error) error {
-	if err := c.mayLook(ctx); err != nil {
+	if err := c.checkStarted(ctx); err != nil {
 		return err
 	}
 	u := url.URL{Scheme: "http", Host: "bailiff", Path: "/v1/events"}
@@ -184,8 +184,8 @@ func (c *Client) Events(ctx context.Context, f func(*Event) error) error {
 	for lines.Scan() {
 		var e Event
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("an event of the daemon's makes no sense: %v", err),
-				Hint: "is the daemon of another version? systemctl restart bailiff", cause: err}
+			return &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("an event of the daemon cannot be read: %v", err),
+				Hint: "the daemon may be of another version: systemctl restart bailiff", cause: err}
 		}
 		if err := f(&e); err != nil {
 			return err
@@ -194,5 +194,5 @@ func (c *Client) Events(ctx context.Context, f func(*Event) error) error {
 	if err := lines.Err(); err != nil {
 		return c.explain(err, http.MethodGet)
 	}
-	return &Error{Status: http.StatusBadGateway, Message: "the daemon has stopped", Hint: "look at systemctl status bailiff"}
+	return &Error{Status: http.StatusBadGateway, Message: "the daemon has stopped", Hint: "see systemctl status bailiff"}
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ReportPath is where bailiff-report.socket listens. A connection starts bailiff-report if it does not run. Its calls, with the
-// same rights and rules as the daemon's:
+// ReportPath is where bailiff-report.socket listens. A connection starts bailiff-report if it is not running. Its calls follow
+// the same rules as the daemon's:
 //
 //	GET  /v1/status                                     ReporterStatus
 //	GET  /v1/reports?destination=D&limit=N              ReportList
@@ -19,10 +19,10 @@ import (
 //	POST /v1/test         TestRequest                   TestResult    (root)
 const ReportPath = "/run/bailiff-report/control"
 
-// testTime is how long a test delivery may take: mail systems and services have ten minutes at most.
+// testTime bounds a test delivery: mail systems and services have ten minutes at most.
 const testTime = 11 * time.Minute
 
-// ReporterStatus is what bailiff-report does right now.
+// ReporterStatus is the state of bailiff-report.
 type ReporterStatus struct {
 	Version      string              `json:"version"`
 	PID          int                 `json:"pid"`
@@ -39,12 +39,12 @@ type ReporterStatus struct {
 // DestinationStatus is one destination.
 type DestinationStatus struct {
 	Name       string     `json:"name"`
-	Type       string     `json:"type,omitempty"`       // absent: it is not configured any more
-	Waiting    int        `json:"waiting"`              // deliveries, of a digest to come each report
-	Held       string     `json:"held,omitempty"`       // why it takes nothing until somebody does something
-	Behind     bool       `json:"behind,omitempty"`     // the queue has no room for more: newer bans wait in the journal
-	Delivering *time.Time `json:"delivering,omitempty"` // since when a delivery is under way
-	Paused     *time.Time `json:"paused,omitempty"`     // nothing is tried before
+	Type       string     `json:"type,omitempty"`       // absent: no longer configured
+	Waiting    int        `json:"waiting"`              // deliveries; each report of a digest to come counts
+	Held       string     `json:"held,omitempty"`       // why nothing is delivered until somebody acts
+	Behind     bool       `json:"behind,omitempty"`     // the queue is full: newer bans wait in the journal
+	Delivering *time.Time `json:"delivering,omitempty"` // since when a delivery is running
+	Paused     *time.Time `json:"paused,omitempty"`     // until when nothing is tried
 	Quota      int        `json:"quota,omitempty"`      // reports in 24 hours
 	Sent       int        `json:"sent"`                 // in the last 24 hours
 	LastOK     *time.Time `json:"last_ok,omitempty"`    // since start
@@ -52,7 +52,7 @@ type DestinationStatus struct {
 	LastFailed *time.Time `json:"last_failed,omitempty"`
 }
 
-// QueuedReport is one delivery that waits.
+// QueuedReport is one waiting delivery.
 type QueuedReport struct {
 	ID          string     `json:"id"` // of the ban
 	Item        string     `json:"item,omitempty"`
@@ -66,49 +66,49 @@ type QueuedReport struct {
 	Error       string     `json:"error,omitempty"`
 }
 
-// ReportList is what waits, oldest first.
+// ReportList is the waiting deliveries, oldest first.
 type ReportList struct {
 	Reports []QueuedReport `json:"reports"`
 	Total   int            `json:"total"`
 }
 
-// ReportShow is one report, and what is to be sent where.
+// ReportShow is one report and its deliveries.
 type ReportShow struct {
 	Report     *Report    `json:"report"`
 	Deliveries []Delivery `json:"deliveries"`
 }
 
-// Delivery is what one destination is to get.
+// Delivery is what one destination will be sent.
 type Delivery struct {
 	QueuedReport
-	Preview string `json:"preview"`          // exactly what would be sent, secrets masked
+	Preview string `json:"preview"`          // exactly what will be sent, secrets masked
 	Failed  string `json:"failed,omitempty"` // why there is no preview
 }
 
-// ReportsRequest names waiting deliveries: all of a destination, all of a ban or an address, or both conditions at once.
+// ReportsRequest selects waiting deliveries: by destination, by ban or address, or by both.
 type ReportsRequest struct {
 	Destination string `json:"destination,omitempty"`
 	ID          string `json:"id,omitempty"`  // of a ban, or an address
-	All         bool   `json:"all,omitempty"` // every one; then neither of the others
+	All         bool   `json:"all,omitempty"` // all deliveries; excludes the other fields
 }
 
-// ReportsResult says how many deliveries were meant.
+// ReportsResult is the number of deliveries that were selected.
 type ReportsResult struct {
 	Reports int `json:"reports"`
 }
 
-// TestRequest asks for a delivery of a made-up report, now.
+// TestRequest asks for the immediate delivery of a test report.
 type TestRequest struct {
 	Destination string `json:"destination"`
 }
 
-// TestResult is what the destination answered.
+// TestResult is the destination's answer.
 type TestResult struct {
 	Item   string `json:"item"`
 	Answer string `json:"answer"`
 }
 
-// Reporter is what the server of bailiff-report asks. Every method may be called from any goroutine and must honour ctx.
+// Reporter answers the calls of bailiff-report's server. Its methods are called from any goroutine and must respect ctx.
 type Reporter interface {
 	Status(ctx context.Context) (*ReporterStatus, error)
 	Reports(ctx context.Context, destination string, limit int) (*ReportList, error)
@@ -126,12 +126,12 @@ func NewReportServer(c Reporter, o Options) *Server {
 }
 
 var reportCalls = map[string]map[string]call{
-	"/v1/status":  {http.MethodGet: {right: look, run: (*Server).reporterStatus}},
-	"/v1/reports": {http.MethodGet: {right: look, query: []string{"destination", "limit"}, run: (*Server).reports}},
-	"/v1/report":  {http.MethodGet: {right: look, query: []string{"id", "destination"}, run: (*Server).report}},
-	"/v1/retry":   {http.MethodPost: {right: change, body: true, run: (*Server).retry}},
-	"/v1/drop":    {http.MethodPost: {right: change, body: true, run: (*Server).drop}},
-	"/v1/test":    {http.MethodPost: {right: change, body: true, run: (*Server).test, limit: testTime}},
+	"/v1/status":  {http.MethodGet: {right: read, run: (*Server).reporterStatus}},
+	"/v1/reports": {http.MethodGet: {right: read, query: []string{"destination", "limit"}, run: (*Server).reports}},
+	"/v1/report":  {http.MethodGet: {right: read, query: []string{"id", "destination"}, run: (*Server).report}},
+	"/v1/retry":   {http.MethodPost: {right: admin, body: true, run: (*Server).retry}},
+	"/v1/drop":    {http.MethodPost: {right: admin, body: true, run: (*Server).drop}},
+	"/v1/test":    {http.MethodPost: {right: admin, body: true, run: (*Server).test, limit: testTime}},
 }
 
 func (s *Server) reporterStatus(r *http.Request, _ url.Values, _ Peer) (any, error) {
@@ -197,7 +197,6 @@ func (s *Server) test(r *http.Request, _ url.Values, by Peer) (any, error) {
 	if err := body(r, &req); err != nil {
 		return nil, err
 	}
-	// The answer may come later than those of other calls, and must still be taken.
 	return s.c.Test(r.Context(), by, req)
 }
 
@@ -214,12 +213,12 @@ func DialReport(path string) *ReportClient {
 // ReportClient calls bailiff-report. Its errors are as Client's.
 type ReportClient struct{ c *Client }
 
-// Status asks what bailiff-report does.
+// Status returns the state of bailiff-report.
 func (c *ReportClient) Status(ctx context.Context) (*ReporterStatus, error) {
 	return get[ReporterStatus](ctx, c.c, "/v1/status", nil)
 }
 
-// Reports asks what waits, of one destination or of all.
+// Reports returns what waits, for one destination or, if empty, for all.
 func (c *ReportClient) Reports(ctx context.Context, destination string, limit int) (*ReportList, error) {
 	q := query("destination", destination)
 	if limit != 0 {
@@ -228,22 +227,22 @@ func (c *ReportClient) Reports(ctx context.Context, destination string, limit in
 	return get[ReportList](ctx, c.c, "/v1/reports", q)
 }
 
-// Report asks for the newest report of a ban, or about an address, that waits.
+// Report returns the newest waiting report of a ban or about an address.
 func (c *ReportClient) Report(ctx context.Context, id, destination string) (*ReportShow, error) {
 	return get[ReportShow](ctx, c.c, "/v1/report", query("id", id, "destination", destination))
 }
 
-// Retry has deliveries tried at once.
+// Retry tries deliveries now.
 func (c *ReportClient) Retry(ctx context.Context, req ReportsRequest) (*ReportsResult, error) {
 	return do[ReportsResult](ctx, c.c, http.MethodPost, "/v1/retry", nil, req)
 }
 
-// Drop gives deliveries up.
+// Drop gives up deliveries.
 func (c *ReportClient) Drop(ctx context.Context, req ReportsRequest) (*ReportsResult, error) {
 	return do[ReportsResult](ctx, c.c, http.MethodPost, "/v1/drop", nil, req)
 }
 
-// Test delivers a made-up report.
+// Test delivers a test report.
 func (c *ReportClient) Test(ctx context.Context, destination string) (*TestResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitTime+testTime)
 	defer cancel()

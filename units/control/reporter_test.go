@@ -89,7 +89,7 @@ func TestReporter(t *testing.T) {
 	}
 	for p, methods := range reportCalls {
 		for m, c := range methods {
-			if want := map[bool]right{true: look, false: change}[m == http.MethodGet]; c.right != want {
+			if want := map[bool]right{true: read, false: admin}[m == http.MethodGet]; c.right != want {
 				t.Errorf("%s %s: right %d, want %d", m, p, c.right, want)
 			}
 		}

@@ -11,7 +11,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"os/user"
@@ -19,16 +18,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"bailiff/units/peer"
 )
 
-// Limits. They hold for root too: a script gone wild must not take the daemon's memory.
+// Limits. They hold for root, too: a broken script must not exhaust the daemon's memory.
 const (
 	maxConns     = 64       // at once
-	maxOthers    = 32       // of these, from users other than root: they cannot keep root out
+	maxOthers    = 32       // of these, from users other than root, so that root always gets through
 	maxHeader    = 8 << 10  // bytes
 	maxBody      = 64 << 10 // bytes: some 3,000 prefixes in one call
 	defaultLimit = 1000     // bans a page
@@ -37,18 +35,18 @@ const (
 	headerTime = 5 * time.Second  // to send a request's head
 	readTime   = 10 * time.Second // to send a request
 	idleTime   = 10 * time.Second // between two requests on a connection
-	callTime   = 30 * time.Second // the daemon's, to answer
-	repairTime = 75 * time.Second // the same, of a repair: the firewall has a minute
+	callTime   = 30 * time.Second // for the daemon to answer
+	repairTime = 75 * time.Second // the same for a repair: the firewall has a minute
 	writeTime  = 30 * time.Second // to take the answer
 )
 
 // Options of a Server.
 type Options struct {
-	Group string       // whose members may look; default "bailiff"
-	Log   func(string) // told of panics and failing connections; default: nobody
+	Group string       // whose members may read; default "bailiff"
+	Log   func(string) // is called with panics and failed connections; default: nothing is
 }
 
-// Server answers on the control socket.
+// Server answers calls on a control socket.
 type Server struct {
 	d      Daemon   // of NewServer
 	c      Reporter // of NewReportServer
@@ -64,7 +62,7 @@ type Server struct {
 	streams streams
 }
 
-// NewServer makes the daemon's server. A group that does not exist leaves root and the daemon's own user.
+// NewServer makes the daemon's server. If the group does not exist, only root and the daemon's own user have access.
 func NewServer(d Daemon, o Options) *Server {
 	s := newServer(o)
 	s.d, s.calls, s.unit = d, calls, "bailiff"
@@ -107,8 +105,8 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown takes no more connections and lets the calls that run end, as long as ctx lasts. Those that come now wait in
-// systemd's socket for the next daemon.
+// Shutdown accepts no more connections and waits for running calls until ctx ends. New callers wait in systemd's socket for
+// the next daemon.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.streams.end()
 	if err := s.http.Shutdown(ctx); err != nil {
@@ -126,149 +124,25 @@ func (w logWriter) Write(b []byte) (int, error) {
 
 type callerKey struct{}
 
-// listener counts connections and knows each one's caller before a byte is read.
-type listener struct {
-	net.Listener
-	log    func(string)
-	slots  chan struct{}
-	others chan struct{}
-}
-
-func newListener(l net.Listener, log func(string)) *listener {
-	return &listener{l, log, make(chan struct{}, maxConns), make(chan struct{}, maxOthers)}
-}
-
-type conn struct {
-	net.Conn
-	who  peer.Credentials
-	once sync.Once
-	free func()
-}
-
-func (c *conn) Close() error {
-	c.once.Do(c.free)
-	return c.Conn.Close()
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	l.slots <- struct{}{}
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			<-l.slots
-			return nil, err
-		}
-		u, ok := c.(*net.UnixConn)
-		if !ok {
-			<-l.slots
-			c.Close()
-			return nil, fmt.Errorf("a %s connection, not a unix one", c.LocalAddr().Network())
-		}
-		who, err := peer.Of(u)
-		if err != nil {
-			c.Close()
-			l.log(err.Error())
-			continue
-		}
-		if who.UID == 0 {
-			return &conn{Conn: c, who: who, free: func() { <-l.slots }}, nil
-		}
-		select {
-		case l.others <- struct{}{}:
-			return &conn{Conn: c, who: who, free: func() { <-l.others; <-l.slots }}, nil
-		default:
-			refuse(c, &Error{Status: http.StatusServiceUnavailable, Message: "too many connections at once", Hint: "close some, or try again later"},
-				time.Now().Add(50*time.Millisecond))
-		}
-	}
-}
-
-// refuse waits until the request begins, or until wait, then answers and drops the request. An answer that comes before the
-// request is one to nothing: a client may take it for that and not look into it (net/http does). The deadline keeps
-// a client that takes nothing from holding us up; the answer fits into the socket's buffer, so a real one gets it.
-func refuse(c net.Conn, e *Error, wait time.Time) {
-	defer c.Close()
-	body, _ := json.Marshal(e)
-	c.SetDeadline(wait)
-	c.Read(make([]byte, 1)) // whatever comes of it, the answer is the same
-	c.SetDeadline(time.Now().Add(100 * time.Millisecond))
-	fmt.Fprintf(c, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
-		e.Status, http.StatusText(e.Status), len(body)+1, body)
-	if u, ok := c.(*net.UnixConn); ok {
-		// Closing with unread bytes would reset the connection and the answer with it.
-		u.CloseWrite()
-		io.Copy(io.Discard, io.LimitReader(c, maxHeader+maxBody))
-	}
-}
-
-// Refuse tells everybody who waits in l why there will be no daemon, and returns after little more than 2 s at most.
-// A daemon that cannot start (a configuration error) calls it before it exits: else systemd would find the callers still
-// waiting and start it again, and they would never learn the reason.
-func Refuse(l net.Listener, e Error) {
-	type deadliner interface{ SetDeadline(time.Time) error }
-	d, ok := l.(deadliner)
-	if !ok {
-		return
-	}
-	if e.Status == 0 {
-		e.Status = http.StatusServiceUnavailable
-	}
-	end := time.Now().Add(2 * time.Second)
-	var callers sync.WaitGroup // side by side: one that sends nothing keeps nobody from the reason
-	defer callers.Wait()
-	for time.Now().Before(end) {
-		d.SetDeadline(time.Now().Add(20 * time.Millisecond))
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		callers.Add(1)
-		go func() {
-			defer callers.Done()
-			refuse(c, &e, end)
-		}()
-	}
-}
-
-// right is what a call needs.
+// right is what a call requires.
 type right int
 
 const (
-	look   right = iota // root, the daemon's own user, the group
+	read   right = iota // root, the daemon's own user, the group
 	reload              // root, the daemon's own user
-	change              // root
+	admin               // root
 )
 
 // call is one method of one path.
 type call struct {
 	right right
-	query []string // parameters that it knows
+	query []string // known parameters
 	body  bool
 	run   func(s *Server, r *http.Request, q url.Values, by Peer) (any, error)
-	limit time.Duration // to answer; 0: callTime
+	limit time.Duration // for the answer; 0: callTime
 }
 
-var calls = map[string]map[string]call{
-	"/v1/status": {http.MethodGet: {right: look, run: (*Server).status}},
-	"/v1/bans": {
-		http.MethodGet:    {right: look, query: []string{"jail", "prefix", "observed", "limit", "after"}, run: (*Server).bans},
-		http.MethodPost:   {right: change, body: true, run: (*Server).ban},
-		http.MethodDelete: {right: change, query: []string{"prefix", "jail", "all"}, run: (*Server).unban},
-	},
-	"/v1/allow": {
-		http.MethodGet:    {right: look, query: []string{"address"}, run: (*Server).allowed},
-		http.MethodPost:   {right: change, body: true, run: (*Server).allow},
-		http.MethodDelete: {right: change, query: []string{"prefix"}, run: (*Server).disallow},
-	},
-	"/v1/why":             {http.MethodGet: {right: look, query: []string{"address"}, run: (*Server).why}},
-	"/v1/firewall":        {http.MethodGet: {right: look, run: (*Server).firewall}},
-	"/v1/firewall/repair": {http.MethodPost: {right: change, query: []string{"force"}, run: (*Server).repairFirewall, limit: repairTime}},
-	"/v1/events":          {http.MethodGet: {right: look, run: (*Server).events}},
-	"/v1/config":          {http.MethodGet: {right: look, run: (*Server).config}},
-	"/v1/reload":          {http.MethodPost: {right: reload, run: (*Server).reload}},
-}
-
-// ServeHTTP checks everything that can be checked before the daemon is asked.
+// ServeHTTP checks path, method, rights and parameters, and then calls the daemon.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -287,7 +161,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 	methods, ok := s.calls[r.URL.Path]
 	if !ok {
-		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such path: %.100q", r.URL.Path), Hint: "there are " + strings.Join(s.paths(), ", ")}
+		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such path: %.100q", r.URL.Path), Hint: "paths are " + strings.Join(s.paths(), ", ")}
 	}
 	c, ok := methods[r.Method]
 	if !ok {
@@ -321,21 +195,21 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 	return c.run(s, r.WithContext(ctx), q, Peer{PID: who.PID, UID: who.UID, GID: who.GID, User: userName(who.UID)})
 }
 
-// permit decides by the caller's credentials.
+// permit checks the caller's credentials.
 func (s *Server) permit(who *peer.Credentials, need right) error {
 	switch {
 	case who.UID == 0,
 		need <= reload && who.UID == s.self,
-		need == look && s.hasGID && who.In(s.gid):
+		need == read && s.hasGID && who.In(s.gid):
 		return nil
-	case need == look:
-		return &Error{Status: http.StatusForbidden, Message: fmt.Sprintf("user %s may not look", userName(who.UID)),
+	case need == read:
+		return &Error{Status: http.StatusForbidden, Message: fmt.Sprintf("user %s may not read", userName(who.UID)),
 			Hint: "become root, or have an admin put you into group " + s.group}
 	}
 	return &Error{Status: http.StatusForbidden, Message: fmt.Sprintf("user %s may not change anything", userName(who.UID)), Hint: "only root may; try sudo"}
 }
 
-// answer writes a value, or an error with its status.
+// answer writes a value, or an error with its HTTP status.
 func (s *Server) answer(w http.ResponseWriter, v any, err error) {
 	var b []byte
 	kind, status := "application/json", http.StatusOK
@@ -380,7 +254,7 @@ func asError(err error) *Error {
 		}
 		return e
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return &Error{Status: http.StatusGatewayTimeout, Message: "the daemon did not answer in time", Hint: "look at systemctl status bailiff"}
+		return &Error{Status: http.StatusGatewayTimeout, Message: "the daemon did not answer in time", Hint: "see systemctl status bailiff"}
 	}
 	return &Error{Status: http.StatusInternalServerError, Message: err.Error()}
 }
@@ -396,272 +270,4 @@ func (s *Server) paths() []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// parameters reads the query: known names only, each once. A misspelt one must not make "unban this" "unban that".
-func parameters(raw string, known []string) (url.Values, error) {
-	hint := "this call takes no parameters"
-	if len(known) > 0 {
-		hint = "parameters are " + strings.Join(known, ", ")
-	}
-	q, err := url.ParseQuery(raw)
-	if err != nil {
-		return nil, badRequest(hint, "query %.100q cannot be read", raw)
-	}
-	for name, values := range q {
-		switch {
-		case !slices.Contains(known, name):
-			return nil, badRequest(hint, "unknown parameter %.50q", name)
-		case len(values) > 1:
-			return nil, badRequest("give it once", "parameter %q is given %d times", name, len(values))
-		}
-	}
-	return q, nil
-}
-
-// body reads one JSON value, strictly.
-func body(r *http.Request, v any) error {
-	j := json.NewDecoder(r.Body)
-	j.DisallowUnknownFields()
-	err := j.Decode(v)
-	if err == nil {
-		if _, err = j.Token(); err == io.EOF {
-			return nil
-		} else if err == nil {
-			return badRequest("send one JSON object", "the body goes on after its end")
-		}
-	}
-	var big *http.MaxBytesError
-	var typ *json.UnmarshalTypeError
-	var syn *json.SyntaxError
-	switch {
-	case errors.As(err, &big):
-		return &Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("the body has more than %d bytes", big.Limit), Hint: "split it into several calls"}
-	case errors.Is(err, io.EOF):
-		return badRequest("send a JSON object", "the body is empty")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return badRequest("send a whole JSON object", "the body ends in the middle")
-	case errors.As(err, &typ):
-		return badRequest("see bailiffd(8), control socket", "%s: a JSON %s, where %s belongs", typ.Field, typ.Value, typ.Type)
-	case errors.As(err, &syn):
-		return badRequest("send a JSON object", "the body is no JSON: byte %d: %v", syn.Offset, syn)
-	case strings.HasPrefix(err.Error(), "json: "):
-		return badRequest("see bailiffd(8), control socket", "%s", strings.TrimPrefix(err.Error(), "json: "))
-	}
-	return badRequest("", "the body cannot be read: %v", err)
-}
-
-// prefix checks an address or a prefix, so that nonsense ends here. The daemon does the rest.
-func prefix(name, s string) error {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" { // a zone may hold anything, a slash too
-		return nil
-	}
-	if _, err := netip.ParsePrefix(s); err == nil {
-		return nil
-	}
-	return badRequest("write 192.0.2.7, 192.0.2.0/24, 2001:db8::7 or 2001:db8::/64", "%s: %.100q is no address and no prefix", name, s)
-}
-
-func (s *Server) status(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	v, err := s.d.Status(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	emptyStatus(v)
-	return v, nil
-}
-
-func emptyStatus(v *Status) {
-	list(&v.Problems)
-	list(&v.Config)
-	list(&v.Jails)
-	list(&v.Lists)
-	for i := range v.Jails {
-		list(&v.Jails[i].Units)
-	}
-}
-
-func (s *Server) bans(r *http.Request, q url.Values, _ Peer) (any, error) {
-	limit := defaultLimit
-	if l := q.Get("limit"); l != "" {
-		n, err := strconv.Atoi(l)
-		if err != nil || n < 1 || n > maxLimit {
-			return nil, badRequest(fmt.Sprintf("a number from 1 to %d; go on with after=", maxLimit), "limit: %.20q", l)
-		}
-		limit = n
-	}
-	if p := q.Get("prefix"); p != "" {
-		if err := prefix("prefix", p); err != nil {
-			return nil, err
-		}
-	}
-	v, err := s.d.Bans(r.Context(), BanQuery{Jail: q.Get("jail"), Prefix: q.Get("prefix"), Observed: q.Get("observed") == "true", Limit: limit, After: q.Get("after")})
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Bans)
-	return v, nil
-}
-
-func (s *Server) ban(r *http.Request, _ url.Values, by Peer) (any, error) {
-	var req BanRequest
-	if err := body(r, &req); err != nil {
-		return nil, err
-	}
-	if len(req.Prefixes) == 0 {
-		return nil, badRequest(`{"prefixes": ["192.0.2.7"]}`, "prefixes: there is none")
-	}
-	for i, p := range req.Prefixes {
-		if err := prefix(fmt.Sprintf("prefixes[%d]", i), p); err != nil {
-			return nil, err
-		}
-	}
-	v, err := s.d.Ban(r.Context(), by, req)
-	list(&v)
-	return v, err
-}
-
-// yes reads a parameter that is true or false, which is also what it is when it is not given.
-func yes(q url.Values, name string) (bool, error) {
-	switch v := q.Get(name); v {
-	case "", "false":
-		return false, nil
-	case "true":
-		return true, nil
-	default:
-		return false, badRequest(name+"=true", "%s: %.20q", name, v)
-	}
-}
-
-func (s *Server) unban(r *http.Request, q url.Values, by Peer) (any, error) {
-	p := q.Get("prefix")
-	all, err := yes(q, "all")
-	switch {
-	case err != nil:
-		return nil, err
-	case all && p != "":
-		return nil, badRequest("give one of the two", "both prefix and all")
-	case !all && p == "":
-		return nil, badRequest("prefix=192.0.2.7, or all=true", "neither prefix nor all")
-	case !all:
-		if err := prefix("prefix", p); err != nil {
-			return nil, err
-		}
-	}
-	return s.d.Unban(r.Context(), by, p, q.Get("jail"), all)
-}
-
-func (s *Server) allowed(r *http.Request, q url.Values, _ Peer) (any, error) {
-	if q.Has("address") {
-		if err := prefix("address", q.Get("address")); err != nil {
-			return nil, err
-		}
-		v, err := s.d.AllowWhy(r.Context(), q.Get("address"))
-		if err != nil {
-			return nil, err
-		}
-		list(&v.Entries)
-		list(&v.Expired)
-		return v, nil
-	}
-	v, err := s.d.Allowed(r.Context())
-	list(&v)
-	return v, err
-}
-
-func (s *Server) allow(r *http.Request, _ url.Values, by Peer) (any, error) {
-	var req AllowRequest
-	if err := body(r, &req); err != nil {
-		return nil, err
-	}
-	if err := prefix("prefix", req.Prefix); err != nil {
-		return nil, err
-	}
-	return s.d.Allow(r.Context(), by, req)
-}
-
-func (s *Server) disallow(r *http.Request, q url.Values, by Peer) (any, error) {
-	if err := prefix("prefix", q.Get("prefix")); err != nil {
-		return nil, err
-	}
-	return s.d.Disallow(r.Context(), by, q.Get("prefix"))
-}
-
-func (s *Server) why(r *http.Request, q url.Values, _ Peer) (any, error) {
-	if err := prefix("address", q.Get("address")); err != nil {
-		return nil, err
-	}
-	v, err := s.d.Why(r.Context(), q.Get("address"))
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Allowed)
-	list(&v.Bans)
-	list(&v.Counted)
-	list(&v.History)
-	for i := range v.Bans {
-		list(&v.Bans[i].Evidence)
-	}
-	for i := range v.Counted {
-		list(&v.Counted[i].Evidence)
-	}
-	return v, nil
-}
-
-func (s *Server) firewall(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	v, err := s.d.Firewall(r.Context())
-	emptyFirewall(v)
-	return v, err
-}
-
-func (s *Server) repairFirewall(r *http.Request, q url.Values, by Peer) (any, error) {
-	force, err := yes(q, "force")
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.d.RepairFirewall(r.Context(), by, force)
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Repaired)
-	list(&v.Evicted)
-	emptyFirewall(v.Before)
-	emptyFirewall(v.After)
-	return v, nil
-}
-
-func emptyFirewall(v *Firewall) {
-	if v == nil {
-		return
-	}
-	list(&v.Parts)
-	list(&v.Sets)
-	for i := range v.Sets {
-		s := &v.Sets[i]
-		list(&s.Missing.Some)
-		list(&s.Strange.Some)
-		list(&s.Late.Some)
-	}
-}
-
-func (s *Server) config(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	return s.d.Config(r.Context())
-}
-
-func (s *Server) reload(r *http.Request, _ url.Values, by Peer) (any, error) {
-	v, err := s.d.Reload(r.Context(), by)
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Jails)
-	list(&v.Config)
-	list(&v.Notices)
-	return v, nil
-}
-
-// list makes [] of a list that is not there: null is one case more for every reader.
-func list[S ~[]T, T any](s *S) {
-	if *s == nil {
-		*s = S{}
-	}
 }

@@ -182,7 +182,7 @@ func (v *victim) lists(t *testing.T) {
 
 	// What comes back empty is refused; the unit fails, the journal and status say why, and the list stays.
 	v.sh(t, `: >/srv/lists/http; sed -i 's/checked":"20/checked":"19/' /var/lib/bailiff-allow/*.json; ! systemctl start bailiff-allow-refresh.service`)
-	if es := v.entries(t, "-u", "bailiff-allow-refresh.service", "-p", "warning", "-g", "allow list probes: refused: is empty; the one before stays .1 entry."); len(es) != 1 {
+	if es := v.entries(t, "-u", "bailiff-allow-refresh.service", "-p", "warning", "-g", "allow list probes: refused: is empty; keeping the previous list .1 entry."); len(es) != 1 {
 		t.Errorf("the journal says %v", es)
 	}
 	eventually(t, 20*time.Second, func() error {

@@ -51,8 +51,8 @@ func (v *victim) firewallCommand(t *testing.T) {
 	v.active(t)
 	v.sh(t, `bailiff ban 198.51.100.200 2001:db8:b:99::1`)
 	intact()
-	has("status", "firewalld (auto: firewalld runs): bans are in effect", "policy bailiff stands: from ANY to HOST, priority -32000", "policy bailiff (permanent) stands", "table inet firewalld stands: in the kernel", "bailiff4-0", "firewalld counts no packets", "status 0")
-	has("verify", "firewalld: 2 bans in 16 sets: nothing differs", "status 0")
+	has("status", "firewalld (auto: firewalld runs): bans are in effect", "policy bailiff in place: from ANY to HOST, priority -32000", "policy bailiff (permanent) in place", "table inet firewalld in place: in the kernel", "bailiff4-0", "firewalld does not count packets", "status 0")
+	has("verify", "firewalld: 2 bans in 16 sets: no differences", "status 0")
 
 	// What others do at run time is mended at once; what they do to the permanent configuration is for repair.
 	for _, harm := range []string{
@@ -70,15 +70,15 @@ func (v *victim) firewallCommand(t *testing.T) {
 		{`firewall-cmd --permanent --delete-ipset=bailiff6-3`, "ipsets (permanent): bailiff6-3 is gone"},
 	} {
 		v.sh(t, c.harm)
-		has("verify", c.found, "hint: bailiff firewall repair mends it", "status 1")
-		has("repair", "found: "+c.found, "made anew: ", "2 bans in place, nothing differs", "status 0")
+		has("verify", c.found, "hint: bailiff firewall repair removes the differences", "status 1")
+		has("repair", "found: "+c.found, "rebuilt: ", "2 bans in place, no differences", "status 0")
 		intact()
 	}
 	v.sh(t, `firewall-cmd --permanent --delete-ipset=bailiff4-3; firewall-cmd --permanent --new-ipset=bailiff4-3 --type=hash:ip`)
 	const wrong = "ipsets (permanent): is not ours: bailiff4-3: its description does not begin with"
-	has("verify", wrong, "repair --force takes it away", "status 1")
+	has("verify", wrong, "repair --force also removes", "status 1")
 	has("repair", "set bailiff4-3: exists, but is not ours", "repair --force takes it away", "status 1")
-	has("repair --force", "found: "+wrong, "taken away by force: set bailiff4-3", "nothing differs", "status 0")
+	has("repair --force", "found: "+wrong, "removed by force: set bailiff4-3", "no differences", "status 0")
 	intact()
 	v.sh(t, `firewall-cmd --permanent --new-policy=early; firewall-cmd --permanent --policy=early --set-priority=-32500; firewall-cmd --permanent --policy=early --add-ingress-zone=ANY;
 		firewall-cmd --permanent --policy=early --add-egress-zone=HOST; firewall-cmd --reload`)
@@ -92,9 +92,9 @@ func (v *victim) firewallCommand(t *testing.T) {
 	intact()
 
 	// Removal.
-	has("remove", "the daemon runs (bailiff.service), and would put everything back", "bailiff firewall remove --stop", "status 1")
+	has("remove", "the daemon is running (bailiff.service) and would put everything back", "bailiff firewall remove --stop", "status 1")
 	v.sh(t, `bailiff unban --all; systemctl stop bailiff.socket bailiff.service firewalld.service`)
-	has("remove", "left: firewalld: /etc/firewalld/policies/bailiff.xml: firewalld does not run; start it", "status 1")
+	has("remove", "left: firewalld: /etc/firewalld/policies/bailiff.xml: firewalld is not running; start it", "status 1")
 	v.sh(t, `systemctl start firewalld.service bailiff.service`)
 	eventually(t, 20*time.Second, func() error {
 		if s := ask[control.Status](v, t, "status"); !s.Firewall.OK || s.Firewall.Backend != "firewalld" {
@@ -109,5 +109,5 @@ func (v *victim) firewallCommand(t *testing.T) {
 	if after := v.standing(t); after != before {
 		t.Errorf("before\n%s\nafter removal\n%s", before, after)
 	}
-	has("remove", "no firewall holds anything of ours", "status 0")
+	has("remove", "no firewall holds anything of bailiff's", "status 0")
 }

@@ -141,7 +141,7 @@ func TestFirewallCommand(t *testing.T) {
 			if f.Bans != 3 || f.Backend != c.backend || !f.OK || f.Stopped == nil {
 				t.Errorf("verify: %+v", f)
 			}
-			text("nothing differs", 0, "verify")
+			text("no differences", 0, "verify")
 			text(c.set+" ", 0, "status")
 			text("PACKETS", 0)
 
@@ -167,9 +167,9 @@ func TestFirewallCommand(t *testing.T) {
 				if f.Intact {
 					t.Fatal("a foreign entry in the place of ours went unnoticed")
 				}
-				text("set "+c.set+": 1 missing: 192.0.2.7/32\nset "+c.set+": 1 should not be there: 192.0.2.66/32\nhint: bailiff firewall repair mends it", 1, "verify")
-				text("1 missing, 1 strange, 0 with another end", 0, "status")
-				text("1 ban put back, 1 taken out, 0 given their end", 0, "repair")
+				text("set "+c.set+": 1 missing: 192.0.2.7/32\nset "+c.set+": 1 unexpected: 192.0.2.66/32\nhint: bailiff firewall repair removes the differences", 1, "verify")
+				text("1 missing, 1 unexpected, 0 with another end", 0, "status")
+				text("1 ban restored, 1 removed, end of 0 corrected", 0, "repair")
 				m := b.told(audit.KindFirewallRepaired)
 				if m["BAILIFF_BY"] != "root" || !strings.Contains(m["MESSAGE"], "as root asked: the sets did not hold what they should (elements made anew; 1 bans put back, 1 removed)") {
 					t.Errorf("audit entry: %q", m)
@@ -178,7 +178,7 @@ func TestFirewallCommand(t *testing.T) {
 			if f := verify(); !f.Intact {
 				t.Errorf("after the repair: %+v", f)
 			}
-			text("nothing was wrong", 0, "repair")
+			text("there was nothing to repair", 0, "repair")
 			if m := b.told(audit.KindFirewallRepaired); !strings.Contains(m["MESSAGE"], "nothing was wrong") {
 				t.Errorf("audit entry: %q", m)
 			}
@@ -194,14 +194,14 @@ func TestFirewallCommand(t *testing.T) {
 			if !strings.Contains(s.dump(), "chain mine") {
 				t.Error("the foreign chain is gone without force")
 			}
-			text("taken away by force: table", 0, "repair", "--force")
+			text("removed by force: table", 0, "repair", "--force")
 			if m := b.told(audit.KindFirewallRepaired); !strings.Contains(m["MESSAGE"], "bailiff") {
 				t.Errorf("audit entry: %q", m)
 			}
 			b.until("rules are back", func(context.Context) bool { return verify().Intact })
 
 			// Removal: not beside the daemon; then all of it, and a second time nothing.
-			if out, status := bailiff("remove"); status != 1 || !strings.Contains(out, "the daemon runs (process ") || !strings.Contains(out, "hint: systemctl stop bailiff.socket bailiff.service") {
+			if out, status := bailiff("remove"); status != 1 || !strings.Contains(out, "the daemon is running (process ") || !strings.Contains(out, "hint: systemctl stop bailiff.socket bailiff.service") {
 				t.Errorf("remove beside the daemon: %d: %s", status, out)
 			}
 			b.stop()
@@ -218,7 +218,7 @@ func TestFirewallCommand(t *testing.T) {
 			if is := s.dump(); is != empty {
 				t.Errorf("remove left\n%s\nwhere there was\n%s", is, empty)
 			}
-			if out, status := bailiff("remove"); status != 0 || !strings.Contains(out, "no firewall holds anything of ours") {
+			if out, status := bailiff("remove"); status != 0 || !strings.Contains(out, "no firewall holds anything of bailiff's") {
 				t.Errorf("remove once more: %d: %s", status, out)
 			}
 		})

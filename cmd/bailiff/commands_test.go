@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/completion"
+)
+
+var update = flag.Bool("update", false, "write the files that are made from the list of commands")
+
+// TestGenerated holds the completions and the manual page to the list of commands.
+func TestGenerated(t *testing.T) {
+	const folder, page = "../../units/completion", "../../units/man/bailiff.1.scd"
+	manual, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"synopsis": completion.Synopsis(commands()), "options": completion.Options(commands())} {
+		if manual, err = completion.Replace(manual, name, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for file, want := range map[string][]byte{
+		filepath.Join(folder, "bailiff.bash"): completion.Bash(commands()),
+		filepath.Join(folder, "_bailiff"):     completion.Zsh(commands()),
+		filepath.Join(folder, "bailiff.fish"): completion.Fish(commands()),
+		page:                                  manual,
+	} {
+		if *update {
+			if err := os.WriteFile(file, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		} else if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is out of date (%v): go generate ./cmd/bailiff", file, err)
+		}
+	}
+}
+
+// TestManualPage: every command has an entry.
+func TestManualPage(t *testing.T) {
+	manual, err := os.ReadFile("../../units/man/bailiff.1.scd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cli.Leaves(commands()) {
+		words := strings.Fields(c.FullName())
+		if !regexp.MustCompile(`(?m)^\*` + strings.Join(words, `(\*\]? \[?\*| )`) + `\*`).Match(manual) {
+			t.Errorf("no entry for %s", c.FullName())
+		}
+	}
+}
+
+// TestOptions: an option of several verbs of a group takes a value in all of them or in none, so that the verb can be found
+// behind it; and a placeholder is in capitals.
+func TestOptions(t *testing.T) {
+	for _, c := range commands() {
+		boolean := map[string]bool{}
+		for _, v := range cli.Leaves([]*cli.Command{c}) {
+			v.Flags.VisitAll(func(f *flag.Flag) {
+				if is, ok := boolean[f.Name]; ok && is != cli.Boolean(f) {
+					t.Errorf("%s: --%s takes a value in some verbs only", c.Name, f.Name)
+				}
+				boolean[f.Name] = cli.Boolean(f)
+				if p := cli.Placeholder(f); p != strings.ToUpper(p) || !cli.Boolean(f) && p == "" {
+					t.Errorf("%s: --%s: placeholder %q", v.FullName(), f.Name, p)
+				}
+			})
+		}
+	}
+}
+
+// TestFromFail2ban: what fingers remember leads to our command.
+func TestFromFail2ban(t *testing.T) {
+	for typed, want := range map[string]string{
+		"banip 192.0.2.1":                "bailiff ban 192.0.2.1",
+		"unbanip 192.0.2.1":              "bailiff unban 192.0.2.1",
+		"status sshd":                    "bailiff bans --jail sshd",
+		"unban all":                      "bailiff unban --all",
+		"banned":                         "bailiff bans",
+		"reload sshd":                    "bailiff reload",
+		"restart":                        "systemctl restart bailiff",
+		"stop":                           "systemctl stop bailiff",
+		"ping":                           "systemctl is-active bailiff",
+		"get sshd banip":                 "bailiff bans --jail sshd",
+		"get sshd ignoreip":              "bailiff allow",
+		"get sshd failregex":             "bailiff filter show sshd",
+		"get sshd bantime":               "bailiff config",
+		"set sshd banip 192.0.2.1":       "bailiff ban --jail sshd 192.0.2.1",
+		"set sshd unbanip 192.0.2.1":     "bailiff unban --jail sshd 192.0.2.1",
+		"set sshd addignoreip 192.0.2.1": "bailiff allow 192.0.2.1",
+		"set sshd bantime 600":           "a setting in /etc/bailiff/bailiff.d",
+		"-t":                             "bailiff check",
+		"frobnicate":                     "",
+	} {
+		got := fromFail2ban(strings.Fields(typed))
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", typed, got, want)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package client
+
+import (
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/settings"
+	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/units/control"
+)
+
+// Reload is `bailiff reload`.
+func Reload() *cli.Command {
+	c := command("reload", "", "have the daemon load the configuration again")
+	c.Run = func(e *cli.Env, _ []string) error {
+		r, err := dial(e).Reload(e.Ctx)
+		if err != nil {
+			return err
+		}
+		return e.Print(r, func() {
+			for _, n := range r.Notices {
+				e.Notef("%s", text.Clean(n))
+			}
+			e.Printf("reloaded: %s\n", text.Count(len(r.Jails), "jail"))
+		})
+	}
+	return c
+}
+
+// Config is `bailiff config`.
+func Config() *cli.Command {
+	c := cli.New("config", "", "show the merged configuration with the origin of each setting").WithSocket(control.DefaultPath)
+	conf := settings.Option(c)
+	running := c.Flags.Bool("running", false, "show what the daemon uses, which may be older than the files")
+	c.Run = func(e *cli.Env, _ []string) error {
+		if *running && *conf != "" {
+			return cli.Usagef("config: --running and --config exclude each other")
+		}
+		text, err := func() ([]byte, error) {
+			if *running {
+				return dial(e).Config(e.Ctx)
+			}
+			loaded, err := settings.Load(*conf)
+			if err != nil {
+				return nil, err
+			}
+			return loaded.Render(), nil
+		}()
+		if err != nil {
+			return err
+		}
+		_, err = e.Out.Write(text)
+		return err
+	}
+	return c
+}

@@ -1,0 +1,215 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/units/control"
+)
+
+// Exit statuses of `bailiff status`, for monitoring.
+const (
+	NotInEffect cli.ExitStatus = 4 // bans are not in effect
+	HasProblems cli.ExitStatus = 5
+)
+
+// Status is `bailiff status`. reports describes the destinations of reports, of which there are as many as configured, and
+// tells whether somebody should act.
+func Status(reports func(ctx context.Context, destinations int) (line string, bad bool)) *cli.Command {
+	c := command("status", "", "show what the daemon does, problems first")
+	all := c.Flags.Bool("all", false, "show the jails that have nothing to watch on this host, too")
+	c.Run = func(e *cli.Env, _ []string) error {
+		s, err := whileWaiting(e, func() (*control.Status, error) { return dial(e).Status(e.Ctx) })
+		if err != nil {
+			return err
+		}
+		if s.Firewall.Backend == "firewalld" {
+			s.Firewall.Open = containerNetworks()
+		}
+		err = e.Print(s, func() {
+			printSummary(e, s)
+			line, bad := reports(e.Ctx, s.Reports)
+			if bad {
+				line = e.Paint(cli.Red, line)
+			}
+			e.Printf("  reports   %s\n\n", line)
+			printJails(e, s, *all)
+		})
+		return cmp.Or(err, state(s))
+	}
+	return c
+}
+
+// state is the exit status.
+func state(s *control.Status) error {
+	switch {
+	case !s.Firewall.OK:
+		return NotInEffect
+	case len(s.Problems) > 0:
+		return HasProblems
+	}
+	return nil
+}
+
+// farBehind is when a lag in the journal is shown as catching up.
+const farBehind = time.Minute
+
+func printSummary(e *cli.Env, s *control.Status) {
+	working := e.Paint(cli.Green, "working")
+	if len(s.Problems) > 0 {
+		working = e.Paint(cli.Red, text.Count(len(s.Problems), "problem"))
+	}
+	e.Printf("bailiff %s: %s, running since %s (pid %d, %s)\n", s.Version, working, text.Time(s.Started), s.PID, text.Bytes(s.Memory))
+	for _, p := range s.Problems {
+		e.Printf("  %s %s (since %s)\n", e.Paint(cli.Red, "!"), text.Clean(p.Text), text.Time(p.Since))
+	}
+	e.Printf("  bans      %d in effect, %d made since start\n", s.Bans, s.BansTotal)
+	printFirewallLine(e, &s.Firewall)
+	read := "nothing read yet"
+	if !s.Journal.Time.IsZero() && s.Journal.Entries > 0 {
+		read = fmt.Sprintf("%s read, the last from %s", text.Count(s.Journal.Entries, "entry"), text.Time(s.Journal.Time))
+	}
+	switch lag := time.Duration(s.Journal.Lag * float64(time.Second)); {
+	case lag >= farBehind:
+		read += fmt.Sprintf("; catching up, %s behind", text.Duration(lag))
+	case lag > time.Second:
+		read += fmt.Sprintf(", %s behind", text.Duration(lag))
+	}
+	e.Printf("  journal   %s\n", read)
+	e.Printf("  tracked   %s with failures (limit %d)", text.Count(s.Tracked, "prefix"), s.TrackedMax)
+	if s.Allowed > 0 {
+		e.Printf("; %s of allowed addresses ignored", text.Count(s.Allowed, "failure"))
+	}
+	if s.Widened > 0 {
+		e.Printf("; %d counted on a wider prefix", s.Widened)
+	}
+	e.Printf("\n")
+	printSpread(e, &s.Spread)
+	for _, l := range s.Lists {
+		e.Printf("  allowed   list %s: %s", l.Name, text.Count(l.Entries, "entry"))
+		if l.Fetched != nil {
+			e.Printf(" from %s", text.Time(*l.Fetched))
+		}
+		if l.Checked != nil {
+			e.Printf(", last checked %s", text.Time(*l.Checked))
+		}
+		e.Printf("\n")
+	}
+}
+
+func printFirewallLine(e *cli.Env, f *control.FirewallStatus) {
+	effect := "bans are in effect"
+	if !f.OK {
+		effect = e.Paint(cli.Red, "NOT WORKING")
+	}
+	e.Printf("  firewall  %s (%s): %s", f.Backend, text.Clean(f.Why), effect)
+	if f.Repaired > 0 {
+		e.Printf(", repaired %s", text.Times(f.Repaired))
+	}
+	e.Printf("\n            checked %s\n", text.Time(f.Checked))
+	if stopped := StoppedText(f.Stopped); stopped != "" {
+		e.Printf("            %s\n", stopped)
+	}
+	if len(f.Open) > 0 {
+		e.Printf("            %s ports published by containers (%s) stay open to banned addresses:\n", e.Paint(cli.Red, "!"), strings.Join(f.Open, ", "))
+		e.Printf("            firewalld accepts them before any policy; firewall: {backend: nftables} closes them\n")
+	}
+}
+
+// printSpread shows attacks by many addresses, if there are any.
+func printSpread(e *cli.Env, p *control.SpreadStatus) {
+	if p.Attacked+p.Networks > 0 {
+		e.Printf("  attacks   %s and %s under or behind attack by many addresses\n", text.Count(p.Attacked, "account"), text.Count(p.Networks, "network"))
+	}
+	if p.Crowded+p.Cut > 0 {
+		e.Printf("            for lack of memory %s forgotten, %d windows cut short\n", text.Count(p.Crowded, "account"), p.Cut)
+	}
+}
+
+func printJails(e *cli.Env, s *control.Status, all bool) {
+	rows := [][]string{{"JAIL", "MODE", "FAILURES", "BANS", "LAST FAILURE", "UNITS"}}
+	idle := 0
+	for i := range s.Jails {
+		j := &s.Jails[i]
+		if !all && IdleJail(j) {
+			idle++
+			continue
+		}
+		last := "-"
+		if j.Last != nil {
+			last = text.Time(*j.Last)
+		}
+		rows = append(rows, []string{j.Name, j.Mode, fmt.Sprint(j.Failures), fmt.Sprint(j.Bans), last, jailUnits(j)})
+	}
+	if len(rows) > 1 {
+		e.Table(fitted(e, rows))
+	}
+	if idle > 0 {
+		e.Printf("%s with nothing to watch on this host: bailiff status --all\n", text.Count(idle, "more jail"))
+	}
+	for _, j := range s.Jails {
+		if r := j.Refused; r != nil {
+			e.Printf("\n  %s: %s not counted, the last at %s: %s\n", text.Clean(j.Name), text.Count(r.Entries, "entry"), text.Time(r.Time), text.Clean(r.Hint))
+		}
+	}
+}
+
+func jailUnits(j *control.JailStatus) string {
+	units := strings.Join(j.Units, " ")
+	for _, c := range j.Containers {
+		units += " container " + c
+	}
+	for _, u := range j.UserUnits {
+		units += " user unit " + u
+	}
+	return cmp.Or(strings.TrimSpace(units), "(none on this host)")
+}
+
+// fitted shortens the last column so that the table fits a terminal. Anything else gets all of it.
+func fitted(e *cli.Env, rows [][]string) [][]string {
+	if !e.OutTTY {
+		return rows
+	}
+	columns, _ := e.Size()
+	last := len(rows[0]) - 1
+	for i := range last {
+		wide := 0
+		for _, r := range rows {
+			wide = max(wide, len([]rune(r[i])))
+		}
+		columns -= wide + 2
+	}
+	for _, r := range rows {
+		r[last] = text.Clip(r[last], max(columns, len(rows[0][last])))
+	}
+	return rows
+}
+
+// IdleJail reports whether a jail has nothing to watch on this host.
+func IdleJail(j *control.JailStatus) bool {
+	return len(j.Units)+len(j.Containers)+len(j.UserUnits) == 0 && j.Failures == 0 && j.Bans == 0
+}
+
+// containerNetworks are the bridges of Docker and Podman that are up.
+func containerNetworks() (names []string) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	for _, i := range all {
+		if i.Flags&net.FlagUp != 0 && containerBridge.MatchString(i.Name) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
+// containerBridge matches the names that Docker, netavark and CNI give to their bridges.
+var containerBridge = regexp.MustCompile(`^(docker0|br-[0-9a-f]{12}|(cni-)?podman[0-9]+)$`)

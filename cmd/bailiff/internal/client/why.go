@@ -1,0 +1,197 @@
+package client
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/past"
+	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/units/control"
+)
+
+// Why is `bailiff why`.
+func Why() *cli.Command {
+	c := command("why", "ADDRESS", "explain why an address is banned, counted or allowed")
+	c.Completes = cli.Banned
+	files := past.FilesOption(c, "for an address without failures on record, search")
+	c.Run = func(e *cli.Env, args []string) error {
+		w, err := dial(e).Why(e.Ctx, args[0])
+		if err != nil {
+			return err
+		}
+		var found *mentions
+		if w.State == "unknown" {
+			// Members of group bailiff may not be able to read the journal; the answer is shorter then.
+			if found, err = findMentions(e.Ctx, w.Address, *files); err != nil {
+				e.Notef("the journal was not searched: %s", text.Clean(strings.ReplaceAll(err.Error(), "\n", "; ")))
+			}
+		}
+		return e.Print(struct {
+			*control.Why
+			Journal *mentions `json:"journal,omitempty"`
+		}{w, found}, func() {
+			printWhy(e, w)
+			if found != nil {
+				printMentions(e, found)
+			}
+		})
+	}
+	return c
+}
+
+func printWhy(e *cli.Env, w *control.Why) {
+	switch w.State {
+	case "unknown":
+		e.Printf("%s: no failures on record\n", w.Address)
+	case "banned":
+		part := ""
+		if !slices.ContainsFunc(w.Bans, func(b control.WhyBan) bool { return text.Address(b.Prefix) == w.Address }) {
+			part = ", as part of " + w.Bans[0].Prefix
+		}
+		e.Printf("%s is %s%s\n", w.Address, e.Paint(cli.Red, "banned"), part)
+	case "allowed":
+		e.Printf("%s is %s: it is never banned\n", w.Address, e.Paint(cli.Green, "allowed"))
+	case "counted":
+		e.Printf("%s has failures on record, but is not banned\n", w.Address)
+	}
+	for _, a := range w.Allowed {
+		e.Printf("  allowed as %s by %s", a.Prefix, a.Origin)
+		if a.Until != nil {
+			e.Printf(" %s", text.Until(a.Until))
+		}
+		if a.Comment != "" {
+			e.Printf(": %s", text.Clean(a.Comment))
+		}
+		e.Printf("\n")
+	}
+	for i := range w.Bans {
+		printWhyBan(e, &w.Bans[i])
+	}
+	if n := w.BansTotal - len(w.Bans); n > 0 {
+		e.Printf("\n  and %s more: bailiff bans %s\n", text.Count(n, "ban"), w.Address)
+	}
+	for i := range w.Counted {
+		printCount(e, &w.Counted[i])
+	}
+	for _, h := range w.History {
+		e.Printf("\n  history: %s of %s, %s\n", text.Count(h.Count, "ban"), h.Prefix, lastEnd(h.Last))
+	}
+	if n := w.HistoryTotal - len(w.History); n > 0 {
+		e.Printf("\n  history: %s more\n", text.Count(n, "prefix"))
+	}
+}
+
+func printWhyBan(e *cli.Env, b *control.WhyBan) {
+	e.Printf("\n  %s %s by jail %s\n  since %s, %s", e.Paint(cli.Bold, "ban"), b.Prefix, b.Jail, text.Time(b.Since), text.Until(b.Until))
+	if b.Count > 1 {
+		e.Printf(", ban number %d", b.Count)
+	}
+	if b.By != "" {
+		e.Printf(", by %s", text.Clean(b.By))
+	}
+	if b.Reason != "" {
+		e.Printf(": %s", text.Clean(b.Reason))
+	}
+	if b.Ports != "" {
+		e.Printf(", ports %s", text.Clean(b.Ports))
+	}
+	e.Printf("\n  audit entry: journalctl BAILIFF_BAN_ID=%s\n", b.ID)
+	if b.Failures > 0 {
+		e.Printf("  because of %s:\n", text.Count(b.Failures, "attempt"))
+	}
+	printEvidence(e, b.Evidence)
+}
+
+// printCount shows what counts in one window, and what is missing to a ban.
+func printCount(e *cli.Env, c *control.WhyCount) {
+	window := text.Duration(time.Duration(c.Length * float64(time.Second)))
+	by := "jail " + text.Clean(c.Jail)
+	if c.Filter != "" && c.Filter != c.Jail {
+		by += " (filter " + text.Clean(c.Filter) + ")"
+	}
+	attempts := text.Count(c.Attempts, "attempt")
+	e.Printf("\n  %s ", e.Paint(cli.Bold, c.Prefix))
+	switch c.Window {
+	case "slow":
+		e.Printf("%s: %s within %s (slow window)%s\n", by, attempts, window, limit(c))
+	case "account":
+		e.Printf("on an account that %s failed on within %s: %s", text.Count(c.Addresses, "address"), window, attempts)
+		if c.Addresses < c.Needed {
+			e.Printf("; not under attack (limit %s)\n", text.Count(c.Needed, "address"))
+		} else {
+			e.Printf("; under attack%s\n", limit(c))
+		}
+	case "network":
+		e.Printf("network: %s of it attacked within %s%s\n", text.Count(c.Attempts, "part"), window, limit(c))
+	default:
+		e.Printf("%s: %s within %s%s\n", by, attempts, window, limit(c))
+	}
+	if !c.Until.IsZero() {
+		e.Printf("  the oldest counts until %s\n", text.Time(c.Until))
+	}
+	if c.Attempts > c.Failures && c.Window == "slow" {
+		e.Printf("  of older ones only the number is kept\n")
+	}
+	printEvidence(e, c.Evidence)
+}
+
+// limit is what leads to a ban. The weight of the attempts is shown only where it is not their number.
+func limit(c *control.WhyCount) string {
+	weight := ""
+	if c.Count != c.Attempts {
+		weight = fmt.Sprintf(" (weight %d)", c.Count)
+	}
+	next := ""
+	if c.Missing <= 1 {
+		next = ": the next failure leads to a ban"
+	}
+	return fmt.Sprintf("%s, limit %d%s", weight, c.MaxRetry, next)
+}
+
+// lastEnd is when the last ban ended or will end.
+func lastEnd(t *time.Time) string {
+	switch {
+	case t == nil:
+		return "the last without an end"
+	case t.After(time.Now()):
+		return "the last until " + text.Time(*t)
+	}
+	return "the last ended " + text.Time(*t)
+}
+
+// printEvidence prints journal entries as journalctl would, with the pattern that matched each.
+func printEvidence(e *cli.Env, lines []control.Line) {
+	for _, l := range lines {
+		var notes []string
+		if l.Pattern != "" {
+			notes = append(notes, text.Clean(l.Pattern))
+		}
+		if l.Weight > 1 {
+			notes = append(notes, fmt.Sprintf("weight %d", l.Weight))
+		}
+		note := ""
+		if len(notes) > 0 {
+			note = "  " + e.Paint(cli.Faint, "["+strings.Join(notes, ", ")+"]")
+		}
+		if l.Missing != "" {
+			when := ""
+			if !l.Time.IsZero() {
+				when = text.Time(l.Time) + " "
+			}
+			where := ""
+			if l.Cursor != "" {
+				where = ": " + text.Clean(l.Cursor)
+			}
+			e.Printf("    %s(%s%s)%s\n", when, l.Missing, where, note)
+			continue
+		}
+		who := text.Clean(l.Identifier)
+		if l.PID != 0 {
+			who += fmt.Sprintf("[%d]", l.PID)
+		}
+		e.Printf("    %s %s: %s%s\n", text.Time(l.Time), strings.TrimSpace(who), text.Clean(l.Message), note)
+	}
+}

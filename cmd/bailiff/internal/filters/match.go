@@ -1,0 +1,165 @@
+package filters
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/past"
+	"bailiff/cmd/bailiff/internal/settings"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+)
+
+// matchOptions are the options of `bailiff match`.
+type matchOptions struct {
+	matched, export         bool
+	explain, config, cursor string
+	files                   []string
+}
+
+// Match is `bailiff match`.
+func Match() *cli.Command {
+	c := cli.New("match", "[FILTER[:MODE]] [FILE]", "try lines on a filter, and show how they matched").WithJSON()
+	c.Completes = cli.Filters
+	var o matchOptions
+	c.Flags.BoolVar(&o.matched, "matched", false, "leave out the lines that no pattern matches")
+	c.Flags.BoolVar(&o.export, "export", false, "the input is export format; without this it is recognised")
+	c.Flags.StringVar(&o.explain, "explain", "", "show how this `LINE` matched; - shows it for each line of the input")
+	c.Flags.StringVar(&o.cursor, "cursor", "", "show how the journal entry at this `CURSOR` matched")
+	conf := settings.Option(c)
+	files := past.FilesOption(c, "with --cursor, read")
+	c.Run = func(e *cli.Env, args []string) error {
+		o.config, o.files = *conf, *files
+		return match(e, o, args)
+	}
+	return c
+}
+
+func match(e *cli.Env, o matchOptions, args []string) error {
+	single := o.cursor != "" || o.explain != "" && o.explain != "-"
+	switch {
+	case o.cursor != "" && o.explain != "":
+		return cli.Usagef("match: --explain and --cursor exclude each other")
+	case len(o.files) > 0 && o.cursor == "":
+		return cli.Usagef("match: --file goes with --cursor; other input is the second argument")
+	case single && len(args) > 1:
+		return cli.Usagef("match: unexpected argument %q (bailiff match -h)", args[1])
+	case !single && len(args) == 0:
+		return cli.Usagef("match: missing FILTER (bailiff match -h)")
+	}
+	var one *filter.Entry // of --cursor or --explain LINE
+	switch {
+	case o.cursor != "":
+		var err error
+		if one, err = entryAt(o.files, o.cursor); err != nil {
+			return err
+		}
+	case single:
+		one = lineEntry([]byte(o.explain))
+	}
+	e, flush := e.Buffered()
+	defer flush()
+	if len(args) == 0 {
+		return explainEverywhere(e, o.config, one, o.cursor != "")
+	}
+	m, err := matcherOf(e, o, args[0])
+	if err != nil {
+		return err
+	}
+	r := newMatching(e, m, o.matched, single || o.explain == "-")
+	if single {
+		return r.single(one, o.cursor)
+	}
+	in, done, err := input(e, args[1:])
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = r.read(in, o.export)
+	if e2 := r.finish(); err == nil {
+		err = e2
+	}
+	return err
+}
+
+// matcherOf is the filter that an argument names, FILTER or FILTER:MODE, with what the configuration trusts besides.
+func matcherOf(e *cli.Env, o matchOptions, arg string) (*filter.Matcher, error) {
+	name, mode := arg, ""
+	if !strings.HasSuffix(name, ".yaml") {
+		name, mode, _ = strings.Cut(name, ":")
+	}
+	f, err := findFilter(o.config, name)
+	if err != nil && o.explain != "" && slices.Contains(filter.Builtin(), o.explain) {
+		return nil, cli.Usagef("match: --explain takes the line: bailiff match --explain 'LINE' %s", o.explain)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.With(additions(e, o.config)[f.Name]).Mode(mode)
+}
+
+// input is the file that an argument names, or standard input.
+func input(e *cli.Env, args []string) (in io.Reader, done func() error, err error) {
+	if len(args) == 0 || args[0] == "-" {
+		if e.InTTY {
+			e.Notef("reading lines from standard input; Ctrl-D ends it")
+		}
+		return e.In, func() error { return nil }, nil
+	}
+	file, err := os.Open(args[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	return file, file.Close, nil
+}
+
+// findFilter finds a filter by name: beside the configuration conf, if one is given, among the host's own, or among the
+// built-in ones. A name that ends in .yaml is that of a file.
+func findFilter(conf, name string) (*filter.Filter, error) {
+	var l config.Loader
+	dir := conf
+	if st, err := os.Stat(conf); conf != "" && err != nil {
+		return nil, err
+	} else if conf != "" && !st.IsDir() {
+		dir = filepath.Dir(conf)
+	}
+	file := filepath.Join(dir, "filters.d", name+".yaml")
+	switch {
+	case strings.HasSuffix(name, ".yaml"):
+		file = name
+	case conf == "" && !strings.ContainsAny(name, " /"):
+		return l.Filter(name)
+	case conf == "":
+		return nil, cli.WithHint(fmt.Errorf("%q is not the name of a filter", name), "bailiff match FILTER FILE; bailiff filter list shows the filters")
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && file != name {
+		f, err := filter.LoadBuiltin(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s has no filters.d/%s.yaml, and %w", dir, name, err)
+		}
+		return f, nil
+	}
+	x := config.ReadFilterFile(file)
+	return x.Filter, x.Err
+}
+
+// looksLikeExport reports whether input begins with a field of the export format: a name in capitals, then "=" or a line
+// end (a value with its length follows). No service's log line begins like that.
+func looksLikeExport(in *bufio.Reader) bool {
+	head, _ := in.Peek(4096)
+	head = bytes.TrimLeft(head, "\n")
+	i := 0
+	for i < len(head) && (head[i] == '_' || head[i] >= 'A' && head[i] <= 'Z' || i > 0 && head[i] >= '0' && head[i] <= '9') {
+		i++
+	}
+	return i > 2 && i < len(head) && (head[i] == '=' || head[i] == '\n' && bytes.HasPrefix(head, []byte("_")))
+}

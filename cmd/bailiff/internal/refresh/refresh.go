@@ -1,0 +1,349 @@
+// Package refresh is `bailiff allow refresh`: it downloads published allow lists into a folder that the daemon reads.
+// bailiff-allow-refresh.service runs it; it is the only part of the allow lists with access to the network, and it has access
+// to nothing else. A list that fails its checks never replaces the last good one. Start reading with Command.
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/settings"
+	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/allow"
+	"bailiff/policy/diag"
+	"bailiff/units/allowlists"
+	"bailiff/units/version"
+)
+
+// Limits of a download. The longest list that is commonly allowed, a cloud provider's, has 2 MiB.
+const (
+	maxDownload   = 8 << 20 // bytes, after decompression
+	downloadTime  = 30 * time.Second
+	maxRedirects  = 5
+	maxHeaderSize = 64 << 10
+)
+
+// Command is the verb refresh of `bailiff allow`.
+func Command() *cli.Command {
+	c := cli.New("refresh", "[LIST…]", "fetch published lists whose time has come").WithJSON()
+	conf := settings.Option(c)
+	dir := c.Flags.String("lists", allowlists.DefaultDir, "put the lists into this `FOLDER`")
+	force := c.Flags.Bool("force", false, "fetch lists even before their time")
+	accept := c.List("accept", "accept this `LIST` although it has shrunk")
+	c.Run = func(e *cli.Env, args []string) error {
+		loaded, err := settings.Load(*conf)
+		if err != nil {
+			return err
+		}
+		r := newRefresh(e, *dir)
+		r.force, r.accept = *force, *accept
+		return r.run(loaded.Allow.Lists, args)
+	}
+	return c
+}
+
+// refresh fetches lists into a folder.
+type refresh struct {
+	*cli.Env
+	store  allowlists.Store
+	client *http.Client
+	now    func() time.Time
+	force  bool     // fetch before their time
+	accept []string // lists that may have shrunk
+	mark   string   // begins lines about a failure
+}
+
+// refreshed is the line of a list with --json. bailiff(1) documents its keys, which do not change.
+type refreshed struct {
+	List    string `json:"list"`
+	Result  string `json:"result"`  // "new", "unchanged", "waiting", "refused" or "failed"
+	Entries int    `json:"entries"` // in force
+	Error   string `json:"error,omitempty"`
+}
+
+func newRefresh(e *cli.Env, dir string) *refresh {
+	r := &refresh{Env: e, store: allowlists.Store{Dir: dir}, client: newClient(), now: time.Now}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		r.mark = "<4>" // a warning, as systemd reads it (SyslogLevelPrefix= in systemd.exec(5))
+	}
+	return r
+}
+
+// newClient makes a client with bounds. It follows redirections, but never from https to http.
+func newClient() *http.Client {
+	return &http.Client{
+		Timeout:       downloadTime,
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeaderSize},
+		CheckRedirect: checkRedirect,
+	}
+}
+
+func checkRedirect(to *http.Request, via []*http.Request) error {
+	switch {
+	case len(via) > maxRedirects:
+		return fmt.Errorf("more than %d redirections", maxRedirects)
+	case to.URL.Scheme != "https" && (to.URL.Scheme != "http" || via[len(via)-1].URL.Scheme != "http"):
+		return fmt.Errorf("redirected to %s, which is not encrypted", to.URL.Redacted())
+	}
+	return nil
+}
+
+// run fetches the lists of the configuration, or those that are named. A failure of one does not stop the others.
+func (r *refresh) run(all []allow.Published, names []string) error {
+	for _, name := range append(slices.Clone(names), r.accept...) {
+		if !slices.ContainsFunc(all, func(p allow.Published) bool { return p.Name == name }) {
+			return fmt.Errorf("allow refresh: the configuration has no list %q; bailiff config shows allow.lists", name)
+		}
+	}
+	if len(all) == 0 {
+		if !r.JSON {
+			r.Printf("the configuration names no published list (allow.lists in bailiff.yaml(5))\n")
+		}
+		return nil
+	}
+	if err := os.MkdirAll(r.store.Dir, 0o755); err != nil {
+		return err
+	}
+	failed := false
+	for i := range all {
+		if len(names) > 0 && !slices.Contains(names, all[i].Name) {
+			continue
+		}
+		if err := r.Ctx.Err(); err != nil {
+			return err
+		}
+		x, err := r.one(&all[i])
+		if err != nil {
+			failed = true
+			x.Error = err.Error()
+			fmt.Fprintf(r.Err, "%sbailiff: allow list %s: %s: %s; %s\n", r.mark, x.List, x.Result, text.Clean(x.Error), keeping(x.Entries))
+			if y := diag.Errors(err)[0]; y.Hint != "" {
+				fmt.Fprintf(r.Err, "%shint: %s\n", r.mark, y.Hint)
+			}
+		}
+		failure := err
+		if err := r.Print(x, func() {
+			if failure == nil {
+				r.Printf("%s: %s, %s\n", x.List, x.Result, text.Count(x.Entries, "entry"))
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return cli.ErrSilent
+	}
+	return nil
+}
+
+// keeping says what stays in effect after a failure.
+func keeping(entries int) string {
+	if entries == 0 {
+		return "no previous list"
+	}
+	return fmt.Sprintf("keeping the previous list (%s)", text.Count(entries, "entry"))
+}
+
+// one fetches a list if its time has come. An error says why the list was refused or could not be fetched.
+func (r *refresh) one(p *allow.Published) (refreshed, error) {
+	st := r.store.ReadState(p.Name)
+	x := refreshed{List: p.Name, Entries: st.Count}
+	held, err := r.store.Read(p) // fails also if the list no longer passes its checks
+	have := err == nil
+	if !have {
+		st.Count, x.Entries = 0, 0
+	} else if st.Count == 0 {
+		st.Count = allow.Distinct(held) // the state file was lost
+		x.Entries = st.Count
+	}
+	now := r.now()
+	same := have && slices.EqualFunc(st.Sources, p.URLs, func(s allowlists.Source, u string) bool { return s.URL == u })
+	accepted := slices.Contains(r.accept, p.Name)
+	// After a failure it is tried again at each run of the timer. A clock that was set back does not delay it.
+	if age := now.Sub(st.Checked); same && !r.force && !accepted && st.Failed == "" && st.Refused == "" && age >= 0 && age < p.Interval {
+		x.Result = "waiting"
+		return x, nil
+	}
+	st.Checked = now
+	entries, sources, err := r.fetch(p, st.Sources, same && !accepted)
+	var bad *refusedError
+	switch {
+	case err == nil && entries == nil: // not modified
+		x.Result = "unchanged"
+		st.Good, st.Refused, st.Failed = now, "", ""
+		return x, r.store.WriteState(p.Name, st)
+	case err == nil:
+		former := st.Count
+		if accepted {
+			former = 0
+		}
+		if e := p.Accept(entries, former); e != nil {
+			err = &refusedError{e}
+			if p.Check(entries) == nil {
+				err = &refusedError{(&diag.Error{Text: e.Error()}).WithHint("if that is right: bailiff allow refresh --accept %s", p.Name)}
+			}
+		}
+	}
+	switch {
+	case errors.As(err, &bad):
+		x.Result = "refused"
+		st.Refused, st.Failed = err.Error(), ""
+		return x, errors.Join(err, r.store.WriteState(p.Name, st))
+	case err != nil:
+		x.Result = "failed"
+		st.Failed = err.Error()
+		return x, errors.Join(err, r.store.WriteState(p.Name, st))
+	}
+	st.Good, st.Refused, st.Failed, st.Sources = now, "", "", sources
+	if have && slices.EqualFunc(entries, held, equal) { // from sources without ETag and Last-Modified
+		x.Result = "unchanged"
+		return x, r.store.WriteState(p.Name, st)
+	}
+	st.Fetched, st.Count = now, allow.Distinct(entries)
+	if err := r.store.Write(p, entries, st); err != nil {
+		x.Result = "failed"
+		return x, err
+	}
+	x.Result, x.Entries = "new", st.Count
+	return x, nil
+}
+
+// equal compares entries without their line numbers.
+func equal(a, b allow.Entry) bool {
+	return a.Prefix == b.Prefix && a.Until.Equal(b.Until) && a.Comment == b.Comment
+}
+
+// refusedError is a list that was fetched and fails its checks.
+type refusedError struct{ err error }
+
+func (e *refusedError) Error() string { return e.err.Error() }
+func (e *refusedError) Unwrap() error { return e.err }
+
+// fetch gets all URLs of a list. Nil entries without an error: none has changed, which is asked only if ask is set.
+func (r *refresh) fetch(p *allow.Published, known []allowlists.Source, ask bool) (all []allow.Entry, sources []allowlists.Source, err error) {
+	bodies := make([][]byte, len(p.URLs))
+	sources = make([]allowlists.Source, len(p.URLs))
+	changed := !ask
+	for i, u := range p.URLs {
+		was := allowlists.Source{}
+		if ask {
+			was = known[i]
+		}
+		if bodies[i], sources[i], err = r.get(u, was); err != nil {
+			return nil, nil, err
+		}
+		changed = changed || bodies[i] != nil
+	}
+	if !changed {
+		return nil, nil, nil
+	}
+	all = []allow.Entry{}
+	for i, u := range p.URLs {
+		if bodies[i] == nil { // another one has changed, and the list is written as a whole
+			if bodies[i], sources[i], err = r.get(u, allowlists.Source{}); err != nil {
+				return nil, nil, err
+			}
+		}
+		entries, err := p.Parse(u, bodies[i])
+		if err != nil {
+			return nil, nil, &refusedError{diag.Errors(err)[0]} // a web page has a hundred of them
+		}
+		all = append(all, entries...)
+	}
+	return all, sources, nil
+}
+
+// get fetches one URL. A nil body: it has not changed since was.
+func (r *refresh) get(u string, was allowlists.Source) (body []byte, is allowlists.Source, err error) {
+	is.URL = u
+	if path, ok := strings.CutPrefix(u, "file://"); ok {
+		if path, err = url.PathUnescape(path); err != nil {
+			return nil, is, fmt.Errorf("%s: %w", u, err)
+		}
+		body, err = readFile(path)
+		return body, is, err
+	}
+	ctx, cancel := context.WithTimeout(r.Ctx, downloadTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		return nil, is, fmt.Errorf("%s: %w", u, err)
+	}
+	req.Header.Set("User-Agent", "bailiff/"+version.Release)
+	if was.ETag != "" {
+		req.Header.Set("If-None-Match", was.ETag)
+	}
+	if was.Modified != "" {
+		req.Header.Set("If-Modified-Since", was.Modified)
+	}
+	res, err := r.client.Do(req)
+	if err != nil {
+		var e *url.Error
+		if errors.As(err, &e) {
+			err = e.Err
+		}
+		return nil, is, fmt.Errorf("%s: %w", u, err)
+	}
+	defer res.Body.Close()
+	switch {
+	case res.StatusCode == http.StatusNotModified && (was.ETag != "" || was.Modified != ""):
+		return nil, was, nil
+	case res.StatusCode != http.StatusOK:
+		return nil, is, fmt.Errorf("%s: the answer is %.100q", u, res.Status)
+	}
+	body, err = io.ReadAll(io.LimitReader(res.Body, maxDownload+1))
+	if err == nil {
+		err = ctx.Err() // a server that saw the client disconnect may end its response cleanly
+	}
+	if err != nil {
+		return nil, is, fmt.Errorf("%s: %w", u, err)
+	}
+	if len(body) > maxDownload {
+		return nil, is, &refusedError{fmt.Errorf("%s: has more than %d bytes", u, maxDownload)}
+	}
+	is.ETag, is.Modified = validator(res.Header.Get("ETag")), validator(res.Header.Get("Last-Modified"))
+	return nonNil(body), is, nil
+}
+
+// validator is an ETag or Last-Modified to send the next time, if it is short enough to be kept.
+func validator(s string) string {
+	if len(s) > 256 {
+		return ""
+	}
+	return s
+}
+
+func nonNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !st.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("is not a file")}
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxDownload+1))
+	if err == nil && len(b) > maxDownload {
+		err = &refusedError{fmt.Errorf("%s: has more than %d bytes", path, maxDownload)}
+	}
+	return nonNil(b), err
+}

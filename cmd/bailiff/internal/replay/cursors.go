@@ -1,0 +1,110 @@
+package replay
+
+import (
+	"context"
+
+	"bailiff/cmd/bailiff/internal/past"
+	"bailiff/journal"
+	"bailiff/journal/evidence"
+	"bailiff/policy/jail"
+)
+
+func newCursors(ctx context.Context, in *past.Input) (cursors, error) {
+	if in.Stream() {
+		return &streamCursors{texts: map[string]string{}}, nil
+	}
+	src, err := in.Source()
+	if err != nil {
+		return nil, err
+	}
+	// What leads to a ban lies farther apart here than in the daemon, since nobody is blocked.
+	return &fileCursors{ctx: ctx, src: src, trail: evidence.Trail{Size: 1 << 17}, locator: locator{src: src}}, nil
+}
+
+// fileCursors keeps the latest cursors, and looks older ones up in the journal.
+type fileCursors struct {
+	ctx     context.Context
+	src     journal.Source
+	refs    evidence.Refs
+	trail   evidence.Trail
+	locator locator
+}
+
+func (c *fileCursors) ref(e *journal.Entry) jail.Ref { return c.refs.Ref(e.SeqnumID, e.Seqnum) }
+
+func (c *fileCursors) keep(ref jail.Ref, e *journal.Entry) {
+	cursor := e.Cursor()
+	c.trail.Keep(ref, &cursor)
+}
+
+func (c *fileCursors) text(ref jail.Ref) string {
+	if cursor, ok := c.trail.Cursor(ref, c.refs.Sources()); ok {
+		return cursor.String()
+	}
+	if ev, ok := c.trail.Evidence(ref, c.refs.Sources()); ok {
+		return ev.Text(&c.locator)
+	}
+	return ""
+}
+
+func (c *fileCursors) messages(cursors []string) []string {
+	return past.Messages(c.ctx, c.src, evidence.MaxValue, cursors)
+}
+
+func (c *fileCursors) close() { c.locator.close() }
+
+// locator finds entries with a second reader, opened when it is first needed, so that the first one keeps its place.
+type locator struct {
+	src journal.Source
+	r   *journal.Reader
+}
+
+// Locate finds an entry by its sequence number.
+func (l *locator) Locate(id journal.ID128, seqnum uint64) (journal.Cursor, bool) {
+	if l.r == nil {
+		var err error
+		if l.r, err = journal.Open(l.src, journal.Options{}); err != nil {
+			return journal.Cursor{}, false
+		}
+	}
+	return l.r.Locate(id, seqnum)
+}
+
+func (l *locator) close() {
+	if l.r != nil {
+		l.r.Close()
+	}
+}
+
+// streamCursors keeps all cursors and messages of entries that a filter knew: a stream cannot be read twice.
+type streamCursors struct {
+	all   []string // by reference
+	texts map[string]string
+}
+
+func (c *streamCursors) ref(*journal.Entry) jail.Ref {
+	if n := len(c.all); n == 0 || c.all[n-1] != "" {
+		c.all = append(c.all, "")
+	}
+	return jail.Ref(len(c.all) - 1)
+}
+
+func (c *streamCursors) keep(ref jail.Ref, e *journal.Entry) {
+	cursor := e.Cursor()
+	c.all[ref] = cursor.String()
+	c.texts[c.all[ref]] = string(e.Field(messageField))
+}
+
+// messageField is the place of MESSAGE in evidence.Fields.
+const messageField = 0
+
+func (c *streamCursors) text(ref jail.Ref) string { return c.all[ref] }
+
+func (c *streamCursors) messages(cursors []string) (lines []string) {
+	for _, cursor := range cursors {
+		lines = append(lines, c.texts[cursor])
+	}
+	return lines
+}
+
+func (c *streamCursors) close() {}

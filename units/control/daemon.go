@@ -1,0 +1,214 @@
+package control
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// calls are the daemon's.
+var calls = map[string]map[string]call{
+	"/v1/status": {http.MethodGet: {right: read, run: (*Server).status}},
+	"/v1/bans": {
+		http.MethodGet:    {right: read, query: []string{"jail", "prefix", "observed", "limit", "after"}, run: (*Server).bans},
+		http.MethodPost:   {right: admin, body: true, run: (*Server).ban},
+		http.MethodDelete: {right: admin, query: []string{"prefix", "jail", "all"}, run: (*Server).unban},
+	},
+	"/v1/allow": {
+		http.MethodGet:    {right: read, query: []string{"address"}, run: (*Server).allowed},
+		http.MethodPost:   {right: admin, body: true, run: (*Server).allow},
+		http.MethodDelete: {right: admin, query: []string{"prefix"}, run: (*Server).disallow},
+	},
+	"/v1/why":             {http.MethodGet: {right: read, query: []string{"address"}, run: (*Server).why}},
+	"/v1/firewall":        {http.MethodGet: {right: read, run: (*Server).firewall}},
+	"/v1/firewall/repair": {http.MethodPost: {right: admin, query: []string{"force"}, run: (*Server).repairFirewall, limit: repairTime}},
+	"/v1/events":          {http.MethodGet: {right: read, run: (*Server).events}},
+	"/v1/config":          {http.MethodGet: {right: read, run: (*Server).config}},
+	"/v1/reload":          {http.MethodPost: {right: reload, run: (*Server).reload}},
+}
+
+func (s *Server) status(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	v, err := s.d.Status(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	emptyStatus(v)
+	return v, nil
+}
+
+func emptyStatus(v *Status) {
+	list(&v.Problems)
+	list(&v.Config)
+	list(&v.Jails)
+	list(&v.Lists)
+	for i := range v.Jails {
+		list(&v.Jails[i].Units)
+	}
+}
+
+func (s *Server) bans(r *http.Request, q url.Values, _ Peer) (any, error) {
+	limit := defaultLimit
+	if l := q.Get("limit"); l != "" {
+		n, err := strconv.Atoi(l)
+		if err != nil || n < 1 || n > maxLimit {
+			return nil, badRequest(fmt.Sprintf("a number from 1 to %d; go on with after=", maxLimit), "limit: %.20q", l)
+		}
+		limit = n
+	}
+	if p := q.Get("prefix"); p != "" {
+		if err := prefix("prefix", p); err != nil {
+			return nil, err
+		}
+	}
+	v, err := s.d.Bans(r.Context(), BanQuery{Jail: q.Get("jail"), Prefix: q.Get("prefix"), Observed: q.Get("observed") == "true", Limit: limit, After: q.Get("after")})
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Bans)
+	return v, nil
+}
+
+func (s *Server) ban(r *http.Request, _ url.Values, by Peer) (any, error) {
+	var req BanRequest
+	if err := body(r, &req); err != nil {
+		return nil, err
+	}
+	if len(req.Prefixes) == 0 {
+		return nil, badRequest(`{"prefixes": ["192.0.2.7"]}`, "prefixes: empty")
+	}
+	for i, p := range req.Prefixes {
+		if err := prefix(fmt.Sprintf("prefixes[%d]", i), p); err != nil {
+			return nil, err
+		}
+	}
+	v, err := s.d.Ban(r.Context(), by, req)
+	list(&v)
+	return v, err
+}
+
+func (s *Server) unban(r *http.Request, q url.Values, by Peer) (any, error) {
+	p := q.Get("prefix")
+	all, err := yes(q, "all")
+	switch {
+	case err != nil:
+		return nil, err
+	case all && p != "":
+		return nil, badRequest("give one of the two", "both prefix and all")
+	case !all && p == "":
+		return nil, badRequest("prefix=192.0.2.7, or all=true", "neither prefix nor all")
+	case !all:
+		if err := prefix("prefix", p); err != nil {
+			return nil, err
+		}
+	}
+	return s.d.Unban(r.Context(), by, p, q.Get("jail"), all)
+}
+
+func (s *Server) allowed(r *http.Request, q url.Values, _ Peer) (any, error) {
+	if q.Has("address") {
+		if err := prefix("address", q.Get("address")); err != nil {
+			return nil, err
+		}
+		v, err := s.d.AllowWhy(r.Context(), q.Get("address"))
+		if err != nil {
+			return nil, err
+		}
+		list(&v.Entries)
+		list(&v.Expired)
+		return v, nil
+	}
+	v, err := s.d.Allowed(r.Context())
+	list(&v)
+	return v, err
+}
+
+func (s *Server) allow(r *http.Request, _ url.Values, by Peer) (any, error) {
+	var req AllowRequest
+	if err := body(r, &req); err != nil {
+		return nil, err
+	}
+	if err := prefix("prefix", req.Prefix); err != nil {
+		return nil, err
+	}
+	return s.d.Allow(r.Context(), by, req)
+}
+
+func (s *Server) disallow(r *http.Request, q url.Values, by Peer) (any, error) {
+	if err := prefix("prefix", q.Get("prefix")); err != nil {
+		return nil, err
+	}
+	return s.d.Disallow(r.Context(), by, q.Get("prefix"))
+}
+
+func (s *Server) why(r *http.Request, q url.Values, _ Peer) (any, error) {
+	if err := prefix("address", q.Get("address")); err != nil {
+		return nil, err
+	}
+	v, err := s.d.Why(r.Context(), q.Get("address"))
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Allowed)
+	list(&v.Bans)
+	list(&v.Counted)
+	list(&v.History)
+	for i := range v.Bans {
+		list(&v.Bans[i].Evidence)
+	}
+	for i := range v.Counted {
+		list(&v.Counted[i].Evidence)
+	}
+	return v, nil
+}
+
+func (s *Server) firewall(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	v, err := s.d.Firewall(r.Context())
+	emptyFirewall(v)
+	return v, err
+}
+
+func (s *Server) repairFirewall(r *http.Request, q url.Values, by Peer) (any, error) {
+	force, err := yes(q, "force")
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.d.RepairFirewall(r.Context(), by, force)
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Repaired)
+	list(&v.Evicted)
+	emptyFirewall(v.Before)
+	emptyFirewall(v.After)
+	return v, nil
+}
+
+func emptyFirewall(v *Firewall) {
+	if v == nil {
+		return
+	}
+	list(&v.Parts)
+	list(&v.Sets)
+	for i := range v.Sets {
+		s := &v.Sets[i]
+		list(&s.Missing.Some)
+		list(&s.Strange.Some)
+		list(&s.Late.Some)
+	}
+}
+
+func (s *Server) config(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	return s.d.Config(r.Context())
+}
+
+func (s *Server) reload(r *http.Request, _ url.Values, by Peer) (any, error) {
+	v, err := s.d.Reload(r.Context(), by)
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Jails)
+	list(&v.Config)
+	list(&v.Notices)
+	return v, nil
+}
