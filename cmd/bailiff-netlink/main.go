@@ -1,6 +1,7 @@
-// Command bailiff-netlink does for a bailiffd that has no network what takes netlink: it closes the TCP connections of banned
-// prefixes, tells the host's own addresses, and removes rules that a bailiffd with another backend has left. systemd starts it when the daemon asks (bailiff-netlink.socket); it reads
-// nothing but the daemon's requests, and ends when none came for a while. bailiffd(8), "FIREWALLD ALONE", describes it.
+// Command bailiff-netlink is the netlink helper of a bailiffd that is confined to unix sockets. It closes the TCP connections of
+// banned prefixes, lists the host's own addresses, and removes rules that another backend has left. systemd starts it at the
+// daemon's first request (bailiff-netlink.socket), and it ends when none has come for a while. It reads nothing but requests.
+// bailiffd(8), "FIREWALLD ALONE", describes it; cmd/internal/nlhelper is the protocol.
 package main
 
 import (
@@ -22,35 +23,35 @@ import (
 	"bailiff/units/activation"
 )
 
-// idle is after how long without a request it ends: an attack's bans come closer together, and to start takes milliseconds.
+// idle is the time without a request after which the helper ends. Starting it takes milliseconds.
 const idle = time.Minute
 
-// cut closes the connections of this host's processes, then has conntrack forget those that pass through.
-func cut(ctx context.Context, prefixes []netip.Prefix) (int, error) {
+// closeConnections closes the connections of this host's processes, then deletes those that pass through from conntrack.
+func closeConnections(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	n, err := conn.Kill(ctx, prefixes)
-	_, bad := conn.Forget(ctx, prefixes)
-	return n, errors.Join(err, bad)
+	_, trackErr := conn.Forget(ctx, prefixes)
+	return n, errors.Join(err, trackErr)
 }
 
-// remove takes away what the backends have that the daemon cannot use without netlink.
+// remove removes the rules and sets of the backends that the daemon cannot use without netlink.
 func remove(ctx context.Context) (removed []string, err error) {
 	everything := []firewall.Scope{{}}
-	one, err := ipset.New(ipset.Options{Scopes: everything})
+	ips, err := ipset.New(ipset.Options{Scopes: everything})
 	if err != nil {
 		return nil, err
 	}
-	defer one.Close()
-	two, err := nftables.New(nftables.Options{Scopes: everything})
+	defer ips.Close()
+	nft, err := nftables.New(nftables.Options{Scopes: everything})
 	if err != nil {
 		return nil, err
 	}
-	defer two.Close()
-	for _, be := range []firewall.Backend{one, two} {
-		found, bad := firewall.RemoveLeftovers(ctx, be)
-		if found && bad == nil {
+	defer nft.Close()
+	for _, be := range []firewall.Backend{ips, nft} {
+		found, removeErr := firewall.RemoveLeftovers(ctx, be)
+		if found && removeErr == nil {
 			removed = append(removed, be.Name())
 		}
-		err = errors.Join(err, bad)
+		err = errors.Join(err, removeErr)
 	}
 	return removed, err
 }
@@ -69,5 +70,5 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	return nlhelper.Serve(ctx, l.(*net.UnixListener), idle, nlhelper.Hands{Kill: cut, Addresses: nlhelper.Addresses, Remove: remove})
+	return nlhelper.Serve(ctx, l.(*net.UnixListener), idle, nlhelper.Handlers{Kill: closeConnections, Addresses: nlhelper.Addresses, Remove: remove})
 }

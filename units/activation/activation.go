@@ -1,5 +1,6 @@
-// Package activation hands over the control socket: the one that systemd holds for us, or one of our own where there is
-// no systemd. It serves nothing.
+// Package activation returns listening sockets: the ones that systemd passes, or one of its own for a start without systemd. It
+// accepts no connections. Receiving descriptors is go-systemd's work; what is added is the check that they are listening unix
+// sockets, and a socket with the right mode and group for starts by hand.
 package activation
 
 import (
@@ -17,14 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Group may look through the control socket. units/systemd/bailiff.socket names it too.
+// Group is the group whose members may read through the control socket. It is also named in units/systemd/bailiff.socket.
 const Group = "bailiff"
 
-// passed takes the descriptors over once: they are closed and the environment is cleared on the way.
+// passed takes the descriptors over. That is possible only once: the environment is cleared.
 var passed = sync.OnceValues(func() (map[string][]net.Listener, error) { return activation.ListenersWithNames() })
 
-// Listener returns the socket that systemd passed with FileDescriptorName=name, else a new one at path. from says which,
-// for the log. An empty path allows systemd's only.
+// Listener returns the socket that systemd passed with FileDescriptorName=name, else a new one at path. from says for the
+// log where it comes from. With an empty path, a socket that systemd did not pass is an error.
 func Listener(name, path string) (l net.Listener, from string, err error) {
 	all, err := passed()
 	if err != nil {
@@ -35,7 +36,7 @@ func Listener(name, path string) (l net.Listener, from string, err error) {
 		if !ok || !listening(u) {
 			return nil, "", fmt.Errorf("socket %q from systemd: is %s, not a unix stream socket", name, ls[0].Addr().Network())
 		}
-		u.SetUnlinkOnClose(false) // systemd's: clients that come during a restart wait in it
+		u.SetUnlinkOnClose(false) // it is systemd's: clients wait in it during a restart
 		return u, "systemd: " + u.Addr().String(), nil
 	}
 	if path == "" {
@@ -45,7 +46,7 @@ func Listener(name, path string) (l net.Listener, from string, err error) {
 	return l, path, err
 }
 
-// listening tells whether connections come in; net does not look.
+// listening reports whether a socket accepts connections; net does not check that.
 func listening(u *net.UnixListener) (yes bool) {
 	raw, err := u.SyscallConn()
 	if err != nil {
@@ -58,13 +59,13 @@ func listening(u *net.UnixListener) (yes bool) {
 	return yes
 }
 
-// listen makes a socket at path with mode 0660, of Group if there is such a group. A socket that nobody listens on any
-// more, left by a crash, is replaced; one in use and anything that is no socket are not.
+// listen creates a socket at path with mode 0660, for Group if it exists. It replaces a socket that a crash has left, but not one in
+// use, nor anything else.
 func listen(path string) (net.Listener, error) {
-	if err := clear(path); err != nil {
+	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	// Bound under another name first, so that nobody can connect before mode and group are right.
+	// Under a temporary name first, so that nobody can connect before mode and group are set.
 	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+strconv.Itoa(os.Getpid()))
 	u, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
 	if err != nil {
@@ -75,7 +76,7 @@ func listen(path string) (net.Listener, error) {
 	if g, e := user.LookupGroup(Group); e == nil && err == nil {
 		gid, _ := strconv.Atoi(g.Gid)
 		if e := os.Chown(tmp, -1, gid); e != nil && !errors.Is(e, fs.ErrPermission) {
-			err = e // without the right to give it away the owner's own group stays
+			err = e // a user who may not change the group keeps their own
 		}
 	}
 	if err == nil {
@@ -89,8 +90,8 @@ func listen(path string) (net.Listener, error) {
 	return &ownSocket{u, path}, nil
 }
 
-// clear removes a dead socket.
-func clear(path string) error {
+// removeStale removes a socket that nobody listens on.
+func removeStale(path string) error {
 	st, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -99,7 +100,7 @@ func clear(path string) error {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	if st.Mode()&fs.ModeSocket == 0 {
-		return fmt.Errorf("control socket: %s is there already and no socket", path)
+		return fmt.Errorf("control socket: %s exists and is not a socket", path)
 	}
 	c, err := net.Dial("unix", path)
 	if err == nil {
@@ -115,13 +116,13 @@ func clear(path string) error {
 	return nil
 }
 
-// ownSocket is removed when it is closed.
+// ownSocket is a socket that Close removes.
 type ownSocket struct {
 	*net.UnixListener
 	path string
 }
 
-// Addr is where clients find it, not the name it was bound under.
+// Addr returns the path for clients, not the temporary name.
 func (s *ownSocket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
 
 func (s *ownSocket) Close() error {

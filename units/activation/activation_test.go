@@ -174,7 +174,7 @@ func TestNoSocketInTheWay(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Listener("control", path); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, _, err := Listener("control", path); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("%v", err)
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "precious" {

@@ -1,9 +1,9 @@
-// Package allowlists keeps published address lists in a folder. `bailiff allow refresh`, which has the network, writes there;
-// the daemon and `bailiff replay` read. The daemon believes a list no more than the configuration says: it checks each
-// again, so who takes over the process that fetches can allow nothing wider than what is configured.
+// Package allowlists keeps published address lists in a folder. `bailiff allow refresh`, which may use the network, writes them;
+// the daemon and `bailiff replay` read them. A reader checks each list against the configuration again, so an attacker who
+// controls the process that fetches lists cannot allow wider prefixes than are configured. The package never fetches anything.
 //
-// NAME.list is an address list as any other (allow.ParseFile), with comments that say where it comes from. NAME.json says
-// how the last look at the source went. Each is put in place whole, by renaming.
+// NAME.list is an ordinary address list (allow.ParseFile) with comments about its origin. NAME.json is the result of the last
+// fetch. Each file is replaced as a whole.
 //
 // Start reading at Store; Watch is the daemon's view of it.
 package allowlists
@@ -32,18 +32,18 @@ const DefaultDir = "/var/lib/bailiff-allow"
 // Store is a folder of lists.
 type Store struct{ Dir string }
 
-// State is how the last look at a list's source went. Texts are for people.
+// State is the result of the last fetch of a list. Texts are for people.
 type State struct {
-	Checked time.Time `json:"checked"` // when the source was asked last, whatever the answer
-	Good    time.Time `json:"good"`    // when it last said what is in force: sent it, or said that it has not changed
-	Fetched time.Time `json:"fetched"` // when the list in force came
-	Count   int       `json:"count"`   // distinct entries of that
-	Refused string    `json:"refused"` // why the last list was refused; "" when it was taken
-	Failed  string    `json:"failed"`  // why the source could not be asked; "" when it could
+	Checked time.Time `json:"checked"` // when the source was last asked, whatever the result
+	Good    time.Time `json:"good"`    // when it last confirmed the list in use: sent it, or said that it has not changed
+	Fetched time.Time `json:"fetched"` // when the list in use was fetched
+	Count   int       `json:"count"`   // distinct entries in it
+	Refused string    `json:"refused"` // why the last version was rejected; "" if it was accepted
+	Failed  string    `json:"failed"`  // why the source could not be asked; "" if it could
 	Sources []Source  `json:"sources"`
 }
 
-// Source is what one URL said of itself, for asking whether it has changed.
+// Source holds what a URL returned for asking it later whether the list has changed.
 type Source struct {
 	URL      string `json:"url"`
 	ETag     string `json:"etag,omitempty"`
@@ -52,16 +52,16 @@ type Source struct {
 
 const (
 	maxState = 64 << 10 // bytes
-	maxText  = 500      // bytes of a text in it
+	maxText  = 500      // bytes of a text in a State
 	fileMode = 0o644    // the daemon, another user, reads the files; nothing in them is secret
 )
 
-// File is where a list lies.
+// File is the path of a list.
 func (s Store) File(name string) string { return filepath.Join(s.Dir, name+".list") }
 
 func (s Store) state(name string) string { return filepath.Join(s.Dir, name+".json") }
 
-// Read returns a list that may be believed. A missing one is fs.ErrNotExist.
+// Read returns a list that fulfils the configuration. The error for a missing one is fs.ErrNotExist.
 func (s Store) Read(p *allow.Published) ([]allow.Entry, error) {
 	data, err := read(s.File(p.Name), allow.MaxFileSize)
 	if err != nil {
@@ -69,7 +69,7 @@ func (s Store) Read(p *allow.Published) ([]allow.Entry, error) {
 	}
 	entries, err := allow.ParseFile(s.File(p.Name), bytes.NewReader(data))
 	if err != nil {
-		return nil, diag.Errors(err)[0] // the others are of the same cut
+		return nil, diag.Errors(err)[0] // the first of many suffices
 	}
 	if err := p.Check(entries); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.File(p.Name), err)
@@ -77,7 +77,7 @@ func (s Store) Read(p *allow.Published) ([]allow.Entry, error) {
 	return entries, nil
 }
 
-// ReadAll returns what may be believed of several lists, passing over those that are missing, and errors for the others.
+// ReadAll returns the entries of several lists, without those that are missing, and the errors of the others.
 func (s Store) ReadAll(ps []allow.Published) (all []allow.Entry, err error) {
 	var errs []error
 	for i := range ps {
@@ -90,7 +90,7 @@ func (s Store) ReadAll(ps []allow.Published) (all []allow.Entry, err error) {
 	return all, errors.Join(errs...)
 }
 
-// ReadState returns what is known of a list's source; a missing or damaged file is an empty State.
+// ReadState returns the result of the last fetch; the zero State if the file is missing or damaged.
 func (s Store) ReadState(name string) State {
 	data, err := read(s.state(name), maxState)
 	var st State
@@ -101,7 +101,7 @@ func (s Store) ReadState(name string) State {
 	return st
 }
 
-// plain cuts a text, and takes away what could forge another line.
+// plain shortens a text and replaces characters that could forge another line.
 func plain(s string) string {
 	if len(s) > maxText {
 		s = s[:maxText] + "…"
@@ -114,7 +114,8 @@ func plain(s string) string {
 	}, strings.ToValidUTF8(s, "?"))
 }
 
-// read reads a regular file of at most that many bytes, never through a link, and never waiting for a pipe.
+// read reads a regular file of at most that many bytes. It follows no link and never waits for a pipe: the folder is writable by
+// another user.
 func read(name string, most int64) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -124,19 +125,19 @@ func read(name string, most int64) ([]byte, error) {
 	if st, err := f.Stat(); err != nil {
 		return nil, err
 	} else if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is not a file", name)
+		return nil, fmt.Errorf("%s: not a regular file", name)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("%s: has more than %d bytes", name, most)
+		err = fmt.Errorf("%s: more than %d bytes", name, most)
 	}
 	return data, err
 }
 
-// Write puts a list in place, and then what is known of its source.
+// Write replaces a list, and then the result of its fetch.
 func (s Store) Write(p *allow.Published, entries []allow.Entry, st State) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# bailiff allow refresh wrote this list, and writes it anew; changes are lost.\n# list: %s\n", p.Name)
+	fmt.Fprintf(&b, "# Written by bailiff allow refresh. Changes will be overwritten.\n# list: %s\n", p.Name)
 	for _, u := range p.URLs {
 		fmt.Fprintf(&b, "# from: %s\n", plain(u))
 	}
@@ -154,7 +155,7 @@ func (s Store) Write(p *allow.Published, entries []allow.Entry, st State) error 
 	return s.WriteState(p.Name, st)
 }
 
-// WriteState puts down what is known of a list's source.
+// WriteState replaces the result of a list's last fetch.
 func (s Store) WriteState(name string, st State) error {
 	st.Refused, st.Failed = plain(st.Refused), plain(st.Failed)
 	data, err := json.Marshal(st)

@@ -37,7 +37,7 @@ func newBench(t *testing.T, names ...string) *bench {
 // look compares what a look at the folder tells, and what is believed then.
 func (b *bench) look(changed bool, believed string, notes ...string) {
 	b.Helper()
-	ns, c := b.Look(b.lists)
+	ns, c := b.Update(b.lists)
 	var got []string
 	for _, n := range ns {
 		got = append(got, fmt.Sprintf("%v %s", n.Refused, strings.ReplaceAll(n.Text, b.Dir, "DIR")))
@@ -47,7 +47,7 @@ func (b *bench) look(changed bool, believed string, notes ...string) {
 	}
 	var l []string
 	for _, p := range b.lists {
-		for _, e := range b.held[p.Name].entries {
+		for _, e := range b.Watch.lists[p.Name].entries {
 			l = append(l, e.Prefix.String())
 		}
 	}
@@ -96,8 +96,8 @@ func TestWatch(t *testing.T) {
 		{"fd00::/8\n", "DIR/a.list: has fd00::/8 in line 1, which is wider than /32"},
 	} {
 		b.raw("a.list", bad.text)
-		ns, changed := b.Look(b.lists)
-		if len(ns) != 1 || !ns[0].Refused || changed || !strings.Contains(strings.ReplaceAll(ns[0].Text, b.Dir, "DIR"), "not believed: "+bad.want) {
+		ns, changed := b.Update(b.lists)
+		if len(ns) != 1 || !ns[0].Refused || changed || !strings.Contains(strings.ReplaceAll(ns[0].Text, b.Dir, "DIR"), "not used: "+bad.want) {
 			t.Errorf("%q: %+v", bad.text, ns)
 		}
 		b.look(false, "192.0.2.1/32 192.0.2.2/32")
@@ -107,7 +107,7 @@ func TestWatch(t *testing.T) {
 
 	// Limits that the configuration tightens are for what is there already, too.
 	b.lists[0].MinPrefix4 = 24
-	b.look(false, "192.0.2.9/32 192.0.0.0/16", "true allow list a: not believed: DIR/a.list: has 192.0.0.0/16 in line 7, which is wider than /24; the one before stays (2 entries)")
+	b.look(false, "192.0.2.9/32 192.0.0.0/16", "true allow list a: not used: DIR/a.list: has 192.0.0.0/16 in line 7, which is wider than /24; keeping the previous list (2 entries)")
 
 	// One that the configuration no longer names, or whose file is taken away, allows nothing.
 	b.put("b", State{}, "198.51.100.1/32")
@@ -126,12 +126,12 @@ func TestHostileFolder(t *testing.T) {
 	if err := syscall.Mkfifo(b.File("a"), 0o644); err != nil { // a reader would wait for ever
 		t.Fatal(err)
 	}
-	b.look(false, "", "true allow list a: not believed: DIR/a.list: is not a file; there is none before it")
+	b.look(false, "", "true allow list a: not used: DIR/a.list: not a regular file; there is no previous list")
 	os.Remove(b.File("a"))
 	if err := os.Mkdir(b.File("a"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if ns, changed := b.Look(b.lists); len(ns) != 1 || !ns[0].Refused || changed {
+	if ns, changed := b.Update(b.lists); len(ns) != 1 || !ns[0].Refused || changed {
 		t.Errorf("%+v", ns)
 	}
 	os.Remove(b.File("a"))
@@ -141,19 +141,19 @@ func TestHostileFolder(t *testing.T) {
 	}
 	f.Truncate(allow.MaxFileSize + 1)
 	f.Close()
-	if ns, changed := b.Look(b.lists); len(ns) != 1 || !strings.Contains(ns[0].Text, "has more than 33554432 bytes") || changed {
+	if ns, changed := b.Update(b.lists); len(ns) != 1 || !strings.Contains(ns[0].Text, "more than 33554432 bytes") || changed {
 		t.Errorf("%+v", ns)
 	}
 	os.Remove(b.File("a"))
 	b.raw("a.json", `{"checked":"2026-11-22T12:00:00Z","refused":"`+strings.Repeat("x", 2000)+`\n\u001b[2Jend"}`)
-	ns, _ := b.Look(b.lists)
+	ns, _ := b.Update(b.lists)
 	last := ns[len(ns)-1].Text
 	if !strings.Contains(last, strings.Repeat("x", maxText)+"…") || strings.ContainsAny(last, "\n\x1b") || len(last) > 2*maxText {
 		t.Errorf("%q", last)
 	}
 	for _, text := range []string{"", "{", "[]", `{"checked":"soon"}`, strings.Repeat(" ", maxState) + "{}"} {
 		b.raw("a.json", text)
-		b.Look(b.lists)
+		b.Update(b.lists)
 		if st := b.ReadState("a"); !st.Checked.IsZero() || st.Refused != "" {
 			t.Errorf("%.20q: %+v", text, st)
 		}
@@ -167,13 +167,13 @@ func TestProblems(t *testing.T) {
 		list bool
 		want string
 	}{
-		{State{}, false, "was never fetched: systemctl enable --now bailiff-allow-refresh.timer"},
+		{State{}, false, "never fetched: systemctl enable --now bailiff-allow-refresh.timer"},
 		{State{Checked: now, Good: now, Count: 1}, true, ""},
-		{State{Checked: now.Add(-4 * day), Good: now.Add(-4 * day)}, true, "was not looked at since 2026-11-18T12:00:00Z: systemctl enable --now bailiff-allow-refresh.timer"},
+		{State{Checked: now.Add(-4 * day), Good: now.Add(-4 * day)}, true, "not checked since 2026-11-18T12:00:00Z: systemctl enable --now bailiff-allow-refresh.timer"},
 		{State{Checked: now, Good: now.Add(-day), Failed: "no network"}, true, ""}, // it may come back
-		{State{Checked: now, Good: now.Add(-4 * day), Failed: "no network"}, true, "cannot be fetched: no network; the one before stays (1 entry)"},
-		{State{Checked: now, Failed: "no network"}, false, "cannot be fetched: no network; there is none before it"},
-		{State{Checked: now, Good: now.Add(-day), Refused: "is empty"}, true, "a new one was refused: is empty; the one before stays (1 entry)"},
+		{State{Checked: now, Good: now.Add(-4 * day), Failed: "no network"}, true, "cannot be fetched: no network; keeping the previous list (1 entry)"},
+		{State{Checked: now, Failed: "no network"}, false, "cannot be fetched: no network; there is no previous list"},
+		{State{Checked: now, Good: now.Add(-day), Refused: "is empty"}, true, "new version rejected: is empty; keeping the previous list (1 entry)"},
 	} {
 		b := newBench(t, "a")
 		if tt.list {
@@ -181,7 +181,7 @@ func TestProblems(t *testing.T) {
 		} else if err := b.WriteState("a", tt.st); err != nil {
 			t.Fatal(err)
 		}
-		b.Look(b.lists)
+		b.Update(b.lists)
 		got := b.Problems(b.lists, now)
 		if want := "allow list a: " + tt.want; tt.want == "" && len(got) != 0 || tt.want != "" && (len(got) != 1 || got[0] != want) {
 			t.Errorf("%+v: %q, want %q", tt.st, got, tt.want)

@@ -151,7 +151,7 @@ func (v *victim) lists(t *testing.T) {
 `)
 	defer v.sh(t, `rm /etc/bailiff/bailiff.d/40-lists.yaml && systemctl reload bailiff.service`)
 	v.sh(t, `systemctl reload bailiff.service`)
-	if s := ask[control.Status](v, t, "status"); !strings.Contains(s.Problems.String(), "allow list office: was never fetched") {
+	if s := ask[control.Status](v, t, "status"); !strings.Contains(s.Problems.String(), "allow list office: never fetched") {
 		t.Errorf("problems %q", s.Problems)
 	}
 	v.sh(t, `systemctl start bailiff-allow-refresh.timer; systemctl start bailiff-allow-refresh.service || { journalctl -q -u bailiff-allow-refresh.service >&2; exit 1; }`)
@@ -186,7 +186,7 @@ func (v *victim) lists(t *testing.T) {
 		t.Errorf("the journal says %v", es)
 	}
 	eventually(t, 20*time.Second, func() error {
-		if s := ask[control.Status](v, t, "status"); !strings.Contains(s.Problems.String(), "allow list probes: a new one was refused: is empty; the one before stays (1 entry)") {
+		if s := ask[control.Status](v, t, "status"); !strings.Contains(s.Problems.String(), "allow list probes: new version rejected: is empty; keeping the previous list (1 entry)") {
 			return fmt.Errorf("problems %q", s.Problems)
 		}
 		return nil

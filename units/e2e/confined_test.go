@@ -105,7 +105,7 @@ func (v *victim) confinedGroup(t *testing.T) {
 func (v *victim) confinedRefuses(t *testing.T) {
 	v.put(t, "20-firewall.yaml", "firewall: {backend: ipset}\n")
 	out, err := v.Sh(t.Context(), `systemctl reload bailiff.service`)
-	if s := ask[control.Status](v, t, "status"); err == nil || !strings.Contains(s.ConfigErr, "takes netlink") || s.Firewall.Backend != "firewalld" {
+	if s := ask[control.Status](v, t, "status"); err == nil || !strings.Contains(s.ConfigErr, "needs netlink") || s.Firewall.Backend != "firewalld" {
 		t.Errorf("reload: %v %s, status %q, %+v", err, out, s.ConfigErr, s.Firewall)
 	}
 	if _, err := v.Sh(t.Context(), `systemctl restart bailiff.service`); err == nil {

@@ -1,6 +1,9 @@
-// Package logind tells which ssh sessions are open, as systemd-logind knows them. It asks over D-Bus, is told of sessions
-// that come and go, and never asks logind to do anything. A host without logind or without D-Bus loses nothing but this
-// source: the journal tells of logins, too.
+// Package logind reports which ssh sessions are open according to systemd-logind. It reads over D-Bus and never asks logind to do
+// anything. Without logind or D-Bus the journal is the only source about logins.
+//
+// It uses godbus instead of go-systemd's login1 package for safety: every local user may send any signal to any connection. login1
+// passes all of them on, through a queue of godbus that has no bound, and connects without a deadline. Here a signal counts only if
+// the bus or logind itself has sent it, and then only as a reason to ask again; none is kept.
 //
 // Start reading at Watcher.Run.
 package logind
@@ -34,60 +37,59 @@ const (
 )
 
 const (
-	callLimit   = 5 * time.Second        // for all that logind is asked at once; it answers in milliseconds
-	gather      = 200 * time.Millisecond // sessions come in bursts (ansible, cluster shells): they are asked for together
-	firstPause  = 2 * time.Second        // before another try at a bus that is not there, or went away; doubled each time
-	longPause   = 5 * time.Minute
-	maxSessions = 256 // that are looked at
+	callLimit   = 5 * time.Second        // for connecting, and for one list of sessions; logind answers in milliseconds
+	burstTime   = 200 * time.Millisecond // sessions come in bursts (ansible, cluster shells); one question serves all of them
+	minPause    = 2 * time.Second        // before the next attempt to connect; doubled each time
+	maxPause    = 5 * time.Minute
+	maxSessions = 256
 )
 
 // Watcher follows logind.
 type Watcher struct {
 	address string // of the bus; "" the system's
 	member  func(user string, uid int64) bool
-	nudge   chan struct{}
+	wake    chan struct{}
 }
 
-// New makes a Watcher. Of users for whom member is false nothing but the list is asked for: however many sessions they
-// have, they keep nobody else's from being seen.
+// New returns a Watcher for the sessions of users for whom member returns true. Sessions of other users are not looked at, so
+// their number does not matter.
 func New(member func(user string, uid int64) bool) *Watcher {
-	return &Watcher{member: member, nudge: make(chan struct{}, 1)}
+	return &Watcher{member: member, wake: make(chan struct{}, 1)}
 }
 
-// Ask has the sessions looked at anew. logind tells of new sessions and of those that are gone, but not when a session's
-// login ends while processes of it live on.
+// Ask makes Run list the sessions again. logind signals new and removed sessions, but not a logout from a session in which
+// processes stay.
 func (w *Watcher) Ask() {
 	select {
-	case w.nudge <- struct{}{}:
+	case w.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Run sends the open ssh sessions of members whenever they may have changed, until ctx ends. While logind cannot be asked
-// it sends nothing: what was known stays.
+// Run sends the open ssh sessions of members whenever they may have changed, until ctx ends. While logind does not answer it sends
+// nothing.
 func (w *Watcher) Run(ctx context.Context, out chan<- []operator.Session) {
-	pause := firstPause
+	pause := minPause
 	for ctx.Err() == nil {
 		if w.follow(ctx, out) {
-			pause = firstPause
+			pause = minPause
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, longPause)
+		pause = min(2*pause, maxPause)
 	}
 }
 
-// listener is the dbus.SignalHandler of a connection. Every local user may send any signal to any connection of the system
-// bus; only the sender cannot be forged. So it takes signals of the bus and of logind alone, as a reason to ask. It keeps none
-// of them: a flood costs the reading of it and no memory. (godbus' own handlers queue signals without a bound.)
+// listener is the dbus.SignalHandler of a connection. Only the sender of a signal cannot be forged, so it accepts signals of the
+// bus and of logind. It keeps none of them: a flood takes time, but no memory.
 type listener struct {
-	owner atomic.Value  // string: unique name of logind, "" while it does not run or is not known
-	heard chan struct{} // has room for one
+	owner   atomic.Value  // string: unique name of logind; "" while it does not run or is not known
+	changed chan struct{} // has room for one
 }
 
-// DeliverSignal fulfils dbus.SignalHandler.
+// DeliverSignal implements dbus.SignalHandler.
 func (l *listener) DeliverSignal(_, _ string, s *dbus.Signal) {
 	switch {
 	case s.Sender == driver && s.Path == driverPath && s.Name == nameOwnerChanged && len(s.Body) > 0 && s.Body[0] == busName:
@@ -96,23 +98,16 @@ func (l *listener) DeliverSignal(_, _ string, s *dbus.Signal) {
 		return
 	}
 	select {
-	case l.heard <- struct{}{}:
-	default: // another waits already
+	case l.changed <- struct{}{}:
+	default:
 	}
 }
 
-// follow works over one connection; worked says that logind answered at least once.
+// follow works over one connection, until it fails or ctx ends. worked means that logind has answered at least once.
 func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (worked bool) {
-	l := &listener{heard: make(chan struct{}, 1)}
+	l := &listener{changed: make(chan struct{}, 1)}
 	l.owner.Store("")
-	var conn *dbus.Conn
-	var err error
-	// A bus that takes the connection and then keeps silent holds up this goroutine, and nothing else.
-	if w.address == "" {
-		conn, err = dbus.ConnectSystemBus(dbus.WithContext(ctx), dbus.WithSignalHandler(l))
-	} else {
-		conn, err = dbus.Connect(w.address, dbus.WithContext(ctx), dbus.WithSignalHandler(l))
-	}
+	conn, err := w.connect(ctx, l)
 	if err != nil {
 		return false
 	}
@@ -127,9 +122,9 @@ func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (wo
 		}
 	}
 	for {
-		// First the owner, then the sessions: those that it tells of before its name is known are in the list.
+		// First the owner, then the sessions: those that it signals before its name is known are in the list.
 		var owner string
-		conn.BusObject().CallWithContext(ctx, driver+".GetNameOwner", 0, busName).Store(&owner) // it may not run yet: asked for sessions, the bus starts it
+		conn.BusObject().CallWithContext(ctx, driver+".GetNameOwner", 0, busName).Store(&owner) // no error matters: the bus starts logind for the next call
 		l.owner.Store(owner)
 		if open, err := w.sessions(ctx, conn); err == nil {
 			worked = true
@@ -142,15 +137,15 @@ func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (wo
 			return worked
 		}
 		select {
-		case <-w.nudge:
-		case <-l.heard:
+		case <-w.wake:
+		case <-l.changed:
 			select {
-			case <-time.After(gather):
+			case <-time.After(burstTime):
 			case <-ctx.Done():
 				return worked
 			}
 			select {
-			case <-l.heard:
+			case <-l.changed:
 			default:
 			}
 		case <-conn.Context().Done():
@@ -161,7 +156,27 @@ func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (wo
 	}
 }
 
-// sessions asks for all sessions, and of those of members for what they are.
+// connect connects to the bus within callLimit. The connection lasts until ctx ends.
+func (w *Watcher) connect(ctx context.Context, l *listener) (*dbus.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(callLimit, cancel)
+	var conn *dbus.Conn
+	var err error
+	if w.address == "" {
+		conn, err = dbus.ConnectSystemBus(dbus.WithContext(ctx), dbus.WithSignalHandler(l))
+	} else {
+		conn, err = dbus.Connect(w.address, dbus.WithContext(ctx), dbus.WithSignalHandler(l))
+	}
+	late.Stop()
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	context.AfterFunc(conn.Context(), cancel)
+	return conn, nil
+}
+
+// sessions lists the open ssh sessions of members.
 func (w *Watcher) sessions(ctx context.Context, conn *dbus.Conn) ([]operator.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
@@ -176,7 +191,7 @@ func (w *Watcher) sessions(ctx context.Context, conn *dbus.Conn) ([]operator.Ses
 		return nil, err
 	}
 	open := []operator.Session{}
-	for _, l := range slices.Backward(list) { // the newest last
+	for _, l := range slices.Backward(list) { // the newest is the last one
 		// A session on a seat is not remote.
 		if l.Seat != "" || !w.member(l.User, int64(l.UID)) {
 			continue
@@ -186,7 +201,7 @@ func (w *Watcher) sessions(ctx context.Context, conn *dbus.Conn) ([]operator.Ses
 			if ctx.Err() != nil || !conn.Connected() {
 				return nil, err
 			}
-			continue // it has ended meanwhile
+			continue // it has just ended
 		}
 		if s, ok := remote(props); ok {
 			s.User, s.UID, s.ID = l.User, int64(l.UID), l.ID
@@ -198,10 +213,10 @@ func (w *Watcher) sessions(ctx context.Context, conn *dbus.Conn) ([]operator.Ses
 	return open, nil
 }
 
-// remote reads a session's properties; ok is false for one that is not of ssh, or whose login has ended.
+// remote reads a session's properties. ok is false if it is no ssh session, or if the user has logged out.
 func remote(props map[string]dbus.Variant) (s operator.Session, ok bool) {
 	service, class := value[string](props, "Service"), value[string](props, "Class")
-	// The class of root's sessions is user-early since systemd 256; manager, greeter and background are none of users.
+	// The class of root's sessions is user-early since systemd 256. manager, greeter and background are not sessions of users.
 	if !value[bool](props, "Remote") || service != "sshd" && service != "ssh" || !strings.HasPrefix(class, "user") || value[string](props, "State") == "closing" {
 		return s, false
 	}
@@ -212,7 +227,7 @@ func remote(props map[string]dbus.Variant) (s operator.Session, ok bool) {
 	return s, s.PID != 0
 }
 
-// value reads a property; the zero value stands for one that is missing or of another type.
+// value returns a property, or the zero value if it is missing or of another type.
 func value[T any](props map[string]dbus.Variant, name string) T {
 	v, _ := props[name].Value().(T)
 	return v

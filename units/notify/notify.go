@@ -1,6 +1,6 @@
-// Package notify tells systemd how the daemon is (sd_notify(3)): ready, reloading, stopping, alive, and one line of
-// status. Without $NOTIFY_SOCKET every call does nothing. It never decides what is healthy: the loop that owns the
-// state pings.
+// Package notify reports the daemon's state to systemd (sd_notify(3)): ready, reloading, stopping, alive, and one line of status.
+// Without $NOTIFY_SOCKET every call does nothing. It is a thin layer over go-systemd's daemon package that makes status lines safe
+// and gets Type=notify-reload right.
 package notify
 
 import (
@@ -17,12 +17,12 @@ import (
 // maxStatus bounds STATUS=: systemctl shows it in one line.
 const maxStatus = 512
 
-// Ready says that the start or a reload is over. A reload that was refused ends with Ready too, with the reason as
-// status: without it the unit would stay "reloading" for ever.
+// Ready reports that the start or a reload is over. A rejected reload ends with Ready, too: without it the unit would stay in the
+// state "reloading".
 func Ready(status string) error { return send(daemon.SdNotifyReady, statusLine(status)) }
 
-// Reloading says that a reload begins. The time goes in the same datagram: under Type=notify-reload systemd tells by it
-// whether the answer belongs to its own SIGHUP, and without it `systemctl reload` hangs (systemd.service(5), since 253).
+// Reloading reports that a reload begins. The datagram contains the time, from which systemd sees that this answers its SIGHUP.
+// Without it `systemctl reload` hangs under Type=notify-reload (systemd.service(5), since 253).
 func Reloading(status string) error {
 	usec := strings.TrimSuffix(daemon.SdNotifyMonotonicUsec(), "\n")
 	if usec == "" {
@@ -31,22 +31,22 @@ func Reloading(status string) error {
 	return send(daemon.SdNotifyReloading, usec, statusLine(status))
 }
 
-// Stopping says that the daemon ends.
+// Stopping reports that the daemon is stopping.
 func Stopping(status string) error { return send(daemon.SdNotifyStopping, statusLine(status)) }
 
 // Status sets the line that systemctl status shows.
 func Status(status string) error { return send(statusLine(status)) }
 
-// Ping feeds the watchdog.
+// Ping resets the watchdog's timer.
 func Ping() error { return send(daemon.SdNotifyWatchdog) }
 
-// Extend asks for more time to start, reload or stop: the unit's time limit counts d from now on.
+// Extend asks for more time to start, reload or stop: at least d from now.
 func Extend(d time.Duration) error {
 	return send(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", max(d, 0).Microseconds()))
 }
 
-// Watchdog returns how often to Ping, half of what the unit's WatchdogSec= allows, and whether to do so at all.
-// An error means that the environment makes no sense; then there is nothing to feed.
+// Watchdog returns how often to Ping, which is half of the unit's WatchdogSec=, and whether to do so at all. An error means that
+// the environment is invalid; then there is no watchdog.
 func Watchdog() (interval time.Duration, ok bool, err error) {
 	d, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -63,15 +63,13 @@ func send(lines ...string) error {
 			b.WriteByte('\n')
 		}
 	}
-	// go-systemd opens a socket for each call; net takes a leading @ as the abstract name space, as sd_notify does.
 	if _, err := daemon.SdNotify(false, b.String()); err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
 	return nil
 }
 
-// statusLine makes one line of valid UTF-8 of what may hold anything: a line break would end STATUS= and begin an
-// assignment of the attacker's.
+// statusLine turns any text into one line of valid UTF-8. A line break would end STATUS= and begin another assignment.
 func statusLine(s string) string {
 	if s == "" {
 		return ""

@@ -116,7 +116,7 @@ func TestPublishedLists(t *testing.T) {
 			return err == nil && strings.Contains(s.Problems.String(), want)
 		})
 	}
-	problem("allow list office: was never fetched: systemctl enable --now bailiff-allow-refresh.timer")
+	problem("allow list office: never fetched: systemctl enable --now bailiff-allow-refresh.timer")
 	b.fail("198.51.100.9", 5)
 	b.awaitBan("198.51.100.9/32")
 
@@ -156,16 +156,16 @@ func TestPublishedLists(t *testing.T) {
 
 	// Wider than configured: whoever wrote it, it is not believed, and the one before stays.
 	put("", "198.51.100.0/23")
-	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "has 198.51.100.0/23 in line 6, which is wider than /24; the one before stays (2 entries)") {
+	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "has 198.51.100.0/23 in line 6, which is wider than /24; keeping the previous list (2 entries)") {
 		t.Errorf("audit entry: %v", m)
 	}
-	problem("which is wider than /24; the one before stays (2 entries)")
+	problem("which is wider than /24; keeping the previous list (2 entries)")
 	if !b.how("198.51.100.9").Allowed {
 		t.Error("the last good list is gone")
 	}
 	// What the refresh itself refused is told, too.
 	put("https://office.example.org/ips: is empty\nforged", "198.51.100.9/32")
-	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "a new one was refused: https://office.example.org/ips: is empty forged; the one before stays (1 entry)") {
+	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "new version rejected: https://office.example.org/ips: is empty forged; keeping the previous list (1 entry)") {
 		t.Errorf("audit entry: %v", m)
 	}
 	// A link is not followed.

@@ -30,7 +30,7 @@ func TestChoose(t *testing.T) {
 		if c.lack != "" {
 			h.lacks["ipset"] = c.lack
 		}
-		conf := &config.Config{Firewall: config.Firewall{Backend: c.configured}}
+		conf := config.Firewall{Backend: c.configured}
 		if name, why := h.choose(conf, c.override); name != c.want || !strings.Contains(why, c.why) {
 			t.Errorf("%+v: %s, because %s", c, name, why)
 		}
@@ -41,7 +41,7 @@ func TestChoose(t *testing.T) {
 func TestConfined(t *testing.T) {
 	h := hostFacts{lacks: map[string]string{}, confined: true}
 	for backend, want := range map[string]string{"auto": "firewalld", "firewalld": "firewalld", "dryrun": "dryrun", "ipset": "", "nftables": ""} {
-		be, why, err := h.open(&config.Config{Firewall: config.Firewall{Backend: backend}}, "", newScopes(&config.Config{}, nil))
+		be, why, err := h.open(config.Firewall{Backend: backend}, "", newScopes(&config.Config{}, nil))
 		var bad *diag.Error
 		switch {
 		case want == "" && (!errors.As(err, &bad) || !strings.Contains(bad.Hint, "firewalld-only.conf")):

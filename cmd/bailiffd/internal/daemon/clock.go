@@ -9,19 +9,20 @@ import (
 	"bailiff/journal/audit"
 )
 
-// clockJump is by how much the clock must move forward, beyond the time that has passed, for bans not to end by it at once.
-// clockWait is how long they then stay: a host whose battery is empty learns the time from the network within minutes.
 const (
+	// clockJump is by how much the clock must move forward, beyond the time that has passed, before bans are kept.
 	clockJump = time.Hour
+
+	// clockWait is how long they are kept then. A host with an empty battery gets the time from the network within minutes.
 	clockWait = 10 * time.Minute
 )
 
-// clockGuard keeps a clock that is wrong for a while from ending all bans. It compares the clock with the time since boot.
+// clockGuard prevents a clock that is wrong for a while from ending all bans. It compares the clock with the time since boot.
 type clockGuard struct {
 	wall   time.Time
 	boot   time.Duration
-	until  time.Duration // since boot: bans do not end before; 0: the clock holds
-	before time.Time     // the clock before it jumped: what was over then is over
+	until  time.Duration // since boot: no ban ends before that; 0: the clock is trusted
+	before time.Time     // the clock before it jumped: bans that were over then end
 }
 
 func sinceBoot() time.Duration {
@@ -30,7 +31,8 @@ func sinceBoot() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// start begins. saved is when the state was last written: soon after boot, a clock far beyond that may be wrong.
+// start begins. saved is when the state was last written: soon after boot, a clock far ahead of that may be wrong. It returns by how
+// much, or 0.
 func (g *clockGuard) start(now time.Time, boot time.Duration, saved time.Time) (jump time.Duration) {
 	g.wall, g.boot = now.Round(0), boot
 	if jump = now.Sub(saved); saved.IsZero() || boot >= clockWait || jump <= clockJump {
@@ -40,9 +42,10 @@ func (g *clockGuard) start(now time.Time, boot time.Duration, saved time.Time) (
 	return jump
 }
 
-// look notices a jump, which is negative when the clock was set back.
-func (g *clockGuard) look(now time.Time, boot time.Duration) (jump time.Duration) {
-	now = now.Round(0) // without Go's monotonic reading, which would hide the jump
+// check returns by how much the clock has jumped since the last call: a negative duration if it was set back, 0 if it is as it
+// should be.
+func (g *clockGuard) check(now time.Time, boot time.Duration) (jump time.Duration) {
+	now = now.Round(0) // drops Go's monotonic reading, which would hide the jump
 	jump = now.Sub(g.wall) - (boot - g.boot)
 	last := g.wall
 	g.wall, g.boot = now, boot
@@ -61,33 +64,33 @@ func (g *clockGuard) look(now time.Time, boot time.Duration) (jump time.Duration
 	return jump
 }
 
-// held says whether bans do not end by the clock now.
-func (g *clockGuard) held() bool { return g.until != 0 }
+// holding reports whether bans are kept although the clock says that they are over.
+func (g *clockGuard) holding() bool { return g.until != 0 }
 
-// end is until when, by the clock as it is, the firewall is to hold a ban that ends at a moment.
+// end is until when, by the present clock, the firewall should hold a ban that ends at until.
 func (g *clockGuard) end(until time.Time) time.Time {
-	if held := g.wall.Add(g.until - g.boot); g.held() && !until.IsZero() && until.Before(held) {
+	if held := g.wall.Add(g.until - g.boot); g.holding() && !until.IsZero() && until.Before(held) {
 		return held
 	}
 	return until
 }
 
-// lookAtClock returns the time by which bans end.
-func (d *daemon) lookAtClock(now time.Time) time.Time {
-	was := d.clock.held()
-	jump := d.clock.look(now, sinceBoot())
+// checkClock returns the time by which bans end.
+func (d *daemon) checkClock(now time.Time) time.Time {
+	held := d.clock.holding()
+	jump := d.clock.check(now, sinceBoot())
 	if jump > 0 {
-		d.tellJump(jump)
+		d.reportJump(jump)
 	}
-	if jump != 0 || was && !d.clock.held() {
-		d.firewall.reconcile(d.wanted()) // the kernel's timeouts are reckoned by the clock
+	if jump != 0 || held && !d.clock.holding() {
+		d.firewall.reconcile() // the kernel's timeouts are computed from the clock
 	}
-	if d.clock.held() {
+	if d.clock.holding() {
 		return d.clock.before
 	}
 	return now
 }
 
-func (d *daemon) tellJump(jump time.Duration) {
-	d.aud.Log(audit.Notice, fmt.Sprintf("the clock is %s ahead of what it was: in case that is wrong, no ban ends within the next %s", jump.Round(time.Second), clockWait))
+func (d *daemon) reportJump(jump time.Duration) {
+	d.aud.Log(audit.Notice, fmt.Sprintf("the clock has jumped ahead by %s: in case it is wrong, no ban ends within the next %s", jump.Round(time.Second), clockWait))
 }

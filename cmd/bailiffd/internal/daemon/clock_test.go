@@ -13,7 +13,7 @@ func TestClockGuard(t *testing.T) {
 
 	// At boot, the battery is empty and the clock a week ahead.
 	var g clockGuard
-	if g.start(right.Add(week), 20*time.Second, right.Add(-time.Minute)) == 0 || !g.held() {
+	if g.start(right.Add(week), 20*time.Second, right.Add(-time.Minute)) == 0 || !g.holding() {
 		t.Fatal("the jump at boot was not noticed")
 	}
 	if end := g.end(ban); !end.Equal(right.Add(week + clockWait - 20*time.Second)) {
@@ -22,36 +22,36 @@ func TestClockGuard(t *testing.T) {
 	if end := g.end(time.Time{}); !end.IsZero() {
 		t.Errorf("a ban without an end ends at %s", end)
 	}
-	if jump := g.look(right.Add(5*time.Second), 25*time.Second); jump > -week+time.Minute || g.held() || !g.end(ban).Equal(ban) {
-		t.Errorf("set right: jump %s, held %v, end %s", jump, g.held(), g.end(ban))
+	if jump := g.check(right.Add(5*time.Second), 25*time.Second); jump > -week+time.Minute || g.holding() || !g.end(ban).Equal(ban) {
+		t.Errorf("set right: jump %s, held %v, end %s", jump, g.holding(), g.end(ban))
 	}
 
 	// A clock that stays there is believed in the end.
 	g = clockGuard{}
 	g.start(right, time.Hour, right.Add(-time.Minute))
-	if g.held() {
+	if g.holding() {
 		t.Error("an ordinary start holds")
 	}
-	if jump := g.look(right.Add(5*time.Second), time.Hour+5*time.Second); jump != 0 || g.held() {
+	if jump := g.check(right.Add(5*time.Second), time.Hour+5*time.Second); jump != 0 || g.holding() {
 		t.Errorf("nothing happened: %s", jump)
 	}
-	if jump := g.look(right.Add(week+10*time.Second), time.Hour+10*time.Second); jump != week || !g.held() || !g.before.Equal(right.Add(5*time.Second)) {
-		t.Errorf("jump %s, held %v, before %s", jump, g.held(), g.before)
+	if jump := g.check(right.Add(week+10*time.Second), time.Hour+10*time.Second); jump != week || !g.holding() || !g.before.Equal(right.Add(5*time.Second)) {
+		t.Errorf("jump %s, held %v, before %s", jump, g.holding(), g.before)
 	}
-	g.look(right.Add(week+clockWait), time.Hour+clockWait)
-	if !g.held() {
+	g.check(right.Add(week+clockWait), time.Hour+clockWait)
+	if !g.holding() {
 		t.Error("believed too early")
 	}
-	g.look(right.Add(week+clockWait+20*time.Second), time.Hour+clockWait+20*time.Second)
-	if g.held() {
+	g.check(right.Add(week+clockWait+20*time.Second), time.Hour+clockWait+20*time.Second)
+	if g.holding() {
 		t.Error("never believed")
 	}
 
 	// A host that slept for a week knows what time it is, and so does one that was off while its daemon was not running.
 	g = clockGuard{}
 	g.start(right, time.Hour, right.Add(-week))
-	g.look(right.Add(week), time.Hour+week)
-	if g.held() {
+	g.check(right.Add(week), time.Hour+week)
+	if g.holding() {
 		t.Error("a sleep is taken for a jump")
 	}
 }

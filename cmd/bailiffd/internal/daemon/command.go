@@ -1,7 +1,7 @@
 // Package daemon is bailiffd: it reads the journal, lets the policy decide who attacks this host, and keeps those addresses out
 // with the host's firewall. It decides nothing itself: policy does.
 //
-// One goroutine, the loop in loop.go, owns the policy's state. Everything that may block runs in goroutines of its own and talks
+// One goroutine, the loop in daemon.go, owns the policy's state. Everything that may block runs in goroutines of its own and talks
 // to the loop over channels: the journal reader (reader.go), the firewall worker (firewall_worker.go), the audit queue
 // (audit_queue.go), saving the state (saver.go) and the calls of the control socket (control.go). Start reading at daemon.go.
 // bailiffd(8) describes the daemon from outside.
@@ -15,10 +15,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
+	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy/diag"
 	"bailiff/units/activation"
@@ -27,7 +27,7 @@ import (
 	"bailiff/units/version"
 )
 
-// Exit statuses, as systemd.exec(5) "Process Exit Codes" has them (LSB). The unit does not restart after 2, 4 and 6.
+// Exit statuses, as defined by LSB (systemd.exec(5), "Process Exit Codes"). The unit does not restart after 2, 4 and 6.
 const (
 	exitOK            = 0
 	exitFailure       = 1
@@ -36,35 +36,38 @@ const (
 	exitNotConfigured = 6 // the configuration has an error
 )
 
-// options are the command line. Everything else stands in the configuration.
+// options are the command line. Everything else is in the configuration.
 type options struct {
-	config  string // one file in place of the installed configuration
+	config  string // one file instead of the installed configuration
 	state   string // folder of the state file
-	socket  string // control socket, where systemd does not hold one
-	journal string // folder of journal files in place of the host's own
+	socket  string // control socket, if systemd does not pass one
+	journal string // folder of journal files instead of the host's journal
 	backend string // overrides firewall.backend
 	audit   string // journald's socket
 	lists   string // folder of published allow lists
 	report  string // socket of bailiff-report
 }
 
-// gcPercent is how much garbage may gather, in percent of what lives. The state is large tables without pointers, which
-// cost the collector next to nothing to look through, so memory is the dearer of the two.
-const gcPercent = 10
+func (o *options) source() journal.Source {
+	if o.journal != "" {
+		return journal.Dir(o.journal)
+	}
+	return journal.Host("")
+}
 
 // Main runs bailiffd with a command line and returns its exit status.
 func Main(args []string, stderr io.Writer) int {
 	var o options
 	f := flag.NewFlagSet("bailiffd", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&o.config, "config", "", "this configuration `file` in place of the installed ones")
+	f.StringVar(&o.config, "config", "", "use this configuration `file` instead of the installed ones")
 	f.StringVar(&o.state, "state", "", "`folder` of the state file (default: $STATE_DIRECTORY, else /var/lib/bailiff)")
-	f.StringVar(&o.socket, "socket", "/run/bailiff/control", "`path` of the control socket, where systemd does not pass one")
-	f.StringVar(&o.journal, "journal", "", "read the journal files of this `folder` in place of the host's journal")
-	f.StringVar(&o.backend, "firewall", "", "`backend` in place of the configured one: auto, firewalld, ipset, nftables, dryrun")
-	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, which takes the audit trail")
-	f.StringVar(&o.lists, "lists", allowlists.DefaultDir, "`folder` of the published allow lists, where bailiff allow refresh writes them")
-	f.StringVar(&o.report, "report", control.ReportPath, "`path` of bailiff-report's socket, which is connected to at a start and at a reload if bans are reported")
+	f.StringVar(&o.socket, "socket", "/run/bailiff/control", "`path` of the control socket, if systemd does not pass one")
+	f.StringVar(&o.journal, "journal", "", "read the journal files in this `folder` instead of the host's journal")
+	f.StringVar(&o.backend, "firewall", "", "use this `backend` instead of the configured one: auto, firewalld, ipset, nftables, dryrun")
+	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, to which the audit trail is written")
+	f.StringVar(&o.lists, "lists", allowlists.DefaultDir, "`folder` of the published allow lists, as written by bailiff allow refresh")
+	f.StringVar(&o.report, "report", control.ReportPath, "`path` of bailiff-report's socket, to connect to at start and reload if bans are reported")
 	showVersion := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
@@ -72,7 +75,7 @@ func Main(args []string, stderr io.Writer) int {
 		return exitUsage
 	}
 	if f.NArg() > 0 {
-		fmt.Fprintf(stderr, "bailiffd: takes no arguments, but got %q\n", f.Arg(0))
+		fmt.Fprintf(stderr, "bailiffd: unexpected argument %q\n", f.Arg(0))
 		return exitUsage
 	}
 	if *showVersion {
@@ -85,7 +88,7 @@ func Main(args []string, stderr io.Writer) int {
 	if o.state == "" {
 		o.state = "/var/lib/bailiff"
 	}
-	debug.SetGCPercent(gcPercent)
+	limitGarbage()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	d, err := newDaemon(o)
@@ -108,10 +111,10 @@ func Main(args []string, stderr io.Writer) int {
 	return exitFailure
 }
 
-// refuse tells those who wait in the socket that systemd holds why there will be no daemon.
+// refuse answers clients that wait in systemd's socket: it reports why the daemon does not start.
 func refuse(err error) {
 	if ln, _, e := activation.Listener("control", ""); e == nil {
-		control.Refuse(ln, control.Error{Message: "the daemon cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff.service"})
+		control.Refuse(ln, control.Error{Message: "the daemon cannot start: " + err.Error(), Hint: "see bailiff check; then systemctl restart bailiff.service"})
 		ln.Close()
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"bailiff/firewall"
 )
 
-// connCloser closes connections that were open before a ban, in goroutines of its own: it never delays a ban. Where the rule
-// stands before any "established" rule such connections are dead already, and this ends the server's side of them at once
-// instead of after its time-outs; firewalld lets them pass, and it is this that ends them.
+// connCloser closes connections that were open before a ban, in goroutines of its own, so that no ban waits for it. Rules of ipset
+// and nftables block such connections anyway, and closing them only frees the server's side at once. firewalld accepts established
+// connections, so here they end.
 type connCloser struct {
-	// kill closes the connections of this host's processes; track has conntrack forget those that pass through (to
-	// containers, by forwarded ports), and is nil where kill does that, too.
+	// kill closes the connections of this host's processes. track deletes those that pass through (to containers, by forwarded
+	// ports) from conntrack; it is nil if kill does that, too.
 	kill, track func(context.Context, []netip.Prefix) (int, error)
-	warn        func(error) // called with the first error of each of them
+	warn        func(error) // is told the first error of each of them
 
 	mu      sync.Mutex
 	enabled bool
@@ -24,7 +24,7 @@ type connCloser struct {
 	tracks  prefixQueue
 }
 
-// prefixQueue is what waits for one of the goroutines.
+// prefixQueue is the queue of one of the goroutines.
 type prefixQueue struct {
 	prefixes []netip.Prefix
 	wake     chan struct{}
@@ -35,7 +35,7 @@ func newConnCloser(enabled bool, kill, track func(context.Context, []netip.Prefi
 		killing: prefixQueue{wake: make(chan struct{}, 1)}, tracks: prefixQueue{wake: make(chan struct{}, 1)}}
 }
 
-// enable says whether connections are to be closed.
+// enable sets whether connections are closed.
 func (c *connCloser) enable(yes bool) {
 	c.mu.Lock()
 	c.enabled = yes
@@ -60,7 +60,7 @@ func (c *connCloser) put(bans []firewall.Ban) {
 func (q *prefixQueue) push(ps []netip.Prefix) {
 	q.prefixes = append(q.prefixes, ps...)
 	if n := len(q.prefixes) - maxQueue; n > 0 {
-		q.prefixes = q.prefixes[n:] // the oldest are banned for longest, and their connections end by themselves
+		q.prefixes = q.prefixes[n:] // the connections of those that were banned first end by themselves first
 	}
 	select {
 	case q.wake <- struct{}{}:
@@ -68,7 +68,7 @@ func (q *prefixQueue) push(ps []netip.Prefix) {
 	}
 }
 
-// take waits for prefixes and takes all of them; nil when ctx is done.
+// take waits for prefixes and returns all of them, or nil when ctx ends.
 func (c *connCloser) take(ctx context.Context, q *prefixQueue) []netip.Prefix {
 	select {
 	case <-q.wake:
@@ -82,11 +82,11 @@ func (c *connCloser) take(ctx context.Context, q *prefixQueue) []netip.Prefix {
 	return ps
 }
 
-// trackRest is how long it rests after a walk through conntrack's table, in times of what that took: a table of a million
-// entries takes two seconds, and in a storm of bans one batch follows the other.
+// trackRest is the pause after a pass over conntrack's table, in multiples of the time that it took: two seconds for a million
+// entries. In a storm of bans one batch follows the other.
 const trackRest = 9
 
-// run closes connections until ctx is done.
+// run closes connections until ctx ends.
 func (c *connCloser) run(ctx context.Context) {
 	if c.track != nil {
 		go c.forget(ctx)
@@ -101,7 +101,7 @@ func (c *connCloser) run(ctx context.Context) {
 			warned = true
 			c.warn(err)
 		}
-		if c.track != nil { // only now: what the closing of a connection sends would be tracked again
+		if c.track != nil { // only now: closing a connection sends packets, which would be tracked again
 			c.mu.Lock()
 			c.tracks.push(ps)
 			c.mu.Unlock()
@@ -109,7 +109,7 @@ func (c *connCloser) run(ctx context.Context) {
 	}
 }
 
-// forget has conntrack forget connections.
+// forget deletes connections from conntrack until ctx ends.
 func (c *connCloser) forget(ctx context.Context) {
 	warned := false
 	for {

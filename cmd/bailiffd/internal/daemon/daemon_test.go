@@ -568,7 +568,7 @@ func TestNewerSystemd(t *testing.T) {
 	}
 	b.start()
 	s, err = b.client.Status(ctx)
-	if err != nil || !strings.Contains(s.Problems.String(), "2 bans were rebuilt") {
+	if err != nil || !strings.Contains(s.Problems.String(), "rebuilt 2 bans") {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 	if n := len(b.banned(ctx)); n != 2 {

@@ -12,37 +12,38 @@ import (
 	"bailiff/units/control"
 )
 
-// hub hands what happens to those who watch over the control socket. While nobody does, it costs the owner of the state
-// one look at a number.
+// hub sends events to the clients that follow them over the control socket. Without any, an event costs the owner of the state one
+// atomic load.
 type hub struct {
 	watchers atomic.Int32
 	mu       sync.Mutex
 	subs     map[*subscriber]struct{}
 
-	second int64 // the owner's: in which failures were told last, and how many
-	told   int
+	// Of the owner: the second in which failures were sent last, and how many.
+	second int64
+	sent   int
 }
 
 type subscriber struct {
 	ch     chan control.Event
-	missed uint64 // what did not fit since
+	missed uint64 // events that did not fit since the last one
 }
 
 const (
-	// eventRoom is how many events wait for one watcher: 300 KiB.
-	eventRoom = 1024
+	// eventQueue is how many events are queued for one subscriber: 300 KiB.
+	eventQueue = 1024
 
-	// eventRate is how many failures a second are told. Nobody reads more of them, and in a storm the owner of the state
-	// has better things to do than to write them down; the rest is told as missed.
+	// eventRate is how many failures are sent in a second; the rest is reported as missed. Nobody reads more, and in a storm the
+	// owner of the state has more important work.
 	eventRate = 500
 )
 
-// watched says whether anybody watches.
+// watched reports whether there are subscribers.
 func (h *hub) watched() bool { return h.watchers.Load() > 0 }
 
-// subscribe returns a channel of what happens from now on, until ctx ends.
+// subscribe returns a channel of events from now on, until ctx ends.
 func (h *hub) subscribe(ctx context.Context) <-chan control.Event {
-	s := &subscriber{ch: make(chan control.Event, eventRoom)}
+	s := &subscriber{ch: make(chan control.Event, eventQueue)}
 	h.mu.Lock()
 	if h.subs == nil {
 		h.subs = make(map[*subscriber]struct{})
@@ -59,16 +60,16 @@ func (h *hub) subscribe(ctx context.Context) <-chan control.Event {
 	return s.ch
 }
 
-// tell gives an event to all who watch; without a kind it only says what was missed. It waits for nobody.
-func (h *hub) tell(e control.Event) {
+// send sends an event to all subscribers, and never waits. An event without a kind only reports what was missed.
+func (h *hub) send(e control.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.subs {
-		if e.Missed > 0 { // told with the next event, not by an event for each
+		if e.Missed > 0 { // reported with the next event
 			s.missed += e.Missed
 			continue
 		}
-		if s.missed > 0 && len(s.ch) < eventRoom-1 {
+		if s.missed > 0 && len(s.ch) < eventQueue-1 {
 			s.ch <- control.Event{Kind: "missed", Time: e.Time, Missed: s.missed}
 			s.missed = 0
 		}
@@ -83,32 +84,32 @@ func (h *hub) tell(e control.Event) {
 	}
 }
 
-// flush tells who missed something that they did, once a storm is over.
+// flush reports missed events once a storm is over.
 func (h *hub) flush() {
 	if h.watched() {
-		h.tell(control.Event{Time: time.Now()})
+		h.send(control.Event{Time: time.Now()})
 	}
 }
 
-// failures tells what one entry counted; limit is the max_retry of a jail.
+// failures sends what one entry counted. limit returns the max_retry of a jail.
 func (h *hub) failures(fs []policy.Failure, now time.Time, limit func(jail string) int) {
 	if s := now.Unix(); s != h.second {
-		h.second, h.told = s, 0
+		h.second, h.sent = s, 0
 	}
 	for i := range fs {
 		f := &fs[i]
-		if h.told >= eventRate {
-			h.tell(control.Event{Missed: uint64(len(fs) - i)})
+		if h.sent >= eventRate {
+			h.send(control.Event{Missed: uint64(len(fs) - i)})
 			return
 		}
-		h.told++
-		h.tell(control.Event{Kind: "failure", Time: time.UnixMicro(f.Time), Jail: f.Jail, Pattern: f.Pattern, Address: f.Addr.String(), Prefix: f.Prefix.String(),
+		h.sent++
+		h.send(control.Event{Kind: "failure", Time: time.UnixMicro(f.Time), Jail: f.Jail, Pattern: f.Pattern, Address: f.Addr.String(), Prefix: f.Prefix.String(),
 			Attempts: f.Attempts, Count: f.Count, MaxRetry: limit(f.Jail)})
 	}
 }
 
-// record tells what goes into the audit trail.
-func (h *hub) record(r *record) {
+// record sends what goes into the audit trail.
+func (h *hub) record(r *auditRecord) {
 	if !h.watched() {
 		return
 	}
@@ -127,16 +128,16 @@ func (h *hub) record(r *record) {
 			e.Until = &until
 		}
 	}
-	h.tell(e)
+	h.send(e)
 }
 
-// state tells that what systemctl status shows has changed.
+// state sends a new status line.
 func (h *hub) state(text string) {
 	if h.watched() {
-		h.tell(control.Event{Kind: "state", Time: time.Now(), Text: text})
+		h.send(control.Event{Kind: "state", Time: time.Now(), Text: text})
 	}
 }
 
-func (a *asker) Events(ctx context.Context) (<-chan control.Event, error) {
+func (a *controlAPI) Events(ctx context.Context) (<-chan control.Event, error) {
 	return a.d.hub.subscribe(ctx), nil
 }

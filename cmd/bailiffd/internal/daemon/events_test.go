@@ -79,8 +79,8 @@ func TestHub(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	slow, quick := h.subscribe(ctx), h.subscribe(ctx)
 	got := 0
-	for i := range eventRoom + 100 {
-		h.tell(control.Event{Kind: "ban", Count: i})
+	for i := range eventQueue + 100 {
+		h.send(control.Event{Kind: "ban", Count: i})
 		if e := <-quick; e.Kind != "ban" || e.Count != i {
 			t.Fatalf("%d: %+v", i, e)
 		}
@@ -92,7 +92,7 @@ func TestHub(t *testing.T) {
 		got++
 	}
 	h.flush()
-	if e := <-slow; got != eventRoom || e.Kind != "missed" || e.Missed != 100 {
+	if e := <-slow; got != eventQueue || e.Kind != "missed" || e.Missed != 100 {
 		t.Errorf("%d read, %+v", got, e)
 	}
 	if h.flush(); len(slow)+len(quick) != 0 {
@@ -123,5 +123,5 @@ func TestHub(t *testing.T) {
 			t.Fatal("a watcher who left is still there")
 		}
 	}
-	h.tell(control.Event{Kind: "ban"})
+	h.send(control.Event{Kind: "ban"})
 }

@@ -2,134 +2,192 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"net/http"
+	"fmt"
+	"slices"
 	"time"
 
 	"bailiff/firewall"
+	"bailiff/journal/audit"
+	"bailiff/policy/config"
+	"bailiff/policy/state"
 	"bailiff/units/control"
 )
 
-// Firewall compares what the firewall holds with what it should hold.
-func (a *asker) Firewall(ctx context.Context) (*control.Firewall, error) {
-	f, r, err := a.inspect(ctx, inspectRequest{})
-	if err != nil {
-		return nil, err
-	}
-	if r.err != nil {
-		f.OK, f.Intact, f.Error = false, false, r.err.Error()
-		f.Looked, f.Seconds = r.at, r.took.Seconds()
-		return f, nil
-	}
-	fill(f, r.before, r.at, r.took)
-	return f, nil
+const (
+	// tick is how often the owner looks at the time when nothing else happens: for bans that have ended, the watchdog, the
+	// firewall and the state file. It bounds how long a flushed set lasts where the kernel does not report it.
+	tick = 5 * time.Second
+
+	// refreshTime is how often the complete set of bans is applied although nothing seems wrong. The kernel's timeouts end after
+	// 24 days at most, so longer bans have to be refreshed before.
+	refreshTime = 24 * time.Hour
+)
+
+// firewallControl is the owner's side of the firewall: it chooses the backend, tells the worker what to hold, and keeps what the
+// worker reported. It belongs to the owner's goroutine.
+type firewallControl struct {
+	worker *firewallWorker
+	events chan firewallEvent
+	closer *connCloser
+
+	conf      config.Firewall
+	override  string // backend that the command line asks for
+	host      hostFacts
+	presence  chan bool          // whether firewalld runs, sent at each change
+	stopWatch context.CancelFunc // ends the Watch of the present backend
+	counter   firewall.Counter   // the backend, if it counts packets
+	chosen    string             // the backend that should be in use, and why; status has the one that is
+	why       string
+	scopes    scopes
+	newRules  bool // a reload asked for other rules and sets: what the next reconcile changes is no repair
+	starting  bool // the first reconcile is still to come
+	refreshed time.Time
+	status    control.FirewallStatus
+
+	inspecting chan struct{} // holds one while the firewall is inspected
+
+	bans     *state.State
+	clock    *clockGuard
+	memory   *memory
+	aud      *audit.Writer
+	problems *problemLog
+	helper   func() error // why the netlink helper does not answer; nil if it does or is not needed
 }
 
-// RepairFirewall makes the firewall hold what it should.
-func (a *asker) RepairFirewall(ctx context.Context, by control.Peer, force bool) (*control.FirewallRepair, error) {
-	f, r, err := a.inspect(ctx, inspectRequest{repair: true, force: force, by: by.User})
-	if err != nil {
-		return nil, err
+// reconcile makes the firewall hold exactly the bans of the state.
+func (f *firewallControl) reconcile() { f.worker.reconcile(f.wanted()) }
+
+// tick looks at the firewall, and refreshes it when it is time.
+func (f *firewallControl) tick(now time.Time) {
+	if now.Sub(f.refreshed) > refreshTime {
+		f.refreshed = now
+		f.reconcile()
+		return
 	}
-	if r.err != nil {
-		e := &control.Error{Status: http.StatusInternalServerError, Message: r.err.Error(), Hint: "journalctl -u bailiff tells more; the daemon tries again by itself"}
-		var foreign *firewall.ForeignError
-		var lack *firewall.UnsupportedError
-		switch {
-		case errors.As(r.err, &foreign):
-			e.Status, e.Hint = http.StatusConflict, "look at it: if nobody needs it, bailiff firewall repair --force takes it away"
-		case errors.As(r.err, &lack):
-			e.Hint = lack.Hint
+	f.worker.check()
+}
+
+// elements are what the firewall should hold for a ban: one element for each scope.
+func (f *firewallControl) elements(b *state.Ban) (l []firewall.Ban) {
+	for _, scope := range f.scopes.of(b.Scope) {
+		if e, ok := f.element(firewall.Key{Prefix: b.Prefix, Scope: scope}); ok {
+			l = append(l, e)
 		}
-		return nil, e
-	}
-	out := &control.FirewallRepair{Added: r.change.Added, Removed: r.change.Removed, Refreshed: r.change.Refreshed, Repaired: r.change.Repaired, Evicted: r.evicted}
-	if r.before != nil {
-		before := *f
-		fill(&before, r.before, r.at, r.took)
-		out.Before = &before
-	}
-	f.OK, f.Error = true, ""
-	fill(f, r.after, r.at, r.again)
-	out.After = f
-	return out, nil
-}
-
-// inspect asks the firewall worker, for one caller after the other: the full set of bans is large.
-func (a *asker) inspect(ctx context.Context, q inspectRequest) (*control.Firewall, *inspectResult, error) {
-	select {
-	case a.d.inspecting <- struct{}{}:
-	case <-ctx.Done():
-		return nil, nil, busy(ctx)
-	}
-	q.answer = make(chan inspectResult, 1)
-	f := &control.Firewall{}
-	if err := a.do(ctx, func() {
-		q.want = a.d.wanted()
-		f.FirewallStatus, f.Bans = a.d.fw, len(q.want)
-		a.d.firewall.inspect(&q)
-	}); err != nil {
-		<-a.d.inspecting
-		return nil, nil, err
-	}
-	select {
-	case r := <-q.answer:
-		<-a.d.inspecting
-		return f, &r, nil
-	case <-ctx.Done():
-		go func() { <-q.answer; <-a.d.inspecting }() // the worker still inspects, with a full set in hand
-		return nil, nil, busy(ctx)
-	}
-}
-
-// fill makes of an inspection what the control socket says.
-func fill(f *control.Firewall, in *firewall.Inspection, at time.Time, took time.Duration) {
-	f.Looked, f.Seconds, f.Intact = at, took.Seconds(), in.Intact()
-	part := func(p firewall.Part) control.FirewallPart {
-		return control.FirewallPart{Name: p.Name, Want: p.Want, Present: p.Present, Harm: p.Harm, Foreign: p.Foreign}
-	}
-	f.Parts, f.Sets, f.Stopped = nil, nil, nil
-	for _, p := range in.Parts {
-		f.Parts = append(f.Parts, part(p))
-	}
-	for _, s := range in.Sets {
-		c := control.FirewallSet{
-			FirewallPart: part(s.Part), Scope: s.Scope, Bans: s.Want, Held: s.Have, Forever: s.Forever,
-			Missing: prefixes(s.Missing), Strange: prefixes(s.Strange), Late: prefixes(s.Late),
-		}
-		if !s.Next.IsZero() {
-			c.Next = &s.Next
-		}
-		if s.Counted {
-			c.Packets, c.Bytes = &s.Packets, &s.Bytes
-			f.Stopped = append(f.Stopped, control.Stopped{Set: s.Name, Scope: s.Scope, Packets: s.Packets, Bytes: s.Bytes})
-		}
-		f.Sets = append(f.Sets, c)
-	}
-}
-
-func prefixes(p firewall.Prefixes) control.Prefixes {
-	c := control.Prefixes{Count: p.N}
-	for _, x := range p.Some {
-		c.Some = append(c.Some, x.String())
-	}
-	return c
-}
-
-// stoppedLimit bounds how long a status waits for counters.
-const stoppedLimit = time.Second
-
-// stopped reads the counters of a backend that has them. What cannot be read now is left out: Verify tells what is wrong.
-func stopped(ctx context.Context, c firewall.Counter) (l []control.Stopped) {
-	if c == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, stoppedLimit)
-	defer cancel()
-	l = []control.Stopped{}
-	sums, _ := c.Stopped(ctx)
-	for _, s := range sums {
-		l = append(l, control.Stopped{Set: s.Set, Scope: s.Scope, Packets: s.Packets, Bytes: s.Bytes})
 	}
 	return l
+}
+
+// element is what the firewall should hold for a prefix in a scope: the longest of the bans that share it. ok is false if no ban
+// asks for it any more.
+func (f *firewallControl) element(k firewall.Key) (e firewall.Ban, ok bool) {
+	e = firewall.Ban{Prefix: k.Prefix, Scope: k.Scope}
+	for b := range f.bans.Of(k.Prefix) {
+		if slices.Contains(f.scopes.of(b.Scope), k.Scope) {
+			until := f.clock.end(timeOf(b.Until))
+			if !ok || longer(until, e.Until) {
+				e.Until = until
+			}
+			ok = true
+		}
+	}
+	return e, ok
+}
+
+// longer reports whether a ban until a outlasts one until b. The zero time means forever.
+func longer(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b)) }
+
+// wanted is everything that the firewall should hold.
+func (f *firewallControl) wanted() []firewall.Ban {
+	f.memory.noteAlloc()
+	want := make([]firewall.Ban, 0, f.bans.Len())
+	first := 0                    // of the elements with the same prefix
+	for b := range f.bans.All() { // sorted by prefix
+		if first < len(want) && want[first].Prefix != b.Prefix {
+			first = len(want)
+		}
+		for _, scope := range f.scopes.of(b.Scope) {
+			e := firewall.Ban{Prefix: b.Prefix, Scope: scope, Until: f.clock.end(timeOf(b.Until))}
+			i := slices.IndexFunc(want[first:], func(w firewall.Ban) bool { return w.Scope == scope })
+			switch {
+			case i < 0:
+				want = append(want, e)
+			case longer(e.Until, want[first+i].Until):
+				want[first+i].Until = e.Until
+			}
+		}
+	}
+	return want
+}
+
+// release takes a ban out of the firewall that the state has no more. Elements that other bans ask for stay, with their time.
+func (f *firewallControl) release(b *state.Ban) {
+	for _, scope := range f.scopes.of(b.Scope) {
+		k := firewall.Key{Prefix: b.Prefix, Scope: scope}
+		if e, ok := f.element(k); ok {
+			f.worker.add(e)
+		} else {
+			f.worker.remove(k)
+		}
+	}
+}
+
+// configure applies a configuration that was loaded, with a backend that open has made for it, if it needs another one.
+func (f *firewallControl) configure(c config.Firewall, be firewall.Backend, why string, s scopes) {
+	f.conf = c
+	f.closer.enable(c.Close)
+	if be != nil {
+		f.scopes = s
+		f.use(be, why, false)
+	}
+}
+
+// chooseAgain switches to another backend if the facts that auto goes by have changed.
+func (f *firewallControl) chooseAgain() bool {
+	name, _ := f.host.choose(f.conf, f.override)
+	if name == f.chosen {
+		return false
+	}
+	be, why, err := f.host.open(f.conf, f.override, f.scopes)
+	if err != nil {
+		f.aud.Event(audit.KindFirewallError, err.Error(), audit.Field{Name: audit.FieldBackend, Value: f.status.Backend})
+		return false
+	}
+	// If firewalld has gone, so have its rules. When it returns it is to find its configuration as it was.
+	f.use(be, why, f.chosen == "firewalld" && !f.host.fwd)
+	f.reconcile()
+	return true
+}
+
+// use switches to a backend; a reconcile has to follow. keep leaves the rules of the present one alone.
+func (f *firewallControl) use(be firewall.Backend, why string, keep bool) {
+	f.worker.switchBackend(be, keep)
+	f.chosen, f.why, f.newRules = be.Name(), why, true
+	f.watch(be)
+}
+
+// watch lets a backend report at once when somebody else changes our rules, if it can.
+func (f *firewallControl) watch(be firewall.Backend) {
+	f.unwatch()
+	f.problems.end("firewall watch")
+	f.counter, _ = be.(firewall.Counter)
+	w, ok := be.(interface {
+		Watch(context.Context, func()) error
+	})
+	if !ok {
+		return
+	}
+	var ctx context.Context
+	ctx, f.stopWatch = context.WithCancel(context.Background())
+	go func() {
+		if err := w.Watch(ctx, f.worker.changed); err != nil && ctx.Err() == nil {
+			f.events <- firewallEvent{source: "firewall watch", notice: fmt.Errorf("changes that others make to our rules are noticed every %s only: %w", tick, err)}
+		}
+	}()
+}
+
+func (f *firewallControl) unwatch() {
+	if f.stopWatch != nil {
+		f.stopWatch()
+		f.stopWatch = nil
+	}
 }

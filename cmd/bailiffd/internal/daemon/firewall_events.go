@@ -8,87 +8,106 @@ import (
 	"bailiff/journal/audit"
 )
 
-// firewallEvent takes note of what the firewall worker tells.
-func (d *daemon) firewallEvent(e firewallEvent) {
+// handle takes what the firewall worker reports.
+func (f *firewallControl) handle(e firewallEvent) {
 	switch {
 	case e.notice != nil:
-		d.problem(audit.KindError, e.source, e.notice.Error())
+		f.problems.begin(audit.KindError, e.source, e.notice.Error())
 		return
 	case e.solved:
-		d.solved(e.source)
+		f.problems.end(e.source)
 		return
 	case e.connections != nil:
-		if d.self.err == nil { // else the helper is not there, and that is told already
-			d.happened(audit.KindError, "connections", "open connections of banned addresses stay open: "+e.connections.Error())
+		if f.helper() == nil { // else that is known to be the cause
+			f.problems.happened(audit.KindError, "connections", "open connections of banned addresses stay open: "+e.connections.Error())
 		}
 		return
 	case e.removed != "":
-		d.aud.Event(audit.KindFirewallChanged, fmt.Sprintf("removed the rules and sets of the %s backend that were left from an earlier start (the backend is %s now)", e.removed, d.fw.Backend),
-			audit.Field{Name: audit.FieldBackend, Value: d.fw.Backend})
+		f.event(audit.KindFirewallChanged, f.status.Backend, fmt.Sprintf("removed the rules and sets of the %s backend that an earlier start had left (the backend is %s now)", e.removed, f.status.Backend))
 		return
 	}
-	d.fw.Checked = e.checked
-	wasOK := d.fw.OK
-	d.fw.OK, d.fw.Error = e.err == nil, ""
+	wasOK := f.status.OK
+	f.status.Checked, f.status.OK, f.status.Error = e.checked, e.err == nil, ""
 	if e.err != nil {
-		d.fw.Error = e.err.Error()
-		if e.backend != d.fw.Backend {
-			d.fw.Error = "the " + e.backend + " backend cannot take over: " + d.fw.Error
+		f.status.Error = e.err.Error()
+		if e.backend != f.status.Backend {
+			f.status.Error = "the " + e.backend + " backend cannot take over: " + f.status.Error
 		}
 	}
 	if e.needFull {
-		d.firewall.reconcile(d.wanted())
+		f.reconcile()
 	}
 	if e.change == nil {
 		return
 	}
 	switch {
 	case e.err == nil:
-		if e.backend == d.chosen {
-			d.fw.Backend, d.fw.Why = d.chosen, d.why
+		if e.backend == f.chosen {
+			f.status.Backend, f.status.Why = f.chosen, f.why
 		}
 		if e.replaced != "" {
-			d.aud.Event(audit.KindFirewallChanged, fmt.Sprintf("firewall backend %s in place of %s (%s)", e.backend, e.replaced, d.why), audit.Field{Name: audit.FieldBackend, Value: e.backend})
+			f.event(audit.KindFirewallChanged, e.backend, fmt.Sprintf("firewall backend changed from %s to %s (%s)", e.replaced, e.backend, f.why))
 		}
-		d.repaired(&e)
-		d.newRules = false
-	case d.another(e.backend, e.err):
-	case wasOK || d.fwFirst:
-		d.aud.Event(audit.KindFirewallError, "firewall: "+d.fw.Error, audit.Field{Name: audit.FieldBackend, Value: e.backend})
+		f.repaired(&e)
+		f.newRules = false
+	case f.unsupported(e.backend, e.err):
+	case wasOK || f.starting:
+		f.event(audit.KindFirewallError, e.backend, "firewall: "+f.status.Error)
 	}
-	d.fwFirst = false
+	f.starting = false
 }
 
-// repaired tells the audit trail what a reconcile has put right.
-func (d *daemon) repaired(e *firewallEvent) {
+// repaired records what a reconcile has repaired, if anything.
+func (f *firewallControl) repaired(e *firewallEvent) {
 	ch := e.change
-	anew := slices.Concat(e.evicted, ch.Repaired)
-	mended := len(anew) > 0 && !ch.First && e.replaced == "" && !d.newRules
+	rebuilt := slices.Concat(e.evicted, ch.Repaired)
+	rules := len(rebuilt) > 0 && !ch.First && e.replaced == "" && !f.newRules
 	elements := ch.Added+ch.Removed+ch.Refreshed > 0
 	why := e.reason
 	switch {
-	case e.by != "" && !mended && !elements:
+	case e.by != "" && !rules && !elements:
 		why = "nothing was wrong"
 	case why != "":
-	case mended:
+	case rules:
 		why = "rules or sets were missing"
 	case e.by != "":
 		why = "the sets did not hold what they should"
 	default:
 		return
 	}
-	fields := []audit.Field{{Name: audit.FieldBackend, Value: d.fw.Backend}}
-	text := "firewall repaired: "
+	text := "firewall repaired: " + why
+	fields := []audit.Field{{Name: audit.FieldBackend, Value: f.status.Backend}}
 	if e.by != "" {
-		text = "firewall repaired, as " + e.by + " asked: "
+		text = "firewall repaired by " + e.by + ": " + why
 		fields = append(fields, audit.Field{Name: audit.FieldBy, Value: e.by})
 	}
-	if e.by == "" || mended || elements {
-		d.fw.Repaired++
+	if e.by == "" || rules || elements {
+		f.status.Repaired++
 	}
-	d.aud.Event(audit.KindFirewallRepaired, fmt.Sprintf("%s%s (%s made anew; %d bans put back, %d removed)",
-		text, why, or(strings.Join(anew, ", "), "elements"), ch.Added, ch.Removed), fields...)
+	details := []string{}
+	if len(rebuilt) > 0 {
+		details = append(details, "rebuilt "+strings.Join(rebuilt, ", "))
+	}
+	if elements {
+		details = append(details, fmt.Sprintf("%s added, %d removed", count(ch.Added, "ban"), ch.Removed))
+	}
+	if len(details) > 0 {
+		text += " (" + strings.Join(details, "; ") + ")"
+	}
+	f.aud.Event(audit.KindFirewallRepaired, text, fields...)
 }
 
-// connectionsStay notes that open connections cannot be closed. It is called by another goroutine.
-func (d *daemon) connectionsStay(err error) { d.firewallEvents <- firewallEvent{connections: err} }
+func (f *firewallControl) event(k audit.Kind, backend, text string) {
+	f.aud.Event(k, text, audit.Field{Name: audit.FieldBackend, Value: backend})
+}
+
+// connectionsStay records that open connections cannot be closed. It is called by the connection closer's goroutine.
+func (f *firewallControl) connectionsStay(err error) { f.events <- firewallEvent{connections: err} }
+
+// count is a number with its noun: 1 ban, 2 bans.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

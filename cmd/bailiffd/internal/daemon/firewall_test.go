@@ -171,7 +171,7 @@ func TestFirewallCommand(t *testing.T) {
 				text("1 missing, 1 unexpected, 0 with another end", 0, "status")
 				text("1 ban restored, 1 removed, end of 0 corrected", 0, "repair")
 				m := b.told(audit.KindFirewallRepaired)
-				if m["BAILIFF_BY"] != "root" || !strings.Contains(m["MESSAGE"], "as root asked: the sets did not hold what they should (elements made anew; 1 bans put back, 1 removed)") {
+				if m["BAILIFF_BY"] != "root" || !strings.Contains(m["MESSAGE"], "firewall repaired by root: the sets did not hold what they should (1 ban added, 1 removed)") {
 					t.Errorf("audit entry: %q", m)
 				}
 			}

@@ -159,7 +159,7 @@ func TestMissingState(t *testing.T) {
 	}
 	b.start()
 	s, err := b.client.Status(ctx)
-	if err != nil || len(s.Problems) != 1 || s.Problems[0].Source != "state" || !strings.Contains(s.Problems[0].Text, path+" was missing; 1 bans were rebuilt") {
+	if err != nil || len(s.Problems) != 1 || s.Problems[0].Source != "state" || !strings.Contains(s.Problems[0].Text, path+" was missing; rebuilt 1 ban") {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 }
@@ -209,7 +209,7 @@ func TestRecoveryKilled(t *testing.T) {
 		}
 		b.cmd = nil
 		if pid != 0 {
-			t.Errorf("%v was not reached", step)
+			t.Errorf("%v was not flushed", step)
 		}
 		b.before = nil
 		b.start()
@@ -379,7 +379,7 @@ func TestHangingBus(t *testing.T) {
 	if err != nil || saved.lost() || saved.state.Len() != 2 {
 		t.Errorf("saved: %+v, %v", saved, err)
 	}
-	if m := b.told(audit.KindStop); !strings.Contains(m["MESSAGE"], "could not be taken out of the firewall") {
+	if m := b.told(audit.KindStop); !strings.Contains(m["MESSAGE"], "could not be removed from the firewall") {
 		t.Errorf("told: %q", m["MESSAGE"])
 	}
 }

@@ -84,13 +84,13 @@ func TestMemory(t *testing.T) {
 					written(c.banned, i+1)
 				}
 			}
-			time.Sleep(calm + 2*tick) // for memory to be given back
+			time.Sleep(quietTime + 2*tick) // for memory to be given back
 			bans, tracked, resting := status()
 			t.Logf("%d bans and %d watched: RssAnon at most %.1f MiB, %.1f MiB at rest", bans, tracked, float64(highest)/mib, float64(resting)/mib)
 			b.stop()
 			b.start()
 			written(bans, tracked)
-			time.Sleep(calm + 2*tick)
+			time.Sleep(quietTime + 2*tick)
 			_, _, again := status()
 			t.Logf("started anew: %.1f MiB at rest", float64(again)/mib)
 			resting = max(resting, again)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -9,8 +10,16 @@ import (
 	"bailiff/units/control"
 )
 
-// problems are what an operator should look at now. They stand until their source says that they are over; those that only
-// ever happen, for a day.
+const (
+	// maxProblems bounds what status shows; the journal has all of them.
+	maxProblems = 64
+
+	// eventTime is how long status shows something that happened once.
+	eventTime = 24 * time.Hour
+)
+
+// problems are what an operator should know now. A problem lasts until its source reports that it is over; one that just happened
+// lasts for a day.
 type problems struct {
 	list []problem
 }
@@ -20,14 +29,8 @@ type problem struct {
 	until time.Time // zero: until its source clears it
 }
 
-// maxProblems bounds what status shows; the journal has them all.
-const maxProblems = 64
-
-// happenedFor is how long status shows something that happened once.
-const happenedFor = 24 * time.Hour
-
-// set makes texts all that stands for a source, without any nothing. It returns those that did not stand before.
-func (p *problems) set(now, until time.Time, source string, texts ...string) (news []string) {
+// set replaces the problems of a source by texts, none to clear them. It returns those that are new.
+func (p *problems) set(now, until time.Time, source string, texts ...string) (added []string) {
 	p.list = slices.DeleteFunc(p.list, func(x problem) bool {
 		return x.Source == source && !slices.Contains(texts, x.Text) || !x.until.IsZero() && now.After(x.until)
 	})
@@ -41,12 +44,12 @@ func (p *problems) set(now, until time.Time, source string, texts ...string) (ne
 			p.list = slices.Delete(p.list, 0, 1)
 		}
 		p.list = append(p.list, problem{control.Problem{Source: source, Text: t, Since: now}, until})
-		news = append(news, t)
+		added = append(added, t)
 	}
-	return news
+	return added
 }
 
-// now lists what stands.
+// now lists the current problems.
 func (p *problems) now(now time.Time) control.Problems {
 	p.list = slices.DeleteFunc(p.list, func(x problem) bool { return !x.until.IsZero() && now.After(x.until) })
 	l := make(control.Problems, 0, len(p.list))
@@ -56,46 +59,49 @@ func (p *problems) now(now time.Time) control.Problems {
 	return l
 }
 
-// problem notes something that is wrong with a source until solved is called. Each time that it comes up it goes into the
-// audit trail.
-func (d *daemon) problem(k audit.Kind, source, text string) {
-	for _, t := range d.problems.set(time.Now(), time.Time{}, source, text) {
-		d.aud.Event(k, t)
-	}
+// problemLog is problems that are also written to the audit trail, each once while it lasts.
+type problemLog struct {
+	problems
+	aud *audit.Writer
 }
 
-// solved says that nothing is wrong with a source any more.
-func (d *daemon) solved(source string) { d.problems.set(time.Now(), time.Time{}, source) }
+// begin records that something is wrong with a source, until end is called.
+func (p *problemLog) begin(k audit.Kind, source, text string) {
+	p.write(k, p.set(time.Now(), time.Time{}, source, text))
+}
 
-// happened notes something that an operator should know, and that nothing will mend.
-func (d *daemon) happened(k audit.Kind, source, text string) {
+// end records that nothing is wrong with a source any more.
+func (p *problemLog) end(source string) { p.set(time.Now(), time.Time{}, source) }
+
+// happened records an event that an operator should know about and that has no end.
+func (p *problemLog) happened(k audit.Kind, source, text string) {
 	now := time.Now()
-	for _, t := range d.problems.set(now, now.Add(happenedFor), source, text) {
-		d.aud.Event(k, t)
+	p.write(k, p.set(now, now.Add(eventTime), source, text))
+}
+
+func (p *problemLog) write(k audit.Kind, texts []string) {
+	for _, t := range texts {
+		p.aud.Event(k, t)
 	}
 }
 
-// lookAtProblems takes over what is known elsewhere. What comes up there is told in the audit trail already.
-func (d *daemon) lookAtProblems(now time.Time) {
+// updateProblems takes over the problems that are known elsewhere, where they have been written to the audit trail already.
+func (d *daemon) updateProblems(now time.Time) {
 	is := func(source string, wrong bool, format string, args ...any) {
 		if wrong {
 			d.problems.set(now, time.Time{}, source, fmt.Sprintf(format, args...))
 		} else {
-			d.problems.set(now, time.Time{}, source)
+			d.problems.end(source)
 		}
 	}
-	is("firewall", !d.fw.OK, "firewall: %s", or(d.fw.Error, "it has not answered since the start"))
-	helper := ""
-	if d.self.err != nil {
-		helper = d.selfProblem()
-	}
-	is("netlink helper", helper != "", "%s", helper)
-	is("configuration", d.configErr != "", "the configuration on disk was refused: %s", d.configErr)
-	is("state file", d.saveErr != nil, "the state cannot be saved: %v", d.saveErr)
-	is("rate limit", !d.droppedAt.IsZero() && now.Sub(d.droppedAt) < happenedFor, "journald suppressed messages by its rate limit: %d since start", d.js.Dropped)
+	is("firewall", !d.firewall.status.OK, "firewall: %s", cmp.Or(d.firewall.status.Error, "it has not answered since the start"))
+	is("netlink helper", d.self.err != nil, "%s", d.self.problem())
+	is("configuration", d.configErr != "", "the configuration on disk was rejected: %s", d.configErr)
+	is("state file", d.saver.err != nil, "the state cannot be saved: %v", d.saver.err)
+	is("rate limit", d.journal.droppedSince(now.Add(-eventTime)), "journald suppressed messages by its rate limit: %d since start", d.journal.status.Dropped)
 	st := d.aud.Stats()
-	is("audit trail", st.Err != "", "audit entries wait: %s", st.Err)
+	is("audit trail", st.Err != "", "audit entries are waiting: %s", st.Err)
 	is("lost audit entries", st.Lost > 0, "%d audit entries could not be written", st.Lost)
 	d.problems.set(now, time.Time{}, "allow lists", d.lists.Problems(d.conf.Allow.Lists, now)...)
-	d.problems.set(now, time.Time{}, journalFiles, d.js.Problems...)
+	d.problems.set(now, time.Time{}, journalFiles, d.journal.status.Problems...)
 }

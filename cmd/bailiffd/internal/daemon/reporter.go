@@ -7,14 +7,14 @@ import (
 	"bailiff/policy/config"
 )
 
-// reporter starts bailiff-report where destinations are configured: systemd does so when somebody connects to its socket. It then
-// stays, and reads bans from the journal. A connection that fails costs no report: they wait in the journal.
+// reporter starts bailiff-report if destinations are configured, by connecting to its socket, which systemd holds. bailiff-report
+// then keeps running and reads bans from the journal. If connecting fails no report is lost: the bans are in the journal.
 type reporter struct {
 	path   string
 	wanted atomic.Bool // destinations are configured
 }
 
-// configure notes whether there is anything to report to.
+// configure notes whether any destination is enabled.
 func (r *reporter) configure(conf *config.Config) {
 	wanted := false
 	for i := range conf.Report.Destinations {
@@ -23,7 +23,7 @@ func (r *reporter) configure(conf *config.Config) {
 	r.wanted.Store(wanted)
 }
 
-// start connects to the socket and hangs up. It never waits: if the backlog is full, others have connected already.
+// start connects to the socket and disconnects. It never waits: if the backlog is full, somebody has connected already.
 func (r *reporter) start() {
 	if !r.wanted.Load() {
 		return
@@ -33,5 +33,5 @@ func (r *reporter) start() {
 		return
 	}
 	defer syscall.Close(fd)
-	_ = syscall.Connect(fd, &syscall.SockaddrUnix{Name: r.path}) // no socket: bailiff-report is not installed, or its socket was stopped
+	_ = syscall.Connect(fd, &syscall.SockaddrUnix{Name: r.path}) // without a socket bailiff-report is not installed, or stopped
 }

@@ -10,8 +10,8 @@ import (
 	"bailiff/policy/state"
 )
 
-// scopes are the lists of ports that bans may close, with the names that the firewall knows them by: those of the jails in
-// force, and those that bans have kept from a configuration of before.
+// scopes are the lists of ports that bans may block, with their names in the firewall: those of the enabled jails, and those that
+// bans have kept from an earlier configuration.
 type scopes struct {
 	list  []firewall.Scope
 	names map[string]string // text (state.Ban.Scope, one list of ports) → name
@@ -35,7 +35,7 @@ func newScopes(c *config.Config, led *state.State) scopes {
 	return s
 }
 
-// add gives a list of ports a name, unless it has one. A text that is no list of ports stands for all traffic.
+// add gives a list of ports a name, unless it has one. A text that is not a list of ports means all traffic.
 func (s *scopes) add(name, text string) {
 	if _, ok := s.names[text]; ok {
 		return
@@ -53,7 +53,7 @@ func (s *scopes) add(name, text string) {
 	s.list = append(s.list, scope)
 }
 
-// of returns the names of the firewall's scopes that a ban's scope is made of.
+// of returns the names of the firewall's scopes that a ban's scope consists of.
 func (s *scopes) of(text string) []string {
 	if text == "" {
 		return all
@@ -67,7 +67,7 @@ func (s *scopes) of(text string) []string {
 
 var all = []string{""}
 
-// text is the scope of a ban that stands in a firewall's set of that name.
+// text is the scope of the bans in the firewall's set for the scope name.
 func (s *scopes) text(name string) string {
 	for text, n := range s.names {
 		if n == name {

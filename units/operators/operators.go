@@ -1,5 +1,5 @@
-// Package operators makes the parts that keep operators from being banned, for the daemon and for `bailiff replay` alike, so
-// that they decide the same.
+// Package operators builds what keeps operators from being banned, in the same way for the daemon and for `bailiff replay`. Its
+// only input beside the configuration is /etc/passwd and /etc/group.
 package operators
 
 import (
@@ -10,18 +10,17 @@ import (
 	"bailiff/policy/operator"
 )
 
-// Options are a Tracker's, as the configuration has them. Who is an operator is read in this host's /etc/passwd and
-// /etc/group each time it is asked: logins are rare, and who was just put into a group, or taken out of it, has the right
-// of it.
+// Options returns the options of a Tracker. /etc/passwd and /etc/group are read each time that a user is looked up: logins are
+// rare, and a change of a group takes effect at once.
 func Options(c config.Operators) operator.Options {
 	return operator.Options{Grace: c.Grace, Member: func(user string, uid int64) (string, bool) {
-		passwd, _ := os.ReadFile("/etc/passwd") // without it root is root all the same
+		passwd, _ := os.ReadFile("/etc/passwd") // without it, root is still root
 		group, _ := os.ReadFile("/etc/group")
 		return operator.ReadAccounts(passwd, group, c.Groups).Member(user, uid)
 	}}
 }
 
-// New makes a Tracker that reads sshd's entries as the built-in filter does, whatever jails there are.
+// New returns a Tracker that reads sshd's entries with the built-in filter, whatever jails are enabled.
 func New(c config.Operators) (*operator.Tracker, error) {
 	f, err := filter.LoadBuiltin("sshd")
 	if err != nil {

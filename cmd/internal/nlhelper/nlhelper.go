@@ -1,6 +1,8 @@
-// Package nlhelper lets a daemon that must not use netlink have done what takes it: Serve closes TCP connections, tells the
-// host's own addresses, and removes what an earlier start left in the kernel's firewall; Client asks for it. Over a unix stream goes one request and one answer, each a JSON object. Serve does
-// nothing else, and whoever may connect may ask: the socket's mode decides. Start reading at Client.
+// Package nlhelper is the protocol between a bailiffd that must not use netlink and its helper, bailiff-netlink: the helper closes
+// TCP connections, lists the host's own addresses, and removes rules that an earlier start left in the kernel's firewall.
+//
+// A connection over a unix socket carries one request and one answer, each a JSON object. The helper does nothing else, and it
+// trusts everyone who may connect: the socket's mode decides. Start reading at Client.
 package nlhelper
 
 import (
@@ -21,15 +23,14 @@ import (
 const Path = "/run/bailiff/netlink"
 
 const (
-	// limit bounds what is read of either side: 64 Ki IPv6 prefixes, the most that wait for a firewall, are 3 MiB.
-	limit = 8 << 20
+	// maxMessage bounds a request or an answer, in bytes. 64 Ki IPv6 prefixes, the most that the daemon queues, are 3 MiB.
+	maxMessage = 8 << 20
 
-	// patience is how long one request may take, with the kernel's answer; Serve's whole, not a part of it.
-	patience = 15 * time.Second
+	// requestTimeout bounds one request, with the kernel's answer.
+	requestTimeout = 15 * time.Second
 )
 
-// request asks for connections to be closed when it names prefixes, for rules to be removed when it says so, and for the
-// host's own addresses else.
+// request asks to remove rules if Remove is set, to close connections if it has prefixes, else for the host's own addresses.
 type request struct {
 	Close  []netip.Prefix `json:"close,omitempty"`
 	Remove bool           `json:"remove,omitempty"`
@@ -42,19 +43,19 @@ type answer struct {
 	Error     string       `json:"error,omitempty"`
 }
 
-// Client asks the helper at a path.
+// Client sends requests to the helper. Its methods may be called from any goroutine.
 type Client struct{ path string }
 
-// New takes the path of the helper's socket.
+// New returns a Client for the socket at path.
 func New(path string) *Client { return &Client{path} }
 
-// Addresses returns the host's own addresses, of all interfaces.
+// Addresses returns the addresses of all interfaces of the host.
 func (c *Client) Addresses(ctx context.Context) ([]netip.Addr, error) {
 	a, err := c.ask(ctx, request{})
 	return a.Addresses, err
 }
 
-// Kill closes the open TCP connections of prefixes and returns how many there were: firewall/conn's Kill, done elsewhere.
+// Kill closes the open TCP connections of prefixes, as firewall/conn's Kill does, and returns their number.
 func (c *Client) Kill(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	if len(prefixes) == 0 {
 		return 0, nil
@@ -63,14 +64,14 @@ func (c *Client) Kill(ctx context.Context, prefixes []netip.Prefix) (int, error)
 	return a.Closed, err
 }
 
-// Remove removes the rules and sets of the backends that take netlink, and names those backends that had any.
+// Remove removes the rules and sets of the backends that need netlink, and returns the names of those that had any.
 func (c *Client) Remove(ctx context.Context) ([]string, error) {
 	a, err := c.ask(ctx, request{Remove: true})
 	return a.Removed, err
 }
 
 func (c *Client) ask(ctx context.Context, r request) (a answer, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", c.path)
@@ -93,20 +94,20 @@ func (c *Client) ask(ctx context.Context, r request) (a answer, err error) {
 }
 
 func decode(r io.Reader, v any) error {
-	d := json.NewDecoder(io.LimitReader(r, limit))
+	d := json.NewDecoder(io.LimitReader(r, maxMessage))
 	d.DisallowUnknownFields()
 	return d.Decode(v)
 }
 
-// Hands are what Serve does when asked.
-type Hands struct {
+// Handlers do the work of Serve.
+type Handlers struct {
 	Kill      func(context.Context, []netip.Prefix) (int, error)
 	Addresses func() ([]netip.Addr, error)
 	Remove    func(context.Context) ([]string, error)
 }
 
-// Serve answers one request after the other, until ctx ends or nobody has come for as long as idle. It closes ln.
-func Serve(ctx context.Context, ln *net.UnixListener, idle time.Duration, h Hands) error {
+// Serve answers requests, one after the other, until ctx ends or none has come for the time idle. It closes ln.
+func Serve(ctx context.Context, ln *net.UnixListener, idle time.Duration, h Handlers) error {
 	defer ln.Close()
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
@@ -115,7 +116,7 @@ func Serve(ctx context.Context, ln *net.UnixListener, idle time.Duration, h Hand
 		conn, err := ln.AcceptUnix()
 		switch {
 		case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded):
-			return nil // systemd starts us again when somebody comes
+			return nil // systemd starts the helper again for the next request
 		case err != nil:
 			return err
 		}
@@ -123,10 +124,10 @@ func Serve(ctx context.Context, ln *net.UnixListener, idle time.Duration, h Hand
 	}
 }
 
-// serve answers. A caller that goes away or sends nonsense is its own affair: it is told where it still listens.
-func serve(ctx context.Context, conn *net.UnixConn, h Hands) {
+// serve answers one request. Errors of the connection do not matter to the helper.
+func serve(ctx context.Context, conn *net.UnixConn, h Handlers) {
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	end, _ := ctx.Deadline()
 	conn.SetDeadline(end)
@@ -142,7 +143,7 @@ func serve(ctx context.Context, conn *net.UnixConn, h Hands) {
 	json.NewEncoder(conn).Encode(a)
 }
 
-func do(ctx context.Context, r request, h Hands) (a answer, err error) {
+func do(ctx context.Context, r request, h Handlers) (a answer, err error) {
 	if r.Remove {
 		a.Removed, err = h.Remove(ctx)
 		return a, err

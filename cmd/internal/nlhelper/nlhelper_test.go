@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(firewalltest.Main(m)) }
 
 // helper serves until the test ends, and returns its path and what Serve returned.
-func helper(t *testing.T, idle time.Duration, h Hands) (path string, ended <-chan error) {
+func helper(t *testing.T, idle time.Duration, h Handlers) (path string, ended <-chan error) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "netlink")
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -38,7 +38,7 @@ func helper(t *testing.T, idle time.Duration, h Hands) (path string, ended <-cha
 func TestKill(t *testing.T) {
 	const port = 80
 	w := firewalltest.NewWire(t, port)
-	path, _ := helper(t, time.Minute, Hands{Kill: conn.Kill, Addresses: Addresses})
+	path, _ := helper(t, time.Minute, Handlers{Kill: conn.Kill, Addresses: Addresses})
 	c := New(path)
 	bad, good := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")
 	if got := w.Hold(t, port, bad, good); !slices.Equal(got, []string{"open", "open"}) {
@@ -60,7 +60,7 @@ func TestKill(t *testing.T) {
 // sends something else does not end the helper.
 func TestRefuses(t *testing.T) {
 	failed := errors.New("no such thing here")
-	path, _ := helper(t, time.Minute, Hands{
+	path, _ := helper(t, time.Minute, Handlers{
 		Kill: func(_ context.Context, l []netip.Prefix) (int, error) {
 			if len(l) != 1 || l[0] != netip.MustParsePrefix("192.0.2.0/24") {
 				t.Errorf("asked to close %v", l)
@@ -70,15 +70,15 @@ func TestRefuses(t *testing.T) {
 		Addresses: func() ([]netip.Addr, error) { return nil, nil },
 	})
 	for request, want := range map[string]string{
-		`{"close":["0.0.0.0/0"]}`:                  "every address is refused",
-		`{"close":["192.0.2.0/24","::/0"]}`:        "every address is refused",
-		`{"close":["192.0.2.7/24"]}`:               "host bits",
-		`{"close":["example.org"]}`:                "example.org",
-		`{"open":["192.0.2.0/24"]}`:                `unknown field "open"`,
-		`["192.0.2.0/24"]`:                         "cannot unmarshal",
-		`{"close":["192.0.2.0/24"]}`:               failed.Error(),
-		strings.Repeat(" ", limit+1) + `{}`:        "EOF",
-		`{"close":["` + strings.Repeat("1", limit): "unexpected EOF",
+		`{"close":["0.0.0.0/0"]}`:                       "every address is refused",
+		`{"close":["192.0.2.0/24","::/0"]}`:             "every address is refused",
+		`{"close":["192.0.2.7/24"]}`:                    "host bits",
+		`{"close":["example.org"]}`:                     "example.org",
+		`{"open":["192.0.2.0/24"]}`:                     `unknown field "open"`,
+		`["192.0.2.0/24"]`:                              "cannot unmarshal",
+		`{"close":["192.0.2.0/24"]}`:                    failed.Error(),
+		strings.Repeat(" ", maxMessage+1) + `{}`:        "EOF",
+		`{"close":["` + strings.Repeat("1", maxMessage): "unexpected EOF",
 	} {
 		conn, err := net.Dial("unix", path)
 		if err != nil {
@@ -101,7 +101,7 @@ func TestRefuses(t *testing.T) {
 // TestRemove: what was removed is named, and what could not be is told.
 func TestRemove(t *testing.T) {
 	failed := errors.New("no such thing here")
-	path, _ := helper(t, time.Minute, Hands{Remove: func(context.Context) ([]string, error) { return []string{"nftables"}, failed }})
+	path, _ := helper(t, time.Minute, Handlers{Remove: func(context.Context) ([]string, error) { return []string{"nftables"}, failed }})
 	if l, err := New(path).Remove(t.Context()); !slices.Equal(l, []string{"nftables"}) || err == nil || !strings.Contains(err.Error(), failed.Error()) {
 		t.Errorf("Remove: %q, %v", l, err)
 	}
@@ -109,7 +109,7 @@ func TestRemove(t *testing.T) {
 
 // TestIdle: it ends when nobody comes, and who asks then is told that it is gone.
 func TestIdle(t *testing.T) {
-	path, ended := helper(t, 10*time.Millisecond, Hands{})
+	path, ended := helper(t, 10*time.Millisecond, Handlers{})
 	select {
 	case err := <-ended:
 		if err != nil {

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Addresses asks the kernel itself, over netlink, for the addresses of all interfaces in the network of this process.
+// Addresses returns the addresses of all interfaces in the network namespace of this process. It uses netlink.
 func Addresses() ([]netip.Addr, error) {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {

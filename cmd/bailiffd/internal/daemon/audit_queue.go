@@ -1,0 +1,136 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+
+	"bailiff/journal"
+	"bailiff/journal/audit"
+	"bailiff/journal/evidence"
+)
+
+// auditQueue writes bans and unbans to the audit trail in its own goroutine. It looks up the evidence cursors that the owner of
+// the state no longer has. If many bans come at once it waits for journald instead of losing records: a queued record holds no
+// cursors, and there are never more records than bans.
+type auditQueue struct {
+	aud      *audit.Writer
+	src      journal.Source
+	r        *journal.Reader // open while there is something to look up
+	reporter *reporter
+
+	mu     sync.Mutex
+	queue  []auditRecord
+	ending bool
+	wake   chan struct{}
+	done   chan struct{}
+}
+
+// auditRecord is one audit entry to be. If flushed is set it is no entry: the channel is closed once all earlier records have
+// been passed to the writer.
+type auditRecord struct {
+	kind     audit.Kind
+	ban      audit.BanEvent
+	unban    audit.UnbanEvent
+	evidence []evidence.Evidence
+	flushed  chan struct{}
+}
+
+func newAuditQueue(aud *audit.Writer, src journal.Source) *auditQueue {
+	return &auditQueue{aud: aud, src: src, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+func (q *auditQueue) put(r auditRecord) {
+	q.mu.Lock()
+	q.queue = append(q.queue, r)
+	q.mu.Unlock()
+	q.signal()
+}
+
+func (q *auditQueue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flush waits until all records queued so far are in the journal, or ctx ends.
+func (q *auditQueue) flush(ctx context.Context) error {
+	flushed := make(chan struct{})
+	q.put(auditRecord{flushed: flushed})
+	select {
+	case <-flushed:
+		return q.aud.Flush(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// finish writes what is queued and ends the goroutine, within ctx.
+func (q *auditQueue) finish(ctx context.Context) {
+	q.mu.Lock()
+	q.ending = true
+	q.mu.Unlock()
+	q.signal()
+	select {
+	case <-q.done:
+	case <-ctx.Done():
+	}
+}
+
+func (q *auditQueue) run() {
+	defer close(q.done)
+	defer q.closeReader()
+	for {
+		q.mu.Lock()
+		queue, ending := q.queue, q.ending
+		q.queue = nil
+		q.mu.Unlock()
+		for i := range queue {
+			q.write(&queue[i])
+		}
+		if len(queue) > 0 {
+			continue
+		}
+		q.closeReader() // an open reader watches folders and holds files open
+		if ending {
+			return
+		}
+		<-q.wake
+	}
+}
+
+func (q *auditQueue) write(r *auditRecord) {
+	if r.flushed != nil {
+		close(r.flushed)
+		return
+	}
+	var e audit.Entry
+	if r.kind == audit.KindUnban {
+		e = r.unban.Entry()
+	} else {
+		for _, ev := range r.evidence {
+			r.ban.Evidence = append(r.ban.Evidence, ev.Text(q))
+		}
+		r.ban.Unreported = r.ban.Unreported || q.reporter == nil || !q.reporter.wanted.Load()
+		e = r.ban.Entry(r.kind)
+	}
+	_ = q.aud.SendWait(context.Background(), e) // fails only if the writer was closed, which counts the entry as lost
+}
+
+// Locate finds the cursor of an entry in the journal. It implements evidence.Locator.
+func (q *auditQueue) Locate(id journal.ID128, seq uint64) (c journal.Cursor, ok bool) {
+	if q.r == nil {
+		var err error
+		if q.r, err = journal.Open(q.src, journal.Options{}); err != nil {
+			return c, false
+		}
+	}
+	return q.r.Locate(id, seq)
+}
+
+func (q *auditQueue) closeReader() {
+	if q.r != nil {
+		q.r.Close()
+		q.r = nil
+	}
+}

@@ -1,0 +1,218 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"bailiff/journal/audit"
+	"bailiff/policy/config"
+	"bailiff/policy/state"
+	"bailiff/units/control"
+)
+
+func (a *controlAPI) Bans(ctx context.Context, q control.BanQuery) (list *control.BanList, err error) {
+	var p netip.Prefix
+	if q.Prefix != "" {
+		if p, err = parsePrefix(q.Prefix); err != nil {
+			return nil, err
+		}
+	}
+	list = &control.BanList{Bans: []control.Ban{}}
+	passed := q.After == ""
+	err = a.do(ctx, func() {
+		a.d.memory.noteAlloc()
+		bans := a.d.state
+		if q.Observed {
+			bans = a.d.eng.Observed()
+		}
+		for b := range bans.All() {
+			if q.Jail != "" && b.Jail != q.Jail || q.Prefix != "" && !b.Prefix.Overlaps(p) {
+				continue
+			}
+			list.Total++
+			if !passed {
+				passed = banKey(&b) == q.After
+				continue
+			}
+			if len(list.Bans) == q.Limit {
+				if list.Next == "" {
+					last := list.Bans[q.Limit-1]
+					list.Next = last.Prefix + " " + last.Jail
+				}
+				continue
+			}
+			list.Bans = append(list.Bans, controlBan(&b))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !passed {
+		return nil, badRequest("begin again with the first page", "there is no ban %q (any more) to go on after", q.After)
+	}
+	return list, nil
+}
+
+func banKey(b *state.Ban) string { return b.Prefix.String() + " " + b.Jail }
+
+func controlBan(b *state.Ban) control.Ban {
+	c := control.Ban{ID: b.ID(), Prefix: b.Prefix.String(), Jail: b.Jail, Since: time.UnixMicro(b.Since), Ports: strings.ReplaceAll(b.Scope, ";", ","), Failures: b.Failures, Count: b.Count, Reason: b.Reason, By: b.By}
+	if b.Until != 0 {
+		t := time.UnixMicro(b.Until)
+		c.Until = &t
+	}
+	return c
+}
+
+// parsePrefix reads an address or a prefix. Bits behind the prefix are cut off; host names are refused.
+func parsePrefix(s string) (netip.Prefix, error) {
+	s = strings.TrimSpace(s)
+	if a, err := netip.ParseAddr(s); err == nil {
+		a = a.WithZone("").Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, badRequest("write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/64; host names are not looked up", "%q is not an address or prefix", s)
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return p, badRequest("write the IPv4 prefix itself", "%q covers more than IPv4", s)
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
+}
+
+// jailManual holds the bans by hand that name no jail: all traffic is stopped.
+const jailManual = "manual"
+
+// Widest prefixes that a ban by hand may have without force.
+const (
+	widest4 = 8
+	widest6 = 32
+)
+
+func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRequest) ([]control.Ban, error) {
+	if len(req.Prefixes) == 0 {
+		return nil, badRequest(`{"prefixes": ["192.0.2.7"]}`, "no address given")
+	}
+	var ps []netip.Prefix
+	for _, s := range req.Prefixes {
+		p, err := parsePrefix(s)
+		if err != nil {
+			return nil, err
+		}
+		least := widest6
+		if p.Addr().Is4() {
+			least = widest4
+		}
+		if p.Bits() == 0 || p.Bits() < least && !req.Force {
+			return nil, badRequest("--force bans it all the same, but never everything", "%s is wider than /%d", p, least)
+		}
+		ps = append(ps, p)
+	}
+	name := req.Jail
+	if name == "" {
+		name = jailManual
+	}
+	out := []control.Ban{}
+	var failed error
+	err := a.do(ctx, func() {
+		d := a.d
+		long := d.conf.Defaults.BanTime
+		if j, ok := d.eng.Jail(name); ok {
+			long = j.BanTime
+		} else if name != jailManual {
+			failed = &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no jail %q", name), Hint: "there are " + strings.Join(d.jailNames(), ", ") + "; without a jail all traffic is stopped"}
+			return
+		}
+		if req.Duration != "" {
+			if long, failed = config.ParseDuration(req.Duration); failed != nil {
+				failed = badRequest("write 10m, 48h, 4w or forever", "duration: %v", failed)
+				return
+			}
+		}
+		now := time.Now().UnixMicro()
+		for _, p := range ps {
+			if hit := d.eng.Allow().Overlapping(p, now); len(hit) > 0 {
+				failed = &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s is not banned: %s is allowed (%s)", p, hit[0].Prefix, hit[0].Where()), Hint: "take it off the allow list first"}
+				return
+			}
+		}
+		for _, p := range ps {
+			b := state.Ban{Prefix: p, Jail: name, Since: now, Reason: req.Reason, By: by.User, Scope: d.eng.Scope(name)}
+			if long != config.Forever {
+				b.Until = now + long.Microseconds()
+			}
+			kind := audit.KindBan
+			if old, ok := d.state.Get(p, name); ok {
+				kind = audit.KindExtend
+				b.Count, b.Failures, b.Scope = old.Count, old.Failures, state.JoinScopes(old.Scope, b.Scope)
+			} else {
+				_, b.Count = d.state.Escalate(p, now, long, 1, 0, d.conf.Escalate.Forget, 0)
+			}
+			d.state.Add(b)
+			d.firewall.worker.add(d.firewall.elements(&b)...)
+			d.bansTotal++
+			d.record(auditRecord{kind: kind, ban: banEvent(&b, d.firewall.status.Backend)})
+			out = append(out, controlBan(&b))
+		}
+		failed = saveResult(d.saver.saveNow())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, failed
+}
+
+// saveResult is the error for a command that was carried out but may not survive a crash.
+func saveResult(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &control.Error{Status: http.StatusInternalServerError, Message: "done, but the state cannot be saved: " + err.Error(), Hint: "make room on the file system of /var/lib/bailiff: the daemon tries again by itself, and a restart takes the change from the journal"}
+}
+
+func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail string, all bool) (*control.Removed, error) {
+	var p netip.Prefix
+	var err error
+	if prefix != "" {
+		if p, err = parsePrefix(prefix); err != nil {
+			return nil, err
+		}
+	} else if !all {
+		return nil, badRequest("?prefix=192.0.2.7, or ?all=true", "no address given")
+	}
+	n := 0
+	var failed error
+	err = a.do(ctx, func() {
+		d := a.d
+		var gone []state.Ban
+		for b := range d.state.All() {
+			// An address lifts the ban that covers it, too: who unbans 2001:db8::7 means the /64 that it is banned by.
+			if (all || p.Overlaps(b.Prefix) && (b.Prefix.Bits() >= p.Bits() || p.IsSingleIP())) && (jail == "" || b.Jail == jail) {
+				gone = append(gone, b)
+			}
+		}
+		now := time.Now().UnixMicro()
+		for _, b := range gone {
+			d.state.Remove(b.Prefix, b.Jail)
+			d.eng.Pardon(b.Prefix, now)
+		}
+		if !all {
+			d.eng.Pardon(p, now)
+		}
+		d.released(gone, "lifted by hand", by.User)
+		n = len(gone)
+		failed = saveResult(d.saver.saveNow())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &control.Removed{Removed: n}, failed
+}

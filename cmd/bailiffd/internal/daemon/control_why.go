@@ -1,0 +1,203 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/journal"
+	"bailiff/journal/audit"
+	"bailiff/policy"
+	"bailiff/policy/filter"
+	"bailiff/units/control"
+)
+
+func (a *controlAPI) Why(ctx context.Context, address string) (*control.Why, error) {
+	p, err := parsePrefix(address)
+	if err != nil {
+		return nil, err
+	}
+	addr := p.Addr()
+	w := &control.Why{Address: audit.Address(p), State: "unknown", Allowed: []control.AllowEntry{}, Bans: []control.WhyBan{}, Counted: []control.WhyCount{}, History: []control.History{}}
+	var counted []policy.Counted
+	var evidence [][]string
+	filters := make(map[string]*filter.Matcher) // of jails: they are read-only
+	err = a.do(ctx, func() {
+		d := a.d
+		now := time.Now().UnixMicro()
+		w.Allowed = d.origins().all(d.eng.Allow().Overlapping(p, now))
+		// Of an address the few prefixes that may cover it are looked up; inside a prefix anything may lie.
+		bans := d.state.Covering(addr)
+		if !p.IsSingleIP() {
+			bans = d.state.All()
+		}
+		for b := range bans {
+			if !b.Prefix.Overlaps(p) {
+				continue
+			}
+			if w.BansTotal++; w.BansTotal <= whyMost {
+				w.Bans = append(w.Bans, control.WhyBan{Ban: controlBan(&b)})
+				if j, ok := d.eng.Jail(b.Jail); ok {
+					filters[b.Jail], _ = j.Filter.Mode(j.Mode)
+				}
+			}
+		}
+		counted = d.eng.Counted(addr, now)
+		for _, c := range counted {
+			var texts []string
+			for _, f := range c.Failures {
+				text := "" // of a failure that was restored, and whose entry was not read again
+				if e, ok := d.journal.cursors.Evidence(f.Ref, d.journal.sources); ok {
+					text = e.Text(nil)
+				}
+				texts = append(texts, text)
+			}
+			evidence = append(evidence, texts)
+		}
+		history := d.state.HistoryOf(p)
+		w.HistoryTotal = len(history)
+		for _, h := range history[:min(len(history), whyMost)] {
+			x := control.History{Prefix: h.Prefix.String(), Count: h.Count}
+			if h.Last != math.MaxInt64 {
+				t := time.UnixMicro(h.Last)
+				x.Last = &t
+			}
+			w.History = append(w.History, x)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	lines := newLines(a.d.source)
+	defer lines.close()
+	cursors := evidenceOf(ctx, a.d.source, w.Bans)
+	for i := range w.Bans {
+		b := &w.Bans[i]
+		b.Evidence = lines.get(ctx, cursors[b.ID])
+		if m := filters[b.Jail]; m != nil {
+			var h filter.Hit
+			for k := range b.Evidence {
+				if l := &b.Evidence[k]; m.MatchMessage([]byte(l.Message), &h) {
+					l.Pattern = h.Pattern.Name
+				}
+			}
+		}
+	}
+	for i, c := range counted {
+		x := control.WhyCount{
+			Jail: c.Jail, Filter: c.Filter, Window: c.Window, Length: c.Find.Seconds(), Prefix: c.Prefix.String(), Failures: len(c.Failures), Attempts: c.Attempts,
+			Count: c.Have, MaxRetry: c.Need, Missing: max(0, c.Need-c.Have), Addresses: c.Others, Needed: c.OthersNeed, Until: time.UnixMicro(c.Until), Evidence: lines.get(ctx, evidence[i]),
+		}
+		for k := range x.Evidence {
+			l, f := &x.Evidence[k], &c.Failures[k]
+			l.Pattern, l.Weight = f.Pattern, f.Weight
+			if l.Missing != "" {
+				l.Time = time.UnixMicro(f.At)
+			}
+		}
+		w.Counted = append(w.Counted, x)
+	}
+	if ctx.Err() != nil {
+		return nil, &control.Error{Status: http.StatusGatewayTimeout, Message: "reading the journal took too long", Hint: "ask for a single address"}
+	}
+	switch {
+	case len(w.Bans) > 0:
+		w.State = "banned"
+	case len(w.Allowed) > 0:
+		w.State = "allowed"
+	case len(w.Counted) > 0:
+		w.State = "counted"
+	}
+	return w, nil
+}
+
+// lines reads evidence back from the journal.
+type lines struct {
+	src journal.Source
+	r   *journal.Reader
+	err error
+}
+
+func newLines(src journal.Source) *lines { return &lines{src: src} }
+
+func (l *lines) close() {
+	if l.r != nil {
+		l.r.Close()
+	}
+}
+
+// whyMost is how many bans, with their lines, and how much history an answer holds. In a wide prefix there may be all there are.
+const whyMost = 20
+
+// evidenceOf finds the audit entries of bans and returns the cursors of their evidence by the id of the ban.
+func evidenceOf(ctx context.Context, src journal.Source, bans []control.WhyBan) map[string][]string {
+	found := make(map[string][]string)
+	if len(bans) == 0 {
+		return found
+	}
+	ms, since := auditMatches(audit.KindBan, audit.KindExtend), bans[0].Since
+	for i := range bans {
+		ms[0] = append(ms[0], journal.Match{Field: audit.FieldBanID, Value: bans[i].ID})
+		if bans[i].Since.Before(since) {
+			since = bans[i].Since
+		}
+	}
+	j, err := journal.Open(src, journal.Options{Matches: ms, Fields: []string{audit.FieldBanID, audit.FieldEvidence}})
+	if err != nil {
+		return found
+	}
+	defer j.Close()
+	for j.SeekRealtime(uint64(max(since.UnixMicro(), 0))); len(found) < len(bans) && ctx.Err() == nil && j.Next(); {
+		id, v := string(j.Entry().Field(0)), j.Entry().Field(1)
+		if _, ok := found[id]; !ok && len(v) > 0 {
+			found[id] = strings.Split(string(v), "\n")
+		}
+	}
+	return found
+}
+
+// get reads the entries at cursors. One that is gone is named all the same.
+func (l *lines) get(ctx context.Context, cursors []string) []control.Line {
+	out := []control.Line{}
+	for _, text := range cursors {
+		if ctx.Err() != nil {
+			break
+		}
+		line := control.Line{Cursor: text}
+		if text == "" {
+			line.Missing = "where it stands is not known any more"
+		} else if e, err := l.at(text); err != nil {
+			line.Missing = err.Error()
+		} else {
+			get := fieldsOf(e)
+			line.Time, line.Message, line.Unit, line.Identifier = time.UnixMicro(int64(e.Realtime)), get("MESSAGE"), get("_SYSTEMD_UNIT"), get("SYSLOG_IDENTIFIER")
+			if n, err := strconv.ParseUint(get("_PID"), 10, 32); err == nil {
+				line.PID = uint32(n)
+			}
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func (l *lines) at(text string) (*journal.Entry, error) {
+	c, err := journal.ParseCursor(text)
+	if err != nil {
+		return nil, err
+	}
+	if l.r == nil && l.err == nil {
+		l.r, l.err = journal.Open(l.src, journal.Options{})
+	}
+	if l.err != nil {
+		return nil, l.err
+	}
+	e, ok := l.r.At(c)
+	if !ok {
+		return nil, fmt.Errorf("no longer in the journal")
+	}
+	return e, nil
+}

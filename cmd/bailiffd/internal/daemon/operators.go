@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"bailiff/journal/audit"
+	"bailiff/policy/filter"
+	"bailiff/policy/operator"
+	"bailiff/units/logind"
+	"bailiff/units/operators"
+)
+
+// logindInterval is how often logind is asked while an operator's session is open, for changes that it sends no signal about.
+const logindInterval = time.Minute
+
+// operatorWatch follows who is logged in and may administer this host. It is nil if the configuration protects no operators.
+type operatorWatch struct {
+	*operator.Tracker
+	sessions chan []operator.Session // from logind
+	logind   *logind.Watcher
+	asked    time.Time
+	stop     context.CancelFunc // ends following logind
+}
+
+// followOperators starts, changes or ends following operators, as the configuration says.
+func (d *daemon) followOperators(now time.Time) {
+	c := d.conf.Allow.Operators
+	if !c.Enabled {
+		d.leaveOperators()
+		d.problems.end("operators")
+		return
+	}
+	o := operators.Options(c)
+	if d.ops != nil {
+		d.ops.stop()
+		d.ops.Configure(o, now.UnixMicro())
+	} else {
+		t, err := operators.New(c)
+		if err != nil {
+			d.problems.begin(audit.KindError, "operators", "operators: "+err.Error())
+			return
+		}
+		d.ops = &operatorWatch{Tracker: t}
+	}
+	d.problems.end("operators")
+	var ctx context.Context
+	ctx, d.ops.stop = context.WithCancel(context.Background())
+	d.ops.sessions = make(chan []operator.Session)
+	d.ops.logind = logind.New(func(user string, uid int64) bool { _, ok := o.Member(user, uid); return ok })
+	go d.ops.logind.Run(ctx, d.ops.sessions)
+}
+
+func (d *daemon) leaveOperators() {
+	if d.ops != nil {
+		d.ops.stop()
+		d.ops = nil
+	}
+}
+
+// sessions is where logind's answers come from. It blocks forever if operators are not followed.
+func (d *daemon) sessions() <-chan []operator.Session {
+	if d.ops == nil {
+		return nil
+	}
+	return d.ops.sessions
+}
+
+// operatorSessions takes logind's answer.
+func (d *daemon) operatorSessions(open []operator.Session) {
+	now := time.Now()
+	if d.ops == nil {
+		return
+	}
+	if d.ops.Logind(open, now.UnixMicro()); d.ops.Due(now.UnixMicro()) {
+		d.refreshAllow(now)
+	}
+}
+
+// operatorEntry takes a journal entry about a login. due means that the allow list must be rebuilt before the entry is judged.
+func (d *daemon) operatorEntry(e *filter.Entry) (due bool) {
+	if d.ops == nil {
+		return false
+	}
+	d.ops.Entry(e)
+	return d.ops.Due(e.Realtime)
+}
+
+// tick asks logind from time to time, and reports whether the allow list has to be rebuilt.
+func (o *operatorWatch) tick(now time.Time) (due bool) {
+	o.Expire(now.UnixMicro())
+	due = o.Stale()
+	if o.Open() && now.Sub(o.asked) >= logindInterval {
+		o.asked = now
+		o.logind.Ask()
+	}
+	return due
+}
