@@ -5,8 +5,7 @@ import (
 	"errors"
 	"io"
 
-	delivermail "bailiff/cmd/bailiff-report/internal/deliver/mail"
-	"bailiff/cmd/bailiff-report/internal/format/mail"
+	"bailiff/cmd/bailiff-report/internal/deliver/mail"
 	"bailiff/units/control"
 )
 
@@ -15,7 +14,7 @@ import (
 func checkTemplates(files []string, stdout io.Writer) error {
 	bad := []control.TemplateError{}
 	for _, f := range files {
-		_, err := delivermail.ReadTemplate(f)
+		_, err := mail.ReadTemplate(f)
 		if err == nil {
 			continue
 		}

@@ -388,7 +388,7 @@ func (c *Control) Test(ctx context.Context, by control.Peer, req control.TestReq
 	if r.err != nil {
 		return nil, &control.Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("%s did not take it: %v", req.Destination, r.err), Hint: "nothing is kept of a test: repair it and test again"}
 	}
-	c.D.log(audit.Info, fmt.Sprintf("test report to %s, asked for by %s: delivered (%s)", req.Destination, by.User, cut(r.receipt.Answer)),
+	c.D.log(audit.Info, fmt.Sprintf("test report to %s, asked for by %s: delivered (%s)", req.Destination, by.User, oneLine(r.receipt.Answer)),
 		audit.Field{Name: audit.FieldDestination, Value: req.Destination}, audit.Field{Name: audit.FieldBy, Value: by.User})
 	return &control.TestResult{Item: t.item.Key, Answer: r.receipt.Answer}, nil
 }

@@ -288,7 +288,7 @@ func (d *Dispatcher) finished(x *destination, it *delivery, ep *endpoint, receip
 	case err == nil:
 		d.delivered(it, receipt)
 	case d.context.Err() != nil: // cut off: nobody knows
-		d.change(it, uncertain, func(r *recDelivery) { r.Started, r.Err = it.started, cut(err.Error()) })
+		d.change(it, uncertain, func(r *recDelivery) { r.Started, r.Err = it.started, oneLine(err.Error()) })
 	default:
 		d.failed(x, it, ep, err, late)
 	}
@@ -301,9 +301,9 @@ func (d *Dispatcher) delivered(it *delivery, receipt report.Receipt) {
 		what = "known there already"
 	}
 	if receipt.Answer != "" {
-		what += " (" + cut(receipt.Answer) + ")"
+		what += " (" + oneLine(receipt.Answer) + ")"
 	}
-	d.tell(audit.KindReported, it, what, audit.Field{Name: audit.FieldReceipt, Value: cut(receipt.Answer)})
+	d.tell(audit.KindReported, it, what, audit.Field{Name: audit.FieldReceipt, Value: oneLine(receipt.Answer)})
 	d.count += uint64(len(it.reports))
 	d.change(it, done, nil)
 	if x.failures >= patience {
@@ -322,7 +322,7 @@ func (d *Dispatcher) delivered(it *delivery, receipt report.Receipt) {
 
 // failed decides when a delivery is tried again.
 func (d *Dispatcher) failed(x *destination, it *delivery, ep *endpoint, err error, late bool) {
-	now, text := d.o.Now(), cut(err.Error())
+	now, text := d.o.Now(), oneLine(err.Error())
 	var refused *report.Refused
 	var retry *report.Retry
 	errors.As(err, &refused)
@@ -396,8 +396,8 @@ func (d *Dispatcher) drop(it *delivery, why string) {
 	if it.lastErr != "" && why != "refused: "+it.lastErr {
 		last = ": " + it.lastErr
 	}
-	d.tell(audit.KindReportDropped, it, "not delivered: "+why+last, audit.Field{Name: audit.FieldError, Value: cut(cmp.Or(it.lastErr, why))})
-	d.change(it, dropped, func(r *recDelivery) { r.Err = cut(why) })
+	d.tell(audit.KindReportDropped, it, "not delivered: "+why+last, audit.Field{Name: audit.FieldError, Value: oneLine(cmp.Or(it.lastErr, why))})
+	d.change(it, dropped, func(r *recDelivery) { r.Err = oneLine(why) })
 }
 
 func (d *Dispatcher) giveUp(x *destination) time.Duration {

@@ -19,9 +19,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy/config"
@@ -444,19 +444,8 @@ func (d *Dispatcher) tell(k audit.Kind, it *delivery, what string, more ...audit
 	d.event(k, fmt.Sprintf("report to %s, %s: %s", it.dest.name, about, what), append(f, more...)...)
 }
 
-// cut makes a foreign text fit for a field: one line, and not too long.
-func cut(s string) string {
-	s = strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s[:min(len(s), 4000)], "")))
-	if len(s) > 1000 {
-		return strings.ToValidUTF8(s[:1000], "") + "…"
-	}
-	return s
-}
+// oneLine makes a foreign text fit for a field of an audit entry.
+func oneLine(s string) string { return safetext.Line(s, 1000) }
 
 // statusLine is what systemctl status shows: "3 waiting for admin, last error …".
 func (d *Dispatcher) statusLine() string {

@@ -151,7 +151,7 @@ func (d *Dispatcher) configure(s *setup) {
 		field := audit.Field{Name: audit.FieldDestination, Value: x.name}
 		switch now := x.held(); {
 		case ep.err != nil && now != held:
-			text := cut(ep.err.Error())
+			text := oneLine(ep.err.Error())
 			d.event(audit.KindReportsHeld, fmt.Sprintf("reports to %s wait: %s", x.name, text), field, audit.Field{Name: audit.FieldError, Value: text})
 		case held != "" && now == "":
 			d.event(audit.KindReportsFree, fmt.Sprintf("reports to %s go out again: the configuration has changed", x.name), field)
@@ -166,7 +166,7 @@ func (d *Dispatcher) configure(s *setup) {
 func (x *destination) held() string {
 	switch {
 	case x.ep != nil && x.ep.err != nil:
-		return cut(x.ep.err.Error())
+		return oneLine(x.ep.err.Error())
 	case x.hold != nil:
 		return x.hold.Why
 	}

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"syscall"
 
-	"bailiff/cmd/bailiff-report/internal/registry/whois"
+	"bailiff/cmd/bailiff-report/internal/report"
 )
 
 // chain is one way from server to server: the first is the administrator's or IANA's, the others are named by whoever
@@ -43,7 +43,7 @@ func (c *chain) check(address string) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	outside := whois.Public(to.Addr())
+	outside := report.Public(to.Addr())
 	switch {
 	case !c.follow:
 		c.inside = c.inside || !outside

@@ -20,6 +20,7 @@ import (
 	"bailiff/cmd/bailiff-report/internal/registry/rdap"
 	"bailiff/cmd/bailiff-report/internal/registry/whois"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -141,7 +142,7 @@ func (r *Registry) Lookup(ctx context.Context, addr netip.Addr) *report.Whois {
 
 // known says whether addr can be asked about at all.
 func (r *Registry) known(addr netip.Addr) bool {
-	return addr.IsValid() && (whois.Public(addr) || r.cfg.RDAP && r.own(addr) || r.cfg.Whois && private(r.cfg.WhoisServer))
+	return addr.IsValid() && (report.Public(addr) || r.cfg.RDAP && r.own(addr) || r.cfg.Whois && private(r.cfg.WhoisServer))
 }
 
 // own says whether a bootstrap file of the administrator's names a server for addr: that is a registry of theirs, which may
@@ -157,7 +158,7 @@ func private(server string) bool {
 		return false
 	}
 	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && !whois.Public(a)
+	return host == "localhost" || err == nil && !report.Public(a)
 }
 
 // neighbours is the network whose addresses wait for each other's look-ups. Registries hand out no smaller ones.
@@ -207,9 +208,9 @@ func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, w
 	within := func(part time.Duration) (context.Context, context.CancelFunc) {
 		return context.WithDeadline(ctx, start.Add(limit*part/10))
 	}
-	contacts := r.cfg.Contacts != "" && (whois.Public(addr) || r.dns || r.cfg.Contacts != defaultZone)
+	contacts := r.cfg.Contacts != "" && (report.Public(addr) || r.dns || r.cfg.Contacts != defaultZone)
 	var errs []error
-	if r.cfg.RDAP && (whois.Public(addr) || r.own(addr)) {
+	if r.cfg.RDAP && (report.Public(addr) || r.own(addr)) {
 		part := time.Duration(5)
 		switch {
 		case !r.cfg.Whois && !contacts:
@@ -224,7 +225,7 @@ func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, w
 		}
 		cancel()
 	}
-	if w == nil && r.cfg.Whois && (whois.Public(addr) || private(r.cfg.WhoisServer)) {
+	if w == nil && r.cfg.Whois && (report.Public(addr) || private(r.cfg.WhoisServer)) {
 		part := time.Duration(10)
 		if contacts {
 			part = 8
@@ -255,7 +256,7 @@ func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, w
 // failed is an answer that says why there is none.
 func (r *Registry) failed(err error) *report.Whois {
 	reason := strings.ReplaceAll(err.Error(), "\n", "; ")
-	return &report.Whois{Asked: r.now(), Failed: whois.CleanLine(reason, 400)}
+	return &report.Whois{Asked: r.now(), Failed: safetext.Line(reason, 400)}
 }
 
 // usable refuses answers about more than a registry ever gave to one holder: those are about all the rest.

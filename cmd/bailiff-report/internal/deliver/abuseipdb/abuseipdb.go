@@ -1,5 +1,10 @@
-// Package abuseipdb delivers reports to AbuseIPDB: one by one, and as a file where a digest holds many. Their form, and what
-// the answers mean, is format/abuseipdb's.
+// Package abuseipdb reports to AbuseIPDB over its API v2: one by one, and as a file where a digest holds many.
+//
+// Sources: https://docs.abuseipdb.com (fields, limits, answers), https://www.abuseipdb.com/reporting-policy (what may be
+// reported, and how), https://www.abuseipdb.com/categories.
+//
+// Start reading at Deliver. report.go makes an entry of a report and reads answers, bulk.go makes files of many entries,
+// categories.go says what is reported as what.
 package abuseipdb
 
 import (
@@ -13,7 +18,6 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	"bailiff/cmd/bailiff-report/internal/deliver/web"
-	"bailiff/cmd/bailiff-report/internal/format/abuseipdb"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -28,7 +32,7 @@ type destination struct {
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	base := d.URL
 	if base == "" {
-		base = abuseipdb.URL
+		base = URL
 	}
 	if err := web.Check(base); err != nil {
 		return nil, err
@@ -39,13 +43,13 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 // call is one request of an item.
 type call struct {
 	*web.Request
-	entries []*abuseipdb.Entry
+	entries []*Entry
 	bulk    bool
 }
 
 // calls are what an item is sent as. skipped says which of its reports are not sent.
 func (d *destination) calls(item *report.Item, key string) (calls []call, skipped []error, err error) {
-	entries, skipped, err := abuseipdb.ComposeAll(item.Reports, d.Destination, item.Test, d.env.Now())
+	entries, skipped, err := ComposeAll(item.Reports, d.Destination, item.Test, d.env.Now())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,15 +57,15 @@ func (d *destination) calls(item *report.Item, key string) (calls []call, skippe
 	request := func(path, kind string, body []byte) *web.Request {
 		return &web.Request{URL: d.base + path, Header: header, Type: kind, Body: body, Agent: d.env.Agent}
 	}
-	if len(entries) < abuseipdb.BulkFrom {
+	if len(entries) < BulkFrom {
 		for _, e := range entries {
-			calls = append(calls, call{request("/report", "application/x-www-form-urlencoded", []byte(e.Form().Encode())), []*abuseipdb.Entry{e}, false})
+			calls = append(calls, call{request("/report", "application/x-www-form-urlencoded", []byte(e.Form().Encode())), []*Entry{e}, false})
 		}
 		return calls, skipped, nil
 	}
 	for len(entries) > 0 {
-		n := min(len(entries), abuseipdb.MaxRows)
-		kind, body, err := file(abuseipdb.CSV(entries[:n]), item.Key)
+		n := min(len(entries), MaxRows)
+		kind, body, err := file(CSV(entries[:n]), item.Key)
 		if err != nil {
 			return nil, nil, &report.Refused{Err: err}
 		}
@@ -139,9 +143,9 @@ func (d *destination) send(ctx context.Context, c call) (report.Receipt, error) 
 		return report.Receipt{}, err
 	}
 	if c.bulk {
-		return abuseipdb.JudgeBulk(a, len(c.entries), d.env.Now())
+		return JudgeBulk(a, len(c.entries), d.env.Now())
 	}
-	return abuseipdb.Judge(a, d.env.Now())
+	return Judge(a, d.env.Now())
 }
 
 // Render shows the requests.

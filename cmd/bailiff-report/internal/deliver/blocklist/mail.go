@@ -7,8 +7,9 @@ import (
 	"fmt"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
+	delivermail "bailiff/cmd/bailiff-report/internal/deliver/mail"
 	"bailiff/cmd/bailiff-report/internal/deliver/sendmail"
-	"bailiff/cmd/bailiff-report/internal/format/mail"
+	"bailiff/cmd/bailiff-report/internal/message"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -45,7 +46,7 @@ func single(item *report.Item, i int, t told, of int) *report.Item {
 }
 
 func (d *asMail) mail(one *report.Item) ([]byte, error) {
-	return mail.Compose(one, &d.layout, &mail.Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now()})
+	return delivermail.Compose(one, &d.layout, &delivermail.Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now()})
 }
 
 // Deliver sends the item's mails.
@@ -75,7 +76,7 @@ func (d *asMail) Trace(item *report.Item) string {
 		return ""
 	}
 	i := len(all) - 1
-	return mail.MessageID(single(item, i, all[i], len(all)).Key, d.env.Host)
+	return message.ID(single(item, i, all[i], len(all)).Key, d.env.Host)
 }
 
 // Render shows the mails.

@@ -24,7 +24,7 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	"bailiff/cmd/bailiff-report/internal/deliver/web"
-	"bailiff/cmd/bailiff-report/internal/format/webhook"
+	"bailiff/cmd/bailiff-report/internal/deliver/webhook"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff-report/internal/deliver/delivertest"
-	"bailiff/cmd/bailiff-report/internal/format/webhook"
+	"bailiff/cmd/bailiff-report/internal/deliver/webhook"
 	"bailiff/policy/config"
 )
 
@@ -94,8 +94,8 @@ func TestPrograms(t *testing.T) {
 		{"kill -SEGV $$", 1, "retry 0s: /bin/sh ended by a signal"},
 		{"kill -SEGV $$", 5, "refused: /bin/sh was ended by a signal: segmentation fault"},
 		{`printf 'a\033[31m\000\377\nb'; exit 75`, 1, "retry 0s: /bin/sh ended with status 75: a [31m ? b"},
-		{"head -c 100000000 /dev/zero | tr '\\0' x", 1, "ok: " + strings.Repeat("x", 300) + "…"},
-		{"sleep 1000 & echo left a child; exit 75", 1, "retry 0s: /bin/sh ended with status 75: left a child"},
+		{"head -c 100000000 /dev/zero | tr '\\0' x", 1, "ok: " + strings.Repeat("x", 297) + "…"},
+		{"sleep 20 & echo left a child; exit 75", 1, "retry 0s: /bin/sh ended with status 75: left a child"},
 	} {
 		t.Run(c.script, func(t *testing.T) {
 			t.Parallel()

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 
-	replies "bailiff/cmd/bailiff-report/internal/format/answer"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -26,16 +27,16 @@ const maxTries = 5
 
 // judge says what a program's end means for the item.
 func judge(a *answer, d *config.Destination, attempt int) (report.Receipt, error) {
-	says := replies.Clean(string(a.Output))
+	says := safetext.Line(string(a.Output), web.MaxText)
 	if a.Error != "" {
-		return report.Receipt{}, &report.Retry{Err: fmt.Errorf("%s was not started: %s", d.Command[0], replies.Clean(a.Error))}
+		return report.Receipt{}, &report.Retry{Err: fmt.Errorf("%s was not started: %s", d.Command[0], safetext.Line(a.Error, web.MaxText))}
 	}
 	text := fmt.Sprintf("%s ended with status %d", d.Command[0], a.Status)
 	switch {
 	case a.TimeOut:
 		text = fmt.Sprintf("%s was killed since it took longer than %v", d.Command[0], d.TimeLimit)
 	case a.Signal != "":
-		text = fmt.Sprintf("%s was ended by a signal: %s", d.Command[0], replies.Clean(a.Signal))
+		text = fmt.Sprintf("%s was ended by a signal: %s", d.Command[0], safetext.Line(a.Signal, web.MaxText))
 	}
 	if says != "" {
 		text += ": " + says

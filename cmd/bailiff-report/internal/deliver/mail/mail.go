@@ -1,4 +1,12 @@
-// Package mail delivers reports as mails through the host's own mail system.
+// Package mail reports by mail, through the host's mail system.
+//
+// Nothing of a report becomes a header but a ban's id, jail and address, and the subject; these are one line of printable text
+// each. Log lines stand in the text. A line that is not UTF-8, or holds control characters or marks that change the order of text, is
+// shown with codes (\x1b), and its bytes are attached in the journal's export format (systemd.io/JOURNAL_EXPORT_FORMATS), which
+// systemd-journal-remote reads.
+//
+// Start reading at Deliver. compose.go makes the mail; the layouts are templates, bailiff.tmpl and fail2ban.tmpl; view.go has what
+// they see.
 package mail
 
 import (
@@ -9,7 +17,7 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	"bailiff/cmd/bailiff-report/internal/deliver/sendmail"
-	"bailiff/cmd/bailiff-report/internal/format/mail"
+	"bailiff/cmd/bailiff-report/internal/message"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -18,7 +26,7 @@ type destination struct {
 	conf     *config.Destination
 	env      deliver.Env
 	mailer   *sendmail.Mailer
-	template *mail.Template
+	template *Template
 }
 
 // New makes a destination of the type mail. It reads the administrator's template, and its errors are about that.
@@ -37,7 +45,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 }
 
 // ReadTemplate reads an administrator's template and checks it.
-func ReadTemplate(file string) (*mail.Template, error) {
+func ReadTemplate(file string) (*Template, error) {
 	st, err := os.Stat(file)
 	if err == nil && !st.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a file", file)
@@ -52,16 +60,16 @@ func ReadTemplate(file string) (*mail.Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mail.ParseTemplate(file, data)
+	return ParseTemplate(file, data)
 }
 
 // Render returns the mail; the sendmail program gets it with lines that end with \n alone.
 func (d *destination) Render(item *report.Item) ([]byte, error) {
-	return mail.Compose(item, d.conf, d.envelope())
+	return Compose(item, d.conf, d.envelope())
 }
 
-func (d *destination) envelope() *mail.Envelope {
-	return &mail.Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now(), Template: d.template}
+func (d *destination) envelope() *Envelope {
+	return &Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now(), Template: d.template}
 }
 
 // Deliver holds the destination when it is the recipients or the arguments that are refused: these are the configuration's, so
@@ -80,4 +88,4 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 }
 
 // Trace is the Message-ID, which every mail system logs.
-func (d *destination) Trace(item *report.Item) string { return mail.MessageID(item.Key, d.env.Host) }
+func (d *destination) Trace(item *report.Item) string { return message.ID(item.Key, d.env.Host) }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
-	policymail "bailiff/cmd/bailiff-report/internal/format/mail"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -105,7 +104,7 @@ func TestTemplate(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if err := os.WriteFile(file, policymail.Example(), 0o600); err != nil {
+	if err := os.WriteFile(file, bailiffLayout, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	mine, err := New(own, e)

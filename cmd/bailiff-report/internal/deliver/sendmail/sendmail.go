@@ -20,8 +20,9 @@ import (
 	"syscall"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/format/mail"
+	"bailiff/cmd/bailiff-report/internal/message"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -41,7 +42,7 @@ const maxOutput = 4 << 10
 
 // New checks who sends. host is this host's name.
 func New(c *config.Report, host string) (*Mailer, error) {
-	m := &Mailer{conf: c.Sendmail, sender: mail.Address(c.Sender, host), host: host}
+	m := &Mailer{conf: c.Sendmail, sender: message.Address(c.Sender, host), host: host}
 	if !config.ValidRecipient(m.sender) {
 		return nil, fmt.Errorf("report.sender: %q is not a mail address", m.sender)
 	}
@@ -223,5 +224,5 @@ func (t *tail) Write(p []byte) (int, error) {
 // line is the last line that was written, fit for a message.
 func (t *tail) line() string {
 	lines := strings.Split(strings.TrimSpace(string(t.b)), "\n")
-	return mail.OneLine(lines[len(lines)-1])
+	return safetext.Line(lines[len(lines)-1], 500)
 }

@@ -5,69 +5,55 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/smtp"
 	"net/textproto"
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/format/mail"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 )
 
-// smtp is the client's part of RFC 5321. A mail that only some of the recipients can get now is not sent at all, so that
-// nobody gets it twice; those who are refused for good are left out.
+// smtp sends a mail over SMTP. If some recipients cannot get it now, it is not sent at all, so that nobody gets it twice.
+// Recipients that are refused for good are left out.
 func (m *Mailer) smtp(ctx context.Context, to []string, msg []byte) (report.Receipt, error) {
-	// A server that refuses us, or the sender, is set up wrongly, and may be mended. So of its final answers (5xx) only those
-	// about the recipients and the mail are final to us.
-	fail := func(err error, of ...string) (report.Receipt, error) {
+	// A server that refuses this host or the sender is set up wrongly and may be repaired. So of its final answers (5xx) only
+	// those about the recipients and the mail are final for the report.
+	fail := func(err error, final ...string) (report.Receipt, error) {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("no answer within %s", m.conf.TimeLimit)
 		}
-		err = fmt.Errorf("mail server %s: %w", m.conf.SMTP, err)
-		if no := new(answer); errors.As(err, &no) && no.code >= 500 && len(of) > 0 {
-			return report.Receipt{}, rejected(of[0], err)
+		text := fmt.Errorf("mail server %s: %w", m.conf.SMTP, answered(err))
+		if len(final) > 0 && isFinal(err) {
+			return report.Receipt{}, rejected(final[0], text)
 		}
-		return report.Receipt{}, &report.Retry{Err: err}
+		return report.Receipt{}, &report.Retry{Err: text}
 	}
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", m.conf.SMTP)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", m.conf.SMTP)
 	if err != nil {
 		return fail(err)
 	}
-	defer raw.Close()
-	defer context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })()
-	c := textproto.NewConn(raw)
-	ask := func(want int, format string, args ...any) (string, error) {
-		if format != "" {
-			if err := c.PrintfLine(format, args...); err != nil {
-				return "", err
-			}
-		}
-		_, text, err := c.ReadResponse(want)
-		if no := new(textproto.Error); errors.As(err, &no) {
-			err = &answer{no.Code, mail.OneLine(no.Msg)}
-		}
-		return mail.OneLine(text), err
-	}
-	if _, err := ask(220, ""); err != nil {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	c, err := smtp.NewClient(conn, m.host)
+	if err != nil {
 		return fail(err)
 	}
-	if _, err := ask(250, "EHLO %s", m.host); err != nil {
-		if _, err = ask(250, "HELO %s", m.host); err != nil {
-			return fail(err)
-		}
+	if err := c.Hello(m.host); err != nil {
+		return fail(err)
 	}
-	if _, err := ask(250, "MAIL FROM:<%s>", m.full(m.sender)); err != nil {
+	if err := c.Mail(m.full(m.sender)); err != nil {
 		return fail(err)
 	}
 	var refused error
 	taken := 0
 	for _, a := range to {
-		_, err := ask(25, "RCPT TO:<%s>", m.full(a)) // 250, 251
-		no := new(answer)
+		err := c.Rcpt(m.full(a))
 		switch {
 		case err == nil:
 			taken++
-		case errors.As(err, &no) && no.code >= 500:
-			refused = fmt.Errorf("%s: %w", a, err)
+		case isFinal(err):
+			refused = fmt.Errorf("%s: %w", a, answered(err))
 		default:
 			return fail(err)
 		}
@@ -75,25 +61,27 @@ func (m *Mailer) smtp(ctx context.Context, to []string, msg []byte) (report.Rece
 	if taken == 0 {
 		return fail(refused, "recipients")
 	}
-	if _, err := ask(354, "DATA"); err != nil {
+	// Not c.Data, which drops the server's last answer: it tells under which name the mail is queued.
+	if _, err := c.Text.Cmd("DATA"); err != nil {
 		return fail(err)
 	}
-	w := c.DotWriter()
-	if _, err := w.Write(msg); err != nil {
+	if _, _, err := c.Text.ReadResponse(354); err != nil {
 		return fail(err)
 	}
-	if err := w.Close(); err != nil {
+	w := c.Text.DotWriter()
+	_, err = w.Write(msg)
+	if err := errors.Join(err, w.Close()); err != nil {
 		return fail(err)
 	}
-	said, err := ask(250, "")
+	_, said, err := c.Text.ReadResponse(250)
 	if err != nil {
 		return fail(err, "mail")
 	}
-	_ = c.PrintfLine("QUIT") // it has the mail already
+	_ = c.Text.PrintfLine("QUIT") // the server has the mail already
 	if refused != nil {
 		said += ", but not for " + refused.Error()
 	}
-	return report.Receipt{Answer: said}, nil
+	return report.Receipt{Answer: safetext.Line(said, 500)}, nil
 }
 
 // full is an address with a host behind the @: servers refuse others.
@@ -104,10 +92,24 @@ func (m *Mailer) full(a string) string {
 	return a
 }
 
-// answer is another one than that hoped for, as one line. (How textproto.Error shows one differs between versions of Go.)
-type answer struct {
+// smtpError is an answer of the server that is not the one hoped for, as one line. (textproto.Error quotes it in some versions of Go.)
+type smtpError struct {
 	code int
 	text string
 }
 
-func (a *answer) Error() string { return fmt.Sprintf("%d %s", a.code, a.text) }
+func (e *smtpError) Error() string { return fmt.Sprintf("%d %s", e.code, e.text) }
+
+// answered makes an smtpError of an error that is an answer.
+func answered(err error) error {
+	if a := (*textproto.Error)(nil); errors.As(err, &a) {
+		return &smtpError{a.Code, safetext.Line(a.Msg, 500)}
+	}
+	return err
+}
+
+// isFinal says whether the server's answer is a final one.
+func isFinal(err error) bool {
+	a := (*smtpError)(nil)
+	return errors.As(answered(err), &a) && a.code >= 500
+}

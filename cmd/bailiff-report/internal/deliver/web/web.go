@@ -1,6 +1,7 @@
-// Package web is the HTTP client of destinations: it posts once and brings the answer back, bounded. It follows no
-// redirection, since a report goes where the administrator said and nowhere else, and its errors hold neither URL nor
-// headers, in one of which a key may be. What an answer means is policy/report/answer's.
+// Package web is the HTTP client of destinations: it posts once and returns the answer, bounded. It follows no redirection, since a
+// report goes to the configured URL and nowhere else, and its errors hold neither URL nor headers, which may hold a key.
+//
+// Start reading at Post; answer.go reads what is common to the answers of all services.
 package web
 
 import (
@@ -16,8 +17,6 @@ import (
 	"net/textproto"
 	"net/url"
 	"time"
-
-	"bailiff/cmd/bailiff-report/internal/format/answer"
 )
 
 const (
@@ -84,9 +83,9 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
-// Post sends a request and reads the answer, of which what is beyond answer.MaxBody is left out. An error says that there was
+// Post sends a request and reads the answer, of which what is beyond MaxBody is left out. An error says that there was
 // none: whether the other side took what was sent is not known then.
-func Post(ctx context.Context, c *http.Client, r *Request) (*answer.Answer, error) {
+func Post(ctx context.Context, c *http.Client, r *Request) (*Answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, errors.New("the URL cannot be read")
@@ -101,11 +100,11 @@ func Post(ctx context.Context, c *http.Client, r *Request) (*answer.Answer, erro
 		return nil, failure(ctx, req.URL.Host, err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, answer.MaxBody))
+	body, err := io.ReadAll(io.LimitReader(res.Body, MaxBody))
 	if err != nil {
 		return nil, failure(ctx, req.URL.Host, fmt.Errorf("its answer broke off: %w", err))
 	}
-	return &answer.Answer{Status: res.StatusCode, Header: textproto.MIMEHeader(res.Header), Body: body}, nil
+	return &Answer{Status: res.StatusCode, Header: textproto.MIMEHeader(res.Header), Body: body}, nil
 }
 
 // failure tells what went wrong without the URL, which url.Error would name.

@@ -13,11 +13,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"bailiff/cmd/bailiff-report/internal/format/answer"
 )
 
-func post(t *testing.T, within time.Duration, h http.HandlerFunc) (*answer.Answer, error) {
+func post(t *testing.T, within time.Duration, h http.HandlerFunc) (*Answer, error) {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -63,7 +61,7 @@ func TestHugeAnswer(t *testing.T) {
 			}
 		}
 	})
-	if err != nil || a.Status != 200 || len(a.Body) != answer.MaxBody {
+	if err != nil || a.Status != 200 || len(a.Body) != MaxBody {
 		t.Errorf("%v", err)
 	}
 }

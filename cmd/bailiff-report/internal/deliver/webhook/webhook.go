@@ -1,5 +1,7 @@
-// Package webhook posts reports as JSON to wherever the administrator says, signed. Form and signature are
-// format/webhook's.
+// Package webhook posts reports as JSON to a URL of the administrator's, signed as https://www.standardwebhooks.com describes. The
+// JSON has a schema that stays, described in bailiff.report(5); programs (package exec) get the same.
+//
+// Start reading at Deliver; payload.go has the JSON, sign.go the signature.
 package webhook
 
 import (
@@ -9,7 +11,6 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	"bailiff/cmd/bailiff-report/internal/deliver/web"
-	"bailiff/cmd/bailiff-report/internal/format/webhook"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -42,23 +43,23 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 	if err != nil {
 		return report.Receipt{}, web.Unkeyed(err)
 	}
-	secrets, err := webhook.Secrets(credential)
+	secrets, err := Secrets(credential)
 	if err != nil {
 		return report.Receipt{}, web.Unkeyed(fmt.Errorf("credential %s: %w", d.CredentialName(), err))
 	}
-	body := webhook.Compose(item, d.env.Host, d.Lines)
+	body := Compose(item, d.env.Host, d.Lines)
 	ctx, cancel := web.Limit(ctx, d.TimeLimit)
 	defer cancel()
-	a, err := web.Post(ctx, d.env.Client, d.request(body, webhook.Sign(secrets, webhook.ID(item), d.env.Now(), body)))
+	a, err := web.Post(ctx, d.env.Client, d.request(body, Sign(secrets, ID(item), d.env.Now(), body)))
 	if err != nil {
 		return report.Receipt{}, err
 	}
-	return webhook.Judge(a, web.Host(d.URL), d.env.Now())
+	return Judge(a, web.Host(d.URL), d.env.Now())
 }
 
 // Render shows the request, with the signature masked.
 func (d *destination) Render(item *report.Item) ([]byte, error) {
-	signature := webhook.Sign(nil, webhook.ID(item), d.env.Now(), nil)
+	signature := Sign(nil, ID(item), d.env.Now(), nil)
 	signature["webhook-signature"] = "v1," + web.Masked
-	return append(d.request(webhook.Compose(item, d.env.Host, d.Lines), signature).Text(), '\n'), nil
+	return append(d.request(Compose(item, d.env.Host, d.Lines), signature).Text(), '\n'), nil
 }

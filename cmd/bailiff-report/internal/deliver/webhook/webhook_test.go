@@ -9,7 +9,6 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	"bailiff/cmd/bailiff-report/internal/deliver/delivertest"
-	"bailiff/cmd/bailiff-report/internal/format/webhook"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 	"bailiff/units/e2e/peers"
@@ -59,7 +58,7 @@ func TestDeliver(t *testing.T) {
 	if len(all) != 3 || all[0].ID != all[1].ID || string(all[0].Body) != string(all[1].Body) || all[2].Taken[1] != "2001:db8::9" {
 		t.Fatalf("%+v", all)
 	}
-	var got webhook.Payload
+	var got Payload
 	if err := json.Unmarshal(all[0].Body, &got); err != nil || len(got.Data.Reports[0].Lines) != 5 || got.Data.Reports[0].Lines[4].Account != "bob" {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -1,9 +1,12 @@
-// Package xarf sends complaints to the abuse contacts of networks, as mails through the host's mail system. What they look
-// like is format/xarf's.
+// Package xarf mails complaints to the abuse contacts of networks, in forms that their programs read: X-ARF 0.2, a mail with a
+// report in YAML, and XARF 4, a mail in the manner of RFC 5965 with a report in JSON (https://xarf.org).
 //
-// It complains to nobody whose address no registry gave, not to this host's own people, and to no contact more often than
-// configured. A digest becomes one mail for each address and service. Which of them are gone is kept in a file, so that
-// one that has to wait does not send the others again.
+// A complaint accuses somebody. So there is none without log lines that show it, none about what may be forged, and none whose kind
+// has to be guessed. There is none to this host's own people, and no contact gets more mails than configured. A digest becomes one
+// mail for each address and service. sent.go keeps which of them are gone, so that one that has to wait does not send the others
+// again.
+//
+// Start reading at Deliver; complaint.go makes complaints of reports, class.go says what a filter's lines show.
 package xarf
 
 import (
@@ -17,8 +20,7 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	"bailiff/cmd/bailiff-report/internal/deliver/sendmail"
-	"bailiff/cmd/bailiff-report/internal/format/mail"
-	"bailiff/cmd/bailiff-report/internal/format/xarf"
+	"bailiff/cmd/bailiff-report/internal/message"
 	"bailiff/cmd/bailiff-report/internal/registry/whois"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
@@ -32,7 +34,7 @@ type mailer interface {
 type destination struct {
 	conf   *config.Destination
 	env    deliver.Env
-	sender *xarf.Sender
+	sender *Sender
 	mailer mailer
 	book   *book
 	own    own
@@ -44,7 +46,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := xarf.NewSender(d, env.Host, env.Config.Sender, env.Agent)
+	s, err := NewSender(d, env.Host, env.Config.Sender, env.Agent)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +84,7 @@ func (o *own) has(address string) bool {
 }
 
 // contacts says whom to complain to; none, and why: that may change where it is a *report.Retry.
-func (d *destination) contacts(ctx context.Context, c *xarf.Case) ([]string, error) {
+func (d *destination) contacts(ctx context.Context, c *Case) ([]string, error) {
 	if c.Test {
 		return []string{d.sender.Contact}, nil // nobody else is bothered
 	}
@@ -111,7 +113,7 @@ func (d *destination) contacts(ctx context.Context, c *xarf.Case) ([]string, err
 // Deliver sends a mail for each complaint of the item that is not gone yet. Where some have to wait, the error is about
 // these, and the next attempt sends them alone.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
-	cases, skipped := xarf.Cases(item, d.conf.Format, d.conf.Lines)
+	cases, skipped := Cases(item, d.conf.Format, d.conf.Lines)
 	var done, not []string
 	var wait []error
 	after, alone := time.Duration(0), true // no mail failed: what waits does so for its own sake
@@ -192,7 +194,7 @@ func (d *destination) room(to []string) (may []string, after time.Duration) {
 	return may, after
 }
 
-func (d *destination) send(ctx context.Context, c *xarf.Case, to []string) (string, error) {
+func (d *destination) send(ctx context.Context, c *Case, to []string) (string, error) {
 	m, err := d.sender.Message(c, d.conf.Format, to, d.env.Now())
 	if err != nil {
 		return "", &report.Refused{Err: err}
@@ -229,7 +231,7 @@ func summary(done, not []string) string {
 func (d *destination) Render(item *report.Item) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), d.env.Config.Lookup.TimeLimit+time.Second)
 	defer cancel()
-	cases, skipped := xarf.Cases(item, d.conf.Format, d.conf.Lines)
+	cases, skipped := Cases(item, d.conf.Format, d.conf.Lines)
 	var mails [][]byte
 	var not []string
 	for _, s := range skipped {
@@ -256,9 +258,9 @@ func (d *destination) Render(item *report.Item) ([]byte, error) {
 // Trace returns the Message-ID of an item that is one mail. Those of a digest are noted one by one as they go out: after a
 // crash at most the last of them goes out twice, with the same Message-ID.
 func (d *destination) Trace(item *report.Item) string {
-	cases, _ := xarf.Cases(item, d.conf.Format, 1)
+	cases, _ := Cases(item, d.conf.Format, 1)
 	if len(cases) != 1 {
 		return ""
 	}
-	return mail.MessageID(cases[0].Key, d.env.Host)
+	return message.ID(cases[0].Key, d.env.Host)
 }

@@ -14,6 +14,7 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/registry/whois"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 )
 
 const (
@@ -88,11 +89,11 @@ func ParseNetwork(data []byte, addr netip.Addr) (*report.Whois, error) {
 		return nil, fmt.Errorf("no RDAP answer: %w", err)
 	}
 	if n.Code != 0 {
-		return nil, fmt.Errorf("error %d: %s", n.Code, whois.CleanLine(n.Title, 100))
+		return nil, fmt.Errorf("error %d: %s", n.Code, safetext.Line(n.Title, 100))
 	}
-	w := &report.Whois{Network: n.block(addr.Unmap()), Name: whois.CleanLine(n.Name, 100)}
+	w := &report.Whois{Network: n.block(addr.Unmap()), Name: safetext.Line(n.Name, 100)}
 	if !w.Network.IsValid() {
-		return nil, fmt.Errorf("the answer is about %q to %q, not about %s", whois.CleanLine(n.Start, 50), whois.CleanLine(n.End, 50), addr)
+		return nil, fmt.Errorf("the answer is about %q to %q, not about %s", safetext.Line(n.Start, 50), safetext.Line(n.End, 50), addr)
 	}
 	if c := strings.ToUpper(strings.TrimSpace(n.Country)); len(c) == 2 && strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
 		w.Country = c
@@ -133,7 +134,7 @@ func (n *network) block(addr netip.Addr) (best netip.Prefix) {
 func (n *network) text(w *report.Whois) string {
 	var b strings.Builder
 	line := func(key, value string) {
-		if value = whois.CleanLine(value, whois.MaxLine); value != "" {
+		if value = safetext.Line(value, 300); value != "" {
 			fmt.Fprintf(&b, "%-12s %s\n", key+":", value)
 		}
 	}
@@ -150,12 +151,12 @@ func (n *network) text(w *report.Whois) string {
 	line("abuse", strings.Join(w.Abuse, ", "))
 	for i, e := range items[event](n.Events) {
 		if i < 10 {
-			line(whois.CleanLine(e.Action, 20), e.Date)
+			line(safetext.Line(e.Action, 20), e.Date)
 		}
 	}
 	left := maxRemarks
 	for _, r := range items[remark](n.Remarks) {
-		key := strings.ToLower(whois.CleanLine(r.Title, 20))
+		key := strings.ToLower(safetext.Line(r.Title, 20))
 		if key != "description" {
 			key = "remarks"
 		}
@@ -165,7 +166,7 @@ func (n *network) text(w *report.Whois) string {
 			}
 		}
 	}
-	return whois.Clean(b.String())
+	return safetext.Block(b.String())
 }
 
 // people are the entities of an answer, the outer ones first.
@@ -222,7 +223,7 @@ func (c *contact) card(data json.RawMessage) {
 		}
 		switch strings.ToLower(name) {
 		case "fn":
-			c.name = whois.CleanLine(value, 100)
+			c.name = safetext.Line(value, 100)
 		case "kind":
 			c.kind = strings.ToLower(value)
 		case "email":

@@ -76,33 +76,3 @@ func firstWord(s string) string {
 	w, _, _ := strings.Cut(strings.TrimSpace(s), " ")
 	return w
 }
-
-// special are the networks that no regional registry gave to anybody: IANA's special-purpose registries for IPv4 and, within
-// 2000::/3, IPv6 (RFC 6890 and what came later), multicast, and what is reserved.
-var special = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-	"192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
-	"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
-
-var globalUnicast = netip.MustParsePrefix("2000::/3")
-
-// Public says whether a registry can know to whom addr belongs. Private, reserved, documentation and multicast addresses and
-// those of transition mechanisms are nobody's, or everybody's.
-func Public(addr netip.Addr) bool {
-	addr = addr.Unmap()
-	if !addr.IsValid() || addr.Is6() && !globalUnicast.Contains(addr) {
-		return false
-	}
-	for _, p := range special {
-		if p.Contains(addr) {
-			return false
-		}
-	}
-	return true
-}
-
-func prefixes(all ...string) (l []netip.Prefix) {
-	for _, s := range all {
-		l = append(l, netip.MustParsePrefix(s))
-	}
-	return l
-}

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -114,7 +115,7 @@ func Parse(data []byte, addr netip.Addr) *report.Whois {
 			first(&handle, strings.ToLower(value))
 		}
 	}
-	w.Text = Clean(kept.String())
+	w.Text = safetext.Block(kept.String())
 	if !w.Network.IsValid() {
 		if !route.IsValid() {
 			return &report.Whois{Text: w.Text}
@@ -146,7 +147,7 @@ func announced(line string) (network, mail string) {
 // first sets what is not set yet.
 func first(dst *string, value string) {
 	if *dst == "" {
-		*dst = CleanLine(value, 100)
+		*dst = safetext.Line(value, 100)
 	}
 }
 
@@ -227,4 +228,13 @@ func Query(server string, addr netip.Addr) string {
 		return "n + " + addr.Unmap().String()
 	}
 	return addr.Unmap().String()
+}
+
+// latin1 reads a text in the encoding of old registries.
+func latin1(s string) string {
+	runes := make([]rune, len(s))
+	for i := range len(s) {
+		runes[i] = rune(s[i])
+	}
+	return string(runes)
 }

@@ -120,42 +120,6 @@ func TestBlock(t *testing.T) {
 	}
 }
 
-func TestPublic(t *testing.T) {
-	for s, want := range map[string]bool{
-		"8.8.8.8": true, "::ffff:8.8.8.8": true, "2a00:1450::1": true, "192.0.1.1": true,
-		"10.0.0.1": false, "127.0.0.1": false, "192.0.2.1": false, "203.0.113.7": false, "100.64.0.1": false, "224.0.0.1": false, "255.255.255.255": false, "0.0.0.0": false,
-		"::1": false, "fe80::1": false, "fd00::1": false, "2001:db8::1": false, "2002:c000:201::1": false, "64:ff9b::808:808": false, "ff02::1": false, "::ffff:10.0.0.1": false,
-	} {
-		if got := Public(netip.MustParseAddr(s)); got != want {
-			t.Errorf("%s: %v", s, got)
-		}
-	}
-}
-
-func TestClean(t *testing.T) {
-	for in, want := range map[string]string{
-		"a\tb \r\n\r\n\n\nc":           "a b\n\nc\n",
-		"\n\na":                        "a\n",
-		"caf\xe9 \x9b31m":              "café 31m\n",
-		"\x1b[31mred\x1b[0m":           "[31mred[0m\n",
-		"a\u202eb\u2066c\u200fd\ufeff": "abcd\n",
-		"a\u2028b":                     "a b\n",
-		strings.Repeat("ü", MaxLine+1): strings.Repeat("ü", MaxLine) + "…\n",
-		"":                             "",
-	} {
-		if got := Clean(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-	long := Clean(strings.Repeat("x\n", 10_000))
-	if n := strings.Count(long, "\n"); n != MaxLines+1 || !strings.HasSuffix(long, "x\n…\n") {
-		t.Errorf("%d lines are left of 10,000", n)
-	}
-	if wide := Clean(strings.Repeat(strings.Repeat("ü", MaxLine)+"\n", MaxLines)); len(wide) > MaxText {
-		t.Errorf("%d bytes", len(wide))
-	}
-}
-
 func FuzzParse(f *testing.F) {
 	for _, name := range []string{"ripe.txt", "arin.txt", "apnic.txt", "lacnic.txt", "afrinic.txt"} {
 		f.Add(read(f, name), "203.0.113.200")
@@ -185,7 +149,7 @@ func CheckAnswer(t testing.TB, w *report.Whois) {
 			t.Errorf("contact %q", a)
 		}
 	}
-	if len(w.Abuse) > MaxContacts || len(w.Text) > MaxText || strings.Count(w.Text, "\n") > MaxLines*2+1 || w.Text != "" && !strings.HasSuffix(w.Text, "\n") {
+	if len(w.Abuse) > MaxContacts || len(w.Text) > 16<<10 || strings.Count(w.Text, "\n") > 241 || w.Text != "" && !strings.HasSuffix(w.Text, "\n") {
 		t.Errorf("%d contacts, %d bytes of text", len(w.Abuse), len(w.Text))
 	}
 	for _, s := range []string{w.Name, w.Holder, w.Country, strings.ReplaceAll(w.Text, "\n", "")} {

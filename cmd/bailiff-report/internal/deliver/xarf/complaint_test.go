@@ -29,7 +29,7 @@ import (
 
 var at = time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC)
 
-func ban(addr, service string, patterns ...string) *report.Report {
+func complaintBan(addr, service string, patterns ...string) *report.Report {
 	a := netip.MustParseAddr(addr)
 	r := &report.Report{
 		ID: "0011223344556677", Time: at, Prefix: netip.PrefixFrom(a, a.BitLen()), Address: a, Jail: service + "-jail", Service: service,
@@ -58,21 +58,21 @@ func sender(t testing.TB) *Sender {
 }
 
 func TestCases(t *testing.T) {
-	wide := ban("198.51.100.7", "sshd", "failed", "failed")
+	wide := complaintBan("198.51.100.7", "sshd", "failed", "failed")
 	wide.Wide, wide.Prefix = true, netip.MustParsePrefix("198.51.100.0/24")
 	wide.Lines[0].Source = netip.MustParseAddr("198.51.100.8")
-	extended := ban("198.51.100.7", "sshd", "failed", "failed", "failed")
+	extended := complaintBan("198.51.100.7", "sshd", "failed", "failed", "failed")
 	extended.First = at.Add(-time.Hour)
-	own := ban("198.51.100.7", "own-filter", "x", "y")
+	own := complaintBan("198.51.100.7", "own-filter", "x", "y")
 	own.Lines[0].Account, own.Lines[0].Message = nil, []byte("something else")
-	bare := ban("198.51.100.7", "sshd")
+	bare := complaintBan("198.51.100.7", "sshd")
 	var all []string
 	cases, skipped := Cases(item(
-		ban("198.51.100.7", "sshd", "failed", "failed"), extended, wide,
-		ban("2001:db8::9", "postfix", "blocklisted", "sasl", "lost-connection", "sasl-reason"),
-		ban("198.51.100.7", "postfix", "blocklisted"),
-		ban("198.51.100.7", "nginx-botsearch", "x"),
-		ban("198.51.100.7", "named-refused", "x"),
+		complaintBan("198.51.100.7", "sshd", "failed", "failed"), extended, wide,
+		complaintBan("2001:db8::9", "postfix", "blocklisted", "sasl", "lost-connection", "sasl-reason"),
+		complaintBan("198.51.100.7", "postfix", "blocklisted"),
+		complaintBan("198.51.100.7", "nginx-botsearch", "x"),
+		complaintBan("198.51.100.7", "named-refused", "x"),
 		own, bare,
 	), V4, 4)
 	for _, c := range cases {
@@ -105,10 +105,10 @@ func TestCases(t *testing.T) {
 	if len(keys) != len(cases) {
 		t.Errorf("the keys are %v", keys)
 	}
-	if one, _ := Cases(item(ban("198.51.100.7", "sshd", "failed")), V4, 4); one[0].Key != "complaints-0011223344556677" {
+	if one, _ := Cases(item(complaintBan("198.51.100.7", "sshd", "failed")), V4, 4); one[0].Key != "complaints-0011223344556677" {
 		t.Errorf("the key of a single case is %s", one[0].Key)
 	}
-	if old, no := Cases(item(ban("198.51.100.7", "nginx-botsearch", "x")), V02, 4); len(old) != 0 || len(no) != 1 {
+	if old, no := Cases(item(complaintBan("198.51.100.7", "nginx-botsearch", "x")), V02, 4); len(old) != 0 || len(no) != 1 {
 		t.Errorf("X-ARF 0.2 takes %v", old)
 	}
 }
@@ -139,7 +139,7 @@ func TestClasses(t *testing.T) {
 			t.Errorf("%s: %d of %d patterns show a login", name, n, len(f.Patterns()))
 		}
 	}
-	r := ban("198.51.100.7", "sshd", "failed")
+	r := complaintBan("198.51.100.7", "sshd", "failed")
 	r.Service, r.Lines[0].Message = "own", []byte("Failed password for bob from 198.51.100.7 port 4000 ssh2")
 	clean := redact.New([]string{"mail1.example.org"}, func(string) *filter.Filter { f, _ := filter.LoadBuiltin("sshd"); return f }).Report(r)
 	if cases, _ := Cases(item(clean), V4, 10); len(cases) != 1 || !strings.Contains(string(cases[0].Lines[0].Message), redact.User) {
@@ -154,7 +154,7 @@ type part struct {
 }
 
 // open reads a mail as a receiver does.
-func open(t *testing.T, data []byte) (mail.Header, string, map[string]string, []part) {
+func openMail(t *testing.T, data []byte) (mail.Header, string, map[string]string, []part) {
 	t.Helper()
 	for _, line := range bytes.Split(data, []byte("\r\n")) {
 		if len(line) > 998 || bytes.ContainsFunc(line, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }) {
@@ -199,12 +199,12 @@ func open(t *testing.T, data []byte) (mail.Header, string, map[string]string, []
 
 func TestMail02(t *testing.T) {
 	for _, addr := range []string{"198.51.100.7", "2001:db8::"} {
-		cases, _ := Cases(item(ban(addr, "sshd", "failed", "failed")), V02, 10)
+		cases, _ := Cases(item(complaintBan(addr, "sshd", "failed", "failed")), V02, 10)
 		m, err := sender(t).Message(cases[0], V02, []string{"abuse@example.net", "cert@example.net"}, at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, kind, _, parts := open(t, m.Bytes())
+		h, kind, _, parts := openMail(t, m.Bytes())
 		if kind != "multipart/mixed" || h.Get("X-XARF") != "PLAIN" || h.Get("Auto-Submitted") != "auto-generated" || h.Get("To") != "abuse@example.net, cert@example.net" ||
 			h.Get("Message-ID") != "<bailiff.complaints-0011223344556677@mail1.example.org>" || h.Get("Reply-To") != "abuse@example.org" || !strings.HasPrefix(h.Get("Subject"), "abuse report about "+addr) {
 			t.Errorf("%s: %v", kind, h)
@@ -235,14 +235,14 @@ func TestMail02(t *testing.T) {
 }
 
 func TestMail4(t *testing.T) {
-	odd := ban("198.51.100.7", "sshd", "failed", "failed")
+	odd := complaintBan("198.51.100.7", "sshd", "failed", "failed")
 	odd.Lines[0].Message = []byte("a\nb\x1b[31m\xff\u202e" + strings.Repeat("x", 2000))
 	odd.Lines[1].Identifier = "evil\r\nBcc: x@example.org"
-	portless := ban("2001:db8::9", "dovecot", "auth")
+	portless := complaintBan("2001:db8::9", "dovecot", "auth")
 	portless.Lines[0].Port = 0
 	for name, r := range map[string]*report.Report{
-		"login": ban("198.51.100.7", "sshd", "failed", "failed"), "scan": ban("198.51.100.7", "nginx-botsearch", "x"), "IPv6, no port": portless, "odd": odd,
-		"own": ban("198.51.100.7", "Own \"filter\"\n", "x"),
+		"login": complaintBan("198.51.100.7", "sshd", "failed", "failed"), "scan": complaintBan("198.51.100.7", "nginx-botsearch", "x"), "IPv6, no port": portless, "odd": odd,
+		"own": complaintBan("198.51.100.7", "Own \"filter\"\n", "x"),
 	} {
 		cases, skipped := Cases(item(r), V4, 10)
 		if len(cases) != 1 {
@@ -252,7 +252,7 @@ func TestMail4(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, kind, params, parts := open(t, m.Bytes())
+		h, kind, params, parts := openMail(t, m.Bytes())
 		if kind != "multipart/report" || params["report-type"] != "feedback-report" || h.Get("Auto-Submitted") != "auto-generated" || h.Get("Bcc") != "" {
 			t.Errorf("%s: %s %v %v", name, kind, params, h)
 		}
@@ -297,7 +297,7 @@ func TestStable(t *testing.T) {
 		}
 		return ids
 	}
-	two := []*report.Report{ban("198.51.100.7", "sshd", "failed"), ban("198.51.100.8", "sshd", "failed")}
+	two := []*report.Report{complaintBan("198.51.100.7", "sshd", "failed"), complaintBan("198.51.100.8", "sshd", "failed")}
 	if a, b := of(two...), of(two...); !slices.Equal(a, b) || len(slices.Compact(slices.Sorted(slices.Values(a)))) != 4 {
 		t.Errorf("%v and %v", a, b)
 	}
@@ -380,7 +380,7 @@ func checkXARF(d map[string]any) (wrong []string) {
 
 // The check itself is no stamp.
 func TestCheckXARF(t *testing.T) {
-	cases, _ := Cases(item(ban("198.51.100.7", "sshd", "failed")), V4, 10)
+	cases, _ := Cases(item(complaintBan("198.51.100.7", "sshd", "failed")), V4, 10)
 	data, err := sender(t).json(cases[0], []byte("line\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -417,7 +417,7 @@ func FuzzMail(f *testing.F) {
 	f.Add([]byte("Failed password"), "sshd", "sshd")
 	f.Add([]byte("\r\n--=_\r\n\r\n.\r\nFrom x\r\nBcc: y"), "x\r\ny", "own")
 	f.Fuzz(func(t *testing.T, message []byte, identifier, service string) {
-		r := ban("198.51.100.7", "sshd", "failed")
+		r := complaintBan("198.51.100.7", "sshd", "failed")
 		r.Service, r.Lines[0].Message, r.Lines[0].Identifier = service, message, identifier
 		for _, format := range []string{V02, V4} {
 			cases, _ := Cases(item(r), format, 10)
@@ -426,7 +426,7 @@ func FuzzMail(f *testing.F) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				h, _, _, parts := open(t, m.Bytes())
+				h, _, _, parts := openMail(t, m.Bytes())
 				if len(parts) != 3 || h.Get("Bcc") != "" || h.Get("To") != "abuse@example.net" {
 					t.Errorf("%d parts, %v", len(parts), h)
 				}

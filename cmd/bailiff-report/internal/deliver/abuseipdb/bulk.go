@@ -10,8 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/format/answer"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -89,7 +90,7 @@ var plain = strings.NewReplacer("\n", " | ", `"`, "'")
 
 // cell makes a comment a cell. It begins with the filter's name; whatever that is, it begins no formula.
 func cell(s string, most int) string {
-	s = report.Printable(plain.Replace(s), most)
+	s = safetext.Line(plain.Replace(s), most)
 	if strings.IndexAny(s, "=+-@") == 0 {
 		s = "'" + s[1:]
 	}
@@ -97,7 +98,7 @@ func cell(s string, most int) string {
 }
 
 // JudgeBulk reads the answer to a file of so many entries.
-func JudgeBulk(a *answer.Answer, sent int, now time.Time) (report.Receipt, error) {
+func JudgeBulk(a *web.Answer, sent int, now time.Time) (report.Receipt, error) {
 	s, dup, err := read(a, now)
 	if err != nil {
 		return report.Receipt{}, err
@@ -124,7 +125,7 @@ func JudgeBulk(a *answer.Answer, sent int, now time.Time) (report.Receipt, error
 	if refused > 0 {
 		text += fmt.Sprintf(", %d refused%s", refused, bad)
 	}
-	text = answer.Clean(text)
+	text = safetext.Line(text, web.MaxText)
 	if *s.Data.Saved <= 0 && refused > 0 && known == 0 {
 		return report.Receipt{}, &report.Refused{Err: errors.New(who + ": " + text)}
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"bailiff/cmd/bailiff-report/internal/format/answer"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
@@ -121,7 +121,7 @@ func FuzzLogs(f *testing.F) {
 	})
 }
 
-func outcome(r report.Receipt, err error) string {
+func judged(r report.Receipt, err error) string {
 	var retry *report.Retry
 	var no *report.Refused
 	switch {
@@ -167,7 +167,7 @@ func TestJudge(t *testing.T) {
 		{200, `{}`, "retry 0s false: blocklist.de answers what is no answer of its interface: {}"},
 		{200, `[]`, "retry 0s false: blocklist.de answers what is no answer of its interface: []"},
 	} {
-		if got := outcome(Judge(&answer.Answer{Status: c.status, Body: []byte(c.body)}, dest, now)); got != c.want {
+		if got := judged(Judge(&web.Answer{Status: c.status, Body: []byte(c.body)}, dest, now)); got != c.want {
 			t.Errorf("%d %s\n%s, want\n%s", c.status, c.body, got, c.want)
 		}
 	}
@@ -176,7 +176,7 @@ func TestJudge(t *testing.T) {
 func FuzzJudge(f *testing.F) {
 	f.Add(200, `{"status":"error","error":{"service":{"a":[1,"\n"]}}}`)
 	f.Fuzz(func(t *testing.T, status int, body string) {
-		got := outcome(Judge(&answer.Answer{Status: status, Body: []byte(body)}, dest, now))
+		got := judged(Judge(&web.Answer{Status: status, Body: []byte(body)}, dest, now))
 		if len(got) > 600 || strings.ContainsAny(got, "\n\r\x1b\x00") || !utf8.ValidString(got) || got == "taken" && (status < 200 || status > 299) {
 			t.Errorf("%q", got)
 		}

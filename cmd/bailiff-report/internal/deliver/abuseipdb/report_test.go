@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"bailiff/cmd/bailiff-report/internal/format/answer"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
@@ -191,15 +191,15 @@ func TestBulkFits(t *testing.T) {
 	}
 }
 
-func said1(status int, body string, header ...string) *answer.Answer {
+func said1(status int, body string, header ...string) *web.Answer {
 	h := textproto.MIMEHeader{}
 	for i := 0; i < len(header); i += 2 {
 		h.Set(header[i], header[i+1])
 	}
-	return &answer.Answer{Status: status, Header: h, Body: []byte(body)}
+	return &web.Answer{Status: status, Header: h, Body: []byte(body)}
 }
 
-func outcome(r report.Receipt, err error) string {
+func judged(r report.Receipt, err error) string {
 	var retry *report.Retry
 	var no *report.Refused
 	switch {
@@ -216,7 +216,7 @@ func outcome(r report.Receipt, err error) string {
 func TestJudge(t *testing.T) {
 	const dup = `{"errors":[{"detail":"You can only report the same IP address (` + "`127.0.0.2`" + `) once in 15 minutes.","status":429,"source":{"parameter":"ip"}}]}`
 	const quota = `{"errors":[{"detail":"Daily rate limit of 1000 requests exceeded for this endpoint. See headers for additional details.","status":429}]}`
-	for want, a := range map[string]*answer.Answer{
+	for want, a := range map[string]*web.Answer{
 		"taken, confidence of abuse 52 false":         said1(200, `{"data":{"ipAddress":"198.51.100.7","abuseConfidenceScore":52}}`),
 		"taken false":                                 said1(200, `{"data":{"ipAddress":"198.51.100.7"}}`),
 		"reported less than 15 minutes ago true":      said1(429, dup, "Retry-After", "800"),
@@ -234,11 +234,11 @@ func TestJudge(t *testing.T) {
 		"retry 7s false: AbuseIPDB answers 503":                                                                   said1(503, ``, "Retry-After", "7"),
 		"retry 0s false: AbuseIPDB answers what is no answer of its API: ok { [31m":                               said1(200, "ok\n{\x1b[31m"),
 	} {
-		if got := outcome(Judge(a, now)); !strings.HasPrefix(got, strings.TrimSpace(want)) {
+		if got := judged(Judge(a, now)); !strings.HasPrefix(got, strings.TrimSpace(want)) {
 			t.Errorf("%d %s\n%s, want\n%s", a.Status, a.Body, got, want)
 		}
 	}
-	for want, a := range map[string]*answer.Answer{
+	for want, a := range map[string]*web.Answer{
 		"60 of 63 taken, 1 known already, 2 refused; row 6, 127.0.foo.bar: Invalid IP; row 8, 189.87.146.50: Invalid Category false": said1(200, `{"data":{"savedReports":60,"invalidReports":[{"error":"Duplicate IP","input":"41.188.138.68","rowNumber":5},{"error":"Invalid IP","input":"127.0.foo.bar","rowNumber":6},{"error":"Invalid Category","input":"189.87.146.50","rowNumber":8}]}}`),
 		"63 of 63 taken false":                                             said1(200, `{"data":{"savedReports":63,"invalidReports":[]}}`),
 		"0 of 63 taken, 1 known already true":                              said1(200, `{"data":{"savedReports":0,"invalidReports":[{"error":"Duplicate IP"}]}}`),
@@ -248,7 +248,7 @@ func TestJudge(t *testing.T) {
 		"retry 0s false: AbuseIPDB does not say":                           said1(200, `{"data":{}}`),
 		"refused true: AbuseIPDB answers 401":                              said1(401, ``),
 	} {
-		if got := outcome(JudgeBulk(a, 63, now)); !strings.HasPrefix(got, want) {
+		if got := judged(JudgeBulk(a, 63, now)); !strings.HasPrefix(got, want) {
 			t.Errorf("%d %s\n%s, want\n%s", a.Status, a.Body, got, want)
 		}
 	}
@@ -257,9 +257,9 @@ func TestJudge(t *testing.T) {
 func FuzzJudge(f *testing.F) {
 	f.Add(200, `{"data":{"abuseConfidenceScore":1,"savedReports":-1,"invalidReports":[{"error":"\n\u001b","input":"x"}]},"errors":[{"detail":"\n"}]}`)
 	f.Fuzz(func(t *testing.T, status int, body string) {
-		for _, judge := range []func(*answer.Answer) (report.Receipt, error){
-			func(a *answer.Answer) (report.Receipt, error) { return Judge(a, now) },
-			func(a *answer.Answer) (report.Receipt, error) { return JudgeBulk(a, 1, now) },
+		for _, judge := range []func(*web.Answer) (report.Receipt, error){
+			func(a *web.Answer) (report.Receipt, error) { return Judge(a, now) },
+			func(a *web.Answer) (report.Receipt, error) { return JudgeBulk(a, 1, now) },
 		} {
 			r, err := judge(said1(status, body))
 			text := r.Answer

@@ -8,29 +8,29 @@ import (
 
 // Services of blocklist.de that are used here, from the table of what its DNS lists answer.
 const (
-	asterisk = "asterisk"
-	badbot   = "badbot"
-	ftp      = "ftp"
-	imap     = "imap"
-	logins   = "bruteforcelogin" // of web applications
-	mail     = "mail"
-	mysql    = "mysql"
-	pop3     = "pop3"
-	rfi      = "rfi-attack"
-	sasl     = "sasl"
-	ssh      = "ssh"
-	webmin   = "webmin"
+	asterisk  = "asterisk"
+	badbot    = "badbot"
+	ftp       = "ftp"
+	imap      = "imap"
+	logins    = "bruteforcelogin" // of web applications
+	mailAbuse = "mail"
+	mysql     = "mysql"
+	pop3      = "pop3"
+	rfi       = "rfi-attack"
+	sasl      = "sasl"
+	ssh       = "ssh"
+	webmin    = "webmin"
 )
 
 // known says what blocklist.de calls the services of the built-in filters. Those that are missing it does not tell apart.
 var known = map[string]string{
 	"apache-auth": logins, "apache-badbots": badbot, "apache-botsearch": badbot, "apache-modsecurity": badbot, "apache-nohome": badbot,
 	"apache-noscript": badbot, "apache-overflows": badbot, "apache-shellshock": rfi, "asterisk": asterisk, "cockpit": logins,
-	"courier-auth": imap, "courier-smtp": mail, "cyrus-imap": imap, "dovecot": imap, "dropbear": ssh, "exim": mail, "gitlab": logins,
+	"courier-auth": imap, "courier-smtp": mailAbuse, "cyrus-imap": imap, "dovecot": imap, "dropbear": ssh, "exim": mailAbuse, "gitlab": logins,
 	"grafana": logins, "haproxy-http-auth": logins, "mariadb-auth": mysql, "monit": logins, "mysqld-auth": mysql, "nginx-bad-request": badbot,
-	"nginx-botsearch": badbot, "nginx-forbidden": badbot, "nginx-http-auth": logins, "nginx-limit-req": badbot, "opensmtpd": mail,
-	"postfix": mail, "proftpd": ftp, "proxmox": logins, "pure-ftpd": ftp, "roundcube": logins, "saslauthd": sasl, "sendmail-auth": sasl,
-	"sendmail-reject": mail, "sieve": imap, "sshd": ssh, "traefik-auth": logins, "vaultwarden": logins, "vsftpd": ftp, "webmin": webmin,
+	"nginx-botsearch": badbot, "nginx-forbidden": badbot, "nginx-http-auth": logins, "nginx-limit-req": badbot, "opensmtpd": mailAbuse,
+	"postfix": mailAbuse, "proftpd": ftp, "proxmox": logins, "pure-ftpd": ftp, "roundcube": logins, "saslauthd": sasl, "sendmail-auth": sasl,
+	"sendmail-reject": mailAbuse, "sieve": imap, "sshd": ssh, "traefik-auth": logins, "vaultwarden": logins, "vsftpd": ftp, "webmin": webmin,
 }
 
 // Service returns what blocklist.de calls the service of a jail: as the administrator says, by jail or else by filter, or as is
@@ -45,7 +45,7 @@ func Service(jail, filter string, lines []report.Line, own map[string]string) (s
 	}
 	s, ok := known[filter]
 	switch {
-	case s == mail && every(lines, func(l *report.Line) bool {
+	case s == mailAbuse && every(lines, func(l *report.Line) bool {
 		return strings.HasPrefix(l.Pattern, "sasl") || strings.HasPrefix(l.Pattern, "auth")
 	}):
 		s = sasl

@@ -1,10 +1,3 @@
-// Package abuseipdb gives reports the form of AbuseIPDB's API v2, one by one and as CSV in bulk, and reads its answers. It
-// sends nothing.
-//
-// Sources: https://docs.abuseipdb.com (fields, limits, answers), https://www.abuseipdb.com/reporting-policy (what may be
-// reported, and how), https://www.abuseipdb.com/categories.
-//
-// Start reading at Compose and Judge; categories.go says what is reported as what.
 package abuseipdb
 
 import (
@@ -18,8 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/format/answer"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -32,6 +26,8 @@ const (
 	maxAge     = 60 * 24 * time.Hour // of an attack
 	who        = "AbuseIPDB"
 )
+
+var recipient = report.Recipient(who)
 
 // tester is an address that the API takes no report of, but answers as if it had been reported a moment ago: it is there to be
 // tried. So `bailiff report test` proves the key and accuses nobody.
@@ -47,29 +43,23 @@ type Entry struct {
 
 // Compose makes the entry of one report. An error is a *report.Refused that says why AbuseIPDB must not be told.
 func Compose(r *report.Report, d *config.Destination, test bool, now time.Time) (*Entry, error) {
-	refuse := func(format string, args ...any) (*Entry, error) {
-		return nil, &report.Refused{Err: fmt.Errorf(who+" is not told: "+format, args...)}
-	}
-	addr, ok := report.Single(r)
-	if !ok {
-		return refuse("it takes single addresses, and of %v none is known", r.Prefix)
-	}
-	if !report.Public(addr) {
-		return refuse("%v is no address of the Internet", addr)
+	addr, err := recipient.Address(r)
+	if err != nil {
+		return nil, err
 	}
 	categories, ok := Categories(r.Jail, r.Service, d.Categories)
 	if !ok {
-		return refuse("it is not known what attacks on %s are called there; name their categories in report.destinations.%s.categories", r.Jail, d.Name)
+		return nil, recipient.Refuse("it is not known what attacks on %s are called there; name their categories in report.destinations.%s.categories", r.Jail, d.Name)
 	}
 	if len(categories) == 0 {
-		return refuse("%s speaks UDP, where senders can be forged, and its policy excludes that", r.Service)
+		return nil, recipient.Refuse("%s speaks UDP, where senders can be forged, and its policy excludes that", r.Service)
 	}
 	at := r.Since
 	if at.IsZero() {
 		at = r.Time
 	}
 	if now.Sub(at) > maxAge {
-		return refuse("the attack of %s is more than 60 days old", at.UTC().Format(time.DateOnly))
+		return nil, recipient.Refuse("the attack of %s is more than 60 days old", at.UTC().Format(time.DateOnly))
 	}
 	if at.After(now) {
 		at = now // a clock was set back
@@ -115,7 +105,7 @@ func comment(r *report.Report, most int) string {
 	for i := len(lines) - 1; i >= 0; i-- {
 		l := lines[i]
 		l.Hostname = "" // of no use to anybody there
-		text := report.Text(&l, maxMessage)
+		text := report.LogLine(&l, maxMessage)
 		if len(text)+1 > left {
 			break
 		}
@@ -165,7 +155,7 @@ type invalid struct {
 }
 
 // read takes an answer apart. Either there is data, or an error says what became of the report.
-func read(a *answer.Answer, now time.Time) (s said, dup bool, err error) {
+func read(a *web.Answer, now time.Time) (s said, dup bool, err error) {
 	bad := json.Unmarshal(a.Body, &s)
 	text := ""
 	for i, e := range s.Errors {
@@ -180,7 +170,7 @@ func read(a *answer.Answer, now time.Time) (s said, dup bool, err error) {
 			text += " (" + e.Source.Parameter + ")"
 		}
 	}
-	if text = answer.Clean(text); text == "" {
+	if text = safetext.Line(text, web.MaxText); text == "" {
 		text = a.Text()
 	}
 	switch {
@@ -209,7 +199,7 @@ func quote(s string) string {
 }
 
 // Judge reads the answer to one report.
-func Judge(a *answer.Answer, now time.Time) (report.Receipt, error) {
+func Judge(a *web.Answer, now time.Time) (report.Receipt, error) {
 	s, dup, err := read(a, now)
 	switch {
 	case err != nil:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -94,7 +95,7 @@ const maxMessage = 32 << 10
 func newView(item *report.Item, d *config.Destination, e *Envelope) (*View, []report.Line) {
 	has := func(part string) bool { return slices.Contains(d.Include, part) }
 	v := &View{
-		Host: OneLine(e.Host), Agent: OneLine(e.Agent), Time: e.Time, Test: item.Test, Digest: item.Digest,
+		Host: line(e.Host), Agent: line(e.Agent), Time: e.Time, Test: item.Test, Digest: item.Digest,
 		Whois: has(config.IncludeWhois), Lines: has(config.IncludeLines), Most: d.Lines, Total: len(item.Reports),
 	}
 	budget, texts := maxLines, maxWhois
@@ -103,7 +104,7 @@ func newView(item *report.Item, d *config.Destination, e *Envelope) (*View, []re
 		b := newBan(r, e.Time.Location())
 		b.Failures = max(0, b.Failures)
 		if r.Host != "" {
-			v.Host = OneLine(r.Host)
+			v.Host = line(r.Host)
 		}
 		lines := func(all []report.Line) []Line {
 			l, left, raw := newLines(all, d.Lines, &budget, e.Time.Location())
@@ -132,11 +133,14 @@ func newView(item *report.Item, d *config.Destination, e *Envelope) (*View, []re
 	return v, coded
 }
 
+// line makes a foreign text one line.
+func line(s string) string { return safetext.Line(s, 500) }
+
 func newBan(r *report.Report, zone *time.Location) Ban {
 	b := Ban{
-		ID: OneLine(r.ID), Address: r.Address.String(), Jail: OneLine(r.Jail), Service: OneLine(r.Service),
+		ID: line(r.ID), Address: r.Address.String(), Jail: line(r.Jail), Service: line(r.Service),
 		Time: in(r.Time, zone), First: in(r.First, zone), Since: in(r.Since, zone), Until: in(r.Until, zone), Forever: r.Until.IsZero(),
-		Failures: r.Failures, Count: r.Count, Reason: OneLine(r.Reason), By: OneLine(r.By), Manual: r.By != "" || r.Jail == "manual",
+		Failures: r.Failures, Count: r.Count, Reason: line(r.Reason), By: line(r.By), Manual: r.By != "" || r.Jail == "manual",
 		Wide: r.Wide, Extended: r.Extended, Missing: r.Missing, Withheld: r.Withheld,
 	}
 	b.Prefix, b.Network = subject(r.Prefix)
@@ -184,14 +188,14 @@ func newWhois(w *report.Whois) Whois {
 	case w == nil:
 		return Whois{Failed: "it was not asked"}
 	case w.Failed != "":
-		return Whois{Failed: OneLine(w.Failed)}
+		return Whois{Failed: line(w.Failed)}
 	}
-	v := Whois{Name: OneLine(w.Name), Holder: OneLine(w.Holder), Country: OneLine(w.Country), Text: block(w.Text), Source: OneLine(w.Source)}
+	v := Whois{Name: line(w.Name), Holder: line(w.Holder), Country: line(w.Country), Text: strings.TrimRight(safetext.Block(w.Text), "\n"), Source: line(w.Source)}
 	if w.Network.IsValid() {
 		v.Network = w.Network.String()
 	}
 	for _, a := range w.Abuse {
-		v.Abuse = append(v.Abuse, OneLine(a))
+		v.Abuse = append(v.Abuse, line(a))
 	}
 	if v.Text == "" && v.Network == "" && v.Holder == "" && v.Name == "" && len(v.Abuse) == 0 {
 		v.Failed = "the answer was empty"
@@ -210,15 +214,11 @@ func newLines(all []report.Line, most int, budget *int, zone *time.Location) (l 
 		}
 	}
 	for _, r := range all[from:] {
-		msg := r.Message
-		text, same := escape(msg[:min(len(msg), maxMessage)])
-		if len(msg) > maxMessage {
-			text, same = text+" […]", false
-		}
+		text, same := safetext.Escape(r.Message, maxMessage)
 		if !same {
 			coded = append(coded, r)
 		}
-		v := Line{Time: in(r.Time, zone), Host: OneLine(r.Hostname), Program: OneLine(r.Identifier), Unit: OneLine(r.Unit), Message: text, Coded: !same}
+		v := Line{Time: in(r.Time, zone), Host: line(r.Hostname), Program: line(r.Identifier), Unit: line(r.Unit), Message: text, Coded: !same}
 		if r.PID != 0 {
 			v.Program += fmt.Sprintf("[%d]", r.PID)
 		}

@@ -1,4 +1,10 @@
-package mail
+// Package message writes mails: MIME (RFC 2045) in ASCII, with lines that every mail system takes. It knows nothing of reports.
+//
+// It is done by hand because no library writes what is needed here: the same bytes in every attempt (Message-ID and boundary follow
+// from the item's key), folded headers, and parts of the kinds that X-ARF asks for.
+//
+// Start reading at Message.
+package message
 
 import (
 	"bytes"
@@ -6,17 +12,19 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"mime/quotedprintable"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
 // Message is a mail as RFC 5322 and MIME (RFC 2045) have it. Whatever its texts hold, no header and no part ends but where
 // Bytes ends it.
 type Message struct {
-	ID      string // without angle brackets: see MessageID
+	ID      string // without angle brackets: see the function ID
 	Name    string // of the sender, for people
 	From    string // address; checked by report.ValidRecipient
 	To      []string
@@ -36,8 +44,8 @@ type Part struct {
 	Body []byte // lines of text end with \n
 }
 
-// MessageID makes the Message-ID of an item, without angle brackets: the same in every attempt.
-func MessageID(key, host string) string {
+// ID makes the Message-ID of an item, without angle brackets: the same in every attempt.
+func ID(key, host string) string {
 	if !config.ValidRecipient("bailiff." + key) { // a dot-atom
 		sum := sha256.Sum256([]byte(key))
 		key = hex.EncodeToString(sum[:16])
@@ -166,20 +174,18 @@ func writeField(b *bytes.Buffer, name, value string) {
 	b.WriteString("\r\n")
 }
 
-// encoded makes one line of printable ASCII of a text, with words as of RFC 2047 where it is not that already.
+// encoded makes one line of printable ASCII of a text, with encoded words (RFC 2047) where it is not that already.
 func encoded(s string) string {
-	s = OneLine(s)
-	plain := !strings.Contains(s, "=?")
-	long := 0
-	for _, word := range strings.Split(s, " ") {
-		long = max(long, len(word))
+	s = safetext.Line(s, maxHeader)
+	longest := 0
+	for word := range strings.SplitSeq(s, " ") {
+		longest = max(longest, len(word))
 	}
-	for i := range len(s) {
-		plain = plain && s[i] < 0x7f
-	}
-	if plain && long <= lineLimit-2 {
+	plain := !strings.ContainsFunc(s, func(r rune) bool { return r > '~' }) && !strings.Contains(s, "=?")
+	if plain && longest <= lineLimit-2 {
 		return s
 	}
+	// Not mime.BEncoding: it leaves long words as they are, and words that look like encoded ones.
 	var words []string
 	for s != "" {
 		n := min(45, len(s)) // 60 letters of base64: with the frame 72 of the 75 that a word may have
@@ -195,20 +201,6 @@ func encoded(s string) string {
 // maxHeader bounds a header's text, in bytes. A subject is read in a list of mails.
 const maxHeader = 500
 
-// OneLine makes of any text one line of UTF-8 without control characters and blanks in a row, of some 500 bytes at most.
-func OneLine(s string) string {
-	if len(s) > maxHeader {
-		s = s[:maxHeader] + "…"
-	}
-	s = strings.Map(func(r rune) rune {
-		if !shown(r) || r == '\t' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-	return strings.Join(strings.Fields(s), " ")
-}
-
 // phrase is a name before an address (RFC 5322, 3.2.5).
 func phrase(s string) string {
 	s = encoded(s)
@@ -221,44 +213,26 @@ func phrase(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `" `
 }
 
-const hexDigits = "0123456789ABCDEF"
-
-// quotePrintable writes text as of RFC 2045, 6.7: any bytes, lines that end with \n, at most 76 bytes in one. A dot and
-// "From " at the beginning are written as codes, so that no mail system has a reason to touch them.
+// quotePrintable writes text in quoted-printable (RFC 2045, 6.7). Its lines end with \n. A dot and "From " at the beginning of a line
+// are written as codes as well, so that no mail system has a reason to change them.
 func quotePrintable(b *bytes.Buffer, text []byte) {
-	text = bytes.TrimSuffix(text, []byte("\n"))
-	for line := range bytes.SplitSeq(text, []byte("\n")) {
-		at := 0
-		for i, c := range line {
-			code := c < ' ' && c != '\t' || c >= 0x7f || c == '=' || at == 0 && (c == '.' || c == 'F' && bytes.HasPrefix(line[i:], []byte("From "))) ||
-				i == len(line)-1 && (c == ' ' || c == '\t')
-			size := 1
-			if code {
-				size = 3
-			}
-			// A last byte may stand where the "=" of a line that goes on would.
-			if at+size > 75 && (i < len(line)-1 || at+size > 76) {
-				b.WriteString("=\r\n")
-				at = 0
-				if c == '.' || c == 'F' {
-					code, size = true, 3
-				}
-			}
-			if code {
-				b.Write([]byte{'=', hexDigits[c>>4], hexDigits[c&15]})
-			} else {
-				b.WriteByte(c)
-			}
-			at += size
+	var plain bytes.Buffer
+	w := quotedprintable.NewWriter(&plain)
+	w.Write(append(bytes.TrimSuffix(text, []byte("\n")), '\n')) // a bytes.Buffer takes everything
+	w.Close()
+	for line := range bytes.Lines(plain.Bytes()) {
+		if line[0] == '.' || bytes.HasPrefix(line, []byte("From ")) {
+			fmt.Fprintf(b, "=%02X=\r\n", line[0]) // a line of its own, since this one may have its full length
+			line = line[1:]
 		}
-		b.WriteString("\r\n")
+		b.Write(line)
 	}
 }
 
 // Address says how the sender is written where it stands in an argument or a header.
 func Address(sender, host string) string {
 	if sender == "" {
-		return fmt.Sprintf("bailiff@%s", validHost(host))
+		return "bailiff@" + validHost(host)
 	}
 	return sender
 }

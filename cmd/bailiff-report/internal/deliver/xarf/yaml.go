@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/registry/whois"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 )
 
 // schema02 is the schema that X-ARF 0.2 names for login attacks.
@@ -30,7 +30,7 @@ func (s *Sender) yaml(x *Case, id string) []byte {
 	field("Report-Type", "login-attack")
 	field("Service", x.Service)
 	field("Version", V02)
-	field("User-Agent", `"`+strings.NewReplacer(`\`, ``, `"`, ``).Replace(whois.CleanLine(s.Agent, 100))+`"`)
+	field("User-Agent", `"`+strings.NewReplacer(`\`, ``, `"`, ``).Replace(safetext.Line(s.Agent, 100))+`"`)
 	field("Date", x.Last.UTC().Format(time.RFC1123Z))
 	field("Source-Type", "ip-address")
 	field("Source", source)

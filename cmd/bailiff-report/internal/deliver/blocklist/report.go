@@ -1,10 +1,3 @@
-// Package blocklist gives reports the forms that blocklist.de takes, over HTTP and as a mail like fail2ban's, and reads the answers
-// of its HTTP interface. It sends nothing.
-//
-// Sources: https://www.blocklist.de/en/httpreports.html?help (fields), https://www.blocklist.de/en/rbldns.html (services), the
-// announcement of 2013-01-02 in blog.blocklist.de (answers to errors), fail2ban's issues 2629, 2994 and 3107 (what it refuses).
-//
-// Start reading at Compose and Judge; services.go says what is reported as what.
 package blocklist
 
 import (
@@ -19,8 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/format/answer"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -33,6 +27,8 @@ const (
 	who        = "blocklist.de"
 )
 
+var recipient = report.Recipient(who)
+
 // Entry is what blocklist.de is told about one address.
 type Entry struct {
 	IP      netip.Addr
@@ -42,23 +38,17 @@ type Entry struct {
 
 // Compose makes the entry of one report. An error is a *report.Refused that says why blocklist.de must not be told.
 func Compose(r *report.Report, d *config.Destination) (*Entry, error) {
-	refuse := func(format string, args ...any) (*Entry, error) {
-		return nil, &report.Refused{Err: fmt.Errorf(who+" is not told: "+format, args...)}
-	}
-	addr, ok := report.Single(r)
-	if !ok {
-		return refuse("it takes single addresses, and of %v none is known", r.Prefix)
-	}
-	if !report.Public(addr) {
-		return refuse("%v is no address of the Internet", addr)
+	addr, err := recipient.Address(r)
+	if err != nil {
+		return nil, err
 	}
 	lines := report.Newest(r.Lines, d.Lines)
 	if len(lines) == 0 {
-		return refuse("there are no log lines, and without them it cannot pass the report on")
+		return nil, recipient.Refuse("there are no log lines, and without them it cannot pass the report on")
 	}
 	service, ok := Service(r.Jail, r.Service, lines, d.Services)
 	if !ok {
-		return refuse("it is not known what it calls %s; name that in report.destinations.%s.services", r.Jail, d.Name)
+		return nil, recipient.Refuse("it is not known what it calls %s; name that in report.destinations.%s.services", r.Jail, d.Name)
 	}
 	return &Entry{addr, service, lines}, nil
 }
@@ -73,7 +63,7 @@ func (e *Entry) logs() string {
 	var texts []string
 	left := maxLogs
 	for _, l := range slices.Backward(e.Lines) {
-		text := report.Text(&l, maxMessage) + "\n"
+		text := report.LogLine(&l, maxMessage) + "\n"
 		if left -= len(text); left < 0 {
 			break
 		}
@@ -92,7 +82,7 @@ func (e *Entry) Mail(r *report.Report) *report.Report {
 }
 
 // Judge reads the answer to one report.
-func Judge(a *answer.Answer, d *config.Destination, now time.Time) (report.Receipt, error) {
+func Judge(a *web.Answer, d *config.Destination, now time.Time) (report.Receipt, error) {
 	says, ok := read(a.Body)
 	switch {
 	case ok && len(says) == 0 && a.OK():
@@ -180,7 +170,7 @@ func refusal(says map[string]string, d *config.Destination) error {
 		}
 		all = append(all, text)
 	}
-	text := who + " refuses: " + answer.Clean(strings.Join(all, "; "))
+	text := who + " refuses: " + safetext.Line(strings.Join(all, "; "), web.MaxText)
 	switch {
 	case account:
 		return &report.Refused{All: true, Err: errors.New(text)}

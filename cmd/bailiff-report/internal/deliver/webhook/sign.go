@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/format/answer"
+	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
 )
 
@@ -59,7 +59,7 @@ func Sign(secrets [][]byte, id string, at time.Time, body []byte) map[string]str
 }
 
 // Judge reads what the receiver answers.
-func Judge(a *answer.Answer, host string, now time.Time) (report.Receipt, error) {
+func Judge(a *web.Answer, host string, now time.Time) (report.Receipt, error) {
 	if err := a.Err(host, a.Text(), now); err != nil {
 		return report.Receipt{}, err
 	}

@@ -1,7 +1,3 @@
-// Package webhook gives reports the form that webhooks and programs of the administrator's get: JSON with a schema that stays,
-// described in bailiff.report(5), and a signature as https://www.standardwebhooks.com has it. It sends nothing.
-//
-// Start reading at Payload; sign.go has the signature.
 package webhook
 
 import (

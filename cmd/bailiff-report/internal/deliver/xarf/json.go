@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/registry/whois"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 )
 
 // version is that of the specification which the JSON was written and is tested against (xarf/xarf-spec, March 2026).
@@ -62,7 +62,7 @@ type evidence struct {
 // json is xarf.json. This host's own address is not told: the reporter is who suffers.
 func (s *Sender) json(x *Case, log []byte) ([]byte, error) {
 	_, domain, _ := strings.Cut(s.Contact, "@")
-	who := contact{whois.CleanLine(s.Org, 200), s.Contact, domain}
+	who := contact{safetext.Line(s.Org, 200), s.Contact, domain}
 	sum := sha256.Sum256(log)
 	d := document{
 		Version: version, ID: uuid(x.Key), Timestamp: rfc3339(x.Last), Reporter: who, Sender: who, Source: x.Address.String(), Port: x.Source,

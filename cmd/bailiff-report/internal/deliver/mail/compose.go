@@ -1,13 +1,3 @@
-// Package mail makes mails of reports: correct MIME, in ASCII, with log lines that a standard parser reads as they stand
-// in the journal. It also knows how text of strangers becomes harmless in a mail, which other forms of reports by mail
-// (blocklist.de, X-ARF) use, too: see Message.
-//
-// Nothing of a report becomes a header, but a ban's id, jail and address, and the subject; these are one line of printable
-// text each, whatever was in them. Log lines stand in the text. Where one is not UTF-8, or holds control characters or
-// marks that change the order of text, it is shown with codes (\x1b), and its true bytes are attached in the journal's own
-// export format (systemd.io/JOURNAL_EXPORT_FORMATS), which systemd-journal-remote reads.
-//
-// Start reading at Compose; the layouts are templates, bailiff.tmpl and fail2ban.tmpl.
 package mail
 
 import (
@@ -15,12 +5,13 @@ import (
 	_ "embed"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"bailiff/cmd/bailiff-report/internal/message"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -43,9 +34,6 @@ func mustParse(name string, data []byte) *Template {
 	return t
 }
 
-// Example is a template to begin with: that of the layout "bailiff".
-func Example() []byte { return slices.Clone(bailiffLayout) }
-
 // Envelope is what a mail needs beside the item and its destination.
 type Envelope struct {
 	Host     string    // this host, in Message-IDs and where a report names none
@@ -65,7 +53,7 @@ func Compose(item *report.Item, d *config.Destination, e *Envelope) ([]byte, err
 }
 
 // NewMessage is Compose for those who add to the message.
-func NewMessage(item *report.Item, d *config.Destination, e *Envelope) (*Message, error) {
+func NewMessage(item *report.Item, d *config.Destination, e *Envelope) (*message.Message, error) {
 	layout, name := layouts[d.Layout], "bailiff on "+e.Host
 	if layout == nil {
 		layout = layouts["bailiff"]
@@ -87,9 +75,9 @@ func NewMessage(item *report.Item, d *config.Destination, e *Envelope) (*Message
 			return nil, located(d.Layout, err)
 		}
 	}
-	m := &Message{
-		ID: MessageID(item.Key, e.Host), Name: name, From: Address(e.Sender, e.Host), To: d.To, Host: e.Host,
-		Subject: subject, Date: e.Time, Agent: e.Agent, Parts: []Part{{Type: "text/plain", Body: []byte(body)}},
+	m := &message.Message{
+		ID: message.ID(item.Key, e.Host), Name: name, From: message.Address(e.Sender, e.Host), To: d.To, Host: e.Host,
+		Subject: subject, Date: e.Time, Agent: e.Agent, Parts: []message.Part{{Type: "text/plain", Body: []byte(body)}},
 	}
 	if len(v.Bans) == 1 {
 		b := &v.Bans[0]
@@ -101,7 +89,7 @@ func NewMessage(item *report.Item, d *config.Destination, e *Envelope) (*Message
 		m.Header = append(m.Header, [2]string{"X-Bailiff-Test", "yes"})
 	}
 	if len(coded) > 0 {
-		m.Parts = append(m.Parts, Part{Type: "application/vnd.fdo.journal", Name: "lines.export", Body: export(coded)})
+		m.Parts = append(m.Parts, message.Part{Type: "application/vnd.fdo.journal", Name: "lines.export", Body: export(coded)})
 	}
 	return m, nil
 }
@@ -114,7 +102,7 @@ func export(lines []report.Line) []byte {
 			return
 		}
 		b = append(b, name...)
-		if _, same := escape([]byte(value)); same {
+		if _, same := safetext.Escape([]byte(value), len(value)); same {
 			b = append(append(append(b, '='), value...), '\n')
 			return
 		}

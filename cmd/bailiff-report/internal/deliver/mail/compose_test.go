@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/cmd/bailiff-report/internal/message"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -37,11 +38,11 @@ func sample() *report.Report {
 	}
 }
 
-func item(reports ...*report.Report) *report.Item {
+func itemOf(reports ...*report.Report) *report.Item {
 	return &report.Item{Key: "admin-0011223344556677", Reports: reports, Digest: len(reports) > 1, Attempt: 1}
 }
 
-func destination(layout string, parts ...string) *config.Destination {
+func layoutOf(layout string, parts ...string) *config.Destination {
 	return &config.Destination{Name: "admin", Type: config.TypeMail, To: []string{"root", "ops@example.org"}, Layout: layout, Include: parts, Lines: 1000}
 }
 
@@ -130,7 +131,7 @@ func receive(t testing.TB, raw []byte) received {
 	}
 }
 
-func compose(t testing.TB, it *report.Item, d *config.Destination, e *Envelope) received {
+func composed(t testing.TB, it *report.Item, d *config.Destination, e *Envelope) received {
 	t.Helper()
 	raw, err := Compose(it, d, e)
 	if err != nil {
@@ -148,18 +149,18 @@ func TestGolden(t *testing.T) {
 	binary := sample()
 	binary.Lines[1].Message = []byte("Failed password for \x1b[31mroot\xff\\ from 198.51.100.8")
 	binary.Missing, binary.Withheld = 1, 2
-	test := item(sample())
+	test := itemOf(sample())
 	test.Test = true
 	for name, c := range map[string]struct {
 		item *report.Item
 		d    *config.Destination
 	}{
-		"plain":    {item(sample()), destination("bailiff")},
-		"lines":    {item(sample()), destination("bailiff", "whois", "lines")},
-		"binary":   {item(binary), destination("bailiff", "lines")},
-		"digest":   {item(digest...), destination("bailiff", "whois", "lines")},
-		"test":     {test, destination("bailiff", "lines")},
-		"fail2ban": {item(sample()), destination("fail2ban", "whois", "lines")},
+		"plain":    {itemOf(sample()), layoutOf("bailiff")},
+		"lines":    {itemOf(sample()), layoutOf("bailiff", "whois", "lines")},
+		"binary":   {itemOf(binary), layoutOf("bailiff", "lines")},
+		"digest":   {itemOf(digest...), layoutOf("bailiff", "whois", "lines")},
+		"test":     {test, layoutOf("bailiff", "lines")},
+		"fail2ban": {itemOf(sample()), layoutOf("fail2ban", "whois", "lines")},
 	} {
 		raw, err := Compose(c.item, c.d, envelope())
 		if err != nil {
@@ -193,7 +194,7 @@ func FuzzLine(f *testing.F) {
 		r.Lines = r.Lines[:1]
 		r.Lines[0].Message = msg
 		for _, layout := range []string{"bailiff", "fail2ban"} {
-			got := compose(t, item(r), destination(layout, "lines"), envelope())
+			got := composed(t, itemOf(r), layoutOf(layout, "lines"), envelope())
 			file, coded := got.files["lines.export"]
 			if !coded {
 				if !strings.Contains(got.text, " mail1 sshd-session[4711]: "+string(msg)+"\n") || bytes.ContainsAny(msg, "\n\r\x00") {
@@ -254,12 +255,12 @@ func FuzzHeaders(f *testing.F) {
 		r.ID, r.Jail, r.Service, r.Host, r.By, r.Reason = a, b, a, b, a, b
 		r.Lines[0].Hostname, r.Lines[0].Identifier, r.Lines[0].Unit, r.Lines[0].Cursor = a, b, a, b
 		r.Whois = &report.Whois{Name: a, Holder: b, Country: a, Abuse: []string{b}, Text: a + "\n" + b, Source: a}
-		it := item(r)
+		it := itemOf(r)
 		it.Key = a
 		e := envelope()
 		e.Host, e.Agent = b, a
 		for _, layout := range []string{"bailiff", "fail2ban"} {
-			got := compose(t, it, destination(layout, "whois", "lines"), e)
+			got := composed(t, it, layoutOf(layout, "whois", "lines"), e)
 			want := map[string]bool{"Date": true, "From": true, "To": true, "Subject": true, "Message-Id": true, "Auto-Submitted": true, "X-Auto-Response-Suppress": true, "Precedence": true, "X-Mailer": true,
 				"X-Bailiff-Ban-Id": true, "X-Bailiff-Jail": true, "X-Bailiff-Address": true, "Mime-Version": true, "Content-Type": true, "Content-Transfer-Encoding": true}
 			for k, v := range got.header {
@@ -292,7 +293,7 @@ func TestParts(t *testing.T) {
 	r := sample()
 	r.Context = append(r.Context, r.Lines[0], r.Lines[1])
 	for parts, want := range map[string][3]int{"": {0, 0, 0}, "whois": {1, 0, 0}, "lines": {0, 2, 0}, "lines context": {0, 2, 2}, "whois lines context": {1, 2, 2}} {
-		got := compose(t, item(r), destination("bailiff", strings.Fields(parts)...), envelope())
+		got := composed(t, itemOf(r), layoutOf("bailiff", strings.Fields(parts)...), envelope())
 		lines, context, _ := strings.Cut(got.text, "All lines about")
 		if n := [3]int{strings.Count(got.text, "whois ("), strings.Count(lines, "Failed password"), strings.Count(context, "Failed password")}; n != want {
 			t.Errorf("%q: %v, want %v:\n%s", parts, n, want, got.text)
@@ -305,13 +306,13 @@ func TestParts(t *testing.T) {
 		l.Message = []byte("line " + string(rune('a'+i%26)))
 		many.Lines = append(many.Lines, l)
 	}
-	d := destination("bailiff", "lines")
+	d := layoutOf("bailiff", "lines")
 	d.Lines = 3
-	got := compose(t, item(many), d, envelope())
+	got := composed(t, itemOf(many), d, envelope())
 	if strings.Count(got.text, "]: line ") != 3 || !strings.Contains(got.text, "]: line "+string(rune('a'+1499%26))+"\n(1497 older lines are left out") {
 		t.Errorf("the newest are not there:\n%s", got.text)
 	}
-	if got := compose(t, item(many), destination("bailiff", "lines"), envelope()); strings.Count(got.text, "]: line ") != 1000 {
+	if got := composed(t, itemOf(many), layoutOf("bailiff", "lines"), envelope()); strings.Count(got.text, "]: line ") != 1000 {
 		t.Errorf("%d lines", strings.Count(got.text, "]: line "))
 	}
 }
@@ -330,7 +331,7 @@ func TestLargest(t *testing.T) {
 		}
 		reports = append(reports, r)
 	}
-	raw, err := Compose(item(reports...), destination("bailiff", "lines", "whois"), envelope())
+	raw, err := Compose(itemOf(reports...), layoutOf("bailiff", "lines", "whois"), envelope())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +348,7 @@ func TestLargest(t *testing.T) {
 			r.Lines[i].Message = bytes.Repeat([]byte("ä"), 2000)
 		}
 	}
-	if raw, err = Compose(item(reports...), destination("bailiff", "lines", "whois", "context"), envelope()); err != nil || len(raw) > 9<<20 {
+	if raw, err = Compose(itemOf(reports...), layoutOf("bailiff", "lines", "whois", "context"), envelope()); err != nil || len(raw) > 9<<20 {
 		t.Errorf("%d bytes: %v", len(raw), err)
 	}
 	if got := receive(t, raw); got.header.Get("X-Bailiff-Bans") != "2000" || !strings.HasPrefix(got.text, "2000 bans on mail1.example.org, of which the newest 1000:\n") {
@@ -357,7 +358,7 @@ func TestLargest(t *testing.T) {
 
 // The layout "fail2ban" is what programs that read fail2ban's mails look for.
 func TestFail2banShape(t *testing.T) {
-	got := compose(t, item(sample()), destination("fail2ban", "whois", "lines"), envelope())
+	got := composed(t, itemOf(sample()), layoutOf("fail2ban", "whois", "lines"), envelope())
 	if s := got.header.Get("Subject"); s != "[Fail2Ban] sshd: banned 198.51.100.8 from mail1.example.org" {
 		t.Errorf("subject %q", s)
 	}
@@ -378,12 +379,12 @@ func TestMessageID(t *testing.T) {
 		"admin-0123.x": "bailiff.admin-0123.x@h.example.org",
 		"a..b":         "bailiff.63a1b0a5dc8e8a3a5e5f2f2b8a2b1c6d@h.example.org",
 	} {
-		got := MessageID(key, "h.example.org")
-		if key != "a..b" && got != want || !config.ValidAddress(got) || got != MessageID(key, "h.example.org") {
+		got := message.ID(key, "h.example.org")
+		if key != "a..b" && got != want || !config.ValidAddress(got) || got != message.ID(key, "h.example.org") {
 			t.Errorf("%q: %q", key, got)
 		}
 	}
-	if got := MessageID("x", "not a host"); got != "bailiff.x@localhost.localdomain" {
+	if got := message.ID("x", "not a host"); got != "bailiff.x@localhost.localdomain" {
 		t.Error(got)
 	}
 }

@@ -1,8 +1,3 @@
-// Package xarf makes complaints to a network's abuse contact, in forms that their programs read: X-ARF 0.2, a mail with a
-// report in YAML, and XARF 4, a mail in the manner of RFC 5965 with a report in JSON (https://xarf.org).
-//
-// A complaint accuses somebody. So there is none without log lines that show it, none about what may be forged, and none
-// whose kind has to be guessed: Cases says why. It never sends anything; that is deliver/xarf's.
 package xarf
 
 import (
@@ -15,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/format/mail"
-	"bailiff/cmd/bailiff-report/internal/registry/whois"
+	"bailiff/cmd/bailiff-report/internal/message"
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
 )
 
@@ -51,7 +46,7 @@ type Skipped struct {
 }
 
 func (s Skipped) String() string {
-	return fmt.Sprintf("%s (%s): %s", s.Address, whois.CleanLine(s.Jail, 200), s.Why)
+	return fmt.Sprintf("%s (%s): %s", s.Address, safetext.Line(s.Jail, 200), s.Why)
 }
 
 // Cases sorts the reports of an item by address and service. A case has at most most lines, the newest.
@@ -162,7 +157,7 @@ type Sender struct {
 
 // NewSender fills in what follows from the rest. It says what is missing, and where it is configured.
 func NewSender(d *config.Destination, host, from, agent string) (*Sender, error) {
-	s := &Sender{Host: host, From: mail.Address(from, host), Org: d.Org, Contact: cmp.Or(d.Contact, mail.Address(from, host)), Agent: agent}
+	s := &Sender{Host: host, From: message.Address(from, host), Org: d.Org, Contact: cmp.Or(d.Contact, message.Address(from, host)), Agent: agent}
 	if !config.ValidAddress(s.Contact) {
 		return nil, fmt.Errorf("report.destinations.%s.contact: %q is no address that a stranger can answer to", d.Name, s.Contact)
 	}
@@ -173,9 +168,9 @@ func NewSender(d *config.Destination, host, from, agent string) (*Sender, error)
 }
 
 // Message makes the mail of a case in a format.
-func (s *Sender) Message(x *Case, format string, to []string, now time.Time) (*mail.Message, error) {
-	m := &mail.Message{
-		ID: mail.MessageID(x.Key, s.Host), Name: s.Org, From: s.From, To: to, Host: s.Host, Date: now, Agent: s.Agent,
+func (s *Sender) Message(x *Case, format string, to []string, now time.Time) (*message.Message, error) {
+	m := &message.Message{
+		ID: message.ID(x.Key, s.Host), Name: s.Org, From: s.From, To: to, Host: s.Host, Date: now, Agent: s.Agent,
 		Subject: fmt.Sprintf("abuse report about %s - %s", x.Address, x.Last.UTC().Format(time.RFC1123Z)),
 	}
 	if !strings.EqualFold(s.Contact, s.From) {
@@ -185,10 +180,10 @@ func (s *Sender) Message(x *Case, format string, to []string, now time.Time) (*m
 		m.Header = append(m.Header, [2]string{"X-Bailiff-Test", "yes"})
 	}
 	log := []byte(x.log())
-	letter := mail.Part{Type: "text/plain", Body: []byte(s.letter(x, format))}
+	letter := message.Part{Type: "text/plain", Body: []byte(s.letter(x, format))}
 	if format == V02 {
 		m.Header = append(m.Header, [2]string{"X-XARF", "PLAIN"})
-		m.Parts = []mail.Part{letter,
+		m.Parts = []message.Part{letter,
 			{Type: `text/plain; name="report.txt"`, Name: "report.txt", Body: s.yaml(x, m.ID)},
 			{Type: `text/plain; name="logfile.log"`, Name: "logfile.log", Body: log}}
 		return m, nil
@@ -198,8 +193,8 @@ func (s *Sender) Message(x *Case, format string, to []string, now time.Time) (*m
 		return nil, err
 	}
 	m.Kind = "multipart/report; report-type=feedback-report"
-	m.Parts = []mail.Part{letter,
-		{Type: "message/feedback-report", Body: fmt.Appendf(nil, "Feedback-Type: xarf\nUser-Agent: %s\nVersion: 1\n", whois.CleanLine(s.Agent, 100))},
+	m.Parts = []message.Part{letter,
+		{Type: "message/feedback-report", Body: fmt.Appendf(nil, "Feedback-Type: xarf\nUser-Agent: %s\nVersion: 1\n", safetext.Line(s.Agent, 100))},
 		{Type: `application/json; name="xarf.json"`, Name: "xarf.json", Body: data}}
 	return m, nil
 }
@@ -212,14 +207,11 @@ func (x *Case) log() string {
 	var b strings.Builder
 	for i := range x.Lines {
 		l := &x.Lines[i]
-		fmt.Fprintf(&b, "%s %s", l.Time.UTC().Format("2006-01-02T15:04:05Z"), cmp.Or(whois.CleanLine(l.Identifier, 200), x.Service))
+		fmt.Fprintf(&b, "%s %s", l.Time.UTC().Format("2006-01-02T15:04:05Z"), cmp.Or(safetext.Line(l.Identifier, 200), x.Service))
 		if l.PID != 0 {
 			fmt.Fprintf(&b, "[%d]", l.PID)
 		}
-		text := mail.Escape(l.Message[:min(len(l.Message), maxMessage)])
-		if len(l.Message) > maxMessage {
-			text += " […]"
-		}
+		text, _ := safetext.Escape(l.Message, maxMessage)
 		b.WriteString(": " + text + "\n")
 	}
 	return b.String()
@@ -248,6 +240,6 @@ func (s *Sender) letter(x *Case, format string) string {
 	} else {
 		fmt.Fprintf(&b, "This mail is an XARF 4 report (https://xarf.org): xarf.json is for your program, and holds the log lines, too:\n\n%s\n", x.log())
 	}
-	fmt.Fprintf(&b, "Your address was found in the registry of your network (RDAP, whois) or in the DNS zone of abuse\ncontacts. If you are not the right one to ask, please have it corrected there. Answers reach a person\nat %s.\n\n%s\n", s.Contact, whois.CleanLine(s.Org, 200))
+	fmt.Fprintf(&b, "Your address was found in the registry of your network (RDAP, whois) or in the DNS zone of abuse\ncontacts. If you are not the right one to ask, please have it corrected there. Answers reach a person\nat %s.\n\n%s\n", s.Contact, safetext.Line(s.Org, 200))
 	return b.String()
 }

@@ -1,8 +1,4 @@
-// Package answer reads what web services answer to a report, as far as it is common to all: status, pauses, and a text fit
-// to be shown. What an answer means beyond that is each service's own: abuseipdb, blocklist, webhook.
-//
-// Whatever stands in an answer is a stranger's text: it is bounded and cleaned before anybody sees it.
-package answer
+package web
 
 import (
 	"fmt"
@@ -10,10 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/cmd/bailiff-report/internal/safetext"
 )
 
 const (
@@ -21,7 +16,9 @@ const (
 	// report, all of them refused.
 	MaxBody = 2 << 20
 
-	maxText  = 300            // bytes of a text for people
+	// MaxText is how much of a text in an answer people are shown, in bytes.
+	MaxText = 300
+
 	maxAfter = 24 * time.Hour // quotas are daily; who asks for more is mistaken, or means harm
 )
 
@@ -37,7 +34,7 @@ func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
 // Text is the body as one line for people; of a web page, which no service means us to read, nothing.
 func (a *Answer) Text() string {
-	s := Clean(string(a.Body))
+	s := safetext.Line(string(a.Body), MaxText)
 	if strings.HasPrefix(s, "<") {
 		return ""
 	}
@@ -95,28 +92,4 @@ var names = map[int]string{
 	402: "payment required", 403: "forbidden", 404: "not found", 405: "method not allowed", 408: "request timeout", 410: "gone",
 	413: "content too large", 415: "unsupported media type", 422: "unprocessable content", 429: "too many requests",
 	500: "internal server error", 502: "bad gateway", 503: "service unavailable", 504: "gateway timeout",
-}
-
-// Clean makes a stranger's text one line of valid UTF-8 without control and formatting characters, cut where it becomes long.
-func Clean(s string) string {
-	if len(s) > 4*maxText {
-		s = s[:4*maxText]
-	}
-	var b strings.Builder
-	space := true // none at the beginning
-	for _, r := range strings.ToValidUTF8(s, "?") {
-		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
-			if !space {
-				b.WriteByte(' ')
-			}
-			space = true
-			continue
-		}
-		if b.Len()+utf8.RuneLen(r) > maxText {
-			return strings.TrimSpace(b.String()) + "…"
-		}
-		b.WriteRune(r)
-		space = false
-	}
-	return strings.TrimSpace(b.String())
 }

@@ -1,0 +1,110 @@
+// Package safetext makes strangers' texts fit to be shown: log lines, answers of servers, what registries say. What it returns is
+// valid UTF-8 without control characters and without characters that hide text or change its direction.
+//
+// Line is for one line, Block for several, Escape for log lines, of which every byte has to be recognizable.
+package safetext
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of a Block.
+const (
+	maxLines = 120 // the longest answer of a regional registry about one network, without its comments, has about 80
+	maxLine  = 900 // bytes
+	maxBlock = 16 << 10
+)
+
+// visible says whether a rune may be shown as it is. The tab may.
+func visible(r rune) bool {
+	return r == '\t' || r != utf8.RuneError && !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Cs, unicode.Co, unicode.Zl, unicode.Zp)
+}
+
+// Line makes one line of a text, of at most limit bytes. What cannot be shown becomes a space, and of spaces in a row one is left.
+// A line that is cut ends in "…".
+func Line(s string, limit int) string {
+	s = s[:min(len(s), 4*limit)]
+	words := strings.FieldsFunc(strings.ToValidUTF8(s, "?"), func(r rune) bool { return unicode.IsSpace(r) || !visible(r) })
+	return cut(strings.Join(words, " "), limit, "…")
+}
+
+// Block makes lines of a text, each with a newline at its end. Spaces at the ends of lines, empty lines at both ends and all but
+// one of empty lines in a row are left out. A text that is cut ends in a line "…".
+func Block(s string) string {
+	var b strings.Builder
+	lines, blank := 0, false
+	for line := range strings.Lines(strings.ToValidUTF8(s, "?")) {
+		line = strings.TrimSpace(strings.Map(func(r rune) rune {
+			switch {
+			case r == '\t', r == '\u2028', r == '\u2029':
+				return ' '
+			case !visible(r):
+				return -1
+			}
+			return r
+		}, line))
+		if line == "" {
+			blank = b.Len() > 0
+			continue
+		}
+		if line = cut(line, maxLine, "…"); blank {
+			line = "\n" + line
+		}
+		if lines++; lines > maxLines || b.Len()+len(line)+len("…\n") > maxBlock {
+			b.WriteString("…\n")
+			break
+		}
+		blank = false
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
+// Escape returns a log line as people may see it, in at most limit bytes, and whether that is the line unchanged. If a line holds
+// anything that cannot be shown, that is written as a code (\x1b, \n, \u202e), and \ as \\. A line that is cut ends in " […]".
+func Escape(line []byte, limit int) (s string, same bool) {
+	line, whole := line[:min(len(line), limit+1)], len(line)
+	if utf8.Valid(line) && !strings.ContainsFunc(string(line), func(r rune) bool { return !visible(r) }) {
+		s = cut(string(line), limit, " […]")
+		return s, len(s) == whole
+	}
+	var b strings.Builder
+	for len(line) > 0 && b.Len() <= limit {
+		r, n := utf8.DecodeRune(line)
+		switch {
+		case r == '\\':
+			b.WriteString(`\\`)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r == utf8.RuneError || r < 0x80 && !visible(r):
+			for _, c := range line[:n] {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			}
+		case !visible(r) && r > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		case !visible(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+		line = line[n:]
+	}
+	return cut(b.String(), limit, " […]"), false
+}
+
+// cut bounds a text to limit bytes, with the mark at its end if it is cut.
+func cut(s string, limit int, mark string) string {
+	if len(s) <= limit {
+		return s
+	}
+	n := max(0, limit-len(mark))
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + mark
+}
