@@ -138,4 +138,3 @@ func ParseExe(s string) (Exe, *diag.Error) {
 	}
 	return x, nil
 }
-
