@@ -39,7 +39,8 @@ func Status(reports func(ctx context.Context, destinations int) (line string, ba
 			if bad {
 				line = e.Paint(cli.Red, line)
 			}
-			e.Printf("  reports   %s\n\n", line)
+			item(e, "reports", "%s", line)
+			e.Printf("\n")
 			printJails(e, s, *all)
 		})
 		return cmp.Or(err, state(s))
@@ -58,8 +59,19 @@ func state(s *control.Status) error {
 	return nil
 }
 
-// farBehind is when a lag in the journal is shown as catching up.
-const farBehind = time.Minute
+// item prints a line of the summary, wrapped to the width of a terminal. An empty name continues the item before.
+func item(e *cli.Env, name, format string, args ...any) {
+	const indent = 12
+	lines := []string{fmt.Sprintf(format, args...)}
+	if e.OutTTY {
+		columns, _ := e.Size()
+		lines = text.Wrap(lines[0], max(columns-indent, indent))
+	}
+	for _, l := range lines {
+		e.Printf("  %-9s %s\n", name, l)
+		name = ""
+	}
+}
 
 func printSummary(e *cli.Env, s *control.Status) {
 	working := e.Paint(cli.Green, "working")
@@ -70,67 +82,70 @@ func printSummary(e *cli.Env, s *control.Status) {
 	for _, p := range s.Problems {
 		e.Printf("  %s %s (since %s)\n", e.Paint(cli.Red, "!"), text.Clean(p.Text), text.Time(p.Since))
 	}
-	e.Printf("  bans      %d in effect, %d made since start\n", s.Bans, s.BansTotal)
-	printFirewallLine(e, &s.Firewall)
-	read := "nothing read yet"
-	if !s.Journal.Time.IsZero() && s.Journal.Entries > 0 {
-		read = fmt.Sprintf("%s read, the last from %s", text.Count(s.Journal.Entries, "entry"), text.Time(s.Journal.Time))
+	item(e, "bans", "%d in effect, %d made since start", s.Bans, s.BansTotal)
+	printFirewallItem(e, &s.Firewall)
+	item(e, "journal", "%s", journalText(&s.Journal))
+	tracked := fmt.Sprintf("%s with failures (limit %d)", text.Count(s.Tracked, "prefix"), s.TrackedMax)
+	if s.Allowed > 0 {
+		tracked += fmt.Sprintf("; %s of allowed addresses ignored", text.Count(s.Allowed, "failure"))
 	}
-	switch lag := time.Duration(s.Journal.Lag * float64(time.Second)); {
+	if s.Widened > 0 {
+		tracked += fmt.Sprintf("; %s counted on a wider prefix", text.Count(s.Widened, "failure"))
+	}
+	item(e, "tracked", "%s", tracked)
+	if p := s.Spread; p.Attacked+p.Networks > 0 {
+		item(e, "attacks", "%s under attack by many addresses; parts of %s attacking", text.Count(p.Attacked, "account"), text.Count(p.Networks, "network"))
+	}
+	if p := s.Spread; p.Crowded+p.Cut > 0 {
+		item(e, "memory", "%s dropped, %s cut short to make room", text.Count(p.Crowded, "account"), text.Count(p.Cut, "slow window"))
+	}
+	for _, l := range s.Lists {
+		list := fmt.Sprintf("list %s: %s", l.Name, text.Count(l.Entries, "entry"))
+		if l.Fetched != nil {
+			list += " from " + text.Time(*l.Fetched)
+		}
+		if l.Checked != nil {
+			list += ", last checked " + text.Time(*l.Checked)
+		}
+		item(e, "allowed", "%s", list)
+	}
+}
+
+func printFirewallItem(e *cli.Env, f *control.FirewallStatus) {
+	effect := "bans are in effect"
+	if !f.OK {
+		effect = e.Paint(cli.Red, "NOT WORKING")
+	}
+	line := fmt.Sprintf("%s (%s): %s, checked %s", f.Backend, text.Clean(f.Why), effect, text.Time(f.Checked))
+	if f.Repaired > 0 {
+		line += ", repaired " + text.Times(f.Repaired)
+	}
+	item(e, "firewall", "%s", line)
+	if stopped := StoppedText(f.Stopped); stopped != "" {
+		item(e, "", "%s", stopped)
+	}
+	if len(f.Open) > 0 {
+		item(e, "", "%s ports published by containers (%s) stay open to banned addresses: firewalld accepts them before any policy; firewall: {backend: nftables} closes them",
+			e.Paint(cli.Red, "!"), strings.Join(f.Open, ", "))
+	}
+}
+
+// farBehind is when a lag in the journal is shown as catching up.
+const farBehind = time.Minute
+
+// journalText is how far the journal has been read.
+func journalText(j *control.JournalStatus) string {
+	if j.Time.IsZero() || j.Entries == 0 {
+		return "nothing read yet"
+	}
+	read := fmt.Sprintf("%s read, the last from %s", text.Count(j.Entries, "entry"), text.Time(j.Time))
+	switch lag := time.Duration(j.Lag * float64(time.Second)); {
 	case lag >= farBehind:
 		read += fmt.Sprintf("; catching up, %s behind", text.Duration(lag))
 	case lag > time.Second:
 		read += fmt.Sprintf(", %s behind", text.Duration(lag))
 	}
-	e.Printf("  journal   %s\n", read)
-	e.Printf("  tracked   %s with failures (limit %d)", text.Count(s.Tracked, "prefix"), s.TrackedMax)
-	if s.Allowed > 0 {
-		e.Printf("; %s of allowed addresses ignored", text.Count(s.Allowed, "failure"))
-	}
-	if s.Widened > 0 {
-		e.Printf("; %d counted on a wider prefix", s.Widened)
-	}
-	e.Printf("\n")
-	printSpread(e, &s.Spread)
-	for _, l := range s.Lists {
-		e.Printf("  allowed   list %s: %s", l.Name, text.Count(l.Entries, "entry"))
-		if l.Fetched != nil {
-			e.Printf(" from %s", text.Time(*l.Fetched))
-		}
-		if l.Checked != nil {
-			e.Printf(", last checked %s", text.Time(*l.Checked))
-		}
-		e.Printf("\n")
-	}
-}
-
-func printFirewallLine(e *cli.Env, f *control.FirewallStatus) {
-	effect := "bans are in effect"
-	if !f.OK {
-		effect = e.Paint(cli.Red, "NOT WORKING")
-	}
-	e.Printf("  firewall  %s (%s): %s", f.Backend, text.Clean(f.Why), effect)
-	if f.Repaired > 0 {
-		e.Printf(", repaired %s", text.Times(f.Repaired))
-	}
-	e.Printf("\n            checked %s\n", text.Time(f.Checked))
-	if stopped := StoppedText(f.Stopped); stopped != "" {
-		e.Printf("            %s\n", stopped)
-	}
-	if len(f.Open) > 0 {
-		e.Printf("            %s ports published by containers (%s) stay open to banned addresses:\n", e.Paint(cli.Red, "!"), strings.Join(f.Open, ", "))
-		e.Printf("            firewalld accepts them before any policy; firewall: {backend: nftables} closes them\n")
-	}
-}
-
-// printSpread shows attacks by many addresses, if there are any.
-func printSpread(e *cli.Env, p *control.SpreadStatus) {
-	if p.Attacked+p.Networks > 0 {
-		e.Printf("  attacks   %s and %s under or behind attack by many addresses\n", text.Count(p.Attacked, "account"), text.Count(p.Networks, "network"))
-	}
-	if p.Crowded+p.Cut > 0 {
-		e.Printf("            for lack of memory %s forgotten, %d windows cut short\n", text.Count(p.Crowded, "account"), p.Cut)
-	}
+	return read
 }
 
 func printJails(e *cli.Env, s *control.Status, all bool) {
