@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/text"
 )
 
 // Synopsis is the synopsis of the manual page in scdoc(5)'s language: an entry for each command, without common options.
@@ -73,7 +74,7 @@ func Options(commands []*cli.Command) []byte {
 			rows = append(rows, optionRow(f))
 		}
 		if len(rows) > 0 {
-			fmt.Fprintf(&b, "*bailiff %s*\n\n[[ *Option*\n:< *Meaning*\n%s\n", c.FullName(), strings.Join(rows, ""))
+			fmt.Fprintf(&b, "## %s\n\n|[ *Option*\n:< *Meaning*\n%s\n", c.FullName(), strings.Join(rows, ""))
 		}
 	}
 	return bytes.TrimRight(b.Bytes(), "\n")
@@ -84,8 +85,8 @@ func optionRow(f *flag.Flag) string {
 	if p := cli.Placeholder(f); p != "" {
 		name += " _" + p + "_"
 	}
-	text := strings.NewReplacer(`\`, `\\`, "_", `\_`, "*", `\*`).Replace(cli.OptionText(f))
-	return fmt.Sprintf("|  %s\n:  %s\n", name, text)
+	meaning := strings.NewReplacer(`\`, `\\`, "_", `\_`, "*", `\*`).Replace(cli.OptionText(f))
+	return fmt.Sprintf("|  %s\n:  %s\n", name, strings.Join(text.Wrap(meaning, maxColumn-3), "\n   "))
 }
 
 // Replace puts generated text between two comments of the manual page: "; begin NAME" and "; end NAME".
