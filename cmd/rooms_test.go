@@ -25,9 +25,9 @@ var layers = map[string][]string{
 var homes = map[string][]string{
 	"gopkg.in/yaml.v3":                     {"bailiff/policy/yamldoc"},
 	"github.com/godbus/dbus/v5":            {"bailiff/firewall/firewalld", "bailiff/units/logind"},
-	"github.com/vishvananda/netlink":       {"bailiff/firewall/ipset", "bailiff/firewall/conn"},
+	"github.com/vishvananda/netlink":       {"bailiff/firewall/ipset"},
 	"github.com/google/nftables":           {"bailiff/firewall/ipset", "bailiff/firewall/internal/nfrule", "bailiff/firewall/nftables"},
-	"github.com/mdlayher/netlink":          {"bailiff/firewall/ipset", "bailiff/firewall/internal/nfrule", "bailiff/firewall/nftables"},
+	"github.com/mdlayher/netlink":          {"bailiff/firewall/internal/request", "bailiff/firewall/internal/nfrule", "bailiff/firewall/ipset", "bailiff/firewall/nftables", "bailiff/firewall/conn"},
 	"github.com/coreos/go-systemd/v22":     {"bailiff/journal", "bailiff/journal/audit", "bailiff/units/activation", "bailiff/units/notify", "bailiff/units/manager"},
 	"github.com/klauspost/compress":        {"bailiff/journal", "bailiff/journal/journaltest"},
 	"github.com/pierrec/lz4/v4":            {"bailiff/journal/journaltest"},

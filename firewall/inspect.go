@@ -2,48 +2,52 @@ package firewall
 
 import (
 	"cmp"
-	"context"
 	"net/netip"
 	"slices"
 	"time"
 )
 
-// MaxListed is how many prefixes of a kind an Inspection names of one set. The numbers are whole.
+// MaxListed is how many prefixes of a kind an Inspection lists for one set. The counts are complete.
 const MaxListed = 100
 
-// Inspection is what a host holds of ours, beside what it should hold.
+// Inspection compares what a host holds of ours with what it should hold.
 type Inspection struct {
-	Parts []Part // tables, policies, and what is of no use any more; not the sets that should be there
-	Sets  []Set
+	Objects []Object // tables, policies, and objects that are no longer used; not the sets that should exist
+	Sets    []Set
 }
 
-// Part is one structure of ours.
-type Part struct {
+// Object is one structure of ours.
+type Object struct {
 	Name    string // as the host's own tools call it: "table inet bailiff", "set bailiff4"
-	Want    string // what it should be, in words; empty for what should not be there
-	Harm    string // how it differs from that; empty when it does not
+	Want    string // what it should be, in words; empty for what should not exist
+	Problem string // how it differs from that; empty when it does not
 	Present bool
-	Foreign bool // it stands in the place of ours, but is somebody else's: Evict takes it away, Reconcile does not
+	Foreign bool // it has our name but is not ours: RemoveForeign removes it, Reconcile does not
 }
 
-// Set is a set of ours with the elements that it holds.
+// MarkForeign marks o as an object that is not ours.
+func (o *Object) MarkForeign(why string) {
+	o.Present, o.Foreign, o.Problem = true, true, "is not ours: "+why
+}
+
+// Set is a set of ours with its elements.
 type Set struct {
-	Part
+	Object
 	Scope   string
 	Want    int       // elements that should be in it
 	Have    int       // elements that are in it
-	Forever int       // of these, those without an end
-	Next    time.Time // when the first of them ends; zero when none does
+	Forever int       // of these, those that never expire
+	Next    time.Time // when the first of them expires; zero when none does
 
-	Missing Prefixes // should be there and are not
-	Strange Prefixes // are there and should not be
-	Late    Prefixes // are there and should be, but with another end
+	Missing      Prefixes // wanted, but not there
+	Unexpected   Prefixes // there, but not wanted
+	WrongTimeout Prefixes // wanted and there, but with another end
 
 	Counted        bool // by the host; else Packets and Bytes mean nothing
 	Packets, Bytes uint64
 }
 
-// Prefixes is a number of prefixes with some of them by name, at most MaxListed.
+// Prefixes is a number of prefixes, of which at most MaxListed are listed.
 type Prefixes struct {
 	N    int
 	Some []netip.Prefix
@@ -56,8 +60,8 @@ func (p *Prefixes) Add(x netip.Prefix) {
 	}
 }
 
-// End notes an element that ends then, zero: never.
-func (s *Set) End(at time.Time) {
+// NoteEnd records when an element expires; zero: never.
+func (s *Set) NoteEnd(at time.Time) {
 	switch {
 	case at.IsZero():
 		s.Forever++
@@ -66,20 +70,22 @@ func (s *Set) End(at time.Time) {
 	}
 }
 
-// Wrong tells whether the set, or what is in it, differs from what it should be.
-func (s *Set) Wrong() bool { return s.Harm != "" || s.Missing.N+s.Strange.N+s.Late.N > 0 }
-
-// Intact tells whether nothing differs from what should be.
-func (i *Inspection) Intact() bool {
-	return !slices.ContainsFunc(i.Parts, func(p Part) bool { return p.Harm != "" }) &&
-		!slices.ContainsFunc(i.Sets, func(s Set) bool { return s.Wrong() })
+// Differs reports whether the set, or what is in it, differs from what it should be.
+func (s *Set) Differs() bool {
+	return s.Problem != "" || s.Missing.N+s.Unexpected.N+s.WrongTimeout.N > 0
 }
 
-// Order sorts what is named, for people to read.
-func (i *Inspection) Order() {
+// OK reports whether nothing differs from what should be.
+func (i *Inspection) OK() bool {
+	return !slices.ContainsFunc(i.Objects, func(o Object) bool { return o.Problem != "" }) &&
+		!slices.ContainsFunc(i.Sets, func(s Set) bool { return s.Differs() })
+}
+
+// Sort sorts the listed prefixes.
+func (i *Inspection) Sort() {
 	for k := range i.Sets {
 		s := &i.Sets[k]
-		for _, l := range [][]netip.Prefix{s.Missing.Some, s.Strange.Some, s.Late.Some} {
+		for _, l := range [][]netip.Prefix{s.Missing.Some, s.Unexpected.Some, s.WrongTimeout.Some} {
 			slices.SortFunc(l, func(x, y netip.Prefix) int {
 				return cmp.Or(x.Addr().Compare(y.Addr()), cmp.Compare(x.Bits(), y.Bits()))
 			})
@@ -87,14 +93,8 @@ func (i *Inspection) Order() {
 	}
 }
 
-// Stopped is what the rules about one set have counted since they were made.
-type Stopped struct {
+// DropCounter is what the rules about one set have blocked since they were made.
+type DropCounter struct {
 	Set, Scope     string
 	Packets, Bytes uint64
-}
-
-// A Counter is a backend whose host counts what it stops. firewalld is none: its policies have no counters.
-type Counter interface {
-	// Stopped reads the counters, which costs little. It may run beside all other methods.
-	Stopped(ctx context.Context) ([]Stopped, error)
 }

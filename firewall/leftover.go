@@ -6,21 +6,21 @@ import (
 	"slices"
 )
 
-// RemoveLeftovers removes what a backend that is not in use has on the host, and says whether there was anything of ours.
+// RemoveLeftovers removes what a backend that is not in use has left on the host, and reports whether there was anything.
 func RemoveLeftovers(ctx context.Context, be Backend) (found bool, err error) {
 	in, err := be.Inspect(ctx, nil)
 	if err != nil {
 		return false, ignoreAbsent(err)
 	}
-	ours := func(p Part) bool { return p.Present && !p.Foreign }
-	if !slices.ContainsFunc(in.Parts, ours) && !slices.ContainsFunc(in.Sets, func(s Set) bool { return ours(s.Part) }) {
+	ours := func(o Object) bool { return o.Present && !o.Foreign }
+	if !slices.ContainsFunc(in.Objects, ours) && !slices.ContainsFunc(in.Sets, func(s Set) bool { return ours(s.Object) }) {
 		return false, nil
 	}
 	return true, Remove(ctx, be)
 }
 
-// Remove is a backend's Cleanup, for one that is not in use any more. That there is nothing of ours is no error: what it works
-// through does not run, the host lacks it, or what stands there is foreign.
+// Remove calls Cleanup of a backend that is no longer in use. It is not an error if the host cannot hold anything of ours, or
+// if only foreign objects are left.
 func Remove(ctx context.Context, be Backend) error { return ignoreAbsent(be.Cleanup(ctx)) }
 
 func ignoreAbsent(err error) error {

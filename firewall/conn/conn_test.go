@@ -82,7 +82,7 @@ func TestMapped(t *testing.T) {
 
 // TestLength: prefixes shorter than a byte boundary, in both filters.
 func TestLength(t *testing.T) {
-	p := collect([]netip.Prefix{netip.MustParsePrefix("192.0.2.4/30"), netip.MustParsePrefix("2001:db8:a::/47")})
+	p := newMatcher([]netip.Prefix{netip.MustParsePrefix("192.0.2.4/30"), netip.MustParsePrefix("2001:db8:a::/47")})
 	for a, want := range map[string]bool{
 		"192.0.2.7": true, "192.0.2.8": false, "::ffff:192.0.2.7": true, "2001:db8:b::1": true, "2001:db8:c::1": false,
 	} {

@@ -6,18 +6,16 @@ import (
 	"testing"
 
 	"bailiff/firewall/firewalltest"
+	"bailiff/firewall/internal/request"
 
 	"golang.org/x/sys/unix"
 )
 
 func known(t testing.TB) uint32 {
 	t.Helper()
-	s, err := dial(t.Context(), unix.NETLINK_NETFILTER)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
-	n, err := s.entries()
+	c := request.New(unix.NETLINK_NETFILTER)
+	defer c.Close()
+	n, err := entries(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,22 +85,6 @@ func TestNoConntrack(t *testing.T) {
 	if n, err := Forget(t.Context(), []netip.Prefix{netip.PrefixFrom(banned4, 32)}); n != 0 || err != nil {
 		t.Errorf("Forget: %d, %v", n, err)
 	}
-}
-
-// FuzzAttributes: what the kernel sends is bounded by its lengths, whatever they say.
-func FuzzAttributes(f *testing.F) {
-	f.Add([]byte{8, 0, 1, 0x80, 8, 0, 1, 0})
-	f.Add([]byte{20, 0, 1, 0x80, 16, 0, 1, 0x80, 8, 0, 1, 0, 192, 0, 2, 7})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		n := 0
-		for _, raw := range attributes(b) {
-			n += len(raw)
-			source(raw[unix.SizeofNlAttr:])
-		}
-		if n > len(b) {
-			t.Errorf("%d bytes of attributes in %d", n, len(b))
-		}
-	})
 }
 
 // BenchmarkForget walks a table of many connections, none of which is meant.

@@ -1,245 +1,197 @@
-// Package dryrun is a backend that holds bans in memory and touches nothing: the firewall of `bailiff replay`, and the
-// fake of tests. It never looks at a clock of its own. Start reading at Backend.
+// Package dryrun is a backend that holds bans in memory and changes nothing on the host: the firewall of trial runs
+// (bailiffd --firewall dryrun), and a fake for tests. Start reading at Backend.
 package dryrun
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"net/netip"
-	"slices"
 	"time"
 
 	"bailiff/firewall"
+	"bailiff/firewall/internal/sets"
 )
 
-// Backend fulfils firewall.Backend in memory. It is for one goroutine at a time, as the contract says.
+// Backend is a firewall.Backend in memory.
 type Backend struct {
 	now    func() time.Time
-	scopes map[string][]firewall.Port
-	bans   map[firewall.Key]time.Time // to Until, zero for ever
+	scopes []firewall.Scope
+	bans   map[firewall.Key]time.Time // Until, zero for forever
 	ready  bool                       // reconciled since New or Cleanup
 }
 
-var errNotReady = errors.New("dryrun: not reconciled yet")
-
-// New returns an empty backend for scopes. now is asked for the time when a ban's Until matters.
+// New returns an empty backend for scopes. now is the clock with which Until is compared.
 func New(scopes []firewall.Scope, now func() time.Time) (*Backend, error) {
-	if err := firewall.CheckScopes(scopes); err != nil {
+	if err := firewall.CheckOptions(scopes, "drop"); err != nil {
 		return nil, fmt.Errorf("dryrun: %w", err)
 	}
-	b := &Backend{now: now, scopes: make(map[string][]firewall.Port, len(scopes)), bans: make(map[firewall.Key]time.Time)}
-	for _, s := range scopes {
-		b.scopes[s.Name] = s.Ports
-	}
-	return b, nil
+	return &Backend{now: now, scopes: scopes, bans: make(map[firewall.Key]time.Time)}, nil
 }
 
 // Name is "dryrun".
 func (b *Backend) Name() string { return "dryrun" }
 
-func (b *Backend) check(k firewall.Key) error {
-	if err := firewall.CheckPrefix(k.Prefix); err != nil {
+func (b *Backend) check(ctx context.Context, k firewall.Key) error {
+	if _, err := firewall.ScopeIndex(b.scopes, k); err != nil {
 		return fmt.Errorf("dryrun: %w", err)
 	}
-	if _, ok := b.scopes[k.Scope]; !ok {
-		return fmt.Errorf("dryrun: ban of %v: no scope %q", k.Prefix, k.Scope)
-	}
-	return nil
+	return ctx.Err()
 }
 
-// expire forgets what is over. It costs a walk, so only calls that walk anyway ask for it.
+// compare returns the bans that are wanted and not over, and how those that are held differ from them.
+func (b *Backend) compare(ctx context.Context, want []firewall.Ban) (map[firewall.Key]time.Time, sets.Diff[firewall.Key], error) {
+	now := b.now()
+	b.expire(now)
+	wanted := make(map[firewall.Key]time.Time, len(want))
+	for _, w := range want {
+		if err := b.check(ctx, w.Key()); err != nil {
+			return nil, sets.Diff[firewall.Key]{}, err
+		}
+		if !w.Over(now) {
+			wanted[w.Key()] = w.Until
+		}
+	}
+	return wanted, sets.Compare(wanted, b.bans, func(have, want time.Time) bool { return !have.Equal(want) }), ctx.Err()
+}
+
+// expire removes what is over.
 func (b *Backend) expire(now time.Time) {
 	for k, until := range b.bans {
-		if over(until, now) {
+		if (firewall.Ban{Until: until}).Over(now) {
 			delete(b.bans, k)
 		}
 	}
 }
 
-func over(until, now time.Time) bool { return !until.IsZero() && !until.After(now) }
-
-// Reconcile replaces all bans by want. First is true once after New or Cleanup.
+// Reconcile replaces all bans by want.
 func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (firewall.Change, error) {
-	if err := ctx.Err(); err != nil {
+	wanted, diff, err := b.compare(ctx, want)
+	if err != nil {
 		return firewall.Change{}, err
 	}
-	now := b.now()
-	next := make(map[firewall.Key]time.Time, len(want))
-	for _, w := range want {
-		if err := b.check(w.Key()); err != nil {
-			return firewall.Change{}, err
-		}
-		if !over(w.Until, now) {
-			next[w.Key()] = w.Until
-		}
-	}
-	ch := firewall.Change{First: !b.ready}
-	b.expire(now)
-	for k, until := range next {
-		switch had, ok := b.bans[k]; {
-		case !ok:
-			ch.Added++
-		case !had.Equal(until):
-			ch.Refreshed++
-		}
-	}
-	for k := range b.bans {
-		if _, ok := next[k]; !ok {
-			ch.Removed++
-		}
-	}
-	b.bans, b.ready = next, true
+	ch := firewall.Change{Initial: !b.ready}
+	diff.Count(&ch)
+	b.bans, b.ready = wanted, true
 	return ch, nil
 }
 
-// Add puts bans in. One that is over already is not kept.
+// Add adds bans.
 func (b *Backend) Add(ctx context.Context, bans []firewall.Ban) error {
-	if err := b.may(ctx); err != nil {
-		return err
+	if !b.ready {
+		return firewall.ErrNotReady
 	}
 	for _, w := range bans {
-		if err := b.check(w.Key()); err != nil {
+		if err := b.check(ctx, w.Key()); err != nil {
 			return err
 		}
 	}
 	now := b.now()
 	for _, w := range bans {
-		if over(w.Until, now) {
+		if w.Over(now) {
 			delete(b.bans, w.Key())
-			continue
+		} else {
+			b.bans[w.Key()] = w.Until
 		}
-		b.bans[w.Key()] = w.Until
 	}
-	return nil
+	return ctx.Err()
 }
 
-// Remove takes bans out.
+// Remove removes bans.
 func (b *Backend) Remove(ctx context.Context, keys []firewall.Key) error {
-	if err := b.may(ctx); err != nil {
-		return err
+	if !b.ready {
+		return firewall.ErrNotReady
 	}
 	for _, k := range keys {
-		if err := b.check(k); err != nil {
+		if err := b.check(ctx, k); err != nil {
 			return err
 		}
 	}
 	for _, k := range keys {
 		delete(b.bans, k)
 	}
-	return nil
+	return ctx.Err()
 }
 
-func (b *Backend) may(ctx context.Context) error {
+// Verify fails only before the first Reconcile: nobody else can change a map of ours.
+func (b *Backend) Verify(ctx context.Context) error {
 	if !b.ready {
-		return errNotReady
+		return firewall.ErrNotReady
 	}
 	return ctx.Err()
 }
 
-// Verify fails only before the first Reconcile: nobody else can be at a map of ours.
-func (b *Backend) Verify(ctx context.Context) error { return b.may(ctx) }
-
-// Inspect compares what is in force now with want.
+// Inspect compares the bans that are held with want.
 func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.Inspection, error) {
-	if err := ctx.Err(); err != nil {
+	wanted, diff, err := b.compare(ctx, want)
+	if err != nil {
 		return nil, err
 	}
-	now := b.now()
-	b.expire(now)
-	wanted := make(map[firewall.Key]time.Time, len(want))
-	for _, w := range want {
-		if err := b.check(w.Key()); err != nil {
-			return nil, err
-		}
-		if !over(w.Until, now) {
-			wanted[w.Key()] = w.Until
-		}
-	}
 	in := &firewall.Inspection{}
-	for _, name := range slices.Sorted(maps.Keys(b.scopes)) {
-		s := firewall.Set{Scope: name, Part: firewall.Part{Name: "memory", Present: b.ready}}
-		if name != "" {
-			s.Name += "-" + name
+	index := make(map[string]int, len(b.scopes))
+	for i, scope := range b.scopes {
+		s := firewall.Set{Scope: scope.Name, Object: firewall.Object{Name: "memory", Present: b.ready}}
+		if scope.Name != "" {
+			s.Name += "-" + scope.Name
 		}
 		if !b.ready {
-			s.Harm = "is empty: nothing was reconciled yet"
+			s.Problem = "is empty: nothing was reconciled yet"
 		}
-		for k, until := range wanted {
-			if k.Scope != name {
-				continue
-			}
-			s.Want++
-			if had, ok := b.bans[k]; !ok {
-				s.Missing.Add(k.Prefix)
-			} else if !had.Equal(until) {
-				s.Late.Add(k.Prefix)
-			}
-		}
-		for k, until := range b.bans {
-			if k.Scope != name {
-				continue
-			}
-			s.Have++
-			s.End(until)
-			if _, ok := wanted[k]; !ok {
-				s.Strange.Add(k.Prefix)
-			}
-		}
+		index[scope.Name] = i
 		in.Sets = append(in.Sets, s)
 	}
-	in.Order()
+	set := func(k firewall.Key) *firewall.Set { return &in.Sets[index[k.Scope]] }
+	for k := range wanted {
+		set(k).Want++
+	}
+	for k, until := range b.bans {
+		set(k).Have++
+		set(k).NoteEnd(until)
+	}
+	for _, k := range diff.Missing {
+		set(k).Missing.Add(k.Prefix)
+	}
+	for _, k := range diff.Unexpected {
+		set(k).Unexpected.Add(k.Prefix)
+	}
+	for _, k := range diff.WrongTimeout {
+		set(k).WrongTimeout.Add(k.Prefix)
+	}
+	in.Sort()
 	return in, nil
 }
 
-// Evict has nothing to do: nobody else is at a map of ours.
-func (b *Backend) Evict(context.Context) ([]string, error) { return nil, nil }
+// RemoveForeign has nothing to do: nobody else has access to a map of ours.
+func (b *Backend) RemoveForeign(context.Context) ([]string, error) { return nil, nil }
 
-// List returns what is in force now.
+// List returns the bans that are not over.
 func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	b.expire(b.now())
 	list := make([]firewall.Ban, 0, len(b.bans))
 	for k, until := range b.bans {
 		list = append(list, firewall.Ban{Prefix: k.Prefix, Scope: k.Scope, Until: until})
 	}
-	return list, nil
+	return list, ctx.Err()
 }
 
-// Blocked tells whether a packet from addr to a port would be stopped: what a packet is to the other backends.
-func (b *Backend) Blocked(addr netip.Addr, proto string, port uint16) bool {
-	now := b.now()
-	for k, until := range b.bans {
-		if over(until, now) || !k.Prefix.Contains(addr) {
-			continue
-		}
-		ports := b.scopes[k.Scope]
-		if len(ports) == 0 {
-			return true
-		}
-		for _, p := range ports {
-			if p.Proto == proto && p.From <= port && port <= p.To {
-				return true
-			}
-		}
-	}
-	return false
+// Watch has nothing to report.
+func (b *Backend) Watch(ctx context.Context, changed func()) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
-// Cleanup forgets everything.
+// DropCounters returns nil: nothing is blocked.
+func (b *Backend) DropCounters(context.Context) ([]firewall.DropCounter, error) { return nil, nil }
+
+// Empty is Cleanup.
+func (b *Backend) Empty(ctx context.Context) error { return b.Cleanup(ctx) }
+
+// Cleanup removes all bans.
 func (b *Backend) Cleanup(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	clear(b.bans)
 	b.ready = false
-	return nil
+	return ctx.Err()
 }
 
-// Close does nothing: there is nothing to give up.
+// Close does nothing.
 func (b *Backend) Close() error { return nil }
 
 var _ firewall.Backend = (*Backend)(nil)

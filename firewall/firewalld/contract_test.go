@@ -55,9 +55,9 @@ func leftover(t testing.TB) string {
 	return s
 }
 
-func cmd(args ...string) func(testing.TB) { return firewalltest.Harm("firewall-cmd", args...) }
+func cmd(args ...string) func(testing.TB) { return firewalltest.Damage("firewall-cmd", args...) }
 
-func sh(script string) func(testing.TB) { return firewalltest.Harm("sh", "-ec", script) }
+func sh(script string) func(testing.TB) { return firewalltest.Damage("sh", "-ec", script) }
 
 // back waits for a firewalld that was started: by its unit's word it is there before it is on the bus, from 2.5 on.
 const back = "; timeout 30 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'"
@@ -89,7 +89,7 @@ func TestContract(t *testing.T) {
 				Wait:     firewalltest.Wait,
 				Many:     large,
 				Endless:  true,
-				Harm: map[string]func(testing.TB){
+				Damage: map[string]func(testing.TB){
 					"remove entry":  cmd("--ipset="+name, "--remove-entry=192.0.2.7"),
 					"add entry":     cmd("--ipset="+name, "--add-entry=192.0.2.8"),
 					"reload":        cmd("--reload"),
@@ -106,11 +106,11 @@ func TestContract(t *testing.T) {
 				Leftover: leftover,
 			}
 			if !strings.Contains(firewalltest.Run(t, "nft", "list", "ruleset"), "flags owner") { // firewalld 2 owns its table: nobody else can
-				host.Harm["flush ruleset"] = firewalltest.Harm("nft", "flush", "ruleset")
+				host.Damage["flush ruleset"] = firewalltest.Damage("nft", "flush", "ruleset")
 			}
 			if block == "drop" {
-				host.Harm["complete reload"] = cmd("--complete-reload")
-				host.Harm["kill"] = sh("systemctl kill -s KILL firewalld; sleep 0.5; systemctl start firewalld" + back)
+				host.Damage["complete reload"] = cmd("--complete-reload")
+				host.Damage["kill"] = sh("systemctl kill -s KILL firewalld; sleep 0.5; systemctl start firewalld" + back)
 			}
 			firewalltest.Test(t, host)
 		})

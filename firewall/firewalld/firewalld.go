@@ -100,19 +100,10 @@ type group struct {
 
 var errReloaded = errors.New("firewalld: reloaded or started, its sets are empty")
 
-var errNotReady = errors.New("firewalld: not reconciled yet")
-
 // New checks the options. It changes nothing; Reconcile does.
 func New(o Options) (*Backend, error) {
-	if o.Block == "" {
-		o.Block = "drop"
-	}
-	if o.Method == "" {
-		o.Method = "policy"
-	}
+	o.Block, o.Method = cmp.Or(o.Block, "drop"), cmp.Or(o.Method, "policy")
 	switch {
-	case o.Block != "drop" && o.Block != "reject":
-		return nil, fmt.Errorf("firewalld: block %q is neither drop nor reject", o.Block)
 	case o.Method != "policy" && o.Method != "zone" && o.Method != "rich":
 		return nil, fmt.Errorf("firewalld: method %q is not one of policy, zone, rich", o.Method)
 	case o.Method == "rich" && len(o.Zones) == 0:
@@ -122,7 +113,7 @@ func New(o Options) (*Backend, error) {
 	case o.Method == "zone" && slices.ContainsFunc(o.Scopes, func(s firewall.Scope) bool { return len(s.Ports) > 0 }):
 		return nil, errors.New("firewalld: the zone drop stops all ports; take the ports out of the jails, or write method: policy")
 	}
-	if err := firewall.CheckScopes(o.Scopes); err != nil {
+	if err := firewall.CheckOptions(o.Scopes, o.Block); err != nil {
 		return nil, fmt.Errorf("firewalld: %w", err)
 	}
 	return &Backend{scopes: o.Scopes, block: o.Block, via: o.Method, zones: o.Zones}, nil
@@ -172,12 +163,9 @@ func setsOf(s firewall.Scope) uint8 {
 
 // locate finds the set of a ban.
 func (b *Backend) locate(k firewall.Key) (setKey, error) {
-	if err := firewall.CheckPrefix(k.Prefix); err != nil {
+	i, err := firewall.ScopeIndex(b.scopes, k)
+	if err != nil {
 		return setKey{}, fmt.Errorf("firewalld: %w", err)
-	}
-	i := slices.IndexFunc(b.scopes, func(s firewall.Scope) bool { return s.Name == k.Scope })
-	if i < 0 {
-		return setKey{}, fmt.Errorf("firewalld: ban of %v: no scope %q", k.Prefix, k.Scope)
 	}
 	h := fnv.New32a()
 	raw := k.Prefix.Addr().As16()
@@ -361,7 +349,7 @@ func (b *Backend) reconcile(ctx context.Context, want map[firewall.Key]time.Time
 		}
 		switch {
 		case first:
-			ch.First = true
+			ch.Initial = true
 		case why != "":
 			ch.Repaired = append(changed, why)
 		default:
@@ -518,7 +506,7 @@ func (b *Backend) Remove(ctx context.Context, keys []firewall.Key) error {
 // or stop covering follows as well.
 func (b *Backend) change(ctx context.Context, alter func(map[firewall.Key]time.Time) error, n int, key func(int) firewall.Key) error {
 	if !b.ready {
-		return errNotReady
+		return firewall.ErrNotReady
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -685,7 +673,7 @@ func (b *Backend) expire(ctx context.Context) error {
 // out. After a reload, a panic mode, or a change of the default zone it asks for a Reconcile without a look.
 func (b *Backend) Verify(ctx context.Context) error {
 	if !b.ready {
-		return errNotReady
+		return firewall.ErrNotReady
 	}
 	if err := b.expire(ctx); err != nil {
 		return err
@@ -818,5 +806,8 @@ func (b *Backend) Empty(ctx context.Context) error {
 	_, err := b.Reconcile(ctx, nil)
 	return err
 }
+
+// DropCounters returns nil: firewalld's rules do not count.
+func (b *Backend) DropCounters(context.Context) ([]firewall.DropCounter, error) { return nil, nil }
 
 var _ firewall.Backend = (*Backend)(nil)

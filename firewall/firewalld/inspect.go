@@ -38,22 +38,22 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 	if err := b.bus.call(ctx, mainPath, ipsetIface+"getIPSets", []any{&names}); err != nil {
 		return nil, err
 	}
-	part := func(p firewall.Part, err error) error {
+	part := func(p firewall.Object, err error) error {
 		var foreign *firewall.ForeignError
 		if errors.As(err, &foreign) {
-			p.Harm, p.Foreign, p.Present = "is not ours: "+foreign.Why, true, true
+			p.Problem, p.Foreign, p.Present = "is not ours: "+foreign.Why, true, true
 			err = nil
 		}
-		in.Parts = append(in.Parts, p)
+		in.Objects = append(in.Objects, p)
 		return err
 	}
-	var early []firewall.Part
+	var early []firewall.Object
 	if b.via == "policy" {
 		p, before, err := b.inspectPolicy(ctx)
 		if err != nil {
 			return nil, err
 		}
-		in.Parts, early = append(in.Parts, p), before
+		in.Objects, early = append(in.Objects, p), before
 		if err := part(b.inspectPermanentPolicy(ctx)); err != nil {
 			return nil, err
 		}
@@ -62,13 +62,13 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 		if err != nil {
 			return nil, err
 		}
-		in.Parts = append(in.Parts, parts...)
+		in.Objects = append(in.Objects, parts...)
 	}
 	b.gen = 0
 	if harm, err := b.flushed(ctx); err != nil {
 		return nil, err
 	} else if b.backendType == "nftables" {
-		in.Parts = append(in.Parts, firewall.Part{Name: "table inet " + tableName, Want: "in the kernel, with rules that look into our sets", Harm: harm})
+		in.Objects = append(in.Objects, firewall.Object{Name: "table inet " + tableName, Want: "in the kernel, with rules that look into our sets", Problem: harm})
 	}
 	permanent, err := b.inspectPermanentSets(ctx)
 	if err := part(permanent, err); err != nil {
@@ -76,7 +76,7 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 	}
 	for _, n := range names {
 		if ourName(n) && !slices.ContainsFunc(b.keys(), func(k setKey) bool { return b.setName(k) == n }) {
-			in.Parts = append(in.Parts, firewall.Part{Name: "ipset " + n, Present: true}) // empty, and nothing refers to it
+			in.Objects = append(in.Objects, firewall.Object{Name: "ipset " + n, Present: true}) // empty, and nothing refers to it
 		}
 	}
 	target := b.target(wanted)
@@ -87,25 +87,25 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 		}
 		in.Sets = append(in.Sets, s)
 	}
-	in.Order()
+	in.Sort()
 	b.checkReason = ""
-	for _, p := range in.Parts {
-		if p.Harm != "" {
-			b.checkReason = p.Name + " " + p.Harm
+	for _, p := range in.Objects {
+		if p.Problem != "" {
+			b.checkReason = p.Name + " " + p.Problem
 		}
 	}
 	for _, s := range in.Sets {
-		if s.Harm != "" {
-			b.checkReason = s.Name + " " + s.Harm
+		if s.Problem != "" {
+			b.checkReason = s.Name + " " + s.Problem
 		}
 	}
-	in.Parts = append(in.Parts, early...) // nothing that we could mend
+	in.Objects = append(in.Objects, early...) // nothing that we could mend
 	return in, nil
 }
 
 // inspectPolicy looks at our policy at run time, and at those of others that are asked before it.
-func (b *Backend) inspectPolicy(ctx context.Context) (p firewall.Part, early []firewall.Part, err error) {
-	p = firewall.Part{Name: "policy " + policyName, Want: fmt.Sprintf("from ANY to HOST, priority %d, %d rich rules", priority, len(b.richRules())), Harm: "is gone"}
+func (b *Backend) inspectPolicy(ctx context.Context) (p firewall.Object, early []firewall.Object, err error) {
+	p = firewall.Object{Name: "policy " + policyName, Want: fmt.Sprintf("from ANY to HOST, priority %d, %d rich rules", priority, len(b.richRules())), Problem: "is gone"}
 	var names []string
 	if err := b.bus.call(ctx, mainPath, policyIface+"getPolicies", []any{&names}); err != nil {
 		return p, nil, err
@@ -118,37 +118,37 @@ func (b *Backend) inspectPolicy(ctx context.Context) (p firewall.Part, early []f
 			return p, nil, err
 		}
 		if name == policyName {
-			p.Present, p.Harm = true, b.samePolicy(have)
+			p.Present, p.Problem = true, b.samePolicy(have)
 			continue
 		}
 		n, _ := have["priority"].Value().(int32)
 		to, _ := have["egress_zones"].Value().([]string)
 		if n < priority && (slices.Contains(to, "HOST") || slices.Contains(to, "ANY")) {
-			early = append(early, firewall.Part{Name: "policy " + name, Harm: fmt.Sprintf("of priority %d is asked before ours, and may let banned addresses in", n)})
+			early = append(early, firewall.Object{Name: "policy " + name, Problem: fmt.Sprintf("of priority %d is asked before ours, and may let banned addresses in", n)})
 		}
 	}
 	return p, early, nil
 }
 
-func (b *Backend) inspectPermanentPolicy(ctx context.Context) (firewall.Part, error) {
-	p := firewall.Part{Name: "policy " + policyName + " (permanent)", Want: "as at run time"}
+func (b *Backend) inspectPermanentPolicy(ctx context.Context) (firewall.Object, error) {
+	p := firewall.Object{Name: "policy " + policyName + " (permanent)", Want: "as at run time"}
 	var names []string
 	if err := b.bus.call(ctx, configPath, configIface+"getPolicyNames", []any{&names}); err != nil {
 		return p, err
 	}
 	if p.Present = slices.Contains(names, policyName); !p.Present {
-		p.Harm = "is gone"
+		p.Problem = "is gone"
 		return p, nil
 	}
 	_, have, err := b.configuredPolicy(ctx)
 	if err == nil {
-		p.Harm = b.samePolicy(have)
+		p.Problem = b.samePolicy(have)
 	}
 	return p, err
 }
 
 // inspectZones looks at what zones should hold of ours, where no policy does.
-func (b *Backend) inspectZones(ctx context.Context) (parts []firewall.Part, err error) {
+func (b *Backend) inspectZones(ctx context.Context) (parts []firewall.Object, err error) {
 	for zone, want := range b.zoneRules() {
 		var path dbus.ObjectPath
 		if err := b.bus.call(ctx, configPath, configIface+"getZoneByName", []any{&path}, zone); err != nil {
@@ -164,20 +164,20 @@ func (b *Backend) inspectZones(ctx context.Context) (parts []firewall.Part, err 
 			if err != nil {
 				return nil, fmt.Errorf("zone %s: %w", zone, err)
 			}
-			p := firewall.Part{Name: at.name, Want: fmt.Sprintf("%d of our sources or rules", len(want)), Present: len(missing) < len(want)}
+			p := firewall.Object{Name: at.name, Want: fmt.Sprintf("%d of our sources or rules", len(want)), Present: len(missing) < len(want)}
 			if len(missing) > 0 {
-				p.Harm = fmt.Sprintf("%d of them are gone, %s among them", len(missing), missing[0])
+				p.Problem = fmt.Sprintf("%d of them are gone, %s among them", len(missing), missing[0])
 			}
 			parts = append(parts, p)
 		}
 	}
-	slices.SortFunc(parts, func(x, y firewall.Part) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(parts, func(x, y firewall.Object) int { return strings.Compare(x.Name, y.Name) })
 	return parts, nil
 }
 
 // inspectPermanentSets looks at the permanent configuration of all our sets.
-func (b *Backend) inspectPermanentSets(ctx context.Context) (firewall.Part, error) {
-	p := firewall.Part{Name: "ipsets (permanent)", Want: fmt.Sprintf("%d sets of ours, empty", len(b.keys()))}
+func (b *Backend) inspectPermanentSets(ctx context.Context) (firewall.Object, error) {
+	p := firewall.Object{Name: "ipsets (permanent)", Want: fmt.Sprintf("%d sets of ours, empty", len(b.keys()))}
 	var names []string
 	if err := b.bus.call(ctx, configPath, configIface+"getIPSetNames", []any{&names}); err != nil {
 		return p, err
@@ -204,31 +204,31 @@ func (b *Backend) inspectPermanentSets(ctx context.Context) (firewall.Part, erro
 	if more := len(harm) - 3; more > 0 {
 		harm = append(harm[:3], fmt.Sprintf("and so on with %d more", more))
 	}
-	p.Harm = strings.Join(harm, ", ")
+	p.Problem = strings.Join(harm, ", ")
 	return p, nil
 }
 
 // inspectSet looks at a set at run time. When entries end is known of what is wanted alone: firewalld keeps no time.
 func (b *Backend) inspectSet(ctx context.Context, k setKey, there bool, target map[netip.Prefix]bool, want map[firewall.Key]time.Time, over map[firewall.Key]bool) (firewall.Set, error) {
 	scope := b.scopes[k.scope].Name
-	s := firewall.Set{Part: firewall.Part{Name: b.setName(k), Want: "hash:net", Present: there}, Scope: scope, Want: len(target)}
+	s := firewall.Set{Object: firewall.Object{Name: b.setName(k), Want: "hash:net", Present: there}, Scope: scope, Want: len(target)}
 	var have map[string]netip.Prefix
 	if !there {
-		s.Harm = "is gone"
+		s.Problem = "is gone"
 	} else {
 		var set setSettings
 		if err := b.bus.call(ctx, mainPath, ipsetIface+"getIPSetSettings", []any{&set}, s.Name); err != nil {
 			return s, fmt.Errorf("set %s: %w", s.Name, err)
 		}
 		if why := set.foreign(newSettings(k)); why != "" {
-			s.Harm, s.Foreign = "is not ours: "+why, true
+			s.Problem, s.Foreign = "is not ours: "+why, true
 			return s, nil
 		}
 		var err error
 		have, err = b.entries(ctx, k)
 		var foreign *firewall.ForeignError
 		if errors.As(err, &foreign) {
-			s.Harm, s.Foreign = "is not ours: "+foreign.Why, true
+			s.Problem, s.Foreign = "is not ours: "+foreign.Why, true
 			return s, nil
 		} else if err != nil {
 			return s, err
@@ -241,10 +241,10 @@ func (b *Backend) inspectSet(ctx context.Context, k setKey, there bool, target m
 		key := firewall.Key{Prefix: p, Scope: scope}
 		until, ok := want[key]
 		if ok {
-			s.End(until)
+			s.NoteEnd(until)
 		}
 		if !target[p] && !over[key] {
-			s.Strange.Add(p)
+			s.Unexpected.Add(p)
 		}
 	}
 	for p := range target {
@@ -255,10 +255,10 @@ func (b *Backend) inspectSet(ctx context.Context, k setKey, there bool, target m
 	return s, nil
 }
 
-// Evict takes what is not ours, but has a name of ours, out of firewalld's permanent configuration, and entries that we would
+// RemoveForeign takes what is not ours, but has a name of ours, out of firewalld's permanent configuration, and entries that we would
 // never have made out of our sets. At run time it goes with the reload of the next Reconcile, which has put ours in its
 // place by then: a policy without its sets makes a reload fail.
-func (b *Backend) Evict(ctx context.Context) (gone []string, err error) {
+func (b *Backend) RemoveForeign(ctx context.Context) (gone []string, err error) {
 	var names []string
 	if err := b.bus.call(ctx, configPath, configIface+"getIPSetNames", []any{&names}); err != nil {
 		return nil, err

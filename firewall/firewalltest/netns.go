@@ -493,8 +493,8 @@ func Wait(t testing.TB, limit time.Duration, cond func() bool) {
 	}
 }
 
-// Harm is a Host's harm that a program does.
-func Harm(name string, args ...string) func(testing.TB) {
+// Damage is a Host's harm that a program does.
+func Damage(name string, args ...string) func(testing.TB) {
 	return func(t testing.TB) { t.Helper(); Run(t, name, args...) }
 }
 

@@ -53,17 +53,18 @@ func TestContract(t *testing.T) {
 				Answered: w.Answered(block),
 				Now:      time.Now,
 				Wait:     firewalltest.Wait,
-				Harm: map[string]func(testing.TB){
-					"flush ruleset":  firewalltest.Harm("nft", "flush", "ruleset"),
-					"flush table":    firewalltest.Harm("nft", "flush", "table", "ip", "bailiff"),
-					"delete table":   firewalltest.Harm("nft", "delete", "table", "ip6", "bailiff"),
+				Counts:   true,
+				Damage: map[string]func(testing.TB){
+					"flush ruleset":  firewalltest.Damage("nft", "flush", "ruleset"),
+					"flush table":    firewalltest.Damage("nft", "flush", "table", "ip", "bailiff"),
+					"delete table":   firewalltest.Damage("nft", "delete", "table", "ip6", "bailiff"),
 					"delete rule":    deleteRule,
-					"dormant":        firewalltest.Harm("nft", "add", "table", "ip", "bailiff", "{ flags dormant; }"),
-					"policy":         firewalltest.Harm("nft", "chain", "ip", "bailiff", "prerouting", "{ policy drop; }"),
+					"dormant":        firewalltest.Damage("nft", "add", "table", "ip", "bailiff", "{ flags dormant; }"),
+					"policy":         firewalltest.Damage("nft", "chain", "ip", "bailiff", "prerouting", "{ policy drop; }"),
 					"destroy sets":   flushAll,
-					"flush set":      firewalltest.Harm("ipset", "flush", "bailiff4-sshd"),
-					"delete element": firewalltest.Harm("ipset", "del", "bailiff6", "2001:db8:a:1::7"),
-					"add element":    firewalltest.Harm("ipset", "add", "bailiff4", "192.0.2.8"),
+					"flush set":      firewalltest.Damage("ipset", "flush", "bailiff4-sshd"),
+					"delete element": firewalltest.Damage("ipset", "del", "bailiff6", "2001:db8:a:1::7"),
+					"add element":    firewalltest.Damage("ipset", "add", "bailiff4", "192.0.2.8"),
 					"swap": func(t testing.TB) {
 						firewalltest.Run(t, "ipset", "swap", "bailiff4", "bailiff4-sshd")
 						firewalltest.Run(t, "ipset", "flush", "bailiff4")

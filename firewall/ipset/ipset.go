@@ -1,11 +1,17 @@
-// Package ipset bans through the kernel's ipsets and rules of our own that refer to them, all over netlink: no program is
-// run, and CAP_NET_ADMIN with AF_NETLINK is all it takes. For each family and scope there is a set hash:net, where the
-// kernel lets bans run out by itself, and in the tables `ip bailiff` and `ip6 bailiff` the rules at prerouting, before
-// connection tracking. It touches no set, table or chain of others. Start reading at Backend; wire.go speaks with ipset,
-// rule.go with nftables.
+// Package ipset bans with the kernel's ipsets and with nftables rules that refer to them, all over netlink: it runs no program,
+// and needs CAP_NET_ADMIN and AF_NETLINK only. For each family and scope there is a set of type hash:net, in which the kernel
+// expires bans by itself, and in the tables `ip bailiff` and `ip6 bailiff` there are rules at prerouting, before connection
+// tracking. It never touches a set, table or chain of others. Start reading at Backend; kernel.go has the ipset protocol,
+// rules.go the rules.
+//
+// The ipset protocol is written by hand, with the constants of vishvananda/netlink. That library sends one message for each
+// element and waits for each answer (100,000 bans take minutes, not 0.15 s), cannot list sets without their elements or look up
+// an index, and its ipset calls panic at an answer out of sequence. Elements are encoded by hand, since mdlayher/netlink's
+// encoder allocates ten times for each.
 package ipset
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,62 +22,45 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/firewall/internal/nfrule"
+	"bailiff/firewall/internal/request"
+	"bailiff/firewall/internal/sets"
 
 	"golang.org/x/sys/unix"
 )
 
-// Options say what to stop and how. Only Scopes has no default.
+// Options of a Backend.
 type Options struct {
 	Scopes []firewall.Scope
 	Block  string // "drop", the default, or "reject"
-
-	// Prefix begins the names of sets and is the name of the tables: at most 12 bytes of [a-z0-9-], "bailiff" by default.
-	Prefix string
-
-	// MaxElem is how many elements a new set takes, 131,072 by default; it doubles when they run short, up to Limit,
-	// 16,777,216 by default. A kernel set costs memory only for what is in it.
-	MaxElem, Limit int
 }
 
 const (
-	defaultPrefix  = "bailiff"
-	maxPrefix      = 12
-	defaultMaxElem = 1 << 17
-	defaultLimit   = 1 << 24
+	// name is the name of our tables, and the beginning of the names of our sets.
+	name = "bailiff"
 
-	// tempMark ends the name of the set that takes over when one grows. Scope names cannot hold it.
-	tempMark = "~"
-
-	// slack is by how many seconds a kernel timeout may differ from what is wanted before it is set anew: timeouts are
-	// whole seconds, and the clocks of the wall and of the kernel drift apart.
-	slack = 5
-
-	// releaseLimit is how long we wait for the kernel to let go of a set after the last rule is gone; it does so in
-	// the background (nf_tables_trans_destroy_work), after an RCU grace period.
+	// releaseLimit is how long the kernel may take to release a set after the last rule that refers to it was deleted. It
+	// does so in the background (nf_tables_trans_destroy_work), after an RCU grace period.
 	releaseLimit = 2 * time.Second
 	releaseTick  = 5 * time.Millisecond
 )
 
-// Backend fulfils firewall.Backend with kernel ipsets.
+// Backend is a firewall.Backend with kernel ipsets.
 //
-// A set of our name is taken for ours, and taken over with what is in it, if it is what we would have made: hash:net of any
-// revision and its family, timeouts on, with "never" as the default, no counters or comments. Anything else is a
-// *firewall.ForeignError. A table is ours if it holds nothing but rules with our comment.
+// A set with a name of ours counts as ours, and is adopted with its elements, if it is like those that we create: hash:net of
+// any revision and the right family, with timeouts that default to "never", without counters or comments. Anything else is a
+// *firewall.ForeignError. A table counts as ours if every rule in it has our comment.
 //
-// The kernel counts at most 24.8 days. Bans that last longer are put in with that, and Reconcile sets them anew once half
-// of it is over: so it must be called now and then, and once a day is plenty. Bans for ever have no timeout.
+// The kernel counts at most 24.8 days. Longer bans get that timeout, and Reconcile renews it once half of it has passed, so
+// Reconcile must be called every few days. Bans that last forever have no timeout.
 type Backend struct {
-	scopes  []firewall.Scope
-	block   string
-	prefix  string
-	maxelem uint32
-	limit   uint32
+	scopes []firewall.Scope
+	block  string
 
-	conn  *conn
-	sets  []*set        // by family, then scope
-	ends  firewall.Ends // of elements
-	ready bool          // reconciled since New or Cleanup
-	last  verified
+	kernel    kernel
+	deadlines sets.Deadlines
+	sets      []*set // by family, then scope
+	ready     bool   // reconciled since New or Cleanup
+	verified  verified
 }
 
 // set is a kernel set and what we know to be in it.
@@ -80,52 +69,30 @@ type set struct {
 	family uint8
 	scope  string
 
-	maxelem uint32
-
-	// elems holds when each element ends: seconds of Backend.ends, 0 never. Growing copies from it and Verify counts
-	// by it. The kernel is the truth: Reconcile fills it anew.
-	elems map[element]uint32
+	// elements is for Verify, which compares counts. The kernel is the authority: Reconcile reads it again.
+	elements sets.Elements
 }
 
-var errNotReady = errors.New("ipset: not reconciled yet")
+// verified is what Verify found right the last time. Rules are unchanged as long as there was no nftables transaction, so they
+// need not be read again; reading them is most of the work where little is banned.
+type verified struct {
+	generation uint32            // 0: nothing
+	index      map[string]uint16 // of the sets that rules refer to
+	refs       map[string]uint32 // how many rules refer to each set
+}
 
-// New opens the netlink socket. It changes nothing in the kernel; Reconcile does.
+// New checks the options. It changes nothing in the kernel; Reconcile does.
 func New(o Options) (*Backend, error) {
-	b := &Backend{scopes: o.Scopes, block: o.Block, prefix: o.Prefix, ends: firewall.NewEnds()}
-	if b.block == "" {
-		b.block = "drop"
-	}
-	if b.prefix == "" {
-		b.prefix = defaultPrefix
-	}
-	if o.MaxElem == 0 {
-		o.MaxElem = defaultMaxElem
-	}
-	if o.Limit == 0 {
-		o.Limit = max(defaultLimit, o.MaxElem)
-	}
-	if b.block != "drop" && b.block != "reject" {
-		return nil, fmt.Errorf("ipset: block %q is neither drop nor reject", b.block)
-	}
-	if len(b.prefix) > maxPrefix || strings.Trim(b.prefix, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-		return nil, fmt.Errorf("ipset: prefix %q: want at most %d of a-z, 0-9 and -", b.prefix, maxPrefix)
-	}
-	if o.MaxElem < 1 || o.Limit < o.MaxElem || o.Limit > 1<<30 {
-		return nil, fmt.Errorf("ipset: sets of %d growing to %d elements: want 1 ≤ first ≤ second ≤ %d", o.MaxElem, o.Limit, 1<<30)
-	}
-	b.maxelem, b.limit = uint32(o.MaxElem), uint32(o.Limit)
-	if err := firewall.CheckScopes(b.scopes); err != nil {
+	b := &Backend{scopes: o.Scopes, block: cmp.Or(o.Block, "drop"), deadlines: sets.NewDeadlines(maxTimeout * time.Second)}
+	if err := firewall.CheckOptions(b.scopes, b.block); err != nil {
 		return nil, fmt.Errorf("ipset: %w", err)
 	}
 	for _, f := range nfrule.Families {
 		for _, s := range b.scopes {
-			b.sets = append(b.sets, &set{name: b.setName(f, s.Name), family: f, scope: s.Name})
+			b.sets = append(b.sets, &set{name: setName(f, s.Name), family: f, scope: s.Name})
 		}
 	}
-	var err error
-	if b.conn, err = dial(); err != nil {
-		return nil, err
-	}
+	b.kernel.conn = request.New(unix.NETLINK_NETFILTER)
 	return b, nil
 }
 
@@ -134,156 +101,185 @@ func (b *Backend) Name() string { return "ipset" }
 
 // Close closes the socket. Sets and rules stay.
 func (b *Backend) Close() error {
-	b.conn.close()
+	b.kernel.conn.Close()
 	return nil
 }
 
-func digit(family uint8) string {
-	if family == unix.NFPROTO_IPV4 {
-		return "4"
-	}
-	return "6"
-}
-
-// setName is bailiff4, bailiff6-sshd and so on: at most 12+1+1+16 bytes, and one more while it grows.
-func (b *Backend) setName(family uint8, scope string) string {
+// setName is bailiff4, bailiff6-sshd and so on.
+func setName(family uint8, scope string) string {
 	if scope == "" {
-		return b.prefix + digit(family)
+		return name + sets.Digit(family)
 	}
-	return b.prefix + digit(family) + "-" + scope
+	return name + sets.Digit(family) + "-" + scope
 }
 
-// setOf finds the set that a ban belongs to.
+// setOf returns the set of a ban.
 func (b *Backend) setOf(k firewall.Key) (*set, error) {
-	if err := firewall.CheckPrefix(k.Prefix); err != nil {
+	scope, err := firewall.ScopeIndex(b.scopes, k)
+	if err != nil {
 		return nil, fmt.Errorf("ipset: %w", err)
 	}
-	family := nfrule.Families[0]
 	if k.Prefix.Addr().Is6() {
-		family = nfrule.Families[1]
+		scope += len(b.scopes)
 	}
-	for _, s := range b.sets {
-		if s.family == family && s.scope == k.Scope {
-			return s, nil
-		}
-	}
-	return nil, fmt.Errorf("ipset: ban of %v: no scope %q", k.Prefix, k.Scope)
+	return b.sets[scope], nil
 }
 
-// end and timeout keep to what the kernel's ipset can count.
-func (b *Backend) end(until, now time.Time) (uint32, bool) {
-	return b.ends.End(until, now, maxTimeout*time.Second)
+// found is what the kernel holds under our names.
+type found struct {
+	headers map[string]*header       // of all sets of the network namespace
+	tables  map[uint8]*nfrule.Table  // by family; nil where there is none
+	foreign []*firewall.ForeignError // what is not ours
 }
 
-func (b *Backend) timeout(end uint32, now time.Time) uint32 {
-	return min(b.ends.Left(end, now), maxTimeout)
-}
-
-// seen marks an element in a map of wanted ones that the kernel has. Ends stay below it for 68 years.
-const seen = 1 << 31
-
-// Reconcile does what the contract says. It costs one dump of the sets and one message for each 500 differences.
-func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (firewall.Change, error) {
-	var ch firewall.Change
-	now := time.Now()
-	wanted := make(map[*set]map[element]uint32, len(b.sets))
-	counts := make(map[*set]int, len(b.sets))
-	for _, w := range want {
-		s, err := b.setOf(w.Key())
-		if err != nil {
-			return ch, err
-		}
-		counts[s]++
-	}
-	for _, s := range b.sets {
-		wanted[s] = make(map[element]uint32, counts[s])
-	}
-	for _, w := range want {
-		s, _ := b.setOf(w.Key())
-		if end, ok := b.end(w.Until, now); ok {
-			wanted[s][elementOf(w.Prefix)] = end
-		}
-	}
-
-	heads, err := b.conn.headers(ctx)
+func (b *Backend) find(ctx context.Context) (*found, error) {
+	headers, err := b.kernel.headers(ctx)
 	if err != nil {
-		return ch, err
+		return nil, err
 	}
-	ch.First = !b.ready
+	f := &found{headers: headers, tables: make(map[uint8]*nfrule.Table)}
 	for _, s := range b.sets {
-		if h := heads[s.name]; h != nil {
-			ch.First = false
+		if h := headers[s.name]; h != nil {
 			if why := h.foreign(s.family); why != "" {
-				return ch, &firewall.ForeignError{Name: "set " + s.name, Why: why}
+				f.foreign = append(f.foreign, &firewall.ForeignError{Name: "set " + s.name, Why: why})
 			}
 		}
 	}
-	for _, f := range nfrule.Families {
-		state, _, err := b.table(ctx, f, nil)
-		if err != nil {
-			return ch, err
+	for _, family := range nfrule.Families {
+		t, err := b.readTable(ctx, family)
+		var foreign *firewall.ForeignError
+		if errors.As(err, &foreign) {
+			f.foreign = append(f.foreign, foreign)
+		} else if err != nil {
+			return nil, err
 		}
-		ch.First = ch.First && state == absent
+		f.tables[family] = t
 	}
+	return f, nil
+}
 
-	for _, s := range b.sets {
-		if h := heads[s.name]; h != nil {
-			s.maxelem = h.maxelem
-			continue
-		}
-		n := uint32(min(len(wanted[s]), int(b.limit)))
-		s.maxelem = b.roomFor(b.maxelem, n)
-		if err := b.conn.create(ctx, s.name, s.family, s.maxelem, hashSize(n)); err != nil {
-			return ch, err
-		}
-		s.elems = make(map[element]uint32)
-		if !ch.First {
-			ch.Repaired = append(ch.Repaired, "set "+s.name)
+func (b *Backend) readTable(ctx context.Context, family uint8) (*nfrule.Table, error) {
+	t, err := nfrule.ReadTable(ctx, b.table(family))
+	if t != nil && len(t.Sets) > 0 {
+		return nil, &firewall.ForeignError{Name: "table " + nfrule.Name(b.table(family)), Why: "holds set " + t.Sets[0].Name}
+	}
+	return t, err
+}
+
+// isForeign returns why an object is not ours; "" when it is, or does not exist.
+func (f *found) isForeign(name string) string {
+	for _, e := range f.foreign {
+		if e.Name == name {
+			return e.Why
 		}
 	}
-	repaired, err := b.mendTables(ctx)
+	return ""
+}
+
+// none reports whether nothing of ours exists.
+func (f *found) none(b *Backend) bool {
+	return !slices.ContainsFunc(b.sets, func(s *set) bool { return f.headers[s.name] != nil }) &&
+		!slices.ContainsFunc(nfrule.Families[:], func(family uint8) bool { return f.tables[family] != nil })
+}
+
+// Reconcile costs one dump of the sets, and one message for each 500 differences.
+func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (ch firewall.Change, err error) {
+	wanted, _, err := sets.Group(b.deadlines, want, b.setOf)
 	if err != nil {
 		return ch, err
 	}
-	if !ch.First {
-		ch.Repaired = append(ch.Repaired, repaired...)
+	f, err := b.find(ctx)
+	if err != nil {
+		return ch, err
+	}
+	if len(f.foreign) > 0 {
+		return ch, f.foreign[0]
+	}
+	ch.Initial = !b.ready && f.none(b)
+	repaired, err := b.ensureSets(ctx, f, wanted)
+	if err == nil {
+		var tables []string
+		tables, err = b.ensureTables(ctx, f)
+		repaired = append(repaired, tables...)
+	}
+	if !ch.Initial {
+		ch.Repaired = repaired
+	}
+	if err != nil {
+		return ch, err
 	}
 	for _, s := range b.sets {
-		if err := b.fill(ctx, s, heads[s.name] != nil, wanted[s], &ch); err != nil {
+		if err := b.fill(ctx, s, f.headers[s.name] != nil, wanted[s], &ch); err != nil {
 			return ch, err
 		}
 	}
 	b.ready = true
-	return ch, b.sweep(ctx, heads)
+	return ch, b.removeUnused(ctx, f.headers)
 }
 
-// mendTables makes the rules right, and names the tables where they were not.
-func (b *Backend) mendTables(ctx context.Context) (repaired []string, err error) {
-	index, err := b.indexes(ctx)
-	if err != nil {
-		return nil, err
+// ensureSets creates the sets that do not exist, and names them. A set that was created for fewer elements than ours is
+// replaced, which leaves the bans in it without effect until Reconcile has filled the new one.
+func (b *Backend) ensureSets(ctx context.Context, f *found, wanted map[*set]sets.Elements) (repaired []string, err error) {
+	small := func(s *set) bool { h := f.headers[s.name]; return h != nil && h.maxelem < maxElem }
+	if slices.ContainsFunc(b.sets, small) {
+		for _, family := range nfrule.Families { // rules refer to the sets
+			if err := nfrule.Delete(ctx, b.table(family)); err != nil {
+				return repaired, err
+			}
+			f.tables[family] = nil
+		}
 	}
-	for _, f := range nfrule.Families {
-		rules, _ := b.rulesOf(f, index)
-		state, why, err := b.table(ctx, f, rules)
-		if err != nil {
-			return repaired, err
+	for _, s := range b.sets {
+		if small(s) {
+			if err := b.destroy(ctx, s.name); err != nil {
+				return repaired, err
+			}
+			delete(f.headers, s.name)
 		}
-		if state == intact {
-			continue
+		if f.headers[s.name] == nil {
+			if err := b.kernel.create(ctx, s.name, s.family, hashSize(len(wanted[s]))); err != nil {
+				return repaired, err
+			}
+			repaired = append(repaired, "set "+s.name)
 		}
-		if err := b.setTable(ctx, f, rules); err != nil {
-			return repaired, err
-		}
-		repaired = append(repaired, "table "+tableName(f, b.prefix)+": "+why)
 	}
 	return repaired, nil
 }
 
-func (b *Backend) indexes(ctx context.Context) (map[string]uint16, error) {
-	index := make(map[string]uint16, len(b.sets))
-	for _, s := range b.sets {
-		n, err := b.conn.index(ctx, s.name)
+// hashSize is with how many buckets a set is created so that n elements need no resizing: a power of two, at least 64. The
+// kernel's buckets hold up to twelve elements.
+func hashSize(n int) uint32 {
+	size := uint32(64)
+	for int(size) < n/4 {
+		size *= 2
+	}
+	return size
+}
+
+// ensureTables repairs the rules, and names the tables that were not right.
+func (b *Backend) ensureTables(ctx context.Context, f *found) (repaired []string, err error) {
+	index, err := b.indexes(ctx, b.sets)
+	if err != nil {
+		return nil, err
+	}
+	for _, family := range nfrule.Families {
+		rules, _ := b.rules(family, index)
+		problem := f.tables[family].Problem(rules)
+		if problem == "" {
+			continue
+		}
+		if err := b.replaceTable(ctx, family, rules); err != nil {
+			return repaired, err
+		}
+		repaired = append(repaired, "table "+nfrule.Name(b.table(family))+": "+problem)
+	}
+	return repaired, nil
+}
+
+func (b *Backend) indexes(ctx context.Context, of []*set) (map[string]uint16, error) {
+	index := make(map[string]uint16, len(of))
+	for _, s := range of {
+		n, err := b.kernel.index(ctx, s.name)
 		if err != nil {
 			return nil, err
 		}
@@ -292,196 +288,65 @@ func (b *Backend) indexes(ctx context.Context) (map[string]uint16, error) {
 	return index, nil
 }
 
-// fill makes the elements of s what want says. What stays is not touched. New ones go in before old ones go out, so that a
-// prefix which takes over from another leaves no gap.
-func (b *Backend) fill(ctx context.Context, s *set, dump bool, want map[element]uint32, ch *firewall.Change) error {
+// fill makes a set hold what is wanted. Elements that are right are not touched. New ones are added before others are removed,
+// so a prefix that replaces another leaves no gap.
+func (b *Backend) fill(ctx context.Context, s *set, existed bool, want sets.Elements, ch *firewall.Change) error {
 	now := time.Now()
-	var add, del []change
-	have := make(map[element]uint32, len(want))
-	refreshed := 0
-	if dump {
-		err := b.conn.dump(ctx, s.name, func(e element, left uint32) {
-			end := uint32(0)
-			if left != 0 {
-				end = b.ends.Now(now) + left
-			}
-			target, ok := want[e]
-			switch {
-			case target&seen != 0: // a dump may show an element twice
-			case !ok:
-				del = append(del, change{e: e})
-				have[e] = end
-			default:
-				want[e] = target | seen
-				have[e] = end
-				if stale(left, b.timeout(target, now), target == 0) {
-					refreshed++
-					add = append(add, change{e, b.timeout(target, now)})
-				}
-			}
-		})
+	s.elements = make(sets.Elements, len(want))
+	if existed {
+		have, err := b.elements(ctx, s, len(want), now)
 		if err != nil {
 			return err
 		}
+		s.elements = have
 	}
-	s.elems = have
-	add = slices.Grow(add, len(want)+len(del)-len(have)) // all wanted ones less those that the kernel has
-	for e, end := range want {
-		if end&seen == 0 {
-			add = append(add, change{e, b.timeout(end, now)})
-		}
+	diff := b.deadlines.Compare(want, s.elements, now)
+	if err := b.add(ctx, s, slices.Concat(diff.Missing, diff.WrongTimeout), want); err != nil {
+		return err
 	}
-	steps := []func() error{
-		func() error { return b.add(ctx, s, add) },
-		func() error { return b.del(ctx, s, del) },
+	if err := b.remove(ctx, s, diff.Unexpected); err != nil {
+		return err
 	}
-	if len(want)+len(del) > int(b.limit) {
-		slices.Reverse(steps) // there is no room for both
-	}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	ch.Refreshed += refreshed
-	ch.Added += len(add) - refreshed
-	ch.Removed += len(del)
+	diff.Count(ch)
 	return nil
 }
 
-// stale tells whether the kernel's timeout is to be set anew. One that is cut to the kernel's maximum is left until half
-// of it is over, or every Reconcile would set it.
-func stale(left, want uint32, forever bool) bool {
-	switch {
-	case forever || left == 0:
-		return forever != (left == 0)
-	case want == maxTimeout:
-		return left < maxTimeout/2
-	}
-	return max(left, want)-min(left, want) > slack
+// elements reads the elements of a set.
+func (b *Backend) elements(ctx context.Context, s *set, about int, now time.Time) (sets.Elements, error) {
+	have := make(sets.Elements, about)
+	err := b.kernel.dump(ctx, s.name, func(e sets.Element, left uint32) {
+		have[e] = b.deadlines.FromKernel(left, now)
+	})
+	return have, err
 }
 
-// add puts elements in. It makes room before, and again if the kernel says that the set is full nevertheless (somebody
-// else put something in, or expired ones still lie there).
-func (b *Backend) add(ctx context.Context, s *set, list []change) error {
-	if len(list) == 0 {
-		return nil
-	}
-	fresh := 0
-	for _, x := range list {
-		if _, ok := s.elems[x.e]; !ok {
-			fresh++
+// add adds elements, or replaces their timeouts, by the deadlines in want.
+func (b *Backend) add(ctx context.Context, s *set, list []sets.Element, want sets.Elements) error {
+	now := time.Now()
+	timeout := func(e sets.Element) uint32 { return b.deadlines.Remaining(want[e], now) }
+	return b.kernel.add(ctx, s.name, list, timeout, func(done []sets.Element) {
+		for _, e := range done {
+			s.elements[e] = want[e]
 		}
-	}
-	if err := b.room(ctx, s, uint32(len(s.elems)+fresh)); err != nil {
-		return err
-	}
-	for {
-		done := 0
-		err := b.conn.put(ctx, s.name, s.family, list, func(n int) { b.note(s, list[done:n]); done = n })
-		if !errors.Is(err, errFull) {
-			return err
-		}
-		list = list[done:]
-		if err := b.room(ctx, s, s.maxelem+1); err != nil {
-			return err
-		}
-	}
-}
-
-func (b *Backend) note(s *set, list []change) {
-	now := b.ends.Now(time.Now())
-	for _, x := range list {
-		end := uint32(0)
-		if x.timeout != 0 {
-			end = now + x.timeout
-		}
-		s.elems[x.e] = end
-	}
-}
-
-func (b *Backend) del(ctx context.Context, s *set, list []change) error {
-	done := 0
-	return b.conn.take(ctx, s.name, s.family, list, func(n int) {
-		for _, x := range list[done:n] {
-			delete(s.elems, x.e)
-		}
-		done = n
 	})
 }
 
-// roomFor doubles have until n elements and an eighth fit, within the limit.
-func (b *Backend) roomFor(have, n uint32) uint32 {
-	for have < b.limit && uint64(have) < uint64(n)+uint64(n)/8 {
-		have = uint32(min(2*uint64(have), uint64(b.limit)))
-	}
-	return have
-}
-
-// hashSize is how many buckets a set is created with so that n elements need no resizing: a power of two, 64 at least.
-// The kernel's buckets hold up to twelve, and grow into one another's place beyond.
-func hashSize(n uint32) uint32 {
-	size := uint32(64)
-	for size < n/4 {
-		size *= 2
-	}
-	return size
-}
-
-// room makes s large enough for n elements. A kernel set cannot be made larger, so a larger one is filled and takes over
-// its place by a swap, which is atomic: every packet meets a full set, and rules keep pointing at the name.
-func (b *Backend) room(ctx context.Context, s *set, n uint32) error {
-	if n <= s.maxelem {
-		return nil
-	}
-	b.expire(s)
-	if uint64(len(s.elems)) < uint64(n) && n > b.limit {
-		return fmt.Errorf("set %s: %d elements: more than the limit of %d: %w", s.name, n, b.limit, kernelError{errFull})
-	}
-	size := b.roomFor(s.maxelem, n)
-	if size <= s.maxelem {
-		return fmt.Errorf("set %s: %d elements: more than the limit of %d: %w", s.name, n, b.limit, kernelError{errFull})
-	}
-	temp := s.name + tempMark
-	if err := b.conn.destroy(ctx, temp); err != nil && !errors.Is(err, unix.ENOENT) {
-		return err
-	}
-	if err := b.conn.create(ctx, temp, s.family, size, hashSize(n)); err != nil {
-		return err
-	}
-	now := time.Now()
-	list := make([]change, 0, len(s.elems))
-	for e, end := range s.elems {
-		list = append(list, change{e, b.timeout(end, now)})
-	}
-	err := b.conn.put(ctx, temp, s.family, list, func(int) {})
-	if err == nil {
-		err = b.conn.swap(ctx, s.name, temp)
-	}
-	if err == nil {
-		s.maxelem = size
-	}
-	return errors.Join(err, b.conn.destroy(ctx, temp))
-}
-
-// expire forgets elements that the kernel has let go.
-func (b *Backend) expire(s *set) {
-	now := b.ends.Now(time.Now())
-	for e, end := range s.elems {
-		if end != 0 && end+2 < now {
-			delete(s.elems, e)
+func (b *Backend) remove(ctx context.Context, s *set, list []sets.Element) error {
+	return b.kernel.remove(ctx, s.name, list, func(done []sets.Element) {
+		for _, e := range done {
+			delete(s.elements, e)
 		}
-	}
+	})
 }
 
-// sweep takes away sets of ours that are no longer of use: of scopes that are gone, and of a growth that was cut short. A
-// set that somebody's rule refers to cannot be destroyed: it is emptied, so that it bans nobody.
-func (b *Backend) sweep(ctx context.Context, heads map[string]*header) error {
-	for name, h := range heads {
-		if !b.stray(name) || h.foreign(h.family) != "" {
+// removeUnused removes sets of ours that are no longer used, of scopes that are gone. A set that somebody's rule refers to
+// cannot be destroyed: it is emptied, so that it bans nobody.
+func (b *Backend) removeUnused(ctx context.Context, headers map[string]*header) error {
+	for name, h := range headers {
+		if !b.unused(name) || h.foreign(h.family) != "" {
 			continue
 		}
-		if err := b.conn.flush(ctx, name); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := b.kernel.flush(ctx, name); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 		if err := b.destroy(ctx, name); err != nil && !errors.Is(err, errBusy) {
@@ -491,15 +356,14 @@ func (b *Backend) sweep(ctx context.Context, heads map[string]*header) error {
 	return nil
 }
 
-// stray tells whether a set's name can only be ours, and is none that we use now.
-func (b *Backend) stray(name string) bool {
+// unused reports whether a set has a name of ours but not one that is in use.
+func (b *Backend) unused(set string) bool {
 	for _, f := range nfrule.Families {
-		own := b.prefix + digit(f)
-		if name != own && name != own+tempMark && !strings.HasPrefix(name, own+"-") {
+		if own := setName(f, ""); set != own && !strings.HasPrefix(set, own+"-") {
 			continue
 		}
 		for _, s := range b.sets {
-			if s.name == name {
+			if s.name == set {
 				return false
 			}
 		}
@@ -508,12 +372,12 @@ func (b *Backend) stray(name string) bool {
 	return false
 }
 
-// destroy removes a set, waiting for rules that were deleted a moment ago to let it go.
+// destroy destroys a set. It waits for rules that were deleted a moment ago to release it.
 func (b *Backend) destroy(ctx context.Context, name string) error {
 	tick := time.NewTicker(releaseTick)
 	defer tick.Stop()
 	for end := time.Now().Add(releaseLimit); ; {
-		err := b.conn.destroy(ctx, name)
+		err := b.kernel.destroy(ctx, name)
 		if errors.Is(err, unix.ENOENT) {
 			return nil
 		}
@@ -528,70 +392,63 @@ func (b *Backend) destroy(ctx context.Context, name string) error {
 	}
 }
 
-// Add puts bans in. One that is over already is taken out.
+// Add adds bans, 500 in one message.
 func (b *Backend) Add(ctx context.Context, bans []firewall.Ban) error {
 	if !b.ready {
-		return errNotReady
+		return firewall.ErrNotReady
 	}
-	now := time.Now()
-	add, del := make(map[*set][]change), make(map[*set][]change)
-	for _, w := range bans {
-		s, err := b.setOf(w.Key())
-		if err != nil {
+	live, over, err := sets.Group(b.deadlines, bans, b.setOf)
+	if err != nil {
+		return err
+	}
+	for s, want := range live {
+		if err := b.add(ctx, s, slices.Collect(maps.Keys(want)), want); err != nil {
 			return err
 		}
-		if end, ok := b.end(w.Until, now); ok {
-			add[s] = append(add[s], change{elementOf(w.Prefix), b.timeout(end, now)})
-		} else {
-			del[s] = append(del[s], change{e: elementOf(w.Prefix)})
-		}
 	}
-	for _, s := range b.sets {
-		if err := b.add(ctx, s, add[s]); err != nil {
-			return err
-		}
-		if err := b.del(ctx, s, del[s]); err != nil {
+	for s, l := range over {
+		if err := b.remove(ctx, s, slices.Collect(maps.Keys(l))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Remove takes bans out.
+// Remove removes bans, 500 in one message.
 func (b *Backend) Remove(ctx context.Context, keys []firewall.Key) error {
 	if !b.ready {
-		return errNotReady
+		return firewall.ErrNotReady
 	}
-	del := make(map[*set][]change)
+	remove := make(map[*set][]sets.Element)
 	for _, k := range keys {
 		s, err := b.setOf(k)
 		if err != nil {
 			return err
 		}
-		del[s] = append(del[s], change{e: elementOf(k.Prefix)})
+		remove[s] = append(remove[s], sets.ElementOf(k.Prefix))
 	}
-	for _, s := range b.sets {
-		if err := b.del(ctx, s, del[s]); err != nil {
+	for s, list := range remove {
+		if err := b.remove(ctx, s, list); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Verify asks for the sets' headers and for our rules: do the sets stand, are they ours, do our rules refer to them at
-// prerouting, and are there as many elements as we put in, less those that ran out? The kernel walks its sets to count
-// them, a millisecond or two for 100,000. ipset tells nobody of changes, so this wants to be called every few seconds;
-// for the rules there is Watch.
+// Verify reads the headers of the sets, and our rules if there was an nftables transaction: do the sets exist, are they ours,
+// do our rules refer to them, and do they hold as many elements as were added and have not expired? The kernel walks its sets
+// to count them, which takes a millisecond or two for 100,000. The kernel does not report changes to ipsets, so Verify should
+// be called every few seconds.
 func (b *Backend) Verify(ctx context.Context) error {
 	if !b.ready {
-		return errNotReady
+		return firewall.ErrNotReady
 	}
-	heads, err := b.conn.headers(ctx)
+	headers, err := b.kernel.headers(ctx)
 	if err != nil {
 		return err
 	}
 	for _, s := range b.sets {
-		h := heads[s.name]
+		h := headers[s.name]
 		if h == nil {
 			return fmt.Errorf("set %s: is gone", s.name)
 		}
@@ -604,24 +461,17 @@ func (b *Backend) Verify(ctx context.Context) error {
 		return err
 	}
 	for _, s := range b.sets {
-		h := heads[s.name]
+		h := headers[s.name]
 		if h.refs < refs[s.name] {
 			return fmt.Errorf("set %s: %d rules refer to it, want %d", s.name, h.refs, refs[s.name])
 		}
-		b.expire(s)
-		if least, most := b.expect(s); h.count < least || h.count > most {
+		now := b.deadlines.Now(time.Now())
+		s.elements.DropExpired(now)
+		if least, most := s.elements.Alive(now), len(s.elements); int(h.count) < least || int(h.count) > most {
 			return fmt.Errorf("set %s: holds %d elements, want %d", s.name, h.count, most)
 		}
 	}
 	return nil
-}
-
-// verified is what Verify found right the last time. Rules are the same as long as no nftables transaction was made, so
-// they need not be read again: that is most of the work where little is banned.
-type verified struct {
-	generation uint32            // 0: nothing
-	index      map[string]uint16 // of the sets that rules refer to
-	refs       map[string]uint32 // how often they do
 }
 
 // verifyTables checks our rules and returns how many refer to each set.
@@ -630,57 +480,42 @@ func (b *Backend) verifyTables(ctx context.Context) (map[string]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	index, err := b.indexes(ctx)
+	index, err := b.indexes(ctx, b.sets)
 	if err != nil {
 		return nil, err
 	}
-	if gen != 0 && gen == b.last.generation && maps.Equal(index, b.last.index) {
-		return b.last.refs, nil
+	if gen != 0 && gen == b.verified.generation && maps.Equal(index, b.verified.index) {
+		return b.verified.refs, nil
 	}
-	b.last = verified{}
+	b.verified = verified{}
 	refs := make(map[string]uint32)
-	for _, f := range nfrule.Families {
-		rules, n := b.rulesOf(f, index)
-		state, why, err := b.table(ctx, f, rules)
+	for _, family := range nfrule.Families {
+		t, err := b.readTable(ctx, family)
 		if err != nil {
 			return nil, err
 		}
-		if state != intact {
-			return nil, fmt.Errorf("table %s: %s", tableName(f, b.prefix), why)
+		rules, n := b.rules(family, index)
+		if problem := t.Problem(rules); problem != "" {
+			return nil, fmt.Errorf("table %s: %s", nfrule.Name(b.table(family)), problem)
 		}
 		maps.Copy(refs, n)
 	}
-	b.last = verified{gen, index, refs}
+	b.verified = verified{gen, index, refs}
 	return refs, nil
 }
 
-// expect is how many elements the kernel may count: those that end about now may be there or not.
-func (b *Backend) expect(s *set) (least, most uint32) {
-	now := b.ends.Now(time.Now())
-	for _, end := range s.elems {
-		if end == 0 || end > now+2 {
-			least++
-		}
-	}
-	return least, uint32(len(s.elems))
-}
-
-// List reads the elements back from the kernel. Until is right to the second; of a ban that is longer than the kernel can
-// count it is what the kernel counts.
+// List reads the elements from the kernel. Until is right to the second; of a ban that is longer than the kernel can count it
+// is what the kernel counts.
 func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
 	n := 0
 	for _, s := range b.sets {
-		n += len(s.elems)
+		n += len(s.elements)
 	}
 	list := make([]firewall.Ban, 0, n)
 	for _, s := range b.sets {
-		now := time.Now().Round(0)
-		err := b.conn.dump(ctx, s.name, func(e element, left uint32) {
-			ban := firewall.Ban{Prefix: e.prefix(s.family), Scope: s.scope}
-			if left != 0 {
-				ban.Until = now.Add(time.Duration(left) * time.Second)
-			}
-			list = append(list, ban)
+		now := time.Now()
+		err := b.kernel.dump(ctx, s.name, func(e sets.Element, left uint32) {
+			list = append(list, firewall.Ban{Prefix: e.Prefix(), Scope: s.scope, Until: b.deadlines.Until(b.deadlines.FromKernel(left, now), now)})
 		})
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return nil, err
@@ -689,36 +524,34 @@ func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
 	return list, nil
 }
 
-// Cleanup deletes our tables and then our sets, of scopes long gone too. What is foreign it leaves, and says so.
+// Empty is Cleanup.
+func (b *Backend) Empty(ctx context.Context) error { return b.Cleanup(ctx) }
+
+// Cleanup deletes our tables and then our sets, of former scopes as well.
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.ready = false
-	var errs []error
-	for _, f := range nfrule.Families {
-		state, _, err := b.table(ctx, f, nil)
-		if err == nil && state != absent {
-			err = b.dropTable(ctx, f)
-		}
-		errs = append(errs, err)
-	}
-	heads, err := b.conn.headers(ctx)
-	errs = append(errs, err)
 	for _, s := range b.sets {
-		s.elems = nil
-		h := heads[s.name]
-		if h == nil {
-			continue
-		}
-		if why := h.foreign(s.family); why != "" {
-			errs = append(errs, &firewall.ForeignError{Name: "set " + s.name, Why: why})
-			continue
-		}
-		errs = append(errs, b.destroy(ctx, s.name))
+		s.elements = nil
 	}
-	errs = append(errs, b.sweep(ctx, heads))
-	return errors.Join(errs...)
+	f, err := b.find(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range f.foreign {
+		errs = append(errs, e)
+	}
+	for _, family := range nfrule.Families {
+		if f.tables[family] != nil {
+			errs = append(errs, nfrule.Delete(ctx, b.table(family)))
+		}
+	}
+	for _, s := range b.sets {
+		if f.headers[s.name] != nil && f.isForeign("set "+s.name) == "" {
+			errs = append(errs, b.destroy(ctx, s.name))
+		}
+	}
+	return errors.Join(append(errs, b.removeUnused(ctx, f.headers))...)
 }
 
-var (
-	_ firewall.Backend = (*Backend)(nil)
-	_ firewall.Counter = (*Backend)(nil)
-)
+var _ firewall.Backend = (*Backend)(nil)

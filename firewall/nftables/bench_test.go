@@ -113,5 +113,5 @@ func BenchmarkLook(b *testing.B) {
 	if _, err := be.Reconcile(b.Context(), want); err != nil {
 		b.Fatal(err)
 	}
-	firewalltest.Look(b, be, want)
+	firewalltest.BenchmarkReads(b, be, want)
 }

@@ -45,19 +45,20 @@ func TestContract(t *testing.T) {
 				Answered: w.Answered(block),
 				Now:      time.Now,
 				Wait:     firewalltest.Wait,
-				Harm: map[string]func(testing.TB){
-					"flush ruleset":   firewalltest.Harm("nft", "flush", "ruleset"),
-					"flush table":     firewalltest.Harm("nft", "flush", "table", "inet", "bailiff"),
-					"delete table":    firewalltest.Harm("nft", "delete", "table", "inet", "bailiff"),
+				Counts:   true,
+				Damage: map[string]func(testing.TB){
+					"flush ruleset":   firewalltest.Damage("nft", "flush", "ruleset"),
+					"flush table":     firewalltest.Damage("nft", "flush", "table", "inet", "bailiff"),
+					"delete table":    firewalltest.Damage("nft", "delete", "table", "inet", "bailiff"),
 					"delete rule":     deleteRule,
-					"dormant":         firewalltest.Harm("nft", "add", "table", "inet", "bailiff", "{ flags dormant; }"),
-					"policy":          firewalltest.Harm("nft", "chain", "inet", "bailiff", "prerouting", "{ policy drop; }"),
-					"flush set":       firewalltest.Harm("nft", "flush", "set", "inet", "bailiff", "v4-32-sshd"),
-					"delete element":  firewalltest.Harm("nft", "delete", "element", "inet", "bailiff", "v6-128", "{ 2001:db8:a:1::7 }"),
-					"add element":     firewalltest.Harm("nft", "add", "element", "inet", "bailiff", "v4-32", "{ 192.0.2.8 }"),
-					"replace element": firewalltest.Harm("nft", "delete element inet bailiff v4-32 { 192.0.2.7 }; add element inet bailiff v4-32 { 192.0.2.8 }"),
-					"add set":         firewalltest.Harm("nft", "add", "set", "inet", "bailiff", "v4-24", "{ type ipv4_addr; flags timeout; }"),
-					"chain anew": firewalltest.Harm("nft", "flush chain inet bailiff prerouting; delete chain inet bailiff prerouting; "+
+					"dormant":         firewalltest.Damage("nft", "add", "table", "inet", "bailiff", "{ flags dormant; }"),
+					"policy":          firewalltest.Damage("nft", "chain", "inet", "bailiff", "prerouting", "{ policy drop; }"),
+					"flush set":       firewalltest.Damage("nft", "flush", "set", "inet", "bailiff", "v4-32-sshd"),
+					"delete element":  firewalltest.Damage("nft", "delete", "element", "inet", "bailiff", "v6-128", "{ 2001:db8:a:1::7 }"),
+					"add element":     firewalltest.Damage("nft", "add", "element", "inet", "bailiff", "v4-32", "{ 192.0.2.8 }"),
+					"replace element": firewalltest.Damage("nft", "delete element inet bailiff v4-32 { 192.0.2.7 }; add element inet bailiff v4-32 { 192.0.2.8 }"),
+					"add set":         firewalltest.Damage("nft", "add", "set", "inet", "bailiff", "v4-24", "{ type ipv4_addr; flags timeout; }"),
+					"chain anew": firewalltest.Damage("nft", "flush chain inet bailiff prerouting; delete chain inet bailiff prerouting; "+
 						"add chain inet bailiff prerouting { type filter hook prerouting priority -300; }"),
 				},
 				Squat: map[string]func(testing.TB) (func(), string){
@@ -109,7 +110,7 @@ func TestNeighbours(t *testing.T) {
 	}
 	counted := func() uint64 {
 		t.Helper()
-		l, err := b.Stopped(t.Context())
+		l, err := b.DropCounters(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,7 +51,7 @@ func TestContained(t *testing.T) {
 		}{
 			{"many at the start", func() error {
 				ch, err := b.Reconcile(t.Context(), all[:many])
-				if ch.Added != many || ch.Removed+len(ch.Repaired) > 0 || !ch.First {
+				if ch.Added != many || ch.Removed+len(ch.Repaired) > 0 || !ch.Initial {
 					t.Errorf("%+v", ch)
 				}
 				return err
@@ -74,7 +74,7 @@ func TestContained(t *testing.T) {
 				}
 				return err
 			}, many},
-			{"mended", func() error {
+			{"repaired", func() error {
 				firewalltest.Run(t, "nft", "flush", "chain", "inet", "bailiff", "prerouting")
 				ch, err := b.Reconcile(t.Context(), all[2*many:])
 				if len(ch.Repaired) != 1 {
@@ -137,14 +137,13 @@ func TestGeneration(t *testing.T) {
 	}
 }
 
-// FuzzElements: whatever a message holds, reading it ends.
+// FuzzElements: whatever a message holds, parsing it ends within its bytes.
 func FuzzElements(f *testing.F) {
-	f.Add([]byte{20, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
-	f.Add([]byte{44, 0, 0, 0, 12, 10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 24, 0, 3, 128, 20, 0, 1, 128, 12, 0, 1, 128, 8, 0, 1, 0, 192, 0, 2, 7, 0, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, m []byte) {
-		elements(m, func(key []byte, left uint32) {
-			if len(key) > len(m) {
-				t.Errorf("a key of %d bytes in %d", len(key), len(m))
+	f.Add([]byte{2, 0, 0, 0, 24, 0, 3, 128, 20, 0, 1, 128, 12, 0, 1, 128, 8, 0, 1, 0, 192, 0, 2, 7})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		parseElements(data, func(addr []byte, left uint32) {
+			if len(addr) > len(data) {
+				t.Errorf("an address of %d bytes in %d", len(addr), len(data))
 			}
 		})
 	})

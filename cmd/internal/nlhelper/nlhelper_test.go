@@ -70,8 +70,8 @@ func TestRefuses(t *testing.T) {
 		Addresses: func() ([]netip.Addr, error) { return nil, nil },
 	})
 	for request, want := range map[string]string{
-		`{"close":["0.0.0.0/0"]}`:                       "every address is refused",
-		`{"close":["192.0.2.0/24","::/0"]}`:             "every address is refused",
+		`{"close":["0.0.0.0/0"]}`:                       "refusing to ban every address",
+		`{"close":["192.0.2.0/24","::/0"]}`:             "refusing to ban every address",
 		`{"close":["192.0.2.7/24"]}`:                    "host bits",
 		`{"close":["example.org"]}`:                     "example.org",
 		`{"open":["192.0.2.0/24"]}`:                     `unknown field "open"`,

@@ -165,7 +165,7 @@ func (r *removal) clean(ctx context.Context, be firewall.Backend, force bool) er
 		return err
 	}
 	if force {
-		if _, err := be.Evict(ctx); err != nil {
+		if _, err := be.RemoveForeign(ctx); err != nil {
 			return err
 		}
 	}
@@ -187,7 +187,7 @@ func (r *removal) clean(ctx context.Context, be firewall.Backend, force bool) er
 	for name, p := range left {
 		why := "is still there"
 		if p.Foreign {
-			why = p.Harm + "; --force removes it"
+			why = p.Problem + "; --force removes it"
 		}
 		r.Left = append(r.Left, object{be.Name(), name, why})
 	}
@@ -195,16 +195,16 @@ func (r *removal) clean(ctx context.Context, be firewall.Backend, force bool) er
 }
 
 // present are the parts and sets that exist, by name.
-func present(in *firewall.Inspection) map[string]firewall.Part {
-	m := map[string]firewall.Part{}
-	for _, p := range in.Parts {
+func present(in *firewall.Inspection) map[string]firewall.Object {
+	m := map[string]firewall.Object{}
+	for _, p := range in.Objects {
 		if p.Present {
 			m[p.Name] = p
 		}
 	}
 	for _, s := range in.Sets {
 		if s.Present {
-			m["set "+s.Name] = s.Part
+			m["set "+s.Name] = s.Object
 		}
 	}
 	return m

@@ -47,7 +47,7 @@ func badRequest(hint, format string, args ...any) error {
 
 func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) {
 	var jails []policy.JailInfo
-	var counter firewall.Counter
+	var backend firewall.Backend
 	perJail := make(map[string]int)
 	err = a.do(ctx, func() {
 		d, now := a.d, time.Now()
@@ -72,7 +72,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 				s.Reports++
 			}
 		}
-		jails, counter = d.eng.Jails(), d.firewall.counter
+		jails, backend = d.eng.Jails(), d.firewall.backend
 		for b := range d.state.All() {
 			perJail[b.Jail]++
 		}
@@ -81,7 +81,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 		return nil, err
 	}
 	s.Memory = rssAnon()
-	s.Firewall.Stopped = stopped(ctx, counter)
+	s.Firewall.Stopped = stopped(ctx, backend)
 	present := a.d.present(ctx, jails)
 	for _, j := range jails {
 		js := control.JailStatus{Name: j.Name, Filter: j.Filter.Name, Mode: j.Mode, Units: present(j), Failures: j.Failures, Bans: perJail[j.Name]}

@@ -84,18 +84,18 @@ func (a *controlAPI) inspect(ctx context.Context, q inspectRequest) (*control.Fi
 
 // fill makes of an inspection what the control socket says.
 func fill(f *control.Firewall, in *firewall.Inspection, at time.Time, took time.Duration) {
-	f.Looked, f.Seconds, f.Intact = at, took.Seconds(), in.Intact()
-	part := func(p firewall.Part) control.FirewallPart {
-		return control.FirewallPart{Name: p.Name, Want: p.Want, Present: p.Present, Harm: p.Harm, Foreign: p.Foreign}
+	f.Looked, f.Seconds, f.Intact = at, took.Seconds(), in.OK()
+	part := func(p firewall.Object) control.FirewallPart {
+		return control.FirewallPart{Name: p.Name, Want: p.Want, Present: p.Present, Harm: p.Problem, Foreign: p.Foreign}
 	}
 	f.Parts, f.Sets, f.Stopped = nil, nil, nil
-	for _, p := range in.Parts {
+	for _, p := range in.Objects {
 		f.Parts = append(f.Parts, part(p))
 	}
 	for _, s := range in.Sets {
 		c := control.FirewallSet{
-			FirewallPart: part(s.Part), Scope: s.Scope, Bans: s.Want, Held: s.Have, Forever: s.Forever,
-			Missing: prefixes(s.Missing), Strange: prefixes(s.Strange), Late: prefixes(s.Late),
+			FirewallPart: part(s.Object), Scope: s.Scope, Bans: s.Want, Held: s.Have, Forever: s.Forever,
+			Missing: prefixes(s.Missing), Strange: prefixes(s.Unexpected), Late: prefixes(s.WrongTimeout),
 		}
 		if !s.Next.IsZero() {
 			c.Next = &s.Next
@@ -120,14 +120,13 @@ func prefixes(p firewall.Prefixes) control.Prefixes {
 const stoppedLimit = time.Second
 
 // stopped reads the counters of a backend that has them. What cannot be read now is left out: Verify tells what is wrong.
-func stopped(ctx context.Context, c firewall.Counter) (l []control.Stopped) {
-	if c == nil {
-		return nil
-	}
+func stopped(ctx context.Context, be firewall.Backend) (l []control.Stopped) {
 	ctx, cancel := context.WithTimeout(ctx, stoppedLimit)
 	defer cancel()
-	l = []control.Stopped{}
-	sums, _ := c.Stopped(ctx)
+	sums, _ := be.DropCounters(ctx)
+	if sums != nil {
+		l = []control.Stopped{}
+	}
 	for _, s := range sums {
 		l = append(l, control.Stopped{Set: s.Set, Scope: s.Scope, Packets: s.Packets, Bytes: s.Bytes})
 	}

@@ -35,7 +35,7 @@ type firewallControl struct {
 	host      hostFacts
 	presence  chan bool          // whether firewalld runs, sent at each change
 	stopWatch context.CancelFunc // ends the Watch of the present backend
-	counter   firewall.Counter   // the backend, if it counts packets
+	backend   firewall.Backend   // the last that was chosen; its counters may be read at any time
 	chosen    string             // the backend that should be in use, and why; status has the one that is
 	why       string
 	scopes    scopes
@@ -165,21 +165,15 @@ func (f *firewallControl) use(be firewall.Backend, why string, keep bool) {
 	f.watch(be)
 }
 
-// watch lets a backend report at once when somebody else changes our rules, if it can.
+// watch lets a backend report at once when somebody else changes our rules.
 func (f *firewallControl) watch(be firewall.Backend) {
 	f.unwatch()
 	f.problems.end("firewall watch")
-	f.counter, _ = be.(firewall.Counter)
-	w, ok := be.(interface {
-		Watch(context.Context, func()) error
-	})
-	if !ok {
-		return
-	}
+	f.backend = be
 	var ctx context.Context
 	ctx, f.stopWatch = context.WithCancel(context.Background())
 	go func() {
-		if err := w.Watch(ctx, f.worker.changed); err != nil && ctx.Err() == nil {
+		if err := be.Watch(ctx, f.worker.changed); err != nil && ctx.Err() == nil {
 			f.events <- firewallEvent{source: "firewall watch", notice: fmt.Errorf("changes that others make to our rules are noticed every %s only: %w", tick, err)}
 		}
 	}()

@@ -61,7 +61,7 @@ func (f *firewallControl) handle(e firewallEvent) {
 func (f *firewallControl) repaired(e *firewallEvent) {
 	ch := e.change
 	rebuilt := slices.Concat(e.evicted, ch.Repaired)
-	rules := len(rebuilt) > 0 && !ch.First && e.replaced == "" && !f.newRules
+	rules := len(rebuilt) > 0 && !ch.Initial && e.replaced == "" && !f.newRules
 	elements := ch.Added+ch.Removed+ch.Refreshed > 0
 	why := e.reason
 	switch {

@@ -262,11 +262,7 @@ func (w *firewallWorker) finish() {
 func (w *firewallWorker) close(ctx context.Context, empty bool) error {
 	var err error
 	if be := w.target(); be != nil && empty {
-		remove := be.Cleanup
-		if b, ok := be.(interface{ Empty(context.Context) error }); ok {
-			remove = b.Empty
-		}
-		err = remove(ctx)
+		err = be.Empty(ctx)
 	}
 	if w.be != nil {
 		w.be.Close()
@@ -482,7 +478,7 @@ func (w *firewallWorker) answer(ctx context.Context, q *inspectRequest) {
 	if q.repair {
 		r.err = nil
 		if q.force {
-			r.evicted, r.err = be.Evict(ctx)
+			r.evicted, r.err = be.RemoveForeign(ctx)
 		}
 		if r.err == nil {
 			r.change, r.err = be.Reconcile(ctx, q.want)

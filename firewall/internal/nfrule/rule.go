@@ -1,0 +1,194 @@
+// Package nfrule is what the backends share that block packets by nftables rules: how our rules are built and recognized, how a
+// table of ours is read and compared with what it should be, and how changes to it are noticed. It decides nothing about sets.
+// Start reading at Rules, then Table.
+//
+// Rules, sets and transactions are those of google/nftables. Lookups, Generation and Watch send or read messages of their own,
+// because that library has no requests for them.
+package nfrule
+
+import (
+	"encoding/binary"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"bailiff/firewall"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"github.com/google/nftables/xt"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// mark begins the comment of every rule of ours. A table counts as ours only if every rule in it carries this comment.
+	mark = "bailiff: "
+
+	// everything is how comments write the scope without a name. A scope that is called so has ports, and they follow.
+	everything = "everything"
+
+	// answers of reject: uapi/linux/netfilter/nf_tables.h, icmp.h and icmpv6.h
+	rejectUnreach   = 0  // NFT_REJECT_ICMP_UNREACH
+	rejectReset     = 1  // NFT_REJECT_TCP_RST
+	icmpFiltered    = 13 // ICMP_PKT_FILTERED, administratively prohibited
+	icmp6Prohibited = 1  // ICMPV6_ADM_PROHIBITED
+)
+
+// Families are the families of the packets that are blocked.
+var Families = [...]uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
+
+// Rule is one rule of ours: expressions, and the comment that marks it.
+type Rule struct {
+	Exprs   []expr.Any
+	Comment string
+}
+
+// Rules returns the rules that block one family of packets in a scope: one for each range of ports, or two where block is
+// "reject" and answers TCP and other protocols differently. A rule begins with first and tests the ports, which is cheap; then
+// match looks up the source address. Every rule counts.
+func Rules(scope firewall.Scope, family uint8, block string, first, match []expr.Any) (rules []Rule) {
+	ports := scope.Ports
+	if len(ports) == 0 {
+		ports = []firewall.Port{{}}
+	}
+	for _, p := range ports {
+		test, text := portMatch(p)
+		for _, v := range verdicts(block, family, p) {
+			var e []expr.Any
+			for _, part := range [][]expr.Any{first, v.when, test, match, {&expr.Counter{}, v.then}} {
+				e = append(e, part...)
+			}
+			rules = append(rules, Rule{Exprs: e, Comment: comment(scope.Name, text)})
+		}
+	}
+	return rules
+}
+
+// comment is the comment of a rule: its scope and ports.
+func comment(scope, ports string) string {
+	if scope == "" {
+		scope = everything
+	}
+	return mark + scope + ports
+}
+
+// CommentOf returns the comment of a rule in the kernel; ours reports whether the rule is one of ours.
+func CommentOf(r *nftables.Rule) (text string, ours bool) {
+	text, ok := userdata.GetString(r.UserData, userdata.TypeComment)
+	return text, ok && strings.HasPrefix(text, mark)
+}
+
+// ScopeOf returns the scope of a rule in the kernel; ours reports whether the rule is one of ours.
+func ScopeOf(r *nftables.Rule) (scope string, ours bool) {
+	text, ours := CommentOf(r)
+	scope, ports, _ := strings.Cut(strings.TrimPrefix(text, mark), " ")
+	if scope == everything && ports == "" {
+		scope = ""
+	}
+	return scope, ours
+}
+
+// CounterOf returns the counter of a rule, or nil.
+func CounterOf(exprs []expr.Any) *expr.Counter {
+	for _, e := range exprs {
+		if c, ok := e.(*expr.Counter); ok {
+			return c
+		}
+	}
+	return nil
+}
+
+// Add appends a rule to a chain, in c's transaction.
+func (r *Rule) Add(c *nftables.Conn, chain *nftables.Chain) {
+	c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r.Exprs, UserData: userdata.AppendString(nil, userdata.TypeComment, r.Comment)})
+}
+
+// verdict is what happens to a packet for which when holds.
+type verdict struct {
+	when []expr.Any
+	then expr.Any
+}
+
+// verdicts is what happens to a packet from a banned prefix. Reject answers TCP with a reset and all else with ICMP; it is
+// allowed at prerouting since Linux 5.9.
+func verdicts(block string, family uint8, p firewall.Port) []verdict {
+	if block == "drop" {
+		return []verdict{{nil, &expr.Verdict{Kind: expr.VerdictDrop}}}
+	}
+	code := uint8(icmpFiltered)
+	if family == unix.NFPROTO_IPV6 {
+		code = icmp6Prohibited
+	}
+	reset := verdict{nil, &expr.Reject{Type: rejectReset}}
+	unreach := verdict{nil, &expr.Reject{Type: rejectUnreach, Code: code}}
+	switch p.Proto {
+	case "tcp":
+		return []verdict{reset}
+	case "udp":
+		return []verdict{unreach}
+	}
+	reset.when = protoMatch(unix.IPPROTO_TCP)
+	return []verdict{reset, unreach}
+}
+
+func protoMatch(proto byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+	}
+}
+
+// portMatch matches a range of destination ports; text is how comments write it. Later fragments have no port and pass; the
+// first is blocked, so they are never reassembled.
+func portMatch(p firewall.Port) (e []expr.Any, text string) {
+	if p.Proto == "" {
+		return nil, ""
+	}
+	proto := byte(unix.IPPROTO_TCP)
+	if p.Proto == "udp" {
+		proto = unix.IPPROTO_UDP
+	}
+	e = append(protoMatch(proto), &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
+	if p.From == p.To {
+		return append(e, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: be16(p.From)}), fmt.Sprintf(" %d/%s", p.From, p.Proto)
+	}
+	return append(e,
+		&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: be16(p.From)},
+		&expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: be16(p.To)},
+	), fmt.Sprintf(" %d-%d/%s", p.From, p.To, p.Proto)
+}
+
+func be16(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
+
+// same compares what a rule in the kernel does with what it should do. It ignores counts, the padding of an xt match, and the
+// number that a set had in the transaction which created it.
+func same(have, want []expr.Any) bool {
+	if len(have) != len(want) {
+		return false
+	}
+	for i := range have {
+		if !reflect.DeepEqual(plain(have[i]), plain(want[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+func plain(e expr.Any) expr.Any {
+	switch x := e.(type) {
+	case *expr.Counter:
+		return &expr.Counter{}
+	case *expr.Lookup:
+		y := *x
+		y.SetID = 0
+		return &y
+	case *expr.Match:
+		if info, ok := x.Info.(*xt.Unknown); ok && len(*info) >= 4 {
+			padded := make(xt.Unknown, 8)
+			copy(padded, (*info)[:4])
+			return &expr.Match{Name: x.Name, Rev: x.Rev, Info: &padded}
+		}
+	}
+	return e
+}

@@ -1,0 +1,68 @@
+// Package sets holds what the backends share about sets of banned prefixes: the difference between the elements that are wanted
+// and those that were found, and deadlines and elements of sets in which the kernel itself expires elements. It does no I/O.
+// Start reading at Compare.
+package sets
+
+import (
+	"net/netip"
+
+	"bailiff/firewall"
+)
+
+// Diff is the difference between the elements that a set should hold and those that it holds. Reconcile applies it, Inspect
+// reports it.
+type Diff[E comparable] struct {
+	Missing      []E // wanted, but not found
+	Unexpected   []E // found, but not wanted
+	WrongTimeout []E // wanted and found, but with another end
+}
+
+// Compare returns the difference between two sets of elements with their ends. stale reports whether the end that was found
+// must be replaced by the one that is wanted.
+func Compare[E comparable, T any](want, have map[E]T, stale func(have, want T) bool) (d Diff[E]) {
+	for e, wanted := range want {
+		switch found, ok := have[e]; {
+		case !ok:
+			d.Missing = append(d.Missing, e)
+		case stale(found, wanted):
+			d.WrongTimeout = append(d.WrongTimeout, e)
+		}
+	}
+	for e := range have {
+		if _, ok := want[e]; !ok {
+			d.Unexpected = append(d.Unexpected, e)
+		}
+	}
+	return d
+}
+
+// Cut leaves at most *limit elements in d, and lowers *limit by those that it leaves. whole reports whether that is all of d.
+func (d *Diff[E]) Cut(limit *int) (whole bool) {
+	whole = true
+	for _, l := range []*[]E{&d.Missing, &d.WrongTimeout, &d.Unexpected} {
+		if len(*l) > *limit {
+			*l, whole = (*l)[:*limit], false
+		}
+		*limit -= len(*l)
+	}
+	return whole
+}
+
+// Count adds the changes that applying d makes.
+func (d *Diff[E]) Count(ch *firewall.Change) {
+	ch.Added += len(d.Missing)
+	ch.Removed += len(d.Unexpected)
+	ch.Refreshed += len(d.WrongTimeout)
+}
+
+// Report adds d to what an Inspection says about a set.
+func (d *Diff[E]) Report(s *firewall.Set, prefix func(E) netip.Prefix) {
+	for _, l := range []struct {
+		from []E
+		to   *firewall.Prefixes
+	}{{d.Missing, &s.Missing}, {d.Unexpected, &s.Unexpected}, {d.WrongTimeout, &s.WrongTimeout}} {
+		for _, e := range l.from {
+			l.to.Add(prefix(e))
+		}
+	}
+}
