@@ -78,8 +78,8 @@ func plainConfig(t testing.TB, jails ...string) *config.Config {
 			name, join = name[1:], "address"
 		}
 		c.Jails = append(c.Jails, config.Jail{
-			Name: name, Enabled: true, Filter: plain(t, name, join), Mode: "normal", FindTime: d.FindTime, MaxRetry: d.MaxRetry, BanTime: d.BanTime,
-			Prefix4: d.Prefix4, Prefix6: d.Prefix6, Slow: d.Slow, Weights: d.Weights,
+			Name: name, Enabled: true, Filter: plain(t, name, join), Mode: "normal",
+			Thresholds: config.Thresholds{FindTime: d.FindTime, MaxRetry: d.MaxRetry, BanTime: d.BanTime, Prefix4: d.Prefix4, Prefix6: d.Prefix6, Slow: d.Slow, Weights: d.Weights},
 		})
 	}
 	return c

@@ -11,6 +11,7 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/deliver/exec"
 	"bailiff/policy/config"
+	"bailiff/units/configdir"
 )
 
 // serviceUser is the user of bailiff-report.service.
@@ -29,7 +30,7 @@ func serveExec(ctx context.Context) error {
 	}
 	s := exec.Server{
 		Load: func() (*config.Report, error) {
-			c, err := (&config.Loader{Jails: []string{}}).Load()
+			c, err := (&configdir.Loader{Jails: []string{}}).Load()
 			if err != nil {
 				return nil, err
 			}

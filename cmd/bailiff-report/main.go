@@ -32,6 +32,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/diag"
 	"bailiff/units/activation"
+	"bailiff/units/configdir"
 	"bailiff/units/control"
 	"bailiff/units/version"
 )
@@ -215,7 +216,7 @@ func work(ctx context.Context, o options) error {
 
 // load reads a configuration file, or the installed configuration if none is named.
 func load(file string) (*config.Config, error) {
-	var l config.Loader
+	var l configdir.Loader
 	if file != "" {
 		return l.LoadFile(file)
 	}

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -71,7 +69,7 @@ func passthrough(unit, exe, line string) row {
 // banned replays entries under a configuration, as the reader of the daemon finds them.
 func banned(t *testing.T, conf string, rows []row) (bans []string, jails map[string]policy.JailInfo) {
 	t.Helper()
-	c, err := (&config.Loader{}).LoadFile(write(t, conf))
+	c, err := config.Parse("bailiff.yaml", []byte(conf+"\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,13 +192,4 @@ func TestNamedContainer(t *testing.T) {
 			t.Errorf("refused: %+v", j.Refused)
 		}
 	}
-}
-
-func write(t *testing.T, conf string) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "bailiff.yaml")
-	if err := os.WriteFile(file, []byte(conf+"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return file
 }

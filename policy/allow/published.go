@@ -172,12 +172,12 @@ func point(v any, steps []string, at string, yield func(at string, v any) bool) 
 	return true
 }
 
-// CheckPointer says what is wrong with a JSON pointer.
-func CheckPointer(s string) error {
+// ParsePointer checks a JSON pointer.
+func ParsePointer(s string) (string, *diag.Error) {
 	if !strings.HasPrefix(s, "/") || len(s) > maxLine {
-		return diag.Errorf("%q is not a JSON pointer", diag.Clip(s)).WithHint("write /prefixes/*/ip_prefix: the names on the way, * for every one")
+		return "", diag.Errorf("%q is not a JSON pointer", diag.Clip(s)).WithHint("write /prefixes/*/ip_prefix: the names on the way, * for each member")
 	}
-	return nil
+	return s, nil
 }
 
 // Accept says whether a list as a whole may be believed: one that is empty, holds a wider prefix than may stand in it, is

@@ -11,10 +11,10 @@ import (
 	"bailiff/policy/diag"
 )
 
-var update = flag.Bool("update", false, "write what is said now into testdata/bad; look at the difference")
+var update = flag.Bool("update", false, "write testdata/bad, the sample and the tables of the manual anew; look at the difference")
 
-// told writes errors as the command does, without the file's name.
-func told(err error, file string) string {
+// printed writes errors as the commands do, without the file's name.
+func printed(err error, file string) string {
 	var b strings.Builder
 	for _, e := range diag.Errors(err) {
 		b.WriteString("#! " + strings.TrimPrefix(e.Error(), file+":") + "\n")
@@ -41,11 +41,11 @@ func TestBad(t *testing.T) {
 			if i := bytes.Index(data, []byte("#! ")); i >= 0 {
 				body, want = data[:i], string(data[i:])
 			}
-			c, err := new(Loader).LoadFile(file)
+			c, err := Parse(file, data)
 			if err == nil || c != nil {
 				t.Fatalf("configuration %v, error %v", c, err)
 			}
-			got := told(err, file)
+			got := printed(err, file)
 			if *update {
 				if err := os.WriteFile(file, append(body, got...), 0o644); err != nil {
 					t.Fatal(err)

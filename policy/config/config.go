@@ -1,27 +1,27 @@
-// Package config holds the settings: what stands in bailiff.yaml(5), checked, merged and with defaults filled in. The
+// Package config holds the settings of bailiff.yaml(5): checked, merged over several files, with defaults filled in. The
 // rest of the program never sees a raw value.
 //
-// Start reading at Config. Loader reads files and is the only part of policy that does; schema in decode.go says which
-// keys there are; Render writes a Config as a file that loads again.
+// It never reads a file: units/configdir finds the files of a host and gives them to a Builder. Start reading at Config, then
+// at schema in fields.go, the one list of all keys. Render writes a Config as a file that loads again.
 package config
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"bailiff/policy/allow"
 	"bailiff/policy/filter"
 )
 
-// Forever is the length of a ban that never ends.
+// Forever is the duration of a ban that never ends.
 const Forever time.Duration = math.MaxInt64
 
-// Config is a whole configuration. It is not changed after it was loaded, but for the Enabled of jails whose Auto is
-// set: the daemon clears it where the host has none of the filter's units.
+// Config is a whole configuration. It is not changed after it was built.
 type Config struct {
 	Files    []string // that were read, in order: later ones win. Empty: built-in defaults alone
-	Notices  []string // what an admin should look at although it is no error
-	Defaults Defaults
+	Notices  []string // what an administrator should look at although it is no error
+	Defaults Thresholds
 	Escalate Escalate
 	Accounts Accounts
 	Networks Networks
@@ -34,28 +34,29 @@ type Config struct {
 	origins map[string]string // path of a key that a file sets: file:line
 }
 
-// Defaults hold for every jail that does not say otherwise, and for bans by hand.
-type Defaults struct {
+// Thresholds say when an address is banned and for how long. Those of Config.Defaults hold for every jail that does not
+// set its own, and for manual bans.
+type Thresholds struct {
 	FindTime         time.Duration
 	MaxRetry         int
 	BanTime          time.Duration // Forever: without end
-	Observe          bool          // decide, and say so, but block nothing
+	Observe          bool          // decide and log, but block nothing
 	Prefix4, Prefix6 int
 	Slow             Slow
 	Weights          Weights
 }
 
-// Slow is a second, longer window for those who take their time.
+// Slow is a second, longer window against attacks that take their time.
 type Slow struct {
 	FindTime time.Duration
-	MaxRetry int // 0: there is none
+	MaxRetry int // 0: there is no such window
 }
 
 // Weights say which failures weigh more or less than one.
 type Weights struct {
-	// InvalidUser is what a failure weighs on the fourth and each further account of an address that does not exist. If it is
-	// more than 1, the first three failures on a single such account weigh one together: ssh asks three times for the password
-	// of a wrong local user name.
+	// InvalidUser is the weight of a failure on the fourth and each later account that does not exist. If it is more than 1,
+	// the first three failures on a single such account weigh one together: ssh asks three times for the password of a wrong
+	// local user name.
 	InvalidUser int
 	NewAccount  int // added to a failure on each account beyond the first that an address tries
 }
@@ -64,42 +65,37 @@ type Weights struct {
 type Jail struct {
 	Name     string // [a-z0-9-], at most 32 bytes; at most 16 when Ports are set
 	Enabled  bool
-	Auto     bool // `enabled` is auto: on where the host has one of the filter's units. Enabled is true then
+	Explicit bool // a file says enabled: true, so its service should be on this host
 	Filter   *filter.Filter
-	Mode     string        // of the filter; "" is its default mode
-	FindTime time.Duration // how long a failure counts
-	MaxRetry int           // failures within FindTime that lead to a ban
-	BanTime  time.Duration // of the first ban; Forever: without end
-	Prefix4  int           // length of the prefixes that are counted and banned
-	Prefix6  int
-	Slow     Slow
-	Weights  Weights
+	Mode     string           // of the filter
 	Ports    []Port           // that are closed to a banned prefix, sorted, without overlaps; empty: all
-	Observe  bool             // decide, and say so, but block nothing
 	Trust    filter.Additions // what the jail's settings add to the filter's trust; Filter has it already
+	Thresholds
+
+	filter string // name of Filter
 }
 
 // Escalate makes the bans of repeat offenders longer.
 type Escalate struct {
-	Factor      float64       // each ban lasts that many times as long as the one before; 1: all alike
-	Max         time.Duration // no ban becomes longer by it; it shortens none
+	Factor      float64       // each ban lasts this many times as long as the one before; 1: all the same
+	Max         time.Duration // no ban is made longer than this; it shortens none
 	Forget      time.Duration // after the end of the last ban; Forever: never
-	RandomExtra time.Duration // up to so much is added to a ban, so that nobody knows to the second when it ends; 0: nothing
+	RandomExtra time.Duration // up to this much is added to a ban, so that its end cannot be predicted
 }
 
-// Accounts say when one account is attacked from many addresses, over all jails.
+// Accounts say when an account is under attack from many addresses, over all jails.
 type Accounts struct {
-	Addresses      int           // so many different ones that failed on it within FindTime; 0: never
-	FindTime       time.Duration //
-	MaxRetry       int           // then this many failures of an address on the account within FindTime lead to a ban
-	TrustLoginsFor time.Duration // an address that logged in to the account within so long neither counts nor is banned for it
+	Addresses      int // different ones that failed on it within FindTime; 0: never
+	FindTime       time.Duration
+	MaxRetry       int           // then this many failures of one address on it within FindTime lead to a ban
+	TrustLoginsFor time.Duration // an address that logged in to the account within this time neither counts nor is banned for it
 }
 
-// Networks say when a whole network is banned, over all jails, by how many different ones of its parts attacked within
-// FindTime. 0: never.
+// Networks say how many parts of a network must attack within FindTime, over all jails, for a ban of the whole network.
+// 0: never.
 type Networks struct {
 	FindTime       time.Duration
-	TrustLoginsFor time.Duration // a network from which anybody logged in within so long is not banned as a whole
+	TrustLoginsFor time.Duration // a network with a login within this time is not banned as a whole
 	Net4           int           // addresses of an IPv4 /24 that were banned
 	Net6           Net6
 }
@@ -111,13 +107,20 @@ type Net6 struct {
 	Bits48 int // /64 of a /48
 }
 
-// Allow says who is never banned.
+// Operators says whose ssh sessions keep their address from being banned, see policy/operator.
+type Operators struct {
+	Enabled bool
+	Groups  []string // whose members are operators, in addition to root
+	Grace   time.Duration
+}
+
+// Allow says which addresses are never banned.
 type Allow struct {
-	Self      bool              // the host's own addresses and those of allow.SelfEntries; whoever knows the interfaces adds them
+	Self      bool              // the host's own addresses, which the caller adds to those of allow.SelfEntries
 	Addresses []allow.Entry     // from the configuration
 	Files     []string          // patterns of address lists
 	Entries   []allow.Entry     // Addresses and what the files hold
-	Lists     []allow.Published // by name; what they hold is fetched and kept elsewhere
+	Lists     []allow.Published // sorted by name; their entries are fetched and kept elsewhere
 	Operators Operators
 }
 
@@ -125,18 +128,17 @@ type Allow struct {
 type Firewall struct {
 	Backend    string // one of Backends
 	Block      string // "drop" or "reject"
-	KeepOnStop bool   // bans stay in force when the daemon stops
+	KeepOnStop bool   // bans stay in effect while the daemon is stopped
 	Close      bool   // open connections of a banned prefix are closed
 
-	// How firewalld's sets take effect: "policy", "zone" or "rich", the last in Zones.
-	Method string
-	Zones  []string
+	Method string   // how firewalld's sets take effect: one of FirewalldMethods
+	Zones  []string // of method rich
 }
 
-// FirewalldMethods are the words that firewall.firewalld.via takes.
+// FirewalldMethods are the words that firewall.firewalld.method accepts.
 var FirewalldMethods = []string{"policy", "zone", "rich"}
 
-// Backends are the words that firewall.backend takes. With auto the daemon picks.
+// Backends are the words that firewall.backend accepts. With auto the daemon chooses.
 var Backends = []string{"auto", "firewalld", "ipset", "nftables", "dryrun"}
 
 // Limits bound memory.
@@ -145,10 +147,9 @@ type Limits struct {
 	MaxEvidence int // lines of evidence kept of one ban
 }
 
-// Default is the configuration without any file: every built-in jail, each on where the host has its service.
+// Default is the configuration without any file: every built-in jail.
 func Default() *Config {
-	r := newRaw()
-	c, err := r.resolve(newShelf())
+	c, err := NewBuilder().Build()
 	if err != nil {
 		// Only what is compiled in was read; a test loads it all.
 		panic("built-in configuration: " + err.Error())
@@ -161,7 +162,8 @@ func (c *Config) Origin(path string) string {
 	if at, ok := c.origins[path]; ok {
 		return at
 	}
-	if key, ok := jailKey(path); ok && inherited[key] {
+	_, key, _ := strings.Cut(strings.TrimPrefix(path, "jails."), ".")
+	if strings.HasPrefix(path, "jails.") && inherited[key] {
 		if at, ok := c.origins["defaults."+key]; ok {
 			return "defaults, " + at
 		}

@@ -17,6 +17,9 @@ var units = []struct {
 // longest is the longest duration that is not Forever. What is longer is a mistake, or means forever.
 const longest = 100 * 365 * 24 * time.Hour
 
+// usualDurations is the hint for what is not a duration.
+const usualDurations = "write 10m, 2h, 7d or forever"
+
 // longUnits are words that people write for units, for the hint.
 var longUnits = map[string]string{
 	"sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
@@ -36,22 +39,21 @@ func ParseDuration(s string) (time.Duration, error) {
 
 func parseDuration(s string) (time.Duration, *diag.Error) {
 	fail := func(format string, args ...any) *diag.Error {
-		return &diag.Error{Text: fmt.Sprintf("%q ", diag.Clip(s)) + fmt.Sprintf(format, args...)}
+		return diag.Errorf("%q %s", diag.Clip(s), fmt.Sprintf(format, args...))
 	}
-	const usual = "write 10m, 2h, 7d or forever"
 	rest := strings.TrimSpace(s)
 	switch {
 	case rest == "forever":
 		return Forever, nil
 	case rest == "":
-		return 0, fail("is not a duration").WithHint(usual)
+		return 0, fail("is not a duration").WithHint(usualDurations)
 	case rest == "-1":
 		return 0, fail("is not a duration").WithHint("write forever for a ban without end")
 	case rest[0] == '-':
-		return 0, fail("is negative").WithHint(usual)
+		return 0, fail("is negative").WithHint(usualDurations)
 	case strings.Trim(rest, "0123456789") == "":
 		if strings.Trim(rest, "0") == "" {
-			return 0, fail("is zero").WithHint(usual)
+			return 0, fail("is zero").WithHint(usualDurations)
 		}
 		return 0, fail("has no unit").WithHint("write %ss for seconds; others are m, h, d and w", diag.Clip(rest))
 	}
@@ -65,7 +67,7 @@ func parseDuration(s string) (time.Duration, *diag.Error) {
 			if strings.HasPrefix(rest[digits:], ".") {
 				return 0, fail("is not a duration: it has a fraction").WithHint("write 1h30m for 1.5h")
 			}
-			return 0, fail("is not a duration").WithHint(usual)
+			return 0, fail("is not a duration").WithHint(usualDurations)
 		}
 		u := next
 		for u < len(units) && units[u].name != word {
@@ -100,7 +102,7 @@ func parseDuration(s string) (time.Duration, *diag.Error) {
 		rest = strings.TrimLeft(after[len(word):], " ")
 	}
 	if sum == 0 {
-		return 0, fail("is zero").WithHint(usual)
+		return 0, fail("is zero").WithHint(usualDurations)
 	}
 	return sum, nil
 }

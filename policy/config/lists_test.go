@@ -18,13 +18,7 @@ func names(c *Config) (l []string) {
 }
 
 func TestLists(t *testing.T) {
-	c, err := tree(t, map[string]string{
-		"etc/bailiff/bailiff.yaml":        "allow: {lists: [uptimerobot, pingdom]}\n",
-		"etc/bailiff/bailiff.d/10-a.yaml": "allow: {lists: {pingdom: {interval: 1h, min_prefix: {ipv4: 32}}, office: {url: ['https://example.org/4', 'https://example.org/6'], min_percent: 0}}}\n",
-	}).Load()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := build(t, "allow: {lists: [uptimerobot, pingdom]}\n", "allow: {lists: {pingdom: {interval: 1h, min_prefix: {ipv4: 32}}, office: {url: ['https://example.org/4', 'https://example.org/6'], min_percent: 0}}}\n")
 	if got := names(c); !slices.Equal(got, []string{"office", "pingdom", "uptimerobot"}) {
 		t.Errorf("lists %q", got)
 	}
@@ -42,24 +36,18 @@ func TestLists(t *testing.T) {
 	}
 
 	// A list of names replaces what files before said, a mapping adds to it.
-	c, err = tree(t, map[string]string{
-		"etc/bailiff/bailiff.yaml":        "allow: {lists: {office: {url: 'https://example.org/'}}}\n",
-		"etc/bailiff/bailiff.d/10-a.yaml": "allow: {lists: [statuscake]}\n",
-	}).Load()
-	if err != nil || !slices.Equal(names(c), []string{"statuscake"}) {
-		t.Errorf("%v, lists %q", err, names(c))
+	c = build(t, "allow: {lists: {office: {url: 'https://example.org/'}}}\n", "allow: {lists: [statuscake]}\n")
+	if !slices.Equal(names(c), []string{"statuscake"}) {
+		t.Errorf("lists %q", names(c))
 	}
-	c, err = tree(t, map[string]string{
-		"etc/bailiff/bailiff.yaml":        "allow: {lists: [statuscake]}\n",
-		"etc/bailiff/bailiff.d/10-a.yaml": "allow: {lists: []}\n",
-	}).Load()
-	if err != nil || len(c.Allow.Lists) != 0 {
-		t.Errorf("%v, lists %q", err, names(c))
+	c = build(t, "allow: {lists: [statuscake]}\n", "allow: {lists: []}\n")
+	if len(c.Allow.Lists) != 0 {
+		t.Errorf("lists %q", names(c))
 	}
 
 	// The catalogue as a whole is fit for use: a change of it that is not would end every daemon that names the list.
 	for _, name := range allow.Catalogue() {
-		if _, err := tree(t, map[string]string{"etc/bailiff/bailiff.yaml": "allow: {lists: [" + name + "]}\n"}).Load(); err != nil {
+		if _, err := Parse("f", []byte("allow: {lists: ["+name+"]}\n")); err != nil {
 			t.Error(err)
 		}
 	}
@@ -72,8 +60,8 @@ func TestOperators(t *testing.T) {
 	if o := Default().Allow.Operators; !o.Enabled || o.Grace != 10*time.Minute || slices.Contains(o.Groups, "adm") {
 		t.Errorf("%+v", o)
 	}
-	c, err := tree(t, map[string]string{"etc/bailiff/bailiff.yaml": "allow: {operators: {enabled: no, groups: [staff], grace: none}}\n"}).Load()
-	if err != nil || !reflect.DeepEqual(c.Allow.Operators, Operators{Groups: []string{"staff"}}) {
-		t.Errorf("%v, %+v", err, c.Allow.Operators)
+	c := build(t, "allow: {operators: {enabled: no, groups: [staff], grace: none}}\n")
+	if !reflect.DeepEqual(c.Allow.Operators, Operators{Groups: []string{"staff"}}) {
+		t.Errorf("%+v", c.Allow.Operators)
 	}
 }

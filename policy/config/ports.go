@@ -92,7 +92,7 @@ func parsePorts(word string) ([]Port, *diag.Error) {
 
 func parsePort(w string) ([]Port, *diag.Error) {
 	fail := func(format string, args ...any) *diag.Error {
-		return &diag.Error{Text: fmt.Sprintf("%q ", diag.Clip(w)) + fmt.Sprintf(format, args...)}
+		return diag.Errorf("%q %s", diag.Clip(w), fmt.Sprintf(format, args...))
 	}
 	proto, rest := "", w
 	if a, b, ok := strings.Cut(w, "/"); ok {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"bailiff/policy/diag"
-	"bailiff/policy/yamldoc"
 )
 
 func TestParseDuration(t *testing.T) {
@@ -73,22 +72,21 @@ func TestPorts(t *testing.T) {
 		"[25, 26, 27, 30-40, 35-50, 51]": "25-27 30-51", "https": "443 udp/443", "[smtps, submissions]": "465", "1-65535": "1-65535", "all": "", `["25, 587", "993"]`: "25 587 993",
 		"[65535, 65534]": "65534-65535",
 	} {
-		r := newRaw()
-		doc, err := yamldoc.Parse("x", []byte("jails: {a: {ports: "+text+"}}"))
+		c, err := Parse("x", []byte("jails: {a: {filter: sshd, ports: "+text+"}}"))
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", text, err)
+			continue
 		}
-		r.decode(doc)
 		var got []string
-		for _, p := range r.jails["a"].ports {
+		for _, p := range jailNamed(t, c, "a").Ports {
 			got = append(got, p.String())
 		}
-		if len(r.errs) > 0 || strings.Join(got, " ") != want {
-			t.Errorf("%s: %v, %v; want %s", text, got, r.errs, want)
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v; want %s", text, got, want)
 		}
 	}
 	for name, ports := range services {
-		if !isWord(name, "abcdefghijklmnopqrstuvwxyz0123456789-") || len(ports) == 0 {
+		if !isWord(name, lower+digits+"-") || len(ports) == 0 {
 			t.Errorf("service %q has the ports %v", name, ports)
 		}
 	}
@@ -114,17 +112,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("firewall: {backend: auto, block: drop, keep_on_stop: true}\nlimits: {max_tracked: 1000, max_evidence: 1}\n"))
 	f.Add([]byte("escalate: {factor: 1e2, max: forever, forget: 30d}\njails:\n  'null': {filter: sshd}\n"))
 	f.Add([]byte("jails: [\n"))
-	parse := func(data []byte) (*Config, error) {
-		doc, err := yamldoc.Parse("fuzz", data)
-		if err != nil {
-			return nil, err
-		}
-		r := newRaw()
-		r.decode(doc)
-		return r.resolve(newShelf())
-	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := parse(data)
+		c, err := Parse("fuzz", data)
 		if err != nil {
 			for _, e := range diag.Errors(err) {
 				if e.File == "" || e.Text == "" {
@@ -134,7 +123,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		out := c.Render()
-		d, err := parse(out)
+		d, err := Parse("fuzz", out)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"bailiff/policy/config"
+	"bailiff/units/configdir"
 )
 
 // units are the files that are installed.
@@ -130,7 +130,7 @@ func TestMailSystems(t *testing.T) {
 	}
 	for _, file := range files {
 		if strings.HasSuffix(file, ".yaml") {
-			if _, err := new(config.Loader).LoadFile(file); err != nil {
+			if _, err := new(configdir.Loader).LoadFile(file); err != nil {
 				t.Error(err)
 			}
 			continue

@@ -23,6 +23,7 @@ import (
 	"bailiff/journal/audit"
 	"bailiff/journal/journaltest"
 	"bailiff/policy/config"
+	"bailiff/units/configdir"
 	"bailiff/units/control"
 )
 
@@ -320,7 +321,7 @@ func optionsIn(dir string, trail *audit.Writer) Options {
 	return Options{
 		Dir: filepath.Join(dir, "queue"), Source: journal.Dir(filepath.Join(dir, "journal")), Daemon: []uint32{daemonUID}, Self: reportUID, Audit: trail,
 		Load: func() (*config.Config, error) {
-			var l config.Loader
+			var l configdir.Loader
 			return l.LoadFile(filepath.Join(dir, "bailiff.yaml"))
 		},
 		New: func(d *config.Destination, _ deliver.Env) (deliver.Destination, error) {

@@ -15,6 +15,7 @@ import (
 
 	"bailiff/policy/config"
 	"bailiff/policy/diag"
+	"bailiff/units/configdir"
 )
 
 // daemonUser is the account that bailiffd runs as: User= in bailiff.service.
@@ -79,7 +80,7 @@ func (u *fileUser) do(f func()) error {
 
 // loadAs loads the host's configuration with the user's access to files. A file that the user may not read is an error
 // with a hint.
-func loadAs(l *config.Loader, u *fileUser) (c *config.Config, err error) {
+func loadAs(l *configdir.Loader, u *fileUser) (c *config.Config, err error) {
 	if u == nil {
 		return l.Load()
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"bailiff/cmd/bailiff/internal/settings"
-	"bailiff/policy/config"
+	"bailiff/units/configdir"
 )
 
 // TestReadAsDaemon: root can read every file; what counts is what the daemon can.
@@ -54,7 +54,7 @@ func TestReadAsDaemon(t *testing.T) {
 		if err := os.Chmod(filepath.Join(root, c.path), c.mode); err != nil {
 			t.Fatal(err)
 		}
-		conf, err := loadAs(&config.Loader{Root: root}, &fileUser{uid: 65534, gid: 65534, groups: []int{65534}})
+		conf, err := loadAs(&configdir.Loader{Root: root}, &fileUser{uid: 65534, gid: 65534, groups: []int{65534}})
 		if (err == nil) != (c.broken == "") {
 			t.Errorf("%s: %v", c.name, err)
 			continue

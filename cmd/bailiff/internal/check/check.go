@@ -11,6 +11,7 @@ import (
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
+	"bailiff/units/configdir"
 )
 
 // result is what `bailiff check --json` prints. bailiff(1) documents its keys, which do not change.
@@ -31,7 +32,7 @@ func Command() *cli.Command {
 		var loaded *config.Config
 		var err error
 		if installed {
-			loaded, err = loadAs(&config.Loader{}, daemonFiles())
+			loaded, err = loadAs(&configdir.Loader{}, daemonFiles())
 		} else {
 			loaded, err = settings.Load(*conf)
 		}
@@ -81,7 +82,7 @@ func (r *result) print(e *cli.Env, c *config.Config) {
 	}
 	auto := 0
 	for i := range c.Jails {
-		if c.Jails[i].Enabled && c.Jails[i].Auto {
+		if c.Jails[i].Enabled && !c.Jails[i].Explicit {
 			auto++
 		}
 	}

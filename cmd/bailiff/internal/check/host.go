@@ -37,7 +37,7 @@ func unitNotices(ctx context.Context, c *config.Config) (notes []string) {
 	var names []string
 	for i := range c.Jails {
 		j := &c.Jails[i]
-		if !j.Enabled || j.Auto && strings.HasPrefix(j.Filter.File, "builtin/") {
+		if !j.Enabled || !j.Explicit && strings.HasPrefix(j.Filter.File, "builtin/") {
 			continue
 		}
 		t := j.Filter.Trust()

@@ -518,7 +518,9 @@ func (im *importer) write() {
 			line("  # %s", printable(c))
 		}
 		line("  %s:", j.name)
-		line("    enabled: %s", j.enabled)
+		if j.enabled != "" {
+			line("    enabled: %s", j.enabled)
+		}
 		if j.filter != j.name {
 			line("    filter: %s", j.filter)
 		}

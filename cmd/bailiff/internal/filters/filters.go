@@ -9,9 +9,9 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/fail2ban"
 	"bailiff/cmd/bailiff/internal/settings"
-	"bailiff/policy/config"
 	"bailiff/policy/diag"
 	"bailiff/policy/filter"
+	"bailiff/units/configdir"
 )
 
 // Filter is the group `bailiff filter`.
@@ -19,13 +19,13 @@ func Filter() *cli.Command {
 	return cli.Group("filter", "list, show and test filters", filterList(), filterShow(), filterTest())
 }
 
-func files(conf string) ([]config.FilterFile, error) {
-	var l config.Loader
+func files(conf string) ([]configdir.FilterFile, error) {
+	var l configdir.Loader
 	return l.FilterFiles(conf)
 }
 
 // find returns the filter file of a name.
-func find(conf, name string) (*config.FilterFile, error) {
+func find(conf, name string) (*configdir.FilterFile, error) {
 	all, err := files(conf)
 	if err != nil {
 		return nil, err

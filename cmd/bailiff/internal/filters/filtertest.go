@@ -10,8 +10,8 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
-	"bailiff/policy/config"
 	"bailiff/policy/diag"
+	"bailiff/units/configdir"
 )
 
 // filterTested is an element of what `bailiff filter test --json` prints. bailiff(1) documents its keys, which do not change.
@@ -59,13 +59,13 @@ func filterTest() *cli.Command {
 }
 
 // chooseFilters finds filters by name or file; without any, all there are.
-func chooseFilters(conf string, args []string) (chosen []config.FilterFile, err error) {
+func chooseFilters(conf string, args []string) (chosen []configdir.FilterFile, err error) {
 	if len(args) == 0 {
 		return files(conf)
 	}
 	for _, a := range args {
 		if strings.ContainsRune(a, '/') || strings.HasSuffix(a, ".yaml") {
-			chosen = append(chosen, config.ReadFilterFile(a))
+			chosen = append(chosen, configdir.ReadFilterFile(a))
 			continue
 		}
 		x, err := find(conf, a)

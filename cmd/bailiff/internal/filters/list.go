@@ -11,6 +11,7 @@ import (
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
+	"bailiff/units/configdir"
 	"bailiff/units/manager"
 )
 
@@ -59,7 +60,7 @@ func filterList() *cli.Command {
 }
 
 // listFilters describes all filters. known reports whether systemd said which units the host has.
-func listFilters(ctx context.Context, all []config.FilterFile, c *config.Config, valid bool) (rows []filterRow, known bool) {
+func listFilters(ctx context.Context, all []configdir.FilterFile, c *config.Config, valid bool) (rows []filterRow, known bool) {
 	uses := map[string][]filterUse{}
 	added := settings.Additions(c)
 	var units []string
@@ -160,7 +161,7 @@ func printFilters(e *cli.Env, rows []filterRow, known bool) {
 }
 
 // presentUnits asks systemd which of the trusted units the host has, and by which names; nil if it does not say.
-func presentUnits(ctx context.Context, all []config.FilterFile, units []string) map[string]string {
+func presentUnits(ctx context.Context, all []configdir.FilterFile, units []string) map[string]string {
 	for i := range all {
 		if f := all[i].Filter; f != nil {
 			t := f.Trust()

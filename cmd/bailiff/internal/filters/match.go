@@ -15,8 +15,8 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/past"
 	"bailiff/cmd/bailiff/internal/settings"
-	"bailiff/policy/config"
 	"bailiff/policy/filter"
+	"bailiff/units/configdir"
 )
 
 // matchOptions are the options of `bailiff match`.
@@ -125,7 +125,7 @@ func input(e *cli.Env, args []string) (in io.Reader, done func() error, err erro
 // findFilter finds a filter by name: beside the configuration conf, if one is given, among the host's own, or among the
 // built-in ones. A name that ends in .yaml is that of a file.
 func findFilter(conf, name string) (*filter.Filter, error) {
-	var l config.Loader
+	var l configdir.Loader
 	dir := conf
 	if st, err := os.Stat(conf); conf != "" && err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func findFilter(conf, name string) (*filter.Filter, error) {
 		}
 		return f, nil
 	}
-	x := config.ReadFilterFile(file)
+	x := configdir.ReadFilterFile(file)
 	return x.Filter, x.Err
 }
 

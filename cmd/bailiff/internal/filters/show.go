@@ -8,7 +8,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
-	"bailiff/policy/config"
+	"bailiff/units/configdir"
 )
 
 // filterShown is what `bailiff filter show --json` prints. bailiff(1) documents its keys, which do not change.
@@ -83,7 +83,7 @@ func filterShow() *cli.Command {
 
 // printFilter prints the file as it is, so that it can be the beginning of another one; what is said about it goes to
 // standard error.
-func printFilter(e *cli.Env, x *config.FilterFile) error {
+func printFilter(e *cli.Env, x *configdir.FilterFile) error {
 	from := x.File
 	if x.Builtin {
 		from = "built in; a file /etc/bailiff/filters.d/" + x.Name + ".yaml would replace it"
@@ -107,7 +107,7 @@ func printFilter(e *cli.Env, x *config.FilterFile) error {
 	return err
 }
 
-func newFilterShown(x *config.FilterFile) *filterShown {
+func newFilterShown(x *configdir.FilterFile) *filterShown {
 	f, t := x.Filter, x.Filter.Trust()
 	s := filterShown{
 		Name: f.Name, Description: f.Description, Notes: f.Notes, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides),

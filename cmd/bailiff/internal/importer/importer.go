@@ -22,8 +22,8 @@ import (
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
-	"bailiff/policy/diag"
 	"bailiff/units/atomicfile"
+	"bailiff/units/configdir"
 	"bailiff/units/control"
 )
 
@@ -134,49 +134,16 @@ func cause(err error) error {
 
 // checkImport has the daemon's own loader read the files as they will stand beside those that are there.
 func checkImport(to string, files []fail2ban.File) (*config.Config, error) {
-	dir, err := os.MkdirTemp("", "bailiff-import-")
+	to = filepath.Clean(to)
+	l := configdir.Loader{Overlay: make(map[string][]byte)}
+	for _, file := range files {
+		l.Overlay[filepath.Join(to, file.Path)] = file.Data
+	}
+	c, err := l.LoadFile(to)
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	for _, pattern := range []string{"bailiff.yaml", "bailiff.d/*.yaml", "filters.d/*.yaml", "allow.d/*.list"} {
-		there, err := fs.Glob(os.DirFS(to), pattern)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range there {
-			data, err := os.ReadFile(filepath.Join(to, name))
-			if err != nil {
-				return nil, err
-			}
-			if err := put(filepath.Join(dir, name), data); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for _, file := range files {
-		if err := put(filepath.Join(dir, file.Path), file.Data); err != nil {
-			return nil, err
-		}
-	}
-	var l config.Loader
-	c, err := l.LoadFile(dir)
-	if err == nil {
-		err = settings.SelfTests(c)
-	}
-	var all []error
-	for _, y := range diag.Errors(err) {
-		y.File = strings.Replace(y.File, dir, to, 1)
-		all = append(all, y)
-	}
-	return c, errors.Join(all...)
-}
-
-func put(name string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(name, data, 0o644)
+	return c, settings.SelfTests(c)
 }
 
 // writeImport writes all files under names of their own first, so that a full disk leaves nothing half done, and then puts

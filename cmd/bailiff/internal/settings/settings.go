@@ -15,6 +15,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/diag"
 	"bailiff/policy/filter"
+	"bailiff/units/configdir"
 )
 
 // Dir is where the administrator's configuration is.
@@ -28,7 +29,7 @@ func Option(c *cli.Command) *string {
 // Load reads the configuration at path, or the installed one if path is empty; without any file every built-in jail is
 // enabled. If jails are named, only their filters are loaded.
 func Load(path string, jails ...string) (*config.Config, error) {
-	l := config.Loader{Jails: jails}
+	l := configdir.Loader{Jails: jails}
 	if path != "" {
 		return l.LoadFile(path)
 	}

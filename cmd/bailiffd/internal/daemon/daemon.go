@@ -20,6 +20,7 @@ import (
 	"bailiff/policy/state"
 	"bailiff/units/activation"
 	"bailiff/units/allowlists"
+	"bailiff/units/configdir"
 	"bailiff/units/control"
 	"bailiff/units/manager"
 	"bailiff/units/notify"
@@ -86,7 +87,7 @@ func newDaemon(o options) (*daemon, error) {
 
 // load reads the configuration as it is on disk now.
 func (d *daemon) load() (*config.Config, error) {
-	var l config.Loader
+	var l configdir.Loader
 	if d.opt.config != "" {
 		return l.LoadFile(d.opt.config)
 	}

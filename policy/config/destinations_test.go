@@ -1,8 +1,6 @@
 package config
 
 import (
-	"os"
-	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -11,8 +9,7 @@ import (
 // What files say of destinations is laid over the defaults of their types, over several files, and comes back when it is
 // rendered and read again.
 func TestReport(t *testing.T) {
-	l := tree(t, map[string]string{
-		"etc/bailiff/bailiff.yaml": `
+	c := build(t, `
 report:
   host: mail.example.org
   sender: bailiff@mail.example.org
@@ -26,13 +23,7 @@ report:
     xarf: {org: Example GmbH, format: "0.2"}
     chat: {type: webhook, url: "http://127.0.0.1:8080/x?y=z", headers: {X-Team: "mail: \"ops\""}}
     tell: {type: exec, command: [/usr/local/bin/tell, "a b", a, a]}
-`,
-		"etc/bailiff/bailiff.d/10-mine.yaml": "report: {destinations: {admin: {window: none, include: []}, abuseipdb: {enabled: no, quota: off}}}\n",
-	})
-	c, err := l.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
+`, "report: {destinations: {admin: {window: none, include: []}, abuseipdb: {enabled: no, quota: off}}}\n")
 	r := c.Report
 	want := map[string]Destination{
 		"admin": {Type: TypeMail, Enabled: true, Manual: true, Networks: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, To: []string{"root", "ops@example.org"},
@@ -61,11 +52,7 @@ report:
 	if r.Sendmail.SMTP != "[::1]:25" {
 		t.Errorf("smtp %q", r.Sendmail.SMTP)
 	}
-	file := filepath.Join(t.TempDir(), "again.yaml")
-	if err := os.WriteFile(file, c.Render(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	again, err := new(Loader).LoadFile(file)
+	again, err := Parse("again", c.Render())
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, c.Render())
 	}

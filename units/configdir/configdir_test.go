@@ -1,4 +1,4 @@
-package config
+package configdir
 
 import (
 	"errors"
@@ -7,18 +7,16 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"bailiff/policy/config"
 	"bailiff/policy/diag"
-	"bailiff/policy/filter"
 	"bailiff/policy/yamldoc"
 )
 
-// tree makes files under a temporary folder: path to content, "-> target" for a link, "dir" and "pipe" for these.
 func tree(t *testing.T, files map[string]string) *Loader {
 	t.Helper()
 	root := t.TempDir()
@@ -44,7 +42,7 @@ func tree(t *testing.T, files map[string]string) *Loader {
 	return &Loader{Root: root}
 }
 
-func load(t *testing.T, l *Loader) *Config {
+func load(t *testing.T, l *Loader) *config.Config {
 	t.Helper()
 	c, err := l.Load()
 	if err != nil {
@@ -53,7 +51,7 @@ func load(t *testing.T, l *Loader) *Config {
 	return c
 }
 
-func jailNamed(t *testing.T, c *Config, name string) Jail {
+func jailNamed(t *testing.T, c *config.Config, name string) config.Jail {
 	t.Helper()
 	for _, j := range c.Jails {
 		if j.Name == name {
@@ -61,56 +59,15 @@ func jailNamed(t *testing.T, c *Config, name string) Jail {
 		}
 	}
 	t.Fatalf("there is no jail %s", name)
-	return Jail{}
+	return config.Jail{}
 }
 
-// strip takes the temporary folder out of paths.
 func strip(l *Loader, list []string) []string {
 	out := make([]string, len(list))
 	for i, s := range list {
 		out[i] = strings.ReplaceAll(s, l.Root, "")
 	}
 	return out
-}
-
-func TestNoFileAtAll(t *testing.T) {
-	c, d := load(t, tree(t, nil)), Default()
-	if !reflect.DeepEqual(c.Jails, d.Jails) || c.Defaults != d.Defaults || c.Escalate != d.Escalate || c.Limits != d.Limits || !reflect.DeepEqual(c.Firewall, d.Firewall) {
-		t.Errorf("loaded %+v, default %+v", c, d)
-	}
-	if len(c.Files) != 0 || len(c.Notices) != 0 {
-		t.Errorf("files %q, notices %q", c.Files, c.Notices)
-	}
-	want := Defaults{FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 48 * time.Hour, Prefix4: 32, Prefix6: 64, Slow: Slow{24 * time.Hour, 20}, Weights: Weights{2, 0}}
-	if d.Defaults != want {
-		t.Errorf("defaults %+v, want %+v", d.Defaults, want)
-	}
-	if want := (Escalate{2, 4 * 7 * 24 * time.Hour, 30 * 24 * time.Hour, 0}); d.Escalate != want {
-		t.Errorf("escalate %+v, want %+v", d.Escalate, want)
-	}
-	if want := (Accounts{10, 6 * time.Hour, 3, 7 * 24 * time.Hour}); d.Accounts != want || c.Accounts != want {
-		t.Errorf("accounts %+v, want %+v", d.Accounts, want)
-	}
-	if want := (Networks{24 * time.Hour, 7 * 24 * time.Hour, 0, Net6{16, 16, 64}}); d.Networks != want || c.Networks != want {
-		t.Errorf("neighbours %+v, want %+v", d.Networks, want)
-	}
-	if want := (Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Method: "policy"}); !reflect.DeepEqual(d.Firewall, want) {
-		t.Errorf("firewall %+v, want %+v", d.Firewall, want)
-	}
-	if want := (Limits{1_000_000, 100}); d.Limits != want {
-		t.Errorf("limits %+v, want %+v", d.Limits, want)
-	}
-	if len(d.Jails) != len(builtin()) {
-		t.Errorf("%d jails of %d built-in filters", len(d.Jails), len(builtin()))
-	}
-	for _, j := range d.Jails {
-		if j.Filter == nil || j.Enabled == j.Filter.Off || j.Auto == j.Filter.Off || j.Filter.Name != j.Name || j.Mode != j.Filter.Modes[0] || j.BanTime != want.BanTime || j.MaxRetry != 5 || j.Prefix6 != 64 || j.Ports != nil {
-			t.Errorf("jail %+v", j)
-		}
-	}
-	if !slices.IsSortedFunc(d.Jails, func(a, b Jail) int { return strings.Compare(a.Name, b.Name) }) {
-		t.Error("jails are not sorted")
-	}
 }
 
 func TestPrecedence(t *testing.T) {
@@ -189,58 +146,6 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-func TestMerge(t *testing.T) {
-	l := tree(t, map[string]string{
-		"etc/bailiff/bailiff.yaml": `
-defaults: {ban_time: 1h, prefix: {ipv4: 24}, slow: {max_retry: 30}}
-allow: {addresses: [192.0.2.1, 192.0.2.2]}
-jails:
-  sshd: {max_retry: 3, ports: [ssh, 2222], prefix: {ipv6: 48}, slow: {find_time: 12h}, weights: {new_account: 0}}
-  strict: {filter: sshd, mode: aggressive, find_time: 1d}
-`,
-		"etc/bailiff/bailiff.d/10-a.yaml": `
-defaults: {prefix: {ipv6: 56}}
-allow: {addresses: [198.51.100.0/24]}
-jails:
-  sshd: {ban_time: forever, ports: [submission]}
-  strict: {enabled: off}
-`,
-		"etc/bailiff/bailiff.d/20-b.yaml": "jails:\n  sshd:\nlimits:\n",
-	})
-	c := load(t, l)
-	if want := (Defaults{10 * time.Minute, 5, time.Hour, false, 24, 56, Slow{24 * time.Hour, 30}, Weights{2, 0}}); c.Defaults != want {
-		t.Errorf("defaults %+v, want %+v", c.Defaults, want)
-	}
-	s := jailNamed(t, c, "sshd")
-	if !s.Enabled || !s.Auto || s.MaxRetry != 3 || s.BanTime != Forever || s.FindTime != 10*time.Minute || s.Prefix4 != 24 || s.Prefix6 != 48 || s.Slow != (Slow{12 * time.Hour, 30}) || s.Weights != (Weights{2, 0}) || !slices.Equal(s.Ports, []Port{tcp(587)}) {
-		t.Errorf("sshd is %+v", s)
-	}
-	x := jailNamed(t, c, "strict")
-	if x.Enabled || x.Auto || x.Filter.Name != "sshd" || x.Mode != "aggressive" || x.FindTime != 24*time.Hour || x.BanTime != time.Hour || x.Prefix6 != 56 {
-		t.Errorf("strict is %+v", x)
-	}
-	if len(c.Allow.Addresses) != 1 || c.Allow.Addresses[0].Prefix.String() != "198.51.100.0/24" {
-		t.Errorf("lists replace each other, but there is %v", c.Allow.Addresses)
-	}
-	for path, want := range map[string]string{
-		"jails.sshd.max_retry":      "/etc/bailiff/bailiff.yaml:5",
-		"jails.sshd.ban_time":       "/etc/bailiff/bailiff.d/10-a.yaml:5",
-		"jails.sshd.prefix.ipv4":    "defaults, /etc/bailiff/bailiff.yaml:2",
-		"jails.sshd.find_time":      "defaults",
-		"jails.sshd.mode":           "built in",
-		"jails.sshd.slow.max_retry": "defaults, /etc/bailiff/bailiff.yaml:2",
-		"jails.sshd.slow.find_time": "/etc/bailiff/bailiff.yaml:5",
-		"jails.strict.ban_time":     "defaults, /etc/bailiff/bailiff.yaml:2",
-		"allow.addresses":           "/etc/bailiff/bailiff.d/10-a.yaml:3",
-		"limits.tracked":            "built in",
-	} {
-		if got := strings.ReplaceAll(c.Origin(path), l.Root, ""); got != want {
-			t.Errorf("origin of %s is %q, want %q", path, got, want)
-		}
-	}
-}
-
-// ownFilter is a filter file of an operator's own.
 func ownFilter(name string) string {
 	return "name: " + name + "\ndescription: ours\ntrust: {units: [" + name + ".service], uid: 0}\nmodes: {normal: []}\npatterns:\n" +
 		"  - name: failed\n    text: login failed from <addr>\ntests:\n  - line: login failed from 192.0.2.1\n    address: 192.0.2.1\n"
@@ -258,7 +163,7 @@ func TestOwnFilters(t *testing.T) {
 		"etc/bailiff/bailiff.yaml":              "jails: {app: {max_retry: 2}}\n",
 	})
 	c := load(t, l)
-	if j := jailNamed(t, c, "app"); j.Filter.Name != "app" || j.MaxRetry != 2 || !j.Auto || !j.Enabled || j.Filter.Description != "ours" {
+	if j := jailNamed(t, c, "app"); j.Filter.Name != "app" || j.MaxRetry != 2 || j.Explicit || !j.Enabled || j.Filter.Description != "ours" {
 		t.Errorf("app is %+v", j)
 	}
 	if j := jailNamed(t, c, "sshd"); j.Filter.Description != "ours" {
@@ -266,7 +171,7 @@ func TestOwnFilters(t *testing.T) {
 	}
 	want := []string{
 		"/etc/bailiff/filters.d/typo.yml: is not read, since its name does not end in .yaml",
-		"/usr/lib/bailiff/filters.d/unused.yaml: no jail uses this filter; write jails: {unused: {}} to switch it on",
+		"/usr/lib/bailiff/filters.d/unused.yaml: no jail uses this filter; write jails: {unused: {}} to enable it",
 	}
 	if got := strip(l, c.Notices); !slices.Equal(got, want) {
 		t.Errorf("notices %q, want %q", got, want)
@@ -282,20 +187,6 @@ func TestOwnFilters(t *testing.T) {
 	}
 	if f, err := (&Loader{Root: t.TempDir()}).Filter("sshd"); err != nil || f.Description == "ours" {
 		t.Errorf("built-in filter sshd: %v, %v", f, err)
-	}
-}
-
-// A built-in filter that could hurt harmless clients is no jail until it is named, and then as every other.
-func TestNamedJails(t *testing.T) {
-	if j := jailNamed(t, Default(), "named-refused"); j.Enabled || j.Auto {
-		t.Errorf("without a file it is %+v", j)
-	}
-	c := load(t, tree(t, map[string]string{"etc/bailiff/bailiff.yaml": "jails: {named-refused: {}}\n"}))
-	if j := jailNamed(t, c, "named-refused"); !j.Enabled || !j.Auto || j.Mode != "normal" {
-		t.Errorf("named, it is %+v", j)
-	}
-	if _, out, _ := strings.Cut(string(Default().Render()), "  named-refused:\n"); !strings.HasPrefix(out, "    enabled: false ") {
-		t.Errorf("without a file rendered as %.40q", out)
 	}
 }
 
@@ -322,7 +213,6 @@ func TestLoadFileStandsAlone(t *testing.T) {
 	}
 }
 
-// A folder, such as one that an import was written to, is read in place of all others.
 func TestLoadFolder(t *testing.T) {
 	l := tree(t, map[string]string{
 		"etc/bailiff/bailiff.yaml":        "defaults: {max_retry: 9}\n",
@@ -380,7 +270,6 @@ func TestAllowFiles(t *testing.T) {
 	}
 }
 
-// One fault anywhere, and there is no configuration.
 func TestAllOrNothing(t *testing.T) {
 	big := "# " + strings.Repeat("x", yamldoc.MaxSize) + "\n"
 	for _, tt := range []struct {
@@ -424,144 +313,17 @@ func TestAllOrNothing(t *testing.T) {
 	}
 }
 
-// A file that everybody may write is told of, since whoever writes it chooses who is banned.
 func TestWorldWritable(t *testing.T) {
 	l := tree(t, map[string]string{"etc/bailiff/bailiff.yaml": ""})
 	file := filepath.Join(l.Root, "etc/bailiff/bailiff.yaml")
 	if err := os.Chmod(file, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if c := load(t, l); !slices.Equal(c.Notices, []string{file + ": everybody may write this file; chmod o-w it"}) {
+	if c := load(t, l); !slices.Equal(c.Notices, []string{file + ": all users may write this file; chmod o-w it"}) {
 		t.Errorf("notices %q", c.Notices)
 	}
 }
 
-// A file full of faults ends in a bounded number of errors.
-func TestErrorsAreBounded(t *testing.T) {
-	var b strings.Builder
-	for i := range 20000 {
-		b.WriteString("key" + strconv.Itoa(i) + ": 1\n")
-	}
-	_, err := tree(t, map[string]string{"etc/bailiff/bailiff.yaml": b.String()}).Load()
-	if n := len(diag.Errors(err)); n != maxErrors+1 {
-		t.Errorf("%d errors", n)
-	}
-}
-
-func TestNoJailEnabled(t *testing.T) {
-	var b strings.Builder
-	b.WriteString("jails:\n")
-	for _, name := range builtin() {
-		b.WriteString("  " + name + ": {enabled: false}\n")
-	}
-	if c := load(t, tree(t, map[string]string{"etc/bailiff/bailiff.yaml": b.String()})); !slices.Equal(c.Notices, []string{"no jail is enabled: nobody will be banned"}) {
-		t.Errorf("notices %q", c.Notices)
-	}
-}
-
-func TestRenderLoadsAgain(t *testing.T) {
-	for name, text := range map[string]string{
-		"nothing": "",
-		"much": `
-defaults: {find_time: 61s, max_retry: 7, ban_time: 1h30m, prefix: {ipv4: 24, ipv6: 56}, slow: {max_retry: off}, weights: {invalid_user: 1, new_account: 0}}
-escalate: {factor: 1.5, max: forever, forget: 100d, random_extra: 90s}
-accounts: {addresses: off, find_time: 2h, max_retry: 4, trust_logins_for: 3w}
-networks: {find_time: 3h, trust_logins_for: 1d, ipv4: {24: off}, ipv6: {64: 2, 56: 64, 48: off}}
-allow: {self: no, addresses: ["::1", 192.0.2.0/24, "2001:db8::/48 until 2030-01-31", "192.0.2.9 until 2030-01-31T12:00:00.5Z"], files: ["/srv/ümlaut #1/*.list", "/srv/\"q\"/[a-c]*"],
-  operators: {enabled: no, groups: [], grace: none}, lists: {pingdom: {}, "1": {url: "file:///srv/a b", format: json, pointers: [/a/*], interval: 5m, min_prefix: {ipv4: 9, ipv6: 17}, min_percent: 0, insecure: yes}}}
-firewall: {backend: dryrun, block: reject, keep_on_stop: false}
-limits: {max_tracked: 2000, max_evidence: 7}
-jails:
-  sshd: {enabled: true, mode: aggressive, ports: ["22,2222", udp/53, 1000-2000, https]}
-  "1": {filter: sshd, enabled: false, ban_time: forever}
-  "null": {filter: sshd, ports: all}
-  off: {filter: sshd, slow: {find_time: 3d, max_retry: 60}, weights: {invalid_user: 20}}
-  alt: {filter: sshd, units: [sshd-alt.service, 'system-sshd\x2dalt.slice'], user_units: [1000/a@1.service], exe: [/opt/*/sshd, "0:/usr/bin/logger"]}
-  box: {filter: dovecot, containers: [front-mail, 'mail/front #1'], exe: any}
-`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			l := tree(t, map[string]string{"etc/bailiff/bailiff.yaml": text, "again": ""})
-			c := load(t, l)
-			out := c.Render()
-			again := filepath.Join(l.Root, "again")
-			if err := os.WriteFile(again, out, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			d, err := l.LoadFile(again)
-			if err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			same(t, c, d, out)
-			if second := d.Render(); !slices.Equal(values(out), values(second)) {
-				t.Errorf("first\n%ssecond\n%s", out, second)
-			}
-		})
-	}
-}
-
-// same compares what counts of two configurations: all but files, notices and origins.
-func same(t *testing.T, c, d *Config, out []byte) {
-	t.Helper()
-	x, y := *c, *d
-	for _, v := range []*Config{&x, &y} {
-		v.Files, v.Notices, v.origins = nil, nil, nil
-		v.Allow.Addresses, v.Allow.Entries = slices.Clone(v.Allow.Addresses), nil
-		for i := range v.Allow.Addresses {
-			v.Allow.Addresses[i].Origin, v.Allow.Addresses[i].Line = "", 0
-		}
-		if len(v.Allow.Addresses) == 0 {
-			v.Allow.Addresses = nil
-		}
-		if len(v.Allow.Files) == 0 {
-			v.Allow.Files = nil
-		}
-		v.Jails = slices.Clone(v.Jails)
-		for i := range v.Jails {
-			if j := &v.Jails[i]; !reflect.DeepEqual(j.Trust, filter.Additions{}) {
-				j.Filter = nil // made anew, with functions, which are never equal
-			}
-		}
-	}
-	if !reflect.DeepEqual(x, y) {
-		t.Errorf("first  %+v\nsecond %+v\nas\n%s", x, y, out)
-	}
-}
-
-// values are the lines without their comments.
-func values(text []byte) (lines []string) {
-	for _, l := range strings.Split(string(text), "\n") {
-		if l, _, _ = strings.Cut(l, "  # "); l != "" && l[0] != '#' {
-			lines = append(lines, strings.TrimRight(l, " "))
-		}
-	}
-	return lines
-}
-
-func TestRenderTellsOrigins(t *testing.T) {
-	l := tree(t, map[string]string{
-		"etc/bailiff/bailiff.yaml":        "defaults:\n  ban_time: 48h\n",
-		"etc/bailiff/bailiff.d/20-x.yaml": "jails:\n  sshd:\n    max_retry: 3\n",
-	})
-	out := strings.ReplaceAll(string(load(t, l).Render()), l.Root, "")
-	for _, want := range []string{
-		"# Merged, later over earlier:\n#   /etc/bailiff/bailiff.yaml\n#   /etc/bailiff/bailiff.d/20-x.yaml\n",
-		"  ban_time: 2d                    # /etc/bailiff/bailiff.yaml:2\n",
-		"    max_retry: 3                  # /etc/bailiff/bailiff.d/20-x.yaml:3\n",
-		"    ban_time: 2d                  # defaults, /etc/bailiff/bailiff.yaml:2\n",
-		"  backend: auto                   # built in\n",
-		"    enabled: auto                 # built in\n",
-	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("%q is missing in\n%s", want, out)
-		}
-	}
-	if out := string(Default().Render()); !strings.HasPrefix(out, "# No configuration file: all of this is built in.\n") {
-		t.Errorf("got\n%s", out)
-	}
-}
-
-// TestUnreadable needs another user than root, who may read everything.
 func TestUnreadable(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may read every file")
@@ -575,7 +337,6 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// Of jails that nobody asks for the names are known and nothing else; what their files say is checked all the same.
 func TestLoaderJails(t *testing.T) {
 	root := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(root, "etc/bailiff"), 0o755); err != nil {
@@ -609,5 +370,52 @@ func TestLoaderJails(t *testing.T) {
 	}
 	if _, err := (&Loader{Root: root, Jails: []string{"sshd"}}).Load(); err == nil {
 		t.Error("a bad key of another jail passed")
+	}
+}
+
+// No file at all is no error.
+func TestNoFileAtAll(t *testing.T) {
+	c, d := load(t, tree(t, nil)), config.Default()
+	if !reflect.DeepEqual(c, d) {
+		t.Errorf("loaded %+v, default %+v", c, d)
+	}
+}
+
+// A pattern of allow.files may find nothing, a path must exist.
+func TestMissingAllowFile(t *testing.T) {
+	l := tree(t, map[string]string{"etc/bailiff/bailiff.yaml": "allow: {files: [/srv/none.list, /srv/*.list]}\n"})
+	_, err := l.Load()
+	e := diag.Errors(err)
+	if len(e) != 1 || e[0].Error() != l.Root+"/etc/bailiff/bailiff.yaml:1:17: allow.files: "+l.Root+"/srv/none.list: no such file or directory" || !strings.HasSuffix(e[0].Hint, " /srv/*.list") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Files of an overlay are read as if they were there, in place of those that are.
+func TestOverlay(t *testing.T) {
+	l := tree(t, map[string]string{
+		"etc/bailiff/bailiff.yaml":        "defaults: {max_retry: 9}\n",
+		"etc/bailiff/bailiff.d/10-a.yaml": "defaults: {ban_time: 1m}\n",
+		"etc/bailiff/allow.d/a.list":      "192.0.2.1\n",
+	})
+	folder := filepath.Join(l.Root, "etc/bailiff")
+	l.Overlay = map[string][]byte{
+		folder + "/bailiff.d/10-a.yaml": []byte("defaults: {ban_time: 2m}\n"), folder + "/bailiff.d/20-b.yaml": []byte("jails: {app: {}}\n"),
+		folder + "/filters.d/app.yaml": []byte(ownFilter("app")), folder + "/allow.d/b.list": []byte("192.0.2.2\n"),
+	}
+	for name, load := range map[string]func() (*config.Config, error){"host": l.Load, "folder": func() (*config.Config, error) { return (&Loader{Overlay: l.Overlay}).LoadFile(folder) }} {
+		c, err := load()
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if len(c.Files) != 3 || c.Defaults.MaxRetry != 9 || c.Defaults.BanTime != 2*time.Minute || len(c.Allow.Entries) != 2 {
+			t.Errorf("%s: files %q, defaults %+v, allowed %v", name, c.Files, c.Defaults, c.Allow.Entries)
+		}
+		jailNamed(t, c, "app")
+	}
+	// Nor need the folder exist.
+	c, err := (&Loader{Overlay: map[string][]byte{"/nonexistent/bailiff.d/a.yaml": []byte("defaults: {max_retry: 7}\n")}}).LoadFile("/nonexistent")
+	if err != nil || c.Defaults.MaxRetry != 7 {
+		t.Errorf("%v, %+v", err, c)
 	}
 }

@@ -1,0 +1,360 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/policy/allow"
+	"bailiff/policy/diag"
+	"bailiff/policy/filter"
+	"bailiff/policy/yamldoc"
+)
+
+// maxErrors bounds the errors that one Builder reports.
+const maxErrors = 100
+
+// Builder makes a Config from files, given in order: a later file replaces what an earlier one sets, key by key. The zero
+// Builder is not usable.
+//
+// Every error is a *diag.Error. Errors are collected, and Build returns them all: one error anywhere, and there is no
+// configuration.
+type Builder struct {
+	only    []string                   // see Only
+	set     map[string]*yamldoc.Node   // by path: the value that was set last; of an entry its name
+	entries map[string]map[string]bool // by path of a mapping with free names (jails): the names that are set
+	filters shelf
+	allowed []allow.Entry
+	files   []string
+	notices []string
+	errs    []error
+	scratch *Config // takes the values that are checked
+}
+
+// NewBuilder returns a Builder that knows the built-in defaults.
+func NewBuilder() *Builder {
+	return &Builder{
+		set: make(map[string]*yamldoc.Node), entries: make(map[string]map[string]bool),
+		filters: shelf{own: make(map[string]*filter.Filter), broken: make(map[string]bool), used: make(map[string]bool)}, scratch: builtinDefaults(),
+	}
+}
+
+// Parse makes a Config from one file alone, without filters and address lists of the host.
+func Parse(file string, data []byte) (*Config, error) {
+	b := NewBuilder()
+	b.Add(file, data)
+	return b.Build()
+}
+
+// builtinDefaults returns what holds without any file, but for the jails: the one place where the defaults are.
+func builtinDefaults() *Config {
+	const day = 24 * time.Hour
+	return &Config{
+		Defaults: Thresholds{
+			FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 2 * day, Prefix4: 32, Prefix6: 64,
+			// Four times max_retry over a day, or half as many accounts. Mistakes of people never come to that: a success clears
+			// them. A device with an old password does, but it repeats one account: see jail.Counter.
+			Slow: Slow{FindTime: day, MaxRetry: 20},
+			// Users who do not know how their account is spelled here try two or three names. Several people behind one address
+			// mistype the passwords of several accounts, which therefore weigh no more than one.
+			Weights: Weights{InvalidUser: 2, NewAccount: 0},
+		},
+		// Ten addresses within six hours are not a household, nor an office. Three failures, since ssh asks three times by itself
+		// (NumberOfPasswordPrompts in ssh_config(5)): two slips and then the right password ban nobody.
+		Accounts: Accounts{Addresses: 10, FindTime: 6 * time.Hour, MaxRetry: 3, TrustLoginsFor: 7 * day},
+		// The ban of a network also hits others in it. Those of an IPv4 address are strangers, or thousands of customers behind
+		// their provider's few addresses, so that is for the administrator to ask for. An IPv6 network up to a /48 is what one
+		// customer is given (RFC 6177), who could otherwise fail once from each /64 without a ban: a sixteenth of a /56, and
+		// nobody may have logged in from it.
+		Networks: Networks{FindTime: day, TrustLoginsFor: 7 * day, Net4: 0, Net6: Net6{Bits64: 16, Bits56: 16, Bits48: 64}},
+		Escalate: Escalate{Factor: 2, Max: 28 * day, Forget: 30 * day},
+		Allow: Allow{
+			Self: true, Files: []string{"/etc/bailiff/allow.d/*.list"},
+			// The groups whose members can become root on the usual distributions. Groups that only read (adm, bailiff) are not among
+			// them: a monitoring login must not protect an attacker behind its address.
+			Operators: Operators{Enabled: true, Groups: []string{"sudo", "wheel"}, Grace: 10 * time.Minute},
+		},
+		Firewall: Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Method: "policy"},
+		Limits:   Limits{MaxTracked: 1_000_000, MaxEvidence: 100},
+		Report: Report{
+			RetryFor: 5 * day, // as mail systems do
+			Lookup:   Lookup{TimeLimit: 10 * time.Second, Cache: day, RDAP: true, Whois: true, WhoisServer: "whois.iana.org", Contacts: "abuse-contacts.abusix.zone"},
+			Sendmail: Sendmail{Path: "/usr/sbin/sendmail", Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: time.Minute},
+		},
+	}
+}
+
+// Only names the jails that are wanted: others are known by name, but off and without a filter, which saves a short-lived
+// command the time of loading dozens of them. nil is all.
+func (b *Builder) Only(jails []string) { b.only = jails }
+
+// Add lays a file over what is known.
+func (b *Builder) Add(file string, data []byte) {
+	b.files = append(b.files, file)
+	doc, err := yamldoc.Parse(file, data)
+	if err != nil {
+		b.Fail(err)
+		return
+	}
+	b.mapping(doc, "", schema(b.scratch))
+}
+
+// AddFilter adds an operator's filter, whose name must be name. It goes before a built-in one.
+func (b *Builder) AddFilter(file, name string, data []byte) {
+	f, err := ParseFilter(file, name, data)
+	if err != nil {
+		b.BreakFilter(name)
+		b.Fail(err)
+		return
+	}
+	b.filters.own[name] = f
+}
+
+// BreakFilter says that the operator has a filter of that name which cannot be read, so the built-in one does not hold.
+func (b *Builder) BreakFilter(name string) { b.filters.broken[name] = true }
+
+// AllowFiles returns the patterns of allow.files, each with the place for errors about it.
+func (b *Builder) AllowFiles() (patterns []string, places []*yamldoc.Node) {
+	n := b.set["allow.files"]
+	if n == nil {
+		patterns = builtinDefaults().Allow.Files
+		return patterns, slices.Repeat([]*yamldoc.Node{{File: "built in"}}, len(patterns))
+	}
+	places, _ = list(n) // checked when it was set
+	for _, p := range places {
+		patterns = append(patterns, p.Value)
+	}
+	return patterns, places
+}
+
+// Allow adds entries of an address list. It returns false when there are too many.
+func (b *Builder) Allow(entries []allow.Entry) bool {
+	if len(b.allowed)+len(entries) > allow.MaxEntries {
+		return false
+	}
+	b.allowed = append(b.allowed, entries...)
+	return true
+}
+
+// Notice adds something that an administrator should look at although it is no error.
+func (b *Builder) Notice(text string) { b.notices = append(b.notices, text) }
+
+// Fail adds errors that have their places.
+func (b *Builder) Fail(err error) {
+	for _, e := range diag.Errors(err) {
+		if len(b.errs) > maxErrors {
+			return
+		}
+		if len(b.errs) == maxErrors {
+			e = &diag.Error{File: e.File, Text: "has more errors; only the first " + strconv.Itoa(maxErrors) + " are shown"}
+		}
+		b.errs = append(b.errs, e)
+	}
+}
+
+// Err returns the errors so far.
+func (b *Builder) Err() error { return errors.Join(b.errs...) }
+
+// fail adds an error about a value. Its place is that of n unless it has one.
+func (b *Builder) fail(n *yamldoc.Node, path string, err *diag.Error) {
+	if err.File == "" {
+		placed(err, n)
+	}
+	err.Path = path
+	b.Fail(err)
+}
+
+// mapping checks the keys of a mapping and takes over what they set.
+func (b *Builder) mapping(n *yamldoc.Node, at string, fields []field) {
+	if n.Kind == yamldoc.Null {
+		return
+	}
+	if n.Kind != yamldoc.Map {
+		b.fail(n, at, diag.Errorf("must be a mapping of keys, not %s", n.Kind).WithHint("keys here are %s", strings.Join(keys(fields), ", ")))
+		return
+	}
+	for _, p := range n.Pairs {
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == p.Key.Value })
+		if i < 0 {
+			b.fail(p.Key, at, unknown(p.Key.Value, at, fields))
+			continue
+		}
+		path := join(at, fields[i].name)
+		switch f := &fields[i]; {
+		case f.fields != nil:
+			b.mapping(p.Value, path, f.fields)
+		case f.entries != nil:
+			b.named(p.Value, path, f.entries)
+		default:
+			if err := f.set(p.Value); err != nil {
+				b.fail(p.Value, path, err)
+				continue
+			}
+			b.set[path] = p.Value
+		}
+	}
+}
+
+// named takes over a mapping of free names, or the list of names that stands for one.
+func (b *Builder) named(n *yamldoc.Node, at string, e *entries) {
+	switch {
+	case n.Kind == yamldoc.Null:
+	case n.Kind == yamldoc.Map:
+		for _, p := range n.Pairs {
+			if err := e.check(p.Key.Value); err != nil {
+				b.fail(p.Key, at, err)
+			} else if b.entry(p.Key, at, e) {
+				b.mapping(p.Value, join(at, p.Key.Value), e.new(p.Key.Value))
+			}
+		}
+	case e.listed == nil:
+		b.fail(n, at, diag.Errorf("must be a mapping of names, not %s", n.Kind))
+	default:
+		items, err := list(n)
+		for _, item := range items {
+			if err == nil {
+				if err = e.listed(item.Value); err != nil {
+					placed(err, item)
+				}
+			}
+		}
+		if err != nil {
+			b.fail(n, at, err)
+			return
+		}
+		// A list replaces what earlier files say.
+		delete(b.entries, at)
+		maps.DeleteFunc(b.set, func(path string, _ *yamldoc.Node) bool { return strings.HasPrefix(path, at+".") })
+		b.set[at] = n
+		for _, item := range items {
+			b.entry(item, at, e)
+		}
+	}
+}
+
+// entry notes that a name is set. It returns false if there are too many.
+func (b *Builder) entry(name *yamldoc.Node, at string, e *entries) bool {
+	names := b.entries[at]
+	if names == nil {
+		names = make(map[string]bool)
+		b.entries[at] = names
+	}
+	if !names[name.Value] && len(names) == e.max {
+		b.fail(name, at, diag.Errorf("more than %d %s", e.max, e.what))
+		return false
+	}
+	names[name.Value] = true
+	b.set[join(at, name.Value)] = name
+	return true
+}
+
+// apply sets fields to what files say.
+func (b *Builder) apply(at string, fields []field) {
+	walk(fields, at, func(path string, f *field) {
+		if n := b.set[path]; n != nil {
+			f.set(n) // checked when it was read
+		}
+	})
+}
+
+// Build returns the configuration: what files set over the defaults, with filters loaded.
+func (b *Builder) Build() (*Config, error) {
+	c := builtinDefaults()
+	b.apply("", schema(c))
+	c.Files, c.origins = b.files, make(map[string]string, len(b.set))
+	for path, n := range b.set {
+		c.origins[path] = n.File + ":" + strconv.Itoa(n.Line)
+	}
+	c.Allow.Entries = append(slices.Clone(c.Allow.Addresses), b.allowed...)
+	for _, name := range slices.Sorted(maps.Keys(b.entries["allow.lists"])) {
+		c.Allow.Lists = append(c.Allow.Lists, b.list(name))
+	}
+	names := slices.Concat(filter.Builtin(), slices.Collect(maps.Keys(b.entries["jails"])))
+	slices.Sort(names)
+	names = slices.Compact(names)
+	for _, name := range names {
+		if b.only != nil && !slices.Contains(b.only, name) {
+			c.Jails = append(c.Jails, Jail{Name: name})
+		} else if j, ok := b.jail(name, c.Defaults); ok {
+			c.Jails = append(c.Jails, j)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.entries["report.destinations"])) {
+		if d, ok := b.destination(name, &c.Report, names); ok {
+			c.Report.Destinations = append(c.Report.Destinations, d)
+		}
+	}
+	c.Notices = b.notices
+	for _, name := range b.filters.names() {
+		if f := b.filters.own[name]; f != nil && !b.filters.used[name] {
+			c.Notices = append(c.Notices, f.File+": no jail uses this filter; write jails: {"+name+": {}} to enable it")
+		}
+	}
+	if !slices.ContainsFunc(c.Jails, func(j Jail) bool { return j.Enabled }) {
+		c.Notices = append(c.Notices, "no jail is enabled: nobody will be banned")
+	}
+	if err := b.Err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// place returns where the first of the paths was set that any file sets.
+func (b *Builder) place(paths ...string) *yamldoc.Node {
+	for _, p := range paths {
+		if n := b.set[p]; n != nil {
+			return n
+		}
+	}
+	return &yamldoc.Node{File: "built in"}
+}
+
+// fail2banWords are words that people bring from fail2ban, with what to write here.
+var fail2banWords = map[string]string{
+	"ignoreip":           "write allow.addresses, or a list in /etc/bailiff/allow.d",
+	"ignoreself":         "write allow.self",
+	"ignorecommand":      "write allow.addresses, or a list in /etc/bailiff/allow.d; no commands are run",
+	"banaction":          "write firewall.backend",
+	"banaction_allports": "write firewall.backend",
+	"blocktype":          "write firewall.block",
+	"port":               "write ports: [ssh], or leave it out for all",
+	"logpath":            "the journal is read, and the filter names its units; leave it out",
+	"journalmatch":       "the filter names its units; add others by units, containers or user_units",
+	"backend":            "the journal is read; leave it out",
+	"usedns":             "host names are never looked up; leave it out",
+	"failregex":          "patterns are in a filter: /etc/bailiff/filters.d/NAME.yaml",
+	"ignoreregex":        "patterns are in a filter: /etc/bailiff/filters.d/NAME.yaml",
+	"bantime.increment":  "write escalate.factor",
+	"bantime.factor":     "write escalate.factor",
+	"bantime.maxtime":    "write escalate.max",
+	"bantime.rndtime":    "write escalate.random_extra",
+}
+
+func keys(fields []field) []string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	return names
+}
+
+// unknown is the error of a key that is not in a mapping.
+func unknown(word, at string, fields []field) *diag.Error {
+	if i := slices.IndexFunc(fields, func(f field) bool { return f.old == word }); i >= 0 && word != "" {
+		return diag.Errorf("the key %q is now called %q", word, fields[i].name).WithHint("write %s", fields[i].name)
+	}
+	e := diag.Errorf("unknown key %q", diag.Clip(word))
+	if near := diag.Near(word, keys(fields)); near != "" {
+		return e.WithHint("did you mean %s?", near)
+	}
+	if hint, ok := fail2banWords[strings.ToLower(word)]; ok {
+		return e.WithHint("%s", hint)
+	}
+	if at == "" && slices.Contains(filter.Builtin(), word) {
+		return e.WithHint("jails are under jails: write jails: {%s: …}", word)
+	}
+	return e.WithHint("keys here are %s", strings.Join(keys(fields), ", "))
+}
