@@ -65,20 +65,8 @@ func compile(n *node, last op) (*program, error) {
 			in.first, in.end = firsts[pc+1], ends[pc+1]
 		}
 	}
-	p.early, p.needs = early(n), needs(n)
+	p.early = early(n)
 	return p, nil
-}
-
-// needs returns the longest text behind the first field or choice that every line of the template holds.
-func needs(n *node) (best []byte) {
-	field := false
-	for _, s := range n.subs {
-		if s.kind == nodeLit && field && len(s.lit) > len(best) {
-			best = []byte(s.lit)
-		}
-		field = field || s.kind != nodeLit
-	}
-	return best
 }
 
 // rarest returns the place of the byte of s that is likely the rarest in a log line: what stands last in this list, or not

@@ -22,41 +22,36 @@ type Piece struct {
 // ("[", "]:") and the frame of a folded line ("message repeated N times: ["); nothing of a client's stands there. It
 // reports false for a line that no pattern of the name takes in any mode. White space at the line's end is left out.
 func (f *Filter) Dissect(pattern string, msg []byte) ([]Piece, bool) {
-	cut := len(msg) >= f.maxLine || len(msg) > MaxMessage
-	msg = msg[:min(len(msg), MaxMessage)]
-	if !bytes.HasPrefix(msg, []byte(repeated)) {
-		return f.dissect(pattern, msg, cut)
-	}
-	inner, n := unfold(msg)
-	if n == 0 || cut {
+	text, repeat, truncated := f.open(msg)
+	if repeat == 0 {
 		return nil, false
 	}
-	pieces, ok := f.dissect(pattern, inner, false)
-	if !ok {
-		return nil, false
+	pieces, ok := f.dissect(pattern, text, truncated)
+	if folded := bytes.HasPrefix(msg, []byte(repeated)); !ok || !folded {
+		return pieces, ok
 	}
 	count, _, _ := bytes.Cut(msg[len(repeated):], []byte(" "))
 	return slices.Concat([]Piece{{Text: []byte(repeated)}, {Field: "count", Text: count}, {Text: []byte(" times: [ ")}}, pieces, []Piece{{Text: []byte("]")}}), true
 }
 
-func (f *Filter) dissect(pattern string, msg []byte, cut bool) ([]Piece, bool) {
+func (f *Filter) dissect(pattern string, msg []byte, truncated bool) ([]Piece, bool) {
 	for i := range f.prefixes {
-		lead, from, ok := f.prefixes[i].prog.dissect(msg, 0)
+		prefix, from, ok := f.prefixes[i].prog.dissect(msg, 0)
 		if !ok {
 			continue
 		}
-		if rest, ok := f.dissectFrom(pattern, msg, from, cut); ok {
-			return append(lead, rest...), true
+		if rest, ok := f.dissectFrom(pattern, msg, from, truncated); ok {
+			return append(prefix, rest...), true
 		}
 		break
 	}
-	return f.dissectFrom(pattern, msg, 0, cut)
+	return f.dissectFrom(pattern, msg, 0, truncated)
 }
 
-func (f *Filter) dissectFrom(pattern string, msg []byte, from int, cut bool) ([]Piece, bool) {
+func (f *Filter) dissectFrom(pattern string, msg []byte, from int, truncated bool) ([]Piece, bool) {
 	for _, p := range f.patterns {
 		switch {
-		case p.Name != pattern || cut && (p.re != nil || !p.prog.early):
+		case p.Name != pattern || truncated && (p.re != nil || !p.prog.early):
 		case p.re != nil:
 			if pieces, ok := p.blind().dissect(msg[from:]); ok {
 				return pieces, true

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -36,7 +37,7 @@ type Try struct {
 
 // Explain goes through a line as MatchMessage does, and tells what came of each pattern.
 func (m *Matcher) Explain(msg []byte) *Explanation {
-	x := &Explanation{Repeat: 1, Truncated: len(msg) >= m.Filter.maxLine}
+	x := &Explanation{}
 	var h Hit
 	if m.MatchMessage(msg, &h) {
 		x.Hit = &h
@@ -46,23 +47,15 @@ func (m *Matcher) Explain(msg []byte) *Explanation {
 			x.Modes = append(x.Modes, mode)
 		}
 	}
-	x.Text = msg[:min(len(msg), MaxMessage)]
-	if strings.HasPrefix(string(x.Text), repeated) {
-		inner, n := unfold(x.Text)
-		if n == 0 || x.Truncated {
-			x.Refused = `it begins as a folded line, but not with "message repeated N times: [ … ]" as a whole`
-			return x
-		}
-		x.Text, x.Repeat = inner, n
+	if x.Text, x.Repeat, x.Truncated = m.Filter.open(msg); x.Repeat == 0 {
+		x.Text, x.Repeat = msg[:min(len(msg), MaxMessage)], 1
+		x.Refused = `it begins like a folded line, but is not "message repeated N times: [ … ]" as a whole`
+		return x
 	}
 	v := vm{line: x.Text, tail: len(trimRight(x.Text)), fuel: fuelFor(len(x.Text))}
 	from := 0
-	for i := range m.prefixes {
-		v.reset(m.prefixes[i].prog)
-		if v.run(0, 0) {
-			from, x.Prefix = v.pos, m.prefixes[i].text
-			break
-		}
+	if p := m.Filter.prefix(&v); p != nil {
+		from, x.Prefix = v.pos, p.text
 	}
 	if x.tries(m, from); from > 0 && !slices.ContainsFunc(x.Tries, func(t Try) bool { return t.InMode && t.Matched }) {
 		x.tries(m, 0)
@@ -258,8 +251,8 @@ func (t *Try) expr(e *expr, x *Explanation) {
 			t.At, t.Wanted = len(x.Text), needsEnd
 		}
 		return
-	case e.needs != nil && !strings.Contains(string(line), string(e.needs)):
-		t.At, t.Wanted = t.From, strconv.Quote(string(e.needs))+" somewhere behind this"
+	case !bytes.Contains(line, e.literal):
+		t.At, t.Wanted = t.From, strconv.Quote(string(e.literal))+" somewhere behind this"
 		return
 	}
 	if loc := e.re.FindSubmatchIndex(line); loc != nil { // so it is the address that is none

@@ -11,18 +11,14 @@ import (
 )
 
 // expr is a pattern that is a regular expression: RE2, so linear, and anchored at both ends like a template. It is
-// tried only on lines that begin as it must and hold the literal that it must.
+// tried only on lines that contain the longest literal of the expression.
 type expr struct {
-	re       *regexp.Regexp
-	prefixes []string // one of them begins the line; {""}: any line
-	needs    []byte   // stands somewhere in the line
-	group    [nCaptures]int
+	re      *regexp.Regexp
+	literal []byte // every line that matches contains it
+	group   [nCaptures]int
 }
 
-const (
-	maxExpr     = 2048
-	maxPrefixes = 64
-)
+const maxExpr = 2048 // bytes, as maxTemplate
 
 // compileExpr reads a regular expression. Its groups named addr, port, user, id and count are the captures.
 func compileExpr(s string) (*expr, error) {
@@ -38,7 +34,7 @@ func compileExpr(s string) (*expr, error) {
 	for i := range e.group {
 		e.group[i] = -1
 	}
-	e.prefixes, e.needs = literals(tree)
+	e.literal = longest(tree.Simplify())
 	if e.re, err = regexp.Compile(s); err != nil {
 		return nil, fmt.Errorf("is not a regular expression: %w", err)
 	}
@@ -61,7 +57,7 @@ func compileExpr(s string) (*expr, error) {
 
 // match fills h's fields and addrText with the address as it is written, and reports whether the line matches. A hit costs one allocation (regexp's), a miss none.
 func (e *expr) match(line []byte, h *Hit, addrText *[]byte) bool {
-	if e.needs != nil && !bytes.Contains(line, e.needs) {
+	if !bytes.Contains(line, e.literal) {
 		return false
 	}
 	loc := e.re.FindSubmatchIndex(line)
@@ -221,65 +217,7 @@ func hasLetters(ranges []rune) bool {
 	return false
 }
 
-// literals returns the texts that a line matched by the tree begins with (one of them), and the longest text that it
-// must hold, as far as that can be told.
-func literals(t *syntax.Regexp) (prefixes []string, needs []byte) {
-	t = t.Simplify()
-	prefixes, _ = prefixesOf(t)
-	for i, p := range prefixes {
-		prefixes[i] = p[:min(len(p), maxPrefix)]
-	}
-	slices.Sort(prefixes)
-	return slices.Compact(prefixes), longest(t)
-}
-
-// prefixesOf returns what a match of t begins with, and whether it is nothing but that.
-func prefixesOf(t *syntax.Regexp) ([]string, bool) {
-	switch t.Op {
-	case syntax.OpBeginText, syntax.OpEmptyMatch:
-		return []string{""}, true
-	case syntax.OpLiteral:
-		if t.Flags&syntax.FoldCase == 0 {
-			return []string{string(t.Rune)}, true
-		}
-	case syntax.OpCapture:
-		return prefixesOf(t.Sub[0])
-	case syntax.OpQuest:
-		l, whole := prefixesOf(t.Sub[0])
-		return append(slices.Clone(l), ""), whole
-	case syntax.OpConcat:
-		l := []string{""}
-		for _, s := range t.Sub {
-			more, whole := prefixesOf(s)
-			if len(l)*len(more) > maxPrefixes {
-				return l, false
-			}
-			var next []string
-			for _, a := range l {
-				for _, b := range more {
-					next = append(next, a+b)
-				}
-			}
-			if l = next; !whole {
-				return l, false
-			}
-		}
-		return l, true
-	case syntax.OpAlternate:
-		var l []string
-		all := true
-		for _, s := range t.Sub {
-			more, whole := prefixesOf(s)
-			l = append(l, more...)
-			all = all && whole
-		}
-		if len(l) <= maxPrefixes {
-			return l, all
-		}
-	}
-	return []string{""}, false
-}
-
+// longest returns the longest text that every match of t contains, as far as that can be told.
 func longest(t *syntax.Regexp) (best []byte) {
 	switch t.Op {
 	case syntax.OpLiteral:

@@ -44,8 +44,7 @@ type byteSet [256]bool
 type program struct {
 	ins     []instr
 	choices int
-	needs   []byte // a text that is in every line it takes, behind its first field; nil if there is none
-	early   bool   // the address comes before any client's text, and client's text ends the line: a cut line will do
+	early   bool // the address comes before any client's text, and client's text ends the line: a cut line will do
 }
 
 // run is a class of bytes that a field may be made of.

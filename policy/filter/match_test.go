@@ -414,7 +414,7 @@ func slow(m *Matcher, msg []byte) *Pattern {
 	}
 	v := vm{line: msg, tail: len(trimRight(msg)), fuel: 1 << 30}
 	froms := []int{0}
-	for _, l := range m.prefixes {
+	for _, l := range m.Filter.prefixes {
 		if v.reset(l.prog); v.run(0, 0) {
 			if v.pos > 0 {
 				froms = []int{v.pos, 0}

@@ -3,7 +3,6 @@ package filter
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // trie finds the patterns that a line may match by how the line begins: every pattern is entered under each literal
@@ -22,7 +21,6 @@ type candidate struct {
 	head    uint16 // not 0: candidates of this number go on with the same run and literal (see begin)
 	field   *instr // of begin, where head is not 0
 	lit     string
-	need    uint8 // not 0: candidates of this number need the same text somewhere in the line (program.needs)
 }
 
 // begin returns the run or address and the literal behind it that a candidate goes on with, nil if it goes on with
@@ -68,112 +66,6 @@ type lastRun struct {
 	n     int
 }
 
-// maxCover is how many texts are looked for in a line before anything else: each costs what a few steps cost.
-const maxCover = 6
-
-// cover returns texts of which every line that one of the patterns takes holds at least one, nil if it takes more than
-// maxCover.
-func cover(patterns []*Pattern) (l [][]byte) {
-	var left [][][]string // of each pattern: of each of these sets every line holds a text
-	for _, p := range patterns {
-		sets := p.holds()
-		if len(sets) == 0 {
-			return nil
-		}
-		left = append(left, sets)
-	}
-	within := func(sets [][]string, text string) bool {
-		return slices.ContainsFunc(sets, func(set []string) bool {
-			return !slices.ContainsFunc(set, func(s string) bool { return !strings.Contains(s, text) })
-		})
-	}
-	for len(left) > 0 {
-		// First what most patterns have in common, the longest of them …
-		count, best := 1, ""
-		for _, sets := range left {
-			for _, set := range sets {
-				n := 0
-				for _, other := range left {
-					if within(other, set[0]) {
-						n++
-					}
-				}
-				if n > count || n == count && len(set) == 1 && len(set[0]) > len(best) {
-					count, best = n, set[0]
-				}
-			}
-		}
-		add := []string{best}
-		if best == "" { // … then the smallest set of one
-			add = slices.MinFunc(left[0], func(a, b []string) int { return len(a) - len(b) })
-		}
-		for _, s := range add {
-			l = append(l, []byte(s))
-		}
-		if len(l) > maxCover {
-			return nil
-		}
-		left = slices.DeleteFunc(left, func(sets [][]string) bool {
-			return slices.ContainsFunc(sets, func(set []string) bool {
-				return !slices.ContainsFunc(set, func(s string) bool {
-					return !slices.ContainsFunc(add, func(a string) bool { return strings.Contains(s, a) })
-				})
-			})
-		})
-	}
-	return l
-}
-
-// holds returns sets of texts: every line of the pattern holds one of each set.
-func (p *Pattern) holds() (l [][]string) {
-	if p.re != nil {
-		if len(p.re.needs) >= minNeed {
-			l = append(l, []string{string(p.re.needs)})
-		}
-		return l
-	}
-	for _, s := range p.node.subs {
-		if set := s.holds(); set != nil {
-			l = append(l, set)
-		}
-	}
-	return l
-}
-
-// holds returns texts of which all that the node takes holds one, nil if there are none, or short ones only.
-func (n *node) holds() (set []string) {
-	switch n.kind {
-	case nodeLit:
-		if len(n.lit) >= minNeed {
-			return []string{n.lit}
-		}
-	case nodeSeq:
-		for _, s := range n.subs {
-			if h := s.holds(); h != nil && (set == nil || len(h) < len(set)) {
-				set = h
-			}
-		}
-		return set
-	case nodeAlt:
-		for _, s := range n.subs {
-			h := s.holds()
-			if h == nil {
-				return nil
-			}
-			set = append(set, h...)
-		}
-		return set
-	}
-	return nil
-}
-
-// minNeed is how long a text must be to be looked for before the pattern itself is tried: shorter ones are in most lines.
-// maxNeeds is how many can be remembered in a word (Matcher.try).
-const (
-	minNeed  = 4
-	maxNeeds = 63
-)
-
 type trieNode struct {
 	label string // what stands between the parent and here, without the byte that chose this node
 	lo    byte   // next[i] is for byte lo+i
@@ -195,24 +87,16 @@ func newTrie(patterns []*Pattern) *trie {
 	var all []entry
 	for i, p := range patterns {
 		if p.re != nil {
-			for _, s := range p.re.prefixes {
-				all = append(all, entry{s, candidate{pattern: p, order: i * maxInstrs}})
-			}
+			all = append(all, entry{"", candidate{pattern: p, order: i * maxInstrs}})
 			continue
 		}
 		for k, s := range starts(p.prog.ins) {
 			all = append(all, entry{s.prefix, candidate{pattern: p, order: i*maxInstrs + k, pc: uint16(s.pc), skip: uint16(s.skip)}})
 		}
 	}
-	heads, needs := make(map[string]uint16), make(map[string]uint8)
+	heads := make(map[string]uint16)
 	for i := range all {
 		if c := &all[i].candidate; c.pattern.re == nil {
-			if n := string(c.pattern.prog.needs); len(n) >= minNeed && (needs[n] != 0 || len(needs) < maxNeeds) {
-				if needs[n] == 0 {
-					needs[n] = uint8(len(needs) + 1)
-				}
-				c.need = needs[n]
-			}
 			if a, b := c.begin(); b != nil {
 				k := fmt.Sprint(a.op, a.class, a.after, c.skip, b.lit)
 				if heads[k] == 0 {

@@ -1,0 +1,230 @@
+package filter
+
+import (
+	"bytes"
+	"slices"
+)
+
+// Matcher is a filter in one of its modes. It is read-only: any number of goroutines may use it.
+//
+// Most lines of a journal match no pattern, so a line is looked at in this order, the cheapest first: does it contain one of
+// the texts that all patterns have between them (cover)? Which patterns can begin as the line does (trie)? Only these are
+// tried, in the order of the file.
+type Matcher struct {
+	Filter *Filter
+	Mode   string
+
+	trust       Trust
+	patterns    []*Pattern
+	prefixFirst byteSet
+	trie        *trie
+	mixed       bool     // some patterns accept whole messages only
+	cover       [][]byte // every line that a pattern accepts contains one of these; nil: it would take too many
+}
+
+// messagePrefix may stand before any message: "error: ", a queue id.
+type messagePrefix struct {
+	prog *program
+	text string
+}
+
+func newMatcher(f *Filter, mode string) *Matcher {
+	m := &Matcher{Filter: f, Mode: mode, trust: f.trust}
+	for _, p := range f.patterns {
+		if len(p.Modes) == 0 || slices.ContainsFunc(p.Modes, func(w string) bool { return slices.Contains(f.modes[mode], w) }) {
+			m.patterns = append(m.patterns, p)
+			m.mixed = m.mixed || p.RequireMessage
+		}
+	}
+	m.trie = newTrie(m.patterns)
+	if len(f.prefixes) > 0 || len(m.trie.root.list) > 0 { // otherwise most lines fail at their first byte
+		m.cover = cover(m.patterns)
+	}
+	for _, l := range f.prefixes {
+		firsts, _ := firstSets(l.prog.ins)
+		for b, ok := range firsts[0] {
+			m.prefixFirst[b] = m.prefixFirst[b] || ok
+		}
+	}
+	return m
+}
+
+// Trust says whose entries the matcher looks at.
+func (m *Matcher) Trust() Trust { return m.trust }
+
+// Patterns lists the patterns of this mode in the order in which they are tried.
+func (m *Matcher) Patterns() []*Pattern { return m.patterns }
+
+// Match fills h with what the entry means and reports whether it means anything. h is changed only then. The texts in h
+// are the entry's.
+func (m *Matcher) Match(e *Entry, h *Hit) bool { return m.Trusts(e) && m.MatchTrusted(e, h) }
+
+// MatchTrusted is Match for an entry that may be evidence: Trusts has said so.
+func (m *Matcher) MatchTrusted(e *Entry, h *Hit) bool {
+	if e.WholeMessage || !m.mixed {
+		return m.MatchMessage(e.Message, h)
+	}
+	var own Hit
+	if !m.MatchMessage(e.Message, &own) || own.Pattern.RequireMessage {
+		return false
+	}
+	*h = own
+	return true
+}
+
+// MatchMessage is Match for a line whose sender is known to be trusted.
+//
+// White space may follow at the end of every line. A line longer than MaxMessage is cut there. A client decides where a long
+// line is cut and could place a forged ending just there. So a line that may have been cut, here or by the daemon (max_line
+// in the filter's file), is matched only by patterns that have the address before any client's text and need no ending.
+func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
+	ok, _ := m.match(msg, h)
+	return ok
+}
+
+// match is MatchMessage that also returns how many steps it took (vm).
+func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
+	msg, repeat, truncated := m.Filter.open(msg)
+	if repeat == 0 {
+		return false, 0
+	}
+	if m.cover != nil && !slices.ContainsFunc(m.cover, func(s []byte) bool { return bytes.Contains(msg, s) }) {
+		return false, 0
+	}
+	v := vm{line: msg, tail: len(trimRight(msg)), fuel: fuelFor(len(msg))}
+	from, id := 0, span{-1, 0}
+	if len(msg) > 0 && m.prefixFirst[msg[0]] && m.Filter.prefix(&v) != nil {
+		from, id = v.pos, v.caps[capID]
+	}
+	for {
+		if m.try(&v, from, truncated, h) {
+			if h.ID == nil && id.from >= 0 {
+				h.ID = msg[id.from:id.to:id.to]
+			}
+			h.Repeat = min(h.Repeat*repeat, maxRepeat)
+			return true, fuelFor(len(msg)) - v.fuel
+		}
+		if from == 0 {
+			return false, fuelFor(len(msg)) - v.fuel
+		}
+		from, id.from = 0, -1 // what looked like a prefix may be the beginning of the message itself
+	}
+}
+
+// open returns the text that the patterns see of a message, how many lines it stands for (0: it looks like a folded line, but
+// is not one), and whether it may have lost its end.
+func (f *Filter) open(msg []byte) (text []byte, repeat int, truncated bool) {
+	truncated = len(msg) >= f.maxLine
+	text = msg[:min(len(msg), MaxMessage)]
+	if len(text) < len(repeated) || text[0] != 'm' || string(text[:len(repeated)]) != repeated {
+		return text, 1, truncated
+	}
+	if text, repeat = unfold(text); truncated {
+		repeat = 0
+	}
+	return text, repeat, truncated
+}
+
+// prefix returns the first prefix that the line begins with, nil if there is none; v.pos is its end.
+func (f *Filter) prefix(v *vm) *messagePrefix {
+	for i := range f.prefixes {
+		v.reset(f.prefixes[i].prog)
+		if v.run(0, 0) {
+			return &f.prefixes[i]
+		}
+	}
+	return nil
+}
+
+// try matches what begins at from against the patterns.
+func (m *Matcher) try(v *vm, from int, truncated bool, h *Hit) bool {
+	msg := v.line
+	list := m.trie.find(msg[from:])
+	var run lastRun
+	var good, bad uint16 // heads that the line was seen to have, and not to have
+	for i := range list {
+		c := &list[i]
+		p := c.pattern
+		if c.head != 0 && c.head != good {
+			if c.head == bad {
+				continue
+			}
+			if !c.begins(msg[from:], &run) {
+				bad = c.head
+				continue
+			}
+			good = c.head
+		}
+		var addrText []byte
+		if p.re != nil {
+			if truncated || !p.re.match(msg[from:], h, &addrText) {
+				continue
+			}
+		} else {
+			if truncated && !p.prog.early {
+				continue
+			}
+			v.reset(p.prog)
+			if !v.run(int(c.pc), from+int(c.skip)) {
+				if v.fuel < 0 {
+					return false
+				}
+				continue
+			}
+			h.Addr = v.address()
+			h.Port = uint16(v.number(capPort, 65535))
+			h.User = v.text(capUser)
+			h.ID = v.text(capID)
+			h.Source = v.text(capSource)
+			addrText = v.text(capAddr)
+			h.Repeat = max(1, v.number(capCount, maxRepeat))
+		}
+		if m.Filter.byAddress && h.ID == nil {
+			h.ID = addrText
+		}
+		h.Kind, h.Pattern, h.InvalidUser = p.Kind, p, p.InvalidUser
+		if p.Kind == Failure && contains(m.Filter.Guests, h.User) {
+			h.Kind, h.InvalidUser = Context, false
+		}
+		return true
+	}
+	return false
+}
+
+// repeated begins a folded line, as rsyslog and syslogd write it ($RepeatedMsgReduction): message repeated 5 times:
+// [ Failed password …]
+const repeated = "message repeated "
+
+// maxRepeat bounds how many attempts one line can stand for. rsyslog counts up to 2^31, but no daemon logs a hundred attempts
+// within the shortest window.
+const maxRepeat = 100
+
+// unfold returns the line in "message repeated N times: [ … ]" and N, which is 0 if msg is not one.
+func unfold(msg []byte) ([]byte, int) {
+	s := msg[len(repeated):]
+	i, n := 0, 0
+	for i < len(s) && i < 9 && isDigit(s[i]) {
+		n = n*10 + int(s[i]-'0')
+		i++
+	}
+	inner, ok := bytes.CutPrefix(s[i:], []byte(" times: ["))
+	if i == 0 || !ok {
+		return nil, 0
+	}
+	if inner, ok = bytes.CutSuffix(trimRight(inner), []byte("]")); !ok {
+		return nil, 0
+	}
+	if len(inner) > 0 && inner[0] == ' ' {
+		inner = inner[1:]
+	}
+	return inner, min(max(n, 1), maxRepeat)
+}
+
+func trimRight(b []byte) []byte {
+	for n := len(b); n > 0; n-- {
+		if c := b[n-1]; c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return b[:n]
+		}
+	}
+	return b[:0]
+}
