@@ -118,7 +118,7 @@ func (x *workerTest) later(d time.Duration) {
 	x.mu.Lock()
 	x.now = x.now.Add(d)
 	x.mu.Unlock()
-	x.w.nudge()
+	x.w.signal()
 }
 
 // ban queues a ban, as the owner of the state does.
@@ -411,7 +411,7 @@ func TestOverflow(t *testing.T) {
 		b := testBan(fmt.Sprintf("10.%d.%d.%d/32", i>>16, i>>8&255, i&255))
 		x.full = append(x.full, b)
 		x.w.add(b)
-		if n := len(x.w.queue); n > maxQueue { // the worker does not touch it
+		if n := len(x.w.pending.changes); n > maxQueue { // the worker does not touch it
 			t.Fatalf("%d changes wait", n)
 		}
 	}

@@ -1,0 +1,128 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"bailiff/firewall"
+)
+
+// backendSwitch is a backend that is to take over.
+type backendSwitch struct {
+	to   firewall.Backend
+	keep bool // leave the rules of the former one alone: the program that manages them is gone
+}
+
+// retired is another backend whose rules are to be removed.
+type retired struct {
+	name     string // of the backend
+	remove   func(context.Context) (found string, err error)
+	close    func() error
+	quiet    bool // why it cannot be removed is reported elsewhere
+	failures int
+	at       time.Time // of the next attempt
+}
+
+// former is a backend that was in use. keep leaves its rules.
+func former(be firewall.Backend, keep bool) *retired {
+	return &retired{name: be.Name(), close: be.Close, remove: func(ctx context.Context) (string, error) {
+		if keep {
+			return "", nil
+		}
+		return "", firewall.Remove(ctx, be)
+	}}
+}
+
+// leftover is a backend that an earlier start may have used.
+func leftover(be firewall.Backend) *retired {
+	return &retired{name: be.Name(), close: be.Close, remove: func(ctx context.Context) (string, error) {
+		if found, err := firewall.RemoveLeftovers(ctx, be); err != nil || !found {
+			return "", err
+		}
+		return be.Name(), nil
+	}}
+}
+
+// begin makes a backend the candidate. If it has the name of the present one it takes its place at once: the rules are the same and
+// must not be removed.
+func (w *firewallWorker) begin(s *backendSwitch) {
+	name := s.to.Name()
+	w.failures, w.batchFailures, w.retryAt, w.failing, w.reason = 0, 0, time.Time{}, nil, "" // failures of the former one do not count
+	w.retired = slices.DeleteFunc(w.retired, func(r *retired) bool {
+		if r.name == name {
+			r.close()
+		}
+		return r.name == name
+	})
+	if c := w.candidate; c != nil {
+		w.candidate = nil
+		if c.Name() == name {
+			c.Close()
+		} else {
+			w.retired = append(w.retired, former(c, false)) // it may hold a part of the bans
+		}
+	}
+	if w.be != nil && w.be.Name() == name {
+		w.be.Close()
+		w.be = s.to
+		return
+	}
+	w.candidate = s.to
+	if s.keep && w.be != nil {
+		w.retired = append(w.retired, former(w.be, true))
+		w.gone, w.be = w.be.Name(), nil
+	}
+}
+
+// removeRetired removes the rules of other backends, once the present one holds all bans.
+func (w *firewallWorker) removeRetired(ctx context.Context) {
+	if w.be == nil || w.candidate != nil || w.failing != nil || ctx.Err() != nil {
+		return
+	}
+	now := w.now()
+	w.retired = slices.DeleteFunc(w.retired, func(r *retired) bool {
+		if r.at.After(now) {
+			return false
+		}
+		c, cancel := context.WithTimeout(ctx, reconcileLimit)
+		defer cancel()
+		found, err := r.remove(c)
+		if err != nil {
+			r.failures++
+			r.at = now.Add(backoff(r.failures))
+			if r.failures == 1 && !r.quiet {
+				w.report(firewallEvent{source: "backend " + r.name, notice: fmt.Errorf("rules of the %s backend could not be removed and may still block addresses: %w; trying again", r.name, err)})
+			}
+			return false
+		}
+		if r.failures > 0 && !r.quiet {
+			w.report(firewallEvent{source: "backend " + r.name, solved: true})
+		}
+		if found != "" {
+			w.report(firewallEvent{removed: found})
+		}
+		r.close()
+		return true
+	})
+}
+
+// close closes the backends, once run has returned. Their rules stay unless empty is set, which removes all bans, those of an
+// earlier start included.
+func (w *firewallWorker) close(ctx context.Context, empty bool) error {
+	var err error
+	if be := w.target(); be != nil && empty {
+		err = be.Empty(ctx)
+	}
+	if w.be != nil {
+		w.be.Close()
+	}
+	if w.candidate != nil {
+		w.candidate.Close()
+	}
+	for _, r := range w.retired {
+		r.close()
+	}
+	return err
+}
