@@ -77,7 +77,7 @@ func (v *victim) firewallCommand(t *testing.T) {
 	v.sh(t, `firewall-cmd --permanent --delete-ipset=bailiff4-3; firewall-cmd --permanent --new-ipset=bailiff4-3 --type=hash:ip`)
 	const wrong = "ipsets (permanent): is not ours: bailiff4-3: its description does not begin with"
 	has("verify", wrong, "repair --force also removes", "status 1")
-	has("repair", "set bailiff4-3: exists, but is not ours", "repair --force takes it away", "status 1")
+	has("repair", "set bailiff4-3: exists, but is not ours", "repair --force removes it", "status 1")
 	has("repair --force", "found: "+wrong, "removed by force: set bailiff4-3", "no differences", "status 0")
 	intact()
 	v.sh(t, `firewall-cmd --permanent --new-policy=early; firewall-cmd --permanent --policy=early --set-priority=-32500; firewall-cmd --permanent --policy=early --add-ingress-zone=ANY;

@@ -17,11 +17,11 @@ import (
 	"bailiff/units/version"
 )
 
-// controlAPI answers control calls: it carries each to the goroutine that owns the state. What needs time (reading the
-// journal) it does itself, afterwards.
+// controlAPI answers the calls of the control socket. Each call runs what it needs on the goroutine that owns the state; what takes
+// time, such as reading the journal, it does afterwards in its own.
 type controlAPI struct{ d *daemon }
 
-// do runs f on the owner's goroutine. After an error the caller must not look at what f writes: f may still be running.
+// do runs f on the owner's goroutine. After an error the caller must not read what f writes: f may still be running.
 func (a *controlAPI) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	select {
@@ -33,12 +33,12 @@ func (a *controlAPI) do(ctx context.Context, f func()) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return &control.Error{Status: http.StatusGatewayTimeout, Message: "the daemon is still at it", Hint: "what was asked for will be done: look with bailiff status before you ask again"}
+		return &control.Error{Status: http.StatusGatewayTimeout, Message: "the daemon is still working on this", Hint: "the request will be carried out; check bailiff status before you repeat it"}
 	}
 }
 
 func busy(ctx context.Context) error {
-	return &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon did not answer in time, and nothing was done", Hint: "journalctl -u bailiff tells what it does; try again"}
+	return &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon did not answer in time, and nothing was done", Hint: "see journalctl -u bailiff; try again"}
 }
 
 func badRequest(hint, format string, args ...any) error {
@@ -116,7 +116,7 @@ func controlLists(l []allowlists.List) []control.ListStatus {
 	return out
 }
 
-// rssAnon is the memory that is ours alone, in bytes. Mapped journal pages are the kernel's cache.
+// rssAnon is this process's own memory in bytes. Mapped pages of journal files do not count: they are the kernel's cache.
 func rssAnon() uint64 {
 	data, _ := os.ReadFile("/proc/self/status")
 	for _, l := range strings.Split(string(data), "\n") {
@@ -142,7 +142,7 @@ func (a *controlAPI) Reload(ctx context.Context, by control.Peer) (r *control.Re
 		return nil, err
 	}
 	if failed != nil {
-		return nil, &control.Error{Status: http.StatusUnprocessableEntity, Message: failed.Error(), Hint: "the old configuration stays in force; bailiff check tells more"}
+		return nil, &control.Error{Status: http.StatusUnprocessableEntity, Message: failed.Error(), Hint: "the running configuration stays in effect; see bailiff check"}
 	}
 	return r, nil
 }

@@ -35,7 +35,7 @@ func (a *controlAPI) AllowWhy(ctx context.Context, address string) (*control.All
 		now := time.Now().UnixMicro()
 		l, from := a.d.eng.Allow(), a.d.origins()
 		hit := l.Overlapping(p, now)
-		w.Allowed = len(hit) > 0 && hit[0].Prefix.Bits() <= p.Bits() // those around come first
+		w.Allowed = len(hit) > 0 && hit[0].Prefix.Bits() <= p.Bits() // wider ones come first
 		w.Entries, w.Expired = from.all(hit), from.all(l.Expired(p, now))
 	})
 	if err != nil {
@@ -44,7 +44,7 @@ func (a *controlAPI) AllowWhy(ctx context.Context, address string) (*control.All
 	return w, nil
 }
 
-// origins is what can be said of where allow entries come from.
+// origins is what is known about where allow entries come from.
 type origins struct {
 	now      time.Time
 	files    []string // of the configuration
@@ -56,7 +56,7 @@ func (d *daemon) origins() *origins {
 	o := &origins{now: time.Now(), files: slices.Clone(d.conf.Files), lists: d.lists.Files(), sessions: make(map[netip.Addr]operator.Session)}
 	if d.ops != nil {
 		for _, s := range d.ops.Sessions() {
-			if _, ok := o.sessions[s.Addr]; !ok { // the oldest, which Entries names, too
+			if _, ok := o.sessions[s.Addr]; !ok { // the oldest one, as in Entries
 				o.sessions[s.Addr] = s
 			}
 		}
@@ -101,7 +101,7 @@ func (a *controlAPI) Allow(ctx context.Context, by control.Peer, req control.All
 		return nil, err
 	}
 	if p.Bits() == 0 {
-		return nil, badRequest("to switch banning off, disable the jails or stop the service", "%s is everything", p)
+		return nil, badRequest("to stop banning, disable the jails or stop the service", "%s is every address", p)
 	}
 	var until time.Time
 	if req.Duration != "" {
@@ -119,7 +119,7 @@ func (a *controlAPI) Allow(ctx context.Context, by control.Peer, req control.All
 		d := a.d
 		entry := allow.Entry{Prefix: p, Origin: allow.OriginRuntime, Comment: req.Comment, Until: until}
 		if !d.state.Allow(entry) {
-			failed = &control.Error{Status: http.StatusConflict, Message: "the run-time allow list is full", Hint: "put the addresses into a file below /etc/bailiff/allow.d"}
+			failed = &control.Error{Status: http.StatusConflict, Message: "the run-time allow list is full", Hint: "write the addresses to a file in /etc/bailiff/allow.d"}
 			return
 		}
 		lifted := d.refreshAllow(time.Now())
@@ -144,7 +144,7 @@ func (a *controlAPI) Disallow(ctx context.Context, by control.Peer, prefix strin
 		d := a.d
 		if !d.state.Disallow(p) {
 			if e, ok := d.eng.Allow().Contains(p.Addr(), time.Now().UnixMicro()); ok {
-				failed = &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s was not allowed at run time: %s stands in %s", p, e.Prefix, e.Where()), Hint: "change it there, then bailiff reload"}
+				failed = &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s was not allowed at run time: it is covered by %s in %s", p, e.Prefix, e.Where()), Hint: "change it there, then run bailiff reload"}
 			} else {
 				failed = &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("%s is not on the allow list", p)}
 			}

@@ -52,7 +52,7 @@ func (a *controlAPI) Bans(ctx context.Context, q control.BanQuery) (list *contro
 		return nil, err
 	}
 	if !passed {
-		return nil, badRequest("begin again with the first page", "there is no ban %q (any more) to go on after", q.After)
+		return nil, badRequest("start again with the first page", "there is no ban %q to continue after", q.After)
 	}
 	return list, nil
 }
@@ -68,7 +68,7 @@ func controlBan(b *state.Ban) control.Ban {
 	return c
 }
 
-// parsePrefix reads an address or a prefix. Bits behind the prefix are cut off; host names are refused.
+// parsePrefix parses an address or a prefix. Host bits are dropped; host names are errors.
 func parsePrefix(s string) (netip.Prefix, error) {
 	s = strings.TrimSpace(s)
 	if a, err := netip.ParseAddr(s); err == nil {
@@ -88,13 +88,13 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// jailManual holds the bans by hand that name no jail: all traffic is stopped.
+// jailManual is the jail of bans by hand that name none. They block all traffic.
 const jailManual = "manual"
 
-// Widest prefixes that a ban by hand may have without force.
+// Shortest prefix lengths of a ban by hand without force.
 const (
-	widest4 = 8
-	widest6 = 32
+	minBits4 = 8
+	minBits6 = 32
 )
 
 func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRequest) ([]control.Ban, error) {
@@ -107,12 +107,12 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 		if err != nil {
 			return nil, err
 		}
-		least := widest6
+		minBits := minBits6
 		if p.Addr().Is4() {
-			least = widest4
+			minBits = minBits4
 		}
-		if p.Bits() == 0 || p.Bits() < least && !req.Force {
-			return nil, badRequest("--force bans it all the same, but never everything", "%s is wider than /%d", p, least)
+		if p.Bits() == 0 || p.Bits() < minBits && !req.Force {
+			return nil, badRequest("--force bans it, unless it is everything", "%s is wider than /%d", p, minBits)
 		}
 		ps = append(ps, p)
 	}
@@ -128,7 +128,7 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 		if j, ok := d.eng.Jail(name); ok {
 			long = j.BanTime
 		} else if name != jailManual {
-			failed = &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no jail %q", name), Hint: "there are " + strings.Join(d.jailNames(), ", ") + "; without a jail all traffic is stopped"}
+			failed = &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no jail %q", name), Hint: "jails are " + strings.Join(d.jailNames(), ", ") + "; without a jail all traffic is blocked"}
 			return
 		}
 		if req.Duration != "" {
@@ -140,7 +140,7 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 		now := time.Now().UnixMicro()
 		for _, p := range ps {
 			if hit := d.eng.Allow().Overlapping(p, now); len(hit) > 0 {
-				failed = &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s is not banned: %s is allowed (%s)", p, hit[0].Prefix, hit[0].Where()), Hint: "take it off the allow list first"}
+				failed = &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s is not banned: %s is allowed (%s)", p, hit[0].Prefix, hit[0].Where()), Hint: "remove it from the allow list first"}
 				return
 			}
 		}
@@ -175,7 +175,7 @@ func saveResult(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &control.Error{Status: http.StatusInternalServerError, Message: "done, but the state cannot be saved: " + err.Error(), Hint: "make room on the file system of /var/lib/bailiff: the daemon tries again by itself, and a restart takes the change from the journal"}
+	return &control.Error{Status: http.StatusInternalServerError, Message: "done, but the state cannot be saved: " + err.Error(), Hint: "free space on the file system of /var/lib/bailiff; the daemon tries again by itself, and a restart takes the change from the journal"}
 }
 
 func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail string, all bool) (*control.Removed, error) {
@@ -194,7 +194,7 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail st
 		d := a.d
 		var gone []state.Ban
 		for b := range d.state.All() {
-			// An address lifts the ban that covers it, too: who unbans 2001:db8::7 means the /64 that it is banned by.
+			// An address lifts the ban that covers it, too: unban 2001:db8::7 means the /64 that it is banned by.
 			if (all || p.Overlaps(b.Prefix) && (b.Prefix.Bits() >= p.Bits() || p.IsSingleIP())) && (jail == "" || b.Jail == jail) {
 				gone = append(gone, b)
 			}

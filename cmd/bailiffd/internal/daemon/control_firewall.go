@@ -32,12 +32,12 @@ func (a *controlAPI) RepairFirewall(ctx context.Context, by control.Peer, force 
 		return nil, err
 	}
 	if r.err != nil {
-		e := &control.Error{Status: http.StatusInternalServerError, Message: r.err.Error(), Hint: "journalctl -u bailiff tells more; the daemon tries again by itself"}
+		e := &control.Error{Status: http.StatusInternalServerError, Message: r.err.Error(), Hint: "see journalctl -u bailiff; the daemon tries again by itself"}
 		var foreign *firewall.ForeignError
 		var lack *firewall.UnsupportedError
 		switch {
 		case errors.As(r.err, &foreign):
-			e.Status, e.Hint = http.StatusConflict, "look at it: if nobody needs it, bailiff firewall repair --force takes it away"
+			e.Status, e.Hint = http.StatusConflict, "look at it: if nobody needs it, bailiff firewall repair --force removes it"
 		case errors.As(r.err, &lack):
 			e.Hint = lack.Hint
 		}
@@ -55,7 +55,7 @@ func (a *controlAPI) RepairFirewall(ctx context.Context, by control.Peer, force 
 	return out, nil
 }
 
-// inspect asks the firewall worker, for one caller after the other: the full set of bans is large.
+// inspect sends a request to the firewall worker. One caller at a time: the full set of bans is large.
 func (a *controlAPI) inspect(ctx context.Context, q inspectRequest) (*control.Firewall, *inspectResult, error) {
 	select {
 	case a.d.firewall.inspecting <- struct{}{}:
@@ -77,12 +77,12 @@ func (a *controlAPI) inspect(ctx context.Context, q inspectRequest) (*control.Fi
 		<-a.d.firewall.inspecting
 		return f, &r, nil
 	case <-ctx.Done():
-		go func() { <-q.answer; <-a.d.firewall.inspecting }() // the worker still inspects, with a full set in hand
+		go func() { <-q.answer; <-a.d.firewall.inspecting }() // the worker is still inspecting, and holds a full set
 		return nil, nil, busy(ctx)
 	}
 }
 
-// fill makes of an inspection what the control socket says.
+// fill copies an inspection into an answer.
 func fill(f *control.Firewall, in *firewall.Inspection, at time.Time, took time.Duration) {
 	f.Looked, f.Seconds, f.Intact = at, took.Seconds(), in.OK()
 	part := func(p firewall.Object) control.FirewallPart {
@@ -116,10 +116,10 @@ func prefixes(p firewall.Prefixes) control.Prefixes {
 	return c
 }
 
-// stoppedLimit bounds how long a status waits for counters.
+// stoppedLimit bounds how long status waits for counters.
 const stoppedLimit = time.Second
 
-// stopped reads the counters of a backend that has them. What cannot be read now is left out: Verify tells what is wrong.
+// stopped reads the counters of a backend that has them. Errors are ignored: Verify reports what is wrong.
 func stopped(ctx context.Context, be firewall.Backend) (l []control.Stopped) {
 	ctx, cancel := context.WithTimeout(ctx, stoppedLimit)
 	defer cancel()

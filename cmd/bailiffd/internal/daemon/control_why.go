@@ -30,7 +30,7 @@ func (a *controlAPI) Why(ctx context.Context, address string) (*control.Why, err
 		d := a.d
 		now := time.Now().UnixMicro()
 		w.Allowed = d.origins().all(d.eng.Allow().Overlapping(p, now))
-		// Of an address the few prefixes that may cover it are looked up; inside a prefix anything may lie.
+		// For an address, only the prefixes that may cover it are looked up.
 		bans := d.state.Covering(addr)
 		if !p.IsSingleIP() {
 			bans = d.state.All()
@@ -39,7 +39,7 @@ func (a *controlAPI) Why(ctx context.Context, address string) (*control.Why, err
 			if !b.Prefix.Overlaps(p) {
 				continue
 			}
-			if w.BansTotal++; w.BansTotal <= whyMost {
+			if w.BansTotal++; w.BansTotal <= maxWhy {
 				w.Bans = append(w.Bans, control.WhyBan{Ban: controlBan(&b)})
 				if j, ok := d.eng.Jail(b.Jail); ok {
 					filters[b.Jail], _ = j.Filter.Mode(j.Mode)
@@ -50,7 +50,7 @@ func (a *controlAPI) Why(ctx context.Context, address string) (*control.Why, err
 		for _, c := range counted {
 			var texts []string
 			for _, f := range c.Failures {
-				text := "" // of a failure that was restored, and whose entry was not read again
+				text := "" // if the failure comes from the state file and its entry was not read again
 				if e, ok := d.journal.cursors.Evidence(f.Ref, d.journal.sources); ok {
 					text = e.Text(nil)
 				}
@@ -60,7 +60,7 @@ func (a *controlAPI) Why(ctx context.Context, address string) (*control.Why, err
 		}
 		history := d.state.HistoryOf(p)
 		w.HistoryTotal = len(history)
-		for _, h := range history[:min(len(history), whyMost)] {
+		for _, h := range history[:min(len(history), maxWhy)] {
 			x := control.History{Prefix: h.Prefix.String(), Count: h.Count}
 			if h.Last != math.MaxInt64 {
 				t := time.UnixMicro(h.Last)
@@ -130,10 +130,10 @@ func (l *lines) close() {
 	}
 }
 
-// whyMost is how many bans, with their lines, and how much history an answer holds. In a wide prefix there may be all there are.
-const whyMost = 20
+// maxWhy bounds the bans, with their lines, and the history in an answer. A wide prefix may contain all there are.
+const maxWhy = 20
 
-// evidenceOf finds the audit entries of bans and returns the cursors of their evidence by the id of the ban.
+// evidenceOf returns the evidence cursors of bans, by the id of the ban, from their audit entries.
 func evidenceOf(ctx context.Context, src journal.Source, bans []control.WhyBan) map[string][]string {
 	found := make(map[string][]string)
 	if len(bans) == 0 {
@@ -160,7 +160,7 @@ func evidenceOf(ctx context.Context, src journal.Source, bans []control.WhyBan) 
 	return found
 }
 
-// get reads the entries at cursors. One that is gone is named all the same.
+// get reads the entries at cursors. An entry that is gone is listed as missing.
 func (l *lines) get(ctx context.Context, cursors []string) []control.Line {
 	out := []control.Line{}
 	for _, text := range cursors {
@@ -169,7 +169,7 @@ func (l *lines) get(ctx context.Context, cursors []string) []control.Line {
 		}
 		line := control.Line{Cursor: text}
 		if text == "" {
-			line.Missing = "where it stands is not known any more"
+			line.Missing = "its place in the journal is no longer known"
 		} else if e, err := l.at(text); err != nil {
 			line.Missing = err.Error()
 		} else {

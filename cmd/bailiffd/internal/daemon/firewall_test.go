@@ -186,7 +186,7 @@ func TestFirewallCommand(t *testing.T) {
 			// What is not ours is left, until somebody says that nobody needs it.
 			s.run("sh", "-ec", c.foreign[0])
 			text("is not ours: holds chain mine", 1, "verify")
-			text("bailiff firewall repair --force takes it away", 1, "repair")
+			text("bailiff firewall repair --force removes it", 1, "repair")
 			var e *control.Error
 			if _, err := b.client.RepairFirewall(ctx, false); !errors.As(err, &e) || e.Status != http.StatusConflict {
 				t.Errorf("repair: %v", err)

@@ -313,7 +313,7 @@ func TestWhyOfEverything(t *testing.T) {
 	}
 	b.settle()
 	w, err := b.client.Why(ctx, "0.0.0.0/0")
-	if err != nil || w.BansTotal != many+1 || len(w.Bans) != whyMost || w.HistoryTotal != many+1 || len(w.History) != whyMost {
+	if err != nil || w.BansTotal != many+1 || len(w.Bans) != maxWhy || w.HistoryTotal != many+1 || len(w.History) != maxWhy {
 		t.Fatalf("%d of %d bans, %d of %d histories, %v", len(w.Bans), w.BansTotal, len(w.History), w.HistoryTotal, err)
 	}
 	if x := w.Bans[0]; x.Prefix != "10.0.0.1/32" || len(x.Evidence) != 5 || x.Evidence[0].Message == "" {

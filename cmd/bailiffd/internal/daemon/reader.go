@@ -13,27 +13,27 @@ import (
 	"bailiff/policy/jail"
 )
 
-// batch is a run of entries on their way from the reader to the owner of the state. Entries point into buf. Batches
-// are used again: two of them go round.
+// batch is a number of entries on their way from the reader to the owner of the state. Entries point into buf. Two batches are used
+// in turn.
 type batch struct {
 	entries  []filter.Entry
 	refs     []jail.Ref
 	cursors  []journal.Cursor
 	buf      []byte
-	sources  []journal.ID128  // what refs refer to
-	rebuild  bool             // entries from before the saved cursor, read again to fill the windows
-	pos      journal.Position // behind the last entry
+	sources  []journal.ID128  // that refs point to
+	rebuild  bool             // entries from before the saved position, read again to fill the windows
+	pos      journal.Position // after the last entry
 	moved    bool             // pos is set
 	behind   bool             // more entries are waiting
-	dropped  uint64           // messages that journald says it suppressed
-	notices  []string         // what the operator should know about where reading began
-	troubles []error          // what is not read of the journal
+	dropped  uint64           // messages that journald has suppressed
+	notices  []string         // what an operator should know about where reading began
+	troubles []error          // problems with journal files
 	listed   bool             // troubles and files are set
 	files    int
 }
 
-// A batch is handed over when the journal has no more, or when it is full. The size bounds memory; it is large enough
-// that handing over costs nothing against reading.
+// A batch is passed on when it is full or the journal has no more entries. The size bounds memory, and is large enough that passing
+// it on costs nothing compared to reading.
 const (
 	batchEntries = 512
 	batchBytes   = 128 << 10
@@ -42,17 +42,17 @@ const (
 // messageDropped is journald's own "Suppressed N messages from UNIT" (SD_MESSAGE_JOURNAL_DROPPED, sd-messages.h).
 const messageDropped = "a596d6fe7bfa4994828e72309e95d61e"
 
-// quiet is how long Wait may sleep when nothing happens; it also bounds how late a file that no watch told us of is seen.
-const quiet = 30 * time.Second
+// maxWait is how long Wait may sleep. It bounds how late a new file is noticed that inotify did not report.
+const maxWait = 30 * time.Second
 
 // position says where reading begins.
 type position struct {
-	pos     journal.Position // go on behind it
-	rebuild uint64           // realtime (µs) from which windows are filled again, up to pos; 0: not at all
-	since   uint64           // where pos is zero: begin at this time
+	pos     journal.Position // continue after it
+	rebuild uint64           // refill the windows from this time (µs since 1970) up to pos; 0: no
+	since   uint64           // begin at this time (µs since 1970) if pos is zero
 }
 
-// reader is the goroutine that reads the journal.
+// reader reads the journal in its own goroutine.
 type reader struct {
 	src    journal.Source
 	refs   evidence.Refs
@@ -73,7 +73,7 @@ func newReader(src journal.Source) *reader {
 	return r
 }
 
-// run reads until ctx ends. It survives whatever the journal does: an error to open it is told and tried again.
+// run reads until ctx ends. If the journal cannot be opened or read it reports that and tries again.
 func (r *reader) run(ctx context.Context, matches journal.Matches, pos position) {
 	for ctx.Err() == nil {
 		next, err := r.read(ctx, matches, pos)
@@ -95,7 +95,7 @@ func (r *reader) run(ctx context.Context, matches journal.Matches, pos position)
 	}
 }
 
-// reload makes the reader go on with other matches.
+// reload makes the reader continue with other matches.
 func (r *reader) reload(m journal.Matches) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,7 +115,7 @@ func (r *reader) changed(take bool) *journal.Matches {
 	return m
 }
 
-// read follows the journal with one set of matches; it returns at a reload, with the position to go on from.
+// read follows the journal with one set of matches. It returns at a reload, with the position to continue from.
 func (r *reader) read(ctx context.Context, matches journal.Matches, pos position) (position, error) {
 	o := journal.Options{Matches: matches, Fields: evidence.Fields, MaxValue: evidence.MaxValue}
 	j, err := journal.Open(r.src, o)
@@ -143,7 +143,7 @@ func (r *reader) read(ctx context.Context, matches journal.Matches, pos position
 		j.SeekRealtime(pos.since)
 	} else {
 		if _, ok := j.At(pos.pos.Last()); !ok {
-			notices = append(notices, fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: going on by its time", pos.pos.Last()))
+			notices = append(notices, fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: continuing at its time", pos.pos.Last()))
 		}
 		j.SeekPosition(pos.pos)
 	}
@@ -177,7 +177,7 @@ func (r *reader) read(ctx context.Context, matches journal.Matches, pos position
 	return pos, nil
 }
 
-// wait sleeps until there may be more; a reload wakes it.
+// wait sleeps until there may be more entries, or a reload.
 func (r *reader) wait(ctx context.Context, j *journal.Reader) error {
 	wctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -187,7 +187,7 @@ func (r *reader) wait(ctx context.Context, j *journal.Reader) error {
 		cancel()
 	}
 	r.mu.Unlock()
-	err := j.Wait(wctx, quiet)
+	err := j.Wait(wctx, maxWait)
 	r.mu.Lock()
 	r.wake = nil
 	r.mu.Unlock()
@@ -197,10 +197,12 @@ func (r *reader) wait(ctx context.Context, j *journal.Reader) error {
 	return err
 }
 
-// rebuildBeyond is how far behind a position older entries are looked for: journalds of several namespaces write at the same time.
+// rebuildBeyond is how far beyond the saved position older entries are looked for: the journalds of several namespaces write at the
+// same time.
 const rebuildBeyond = uint64(time.Minute / time.Microsecond)
 
-// fill reads entries into b. It returns true when there are no more. With upTo, only entries that were read at that position are taken.
+// fill reads entries into b. It returns true if there are no more. With upTo, it takes only entries that had been read at that
+// position.
 func (r *reader) fill(j *journal.Reader, b *batch, upTo *journal.Position) bool {
 	for len(b.entries) < batchEntries {
 		if cap(b.buf)-len(b.buf) < filter.MaxMessage+4096 {
@@ -241,7 +243,7 @@ func (r *reader) fill(j *journal.Reader, b *batch, upTo *journal.Position) bool 
 	return false
 }
 
-// end notes the position behind the last entry.
+// end notes the position after the last entry.
 func (b *batch) end(j *journal.Reader) {
 	if b.moved {
 		b.pos = j.Position()
@@ -277,8 +279,8 @@ func (r *reader) give(ctx context.Context, b *batch) bool {
 	}
 }
 
-// fromJournald says whether a unit is journald or journald of a namespace, which log how many messages their rate limit
-// suppressed. A kernel-checked uid 0 is asked for, too.
+// fromJournald reports whether a unit is journald, possibly of a namespace. They log how many messages their rate limit has
+// suppressed. Such an entry must also come from uid 0 to count (droppedBy).
 func fromJournald(unit []byte) bool {
 	return string(unit) == "systemd-journald.service" || bytes.HasPrefix(unit, []byte("systemd-journald@"))
 }
