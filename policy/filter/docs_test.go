@@ -7,6 +7,26 @@ import (
 	"testing"
 )
 
+// TestGuide: the filter that write-a-filter.md builds is good, and the forgery that it describes is found.
+func TestGuide(t *testing.T) {
+	page, err := os.ReadFile("../../units/doc/write-a-filter.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```\n")
+	_, forgery, _ := strings.Cut(string(page), "    - {line: ")
+	forgery, _, _ = strings.Cut(forgery, "\n")
+	example += "  - {line: " + forgery + "\n"
+	if _, err := Parse("gated.yaml", []byte(example)); err != nil {
+		t.Error(err)
+	}
+	_, err = Parse("gated.yaml", []byte(strings.Replace(example, "wrong password'\n", "<text>'\n", 1)))
+	if err == nil || !strings.HasPrefix(err.Error(), "gated.yaml:9:11: patterns.wrong-password.text: has text that a client chose on both sides of <addr>") {
+		t.Errorf("free text on both sides: %v", err)
+	}
+}
+
 // TestManualPage: bailiff.filter(5) knows every key and every class, and its example is a good filter.
 func TestManualPage(t *testing.T) {
 	read := func(path string) string {
