@@ -137,8 +137,7 @@ func (g *Engine) settled(p *jail.PendingAttempt) (a attempt, ok bool) {
 
 // settle counts the pending attempts whose time is over.
 func (g *Engine) settle(now int64) {
-	for g.pending.Due(now) {
-		p, _ := g.pending.First()
+	for p, ok := g.pending.Next(now); ok; p, ok = g.pending.Next(now) {
 		if a, ok := g.settled(&p); ok {
 			g.judge(&a)
 		}

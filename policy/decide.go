@@ -66,7 +66,7 @@ func (g *Engine) ban(f *failure, v *verdict) bool {
 // attacker by, and if that holds one, too, the attacker's address, which is not allowed: weigh looked.
 func (g *Engine) banPrefix(f *failure, v *verdict) netip.Prefix {
 	prefix := v.prefix
-	for _, p := range []netip.Prefix{v.jail.prefix(f.addr), netip.PrefixFrom(f.addr, f.addr.BitLen())} {
+	for _, p := range []netip.Prefix{v.jail.prefix(f.addr).Prefix(), netip.PrefixFrom(f.addr, f.addr.BitLen())} {
 		if !g.allow.Overlaps(prefix, f.At) {
 			break
 		}

@@ -1,12 +1,12 @@
 package policy
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
+	"bailiff/policy/prefix"
 	"bailiff/policy/state"
 )
 
@@ -36,7 +36,7 @@ func (g *Engine) addressWindows(f *failure) []verdict {
 	case v.Tripped:
 		return []verdict{{jail: f.jail, prefix: v.Prefix, reason: state.Failures, evidence: c.Take(v.Prefix), wide: v.Aggregate}}
 	case f.MaxRetry == 1: // counted as part of a wider prefix, which is not banned for one address
-		return []verdict{{jail: f.jail, prefix: f.prefix, reason: state.Failures, evidence: []jail.Failure{f.record}}}
+		return []verdict{{jail: f.jail, prefix: f.prefix.Prefix(), reason: state.Failures, evidence: []jail.Failure{f.record}}}
 	case v.Slow && v.Long >= conf.Slow.MaxRetry+g.people(f.jail, f.prefix, f.At):
 		return []verdict{{jail: f.jail, prefix: v.Prefix, reason: state.Slow, evidence: c.TakeSlow(v.Prefix)}}
 	}
@@ -45,8 +45,8 @@ func (g *Engine) addressWindows(f *failure) []verdict {
 
 // people is by how much the limit of the slow window is higher for a prefix that many people log in from: some of them forget
 // their passwords and give up.
-func (g *Engine) people(j *runningJail, prefix netip.Prefix, at int64) int {
-	return min(g.logins.People(prefix, g.seed, at), crowd*j.conf.Slow.MaxRetry)
+func (g *Engine) people(j *runningJail, p prefix.Key, at int64) int {
+	return min(g.logins.People(p, g.seed, at), crowd*j.conf.Slow.MaxRetry)
 }
 
 // attackedAccount counts a failure on its account, over all jails. Its prefix has too many if it is one of many that attack the
@@ -64,13 +64,13 @@ func (g *Engine) attackedAccount(f *failure, banned bool) []verdict {
 	}
 	if own != nil {
 		if j := g.byName[g.names[own.Jail]]; j != nil {
-			return []verdict{{jail: j, prefix: f.prefix, reason: state.Account, evidence: own.Failures}}
+			return []verdict{{jail: j, prefix: f.prefix.Prefix(), reason: state.Account, evidence: own.Failures}}
 		}
 	}
 	if f.User != 0 && g.accounts.Crowded(f.account, f.At) {
 		// Accounts may have dropped what this address did for newer addresses: the jail's own counts still tell.
 		if n, evidence := f.jail.counter.OnAccount(f.addr, f.record.User, f.At, g.accountsConf.FindTime); n-more >= g.accounts.Need() {
-			return []verdict{{jail: f.jail, prefix: f.prefix, reason: state.Account, evidence: evidence}}
+			return []verdict{{jail: f.jail, prefix: f.prefix.Prefix(), reason: state.Account, evidence: evidence}}
 		}
 	}
 	return nil
@@ -82,27 +82,24 @@ func (g *Engine) attackingNetworks(f *failure, banned bool) (l []verdict) {
 	if !banned && !f.addr.Is6() {
 		return nil
 	}
-	for n := range g.networksOf(f) {
-		attackers, parts := n.Add(f.prefix, f.record)
-		net := n.Of(f.addr)
-		if attackers == nil || g.logins.Within(jail.Mix(anyAccount, net, g.seed), f.At, g.networksConf.TrustLoginsFor) || g.allow.Overlaps(net, f.At) {
+	for _, n := range g.networks {
+		if !within(n, f) {
 			continue
 		}
-		n.Forget(net)
+		attackers, parts := n.Add(f.prefix, f.record)
+		net, key := n.Of(f.addr).Prefix(), n.Of(f.addr)
+		if attackers == nil || g.logins.Within(jail.Mix(anyAccount, key, g.seed), f.At, g.networksConf.TrustLoginsFor) || g.allow.Overlaps(net, f.At) {
+			continue
+		}
+		n.Forget(key)
 		l = append(l, verdict{jail: f.jail, prefix: net, reason: state.Network, evidence: attackers, parts: parts, wide: true})
 	}
 	return l
 }
 
-// networksOf goes through the networks that a failure counts in.
-func (g *Engine) networksOf(f *failure) func(yield func(*jail.Networks) bool) {
-	return func(yield func(*jail.Networks) bool) {
-		for _, n := range g.networks {
-			if n.Holds(f.addr) && n.Bits() < f.prefix.Bits() && n.Observed() == f.jail.conf.Observe && !yield(n) {
-				return
-			}
-		}
-	}
+// within says whether a failure counts in networks of a size.
+func within(n *jail.Networks, f *failure) bool {
+	return n.Holds(f.addr) && n.Bits() < f.prefix.Bits() && n.Observed() == f.jail.conf.Observe
 }
 
 // restoreRefs tells what was restored in which entry a failure stands.
@@ -111,8 +108,10 @@ func (g *Engine) restoreRefs(f *failure) {
 	if f.account != 0 {
 		g.accounts.RestoreRef(f.account, f.prefix, f.record)
 	}
-	for n := range g.networksOf(f) {
-		n.RestoreRef(f.prefix, f.record)
+	for _, n := range g.networks {
+		if within(n, f) {
+			n.RestoreRef(f.prefix, f.record)
+		}
 	}
 }
 

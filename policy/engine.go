@@ -18,6 +18,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
+	"bailiff/policy/prefix"
 	"bailiff/policy/state"
 )
 
@@ -77,13 +78,11 @@ type runningJail struct {
 }
 
 // prefix is what the jail counts and bans an address by.
-func (j *runningJail) prefix(addr netip.Addr) netip.Prefix {
-	bits := j.conf.Prefix6
+func (j *runningJail) prefix(addr netip.Addr) prefix.Key {
 	if addr.Is4() {
-		bits = j.conf.Prefix4
+		return prefix.Of(addr, j.conf.Prefix4)
 	}
-	p, _ := addr.Prefix(bits)
-	return p
+	return prefix.Of(addr, j.conf.Prefix6)
 }
 
 // New makes an engine over a state, which it then owns. Its hashes are keyed at random: nobody outside can choose names that

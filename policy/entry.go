@@ -5,6 +5,7 @@ import (
 
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
+	"bailiff/policy/prefix"
 )
 
 // Entry takes one journal entry through the policy and returns what it led to. ref is kept as evidence if the entry counts.
@@ -23,9 +24,11 @@ func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
 		if !g.match(j, e) {
 			continue
 		}
-		for _, line := range g.attribute(j, e, ref) {
-			for _, a := range g.newAttempts(&line) {
-				g.judge(&a)
+		lines := g.attribute(j, e, ref)
+		for i := range lines {
+			attempts := g.newAttempts(&lines[i])
+			for i := range attempts {
+				g.judge(&attempts[i])
 			}
 		}
 	}
@@ -55,7 +58,7 @@ type attempt struct {
 // failure is an attempt that counts, as the detectors see it.
 type failure struct {
 	*attempt
-	prefix      netip.Prefix // that the jail counts the address by
+	prefix      prefix.Key   // that the jail counts the address by
 	account     uint64       // that accounts know the user by
 	record      jail.Failure // what is kept of it
 	recentLogin bool         // somebody logged in to the account lately, and it is not under attack

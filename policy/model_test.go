@@ -97,7 +97,7 @@ func newEngine(t testing.TB, c *config.Config) *Engine {
 		for i := range 26 {
 			users = append(users, string(rune('a'+i)), fmt.Sprint("u", i))
 		}
-		seen := map[uint32]bool{}
+		seen := map[uint16]bool{}
 		for _, u := range users {
 			seen[short(jail.Hash([]byte(u), g.seed))] = true
 		}

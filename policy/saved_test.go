@@ -77,8 +77,8 @@ func TestDamagedCounts(t *testing.T) {
 		}
 		if g.RestoreError() != nil {
 			refused++
-			if n, _, _ := g.Tracked(); n != 0 || g.budget.Used() != 0 {
-				t.Fatalf("refused (%v), but %d are tracked, %d in the budget", g.RestoreError(), n, g.budget.Used())
+			if n, _, _ := g.Tracked(); n != 0 || *g.budget != *jail.NewBudget(g.budget.Limit()) {
+				t.Fatalf("refused (%v), but %d are tracked, %+v in the budget", g.RestoreError(), n, *g.budget)
 			}
 		}
 		for k, e := range stream(rand.New(rand.NewPCG(uint64(i), 1)), 20, 5, []string{"alpha", "beta"}, 0) {

@@ -5,6 +5,7 @@ import (
 
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
+	"bailiff/policy/prefix"
 )
 
 // mechanisms is how many attempts that name no account a login takes back: a client tries its mechanisms in turn. An attacker
@@ -32,30 +33,30 @@ func (g *Engine) login(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *fi
 		return
 	}
 	clear := true
-	var done netip.Prefix
+	var done prefix.Key
 	for _, j := range g.jails {
 		j.counter.Success(addr, short(user))
 		clear = clear && !j.counter.Has(addr, at)
-		if prefix := j.prefix(addr); user != 0 && prefix != done { // most jails count by the same length
-			g.accounts.Success(accountKey(user, false), prefix)
-			g.accounts.Success(accountKey(user, true), prefix)
-			if g.logins.Add(jail.Mix(user, prefix, g.seed), at) {
-				g.logins.AddPerson(prefix, g.seed, at)
+		if own := j.prefix(addr); user != 0 && own != done { // most jails count by the same length
+			g.accounts.Success(accountKey(user, false), own)
+			g.accounts.Success(accountKey(user, true), own)
+			if g.logins.Add(jail.Mix(user, own, g.seed), at) {
+				g.logins.AddPerson(own, g.seed, at)
 			}
-			done = prefix
+			done = own
 		}
 	}
 	if user != 0 {
 		g.logins.Add(jail.Mix(user, anywhere, g.seed), at)
 	}
-	prefix := j.prefix(addr)
+	own := j.prefix(addr)
 	for _, n := range g.networks {
 		if !n.Holds(addr) {
 			continue
 		}
 		g.logins.Add(jail.Mix(anyAccount, n.Of(addr), g.seed), at)
-		if clear && n.V6() && n.Bits() < prefix.Bits() {
-			n.Remove(prefix)
+		if clear && n.V6() && n.Bits() < own.Bits() {
+			n.Remove(own)
 		}
 	}
 }

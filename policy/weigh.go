@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bailiff/policy/jail"
+	"bailiff/policy/prefix"
 	"bailiff/policy/state"
 )
 
@@ -26,7 +27,7 @@ const (
 )
 
 // anywhere stands for any address in Engine.logins.
-var anywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+var anywhere = prefix.Of(netip.IPv4Unspecified(), 0)
 
 // weigh says whether an attempt counts against its address, and how much: not if the address is allowed, already banned or
 // pardoned, nor if it is a known device with an old password. What counts or is excused is added to the outcome.
@@ -57,7 +58,7 @@ func (g *Engine) weigh(a *attempt) (f failure, counts bool) {
 	var excused bool
 	excused, f.recentLogin = g.excuse(&f)
 	g.out.Failures = append(g.out.Failures, Failure{
-		Time: a.At, Jail: j.conf.Name, Pattern: a.Pattern, Addr: a.addr, Prefix: f.prefix, Port: a.Port, User: a.Name,
+		Time: a.At, Jail: j.conf.Name, Pattern: a.Pattern, Addr: a.addr, Prefix: f.prefix.Prefix(), Port: a.Port, User: a.Name,
 		Attempts: a.Attempts, Ref: a.Ref, Excused: excused,
 	})
 	return f, !excused
@@ -98,8 +99,8 @@ func (g *Engine) excuse(f *failure) (excused, known bool) {
 }
 
 // short is what a counter keeps of a name's hash: 16 bits, and 0 for no name alone.
-func short(name uint64) uint32 {
-	u := uint32(name) & (1<<16 - 1)
+func short(name uint64) uint16 {
+	u := uint16(name)
 	if u == 0 && name != 0 {
 		u = 1
 	}

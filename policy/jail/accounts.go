@@ -1,11 +1,12 @@
 package jail
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
+
+	"bailiff/policy/prefix"
 )
 
 // AccountOptions say when an account is under attack.
@@ -48,7 +49,7 @@ type account struct {
 
 // place is an address, or a /48, that an account was failed on from.
 type place struct {
-	key   key
+	key   prefix.Key
 	last  int64 // the latest failure
 	fails []accountFailure
 }
@@ -60,7 +61,7 @@ type single struct {
 }
 
 type accountFailure struct {
-	from     key // the prefix that the jail counts by
+	from     prefix.Key // the prefix that the jail counts by
 	ref      Ref
 	at       int64
 	jail     uint16
@@ -115,9 +116,9 @@ func (a *Accounts) Dropped() uint64 { return a.dropped }
 // Need is how many attempts lead to a ban while an account is under attack.
 func (a *Accounts) Need() int { return a.o.MaxRetry }
 
-func placeOf(k key) key {
-	if k.v6() && k.bits&lenMask > 48 {
-		return k.cut(48)
+func placeOf(k prefix.Key) prefix.Key {
+	if k.V6() && k.Bits() > 48 {
+		return k.Cut(48)
 	}
 	return k
 }
@@ -126,11 +127,10 @@ func placeOf(k key) key {
 // the prefix is one of the attackers. What others did before the account came under attack bans them only when they fail
 // again. further says that the failure tells of its prefix's attempts, but does not lead to a ban. forgiven says which
 // failures of the prefix an operator has pardoned.
-func (a *Accounts) Add(name uint64, p netip.Prefix, jail uint16, f Failure, further bool, forgiven func(at int64) bool) (attacker *AccountFailures) {
+func (a *Accounts) Add(name uint64, k prefix.Key, jail uint16, f Failure, further bool, forgiven func(at int64) bool) (attacker *AccountFailures) {
 	if a.o.Addresses == 0 || name == 0 {
 		return nil
 	}
-	k := keyOf(p.Addr(), p.Bits())
 	x := accountFailure{k, f.Ref, f.At, jail, uint8(min(max(f.Attempts, 1), maxAttempts)), further}
 	acc := a.m[name]
 	if acc == nil {
@@ -203,11 +203,11 @@ func (a *Accounts) single(name uint64) *single {
 }
 
 // place finds the place of an account, or makes it. Other places whose window is over go; of too many, the oldest.
-func (a *Accounts) place(acc *account, k key, at int64) *place {
+func (a *Accounts) place(acc *account, k prefix.Key, at int64) *place {
 	own, oldest := -1, 0
 	for i := range acc.places {
 		x := &acc.places[i]
-		if x.key.hi == k.hi && x.key == k {
+		if x.key == k {
 			own = i
 		}
 		if x.last < acc.places[oldest].last {
@@ -243,7 +243,7 @@ func (a *Accounts) place(acc *account, k key, at int64) *place {
 }
 
 // find gives the index of a place, or -1.
-func (acc *account) find(k key) int {
+func (acc *account) find(k prefix.Key) int {
 	return slices.IndexFunc(acc.places, func(x place) bool { return x.key == k })
 }
 
@@ -264,9 +264,9 @@ func (a *Accounts) distinct(acc *account, at int64, most int) (n int) {
 
 // own lists what a prefix did within the window: in the jail where it is most, of equal ones the latest. Several jails may
 // see the same attempt (Postfix asks Dovecot for the password), which must not count twice.
-func (a *Accounts) own(x *place, from key, at int64, forgiven func(at int64) bool) (l AccountFailures) {
+func (a *Accounts) own(x *place, from prefix.Key, at int64, forgiven func(at int64) bool) (l AccountFailures) {
 	find := span(a.o.FindTime)
-	l.Prefix = from.prefix()
+	l.Prefix = from.Prefix()
 	var sums [1]struct {
 		jail     uint16
 		n, count int
@@ -313,12 +313,12 @@ func (a *Accounts) Look(addr netip.Addr, at int64, forgiven func(at int64) bool,
 	for _, acc := range a.order {
 		for i := range acc.places {
 			x := &acc.places[i]
-			if !x.key.prefix().Contains(addr) {
+			if !x.key.Prefix().Contains(addr) {
 				continue
 			}
-			var seen []key
+			var seen []prefix.Key
 			for _, f := range x.fails {
-				if slices.Contains(seen, f.from) || !f.from.prefix().Contains(addr) {
+				if slices.Contains(seen, f.from) || !f.from.Prefix().Contains(addr) {
 					continue
 				}
 				seen = append(seen, f.from)
@@ -331,12 +331,11 @@ func (a *Accounts) Look(addr netip.Addr, at int64, forgiven func(at int64) bool,
 }
 
 // Counted is how many attempts of a prefix on an account count at a moment.
-func (a *Accounts) Counted(name uint64, p netip.Prefix, at int64) (n int) {
+func (a *Accounts) Counted(name uint64, from prefix.Key, at int64) (n int) {
 	acc := a.m[name]
 	if acc == nil {
 		return 0
 	}
-	from := keyOf(p.Addr(), p.Bits())
 	i := acc.find(placeOf(from))
 	if i < 0 {
 		return 0
@@ -372,8 +371,7 @@ func (a *Accounts) Attacked(at int64) (n int) {
 }
 
 // Success forgets what a prefix did on an account.
-func (a *Accounts) Success(name uint64, p netip.Prefix) {
-	from := keyOf(p.Addr(), p.Bits())
+func (a *Accounts) Success(name uint64, from prefix.Key) {
 	acc := a.m[name]
 	if acc == nil {
 		if d := a.single(name); d.name == name && d.first.from == from {
@@ -391,8 +389,7 @@ func (a *Accounts) Success(name uint64, p netip.Prefix) {
 }
 
 // TakeBack takes out the latest failure of a prefix on an account that was counted just before a moment.
-func (a *Accounts) TakeBack(name uint64, p netip.Prefix, at int64) {
-	from := keyOf(p.Addr(), p.Bits())
+func (a *Accounts) TakeBack(name uint64, from prefix.Key, at int64) {
 	fits := func(f *accountFailure) bool { return f.from == from && near(at, f.at, span(justNow)) }
 	acc := a.m[name]
 	if acc == nil {
@@ -427,8 +424,7 @@ func (a *Accounts) tidy(acc *account, i int) {
 }
 
 // RestoreRef gives a failure that was restored without it the entry that it stands in.
-func (a *Accounts) RestoreRef(name uint64, p netip.Prefix, f Failure) {
-	from := keyOf(p.Addr(), p.Bits())
+func (a *Accounts) RestoreRef(name uint64, from prefix.Key, f Failure) {
 	acc := a.m[name]
 	if acc == nil {
 		if d := a.single(name); d.name == name && d.first.from == from && d.first.ref == NoRef && d.first.at == f.At {
@@ -486,101 +482,4 @@ func (a *Accounts) makeRoom(keep *account) {
 			a.spare = least
 		}
 	}
-}
-
-// Append appends what is counted.
-func (a *Accounts) Append(b []byte) []byte {
-	b = binary.LittleEndian.AppendUint64(b, a.random)
-	b = binary.AppendUvarint(b, uint64(len(a.order)))
-	for _, acc := range a.order {
-		b = binary.LittleEndian.AppendUint64(b, acc.name)
-		b = binary.AppendUvarint(b, uint64(len(acc.places)))
-		for _, x := range acc.places {
-			b = appendKey(b, x.key)
-			b = binary.AppendVarint(b, x.last)
-			b = binary.AppendUvarint(b, uint64(len(x.fails)))
-			for _, f := range x.fails {
-				b = appendAccountFailure(b, &f)
-			}
-		}
-	}
-	at, n := len(b), uint32(0)
-	b = append(b, 0, 0, 0, 0)
-	for i := range a.singles {
-		if d := &a.singles[i]; d.name != 0 {
-			b = binary.LittleEndian.AppendUint64(b, d.name)
-			b = appendAccountFailure(b, &d.first)
-			n++
-		}
-	}
-	binary.LittleEndian.PutUint32(b[at:], n)
-	return b
-}
-
-func appendAccountFailure(b []byte, f *accountFailure) []byte {
-	b = appendKey(b, f.from)
-	b = binary.AppendVarint(b, f.at)
-	b = binary.AppendUvarint(b, uint64(f.jail))
-	if f.further {
-		return append(b, f.attempts|furtherBit)
-	}
-	return append(b, f.attempts)
-}
-
-// furtherBit of a saved number of attempts says that they are further ones. Attempts are at most maxAttempts.
-const furtherBit = 0x80
-
-func (d *decoder) accountFailure(jails int) accountFailure {
-	f := accountFailure{from: d.key(), ref: NoRef, at: d.time(), jail: d.uint16(), attempts: d.byte()}
-	f.attempts, f.further = f.attempts&^furtherBit, f.attempts&furtherBit != 0
-	if int(f.jail) >= jails || f.attempts == 0 {
-		d.fail("a failure out of range")
-	}
-	return f
-}
-
-// RestoreAccounts makes one of what Append wrote and has it go on under o. It returns what lies behind it in b. jails is
-// how many there are.
-func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accounts, []byte, error) {
-	d := &decoder{b: b}
-	a := NewAccounts(AccountOptions{FindTime: 1, Addresses: 1, Limit: max(o.Limit, leastAccounts)}, seed) // replaced below
-	a.random = d.fixed64()
-	for n := d.length(9); n > 0 && d.err == nil; n-- {
-		acc := &account{name: d.fixed64(), index: len(a.order)}
-		if a.m[acc.name] != nil || acc.name == 0 {
-			d.fail("an account out of range")
-		}
-		for n := d.length(4); n > 0 && d.err == nil; n-- {
-			x := place{key: d.key(), last: d.time()}
-			if len(acc.places) >= maxPlaces || slices.ContainsFunc(acc.places, func(o place) bool { return o.key == x.key }) {
-				d.fail("too many addresses of an account")
-			}
-			for n := d.length(6); n > 0 && d.err == nil; n-- {
-				f := d.accountFailure(jails)
-				if placeOf(f.from) != x.key {
-					d.fail("a failure out of range")
-				}
-				x.fails = append(x.fails, f)
-			}
-			acc.places = append(acc.places, x)
-		}
-		if d.err == nil {
-			a.m[acc.name] = acc
-			a.order = append(a.order, acc)
-			a.pairs += len(acc.places)
-		}
-	}
-	for n := d.fixed32(); n > 0 && d.err == nil; n-- {
-		name := d.fixed64()
-		x := a.single(name)
-		if x.name == name || name == 0 {
-			d.fail("an account out of range")
-		}
-		*x = single{name, d.accountFailure(jails)}
-	}
-	if d.err != nil {
-		return nil, nil, d.err
-	}
-	a.Configure(o)
-	return a, d.b, nil
 }

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"bailiff/policy/codec"
 )
 
 // Bursts tells which failures are one attempt that a program made over several connections at once: a mail program opens
@@ -24,10 +26,10 @@ const (
 	maxBursts  = 1 << 12
 )
 
-// Again says whether a failure belongs to one that was counted at most long before. id is an account at a prefix: see Mix.
-func (b *Bursts) Again(id uint64, at int64, long time.Duration) bool {
+// Again says whether a failure belongs to one that was counted at most that long before. id is an account at a prefix: see Mix.
+func (b *Bursts) Again(id uint64, at int64, within time.Duration) bool {
 	x, ok := b.m[id]
-	if ok && near(at, x.at, span(long)) {
+	if ok && near(at, x.at, span(within)) {
 		if x.lines < burstLines {
 			x.lines++
 			b.m[id] = x
@@ -54,14 +56,14 @@ func (b *Bursts) Append(data []byte) []byte {
 
 // RestoreBursts reads what Append wrote.
 func RestoreBursts(data []byte) (b Bursts, err error) {
-	d := &decoder{b: data}
+	d := codec.NewDecoder(data)
 	b.m = make(map[uint64]burst)
-	for n := d.length(10); n > 0 && d.err == nil; n-- {
-		id := d.fixed64()
-		b.m[id] = burst{d.time(), d.byte()}
+	for n := d.Length(10); n > 0 && d.OK(); n-- {
+		id := d.Fixed64()
+		b.m[id] = burst{d.Time(), d.Byte()}
 	}
-	if len(b.m) > maxBursts || len(d.b) > 0 {
-		d.fail("more bursts than there should be")
+	if len(b.m) > maxBursts {
+		d.Fail("more bursts than there should be")
 	}
-	return b, d.err
+	return b, d.End()
 }

@@ -35,7 +35,7 @@ func TestTrip(t *testing.T) {
 	if len(f) != 5 || f[0].Ref != 0 || f[4].Ref != 4 || f[4].At != 4*sec {
 		t.Errorf("evidence: %+v", f)
 	}
-	if c.Tracked() != 0 || c.o.Budget.Used() != 0 || c.Take(v.Prefix) != nil {
+	if c.Tracked() != 0 || c.o.Budget.used != 0 || c.Take(v.Prefix) != nil {
 		t.Error("not forgotten")
 	}
 }
@@ -78,7 +78,7 @@ func TestWeight(t *testing.T) {
 func TestSuccess(t *testing.T) {
 	c := NewCounter(opts(1000))
 	a := netip.MustParseAddr("203.0.113.7")
-	const bob, mallory = 0x12345678, 0x87654321
+	const bob, mallory = 0x5678, 0x4321
 	add(c, a, 0, 1, bob, 1)
 	add(c, a, 1, 2, mallory, 1)
 	add(c, a, 2, 3, bob, 1)
@@ -92,7 +92,7 @@ func TestSuccess(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	c.Success(a, bob)
-	if c.Tracked() != 0 || c.o.Budget.Used() != 0 {
+	if c.Tracked() != 0 || c.o.Budget.used != 0 {
 		t.Error("bob's own mistakes stay")
 	}
 }
@@ -133,10 +133,10 @@ func TestForgetModel(t *testing.T) {
 			}
 		}
 		all := func() (l []netip.Prefix) {
-			for _, t := range []*table{&c.narrow, &c.wide} {
+			for _, t := range []*table{&c.prefixes, &c.aggregates} {
 				for i := range t.len() {
 					if e := t.at(i); e.used() {
-						l = append(l, e.key().prefix())
+						l = append(l, e.key.Prefix())
 					}
 				}
 			}
@@ -147,8 +147,8 @@ func TestForgetModel(t *testing.T) {
 			p, _ := a.Prefix(r.IntN(a.BitLen() + 1))
 			want := slices.DeleteFunc(all(), p.Overlaps)
 			c.Forget(p)
-			if got := all(); !slices.Equal(got, want) || o.Budget.Used() != c.narrow.n {
-				t.Fatalf("forgot %s: %v are left, want %v; budget %d", p, got, want, o.Budget.Used())
+			if got := all(); !slices.Equal(got, want) || o.Budget.used != c.prefixes.n {
+				t.Fatalf("forgot %s: %v are left, want %v; budget %d", p, got, want, o.Budget.used)
 			}
 		}
 	}
@@ -169,8 +169,8 @@ func TestConfigureLast(t *testing.T) {
 		}
 		o.Prefix4 = 24
 		c.Configure(o)
-		if c.Tracked() != 0 || o.Budget.Used() != 0 {
-			t.Errorf("%d are tracked, %d in the budget", c.Tracked(), o.Budget.Used())
+		if c.Tracked() != 0 || o.Budget.used != 0 {
+			t.Errorf("%d are tracked, %d in the budget", c.Tracked(), o.Budget.used)
 		}
 	}
 }
@@ -190,8 +190,8 @@ func TestConfigure(t *testing.T) {
 		t.Errorf("a lower threshold: %+v", v)
 	}
 	c.Close()
-	if o.Budget.Used() != 0 {
-		t.Errorf("%d stay in the budget", o.Budget.Used())
+	if o.Budget.used != 0 {
+		t.Errorf("%d stay in the budget", o.Budget.used)
 	}
 }
 
@@ -263,13 +263,13 @@ func TestModel(t *testing.T) {
 				}
 			}
 		}
-		if c.o.Budget.Used() != c.narrow.n {
-			t.Fatalf("budget %d, tracked %d", c.o.Budget.Used(), c.narrow.n)
+		if c.o.Budget.used != c.prefixes.n {
+			t.Fatalf("budget %d, tracked %d", c.o.Budget.used, c.prefixes.n)
 		}
 		c.Expire(now+1e12, 1<<30)
 		c.Expire(now+1e12, 1<<30)
-		if c.Tracked() != 0 || *c.o.Budget != *NewBudget(1 << 20) || c.narrow.live != 0 {
-			t.Fatalf("after all is over: %d tracked, budget %+v, %d nodes", c.Tracked(), *c.o.Budget, c.narrow.live)
+		if c.Tracked() != 0 || *c.o.Budget != *NewBudget(1 << 20) || c.prefixes.live != 0 {
+			t.Fatalf("after all is over: %d tracked, budget %+v, %d nodes", c.Tracked(), *c.o.Budget, c.prefixes.live)
 		}
 	}
 }
@@ -316,7 +316,7 @@ func TestNodesBounded(t *testing.T) {
 			}
 		}
 	}
-	if n := int(c.narrow.live); n > nodeShare*1000 || n != o.Budget.nodes {
+	if n := int(c.prefixes.live); n > nodeShare*1000 || n != o.Budget.nodes {
 		t.Errorf("%d failures are kept, the budget has %d", n, o.Budget.nodes)
 	}
 	if v := add(c, v4(7), at+1, 0, 1, 1); !v.Tripped {
@@ -334,14 +334,14 @@ func TestWideShared(t *testing.T) {
 	for i := range 100_000 {
 		add(a, v4(uint32(i)<<8), 0, 0, 0, 1)
 	}
-	if a.wide.n != o.Budget.limit/wideShare {
-		t.Errorf("%d wider prefixes, want %d", a.wide.n, o.Budget.limit/wideShare)
+	if a.aggregates.n != o.Budget.limit/aggregateShare {
+		t.Errorf("%d wider prefixes, want %d", a.aggregates.n, o.Budget.limit/aggregateShare)
 	}
 	for i := range 100_000 {
 		add(b, v4(uint32(i)<<8), 0, 0, 0, 1)
 	}
-	if b.wide.n != wideLeast {
-		t.Errorf("%d wider prefixes in the other, want %d", b.wide.n, wideLeast)
+	if b.aggregates.n != leastAggregates {
+		t.Errorf("%d wider prefixes in the other, want %d", b.aggregates.n, leastAggregates)
 	}
 	if v := add(b, v4(200_000<<8), 0, 0, 0, 20); !v.Tripped || !v.Aggregate {
 		t.Errorf("%+v", v)
@@ -400,15 +400,15 @@ func TestFlood(t *testing.T) {
 			free++
 		}
 	}
-	t.Logf("%d bans, %d of 1,000,000 attackers are free, %d failures counted wide, budget %d of %d, %d tracked", caught, free, c.Aggregated(), o.Budget.Used(), o.Budget.Limit(), c.Tracked())
+	t.Logf("%d bans, %d of 1,000,000 attackers are free, %d failures counted wide, budget %d of %d, %d tracked", caught, free, c.Aggregated(), o.Budget.used, o.Budget.Limit(), c.Tracked())
 	if free > 10_000 {
 		t.Errorf("%d of 1,000,000 attackers are still free", free)
 	}
 	if !banned[netip.PrefixFrom(noisy, 32)] {
 		t.Error("a noisy address got away in the flood")
 	}
-	if o.Budget.Used() > o.Budget.Limit() {
-		t.Errorf("budget %d of %d", o.Budget.Used(), o.Budget.Limit())
+	if o.Budget.used > o.Budget.Limit() {
+		t.Errorf("budget %d of %d", o.Budget.used, o.Budget.Limit())
 	}
 }
 
@@ -431,7 +431,7 @@ func TestFloodApart(t *testing.T) {
 				banned[v.Prefix] = true
 				c.Take(v.Prefix)
 			}
-			if c.Tracked() > o.Budget.Limit()+o.Budget.Limit()/wideShare {
+			if c.Tracked() > o.Budget.Limit()+o.Budget.Limit()/aggregateShare {
 				t.Fatalf("%d are tracked", c.Tracked())
 			}
 		}
@@ -491,6 +491,6 @@ func BenchmarkForgetAll(b *testing.B) {
 	}
 }
 
-func add(c *Counter, a netip.Addr, at int64, ref Ref, user uint32, weight int) Verdict {
+func add(c *Counter, a netip.Addr, at int64, ref Ref, user uint16, weight int) Verdict {
 	return c.Add(a, Failure{Ref: ref, At: at, User: user, Weight: weight, Attempts: weight}, Weighing{})
 }

@@ -3,9 +3,11 @@ package jail
 import (
 	"encoding/binary"
 	"math"
-	"net/netip"
 	"slices"
 	"time"
+
+	"bailiff/policy/codec"
+	"bailiff/policy/prefix"
 )
 
 // Logins remembers who logged in from where, and how often they have failed since: people whose password changed have
@@ -53,7 +55,7 @@ func (l *Logins) Add(id uint64, at int64) (first bool) {
 func dayOf(at int64) int32 { return int32(at / span(24*time.Hour)) }
 
 // AddPerson notes that one more account logged in from a prefix on the day of a moment.
-func (l *Logins) AddPerson(p netip.Prefix, seed uint64, at int64) {
+func (l *Logins) AddPerson(p prefix.Key, seed uint64, at int64) {
 	id := Mix(uint64(dayOf(at)), p, seed)
 	x, _ := l.get(id)
 	x.at, x.fails = at, uint16(min(int(x.fails)+1, math.MaxUint16))
@@ -61,7 +63,7 @@ func (l *Logins) AddPerson(p netip.Prefix, seed uint64, at int64) {
 }
 
 // People is how many accounts logged in from a prefix on the day of a moment, or on the day before if there were more.
-func (l *Logins) People(p netip.Prefix, seed uint64, at int64) int {
+func (l *Logins) People(p prefix.Key, seed uint64, at int64) int {
 	today, _ := l.get(Mix(uint64(dayOf(at)), p, seed))
 	before, _ := l.get(Mix(uint64(dayOf(at)-1), p, seed))
 	return int(max(today.fails, before.fails))
@@ -139,47 +141,19 @@ func (l *Logins) Append(b []byte) []byte {
 	return b
 }
 
-// RestoreLogins reads what Append wrote, and returns what lies behind it.
-func RestoreLogins(b []byte, limit int, keep time.Duration) (*Logins, []byte, error) {
-	d := &decoder{b: b}
+// RestoreLogins reads what Append wrote.
+func RestoreLogins(b []byte, limit int, keep time.Duration) (*Logins, error) {
+	d := codec.NewDecoder(b)
 	l := NewLogins(limit, keep)
-	l.turned = d.time()
+	l.turned = d.Time()
 	for _, m := range []*map[uint64]login{&l.cur, &l.old} {
 		*m = make(map[uint64]login)
-		for n := d.length(11); n > 0 && d.err == nil; n-- {
-			id := d.fixed64()
-			(*m)[id] = login{at: d.time(), day: int32(d.varint()), fails: uint16(d.uvarint())}
+		for n := d.Length(11); n > 0 && d.OK(); n-- {
+			id := d.Fixed64()
+			(*m)[id] = login{at: d.Time(), day: int32(d.Varint()), fails: d.Uint16()}
 		}
 	}
-	return l, d.b, d.err
-}
-
-// Mix makes one number of an account's hash and a prefix.
-func Mix(name uint64, p netip.Prefix, seed uint64) uint64 {
-	k := keyOf(p.Addr(), p.Bits())
-	return k.hash(seed ^ name)
-}
-
-// Hash is a keyed hash of an account name, in small letters: without the key nobody finds two names that share one. It is 0
-// for no name alone.
-func Hash(name []byte, seed uint64) uint64 {
-	if len(name) == 0 {
-		return 0
-	}
-	h := seed ^ uint64(len(name))*0x9e3779b97f4a7c15
-	var w [8]byte
-	for len(name) > 0 {
-		n := copy(w[:], name)
-		clear(w[n:])
-		for i, c := range w {
-			if 'A' <= c && c <= 'Z' {
-				w[i] = c + 'a' - 'A'
-			}
-		}
-		h = key{hi: binary.LittleEndian.Uint64(w[:]), lo: h, bits: uint16(n)}.hash(seed)
-		name = name[n:]
-	}
-	return max(h, 1)
+	return l, d.End()
 }
 
 // Len is how many logins are remembered.

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"bailiff/policy/codec"
+	"bailiff/policy/prefix"
 )
 
 // NetworkOptions say which networks are counted, and when one attacks.
@@ -22,13 +25,13 @@ type NetworkOptions struct {
 // goroutine uses it. When it is full, a network picked at random makes room.
 type Networks struct {
 	o       NetworkOptions
-	m       map[key][]part
+	m       map[prefix.Key][]part
 	dropped uint64
 }
 
 // part is one that attacked, with its latest failure.
 type part struct {
-	key     key
+	key     prefix.Key
 	at      int64
 	ref     Ref
 	pattern string
@@ -38,7 +41,7 @@ const leastNetworks = 1024
 
 // NewNetworks makes an empty one.
 func NewNetworks(o NetworkOptions) *Networks {
-	n := &Networks{m: map[key][]part{}}
+	n := &Networks{m: map[prefix.Key][]part{}}
 	n.Configure(o)
 	return n
 }
@@ -56,10 +59,7 @@ func (n *Networks) Configure(o NetworkOptions) {
 func (n *Networks) Holds(a netip.Addr) bool { return a.Is6() == n.o.V6 }
 
 // Of is the network that holds an address.
-func (n *Networks) Of(a netip.Addr) netip.Prefix {
-	p, _ := a.Prefix(n.o.Bits)
-	return p
-}
+func (n *Networks) Of(a netip.Addr) prefix.Key { return prefix.Of(a, n.o.Bits) }
 
 // Bits is the length of the networks.
 func (n *Networks) Bits() int { return n.o.Bits }
@@ -80,16 +80,16 @@ func (n *Networks) Len() int { return len(n.m) }
 func (n *Networks) Dropped() uint64 { return n.dropped }
 
 // part is what p counts as: of networks wider than a /64, all of one are one part.
-func (n *Networks) part(p netip.Prefix) key {
+func (n *Networks) part(k prefix.Key) prefix.Key {
 	if n.o.V6 && n.o.Bits < 64 {
-		return keyOf(p.Addr(), min(p.Bits(), 64))
+		return k.Cut(min(k.Bits(), 64))
 	}
-	return keyOf(p.Addr(), p.Bits())
+	return k
 }
 
 // Add counts a part of its network. It returns the network's parts, oldest first, when they are too many.
-func (n *Networks) Add(p netip.Prefix, f Failure) (attackers []Failure, parts []netip.Prefix) {
-	net, k := keyOf(p.Addr(), n.o.Bits), n.part(p)
+func (n *Networks) Add(own prefix.Key, f Failure) (attackers []Failure, parts []netip.Prefix) {
+	net, k := own.Cut(n.o.Bits), n.part(own)
 	l, known := n.m[net]
 	if !known && len(n.m) >= n.o.Limit {
 		n.makeRoom()
@@ -111,7 +111,7 @@ func (n *Networks) within(l []part, at int64) (fs []Failure, parts []netip.Prefi
 	for _, x := range l {
 		if near(at, x.at, span(n.o.FindTime)) {
 			fs = append(fs, Failure{Ref: x.ref, At: x.at, Attempts: 1, Weight: 1, Pattern: x.pattern})
-			parts = append(parts, x.key.prefix())
+			parts = append(parts, x.key.Prefix())
 		}
 	}
 	return fs, parts
@@ -120,25 +120,25 @@ func (n *Networks) within(l []part, at int64) (fs []Failure, parts []netip.Prefi
 // Look says which parts of an address's network attacked within the window of a moment.
 func (n *Networks) Look(a netip.Addr, at int64) (netip.Prefix, []Failure) {
 	net := n.Of(a)
-	fs, _ := n.within(n.m[keyOf(a, n.o.Bits)], at)
-	return net, fs
+	fs, _ := n.within(n.m[net], at)
+	return net.Prefix(), fs
 }
 
 // Forget drops a network.
-func (n *Networks) Forget(net netip.Prefix) { delete(n.m, keyOf(net.Addr(), n.o.Bits)) }
+func (n *Networks) Forget(net prefix.Key) { delete(n.m, net) }
 
 // ForgetAll drops the networks that lie in a prefix, or hold it.
 func (n *Networks) ForgetAll(p netip.Prefix) {
 	if p.Bits() >= n.o.Bits {
-		n.Forget(p)
+		n.Forget(n.Of(p.Addr()))
 		return
 	}
-	maps.DeleteFunc(n.m, func(k key, _ []part) bool { return p.Contains(k.prefix().Addr()) })
+	maps.DeleteFunc(n.m, func(k prefix.Key, _ []part) bool { return p.Contains(k.Addr()) })
 }
 
 // Remove takes a part back.
-func (n *Networks) Remove(p netip.Prefix) {
-	net, k := keyOf(p.Addr(), n.o.Bits), n.part(p)
+func (n *Networks) Remove(own prefix.Key) {
+	net, k := own.Cut(n.o.Bits), n.part(own)
 	if l := slices.DeleteFunc(n.m[net], func(x part) bool { return x.key == k }); len(l) > 0 {
 		n.m[net] = l
 	} else {
@@ -147,10 +147,11 @@ func (n *Networks) Remove(p netip.Prefix) {
 }
 
 // RestoreRef gives a part that was restored without it the entry of its failure.
-func (n *Networks) RestoreRef(p netip.Prefix, f Failure) {
-	for i, x := range n.m[keyOf(p.Addr(), n.o.Bits)] {
-		if x.ref == NoRef && x.at == f.At && x.key == n.part(p) {
-			n.m[keyOf(p.Addr(), n.o.Bits)][i].ref = f.Ref
+func (n *Networks) RestoreRef(own prefix.Key, f Failure) {
+	l := n.m[own.Cut(n.o.Bits)]
+	for i := range l {
+		if x := &l[i]; x.ref == NoRef && x.at == f.At && x.key == n.part(own) {
+			x.ref = f.Ref
 		}
 	}
 }
@@ -177,15 +178,15 @@ func (n *Networks) makeRoom() {
 
 // Append appends what is counted.
 func (n *Networks) Append(b []byte) []byte {
-	keys := slices.SortedFunc(maps.Keys(n.m), func(a, b key) int { return a.prefix().Addr().Compare(b.prefix().Addr()) })
+	keys := slices.SortedFunc(maps.Keys(n.m), prefix.Key.Compare)
 	b = binary.AppendUvarint(b, uint64(len(keys)))
 	for _, k := range keys {
-		b = appendKey(b, k)
+		b = k.Append(b)
 		b = binary.AppendUvarint(b, uint64(len(n.m[k])))
 		for _, x := range n.m[k] {
-			b = appendKey(b, x.key)
+			b = x.key.Append(b)
 			b = binary.AppendVarint(b, x.at)
-			b = appendText(b, x.pattern)
+			b = codec.AppendText(b, x.pattern)
 		}
 	}
 	return b
@@ -193,27 +194,24 @@ func (n *Networks) Append(b []byte) []byte {
 
 // RestoreNetworks makes one of what Append wrote and has it go on under o.
 func RestoreNetworks(b []byte, o NetworkOptions) (*Networks, error) {
-	d := &decoder{b: b}
+	d := codec.NewDecoder(b)
 	n := NewNetworks(o)
-	for m := d.length(4); m > 0 && d.err == nil; m-- {
-		k := d.key()
-		if k.v6() != o.V6 || int(k.bits&lenMask) != o.Bits {
-			d.fail("a network of another length")
+	for m := d.Length(3); m > 0 && d.OK(); m-- {
+		k := d.Key()
+		if k.V6() != o.V6 || k.Bits() != o.Bits {
+			d.Fail("a network of another length")
 		}
 		var l []part
-		for m := d.length(4); m > 0 && d.err == nil; m-- {
-			l = append(l, part{key: d.key(), at: d.time(), ref: NoRef, pattern: d.text()})
+		for m := d.Length(4); m > 0 && d.OK(); m-- {
+			l = append(l, part{key: d.Key(), at: d.Time(), ref: NoRef, pattern: d.Text()})
 		}
-		if d.err == nil {
+		if d.OK() {
 			n.m[k] = l
 		}
 	}
-	if d.err != nil {
-		return nil, d.err
-	}
-	if len(d.b) > 0 {
-		d.fail("more than there should be")
+	if err := d.End(); err != nil {
+		return nil, err
 	}
 	n.Configure(o)
-	return n, d.err
+	return n, nil
 }

@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"bailiff/policy/codec"
+	"bailiff/policy/prefix"
 )
 
 // Pending keeps provisional attempts until their outcome is known: a step of an attempt failed (a PAM module, the first of
@@ -204,7 +207,7 @@ func (p *Pending) Append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(p.Len()))
 	for a := range p.all() {
 		b = appendAttempt(b, &a.Attempt)
-		b = appendAddr(b, keyOf(a.Addr, a.Addr.BitLen()))
+		b = prefix.OfAddr(a.Addr).Append(b)
 		b = binary.LittleEndian.AppendUint64(b, uint64(a.Conn))
 		b = binary.AppendUvarint(b, uint64(a.Jail))
 	}
@@ -213,27 +216,24 @@ func (p *Pending) Append(b []byte) []byte {
 
 // RestorePending makes one of what Append wrote. jails is how many there are.
 func RestorePending(b []byte, jails int) (*Pending, error) {
-	d := &decoder{b: b}
+	d := codec.NewDecoder(b)
 	p := NewPending()
-	for n := d.length(20); n > 0 && d.err == nil; n-- {
-		a := PendingAttempt{Attempt: d.attempt()}
-		k := d.addr()
-		a.Conn, a.Jail = ConnKey(d.fixed64()), d.uint16()
-		if k.bits == 0 || int(a.Jail) >= jails {
-			d.fail("a pending attempt out of range")
+	for n := d.Length(leastAttempt + 12); n > 0 && d.OK(); n-- {
+		a := PendingAttempt{Attempt: restoreAttempt(d)}
+		k := d.Addr()
+		a.Conn, a.Jail = ConnKey(d.Fixed64()), d.Uint16()
+		if int(a.Jail) >= jails {
+			d.Fail("a pending attempt out of range")
 		}
-		if d.err != nil {
+		if !d.OK() {
 			break
 		}
-		a.Addr = k.prefix().Addr()
+		a.Addr = k.Addr()
 		if len(p.Add(a)) > 0 {
-			d.fail("more pending attempts than there should be")
+			d.Fail("more pending attempts than there should be")
 		}
 	}
-	if len(d.b) > 0 {
-		d.fail("more than there should be")
-	}
-	return p, d.err
+	return p, d.End()
 }
 
 // RestoreRefs gives attempts that were restored the entries that they stand in. from has read these entries again; what it has,

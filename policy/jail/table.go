@@ -1,8 +1,12 @@
 package jail
 
-// table maps prefixes to lists of failures: open addressing over an index of 4-byte numbers, entries and failures in
-// slabs of chunks. There is no pointer in it that the garbage collector would have to follow for each prefix, and growing
-// never copies entries. A prefix takes 32 bytes and 11 to 21 of the index, a failure 24.
+import "bailiff/policy/prefix"
+
+// table maps prefixes to lists of failures: open addressing over an index of hashes and entry numbers, entries and failures in
+// slabs of chunks. It is not a map of Go, since a million prefixes with a failure each have to fit 100 MB: a map[prefix.Key] of
+// entries takes 40 bytes a slot of which it uses half after it has grown, and one of pointers as much and an allocation. Besides,
+// growing never copies entries, and sweeping goes on where it stopped. A prefix takes 32 bytes and 11 to 21 of the
+// index, a failure 32.
 type table struct {
 	seed    uint64
 	index   []uint64 // upper half of the hash, then entry number + 1; 0: empty. Its length is a power of two
@@ -19,73 +23,34 @@ type table struct {
 	pressed sweepRound // of sweeps that look at the normal window alone
 }
 
-// sweepRound is what sweeping has seen since the hand began its round: where nothing was found to be over, the next
-// round need not begin before the first can be.
-type sweepRound struct {
-	hand   uint32 // where the next sweep begins
-	seen   uint32
-	freed  bool
-	oldest int64 // of the newest failures of those seen
-	next   int64 // not before this time, when quiet
-	quiet  bool
-}
-
 // entry is one prefix.
 type entry struct {
-	hi, lo uint64
-	newest int64  // time of the newest failure of those in one window
-	head   uint32 // failure added last; of a free entry: the next free one, + 1
-	bits   uint16 // of the key; 0: a free entry
+	key    prefix.Key // zero: a free entry
+	head   uint32     // failure added last; of a free entry: the next free one, + 1
+	newest int64      // time of the newest failure of those in one window
 }
 
-func (e *entry) key() key   { return key{e.hi, e.lo, e.bits} }
-func (e *entry) used() bool { return e.bits != 0 }
+func (e *entry) used() bool { return !e.key.IsZero() }
 
-// node is one failure, or all that one user has in the slow window: see cell.
+// node is one failure, or with tally set all that one user has in the slow window: see slow.go.
 type node struct {
-	ref  Ref
-	when int64  // microseconds and, in the lower patternBits, the pattern's number
-	user uint32 // see userBits; no attempts: a cell
-	next uint32
+	ref      Ref
+	at       int64  // microseconds; of a tally its buckets
+	next     uint32 // in the list of its entry
+	pattern  uint16 // in Counter.patterns
+	user     uint16 // part of the hash of the account name; 0: not known
+	attempts uint8
+	weight   uint8
+	unknown  bool // the account does not exist
+	tally    bool
 }
-
-// Microseconds since 1970 fit what patternBits leave of 64 bits until the year 2112.
-const (
-	patternBits = 11
-	maxPatterns = 1 << patternBits
-	maxTime     = 1<<(63-patternBits) - 1
-)
-
-func whenOf(at int64, pattern uint16) int64 {
-	return min(max(at, -maxTime), maxTime)<<patternBits | int64(pattern)
-}
-
-func (x *node) at() int64       { return x.when >> patternBits }
-func (x *node) pattern() uint16 { return uint16(x.when & (maxPatterns - 1)) }
-func (x *node) weight() int     { return int(x.user & 0xff) }
-func (x *node) attempts() int   { return int(x.user >> 8 & maxAttempts) }
-func (x *node) unknown() bool   { return x.user&unknownBit != 0 }
-func (x *node) name() uint32    { return x.user >> 16 }
-func (x *node) isCell() bool    { return x.attempts() == 0 }
-
-func (x *node) setWeight(w int) { x.user = x.user&^0xff | uint32(min(max(w, 0), 255)) }
 
 const (
-	maxAttempts = 0x7f
-	unknownBit  = 0x8000
+	maxAttempts = 127 // a failure stands for no more
+	maxWeight   = 255
 )
 
-// userBits packs what a node says of its failure: 16 bits of the user's hash, whether the account does not exist, 7 bits of
-// attempts and 8 of weight.
-func userBits(name uint32, unknown bool, attempts, weight int) uint32 {
-	u := name<<16 | uint32(min(max(attempts, 1), maxAttempts))<<8 | uint32(min(max(weight, 0), 255))
-	if unknown {
-		u |= unknownBit
-	}
-	return u
-}
-
-// chunk is how many entries or nodes are allocated at once: 40 KiB, small enough for an idle host.
+// chunk is how many entries or nodes are allocated at once: 32 KiB, small enough for an idle host.
 const (
 	chunkBits = 10
 	chunk     = 1 << chunkBits
@@ -105,15 +70,15 @@ func (t *table) next(s uint64) uint64 { return (s + 1) & uint64(len(t.index)-1) 
 func (t *table) home(x uint64) uint64 { return x >> 32 & uint64(len(t.index)-1) }
 
 // find gives the number of a prefix's entry.
-func (t *table) find(k key) (i uint32, ok bool) {
+func (t *table) find(k prefix.Key) (i uint32, ok bool) {
 	if t.n == 0 {
 		return 0, false
 	}
-	h := k.hash(t.seed) & hashHalf
+	h := k.Hash(t.seed) & hashHalf
 	for s := t.home(h); t.index[s] != 0; s = t.next(s) {
 		if x := t.index[s]; x&hashHalf == h {
 			i := uint32(x) - 1
-			if e := t.at(i); e.hi == k.hi && e.lo == k.lo && e.bits == k.bits {
+			if t.at(i).key == k {
 				return i, true
 			}
 		}
@@ -122,7 +87,7 @@ func (t *table) find(k key) (i uint32, ok bool) {
 }
 
 // insert makes an entry for a prefix that has none.
-func (t *table) insert(k key) uint32 {
+func (t *table) insert(k prefix.Key) uint32 {
 	if 4*(t.n+1) > 3*len(t.index) {
 		t.rehash(max(64, 2*len(t.index)))
 	}
@@ -137,8 +102,8 @@ func (t *table) insert(k key) uint32 {
 		}
 		t.top++
 	}
-	*t.at(i) = entry{hi: k.hi, lo: k.lo, bits: k.bits}
-	t.put(k.hash(t.seed)&hashHalf | uint64(i+1))
+	*t.at(i) = entry{key: k}
+	t.put(k.Hash(t.seed)&hashHalf | uint64(i+1))
 	t.n++
 	return i
 }
@@ -169,7 +134,7 @@ func (t *table) remove(i uint32) {
 		t.freeNode(n)
 		n = next
 	}
-	s := t.home(e.key().hash(t.seed))
+	s := t.home(e.key.Hash(t.seed))
 	for uint32(t.index[s]) != i+1 {
 		s = t.next(s)
 	}
@@ -253,7 +218,7 @@ func (t *table) shrink() {
 		if !e.used() {
 			continue
 		}
-		j := small.insert(e.key())
+		j := small.insert(e.key)
 		d := small.at(j)
 		d.newest = e.newest
 		link := &d.head

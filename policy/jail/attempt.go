@@ -1,0 +1,105 @@
+package jail
+
+import (
+	"encoding/binary"
+
+	"bailiff/policy/codec"
+	"bailiff/policy/prefix"
+)
+
+// Attempt is an attempt to log in that failed, as the lines of a connection tell it.
+type Attempt struct {
+	At       int64 // microseconds since 1970
+	Ref      Ref
+	Pattern  string // of the filter, by which the line was known
+	User     uint64 // keyed hash of the account name; 0: not known
+	Name     []byte // the account as logged, an attacker's text, cut to MaxName bytes; borrowed from the entry, copied where it waits
+	Port     uint16 // source port; 0: not known
+	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
+	Weight   int    // of the pattern
+	MaxRetry int    // of the pattern: this many such lines lead to a ban; 0: as the jail says
+	Unknown  bool   // the line says that there is no such account
+
+	Stage       uint8  // of the pattern; 0: the line stands for itself, whatever the connection's other lines say
+	Source      uint32 // which of several modules or databases of that stage wrote the line
+	Provisional bool   // other lines tell how the attempt ended
+	After       bool   // it counts only where the address has failed before
+	Alone       bool   // its connection is that of one client, and not all that come from an address or have one id
+	Before      int    // attempts of such a connection that failed before, as Count has it; not saved
+}
+
+// MaxName is how many bytes of an account name are kept.
+const MaxName = 64
+
+// Hash is a keyed hash of an account name, in small letters: without the key nobody finds two names that share one. It is 0
+// for no name alone.
+func Hash(name []byte, seed uint64) uint64 {
+	if len(name) == 0 {
+		return 0
+	}
+	h := seed ^ uint64(len(name))*0x9e3779b97f4a7c15
+	var w [8]byte
+	for len(name) > 0 {
+		n := copy(w[:], name)
+		clear(w[n:])
+		for i, c := range w {
+			if 'A' <= c && c <= 'Z' {
+				w[i] = c + 'a' - 'A'
+			}
+		}
+		h = prefix.Mix(binary.LittleEndian.Uint64(w[:]), h, seed)
+		name = name[n:]
+	}
+	return max(h, 1)
+}
+
+// Mix makes one number of an account's hash and a prefix.
+func Mix(name uint64, k prefix.Key, seed uint64) uint64 { return k.Hash(seed ^ name) }
+
+// Flags of a saved attempt.
+const (
+	savedAttemptUnknown = 1 << iota
+	savedProvisional
+	savedAfter
+	savedAlone
+)
+
+func appendAttempt(b []byte, a *Attempt) []byte {
+	b = binary.AppendVarint(b, a.At)
+	b = codec.AppendText(b, a.Pattern)
+	b = binary.LittleEndian.AppendUint64(b, a.User)
+	b = codec.AppendText(b, string(a.Name))
+	for _, n := range []int{int(a.Port), a.Attempts, a.Weight, a.MaxRetry, int(a.Source)} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	flags := byte(0)
+	if a.Unknown {
+		flags |= savedAttemptUnknown
+	}
+	if a.Provisional {
+		flags |= savedProvisional
+	}
+	if a.After {
+		flags |= savedAfter
+	}
+	if a.Alone {
+		flags |= savedAlone
+	}
+	return append(b, a.Stage, flags)
+}
+
+// leastAttempt is how many bytes a saved attempt takes at least.
+const leastAttempt = 17
+
+func restoreAttempt(d *codec.Decoder) Attempt {
+	a := Attempt{
+		At: d.Time(), Ref: NoRef, Pattern: d.Text(), User: d.Fixed64(), Name: []byte(d.Text()), Port: d.Uint16(), Attempts: int(d.Uint16()),
+		Weight: int(d.Uint16()), MaxRetry: int(d.Uint16()), Source: d.Uint32(), Stage: d.Byte(),
+	}
+	flags := d.Byte()
+	a.Unknown, a.Provisional, a.After, a.Alone = flags&savedAttemptUnknown != 0, flags&savedProvisional != 0, flags&savedAfter != 0, flags&savedAlone != 0
+	if a.Attempts == 0 || a.Weight == 0 || len(a.Name) > MaxName || flags > 15 {
+		d.Fail("an attempt out of range")
+	}
+	return a
+}
