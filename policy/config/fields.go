@@ -84,10 +84,10 @@ func schema(c *Config) []field {
 	return []field{
 		{name: "defaults", doc: "What holds for every jail that does not set it, and for manual bans.", fields: thresholds(&c.Defaults)},
 		{name: "escalate", doc: "Longer bans for repeat offenders: 2d, 4d, 8d and so on, over all jails together.", fields: []field{
-			{name: "factor", doc: "Each ban lasts this many times as long as the one before. 1: equal length.", value: factor(&c.Escalate.Factor)},
+			{name: "factor", doc: "How many times longer each ban is. 1: equal length.", value: factor(&c.Escalate.Factor)},
 			{name: "max", doc: "No ban is made longer than this.", value: durationOrForever(&c.Escalate.Max)},
-			{name: "forget", doc: "This long after the end of the last ban, counting starts again.", value: durationOrForever(&c.Escalate.Forget)},
-			{name: "random_extra", old: "spread", doc: "Up to this much is added, so that the end cannot be predicted.", value: orNone(&c.Escalate.RandomExtra, duration(&c.Escalate.RandomExtra, longest))},
+			{name: "forget", doc: "Time without a ban until counting starts again.", value: durationOrForever(&c.Escalate.Forget)},
+			{name: "random_extra", old: "spread", doc: "Up to this much is added, so that nobody can predict the end.", value: orNone(&c.Escalate.RandomExtra, duration(&c.Escalate.RandomExtra, longest))},
 		}},
 		{name: "accounts", doc: "Attacks on one account from many addresses, over all jails together.", fields: []field{
 			{name: "addresses", doc: "Addresses failing on an account that make an attack.", value: orOff(&c.Accounts.Addresses, number(&c.Accounts.Addresses, 2, maxDistinct))},
@@ -102,7 +102,7 @@ func schema(c *Config) []field {
 				{name: "24", doc: "Banned addresses of a /24.", value: orOff(&c.Networks.Net4, number(&c.Networks.Net4, 2, maxDistinct))},
 			}},
 			{name: "ipv6", fields: []field{
-				{name: "64", doc: "Attackers in a /64, where prefix.ipv6 is longer than 64.", value: orOff(&c.Networks.Net6.Bits64, number(&c.Networks.Net6.Bits64, 2, maxDistinct))},
+				{name: "64", doc: "Attackers in a /64, if prefix.ipv6 exceeds 64.", value: orOff(&c.Networks.Net6.Bits64, number(&c.Networks.Net6.Bits64, 2, maxDistinct))},
 				{name: "56", doc: "Attacking /64 networks of a /56.", value: orOff(&c.Networks.Net6.Bits56, number(&c.Networks.Net6.Bits56, 2, maxDistinct))},
 				{name: "48", doc: "Attacking /64 networks of a /48.", value: orOff(&c.Networks.Net6.Bits48, number(&c.Networks.Net6.Bits48, 2, maxDistinct))},
 			}},
@@ -115,12 +115,12 @@ func schema(c *Config) []field {
 			{name: "operators", doc: "Administrators who are logged in over ssh are not locked out.", fields: []field{
 				{name: "enabled", doc: "Allow the addresses of operators' ssh sessions.", value: boolean(&c.Allow.Operators.Enabled)},
 				{name: "groups", doc: "Members are operators, in addition to root.", value: many(&c.Allow.Operators.Groups, "list of groups", maxGroups, parseGroup, text)},
-				{name: "grace", doc: "How long an address stays allowed after the last logout.", value: orNone(&c.Allow.Operators.Grace, duration(&c.Allow.Operators.Grace, maxGrace))},
+				{name: "grace", doc: "Time after the last logout.", value: orNone(&c.Allow.Operators.Grace, duration(&c.Allow.Operators.Grace, maxGrace))},
 			}},
 		}},
 		{name: "firewall", doc: "How packets of banned addresses are stopped.", fields: []field{
-			{name: "backend", doc: "Where bans are kept. dryrun decides and reports, but blocks nothing.", value: oneOf(&c.Firewall.Backend, Backends...)},
-			{name: "block", doc: "drop is silent; reject answers.", value: oneOf(&c.Firewall.Block, "drop", "reject")},
+			{name: "backend", doc: "Where bans are kept. dryrun blocks nothing.", value: oneOf(&c.Firewall.Backend, Backends...)},
+			{name: "block", doc: "Whether to discard packets silently, or to answer.", value: oneOf(&c.Firewall.Block, "drop", "reject")},
 			{name: "keep_on_stop", doc: "Bans stay in effect while the daemon is stopped.", value: boolean(&c.Firewall.KeepOnStop)},
 			{name: "close_connections", doc: "Close the open connections of a banned address.", value: boolean(&c.Firewall.Close)},
 			{name: "firewalld", fields: []field{
@@ -129,7 +129,7 @@ func schema(c *Config) []field {
 			}},
 		}},
 		{name: "limits", doc: "Bounds on memory.", fields: []field{
-			{name: "max_tracked", old: "tracked", doc: "Addresses with failures to track; about 100 bytes each.", value: number(&c.Limits.MaxTracked, minTracked, maxTracked)},
+			{name: "max_tracked", old: "tracked", doc: "Addresses to track; 100 bytes each.", value: number(&c.Limits.MaxTracked, minTracked, maxTracked)},
 			{name: "max_evidence", old: "lines_per_ban", doc: "Log lines kept as evidence of a ban.", value: number(&c.Limits.MaxEvidence, 1, maxEvidence)},
 		}},
 		{name: "report", doc: "Who is told about bans: nobody, unless a destination is configured.", fields: reportFields(c)},
@@ -142,18 +142,18 @@ func thresholds(d *Thresholds) []field {
 	return []field{
 		{name: "find_time", doc: "Failures older than this no longer count.", value: duration(&d.FindTime, maxFindTime)},
 		{name: "max_retry", doc: "Failed attempts within find_time that lead to a ban.", value: number(&d.MaxRetry, 1, maxRetry)},
-		{name: "ban_time", doc: "Duration of the first ban; see escalate for later ones.", value: durationOrForever(&d.BanTime)},
+		{name: "ban_time", doc: "Duration of the first ban; see escalate.", value: durationOrForever(&d.BanTime)},
 		{name: "observe", doc: `Decide and log "would ban", but block nothing.`, value: boolean(&d.Observe)},
-		{name: "prefix", doc: "Addresses that share this many leading bits are counted and banned as one.", fields: []field{
+		{name: "prefix", doc: "Addresses with the same leading bits are counted and banned as one.", fields: []field{
 			{name: "ipv4", doc: "Prefix length for IPv4. 32: single addresses.", value: number(&d.Prefix4, 8, 32)},
 			{name: "ipv6", doc: "Prefix length for IPv6. 64: what one customer usually has.", value: number(&d.Prefix6, 32, 128)},
 		}},
 		{name: "slow", doc: "A second, longer window against slow attacks.", fields: []field{
 			{name: "find_time", doc: "Failures older than this no longer count in it.", value: duration(&d.Slow.FindTime, maxLong)},
-			{name: "max_retry", doc: "Attempts, plus one for each further account, that lead to a ban.", value: orOff(&d.Slow.MaxRetry, number(&d.Slow.MaxRetry, 2, maxSlow))},
+			{name: "max_retry", doc: "Attempts plus further accounts that lead to a ban.", value: orOff(&d.Slow.MaxRetry, number(&d.Slow.MaxRetry, 2, maxSlow))},
 		}},
 		{name: "weights", doc: "Failures that count more than once within find_time.", fields: []field{
-			{name: "invalid_user", old: "unknown", doc: "Weight from the fourth nonexistent account on. 1: no difference.", value: number(&d.Weights.InvalidUser, 1, maxWeight)},
+			{name: "invalid_user", old: "unknown", doc: "Weight from the fourth nonexistent account on.", value: number(&d.Weights.InvalidUser, 1, maxWeight)},
 			{name: "new_account", old: "account", doc: "Added for each account but the first that an address tries.", value: number(&d.Weights.NewAccount, 0, maxWeight)},
 		}},
 	}
@@ -210,8 +210,8 @@ func listFields(p *allow.Published) []field {
 			{name: "ipv4", doc: "Shortest prefix length accepted, for IPv4.", value: number(&p.MinPrefix4, 8, 32)},
 			{name: "ipv6", doc: "Shortest prefix length accepted, for IPv6.", value: number(&p.MinPrefix6, 16, 128)},
 		}},
-		{name: "min_percent", old: "min_share", doc: "A list with fewer of its former entries is rejected.", value: number(&p.MinPercent, 0, 100)},
-		{name: "insecure", doc: "Accept http: URLs, which anybody on the way can change.", value: boolean(&p.Insecure)},
+		{name: "min_percent", old: "min_share", doc: "A list that keeps fewer of its entries is rejected.", value: number(&p.MinPercent, 0, 100)},
+		{name: "insecure", doc: "Accept http: URLs, which anyone on the path can change.", value: boolean(&p.Insecure)},
 	}
 }
 
@@ -234,7 +234,7 @@ func reportFields(c *Config) []field {
 			{name: "path", doc: "A program compatible with sendmail.", value: absolute(&r.Sendmail.Path, "/usr/sbin/sendmail")},
 			{name: "args", doc: "Its arguments before the recipients.", value: texts(&r.Sendmail.Args, "list of texts", 64, printableText, "holds a control character", "write arguments as a list; there is no shell")},
 			{name: "time_limit", doc: "The program is stopped after this, and the mail tried again.", value: duration(&r.Sendmail.TimeLimit, maxTimeLimit)},
-			{name: "smtp", doc: "Send to this server in place of the program, as exim needs it.", value: orNone(&r.Sendmail.SMTP, one(&r.Sendmail.SMTP, "HOST or HOST:PORT", parseSMTPServer, text))},
+			{name: "smtp", doc: "Server in place of the program, for exim.", value: orNone(&r.Sendmail.SMTP, one(&r.Sendmail.SMTP, "HOST or HOST:PORT", parseSMTPServer, text))},
 		}},
 		{name: "destinations", doc: "Where reports go.", entries: destinations(c)},
 	}
@@ -259,7 +259,7 @@ func destinationFields(d *Destination) []field {
 	blocklist, abuseIPDB, xarf := []string{TypeBlocklist}, []string{TypeAbuseIPDB}, []string{TypeXARF}
 	webhook, web, exec := []string{TypeWebhook}, []string{TypeBlocklist, TypeAbuseIPDB, TypeWebhook}, []string{TypeExec}
 	return []field{
-		{name: "type", doc: "What kind of destination it is.", initial: "the name, if it is a type", value: oneOf(&d.Type, DestinationTypes...)},
+		{name: "type", doc: "What it is.", initial: "the name", value: oneOf(&d.Type, DestinationTypes...)},
 		{name: "enabled", doc: "false stops reports to it.", value: boolean(&d.Enabled)},
 		{name: "jails", doc: "Jails whose bans are reported.", initial: "all", value: once(texts(&d.Jails, "list of jails", maxJails, reportable, "is not the name of a jail", "write [sshd, postfix]"))},
 		{name: "min_failures", doc: "Bans for fewer failures are not reported.", value: number(&d.MinFailures, 0, maxRetry)},
@@ -275,18 +275,18 @@ func destinationFields(d *Destination) []field {
 		{name: "time_limit", doc: "For one delivery.", value: duration(&d.TimeLimit, maxTimeLimit)},
 		{name: "to", types: mails, doc: "Recipients.", example: "[root]", value: once(texts(&d.To, "list of mail addresses", maxRecipients, ValidRecipient, "is not a mail address", "write root, or name@example.org"))},
 		{name: "include", old: "parts", types: mail, doc: "Parts of a mail: whois data, evidence, all lines about the address.", value: once(many(&d.Include, "list of whois, lines and context", 3, parseInclude, text))},
-		{name: "layout", types: mail, doc: "Subject and text as bailiff or fail2ban writes them.", value: oneOf(&d.Layout, "bailiff", "fail2ban")},
+		{name: "layout", types: mail, doc: "Whose subject and text.", value: oneOf(&d.Layout, "bailiff", "fail2ban")},
 		{name: "template", types: mail, doc: "File with your own layout.", initial: "none", optional: true, example: "/etc/bailiff/report.tmpl", value: absolute(&d.Template, "/etc/bailiff/report.tmpl")},
-		{name: "method", old: "via", types: blocklist, doc: "http needs server and credential.", value: oneOf(&d.Method, "mail", "http")},
-		{name: "server", types: blocklist, doc: "The server as registered there, for method http.", initial: "none", optional: true, example: "server@example.org", value: checked(&d.Server, "mail address or number", validAccount, "is neither a mail address nor a number", "write what blocklist.de knows the server by")},
-		{name: "services", types: blocklist, doc: "The service's names of jails or filters.", initial: "built in", optional: true, example: "{roundcube-auth: imap}", value: blocklistServices(&d.Services)},
-		{name: "categories", types: abuseIPDB, doc: "The service's categories of jails or filters.", initial: "built in", optional: true, example: "{sshd: [18, 22]}", value: abuseCategories(&d.Categories)},
-		{name: "format", types: xarf, doc: "4: XARF 4 (JSON). 0.2: X-ARF 0.2.", value: oneOf(&d.Format, "0.2", "4")},
+		{name: "method", old: "via", types: blocklist, doc: "How reports are sent.", value: oneOf(&d.Method, "mail", "http")},
+		{name: "server", types: blocklist, doc: "This server there, for http.", initial: "none", optional: true, example: "server@example.org", value: checked(&d.Server, "mail address or number", validAccount, "is neither a mail address nor a number", "write what blocklist.de knows the server by")},
+		{name: "services", types: blocklist, doc: "Names there of jails or filters.", initial: "built in", optional: true, example: "{roundcube-auth: imap}", value: blocklistServices(&d.Services)},
+		{name: "categories", types: abuseIPDB, doc: "Categories there of jails or filters.", initial: "built in", optional: true, example: "{sshd: [18, 22]}", value: abuseCategories(&d.Categories)},
+		{name: "format", types: xarf, doc: "Version of X-ARF.", value: oneOf(&d.Format, "0.2", "4")},
 		{name: "org", types: xarf, doc: "Who reports: a person or an organization.", initial: "none: required", optional: true, example: "Example GmbH", value: checked(&d.Org, "text", validText, "holds a control character, or is too long", "write who reports: Example GmbH")},
 		{name: "contact", types: xarf, doc: "Mail address for answers.", initial: "report.sender", optional: true, example: "abuse@example.org", value: checked(&d.Contact, "mail address", ValidAddress, "is not a mail address", "write abuse@example.org")},
 		{name: "per_contact", types: xarf, doc: "Mails to one contact in 24 hours; others wait.", value: number(&d.PerContact, 1, 1000)},
-		{name: "url", types: web, doc: "Where requests go.", initial: "the service's; webhook: required", optional: true, example: "https://chat.example.org/hooks/bailiff", value: one(&d.URL, "https: URL", parseWebURL, text)},
-		{name: "credential", types: web, doc: "Name of the systemd credential with the key.", initial: "bailiff_NAME", optional: true, example: "bailiff_chat", value: checked(&d.Credential, "name", validCredential, "is not the name of a credential", "write a name as LoadCredential= has it: bailiff_abuseipdb; the secret itself never stands here")},
+		{name: "url", types: web, doc: "Where requests go.", initial: "the service's", optional: true, example: "https://example.org/hooks/bailiff", value: one(&d.URL, "https: URL", parseWebURL, text)},
+		{name: "credential", types: web, doc: "Name of the systemd credential with the key.", initial: "bailiff_NAME", optional: true, example: "bailiff_key", value: checked(&d.Credential, "name", validCredential, "is not the name of a credential", "write a name as LoadCredential= has it: bailiff_abuseipdb; the secret itself never stands here")},
 		{name: "headers", types: webhook, doc: "More HTTP headers, none of them secret.", initial: "none", optional: true, example: "{X-Team: mail}", value: headers(&d.Headers)},
 		{name: "command", types: exec, doc: "Program and arguments; there is no shell.", initial: "none: required", example: "[/usr/local/bin/tell, --ban]", value: texts(&d.Command, "list of texts", 64, printableText, "holds a control character", "write the program and its arguments as a list; there is no shell")},
 	}

@@ -170,7 +170,10 @@ func duration(dst *time.Duration, max time.Duration) value {
 
 func between(dst *time.Duration, min, max time.Duration) value {
 	form := "duration up to " + FormatDuration(max)
-	if min > time.Second {
+	switch {
+	case max == longest:
+		form = "duration"
+	case min > time.Second:
 		form = "duration from " + FormatDuration(min) + " to " + FormatDuration(max)
 	}
 	return one(dst, form, func(s string) (time.Duration, *diag.Error) {
