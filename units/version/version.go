@@ -8,7 +8,7 @@ import (
 // Release is the version that the tree is, or becomes with the next release.
 const Release = "1.0.0-rc1"
 
-// Commit is set by the Makefile: -ldflags "-X bailiff/cmd/internal/build.Commit=…". Empty, what Go itself recorded counts.
+// Commit is set by the Makefile: -ldflags "-X bailiff/units/version.Commit=…". Empty, what Go itself recorded counts.
 var Commit string
 
 // Info is what `bailiff version --json` prints. Since 1.0.

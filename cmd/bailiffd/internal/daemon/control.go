@@ -27,7 +27,7 @@ func (a *controlAPI) do(ctx context.Context, f func()) error {
 	select {
 	case a.d.calls <- func() { defer close(done); f() }:
 	case <-ctx.Done():
-		return busy(ctx)
+		return errBusy
 	}
 	select {
 	case <-done:
@@ -37,9 +37,25 @@ func (a *controlAPI) do(ctx context.Context, f func()) error {
 	}
 }
 
-func busy(ctx context.Context) error {
-	return &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon did not answer in time, and nothing was done", Hint: "see journalctl -u bailiff; try again"}
+// change carries out an operator's command on the owner's goroutine, and saves the state before it returns.
+func (a *controlAPI) change(ctx context.Context, f func() error) error {
+	var failed error
+	err := a.do(ctx, func() {
+		if failed = f(); failed != nil {
+			return
+		}
+		if err := a.d.saver.saveNow(); err != nil {
+			failed = &control.Error{Status: http.StatusInternalServerError, Message: "done, but the state cannot be saved: " + err.Error(),
+				Hint: "free space on the file system of /var/lib/bailiff; the daemon tries again by itself, and a restart takes the change from the journal"}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return failed
 }
+
+var errBusy = &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon did not answer in time, and nothing was done", Hint: "see journalctl -u bailiff; try again"}
 
 func badRequest(hint, format string, args ...any) error {
 	return &control.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Hint: hint}

@@ -114,24 +114,22 @@ func (a *controlAPI) Allow(ctx context.Context, by control.Peer, req control.All
 		}
 	}
 	r := &control.AllowResult{}
-	var failed error
-	err = a.do(ctx, func() {
+	err = a.change(ctx, func() error {
 		d := a.d
 		entry := allow.Entry{Prefix: p, Origin: allow.OriginRuntime, Comment: req.Comment, Until: until}
 		if !d.state.Allow(entry) {
-			failed = &control.Error{Status: http.StatusConflict, Message: "the run-time allow list is full", Hint: "write the addresses to a file in /etc/bailiff/allow.d"}
-			return
+			return &control.Error{Status: http.StatusConflict, Message: "the run-time allow list is full", Hint: "write the addresses to a file in /etc/bailiff/allow.d"}
 		}
 		lifted := d.refreshAllow(time.Now())
 		d.aud.Allow(audit.AllowEvent{Prefix: p, Until: until, Comment: req.Comment, By: by.User, Lifted: len(lifted)})
 		r.Lifted = len(lifted)
 		r.Entry = d.origins().entry(entry)
-		failed = saveResult(d.saver.saveNow())
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return r, failed
+	return r, nil
 }
 
 func (a *controlAPI) Disallow(ctx context.Context, by control.Peer, prefix string) (*control.Removed, error) {
@@ -139,24 +137,18 @@ func (a *controlAPI) Disallow(ctx context.Context, by control.Peer, prefix strin
 	if err != nil {
 		return nil, err
 	}
-	var failed error
-	err = a.do(ctx, func() {
+	err = a.change(ctx, func() error {
 		d := a.d
 		if !d.state.Disallow(p) {
 			if e, ok := d.eng.Allow().Contains(p.Addr(), time.Now().UnixMicro()); ok {
-				failed = &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s was not allowed at run time: it is covered by %s in %s", p, e.Prefix, e.Where()), Hint: "change it there, then run bailiff reload"}
-			} else {
-				failed = &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("%s is not on the allow list", p)}
+				return &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s was not allowed at run time: it is covered by %s in %s", p, e.Prefix, e.Where()), Hint: "change it there, then run bailiff reload"}
 			}
-			return
+			return &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("%s is not on the allow list", p)}
 		}
 		d.refreshAllow(time.Now())
 		d.aud.Disallow(audit.AllowEvent{Prefix: p, By: by.User})
-		failed = saveResult(d.saver.saveNow())
+		return nil
 	})
-	if err == nil {
-		err = failed
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -121,27 +121,23 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 		name = jailManual
 	}
 	out := []control.Ban{}
-	var failed error
-	err := a.do(ctx, func() {
+	err := a.change(ctx, func() (err error) {
 		d := a.d
 		long := d.conf.Defaults.BanTime
 		if j, ok := d.eng.Jail(name); ok {
 			long = j.BanTime
 		} else if name != jailManual {
-			failed = &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no jail %q", name), Hint: "jails are " + strings.Join(d.jailNames(), ", ") + "; without a jail all traffic is blocked"}
-			return
+			return &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no jail %q", name), Hint: "jails are " + strings.Join(d.jailNames(), ", ") + "; without a jail all traffic is blocked"}
 		}
 		if req.Duration != "" {
-			if long, failed = config.ParseDuration(req.Duration); failed != nil {
-				failed = badRequest("write 10m, 48h, 4w or forever", "duration: %v", failed)
-				return
+			if long, err = config.ParseDuration(req.Duration); err != nil {
+				return badRequest("write 10m, 48h, 4w or forever", "duration: %v", err)
 			}
 		}
 		now := time.Now().UnixMicro()
 		for _, p := range ps {
 			if hit := d.eng.Allow().Overlapping(p, now); len(hit) > 0 {
-				failed = &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s is not banned: %s is allowed (%s)", p, hit[0].Prefix, hit[0].Where()), Hint: "remove it from the allow list first"}
-				return
+				return &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s is not banned: %s is allowed (%s)", p, hit[0].Prefix, hit[0].Where()), Hint: "remove it from the allow list first"}
 			}
 		}
 		for _, p := range ps {
@@ -162,20 +158,12 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 			d.record(auditRecord{kind: kind, ban: banEvent(&b, d.firewall.status.Backend)})
 			out = append(out, controlBan(&b))
 		}
-		failed = saveResult(d.saver.saveNow())
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return out, failed
-}
-
-// saveResult is the error for a command that was carried out but may not survive a crash.
-func saveResult(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &control.Error{Status: http.StatusInternalServerError, Message: "done, but the state cannot be saved: " + err.Error(), Hint: "free space on the file system of /var/lib/bailiff; the daemon tries again by itself, and a restart takes the change from the journal"}
+	return out, nil
 }
 
 func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail string, all bool) (*control.Removed, error) {
@@ -189,8 +177,7 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail st
 		return nil, badRequest("?prefix=192.0.2.7, or ?all=true", "no address given")
 	}
 	n := 0
-	var failed error
-	err = a.do(ctx, func() {
+	err = a.change(ctx, func() error {
 		d := a.d
 		var gone []state.Ban
 		for b := range d.state.All() {
@@ -209,10 +196,10 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail st
 		}
 		d.released(gone, "lifted by hand", by.User)
 		n = len(gone)
-		failed = saveResult(d.saver.saveNow())
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &control.Removed{Removed: n}, failed
+	return &control.Removed{Removed: n}, nil
 }

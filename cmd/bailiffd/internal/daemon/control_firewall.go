@@ -60,7 +60,7 @@ func (a *controlAPI) inspect(ctx context.Context, q inspectRequest) (*control.Fi
 	select {
 	case a.d.firewall.inspecting <- struct{}{}:
 	case <-ctx.Done():
-		return nil, nil, busy(ctx)
+		return nil, nil, errBusy
 	}
 	q.answer = make(chan inspectResult, 1)
 	f := &control.Firewall{}
@@ -78,7 +78,7 @@ func (a *controlAPI) inspect(ctx context.Context, q inspectRequest) (*control.Fi
 		return f, &r, nil
 	case <-ctx.Done():
 		go func() { <-q.answer; <-a.d.firewall.inspecting }() // the worker is still inspecting, and holds a full set
-		return nil, nil, busy(ctx)
+		return nil, nil, errBusy
 	}
 }
 

@@ -232,15 +232,7 @@ func (w *firewallWorker) finish() {
 // run works until finish is called or ctx ends.
 func (w *firewallWorker) run(ctx context.Context) {
 	for {
-		w.mu.Lock()
-		p, overflow, closing := w.pending, w.overflow, w.closing
-		w.pending = pending{}
-		var next *backendSwitch
-		if p.hasFull { // else it is still to come
-			next, w.next = w.next, nil
-		}
-		w.mu.Unlock()
-		w.work(ctx, &p, overflow, next)
+		closing := w.work(ctx)
 		wait := w.requestDue()
 		w.mu.Lock()
 		more := !w.pending.empty()
@@ -263,8 +255,16 @@ func (w *firewallWorker) run(ctx context.Context) {
 	}
 }
 
-// work does what is pending.
-func (w *firewallWorker) work(ctx context.Context, p *pending, overflow bool, next *backendSwitch) {
+// work does what is pending. closing means that finish had been called before.
+func (w *firewallWorker) work(ctx context.Context) (closing bool) {
+	w.mu.Lock()
+	p, overflow, closing := w.pending, w.overflow, w.closing
+	w.pending = pending{}
+	var next *backendSwitch
+	if p.hasFull { // else it is still to come
+		next, w.next = w.next, nil
+	}
+	w.mu.Unlock()
 	if next != nil {
 		w.begin(next)
 	}
@@ -283,6 +283,7 @@ func (w *firewallWorker) work(ctx context.Context, p *pending, overflow bool, ne
 		w.verifyNow(ctx)
 	}
 	w.removeRetired(ctx)
+	return closing
 }
 
 // requestDue requests the full set of bans when the pause is over. It returns how long it is until the next such moment, or until a

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// gcPercent is how much garbage may accumulate, in percent of the live memory. The state is large tables without pointers, which
-// the collector scans at almost no cost, so memory is the scarcer resource: 100,000 bans take 48 MiB instead of 80.
+// gcPercent is how much garbage may accumulate, in percent of the live memory. The state is large tables, which the collector scans
+// quickly, so memory is the scarcer resource: with Go's default of 100, the peak while 100,000 bans are made is 104 MiB instead
+// of 52.
 const gcPercent = 10
 
 // With several processors an idle Go program wakes some of its threads at each timer. One processor judges half a million entries
@@ -38,7 +39,8 @@ func (m *memory) quiet(now time.Time) bool {
 	return true
 }
 
-// release returns unused memory to the system at once; the runtime itself would wait until the next collection.
+// release returns unused memory to the system. Without it 55 MiB stay in use after 100,000 bans, and 73 after the next start,
+// instead of 45.
 func (m *memory) release() { debug.FreeOSMemory() }
 
 // processors sets how many processors the program uses. behind means that the last batch was full; catchingUp that the daemon has

