@@ -273,11 +273,33 @@ func Fish(commands []*cli.Command) []byte {
 	for _, q := range questions {
 		line("function __bailiff_%s\n    %s\nend\n", q.words, askShell(q.call, q.key))
 	}
-	line("function __bailiff_on\n    __fish_seen_subcommand_from $argv\nend\n\ncomplete -c bailiff -f")
+	b.WriteString(`# __bailiff_words are the words before the cursor that are no options, without "bailiff".
+function __bailiff_words
+    set -l words (commandline -opc | string match -v -- '-*')
+    for w in $words[2..-1]
+        echo $w
+    end
+end
+
+# __bailiff_on COMMAND [VERB] tells whether this is the command.
+function __bailiff_on
+    set -l words (__bailiff_words)
+    for i in (seq (count $argv))
+        test "$words[$i]" = "$argv[$i]"; or return 1
+    end
+end
+
+# __bailiff_first COMMAND tells whether the verb is to come; without COMMAND, whether the command is.
+function __bailiff_first
+    test (count (__bailiff_words)) -eq (count $argv); and __bailiff_on $argv
+end
+
+complete -c bailiff -f
+`)
 	for _, c := range commands {
-		line("complete -c bailiff -n __fish_use_subcommand -a %s -d %s", c.Name, fishQuote(c.Short))
+		line("complete -c bailiff -n __bailiff_first -a %s -d %s", c.Name, fishQuote(c.Short))
 	}
-	line("complete -c bailiff -n __fish_use_subcommand -a help -d 'list the commands'")
+	line("complete -c bailiff -n __bailiff_first -a help -d 'list the commands'")
 	for _, c := range commands {
 		on := "__bailiff_on " + c.Name
 		if len(c.Verbs) == 0 {
@@ -286,10 +308,10 @@ func Fish(commands []*cli.Command) []byte {
 		}
 		line("")
 		for _, v := range c.Verbs {
-			line("complete -c bailiff -n '%s; and not __bailiff_on %s' -a %s -d %s", on, names(c.Verbs), v.Name, fishQuote(v.Short))
+			line("complete -c bailiff -n '__bailiff_first %s' -a %s -d %s", c.Name, v.Name, fishQuote(v.Short))
 		}
 		for _, v := range c.Verbs {
-			fishCommand(&b, v, on+"; and __bailiff_on "+v.Name)
+			fishCommand(&b, v, on+" "+v.Name)
 		}
 	}
 	return b.Bytes()
@@ -301,7 +323,7 @@ func fishCommand(b *bytes.Buffer, c *cli.Command, on string) {
 		_, text := flag.UnquoteUsage(f)
 		value := ""
 		if !cli.Boolean(f) {
-			value = " -x" + fishOffer(values[cli.Placeholder(f)])
+			value = fishValue(values[cli.Placeholder(f)])
 		}
 		fmt.Fprintf(b, "complete -c bailiff -n '%s' -l %s%s -d %s\n", on, f.Name, value, fishQuote(text))
 	}
@@ -310,24 +332,31 @@ func fishCommand(b *bytes.Buffer, c *cli.Command, on string) {
 	}
 }
 
+// fishValue is how an option takes a value.
+func fishValue(v value) string {
+	if v.files || v.folders {
+		return " -r -F" // a required value, which may be a file
+	}
+	return " -x" + fishOffer(v)
+}
+
+// fishOffer offers arguments.
 func fishOffer(v value) string {
 	var l []string
-	switch {
-	case v.folders:
-		l = append(l, "(__fish_complete_directories)")
-	case v.files:
-		l = append(l, "(__fish_complete_path)")
-	}
 	if v.ask != "" {
 		l = append(l, "(__bailiff_"+string(v.ask)+")")
 	}
 	if v.words != "" {
 		l = append(l, v.words)
 	}
-	if len(l) == 0 {
-		return ""
+	offer := ""
+	if v.files || v.folders {
+		offer = " -F"
 	}
-	return " -a '" + strings.Join(l, " ") + "'"
+	if len(l) > 0 {
+		offer += " -a '" + strings.Join(l, " ") + "'"
+	}
+	return offer
 }
 
 func fishQuote(s string) string {
