@@ -1,6 +1,6 @@
-// Package geo tells the country and the autonomous system of addresses from databases that lie on the host: MaxMind's
-// GeoLite2 and GeoIP2, DB-IP's, and others in that format (.mmdb). It asks nobody over the network, decides nothing, and
-// is no part of the daemon. Start with Open.
+// Package geo looks up the country and the autonomous system of addresses in databases on this host: MaxMind's GeoLite2 and
+// GeoIP2, DB-IP's, and others in that format (.mmdb). It uses no network, and the daemon does not use it. Start reading with
+// Open.
 package geo
 
 import (
@@ -15,13 +15,13 @@ import (
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
-// Folders are where the packages of distributions and geoipupdate put databases.
+// Folders are where distributions and geoipupdate put databases.
 var Folders = []string{"/usr/share/GeoIP", "/var/lib/GeoIP"}
 
-// maxKnown bounds the records that are remembered; databases of cities have millions.
+// maxKnown bounds the number of cached records; databases of cities have millions.
 const maxKnown = 1 << 16
 
-// DB is what was found. Either part may be missing.
+// DB is the databases that were found. Either may be missing.
 type DB struct {
 	country, system part
 }
@@ -33,9 +33,9 @@ type part struct {
 	known map[uintptr]string
 }
 
-// Open looks through files and folders, Folders when none is given, for a database of countries or cities and one of
-// autonomous systems; the newest of each kind is taken. That there is none is no error. A file that cannot be read is one,
-// and so is a path given that does not exist; what else was found can be used all the same.
+// Open searches files and folders, Folders if none is given, for the newest database of countries or cities, and of autonomous
+// systems. It is no error if there is none. A file that cannot be read, or a given path that does not exist, is an error, but
+// the DB can be used for what else was found.
 func Open(paths ...string) (*DB, error) {
 	d := &DB{}
 	var errs []error
@@ -66,11 +66,12 @@ func Open(paths ...string) (*DB, error) {
 	return d, errors.Join(errs...)
 }
 
-// quote makes a path stand for itself in a pattern.
+// quote escapes a path for filepath.Glob.
 func quote(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
+// take uses a database if it is newer than the one in use.
 func (d *DB) take(file string) error {
 	r, err := maxminddb.Open(file)
 	if err != nil {
@@ -93,7 +94,7 @@ func (d *DB) take(file string) error {
 	return nil
 }
 
-// Close gives the databases back.
+// Close closes the databases.
 func (d *DB) Close() {
 	for _, p := range [2]*part{&d.country, &d.system} {
 		if p.r != nil {
@@ -102,10 +103,10 @@ func (d *DB) Close() {
 	}
 }
 
-// Files are the databases in use: of countries and of autonomous systems; empty where there is none.
+// Files are the databases in use, of countries and of autonomous systems; empty if there is none.
 func (d *DB) Files() (country, system string) { return d.country.file, d.system.file }
 
-// Country is the ISO 3166 code of where an address is, DE say; empty if that is not known.
+// Country is the ISO 3166 code of an address, such as "DE"; empty if it is unknown.
 func (d *DB) Country(a netip.Addr) string {
 	return d.country.find(a, func(r maxminddb.Result) string {
 		var rec struct {
@@ -126,8 +127,7 @@ func (d *DB) Country(a netip.Addr) string {
 	})
 }
 
-// System is the autonomous system that an address belongs to, with its name: "AS64496 Example"; empty if that is not known.
-// The name is the database's.
+// System is the autonomous system of an address with its name in the database, "AS64496 Example"; empty if it is unknown.
 func (d *DB) System(a netip.Addr) string {
 	return d.system.find(a, func(r maxminddb.Result) string {
 		var rec struct {
@@ -141,6 +141,7 @@ func (d *DB) System(a netip.Addr) string {
 	})
 }
 
+// find looks up an address and decodes its record, once for each record.
 func (p *part) find(a netip.Addr, decode func(maxminddb.Result) string) string {
 	if p.r == nil {
 		return ""

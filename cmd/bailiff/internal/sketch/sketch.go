@@ -1,5 +1,6 @@
-// Package sketch counts what attackers choose (account names, addresses) in bounded memory: the most frequent of any number
-// of things, and roughly how many different ones there were. A flood of new names pushes nothing out that is frequent.
+// Package sketch counts items that attackers choose (account names, addresses) in bounded memory: Top finds the most frequent
+// ones, Distinct estimates how many different ones there were. A flood of new items cannot evict frequent ones. No kept library
+// has both algorithms; each is a page of code.
 package sketch
 
 import (
@@ -11,8 +12,8 @@ import (
 )
 
 // Top finds the most frequent keys with a fixed number of counters (Metwally and others, "Efficient computation of frequent
-// and top-k elements in data streams", 2005: space-saving). A key that makes up more than one in limit of all is sure to be
-// among them, and no count is off by more than the sum of all counts divided by limit.
+// and top-k elements in data streams", 2005: space-saving). A key with more than 1/limit of the total is certainly found, and no
+// count is off by more than the total divided by limit.
 type Top[K comparable] struct {
 	limit int
 	at    map[K]int
@@ -24,7 +25,7 @@ type slot[K comparable] struct {
 	count, off uint64
 }
 
-// NewTop makes a Top of so many counters.
+// NewTop makes a Top with a number of counters.
 func NewTop[K comparable](limit int) *Top[K] {
 	return &Top[K]{limit: max(1, limit), at: make(map[K]int)}
 }
@@ -42,7 +43,7 @@ func (t *Top[K]) Add(k K, n uint64) {
 		t.up(len(t.heap) - 1)
 		return
 	}
-	// The rarest makes room. The new one may have been there before, as often as the rarest at most.
+	// The rarest key makes room. The new one may have been counted before, but not more often than the rarest.
 	old := t.heap[0]
 	delete(t.at, old.key)
 	t.heap[0] = slot[K]{key: k, count: old.count + n, off: old.count}
@@ -50,6 +51,7 @@ func (t *Top[K]) Add(k K, n uint64) {
 	t.down(0)
 }
 
+// up restores the order of the heap above i.
 func (t *Top[K]) up(i int) {
 	for i > 0 && t.heap[(i-1)/2].count > t.heap[i].count {
 		t.swap(i, (i-1)/2)
@@ -57,6 +59,7 @@ func (t *Top[K]) up(i int) {
 	}
 }
 
+// down restores the order of the heap below i.
 func (t *Top[K]) down(i int) {
 	for {
 		least := i
@@ -78,13 +81,13 @@ func (t *Top[K]) swap(i, j int) {
 	t.at[t.heap[i].key], t.at[t.heap[j].key] = i, j
 }
 
-// Item is a key that was counted at Least so often, and Most at most.
+// Item is a key that was counted at least Least and at most Most times.
 type Item[K comparable] struct {
 	Key         K
 	Least, Most uint64
 }
 
-// Items returns the n most frequent keys by what is sure, in an order of less where they are equal.
+// Items returns the n most frequent keys by their least counts; less orders those that are equal.
 func (t *Top[K]) Items(n int, less func(a, b K) int) []Item[K] {
 	l := make([]Item[K], 0, len(t.heap))
 	for _, s := range t.heap {
@@ -99,17 +102,17 @@ func (t *Top[K]) Items(n int, less func(a, b K) int) []Item[K] {
 // registers of a Distinct: 2^12 give a standard error of 1.04/64, 1.6 %, in 4 KiB.
 const registerBits = 12
 
-// Distinct estimates how many different things there were (Flajolet and others, "HyperLogLog", 2007; linear counting while
-// there are few, so that small numbers are all but exact).
+// Distinct estimates how many different items there were (Flajolet and others, "HyperLogLog", 2007; linear counting for small
+// numbers, which are almost exact).
 type Distinct struct {
 	seed maphash.Seed
 	reg  [1 << registerBits]uint8
 }
 
-// NewDistinct makes one. What it hashes with is chosen by chance, so that nobody can choose names that count as one.
+// NewDistinct makes an empty Distinct. Its hash seed is random, so that nobody can choose items that count as one.
 func NewDistinct() *Distinct { return &Distinct{seed: maphash.MakeSeed()} }
 
-// Add counts a thing.
+// Add counts an item.
 func (d *Distinct) Add(b []byte) {
 	h := maphash.Bytes(d.seed, b)
 	i := h >> (64 - registerBits)
@@ -117,7 +120,7 @@ func (d *Distinct) Add(b []byte) {
 	d.reg[i] = max(d.reg[i], rank)
 }
 
-// Count is the estimate.
+// Count returns the estimate.
 func (d *Distinct) Count() uint64 {
 	const m = float64(len(d.reg))
 	sum, empty := 0.0, 0

@@ -1,6 +1,6 @@
-// Package term puts a live view on a terminal: the alternate screen, keys as they are pressed, and everything as it was
-// before when it ends. It uses the handful of sequences that every terminal since the VT100 and xterm knows (ECMA-48), no
-// colours, and no terminfo. Start with Open.
+// Package term shows a live view on a terminal: it uses the alternate screen, reads keys as they are pressed, and restores the
+// terminal at the end. It needs only the control sequences that every terminal since the VT100 and xterm knows (ECMA-48), and no
+// terminfo; bubbletea or tcell would bring 20 modules for the same. Start reading with Open.
 package term
 
 import (
@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNone says that there is no terminal that such a view could be put on.
+// ErrNone means that there is no terminal, or one that cannot show a view.
 var ErrNone = errors.New("no terminal")
 
 const (
@@ -23,7 +23,7 @@ const (
 	leave = "\x1b[?25h\x1b[?1049l"
 )
 
-// Screen is a terminal on which a view lives. Its methods may be called from any goroutine.
+// Screen is a terminal that shows a view. Its methods may be called from any goroutine.
 type Screen struct {
 	in, out *os.File
 	mu      sync.Mutex
@@ -35,8 +35,8 @@ type Screen struct {
 	keys    chan byte
 }
 
-// Open takes a terminal over. The caller defers Close, which sets it right also when the program panics; signals that end
-// the program have to lead to Close, too.
+// Open takes over a terminal. The caller defers Close, which restores it even after a panic; signals that end the program must
+// lead to Close, too.
 func Open(in, out *os.File) (*Screen, error) {
 	if t := os.Getenv("TERM"); t == "" || t == "dumb" {
 		return nil, fmt.Errorf("%w that can move its cursor (TERM=%q)", ErrNone, t)
@@ -60,6 +60,7 @@ func Open(in, out *os.File) (*Screen, error) {
 	return s, nil
 }
 
+// enter shows the alternate screen and makes keys arrive one by one.
 func (s *Screen) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +68,7 @@ func (s *Screen) enter() error {
 		return nil
 	}
 	t := s.before
-	t.Lflag &^= unix.ICANON | unix.ECHO // signals of keys stay: Ctrl-C, Ctrl-Z
+	t.Lflag &^= unix.ICANON | unix.ECHO // Ctrl-C and Ctrl-Z still send signals
 	t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
 	if err := unix.IoctlSetTermios(int(s.in.Fd()), unix.TCSETS, &t); err != nil {
 		return fmt.Errorf("terminal: %w", err)
@@ -77,7 +78,7 @@ func (s *Screen) enter() error {
 	return err
 }
 
-// restore sets everything as it was. s.mu is held.
+// restore puts the terminal back into its previous state. s.mu is held.
 func (s *Screen) restore() {
 	if s.raw {
 		s.raw = false
@@ -86,7 +87,7 @@ func (s *Screen) restore() {
 	}
 }
 
-// Close gives the terminal back as it was. It may be called again.
+// Close restores the terminal. It may be called more than once.
 func (s *Screen) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +99,7 @@ func (s *Screen) Close() {
 	}
 }
 
-// watch minds the terminal's signals: another size, and being stopped (Ctrl-Z), for which the shell gets its terminal back.
+// watch handles the terminal's signals: a new size, and Ctrl-Z, for which the terminal is restored until the program continues.
 func (s *Screen) watch() {
 	for sig := range s.signals {
 		if sig == unix.SIGTSTP {
@@ -120,6 +121,7 @@ func (s *Screen) watch() {
 	}
 }
 
+// read sends typed keys to s.keys.
 func (s *Screen) read() {
 	defer close(s.keys)
 	b := make([]byte, 64)
@@ -134,7 +136,7 @@ func (s *Screen) read() {
 	}
 }
 
-// plain leaves out what arrows and the like send: ESC [ or ESC O, and then up to a byte from @ to ~.
+// plain removes what arrow and function keys send: ESC [ or ESC O, up to a byte from @ to ~.
 func plain(b []byte) (keys []byte) {
 	for i := 0; i < len(b); i++ {
 		if b[i] != 0x1b {
@@ -149,13 +151,14 @@ func plain(b []byte) (keys []byte) {
 	return keys
 }
 
-// Keys are what is typed, a byte each; keys that send sequences are left out. It is closed when the terminal goes away.
+// Keys sends the bytes that are typed, without the sequences of arrow and function keys. It is closed when the terminal is
+// gone.
 func (s *Screen) Keys() <-chan byte { return s.keys }
 
-// Resized tells that all has to be drawn anew: the size has changed, or the program was continued.
+// Resized is sent to when everything has to be drawn again: the size has changed, or the program was continued.
 func (s *Screen) Resized() <-chan struct{} { return s.resized }
 
-// Size is how many columns and lines there are; 80 and 24 where the terminal does not say.
+// Size is the number of columns and lines; 80 and 24 if the terminal does not say.
 func (s *Screen) Size() (columns, lines int) {
 	w, err := unix.IoctlGetWinsize(int(s.out.Fd()), unix.TIOCGWINSZ)
 	if err != nil || w.Col == 0 || w.Row == 0 {
@@ -164,8 +167,8 @@ func (s *Screen) Size() (columns, lines int) {
 	return int(w.Col), int(w.Row)
 }
 
-// Draw shows lines, the first at the top, over what was there, in one write so that nothing flickers. Lines must be clean
-// (no control characters but colours) and fit Size.
+// Draw replaces what is shown by lines, in one write so that nothing flickers. Lines must not contain control characters
+// other than colours, and must fit Size.
 func (s *Screen) Draw(lines []string) error {
 	var b strings.Builder
 	b.WriteString("\x1b[H")

@@ -1,0 +1,132 @@
+package importer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/client"
+	"bailiff/cmd/bailiff/internal/fail2ban"
+	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/config"
+	"bailiff/units/control"
+)
+
+// takeBans hands fail2ban's current bans to the daemon, which loads the new configuration first if reload is set.
+func takeBans(e *cli.Env, r *importResult, in *fail2ban.Result, database string, reload bool) error {
+	if database == "" {
+		database = in.Database
+	}
+	r.Bans = &importBans{Database: database, Problems: []string{}}
+	if database == "" {
+		return errors.New("import: fail2ban keeps no database (dbfile in fail2ban.conf)")
+	}
+	bans, skipped, err := fail2ban.Bans(database, time.Now(), in.BanTime)
+	if err != nil {
+		return cli.WithHint(fmt.Errorf("import: %w", cause(err)), "stop fail2ban first (systemctl stop fail2ban), which closes the database; --database names another file")
+	}
+	r.Bans.Problems = append(r.Bans.Problems, skipped...)
+	c := control.Dial(e.Socket)
+	if reload {
+		if _, err := c.Reload(e.Ctx); err != nil {
+			return err
+		}
+	}
+	groups, err := groupBans(e, c, r.Bans, in, bans)
+	if err != nil {
+		return err
+	}
+	progress := e.Progress()
+	defer progress.Clear()
+	for _, g := range groups {
+		for chunk := range slices.Chunk(g.prefixes, 1000) {
+			progress.Show("%d of %s taken over", r.Bans.Taken, text.Count(len(bans), "ban"))
+			if err := banGroup(e, c, r.Bans, g.jail, g.duration, chunk); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// group is bans of one jail with the same end.
+type group struct {
+	jail, duration string // jail is empty for a ban by hand, of all ports
+	prefixes       []string
+}
+
+// groupBans sorts bans into groups, without those that the daemon has already at least as long.
+func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result, bans []fail2ban.Ban) (groups []*group, err error) {
+	st, err := c.Status(e.Ctx)
+	if err != nil {
+		return nil, err
+	}
+	old, err := client.AllBans(e.Ctx, c, control.BanQuery{})
+	if err != nil {
+		return nil, err
+	}
+	have := map[string]*time.Time{}
+	for _, b := range old {
+		have[b.Jail+" "+b.Prefix] = b.Until
+	}
+	byName := map[string]*group{}
+	now := time.Now()
+	for _, b := range bans {
+		jail, duration := in.Jails[b.Jail], "forever"
+		if !slices.ContainsFunc(st.Jails, func(j control.JailStatus) bool { return j.Name == jail }) {
+			jail = ""
+		}
+		if !b.Until.IsZero() {
+			duration = config.FormatDuration(roundUp(b.Until.Sub(now)))
+		}
+		until, ok := have[cmp.Or(jail, "manual")+" "+b.Prefix.String()]
+		if ok && (until == nil || !b.Until.IsZero() && !until.Before(b.Until)) {
+			r.Kept++
+			continue
+		}
+		g := byName[jail+" "+duration]
+		if g == nil {
+			g = &group{jail: jail, duration: duration}
+			byName[jail+" "+duration] = g
+			groups = append(groups, g)
+		}
+		g.prefixes = append(g.prefixes, b.Prefix.String())
+	}
+	return groups, nil
+}
+
+// banGroup bans prefixes that end together. If one of them is refused, because it is allowed for example, all are; they are
+// then tried one by one.
+func banGroup(e *cli.Env, c *control.Client, b *importBans, jail, duration string, prefixes []string) error {
+	_, err := c.Ban(e.Ctx, control.BanRequest{Prefixes: prefixes, Jail: jail, Duration: duration, Reason: "taken over from fail2ban"})
+	var refused *control.Error
+	switch {
+	case err == nil:
+		b.Taken += len(prefixes)
+		return nil
+	case !errors.As(err, &refused) || refused.Status < 400 || refused.Status > 499 || refused.Status == 403:
+		return err
+	case len(prefixes) == 1:
+		b.Problems = append(b.Problems, err.Error())
+		return nil
+	}
+	for _, p := range prefixes {
+		if err := banGroup(e, c, b, jail, duration, []string{p}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// roundUp prolongs the rest of a ban by 1 % at most, or to the next minute. Bans with the same end go to the daemon in one
+// call, and it writes its state file for each call.
+func roundUp(d time.Duration) time.Duration {
+	step := time.Minute
+	for step < d/200 {
+		step *= 2
+	}
+	return (max(d, time.Second) + step - 1) / step * step
+}

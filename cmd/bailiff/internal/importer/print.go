@@ -1,0 +1,172 @@
+package importer
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/fail2ban"
+	"bailiff/cmd/bailiff/internal/reports"
+	"bailiff/cmd/bailiff/internal/settings"
+	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/config"
+)
+
+// printImport reports what became of what: the jails, then the administrator's own settings. Settings of fail2ban's own files,
+// and those that were carried over unchanged, are shown only with verbose.
+func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose bool) {
+	if dry {
+		for _, file := range r.Files {
+			e.Printf("# ---- %s (%s)\n%s\n", file.Path, file.State, file.Content)
+		}
+	}
+	for _, j := range r.Jails {
+		if j.As == "" {
+			e.Printf("jail %s: not carried over: %s\n", text.Clean(j.Name), text.Clean(j.Why))
+			continue
+		}
+		e.Printf("jail %s: filter %s", j.As, j.Filter)
+		if j.Mode != "" {
+			e.Printf(" in mode %s", j.Mode)
+		}
+		if j.Translated {
+			e.Printf(", translated: %d of %s", j.Taken, text.Count(j.Of, "expression"))
+		}
+		if j.Why != "" {
+			e.Printf(" (%s)", text.Clean(j.Why))
+		}
+		e.Printf("\n")
+	}
+	own := func(s *fail2ban.Setting) bool { return s.Own }
+	stock := func(s *fail2ban.Setting) bool { return !s.Own }
+	sections := []struct {
+		title    string
+		verbose  bool
+		of       func(*fail2ban.Setting) bool
+		outcomes []string
+	}{
+		{"Not carried over", false, own, []string{fail2ban.Lost}},
+		{"Carried over, but not quite the same", false, own, []string{fail2ban.Changed}},
+		{"Not carried over of what stands in fail2ban's own files", false, stock, []string{fail2ban.Lost}},
+		{"Not needed any more", false, own, []string{fail2ban.Moot, fail2ban.Unused}},
+		{"Carried over", true, own, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
+		{"Not quite the same of fail2ban's own files", true, stock, []string{fail2ban.Changed}},
+		{"Carried over of fail2ban's own files", true, stock, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
+		{"Not needed any more of fail2ban's own files", true, stock, []string{fail2ban.Moot, fail2ban.Unused}},
+	}
+	hidden := 0
+	for _, sec := range sections {
+		first := true
+		for i := range r.Settings {
+			s := &r.Settings[i]
+			if !slices.Contains(sec.outcomes, s.Outcome) || !sec.of(s) {
+				continue
+			}
+			if sec.verbose && !verbose {
+				hidden++
+				continue
+			}
+			if first {
+				e.Printf("\n%s:\n", sec.title)
+				first = false
+			}
+			printSetting(e, s)
+		}
+	}
+	if hidden > 0 {
+		e.Printf("\n%s carried over as they are, or of fail2ban's own files: --verbose shows them\n", text.Count(hidden, "setting"))
+	}
+	if len(r.Notes) > 0 {
+		e.Printf("\nNotes:\n")
+		for _, n := range r.Notes {
+			e.Printf("  %s\n", text.Clean(n))
+		}
+	}
+	if b := r.Bans; b != nil {
+		e.Printf("\n%s taken over from %s, %d there already\n", text.Count(b.Taken, "ban"), b.Database, b.Kept)
+		for _, p := range b.Problems {
+			e.Printf("  %s\n", text.Clean(p))
+		}
+	}
+	if dry {
+		return
+	}
+	e.Printf("\n")
+	written := false
+	for _, file := range r.Files {
+		switch file.State {
+		case "differs":
+			e.Printf("left as it is: %s\n", file.Path)
+		case "same":
+			e.Printf("there already: %s\n", file.Path)
+		default:
+			written = true
+			e.Printf("written: %s\n", file.Path)
+		}
+	}
+	if written && r.Bans == nil {
+		printNext(e, r.To, c)
+	}
+}
+
+// printNext says what to do with the files that were written.
+func printNext(e *cli.Env, to string, c *config.Config) {
+	at := ""
+	if filepath.Clean(to) != settings.Dir {
+		at = " --config " + to
+	}
+	steps := [][2]string{
+		{"bailiff check" + at, "reads what was written as the daemon does"},
+		{"bailiff replay" + at + " --since 2d", "shows who would have been banned"},
+	}
+	if i := slices.IndexFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && !strings.HasPrefix(j.Filter.File, "builtin/") }); i >= 0 {
+		steps = append(steps, [2]string{"bailiff match" + at + " " + c.Jails[i].Filter.Name + " FILE", "tries lines of a log on a filter"})
+	}
+	if at == "" {
+		steps = append(steps, [2]string{"systemctl enable --now bailiff && bailiff reload", "begins to ban by it"})
+		if slices.ContainsFunc(c.Report.Destinations, func(d config.Destination) bool { return d.Enabled && reports.Mailed(&d) }) {
+			steps = append(steps, [2]string{"bailiff report setup", "lets reports be mailed by this host's mail system"})
+		}
+		steps = append(steps, [2]string{"systemctl disable --now fail2ban && bailiff import --bans", "takes its bans over"})
+	}
+	wide := 0
+	for _, s := range steps {
+		wide = max(wide, len(s[0]))
+	}
+	e.Printf("\nNext:\n")
+	for _, s := range steps {
+		e.Printf("  %-*s  %s\n", wide, s[0], s[1])
+	}
+}
+
+func printSetting(e *cli.Env, s *fail2ban.Setting) {
+	at := s.File
+	if s.Line > 0 {
+		at = fmt.Sprintf("%s:%d", s.File, s.Line)
+	}
+	outcome := s.Why
+	switch {
+	case s.Outcome == fail2ban.Replaced:
+		outcome = "set anew in " + s.To
+	case s.Outcome == fail2ban.Part:
+		outcome = "a part of " + s.To
+	case s.To != "" && outcome != "":
+		outcome = s.To + ": " + outcome
+	case s.To != "":
+		outcome = s.To
+	}
+	what := ""
+	if s.Option != "" {
+		value := strings.Join(strings.Fields(s.Value), " ")
+		if len(value) > 60 {
+			value = strings.ToValidUTF8(value[:60], "") + "…"
+		}
+		what = fmt.Sprintf(" [%s] %s = %s", s.Section, s.Option, value)
+	}
+	e.Printf("  %s:%s\n    %s\n", text.Clean(at), text.Clean(what), text.Clean(outcome))
+	if s.Hint != "" {
+		e.Printf("    hint: %s\n", text.Clean(s.Hint))
+	}
+}
