@@ -13,7 +13,7 @@
 //	GET    /v1/firewall                                Firewall
 //	POST   /v1/firewall/repair?force=true              FirewallRepair (admin: root)
 //	GET    /v1/events                                  Event, Event, …: JSON lines until the client leaves
-//	GET    /v1/config                                  text/yaml, the merged configuration in force
+//	GET    /v1/config                                  text/yaml, the merged configuration in use
 //	POST   /v1/reload                                  Reloaded    (admin: root)
 //
 // Calls without a mark need the right read: root, the daemon's own user and members of group bailiff have it. POST
@@ -278,7 +278,7 @@ type AllowSession struct {
 	Why   string    `json:"why"` // "root", "group sudo"
 	PID   uint32    `json:"pid"`
 	TTY   string    `json:"tty,omitempty"`
-	ID    string    `json:"id,omitempty"` // logind's; absent for one that only the journal tells of
+	ID    string    `json:"id,omitempty"` // logind's; absent if only the journal knows the session
 	Since time.Time `json:"since"`
 }
 
@@ -324,13 +324,13 @@ type WhyBan struct {
 
 // WhyCount is what counts against a prefix in one window.
 type WhyCount struct {
-	Jail      string    `json:"jail"`             // of accounts and neighbours that of the latest failure; it may be empty
+	Jail      string    `json:"jail"`             // of accounts and networks that of the latest failure; it may be empty
 	Filter    string    `json:"filter,omitempty"` // of the jail
 	Window    string    `json:"window"`           // "normal", "slow", "account" or "network"
 	Length    float64   `json:"window_seconds"`
 	Prefix    string    `json:"prefix"`                     // that is counted as one and would be banned
 	Failures  int       `json:"failures"`                   // that Evidence holds
-	Attempts  int       `json:"attempts"`                   // that failed; of neighbours different parts of the prefix
+	Attempts  int       `json:"attempts"`                   // that failed; of a network the parts of it that attacked
 	Count     int       `json:"count"`                      // weight of the attempts
 	MaxRetry  int       `json:"max_retry"`                  // the count that leads to a ban
 	Missing   int       `json:"missing"`                    // what is missing to MaxRetry

@@ -94,13 +94,14 @@ func Command() *cli.Command {
 			return err
 		}
 		db, err := geo.Open(*databases...)
-		defer db.Close()
 		if err != nil {
 			e.Notef("GeoIP database: %s", text.Clean(strings.ReplaceAll(err.Error(), "\n", "; ")))
 			if len(*databases) > 0 {
+				db.Close()
 				return cli.ErrSilent
 			}
 		}
+		defer db.Close() // what could be opened
 		t := newTally(eng, db, *jails)
 		if err := t.read(e, in); err != nil {
 			return err
