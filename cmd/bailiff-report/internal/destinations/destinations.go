@@ -124,11 +124,7 @@ func (e *Envs) Env(conf *config.Config) (deliver.Env, error) {
 		lookup.Contacts = "" // nobody else needs them, and each question tells who was banned
 	}
 	if e.reg == nil || e.lookup != lookup || lookup.Bootstrap != "" { // that file may have changed
-		options := registry.Options{Agent: agent}
-		if e.State != "" {
-			options.File = filepath.Join(e.State, "registry.json")
-		}
-		reg, err := registry.New(lookup, options)
+		reg, err := registry.New(lookup, registry.Options{Agent: agent})
 		if err != nil {
 			return deliver.Env{}, err
 		}

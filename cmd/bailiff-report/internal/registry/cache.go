@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"container/list"
 	"net/netip"
 	"time"
 
@@ -10,56 +9,51 @@ import (
 
 const maxCached = 4096 // networks: 4 KB each, mostly text
 
-// cache holds answers by network, those used last longest.
-type cache struct {
-	entries map[netip.Prefix]*list.Element
-	used    list.List // of *cached, the last used in front
-}
+// cache holds answers by network. What has expired goes first when it is full, then any.
+type cache map[netip.Prefix]cached
 
 type cached struct {
-	network netip.Prefix
-	until   time.Time
-	w       *report.Whois
+	until time.Time
+	w     *report.Whois
 }
 
-// get returns the answer for the narrowest network with addr in it.
-func (c *cache) get(addr netip.Addr, now time.Time) *report.Whois {
-	for bits := addr.BitLen(); bits >= 8 && len(c.entries) > 0; bits-- {
+// get returns the answer for the narrowest network with addr in it; nil: there is none.
+func (c cache) get(addr netip.Addr, now time.Time) *report.Whois {
+	for bits := addr.BitLen(); bits >= 8 && len(c) > 0; bits-- {
 		p, _ := addr.Prefix(bits)
-		e := c.entries[p]
-		if e == nil {
-			continue
+		x, ok := c[p]
+		switch {
+		case !ok:
+		case x.expired(now):
+			delete(c, p)
+		default:
+			return x.w
 		}
-		x := e.Value.(*cached)
-		if !now.Before(x.until) || x.w.Asked.After(now) { // or the clock was set back
-			c.remove(e)
-			continue
-		}
-		c.used.MoveToFront(e)
-		return x.w
 	}
 	return nil
 }
 
-// put remembers an answer for its whole network, and a failure for a short while for the neighbours that asked.
-func (c *cache) put(w *report.Whois, asked netip.Prefix, now time.Time, hold time.Duration) {
+// expired says whether an answer no longer holds, or the clock was set back.
+func (x cached) expired(now time.Time) bool { return !now.Before(x.until) || x.w.Asked.After(now) }
+
+// put keeps an answer for its whole network. A failure is kept for the network that was asked about, and not for long.
+func (c cache) put(w *report.Whois, asked netip.Prefix, now time.Time, hold time.Duration) {
 	network := w.Network
 	if w.Failed != "" || !network.IsValid() {
 		network, hold = asked, min(hold, failedFor)
 	}
-	if c.entries == nil {
-		c.entries = make(map[netip.Prefix]*list.Element)
+	if len(c) >= maxCached {
+		for p, x := range c {
+			if x.expired(now) {
+				delete(c, p)
+			}
+		}
 	}
-	if old := c.entries[network]; old != nil {
-		c.remove(old)
+	for p := range c {
+		if len(c) < maxCached {
+			break
+		}
+		delete(c, p)
 	}
-	c.entries[network] = c.used.PushFront(&cached{network, now.Add(hold), w})
-	for c.used.Len() > maxCached {
-		c.remove(c.used.Back())
-	}
-}
-
-func (c *cache) remove(e *list.Element) {
-	delete(c.entries, e.Value.(*cached).network)
-	c.used.Remove(e)
+	c[network] = cached{now.Add(hold), w}
 }

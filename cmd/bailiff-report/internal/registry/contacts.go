@@ -11,9 +11,9 @@ import (
 	"bailiff/cmd/bailiff-report/internal/registry/whois"
 )
 
-// contacts asks the DNS zone of abuse contacts: TXT of the address, reversed as in in-addr.arpa and ip6.arpa, holds mail
-// addresses with commas between them (https://abusix.com/documentation/abuse-contact-db/).
-// An error means that the zone could not be asked.
+// contacts asks the DNS zone of abuse contacts (https://abusix.com/documentation/abuse-contact-db/). The TXT record of the reversed
+// address, as in in-addr.arpa and ip6.arpa, holds mail addresses separated by commas. An error means that the zone could not be
+// asked.
 func (r *Registry) contacts(ctx context.Context, addr netip.Addr) (all []string, err error) {
 	if err := r.take("DNS zone " + r.cfg.Contacts); err != nil {
 		return nil, err
@@ -26,23 +26,18 @@ func (r *Registry) contacts(ctx context.Context, addr netip.Addr) (all []string,
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(texts) // they come in any order
+	slices.Sort(texts) // the server sends them in any order
 	for _, t := range texts {
 		all = whois.Contacts(all, t)
 	}
 	return all, nil
 }
 
-// reversed writes an address as DNS has it: 7.2.0.192, or nibble by nibble.
+// reversed writes an address as reverse DNS does: 7.2.0.192, or digit by digit.
 func reversed(addr netip.Addr) string {
-	const digits = "0123456789abcdef"
-	var labels []string
-	if addr.Is4() {
-		labels = strings.Split(addr.String(), ".")
-	} else {
-		for _, b := range addr.As16() {
-			labels = append(labels, digits[b>>4:b>>4+1], digits[b&15:b&15+1])
-		}
+	labels := strings.Split(addr.String(), ".")
+	if addr.Is6() {
+		labels = strings.Split(strings.ReplaceAll(addr.StringExpanded(), ":", ""), "")
 	}
 	slices.Reverse(labels)
 	return strings.Join(labels, ".")

@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	maxRedirects = 5       // RIRs redirect to each other where networks were transferred: once, at most twice
+	maxRedirects = 5       // registries redirect once or twice if a network was transferred
 	maxRDAP      = 1 << 20 // bytes of an answer; the largest seen have some 50 KB
 )
 
-// newClient makes a client that goes only where a chain may go. Connections are not kept: look-ups are rare, and what is
-// dialled is judged each time.
+// newClient makes a client that connects only where a chain may go. Connections are not reused: lookups are rare, and each
+// connection is checked.
 func (r *Registry) newClient(like *http.Client) *http.Client {
 	t, ok := http.DefaultTransport.(*http.Transport)
 	if like != nil {
@@ -36,13 +36,13 @@ func (r *Registry) newClient(like *http.Client) *http.Client {
 	t = t.Clone()
 	t.DisableKeepAlives = true
 	t.DialContext = dial
-	t.Proxy = nil // a proxy would go where dial does not see it
+	t.Proxy = nil // a proxy would connect where dial does not see it
 	t.MaxResponseHeaderBytes = 64 << 10
 	return &http.Client{Transport: t, CheckRedirect: r.redirect}
 }
 
-// redirect follows from https to https alone, or from wherever the configured server is plain http, and asks each server no
-// more than it may be asked.
+// redirect decides whether a redirect is followed: to https, or to http if the configured server has http, and within the limits of
+// the server that it leads to.
 func (r *Registry) redirect(req *http.Request, via []*http.Request) error {
 	switch {
 	case len(via) > maxRedirects:
@@ -50,15 +50,15 @@ func (r *Registry) redirect(req *http.Request, via []*http.Request) error {
 	case req.URL.Scheme != "https" && (req.URL.Scheme != "http" || via[0].URL.Scheme != "http"):
 		return fmt.Errorf("a redirect to %s: is not followed", req.URL.Scheme)
 	case req.URL.User != nil, whois.Server(req.URL.Host) == "":
-		return errors.New("a redirect to no plain host is not followed")
+		return errors.New("a redirect to something other than a plain host is not followed")
 	}
 	for _, v := range via {
 		if v.URL.String() == req.URL.String() {
-			return errors.New("redirects go round in a circle")
+			return errors.New("redirects lead in a circle")
 		}
 	}
 	if c, ok := req.Context().Value(chainKey{}).(*chain); ok {
-		c.next()
+		c.refer()
 	}
 	if req.URL.Host != via[len(via)-1].URL.Host {
 		return r.take(req.URL.Host)
@@ -86,7 +86,7 @@ func (r *Registry) rdap(ctx context.Context, addr netip.Addr) (*report.Whois, er
 }
 
 func (r *Registry) get(ctx context.Context, base string, addr netip.Addr) (*report.Whois, error) {
-	ctx, _ = begin(ctx)
+	ctx, _ = newChain(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"ip/"+addr.String(), nil)
 	if err != nil {
 		return nil, err
@@ -99,15 +99,14 @@ func (r *Registry) get(ctx context.Context, base string, addr netip.Addr) (*repo
 	req.Header.Set("User-Agent", r.agent)
 	resp, err := r.client.Do(req)
 	if err != nil {
-		// The URL holds nothing but the address; what failed may be another server's doing, but that one is reached through
-		// this one alone.
+		// Another server of the redirects may have failed, but it is reached through this one alone.
 		var u *url.Error
 		if errors.As(err, &u) {
 			err = u.Err
 		}
-		err = told(ctx, err)
+		err = timeoutErr(ctx, err)
 		if !errors.Is(err, errLimit) {
-			r.rest(first, restFor, err)
+			r.pause(first, pauseTime, err)
 		}
 		return nil, fmt.Errorf("%s: %w", first, err)
 	}
@@ -118,15 +117,15 @@ func (r *Registry) get(ctx context.Context, base string, addr netip.Addr) (*repo
 		return nil, fmt.Errorf("%s: knows nothing about %s", last, addr)
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500:
 		err := errors.New(strings.TrimSpace(strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode)))
-		r.rest(last, r.after(resp), err)
+		r.pause(last, r.after(resp), err)
 		return nil, fmt.Errorf("%s: %w", last, err)
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("%s: %d %s", last, resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
 	data, err := readAll(resp.Body, maxRDAP)
 	if err != nil {
-		err = told(ctx, err)
-		r.rest(last, restFor, err)
+		err = timeoutErr(ctx, err)
+		r.pause(last, pauseTime, err)
 		return nil, fmt.Errorf("%s: %w", last, err)
 	}
 	w, err := rdap.ParseNetwork(data, addr)
@@ -140,20 +139,20 @@ func (r *Registry) get(ctx context.Context, base string, addr netip.Addr) (*repo
 	return w, nil
 }
 
-// after is how long a server wants to be left alone.
+// after is how long a server asks not to be asked (Retry-After).
 func (r *Registry) after(resp *http.Response) time.Duration {
 	s := resp.Header.Get("Retry-After")
 	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
-		return max(restFor, min(time.Duration(n)*time.Second, maxRest))
+		return max(pauseTime, min(time.Duration(n)*time.Second, maxPause))
 	}
 	if t, err := http.ParseTime(s); err == nil {
-		return max(restFor, min(t.Sub(r.now()), maxRest))
+		return max(pauseTime, min(t.Sub(r.now()), maxPause))
 	}
-	return restFor
+	return pauseTime
 }
 
-// told puts the end of the time allowed into words.
-func told(ctx context.Context, err error) error {
+// timeoutErr replaces the error of a lookup whose time is over.
+func timeoutErr(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return errors.New("no answer in time")
 	}

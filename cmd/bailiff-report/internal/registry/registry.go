@@ -1,8 +1,8 @@
-// Package registry asks the Internet's registries whose an address is and who takes complaints about it: RDAP first, then
-// whois on port 43, then a DNS zone of abuse contacts. It never holds a report up longer than it is allowed to, never asks
-// one server more often than that one likes, and follows no referral of a stranger into the host's own network.
+// Package registry asks the Internet's registries who holds an address and who takes complaints about it: RDAP first, then whois
+// (port 43), then a DNS zone of abuse contacts. Lookups have a deadline, servers are rate-limited, and referrals into the host's
+// own network are not followed. Answers are cached for their whole network.
 //
-// What answers say is read by its subfolders rdap and whois. Start reading at Lookup.
+// It is done by hand because no library has these limits. Packages rdap and whois read the answers. Start reading at Lookup.
 package registry
 
 import (
@@ -25,58 +25,51 @@ import (
 )
 
 const (
-	// defaultServer and defaultZone are the world's: they are not asked about what is in nobody's registry.
-	defaultServer = "whois.iana.org"
-	defaultZone   = "abuse-contacts.abusix.zone"
+	// defaultZone is not asked about addresses that are in no registry.
+	defaultZone = "abuse-contacts.abusix.zone"
 
-	maxAtOnce = 8 // look-ups
+	maxAtOnce = 8 // lookups
 	grace     = 200 * time.Millisecond
-	failedFor = time.Minute // a network of which nothing could be learnt is not asked about again for so long
+	failedFor = time.Minute // after a failure, a network is not asked about again for this long
 )
 
-// Options are what a Registry takes from the process it lives in. The zero value asks the world.
+// Options are what a Registry gets from its process.
 type Options struct {
 	Client   *http.Client     // whose TLS configuration is taken; nil: the default one
 	Resolver string           // HOST:PORT of the DNS server for abuse contacts; "": the system's
 	Agent    string           // User-Agent
-	File     string           // where answers outlive the process; "": nowhere
 	Now      func() time.Time // nil: time.Now
 }
 
-// Registry asks and remembers. It is safe for use by several goroutines.
+// Registry looks addresses up. It is safe for use by several goroutines.
 type Registry struct {
 	cfg       config.Lookup
 	bootstrap *rdap.Bootstrap
 	client    *http.Client
 	resolver  *net.Resolver
-	dns       bool // a resolver of its own is set
+	dns       bool // Options.Resolver is set
 	agent     string
 	now       func() time.Time
 	slots     chan struct{}
-	file      string
 
 	mu      sync.Mutex
-	keeping bool // the file is about to be written
 	cache   cache
 	flights map[netip.Prefix]*flight
 	servers map[string]*server
 }
 
-// flight is a look-up under way, which those about its neighbours wait for: their network is most likely the same.
+// flight is a lookup under way. Lookups about addresses nearby wait for it: their network is most likely the same.
 type flight struct {
 	done chan struct{}
 	w    *report.Whois // not read before done
 }
 
-// New makes a Registry. An error is about the bootstrap file, and names it.
+// New returns a Registry. Errors are about the bootstrap file and name it.
 func New(cfg config.Lookup, o Options) (*Registry, error) {
-	r := &Registry{cfg: cfg, agent: o.Agent, file: o.File, now: o.Now, slots: make(chan struct{}, maxAtOnce),
+	r := &Registry{cfg: cfg, agent: o.Agent, now: o.Now, cache: cache{}, slots: make(chan struct{}, maxAtOnce),
 		flights: make(map[netip.Prefix]*flight), servers: make(map[string]*server), resolver: net.DefaultResolver, dns: o.Resolver != ""}
 	if r.now == nil {
 		r.now = time.Now
-	}
-	if r.file != "" {
-		r.load()
 	}
 	r.client = r.newClient(o.Client)
 	if o.Resolver != "" {
@@ -103,14 +96,14 @@ func New(cfg config.Lookup, o Options) (*Registry, error) {
 	return r, nil
 }
 
-// Lookup says whose addr is. It never fails and never returns nil: where there is no answer within the configured time, or
-// before ctx ends, Failed says why. The answer must not be changed; others have the same one.
+// Lookup returns who holds addr. It never returns nil: if there is no answer within the configured time or before ctx ends, Failed
+// says why. The answer is shared and must not be changed.
 func (r *Registry) Lookup(ctx context.Context, addr netip.Addr) *report.Whois {
 	addr = addr.Unmap().WithZone("")
-	if !r.known(addr) {
+	if !r.askable(addr) {
 		return r.failed(errors.New("no public address"))
 	}
-	// What is under way ends by itself in time, and says more about what failed.
+	// The lookup ends by itself at its limit, with a better reason than a context that ends.
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.TimeLimit+grace)
 	defer cancel()
 	for {
@@ -119,18 +112,18 @@ func (r *Registry) Lookup(ctx context.Context, addr netip.Addr) *report.Whois {
 			r.mu.Unlock()
 			return w
 		}
-		key := neighbours(addr)
+		key := nearby(addr)
 		f := r.flights[key]
 		if f == nil {
 			f = &flight{done: make(chan struct{})}
 			r.flights[key] = f
-			// The look-up goes on if who asked goes away: others may wait for it, and the next one finds it remembered.
+			// The lookup goes on if its caller is gone: others may wait for it, and its answer is cached.
 			go r.fly(context.WithoutCancel(ctx), f, key, addr)
 		}
 		r.mu.Unlock()
 		select {
 		case <-f.done:
-			// A neighbour's answer is ours if its network is; what failed for a neighbour failed for us.
+			// An answer about an address nearby is also about this one if its network contains it; so is a failure.
 			if f.w.Network.Contains(addr) || f.w.Failed != "" {
 				return f.w
 			}
@@ -140,18 +133,18 @@ func (r *Registry) Lookup(ctx context.Context, addr netip.Addr) *report.Whois {
 	}
 }
 
-// known says whether addr can be asked about at all.
-func (r *Registry) known(addr netip.Addr) bool {
-	return addr.IsValid() && (report.Public(addr) || r.cfg.RDAP && r.own(addr) || r.cfg.Whois && private(r.cfg.WhoisServer))
+// askable says whether some server can know addr.
+func (r *Registry) askable(addr netip.Addr) bool {
+	return addr.IsValid() && (report.Public(addr) || r.cfg.RDAP && r.inBootstrap(addr) || r.cfg.Whois && private(r.cfg.WhoisServer))
 }
 
-// own says whether a bootstrap file of the administrator's names a server for addr: that is a registry of theirs, which may
-// know about private networks, too.
-func (r *Registry) own(addr netip.Addr) bool {
+// inBootstrap says whether the configured bootstrap file names a server for addr: the administrator's own registry, which may know
+// private networks.
+func (r *Registry) inBootstrap(addr netip.Addr) bool {
 	return r.cfg.Bootstrap != "" && len(r.bootstrap.Servers(addr)) > 0
 }
 
-// private says whether a configured server is one of the host's own network, by its address.
+// private says whether a configured server is in the host's own network, by its address.
 func private(server string) bool {
 	host, _, err := net.SplitHostPort(whois.Server(server))
 	if err != nil {
@@ -161,8 +154,8 @@ func private(server string) bool {
 	return host == "localhost" || err == nil && !report.Public(a)
 }
 
-// neighbours is the network whose addresses wait for each other's look-ups. Registries hand out no smaller ones.
-func neighbours(addr netip.Addr) netip.Prefix {
+// nearby is the network whose addresses wait for each other's lookups: the smallest that registries assign.
+func nearby(addr netip.Addr) netip.Prefix {
 	bits := 24
 	if addr.Is6() {
 		bits = 48
@@ -171,6 +164,7 @@ func neighbours(addr netip.Addr) netip.Prefix {
 	return p
 }
 
+// fly makes a lookup and gives its answer to all that wait for it.
 func (r *Registry) fly(ctx context.Context, f *flight, key netip.Prefix, addr netip.Addr) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.TimeLimit)
 	defer cancel()
@@ -184,21 +178,18 @@ func (r *Registry) fly(ctx context.Context, f *flight, key netip.Prefix, addr ne
 		}
 		<-r.slots
 	case <-ctx.Done():
-		w = r.failed(errors.New("too many look-ups at once"))
+		w = r.failed(errors.New("too many lookups at once"))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cache.put(w, key, r.now(), hold)
-	if w.Failed == "" {
-		r.keepSoon()
-	}
 	delete(r.flights, key)
 	f.w = w
 	close(f.done)
 }
 
-// ask asks one after the other, each in a part of the time, so that one that hangs leaves some to the next. An answer is
-// whole if all who had something to say were reached.
+// ask asks RDAP, whois and the DNS zone in turn. Each gets a part of the time, so that one that hangs leaves some to the next. An
+// answer is whole if all that were asked could be reached.
 func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, whole bool) {
 	start := time.Now()
 	limit := r.cfg.TimeLimit
@@ -210,7 +201,7 @@ func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, w
 	}
 	contacts := r.cfg.Contacts != "" && (report.Public(addr) || r.dns || r.cfg.Contacts != defaultZone)
 	var errs []error
-	if r.cfg.RDAP && (report.Public(addr) || r.own(addr)) {
+	if r.cfg.RDAP && (report.Public(addr) || r.inBootstrap(addr)) {
 		part := time.Duration(5)
 		switch {
 		case !r.cfg.Whois && !contacts:
@@ -239,13 +230,13 @@ func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, w
 	}
 	if w == nil {
 		if len(errs) == 0 {
-			errs = append(errs, errors.New("no registry is asked"))
+			errs = append(errs, errors.New("no registry is configured"))
 		}
 		w = r.failed(errors.Join(errs...))
 	}
 	whole = w.Failed == ""
 	if len(w.Abuse) == 0 && contacts {
-		// What it cannot say, nobody says: no address is guessed.
+		// No address is guessed if the zone has none.
 		var err error
 		w.Abuse, err = r.contacts(ctx, addr)
 		whole = whole && err == nil
@@ -253,13 +244,13 @@ func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, w
 	return w, whole
 }
 
-// failed is an answer that says why there is none.
+// failed is the answer of a lookup that failed.
 func (r *Registry) failed(err error) *report.Whois {
 	reason := strings.ReplaceAll(err.Error(), "\n", "; ")
 	return &report.Whois{Asked: r.now(), Failed: safetext.Line(reason, 400)}
 }
 
-// usable refuses answers about more than a registry ever gave to one holder: those are about all the rest.
+// usable refuses networks larger than any that a registry gave to one holder: such answers are about unassigned space.
 func usable(p netip.Prefix) bool {
 	return p.Bits() >= 8 && p.Addr().Is4() || p.Bits() >= 16 && p.Addr().Is6()
 }

@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// What a server is asked at most: a burst, then one question every so often. The registries do not say where they begin to
-// refuse; RIPE NCC's limit for personal data is a thousand a day, ARIN's and LACNIC's have been met at some ten a minute.
+// Each server is asked at most burst questions at once, then one every refill. The registries do not publish their limits: RIPE NCC
+// allows a thousand queries for personal data a day, ARIN and LACNIC have refused at about ten a minute.
 const (
 	burst  = 20
 	refill = 3 * time.Second
 
-	// restFor is how long a server that failed is left alone: reports do not all wait for the same time-out.
-	restFor = 30 * time.Second
-	maxRest = time.Hour // that a server can ask for with Retry-After
+	// pauseTime is how long a server is not asked after it failed, so that not every report waits for the same time-out.
+	pauseTime = 30 * time.Second
+	maxPause  = time.Hour // that a server can ask for with Retry-After
 
-	maxServers = 100 // remembered; strangers name them
+	maxServers = 100 // that are remembered; answers name them
 )
 
 // server is what is known about one server.
 type server struct {
 	tokens float64
-	at     time.Time // when there were so many
-	rests  time.Time // until then
-	why    string
+	at     time.Time // of tokens
+	paused time.Time // not asked before
+	why    string    // it is paused
 }
 
-// errLimit says that our own limit is reached.
+// errLimit is the error when this host has asked a server often enough.
 var errLimit = errors.New("rate limit")
 
-// take asks for leave to put one question to a server.
+// take counts a question to a server, or returns why it must not be asked now.
 func (r *Registry) take(name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,8 +43,8 @@ func (r *Registry) take(name string) error {
 		s = &server{tokens: burst, at: now}
 		r.servers[name] = s
 	}
-	if now.Before(s.rests) {
-		return fmt.Errorf("%s: not asked again before %s: %s", name, s.rests.UTC().Format("15:04:05Z"), s.why)
+	if now.Before(s.paused) {
+		return fmt.Errorf("%s: not asked again before %s: %s", name, s.paused.UTC().Format("15:04:05Z"), s.why)
 	}
 	s.tokens = min(burst, s.tokens+float64(now.Sub(s.at))/float64(refill))
 	s.at = now
@@ -55,19 +55,19 @@ func (r *Registry) take(name string) error {
 	return nil
 }
 
-// rest leaves a server alone for a while.
-func (r *Registry) rest(name string, d time.Duration, why error) {
+// pause keeps a server from being asked for a while.
+func (r *Registry) pause(name string, d time.Duration, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.servers[name]; s != nil {
-		s.rests, s.why = r.now().Add(min(d, maxRest)), why.Error()
+		s.paused, s.why = r.now().Add(min(d, maxPause)), why.Error()
 	}
 }
 
-// forget drops the servers that have been left alone long enough to be new again, and if there are none, all.
+// forget drops the servers whose counts are back at their start, or all if there are none.
 func (r *Registry) forget(now time.Time) {
 	for name, s := range r.servers {
-		if now.Sub(s.at) > burst*refill && now.After(s.rests) {
+		if now.Sub(s.at) > burst*refill && now.After(s.paused) {
 			delete(r.servers, name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,13 +17,13 @@ import (
 )
 
 const (
-	maxReferrals = 3        // IANA, a registry, a provider's own server, and one to spare
+	maxReferrals = 3        // from IANA to a registry, to a provider's own server, and one more
 	maxWhois     = 64 << 10 // bytes of an answer that are read; the longest of ARIN's about one address have 15 KB
 )
 
-// whois asks from server to server, and returns what the last one that knew the network said.
+// whois follows referrals from server to server and returns the answer of the last one that knew the network.
 func (r *Registry) whois(ctx context.Context, addr netip.Addr) (*report.Whois, error) {
-	ctx, c := begin(ctx)
+	ctx, c := newChain(ctx)
 	var known *report.Whois
 	var asked []string
 	for at := whois.Server(r.cfg.WhoisServer); ; {
@@ -31,7 +32,7 @@ func (r *Registry) whois(ctx context.Context, addr netip.Addr) (*report.Whois, e
 		switch {
 		case err != nil && known == nil:
 			return nil, err
-		case err != nil: // a provider's server is out of reach; what its registry said holds
+		case err != nil: // a provider's server cannot be reached: its registry's answer is used
 			return known, nil
 		case w != nil:
 			known = w
@@ -39,29 +40,29 @@ func (r *Registry) whois(ctx context.Context, addr netip.Addr) (*report.Whois, e
 		if next == "" || slices.Contains(asked, next) || len(asked) > maxReferrals {
 			break
 		}
-		c.next()
+		c.refer()
 		at = next
 	}
 	if known == nil {
-		return nil, fmt.Errorf("%s: names no network with %s in it", short(asked[len(asked)-1]), addr)
+		return nil, fmt.Errorf("%s: names no network that contains %s", short(asked[len(asked)-1]), addr)
 	}
 	return known, nil
 }
 
-// query asks one server. The answer is nil if it says nothing worth telling, as IANA's does, which says who to ask next.
+// query asks one server. The answer is nil if it is only a referral, as IANA's is; next is the server it refers to.
 func (r *Registry) query(ctx context.Context, server string, addr netip.Addr) (w *report.Whois, next string, err error) {
 	if err := r.take(server); err != nil {
 		return nil, "", err
 	}
 	data, err := exchange(ctx, server, whois.Query(server, addr)+"\r\n")
 	if err != nil {
-		err = told(ctx, err)
-		r.rest(server, restFor, err)
+		err = timeoutErr(ctx, err)
+		r.pause(server, pauseTime, err)
 		return nil, "", fmt.Errorf("%s: %w", short(server), err)
 	}
 	next = whois.Referral(data)
 	w = whois.Parse(data, addr)
-	// A network of /8 that comes with a referral is the registry's that the referral is to.
+	// A /8 with a referral is the address space of the registry that it refers to.
 	if !w.Network.IsValid() || !usable(w.Network) || next != "" && w.Network.Bits() == 8 && w.Network.Addr().Is4() {
 		return nil, next, nil
 	}
@@ -81,24 +82,17 @@ func exchange(ctx context.Context, server, question string) ([]byte, error) {
 	if _, err := conn.Write([]byte(question)); err != nil {
 		return nil, err
 	}
-	data := make([]byte, 0, 8<<10)
-	for len(data) < maxWhois {
-		data = slices.Grow(data, 1)
-		n, err := conn.Read(data[len(data):min(cap(data), maxWhois)])
-		data = data[:len(data)+n]
-		if err == nil {
-			continue
-		}
-		// Some servers cut the connection when they have said everything.
-		if ctx.Err() != nil || len(data) == 0 {
-			return nil, errors.Join(ctx.Err(), err)
-		}
-		break
+	data, err := io.ReadAll(io.LimitReader(conn, maxWhois))
+	if len(data) == 0 && err == nil {
+		err = io.EOF
 	}
-	return data, nil
+	if len(data) == 0 || ctx.Err() != nil {
+		return nil, errors.Join(ctx.Err(), err)
+	}
+	return data, nil // some servers reset the connection after their answer
 }
 
-// short leaves out the port that all of them have.
+// short leaves out the port that all servers have.
 func short(server string) string {
 	host, port, err := net.SplitHostPort(server)
 	if err != nil || port != strconv.Itoa(whois.Port) {

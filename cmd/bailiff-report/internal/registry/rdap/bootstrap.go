@@ -13,19 +13,18 @@ import (
 	"sync"
 )
 
-// MaxBootstrap bounds a bootstrap file, in bytes. IANA's two have 15 KB together.
+// MaxBootstrap is the largest size of a bootstrap file, in bytes. IANA's two have 15 KB together.
 const MaxBootstrap = 1 << 20
 
 const maxServices = 10_000 // prefixes of a bootstrap file
 
-// Bootstrap says which RDAP servers know about which networks.
+// Bootstrap is the table of which RDAP servers know which networks.
 type Bootstrap struct {
-	servers map[netip.Prefix][]string
-	lengths [2][129]bool // of prefixes, by family
+	servers map[netip.Prefix][]string // base URLs
 }
 
-// ParseBootstrap reads a file of RFC 9224: {"services": [[["192.0.2.0/24"], ["https://rdap.example/"]]]}. Several may
-// follow each other, as IANA's for IPv4 and IPv6 (cat ipv4.json ipv6.json). Errors name what is wrong.
+// ParseBootstrap reads a file of RFC 9224: {"services": [[["192.0.2.0/24"], ["https://rdap.example/"]]]}. It may hold several JSON
+// objects, such as IANA's for IPv4 and IPv6 (cat ipv4.json ipv6.json).
 func ParseBootstrap(data []byte) (*Bootstrap, error) {
 	b := &Bootstrap{servers: make(map[netip.Prefix][]string)}
 	if len(data) > MaxBootstrap {
@@ -40,7 +39,7 @@ func ParseBootstrap(data []byte) (*Bootstrap, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("is no bootstrap file of RFC 9224: %w", err)
+			return nil, fmt.Errorf("not a bootstrap file of RFC 9224: %w", err)
 		}
 		for i, s := range file.Services {
 			if len(s) != 2 {
@@ -60,7 +59,7 @@ func ParseBootstrap(data []byte) (*Bootstrap, error) {
 			for _, n := range s[0] {
 				p, err := netip.ParsePrefix(n)
 				if err != nil {
-					return nil, fmt.Errorf("service %d: %q is no network", i+1, n)
+					return nil, fmt.Errorf("service %d: %q is not a network", i+1, n)
 				}
 				b.add(p.Masked(), urls)
 			}
@@ -75,11 +74,11 @@ func ParseBootstrap(data []byte) (*Bootstrap, error) {
 	return b, nil
 }
 
-// baseURL checks a server's address, and gives it the / at its end that RFC 9224 asks for.
+// baseURL checks a server's URL and adds the / at its end that RFC 9224 asks for.
 func baseURL(s string) (string, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("%q is no server's URL", s)
+		return "", fmt.Errorf("%q is not the URL of a server", s)
 	}
 	if !strings.HasSuffix(u.Path, "/") {
 		u.Path += "/"
@@ -89,24 +88,12 @@ func baseURL(s string) (string, error) {
 
 func (b *Bootstrap) add(p netip.Prefix, urls []string) {
 	b.servers[p] = append(b.servers[p], urls...)
-	b.lengths[family(p.Addr())][p.Bits()] = true
 }
 
-func family(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
-}
-
-// Servers returns the base URLs of the servers that know about addr, those of the longest prefix, https ones first; none if
-// nobody does.
+// Servers returns the base URLs of the servers for the longest prefix that contains addr, https first; nil if there is none.
 func (b *Bootstrap) Servers(addr netip.Addr) (urls []string) {
 	addr = addr.Unmap()
 	for bits := addr.BitLen(); bits >= 0; bits-- {
-		if !b.lengths[family(addr)][bits] {
-			continue
-		}
 		p, _ := addr.WithZone("").Prefix(bits)
 		all, ok := b.servers[p]
 		if !ok {
@@ -124,7 +111,7 @@ func (b *Bootstrap) Servers(addr netip.Addr) (urls []string) {
 	return nil
 }
 
-// IANA returns the table that is built in: whom IANA gave the address space to.
+// IANA returns the built-in table: the regional registries to which IANA gave the address space.
 var IANA = sync.OnceValue(func() *Bootstrap {
 	b := &Bootstrap{servers: make(map[netip.Prefix][]string)}
 	for _, r := range registries {

@@ -1,8 +1,8 @@
 package rdap
 
-// registries are the five regional registries and what IANA gave them: first bytes of IPv4 addresses, whole /8 networks
-// all of them, and IPv6 prefixes. As in https://data.iana.org/rdap/ipv4.json and ipv6.json
-// in 2025, after APNIC got 2410::/12: it changes every few years. Config.Lookup.Bootstrap names a newer one.
+// registries are the five regional registries with the first bytes of their IPv4 networks, all of them /8, and their IPv6 prefixes,
+// as in https://data.iana.org/rdap/ipv4.json and ipv6.json in 2025, after APNIC got 2410::/12. They change every few years;
+// report.lookup.bootstrap names a newer table.
 var registries = []struct{ url, v4, v6 string }{
 	{"https://rdap.afrinic.net/rdap/",
 		"41 102 105 154 196-197",

@@ -1,7 +1,7 @@
-// Package rdap reads answers of RDAP servers about IP networks (RFC 9083, with jCard contacts of RFC 7095), and the files that
-// say which server knows which network (RFC 9224). It asks nobody: that is package registry's.
+// Package rdap reads answers of RDAP servers about IP networks (RFC 9083, with jCard contacts of RFC 7095), and bootstrap files,
+// which say which server knows which network (RFC 9224). It makes no connections: package registry does.
 //
-// An answer is a stranger's: all that is taken from it is checked or cleaned. Start reading at ParseNetwork.
+// Answers are not trusted: everything in them is checked or made safe. Start reading at ParseNetwork.
 package rdap
 
 import (
@@ -23,8 +23,7 @@ const (
 	maxRemarks  = 40  // lines
 )
 
-// The parts of an answer that are read. What does not have the form it should have is passed over, since each registry has
-// ways of its own; only what must be right is checked.
+// network is what is read of an answer. Parts in another form are ignored, since registries differ.
 type network struct {
 	Class    string          `json:"objectClassName"`
 	Handle   string          `json:"handle"`
@@ -65,7 +64,7 @@ type event struct {
 	Date   string `json:"eventDate"`
 }
 
-// items reads a list, without what in it has another form than it should.
+// items reads a list and leaves out elements in another form.
 func items[T any](data json.RawMessage) (all []T) {
 	var raw []json.RawMessage
 	if len(data) == 0 || json.Unmarshal(data, &raw) != nil {
@@ -80,13 +79,13 @@ func items[T any](data json.RawMessage) (all []T) {
 	return all
 }
 
-// ParseNetwork reads the answer to a question about addr. Source and Asked are left to who asked. An error means that the
-// answer says nothing about addr.
+// ParseNetwork reads the answer to a question about addr. It does not set Source and Asked. An error means that the answer is not
+// about addr.
 func ParseNetwork(data []byte, addr netip.Addr) (*report.Whois, error) {
 	var n network
 	var form *json.UnmarshalTypeError
 	if err := json.Unmarshal(data, &n); err != nil && !errors.As(err, &form) {
-		return nil, fmt.Errorf("no RDAP answer: %w", err)
+		return nil, fmt.Errorf("not an RDAP answer: %w", err)
 	}
 	if n.Code != 0 {
 		return nil, fmt.Errorf("error %d: %s", n.Code, safetext.Line(n.Title, 100))
@@ -105,7 +104,7 @@ func ParseNetwork(data []byte, addr netip.Addr) (*report.Whois, error) {
 	return w, nil
 }
 
-// block is the network with addr in it: the CIDR block that the server names, or the largest one in what it names.
+// block returns the network that contains addr: a CIDR block of the answer, or the largest one in the answer's range.
 func (n *network) block(addr netip.Addr) (best netip.Prefix) {
 	for _, c := range n.CIDRs {
 		a, err := netip.ParseAddr(c.V4 + c.V6)
@@ -130,7 +129,7 @@ func (n *network) block(addr netip.Addr) (best netip.Prefix) {
 	return whois.Block(from, to, addr)
 }
 
-// text is what people read, in the manner of whois.
+// text is the answer for people, in the form of whois.
 func (n *network) text(w *report.Whois) string {
 	var b strings.Builder
 	line := func(key, value string) {
@@ -169,7 +168,7 @@ func (n *network) text(w *report.Whois) string {
 	return safetext.Block(b.String())
 }
 
-// people are the entities of an answer, the outer ones first.
+// people are the contacts of an answer, the outer ones first.
 type people []contact
 
 type contact struct {
@@ -196,7 +195,7 @@ func (p *people) walk(of json.RawMessage) {
 			for _, r := range e.Roles {
 				c.roles = append(c.roles, strings.ToLower(r))
 			}
-			// A contact of an abuse contact is one, too: some registries nest the person in the role.
+			// A contact of an abuse contact is an abuse contact: some registries nest the person in the role.
 			abuse := q.abuse || slices.Contains(c.roles, "abuse")
 			if abuse {
 				c.roles = append(c.roles, "abuse")
@@ -232,8 +231,8 @@ func (c *contact) card(data json.RawMessage) {
 	}
 }
 
-// abuse takes the addresses of the abuse contacts nearest to the network: what is nested in an organisation is about all
-// that it has.
+// abuse returns the addresses of the abuse contacts nearest to the network. Those nested in an organization are for all of its
+// networks.
 func (p people) abuse() (all []string) {
 	depth := -1
 	for _, c := range p {
@@ -248,7 +247,7 @@ func (p people) abuse() (all []string) {
 	return all
 }
 
-// holder prefers organisations: RIPE's registrants are maintainers, too.
+// holder returns the registrant, an organization if there is one: RIPE lists maintainers as registrants, too.
 func (p people) holder() string {
 	for _, org := range []bool{true, false} {
 		for _, c := range p {

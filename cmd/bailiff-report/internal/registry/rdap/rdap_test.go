@@ -65,8 +65,8 @@ func TestParseNetwork(t *testing.T) {
 
 func TestParseNetworkRefuses(t *testing.T) {
 	for _, c := range []struct{ data, err string }{
-		{`<html>`, "no RDAP answer"},
-		{``, "no RDAP answer"},
+		{`<html>`, "not an RDAP answer"},
+		{``, "not an RDAP answer"},
 		{`[]`, "not about"},
 		{`{"errorCode":404,"title":"Not\nFound"}`, "error 404: Not Found"},
 		{`{"objectClassName":"ip network","startAddress":"192.0.2.0","endAddress":"192.0.2.255"}`, `the answer is about "192.0.2.0" to "192.0.2.255", not about 198.51.100.1`},
@@ -157,14 +157,14 @@ func TestParseBootstrap(t *testing.T) {
 	for data, want := range map[string]string{
 		``:                                     "names no network",
 		`{}`:                                   "names no network",
-		`x`:                                    "is no bootstrap file of RFC 9224",
+		`x`:                                    "not a bootstrap file of RFC 9224",
 		`{"services":[[["192.0.2.0/24"]]]}`:    "service 1 has 1 lists",
 		`{"services":[[["192.0.2.0/24"],[]]]}`: "service 1 has no server",
-		`{"services":[[["192.0.2"],["https://a/"]]]}`:                  `service 1: "192.0.2" is no network`,
-		`{"services":[[["192.0.2.0/24"],["ftp://a/"]]]}`:               `service 1: "ftp://a/" is no server's URL`,
-		`{"services":[[["192.0.2.0/24"],["https://user@a/"]]]}`:        "is no server's URL",
+		`{"services":[[["192.0.2"],["https://a/"]]]}`:                  `service 1: "192.0.2" is not a network`,
+		`{"services":[[["192.0.2.0/24"],["ftp://a/"]]]}`:               `service 1: "ftp://a/" is not the URL of a server`,
+		`{"services":[[["192.0.2.0/24"],["https://user@a/"]]]}`:        "is not the URL of a server",
 		`{"services":[` + strings.Repeat(" ", MaxBootstrap) + `]}`:     "is larger than",
-		`{"services":[[["192.0.2.0/24"],["https://a.example/?q=1"]]]}`: "is no server's URL",
+		`{"services":[[["192.0.2.0/24"],["https://a.example/?q=1"]]]}`: "is not the URL of a server",
 	} {
 		if _, err := ParseBootstrap([]byte(data)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60s: %v, want %q", data, err, want)

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Block returns the largest prefix that holds addr and lies wholly between the first and the last address of a network; the
-// zero Prefix if they are no network with addr in it.
+// Block returns the largest prefix that contains addr and lies between the first and the last address of a network. It is the zero
+// Prefix if addr is not between them.
 func Block(first, last, addr netip.Addr) netip.Prefix {
 	first, last, addr = first.Unmap(), last.Unmap(), addr.Unmap()
 	if first.BitLen() != addr.BitLen() || last.BitLen() != addr.BitLen() || addr.Less(first) || last.Less(addr) {
@@ -31,7 +31,7 @@ func end(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// parseRange reads a network as registries write it, and returns the part of it with addr in it: "192.0.2.0 - 192.0.2.255",
+// parseRange reads a network as registries write it and returns the part that contains addr: "192.0.2.0 - 192.0.2.255",
 // "192.0.2.0/24, 198.51.100.0/23", "192.0.2/24".
 func parseRange(s string, addr netip.Addr) (best netip.Prefix) {
 	if from, to, ok := strings.Cut(s, "-"); ok {

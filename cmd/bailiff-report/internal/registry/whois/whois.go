@@ -1,8 +1,8 @@
-// Package whois reads answers of whois servers (RFC 3912) about IP addresses, in the forms that IANA and the five regional
-// registries give them, and makes strangers' texts fit to be shown. It asks nobody: that is package registry's.
+// Package whois reads answers of whois servers (RFC 3912) about IP addresses, in the forms of IANA and the five regional registries.
+// It makes no connections: package registry does.
 //
-// An answer is free text of a stranger. What is taken from it is checked (networks must hold the address, mail addresses are
-// plain ones), the rest is text for people. Start reading at Parse.
+// Answers are free text and not trusted. Networks must contain the address and mail addresses must be plain; the rest is made safe
+// and shown to people. Start reading at Parse.
 package whois
 
 import (
@@ -22,11 +22,11 @@ import (
 // Port of whois servers.
 const Port = 43
 
-// MaxContacts bounds the abuse contacts of one answer; real ones have one or two.
+// MaxContacts is how many abuse contacts of one answer are used; real answers have one or two.
 const MaxContacts = 5
 
-// Parse reads an answer about addr. Source, Asked and Failed are left to who asked; Network is the zero Prefix if the answer
-// names none with addr in it, and then nothing but Text is set.
+// Parse reads an answer about addr. It does not set Source, Asked and Failed. If the answer names no network that contains addr, only
+// Text is set.
 func Parse(data []byte, addr netip.Addr) *report.Whois {
 	addr = addr.Unmap()
 	text := string(data)
@@ -35,10 +35,10 @@ func Parse(data []byte, addr netip.Addr) *report.Whois {
 	}
 	var (
 		w        report.Whois
-		use      = false // what stands here is about the narrowest network so far
-		handle   string  // of the abuse contact, where it stands in a paragraph of its own (LACNIC)
+		use      = false // this part is about the narrowest network so far
+		handle   string  // of the abuse contact, if it has a paragraph of its own (LACNIC)
 		named    []string
-		announce []string // by a comment above the network (RIPE)
+		announce []string // abuse contacts in a comment above the network (RIPE)
 		descr    string
 		route    netip.Prefix
 		person   string // handle of this paragraph
@@ -70,7 +70,7 @@ func Parse(data []byte, addr netip.Addr) *report.Whois {
 			p := parseRange(value, addr)
 			switch {
 			case !p.IsValid():
-				// CIDR follows NetRange, and may be too long a list of what is none of ours.
+				// CIDR follows NetRange; its list may leave out the block of addr.
 				use = use && key == "cidr"
 			case !w.Network.IsValid() || p.Bits() > w.Network.Bits():
 				use = true
@@ -130,7 +130,7 @@ func Parse(data []byte, addr netip.Addr) *report.Whois {
 	return &w
 }
 
-// announced reads RIPE's comment: % Abuse contact for '192.0.2.0 - 192.0.2.255' is 'abuse@example.org'.
+// announced reads a comment of RIPE's: % Abuse contact for '192.0.2.0 - 192.0.2.255' is 'abuse@example.org'.
 func announced(line string) (network, mail string) {
 	rest, ok := strings.CutPrefix(line, "% Abuse contact for '")
 	if !ok {
@@ -144,14 +144,14 @@ func announced(line string) (network, mail string) {
 	return network, mail
 }
 
-// first sets what is not set yet.
+// first sets dst unless it is set.
 func first(dst *string, value string) {
 	if *dst == "" {
 		*dst = safetext.Line(value, 100)
 	}
 }
 
-// country takes a two-letter code, as it stands in every registry's answers.
+// country returns a two-letter code; "" if s is not one.
 func country(s string) string {
 	if s = strings.ToUpper(firstWord(s)); len(s) == 2 && 'A' <= s[0] && s[0] <= 'Z' && 'A' <= s[1] && s[1] <= 'Z' {
 		return s
@@ -159,8 +159,8 @@ func country(s string) string {
 	return ""
 }
 
-// Contacts adds the mail addresses of a list with commas, semicolons or blanks between them to all, without those that are
-// no plain addresses (of a list with a control character, all), those that stand there already, and what is beyond MaxContacts.
+// Contacts appends the mail addresses in a list, separated by commas, semicolons or spaces, to all: plain addresses only, each once,
+// and at most MaxContacts. A list with a control character is ignored.
 func Contacts(all []string, list string) []string {
 	if len(list) > 4096 || strings.ContainsFunc(list, func(r rune) bool { return r < ' ' && r != '\t' }) {
 		return all
@@ -177,8 +177,8 @@ func Contacts(all []string, list string) []string {
 	return all
 }
 
-// Referral returns the server that an answer refers to, as HOST:PORT: IANA's refer: and whois:, ARIN's ReferralServer:
-// and ResourceLink:. "" if there is none that speaks whois.
+// Referral returns the whois server that an answer refers to, as HOST:PORT: refer: and whois: of IANA, ReferralServer: and
+// ResourceLink: of ARIN. "": there is none.
 func Referral(data []byte) string {
 	for line := range strings.Lines(string(data)) {
 		key, value, ok := strings.Cut(line, ":")
@@ -207,7 +207,7 @@ func server(s string) string {
 	return Server(s)
 }
 
-// Server adds the port to HOST or HOST:PORT; "" if it is neither.
+// Server returns HOST or HOST:PORT as HOST:PORT; "" if it is neither.
 func Server(s string) string {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
@@ -221,8 +221,8 @@ func Server(s string) string {
 	return net.JoinHostPort(strings.ToLower(host), strconv.FormatUint(n, 10))
 }
 
-// Query is what a server is asked about addr. ARIN's tells of the network alone, in full, with these flags; without them it
-// answers with a list of handles where networks nest.
+// Query returns the question to a server about addr. With the flags, ARIN's server answers with the network, in full; without them,
+// with a list of handles if networks nest.
 func Query(server string, addr netip.Addr) string {
 	if strings.HasPrefix(server, "whois.arin.net:") {
 		return "n + " + addr.Unmap().String()
@@ -230,7 +230,7 @@ func Query(server string, addr netip.Addr) string {
 	return addr.Unmap().String()
 }
 
-// latin1 reads a text in the encoding of old registries.
+// latin1 decodes text of registries that do not use UTF-8.
 func latin1(s string) string {
 	runes := make([]rune, len(s))
 	for i := range len(s) {
