@@ -169,7 +169,7 @@ func work(ctx context.Context, o options) error {
 	}
 	var pauses dispatch.Pauses
 	if o.retry > 0 {
-		pauses = dispatch.Pauses{First: o.retry, Most: 120 * o.retry}
+		pauses = dispatch.Pauses{First: o.retry, Max: 120 * o.retry}
 	}
 	d, err := dispatch.New(dispatch.Options{
 		Dir: o.state, Source: src, Daemon: uids, Self: uint32(os.Geteuid()), Audit: aud, Pauses: pauses, Linger: o.linger, SettleFor: o.settle, Load: func() (*config.Config, error) { return load(o.config) },

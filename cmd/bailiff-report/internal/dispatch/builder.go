@@ -21,14 +21,14 @@ import (
 	"bailiff/policy/filter"
 )
 
-// What one report holds at most. Lines of the usual length fit whole; where the sum is too large, long ones are cut further.
+// Limits of one report. Lines of the usual length fit; if all together are too long, long ones are cut further.
 const (
 	maxLine    = filter.MaxMessage
 	maxText    = 1 << 20 // bytes of all lines
-	shortLine  = 512     // what lines are cut to where they are more than that together
+	shortLine  = 512     // bytes to which lines are cut if all together exceed maxText
 	maxContext = 1000    // lines
 
-	// contextTime bounds how long the journal is searched for lines about one address, and so what a report is late by it.
+	// contextTime is the longest search for lines about one address, by which the report is delayed.
 	contextTime = 250 * time.Millisecond
 )
 
@@ -40,7 +40,7 @@ type Ban struct {
 	Extended bool
 }
 
-// Key names a report of the ban for ever. A ban that is made longer keeps its id, so there the entry's own time is part of it.
+// Key is the permanent key of the ban's report. A ban that is prolonged keeps its id, so the key then contains the entry's time, too.
 func (b *Ban) Key() string {
 	if !b.Extended {
 		return b.ID
@@ -48,25 +48,25 @@ func (b *Ban) Key() string {
 	return b.ID + "-" + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, uint64(b.Time.UnixMicro())))
 }
 
-// jailInfo is what reports say of a jail.
+// jailInfo is what a report needs to know about a jail.
 type jailInfo struct {
 	match   *filter.Matcher
 	service string
 	ports   []uint16
 }
 
-// builder builds reports: it finds the evidence of a ban in the journal. One goroutine uses it.
+// builder builds reports: it finds the evidence of bans in the journal. It is not safe for concurrent use.
 type builder struct {
 	src   journal.Source
 	host  string
 	jails map[string]jailInfo
-	lines int  // at most, of each kind
+	lines int  // largest number of each kind
 	all   bool // lines beyond the evidence are wanted
 
 	r *journal.Reader // for evidence
 }
 
-// newBuilder makes a builder for what a configuration asks for.
+// newBuilder returns a builder of reports for the destinations of a configuration.
 func newBuilder(src journal.Source, c *config.Config, host string) *builder {
 	m := &builder{src: src, host: host, jails: map[string]jailInfo{}}
 	for i := range c.Jails {
@@ -89,8 +89,8 @@ func newBuilder(src journal.Source, c *config.Config, host string) *builder {
 	return m
 }
 
-// usual are the ports of services whose jails close all ports, by filter (IANA's registry).
-var usual = map[string][]uint16{"sshd": {22}, "dropbear": {22}, "postfix": {25}, "exim": {25}, "opensmtpd": {25}, "sendmail": {25}, "dovecot": {143}, "vsftpd": {21}, "proftpd": {21}, "pure-ftpd": {21}}
+// usualPorts are the ports of services whose jails close all ports, by filter (IANA's registry).
+var usualPorts = map[string][]uint16{"sshd": {22}, "dropbear": {22}, "postfix": {25}, "exim": {25}, "opensmtpd": {25}, "sendmail": {25}, "dovecot": {143}, "vsftpd": {21}, "proftpd": {21}, "pure-ftpd": {21}}
 
 func portsOf(j *config.Jail) (ports []uint16) {
 	for _, p := range j.Ports {
@@ -99,12 +99,12 @@ func portsOf(j *config.Jail) (ports []uint16) {
 		}
 	}
 	if ports == nil {
-		return usual[j.Filter.Name]
+		return usualPorts[j.Filter.Name]
 	}
 	return ports
 }
 
-// close closes the journal's files: an open reader keeps those that were vacuumed.
+// close closes the journal's files: a reader keeps vacuumed files open.
 func (m *builder) close() {
 	if m.r != nil {
 		m.r.Close()
@@ -114,7 +114,7 @@ func (m *builder) close() {
 
 var builderFields = append(slices.Clone(evidence.Fields), "_HOSTNAME")
 
-// build builds the report of a ban. Lines that the journal no longer has are counted in Missing.
+// build builds the report of a ban. Lines that are no longer in the journal are counted in Missing.
 func (m *builder) build(b *Ban) *report.Report {
 	f := m.jails[b.Jail]
 	r := &report.Report{
@@ -123,7 +123,7 @@ func (m *builder) build(b *Ban) *report.Report {
 		Reason: b.Reason, By: b.By, Wide: b.Wide, Extended: b.Extended, Ports: f.ports, Host: m.host,
 	}
 	cursors := b.Evidence
-	cursors = cursors[max(0, len(cursors)-max(m.lines, 1)):] // one at least: it tells the address
+	cursors = cursors[max(0, len(cursors)-max(m.lines, 1)):] // at least one, for the address
 	for _, text := range cursors {
 		l, ok := m.line(text, f.match)
 		if !ok {
@@ -174,7 +174,7 @@ func (m *builder) line(cursor string, match *filter.Matcher) (l report.Line, ok 
 	return lineOf(e, match), true
 }
 
-// lineOf copies what a report says of an entry.
+// lineOf copies what a report contains of an entry.
 func lineOf(e *journal.Entry, match *filter.Matcher) report.Line {
 	var f filter.Entry
 	evidence.Convert(e, &f)
@@ -192,8 +192,8 @@ func lineOf(e *journal.Entry, match *filter.Matcher) report.Line {
 	return l
 }
 
-// context finds all lines about the address from its first failure on, the newest where they are too many or the search
-// takes too long.
+// context finds all lines about the address since its first failure, or the newest if there are too many or the search takes too
+// long.
 func (m *builder) context(b *Ban, r *report.Report, match *filter.Matcher) []report.Line {
 	j, err := journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: evidence.MaxValue})
 	if err != nil {
@@ -245,7 +245,7 @@ func mentions(text, addr []byte) bool {
 	}
 }
 
-// bound cuts long lines where all of them are too much.
+// bound cuts long lines if all lines together are too long.
 func bound(r *report.Report) {
 	sum := 0
 	each := func(f func(*report.Line)) {
@@ -262,7 +262,7 @@ func bound(r *report.Report) {
 	}
 }
 
-// parseBan reads an audit entry.
+// parseBan reads an audit entry about a ban.
 func parseBan(e *journal.Entry) (*Ban, error) {
 	fields := map[string]string{}
 	b := &Ban{Cursor: e.Cursor(), Time: time.UnixMicro(int64(e.Realtime))}
@@ -287,8 +287,8 @@ func parseBan(e *journal.Entry) (*Ban, error) {
 	return b, nil
 }
 
-// own selects entries of some kinds of one of our units: by the unit and the user, for which journald vouches.
-func own(unit string, uids []uint32, kinds ...audit.Kind) journal.Group {
+// auditMatches selects entries of some kinds of one of our units: by the unit and the user, for which journald vouches.
+func auditMatches(unit string, uids []uint32, kinds ...audit.Kind) journal.Group {
 	g := journal.Group{{Field: "_SYSTEMD_UNIT", Value: unit}}
 	for _, uid := range uids {
 		g = append(g, journal.Match{Field: "_UID", Value: strconv.FormatUint(uint64(uid), 10)})
@@ -299,14 +299,13 @@ func own(unit string, uids []uint32, kinds ...audit.Kind) journal.Group {
 	return g
 }
 
-// Preview builds the item that a destination would get about a ban, or about what a jail that only observes would have banned:
-// the newest with that id or about that address; with an empty id
-// that of a test. It reads the journal and asks the registries as bailiff-report would, which need not run.
+// Preview builds the item that a destination would get about the newest ban with an id or of an address, bans that a jail only
+// observed included. If id is empty, it is a test's. Preview reads the journal and asks the registries as the service would.
 func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.Config, env deliver.Env, d *config.Destination, id string) (*report.Item, error) {
 	if id == "" {
 		return TestItem(d.Name, env.Host, time.Now()), nil
 	}
-	g := own(audit.Unit, uids, audit.KindBan, audit.KindExtend, audit.KindObserved)
+	g := auditMatches(audit.Unit, uids, audit.KindBan, audit.KindExtend, audit.KindObserved)
 	if a, err := netip.ParseAddr(id); err == nil {
 		g = append(g, journal.Match{Field: audit.FieldAddress, Value: a.Unmap().WithZone("").String()})
 	} else {
@@ -332,7 +331,7 @@ func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.C
 		return &report.Item{Key: itemKey(b.Key(), d.Name), Reports: []*report.Report{r}, Attempt: 1}, nil
 	}
 	if p := j.Problems(); len(p) > 0 {
-		return nil, fmt.Errorf("no ban %.100q in %s, of which a part could not be read: %w", id, src, p[0])
+		return nil, fmt.Errorf("no ban %.100q in %s, part of which could not be read: %w", id, src, p[0])
 	}
 	return nil, fmt.Errorf("no ban %.100q in %s", id, src)
 }

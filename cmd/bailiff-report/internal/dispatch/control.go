@@ -17,29 +17,29 @@ import (
 	"bailiff/units/version"
 )
 
-// Control answers on the control socket.
+// Control implements control.Reporter.
 type Control struct {
 	D       *Dispatcher
 	Started time.Time
 }
 
-// ask has the dispatcher answer. f must not change what it returned before.
+// ask has the dispatcher run f. f must not change values that it has returned.
 func ask[T any](ctx context.Context, c *Control, f func(d *Dispatcher) (T, error)) (answer T, err error) {
 	if e := c.D.call(ctx, func() {
 		c.D.active = c.D.o.Now()
 		answer, err = f(c.D)
 	}); e != nil {
 		var none T
-		hint := "try again; systemctl status bailiff-report tells more"
+		hint := "try again; systemctl status bailiff-report shows more"
 		if errors.Is(e, errUnsaved) {
-			hint = "look at the disk that holds /var/lib/bailiff-report"
+			hint = "check the disk of /var/lib/bailiff-report"
 		}
 		return none, &control.Error{Status: http.StatusServiceUnavailable, Message: e.Error(), Hint: hint}
 	}
 	return answer, err
 }
 
-// Status reports what the process does.
+// Status returns the state of the process.
 func (c *Control) Status(ctx context.Context) (*control.ReporterStatus, error) {
 	return ask(ctx, c, func(d *Dispatcher) (*control.ReporterStatus, error) { return d.report(c.Started), nil })
 }
@@ -62,11 +62,11 @@ func (d *Dispatcher) report(started time.Time) *control.ReporterStatus {
 		if x.ep != nil {
 			y.Type, y.Quota, y.LastError = x.ep.conf.Type, x.ep.conf.Quota, x.lastErr
 			y.LastOK, y.LastFailed = when(x.lastOK), when(x.lastFail)
-			if x.until.After(now) {
-				y.Paused = when(x.until)
+			if x.pausedUntil.After(now) {
+				y.Paused = when(x.pausedUntil)
 			}
 			if x.busy {
-				y.Delivering = when(x.since)
+				y.Delivering = when(x.busySince)
 			}
 		} else if y.Waiting == 0 {
 			continue
@@ -84,8 +84,8 @@ func when(t time.Time) *time.Time {
 	return &t
 }
 
-// named finds a destination, or says which there are.
-func (d *Dispatcher) named(name string) (*destination, error) {
+// find returns a destination, or an error that lists those there are.
+func (d *Dispatcher) find(name string) (*destination, error) {
 	x := d.q.dests[name]
 	if x != nil && (x.ep != nil || len(x.all) > 0) {
 		return x, nil
@@ -96,7 +96,7 @@ func (d *Dispatcher) named(name string) (*destination, error) {
 			names = append(names, x.name)
 		}
 	}
-	hint := "none is configured: see report.destinations in bailiff.yaml(5)"
+	hint := "no destination is configured: see report.destinations in bailiff.yaml(5)"
 	if len(names) > 0 {
 		hint = "there are " + strings.Join(names, ", ")
 	}
@@ -124,8 +124,8 @@ func (d *Dispatcher) queued(it *delivery, rp *queuedReport) control.QueuedReport
 	return q
 }
 
-// each passes what waits: of one destination or of all, of a ban, about an address, or everything.
-func (d *Dispatcher) each(destination, id string, yield func(*delivery, *queuedReport)) {
+// eachQueued yields the waiting reports of one destination or of all, and of a ban, about an address, or all.
+func (d *Dispatcher) eachQueued(destination, id string, yield func(*delivery, *queuedReport)) {
 	addr, _ := netip.ParseAddr(id)
 	for _, x := range d.q.sorted() {
 		if destination != "" && x.name != destination {
@@ -141,16 +141,16 @@ func (d *Dispatcher) each(destination, id string, yield func(*delivery, *queuedR
 	}
 }
 
-// Reports lists what waits.
+// Reports lists waiting reports.
 func (c *Control) Reports(ctx context.Context, destination string, limit int) (*control.ReportList, error) {
 	return ask(ctx, c, func(d *Dispatcher) (*control.ReportList, error) {
 		if destination != "" {
-			if _, err := d.named(destination); err != nil {
+			if _, err := d.find(destination); err != nil {
 				return nil, err
 			}
 		}
 		l := &control.ReportList{}
-		d.each(destination, "", func(it *delivery, rp *queuedReport) {
+		d.eachQueued(destination, "", func(it *delivery, rp *queuedReport) {
 			if l.Total++; len(l.Reports) < limit {
 				l.Reports = append(l.Reports, d.queued(it, rp))
 			}
@@ -160,9 +160,9 @@ func (c *Control) Reports(ctx context.Context, destination string, limit int) (*
 	})
 }
 
-// Report shows the newest report of a ban or about an address.
+// Report returns the newest waiting report of a ban or about an address, with previews.
 func (c *Control) Report(ctx context.Context, id, destination string) (*control.ReportShow, error) {
-	type render struct { // done here: the dispatcher has other things to do
+	type render struct { // rendered here, not in the dispatcher, since it takes a while
 		at   int
 		ep   *endpoint
 		what *report.Item
@@ -170,18 +170,18 @@ func (c *Control) Report(ctx context.Context, id, destination string) (*control.
 	type answer struct {
 		show    *control.ReportShow
 		renders []render
-		set     *setup
+		set     *configuration
 	}
 	a, err := ask(ctx, c, func(d *Dispatcher) (answer, error) {
 		var newest *queuedReport
-		d.each(destination, id, func(_ *delivery, rp *queuedReport) {
+		d.eachQueued(destination, id, func(_ *delivery, rp *queuedReport) {
 			if newest == nil || rp.seq > newest.seq {
 				newest = rp
 			}
 		})
 		if newest == nil {
 			return answer{}, &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no report of %.100q waits", id),
-				Hint: "bailiff report list shows what waits; of what was delivered the journal tells: journalctl BAILIFF_BAN_ID=…"}
+				Hint: "bailiff report list shows waiting reports; journalctl BAILIFF_BAN_ID=… shows those that were delivered"}
 		}
 		r, err := d.q.report(newest)
 		if err != nil {
@@ -220,7 +220,7 @@ func (c *Control) Report(ctx context.Context, id, destination string) (*control.
 	}
 	for _, r := range a.renders {
 		y := &a.show.Deliveries[r.at]
-		dst, err := c.D.o.New(&r.ep.conf, a.set.env) // one of its own: the other may be at work
+		dst, err := c.D.o.New(&r.ep.conf, a.set.env) // a new one: the other may be in use
 		if err == nil {
 			var b []byte
 			b, err = dst.Render(r.what)
@@ -233,19 +233,19 @@ func (c *Control) Report(ctx context.Context, id, destination string) (*control.
 	return a.show, nil
 }
 
-// full is the answer to what would change the queue while that cannot be written.
-func (d *Dispatcher) full() error {
-	if !d.stuck {
+// writable returns an error if the queue cannot be written.
+func (d *Dispatcher) writable() error {
+	if !d.diskFull {
 		return nil
 	}
-	return &control.Error{Status: http.StatusInsufficientStorage, Message: "the queue cannot be written", Hint: "look at the disk that holds /var/lib/bailiff-report"}
+	return &control.Error{Status: http.StatusInsufficientStorage, Message: "the queue cannot be written", Hint: "check the disk of /var/lib/bailiff-report"}
 }
 
 func noneWaits() error {
-	return &control.Error{Status: http.StatusNotFound, Message: "no such report waits", Hint: "bailiff report list shows what waits"}
+	return &control.Error{Status: http.StatusNotFound, Message: "no such report is waiting", Hint: "bailiff report list shows waiting reports"}
 }
 
-// Retry has what waits tried at once. A destination that is held is tried again; one that cannot work as it is configured is set up
+// Retry has waiting deliveries made at once. A destination that is held is tried again; one that cannot work as configured is set up
 // again.
 func (c *Control) Retry(ctx context.Context, by control.Peer, req control.ReportsRequest) (*control.ReportsResult, error) {
 	broken := false
@@ -259,21 +259,21 @@ func (c *Control) Retry(ctx context.Context, by control.Peer, req control.Report
 	return r, err
 }
 
-// retry is Retry. broken tells that a destination cannot work as it is configured.
+// retry implements Retry. broken says whether a destination cannot work as configured.
 func (d *Dispatcher) retry(by control.Peer, req control.ReportsRequest) (r *control.ReportsResult, broken bool, err error) {
-	if err := d.full(); err != nil {
+	if err := d.writable(); err != nil {
 		return nil, false, err
 	}
 	n, now := 0, d.o.Now()
 	free := map[*destination]bool{}
 	if req.Destination != "" {
-		x, err := d.named(req.Destination)
+		x, err := d.find(req.Destination)
 		if err != nil {
 			return nil, false, err
 		}
 		free[x] = true
 	}
-	d.each(req.Destination, req.ID, func(it *delivery, _ *queuedReport) {
+	d.eachQueued(req.Destination, req.ID, func(it *delivery, _ *queuedReport) {
 		n++
 		free[it.dest] = true
 		if it.state == waiting || it.state == lookingUp {
@@ -284,10 +284,10 @@ func (d *Dispatcher) retry(by control.Peer, req control.ReportsRequest) (r *cont
 		broken = broken || x.ep != nil && x.ep.err != nil
 		if x.hold != nil {
 			d.q.write(kindHold, recHold{Dest: x.name, Time: now.UnixMicro()}, nil)
-			d.event(audit.KindReportsFree, fmt.Sprintf("reports to %s are tried again: %s asks for it", x.name, by.User),
+			d.event(audit.KindReportsFree, fmt.Sprintf("reports to %s are tried again: requested by %s", x.name, by.User),
 				audit.Field{Name: audit.FieldDestination, Value: x.name}, audit.Field{Name: audit.FieldBy, Value: by.User})
 		}
-		x.until, x.failures = time.Time{}, 0
+		x.pausedUntil, x.failures = time.Time{}, 0
 	}
 	if n == 0 && len(free) == 0 {
 		return nil, false, noneWaits()
@@ -295,21 +295,20 @@ func (d *Dispatcher) retry(by control.Peer, req control.ReportsRequest) (r *cont
 	return &control.ReportsResult{Reports: n}, broken, nil
 }
 
-// Drop gives up what waits. What is being delivered at the moment is not meant. It works in parts, so that each has its place in
-// the audit trail, however many there are.
+// Drop gives up waiting deliveries, but not those under way. It works in parts, so that the audit trail has room for every entry.
 func (c *Control) Drop(ctx context.Context, by control.Peer, req control.ReportsRequest) (*control.ReportsResult, error) {
 	total := 0
 	for {
 		if err := c.D.o.Audit.Wait(ctx); err != nil {
-			return nil, &control.Error{Status: http.StatusServiceUnavailable, Message: fmt.Sprintf("journald does not take entries: %d reports were dropped", total), Hint: "systemctl status systemd-journald"}
+			return nil, &control.Error{Status: http.StatusServiceUnavailable, Message: fmt.Sprintf("journald does not accept entries: %d reports were dropped", total), Hint: "systemctl status systemd-journald"}
 		}
 		n, err := ask(ctx, c, func(d *Dispatcher) (int, error) {
 			if req.Destination != "" && total == 0 {
-				if _, err := d.named(req.Destination); err != nil {
+				if _, err := d.find(req.Destination); err != nil {
 					return 0, err
 				}
 			}
-			if err := d.full(); err != nil {
+			if err := d.writable(); err != nil {
 				return 0, err
 			}
 			return d.dropSome(by, req), nil
@@ -328,10 +327,10 @@ func (c *Control) Drop(ctx context.Context, by control.Peer, req control.Reports
 	return &control.ReportsResult{Reports: total}, nil
 }
 
-// dropSome drops some of what is meant, and returns how many reports these are.
+// dropSome drops up to maxDrops deliveries and returns how many reports they contain.
 func (d *Dispatcher) dropSome(by control.Peer, req control.ReportsRequest) (n int) {
 	var some []*delivery
-	d.each(req.Destination, req.ID, func(it *delivery, _ *queuedReport) {
+	d.eachQueued(req.Destination, req.ID, func(it *delivery, _ *queuedReport) {
 		if it.state != delivering && len(some) < maxDrops && !slices.Contains(some[max(0, len(some)-1):], it) {
 			some = append(some, it)
 		}
@@ -343,10 +342,10 @@ func (d *Dispatcher) dropSome(by control.Peer, req control.ReportsRequest) (n in
 	return n
 }
 
-// TestAddress is of a network for documentation (RFC 5737), so it belongs to nobody.
+// TestAddress is reserved for documentation (RFC 5737), so it belongs to nobody.
 var TestAddress = netip.MustParseAddr("192.0.2.1")
 
-// TestItem builds the item of a test delivery.
+// TestItem returns the item of a test delivery.
 func TestItem(dest, host string, now time.Time) *report.Item {
 	id := fmt.Sprintf("test%012x", now.UnixMicro())
 	return &report.Item{Key: itemKey(id, dest), Test: true, Attempt: 1, Reports: []*report.Report{{
@@ -358,18 +357,18 @@ func TestItem(dest, host string, now time.Time) *report.Item {
 	}}}
 }
 
-// Test delivers a made-up report now, and returns what the destination said.
+// Test delivers a made-up report at once and returns the destination's answer.
 func (c *Control) Test(ctx context.Context, by control.Peer, req control.TestRequest) (*control.TestResult, error) {
 	t := &test{ctx: ctx, done: make(chan testResult, 1)}
 	if _, err := ask(ctx, c, func(d *Dispatcher) (bool, error) {
-		x, err := d.named(req.Destination)
+		x, err := d.find(req.Destination)
 		switch {
 		case err != nil:
 			return false, err
 		case x.ep == nil:
-			return false, &control.Error{Status: http.StatusConflict, Message: req.Destination + " is not configured any more", Hint: "enable it, and reload"}
+			return false, &control.Error{Status: http.StatusConflict, Message: req.Destination + " is no longer configured", Hint: "enable it and reload"}
 		case x.ep.err != nil:
-			return false, &control.Error{Status: http.StatusConflict, Message: x.ep.err.Error(), Hint: "nothing can be delivered before that is repaired"}
+			return false, &control.Error{Status: http.StatusConflict, Message: x.ep.err.Error(), Hint: "repair that first"}
 		}
 		t.item = TestItem(req.Destination, d.set.env.Host, d.o.Now())
 		x.tests = append(x.tests, t)
@@ -381,14 +380,14 @@ func (c *Control) Test(ctx context.Context, by control.Peer, req control.TestReq
 	select {
 	case r = <-t.done:
 	case <-ctx.Done():
-		return nil, &control.Error{Status: http.StatusConflict, Message: "a report is being delivered to " + req.Destination + ", and does not come to an end", Hint: "bailiff report list tells more"}
+		return nil, &control.Error{Status: http.StatusConflict, Message: "another delivery to " + req.Destination + " has not ended", Hint: "bailiff report list shows more"}
 	case <-c.D.ended:
 		return nil, &control.Error{Status: http.StatusServiceUnavailable, Message: errEnded.Error(), Hint: "try again"}
 	}
 	if r.err != nil {
-		return nil, &control.Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("%s did not take it: %v", req.Destination, r.err), Hint: "nothing is kept of a test: repair it and test again"}
+		return nil, &control.Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("%s did not accept the test: %v", req.Destination, r.err), Hint: "repair that and test again"}
 	}
-	c.D.log(audit.Info, fmt.Sprintf("test report to %s, asked for by %s: delivered (%s)", req.Destination, by.User, oneLine(r.receipt.Answer)),
+	c.D.log(audit.Info, fmt.Sprintf("test report to %s, requested by %s: delivered (%s)", req.Destination, by.User, oneLine(r.receipt.Answer)),
 		audit.Field{Name: audit.FieldDestination, Value: req.Destination}, audit.Field{Name: audit.FieldBy, Value: by.User})
 	return &control.TestResult{Item: t.item.Key, Answer: r.receipt.Answer}, nil
 }

@@ -14,32 +14,32 @@ import (
 	"bailiff/policy/config"
 )
 
-// What is taken from the journal in one frame of the queue.
+// Limits of what is read from the journal for one frame.
 const (
 	batchBans  = 64
 	batchBytes = 4 << 20
 )
 
-// quiet is how long a wait for the journal may last; it bounds how late a file is seen that no watch reported.
+// quiet is the longest wait for a new entry, and with it the longest delay if no watch reports a new file.
 const quiet = 30 * time.Second
 
-// built is a ban and its report.
-type built struct {
+// builtReport is a ban with its report.
+type builtReport struct {
 	ban    *Ban
-	before position // of the entry before it
+	before position // of the previous entry
 	report *report.Report
 	body   []byte // as JSON
 }
 
-// intake asks the dispatcher to take reports into the queue, and to note that everything up to pos was read.
+// intake asks the dispatcher to take reports into the queue and to record that the journal was read up to pos.
 type intake struct {
-	only string // for this destination alone, whose bans waited in the journal
+	only string // destination whose bans waited in the journal; "": all
 	pos  position
-	bans []built
-	done chan bool // after it is on the disk; false: for that destination there is no more room
+	bans []builtReport
+	done chan bool // gets a value when it is on the disk; false: there is no more room for that destination
 }
 
-// follow takes bans from the journal until ctx ends. It survives whatever the journal does.
+// follow reads bans from the journal until ctx ends. Errors are reported and tried again.
 func (d *Dispatcher) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := d.read(ctx)
@@ -61,9 +61,9 @@ func (d *Dispatcher) follow(ctx context.Context) {
 	}
 }
 
-// read follows the journal; it returns at an error.
+// read follows the journal until an error.
 func (d *Dispatcher) read(ctx context.Context) error {
-	h := &harvest{d: d}
+	h := &banReader{d: d}
 	defer h.close()
 	var rebuild uint64
 	if err := d.call(ctx, func() { h.pos, rebuild, h.set = d.pos, d.q.rebuild, d.set }); err != nil {
@@ -91,12 +91,12 @@ func (d *Dispatcher) read(ctx context.Context) error {
 			if err := d.call(ctx, func() { h.set = d.set }); err != nil {
 				return err
 			}
-			h.rest()
+			h.closeBuilder()
 		}
 		if !end {
 			continue
 		}
-		h.rest()
+		h.closeBuilder()
 		problems := h.stream.Problems()
 		if err := d.call(ctx, func() {
 			d.caughtUp = true
@@ -118,7 +118,7 @@ func (d *Dispatcher) read(ctx context.Context) error {
 	}
 }
 
-// take hands an intake to the dispatcher. It returns when that is done, which may take until there is room.
+// take passes an intake to the dispatcher and returns when it is done, which may take until there is room.
 func (d *Dispatcher) take(ctx context.Context, in *intake) (ok bool, err error) {
 	if len(in.bans) == 0 && in.only == "" {
 		if in.pos == (position{}) {
@@ -140,7 +140,7 @@ func (d *Dispatcher) take(ctx context.Context, in *intake) (ok bool, err error) 
 	}
 }
 
-// admitIntakes takes reports for which there is room.
+// admitIntakes admits waiting intakes while there is room.
 func (d *Dispatcher) admitIntakes(now time.Time) {
 	if d.noRoom != "" && now.Before(d.retryAt) {
 		return
@@ -163,11 +163,11 @@ func (d *Dispatcher) admitIntakes(now time.Time) {
 		d.roomAgain()
 		d.intakes = d.intakes[1:]
 		ok := d.admit(in)
-		d.then(func() { in.done <- ok })
+		d.afterCommit(func() { in.done <- ok })
 	}
 }
 
-// admit decides where each ban is reported. ok is false when the destination of a catch-up has no more room.
+// admit decides to which destinations each ban is reported. ok is false if the destination of a catch-up has no more room.
 func (d *Dispatcher) admit(in *intake) (ok bool) {
 	ok = true
 	for i := range in.bans {
@@ -177,15 +177,15 @@ func (d *Dispatcher) admit(in *intake) (ok bool) {
 		key := b.ban.Key()
 		for _, x := range d.q.sorted() {
 			switch {
-			case x.ep == nil, in.only != "" && x.name != in.only, in.only == "" && x.behind != nil, !wants(&x.ep.conf, b.ban),
-				d.has(x, key, rebuilding), x.within(b.ban, b.report.Address, rebuilding):
+			case x.ep == nil, in.only != "" && x.name != in.only, in.only == "" && x.behind != nil, !accepts(&x.ep.conf, b.ban),
+				d.knows(x, key, rebuilding), x.reportedLately(b.ban, b.report.Address, rebuilding):
 				continue
 			case d.backlogged(x, false):
 				d.q.write(kindBehind, recBehind{x.name, &b.before}, nil)
 				if in.only != "" {
 					return false
 				}
-				d.event(audit.KindReportQueue, fmt.Sprintf("%d reports wait for %s: newer bans wait in the journal, for this destination alone", len(x.all), x.name),
+				d.event(audit.KindReportQueue, fmt.Sprintf("%d reports wait for %s: newer bans wait in the journal for this destination", len(x.all), x.name),
 					audit.Field{Name: audit.FieldDestination, Value: x.name})
 				continue
 			}
@@ -214,21 +214,21 @@ func (d *Dispatcher) admit(in *intake) (ok bool) {
 	return true
 }
 
-// has tells whether the queue has a report for a destination, or, after it was damaged, had it.
-func (d *Dispatcher) has(x *destination, key string, rebuilding bool) bool {
+// knows says whether the queue has a report for a destination or, after damage, had it.
+func (d *Dispatcher) knows(x *destination, key string, rebuilding bool) bool {
 	if rp := d.q.reports[key]; rp != nil && slices.ContainsFunc(rp.in, func(it *delivery) bool { return it.dest == x }) {
 		return true
 	}
 	return rebuilding && d.known[doneKey(x.name, itemKey(key, x.name))]
 }
 
-// doneKey names a delivery in Dispatcher.known.
+// doneKey is the key of a delivery in Dispatcher.known.
 func doneKey(dest, key string) string { return dest + "\x00" + key }
 
-// outcomes reads from our own entries which deliveries were made or dropped.
+// outcomes reads from bailiff-report's own entries which deliveries were made or dropped, with the times.
 func (d *Dispatcher) outcomes(since time.Time) (known map[string]int64, err error) {
 	j, err := journal.Open(d.o.Source, journal.Options{
-		Matches: journal.Matches{own(Unit, []uint32{d.o.Self}, audit.KindReported, audit.KindReportDropped)},
+		Matches: journal.Matches{auditMatches(Unit, []uint32{d.o.Self}, audit.KindReported, audit.KindReportDropped)},
 		Fields:  []string{audit.FieldDestination, audit.FieldItem},
 	})
 	if err != nil {
@@ -244,7 +244,7 @@ func (d *Dispatcher) outcomes(since time.Time) (known map[string]int64, err erro
 		}
 		at := int64(entry.Realtime)
 		known[doneKey(dest, key)] = at
-		entry.Each(func(field string, id []byte) bool { // of a digest the reports in it
+		entry.Each(func(field string, id []byte) bool { // the reports of a digest
 			if field == audit.FieldBanID {
 				known[doneKey(dest, itemKey(string(id), dest))] = at
 			}
@@ -254,7 +254,7 @@ func (d *Dispatcher) outcomes(since time.Time) (known map[string]int64, err erro
 	return known, nil
 }
 
-// remember takes what the journal knows of deliveries that the queue lost.
+// remember applies the outcomes of deliveries that the queue lost.
 func (d *Dispatcher) remember(known map[string]int64) {
 	d.known = map[string]bool{}
 	for name := range known {
@@ -269,26 +269,26 @@ func (d *Dispatcher) remember(known map[string]int64) {
 	}
 }
 
-// catchUp starts to read what waits in the journal for a destination for which there was no room, and is now.
+// catchUp starts to read the bans that wait in the journal for a destination, if there is room for them now.
 func (d *Dispatcher) catchUp(x *destination) {
 	if x.behind == nil || x.catching || !d.caughtUp || d.backlogged(x, true) || d.o.Now().Before(x.catchAt) {
 		return
 	}
 	x.catching = true
 	set, conf, from, stop := d.set, &x.ep.conf, *x.behind, d.pos
-	d.then(func() { d.startCatchUp(set, conf, from, stop) })
+	d.afterCommit(func() { d.startCatchUp(set, conf, from, stop) })
 }
 
-// readBehind is startCatchUp.
-func (d *Dispatcher) readBehind(set *setup, conf *config.Destination, from, stop position) {
-	h := &harvest{d: d, pos: from, set: set}
+// readBehind implements Dispatcher.startCatchUp.
+func (d *Dispatcher) readBehind(set *configuration, conf *config.Destination, from, stop position) {
+	h := &banReader{d: d, pos: from, set: set}
 	d.spawn(func() {
 		ok, err := h.catchUp(d.context, conf, stop)
 		d.post(func() { d.caught(conf.Name, stop, ok, err) })
 	})
 }
 
-// caught ends a catch-up. ok tells that it came as far as stop.
+// caught ends a catch-up. ok says whether it reached stop.
 func (d *Dispatcher) caught(name string, stop position, ok bool, err error) {
 	x := d.q.destination(name)
 	x.catching = false
@@ -298,13 +298,13 @@ func (d *Dispatcher) caught(name string, stop position, ok bool, err error) {
 		return
 	}
 	d.problem("behind "+name, "")
-	if ok && d.pos == stop { // else there is more by now
+	if ok && d.pos == stop { // otherwise there are newer ones
 		d.q.write(kindBehind, recBehind{name, nil}, nil)
 	}
 }
 
-// catchUp reads for one destination, up to where the others are. ok is false if there was no room for all.
-func (h *harvest) catchUp(ctx context.Context, dest *config.Destination, stop position) (ok bool, err error) {
+// catchUp reads bans for one destination, up to where the others are. ok is false if there was no room for all.
+func (h *banReader) catchUp(ctx context.Context, dest *config.Destination, stop position) (ok bool, err error) {
 	defer h.close()
 	if err := h.open(false); err != nil {
 		return false, err
@@ -324,34 +324,34 @@ func (h *harvest) catchUp(ctx context.Context, dest *config.Destination, stop po
 	}
 }
 
-// harvest reads bans from the journal and builds their reports. One goroutine uses it.
-type harvest struct {
+// banReader reads bans from the journal and builds their reports. It is not safe for concurrent use.
+type banReader struct {
 	d       *Dispatcher
 	stream  *journal.Reader
-	set     *setup
+	set     *configuration
 	pos     position
 	builder *builder
 }
 
-func (h *harvest) close() {
+func (h *banReader) close() {
 	if h.stream != nil {
 		h.stream.Close()
 	}
-	h.rest()
+	h.closeBuilder()
 }
 
-// rest closes the reader of the evidence: it keeps files that were vacuumed.
-func (h *harvest) rest() {
+// closeBuilder closes the reader of the evidence, which keeps vacuumed files open.
+func (h *banReader) closeBuilder() {
 	if h.builder != nil {
 		h.builder.close()
 		h.builder = nil
 	}
 }
 
-// open opens the journal behind the position.
-func (h *harvest) open(rebuilding bool) error {
+// open opens the journal at the position.
+func (h *banReader) open(rebuilding bool) error {
 	d := h.d
-	o := journal.Options{Matches: journal.Matches{own(audit.Unit, d.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
+	o := journal.Options{Matches: journal.Matches{auditMatches(audit.Unit, d.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
 	pos := h.pos
 	if rebuilding && pos == (position{}) {
 		pos.Realtime = uint64(time.Now().Add(-h.set.conf.Report.RetryFor).UnixMicro())
@@ -365,9 +365,9 @@ func (h *harvest) open(rebuilding bool) error {
 	known := err == nil
 	if known {
 		if _, ok := j.At(read.Last()); !ok {
-			what := fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: bans behind it that are gone, too, are not reported", read.Last())
+			what := fmt.Sprintf("the entry that was read last (%s) is no longer in the journal: bans that were deleted with it are not reported", read.Last())
 			if ahead := time.Until(time.UnixMicro(int64(read.Last().Realtime))); ahead > time.Minute {
-				what = "the entry that was read last lies in the future (the clock was set back, or the machine restored): going on from the daemon's last start"
+				what = "the entry that was read last is in the future (the clock was set back, or the machine was restored): continuing from the last start of the daemon"
 				known, pos = false, position{}
 			}
 			d.event(audit.KindJournalProblem, "reports: "+what)
@@ -382,7 +382,7 @@ func (h *harvest) open(rebuilding bool) error {
 		return nil
 	}
 	// Bans from before reports were configured are not reported.
-	start, err := journal.Open(d.o.Source, journal.Options{Matches: journal.Matches{own(audit.Unit, d.o.Daemon, audit.KindStart, audit.KindReload)}})
+	start, err := journal.Open(d.o.Source, journal.Options{Matches: journal.Matches{auditMatches(audit.Unit, d.o.Daemon, audit.KindStart, audit.KindReload)}})
 	if err != nil {
 		return err
 	}
@@ -394,9 +394,9 @@ func (h *harvest) open(rebuilding bool) error {
 	return nil
 }
 
-// batch reads bans that some destination wants, or one. reload tells that the configuration has changed behind them, end that
-// there is no more for now, or that the rest lies behind stop.
-func (h *harvest) batch(dest *config.Destination, stop *journal.Position) (bans []built, reload, end bool) {
+// batch reads bans that any destination wants, or dest if it is not nil. reload says that the configuration changed after them; end
+// says that there are no more up to stop, or at all.
+func (h *banReader) batch(dest *config.Destination, stop *journal.Position) (bans []builtReport, reload, end bool) {
 	size := 0
 	for len(bans) < batchBans && size < batchBytes {
 		if !h.stream.Next() {
@@ -410,7 +410,7 @@ func (h *harvest) batch(dest *config.Destination, stop *journal.Position) (bans 
 		h.pos = position{h.stream.Position().String(), entry.Realtime}
 		switch kind, _ := audit.KindOf(string(entry.Field(0))); kind {
 		case audit.KindReload, audit.KindStart:
-			// The configuration of before that was read by New.
+			// New has loaded a configuration at least as new as that of an earlier entry.
 			if dest == nil && entry.Realtime > uint64(h.d.began.UnixMicro()) {
 				return bans, true, false
 			}
@@ -426,15 +426,15 @@ func (h *harvest) batch(dest *config.Destination, stop *journal.Position) (bans 
 }
 
 // ban builds the report of a ban if a destination wants it.
-func (h *harvest) ban(entry *journal.Entry, dest *config.Destination) *built {
+func (h *banReader) ban(entry *journal.Entry, dest *config.Destination) *builtReport {
 	b, err := parseBan(entry)
 	if err != nil {
-		h.d.log(audit.Warning, fmt.Sprintf("ban that cannot be reported (%s): %v", entry.Cursor(), err))
+		h.d.log(audit.Warning, fmt.Sprintf("ban cannot be reported (%s): %v", entry.Cursor(), err))
 		return nil
 	}
-	wanted := dest != nil && wants(dest, b)
+	wanted := dest != nil && accepts(dest, b)
 	for _, ep := range h.set.endpoints {
-		wanted = wanted || dest == nil && wants(&ep.conf, b)
+		wanted = wanted || dest == nil && accepts(&ep.conf, b)
 	}
 	if !wanted {
 		return nil
@@ -445,8 +445,8 @@ func (h *harvest) ban(entry *journal.Entry, dest *config.Destination) *built {
 	r := h.builder.build(b)
 	body, err := json.Marshal(r)
 	if err != nil {
-		h.d.log(audit.Warning, fmt.Sprintf("ban that cannot be reported (%s): %v", entry.Cursor(), err))
+		h.d.log(audit.Warning, fmt.Sprintf("ban cannot be reported (%s): %v", entry.Cursor(), err))
 		return nil
 	}
-	return &built{ban: b, report: r, body: body}
+	return &builtReport{ban: b, report: r, body: body}
 }

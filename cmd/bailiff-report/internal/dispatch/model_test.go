@@ -208,7 +208,7 @@ func (h *history) start() {
 	d.spawn = func(f func()) { h.jobs = append(h.jobs, job{f}) }
 	d.post = func(f func()) { h.events = append(h.events, f) }
 	d.probe = h.probe
-	d.startCatchUp = func(_ *setup, conf *config.Destination, from, stop position) {
+	d.startCatchUp = func(_ *configuration, conf *config.Destination, from, stop position) {
 		h.catchers = append(h.catchers, &catcher{conf: conf, at: from, stop: stop})
 	}
 	if d.q.rebuild != 0 {
@@ -221,15 +221,15 @@ func (h *history) start() {
 }
 
 // probe is the mail log.
-func (h *history) probe(_ *mailLog, all []search) (*mailLog, map[string]verdict, error) {
-	v := map[string]verdict{}
+func (h *history) probe(_ *mailLog, all []search) (*mailLog, map[string]outcome, error) {
+	v := map[string]outcome{}
 	for _, s := range all {
 		switch {
 		case h.r.IntN(3) == 0: // not known yet
 		case h.at["mail"][s.trace]:
-			v[s.key] = hasIt
+			v[s.key] = wasTaken
 		default:
-			v[s.key] = hasNot
+			v[s.key] = wasLost
 		}
 	}
 	return nil, v, nil
@@ -248,7 +248,7 @@ func index(p position) (i int) {
 }
 
 // entries reads the journal behind a place.
-func (h *history) entries(from, to int) (bans []built) {
+func (h *history) entries(from, to int) (bans []builtReport) {
 	for i := from; i < to; i++ {
 		b := h.bans[i]
 		r := &report.Report{ID: b.ID, Address: b.Prefix.Addr(), Lines: []report.Line{{Message: make([]byte, 300)}}}
@@ -256,7 +256,7 @@ func (h *history) entries(from, to int) (bans []built) {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		bans = append(bans, built{ban: b, before: posOf(i), report: r, body: body})
+		bans = append(bans, builtReport{ban: b, before: posOf(i), report: r, body: body})
 	}
 	return bans
 }
@@ -445,11 +445,11 @@ func (h *history) step() {
 		}
 		h.d.configure(s)
 	case op < 88:
-		if h.d.full() == nil {
+		if h.d.writable() == nil {
 			h.d.retry(control.Peer{User: "root"}, control.ReportsRequest{Destination: []string{"", h.some()}[h.r.IntN(2)], All: true})
 		}
 	case op < 89:
-		if h.d.full() == nil && len(h.bans) > 0 {
+		if h.d.writable() == nil && len(h.bans) > 0 {
 			h.d.dropSome(control.Peer{User: "root"}, control.ReportsRequest{ID: h.bans[h.r.IntN(len(h.bans))].ID})
 		}
 	case op < 92: // the disk is full, or has room again

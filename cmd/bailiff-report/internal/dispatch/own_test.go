@@ -38,10 +38,10 @@ func TestOwn(t *testing.T) {
 		return &waits{program{b.dir, d.Name}, &tried}, nil
 	}
 	b.run(o)
-	for i := range 2 * patience {
+	for i := range 2 * failuresBeforePause {
 		b.ban(fmt.Sprintf("203.0.113.%d", i+1))
 	}
-	b.until("all were tried more than once", func() bool { return tried.Load() > 4*patience })
+	b.until("all were tried more than once", func() bool { return tried.Load() > 4*failuresBeforePause })
 	b.ban("198.51.100.7")
 	b.told(audit.KindReported, "198.51.100.7")
 	b.mu.Lock()

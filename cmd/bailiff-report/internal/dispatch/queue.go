@@ -19,16 +19,17 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 )
 
-// Records of the queue's file. A frame holds those of one turn of the dispatcher: after a crash all of them count, or none.
+// Kinds of records in the queue's file. A frame contains the records of one turn of the dispatcher: after a crash, all of them count or
+// none.
 const (
 	kindPosition = 'p' // recPosition
-	kindReport   = 'r' // facts, and behind a newline the report as JSON
-	kindWhois    = 'w' // recWhois, and behind a newline what the registries say as JSON
+	kindReport   = 'r' // facts, a newline, and the report as JSON
+	kindWhois    = 'w' // recWhois, a newline, and the answer of the registries as JSON
 	kindDelivery = 'd' // recDelivery
 	kindHold     = 'h' // recHold
 	kindBehind   = 'b' // recBehind
 	kindCounts   = 'c' // recCounts
-	kindWhole    = 'e' // end of what a file began with when it was put in place
+	kindWhole    = 'e' // end of the records that a compacted file begins with
 )
 
 // position is how far the journal has been read.
@@ -46,7 +47,7 @@ type recWhois struct {
 	Key string `json:"key"`
 }
 
-// recDelivery is the state of a delivery. Reports and Since stand in its first record.
+// recDelivery is the state of a delivery. Its first record contains Reports and Since.
 type recDelivery struct {
 	Dest     string   `json:"d"`
 	Key      string   `json:"k"`
@@ -61,7 +62,7 @@ type recDelivery struct {
 	Err      string   `json:"e,omitempty"`
 }
 
-// recHold holds a destination, or frees it if Why is empty.
+// recHold holds a destination, or releases it if Why is empty.
 type recHold struct {
 	Dest  string `json:"d"`
 	Why   string `json:"why,omitempty"`
@@ -80,32 +81,32 @@ type recCounts struct {
 	Sent   map[int64]int        `json:"sent,omitempty"`
 }
 
-// queue is what has to be delivered, and how far the journal was read. Every change is a record: write applies it to the state
-// in memory and adds it to the next frame, commit puts the frame on the disk. Reading the file applies the same records.
+// queue is what has to be delivered and how far the journal was read. Every change is a record: write applies it to the state in
+// memory and adds it to the next frame; commit writes the frame to the disk. Reading the file applies the same records.
 //
-// Memory may be ahead of the disk, by one frame. Nothing that others can see (a delivery, an answer) may happen before commit.
+// Memory may be one frame ahead of the disk. Nothing that others can see (a delivery, an answer) may happen before commit.
 type queue struct {
 	log     logFile
 	pos     position
-	rebuild uint64 // part of the queue was lost: bans up to that time (µs) may have been delivered before
+	rebuild uint64 // part of the queue was lost: bans up to this time (µs) may have been delivered before; 0: none was lost
 	reports map[string]*queuedReport
 	dests   map[string]*destination
 	seq     uint64
-	base    int64  // size of the file when it was put in place
-	pending []byte // records that are not on the disk yet
+	base    int64  // size of the file after the last compaction
+	pending []byte // records of the next frame
 	whole   bool
-	news    []string // what an administrator should know about the file
+	news    []string // messages about the file for the administrator
 	now     func() time.Time
 }
 
 // maxAside is how many damaged files are kept.
 const maxAside = 3
 
-// maxFile bounds the file, and with it what waits: the rest waits in the journal.
+// maxFile is the largest size of the file. Further bans wait in the journal.
 const maxFile = 1 << 30
 
-// openQueue reads the queue's file in a folder, or creates it. If the file is damaged, what stands before the damage is kept, and
-// the rest is rebuilt from the journal.
+// openQueue reads the queue's file in a folder, or creates it. If the file is damaged, the records before the damage are kept and the
+// rest is rebuilt from the journal.
 func openQueue(dir string, now func() time.Time) (*queue, error) {
 	q := newQueue(filepath.Join(dir, "queue"), now)
 	f, err := os.OpenFile(q.log.path, os.O_RDWR, 0)
@@ -130,7 +131,7 @@ func openQueue(dir string, now func() time.Time) (*queue, error) {
 		for _, it := range x.all {
 			it.restore(at)
 		}
-		if it := x.current; it != nil { // a crash cut it off
+		if it := x.current; it != nil { // interrupted by a crash
 			q.write(kindDelivery, it.record(uncertain), nil)
 		}
 	}
@@ -141,8 +142,8 @@ func newQueue(path string, now func() time.Time) *queue {
 	return &queue{log: logFile{path: path, limit: maxFile}, reports: map[string]*queuedReport{}, dests: map[string]*destination{}, now: now}
 }
 
-// salvage sets a damaged file aside. What it lost was taken from the journal once, and is taken again from there; what it had
-// before the damage may have been delivered since.
+// salvage sets a damaged file aside and prepares the rebuilding of what it lost. Deliveries that it still has may have been made
+// after the damaged record.
 func (q *queue) salvage(damage *errDamaged) error {
 	aside := q.log.path + ".damaged-" + q.now().UTC().Format("20060102T150405.000000Z")
 	if err := os.Link(q.log.path, aside); err != nil {
@@ -150,11 +151,11 @@ func (q *queue) salvage(damage *errDamaged) error {
 	}
 	if old, err := filepath.Glob(q.log.path + ".damaged-*"); err == nil { // sorted, so by time
 		for _, name := range old[:max(0, len(old)-maxAside)] {
-			_ = os.Remove(name) // it only takes room
+			_ = os.Remove(name) // a file that stays does no harm
 		}
 	}
 	if !q.whole {
-		q.pos = position{} // what stood behind it may be lost, too
+		q.pos = position{} // reports before it may be lost, too
 	}
 	q.rebuild = uint64(q.now().UnixMicro())
 	for _, x := range q.dests {
@@ -168,7 +169,7 @@ func (q *queue) salvage(damage *errDamaged) error {
 			}
 		}
 	}
-	q.news = append(q.news, fmt.Sprintf("the queue was %v and is kept as %s: what is missing is rebuilt from the journal", damage, aside))
+	q.news = append(q.news, fmt.Sprintf("the queue was %v and is kept as %s; lost reports are rebuilt from the journal", damage, aside))
 	return q.compact()
 }
 
@@ -201,8 +202,8 @@ func encode(b []byte, kind byte, v any, body []byte) ([]byte, error) {
 	return append(append(b, kind), data...), nil
 }
 
-// write applies a record, and adds it to those that commit puts on the disk. An error would mean that the dispatcher wrote what
-// it could not read, so it is a panic.
+// write applies a record and adds it to the next frame. An error would mean that the dispatcher writes what it cannot read, so it is a
+// panic.
 func (q *queue) write(kind byte, v any, body []byte) {
 	at := len(q.pending)
 	var err error
@@ -216,7 +217,7 @@ func (q *queue) write(kind byte, v any, body []byte) {
 	}
 }
 
-// commit puts what was written on the disk. After a fullError it has to be tried again.
+// commit writes the pending records to the disk. After a fullError it has to be tried again.
 func (q *queue) commit() error {
 	if len(q.pending) == 0 {
 		return nil
@@ -234,7 +235,7 @@ func (q *queue) commit() error {
 	return nil
 }
 
-// apply does to the state what a record says. at is where its data stand in the file.
+// apply applies a record to the state. at is the offset of its data in the file.
 func (q *queue) apply(kind byte, data []byte, at int64) error {
 	switch kind {
 	case kindPosition:
@@ -307,7 +308,7 @@ func (q *queue) apply(kind byte, data []byte, at int64) error {
 	return nil
 }
 
-// split separates a record from the body behind it.
+// split separates a record from its body.
 func split(data []byte, at int64, v any) (blob, error) {
 	head, body, ok := bytes.Cut(data, []byte{'\n'})
 	if !ok {
@@ -346,7 +347,7 @@ func (q *queue) applyDelivery(r *recDelivery) error {
 	}
 	for _, rp := range it.reports {
 		if !it.digest {
-			x.seen(rp)
+			x.rememberAddress(rp)
 		} else if m := x.all[itemKey(rp.Key, x.name)]; m != nil && m.state == collecting {
 			q.move(m, merged)
 		}
@@ -368,12 +369,12 @@ func (q *queue) sorted() []*destination {
 	return slices.SortedFunc(maps.Values(q.dests), func(a, b *destination) int { return cmp.Compare(a.name, b.name) })
 }
 
-// record is what the file says of a delivery as it is.
+// record returns the record of a delivery.
 func (it *delivery) record(s state) recDelivery {
 	return recDelivery{Dest: it.dest.name, Key: it.key, State: s, Attempts: it.attempts, Time: it.next - it.pause, Pause: it.pause, Started: it.started, Err: it.lastErr}
 }
 
-// read reads a body, which may be not on the disk yet.
+// read reads a body, which may not be on the disk yet.
 func (q *queue) read(b blob) ([]byte, error) {
 	if at := b.at - q.log.end - frameHead; at >= 0 && at+b.size <= int64(len(q.pending)) {
 		return q.pending[at : at+b.size], nil
@@ -381,7 +382,7 @@ func (q *queue) read(b blob) ([]byte, error) {
 	return q.log.read(b)
 }
 
-// report reads a report back.
+// report reads a report.
 func (q *queue) report(rp *queuedReport) (*report.Report, error) {
 	var out report.Report
 	data, err := q.read(rp.body)
@@ -403,7 +404,7 @@ func (q *queue) report(rp *queuedReport) (*report.Report, error) {
 	return &out, nil
 }
 
-// room returns a fullError unless n bytes fit, for which the file is compacted if that helps.
+// room returns a fullError unless n bytes fit. It compacts the file if that helps.
 func (q *queue) room(n int64) error {
 	err := q.log.room(n)
 	if err != nil {
@@ -414,7 +415,7 @@ func (q *queue) room(n int64) error {
 	return err
 }
 
-// squeeze compacts the file after a fullError if that at least halves it. done tells whether it did.
+// squeeze compacts the file after a fullError if that at least halves it. done says whether it did.
 func (q *queue) squeeze(err error) (done bool, _ error) {
 	var full *fullError
 	if !errors.As(err, &full) {
@@ -436,10 +437,10 @@ func (q *queue) squeeze(err error) (done bool, _ error) {
 	return true, nil
 }
 
-// wasteful tells that the file has grown to more than twice its size since it was put in place.
+// wasteful says whether the file has more than doubled since the last compaction.
 func (q *queue) wasteful() bool { return q.log.end > 2*q.base+1<<20 }
 
-// compact writes the file again, with what is still needed. That commits what is pending.
+// compact writes the file again with the records that are still needed. This commits the pending records.
 func (q *queue) compact() error {
 	type moved struct {
 		rp          *queuedReport
@@ -449,7 +450,7 @@ func (q *queue) compact() error {
 	var end int64
 	err := q.log.replace(func(put func([]byte) (int64, error)) error {
 		var buf []byte
-		first := 0 // of all, whose bodies are in buf
+		first := 0 // index in all of the first report whose bodies are in buf
 		flush := func() error {
 			at, err := put(buf)
 			end = at + int64(len(buf))
@@ -485,7 +486,7 @@ func (q *queue) compact() error {
 		for _, rp := range slices.SortedFunc(maps.Values(q.reports), func(a, b *queuedReport) int { return cmp.Compare(a.seq, b.seq) }) {
 			body, e := q.read(rp.body)
 			if errors.Is(e, errUnreadable) {
-				body, e = []byte("?"), nil // the delivery finds out, and drops it
+				body, e = []byte("?"), nil // the delivery will find that and drop it
 			}
 			err = cmp.Or(err, e, add(kindReport, rp.facts, body))
 			m := moved{rp: rp, body: blob{int64(len(buf) - len(body)), int64(len(body)), crc32.Checksum(body, castagnoli)}}
@@ -533,14 +534,14 @@ func (q *queue) compact() error {
 	return nil
 }
 
-// prune forgets what no window and no quota asks for any more.
+// prune removes what no window and no quota needs any more.
 func (q *queue) prune(now time.Time, window func(*destination) time.Duration) {
 	for name, x := range q.dests {
 		w := int64(window(x) / time.Second)
 		maps.DeleteFunc(x.window, func(_ netip.Addr, t int64) bool { return now.Unix()-t > w || t-now.Unix() > w })
 		this := now.UnixMicro() / slot.Microseconds()
 		for s, n := range x.sent {
-			if s > this { // the clock was set back: neither forgotten nor counted for longer than a day
+			if s > this { // the clock was set back: count them for a day from now
 				delete(x.sent, s)
 				x.sent[this] += n
 			} else if this-s > int64(day/slot) {

@@ -383,7 +383,7 @@ func (b *bench) stop() {
 // kill ends deliveries under way, too.
 func (b *bench) kill() {
 	b.t.Helper()
-	b.d.cutOff()
+	b.d.interrupt()
 	b.stop()
 }
 

@@ -12,18 +12,18 @@ import (
 	"bailiff/policy/config"
 )
 
-// state is where a delivery is in its life. A delivery is in exactly one, and move is the only code that changes it.
+// state is the state of a delivery. Only move changes it.
 type state uint8
 
 const (
 	added      state = iota
 	collecting       // part of a digest to come
-	lookingUp        // waits for an answer of the registries
-	waiting          // waits for its turn, or for its next attempt
+	lookingUp        // waits for a lookup
+	waiting          // waits for its turn or its next attempt
 	delivering       // a worker delivers it
-	uncertain        // an attempt was cut off: the other side may have it
+	uncertain        // an attempt was interrupted: the other side may have it
 	done             // the other side has it
-	dropped          // refused, given up, or dropped by an administrator
+	dropped          // refused, too old, or dropped by an administrator
 	merged           // became part of a digest
 	states
 )
@@ -32,8 +32,8 @@ var stateNames = [states]string{"added", "collecting", "looking up", "waiting", 
 
 func (s state) String() string { return stateNames[s] }
 
-// transitions are the states that may follow each state. Only after the queue's file was damaged: from waiting to uncertain, and
-// from states before delivering to done, where the journal shows that the delivery was made.
+// transitions are the states that may follow each state. After damage to the queue's file, deliveries may also go from waiting to
+// uncertain, and to done if the journal shows that they were made.
 var transitions = [states][]state{
 	added:      {collecting, waiting, delivering, uncertain}, // delivering: a digest
 	collecting: {merged, dropped, done},
@@ -45,10 +45,10 @@ var transitions = [states][]state{
 
 func (s state) may(to state) bool { return slices.Contains(transitions[s], to) }
 
-// over tells that nothing follows: the delivery has left the queue.
+// over says whether the delivery has left the queue.
 func (s state) over() bool { return s >= done }
 
-// facts is what is kept in memory of a report. The report itself stays in the file.
+// facts is the part of a report that is kept in memory. The report itself stays in the file.
 type facts struct {
 	Key     string     `json:"key"`
 	ID      string     `json:"id"`
@@ -64,14 +64,14 @@ type queuedReport struct {
 	seq    uint64
 	body   blob
 	whois  blob
-	looked bool        // the registries have answered, or nobody wants to know what they say
-	asking bool        // a look-up is queued or under way
-	in     []*delivery // that hold it: while there is one the report is kept
+	looked bool        // a lookup has ended, or none is needed
+	asking bool        // a lookup is queued or under way
+	in     []*delivery // that contain it; the report is kept while there is one
 }
 
 func (rp *queuedReport) size() int64 { return rp.body.size + rp.whois.size }
 
-// delivery is what one destination gets in one go: a report, or a digest.
+// delivery is a report or a digest for one destination.
 type delivery struct {
 	dest     *destination
 	key      string
@@ -83,17 +83,17 @@ type delivery struct {
 	since    int64 // when the first of its reports was queued, µs
 	next     int64 // of the next attempt, as saved, µs
 	pause    int64 // µs before next
-	started  int64 // µs: since when the other side may have it; 0: it has not
+	started  int64 // since when the other side may have it, µs; 0: it does not
 
-	created   time.Time // since, by this run's clock
-	notBefore time.Time // next, by this run's clock
-	serverSet bool      // notBefore is the destination's wish: the success of another delivery does not shorten it
-	index     int       // in the heap of those waiting
-	trace     string    // what the other side's log has of it; "": not known yet
+	created   time.Time // since, by the clock of this run
+	notBefore time.Time // next, by the clock of this run
+	serverSet bool      // the destination asked for notBefore: the success of another delivery does not shorten it
+	index     int       // in the heap of waiting deliveries
+	trace     string    // see deliver.Traced; "": not known yet
 }
 
-// destination is what the queue knows of a destination, configured or not. Each of its deliveries is in all, and in one place
-// more, which depends on its state alone.
+// destination is a destination's part of the queue, whether it is configured or not. Each delivery is in all, and in the collection
+// of its state.
 type destination struct {
 	name       string
 	all        map[string]*delivery
@@ -105,17 +105,17 @@ type destination struct {
 	window     map[netip.Addr]int64 // time of the last ban of an address that was reported, s
 	sent       map[int64]int        // reports delivered, by time slot
 	hold       *recHold             // nil: not held
-	behind     *position            // not nil: bans behind it wait in the journal until there is room for them
+	behind     *position            // not nil: later bans wait in the journal until there is room
 
-	serving // what is not saved
+	serving // is not saved
 }
 
 func newDestination(name string) *destination {
 	return &destination{name: name, all: map[string]*delivery{}, uncertain: map[*delivery]bool{}, window: map[netip.Addr]int64{}, sent: map[int64]int{}}
 }
 
-// move changes the state of a delivery, and with it the place where it is kept. Everything that happens to a delivery goes
-// through here, so it cannot be in two places.
+// move changes the state of a delivery and moves it to the collection of that state. No other code does, so a delivery cannot be in
+// two collections.
 func (q *queue) move(it *delivery, to state) {
 	if !it.state.may(to) {
 		panic(fmt.Sprintf("delivery %s: from %s to %s", it.key, it.state, to))
@@ -163,7 +163,7 @@ func (q *queue) move(it *delivery, to state) {
 	}
 }
 
-// waitingHeap has the delivery on top that is due first; of those due at the same time the oldest.
+// waitingHeap orders deliveries by when they are due, then by age.
 type waitingHeap []*delivery
 
 func (h waitingHeap) Len() int { return len(h) }
@@ -190,27 +190,27 @@ func (it *delivery) postpone(t time.Time, serverSet bool) {
 	}
 }
 
-// restore gives a delivery of an earlier run the times of this one. Saved times are believed only as far as a changed clock can
-// do no harm: no pause becomes longer than it was, and no age negative.
+// restore sets the times of a delivery from an earlier run by the clock of this run. A clock that was set in between does no harm: no
+// pause becomes longer than it was, and no age negative.
 func (it *delivery) restore(now time.Time) {
 	left := time.UnixMicro(it.next).Sub(now)
 	it.created = now.Add(-max(0, now.Sub(time.UnixMicro(it.since))))
 	it.postpone(now.Add(min(max(left, 0), time.Duration(it.pause)*time.Microsecond)), false)
 }
 
-// sorted returns the deliveries of a destination, the oldest first.
+// sorted returns the deliveries of a destination, oldest first.
 func (x *destination) sorted() []*delivery {
 	return slices.SortedFunc(maps.Values(x.all), func(a, b *delivery) int {
 		return cmp.Or(cmp.Compare(a.seq(), b.seq()), cmp.Compare(a.key, b.key))
 	})
 }
 
-// slot is the length of the pieces in which deliveries are counted for the quota.
+// slot is the resolution at which deliveries are counted for the quota.
 const slot = 6 * time.Minute
 
 const day = 24 * time.Hour
 
-// sentLately is the number of reports delivered within a day.
+// sentLately returns the number of reports delivered in the last 24 hours.
 func (x *destination) sentLately(now time.Time) (n int) {
 	first := now.Add(-day).UnixMicro() / slot.Microseconds()
 	for s, k := range x.sent {
@@ -221,12 +221,12 @@ func (x *destination) sentLately(now time.Time) (n int) {
 	return n
 }
 
-// maxWindow bounds the addresses that a destination remembers for its window. Beyond it the older half is forgotten: some
-// addresses may then be reported again too early, and the destination says so.
+// maxWindow is how many addresses a destination remembers for its window. When it is exceeded, the older half is forgotten; some
+// addresses may then be reported again too early.
 const maxWindow = 200_000
 
-// seen remembers when an address was reported.
-func (x *destination) seen(rp *queuedReport) {
+// rememberAddress remembers when an address was reported.
+func (x *destination) rememberAddress(rp *queuedReport) {
 	x.window[rp.Address] = max(x.window[rp.Address], rp.Time/1e6)
 	if len(x.window) > maxWindow {
 		times := slices.Sorted(maps.Values(x.window))
@@ -235,7 +235,7 @@ func (x *destination) seen(rp *queuedReport) {
 	}
 }
 
-// itemKey names the delivery of one report.
+// itemKey returns the key of the delivery of one report.
 func itemKey(reportKey, dest string) string { return reportKey + "." + dest }
 
 func keysOf(reports []*queuedReport) []string {
@@ -246,7 +246,7 @@ func keysOf(reports []*queuedReport) []string {
 	return keys
 }
 
-// needsLookup tells whether a destination reports what the registries say.
+// needsLookup says whether reports to a destination contain the answer of the registries.
 func needsLookup(d *config.Destination) bool {
 	return d.Type == config.TypeMail && slices.Contains(d.Include, config.IncludeWhois) || d.Type == config.TypeXARF
 }

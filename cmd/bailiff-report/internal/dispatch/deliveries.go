@@ -18,36 +18,36 @@ import (
 )
 
 const (
-	// What one digest holds at most. What is beyond goes into the next.
+	// Limits of one digest. Further reports go into the next one.
 	maxDigest      = 1000
 	maxDigestBytes = 8 << 20
 
-	patience   = 3              // failures in a row after which a destination is left alone for a while, but for one delivery that tries
-	quotaPause = time.Hour      // for a destination that takes no more for now, and does not say until when
-	maxAfter   = 24 * time.Hour // how long a destination can make us wait
-	maxDrops   = 500            // deliveries that are dropped in one turn
+	failuresBeforePause = 3              // failures in a row after which a destination is paused; one delivery keeps probing
+	quotaPause          = time.Hour      // for a destination that has reached its quota and does not say until when
+	maxAfter            = 24 * time.Hour // the longest pause that a destination can ask for
+	maxDrops            = 500            // deliveries dropped in one turn
 )
 
-// serving is what the dispatcher knows of a destination in this run.
+// serving is the part of a destination's state that is not saved.
 type serving struct {
-	ep       *endpoint // nil: not configured
-	busy     bool      // a worker uses ep.dst
-	stale    bool      // ep.dst was made while a worker used the one before it
-	since    time.Time // when the worker began
-	tests    []*test   // that wait for their turn
-	failures int       // in a row
-	until    time.Time // nothing is tried before
-	lastErr  string
-	lastFail time.Time
-	lastOK   time.Time
-	mailLog  *mailLog // nil: not open
-	probing  bool     // a worker uses mailLog
-	probeAt  time.Time
-	catching bool // a worker reads what waits in the journal
-	catchAt  time.Time
+	ep          *endpoint // nil: not configured
+	busy        bool      // a worker uses ep.dst
+	stale       bool      // ep.dst was made while a worker used the previous one
+	busySince   time.Time // when the worker began
+	tests       []*test   // waiting for their turn
+	failures    int       // in a row
+	pausedUntil time.Time // nothing is tried before
+	lastErr     string
+	lastFail    time.Time
+	lastOK      time.Time
+	mailLog     *mailLog // nil: not open
+	probing     bool     // a worker uses mailLog
+	probeAt     time.Time
+	catching    bool // a worker reads the bans that wait in the journal
+	catchAt     time.Time
 }
 
-// test is a delivery that somebody waits for.
+// test is a test delivery, whose caller waits for the result.
 type test struct {
 	ctx  context.Context
 	item *report.Item
@@ -59,12 +59,12 @@ type testResult struct {
 	err     error
 }
 
-// spent tells that the quota is used up.
-func (x *destination) spent(now time.Time) bool {
+// quotaUsed says whether the quota is used up.
+func (x *destination) quotaUsed(now time.Time) bool {
 	return x.ep != nil && x.ep.conf.Quota > 0 && x.sentLately(now) >= x.ep.conf.Quota
 }
 
-// backlogged tells that nothing more fits into the queue for a destination, or, with half, more than half of that.
+// backlogged says whether the queue has no room left for a destination; with half, whether it is more than half full.
 func (d *Dispatcher) backlogged(x *destination, half bool) bool {
 	share := 1
 	if half {
@@ -73,7 +73,7 @@ func (d *Dispatcher) backlogged(x *destination, half bool) bool {
 	return x.bytes >= d.o.MaxBytes/int64(share) || len(x.all) >= d.o.MaxCount/share
 }
 
-// dispatch starts all that can be started, and returns how long nothing more can.
+// dispatch starts everything that is due and returns how long nothing more is.
 func (d *Dispatcher) dispatch(now time.Time) time.Duration {
 	if now.Sub(d.ticked) >= tick || now.Before(d.ticked) {
 		d.ticked = now
@@ -81,20 +81,20 @@ func (d *Dispatcher) dispatch(now time.Time) time.Duration {
 	}
 	d.admitIntakes(now)
 	d.startLookups()
-	now = d.o.Now() // not earlier than what was taken
+	now = d.o.Now() // not earlier than the reports just taken
 	next := now.Add(tick)
 	busy := d.o.Audit.Busy()
 	if busy {
 		next = now.Add(busyPause)
 	}
 	if d.q.rebuild != 0 && d.known == nil {
-		return next.Sub(now) // nobody knows yet what was delivered before the damage
+		return next.Sub(now) // it is not known yet what was delivered before the damage
 	}
 	for _, x := range d.q.sorted() {
 		if x.ep == nil || x.ep.err != nil {
 			continue
 		}
-		for _, at := range []time.Time{d.serve(x, now, busy), d.settle(x, now)} {
+		for _, at := range []time.Time{d.serve(x, now, busy), d.resolveUncertain(x, now)} {
 			if !at.IsZero() && at.Before(next) {
 				next = at
 			}
@@ -104,17 +104,17 @@ func (d *Dispatcher) dispatch(now time.Time) time.Duration {
 	return next.Sub(now)
 }
 
-// serve starts a delivery to a destination if one is due, and else returns when one is.
+// serve starts a delivery to a destination if one is due. Otherwise it returns when one is.
 func (d *Dispatcher) serve(x *destination, now time.Time, busy bool) (at time.Time) {
 	switch {
 	case x.busy:
 		return at
 	case len(x.tests) > 0:
 		return d.startTest(x)
-	case busy, x.hold != nil, x.spent(now):
+	case busy, x.hold != nil, x.quotaUsed(now):
 		return at
-	case now.Before(x.until):
-		return x.until
+	case now.Before(x.pausedUntil):
+		return x.pausedUntil
 	}
 	if reports := x.digest(now); len(reports) > 0 {
 		return d.start(x, itemKey("digest-"+reports[0].Key+"-"+strconv.Itoa(len(reports)), x.name), reports, nil)
@@ -129,7 +129,7 @@ func (d *Dispatcher) serve(x *destination, now time.Time, busy bool) (at time.Ti
 	}
 }
 
-// digest returns what came in an hour or a day that is over.
+// digest returns the reports of an hour or a day that is over.
 func (x *destination) digest(now time.Time) (reports []*queuedReport) {
 	if len(x.collecting) == 0 {
 		return nil
@@ -138,16 +138,16 @@ func (x *destination) digest(now time.Time) (reports []*queuedReport) {
 	if kind != "off" && kind != "" && !now.Before(first) && period(kind, first) == period(kind, now) {
 		return nil
 	}
-	most, size := maxDigest, int64(0)
+	limit, size := maxDigest, int64(0)
 	if x.ep.conf.Quota > 0 {
-		most = min(most, x.ep.conf.Quota-x.sentLately(now))
+		limit = min(limit, x.ep.conf.Quota-x.sentLately(now))
 	}
 	for _, it := range x.collecting {
 		rp := it.reports[0]
 		if needsLookup(&x.ep.conf) && rp.asking {
-			return nil // the answer comes, or is given up, within its time limit
+			return nil // the lookup ends within its time limit
 		}
-		if len(reports) == most || len(reports) > 0 && size+rp.size() > maxDigestBytes {
+		if len(reports) == limit || len(reports) > 0 && size+rp.size() > maxDigestBytes {
 			break
 		}
 		size += rp.size()
@@ -156,7 +156,7 @@ func (x *destination) digest(now time.Time) (reports []*queuedReport) {
 	return reports
 }
 
-// period names the hour or the day of this host that a time lies in.
+// period names the hour or the day, in local time, that a time is in.
 func period(kind string, t time.Time) string {
 	if kind == "hourly" {
 		return t.Local().Format("2006-01-02 15 -0700")
@@ -164,8 +164,8 @@ func period(kind string, t time.Time) string {
 	return t.Local().Format("2006-01-02")
 }
 
-// item reads back what a destination gets. A report that is damaged is left out, and dropped if there is no other. Where nothing
-// can be read for now, or a digest has to be put together again, the item is nil.
+// item reads the reports of a delivery. A damaged report is left out; a delivery without any other is dropped. The item is nil if
+// nothing can be read now or a digest has to be composed again.
 func (d *Dispatcher) item(x *destination, key string, reports []*queuedReport, it *delivery) *report.Item {
 	out := &report.Item{Key: key, Attempt: 1, Digest: it == nil || it.digest}
 	if it != nil {
@@ -182,7 +182,7 @@ func (d *Dispatcher) item(x *destination, key string, reports []*queuedReport, i
 			bad, why = append(bad, rp), err
 		default:
 			d.problem("queue", "the queue cannot be read: "+err.Error())
-			x.until = d.o.Now().Add(time.Minute)
+			x.pausedUntil = d.o.Now().Add(time.Minute)
 			return nil
 		}
 	}
@@ -202,7 +202,7 @@ func (d *Dispatcher) item(x *destination, key string, reports []*queuedReport, i
 	return out
 }
 
-// start begins a delivery: one that waits, or a digest that is put together by that. If it cannot, it returns when to go on.
+// start begins a delivery: one that waits, or a new digest if it is nil. If it cannot, it returns when to try again.
 func (d *Dispatcher) start(x *destination, key string, reports []*queuedReport, it *delivery) (at time.Time) {
 	now := d.o.Now()
 	what := d.item(x, key, reports, it)
@@ -223,7 +223,7 @@ func (d *Dispatcher) start(x *destination, key string, reports []*queuedReport, 
 		it.created = created
 	}
 	ep := d.occupy(x, now)
-	d.then(func() {
+	d.afterCommit(func() {
 		d.spawn(func() {
 			ctx, cancel := context.WithTimeout(d.context, ep.limit)
 			receipt, err := ep.dst.Deliver(ctx, what)
@@ -235,13 +235,13 @@ func (d *Dispatcher) start(x *destination, key string, reports []*queuedReport, 
 	return at
 }
 
-// occupy gives the destination to a worker, and release takes it back.
+// occupy gives the destination to a worker; release takes it back.
 func (d *Dispatcher) occupy(x *destination, now time.Time) *endpoint {
-	if x.stale { // it read what it keeps before the one before it had ended
+	if x.stale { // it read its saved state while the previous one was still working
 		x.stale = false
 		x.ep.remake()
 	}
-	x.busy, x.since = true, now
+	x.busy, x.busySince = true, now
 	d.inFlight++
 	return x.ep
 }
@@ -258,7 +258,7 @@ func (d *Dispatcher) startTest(x *destination) (at time.Time) {
 		return d.o.Now()
 	}
 	ep := d.occupy(x, d.o.Now())
-	d.then(func() {
+	d.afterCommit(func() {
 		d.spawn(func() {
 			ctx, cancel := context.WithTimeout(t.ctx, ep.limit)
 			stop := context.AfterFunc(d.context, cancel)
@@ -272,7 +272,7 @@ func (d *Dispatcher) startTest(x *destination) (at time.Time) {
 	return at
 }
 
-// change writes down that a delivery has another state.
+// change records that a delivery has another state.
 func (d *Dispatcher) change(it *delivery, to state, with func(*recDelivery)) {
 	rec := recDelivery{Dest: it.dest.name, Key: it.key, State: to, Time: d.o.Now().UnixMicro(), Attempts: it.attempts, Err: it.lastErr}
 	if with != nil {
@@ -281,13 +281,13 @@ func (d *Dispatcher) change(it *delivery, to state, with func(*recDelivery)) {
 	d.q.write(kindDelivery, rec, nil)
 }
 
-// finished writes down how a delivery ended.
+// finished records how a delivery ended.
 func (d *Dispatcher) finished(x *destination, it *delivery, ep *endpoint, receipt report.Receipt, err error, late bool) {
 	d.release(x)
 	switch {
 	case err == nil:
 		d.delivered(it, receipt)
-	case d.context.Err() != nil: // cut off: nobody knows
+	case d.context.Err() != nil: // interrupted: the other side may have it
 		d.change(it, uncertain, func(r *recDelivery) { r.Started, r.Err = it.started, oneLine(err.Error()) })
 	default:
 		d.failed(x, it, ep, err, late)
@@ -298,18 +298,18 @@ func (d *Dispatcher) delivered(it *delivery, receipt report.Receipt) {
 	x, now := it.dest, d.o.Now()
 	what := "delivered"
 	if receipt.Duplicate {
-		what = "known there already"
+		what = "already known there"
 	}
 	if receipt.Answer != "" {
 		what += " (" + oneLine(receipt.Answer) + ")"
 	}
-	d.tell(audit.KindReported, it, what, audit.Field{Name: audit.FieldReceipt, Value: oneLine(receipt.Answer)})
+	d.auditDelivery(audit.KindReported, it, what, audit.Field{Name: audit.FieldReceipt, Value: oneLine(receipt.Answer)})
 	d.count += uint64(len(it.reports))
 	d.change(it, done, nil)
-	if x.failures >= patience {
+	if x.failures >= failuresBeforePause {
 		d.event(audit.KindReportsFree, fmt.Sprintf("reports to %s go out again: %d wait", x.name, len(x.all)), audit.Field{Name: audit.FieldDestination, Value: x.name})
 	}
-	if x.failures > 0 { // it works again: what failed with it need not wait any longer
+	if x.failures > 0 { // it works again: failed deliveries need not wait any longer
 		for _, it := range x.waiting {
 			if !it.serverSet {
 				it.notBefore = now
@@ -317,10 +317,10 @@ func (d *Dispatcher) delivered(it *delivery, receipt report.Receipt) {
 		}
 		heap.Init(&x.waiting)
 	}
-	x.failures, x.lastErr, x.lastOK, x.until = 0, "", now, time.Time{}
+	x.failures, x.lastErr, x.lastOK, x.pausedUntil = 0, "", now, time.Time{}
 }
 
-// failed decides when a delivery is tried again.
+// failed decides when a failed delivery is tried again.
 func (d *Dispatcher) failed(x *destination, it *delivery, ep *endpoint, err error, late bool) {
 	now, text := d.o.Now(), oneLine(err.Error())
 	var refused *report.Refused
@@ -363,40 +363,40 @@ func (d *Dispatcher) failed(x *destination, it *delivery, ep *endpoint, err erro
 	field := audit.Field{Name: audit.FieldDestination, Value: x.name}
 	switch {
 	case refused != nil:
-		if x.ep == nil || x.ep.print != ep.print {
-			return // it is configured in another way meanwhile
+		if x.ep == nil || x.ep.fingerprint != ep.fingerprint {
+			return // its configuration has changed meanwhile
 		}
-		d.q.write(kindHold, recHold{Dest: x.name, Why: text, Print: ep.print, Time: now.UnixMicro()}, nil)
+		d.q.write(kindHold, recHold{Dest: x.name, Why: text, Print: ep.fingerprint, Time: now.UnixMicro()}, nil)
 		d.event(audit.KindReportsHeld, fmt.Sprintf("reports to %s wait: %s", x.name, text), field, audit.Field{Name: audit.FieldError, Value: text})
 	case retry != nil && retry.Quota:
-		x.until = now.Add(pause)
-	case retry != nil && retry.Own: // does not concern the others
+		x.pausedUntil = now.Add(pause)
+	case retry != nil && retry.Own: // others are not affected
 	default:
-		if x.failures++; x.failures >= patience {
-			x.until = now.Add(min(d.o.pause(x.failures-patience+1), 10*time.Minute))
-			if x.failures == patience {
+		if x.failures++; x.failures >= failuresBeforePause {
+			x.pausedUntil = now.Add(min(d.o.pause(x.failures-failuresBeforePause+1), 10*time.Minute))
+			if x.failures == failuresBeforePause {
 				d.log(audit.Warning, fmt.Sprintf("reports to %s fail and are tried again: %s", x.name, text), field, audit.Field{Name: audit.FieldError, Value: text})
 			}
 		}
 	}
 }
 
-// pause is how long to wait after this many attempts.
+// pause returns how long to wait after this many attempts.
 func (o *Options) pause(attempts int) time.Duration {
-	p := o.Pauses.Most
+	p := o.Pauses.Max
 	if n := max(attempts, 1) - 1; n < 20 {
 		p = min(o.Pauses.First<<n, p)
 	}
 	return p*3/4 + rand.N(p/2+1)
 }
 
-// drop gives a delivery up.
+// drop gives up a delivery.
 func (d *Dispatcher) drop(it *delivery, why string) {
 	last := ""
 	if it.lastErr != "" && why != "refused: "+it.lastErr {
 		last = ": " + it.lastErr
 	}
-	d.tell(audit.KindReportDropped, it, "not delivered: "+why+last, audit.Field{Name: audit.FieldError, Value: oneLine(cmp.Or(it.lastErr, why))})
+	d.auditDelivery(audit.KindReportDropped, it, "not delivered: "+why+last, audit.Field{Name: audit.FieldError, Value: oneLine(cmp.Or(it.lastErr, why))})
 	d.change(it, dropped, func(r *recDelivery) { r.Err = oneLine(why) })
 }
 
@@ -407,7 +407,7 @@ func (d *Dispatcher) giveUp(x *destination) time.Duration {
 	return d.set.conf.Report.RetryFor
 }
 
-// tick does what only time brings.
+// tick saves the position and drops what is too old.
 func (d *Dispatcher) tick(now time.Time) {
 	if d.pos != d.q.pos && now.Sub(d.saved) > saveEvery {
 		d.savePosition()
@@ -424,11 +424,11 @@ func (d *Dispatcher) tick(now time.Time) {
 	drops := 0
 	for _, x := range d.q.sorted() {
 		limit := d.giveUp(x)
-		stands := x.ep == nil || x.held() != "" || x.spent(now) // else it is given up after one more attempt
+		stuck := x.ep == nil || x.held() != "" || x.quotaUsed(now) // otherwise it is dropped after one more attempt
 		why := fmt.Sprintf("given up after %s", audit.Duration(limit))
 		for _, it := range slices.Collect(maps.Values(x.all)) {
 			age := now.Sub(it.created)
-			old := age > limit && stands && it.state != delivering
+			old := age > limit && stuck && it.state != delivering
 			if it.state == collecting {
 				old = age > limit+day
 			}
@@ -440,8 +440,8 @@ func (d *Dispatcher) tick(now time.Time) {
 	}
 }
 
-// lookUp has the registries asked about the address of a report if a destination reports what they say, and lets deliveries wait
-// for that, or no longer.
+// lookUp queues a lookup of a report's address if one of its destinations needs it. Deliveries that need it wait for it; others do
+// not.
 func (d *Dispatcher) lookUp(rp *queuedReport) {
 	wanted := false
 	for _, it := range rp.in {
@@ -460,7 +460,7 @@ func (d *Dispatcher) lookUp(rp *queuedReport) {
 	}
 }
 
-// startLookups asks as many questions at once as may be asked.
+// startLookups starts queued lookups, up to maxLookups at once.
 func (d *Dispatcher) startLookups() {
 	for len(d.lookups) > 0 && d.looking < maxLookups {
 		rp := d.lookups[0]
@@ -470,13 +470,13 @@ func (d *Dispatcher) startLookups() {
 			continue
 		}
 		lookup, limit := d.set.env.Lookup, d.set.conf.Report.Lookup.TimeLimit
-		// Time spent waiting for a worker counts: a report is late by the limit at most.
+		// Waiting for a worker counts: a report is delayed by no more than the limit.
 		left := limit - d.o.Now().Sub(time.UnixMicro(rp.Since))
 		if left <= 0 || left > limit {
 			left = limit // queued by an earlier run, or the clock was set
 		}
 		d.looking++
-		d.then(func() {
+		d.afterCommit(func() {
 			d.spawn(func() {
 				ctx, cancel := context.WithTimeout(d.context, left)
 				defer cancel()
@@ -487,7 +487,7 @@ func (d *Dispatcher) startLookups() {
 	}
 }
 
-// answered keeps what the registries said.
+// answered records the answer of a lookup.
 func (d *Dispatcher) answered(rp *queuedReport, w *report.Whois) {
 	d.looking--
 	rp.asking = false
@@ -495,7 +495,7 @@ func (d *Dispatcher) answered(rp *queuedReport, w *report.Whois) {
 		return
 	}
 	rp.looked = true
-	if body, err := json.Marshal(w); err == nil && !d.stuck && d.q.log.room(int64(len(body))) == nil { // else the report goes without
+	if body, err := json.Marshal(w); err == nil && !d.diskFull && d.q.log.room(int64(len(body))) == nil { // else the report goes without
 		d.q.write(kindWhois, recWhois{rp.Key}, body)
 	}
 	d.lookUp(rp)

@@ -18,27 +18,27 @@ import (
 	"bailiff/policy/config"
 )
 
-// setup is a configuration and what was made of it. It never changes.
-type setup struct {
+// configuration is a loaded configuration with its destinations. It never changes.
+type configuration struct {
 	conf      *config.Config
 	env       deliver.Env
-	endpoints map[string]*endpoint // of the destinations that are enabled
+	endpoints map[string]*endpoint // of enabled destinations
 }
 
-// endpoint is a destination as it is configured.
+// endpoint is a configured destination.
 type endpoint struct {
-	conf   config.Destination
-	dst    deliver.Destination
-	traced deliver.Traced // nil: its deliveries leave no trace in the journal
-	err    error          // not nil: it cannot work as it is configured
-	limit  time.Duration  // of one delivery
-	print  string         // tells whether it is configured in the same way
-	own    string         // what else it was made from
-	make   func() (deliver.Destination, error)
+	conf        config.Destination
+	dst         deliver.Destination
+	traced      deliver.Traced // nil: its deliveries leave no trace in the journal
+	err         error          // why it cannot work as configured
+	limit       time.Duration  // of one delivery
+	fingerprint string         // equal if it is configured in the same way
+	hostNames   string         // it was made with
+	make        func() (deliver.Destination, error)
 }
 
-// load reads the configuration. It may take a while (files, DNS), so the dispatcher does not do it itself.
-func (d *Dispatcher) load() (*setup, error) {
+// load loads the configuration. It may take a while (files, DNS), so it does not run in the dispatcher.
+func (d *Dispatcher) load() (*configuration, error) {
 	c, err := d.o.Load()
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (d *Dispatcher) load() (*setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &setup{c, env, map[string]*endpoint{}}
+	s := &configuration{c, env, map[string]*endpoint{}}
 	for i := range c.Report.Destinations {
 		conf := c.Report.Destinations[i]
 		if !conf.Enabled {
@@ -56,8 +56,8 @@ func (d *Dispatcher) load() (*setup, error) {
 		if conf.RetryFor == 0 {
 			conf.RetryFor = c.Report.RetryFor
 		}
-		ep := &endpoint{conf: conf, print: fingerprint(&conf, &c.Report, &env), own: strings.Join(env.Own, " ")}
-		// Destinations keep their own limits; this is for one that does not.
+		ep := &endpoint{conf: conf, fingerprint: fingerprint(&conf, &c.Report, &env), hostNames: strings.Join(env.Own, " ")}
+		// Destinations have their own limits; this one is for a destination that ignores them.
 		ep.limit = max(conf.TimeLimit, c.Report.Sendmail.TimeLimit) + 5*time.Second
 		ep.make = func() (deliver.Destination, error) {
 			if name := conf.CredentialName(); name != "" && env.Secret != nil {
@@ -83,27 +83,27 @@ func (ep *endpoint) remake() {
 	ep.traced, _ = dst.(deliver.Traced)
 }
 
-// fingerprint tells whether a destination is configured as it was, secret included, without revealing the secret. The addresses
-// of this host do not count: they change by themselves.
+// fingerprint is equal for equal configurations of a destination, its secret included, which it does not reveal. The addresses of
+// this host are not part of it: they change by themselves.
 func fingerprint(c *config.Destination, r *config.Report, env *deliver.Env) string {
 	h := sha256.New()
-	_ = json.NewEncoder(h).Encode([]any{c, r.Host, r.Sender, r.Lookup, r.Sendmail, env.Host}) // a hash takes everything
+	_ = json.NewEncoder(h).Encode([]any{c, r.Host, r.Sender, r.Lookup, r.Sendmail, env.Host}) // a hash never fails
 	if name := c.CredentialName(); name != "" && env.Secret != nil {
 		if b, err := env.Secret(name); err == nil {
 			s := sha256.Sum256(b)
 			h.Write(s[:])
 		}
 	}
-	if c.Template != "" { // it can be repaired in place
+	if c.Template != "" { // the file may have changed
 		if f, err := os.Open(c.Template); err == nil {
-			_, _ = io.CopyN(h, f, 1<<20) // a template that cannot be read is reported elsewhere
+			_, _ = io.CopyN(h, f, 1<<20) // New reports a template that cannot be read
 			f.Close()
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// Reload reads the configuration again. On any error the old one stays.
+// Reload loads the configuration again. At an error, the running configuration stays in effect.
 func (d *Dispatcher) Reload(ctx context.Context) error {
 	d.reload.Lock()
 	defer d.reload.Unlock()
@@ -111,7 +111,7 @@ func (d *Dispatcher) Reload(ctx context.Context) error {
 	if e := d.call(ctx, func() {
 		if d.confErr = ""; err != nil {
 			d.confErr = strings.ReplaceAll(err.Error(), "\n", "; ")
-			d.event(audit.KindReloadRefused, "reports: the new configuration is refused, the old one stays: "+d.confErr)
+			d.event(audit.KindReloadRefused, "reports: the new configuration is rejected, the running one stays in effect: "+d.confErr)
 			return
 		}
 		d.configure(s)
@@ -121,8 +121,8 @@ func (d *Dispatcher) Reload(ctx context.Context) error {
 	return err
 }
 
-// configure puts a configuration in force.
-func (d *Dispatcher) configure(s *setup) {
+// configure applies a configuration.
+func (d *Dispatcher) configure(s *configuration) {
 	old := d.set
 	d.set = s
 	for name := range s.endpoints {
@@ -130,7 +130,7 @@ func (d *Dispatcher) configure(s *setup) {
 	}
 	for _, x := range d.q.sorted() {
 		was, ep := old.endpoints[x.name], s.endpoints[x.name]
-		if ep != nil && was != nil && was.err == nil && ep.err == nil && was.print == ep.print && was.own == ep.own {
+		if ep != nil && was != nil && was.err == nil && ep.err == nil && was.fingerprint == ep.fingerprint && was.hostNames == ep.hostNames {
 			ep = was
 			s.endpoints[x.name] = was
 		}
@@ -139,13 +139,13 @@ func (d *Dispatcher) configure(s *setup) {
 			continue
 		}
 		x.stale = x.busy && ep != was
-		if was == nil || was.print != ep.print {
-			x.until, x.failures, x.lastErr = time.Time{}, 0, ""
+		if was == nil || was.fingerprint != ep.fingerprint {
+			x.pausedUntil, x.failures, x.lastErr = time.Time{}, 0, ""
 		}
 		for _, it := range x.all {
 			it.trace = ""
 		}
-		if x.hold != nil && x.hold.Print != ep.print {
+		if x.hold != nil && x.hold.Print != ep.fingerprint {
 			d.q.write(kindHold, recHold{Dest: x.name, Time: d.o.Now().UnixMicro()}, nil)
 		}
 		field := audit.Field{Name: audit.FieldDestination, Value: x.name}
@@ -162,7 +162,7 @@ func (d *Dispatcher) configure(s *setup) {
 	}
 }
 
-// held says why a destination takes nothing until somebody does something; "": it does.
+// held says why nothing is sent to a destination until an administrator acts; "": it is not held.
 func (x *destination) held() string {
 	switch {
 	case x.ep != nil && x.ep.err != nil:
@@ -173,8 +173,8 @@ func (x *destination) held() string {
 	return ""
 }
 
-// wants tells whether a destination gets a report of a ban, but for its window.
-func wants(c *config.Destination, b *Ban) bool {
+// accepts says whether a destination wants reports of a ban. Its window is checked later.
+func accepts(c *config.Destination, b *Ban) bool {
 	hand := b.By != ""
 	switch {
 	case b.Restored, b.Unreported,
@@ -188,8 +188,8 @@ func wants(c *config.Destination, b *Ban) bool {
 	return true
 }
 
-// within tells whether an address was reported so lately that it is not reported again.
-func (x *destination) within(b *Ban, addr netip.Addr, rebuilding bool) bool {
+// reportedLately says whether an address was reported within the window of a destination.
+func (x *destination) reportedLately(b *Ban, addr netip.Addr, rebuilding bool) bool {
 	window := x.ep.conf.Window
 	last, ok := x.window[addr]
 	if window == 0 || !ok {

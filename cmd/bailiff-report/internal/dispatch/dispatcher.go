@@ -1,12 +1,15 @@
-// Package reporter delivers reports of bans. It follows the daemon's audit entries in the journal (follow.go), builds a report of
-// each ban with its evidence (builder.go), keeps reports in a queue that survives a crash at any moment (queue.go, log.go), and
-// delivers them. How destinations are reached is package deliver's; this package opens no connection and holds no secret.
+// Package dispatch delivers reports of bans. It follows the daemon's audit entries in the journal (follow.go), builds a report of
+// each ban with its evidence (builder.go), keeps reports in a queue that survives a crash at any moment (queue.go, logfile.go) and
+// delivers them (deliveries.go). It opens no connection and holds no secret: package deliver does.
 //
-// One goroutine, the dispatcher, owns the queue and all deliveries. Workers deliver, look addresses up and search the journal; they
-// send back functions that the dispatcher runs. The life of a delivery is in state.go.
+// One goroutine, the dispatcher, owns the queue and all deliveries. Workers deliver, look addresses up and search the journal. They
+// send back functions, which the dispatcher runs. The states of a delivery are in state.go.
 //
-// A turn of the dispatcher applies what has happened, decides what to start (dispatch.go), writes all of it to the disk in one
-// frame, and only then starts workers and answers callers. So nothing happens that the disk does not know.
+// In each turn, the dispatcher applies what has happened, decides what to start, and writes all of it to the disk in one frame.
+// Only then does it start workers and answer callers. So nothing happens that is not on the disk.
+//
+// The queue's file is written by hand because a report must be recorded before its delivery and a damaged file must be repaired
+// from the journal; a database would add its own format and no safety.
 //
 // Start reading at Dispatcher.Run.
 package dispatch
@@ -34,106 +37,106 @@ const (
 	Identifier = "bailiff-report" // SYSLOG_IDENTIFIER of our entries
 )
 
-// Pauses between attempts. They double from First to Most, each with up to a quarter more or less, so that hosts which were
-// refused at the same moment do not come back at the same moment.
-type Pauses struct{ First, Most time.Duration }
+// Pauses are the pauses between attempts. They double from First to Max. Each is up to a quarter longer or shorter, so that hosts that
+// were refused at the same moment do not come back at the same moment.
+type Pauses struct{ First, Max time.Duration }
 
 const (
-	lingerTime = 5 * time.Second  // with nothing to report to, the process ends this long after the last call
-	fullPause  = 30 * time.Second // until a full disk is tried again
+	lingerTime = 5 * time.Second  // without destinations, the process ends this long after the last call
+	fullPause  = 30 * time.Second // before a full disk is tried again
 	tick       = 10 * time.Second
-	saveEvery  = time.Minute            // the position alone is written this often
-	busyPause  = 100 * time.Millisecond // until journald is tried again
+	saveEvery  = time.Minute            // between writes of the position alone
+	busyPause  = 100 * time.Millisecond // before journald is tried again
 	maxLookups = 64                     // at the same time
-	maxTurn    = 256                    // events that one turn takes
-	stopGrace  = 3 * time.Second        // deliveries under way may end within it, then they are cut off
-	stopLimit  = 8 * time.Second        // what has not ended then is left behind; TimeoutStopSec= is longer
+	maxTurn    = 256                    // events in one turn
+	stopGrace  = 3 * time.Second        // for deliveries under way at a stop; then they are interrupted
+	stopLimit  = 8 * time.Second        // for deliveries that were interrupted; TimeoutStopSec= is longer
 )
 
-// Trail takes audit entries: *audit.Writer.
+// Trail is where audit entries go: *audit.Writer.
 type Trail interface {
 	Send(audit.Entry)
-	Busy() bool                     // little room is left: begin nothing that ends in an entry
-	Wait(ctx context.Context) error // until there is room
+	Busy() bool                     // its queue is nearly full: nothing that ends in an entry should begin
+	Wait(ctx context.Context) error // until its queue has room
 }
 
-// Options are what a Dispatcher takes from the process it lives in.
+// Options are what a Dispatcher gets from its process.
 type Options struct {
 	Dir       string         // of the queue
-	Source    journal.Source // where the daemon's entries are, and the lines of the evidence
-	Daemon    []uint32       // users whose entries in the daemon's unit are the daemon's
+	Source    journal.Source // of the daemon's entries and of the evidence
+	Daemon    []uint32       // users whose entries in the daemon's unit are believed
 	Self      uint32         // the user of this process
 	Load      func() (*config.Config, error)
 	New       func(*config.Destination, deliver.Env) (deliver.Destination, error)
-	Env       func(*config.Config) (deliver.Env, error) // what destinations get; Lookup in it may be nil
+	Env       func(*config.Config) (deliver.Env, error) // for destinations; its Lookup may be nil
 	Audit     Trail
 	Pauses    Pauses        // zero: 30 s to 1 h
 	Linger    time.Duration // zero: lingerTime
 	SettleFor time.Duration // zero: settleWait
-	MaxBytes  int64         // of the reports that wait for one destination; zero: maxBytes
+	MaxBytes  int64         // of reports that wait for one destination; zero: maxBytes
 	MaxCount  int           // deliveries that wait for one destination; zero: maxCount
 	Now       func() time.Time
 }
 
-// What may wait for one destination. Bans beyond it wait in the journal, for this destination alone.
+// Limits of the reports that wait for one destination. Further bans wait in the journal, for this destination only.
 const (
 	maxBytes = 64 << 20
 	maxCount = 50_000 // some 600 bytes of memory each
 )
 
-// Dispatcher owns the queue. Its fields belong to the goroutine of Run, but for those in the first group, which never change.
+// Dispatcher owns the queue. Only the goroutine of Run uses its fields, except those in the first group, which never change.
 type Dispatcher struct {
 	o      Options
 	began  time.Time
 	events chan func()   // run by the dispatcher, in order
-	ended  chan struct{} // closed when nothing takes events any more
-	post   func(func())  // hands a function to the dispatcher
+	ended  chan struct{} // closed when no more events are taken
+	post   func(func())  // sends a function to the dispatcher
 	spawn  func(func())  // starts a worker
 	probe  prober
-	// startCatchUp starts to read what waits in the journal for a destination.
-	startCatchUp func(set *setup, conf *config.Destination, from, stop position)
-	reload       sync.Mutex // held while a configuration is loaded and put in force: the last one stays
-	context      context.Context
-	cutOff       context.CancelFunc // ends context, which deliveries have
+	// startCatchUp starts to read the bans that wait in the journal for a destination.
+	startCatchUp func(set *configuration, conf *config.Destination, from, stop position)
+	reload       sync.Mutex         // held while a configuration is loaded and applied
+	context      context.Context    // of deliveries
+	interrupt    context.CancelFunc // ends context
 
 	q        *queue
-	set      *setup
+	set      *configuration
 	confErr  string
-	effects  []func() // after the commit
+	effects  []func() // to run after the commit
 	intakes  []*intake
-	lookups  []*queuedReport // that wait for a worker
+	lookups  []*queuedReport // waiting for a worker
 	looking  int
 	inFlight int             // deliveries and tests
-	known    map[string]bool // after damage: what the journal says is delivered or dropped; nil: not read yet
+	known    map[string]bool // after damage: deliveries that are over according to the journal; nil: not read yet
 	caughtUp bool
-	active   time.Time // last call
-	pos      position  // as read, which may be further than as saved
+	active   time.Time // of the last call
+	pos      position  // in the journal, which may be ahead of the saved one
 	saved    time.Time
 	ticked   time.Time
-	fatal    error     // nobody knows what is on the disk
-	stuck    bool      // the disk is full: what is pending could not be written
-	noRoom   string    // why reports are not taken; "": they are
-	retryAt  time.Time // not before that: when stuck, or without room
-	compact  time.Time // not before that
+	fatal    error     // it is not known what is on the disk
+	diskFull bool      // pending records could not be written
+	noRoom   string    // why no reports are taken; "": they are taken
+	retryAt  time.Time // of the next attempt if diskFull or noRoom
+	compact  time.Time // not compacted before
 	stopping bool
 	problems []problem
 	status   string
-	count    uint64 // delivered
+	count    uint64 // of reports delivered
 }
 
-// problem is a fault that is shown until its source reports that it is gone.
+// problem is shown in status until its source clears it.
 type problem struct{ source, text string }
 
-// New reads configuration and queue.
+// New loads the configuration and opens the queue.
 func New(o Options) (*Dispatcher, error) {
 	if o.Pauses == (Pauses{}) {
-		o.Pauses = Pauses{30 * time.Second, time.Hour}
+		o.Pauses = Pauses{First: 30 * time.Second, Max: time.Hour}
 	}
 	if o.Linger == 0 {
 		o.Linger = lingerTime
 	}
 	if o.SettleFor == 0 {
-		o.SettleFor = settleWait
+		o.SettleFor = resolveWait
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = maxBytes
@@ -145,7 +148,7 @@ func New(o Options) (*Dispatcher, error) {
 		o.Now = time.Now
 	}
 	now := o.Now()
-	d := &Dispatcher{o: o, began: now, events: make(chan func()), ended: make(chan struct{}), set: &setup{}, active: now, saved: now, ticked: now, caughtUp: false}
+	d := &Dispatcher{o: o, began: now, events: make(chan func()), ended: make(chan struct{}), set: &configuration{}, active: now, saved: now, ticked: now, caughtUp: false}
 	d.post = func(f func()) {
 		select {
 		case d.events <- f:
@@ -166,19 +169,19 @@ func New(o Options) (*Dispatcher, error) {
 		d.event(audit.KindReportQueue, text)
 		d.problem("damage", text)
 	}
-	d.context, d.cutOff = context.WithCancel(context.Background())
+	d.context, d.interrupt = context.WithCancel(context.Background())
 	d.configure(s)
 	return d, nil
 }
 
-// Run works until ctx ends, or there is nothing to report to. It returns when deliveries under way are over, or cut off.
+// Run works until ctx ends or no destination is left. It returns when deliveries under way have ended or were interrupted.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	inner, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	defer d.cutOff()
+	defer d.interrupt()
 	defer close(d.ended)
 	go d.follow(inner)
-	_ = notify.Ready(d.statusLine()) // without systemd there is nobody to tell
+	_ = notify.Ready(d.statusLine()) // fails without systemd, which is fine
 	watchdog, guarded, err := notify.Watchdog()
 	if err != nil {
 		d.log(audit.Warning, err.Error())
@@ -209,7 +212,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		select {
 		case f := <-d.events:
 			f()
-			for n := 0; n < maxTurn; n++ { // what has happened as well goes into the same frame
+			for n := 0; n < maxTurn; n++ { // further events go into the same frame
 				select {
 				case f := <-d.events:
 					f()
@@ -226,27 +229,27 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			_ = notify.Stopping("finishing deliveries under way")
 			grace, limit = time.After(stopGrace), time.After(stopLimit)
 		case <-grace:
-			d.cutOff()
+			d.interrupt()
 		case <-limit:
-			return errors.Join(errors.New("a delivery did not end when it was cut off"), d.q.close())
+			return errors.Join(errors.New("a delivery did not end when it was interrupted"), d.q.close())
 		}
 	}
 	d.savePosition()
 	err = d.q.commit()
 	if full := (*fullError)(nil); errors.As(err, &full) {
-		err = nil // some entries are read again, and known
+		err = nil // the entries since the saved position are read again and recognized
 	}
 	return errors.Join(err, d.q.close())
 }
 
-// turn decides what to do next, writes it down, and does it. It returns how long nothing is due.
+// turn decides what to do next, writes that to the disk, and does it. It returns how long nothing is due.
 func (d *Dispatcher) turn() (wait time.Duration, err error) {
 	now := d.o.Now()
-	if d.stuck { // what is pending goes first
+	if d.diskFull { // pending records go first
 		if now.Before(d.retryAt) {
 			return d.retryAt.Sub(now), nil
 		}
-		if err := d.commit(); err != nil || d.stuck {
+		if err := d.commit(); err != nil || d.diskFull {
 			return fullPause, err
 		}
 	}
@@ -257,7 +260,7 @@ func (d *Dispatcher) turn() (wait time.Duration, err error) {
 	if d.fatal != nil {
 		return 0, d.fatal
 	}
-	if err := d.commit(); err != nil || d.stuck {
+	if err := d.commit(); err != nil || d.diskFull {
 		return fullPause, err
 	}
 	effects := d.effects
@@ -268,21 +271,21 @@ func (d *Dispatcher) turn() (wait time.Duration, err error) {
 	return wait, d.tidy(now)
 }
 
-// commit writes what is pending, and notes when the disk is full. Any other error ends the process: it cannot go on without
-// knowing what is on the disk.
+// commit writes pending records. A full disk is noted and tried again; any other error ends the process, since it is not known what
+// is on the disk then.
 func (d *Dispatcher) commit() error {
 	err := d.q.commit()
 	var full *fullError
 	if errors.As(err, &full) {
-		d.stuck, d.retryAt = true, d.o.Now().Add(fullPause)
+		d.diskFull, d.retryAt = true, d.o.Now().Add(fullPause)
 		d.refuse(full)
 		return nil
 	}
-	d.stuck = false
+	d.diskFull = false
 	return err
 }
 
-// refuse notes why no reports are taken.
+// refuse reports that no reports are taken, and why.
 func (d *Dispatcher) refuse(err *fullError) {
 	if d.noRoom == "" {
 		d.event(audit.KindReportQueue, err.Error()+": new bans wait in the journal until there is room")
@@ -290,7 +293,7 @@ func (d *Dispatcher) refuse(err *fullError) {
 	d.noRoom = err.Error()
 }
 
-// roomAgain notes that reports are taken again.
+// roomAgain reports that reports are taken again.
 func (d *Dispatcher) roomAgain() {
 	if d.noRoom != "" {
 		d.noRoom = ""
@@ -298,7 +301,7 @@ func (d *Dispatcher) roomAgain() {
 	}
 }
 
-// tidy writes the file again where most of it is over.
+// tidy compacts the file if most of it is no longer needed.
 func (d *Dispatcher) tidy(now time.Time) error {
 	if !d.q.wasteful() || now.Before(d.compact) {
 		return nil
@@ -331,11 +334,10 @@ func (d *Dispatcher) writePosition(pos position) {
 	d.q.write(kindPosition, recPosition{pos, rebuild}, nil)
 }
 
-// then does something once all that was decided is on the disk.
-func (d *Dispatcher) then(f func()) { d.effects = append(d.effects, f) }
+// afterCommit runs f when all that was decided is on the disk.
+func (d *Dispatcher) afterCommit(f func()) { d.effects = append(d.effects, f) }
 
-// call has the dispatcher run f. It returns when f has run, and when what it wrote is on the disk, or with an error if f has
-// not run and will not.
+// call has the dispatcher run f. It returns when f has run and its records are on the disk, or with an error if f will not run.
 func (d *Dispatcher) call(ctx context.Context, f func()) error {
 	const (
 		queued = iota
@@ -353,7 +355,7 @@ func (d *Dispatcher) call(ctx context.Context, f func()) error {
 		}
 		state = taken
 		f()
-		d.then(func() { close(done) })
+		d.afterCommit(func() { close(done) })
 	}
 	select {
 	case d.events <- run:
@@ -380,10 +382,10 @@ func (d *Dispatcher) call(ctx context.Context, f func()) error {
 
 var (
 	errEnded   = errors.New("bailiff-report is stopping")
-	errUnsaved = errors.New("the queue cannot be written for now: it is done once there is room on the disk")
+	errUnsaved = errors.New("the queue cannot be written now; the change takes effect when the disk has room")
 )
 
-// idle tells that there is nothing to report to, and that nobody has called for a while.
+// idle says whether there are no destinations, nothing waits, and the last call was a while ago.
 func (d *Dispatcher) idle() bool {
 	if len(d.set.endpoints) > 0 || d.inFlight > 0 || len(d.intakes) > 0 || d.o.Now().Sub(d.active) < d.o.Linger {
 		return false
@@ -396,7 +398,7 @@ func (d *Dispatcher) idle() bool {
 	return true
 }
 
-// problem shows a text in status, in place of what its source reported before; "" takes that away. It tells whether that is news.
+// problem sets the problem that status shows for a source; "" clears it. It returns whether the problem is new.
 func (d *Dispatcher) problem(source, text string) bool {
 	i := slices.IndexFunc(d.problems, func(p problem) bool { return p.source == source })
 	switch {
@@ -421,11 +423,11 @@ func (d *Dispatcher) log(p audit.Priority, message string, fields ...audit.Field
 	d.o.Audit.Send(audit.Entry{Priority: p, Message: message, Fields: fields})
 }
 
-// maxTold is how many reports of a digest an entry names one by one.
-const maxTold = 64
+// maxNamed is how many reports of a digest an audit entry names.
+const maxNamed = 64
 
-// tell writes an audit entry about a delivery.
-func (d *Dispatcher) tell(k audit.Kind, it *delivery, what string, more ...audit.Field) {
+// auditDelivery writes an audit entry about a delivery.
+func (d *Dispatcher) auditDelivery(k audit.Kind, it *delivery, what string, more ...audit.Field) {
 	reports := it.reports
 	about := fmt.Sprintf("%d bans", len(reports))
 	if len(reports) == 1 {
@@ -435,7 +437,7 @@ func (d *Dispatcher) tell(k audit.Kind, it *delivery, what string, more ...audit
 		}
 	}
 	f := []audit.Field{{Name: audit.FieldDestination, Value: it.dest.name}, {Name: audit.FieldItem, Value: it.key}}
-	for _, rp := range reports[:min(len(reports), maxTold)] {
+	for _, rp := range reports[:min(len(reports), maxNamed)] {
 		f = append(f, audit.Field{Name: audit.FieldBanID, Value: rp.ID}, audit.Field{Name: audit.FieldAddress, Value: rp.Address.String()})
 	}
 	if len(reports) == 1 {
@@ -444,7 +446,7 @@ func (d *Dispatcher) tell(k audit.Kind, it *delivery, what string, more ...audit
 	d.event(k, fmt.Sprintf("report to %s, %s: %s", it.dest.name, about, what), append(f, more...)...)
 }
 
-// oneLine makes a foreign text fit for a field of an audit entry.
+// oneLine makes a foreign text safe for a field of an audit entry.
 func oneLine(s string) string { return safetext.Line(s, 1000) }
 
 // statusLine is what systemctl status shows: "3 waiting for admin, last error …".

@@ -13,38 +13,40 @@ import (
 	"bailiff/journal/evidence"
 )
 
-// When an attempt to deliver a mail was cut off, the log of the mail system tells whether it has the mail: it names the Message-ID.
-// If it does not, the mail is sent again once the mail system has been at work for settleWait, since one that is down may have
-// the mail in a folder that it has not looked into yet. A mail system that logs nothing at all for settleMost (its log does not
-// go to the journal) is believed to have nothing.
+// If the delivery of a mail was interrupted, the log of the mail system shows whether it was taken: it contains the Message-ID. If it
+// does not, the mail is sent again once the mail system has been working for resolveWait: before that, the mail may be in a folder
+// that it has not read yet. If the mail system logs nothing at all for resolveLimit (its log is not in the journal), the mail is sent
+// again, too.
+//
+// This keeps a crash from duplicating mails. (Duplicates have the same Message-ID.)
 const (
-	settleWait = 3 * time.Minute
-	settleMost = 6 * time.Hour
-	settlePoll = 2 * time.Second
+	resolveWait  = 3 * time.Minute
+	resolveLimit = 6 * time.Hour
+	resolvePoll  = 2 * time.Second
 )
 
-// verdict is what the log says of a delivery.
-type verdict uint8
+// outcome is what the log says about a delivery.
+type outcome uint8
 
 const (
-	unknown verdict = iota
-	hasIt           // the other side has it
-	hasNot
+	unknown  outcome = iota
+	wasTaken         // the other side has it
+	wasLost
 )
 
-// search is a delivery that is looked for.
+// search is a delivery to be found.
 type search struct {
 	key   string
-	trace string // what the log holds of it
+	trace string // text in the log
 	since int64  // µs
 }
 
-// prober looks for deliveries. It works in log, which one call at a time uses; nil for the first call.
-type prober func(log *mailLog, all []search) (*mailLog, map[string]verdict, error)
+// prober looks for deliveries in a log, which is nil in the first call. One call at a time may use a log.
+type prober func(log *mailLog, all []search) (*mailLog, map[string]outcome, error)
 
-// settle looks for deliveries that were cut off, if it is time, and else returns when it is. The deliveries of a destination that
-// leaves no trace are made again at once.
-func (d *Dispatcher) settle(x *destination, now time.Time) (at time.Time) {
+// resolveUncertain looks for interrupted deliveries if it is time; otherwise it returns when it is. Deliveries without a trace are
+// made again at once.
+func (d *Dispatcher) resolveUncertain(x *destination, now time.Time) (at time.Time) {
 	if len(x.uncertain) == 0 {
 		if x.mailLog != nil && !x.probing {
 			x.mailLog.close()
@@ -59,12 +61,12 @@ func (d *Dispatcher) settle(x *destination, now time.Time) (at time.Time) {
 		if x.ep.traced != nil {
 			what := d.item(x, it.key, it.reports, it)
 			if what == nil {
-				continue // it was dropped, or cannot be read for now
+				continue // it was dropped, or cannot be read now
 			}
 			it.trace = x.ep.traced.Trace(what)
 		}
 		if it.trace == "" {
-			d.again(it)
+			d.requeue(it)
 		}
 	}
 	switch {
@@ -72,7 +74,7 @@ func (d *Dispatcher) settle(x *destination, now time.Time) (at time.Time) {
 		return at
 	case now.Before(x.probeAt):
 		return x.probeAt
-	case d.o.Audit.Busy(): // each that is found has an entry
+	case d.o.Audit.Busy(): // each delivery found needs an entry
 		return now.Add(busyPause)
 	}
 	var all []search
@@ -83,17 +85,17 @@ func (d *Dispatcher) settle(x *destination, now time.Time) (at time.Time) {
 	all = all[:min(len(all), maxDrops)]
 	x.probing = true
 	log := x.mailLog
-	d.then(func() {
+	d.afterCommit(func() {
 		d.spawn(func() {
 			log, verdicts, err := d.probe(log, all)
-			d.post(func() { d.settled(x, log, verdicts, err) })
+			d.post(func() { d.resolved(x, log, verdicts, err) })
 		})
 	})
 	return at
 }
 
-// again has a delivery that was cut off made again, not earlier than was decided before.
-func (d *Dispatcher) again(it *delivery) {
+// requeue has an interrupted delivery made again, not earlier than was decided before.
+func (d *Dispatcher) requeue(it *delivery) {
 	if it.state != uncertain { // it was dropped
 		return
 	}
@@ -106,10 +108,10 @@ func (d *Dispatcher) again(it *delivery) {
 	}
 }
 
-// settled decides about the deliveries that were looked for.
-func (d *Dispatcher) settled(x *destination, log *mailLog, verdicts map[string]verdict, err error) {
+// resolved applies what was found about interrupted deliveries.
+func (d *Dispatcher) resolved(x *destination, log *mailLog, verdicts map[string]outcome, err error) {
 	x.mailLog, x.probing = log, false
-	x.probeAt = d.o.Now().Add(settlePoll)
+	x.probeAt = d.o.Now().Add(resolvePoll)
 	if err != nil {
 		if d.problem("mail log", "the log of the mail system cannot be read: "+err.Error()) {
 			d.event(audit.KindJournalProblem, "reports: the log of the mail system cannot be read: "+err.Error())
@@ -123,10 +125,10 @@ func (d *Dispatcher) settled(x *destination, log *mailLog, verdicts map[string]v
 			continue
 		}
 		switch v {
-		case hasIt:
-			d.delivered(it, report.Receipt{Answer: "found in the journal: taken before bailiff-report was cut off"})
-		case hasNot:
-			d.again(it)
+		case wasTaken:
+			d.delivered(it, report.Receipt{Answer: "found in the journal: taken before bailiff-report was interrupted"})
+		case wasLost:
+			d.requeue(it)
 		}
 	}
 }
@@ -135,9 +137,9 @@ func (d *Dispatcher) settled(x *destination, log *mailLog, verdicts map[string]v
 type mailLog struct {
 	r        *journal.Reader
 	searches map[string]search
-	suffix   []byte               // that all traces end in
+	suffix   []byte               // of all traces
 	found    map[string]bool      // by key
-	alive    map[string]time.Time // by key: of an entry that shows the mail system at work since the delivery began
+	alive    map[string]time.Time // by key: of the first entry since the delivery began that shows the mail system working
 	opened   time.Time            // when the first search began
 }
 
@@ -157,7 +159,7 @@ func (l *mailLog) close() {
 }
 
 // searchLog is the prober.
-func (d *Dispatcher) searchLog(log *mailLog, all []search) (*mailLog, map[string]verdict, error) {
+func (d *Dispatcher) searchLog(log *mailLog, all []search) (*mailLog, map[string]outcome, error) {
 	fresh := log == nil
 	for _, s := range all {
 		fresh = fresh || log.searches[s.key] != s
@@ -188,21 +190,21 @@ func (d *Dispatcher) searchLog(log *mailLog, all []search) (*mailLog, map[string
 		log.r = r
 	}
 	log.read(d.o.Self)
-	verdicts := map[string]verdict{}
+	verdicts := map[string]outcome{}
 	for _, s := range all {
 		at, alive := log.alive[s.key]
 		switch {
 		case log.found[s.key]:
-			verdicts[s.key] = hasIt
+			verdicts[s.key] = wasTaken
 		case alive && time.Since(at) >= d.o.SettleFor,
-			!alive && time.Since(log.opened) > d.o.SettleFor && time.Since(time.UnixMicro(s.since)) > settleMost:
-			verdicts[s.key] = hasNot
+			!alive && time.Since(log.opened) > d.o.SettleFor && time.Since(time.UnixMicro(s.since)) > resolveLimit:
+			verdicts[s.key] = wasLost
 		}
 	}
 	return log, verdicts, nil
 }
 
-// read looks at what is new in the journal. What users log does not count, nor do our own entries.
+// read reads new entries. Entries of users do not count, nor do those of bailiff-report itself.
 func (l *mailLog) read(self uint32) {
 	for l.r.Next() {
 		e := l.r.Entry()
@@ -219,7 +221,7 @@ func (l *mailLog) read(self uint32) {
 				}
 			}
 		}
-		if string(e.Field(logFacility)) == "2" && uid != self && atWork(ident) {
+		if string(e.Field(logFacility)) == "2" && uid != self && showsWork(ident) {
 			for key, s := range l.searches {
 				if _, ok := l.alive[key]; !ok && int64(e.Realtime) >= s.since {
 					l.alive[key] = time.UnixMicro(int64(e.Realtime))
@@ -229,9 +231,9 @@ func (l *mailLog) read(self uint32) {
 	}
 }
 
-// atWork tells whether an entry of the mail facility shows that the mail system looks at what it was given. Neither the program
-// that takes mails does, nor what starts and stops the rest.
-func atWork(ident []byte) bool {
+// showsWork says whether an entry of the mail facility shows that the mail system processes mails. Entries of the programs that accept
+// mails, and of those that start and stop the others, do not.
+func showsWork(ident []byte) bool {
 	name := ident[bytes.LastIndexByte(ident, '/')+1:]
 	switch string(name) {
 	case "postdrop", "sendmail", "postfix-script", "master", "postlog", "postmulti":

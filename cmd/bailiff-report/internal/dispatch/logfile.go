@@ -12,33 +12,33 @@ import (
 	"bailiff/units/atomicfile"
 )
 
-// The queue's file is a head, then frames, appended and never changed:
+// The queue's file is a header followed by frames, which are appended and never changed:
 //
-//	frame = length(4) crc of payload(4) crc of the eight bytes before(4) payload(length), little-endian, CRC-32C
+//	frame = length(4) CRC of payload(4) CRC of the previous eight bytes(4) payload(length), little-endian, CRC-32C
 //
-// A frame is appended and synced before the next one, so a crash can only damage the last frame, which nothing has relied on.
-// Anything else that does not check is damage: see logFile.load.
+// Each frame is synced before the next one is appended, so a crash can only damage the last frame, on which nothing depends yet. Any
+// other checksum error is damage: see logFile.load.
 const (
 	logHead   = "bailiff queue 2\n"
 	frameHead = 12
 	maxFrame  = 64 << 20
 )
 
-// reserve is the room on the disk that only the progress of deliveries may use: when the disk is full, new reports wait in the
-// journal, and what is in the queue can still be delivered and recorded.
+// reserve is room that only records about deliveries may use: when the disk is full, new reports wait in the journal, and those in the
+// queue can still be delivered and recorded.
 const reserve = 1 << 20
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// logFile is the queue's file. One goroutine uses it.
+// logFile is the queue's file. It is not safe for concurrent use.
 type logFile struct {
 	path  string
 	f     *os.File
 	end   int64
-	limit int64 // size that the file may have
+	limit int64 // of its size
 }
 
-// fullError reports that there is no room, on the disk or within a limit. The file is as it was before.
+// fullError is the error if the disk or the file is full. The file is unchanged.
 type fullError struct{ err error }
 
 func (e *fullError) Error() string { return "no room for the queue: " + e.err.Error() }
@@ -54,7 +54,7 @@ func (l *logFile) room(n int64) error {
 	if l.end+n > l.limit {
 		return &fullError{fmt.Errorf("the queue has its maximum size, %d bytes", l.limit)}
 	}
-	// FALLOC_FL_KEEP_SIZE. Where the file system cannot do this, append reports a full disk.
+	// 1 is FALLOC_FL_KEEP_SIZE. If the file system does not support it, append reports a full disk.
 	if err := syscall.Fallocate(int(l.f.Fd()), 1, l.end, n); full(err) {
 		return &fullError{err}
 	}
@@ -69,8 +69,8 @@ func appendFrame(b, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// append writes one frame and returns when it is on the disk. After a fullError the file is unchanged; after any other error
-// nobody knows what is on the disk, and the process has to end and read the file again.
+// append writes a frame and returns when it is on the disk. After a fullError the file is unchanged. After any other error it is not
+// known what is on the disk; the process has to end and read the file again.
 func (l *logFile) append(payload []byte) error {
 	b := appendFrame(nil, payload)
 	if len(payload) > maxFrame {
@@ -81,7 +81,7 @@ func (l *logFile) append(payload []byte) error {
 	}
 	if _, err := l.f.WriteAt(b, l.end); err != nil {
 		if e := l.f.Truncate(l.end); e != nil {
-			return fmt.Errorf("%s: %w; cutting it back: %w", l.path, err, e)
+			return fmt.Errorf("%s: %w; truncating it: %w", l.path, err, e)
 		}
 		if full(err) {
 			return &fullError{err}
@@ -95,14 +95,14 @@ func (l *logFile) append(payload []byte) error {
 	return nil
 }
 
-// errDamaged reports that bytes which were on the disk once are no longer as they were written.
+// errDamaged is the error if bytes on the disk are no longer as they were written.
 type errDamaged struct{ at int64 }
 
 func (e *errDamaged) Error() string { return fmt.Sprintf("damaged at byte %d", e.at) }
 
-// load passes each frame to yield, with the offset of its payload, and sets the end behind the last one. A frame that a crash
-// cut off at the end of the file is left out. Damage is returned as *errDamaged, after all frames before it. whole tells
-// whether the frames so far are what a crash leaves: the first ones were written in one go, and are there as a whole or not at all.
+// load passes each frame to yield with the offset of its payload, and sets the end of the file. An incomplete frame at the end, which
+// a crash leaves, is removed. Damage is returned as *errDamaged after all frames before it. whole says whether the records so far are
+// complete: those of a compacted file are written in one go, so a crash cannot remove some of them.
 func (l *logFile) load(yield func(at int64, payload []byte) error, whole func() bool) error {
 	st, err := l.f.Stat()
 	if err != nil {
@@ -138,7 +138,7 @@ func (l *logFile) load(yield func(at int64, payload []byte) error, whole func() 
 	return nil
 }
 
-// frame reads a frame. The payload is nil if it does not check; torn tells whether that is how a crash leaves the last one.
+// frame reads a frame. The payload is nil if the frame is not valid; torn says whether a crash may have left it so.
 func (l *logFile) frame(at, size int64) (payload []byte, torn bool, err error) {
 	if size-at < frameHead {
 		return nil, true, nil
@@ -149,7 +149,7 @@ func (l *logFile) frame(at, size int64) (payload []byte, torn bool, err error) {
 	}
 	n := int64(binary.LittleEndian.Uint32(h))
 	if crc32.Checksum(h[:8], castagnoli) != binary.LittleEndian.Uint32(h[8:]) || n > maxFrame {
-		zero, err := l.zero(at+frameHead, size) // the length of the file reached the disk, the frame did not
+		zero, err := l.zero(at+frameHead, size) // the file was extended on the disk, but the frame not written
 		return nil, zero, err
 	}
 	if n > size-at-frameHead {
@@ -182,13 +182,13 @@ func (l *logFile) zero(at, size int64) (bool, error) {
 	return true, nil
 }
 
-// blob is a part of the file with a checksum of its own: the body of a report.
+// blob is the place of a body in the file, with its checksum.
 type blob struct {
 	at, size int64
 	crc      uint32
 }
 
-// errUnreadable reports a blob that is no longer what was written.
+// errUnreadable is the error if a body is no longer as it was written.
 var errUnreadable = errors.New("the file is damaged there")
 
 func (l *logFile) read(b blob) ([]byte, error) {
@@ -202,8 +202,8 @@ func (l *logFile) read(b blob) ([]byte, error) {
 	return data, nil
 }
 
-// replace writes a new file and puts it in place of the old one: after a crash either is there, whole. write calls put for each
-// payload, and gets the offset of that payload in the new file.
+// replace atomically replaces the file by a new one. write calls put with each payload and gets the offset of that payload in the new
+// file.
 func (l *logFile) replace(write func(put func(payload []byte) (int64, error)) error) error {
 	f, err := atomicfile.Create(l.path, 0o600)
 	if err != nil {
