@@ -374,7 +374,7 @@ func (v *victim) publishedPorts(t *testing.T) {
 		systemctl restart docker.service; docker start front other; iptables -P FORWARD ACCEPT; podman network reload --all`)
 	use("firewalld")
 	reach("firewalld", true)
-	if out := v.sh(t, `bailiff status`); !strings.Contains(out, "ports that containers publish stay open to banned addresses (docker0, podman0)") && !strings.Contains(out, "(podman0, docker0)") {
+	if out := v.sh(t, `bailiff status`); !strings.Contains(out, "ports published by containers (docker0, podman0) stay open to banned addresses") && !strings.Contains(out, "(podman0, docker0)") {
 		t.Error(out)
 	}
 	use("nftables")
