@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"bailiff/cmd/bailiff/internal/cli"
-	"bailiff/cmd/bailiff/internal/completion"
 )
 
 var update = flag.Bool("update", false, "write the files that are made from the list of commands")
@@ -22,15 +21,15 @@ func TestGenerated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string][]byte{"synopsis": completion.Synopsis(commands()), "options": completion.Options(commands())} {
-		if manual, err = completion.Replace(manual, name, text); err != nil {
+	for name, text := range map[string][]byte{"synopsis": synopsis(commands()), "options": optionTables(commands())} {
+		if manual, err = replacePart(manual, name, text); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for file, want := range map[string][]byte{
-		filepath.Join(folder, "bailiff.bash"): completion.Bash(commands()),
-		filepath.Join(folder, "_bailiff"):     completion.Zsh(commands()),
-		filepath.Join(folder, "bailiff.fish"): completion.Fish(commands()),
+		filepath.Join(folder, "bailiff.bash"): bashCompletion(commands()),
+		filepath.Join(folder, "_bailiff"):     zshCompletion(commands()),
+		filepath.Join(folder, "bailiff.fish"): fishCompletion(commands()),
 		page:                                  manual,
 	} {
 		if *update {

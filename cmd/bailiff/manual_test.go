@@ -1,4 +1,4 @@
-package completion
+package main
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"bailiff/cmd/bailiff/internal/text"
 )
 
-// Synopsis is the synopsis of the manual page in scdoc(5)'s language: an entry for each command, without common options.
-func Synopsis(commands []*cli.Command) []byte {
+// synopsis is the synopsis of the manual page in scdoc(5)'s language: an entry for each command, without common options.
+func synopsis(commands []*cli.Command) []byte {
 	var b bytes.Buffer
 	all := cli.Leaves(commands)
 	for i, c := range all {
@@ -62,8 +62,8 @@ const maxColumn = 96
 
 var placeholder = regexp.MustCompile(`[A-Z]+`)
 
-// Options are the tables of options of the manual page: of each command those that are its own.
-func Options(commands []*cli.Command) []byte {
+// optionTables are the tables of options of the manual page: of each command those that are its own.
+func optionTables(commands []*cli.Command) []byte {
 	var b bytes.Buffer
 	for _, c := range cli.Leaves(commands) {
 		var rows []string
@@ -89,8 +89,8 @@ func optionRow(f *flag.Flag) string {
 	return fmt.Sprintf("|  %s\n:  %s\n", name, strings.Join(text.Wrap(meaning, maxColumn-3), "\n   "))
 }
 
-// Replace puts generated text between two comments of the manual page: "; begin NAME" and "; end NAME".
-func Replace(page []byte, name string, text []byte) ([]byte, error) {
+// replacePart puts generated text between two comments of the manual page: "; begin NAME" and "; end NAME".
+func replacePart(page []byte, name string, text []byte) ([]byte, error) {
 	begin, end := []byte("; begin "+name+"\n"), []byte("; end "+name+"\n")
 	i, j := bytes.Index(page, begin), bytes.Index(page, end)
 	if i < 0 || j < i {

@@ -1,7 +1,4 @@
-// Package completion generates what is derived from the list of commands and installed: completion for bash, zsh and fish,
-// and the synopsis and options of the manual page. `go generate ./cmd/bailiff` writes the files; a test of cmd/bailiff fails
-// when they are out of date. It is not part of the program. Start reading with Bash.
-package completion
+package main
 
 import (
 	"bytes"
@@ -12,17 +9,20 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 )
 
+// What is installed of the list of commands besides the program is generated: completion for bash, zsh and fish in this file, the
+// synopsis and options of the manual page in manual_test.go. `go generate ./cmd/bailiff` writes the files; TestGenerated fails when
+// they are out of date.
 const origin = "Generated from the list of commands by: go generate ./cmd/bailiff"
 
-// value is what shells offer as the value of an option.
-type value struct {
+// offer is what shells offer as the value of an option.
+type offer struct {
 	files, folders bool
 	words          string    // fixed
 	ask            cli.Words // asked from the program
 }
 
 // values are offered by the placeholder of an option, or of an argument. Placeholders that are missing here offer nothing.
-var values = map[string]value{
+var values = map[string]offer{
 	"FILE":     {files: true},
 	"PATH":     {files: true},
 	"FOLDER":   {folders: true},
@@ -49,8 +49,8 @@ func askShell(call, key string) string {
 }
 
 // argument is what is offered for the arguments of a command.
-func argument(c *cli.Command) value {
-	v := value{ask: c.Completes}
+func argument(c *cli.Command) offer {
+	v := offer{ask: c.Completes}
 	v.files = strings.Contains(c.Args, "FILE") || c.Completes == cli.Filters
 	return v
 }
@@ -70,8 +70,8 @@ func names(commands []*cli.Command) string {
 	return strings.Join(l, " ")
 }
 
-// Bash is the completion for bash.
-func Bash(commands []*cli.Command) []byte {
+// bashCompletion is the completion for bash.
+func bashCompletion(commands []*cli.Command) []byte {
 	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Completion of bailiff(1) for bash.\n# %s\n", origin)
@@ -154,7 +154,7 @@ func bashCommand(b *bytes.Buffer, c *cli.Command, indent string) {
 }
 
 // bashWords is the statement that offers a value; nothing is the statement where there is nothing to offer.
-func bashWords(v value, nothing string) string {
+func bashWords(v offer, nothing string) string {
 	var l []string
 	switch {
 	case v.folders:
@@ -176,8 +176,8 @@ func bashWords(v value, nothing string) string {
 	return strings.Join(l, "; ")
 }
 
-// Zsh is the completion for zsh.
-func Zsh(commands []*cli.Command) []byte {
+// zshCompletion is the completion for zsh.
+func zshCompletion(commands []*cli.Command) []byte {
 	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("#compdef bailiff\n# Completion of bailiff(1) for zsh.\n# %s\n", origin)
@@ -249,7 +249,7 @@ func zshSpecs(c *cli.Command) (specs []string) {
 	return specs
 }
 
-func zshAction(v value) string {
+func zshAction(v offer) string {
 	switch {
 	case v.ask != "":
 		return "_bailiff_" + string(v.ask)
@@ -265,8 +265,8 @@ func zshAction(v value) string {
 
 func zshQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// Fish is the completion for fish.
-func Fish(commands []*cli.Command) []byte {
+// fishCompletion is the completion for fish.
+func fishCompletion(commands []*cli.Command) []byte {
 	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Completion of bailiff(1) for fish.\n# %s\n", origin)
@@ -333,7 +333,7 @@ func fishCommand(b *bytes.Buffer, c *cli.Command, on string) {
 }
 
 // fishValue is how an option takes a value.
-func fishValue(v value) string {
+func fishValue(v offer) string {
 	if v.files || v.folders {
 		return " -r -F" // a required value, which may be a file
 	}
@@ -341,7 +341,7 @@ func fishValue(v value) string {
 }
 
 // fishOffer offers arguments.
-func fishOffer(v value) string {
+func fishOffer(v offer) string {
 	var l []string
 	if v.ask != "" {
 		l = append(l, "(__bailiff_"+string(v.ask)+")")
