@@ -1,15 +1,14 @@
-// Package allow holds the addresses that are never banned. An allowed address wins over every jail, and a ban of a wider
-// prefix never covers one.
+// Package allow holds the addresses that are never banned. An allowed address takes precedence over every jail, and a ban
+// of a wider prefix never covers one.
 //
-// It reads no file, no clock and no network interface: entries come in as values or as a reader, time as a number, so a
-// replay of last week's journal is answered as it was then. It never looks up a host name.
+// It never reads a file, a clock or a network interface: entries come in as values or from a reader, time as a number, so a
+// replay of last week's journal gives what it gave then. It never looks up a host name.
 //
-// Start reading at List; ParseEntry and ParseFile make entries from text, Self those that every host needs.
+// Start reading at List; ParseEntry and ParseFile read entries from text, SelfEntries has those that every host needs.
 package allow
 
 import (
 	"cmp"
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"sort"
@@ -22,13 +21,13 @@ type Entry struct {
 	Prefix  netip.Prefix
 	Origin  string    // the file's name, "self" or "runtime"
 	Line    int       // in that file, from 1; 0 where there is no file
-	Comment string    // what the file says about it
-	Until   time.Time // zero: for ever
+	Comment string    // from the file
+	Until   time.Time // zero: forever
 }
 
 // Origins that are not files.
 const (
-	OriginSelf    = "self"    // the host's own, see SelfEntries
+	OriginSelf    = "self"    // addresses of this host, see SelfEntries
 	OriginRuntime = "runtime" // allowed by an operator's command
 )
 
@@ -40,128 +39,74 @@ func (e Entry) Where() string {
 	return e.Origin + ":" + strconv.Itoa(e.Line)
 }
 
-// List is an immutable set of entries. Any number of goroutines may use it. The zero List and a nil one are empty.
+// active says whether the entry holds at a moment, in microseconds since 1970.
+func (e *Entry) active(at int64) bool { return e.Until.IsZero() || at < e.Until.UnixMicro() }
+
+// List is an immutable set of entries, which are not copied. Any number of goroutines may use it. The zero List and a nil
+// one are empty.
 //
-// Prefixes are either disjoint or one lies in the other. So one array, sorted by first address and then by length, with
-// each node knowing the next wider one around it, answers every question with one binary search and a short climb.
-// An entry takes 48 bytes; origins and comments are kept once each.
+// Two prefixes are either disjoint or one lies in the other. So a sorted list, in which each entry knows the next wider one
+// around it, answers every question with one binary search and a few steps outward.
 type List struct {
-	nodes    []node
-	origins  []string
-	comments []string // comments[0] is ""
+	entries []*Entry // by address, IPv4 first, then wide before narrow; no prefix twice
+	outer   []int32  // for each entry the index of the next wider one that holds it, or -1
 }
 
-type node struct {
-	hi, lo  uint64 // first address; IPv4 as ::ffff:a.b.c.d
-	until   int64  // microseconds since 1970; forever
-	up      int32  // index of the next wider node that holds this one, or -1
-	origin  uint32
-	comment uint32
-	line    uint32
-	bits    uint8 // of 128
-	v4      bool
-}
-
-const forever = 1<<63 - 1
-
-// active says whether the entry holds at that moment.
-func (n *node) active(at int64) bool { return at < n.until }
-
-// spans says whether an address lies between the node's first and last, whatever the families are. IPv6 prefixes such as
-// ::/32 span all of IPv4 without holding any of it, so answers ask for the family too; the order and the climb do not.
-func (n *node) spans(hi, lo uint64) bool {
-	mh, ml := mask(int(n.bits))
-	return hi&mh == n.hi && lo&ml == n.lo
-}
-
-func (n *node) prefix() netip.Prefix {
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], n.hi)
-	binary.BigEndian.PutUint64(b[8:], n.lo)
-	if n.v4 {
-		return netip.PrefixFrom(netip.AddrFrom16(b).Unmap(), int(n.bits)-96)
-	}
-	return netip.PrefixFrom(netip.AddrFrom16(b), int(n.bits))
-}
-
-// mask returns the 128-bit network mask of that length.
-func mask(bits int) (hi, lo uint64) {
-	if bits <= 64 {
-		return ^uint64(0) << (64 - bits), 0
-	}
-	return ^uint64(0), ^uint64(0) << (128 - bits)
-}
-
-// key splits an address into two numbers that sort as addresses do.
-func key(a netip.Addr) (hi, lo uint64) {
-	b := a.As16()
-	return binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
-}
-
-// clean takes a prefix apart; ok is false for one that is not valid. IPv4-mapped prefixes count as IPv4.
-func clean(p netip.Prefix) (hi, lo uint64, bits int, v4, ok bool) {
+// canonical cuts host bits off and turns IPv4-mapped prefixes into IPv4. ok is false for a prefix that is not valid.
+func canonical(p netip.Prefix) (_ netip.Prefix, ok bool) {
 	if !p.IsValid() {
-		return
+		return p, false
 	}
-	a, bits := p.Addr(), p.Bits()
-	v4 = a.Is4()
-	if v4 {
-		bits += 96
-	} else if a.Is4In6() && bits >= 96 {
-		v4 = true
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
 	}
-	hi, lo = key(a)
-	mh, ml := mask(bits)
-	return hi & mh, lo & ml, bits, v4, true
+	return p.Masked(), true
+}
+
+func order(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
 // NewList makes a list. Of several entries for one prefix it keeps the one that lasts longest, and the first of those.
-// Host bits are cut off, IPv4-mapped prefixes become IPv4; an entry without a valid prefix is left out.
+// Host bits are cut off, IPv4-mapped prefixes become IPv4; an entry without a valid prefix is left out. The entries must not
+// be changed afterwards.
 func NewList(entries []Entry) *List {
-	l := &List{nodes: make([]node, 0, len(entries)), comments: []string{""}}
-	origins, comments := make(map[string]uint32), map[string]uint32{"": 0}
+	l := &List{entries: make([]*Entry, 0, len(entries))}
 	for i := range entries {
 		e := &entries[i]
-		hi, lo, bits, v4, ok := clean(e.Prefix)
+		p, ok := canonical(e.Prefix)
 		if !ok {
 			continue
 		}
-		n := node{hi: hi, lo: lo, until: forever, line: uint32(e.Line), bits: uint8(bits), v4: v4}
-		if !e.Until.IsZero() {
-			n.until = e.Until.UnixMicro()
+		if p != e.Prefix {
+			changed := *e
+			changed.Prefix = p
+			e = &changed
 		}
-		n.origin = intern(origins, &l.origins, e.Origin)
-		n.comment = intern(comments, &l.comments, e.Comment)
-		l.nodes = append(l.nodes, n)
+		l.entries = append(l.entries, e)
 	}
-	slices.SortStableFunc(l.nodes, func(a, b node) int {
-		return cmp.Or(compare(&a, &b), cmp.Compare(b.until, a.until))
-	})
-	l.nodes = slices.CompactFunc(l.nodes, func(a, b node) bool { return compare(&a, &b) == 0 })
-	l.nodes = slices.Clip(l.nodes)
-	for i := range l.nodes {
-		n := &l.nodes[i]
-		n.up = int32(i) - 1
-		for n.up >= 0 && !l.nodes[n.up].spans(n.hi, n.lo) {
-			n.up = l.nodes[n.up].up
+	slices.SortStableFunc(l.entries, func(a, b *Entry) int { return cmp.Or(order(a.Prefix, b.Prefix), longer(a, b)) })
+	l.entries = slices.Clip(slices.CompactFunc(l.entries, func(a, b *Entry) bool { return a.Prefix == b.Prefix }))
+	l.outer = make([]int32, len(l.entries))
+	for i := range l.entries {
+		o := int32(i) - 1
+		for o >= 0 && !l.entries[o].Prefix.Contains(l.entries[i].Prefix.Addr()) {
+			o = l.outer[o]
 		}
+		l.outer[i] = o
 	}
 	return l
 }
 
-// compare orders by first address, then wide before narrow. What compares equal is one prefix of one family.
-func compare(a, b *node) int {
-	return cmp.Or(cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo), cmp.Compare(a.bits, b.bits))
-}
-
-func intern(index map[string]uint32, list *[]string, s string) uint32 {
-	if i, ok := index[s]; ok {
-		return i
+// longer orders what lasts longer first.
+func longer(a, b *Entry) int {
+	switch {
+	case a.Until.Equal(b.Until):
+		return 0
+	case a.Until.IsZero() || !b.Until.IsZero() && a.Until.After(b.Until):
+		return -1
 	}
-	i := uint32(len(*list))
-	*list = append(*list, s)
-	index[s] = i
-	return i
+	return 1
 }
 
 // With returns a list that holds what l holds and more. On equal prefixes the one that lasts longer stays, then l's.
@@ -177,36 +122,24 @@ func (l *List) Len() int {
 	if l == nil {
 		return 0
 	}
-	return len(l.nodes)
+	return len(l.entries)
 }
 
-// Entries returns all entries, sorted by first address and then from wide to narrow; IPv4 sorts as ::ffff:a.b.c.d.
+// Entries returns all entries, sorted by address, IPv4 first, and then from wide to narrow.
 func (l *List) Entries() []Entry {
 	if l == nil {
 		return nil
 	}
-	all := make([]Entry, len(l.nodes))
-	for i := range l.nodes {
-		all[i] = l.entry(int32(i))
+	all := make([]Entry, len(l.entries))
+	for i, e := range l.entries {
+		all[i] = *e
 	}
 	return all
 }
 
-func (l *List) entry(i int32) Entry {
-	n := &l.nodes[i]
-	e := Entry{Prefix: n.prefix(), Origin: l.origins[n.origin], Line: int(n.line), Comment: l.comments[n.comment]}
-	if n.until != forever {
-		e.Until = time.UnixMicro(n.until).UTC()
-	}
-	return e
-}
-
-// after is the index of the first node that begins behind an address.
-func (l *List) after(hi, lo uint64) int {
-	return sort.Search(len(l.nodes), func(i int) bool {
-		n := &l.nodes[i]
-		return n.hi > hi || n.hi == hi && n.lo > lo
-	})
+// after is the index of the first entry that begins after an address.
+func (l *List) after(a netip.Addr) int {
+	return sort.Search(len(l.entries), func(i int) bool { return l.entries[i].Prefix.Addr().Compare(a) > 0 })
 }
 
 // Contains says whether an address is allowed at a moment (microseconds since 1970), and by which entry: the narrowest.
@@ -215,11 +148,10 @@ func (l *List) Contains(a netip.Addr, at int64) (Entry, bool) {
 	if l == nil || !a.IsValid() {
 		return Entry{}, false
 	}
-	hi, lo := key(a)
-	v4 := a.Is4() || a.Is4In6()
-	for i := int32(l.after(hi, lo)) - 1; i >= 0; i = l.nodes[i].up {
-		if n := &l.nodes[i]; n.v4 == v4 && n.active(at) && n.spans(hi, lo) {
-			return l.entry(i), true
+	a = a.Unmap().WithZone("")
+	for i := int32(l.after(a)) - 1; i >= 0; i = l.outer[i] {
+		if e := l.entries[i]; e.active(at) && e.Prefix.Contains(a) {
+			return *e, true
 		}
 	}
 	return Entry{}, false
@@ -229,41 +161,36 @@ func (l *List) Contains(a netip.Addr, at int64) (Entry, bool) {
 // prefix. Then it must not be banned as a whole. It does not allocate.
 func (l *List) Overlaps(p netip.Prefix, at int64) bool {
 	found := false
-	l.overlapping(p, at, true, func(int32) bool { found = true; return false })
+	l.overlapping(p, at, true, func(*Entry) bool { found = true; return false })
 	return found
 }
 
 // Overlapping returns the entries that make Overlaps true: those around the prefix, from narrow to wide, then those
 // within it in order.
 func (l *List) Overlapping(p netip.Prefix, at int64) (found []Entry) {
-	l.overlapping(p, at, true, func(i int32) bool { found = append(found, l.entry(i)); return true })
+	l.overlapping(p, at, true, func(e *Entry) bool { found = append(found, *e); return true })
 	return found
 }
 
-// Expired returns the entries that Overlapping would return, were they not over at that moment.
+// Expired returns the entries that Overlapping would return if they had not expired at that moment.
 func (l *List) Expired(p netip.Prefix, at int64) (found []Entry) {
-	l.overlapping(p, at, false, func(i int32) bool { found = append(found, l.entry(i)); return true })
+	l.overlapping(p, at, false, func(e *Entry) bool { found = append(found, *e); return true })
 	return found
 }
 
-func (l *List) overlapping(p netip.Prefix, at int64, active bool, yield func(int32) bool) {
-	hi, lo, bits, v4, ok := clean(p)
+func (l *List) overlapping(p netip.Prefix, at int64, active bool, yield func(*Entry) bool) {
+	p, ok := canonical(p)
 	if l == nil || !ok {
 		return
 	}
-	next := l.after(hi, lo)
-	for i := int32(next) - 1; i >= 0; i = l.nodes[i].up {
-		if n := &l.nodes[i]; n.v4 == v4 && n.active(at) == active && n.spans(hi, lo) && !yield(i) {
+	next := l.after(p.Addr())
+	for i := int32(next) - 1; i >= 0; i = l.outer[i] {
+		if e := l.entries[i]; e.active(at) == active && e.Prefix.Contains(p.Addr()) && !yield(e) {
 			return
 		}
 	}
-	mh, ml := mask(bits)
-	for i := next; i < len(l.nodes); i++ {
-		n := &l.nodes[i]
-		if n.hi&mh != hi || n.lo&ml != lo {
-			return
-		}
-		if n.v4 == v4 && n.active(at) == active && !yield(int32(i)) {
+	for i := next; i < len(l.entries) && p.Contains(l.entries[i].Prefix.Addr()); i++ {
+		if e := l.entries[i]; e.active(at) == active && !yield(e) {
 			return
 		}
 	}

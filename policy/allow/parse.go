@@ -14,19 +14,19 @@ import (
 	"bailiff/policy/diag"
 )
 
-// Limits on what is taken from a file. Published lists of monitoring services have hundreds of lines, those of cloud
+// Limits on what is read from a file. Published lists of monitoring services have hundreds of lines, those of cloud
 // providers some ten thousand.
 const (
 	MaxFileSize = 32 << 20  // bytes
 	MaxEntries  = 1_000_000 // of one file
 	maxLine     = 1024      // bytes
 	maxComment  = 200       // bytes kept of a comment
-	maxErrors   = 20        // told of one file
+	maxErrors   = 20        // reported of one file
 )
 
-// The widest prefixes taken. A mistyped length must not switch protection off for a good part of the Internet; /8 and /16
-// still take the largest networks that anybody calls his own. Unique local and link-local IPv6 addresses
-// (fc00::/7, fe80::/10) may stand as a whole.
+// The shortest prefix lengths accepted. A mistyped length must not switch protection off for a large part of the Internet; /8
+// and /16 still accept the largest networks that anybody owns. Unique local and link-local IPv6 addresses (fc00::/7,
+// fe80::/10) are accepted as a whole.
 const (
 	minBits4 = 8
 	minBits6 = 16
@@ -35,8 +35,8 @@ const (
 var wideOK = []netip.Prefix{netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10")}
 
 // ParseFile reads an address list: one address or prefix a line, which may end with "until 2026-12-31" and with a
-// comment from # on. Blank lines, CRLF and a byte order mark are fine. Every error is a *diag.Error with line and
-// column, several are joined; then there are no entries. name stands in errors and as the entries' origin.
+// comment from # on. Blank lines, CRLF and a byte order mark are accepted. Every error is a *diag.Error with line and
+// column, several are joined; then there are no entries. name is used in errors and as the entries' origin.
 func ParseFile(name string, r io.Reader) ([]Entry, error) {
 	fail := func(line int, format string, args ...any) *diag.Error {
 		return &diag.Error{File: name, Line: line, Col: min(line, 1), Text: fmt.Sprintf(format, args...)}
@@ -44,7 +44,7 @@ func ParseFile(name string, r io.Reader) ([]Entry, error) {
 	var (
 		entries []Entry
 		errs    []error
-		last    string // comment of the line before: lists repeat theirs, one copy is enough
+		last    string // comment of the line before: lists repeat theirs, so one copy is kept
 		limited = &io.LimitedReader{R: r, N: MaxFileSize + 1}
 		in      = bufio.NewReaderSize(limited, maxLine+2)
 	)
@@ -66,7 +66,7 @@ func ParseFile(name string, r io.Reader) ([]Entry, error) {
 		switch {
 		case bad != nil:
 			if len(errs) == maxErrors {
-				errs = append(errs, fail(n, "and perhaps more: only the first %d errors of a file are told", maxErrors))
+				errs = append(errs, fail(n, "more errors may follow; only the first %d of a file are shown", maxErrors))
 				return nil, errors.Join(errs...)
 			}
 			bad.File, bad.Line, bad.Col = name, n, col
@@ -77,7 +77,7 @@ func ParseFile(name string, r io.Reader) ([]Entry, error) {
 			}
 			e.Origin, e.Line = name, n
 			if e.Comment != last {
-				last = strings.Clone(e.Comment) // not a piece of its line
+				last = strings.Clone(e.Comment) // which is a piece of its line
 			}
 			e.Comment = last
 			entries = append(entries, e)
@@ -92,7 +92,7 @@ func ParseFile(name string, r io.Reader) ([]Entry, error) {
 	return entries, nil
 }
 
-// parseLine reads one line without its end. col is where an error lies, from 1, counted in characters.
+// parseLine reads one line without its end. col is where an error is, from 1, counted in characters.
 func parseLine(line string) (e Entry, found bool, col int, err *diag.Error) {
 	for i, r := range line {
 		if r == utf8.RuneError && !strings.HasPrefix(line[i:], "\ufffd") {
@@ -129,8 +129,8 @@ func cut(s string) string {
 	return s[:n]
 }
 
-// ParseEntry reads one entry as it stands in a list, without comment: "192.0.2.7", "2001:db8::/48 until 2026-12-31".
-// The error is a *diag.Error without a place; the caller knows it.
+// ParseEntry reads one entry of a list, without comment: "192.0.2.7", "2001:db8::/48 until 2026-12-31". The error is a
+// *diag.Error without a place, which the caller adds.
 func ParseEntry(s string) (Entry, error) {
 	e, _, err := parseEntry(strings.TrimSpace(s))
 	if err != nil {
@@ -139,7 +139,7 @@ func ParseEntry(s string) (Entry, error) {
 	return e, nil
 }
 
-// parseEntry also says at which byte an error lies.
+// parseEntry also returns the byte at which an error is.
 func parseEntry(s string) (e Entry, off int, err *diag.Error) {
 	word := s
 	if i := strings.IndexAny(s, " \t"); i >= 0 {
@@ -148,7 +148,7 @@ func parseEntry(s string) (e Entry, off int, err *diag.Error) {
 		off = len(s) - len(rest)
 		when, ok := strings.CutPrefix(rest, "until")
 		if !ok || strings.TrimLeft(when, " \t") == when {
-			return e, off, diag.Errorf("%q is not understood after the address", diag.Clip(rest)).WithHint("an entry is an address or a prefix, then perhaps \"until 2026-12-31\", then perhaps a # comment")
+			return e, off, diag.Errorf("unexpected %q after the address", diag.Clip(rest)).WithHint("write an address or a prefix, optionally \"until 2026-12-31\" and a # comment after it")
 		}
 		when = strings.TrimSpace(when)
 		if e.Until, err = parseUntil(when); err != nil {
@@ -196,9 +196,9 @@ func (e Entry) String() string {
 	return e.Prefix.String() + e.formatUntil()
 }
 
-// ParsePrefix reads an address or a prefix that may be allowed. It refuses prefixes with host bits, since 192.0.2.7/24
-// may mean either of two things, and those that are too wide to be meant. IPv4-mapped addresses become IPv4. The error
-// is a *diag.Error without a place; the caller knows it.
+// ParsePrefix reads an address or a prefix that may be allowed. It rejects prefixes with host bits, since 192.0.2.7/24
+// may mean either of two things, and those that are wider than any network an operator would mean. IPv4-mapped addresses
+// become IPv4. The error is a *diag.Error without a place, which the caller adds.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	p, err := parsePrefix(s)
 	if err != nil {
@@ -244,12 +244,12 @@ func parsePrefix(s string) (netip.Prefix, *diag.Error) {
 				return p, nil
 			}
 		}
-		return p, diag.Errorf("%s is too wide to be allowed: at most /%d for IPv4, /%d for IPv6", p, minBits4, minBits6).WithHint("to switch a jail off, write jails.NAME.enabled: false")
+		return p, diag.Errorf("%s is too wide to be allowed: at most /%d for IPv4, /%d for IPv6", p, minBits4, minBits6).WithHint("to disable a jail, write jails.NAME.enabled: false")
 	}
 	return p, nil
 }
 
-// notAddress guesses what was meant by a word that is no address.
+// notAddress is the error of a word that is not an address, with a hint at what was probably meant.
 func notAddress(s, addr string) *diag.Error {
 	e := diag.Errorf("%q is neither an address nor a prefix", diag.Clip(s))
 	switch from, to, isRange := strings.Cut(s, "-"); {
@@ -262,7 +262,7 @@ func notAddress(s, addr string) *diag.Error {
 	case strings.Count(addr, ":") == 1 && isAddr(addr[:strings.IndexByte(addr, ':')]):
 		return e.WithHint("write it without the port")
 	case isHost(addr):
-		return e.WithHint("host names are never looked up (who answers for the name would choose who is allowed); write the addresses")
+		return e.WithHint("host names are never looked up (anyone who controls the name would choose what is allowed); write the addresses")
 	}
 	return e.WithHint("write 192.0.2.7, 192.0.2.0/24, 2001:db8::7 or 2001:db8::/48")
 }
@@ -272,8 +272,7 @@ func isAddr(s string) bool {
 	return err == nil
 }
 
-// isHost says whether a word looks like a host name: letters, digits, dots and hyphens, and a letter that is none of a
-// hexadecimal number.
+// isHost says whether a word looks like a host name: letters, digits, dots and hyphens, with at least one letter.
 func isHost(s string) bool {
 	letter := false
 	for _, c := range []byte(s) {

@@ -58,8 +58,8 @@ func TestParseFile(t *testing.T) {
 func TestBadLines(t *testing.T) {
 	const usual = "write 192.0.2.7, 192.0.2.0/24, 2001:db8::7 or 2001:db8::/48"
 	for _, tt := range []struct{ line, want, hint string }{
-		{"example.org", `1: "example.org" is neither an address nor a prefix`, "host names are never looked up (who answers for the name would choose who is allowed); write the addresses"},
-		{"  monitor-1.example.org  # x", `3: "monitor-1.example.org" is neither an address nor a prefix`, "host names are never looked up (who answers for the name would choose who is allowed); write the addresses"},
+		{"example.org", `1: "example.org" is neither an address nor a prefix`, "host names are never looked up (anyone who controls the name would choose what is allowed); write the addresses"},
+		{"  monitor-1.example.org  # x", `3: "monitor-1.example.org" is neither an address nor a prefix`, "host names are never looked up (anyone who controls the name would choose what is allowed); write the addresses"},
 		{"192.0.2", `1: "192.0.2" is neither an address nor a prefix`, usual},
 		{"192.0.2.256", `1: "192.0.2.256" is neither an address nor a prefix`, usual},
 		{"192.0.2.010", `1: "192.0.2.010" is neither an address nor a prefix`, usual},
@@ -77,20 +77,20 @@ func TestBadLines(t *testing.T) {
 		{"192.0.2.0/255.255.255.0", `1: "192.0.2.0/255.255.255.0" has a netmask`, "write the length in place of the mask: 255.255.255.0 is /24, 255.255.0.0 is /16"},
 		{"192.0.2.7/24", `1: "192.0.2.7/24" has bits beyond its length`, "write 192.0.2.0/24 for the network, 192.0.2.7 for the address alone"},
 		{"2001:db8::7/64", `1: "2001:db8::7/64" has bits beyond its length`, "write 2001:db8::/64 for the network, 2001:db8::7 for the address alone"},
-		{"0.0.0.0/0", `1: 0.0.0.0/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6`, "to switch a jail off, write jails.NAME.enabled: false"},
-		{"::/0", `1: ::/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6`, "to switch a jail off, write jails.NAME.enabled: false"},
-		{"::ffff:0.0.0.0/96", `1: 0.0.0.0/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6`, "to switch a jail off, write jails.NAME.enabled: false"},
-		{"fc00::/6", `1: fc00::/6 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6`, "to switch a jail off, write jails.NAME.enabled: false"},
-		{"192.0.2.1 monitor", `11: "monitor" is not understood after the address`, `an entry is an address or a prefix, then perhaps "until 2026-12-31", then perhaps a # comment`},
-		{"192.0.2.1 until", `11: "until" is not understood after the address`, `an entry is an address or a prefix, then perhaps "until 2026-12-31", then perhaps a # comment`},
-		{"192.0.2.1 untilnow", `11: "untilnow" is not understood after the address`, `an entry is an address or a prefix, then perhaps "until 2026-12-31", then perhaps a # comment`},
+		{"0.0.0.0/0", `1: 0.0.0.0/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6`, "to disable a jail, write jails.NAME.enabled: false"},
+		{"::/0", `1: ::/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6`, "to disable a jail, write jails.NAME.enabled: false"},
+		{"::ffff:0.0.0.0/96", `1: 0.0.0.0/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6`, "to disable a jail, write jails.NAME.enabled: false"},
+		{"fc00::/6", `1: fc00::/6 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6`, "to disable a jail, write jails.NAME.enabled: false"},
+		{"192.0.2.1 monitor", `11: unexpected "monitor" after the address`, `write an address or a prefix, optionally "until 2026-12-31" and a # comment after it`},
+		{"192.0.2.1 until", `11: unexpected "until" after the address`, `write an address or a prefix, optionally "until 2026-12-31" and a # comment after it`},
+		{"192.0.2.1 untilnow", `11: unexpected "untilnow" after the address`, `write an address or a prefix, optionally "until 2026-12-31" and a # comment after it`},
 		{"192.0.2.1 until 31.12.2026", `17: "31.12.2026" is not a day`, "write until 2026-12-31 (to the end of that day, UTC) or until 2026-12-31T18:00:00Z"},
 		{"192.0.2.1 until 2026-02-30", `17: "2026-02-30" is not a day`, "write until 2026-12-31 (to the end of that day, UTC) or until 2026-12-31T18:00:00Z"},
 		{"192.0.2.1 until 1026-12-31", `17: "1026-12-31" is too long ago`, "write until 2026-12-31"},
 		{"192.0.2.1 # \x1b[2J", "13: control character U+001B", ""},
 		{"192.0.2.1\x00", "10: control character U+0000", ""},
 		{"192.0.2.1 # caf\xe9", "16: is not UTF-8", "save the file as UTF-8"},
-		{"ümlaut 192.0.2.1", `8: "192.0.2.1" is not understood after the address`, `an entry is an address or a prefix, then perhaps "until 2026-12-31", then perhaps a # comment`},
+		{"ümlaut 192.0.2.1", `8: unexpected "192.0.2.1" after the address`, `write an address or a prefix, optionally "until 2026-12-31" and a # comment after it`},
 	} {
 		got, err := ParseFile("x", strings.NewReader("# first\n"+tt.line+"\n"))
 		if err == nil || got != nil {

@@ -16,17 +16,17 @@ import (
 	"bailiff/policy/diag"
 )
 
-// Published is an address list that somebody else publishes, and what is taken from it. Who fetches it, and when, is not
-// this package's business; what may be believed of it is.
+// Published is an address list that somebody else publishes, with the limits on what is accepted from it. This package checks
+// lists; it does not fetch them.
 type Published struct {
 	Name       string
-	URLs       []string // fetched together: some publish IPv4 and IPv6 apart
+	URLs       []string // fetched together: some publish IPv4 and IPv6 separately
 	Format     string   // FormatText or FormatJSON
 	Pointers   []string // where the addresses of a FormatJSON list are: JSON pointers (RFC 6901) in which * is any member
 	Interval   time.Duration
-	MinPrefix4 int // the shortest prefix length that the list may hold, for IPv4
+	MinPrefix4 int // shortest prefix length that the list may hold, for IPv4
 	MinPrefix6 int // and for IPv6
-	MinPercent int // percent of its former entries that a new list must have
+	MinPercent int // a new list must have this percentage of its former number of entries
 	Insecure   bool
 }
 
@@ -36,15 +36,15 @@ const (
 	FormatJSON = "json"
 )
 
-// Formats are the words that a list's format takes.
+// Formats are the words that a list's format accepts.
 var Formats = []string{FormatText, FormatJSON}
 
-// MaxPublished bounds the entries of a published list. The longest that hosts have reason to allow, those of cloud
-// providers, have some ten thousand.
+// MaxPublished bounds the entries of a published list. The longest lists that a host has reason to allow, those of cloud
+// providers, have about ten thousand.
 const MaxPublished = 100_000
 
-// Defaults of what is taken from a list. Monitors have single addresses, a company has a network: /16 and /32 are the
-// largest that are commonly given to one.
+// Defaults of a list. Monitoring services have single addresses, a company has a network: /16 and /32 are the largest that
+// are commonly assigned to one.
 const (
 	DefaultInterval   = 24 * time.Hour
 	defaultMinPrefix4 = 16
@@ -64,11 +64,11 @@ func NewPublished(name string) Published {
 	return p
 }
 
-// catalogue are the lists that can be named without saying more. None is used unless it is named. All are texts with an
-// address a line, some with CRLF, that need no account. Addresses are those of the publishers' help pages in 2026
+// catalogue has the lists that need no URL in the configuration. None is used unless it is named. All are texts with one
+// address a line, some with CRLF, that need no account. Their URLs are from the publishers' help pages in 2026
 // (uptimerobot.com/help/locations, whose list also lies at uptimerobot.com/inc/files/ips; documentation.solarwinds.com,
-// Pingdom probe servers; statuscake.com, What are your IP addresses; cloudflare.com/ips). One that has moved is a failure
-// that status shows, and is mended by url in the configuration.
+// Pingdom probe servers; statuscake.com, What are your IP addresses; cloudflare.com/ips). If a list moves, status shows the
+// failure, and url in the configuration replaces it.
 var catalogue = map[string]Published{
 	"uptimerobot": {URLs: []string{"https://cdn.uptimerobot.com/api/IPv4andIPv6.txt"}, MinPrefix4: 24, MinPrefix6: 48},
 	"pingdom":     {URLs: []string{"https://my.pingdom.com/probes/ipv4", "https://my.pingdom.com/probes/ipv6"}, MinPrefix4: 24, MinPrefix6: 48},
@@ -80,7 +80,7 @@ var catalogue = map[string]Published{
 // Catalogue returns the names of the lists that need no URL, sorted.
 func Catalogue() []string { return slices.Sorted(maps.Keys(catalogue)) }
 
-// Parse reads what one of the list's URLs has. source stands in errors, which name line and column for texts and the
+// Parse reads the content of one of the list's URLs. source is used in errors, which name line and column for texts and the
 // pointer for JSON; until and comments of a text are kept.
 func (p *Published) Parse(source string, data []byte) ([]Entry, error) {
 	if p.Format == FormatJSON {
@@ -110,7 +110,7 @@ func (p *Published) parseJSON(source string, data []byte) ([]Entry, error) {
 			var err error
 			var prefix netip.Prefix
 			if !isText {
-				err = fail("%s is not a text", at)
+				err = fail("%s is not a string", at)
 			} else if prefix, err = ParsePrefix(strings.TrimSpace(s)); err != nil {
 				err = fail("%s: %s", at, diag.Errors(err)[0].Text)
 			}
@@ -129,7 +129,7 @@ func (p *Published) parseJSON(source string, data []byte) ([]Entry, error) {
 			break
 		}
 		if found == 0 {
-			errs = append(errs, fail("has nothing at %s", pointer).WithHint("look at the file; its form has changed, or pointers does not fit it"))
+			errs = append(errs, fail("has nothing at %s", pointer).WithHint("compare the file with pointers: one of them has changed"))
 		}
 	}
 	if len(errs) > 0 {
@@ -138,23 +138,23 @@ func (p *Published) parseJSON(source string, data []byte) ([]Entry, error) {
 	return entries, nil
 }
 
-// point walks to all values that a pointer names. Members that an object does not have are passed over: lists have
-// objects of several kinds side by side. false: yield has had enough.
-func point(v any, steps []string, at string, yield func(at string, v any) bool) bool {
+// point visits all values that a pointer names. Members that an object does not have are skipped: lists have objects of
+// several kinds side by side. It returns false when visit has.
+func point(v any, steps []string, at string, visit func(at string, v any) bool) bool {
 	if len(steps) == 0 {
-		return yield(at, v)
+		return visit(at, v)
 	}
 	step := strings.NewReplacer("~1", "/", "~0", "~").Replace(steps[0])
 	switch v := v.(type) {
 	case map[string]any:
 		if step != "*" {
 			if m, ok := v[step]; ok {
-				return point(m, steps[1:], at+"/"+diag.Clip(steps[0]), yield)
+				return point(m, steps[1:], at+"/"+diag.Clip(steps[0]), visit)
 			}
 			return true
 		}
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			if !point(v[k], steps[1:], at+"/"+diag.Clip(k), yield) {
+			if !point(v[k], steps[1:], at+"/"+diag.Clip(k), visit) {
 				return false
 			}
 		}
@@ -164,7 +164,7 @@ func point(v any, steps []string, at string, yield func(at string, v any) bool) 
 			if step != "*" && step != n {
 				continue
 			}
-			if !point(m, steps[1:], at+"/"+n, yield) {
+			if !point(m, steps[1:], at+"/"+n, visit) {
 				return false
 			}
 		}
@@ -180,9 +180,8 @@ func ParsePointer(s string) (string, *diag.Error) {
 	return s, nil
 }
 
-// Accept says whether a list as a whole may be believed: one that is empty, holds a wider prefix than may stand in it, is
-// too long, or has shrunk to less than MinShare of its former number of entries, is not. former 0: there was none. The
-// text of the error is what an operator is told.
+// Accept checks a list as a whole: it rejects one that is empty, holds a prefix that is too wide, is too long, or has shrunk
+// to less than MinPercent of its former number of entries (0: there was none). Operators see the text of the error.
 func (p *Published) Accept(entries []Entry, former int) error {
 	if err := p.Check(entries); err != nil {
 		return err
@@ -193,8 +192,8 @@ func (p *Published) Accept(entries []Entry, former int) error {
 	return nil
 }
 
-// Check is the part of Accept that needs no former list. The daemon calls it on what it is given: who fetches lists from
-// the network must not be able to allow more than the configuration lets him.
+// Check is the part of Accept that needs no former list. The daemon calls it on what it reads: the process that fetches lists
+// from the network must not be able to allow more than the configuration does.
 func (p *Published) Check(entries []Entry) error {
 	if len(entries) == 0 {
 		return errors.New("is empty")

@@ -48,11 +48,11 @@ func TestPublishedForms(t *testing.T) {
 func TestPublishedBad(t *testing.T) {
 	for _, tt := range []struct{ pointer, data, want string }{
 		{"", "192.0.2.1\n<html>\n", `x:2:1: "<html>" is neither an address nor a prefix`},
-		{"", "192.0.2.1, 192.0.2.2\n", `x:1:12: "192.0.2.2" is not understood after the address`},
+		{"", "192.0.2.1, 192.0.2.2\n", `x:1:12: unexpected "192.0.2.2" after the address`},
 		{"/a", `{"a":`, "x: is not JSON: unexpected end of JSON input"},
 		{"/a", `{"b":1}`, "x: has nothing at /a"},
 		{"/a/*", `{"a":[]}`, "x: has nothing at /a/*"},
-		{"/a/*", `{"a":["192.0.2.1", 7]}`, "x: /a/1 is not a text"},
+		{"/a/*", `{"a":["192.0.2.1", 7]}`, "x: /a/1 is not a string"},
 		{"/a/*", `{"a":["192.0.2.1", "example.org"]}`, `x: /a/1: "example.org" is neither an address nor a prefix`},
 		{"/a/*", `{"a":["0.0.0.0/0"]}`, `x: /a/0: 0.0.0.0/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6`},
 		{"/a/*", `{"a":["192.0.2.7/24"]}`, `x: /a/0: "192.0.2.7/24" has bits beyond its length`},

@@ -2,10 +2,10 @@ package allow
 
 import "net/netip"
 
-// always are sources whose packets a host must never drop, on any machine: loopback; the unspecified address, by which
-// DHCP (0.0.0.0) and IPv6 duplicate address detection (::) send; and IPv6 link-local addresses, since counting goes by
-// /64 and a ban of fe80::/64 would take the router and neighbour discovery away. IPv4 link-local neighbours are banned by
-// single addresses, so they are not here.
+// always are sources whose packets no host may drop: loopback; the unspecified address, from which DHCP (0.0.0.0) and IPv6
+// duplicate address detection (::) send; and IPv6 link-local addresses, since failures are counted by /64 and a ban of
+// fe80::/64 would block the router and neighbour discovery. IPv4 link-local addresses are banned one by one, so they are not
+// here.
 var always = []struct{ prefix, why string }{
 	{"0.0.0.0/32", "unspecified address"},
 	{"127.0.0.0/8", "loopback"},

@@ -2,18 +2,16 @@ package config
 
 import "strings"
 
-const addressLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-
 // ValidAddress says whether s is a mail address that may stand in a header and among arguments as it is: the plain form of
 // RFC 5321, local part (RFC 5322 dot-atom) and domain, in ASCII, without quotes, comments or address literals. Stricter than
-// the standard, since such addresses come from registries, too.
+// the standard, since registries are a source of such addresses, too.
 func ValidAddress(s string) bool {
 	local, domain, ok := strings.Cut(s, "@")
 	return ok && len(s) <= 254 && validLocal(local) && ValidHost(domain) && strings.Contains(domain, ".")
 }
 
-// ValidRecipient takes what the host's own mail system can deliver: an address, with any host behind the @, or the name of a
-// local user. What mail systems may take as a program (|) or a file (/) is none.
+// ValidRecipient accepts what the host's own mail system can deliver to: an address, with any host after the @, or the name of
+// a local user. What mail systems may read as a program (|) or a file (/) is not accepted.
 func ValidRecipient(s string) bool {
 	local, domain, ok := strings.Cut(s, "@")
 	return len(s) <= 254 && validLocal(local) && (!ok || ValidHost(domain))
@@ -21,7 +19,7 @@ func ValidRecipient(s string) bool {
 
 func validLocal(s string) bool {
 	return s != "" && len(s) <= 64 && strings.IndexByte("-.|/", s[0]) < 0 && s[len(s)-1] != '.' && !strings.Contains(s, "..") &&
-		strings.Trim(s, addressLetters+"!#$%&'*+-/=?^_`{|}~.") == ""
+		strings.Trim(s, letters+digits+"!#$%&'*+-/=?^_`{|}~.") == ""
 }
 
 // ValidHost says whether s is a host name: labels of letters, digits and hyphens (RFC 1123), without a dot at the end.
@@ -30,7 +28,7 @@ func ValidHost(s string) bool {
 		return false
 	}
 	for _, label := range strings.Split(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.Trim(label, addressLetters+"-") != "" {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.Trim(label, letters+digits+"-") != "" {
 			return false
 		}
 	}

@@ -2,11 +2,11 @@ package config
 
 import "time"
 
-// Report is the part of the configuration that is bailiff-report's: `report` in bailiff.yaml(5).
+// Report is the part of the configuration that bailiff-report uses: `report` in bailiff.yaml(5).
 type Report struct {
-	Host         string        // this host's name in reports; "": what the system says, with its domain
+	Host         string        // this host's name in reports; "": the system's name, with its domain
 	Sender       string        // address that mails come from; "": bailiff@ and the host's name
-	RetryFor     time.Duration // a report that could not be delivered for so long is dropped
+	RetryFor     time.Duration // a report that cannot be delivered for this long is dropped
 	Lookup       Lookup
 	Sendmail     Sendmail
 	Destinations []Destination // sorted by name
@@ -14,13 +14,13 @@ type Report struct {
 
 // Lookup says how registries are asked about an address.
 type Lookup struct {
-	TimeLimit   time.Duration // for all of it; then a report goes without
-	Cache       time.Duration // an answer holds so long, for its whole network
+	TimeLimit   time.Duration // for one look-up; then the report goes without
+	Cache       time.Duration // an answer is used for this long, for its whole network
 	RDAP        bool
 	Whois       bool   // port 43, where RDAP gives nothing
 	Bootstrap   string // file in the form of RFC 9224 in place of the one built in; "": that one
-	WhoisServer string // HOST[:PORT] where questions begin
-	Contacts    string // DNS zone of abuse contacts; "": none is asked
+	WhoisServer string // HOST[:PORT] where whois begins
+	Contacts    string // DNS zone of abuse contacts; "": none
 }
 
 // Sendmail is the mail system's sendmail-compatible program.
@@ -28,7 +28,7 @@ type Sendmail struct {
 	Path      string   // of the program
 	Args      []string // before the recipients; SENDER and HOST stand for those
 	TimeLimit time.Duration
-	SMTP      string // HOST:PORT of a server that takes the mails in place of the program; "": the program
+	SMTP      string // HOST:PORT of a server to send to in place of the program; "": the program
 }
 
 // Types of destinations.
@@ -52,22 +52,22 @@ type Destination struct {
 
 	// What goes there.
 	Jails       []string      // empty: all
-	MinFailures int           // a ban for fewer is not reported; bans by hand have none
-	Manual      bool          // bans made by hand are reported, too
+	MinFailures int           // bans for fewer failures are not reported; manual bans have none
+	Manual      bool          // manual bans are reported, too
 	Networks    bool          // bans of whole networks are reported, too
-	Prolonged   bool          // longer bans of who is banned already, too
-	Window      time.Duration // one report per address within so long; 0: each ban
-	Quota       int           // reports in 24 hours; 0: no limit. What is beyond waits
+	Prolonged   bool          // bans in effect that become longer are reported, too
+	Window      time.Duration // one report per address within this time; 0: each ban
+	Quota       int           // reports in 24 hours, others wait; 0: no limit
 	Digest      string        // "off", "hourly" or "daily"
-	RetryFor    time.Duration // 0: Report.GiveUp
-	Redact      bool          // account names, the host's names and addresses and mail addresses are taken out
+	RetryFor    time.Duration // 0: Report.RetryFor
+	Redact      bool          // account names, the host's names and addresses and mail addresses are removed
 
 	// Mail: mail, blocklist.de by mail, xarf.
 	To       []string
-	Include  []string // of PartWhois, PartLines, PartContext
+	Include  []string // of IncludeWhois, IncludeLines, IncludeContext
 	Layout   string   // "bailiff" or "fail2ban"
 	Template string   // file; "": the built-in one of Layout
-	Lines    int      // at most so many of each kind, the newest
+	Lines    int      // at most this many of each kind, the newest
 
 	// Services on the web.
 	URL        string            // "": the service's own
@@ -85,7 +85,7 @@ type Destination struct {
 	TimeLimit  time.Duration     // of one delivery
 }
 
-// Parts of a mail beside the plain facts.
+// Parts of a mail in addition to the plain facts.
 const (
 	IncludeWhois   = "whois"
 	IncludeLines   = "lines"   // the evidence

@@ -8,7 +8,7 @@ import (
 	"bailiff/policy/diag"
 )
 
-// The units of durations. Months and years are left out, since nobody agrees on their length.
+// The units of durations. Months and years are left out, since their length differs.
 var units = []struct {
 	name string
 	span time.Duration
@@ -27,8 +27,8 @@ var longUnits = map[string]string{
 }
 
 // ParseDuration reads a duration as people write it: 30s, 10m, 48h, 2d, 4w, 1h30m, "1h 30m", forever. Units go from
-// large to small, each once. It is never zero. A number alone is refused: 600 may be meant as seconds, and 48 as hours.
-// The error is a *diag.Error without a place.
+// large to small, each once. It is never zero. A number alone is an error: 600 may mean seconds, and 48 hours. The error is
+// a *diag.Error without a place.
 func ParseDuration(s string) (time.Duration, error) {
 	d, err := parseDuration(s)
 	if err != nil {
@@ -58,7 +58,7 @@ func parseDuration(s string) (time.Duration, *diag.Error) {
 		return 0, fail("has no unit").WithHint("write %ss for seconds; others are m, h, d and w", diag.Clip(rest))
 	}
 	var sum time.Duration
-	next := 0 // units before this one have had their turn
+	next := 0 // units before this one may not follow
 	for rest != "" {
 		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
 		after := strings.TrimLeft(rest[digits:], " ")
@@ -76,7 +76,7 @@ func parseDuration(s string) (time.Duration, *diag.Error) {
 		if u == len(units) {
 			for _, known := range units[:next] {
 				if known.name == word {
-					return 0, fail("is not a duration: %s stands twice or after a smaller unit", word).WithHint("write 1h30m, from large to small")
+					return 0, fail("is not a duration: %s is repeated or follows a smaller unit", word).WithHint("write 1h30m, from large to small")
 				}
 			}
 			e := fail("is not a duration: unit %q", diag.Clip(word))

@@ -31,9 +31,9 @@ func (p Port) String() string {
 // maxPorts bounds the port ranges of one jail: they become rules or elements of a set.
 const maxPorts = 64
 
-// services are the names taken for ports: those of services that log failed logins, by their names in IANA's registry
-// (iana.org/assignments/service-names-port-numbers) and the usual others. The host's /etc/services is not asked, so that
-// a configuration means the same everywhere.
+// services are the names accepted for ports: those of services that log failed logins, by their names in IANA's registry
+// (iana.org/assignments/service-names-port-numbers) and the usual others. The host's /etc/services is not read, so that a
+// configuration means the same everywhere.
 var services = map[string][]Port{
 	"cockpit":      {tcp(9090)},
 	"dns":          {tcp(53), udp(53)},
@@ -112,7 +112,7 @@ func parsePort(w string) ([]Port, *diag.Error) {
 			}
 		}
 		if len(all) == 0 {
-			return nil, fail("is not a service that we know by that protocol").WithHint("write the number: %s/%d", proto, known[0].From)
+			return nil, fail("is not a known service of that protocol").WithHint("write the number: %s/%d", proto, known[0].From)
 		}
 		return all, nil
 	}
@@ -129,7 +129,7 @@ func parsePort(w string) ([]Port, *diag.Error) {
 	case ok1 && ok2 && lo <= hi:
 		return []Port{{proto, lo, hi}}, nil
 	case ok1 && ok2:
-		return nil, fail("goes backwards").WithHint("write %d-%d", hi, lo)
+		return nil, fail("is not in ascending order").WithHint("write %d-%d", hi, lo)
 	case strings.Contains(rest, ":"):
 		return nil, fail("is not a port").WithHint("write a range as 1000-2000")
 	case strings.Trim(rest, "0123456789-") == "":
@@ -141,9 +141,9 @@ func parsePort(w string) ([]Port, *diag.Error) {
 	}
 	slices.Sort(names)
 	if near := diag.Near(rest, names); near != "" {
-		return nil, fail("is not a port or a service that we know").WithHint("did you mean %s?", near)
+		return nil, fail("is not a port or a known service").WithHint("did you mean %s?", near)
 	}
-	return nil, fail("is not a port or a service that we know").WithHint("write the number, 22, 1000-2000 or udp/53, or leave ports out for all")
+	return nil, fail("is not a port or a known service").WithHint("write the number, 22, 1000-2000 or udp/53, or leave ports out for all")
 }
 
 func portNumber(s string) (uint16, bool) {
@@ -188,7 +188,7 @@ func ParseScope(text string) ([]Port, error) {
 	return joinPorts(ports), nil
 }
 
-// ValidPort says whether `ports` takes a word.
+// ValidPort says whether `ports` accepts a word.
 func ValidPort(word string) bool {
 	_, err := parsePorts(word)
 	return err == nil

@@ -1,8 +1,12 @@
-// Package yamldoc reads one YAML document into a tree in which every key and value knows its line and column, so that
-// whoever checks it can point at the place. It is the only importer of gopkg.in/yaml.v3 (which is no longer maintained:
-// replacing it concerns this file alone).
+// Package yamldoc reads one YAML document into a tree in which every key and value knows its line and column, so that errors
+// about it can name the place.
 //
-// It never expands anything: aliases, merge keys and custom tags are refused, so a small file stays a small tree.
+// It never expands anything: aliases, merge keys and custom tags are errors, so a small file stays a small tree. It is the
+// only importer of gopkg.in/yaml.v3, which is archived. Its continuation, go.yaml.in/yaml/v3, cannot stand in for it by a
+// replace directive: its own tests import it by its path, and go mod tidy refuses one module under two paths. Moving to it
+// means changing the import here.
+//
+// Start reading at Parse.
 package yamldoc
 
 import (
@@ -18,11 +22,11 @@ import (
 	"bailiff/policy/diag"
 )
 
-// MaxSize is the largest document read, in bytes. The largest filter shipped has some tens of kilobytes; an address
-// list belongs into an allow file, which is read line by line and has no such bound.
+// MaxSize is the largest document read, in bytes. The largest built-in filter has some tens of kilobytes; an address list
+// belongs into an allow file, which is read line by line.
 const MaxSize = 1 << 20
 
-// maxDepth bounds nesting. Configuration needs four levels; the bound keeps recursion over the tree harmless.
+// maxDepth bounds nesting. Configuration needs five levels; the bound keeps recursion over the tree harmless.
 const maxDepth = 32
 
 // Kind says what a Node is.
@@ -81,7 +85,7 @@ func (n *Node) Errorf(path, format string, args ...any) *diag.Error {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s*)?(?:line (\d+): )?(.*)$`)
 
-// syntaxHints say what the parser's errors mostly come from.
+// syntaxHints say what the usual cause of a parser's error is.
 var syntaxHints = map[string]string{
 	"found character that cannot start any token":     "a text that begins with @, ` or % needs quotes; a tab cannot indent, blanks can",
 	"mapping values are not allowed in this context":  "a text that holds \": \" needs quotes; and the keys of one entry begin in the same column",
@@ -121,7 +125,7 @@ func Parse(file string, data []byte) (*Node, error) {
 	}
 	var extra yaml.Node
 	if err := dec.Decode(&extra); !errors.Is(err, io.EOF) {
-		return nil, fail(max(extra.Line, 1), 1, "holds more than one document").WithHint("write each into a file of its own")
+		return nil, fail(max(extra.Line, 1), 1, "holds more than one document").WithHint("write each into its own file")
 	}
 	if len(doc.Content) == 0 {
 		return &Node{File: file, Line: 1, Col: 1}, nil
@@ -141,11 +145,11 @@ func convert(file string, y *yaml.Node, depth int, errs *[]error) *Node {
 		return n
 	}
 	if y.Anchor != "" || y.Kind == yaml.AliasNode {
-		*errs = append(*errs, n.Errorf("", "anchors and aliases are not taken").WithHint("write the value out"))
+		*errs = append(*errs, n.Errorf("", "anchors and aliases are not accepted").WithHint("write the value out"))
 		return n
 	}
 	if y.Style&yaml.TaggedStyle != 0 {
-		*errs = append(*errs, n.Errorf("", "tags (%s) are not taken", y.Tag))
+		*errs = append(*errs, n.Errorf("", "tags (%s) are not accepted", y.Tag))
 		return n
 	}
 	switch y.Kind {
@@ -171,7 +175,7 @@ func convert(file string, y *yaml.Node, depth int, errs *[]error) *Node {
 				continue
 			}
 			if first, dup := seen[k.Value]; dup {
-				*errs = append(*errs, k.Errorf("", "key %q stands twice (first in line %d)", k.Value, first))
+				*errs = append(*errs, k.Errorf("", "key %q is set twice (first in line %d)", k.Value, first))
 				continue
 			}
 			seen[k.Value] = k.Line

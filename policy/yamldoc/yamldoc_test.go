@@ -50,19 +50,19 @@ func TestNothing(t *testing.T) {
 func TestRefused(t *testing.T) {
 	deep := strings.Repeat("[", maxDepth+2) + strings.Repeat("]", maxDepth+2)
 	for s, want := range map[string]string{
-		"a: &x 1\n":                       "f:1:4: anchors and aliases are not taken",
-		"a: 1\na: 2\n":                    `f:2:1: key "a" stands twice (first in line 1)`,
-		"a: 1\n\"a\": 2\n":                `f:2:1: key "a" stands twice (first in line 1)`,
+		"a: &x 1\n":                       "f:1:4: anchors and aliases are not accepted",
+		"a: 1\na: 2\n":                    `f:2:1: key "a" is set twice (first in line 1)`,
+		"a: 1\n\"a\": 2\n":                `f:2:1: key "a" is set twice (first in line 1)`,
 		"? [a]\n: 1\n":                    "f:1:3: a key must be a word, not a list",
 		"~: 1\n":                          "f:1:1: a key must be a word, not nothing",
-		"a: !x 1\n":                       "f:1:4: tags (!x) are not taken",
+		"a: !x 1\n":                       "f:1:4: tags (!x) are not accepted",
 		"a: 1\n---\nb: 1\n":               "f:2:1: holds more than one document",
 		deep:                              fmt.Sprintf("f:1:%d: is nested more than %d deep", maxDepth+2, maxDepth),
 		strings.Repeat("#", MaxSize+1):    fmt.Sprintf("f: has %d bytes, more than %d", MaxSize+1, MaxSize),
 		"a: \xff\n":                       "f:1:1: is not YAML: invalid",
 		"a: \"open\n":                     "f:2:1: is not YAML: ",
 		"a: b: c\n":                       "f:1:1: is not YAML: mapping values are not allowed in this context",
-		"a: 1\nb: &x 2\nc: !y 3\nd: *x\n": "f:2:4: anchors and aliases are not taken\nf:3:4: tags (!y) are not taken\nf:4:4: anchors",
+		"a: 1\nb: &x 2\nc: !y 3\nd: *x\n": "f:2:4: anchors and aliases are not accepted\nf:3:4: tags (!y) are not accepted\nf:4:4: anchors",
 	} {
 		n, err := Parse("f", []byte(s))
 		if n != nil || err == nil || !strings.HasPrefix(err.Error(), want) {
