@@ -5,12 +5,13 @@ import "net/netip"
 // maxAddr is longer than any address with a zone that a daemon writes (INET6_ADDRSTRLEN is 46, IF_NAMESIZE 16).
 const maxAddr = 64
 
-// scanAddr reads the address at the beginning of b and returns how many bytes it takes, 0 if there is none. Mapped
-// addresses are unmapped and zones are left out, so that one attacker has one address.
+// scanAddr parses the address at the beginning of b and returns its length, 0 if there is none. Mapped addresses are unmapped
+// and zones removed, so an attacker has one address. netip.ParseAddr cannot be used: the end of the address is not known, and
+// it allocates for errors.
 //
-// The address must end where a longer word does not go on ("192.0.2.1.example.org" is a host name), while a colon or a
-// dot may follow, as in "from 192.0.2.1: 11:". next is a byte that may follow too, because the template says so; 0 for
-// none. Leading zeros in IPv4 are decimal: daemons that pad do not mean octal.
+// The address must not continue as a longer word ("192.0.2.1.example.org" is a host name), but a colon or a dot may follow,
+// as in "from 192.0.2.1: 11:". next is another byte that may follow, according to the template; 0 for none. Leading zeros in
+// IPv4 are decimal: daemons that pad do not mean octal.
 func scanAddr(b []byte, next byte) (netip.Addr, int) {
 	if a, n := scanV4(b, next); n > 0 {
 		return netip.AddrFrom4(a), n
@@ -22,7 +23,7 @@ func isDigit(c byte) bool { return c-'0' < 10 }
 
 func isAlnum(c byte) bool { return isDigit(c) || (c|0x20)-'a' < 26 }
 
-// wordGoesOn says whether the bytes after an address make it a part of something longer.
+// wordGoesOn reports whether the bytes after an address make it part of a longer word.
 func wordGoesOn(b []byte, next byte) bool {
 	if len(b) == 0 || b[0] == next {
 		return false
@@ -162,9 +163,9 @@ func scanV6(b []byte, next byte) (netip.Addr, int) {
 	return netip.AddrFrom16(a).Unmap(), end
 }
 
-// scanPeer reads an address and a port at the beginning of b, in any of the ways in which daemons join them: 192.0.2.1:25,
-// [2001:db8::1]:25, and 2001:db8::1:25, where the port is what stands behind the last colon. The address is b[from:to];
-// the port ends at n, which is 0 if there is none of them.
+// scanPeer parses an address and a port at the beginning of b, in any of the usual forms: 192.0.2.1:25, [2001:db8::1]:25, and
+// 2001:db8::1:25, where the port follows the last colon. The address is b[from:to]; the port ends at n, which is 0 if there
+// is no match.
 func scanPeer(b []byte) (a netip.Addr, from, to, n int) {
 	if len(b) > 0 && b[0] == '[' {
 		a, to = scanAddr(b[1:], ']')
@@ -202,7 +203,7 @@ func scanPeer(b []byte) (a netip.Addr, from, to, n int) {
 	return a, from, to, n
 }
 
-// portLength is how many digits b ends with.
+// portLength returns the number of digits at the end of b.
 func portLength(b []byte) int {
 	n := 0
 	for n < len(b) && isDigit(b[len(b)-1-n]) {

@@ -32,8 +32,8 @@ func compile(n *node, last op) (*program, error) {
 		if in.op == opSkip {
 			next := c.ins[pc+1]
 			switch {
-			case p.choices > 0 && in.class != classQuoted: // which looks at each byte once, wherever it began
-				return nil, fmt.Errorf("has a <%s> behind a field that may have to give text back", in.class)
+			case p.choices > 0 && in.class != classQuoted: // it looks at each byte once, wherever it began
+				return nil, fmt.Errorf("has a <%s> after a field with more than one possible end", in.class)
 			case next.op == opLit && (in.class != classQuoted && in.class != classString || next.lit[0] == '"'):
 				in.next = next.lit
 			case in.class == classQuoted || in.class == classString:
@@ -54,7 +54,7 @@ func compile(n *node, last op) (*program, error) {
 			continue
 		}
 		if p.choices == maxChoices {
-			return nil, fmt.Errorf("has more than %d fields that may have to give text back", maxChoices)
+			return nil, fmt.Errorf("has more than %d fields with more than one possible end", maxChoices)
 		}
 		in.choice = int8(p.choices)
 		p.choices++
@@ -69,8 +69,8 @@ func compile(n *node, last op) (*program, error) {
 	return p, nil
 }
 
-// rarest returns the place of the byte of s that is likely the rarest in a log line: what stands last in this list, or not
-// in it at all.
+// rarest returns the index of the byte of s that is probably the rarest in a log line: the last in this list of frequent
+// bytes, or one that is not in it.
 func rarest(s string) int {
 	best, at := -1, 0
 	for i := range min(len(s), 255) {
@@ -87,13 +87,13 @@ func rarest(s string) int {
 
 type compiler struct {
 	ins    []instr
-	target map[int]bool // steps that a jump leads to
+	target map[int]bool // steps that are the target of a jump
 }
 
 func (c *compiler) emit(n *node) {
 	switch n.kind {
 	case nodeLit:
-		// Two literals in a row are one, unless a jump leads between them.
+		// Two literals in a row are merged, unless a jump leads between them.
 		if l := len(c.ins); l > 0 && c.ins[l-1].op == opLit && !c.target[l] {
 			c.ins[l-1].lit += n.lit
 			return
@@ -150,7 +150,7 @@ func (c *compiler) mark(pc int) {
 	c.target[pc] = true
 }
 
-// firstSets returns, for each step, the bytes that it and what follows it may begin with, and whether the line may end
+// firstSets returns, for each step, the bytes that the rest of the line can begin with there, and whether the line can end
 // there.
 func firstSets(ins []instr) ([]*byteSet, []bool) {
 	firsts, ends := make([]*byteSet, len(ins)), make([]bool, len(ins))
@@ -215,8 +215,8 @@ func disjoint(a, b *byteSet) bool {
 	return true
 }
 
-// paths calls f with every way through the template's alternatives, as a flat list of literals and fields, until most
-// were given, and says whether these were all. The list is borrowed for the call.
+// paths calls f with every way through the template's alternatives, as a flat list of literals and fields, at most most
+// times, and reports whether these were all. The list is borrowed for the call.
 func paths(n *node, most int, f func([]*node)) bool {
 	type rest struct {
 		n    *node
@@ -230,7 +230,7 @@ func paths(n *node, most int, f func([]*node)) bool {
 			todo = todo.next
 			switch n.kind {
 			case nodeLit, nodeField:
-				done = append(done, n) // over what ways before this one had there
+				done = append(done, n) // overwrites what earlier ways had there
 			case nodeSeq:
 				for _, s := range slices.Backward(n.subs) {
 					todo = &rest{s, todo}
@@ -254,12 +254,11 @@ func paths(n *node, most int, f func([]*node)) bool {
 	return walk(&rest{n: n}, make([]*node, 0, 32))
 }
 
-// maxPaths bounds how many ways through its alternatives a template may have: what is said of a template must hold for
-// each of them.
+// maxPaths limits the ways through the alternatives of a template: each of them is checked.
 const maxPaths = 2048
 
-// early says whether a cut line may be matched: on every way through the template the address stands before any
-// client's text, and the line ends with free text, so that nothing is judged by an end that is not there.
+// early reports whether a truncated line can match: on every way through the template the address precedes all client text,
+// and the line ends with free text, so nothing depends on the missing end.
 func early(n *node) bool {
 	ok := true
 	all := paths(n, maxPaths, func(l []*node) {
@@ -285,8 +284,8 @@ func early(n *node) bool {
 	return ok && all
 }
 
-// checkSides refuses what no order of matching can make safe: client's text on both sides of the address, two
-// addresses, none or two of another capture on one way.
+// checkSides rejects templates that no order of matching makes safe: client text on both sides of the address, or two of the
+// same capture on one way.
 func checkSides(n *node) error {
 	var bad error
 	all := paths(n, maxPaths, func(l []*node) {
@@ -320,7 +319,7 @@ func checkSides(n *node) error {
 		case seen[capUser] > 1 || seen[capID] > 1 || seen[capPort] > 1 || seen[capCount] > 1 || seen[capSource] > 1:
 			bad = fmt.Errorf("captures the same thing twice on one way through it")
 		case seen[capAddr] == 1 && before && after && !once:
-			bad = fmt.Errorf("has text that a client chose on both sides of <addr>: which address is the daemon's cannot be told")
+			bad = fmt.Errorf("has text of the client's on both sides of <addr>: the daemon's address cannot be distinguished")
 		}
 	})
 	if bad == nil && !all {

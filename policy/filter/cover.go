@@ -12,10 +12,9 @@ const (
 	minCover = 4
 )
 
-// cover returns texts of which every line that one of the patterns takes holds at least one, nil if it takes more than
-// maxCover.
+// cover returns texts of which every line that matches contains at least one; nil if it would take more than maxCover.
 func cover(patterns []*Pattern) (l [][]byte) {
-	var left [][][]string // of each pattern: of each of these sets every line holds a text
+	var left [][][]string // for each pattern, sets of texts: every line contains one text of each set
 	for _, p := range patterns {
 		sets := p.holds()
 		if len(sets) == 0 {
@@ -29,7 +28,7 @@ func cover(patterns []*Pattern) (l [][]byte) {
 		})
 	}
 	for len(left) > 0 {
-		// First what most patterns have in common, the longest of them …
+		// First the longest text that most patterns have in common …
 		count, best := 1, ""
 		for _, sets := range left {
 			for _, set := range sets {
@@ -45,7 +44,7 @@ func cover(patterns []*Pattern) (l [][]byte) {
 			}
 		}
 		add := []string{best}
-		if best == "" { // … then the smallest set of one
+		if best == "" { // … then the smallest set of a pattern
 			add = slices.MinFunc(left[0], func(a, b []string) int { return len(a) - len(b) })
 		}
 		for _, s := range add {
@@ -65,7 +64,7 @@ func cover(patterns []*Pattern) (l [][]byte) {
 	return l
 }
 
-// holds returns sets of texts: every line of the pattern holds one of each set.
+// holds returns sets of texts: every line that matches the pattern contains one text of each set.
 func (p *Pattern) holds() (l [][]string) {
 	if p.re != nil {
 		if len(p.re.literal) >= minCover {
@@ -81,7 +80,7 @@ func (p *Pattern) holds() (l [][]string) {
 	return l
 }
 
-// holds returns texts of which all that the node takes holds one, nil if there are none, or short ones only.
+// holds returns texts of which every match of the node contains one; nil if there are none, or only short ones.
 func (n *node) holds() (set []string) {
 	switch n.kind {
 	case nodeLit:

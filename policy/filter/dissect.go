@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// Piece is a part of a line as a pattern sees it.
+// Piece is a part of a line as a pattern matched it.
 type Piece struct {
-	// Field is what took the text: "" for the pattern's own words, which are the same in every such line; "addr", "port",
-	// "user", "id" and "count" for captures; else the field's class ("num", "host", "text", …).
+	// Field is "" for literal text of the pattern, which is the same in every such line; "addr", "port", "user", "id",
+	// "source" or "count" for captures; otherwise the class of the field ("num", "host", "text", …).
 	Field string
-	Text  []byte // the line's; a field may take nothing
+	Text  []byte // a slice of the line; a field may be empty
 }
 
-// Dissect takes a line apart as the pattern of that name does. It is made for taking things out of lines, apart from the
-// way that entries go. Pieces of no field are texts of the filter's file, punctuation of an address with its port
-// ("[", "]:") and the frame of a folded line ("message repeated N times: ["); nothing of a client's stands there. It
-// reports false for a line that no pattern of the name takes in any mode. White space at the line's end is left out.
+// Dissect splits a line into the pieces that the pattern of that name sees, for redaction. It is not used to match entries.
+// Pieces without a field are text of the filter file, punctuation of an address with its port ("[", "]:") and the frame of a
+// folded line ("message repeated N times: ["); a client chooses nothing in them. It returns false if no pattern of the name
+// matches the line in any mode. White space at the end of the line is left out.
 func (f *Filter) Dissect(pattern string, msg []byte) ([]Piece, bool) {
 	text, repeat, truncated := f.open(msg)
 	if repeat == 0 {
@@ -65,14 +65,14 @@ func (f *Filter) dissectFrom(pattern string, msg []byte, from int, truncated boo
 	return nil, false
 }
 
-// taken is what a field took.
+// taken is the text of a field.
 type taken struct {
 	field string
 	span
 }
 
-// dissect finds what each field took of the line from there on, and where the program ended. A vm has room for a few
-// captures only, so it runs once for each field.
+// dissect returns the text of each field of the line from a position on, and where the program ended. A vm has only a few
+// captures, so it runs once for each field.
 func (p *program) dissect(msg []byte, from int) ([]Piece, int, bool) {
 	q := program{ins: slices.Clone(p.ins), choices: p.choices}
 	for i := range q.ins {
@@ -108,7 +108,7 @@ func (p *program) dissect(msg []byte, from int) ([]Piece, int, bool) {
 	return pieces(msg, from, end, all), end, true
 }
 
-// field is the name of what a step takes.
+// field returns the name of a step's field.
 func (in *instr) field() string {
 	switch in.cap {
 	case capUser:
@@ -127,7 +127,7 @@ func (in *instr) field() string {
 	return in.class.String()
 }
 
-// pieces cuts the line from there to end into fields and what stands between them.
+// pieces splits the line between from and end into fields and the text between them.
 func pieces(msg []byte, from, end int, all []taken) (l []Piece) {
 	all = slices.DeleteFunc(all, func(t taken) bool { return t.from < 0 })
 	slices.SortStableFunc(all, func(a, b taken) int { return int(a.from - b.from) })
@@ -139,7 +139,7 @@ func pieces(msg []byte, from, end int, all []taken) (l []Piece) {
 	}
 	var last taken
 	for _, t := range all {
-		if t == last || int(t.from) < from { // a <peer> is found for every alternative that has one
+		if t == last || int(t.from) < from { // every alternative with a <peer> reports it
 			continue
 		}
 		add("", int(t.from))
@@ -155,7 +155,7 @@ type blind struct{ re *regexp.Regexp }
 
 const hiddenGroup = "hidden_text"
 
-// newBlind makes it of an expression that compileExpr has taken.
+// newBlind builds it from an expression that compileExpr has accepted.
 func newBlind(s string) *blind {
 	tree, err := syntax.Parse(`(?s:`+s+`)`, syntax.Perl)
 	if err != nil {

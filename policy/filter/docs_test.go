@@ -22,7 +22,7 @@ func TestGuide(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = Parse("gated.yaml", []byte(strings.Replace(example, "wrong password'\n", "<text>'\n", 1)))
-	if err == nil || !strings.HasPrefix(err.Error(), "gated.yaml:9:11: patterns.wrong-password.text: has text that a client chose on both sides of <addr>") {
+	if err == nil || !strings.HasPrefix(err.Error(), "gated.yaml:9:11: patterns.wrong-password.text: has text of the client's on both sides of <addr>") {
 		t.Errorf("free text on both sides: %v", err)
 	}
 }

@@ -2,11 +2,11 @@ package filter
 
 import "net/netip"
 
-// MaxMessage is how much of a MESSAGE is looked at, in bytes. sshd, postfix and dovecot cut their own lines well below it
-// (postfix at 2,000, sshd at 1,024 after escaping); what is longer is an attacker's.
+// MaxMessage is how many bytes of a MESSAGE are looked at. Daemons cut their own lines well below it (postfix at 2,000, sshd
+// at 1,024 after escaping); longer lines are an attacker's.
 const MaxMessage = 4096
 
-// Entry is what a filter may look at of one journal entry. Values are borrowed: they are valid until the reader goes on.
+// Entry has the fields of a journal entry that a filter uses. Values are borrowed: they are valid until the reader's next step.
 type Entry struct {
 	Message    []byte // MESSAGE
 	Unit       []byte // _SYSTEMD_UNIT; empty when the process was gone before journald looked it up
@@ -15,8 +15,8 @@ type Entry struct {
 	Exe        []byte // _EXE, from the kernel; empty when the process was gone or a zombie
 	Identifier []byte // SYSLOG_IDENTIFIER: the sender's own word, never evidence by itself
 
-	// Relay says whether the entry is a line of a container's output. Container and ContainerTag are its CONTAINER_NAME
-	// and CONTAINER_TAG: to be believed only where Relay is Vouched.
+	// Relay tells whether the entry is a line of a container's output. Container and ContainerTag are CONTAINER_NAME and
+	// CONTAINER_TAG; they are trusted only if Relay is Vouched.
 	Relay        Relay
 	Container    []byte
 	ContainerTag []byte
@@ -28,16 +28,16 @@ type Entry struct {
 	Realtime     int64 // microseconds since 1970, UTC: the time of reception by journald
 }
 
-// Kind says what a line means to a filter.
+// Kind is the meaning of a line.
 type Kind uint8
 
 const (
-	None     Kind = iota // no pattern took the line
+	None     Kind = iota // no pattern matches
 	Failure              // evidence against Addr
-	Success              // a login that went well
-	Context              // evidence of nothing by itself, but tells something (address, user) about its connection
+	Success              // a successful login
+	Context              // no evidence by itself, but has the address or the user of its connection
 	Delivery             // a mail was accepted from Addr, without a login
-	Void                 // the attempt is not a failure after all: the server could not check the password, or it was right
+	Void                 // the attempt is not a failure: the server could not check the password, or it was right
 )
 
 func (k Kind) String() string {
@@ -56,7 +56,7 @@ func (k Kind) String() string {
 	return "none"
 }
 
-// Hit is what a filter found in one line. Texts are borrowed from the entry.
+// Hit is what a filter found in a line. Texts are borrowed from the entry.
 type Hit struct {
 	Kind        Kind
 	Pattern     *Pattern

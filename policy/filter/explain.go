@@ -10,32 +10,32 @@ import (
 	"strings"
 )
 
-// Explanation tells how a line went through a matcher. It is made for people, apart from the way that entries go: that one
-// pays nothing for it.
+// Explanation shows how a line is matched, for `bailiff match --explain`. It is separate from Matcher.Match, which does not
+// become slower by it.
 type Explanation struct {
-	Text      []byte   // what the patterns saw: unfolded, and cut at MaxMessage
+	Text      []byte   // what the patterns see: unfolded, and cut at MaxMessage
 	Repeat    int      // more than 1: the line was folded ("message repeated N times")
-	Truncated bool     // the line may have lost its end, so that only patterns which need none are tried
+	Truncated bool     // the line may have lost its end, so only patterns that do not need it are tried
 	Refused   string   // why no pattern was tried; empty if they were
-	Prefix    string   // the template of what was taken away from before the message; empty if nothing was
-	Tries     []Try    // every pattern of the filter, in order; twice where without the lead nothing matched
+	Prefix    string   // the template of the prefix that was removed; empty if none was
+	Tries     []Try    // every pattern of the filter, in order; twice if nothing matches without the prefix
 	Modes     []string // in which the line matches
 	Hit       *Hit     // nil: none in this mode
 }
 
-// Try is one pattern's try at a line.
+// Try is the result of one pattern on a line.
 type Try struct {
 	Pattern   *Pattern
 	InMode    bool // the pattern belongs to the matcher's mode
-	Prefilter bool // the line begins as the pattern's lines do; if not, the matcher never looks at the pattern
+	Prefilter bool // the line can begin like this; otherwise the matcher does not try the pattern
 	Matched   bool
 	From      int    // where in Text the pattern begins
 	At        int    // where in Text it stopped; From if it matched
-	Wanted    string // what it wanted there; empty if it matched
-	Near      int    // how much it has in common with the pattern, for finding the nearest: bytes of its fixed texts
+	Wanted    string // what it expected there; empty if it matched
+	Near      int    // bytes that line and pattern have in common, to find the nearest pattern
 }
 
-// Explain goes through a line as MatchMessage does, and tells what came of each pattern.
+// Explain matches a line as MatchMessage does, and returns the result of each pattern.
 func (m *Matcher) Explain(msg []byte) *Explanation {
 	x := &Explanation{}
 	var h Hit
@@ -81,7 +81,7 @@ func (x *Explanation) tries(m *Matcher, from int) {
 	}
 }
 
-// near looks for the pattern's fixed texts anywhere in the line.
+// near counts the pattern's literals anywhere in the line.
 func (t *Try) near(x *Explanation) {
 	t.Near = t.At - t.From
 	if t.Pattern.re != nil {
@@ -95,16 +95,16 @@ func (t *Try) near(x *Explanation) {
 	}
 }
 
-// needsEnd is what a pattern lacks that is tried on a line that was cut.
-const needsEnd = "a line that has its end: this one may have been cut"
+// needsEnd is what a pattern expects that cannot match a truncated line.
+const needsEnd = "the end of the line, which may have been cut off"
 
-// template finds the step that a program could not take: the last one up to which a program that ends there matches.
+// template finds the step at which a program fails: the last one up to which a program that ends there matches.
 func (t *Try) template(p *program, x *Explanation) {
 	reach := func(pc int) (int, bool) {
 		ins := slices.Clone(p.ins)
 		ins[pc] = instr{op: opAccept, choice: -1}
 		for i := range ins[:pc] {
-			if ins[i].op == opSplit { // it knows what its ways begin with, which is different now
+			if ins[i].op == opSplit { // what its ways can begin with has changed
 				ins[i].first, ins[i].end = &anyByte, true
 			}
 		}
@@ -125,7 +125,7 @@ func (t *Try) template(p *program, x *Explanation) {
 		return
 	}
 	if v.fuel < 0 {
-		t.At, t.Wanted = t.From, "less work: the line takes too many steps"
+		t.At, t.Wanted = t.From, "fewer steps: this line takes too many"
 		return
 	}
 	deep, order := depths(p.ins)
@@ -137,9 +137,9 @@ func (t *Try) template(p *program, x *Explanation) {
 		in := &p.ins[pc]
 		t.At, t.Wanted = at, in.wanted()
 		if in.op == opLit && pc > 0 && p.ins[pc-1].op == opText {
-			// The field before it may end anywhere, so the text was looked for in all that follows.
+			// The field before it may end anywhere, so the literal was searched for in the rest of the line.
 			if begin, ok := reach(pc - 1); ok {
-				t.At, t.Wanted = begin, t.Wanted+" somewhere behind this"
+				t.At, t.Wanted = begin, t.Wanted+" after this"
 			}
 			return
 		}
@@ -147,7 +147,7 @@ func (t *Try) template(p *program, x *Explanation) {
 		if in.op == opLit {
 			same = commonPrefix(in.lit, string(x.Text[at:]))
 		}
-		for _, other := range order[i+1:] { // the alternatives, of which the one that fits best is told, or all
+		for _, other := range order[i+1:] { // of the alternatives, the one that fits best, or all
 			if deep[other] != deep[pc] {
 				break
 			}
@@ -175,7 +175,7 @@ func (t *Try) template(p *program, x *Explanation) {
 	}
 }
 
-// maxWays is how many alternatives are told of what a pattern wanted.
+// maxWays is the number of alternatives that are listed.
 const maxWays = 4
 
 var anyByte = func() (s byteSet) {
@@ -185,8 +185,7 @@ var anyByte = func() (s byteSet) {
 	return s
 }()
 
-// depths returns how many steps stand before each on the longest way to it, and the steps that take or ask something, the
-// deepest first.
+// depths returns the number of steps on the longest way to each, and the steps other than jumps, the deepest first.
 func depths(ins []instr) (deep []int, order []int) {
 	deep = make([]int, len(ins))
 	for pc := range ins {
@@ -214,7 +213,7 @@ func depths(ins []instr) (deep []int, order []int) {
 	return deep, order
 }
 
-// wanted says what a step takes.
+// wanted describes what a step matches.
 func (in *instr) wanted() string {
 	switch in.op {
 	case opLit:
@@ -225,7 +224,7 @@ func (in *instr) wanted() string {
 			s = "an address and a port"
 		}
 		if in.once {
-			s += fmt.Sprintf(", with %q before it once only", in.lit)
+			s += fmt.Sprintf(", with only one %q before it", in.lit)
 		}
 		return s
 	case opPort:
@@ -240,7 +239,7 @@ func (in *instr) wanted() string {
 	return fmt.Sprintf("<%s>", in.class)
 }
 
-// expr finds out how far a regular expression came: by how many of the parts that follow each other in it.
+// expr finds how far a regular expression matches, part by part.
 func (t *Try) expr(e *expr, x *Explanation) {
 	line := x.Text[t.From:]
 	var h Hit
@@ -252,16 +251,16 @@ func (t *Try) expr(e *expr, x *Explanation) {
 		}
 		return
 	case !bytes.Contains(line, e.literal):
-		t.At, t.Wanted = t.From, strconv.Quote(string(e.literal))+" somewhere behind this"
+		t.At, t.Wanted = t.From, strconv.Quote(string(e.literal))+" after this"
 		return
 	}
-	if loc := e.re.FindSubmatchIndex(line); loc != nil { // so it is the address that is none
+	if loc := e.re.FindSubmatchIndex(line); loc != nil { // so the address is not one
 		t.At, t.Wanted = t.From+loc[2*e.group[capAddr]], "an address"
 		return
 	}
 	tree, err := syntax.Parse(e.re.String(), syntax.Perl)
 	if err != nil || tree.Op != syntax.OpConcat {
-		t.Wanted = "what the expression asks"
+		t.Wanted = "what the expression describes"
 		return
 	}
 	for n := len(tree.Sub) - 1; n > 0; n-- {
@@ -272,7 +271,7 @@ func (t *Try) expr(e *expr, x *Explanation) {
 			continue
 		}
 		if loc := re.FindIndex(line); loc != nil {
-			t.At, t.Wanted = t.From+loc[1], "something that fits "+tree.Sub[n].String()
+			t.At, t.Wanted = t.From+loc[1], "a match of "+tree.Sub[n].String()
 			return
 		}
 	}

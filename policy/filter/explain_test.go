@@ -49,16 +49,16 @@ func TestExplainStops(t *testing.T) {
 	for _, c := range []struct{ pattern, line, stopped, wanted string }{
 		{"text: 'Failed <word> for <user> from <addr> port <port>'", "Failed password for bob from host port 22", "Failed password for bob from ", "an address"},
 		{"text: 'Failed <word> for <user> from <addr> port <port>'", "Failed password for bob from 192.0.2.1 prot 22", "Failed password for bob from 192.0.2.1 p", `" port "`},
-		{"text: 'Failed <word> for <user> from <addr> port <port>'", "Failed password for bob by 192.0.2.1 port 22", "Failed password for ", `" from " somewhere behind this`},
+		{"text: 'Failed <word> for <user> from <addr> port <port>'", "Failed password for bob by 192.0.2.1 port 22", "Failed password for ", `" from " after this`},
 		{"text: 'Failed <word> for <user> from <addr> port <port>'", "Failed password for bob from 192.0.2.1 port 22 ssh2", "Failed password for bob from 192.0.2.1 port 22", "the end of the line"},
 		{"text: 'Failed <word> for <user> from <addr> port <port>'", "Failde password", "Fail", `"Failed "`},
 		{"text: 'x {a <num>|b <port>} <addr>'", "x b 99999 192.0.2.1", "x b ", "a port"},
 		{"text: 'x {a <num>|b <port>} <addr>'", "x c", "x ", `"a " or "b "`},
 		{"text: 'x {not |never }<addr>'", "x newer 192.0.2.1", "x ne", `"never "`},
 		{"text: '<host>[<addr>]: bad'", "mx.example.org[192.0.2.1]: good", "mx.example.org[192.0.2.1]: ", `"]: bad"`},
-		{"regexp: 'login (?P<user>\\w+) from (?P<addr>\\S+) failed'", "login bob from 192.0.2.1 was failed", "login bob from 192.0.2.1", "something that fits  failed"},
+		{"regexp: 'login (?P<user>\\w+) from (?P<addr>\\S+) failed'", "login bob from 192.0.2.1 was failed", "login bob from 192.0.2.1", "a match of  failed"},
 		{"regexp: 'login (?P<user>\\w+) from (?P<addr>\\S+) failed'", "login bob from host failed", "login bob from ", "an address"},
-		{"regexp: 'login (?P<user>\\w+) from (?P<addr>\\S+) failed'", "login bob", "", `" failed" somewhere behind this`},
+		{"regexp: 'login (?P<user>\\w+) from (?P<addr>\\S+) failed'", "login bob", "", `" failed" after this`},
 	} {
 		f, err := read("t.yaml", []byte("name: t\ntrust: {units: [t.service], uid: 0}\npatterns: [{name: p, "+c.pattern+"}]\n"))
 		if err != nil {
@@ -105,10 +105,10 @@ func TestWhy(t *testing.T) {
 		{Entry{Unit: []byte("ssh.service")}, "unit ssh.service, _UID=0"},
 		{Entry{Unit: []byte("ssh.service"), UID: 1000}, "it came from ssh.service, but by _UID=1000, and the filter trusts there _UID=0"},
 		{Entry{Unit: []byte("sshd@1.service"), Slice: []byte("system-sshd.slice")}, "unit sshd@1.service in system-sshd.slice, _UID=0"},
-		{Entry{Unit: []byte("session-1.scope")}, `unit "session-1.scope" is none of the filter's: ssh.service`},
-		{Entry{Identifier: []byte("sshd")}, "journald could not tell its unit; root wrote it as sshd, which counts"},
-		{Entry{Identifier: []byte("sshd"), UID: 1000}, "journald could not tell its unit, and it is not root's: _UID=1000"},
-		{Entry{Identifier: []byte("\x1b[1m")}, `journald could not tell its unit, and root wrote it as "\x1b[1m"`},
+		{Entry{Unit: []byte("session-1.scope")}, `unit "session-1.scope" is not one of the filter's: ssh.service`},
+		{Entry{Identifier: []byte("sshd")}, "journald does not know its unit; root wrote it as sshd, which counts"},
+		{Entry{Identifier: []byte("sshd"), UID: 1000}, "journald does not know its unit, and it is not root's: _UID=1000"},
+		{Entry{Identifier: []byte("\x1b[1m")}, `journald does not know its unit, and root wrote it as "\x1b[1m"`},
 	} {
 		if got := m.Why(&c.e); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%+v: %s, want %s", c.e, got, c.want)

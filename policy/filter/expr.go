@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// expr is a pattern that is a regular expression: RE2, so linear, and anchored at both ends like a template. It is
-// tried only on lines that contain the longest literal of the expression.
+// expr is a regular expression. RE2 guarantees linear time. Like a template, it is anchored at both ends. It is tried only on
+// lines that contain its longest literal.
 type expr struct {
 	re      *regexp.Regexp
 	literal []byte // every line that matches contains it
@@ -20,7 +20,7 @@ type expr struct {
 
 const maxExpr = 2048 // bytes, as maxTemplate
 
-// compileExpr reads a regular expression. Its groups named addr, port, user, id and count are the captures.
+// compileExpr compiles a regular expression. Groups named addr, port, user, id, source and count are its captures.
 func compileExpr(s string) (*expr, error) {
 	if len(s) > maxExpr {
 		return nil, fmt.Errorf("is longer than %d bytes", maxExpr)
@@ -55,7 +55,8 @@ func compileExpr(s string) (*expr, error) {
 	return e, nil
 }
 
-// match fills h's fields and addrText with the address as it is written, and reports whether the line matches. A hit costs one allocation (regexp's), a miss none.
+// match reports whether the line matches, and fills h and addrText, the address as written. A hit costs one allocation, in
+// regexp, and a miss none.
 func (e *expr) match(line []byte, h *Hit, addrText *[]byte) bool {
 	if !bytes.Contains(line, e.literal) {
 		return false
@@ -97,7 +98,7 @@ func (e *expr) match(line []byte, h *Hit, addrText *[]byte) bool {
 	return true
 }
 
-// clientText finds, in a line that matches, the places that hold text which a client may have chosen.
+// clientText returns a function that finds text in a matching line that a client may have chosen.
 func (e *expr) clientText() (func(line []byte) []hole, error) {
 	tree, err := syntax.Parse(e.re.String(), syntax.Perl)
 	if err != nil {
@@ -125,18 +126,17 @@ func (e *expr) clientText() (func(line []byte) []hole, error) {
 	}, nil
 }
 
-// freeGroup begins the names of the groups that wrapFree makes, quotedGroup those of the inside of a quoted text, in which
-// the daemon escapes quotes.
+// freeGroup begins the names of the groups that wrapFree adds; quotedGroup those in quoted text, where the daemon escapes quotes.
 const (
 	freeGroup   = "client_text"
 	quotedGroup = freeGroup + "_quoted"
 )
 
-// shortText is how many characters are too few for an address and what must stand around it.
+// shortText is the longest text that is too short for an address with its surroundings.
 const shortText = 6
 
-// wrapFree puts a group around every repetition that can hold letters, however it is written: [^"]*, (?:[^"\\]|\\.)*,
-// (?:\w+ )+. Such text is long and free enough to hold an address; the forgery test plants its forgeries there.
+// wrapFree puts a group around every repetition that can match letters, however it is written: [^"]*, (?:[^"\\]|\\.)*,
+// (?:\w+ )+. Such text can contain an address, so the forgery test puts its forgeries there.
 func wrapFree(t *syntax.Regexp, n *int) {
 	if t.Op == syntax.OpCapture && slices.Contains(checked, t.Name) {
 		return
@@ -157,15 +157,15 @@ func wrapFree(t *syntax.Regexp, n *int) {
 	}
 }
 
-// checked are the groups whose text must be an address or a number.
+// checked lists the groups whose text must be an address or a number.
 var checked = []string{"addr", "port", "count"}
 
-// finds says whether one of these groups stands in t.
+// finds reports whether t contains one of these groups.
 func finds(t *syntax.Regexp) bool {
 	return t.Op == syntax.OpCapture && slices.Contains(checked, t.Name) || slices.ContainsFunc(t.Sub, finds)
 }
 
-// length is the most characters that a match of t has, or some number above shortText.
+// length returns the maximal length of a match of t in characters, or some number above shortText.
 func length(t *syntax.Regexp) (n int) {
 	switch t.Op {
 	case syntax.OpStar, syntax.OpPlus:
@@ -191,7 +191,7 @@ func length(t *syntax.Regexp) (n int) {
 	return n
 }
 
-// takesLetters says whether any letter can stand somewhere in a match of t.
+// takesLetters reports whether a match of t can contain any letter.
 func takesLetters(t *syntax.Regexp) bool {
 	switch t.Op {
 	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
@@ -202,7 +202,7 @@ func takesLetters(t *syntax.Regexp) bool {
 	return slices.ContainsFunc(t.Sub, takesLetters)
 }
 
-// escapesQuotes says whether t, which is repeated, takes a quote behind a backslash only.
+// escapesQuotes reports whether t, which is repeated, matches a quote only after a backslash.
 func escapesQuotes(t *syntax.Regexp) bool {
 	re, err := regexp.Compile(`(?s)\A(?:` + t.String() + `)\z`)
 	return err == nil && re.MatchString(`\"`) && !re.MatchString(`"`) && !re.MatchString(`\`)

@@ -10,26 +10,24 @@ import (
 	"bailiff/policy/diag"
 )
 
-// The forgery test. A client chooses user names, mail addresses and much else, and would like to choose the address that is
-// banned, too. So for every pattern, in every mode, over every way through its alternatives and for both address families, a
-// line is made as the daemon would write it; then every field that a client may fill is filled with forgeries: the line's
-// own tail with another address, the whole line, the start of every other pattern's line, each with blanks, control
-// characters and brackets around it. The answer must stay the same: the daemon's address or none, never the planted one; a
-// failure must stay one, nothing may become a success (which would clear the attacker's record), and text that may hold
-// anything must not make the line invisible.
+// The forgery test. Clients choose user names, mail addresses and other text, and an attacker would like to choose the banned
+// address too. So for every pattern, in every mode, for every way through its alternatives and both address families, a line
+// is built as the daemon would write it. Then every field that a client can choose is filled with forgeries: the rest of the
+// line with another address, the whole line, lines of other patterns, with blanks, control characters and brackets around
+// them. The result must stay the same: the daemon's address or none, never the forged one. A failure must stay a failure,
+// nothing may become a success (which would clear the attacker's record), and free text must not hide the line.
 //
-// Patterns that are regular expressions are tried with the file's own test lines, planted into every repetition that could
-// hold an address, so each needs a test line.
+// Regular expressions are tested with the test lines of the file: forgeries replace every repetition that can hold an
+// address, so each expression needs a test line.
 //
-// It is a test and no proof: it tries the forgeries that can be made of the filter's own words. A pattern that passes may still
-// be misled by others.
+// It is a test: it tries only forgeries made from the filter's own text. A pattern that passes may still be misled by others.
 
 var (
 	realAddrs = [2]string{"192.0.2.55", "2001:db8:5::55"}
 	fakeAddrs = [2]string{"203.0.113.99", "2001:db8:bad::99"}
 )
 
-// sample is a line that a pattern should take, with the places that a client can fill.
+// sample is a line that a pattern should match, with the places that a client can fill.
 type sample struct {
 	line   []byte
 	family int
@@ -39,17 +37,17 @@ type sample struct {
 type hole struct {
 	from, to int
 	class    class
-	any      bool // a client may write what the class does not take: such a line may be missed, but not mistaken
+	any      bool // forgeries outside of the class are tried too; they may hide the line, but not mislead
 }
 
-// maxSamples bounds the ways through one template that are tried with forgeries: all of most templates, a choice that
-// takes in every alternative of the others.
+// maxSamples limits the ways through a template that are tested: all ways of most templates, and a selection with every
+// alternative of the others.
 const maxSamples = 128
 
-// ForgeryTest tries to trick the filter. Each error is a *diag.Error at the pattern's line.
+// ForgeryTest tries to mislead the filter's patterns. Each error is a *diag.Error at the pattern's line.
 func (f *Filter) ForgeryTest() (errs []error) {
 	samples := make(map[*Pattern][]sample)
-	var decoys [2][]string // whole lines with a planted address
+	var decoys [2][]string // whole lines with the forged address
 	for _, p := range f.patterns {
 		if p.re != nil {
 			samples[p] = f.exprSamples(p)
@@ -79,9 +77,9 @@ func (f *Filter) forge(p *Pattern, samples []sample, decoys *[2][]string) error 
 	}
 	if len(samples) == 0 {
 		if p.re != nil {
-			return place("has no test line: a regular expression is tried with forgeries in the file's test lines").WithHint("write tests: [{line: …, address: …}] with a line that it takes")
+			return place("has no test line; the forgery test needs one for each regular expression").WithHint("write tests: [{line: …, address: …}] with a line that it takes")
 		}
-		return place("no line can be made of it")
+		return place("no line can be made from it")
 	}
 	reached := false
 	for _, mode := range f.Modes {
@@ -93,7 +91,7 @@ func (f *Filter) forge(p *Pattern, samples []sample, decoys *[2][]string) error 
 			s := &samples[i]
 			var own Hit
 			if !m.MatchMessage(s.line, &own) {
-				return place("does not take a line made of it: %q", s.line)
+				return place("does not match a line made from it: %q", s.line)
 			}
 			reached = reached || own.Pattern == p
 			if own.Pattern != p && own.Addr.IsValid() && len(s.addr()) > 0 && own.Addr.String() != s.addr() {
@@ -109,12 +107,12 @@ func (f *Filter) forge(p *Pattern, samples []sample, decoys *[2][]string) error 
 		}
 	}
 	if !reached {
-		return place("is never reached: patterns before it take all of its lines")
+		return place("is never reached: earlier patterns match all of its lines")
 	}
 	return nil
 }
 
-// tricked fills a hole with a forgery and says what is wrong with the answer, if anything.
+// tricked fills a hole with a forgery and returns what is wrong with the result, "" if nothing.
 func (m *Matcher) tricked(s *sample, h hole, forged string, own *Hit) string {
 	if h.class == classString {
 		forged = quote(forged)
@@ -128,7 +126,7 @@ func (m *Matcher) tricked(s *sample, h hole, forged string, own *Hit) string {
 	}
 	var got Hit
 	if !m.MatchMessage(line, &got) {
-		if (h.class.client() || h.class == classString) && !h.any && len(line) < m.Filter.maxLine { // what the daemon cuts is no evidence
+		if (h.class.client() || h.class == classString) && !h.any && len(line) < m.Filter.maxLine { // truncated lines are no evidence
 			return fmt.Sprintf("text that a client chose hides the line: %q", line)
 		}
 		return ""
@@ -144,7 +142,7 @@ func (m *Matcher) tricked(s *sample, h hole, forged string, own *Hit) string {
 	return ""
 }
 
-// quote writes a text as daemons do between double quotes (JSON, logfmt, Go's %q).
+// quote escapes a text as daemons do between double quotes (JSON, logfmt, Go's %q).
 func quote(s string) string {
 	q, err := json.Marshal(s)
 	if err != nil {
@@ -153,7 +151,7 @@ func quote(s string) string {
 	return string(q[1 : len(q)-1])
 }
 
-// addr is the address that stands in the sample.
+// addr returns the address in the sample, "" if it has none.
 func (s *sample) addr() string {
 	if bytes.Contains(s.line, []byte(realAddrs[s.family])) {
 		return realAddrs[s.family]
@@ -161,12 +159,12 @@ func (s *sample) addr() string {
 	return ""
 }
 
-// forged is a part of the sample's line with the planted address.
+// forged returns a part of the sample's line with the forged address.
 func (s *sample) forged(part []byte) string {
 	return strings.ReplaceAll(string(part), realAddrs[s.family], fakeAddrs[s.family])
 }
 
-// forgeries are the texts to plant in a hole.
+// forgeries returns the texts to put into a hole.
 func (s *sample) forgeries(h hole, decoys *[2][]string) []string {
 	tail, head := s.forged(s.line[h.to:]), s.forged(s.line[:h.from])
 	whole := s.forged(s.line)
@@ -178,12 +176,12 @@ func (s *sample) forgeries(h hole, decoys *[2][]string) []string {
 		"\t" + tail + "\t", head, whole, " " + whole, whole + "\n", "x" + tail + " x", strings.ReplaceAll("x"+tail, " ", "\t"),
 		strings.Repeat("x"+tail, 12), strings.Repeat("a", 600),
 	}
-	// What stands just before and after the address, alone: the least that a template could mistake.
+	// Only what directly surrounds the address: the least that could mislead a template.
 	if at := bytes.Index(s.line, []byte(realAddrs[s.family])); at >= h.to {
 		end := at + len(realAddrs[s.family])
 		l = append(l, "x"+s.forged(s.line[h.to:end]), "x"+s.forged(s.line[h.to:min(end+1, len(s.line))]), s.forged(s.line[max(h.to, at-1):min(end+1, len(s.line))]))
 	}
-	// Another pattern's line, and what of it is missing between what stands before and after the hole.
+	// Another pattern's line, and the part of it that is missing between the text before and after the hole.
 	before, after := string(s.line[:h.from]), string(s.line[h.to:])
 	for _, d := range decoys[s.family] {
 		l = append(l, d)
@@ -219,13 +217,13 @@ var sampleText = map[class]string{
 	classNum: "7", classPort: "40022", classIP: "198.51.100.200", classQuoted: "some words", classString: `some \"words\"`, classJSON: `"agent":"`, classLogfmt: ` agent="`,
 }
 
-// templateSamples makes lines of a template: its ways through the alternatives, for each family.
+// templateSamples builds lines from a template, for its ways through the alternatives and each address family.
 func templateSamples(p *Pattern) (l []sample) {
 	var ways [][]*node
 	paths(p.node, maxPaths, func(w []*node) { ways = append(ways, slices.Clone(w)) })
 	seen := make(map[*node]bool)
 	for i, way := range ways {
-		fresh := len(ways) <= maxSamples || i%(len(ways)/maxSamples*2+1) == 0 // odd, so that no alternative is passed by
+		fresh := len(ways) <= maxSamples || i%(len(ways)/maxSamples*2+1) == 0 // an odd step, so that no alternative is skipped
 		for _, n := range way {
 			fresh = fresh || !seen[n]
 		}
@@ -253,7 +251,7 @@ func templateSamples(p *Pattern) (l []sample) {
 				switch n.class {
 				case classPeer:
 					text += ":40022"
-				case classJSON, classLogfmt: // a member with a value that a client chose
+				case classJSON, classLogfmt: // a member whose value a client chose
 					s.line = append(s.line, text...)
 					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len("alice"), classString, once})
 					s.line = append(s.line, `alice"`...)
@@ -276,7 +274,7 @@ func templateSamples(p *Pattern) (l []sample) {
 	return l
 }
 
-// exprSamples are the test lines that a regular expression takes. Their address is changed to the ones known here.
+// exprSamples returns the test lines that a regular expression matches, with their addresses replaced by the known ones.
 func (f *Filter) exprSamples(p *Pattern) (l []sample) {
 	holes, err := p.re.clientText()
 	if err != nil {

@@ -13,17 +13,16 @@ import (
 	"bailiff/policy/yamldoc"
 )
 
-// What a mistake in a filter's file probably meant. Most who write their first filter know fail2ban's, and regular
-// expressions.
+// Hints for mistakes in filter files. Most authors of a first filter know fail2ban's filters and regular expressions.
 
-// meantField says what others call a field.
+// meantField maps names that other programs use to our fields.
 var meantField = map[string]string{
 	"adr": "addr", "address": "addr", "host": "addr", "rhost": "addr", "rip": "addr", "ip4": "addr", "ip6": "addr", "ipv4": "addr", "ipv6": "addr", "remote": "addr", "client": "addr",
 	"subnet": "addr", "cidr": "addr", "f-user": "user", "f-alt_user": "user", "username": "user", "login": "user", "name": "user", "f-id": "id", "f-mlfid": "id", "session": "id",
 	"str": "text", "any": "text", "rest": "text", "skiplines": "text", "int": "num", "integer": "num", "number": "num", "digits": "num", "pid": "num", "hostname": "host", "domain": "host", "string": "text",
 }
 
-// fieldHint says what a field that does not exist probably means.
+// fieldHint suggests a field for one that does not exist.
 func fieldHint(name string, define fragments) string {
 	low := strings.ToLower(name)
 	switch to := meantField[low]; {
@@ -43,7 +42,7 @@ func fieldHint(name string, define fragments) string {
 	return "fields are " + strings.Join(names, ", ") + `; write \< for the character itself`
 }
 
-// openHint says what a < that nothing closes probably meant.
+// openHint suggests a repair for a < that is not closed.
 func openHint(rest string) string {
 	name := rest
 	if end := strings.IndexFunc(rest, func(r rune) bool { return (r < 'a' || r > 'z') && r != ':' }); end >= 0 {
@@ -59,7 +58,7 @@ func openHint(rest string) string {
 	return `write \< for the character itself`
 }
 
-// meantKey says what others call a key.
+// meantKey maps keys that other programs use to hints.
 var meantKey = map[string]string{
 	"failregex": "that is fail2ban's: here it is patterns, each with a name and a text (or regexp); bailiff import translates whole filters",
 	"prefregex": "that is fail2ban's: here it is prefix, for what may stand before every pattern; bailiff import translates whole filters", "ignoreregex": "that is fail2ban's: here it is a pattern of kind context before the others, which takes the line away",
@@ -68,7 +67,7 @@ var meantKey = map[string]string{
 	"pattern": "did you mean patterns?", "template": "did you mean text?", "mode": "did you mean modes?", "user": "did you mean uid?", "unit": "did you mean units?", "test": "did you mean tests?", "match": "did you mean line?", "ip": "did you mean address?",
 }
 
-// keyHint says what a key that does not exist probably means.
+// keyHint suggests a key for one that does not exist.
 func keyHint(key string, known []string) string {
 	if near := diag.Near(key, known); near != "" {
 		return "did you mean " + near + "?"
@@ -83,7 +82,7 @@ func keyHint(key string, known []string) string {
 	return hint
 }
 
-// wordHint says which of a few words was probably meant.
+// wordHint suggests one of a few words.
 func wordHint(word string, known ...string) string {
 	if near := diag.Near(word, known); near != "" {
 		return "did you mean " + near + "?"
@@ -91,7 +90,7 @@ func wordHint(word string, known ...string) string {
 	return "write " + strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
 }
 
-// likeRegexp finds what stands in a template for itself, but is meant as a regular expression; nil: nothing.
+// likeRegexp finds text in a template that looks like a regular expression; nil if there is none.
 func likeRegexp(s string) *templateError {
 	found := func(at int, format string, args ...any) *templateError {
 		return &templateError{at: at, text: fmt.Sprintf("%q looks like a regular expression", s[at:min(len(s), at+2)]), hint: fmt.Sprintf(format, args...)}
@@ -111,7 +110,7 @@ func likeRegexp(s string) *templateError {
 	return nil
 }
 
-// escapeHint says what to write for an escape of regular expressions.
+// escapeHint suggests a field for an escape of regular expressions.
 func escapeHint(c byte) string {
 	switch c {
 	case 'S', 'w', 'W':
@@ -124,7 +123,7 @@ func escapeHint(c byte) string {
 	return `write \\ for a backslash`
 }
 
-// compileHint says the way out of what compile and checkSides refuse.
+// compileHint suggests a repair for what compile and checkSides reject.
 func compileHint(err error) string {
 	switch text := err.Error(); {
 	case strings.Contains(text, "both sides"):
@@ -137,10 +136,10 @@ func compileHint(err error) string {
 	return ""
 }
 
-// foreignTag is what fail2ban replaces in its expressions.
+// foreignTag matches the tags that fail2ban replaces in its expressions.
 var foreignTag = regexp.MustCompile(`<(?:HOST|ADDR|IP[46]|SUBNET|CIDR|DNS|SKIPLINES|/?F-[A-Z_/]+)>`)
 
-// exprHint says what a regular expression probably meant.
+// exprHint suggests a repair for a regular expression.
 func exprHint(s string) string {
 	switch {
 	case strings.Contains(s, "<HOST>"), strings.Contains(s, "<ADDR>"):
@@ -161,7 +160,7 @@ func exprHint(s string) string {
 	return ""
 }
 
-// exprError tells the mistake in the expression as it was written, without what stands around it here.
+// exprError returns the error in the expression as it was written, without what compileExpr adds.
 func exprError(s string, err error) error {
 	if _, own := syntax.Parse(s, syntax.Perl); own != nil {
 		return fmt.Errorf("is not a regular expression: %s", strings.TrimPrefix(own.Error(), "error parsing regexp: "))
@@ -169,7 +168,7 @@ func exprError(s string, err error) error {
 	return err
 }
 
-// foreign says that a file is of another program's format.
+// foreign recognizes files in fail2ban's format.
 func foreign(file string, data []byte) *diag.Error {
 	for i, l := range strings.Split(string(data[:min(len(data), 4096)]), "\n") {
 		switch l = strings.TrimSpace(l); l {
@@ -180,8 +179,7 @@ func foreign(file string, data []byte) *diag.Error {
 	return nil
 }
 
-// column finds where byte at of a value stands in its line; false where the value is not written there as it is (escapes,
-// several lines).
+// column returns the column of a byte of a value; false if the value is not written literally (escapes, several lines).
 func (l *loader) column(n *yamldoc.Node, at int) (col int, ok bool) {
 	if n.Line < 1 || n.Line > len(l.lines) || at > len(n.Value) {
 		return 0, false
@@ -200,7 +198,7 @@ func (l *loader) column(n *yamldoc.Node, at int) (col int, ok bool) {
 	return col + utf8.RuneCountInString(n.Value[:at]), true
 }
 
-// missHint says how near the nearest pattern came to a test line that nothing took.
+// missHint describes where the nearest pattern stopped in a test line that does not match.
 func (m *Matcher) missHint(line []byte) string {
 	x := m.Explain(line)
 	var best *Try
@@ -212,10 +210,10 @@ func (m *Matcher) missHint(line []byte) string {
 	if best == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s (line %d) stopped behind %q and wanted %s; bailiff match --explain shows more", best.Pattern.Name, best.Pattern.Line, x.Text[best.From:best.At], best.Wanted)
+	return fmt.Sprintf("%s (line %d) stopped after %q and expected %s; bailiff match --explain shows more", best.Pattern.Name, best.Pattern.Line, x.Text[best.From:best.At], best.Wanted)
 }
 
-// findsAddr says whether a pattern can find an address.
+// findsAddr reports whether a pattern can find an address.
 func (p *Pattern) findsAddr() bool {
 	if p.re != nil {
 		return p.re.group[capAddr] >= 0

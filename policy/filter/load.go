@@ -13,10 +13,8 @@ import (
 	"bailiff/policy/yamldoc"
 )
 
-// Parse reads a filter file, tries to mislead its patterns (ForgeryTest) and runs its test lines (SelfTest). file
-// is its name for messages. Every error is a *diag.Error, several are joined.
-//
-// bailiff.filter(5) describes the keys.
+// Parse reads a filter file, runs the forgery test (ForgeryTest) and its test lines (SelfTest). file is its name in messages.
+// Every error is a *diag.Error; several are joined. bailiff.filter(5) describes the format.
 func Parse(file string, data []byte) (*Filter, error) {
 	f, err := read(file, data)
 	if err != nil {
@@ -69,7 +67,7 @@ func read(file string, data []byte) (*Filter, error) {
 	return l.f, nil
 }
 
-// keys reports what a mapping holds that it may not, and returns whether n is one.
+// keys reports unknown keys of a mapping, and returns whether n is a mapping.
 func (l *loader) keys(n *yamldoc.Node, path string, known ...string) bool {
 	if n.Kind != yamldoc.Map {
 		l.errorf(n, path, "must be a mapping, not %s", n.Kind).WithHint("its keys are %s", strings.Join(known, ", "))
@@ -162,7 +160,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.errorf(n, "patterns", "there are none")
 	}
 	if len(l.errs) == 0 && !slices.ContainsFunc(f.patterns, (*Pattern).findsAddr) {
-		l.errorf(root.Get("patterns"), "patterns", "none finds an address: nobody would be banned").WithHint(`write <addr> where the daemon names the client, (?P<addr>\S+) in a regexp`)
+		l.errorf(root.Get("patterns"), "patterns", "no pattern finds an address, so nobody would be banned").WithHint(`write <addr> where the daemon names the client, (?P<addr>\S+) in a regexp`)
 	}
 	if len(f.patterns) > maxPatterns {
 		l.errorf(root, "patterns", "there are %d, more than %d", len(f.patterns), maxPatterns)
@@ -192,7 +190,7 @@ func (l *loader) text(n *yamldoc.Node, path string) string {
 	return n.Value
 }
 
-// list returns the items of a list; a single value is a list of one.
+// list returns the items of a list. A single value is a list of one.
 func (l *loader) list(n *yamldoc.Node, path string) []*yamldoc.Node {
 	switch {
 	case n == nil || n.Kind == yamldoc.Null:
@@ -247,7 +245,7 @@ func (l *loader) boolean(n *yamldoc.Node, path string) bool {
 	return true
 }
 
-// parsed reads the items of a list by a function that knows their form.
+// parsed reads the items of a list with a parser.
 func parsed[T any](l *loader, n *yamldoc.Node, path string, parse func(string) (T, *diag.Error)) (all []T) {
 	for _, i := range l.list(n, path) {
 		s := l.text(i, path)
@@ -335,7 +333,7 @@ func (l *loader) fragments(n *yamldoc.Node, path string) {
 	}
 }
 
-// template reads and compiles one template. It returns nil after reporting an error.
+// template parses and compiles a template. It returns nil after reporting an error.
 func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *node) {
 	s := l.text(n, path)
 	if n.Kind != yamldoc.Scalar {
@@ -365,7 +363,7 @@ func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *nod
 	return prog, tree
 }
 
-// within tells an error within a template, at its column where that can be told.
+// within reports an error inside a template, with its column if possible.
 func (l *loader) within(n *yamldoc.Node, path string, terr *templateError) {
 	e := l.errorf(n, path, "%v", terr)
 	e.Hint = terr.hint
@@ -415,7 +413,7 @@ func (l *loader) pattern(n *yamldoc.Node) {
 		return
 	}
 	if slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Name == name }) {
-		l.errorf(n, path, "there are two of that name").WithHint("one pattern may have several shapes: text: [first, second]")
+		l.errorf(n, path, "the name is already used").WithHint("one pattern may have several shapes: text: [first, second]")
 	}
 	p := Pattern{Name: name, Kind: Failure, File: n.File}
 	if k := n.Get("kind"); k != nil {
@@ -460,7 +458,7 @@ func (l *loader) pattern(n *yamldoc.Node) {
 		var err error
 		q.re, err = compileExpr(l.text(t, path+".regexp"))
 		if tag := foreignTag.FindString(t.Value); tag != "" && err == nil {
-			err = fmt.Errorf("holds %s, which is fail2ban's and means nothing here", tag)
+			err = fmt.Errorf("holds %s, a tag of fail2ban's that has no meaning here", tag)
 		}
 		if err != nil {
 			l.errorf(t, path+".regexp", "%v", exprError(t.Value, err)).Hint = exprHint(t.Value)

@@ -24,7 +24,7 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns: []\n", "f.yaml:3:11: patterns: there are none", ""},
 		{good + "patterns:\n  - {name: a b, text: x}\n", `f.yaml:4:5: patterns: "a b" is not a name`, ""},
 		{good + "patterns:\n  - {name: a, text: x, regexp: y}\n", "f.yaml:4:5: patterns.a: must have either text or regexp", ""},
-		{good + "patterns:\n  - {name: a, text: x}\n  - {name: a, text: y}\n", "f.yaml:5:5: patterns.a: there are two of that name", ""},
+		{good + "patterns:\n  - {name: a, text: x}\n  - {name: a, text: y}\n", "f.yaml:5:5: patterns.a: the name is already used", ""},
 		{good + "patterns:\n  - {name: a, text: 'from <adr>'}\n", "f.yaml:4:27: patterns.a.text: there is no field <adr>", "did you mean <addr>?"},
 		{good + "patterns:\n  - {name: a, text: 'from <addr'}\n", "f.yaml:4:27: patterns.a.text: < is never closed", `write <addr>, or \< for the character itself`},
 		{good + "patterns:\n  - {name: a, text: 'x {a|b'}\n", "f.yaml:4:24: patterns.a.text: { is never closed", `write \{ for the character itself`},
@@ -40,7 +40,7 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns:\n  - {name: a, text: 'x<once:addr>'}\nprefix: ['<once:addr>']\n", "f.yaml:5:10: prefix[0]: has no text just before <once:addr> of which there should be one only", ""},
 		{good + "patterns:\n  - {name: a, text: '{a|b}<once:addr>'}\n", "f.yaml:4:21: patterns.a.text: has no text just before <once:addr> of which there should be one only", ""},
 		{good + "patterns:\n  - {name: a, text: '<quoted> <addr>'}\n", `f.yaml:4:21: patterns.a.text: has a <quoted> that no " follows`, ""},
-		{good + "patterns:\n  - {name: a, text: '<text> <logfmt> <addr>'}\n", "f.yaml:4:21: patterns.a.text: has a <logfmt> behind a field that may have to give text back", ""},
+		{good + "patterns:\n  - {name: a, text: '<text> <logfmt> <addr>'}\n", "f.yaml:4:21: patterns.a.text: has a <logfmt> after a field with more than one possible end", ""},
 		{good + "patterns:\n  - {name: a, text: '<json><addr>'}\n", "f.yaml:4:21: patterns.a.text: has a <json> that is followed by neither text nor the line's end", ""},
 		{good + "patterns:\n  - {name: a, text: '<user:json>'}\n", "f.yaml:4:22: patterns.a.text: <user:json> captures nothing that can be captured", ""},
 		{good + "max_line: 10\npatterns:\n  - {name: a, text: x}\n", `f.yaml:3:11: max_line: "10" is not a number from 64 to 4096`, ""},
@@ -72,15 +72,15 @@ func TestBadFiles(t *testing.T) {
 		{"name: t\ntrust: {units: ['sshd@*.service'], uid: 0}\npatterns: [{name: a, text: x}]\n", `f.yaml:2:17: trust.units: "sshd@*.service" is a pattern; the journal knows exact names only`, "instances of name@.service are all in system-name.slice: name that slice instead"},
 		{"name: t\ntrust: {units: [sshd], uid: 0}\npatterns: [{name: a, text: x}]\n", `f.yaml:2:17: trust.units: "sshd" is not the name of a unit`, "write sshd.service"},
 		{"name: t\ntrust: {units: [a.service]}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: has no uid", "write uid: 0, uid: system (below 1000, or of DynamicUser=), a list or any; a user's own program may run inside a service's unit"},
-		{"name: t\ntrust: {uid: 0}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: names no units, slices, containers or user_units, so no entry would be evidence", ""},
+		{"name: t\ntrust: {uid: 0}\npatterns: [{name: a, text: x}]\n", "f.yaml:2:8: trust: names no units, slices, containers or user_units, so no entry would be trusted", ""},
 		{"name: t\ntrust: {units: [a.service], uid: 0, require: stdout}\npatterns: [{name: a, text: x}]\n", `f.yaml:2:46: trust.require: "stdout" is not message`, "write require: message, or leave it out to accept lines of standard output too"},
 		{"name: t\ntrust: {units: [a.service], uid: [system, root]}\npatterns: [{name: a, text: x}]\n", `f.yaml:2:43: trust.uid: "root" is not a user id`, "write a number, system (below 1000, or of DynamicUser=) or any"},
 		{good + "jail: on\npatterns: [{name: a, text: x}]\n", `f.yaml:3:7: jail: "on" is neither auto nor off`, ""},
 		{good + "patterns: [{name: a, text: '<string> <addr>'}]\n", `f.yaml:3:28: patterns.a.text: has a <string> that no " follows`, ""},
 		{good + "prefix: ['<text>: ']\npatterns: [{name: a, text: x}]\n", "f.yaml:3:10: prefix[0]: may be empty, or holds free text", ""},
-		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1, address: 192.0.2.2}\n", `f.yaml:5:5: tests: mode normal: wanted address 192.0.2.2, found 192.0.2.1: "x 192.0.2.1"`, ""},
-		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - miss: x 192.0.2.1\n", `f.yaml:5:5: tests: mode normal: must not match, but a took it: "x 192.0.2.1"`, ""},
-		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: y 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: must match, but nothing took it: "y 192.0.2.1"`, ""},
+		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1, address: 192.0.2.2}\n", `f.yaml:5:5: tests: mode normal: expected address 192.0.2.2, found 192.0.2.1: "x 192.0.2.1"`, ""},
+		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - miss: x 192.0.2.1\n", `f.yaml:5:5: tests: mode normal: must not match, but a does: "x 192.0.2.1"`, ""},
+		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: y 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: must match, but no pattern does: "y 192.0.2.1"`, ""},
 		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1, pattern: b}\n", `f.yaml:5:34: tests[0].pattern: there is no pattern "b"`, ""},
 		// what comes of fail2ban, and of regular expressions
 		{"[Definition]\nfailregex = ^x <HOST>$\n", "f.yaml:1:1: is a filter of fail2ban's", "bailiff import translates it"},
@@ -93,7 +93,7 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns:\n  - {name: a, text: 'from \\S+ <addr>'}\n", `f.yaml:4:27: patterns.a.text: a \ must stand before one of < > { } | \ ?`, `a template is no regular expression: write <word> for \S+, or regexp: in place of text:`},
 		{good + "patterns:\n  - {name: a, regexp: 'x(?!y) (?P<addr>\\S+)'}\n", "f.yaml:4:23: patterns.a.regexp: is not a regular expression: invalid or unsupported Perl syntax: `(?!`", "there is no looking around, which would cost more than linear time: a pattern of kind context before this one can take away what must not match"},
 		{good + "patterns:\n  - {name: a, regexp: 'x (?P<host>\\S+)'}\n", `f.yaml:4:23: patterns.a.regexp: has a group named "host"; groups are addr, port, user, id, source and count`, "did you mean (?P<addr>…)?"},
-		{good + "patterns:\n  - {name: a, regexp: 'x from <HOST>'}\n", "f.yaml:4:23: patterns.a.regexp: holds <HOST>, which is fail2ban's and means nothing here", `write (?P<addr>\S+)`},
+		{good + "patterns:\n  - {name: a, regexp: 'x from <HOST>'}\n", "f.yaml:4:23: patterns.a.regexp: holds <HOST>, a tag of fail2ban's that has no meaning here", `write (?P<addr>\S+)`},
 		// where no column can be told, since the text is not written as it is read
 		{good + "patterns:\n  - {name: a, text: \"it's\\t<adr>\"}\n", "f.yaml:4:21: patterns.a.text: at byte 6: there is no field <adr>", "did you mean <addr>?"},
 		{good + "patterns:\n  - name: a\n    text: from <adr>\n", "f.yaml:5:16: patterns.a.text: there is no field <adr>", "did you mean <addr>?"},
@@ -103,9 +103,9 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns:\n  - {name: a, text: x, weight: [1]}\n", "f.yaml:4:32: patterns.a.weight: a list is not a number from 1 to 255", ""},
 		{good + "patterns:\n  - {name: a, text: x, kind: Failure}\n", `f.yaml:4:30: patterns.a.kind: "Failure" is not a kind`, "did you mean failure?"},
 		{good + "patterns:\n - name: a\n    text: x\n", "f.yaml:5:1: is not YAML: mapping values are not allowed in this context", `a text that holds ": " needs quotes; and the keys of one entry begin in the same column`},
-		{good + "patterns: [{name: a, text: login failed}]\n", "f.yaml:3:11: patterns: none finds an address: nobody would be banned", "write <addr> where the daemon names the client, (?P<addr>\\S+) in a regexp"},
-		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: names no address, but 192.0.2.1 was found: "x 192.0.2.1"`, "write address: 192.0.2.1"},
-		{good + "patterns: [{name: a, text: 'x <addr> y'}]\ntests:\n  - {line: x 192.0.2.1 z, address: 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: must match, but nothing took it: "x 192.0.2.1 z"`, `a (line 3) stopped behind "x 192.0.2.1 " and wanted " y"; bailiff match --explain shows more`},
+		{good + "patterns: [{name: a, text: login failed}]\n", "f.yaml:3:11: patterns: no pattern finds an address, so nobody would be banned", "write <addr> where the daemon names the client, (?P<addr>\\S+) in a regexp"},
+		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: expected no address, found 192.0.2.1: "x 192.0.2.1"`, "write address: 192.0.2.1"},
+		{good + "patterns: [{name: a, text: 'x <addr> y'}]\ntests:\n  - {line: x 192.0.2.1 z, address: 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: must match, but no pattern does: "x 192.0.2.1 z"`, `a (line 3) stopped after "x 192.0.2.1 " and expected " y"; bailiff match --explain shows more`},
 	} {
 		_, err := Parse("f.yaml", []byte(c.file))
 		var e *diag.Error
@@ -127,7 +127,7 @@ func TestForgery(t *testing.T) {
 	for _, c := range []struct{ patterns, want string }{
 		// fail2ban's classic: the address is sought from the left
 		{`[{name: a, regexp: 'login of .*? from (?P<addr>\S+) failed.*'}]` + "\ntests: [{line: login of bob from 192.0.2.1 failed, address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},
-		{`[{name: a, text: 'login of <user> from <addr> failed: <text>'}]`, "has text that a client chose on both sides of <addr>"},
+		{`[{name: a, text: 'login of <user> from <addr> failed: <text>'}]`, "has text of the client's on both sides of <addr>"},
 		{`[{name: a, text: 'login of <user> from <addr> failed'}, {name: b, text: 'login of <user:word> from <addr> <trusted>'}]`, "is taken for the address 203.0.113.99 by b"},
 		// another pattern of the file takes the forged line
 		{`[{name: a, text: '<trusted> refused <addr>'}, {name: b, text: 'user <user> is unknown'}]` + "\ntests: []", ""},
@@ -148,7 +148,7 @@ func TestForgery(t *testing.T) {
 		{`[{name: a, text: 'level=info<logfmt> ip=<addr><logfmt>'}]`, ""},
 		{`[{name: a, text: 'user "<user>" is wrong, client: <once:addr>, request: "<text>"'}]`, ""},
 		// quoted by the daemon, but taken for something that is not
-		{`[{name: a, text: 'login of <user> from <addr>, <logfmt>'}]`, "has a <logfmt> behind a field that may have to give text back"},
+		{`[{name: a, text: 'login of <user> from <addr>, <logfmt>'}]`, "has a <logfmt> after a field with more than one possible end"},
 		// any repetition holds what a client wrote, not only that of a class
 		{`[{name: a, regexp: 'login "(?:\\.|[^\\])*?" from (?P<addr>\S+) .*'}]` + "\ntests: [{line: 'login \"bob\" from 192.0.2.1 failed', address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},
 		{`[{name: a, regexp: 'login of (?:\S+ )+?from (?P<addr>\S+) .*'}]` + "\ntests: [{line: 'login of bob from 192.0.2.1 failed', address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},

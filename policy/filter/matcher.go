@@ -49,17 +49,17 @@ func newMatcher(f *Filter, mode string) *Matcher {
 	return m
 }
 
-// Trust says whose entries the matcher looks at.
+// Trust returns whose entries the matcher trusts.
 func (m *Matcher) Trust() Trust { return m.trust }
 
 // Patterns lists the patterns of this mode in the order in which they are tried.
 func (m *Matcher) Patterns() []*Pattern { return m.patterns }
 
-// Match fills h with what the entry means and reports whether it means anything. h is changed only then. The texts in h
-// are the entry's.
+// Match fills h with the meaning of an entry and reports whether it has one. Otherwise h stays as it is. The texts in h are
+// slices of the entry's.
 func (m *Matcher) Match(e *Entry, h *Hit) bool { return m.Trusts(e) && m.MatchTrusted(e, h) }
 
-// MatchTrusted is Match for an entry that may be evidence: Trusts has said so.
+// MatchTrusted is Match for an entry that Trusts has accepted.
 func (m *Matcher) MatchTrusted(e *Entry, h *Hit) bool {
 	if e.WholeMessage || !m.mixed {
 		return m.MatchMessage(e.Message, h)
@@ -136,12 +136,12 @@ func (f *Filter) prefix(v *vm) *messagePrefix {
 	return nil
 }
 
-// try matches what begins at from against the patterns.
+// try matches the line from a position on against the patterns.
 func (m *Matcher) try(v *vm, from int, truncated bool, h *Hit) bool {
 	msg := v.line
 	list := m.trie.find(msg[from:])
 	var run lastRun
-	var good, bad uint16 // heads that the line was seen to have, and not to have
+	var good, bad uint16 // the last heads that the line has, and does not have
 	for i := range list {
 		c := &list[i]
 		p := c.pattern

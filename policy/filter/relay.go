@@ -2,14 +2,14 @@ package filter
 
 import "bytes"
 
-// Relay says whether an entry is a line of a container's output, and who handed it on.
+// Relay tells whether an entry is a line of a container's output, and who forwarded it.
 type Relay uint8
 
 const (
-	Direct    Relay = iota // no: the process that is named in the entry wrote it
-	Forwarded              // yes, or it claims to be: what it says of the container is worth nothing
-	Vouched                // yes, and root's log driver wrote it: CONTAINER_NAME and CONTAINER_TAG are true
-	Attached               // the output of podman run, whose lines conmon has written to the journal as well
+	Direct    Relay = iota // no: the process in the entry's fields wrote it
+	Forwarded              // yes, or it claims to be; its container fields are not trusted
+	Vouched                // yes, by root's log driver: CONTAINER_NAME and CONTAINER_TAG are trusted
+	Attached               // output of podman run, whose lines conmon has also written to the journal
 )
 
 // The log drivers that write to the journal.
@@ -25,8 +25,8 @@ func executables(list ...string) (l []Exe) {
 	return l
 }
 
-// RelayOf tells a container's line by who wrote the entry. named says that it has a field such as CONTAINER_NAME, which
-// any program may write: that makes an entry less believable, never more.
+// RelayOf recognizes container output by the writer of the entry. named reports that it has a field such as CONTAINER_NAME. Any
+// program can write these, so they make an entry less trusted, never more.
 func RelayOf(comm, exe, unit []byte, uid int64, named bool) Relay {
 	base := exe[bytes.LastIndexByte(exe, '/')+1:]
 	base, _ = bytes.CutSuffix(base, deleted)

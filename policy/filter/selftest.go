@@ -84,7 +84,7 @@ func (f *Filter) SelfTest() (errs []error) {
 	return errs
 }
 
-// hint says what a test that failed probably lacks.
+// hint suggests a repair for a test that failed.
 func (t *test) hint(m *Matcher) string {
 	var h Hit
 	switch hit := m.MatchMessage(t.line, &h); {
@@ -101,29 +101,29 @@ func (t *test) run(m *Matcher) string {
 	hit := m.MatchMessage(t.line, &h)
 	switch {
 	case t.miss && hit:
-		return "must not match, but " + h.Pattern.Name + " took it"
+		return "must not match, but " + h.Pattern.Name + " does"
 	case t.miss:
 		return ""
 	case !hit:
-		return "must match, but nothing took it"
+		return "must match, but no pattern does"
 	case t.pattern != "" && h.Pattern.Name != t.pattern:
-		return "is for " + t.pattern + ", but " + h.Pattern.Name + " took it"
+		return "must match " + t.pattern + ", but " + h.Pattern.Name + " matches first"
 	case t.kind != None && h.Kind != t.kind:
-		return "has the wrong kind, by " + h.Pattern.Name
+		return fmt.Sprintf("expected kind %v, found %v (%s)", t.kind, h.Kind, h.Pattern.Name)
 	case !t.addr.IsValid() && h.Addr.IsValid():
-		return "names no address, but " + h.Addr.String() + " was found"
+		return "expected no address, found " + h.Addr.String()
 	case t.addr.IsValid() && !h.Addr.IsValid():
-		return "wanted address " + t.addr.String() + ", but " + h.Pattern.Name + " found none"
+		return "expected address " + t.addr.String() + ", but " + h.Pattern.Name + " finds none"
 	case h.Addr != t.addr:
-		return fmt.Sprintf("wanted address %v, found %v", t.addr, h.Addr)
+		return fmt.Sprintf("expected address %v, found %v", t.addr, h.Addr)
 	case t.user != nil && !bytes.Equal(h.User, []byte(*t.user)):
-		return fmt.Sprintf("wanted user %q, found %q", *t.user, h.User)
+		return fmt.Sprintf("expected user %q, found %q", *t.user, h.User)
 	case t.port >= 0 && int(h.Port) != t.port:
-		return fmt.Sprintf("wanted port %d, found %d", t.port, h.Port)
+		return fmt.Sprintf("expected port %d, found %d", t.port, h.Port)
 	case t.id != "" && string(h.ID) != t.id:
-		return fmt.Sprintf("wanted id %q, found %q", t.id, h.ID)
+		return fmt.Sprintf("expected id %q, found %q", t.id, h.ID)
 	case h.Repeat != t.repeat:
-		return fmt.Sprintf("wanted %d times, found %d", t.repeat, h.Repeat)
+		return fmt.Sprintf("expected %d attempts, found %d", t.repeat, h.Repeat)
 	}
 	return ""
 }

@@ -5,37 +5,37 @@ import (
 	"strings"
 )
 
-// The template language. A template is the daemon's own message with its variables in angle brackets:
+// The template language. A template is the daemon's message with its variables in angle brackets:
 //
 //	Failed <word> for {invalid user }?<user> from <addr>{ port <port>}?{ ssh2}?
 //
-// It takes a whole message or none of it. Everything but < { } | and \ stands for itself.
+// It matches whole messages. Everything but < { } | and \ stands for itself.
 //
-//	{a|b}        one of the alternatives, tried in this order; they may hold anything, empty ones included
+//	{a|b}        one of the alternatives, tried in this order; they may contain anything or be empty
 //	{a}?         a, or nothing
-//	\x           x itself, for x one of < > { } | \ ? (> and ? mean something only behind < and }), ^ $ . (
-//	<class>      a piece of text of that class (the table classes)
+//	\x           x itself, for x one of < > { } | \ ? (> and ? are special only after < and }), ^ $ . (
+//	<class>      text of that class
 //	<what:class> the same, captured as the user, id or count of the line
-//	<own:class>  the same, but chosen by the daemon: no client can have a say in it
-//	<source>     a token that the daemon chose: which of several modules or databases wrote the line
-//	<once:addr>  an address (or <once:peer>), and the text before it must stand only once in the line
-//	<name>       a fragment: a template that define: in the file, or fragments.yaml for all files, gives that name
+//	<trusted:class>  the same, but chosen by the daemon: no client can influence it
+//	<source>     a token that the daemon chose: the module or database that wrote the line
+//	<once:addr>  an address (or <once:peer>); the text before it must occur only once in the line
+//	<name>       a fragment: a template named by define: in the file, or in fragments.yaml for all files
 //
-// Captured without saying so are <addr>, <addr4>, <peer> (address and port), <port>, <user> (text), <account> and <login> (a
+// Always captured are <addr>, <addr4>, <peer> (address and port), <port>, <user> (text), <account> and <login> (a
 // user), <id> (token) and <count> (num).
 //
-// A <text> is what a client chose. It takes as much as it can, so what stands to its right is looked for from the end
-// of the line, where the daemon wrote it and the client cannot reach: in "Failed password for x from 192.0.2.1 from
-// 198.51.100.9 port 22 ssh2" the address is the last one. That is only sure if no client's text follows, so a template
-// with client's text on both sides of <addr> is refused. A <own> is text that the daemon chose (a library's error
-// message, say) and may follow.
+// <text> is text that a client may have chosen. It takes as much as it can, so the text after it is found from the end of
+// the line, which the daemon writes and the client cannot reach: in "Failed password for x from 192.0.2.1 from 198.51.100.9
+// port 22 ssh2" the address is the last one. This only works if no client text follows, so a template with client text on
+// both sides of <addr> is rejected. <trusted> is text that the daemon chose (a library's error message, for example) and may
+// follow.
 //
-// Two ways remain for daemons that put the address in the middle. Where they quote what a client chose, and escape
-// quotes in it, <string> is such a text, and <json> and <logfmt> skip whole members up to the text that follows, never
-// looking for it inside of quotes. Where they do not (nginx), <once:addr> takes a line only if it cannot be mistaken: a
-// client who writes the text before the address himself is not caught by that line, but nobody else is either.
+// Some daemons put the address in the middle. If they quote client text and escape quotes in it, <string> matches such text,
+// and <json> and <logfmt> skip whole members up to the text that follows, which is never found inside quotes. If they do not
+// (nginx), <once:addr> matches only lines that are unambiguous: a client that sends the text before the address itself is
+// not caught by that line, but nobody else is either.
 
-// class is what a field may hold.
+// class is the kind of text that a field matches.
 type class uint8
 
 const (
@@ -44,22 +44,22 @@ const (
 	classWord                 // 1 to 256 bytes without spaces and control characters
 	classHost                 // a host name: letters, digits, - _ and dots; never resolved
 	classToken                // letters, digits, - and _
-	classAccount              // a user name that the daemon has vetted: letters, digits, @ . _ + % - and what is not ASCII
+	classAccount              // a user name that the daemon has checked: letters, digits, @ . _ + % - and what is not ASCII
 	classLogin                // a user name of HTTP basic authentication: anything but a colon (RFC 7617, section 2)
-	classMailbox              // no spaces and nothing that quotes them: what a mail server takes as an address or a HELO
-	classQuoted               // up to the next ": what stands between two, where the daemon does not escape those of clients (nginx)
-	classString               // up to the next " that no \ escapes: where the daemon escapes those of clients (JSON, Go, Apache)
+	classMailbox              // no spaces and no quoting characters: what a mail server accepts as an address or a HELO
+	classQuoted               // up to the next ", if the daemon does not escape quotes (nginx)
+	classString               // up to the next " without a \ before it, if the daemon escapes quotes (JSON, Go, Apache)
 	classNum                  // up to 20 digits
 	classAddr                 // an IPv4 or IPv6 address, also v4-mapped, also with a zone
 	classAddr4                // an IPv4 address, also v4-mapped
-	classIP                   // the same as classAddr, of no interest (the server's own)
+	classIP                   // the same as classAddr, but not the client's
 	classPort                 // 0 to 65535
 	classJSON                 // JSON, up to the text that follows, at the same depth of brackets and outside of quotes
 	classLogfmt               // key=value pairs with values in quotes where they need it, up to the text that follows
 	classPeer                 // an address and a port: 192.0.2.1:25, [2001:db8::1]:25 and 2001:db8::1:25
 )
 
-// capture is where a field's text goes.
+// capture is what a field is captured as.
 type capture int8
 
 const (
@@ -101,21 +101,20 @@ var fields = map[string]struct {
 	"peer":    {classPeer, capAddr},
 }
 
-// client says whether a client may choose such text freely enough to forge a part of a message with it.
+// client reports whether a client can forge a part of a message in such text.
 func (c class) client() bool { return c == classText }
 
-// narrow says whether a client may choose such text, within a class that does not hold what ends it.
+// narrow reports whether a client can choose such text, but within a class that excludes what follows it.
 func (c class) narrow() bool {
 	return c == classWord || c == classHost || c == classToken || c == classAccount || c == classLogin || c == classMailbox || c == classQuoted || c == classString
 }
 
-// skips says whether a field of the class ends where the text that follows it stands for the first time, and never
-// gives text back.
+// skips reports whether a field of the class ends at the first occurrence of the text that follows it.
 func (c class) skips() bool {
 	return c == classJSON || c == classLogfmt || c == classQuoted || c == classString
 }
 
-// in reports whether s could stand in a field of class c.
+// in reports whether a field of class c matches s.
 func (c class) in(s string) bool {
 	switch c {
 	case classText, classTrusted:
@@ -125,7 +124,7 @@ func (c class) in(s string) bool {
 		if len(s) == 0 || len(s) > r.max || runLength(r, []byte(s)) != len(s) {
 			return false
 		}
-		// No daemon takes a name that looks like an address from the DNS (sshd: "Nasty PTR record").
+		// No daemon accepts a name from the DNS that looks like an address (sshd: "Nasty PTR record").
 		_, n := scanAddr([]byte(s), 0)
 		return c != classHost || n == 0
 	case classQuoted:
@@ -145,13 +144,13 @@ const (
 	nodeAlt
 )
 
-// node is a template as it was written.
+// node is a part of a parsed template.
 type node struct {
 	kind    nodeKind
 	lit     string
 	class   class
 	cap     capture
-	trusted bool // chosen by the daemon though its class is one for clients' words
+	trusted bool // chosen by the daemon, although clients can choose text of this class
 	once    bool // the literal before it must stand only once in the line
 	subs    []*node
 }
@@ -166,12 +165,12 @@ func (n *node) clone() *node {
 	return &c
 }
 
-// Bounds of one template. They keep a mistake in a user's file from costing memory or time; the largest template
-// shipped has a tenth of them.
+// Limits of a template, so that a mistake in a file costs neither memory nor time. The largest built-in template has a tenth
+// of them.
 const (
 	maxTemplate = 2048 // bytes
 	maxInstrs   = 512
-	maxChoices  = 16 // fields that may have to give text back
+	maxChoices  = 16 // fields with more than one possible end
 	maxDepth    = 16 // of braces
 )
 

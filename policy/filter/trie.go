@@ -5,26 +5,26 @@ import (
 	"slices"
 )
 
-// trie finds the patterns that a line may match by how the line begins: every pattern is entered under each literal
-// text that its lines can begin with. Patterns that begin with a field are entered under the empty text, so they are
-// tried on every line.
+// trie finds the patterns that a line can match by how it begins. Every pattern is entered under each literal that its lines
+// can begin with. Patterns that begin with a field, and regular expressions, are entered under the empty text and tried on
+// every line.
 type trie struct {
 	root *trieNode
 }
 
-// candidate is a pattern, and where matching goes on behind the text that the trie has compared already.
+// candidate is a pattern, and where matching continues after the text that the trie has compared.
 type candidate struct {
 	pattern *Pattern
-	order   int // of the pattern in its filter, then of the way through its alternatives
+	order   int // position of the pattern in its filter, then of the way through its alternatives
 	pc      uint16
 	skip    uint16
-	head    uint16 // not 0: candidates of this number go on with the same run and literal (see begin)
-	field   *instr // of begin, where head is not 0
+	head    uint16 // not 0: candidates with this number continue with the same field and literal (see begin)
+	field   *instr // of begin, if head is not 0
 	lit     string
 }
 
-// begin returns the run or address and the literal behind it that a candidate goes on with, nil if it goes on with
-// something else. Many patterns may begin with "<host>[": whether a line does is looked at once for all of them.
+// begin returns the run or address, and the literal after it, that a candidate continues with; nil if it continues with
+// something else. Many patterns may begin with "<host>["; whether a line does is checked once for all of them.
 func (c *candidate) begin() (field, lit *instr) {
 	ins := c.pattern.prog.ins
 	a := &ins[c.pc]
@@ -41,7 +41,7 @@ func (c *candidate) begin() (field, lit *instr) {
 	return nil, nil
 }
 
-// begins says whether line, behind what the trie has compared, begins with the candidate's head.
+// begins reports whether the line, after what the trie has compared, begins with the candidate's head.
 func (c *candidate) begins(line []byte, run *lastRun) bool {
 	rest := line[c.skip:]
 	n := 0
@@ -59,7 +59,7 @@ func (c *candidate) begins(line []byte, run *lastRun) bool {
 	return n > 0 && len(rest)-n >= len(c.lit) && string(rest[n:n+len(c.lit)]) == c.lit
 }
 
-// lastRun is the run that a line was seen to have last: candidates that begin with the same run differ in what follows.
+// lastRun caches the last run that was measured: candidates that begin with the same run differ in what follows.
 type lastRun struct {
 	skip  uint16
 	class class
@@ -67,10 +67,10 @@ type lastRun struct {
 }
 
 type trieNode struct {
-	label string // what stands between the parent and here, without the byte that chose this node
+	label string // the text between the parent and this node, without the byte that selects the node
 	lo    byte   // next[i] is for byte lo+i
 	next  []*trieNode
-	list  []candidate // everything that the way to this node allows, in the order of the file
+	list  []candidate // all that the text up to this node allows, in the order of the file
 }
 
 // maxPrefix bounds how deep the trie goes, and maxStarts how many beginnings one pattern is entered under.
@@ -106,7 +106,7 @@ func newTrie(patterns []*Pattern) *trie {
 			}
 		}
 	}
-	// A plain trie of bytes first …
+	// First a plain trie of bytes …
 	type byteNode struct {
 		next map[byte]*byteNode
 		own  []candidate
@@ -126,7 +126,7 @@ func newTrie(patterns []*Pattern) *trie {
 		}
 		n.own = append(n.own, e.candidate)
 	}
-	// … then with single files of nodes drawn together, and everything that the way to a node allows gathered in it.
+	// … then chains of nodes are merged, and each node gets the candidates of those above it.
 	var build func(n *byteNode, label []byte, inherited []candidate) *trieNode
 	build = func(n *byteNode, label []byte, inherited []candidate) *trieNode {
 		for len(n.own) == 0 && len(n.next) == 1 {
@@ -150,7 +150,7 @@ func newTrie(patterns []*Pattern) *trie {
 		}
 		return t
 	}
-	// The root keeps its place, whatever the patterns have in common.
+	// The root is not merged, whatever the patterns have in common.
 	r := &trieNode{list: slices.Clone(root.own)}
 	slices.SortFunc(r.list, func(a, b candidate) int { return a.order - b.order })
 	r.next = make([]*trieNode, 256)
@@ -160,7 +160,7 @@ func newTrie(patterns []*Pattern) *trie {
 	return &trie{r}
 }
 
-// find returns the patterns that a line with this beginning may match.
+// find returns the patterns that a line with this beginning can match.
 func (t *trie) find(line []byte) []candidate {
 	n := t.root
 	for i := 0; i < len(line); {

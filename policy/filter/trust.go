@@ -8,13 +8,13 @@ import (
 	"sync"
 )
 
-// Trust says whose entries are evidence. An entry counts if it comes
+// Trust decides whose entries are evidence. An entry counts if it comes
 //   - from a unit (Units, Slices, Added), by one of the user ids, and by one of the executables;
 //   - from a user's unit (UserUnits);
-//   - from a container (Containers), by way of root's log driver;
-//   - or, where journald could find out neither unit nor executable, from root under one of Identifiers.
+//   - from a container (Containers), through root's log driver;
+//   - or, if journald knows neither unit nor executable, from root under one of Identifiers.
 //
-// bailiffd(8), WHAT IS EVIDENCE, says for each of these who could still forge it.
+// bailiffd(8), WHAT IS EVIDENCE, describes for each of these who could still forge an entry.
 type Trust struct {
 	Units          []string
 	Slices         []string   // of template instances: system-sshd.slice
@@ -37,10 +37,10 @@ type UserUnit struct {
 
 func (u UserUnit) String() string { return fmt.Sprintf("%d/%s", u.UID, u.Name) }
 
-// Manager is the system unit that the user's units run in. Its name tells whose they are.
+// Manager returns the system unit in which the user's units run. Its name identifies the user.
 func (u UserUnit) Manager() string { return fmt.Sprintf("user@%d.service", u.UID) }
 
-// Exe is an executable by its path. A * stands for one whole component of the path.
+// Exe is the path of an executable. A * stands for one component of the path.
 type Exe struct {
 	UID  int64 // only where this user runs it; -1: any user
 	Path string
@@ -53,7 +53,7 @@ func (x Exe) String() string {
 	return fmt.Sprintf("%d:%s", x.UID, x.Path)
 }
 
-// deleted is what the kernel appends to the path of an executable that was replaced while it runs, as by an upgrade.
+// deleted is appended by the kernel to the path of a running executable that was replaced, for example by an upgrade.
 var deleted = []byte(" (deleted)")
 
 func (x Exe) takes(exe []byte, uid int64) bool {
@@ -92,11 +92,11 @@ func runBy(list []Exe, exe []byte, uid int64) bool {
 	return slices.ContainsFunc(list, func(x Exe) bool { return x.takes(exe, uid) })
 }
 
-// isSystem says whether a user id is one that no person has: below 1000 (UID_MIN in login.defs(5)), or of a service with
+// isSystem reports whether a user id is a system user's: below 1000 (UID_MIN in login.defs(5)), or of a service with
 // DynamicUser= (61184 to 65519, "Users, Groups, UIDs and GIDs on systemd Systems").
 func isSystem(uid int64) bool { return uid >= 0 && uid < 1000 || uid >= 61184 && uid <= 65519 }
 
-// verdict is what Trust makes of an entry. Those above refused are the reasons why it is no evidence.
+// verdict is the decision about an entry. Those above refused are the reasons why it is not trusted.
 type verdict uint8
 
 const (
@@ -105,9 +105,9 @@ const (
 	byContainer
 	byIdentifier
 	refused
-	noMessage    // a line, where whole messages are asked for
-	noContainer  // a container's line, and neither the container is named nor does the unit's whole output count
-	noCopy       // a line that stands in the journal twice
+	noMessage    // a line of a stream, but whole messages are required
+	noContainer  // a container's line, but neither the container nor all output of the unit is trusted
+	noCopy       // a line that is in the journal twice
 	noUnit       // another unit
 	noUser       // another user
 	noExe        // another executable
@@ -152,7 +152,7 @@ func (t *Trust) judge(e *Entry) verdict {
 	return byUnit
 }
 
-// Trusts reports whether e may be evidence at all, whatever it says.
+// Trusts reports whether e comes from a trusted source, whatever its message.
 func (m *Matcher) Trusts(e *Entry) bool { return m.trust.judge(e) < refused }
 
 func contains(list []string, b []byte) bool {
@@ -167,16 +167,16 @@ func contains(list []string, b []byte) bool {
 	return false
 }
 
-// Additions are what a jail's settings change in its filter's trust.
+// Additions are a jail's changes to its filter's trust.
 type Additions struct {
 	Units      []string // and slices
 	Containers []string
 	UserUnits  []UserUnit
-	Exe        []Exe // in place of the filter's
+	Exe        []Exe // instead of the filter's
 	AnyExe     bool  // any executable counts
 }
 
-// With returns the filter with another trust; f stays as it is.
+// With returns a copy of the filter with a changed trust.
 func (f *Filter) With(a Additions) *Filter {
 	if len(a.Units)+len(a.Containers)+len(a.UserUnits)+len(a.Exe) == 0 && !a.AnyExe {
 		return f
@@ -213,7 +213,7 @@ func merged[T comparable](a, b []T) []T {
 	return a
 }
 
-// Names lists the system's units and slices that the trust names.
+// Names lists the trusted system units and slices.
 func (t *Trust) Names() []string {
 	return merged(merged(t.Units, t.Slices), t.Added)
 }

@@ -30,7 +30,7 @@ func (l *loader) trust(n *yamldoc.Node) {
 	t.Exe = parsed(l, n.Get("exe"), "trust.exe", ParseExe)
 	t.Identifiers = l.texts(n.Get("identifiers"), "trust.identifiers")
 	if len(t.Units)+len(t.Slices)+len(t.Containers)+len(t.UserUnits) == 0 && len(l.errs) == before {
-		l.errorf(n, "trust", "names no units, slices, containers or user_units, so no entry would be evidence")
+		l.errorf(n, "trust", "names no units, slices, containers or user_units, so no entry would be trusted")
 	}
 	if t.RequireMessage = l.require(n.Get("require"), "trust.require"); t.RequireMessage && len(t.Containers) > 0 {
 		e := NoContainers(l.f.Name)
@@ -71,7 +71,7 @@ func (l *loader) require(n *yamldoc.Node, path string) bool {
 	return n != nil
 }
 
-// ParseUnit reads the name of a system unit, or of the slice of a template's instances.
+// ParseUnit parses the name of a system unit, or of the slice of a template's instances.
 func ParseUnit(s string) (string, *diag.Error) {
 	switch {
 	case strings.ContainsAny(s, "*?["):
@@ -86,7 +86,7 @@ func ParseUnit(s string) (string, *diag.Error) {
 	return s, nil
 }
 
-// ParseUserUnit reads UID/NAME.
+// ParseUserUnit parses UID/NAME.
 func ParseUserUnit(s string) (u UserUnit, err *diag.Error) {
 	uid, name, ok := strings.Cut(s, "/")
 	id, bad := strconv.ParseUint(uid, 10, 32)
@@ -102,7 +102,7 @@ func ParseUserUnit(s string) (u UserUnit, err *diag.Error) {
 	return UserUnit{uint32(id), name}, nil
 }
 
-// ParseContainer reads the name or the tag of a container.
+// ParseContainer parses the name or the tag of a container.
 func ParseContainer(s string) (string, *diag.Error) {
 	switch {
 	case s == "" || len(s) > 255 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
@@ -115,7 +115,7 @@ func ParseContainer(s string) (string, *diag.Error) {
 	return s, nil
 }
 
-// ParseExe reads PATH or UID:PATH.
+// ParseExe parses PATH or UID:PATH.
 func ParseExe(s string) (Exe, *diag.Error) {
 	x := Exe{-1, s}
 	if uid, path, ok := strings.Cut(s, ":"); ok && !strings.HasPrefix(s, "/") {

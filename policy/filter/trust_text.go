@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// Refusal is why an entry is no evidence although one of the patterns takes it and it comes from a trusted unit: what an
-// administrator may have to change, or somebody's attempt to forge an entry.
+// Refusal is the reason why a matching entry of a trusted unit is not trusted: the configuration needs a change, or somebody
+// tried to forge an entry.
 type Refusal struct {
 	Exe       string // this executable wrote it
 	Container string // it is a line of this container
-	Line      bool   // it is a line of a stream, and the filter takes whole messages only
+	Line      bool   // it is a line of a stream, and the filter requires whole messages
 }
 
-// Refuses says whether an entry is no evidence only because of the executable, of a container, or because it is a line.
+// Refuses reports whether an entry is untrusted only because of its executable, its container, or because it is a line.
 func (m *Matcher) Refuses(e *Entry) (why Refusal, ok bool) {
 	t := &m.trust
 	v := t.judge(e)
@@ -37,7 +37,7 @@ func (m *Matcher) Refuses(e *Entry) (why Refusal, ok bool) {
 	return why, m.MatchMessage(e.Message, &h)
 }
 
-// Hint says what an administrator of a jail can do about it.
+// Hint describes what the administrator of a jail can do about it.
 func (r Refusal) Hint(jail string) string {
 	switch {
 	case r.Exe != "":
@@ -50,13 +50,13 @@ func (r Refusal) Hint(jail string) string {
 	return "lines of standard output; this filter takes whole messages only: have the daemon log to syslog"
 }
 
-// NoContainers is the error of a filter that takes whole messages and is to watch a container.
+// NoContainers is the error for a filter that requires whole messages in a jail that watches a container.
 func NoContainers(name string) *diag.Error {
 	return diag.Errorf("filter %s takes whole messages only (require: message), since a client can put a newline into what the daemon logs; a container's log driver forwards single lines", name).
 		WithHint("mount the host's /dev/log into the container, have the daemon log to syslog, and name the container's unit in units")
 }
 
-// Why says for people why Trusts answers as it does.
+// Why describes the decision of Trusts.
 func (m *Matcher) Why(e *Entry) string {
 	t := &m.trust
 	v := t.judge(e)
@@ -71,7 +71,7 @@ func (m *Matcher) Why(e *Entry) string {
 		}
 		return "it is a line of standard output, and the filter takes whole messages only"
 	case noCopy:
-		return "podman handed it on to its unit; the same line is in the journal by conmon"
+		return "a copy from podman's unit; conmon has written the same line to the journal"
 	case noContainer:
 		return fmt.Sprintf("it is a line of the output of container %q in %s; name it in the jail's containers", or(e.Container, e.Identifier), where)
 	case byContainer:
@@ -79,21 +79,21 @@ func (m *Matcher) Why(e *Entry) string {
 	case byUserUnit:
 		return fmt.Sprintf("unit %s of the user of %s", e.UserUnit, e.Unit)
 	case byIdentifier:
-		return fmt.Sprintf("journald could not tell its unit; root wrote it as %s, which counts", e.Identifier)
+		return fmt.Sprintf("journald does not know its unit; root wrote it as %s, which counts", e.Identifier)
 	case noIdentifier:
 		switch {
 		case e.UID != 0:
-			return "journald could not tell its unit, and it is not root's: _UID=" + uidText(e.UID)
+			return "journald does not know its unit, and it is not root's: _UID=" + uidText(e.UID)
 		case len(t.Identifiers) == 0:
-			return "journald could not tell its unit, and the filter takes no such entries"
+			return "journald does not know its unit, and the filter takes no such entries"
 		case e.Relay != Direct:
-			return "journald could not tell its unit, and it is a line of a container's output"
+			return "journald does not know its unit, and it is a line of a container's output"
 		case !contains(t.Identifiers, e.Identifier):
-			return fmt.Sprintf("journald could not tell its unit, and root wrote it as %q, not as one of %s", e.Identifier, strings.Join(t.Identifiers, ", "))
+			return fmt.Sprintf("journald does not know its unit, and root wrote it as %q, not as one of %s", e.Identifier, strings.Join(t.Identifiers, ", "))
 		}
-		return fmt.Sprintf("it has no unit, but an executable: %s", e.Exe)
+		return fmt.Sprintf("it has no unit, but it has an executable: %s", e.Exe)
 	case noUnit:
-		return fmt.Sprintf("unit %q is none of the filter's: %s", e.Unit, strings.Join(t.Names(), ", "))
+		return fmt.Sprintf("unit %q is not one of the filter's: %s", e.Unit, strings.Join(t.Names(), ", "))
 	case noUser:
 		return fmt.Sprintf("it came from %s, but by _UID=%s, and the filter trusts there %s", where, uidText(e.UID), t.users())
 	case noExe:
@@ -106,7 +106,7 @@ func (m *Matcher) Why(e *Entry) string {
 	return why
 }
 
-// users says which users' entries count.
+// users describes the trusted users.
 func (t *Trust) users() string {
 	if t.AnyUID {
 		return "any user"
@@ -121,7 +121,7 @@ func (t *Trust) users() string {
 	return strings.Join(l, " or ")
 }
 
-// Text says for people whom a filter trusts.
+// Text describes whom a filter trusts.
 func (t Trust) Text() string {
 	var l []string
 	if len(t.Units)+len(t.Slices) > 0 {

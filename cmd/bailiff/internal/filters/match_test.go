@@ -35,7 +35,7 @@ func TestMatchCursor(t *testing.T) {
 	if status != 0 || !strings.HasPrefix(out, "failure failed") || !strings.Contains(out, "trusted    yes: unit ssh.service, _UID=0, /usr/sbin/sshd\n") {
 		t.Errorf("%d: %s%s", status, out, said)
 	}
-	if out, _, _ := clitest.Run(t, Match(), "match", "--cursor", cursor, "--file", dir, "dovecot"); !strings.HasPrefix(out, "none\n") || !strings.Contains(out, `trusted    no, so it is no evidence: unit "ssh.service" is none of the filter's`) {
+	if out, _, _ := clitest.Run(t, Match(), "match", "--cursor", cursor, "--file", dir, "dovecot"); !strings.HasPrefix(out, "none\n") || !strings.Contains(out, `trusted    no, so it is no evidence: unit "ssh.service" is not one of the filter's`) {
 		t.Error(out)
 	}
 	if out, _, _ := clitest.Run(t, Match(), "match", "--cursor", cursor, "--file", dir, "--json"); !strings.HasPrefix(out, `{"filter":"sshd"`) {

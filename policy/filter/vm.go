@@ -18,36 +18,35 @@ const (
 	opSplit
 	opJump
 	opEnd    // the line must end here
-	opAccept // the line may go on (a lead)
+	opAccept // the line may continue (a prefix)
 )
 
-// instr is one step of a compiled template. Steps only ever lead forward, so each is taken once at most on a way
-// through the line.
+// instr is one step of a compiled template. Steps only lead forward, so each runs at most once on a way through the line.
 type instr struct {
 	op     op
 	class  class
 	cap    capture
-	choice int8   // of opRun and opText: which memory of tried ends is theirs; -1: the first end is the only one
-	rare   uint8  // which byte of next is looked for first
-	after  byte   // of opAddr: what the literal that follows begins with
-	once   bool   // of opAddr and opPeer: lit, which stands before it, must stand only once in the line
+	choice int8   // of opRun and opText: index of its entry in vm.low; -1: it has only one possible end
+	rare   uint8  // of next: index of the byte that is searched for first
+	after  byte   // of opAddr: first byte of the literal that follows
+	once   bool   // of opAddr and opPeer: lit, the literal before it, must occur only once in the line
 	end    bool   // with first: or the line may end there
 	x, y   uint16 // opSplit: where to go on, first x, then y; opJump: x
 	lit    string
-	next   string   // of opText and opRun with a choice, and of opSkip: the literal that must follow, "" if it is not one
-	first  *byteSet // else the bytes that what follows may begin with; of opSplit: that its first way may begin with
-	alone  *[]byte  // with once: lit again, for that search
-} // 64 bytes: a line of the processor's cache
+	next   string   // of opText and opRun with a choice, and of opSkip: the literal that follows, "" if it is not one
+	first  *byteSet // otherwise the bytes that can follow; of opSplit: those that its first way can begin with
+	alone  *[]byte  // with once: lit as bytes
+} // 64 bytes, a cache line
 
 type byteSet [256]bool
 
 type program struct {
 	ins     []instr
 	choices int
-	early   bool // the address comes before any client's text, and client's text ends the line: a cut line will do
+	early   bool // the address precedes all client text, which ends the line: a truncated line can match
 }
 
-// run is a class of bytes that a field may be made of.
+// run is the set of bytes that a field can consist of.
 type run struct {
 	set byteSet
 	max int
@@ -69,7 +68,7 @@ var runs = func() (r [classPeer + 1]run) {
 	return r
 }()
 
-// runLength is how many bytes of the class b begins with, one more than the most if there are too many.
+// runLength returns how many bytes of the class b begins with; r.max+1 if there are more than r.max.
 func runLength(r *run, b []byte) int {
 	n := 0
 	for n < len(b) && n <= r.max && r.set[b[n]] {
@@ -78,26 +77,25 @@ func runLength(r *run, b []byte) int {
 	return n
 }
 
-// span is a piece of the line.
+// span is a part of the line.
 type span struct{ from, to int32 }
 
-// vm matches one line against one program. It lives on the stack of its caller.
+// vm matches one line against one program, by backtracking. It lives on the stack of its caller.
 //
-// Why it is linear in the length n of the line: a step other than a choice takes time proportional to the bytes that it
-// passes. A choice (a text, or a run that may have to give bytes back) tries its possible ends from the last to the
-// first and goes on behind each. What follows an end does not depend on where the text began or on what was captured,
-// so an end that failed once fails always: low remembers, for each choice, from where on all ends have failed, and none
-// of them is tried again. So a choice goes on at most n times in all, each time over a stretch of literals, runs of at
-// most 512 bytes and alternatives whose number is the template's, until the next choice. The search for the literal that
-// must follow looks at each byte of the not yet tried part once. The sum is at most (choices · ways through the
-// alternatives) · n steps: with the bounds of parseTemplate a constant times n. TestLinear measures it; fuel is the
-// belt to these braces and ends a match that would take longer, as no evidence.
+// It takes time linear in the length n of the line. A step other than a choice takes time proportional to the bytes that it
+// consumes. A choice (a text, or a run that can be shortened) tries its possible ends from the last to the first and
+// continues after each. What follows an end depends neither on where the text began nor on what was captured, so an end that
+// failed once always fails: low holds, for each choice, the position from which on all ends have failed, and none of them is
+// tried again. So a choice continues at most n times in all, each time over literals, runs of at most 512 bytes and a fixed
+// number of alternatives, until the next choice. The search for the literal that must follow looks at each untried byte once.
+// The sum is at most (choices · ways through the alternatives) · n steps, which the bounds of parseTemplate make a constant
+// times n. TestLinear measures it. As a safeguard, fuel ends a match that would take longer; the line is then no evidence.
 type vm struct {
 	line   []byte
 	ins    []instr
-	tail   int // where the white space at the line's end begins
-	fuel   int
-	pos    int // where opAccept left off
+	tail   int // start of the white space at the end of the line
+	fuel   int // steps that are left
+	pos    int // set by opAccept: the position that it reached
 	addrAt int32
 	addr   netip.Addr
 	caps   [nCaptures]span // from = -1: not captured
@@ -105,7 +103,7 @@ type vm struct {
 	runEnd [maxChoices]int32
 }
 
-// fuelFor is how many steps a line may cost. A line that matches takes some twenty.
+// fuelFor is how many steps a line of n bytes may take. A line that matches takes about twenty.
 func fuelFor(n int) int { return 1024 + 32*n }
 
 func (v *vm) reset(p *program) {
@@ -188,7 +186,7 @@ func (v *vm) run(pc, pos int) bool {
 			v.set(capPort, pos+n-portLength(line[pos:pos+n]), pos+n)
 			pos += n
 		case opSkip:
-			n := skip(in, line[pos:max(pos, v.tail)]) // a blank of the template may have been one at the line's end
+			n := skip(in, line[pos:max(pos, v.tail)]) // a blank of the template may have consumed one at the end
 			if n < 0 {
 				return false
 			}
@@ -220,7 +218,7 @@ func (v *vm) run(pc, pos int) bool {
 	}
 }
 
-// once says whether a text that stands in the line stands there only once.
+// once reports whether a text that occurs in the line occurs only once.
 func (v *vm) once(lit []byte) bool {
 	first := bytes.Index(v.line, lit)
 	second := bytes.Index(v.line[first+1:], lit)
@@ -232,10 +230,9 @@ func (v *vm) once(lit []byte) bool {
 	return false
 }
 
-// skip says how many bytes a field takes that ends where in.next stands for the first time (at the end of b, if it is
-// empty), but neither inside of double quotes nor, in JSON, within brackets that were opened in the field; -1 if it
-// never does, or if quotes or brackets are not closed. Where the field is the inside of a quoted text, a backslash takes
-// the byte after it along.
+// skip returns the length of a field that ends at the first in.next (at the end of b, if that is empty) outside of double
+// quotes and, in JSON, of brackets opened in the field. It returns -1 if there is none, or if quotes or brackets are not
+// closed. In a field that is the inside of a quoted text, a backslash escapes the next byte.
 func skip(in *instr, b []byte) int {
 	if in.class == classQuoted || in.class == classString {
 		n := bytes.IndexByte(b, '"')
@@ -273,8 +270,8 @@ func skip(in *instr, b []byte) int {
 	return len(b)
 }
 
-// stringLength is how many bytes stand before the closing quote, or in b if there is none. A backslash at the end of b
-// escapes nothing, and is not taken.
+// stringLength returns the number of bytes before the closing quote, or in b if there is none. A backslash at the end of b
+// escapes nothing and is left out.
 func stringLength(b []byte) int {
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
@@ -310,7 +307,7 @@ func (v *vm) runChoice(in *instr, pc, pos, end int) bool {
 	return v.ends(in, pc, pos, pos+1, high)
 }
 
-// ends tries the ends of the field that begins at pos, from high down to low.
+// ends tries the possible ends of the field that begins at pos, from high down to low.
 func (v *vm) ends(in *instr, pc, pos, low, high int) bool {
 	line := v.line
 	if next := in.next; next != "" {
@@ -344,19 +341,19 @@ func (v *vm) ends(in *instr, pc, pos, low, high int) bool {
 	return false
 }
 
-// address returns what <addr> took.
+// address returns the address that was captured.
 func (v *vm) address() netip.Addr {
 	c := v.caps[capAddr]
 	if c.from < 0 {
 		return netip.Addr{}
 	}
-	if c.from != v.addrAt { // a way that was given up had looked at another
+	if c.from != v.addrAt { // an abandoned way has scanned another
 		v.addr, _ = scanAddr(v.line[c.from:c.to], 0)
 	}
 	return v.addr
 }
 
-// number reads what a field of digits took, at most most.
+// number returns the value of a captured field of digits, limited to most.
 func (v *vm) number(c capture, most int) int {
 	s, n := v.caps[c], 0
 	if s.from < 0 {
@@ -370,7 +367,7 @@ func (v *vm) number(c capture, most int) int {
 	return n
 }
 
-// text returns what a field took, nil if it was not there.
+// text returns a captured field, nil if it is missing.
 func (v *vm) text(c capture) []byte {
 	s := v.caps[c]
 	if s.from < 0 {
