@@ -21,7 +21,7 @@ func TestFirewalldOnly(t *testing.T) {
 			v.sh(t, `systemctl start firewalld.service
 				mkdir -p /etc/systemd/system/bailiff.service.d && ln -s /usr/share/bailiff/firewalld-only.conf /etc/systemd/system/bailiff.service.d/
 				systemctl daemon-reload; systemctl enable -q --now bailiff.service`)
-			t.Run("bites", func(t *testing.T) { v.firewalldBites(t, "no netlink") })
+			t.Run("bites", func(t *testing.T) { v.firewalldBites(t, "without netlink") })
 			t.Run("confined", v.confined)
 			t.Run("self", v.confinedSelf)
 			t.Run("group", v.confinedGroup)
@@ -139,7 +139,7 @@ func (v *victim) confinedLeftovers(t *testing.T) {
 func (v *victim) confinedAlone(t *testing.T) {
 	v.sh(t, `systemctl stop -q bailiff-netlink.service bailiff-netlink.socket; systemctl mask -q bailiff-netlink.socket; systemctl restart bailiff.service`)
 	s := ask[control.Status](v, t, "status")
-	if text := s.Problems.String(); !strings.Contains(text, "own addresses are not known") || !strings.Contains(text, "stay open") || len(s.Problems) != 1 {
+	if text := s.Problems.String(); !strings.Contains(text, "own addresses are unknown") || !strings.Contains(text, "stay open") || len(s.Problems) != 1 {
 		t.Errorf("problems %q", s.Problems)
 	}
 	if es := v.entries(t, "_SYSTEMD_UNIT=bailiff.service", "-b", "-g", "own addresses are not known"); len(es) != 1 {

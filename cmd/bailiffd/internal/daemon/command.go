@@ -1,10 +1,3 @@
-// Package daemon is bailiffd: it reads the journal, lets the policy decide who attacks this host, and keeps those addresses out
-// with the host's firewall. It decides nothing itself: policy does.
-//
-// One goroutine, the loop in daemon.go, owns the policy's state. Everything that may block runs in goroutines of its own and talks
-// to the loop over channels: the journal reader (reader.go), the firewall worker (firewall_worker.go), the audit queue
-// (audit_queue.go), saving the state (saver.go) and the calls of the control socket (control.go). Start reading at daemon.go.
-// bailiffd(8) describes the daemon from outside.
 package daemon
 
 import (

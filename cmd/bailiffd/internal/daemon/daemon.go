@@ -1,3 +1,10 @@
+// Package daemon is bailiffd: it reads the journal, lets policy decide who attacks this host, and blocks those addresses with the
+// host's firewall. It makes no such decision itself, looks up no host name, and opens no network connection.
+//
+// One goroutine, the loop in this file, owns the policy's state. Everything that may block runs in goroutines of its own and talks
+// to the loop over channels: reading the journal (reader.go), the firewall (firewall_worker.go), the audit trail (audit_queue.go),
+// writing the state file (saver.go) and calls of the control socket (control.go). Start reading at run; entries.go is what happens to
+// a batch of journal entries, restore.go the start, stop.go the end. bailiffd(8) describes the daemon from outside.
 package daemon
 
 import (

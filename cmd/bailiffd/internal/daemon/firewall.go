@@ -54,6 +54,17 @@ type firewallControl struct {
 	helper   func() error // why the netlink helper does not answer; nil if it does or is not needed
 }
 
+// open chooses and makes the backend for the start.
+func (f *firewallControl) open(c *config.Config, bans *state.State) (be firewall.Backend, err error) {
+	f.conf, f.bans, f.scopes = c.Firewall, bans, newScopes(c, bans)
+	if be, f.why, err = f.host.open(f.conf, f.override, f.scopes); err != nil {
+		return nil, err
+	}
+	f.chosen = be.Name()
+	f.status = control.FirewallStatus{Backend: f.chosen, Why: f.why}
+	return be, nil
+}
+
 // reconcile makes the firewall hold exactly the bans of the state.
 func (f *firewallControl) reconcile() { f.worker.reconcile(f.wanted()) }
 

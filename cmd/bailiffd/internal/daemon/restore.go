@@ -13,9 +13,7 @@ import (
 	"bailiff/journal/audit"
 	"bailiff/policy"
 	"bailiff/policy/allow"
-	"bailiff/policy/config"
 	"bailiff/policy/state"
-	"bailiff/units/control"
 	"bailiff/units/notify"
 )
 
@@ -107,17 +105,6 @@ func (d *daemon) startPosition(saved *savedState, pos journal.Position, lost str
 	}
 	start.since = uint64(since.UnixMicro()) - window
 	return start, start.since
-}
-
-// open chooses and makes the backend for the start.
-func (f *firewallControl) open(c *config.Config, bans *state.State) (be firewall.Backend, err error) {
-	f.conf, f.bans, f.scopes = c.Firewall, bans, newScopes(c, bans)
-	if be, f.why, err = f.host.open(f.conf, f.override, f.scopes); err != nil {
-		return nil, err
-	}
-	f.chosen = be.Name()
-	f.status = control.FirewallStatus{Backend: f.chosen, Why: f.why}
-	return be, nil
 }
 
 // saveRestored reports what was rebuilt, and saves it before anything else happens.
