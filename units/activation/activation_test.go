@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestMain: as a child of TestFromSystemd this program is the service, and says what it got.
+// TestMain: as a child of TestFromSystemd this program is the service, and prints what it got.
 func TestMain(m *testing.M) {
 	if name := os.Getenv("TEST_LISTENER"); name != "" {
 		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))

@@ -34,7 +34,7 @@ func newBench(t *testing.T, names ...string) *bench {
 	return b
 }
 
-// look compares what a look at the folder tells, and what is believed then.
+// look updates the watch and compares its notes, and the entries in use.
 func (b *bench) look(changed bool, believed string, notes ...string) {
 	b.Helper()
 	ns, c := b.Update(b.lists)
@@ -120,7 +120,7 @@ func TestWatch(t *testing.T) {
 	b.look(false, "")
 }
 
-// The folder belongs to who speaks with strangers: what lies there may be anything.
+// The folder is writable by the user that fetches lists: it may contain anything.
 func TestHostileFolder(t *testing.T) {
 	b := newBench(t, "a")
 	if err := syscall.Mkfifo(b.File("a"), 0o644); err != nil { // a reader would wait for ever
@@ -189,7 +189,7 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// A list is replaced whole or not at all, and nothing is left lying about.
+// A list is replaced as a whole or not at all, and no temporary file stays.
 func TestReplace(t *testing.T) {
 	b := newBench(t, "a")
 	b.put("a", State{}, "192.0.2.1/32")

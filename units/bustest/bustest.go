@@ -11,14 +11,13 @@ import (
 	"testing"
 )
 
-// config lets everybody own every name and send everything: more than a system bus does.
+// config lets every user own every name and send everything, which is more than a system bus permits.
 const config = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>system</type><listen>unix:path=%PATH%</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>`
 
-// Start starts a real message bus of the test's own, whose files are in a folder. It returns the bus's address and what ends
-// it; the end of the test does so, too. Another bus may be started in the same folder after that, under the same address. The
-// test is skipped where dbus-daemon is not installed.
+// Start starts a real message bus with its files in dir. It returns the bus's address and a function that ends the bus, as does the end
+// of the test. Another bus with the same address may then be started in the same folder. Without dbus-daemon the test is skipped.
 func Start(t *testing.T, dir string) (address string, stop func()) {
 	t.Helper()
 	bin, err := exec.LookPath("dbus-daemon")

@@ -1,4 +1,4 @@
-// Package catalog holds the texts that journalctl -x shows below our entries, and the test that they fit the code.
+// Package catalog holds the texts that journalctl -x shows below our entries, and the test that compares them with the code.
 package catalog
 
 import (
@@ -64,7 +64,7 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestJournalctl has systemd itself compile and show it.
+// TestJournalctl compiles and shows the catalog with systemd's own programs.
 func TestJournalctl(t *testing.T) {
 	bin, err := exec.LookPath("journalctl")
 	if err != nil {

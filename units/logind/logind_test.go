@@ -19,7 +19,7 @@ import (
 	"bailiff/units/bustest"
 )
 
-// login1 answers as logind does; units/e2e has the real one.
+// login1 answers as logind does. units/e2e tests with the real one.
 type login1 struct {
 	t    *testing.T
 	conn *dbus.Conn
@@ -61,7 +61,7 @@ func (l *login1) ListSessions() ([]entry, *dbus.Error) {
 	return slices.Clone(l.list), nil
 }
 
-// set puts a session in place of the one of that id, without a word: as when its state changes.
+// set replaces the session with this id without a signal, as when its state changes.
 func (l *login1) set(id, user string, uid uint32, seat string, props map[string]any) {
 	l.t.Helper()
 	all := map[string]any{"Remote": true, "Service": "sshd", "Class": "user", "State": "active", "Leader": uint32(100 + uid), "TTY": "pts/1", "Timestamp": uint64(1700000000000000), "RemoteHost": "198.51.100.7"}
@@ -99,7 +99,7 @@ func (l *login1) end(id string) {
 	}
 }
 
-// next waits for a list of sessions that looks as wanted.
+// next waits for a list of sessions as wanted.
 func next(t *testing.T, out <-chan []operator.Session, want ...string) {
 	t.Helper()
 	limit := time.After(20 * time.Second)
@@ -163,7 +163,7 @@ func TestWatcher(t *testing.T) {
 	next(t, out, "root/0 1 100 pts/1 198.51.100.8")
 }
 
-// TestForgedSignals: a flood of signals that others send makes nobody ask logind, and keeps no memory.
+// TestForgedSignals: a flood of signals from other senders leads to no question to logind, and takes no memory.
 func TestForgedSignals(t *testing.T) {
 	address, _ := bustest.Start(t, t.TempDir())
 	l := serve(t, address)
@@ -225,7 +225,7 @@ func TestForgedSignals(t *testing.T) {
 	}
 }
 
-// A host without the bus costs nothing and says nothing.
+// Without a bus nothing is sent.
 func TestNoBus(t *testing.T) {
 	w := New(func(string, int64) bool { return true })
 	w.address = "unix:path=" + filepath.Join(t.TempDir(), "none")

@@ -15,8 +15,8 @@ import (
 	"bailiff/units/bustest"
 )
 
-// manager1 answers as systemd 252 does on Debian 12: ListUnitsByNames gives one row for each valid name, under the real
-// name, with LoadState not-found for what is not there.
+// manager1 answers as systemd 252 does on Debian 12: ListUnitsByNames returns one row for each valid name, with the primary name, and
+// with LoadState not-found if there is no such unit.
 type manager1 struct{ calls atomic.Int32 }
 
 type row struct {
@@ -82,7 +82,7 @@ func serve(t *testing.T, address string) *manager1 {
 	return m
 }
 
-// TestUsed: a unit is used when it is active, or enabled to be.
+// TestUsed: a unit is used if it is active or enabled.
 func TestUsed(t *testing.T) {
 	dir := t.TempDir()
 	address, stop := bustest.Start(t, dir)

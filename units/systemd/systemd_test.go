@@ -14,7 +14,7 @@ import (
 // units are the files that are installed.
 var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket", "bailiff-netlink.service", "bailiff-netlink.socket", "bailiff-report-exec@.service", "bailiff-report-exec.socket"}
 
-// tool returns the path of a program of systemd's. A machine without it cannot judge; one that runs for CI must have it.
+// tool returns the path of one of systemd's programs. Without it the test is skipped, except in CI.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -33,7 +33,7 @@ func run(t *testing.T, name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// copied puts the units where systemd-analyze finds each beside the other, with programs that exist on every machine.
+// copied copies the units into one folder, with programs that exist on every machine, for systemd-analyze.
 func copied(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -66,8 +66,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestExposure holds the score. What is left of it at 1.1: the host's network and users (a ban must reach the one, peers
-// are told apart by the other), CAP_NET_ADMIN, the two address families, the journal's group.
+// TestExposure checks the score. The remaining 1.1 are the host's network and users (bans act on the one, callers are identified by the
+// other), CAP_NET_ADMIN, the two address families, and the journal's group.
 func TestExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=13", filepath.Join(copied(t), "bailiff.service"))
 	if err != nil {
@@ -75,7 +75,7 @@ func TestExposure(t *testing.T) {
 	}
 }
 
-// TestFetchExposure: what is left of it is the host's network, which it is for.
+// TestFetchExposure: what remains is the host's network, which the service is for.
 func TestFetchExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=11", filepath.Join(copied(t), "bailiff-allow-refresh.service"))
 	if err != nil {
@@ -83,7 +83,7 @@ func TestFetchExposure(t *testing.T) {
 	}
 }
 
-// TestReportExposure: what is left of it is the host's network and users, the journal's group, and a queue below /var/lib.
+// TestReportExposure: what remains are the host's network and users, the journal's group, and a queue in /var/lib.
 func TestReportExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", filepath.Join(copied(t), "bailiff-report.service"))
 	if err != nil {
@@ -91,7 +91,7 @@ func TestReportExposure(t *testing.T) {
 	}
 }
 
-// TestHelperExposure: what is left of it is the host's network, CAP_NET_ADMIN and netlink, which it is for.
+// TestHelperExposure: what remains are the host's network, CAP_NET_ADMIN and netlink, which the helper is for.
 func TestHelperExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=12", filepath.Join(copied(t), "bailiff-netlink.service"))
 	if err != nil {
@@ -99,7 +99,7 @@ func TestHelperExposure(t *testing.T) {
 	}
 }
 
-// TestConfinedExposure: with firewalld alone nothing is left but what the drop-in names at its end.
+// TestConfinedExposure: with firewalld-only.conf only that remains which its last comment lists.
 func TestConfinedExposure(t *testing.T) {
 	dir := copied(t)
 	b, err := os.ReadFile("firewalld-only.conf")
@@ -156,8 +156,7 @@ func TestMailSystems(t *testing.T) {
 	}
 }
 
-// TestProgramExposure: what is left of it are users, whom it tells apart by their connections, and memory that interpreters
-// make code in.
+// TestProgramExposure: what remains are users, which identify callers, and executable memory for interpreters that compile.
 func TestProgramExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=6", filepath.Join(copied(t), "bailiff-report-exec@.service"))
 	if err != nil {
@@ -165,7 +164,7 @@ func TestProgramExposure(t *testing.T) {
 	}
 }
 
-// TestExposureCanFail makes sure that the threshold is looked at.
+// TestExposureCanFail makes sure that the threshold has an effect.
 func TestExposureCanFail(t *testing.T) {
 	if out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=5", filepath.Join(copied(t), "bailiff.service")); err == nil {
 		t.Errorf("exposure below 0.5 for a service in the host's network?\n%s", out)
@@ -198,7 +197,7 @@ func TestSysusers(t *testing.T) {
 	}
 }
 
-// TestEveryKeyHasAReason holds the groups together: in [Service] no setting stands in a group without a comment above it.
+// TestEveryKeyHasAReason: every group of settings in [Service] has a comment above it.
 func TestEveryKeyHasAReason(t *testing.T) {
 	for _, name := range units {
 		if strings.HasSuffix(name, ".service") {

@@ -33,8 +33,7 @@ func helper(t *testing.T, idle time.Duration, h Handlers) (path string, ended <-
 	return path, c
 }
 
-// TestKill: connections of a prefix are closed by who is asked to, those of others stay; and it knows the addresses of the
-// network that it is in.
+// TestKill: the helper closes the connections of a prefix and no others, and lists the addresses of its network namespace.
 func TestKill(t *testing.T) {
 	const port = 80
 	w := firewalltest.NewWire(t, port)
@@ -56,8 +55,7 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestRefuses: nothing but prefixes that may be banned, in one object of the right shape, gets as far as the kernel; and who
-// sends something else does not end the helper.
+// TestRefuses: only prefixes that may be banned, in one valid object, get to the kernel. Other input does not end the helper.
 func TestRefuses(t *testing.T) {
 	failed := errors.New("no such thing here")
 	path, _ := helper(t, time.Minute, Handlers{
@@ -98,7 +96,7 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// TestRemove: what was removed is named, and what could not be is told.
+// TestRemove: the answer names what was removed, and the error what could not be.
 func TestRemove(t *testing.T) {
 	failed := errors.New("no such thing here")
 	path, _ := helper(t, time.Minute, Handlers{Remove: func(context.Context) ([]string, error) { return []string{"nftables"}, failed }})
@@ -107,7 +105,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestIdle: it ends when nobody comes, and who asks then is told that it is gone.
+// TestIdle: the helper ends without requests, and later requests fail.
 func TestIdle(t *testing.T) {
 	path, ended := helper(t, 10*time.Millisecond, Handlers{})
 	select {

@@ -16,7 +16,7 @@ import (
 	"bailiff/units/control"
 )
 
-// say has sshd's process of that number write a line.
+// say writes a line of sshd's process with this pid.
 func (b *bench) say(pid int, message string) {
 	b.t.Helper()
 	was := b.pid
@@ -37,7 +37,7 @@ func (b *bench) how(addr string) *control.AllowWhy {
 	return w
 }
 
-// settled waits until all that was written has been judged.
+// settled waits until everything that was written has been judged.
 func (b *bench) settled() {
 	b.t.Helper()
 	b.pid++
@@ -49,8 +49,8 @@ func (b *bench) settled() {
 	})
 }
 
-// Who is logged in as root is not locked out, whatever fails from his address meanwhile, and a ban from before is lifted.
-func TestOperatorIsSpared(t *testing.T) {
+// TestOperatorIsProtected: an address with a session of root is not banned, whatever fails from it meanwhile, and an earlier ban is lifted.
+func TestOperatorIsProtected(t *testing.T) {
 	b := newBench(t)
 	b.start()
 	b.fail("198.51.100.9", 5)
@@ -101,8 +101,8 @@ func TestOperatorIsSpared(t *testing.T) {
 	b.awaitBan("198.51.100.12/32")
 }
 
-// What the refresh puts down is in force within seconds, without a reload, unless it is more than the configuration lets a
-// list have; then the one before stays, and everybody can see that.
+// A refreshed list is in use within seconds, without a reload, unless it exceeds what the configuration permits. Then the previous
+// list stays in use, and status says so.
 func TestPublishedLists(t *testing.T) {
 	b := newBench(t)
 	dir := t.TempDir()
@@ -185,7 +185,7 @@ func TestPublishedLists(t *testing.T) {
 	}
 }
 
-// Entries end by themselves, over a restart as well, and are shown as expired as long as their file has them.
+// Entries expire by themselves, also over a restart, and are shown as expired as long as their file has them.
 func TestAllowExpires(t *testing.T) {
 	b := newBench(t)
 	b.configure("allow: {addresses: ['192.0.2.1 until 2025-12-31', 192.0.2.2]}\n")

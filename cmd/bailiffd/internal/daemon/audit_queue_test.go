@@ -15,8 +15,8 @@ import (
 	"bailiff/journal/audit"
 )
 
-// TestStormKeepsRecords: bans with 100 cursors each, more of them than the audit writer holds, while journald is stopped: each
-// has its record once journald runs again.
+// TestStormKeepsRecords: while journald is stopped, more bans with 100 cursors each are made than the audit writer holds. Each has its
+// entry once journald runs again.
 func TestStormKeepsRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	journald, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -55,7 +55,7 @@ func TestStormKeepsRecords(t *testing.T) {
 	}
 }
 
-// TestFlush: what was put before is in the journal once flush returns, and flush gives up when it is told to.
+// TestFlush: all earlier records are in the journal when flush returns, and flush ends with its context.
 func TestFlush(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	aud := audit.Open(audit.Options{Socket: path}) // nobody listens yet

@@ -37,7 +37,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// TestConfined: without netlink there is firewalld, running or not, and what cannot be had is refused with the way out.
+// TestConfined: without netlink the backend is firewalld, running or not. Others are errors with a hint.
 func TestConfined(t *testing.T) {
 	h := hostFacts{lacks: map[string]string{}, confined: true}
 	for backend, want := range map[string]string{"auto": "firewalld", "firewalld": "firewalld", "dryrun": "dryrun", "ipset": "", "nftables": ""} {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestClockGuard: a clock that runs far ahead ends no ban for a while, and one that is set right again ends it as it should.
+// TestClockGuard: a clock that jumps far ahead ends no ban for a while. Once it is corrected, bans end as they should.
 func TestClockGuard(t *testing.T) {
 	right := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	week := 7 * 24 * time.Hour

@@ -15,8 +15,8 @@ func testBan(s string) firewall.Ban {
 	return firewall.Ban{Prefix: netip.MustParsePrefix(s), Until: time.Now().Add(time.Hour)}
 }
 
-// TestConnections: conntrack is told after the sockets are closed, of all bans that came meanwhile at once; and neither the
-// closing nor the walk through conntrack's table delays a ban, however long they take.
+// TestConnections: entries of conntrack are deleted after the sockets are closed, for all bans that came meanwhile at once. Neither
+// delays a ban, however long it takes.
 func TestConnections(t *testing.T) {
 	be, err := dryrun.New([]firewall.Scope{{}}, time.Now)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 	"bailiff/units/control"
 )
 
-// TestMain lets tests run this very program as a process of its own, so that it can be killed.
+// TestMain lets tests run the daemon as a process of its own, which they can kill.
 func TestMain(m *testing.M) {
 	journaltest.Journalctl()
 	if os.Getenv("BAILIFFD_TEST_MAIN") == "1" {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// bench is a daemon over a journal of its own that a real writer appends to.
+// bench is a daemon with a journal of its own, to which a real writer appends.
 type bench struct {
 	t                        *testing.T
 	dir, state, socket, conf string
@@ -89,7 +89,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// listen takes the audit trail in journald's place.
+// listen receives the audit trail instead of journald.
 func (b *bench) listen(path string) {
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
@@ -222,7 +222,7 @@ func (b *bench) until(what string, ok func(context.Context) bool) {
 	}
 }
 
-// fail has an address fail n logins of one account, each in a connection of its own.
+// fail writes n failed logins of an address to one account, each in a connection of its own.
 func (b *bench) fail(addr string, n int) {
 	b.t.Helper()
 	b.failAs("of-"+addr, addr, n)
@@ -363,8 +363,7 @@ func TestByHand(t *testing.T) {
 	}
 }
 
-// TestNothingTwice kills the daemon between failures: none is lost, none counts twice, and what an operator forgave
-// stays forgiven.
+// TestNothingTwice kills the daemon between failures: none is lost, none counts twice, and what an operator forgave stays forgiven.
 func TestNothingTwice(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
@@ -408,8 +407,7 @@ func TestNothingTwice(t *testing.T) {
 	}
 }
 
-// TestCountsOutliveTheJournal: what was counted before a stop counts although the journal of that time is gone, and an
-// account is known to be under attack.
+// TestCountsOutliveTheJournal: failures and attacked accounts from before a stop count although the journal of that time is gone.
 func TestCountsOutliveTheJournal(t *testing.T) {
 	b := newBench(t)
 	b.start()
@@ -516,9 +514,8 @@ func (b *bench) keepAudit(m map[string]string) {
 	b.write(append(x, '\n'))
 }
 
-// TestNewerSystemd: where the journal has a flag that our reader does not know, as a future systemd may write it, everything that
-// is read of it is read through journalctl: attacks, what was announced before a crash, the lines that why shows, the audit trail
-// that a lost state file is rebuilt from.
+// TestNewerSystemd: a journal with a flag that our reader does not know, as a future systemd may write it, is read through journalctl
+// everywhere: for attacks, for what was announced before a crash, for the lines of why, and for rebuilding a lost state file.
 func TestNewerSystemd(t *testing.T) {
 	b := newBench(t)
 	b.start()

@@ -12,7 +12,7 @@ import (
 	"bailiff/units/control"
 )
 
-// TestEvents watches a daemon at work: each failure, the ban it leads to, and its end.
+// TestEvents follows a daemon's events: each failure, the ban that they lead to, and its end.
 func TestEvents(t *testing.T) {
 	b := newBench(t)
 	b.start()
@@ -70,7 +70,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestHub: a watcher who does not read costs nobody anything, and is told what was left out.
+// TestHub: a subscriber that does not read holds nobody up, and learns how many events it missed.
 func TestHub(t *testing.T) {
 	var h hub
 	if h.watched() {

@@ -57,7 +57,7 @@ func newSpace(t *testing.T) *space {
 	return s
 }
 
-// try runs a program there and returns what it wrote, stdout before stderr, and its exit status.
+// try runs a program in it and returns its output, stdout before stderr, and its exit status.
 func (s *space) try(args ...string) (string, int) {
 	s.t.Helper()
 	cmd := exec.Command("nsenter", append([]string{s.net}, args...)...)
@@ -83,8 +83,8 @@ func (s *space) run(args ...string) string {
 // dump is all rules and sets that there are.
 func (s *space) dump() string { return s.run("nft", "list", "ruleset") + s.run("ipset", "save") }
 
-// TestFirewallCommand goes the whole way of `bailiff firewall` with each backend of the kernel: status, what others do
-// verified and repaired, and removal, after which the kernel holds to the byte what it held before.
+// TestFirewallCommand runs `bailiff firewall` with each kernel backend: status, verify and repair after changes by others, and
+// remove, after which the kernel holds exactly what it held before.
 func TestFirewallCommand(t *testing.T) {
 	bin := filepath.Join(t.TempDir(), "bailiff")
 	if out, err := exec.Command("go", "build", "-o", bin, "bailiff/cmd/bailiff").CombinedOutput(); err != nil {
@@ -225,8 +225,8 @@ func TestFirewallCommand(t *testing.T) {
 	}
 }
 
-// TestLookAtMany says how long a look at many bans keeps the firewall and the owner of the state.
-func TestLookAtMany(t *testing.T) {
+// TestInspectMany measures how long inspecting many bans occupies the firewall and the owner of the state.
+func TestInspectMany(t *testing.T) {
 	many := 20_000
 	if os.Getenv("BAILIFF_BENCH") != "" { // putting them in takes its time
 		many = 100_000

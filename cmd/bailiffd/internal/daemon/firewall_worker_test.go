@@ -14,7 +14,7 @@ import (
 	"bailiff/firewall/dryrun"
 )
 
-// troubled is a backend that works in memory, under another name, and fails as it is told to.
+// troubled is a backend in memory that has another name and fails on demand.
 type troubled struct {
 	*dryrun.Backend
 	name string
@@ -81,7 +81,7 @@ func (b *troubled) Cleanup(ctx context.Context) error {
 
 func (b *troubled) Close() error { b.set(func() { b.closed = true }); return nil }
 
-// workerTest runs a worker, gives it the full set when it asks, and has a clock that stands still.
+// workerTest runs a worker, passes the full set when it is requested, and has a clock that stands still.
 type workerTest struct {
 	*testing.T
 	w      *firewallWorker
@@ -113,7 +113,7 @@ func newWorkerTest(t *testing.T, be firewall.Backend, others ...*retired) *worke
 	return x
 }
 
-// later moves the clock, and has the worker look at it.
+// later moves the clock and wakes the worker.
 func (x *workerTest) later(d time.Duration) {
 	x.mu.Lock()
 	x.now = x.now.Add(d)
@@ -127,7 +127,7 @@ func (x *workerTest) ban(s string) {
 	x.w.add(testBan(s))
 }
 
-// next is the next event; a full set that it asks for is given.
+// next is the next event; it answers a request for the full set.
 func (x *workerTest) next() firewallEvent {
 	x.Helper()
 	select {
@@ -157,8 +157,8 @@ func holds(t *testing.T, b *troubled) string {
 	return strings.Join(s, " ")
 }
 
-// barrier waits until the worker has done all that was asked of it: the second request is only looked at when everything that
-// goes with the first is done. It returns what was told meanwhile.
+// barrier waits until the worker has done everything that it was asked to: it turns to the second request only when all that belongs
+// to the first is done. It returns the events meanwhile.
 func (x *workerTest) barrier() (told []firewallEvent) {
 	x.Helper()
 	for range 2 {
@@ -179,8 +179,7 @@ func (x *workerTest) barrier() (told []firewallEvent) {
 	return told
 }
 
-// TestSwitchProven: the former backend keeps the bans until the new one holds them, and its rules are removed after that,
-// as often as it takes.
+// TestSwitchProven: the former backend keeps the bans until the new one holds them. Removing its rules is tried until it succeeds.
 func TestSwitchProven(t *testing.T) {
 	a, b := newTroubled(t, "a"), newTroubled(t, "b")
 	x := newWorkerTest(t, a)
@@ -226,8 +225,8 @@ func TestSwitchProven(t *testing.T) {
 	}
 }
 
-// TestSwitchBack: a backend that comes back while its rules wait to be removed is not cleaned up, and neither is one that
-// is replaced by another of the same name.
+// TestSwitchBack: the rules of a backend that returns before they were removed stay, and so do those of one that is replaced by
+// another with the same name.
 func TestSwitchBack(t *testing.T) {
 	a, b, again, once := newTroubled(t, "a"), newTroubled(t, "b"), newTroubled(t, "a"), newTroubled(t, "a")
 	x := newWorkerTest(t, a)
@@ -260,7 +259,7 @@ func TestSwitchBack(t *testing.T) {
 	}
 }
 
-// TestSwitchTwice: what is replaced before it was used is closed, and what failed is cleaned up.
+// TestSwitchTwice: a backend that is replaced before it was used is closed; the rules of one that failed are removed.
 func TestSwitchTwice(t *testing.T) {
 	a, b, c, d := newTroubled(t, "a"), newTroubled(t, "b"), newTroubled(t, "c"), newTroubled(t, "d")
 	x := newWorkerTest(t, a)
@@ -282,7 +281,7 @@ func TestSwitchTwice(t *testing.T) {
 	}
 }
 
-// TestLeftovers: what an earlier start left of another backend goes once the present one works.
+// TestLeftovers: rules of another backend from an earlier start are removed once the present one works.
 func TestLeftovers(t *testing.T) {
 	a, b, none := newTroubled(t, "a"), newTroubled(t, "b"), newTroubled(t, "none")
 	if _, err := b.Backend.Reconcile(t.Context(), []firewall.Ban{testBan("192.0.2.9/32")}); err != nil {
@@ -311,7 +310,7 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// TestBackoff: what fails is tried again after pauses, and a batch that works does not hide it.
+// TestBackoff: failures are retried after pauses, and a batch that works does not hide them.
 func TestBackoff(t *testing.T) {
 	a := newTroubled(t, "a")
 	x := newWorkerTest(t, a)
@@ -374,7 +373,7 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestAbsent: what was absent is tried again as soon as its Watch hears of it, at the start and later.
+// TestAbsent: an absent backend is tried again as soon as its Watch notices it, at the start and later.
 func TestAbsent(t *testing.T) {
 	a := newTroubled(t, "a")
 	a.reconcile = fmt.Errorf("a %w", firewall.ErrAbsent)
@@ -400,7 +399,7 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
-// TestOverflow: changes for a firewall that hangs are bounded, and none is lost.
+// TestOverflow: the queue for a firewall that hangs is bounded, and no change is lost.
 func TestOverflow(t *testing.T) {
 	a := newTroubled(t, "a")
 	a.hang = make(chan struct{})

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestImportBans: the bans in fail2ban's database are in force after `bailiff import --bans`, with their ends; what the
-// daemon must not ban or bans for longer stays as it is.
+// TestImportBans: after `bailiff import --bans` the bans in fail2ban's database are in effect, with their ends. Addresses that must not
+// be banned, or are banned for longer, stay as they are.
 func TestImportBans(t *testing.T) {
 	if _, err := exec.LookPath("sqlite3"); err != nil {
 		t.Skip("sqlite3 is not installed: ", err)

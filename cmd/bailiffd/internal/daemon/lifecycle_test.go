@@ -51,7 +51,7 @@ func (b *bench) settle() {
 	}
 }
 
-// all are the audit entries that nobody has asked for yet.
+// all are the audit entries that no test has read yet.
 func (b *bench) all() (l []map[string]string) {
 	for {
 		select {
@@ -63,8 +63,7 @@ func (b *bench) all() (l []map[string]string) {
 	}
 }
 
-// TestCrashLoop: a daemon that is killed again and again before it first saves what it decided announces nothing twice, and
-// forgets nothing.
+// TestCrashLoop: a daemon that is killed again and again before it saves its decisions announces none twice and forgets none.
 func TestCrashLoop(t *testing.T) {
 	b := newBench(t)
 	b.echo = true
@@ -102,8 +101,8 @@ func TestCrashLoop(t *testing.T) {
 	}
 }
 
-// TestCrashLoopAtFirst: a daemon that was killed again and again since its first start, for longer than a window, goes on from
-// there: its state says when that was, though not yet where in the journal.
+// TestCrashLoopAtFirst: a daemon that was killed again and again since its first start, for longer than a window, continues from that
+// time: its state says when that was, though not yet where in the journal.
 func TestCrashLoopAtFirst(t *testing.T) {
 	b := newBench(t)
 	b.start()
@@ -118,7 +117,7 @@ func TestCrashLoopAtFirst(t *testing.T) {
 	b.awaitBan("203.0.113.1/32")
 }
 
-// TestMissingState: a state file that is gone is rebuilt from the audit trail; a first start is none of that.
+// TestMissingState: a missing state file is rebuilt from the audit trail. A first start is not mistaken for that.
 func TestMissingState(t *testing.T) {
 	b := newBench(t)
 	b.echo = true
@@ -237,7 +236,7 @@ func (b *bench) stateFiles() []string {
 	return l
 }
 
-// TestByHandOnAFullDisk: what was done by hand and could not be saved is in the audit trail, and holds after a restart.
+// TestByHandOnAFullDisk: commands whose result could not be saved are in the audit trail, and hold after a restart.
 func TestByHandOnAFullDisk(t *testing.T) {
 	b := newBench(t)
 	b.echo = true
@@ -293,7 +292,7 @@ func TestByHandOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestWhyOfEverything: what is asked of a wide prefix is bounded, however many bans lie in it, and gives up with its caller.
+// TestWhyOfEverything: the answer about a wide prefix is bounded, however many bans it contains, and ends with its caller.
 func TestWhyOfEverything(t *testing.T) {
 	b := newBench(t)
 	b.echo = true
@@ -326,8 +325,8 @@ func TestWhyOfEverything(t *testing.T) {
 	}
 }
 
-// TestHangingBus: a bus that takes connections and never answers keeps the daemon neither from starting nor from stopping, even
-// where its bans are to be taken out then, and costs nothing that was decided.
+// TestHangingBus: a bus that accepts connections and never answers prevents neither start nor stop, even if the bans are to be
+// removed then, and loses no decision.
 func TestHangingBus(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

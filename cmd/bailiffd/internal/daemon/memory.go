@@ -11,26 +11,31 @@ import (
 // of 52.
 const gcPercent = 10
 
-// With several processors an idle Go program wakes some of its threads at each timer. One processor judges half a million entries
-// a second, so more are used only while the journal is far behind: after this many full batches in a row.
-const farBehind = 64
+// maxProcs is how many processors the program uses at most: one for reading, one for judging, two for the rest. The runtime keeps
+// caches and collector threads for each.
+const maxProcs = 4
+
+// limitRuntime sets the Go runtime's limits for the whole process.
+func limitRuntime() {
+	debug.SetGCPercent(gcPercent)
+	if runtime.GOMAXPROCS(0) > maxProcs {
+		runtime.GOMAXPROCS(maxProcs)
+	}
+}
 
 // quietTime is how long nothing may have happened before memory is returned to the system, which costs some milliseconds.
 const quietTime = 10 * time.Second
 
-// memory holds the settings of the Go runtime and changes them with the load. It belongs to the owner's goroutine.
+// memory returns unused memory to the system after a busy time. It belongs to the owner's goroutine.
 type memory struct {
-	used        bool // memory was allocated since it was last returned
-	lastUse     time.Time
-	fullBatches int // in a row
+	used    bool // memory was allocated since it was last returned
+	lastUse time.Time
 }
-
-func limitGarbage() { debug.SetGCPercent(gcPercent) }
 
 // noteAlloc records that something was done that allocates much memory for a short time.
 func (m *memory) noteAlloc() { m.used, m.lastUse = true, time.Now() }
 
-// quiet reports whether memory should be returned now. It does so once for each busy time.
+// quiet reports whether memory should be returned now. It does so once after each busy time.
 func (m *memory) quiet(now time.Time) bool {
 	if !m.used || now.Sub(m.lastUse) <= quietTime {
 		return false
@@ -42,20 +47,3 @@ func (m *memory) quiet(now time.Time) bool {
 // release returns unused memory to the system. Without it 55 MiB stay in use after 100,000 bans, and 73 after the next start,
 // instead of 45.
 func (m *memory) release() { debug.FreeOSMemory() }
-
-// processors sets how many processors the program uses. behind means that the last batch was full; catchingUp that the daemon has
-// not yet caught up with the journal since its start.
-func (m *memory) processors(behind, catchingUp bool) {
-	n := 1
-	if behind {
-		if m.fullBatches++; m.fullBatches < farBehind && !catchingUp {
-			return
-		}
-		n = runtime.NumCPU()
-	} else {
-		m.fullBatches = 0
-	}
-	if n != runtime.GOMAXPROCS(0) {
-		runtime.GOMAXPROCS(n)
-	}
-}

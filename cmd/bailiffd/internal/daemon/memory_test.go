@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// TestMemory attacks the daemon itself from as many addresses as it must bear, and holds its anonymous memory against
-// the bounds: at its highest, and at rest. Its firewall is the kernel's, in a network namespace of its own. It writes a million journal entries, so it runs only if BAILIFF_BENCH is set.
+// TestMemory attacks a daemon from as many addresses as it must support, and compares its anonymous memory with the bounds: at the
+// peak, and at rest. The firewall is the kernel's, in a network namespace of its own. The test writes a million journal entries, so it
+// runs only if BAILIFF_BENCH is set.
 func TestMemory(t *testing.T) {
 	if os.Getenv("BAILIFF_BENCH") == "" {
 		t.Skip("writes large journals: set BAILIFF_BENCH, or run `make bench`")

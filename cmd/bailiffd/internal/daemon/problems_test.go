@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestProblems: a problem is news when it comes up and when it comes back, keeps the time since when it stands, and goes with
-// its cause; what only happened goes after its time.
+// TestProblems: a problem is new when it begins and when it returns, keeps its time of beginning, and ends with its cause. An event
+// ends after its time.
 func TestProblems(t *testing.T) {
 	var p problems
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestReporterIsStarted: a start and a reload connect to the socket of bailiff-report if destinations are configured, a ban does
-// not, and a socket that nobody accepts from, or that is not there, costs no ban.
+// TestReporterIsStarted: start and reload connect to bailiff-report's socket if destinations are configured; a ban does not. A socket
+// that is missing, or that nobody accepts from, delays no ban.
 func TestReporterIsStarted(t *testing.T) {
 	b := newBench(t)
 	path := filepath.Join(t.TempDir(), "report")

@@ -8,8 +8,8 @@ import (
 	"bailiff/units/control"
 )
 
-// TestOneIncident: two jails with different ports see the same attempts. That is one ban, which closes the ports of both, and
-// one report. Switching one of the jails off lifts the ban; what the other then bans is a ban of its own.
+// TestOneIncident: two jails with different ports see the same attempts. The result is one ban, which blocks the ports of both, and one
+// report. Disabling one of the jails lifts the ban; the other one then makes a ban of its own.
 func TestOneIncident(t *testing.T) {
 	b := newBench(t)
 	b.configure("jails: {sshd: {ports: [ssh]}, admin: {filter: sshd, ports: [2222, 2200-2210]}}\n")
@@ -56,8 +56,8 @@ func TestOneIncident(t *testing.T) {
 	held(0)
 }
 
-// TestObserve: a jail that only observes decides and says so, and blocks nothing. Its decisions outlast a restart and go
-// when the jail may block.
+// TestObserve: a jail that only observes reports its decisions and blocks nothing. They survive a restart, and are dropped when the
+// jail may block.
 func TestObserve(t *testing.T) {
 	b := newBench(t)
 	b.configure("defaults: {observe: true}\njails: {sshd: {}}\n")
