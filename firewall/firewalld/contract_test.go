@@ -74,7 +74,7 @@ func TestContract(t *testing.T) {
 			w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Mail, firewalltest.Web, 587)
 			probe := newBackend(t, Options{Block: block})
 			set := func(prefix, scope string) string {
-				k, err := probe.locate(firewall.Key{Prefix: netip.MustParsePrefix(prefix), Scope: scope})
+				k, err := probe.setOf(firewall.Key{Prefix: netip.MustParsePrefix(prefix), Scope: scope})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -117,9 +117,9 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestVias: sets take effect as sources of the zone drop and as rich rules of named zones just as well, come back when
+// TestMethods: sets take effect as sources of the zone drop and as rich rules of named zones just as well, come back when
 // somebody took them away, and leave every zone as it was.
-func TestVias(t *testing.T) {
+func TestMethods(t *testing.T) {
 	needFirewalld(t)
 	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted")
 	w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Mail, firewalltest.Web, 587)
@@ -221,7 +221,7 @@ func TestWatch(t *testing.T) {
 	if err := b.Add(t.Context(), []firewall.Ban{ban}); err != nil {
 		t.Fatal(err)
 	}
-	at, _ := b.locate(ban.Key())
+	at, _ := b.setOf(ban.Key())
 	for _, harm := range [][]string{
 		{"--ipset=" + b.setName(at), "--remove-entry=192.0.2.7"}, {"--reload"},
 	} {
@@ -274,28 +274,24 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// TestRewrite: a few entries never empty a full set, many do not wait for each other.
-func TestRewrite(t *testing.T) {
-	some := func(n int) []string { return make([]string, n) }
+// TestAtOnce: a few entries never empty a full set, many do not wait for each other.
+func TestAtOnce(t *testing.T) {
 	for name, c := range map[string]struct {
-		total int
-		edits []edit
-		want  bool
+		held, changes int
+		want          bool
 	}{
-		"one into nothing":                  {0, []edit{{add: some(1)}}, false},
-		"many into nothing":                 {0, []edit{{add: some(40)}}, true},
-		"back after a reload, one by one":   {5000, []edit{{add: some(3)}, {}, {add: some(3)}}, true},
-		"a wide one for a narrow one":       {5000, []edit{{had: 1, del: some(1), add: some(1)}, {had: 1, del: some(1), add: some(1)}}, false},
-		"one into a full one":               {10_000, []edit{{had: 1250, add: some(1)}}, false},
-		"a few into each":                   {10_000, []edit{{had: 1250, add: some(10)}, {had: 1250, add: some(10)}}, false},
-		"a flood into each":                 {10_000, []edit{{had: 1250, add: some(90)}, {had: 1250, add: some(90)}}, true},
-		"many end, and nobody waits":        {1000, []edit{{had: 500, del: some(100)}}, false},
-		"so many end that others must wait": {10_000, []edit{{had: 1250, del: some(1000)}}, true},
-		"all end":                           {0, []edit{{had: 1250, del: some(1250)}}, true},
-		"the only one ends":                 {0, []edit{{had: 1, del: some(1)}}, false},
-		"nothing":                           {10_000, []edit{{had: 1250}}, false},
+		"one into nothing":              {0, 1, false},
+		"many into nothing":             {0, 40, true},
+		"one into a full set":           {10_000, 1, false},
+		"some into full sets":           {10_000, 80, false},
+		"a flood":                       {10_000, 500, true},
+		"the only one ends":             {1, 1, false},
+		"a wide one for two":            {2, 3, false},
+		"most end":                      {1250, 1000, true},
+		"as many as there are, but few": {42, 4, false},
+		"as many as there are":          {42, 40, true},
 	} {
-		if got := rewrite(c.total, c.edits...); got != c.want {
+		if got := atOnce(c.held, c.changes); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

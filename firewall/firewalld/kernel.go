@@ -51,7 +51,7 @@ func (b *Backend) unreferred(ctx context.Context) (string, error) {
 	if len(sets) == 0 {
 		return "is gone from the kernel, or empty: somebody flushed it", nil
 	}
-	if b.via != "policy" {
+	if b.method != "policy" {
 		return "", nil // a zone that has no traffic has no rules either
 	}
 	for _, k := range b.keys() {

@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	"bailiff/firewall"
+	"bailiff/firewall/internal/sets"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -32,7 +34,7 @@ type setSettings struct {
 
 func newSettings(k setKey) setSettings {
 	family := "inet"
-	if k.family == 6 {
+	if k.family == unix.NFPROTO_IPV6 {
 		family = "inet6"
 	}
 	// maxelem is of use to the iptables backend alone: nftables' sets have no limit.
@@ -58,7 +60,7 @@ func (b *Backend) richRules() (rules []string) {
 	for _, k := range b.keys() {
 		s := b.scopes[k.scope]
 		prohibited := `reject type="icmp-admin-prohibited"`
-		if k.family == 6 {
+		if k.family == unix.NFPROTO_IPV6 {
 			prohibited = `reject type="icmp6-adm-prohibited"`
 		}
 		const reset = `reject type="tcp-reset"`
@@ -67,7 +69,7 @@ func (b *Backend) richRules() (rules []string) {
 			if priority != 0 {
 				text += fmt.Sprintf(`priority="%d" `, priority)
 			}
-			text += fmt.Sprintf(`family="ipv%d" source ipset="%s" `, k.family, b.setName(k))
+			text += fmt.Sprintf(`family="ipv%s" source ipset="%s" `, sets.Digit(k.family), b.setName(k))
 			if b.block == "drop" {
 				verdict = "drop"
 			}
@@ -180,7 +182,7 @@ func (b *Backend) configured(ctx context.Context, name string) (path dbus.Object
 // ensureReferences brings what refers to the sets into the permanent configuration: the policy object, or sources or rich rules of
 // zones.
 func (b *Backend) ensureReferences(ctx context.Context) (changed []string, err error) {
-	if b.via != "policy" {
+	if b.method != "policy" {
 		for zone, want := range b.zoneRules() {
 			var path dbus.ObjectPath
 			if err := b.bus.call(ctx, configPath, configIface+"getZoneByName", []any{&path}, zone); err != nil {
@@ -240,7 +242,7 @@ func (b *Backend) configuredPolicy(ctx context.Context) (path dbus.ObjectPath, s
 
 // zoneItemKind is what is added to zones: sources of the zone drop, or rich rules of the zones that the admin named.
 func (b *Backend) zoneItemKind() string {
-	if b.via == "zone" {
+	if b.method == "zone" {
 		return "Source"
 	}
 	return "RichRule"
@@ -249,7 +251,7 @@ func (b *Backend) zoneItemKind() string {
 // zoneRules says what stands in which zone.
 func (b *Backend) zoneRules() map[string][]string {
 	m := make(map[string][]string)
-	if b.via == "zone" {
+	if b.method == "zone" {
 		for _, k := range b.keys() {
 			m["drop"] = append(m["drop"], "ipset:"+b.setName(k))
 		}
@@ -291,7 +293,7 @@ func (b *Backend) checkRuntime(ctx context.Context) (why string, err error) {
 			return "set " + name + " is gone", nil
 		}
 	}
-	if b.via != "policy" {
+	if b.method != "policy" {
 		for zone, want := range b.zoneRules() {
 			missing, err := b.missing(ctx, mainPath, zoneIface, zone, want)
 			if err != nil {

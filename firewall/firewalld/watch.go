@@ -164,7 +164,7 @@ func (b *Backend) note(s dbus.Signal) bool {
 		b.recheck = "the default zone was changed"
 	case busName + ".policy.PolicyUpdated":
 	case busName + ".zone.SourceRemoved", busName + ".zone.RichRuleRemoved", busName + ".zone.ZoneUpdated":
-		if b.via == "policy" {
+		if b.method == "policy" {
 			return false
 		}
 	case busName + ".ipset.EntryAdded", busName + ".ipset.EntryRemoved":

@@ -14,6 +14,7 @@ import (
 	"bailiff/units/bustest"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 )
 
 // privateBus starts a real message bus that is the system bus to this test alone.
@@ -137,7 +138,7 @@ func TestForgedSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.sets = map[setKey]map[netip.Prefix]bool{{0, 4, 0}: {netip.MustParsePrefix("192.0.2.7/32"): true}}
+	b.sets = map[setKey]map[netip.Prefix]bool{{0, unix.NFPROTO_IPV4, 0}: {netip.MustParsePrefix("192.0.2.7/32"): true}}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	heard := make(chan struct{}, 1<<16)

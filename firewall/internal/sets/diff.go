@@ -17,9 +17,9 @@ type Diff[E comparable] struct {
 	WrongTimeout []E // wanted and found, but with another end
 }
 
-// Compare returns the difference between two sets of elements with their ends. stale reports whether the end that was found
-// must be replaced by the one that is wanted.
-func Compare[E comparable, T any](want, have map[E]T, stale func(have, want T) bool) (d Diff[E]) {
+// Compare returns the difference between two sets of elements with what is known about each. stale reports whether the end of
+// an element that was found must be replaced.
+func Compare[E comparable, W, H any](want map[E]W, have map[E]H, stale func(have H, want W) bool) (d Diff[E]) {
 	for e, wanted := range want {
 		switch found, ok := have[e]; {
 		case !ok:
