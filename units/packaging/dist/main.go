@@ -46,6 +46,7 @@ type release struct {
 	work   string    // temporary folder
 	date   time.Time // of the commit; of every file that is packed
 	commit string
+	suffix string // of the packages' version
 	key    string // of gpg, by which the package repository is signed; empty: it is not
 }
 
@@ -56,6 +57,7 @@ func main() {
 	only := flag.String("arch", "", "build for these architectures only: a `LIST` such as amd64,arm64")
 	formats := flag.String("formats", "deb,rpm,archlinux,tar,source", "build these only: a `LIST`")
 	key := flag.String("sign", "", "sign the package repository with this gpg `KEY`")
+	suffix := flag.String("suffix", "", "append `TEXT` to the packages' version, +git20261128 for instance")
 	copyright := flag.Bool("copyright", false, "print units/packaging/copyright, as it should be, and build nothing")
 	flag.Parse()
 	if *copyright {
@@ -68,7 +70,7 @@ func main() {
 	}
 	work, err := os.MkdirTemp("", "bailiff-dist-")
 	exit(err)
-	r := &release{ctx: ctx, work: work, key: *key}
+	r := &release{ctx: ctx, work: work, suffix: *suffix, key: *key}
 	r.out, err = filepath.Abs(*out)
 	if err == nil {
 		err = r.build(split(*only), split(*formats))

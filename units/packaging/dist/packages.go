@@ -52,7 +52,7 @@ contents:
   - {src: "{{.Stage}}/usr", dst: /usr, type: tree}
   - {dst: /etc/bailiff, type: dir, file_info: {mode: 0755}}
 deb:
-  compression: xz
+  compression: zstd
 overrides:
   deb:
     depends: ["systemd | systemd-standalone-sysusers | systemd-sysusers", passwd]
@@ -84,12 +84,12 @@ func (r *release) pack(nfpm, format string, a arch, tree string) error {
 	switch format {
 	case "deb":
 		dirs = append(dirs, "ZSHDIR=/usr/share/zsh/vendor-completions")
-		name = fmt.Sprintf("bailiff_%s_%s.deb", debVersion(), a.deb)
+		name = fmt.Sprintf("bailiff_%s_%s.deb", r.version("~"), a.deb)
 	case "rpm":
-		name = fmt.Sprintf("bailiff-%s-1.%s.rpm", debVersion(), a.rpm)
+		name = fmt.Sprintf("bailiff-%s-1.%s.rpm", r.version("~"), a.rpm)
 	case "archlinux": // there /usr/sbin is a link to /usr/bin
 		dirs = append(dirs, "SBINDIR=/usr/bin", "LIBEXECDIR=/usr/lib/bailiff")
-		name = fmt.Sprintf("bailiff-%s-1-%s.pkg.tar.zst", pacmanVersion(), a.pacman)
+		name = fmt.Sprintf("bailiff-%s-1-%s.pkg.tar.zst", r.version(""), a.pacman)
 	}
 	cmd := r.command("sh", filepath.Join(tree, "install.sh"), "install")
 	cmd.Env = append(os.Environ(), dirs...)
@@ -102,12 +102,12 @@ func (r *release) pack(nfpm, format string, a arch, tree string) error {
 	if err := r.documents(format, stage); err != nil {
 		return err
 	}
-	version, rel := debVersion(), "1"
+	number, rel := r.version("~"), "1"
 	switch format {
 	case "deb":
 		rel = "" // a package of Debian's native kind: the version has no revision
 	case "archlinux":
-		version = pacmanVersion()
+		number = r.version("")
 	}
 	goarch := a.goarch
 	if a.goarm != "" {
@@ -115,7 +115,7 @@ func (r *release) pack(nfpm, format string, a arch, tree string) error {
 	}
 	var text bytes.Buffer
 	err := description.Execute(&text, map[string]string{
-		"Arch": goarch, "Version": version, "Release": rel, "Maintainer": maintainer, "Stage": stage, "Time": r.date.Format(time.RFC3339),
+		"Arch": goarch, "Version": number, "Release": rel, "Maintainer": maintainer, "Stage": stage, "Time": r.date.Format(time.RFC3339),
 	})
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (r *release) documents(format, stage string) error {
 			return err
 		}
 		entry := fmt.Sprintf("bailiff (%s) unstable; urgency=medium\n\n  * The changes are in NEWS.gz.\n\n -- %s  %s\n",
-			debVersion(), maintainer, r.date.Format(time.RFC1123Z))
+			r.version("~"), maintainer, r.date.Format(time.RFC1123Z))
 		if err := compress(filepath.Join(doc, "changelog.gz"), []byte(entry)); err != nil {
 			return err
 		}
@@ -192,11 +192,10 @@ func (r *release) documents(format, stage string) error {
 	return os.WriteFile(name, copyright, 0o644)
 }
 
-// debVersion is the version as Debian and rpm sort it: a release candidate comes before the release.
-func debVersion() string { return strings.Replace(version.Release, "-", "~", 1) }
-
-// pacmanVersion is the version as vercmp(8) sorts it: 1.0.0rc1 comes before 1.0.0.
-func pacmanVersion() string { return strings.Replace(version.Release, "-", "", 1) }
+// version is the version as a package manager sorts it: Debian and rpm have 1.0.0~rc1 before 1.0.0, vercmp(8) 1.0.0rc1.
+func (r *release) version(rc string) string {
+	return strings.Replace(version.Release, "-", rc, 1) + r.suffix
+}
 
 // repository makes a flat repository of the Debian packages, for apt: deb [signed-by=…] https://…/apt ./
 func (r *release) repository() error {

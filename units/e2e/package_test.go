@@ -1,0 +1,268 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestPackage installs the Debian package with apt from a signed repository, upgrades it under attack, removes, reinstalls
+// and purges it, and then does the same with the rpm.
+func TestPackage(t *testing.T) {
+	suites, _, load := wanted(t, "bookworm", "trixie", "forky")
+	older, newer := packages(t, ""), packages(t, "+1")
+	for _, suite := range suites {
+		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
+			v := boot(t, suite, "", load, append(slices.Clone(mailHosts[0].packages), "rpm")...)
+			p := &packaged{proof: &proof{victim: v, backend: "ipset", rand: rand.New(rand.NewPCG(1, 1)), done: map[string]int{}}}
+			p.offer(t, older)
+			for _, c := range []struct {
+				name string
+				run  func(*testing.T)
+			}{
+				{"image", p.image},
+				{"first ban", p.firstBan},
+				{"upgrade", func(t *testing.T) { p.upgrade(t, newer) }},
+				{"rejected", func(t *testing.T) { p.rejected(t, older) }},
+				{"remove", p.remove},
+				{"purge", p.purge},
+				{"rpm", func(t *testing.T) { p.rpm(t, older, newer) }},
+			} {
+				if !t.Run(c.name, c.run) {
+					return // each builds on the one before
+				}
+			}
+		})
+	}
+}
+
+// packages builds packages whose version ends in suffix, and a signed repository of them.
+func packages(t *testing.T, suffix string) string {
+	t.Helper()
+	home, out := t.TempDir(), t.TempDir()
+	run := func(args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+		cmd.Dir = "../.."
+		cmd.Env = append(os.Environ(), "GNUPGHOME="+home)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, text)
+		}
+	}
+	if err := os.Chmod(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run() })
+	run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "bailiff test", "rsa2048", "sign", "1d")
+	run("go", "run", "./units/packaging/dist", "-arch", "amd64", "-formats", "deb,rpm", "-suffix", suffix, "-sign", "bailiff test", "-out", out)
+	return out
+}
+
+// packaged is a host on which packages are installed.
+type packaged struct {
+	*proof
+	banned netip.Addr
+}
+
+// offer puts a repository onto the host and makes it apt's only one: the host has no network.
+func (p *packaged) offer(t *testing.T, dist string) {
+	t.Helper()
+	p.sh(t, `rm -rf /srv/dist; mkdir -p /srv/dist`)
+	for _, pattern := range []string{"apt/*", "*.rpm"} {
+		files, err := filepath.Glob(filepath.Join(dist, pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatal(pattern, err)
+		}
+		for _, f := range files {
+			data, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, err := filepath.Rel(dist, f)
+			if err == nil {
+				err = p.WriteFile("/srv/dist/"+name, data, 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p.sh(t, `rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
+		echo 'deb [signed-by=/srv/dist/apt/bailiff.gpg] file:/srv/dist/apt ./' >/etc/apt/sources.list
+		apt-get update 2>&1 | { ! grep '^[WE]:'; }`)
+}
+
+const aptInstall = `DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends `
+
+// image installs the package into a folder in which no systemd runs, as the builder of an image does.
+func (p *packaged) image(t *testing.T) {
+	p.sh(t, `mkdir -p /run/image; mount -t tmpfs tmpfs /run/image; mkdir /run/image/upper /run/image/work /run/image/root
+		mount -t overlay overlay -o lowerdir=/,upperdir=/run/image/upper,workdir=/run/image/work /run/image/root
+		chroot /run/image/root dpkg -i /srv/dist/apt/bailiff_*_amd64.deb`)
+	for _, f := range []string{"etc/systemd/system/multi-user.target.wants/bailiff.service", "etc/systemd/system/sockets.target.wants/bailiff.socket"} {
+		p.sh(t, `test -L /run/image/root/`+f)
+	}
+	p.sh(t, `grep -q ^bailiff-report: /run/image/root/etc/passwd; chroot /run/image/root dpkg --purge bailiff
+		test -z "$(find /run/image/upper -name '*bailiff*' ! -path '*/var/lib/dpkg/*' ! -path '*/var/log/*' ! -type c)"
+		umount /run/image/root /run/image`)
+}
+
+// firstBan is what the package is for: apt install, an attack, a ban. No file is edited.
+func (p *packaged) firstBan(t *testing.T) {
+	p.banned = attacker4
+	begin := time.Now()
+	p.sh(t, aptInstall+`bailiff`)
+	p.fails(t, p.banned, 5)
+	p.bansInKernel(t, p.banned, 30*time.Second)
+	t.Logf("%s: apt install to the first ban: %.1f s", p.suite, time.Since(begin).Seconds())
+	if out := p.sh(t, `systemctl is-enabled bailiff.service bailiff.socket`); out != "enabled\nenabled\n" {
+		t.Errorf("enabled: %q", out)
+	}
+	if out := p.sh(t, `systemctl --failed --no-legend --plain; dpkg --verify bailiff | grep -v '/usr/share/\(doc\|man\)' || :`); out != "" {
+		t.Errorf("failed units, changed files:\n%s", out)
+	}
+	p.sh(t, `man -w bailiff >/dev/null 2>&1 || test ! -e /usr/bin/man`)
+}
+
+// upgrade installs the next version while two hundred addresses attack: each attempt counts once, each ban is made and
+// reported once, and no packet of a banned address gets through meanwhile.
+func (p *packaged) upgrade(t *testing.T, dist string) {
+	p.reporterLog(t)
+	p.sh(t, postfixSetup)
+	p.sendsBy(t, "postfix")
+	p.put(t, "50-report.yaml", `
+report:
+  host: mail.example.test
+  sender: bailiff@mail.example.test
+  lookup: {rdap: false, whois: false, contacts: none}
+  destinations:
+    admin: {type: mail, to: root}
+`)
+	p.sh(t, `bailiff reload; systemctl try-restart bailiff-report.service`)
+	p.offer(t, dist)
+	since, begin := p.now(t), time.Now()
+	var tries, through atomic.Int64
+	over := make(chan struct{})
+	var dials sync.WaitGroup
+	p.underAttack(t, func(t *testing.T) {
+		for range 20 { // one begins every 50 ms or so, and waits for a second
+			dials.Add(1)
+			go func() {
+				defer dials.Done()
+				for {
+					select {
+					case <-over:
+						return
+					default:
+					}
+					tries.Add(1)
+					if c, err := p.Dial(p.banned, 22, time.Second); !timedOut(err) {
+						through.Add(1)
+						if err == nil {
+							c.Close()
+						}
+					}
+				}
+			}()
+		}
+		time.Sleep(2 * time.Second)
+		p.sh(t, aptInstall+`bailiff`)
+		time.Sleep(2 * time.Second)
+	})
+	close(over)
+	dials.Wait()
+	p.check(t, since, begin, "upgrade")
+	t.Logf("%s: %d tries of a banned address during the upgrade, %d got through", p.suite, tries.Load(), through.Load())
+	if through.Load() > 0 || tries.Load() < 20 {
+		t.Error("the ban had a gap")
+	}
+	if out := p.sh(t, `dpkg-query -W -f '${Version}' bailiff; systemctl show -P NRestarts bailiff.service`); !strings.HasSuffix(out, "+10\n") {
+		t.Errorf("version and restarts: %q", out)
+	}
+}
+
+// rejected has a configuration that the version to be installed does not accept: the running daemon goes on, and apt's output
+// names file and line. Downgrades work.
+func (p *packaged) rejected(t *testing.T, dist string) {
+	p.put(t, "99-old.yaml", "limits: {tracked: 1000}\n") // called max_tracked since 1.0
+	p.offer(t, dist)
+	pid := p.sh(t, `systemctl show -P MainPID bailiff.service`)
+	out := p.sh(t, aptInstall+`--allow-downgrades bailiff=$(dpkg-deb -f /srv/dist/apt/bailiff_*_amd64.deb Version) 2>&1`)
+	if !strings.Contains(out, "99-old.yaml:1") || !strings.Contains(out, "max_tracked") || !strings.Contains(out, "keeps running") {
+		t.Errorf("apt does not say what is wrong:\n%s", out)
+	}
+	if now := p.sh(t, `systemctl show -P MainPID bailiff.service`); now != pid {
+		t.Errorf("the daemon was restarted: %s, before %s", now, pid)
+	}
+	p.sh(t, `rm /etc/bailiff/bailiff.d/99-old.yaml; systemctl restart bailiff.service`)
+	p.active(t)
+}
+
+// remove takes bans and services away and keeps configuration and state, which the next installation finds.
+func (p *packaged) remove(t *testing.T) {
+	p.sh(t, `DEBIAN_FRONTEND=noninteractive apt-get remove -y bailiff`)
+	if c, err := p.Dial(p.banned, 22, 5*time.Second); err != nil {
+		t.Errorf("%s after the package was removed: %v", p.banned, err)
+	} else {
+		c.Close()
+	}
+	if out := p.sh(t, `ipset list -n | grep bailiff || :; nft list tables 2>/dev/null | grep bailiff || :; pgrep -l bailiff || :; ls -A /run | grep bailiff || :`); out != "" {
+		t.Errorf("left after removal:\n%s", out)
+	}
+	p.sh(t, `test -e /etc/bailiff/bailiff.d/50-report.yaml; systemctl reset-failed; `+aptInstall+`bailiff`)
+	p.active(t)
+	p.bansInKernel(t, p.banned, 30*time.Second)
+}
+
+// purge leaves nothing.
+func (p *packaged) purge(t *testing.T) {
+	p.sh(t, `DEBIAN_FRONTEND=noninteractive apt-get purge -y bailiff`)
+	p.clean(t)
+}
+
+func (p *packaged) clean(t *testing.T) {
+	t.Helper()
+	if out := p.sh(t, `getent passwd | grep ^bailiff || :; getent group | grep ^bailiff || :; ipset list -n | grep bailiff || :
+		find /etc /usr /var /run /opt /root -xdev -name '*bailiff*' ! -path '/var/lib/dpkg/*' ! -path '/var/lib/apt/*' ! -path '/var/log/*' ! -path '/run/systemd/*' ! -path '/var/lib/rpm/*'`); out != "" {
+		t.Errorf("left:\n%s", out)
+	}
+	if out := p.sh(t, `systemctl --failed --no-legend --plain`); out != "" {
+		t.Errorf("failed units:\n%s", out)
+	}
+}
+
+// rpm runs the rpm's scripts on a real host. Debian has no presets, which systemd takes for "enable".
+func (p *packaged) rpm(t *testing.T, older, newer string) {
+	p.offer(t, older)
+	p.sh(t, `systemctl reset-failed; rpm -i --nodeps /srv/dist/bailiff-*.x86_64.rpm`)
+	p.active(t)
+	p.fails(t, p.banned, 5)
+	p.bansInKernel(t, p.banned, 30*time.Second)
+	p.offer(t, newer)
+	before := p.sh(t, `systemctl show -P MainPID bailiff.service`)
+	p.sh(t, `rpm -U --nodeps /srv/dist/bailiff-*.x86_64.rpm`)
+	p.active(t)
+	if !p.inKernel(t, p.banned) {
+		t.Error("the ban is lost after an upgrade")
+	}
+	if after := p.sh(t, `systemctl show -P MainPID bailiff.service`); after == before {
+		t.Error("the upgrade did not restart the daemon")
+	}
+	p.sh(t, `rpm -e bailiff; rm -rf /etc/bailiff /var/lib/bailiff /var/lib/bailiff-*; for u in bailiff bailiff-fetch bailiff-report; do userdel $u; done`)
+	p.clean(t)
+	if c, err := p.Dial(p.banned, 22, 5*time.Second); err != nil {
+		t.Error(fmt.Errorf("%s after the rpm was removed: %w", p.banned, err))
+	} else {
+		c.Close()
+	}
+}
