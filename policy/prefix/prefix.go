@@ -3,7 +3,6 @@
 package prefix
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"math"
@@ -95,8 +94,13 @@ func (k Key) Compare(o Key) int {
 	if k.family != o.family {
 		return cmp.Compare(k.family, o.family)
 	}
-	if c := bytes.Compare(k.addr[:], o.addr[:]); c != 0 {
-		return c
+	hi, lo := k.words()
+	ohi, olo := o.words()
+	switch {
+	case hi != ohi:
+		return cmp.Compare(hi, ohi)
+	case lo != olo:
+		return cmp.Compare(lo, olo)
 	}
 	return cmp.Compare(k.bits, o.bits)
 }

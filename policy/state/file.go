@@ -6,28 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"slices"
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/codec"
+	"bailiff/policy/prefix"
 )
 
-// A snapshot is a head of 32 bytes and a body.
-//
-//	0  magic, 16 bytes
-//	16 version, u32 little endian
-//	20 CRC-32C of the body, u32
-//	24 length of the body, u64
-//
-// The body is a run of varints and byte strings (a varint length, then the bytes), in this order: cursor; words; bans;
-// history; pardons; allow entries, each list with its length before it; since version 2 then what was counted, as a byte
-// string that means something to the package that counts; since version 3 each ban ends with its scope. A later version may add to the end under the next number; a version
-// not known here is refused, since half a state is worse than none.
+// The format is described in units/doc/state-file.md: a head of 32 bytes with a checksum, and a body of what State holds. A
+// version not known here is refused, since half a state is worse than none.
 const (
-	magic    = "bailiff ledger\r\n" // a text-mode copy breaks it, and is noticed
-	version  = 3
-	oldest   = 1 // that is read
+	magic    = "bailiff state \r\n" // a text-mode copy breaks it, and is noticed
+	version  = 1
 	headSize = 32
 )
 
@@ -35,150 +26,114 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // AppendSnapshot appends the whole state to b. The same state gives the same bytes. counts appends what was counted up to
 // the cursor; nil: what TakeCounts would return.
-func (l *State) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
+func (s *State) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
+	if counts == nil {
+		counts = func(b []byte) []byte { return append(b, s.counts...) }
+	}
 	start := len(b)
-	if cap(b)-start < headSize+32*l.Len() {
-		b = slices.Grow(b, headSize+4096+32*l.Len()+16*l.history.n+8*l.pardons.n)
+	if cap(b)-start < headSize+32*s.Len() {
+		b = slices.Grow(b, headSize+4096+32*s.Len()+16*len(s.past)+8*len(s.pardons.at))
 	}
 	b = append(b, magic...)
 	b = binary.LittleEndian.AppendUint32(b, version)
-	b = append(b, make([]byte, 12)...)
+	b = append(b, make([]byte, headSize-len(magic)-4)...)
 	body := len(b)
-	b = appendBytes(b, l.cursor)
-
-	// Words get numbers in the order of their first use, so that the bytes follow from the state alone.
-	number := map[string]uint64{"": 0}
-	var words []string
-	see := func(s string) uint64 {
-		n, ok := number[s]
-		if !ok {
-			words = append(words, s)
-			n = uint64(len(words))
-			number[s] = n
-		}
-		return n
+	b = codec.AppendText(b, s.cursor)
+	b = s.bans.append(b)
+	b = binary.AppendUvarint(b, uint64(len(s.past)))
+	for _, k := range sorted(s.past) {
+		x := s.past[k]
+		b = k.Append(b)
+		b = binary.AppendUvarint(b, uint64(x.count))
+		b = binary.AppendVarint(b, zeroIfNever(x.end))
 	}
-	jails := make([]uint64, len(l.jails))
-	for k, x := range l.bans.all {
-		if jails[k.jail] == 0 {
-			jails[k.jail] = see(l.jails[k.jail])
-		}
-		if n := l.noteOf(k, x); n != (note{}) {
-			see(n.reason)
-			see(n.by)
-		}
-		see(l.scopes[x.scope])
+	b = binary.AppendUvarint(b, uint64(len(s.pardons.at)))
+	for _, k := range sorted(s.pardons.at) {
+		b = binary.AppendVarint(k.Append(b), s.pardons.at[k])
 	}
-	b = binary.AppendUvarint(b, uint64(len(words)))
-	for _, w := range words {
-		b = appendBytes(b, w)
-	}
-	b = binary.AppendUvarint(b, uint64(l.bans.n))
-	for k, x := range l.bans.all {
-		b = appendKey(b, k)
-		b = binary.AppendUvarint(b, jails[k.jail])
-		b = binary.AppendVarint(b, x.since)
-		until := x.until
-		if until == never {
-			until = 0
-		}
-		b = binary.AppendVarint(b, until)
-		b = binary.AppendUvarint(b, uint64(x.failures))
-		b = binary.AppendUvarint(b, uint64(x.count&maxCount))
-		n := l.noteOf(k, x)
-		b = binary.AppendUvarint(b, number[n.reason])
-		b = binary.AppendUvarint(b, number[n.by])
-		b = binary.AppendUvarint(b, number[l.scopes[x.scope]])
-	}
-	b = binary.AppendUvarint(b, uint64(l.history.n))
-	for k, h := range l.history.all {
-		b = appendKey(b, k)
-		b = binary.AppendUvarint(b, uint64(h.count))
-		b = binary.AppendVarint(b, h.end)
-	}
-	b = binary.AppendUvarint(b, uint64(l.pardons.n))
-	for k, at := range l.pardons.all {
-		b = appendKey(b, k)
-		b = binary.AppendVarint(b, *at)
-	}
-	b = binary.AppendUvarint(b, uint64(len(l.allowed)))
-	for _, e := range l.Allowed() {
-		b = appendKey(b, keyOf(e.Prefix))
+	b = binary.AppendUvarint(b, uint64(len(s.allowed)))
+	for _, e := range s.Allowed() {
+		b = prefix.OfPrefix(e.Prefix).Append(b)
 		var until int64
 		if !e.Until.IsZero() {
 			until = e.Until.UnixMicro()
 		}
-		b = binary.AppendVarint(b, until)
-		b = appendBytes(b, e.Comment)
+		b = codec.AppendText(binary.AppendVarint(b, until), e.Comment)
 	}
-	// The length is known when it is done: lengthSize bytes are kept for it, a varint with leading zeros.
-	at := len(b)
-	b = append(b, make([]byte, lengthSize)...)
-	if counts != nil {
-		b = counts(b)
-	} else {
-		b = append(b, l.counts...)
-	}
-	putLength(b[at:], len(b)-at-lengthSize)
+	b = codec.AppendBlock(b, counts)
 	binary.LittleEndian.PutUint32(b[start+20:], crc32.Checksum(b[body:], castagnoli))
 	binary.LittleEndian.PutUint64(b[start+24:], uint64(len(b)-body))
 	return b
 }
 
-// noteOf is what a ban says besides numbers.
-func (l *State) noteOf(k key, b *ban) note {
-	if len(l.notes) > 0 {
-		if n, ok := l.notes[k]; ok {
-			return n
+func zeroIfNever(end int64) int64 {
+	if end == never {
+		return 0
+	}
+	return end
+}
+
+// append appends the bans, after the words that they use.
+func (l *bans) append(b []byte) []byte {
+	number := map[string]uint64{"": 0} // in the order of first use, so that the bytes follow from the state alone
+	var words []string
+	see := func(s string) {
+		if _, ok := number[s]; !ok {
+			words = append(words, s)
+			number[s] = uint64(len(words))
 		}
 	}
-	return note{reason: reasons[b.count>>(32-reasonBits)]}
-}
-
-// lengthSize is how many bytes putLength writes: a varint of up to 2^35.
-const lengthSize = 5
-
-func putLength(b []byte, n int) {
-	for i := range lengthSize - 1 {
-		b[i] = byte(n>>(7*i)) | 0x80
+	all := l.sorted()
+	for k, x := range all {
+		see(l.jails[x.jail])
+		n := l.noteOf(k, x)
+		see(n.reason)
+		see(n.by)
+		see(l.scopes[x.scope])
 	}
-	b[lengthSize-1] = byte(n >> (7 * (lengthSize - 1)))
+	b = binary.AppendUvarint(b, uint64(len(words)))
+	for _, w := range words {
+		b = codec.AppendText(b, w)
+	}
+	b = binary.AppendUvarint(b, uint64(l.n))
+	for k, x := range all {
+		b = k.Append(b)
+		b = binary.AppendUvarint(b, number[l.jails[x.jail]])
+		b = binary.AppendVarint(b, x.since)
+		b = binary.AppendVarint(b, zeroIfNever(x.until))
+		b = binary.AppendUvarint(b, uint64(x.failures))
+		b = binary.AppendUvarint(b, uint64(x.count))
+		n := l.noteOf(k, x)
+		b = binary.AppendUvarint(b, number[n.reason])
+		b = binary.AppendUvarint(b, number[n.by])
+		b = binary.AppendUvarint(b, number[l.scopes[x.scope]])
+	}
+	return b
 }
 
-// TakeCounts hands over what a snapshot says was counted; nil when it says nothing.
-func (l *State) TakeCounts() []byte {
-	c := l.counts
-	l.counts = nil
+// noteOf is what a ban says besides numbers.
+func (l *bans) noteOf(k prefix.Key, b *ban) note {
+	if n, ok := l.notes[noteKey{k, b.jail}]; ok {
+		return n
+	}
+	return note{reason: reasons[b.reason]}
+}
+
+// TakeCounts hands over what a state file says was counted; nil when it says nothing.
+func (s *State) TakeCounts() []byte {
+	c := s.counts
+	s.counts = nil
 	return c
 }
 
-func appendBytes(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// appendKey writes length and family in one byte pair, then as many bytes of the address as the prefix has.
-func appendKey(b []byte, k key) []byte {
-	b = append(b, k.bits)
-	var a [16]byte
-	binary.BigEndian.PutUint64(a[:8], k.hi)
-	binary.BigEndian.PutUint64(a[8:], k.lo)
-	if k.v6 {
-		b = append(b, 6)
-	} else {
-		b = append(b, 4)
-	}
-	return append(b, a[:(k.bits+7)/8]...)
-}
-
-// Decode reads a snapshot. Whatever the bytes are, it neither panics nor takes more memory than a small multiple of
+// Decode reads what AppendSnapshot wrote. Whatever the bytes are, it neither panics nor takes more memory than a small multiple of
 // them; an error says what is wrong and where.
 func Decode(data []byte) (*State, error) {
 	if len(data) < headSize || !bytes.HasPrefix(data, []byte(magic)) {
-		return nil, errors.New("is not a ledger")
+		return nil, errors.New("is not a state file")
 	}
-	v := binary.LittleEndian.Uint32(data[16:])
-	if v < oldest || v > version {
-		return nil, fmt.Errorf("has version %d; this bailiff knows %d to %d", v, oldest, version)
+	if v := binary.LittleEndian.Uint32(data[16:]); v != version {
+		return nil, fmt.Errorf("has version %d; this bailiff knows %d", v, version)
 	}
 	sum, length := binary.LittleEndian.Uint32(data[20:]), binary.LittleEndian.Uint64(data[24:])
 	body := data[headSize:]
@@ -191,164 +146,60 @@ func Decode(data []byte) (*State, error) {
 	if got := crc32.Checksum(body, castagnoli); got != sum {
 		return nil, fmt.Errorf("is damaged: checksum %08x, not %08x", got, sum)
 	}
-	d := decoder{all: body, b: body}
-	l := d.ledger(v)
-	if d.err != nil {
-		return nil, d.err
+	s := New()
+	if err := s.read(codec.NewDecoder(body)); err != nil {
+		return nil, fmt.Errorf("is damaged: %w", err)
 	}
-	return l, nil
+	return s, nil
 }
 
-// decoder keeps the first error; after it everything reads as zero.
-type decoder struct {
-	all, b []byte
-	err    error
+func (s *State) read(d *codec.Decoder) error {
+	s.cursor = d.Text()
+	s.bans.read(d)
+	for n := d.Length(4); n > 0 && d.OK(); n-- {
+		k, x := d.Key(), past{count: uint32(d.Count()), end: d.Time()}
+		if x.end == 0 {
+			x.end = never
+		}
+		if d.OK() {
+			s.remember(k, x)
+		}
+	}
+	for n := d.Length(3); n > 0 && d.OK(); n-- {
+		k, at := d.Key(), d.Time()
+		if d.OK() {
+			s.Pardon(k.Prefix(), at)
+		}
+	}
+	for n := d.Length(4); n > 0 && d.OK(); n-- {
+		k := d.Key()
+		e := allow.Entry{Prefix: k.Prefix(), Origin: allow.OriginRuntime}
+		if us := d.Time(); us != 0 {
+			e.Until = time.UnixMicro(us)
+		}
+		e.Comment = d.Text()
+		if d.OK() {
+			s.allowed[k] = e
+		}
+	}
+	if counts := d.Block(); len(counts) > 0 {
+		s.counts = counts
+	}
+	return d.End()
 }
 
-func (d *decoder) fail(what string) {
-	if d.err == nil {
-		d.err = fmt.Errorf("byte %d: %s", headSize+len(d.all)-len(d.b), what)
-		d.b = nil
-	}
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.fail("not a number")
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
-		d.fail("not a number")
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-// time reads microseconds that fit the years 1970 to 5000 or so; sums of them cannot overflow.
-func (d *decoder) time() int64 {
-	v := d.varint()
-	if v < 0 || v > math.MaxInt64/92 {
-		d.fail("not a time")
-		return 0
-	}
-	return v
-}
-
-func (d *decoder) count() int {
-	v := d.uvarint()
-	if v > math.MaxInt32 {
-		d.fail("a count out of range")
-		return 0
-	}
-	return int(v)
-}
-
-// length reads the length of a list whose elements take at least least bytes each.
-func (d *decoder) length(least int) int {
-	v := d.uvarint()
-	if v > uint64(len(d.b)/least) {
-		d.fail("a list longer than the file")
-		return 0
-	}
-	return int(v)
-}
-
-func (d *decoder) text() string {
-	n := d.length(1)
-	s := string(d.b[:n])
-	d.b = d.b[n:]
-	return s
-}
-
-func (d *decoder) key() (k key) {
-	if len(d.b) < 2 {
-		d.fail("a prefix is cut off")
-		return k
-	}
-	bits, family := int(d.b[0]), d.b[1]
-	most := 32
-	if family == 6 {
-		most = 128
-	}
-	if family != 4 && family != 6 || bits > most || len(d.b) < 2+(bits+7)/8 {
-		d.fail("not a prefix")
-		return k
-	}
-	var a [16]byte
-	n := (bits + 7) / 8
-	copy(a[:], d.b[2:2+n])
-	k = key{hi: binary.BigEndian.Uint64(a[:8]), lo: binary.BigEndian.Uint64(a[8:]), bits: uint8(bits), v6: family == 6}
-	if k != k.cut(bits) || k.v6 && k.hi == 0 && k.lo>>32 == 0xffff {
-		d.fail("not a prefix")
-		return key{}
-	}
-	d.b = d.b[2+n:]
-	return k
-}
-
-func (d *decoder) ledger(version uint32) *State {
-	l := New()
-	l.cursor = d.text()
+func (l *bans) read(d *codec.Decoder) {
 	words := []string{""}
-	for n := d.length(1); n > 0 && d.err == nil; n-- {
-		words = append(words, d.text())
+	for n := d.Length(1); n > 0 && d.OK(); n-- {
+		words = append(words, d.Text())
 	}
-	word := func() string {
-		i := d.uvarint()
-		if i >= uint64(len(words)) {
-			d.fail("a word that is not there")
-			return ""
-		}
-		return words[i]
-	}
-	for n := d.length(10); n > 0 && d.err == nil; n-- {
-		b := Ban{Prefix: d.key().prefix(), Jail: word(), Since: d.time(), Until: d.time(), Failures: d.count(), Count: d.count(), Reason: word(), By: word()}
-		if version > 2 {
-			b.Scope = word()
-		}
-		if d.err == nil {
+	word := func() string { return words[d.UpTo(uint64(len(words)-1))] }
+	for n := d.Length(10); n > 0 && d.OK(); n-- {
+		k := d.Key()
+		b := Ban{Jail: word(), Since: d.Time(), Until: d.Time(), Failures: d.Count(), Count: d.Count(), Reason: word(), By: word(), Scope: word()}
+		if d.OK() {
+			b.Prefix = k.Prefix()
 			l.Add(b)
 		}
 	}
-	for n := d.length(4); n > 0 && d.err == nil; n-- {
-		k := d.key()
-		h := past{count: uint32(d.count()), end: d.varint()}
-		if h.end < 0 {
-			d.fail("not a time")
-		}
-		if d.err == nil {
-			l.remember(k, h)
-		}
-	}
-	for n := d.length(3); n > 0 && d.err == nil; n-- {
-		k, at := d.key(), d.time()
-		if d.err == nil {
-			l.Pardon(k.prefix(), at)
-		}
-	}
-	for n := d.length(4); n > 0 && d.err == nil; n-- {
-		e := allow.Entry{Prefix: d.key().prefix(), Origin: allow.OriginRuntime}
-		if us := d.time(); us != 0 {
-			e.Until = time.UnixMicro(us)
-		}
-		e.Comment = d.text()
-		l.allowed[e.Prefix] = e
-	}
-	if version > 1 {
-		if n := d.length(1); n > 0 {
-			l.counts, d.b = d.b[:n:n], d.b[n:]
-		}
-	}
-	if len(d.b) > 0 {
-		d.fail("more than a ledger holds")
-	}
-	return l
 }

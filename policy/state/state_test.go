@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/prefix"
 )
 
 const sec = int64(1_000_000)
@@ -111,7 +112,7 @@ func TestModel(t *testing.T) {
 				if model[id{b.Prefix, b.Jail}] != b {
 					t.Fatalf("step %d: %+v, model %+v", i, b, model[id{b.Prefix, b.Jail}])
 				}
-				if n > 0 && (keyOf(last.Prefix).compare(keyOf(b.Prefix)) > 0 || last.Prefix == b.Prefix && last.Jail >= b.Jail) {
+				if n > 0 && (prefix.OfPrefix(last.Prefix).Compare(prefix.OfPrefix(b.Prefix)) > 0 || last.Prefix == b.Prefix && last.Jail >= b.Jail) {
 					t.Fatalf("%v stands before %v", last, b)
 				}
 				last = b
@@ -138,11 +139,11 @@ func TestEscalate(t *testing.T) {
 		at += long.Microseconds() + 3600*sec
 	}
 	// Not yet forgotten, to the microsecond, and then forgotten.
-	end := l.history.get(keyOf(p)).end
+	end := l.past[prefix.OfPrefix(p)].end
 	if _, n := l.Escalate(p, end+forget.Microseconds(), base, 2, most, forget, 0); n != 7 {
 		t.Errorf("count %d", n)
 	}
-	end = l.history.get(keyOf(p)).end
+	end = l.past[prefix.OfPrefix(p)].end
 	if long, n := l.Escalate(p, end+forget.Microseconds()+1, base, 2, most, forget, 0); n != 1 || long != base {
 		t.Errorf("after forgetting: %v, %d", long, n)
 	}
@@ -202,19 +203,17 @@ func TestPardon(t *testing.T) {
 	for i := range all {
 		l.Pardon(ten(i), int64(1000+i))
 	}
-	if l.pardons.n != maxPardons {
-		t.Errorf("%d pardons", l.pardons.n)
+	if len(l.pardons.at) != maxPardons {
+		t.Errorf("%d pardons", len(l.pardons.at))
 	}
 	for i := all - 200; i < all; i++ {
 		if !l.Pardoned(ten(i).Addr(), int64(1000+i), 1) {
 			t.Errorf("pardon %d is lost", i)
 		}
 	}
-	for range 2 * len(l.pardons.blocks) {
-		l.Expire(1000+all+pardonFor.Microseconds(), 1000+all+pardonFor.Microseconds())
-	}
-	if l.pardons.n != 0 || l.pardoned[0].n != [129]int32{} || len(l.pardoned[0].used)+len(l.pardoned[1].used) != 0 {
-		t.Errorf("after a year there are %d, by length %v", l.pardons.n, l.pardoned)
+	l.Expire(1000+all+pardonFor.Microseconds(), 1000+all+pardonFor.Microseconds())
+	if len(l.pardons.at) != 0 || len(l.pardons.lengths[0])+len(l.pardons.lengths[1]) != 0 {
+		t.Errorf("after a year there are %d, by length %v", len(l.pardons.at), l.pardons.lengths)
 	}
 }
 
@@ -275,7 +274,7 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// Each way of being damaged is told apart, and none is taken for a ledger.
+// Each way of being damaged is told apart, and none is taken for a state file.
 func TestDamaged(t *testing.T) {
 	snap := full().AppendSnapshot(nil, nil)
 	other := slices.Clone(snap)
@@ -284,9 +283,9 @@ func TestDamaged(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"empty":   {nil, "is not a ledger"},
-		"text":    {[]byte(strings.Repeat("hello ", 20)), "is not a ledger"},
-		"version": {other, "has version 99; this bailiff knows 1 to 3"},
+		"empty":   {nil, "is not a state file"},
+		"text":    {[]byte(strings.Repeat("hello ", 20)), "is not a state file"},
+		"version": {other, "has version 99; this bailiff knows 1"},
 		"cut":     {snap[:len(snap)-1], "is cut off: "},
 		"longer":  {append(slices.Clone(snap), 0), "has 1 bytes behind its end"},
 		"flipped": {func() []byte { b := slices.Clone(snap); b[40] ^= 1; return b }(), "is damaged: checksum"},
@@ -382,74 +381,6 @@ func BenchmarkSnapshot100k(b *testing.B) {
 	})
 }
 
-// TestTable compares with a map over random operations that fill and empty the table, and looks at what holds of it.
-func TestTable(t *testing.T) {
-	r := rand.New(rand.NewPCG(5, 6))
-	var x table[int]
-	model := map[key]int{}
-	random := func() key {
-		k := key{hi: r.Uint64N(64) << 32, jail: r.Uint32N(3), bits: uint8(32 - r.IntN(2)), v6: r.IntN(2) == 0}
-		k.lo = r.Uint64N(64)
-		return k
-	}
-	for i := range 100_000 {
-		k := random()
-		grow := i/20_000%2 == 0
-		switch n := r.IntN(100); {
-		case n < 30 || grow && n < 80:
-			v, _, made := x.put(k)
-			if _, ok := model[k]; ok == made {
-				t.Fatalf("step %d: made %v", i, made)
-			}
-			*v, model[k] = i, i
-		case n < 97:
-			_, ok := model[k]
-			if x.delete(k) != ok {
-				t.Fatalf("step %d: deleted %v", i, !ok)
-			}
-			delete(model, k)
-		case n < 98 && len(x.blocks) > 0 && !grow:
-			x.trimNext(func(k key, v *int) bool {
-				if *v%7 == 0 {
-					if model[k] != *v {
-						t.Fatalf("step %d: trims %v", i, k)
-					}
-					delete(model, k)
-				}
-				return *v%7 == 0
-			})
-		case n < 99 && x.n > 0 && !grow:
-			delete(model, x.evict(r.Uint64(), func(v *int) int64 { return int64(*v) }))
-		}
-		v := x.get(k)
-		if want, ok := model[k]; (v != nil) != ok || ok && *v != want {
-			t.Fatalf("step %d: get %v", i, k)
-		}
-		if i%500 != 0 {
-			continue
-		}
-		n := 0
-		for k, v := range x.all {
-			if model[k] != *v {
-				t.Fatalf("step %d: %v", i, k)
-			}
-			n++
-		}
-		if n != len(model) || n != x.n {
-			t.Fatalf("step %d: %d rows, n %d, want %d", i, n, x.n, len(model))
-		}
-		for b := range x.blocks {
-			rows := x.blocks[b].rows
-			if len(rows) == 0 || len(rows) > blockRows || x.blocks[b].first != rows[0].key || b > 0 && x.blocks[b-1].rows[len(x.blocks[b-1].rows)-1].key.compare(rows[0].key) >= 0 {
-				t.Fatalf("step %d: block %d is out of order", i, b)
-			}
-			if !slices.IsSortedFunc(rows, func(p, q row[int]) int { return p.key.compare(q.key) }) {
-				t.Fatalf("step %d: block %d is not sorted", i, b)
-			}
-		}
-	}
-}
-
 // TestHistoryBounded: a full history makes room at a bounded price, and what is forgotten goes by itself.
 func TestHistoryBounded(t *testing.T) {
 	l := New()
@@ -461,19 +392,17 @@ func TestHistoryBounded(t *testing.T) {
 		}
 		l.Escalate(p, int64(i), time.Hour, 2, time.Hour, forget, 0)
 	}
-	if l.history.n != maxHistory {
-		t.Errorf("%d are remembered", l.history.n)
+	if len(l.past) != maxHistory {
+		t.Errorf("%d are remembered", len(l.past))
 	}
-	for range 2 * len(l.history.blocks) {
-		l.Expire(maxHistory+2*forget.Microseconds(), maxHistory+2*forget.Microseconds())
-	}
-	if l.history.n != 0 || l.history.bytes() > 4096 {
-		t.Errorf("%d are remembered, in %d bytes", l.history.n, l.history.bytes())
+	l.Expire(maxHistory+2*forget.Microseconds(), maxHistory+2*forget.Microseconds())
+	if len(l.past) != 0 {
+		t.Errorf("%d are remembered", len(l.past))
 	}
 }
 
 // Holds finds what going through all bans finds, whatever came and went since it was asked last.
-func TestHeld(t *testing.T) {
+func TestHolds(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	l := New()
 	jails := []string{"sshd", "dovecot", "aaa", "zzz"}

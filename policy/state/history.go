@@ -1,0 +1,133 @@
+package state
+
+import (
+	"maps"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"bailiff/policy/prefix"
+)
+
+// History is what escalation remembers of a prefix.
+type History struct {
+	Prefix netip.Prefix
+	Count  int   // bans so far
+	Last   int64 // when the last one ended or will end; math.MaxInt64: never
+}
+
+// maxHistory is how many prefixes are remembered.
+const maxHistory = 1 << 20
+
+// forever is the length of a ban that never ends, as the configuration has it.
+const forever time.Duration = math.MaxInt64
+
+// history counts the bans of each prefix, in force or over.
+type history struct {
+	past   map[prefix.Key]past
+	forget int64 // µs, as Escalate was told last; 0: never
+	tidied int64 // when expire looked last
+}
+
+type past struct {
+	count uint32
+	end   int64 // never: a ban without end
+}
+
+// Escalate says how long the next ban of a prefix lasts and the how many-th it is, and remembers it: base times factor
+// for each ban before, at most longest, but never less than base. What lies longer back than forget after the last
+// ban's end does not count; forget 0 never forgets. extra is added; where that would be more than longest, it is taken
+// off instead, so that bans of full length do not all end when everybody expects it. Never is it less than base.
+func (h *history) Escalate(p netip.Prefix, at int64, base time.Duration, factor float64, longest, forget, extra time.Duration) (duration time.Duration, count int) {
+	k := prefix.OfPrefix(p)
+	h.forget = forget.Microseconds()
+	if forget == forever {
+		h.forget = 0
+	}
+	var x past
+	if old, ok := h.past[k]; ok && !h.forgotten(old, at) {
+		x.count = old.count
+	}
+	x.count = min(x.count+1, math.MaxInt32)
+	duration = base
+	if base != forever && factor > 1 && x.count > 1 {
+		f := float64(base) * math.Pow(factor, float64(x.count-1))
+		switch {
+		case f < float64(longest) && f < float64(math.MaxInt64):
+			duration = time.Duration(f)
+		case longest > base:
+			duration = longest
+		}
+	}
+	if most := max(longest, base); duration != forever {
+		if extra <= most-duration {
+			duration += extra
+		} else {
+			duration = max(base, most-extra)
+		}
+	}
+	x.end = never
+	if duration != forever {
+		x.end = at + duration.Microseconds()
+	}
+	h.remember(k, x)
+	return duration, int(x.count)
+}
+
+// forgotten says whether a prefix was banned too long ago to count.
+func (h *history) forgotten(x past, now int64) bool {
+	return h.forget > 0 && x.end != never && now-x.end > h.forget
+}
+
+func (h *history) remember(k prefix.Key, x past) {
+	h.past[k] = x
+	if len(h.past) > maxHistory {
+		drop(h.past, func(x past) int64 { return x.end })
+	}
+}
+
+// expire drops what is forgotten.
+func (h *history) expire(now int64) {
+	if h.tidied <= now && now-h.tidied < tidyEvery {
+		return
+	}
+	h.tidied = now
+	maps.DeleteFunc(h.past, func(_ prefix.Key, x past) bool { return h.forgotten(x, now) })
+	if len(h.past) == 0 {
+		h.past = make(map[prefix.Key]past) // the memory goes back
+	}
+}
+
+// Remember notes a ban that was made before, when the state is rebuilt from the audit trail.
+func (h *history) Remember(b Ban) {
+	x := past{count: uint32(min(max(b.Count, 1), math.MaxInt32)), end: b.Until}
+	if b.Until == 0 {
+		x.end = never
+	}
+	k := prefix.OfPrefix(b.Prefix)
+	if old, ok := h.past[k]; !ok || old.count <= x.count {
+		h.remember(k, x)
+	}
+}
+
+// HistoryOf returns what is remembered of the prefixes that hold p or lie in it, in order.
+func (h *history) HistoryOf(p netip.Prefix) (found []History) {
+	own := prefix.OfPrefix(p)
+	var keys []prefix.Key
+	for k := range h.past {
+		if k.Holds(own) || own.Holds(k) {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, func(a, b prefix.Key) int { // those that hold p, then those within
+		if a.Bits() < own.Bits() || b.Bits() < own.Bits() {
+			return a.Bits() - b.Bits()
+		}
+		return a.Compare(b)
+	})
+	for _, k := range keys {
+		found = append(found, History{k.Prefix(), int(h.past[k].count), h.past[k].end})
+	}
+	return found
+}
