@@ -123,7 +123,7 @@ const borrowTime = 5 * time.Second
 // name only, and that of a known device: Postfix up to 3.5 names nobody, but Dovecot, which it asks, does.
 func (g *Engine) borrowName(a *attempt) {
 	p, ok := g.pending.Named(a.addr, a.jail.number, a.At, borrowTime)
-	if ok && g.logins.Device(jail.Mix(p.User, a.jail.prefix(a.addr), g.seed), a.At, g.accountsConf.TrustLoginsFor) {
+	if ok && g.logins.Device(a.jail.prefix(a.addr).Hash(g.seed^p.User), a.At, g.accountsConf.TrustLoginsFor) {
 		a.User, a.Name = p.User, p.Name
 	}
 }

@@ -88,7 +88,7 @@ func (g *Engine) attackingNetworks(f *failure, banned bool) (l []verdict) {
 		}
 		attackers, parts := n.Add(f.prefix, f.record)
 		net, key := n.Of(f.addr).Prefix(), n.Of(f.addr)
-		if attackers == nil || g.logins.Within(jail.Mix(anyAccount, key, g.seed), f.At, g.networksConf.TrustLoginsFor) || g.allow.Overlaps(net, f.At) {
+		if attackers == nil || g.logins.Within(key.Hash(g.seed^anyAccount), f.At, g.networksConf.TrustLoginsFor) || g.allow.Overlaps(net, f.At) {
 			continue
 		}
 		n.Forget(key)

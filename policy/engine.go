@@ -13,6 +13,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"slices"
+	"time"
 
 	"bailiff/policy/allow"
 	"bailiff/policy/config"
@@ -27,7 +28,8 @@ type Engine struct {
 	state       *state.State // bans in force, history, pardons
 	allow       *allow.List
 	escalate    config.Escalate
-	maxEvidence int // failures kept of one ban
+	maxEvidence int           // failures kept of one ban
+	window      time.Duration // see Window
 
 	jails  []*runningJail // sorted by name
 	byName map[string]*runningJail
@@ -84,6 +86,9 @@ func (j *runningJail) prefix(addr netip.Addr) prefix.Key {
 	}
 	return prefix.Of(addr, j.conf.Prefix6)
 }
+
+// connTime is how long the lines of one connection may be apart; see jail.Connections.
+const connTime = 5 * time.Minute
 
 // New makes an engine over a state, which it then owns. Its hashes are keyed at random: nobody outside can choose names that
 // are taken for one another.
@@ -150,6 +155,10 @@ func (g *Engine) Configure(c *config.Config) error {
 	g.configureDetectors(c)
 	g.jails, g.byName, g.escalate, g.maxEvidence = jails, byName, c.Escalate, c.Limits.MaxEvidence
 	g.listenerIndex = newListenerIndex(jails)
+	g.window = connTime
+	for _, j := range jails {
+		g.window = max(g.window, j.conf.FindTime)
+	}
 	return nil
 }
 

@@ -28,18 +28,9 @@ func (g *Engine) Scope(name string) string {
 	return ""
 }
 
-// connTime is how long the lines of one connection may be apart; see jail.Connections.
-const connTime = 5 * time.Minute
-
 // Window is how far back the journal must be read at start: the longest find_time of any jail, and no less than is
-// needed to know connections that go on. Longer windows come with the ledger.
-func (g *Engine) Window() time.Duration {
-	w := connTime
-	for _, j := range g.jails {
-		w = max(w, j.conf.FindTime)
-	}
-	return w
-}
+// needed to know connections that go on. Longer windows come with the state file.
+func (g *Engine) Window() time.Duration { return g.window }
 
 // Matchers returns what the enabled jails want to see.
 func (g *Engine) Matchers() []*filter.Matcher {

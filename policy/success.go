@@ -40,21 +40,21 @@ func (g *Engine) login(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *fi
 		if own := j.prefix(addr); user != 0 && own != done { // most jails count by the same length
 			g.accounts.Success(accountKey(user, false), own)
 			g.accounts.Success(accountKey(user, true), own)
-			if g.logins.Add(jail.Mix(user, own, g.seed), at) {
+			if g.logins.Add(own.Hash(g.seed^user), at) {
 				g.logins.AddPerson(own, g.seed, at)
 			}
 			done = own
 		}
 	}
 	if user != 0 {
-		g.logins.Add(jail.Mix(user, anywhere, g.seed), at)
+		g.logins.Add(anywhere.Hash(g.seed^user), at)
 	}
 	own := j.prefix(addr)
 	for _, n := range g.networks {
 		if !n.Holds(addr) {
 			continue
 		}
-		g.logins.Add(jail.Mix(anyAccount, n.Of(addr), g.seed), at)
+		g.logins.Add(n.Of(addr).Hash(g.seed^anyAccount), at)
 		if clear && n.V6() && n.Bits() < own.Bits() {
 			n.Remove(own)
 		}

@@ -75,7 +75,7 @@ func (g *Engine) alreadyBanned(j *runningJail, addr netip.Addr, at int64) bool {
 // pardoned says whether an operator has forgiven a failure. Only failures shortly before the pardon are forgiven, so that a
 // pardon given while the clock was ahead does not forgive what comes once it is right.
 func (g *Engine) pardoned(addr netip.Addr, at int64) bool {
-	return g.state.Pardoned(addr, at, g.Window().Microseconds())
+	return g.state.Pardoned(addr, at, g.window.Microseconds())
 }
 
 // excuse says whether a failure is not held against its address: a device goes on with an old password, or another connection
@@ -84,8 +84,8 @@ func (g *Engine) excuse(f *failure) (excused, known bool) {
 	if f.User == 0 || f.MaxRetry != 0 {
 		return false, false
 	}
-	at, trust, device := f.At, g.accountsConf.TrustLoginsFor, jail.Mix(f.User, f.prefix, g.seed)
-	known = g.logins.Within(jail.Mix(f.User, anywhere, g.seed), at, trust)
+	at, trust, device := f.At, g.accountsConf.TrustLoginsFor, f.prefix.Hash(g.seed^f.User)
+	known = g.logins.Within(anywhere.Hash(g.seed^f.User), at, trust)
 	attacked := known && g.accounts.UnderAttack(f.account, at)
 	// While an account is under attack, several connections with one password are believed once.
 	parallel, few := f.jail.conf.Filter.ParallelLogins, f.Attempts <= togetherAttempts

@@ -53,9 +53,6 @@ func Hash(name []byte, seed uint64) uint64 {
 	return max(h, 1)
 }
 
-// Mix makes one number of an account's hash and a prefix.
-func Mix(name uint64, k prefix.Key, seed uint64) uint64 { return k.Hash(seed ^ name) }
-
 // Flags of a saved attempt.
 const (
 	savedAttemptUnknown = 1 << iota

@@ -56,7 +56,7 @@ func dayOf(at int64) int32 { return int32(at / span(24*time.Hour)) }
 
 // AddPerson notes that one more account logged in from a prefix on the day of a moment.
 func (l *Logins) AddPerson(p prefix.Key, seed uint64, at int64) {
-	id := Mix(uint64(dayOf(at)), p, seed)
+	id := p.Hash(seed ^ uint64(dayOf(at)))
 	x, _ := l.get(id)
 	x.at, x.fails = at, uint16(min(int(x.fails)+1, math.MaxUint16))
 	l.put(id, x, at)
@@ -64,8 +64,8 @@ func (l *Logins) AddPerson(p prefix.Key, seed uint64, at int64) {
 
 // People is how many accounts logged in from a prefix on the day of a moment, or on the day before if there were more.
 func (l *Logins) People(p prefix.Key, seed uint64, at int64) int {
-	today, _ := l.get(Mix(uint64(dayOf(at)), p, seed))
-	before, _ := l.get(Mix(uint64(dayOf(at)-1), p, seed))
+	today, _ := l.get(p.Hash(seed ^ uint64(dayOf(at))))
+	before, _ := l.get(p.Hash(seed ^ uint64(dayOf(at)-1)))
 	return int(max(today.fails, before.fails))
 }
 

@@ -107,7 +107,7 @@ func (k Key) Compare(o Key) int {
 
 // Hash is a keyed hash of the prefix. Attackers choose addresses: without the seed nobody finds colliding ones.
 func (k Key) Hash(seed uint64) uint64 {
-	hi, lo := k.words()
+	hi, lo := binary.BigEndian.Uint64(k.addr[:8]), binary.BigEndian.Uint64(k.addr[8:])
 	return Mix(hi, lo^uint64(k.bits)<<48^uint64(k.family)<<56, seed)
 }
 

@@ -53,6 +53,15 @@ func TestKey(t *testing.T) {
 			}
 		}
 	}
+	seen := map[uint64]Key{}
+	for range 20_000 { // each part of a key is in its hash
+		k := OfAddr(random(r))
+		k = k.Cut(r.IntN(k.Bits() + 1))
+		if o, ok := seen[k.Hash(7)]; ok && o != k {
+			t.Fatalf("%v and %v have one hash", k.Prefix(), o.Prefix())
+		}
+		seen[k.Hash(7)] = k
+	}
 	for _, bad := range [][]byte{{33, 4, 1, 2, 3, 4, 5}, {8, 5, 10}, {129, 6}, {4, 4, 0x1f}, append([]byte{128, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 1, 2, 3, 4)} {
 		if k, _, ok := Decode(bad); ok {
 			t.Errorf("%v is %v", bad, k.Prefix())
