@@ -1,9 +1,9 @@
-// Command bailiff-report reports bans: it follows the daemon's audit entries in the journal and delivers a report of each to the
-// destinations in the configuration. It is a process and a user of its own, because what sends mail and talks to the network must
-// not be able to change the firewall. A ban never waits for it.
+// Command bailiff-report reports bans: it follows the daemon's audit entries in the journal and delivers a report of each ban to the
+// destinations in the configuration. It is a separate process with its own user, because a program that sends mail and talks to the
+// network must not be able to change the firewall. A ban never waits for it.
 //
-// systemd starts it when somebody connects to its socket: the daemon does so when it starts or reloads and destinations are
-// configured. It runs as long as there are any. internal/dispatch does the work; bailiff-report(8) describes it from outside.
+// systemd starts it when a program connects to its socket. The daemon does so when it starts or reloads and destinations are
+// configured. It runs while there are any. bailiff-report(8) describes what it does; start reading at internal/dispatch.
 //
 // Other programs of bailiff run it for what only it can do: `bailiff report --dry-run` runs "preview", `bailiff check` runs
 // "check-templates", and bailiff-report-exec@.service runs "exec".
@@ -37,7 +37,7 @@ import (
 	"bailiff/units/version"
 )
 
-// Exit statuses, as systemd.exec(5) "Process Exit Codes" has them (LSB). The unit does not restart after 2 and 6.
+// Exit statuses, as in systemd.exec(5), "Process Exit Codes". The unit does not restart after 2 and 6.
 const (
 	exitOK            = 0
 	exitFailure       = 1
@@ -63,7 +63,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run runs one of the commands that other programs use, or else the service.
+// run runs the service, or one of the commands that other programs use.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	what, rest := "", args
 	if len(args) > 0 {
@@ -96,7 +96,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // errUsage is the error of a wrong command line. It has been printed.
 var errUsage = errors.New("wrong usage")
 
-// parse reads options and prints what is wrong with them.
+// parse reads options. It prints errors.
 func parse(f *flag.FlagSet, args []string) error {
 	err := f.Parse(args)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -110,15 +110,15 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("bailiff-report", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&o.config, "config", "", "this configuration `file` in place of the installed ones")
+	f.StringVar(&o.config, "config", "", "use this configuration `file` instead of the installed configuration")
 	f.StringVar(&o.state, "state", "", "`folder` of the queue (default: $STATE_DIRECTORY, else /var/lib/bailiff-report)")
-	f.StringVar(&o.socket, "socket", control.ReportPath, "`path` of the control socket, where systemd does not pass one")
-	f.StringVar(&o.journal, "journal", "", "read the journal files of this `folder` in place of the host's journal")
-	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, which takes the audit trail")
-	f.StringVar(&o.daemon, "daemon", "bailiff", "`user` that the daemon runs as, a name or a number")
-	f.DurationVar(&o.linger, "linger", 0, "with no destination configured, end this `long` after the last call on the control socket (default 5s)")
+	f.StringVar(&o.socket, "socket", control.ReportPath, "`path` of the control socket if systemd passes none")
+	f.StringVar(&o.journal, "journal", "", "read the journal files in this `folder` instead of the host's journal")
+	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, for the audit trail")
+	f.StringVar(&o.daemon, "daemon", "bailiff", "`user` of the daemon, a name or a number")
+	f.DurationVar(&o.linger, "linger", 0, "without destinations, end this `long` after the last call on the control socket (default 5s)")
 	f.DurationVar(&o.retry, "retry", 0, "pause before the second attempt (default 30s); later ones are up to 120 times as long")
-	f.DurationVar(&o.settle, "settle", 0, "wait this `long` for the mail log before a mail is sent again whose delivery was cut off (default 3m)")
+	f.DurationVar(&o.settle, "settle", 0, "wait this `long` for the mail log before an interrupted mail is sent again (default 3m)")
 	showVersion := f.Bool("version", false, "print the version")
 	if err := parse(f, args); err != nil {
 		return err
@@ -140,7 +140,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return work(ctx, o)
 }
 
-// configError is an error of the configuration: a restart would only meet it again.
+// configError is an error in the configuration, after which a restart would not help.
 type configError struct{ err error }
 
 func (e *configError) Error() string { return e.err.Error() }
@@ -177,7 +177,7 @@ func work(ctx context.Context, o options) error {
 		Env: (&destinations.Envs{State: o.state}).Env,
 	})
 	if err != nil {
-		control.Refuse(ln, control.Error{Message: "bailiff-report cannot start: " + err.Error(), Hint: "bailiff check tells more; then systemctl restart bailiff-report.service"})
+		control.Refuse(ln, control.Error{Message: "bailiff-report cannot start: " + err.Error(), Hint: "repair what bailiff check reports, then: systemctl restart bailiff-report.service"})
 		ln.Close()
 		var bad *diag.Error
 		if errors.As(err, &bad) {
@@ -190,7 +190,7 @@ func work(ctx context.Context, o options) error {
 	defer signal.Stop(hup)
 	go func() {
 		for range hup {
-			_ = d.Reload(ctx) // the error is in status and in the journal
+			_ = d.Reload(ctx) // status and the journal show the error
 		}
 	}()
 	srv := control.NewReportServer(&dispatch.Control{D: d, Started: time.Now()}, control.Options{Log: func(s string) { aud.Log(audit.Warning, "control socket: "+s) }})
@@ -204,8 +204,8 @@ func work(ctx context.Context, o options) error {
 	if err != nil || ctx.Err() != nil || !strings.HasPrefix(from, "systemd: ") {
 		return err
 	}
-	// It ended because there was nothing to report to. If there is now, the daemon called while we still listened: the socket is
-	// systemd's, which starts the next process.
+	// The process ends because there are no destinations. If there are now, the daemon may have connected while this process still
+	// listened. A new connection makes systemd, which owns the socket, start the next process.
 	if conf, err := load(o.config); err == nil && slices.ContainsFunc(conf.Report.Destinations, func(d config.Destination) bool { return d.Enabled }) {
 		if again, err := net.Dial("unix", ln.Addr().String()); err == nil {
 			again.Close()
@@ -223,19 +223,19 @@ func load(file string) (*config.Config, error) {
 	return l.Load()
 }
 
-// daemonUsers are the users whose entries in the daemon's unit are believed: the daemon's, and root.
+// daemonUsers returns the users whose entries in the daemon's unit are believed: the daemon's and root.
 func daemonUsers(name string) ([]uint32, error) {
 	id := name
 	if _, err := strconv.ParseUint(name, 10, 32); err != nil {
 		u, err := user.Lookup(name)
 		if err != nil {
-			return nil, fmt.Errorf("the user that the daemon runs as: %w", err)
+			return nil, fmt.Errorf("user of the daemon: %w", err)
 		}
 		id = u.Uid
 	}
 	n, err := strconv.ParseUint(id, 10, 32)
 	if err != nil {
-		return nil, fmt.Errorf("the user that the daemon runs as: %w", err)
+		return nil, fmt.Errorf("user of the daemon: %w", err)
 	}
 	if n == 0 {
 		return []uint32{0}, nil

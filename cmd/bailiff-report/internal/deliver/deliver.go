@@ -1,5 +1,9 @@
-// Package deliver is how reports leave the host: one subfolder for each type of destination. It keeps nothing: the queue,
-// pauses between attempts and quotas are bailiff-report's (package dispatch).
+// Package deliver defines what a destination is. Its subfolders are the types of destinations and what they share: web (HTTP client)
+// and sendmail (the host's mail system). A destination makes one attempt at a time; queue, pauses and quotas belong to package
+// dispatch.
+//
+// To add a type of destination, implement Destination in a subfolder, add its constructor to package destinations, and its type and
+// keys to policy/config.
 package deliver
 
 import (
@@ -13,38 +17,37 @@ import (
 	"bailiff/policy/filter"
 )
 
-// Destination delivers items. It is used by one goroutine at a time. Where its Redact is set it gets items that went through
-// package redact already: see destinations.New.
+// Destination delivers items. One goroutine at a time uses it. If its configuration asks for redaction, it gets redacted items: see
+// destinations.New.
 type Destination interface {
-	// Deliver hands the item over and returns when the other side has taken it. Errors are *report.Retry, *report.Refused, or
-	// any other, which is tried again. They are for people, name the other side, and hold no secret. It ends when ctx does.
+	// Deliver returns when the other side has accepted the item, or when ctx ends. Errors are *report.Retry, *report.Refused, or any
+	// other, which is tried again. They are shown to people: they name the other side and contain no secret.
 	Deliver(ctx context.Context, item *report.Item) (report.Receipt, error)
 
-	// Render returns exactly what Deliver would send, with secrets masked, and sends nothing.
+	// Render returns exactly what Deliver would send, with secrets masked. It sends nothing.
 	Render(item *report.Item) ([]byte, error)
 }
 
-// Traced is a Destination whose deliveries leave a trace in the journal. After a crash in the middle of a delivery the
-// bailiff-report looks there whether it succeeded, before it tries again.
+// Traced is a Destination whose deliveries leave a trace in the journal. If a delivery was interrupted, the trace shows whether it
+// succeeded.
 type Traced interface {
-	// Trace returns a text that the other side's log entries hold, and only those about this item: a Message-ID. "" says that
-	// the item leaves no single one; then it is delivered again, and Deliver knows what it has done of it.
+	// Trace returns a text that only the log entries about this item contain, such as a Message-ID. "" means that the item has no
+	// single trace; it is then delivered again, and Deliver finds out which parts of it were sent.
 	Trace(item *report.Item) string
 }
 
-// Env is what destinations get from the process they live in.
+// Env is what destinations get from their process.
 type Env struct {
 	Config *config.Report
 	Host   string                            // this host's name in reports
 	Own    []string                          // names and addresses of this host, for redaction
-	Filter func(name string) *filter.Filter  // by Report.Service, for redaction; nil: those that come with the program
-	Secret func(name string) ([]byte, error) // reads a systemd credential, without a final newline; errors name it, and say where it belongs
+	Filter func(name string) *filter.Filter  // by Report.Service, for redaction; nil: the built-in ones
+	Secret func(name string) ([]byte, error) // reads a systemd credential, without a final newline; errors say where it belongs
 	Client *http.Client
 	Now    func() time.Time
 	Agent  string // User-Agent and X-Mailer: bailiff/VERSION
-	State  string // folder for the little that a destination keeps of its own, in a file of its name; "": nothing is kept
+	State  string // folder for the state of destinations, in files of their names; "": nothing is saved
 
-	// Lookup asks the registries about an address, as bailiff-report does for a report, where that gave no contact. It never
-	// fails: the answer says why there is none.
+	// Lookup asks the registries about an address. It never returns nil: Failed says why there is no answer.
 	Lookup func(ctx context.Context, addr netip.Addr) *report.Whois
 }

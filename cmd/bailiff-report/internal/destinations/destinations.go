@@ -1,6 +1,5 @@
-// Package all makes destinations of every type, and what they get from the process they live in: this host's names and
-// addresses, the credentials that systemd passed, the registries. bailiff-report and `bailiff report --dry-run` share it, so
-// that they say the same. It delivers nothing itself.
+// Package destinations makes destinations of every type and their environment: this host's names and addresses, the credentials from
+// systemd, and the registries. The service and previews use it, so that they agree. It delivers nothing itself.
 package destinations
 
 import (
@@ -45,11 +44,11 @@ var types = map[string]func(*config.Destination, deliver.Env) (deliver.Destinati
 	config.TypeExec:      exec.New,
 }
 
-// New makes a destination. Where its Redact is set, all that it gets is redacted: nothing else of a report can leave by it.
+// New makes a destination. If its Redact is set, it gets only redacted reports.
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	build := types[d.Type]
 	if build == nil {
-		return nil, fmt.Errorf("this bailiff cannot deliver to the type %q", d.Type)
+		return nil, fmt.Errorf("unknown type of destination %q", d.Type)
 	}
 	dst, err := build(d, env)
 	if err != nil || !d.Redact {
@@ -62,7 +61,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	return r, nil
 }
 
-// redacted is a destination that sees redacted items alone.
+// redacted is a destination that gets only redacted items.
 type redacted struct {
 	dst deliver.Destination
 	r   *redact.Redactor
@@ -81,7 +80,7 @@ type redactedTraced struct {
 
 func (d *redactedTraced) Trace(item *report.Item) string { return d.traced.Trace(d.r.Item(item)) }
 
-// filters finds the filters of the jails, and where a jail is no more what came with the program.
+// filters finds the filters of the jails, or the built-in filter if there is no such jail.
 func filters(jails []config.Jail) func(name string) *filter.Filter {
 	all := map[string]*filter.Filter{}
 	for i := range jails {
@@ -101,29 +100,29 @@ func filters(jails []config.Jail) func(name string) *filter.Filter {
 	}
 }
 
-// Env is what destinations get here. state is the folder for what they keep.
+// Env returns the environment of destinations. state is the folder for their files; "": they save nothing.
 func Env(conf *config.Config, state string) (deliver.Env, error) {
 	return (&Envs{State: state}).Env(conf)
 }
 
-// Envs makes Envs for one configuration after another. While their lookup settings are the same they share one registry, whose rate
-// limits a reload must not reset. One call at a time.
+// Envs makes environments for successive configurations. They share a registry while their lookup settings are the same, so that a
+// reload does not reset its rate limits. It is not safe for concurrent use.
 type Envs struct {
-	State string // folder for what destinations keep
+	State string // folder for the files of destinations
 
 	lookup config.Lookup
 	reg    *registry.Registry
 }
 
-// Env is what destinations get under a configuration.
+// Env returns the environment of destinations for a configuration.
 func (e *Envs) Env(conf *config.Config) (deliver.Env, error) {
 	c := &conf.Report
 	agent := "bailiff/" + version.String()
 	lookup := c.Lookup
 	if !slices.ContainsFunc(c.Destinations, func(d config.Destination) bool { return d.Enabled && d.Type == config.TypeXARF }) {
-		lookup.Contacts = "" // nobody else needs them, and each question tells who was banned
+		lookup.Contacts = "" // nothing else needs them, and each question reveals a banned address
 	}
-	if e.reg == nil || e.lookup != lookup || lookup.Bootstrap != "" { // that file may have changed
+	if e.reg == nil || e.lookup != lookup || lookup.Bootstrap != "" { // the file may have changed
 		reg, err := registry.New(lookup, registry.Options{Agent: agent})
 		if err != nil {
 			return deliver.Env{}, err
@@ -134,22 +133,22 @@ func (e *Envs) Env(conf *config.Config) (deliver.Env, error) {
 	if host == "" {
 		host = Host()
 	}
-	out := deliver.Env{Config: c, Host: host, Own: own(host), Filter: filters(conf.Jails), Client: web.NewClient(), Now: time.Now, Agent: agent, State: e.State, Secret: Secret}
+	out := deliver.Env{Config: c, Host: host, Own: hostNames(host), Filter: filters(conf.Jails), Client: web.NewClient(), Now: time.Now, Agent: agent, State: e.State, Secret: Secret}
 	if c.Lookup.RDAP || c.Lookup.Whois || c.Lookup.Contacts != "" {
 		out.Lookup = e.reg.Lookup
 	}
 	return out, nil
 }
 
-// maxSecret bounds a key.
+// maxSecret is the largest size of a credential, in bytes.
 const maxSecret = 64 << 10
 
-// Secret reads a credential that systemd passed (systemd.exec(5), LoadCredential=): NAME, or that file of a folder which was
-// passed as a whole, under the id bailiff, or bailiff-key where its files are encrypted. Errors hold nothing of it.
+// Secret reads a credential from systemd (systemd.exec(5), LoadCredential=): NAME, or the file NAME of a folder that was passed with
+// the id bailiff, or bailiff-key for encrypted files. Errors contain nothing of it.
 func Secret(name string) ([]byte, error) {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
-		return nil, fmt.Errorf("credential %s: systemd passed none (LoadCredential= in the unit)", name)
+		return nil, fmt.Errorf("credential %s: systemd passed no credentials (LoadCredential= in the unit)", name)
 	}
 	if name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {
 		return nil, fmt.Errorf("credential %q: not a name", name)
@@ -165,7 +164,7 @@ func Secret(name string) ([]byte, error) {
 		}
 		return b, nil
 	}
-	return nil, fmt.Errorf("credential %s: there is none: put it into /etc/bailiff/credentials/%s and restart bailiff-report.service", name, short)
+	return nil, fmt.Errorf("credential %s: missing: write it to /etc/bailiff/credentials/%s and restart bailiff-report.service", name, short)
 }
 
 func secret(path string) ([]byte, error) {
@@ -179,9 +178,9 @@ func secret(path string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !st.Mode().IsRegular():
-		return nil, errors.New("is no file")
-	case st.Mode()&0o007 != 0: // an access list of systemd's shows as the group's mode
-		return nil, fmt.Errorf("everybody can read it (mode %04o)", st.Mode().Perm())
+		return nil, errors.New("not a regular file")
+	case st.Mode()&0o007 != 0: // systemd's access list shows in the group's mode
+		return nil, fmt.Errorf("readable by everybody (mode %04o)", st.Mode().Perm())
 	case st.Size() > maxSecret:
 		return nil, fmt.Errorf("has %d bytes, more than %d", st.Size(), maxSecret)
 	}
@@ -196,10 +195,10 @@ func secret(path string) ([]byte, error) {
 	return b, nil
 }
 
-// Masked is Secret for a preview.
+// Masked replaces Secret for a preview.
 func Masked(string) ([]byte, error) { return []byte("********"), nil }
 
-// Host is this host's name with its domain: as it is set, as /etc/hosts completes it, or as DNS does.
+// Host returns this host's name with its domain: as set, or as in /etc/hosts or DNS.
 func Host() string {
 	name, err := os.Hostname()
 	if err != nil || name == "" {
@@ -233,8 +232,8 @@ func Host() string {
 	return name
 }
 
-// own lists this host's names and addresses, which are nobody else's business.
-func own(host string) (l []string) {
+// hostNames lists this host's names and addresses, for redaction.
+func hostNames(host string) (l []string) {
 	add := func(s string) {
 		if s != "" && s != "localhost" && !slices.Contains(l, s) {
 			l = append(l, s)

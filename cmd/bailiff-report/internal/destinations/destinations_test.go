@@ -87,7 +87,7 @@ func TestSecret(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}
 	}
-	if _, err := Secret("bailiff_abuseipdb"); err == nil || !strings.Contains(err.Error(), "put it into /etc/bailiff/credentials/abuseipdb and") {
+	if _, err := Secret("bailiff_abuseipdb"); err == nil || !strings.Contains(err.Error(), "write it to /etc/bailiff/credentials/abuseipdb and") {
 		t.Error(err)
 	}
 	for _, bad := range []string{"", "..", "../own", "bailiff_empty", "/etc/passwd"} {
@@ -98,7 +98,7 @@ func TestSecret(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "own"), 0o404); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Secret("own"); err == nil || !strings.Contains(err.Error(), "everybody can read it") {
+	if _, err := Secret("own"); err == nil || !strings.Contains(err.Error(), "readable by everybody") {
 		t.Error(err)
 	}
 }

@@ -21,26 +21,25 @@ import (
 	"bailiff/policy/config"
 )
 
-// Message is a mail as RFC 5322 and MIME (RFC 2045) have it. Whatever its texts hold, no header and no part ends but where
-// Bytes ends it.
+// Message is a mail (RFC 5322, RFC 2045). Its texts cannot end a header or a part early.
 type Message struct {
-	ID      string // without angle brackets: see the function ID
+	ID      string // Message-ID without angle brackets: see the function ID
 	Name    string // of the sender, for people
-	From    string // address; checked by report.ValidRecipient
+	From    string // address, checked with config.ValidRecipient
 	To      []string
-	Host    string // is put behind addresses without an @
+	Host    string // is added to addresses without an @
 	Subject string
 	Date    time.Time
 	Agent   string      // X-Mailer
 	Header  [][2]string // further fields, in this order
-	Kind    string      // of the whole where there are several parts; "": multipart/mixed
+	Kind    string      // Content-Type if there are several parts; "": multipart/mixed
 	Parts   []Part      // at least one
 }
 
 // Part is one part of a Message.
 type Part struct {
-	Type string // Content-Type; text is UTF-8 and says so by itself
-	Name string // of the file: makes an attachment of it; [A-Za-z0-9.-]
+	Type string // Content-Type; for text, charset=utf-8 is added
+	Name string // of the attached file, [A-Za-z0-9.-]; "": not an attachment
 	Body []byte // lines of text end with \n
 }
 
@@ -60,8 +59,8 @@ func validHost(host string) string {
 	return "localhost.localdomain"
 }
 
-// Bytes writes the message with lines that end with CRLF, in ASCII, none longer than 78 bytes but for headers of one long
-// word, which end below 998 (RFC 5322, 2.1.1).
+// Bytes returns the message in ASCII. Lines end with CRLF and have at most 78 bytes, headers of one long word at most 998 (RFC 5322,
+// 2.1.1).
 func (m *Message) Bytes() []byte {
 	var b bytes.Buffer
 	field := func(name, value string) { writeField(&b, name, value) }
@@ -74,7 +73,7 @@ func (m *Message) Bytes() []byte {
 	field("To", strings.Join(to, ", "))
 	field("Subject", encoded(m.Subject))
 	field("Message-ID", "<"+m.ID+">")
-	// RFC 3834: no vacation notice answers; the two others say the same to Exchange and to old programs.
+	// RFC 3834: no automatic answers. The two others are for Exchange and for old programs.
 	field("Auto-Submitted", "auto-generated")
 	field("X-Auto-Response-Suppress", "All")
 	field("Precedence", "bulk")
@@ -103,7 +102,7 @@ func (m *Message) Bytes() []byte {
 	return b.Bytes()
 }
 
-// boundary follows from the Message-ID. It cannot stand in a part: "=_" is in no line of quoted-printable or base64.
+// boundary is made from the Message-ID. It cannot occur in a part: neither quoted-printable nor base64 contains "=_".
 func (m *Message) boundary() string {
 	sum := sha256.Sum256([]byte(m.ID))
 	return "=_" + hex.EncodeToString(sum[:12])
@@ -147,7 +146,7 @@ func (p *Part) write(b *bytes.Buffer) {
 	}
 }
 
-// isPlain says whether text may stand in a mail as it is.
+// isPlain says whether text needs no encoding.
 func isPlain(b []byte) bool {
 	for _, line := range bytes.Split(b, []byte("\n")) {
 		if len(line) > 998 || bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f }) {
@@ -159,7 +158,7 @@ func isPlain(b []byte) bool {
 
 const lineLimit = 78 // RFC 5322, 2.1.1
 
-// writeField writes a header field and folds it before the blanks that it holds.
+// writeField writes a header field, folded at spaces.
 func writeField(b *bytes.Buffer, name, value string) {
 	b.WriteString(name + ":")
 	at := len(name) + 1
@@ -229,7 +228,7 @@ func quotePrintable(b *bytes.Buffer, text []byte) {
 	}
 }
 
-// Address says how the sender is written where it stands in an argument or a header.
+// Address returns the sender's address for an argument or a header: the configured one, or bailiff at the host.
 func Address(sender, host string) string {
 	if sender == "" {
 		return "bailiff@" + validHost(host)

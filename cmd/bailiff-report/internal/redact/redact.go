@@ -1,9 +1,9 @@
-// Package redact takes out of reports what third parties have no business with: account names and whatever else a client
-// typed (a password in place of a name, too), this host's names and addresses, who banned by hand, and mail addresses.
+// Package redact removes from reports what third parties must not see: account names and anything else that a client typed (such as a
+// password in place of a name), this host's names and addresses, the administrator of a manual ban, and mail addresses.
 //
-// It does not look for secrets, since none can be told from other text. It keeps what is known to hold none: of a log line,
-// the words of the filter's own pattern that took it, numbers and the attacker's address. A line that no pattern takes
-// is left out. It never changes what it is given; the copies share only what is left as it is.
+// It does not search for secrets, since they look like other text. It keeps only what contains none: of a log line, the words of the
+// filter's pattern that matched it, numbers, and the attacker's address. A line that no pattern matches is left out. It returns copies
+// and does not change its input.
 //
 // Start reading at Redactor.Report.
 package redact
@@ -20,22 +20,22 @@ import (
 	"bailiff/policy/state"
 )
 
-// What stands in place of what was taken out. Filters of receivers may rely on these texts.
+// Replacements. Filters of receivers may rely on them.
 const (
 	User = "<user>" // an account name
-	Host = "<host>" // a name or an address of this host, and any host name in a line
+	Host = "<host>" // a name or an address of this host, or any host name in a line
 	Mail = "<mail>" // a mail address in a registry's text
-	Text = "<text>" // anything else that a client or a library wrote
+	Text = "<text>" // any other text of a client or a library
 )
 
-// Redactor knows what is this host's own. It is read-only: any number of goroutines may use it.
+// Redactor redacts reports. It is safe for concurrent use.
 type Redactor struct {
-	own     own
+	own     identity
 	filters func(service string) *filter.Filter
 }
 
-// New makes a Redactor. own lists the host's names and addresses. filters returns the filter of a Report.Service, nil where
-// there is none: lines of such reports are left out. A nil function stands for the filters that come with the program.
+// New returns a Redactor. own lists the host's names and addresses. filters returns the filter of a Report.Service; nil if there is
+// none: the lines of such reports are left out. A nil function stands for the built-in filters.
 func New(own []string, filters func(service string) *filter.Filter) *Redactor {
 	if filters == nil {
 		filters = func(service string) *filter.Filter {
@@ -46,10 +46,10 @@ func New(own []string, filters func(service string) *filter.Filter) *Redactor {
 			return f
 		}
 	}
-	return &Redactor{newOwn(own), filters}
+	return &Redactor{newIdentity(own), filters}
 }
 
-// Item returns a copy of an item that may leave.
+// Item returns a redacted copy of an item.
 func (r *Redactor) Item(item *report.Item) *report.Item {
 	c := *item
 	c.Reports = make([]*report.Report, len(item.Reports))
@@ -59,8 +59,8 @@ func (r *Redactor) Item(item *report.Item) *report.Item {
 	return &c
 }
 
-// Report returns a copy of a report that may leave. Cursors are not in it (they hold the host's boot and machine ids), and
-// times are UTC. The registries' abuse contacts stay: they are addressees.
+// Report returns a redacted copy of a report, without cursors, which contain the host's boot and machine ids, and with times in UTC. The
+// registries' abuse contacts stay: they are recipients.
 func (r *Redactor) Report(rep *report.Report) *report.Report {
 	c := *rep
 	c.Cursor, c.By, c.Host = "", "", Host
@@ -109,7 +109,7 @@ func (r *Redactor) lines(f *filter.Filter, lines []report.Line) []report.Line {
 	return kept
 }
 
-// unit leaves out the instance: that of sshd@.service names both ends of the connection.
+// unit removes the instance: that of sshd@.service contains both ends of the connection.
 func (r *Redactor) unit(s string) string {
 	name, rest, ok := strings.Cut(s, "@")
 	if !ok {
@@ -121,27 +121,26 @@ func (r *Redactor) unit(s string) string {
 	return r.Text(name) + "@"
 }
 
-// plain says whether s looks like the name of a program.
+// plain says whether s can be the name of a program.
 func plain(s string) bool {
 	return len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./@") == ""
 }
 
-// methods are words that may stay although a client chose them: names of login methods of SSH (RFC 4252, 4256, 4462) and
-// SASL, which tell what was attacked.
+// methods are words that stay although a client chose them, since they show what was attacked: login methods of SSH (RFC 4252, 4256,
+// 4462) and SASL.
 var methods = []string{
 	"password", "publickey", "none", "hostbased", "keyboard-interactive", "keyboard-interactive/pam", "gssapi-with-mic",
 	"PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "SCRAM-SHA-1", "SCRAM-SHA-256", "XOAUTH2", "OAUTHBEARER",
 }
 
-// sources are the names of PAM modules and password databases.
+// sources are names of PAM modules and password databases.
 var sources = []string{
 	"unix", "sss", "krb5", "winbind", "ldap", "systemd_home", "faillock",
 	"pam", "passwd", "passwd-file", "shadow", "sql", "lua", "oauth2", "static", "imap", "bsdauth",
 }
 
-// Message returns what of a line its pattern vouches for: the pattern's own words, numbers and ports, the names of PAM
-// modules, password databases and login methods, and the attacker's address in its usual spelling. It reports false if no
-// pattern of the name takes the line.
+// Message returns the safe parts of a line: the words of its pattern, numbers and ports, the names of PAM modules, password databases
+// and login methods, and the attacker's address in its usual form. It returns false if the pattern does not match the line.
 func (r *Redactor) Message(f *filter.Filter, pattern string, msg []byte) ([]byte, bool) {
 	pieces, ok := f.Dissect(pattern, msg)
 	if !ok {
@@ -175,5 +174,5 @@ func (r *Redactor) Message(f *filter.Filter, pattern string, msg []byte) ([]byte
 	return b, true
 }
 
-// Text takes the host's own names and addresses and all mail addresses out of a text that no client wrote.
+// Text removes the host's names and addresses and all mail addresses from a text that was not written by a client.
 func (r *Redactor) Text(s string) string { return r.own.clean(s) }

@@ -1,11 +1,10 @@
-// Package report is what bailiff-report tells the world about bans: the facts of a ban with its evidence, where they shall
-// go, and how a destination can answer. Its subfolders give reports their forms (mail, X-ARF, AbuseIPDB, …) and take from
-// them what shall not leave the host. None of it does I/O: what reads the journal, asks whois and delivers is cmd's.
+// Package report has the values that the parts of bailiff-report share: a report with its evidence, an item that is delivered, and the
+// results of a delivery. It does no I/O.
 //
-// Everything in a Line and a Whois is a stranger's text: it is bytes of any kind and length, never trusted, never a header,
-// an argument or a template.
+// The texts in Line and Whois are not trusted: they may be any bytes of any length, and must never become a header, an argument or a
+// template.
 //
-// Start reading at Report; config.go says what an administrator can ask for.
+// Start reading at Item.
 package report
 
 import (
@@ -23,37 +22,37 @@ type Line = control.ReportLine
 // Whois is what the registries say about an address.
 type Whois = control.Whois
 
-// Item is what is delivered in one go: one report, or several of a digest.
+// Item is what is delivered at once: a report, or the reports of a digest.
 type Item struct {
-	// Key names the item at its destination for ever, in every attempt: letters, digits, '-' and '.'. A mail's Message-ID is
-	// made of it, a webhook's delivery id, X-ARF's Report-ID.
+	// Key is the permanent name of the item at its destination, the same in every attempt: letters, digits, '-' and '.'. Message-IDs of
+	// mails, delivery ids of webhooks and X-ARF's Report-ID are made from it.
 	Key     string
 	Reports []*Report // at least one, oldest first
-	Digest  bool      // made of what came in an hour or a day
-	Test    bool      // by `bailiff report test`: about an address of documentation, RFC 5737
+	Digest  bool      // contains the reports of an hour or a day
+	Test    bool      // by `bailiff report test`, about an address for documentation (RFC 5737)
 	Attempt int       // 1 for the first
 }
 
-// Receipt is what a destination said when it took an item.
+// Receipt is the answer of a destination that accepted an item.
 type Receipt struct {
 	Answer    string // for people, one line: "250 queued as 4F2A", "confidence 87"
-	Duplicate bool   // it knew already, and that is fine
+	Duplicate bool   // the destination had it already
 }
 
-// Retry is the error of a delivery that may work later. Any other error but Refused counts as one, too.
+// Retry is the error of a delivery that may succeed later. Any error other than Refused counts as one.
 type Retry struct {
-	After time.Duration // not before that; 0: as bailiff-report likes
-	Quota bool          // the destination takes no more for now, from anybody of ours: others of it wait as well
-	Own   bool          // it is about this item alone: the destination works, and others of it need not wait
+	After time.Duration // the pause that the destination asks for; 0: none
+	Quota bool          // a quota is used up: other items for the destination wait, too
+	Own   bool          // only this item is affected: other items need not wait
 	Err   error
 }
 
 func (e *Retry) Error() string { return e.Err.Error() }
 func (e *Retry) Unwrap() error { return e.Err }
 
-// Refused is the error of a delivery that will never work: the item is dropped, with an audit entry that says why.
+// Refused is the error of a delivery that cannot succeed. The item is dropped, with an audit entry.
 type Refused struct {
-	All bool // the destination as a whole is set up wrongly (a key that is not known): it is held until the configuration or its credential changes, its items are kept
+	All bool // no item can succeed (such as with a wrong key): the destination is held until its configuration or credential changes
 	Err error
 }
 

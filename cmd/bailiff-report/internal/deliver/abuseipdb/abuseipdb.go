@@ -32,7 +32,7 @@ type destination struct {
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	base := d.URL
 	if base == "" {
-		base = URL
+		base = apiURL
 	}
 	if err := web.Check(base); err != nil {
 		return nil, err
@@ -43,13 +43,13 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 // call is one request of an item.
 type call struct {
 	*web.Request
-	entries []*Entry
+	entries []*entry
 	bulk    bool
 }
 
-// calls are what an item is sent as. skipped says which of its reports are not sent.
+// calls returns the requests for an item. skipped says which of its reports are left out.
 func (d *destination) calls(item *report.Item, key string) (calls []call, skipped []error, err error) {
-	entries, skipped, err := ComposeAll(item.Reports, d.Destination, item.Test, d.env.Now())
+	entries, skipped, err := composeAll(item.Reports, d.Destination, item.Test, d.env.Now())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -57,15 +57,15 @@ func (d *destination) calls(item *report.Item, key string) (calls []call, skippe
 	request := func(path, kind string, body []byte) *web.Request {
 		return &web.Request{URL: d.base + path, Header: header, Type: kind, Body: body, Agent: d.env.Agent}
 	}
-	if len(entries) < BulkFrom {
+	if len(entries) < bulkMin {
 		for _, e := range entries {
-			calls = append(calls, call{request("/report", "application/x-www-form-urlencoded", []byte(e.Form().Encode())), []*Entry{e}, false})
+			calls = append(calls, call{request("/report", "application/x-www-form-urlencoded", []byte(e.form().Encode())), []*entry{e}, false})
 		}
 		return calls, skipped, nil
 	}
 	for len(entries) > 0 {
-		n := min(len(entries), MaxRows)
-		kind, body, err := file(CSV(entries[:n]), item.Key)
+		n := min(len(entries), maxRows)
+		kind, body, err := form(csvFile(entries[:n]), item.Key)
 		if err != nil {
 			return nil, nil, &report.Refused{Err: err}
 		}
@@ -75,8 +75,8 @@ func (d *destination) calls(item *report.Item, key string) (calls []call, skippe
 	return calls, skipped, nil
 }
 
-// file is a form with one file in it. No line of a CSV begins with the boundary's hyphens.
-func file(data []byte, key string) (kind string, body []byte, err error) {
+// form is a form with one file. No line of a CSV begins with the hyphens of the boundary.
+func form(data []byte, key string) (kind string, body []byte, err error) {
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
 	if err := w.SetBoundary("bailiff-" + key[max(0, len(key)-60):] + "b"); err != nil {
@@ -90,8 +90,7 @@ func file(data []byte, key string) (kind string, body []byte, err error) {
 	return w.FormDataContentType(), b.Bytes(), err
 }
 
-// Deliver sends an item. If several requests were needed and one failed, all are sent again the next time: what the service
-// knows already it says so.
+// Deliver sends an item. If one of several requests fails, all are sent again the next time; AbuseIPDB recognizes duplicates.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
 	key, err := web.Key(d.env.Secret, d.CredentialName())
 	if err != nil {
@@ -113,7 +112,7 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 		receipt, err := d.send(ctx, c)
 		var no *report.Refused
 		switch {
-		case errors.As(err, &no) && !no.All: // others may be better
+		case errors.As(err, &no) && !no.All: // others may be accepted
 			refused = append(refused, err)
 		case err != nil:
 			return report.Receipt{}, err
@@ -126,10 +125,10 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 	if taken+known == 0 {
 		return report.Receipt{}, refused[0]
 	}
-	return with(report.Receipt{Answer: fmt.Sprintf("%d taken, %d known already", taken, known), Duplicate: taken == 0}, append(refused, skipped...)), nil
+	return with(report.Receipt{Answer: fmt.Sprintf("%d taken, %d already known", taken, known), Duplicate: taken == 0}, append(refused, skipped...)), nil
 }
 
-// with tells of reports that were not taken beside others that were.
+// with adds to a receipt how many reports were left out, and why.
 func with(r report.Receipt, not []error) report.Receipt {
 	if len(not) > 0 {
 		r.Answer += fmt.Sprintf("; %d left out: %v", len(not), not[0])
@@ -143,9 +142,9 @@ func (d *destination) send(ctx context.Context, c call) (report.Receipt, error) 
 		return report.Receipt{}, err
 	}
 	if c.bulk {
-		return JudgeBulk(a, len(c.entries), d.env.Now())
+		return judgeBulk(a, len(c.entries), d.env.Now())
 	}
-	return Judge(a, d.env.Now())
+	return judge(a, d.env.Now())
 }
 
 // Render shows the requests.

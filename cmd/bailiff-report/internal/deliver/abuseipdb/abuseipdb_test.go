@@ -70,17 +70,17 @@ func TestReports(t *testing.T) {
 func TestFailures(t *testing.T) {
 	p, d, _ := start(t)
 	for _, c := range []struct{ mode, want string }{
-		{peers.Error, "retry 0s: AbuseIPDB answers 500 (internal server error)"},
-		{peers.Unavailable, "retry 2s: AbuseIPDB answers 503"},
+		{peers.Error, "retry 0s: AbuseIPDB answered 500 (internal server error)"},
+		{peers.Unavailable, "retry 2s: AbuseIPDB answered 503"},
 		{peers.Cut, "retry 0s: 127.0.0.1:"},
 		{peers.CutEarly, "retry 0s: 127.0.0.1:"},
-		{peers.Huge, "retry 0s: AbuseIPDB answers what is no answer of its API: xxx"},
-		{peers.Garbage, "retry 0s: AbuseIPDB answers what is no answer of its API: ?{]"},
-		{peers.Redirect, "retry 0s: AbuseIPDB answers 302 (found)"},
-		{peers.WrongKey, "held: AbuseIPDB answers 401 (unauthorized): Authentication failed."},
-		{peers.Payment, "held: AbuseIPDB wants to be paid"},
-		{peers.Refuse, "refused: AbuseIPDB answers 422 (unprocessable content): The ip must be"},
-		{peers.Quota, "quota 1h0m0s: AbuseIPDB answers 429 (too many requests): Daily rate limit of 1000"},
+		{peers.Huge, "retry 0s: AbuseIPDB sent an answer that is not of its API: xxx"},
+		{peers.Garbage, "retry 0s: AbuseIPDB sent an answer that is not of its API: ?{]"},
+		{peers.Redirect, "retry 0s: AbuseIPDB answered 302 (found)"},
+		{peers.WrongKey, "held: AbuseIPDB answered 401 (unauthorized): Authentication failed."},
+		{peers.Payment, "held: AbuseIPDB asks for payment"},
+		{peers.Refuse, "refused: AbuseIPDB answered 422 (unprocessable content): The ip must be"},
+		{peers.Quota, "quota 1h0m0s: AbuseIPDB answered 429 (too many requests): Daily rate limit of 1000"},
 		{peers.Duplicate, "duplicate: "},
 	} {
 		for _, n := range []int{1, 25} {
@@ -123,13 +123,13 @@ func TestDigests(t *testing.T) {
 	p, d, _ := start(t)
 	few := many(3)
 	few.Reports[1].Service, few.Reports[1].Jail = "nsd", "nsd"
-	if got := outcome(t, d, few); !strings.HasPrefix(got, "ok: 2 taken, 0 known already; 1 left out: AbuseIPDB is not told: nsd speaks UDP") {
+	if got := outcome(t, d, few); !strings.HasPrefix(got, "ok: 2 taken, 0 already known; 1 left out: AbuseIPDB is not told: nsd uses UDP") {
 		t.Error(got)
 	}
-	if got := outcome(t, d, many(1000)); got != "ok: 998 of 1000 taken, 2 known already" {
+	if got := outcome(t, d, many(1000)); got != "ok: 998 of 1000 taken, 2 already known" {
 		t.Error(got)
 	}
-	if got := outcome(t, d, many(1000)); got != "duplicate: 0 of 1000 taken, 1000 known already" {
+	if got := outcome(t, d, many(1000)); got != "duplicate: 0 of 1000 taken, 1000 already known" {
 		t.Error(got)
 	}
 	if e := faultless(t, p); len(e) != 4 || len(e[2].Rows) != 1001 {
@@ -137,7 +137,7 @@ func TestDigests(t *testing.T) {
 	}
 	few = many(2)
 	few.Reports[0].Jail, few.Reports[1].Jail, few.Reports[0].Service, few.Reports[1].Service = "x", "x", "x", "x"
-	if got := outcome(t, d, few); !strings.HasPrefix(got, "refused: AbuseIPDB is not told: it is not known what attacks on x are called there") {
+	if got := outcome(t, d, few); !strings.HasPrefix(got, "refused: AbuseIPDB is not told: attacks on x have no known categories") {
 		t.Error(got)
 	}
 }
@@ -159,9 +159,9 @@ func TestSetUpWrongly(t *testing.T) {
 	p, _, d := start(t)
 	for secret, want := range map[string]string{
 		"":              "held: credential bailiff_abuseipdb: is empty",
-		"two words":     "held: credential bailiff_abuseipdb: holds no key",
-		"k\nInjected: ": "held: credential bailiff_abuseipdb: holds no key",
-		"wrong":         "held: AbuseIPDB answers 401",
+		"two words":     "held: credential bailiff_abuseipdb: is not a key",
+		"k\nInjected: ": "held: credential bailiff_abuseipdb: is not a key",
+		"wrong":         "held: AbuseIPDB answered 401",
 	} {
 		dest, err := New(d, delivertest.Env(t, d.CredentialName(), secret))
 		if err != nil {

@@ -17,24 +17,22 @@ import (
 )
 
 const (
-	// MaxRows is how many reports one file may hold.
-	MaxRows = 10_000
+	maxRows = 10_000 // reports in one file
 
-	// BulkFrom is from how many reports on a file is worth one of the few that an account has a day: 5 for a free one, against
-	// 1,000 single reports.
-	BulkFrom = 20
+	// bulkMin is the number of reports from which a file is sent. A free account may send 5 files and 1,000 single reports a day.
+	bulkMin = 20
 
 	maxFile = 2 << 20 // bytes
-	rowRest = 30      // bytes of a row beside its cells' texts, and its time: commas, quotes, newline
+	rowRest = 30      // bytes of a row without its cells: commas, quotes, newline
 )
 
-// ComposeAll makes the entries of several reports, one for each address, oldest first: the service takes an address once in 15
-// minutes, so of several the newest stays, with the categories of all. skipped says why others are not told about. If nothing
-// is left the error is the first of those reasons.
-func ComposeAll(reports []*report.Report, d *config.Destination, test bool, now time.Time) (entries []*Entry, skipped []error, err error) {
+// composeAll makes the entries of several reports, oldest first and one for each address, since AbuseIPDB takes an address once in 15
+// minutes: the newest report, with the categories of all. skipped says why other reports are left out. If none is left, the error is
+// the first of these reasons.
+func composeAll(reports []*report.Report, d *config.Destination, test bool, now time.Time) (entries []*entry, skipped []error, err error) {
 	last := make(map[netip.Addr]int, len(reports))
 	for _, r := range reports {
-		e, err := Compose(r, d, test, now)
+		e, err := compose(r, d, test, now)
 		if err != nil {
 			skipped = append(skipped, err)
 			continue
@@ -46,7 +44,7 @@ func ComposeAll(reports []*report.Report, d *config.Destination, test bool, now 
 		last[e.IP] = len(entries)
 		entries = append(entries, e)
 	}
-	entries = slices.DeleteFunc(entries, func(e *Entry) bool { return e == nil })
+	entries = slices.DeleteFunc(entries, func(e *entry) bool { return e == nil })
 	if len(entries) == 0 {
 		if len(skipped) == 0 {
 			skipped = []error{&report.Refused{Err: errors.New("nothing to report")}}
@@ -56,20 +54,19 @@ func ComposeAll(reports []*report.Report, d *config.Destination, test bool, now 
 	return entries, skipped, nil
 }
 
-// CSV is the file for /bulk-report: at most MaxRows entries, and no more bytes than the service takes, for which comments are
-// cut where they must be. No cell is a formula to a spreadsheet that somebody opens it with, and none holds a newline or a
-// quote, over which parsers of CSV disagree.
-func CSV(entries []*Entry) []byte {
-	if len(entries) > MaxRows {
+// csvFile is the file for /bulk-report with at most maxRows entries. Comments are cut so that the file is not too large. No cell is a
+// formula for a spreadsheet, and none contains a newline or a quote, since CSV parsers differ there.
+func csvFile(entries []*entry) []byte {
+	if len(entries) > maxRows {
 		panic(fmt.Sprintf("abuseipdb: %d rows", len(entries)))
 	}
-	most := maxComment
+	limit := maxComment
 	if n := len(entries); n > 0 {
 		room := maxFile
 		for _, e := range entries {
 			room -= len(e.IP.String()) + len(e.categories()) + len(time.RFC3339) + rowRest
 		}
-		most = min(most, room/n) // which is 50 at least, with MaxRows and maxCategories
+		limit = min(limit, room/n) // which is 50 at least, with maxRows and maxCategories
 	}
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
@@ -80,7 +77,7 @@ func CSV(entries []*Entry) []byte {
 	}
 	write("IP", "Categories", "ReportDate", "Comment")
 	for _, e := range entries {
-		write(e.IP.String(), e.categories(), stamp(e.Time), cell(e.Comment, most))
+		write(e.IP.String(), e.categories(), stamp(e.Time), cell(e.Comment, limit))
 	}
 	w.Flush()
 	return b.Bytes()
@@ -88,26 +85,26 @@ func CSV(entries []*Entry) []byte {
 
 var plain = strings.NewReplacer("\n", " | ", `"`, "'")
 
-// cell makes a comment a cell. It begins with the filter's name; whatever that is, it begins no formula.
-func cell(s string, most int) string {
-	s = safetext.Line(plain.Replace(s), most)
+// cell makes a cell of a comment.
+func cell(s string, limit int) string {
+	s = safetext.Line(plain.Replace(s), limit)
 	if strings.IndexAny(s, "=+-@") == 0 {
 		s = "'" + s[1:]
 	}
 	return s
 }
 
-// JudgeBulk reads the answer to a file of so many entries.
-func JudgeBulk(a *web.Answer, sent int, now time.Time) (report.Receipt, error) {
+// judgeBulk reads the answer to a file of entries.
+func judgeBulk(a *web.Answer, sent int, now time.Time) (report.Receipt, error) {
 	s, dup, err := read(a, now)
 	if err != nil {
 		return report.Receipt{}, err
 	}
 	if dup { // a short-term limit of the endpoint itself; its rows were not looked at
-		return report.Receipt{}, &report.Retry{After: 15 * time.Minute, Err: errors.New(who + " takes no file for 15 minutes")}
+		return report.Receipt{}, &report.Retry{After: 15 * time.Minute, Err: errors.New(who + " accepts no file for 15 minutes")}
 	}
 	if s.Data.Saved == nil {
-		return report.Receipt{}, &report.Retry{Err: errors.New(who + " does not say how many reports it took")}
+		return report.Receipt{}, &report.Retry{Err: errors.New(who + " does not say how many reports it accepted")}
 	}
 	known, bad := 0, ""
 	for _, i := range s.Data.Invalid {
@@ -120,7 +117,7 @@ func JudgeBulk(a *web.Answer, sent int, now time.Time) (report.Receipt, error) {
 	refused := len(s.Data.Invalid) - known
 	text := fmt.Sprintf("%d of %d taken", *s.Data.Saved, sent)
 	if known > 0 {
-		text += fmt.Sprintf(", %d known already", known)
+		text += fmt.Sprintf(", %d already known", known)
 	}
 	if refused > 0 {
 		text += fmt.Sprintf(", %d refused%s", refused, bad)

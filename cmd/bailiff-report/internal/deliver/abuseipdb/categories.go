@@ -2,7 +2,7 @@ package abuseipdb
 
 import "slices"
 
-// Categories of AbuseIPDB that are used here.
+// Categories of AbuseIPDB.
 const (
 	ftp        = 5
 	emailSpam  = 11
@@ -14,7 +14,7 @@ const (
 	ssh        = 22 // only beside a more specific one
 )
 
-// known says what attacks on the built-in filters' services are. Filters with none speak UDP, which must not be reported:
+// known are the categories of attacks on the services of the built-in filters. Services with none use UDP, which must not be reported:
 // "TCP connections can only be reported if they complete the three-way handshake. UDP connections cannot be reported."
 var known = map[string][]int{
 	"apache-auth":        {bruteForce, webApp},
@@ -70,10 +70,10 @@ var known = map[string][]int{
 	"znc":                {bruteForce},
 }
 
-// Categories returns what attacks on a jail are reported as, sorted: as the administrator says, by jail or else by filter, or
-// as is known of the built-in filters. It reports false for filters of others, since a wrong accusation is worse than none,
-// and an empty list for what must not be reported.
-func Categories(jail, filter string, own map[string][]int) ([]int, bool) {
+// categoriesOf returns the categories of attacks on a jail, sorted: as configured for the jail or its filter, or those of a built-in
+// filter. It returns false for other filters, since a wrong accusation is worse than none, and an empty list for attacks that must not
+// be reported.
+func categoriesOf(jail, filter string, own map[string][]int) ([]int, bool) {
 	c, ok := own[jail]
 	if !ok {
 		c, ok = own[filter]
@@ -84,7 +84,7 @@ func Categories(jail, filter string, own map[string][]int) ([]int, bool) {
 	return sorted(slices.Clone(c)), ok
 }
 
-// maxCategories is how many one report may have.
+// maxCategories is the largest number in one report.
 const maxCategories = 30
 
 func sorted(c []int) []int {

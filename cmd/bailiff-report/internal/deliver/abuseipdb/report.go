@@ -17,11 +17,11 @@ import (
 	"bailiff/policy/config"
 )
 
-// URL is where the API lies.
-const URL = "https://api.abuseipdb.com/api/v2"
+// apiURL is the URL of the API.
+const apiURL = "https://api.abuseipdb.com/api/v2"
 
 const (
-	maxComment = 1024                // characters, says the API; bytes here, which are never fewer
+	maxComment = 1024                // the API allows characters; these are bytes, so never more
 	maxMessage = 300                 // bytes of one line in a comment
 	maxAge     = 60 * 24 * time.Hour // of an attack
 	who        = "AbuseIPDB"
@@ -29,30 +29,30 @@ const (
 
 var recipient = report.Recipient(who)
 
-// tester is an address that the API takes no report of, but answers as if it had been reported a moment ago: it is there to be
-// tried. So `bailiff report test` proves the key and accuses nobody.
-var tester = netip.AddrFrom4([4]byte{127, 0, 0, 2})
+// testAddress is for tests: the API answers that it was reported a moment ago and stores nothing. So `bailiff report test` checks the
+// key and accuses nobody.
+var testAddress = netip.AddrFrom4([4]byte{127, 0, 0, 2})
 
-// Entry is what AbuseIPDB is told about one address.
-type Entry struct {
+// entry is what AbuseIPDB is told about one address.
+type entry struct {
 	IP         netip.Addr
 	Categories []int // sorted, at least one
 	Time       time.Time
 	Comment    string // at most 1,024 bytes of printable text and newlines
 }
 
-// Compose makes the entry of one report. An error is a *report.Refused that says why AbuseIPDB must not be told.
-func Compose(r *report.Report, d *config.Destination, test bool, now time.Time) (*Entry, error) {
+// compose makes the entry of one report, or returns a *report.Refused that says why there must not be one.
+func compose(r *report.Report, d *config.Destination, test bool, now time.Time) (*entry, error) {
 	addr, err := recipient.Address(r)
 	if err != nil {
 		return nil, err
 	}
-	categories, ok := Categories(r.Jail, r.Service, d.Categories)
+	categories, ok := categoriesOf(r.Jail, r.Service, d.Categories)
 	if !ok {
-		return nil, recipient.Refuse("it is not known what attacks on %s are called there; name their categories in report.destinations.%s.categories", r.Jail, d.Name)
+		return nil, recipient.Refuse("attacks on %s have no known categories; name them in report.destinations.%s.categories", r.Jail, d.Name)
 	}
 	if len(categories) == 0 {
-		return nil, recipient.Refuse("%s speaks UDP, where senders can be forged, and its policy excludes that", r.Service)
+		return nil, recipient.Refuse("%s uses UDP, where senders can be forged; its policy excludes that", r.Service)
 	}
 	at := r.Since
 	if at.IsZero() {
@@ -65,13 +65,13 @@ func Compose(r *report.Report, d *config.Destination, test bool, now time.Time) 
 		at = now // a clock was set back
 	}
 	if test {
-		addr = tester
+		addr = testAddress
 	}
-	return &Entry{IP: addr, Categories: categories, Time: at.UTC().Truncate(time.Second), Comment: comment(r, d.Lines)}, nil
+	return &entry{IP: addr, Categories: categories, Time: at.UTC().Truncate(time.Second), Comment: comment(r, d.Lines)}, nil
 }
 
-// comment describes the attack, and adds as many of the newest lines as fit, whole ones.
-func comment(r *report.Report, most int) string {
+// comment describes the attack and adds at most limit of the newest lines, as many as fit.
+func comment(r *report.Report, limit int) string {
 	var b strings.Builder
 	b.WriteString(r.Service)
 	for i, p := range r.Ports {
@@ -101,10 +101,10 @@ func comment(r *report.Report, most int) string {
 	}
 	var texts []string
 	left := maxComment - b.Len()
-	lines := report.Newest(r.Lines, most)
+	lines := report.Newest(r.Lines, limit)
 	for i := len(lines) - 1; i >= 0; i-- {
 		l := lines[i]
-		l.Hostname = "" // of no use to anybody there
+		l.Hostname = "" // is not reported
 		text := report.LogLine(&l, maxMessage)
 		if len(text)+1 > left {
 			break
@@ -120,12 +120,12 @@ func comment(r *report.Report, most int) string {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Form is the body of a request to /report.
-func (e *Entry) Form() url.Values {
+// form is the body of a request to /report.
+func (e *entry) form() url.Values {
 	return url.Values{"ip": {e.IP.String()}, "categories": {e.categories()}, "timestamp": {stamp(e.Time)}, "comment": {e.Comment}}
 }
 
-func (e *Entry) categories() string {
+func (e *entry) categories() string {
 	var s []string
 	for _, c := range e.Categories {
 		s = append(s, strconv.Itoa(c))
@@ -133,12 +133,12 @@ func (e *Entry) categories() string {
 	return strings.Join(s, ",")
 }
 
-// said is any answer of the API: data, or errors in the form of JSON:API.
-type said struct {
+// apiAnswer is any answer of the API: data, or errors in the form of JSON:API.
+type apiAnswer struct {
 	Data *struct {
-		Score   *int      `json:"abuseConfidenceScore"`
-		Saved   *int      `json:"savedReports"`
-		Invalid []invalid `json:"invalidReports"`
+		Score   *int         `json:"abuseConfidenceScore"`
+		Saved   *int         `json:"savedReports"`
+		Invalid []invalidRow `json:"invalidReports"`
 	} `json:"data"`
 	Errors []struct {
 		Detail string `json:"detail"`
@@ -148,14 +148,14 @@ type said struct {
 	} `json:"errors"`
 }
 
-type invalid struct {
+type invalidRow struct {
 	Error string `json:"error"`
 	Input string `json:"input"`
 	Row   int    `json:"rowNumber"`
 }
 
-// read takes an answer apart. Either there is data, or an error says what became of the report.
-func read(a *web.Answer, now time.Time) (s said, dup bool, err error) {
+// read reads an answer. Without an error there is data, or dup says that the address was reported a moment ago.
+func read(a *web.Answer, now time.Time) (s apiAnswer, dup bool, err error) {
 	bad := json.Unmarshal(a.Body, &s)
 	text := ""
 	for i, e := range s.Errors {
@@ -177,11 +177,11 @@ func read(a *web.Answer, now time.Time) (s said, dup bool, err error) {
 	case dup:
 		return s, true, nil
 	case a.OK() && (bad != nil || s.Data == nil):
-		return s, false, &report.Retry{Err: errors.New(who + " answers what is no answer of its API: " + quote(text))}
+		return s, false, &report.Retry{Err: errors.New(who + " sent an answer that is not of its API: " + quote(text))}
 	case a.OK():
 		return s, false, nil
-	case a.Status == 402: // a subscription that has ended, or an endpoint that is not in it
-		return s, false, &report.Refused{All: true, Err: errors.New(who + " wants to be paid: " + quote(text))}
+	case a.Status == 402: // the subscription has ended, or does not include the endpoint
+		return s, false, &report.Refused{All: true, Err: errors.New(who + " asks for payment: " + quote(text))}
 	}
 	err = a.Err(who, text, now)
 	var retry *report.Retry
@@ -198,8 +198,8 @@ func quote(s string) string {
 	return s
 }
 
-// Judge reads the answer to one report.
-func Judge(a *web.Answer, now time.Time) (report.Receipt, error) {
+// judge reads the answer to one report.
+func judge(a *web.Answer, now time.Time) (report.Receipt, error) {
 	s, dup, err := read(a, now)
 	switch {
 	case err != nil:

@@ -28,7 +28,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	}
 	o := &overHTTP{d, env, d.URL}
 	if o.url == "" {
-		o.url = URL
+		o.url = serviceURL
 	}
 	if err := web.Check(o.url); err != nil {
 		return nil, err
@@ -36,21 +36,21 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	return o, nil
 }
 
-// told is one report of an item, with what blocklist.de is told about it.
-type told struct {
+// pair is one report of an item with its entry.
+type pair struct {
 	report *report.Report
-	entry  *Entry
+	entry  *entry
 }
 
-// compose makes the entries of an item. skipped says why others are left out; if all are, the first of those is the error.
-func compose(item *report.Item, d *config.Destination) (all []told, skipped []error, err error) {
+// composeAll makes the entries of an item. skipped says why reports are left out; if all are, the error is the first reason.
+func composeAll(item *report.Item, d *config.Destination) (all []pair, skipped []error, err error) {
 	for _, r := range item.Reports {
-		e, err := Compose(r, d)
+		e, err := compose(r, d)
 		if err != nil {
 			skipped = append(skipped, err)
 			continue
 		}
-		all = append(all, told{r, e})
+		all = append(all, pair{r, e})
 	}
 	if len(all) == 0 {
 		return nil, skipped, skipped[0]
@@ -58,9 +58,9 @@ func compose(item *report.Item, d *config.Destination) (all []told, skipped []er
 	return all, skipped, nil
 }
 
-// each delivers one entry after the other. One that is refused keeps none of the others; after another failure all are sent
-// again the next time.
-func each(all []told, skipped []error, send func(i int, t told) (report.Receipt, error)) (report.Receipt, error) {
+// sendAll sends the entries one after the other. If one is refused, the others are sent nevertheless; after any other error, all are
+// sent again the next time.
+func sendAll(all []pair, skipped []error, send func(i int, t pair) (report.Receipt, error)) (report.Receipt, error) {
 	var receipt report.Receipt
 	taken := 0
 	for i, t := range all {
@@ -88,7 +88,7 @@ func each(all []told, skipped []error, send func(i int, t told) (report.Receipt,
 	return receipt, nil
 }
 
-// notes tells in a rendering what is left out.
+// notes adds to a preview what is left out.
 func notes(b *bytes.Buffer, skipped []error) []byte {
 	for _, err := range skipped {
 		fmt.Fprintf(b, "# left out: %v\n", err)
@@ -102,8 +102,8 @@ type overHTTP struct {
 	url string
 }
 
-func (d *overHTTP) request(e *Entry, key string) *web.Request {
-	body := e.Form(d.Server, key).Encode()
+func (d *overHTTP) request(e *entry, key string) *web.Request {
+	body := e.form(d.Server, key).Encode()
 	return &web.Request{URL: d.url, Header: map[string]string{"Accept": "application/json"}, Type: "application/x-www-form-urlencoded", Body: []byte(body), Agent: d.env.Agent}
 }
 
@@ -113,24 +113,24 @@ func (d *overHTTP) Deliver(ctx context.Context, item *report.Item) (report.Recei
 	if err != nil {
 		return report.Receipt{}, err
 	}
-	all, skipped, err := compose(item, d.Destination)
+	all, skipped, err := composeAll(item, d.Destination)
 	if err != nil {
 		return report.Receipt{}, err
 	}
 	ctx, cancel := web.Limit(ctx, d.TimeLimit)
 	defer cancel()
-	return each(all, skipped, func(_ int, t told) (report.Receipt, error) {
+	return sendAll(all, skipped, func(_ int, t pair) (report.Receipt, error) {
 		a, err := web.Post(ctx, d.env.Client, d.request(t.entry, key))
 		if err != nil {
 			return report.Receipt{}, err
 		}
-		return Judge(a, d.Destination, d.env.Now())
+		return judge(a, d.Destination, d.env.Now())
 	})
 }
 
 // Render shows the requests.
 func (d *overHTTP) Render(item *report.Item) ([]byte, error) {
-	all, skipped, err := compose(item, d.Destination)
+	all, skipped, err := composeAll(item, d.Destination)
 	if err != nil {
 		return nil, err
 	}
@@ -142,5 +142,5 @@ func (d *overHTTP) Render(item *report.Item) ([]byte, error) {
 	return notes(&b, skipped), nil
 }
 
-// escaped is web.Masked in a form.
+// escaped is web.Masked as it is encoded in a form.
 var escaped = strings.ReplaceAll(web.Masked, "*", "%2A")

@@ -64,16 +64,16 @@ func TestHTTP(t *testing.T) {
 func TestFailures(t *testing.T) {
 	p, d := start(t)
 	for _, c := range []struct{ mode, want string }{
-		{peers.Error, "retry 0s: blocklist.de answers 500 (internal server error)"},
-		{peers.Unavailable, "retry 2s: blocklist.de answers 503 (service unavailable): back soon"},
+		{peers.Error, "retry 0s: blocklist.de answered 500 (internal server error)"},
+		{peers.Unavailable, "retry 2s: blocklist.de answered 503 (service unavailable): back soon"},
 		{peers.Cut, "retry 0s: 127.0.0.1:"},
 		{peers.CutEarly, "retry 0s: 127.0.0.1:"},
-		{peers.Huge, "retry 0s: blocklist.de answers what is no answer of its interface: xxx"},
-		{peers.Garbage, "retry 0s: blocklist.de answers what is no answer of its interface: ?{]"},
-		{peers.Redirect, "retry 0s: blocklist.de answers 302 (found)"},
+		{peers.Huge, "retry 0s: blocklist.de sent an answer that is not of its interface: xxx"},
+		{peers.Garbage, "retry 0s: blocklist.de sent an answer that is not of its interface: ?{]"},
+		{peers.Redirect, "retry 0s: blocklist.de answered 302 (found)"},
 		{peers.WrongKey, "held: blocklist.de refuses: server: API-Key stimmt nicht mit dem Server ueberein."},
-		{peers.Refuse, "refused: blocklist.de refuses: service: Service is unknown.; name what it calls the jail in report.destinations.bl.services"},
-		{peers.Quota, "quota 1h0m0s: blocklist.de answers 429 (too many requests): slow down"},
+		{peers.Refuse, "refused: blocklist.de refuses: service: Service is unknown.; name the service of the jail in report.destinations.bl.services"},
+		{peers.Quota, "quota 1h0m0s: blocklist.de answered 429 (too many requests): slow down"},
 	} {
 		if err := p.SetMode(peers.Blocklist, c.mode, 1); err != nil {
 			t.Fatal(err)

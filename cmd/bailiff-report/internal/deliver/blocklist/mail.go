@@ -14,7 +14,7 @@ import (
 	"bailiff/policy/config"
 )
 
-// asMail sends mails as fail2ban's action_mwl makes them, which is what blocklist.de reads.
+// asMail sends mails like those of fail2ban's action_mwl, which blocklist.de reads.
 type asMail struct {
 	*config.Destination
 	env    deliver.Env
@@ -28,17 +28,17 @@ func newMail(d *config.Destination, env deliver.Env) (deliver.Destination, error
 		return nil, err
 	}
 	if len(d.To) == 0 {
-		return nil, errors.New("there is no recipient")
+		return nil, errors.New("no recipient is configured")
 	}
 	layout := *d
 	layout.Layout, layout.Template, layout.Include = "fail2ban", "", []string{config.IncludeLines}
 	return &asMail{d, env, m, layout}, nil
 }
 
-// single is the item of one report of an item: with a name of its own where there are several.
-func single(item *report.Item, i int, t told, of int) *report.Item {
+// single returns an item of one report, with a key of its own if the item has several.
+func single(item *report.Item, i int, t pair, of int) *report.Item {
 	one := *item
-	one.Reports, one.Digest = []*report.Report{t.entry.Mail(t.report)}, false
+	one.Reports, one.Digest = []*report.Report{t.entry.asReport(t.report)}, false
 	if of > 1 {
 		one.Key = fmt.Sprintf("%s.%d", item.Key, i+1)
 	}
@@ -51,11 +51,11 @@ func (d *asMail) mail(one *report.Item) ([]byte, error) {
 
 // Deliver sends the item's mails.
 func (d *asMail) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
-	all, skipped, err := compose(item, d.Destination)
+	all, skipped, err := composeAll(item, d.Destination)
 	if err != nil {
 		return report.Receipt{}, err
 	}
-	return each(all, skipped, func(i int, t told) (report.Receipt, error) {
+	return sendAll(all, skipped, func(i int, t pair) (report.Receipt, error) {
 		msg, err := d.mail(single(item, i, t, len(all)))
 		if err != nil {
 			return report.Receipt{}, &report.Refused{Err: err}
@@ -63,15 +63,15 @@ func (d *asMail) Deliver(ctx context.Context, item *report.Item) (report.Receipt
 		r, err := d.mailer.Send(ctx, d.To, msg)
 		var refused *report.Refused
 		if no := new(sendmail.Rejected); errors.As(err, &refused) && errors.As(err, &no) {
-			refused.All = no.Of != "mail" // recipients and arguments are the configuration's
+			refused.All = no.Of != "mail" // recipients and arguments come from the configuration
 		}
 		return r, err
 	})
 }
 
-// Trace is the Message-ID of the last mail: when that went out, all before it did.
+// Trace is the Message-ID of the last mail: when it was sent, all before it were.
 func (d *asMail) Trace(item *report.Item) string {
-	all, _, err := compose(item, d.Destination)
+	all, _, err := composeAll(item, d.Destination)
 	if err != nil {
 		return ""
 	}
@@ -81,7 +81,7 @@ func (d *asMail) Trace(item *report.Item) string {
 
 // Render shows the mails.
 func (d *asMail) Render(item *report.Item) ([]byte, error) {
-	all, skipped, err := compose(item, d.Destination)
+	all, skipped, err := composeAll(item, d.Destination)
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,8 @@ import (
 	"bailiff/policy/config"
 )
 
-// URL is where its HTTP interface lies.
-const URL = "https://www.blocklist.de/en/httpreports.html"
+// serviceURL is the URL of the HTTP interface.
+const serviceURL = "https://www.blocklist.de/en/httpreports.html"
 
 const (
 	maxMessage = 1000     // bytes of one line
@@ -29,37 +29,37 @@ const (
 
 var recipient = report.Recipient(who)
 
-// Entry is what blocklist.de is told about one address.
-type Entry struct {
+// entry is what blocklist.de is told about one address.
+type entry struct {
 	IP      netip.Addr
 	Service string
 	Lines   []report.Line // at least one, oldest first
 }
 
-// Compose makes the entry of one report. An error is a *report.Refused that says why blocklist.de must not be told.
-func Compose(r *report.Report, d *config.Destination) (*Entry, error) {
+// compose makes the entry of one report, or returns a *report.Refused that says why there must not be one.
+func compose(r *report.Report, d *config.Destination) (*entry, error) {
 	addr, err := recipient.Address(r)
 	if err != nil {
 		return nil, err
 	}
 	lines := report.Newest(r.Lines, d.Lines)
 	if len(lines) == 0 {
-		return nil, recipient.Refuse("there are no log lines, and without them it cannot pass the report on")
+		return nil, recipient.Refuse("there are no log lines, without which it cannot forward the report")
 	}
-	service, ok := Service(r.Jail, r.Service, lines, d.Services)
+	service, ok := serviceOf(r.Jail, r.Service, lines, d.Services)
 	if !ok {
-		return nil, recipient.Refuse("it is not known what it calls %s; name that in report.destinations.%s.services", r.Jail, d.Name)
+		return nil, recipient.Refuse("jail %s has no known service; name it in report.destinations.%s.services", r.Jail, d.Name)
 	}
-	return &Entry{addr, service, lines}, nil
+	return &entry{addr, service, lines}, nil
 }
 
-// Form is the body of a request.
-func (e *Entry) Form(server, key string) url.Values {
+// form is the body of a request.
+func (e *entry) form(server, key string) url.Values {
 	return url.Values{"server": {server}, "apikey": {key}, "ip": {e.IP.String()}, "service": {e.Service}, "logs": {e.logs()}, "format": {"json"}}
 }
 
 // logs are the newest lines that fit.
-func (e *Entry) logs() string {
+func (e *entry) logs() string {
 	var texts []string
 	left := maxLogs
 	for _, l := range slices.Backward(e.Lines) {
@@ -73,16 +73,16 @@ func (e *Entry) logs() string {
 	return strings.Join(texts, "")
 }
 
-// Mail returns the report as the mail of fail2ban's layout shall tell it: about one address, with the service's name in
-// place of the jail's, which is where blocklist.de looks for it.
-func (e *Entry) Mail(r *report.Report) *report.Report {
+// asReport returns the report for a mail in fail2ban's layout: about one address, with the service's name instead of the jail's, where
+// blocklist.de looks for it.
+func (e *entry) asReport(r *report.Report) *report.Report {
 	c := *r
 	c.Jail, c.Address, c.Prefix, c.Lines, c.Context, c.Whois = e.Service, e.IP, netip.PrefixFrom(e.IP, e.IP.BitLen()), e.Lines, nil, nil
 	return &c
 }
 
-// Judge reads the answer to one report.
-func Judge(a *web.Answer, d *config.Destination, now time.Time) (report.Receipt, error) {
+// judge reads the answer to one report.
+func judge(a *web.Answer, d *config.Destination, now time.Time) (report.Receipt, error) {
 	says, ok := read(a.Body)
 	switch {
 	case ok && len(says) == 0 && a.OK():
@@ -94,32 +94,31 @@ func Judge(a *web.Answer, d *config.Destination, now time.Time) (report.Receipt,
 		if text == "" {
 			text = "nothing, or a web page"
 		}
-		return report.Receipt{}, &report.Retry{Err: errors.New(who + " answers what is no answer of its interface: " + text)}
-	case a.Status == 404: // fail2ban#2629: to a service that it does not know
+		return report.Receipt{}, &report.Retry{Err: errors.New(who + " sent an answer that is not of its interface: " + text)}
+	case a.Status == 404: // its answer to an unknown service: fail2ban#2629
 		return report.Receipt{}, refusal(map[string]string{"service": "404 (not found)"}, d)
 	}
 	return report.Receipt{}, a.Err(who, a.Text(), now)
 }
 
-// read takes an answer apart: what is wrong, by field, "" being the whole. It reports false for what is no answer.
+// read returns the errors in an answer by field, "" for the whole. It returns false if it is not an answer of the interface.
 //
-// Success is {"status":"success","error":0}. Of errors it is documented that `error` is an array of texts by field, and shown
-// that they may stand beside `status` instead; PHP makes a list of an array without names, and a lone text is easily
-// imagined, so all of these are taken.
+// Success is {"status":"success","error":0}. According to the documentation, `error` is an object of texts by field; the examples have
+// the texts beside `status`. Lists and single texts are accepted, too.
 func read(body []byte) (says map[string]string, ok bool) {
 	var all map[string]json.RawMessage
 	if json.Unmarshal(bytes.TrimSpace(body), &all) != nil {
 		return nil, false
 	}
 	var status string
-	json.Unmarshal(all["status"], &status) // "" if it is no text
+	json.Unmarshal(all["status"], &status) // stays "" if it is not a text
 	says = texts(all["error"])
 	switch {
 	case strings.EqualFold(status, "success"):
 		return nil, true
 	case !strings.EqualFold(status, "error"):
-		_, told := all["error"]
-		return says, told
+		_, known := all["error"]
+		return says, known
 	}
 	for field, raw := range all {
 		var s string
@@ -128,12 +127,12 @@ func read(body []byte) (says map[string]string, ok bool) {
 		}
 	}
 	if len(says) == 0 {
-		says[""] = "error, it does not say which"
+		says[""] = "an error without a text"
 	}
 	return says, true
 }
 
-// texts reads errors in whatever form they come. 0, false and nothing are none.
+// texts reads errors in any form. 0, false and null are none.
 func texts(raw json.RawMessage) map[string]string {
 	says := map[string]string{}
 	var fields map[string]any
@@ -156,7 +155,7 @@ func texts(raw json.RawMessage) map[string]string {
 	return says
 }
 
-// refusal tells whether it is the destination that is set up wrongly, or this report that is not wanted.
+// refusal says whether the account is rejected or this report.
 func refusal(says map[string]string, d *config.Destination) error {
 	var all []string
 	account, service := false, false
@@ -175,7 +174,7 @@ func refusal(says map[string]string, d *config.Destination) error {
 	case account:
 		return &report.Refused{All: true, Err: errors.New(text)}
 	case service:
-		text += fmt.Sprintf("; name what it calls the jail in report.destinations.%s.services", d.Name)
+		text += fmt.Sprintf("; name the service of the jail in report.destinations.%s.services", d.Name)
 	}
 	return &report.Refused{Err: errors.New(text)}
 }

@@ -32,17 +32,17 @@ func sample() *report.Report {
 }
 
 func TestCompose(t *testing.T) {
-	e, err := Compose(sample(), &config.Destination{Lines: 2})
+	e, err := compose(sample(), &config.Destination{Lines: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := e.Form("bailiff@mail.example.org", "k&y"); got.Encode() != "apikey=k%26y&format=json&ip=2001%3Adb8%3A1%3A2%3A%3A9&"+
+	if got := e.form("bailiff@mail.example.org", "k&y"); got.Encode() != "apikey=k%26y&format=json&ip=2001%3Adb8%3A1%3A2%3A%3A9&"+
 		"logs=2026-11-23T12%3A00%3A01Z+%3Chost%3E+sshd%5B8%5D%3A+Failed+password+for+%3Cuser%3E+from+2001%3Adb8%3A1%3A2%3A%3A9+port+4+ssh2%0A"+
 		"2026-11-23T12%3A00%3A02Z+%3Chost%3E+sshd%5B9%5D%3A+Failed+password+for+%3Cuser%3E+from+2001%3Adb8%3A1%3A2%3A%3A9+port+4+ssh2%0A"+
 		"&server=bailiff%40mail.example.org&service=ssh" {
 		t.Error(got.Encode())
 	}
-	m := e.Mail(sample())
+	m := e.asReport(sample())
 	if m.Jail != "ssh" || m.Prefix.String() != "2001:db8:1:2::9/128" || len(m.Lines) != 2 || m.Whois != nil || m.ID != "1" {
 		t.Errorf("%+v", m)
 	}
@@ -50,17 +50,17 @@ func TestCompose(t *testing.T) {
 
 func TestNotTold(t *testing.T) {
 	for want, change := range map[string]func(r *report.Report){
-		"there are no log lines, and without them it cannot pass the report on": func(r *report.Report) { r.Lines = nil },
+		"there are no log lines, without which it cannot forward the report": func(r *report.Report) { r.Lines = nil },
 		"192.168.0.1 is no address of the Internet": func(r *report.Report) {
 			r.Prefix, r.Address = netip.MustParsePrefix("192.168.0.1/32"), netip.MustParseAddr("192.168.0.1")
 		},
 		"of 2001:db8:1:2::/64 none is known":                                                  func(r *report.Report) { r.Address = r.Prefix.Addr() },
-		"it is not known what it calls shop; name that in report.destinations.bl.services":    func(r *report.Report) { r.Jail, r.Service = "shop", "shop" },
-		"it is not known what it calls openvpn; name that in report.destinations.bl.services": func(r *report.Report) { r.Jail, r.Service = "openvpn", "openvpn" },
+		"jail shop has no known service; name it in report.destinations.bl.services":    func(r *report.Report) { r.Jail, r.Service = "shop", "shop" },
+		"jail openvpn has no known service; name it in report.destinations.bl.services": func(r *report.Report) { r.Jail, r.Service = "openvpn", "openvpn" },
 	} {
 		r := sample()
 		change(r)
-		_, err := Compose(r, dest)
+		_, err := compose(r, dest)
 		var no *report.Refused
 		if !errors.As(err, &no) || no.All || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
@@ -86,7 +86,7 @@ func TestService(t *testing.T) {
 		{"cyrus-imap", "cyrus-imap", "pop3", []report.Line{line("cyrus/pop3", "", "x")}},
 		{"nsd", "nsd", "", nil},
 	} {
-		if got, ok := Service(c.jail, c.filter, c.lines, own); got != c.want || ok != (c.want != "") {
+		if got, ok := serviceOf(c.jail, c.filter, c.lines, own); got != c.want || ok != (c.want != "") {
 			t.Errorf("%s, %s, %v: %q", c.jail, c.filter, c.lines, got)
 		}
 	}
@@ -110,7 +110,7 @@ func FuzzLogs(f *testing.F) {
 		for range n & 0x3ff {
 			r.Lines = append(r.Lines, report.Line{Time: now, Identifier: msg, Message: []byte(msg)})
 		}
-		e, err := Compose(r, dest)
+		e, err := compose(r, dest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +138,7 @@ func judged(r report.Receipt, err error) string {
 }
 
 func TestJudge(t *testing.T) {
-	const hint = "; name what it calls the jail in report.destinations.bl.services"
+	const hint = "; name the service of the jail in report.destinations.bl.services"
 	for _, c := range []struct {
 		status     int
 		body, want string
@@ -154,20 +154,20 @@ func TestJudge(t *testing.T) {
 		{200, `{"status":"error","error":["Wrong API-Key"]}`, "held: blocklist.de refuses: Wrong API-Key"},
 		{200, `{"status":"error","error":{"service":"unknown","logs":"too short"}}`, "refused: blocklist.de refuses: logs: too short; service: unknown" + hint},
 		{200, `{"status":"error","error":"no\nlogs\u001b"}`, "refused: blocklist.de refuses: no logs"},
-		{200, `{"status":"error","error":0}`, "refused: blocklist.de refuses: error, it does not say which"},
+		{200, `{"status":"error","error":0}`, "refused: blocklist.de refuses: an error without a text"},
 		{200, `{"error":"it is on the whitelist"}`, "refused: blocklist.de refuses: it is on the whitelist"},
-		{400, ``, "refused: blocklist.de answers 400 (bad request)"},
+		{400, ``, "refused: blocklist.de answered 400 (bad request)"},
 		{404, `Bad request`, "refused: blocklist.de refuses: service: 404 (not found)" + hint},
-		{403, ``, "held: blocklist.de answers 403 (forbidden)"},
-		{500, `{"status":"success","error":0}`, "retry 0s false: blocklist.de answers 500 (internal server error): {\"status\":\"success\",\"error\":0}"},
-		{503, `<html>`, "retry 0s false: blocklist.de answers 503 (service unavailable)"},
-		{429, ``, "retry 0s true: blocklist.de answers 429 (too many requests)"},
-		{200, `<html>Domain for sale`, "retry 0s false: blocklist.de answers what is no answer of its interface: nothing, or a web page"},
-		{200, `status: success`, "retry 0s false: blocklist.de answers what is no answer of its interface: status: success"},
-		{200, `{}`, "retry 0s false: blocklist.de answers what is no answer of its interface: {}"},
-		{200, `[]`, "retry 0s false: blocklist.de answers what is no answer of its interface: []"},
+		{403, ``, "held: blocklist.de answered 403 (forbidden)"},
+		{500, `{"status":"success","error":0}`, "retry 0s false: blocklist.de answered 500 (internal server error): {\"status\":\"success\",\"error\":0}"},
+		{503, `<html>`, "retry 0s false: blocklist.de answered 503 (service unavailable)"},
+		{429, ``, "retry 0s true: blocklist.de answered 429 (too many requests)"},
+		{200, `<html>Domain for sale`, "retry 0s false: blocklist.de sent an answer that is not of its interface: nothing, or a web page"},
+		{200, `status: success`, "retry 0s false: blocklist.de sent an answer that is not of its interface: status: success"},
+		{200, `{}`, "retry 0s false: blocklist.de sent an answer that is not of its interface: {}"},
+		{200, `[]`, "retry 0s false: blocklist.de sent an answer that is not of its interface: []"},
 	} {
-		if got := judged(Judge(&web.Answer{Status: c.status, Body: []byte(c.body)}, dest, now)); got != c.want {
+		if got := judged(judge(&web.Answer{Status: c.status, Body: []byte(c.body)}, dest, now)); got != c.want {
 			t.Errorf("%d %s\n%s, want\n%s", c.status, c.body, got, c.want)
 		}
 	}
@@ -176,7 +176,7 @@ func TestJudge(t *testing.T) {
 func FuzzJudge(f *testing.F) {
 	f.Add(200, `{"status":"error","error":{"service":{"a":[1,"\n"]}}}`)
 	f.Fuzz(func(t *testing.T, status int, body string) {
-		got := judged(Judge(&web.Answer{Status: status, Body: []byte(body)}, dest, now))
+		got := judged(judge(&web.Answer{Status: status, Body: []byte(body)}, dest, now))
 		if len(got) > 600 || strings.ContainsAny(got, "\n\r\x1b\x00") || !utf8.ValidString(got) || got == "taken" && (status < 200 || status > 299) {
 			t.Errorf("%q", got)
 		}

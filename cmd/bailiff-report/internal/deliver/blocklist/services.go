@@ -6,7 +6,7 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 )
 
-// Services of blocklist.de that are used here, from the table of what its DNS lists answer.
+// Services of blocklist.de, from the table of its DNS lists.
 const (
 	asterisk  = "asterisk"
 	badbot    = "badbot"
@@ -22,7 +22,7 @@ const (
 	webmin    = "webmin"
 )
 
-// known says what blocklist.de calls the services of the built-in filters. Those that are missing it does not tell apart.
+// known are the services of the built-in filters. The others have none there.
 var known = map[string]string{
 	"apache-auth": logins, "apache-badbots": badbot, "apache-botsearch": badbot, "apache-modsecurity": badbot, "apache-nohome": badbot,
 	"apache-noscript": badbot, "apache-overflows": badbot, "apache-shellshock": rfi, "asterisk": asterisk, "cockpit": logins,
@@ -33,10 +33,9 @@ var known = map[string]string{
 	"sendmail-reject": mailAbuse, "sieve": imap, "sshd": ssh, "traefik-auth": logins, "vaultwarden": logins, "vsftpd": ftp, "webmin": webmin,
 }
 
-// Service returns what blocklist.de calls the service of a jail: as the administrator says, by jail or else by filter, or as is
-// known of the built-in filters. Mail servers have several services there: the lines say which one it was. It reports false
-// where there is no name.
-func Service(jail, filter string, lines []report.Line, own map[string]string) (string, bool) {
+// serviceOf returns blocklist.de's name of a jail's service: as configured for the jail or its filter, or that of a built-in filter.
+// Mail servers have several services there; the lines say which one. It returns false if there is no name.
+func serviceOf(jail, filter string, lines []report.Line, own map[string]string) (string, bool) {
 	if s := own[jail]; s != "" {
 		return s, true
 	}

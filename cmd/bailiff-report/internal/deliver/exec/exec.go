@@ -1,13 +1,12 @@
-// Package exec hands reports to programs of the administrator's. bailiff-report speaks with strangers and so may start nothing:
-// it connects to a socket of systemd's (bailiff-report-exec.socket), and systemd starts an instance of
-// bailiff-report-exec@.service for the connection, with a sandbox and a user of its own. That instance (Serve, in serve.go)
-// looks the destination's command up in the configuration itself, so bailiff-report chooses when a program runs and what report
-// it gets, but never which program.
+// Package exec passes reports to the administrator's programs. bailiff-report talks to the network and must not start programs: it
+// connects to bailiff-report-exec.socket, and systemd starts an instance of bailiff-report-exec@.service for the connection, with a
+// sandbox and a user of its own. The instance (Serve, in serve.go) looks up the destination's command in the configuration itself. So
+// bailiff-report decides when a program runs and which report it gets, but not which program.
 //
-// On the socket bailiff-report sends one line of JSON, request, and behind it the report (bailiff.report(5)) to the end of what it
-// sends. The instance answers with one JSON object, answer.
+// bailiff-report sends one line of JSON (request), then the report (bailiff.report(5)), and closes its side. The instance answers with
+// one JSON object (answer).
 //
-// Start reading at Deliver; judge.go says what exit statuses mean.
+// Start reading at Deliver; status.go says what exit statuses mean.
 package exec
 
 import (
@@ -30,16 +29,16 @@ import (
 )
 
 const (
-	// Socket is bailiff-report-exec.socket's.
+	// Socket is the path of bailiff-report-exec.socket.
 	Socket = "/run/bailiff-report/exec"
 
-	// grace is for the instance to start and to answer, beside the time that the program has.
+	// grace is the time for the instance to start and to answer, in addition to the program's time.
 	grace = 15 * time.Second
 
-	maxRequest = 4 << 10  // bytes of its line
-	maxReport  = 16 << 20 // webhook.Compose keeps below
+	maxRequest = 4 << 10  // bytes of the line
+	maxReport  = 16 << 20 // more than webhook.Compose makes
 	maxAnswer  = 64 << 10
-	maxOutput  = 4 << 10 // bytes of what a program writes
+	maxOutput  = 4 << 10 // bytes of a program's output that are kept
 )
 
 // request is the line before the report.
@@ -47,13 +46,13 @@ type request struct {
 	Destination string `json:"destination"`
 }
 
-// answer is what became of the program.
+// answer is how the program ended.
 type answer struct {
 	Error   string `json:"error,omitempty"`  // why it was not started
 	Status  int    `json:"status"`           // its exit status
-	Signal  string `json:"signal,omitempty"` // that ended it, in place of a status
+	Signal  string `json:"signal,omitempty"` // that ended it, instead of a status
 	TimeOut bool   `json:"timeout,omitempty"`
-	Output  []byte `json:"output,omitempty"` // the first of what it wrote
+	Output  []byte `json:"output,omitempty"` // the beginning of its output
 }
 
 type destination struct {
@@ -65,12 +64,12 @@ type destination struct {
 // New makes the destination. An error says what is wrong with its configuration.
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	if len(d.Command) == 0 {
-		return nil, errors.New("there is no command")
+		return nil, errors.New("no command is configured")
 	}
 	return &destination{d, env, Socket}, nil
 }
 
-// Deliver gives an item to the program. It may get one twice: when its answer was lost, or bailiff-report was killed meanwhile.
+// Deliver passes an item to the program. The program may get an item twice, if its answer was lost or bailiff-report was killed.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
 	ctx, cancel := web.Limit(ctx, d.TimeLimit+grace)
 	defer cancel()
@@ -81,7 +80,7 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 	if err != nil {
 		return report.Receipt{}, fmt.Errorf("%s: %w", d.socket, err)
 	}
-	return judge(a, d.Destination, item.Attempt)
+	return resultOf(a, d.Destination, item.Attempt)
 }
 
 // ask sends a report over the socket.
@@ -89,9 +88,9 @@ func (d *destination) ask(ctx context.Context, body []byte) (*answer, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "unix", d.socket)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, errors.New("nobody listens; systemctl enable --now bailiff-report-exec.socket")
+		return nil, errors.New("nothing listens on it; systemctl enable --now bailiff-report-exec.socket")
 	case errors.Is(err, syscall.EACCES):
-		return nil, errors.New("is for the user bailiff-report and root alone")
+		return nil, errors.New("permission denied (only bailiff-report and root may connect)")
 	case err != nil:
 		return nil, errors.Unwrap(err)
 	}
@@ -101,7 +100,7 @@ func (d *destination) ask(ctx context.Context, body []byte) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// An instance that refuses does so before it has read all: its answer is what counts then, not that writing failed.
+	// An instance that refuses may not read everything: its answer counts then, not the failed write.
 	_, sent := io.Copy(c, io.MultiReader(bytes.NewReader(line), strings.NewReader("\n"), bytes.NewReader(body)))
 	if sent == nil {
 		sent = c.(*net.UnixConn).CloseWrite()
@@ -112,7 +111,7 @@ func (d *destination) ask(ctx context.Context, body []byte) (*answer, error) {
 			err = sent
 		}
 		if err == nil {
-			err = errors.New("the program's unit ended without an answer; journalctl -u 'bailiff-report-exec@*' may say why")
+			err = errors.New("the program's unit ended without an answer; journalctl -u 'bailiff-report-exec@*' may show why")
 		}
 		return nil, err
 	}
@@ -123,7 +122,7 @@ func (d *destination) ask(ctx context.Context, body []byte) (*answer, error) {
 	return a, nil
 }
 
-// Render shows the command and what it would get.
+// Render returns the command and its input.
 func (d *destination) Render(item *report.Item) ([]byte, error) {
 	var b bytes.Buffer
 	for i, arg := range d.Command {

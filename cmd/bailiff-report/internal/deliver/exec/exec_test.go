@@ -142,7 +142,7 @@ func TestTimeLimit(t *testing.T) {
 	dir := t.TempDir()
 	d := program(`sleep 1000 & echo $! >"$1/new"; mv "$1/new" "$1/child"; wait`, dir)
 	d.TimeLimit = 500 * time.Millisecond
-	if got := outcome(t, d, unit(t, &config.Report{Destinations: []config.Destination{*d}}), 9); got != "retry 0s: /bin/sh was killed since it took longer than 500ms" {
+	if got := outcome(t, d, unit(t, &config.Report{Destinations: []config.Destination{*d}}), 9); got != "retry 0s: /bin/sh was killed because it took longer than 500ms" {
 		t.Error(got)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "child"))
@@ -178,9 +178,9 @@ func TestNotStarted(t *testing.T) {
 		want string
 	}{
 		"missing": {[]config.Destination{missing}, "retry 0s: /bin/sh was not started: fork/exec /nonexistent/program: no such file or directory"},
-		"unknown": {nil, `retry 0s: /bin/sh was not started: the configuration has no destination "tell" of type exec that is on`},
-		"off":     {[]config.Destination{off}, `retry 0s: /bin/sh was not started: the configuration has no destination "tell"`},
-		"webhook": {[]config.Destination{other}, `retry 0s: /bin/sh was not started: the configuration has no destination "tell"`},
+		"unknown": {nil, `retry 0s: /bin/sh was not started: the configuration has no enabled destination "tell" of type exec`},
+		"off":     {[]config.Destination{off}, `retry 0s: /bin/sh was not started: the configuration has no enabled destination "tell"`},
+		"webhook": {[]config.Destination{other}, `retry 0s: /bin/sh was not started: the configuration has no enabled destination "tell"`},
 	} {
 		if got := outcome(t, d, unit(t, &config.Report{Destinations: c.conf}), 1); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %s", name, got)
@@ -197,10 +197,10 @@ func TestNotStarted(t *testing.T) {
 func TestNobodyAnswers(t *testing.T) {
 	d := program("exit 0")
 	socket := filepath.Join(t.TempDir(), "exec")
-	if got := outcome(t, d, socket, 1); got != "retry 0s: "+socket+": nobody listens; systemctl enable --now bailiff-report-exec.socket" {
+	if got := outcome(t, d, socket, 1); got != "retry 0s: "+socket+": nothing listens on it; systemctl enable --now bailiff-report-exec.socket" {
 		t.Error(got)
 	}
-	if got := outcome(t, d, listen(t, func(c *net.UnixConn) { io.Copy(io.Discard, c); c.Close() }), 1); !strings.HasSuffix(got, "the program's unit ended without an answer; journalctl -u 'bailiff-report-exec@*' may say why") {
+	if got := outcome(t, d, listen(t, func(c *net.UnixConn) { io.Copy(io.Discard, c); c.Close() }), 1); !strings.HasSuffix(got, "the program's unit ended without an answer; journalctl -u 'bailiff-report-exec@*' may show why") {
 		t.Error(got)
 	}
 	if got := outcome(t, d, listen(t, func(c *net.UnixConn) { c.Close() }), 1); !strings.HasPrefix(got, "retry 0s: ") {
@@ -255,10 +255,10 @@ func TestServe(t *testing.T) {
 		"{\"destination\":\"tell\"}":          "the request cannot be read: EOF",
 		"tell\n{}":                            "the request cannot be read: invalid",
 		strings.Repeat("x", 5000):             "the request cannot be read: bufio: buffer full",
-		"{\"destination\":\"tell\"}\n":        "the report is no JSON",
-		"{\"destination\":\"tell\"}\n{\"a\":": "the report is no JSON",
-		"{\"destination\":\"tell\"}\n{}{}":    "the report is no JSON",
-		"{\"destination\":\"../tell\"}\n{}":   "no destination",
+		"{\"destination\":\"tell\"}\n":        "the report is not JSON",
+		"{\"destination\":\"tell\"}\n{\"a\":": "the report is not JSON",
+		"{\"destination\":\"tell\"}\n{}{}":    "the report is not JSON",
+		"{\"destination\":\"../tell\"}\n{}":   "no enabled destination",
 		"{\"destination\":\"tell\"}\n\"" + strings.Repeat("x", maxReport) + "\"": "the report has more than 16777216 bytes",
 	} {
 		if got := ask(text); got != "" && !strings.Contains(got, want) {
@@ -268,7 +268,7 @@ func TestServe(t *testing.T) {
 	if os.Getuid() == 0 { // root always may, so ask as somebody else
 		allowed.Store(false)
 		cmd := asNobody(t, socket)
-		if !strings.Contains(cmd, "may not ask for it") {
+		if !strings.Contains(cmd, "may not connect") {
 			t.Errorf("nobody is answered %q", cmd)
 		}
 		allowed.Store(true)

@@ -21,19 +21,19 @@ import (
 )
 
 const (
-	sendTime = 10 * time.Second // for a request to come
-	stayTime = 2 * time.Second  // for output of what a program leaves behind
+	sendTime = 10 * time.Second // for the request
+	stayTime = 2 * time.Second  // for output of processes that the program leaves behind
 )
 
 // Server is one instance of bailiff-report-exec@.service.
 type Server struct {
-	Load    func() (*config.Report, error) // the configuration
-	Allowed func(uid uint32) bool          // who may ask, beside root
+	Load    func() (*config.Report, error) // loads the configuration
+	Allowed func(uid uint32) bool          // says who may connect, besides root
 	Env     []string                       // for the program
 }
 
-// Serve runs the program that one connection asks for. What goes wrong with the program, or with the configuration, is the
-// answer; an error is about the connection.
+// Serve runs the program for one connection. Problems with the program or the configuration are in the answer; an error is about the
+// connection.
 func (s *Server) Serve(ctx context.Context, c *net.UnixConn) error {
 	defer c.Close()
 	caller, err := peer.Of(c)
@@ -41,7 +41,7 @@ func (s *Server) Serve(ctx context.Context, c *net.UnixConn) error {
 		return err
 	}
 	if caller.UID != 0 && !s.Allowed(caller.UID) {
-		return reply(c, &answer{Error: fmt.Sprintf("user %d may not ask for it", caller.UID)})
+		return reply(c, &answer{Error: fmt.Sprintf("user %d may not connect", caller.UID)})
 	}
 	if err := c.SetReadDeadline(time.Now().Add(sendTime)); err != nil {
 		return err
@@ -65,7 +65,7 @@ func reply(c net.Conn, a *answer) error {
 	return err
 }
 
-// read takes the request off a connection.
+// read reads a request.
 func read(c io.Reader) (name string, body []byte, err error) {
 	r := bufio.NewReaderSize(c, maxRequest)
 	line, err := r.ReadSlice('\n')
@@ -83,12 +83,12 @@ func read(c io.Reader) (name string, body []byte, err error) {
 	case len(body) > maxReport:
 		return "", nil, fmt.Errorf("the report has more than %d bytes", maxReport)
 	case !json.Valid(body):
-		return "", nil, errors.New("the report is no JSON") // cut off, perhaps: no program shall see half of one
+		return "", nil, errors.New("the report is not JSON") // perhaps incomplete: no program must get half of one
 	}
 	return q.Destination, body, nil
 }
 
-// find looks a destination up in the configuration as it is now.
+// find looks up a destination in the current configuration.
 func (s *Server) find(name string) (*config.Destination, error) {
 	conf, err := s.Load()
 	if err != nil {
@@ -99,24 +99,24 @@ func (s *Server) find(name string) (*config.Destination, error) {
 			return d, nil
 		}
 	}
-	return nil, fmt.Errorf("the configuration has no destination %.40q of type exec that is on", name)
+	return nil, fmt.Errorf("the configuration has no enabled destination %.40q of type exec", name)
 }
 
-// run starts the program and waits for its end, or for its time.
+// run runs the program, up to its time limit.
 func run(ctx context.Context, d *config.Destination, body []byte, env []string) *answer {
 	ctx, cancel := context.WithTimeout(ctx, d.TimeLimit)
 	defer cancel()
 	var out output
 	cmd := exec.CommandContext(ctx, d.Command[0], d.Command[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = "/", env, bytes.NewReader(body), &out, &out
-	// With all that it started: systemd would kill that, too, but only after the answer.
+	// The whole process group is killed. systemd would kill it, too, but only after the answer.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = stayTime
 	if err := cmd.Start(); err != nil {
 		return &answer{Error: err.Error()}
 	}
-	err := cmd.Wait() // what it says is in the state, but for a program that did not read all: which is its own business
+	err := cmd.Wait() // ProcessState has the result; a program need not read all of its input
 	if cmd.ProcessState == nil {
 		return &answer{Error: err.Error()}
 	}
@@ -125,12 +125,12 @@ func run(ctx context.Context, d *config.Destination, body []byte, env []string) 
 		a.Signal = st.Signal().String()
 	}
 	if a.TimeOut && a.Signal == "" {
-		a.TimeOut = false // it was done just in time
+		a.TimeOut = false // it ended just in time
 	}
 	return a
 }
 
-// output keeps the first of what a program writes, and lets it write on.
+// output keeps the beginning of what a program writes and discards the rest.
 type output struct{ kept []byte }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -138,7 +138,7 @@ func (o *output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Environment is what the unit gives its program: its own, but for what speaks to systemd.
+// Environment is the environment of the program: that of the unit without variables for systemd.
 func Environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(s string) bool {
 		for _, p := range []string{"LISTEN_", "NOTIFY_SOCKET=", "WATCHDOG_", "REMOTE_"} {

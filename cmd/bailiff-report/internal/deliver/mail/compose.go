@@ -34,26 +34,26 @@ func mustParse(name string, data []byte) *Template {
 	return t
 }
 
-// Envelope is what a mail needs beside the item and its destination.
+// Envelope is what a mail needs besides the item and its destination.
 type Envelope struct {
-	Host     string    // this host, in Message-IDs and where a report names none
+	Host     string    // this host, for Message-IDs and reports without a host
 	Sender   string    // "": bailiff@ and Host
 	Agent    string    // bailiff/VERSION
-	Time     time.Time // the mail's date; log lines are shown in its zone
-	Template *Template // nil: that of the destination's layout
+	Time     time.Time // of the mail; log lines are shown in its zone
+	Template *Template // nil: the one of the destination's layout
 }
 
-// Compose makes the mail of an item. It fails only by a Template that makes too much of the item.
+// Compose makes the mail of an item. Errors are about the template.
 func Compose(item *report.Item, d *config.Destination, e *Envelope) ([]byte, error) {
-	m, err := NewMessage(item, d, e)
+	m, err := newMessage(item, d, e)
 	if err != nil {
 		return nil, err
 	}
 	return m.Bytes(), nil
 }
 
-// NewMessage is Compose for those who add to the message.
-func NewMessage(item *report.Item, d *config.Destination, e *Envelope) (*message.Message, error) {
+// newMessage makes the message of an item.
+func newMessage(item *report.Item, d *config.Destination, e *Envelope) (*message.Message, error) {
 	layout, name := layouts[d.Layout], "bailiff on "+e.Host
 	if layout == nil {
 		layout = layouts["bailiff"]
@@ -94,7 +94,7 @@ func NewMessage(item *report.Item, d *config.Destination, e *Envelope) (*message
 	return m, nil
 }
 
-// export writes lines in the journal's export format, in which any bytes can stand.
+// export writes lines in the journal's export format, which can hold any bytes.
 func export(lines []report.Line) []byte {
 	var b []byte
 	field := func(name, value string) {

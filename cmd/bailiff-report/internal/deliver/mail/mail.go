@@ -29,7 +29,7 @@ type destination struct {
 	template *Template
 }
 
-// New makes a destination of the type mail. It reads the administrator's template, and its errors are about that.
+// New makes a destination of type mail and reads its template.
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	m, err := sendmail.New(env.Config, env.Host)
 	if err != nil {
@@ -44,14 +44,14 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	return out, nil
 }
 
-// ReadTemplate reads an administrator's template and checks it.
+// ReadTemplate reads and checks a template.
 func ReadTemplate(file string) (*Template, error) {
 	st, err := os.Stat(file)
 	if err == nil && !st.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a file", file)
 	}
 	if err == nil && st.Size() > 1<<20 {
-		err = fmt.Errorf("%s has %d bytes, which no template has", file, st.Size())
+		err = fmt.Errorf("%s has %d bytes, too many for a template", file, st.Size())
 	}
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func ReadTemplate(file string) (*Template, error) {
 	return ParseTemplate(file, data)
 }
 
-// Render returns the mail; the sendmail program gets it with lines that end with \n alone.
+// Render returns the mail. The sendmail program gets it with lines that end with \n only.
 func (d *destination) Render(item *report.Item) ([]byte, error) {
 	return Compose(item, d.conf, d.envelope())
 }
@@ -72,12 +72,12 @@ func (d *destination) envelope() *Envelope {
 	return &Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now(), Template: d.template}
 }
 
-// Deliver holds the destination when it is the recipients or the arguments that are refused: these are the configuration's, so
-// every mail would be.
+// Deliver sends the mail. If the recipients or arguments are refused, the destination is held: they come from the configuration, so
+// every mail would be refused.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
 	msg, err := d.Render(item)
 	if err != nil {
-		return report.Receipt{}, &report.Refused{All: true, Err: err} // its template's fault
+		return report.Receipt{}, &report.Refused{All: true, Err: err} // because of its template
 	}
 	r, err := d.mailer.Send(ctx, d.conf.To, msg)
 	var refused *report.Refused

@@ -12,19 +12,18 @@ import (
 	"bailiff/policy/config"
 )
 
-// View is what a template sees. All its texts are UTF-8 without control characters; only Whois.Text and Command have more than one
-// line.
+// View is what a template sees. All texts are made safe (package safetext); only Whois.Text has several lines.
 type View struct {
 	Host   string // this host
 	Agent  string // bailiff/VERSION
 	Time   time.Time
 	Test   bool // by `bailiff report test`: nobody was banned
 	Digest bool
-	Whois  bool // parts that were asked for
+	Whois  bool // parts that the destination includes
 	Lines  bool
-	Most   int // lines of a part at most
+	Most   int // the destination's limit of lines
 	Bans   []Ban
-	Total  int // bans, of which Bans holds the newest: all, or as many as a mail can hold
+	Total  int // number of bans; Bans has the newest of them, up to maxBans
 }
 
 // Ban is one ban in a View.
@@ -38,9 +37,9 @@ type Ban struct {
 	Time     time.Time
 	First    time.Time // zero: not known
 	Since    time.Time
-	Until    time.Time // zero: for ever
+	Until    time.Time // zero: forever
 	Forever  bool
-	Duration string // 1h, 7d; "" for ever
+	Duration string // 1h, 7d; "": forever
 	Failures int
 	Count    int
 	Ports    string // 22, 2222
@@ -52,12 +51,12 @@ type Ban struct {
 	Whois    Whois
 	Lines    []Line
 	Context  []Line
-	Cut      int // lines and context that are left out, since there are too many or they are too long
-	Missing  int // lines that the journal no longer had
-	Withheld int // lines that redaction left out
+	Cut      int // lines left out of Lines and Context, since they are too many or too long
+	Missing  int // lines no longer in the journal
+	Withheld int // lines that redaction removed
 }
 
-// Whois is what the registries said. One of Text and Failed is set.
+// Whois is the answer of the registries. Either Text or Failed is set.
 type Whois struct {
 	Network string
 	Name    string
@@ -75,23 +74,23 @@ type Line struct {
 	Host    string
 	Program string // sshd[4711]
 	Unit    string
-	Message string // as it stands in the journal, or with codes if it cannot be shown
-	Coded   bool   // it has codes: its bytes are in the attachment
-	Address string // "": none was read in it
+	Message string // as in the journal, or with codes (safetext.Escape)
+	Coded   bool   // Message has codes; its bytes are in the attachment
+	Address string // read by the filter; "": none
 }
 
-// What stands in one mail: bytes of log lines and of registries' texts, and bans. Postfix takes mails of 10,240,000 bytes. A
-// byte may take four as a code, and more than one again in the attachment; a byte that is not ASCII takes three.
+// Limits of one mail. Postfix accepts 10,240,000 bytes. A byte of a log line may take four as a code and more than one in the
+// attachment; a byte that is not ASCII takes three in quoted-printable.
 const (
 	maxLines = 512 << 10
 	maxWhois = 512 << 10
 	maxBans  = 1000
 )
 
-// maxMessage is how many bytes of one line are shown. No daemon whose lines are evidence writes a longer one.
+// maxMessage is how many bytes of one line are shown. No daemon writes longer ones.
 const maxMessage = 32 << 10
 
-// newView makes a View of an item. It also returns the lines that had to be coded.
+// newView makes the View of an item. It also returns the lines that are shown with codes.
 func newView(item *report.Item, d *config.Destination, e *Envelope) (*View, []report.Line) {
 	has := func(part string) bool { return slices.Contains(d.Include, part) }
 	v := &View{
@@ -109,7 +108,7 @@ func newView(item *report.Item, d *config.Destination, e *Envelope) (*View, []re
 		lines := func(all []report.Line) []Line {
 			l, left, raw := newLines(all, d.Lines, &budget, e.Time.Location())
 			b.Cut += left
-			for _, c := range raw { // a line of the evidence is often one of the context, too
+			for _, c := range raw { // the context often contains lines of the evidence
 				if !slices.ContainsFunc(coded, func(x report.Line) bool { return x.Cursor == c.Cursor && c.Cursor != "" }) {
 					coded = append(coded, c)
 				}
@@ -155,7 +154,7 @@ func newBan(r *report.Report, zone *time.Location) Ban {
 	return b
 }
 
-// subject writes a prefix as one speaks of it: a single address without its length.
+// subject writes a prefix; a single address has no length.
 func subject(p netip.Prefix) (string, bool) {
 	if p.IsSingleIP() {
 		return p.Addr().String(), false
@@ -186,7 +185,7 @@ func duration(d time.Duration) string {
 func newWhois(w *report.Whois) Whois {
 	switch {
 	case w == nil:
-		return Whois{Failed: "it was not asked"}
+		return Whois{Failed: "not asked"}
 	case w.Failed != "":
 		return Whois{Failed: line(w.Failed)}
 	}
@@ -203,10 +202,10 @@ func newWhois(w *report.Whois) Whois {
 	return v
 }
 
-// newLines takes the newest lines, at most most of them and no more bytes than the budget has, and returns how many were
-// left out, and those that had to be coded.
-func newLines(all []report.Line, most int, budget *int, zone *time.Location) (l []Line, left int, coded []report.Line) {
-	from := max(0, len(all)-most)
+// newLines takes the newest lines, up to limit and to the bytes of the budget. It returns how many were left out, and those that are
+// shown with codes.
+func newLines(all []report.Line, limit int, budget *int, zone *time.Location) (l []Line, left int, coded []report.Line) {
+	from := max(0, len(all)-limit)
 	for at := len(all); at > from; at-- {
 		if *budget -= len(all[at-1].Message) + 100; *budget < 0 {
 			*budget, from = 0, at

@@ -1,8 +1,10 @@
-// Package sendmail hands finished mails to the host's mail system: to its sendmail program, or over SMTP where the program
-// cannot work from bailiff-report's sandbox. Mails by several types of destinations go this way.
+// Package sendmail passes mails to the host's mail system: to its sendmail program, or over SMTP if the program cannot work in
+// bailiff-report's sandbox.
 //
-// The program is run without a shell. It gets the mail as a file: if bailiff-report dies in the middle, sendmail reads on to
-// the true end, where a pipe would have ended early and half a mail been sent.
+// The program runs without a shell. Its standard input is a file: if bailiff-report dies, sendmail can read to the end. With a pipe,
+// half a mail would be sent.
+//
+// Start reading at Mailer.Send.
 package sendmail
 
 import (
@@ -26,21 +28,20 @@ import (
 	"bailiff/policy/config"
 )
 
-// Mailer is a way to the mail system.
+// Mailer sends mails through the mail system.
 type Mailer struct {
 	conf   config.Sendmail
 	sender string
 	host   string
 }
 
-// grace is how long a program that was told to end may take for it. Postfix's sendmail removes what it has begun to write
-// to the queue.
+// grace is how long a program may take to end after SIGTERM. Postfix's sendmail removes the file that it was writing to the queue.
 const grace = 2 * time.Second
 
-// maxOutput is how much of what the program says is kept, in bytes: its end.
+// maxOutput is how many bytes of the end of the program's output are kept.
 const maxOutput = 4 << 10
 
-// New checks who sends. host is this host's name.
+// New returns a Mailer. host is this host's name.
 func New(c *config.Report, host string) (*Mailer, error) {
 	m := &Mailer{conf: c.Sendmail, sender: message.Address(c.Sender, host), host: host}
 	if !config.ValidRecipient(m.sender) {
@@ -49,7 +50,7 @@ func New(c *config.Report, host string) (*Mailer, error) {
 	return m, nil
 }
 
-// Rejected is what a report.Refused of Send holds: what it is that the mail system will never take.
+// Rejected is wrapped in a report.Refused of Send: it says what the mail system does not accept.
 type Rejected struct {
 	Of  string // "mail", "recipients" or "arguments"
 	Err error
@@ -60,14 +61,14 @@ func (e *Rejected) Unwrap() error { return e.Err }
 
 func rejected(of string, err error) error { return &report.Refused{Err: &Rejected{of, err}} }
 
-// Send hands a mail over. Its lines end with CRLF. Errors are as Destination.Deliver has them. Refused.All is not set: whether
-// other mails would be refused, too, is for who knows where the recipients are from. See Rejected.
+// Send passes a mail, whose lines end with CRLF, to the mail system. Errors are as those of deliver.Destination. Refused.All is not
+// set: the caller knows whether other mails would be refused, too. See Rejected.
 func (m *Mailer) Send(ctx context.Context, to []string, msg []byte) (report.Receipt, error) {
 	if len(to) == 0 {
 		return report.Receipt{}, rejected("recipients", errors.New("the mail has no recipient"))
 	}
 	for _, a := range to {
-		if !config.ValidRecipient(a) { // which no argument and no command of SMTP can be hidden in
+		if !config.ValidRecipient(a) { // so it cannot be an option or hide an SMTP command
 			return report.Receipt{}, rejected("recipients", fmt.Errorf("%q is not a mail address", a))
 		}
 	}
@@ -79,7 +80,7 @@ func (m *Mailer) Send(ctx context.Context, to []string, msg []byte) (report.Rece
 	return m.run(ctx, to, bytes.ReplaceAll(msg, []byte("\r\n"), []byte("\n")))
 }
 
-// arguments puts sender, host and recipients in their places.
+// arguments returns the arguments with sender, host and recipients.
 func (m *Mailer) arguments(to []string) []string {
 	var args []string
 	for _, a := range m.conf.Args {
@@ -103,30 +104,30 @@ func (m *Mailer) run(ctx context.Context, to []string, msg []byte) (report.Recei
 	cmd := exec.CommandContext(ctx, m.conf.Path, m.arguments(to)...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = "/", in, &out, &out
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
-	// A group of its own: what is meant for bailiff-report alone does not reach it, and what it starts ends with it.
+	// Its own process group: signals to bailiff-report do not reach it, and it is killed with its children.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
 	err = cmd.Run()
 	if ctx.Err() != nil && cmd.Process != nil && err != nil {
-		// What did not care for SIGTERM. The group's number is nobody else's as long as one of it lives.
+		// Processes that ignored SIGTERM. The group's number is not reused while one of them lives.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
 	var exit *exec.ExitError
 	switch {
-	case err == nil, errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success(): // what it left running has our pipe, and may
+	case err == nil, errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success(): // a process that it left running still has the pipe
 		return report.Receipt{Answer: cmp.Or(out.line(), "taken by "+m.conf.Path)}, nil
 	case ctx.Err() != nil:
 		return report.Receipt{}, &report.Retry{Err: m.late(ctx, out.line())}
 	case errors.As(err, &exit):
 		return report.Receipt{}, m.failed(exit, out.line())
 	case errors.Is(err, fs.ErrNotExist):
-		return report.Receipt{}, &report.Retry{Err: fmt.Errorf("there is no %s: install a mail system, or say in report.sendmail.path where its sendmail is", m.conf.Path)}
+		return report.Receipt{}, &report.Retry{Err: fmt.Errorf("there is no %s: install a mail system, or set report.sendmail.path to its sendmail program", m.conf.Path)}
 	}
 	return report.Receipt{}, &report.Retry{Err: fmt.Errorf("%s cannot be run: %w", m.conf.Path, err)}
 }
 
-// file returns a file without a name that holds b.
+// file returns an unnamed file that contains b.
 func file(b []byte) (*os.File, error) {
 	f, err := os.CreateTemp("", "mail")
 	if err != nil {
@@ -144,35 +145,35 @@ func file(b []byte) (*os.File, error) {
 	return f, nil
 }
 
-// late says that the program was ended.
+// late is the error of a program that was ended.
 func (m *Mailer) late(ctx context.Context, said string) error {
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("%s was ended, because bailiff-report stops", m.conf.Path)
+		return fmt.Errorf("%s was ended because bailiff-report is stopping", m.conf.Path)
 	}
 	return fmt.Errorf("%s took longer than %s and was ended%s", m.conf.Path, m.conf.TimeLimit, explain(said))
 }
 
-// meanings are those of sysexits.h, as mail systems use them.
+// meanings are the meanings of sysexits.h for mail systems.
 var meanings = map[int]string{
-	64: "it does not take these arguments: see report.sendmail.args",
-	65: "it does not take this mail",
-	66: "it could not read the mail",
-	67: "there is no such recipient",
-	68: "the recipient's host is not known",
-	69: "a service of it is not available",
-	70: "it has an error of its own",
-	71: "the system lacks something (processes, memory)",
-	72: "a file of it is missing",
-	73: "it cannot write to its queue",
-	74: "it could not read or write",
-	75: "it cannot take mails for now",
-	76: "the mail server did not answer as it should",
-	77: "it is not allowed to, or the sender is not",
-	78: "its own configuration is wrong",
+	64: "wrong arguments: see report.sendmail.args",
+	65: "the mail is not accepted",
+	66: "the mail cannot be read",
+	67: "unknown recipient",
+	68: "unknown host of the recipient",
+	69: "a service is not available",
+	70: "internal error",
+	71: "system error (processes, memory)",
+	72: "a system file is missing",
+	73: "the queue cannot be written",
+	74: "input/output error",
+	75: "temporary failure",
+	76: "protocol error of the mail server",
+	77: "permission denied",
+	78: "configuration error of the mail system",
 }
 
-// failed says what an exit status means. What an administrator can mend at the mail system is tried again; the mail is
-// lost only if it is the mail itself, or its recipient, that is refused.
+// failed returns the error of an exit status. What an administrator can repair at the mail system is tried again; only a refused mail
+// is dropped.
 func (m *Mailer) failed(exit *exec.ExitError, said string) error {
 	if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 		return &report.Retry{Err: fmt.Errorf("%s was killed by signal %d (%s)%s", m.conf.Path, s.Signal(), s.Signal(), explain(said))}
@@ -194,17 +195,17 @@ func (m *Mailer) failed(exit *exec.ExitError, said string) error {
 	return &report.Retry{Err: err}
 }
 
-// explain adds what the program said, and the way out where the sandbox is what stopped it.
+// explain adds the program's output, and a hint if the sandbox may be the reason.
 func explain(said string) string {
 	if said == "" {
 		return ""
 	}
-	s := ": it said: " + said
+	s := ": " + said
 	for _, sign := range []string{
 		"create file maildrop/", "set-gid", "setgid", "setuid", "/var/spool", "Operation not permitted", "Permission denied", "Read-only file system",
 	} {
 		if strings.Contains(said, sign) {
-			return s + " (bailiff-report's unit lacks a right that this mail system needs: bailiff report setup installs it)"
+			return s + " (bailiff-report's unit lacks a permission that this mail system needs: run bailiff report setup)"
 		}
 	}
 	return s
@@ -221,7 +222,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// line is the last line that was written, fit for a message.
+// line is the last line, made safe.
 func (t *tail) line() string {
 	lines := strings.Split(strings.TrimSpace(string(t.b)), "\n")
 	return safetext.Line(lines[len(lines)-1], 500)

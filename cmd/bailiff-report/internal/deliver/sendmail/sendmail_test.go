@@ -173,7 +173,7 @@ func TestStatus(t *testing.T) {
 		if of == "" && !errors.As(err, &retry) || of != "" && (!errors.As(err, &refused) || refused.All || !errors.As(err, &no) || no.Of != of) {
 			t.Errorf("%d: %T %v", status, err, err)
 		}
-		if !strings.Contains(err.Error(), fmt.Sprintf("exit status %d%s", status, map[bool]string{true: ", "}[meanings[status] != ""])) || !strings.HasSuffix(err.Error(), "it said: sendmail: fatal: so it is") {
+		if !strings.Contains(err.Error(), fmt.Sprintf("exit status %d%s", status, map[bool]string{true: ", "}[meanings[status] != ""])) || !strings.HasSuffix(err.Error(), "sendmail: fatal: so it is") {
 			t.Errorf("%d: %v", status, err)
 		}
 	}
@@ -181,8 +181,8 @@ func TestStatus(t *testing.T) {
 
 func TestFails(t *testing.T) {
 	for how, want := range map[string]string{
-		"hang":   "took longer than 300ms and was ended: it said: postdrop: warning: mail_queue_enter: create file maildrop/770.1: Permission denied (bailiff-report's unit lacks a right that this mail system needs: bailiff report setup installs it)",
-		"flood":  "exit status 75, it cannot take mails for now: it said: words",
+		"hang":   "took longer than 300ms and was ended: postdrop: warning: mail_queue_enter: create file maildrop/770.1: Permission denied (bailiff-report's unit lacks a permission that this mail system needs: run bailiff report setup)",
+		"flood":  "exit status 75, temporary failure: words",
 		"signal": "was killed by signal 9 (killed)",
 	} {
 		limit := 300 * time.Millisecond
@@ -280,7 +280,7 @@ func TestStopped(t *testing.T) {
 	}
 	stop, now := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, now)
-	if _, err = m.Send(stop, []string{"root"}, nil); err == nil || !strings.HasSuffix(err.Error(), "was ended, because bailiff-report stops") {
+	if _, err = m.Send(stop, []string{"root"}, nil); err == nil || !strings.HasSuffix(err.Error(), "was ended because bailiff-report is stopping") {
 		t.Error(err)
 	}
 }

@@ -12,27 +12,26 @@ import (
 )
 
 const (
-	// MaxBody is how much of an answer is read. The longest that says anything is AbuseIPDB's about 10,000 rows of a bulk
-	// report, all of them refused.
+	// MaxBody is how many bytes of an answer are read. The longest one is AbuseIPDB's about 10,000 refused rows of a file.
 	MaxBody = 2 << 20
 
-	// MaxText is how much of a text in an answer people are shown, in bytes.
+	// MaxText is how many bytes of a text in an answer are shown.
 	MaxText = 300
 
-	maxAfter = 24 * time.Hour // quotas are daily; who asks for more is mistaken, or means harm
+	maxAfter = 24 * time.Hour // quotas are daily; a longer pause is a mistake or malicious
 )
 
-// Answer is what a service said.
+// Answer is the answer of a service. Its content is not trusted: it is bounded and made safe before it is shown.
 type Answer struct {
 	Status int // of HTTP
 	Header textproto.MIMEHeader
 	Body   []byte // at most MaxBody
 }
 
-// OK says whether the status is one of success.
+// OK says whether the status is 2xx.
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
-// Text is the body as one line for people; of a web page, which no service means us to read, nothing.
+// Text is the body as one line; "" for a web page.
 func (a *Answer) Text() string {
 	s := safetext.Line(string(a.Body), MaxText)
 	if strings.HasPrefix(s, "<") {
@@ -41,8 +40,8 @@ func (a *Answer) Text() string {
 	return s
 }
 
-// After is how long the service wants to be left alone, 0 if it does not say: Retry-After in seconds or as a date (RFC 9110,
-// 10.2.3), or else X-RateLimit-Reset in seconds since 1970. It is at most a day.
+// After is the pause that the service asks for, at most a day: Retry-After in seconds or as a date (RFC 9110, 10.2.3), or
+// X-RateLimit-Reset in seconds since 1970. 0: it asks for none.
 func (a *Answer) After(now time.Time) time.Duration {
 	if s := strings.TrimSpace(a.Header.Get("Retry-After")); s != "" {
 		if n, err := strconv.ParseUint(s, 10, 32); err == nil {
@@ -62,10 +61,10 @@ func (a *Answer) After(now time.Time) time.Duration {
 
 func until(t, now time.Time) time.Duration { return max(0, min(t.Sub(now), maxAfter)) }
 
-// Err is what a status says by itself, with what the service says about it: nil for success, *report.Retry where time may
-// help, *report.Refused where it cannot. All is set where it is about the destination and not about the item.
+// Err returns the error of a status, with the text of the service: nil for success, *report.Retry if time may help, else
+// *report.Refused, with All if it concerns the destination and not the item.
 func (a *Answer) Err(who, says string, now time.Time) error {
-	text := fmt.Sprintf("%s answers %d", who, a.Status)
+	text := fmt.Sprintf("%s answered %d", who, a.Status)
 	if name, ok := names[a.Status]; ok {
 		text += " (" + name + ")"
 	}
@@ -86,7 +85,7 @@ func (a *Answer) Err(who, says string, now time.Time) error {
 	return &report.Refused{Err: err}
 }
 
-// names are those of the statuses that admins meet.
+// names are the names of common statuses.
 var names = map[int]string{
 	301: "moved permanently", 302: "found", 307: "temporary redirect", 308: "permanent redirect", 400: "bad request", 401: "unauthorized",
 	402: "payment required", 403: "forbidden", 404: "not found", 405: "method not allowed", 408: "request timeout", 410: "gone",

@@ -76,7 +76,7 @@ func TestErr(t *testing.T) {
 			t.Errorf("%d: %s (%v), want %s", status, got, err, want)
 		}
 	}
-	if err := (&Answer{Status: 503}).Err("example.org", "back soon", now); err.Error() != "example.org answers 503 (service unavailable): back soon" {
+	if err := (&Answer{Status: 503}).Err("example.org", "back soon", now); err.Error() != "example.org answered 503 (service unavailable): back soon" {
 		t.Error(err)
 	}
 }

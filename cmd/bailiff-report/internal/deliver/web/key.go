@@ -9,29 +9,29 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 )
 
-// Unkeyed is the error of a delivery for which there is no secret: the destination as a whole is set up wrongly.
-func Unkeyed(err error) error { return &report.Refused{All: true, Err: err} }
+// NoKey is the error of a delivery without a valid secret: it holds the destination.
+func NoKey(err error) error { return &report.Refused{All: true, Err: err} }
 
-// Key reads a secret that travels in a header or a form. The error is Unkeyed's, and holds nothing of it.
+// Key reads a secret for a header or a form. Errors are those of NoKey and contain nothing of it.
 func Key(read func(name string) ([]byte, error), name string) (string, error) {
 	b, err := read(name)
 	if err != nil {
-		return "", Unkeyed(err)
+		return "", NoKey(err)
 	}
 	s := strings.TrimSpace(string(b))
 	switch {
 	case s == "":
-		return "", Unkeyed(fmt.Errorf("credential %s: is empty", name))
+		return "", NoKey(fmt.Errorf("credential %s: is empty", name))
 	case len(s) > 4096 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "", Unkeyed(fmt.Errorf("credential %s: holds no key, which is one line of ASCII without spaces", name))
+		return "", NoKey(fmt.Errorf("credential %s: is not a key: one line of ASCII without spaces", name))
 	}
 	return s, nil
 }
 
-// Masked stands for a secret where a request is shown.
+// Masked replaces a secret in a preview.
 const Masked = "****"
 
-// Text is the request as it is sent, but for headers that HTTP itself adds.
+// Text is the request as it is sent, without the headers that HTTP adds.
 func (r *Request) Text() []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "POST %s\n", r.URL)

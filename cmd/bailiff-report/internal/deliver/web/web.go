@@ -25,8 +25,8 @@ const (
 	maxHeader = 64 << 10 // bytes of an answer's
 )
 
-// NewClient makes the client that Env has. A proxy is used where the environment names one (HTTPS_PROXY, HTTP_PROXY, NO_PROXY),
-// never for this host itself.
+// NewClient returns the client of Env. It uses the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), but not for
+// this host.
 func NewClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -35,7 +35,7 @@ func NewClient() *http.Client {
 			TLSHandshakeTimeout:    dialTime,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			ForceAttemptHTTP2:      true,
-			MaxIdleConnsPerHost:    1, // a destination delivers one item after the other
+			MaxIdleConnsPerHost:    1, // each destination delivers one item at a time
 			IdleConnTimeout:        idleTime,
 			MaxResponseHeaderBytes: maxHeader,
 		},
@@ -43,21 +43,21 @@ func NewClient() *http.Client {
 	}
 }
 
-// Request is what is posted.
+// Request is a POST request.
 type Request struct {
 	URL    string
-	Header map[string]string // beside Content-Type and User-Agent
+	Header map[string]string // besides Content-Type and User-Agent
 	Type   string            // of Body
 	Body   []byte
 	Agent  string
 }
 
-// Limit ends a delivery after so long, with an error that says so.
+// Limit returns a context that ends after a while, with an error that says so.
 func Limit(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 }
 
-// Host is whom a URL speaks to, for people.
+// Host returns the host of a URL, for messages.
 func Host(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -66,16 +66,16 @@ func Host(rawURL string) string {
 	return u.Host
 }
 
-// Check refuses a URL that the configuration would, whoever made it: reports travel encrypted, but within this host.
+// Check returns an error unless the URL is https, or http to this host: reports must be encrypted.
 func Check(rawURL string) error {
 	u, err := url.Parse(rawURL)
 	switch {
 	case err != nil || u.Host == "":
-		return errors.New("the URL cannot be read")
+		return errors.New("the URL is not valid")
 	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
 		return nil
 	}
-	return fmt.Errorf("%s to %s is not encrypted, write an https URL", u.Scheme, u.Host)
+	return fmt.Errorf("%s to %s is not encrypted: use an https URL", u.Scheme, u.Host)
 }
 
 func loopback(host string) bool {
@@ -83,12 +83,12 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
-// Post sends a request and reads the answer, of which what is beyond MaxBody is left out. An error says that there was
-// none: whether the other side took what was sent is not known then.
+// Post sends a request and reads the answer, up to MaxBody. After an error it is not known whether the other side accepted the
+// request.
 func Post(ctx context.Context, c *http.Client, r *Request) (*Answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
-		return nil, errors.New("the URL cannot be read")
+		return nil, errors.New("the URL is not valid")
 	}
 	for k, v := range r.Header {
 		req.Header.Set(k, v)
@@ -102,12 +102,12 @@ func Post(ctx context.Context, c *http.Client, r *Request) (*Answer, error) {
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, MaxBody))
 	if err != nil {
-		return nil, failure(ctx, req.URL.Host, fmt.Errorf("its answer broke off: %w", err))
+		return nil, failure(ctx, req.URL.Host, fmt.Errorf("its answer is incomplete: %w", err))
 	}
 	return &Answer{Status: res.StatusCode, Header: textproto.MIMEHeader(res.Header), Body: body}, nil
 }
 
-// failure tells what went wrong without the URL, which url.Error would name.
+// failure returns the error without the URL that url.Error contains.
 func failure(ctx context.Context, host string, err error) error {
 	var e *url.Error
 	if errors.As(err, &e) {

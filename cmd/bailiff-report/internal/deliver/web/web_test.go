@@ -86,7 +86,7 @@ func TestFailures(t *testing.T) {
 		"cuts half": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10")
 			io.WriteString(w, "half")
-		}, "broke off"},
+		}, "is incomplete"},
 		"no http": {func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err == nil {

@@ -12,26 +12,26 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 )
 
-// Version is that of the schema. Keys may be added within one; what a key means, and that it is there, stays.
+// Version is the version of the schema. Keys may be added to a version, but not removed or changed.
 const Version = 1
 
-// Bounds of a payload, whatever stands in the journal.
+// Limits of a payload.
 const (
 	maxMessage = 4 << 10 // bytes of one message
 	maxLines   = 1 << 20 // bytes of all messages
 )
 
-// Payload is what is sent.
+// Payload is the object that is sent.
 type Payload struct {
-	Type      string    `json:"type"` // "ban", or "ban.digest" for what came in an hour or a day
+	Type      string    `json:"type"` // "ban", or "ban.digest" for the bans of an hour or a day
 	Version   int       `json:"version"`
-	Timestamp time.Time `json:"timestamp"` // of the last ban in it
-	Key       string    `json:"key"`       // the same in all attempts: who has seen it has seen the payload
-	Test      bool      `json:"test"`      // nothing happened: `bailiff report test`
+	Timestamp time.Time `json:"timestamp"` // of the last ban
+	Key       string    `json:"key"`       // the same in all attempts, to recognize duplicates
+	Test      bool      `json:"test"`      // by `bailiff report test`
 	Data      Data      `json:"data"`
 }
 
-// Data is what it is about.
+// Data contains the bans.
 type Data struct {
 	Host    string `json:"host"`
 	Reports []Ban  `json:"reports"` // oldest first
@@ -51,7 +51,7 @@ type Ban struct {
 	Count    int          `json:"count"`
 	First    *time.Time   `json:"first"`
 	Since    *time.Time   `json:"since"`
-	Until    *time.Time   `json:"until"` // null: for ever
+	Until    *time.Time   `json:"until"` // null: forever
 	Wide     bool         `json:"wide"`
 	Extended bool         `json:"extended"`
 	Ports    []uint16     `json:"ports"`
@@ -70,14 +70,14 @@ type Line struct {
 	PID     uint32      `json:"pid"`
 	Unit    string      `json:"unit"`
 	Message string      `json:"message"`
-	Base64  []byte      `json:"message_base64,omitempty"` // the bytes, where they are no UTF-8
+	Base64  []byte      `json:"message_base64,omitempty"` // the bytes, if they are not UTF-8
 	Pattern string      `json:"pattern"`
 	Address *netip.Addr `json:"address"`
 	Port    uint16      `json:"port"`
 	Account string      `json:"account"`
 }
 
-// Whois is what registries say.
+// Whois is the answer of the registries.
 type Whois struct {
 	Network *netip.Prefix `json:"network"`
 	Name    string        `json:"name"`
@@ -88,14 +88,14 @@ type Whois struct {
 	Failed  string        `json:"error"`
 }
 
-// Compose makes the JSON of an item, with at most that many lines of each report, the newest. It is the same in every attempt.
+// Compose returns the JSON of an item, with the newest lines of each report. It is the same in every attempt.
 func Compose(item *report.Item, host string, lines int) []byte {
 	p := Payload{Type: "ban", Version: Version, Key: item.Key, Test: item.Test, Data: Data{Host: host, Reports: make([]Ban, len(item.Reports))}}
 	if item.Digest {
 		p.Type = "ban.digest"
 	}
 	room := maxLines
-	for i, r := range slices.Backward(item.Reports) { // of a digest that is too long the newest keep their lines
+	for i, r := range slices.Backward(item.Reports) { // if a digest is too long, the newest reports keep their lines
 		p.Data.Reports[i] = ban(r, lines, &room)
 		if t := r.Time.UTC(); t.After(p.Timestamp) {
 			p.Timestamp = t
@@ -108,7 +108,7 @@ func Compose(item *report.Item, host string, lines int) []byte {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(p); err != nil {
-		panic("webhook: " + err.Error()) // none of its types can fail but times beyond the year 9999, which audit entries cannot hold
+		panic("webhook: " + err.Error()) // only times after the year 9999 fail, which audit entries cannot contain
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

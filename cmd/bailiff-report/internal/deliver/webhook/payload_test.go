@@ -90,28 +90,28 @@ func FuzzCompose(f *testing.F) {
 
 // The example that the standard's own libraries are tested with.
 func TestSign(t *testing.T) {
-	secrets, err := Secrets([]byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"))
+	secrets, err := readSecrets([]byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := Sign(secrets, "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
+	got := sign(secrets, "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
 	want := map[string]string{"webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp": "1614265330", "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%v", got)
 	}
-	two, err := Secrets([]byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\n  a plain text secret \r\n"))
+	two, err := readSecrets([]byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\n  a plain text secret \r\n"))
 	if err != nil || len(two) != 2 || string(two[1]) != "a plain text secret" {
 		t.Errorf("%q, %v", two, err)
 	}
-	if got := Sign(two, "x", at, nil)["webhook-signature"]; len(strings.Fields(got)) != 2 {
+	if got := sign(two, "x", at, nil)["webhook-signature"]; len(strings.Fields(got)) != 2 {
 		t.Error(got)
 	}
 	for _, bad := range []string{"", "\n", "short", "whsec_", "whsec_!!!!!!!!!!!!!!!!!!!!!!!!!", "a long enough secret\nhunter2"} {
-		if _, err := Secrets([]byte(bad)); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if _, err := readSecrets([]byte(bad)); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if id := ID(&report.Item{Key: "00ff.hook-1"}); id != "00ff_hook-1" {
+	if id := idOf(&report.Item{Key: "00ff.hook-1"}); id != "00ff_hook-1" {
 		t.Error(id)
 	}
 }

@@ -15,12 +15,12 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 )
 
-// minSecret is how long a secret must be at least: what cannot be guessed. The standard wants 24 bytes.
+// minSecret is the smallest length of a secret, in bytes. The standard recommends 24.
 const minSecret = 16
 
-// Secrets reads a credential: one secret a line, each "whsec_" and base64 as the standard has it, or any text, whose bytes
-// are the secret then. While receivers change to a new one there are two. Errors hold nothing of them.
-func Secrets(credential []byte) (all [][]byte, err error) {
+// readSecrets reads a credential with one secret a line: "whsec_" and base64, as in the standard, or any text, whose bytes are the
+// secret. There are two while a receiver changes to a new one. Errors contain nothing of them.
+func readSecrets(credential []byte) (all [][]byte, err error) {
 	for i, line := range bytes.Split(credential, []byte("\n")) {
 		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
@@ -28,11 +28,11 @@ func Secrets(credential []byte) (all [][]byte, err error) {
 		}
 		if text, ok := bytes.CutPrefix(line, []byte("whsec_")); ok {
 			if line, err = base64.StdEncoding.DecodeString(string(text)); err != nil {
-				return nil, fmt.Errorf("line %d is no base64 behind whsec_", i+1)
+				return nil, fmt.Errorf("line %d: not base64 after whsec_", i+1)
 			}
 		}
 		if len(line) < minSecret {
-			return nil, fmt.Errorf("line %d holds a secret of less than %d bytes", i+1, minSecret)
+			return nil, fmt.Errorf("line %d: secret has less than %d bytes", i+1, minSecret)
 		}
 		all = append(all, line)
 	}
@@ -42,11 +42,11 @@ func Secrets(credential []byte) (all [][]byte, err error) {
 	return all, nil
 }
 
-// ID is the webhook-id of an item. It must have no full stop, which parts what is signed.
-func ID(item *report.Item) string { return strings.ReplaceAll(item.Key, ".", "_") }
+// idOf is the webhook-id of an item. It must not contain a period, which separates the signed parts.
+func idOf(item *report.Item) string { return strings.ReplaceAll(item.Key, ".", "_") }
 
-// Sign returns the headers of a delivery at that time.
-func Sign(secrets [][]byte, id string, at time.Time, body []byte) map[string]string {
+// sign returns the headers of a delivery.
+func sign(secrets [][]byte, id string, at time.Time, body []byte) map[string]string {
 	stamp := strconv.FormatInt(at.Unix(), 10)
 	var signatures []string
 	for _, secret := range secrets {
@@ -58,8 +58,8 @@ func Sign(secrets [][]byte, id string, at time.Time, body []byte) map[string]str
 	return map[string]string{"webhook-id": id, "webhook-timestamp": stamp, "webhook-signature": strings.Join(signatures, " ")}
 }
 
-// Judge reads what the receiver answers.
-func Judge(a *web.Answer, host string, now time.Time) (report.Receipt, error) {
+// judge reads the answer of the receiver.
+func judge(a *web.Answer, host string, now time.Time) (report.Receipt, error) {
 	if err := a.Err(host, a.Text(), now); err != nil {
 		return report.Receipt{}, err
 	}

@@ -37,29 +37,29 @@ func (d *destination) request(body []byte, signature map[string]string) *web.Req
 	return &web.Request{URL: d.URL, Header: header, Type: "application/json", Body: body, Agent: d.env.Agent}
 }
 
-// Deliver posts an item. A receiver that gets it twice, since its answer was lost, knows it by its webhook-id.
+// Deliver posts an item. If the answer was lost, it is posted again with the same webhook-id.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
 	credential, err := d.env.Secret(d.CredentialName())
 	if err != nil {
-		return report.Receipt{}, web.Unkeyed(err)
+		return report.Receipt{}, web.NoKey(err)
 	}
-	secrets, err := Secrets(credential)
+	secrets, err := readSecrets(credential)
 	if err != nil {
-		return report.Receipt{}, web.Unkeyed(fmt.Errorf("credential %s: %w", d.CredentialName(), err))
+		return report.Receipt{}, web.NoKey(fmt.Errorf("credential %s: %w", d.CredentialName(), err))
 	}
 	body := Compose(item, d.env.Host, d.Lines)
 	ctx, cancel := web.Limit(ctx, d.TimeLimit)
 	defer cancel()
-	a, err := web.Post(ctx, d.env.Client, d.request(body, Sign(secrets, ID(item), d.env.Now(), body)))
+	a, err := web.Post(ctx, d.env.Client, d.request(body, sign(secrets, idOf(item), d.env.Now(), body)))
 	if err != nil {
 		return report.Receipt{}, err
 	}
-	return Judge(a, web.Host(d.URL), d.env.Now())
+	return judge(a, web.Host(d.URL), d.env.Now())
 }
 
-// Render shows the request, with the signature masked.
+// Render returns the request with the signature masked.
 func (d *destination) Render(item *report.Item) ([]byte, error) {
-	signature := Sign(nil, ID(item), d.env.Now(), nil)
+	signature := sign(nil, idOf(item), d.env.Now(), nil)
 	signature["webhook-signature"] = "v1," + web.Masked
 	return append(d.request(Compose(item, d.env.Host, d.Lines), signature).Text(), '\n'), nil
 }

@@ -67,17 +67,17 @@ func TestDeliver(t *testing.T) {
 func TestFailures(t *testing.T) {
 	p, d := start(t, secret, time.Minute)
 	for _, c := range []struct{ mode, want string }{
-		{peers.Error, "retry 0s: 127.0.0.1:PORT answers 500 (internal server error)"},
-		{peers.Unavailable, "retry 2s: 127.0.0.1:PORT answers 503 (service unavailable): back soon"},
+		{peers.Error, "retry 0s: 127.0.0.1:PORT answered 500 (internal server error)"},
+		{peers.Unavailable, "retry 2s: 127.0.0.1:PORT answered 503 (service unavailable): back soon"},
 		{peers.Cut, "retry 0s: 127.0.0.1:PORT: EOF"},
 		{peers.CutEarly, "retry 0s: 127.0.0.1:PORT: "},
 		{peers.Huge, "ok: 200, xxxx"},
 		{peers.Garbage, "ok: 200, ?{] [31m"},
-		{peers.Redirect, "retry 0s: 127.0.0.1:PORT answers 302 (found)"},
-		{peers.WrongKey, "held: 127.0.0.1:PORT answers 401 (unauthorized): signature mismatch"},
-		{peers.Gone, "held: 127.0.0.1:PORT answers 410 (gone): nobody wants"},
-		{peers.Refuse, "refused: 127.0.0.1:PORT answers 400 (bad request): no"},
-		{peers.Quota, "quota 1h0m0s: 127.0.0.1:PORT answers 429 (too many requests): slow down"},
+		{peers.Redirect, "retry 0s: 127.0.0.1:PORT answered 302 (found)"},
+		{peers.WrongKey, "held: 127.0.0.1:PORT answered 401 (unauthorized): signature mismatch"},
+		{peers.Gone, "held: 127.0.0.1:PORT answered 410 (gone): nobody wants"},
+		{peers.Refuse, "refused: 127.0.0.1:PORT answered 400 (bad request): no"},
+		{peers.Quota, "quota 1h0m0s: 127.0.0.1:PORT answered 429 (too many requests): slow down"},
 	} {
 		if err := p.SetMode(peers.Hook, c.mode, 1); err != nil {
 			t.Fatal(err)
@@ -107,7 +107,7 @@ func TestHangs(t *testing.T) {
 func TestSetUpWrongly(t *testing.T) {
 	for s, want := range map[string]string{
 		"":                          "held: credential bailiff_hook: file does not exist",
-		"short":                     "held: credential bailiff_hook: line 1 holds a secret of less than 16 bytes",
+		"short":                     "held: credential bailiff_hook: line 1: secret has less than 16 bytes",
 		"another secret altogether": "held: 127.0.0.1:",
 	} {
 		_, d := start(t, s, time.Minute)

@@ -7,19 +7,19 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 )
 
-// What a jail's evidence shows, as X-ARF has it.
+// Types of X-ARF.
 const (
 	LoginAttack = "login_attack"       // category connection: passwords are tried
-	VulnScan    = "vulnerability_scan" // category connection: a web server is searched for holes
+	VulnScan    = "vulnerability_scan" // category connection: a web server is searched for vulnerabilities
 )
 
-// class is what a filter's lines show. A filter with neither a type nor patterns is not reported: what it sees may be
-// forged (UDP), or is no attack that X-ARF has a word for.
+// class is what a filter's lines show. A filter without a kind is not reported: what it sees may be forged (UDP), or X-ARF has no type
+// for it.
 type class struct {
 	kind    string
 	service string
-	port    uint16   // of the service by IANA's list, where the report names none; 0: none is known
-	some    []string // only lines of patterns that hold one of these words show it
+	port    uint16   // IANA's port of the service, for reports without one; 0: unknown
+	some    []string // if not nil, only lines of patterns that contain one of these words count
 }
 
 var (
@@ -27,11 +27,11 @@ var (
 	scan = class{kind: VulnScan, service: "http"}
 	ftp  = class{kind: LoginAttack, service: "ftp", port: 21}
 	imap = class{kind: LoginAttack, service: "imap", port: 143}
-	// Mail servers refuse mail for many reasons; a login is tried in some lines alone.
+	// Mail servers refuse mail for many reasons; only some lines are about logins.
 	smtp = class{kind: LoginAttack, service: "smtp", port: 25, some: []string{"sasl", "auth", "pam"}}
 )
 
-// classes are those of the filters that come with the program.
+// classes are the classes of the built-in filters.
 var classes = map[string]class{
 	"sshd":               {kind: LoginAttack, service: "ssh", port: 22},
 	"dropbear":           {kind: LoginAttack, service: "ssh", port: 22},
@@ -77,7 +77,7 @@ var classes = map[string]class{
 	"nginx-bad-request":  scan,
 	"nginx-botsearch":    scan,
 	"nginx-forbidden":    scan,
-	// UDP, where the sender may be anybody; floods; and clients that are refused, but no more.
+	// UDP, whose sender can be forged; floods; and clients that were only refused.
 	"asterisk":        {},
 	"named-refused":   {},
 	"nsd":             {},
@@ -87,8 +87,8 @@ var classes = map[string]class{
 	"squid":           {},
 }
 
-// classOf says what a report's lines show, and which of them do. A filter of the administrator's own shows a login attack
-// where its lines name accounts.
+// classOf returns what a report's lines show, and the lines that do. Lines of other filters show a login attack if they name an
+// account.
 func classOf(r *report.Report) (c class, lines []report.Line) {
 	c, known := classes[r.Service]
 	if !known {
@@ -97,9 +97,9 @@ func classOf(r *report.Report) (c class, lines []report.Line) {
 	for i := range r.Lines {
 		l := &r.Lines[i]
 		switch {
-		case l.Source.IsValid() && l.Source.Unmap() != r.Address.Unmap(): // of a network that is banned as a whole
+		case l.Source.IsValid() && l.Source.Unmap() != r.Address.Unmap(): // another address of a banned network
 			continue
-		case !known && len(l.Account) == 0 && !bytes.Contains(l.Message, []byte("<user>")): // what redaction leaves of one
+		case !known && len(l.Account) == 0 && !bytes.Contains(l.Message, []byte("<user>")): // redacted account
 			continue
 		case c.some != nil && !holds(l.Pattern, c.some):
 			continue
@@ -118,7 +118,7 @@ func holds(pattern string, words []string) bool {
 	return false
 }
 
-// word makes a service's name of a filter's.
+// word makes the name of a service from the name of a filter.
 func word(s string) string {
 	if s == "" || len(s) > 50 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
 		return "login"

@@ -16,15 +16,12 @@ import (
 	"bailiff/policy/config"
 )
 
-// Formats of Destination.Format.
-const (
-	V02 = "0.2"
-	V4  = "4"
-)
+// formatV02 is X-ARF 0.2; the other format is XARF 4.
+const formatV02 = "0.2"
 
-// Case is one complaint: what an address did to one service. It becomes one mail.
-type Case struct {
-	Key     string // names it for ever: the item's own, and the case's if there are several
+// complaint says what an address did to one service. It becomes one mail.
+type complaint struct {
+	Key     string // permanent: the item's, with a suffix if the item has several complaints
 	Address netip.Addr
 	Type    string // LoginAttack or VulnScan
 	Service string // ssh, smtp, …
@@ -32,75 +29,75 @@ type Case struct {
 	First   time.Time
 	Last    time.Time
 	Count   int           // attempts
-	Lines   []report.Line // what shows them, oldest first; at least one
-	Source  uint16        // port of the last attempt; 0: not known
-	Abuse   []string      // contacts that the reports came with, in their order
+	Lines   []report.Line // evidence, oldest first; at least one
+	Source  uint16        // the attacker's port of the last attempt; 0: unknown
+	Abuse   []string      // abuse contacts in the reports
 	Test    bool
 }
 
-// Skipped is what no complaint is made of.
-type Skipped struct {
+// skipped is a report without a complaint.
+type skipped struct {
 	Address netip.Addr
 	Jail    string
 	Why     string
 }
 
-func (s Skipped) String() string {
+func (s skipped) String() string {
 	return fmt.Sprintf("%s (%s): %s", s.Address, safetext.Line(s.Jail, 200), s.Why)
 }
 
-// Cases sorts the reports of an item by address and service. A case has at most most lines, the newest.
-func Cases(item *report.Item, format string, most int) (cases []*Case, skipped []Skipped) {
+// complaints sorts the reports of an item by address and service. A complaint has at most limit lines, the newest.
+func complaints(item *report.Item, format string, limit int) (all []*complaint, left []skipped) {
 	type key struct {
 		addr    netip.Addr
 		service string
 		kind    string
 	}
-	found := make(map[key]*Case)
+	found := make(map[key]*complaint)
 	for _, r := range item.Reports {
 		c, lines := classOf(r)
 		why := ""
 		switch {
 		case c.kind == "":
-			why = "what this filter sees may be forged, or is none of X-ARF's kinds"
-		case format == V02 && c.kind != LoginAttack:
-			why = "X-ARF 0.2 knows login attacks alone"
+			why = "what this filter sees may be forged, or X-ARF has no type for it"
+		case format == formatV02 && c.kind != LoginAttack:
+			why = "X-ARF 0.2 has no type but login attacks"
 		case len(lines) == 0 && len(r.Lines) > 0:
-			why = "no line of the evidence shows an attack that X-ARF has a kind for"
+			why = "no line of the evidence shows an attack that X-ARF has a type for"
 		case len(lines) == 0:
-			why = "no line of the evidence is left to show"
+			why = "no line of the evidence is left"
 		case !r.Address.IsValid():
-			why = "no address is known"
+			why = "the address is unknown"
 		}
 		if why != "" {
-			skipped = append(skipped, Skipped{r.Address, r.Jail, why})
+			left = append(left, skipped{r.Address, r.Jail, why})
 			continue
 		}
 		k := key{r.Address.Unmap(), c.service, c.kind}
 		x := found[k]
 		if x == nil {
-			x = &Case{Address: k.addr, Type: c.kind, Service: c.service, First: lines[0].Time, Test: item.Test}
+			x = &complaint{Address: k.addr, Type: c.kind, Service: c.service, First: lines[0].Time, Test: item.Test}
 			found[k] = x
-			cases = append(cases, x)
+			all = append(all, x)
 		}
 		x.add(r, c, lines)
 	}
-	for _, x := range cases {
+	for _, x := range all {
 		x.Key = item.Key
 		if len(found) > 1 {
 			sum := sha256.Sum256([]byte(x.Address.String() + " " + x.Service + " " + x.Type))
 			x.Key += "-" + hex.EncodeToString(sum[:4])
 		}
-		x.finish(most)
+		x.finish(limit)
 	}
-	return cases, skipped
+	return all, left
 }
 
-func (x *Case) add(r *report.Report, c class, lines []report.Line) {
+func (x *complaint) add(r *report.Report, c class, lines []report.Line) {
 	if !r.First.IsZero() && c.some == nil && r.First.Before(x.First) {
 		x.First = r.First
 	}
-	// Where some lines alone count, so do they; else the report's own number, since one line may tell of several failures.
+	// If only some lines show the attack, these are counted; otherwise the report's failures, since a line may stand for several.
 	if c.some == nil {
 		x.Count += max(r.Failures, len(lines))
 	} else {
@@ -125,10 +122,10 @@ func (x *Case) add(r *report.Report, c class, lines []report.Line) {
 	}
 }
 
-func (x *Case) finish(most int) {
+func (x *complaint) finish(limit int) {
 	slices.SortStableFunc(x.Lines, func(a, b report.Line) int { return a.Time.Compare(b.Time) })
 	seen := make(map[string]bool)
-	x.Lines = slices.DeleteFunc(x.Lines, func(l report.Line) bool { // a ban and its extension have some in common
+	x.Lines = slices.DeleteFunc(x.Lines, func(l report.Line) bool { // a ban and its extension have lines in common
 		twice := l.Cursor != "" && seen[l.Cursor]
 		seen[l.Cursor] = true
 		return twice
@@ -142,11 +139,11 @@ func (x *Case) finish(most int) {
 			x.Source = p
 		}
 	}
-	x.Lines = x.Lines[len(x.Lines)-min(len(x.Lines), max(most, 1)):]
+	x.Lines = x.Lines[len(x.Lines)-min(len(x.Lines), max(limit, 1)):]
 	slices.Sort(x.Ports)
 }
 
-// Sender is who complains.
+// Sender is the reporter.
 type Sender struct {
 	Host    string // of Message-IDs
 	From    string // address that the mail comes from
@@ -155,20 +152,20 @@ type Sender struct {
 	Agent   string
 }
 
-// NewSender fills in what follows from the rest. It says what is missing, and where it is configured.
+// NewSender returns the reporter of a destination. Errors are about its configuration.
 func NewSender(d *config.Destination, host, from, agent string) (*Sender, error) {
 	s := &Sender{Host: host, From: message.Address(from, host), Org: d.Org, Contact: cmp.Or(d.Contact, message.Address(from, host)), Agent: agent}
 	if !config.ValidAddress(s.Contact) {
-		return nil, fmt.Errorf("report.destinations.%s.contact: %q is no address that a stranger can answer to", d.Name, s.Contact)
+		return nil, fmt.Errorf("report.destinations.%s.contact: %q is not an address for answers", d.Name, s.Contact)
 	}
 	if s.Org == "" {
-		return nil, fmt.Errorf("report.destinations.%s.org: says nothing of who complains", d.Name)
+		return nil, fmt.Errorf("report.destinations.%s.org: the reporter's name is missing", d.Name)
 	}
 	return s, nil
 }
 
-// Message makes the mail of a case in a format.
-func (s *Sender) Message(x *Case, format string, to []string, now time.Time) (*message.Message, error) {
+// Message makes the mail of a complaint.
+func (s *Sender) Message(x *complaint, format string, to []string, now time.Time) (*message.Message, error) {
 	m := &message.Message{
 		ID: message.ID(x.Key, s.Host), Name: s.Org, From: s.From, To: to, Host: s.Host, Date: now, Agent: s.Agent,
 		Subject: fmt.Sprintf("abuse report about %s - %s", x.Address, x.Last.UTC().Format(time.RFC1123Z)),
@@ -181,7 +178,7 @@ func (s *Sender) Message(x *Case, format string, to []string, now time.Time) (*m
 	}
 	log := []byte(x.log())
 	letter := message.Part{Type: "text/plain", Body: []byte(s.letter(x, format))}
-	if format == V02 {
+	if format == formatV02 {
 		m.Header = append(m.Header, [2]string{"X-XARF", "PLAIN"})
 		m.Parts = []message.Part{letter,
 			{Type: `text/plain; name="report.txt"`, Name: "report.txt", Body: s.yaml(x, m.ID)},
@@ -199,11 +196,11 @@ func (s *Sender) Message(x *Case, format string, to []string, now time.Time) (*m
 	return m, nil
 }
 
-// maxMessage bounds one line of a log that is shown, in bytes.
+// maxMessage is how many bytes of one log line are shown.
 const maxMessage = 1000
 
-// log is the lines as a log file has them, in UTC.
-func (x *Case) log() string {
+// log is the lines as in a log file, in UTC.
+func (x *complaint) log() string {
 	var b strings.Builder
 	for i := range x.Lines {
 		l := &x.Lines[i]
@@ -217,8 +214,8 @@ func (x *Case) log() string {
 	return b.String()
 }
 
-// what says in words what happened.
-func (x *Case) what() string {
+// what describes the attack.
+func (x *complaint) what() string {
 	kind := "attempts to log in"
 	if x.Type == VulnScan {
 		kind = "requests that search for holes"
@@ -228,14 +225,14 @@ func (x *Case) what() string {
 
 const stamp = "2006-01-02 15:04:05 UTC"
 
-func (s *Sender) letter(x *Case, format string) string {
+func (s *Sender) letter(x *complaint, format string) string {
 	var b strings.Builder
 	if x.Test {
 		b.WriteString("This is a test. Nothing in it happened.\n\n")
 	}
 	fmt.Fprintf(&b, "Dear Sir or Madam,\n\nthe address %s, which according to the registries is in your network, attacks a host of ours:\n%s.\n\n", x.Address, x.what())
 	fmt.Fprintf(&b, "Please look into it. All times are UTC.\n\n")
-	if format == V02 {
+	if format == formatV02 {
 		b.WriteString("This mail is an X-ARF 0.2 report: report.txt is for your program, logfile.log holds the log lines.\n")
 	} else {
 		fmt.Fprintf(&b, "This mail is an XARF 4 report (https://xarf.org): xarf.json is for your program, and holds the log lines, too:\n\n%s\n", x.log())

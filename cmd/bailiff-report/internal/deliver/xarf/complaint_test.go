@@ -67,14 +67,14 @@ func TestCases(t *testing.T) {
 	own.Lines[0].Account, own.Lines[0].Message = nil, []byte("something else")
 	bare := complaintBan("198.51.100.7", "sshd")
 	var all []string
-	cases, skipped := Cases(item(
+	cases, skipped := complaints(item(
 		complaintBan("198.51.100.7", "sshd", "failed", "failed"), extended, wide,
 		complaintBan("2001:db8::9", "postfix", "blocklisted", "sasl", "lost-connection", "sasl-reason"),
 		complaintBan("198.51.100.7", "postfix", "blocklisted"),
 		complaintBan("198.51.100.7", "nginx-botsearch", "x"),
 		complaintBan("198.51.100.7", "named-refused", "x"),
 		own, bare,
-	), V4, 4)
+	), "4", 4)
 	for _, c := range cases {
 		all = append(all, fmt.Sprintf("%s %s %s %v count=%d lines=%d %s-%s port=%d", c.Address, c.Type, c.Service, c.Ports, c.Count, len(c.Lines), c.First.Format("15:04:05"), c.Last.Format("15:04:05"), c.Source))
 	}
@@ -92,9 +92,9 @@ func TestCases(t *testing.T) {
 		why = append(why, s.String())
 	}
 	if want := []string{
-		"198.51.100.7 (postfix-jail): no line of the evidence shows an attack that X-ARF has a kind for",
-		"198.51.100.7 (named-refused-jail): what this filter sees may be forged, or is none of X-ARF's kinds",
-		"198.51.100.7 (sshd-jail): no line of the evidence is left to show",
+		"198.51.100.7 (postfix-jail): no line of the evidence shows an attack that X-ARF has a type for",
+		"198.51.100.7 (named-refused-jail): what this filter sees may be forged, or X-ARF has no type for it",
+		"198.51.100.7 (sshd-jail): no line of the evidence is left",
 	}; !slices.Equal(why, want) {
 		t.Errorf("skipped %q, want %q", why, want)
 	}
@@ -105,10 +105,10 @@ func TestCases(t *testing.T) {
 	if len(keys) != len(cases) {
 		t.Errorf("the keys are %v", keys)
 	}
-	if one, _ := Cases(item(complaintBan("198.51.100.7", "sshd", "failed")), V4, 4); one[0].Key != "complaints-0011223344556677" {
+	if one, _ := complaints(item(complaintBan("198.51.100.7", "sshd", "failed")), "4", 4); one[0].Key != "complaints-0011223344556677" {
 		t.Errorf("the key of a single case is %s", one[0].Key)
 	}
-	if old, no := Cases(item(complaintBan("198.51.100.7", "nginx-botsearch", "x")), V02, 4); len(old) != 0 || len(no) != 1 {
+	if old, no := complaints(item(complaintBan("198.51.100.7", "nginx-botsearch", "x")), formatV02, 4); len(old) != 0 || len(no) != 1 {
 		t.Errorf("X-ARF 0.2 takes %v", old)
 	}
 }
@@ -142,7 +142,7 @@ func TestClasses(t *testing.T) {
 	r := complaintBan("198.51.100.7", "sshd", "failed")
 	r.Service, r.Lines[0].Message = "own", []byte("Failed password for bob from 198.51.100.7 port 4000 ssh2")
 	clean := redact.New([]string{"mail1.example.org"}, func(string) *filter.Filter { f, _ := filter.LoadBuiltin("sshd"); return f }).Report(r)
-	if cases, _ := Cases(item(clean), V4, 10); len(cases) != 1 || !strings.Contains(string(cases[0].Lines[0].Message), redact.User) {
+	if cases, _ := complaints(item(clean), "4", 10); len(cases) != 1 || !strings.Contains(string(cases[0].Lines[0].Message), redact.User) {
 		t.Errorf("redacted: %v", cases)
 	}
 }
@@ -199,8 +199,8 @@ func openMail(t *testing.T, data []byte) (mail.Header, string, map[string]string
 
 func TestMail02(t *testing.T) {
 	for _, addr := range []string{"198.51.100.7", "2001:db8::"} {
-		cases, _ := Cases(item(complaintBan(addr, "sshd", "failed", "failed")), V02, 10)
-		m, err := sender(t).Message(cases[0], V02, []string{"abuse@example.net", "cert@example.net"}, at)
+		cases, _ := complaints(item(complaintBan(addr, "sshd", "failed", "failed")), formatV02, 10)
+		m, err := sender(t).Message(cases[0], formatV02, []string{"abuse@example.net", "cert@example.net"}, at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,11 +244,11 @@ func TestMail4(t *testing.T) {
 		"login": complaintBan("198.51.100.7", "sshd", "failed", "failed"), "scan": complaintBan("198.51.100.7", "nginx-botsearch", "x"), "IPv6, no port": portless, "odd": odd,
 		"own": complaintBan("198.51.100.7", "Own \"filter\"\n", "x"),
 	} {
-		cases, skipped := Cases(item(r), V4, 10)
+		cases, skipped := complaints(item(r), "4", 10)
 		if len(cases) != 1 {
 			t.Fatalf("%s: %v", name, skipped)
 		}
-		m, err := sender(t).Message(cases[0], V4, []string{"abuse@example.net"}, at)
+		m, err := sender(t).Message(cases[0], "4", []string{"abuse@example.net"}, at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,9 +287,9 @@ func TestMail4(t *testing.T) {
 // The same item is the same complaint in every attempt.
 func TestStable(t *testing.T) {
 	of := func(r ...*report.Report) (ids []string) {
-		cases, _ := Cases(item(r...), V4, 10)
+		cases, _ := complaints(item(r...), "4", 10)
 		for _, c := range cases {
-			m, err := sender(t).Message(c, V4, []string{"a@example.net"}, at)
+			m, err := sender(t).Message(c, "4", []string{"a@example.net"}, at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -308,8 +308,8 @@ func TestSenderRefuses(t *testing.T) {
 		d                *config.Destination
 		host, from, want string
 	}{
-		{&config.Destination{Name: "x", Org: "Org"}, "localhost", "", `report.destinations.x.contact: "bailiff@localhost" is no address`},
-		{&config.Destination{Name: "x", Org: "Org"}, "mail.example.org", "root", `report.destinations.x.contact: "root" is no address`},
+		{&config.Destination{Name: "x", Org: "Org"}, "localhost", "", `report.destinations.x.contact: "bailiff@localhost" is not an address`},
+		{&config.Destination{Name: "x", Org: "Org"}, "mail.example.org", "root", `report.destinations.x.contact: "root" is not an address`},
 		{&config.Destination{Name: "x"}, "mail.example.org", "", "report.destinations.x.org"},
 	} {
 		if _, err := NewSender(c.d, c.host, c.from, ""); err == nil || !strings.HasPrefix(err.Error(), c.want) {
@@ -380,7 +380,7 @@ func checkXARF(d map[string]any) (wrong []string) {
 
 // The check itself is no stamp.
 func TestCheckXARF(t *testing.T) {
-	cases, _ := Cases(item(complaintBan("198.51.100.7", "sshd", "failed")), V4, 10)
+	cases, _ := complaints(item(complaintBan("198.51.100.7", "sshd", "failed")), "4", 10)
 	data, err := sender(t).json(cases[0], []byte("line\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -419,8 +419,8 @@ func FuzzMail(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message []byte, identifier, service string) {
 		r := complaintBan("198.51.100.7", "sshd", "failed")
 		r.Service, r.Lines[0].Message, r.Lines[0].Identifier = service, message, identifier
-		for _, format := range []string{V02, V4} {
-			cases, _ := Cases(item(r), format, 10)
+		for _, format := range []string{formatV02, "4"} {
+			cases, _ := complaints(item(r), format, 10)
 			for _, c := range cases {
 				m, err := sender(t).Message(c, format, []string{"abuse@example.net"}, at)
 				if err != nil {
@@ -433,7 +433,7 @@ func FuzzMail(f *testing.F) {
 				if bytes.Count([]byte(c.log()), []byte("\n")) != 1 {
 					t.Errorf("the log is %q", c.log())
 				}
-				if format == V4 {
+				if format == "4" {
 					var d map[string]any
 					if err := json.Unmarshal(parts[2].body, &d); err != nil {
 						t.Fatal(err)

@@ -11,10 +11,10 @@ import (
 	"bailiff/cmd/bailiff-report/internal/safetext"
 )
 
-// version is that of the specification which the JSON was written and is tested against (xarf/xarf-spec, March 2026).
+// version is the version of the specification (xarf/xarf-spec, March 2026).
 const version = "4.2.0"
 
-// document is a report of XARF 4, category connection. Fields without a value are left out.
+// document is a report of XARF 4, category connection.
 type document struct {
 	Version   string     `json:"xarf_version"`
 	ID        string     `json:"report_id"`
@@ -59,8 +59,8 @@ type evidence struct {
 	Size    int    `json:"size"`
 }
 
-// json is xarf.json. This host's own address is not told: the reporter is who suffers.
-func (s *Sender) json(x *Case, log []byte) ([]byte, error) {
+// json is xarf.json. The address of this host is not in it: the reporter is the victim.
+func (s *Sender) json(x *complaint, log []byte) ([]byte, error) {
 	_, domain, _ := strings.Cut(s.Contact, "@")
 	who := contact{safetext.Line(s.Org, 200), s.Contact, domain}
 	sum := sha256.Sum256(log)
@@ -71,7 +71,7 @@ func (s *Sender) json(x *Case, log []byte) ([]byte, error) {
 		Tags:     []string{"service:" + x.Service},
 	}
 	if x.Test {
-		d.Text = "A test: nothing of this happened. " + d.Text
+		d.Text = "This is a test; nothing of this happened. " + d.Text
 	}
 	switch x.Type {
 	case VulnScan:
@@ -88,8 +88,7 @@ func (s *Sender) json(x *Case, log []byte) ([]byte, error) {
 
 func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// uuid is one in the form of version 4 (RFC 9562), as the schema wants it, but made of the case's key: every attempt to
-// deliver has the same.
+// uuid is in the form of version 4 (RFC 9562), as the schema requires, but made from the key, so that it is the same in every attempt.
 func uuid(key string) string {
 	b := sha256.Sum256([]byte("xarf " + key))
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80

@@ -18,25 +18,22 @@ import (
 const (
 	day = 24 * time.Hour
 
-	maxBook = 16 << 20 // bytes
+	maxFile = 16 << 20 // bytes
 	maxSent = 100_000  // complaints that are remembered: 10 MB
 )
 
-// book remembers who was sent what: which complaints of an item are gone already, when another of it has to be tried
-// again, and how many mails a contact had. It is a file of bailiff-report's state folder, written anew after each mail.
-type book struct {
-	path string // "": nothing is kept
-	page page
+// sentLog remembers which complaints were sent, for items of which others have to be tried again, and how many mails each contact got.
+// It is a file in bailiff-report's state folder, written after each mail.
+type sentLog struct {
+	path string // "": nothing is saved
+
+	Sent     map[string]int64   `json:"sent"`     // time by key of the complaint, in seconds since 1970
+	Contacts map[string][]int64 `json:"contacts"` // times of mails in the last 24 hours, by address
 }
 
-type page struct {
-	Sent     map[string]int64   `json:"sent"`     // key of a complaint: when, in seconds since 1970
-	Contacts map[string][]int64 `json:"contacts"` // address: when it had mails of the last 24 hours
-}
-
-// openBook reads what was kept. A book that cannot be read is an error: without it contacts would be told twice.
-func openBook(folder, name string) (*book, error) {
-	b := &book{page: page{Sent: make(map[string]int64), Contacts: make(map[string][]int64)}}
+// openSentLog reads the file. A file that cannot be read is an error: without it contacts would get mails twice.
+func openSentLog(folder, name string) (*sentLog, error) {
+	b := &sentLog{Sent: make(map[string]int64), Contacts: make(map[string][]int64)}
 	if folder == "" {
 		return b, nil
 	}
@@ -48,82 +45,78 @@ func openBook(folder, name string) (*book, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxBook {
-		return nil, fmt.Errorf("%s: is larger than %d bytes: remove it", b.path, maxBook)
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%s: larger than %d bytes: remove it", b.path, maxFile)
 	}
-	if err := json.Unmarshal(data, &b.page); err != nil {
+	if err := json.Unmarshal(data, b); err != nil {
 		return nil, fmt.Errorf("%s: %w: remove it", b.path, err)
 	}
-	if b.page.Sent == nil {
-		b.page.Sent = make(map[string]int64)
-	}
-	if b.page.Contacts == nil {
-		b.page.Contacts = make(map[string][]int64)
+	if b.Sent == nil || b.Contacts == nil {
+		return nil, fmt.Errorf("%s: incomplete: remove it", b.path)
 	}
 	return b, nil
 }
 
-// sent says whether a complaint is gone already.
-func (b *book) sent(key string) bool { return b.page.Sent[key] != 0 }
+// has says whether a complaint was sent.
+func (b *sentLog) has(key string) bool { return b.Sent[key] != 0 }
 
-// room says how long a contact has had enough; 0: it may have another mail.
-func (b *book) room(contact string, most int, now time.Time) time.Duration {
-	times := b.page.Contacts[strings.ToLower(contact)]
+// retryAfter returns how long a contact that got limit mails must not get another one; 0: it may.
+func (b *sentLog) retryAfter(contact string, limit int, now time.Time) time.Duration {
+	times := b.Contacts[strings.ToLower(contact)]
 	n := 0
 	var oldest time.Time
 	for _, s := range times {
 		t := time.Unix(s, 0)
-		if t.After(now) || now.Sub(t) >= day { // what is in the future was written by a clock that was wrong
+		if t.After(now) || now.Sub(t) >= day { // a time in the future was written when the clock was wrong
 			continue
 		}
 		if n++; oldest.IsZero() || t.Before(oldest) {
 			oldest = t
 		}
 	}
-	if n < most {
+	if n < limit {
 		return 0
 	}
 	return oldest.Add(day).Sub(now)
 }
 
-// note keeps that a complaint went to contacts, and forgets what no longer matters: complaints older than keep, for which
-// no item is tried again.
-func (b *book) note(key string, contacts []string, now time.Time, keep time.Duration) error {
-	b.page.Sent[key] = now.Unix()
+// record records that a complaint was sent to contacts, and removes complaints older than keep, of which no item is tried again.
+func (b *sentLog) record(key string, contacts []string, now time.Time, keep time.Duration) error {
+	b.Sent[key] = now.Unix()
 	for _, c := range contacts {
 		c = strings.ToLower(c)
-		b.page.Contacts[c] = append(b.page.Contacts[c], now.Unix())
+		b.Contacts[c] = append(b.Contacts[c], now.Unix())
 	}
-	for k, s := range b.page.Sent {
+	for k, s := range b.Sent {
 		if now.Sub(time.Unix(s, 0)) > keep {
-			delete(b.page.Sent, k)
+			delete(b.Sent, k)
 		}
 	}
-	if len(b.page.Sent) > maxSent { // the older half belongs to items that are over, or nearly so
-		times := slices.Sorted(maps.Values(b.page.Sent))
+	if len(b.Sent) > maxSent { // the older half belongs to items that are finished, or nearly
+		times := slices.Sorted(maps.Values(b.Sent))
 		middle := times[len(times)/2]
-		maps.DeleteFunc(b.page.Sent, func(_ string, t int64) bool { return t <= middle })
-		b.page.Sent[key] = now.Unix()
+		maps.DeleteFunc(b.Sent, func(_ string, t int64) bool { return t <= middle })
+		b.Sent[key] = now.Unix()
 	}
-	for c, times := range b.page.Contacts {
+	for c, times := range b.Contacts {
 		kept := times[:0]
 		for _, s := range times {
 			if t := time.Unix(s, 0); !t.After(now) && now.Sub(t) < day {
 				kept = append(kept, s)
 			}
 		}
-		if b.page.Contacts[c] = kept; len(kept) == 0 {
-			delete(b.page.Contacts, c)
+		if b.Contacts[c] = kept; len(kept) == 0 {
+			delete(b.Contacts, c)
 		}
 	}
 	return b.write()
 }
 
-func (b *book) write() error {
+func (b *sentLog) write() error {
 	if b.path == "" {
 		return nil
 	}
-	data, err := json.Marshal(b.page)
+	data, err := json.Marshal(b)
 	if err != nil {
 		return err
 	}

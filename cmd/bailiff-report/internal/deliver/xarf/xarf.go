@@ -36,11 +36,11 @@ type destination struct {
 	env    deliver.Env
 	sender *Sender
 	mailer mailer
-	book   *book
-	own    own
+	sent   *sentLog
+	own    ownDomains
 }
 
-// New makes a destination of the type xarf. An error says what is wrong with its configuration or with what it has kept.
+// New makes a destination of type xarf. Errors are about its configuration or its file.
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	m, err := sendmail.New(env.Config, env.Host)
 	if err != nil {
@@ -50,20 +50,20 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := openBook(env.State, d.Name)
+	sent, err := openSentLog(env.State, d.Name)
 	if err != nil {
 		return nil, err
 	}
-	return &destination{d, env, s, m, b, newOwn(s.Contact, s.From, env.Host)}, nil
+	return &destination{d, env, s, m, sent, newOwnDomains(s.Contact, s.From, env.Host)}, nil
 }
 
-// own are the domains of this host and of who complains.
-type own struct {
-	domains []string // and all below them
-	parent  string   // of the host's name; those below it may be others': a customer of the same provider
+// ownDomains are the domains of this host and of the reporter.
+type ownDomains struct {
+	domains []string // with their subdomains
+	parent  string   // of the host's name, without subdomains, which may belong to other customers of a provider
 }
 
-func newOwn(contact, from, host string) (o own) {
+func newOwnDomains(contact, from, host string) (o ownDomains) {
 	for _, s := range []string{contact, from, host} {
 		_, domain, ok := strings.Cut(s, "@")
 		if !ok {
@@ -77,22 +77,22 @@ func newOwn(contact, from, host string) (o own) {
 	return o
 }
 
-// has says whether mail to an address would come back to this host's own people.
-func (o *own) has(address string) bool {
+// has says whether an address belongs to this host's own administrators.
+func (o *ownDomains) has(address string) bool {
 	_, domain, _ := strings.Cut(strings.ToLower(address), "@")
 	return domain == o.parent || slices.ContainsFunc(o.domains, func(d string) bool { return domain == d || strings.HasSuffix(domain, "."+d) })
 }
 
-// contacts says whom to complain to; none, and why: that may change where it is a *report.Retry.
-func (d *destination) contacts(ctx context.Context, c *Case) ([]string, error) {
+// contacts returns the addresses to complain to, or why there are none; a *report.Retry if that may change.
+func (d *destination) contacts(ctx context.Context, c *complaint) ([]string, error) {
 	if c.Test {
-		return []string{d.sender.Contact}, nil // nobody else is bothered
+		return []string{d.sender.Contact}, nil // tests go to nobody else
 	}
 	found := c.Abuse
 	if len(found) == 0 && d.env.Lookup != nil {
 		w := d.env.Lookup(ctx, c.Address)
 		if found = w.Abuse; len(found) == 0 && w.Failed != "" {
-			return nil, &report.Retry{Own: true, Err: fmt.Errorf("no abuse contact: the registries are not available: %s", w.Failed)}
+			return nil, &report.Retry{Own: true, Err: fmt.Errorf("no abuse contact: the registries did not answer: %s", w.Failed)}
 		}
 	}
 	var to []string
@@ -103,21 +103,21 @@ func (d *destination) contacts(ctx context.Context, c *Case) ([]string, error) {
 	}
 	switch {
 	case len(found) == 0:
-		return nil, errors.New("the registries name no abuse contact")
+		return nil, errors.New("the registries have no abuse contact")
 	case len(to) == 0:
-		return nil, fmt.Errorf("the abuse contact %s is ours", strings.Join(found, ", "))
+		return nil, fmt.Errorf("the abuse contact %s is in this host's own domain", strings.Join(found, ", "))
 	}
 	return to, nil
 }
 
-// Deliver sends a mail for each complaint of the item that is not gone yet. Where some have to wait, the error is about
-// these, and the next attempt sends them alone.
+// Deliver sends a mail for each complaint of the item that was not sent yet. If some have to wait, the error is about these, and the
+// next attempt sends only them.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
-	cases, skipped := Cases(item, d.conf.Format, d.conf.Lines)
+	cases, left := complaints(item, d.conf.Format, d.conf.Lines)
 	var done, not []string
 	var wait []error
-	after, alone := time.Duration(0), true // no mail failed: what waits does so for its own sake
-	for _, s := range skipped {
+	after, alone := time.Duration(0), true // alone: no mail failed, so other items need not wait
+	for _, s := range left {
 		not = append(not, s.String())
 	}
 	for _, c := range cases {
@@ -127,16 +127,16 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 			after, alone = 0, false
 			continue
 		}
-		if d.book.sent(c.Key) {
-			done = append(done, name+": sent already")
+		if d.sent.has(c.Key) {
+			done = append(done, name+": already sent")
 			continue
 		}
 		to, err := d.contacts(ctx, c)
 		var room time.Duration
 		if err == nil {
-			to, room = d.room(to)
+			to, room = d.allowed(to)
 			if len(to) == 0 {
-				err = &report.Retry{After: room, Own: true, Err: fmt.Errorf("the abuse contact had %d mails in 24 hours", d.conf.PerContact)}
+				err = &report.Retry{After: room, Own: true, Err: fmt.Errorf("the abuse contact got %d mails in 24 hours", d.conf.PerContact)}
 			}
 		}
 		var answer string
@@ -150,7 +150,7 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 		case err == nil:
 			done = append(done, fmt.Sprintf("%s: to %s: %s", name, strings.Join(to, ", "), answer))
 		case errors.As(err, &bad) && bad.Of == "arguments":
-			return report.Receipt{}, &report.Refused{All: true, Err: err} // no mail at all goes out this way
+			return report.Receipt{}, &report.Refused{All: true, Err: err} // no mail can be sent
 		case errors.As(err, &retry):
 			if len(wait) == 0 || retry.After < after {
 				after = retry.After
@@ -172,7 +172,7 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 			err = fmt.Errorf("%w; and %d more", err, len(wait)-3)
 		}
 		if len(done) > 0 {
-			err = fmt.Errorf("%d of %d complaints are sent; %w", len(done), len(cases), err)
+			err = fmt.Errorf("%d of %d complaints were sent; %w", len(done), len(cases), err)
 		}
 		return report.Receipt{}, &report.Retry{After: after, Own: alone, Err: err}
 	case len(done) == 0:
@@ -181,10 +181,10 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 	return report.Receipt{Answer: text}, nil
 }
 
-// room leaves out the contacts that have had enough for now, and says how long the first of them has.
-func (d *destination) room(to []string) (may []string, after time.Duration) {
+// allowed returns the contacts that may get a mail now, and after which time the next of the others may.
+func (d *destination) allowed(to []string) (may []string, after time.Duration) {
 	for _, a := range to {
-		switch w := d.book.room(a, d.conf.PerContact, d.env.Now()); {
+		switch w := d.sent.retryAfter(a, d.conf.PerContact, d.env.Now()); {
 		case w == 0:
 			may = append(may, a)
 		case after == 0 || w < after:
@@ -194,7 +194,7 @@ func (d *destination) room(to []string) (may []string, after time.Duration) {
 	return may, after
 }
 
-func (d *destination) send(ctx context.Context, c *Case, to []string) (string, error) {
+func (d *destination) send(ctx context.Context, c *complaint, to []string) (string, error) {
 	m, err := d.sender.Message(c, d.conf.Format, to, d.env.Now())
 	if err != nil {
 		return "", &report.Refused{Err: err}
@@ -203,20 +203,20 @@ func (d *destination) send(ctx context.Context, c *Case, to []string) (string, e
 	if err != nil {
 		return "", err
 	}
-	// The mail is gone: that it could not be noted is no reason to send it again.
-	if err := d.book.note(c.Key, to, d.env.Now(), d.conf.RetryFor+2*day); err != nil {
-		return fmt.Sprintf("%s (not noted: %v)", receipt.Answer, err), nil
+	// The mail was sent: an error of the file is no reason to send it again.
+	if err := d.sent.record(c.Key, to, d.env.Now(), d.conf.RetryFor+2*day); err != nil {
+		return fmt.Sprintf("%s (not recorded: %v)", receipt.Answer, err), nil
 	}
 	return receipt.Answer, nil
 }
 
-// summary puts a delivery into a line for people.
+// summary describes a delivery in one line.
 func summary(done, not []string) string {
-	const most = 3
+	const limit = 3
 	var parts []string
 	add := func(list []string, what string) {
-		if len(list) > most {
-			list = append(slices.Clone(list[:most]), fmt.Sprintf("and %d more", len(list)-most))
+		if len(list) > limit {
+			list = append(slices.Clone(list[:limit]), fmt.Sprintf("and %d more", len(list)-limit))
 		}
 		if len(list) > 0 {
 			parts = append(parts, what+strings.Join(list, "; "))
@@ -227,14 +227,14 @@ func summary(done, not []string) string {
 	return strings.Join(parts, "; ")
 }
 
-// Render returns the mails, one after another, with a line between them. It asks the registries where Deliver would.
+// Render returns the mails, separated by a line. It asks the registries as Deliver would.
 func (d *destination) Render(item *report.Item) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), d.env.Config.Lookup.TimeLimit+time.Second)
 	defer cancel()
-	cases, skipped := Cases(item, d.conf.Format, d.conf.Lines)
+	cases, left := complaints(item, d.conf.Format, d.conf.Lines)
 	var mails [][]byte
 	var not []string
-	for _, s := range skipped {
+	for _, s := range left {
 		not = append(not, s.String())
 	}
 	for _, c := range cases {
@@ -255,10 +255,10 @@ func (d *destination) Render(item *report.Item) ([]byte, error) {
 	return bytes.Join(mails, []byte("\r\n---------- next mail ----------\r\n\r\n")), nil
 }
 
-// Trace returns the Message-ID of an item that is one mail. Those of a digest are noted one by one as they go out: after a
-// crash at most the last of them goes out twice, with the same Message-ID.
+// Trace returns the Message-ID of an item that is one mail. The mails of a digest are recorded one by one: after a crash, at most the
+// last of them is sent twice, with the same Message-ID.
 func (d *destination) Trace(item *report.Item) string {
-	cases, _ := Cases(item, d.conf.Format, 1)
+	cases, _ := complaints(item, d.conf.Format, 1)
 	if len(cases) != 1 {
 		return ""
 	}

@@ -163,7 +163,7 @@ func TestDigest(t *testing.T) {
 	x := open(t, d, env)
 	_, err := x.Deliver(t.Context(), item)
 	var retry *report.Retry
-	if !errors.As(err, &retry) || retry.Quota || !retry.Own || err.Error() != "2 of 3 complaints are sent; 203.0.113.8 (ssh): no abuse contact: the registries are not available: rate limit" {
+	if !errors.As(err, &retry) || retry.Quota || !retry.Own || err.Error() != "2 of 3 complaints were sent; 203.0.113.8 (ssh): no abuse contact: the registries did not answer: rate limit" {
 		t.Errorf("%v", err)
 	}
 	if n := len(o.all()); n != 2 {
@@ -172,7 +172,7 @@ func TestDigest(t *testing.T) {
 	reachable = true
 	x = open(t, d, env)
 	r, err := x.Deliver(t.Context(), item)
-	if err != nil || !strings.Contains(r.Answer, "203.0.113.8 (ssh): to late@example.net") || !strings.Contains(r.Answer, "198.51.100.7 (ssh): sent already") || !strings.Contains(r.Answer, "not sent: 198.51.100.9 (sshd): what this filter sees may be forged") {
+	if err != nil || !strings.Contains(r.Answer, "203.0.113.8 (ssh): to late@example.net") || !strings.Contains(r.Answer, "198.51.100.7 (ssh): already sent") || !strings.Contains(r.Answer, "not sent: 198.51.100.9 (sshd): what this filter sees may be forged") {
 		t.Errorf("%+v, %v", r, err)
 	}
 	all := o.all()
@@ -198,16 +198,16 @@ func TestContacts(t *testing.T) {
 		lookup   *report.Whois
 		to, err  string
 	}{
-		"none":            {nil, &report.Whois{}, "", "the registries name no abuse contact"},
-		"none to ask":     {nil, nil, "", "the registries name no abuse contact"},
-		"not available":   {nil, &report.Whois{Failed: "no answer in time"}, "", "the registries are not available: no answer in time"},
+		"none":            {nil, &report.Whois{}, "", "the registries have no abuse contact"},
+		"none to ask":     {nil, nil, "", "the registries have no abuse contact"},
+		"not available":   {nil, &report.Whois{Failed: "no answer in time"}, "", "the registries did not answer: no answer in time"},
 		"asked for":       {nil, &report.Whois{Abuse: []string{"abuse@example.net"}}, "abuse@example.net", ""},
 		"failed but DNS":  {nil, &report.Whois{Failed: "x", Abuse: []string{"abuse@example.net"}}, "abuse@example.net", ""},
-		"the sender":      {[]string{"Bailiff@Mail.Example.Org"}, nil, "", "the abuse contact Bailiff@Mail.Example.Org is ours"},
-		"the reporter":    {[]string{"noc@example.org"}, nil, "", "is ours"},
-		"the host":        {[]string{"root@mail.example.org"}, nil, "", "is ours"},
-		"our own domain":  {[]string{"abuse@example.org"}, nil, "", "is ours"},
-		"below it":        {[]string{"abuse@lists.example.org"}, nil, "", "is ours"},
+		"the sender":      {[]string{"Bailiff@Mail.Example.Org"}, nil, "", "the abuse contact Bailiff@Mail.Example.Org is in this host's own domain"},
+		"the reporter":    {[]string{"noc@example.org"}, nil, "", "in this host's own domain"},
+		"the host":        {[]string{"root@mail.example.org"}, nil, "", "in this host's own domain"},
+		"our own domain":  {[]string{"abuse@example.org"}, nil, "", "in this host's own domain"},
+		"below it":        {[]string{"abuse@lists.example.org"}, nil, "", "in this host's own domain"},
 		"one of two":      {[]string{"abuse@example.org", "abuse@example.net"}, nil, "abuse@example.net", ""},
 		"a look-alike":    {[]string{"abuse@notexample.org"}, nil, "abuse@notexample.org", ""},
 		"no mail address": {[]string{"abuse@example.net\r\nBcc: x@example.com", "-oQ@example.net", "root"}, nil, "", "no abuse contact"},
@@ -312,31 +312,31 @@ func TestTimeOver(t *testing.T) {
 	}
 }
 
-func TestBook(t *testing.T) {
+func TestSentLog(t *testing.T) {
 	env := environment(t, newOutbox(t))
-	b, err := openBook(env.State, "x")
+	b, err := openSentLog(env.State, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now().Truncate(time.Second)
 	for i := range 100 {
-		if err := b.note(fmt.Sprint("key", i), []string{fmt.Sprintf("a%d@example.net", i)}, now, 24*time.Hour); err != nil {
+		if err := b.record(fmt.Sprint("key", i), []string{fmt.Sprintf("a%d@example.net", i)}, now, 24*time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		now = now.Add(time.Hour)
 	}
 	// One written by a clock that was a year ahead counts for nothing, and is forgotten.
-	b.page.Contacts["a@example.net"] = []int64{now.Add(365 * day).Unix()}
-	if w := b.room("a@example.net", 1, now); w != 0 {
+	b.Contacts["a@example.net"] = []int64{now.Add(365 * day).Unix()}
+	if w := b.retryAfter("a@example.net", 1, now); w != 0 {
 		t.Errorf("has to wait %v", w)
 	}
-	if err := b.note("last", []string{"A@example.net"}, now, 24*time.Hour); err != nil {
+	if err := b.record("last", []string{"A@example.net"}, now, 24*time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openBook(env.State, "x")
-	if err != nil || len(again.page.Sent) != 25 || len(again.page.Contacts) != 24 || len(again.page.Contacts["a@example.net"]) != 1 || !again.sent("last") || again.sent("key0") {
-		data, _ := json.Marshal(again.page)
-		t.Errorf("%v: %d complaints and %d contacts are kept: %s", err, len(again.page.Sent), len(again.page.Contacts), data)
+	again, err := openSentLog(env.State, "x")
+	if err != nil || len(again.Sent) != 25 || len(again.Contacts) != 24 || len(again.Contacts["a@example.net"]) != 1 || !again.has("last") || again.has("key0") {
+		data, _ := json.Marshal(again)
+		t.Errorf("%v: %d complaints and %d contacts are kept: %s", err, len(again.Sent), len(again.Contacts), data)
 	}
 	if files, _ := os.ReadDir(env.State); len(files) != 1 {
 		t.Errorf("left behind: %v", files)
@@ -362,25 +362,25 @@ func TestNewRefuses(t *testing.T) {
 
 var _ mailer = (*sendmail.Mailer)(nil)
 
-// TestBookBounded: however many complaints there were, the book can be opened again.
-func TestBookBounded(t *testing.T) {
+// TestSentLogBounded: however many complaints there were, the file can be opened again.
+func TestSentLogBounded(t *testing.T) {
 	dir := t.TempDir()
-	b, err := openBook(dir, "x")
+	b, err := openSentLog(dir, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Unix(1_800_000_000, 0)
 	for i := range maxSent + 1 {
-		b.page.Sent[fmt.Sprintf("%016x-%064x", i, i)] = now.Unix() - maxSent + int64(i)
+		b.Sent[fmt.Sprintf("%016x-%064x", i, i)] = now.Unix() - maxSent + int64(i)
 	}
-	if err := b.note("last", []string{"abuse@example.net"}, now, 1000*time.Hour); err != nil {
+	if err := b.record("last", []string{"abuse@example.net"}, now, 1000*time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if b, err = openBook(dir, "x"); err != nil || !b.sent("last") || len(b.page.Sent) > maxSent {
-		t.Errorf("%v; %d complaints", err, len(b.page.Sent))
+	if b, err = openSentLog(dir, "x"); err != nil || !b.has("last") || len(b.Sent) > maxSent {
+		t.Errorf("%v; %d complaints", err, len(b.Sent))
 	}
 	for i := range 10 {
-		if key := fmt.Sprintf("%016x-%064x", maxSent-i, maxSent-i); !b.sent(key) {
+		if key := fmt.Sprintf("%016x-%064x", maxSent-i, maxSent-i); !b.has(key) {
 			t.Errorf("%s is forgotten", key)
 		}
 	}

@@ -8,18 +8,18 @@ import (
 	"bailiff/cmd/bailiff-report/internal/safetext"
 )
 
-// schema02 is the schema that X-ARF 0.2 names for login attacks.
+// schema02 is X-ARF 0.2's schema of login attacks.
 const schema02 = "http://www.x-arf.org/schema/abuse_login-attack_0.1.2.json"
 
-// yaml is report.txt of X-ARF 0.2. All values have letters that are plain in YAML, but for addresses of IPv6.
-func (s *Sender) yaml(x *Case, id string) []byte {
+// yaml is report.txt of X-ARF 0.2. All values are plain scalars in YAML except IPv6 addresses and the agent, which are quoted.
+func (s *Sender) yaml(x *complaint, id string) []byte {
 	var b strings.Builder
 	field := func(name, value string) { fmt.Fprintf(&b, "%s: %s\n", name, value) }
 	source := x.Address.String()
 	if x.Address.Is6() {
 		source = `"` + source + `"`
 	}
-	port := uint16(0) // the specification asks for one; fail2ban's writes 0 where none is known
+	port := uint16(0) // required by the specification; 0 if unknown, as fail2ban writes
 	if len(x.Ports) > 0 {
 		port = x.Ports[0]
 	}
@@ -29,7 +29,7 @@ func (s *Sender) yaml(x *Case, id string) []byte {
 	field("Report-ID", id)
 	field("Report-Type", "login-attack")
 	field("Service", x.Service)
-	field("Version", V02)
+	field("Version", formatV02)
 	field("User-Agent", `"`+strings.NewReplacer(`\`, ``, `"`, ``).Replace(safetext.Line(s.Agent, 100))+`"`)
 	field("Date", x.Last.UTC().Format(time.RFC1123Z))
 	field("Source-Type", "ip-address")
@@ -38,6 +38,6 @@ func (s *Sender) yaml(x *Case, id string) []byte {
 	field("Schema-URL", schema02)
 	field("Attachment", "text/plain")
 	field("Occurrences", fmt.Sprint(x.Count))
-	field("TLP", "green") // may be told to those concerned, not to the public
+	field("TLP", "green") // for those concerned, not for the public
 	return []byte(b.String())
 }

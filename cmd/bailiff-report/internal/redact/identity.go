@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// own is what this host is called, in lower case.
-type own struct {
+// identity has the names and addresses of this host, in lower case.
+type identity struct {
 	names []string // the longest first
 	addrs map[netip.Addr]bool
 }
 
-// newOwn reads names and addresses. A name stands for its first label and, where that has two labels at least, for its
-// domain, too. Names that an address is often given in the DNS (192-0-2-1, 1.2.0.192) are the host's as well.
-func newOwn(list []string) own {
-	o := own{addrs: make(map[netip.Addr]bool)}
+// newIdentity reads names and addresses. A name includes its first label and its domain, if that has at least two labels. An address
+// includes the names that it often has in the DNS (192-0-2-1, 1.2.0.192).
+func newIdentity(list []string) identity {
+	o := identity{addrs: make(map[netip.Addr]bool)}
 	add := func(s string) {
 		if s != "" && !slices.Contains(o.names, s) {
 			o.names = append(o.names, s)
@@ -45,14 +45,14 @@ func newOwn(list []string) own {
 	return o
 }
 
-func (o *own) hasAddr(a netip.Addr) bool { return o.addrs[a.Unmap().WithZone("")] }
+func (o *identity) hasAddr(a netip.Addr) bool { return o.addrs[a.Unmap().WithZone("")] }
 
-// parseAddr reads an address in any of its spellings; mapped ones are unmapped, zones left out, leading zeros decimal.
+// parseAddr reads an address in any form, without zone; a mapped one is unmapped, and numbers with leading zeros are decimal.
 func parseAddr(s string) (netip.Addr, bool) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return a.Unmap().WithZone(""), true
 	}
-	head, tail := "", s // of an address that ends as one of IPv4
+	head, tail := "", s // of an IPv6 address with an IPv4 address at its end
 	if i := strings.LastIndexByte(s, ':'); i >= 0 {
 		head, tail = s[:i+1], s[i+1:]
 	}
@@ -79,8 +79,8 @@ func inLocal(c byte) bool {
 	return isAlnum(c) || c >= 0x80 || strings.IndexByte("!#$%&'*+-/=?^_`{|}~.", c) >= 0
 }
 
-// clean goes through s once, from word to word.
-func (o *own) clean(s string) string {
+// clean replaces own names and addresses, and mail addresses, in s.
+func (o *identity) clean(s string) string {
 	var b strings.Builder
 	low := lower(s)
 	for i := 0; i < len(s); {
@@ -107,7 +107,7 @@ func (o *own) clean(s string) string {
 	return b.String()
 }
 
-// lower is for ASCII alone, so that lengths stay as they are.
+// lower converts ASCII only, so that lengths do not change.
 func lower(s string) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -118,7 +118,7 @@ func lower(s string) string {
 	return string(b)
 }
 
-// mailLength is how long the mail address is that s begins with.
+// mailLength returns the length of the mail address at the beginning of s; 0: there is none.
 func mailLength(s string) int {
 	n := 0
 	for n < len(s) && n < 256 && inLocal(s[n]) {
@@ -131,7 +131,7 @@ func mailLength(s string) int {
 	for end < len(s) && (inHost(s[end]) || s[end] == '.') {
 		end++
 	}
-	for s[end-1] == '.' { // which ends a sentence
+	for s[end-1] == '.' { // the end of a sentence
 		end--
 	}
 	if end == n+1 {
@@ -140,8 +140,8 @@ func mailLength(s string) int {
 	return end
 }
 
-// addrLength is how long the address of this host is that s begins with.
-func (o *own) addrLength(s string) int {
+// addrLength returns the length of the address of this host at the beginning of s; 0: there is none.
+func (o *identity) addrLength(s string) int {
 	n := 0
 	for n < len(s) && n < 64 && inAddr(s[n]) {
 		n++
@@ -149,7 +149,7 @@ func (o *own) addrLength(s string) int {
 	if n < 2 {
 		return 0
 	}
-	for end := n; end >= 2; end-- { // "192.0.2.1:25" and "2001:db8::1." begin with one
+	for end := n; end >= 2; end-- { // such as in "192.0.2.1:25" and "2001:db8::1."
 		if a, ok := parseAddr(s[:end]); ok && (end == n || s[end] == ':' || s[end] == '.') {
 			if !o.hasAddr(a) {
 				continue
@@ -160,8 +160,8 @@ func (o *own) addrLength(s string) int {
 	return 0
 }
 
-// nameLength is how long the name of this host is that s begins with.
-func (o *own) nameLength(low string) int {
+// nameLength returns the length of the name of this host at the beginning of low; 0: there is none.
+func (o *identity) nameLength(low string) int {
 	for _, name := range o.names {
 		if strings.HasPrefix(low, name) && (len(low) == len(name) || !inHost(low[len(name)])) {
 			return len(name)

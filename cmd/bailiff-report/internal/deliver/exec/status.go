@@ -10,10 +10,10 @@ import (
 	"bailiff/policy/config"
 )
 
-// Exit statuses of sysexits.h, which is where mail systems and their programs agree on what failed.
+// Exit statuses of sysexits.h.
 const (
 	usage       = 64
-	noHost      = 68 // between them: what it was given cannot be used
+	noHost      = 68 // 64 to 68: the input cannot be used
 	unavailable = 69
 	osErr       = 71
 	ioErr       = 74
@@ -22,11 +22,11 @@ const (
 	exConfig    = 78
 )
 
-// maxTries is how often a program may fail in a way that says nothing of whether it can get better.
+// maxTries is how often a report is tried if the status does not say whether trying again helps.
 const maxTries = 5
 
-// judge says what a program's end means for the item.
-func judge(a *answer, d *config.Destination, attempt int) (report.Receipt, error) {
+// resultOf says what the end of a program means for the item.
+func resultOf(a *answer, d *config.Destination, attempt int) (report.Receipt, error) {
 	says := safetext.Line(string(a.Output), web.MaxText)
 	if a.Error != "" {
 		return report.Receipt{}, &report.Retry{Err: fmt.Errorf("%s was not started: %s", d.Command[0], safetext.Line(a.Error, web.MaxText))}
@@ -34,7 +34,7 @@ func judge(a *answer, d *config.Destination, attempt int) (report.Receipt, error
 	text := fmt.Sprintf("%s ended with status %d", d.Command[0], a.Status)
 	switch {
 	case a.TimeOut:
-		text = fmt.Sprintf("%s was killed since it took longer than %v", d.Command[0], d.TimeLimit)
+		text = fmt.Sprintf("%s was killed because it took longer than %v", d.Command[0], d.TimeLimit)
 	case a.Signal != "":
 		text = fmt.Sprintf("%s was ended by a signal: %s", d.Command[0], safetext.Line(a.Signal, web.MaxText))
 	}
@@ -61,5 +61,5 @@ func judge(a *answer, d *config.Destination, attempt int) (report.Receipt, error
 	if attempt >= maxTries {
 		return report.Receipt{}, &report.Refused{Err: fmt.Errorf("%w; that was attempt %d", err, attempt)}
 	}
-	return report.Receipt{}, &report.Retry{Own: true, Err: err} // it may be what this report holds
+	return report.Receipt{}, &report.Retry{Own: true, Err: err} // the content of this report may be the reason
 }
