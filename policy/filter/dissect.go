@@ -110,19 +110,8 @@ func (p *program) dissect(msg []byte, from int) ([]Piece, int, bool) {
 
 // field returns the name of a step's field.
 func (in *instr) field() string {
-	switch in.cap {
-	case capUser:
-		return "user"
-	case capID:
-		return "id"
-	case capCount:
-		return "count"
-	case capAddr:
-		return "addr"
-	case capPort:
-		return "port"
-	case capSource:
-		return "source"
+	if in.cap != capNone {
+		return captureNames[in.cap]
 	}
 	return in.class.String()
 }

@@ -38,13 +38,12 @@ func compileExpr(s string) (*expr, error) {
 	if e.re, err = regexp.Compile(s); err != nil {
 		return nil, fmt.Errorf("is not a regular expression: %w", err)
 	}
-	names := map[string]capture{"addr": capAddr, "port": capPort, "user": capUser, "id": capID, "count": capCount, "source": capSource}
 	for i, name := range e.re.SubexpNames() {
 		if name == "" {
 			continue
 		}
-		c, ok := names[name]
-		if !ok {
+		c := slices.Index(captureNames[:], name)
+		if c < 0 {
 			return nil, fmt.Errorf("has a group named %q; groups are addr, port, user, id, source and count", name)
 		}
 		if e.group[c] >= 0 {
@@ -80,17 +79,6 @@ func (e *expr) match(line []byte, h *Hit, addrText *[]byte) bool {
 			return false
 		}
 		addr, *addrText = a, b
-	}
-	number := func(b []byte, most int) (n int) {
-		for _, d := range b {
-			if !isDigit(d) {
-				return 0
-			}
-			if n = n*10 + int(d-'0'); n > most {
-				return most
-			}
-		}
-		return n
 	}
 	h.Addr, h.User, h.ID, h.Source = addr, text(capUser), text(capID), text(capSource)
 	h.Port = uint16(number(text(capPort), 65535))

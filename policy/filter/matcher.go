@@ -7,9 +7,8 @@ import (
 
 // Matcher is a filter in one of its modes. It is read-only: any number of goroutines may use it.
 //
-// Most lines of a journal match no pattern, so a line is looked at in this order, the cheapest first: does it contain one of
-// the texts that all patterns have between them (cover)? Which patterns can begin as the line does (trie)? Only these are
-// tried, in the order of the file.
+// Most lines of a journal match no pattern. So only the patterns that can begin as the line does are tried (trie), in the
+// order of the file.
 type Matcher struct {
 	Filter *Filter
 	Mode   string
@@ -18,8 +17,7 @@ type Matcher struct {
 	patterns    []*Pattern
 	prefixFirst byteSet
 	trie        *trie
-	mixed       bool     // some patterns accept whole messages only
-	cover       [][]byte // every line that a pattern accepts contains one of these; nil: it would take too many
+	mixed       bool // some patterns accept whole messages only
 }
 
 // messagePrefix may stand before any message: "error: ", a queue id.
@@ -37,9 +35,6 @@ func newMatcher(f *Filter, mode string) *Matcher {
 		}
 	}
 	m.trie = newTrie(m.patterns)
-	if len(f.prefixes) > 0 || len(m.trie.root.list) > 0 { // otherwise most lines fail at their first byte
-		m.cover = cover(m.patterns)
-	}
 	for _, l := range f.prefixes {
 		firsts, _ := firstSets(l.prog.ins)
 		for b, ok := range firsts[0] {
@@ -86,9 +81,6 @@ func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
 func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 	msg, repeat, truncated := m.Filter.open(msg)
 	if repeat == 0 {
-		return false, 0
-	}
-	if m.cover != nil && !slices.ContainsFunc(m.cover, func(s []byte) bool { return bytes.Contains(msg, s) }) {
 		return false, 0
 	}
 	v := vm{line: msg, tail: len(trimRight(msg)), fuel: fuelFor(len(msg))}

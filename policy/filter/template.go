@@ -73,6 +73,8 @@ const (
 	nCaptures
 )
 
+var captureNames = [nCaptures]string{"user", "id", "count", "addr", "port", "source"}
+
 var fields = map[string]struct {
 	class class
 	cap   capture

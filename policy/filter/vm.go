@@ -354,12 +354,14 @@ func (v *vm) address() netip.Addr {
 }
 
 // number returns the value of a captured field of digits, limited to most.
-func (v *vm) number(c capture, most int) int {
-	s, n := v.caps[c], 0
-	if s.from < 0 {
-		return 0
-	}
-	for _, d := range v.line[s.from:s.to] {
+func (v *vm) number(c capture, most int) int { return number(v.text(c), most) }
+
+// number returns the value of decimal digits, limited to most; 0 if b has other characters.
+func number(b []byte, most int) (n int) {
+	for _, d := range b {
+		if !isDigit(d) {
+			return 0
+		}
 		if n = n*10 + int(d-'0'); n > most {
 			return most
 		}
