@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"bailiff/firewall"
@@ -26,7 +27,7 @@ const (
 	configPath = dbus.ObjectPath("/org/fedoraproject/FirewallD1/config")
 )
 
-// errAbsent says that firewalld does not run, or does not answer.
+// errAbsent says that firewalld is not running, or does not answer.
 var errAbsent = fmt.Errorf("firewalld %w", firewall.ErrAbsent)
 
 // connect opens a connection to the system bus. The connection outlives ctx, which bounds the opening alone.
@@ -35,7 +36,7 @@ func connect(ctx context.Context, opts ...dbus.ConnOption) (*dbus.Conn, error) {
 		return nil, err
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, end) // a bus that accepts and then says nothing is given up
+	stop := context.AfterFunc(ctx, end) // for a bus that accepts the connection and then says nothing
 	c, err := dbus.ConnectSystemBus(append(opts, dbus.WithContext(life))...)
 	if err == nil && stop() {
 		return c, nil
@@ -50,7 +51,7 @@ func connect(ctx context.Context, opts ...dbus.ConnOption) (*dbus.Conn, error) {
 	return nil, fmt.Errorf("firewalld: system bus: %w", err)
 }
 
-// bus is a connection to the system bus that is reopened when it broke.
+// bus is a connection to the system bus that is opened again after it was closed.
 type bus struct{ conn *dbus.Conn }
 
 func (b *bus) open(ctx context.Context) (*dbus.Conn, error) {
@@ -70,7 +71,7 @@ func (b *bus) close() {
 	}
 }
 
-// call calls a method and stores its answer in out. firewalld is never started by it: an admin may have stopped it.
+// call calls a method and stores its answer in out. It never starts firewalld: an administrator may have stopped it.
 func (b *bus) call(ctx context.Context, path dbus.ObjectPath, method string, out []any, args ...any) error {
 	c, err := b.open(ctx)
 	if err != nil {
@@ -91,28 +92,20 @@ func (b *bus) call(ctx context.Context, path dbus.ObjectPath, method string, out
 
 func short(method string) string { return strings.TrimPrefix(method, busName+".") }
 
-// fault is an error that firewalld itself gives: a word in capitals and its explanation.
+// fault is an error of firewalld's own: a word in capitals and an explanation.
 type fault struct{ method, code, text string }
 
 func (f *fault) Error() string {
 	return fmt.Sprintf("firewalld: %s: %s", short(f.method), strings.TrimSuffix(f.code+": "+f.text, ": "))
 }
 
-// is tells whether err is firewalld's fault of that code.
+// is reports whether err is a fault of firewalld's with one of the codes.
 func is(err error, codes ...string) bool {
 	var f *fault
-	if !errors.As(err, &f) {
-		return false
-	}
-	for _, c := range codes {
-		if f.code == c {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &f) && slices.Contains(codes, f.code)
 }
 
-// explain makes of an answer what an operator can use.
+// explain turns an error of the bus into one that says what is wrong.
 func explain(method string, err error) error {
 	var e dbus.Error
 	if !errors.As(err, &e) {
@@ -127,11 +120,11 @@ func explain(method string, err error) error {
 		return fmt.Errorf("%w (%s)", errAbsent, text)
 	case "org.freedesktop.DBus.Error.UnknownMethod", "org.freedesktop.DBus.Error.UnknownInterface":
 		return &firewall.UnsupportedError{
-			What: "a firewalld that has " + short(method), Hint: "update firewalld to 0.9 or newer, or write backend: nftables", Err: errors.New(text),
+			What: "a firewalld with " + short(method), Hint: "update firewalld to 0.9 or newer, or write backend: nftables", Err: errors.New(text),
 		}
 	case busName + ".NotAuthorizedException", "org.freedesktop.DBus.Error.AccessDenied":
 		return &firewall.UnsupportedError{
-			What: "the right to use firewalld", Hint: "see that polkit runs and has bailiff's rule (/usr/share/polkit-1/rules.d/50-bailiff.rules), or write backend: nftables",
+			What: "the right to use firewalld", Hint: "make sure that polkit runs and has bailiff's rule (/usr/share/polkit-1/rules.d/50-bailiff.rules), or write backend: nftables",
 			Err: fmt.Errorf("%s: %s", short(method), text),
 		}
 	}

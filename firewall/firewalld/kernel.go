@@ -12,10 +12,10 @@ import (
 // tableName is firewalld's own table, with its backend nftables.
 const tableName = "firewalld"
 
-// flushed tells what is wrong with firewalld's table in the kernel; "" when nothing. firewalld itself does not notice that
-// somebody flushed the ruleset, and answers as if all stood. Where the kernel may not be asked (the daemon without
-// CAP_NET_ADMIN and AF_NETLINK), or firewalld uses iptables, firewalld's word has to do.
-func (b *Backend) flushed(ctx context.Context) (harm string, err error) {
+// flushed returns what is wrong with firewalld's table in the kernel; "" when nothing is. firewalld itself does not notice that
+// somebody flushed the ruleset. Where the kernel cannot be asked (the daemon without CAP_NET_ADMIN and AF_NETLINK), or
+// firewalld uses iptables, firewalld's answers have to do.
+func (b *Backend) flushed(ctx context.Context) (problem string, err error) {
 	gen, err := nfrule.Generation(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -32,18 +32,18 @@ func (b *Backend) flushed(ctx context.Context) (harm string, err error) {
 		b.gen = gen
 		return "", nil
 	}
-	harm, err = b.unreferred(ctx)
+	problem, err = b.unreferenced(ctx)
 	switch {
-	case err != nil: // the next Verify looks again
+	case err != nil: // the next Verify tries again
 		return "", ctx.Err()
-	case harm == "":
+	case problem == "":
 		b.gen = gen
 	}
-	return harm, nil
+	return problem, nil
 }
 
-// unreferred finds sets of ours that no rule in the kernel looks into.
-func (b *Backend) unreferred(ctx context.Context) (string, error) {
+// unreferenced finds sets of ours that no rule in the kernel looks into.
+func (b *Backend) unreferenced(ctx context.Context) (string, error) {
 	sets, err := nfrule.Lookups(ctx, unix.NFPROTO_INET, tableName)
 	if err != nil {
 		return "", err
@@ -52,7 +52,7 @@ func (b *Backend) unreferred(ctx context.Context) (string, error) {
 		return "is gone from the kernel, or empty: somebody flushed it", nil
 	}
 	if b.method != "policy" {
-		return "", nil // a zone that has no traffic has no rules either
+		return "", nil // a zone without interfaces has no rules
 	}
 	for _, k := range b.keys() {
 		if name := b.setName(k); sets[name] == 0 {
@@ -63,11 +63,11 @@ func (b *Backend) unreferred(ctx context.Context) (string, error) {
 }
 
 // askBackendType asks for firewalld's own backend, nftables or iptables.
-func (b *Backend) askBackendType(ctx context.Context) (kind string, err error) {
+func (b *Backend) askBackendType(ctx context.Context) (name string, err error) {
 	var v dbus.Variant
 	if err := b.bus.call(ctx, configPath, "org.freedesktop.DBus.Properties.Get", []any{&v}, busName+".config", "FirewallBackend"); err != nil {
 		return "", err
 	}
-	kind, _ = v.Value().(string)
-	return kind, nil
+	name, _ = v.Value().(string)
+	return name, nil
 }

@@ -18,10 +18,10 @@ import (
 const (
 	policyName = "bailiff"
 
-	// priority is that of our policy object: before the zones and nearly all policies of others (-32768 is the first).
+	// priority of our policy object: before the zones and nearly all policies of others (the first is -32768).
 	priority = -32000
 
-	// mark begins the description of what is ours in the permanent configuration.
+	// mark begins the description of everything of ours in the permanent configuration.
 	mark = "bailiff: "
 )
 
@@ -37,11 +37,11 @@ func newSettings(k setKey) setSettings {
 	if k.family == unix.NFPROTO_IPV6 {
 		family = "inet6"
 	}
-	// maxelem is of use to the iptables backend alone: nftables' sets have no limit.
+	// maxelem matters to firewalld's iptables backend only: nftables' sets have no limit.
 	return setSettings{"", "", mark + "banned addresses, kept by bailiffd", "hash:net", map[string]string{"family": family, "maxelem": "1048576"}, []string{}}
 }
 
-// foreign tells how a set's settings differ from ours; "" when they do not.
+// foreign returns how a set's settings differ from ours; "" when they do not.
 func (s *setSettings) foreign(want setSettings) string {
 	switch {
 	case !strings.HasPrefix(s.Description, mark):
@@ -54,8 +54,8 @@ func (s *setSettings) foreign(want setSettings) string {
 	return ""
 }
 
-// richRules are those that refer to our sets, sorted. Reject answers TCP with a reset and all else with ICMP, as the other
-// backends do; kinds of ICMP are named, since firewalld 2.3 fails to compare a rule that names one with one that does not.
+// richRules are the rules that refer to our sets, sorted. Reject answers TCP with a reset and all else with ICMP, as the other
+// backends do. The types are written out, since firewalld 2.3 cannot compare a rule that has one with a rule that has none.
 func (b *Backend) richRules() (rules []string) {
 	for _, k := range b.keys() {
 		s := b.scopes[k.scope]
@@ -98,7 +98,7 @@ func (b *Backend) richRules() (rules []string) {
 	return rules
 }
 
-// policySettings is what addPolicy and getPolicySettings speak of.
+// policySettings are our policy as addPolicy and getPolicySettings have it.
 func (b *Backend) policySettings() map[string]dbus.Variant {
 	return map[string]dbus.Variant{
 		"description":   dbus.MakeVariant(mark + "keeps banned addresses out"),
@@ -110,7 +110,8 @@ func (b *Backend) policySettings() map[string]dbus.Variant {
 	}
 }
 
-// samePolicy compares what counts; firewalld leaves out what is empty and puts in defaults.
+// samePolicy returns how a policy differs from ours; "" when it does not. firewalld omits what is empty and adds defaults, so
+// only some keys are compared.
 func (b *Backend) samePolicy(have map[string]dbus.Variant) string {
 	want := b.policySettings()
 	text := func(key string) string {
@@ -135,8 +136,7 @@ func (b *Backend) samePolicy(have map[string]dbus.Variant) string {
 	return ""
 }
 
-// ensurePermanent brings our sets, and what refers to them, into firewalld's permanent configuration, and says what it
-// changed.
+// ensurePermanent adds our sets, and what refers to them, to firewalld's permanent configuration, and returns what it changed.
 func (b *Backend) ensurePermanent(ctx context.Context) (changed []string, err error) {
 	var names []string
 	if err := b.bus.call(ctx, configPath, configIface+"getIPSetNames", []any{&names}); err != nil {
@@ -158,7 +158,7 @@ func (b *Backend) ensurePermanent(ctx context.Context) (changed []string, err er
 		if why := have.foreign(want); why != "" {
 			return changed, &firewall.ForeignError{Name: "set " + name, Why: why}
 		}
-		if len(have.Entries) > 0 { // somebody made a ban permanent
+		if len(have.Entries) > 0 { // somebody has made a ban permanent
 			if err := b.bus.call(ctx, path, configSetIface+"update", nil, want); err != nil {
 				return changed, fmt.Errorf("set %s: %w", name, err)
 			}
@@ -169,6 +169,7 @@ func (b *Backend) ensurePermanent(ctx context.Context) (changed []string, err er
 	return append(changed, more...), err
 }
 
+// configured reads a set from the permanent configuration.
 func (b *Backend) configured(ctx context.Context, name string) (path dbus.ObjectPath, s setSettings, err error) {
 	if err = b.bus.call(ctx, configPath, configIface+"getIPSetByName", []any{&path}, name); err == nil {
 		err = b.bus.call(ctx, path, configSetIface+"getSettings", []any{&s})
@@ -179,7 +180,7 @@ func (b *Backend) configured(ctx context.Context, name string) (path dbus.Object
 	return path, s, err
 }
 
-// ensureReferences brings what refers to the sets into the permanent configuration: the policy object, or sources or rich rules of
+// ensureReferences adds what refers to the sets to the permanent configuration: the policy object, or sources or rich rules of
 // zones.
 func (b *Backend) ensureReferences(ctx context.Context) (changed []string, err error) {
 	if b.method != "policy" {
@@ -226,7 +227,7 @@ func (b *Backend) ensureReferences(ctx context.Context) (changed []string, err e
 	return []string{"policy " + policyName}, nil
 }
 
-// configuredPolicy reads our policy of the permanent configuration. One that we did not make is a *ForeignError.
+// configuredPolicy reads our policy from the permanent configuration. One that is not ours is a *firewall.ForeignError.
 func (b *Backend) configuredPolicy(ctx context.Context) (path dbus.ObjectPath, s map[string]dbus.Variant, err error) {
 	if err = b.bus.call(ctx, configPath, configIface+"getPolicyByName", []any{&path}, policyName); err == nil {
 		err = b.bus.call(ctx, path, configPolicyIface+"getSettings", []any{&s})
@@ -240,7 +241,7 @@ func (b *Backend) configuredPolicy(ctx context.Context) (path dbus.ObjectPath, s
 	return path, s, nil
 }
 
-// zoneItemKind is what is added to zones: sources of the zone drop, or rich rules of the zones that the admin named.
+// zoneItemKind is what is added to zones: sources to the zone drop, or rich rules to the configured zones.
 func (b *Backend) zoneItemKind() string {
 	if b.method == "zone" {
 		return "Source"
@@ -248,7 +249,7 @@ func (b *Backend) zoneItemKind() string {
 	return "RichRule"
 }
 
-// zoneRules says what stands in which zone.
+// zoneRules is what each zone should have.
 func (b *Backend) zoneRules() map[string][]string {
 	m := make(map[string][]string)
 	if b.method == "zone" {
@@ -263,26 +264,26 @@ func (b *Backend) zoneRules() map[string][]string {
 	return m
 }
 
-// missing asks which of a zone's sources or rules are not there. zone is "" for the permanent configuration, where path is
-// the zone's own.
+// missing returns which of a zone's sources or rules do not exist. zone is "" for the permanent configuration, where path is
+// that of the zone.
 func (b *Backend) missing(ctx context.Context, path dbus.ObjectPath, iface, zone string, want []string) (l []string, err error) {
 	for _, w := range want {
 		args := []any{w}
 		if zone != "" {
 			args = []any{zone, w}
 		}
-		var there bool
-		if err := b.bus.call(ctx, path, iface+"query"+b.zoneItemKind(), []any{&there}, args...); err != nil {
+		var exists bool
+		if err := b.bus.call(ctx, path, iface+"query"+b.zoneItemKind(), []any{&exists}, args...); err != nil {
 			return nil, err
 		}
-		if !there {
+		if !exists {
 			l = append(l, w)
 		}
 	}
 	return l, nil
 }
 
-// checkRuntime says what of ours is missing at run time; "" when all stands.
+// checkRuntime returns what of ours is missing at run time; "" when nothing is.
 func (b *Backend) checkRuntime(ctx context.Context) (why string, err error) {
 	var names []string
 	if err := b.bus.call(ctx, mainPath, ipsetIface+"getIPSets", []any{&names}); err != nil {
@@ -317,8 +318,8 @@ func (b *Backend) checkRuntime(ctx context.Context) (why string, err error) {
 	return "", nil
 }
 
-// removeAll takes all of ours out of the permanent configuration, whatever the options say now, and tells whether there was
-// anything.
+// removeAll removes everything of ours from the permanent configuration, whatever the options say now, and reports whether
+// there was anything.
 func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
 	var policies, sets, all []string
 	if err := b.bus.call(ctx, configPath, configIface+"getPolicyNames", []any{&policies}); err != nil {
@@ -381,7 +382,7 @@ func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
 	return found, nil
 }
 
-// refers tells whether a source or a rich rule is about one of the sets.
+// refers reports whether a source or a rich rule refers to one of the sets.
 func refers(x string, sets []string) bool {
 	for _, s := range sets {
 		if x == "ipset:"+s || strings.Contains(x, `ipset="`+s+`"`) {

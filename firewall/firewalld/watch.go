@@ -11,8 +11,8 @@ import (
 )
 
 // Every local user may send any signal to any connection of the system bus, whatever match rules that connection has. Only
-// the sender cannot be forged: the bus itself fills it in. So a signal counts here only if the bus or the present owner of
-// firewalld's name has sent it, and even then it is a reason to ask, not an answer.
+// the sender cannot be forged: the bus fills it in. So a signal counts only if the bus or the present owner of firewalld's
+// name has sent it, and even then it is only a reason to ask.
 
 const (
 	driver           = "org.freedesktop.DBus" // the bus itself, as a sender of signals
@@ -27,12 +27,12 @@ var ownerChanged = []dbus.MatchOption{
 	dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busName),
 }
 
-// listener is the dbus.SignalHandler of a connection. It runs in the goroutine that reads the connection and keeps no
-// signal, so a flood costs the reading of it and no memory. (godbus' own handlers queue signals without a bound.)
+// listener is the dbus.SignalHandler of a connection. It runs in the goroutine that reads the connection and keeps no signals,
+// so a flood of them costs no memory. (godbus' own handlers queue signals without a limit.)
 type listener struct {
-	owner  atomic.Value      // string: unique name of firewalld, "" while it does not run or is not known
+	owner  atomic.Value      // string: unique name of firewalld's connection, "" while it does not run or is not known
 	moved  chan struct{}     // has room for one: firewalld's name may have another owner
-	signal func(dbus.Signal) // called with each signal of firewalld's; nil: none is wanted
+	signal func(dbus.Signal) // called with each signal of firewalld's; nil: for none
 }
 
 func newListener(signal func(dbus.Signal)) *listener {
@@ -41,7 +41,7 @@ func newListener(signal func(dbus.Signal)) *listener {
 	return l
 }
 
-// DeliverSignal fulfils dbus.SignalHandler.
+// DeliverSignal implements dbus.SignalHandler.
 func (l *listener) DeliverSignal(_, _ string, s *dbus.Signal) {
 	switch {
 	case s.Sender == driver:
@@ -56,7 +56,7 @@ func (l *listener) DeliverSignal(_, _ string, s *dbus.Signal) {
 	}
 }
 
-// owner asks the bus for the unique name of firewalld's connection; "" when firewalld does not run.
+// owner asks the bus for the unique name of firewalld's connection; "" if firewalld does not run.
 func owner(ctx context.Context, c *dbus.Conn) (name string, err error) {
 	err = c.BusObject().CallWithContext(ctx, getNameOwner, 0, busName).Store(&name)
 	var e dbus.Error
@@ -80,9 +80,8 @@ func Running(ctx context.Context) (bool, error) {
 // reconnectPause is the time between two attempts to connect to a bus that went away.
 const reconnectPause = time.Second
 
-// Watch calls changed whenever somebody else may have changed what is ours, within milliseconds: a reload, firewalld's
-// start or end, an entry removed or added, a set or a policy changed. The caller is to Verify then. While Watch runs, Verify
-// costs nothing if nothing was heard. Watch may run beside all other methods, and returns when ctx is done.
+// Watch calls changed whenever somebody else may have changed what is ours: firewalld was reloaded, started or stopped, an entry
+// was removed or added, a set or a policy was changed. While Watch runs and has noticed nothing, Verify costs nothing.
 func (b *Backend) Watch(ctx context.Context, changed func()) error {
 	for {
 		err := b.listen(ctx, changed)
@@ -130,7 +129,7 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 			return fmt.Errorf("firewalld: watch: %w", err)
 		}
 		before := l.owner.Swap(now)
-		// Signals that came before the listener knew the owner were dropped, so all is to be looked at.
+		// Signals that came before the listener knew the owner were dropped, so everything must be checked.
 		b.mu.Lock()
 		b.watching, b.dirty, b.ownLoads = true, true, 0
 		b.reloaded = b.reloaded || !first && now != "" && now != before
@@ -141,13 +140,13 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-c.Context().Done():
-			return errors.New("firewalld: watch: the bus went away")
+			return errors.New("firewalld: watch: the connection to the bus was closed")
 		}
 	}
 }
 
-// note records what a signal of firewalld's says that Verify must look at, and tells whether there is anything. What we did
-// ourselves is not.
+// note records what Verify must check after a signal of firewalld's, and reports whether there is anything. Our own changes need
+// no check.
 func (b *Backend) note(s dbus.Signal) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -178,7 +177,7 @@ func (b *Backend) note(s dbus.Signal) bool {
 	return true
 }
 
-// othersEntry tells whether the entry that was added or removed makes one of our sets differ from what we put there. The
+// othersEntry reports whether an entry that was added or removed makes one of our sets differ from what it should hold. The
 // caller holds b.mu.
 func (b *Backend) othersEntry(added bool, body []any) bool {
 	if len(body) < 2 {
@@ -202,15 +201,15 @@ func (b *Backend) othersEntry(added bool, body []any) bool {
 }
 
 const (
-	// settlePause is how long firewalld must have been gone, or there, before Presence says so: a restart takes less.
+	// settlePause is how long firewalld must have been stopped, or running, before Presence reports it: a restart takes less.
 	settlePause = 2 * time.Second
 
-	// noBusPause is the time between two attempts to connect to a bus that is not there.
+	// noBusPause is the time between two attempts to connect to a bus that does not exist.
 	noBusPause = time.Minute
 )
 
-// Presence sends whether firewalld runs whenever that has changed, beginning from running, until ctx is done. It is the bus
-// that says so, asked twice: a firewalld that is restarted is not reported. A host without a system bus has no firewalld.
+// Presence sends whether firewalld runs whenever that changes, beginning with running, until ctx is done. It asks the bus twice,
+// so a restart of firewalld is not reported. On a host without a system bus there is no firewalld.
 func Presence(ctx context.Context, running bool, c chan<- bool) {
 	p := presence{running: running, ask: owner, settle: func() <-chan time.Time { return time.After(settlePause) }}
 	for {
@@ -223,14 +222,14 @@ func Presence(ctx context.Context, running bool, c chan<- bool) {
 	}
 }
 
-// presence is what Presence last said, and how it finds out.
+// presence is what Presence has last sent, and how it finds out.
 type presence struct {
 	running bool
 	ask     func(context.Context, *dbus.Conn) (owner string, err error)
 	settle  func() <-chan time.Time
 }
 
-// follow works over one connection to the bus.
+// follow uses one connection to the bus until it is closed.
 func (p *presence) follow(ctx context.Context, c chan<- bool) {
 	l := newListener(nil)
 	conn, err := connect(ctx, dbus.WithSignalHandler(l))

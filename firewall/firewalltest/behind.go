@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Behind makes a host of its own behind this one, 10.9.0.2 and fd09::2, to which nothing leads but translated addresses, as
-// to a container. It echoes at port 80. This one forwards.
+// Behind creates a host behind this one, 10.9.0.2 and fd09::2, which is reached by address translation only, like a container.
+// It echoes on port 80. This host forwards.
 func Behind(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command("sleep", "300")
@@ -58,7 +58,7 @@ func Behind(t *testing.T) {
 	if err := unix.Setns(int(theirs.Fd()), unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "[::]:80") // a socket stays where it was made
+	l, err := net.Listen("tcp", "[::]:80") // a socket stays in the namespace in which it was created
 	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil || err != nil {
 		t.Fatal(back, err)
 	}

@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	nsEnv   = "BAILIFF_TEST_NETNS"  // set in the child that has a network namespace of its own
-	peerEnv = "BAILIFF_TEST_REMOTE" // set in the child that plays the remote hosts
-	bareEnv = "BAILIFF_TEST_BARE"   // set in the child that has CAP_NET_ADMIN alone
+	nsEnv   = "BAILIFF_TEST_NETNS"  // set in the child with a network namespace of its own
+	peerEnv = "BAILIFF_TEST_REMOTE" // set in the child that acts as the remote hosts
+	bareEnv = "BAILIFF_TEST_BARE"   // set in the child with CAP_NET_ADMIN only
 
 	containedEnv = "BAILIFF_TEST_CONTAINED" // set in the child that is root of a user namespace of its own
 )
 
-// Main is for TestMain. As root it runs the tests again in a child process with a network namespace of its own: a process
-// as a whole, since a namespace per thread would need goroutines locked to threads, and netlink is slow from these. The
-// same program plays the remote hosts. What it returns is for os.Exit.
+// Main is for TestMain; its result is for os.Exit. As root it runs the tests in a child process with a network namespace of its
+// own. (A namespace per thread would need goroutines locked to threads, from which netlink is slow.) The same program acts as
+// the remote hosts.
 func Main(m *testing.M) int {
 	switch {
 	case os.Getenv(peerEnv) != "":
@@ -55,7 +55,7 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// NeedNetns skips tests that want the kernel's firewall when there is no network namespace to have it in.
+// NeedNetns skips tests that need the kernel's firewall when there is no network namespace for it.
 func NeedNetns(t testing.TB) {
 	t.Helper()
 	if os.Getenv(nsEnv) == "" {
@@ -68,8 +68,8 @@ func NeedNetns(t testing.TB) {
 	}
 }
 
-// Bare runs f as another user who has CAP_NET_ADMIN and nothing else, as the service does: the calling test, by its name,
-// in a copy of the test's program.
+// Bare runs f as another user with CAP_NET_ADMIN only, like the service: it runs the calling test, by its name, in a copy of
+// the test program.
 func Bare(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	if os.Getenv(bareEnv) != "" {
@@ -85,7 +85,7 @@ func Bare(t *testing.T, f func(*testing.T)) {
 	}
 	NeedNetns(t)
 	Run(t, "ip", "link", "set", "lo", "up")
-	dir, err := os.MkdirTemp("", "bailiff-test") // t.TempDir lies where only root may go
+	dir, err := os.MkdirTemp("", "bailiff-test") // t.TempDir is accessible to root only
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,8 +106,8 @@ func Bare(t *testing.T, f func(*testing.T)) {
 	}
 }
 
-// Contained runs f as root of a user and network namespace of its own, as in an unprivileged container: the calling test, by
-// its name, in a copy of the test's program.
+// Contained runs f as root of a user and network namespace of its own, as in an unprivileged container: it runs the calling
+// test, by its name, in a copy of the test program.
 func Contained(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	if os.Getenv(containedEnv) != "" {
@@ -125,7 +125,7 @@ func Contained(t *testing.T, f func(*testing.T)) {
 	}
 }
 
-// Run runs a program and returns what it wrote.
+// Run runs a program and returns its output.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
@@ -135,7 +135,7 @@ func Run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// The addresses of this side; those of the remote side may be any in Remotes.
+// The addresses of this side. The remote side has every address in Remotes.
 var (
 	Local4  = netip.MustParseAddr("203.0.113.1")
 	Local6  = netip.MustParseAddr("2001:db8:1::1")
@@ -145,17 +145,17 @@ var (
 	}
 )
 
-// Wire is a veth pair to a second network namespace, where every address of Remotes is at home, and listeners here.
+// Wire is a veth pair to a second network namespace, which has every address in Remotes, and listeners in this one.
 type Wire struct {
 	in  io.WriteCloser
 	out *bufio.Reader
 }
 
-// patience is how long a connection attempt may take before it counts as blocked. Both ends are in one kernel: what
-// arrives is answered in less than a millisecond.
+// patience is how long a connection attempt may take before it counts as blocked. Both ends are in one kernel, which answers in
+// less than a millisecond.
 const patience = 250 * time.Millisecond
 
-// NewWire sets the pair up and echoes on each port, over TCP and UDP, IPv4 and IPv6.
+// NewWire creates the pair and echoes on each port, over TCP and UDP, IPv4 and IPv6.
 func NewWire(t testing.TB, ports ...uint16) *Wire {
 	t.Helper()
 	NeedNetns(t)
@@ -187,7 +187,7 @@ func NewWire(t testing.TB, ports ...uint16) *Wire {
 		_ = exec.Command("ip", "link", "del", "wire0").Run()
 	})
 	Run(t, "ip", "link", "set", "wire0", "up")
-	for _, limit := range []string{"/proc/sys/net/ipv4/icmp_ratelimit", "/proc/sys/net/ipv6/icmp/ratelimit"} { // one in a second for an address, else
+	for _, limit := range []string{"/proc/sys/net/ipv4/icmp_ratelimit", "/proc/sys/net/ipv6/icmp/ratelimit"} { // the default is one a second for an address
 		if err := os.WriteFile(limit, []byte("0"), 0); err != nil {
 			t.Fatal(err)
 		}
@@ -264,33 +264,33 @@ func (w *Wire) until(t testing.TB, port uint16, from netip.Addr) {
 	t.Fatalf("no way from %v to port %d: %s", from, port, s)
 }
 
-// Connect tries to open TCP connections from remote addresses to a port here, all at once, and answers for each of them
-// "open", "silent", "refused", or what else went wrong.
+// Connect tries to open TCP connections from remote addresses to a port of this host, all at once, and returns for each of them
+// "open", "silent", "refused", or another error.
 func (w *Wire) Connect(t testing.TB, port uint16, from ...netip.Addr) []string {
 	t.Helper()
 	return w.ask(t, "connect", port, from)
 }
 
-// Hold opens connections like Connect and keeps them.
+// Hold opens connections like Connect, and keeps them open.
 func (w *Wire) Hold(t testing.TB, port uint16, from ...netip.Addr) []string {
 	t.Helper()
 	return w.ask(t, "hold", port, from)
 }
 
-// Echo tells whether bytes still go both ways over the connections that Hold opened.
+// Echo returns whether bytes still pass in both directions over the connections that Hold opened.
 func (w *Wire) Echo(t testing.TB, port uint16, from ...netip.Addr) []string {
 	t.Helper()
 	return w.ask(t, "echo", port, from)
 }
 
-// Ask sends a UDP datagram from remote addresses to a port here and answers for each of them "open" when it came back,
-// "silent", "refused" when the host said that it may not, or what else went wrong.
+// Ask sends a UDP datagram from remote addresses to a port of this host, and returns for each of them "open" if it was
+// echoed, "silent", "refused" if the host answered that it is prohibited, or another error.
 func (w *Wire) Ask(t testing.TB, port uint16, from ...netip.Addr) []string {
 	t.Helper()
 	return w.ask(t, "ask", port, from)
 }
 
-// Flood sends UDP datagrams to a port here for the given time, as fast as it can.
+// Flood sends UDP datagrams to a port of this host for the given time, as fast as it can.
 func (w *Wire) Flood(t testing.TB, port uint16, d time.Duration, from ...netip.Addr) {
 	t.Helper()
 	for i, s := range w.ask(t, "flood/"+d.String(), port, from) {
@@ -320,9 +320,9 @@ func (w *Wire) ask(t testing.TB, verb string, port uint16, from []netip.Addr) []
 	return words
 }
 
-// remote answers one line for each line, from within its own network namespace.
+// remote answers each line with a line, from within its own network namespace.
 func remote(in io.Reader, out io.Writer) {
-	// IPv6 wants to be told that addresses of a local route may be used as source.
+	// Without it IPv6 does not accept addresses of a local route as source.
 	if err := os.WriteFile("/proc/sys/net/ipv6/ip_nonlocal_bind", []byte("1"), 0); err != nil {
 		fmt.Fprintln(out, err)
 		return
@@ -395,7 +395,7 @@ func dialUDP(from netip.Addr, port string) (net.Conn, error) {
 	return d.Dial("udp", net.JoinHostPort(to.String(), port))
 }
 
-// askUDP tells apart who says that nothing listens there (port unreachable) and who forbids it: "administratively
+// askUDP distinguishes a port on which nothing listens (port unreachable) from one that is prohibited: "administratively
 // prohibited" is EHOSTUNREACH over IPv4 and EACCES over IPv6.
 func askUDP(from netip.Addr, port string) string {
 	c, err := dialUDP(from, port)
@@ -423,7 +423,7 @@ func flood(from netip.Addr, port, d string) error {
 	}
 	defer c.Close()
 	for end := time.Now().Add(limit); time.Now().Before(end); {
-		_, _ = c.Write([]byte{1}) // an answer that nobody listens is no matter
+		_, _ = c.Write([]byte{1}) // it does not matter if nothing listens
 	}
 	return nil
 }
@@ -442,7 +442,7 @@ func echo(c net.Conn) error {
 	return err
 }
 
-// word puts an error into one: nobody answered, or somebody said no.
+// word classifies an error: "silent" if nothing answered, "refused" if the host refused.
 func word(err error) string {
 	var timeout net.Error
 	switch {
@@ -456,12 +456,12 @@ func word(err error) string {
 	return err.Error()
 }
 
-// Reaches is a Host's, for a backend that drops or rejects.
+// Reaches is for Host.Reaches, with a backend that drops or rejects.
 func (w *Wire) Reaches(block string) func(testing.TB, uint16, []netip.Addr) []bool {
 	return words(block, w.Connect)
 }
 
-// Answered is a Host's, for a backend that drops or rejects.
+// Answered is for Host.Answered, with a backend that drops or rejects.
 func (w *Wire) Answered(block string) func(testing.TB, uint16, []netip.Addr) []bool {
 	return words(block, w.Ask)
 }
@@ -481,7 +481,7 @@ func words(block string, try func(testing.TB, uint16, ...netip.Addr) []string) f
 	}
 }
 
-// Wait is a Host's, by the real clock.
+// Wait is for Host.Wait, with the real clock.
 func Wait(t testing.TB, limit time.Duration, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -493,12 +493,12 @@ func Wait(t testing.TB, limit time.Duration, cond func() bool) {
 	}
 }
 
-// Damage is a Host's harm that a program does.
+// Damage is for Host.Damage: it runs a program.
 func Damage(name string, args ...string) func(testing.TB) {
 	return func(t testing.TB) { t.Helper(); Run(t, name, args...) }
 }
 
-// Squat is a Host's squatter that a program puts there and takes away.
+// Squat is for Host.Squat: it runs a program, and undo to remove what that created.
 func Squat(undo []string, name string, args ...string) func(testing.TB) (func(), string) {
 	return func(t testing.TB) (func(), string) {
 		Run(t, args[0], args[1:]...)

@@ -83,7 +83,7 @@ func (v *victim) firewallCommand(t *testing.T) {
 	v.sh(t, `firewall-cmd --permanent --new-policy=early; firewall-cmd --permanent --policy=early --set-priority=-32500; firewall-cmd --permanent --policy=early --add-ingress-zone=ANY;
 		firewall-cmd --permanent --policy=early --add-egress-zone=HOST; firewall-cmd --reload`)
 	eventually(t, 20*time.Second, func() error {
-		if out := bailiff("verify"); !strings.Contains(out, "policy early: of priority -32500 is asked before ours") || strings.Count(out, "\n") != 3 {
+		if out := bailiff("verify"); !strings.Contains(out, "policy early: has priority -32500, so it is evaluated before bailiff's policy") || strings.Count(out, "\n") != 3 {
 			return fmt.Errorf("%s", out)
 		}
 		return nil
