@@ -290,16 +290,6 @@ func (w *Wire) Ask(t testing.TB, port uint16, from ...netip.Addr) []string {
 	return w.ask(t, "ask", port, from)
 }
 
-// Flood sends UDP datagrams to a port of this host for the given time, as fast as it can.
-func (w *Wire) Flood(t testing.TB, port uint16, d time.Duration, from ...netip.Addr) {
-	t.Helper()
-	for i, s := range w.ask(t, "flood/"+d.String(), port, from) {
-		if s != "open" {
-			t.Errorf("flood from %v: %s", from[i], s)
-		}
-	}
-}
-
 func (w *Wire) ask(t testing.TB, verb string, port uint16, from []netip.Addr) []string {
 	t.Helper()
 	line := fmt.Sprintf("%s %d", verb, port)
@@ -339,10 +329,6 @@ func remote(in io.Reader, out io.Writer) {
 			all.Add(1)
 			go func() {
 				defer all.Done()
-				if d, ok := strings.CutPrefix(verb, "flood/"); ok {
-					words[i] = word(flood(netip.MustParseAddr(a), port, d))
-					return
-				}
 				if verb == "ask" {
 					words[i] = askUDP(netip.MustParseAddr(a), port)
 					return
@@ -410,22 +396,6 @@ func askUDP(from netip.Addr, port string) string {
 		return "refused"
 	}
 	return word(err)
-}
-
-func flood(from netip.Addr, port, d string) error {
-	limit, err := time.ParseDuration(d)
-	if err != nil {
-		return err
-	}
-	c, err := dialUDP(from, port)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	for end := time.Now().Add(limit); time.Now().Before(end); {
-		_, _ = c.Write([]byte{1}) // it does not matter if nothing listens
-	}
-	return nil
 }
 
 func echo(c net.Conn) error {
