@@ -15,12 +15,11 @@ import (
 	"bailiff/firewall/firewalltest"
 )
 
-// needFirewalld skips tests where there is no firewalld to play with. units/e2e boots a host that has one, and runs them
-// there.
+// needFirewalld skips tests where there is no firewalld to test with. units/e2e boots a host that has one, and runs them there.
 func needFirewalld(t testing.TB) {
 	t.Helper()
 	if os.Getenv("BAILIFF_TEST_FIREWALLD") == "" {
-		t.Skip("takes the machine's firewalld for its own: `make e2e` runs this on a host made for it")
+		t.Skip("changes the host's firewalld: `make e2e` runs this on a host of its own")
 	}
 	if ok, err := Running(t.Context()); !ok {
 		t.Fatal("firewalld does not run", err)
@@ -59,7 +58,7 @@ func cmd(args ...string) func(testing.TB) { return firewalltest.Damage("firewall
 
 func sh(script string) func(testing.TB) { return firewalltest.Damage("sh", "-ec", script) }
 
-// back waits for a firewalld that was started: by its unit's word it is there before it is on the bus, from 2.5 on.
+// back waits for a firewalld that was started: from 2.5 on its unit is active before it is on the bus.
 const back = "; timeout 30 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'"
 
 func TestContract(t *testing.T) {
@@ -117,8 +116,8 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestMethods: sets take effect as sources of the zone drop and as rich rules of named zones just as well, come back when
-// somebody took them away, and leave every zone as it was.
+// TestMethods: sets take effect as sources of the zone drop and as rich rules of named zones as well, are repaired when somebody
+// has removed them, and leave every zone as it was.
 func TestMethods(t *testing.T) {
 	needFirewalld(t)
 	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted")
@@ -197,7 +196,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestWatch: what others do is heard of within a moment, what we do ourselves is not news, and Verify trusts it.
+// TestWatch: changes by others are noticed at once, our own are not reported, and Verify relies on that.
 func TestWatch(t *testing.T) {
 	b := newBackend(t, Options{})
 	t.Cleanup(func() {

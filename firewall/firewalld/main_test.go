@@ -7,5 +7,5 @@ import (
 	"bailiff/firewall/firewalltest"
 )
 
-// TestMain plays the remote side of the contract, too.
+// TestMain acts as the remote side of the suite as well.
 func TestMain(m *testing.M) { os.Exit(firewalltest.Main(m)) }

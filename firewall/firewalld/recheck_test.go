@@ -12,8 +12,8 @@ import (
 	"bailiff/firewall/firewalltest"
 )
 
-// TestUpset: panic mode and another default zone are heard of, all is looked at again, and bans are in effect then as before.
-func TestUpset(t *testing.T) {
+// TestRecheck: panic mode and another default zone are noticed, everything is checked again, and bans are in effect as before.
+func TestRecheck(t *testing.T) {
 	needFirewalld(t)
 	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted")
 	w := firewalltest.NewWire(t, firewalltest.Web)

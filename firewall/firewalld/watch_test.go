@@ -129,7 +129,7 @@ func receive[T any](t *testing.T, c <-chan T, what string) (v T) {
 	return v
 }
 
-// TestForgedSignals: what others send is no news, however much it is, and costs no memory; what firewalld sends is.
+// TestForgedSignals: signals of others are ignored, however many, and cost no memory; those of firewalld are not.
 func TestForgedSignals(t *testing.T) {
 	privateBus(t)
 	fwd, mallory := newPeer(t), newPeer(t)
@@ -292,7 +292,7 @@ func TestPresence(t *testing.T) {
 	<-done
 }
 
-// TestSilentBus: a bus that accepts connections and says nothing holds nobody up beyond the time limit.
+// TestSilentBus: a bus that accepts connections and says nothing delays nothing beyond the time limit.
 func TestSilentBus(t *testing.T) {
 	dir := t.TempDir()
 	sock := filepath.Join(dir, "bus")

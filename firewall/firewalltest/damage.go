@@ -44,7 +44,7 @@ func inspected(t *testing.T, h *Host, b firewall.Backend) {
 		t.Errorf("unexpected %v, want %v", unexpected, want)
 	}
 	if off := next.Sub(held[0].Until).Abs(); have != len(held) || forever != 1 || off > 10*time.Second {
-		t.Errorf("%d elements, %d for ever, the next expires %v", have, forever, next)
+		t.Errorf("%d elements, %d forever, the next expires %v", have, forever, next)
 	}
 	if after := h.Leftover(t); after != before {
 		t.Errorf("Inspect changed\n%sinto\n%s", before, after)

@@ -19,7 +19,7 @@ func ready(b *testing.B) *Backend {
 	return be
 }
 
-// BenchmarkAdd is the way of one ban into the kernel: one call, one element.
+// BenchmarkAdd measures one ban: one call, one element.
 func BenchmarkAdd(b *testing.B) {
 	be := ready(b)
 	bans := bansFrom(1<<16, 0)
@@ -31,7 +31,7 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// BenchmarkAddBatch is what an element costs in a batch of 500.
+// BenchmarkAddBatch measures an element in a batch of 500.
 func BenchmarkAddBatch(b *testing.B) {
 	be := ready(b)
 	bans := bansFrom(100_000, 0)
@@ -79,7 +79,7 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "times-faster")
 }
 
-// BenchmarkVerifyEmpty is what the periodic look costs a host that bans nobody.
+// BenchmarkVerifyEmpty measures the periodic check on a host without bans.
 func BenchmarkVerifyEmpty(b *testing.B) {
 	be := ready(b)
 	for b.Loop() {
@@ -89,8 +89,8 @@ func BenchmarkVerifyEmpty(b *testing.B) {
 	}
 }
 
-// The cost of looking, with 100,000 elements in: Verify, List, and a Reconcile that finds nothing to do.
-func BenchmarkLook(b *testing.B) {
+// BenchmarkReads measures reading with 100,000 elements.
+func BenchmarkReads(b *testing.B) {
 	be := ready(b)
 	want := bansFrom(firewalltest.Many, 0)
 	if _, err := be.Reconcile(b.Context(), want); err != nil {

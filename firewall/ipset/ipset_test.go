@@ -120,7 +120,7 @@ func TestSwappedByOthers(t *testing.T) {
 	}
 }
 
-// TestOtherScopes: after a change of configuration the sets of scopes that are gone go, and rules change in one step.
+// TestOtherScopes: after a change of configuration the sets of former scopes are removed, and rules change in one step.
 func TestOtherScopes(t *testing.T) {
 	b := newBackend(t, Options{})
 	clean(t, b)
@@ -134,7 +134,7 @@ func TestOtherScopes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if ch.Initial || len(ch.Repaired) == 0 {
-		t.Errorf("%+v, want the tables and sets made anew", ch)
+		t.Errorf("%+v, want the tables and sets rebuilt", ch)
 	}
 	if s := leftover(t); strings.Contains(s, "sshd") || !strings.Contains(s, "bailiff6-web") {
 		t.Errorf("sets:\n%s", s)
@@ -144,7 +144,7 @@ func TestOtherScopes(t *testing.T) {
 	}
 }
 
-// TestLongBans: the kernel cuts timeouts at 24.8 days. They are set anew once half of that is over.
+// TestLongBans: the kernel cuts timeouts at 24.8 days. They are renewed once half of that has passed.
 func TestLongBans(t *testing.T) {
 	b := newBackend(t, Options{})
 	clean(t, b)
@@ -175,7 +175,7 @@ func TestLongBans(t *testing.T) {
 	}
 }
 
-// TestWatch: a flush is told of within a second (in fact within a millisecond); what others do elsewhere is not.
+// TestWatch: a flush is noticed within a second (in fact within a millisecond); what others do elsewhere is not reported.
 func TestWatch(t *testing.T) {
 	b := newBackend(t, Options{})
 	clean(t, b)
@@ -215,7 +215,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestCapabilities runs the backend in the rights of the service.
+// TestCapabilities runs the backend with the privileges of the service.
 func TestCapabilities(t *testing.T) { firewalltest.Bare(t, bare) }
 
 func bare(t *testing.T) {

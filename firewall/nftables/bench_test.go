@@ -37,7 +37,7 @@ func ready(b *testing.B) *Backend {
 	return be
 }
 
-// BenchmarkAdd is the way of one ban into the kernel: one transaction, one element.
+// BenchmarkAdd measures one ban: one transaction, one element.
 func BenchmarkAdd(b *testing.B) {
 	be := ready(b)
 	bans := bansFrom(1 << 16)
@@ -49,7 +49,7 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// BenchmarkAddBatch is what an element costs in a batch of 500.
+// BenchmarkAddBatch measures an element in a batch of 500.
 func BenchmarkAddBatch(b *testing.B) {
 	be := ready(b)
 	bans := bansFrom(100_000)
@@ -105,9 +105,8 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "times-faster")
 }
 
-// The cost of looking, with 100,000 elements in: Verify when nobody changed anything, List, and a Reconcile that finds
-// nothing to do.
-func BenchmarkLook(b *testing.B) {
+// BenchmarkReads measures reading with 100,000 elements; Verify when nobody has changed anything.
+func BenchmarkReads(b *testing.B) {
 	be := ready(b)
 	want := bansFrom(firewalltest.Many)
 	if _, err := be.Reconcile(b.Context(), want); err != nil {

@@ -58,7 +58,7 @@ func TestContract(t *testing.T) {
 					"add element":     firewalltest.Damage("nft", "add", "element", "inet", "bailiff", "v4-32", "{ 192.0.2.8 }"),
 					"replace element": firewalltest.Damage("nft", "delete element inet bailiff v4-32 { 192.0.2.7 }; add element inet bailiff v4-32 { 192.0.2.8 }"),
 					"add set":         firewalltest.Damage("nft", "add", "set", "inet", "bailiff", "v4-24", "{ type ipv4_addr; flags timeout; }"),
-					"chain anew": firewalltest.Damage("nft", "flush chain inet bailiff prerouting; delete chain inet bailiff prerouting; "+
+					"replace chain": firewalltest.Damage("nft", "flush chain inet bailiff prerouting; delete chain inet bailiff prerouting; "+
 						"add chain inet bailiff prerouting { type filter hook prerouting priority -300; }"),
 				},
 				Squat: map[string]func(testing.TB) (func(), string){

@@ -10,7 +10,7 @@ import (
 	"bailiff/firewall/firewalltest"
 )
 
-// TestCapabilities runs the backend in the rights of the service.
+// TestCapabilities runs the backend with the privileges of the service.
 func TestCapabilities(t *testing.T) { firewalltest.Bare(t, bare) }
 
 func bare(t *testing.T) {

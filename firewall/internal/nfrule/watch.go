@@ -21,7 +21,7 @@ const (
 )
 
 // Watch calls changed whenever the table of that name in one of the families was changed, by us or others, within about a
-// millisecond. It also calls changed when so much happened that the kernel dropped some of the news. It returns when ctx is
+// millisecond. It also calls changed when so much happened that the kernel dropped some notifications. It returns when ctx is
 // done, or with the error that ended it.
 func Watch(ctx context.Context, table string, families []uint8, changed func()) error {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (groupNftables - 1)})
@@ -31,7 +31,7 @@ func Watch(ctx context.Context, table string, families []uint8, changed func()) 
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	for {
-		news, err := c.Receive()
+		notified, err := c.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -39,7 +39,7 @@ func Watch(ctx context.Context, table string, families []uint8, changed func()) 
 			changed()
 		case err != nil:
 			return fmt.Errorf("nftables: watch: %w", err)
-		case slices.ContainsFunc(news, func(m netlink.Message) bool { return concerns(m, table, families) }):
+		case slices.ContainsFunc(notified, func(m netlink.Message) bool { return concerns(m, table, families) }):
 			changed()
 		}
 	}
