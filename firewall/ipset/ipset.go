@@ -5,7 +5,7 @@
 // rules.go the rules.
 //
 // The ipset protocol is written by hand, with the constants of vishvananda/netlink. That library sends one message for each
-// element and waits for each answer (100,000 bans take minutes, not 0.15 s), cannot list sets without their elements or look up
+// element and waits for each answer (100,000 bans take seconds, not 0.15 s), cannot list sets without their elements or look up
 // an index, and its ipset calls panic at an answer out of sequence. Elements are encoded by hand, since mdlayher/netlink's
 // encoder allocates ten times for each.
 package ipset

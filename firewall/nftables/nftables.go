@@ -4,8 +4,8 @@
 // packet. Any number of changes is one transaction: a packet meets all of it or nothing. It never touches tables of others.
 // Start reading at Backend; table.go reads what the kernel holds, tx.go changes it.
 //
-// Tables, rules and transactions are those of google/nftables. The elements of sets are read by hand (Backend.dump), because
-// that library keeps a whole dump in memory as attributes of their own: at 100,000 elements it takes ten times as long.
+// Tables, rules and transactions are those of google/nftables. The elements of sets are read by hand (Backend.dump), since that
+// library reads them through mdlayher/netlink, which is slow and takes much memory at 100,000 elements; see package request.
 package nftables
 
 import (
