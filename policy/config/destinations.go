@@ -1,6 +1,18 @@
 package config
 
-import "time"
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/policy/diag"
+	"bailiff/policy/yamldoc"
+)
 
 // Report is the part of the configuration that bailiff-report uses: `report` in bailiff.yaml(5).
 type Report struct {
@@ -101,4 +113,223 @@ func (d *Destination) CredentialName() string {
 		return "bailiff_" + d.Name
 	}
 	return ""
+}
+
+// newDestination returns the defaults of one type.
+func newDestination(name, kind string) Destination {
+	d := Destination{Name: name, Type: kind, Enabled: true, Digest: "off", TimeLimit: time.Minute}
+	switch kind {
+	case TypeMail:
+		d.Manual, d.Networks = true, true
+		d.Include, d.Layout, d.Lines = []string{IncludeWhois, IncludeLines}, "bailiff", maxReportLines
+	case TypeBlocklist:
+		d.Redact, d.Method, d.To, d.Lines = true, "mail", []string{"fail2ban@blocklist.de"}, 100
+	case TypeAbuseIPDB:
+		// It refuses a second report within 15 minutes, and a free account has 1,000 a day.
+		d.Redact, d.Window, d.Quota, d.Lines = true, 15*time.Minute, 1000, 20
+	case TypeXARF:
+		d.Redact, d.Digest, d.Window, d.Format, d.Lines, d.PerContact = true, "daily", 24*time.Hour, "4", 100, 10
+	case TypeWebhook:
+		d.Redact, d.Manual, d.Networks, d.Prolonged, d.Lines = true, true, true, true, 100
+	case TypeExec:
+		d.Manual, d.Networks, d.Prolonged, d.Lines = true, true, true, 100
+	}
+	return d
+}
+
+func checkDestinationName(s string) *diag.Error {
+	if len(s) > 32 || !isWord(s, lower+digits+"-.") || strings.Trim(s, "-.") != s {
+		return diag.Errorf("%q cannot be the name of a destination", diag.Clip(s)).WithHint("names are made of a-z, 0-9, - and ., at most 32 of them")
+	}
+	return nil
+}
+
+// destination returns a destination with what files say of it over the defaults of its type, and checks what its keys say
+// together. jails are the names of all jails.
+func (b *Builder) destination(name string, r *Report, jails []string) (d Destination, ok bool) {
+	at := "report.destinations." + name
+	fail := func(key string, err *diag.Error) { b.fail(b.place(at+"."+key, at), at+"."+key, err) }
+	kind := ""
+	if n := b.set[at+".type"]; n != nil {
+		kind = n.Value
+	} else if slices.Contains(DestinationTypes, name) {
+		kind = name
+	} else {
+		if !b.failed(at + ".type") {
+			fail("type", diag.Errorf("the destination %s has no type", name).WithHint("write type: and one of %s", strings.Join(DestinationTypes, ", ")))
+		}
+		return d, false
+	}
+	d = newDestination(name, kind)
+	d.RetryFor = r.RetryFor
+	fields := destinationFields(&d)
+	b.apply(at, fields)
+	d.Type = kind
+	walk(fields, "", func(key string, f *field) {
+		if b.set[at+"."+key] != nil && !f.suits(kind) {
+			fail(key, diag.Errorf("the type %s has no %s", kind, key).WithHint("it is for %s", strings.Join(f.types, ", ")))
+		}
+	})
+	need := func(missing bool, key, hint string) {
+		if missing && d.Enabled && !b.failed(at+"."+key) {
+			fail(key, diag.Errorf("the destination %s needs %s", name, key).WithHint("%s", hint))
+		}
+	}
+	switch kind {
+	case TypeMail:
+		need(len(d.To) == 0, "to", "write to: root")
+	case TypeBlocklist:
+		need(d.Method == "mail" && len(d.To) == 0, "to", "write to: fail2ban@blocklist.de, or leave it out")
+		need(d.Method == "http" && d.Server == "", "server", "write the server as it is registered at blocklist.de: its mail address or number")
+	case TypeXARF:
+		need(d.Org == "", "org", "write who reports: Example GmbH")
+	case TypeWebhook:
+		need(d.URL == "", "url", "write url: https://host/path")
+	case TypeExec:
+		need(len(d.Command) == 0, "command", "write command: [/usr/local/bin/tell, ARGUMENT]")
+		if len(d.Command) > 0 && !path.IsAbs(d.Command[0]) {
+			fail("command", diag.Errorf("%q is not an absolute path", diag.Clip(d.Command[0])).WithHint("write it with a leading slash: /usr/local/bin/tell"))
+		}
+	}
+	for _, j := range d.Jails {
+		if j != manual && !slices.Contains(jails, j) {
+			e := diag.Errorf("there is no jail %q", diag.Clip(j)).WithHint("bailiff config shows all jails")
+			if near := diag.Near(j, jails); near != "" {
+				e.Hint = "did you mean " + near + "?"
+			}
+			fail("jails", e)
+		}
+	}
+	return d, true
+}
+
+// failed says whether there is an error of that path already.
+func (b *Builder) failed(path string) bool {
+	return slices.ContainsFunc(b.errs, func(err error) bool { return err.(*diag.Error).Path == path })
+}
+
+func reportable(jail string) bool { return jail == manual || checkName(jail) == nil }
+
+func parseInclude(s string) (string, *diag.Error) {
+	if slices.Contains([]string{IncludeWhois, IncludeLines, IncludeContext}, s) {
+		return s, nil
+	}
+	return "", diag.Errorf("%q is not one of whois, lines, context", diag.Clip(s)).WithHint("write [whois, lines], or [] for the plain facts")
+}
+
+// digest is off, hourly or daily; other words for no are off.
+func digest(dst *string) value {
+	v := oneOf(dst, "off", "hourly", "daily")
+	set := v.set
+	v.set = func(n *yamldoc.Node) *diag.Error {
+		if on, ok := truths[n.Value]; ok && !on && n.Kind == yamldoc.Scalar {
+			*dst = "off"
+			return nil
+		}
+		return set(n)
+	}
+	return v
+}
+
+func blocklistServices(dst *map[string]string) value {
+	const hint = "write jails or filters, each with a name of blocklist.de's: {sshd: ssh, roundcube-auth: imap}"
+	return table(dst, "mapping of jails or filters to names", hint, func(s string) bool { return checkName(s) == nil }, func(n *yamldoc.Node) (string, *diag.Error) {
+		s, err := scalar(n)
+		if err != nil {
+			return "", err
+		}
+		return parseName(s, "one name of blocklist.de's: ssh, mail, imap, …")
+	}, quote)
+}
+
+func abuseCategories(dst *map[string][]int) value {
+	const hint = "write jails or filters, each with numbers of https://www.abuseipdb.com/categories: {sshd: [18, 22]}"
+	return table(dst, "mapping of jails or filters to lists of numbers", hint, func(s string) bool { return checkName(s) == nil }, func(n *yamldoc.Node) (all []int, err *diag.Error) {
+		items, err := list(n)
+		if err == nil && len(items) == 0 {
+			err = diag.Errorf("is an empty list").WithHint("%s", hint)
+		}
+		for _, item := range items {
+			v, err := parseNumber(item.Value, 1, 99)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, v)
+		}
+		return all, err
+	}, inlineNumbers)
+}
+
+// headers of a webhook: none that HTTP or the signature own, and none that is there to hold a secret, since all users may
+// read the configuration.
+func headers(dst *map[string]string) value {
+	owned := []string{"authorization", "proxy-authorization", "cookie", "content-length", "content-type", "transfer-encoding", "connection", "host", "upgrade", "te", "trailer", "expect"}
+	ok := func(s string) bool {
+		l := strings.ToLower(s)
+		return len(s) <= 64 && isWord(s, letters+digits+"-_") && !strings.HasPrefix(l, "webhook-") && !slices.Contains(owned, l)
+	}
+	const hint = "write further headers, such as {X-Team: mail}; secrets never stand here, the request is signed with the credential"
+	return table(dst, "mapping of names to texts", hint, ok, func(n *yamldoc.Node) (string, *diag.Error) {
+		s, err := scalar(n)
+		if err != nil {
+			return "", err
+		}
+		return parseChecked(validText, "holds a control character, or is too long", "write one line of ASCII")(s)
+	}, quote)
+}
+
+// parseWebURL checks where requests go. Plain http is for the host itself.
+func parseWebURL(s string) (string, *diag.Error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || len(s) > 2000:
+		return "", diag.Errorf("%q is not a URL", diag.Clip(s)).WithHint("write https://host/path")
+	case u.User != nil:
+		return "", diag.Errorf("the URL holds a user name").WithHint("all users may read the configuration; secrets come as credentials")
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return "", diag.Errorf("%q is not encrypted", diag.Clip(s)).WithHint("write https:; http: is for 127.0.0.1 and ::1")
+	}
+	return s, nil
+}
+
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
+}
+
+// parseSMTPServer reads HOST or HOST:PORT. Mails go there unencrypted and without a password: it is this host's own, or one
+// in its network.
+func parseSMTPServer(s string) (string, *diag.Error) {
+	if !validServer(s) {
+		return "", diag.Errorf("%q is not a server", diag.Clip(s)).WithHint("write HOST or HOST:PORT: 127.0.0.1")
+	}
+	if _, _, err := net.SplitHostPort(s); err != nil {
+		s = net.JoinHostPort(s, "25")
+	}
+	return s, nil
+}
+
+func validServer(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, port = s, "43"
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	_, bad := netip.ParseAddr(host)
+	return err == nil && n > 0 && (bad == nil || ValidHost(host))
+}
+
+// validAccount says whether blocklist.de may know a server by it.
+func validAccount(s string) bool {
+	return ValidAddress(s) || len(s) < 20 && isWord(s, digits)
+}
+
+// validText says whether s is a line of printable ASCII.
+func validText(s string) bool {
+	return s != "" && len(s) <= 200 && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' })
+}
+
+// validCredential keeps to names that are files in a folder and identifiers in a unit.
+func validCredential(s string) bool {
+	return len(s) <= 100 && isWord(s, letters+digits+"_.-") && strings.Trim(s, ".") != ""
 }

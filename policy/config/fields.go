@@ -119,7 +119,7 @@ func schema(c *Config) []field {
 			}},
 		}},
 		{name: "firewall", doc: "How packets of banned addresses are stopped.", fields: []field{
-			{name: "backend", doc: "Where bans are kept. dryrun blocks nothing.", value: oneOf(&c.Firewall.Backend, Backends...)},
+			{name: "backend", doc: "Where bans are kept. dryrun blocks nothing.", value: backend(&c.Firewall.Backend)},
 			{name: "block", doc: "Whether to discard packets silently, or to answer.", value: oneOf(&c.Firewall.Block, "drop", "reject")},
 			{name: "keep_on_stop", doc: "Bans stay in effect while the daemon is stopped.", value: boolean(&c.Firewall.KeepOnStop)},
 			{name: "close_connections", doc: "Close the open connections of a banned address.", value: boolean(&c.Firewall.Close)},

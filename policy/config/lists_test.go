@@ -45,6 +45,12 @@ func TestLists(t *testing.T) {
 		t.Errorf("lists %q", names(c))
 	}
 
+	// Nothing is left of what a dropped list set.
+	c = build(t, "allow: {lists: {pingdom: {interval: 1h}}}\n", "allow: {lists: [pingdom]}\n")
+	if at := c.Origin("allow.lists.pingdom.interval"); at != "built in" || c.Allow.Lists[0].Interval != 24*time.Hour {
+		t.Errorf("origin %q of %v", at, c.Allow.Lists[0].Interval)
+	}
+
 	// The catalogue as a whole is fit for use: a change of it that is not would end every daemon that names the list.
 	for _, name := range allow.Catalogue() {
 		if _, err := Parse("f", []byte("allow: {lists: ["+name+"]}\n")); err != nil {

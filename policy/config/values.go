@@ -262,6 +262,20 @@ func oneOf(dst *string, words ...string) value {
 	return one(dst, form, func(s string) (string, *diag.Error) { return parseWord(s, words) }, text)
 }
 
+// backend is one of Backends, with an answer to the name of the tool behind ipset.
+func backend(dst *string) value {
+	v := oneOf(dst, Backends...)
+	set := v.set
+	v.set = func(n *yamldoc.Node) *diag.Error {
+		err := set(n)
+		if err != nil && strings.HasPrefix(n.Value, "iptables") {
+			err.Hint = "write ipset, whose sets iptables rules refer to"
+		}
+		return err
+	}
+	return v
+}
+
 func parseWord(s string, words []string) (string, *diag.Error) {
 	if slices.Contains(words, s) {
 		return s, nil

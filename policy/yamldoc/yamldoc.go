@@ -93,6 +93,7 @@ var syntaxHints = map[string]string{
 	"found unexpected end of stream":                  "a quote is not closed: look from this line on",
 	"did not find expected ',' or '}'":                "a { is not closed, or a text in it needs quotes: look from this line on",
 	"did not find expected ',' or ']'":                "a [ is not closed, or a text in it needs quotes: look from this line on",
+	"did not find expected node content":              "a text that begins with a colon needs quotes, as an IPv6 address does: [\"::1\"]",
 	"did not find expected key":                       "the keys of one entry begin in the same column; a text that holds quotes or \": \" needs quotes",
 	"did not find expected '-' indicator":             "the entries of one list begin in the same column, each with a dash",
 	"found a tab character that violates indentation": "a tab cannot indent, blanks can",
