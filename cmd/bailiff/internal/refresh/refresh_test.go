@@ -213,7 +213,7 @@ func TestRefreshRefuses(t *testing.T) {
 		"remarks": {say("# under construction\n\n"), "bailiff: allow list a: refused: is empty" + stays},
 		"smaller": {say("192.0.2.1\n"), "bailiff: allow list a: refused: has 1 entry, less than 50 % of the 4 that it had" + stays + "hint: if that is right: bailiff allow refresh --accept a\n"},
 		"wider":   {say(good + "198.51.100.0/23\n"), "bailiff: allow list a: refused: has 198.51.100.0/23 in line 5, which is wider than /24" + stays},
-		"all":     {say(good + "0.0.0.0/0\n"), "bailiff: allow list a: refused: %URL%/a:5:1: 0.0.0.0/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6" + stays + "hint: to switch a jail off, write jails.NAME.enabled: false\n"},
+		"all":     {say(good + "0.0.0.0/0\n"), "bailiff: allow list a: refused: %URL%/a:5:1: 0.0.0.0/0 is too wide to be allowed: at most /8 for IPv4, /16 for IPv6" + stays + "hint: to disable a jail, write jails.NAME.enabled: false\n"},
 		"no address": {say(good + "<html>\n"), "bailiff: allow list a: refused: %URL%/a:5:1: \"<html>\" is neither an address nor a prefix" + stays +
 			"hint: write 192.0.2.7, 192.0.2.0/24, 2001:db8::7 or 2001:db8::/48\n"},
 		"escapes":      {say("\x1b[2J\n"), "bailiff: allow list a: refused: %URL%/a:1:1: control character U+001B" + stays},
