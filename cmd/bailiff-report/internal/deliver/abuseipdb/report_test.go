@@ -221,11 +221,11 @@ func TestJudge(t *testing.T) {
 		"taken false":                                 said1(200, `{"data":{"ipAddress":"198.51.100.7"}}`),
 		"reported less than 15 minutes ago true":      said1(429, dup, "Retry-After", "800"),
 		"reported less than 15 minutes ago true ":     said1(403, dup),
-		"retry 1h0m0s true: AbuseIPDB answered 429":    said1(429, quota, "Retry-After", "3600"),
-		"retry 2h0m0s true: AbuseIPDB answered 429":    said1(429, quota, "X-RateLimit-Reset", fmt.Sprint(now.Add(2*time.Hour).Unix())),
-		"retry 12h0m0s true: AbuseIPDB answered 429":   said1(429, quota),
-		"refused true: AbuseIPDB answered 401":         said1(401, `{"errors":[{"detail":"Authentication failed.","status":401}]}`),
-		"refused true: AbuseIPDB answered 403":         said1(403, ``),
+		"retry 1h0m0s true: AbuseIPDB answered 429":   said1(429, quota, "Retry-After", "3600"),
+		"retry 2h0m0s true: AbuseIPDB answered 429":   said1(429, quota, "X-RateLimit-Reset", fmt.Sprint(now.Add(2*time.Hour).Unix())),
+		"retry 12h0m0s true: AbuseIPDB answered 429":  said1(429, quota),
+		"refused true: AbuseIPDB answered 401":        said1(401, `{"errors":[{"detail":"Authentication failed.","status":401}]}`),
+		"refused true: AbuseIPDB answered 403":        said1(403, ``),
 		"refused true: AbuseIPDB asks for payment: n": said1(402, ``),
 		"refused false: AbuseIPDB answered 422 (unprocessable content): The ip must be valid. (ip); Bad category.": said1(422, `{"errors":[{"detail":"The ip must be valid.","source":{"parameter":"ip"}},{"detail":"Bad category."}]}`),
 		"retry 0s false: AbuseIPDB answered 500 (internal server error)":                                           said1(500, `<!DOCTYPE html>`),
@@ -246,7 +246,7 @@ func TestJudge(t *testing.T) {
 		"retry 15m0s false":                                                said1(429, dup),
 		"retry 12h0m0s true":                                               said1(429, quota),
 		"retry 0s false: AbuseIPDB does not say":                           said1(200, `{"data":{}}`),
-		"refused true: AbuseIPDB answered 401":                              said1(401, ``),
+		"refused true: AbuseIPDB answered 401":                             said1(401, ``),
 	} {
 		if got := judged(judgeBulk(a, 63, now)); !strings.HasPrefix(got, want) {
 			t.Errorf("%d %s\n%s, want\n%s", a.Status, a.Body, got, want)

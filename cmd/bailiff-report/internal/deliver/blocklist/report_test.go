@@ -54,7 +54,7 @@ func TestNotTold(t *testing.T) {
 		"192.168.0.1 is no address of the Internet": func(r *report.Report) {
 			r.Prefix, r.Address = netip.MustParsePrefix("192.168.0.1/32"), netip.MustParseAddr("192.168.0.1")
 		},
-		"of 2001:db8:1:2::/64 none is known":                                                  func(r *report.Report) { r.Address = r.Prefix.Addr() },
+		"of 2001:db8:1:2::/64 none is known":                                            func(r *report.Report) { r.Address = r.Prefix.Addr() },
 		"jail shop has no known service; name it in report.destinations.bl.services":    func(r *report.Report) { r.Jail, r.Service = "shop", "shop" },
 		"jail openvpn has no known service; name it in report.destinations.bl.services": func(r *report.Report) { r.Jail, r.Service = "openvpn", "openvpn" },
 	} {
