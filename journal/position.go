@@ -100,12 +100,21 @@ func reached(m *Cursor, own bool, origin string, l *location) bool {
 	return m.hasRealtime() && l.realtime <= m.Realtime
 }
 
-// currentBoot is the id of the boot that this process runs in.
+// currentBoot is CurrentBoot, read once. A service with ProcSubset=pid cannot read the id from /proc; its unit sets BootVariable.
 var currentBoot = sync.OnceValue(func() ID128 {
-	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	id, _ := ParseID128(strings.TrimSpace(string(b)))
+	id, err := ParseID128(os.Getenv(BootVariable))
+	if err != nil {
+		b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		id, _ = ParseID128(strings.TrimSpace(string(b)))
+	}
 	return id
 })
+
+// BootVariable is the environment variable in which a unit passes the id of the running boot (%b in systemd.unit(5)).
+const BootVariable = "BAILIFF_BOOT_ID"
+
+// CurrentBoot is the id of the running boot, or zero if it is not known.
+func CurrentBoot() ID128 { return currentBoot() }
 
 // mark is where a reader stands in one origin.
 type mark struct {

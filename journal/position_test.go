@@ -1,7 +1,9 @@
 package journal_test
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -163,6 +165,25 @@ func TestParsePosition(t *testing.T) {
 	for _, s := range []string{"", "x", one + " system:t", one + " %zz:" + one, one + " a:b=c"} {
 		if p, err := journal.ParsePosition(s); err == nil {
 			t.Errorf("%q: %s", s, p)
+		}
+	}
+}
+
+// TestCurrentBoot: the unit's variable comes before /proc, and is ignored if it holds no id.
+func TestCurrentBoot(t *testing.T) {
+	if os.Getenv("JOURNAL_TEST_BOOT") != "" {
+		fmt.Println(journal.CurrentBoot())
+		os.Exit(0)
+	}
+	proc, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	real := strings.ReplaceAll(strings.TrimSpace(string(proc)), "-", "")
+	for given, want := range map[string]string{
+		"": real, "nonsense": real, "0123456789abcdef0123456789abcdef": "0123456789abcdef0123456789abcdef",
+	} {
+		child := exec.Command(os.Args[0], "-test.run=^TestCurrentBoot$")
+		child.Env = append(os.Environ(), "JOURNAL_TEST_BOOT=1", journal.BootVariable+"="+given)
+		if out, err := child.Output(); err != nil || strings.TrimSpace(string(out)) != want {
+			t.Errorf("%s=%q: boot %q, %v; want %s", journal.BootVariable, given, out, err, want)
 		}
 	}
 }

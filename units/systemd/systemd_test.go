@@ -197,6 +197,15 @@ func TestSysusers(t *testing.T) {
 	}
 }
 
+// TestBootIsGiven: programs that continue reading the journal learn the boot's id from their unit, since /proc is hidden from them.
+func TestBootIsGiven(t *testing.T) {
+	for _, name := range []string{"bailiff.service", "bailiff-report.service"} {
+		if b, err := os.ReadFile(name); err != nil || !strings.Contains(string(b), "\nEnvironment=BAILIFF_BOOT_ID=%b\n") {
+			t.Errorf("%s: no BAILIFF_BOOT_ID, %v", name, err)
+		}
+	}
+}
+
 // TestEveryKeyHasAReason: every group of settings in [Service] has a comment above it.
 func TestEveryKeyHasAReason(t *testing.T) {
 	for _, name := range units {
