@@ -172,6 +172,25 @@ func (g *Engine) number(name string) uint16 {
 	return uint16(i)
 }
 
+// ClockSet says that the clock was set between the entries judged so far and those to come: forward by this many microseconds, or
+// back if it is negative. What is counted stays as long ago as it was, so a step of the clock neither ends nor reopens a window.
+func (g *Engine) ClockSet(by int64) {
+	if by == 0 || g.rereading && g.restored {
+		return // the counts come from the state file, with the times of the clock then
+	}
+	for _, j := range g.jails {
+		j.counter.Shift(by)
+	}
+	for _, n := range g.networks {
+		n.Shift(by)
+	}
+	g.conns.Shift(by)
+	g.pending.Shift(by)
+	g.accounts.Shift(by)
+	g.bursts.Shift(by)
+	g.state.ShiftPardons(by)
+}
+
 // SetAllow takes a new allow list and lifts the bans that it forbids: those of an allowed address, and those of a
 // prefix that holds one.
 func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []state.Ban) {

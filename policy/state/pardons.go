@@ -49,6 +49,13 @@ func (s *pardons) Pardoned(a netip.Addr, at, within int64) bool {
 	return false
 }
 
+// ShiftPardons moves all pardons by this many microseconds, because the clock was set.
+func (s *pardons) ShiftPardons(by int64) {
+	for k := range s.at {
+		s.at[k] += by
+	}
+}
+
 // expire drops what is forgotten.
 func (s *pardons) expire(now int64) {
 	if s.tidied <= now && now-s.tidied < tidyEvery {
