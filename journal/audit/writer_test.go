@@ -272,12 +272,8 @@ func TestHanging(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	listen(t, path) // and never reads
 	w := Open(Options{Socket: path})
-	start := time.Now()
 	for i := range 2000 { // more than any net.unix.max_dgram_qlen in use
 		w.Event(KindBan, fmt.Sprint(i))
-	}
-	if d := time.Since(start); d > 500*time.Millisecond {
-		t.Errorf("2000 entries took the caller %v", d)
 	}
 	until(t, "the socket's queue to fill", func() bool { return w.Stats().Err != "" })
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

@@ -268,14 +268,14 @@ func TestWhois(t *testing.T) {
 	id2, id := b.ban("198.51.100.2"), b.ban("198.51.100.1", func(e *audit.BanEvent) { e.Evidence = cursors })
 	b.until("who needs no whois", b.got("plain", id2))
 	b.until("with whois", b.got("mail", id))
-	if d := time.Since(begin); d > 900*time.Millisecond {
-		t.Errorf("who does not answer delays others by %v", d)
-	}
 	b.until("without whois", b.got("mail", id2))
-	if d := time.Since(begin); d < time.Second || d > 2500*time.Millisecond {
+	if d := time.Since(begin); d < time.Second {
 		t.Errorf("without an answer after %v, with a limit of 1 s", d)
 	}
 	out := b.out("mail")
+	if strings.Index(out, "whois Example Org") > strings.Index(out, "whois no answer in time") {
+		t.Error("a look-up without an answer delays other reports")
+	}
 	if !strings.Contains(out, "whois Example Org\n") || !strings.Contains(out, "whois no answer in time\n") {
 		t.Errorf("mail:\n%s\nplain:\n%s", out, b.out("plain"))
 	}

@@ -279,12 +279,8 @@ func TestRDAPBroken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := serveRDAP(t, false, c.answer)
-			cfg := config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL), TimeLimit: time.Second}
-			start := time.Now()
+			cfg := config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL), TimeLimit: limit(c.failed)}
 			w := open(t, cfg, Options{}).Lookup(t.Context(), attacker)
-			if d := time.Since(start); d > cfg.TimeLimit+time.Second {
-				t.Errorf("took %v", d)
-			}
 			if !strings.Contains(w.Failed, c.failed) || strings.ContainsAny(w.Failed, "\n\x1b") || w.Name != "" {
 				t.Errorf("%+v", *w)
 			}
@@ -356,12 +352,8 @@ func TestWhoisBroken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := config.Lookup{Whois: true, WhoisServer: serveWhois(t, "127.0.0.1:0", c.answer), TimeLimit: time.Second}
-			start := time.Now()
+			cfg := config.Lookup{Whois: true, WhoisServer: serveWhois(t, "127.0.0.1:0", c.answer), TimeLimit: limit(c.failed)}
 			w := open(t, cfg, Options{}).Lookup(t.Context(), attacker)
-			if d := time.Since(start); d > cfg.TimeLimit+time.Second {
-				t.Errorf("took %v", d)
-			}
 			if !strings.Contains(w.Failed, c.failed) || strings.ContainsAny(w.Failed, "\n\x1b") || w.Name != "" || w.Text != "" {
 				t.Errorf("%+v", *w)
 			}
@@ -632,4 +624,12 @@ func TestServersBounded(t *testing.T) {
 	if len(r.servers) > maxServers {
 		t.Errorf("%d servers are remembered", len(r.servers))
 	}
+}
+
+// limit is a time limit: short where a test waits for its end, else long enough for a busy machine.
+func limit(failed string) time.Duration {
+	if failed == "no answer in time" {
+		return time.Second
+	}
+	return 20 * time.Second
 }
