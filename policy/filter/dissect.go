@@ -2,7 +2,6 @@ package filter
 
 import (
 	"bytes"
-	"fmt"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -53,7 +52,7 @@ func (f *Filter) dissectFrom(pattern string, msg []byte, from int, truncated boo
 		switch {
 		case p.Name != pattern || truncated && (p.re != nil || !p.prog.early):
 		case p.re != nil:
-			if pieces, ok := p.blind().dissect(msg[from:]); ok {
+			if pieces, ok := split(p.split(), msg[from:]); ok {
 				return pieces, true
 			}
 		default:
@@ -139,20 +138,17 @@ func pieces(msg []byte, from, end int, all []taken) (l []Piece) {
 	return l
 }
 
-// blind is a regular expression with a group around everything but literal text.
-type blind struct{ re *regexp.Regexp }
-
 const hiddenGroup = "hidden_text"
 
-// newBlind builds it from an expression that compileExpr has accepted.
-func newBlind(s string) *blind {
+// splitter adds groups to an expression that compileExpr has accepted, around everything but literal text.
+func splitter(s string) *regexp.Regexp {
 	tree, err := syntax.Parse(`(?s:`+s+`)`, syntax.Perl)
 	if err != nil {
 		panic(err) // compileExpr has parsed it
 	}
 	n := tree.MaxCap()
 	hide(tree, &n)
-	return &blind{regexp.MustCompile(`\A(?:` + tree.String() + `)\s*\z`)}
+	return regexp.MustCompile(`\A(?:` + tree.String() + `)\s*\z`)
 }
 
 func hide(t *syntax.Regexp, n *int) {
@@ -163,20 +159,18 @@ func hide(t *syntax.Regexp, n *int) {
 			hide(s, n)
 		}
 	default:
-		c := *t
-		c.Sub, c.Rune = slices.Clone(t.Sub), slices.Clone(t.Rune) // they may lie in t itself
-		*n++
-		*t = syntax.Regexp{Op: syntax.OpCapture, Cap: *n, Name: fmt.Sprintf("%s%d", hiddenGroup, *n), Sub: []*syntax.Regexp{&c}}
+		group(t, n, hiddenGroup)
 	}
 }
 
-func (b *blind) dissect(msg []byte) ([]Piece, bool) {
-	loc := b.re.FindSubmatchIndex(msg)
+// split splits a line with the groups of a splitter.
+func split(re *regexp.Regexp, msg []byte) ([]Piece, bool) {
+	loc := re.FindSubmatchIndex(msg)
 	if loc == nil {
 		return nil, false
 	}
 	var all []taken
-	for i, name := range b.re.SubexpNames() {
+	for i, name := range re.SubexpNames() {
 		if strings.HasPrefix(name, hiddenGroup) {
 			name = classText.String()
 		}

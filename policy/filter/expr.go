@@ -130,19 +130,24 @@ func wrapFree(t *syntax.Regexp, n *int) {
 		return
 	}
 	if (t.Op == syntax.OpStar || t.Op == syntax.OpPlus || t.Op == syntax.OpRepeat) && length(t) > shortText && takesLetters(t) && !finds(t) {
-		c := *t
-		c.Sub = slices.Clone(t.Sub) // it may lie in t itself
-		*n++
 		name := freeGroup
 		if escapesQuotes(t.Sub[0]) {
 			name = quotedGroup
 		}
-		*t = syntax.Regexp{Op: syntax.OpCapture, Cap: *n, Name: fmt.Sprintf("%s%d", name, *n), Sub: []*syntax.Regexp{&c}}
+		group(t, n, name)
 		return
 	}
 	for _, s := range t.Sub {
 		wrapFree(s, n)
 	}
+}
+
+// group puts a capture group around t. Its name ends with its number, which is one above n.
+func group(t *syntax.Regexp, n *int, name string) {
+	c := *t
+	c.Sub, c.Rune = slices.Clone(t.Sub), slices.Clone(t.Rune) // their arrays may be in t itself
+	*n++
+	*t = syntax.Regexp{Op: syntax.OpCapture, Cap: *n, Name: fmt.Sprintf("%s%d", name, *n), Sub: []*syntax.Regexp{&c}}
 }
 
 // checked lists the groups whose text must be an address or a number.

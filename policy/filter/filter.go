@@ -15,6 +15,7 @@ package filter
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -72,7 +73,7 @@ type Pattern struct {
 	node  *node
 	prog  *program
 	re    *expr
-	blind func() *blind // of a regular expression: see Dissect
+	split func() *regexp.Regexp // of a regular expression: see Dissect
 }
 
 // Mode returns the matcher of a mode; "" is the default mode.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -317,34 +318,37 @@ func (l *loader) fragments(n *yamldoc.Node, path string) {
 			l.errorf(p.Key, at, "cannot be the name of a fragment: it is a field's, or not made of letters, digits, - and _")
 			continue
 		}
-		s := l.text(p.Value, at)
-		if p.Value.Kind != yamldoc.Scalar {
-			continue
+		if tree, size := l.tree(p.Value, at); tree != nil {
+			l.define[name] = fragment{tree, size}
 		}
-		tree, size, err := parseTemplate(s, l.define)
-		if err == nil {
-			err = likeRegexp(s)
-		}
-		if err != nil {
-			l.within(p.Value, at, err)
-			continue
-		}
-		l.define[name] = fragment{tree, size}
 	}
+}
+
+// tree parses a template, and returns its size with all fragments. It returns nil after reporting an error.
+func (l *loader) tree(n *yamldoc.Node, path string) (*node, int) {
+	s := l.text(n, path)
+	if n.Kind != yamldoc.Scalar {
+		return nil, 0
+	}
+	tree, size, err := parseTemplate(s, l.define)
+	if err == nil {
+		err = likeRegexp(s)
+	}
+	if err == nil {
+		return tree, size
+	}
+	e := l.errorf(n, path, "%v", err)
+	e.Hint = err.hint
+	if col, ok := l.column(n, err.at); ok {
+		e.Col, e.Text = col, err.text
+	}
+	return nil, 0
 }
 
 // template parses and compiles a template. It returns nil after reporting an error.
 func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *node) {
-	s := l.text(n, path)
-	if n.Kind != yamldoc.Scalar {
-		return nil, nil
-	}
-	tree, _, terr := parseTemplate(s, l.define)
-	if terr == nil {
-		terr = likeRegexp(s)
-	}
-	if terr != nil {
-		l.within(n, path, terr)
+	tree, _ := l.tree(n, path)
+	if tree == nil {
 		return nil, nil
 	}
 	prog, err := compile(tree, last)
@@ -361,15 +365,6 @@ func (l *loader) template(n *yamldoc.Node, path string, last op) (*program, *nod
 		return nil, nil
 	}
 	return prog, tree
-}
-
-// within reports an error inside a template, with its column if possible.
-func (l *loader) within(n *yamldoc.Node, path string, terr *templateError) {
-	e := l.errorf(n, path, "%v", terr)
-	e.Hint = terr.hint
-	if col, ok := l.column(n, terr.at); ok {
-		e.Col, e.Text = col, terr.text
-	}
 }
 
 var kinds = map[string]Kind{"failure": Failure, "success": Success, "context": Context, "delivery": Delivery, "void": Void}
@@ -464,7 +459,7 @@ func (l *loader) pattern(n *yamldoc.Node) {
 			l.errorf(t, path+".regexp", "%v", exprError(t.Value, err)).Hint = exprHint(t.Value)
 			continue
 		}
-		q.blind = sync.OnceValue(func() *blind { return newBlind(q.Text) })
+		q.split = sync.OnceValue(func() *regexp.Regexp { return splitter(q.Text) })
 		l.f.patterns = append(l.f.patterns, &q)
 	}
 }
