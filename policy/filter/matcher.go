@@ -7,8 +7,9 @@ import (
 
 // Matcher is a filter in one of its modes. It is read-only: any number of goroutines may use it.
 //
-// Most lines of a journal match no pattern. So only the patterns that can begin as the line does are tried (trie), in the
-// order of the file.
+// Most lines of a journal match no pattern, so the cheapest checks come first. Does the line contain one of the texts that
+// every matching line contains (cover)? Which patterns can begin as the line does (trie)? Only these are tried, in the order
+// of the file. Without cover, lines of web and mail units that match nothing take twice as long (0.66 instead of 0.34 µs).
 type Matcher struct {
 	Filter *Filter
 	Mode   string
@@ -17,7 +18,8 @@ type Matcher struct {
 	patterns    []*Pattern
 	prefixFirst byteSet
 	trie        *trie
-	mixed       bool // some patterns accept whole messages only
+	mixed       bool     // some patterns accept whole messages only
+	cover       [][]byte // every line that a pattern accepts contains one of these; nil: it would take too many
 }
 
 // messagePrefix may stand before any message: "error: ", a queue id.
@@ -35,6 +37,9 @@ func newMatcher(f *Filter, mode string) *Matcher {
 		}
 	}
 	m.trie = newTrie(m.patterns)
+	if len(f.prefixes) > 0 || len(m.trie.root.list) > 0 { // otherwise most lines fail at their first byte
+		m.cover = cover(m.patterns)
+	}
 	for _, l := range f.prefixes {
 		firsts, _ := firstSets(l.prog.ins)
 		for b, ok := range firsts[0] {
@@ -81,6 +86,9 @@ func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
 func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 	msg, repeat, truncated := m.Filter.open(msg)
 	if repeat == 0 {
+		return false, 0
+	}
+	if m.cover != nil && !slices.ContainsFunc(m.cover, func(s []byte) bool { return bytes.Contains(msg, s) }) {
 		return false, 0
 	}
 	v := vm{line: msg, tail: len(trimRight(msg)), fuel: fuelFor(len(msg))}
