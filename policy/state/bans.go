@@ -49,27 +49,32 @@ func (b *Ban) ID() string {
 	return hex.EncodeToString(h[:8])
 }
 
-// bans are those in force. There may be 100,000, so they are kept without pointers and without texts: names of jails and scopes
-// are few and have numbers, and what an operator wrote stands apart.
+// bans are those in force. There may be 100,000, so they are kept without texts: names of jails and scopes are few and have
+// numbers, and what an operator wrote stands apart.
 type bans struct {
-	single  map[prefix.Key]ban   // prefixes that one jail bans
-	several map[prefix.Key][]ban // prefixes that several jails ban, sorted by jail
-	n       int
+	rows    table[ban]
 	lengths lengths
-	due     int64            // none is over before
-	jails   []string         // by number
-	scopes  []string         // by number; the first is ""
-	notes   map[noteKey]note // of bans by hand
+	due     int64           // none is over before
+	jails   []string        // by number
+	scopes  []string        // by number; the first is ""
+	notes   map[rowKey]note // of bans by hand
 }
 
 // ban is what a prefix is banned for.
 type ban struct {
 	since, until int64 // until never: forever
-	failures     uint32
-	count        uint32
-	jail, scope  uint16 // in bans.jails and bans.scopes
-	reason       uint8  // in reasons
+	failures     uint16
+	scope        uint16 // in bans.scopes
+	count        uint32 // and in the lowest bits the reason, see reasonBits
 }
+
+// reasonBits of ban.count hold the number of the reason.
+const (
+	reasonBits = 3
+	maxCount   = 1<<(32-reasonBits) - 1
+)
+
+func (b *ban) reason() string { return reasons[b.count&(1<<reasonBits-1)] }
 
 // never is an end that does not come.
 const never = math.MaxInt64
@@ -77,44 +82,15 @@ const never = math.MaxInt64
 // note is what a ban by hand says besides.
 type note struct{ reason, by string }
 
-type noteKey struct {
-	prefix prefix.Key
-	jail   uint16
-}
-
-func newBans() bans {
-	return bans{
-		single: make(map[prefix.Key]ban), several: make(map[prefix.Key][]ban), notes: make(map[noteKey]note),
-		scopes: []string{""}, due: never,
-	}
-}
+func newBans() bans { return bans{notes: make(map[rowKey]note), scopes: []string{""}, due: never} }
 
 // Len is how many bans there are.
-func (l *bans) Len() int { return l.n }
+func (l *bans) Len() int { return l.rows.n }
 
-// list returns the bans of one prefix, sorted by jail.
-func (l *bans) list(k prefix.Key) []ban {
-	if b, ok := l.single[k]; ok {
-		return []ban{b}
-	}
-	return slices.Clone(l.several[k])
-}
-
-// set replaces the bans of one prefix.
-func (l *bans) set(k prefix.Key, list []ban) {
-	l.n += len(list) - len(l.list(k))
-	delete(l.single, k)
-	delete(l.several, k)
-	switch len(list) {
-	case 0:
-		if l.n == 0 {
-			*l = newBans() // after a storm the memory goes back
-		}
-	case 1:
-		l.single[k] = list[0]
-	default:
-		l.several[k] = list
-	}
+// key is that of a jail's ban; ok is false where the jail has none.
+func (l *bans) key(p netip.Prefix, jail string) (k rowKey, ok bool) {
+	n := slices.Index(l.jails, jail)
+	return rowKey{prefix.OfPrefix(p), uint16(n)}, n >= 0
 }
 
 // number gives a name its place in a list; ok is false when there is no room for another one.
@@ -129,54 +105,42 @@ func number(list *[]string, name string) (i uint16, ok bool) {
 	return uint16(n), true
 }
 
-// find gives the place of a jail's ban among those of a prefix.
-func (l *bans) find(list []ban, jail string) (i int, ok bool) {
-	return slices.BinarySearchFunc(list, jail, func(b ban, jail string) int { return cmp.Compare(l.jails[b.jail], jail) })
-}
-
 // Add puts a ban in; one of the same prefix and jail is replaced. The prefix must be masked and not IPv4-mapped.
 func (l *bans) Add(b Ban) {
-	k := prefix.OfPrefix(b.Prefix)
 	jail, ok := number(&l.jails, b.Jail)
 	if !ok {
 		return // no configuration has 65,536 jails
 	}
 	scope, _ := number(&l.scopes, b.Scope) // with too many scopes all traffic, which holds every scope
 	x := ban{
-		since: b.Since, until: b.Until, failures: uint32(min(max(b.Failures, 0), math.MaxInt32)), count: uint32(min(max(b.Count, 0), math.MaxInt32)),
-		jail: jail, scope: scope,
+		since: b.Since, until: b.Until, failures: uint16(min(max(b.Failures, 0), math.MaxUint16)), scope: scope,
+		count: uint32(min(max(b.Count, 0), maxCount)) << reasonBits,
 	}
 	if b.Until == 0 {
 		x.until = never
 	}
-	nk := noteKey{k, jail}
-	delete(l.notes, nk)
+	k := rowKey{prefix.OfPrefix(b.Prefix), jail}
+	delete(l.notes, k)
 	if r := slices.Index(reasons, b.Reason); r >= 0 && b.By == "" {
-		x.reason = uint8(r)
+		x.count |= uint32(r)
 	} else {
-		l.notes[nk] = note{b.Reason, b.By}
+		l.notes[k] = note{b.Reason, b.By}
 	}
-	list := l.list(k)
-	if i, in := l.find(list, b.Jail); in {
-		list[i] = x
-	} else {
-		list = slices.Insert(list, i, x)
-	}
-	l.set(k, list)
-	l.lengths.add(k)
+	l.rows.set(k, x)
+	l.lengths.add(k.prefix)
 	l.due = min(l.due, x.until)
 }
 
 // Remove takes a ban out; false when there is none.
 func (l *bans) Remove(p netip.Prefix, jail string) bool {
-	k := prefix.OfPrefix(p)
-	list := l.list(k)
-	i, ok := l.find(list, jail)
-	if ok {
-		delete(l.notes, noteKey{k, list[i].jail})
-		l.set(k, slices.Delete(list, i, i+1))
+	k, ok := l.key(p, jail)
+	if !ok || !l.rows.delete(k) {
+		return false
 	}
-	return ok
+	if delete(l.notes, k); l.rows.n == 0 {
+		*l = newBans() // names of jails and scopes go, too
+	}
+	return true
 }
 
 // RemoveFunc takes out the bans that gone says, and returns them.
@@ -198,26 +162,17 @@ func (l *bans) expire(now int64) []Ban {
 		return nil
 	}
 	var over []Ban
-	l.due = never
-	look := func(k prefix.Key, b *ban) {
+	due := int64(never)
+	for k, b := range l.rows.all() {
 		if b.until <= now {
 			over = append(over, l.full(k, b))
 		} else {
-			l.due = min(l.due, b.until)
-		}
-	}
-	for k, b := range l.single {
-		look(k, &b)
-	}
-	for k, list := range l.several {
-		for i := range list {
-			look(k, &list[i])
+			due = min(due, b.until)
 		}
 	}
 	slices.SortFunc(over, func(a, b Ban) int {
 		return cmp.Or(cmp.Compare(a.Until, b.Until), prefix.OfPrefix(a.Prefix).Compare(prefix.OfPrefix(b.Prefix)), cmp.Compare(a.Jail, b.Jail))
 	})
-	due := l.due
 	for _, b := range over {
 		l.Remove(b.Prefix, b.Jail)
 	}
@@ -226,40 +181,53 @@ func (l *bans) expire(now int64) []Ban {
 }
 
 // full is a ban with its texts.
-func (l *bans) full(k prefix.Key, b *ban) Ban {
+func (l *bans) full(k rowKey, b *ban) Ban {
+	n := l.noteOf(k, b)
 	x := Ban{
-		Prefix: k.Prefix(), Jail: l.jails[b.jail], Since: b.since, Until: b.until, Failures: int(b.failures), Count: int(b.count),
-		Reason: reasons[b.reason], Scope: l.scopes[b.scope],
+		Prefix: k.prefix.Prefix(), Jail: l.jails[k.jail], Since: b.since, Until: b.until, Failures: int(b.failures),
+		Count: int(b.count >> reasonBits), Reason: n.reason, By: n.by, Scope: l.scopes[b.scope],
 	}
 	if b.until == never {
 		x.Until = 0
 	}
-	if n, ok := l.notes[noteKey{k, b.jail}]; ok {
-		x.Reason, x.By = n.reason, n.by
-	}
 	return x
+}
+
+// noteOf is the reason of a ban, and who made it by hand.
+func (l *bans) noteOf(k rowKey, b *ban) note {
+	if len(l.notes) > 0 {
+		if n, ok := l.notes[k]; ok {
+			return n
+		}
+	}
+	return note{reason: b.reason()}
 }
 
 // Get returns a jail's ban of exactly that prefix.
 func (l *bans) Get(p netip.Prefix, jail string) (Ban, bool) {
-	k := prefix.OfPrefix(p)
-	list := l.list(k)
-	if i, ok := l.find(list, jail); ok {
-		return l.full(k, &list[i]), true
+	if k, ok := l.key(p, jail); ok {
+		if b := l.rows.get(k); b != nil {
+			return l.full(k, b), true
+		}
 	}
 	return Ban{}, false
 }
 
 // Of goes through the bans of exactly that prefix, by jail.
 func (l *bans) Of(p netip.Prefix) iter.Seq[Ban] {
-	return func(yield func(Ban) bool) {
-		k := prefix.OfPrefix(p)
-		for _, b := range l.list(k) {
-			if !yield(l.full(k, &b)) {
-				return
-			}
+	return slices.Values(l.list(prefix.OfPrefix(p)))
+}
+
+// list returns the bans of one prefix, by jail.
+func (l *bans) list(k prefix.Key) (list []Ban) {
+	for x, b := range l.rows.from(rowKey{prefix: k}) {
+		if x.prefix != k {
+			break
 		}
+		list = append(list, l.full(x, b))
 	}
+	slices.SortFunc(list, func(a, b Ban) int { return cmp.Compare(a.Jail, b.Jail) })
+	return list
 }
 
 // Covering goes through the bans of all prefixes that hold an address, wide ones first.
@@ -267,9 +235,8 @@ func (l *bans) Covering(a netip.Addr) iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
 		own := prefix.OfAddr(a)
 		for _, bits := range slices.Clone(l.lengths.of(own)) {
-			k := own.Cut(int(bits))
-			for _, b := range l.list(k) {
-				if !yield(l.full(k, &b)) {
+			for _, b := range l.list(own.Cut(int(bits))) {
+				if !yield(b) {
 					return
 				}
 			}
@@ -280,25 +247,17 @@ func (l *bans) Covering(a netip.Addr) iter.Seq[Ban] {
 // Holds says whether a ban that some jail made before a moment is in force then for an address; counts says which jails and
 // scopes matter. It is asked for each failure.
 func (l *bans) Holds(a netip.Addr, at int64, counts func(jail, scope string) bool) bool {
-	if l.n == 0 {
+	if l.rows.n == 0 {
 		return false
 	}
-	holds := func(b *ban) bool { return b.since < at && at < b.until && counts(l.jails[b.jail], l.scopes[b.scope]) }
 	own := prefix.OfAddr(a)
 	for _, bits := range l.lengths.of(own) {
 		k := own.Cut(int(bits))
-		if b, ok := l.single[k]; ok {
-			if holds(&b) {
-				return true
+		for x, b := range l.rows.from(rowKey{prefix: k}) {
+			if x.prefix != k {
+				break
 			}
-			continue
-		}
-		if len(l.several) == 0 {
-			continue
-		}
-		list := l.several[k]
-		for i := range list {
-			if holds(&list[i]) {
+			if b.since < at && at < b.until && counts(l.jails[x.jail], l.scopes[b.scope]) {
 				return true
 			}
 		}
@@ -306,7 +265,7 @@ func (l *bans) Holds(a netip.Addr, at int64, counts func(jail, scope string) boo
 	return false
 }
 
-// All goes through all bans: IPv4 before IPv6, by address, wide before narrow, then by jail.
+// All goes through all bans: IPv4 before IPv6, by address, wide before narrow, then by jail. They must not be changed meanwhile.
 func (l *bans) All() iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
 		for k, b := range l.sorted() {
@@ -317,27 +276,33 @@ func (l *bans) All() iter.Seq[Ban] {
 	}
 }
 
-// sorted returns an iterator over all bans in the order of All, which can be used more than once.
-func (l *bans) sorted() iter.Seq2[prefix.Key, *ban] {
-	keys := sorted(l.single)
-	if len(l.several) > 0 {
-		keys = append(keys, sorted(l.several)...)
-		slices.SortFunc(keys, prefix.Key.Compare)
-	}
-	return func(yield func(prefix.Key, *ban) bool) {
-		for _, k := range keys {
-			if b, ok := l.single[k]; ok {
-				if !yield(k, &b) {
-					return
-				}
-				continue
-			}
-			for _, b := range l.list(k) {
-				if !yield(k, &b) {
-					return
-				}
-			}
+// sorted goes through all bans in the order of All.
+func (l *bans) sorted() iter.Seq2[rowKey, *ban] {
+	return func(yield func(rowKey, *ban) bool) {
+		type item struct {
+			k rowKey
+			b *ban
 		}
+		var same []item // of one prefix
+		flush := func() bool {
+			if len(same) > 1 {
+				slices.SortFunc(same, func(a, b item) int { return cmp.Compare(l.jails[a.k.jail], l.jails[b.k.jail]) })
+			}
+			for _, x := range same {
+				if !yield(x.k, x.b) {
+					return false
+				}
+			}
+			same = same[:0]
+			return true
+		}
+		for k, b := range l.rows.all() {
+			if len(same) > 0 && same[0].k.prefix != k.prefix && !flush() {
+				return
+			}
+			same = append(same, item{k, b})
+		}
+		flush()
 	}
 }
 

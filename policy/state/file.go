@@ -32,7 +32,7 @@ func (s *State) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 	}
 	start := len(b)
 	if cap(b)-start < headSize+32*s.Len() {
-		b = slices.Grow(b, headSize+4096+32*s.Len()+16*len(s.past)+8*len(s.pardons.at))
+		b = slices.Grow(b, headSize+4096+32*s.Len()+16*s.past.n+8*len(s.pardons.at))
 	}
 	b = append(b, magic...)
 	b = binary.LittleEndian.AppendUint32(b, version)
@@ -40,10 +40,9 @@ func (s *State) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 	body := len(b)
 	b = codec.AppendText(b, s.cursor)
 	b = s.bans.append(b)
-	b = binary.AppendUvarint(b, uint64(len(s.past)))
-	for _, k := range sorted(s.past) {
-		x := s.past[k]
-		b = k.Append(b)
+	b = binary.AppendUvarint(b, uint64(s.past.n))
+	for k, x := range s.past.all() {
+		b = k.prefix.Append(b)
 		b = binary.AppendUvarint(b, uint64(x.count))
 		b = binary.AppendVarint(b, zeroIfNever(x.end))
 	}
@@ -83,9 +82,8 @@ func (l *bans) append(b []byte) []byte {
 			number[s] = uint64(len(words))
 		}
 	}
-	all := l.sorted()
-	for k, x := range all {
-		see(l.jails[x.jail])
+	for k, x := range l.sorted() {
+		see(l.jails[k.jail])
 		n := l.noteOf(k, x)
 		see(n.reason)
 		see(n.by)
@@ -95,28 +93,20 @@ func (l *bans) append(b []byte) []byte {
 	for _, w := range words {
 		b = codec.AppendText(b, w)
 	}
-	b = binary.AppendUvarint(b, uint64(l.n))
-	for k, x := range all {
-		b = k.Append(b)
-		b = binary.AppendUvarint(b, number[l.jails[x.jail]])
+	b = binary.AppendUvarint(b, uint64(l.rows.n))
+	for k, x := range l.sorted() {
+		b = k.prefix.Append(b)
+		b = binary.AppendUvarint(b, number[l.jails[k.jail]])
 		b = binary.AppendVarint(b, x.since)
 		b = binary.AppendVarint(b, zeroIfNever(x.until))
 		b = binary.AppendUvarint(b, uint64(x.failures))
-		b = binary.AppendUvarint(b, uint64(x.count))
+		b = binary.AppendUvarint(b, uint64(x.count>>reasonBits))
 		n := l.noteOf(k, x)
 		b = binary.AppendUvarint(b, number[n.reason])
 		b = binary.AppendUvarint(b, number[n.by])
 		b = binary.AppendUvarint(b, number[l.scopes[x.scope]])
 	}
 	return b
-}
-
-// noteOf is what a ban says besides numbers.
-func (l *bans) noteOf(k prefix.Key, b *ban) note {
-	if n, ok := l.notes[noteKey{k, b.jail}]; ok {
-		return n
-	}
-	return note{reason: reasons[b.reason]}
 }
 
 // TakeCounts hands over what a state file says was counted; nil when it says nothing.

@@ -1,10 +1,8 @@
 package state
 
 import (
-	"maps"
 	"math"
 	"net/netip"
-	"slices"
 	"time"
 
 	"bailiff/policy/prefix"
@@ -25,7 +23,7 @@ const forever time.Duration = math.MaxInt64
 
 // history counts the bans of each prefix, in force or over.
 type history struct {
-	past   map[prefix.Key]past
+	past   table[past]
 	forget int64 // µs, as Escalate was told last; 0: never
 	tidied int64 // when expire looked last
 }
@@ -46,7 +44,7 @@ func (h *history) Escalate(p netip.Prefix, at int64, base time.Duration, factor 
 		h.forget = 0
 	}
 	var x past
-	if old, ok := h.past[k]; ok && !h.forgotten(old, at) {
+	if old := h.past.get(rowKey{prefix: k}); old != nil && !h.forgotten(old, at) {
 		x.count = old.count
 	}
 	x.count = min(x.count+1, math.MaxInt32)
@@ -76,14 +74,13 @@ func (h *history) Escalate(p netip.Prefix, at int64, base time.Duration, factor 
 }
 
 // forgotten says whether a prefix was banned too long ago to count.
-func (h *history) forgotten(x past, now int64) bool {
+func (h *history) forgotten(x *past, now int64) bool {
 	return h.forget > 0 && x.end != never && now-x.end > h.forget
 }
 
 func (h *history) remember(k prefix.Key, x past) {
-	h.past[k] = x
-	if len(h.past) > maxHistory {
-		drop(h.past, func(x past) int64 { return x.end })
+	if h.past.set(rowKey{prefix: k}, x) && h.past.n > maxHistory {
+		h.past.evict(func(x *past) int64 { return x.end })
 	}
 }
 
@@ -93,10 +90,7 @@ func (h *history) expire(now int64) {
 		return
 	}
 	h.tidied = now
-	maps.DeleteFunc(h.past, func(_ prefix.Key, x past) bool { return h.forgotten(x, now) })
-	if len(h.past) == 0 {
-		h.past = make(map[prefix.Key]past) // the memory goes back
-	}
+	h.past.deleteFunc(func(_ rowKey, x *past) bool { return h.forgotten(x, now) })
 }
 
 // Remember notes a ban that was made before, when the state is rebuilt from the audit trail.
@@ -106,28 +100,25 @@ func (h *history) Remember(b Ban) {
 		x.end = never
 	}
 	k := prefix.OfPrefix(b.Prefix)
-	if old, ok := h.past[k]; !ok || old.count <= x.count {
+	if old := h.past.get(rowKey{prefix: k}); old == nil || old.count <= x.count {
 		h.remember(k, x)
 	}
 }
 
-// HistoryOf returns what is remembered of the prefixes that hold p or lie in it, in order.
+// HistoryOf returns what is remembered of the prefixes that hold p, from wide to narrow, and of those in it, in order.
 func (h *history) HistoryOf(p netip.Prefix) (found []History) {
 	own := prefix.OfPrefix(p)
-	var keys []prefix.Key
-	for k := range h.past {
-		if k.Holds(own) || own.Holds(k) {
-			keys = append(keys, k)
+	for bits := range own.Bits() {
+		k := own.Cut(bits)
+		if x := h.past.get(rowKey{prefix: k}); x != nil {
+			found = append(found, History{k.Prefix(), int(x.count), x.end})
 		}
 	}
-	slices.SortFunc(keys, func(a, b prefix.Key) int { // those that hold p, then those within
-		if a.Bits() < own.Bits() || b.Bits() < own.Bits() {
-			return a.Bits() - b.Bits()
+	for k, x := range h.past.from(rowKey{prefix: own}) {
+		if !own.Holds(k.prefix) {
+			break
 		}
-		return a.Compare(b)
-	})
-	for _, k := range keys {
-		found = append(found, History{k.Prefix(), int(h.past[k].count), h.past[k].end})
+		found = append(found, History{k.prefix.Prefix(), int(x.count), x.end})
 	}
 	return found
 }

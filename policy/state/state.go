@@ -31,7 +31,7 @@ const maxAllowed = 1 << 16
 // New makes an empty state.
 func New() *State {
 	return &State{
-		bans: newBans(), history: history{past: make(map[prefix.Key]past)}, pardons: pardons{at: make(map[prefix.Key]int64)},
+		bans: newBans(), pardons: pardons{at: make(map[prefix.Key]int64)},
 		allowed: make(map[prefix.Key]allow.Entry),
 	}
 }

@@ -139,11 +139,11 @@ func TestEscalate(t *testing.T) {
 		at += long.Microseconds() + 3600*sec
 	}
 	// Not yet forgotten, to the microsecond, and then forgotten.
-	end := l.past[prefix.OfPrefix(p)].end
+	end := l.past.get(rowKey{prefix: prefix.OfPrefix(p)}).end
 	if _, n := l.Escalate(p, end+forget.Microseconds(), base, 2, most, forget, 0); n != 7 {
 		t.Errorf("count %d", n)
 	}
-	end = l.past[prefix.OfPrefix(p)].end
+	end = l.past.get(rowKey{prefix: prefix.OfPrefix(p)}).end
 	if long, n := l.Escalate(p, end+forget.Microseconds()+1, base, 2, most, forget, 0); n != 1 || long != base {
 		t.Errorf("after forgetting: %v, %d", long, n)
 	}
@@ -381,6 +381,79 @@ func BenchmarkSnapshot100k(b *testing.B) {
 	})
 }
 
+// TestTable compares with a map over random operations that fill and empty the table, and looks at what holds of it.
+func TestTable(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	var x table[int]
+	model := map[rowKey]int{}
+	random := func() rowKey {
+		a := netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(16)), byte(r.IntN(256))})
+		return rowKey{prefix.Of(a, 32-r.IntN(2)), uint16(r.IntN(3))}
+	}
+	for i := range 100_000 {
+		k := random()
+		grow := i/20_000%2 == 0
+		switch n := r.IntN(100); {
+		case n < 30 || grow && n < 80:
+			_, ok := model[k]
+			if x.set(k, i) == ok {
+				t.Fatalf("step %d: added %v", i, !ok)
+			}
+			model[k] = i
+		case n < 97:
+			_, ok := model[k]
+			if x.delete(k) != ok {
+				t.Fatalf("step %d: deleted %v", i, !ok)
+			}
+			delete(model, k)
+		case n < 98 && r.IntN(40) == 0 && !grow:
+			x.deleteFunc(func(k rowKey, v *int) bool {
+				if *v%7 == 0 {
+					if model[k] != *v {
+						t.Fatalf("step %d: deletes %v", i, k)
+					}
+					delete(model, k)
+				}
+				return *v%7 == 0
+			})
+		case n < 99 && x.n > 0 && !grow:
+			n := x.n
+			x.evict(func(v *int) int64 { return int64(*v) })
+			for k := range model {
+				if x.get(k) == nil {
+					delete(model, k)
+				}
+			}
+			if x.n != n-1 || len(model) != x.n {
+				t.Fatalf("step %d: %d rows of %d after one was evicted", i, x.n, n)
+			}
+		}
+		v := x.get(k)
+		if want, ok := model[k]; (v != nil) != ok || ok && *v != want {
+			t.Fatalf("step %d: get %v", i, k)
+		}
+		if i%500 != 0 {
+			continue
+		}
+		n, last := 0, rowKey{}
+		for k, v := range x.all() {
+			if model[k] != *v || n > 0 && last.compare(k) >= 0 {
+				t.Fatalf("step %d: %v", i, k)
+			}
+			last = k
+			n++
+		}
+		if n != len(model) || n != x.n {
+			t.Fatalf("step %d: %d rows, n %d, want %d", i, n, x.n, len(model))
+		}
+		for b, rows := range x.blocks {
+			if len(rows) == 0 || len(rows) > blockRows {
+				t.Fatalf("step %d: block %d has %d rows", i, b, len(rows))
+			}
+		}
+	}
+}
+
 // TestHistoryBounded: a full history makes room at a bounded price, and what is forgotten goes by itself.
 func TestHistoryBounded(t *testing.T) {
 	l := New()
@@ -392,12 +465,12 @@ func TestHistoryBounded(t *testing.T) {
 		}
 		l.Escalate(p, int64(i), time.Hour, 2, time.Hour, forget, 0)
 	}
-	if len(l.past) != maxHistory {
-		t.Errorf("%d are remembered", len(l.past))
+	if l.past.n != maxHistory {
+		t.Errorf("%d are remembered", l.past.n)
 	}
 	l.Expire(maxHistory+2*forget.Microseconds(), maxHistory+2*forget.Microseconds())
-	if len(l.past) != 0 {
-		t.Errorf("%d are remembered", len(l.past))
+	if l.past.n != 0 {
+		t.Errorf("%d are remembered", l.past.n)
 	}
 }
 
