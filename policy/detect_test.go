@@ -316,7 +316,7 @@ func TestAccountFlood(t *testing.T) {
 			banned += len(s.say(fmt.Sprintf("alpha failed root 198.51.100.%d", i)))
 		}
 	}
-	sp := s.g.Spreading(s.now)
+	sp := s.g.Distributed(s.now)
 	if sp.Accounts > 100_000/detectorShare || sp.Crowded == 0 || sp.Attacked != 1 || banned < 55 {
 		t.Errorf("%d of 60 are banned; %+v", banned, sp)
 	}

@@ -161,8 +161,8 @@ func (g *Engine) Tracked() (n, limit int, aggregated uint64) {
 	return n, g.budget.Limit(), aggregated
 }
 
-// Spreading is what is counted over all jails, and what had to be forgotten for lack of room.
-type Spreading struct {
+// Distributed is what is counted over all jails, and what had to be forgotten for lack of room.
+type Distributed struct {
 	Accounts int    // that were failed on more than once within accounts.find_time
 	Attacked int    // of those, under attack now
 	Networks int    // with parts that attacked
@@ -170,8 +170,8 @@ type Spreading struct {
 	Cut      uint64 // prefixes whose slow window was cut short to make room, and networks that were forgotten
 }
 
-// Spreading tells it at a moment.
-func (g *Engine) Spreading(now int64) (s Spreading) {
+// Distributed counts it at a moment.
+func (g *Engine) Distributed(now int64) (s Distributed) {
 	s.Accounts, _ = g.accounts.Len()
 	s.Attacked, s.Crowded = g.accounts.Attacked(now), g.accounts.Dropped()
 	for _, n := range g.networks {

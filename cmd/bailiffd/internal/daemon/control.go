@@ -72,7 +72,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 		s = &control.Status{
 			Version: version.String(), PID: os.Getpid(), Started: d.started, Problems: d.problems.now(now), Config: slices.Clone(d.conf.Files),
 			ConfigErr: d.configErr, Journal: d.journal.status, Firewall: d.firewall.status, Bans: d.state.Len(), BansTotal: d.bansTotal,
-			Tracked: tracked, TrackedMax: limit, Widened: widened, Spread: control.SpreadStatus(d.eng.Spreading(time.Now().UnixMicro())), Allowed: d.eng.Allowed,
+			Tracked: tracked, TrackedMax: limit, Widened: widened, Spread: control.SpreadStatus(d.eng.Distributed(time.Now().UnixMicro())), Allowed: d.eng.Allowed,
 		}
 		s.Journal.Problems = slices.Clone(d.journal.status.Problems)
 		if !d.journal.pos.IsZero() {
