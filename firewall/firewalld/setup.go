@@ -138,8 +138,8 @@ func (b *Backend) samePolicy(have map[string]dbus.Variant) string {
 
 // ensurePermanent adds our sets, and what refers to them, to firewalld's permanent configuration, and returns what it changed.
 func (b *Backend) ensurePermanent(ctx context.Context) (changed []string, err error) {
-	var names []string
-	if err := b.bus.call(ctx, configPath, configIface+"getIPSetNames", []any{&names}); err != nil {
+	names, err := b.names(ctx, configPath, configIface+"getIPSetNames")
+	if err != nil {
 		return nil, err
 	}
 	for _, k := range b.keys() {
@@ -204,8 +204,8 @@ func (b *Backend) ensureReferences(ctx context.Context) (changed []string, err e
 		}
 		return changed, nil
 	}
-	var names []string
-	if err := b.bus.call(ctx, configPath, configIface+"getPolicyNames", []any{&names}); err != nil {
+	names, err := b.names(ctx, configPath, configIface+"getPolicyNames")
+	if err != nil {
 		return nil, err
 	}
 	if !slices.Contains(names, policyName) {
@@ -285,8 +285,8 @@ func (b *Backend) missing(ctx context.Context, path dbus.ObjectPath, iface, zone
 
 // checkRuntime returns what of ours is missing at run time; "" when nothing is.
 func (b *Backend) checkRuntime(ctx context.Context) (why string, err error) {
-	var names []string
-	if err := b.bus.call(ctx, mainPath, ipsetIface+"getIPSets", []any{&names}); err != nil {
+	names, err := b.names(ctx, mainPath, ipsetIface+"getIPSets")
+	if err != nil {
 		return "", err
 	}
 	for _, k := range b.keys() {
@@ -321,8 +321,8 @@ func (b *Backend) checkRuntime(ctx context.Context) (why string, err error) {
 // removeAll removes everything of ours from the permanent configuration, whatever the options say now, and reports whether
 // there was anything.
 func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
-	var policies, sets, all []string
-	if err := b.bus.call(ctx, configPath, configIface+"getPolicyNames", []any{&policies}); err != nil {
+	policies, err := b.names(ctx, configPath, configIface+"getPolicyNames")
+	if err != nil {
 		return false, err
 	}
 	if slices.Contains(policies, policyName) {
@@ -335,17 +335,19 @@ func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
 		}
 		found = true
 	}
-	if err := b.bus.call(ctx, configPath, configIface+"getIPSetNames", []any{&sets}); err != nil {
+	sets, err := b.names(ctx, configPath, configIface+"getIPSetNames")
+	if err != nil {
 		return found, err
 	}
 	sets = slices.DeleteFunc(sets, func(n string) bool { return !ourName(n) })
 	if len(sets) == 0 {
 		return found, nil
 	}
-	if err := b.bus.call(ctx, configPath, configIface+"getZoneNames", []any{&all}); err != nil {
+	zones, err := b.names(ctx, configPath, configIface+"getZoneNames")
+	if err != nil {
 		return found, err
 	}
-	for _, zone := range all {
+	for _, zone := range zones {
 		var path dbus.ObjectPath
 		if err := b.bus.call(ctx, configPath, configIface+"getZoneByName", []any{&path}, zone); err != nil {
 			return found, fmt.Errorf("zone %s: %w", zone, err)

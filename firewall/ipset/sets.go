@@ -1,0 +1,165 @@
+package ipset
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/firewall"
+	"bailiff/firewall/internal/nfrule"
+	"bailiff/firewall/internal/sets"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// releaseLimit is how long the kernel may take to release a set after the last rule that refers to it was deleted. It
+	// does so in the background (nf_tables_trans_destroy_work), after an RCU grace period.
+	releaseLimit = 2 * time.Second
+	releaseTick  = 5 * time.Millisecond
+)
+
+// ensureSets creates the sets that do not exist, and names them. A set that was created for fewer elements than ours is
+// replaced, which leaves the bans in it without effect until Reconcile has filled the new one.
+func (b *Backend) ensureSets(ctx context.Context, f *found, wanted map[*set]sets.Elements) (repaired []string, err error) {
+	small := func(s *set) bool { h := f.headers[s.name]; return h != nil && h.maxelem < maxElem }
+	if slices.ContainsFunc(b.sets, small) {
+		for _, family := range nfrule.Families { // rules refer to the sets
+			if err := nfrule.Delete(ctx, b.table(family)); err != nil {
+				return repaired, err
+			}
+			f.tables[family] = nil
+		}
+	}
+	for _, s := range b.sets {
+		if small(s) {
+			if err := b.destroy(ctx, s.name); err != nil {
+				return repaired, err
+			}
+			delete(f.headers, s.name)
+		}
+		if f.headers[s.name] == nil {
+			if err := b.kernel.create(ctx, s.name, s.family, hashSize(len(wanted[s]))); err != nil {
+				return repaired, err
+			}
+			repaired = append(repaired, "set "+s.name)
+		}
+	}
+	return repaired, nil
+}
+
+// hashSize is with how many buckets a set is created so that n elements need no resizing: a power of two, at least 64. The
+// kernel's buckets hold up to twelve elements.
+func hashSize(n int) uint32 {
+	size := uint32(64)
+	for int(size) < n/4 {
+		size *= 2
+	}
+	return size
+}
+
+// fill makes a set hold what is wanted. Elements that are right are not touched. New ones are added before others are removed,
+// so a prefix that replaces another leaves no gap.
+func (b *Backend) fill(ctx context.Context, s *set, existed bool, want sets.Elements, ch *firewall.Change) error {
+	now := time.Now()
+	s.elements = make(sets.Elements, len(want))
+	if existed {
+		have, err := b.elements(ctx, s, len(want), now)
+		if err != nil {
+			return err
+		}
+		s.elements = have
+	}
+	diff := b.deadlines.Compare(want, s.elements, now)
+	if err := b.add(ctx, s, slices.Concat(diff.Missing, diff.WrongTimeout), want); err != nil {
+		return err
+	}
+	if err := b.remove(ctx, s, diff.Unexpected); err != nil {
+		return err
+	}
+	diff.Count(ch)
+	return nil
+}
+
+// elements reads the elements of a set.
+func (b *Backend) elements(ctx context.Context, s *set, about int, now time.Time) (sets.Elements, error) {
+	have := make(sets.Elements, about)
+	err := b.kernel.dump(ctx, s.name, func(e sets.Element, left uint32) {
+		have[e] = b.deadlines.FromKernel(left, now)
+	})
+	return have, err
+}
+
+// add adds elements, or replaces their timeouts, by the deadlines in want.
+func (b *Backend) add(ctx context.Context, s *set, list []sets.Element, want sets.Elements) error {
+	now := time.Now()
+	timeout := func(e sets.Element) uint32 { return b.deadlines.Remaining(want[e], now) }
+	return b.kernel.add(ctx, s.name, list, timeout, func(done []sets.Element) {
+		for _, e := range done {
+			s.elements[e] = want[e]
+		}
+	})
+}
+
+func (b *Backend) remove(ctx context.Context, s *set, list []sets.Element) error {
+	return b.kernel.remove(ctx, s.name, list, func(done []sets.Element) {
+		for _, e := range done {
+			delete(s.elements, e)
+		}
+	})
+}
+
+// removeUnused removes sets of ours that are no longer used, of scopes that are gone. A set that somebody's rule refers to
+// cannot be destroyed: it is emptied, so that it bans nobody.
+func (b *Backend) removeUnused(ctx context.Context, headers map[string]*header) error {
+	for name, h := range headers {
+		if !b.unused(name) || h.foreign(h.family) != "" {
+			continue
+		}
+		if err := b.kernel.flush(ctx, name); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		if err := b.destroy(ctx, name); err != nil && !errors.Is(err, errBusy) {
+			return err
+		}
+	}
+	return nil
+}
+
+// unused reports whether a set has a name of ours but not one that is in use.
+func (b *Backend) unused(set string) bool {
+	for _, f := range nfrule.Families {
+		if own := setName(f, ""); set != own && !strings.HasPrefix(set, own+"-") {
+			continue
+		}
+		for _, s := range b.sets {
+			if s.name == set {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// destroy destroys a set. It waits for rules that were deleted a moment ago to release it.
+func (b *Backend) destroy(ctx context.Context, name string) error {
+	tick := time.NewTicker(releaseTick)
+	defer tick.Stop()
+	for end := time.Now().Add(releaseLimit); ; {
+		err := b.kernel.destroy(ctx, name)
+		if errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		if !errors.Is(err, errBusy) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
