@@ -38,6 +38,7 @@ var questions = []struct {
 	call, key string
 }{
 	{cli.Banned, "bans --json", "prefix"},
+	{cli.Allowed, "allow list --json", "prefix"},
 	{cli.Filters, "filter list --json", "name"},
 	{cli.Jails, "status --json", "name"},
 	{cli.Destinations, "report list --json", "name"},

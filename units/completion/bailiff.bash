@@ -5,6 +5,10 @@ _bailiff_banned() {
 	timeout 1 bailiff bans --json 2>/dev/null | grep -o '"prefix": *"[^"]*"' | cut -d'"' -f4 | sort -u
 }
 
+_bailiff_allowed() {
+	timeout 1 bailiff allow list --json 2>/dev/null | grep -o '"prefix": *"[^"]*"' | cut -d'"' -f4 | sort -u
+}
+
 _bailiff_filters() {
 	timeout 1 bailiff filter list --json 2>/dev/null | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort -u
 }
@@ -86,7 +90,7 @@ _bailiff() {
 			options='--json --socket'
 			case $prev in
 			--socket) compopt -o default; return ;;
-			*) : ;;
+			*) words=$(_bailiff_allowed) ;;
 			esac
 			;;
 		why)

@@ -5,6 +5,10 @@ function __bailiff_banned
     timeout 1 bailiff bans --json 2>/dev/null | grep -o '"prefix": *"[^"]*"' | cut -d'"' -f4 | sort -u
 end
 
+function __bailiff_allowed
+    timeout 1 bailiff allow list --json 2>/dev/null | grep -o '"prefix": *"[^"]*"' | cut -d'"' -f4 | sort -u
+end
+
 function __bailiff_filters
     timeout 1 bailiff filter list --json 2>/dev/null | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort -u
 end
@@ -98,6 +102,7 @@ complete -c bailiff -n '__bailiff_on allow add' -l socket -r -F -d 'PATH of the 
 
 complete -c bailiff -n '__bailiff_on allow remove' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on allow remove' -l socket -r -F -d 'PATH of the control socket'
+complete -c bailiff -n '__bailiff_on allow remove' -a '(__bailiff_allowed)'
 
 complete -c bailiff -n '__bailiff_on allow why' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on allow why' -l socket -r -F -d 'PATH of the control socket'

@@ -42,6 +42,7 @@ type Words string
 // What arguments and values of options may be.
 const (
 	Banned       Words = "banned"       // prefixes of bans in effect
+	Allowed      Words = "allowed"      // prefixes of the allow list
 	Filters      Words = "filters"      // names of filters
 	Jails        Words = "jails"        // names of jails
 	Destinations Words = "destinations" // of reports

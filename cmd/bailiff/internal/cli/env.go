@@ -138,6 +138,34 @@ func (p *Progress) Clear() {
 	}
 }
 
+// waitShown is how long a call may take before Waiting shows anything.
+const waitShown = time.Second
+
+// Waiting runs a call that may take long, and shows on a terminal what it waits for.
+func Waiting[T any](e *Env, what string, call func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := call()
+		done <- result{v, err}
+	}()
+	began, progress := time.Now(), e.Progress()
+	defer progress.Clear()
+	tick := time.NewTicker(waitShown)
+	defer tick.Stop()
+	for {
+		select {
+		case r := <-done:
+			return r.v, r.err
+		case <-tick.C:
+			progress.Show("waiting for %s (%s)", what, text.Duration(time.Since(began)))
+		}
+	}
+}
+
 // Blocks reports whether block characters (U+2580 and up) can be shown: on a terminal with a UTF-8 locale.
 func (e *Env) Blocks() bool {
 	locale := cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_CTYPE"), os.Getenv("LANG"))

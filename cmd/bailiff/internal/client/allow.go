@@ -90,6 +90,7 @@ func allowAdd() *cli.Command {
 
 func allowRemove() *cli.Command {
 	c := command("remove", "ADDRESS…", "remove entries that were added at run time")
+	c.Completes = cli.Allowed
 	c.Run = disallow
 	return c
 }

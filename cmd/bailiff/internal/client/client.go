@@ -37,35 +37,6 @@ func AllBans(ctx context.Context, c *control.Client, q control.BanQuery) ([]cont
 	}
 }
 
-// waitShown is how long an answer may take before a terminal shows that the daemon is waited for.
-const waitShown = time.Second
-
-// whileWaiting runs a call and shows on a terminal that it waits: a daemon that starts answers when it has recovered its
-// state.
-func whileWaiting[T any](e *cli.Env, call func() (T, error)) (T, error) {
-	type result struct {
-		v   T
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		v, err := call()
-		done <- result{v, err}
-	}()
-	began, progress := time.Now(), e.Progress()
-	defer progress.Clear()
-	tick := time.NewTicker(waitShown)
-	defer tick.Stop()
-	for {
-		select {
-		case r := <-done:
-			return r.v, r.err
-		case <-tick.C:
-			progress.Show("waiting for the daemon to answer (%s)", text.Duration(time.Since(began)))
-		}
-	}
-}
-
 // askLimit bounds a question to the daemon that is asked in passing.
 const askLimit = 5 * time.Second
 

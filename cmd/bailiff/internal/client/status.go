@@ -12,6 +12,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/units/control"
+	"bailiff/units/version"
 )
 
 // Exit statuses of `bailiff status`, for monitoring.
@@ -26,7 +27,11 @@ func Status(reports func(ctx context.Context, destinations int) (line string, ba
 	c := command("status", "", "show what the daemon does, problems first")
 	all := c.Flags.Bool("all", false, "show the jails that have nothing to watch on this host, too")
 	c.Run = func(e *cli.Env, _ []string) error {
-		s, err := whileWaiting(e, func() (*control.Status, error) { return dial(e).Status(e.Ctx) })
+		// A daemon that starts answers when it has recovered its state.
+		s, err := cli.Waiting(e, "the daemon to answer", func() (*control.Status, error) { return dial(e).Status(e.Ctx) })
+		if err == nil {
+			s, err = watchCatchUp(e, s)
+		}
 		if err != nil {
 			return err
 		}
@@ -35,6 +40,9 @@ func Status(reports func(ctx context.Context, destinations int) (line string, ba
 		}
 		err = e.Print(s, func() {
 			printSummary(e, s)
+			if s.Version != version.String() {
+				e.Notef("this command is version %s: systemctl restart bailiff after an update", version.String())
+			}
 			line, bad := reports(e.Ctx, s.Reports)
 			if bad {
 				line = e.Paint(cli.Red, line)
@@ -57,6 +65,30 @@ func state(s *control.Status) error {
 		return HasProblems
 	}
 	return nil
+}
+
+// catchUpShown is how long a terminal shows the progress of a daemon that is far behind, before its status.
+const catchUpShown = 5 * time.Second
+
+// watchCatchUp shows on a terminal how a daemon catches up with the journal, for a while, and returns its latest status.
+func watchCatchUp(e *cli.Env, s *control.Status) (*control.Status, error) {
+	progress := e.Progress()
+	defer progress.Clear()
+	lag := func() time.Duration { return time.Duration(s.Journal.Lag * float64(time.Second)) }
+	for end := time.Now().Add(catchUpShown); e.ErrTTY && !e.JSON && lag() >= farBehind && time.Now().Before(end); {
+		progress.Show("catching up with the journal: %s read, %s behind", text.Count(s.Journal.Entries, "entry"), text.Duration(lag()))
+		select {
+		case <-e.Ctx.Done():
+			return s, nil
+		case <-time.After(time.Second / 2):
+		}
+		latest, err := dial(e).Status(e.Ctx)
+		if err != nil {
+			return nil, err
+		}
+		s = latest
+	}
+	return s, nil
 }
 
 // item prints a line of the summary, wrapped to the width of a terminal. An empty name continues the item before.

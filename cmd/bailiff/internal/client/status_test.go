@@ -96,19 +96,56 @@ func (banned) Unban(_ context.Context, _ control.Peer, _, _ string, _ bool) (*co
 	return &control.Removed{}, nil
 }
 
+// serve answers on a control socket.
+func serve(t *testing.T, d control.Daemon) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "control")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := control.NewServer(d, control.Options{})
+	go s.Serve(ln)
+	t.Cleanup(func() { s.Shutdown(context.Background()) })
+	return socket
+}
+
+// behind is a daemon that has caught up with the journal at the third question.
+type behind struct {
+	control.Daemon
+	asked int
+}
+
+func (b *behind) Status(context.Context) (*control.Status, error) {
+	b.asked++
+	return &control.Status{Journal: control.JournalStatus{Entries: uint64(1000 * b.asked), Lag: float64(3600 * max(0, 3-b.asked))}}, nil
+}
+
+// TestCatchUp: on a terminal, status waits a moment for a daemon that is far behind, and shows how it catches up.
+func TestCatchUp(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root and members of group bailiff may ask a control server, and this test is not run by root")
+	}
+	for _, tty := range []bool{true, false} {
+		var stderr bytes.Buffer
+		d := &behind{}
+		e := &cli.Env{Ctx: t.Context(), Err: &stderr, ErrTTY: tty, Socket: serve(t, d)}
+		s, err := dial(e).Status(t.Context())
+		if err == nil {
+			s, err = watchCatchUp(e, s)
+		}
+		if err != nil || tty != (s.Journal.Lag == 0) || tty != strings.Contains(stderr.String(), "2000 entries read, 1h behind") {
+			t.Errorf("terminal %v: %+v, %v, %q", tty, s, err, stderr.String())
+		}
+	}
+}
+
 // TestUnbanExplains: who lifts a ban that is none learns what covers the address.
 func TestUnbanExplains(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may ask a control server to change anything, and this test is not run by root")
 	}
-	socket := filepath.Join(t.TempDir(), "control")
-	ln, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := control.NewServer(banned{}, control.Options{})
-	go s.Serve(ln)
-	t.Cleanup(func() { s.Shutdown(context.Background()) })
+	socket := serve(t, banned{})
 	for typed, want := range map[string]string{
 		"198.51.100.7":          "198.51.100.7 is not banned by itself, but as part of 198.51.100.0/24 (jail sshd)\nhint: bailiff unban 198.51.100.0/24 lifts that ban",
 		"203.0.113.1":           "203.0.113.1 is not banned\n",

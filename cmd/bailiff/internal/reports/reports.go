@@ -250,7 +250,7 @@ func testCommand() *cli.Command {
 		if len(args) > 1 {
 			return cli.Usagef("report test: unexpected argument %q (bailiff report test -h)", args[1])
 		}
-		r, err := dial(e).Test(e.Ctx, args[0])
+		r, err := cli.Waiting(e, args[0]+" to answer", func() (*control.TestResult, error) { return dial(e).Test(e.Ctx, args[0]) })
 		if err != nil {
 			return err
 		}
