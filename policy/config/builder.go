@@ -37,7 +37,7 @@ type Builder struct {
 func NewBuilder() *Builder {
 	return &Builder{
 		set: make(map[string]*yamldoc.Node), entries: make(map[string]map[string]bool),
-		filters: shelf{own: make(map[string]*filter.Filter), broken: make(map[string]bool), used: make(map[string]bool)}, scratch: builtinDefaults(),
+		filters: shelf{builtin: filter.Builtin(), own: make(map[string]*filter.Filter), broken: make(map[string]bool), used: make(map[string]bool)}, scratch: builtinDefaults(),
 	}
 }
 
@@ -237,7 +237,7 @@ func (b *Builder) Build() (*Config, error) {
 	for _, name := range slices.Sorted(maps.Keys(b.entries["allow.lists"])) {
 		c.Allow.Lists = append(c.Allow.Lists, b.list(name))
 	}
-	names := slices.Concat(filter.Builtin(), slices.Collect(maps.Keys(b.entries["jails"])))
+	names := slices.Concat(b.filters.builtin, slices.Collect(maps.Keys(b.entries["jails"])))
 	slices.Sort(names)
 	names = slices.Compact(names)
 	for _, name := range names {

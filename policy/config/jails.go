@@ -36,7 +36,9 @@ func (b *Builder) jail(name string, defaults Thresholds) (j Jail, ok bool) {
 	b.apply(at, jailFields(&j))
 	j.Explicit = j.Enabled && b.set[at+".enabled"] != nil
 	if len(j.Ports) > 0 && len(name) > 16 {
-		b.fail(b.place(at+".ports"), at+".ports", diag.Errorf("a jail with ports cannot have a name of more than 16 characters").WithHint("shorten the name, which becomes part of a set's name in the kernel, and keep filter: %s; or leave ports out", j.filter))
+		e := diag.Errorf("a jail with ports cannot have a name of more than 16 characters")
+		e.WithHint("shorten the name, which becomes part of a set's name in the kernel, and keep filter: %s; or leave ports out", j.filter)
+		b.fail(b.place(at+".ports"), at+".ports", e)
 	}
 	f, err := b.filters.get(j.filter)
 	if err != nil {
@@ -71,14 +73,15 @@ func (b *Builder) jail(name string, defaults Thresholds) (j Jail, ok bool) {
 
 // shelf holds filters: an operator's own before the built-in ones.
 type shelf struct {
-	own    map[string]*filter.Filter
-	broken map[string]bool // own filters with errors, which are reported already
-	used   map[string]bool
+	builtin []string
+	own     map[string]*filter.Filter
+	broken  map[string]bool // own filters with errors, which are reported already
+	used    map[string]bool
 }
 
 // names lists all filters, sorted.
 func (s *shelf) names() []string {
-	names := filter.Builtin()
+	names := slices.Clone(s.builtin)
 	for name := range s.own {
 		names = append(names, name)
 	}
@@ -95,7 +98,7 @@ func (s *shelf) get(name string) (*filter.Filter, *diag.Error) {
 	if f := s.own[name]; f != nil {
 		return f, nil
 	}
-	if slices.Contains(filter.Builtin(), name) {
+	if slices.Contains(s.builtin, name) {
 		f, err := filter.LoadBuiltin(name)
 		if err != nil {
 			return nil, diag.Errorf("built-in filter %s: %s", name, err)
