@@ -17,8 +17,8 @@ import (
 	"bailiff/policy/config"
 )
 
-// preview prints exactly what a destination would be sent about a ban, or about a test if no ban is named. `bailiff report
-// --dry-run` runs it. It needs no running bailiff-report, and sends nothing to the destination.
+// preview prints exactly what a destination would get about a ban, or as a test if no ban is named. `bailiff report --dry-run` runs it.
+// It works without the service and sends nothing to the destination.
 func preview(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := flag.NewFlagSet("bailiff-report preview", flag.ContinueOnError)
 	f.SetOutput(stderr)
@@ -93,8 +93,8 @@ func only(c *config.Report, name string) (found *config.Destination, err error) 
 	return nil, fmt.Errorf("there is no destination %q: there are %s", name, strings.Join(names, ", "))
 }
 
-// installedDaemon returns the users whose entries in the daemon's unit are believed; nil, which stands for everybody, where the
-// daemon is not installed.
+// installedDaemon returns the users whose entries in the daemon's unit are believed; nil, which means all users, if the daemon is not
+// installed.
 func installedDaemon() []uint32 {
 	u, err := user.Lookup("bailiff")
 	if err != nil {

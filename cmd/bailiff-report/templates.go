@@ -9,8 +9,7 @@ import (
 	"bailiff/units/control"
 )
 
-// checkTemplates checks mail templates for `bailiff check` and prints what is wrong with them: a JSON array of
-// control.TemplateError.
+// checkTemplates checks mail templates for `bailiff check` and prints their errors: a JSON array of control.TemplateError.
 func checkTemplates(files []string, stdout io.Writer) error {
 	bad := []control.TemplateError{}
 	for _, f := range files {

@@ -5,33 +5,33 @@ import (
 	"time"
 )
 
-// Report is one ban with everything that a destination may want to know about it. It is fixed once made: it is kept in the
-// queue of bailiff-report as JSON, so that evidence which the journal forgets meanwhile is not lost.
+// Report is a ban with its evidence. bailiff-report keeps it in its queue as this JSON, so that evidence that the journal deletes in
+// the meantime is not lost. It never changes.
 type Report struct {
-	ID       string       `json:"id"`     // BAILIFF_BAN_ID: the same for one ban for ever; an extension has one of its own, see Key
+	ID       string       `json:"id"`     // of the ban (BAILIFF_BAN_ID); a prolonged ban keeps it
 	Cursor   string       `json:"cursor"` // of the audit entry
 	Time     time.Time    `json:"time"`   // of the audit entry
 	Prefix   netip.Prefix `json:"prefix"`
-	Address  netip.Addr   `json:"address"` // that the report is about: Prefix's own, or the last that failed where Prefix is wider
+	Address  netip.Addr   `json:"address"` // that the report is about; if Prefix is a network, the last one that failed
 	Jail     string       `json:"jail"`
 	Service  string       `json:"service"` // name of the jail's filter: sshd, postfix, …
-	First    time.Time    `json:"first"`   // of the failures that counted; zero: not known
-	Since    time.Time    `json:"since"`   // of the entry that was one too many
-	Until    time.Time    `json:"until"`   // zero: for ever
+	First    time.Time    `json:"first"`   // of the first failure; zero: unknown
+	Since    time.Time    `json:"since"`   // of the failure that led to the ban
+	Until    time.Time    `json:"until"`   // zero: forever
 	Failures int          `json:"failures"`
-	Count    int          `json:"count"` // how often the prefix was banned, this ban included
+	Count    int          `json:"count"` // 1 for the first ban of this prefix
 	Reason   string       `json:"reason,omitempty"`
-	By       string       `json:"by,omitempty"` // user who banned by hand
+	By       string       `json:"by,omitempty"` // user who banned manually
 	Wide     bool         `json:"wide,omitempty"`
-	Extended bool         `json:"extended,omitempty"` // a ban in force was made longer
-	Ports    []uint16     `json:"ports,omitempty"`    // of this host that were attacked, as far as known: 22 for sshd
+	Extended bool         `json:"extended,omitempty"` // a ban in force was prolonged
+	Ports    []uint16     `json:"ports,omitempty"`    // attacked ports of this host, as far as known
 
-	Host     string       `json:"host"`               // this host's name, as reports give it
+	Host     string       `json:"host"`               // this host's name
 	Lines    []ReportLine `json:"lines"`              // the evidence, oldest first
-	Missing  int          `json:"missing,omitempty"`  // lines of evidence that the journal no longer had
-	Withheld int          `json:"withheld,omitempty"` // lines of evidence that redaction left out: see redact
-	Context  []ReportLine `json:"context,omitempty"`  // if asked for: all lines about the address in the window, the evidence among them
-	Whois    *Whois       `json:"whois,omitempty"`    // nil: not asked for, or not yet
+	Missing  int          `json:"missing,omitempty"`  // number of lines no longer in the journal
+	Withheld int          `json:"withheld,omitempty"` // number of lines that redaction left out
+	Context  []ReportLine `json:"context,omitempty"`  // all lines about the address since its first failure, if a destination includes them
+	Whois    *Whois       `json:"whois,omitempty"`    // nil: not asked (yet)
 }
 
 // ReportLine is one journal entry: evidence of a ban, or its context.
@@ -41,29 +41,28 @@ type ReportLine struct {
 	Identifier string     `json:"identifier"`
 	PID        uint32     `json:"pid,omitempty"`
 	Unit       string     `json:"unit,omitempty"`
-	Message    []byte     `json:"message"` // as it stands in the journal
+	Message    []byte     `json:"message"` // as in the journal
 	Cursor     string     `json:"cursor"`
-	Pattern    string     `json:"pattern,omitempty"` // of the filter that took it
-	Source     netip.Addr `json:"source,omitzero"`   // what the filter read in it
+	Pattern    string     `json:"pattern,omitempty"` // name of the filter's pattern that matched
+	Source     netip.Addr `json:"source,omitzero"`   // attacker's address in the line
 	Port       uint16     `json:"port,omitempty"`    // the attacker's
 	Account    []byte     `json:"account,omitempty"` // the account tried, as logged
 }
 
-// Whois is what the registries say about an address.
+// Whois is the answer of the registries about an address.
 type Whois struct {
-	Network netip.Prefix `json:"network,omitzero"`  // the smallest one that they name
+	Network netip.Prefix `json:"network,omitzero"`  // the smallest one
 	Name    string       `json:"name,omitempty"`    // of the network
-	Holder  string       `json:"holder,omitempty"`  // organisation
+	Holder  string       `json:"holder,omitempty"`  // organization
 	Country string       `json:"country,omitempty"` // two letters
-	Abuse   []string     `json:"abuse,omitempty"`   // mail addresses for abuse reports, checked for form
-	Text    string       `json:"text,omitempty"`    // for people: lines of the answer; UTF-8 without control characters but newlines
-	Source  string       `json:"source,omitempty"`  // the server that said so
+	Abuse   []string     `json:"abuse,omitempty"`   // mail addresses for complaints, checked
+	Text    string       `json:"text,omitempty"`    // lines of the answer, made safe
+	Source  string       `json:"source,omitempty"`  // the server that answered
 	Asked   time.Time    `json:"asked"`
-	Failed  string       `json:"failed,omitempty"` // why there is nothing: "not available" with this reason
-
+	Failed  string       `json:"failed,omitempty"` // why there is no answer
 }
 
-// TemplateError is one mail template that `bailiff check` refuses, as bailiff-report found it.
+// TemplateError is an error in a mail template, in the output of bailiff-report check-templates.
 type TemplateError struct {
 	File  string `json:"file"`
 	Line  int    `json:"line,omitempty"` // 0: the error is not about a line

@@ -213,36 +213,13 @@ func (m *builder) context(b *Ban, r *report.Report, match *filter.Matcher) []rep
 		if e.Realtime < uint64(first.UnixMicro()) || n%256 == 255 && time.Now().After(end) {
 			break
 		}
-		if !mentions(e.Field(0), needle) || string(e.Field(1)) == audit.Unit || string(e.Field(1)) == Unit {
+		if !evidence.ContainsAddress(e.Field(0), needle) || string(e.Field(1)) == audit.Unit || string(e.Field(1)) == Unit {
 			continue
 		}
 		out = append(out, lineOf(e, match))
 	}
 	slices.Reverse(out)
 	return out
-}
-
-// mentions says whether a text names an address as a whole: 192.0.2.1 does not stand in 192.0.2.10.
-func mentions(text, addr []byte) bool {
-	digits := "0123456789"
-	sep := byte('.')
-	if bytes.IndexByte(addr, ':') >= 0 {
-		digits, sep = "0123456789abcdefABCDEF", ':'
-	}
-	is := func(c byte) bool { return strings.IndexByte(digits, c) >= 0 }
-	for {
-		i := bytes.Index(text, addr)
-		if i < 0 {
-			return false
-		}
-		rest := text[i+len(addr):]
-		before := i > 0 && (is(text[i-1]) || text[i-1] == sep)
-		after := len(rest) > 0 && is(rest[0]) || len(rest) > 1 && rest[0] == sep && (is(rest[1]) || rest[1] == ':')
-		if !before && !after {
-			return true
-		}
-		text = text[i+1:]
-	}
 }
 
 // bound cuts long lines if all lines together are too long.

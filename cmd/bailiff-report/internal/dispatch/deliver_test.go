@@ -426,22 +426,6 @@ func TestFullDisk(t *testing.T) {
 	b.until("all", func() bool { return len(b.items("one")) == n })
 }
 
-func TestMentions(t *testing.T) {
-	for text, want := range map[string]bool{
-		"from 192.0.2.1 port 1": true, "192.0.2.1": true, "[192.0.2.1]:25": true, "192.0.2.1:22": true, "by 192.0.2.1.": true, "::ffff:192.0.2.1": true,
-		"192.0.2.10": false, "1192.0.2.1": false, "1.192.0.2.1": false, "192.0.2.1.5": false, "192.0.2.11 192.0.2.1": true, "": false,
-	} {
-		if mentions([]byte(text), []byte("192.0.2.1")) != want {
-			t.Errorf("%q: want %v", text, want)
-		}
-	}
-	for text, want := range map[string]bool{"2001:db8::1 x": true, "[2001:db8::1]:22": true, "2001:db8::12": false, "2001:db8::1:2": false, "a2001:db8::1": false, "2001:db8::1: bad": true} {
-		if mentions([]byte(text), []byte("2001:db8::1")) != want {
-			t.Errorf("%q: want %v", text, want)
-		}
-	}
-}
-
 func TestPauses(t *testing.T) {
 	o := Options{Pauses: Pauses{30 * time.Second, time.Hour}}
 	for attempts, want := range map[int]time.Duration{0: 30 * time.Second, 1: 30 * time.Second, 2: time.Minute, 5: 8 * time.Minute, 8: time.Hour, 1000: time.Hour} {

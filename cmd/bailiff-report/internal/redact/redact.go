@@ -66,7 +66,7 @@ func (r *Redactor) Report(rep *report.Report) *report.Report {
 	c.Cursor, c.By, c.Host = "", "", Host
 	c.Time, c.First, c.Since, c.Until = utc(rep.Time), utc(rep.First), utc(rep.Since), utc(rep.Until)
 	if !slices.Contains([]string{state.Failures, state.Slow, state.Account, state.Network}, rep.Reason) {
-		c.Reason = "" // somebody's own words
+		c.Reason = "" // written by a user
 	}
 	f := r.filters(rep.Service)
 	c.Lines, c.Context = r.lines(f, rep.Lines), r.lines(f, rep.Context)

@@ -1,7 +1,7 @@
-// Package safetext makes strangers' texts fit to be shown: log lines, answers of servers, what registries say. What it returns is
-// valid UTF-8 without control characters and without characters that hide text or change its direction.
+// Package safetext makes untrusted text safe to show: log lines, answers of servers and registries. Its results are valid UTF-8 without
+// control characters and without characters that hide text or change its direction.
 //
-// Line is for one line, Block for several, Escape for log lines, of which every byte has to be recognizable.
+// Line makes one line, Block several; Escape is for log lines, in which every byte must stay recognizable.
 package safetext
 
 import (
@@ -23,16 +23,16 @@ func visible(r rune) bool {
 	return r == '\t' || r != utf8.RuneError && !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Cs, unicode.Co, unicode.Zl, unicode.Zp)
 }
 
-// Line makes one line of a text, of at most limit bytes. What cannot be shown becomes a space, and of spaces in a row one is left.
-// A line that is cut ends in "…".
+// Line returns a text as one line of at most limit bytes. Unsafe characters become spaces, and several spaces one. A line that was cut
+// ends in "…".
 func Line(s string, limit int) string {
 	s = s[:min(len(s), 4*limit)]
 	words := strings.FieldsFunc(strings.ToValidUTF8(s, "?"), func(r rune) bool { return unicode.IsSpace(r) || !visible(r) })
 	return cut(strings.Join(words, " "), limit, "…")
 }
 
-// Block makes lines of a text, each with a newline at its end. Spaces at the ends of lines, empty lines at both ends and all but
-// one of empty lines in a row are left out. A text that is cut ends in a line "…".
+// Block returns a text as lines that end with newlines. Spaces at both ends of lines and superfluous empty lines are removed. A text that
+// was cut ends in a line "…".
 func Block(s string) string {
 	var b strings.Builder
 	lines, blank := 0, false
@@ -63,8 +63,8 @@ func Block(s string) string {
 	return b.String()
 }
 
-// Escape returns a log line as people may see it, in at most limit bytes, and whether that is the line unchanged. If a line holds
-// anything that cannot be shown, that is written as a code (\x1b, \n, \u202e), and \ as \\. A line that is cut ends in " […]".
+// Escape returns a log line in at most limit bytes, and whether it is unchanged. Unsafe bytes and characters are written as codes (\x1b,
+// \n, \u202e); in a line with codes, \ is written as \\. A line that was cut ends in " […]".
 func Escape(line []byte, limit int) (s string, same bool) {
 	line, whole := line[:min(len(line), limit+1)], len(line)
 	if utf8.Valid(line) && !strings.ContainsFunc(string(line), func(r rune) bool { return !visible(r) }) {

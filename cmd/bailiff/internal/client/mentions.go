@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -108,7 +107,7 @@ func findMentions(ctx context.Context, address string, paths []string) (*mention
 func meaningOf(fe *filter.Entry, prefix netip.Prefix, jails []jailMatcher) (meaning string, named bool) {
 	const unmatched = "no pattern matches it"
 	meaning = unmatched
-	named = prefix.IsSingleIP() && containsAddress(fe.Message, []byte(prefix.Addr().String()))
+	named = prefix.IsSingleIP() && evidence.ContainsAddress(fe.Message, []byte(prefix.Addr().String()))
 	var h filter.Hit
 	for _, x := range jails {
 		if !x.MatchMessage(fe.Message, &h) {
@@ -136,25 +135,6 @@ func meaningOf(fe *filter.Entry, prefix netip.Prefix, jails []jailMatcher) (mean
 		return where + ": a failure; it was forgiven, is too old, or came while the address was banned or allowed", named
 	}
 	return meaning, named
-}
-
-// containsAddress reports whether an address stands in a line by itself, not as a part of a longer one.
-func containsAddress(line, address []byte) bool {
-	part := func(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' }
-	for from := 0; ; {
-		i := bytes.Index(line[from:], address)
-		if i < 0 {
-			return false
-		}
-		i += from
-		end := i + len(address)
-		before := i > 0 && (part(line[i-1]) || line[i-1] == '.' && i > 1 && part(line[i-2]))
-		after := end < len(line) && (part(line[end]) || end+1 < len(line) && (line[end] == '.' || line[end] == ':' && bytes.IndexByte(address, ':') >= 0) && part(line[end+1]))
-		if !before && !after {
-			return true
-		}
-		from = i + 1
-	}
 }
 
 func printMentions(e *cli.Env, m *mentions) {

@@ -6,7 +6,7 @@ import "slices"
 const (
 	ftp        = 5
 	emailSpam  = 11
-	portScan   = 14 // of vulnerable services, too
+	portScan   = 14 // also of vulnerable services
 	hacking    = 15
 	bruteForce = 18
 	badBot     = 19
@@ -60,7 +60,7 @@ var known = map[string][]int{
 	"sendmail-reject":    {emailSpam},
 	"sieve":              {bruteForce},
 	"slapd":              {bruteForce},
-	"squid":              {portScan}, // looks for a proxy that lets strangers through
+	"squid":              {portScan}, // searches for open proxies
 	"sshd":               {bruteForce, ssh},
 	"traefik-auth":       {bruteForce, webApp},
 	"vaultwarden":        {bruteForce, webApp},

@@ -54,16 +54,16 @@ func TestNotTold(t *testing.T) {
 	}{
 		"private": {func(r *report.Report) {
 			r.Address, r.Prefix = netip.MustParseAddr("10.0.0.1"), netip.MustParsePrefix("10.0.0.1/32")
-		}, "10.0.0.1 is no address of the Internet"},
+		}, "10.0.0.1 is not a public address"},
 		"network": {func(r *report.Report) {
 			r.Address, r.Prefix = netip.MustParseAddr("198.51.100.0"), netip.MustParsePrefix("198.51.100.0/24")
-		}, "of 198.51.100.0/24 none is known"},
+		}, "none of 198.51.100.0/24 is known"},
 		"old":          {func(r *report.Report) { r.Since = now.Add(-61 * 24 * time.Hour) }, "the attack of 2026-09-23 is more than 60 days old"},
 		"udp":          {func(r *report.Report) { r.Jail, r.Service = "named-refused", "named-refused" }, "named-refused uses UDP"},
 		"own filter":   {func(r *report.Report) { r.Jail, r.Service = "shop", "shop" }, "report.destinations.abuseipdb.categories"},
 		"ban by hand":  {func(r *report.Report) { r.Jail, r.Service = "manual", "" }, "attacks on manual"},
 		"no address":   {func(r *report.Report) { r.Address = netip.Addr{} }, "single addresses"},
-		"another host": {func(r *report.Report) { r.Address = netip.MustParseAddr("fe80::1%eth0") }, "no address of the Internet"},
+		"another host": {func(r *report.Report) { r.Address = netip.MustParseAddr("fe80::1%eth0") }, "not a public address"},
 	} {
 		r := sample()
 		c.change(r)

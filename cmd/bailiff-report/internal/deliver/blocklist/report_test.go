@@ -51,10 +51,10 @@ func TestCompose(t *testing.T) {
 func TestNotTold(t *testing.T) {
 	for want, change := range map[string]func(r *report.Report){
 		"there are no log lines, without which it cannot forward the report": func(r *report.Report) { r.Lines = nil },
-		"192.168.0.1 is no address of the Internet": func(r *report.Report) {
+		"192.168.0.1 is not a public address": func(r *report.Report) {
 			r.Prefix, r.Address = netip.MustParsePrefix("192.168.0.1/32"), netip.MustParseAddr("192.168.0.1")
 		},
-		"of 2001:db8:1:2::/64 none is known":                                            func(r *report.Report) { r.Address = r.Prefix.Addr() },
+		"none of 2001:db8:1:2::/64 is known":                                            func(r *report.Report) { r.Address = r.Prefix.Addr() },
 		"jail shop has no known service; name it in report.destinations.bl.services":    func(r *report.Report) { r.Jail, r.Service = "shop", "shop" },
 		"jail openvpn has no known service; name it in report.destinations.bl.services": func(r *report.Report) { r.Jail, r.Service = "openvpn", "openvpn" },
 	} {

@@ -61,7 +61,7 @@ func (m *Mailer) smtp(ctx context.Context, to []string, msg []byte) (report.Rece
 	if taken == 0 {
 		return fail(refused, "recipients")
 	}
-	// Not c.Data, which drops the server's last answer: it tells under which name the mail is queued.
+	// Not c.Data, which discards the server's last answer, with the name of the mail in its queue.
 	if _, err := c.Text.Cmd("DATA"); err != nil {
 		return fail(err)
 	}

@@ -98,7 +98,7 @@ func Parse(data []byte, addr netip.Addr) *report.Whois {
 		switch key {
 		case "netname":
 			first(&w.Name, value)
-		case "organization": // with ARIN's handle behind it
+		case "organization": // followed by ARIN's handle
 			name, _, _ := strings.Cut(value, " (")
 			first(&w.Holder, name)
 		case "org-name", "orgname", "owner", "custname":
