@@ -98,6 +98,19 @@ func atHome(importer, library string) bool {
 	return false
 }
 
+// TestReportingApart: only bailiff-report links what makes and delivers reports; the other programs run it or ask it.
+func TestReportingApart(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd", "bailiff/cmd/bailiff-netlink").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range strings.Fields(string(out)) {
+		if strings.HasPrefix(p, "bailiff/cmd/bailiff-report") || slices.Contains([]string{"text/template", "html/template", "net/smtp"}, p) {
+			t.Errorf("%s is linked into another program than bailiff-report", p)
+		}
+	}
+}
+
 // TestTopLevel: the folders that the project was asked for, and no others.
 func TestTopLevel(t *testing.T) {
 	out, err := exec.Command("git", "ls-files", "--full-name", ":/").Output()

@@ -87,9 +87,9 @@ func comment(r *report.Report, limit int) string {
 	}
 	switch {
 	case r.Failures == 1:
-		b.WriteString(": 1 failure")
+		b.WriteString(": 1 failed attempt")
 	case r.Failures > 1:
-		fmt.Fprintf(&b, ": %d failures", r.Failures)
+		fmt.Fprintf(&b, ": %d failed attempts", r.Failures)
 	default:
 		b.WriteString(": banned")
 	}

@@ -40,7 +40,7 @@ func TestCompose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `categories=18%2C22&comment=sshd%2C+port+22%3A+5+failures+from+2026-11-23T11%3A57%3A00Z+to+2026-11-23T11%3A59%3A00Z%0A2026-11-23T11%3A57%3A00Z+sshd-session%5B100%5D%3A+Failed+password+for+%3Cuser%3E+from+198.51.100.7+port+40110+ssh2`
+	const want = `categories=18%2C22&comment=sshd%2C+port+22%3A+5+failed+attempts+from+2026-11-23T11%3A57%3A00Z+to+2026-11-23T11%3A59%3A00Z%0A2026-11-23T11%3A57%3A00Z+sshd-session%5B100%5D%3A+Failed+password+for+%3Cuser%3E+from+198.51.100.7+port+40110+ssh2`
 	form := e.form()
 	if got := form.Encode(); !strings.HasPrefix(got, want) || form.Get("ip") != "198.51.100.7" || form.Get("timestamp") != "2026-11-23T11:59:00Z" || strings.Count(form.Get("comment"), "\n") != 5 || len(form) != 4 {
 		t.Errorf("%s", got)
@@ -186,7 +186,7 @@ func TestBulkFits(t *testing.T) {
 		t.Fatalf("%d, %d, %v", len(entries), len(skipped), err)
 	}
 	file := csvFile(entries)
-	if len(file) > maxFile || len(file) < maxFile*8/10 || bytes.Count(file, []byte("\n")) != maxRows+1 || bytes.Count(file, []byte("sshd, port 22: 5 failures")) != maxRows {
+	if len(file) > maxFile || len(file) < maxFile*8/10 || bytes.Count(file, []byte("\n")) != maxRows+1 || bytes.Count(file, []byte("sshd, port 22: 5 failed attempts")) != maxRows {
 		t.Errorf("%d bytes, %s", len(file), file[:500])
 	}
 }
