@@ -11,9 +11,12 @@ import (
 
 const (
 	// clockJump is by how much the clock must move forward, beyond the time that has passed, before bans are kept.
-	clockJump = time.Hour
+	clockJump = time.Minute
 
-	// clockWait is how long they are kept then. A host with an empty battery gets the time from the network within minutes.
+	// clockOff is the same at a start soon after boot, when the host may have been switched off for a while.
+	clockOff = time.Hour
+
+	// clockWait is how long bans are kept then. A host with an empty battery gets the time from the network within minutes.
 	clockWait = 10 * time.Minute
 )
 
@@ -25,9 +28,15 @@ type clockGuard struct {
 	before time.Time     // the clock before it jumped: bans that were over then end
 }
 
-func sinceBoot() time.Duration {
+// sinceBoot is the time since boot, including the time that the host was asleep.
+func sinceBoot() time.Duration { return readClock(unix.CLOCK_BOOTTIME) }
+
+// monotonic is the time since boot without the time that the host was asleep. journald stamps entries with it.
+func monotonic() time.Duration { return readClock(unix.CLOCK_MONOTONIC) }
+
+func readClock(id int32) time.Duration {
 	var t unix.Timespec
-	unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
+	unix.ClockGettime(id, &t)
 	return time.Duration(t.Nano())
 }
 
@@ -35,7 +44,7 @@ func sinceBoot() time.Duration {
 // much, or 0.
 func (g *clockGuard) start(now time.Time, boot time.Duration, saved time.Time) (jump time.Duration) {
 	g.wall, g.boot = now.Round(0), boot
-	if jump = now.Sub(saved); saved.IsZero() || boot >= clockWait || jump <= clockJump {
+	if jump = now.Sub(saved); saved.IsZero() || boot >= clockWait || jump <= clockOff {
 		return 0
 	}
 	g.until, g.before = clockWait, saved

@@ -47,6 +47,16 @@ func TestClockGuard(t *testing.T) {
 		t.Error("never believed")
 	}
 
+	// An hour forward is a jump, however long the bans are; less than a minute, as NTP corrects it, is none.
+	g = clockGuard{}
+	g.start(right, time.Hour, right.Add(-time.Minute))
+	if g.check(right.Add(time.Minute), time.Hour+5*time.Second); g.holding() {
+		t.Error("less than a minute is taken for a jump")
+	}
+	if jump := g.check(right.Add(time.Hour), time.Hour+10*time.Second); jump == 0 || !g.holding() {
+		t.Errorf("an hour forward: %s", jump)
+	}
+
 	// A host that slept for a week knows what time it is, and so does one that was off while its daemon was not running.
 	g = clockGuard{}
 	g.start(right, time.Hour, right.Add(-week))

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/journal/journaltest"
 	"bailiff/units/control"
@@ -51,6 +52,7 @@ type bench struct {
 	writing                  sync.Mutex
 	exited                   chan error
 	args                     []string // more of the daemon's
+	steady                   bool     // entries have the machine's monotonic time, and are of the running boot for the daemon
 	apart                    bool     // the daemon is in a network namespace of its own
 	before                   []string // a program and its arguments that run the daemon, by the name that it has in real life
 }
@@ -172,6 +174,9 @@ func (b *bench) launch() {
 		b.cmd = exec.Command(b.before[0], append(args, b.cmd.Args[1:]...)...)
 	}
 	b.cmd.Env = append(os.Environ(), "BAILIFFD_TEST_MAIN=1")
+	if b.steady {
+		b.cmd.Env = append(b.cmd.Env, journal.BootVariable+"="+b.boot)
+	}
 	b.cmd.Stderr = b.stderr
 	if b.apart {
 		b.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
@@ -247,15 +252,24 @@ func (b *bench) write(x []byte) {
 }
 
 func (b *bench) entry(x []byte, message string) []byte {
-	now := time.Now().Add(-b.ago).UnixMicro()
+	now, monotonic := b.clocks(b.ago)
 	for _, f := range [][2]string{
-		{"__REALTIME_TIMESTAMP", fmt.Sprint(now)}, {"__MONOTONIC_TIMESTAMP", fmt.Sprint(now - 1_600_000_000_000_000)}, {"_BOOT_ID", b.boot},
+		{"__REALTIME_TIMESTAMP", fmt.Sprint(now)}, {"__MONOTONIC_TIMESTAMP", fmt.Sprint(monotonic)}, {"_BOOT_ID", b.boot},
 		{"_MACHINE_ID", b.boot}, {"_SYSTEMD_UNIT", "ssh.service"}, {"_SYSTEMD_SLICE", "system.slice"}, {"_UID", "0"}, {"_PID", fmt.Sprint(1000 + b.pid)},
 		{"SYSLOG_IDENTIFIER", "sshd"}, {"PRIORITY", "6"}, {"MESSAGE", message},
 	} {
 		x = journaltest.Field(x, f[0], []byte(f[1]))
 	}
 	return append(x, '\n')
+}
+
+// clocks are the times of an entry that is written now, by a clock that is behind by ago.
+func (b *bench) clocks(ago time.Duration) (realtime, mono int64) {
+	realtime = time.Now().Add(-ago).UnixMicro()
+	if b.steady {
+		return realtime, monotonic().Microseconds()
+	}
+	return realtime, realtime - 1_600_000_000_000_000
 }
 
 func (b *bench) banned(ctx context.Context) map[string]control.Ban {
@@ -506,8 +520,12 @@ func TestDamagedState(t *testing.T) {
 // keepAudit writes an audit entry of the daemon into the journal, as journald would.
 func (b *bench) keepAudit(m map[string]string) {
 	b.t.Helper()
-	now := time.Now().UnixMicro()
-	x := fmt.Appendf(nil, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%s\n_SYSTEMD_UNIT=%s\n_UID=%d\n", now, now-1_600_000_000_000_000, b.boot, audit.Unit, os.Getuid())
+	ago := time.Duration(0)
+	if b.steady {
+		ago = b.ago
+	}
+	now, monotonic := b.clocks(ago)
+	x := fmt.Appendf(nil, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%s\n_SYSTEMD_UNIT=%s\n_UID=%d\n", now, monotonic, b.boot, audit.Unit, os.Getuid())
 	for k, v := range m {
 		x = journaltest.Field(x, k, []byte(v))
 	}

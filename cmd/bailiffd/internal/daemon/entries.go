@@ -16,9 +16,14 @@ func (d *daemon) entries(b *batch) {
 		d.memory.noteAlloc()
 		d.journal.sources = b.sources // a batch without entries has none
 	}
+	over := d.checkClock(now)
+	d.steps.sleep(sinceBoot() - monotonic())
 	d.eng.Reread(b.rebuild)
 	var adds []firewall.Ban
 	for i := range b.entries {
+		if step := d.steps.entry(&b.cursors[i]); step != 0 {
+			d.eng.ClockSet(step)
+		}
 		if d.operatorEntry(&b.entries[i]) {
 			if len(adds) > 0 { // in this order, so that what is lifted now is not put in place afterwards
 				d.firewall.worker.add(adds...)
@@ -34,7 +39,7 @@ func (d *daemon) entries(b *batch) {
 		if len(out.Failures) > 0 && !b.rebuild && d.hub.watched() {
 			d.hub.failures(out.Failures, now, d.maxRetry)
 		}
-		adds = d.decided(adds, out.Bans, now)
+		adds = d.decided(adds, out.Bans, over)
 	}
 	if len(adds) > 0 {
 		d.firewall.worker.add(adds...)
@@ -57,13 +62,13 @@ func (d *daemon) caughtUp(now time.Time) {
 	d.updateStatus()
 }
 
-// decided announces bans and appends to adds what the firewall should hold for them. A ban whose time is over already was missed
-// while the daemon was down.
-func (d *daemon) decided(adds []firewall.Ban, bans []policy.Ban, now time.Time) []firewall.Ban {
+// decided announces bans and appends to adds what the firewall should hold for them. over is the time by which bans end, from
+// checkClock: a ban that is over already was missed while the daemon was down.
+func (d *daemon) decided(adds []firewall.Ban, bans []policy.Ban, over time.Time) []firewall.Ban {
 	for i := range bans {
 		b := &bans[i]
 		d.saver.dirtyBans = true
-		if b.Until != 0 && b.Until <= now.UnixMicro() {
+		if b.Until != 0 && b.Until <= over.UnixMicro() {
 			if !b.Observed {
 				d.eng.ExpireBan(b.Ban)
 			}

@@ -73,8 +73,8 @@ func (p *journalProgress) lagChanged(b *batch) string {
 	return ""
 }
 
-// judgedUpTo is the time up to which every entry has been judged, µs since 1970; 0 if that is not known yet. now is the time by
-// which bans end.
+// judgedUpTo is the time up to which every entry has been judged, µs since 1970; 0 if that is not known yet. now is the present
+// time by the clock of the last entry.
 func (p *journalProgress) judgedUpTo(now time.Time) int64 {
 	if p.readAll {
 		return now.UnixMicro()

@@ -41,7 +41,7 @@ func (d *daemon) restore(ctx context.Context) (be firewall.Backend, start positi
 	if jump := d.clock.start(now, sinceBoot(), saved.at); jump > 0 {
 		d.reportJump(jump)
 	}
-	pos, lost := savedPosition(d.state, now)
+	pos, lost := d.savedPosition(now)
 	if pos.IsZero() {
 		d.state.TakeCounts() // what was counted belongs to the lost position and would be counted again
 	}
@@ -71,40 +71,52 @@ func (d *daemon) restore(ctx context.Context) (be firewall.Backend, start positi
 	if lost != "" {
 		d.problems.happened(audit.KindJournalProblem, "journal position", fmt.Sprintf("%s: reading the last %s of the journal again", lost, d.eng.Window()))
 	}
-	start, again := d.startPosition(&saved, pos, lost, now)
-	d.announced, err = d.readAnnounced(ctx, again-min(rebuildBeyond, again))
+	start = d.startPosition(&saved, pos, lost, now)
+	d.steps.start(journal.CurrentBoot(), pos.Last(), sinceBoot()-monotonic())
+	d.announced, err = d.readAnnounced(ctx, start)
 	return be, start, err
 }
 
-// savedPosition is how far the journal was read when the state was saved. lost says why that cannot be used.
-func savedPosition(st *state.State, now time.Time) (p journal.Position, lost string) {
-	if st.Cursor() == "" {
+// savedPosition is how far the journal was read when the state was saved. lost says why that cannot be used. A position in the
+// future is used as long as its entry is in the journal: then the clock was set back.
+func (d *daemon) savedPosition(now time.Time) (p journal.Position, lost string) {
+	if d.state.Cursor() == "" {
 		return p, ""
 	}
-	p, err := journal.ParsePosition(st.Cursor())
+	p, err := journal.ParsePosition(d.state.Cursor())
 	if err != nil {
-		return p, fmt.Sprintf("the state file's cursor %q: %v", st.Cursor(), err)
+		return p, fmt.Sprintf("the state file's cursor %q: %v", d.state.Cursor(), err)
 	}
-	if ahead := time.UnixMicro(int64(p.Last().Realtime)).Sub(now); ahead > time.Minute {
+	if ahead := time.UnixMicro(int64(p.Last().Realtime)).Sub(now); ahead > time.Minute && !d.inJournal(p.Last()) {
 		return journal.Position{}, fmt.Sprintf("the state file's cursor is %s in the future (the clock was set back, or the machine restored)", ahead.Round(time.Second))
 	}
 	return p, ""
 }
 
-// startPosition is where reading begins, and the time (µs since 1970) from which on entries are judged a second time.
-func (d *daemon) startPosition(saved *savedState, pos journal.Position, lost string, now time.Time) (start position, again uint64) {
+// inJournal says whether an entry is in the journal.
+func (d *daemon) inJournal(c journal.Cursor) bool {
+	j, err := journal.Open(d.source, journal.Options{})
+	if err != nil {
+		return false // the reader reports a journal that cannot be opened
+	}
+	defer j.Close()
+	_, ok := j.At(c)
+	return ok
+}
+
+// startPosition is where reading begins.
+func (d *daemon) startPosition(saved *savedState, pos journal.Position, lost string, now time.Time) position {
 	window := uint64(d.eng.Window().Microseconds())
 	if !pos.IsZero() {
 		d.journal.pos = pos
 		at := pos.Last().Realtime
-		return position{pos: pos, rebuild: at - min(window, at)}, at
+		return position{pos: pos, rebuild: at - min(window, at)}
 	}
 	since := now
 	if !saved.lost() && lost == "" && saved.at.Before(now) {
 		since = saved.at // of the first start: until a position is saved, each start continues from there
 	}
-	start.since = uint64(since.UnixMicro()) - window
-	return start, start.since
+	return position{since: uint64(since.UnixMicro()) - window}
 }
 
 // saveRestored reports what was rebuilt, and saves it before anything else happens.
@@ -170,17 +182,23 @@ func announcement(kind audit.Kind, id string, until time.Time) string {
 	return id + " " + fmt.Sprint(until.UnixMicro()) // a ban may be extended several times
 }
 
-// readAnnounced collects what the audit trail has announced since a time (µs since 1970). After a crash the entries after the saved
-// position are judged again; their bans must not be announced twice.
-func (d *daemon) readAnnounced(ctx context.Context, since uint64) (map[string]bool, error) {
+// readAnnounced collects what the audit trail has announced after the position where reading begins. After a crash the entries after
+// the saved position are judged again; their bans must not be announced twice. Their announcements are after that position, too,
+// whatever the clock said: saving waits until earlier announcements are in the journal.
+func (d *daemon) readAnnounced(ctx context.Context, start position) (map[string]bool, error) {
 	announced := make(map[string]bool)
 	j, err := journal.Open(d.source, journal.Options{Matches: auditMatches(audit.KindBan, audit.KindObserved, audit.KindExtend)})
 	if err != nil {
 		return announced, nil // the reader reports a journal that cannot be opened
 	}
 	defer j.Close()
+	if start.pos.IsZero() {
+		j.SeekRealtime(start.since - min(rebuildBeyond, start.since))
+	} else {
+		j.SeekPosition(start.pos)
+	}
 	var t startTimer
-	for j.SeekRealtime(since); j.Next(); {
+	for j.Next() {
 		if err := t.extend(ctx, "reading the audit trail"); err != nil {
 			return nil, err
 		}
@@ -234,10 +252,14 @@ func (d *daemon) replayTrail(ctx context.Context, saved *savedState, pos journal
 		if !pos.IsZero() && time.UnixMicro(int64(pos.Last().Realtime)).Before(from) { // the file may come from a backup
 			from = time.UnixMicro(int64(pos.Last().Realtime))
 		}
-		if from.After(now) { // the clock was set back
-			from = now.Add(-trailOverlap)
+		switch {
+		case !from.After(now):
+			j.SeekRealtime(uint64(max(from.Add(-trailOverlap).UnixMicro(), 0)))
+		case !pos.IsZero(): // the clock was set back
+			j.SeekPosition(pos)
+		default:
+			j.SeekRealtime(uint64(max(now.Add(-2*trailOverlap).UnixMicro(), 0)))
 		}
-		j.SeekRealtime(uint64(max(from.Add(-trailOverlap).UnixMicro(), 0)))
 	}
 	bad := 0
 	var t startTimer
