@@ -89,7 +89,12 @@ func (c *Counter) take(p netip.Prefix, slow bool) []Failure {
 }
 
 // failures lists what lies in a window of at, oldest first.
-func (c *Counter) failures(t *table, i uint32, at int64, slow bool) (l []Failure) {
+func (c *Counter) failures(t *table, i uint32, at int64, slow bool) []Failure {
+	most := 0
+	for n := t.at(i).head; n != 0; n = t.node(n).next {
+		most++
+	}
+	l := make([]Failure, 0, most)
 	for n := t.at(i).head; n != 0; n = t.node(n).next {
 		x := t.node(n)
 		switch {

@@ -152,7 +152,11 @@ func (t *table) remove(i uint32) {
 	t.free = i + 1
 	t.n--
 	if t.n == 0 {
-		*t = table{seed: t.seed}
+		empty := table{seed: t.seed}
+		if t.top <= chunk && t.nodeTop < chunk { // a single attacker must not cost new chunks for each ban
+			empty.index, empty.entries, empty.nodes = t.index, t.entries, t.nodes
+		}
+		*t = empty
 	}
 }
 
