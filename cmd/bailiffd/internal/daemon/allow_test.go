@@ -154,7 +154,7 @@ func TestPublishedLists(t *testing.T) {
 		t.Errorf("%+v, %v", s.Lists, err)
 	}
 
-	// Wider than configured: whoever wrote it, it is not believed, and the one before stays.
+	// Wider than configured: the list is not used, whoever has written it, and the previous one stays in use.
 	put("", "198.51.100.0/23")
 	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "has 198.51.100.0/23 in line 6, which is wider than /24; keeping the previous list (2 entries)") {
 		t.Errorf("audit entry: %v", m)

@@ -156,7 +156,7 @@ func TestFirewallCommand(t *testing.T) {
 			}
 			b.told(audit.KindReload)
 
-			// Rules that are gone are mended without being asked.
+			// Missing rules are restored without being asked.
 			s.run("nft", "delete", "table", strings.Fields(c.foreign[0])[3], "bailiff")
 			b.told(audit.KindFirewallRepaired)
 			b.until("rules are back", func(context.Context) bool { return verify().Intact })

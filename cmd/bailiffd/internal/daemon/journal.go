@@ -109,7 +109,7 @@ func (d *daemon) journalNews(b *batch, now time.Time) {
 		d.problems.end(journalReading)
 		p := &d.journal.status
 		p.Files, p.Problems = b.files, nil
-		for _, err := range b.troubles {
+		for _, err := range b.problems {
 			p.Problems = append(p.Problems, journalProblem(err))
 		}
 		d.problems.write(audit.KindJournalProblem, d.problems.set(now, time.Time{}, journalFiles, p.Problems...))

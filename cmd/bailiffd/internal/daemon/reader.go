@@ -27,8 +27,8 @@ type batch struct {
 	behind   bool             // more entries are waiting
 	dropped  uint64           // messages that journald has suppressed
 	notices  []string         // what an operator should know about where reading began
-	troubles []error          // problems with journal files
-	listed   bool             // troubles and files are set
+	problems []error          // problems with journal files
+	listed   bool             // problems and files are set
 	files    int
 }
 
@@ -61,8 +61,8 @@ type reader struct {
 	failed chan error
 
 	mu     sync.Mutex
-	change *journal.Matches   // after a reload
-	wake   context.CancelFunc // ends a Wait
+	next   *journal.Matches   // of a reload
+	cancel context.CancelFunc // ends reading with the present matches
 }
 
 func newReader(src journal.Source) *reader {
@@ -76,21 +76,25 @@ func newReader(src journal.Source) *reader {
 // run reads until ctx ends. If the journal cannot be opened or read it reports that and tries again.
 func (r *reader) run(ctx context.Context, matches journal.Matches, pos position) {
 	for ctx.Err() == nil {
-		next, err := r.read(ctx, matches, pos)
-		pos = next
-		if err != nil {
-			select {
-			case r.failed <- err:
-			default:
-			}
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-			}
+		current, cancel := context.WithCancel(ctx)
+		r.mu.Lock()
+		if r.cancel = cancel; r.next != nil {
+			matches, r.next = *r.next, nil
+		}
+		r.mu.Unlock()
+		var err error
+		pos, err = r.read(ctx, current, matches, pos)
+		cancel()
+		if err == nil {
 			continue
 		}
-		if m := r.changed(true); m != nil {
-			matches = *m
+		select {
+		case r.failed <- err:
+		default:
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
 		}
 	}
 }
@@ -99,24 +103,15 @@ func (r *reader) run(ctx context.Context, matches journal.Matches, pos position)
 func (r *reader) reload(m journal.Matches) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.change = &m
-	if r.wake != nil {
-		r.wake()
+	r.next = &m
+	if r.cancel != nil {
+		r.cancel()
 	}
 }
 
-func (r *reader) changed(take bool) *journal.Matches {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.change
-	if take {
-		r.change = nil
-	}
-	return m
-}
-
-// read follows the journal with one set of matches. It returns at a reload, with the position to continue from.
-func (r *reader) read(ctx context.Context, matches journal.Matches, pos position) (position, error) {
+// read follows the journal with one set of matches until current ends, which it does at a reload. It returns the position to continue
+// from. A batch that was filled is passed on all the same, unless ctx ends.
+func (r *reader) read(ctx, current context.Context, matches journal.Matches, pos position) (position, error) {
 	o := journal.Options{Matches: matches, Fields: evidence.Fields, MaxValue: evidence.MaxValue}
 	j, err := journal.Open(r.src, o)
 	if err != nil {
@@ -147,7 +142,7 @@ func (r *reader) read(ctx context.Context, matches journal.Matches, pos position
 		}
 		j.SeekPosition(pos.pos)
 	}
-	for ctx.Err() == nil {
+	for current.Err() == nil {
 		b, err := r.take(ctx)
 		if err != nil {
 			return pos, nil
@@ -159,42 +154,19 @@ func (r *reader) read(ctx context.Context, matches journal.Matches, pos position
 			pos.pos = b.pos
 		}
 		if end {
-			b.troubles, b.listed, b.files = j.Problems(), true, j.Files()
+			b.problems, b.listed, b.files = j.Problems(), true, j.Files()
 		}
 		if !r.give(ctx, b) {
-			return pos, nil
-		}
-		if r.changed(false) != nil {
 			return pos, nil
 		}
 		if !end {
 			continue
 		}
-		if err := r.wait(ctx, j); err != nil {
+		if err := j.Wait(current, maxWait); err != nil && current.Err() == nil {
 			return pos, err
 		}
 	}
 	return pos, nil
-}
-
-// wait sleeps until there may be more entries, or a reload.
-func (r *reader) wait(ctx context.Context, j *journal.Reader) error {
-	wctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	r.mu.Lock()
-	r.wake = cancel
-	if r.change != nil {
-		cancel()
-	}
-	r.mu.Unlock()
-	err := j.Wait(wctx, maxWait)
-	r.mu.Lock()
-	r.wake = nil
-	r.mu.Unlock()
-	if wctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // rebuildBeyond is how far beyond the saved position older entries are looked for: the journalds of several namespaces write at the
