@@ -81,7 +81,7 @@ func Main(args []string, stderr io.Writer) int {
 	if o.state == "" {
 		o.state = "/var/lib/bailiff"
 	}
-	limitRuntime()
+	limitGarbage()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	d, err := newDaemon(o)

@@ -48,6 +48,7 @@ func (d *daemon) entries(b *batch) {
 		d.saver.dirtyCursor = true
 	}
 	d.journalNews(b, now)
+	d.memory.processors(b.behind, !d.journal.caughtUp)
 	if d.journal.readAll && !d.journal.caughtUp {
 		d.caughtUp(now)
 	}

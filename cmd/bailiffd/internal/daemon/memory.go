@@ -11,25 +11,20 @@ import (
 // of 52.
 const gcPercent = 10
 
-// maxProcs is how many processors the program uses at most: one for reading, one for judging, two for the rest. The runtime keeps
-// caches and collector threads for each.
-const maxProcs = 4
+// One processor judges half a million entries a second and keeps the program from waking threads while it is idle. More are used only
+// while the journal is far behind: after this many full batches in a row.
+const farBehind = 64
 
-// limitRuntime sets the Go runtime's limits for the whole process.
-func limitRuntime() {
-	debug.SetGCPercent(gcPercent)
-	if runtime.GOMAXPROCS(0) > maxProcs {
-		runtime.GOMAXPROCS(maxProcs)
-	}
-}
+func limitGarbage() { debug.SetGCPercent(gcPercent) }
 
 // quietTime is how long nothing may have happened before memory is returned to the system, which costs some milliseconds.
 const quietTime = 10 * time.Second
 
-// memory returns unused memory to the system after a busy time. It belongs to the owner's goroutine.
+// memory changes the settings of the Go runtime with the load. It belongs to the owner's goroutine.
 type memory struct {
-	used    bool // memory was allocated since it was last returned
-	lastUse time.Time
+	used        bool // memory was allocated since it was last returned
+	lastUse     time.Time
+	fullBatches int // in a row
 }
 
 // noteAlloc records that something was done that allocates much memory for a short time.
@@ -47,3 +42,20 @@ func (m *memory) quiet(now time.Time) bool {
 // release returns unused memory to the system. Without it 55 MiB stay in use after 100,000 bans, and 73 after the next start,
 // instead of 45.
 func (m *memory) release() { debug.FreeOSMemory() }
+
+// processors sets how many processors the program uses. behind means that the last batch was full; catchingUp that the daemon has
+// not yet caught up with the journal since its start.
+func (m *memory) processors(behind, catchingUp bool) {
+	n := 1
+	if behind {
+		if m.fullBatches++; m.fullBatches < farBehind && !catchingUp {
+			return
+		}
+		n = runtime.NumCPU()
+	} else {
+		m.fullBatches = 0
+	}
+	if n != runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(n)
+	}
+}
