@@ -141,6 +141,7 @@ type mailLog struct {
 	found    map[string]bool      // by key
 	alive    map[string]time.Time // by key: of the first entry since the delivery began that shows the mail system working
 	opened   time.Time            // when the first search began
+	caughtUp bool                 // all older entries were read: those to come are newer than each delivery that is looked for
 }
 
 const (
@@ -185,9 +186,11 @@ func (d *Dispatcher) searchLog(log *mailLog, all []search) (*mailLog, map[string
 			log.searches = nil
 			return log, nil, err
 		}
-		// A little earlier: the clock of the entry is journald's.
-		r.SeekRealtime(uint64(max(0, since-time.Second.Microseconds())))
 		log.r = r
+		if err := log.seek(d.o.Self, since); err != nil {
+			log.searches = nil
+			return log, nil, err
+		}
 	}
 	log.read(d.o.Self)
 	verdicts := map[string]outcome{}
@@ -204,29 +207,57 @@ func (d *Dispatcher) searchLog(log *mailLog, all []search) (*mailLog, map[string
 	return log, verdicts, nil
 }
 
-// read reads new entries. Entries of users do not count, nor do those of bailiff-report itself.
+// seek goes to the first entry since a time (µs since 1970). From there on the journal is read in its own order: if the clock was set
+// back, later entries have earlier times.
+func (l *mailLog) seek(self uint32, since int64) error {
+	// A second earlier, since journald stamps an entry when it receives it.
+	l.r.SeekRealtime(uint64(max(0, since-time.Second.Microseconds())))
+	if l.r.Next() {
+		l.entry(self)
+		return l.r.SeekCursor(l.r.Entry().Cursor()) // continues after that entry
+	}
+	l.r.SeekRealtime(uint64(max(0, time.Now().Add(-24*time.Hour).UnixMicro())))
+	return nil
+}
+
+// read reads new entries.
 func (l *mailLog) read(self uint32) {
 	for l.r.Next() {
-		e := l.r.Entry()
-		uid, ok := evidence.Number(e.Field(logUID))
-		ident := e.Field(logIdentifier)
-		if !ok || uid >= 1000 || uid == self && string(ident) == Identifier {
-			continue
-		}
-		msg := e.Field(logMessage)
-		if bytes.Contains(msg, l.suffix) {
-			for key, s := range l.searches {
-				if !l.found[key] && bytes.Contains(msg, []byte(s.trace)) {
-					l.found[key] = true
-				}
+		l.entry(self)
+	}
+	l.caughtUp = true
+}
+
+// entry looks at one entry. Entries of users do not count, nor do those of bailiff-report itself.
+func (l *mailLog) entry(self uint32) {
+	e := l.r.Entry()
+	uid, ok := evidence.Number(e.Field(logUID))
+	ident := e.Field(logIdentifier)
+	if !ok || uid >= 1000 || uid == self && string(ident) == Identifier {
+		return
+	}
+	msg := e.Field(logMessage)
+	if bytes.Contains(msg, l.suffix) {
+		for key, s := range l.searches {
+			if !l.found[key] && bytes.Contains(msg, []byte(s.trace)) {
+				l.found[key] = true
 			}
 		}
-		if string(e.Field(logFacility)) == "2" && uid != self && showsWork(ident) {
-			for key, s := range l.searches {
-				if _, ok := l.alive[key]; !ok && int64(e.Realtime) >= s.since {
-					l.alive[key] = time.UnixMicro(int64(e.Realtime))
-				}
+	}
+	if string(e.Field(logFacility)) != "2" || uid == self || !showsWork(ident) {
+		return
+	}
+	now := time.Now()
+	for key, s := range l.searches {
+		at := time.UnixMicro(int64(e.Realtime))
+		if int64(e.Realtime) < s.since || at.After(now) { // written before the delivery began, or the clock was set back since
+			if !l.caughtUp {
+				continue
 			}
+			at = now
+		}
+		if _, ok := l.alive[key]; !ok {
+			l.alive[key] = at
 		}
 	}
 }

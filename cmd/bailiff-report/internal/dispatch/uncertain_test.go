@@ -1,0 +1,65 @@
+package dispatch
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"bailiff/journal"
+	"bailiff/journal/journaltest"
+)
+
+// TestMailLogClockSetBack: the clock is set back by an hour after a delivery began and was interrupted, so that the mail system logs it
+// with an earlier time. The mail is found nevertheless. One that the mail system does not have is sent again without waiting until the
+// clock shows the earlier time again.
+func TestMailLogClockSetBack(t *testing.T) {
+	journaltest.Need(t)
+	dir := t.TempDir()
+	boot := journaltest.Gen{BootSeed: 1}.Boot(0)
+	now := time.Now()
+	file, seq := 0, int64(1_000_000)
+	put := func(at time.Time, messages ...string) {
+		t.Helper()
+		w := journaltest.Remote(filepath.Join(dir, fmt.Sprintf("system%d.journal", file)), journaltest.Layout{})
+		file++ // journald begins a new file when the clock goes back
+		in, err := w.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var x []byte
+		for i, m := range messages {
+			seq++
+			for _, f := range [][2]string{
+				{"__REALTIME_TIMESTAMP", fmt.Sprint(at.UnixMicro() + int64(i))}, {"__MONOTONIC_TIMESTAMP", fmt.Sprint(seq)}, {"_BOOT_ID", boot},
+				{"_UID", "100"}, {"SYSLOG_FACILITY", "2"}, {"SYSLOG_IDENTIFIER", "postfix/qmgr"}, {"MESSAGE", m},
+			} {
+				x = journaltest.Field(x, f[0], []byte(f[1]))
+			}
+			x = append(x, '\n')
+		}
+		in.Write(x)
+		in.Close()
+		if err := w.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ahead := now.Add(time.Hour) // the clock before it was set back
+	put(ahead, "A: message-id=<other@x>", "B: message-id=<first@x>")
+	put(now, "C: message-id=<taken@x>")
+	d := &Dispatcher{}
+	d.o.Source, d.o.SettleFor = journal.Dir(dir), 0
+	all := []search{{"first", "<first@x>", ahead.UnixMicro()}, {"taken", "<taken@x>", ahead.UnixMicro()}, {"lost", "<lost@x>", ahead.UnixMicro()}}
+	log, got, err := d.searchLog(nil, all)
+	if err != nil || got["first"] != wasTaken || got["taken"] != wasTaken || got["lost"] != unknown {
+		t.Fatalf("%v, %v", got, err)
+	}
+	put(now.Add(time.Second-time.Hour), "D: message-id=<yet.another@x>") // the mail system is at work
+	if _, got, err = d.searchLog(log, all); err != nil || got["lost"] != wasLost {
+		t.Errorf("a mail that the mail system does not have: %v, %v", got, err)
+	}
+	log.close()
+}
