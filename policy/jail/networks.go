@@ -178,7 +178,7 @@ func (n *Networks) makeRoom() {
 
 // Append appends what is counted.
 func (n *Networks) Append(b []byte) []byte {
-	keys := slices.SortedFunc(maps.Keys(n.m), prefix.Key.Compare)
+	keys := slices.SortedFunc(maps.Keys(n.m), func(a, b prefix.Key) int { return a.Compare(&b) })
 	b = binary.AppendUvarint(b, uint64(len(keys)))
 	for _, k := range keys {
 		b = k.Append(b)

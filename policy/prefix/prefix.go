@@ -90,7 +90,7 @@ func (k Key) Addr() netip.Addr {
 func (k Key) Prefix() netip.Prefix { return netip.PrefixFrom(k.Addr(), int(k.bits)) }
 
 // Compare sorts IPv4 before IPv6, then by address, then wide before narrow.
-func (k Key) Compare(o Key) int {
+func (k *Key) Compare(o *Key) int {
 	if k.family != o.family {
 		return cmp.Compare(k.family, o.family)
 	}

@@ -171,7 +171,8 @@ func (l *bans) expire(now int64) []Ban {
 		}
 	}
 	slices.SortFunc(over, func(a, b Ban) int {
-		return cmp.Or(cmp.Compare(a.Until, b.Until), prefix.OfPrefix(a.Prefix).Compare(prefix.OfPrefix(b.Prefix)), cmp.Compare(a.Jail, b.Jail))
+		p, q := prefix.OfPrefix(a.Prefix), prefix.OfPrefix(b.Prefix)
+		return cmp.Or(cmp.Compare(a.Until, b.Until), p.Compare(&q), cmp.Compare(a.Jail, b.Jail))
 	})
 	for _, b := range over {
 		l.Remove(b.Prefix, b.Jail)
@@ -253,12 +254,15 @@ func (l *bans) Holds(a netip.Addr, at int64, counts func(jail, scope string) boo
 	own := prefix.OfAddr(a)
 	for _, bits := range l.lengths.of(own) {
 		k := own.Cut(int(bits))
-		for x, b := range l.rows.from(rowKey{prefix: k}) {
-			if x.prefix != k {
-				break
+		for b, i, _ := l.rows.find(rowKey{prefix: k}); b < len(l.rows.blocks); b, i = b+1, 0 {
+			rows := l.rows.blocks[b]
+			for ; i < len(rows) && rows[i].key.prefix == k; i++ {
+				if x := &rows[i].v; x.since < at && at < x.until && counts(l.jails[rows[i].key.jail], l.scopes[x.scope]) {
+					return true
+				}
 			}
-			if b.since < at && at < b.until && counts(l.jails[x.jail], l.scopes[b.scope]) {
-				return true
+			if i < len(rows) {
+				break
 			}
 		}
 	}

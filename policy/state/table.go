@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"slices"
+	"sort"
 
 	"bailiff/policy/prefix"
 )
@@ -28,8 +29,8 @@ type rowKey struct {
 	jail   uint16
 }
 
-func (k rowKey) compare(o rowKey) int {
-	if c := k.prefix.Compare(o.prefix); c != 0 {
+func (k *rowKey) compare(o *rowKey) int {
+	if c := k.prefix.Compare(&o.prefix); c != 0 {
 		return c
 	}
 	return cmp.Compare(k.jail, o.jail)
@@ -40,16 +41,13 @@ const blockRows = 256
 
 // find says in which block, and where in it, a key is or would be.
 func (t *table[V]) find(k rowKey) (b, i int, ok bool) {
-	b, ok = slices.BinarySearchFunc(t.blocks, k, func(rows []row[V], k rowKey) int { return rows[0].key.compare(k) })
-	if ok {
-		return b, 0, true
-	}
-	if b == 0 {
+	b = sort.Search(len(t.blocks), func(b int) bool { return t.blocks[b][0].key.compare(&k) > 0 }) - 1
+	if b < 0 {
 		return 0, 0, false
 	}
-	b--
-	i, ok = slices.BinarySearchFunc(t.blocks[b], k, func(r row[V], k rowKey) int { return r.key.compare(k) })
-	return b, i, ok
+	rows := t.blocks[b]
+	i = sort.Search(len(rows), func(i int) bool { return rows[i].key.compare(&k) >= 0 })
+	return b, i, i < len(rows) && rows[i].key == k
 }
 
 // get returns the value of a key, or nil. It is valid until the table changes.
