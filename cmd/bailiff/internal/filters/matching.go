@@ -20,7 +20,7 @@ import (
 
 // matchLine is a line of `bailiff match --json`. bailiff(1) documents its keys, which do not change.
 type matchLine struct {
-	Kind    string      `json:"kind"` // "failure", "success", "context", "void" or "none"
+	Kind    string      `json:"kind"` // what the line says of an attempt: "failure", "success", "delivery", "void" or "none"
 	Line    int         `json:"line"` // of the input, from 1; of an export stream the entry's number
 	Pattern *string     `json:"pattern"`
 	Address *netip.Addr `json:"address"`
@@ -134,6 +134,9 @@ func (r *matching) one(fe *filter.Entry, trusted *bool, cursor string) error {
 	if r.JSON {
 		if x != nil {
 			l.Explain = newExplained(r.m, x, trust)
+		}
+		if l.Kind == "context" { // it says nothing of an outcome; pattern tells it from lines that no pattern fits
+			l.Kind = "none"
 		}
 		return cli.WriteJSON(r.Out, l)
 	}
