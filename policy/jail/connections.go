@@ -1,6 +1,7 @@
 package jail
 
 import (
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"net/netip"
@@ -44,6 +45,7 @@ const (
 
 // conn is what is known of a connection. It holds no pointers, so that the garbage collector need not look at it.
 type conn struct {
+	key     ConnKey    // 0: closed
 	addr    prefix.Key // zero: not known
 	seen    uint16     // attempts that any source has written about
 	done    uint16     // of these, attempts whose outcome is known
@@ -56,27 +58,56 @@ type source struct {
 	lines uint16
 }
 
-// generation holds connections by key.
+// generation is a table of connections: open addressing over an index that holds a connection's number + 1 and the upper bits of
+// its key, so that a probe does not look at the connections. Most lines look up one that is not there yet: with maps of Go a replay
+// of sshd's failures takes a tenth longer. A connection that is closed keeps its place until the next generation.
 type generation struct {
-	index map[ConnKey]int // into conns
+	index []uint32 // 0: empty. Its length is a power of two
 	conns []conn
 }
 
+// numberBits hold a number up to maxConns.
+const numberBits = 15
+
+func (k ConnKey) tag() uint32 { return uint32(k>>32) &^ (1<<numberBits - 1) }
+
+// get looks a connection up.
 func (g *generation) get(k ConnKey) *conn {
-	if i, ok := g.index[k]; ok {
-		return &g.conns[i]
+	if len(g.conns) == 0 {
+		return nil
+	}
+	mask, tag := uint64(len(g.index)-1), k.tag()
+	for s := uint64(k) & mask; g.index[s] != 0; s = (s + 1) & mask {
+		if n := g.index[s] ^ tag; n < 1<<numberBits {
+			if x := &g.conns[n-1]; x.key == k {
+				return x
+			}
+		}
 	}
 	return nil
 }
 
 // add puts in a connection that is not there. The pointer is good until the next one.
-func (g *generation) add(k ConnKey, x conn) *conn {
-	if g.index == nil {
-		g.index = make(map[ConnKey]int)
-	}
-	g.index[k] = len(g.conns)
+func (g *generation) add(x conn) *conn {
 	g.conns = append(g.conns, x)
+	if 2*len(g.conns) > len(g.index) {
+		g.index = make([]uint32, max(64, 2*len(g.index)))
+		for i := range g.conns {
+			g.place(i)
+		}
+	} else {
+		g.place(len(g.conns) - 1)
+	}
 	return &g.conns[len(g.conns)-1]
+}
+
+func (g *generation) place(i int) {
+	mask := uint64(len(g.index) - 1)
+	s := uint64(g.conns[i].key) & mask
+	for g.index[s] != 0 {
+		s = (s + 1) & mask
+	}
+	g.index[s] = g.conns[i].key.tag() | uint32(i+1)
 }
 
 // reset empties it. Memory that a flood took goes back.
@@ -85,8 +116,15 @@ func (g *generation) reset() {
 		*g = generation{}
 		return
 	}
-	clear(g.index)
 	g.conns = g.conns[:0]
+	clear(g.index)
+}
+
+// open returns the connections that are not closed, sorted by key.
+func (g *generation) open() []conn {
+	l := slices.DeleteFunc(slices.Clone(g.conns), func(x conn) bool { return x.key == 0 })
+	slices.SortFunc(l, func(a, b conn) int { return cmp.Compare(a.key, b.key) })
+	return l
 }
 
 // NewConnections makes an empty one. seed is for hashing, and must be the same for what Append wrote.
@@ -127,15 +165,15 @@ func (c *Connections) keep(k ConnKey, at int64) *conn {
 	if x := c.young.get(k); x != nil {
 		return x
 	}
-	var x conn
+	x := conn{key: k}
 	if old := c.old.get(k); old != nil {
 		x = *old
-		delete(c.old.index, k)
+		old.key = 0 // in one generation only
 	}
 	if len(c.young.conns) >= maxConns {
 		c.next()
 	}
-	return c.young.add(k, x)
+	return c.young.add(x)
 }
 
 // next begins a new generation.
@@ -149,7 +187,7 @@ func (c *Connections) next() {
 func (c *Connections) of(k ConnKey, addr netip.Addr, at int64) *conn {
 	x, own := c.keep(k, at), prefix.OfAddr(addr)
 	if x.addr != own && !x.addr.IsZero() {
-		*x = conn{}
+		*x = conn{key: k}
 	}
 	x.addr = own
 	return x
@@ -183,8 +221,9 @@ func (c *Connections) Join(k ConnKey, addr netip.Addr, at int64) {
 
 // Close forgets a connection that has ended well, so that a later process with the same id is not taken for it.
 func (c *Connections) Close(k ConnKey) {
-	delete(c.young.index, k)
-	delete(c.old.index, k)
+	if x := c.get(k); x != nil && k != 0 {
+		*x = conn{}
+	}
 	for i := range c.waiting {
 		delete(c.waiting[i], k)
 	}
@@ -226,7 +265,7 @@ func (x *conn) note(name uint32, n int) uint16 {
 		x.sources[at] = source{name, 0} // the daemon decides which sources there are: more than maxSources are not seen
 	}
 	if int(x.sources[at].lines)+n >= 1<<15 { // begin again: only the differences matter
-		*x = conn{addr: x.addr}
+		*x = conn{key: x.key, addr: x.addr}
 		at = 0
 		x.sources[0].name = name
 	}
@@ -306,7 +345,7 @@ func (c *Connections) Expire(now int64) {
 
 // Len is how many connections are remembered.
 func (c *Connections) Len() int {
-	return len(c.young.index) + len(c.old.index) + len(c.waiting[0]) + len(c.waiting[1])
+	return len(c.young.conns) + len(c.old.conns) + len(c.waiting[0]) + len(c.waiting[1])
 }
 
 // RestoreRefs gives attempts that were restored, and wait for an address, the entries that they stand in. from has read these
@@ -328,10 +367,10 @@ func (c *Connections) RestoreRefs(from *Connections) {
 func (c *Connections) Append(b []byte) []byte {
 	b = binary.AppendVarint(b, c.turned)
 	for _, g := range []*generation{&c.young, &c.old} {
-		b = binary.AppendUvarint(b, uint64(len(g.index)))
-		for _, k := range slices.Sorted(maps.Keys(g.index)) {
-			x := g.get(k)
-			b = binary.LittleEndian.AppendUint64(b, uint64(k))
+		l := g.open()
+		b = binary.AppendUvarint(b, uint64(len(l)))
+		for _, x := range l {
+			b = binary.LittleEndian.AppendUint64(b, uint64(x.key))
 			if !x.addr.IsZero() {
 				b = x.addr.Append(append(b, 1))
 			} else {
@@ -370,7 +409,9 @@ func RestoreConnections(b []byte, seed uint64) (*Connections, error) {
 			if k == 0 || c.get(k) != nil {
 				d.Fail("a connection out of range")
 			}
-			g.add(k, restoreConn(d))
+			x := restoreConn(d)
+			x.key = k
+			g.add(x)
 		}
 	}
 	for i := range c.waiting {
