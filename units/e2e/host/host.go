@@ -6,7 +6,8 @@
 // namespaces have no names, changes go to a tmpfs, and all of it ends with the process that made it, which ends with the one
 // that started it (go test). The host never gets all capabilities, so that it cannot set the machine's clock or load modules.
 //
-// Root makes the root, Boot starts the host; Run, Unit and Attack do something there. Start reading at Boot.
+// Root makes the root, Boot starts the host; Run, Unit and Attack do something there. Start reading at Boot. Tests that need a
+// kernel or a clock of their own use a virtual machine instead: see BootMachine.
 package host
 
 import (
@@ -20,7 +21,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,8 +55,9 @@ type Host struct {
 	clients  *os.File  // the cgroup of what runs in the attacker's network, which ends with the host's
 	attacker *namespace
 	victim   *namespace
-	nspawn   *exec.Cmd
-	exited   chan error // closed after nspawn's exit status was put in
+	machine  *machine   // nil for a host in systemd-nspawn
+	process  *exec.Cmd  // nspawn or qemu
+	exited   chan error // closed after its exit status was put in
 	console  *console
 	leader   int // PID 1 of the host, as seen from here
 }
@@ -68,7 +69,7 @@ func Boot(ctx context.Context, root string) (_ *Host, err error) {
 	if err := Possible(); err != nil {
 		return nil, err
 	}
-	h := &Host{name: fmt.Sprintf("bailiff-e2e-%d-%d", os.Getpid(), counter.Add(1))}
+	h := newHost()
 	defer func() {
 		if err != nil {
 			h.release()
@@ -90,6 +91,10 @@ func Boot(ctx context.Context, root string) (_ *Host, err error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+func newHost() *Host {
+	return &Host{name: fmt.Sprintf("bailiff-e2e-%d-%d", os.Getpid(), counter.Add(1))}
 }
 
 // mount makes the host's mount namespace, held by a shell that waits for its stdin to end.
@@ -130,7 +135,6 @@ func (h *Host) start(ctx context.Context) (err error) {
 		return err
 	}
 	h.console = &console{}
-	h.exited = make(chan error, 1)
 	args := []string{
 		"--mount=" + fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.mnt.Fd()), "--", "/bin/sh", "-c",
 		`echo $$ >"/sys/fs/cgroup/$0/cgroup.procs" && exec systemd-nspawn "$@"`, h.name,
@@ -145,24 +149,10 @@ func (h *Host) start(ctx context.Context) (err error) {
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network")
 	cmd.Stdout, cmd.Stderr = h.console, h.console
 	cmd.WaitDelay = 5 * time.Second
-	// The host ends with us, however we end. The kernel sends that signal when the *thread* that started the child
-	// ends, so that thread is kept until the child is gone.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func(exited chan<- error) {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			exited <- cmd.Wait()
-			close(exited)
-		}
-	}(h.exited)
-	if err := <-started; err != nil {
+	if h.exited, err = startHeld(cmd); err != nil {
 		return fmt.Errorf("boot: %w", err)
 	}
-	h.nspawn = cmd
+	h.process = cmd
 
 	ctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
@@ -187,8 +177,13 @@ func (h *Host) start(ctx context.Context) (err error) {
 	}
 }
 
-// Leader is the process id of the host's PID 1 on the outer machine.
-func (h *Host) Leader() int { return h.leader }
+// Leader is the process id of the host's PID 1 on the outer machine, or that of qemu for a virtual machine.
+func (h *Host) Leader() int {
+	if h.machine != nil {
+		return h.process.Process.Pid
+	}
+	return h.leader
+}
 
 // Path is where a file of the host is found on the outer machine.
 func (h *Host) Path(p string) string {
@@ -197,6 +192,12 @@ func (h *Host) Path(p string) string {
 
 // WriteFile puts a file into the host, and makes the directories on the way.
 func (h *Host) WriteFile(path string, data []byte, mode os.FileMode) error {
+	if h.machine != nil {
+		cmd := h.command(context.Background(), "/bin/sh", "-euc", `mkdir -p "${1%/*}"; cat >"$1"; chmod "$2" "$1"`, "sh", path, fmt.Sprintf("%o", mode.Perm()))
+		cmd.Stdin = bytes.NewReader(data)
+		_, err := output(cmd)
+		return err
+	}
 	p := h.Path(path)
 	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 		return err
@@ -250,6 +251,9 @@ func (h *Host) Unit(ctx context.Context, properties []string, args ...string) (s
 
 // Attack runs one of the host's own programs in the attacker's network.
 func (h *Host) Attack(ctx context.Context, env []string, args ...string) (string, error) {
+	if h.machine != nil {
+		return "", errNoMachine
+	}
 	enter := []string{fmt.Sprintf("--target=%d", h.leader), "--mount", "--net=" + h.attacker.path(), "--", "env", "-i",
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root"}
 	cmd := exec.CommandContext(ctx, "nsenter", append(append(enter, env...), args...)...)
@@ -274,10 +278,14 @@ func (h *Host) SSH(ctx context.Context, from netip.Addr, user, password string, 
 	return err
 }
 
-func (h *Host) command(ctx context.Context, args ...string) *exec.Cmd {
-	enter := []string{fmt.Sprintf("--target=%d", h.leader), "--all", "--", "env", "-i",
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0"}
-	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+func (h *Host) command(ctx context.Context, args ...string) (cmd *exec.Cmd) {
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0"}
+	if h.machine != nil {
+		cmd = h.overSSH(ctx, env, args)
+	} else {
+		enter := append([]string{fmt.Sprintf("--target=%d", h.leader), "--all", "--", "env", "-i"}, env...)
+		cmd = exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	}
 	cmd.WaitDelay = time.Second
 	return cmd
 }
@@ -296,6 +304,9 @@ func (h *Host) Reboot(ctx context.Context) error {
 	if err := h.powerOff(); err != nil {
 		return err
 	}
+	if h.machine != nil {
+		return h.startMachine(ctx)
+	}
 	// The old end of the wire goes with the old namespace, but only when the kernel gets round to it: by then an error
 	// here says that it has gone already.
 	_ = h.attacker.ip(ctx, "link del att0\n")
@@ -312,6 +323,9 @@ func (h *Host) Stop() error {
 
 // powerOff asks the host's systemd to halt (SIGRTMIN+4, systemd(1)), and ends it by force when it does not in time.
 func (h *Host) powerOff() error {
+	if h.machine != nil {
+		return h.powerOffMachine()
+	}
 	if h.leader == 0 {
 		return nil
 	}
@@ -323,7 +337,7 @@ func (h *Host) powerOff() error {
 	case <-h.exited:
 		return nil
 	case <-time.After(bootTime):
-		h.nspawn.Process.Kill()
+		h.process.Process.Kill()
 		<-h.exited
 		return fmt.Errorf("power off: still up after %s, killed\n%s", bootTime, h.console.tail())
 	}
@@ -334,13 +348,16 @@ const sigPowerOff = syscall.Signal(34 + 4)
 
 // release gives up everything that is not the running host itself.
 func (h *Host) release() {
-	if h.nspawn != nil {
-		h.nspawn.Process.Kill() // no effect when it has ended already
+	h.endMaster()
+	if h.process != nil {
+		h.process.Process.Kill() // no effect when it has ended already
 		<-h.exited
 	}
 	if h.holder != nil {
 		h.hold.Close()
 		h.holder.Wait()
+	}
+	if h.machine == nil && h.holder != nil {
 		h.mnt.Close()
 		h.clients.Close()
 	}

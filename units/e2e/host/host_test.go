@@ -24,13 +24,18 @@ func TestMain(m *testing.M) {
 	if root == "" {
 		os.Exit(m.Run())
 	}
-	h, err := host.Boot(context.Background(), root)
+	start := host.Boot
+	if os.Getenv("E2E_CHILD_MACHINE") != "" {
+		start = host.BootMachine
+	}
+	h, err := start(context.Background(), root)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	fmt.Println(h.Leader(), os.Getpid())
 	h.Attack(context.Background(), nil, "sleep", clientsLife) // until we are killed, or our parent is
+	h.Run(context.Background(), "sleep", clientsLife)         // on a virtual machine, where Attack fails
 }
 
 // clientsLife is longer than a test may take, and tells our client from other programs.
@@ -57,20 +62,53 @@ func TestNothingStays(t *testing.T) {
 	}
 }
 
-func nothingStays(t *testing.T, root string, command []string) {
-	child := exec.Command(command[0], command[1:]...)
+// TestNoMachineStays is TestNothingStays for a virtual machine.
+func TestNoMachineStays(t *testing.T) {
+	if os.Getenv("BAILIFF_E2E_MACHINE") == "" {
+		t.Skip("boots a virtual machine: run `make prove-clock`, or set BAILIFF_E2E_MACHINE")
+	}
+	if err := host.MachinePossible(); err != nil {
+		t.Skip(err)
+	}
+	root, err := host.MachineRoot(t.Context(), "trixie", os.Stderr, "postfix") // the same as in TestProveClock
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("E2E_CHILD_MACHINE", "1")
+	child := exec.Command("/bin/sh", "-c", `"$0" & wait`, os.Args[0])
+	owner, qemu := begin(t, child, root)
+	networks := []string{network(qemu)}
+	if left := traces(t, owner, networks); len(left) < 3 {
+		t.Fatalf("a running machine should show its folder, qemu and ssh, found %q", left)
+	}
+	child.Process.Kill()
+	child.Wait()
+	await(t, "left on the machine after the owner was killed", func() (string, bool) {
+		left := traces(t, owner, networks)
+		return fmt.Sprintf("%q", left), len(left) == 0
+	})
+}
+
+// begin starts a child that boots a host, and waits until it has.
+func begin(t *testing.T, child *exec.Cmd, root string) (owner, leader int) {
+	t.Helper()
 	child.Env = append(os.Environ(), "E2E_CHILD_ROOT="+root)
 	child.Stderr = os.Stderr
 	stdout, _ := child.StdoutPipe()
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer child.Process.Kill()
+	t.Cleanup(func() { child.Process.Kill() })
 	line, err := bufio.NewReader(stdout).ReadString('\n')
-	var leader, owner int
 	if _, serr := fmt.Sscan(line, &leader, &owner); serr != nil {
 		t.Fatalf("child did not boot: %q %v", line, err)
 	}
+	return owner, leader
+}
+
+func nothingStays(t *testing.T, root string, command []string) {
+	child := exec.Command(command[0], command[1:]...)
+	owner, leader := begin(t, child, root)
 	client := 0
 	await(t, "the client runs", func() (string, bool) {
 		client = running("sleep", clientsLife)

@@ -124,6 +124,9 @@ func disguise(ctx context.Context, n *namespace) error {
 
 // ListenUDP opens a UDP socket of the host's own, at Victim4.
 func (h *Host) ListenUDP(port uint16) (c *net.UDPConn, err error) {
+	if h.machine != nil {
+		return nil, errNoMachine
+	}
 	err = h.victim.do(func() error {
 		c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(Victim4, port)))
 		return err

@@ -37,6 +37,10 @@ var setup string
 // $XDG_CACHE_HOME/bailiff-e2e, or /var/cache/bailiff-e2e. Its name holds a hash of all that it is made from. extra are
 // packages beyond the usual ones.
 func Root(ctx context.Context, suite string, progress io.Writer, extra ...string) (string, error) {
+	return root(ctx, suite, progress, setup, extra...)
+}
+
+func root(ctx context.Context, suite string, progress io.Writer, setup string, extra ...string) (string, error) {
 	pkgs := strings.Join(append(append([]string(nil), packages...), extra...), ",")
 	sum := sha256.Sum256([]byte(suite + "\n" + pkgs + "\n" + setup))
 	dir := filepath.Join(cacheDir(), suite+"-"+hex.EncodeToString(sum[:6]))
