@@ -1,7 +1,7 @@
 # make build     static binaries into bin/
 # make check     vet, staticcheck, unit tests: a few minutes
 # make test      everything: make check's with the race detector, the oracle, real hosts under attack (root, Debian)
-# make prove     hosts whose daemons are killed a thousand times, and fuzzing: an hour (root, Debian)
+# make prove     hosts whose daemons are killed a thousand times, another whose clock is set, and fuzzing: an hour (root, Debian)
 # make demo      a throw-away host, attacked before your eyes (root, Debian)
 # make install   onto this machine, or below DESTDIR=; make uninstall takes it away again
 # make bench     all benchmarks, beside their peers where those are installed
@@ -21,11 +21,13 @@ TAGGED = ./journal ./cmd/bailiff/internal/replay
 
 DEB_DEMO = mmdebstrap debian-archive-keyring systemd-container iproute2 util-linux
 DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3 shellcheck dash lintian rpm
+# For a virtual machine, which has a clock of its own.
+DEB_PROVE = qemu-system-x86 e2fsprogs openssh-client
 
 # However a run ends, what it started ends with it: a test that boots hosts ends when go test does, and that with make.
 HELD = exec setpriv --pdeathsig KILL env
 
-.PHONY: build check test vet staticcheck unit race oracle e2e prove fuzz bench demo deps deps-demo install uninstall man dist clean
+.PHONY: build check test vet staticcheck unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -56,12 +58,23 @@ oracle:
 e2e: build
 	$(HELD) BAILIFF_E2E='$(E2E)' go test -count=1 -timeout 60m ./units/e2e/...
 
-# Two hosts side by side, ipset and firewalld. DAEMON=20 REPORTER=5 takes a few minutes.
+# Two hosts side by side, ipset and firewalld, and then a virtual machine. DAEMON=20 REPORTER=5 CLOCK=5 takes a quarter of an hour.
 DAEMON = 1000
 REPORTER = 200
+CLOCK = 12
 SEED = 1
-prove: deps build fuzz
+prove: deps deps-prove build fuzz
 	$(HELD) BAILIFF_E2E=trixie go test -count=1 -timeout 100m -v -run '^TestProve$$' ./units/e2e -prove.daemon=$(DAEMON) -prove.reporter=$(REPORTER) -prove.seed=$(SEED)
+	$(PROVE_CLOCK)
+
+# The part that sets the clock of the virtual machine.
+prove-clock: deps deps-prove build
+	$(PROVE_CLOCK)
+
+define PROVE_CLOCK
+$(HELD) BAILIFF_E2E_MACHINE=1 go test -count=1 -timeout 20m -run '^TestNoMachineStays$$' ./units/e2e/host
+$(HELD) BAILIFF_E2E=trixie go test -count=1 -timeout 100m -v -run '^TestProveClock$$' ./units/e2e -prove.clock=$(CLOCK) -prove.seed=$(SEED)
+endef
 
 # Each fuzz test for so many executions. What it has found of interest stays in Go's cache; what fails, in testdata/fuzz.
 FUZZ = 20000
@@ -89,6 +102,9 @@ apt = @missing=; for p in $(1); do \
 
 deps:
 	$(call apt,$(DEB_TEST))
+
+deps-prove:
+	$(call apt,$(DEB_PROVE))
 
 deps-demo:
 	$(call apt,$(DEB_DEMO))

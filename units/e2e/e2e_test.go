@@ -147,6 +147,15 @@ func command(t *testing.T, args ...string) {
 type victim struct {
 	*host.Host
 	suite string
+	slow  bool // its processor is emulated, so everything takes longer
+}
+
+// patience is limit, or more on a slow host.
+func (v *victim) patience(limit time.Duration) time.Duration {
+	if v.slow {
+		return 6 * limit
+	}
+	return limit
 }
 
 // boot gives a host with what is in tree, if anything, and with the load generator. extra are packages beyond the usual.
@@ -160,7 +169,16 @@ func boot(t *testing.T, suite, tree, load string, extra ...string) *victim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &victim{h, suite}
+	v := &victim{Host: h, suite: suite}
+	v.equip(t, tree, load)
+	return v
+}
+
+// equip installs what is in tree, if anything, and the load generator on a host that was just booted. The host is stopped when the
+// test ends.
+func (v *victim) equip(t *testing.T, tree, load string) {
+	t.Helper()
+	h := v.Host
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := h.Run(context.Background(), "journalctl", "-o", "short-precise", "-u", "bailiff.service", "-u", "bailiff.socket", "-n", "300")
@@ -183,7 +201,6 @@ func boot(t *testing.T, suite, tree, load string, extra ...string) *victim {
 		}
 		v.sh(t, `systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload; systemctl try-restart polkit.service || :`) // most hosts here have none
 	}
-	return v
 }
 
 // loadPath is where sshd has one of its programs when it was built from source: the filter counts what it writes.
@@ -192,7 +209,7 @@ const loadPath = "/usr/local/libexec/sshd-session"
 // sh runs a script on the host and must succeed.
 func (v *victim) sh(t testing.TB, script string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), v.patience(time.Minute))
 	defer cancel()
 	out, err := v.Sh(ctx, script)
 	if err != nil {
@@ -204,7 +221,7 @@ func (v *victim) sh(t testing.TB, script string) string {
 // ask runs bailiff with --json and reads its answer.
 func ask[T any](v *victim, t testing.TB, args ...string) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), v.patience(time.Minute))
 	defer cancel()
 	out, err := v.Run(ctx, append([]string{"bailiff", args[0], "--json"}, args[1:]...)...)
 	if err != nil && !(args[0] == "status" && strings.HasPrefix(out, "{")) { // with problems it has an exit status of its own
@@ -221,7 +238,7 @@ func ask[T any](v *victim, t testing.TB, args ...string) T {
 // spaces here.
 func (v *victim) entries(t testing.TB, args ...string) []map[string]string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), v.patience(time.Minute))
 	defer cancel()
 	out, err := v.Run(ctx, append([]string{"journalctl", "--quiet", "--all", "-o", "json"}, args...)...)
 	var exit *exec.ExitError
@@ -325,7 +342,7 @@ func (v *victim) settled(t testing.TB) {
 	a := netip.AddrFrom4([4]byte{198, 19, byte(200 + markers.n/250), byte(1 + markers.n%250)})
 	markers.Unlock()
 	v.orphaned(t, `logger -t sshd 'Failed password for root from `+a.String()+` port 22 ssh2'`)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, v.patience(20*time.Second), func() error {
 		if w := v.why(t, a); w.State != "counted" {
 			return fmt.Errorf("marker %s is %q, not counted", a, w.State)
 		}
@@ -349,7 +366,7 @@ var markers struct {
 // active waits until the daemon says that it is ready.
 func (v *victim) active(t testing.TB) {
 	t.Helper()
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, v.patience(30*time.Second), func() error {
 		out, err := v.Run(t.Context(), "systemctl", "is-active", "bailiff.service")
 		if err != nil {
 			return fmt.Errorf("bailiff.service is %s", strings.TrimSpace(out))

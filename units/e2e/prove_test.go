@@ -15,16 +15,15 @@ import (
 	"bailiff/units/control"
 )
 
-// `make prove` sets these.
+// `make prove` and `make prove-clock` set these.
 var (
 	daemonKills   = flag.Int("prove.daemon", 0, "TestProve: kill bailiffd this often, at random moments; 0 leaves the test out")
 	reporterKills = flag.Int("prove.reporter", 0, "TestProve: kill bailiff-report this often, at random moments")
+	clockSteps    = flag.Int("prove.clock", 0, "TestProveClock: set the clock this often, at random moments; 0 leaves the test out")
 	proveSeed     = flag.Uint64("prove.seed", 1, "TestProve: seed of the random moments")
 )
 
 const (
-	wave     = 100   // addresses that fail five times, and as many that fail four times, at once
-	waveRate = 25    // lines a second, of each kind
 	guiltyAt = 20000 // number of the first address that fails five times
 	innocent = 70000 // number of the first that fails four times
 )
@@ -33,7 +32,7 @@ const (
 // and in between does to the host what happens to hosts. In the end every attempt was counted once, every ban made once and in
 // force, every report delivered once, and nobody banned who failed less often than a ban takes.
 //
-// The clock is left out: the host shares it with the machine. The state's tests turn it back and forth.
+// The clock stays as it is, since hosts share it with the machine: see TestProveClock.
 func TestProve(t *testing.T) {
 	if *daemonKills == 0 {
 		t.Skip("takes an hour: run `make prove`")
@@ -44,7 +43,7 @@ func TestProve(t *testing.T) {
 			t.Run(suite+"/"+backend, func(t *testing.T) {
 				t.Parallel()
 				v := boot(t, suite, tree, load, append(slices.Clone(mailHosts[0].packages), firewalldHost...)...)
-				p := &proof{victim: v, backend: backend, rand: rand.New(rand.NewPCG(*proveSeed, uint64(len(backend))))}
+				p := &proof{victim: v, backend: backend, wave: 100, rate: 25, rand: rand.New(rand.NewPCG(*proveSeed, uint64(len(backend))))}
 				p.prove(t)
 			})
 		}
@@ -55,14 +54,50 @@ func TestProve(t *testing.T) {
 type proof struct {
 	*victim
 	backend string
+	wave    int // addresses that fail five times, and as many that fail four times, at once
+	rate    int // lines a second, of each kind
 	rand    *rand.Rand
 	waves   int // that the attack has begun
 	done    map[string]int
 }
 
 func (p *proof) prove(t *testing.T) {
+	p.setUp(t, postfixSetup)
+	since, begin := p.now(t), time.Now()
+
+	p.underAttack(t, p.kills)
+	p.check(t, since, "kills")
+	p.underAttack(t, p.fullDisk)
+	p.check(t, since, "full disk")
+	p.reboot(t)
+	p.memory(t)
+	p.check(t, since, "reboot")
+	p.result(t, begin)
+}
+
+// reboot boots the host again. All bans must be in effect after that.
+func (p *proof) reboot(t *testing.T) {
+	t.Helper()
+	before := p.bansInForce(t)
+	if err := p.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.done["reboot"]++
+	p.active(t)
+	if after := p.bansInForce(t); after != before {
+		t.Errorf("%d bans in force before the reboot, %d after", before, after)
+	}
+}
+
+func (p *proof) result(t *testing.T, begin time.Time) {
+	t.Logf("%s, %s: %.0f s; %v; %d addresses that failed five times, as many that failed four times",
+		p.suite, p.backend, time.Since(begin).Seconds(), p.done, p.waves*p.wave)
+}
+
+// setUp makes the host report by mail, through postfix, and starts bailiff.
+func (p *proof) setUp(t *testing.T, mail string) {
 	p.reporterLog(t)
-	p.sh(t, postfixSetup)
+	p.sh(t, mail)
 	p.sendsBy(t, "postfix")
 	p.hurried(t)
 	p.put(t, "50-report.yaml", `
@@ -78,30 +113,12 @@ report:
 	p.sh(t, `for u in bailiff bailiff-report; do mkdir -p /etc/systemd/system/$u.service.d
 		printf '[Service]\nRestartSec=50ms\n' >/etc/systemd/system/$u.service.d/95-prove.conf; done
 		systemctl daemon-reload; firewall=`+p.backend+`
-		if test $firewall = firewalld; then firewall-cmd -q --permanent --set-default-zone=trusted || firewall-cmd -q --set-default-zone=trusted; else systemctl disable -q --now firewalld.service; fi
+		if test $firewall = firewalld; then firewall-cmd -q --permanent --set-default-zone=trusted || firewall-cmd -q --set-default-zone=trusted
+		elif systemctl -q is-enabled firewalld.service 2>/dev/null; then systemctl disable -q --now firewalld.service; fi
 		for i in 1 2 3 4 5 6; do logger filler; journalctl -q --rotate; done
 		systemctl enable -q --now bailiff.service`)
 	p.active(t)
 	p.done = map[string]int{}
-	since, begin := p.now(t), time.Now()
-
-	p.underAttack(t, p.kills)
-	p.check(t, since, begin, "kills")
-	p.underAttack(t, p.fullDisk)
-	p.check(t, since, begin, "full disk")
-	before := p.bansInForce(t)
-	if err := p.Reboot(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	p.done["reboot"]++
-	p.active(t)
-	if after := p.bansInForce(t); after != before {
-		t.Errorf("%d bans in force before the reboot, %d after", before, after)
-	}
-	p.memory(t)
-	p.check(t, since, begin, "reboot")
-	t.Logf("%s, %s: %.0f s; %v; %d addresses that failed five times, as many that failed four times",
-		p.suite, p.backend, time.Since(begin).Seconds(), p.done, p.waves*wave)
 }
 
 // underAttack runs what happens to the host while wave after wave attacks, and lets the last wave end.
@@ -125,7 +142,7 @@ func (p *proof) underAttack(t *testing.T, what func(*testing.T)) {
 				both.Add(1)
 				go func() {
 					defer both.Done()
-					if out, err := p.load(t, fmt.Sprintf("-addresses %d -lines %d -rate %d -base %d", wave, wave*g.lines, waveRate, g.base+n*wave)); err != nil {
+					if out, err := p.load(t, fmt.Sprintf("-addresses %d -lines %d -rate %d -base %d", p.wave, p.wave*g.lines, p.rate, g.base+n*p.wave)); err != nil {
 						t.Errorf("load: %v %s", err, out)
 					}
 				}()
@@ -151,33 +168,38 @@ func (p *proof) kills(t *testing.T) {
 		all = append(all, []string{"journald", "rotate", "vacuum", "firewall"}[i%4])
 	}
 	p.rand.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
-	scripts := map[string]string{
+	for _, what := range all {
+		time.Sleep(time.Duration(p.rand.IntN(1500)) * time.Millisecond)
+		p.disturb(t, what)
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	p.active(t)
+}
+
+// disturb does one of the things below to the host.
+func (p *proof) disturb(t *testing.T, what string) {
+	t.Helper()
+	if unit := map[string]string{"daemon": "bailiff", "reporter": "bailiff-report"}[what]; unit != "" {
+		// What does not run yet cannot be killed; while it starts it can.
+		eventually(t, p.patience(30*time.Second), func() error {
+			if pid := p.sh(t, `systemctl show -P MainPID `+unit+`.service`); pid == "0\n" {
+				return fmt.Errorf("%s.service does not run", unit)
+			}
+			return nil
+		})
+	}
+	p.sh(t, map[string]string{
 		"daemon":   `systemctl kill -s KILL bailiff.service`,
 		"reporter": `systemctl kill -s KILL bailiff-report.service`,
 		"journald": `systemctl restart systemd-journald.service`,
 		"rotate":   `journalctl -q --rotate`,
 		"vacuum":   `journalctl -q --rotate; journalctl -q --vacuum-files=40`,
 		"firewall": map[string]string{"ipset": `nft flush ruleset`, "firewalld": `systemctl restart firewalld.service`}[p.backend],
-	}
-	for _, what := range all {
-		time.Sleep(time.Duration(p.rand.IntN(1500)) * time.Millisecond)
-		if unit := map[string]string{"daemon": "bailiff", "reporter": "bailiff-report"}[what]; unit != "" {
-			// What does not run yet cannot be killed; while it starts it can.
-			eventually(t, 30*time.Second, func() error {
-				if pid := p.sh(t, `systemctl show -P MainPID `+unit+`.service`); pid == "0\n" {
-					return fmt.Errorf("%s.service does not run", unit)
-				}
-				return nil
-			})
-		}
-		p.sh(t, scripts[what])
-		t.Logf("%s %s", time.Now().UTC().Format("15:04:05.000"), what)
-		p.done[what]++
-		if t.Failed() {
-			t.FailNow()
-		}
-	}
-	p.active(t)
+	}[what])
+	t.Logf("%s %s", time.Now().UTC().Format("15:04:05.000"), what)
+	p.done[what]++
 }
 
 // fullDisk takes the space from the daemon's state and from the reporter's queue for a while, and kills both meanwhile.
@@ -225,7 +247,7 @@ func (p *proof) bansInForce(t *testing.T) int {
 }
 
 // check compares what the journal, the kernel, the daemon and root's mailbox say with what was attempted.
-func (p *proof) check(t *testing.T, since string, begin time.Time, after string) {
+func (p *proof) check(t *testing.T, since, after string) {
 	t.Helper()
 	p.active(t)
 	p.settled(t)
@@ -251,7 +273,7 @@ func (p *proof) check(t *testing.T, since string, begin time.Time, after string)
 		}
 	}
 	var guilty, free []netip.Addr
-	for i := range p.waves * wave {
+	for i := range p.waves * p.wave {
 		guilty, free = append(guilty, sourceN(guiltyAt+i)), append(free, sourceN(innocent+i))
 	}
 	for i := range guilty {
@@ -270,7 +292,7 @@ func (p *proof) check(t *testing.T, since string, begin time.Time, after string)
 			fault("%s is banned and reaches sshd: %v", guilty[i], err)
 			mu.Unlock()
 		}
-		c, err := p.Dial(free[i], 22, 5*time.Second)
+		c, err := p.Dial(free[i], 22, p.patience(5*time.Second))
 		if err != nil {
 			mu.Lock()
 			fault("%s is not banned and does not reach sshd: %v", free[i], err)
@@ -280,7 +302,7 @@ func (p *proof) check(t *testing.T, since string, begin time.Time, after string)
 		c.Close()
 	})
 	// Those of the last waves are still being counted: four times each, and one attempt more bans them.
-	for _, a := range free[max(0, len(free)-wave):] {
+	for _, a := range free[max(0, len(free)-p.wave):] {
 		for _, c := range p.why(t, a).Counted {
 			if c.Window == "normal" && c.Attempts != 4 {
 				fault("%s failed four times, %d are counted", a, c.Attempts)
@@ -297,7 +319,7 @@ func (p *proof) check(t *testing.T, since string, begin time.Time, after string)
 func (p *proof) reportedOnce(t *testing.T, guilty []netip.Addr, after string) {
 	t.Helper()
 	mails := map[string]int{}
-	eventually(t, 3*time.Minute, func() error {
+	eventually(t, p.patience(3*time.Minute), func() error {
 		clear(mails)
 		for line := range strings.Lines(p.sh(t, `grep -ih '^X-Bailiff-Address:' /var/mail/root || :`)) {
 			_, a, _ := strings.Cut(strings.TrimSpace(line), ": ")

@@ -155,7 +155,7 @@ func (v *victim) waiting(t testing.TB) []control.QueuedReport {
 // nothingWaits waits until all is delivered.
 func (v *victim) nothingWaits(t testing.TB, limit time.Duration) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	eventually(t, v.patience(limit), func() error {
 		if w := v.waiting(t); len(w) > 0 {
 			return fmt.Errorf("%d wait still, first %+v", len(w), w[0])
 		}
