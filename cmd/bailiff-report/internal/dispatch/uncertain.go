@@ -216,7 +216,7 @@ func (l *mailLog) seek(self uint32, since int64) error {
 		l.entry(self)
 		return l.r.SeekCursor(l.r.Entry().Cursor()) // continues after that entry
 	}
-	l.r.SeekRealtime(uint64(max(0, time.Now().Add(-24*time.Hour).UnixMicro())))
+	l.r.SeekRealtime(uint64(max(0, time.Now().Add(-day).UnixMicro())))
 	return nil
 }
 
