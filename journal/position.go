@@ -88,8 +88,7 @@ func reached(m *Cursor, own bool, origin string, l *location) bool {
 		if l.seqnum <= m.Seqnum {
 			return true
 		}
-		// A copy is numbered anew, but keeps its clocks. Entries that journald received at once share them.
-		return sameBoot && ordered(origin) && (l.monotonic < m.Monotonic || l.monotonic == m.Monotonic && l.realtime == m.Realtime && l.xorHash == m.XorHash)
+		return sameBoot && ordered(origin) && copied(l, m)
 	case sameBoot:
 		return l.monotonic <= m.Monotonic
 	case m.hasMonotonic() && l.bootID == currentBoot():
@@ -135,8 +134,22 @@ func (m *mark) known() (Cursor, bool) {
 
 // repeats says whether an entry of file f was given before, from another file of the same origin.
 func (m *mark) repeats(f *file, l *location) bool {
-	return m.f != nil && m.f != f && m.ordered && l.bootID == m.loc.bootID &&
-		(l.monotonic < m.loc.monotonic || l.monotonic == m.loc.monotonic && l.realtime == m.loc.realtime && l.xorHash == m.loc.xorHash)
+	if m.f == nil || m.f == f || !m.ordered || l.bootID != m.loc.bootID {
+		return false
+	}
+	c := m.loc.cursor()
+	return copied(l, &c)
+}
+
+// copied reports whether an entry of an ordered origin was stored before the entry c or is a copy of it, whatever its sequence number:
+// a copy is numbered anew, but keeps its clocks. Two equal entries within a microsecond share everything but the number; the second
+// one follows the first directly, which a copy does not.
+func copied(l *location, c *Cursor) bool {
+	if l.monotonic != c.Monotonic {
+		return l.monotonic < c.Monotonic
+	}
+	next := c.hasSeqnum() && l.seqnumID == c.SeqnumID && l.seqnum == c.Seqnum+1
+	return l.realtime == c.Realtime && l.xorHash == c.XorHash && !next
 }
 
 // note brings the mark of the current entry's origin up to date. That is left until it is needed, since most entries come of one file.
