@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"bailiff/cmd/bailiff/internal/text"
 	"fmt"
 	"math"
 	"net/netip"
@@ -16,6 +17,9 @@ type Ban struct {
 	Until  time.Time // zero: without end
 	Count  int       // how often the address was banned, this ban included
 }
+
+// maxBanTime is the longest ban in seconds, a century. As in the configuration, what is longer never ends.
+const maxBanTime = 100 * 365 * 86400
 
 // Bans reads the bans that are in force at a time out of fail2ban's database, sorted by jail and prefix. banTime is how long
 // a jail's bans last, for databases that do not say (before version 0.11); negative: without end. skipped tells what is no
@@ -41,7 +45,7 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 		jail, _ := row[1].(string)
 		since, ok := number(row[2])
 		if !ok || jail == "" {
-			skipped = append(skipped, fmt.Sprintf("%s: a row without jail or time", clip(ip)))
+			skipped = append(skipped, fmt.Sprintf("%s: a row without jail or time", text.Clip(ip, 100)))
 			return nil
 		}
 		long, ok := number(row[3])
@@ -53,7 +57,7 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 		}
 		p, err := prefixOf(ip)
 		if err != nil {
-			skipped = append(skipped, fmt.Sprintf("jail %s: %q is not an address", clip(jail), clip(ip)))
+			skipped = append(skipped, fmt.Sprintf("jail %s: %q is not an address", text.Clip(jail, 100), text.Clip(ip, 100)))
 			return nil
 		}
 		k := key{jail, p}
@@ -64,7 +68,7 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 		if n, ok := number(row[4]); ok && n > 0 && n < math.MaxInt32 {
 			b.Count = int(n)
 		}
-		if _, never := span(long); !never {
+		if long >= 0 && long <= maxBanTime {
 			b.Until = time.Unix(int64(since+math.Ceil(long)), 0)
 		}
 		latest[k], begun[k] = b, since

@@ -53,7 +53,7 @@ func translateStock(t *testing.T, dir, name string, args map[string]string) (*tr
 	}
 	src := im.source("none", name, def, &option{file: "test", name: "filter"})
 	src.name, src.trust = name, trust{units: []string{"any.service"}, uid: "any"}
-	return translate(&src.source), src.fail
+	return translate(src), src.fail
 }
 
 // judged is what fail2ban makes of a line: which of its expressions took it (-1: none), with which address.

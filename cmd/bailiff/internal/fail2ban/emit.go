@@ -138,6 +138,34 @@ func (e *emitter) regexp(n *reNode) (string, error) {
 	return "", fmt.Errorf("has a part that is not known")
 }
 
+// compileRegexps compiles the alternatives of one of fail2ban's expressions for Go. Those that RE2 cannot express are left out.
+func compileRegexps(expr string) (list []*regexp.Regexp) {
+	n, err := parseRegexp(expr)
+	if err != nil {
+		return nil
+	}
+	for _, alt := range alternatives(n) {
+		w := stripEnds(alt)
+		if cut, ok := cutHead(w.node); ok && !has(alt, rePrefix) {
+			w.node, w.begins = cut, true
+		}
+		text, err := (&emitter{}).regexp(w.node)
+		if err != nil {
+			continue
+		}
+		if w.begins {
+			text = `^(?:` + text + `)`
+		}
+		if w.ends {
+			text = `(?:` + text + `)\s*$`
+		}
+		if re, err := regexp.Compile(text); err == nil {
+			list = append(list, re)
+		}
+	}
+	return list
+}
+
 func (n *reNode) quantifier() string {
 	q := ""
 	switch {

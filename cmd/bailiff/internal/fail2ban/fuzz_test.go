@@ -51,7 +51,7 @@ func FuzzRegexp(f *testing.F) {
 		if err != nil {
 			return
 		}
-		a, err := forms(n, nil, "failregex-1")
+		a, err := newVariants(n, nil, "failregex-1")
 		if err != nil {
 			return
 		}

@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"bailiff/cmd/bailiff/internal/text"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -80,15 +81,9 @@ func (t *tree) journalPrefix() {
 	}
 }
 
-// sourceInfo is a filter to translate, and what had to be guessed.
-type sourceInfo struct {
-	source
-	assumed string
-}
-
 // source gathers the expressions that are to be translated for a jail.
-func (im *importer) source(name, filterName string, def *definition, from *option) *sourceInfo {
-	s := &sourceInfo{}
+func (im *importer) source(name, filterName string, def *definition, from *option) *source {
+	s := &source{}
 	s.origin = fmt.Sprintf("fail2ban's filter.d/%s.conf", filterName)
 	known := map[string]string{}
 	text := func(opt string) (string, *option) {
@@ -102,7 +97,7 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 			if o == nil {
 				o = from
 			}
-			o.lost(err.Error(), "")
+			im.lost(o, err.Error(), "")
 			v = ""
 		}
 		known["known/"+opt] = strings.ReplaceAll(v, "%", "%%")
@@ -112,7 +107,7 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 				jv, err = def.tags(opt, jv) // the filter's, as fail2ban puts them in
 			}
 			if err != nil {
-				jo.lost(err.Error(), "")
+				im.lost(jo, err.Error(), "")
 				return v, o
 			}
 			return jv, jo
@@ -123,20 +118,20 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 		if _, o := text(opt); o != nil && o.section != "DEFAULT" {
 			switch opt {
 			case "datepattern":
-				o.moot("the journal's own clock counts")
+				im.moot(o, "the journal's own clock counts")
 			case "maxlines":
-				o.moot("each line is judged by itself; those of one connection are joined")
+				im.moot(o, "each line is judged by itself; those of one connection are joined")
 			case "usedns":
-				o.moot("host names are never looked up: only an address is evidence")
+				im.moot(o, "host names are never looked up: only an address is evidence")
 			}
 		}
 	}
 	if o := def.tree.get("Definition", "_daemon"); o != nil && len(o.usedBy) == 0 {
-		o.moot("a message begins behind the name of its daemon, and the unit says whose it is")
+		im.moot(o, "a message begins behind the name of its daemon, and the unit says whose it is")
 	}
 	var o *option
 	if s.prefregex, o = text("prefregex"); o != nil {
-		o.carried("filters.d/" + filterID(filterName) + ".yaml")
+		im.carried(o, "filters.d/"+filterID(filterName)+".yaml")
 	}
 	lines := func(opt string) (l []expression) {
 		v, o := text(opt)
@@ -145,7 +140,7 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 		}
 		for _, line := range strings.Split(v, "\n") {
 			if line = strings.TrimSpace(line); line != "" {
-				l = append(l, expression{line, o, 0})
+				l = append(l, expression{text: line, from: o})
 			}
 		}
 		// Where each line of the option is one expression, each has a place of its own.
@@ -161,7 +156,7 @@ func (im *importer) source(name, filterName string, def *definition, from *optio
 			}
 		}
 		if len(l) == 0 && o != from {
-			o.moot("it is empty")
+			im.moot(o, "it is empty")
 		}
 		return l
 	}
@@ -205,9 +200,9 @@ func (im *importer) additions(name, filterName string, def *definition, from *op
 		if o := im.jails.get(name, opt); o != nil && (opt == "failregex" || opt == "ignoreregex") {
 			own = true
 		} else if o != nil && opt == "prefregex" {
-			o.lost("our filter "+w.filter+" has patterns of its own", "write a filter of your own: bailiff.yaml(5), FILTERS")
+			im.lost(o, "our filter "+w.filter+" has patterns of its own", "write a filter of your own: bailiff.yaml(5), FILTERS")
 		} else if o != nil && opt == "maxlines" {
-			o.moot("each line is judged by itself; those of one connection are joined")
+			im.moot(o, "each line is judged by itself; those of one connection are joined")
 		}
 	}
 	var t trust
@@ -215,14 +210,14 @@ func (im *importer) additions(name, filterName string, def *definition, from *op
 		var lost []string
 		t, lost, _ = readMatch(match, im.owner(name))
 		if strings.TrimSpace(match) == "" {
-			o.moot("our filter " + w.filter + " knows the units that it trusts")
+			im.moot(o, "our filter "+w.filter+" knows the units that it trusts")
 		}
 		if t.proven() || len(t.identifiers) == 0 {
 			for _, why := range lost {
-				o.lost(why, "")
+				im.lost(o, why, "")
 			}
 		} else {
-			o.moot("our filter " + w.filter + " knows the units that it trusts")
+			im.moot(o, "our filter "+w.filter+" knows the units that it trusts")
 		}
 		im.addUnits(&t, o, w)
 	}
@@ -231,15 +226,15 @@ func (im *importer) additions(name, filterName string, def *definition, from *op
 	}
 	src := im.source(name, filterName, def, im.jails.get(name, "filter"))
 	for _, o := range def.tree.assigned {
-		if im.own(o.file) && len(o.outcomes) == 0 && len(o.usedBy) == 0 && o.section != "INCLUDES" && o.name != "failregex" && o.name != "ignoreregex" {
-			o.lost("our filter "+w.filter+" stands for fail2ban's, and has no such setting", "look at bailiff filter show "+w.filter)
+		if im.own(o.file) && len(im.outcomes[o]) == 0 && len(o.usedBy) == 0 && o.section != "INCLUDES" && o.name != "failregex" && o.name != "ignoreregex" {
+			im.lost(o, "our filter "+w.filter+" stands for fail2ban's, and has no such setting", "look at bailiff filter show "+w.filter)
 		}
 	}
 	src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
 	src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
 	if len(src.fail) == 0 {
 		for _, e := range src.ignore {
-			e.from.lost(fmt.Sprintf("ignoreregex %q: our filter %s has its own exceptions", printable(clipTo(e.text, 160)), w.filter), "write a filter of your own: bailiff.yaml(5), FILTERS")
+			im.lost(e.from, fmt.Sprintf("ignoreregex %q: our filter %s has its own exceptions", printable(text.Clip(e.text, 160)), w.filter), "write a filter of your own: bailiff.yaml(5), FILTERS")
 		}
 		return
 	}
@@ -254,9 +249,9 @@ func (im *importer) additions(name, filterName string, def *definition, from *op
 	}
 	src.name = filterID(filterName) + "-local"
 	src.origin = "what was added to fail2ban's filter " + filterName
-	tr := im.translated(src)
+	tr := im.translate(src)
 	var own2 Jail
-	im.verdicts(tr.translation, &own2)
+	im.verdicts(tr, &own2)
 	if tr.data != nil {
 		im.beside(name, filterName, tr, w)
 	}
@@ -266,7 +261,7 @@ func (im *importer) additions(name, filterName string, def *definition, from *op
 const longestWithPorts = 16
 
 // beside makes a jail for an administrator's own expressions, beside the one that runs our filter.
-func (im *importer) beside(name, filterName string, tr *translated, w *jail) {
+func (im *importer) beside(name, filterName string, tr *translation, w *jail) {
 	extra := *w
 	extra.filter, extra.mode, extra.trust = tr.name, "", trust{}
 	const suffix = "-local"
@@ -296,7 +291,7 @@ func (im *importer) actions(name string) []action {
 			if o := im.jails.get(name, "banaction"); o != nil && len(o.usedBy) > 0 && strings.TrimSpace(o.value) == "" {
 				at, err = o, fmt.Errorf("is empty: bailiff bans with its own firewall")
 			}
-			at.lost(err.Error(), "")
+			im.lost(at, err.Error(), "")
 			continue
 		}
 		a := action{name: n}
@@ -304,7 +299,7 @@ func (im *importer) actions(name string) []action {
 		a.kind, backend = classify(n)
 		if !strings.HasSuffix(n, ".py") {
 			if a.def, err = im.definition("action.d", n, args, ""); err != nil {
-				im.writes(name, n, from).lost(err.Error(), "")
+				im.lost(im.writes(name, n, from), err.Error(), "")
 			}
 		}
 		if a.def == nil {
@@ -315,18 +310,18 @@ func (im *importer) actions(name string) []action {
 		case actionBan:
 			im.backends[backend] = append(im.backends[backend], name)
 			if base, _, _ := strings.Cut(n, "-"); base == "iptables" || base == "nftables" || base == "firewallcmd" {
-				from.carried("firewall.backend")
+				im.carried(from, "firewall.backend")
 			} else {
-				from.changed("firewall.backend", fmt.Sprintf("action %s: bans stand in a set of bailiff's own, not among the rules of %s", n, base))
+				im.changed(from, "firewall.backend", fmt.Sprintf("action %s: bans stand in a set of bailiff's own, not among the rules of %s", n, base))
 			}
 		case actionForeign:
 			// elsewhere tells, where the jail bans with nothing else
 		case actionReport:
 			im.report(name, a, from)
 		case actionNothing:
-			from.moot("action dummy does nothing")
+			im.moot(from, "action dummy does nothing")
 		case actionOther:
-			im.writes(name, n, from).lost(fmt.Sprintf("action %s: no commands are run", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
+			im.lost(im.writes(name, n, from), fmt.Sprintf("action %s: no commands are run", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
 		}
 		if own {
 			for _, o := range a.def.tree.assigned {
@@ -336,9 +331,9 @@ func (im *importer) actions(name string) []action {
 				switch {
 				case a.kind == actionBan && o.name == "blocktype":
 				case a.kind == actionReport:
-					o.lost("reports have forms of their own", "write a template: bailiff.report(5)")
+					im.lost(o, "reports have forms of their own", "write a template: bailiff.report(5)")
 				default:
-					o.lost("no commands are run, and the firewall's rules are bailiff's own", "")
+					im.lost(o, "no commands are run, and the firewall's rules are bailiff's own", "")
 				}
 			}
 		}
@@ -374,7 +369,7 @@ func (im *importer) elsewhere(name string, acts []action) string {
 	for _, a := range acts {
 		if a.kind == actionForeign || a.kind == actionOther {
 			why := fmt.Sprintf("bailiff's own firewall bans in place of the action %s, which it does not have", a.name)
-			im.writes(name, a.name, im.jails.get(name, "action")).changed("firewall", why)
+			im.changed(im.writes(name, a.name, im.jails.get(name, "action")), "firewall", why)
 			return why
 		}
 	}
@@ -412,14 +407,14 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 				return nil, letsIn
 			case given && strings.HasPrefix(up, "REJECT"):
 				im.reject = append(im.reject, name)
-				o.carried("firewall.block")
+				im.carried(o, "firewall.block")
 			case given:
-				o.carried("firewall.block")
+				im.carried(o, "firewall.block")
 			default:
 				im.unsaid = append(im.unsaid, name)
 			}
 			if jo := im.jails.get(name, "blocktype"); jo != nil && given {
-				jo.carried("firewall.block")
+				im.carried(jo, "firewall.block")
 			}
 		}
 		if strings.Contains(a.name, "allports") || get("type") == "allports" {
@@ -432,15 +427,15 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 			if po == nil {
 				po = im.jails.get(name, "action")
 			}
-			po.lost(fmt.Sprintf("jail %s: %s is no port that we know: all ports are closed instead", name, strings.Join(bad, ", ")), "write its number under "+at+".ports")
+			im.lost(po, fmt.Sprintf("jail %s: %s is no port that we know: all ports are closed instead", name, strings.Join(bad, ", ")), "write its number under "+at+".ports")
 			all = true
 			continue
 		}
 		if po != nil {
-			po.carried(at + ".ports")
+			im.carried(po, at+".ports")
 		}
 		if pr := im.jails.get(name, "protocol"); pr != nil {
-			pr.carried(at + ".ports")
+			im.carried(pr, at+".ports")
 		}
 		if len(more) == 0 {
 			all = true
@@ -453,15 +448,15 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 	}
 	if ch := im.jails.get(name, "chain"); ch != nil {
 		if v := strings.TrimSpace(ch.value); v == "" || v == "<known/chain>" || v == "INPUT" {
-			ch.moot("packets are stopped before any chain of the host's own")
+			im.moot(ch, "packets are stopped before any chain of the host's own")
 		} else if !slices.Contains(im.chains, ch) {
 			im.chains = append(im.chains, ch)
 		}
 	}
 	if all {
 		words = nil
-		if po := im.jails.get(name, "port"); po != nil && len(po.outcomes) == 0 {
-			po.moot("the jail closes all ports")
+		if po := im.jails.get(name, "port"); po != nil && len(im.outcomes[po]) == 0 {
+			im.moot(po, "the jail closes all ports")
 		}
 	}
 	switch {
@@ -607,11 +602,11 @@ func (im *importer) tellChains() {
 		v := clip(strings.TrimSpace(ch.value))
 		switch backend {
 		case "firewalld":
-			ch.lost("chain "+v+": firewalld passes packets to published container ports before it looks at any of bailiff's rules, so these ports stay open to banned addresses", "write firewall: {backend: nftables}, whose table stands beside firewalld and closes them")
+			im.lost(ch, "chain "+v+": firewalld passes packets to published container ports before it looks at any of bailiff's rules, so these ports stay open to banned addresses", "write firewall: {backend: nftables}, whose table stands beside firewalld and closes them")
 		case "":
-			ch.changed("firewall", "chain "+v+": nftables and ipset stop packets before any chain of the host's own, also those to published container ports; firewalld does not stop the latter")
+			im.changed(ch, "firewall", "chain "+v+": nftables and ipset stop packets before any chain of the host's own, also those to published container ports; firewalld does not stop the latter")
 		default:
-			ch.changed("firewall", "chain "+v+": packets are stopped before any chain of the host's own, also those to published container ports")
+			im.changed(ch, "firewall", "chain "+v+": packets are stopped before any chain of the host's own, also those to published container ports")
 		}
 	}
 }

@@ -9,6 +9,7 @@
 package fail2ban
 
 import (
+	"bailiff/cmd/bailiff/internal/text"
 	"bufio"
 	"bytes"
 	"crypto/md5"
@@ -72,7 +73,7 @@ type importer struct {
 	out      []*jail
 	names    map[string]bool // of ours that are taken
 	allowed  []allowed
-	filters  map[string]*translated
+	filters  map[string]*translation
 	backends map[string][]string // firewall.backend words → jails
 	reports  reports
 	esc      escalation
@@ -100,11 +101,6 @@ type jail struct {
 
 type allowed struct{ entry, from string }
 
-type translated struct {
-	name string
-	*translation
-}
-
 // Import reads the configuration in a folder. An error is one of the folder as a whole; what is wrong with single files is
 // in the report.
 func Import(root string) (*Result, error) {
@@ -116,7 +112,7 @@ func Import(root string) (*Result, error) {
 	}
 	im := &importer{
 		root: root, jails: newTree(root), definitions: make(map[string]*tree), names: make(map[string]bool),
-		filters: make(map[string]*translated), backends: make(map[string][]string),
+		filters: make(map[string]*translation), backends: make(map[string][]string),
 		result: &Result{Jails: make(map[string]string), banTimes: map[string]float64{"DEFAULT": 600}}, // fail2ban's own default
 	}
 	im.own = im.isOwn
@@ -246,7 +242,7 @@ func (im *importer) text(sec, name string) (string, *option) {
 		if sec != "DEFAULT" {
 			why = "jail " + sec + ": it " + why
 		}
-		im.culprit(sec, name, err).lost(why, "")
+		im.lost(im.culprit(sec, name, err), why, "")
 		return "", im.jails.get(sec, name)
 	}
 	return v, o
@@ -271,21 +267,21 @@ func (im *importer) culprit(sec, name string, err error) *option {
 func (im *importer) oneTime(v string, o *option, key string, most float64, forever bool) string {
 	sec, err := seconds(v)
 	if err != nil {
-		o.lost(err.Error(), "write "+key)
+		im.lost(o, err.Error(), "write "+key)
 		return ""
 	}
 	d, never := span(sec)
 	switch {
 	case never && !forever || most > 0 && sec > most:
-		o.changed(key, "it is cut to "+config.FormatDuration(secondsDuration(most))+", the longest there is")
+		im.changed(o, key, "it is cut to "+config.FormatDuration(secondsDuration(most))+", the longest there is")
 		return config.FormatDuration(secondsDuration(most))
 	case never:
-		o.carried(key)
+		im.carried(o, key)
 		return "forever"
 	case sec == 0 && forever:
-		o.changed(key, "fail2ban's bans of no length became bans of one second")
+		im.changed(o, key, "fail2ban's bans of no length became bans of one second")
 	default:
-		o.carried(key)
+		im.carried(o, key)
 	}
 	return config.FormatDuration(d)
 }
@@ -314,17 +310,17 @@ func (im *importer) retries(v string, o *option, key string) int {
 	n, err := strconv.Atoi(strings.TrimSpace(number))
 	switch {
 	case err == nil && commented && n >= 1 && n <= 1000:
-		o.changed(key, fmt.Sprintf("%q is not a number to fail2ban, which took its default; it is %d here: write the comment (#%s) into a line of its own", clip(v), n, clip(comment)))
+		im.changed(o, key, fmt.Sprintf("%q is not a number to fail2ban, which took its default; it is %d here: write the comment (#%s) into a line of its own", clip(v), n, clip(comment)))
 		return n
 	case err != nil:
-		o.lost(fmt.Sprintf("%q is not a number", clip(v)), "write "+key)
+		im.lost(o, fmt.Sprintf("%q is not a number", clip(v)), "write "+key)
 		return 0
 	case n < 1 || n > 1000:
 		n = min(max(n, 1), 1000)
-		o.changed(key, fmt.Sprintf("became %d: it goes from 1 to 1000", n))
+		im.changed(o, key, fmt.Sprintf("became %d: it goes from 1 to 1000", n))
 		return n
 	}
-	o.carried(key)
+	im.carried(o, key)
 	return n
 }
 
@@ -340,9 +336,9 @@ func (im *importer) jail(name string) {
 		im.disabled(name, at, on)
 		return
 	case more: // fail2ban takes the whole for false, and the administrator wrote true
-		on.changed("jails."+jailName(name)+".enabled", fmt.Sprintf("jail %s: %q is no truth to fail2ban, which left the jail off; it is on here, as its first word says, and the rest is not read (a comment, or a line that is indented?)", name, clip(at)))
+		im.changed(on, "jails."+jailName(name)+".enabled", fmt.Sprintf("jail %s: %q is no truth to fail2ban, which left the jail off; it is on here, as its first word says, and the rest is not read (a comment, or a line that is indented?)", name, clip(at)))
 	default:
-		on.carried("jails." + jailName(name) + ".enabled")
+		im.carried(on, "jails."+jailName(name)+".enabled")
 	}
 	j := Jail{Name: name}
 	defer func() { im.result.Report.Jails = append(im.result.Report.Jails, j) }()
@@ -352,7 +348,7 @@ func (im *importer) jail(name string) {
 			o = on
 		}
 		if o != nil {
-			o.lost("jail "+name+": "+why, hint)
+			im.lost(o, "jail "+name+": "+why, hint)
 		}
 	}
 	text, from := im.text(name, "filter")
@@ -375,7 +371,7 @@ func (im *importer) jail(name string) {
 		im.leftovers(name, &j)
 		return
 	}
-	from.carried("jails." + jailName(name) + ".filter")
+	im.carried(from, "jails."+jailName(name)+".filter")
 	acts := im.actions(name)
 	im.other(name)
 	if filterName == "recidive" {
@@ -399,7 +395,7 @@ func (im *importer) jail(name string) {
 		note = im.elsewhere(name, acts)
 	case bansNobody:
 		w.observe = true
-		im.blame(name, acts).changed(at+".observe: true", "jail "+name+" banned nobody, it only reported; here it only observes: bailiff bans --observed shows whom it would have banned, and no reports are sent of it")
+		im.changed(im.blame(name, acts), at+".observe: true", "jail "+name+" banned nobody, it only reported; here it only observes: bailiff bans --observed shows whom it would have banned, and no reports are sent of it")
 		note = "observes only, as fail2ban only reported here"
 	case letsIn:
 		give(im.jails.get(name, "action"), "it lets addresses in (blocktype RETURN) instead of keeping them out; bailiff only bans", "")
@@ -409,7 +405,7 @@ func (im *importer) jail(name string) {
 	w.ports = ports
 	if len(w.name) > 16 && len(w.ports) > 0 {
 		w.ports = nil
-		im.jails.get(name, "port").changed(at+".ports: all", "a jail whose name has more than 16 characters cannot have ports: all are closed")
+		im.changed(im.jails.get(name, "port"), at+".ports: all", "a jail whose name has more than 16 characters cannot have ports: all are closed")
 	}
 	im.jailTimes(name, at, w)
 	if !im.filter(name, filterName, args, from, w, &j) {
@@ -434,8 +430,8 @@ func (im *importer) jail(name string) {
 func (im *importer) leftovers(name string, j *Jail) {
 	s := im.jails.sections[name]
 	for _, opt := range s.order {
-		if o := s.options[opt]; len(o.outcomes) == 0 && len(o.usedBy) == 0 {
-			o.lost("jail "+name+" is not carried over: "+j.Why, "")
+		if o := s.options[opt]; len(im.outcomes[o]) == 0 && len(o.usedBy) == 0 {
+			im.lost(o, "jail "+name+" is not carried over: "+j.Why, "")
 		}
 	}
 }
@@ -444,24 +440,24 @@ func (im *importer) leftovers(name string, j *Jail) {
 func (im *importer) disabled(name, at string, on *option) {
 	for _, o := range im.jails.assigned {
 		if o.section == name && o != on && im.own(o.file) {
-			o.moot("the jail is not enabled")
+			im.moot(o, "the jail is not enabled")
 		}
 	}
 	if on == nil || on.section != name || !im.own(on.file) {
 		return
 	}
 	if !falsehood(at) {
-		on.lost(fmt.Sprintf("jail %s: %q is neither true nor false; fail2ban leaves the jail off", name, clip(at)), "write enabled = true")
+		im.lost(on, fmt.Sprintf("jail %s: %q is neither true nor false; fail2ban leaves the jail off", name, clip(at)), "write enabled = true")
 		return
 	}
 	own, _, ok := ours(name)
 	if ok && own == name && !im.names[own] {
 		im.names[own] = true
 		im.off = append(im.off, own)
-		on.carried("jails." + own + ".enabled")
+		im.carried(on, "jails."+own+".enabled")
 		return
 	}
-	on.moot("jails are on where they are named")
+	im.moot(on, "jails are on where they are named")
 }
 
 var badInName = regexp.MustCompile(`[^a-z0-9-]+`)
@@ -518,42 +514,42 @@ func (im *importer) other(name string) {
 		{"ignorecache", "nothing is run for an address, so nothing is kept of it"},
 	} {
 		if _, o := im.text(name, opt.name); o != nil {
-			o.moot(opt.why)
+			im.moot(o, opt.why)
 		}
 	}
 	if v, o := im.text(name, "usedns"); o != nil {
 		if strings.TrimSpace(v) == "raw" {
-			o.lost("bans are of addresses, not of texts", "")
+			im.lost(o, "bans are of addresses, not of texts", "")
 		} else {
-			o.moot("host names are never looked up: only an address is evidence")
+			im.moot(o, "host names are never looked up: only an address is evidence")
 		}
 	}
 	v, o := im.text(name, "backend")
 	if o != nil {
 		if _, args, err := splitOptions(v); err == nil && strings.Contains(v, "[") && args["journalpath"] == "" && args["journalfiles"] == "" {
-			o.moot("all of this host's journal is read, with its namespaces")
+			im.moot(o, "all of this host's journal is read, with its namespaces")
 		} else if strings.Contains(v, "[") {
-			o.lost("the journal of this host is read, all of its files; other folders are not", "bailiff replay --file reads any")
+			im.lost(o, "the journal of this host is read, all of its files; other folders are not", "bailiff replay --file reads any")
 		} else {
-			o.moot("the journal is read")
+			im.moot(o, "the journal is read")
 		}
 	}
 	if v, o := im.text(name, "ignorecommand"); o != nil {
 		if strings.TrimSpace(v) == "" {
-			o.moot("it is empty")
+			im.moot(o, "it is empty")
 		} else {
-			o.lost("no commands are run", "list the addresses: allow.addresses, or a list in /etc/bailiff/allow.d")
+			im.lost(o, "no commands are run", "list the addresses: allow.addresses, or a list in /etc/bailiff/allow.d")
 		}
 	}
 	if v, o := im.text(name, "ignoreself"); o != nil {
 		switch {
 		case truth(v):
-			o.carried("allow.self")
+			im.carried(o, "allow.self")
 		case o.section == "DEFAULT":
-			o.carried("allow.self")
+			im.carried(o, "allow.self")
 			im.self = "false"
 		default:
-			o.lost("the host's own addresses are allowed in all jails or in none", "write allow.self: false, for all")
+			im.lost(o, "the host's own addresses are allowed in all jails or in none", "write allow.self: false, for all")
 		}
 	}
 	if v, o := im.text(name, "ignoreip"); o != nil {
@@ -575,7 +571,7 @@ func (im *importer) logs(name, filterName string) {
 		return
 	}
 	if strings.HasPrefix(strings.TrimSpace(backend), "systemd") {
-		o.moot("the journal is read")
+		im.moot(o, "the journal is read")
 		return
 	}
 	for _, p := range strings.Fields(v) {
@@ -590,10 +586,10 @@ func (im *importer) logs(name, filterName string) {
 			}
 			hint += ": bailiff filter show " + filterName
 		}
-		o.lost(fmt.Sprintf("jail %s: bailiff reads the journal, not %s", name, p), hint)
+		im.lost(o, fmt.Sprintf("jail %s: bailiff reads the journal, not %s", name, p), hint)
 		return
 	}
-	o.moot("what syslog wrote there stands in the journal")
+	im.moot(o, "what syslog wrote there stands in the journal")
 }
 
 // whole says whether a filter takes nothing but whole messages in its default mode.
@@ -624,7 +620,7 @@ func (im *importer) ignore(name, v string, o *option) {
 	for i, l := range lines {
 		if at := strings.Index(l, "#"); at >= 0 {
 			lines[i] = l[:at]
-			o.within("#", outcome{kind: Changed, to: "allow.d/fail2ban.list", why: fmt.Sprintf("%s is a comment, whose words fail2ban takes for host names: it is left out", clip(l[at:]))})
+			im.within(o, "#", outcome{kind: Changed, to: "allow.d/fail2ban.list", why: fmt.Sprintf("%s is a comment, whose words fail2ban takes for host names: it is left out", clip(l[at:]))})
 		}
 	}
 	v = strings.Join(lines, "\n")
@@ -633,9 +629,9 @@ func (im *importer) ignore(name, v string, o *option) {
 		entry, err := allowEntry(w)
 		if err != nil {
 			if strings.HasPrefix(w, "file:") {
-				o.within(w, outcome{kind: Lost, why: clip(w) + ": lists are files in /etc/bailiff/allow.d", hint: "put the list there as NAME.list, one address a line"})
+				im.within(o, w, outcome{kind: Lost, why: clip(w) + ": lists are files in /etc/bailiff/allow.d", hint: "put the list there as NAME.list, one address a line"})
 			} else {
-				o.within(w, outcome{kind: Lost, why: fmt.Sprintf("%s %v", clip(w), err), hint: "write its addresses into a list in /etc/bailiff/allow.d"})
+				im.within(o, w, outcome{kind: Lost, why: fmt.Sprintf("%s %v", clip(w), err), hint: "write its addresses into a list in /etc/bailiff/allow.d"})
 			}
 			continue
 		}
@@ -646,12 +642,12 @@ func (im *importer) ignore(name, v string, o *option) {
 	}
 	switch {
 	case whole == 0:
-		o.moot("it is empty")
+		im.moot(o, "it is empty")
 	case taken == 0:
 	case o.section == "DEFAULT":
-		o.carried("allow.d/fail2ban.list")
+		im.carried(o, "allow.d/fail2ban.list")
 	default:
-		o.changed("allow.d/fail2ban.list", fmt.Sprintf("allowed in jail %s alone before, now in all jails", name))
+		im.changed(o, "allow.d/fail2ban.list", fmt.Sprintf("allowed in jail %s alone before, now in all jails", name))
 	}
 }
 
@@ -696,7 +692,7 @@ func (im *importer) server() {
 	for _, o := range t.assigned {
 		switch o.name {
 		case "dbfile":
-			o.moot("bailiff keeps its bans in /var/lib/bailiff; import --bans takes over those that are in force")
+			im.moot(o, "bailiff keeps its bans in /var/lib/bailiff; import --bans takes over those that are in force")
 		case "dbpurgeage":
 			if im.own(o.file) {
 				if v, err := seconds(o.value); err == nil && v > 0 {
@@ -705,25 +701,25 @@ func (im *importer) server() {
 					if never {
 						im.esc.forget = "forever"
 					}
-					o.carried("escalate.forget")
+					im.carried(o, "escalate.forget")
 					break
 				}
 			}
-			o.moot("escalate.forget is 30d")
+			im.moot(o, "escalate.forget is 30d")
 		case "dbmaxmatches":
-			o.moot("limits.max_evidence bounds the evidence of a ban")
+			im.moot(o, "limits.max_evidence bounds the evidence of a ban")
 		case "loglevel", "logtarget", "syslogsocket":
-			o.moot("bailiff logs to the journal")
+			im.moot(o, "bailiff logs to the journal")
 		case "socket", "pidfile":
-			o.moot("systemd holds socket and process")
+			im.moot(o, "systemd holds socket and process")
 		case "allowipv6":
 			if strings.TrimSpace(strings.ToLower(o.value)) == "auto" || truth(o.value) {
-				o.moot("IPv6 is always looked at")
+				im.moot(o, "IPv6 is always looked at")
 			} else {
-				o.lost("IPv6 is always looked at", "")
+				im.lost(o, "IPv6 is always looked at", "")
 			}
 		case "stacksize":
-			o.moot("there is nothing to set")
+			im.moot(o, "there is nothing to set")
 		}
 		im.close(o)
 	}
@@ -749,7 +745,7 @@ func (im *importer) finish() {
 	for _, o := range im.jails.assigned {
 		switch {
 		case o.section == "INCLUDES":
-			o.carried("the files named were read")
+			im.carried(o, "the files named were read")
 		case o.section != "DEFAULT" && !on[o.section] && !im.own(o.file):
 			continue // a jail that fail2ban ships and nobody uses
 		}
@@ -757,7 +753,7 @@ func (im *importer) finish() {
 	}
 	for _, name := range sortedKeys(im.definitions) {
 		for _, o := range im.definitions[name].assigned {
-			if o.section == "INCLUDES" || !im.own(o.file) && len(o.outcomes) == 0 {
+			if o.section == "INCLUDES" || !im.own(o.file) && len(im.outcomes[o]) == 0 {
 				continue
 			}
 			im.close(o)
@@ -789,7 +785,7 @@ func (im *importer) escalate() {
 	e := &im.esc
 	for _, opt := range im.jails.assigned {
 		if strings.HasPrefix(opt.name, "bantime.") && opt.section != "DEFAULT" && im.result.Jails[opt.section] != "" {
-			opt.lost("repeat offenders are counted over all jails, by one rule", "write it under escalate, for all jails")
+			im.lost(opt, "repeat offenders are counted over all jails, by one rule", "write it under escalate, for all jails")
 		}
 	}
 	get := func(name string) (string, *option) {
@@ -804,7 +800,7 @@ func (im *importer) escalate() {
 	}
 	increment := truth(on)
 	if from != nil {
-		from.carried("escalate.factor")
+		im.carried(from, "escalate.factor")
 		if e.factor == "" {
 			e.factor = "2"
 			if !increment {
@@ -817,9 +813,9 @@ func (im *importer) escalate() {
 		switch {
 		case o == nil:
 		case v == "":
-			o.moot("it is empty")
+			im.moot(o, "it is empty")
 		case !increment:
-			o.moot("bantime.increment is off")
+			im.moot(o, "bantime.increment is off")
 		default:
 			im.escalation(name, v, o)
 		}
@@ -837,7 +833,7 @@ func (im *importer) escalation(name, v string, o *option) {
 		sec, err := seconds(v)
 		key := map[string]string{"maxtime": "escalate.max", "rndtime": "escalate.random_extra"}[name]
 		if err != nil || sec == 0 {
-			o.lost(fmt.Sprintf("%q is not a time", clip(v)), "write "+key)
+			im.lost(o, fmt.Sprintf("%q is not a time", clip(v)), "write "+key)
 			return
 		}
 		d, never := span(sec)
@@ -848,53 +844,53 @@ func (im *importer) escalation(name, v string, o *option) {
 		if name == "maxtime" {
 			e.max = text
 		} else if never {
-			o.lost("cannot be forever", "write "+key)
+			im.lost(o, "cannot be forever", "write "+key)
 			return
 		} else {
 			e.randomExtra = text
 		}
-		o.carried(key)
+		im.carried(o, key)
 	case "overalljails":
 		if truth(v) {
-			o.carried("escalate")
+			im.carried(o, "escalate")
 		} else {
-			o.changed("escalate", "repeat offenders are counted over all jails")
+			im.changed(o, "escalate", "repeat offenders are counted over all jails")
 		}
 	case "factor":
 		f, err := strconv.ParseFloat(v, 64)
 		formula := strings.TrimSpace(im.valueOf("DEFAULT", "bantime.formula"))
 		switch {
 		case err != nil:
-			o.lost(fmt.Sprintf("%q is not a plain number", clip(v)), "write escalate.factor")
+			im.lost(o, fmt.Sprintf("%q is not a plain number", clip(v)), "write escalate.factor")
 		case expFormula.MatchString(formula):
-			o.carried("escalate.factor")
+			im.carried(o, "escalate.factor")
 		case f == 1:
-			o.carried("escalate.factor")
+			im.carried(o, "escalate.factor")
 		default:
-			o.lost(fmt.Sprintf("it makes each further ban %s times as long besides what grows; here a ban only grows from the one before", v), "raise escalate.factor")
+			im.lost(o, fmt.Sprintf("it makes each further ban %s times as long besides what grows; here a ban only grows from the one before", v), "raise escalate.factor")
 		}
 	case "formula":
 		switch {
 		case stockFormula.MatchString(v):
-			o.carried("escalate.factor")
+			im.carried(o, "escalate.factor")
 		case expFormula.MatchString(v):
 			f, err := strconv.ParseFloat(strings.TrimSpace(im.valueOf("DEFAULT", "bantime.factor")), 64)
 			if err != nil {
 				f = 1
 			}
 			if f = math.Exp(f); f < 1 || f > 1000 {
-				o.lost("grows by a factor that is out of range", "write escalate.factor")
+				im.lost(o, "grows by a factor that is out of range", "write escalate.factor")
 				return
 			}
 			e.factor = strconv.FormatFloat(math.Round(f*100)/100, 'g', -1, 64)
-			o.carried("escalate.factor")
+			im.carried(o, "escalate.factor")
 		default:
-			o.lost("a formula of one's own is not taken: a ban lasts a factor times as long as the one before", "write escalate.factor; it is 2")
+			im.lost(o, "a formula of one's own is not taken: a ban lasts a factor times as long as the one before", "write escalate.factor; it is 2")
 		}
 	case "multipliers":
 		l, err := multipliers(v)
 		if err != nil || len(l) < 2 || baseErr != nil {
-			o.lost("is not a list of numbers that grow", "write escalate.factor and escalate.max")
+			im.lost(o, "is not a list of numbers that grow", "write escalate.factor and escalate.max")
 			return
 		}
 		ratio, exact := geometric(l)
@@ -903,7 +899,7 @@ func (im *importer) escalation(name, v string, o *option) {
 		}
 		ratio = math.Round(ratio*100) / 100
 		if math.IsNaN(ratio) || ratio < 1 || ratio > 1000 {
-			o.lost("is not a list of numbers that grow", "write escalate.factor and escalate.max")
+			im.lost(o, "is not a list of numbers that grow", "write escalate.factor and escalate.max")
 			return
 		}
 		e.factor = strconv.FormatFloat(ratio, 'g', -1, 64)
@@ -911,9 +907,9 @@ func (im *importer) escalation(name, v string, o *option) {
 			e.max = config.FormatDuration(d)
 		}
 		if exact {
-			o.carried("escalate.factor, escalate.max")
+			im.carried(o, "escalate.factor, escalate.max")
 		} else {
-			o.changed("escalate.factor, escalate.max", "the list does not grow evenly: the factor leads from its first to its last number in as many steps")
+			im.changed(o, "escalate.factor, escalate.max", "the list does not grow evenly: the factor leads from its first to its last number in as many steps")
 		}
 	}
 }
@@ -927,7 +923,7 @@ func (im *importer) recidive(name string, from *option) {
 	base, err2 := seconds(im.valueOf("DEFAULT", "bantime"))
 	n, err3 := strconv.Atoi(strings.TrimSpace(im.valueOf(name, "maxretry")))
 	if err != nil || err2 != nil || err3 != nil || n < 1 {
-		from.lost("jail "+name+": its times or counts cannot be read", "look at escalate in bailiff.yaml(5)")
+		im.lost(from, "jail "+name+": its times or counts cannot be read", "look at escalate in bailiff.yaml(5)")
 		return
 	}
 	d, never := span(long)
@@ -942,16 +938,16 @@ func (im *importer) recidive(name string, from *option) {
 	}
 	e.factor = strconv.FormatFloat(factor, 'g', -1, 64)
 	why := fmt.Sprintf("each ban of one who comes again lasts %s times as long as the one before, over all jails, instead of one long ban after %d", e.factor, n)
-	from.changed("escalate", why)
+	im.changed(from, "escalate", why)
 	for _, opt := range []string{"bantime", "findtime", "maxretry"} {
 		if o := im.jails.own(name, opt); o != nil {
-			o.changed("escalate", why)
+			im.changed(o, "escalate", why)
 		}
 	}
 	im.logs(name, "")
 	if o := im.jails.own(name, "logpath"); o != nil {
-		o.outcomes = nil
-		o.moot("bailiff counts its own bans inside and reads no log of them")
+		delete(im.outcomes, o)
+		im.moot(o, "bailiff counts its own bans inside and reads no log of them")
 	}
 }
 
@@ -998,7 +994,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	default:
 		j.Why = strings.Join(lost, "; ")
 		if o != nil && strings.TrimSpace(match) != "" {
-			o.lost("jail "+name+": "+j.Why, hintUnit)
+			im.lost(o, "jail "+name+": "+j.Why, hintUnit)
 		}
 		im.withIt(name, def, j.Why)
 		im.logs(name, "")
@@ -1007,21 +1003,21 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	if !t.proven() && builtin == "" {
 		im.logs(name, "")
 	} else if _, o := im.text(name, "logpath"); o != nil {
-		o.moot("the journal is read, where " + t.who() + " writes")
+		im.moot(o, "the journal is read, where "+t.who()+" writes")
 	}
 	at := "filters.d/" + src.name + ".yaml trust"
 	for _, why := range lost {
-		o.lost(why, "")
+		im.lost(o, why, "")
 	}
 	for _, term := range wider {
-		o.changed(at, fmt.Sprintf("%s: all lines of %s are looked at", term, t.who()))
+		im.changed(o, at, fmt.Sprintf("%s: all lines of %s are looked at", term, t.who()))
 	}
 	switch {
 	case o == nil:
 	case strings.TrimSpace(match) == "":
-		o.moot("it is empty")
+		im.moot(o, "it is empty")
 	default:
-		o.carried(at)
+		im.carried(o, at)
 	}
 	if builtin != "" && len(t.containers) > 0 && builtinTrust(builtin).whole {
 		builtin, sure = "", false // it takes no lines of containers
@@ -1042,8 +1038,8 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	if builtin != "" {
 		like, of = alike(src.fail, builtin)
 	}
-	tr := im.translated(src)
-	im.verdicts(tr.translation, j)
+	tr := im.translate(src)
+	im.verdicts(tr, j)
 	if builtin != "" && im.instead(name, builtin, sure, kept, like, of, tr) {
 		// The own filter stands beside ours, which would have judged this service without any import.
 		im.logs(name, builtin)
@@ -1078,7 +1074,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 // where the own filter has all of the stock one's expressions, or where ours stands for what could not be translated. An
 // own filter for a few lines of a service, with a limit of 1, must not become that limit for all of them; nor does the
 // unit alone say that two filters are for the same lines: PHP and web servers run whatever there is.
-func (im *importer) instead(name, builtin string, sure, kept bool, like, of int, tr *translated) bool {
+func (im *importer) instead(name, builtin string, sure, kept bool, like, of int, tr *translation) bool {
 	if own, _, _ := ours(name); sure && (own == builtin || jailName(name) == builtin || kept) {
 		return true
 	}
@@ -1097,29 +1093,7 @@ func alike(fail []expression, builtin string) (like, of int) {
 	}
 	var res []*regexp.Regexp
 	for _, e := range fail {
-		n, err := parseRegexp(e.text)
-		if err != nil {
-			continue
-		}
-		for _, alt := range alternatives(n) {
-			w := stripEnds(alt)
-			if cut, ok := cutHead(w.node); ok && !has(alt, rePrefix) {
-				w.node, w.begins = cut, true
-			}
-			text, err := (&emitter{}).regexp(w.node)
-			if err != nil {
-				continue
-			}
-			if w.begins {
-				text = `^(?:` + text + `)`
-			}
-			if w.ends {
-				text = `(?:` + text + `)\s*$`
-			}
-			if re, err := regexp.Compile(text); err == nil {
-				res = append(res, re)
-			}
-		}
+		res = append(res, compileRegexps(e.text)...)
 	}
 	for _, line := range f.Failures() {
 		of++
@@ -1149,8 +1123,8 @@ func (im *importer) stockFile(name string, def *definition) bool {
 // withIt says of an own filter's settings that they went with the jail.
 func (im *importer) withIt(name string, def *definition, why string) {
 	for _, o := range def.tree.assigned {
-		if im.own(o.file) && len(o.outcomes) == 0 && o.section != "INCLUDES" {
-			o.lost("jail "+name+", which uses it, is not carried over: "+why, "")
+		if im.own(o.file) && len(im.outcomes[o]) == 0 && o.section != "INCLUDES" {
+			im.lost(o, "jail "+name+", which uses it, is not carried over: "+why, "")
 		}
 	}
 }
@@ -1162,7 +1136,7 @@ func (im *importer) runs(mine, mode, name, filterName string, args map[string]st
 	im.mode(name, args, !known, def, from, w)
 	for _, a := range sortedKeys(args) {
 		if a != "mode" && a != "logtype" && a != "journalmatch" {
-			from.lost(fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "look at bailiff filter show "+mine)
+			im.lost(from, fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "look at bailiff filter show "+mine)
 		}
 	}
 }
@@ -1191,15 +1165,15 @@ func (im *importer) addUnits(t *trust, o *option, w *jail) {
 	switch {
 	case len(more.containers) > 0 && b.whole:
 		e := filter.NoContainers(w.filter)
-		o.lost(strings.Join(more.containers, ", ")+": "+e.Text, e.Hint)
+		im.lost(o, strings.Join(more.containers, ", ")+": "+e.Text, e.Hint)
 		more.containers = nil
 		fallthrough
 	case more.proven():
 		if w.trust = more; more.proven() {
-			o.carried("jails." + w.name + ": units, containers, user_units")
+			im.carried(o, "jails."+w.name+": units, containers, user_units")
 		}
 	case t.proven():
-		o.moot(fmt.Sprintf("our filter %s looks at the lines of %s", w.filter, b.who()))
+		im.moot(o, fmt.Sprintf("our filter %s looks at the lines of %s", w.filter, b.who()))
 	}
 }
 
@@ -1213,8 +1187,8 @@ func filterID(s string) string {
 	return s
 }
 
-// translated translates a filter, once for all jails that use it alike.
-func (im *importer) translated(src *sourceInfo) *translated {
+// translate translates a filter, once for all jails that use it alike.
+func (im *importer) translate(src *source) *translation {
 	key := fmt.Sprintf("%s\x00%s\x00%v", src.name, src.prefregex, src.trust) // jails of one filter may look at different units
 	for _, e := range append(slices.Clone(src.fail), src.ignore...) {
 		key += "\x00" + e.text
@@ -1234,7 +1208,7 @@ func (im *importer) translated(src *sourceInfo) *translated {
 		name = fmt.Sprintf("%s-%d", src.name, i)
 	}
 	src.name = name
-	tr := &translated{name, translate(&src.source)}
+	tr := translate(src)
 	im.filters[key] = tr
 	return tr
 }
@@ -1250,14 +1224,14 @@ func (im *importer) verdicts(t *translation, j *Jail) {
 			}
 		}
 		to := "filters.d/" + t.name + ".yaml"
-		text := printable(clipTo(v.text, 160))
+		text := printable(text.Clip(v.text, 160))
 		switch {
 		case !v.taken:
-			v.from.add(outcome{kind: Lost, line: v.line, why: fmt.Sprintf("%s %s: %s", v.kind, text, v.why), hint: v.hint})
+			im.add(v.from, outcome{kind: Lost, line: v.line, why: fmt.Sprintf("%s %s: %s", v.kind, text, v.why), hint: v.hint})
 		case v.why != "":
-			v.from.add(outcome{kind: Changed, line: v.line, to: to, why: fmt.Sprintf("%s %s: %s", v.kind, text, v.why)})
+			im.add(v.from, outcome{kind: Changed, line: v.line, to: to, why: fmt.Sprintf("%s %s: %s", v.kind, text, v.why)})
 		default:
-			v.from.carried(to)
+			im.carried(v.from, to)
 		}
 	}
 }
@@ -1297,10 +1271,10 @@ func (im *importer) mode(name string, args map[string]string, own bool, def *def
 		if w.mode = want; want == f.Modes[0] {
 			w.mode = ""
 		}
-		opt.carried(at)
+		im.carried(opt, at)
 	case want == "normal" || len(f.Modes) == 1 && args["mode"] == "":
 		w.mode = ""
-		opt.carried(at)
+		im.carried(opt, at)
 	default:
 		w.mode = ""
 		if want != "normal" && slices.Contains(f.Modes, "aggressive") {
@@ -1310,6 +1284,6 @@ func (im *importer) mode(name string, args map[string]string, own bool, def *def
 		if in == "" {
 			in = f.Modes[0]
 		}
-		opt.changed(at, fmt.Sprintf("our filter %s has no mode %s: %s is taken", w.filter, clip(want), in))
+		im.changed(opt, at, fmt.Sprintf("our filter %s has no mode %s: %s is taken", w.filter, clip(want), in))
 	}
 }

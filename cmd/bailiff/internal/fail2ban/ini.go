@@ -1,8 +1,11 @@
 package fail2ban
 
 import (
+	"bailiff/cmd/bailiff/internal/text"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -28,9 +31,8 @@ type option struct {
 	lines      []int   // where each line of the value stands
 	overridden *option // the assignment of the same name that this one took the place of
 
-	by       *option         // what took this one's place
-	usedBy   map[string]bool // names of the options whose values hold this one
-	outcomes []outcome
+	by     *option         // what took this one's place
+	usedBy map[string]bool // names of the options whose values hold this one
 }
 
 // lineOf returns where a word of the value stands.
@@ -130,9 +132,15 @@ func (r *reader) readAll(name string) {
 		if ext == ".local" {
 			list = append(list, base+ext)
 		}
-		more, _ := filepath.Glob(quoteGlob(base+".d") + "/*" + ext) // the pattern is sound
-		slices.Sort(more)
-		list = append(list, more...)
+		entries, err := os.ReadDir(base + ".d") // sorted by name
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.problem(base+".d", 0, "cannot be read: %v", err)
+		}
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ext) {
+				list = append(list, filepath.Join(base+".d", e.Name()))
+			}
+		}
 	}
 	var files []string
 	for _, f := range list {
@@ -251,7 +259,7 @@ func (r *reader) parse(file string) ([]*option, bool) {
 	return r.parseText(file, string(data)), true
 }
 
-func (r *reader) parseText(file, text string) []*option {
+func (r *reader) parseText(file, content string) []*option {
 	var (
 		opts   []*option
 		cur    *option
@@ -266,7 +274,7 @@ func (r *reader) parseText(file, text string) []*option {
 		}
 		cur, lines = nil, nil
 	}
-	for i, line := range strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n") {
+	for i, line := range strings.Split(strings.TrimPrefix(content, "\ufeff"), "\n") {
 		n := i + 1
 		line = strings.TrimRight(line, "\r")
 		comment := false
@@ -303,9 +311,9 @@ func (r *reader) parseText(file, text string) []*option {
 		m := optionLine.FindStringSubmatch(value)
 		switch {
 		case sec == "":
-			r.problem(file, n, "%q stands before the first [section]", clip(value))
+			r.problem(file, n, "%q stands before the first [section]", text.Clip(value, 100))
 		case m == nil || m[1] == "":
-			r.problem(file, n, "%q is not an option: it has no =", clip(value))
+			r.problem(file, n, "%q is not an option: it has no =", text.Clip(value, 100))
 		default:
 			cur = &option{file: file, line: n, lines: []int{n}, section: sec, name: strings.ToLower(m[1])}
 			key := sec + "\x00" + cur.name
@@ -319,18 +327,4 @@ func (r *reader) parseText(file, text string) []*option {
 	}
 	flush()
 	return opts
-}
-
-// clip keeps a value short enough to be told, and in one line.
-func clip(s string) string {
-	const most = 100
-	s = strings.ReplaceAll(s, "\n", " ⏎ ")
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
-
-func quoteGlob(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }

@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"bailiff/cmd/bailiff/internal/text"
 	"fmt"
 	"regexp"
 	"strings"
@@ -271,13 +272,13 @@ var (
 func splitOptions(s string) (name string, opts map[string]string, err error) {
 	m := nameAndOptions.FindStringSubmatch(strings.TrimSpace(s))
 	if m == nil {
-		return "", nil, fmt.Errorf("%q is not of the form name[option=value, …]", clip(s))
+		return "", nil, fmt.Errorf("%q is not of the form name[option=value, …]", text.Clip(s, 100))
 	}
 	name, opts = strings.TrimSpace(m[1]), make(map[string]string)
 	for rest := m[2]; strings.TrimSpace(rest) != "" && strings.TrimSpace(rest) != ","; {
 		o := bracketOption.FindStringSubmatch(rest)
 		if o == nil {
-			return "", nil, fmt.Errorf("%q is not of the form option=value", clip(rest))
+			return "", nil, fmt.Errorf("%q is not of the form option=value", text.Clip(rest, 100))
 		}
 		v := o[2]
 		if v == "" {

@@ -286,7 +286,7 @@ func (p *reParser) group() (*reNode, error) {
 	} else {
 		m := groupHead.FindStringSubmatch(p.s[p.i:])
 		if m == nil {
-			return nil, fmt.Errorf("is no regular expression: a ( is followed by something unknown: %q", clip(p.s[p.i:min(len(p.s), p.i+8)]))
+			return nil, fmt.Errorf("is no regular expression: a ( is followed by something unknown: %q", p.s[p.i:min(len(p.s), p.i+8)])
 		}
 		p.i += len(m[0])
 		switch {

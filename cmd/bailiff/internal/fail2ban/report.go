@@ -63,27 +63,37 @@ type outcome struct {
 
 // accountant notes what becomes of options.
 type accountant struct {
+	outcomes map[*option][]outcome
 	settings []Setting
 	notes    []string
 	own      func(file string) bool
 }
 
-func (o *option) add(out outcome) {
-	if o != nil && !slices.Contains(o.outcomes, out) {
-		o.outcomes = append(o.outcomes, out)
+// add records an outcome of an option. Without an option there is nothing to record.
+func (a *accountant) add(o *option, out outcome) {
+	if o == nil || slices.Contains(a.outcomes[o], out) {
+		return
 	}
+	if a.outcomes == nil {
+		a.outcomes = make(map[*option][]outcome)
+	}
+	a.outcomes[o] = append(a.outcomes[o], out)
 }
 
-func (o *option) carried(to string)      { o.add(outcome{kind: Carried, to: to}) }
-func (o *option) changed(to, why string) { o.add(outcome{kind: Changed, to: to, why: why}) }
-func (o *option) moot(why string)        { o.add(outcome{kind: Moot, why: why}) }
-func (o *option) lost(why, hint string)  { o.add(outcome{kind: Lost, why: why, hint: hint}) }
+func (a *accountant) carried(o *option, to string) { a.add(o, outcome{kind: Carried, to: to}) }
+func (a *accountant) changed(o *option, to, why string) {
+	a.add(o, outcome{kind: Changed, to: to, why: why})
+}
+func (a *accountant) moot(o *option, why string) { a.add(o, outcome{kind: Moot, why: why}) }
+func (a *accountant) lost(o *option, why, hint string) {
+	a.add(o, outcome{kind: Lost, why: why, hint: hint})
+}
 
-// within is what becomes of one word of a value.
-func (o *option) within(word string, out outcome) {
+// within records what becomes of one word of a value.
+func (a *accountant) within(o *option, word string, out outcome) {
 	if o != nil {
 		out.line = o.lineOf(word)
-		o.add(out)
+		a.add(o, out)
 	}
 }
 
@@ -119,7 +129,7 @@ func (a *accountant) close(o *option) {
 		hide = func(_, s string) string { return s }
 	}
 	s := Setting{File: o.file, Line: o.line, Section: o.section, Option: o.name, Value: hide(o.name, o.value), Own: a.own(o.file)}
-	outcomes := o.outcomes
+	outcomes := a.outcomes[o]
 	if len(outcomes) == 0 {
 		switch {
 		case len(o.usedBy) > 0:

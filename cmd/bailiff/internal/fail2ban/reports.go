@@ -61,8 +61,8 @@ func (im *importer) report(name string, a action, from *option) {
 		return x
 	}
 	lost := func(why string) {
-		from.lost(fmt.Sprintf("action %s: %s", a.name, why), hintReport)
-		settle([]string{"destemail", "sender", "sendername", "mta", "blocklist_de_apikey", "abuseipdb_apikey", "abuseipdb_category"}, func(o *option) { o.lost(why, hintReport) })
+		im.lost(from, fmt.Sprintf("action %s: %s", a.name, why), hintReport)
+		settle([]string{"destemail", "sender", "sendername", "mta", "blocklist_de_apikey", "abuseipdb_apikey", "abuseipdb_category"}, func(o *option) { im.lost(o, why, hintReport) })
 	}
 	switch word, rest, _ := strings.Cut(base, "-"); {
 	case word == "sendmail" || word == "mail" || word == "smtp":
@@ -82,21 +82,21 @@ func (im *importer) report(name string, a action, from *option) {
 		if to == "fail2ban@blocklist.de" || to == "fail2ban@dyn.blocklist.de" {
 			add(told{kind: config.TypeBlocklist, to: to})
 			at := "report.destinations." + config.TypeBlocklist
-			from.changed(at, "it is sent in the form that the service takes, with account names and this host's names taken out")
-			settle([]string{"destemail", "mta"}, func(o *option) { o.carried(at) })
+			im.changed(from, at, "it is sent in the form that the service takes, with account names and this host's names taken out")
+			settle([]string{"destemail", "mta"}, func(o *option) { im.carried(o, at) })
 		} else {
 			x := add(told{kind: config.TypeMail, to: to, layout: true, whois: strings.Contains(rest, "whois"), lines: strings.Contains(rest, "lines"), buffered: strings.Contains(rest, "buffered")})
 			at := "report.destinations." + im.reports.name(x)
 			if x.buffered {
-				from.changed(at, "several bans come in one mail an hour, and not so many in one mail")
+				im.changed(from, at, "several bans come in one mail an hour, and not so many in one mail")
 			} else {
-				from.carried(at)
+				im.carried(from, at)
 			}
-			settle([]string{"destemail"}, func(o *option) { o.carried(at + ".to") })
-			settle([]string{"mta"}, func(o *option) { o.moot("the host's sendmail is used: report.sendmail in bailiff.yaml(5)") })
+			settle([]string{"destemail"}, func(o *option) { im.carried(o, at+".to") })
+			settle([]string{"mta"}, func(o *option) { im.moot(o, "the host's sendmail is used: report.sendmail in bailiff.yaml(5)") })
 		}
-		settle([]string{"sender"}, func(o *option) { o.carried("report.sender") })
-		settle([]string{"sendername"}, func(o *option) { o.lost("mails come from bailiff", "") })
+		settle([]string{"sender"}, func(o *option) { im.carried(o, "report.sender") })
+		settle([]string{"sendername"}, func(o *option) { im.lost(o, "mails come from bailiff", "") })
 	case base == "blocklist_de":
 		server := get("email")
 		if !config.ValidAddress(server) && (server == "" || strings.Trim(server, "0123456789") != "") {
@@ -104,13 +104,13 @@ func (im *importer) report(name string, a action, from *option) {
 			return
 		}
 		add(told{kind: config.TypeBlocklist, to: "http " + server})
-		from.carried("report.destinations." + config.TypeBlocklist)
-		settle([]string{"sender"}, func(o *option) { o.carried("report.destinations." + config.TypeBlocklist + ".server") })
+		im.carried(from, "report.destinations."+config.TypeBlocklist)
+		settle([]string{"sender"}, func(o *option) { im.carried(o, "report.destinations."+config.TypeBlocklist+".server") })
 		im.key(a, "apikey", from, config.TypeBlocklist)
-		settle([]string{"blocklist_de_apikey"}, func(o *option) { o.lost(keyLost, hintKey(config.TypeBlocklist)) })
+		settle([]string{"blocklist_de_apikey"}, func(o *option) { im.lost(o, keyLost, hintKey(config.TypeBlocklist)) })
 	case base == "abuseipdb":
 		x := add(told{kind: config.TypeAbuseIPDB})
-		from.carried("report.destinations." + config.TypeAbuseIPDB)
+		im.carried(from, "report.destinations."+config.TypeAbuseIPDB)
 		if c := get("abuseipdb_category"); c != "" {
 			if x.categories == nil {
 				x.categories = make(map[string]string)
@@ -134,7 +134,7 @@ func hintKey(destination string) string {
 // key says what becomes of a service's key that an action is given.
 func (im *importer) key(a action, arg string, from *option, destination string) {
 	if _, ok := a.def.args[arg]; ok {
-		from.lost(keyLost, hintKey(destination))
+		im.lost(from, keyLost, hintKey(destination))
 	}
 	im.note("the destination %s is written, but needs its key in /etc/bailiff/credentials/%s (bailiff-report(8), KEYS)", destination, destination)
 }

@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"bailiff/cmd/bailiff/internal/text"
 	"cmp"
 	"fmt"
 	"regexp"
@@ -36,6 +37,7 @@ type source struct {
 	fail      []expression
 	ignore    []expression
 	trust     trust
+	assumed   string // what had to be guessed
 }
 
 // verdict is what became of one expression.
@@ -75,11 +77,9 @@ func (t *translation) exact() bool {
 
 // attempt is one expression with the forms in which it may be taken, the most faithful first.
 type attempt struct {
-	verdict int
-	forms   [][]pattern
-	at      int    // of forms
-	open    bool   // it leaves open where a line begins or ends
-	notOnce string // why it cannot be taken by the address's uniqueness
+	*variants
+	result int // in translation.results
+	at     int // the variant being tried
 }
 
 // loose is 1 for an expression that is taken wherever in a line it stands.
@@ -124,22 +124,15 @@ func translate(src *source) *translation {
 		if tag := unresolved.FindString(e.text); tag != "" {
 			err = fmt.Errorf("holds %s, which is nowhere defined", tag)
 		}
+		var f *variants
 		if err == nil {
-			n = undate(n)
-		}
-		var a *attempt
-		if err == nil && spansLines(n) {
-			err = fmt.Errorf("spans several lines (\\n): a line is judged by itself, and lines of one connection are joined by its process or id")
-		}
-		if err == nil {
-			a, err = forms(n, pre, fmt.Sprintf("%s-%d", kind, number))
+			f, err = newVariants(n, pre, fmt.Sprintf("%s-%d", kind, number))
 		}
 		if err != nil {
 			v.why, v.hint = err.Error(), hintTemplate
 		} else {
 			v.taken = true
-			a.verdict = len(t.verdicts)
-			all = append(all, a)
+			all = append(all, &attempt{variants: f, result: len(t.verdicts)})
 		}
 		t.verdicts = append(t.verdicts, v)
 	}
@@ -229,7 +222,7 @@ const (
 // expressions out.
 func (t *translation) prove(src *source, all []*attempt) {
 	drop := func(a *attempt, why string) {
-		v := &t.verdicts[a.verdict]
+		v := &t.verdicts[a.result]
 		if v.why == "" || a.loose() > 0 {
 			v.why = why
 		}
@@ -252,7 +245,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 		}) {
 			continue // without an address it is nothing by itself
 		}
-		for t.verdicts[a.verdict].taken {
+		for t.verdicts[a.result].taken {
 			_, err := filter.Parse("filters.d/"+t.name+".yaml", t.render(src, []*attempt{a}))
 			if err == nil {
 				break
@@ -262,7 +255,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 	}
 	var exceptions []*attempt
 	all = slices.DeleteFunc(all, func(a *attempt) bool {
-		ignore := t.verdicts[a.verdict].kind == "ignoreregex"
+		ignore := t.verdicts[a.result].kind == "ignoreregex"
 		if ignore {
 			exceptions = append(exceptions, a)
 		}
@@ -279,7 +272,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 		slices.SortStableFunc(all, func(a, b *attempt) int { return cmp.Compare(a.loose(), b.loose()) })
 		if len(all) == 0 {
 			for _, a := range exceptions {
-				v := &t.verdicts[a.verdict]
+				v := &t.verdicts[a.result]
 				v.taken, v.why = false, "there is nothing left that it could take an exception from"
 			}
 			return
@@ -335,7 +328,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 	// Exceptions stand before what they are taken from. One that a client's text can reach would be a way to hide.
 	for i := len(exceptions) - 1; i >= 0; i-- {
 		a := exceptions[i]
-		for t.verdicts[a.verdict].taken {
+		for t.verdicts[a.result].taken {
 			with := append([]*attempt{a}, all...)
 			data := t.render(src, with)
 			f, err := filter.Parse("filters.d/"+t.name+".yaml", data)
@@ -347,7 +340,7 @@ func (t *translation) prove(src *source, all []*attempt) {
 		}
 	}
 	for _, a := range all {
-		v := &t.verdicts[a.verdict]
+		v := &t.verdicts[a.result]
 		if form := a.forms[a.at]; form[len(form)-1].changed != "" {
 			v.why = form[len(form)-1].changed
 		} else {
@@ -362,16 +355,16 @@ var byPattern = regexp.MustCompile(` (?:by|a line of) (?:fail|ignore)regex-[\w-]
 var takenBy = regexp.MustCompile(` by ([a-z0-9-]+): "`)
 
 // reason writes an error of the loader's test for the report.
-func reason(text string) string {
-	if strings.Contains(text, "on both sides of <addr>") {
+func reason(reason string) string {
+	if strings.Contains(reason, "on both sides of <addr>") {
 		return "free text may stand on both sides of the address, so that it cannot be told which one is the daemon's"
 	}
-	text = strings.TrimPrefix(text, "in mode normal, ")
-	text = byPattern.ReplaceAllString(text, "")
-	if i := strings.Index(text, ": \""); i > 0 && strings.Contains(text, "client chose") {
-		text = text[:i] + ": the line " + text[i+2:]
+	reason = strings.TrimPrefix(reason, "in mode normal, ")
+	reason = byPattern.ReplaceAllString(reason, "")
+	if i := strings.Index(reason, ": \""); i > 0 && strings.Contains(reason, "client chose") {
+		reason = reason[:i] + ": the line " + reason[i+2:]
 	}
-	return clipTo(text, 240)
+	return text.Clip(reason, 240)
 }
 
 // testOf finds the pattern whose test line an error is about.
@@ -415,7 +408,7 @@ func (t *translation) render(src *source, all []*attempt) []byte {
 	}
 	line("patterns:")
 	for _, a := range all {
-		v := &t.verdicts[a.verdict]
+		v := &t.verdicts[a.result]
 		line("  # %s: %s", v.at(), printable(v.text))
 		for _, p := range a.forms[a.at] {
 			line("  - name: %s", p.name)
@@ -469,12 +462,8 @@ func printable(s string) string {
 	return strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(q)
 }
 
-func clipTo(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+// clip shortens a value of fail2ban's for a message.
+func clip(s string) string { return text.Clip(strings.ReplaceAll(s, "\n", " "), 100) }
 
 // form is one way to write an expression. All of them take what the expression takes where it says all there is to know;
 // none guesses that a line begins or ends where the expression leaves that open.
@@ -487,9 +476,24 @@ type form struct {
 	peer  bool // with once: a port follows the address
 }
 
-// forms writes an expression for our filters, the most faithful way first. Where it is open on both sides of the address,
-// a client's text may stand on either; such a line counts only if there can be no doubt which address is the daemon's.
-func forms(n, pre *reNode, name string) (*attempt, error) {
+// variants are the ways to write one expression, the most faithful first. Each consists of the patterns that a filter needs for it, in
+// order.
+type variants struct {
+	forms   [][]pattern
+	open    bool   // the expression does not say where a line begins or ends
+	notOnce string // why no variant relies on the text before the address being unique in the line
+}
+
+// newVariants writes an expression for a filter. prefix is the filter's prefregex or nil; name is the first pattern's name, and the
+// beginning of the others'.
+//
+// If free text may stand on both sides of the address, an attacker could place an address of their choice. Such a line
+// counts only if there is no doubt which address the daemon wrote.
+func newVariants(n, pre *reNode, name string) (*variants, error) {
+	n = undate(n)
+	if spansLines(n) {
+		return nil, fmt.Errorf("spans several lines (\\n): a line is judged by itself, and lines of one connection are joined by its process or id")
+	}
 	var ways []way
 	single, err := splitHosts(alternatives(n))
 	if err != nil {
@@ -509,7 +513,7 @@ func forms(n, pre *reNode, name string) (*attempt, error) {
 		}
 		ways = append(ways, w)
 	}
-	a := &attempt{open: slices.ContainsFunc(ways, func(w way) bool { return !w.begins || !w.ends })}
+	a := &variants{open: slices.ContainsFunc(ways, func(w way) bool { return !w.begins || !w.ends })}
 	tried := make(map[string]bool)
 	var last error
 	for _, f := range []form{{}, {own: true}, {plain: true}, {plain: true, only4: true}, {once: true}} {
