@@ -3,10 +3,9 @@ package fail2ban
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
-	"bailiff/policy/config"
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 )
 
 // actionKind says what an action of fail2ban's is for.
@@ -24,7 +23,7 @@ const (
 type action struct {
 	name string
 	kind actionKind
-	def  *definition // nil: there is no such file
+	def  *ini.Definition // nil: there is no such file
 }
 
 // classify knows fail2ban's own actions by their names.
@@ -52,75 +51,101 @@ func classify(name string) (kind actionKind, backend string) {
 	return actionOther, ""
 }
 
-// portNames are names in port lists that our own list does not have, from IANA's registry and /etc/services of Debian.
-var portNames = map[string]string{
-	"ssmtp": "465", "smtps": "465", "urd": "465", "imap2": "143", "imap3": "220", "ftp-data": "20", "ftps-data": "989", "socks": "1080", "http-alt": "8080", "webcache": "8080",
-	"www": "80", "www-http": "80", "mysql": "3306", "nrpe": "5666", "rsync": "873", "ldap": "389", "pop-3": "110", "sieve": "4190", "ircd": "6667", "ntp": "123", "xmpp": "5222",
-	"svn": "3690", "git": "9418", "nfs": "2049", "rtsp": "554", "isakmp": "500", "ipsec-nat-t": "4500", "l2f": "1701", "l2tp": "1701", "pptp": "1723", "radius": "1812", "snmp": "161",
-	"tftp": "69", "x11": "6000", "amanda": "10080", "bacula-dir": "9101", "distcc": "3632", "postgres": "5432", "redis": "6379",
-}
-
-// portList writes the ports of an action for ours: words for `ports`, none for all. bad is what is no port.
-func portList(ports, protocols string) (words []string, bad []string) {
-	protos := strings.FieldsFunc(strings.ToLower(protocols), func(r rune) bool { return r == ',' || r == ' ' })
-	if len(protos) == 0 {
-		protos = []string{"tcp"}
+// actions reads what a jail does when it bans.
+func (im *importer) actions(name string) []action {
+	v, from := im.value(name, "action")
+	if from == nil {
+		return nil
 	}
-	for _, proto := range protos {
-		if proto == "all" || proto == "any" {
-			protos = []string{"tcp", "udp"}
-		}
-	}
-	for _, w := range strings.FieldsFunc(ports, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' }) {
-		if n, ok := portNames[strings.ToLower(w)]; ok {
-			w = n
-		}
-		w = strings.ReplaceAll(w, ":", "-")
-		if w == "0-65535" || w == "1-65535" || w == "all" || w == "any" || w == "0-" {
-			return nil, nil
-		}
-		for _, proto := range protos {
-			word := w
-			if proto != "tcp" {
-				word = proto + "/" + w
-			}
-			if proto != "tcp" && proto != "udp" || !config.ValidPort(word) {
-				bad = append(bad, word)
-			} else if !slices.Contains(words, word) {
-				words = append(words, word)
-			}
-		}
-	}
-	return words, bad
-}
-
-// escalation is what bantime.increment and its kin, and the jail recidive, become.
-type escalation struct {
-	factor, max, forget, randomExtra string // as they are written; empty: ours
-}
-
-// geometric returns the ratio by which a list of multipliers grows, and whether it is the same all along.
-func geometric(list []float64) (ratio float64, exact bool) {
-	if len(list) < 2 || list[0] <= 0 {
-		return 0, false
-	}
-	ratio, exact = list[1]/list[0], true
-	for i := 2; i < len(list); i++ {
-		if list[i-1] <= 0 || list[i]/list[i-1] != ratio {
-			exact = false
-		}
-	}
-	return ratio, exact
-}
-
-func multipliers(s string) ([]float64, error) {
-	var l []float64
-	for _, w := range strings.Fields(s) {
-		v, err := strconv.ParseFloat(w, 64)
+	var list []action
+	for _, w := range ini.SplitActions(v) {
+		n, args, err := ini.SplitOptions(w)
 		if err != nil {
-			return nil, fmt.Errorf("%q is not a number", clip(w))
+			at := from
+			if o := im.jails.Get(name, "banaction"); o != nil && len(o.UsedBy) > 0 && strings.TrimSpace(o.Value) == "" {
+				at, err = o, fmt.Errorf("is empty: bailiff bans with its own firewall")
+			}
+			im.lost(at, err.Error(), "")
+			continue
 		}
-		l = append(l, v)
+		a := action{name: n}
+		var backend string
+		a.kind, backend = classify(n)
+		if !strings.HasSuffix(n, ".py") {
+			if a.def, err = im.definition("action.d", n, args); err != nil {
+				im.lost(im.actionOption(name, n, from), err.Error(), "")
+			}
+		}
+		if a.def == nil {
+			a.def = &ini.Definition{Tree: ini.NewTree(im.root), Args: args, Vars: args}
+		}
+		own := slices.ContainsFunc(a.def.Tree.Assigned, func(o *ini.Option) bool { return im.adminFile(o.File) })
+		switch a.kind {
+		case actionBan:
+			im.backends[backend] = append(im.backends[backend], name)
+			if base, _, _ := strings.Cut(n, "-"); base == "iptables" || base == "nftables" || base == "firewallcmd" {
+				im.carried(from, "firewall.backend")
+			} else {
+				im.changed(from, "firewall.backend", fmt.Sprintf("action %s: bans stand in a set of bailiff's own, not among the rules of %s", n, base))
+			}
+		case actionForeign:
+			// elsewhere tells, where the jail bans with nothing else
+		case actionReport:
+			im.report(name, a, from)
+		case actionNothing:
+			im.notNeeded(from, "action dummy does nothing")
+		case actionOther:
+			im.lost(im.actionOption(name, n, from), fmt.Sprintf("action %s: no commands are run", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
+		}
+		if own {
+			for _, o := range a.def.Tree.Assigned {
+				if !im.adminFile(o.File) || o.Section == "INCLUDES" {
+					continue
+				}
+				switch {
+				case a.kind == actionBan && o.Name == "blocktype":
+				case a.kind == actionReport:
+					im.lost(o, "reports have forms of their own", "write a template: bailiff.report(5)")
+				default:
+					im.lost(o, "no commands are run, and the firewall's rules are bailiff's own", "")
+				}
+			}
+		}
+		list = append(list, a)
 	}
-	return l, nil
+	return list
+}
+
+// actionOption finds the option by which an administrator has a jail run an action: banaction before action, their own before
+// fail2ban's.
+func (im *importer) actionOption(name, action string, from *ini.Option) *ini.Option {
+	for _, opt := range []string{"banaction", "banaction_allports"} {
+		if o := im.jails.Get(name, opt); o != nil && len(o.UsedBy) > 0 && strings.Contains(o.Value, action) {
+			return o
+		}
+	}
+	return from
+}
+
+// banOption is the option that says what a jail does when it bans.
+func (im *importer) banOption(name string, acts []action) *ini.Option {
+	from := im.jails.Get(name, "action")
+	for _, a := range acts {
+		if o := im.actionOption(name, a.name, from); o != from {
+			return o
+		}
+	}
+	return from
+}
+
+// noteForeign says that bailiff's firewall bans where fail2ban did so with something that bailiff does not have.
+func (im *importer) noteForeign(name string, acts []action) string {
+	for _, a := range acts {
+		if a.kind == actionForeign || a.kind == actionOther {
+			why := fmt.Sprintf("bailiff's own firewall bans in place of the action %s, which it does not have", a.name)
+			im.changed(im.actionOption(name, a.name, im.jails.Get(name, "action")), "firewall", why)
+			return why
+		}
+	}
+	return "bailiff bans with its own firewall here"
 }

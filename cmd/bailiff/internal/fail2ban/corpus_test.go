@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 	"bailiff/policy/filter"
 )
 
@@ -45,13 +46,13 @@ func isFolder(p string) bool {
 // translateStock translates one of fail2ban's filters with options in brackets.
 func translateStock(t *testing.T, dir, name string, args map[string]string) (*translation, []expression) {
 	t.Helper()
-	im := &importer{root: dir, jails: newTree(dir), definitions: make(map[string]*tree), result: &Result{}}
-	im.own = im.isOwn
-	def, err := im.definition("filter.d", name, args, "")
+	im := &importer{root: dir, jails: ini.NewTree(dir), definitions: make(map[string]*ini.Tree), result: &Result{}}
+	im.adminFile = im.isAdminFile
+	def, err := im.definition("filter.d", name, args)
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := im.source("none", name, def, &option{file: "test", name: "filter"})
+	src := im.source("none", name, def, &ini.Option{File: "test", Name: "filter"})
 	src.name, src.trust = name, trust{units: []string{"any.service"}, uid: "any"}
 	return translate(src), src.fail
 }
@@ -164,7 +165,7 @@ func TestTranslatedCorpus(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "filter.d", name+".conf")); err != nil {
 			continue // of a later version
 		}
-		if _, _, mapped := ours(name); mapped || name == "recidive" {
+		if _, _, mapped := Builtin(name); mapped || name == "recidive" {
 			continue // ours is taken in its place: policy/filter compares it with these lines
 		}
 		if name == "domino-smtp" {
@@ -216,7 +217,7 @@ func TestTranslatedCorpus(t *testing.T) {
 		name := questions[q].Name
 		tr, fail := translateStock(t, dir, name, questions[q].Args)
 		told := func(index int) bool {
-			return slices.ContainsFunc(tr.verdicts, func(v verdict) bool { return v.kind == "failregex" && v.text == fail[index].text && v.why != "" })
+			return slices.ContainsFunc(tr.results, func(v result) bool { return v.kind == "failregex" && v.text == fail[index].text && v.why != "" })
 		}
 		for i, l := range samples[q] {
 			want := answer[2*i]

@@ -78,7 +78,7 @@ func accounted(t *testing.T, dir string, r *Result) {
 	for _, s := range r.Report.Settings {
 		told[fmt.Sprintf("%s [%s] %s", s.File, s.Section, s.Option)] = true
 		switch s.Outcome {
-		case Lost, Moot, Changed, Unused:
+		case Lost, NotNeeded, Changed, Unused:
 			if s.Why == "" {
 				t.Errorf("%s:%d: [%s] %s is %s, and nobody says why", s.File, s.Line, s.Section, s.Option, s.Outcome)
 			}
@@ -395,17 +395,6 @@ func TestSeconds(t *testing.T) {
 		if got, err := seconds(in); err == nil {
 			t.Errorf("%q is %v", in, got)
 		}
-	}
-}
-
-func TestSplitActions(t *testing.T) {
-	got := splitActions("a[x=\"1 2\", y='] z']\n   b [q=1]\nc[m=1][n=\"]\"] d")
-	if want := []string{"a[x=\"1 2\", y='] z']", "b [q=1]", "c[m=1][n=\"]\"]", "d"}; !slices.Equal(got, want) {
-		t.Errorf("%q", got)
-	}
-	name, opts, err := splitOptions(`f[a="x, y", b='z]', c=1][d=2]`)
-	if err != nil || name != "f" || opts["a"] != "x, y" || opts["b"] != "z]" || opts["c"] != "1" || opts["d"] != "2" {
-		t.Errorf("%q %q %v", name, opts, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 	"bailiff/policy/filter"
 )
 
@@ -13,29 +14,29 @@ import (
 type trust struct {
 	units, slices, containers, userUnits, exe, identifiers []string
 	uid                                                    string
-	whole                                                  bool // messages alone, no lines of a stream
+	requireMessage                                         bool // messages alone, no lines of a stream
 }
 
-// proven says whether somebody vouches for the lines: systemd for its units, root's log driver for containers.
-func (t *trust) proven() bool {
+// isSet says whether somebody vouches for the lines: systemd for its units, root's log driver for containers.
+func (t *trust) isSet() bool {
 	return len(t.units)+len(t.slices)+len(t.containers)+len(t.userUnits) > 0
 }
 
-// who names those who write the lines, for people.
-func (t *trust) who() string {
+// names names those who write the lines, for people.
+func (t *trust) names() string {
 	return strings.Join(slices.Concat(t.units, t.slices, t.containers, t.userUnits), ", ")
 }
 
-func put(l *[]string, v string) {
+func appendNew(l *[]string, v string) {
 	if v != "" && !slices.Contains(*l, v) {
 		*l = append(*l, v)
 	}
 }
 
-// readMatch reads a journalmatch (journalctl(1), MATCH): FIELD=value terms, of which those of one field are alternatives;
+// parseJournalMatch reads a journalmatch (journalctl(1), MATCH): FIELD=value terms, of which those of one field are alternatives;
 // a + and a new line begin another alternative. owner is the user whose journal is read, "" if that is not said.
 // lost are the parts that nothing vouches for, wider what a part asks for besides.
-func readMatch(match, owner string) (t trust, lost, wider []string) {
+func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
 	t.uid = "any" // the unit is the proof, whoever the service runs as
 	var uids []string
 	for _, line := range strings.Split(match, "\n") {
@@ -62,7 +63,7 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 						lost = append(lost, text+": "+err.Text)
 						continue
 					}
-					put(&t.containers, n)
+					appendNew(&t.containers, n)
 				}
 			case len(user) > 0:
 				uid := owner
@@ -86,7 +87,7 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 						lost = append(lost, text+": "+err.Text)
 						continue
 					}
-					put(&t.userUnits, u)
+					appendNew(&t.userUnits, u)
 				}
 			case len(fields["CONTAINER_ID"])+len(fields["CONTAINER_ID_FULL"])+len(fields["IMAGE_NAME"]) > 0:
 				lost = append(lost, text+": a container has another id after each start, and its image may be another's, too; bailiff knows containers by name")
@@ -100,14 +101,14 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 						lost = append(lost, text+": "+err.Text)
 						continue
 					}
-					put(&t.units, u)
+					appendNew(&t.units, u)
 					if u == "sshd.service" {
-						put(&t.units, "ssh.service") // journald never writes the alias
+						appendNew(&t.units, "ssh.service") // journald never writes the alias
 					}
 				}
 				for _, v := range fields["_UID"] {
 					if v != "" && strings.Trim(v, "0123456789") == "" {
-						put(&uids, v)
+						appendNew(&uids, v)
 					}
 				}
 				for _, term := range terms {
@@ -121,12 +122,12 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 						lost = append(lost, text+": "+err.Text)
 						continue
 					}
-					put(&t.slices, s)
+					appendNew(&t.slices, s)
 				}
 			default:
 				for _, f := range []string{"SYSLOG_IDENTIFIER", "_COMM"} {
 					for _, v := range fields[f] {
-						put(&t.identifiers, v)
+						appendNew(&t.identifiers, v)
 					}
 				}
 				if len(fields["SYSLOG_IDENTIFIER"])+len(fields["_COMM"]) == 0 {
@@ -138,7 +139,7 @@ func readMatch(match, owner string) (t trust, lost, wider []string) {
 	if len(uids) > 0 {
 		t.uid = "[" + strings.Join(uids, ", ") + "]"
 	}
-	if !t.proven() && len(t.identifiers) > 0 {
+	if !t.isSet() && len(t.identifiers) > 0 {
 		lost = append(lost, fmt.Sprintf("%s: any process can have this name, and no unit is named", strings.TrimSpace(match)))
 	}
 	return t, lost, wider
@@ -157,7 +158,7 @@ func withSuffix(unit string) string {
 var journalOwner = regexp.MustCompile(`/user-(\d+)(?:@[^/,"'\]]*)?\.journal`)
 
 func (im *importer) owner(name string) string {
-	backend, _ := im.text(name, "backend")
+	backend, _ := im.value(name, "backend")
 	if m := journalOwner.FindAllStringSubmatch(backend, 2); len(m) == 1 {
 		return m[0][1]
 	}
@@ -171,7 +172,7 @@ func builtinTrust(name string) (t trust) {
 		return t
 	}
 	x := f.Trust()
-	t = trust{units: x.Units, slices: x.Slices, identifiers: x.Identifiers, whole: x.RequireMessage}
+	t = trust{units: x.Units, slices: x.Slices, identifiers: x.Identifiers, requireMessage: x.RequireMessage}
 	for _, e := range x.Exe {
 		t.exe = append(t.exe, e.String())
 	}
@@ -202,17 +203,17 @@ func (t *trust) has(unit string) bool {
 	return ok && slices.Contains(t.slices, "system-"+strings.ReplaceAll(name, "-", `\x2d`)+".slice")
 }
 
-// beyond are the parts of u that t has not.
-func (t *trust) beyond(u *trust) (more trust) {
+// missingFrom are the parts of u that t has not.
+func (t *trust) missingFrom(u *trust) (more trust) {
 	more.uid = u.uid
 	for _, x := range u.units {
 		if !t.has(x) && !(x == "sshd.service" && t.has("ssh.service")) {
-			put(&more.units, x)
+			appendNew(&more.units, x)
 		}
 	}
 	for _, x := range u.slices {
 		if !slices.Contains(t.slices, x) {
-			put(&more.slices, x)
+			appendNew(&more.slices, x)
 		}
 	}
 	more.containers, more.userUnits = u.containers, u.userUnits
@@ -223,20 +224,20 @@ func (t *trust) beyond(u *trust) (more trust) {
 // it would protect this service without any import, since the jail has its name or the file includes the stock file that ours
 // stands for; an own filter must not take its place. Otherwise it looks at the same unit, which no other of ours does, or
 // is off until the configuration names it.
-func (im *importer) builtinFor(jail string, t *trust, def *definition) (name string, sure bool) {
+func (im *importer) builtinFor(jail string, t *trust, def *ini.Definition) (name string, sure bool) {
 	on := func(name string) bool {
 		f, err := filter.LoadBuiltin(name)
 		return err == nil && !f.Off
 	}
-	if own, _, ok := ours(jail); ok {
+	if own, _, ok := Builtin(jail); ok {
 		return own, on(own)
 	}
 	if n := jailName(jail); slices.Contains(filter.Builtin(), n) {
 		return n, on(n)
 	}
-	for _, file := range def.tree.files {
-		if rest, ok := strings.CutPrefix(file, im.root+"/filter.d/"); ok && !im.own(file) {
-			if own, _, ok := ours(strings.TrimSuffix(rest, ".conf")); ok {
+	for _, file := range def.Tree.Files {
+		if rest, ok := strings.CutPrefix(file, im.root+"/filter.d/"); ok && !im.adminFile(file) {
+			if own, _, ok := Builtin(strings.TrimSuffix(rest, ".conf")); ok {
 				return own, on(own)
 			}
 		}
@@ -244,8 +245,8 @@ func (im *importer) builtinFor(jail string, t *trust, def *definition) (name str
 	var found []string
 	for _, name := range filter.Builtin() {
 		b := builtinTrust(name)
-		if t.proven() && len(t.units) > 0 && !slices.ContainsFunc(t.units, func(u string) bool { return !b.has(u) && u != "sshd.service" }) ||
-			!t.proven() && len(t.identifiers) > 0 && !slices.ContainsFunc(t.identifiers, func(i string) bool { return !slices.Contains(b.identifiers, i) }) {
+		if t.isSet() && len(t.units) > 0 && !slices.ContainsFunc(t.units, func(u string) bool { return !b.has(u) && u != "sshd.service" }) ||
+			!t.isSet() && len(t.identifiers) > 0 && !slices.ContainsFunc(t.identifiers, func(i string) bool { return !slices.Contains(b.identifiers, i) }) {
 			found = append(found, name)
 		}
 	}

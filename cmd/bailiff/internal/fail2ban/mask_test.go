@@ -1,6 +1,8 @@
 package fail2ban
 
-import "testing"
+import (
+	"testing"
+)
 
 func TestMask(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{

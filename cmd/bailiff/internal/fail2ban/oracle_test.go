@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 )
 
 // debian is fail2ban's Debian package, unpacked. It is fetched at test time, since none of it is ours to ship.
@@ -150,43 +152,43 @@ type resolved struct {
 // resolve is oracle, by our own readers.
 func resolve(t *testing.T, dir string) map[string]resolved {
 	t.Helper()
-	im := &importer{root: dir, jails: newTree(dir), definitions: make(map[string]*tree), result: &Result{}}
-	im.own = im.isOwn
-	im.jails.vars["fail2ban_version"], im.jails.vars["fail2ban_confpath"] = version, dir
-	r := &reader{tree: im.jails}
-	r.readAll("jail")
+	im := &importer{root: dir, jails: ini.NewTree(dir), definitions: make(map[string]*ini.Tree), result: &Result{}}
+	im.adminFile = im.isAdminFile
+	im.jails.Vars["fail2ban_version"], im.jails.Vars["fail2ban_confpath"] = version, dir
+	r := &ini.Reader{Tree: im.jails}
+	r.ReadAll("jail")
 	out := make(map[string]resolved)
-	for _, name := range im.jails.order {
-		if on, _ := im.text(name, "enabled"); !truth(on) || name == "DEFAULT" {
+	for _, name := range im.jails.Order {
+		if on, _ := im.value(name, "enabled"); !isTrue(on) || name == "DEFAULT" {
 			continue
 		}
 		var x resolved
-		text := func(opt string) string { v, _ := im.text(name, opt); return v }
+		text := func(opt string) string { v, _ := im.value(name, opt); return v }
 		x.Maxretry, x.Findtime, x.Bantime, x.Backend = text("maxretry"), text("findtime"), text("bantime"), text("backend")
 		x.Ignoreip = strings.FieldsFunc(text("ignoreip"), func(r rune) bool { return strings.ContainsRune(" ,\n", r) })
-		filterName, args, err := splitOptions(text("filter"))
+		filterName, args, err := ini.SplitOptions(text("filter"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		def, err := im.definition("filter.d", filterName, args, "")
+		def, err := im.definition("filter.d", filterName, args)
 		if err != nil {
 			x.Error = err.Error()
 			out[name] = x
 			continue
 		}
 		// With the prefix as fail2ban has it.
-		def.tree = newTree(dir)
-		(&reader{tree: def.tree}).readAll("filter.d/" + filterName)
-		def.initVars()
+		def.Tree = ini.NewTree(dir)
+		(&ini.Reader{Tree: def.Tree}).ReadAll("filter.d/" + filterName)
+		def.InitVars()
 		if args["logtype"] == "" {
-			def.args["logtype"] = "file"
-			if o := def.tree.own("Definition", "logtype"); o != nil {
-				delete(def.args, "logtype")
+			def.Args["logtype"] = "file"
+			if o := def.Tree.Local("Definition", "logtype"); o != nil {
+				delete(def.Args, "logtype")
 			} else if strings.HasPrefix(x.Backend, "systemd") {
-				def.args["logtype"] = "journal"
+				def.Args["logtype"] = "journal"
 			}
 		}
-		src := im.source(name, filterName, def, im.jails.get(name, "filter"))
+		src := im.source(name, filterName, def, im.jails.Get(name, "filter"))
 		for _, e := range src.fail {
 			x.Failregex = append(x.Failregex, e.text)
 		}
@@ -194,13 +196,13 @@ func resolve(t *testing.T, dir string) map[string]resolved {
 			x.Ignoreregex = append(x.Ignoreregex, e.text)
 		}
 		x.Prefregex = src.prefregex
-		match, _, _ := def.value("journalmatch")
-		if o := im.jails.get(name, "journalmatch"); o != nil {
+		match, _, _ := def.Value("journalmatch")
+		if o := im.jails.Get(name, "journalmatch"); o != nil {
 			match = text("journalmatch")
 		}
 		x.Journalmatch = strings.Fields(match)
-		for _, w := range splitActions(text("action")) {
-			n, _, err := splitOptions(w)
+		for _, w := range ini.SplitActions(text("action")) {
+			n, _, err := ini.SplitOptions(w)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,17 +7,19 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 )
 
 // What becomes of a setting of fail2ban's.
 const (
-	Carried  = "carried"  // it stands in the files written; To says where
-	Changed  = "changed"  // carried over, but it means something else now; Why says what
-	Lost     = "lost"     // it could not be carried over; Why says why
-	Moot     = "moot"     // bailiff has no need of it; Why says why
-	Replaced = "replaced" // a later file sets it anew
-	Part     = "part"     // its text is a part of others' values
-	Unused   = "unused"   // no enabled jail makes use of it
+	Carried   = "carried"    // it stands in the files written; To says where
+	Changed   = "changed"    // carried over, but it means something else now; Why says what
+	Lost      = "lost"       // it could not be carried over; Why says why
+	NotNeeded = "not_needed" // bailiff has no need of it; Why says why
+	Replaced  = "replaced"   // a later file sets it anew
+	Part      = "part"       // its text is a part of others' values
+	Unused    = "unused"     // no enabled jail makes use of it
 )
 
 // Setting is one assignment of fail2ban's configuration and what became of it: one thing or, where jails differ, several,
@@ -32,11 +34,11 @@ type Setting struct {
 	To      string `json:"to,omitempty"`
 	Why     string `json:"why,omitempty"`
 	Hint    string `json:"hint,omitempty"`
-	Own     bool   `json:"own"` // of the administrator: not in a file that fail2ban's package ships
+	Admin   bool   `json:"own"` // of the administrator: not in a file that fail2ban's package ships
 }
 
-// Jail is what became of an enabled jail.
-type Jail struct {
+// JailReport is what became of an enabled jail.
+type JailReport struct {
 	Name       string `json:"name"`
 	As         string `json:"as"`         // the jail in bailiff; empty: none
 	Filter     string `json:"filter"`     // of bailiff
@@ -49,10 +51,10 @@ type Jail struct {
 
 // Report is the account of an import.
 type Report struct {
-	From     string    `json:"from"`
-	Jails    []Jail    `json:"jails"`
-	Settings []Setting `json:"settings"`
-	Notes    []string  `json:"notes"`
+	From     string       `json:"from"`
+	Jails    []JailReport `json:"jails"`
+	Settings []Setting    `json:"settings"`
+	Notes    []string     `json:"notes"`
 }
 
 // outcome is a part of the account of one option.
@@ -61,43 +63,48 @@ type outcome struct {
 	line                int // not 0: within a value of several lines
 }
 
-// accountant notes what becomes of options.
-type accountant struct {
-	outcomes map[*option][]outcome
-	settings []Setting
-	notes    []string
-	own      func(file string) bool
+// importLog notes what becomes of options.
+type importLog struct {
+	outcomes  map[*ini.Option][]outcome
+	settings  []Setting
+	notes     []string
+	adminFile func(file string) bool
 }
 
 // add records an outcome of an option. Without an option there is nothing to record.
-func (a *accountant) add(o *option, out outcome) {
+func (a *importLog) add(o *ini.Option, out outcome) {
 	if o == nil || slices.Contains(a.outcomes[o], out) {
 		return
 	}
 	if a.outcomes == nil {
-		a.outcomes = make(map[*option][]outcome)
+		a.outcomes = make(map[*ini.Option][]outcome)
 	}
 	a.outcomes[o] = append(a.outcomes[o], out)
 }
 
-func (a *accountant) carried(o *option, to string) { a.add(o, outcome{kind: Carried, to: to}) }
-func (a *accountant) changed(o *option, to, why string) {
+func (a *importLog) carried(o *ini.Option, to string) { a.add(o, outcome{kind: Carried, to: to}) }
+
+func (a *importLog) changed(o *ini.Option, to, why string) {
 	a.add(o, outcome{kind: Changed, to: to, why: why})
 }
-func (a *accountant) moot(o *option, why string) { a.add(o, outcome{kind: Moot, why: why}) }
-func (a *accountant) lost(o *option, why, hint string) {
+
+func (a *importLog) notNeeded(o *ini.Option, why string) {
+	a.add(o, outcome{kind: NotNeeded, why: why})
+}
+
+func (a *importLog) lost(o *ini.Option, why, hint string) {
 	a.add(o, outcome{kind: Lost, why: why, hint: hint})
 }
 
-// within records what becomes of one word of a value.
-func (a *accountant) within(o *option, word string, out outcome) {
+// addWord records what becomes of one word of a value.
+func (a *importLog) addWord(o *ini.Option, word string, out outcome) {
 	if o != nil {
-		out.line = o.lineOf(word)
+		out.line = o.LineOf(word)
 		a.add(o, out)
 	}
 }
 
-func (a *accountant) note(format string, args ...any) {
+func (a *importLog) note(format string, args ...any) {
 	n := fmt.Sprintf(format, args...)
 	if !slices.Contains(a.notes, n) {
 		a.notes = append(a.notes, n)
@@ -122,39 +129,39 @@ func mask(name, value string) string {
 	return secretURL.ReplaceAllString(value, "${1}${2}/"+masked)
 }
 
-// close writes an option's account.
-func (a *accountant) close(o *option) {
+// closeOption writes an option's account.
+func (a *importLog) closeOption(o *ini.Option) {
 	hide := mask
-	if slices.Contains(filterOptions, o.name) || filepath.Base(filepath.Dir(o.file)) == "filter.d" { // expressions hold no keys
+	if slices.Contains(filterOptions, o.Name) || filepath.Base(filepath.Dir(o.File)) == "filter.d" { // expressions hold no keys
 		hide = func(_, s string) string { return s }
 	}
-	s := Setting{File: o.file, Line: o.line, Section: o.section, Option: o.name, Value: hide(o.name, o.value), Own: a.own(o.file)}
+	s := Setting{File: o.File, Line: o.Line, Section: o.Section, Option: o.Name, Value: hide(o.Name, o.Value), Admin: a.adminFile(o.File)}
 	outcomes := a.outcomes[o]
 	if len(outcomes) == 0 {
 		switch {
-		case len(o.usedBy) > 0:
+		case len(o.UsedBy) > 0:
 			var by []string
-			for name := range o.usedBy {
+			for name := range o.UsedBy {
 				by = append(by, name)
 			}
 			slices.Sort(by)
 			outcomes = []outcome{{kind: Part, to: strings.Join(by, ", ")}}
-		case o.by != nil:
-			outcomes = []outcome{{kind: Replaced, to: o.by.at()}}
+		case o.ReplacedBy != nil:
+			outcomes = []outcome{{kind: Replaced, to: o.ReplacedBy.Position()}}
 		default:
 			outcomes = []outcome{{kind: Unused, why: "nothing that is enabled uses it"}}
 		}
 	}
 	for _, out := range outcomes {
 		s.Outcome, s.To, s.Why, s.Hint = out.kind, out.to, hide("", out.why), out.hint
-		if s.Line = o.line; out.line > 0 {
+		if s.Line = o.Line; out.line > 0 {
 			s.Line = out.line
 		}
 		a.settings = append(a.settings, s)
 	}
 }
 
-func (a *accountant) sorted() []Setting {
+func (a *importLog) sorted() []Setting {
 	slices.SortStableFunc(a.settings, func(x, y Setting) int {
 		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
 	})

@@ -6,28 +6,28 @@ import (
 	"strconv"
 	"strings"
 
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 	"bailiff/policy/config"
 )
 
-// told is what some jails' actions of one kind become: a destination of reports.
-type told struct {
+// destination is what some jails' actions of one kind become: a destination of reports.
+type destination struct {
 	kind, to     string
-	layout       bool // mails as fail2ban wrote them
 	whois, lines bool
-	buffered     bool // several bans in one mail
+	hourly       bool // several bans in one mail
 	categories   map[string]string
 	jails        []string // fail2ban's names
 }
 
 // reports gathers them over all jails.
 type reports struct {
-	all    []*told
+	all    []*destination
 	sender string
 }
 
-func (r *reports) find(t told) *told {
+func (r *reports) add(t destination) *destination {
 	for _, x := range r.all {
-		if x.kind == t.kind && x.to == t.to && x.whois == t.whois && x.lines == t.lines && x.buffered == t.buffered {
+		if x.kind == t.kind && x.to == t.to && x.whois == t.whois && x.lines == t.lines && x.hourly == t.hourly {
 			return x
 		}
 	}
@@ -38,31 +38,31 @@ func (r *reports) find(t told) *told {
 const hintReport = "write a destination: REPORT in bailiff.yaml(5)"
 
 // report makes a destination of an action that tells somebody of bans. from is where the jail names it.
-func (im *importer) report(name string, a action, from *option) {
+func (im *importer) report(name string, a action, from *ini.Option) {
 	get := func(tags ...string) string {
 		for _, tag := range tags {
-			if v, _, err := a.def.value(tag); err == nil && strings.TrimSpace(v) != "" {
+			if v, _, err := a.def.Value(tag); err == nil && strings.TrimSpace(v) != "" {
 				return strings.TrimSpace(v)
 			}
 		}
 		return ""
 	}
-	settle := func(names []string, do func(o *option)) {
+	forOptions := func(names []string, do func(o *ini.Option)) {
 		for _, n := range names {
-			if o := im.jails.get(name, n); o != nil && len(o.usedBy) > 0 {
+			if o := im.jails.Get(name, n); o != nil && len(o.UsedBy) > 0 {
 				do(o)
 			}
 		}
 	}
 	base := strings.TrimSuffix(a.name, ".py")
-	add := func(t told) *told {
-		x := im.reports.find(t)
+	add := func(t destination) *destination {
+		x := im.reports.add(t)
 		x.jails = append(x.jails, name)
 		return x
 	}
 	lost := func(why string) {
 		im.lost(from, fmt.Sprintf("action %s: %s", a.name, why), hintReport)
-		settle([]string{"destemail", "sender", "sendername", "mta", "blocklist_de_apikey", "abuseipdb_apikey", "abuseipdb_category"}, func(o *option) { im.lost(o, why, hintReport) })
+		forOptions([]string{"destemail", "sender", "sendername", "mta", "blocklist_de_apikey", "abuseipdb_apikey", "abuseipdb_category"}, func(o *ini.Option) { im.lost(o, why, hintReport) })
 	}
 	switch word, rest, _ := strings.Cut(base, "-"); {
 	case word == "sendmail" || word == "mail" || word == "smtp":
@@ -77,39 +77,41 @@ func (im *importer) report(name string, a action, from *option) {
 			}
 		}
 		if s := get("sender"); config.ValidRecipient(s) {
-			im.sender(s, name)
+			im.setSender(s, name)
 		}
 		if to == "fail2ban@blocklist.de" || to == "fail2ban@dyn.blocklist.de" {
-			add(told{kind: config.TypeBlocklist, to: to})
+			add(destination{kind: config.TypeBlocklist, to: to})
 			at := "report.destinations." + config.TypeBlocklist
 			im.changed(from, at, "it is sent in the form that the service takes, with account names and this host's names taken out")
-			settle([]string{"destemail", "mta"}, func(o *option) { im.carried(o, at) })
+			forOptions([]string{"destemail", "mta"}, func(o *ini.Option) { im.carried(o, at) })
 		} else {
-			x := add(told{kind: config.TypeMail, to: to, layout: true, whois: strings.Contains(rest, "whois"), lines: strings.Contains(rest, "lines"), buffered: strings.Contains(rest, "buffered")})
-			at := "report.destinations." + im.reports.name(x)
-			if x.buffered {
+			x := add(destination{kind: config.TypeMail, to: to, whois: strings.Contains(rest, "whois"), lines: strings.Contains(rest, "lines"), hourly: strings.Contains(rest, "buffered")})
+			at := "report.destinations." + im.reports.destinationName(x)
+			if x.hourly {
 				im.changed(from, at, "several bans come in one mail an hour, and not so many in one mail")
 			} else {
 				im.carried(from, at)
 			}
-			settle([]string{"destemail"}, func(o *option) { im.carried(o, at+".to") })
-			settle([]string{"mta"}, func(o *option) { im.moot(o, "the host's sendmail is used: report.sendmail in bailiff.yaml(5)") })
+			forOptions([]string{"destemail"}, func(o *ini.Option) { im.carried(o, at+".to") })
+			forOptions([]string{"mta"}, func(o *ini.Option) {
+				im.notNeeded(o, "the host's sendmail is used: report.sendmail in bailiff.yaml(5)")
+			})
 		}
-		settle([]string{"sender"}, func(o *option) { im.carried(o, "report.sender") })
-		settle([]string{"sendername"}, func(o *option) { im.lost(o, "mails come from bailiff", "") })
+		forOptions([]string{"sender"}, func(o *ini.Option) { im.carried(o, "report.sender") })
+		forOptions([]string{"sendername"}, func(o *ini.Option) { im.lost(o, "mails come from bailiff", "") })
 	case base == "blocklist_de":
 		server := get("email")
 		if !config.ValidAddress(server) && (server == "" || strings.Trim(server, "0123456789") != "") {
 			lost("the server's mail address is missing")
 			return
 		}
-		add(told{kind: config.TypeBlocklist, to: "http " + server})
+		add(destination{kind: config.TypeBlocklist, to: "http " + server})
 		im.carried(from, "report.destinations."+config.TypeBlocklist)
-		settle([]string{"sender"}, func(o *option) { im.carried(o, "report.destinations."+config.TypeBlocklist+".server") })
-		im.key(a, "apikey", from, config.TypeBlocklist)
-		settle([]string{"blocklist_de_apikey"}, func(o *option) { im.lost(o, keyLost, hintKey(config.TypeBlocklist)) })
+		forOptions([]string{"sender"}, func(o *ini.Option) { im.carried(o, "report.destinations."+config.TypeBlocklist+".server") })
+		im.credential(a, "apikey", from, config.TypeBlocklist)
+		forOptions([]string{"blocklist_de_apikey"}, func(o *ini.Option) { im.lost(o, keyLost, hintKey(config.TypeBlocklist)) })
 	case base == "abuseipdb":
-		x := add(told{kind: config.TypeAbuseIPDB})
+		x := add(destination{kind: config.TypeAbuseIPDB})
 		im.carried(from, "report.destinations."+config.TypeAbuseIPDB)
 		if c := get("abuseipdb_category"); c != "" {
 			if x.categories == nil {
@@ -117,7 +119,7 @@ func (im *importer) report(name string, a action, from *option) {
 			}
 			x.categories[name] = c
 		}
-		im.key(a, "abuseipdb_apikey", from, config.TypeAbuseIPDB)
+		im.credential(a, "abuseipdb_apikey", from, config.TypeAbuseIPDB)
 	case base == "complain" || base == "xarf-login-attack":
 		lost("mails to strangers are not carried over unasked; type xarf sends them")
 	default:
@@ -131,15 +133,15 @@ func hintKey(destination string) string {
 	return "put it into /etc/bailiff/credentials/" + destination + ": bailiff-report(8), KEYS"
 }
 
-// key says what becomes of a service's key that an action is given.
-func (im *importer) key(a action, arg string, from *option, destination string) {
-	if _, ok := a.def.args[arg]; ok {
+// credential says what becomes of a service's key that an action is given.
+func (im *importer) credential(a action, arg string, from *ini.Option, destination string) {
+	if _, ok := a.def.Args[arg]; ok {
 		im.lost(from, keyLost, hintKey(destination))
 	}
 	im.note("the destination %s is written, but needs its key in /etc/bailiff/credentials/%s (bailiff-report(8), KEYS)", destination, destination)
 }
 
-func (im *importer) sender(s, jail string) {
+func (im *importer) setSender(s, jail string) {
 	switch {
 	case im.reports.sender == "":
 		im.reports.sender = s
@@ -148,8 +150,8 @@ func (im *importer) sender(s, jail string) {
 	}
 }
 
-// name is the destination's: admin, admin-2, … for mails.
-func (r *reports) name(t *told) string {
+// destinationName is the destination's: admin, admin-2, … for mails.
+func (r *reports) destinationName(t *destination) string {
 	if t.kind != config.TypeMail {
 		return t.kind
 	}
@@ -179,7 +181,7 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 	line("  destinations:")
 	seen := map[string]bool{}
 	for _, t := range r.all {
-		name := r.name(t)
+		name := r.destinationName(t)
 		if seen[name] {
 			im.note("jails were reported to %s in several ways; the first is taken for all of them", name)
 			continue
@@ -191,7 +193,7 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 		}
 		var jails []string
 		for _, x := range r.all {
-			if r.name(x) != name {
+			if r.destinationName(x) != name {
 				continue
 			}
 			for _, j := range x.jails {
@@ -203,7 +205,7 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 		slices.Sort(jails)
 		if len(jails) == 0 {
 			line("      enabled: false # none of its jails is carried over")
-		} else if slices.ContainsFunc(im.out, func(j *jail) bool { return j.enabled == "true" && !slices.Contains(jails, j.name) }) {
+		} else if slices.ContainsFunc(im.output, func(j *jailConfig) bool { return j.enabled == "true" && !slices.Contains(jails, j.name) }) {
 			line("      jails: [%s]", strings.Join(jails, ", "))
 		}
 		switch t.kind {
@@ -222,7 +224,7 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 				parts = append(parts, config.IncludeLines)
 			}
 			line("      include: [%s]", strings.Join(parts, ", "))
-			if t.buffered {
+			if t.hourly {
 				line("      digest: hourly")
 			}
 		case config.TypeBlocklist:

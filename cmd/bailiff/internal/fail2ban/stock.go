@@ -42,8 +42,9 @@ var stock = map[string]struct {
 	"common": {}, "apache-common": {}, "botsearch-common": {}, "exim-common": {}, "nginx-error-common": {}, "selinux-common": {},
 }
 
-// ours returns our filter for one of fail2ban's, and the mode that its name asks for.
-func ours(name string) (own, mode string, ok bool) {
+// Builtin returns the built-in filter that replaces fail2ban's filter of this name, and the mode that the name asks for, "" for the
+// default one. ok is false if there is no such filter.
+func Builtin(name string) (builtin, mode string, ok bool) {
 	s, ok := stock[name]
 	if !ok {
 		return "", "", false
@@ -55,10 +56,6 @@ func ours(name string) (own, mode string, ok bool) {
 	}
 	return "", "", false
 }
-
-// Ours returns the filter of ours that does what fail2ban's filter of this name does, and the mode that the name asks for,
-// or "" for the default one; ok is false where there is none.
-func Ours(name string) (own, mode string, ok bool) { return ours(name) }
 
 // services are unit names of stock filters whose journalmatch names none.
 var services = map[string][]string{

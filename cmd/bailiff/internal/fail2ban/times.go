@@ -87,3 +87,6 @@ func span(sec float64) (d time.Duration, forever bool) {
 	}
 	return max(time.Duration(math.Ceil(sec))*time.Second, time.Second), false
 }
+
+// secondsDuration is a number of seconds as a duration.
+func secondsDuration(sec float64) time.Duration { return time.Duration(sec * float64(time.Second)) }

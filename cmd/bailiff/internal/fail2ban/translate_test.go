@@ -4,13 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 	"bailiff/policy/filter"
 )
 
 // translateOne translates a single expression for a unit of its own.
 func translateOne(re string) *translation {
 	src := &source{name: "t", origin: "a test", trust: trust{units: []string{"t.service"}, uid: "any"}}
-	src.fail = []expression{{text: re, from: &option{file: "t.conf", name: "failregex"}}}
+	src.fail = []expression{{text: re, from: &ini.Option{File: "t.conf", Name: "failregex"}}}
 	return translate(src)
 }
 
@@ -121,7 +122,7 @@ func TestOpenExpressions(t *testing.T) {
 		{re: `(?i)denied .* from <HOST>`, why: "too intricate"},
 	} {
 		tr := translateOne(c.re)
-		v := tr.verdicts[0]
+		v := tr.results[0]
 		if v.taken != (c.lines != nil) || !strings.Contains(v.why, c.why) {
 			t.Errorf("%s: taken %v: %s", c.re, v.taken, v.why)
 		}

@@ -43,7 +43,7 @@ func find(conf, name string) (*configdir.FilterFile, error) {
 // unknownFilter is the error for a name that no filter has, with the name that was probably meant.
 func unknownFilter(name string, names []string) error {
 	e := &diag.Error{Text: fmt.Sprintf("there is no filter %q", name)}
-	if own, mode, ok := fail2ban.Ours(name); ok {
+	if own, mode, ok := fail2ban.Builtin(name); ok {
 		if mode != "" {
 			return e.WithHint("fail2ban's %s is %s in mode %s here", name, own, mode)
 		}

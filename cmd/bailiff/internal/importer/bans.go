@@ -10,6 +10,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/client"
 	"bailiff/cmd/bailiff/internal/fail2ban"
+	"bailiff/cmd/bailiff/internal/fail2ban/db"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
 	"bailiff/units/control"
@@ -24,7 +25,7 @@ func takeBans(e *cli.Env, r *importResult, in *fail2ban.Result, database string,
 	if database == "" {
 		return errors.New("import: fail2ban keeps no database (dbfile in fail2ban.conf)")
 	}
-	bans, skipped, err := fail2ban.Bans(database, time.Now(), in.BanTime)
+	bans, skipped, err := db.Bans(database, time.Now(), in.BanTime)
 	if err != nil {
 		return cli.WithHint(fmt.Errorf("import: %w", cause(err)), "stop fail2ban first (systemctl stop fail2ban), which closes the database; --database names another file")
 	}
@@ -59,7 +60,7 @@ type group struct {
 }
 
 // groupBans sorts bans into groups, without those that the daemon has already at least as long.
-func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result, bans []fail2ban.Ban) (groups []*group, err error) {
+func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result, bans []db.Ban) (groups []*group, err error) {
 	st, err := c.Status(e.Ctx)
 	if err != nil {
 		return nil, err

@@ -39,8 +39,8 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 		}
 		e.Printf("\n")
 	}
-	own := func(s *fail2ban.Setting) bool { return s.Own }
-	stock := func(s *fail2ban.Setting) bool { return !s.Own }
+	own := func(s *fail2ban.Setting) bool { return s.Admin }
+	stock := func(s *fail2ban.Setting) bool { return !s.Admin }
 	sections := []struct {
 		title    string
 		verbose  bool
@@ -50,11 +50,11 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 		{"Not carried over", false, own, []string{fail2ban.Lost}},
 		{"Carried over, but not quite the same", false, own, []string{fail2ban.Changed}},
 		{"Not carried over of what stands in fail2ban's own files", false, stock, []string{fail2ban.Lost}},
-		{"Not needed any more", false, own, []string{fail2ban.Moot, fail2ban.Unused}},
+		{"Not needed any more", false, own, []string{fail2ban.NotNeeded, fail2ban.Unused}},
 		{"Carried over", true, own, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
 		{"Not quite the same of fail2ban's own files", true, stock, []string{fail2ban.Changed}},
 		{"Carried over of fail2ban's own files", true, stock, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
-		{"Not needed any more of fail2ban's own files", true, stock, []string{fail2ban.Moot, fail2ban.Unused}},
+		{"Not needed any more of fail2ban's own files", true, stock, []string{fail2ban.NotNeeded, fail2ban.Unused}},
 	}
 	hidden := 0
 	for _, sec := range sections {

@@ -1,13 +1,18 @@
-package fail2ban
+// Package db reads the bans in fail2ban's SQLite database. It never writes to the file.
+//
+// The SQLite format is read by hand: a library would add six to eight megabytes to the command, for whole scans of one table. Start
+// reading at Bans.
+package db
 
 import (
-	"bailiff/cmd/bailiff/internal/text"
 	"fmt"
 	"math"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"bailiff/cmd/bailiff/internal/text"
 )
 
 // Ban is one ban in fail2ban's database.

@@ -1,4 +1,4 @@
-package fail2ban
+package regex
 
 import (
 	"fmt"
@@ -8,42 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// prefixMark stands in a regular expression for fail2ban's __prefix_line: date, host and identifier[pid], which the
-// journal keeps in fields of their own, so that the message begins behind it. It is a private-use character.
-const prefixMark = '\ue000'
-
-type reKind uint8
-
-const (
-	reLit    reKind = iota // one character: r
-	reAny                  // .
-	reClass                // text: as RE2 writes it, with its brackets
-	reSeq                  // subs
-	reAlt                  // subs
-	reRep                  // subs[0], from min to max (-1: any number)
-	reGroup                // subs[0]; name: of F-NAME tags and of (?P<name>…)
-	reBegin                // ^ and \A
-	reEnd                  // $ and \Z
-	reEdge                 // \b or \B: text
-	reHost                 // <HOST>, <ADDR>, <IP4>, <IP6>, …: name
-	rePrefix               // prefixMark
-	reLook                 // (?=…), (?!…), (?<=…), (?<!…): text is =, !, <= or <!
-	reFlags                // (?i:…): subs[0]; text: the flags
-)
-
-// reNode is a part of one of fail2ban's regular expressions: Python's syntax and fail2ban's tags.
-type reNode struct {
-	kind     reKind
-	r        rune
-	text     string
-	name     string
-	subs     []*reNode
-	min, max int
-	lazy     bool
-}
-
-// reParser reads Python's syntax (docs.python.org/3/library/re.html). What RE2 cannot do is an error that names it.
-type reParser struct {
+// parser reads Python's syntax (docs.python.org/3/library/re.html). What RE2 cannot do is an error that names it.
+type parser struct {
 	s     string
 	i     int
 	depth int
@@ -54,16 +20,16 @@ type reParser struct {
 const (
 	maxRegexp   = 64 << 10
 	maxNodes    = 20_000
-	maxReDepth  = 100
+	maxDepth    = 100
 	maxRepeat   = 1000 // RE2's own bound
 	maxRegexOut = 2048 // of a pattern in a filter file
 )
 
-func parseRegexp(s string) (*reNode, error) {
+func Parse(s string) (*Node, error) {
 	if len(s) > maxRegexp {
 		return nil, fmt.Errorf("has more than %d bytes", maxRegexp)
 	}
-	p := &reParser{s: s}
+	p := &parser{s: s}
 	n, err := p.alt("")
 	if err != nil {
 		return nil, err
@@ -77,12 +43,12 @@ func parseRegexp(s string) (*reNode, error) {
 var fTag = regexp.MustCompile(`^<(/?)([\w\-]+)(/?)>`)
 
 // alt reads up to ) or, within the tag of that name, its end.
-func (p *reParser) alt(tag string) (*reNode, error) {
-	if p.depth++; p.depth > maxReDepth {
-		return nil, fmt.Errorf("is nested more than %d deep", maxReDepth)
+func (p *parser) alt(tag string) (*Node, error) {
+	if p.depth++; p.depth > maxDepth {
+		return nil, fmt.Errorf("is nested more than %d deep", maxDepth)
 	}
 	defer func() { p.depth-- }()
-	var alts []*reNode
+	var alts []*Node
 	for {
 		n, err := p.seq(tag)
 		if err != nil {
@@ -96,12 +62,12 @@ func (p *reParser) alt(tag string) (*reNode, error) {
 		if len(alts) == 1 {
 			return alts[0], nil
 		}
-		return &reNode{kind: reAlt, subs: alts}, nil
+		return &Node{kind: kindAlternatives, subs: alts}, nil
 	}
 }
 
-func (p *reParser) seq(tag string) (*reNode, error) {
-	n := &reNode{kind: reSeq}
+func (p *parser) seq(tag string) (*Node, error) {
+	n := &Node{kind: kindSequence}
 	for p.i < len(p.s) {
 		if c := p.s[p.i]; c == '|' || c == ')' {
 			break
@@ -116,12 +82,12 @@ func (p *reParser) seq(tag string) (*reNode, error) {
 		if a == nil {
 			continue
 		}
-		if a.kind == reFlags && a.subs == nil { // (?i) holds from here on
+		if a.kind == kindFlags && a.subs == nil { // (?i) holds from here on
 			rest, err := p.alt(tag)
 			if err != nil {
 				return nil, err
 			}
-			a.subs = []*reNode{rest}
+			a.subs = []*Node{rest}
 			n.subs = append(n.subs, a)
 			break
 		}
@@ -139,9 +105,9 @@ func (p *reParser) seq(tag string) (*reNode, error) {
 var quantifier = regexp.MustCompile(`^\{(\d*)(,?)(\d*)\}`)
 
 // repeat reads what may stand behind an atom.
-func (p *reParser) repeat(a *reNode) (*reNode, error) {
+func (p *parser) repeat(a *Node) (*Node, error) {
 	for p.i < len(p.s) {
-		n := &reNode{kind: reRep, subs: []*reNode{a}, max: -1}
+		n := &Node{kind: kindRepeat, subs: []*Node{a}, max: -1}
 		switch c := p.s[p.i]; c {
 		case '*':
 		case '+':
@@ -175,7 +141,7 @@ func (p *reParser) repeat(a *reNode) (*reNode, error) {
 			return nil, fmt.Errorf("has a possessive quantifier (%s), which RE2 does not know", p.s[max(0, p.i-4):p.i+1])
 		}
 		switch a.kind {
-		case reBegin, reEnd, reEdge, reLook:
+		case kindBegin, kindEnd, kindWordBoundary, kindLookaround:
 			return nil, fmt.Errorf("repeats what has no length")
 		}
 		a = n
@@ -183,7 +149,7 @@ func (p *reParser) repeat(a *reNode) (*reNode, error) {
 	return a, nil
 }
 
-func (p *reParser) atom() (*reNode, error) {
+func (p *parser) atom() (*Node, error) {
 	c, size := utf8.DecodeRuneInString(p.s[p.i:])
 	switch c {
 	case '(':
@@ -192,13 +158,13 @@ func (p *reParser) atom() (*reNode, error) {
 		return p.class()
 	case '.':
 		p.i++
-		return &reNode{kind: reAny}, nil
+		return &Node{kind: kindAny}, nil
 	case '^':
 		p.i++
-		return &reNode{kind: reBegin}, nil
+		return &Node{kind: kindBegin}, nil
 	case '$':
 		p.i++
-		return &reNode{kind: reEnd}, nil
+		return &Node{kind: kindEnd}, nil
 	case '\\':
 		return p.escape()
 	case '<':
@@ -209,25 +175,25 @@ func (p *reParser) atom() (*reNode, error) {
 		}
 	case '*', '+', '?':
 		return nil, fmt.Errorf("is no regular expression: %q repeats nothing", string(c))
-	case prefixMark:
+	case PrefixMark:
 		p.i += size
-		return &reNode{kind: rePrefix}, nil
+		return &Node{kind: kindPrefix}, nil
 	case utf8.RuneError:
 		if size == 1 {
 			return nil, fmt.Errorf("is not UTF-8")
 		}
 	}
 	p.i += size
-	return &reNode{kind: reLit, r: c}, nil
+	return &Node{kind: kindLiteral, r: c}, nil
 }
 
 // tag reads fail2ban's own: <HOST> and its kin, <F-NAME>…</F-NAME>, <F-NAME/>, <SKIPLINES>.
-func (p *reParser) tag(m []string) (*reNode, bool, error) {
+func (p *parser) tag(m []string) (*Node, bool, error) {
 	name := m[2]
 	switch name {
 	case "HOST", "ADDR", "IP4", "IP6":
 		p.i += len(m[0])
-		return &reNode{kind: reHost, name: name}, true, nil
+		return &Node{kind: kindHost, name: name}, true, nil
 	case "DNS", "F-DNS", "CIDR", "F-CIDR", "SUBNET", "F-SUBNET":
 		if name[0] != 'F' || m[3] != "" {
 			return nil, true, fmt.Errorf("takes a <%s>; evidence is against addresses only, and names are never resolved", strings.TrimPrefix(name, "F-"))
@@ -243,13 +209,13 @@ func (p *reParser) tag(m []string) (*reNode, bool, error) {
 		switch up {
 		case "IP4", "IP6", "ADDR":
 			p.i += len(m[0])
-			return &reNode{kind: reHost, name: up}, true, nil
+			return &Node{kind: kindHost, name: up}, true, nil
 		case "ID":
 			return nil, true, fmt.Errorf("takes something else than an address for what to ban (<F-ID/>)")
 		case "PORT":
 			p.i += len(m[0])
-			word := &reNode{kind: reRep, min: 1, max: -1, subs: []*reNode{{kind: reClass, text: `\w`}}}
-			return &reNode{kind: reGroup, name: "F-PORT", subs: []*reNode{word}}, true, nil
+			word := &Node{kind: kindRepeat, min: 1, max: -1, subs: []*Node{{kind: kindClass, text: `\w`}}}
+			return &Node{kind: kindGroup, name: "F-PORT", subs: []*Node{word}}, true, nil
 		}
 		return nil, false, nil
 	}
@@ -273,14 +239,14 @@ func (p *reParser) tag(m []string) (*reNode, bool, error) {
 	if up == "ID" {
 		return nil, true, fmt.Errorf("takes something else than an address for what to ban (<F-ID>)")
 	}
-	return &reNode{kind: reGroup, name: name, subs: []*reNode{sub}}, true, nil
+	return &Node{kind: kindGroup, name: name, subs: []*Node{sub}}, true, nil
 }
 
 var groupHead = regexp.MustCompile(`^\(\?(?:P<(\w+)>|P=(\w+)\)|(:)|(=|!|<=|<!)|(#)|(>)|\((\w+)\)|([aiLmsux]*(?:-[imsx]+)?)([:)]))`)
 
-func (p *reParser) group() (*reNode, error) {
+func (p *parser) group() (*Node, error) {
 	start := p.i
-	n := &reNode{kind: reGroup}
+	n := &Node{kind: kindGroup}
 	if !strings.HasPrefix(p.s[p.i:], "(?") {
 		p.i++
 	} else {
@@ -296,7 +262,7 @@ func (p *reParser) group() (*reNode, error) {
 			return nil, fmt.Errorf("asks for the same text again ((?P=%s)), which RE2 cannot", m[2])
 		case m[3] != "":
 		case m[4] != "":
-			n.kind, n.text = reLook, m[4]
+			n.kind, n.text = kindLookaround, m[4]
 		case m[5] != "":
 			end := strings.IndexByte(p.s[p.i:], ')')
 			if end < 0 {
@@ -316,7 +282,7 @@ func (p *reParser) group() (*reNode, error) {
 			if strings.Contains(m[8], "i") {
 				flags = "i"
 			}
-			n.kind, n.text = reFlags, flags
+			n.kind, n.text = kindFlags, flags
 			if m[9] == ")" {
 				return n, nil // subs are what follows
 			}
@@ -330,14 +296,14 @@ func (p *reParser) group() (*reNode, error) {
 		return nil, fmt.Errorf("is no regular expression: ( at byte %d is never closed", start+1)
 	}
 	p.i++
-	n.subs = []*reNode{sub}
-	if n.kind == reGroup && n.name == "host" { // <HOST>, as filters before fail2ban 0.9 wrote it
-		return &reNode{kind: reHost, name: "HOST"}, nil
+	n.subs = []*Node{sub}
+	if n.kind == kindGroup && n.name == "host" { // <HOST>, as filters before fail2ban 0.9 wrote it
+		return &Node{kind: kindHost, name: "HOST"}, nil
 	}
 	return n, nil
 }
 
-func (p *reParser) escape() (*reNode, error) {
+func (p *parser) escape() (*Node, error) {
 	if p.i+1 >= len(p.s) {
 		return nil, fmt.Errorf(`is no regular expression: it ends with \`)
 	}
@@ -345,15 +311,15 @@ func (p *reParser) escape() (*reNode, error) {
 	p.i += 1 + size
 	switch c {
 	case 'd', 'D', 's', 'S', 'w', 'W':
-		return &reNode{kind: reClass, text: `\` + string(c)}, nil
+		return &Node{kind: kindClass, text: `\` + string(c)}, nil
 	case 'b', 'B':
-		return &reNode{kind: reEdge, text: `\` + string(c)}, nil
+		return &Node{kind: kindWordBoundary, text: `\` + string(c)}, nil
 	case 'A':
-		return &reNode{kind: reBegin}, nil
+		return &Node{kind: kindBegin}, nil
 	case 'Z':
-		return &reNode{kind: reEnd}, nil
+		return &Node{kind: kindEnd}, nil
 	case 'n', 't', 'r', 'f', 'v', 'a':
-		return &reNode{kind: reLit, r: rune("\n\t\r\f\v\a"[strings.IndexRune("ntrfva", c)])}, nil
+		return &Node{kind: kindLiteral, r: rune("\n\t\r\f\v\a"[strings.IndexRune("ntrfva", c)])}, nil
 	case 'x', 'u':
 		digits := 2
 		if c == 'u' {
@@ -362,7 +328,7 @@ func (p *reParser) escape() (*reNode, error) {
 		if p.i+digits <= len(p.s) {
 			if v, err := strconv.ParseUint(p.s[p.i:p.i+digits], 16, 32); err == nil {
 				p.i += digits
-				return &reNode{kind: reLit, r: rune(v)}, nil
+				return &Node{kind: kindLiteral, r: rune(v)}, nil
 			}
 		}
 		return nil, fmt.Errorf(`is no regular expression: \%c without its digits`, c)
@@ -373,11 +339,11 @@ func (p *reParser) escape() (*reNode, error) {
 	case c == '0' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
 		return nil, fmt.Errorf(`has \%c, which is unknown`, c)
 	}
-	return &reNode{kind: reLit, r: c}, nil
+	return &Node{kind: kindLiteral, r: c}, nil
 }
 
 // class reads a bracket expression and writes it for RE2.
-func (p *reParser) class() (*reNode, error) {
+func (p *parser) class() (*Node, error) {
 	start := p.i
 	var b strings.Builder
 	b.WriteByte('[')
@@ -398,16 +364,16 @@ func (p *reParser) class() (*reNode, error) {
 			if _, err := regexp.Compile(b.String()); err != nil {
 				return nil, fmt.Errorf("has the class %s, which RE2 does not know", p.s[start:p.i])
 			}
-			return &reNode{kind: reClass, text: b.String()}, nil
+			return &Node{kind: kindClass, text: b.String()}, nil
 		case c == '\\':
 			e, err := p.escape()
 			if err != nil {
 				return nil, err
 			}
 			switch e.kind {
-			case reClass:
+			case kindClass:
 				b.WriteString(e.text)
-			case reLit:
+			case kindLiteral:
 				b.WriteString(quoteRune(e.r))
 			default:
 				return nil, fmt.Errorf("has %s within brackets", e.text)

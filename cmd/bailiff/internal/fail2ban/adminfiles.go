@@ -1,0 +1,86 @@
+package fail2ban
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/md5"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
+)
+
+// isAdminFile says whether a file is the administrator's and not the package's.
+func (im *importer) isAdminFile(file string) bool {
+	rel, err := filepath.Rel(im.root, file)
+	if err != nil || strings.HasPrefix(rel, "..") || strings.HasSuffix(rel, ".local") {
+		return true
+	}
+	dir, base := filepath.Split(rel)
+	switch dir {
+	case "":
+		return base != "jail.conf" && base != "fail2ban.conf" && !strings.HasPrefix(base, "paths-")
+	case "jail.d/":
+		return base != "defaults-debian.conf" && base != "00-firewalld.conf" && base != "00-systemd.conf"
+	case "filter.d/":
+		_, known := stock[strings.TrimSuffix(base, ".conf")]
+		return !known || im.lacksSignature(file, base)
+	case "action.d/":
+		kind, _ := classify(strings.TrimSuffix(base, ".conf"))
+		return kind == actionOther && !strings.HasSuffix(base, "-common.conf")
+	}
+	return true
+}
+
+// lacksSignature says whether a filter with the name of a shipped one says nowhere that it is fail2ban's, as nearly all of theirs
+// do: vaultwarden, traefik-auth and the like were written by administrators long before fail2ban shipped them.
+func (im *importer) lacksSignature(file, base string) bool {
+	switch base {
+	case "apache-common.conf", "botsearch-common.conf", "common.conf", "slapd.conf", "squirrelmail.conf":
+		return false
+	}
+	own, ok := im.signed[file]
+	if !ok {
+		data, err := os.ReadFile(file)
+		own = err == nil && !bytes.Contains(bytes.ToLower(data), []byte("fail2ban"))
+		if im.signed == nil {
+			im.signed = make(map[string]bool)
+		}
+		im.signed[file] = own
+	}
+	return own
+}
+
+// editedFiles returns the configuration files of a Debian package whose content is not what the package brought, by dpkg's
+// own record (dpkg-query(1), Conffiles). Without that record nothing can be said.
+func editedFiles(status, pkg string) map[string]bool {
+	f, err := os.Open(status)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	edited := make(map[string]bool)
+	in, files := false, false
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, ini.MaxFile)
+	for sc.Scan() {
+		line := sc.Text()
+		switch {
+		case strings.HasPrefix(line, "Package: "):
+			in, files = line == "Package: "+pkg, false
+		case !strings.HasPrefix(line, " "):
+			files = in && line == "Conffiles:"
+		case files:
+			w := strings.Fields(line)
+			if len(w) < 2 {
+				continue
+			}
+			if data, err := os.ReadFile(w[0]); err == nil && fmt.Sprintf("%x", md5.Sum(data)) != w[1] {
+				edited[w[0]] = true
+			}
+		}
+	}
+	return edited
+}

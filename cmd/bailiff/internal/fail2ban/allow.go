@@ -1,0 +1,83 @@
+package fail2ban
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
+	"bailiff/policy/allow"
+)
+
+type allowed struct{ entry, from string }
+
+// allowAddresses takes addresses over that are never banned. Ours hold in all jails.
+func (im *importer) allowAddresses(name, v string, o *ini.Option) {
+	taken, whole := 0, 0
+	lines := strings.Split(v, "\n")
+	for i, l := range lines {
+		if at := strings.Index(l, "#"); at >= 0 {
+			lines[i] = l[:at]
+			im.addWord(o, "#", outcome{kind: Changed, to: "allow.d/fail2ban.list", why: fmt.Sprintf("%s is a comment, whose words fail2ban takes for host names: it is left out", clip(l[at:]))})
+		}
+	}
+	v = strings.Join(lines, "\n")
+	for _, w := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' || r == '\t' }) {
+		whole++
+		entry, err := allowEntry(w)
+		if err != nil {
+			if strings.HasPrefix(w, "file:") {
+				im.addWord(o, w, outcome{kind: Lost, why: clip(w) + ": lists are files in /etc/bailiff/allow.d", hint: "put the list there as NAME.list, one address a line"})
+			} else {
+				im.addWord(o, w, outcome{kind: Lost, why: fmt.Sprintf("%s %v", clip(w), err), hint: "write its addresses into a list in /etc/bailiff/allow.d"})
+			}
+			continue
+		}
+		taken++
+		if !slices.ContainsFunc(im.allowed, func(a allowed) bool { return a.entry == entry }) {
+			im.allowed = append(im.allowed, allowed{entry, fmt.Sprintf("%s:%d", o.File, o.LineOf(w))})
+		}
+	}
+	switch {
+	case whole == 0:
+		im.notNeeded(o, "it is empty")
+	case taken == 0:
+	case o.Section == "DEFAULT":
+		im.carried(o, "allow.d/fail2ban.list")
+	default:
+		im.changed(o, "allow.d/fail2ban.list", fmt.Sprintf("allowed in jail %s alone before, now in all jails", name))
+	}
+}
+
+// allowEntry reads an entry of ignoreip.
+func allowEntry(w string) (string, error) {
+	if ip, mask, ok := strings.Cut(w, "/"); ok && strings.Contains(mask, ".") { // 10.0.0.0/255.0.0.0
+		m, err := netip.ParseAddr(mask)
+		if err != nil || !m.Is4() {
+			return "", fmt.Errorf("is not a network")
+		}
+		b := m.As4()
+		v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+		bits := 0
+		for ; v&0x80000000 != 0; v <<= 1 {
+			bits++
+		}
+		if v != 0 {
+			return "", fmt.Errorf("is not a network")
+		}
+		w = fmt.Sprintf("%s/%d", ip, bits)
+	}
+	if p, err := netip.ParsePrefix(w); err == nil {
+		w = p.Masked().String()
+	} else if _, err := netip.ParseAddr(w); err != nil {
+		if strings.Trim(w, "0123456789.:/abcdefABCDEF") == "" {
+			return "", fmt.Errorf("is not an address")
+		}
+		return "", fmt.Errorf("is a host name: names are never looked up, since their owner could let anybody in")
+	}
+	if _, err := allow.ParseEntry(w); err != nil {
+		return "", err
+	}
+	return w, nil
+}

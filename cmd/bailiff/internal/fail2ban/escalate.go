@@ -1,0 +1,215 @@
+package fail2ban
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
+	"bailiff/policy/config"
+)
+
+// escalation is what bantime.increment and its kin, and the jail recidive, become.
+type escalation struct {
+	factor, max, forget, randomExtra string // as they are written; empty: ours
+}
+
+// geometric returns the ratio by which a list of multipliers grows, and whether it is the same all along.
+func geometric(list []float64) (ratio float64, exact bool) {
+	if len(list) < 2 || list[0] <= 0 {
+		return 0, false
+	}
+	ratio, exact = list[1]/list[0], true
+	for i := 2; i < len(list); i++ {
+		if list[i-1] <= 0 || list[i]/list[i-1] != ratio {
+			exact = false
+		}
+	}
+	return ratio, exact
+}
+
+func multipliers(s string) ([]float64, error) {
+	var l []float64
+	for _, w := range strings.Fields(s) {
+		v, err := strconv.ParseFloat(w, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a number", clip(w))
+		}
+		l = append(l, v)
+	}
+	return l, nil
+}
+
+// escalate takes bantime.increment and its kin over. They belong to jails; ours hold for all, so [DEFAULT] speaks.
+func (im *importer) escalate() {
+	e := &im.escalation
+	for _, opt := range im.jails.Assigned {
+		if strings.HasPrefix(opt.Name, "bantime.") && opt.Section != "DEFAULT" && im.result.Jails[opt.Section] != "" {
+			im.lost(opt, "repeat offenders are counted over all jails, by one rule", "write it under escalate, for all jails")
+		}
+	}
+	get := func(name string) (string, *ini.Option) {
+		v, o := im.value("DEFAULT", "bantime."+name)
+		return strings.TrimSpace(v), o
+	}
+	on, from := get("increment")
+	if from == nil {
+		if len(im.output) > 0 {
+			im.note("fail2ban's bans were all of the same length; bailiff's double for those who come again, up to 4 weeks (write escalate: {factor: 1} to have them alike)")
+		}
+	}
+	increment := isTrue(on)
+	if from != nil {
+		im.carried(from, "escalate.factor")
+		if e.factor == "" {
+			e.factor = "2"
+			if !increment {
+				e.factor = "1"
+			}
+		}
+	}
+	for _, name := range []string{"factor", "formula", "multipliers", "maxtime", "rndtime", "overalljails"} {
+		v, o := get(name)
+		switch {
+		case o == nil:
+		case v == "":
+			im.notNeeded(o, "it is empty")
+		case !increment:
+			im.notNeeded(o, "bantime.increment is off")
+		default:
+			im.escalationOption(name, v, o)
+		}
+	}
+}
+
+var expFormula = regexp.MustCompile(`^ban\.Time\s*\*\s*math\.exp\(float\(ban\.Count\s*\+\s*1\)\s*\*\s*banFactor\)\s*/\s*math\.exp\(1\s*\*\s*banFactor\)$`)
+
+var stockFormula = regexp.MustCompile(`^ban\.Time\s*\*\s*\(1\s*<<\s*\(ban\.Count if ban\.Count\s*<\s*20 else 20\)\)\s*\*\s*banFactor$`)
+
+func (im *importer) escalationOption(name, v string, o *ini.Option) {
+	e := &im.escalation
+	base, baseErr := seconds(im.valueText("DEFAULT", "bantime"))
+	switch name {
+	case "maxtime", "rndtime":
+		sec, err := seconds(v)
+		key := map[string]string{"maxtime": "escalate.max", "rndtime": "escalate.random_extra"}[name]
+		if err != nil || sec == 0 {
+			im.lost(o, fmt.Sprintf("%q is not a time", clip(v)), "write "+key)
+			return
+		}
+		d, never := span(sec)
+		text := config.FormatDuration(d)
+		if never {
+			text = "forever"
+		}
+		if name == "maxtime" {
+			e.max = text
+		} else if never {
+			im.lost(o, "cannot be forever", "write "+key)
+			return
+		} else {
+			e.randomExtra = text
+		}
+		im.carried(o, key)
+	case "overalljails":
+		if isTrue(v) {
+			im.carried(o, "escalate")
+		} else {
+			im.changed(o, "escalate", "repeat offenders are counted over all jails")
+		}
+	case "factor":
+		f, err := strconv.ParseFloat(v, 64)
+		formula := strings.TrimSpace(im.valueText("DEFAULT", "bantime.formula"))
+		switch {
+		case err != nil:
+			im.lost(o, fmt.Sprintf("%q is not a plain number", clip(v)), "write escalate.factor")
+		case expFormula.MatchString(formula):
+			im.carried(o, "escalate.factor")
+		case f == 1:
+			im.carried(o, "escalate.factor")
+		default:
+			im.lost(o, fmt.Sprintf("it makes each further ban %s times as long besides what grows; here a ban only grows from the one before", v), "raise escalate.factor")
+		}
+	case "formula":
+		switch {
+		case stockFormula.MatchString(v):
+			im.carried(o, "escalate.factor")
+		case expFormula.MatchString(v):
+			f, err := strconv.ParseFloat(strings.TrimSpace(im.valueText("DEFAULT", "bantime.factor")), 64)
+			if err != nil {
+				f = 1
+			}
+			if f = math.Exp(f); f < 1 || f > 1000 {
+				im.lost(o, "grows by a factor that is out of range", "write escalate.factor")
+				return
+			}
+			e.factor = strconv.FormatFloat(math.Round(f*100)/100, 'g', -1, 64)
+			im.carried(o, "escalate.factor")
+		default:
+			im.lost(o, "a formula of one's own is not taken: a ban lasts a factor times as long as the one before", "write escalate.factor; it is 2")
+		}
+	case "multipliers":
+		l, err := multipliers(v)
+		if err != nil || len(l) < 2 || baseErr != nil {
+			im.lost(o, "is not a list of numbers that grow", "write escalate.factor and escalate.max")
+			return
+		}
+		ratio, exact := geometric(l)
+		if !exact {
+			ratio = math.Pow(l[len(l)-1]/l[0], 1/float64(len(l)-1))
+		}
+		ratio = math.Round(ratio*100) / 100
+		if math.IsNaN(ratio) || ratio < 1 || ratio > 1000 {
+			im.lost(o, "is not a list of numbers that grow", "write escalate.factor and escalate.max")
+			return
+		}
+		e.factor = strconv.FormatFloat(ratio, 'g', -1, 64)
+		if d, never := span(base * l[len(l)-1]); e.max == "" && !never {
+			e.max = config.FormatDuration(d)
+		}
+		if exact {
+			im.carried(o, "escalate.factor, escalate.max")
+		} else {
+			im.changed(o, "escalate.factor, escalate.max", "the list does not grow evenly: the factor leads from its first to its last number in as many steps")
+		}
+	}
+}
+
+func (im *importer) valueText(sec, name string) string { v, _ := im.value(sec, name); return v }
+
+// recidive takes the jail over that watches fail2ban's own log: repeat offenders are counted inside.
+func (im *importer) recidive(name string, from *ini.Option) {
+	e := &im.escalation
+	long, err := seconds(im.valueText(name, "bantime"))
+	base, err2 := seconds(im.valueText("DEFAULT", "bantime"))
+	n, err3 := strconv.Atoi(strings.TrimSpace(im.valueText(name, "maxretry")))
+	if err != nil || err2 != nil || err3 != nil || n < 1 {
+		im.lost(from, "jail "+name+": its times or counts cannot be read", "look at escalate in bailiff.yaml(5)")
+		return
+	}
+	d, never := span(long)
+	factor := 2.0
+	if never {
+		e.max = "forever"
+	} else {
+		if long > base && base > 0 {
+			factor = min(max(2, math.Ceil(math.Pow(long/base, 1/float64(n)))), 1000)
+		}
+		e.max = config.FormatDuration(max(d, secondsDuration(4*7*86400)))
+	}
+	e.factor = strconv.FormatFloat(factor, 'g', -1, 64)
+	why := fmt.Sprintf("each ban of one who comes again lasts %s times as long as the one before, over all jails, instead of one long ban after %d", e.factor, n)
+	im.changed(from, "escalate", why)
+	for _, opt := range []string{"bantime", "findtime", "maxretry"} {
+		if o := im.jails.Local(name, opt); o != nil {
+			im.changed(o, "escalate", why)
+		}
+	}
+	im.logPaths(name, "")
+	if o := im.jails.Local(name, "logpath"); o != nil {
+		delete(im.outcomes, o)
+		im.notNeeded(o, "bailiff counts its own bans inside and reads no log of them")
+	}
+}

@@ -1,0 +1,140 @@
+package ini
+
+import (
+	"fmt"
+	"strings"
+)
+
+// maxValue bounds a value with all that it refers to: %(a)s%(a)s in a, then in b, doubles with each step.
+const maxValue = 256 << 10
+
+// resolver is where a value is looked up: a section of a tree, with what stands before both (an action's or a filter's
+// options in brackets).
+type resolver struct {
+	tree    *Tree
+	section string
+	vars    map[string]string
+	user    string // the option that is resolved: told to those that its value holds
+}
+
+// Value returns an option's text with everything that it refers to put in, and the option. ok is false if there is none.
+func (t *Tree) Value(sec, name string, vars map[string]string) (text string, o *Option, err error) {
+	s := &resolver{tree: t, section: sec, vars: vars, user: name}
+	if v, ok := vars[name]; ok {
+		text, err = s.expand(v, 0)
+		return text, nil, err
+	}
+	if o = t.Get(sec, name); o == nil {
+		if v, ok := t.Vars[name]; ok {
+			return v, nil, nil
+		}
+		return "", nil, nil
+	}
+	text, err = s.expand(o.Value, 0)
+	return text, o, err
+}
+
+// expand puts in what %(name)s, %(section/name)s, %(known/name)s and %(default/name)s stand for; %% is a %.
+func (s *resolver) expand(v string, depth int) (string, error) {
+	if !strings.Contains(v, "%") {
+		return v, nil
+	}
+	if depth > maxDepth {
+		return "", fmt.Errorf("refers to itself, or to others more than %d deep", maxDepth)
+	}
+	var b strings.Builder
+	for {
+		i := strings.IndexByte(v, '%')
+		if i < 0 {
+			b.WriteString(v)
+			break
+		}
+		b.WriteString(v[:i])
+		v = v[i+1:]
+		switch {
+		case strings.HasPrefix(v, "%"):
+			b.WriteByte('%')
+			v = v[1:]
+			continue
+		case !strings.HasPrefix(v, "("):
+			return "", fmt.Errorf("has a %% that neither %%%% nor %%(name)s follows")
+		}
+		end := strings.Index(v, ")s")
+		if end < 0 {
+			return "", fmt.Errorf("has a %%( that is never closed by )s")
+		}
+		name := strings.ToLower(v[1:end])
+		raw, ok := s.lookup(v[1:end], name)
+		if !ok {
+			return "", UndefinedError("%(" + v[1:end] + ")s")
+		}
+		text, err := s.expand(raw, depth+1)
+		if err != nil {
+			return "", err
+		}
+		if b.WriteString(text); b.Len() > maxValue {
+			return "", fmt.Errorf("has more than %d bytes with all that it refers to", maxValue)
+		}
+		v = v[end+2:]
+	}
+	return b.String(), nil
+}
+
+// lookup finds what a reference stands for, without looking into it.
+func (s *resolver) lookup(written, name string) (string, bool) {
+	if v, ok := s.vars[name]; ok {
+		return v, true
+	}
+	if o := s.tree.Get(s.section, name); o != nil {
+		s.mark(o)
+		return o.Value, true
+	}
+	if v, ok := s.tree.Vars[name]; ok {
+		return v, true
+	}
+	if name == "__name__" {
+		return s.section, true
+	}
+	sec, opt, ok := strings.Cut(written, "/")
+	if !ok {
+		return "", false
+	}
+	opt = strings.ToLower(opt)
+	var o *Option
+	switch lower := strings.ToLower(sec); lower {
+	case "default":
+	case "known":
+		if own := s.tree.Local(s.section, opt); own != nil {
+			o = own.Previous
+		}
+	default:
+		found := s.tree.Sections[sec]
+		if found == nil {
+			return "", false
+		}
+		o = found.Options[opt]
+	}
+	if o == nil {
+		if o = s.tree.Local("DEFAULT", opt); o == nil {
+			return "", false
+		}
+	}
+	s.mark(o)
+	return o.Value, true
+}
+
+func (s *resolver) mark(o *Option) { o.MarkUsed(s.user) }
+
+func (o *Option) MarkUsed(by string) {
+	if o.UsedBy == nil {
+		o.UsedBy = make(map[string]bool)
+	}
+	o.UsedBy[by] = true
+}
+
+// UndefinedError is a reference that leads nowhere: %(name)s.
+type UndefinedError string
+
+func (e UndefinedError) Error() string {
+	return "refers to " + string(e) + ", which is nowhere defined"
+}

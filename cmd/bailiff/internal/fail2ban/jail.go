@@ -1,0 +1,378 @@
+package fail2ban
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+)
+
+// isTrue reads a truth as fail2ban does.
+func isTrue(s string) bool {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "1", "on", "true", "yes":
+		return true
+	}
+	return false
+}
+
+// isFalse says whether a text is one of those that fail2ban takes for false, and no mistake.
+func isFalse(s string) bool {
+	words := strings.Fields(strings.ToLower(s))
+	return len(words) == 0 || slices.Contains([]string{"0", "off", "false", "no"}, words[0])
+}
+
+// duration writes a time of fail2ban's as ours; "" after saying why it cannot be.
+func (im *importer) duration(v string, o *ini.Option, key string, most float64, forever bool) string {
+	sec, err := seconds(v)
+	if err != nil {
+		im.lost(o, err.Error(), "write "+key)
+		return ""
+	}
+	d, never := span(sec)
+	switch {
+	case never && !forever || most > 0 && sec > most:
+		im.changed(o, key, "it is cut to "+config.FormatDuration(secondsDuration(most))+", the longest there is")
+		return config.FormatDuration(secondsDuration(most))
+	case never:
+		im.carried(o, key)
+		return "forever"
+	case sec == 0 && forever:
+		im.changed(o, key, "fail2ban's bans of no length became bans of one second")
+	default:
+		im.carried(o, key)
+	}
+	return config.FormatDuration(d)
+}
+
+const maxFindTime = 366 * 86400
+
+func (im *importer) defaultTimes() {
+	d := &im.defaults
+	for _, x := range []struct {
+		name, key string
+		dst       *string
+		most      float64
+		forever   bool
+	}{{"findtime", "defaults.find_time", &d.find, maxFindTime, false}, {"bantime", "defaults.ban_time", &d.ban, 0, true}} {
+		if v, o := im.value("DEFAULT", x.name); o != nil && v != "" {
+			*x.dst = im.duration(v, o, x.key, x.most, x.forever)
+		}
+	}
+	if v, o := im.value("DEFAULT", "maxretry"); o != nil && v != "" {
+		d.retry = im.retries(v, o, "defaults.max_retry")
+	}
+}
+
+func (im *importer) retries(v string, o *ini.Option, key string) int {
+	number, comment, commented := strings.Cut(v, "#")
+	n, err := strconv.Atoi(strings.TrimSpace(number))
+	switch {
+	case err == nil && commented && n >= 1 && n <= 1000:
+		im.changed(o, key, fmt.Sprintf("%q is not a number to fail2ban, which took its default; it is %d here: write the comment (#%s) into a line of its own", clip(v), n, clip(comment)))
+		return n
+	case err != nil:
+		im.lost(o, fmt.Sprintf("%q is not a number", clip(v)), "write "+key)
+		return 0
+	case n < 1 || n > 1000:
+		n = min(max(n, 1), 1000)
+		im.changed(o, key, fmt.Sprintf("became %d: it goes from 1 to 1000", n))
+		return n
+	}
+	im.carried(o, key)
+	return n
+}
+
+// importJail looks at one section of jail.conf and its kin.
+func (im *importer) importJail(name string) {
+	at, on := im.value(name, "enabled")
+	first, more := "", false
+	if words := strings.Fields(at); len(words) > 0 {
+		first, more = words[0], len(words) > 1
+	}
+	switch {
+	case !isTrue(first):
+		im.disabled(name, at, on)
+		return
+	case more: // fail2ban takes the whole for false, and the administrator wrote true
+		im.changed(on, "jails."+jailName(name)+".enabled", fmt.Sprintf("jail %s: %q is no truth to fail2ban, which left the jail off; it is on here, as its first word says, and the rest is not read (a comment, or a line that is indented?)", name, clip(at)))
+	default:
+		im.carried(on, "jails."+jailName(name)+".enabled")
+	}
+	j := JailReport{Name: name}
+	defer func() { im.result.Report.Jails = append(im.result.Report.Jails, j) }()
+	refuse := func(o *ini.Option, why, hint string) {
+		j.Why = why
+		if o == nil || o.Section == "DEFAULT" && on != nil {
+			o = on
+		}
+		if o != nil {
+			im.lost(o, "jail "+name+": "+why, hint)
+		}
+	}
+	text, from := im.value(name, "filter")
+	filterName, args, err := ini.SplitOptions(text)
+	if err != nil || filterName == "" {
+		if text == "" {
+			err = fmt.Errorf("has no filter")
+		}
+		refuse(from, err.Error(), "")
+		im.dropOptions(name, &j)
+		return
+	}
+	if _, err := im.definition("filter.d", filterName, args); err != nil && im.hasFilters() {
+		_, _, known := Builtin(filterName)
+		why := err.Error() + ": fail2ban leaves such a jail out, and so does the import"
+		if own, _, _ := Builtin(filterName); known {
+			why += "; our jail " + own + " is on by itself where the host has the service"
+		}
+		refuse(from, why, "")
+		im.dropOptions(name, &j)
+		return
+	}
+	im.carried(from, "jails."+jailName(name)+".filter")
+	acts := im.actions(name)
+	im.otherOptions(name)
+	if filterName == "recidive" {
+		if from.Section == "DEFAULT" && on != nil {
+			from = on
+		}
+		im.recidive(name, from)
+		j.Why = "the counting of repeat offenders: escalate"
+		im.dropOptions(name, &j)
+		return
+	}
+	w := &jailConfig{name: im.freeName(name), enabled: "true"}
+	if w.name != name {
+		im.note("jail %s is called %s: names are made of a-z, 0-9 and -, and are not taken twice", name, w.name)
+	}
+	at = "jails." + w.name
+	note := ""
+	ports, bans := im.ports(name, at, acts)
+	switch bans {
+	case bansWithOthers:
+		note = im.noteForeign(name, acts)
+	case bansNobody:
+		w.observe = true
+		im.changed(im.banOption(name, acts), at+".observe: true", "jail "+name+" banned nobody, it only reported; here it only observes: bailiff bans --observed shows whom it would have banned, and no reports are sent of it")
+		note = "observes only, as fail2ban only reported here"
+	case letsIn:
+		refuse(im.jails.Get(name, "action"), "it lets addresses in (blocktype RETURN) instead of keeping them out; bailiff only bans", "")
+		im.dropOptions(name, &j)
+		return
+	}
+	w.ports = ports
+	if len(w.name) > 16 && len(w.ports) > 0 {
+		w.ports = nil
+		im.changed(im.jails.Get(name, "port"), at+".ports: all", "a jail whose name has more than 16 characters cannot have ports: all are closed")
+	}
+	im.jailTimes(name, at, w)
+	if !im.filter(name, filterName, args, from, w, &j) {
+		if j.Why == "" {
+			j.Why = "nothing of its filter could be translated"
+		}
+		hint := "write a filter of your own: bailiff.yaml(5), FILTERS"
+		if j.Of == 0 {
+			hint = hintUnit
+		}
+		refuse(from, j.Why, hint)
+		delete(im.names, w.name)
+		im.dropOptions(name, &j)
+		return
+	}
+	j.As, j.Filter, j.Mode, j.Why = w.name, w.filter, w.mode, note
+	im.result.Jails[name] = w.name
+	im.output = append(im.output, w)
+}
+
+// dropOptions says of the options of a jail that is not taken over that they went with it.
+func (im *importer) dropOptions(name string, j *JailReport) {
+	s := im.jails.Sections[name]
+	for _, opt := range s.Order {
+		if o := s.Options[opt]; len(im.outcomes[o]) == 0 && len(o.UsedBy) == 0 {
+			im.lost(o, "jail "+name+" is not carried over: "+j.Why, "")
+		}
+	}
+}
+
+// disabled says of a jail that is off that it is, where the administrator wrote it down.
+func (im *importer) disabled(name, at string, on *ini.Option) {
+	for _, o := range im.jails.Assigned {
+		if o.Section == name && o != on && im.adminFile(o.File) {
+			im.notNeeded(o, "the jail is not enabled")
+		}
+	}
+	if on == nil || on.Section != name || !im.adminFile(on.File) {
+		return
+	}
+	if !isFalse(at) {
+		im.lost(on, fmt.Sprintf("jail %s: %q is neither true nor false; fail2ban leaves the jail off", name, clip(at)), "write enabled = true")
+		return
+	}
+	own, _, ok := Builtin(name)
+	if ok && own == name && !im.names[own] {
+		im.names[own] = true
+		im.disabledBuiltins = append(im.disabledBuiltins, own)
+		im.carried(on, "jails."+own+".enabled")
+		return
+	}
+	im.notNeeded(on, "jails are on where they are named")
+}
+
+var badInName = regexp.MustCompile(`[^a-z0-9-]+`)
+
+// jailName writes a name as ours are.
+func jailName(s string) string {
+	s = strings.Trim(badInName.ReplaceAllString(strings.ToLower(s), "-"), "-")
+	if s == "" || s == "manual" {
+		s = "jail-" + s
+	}
+	return strings.Trim(s[:min(len(s), 32)], "-")
+}
+
+func (im *importer) freeName(s string) string {
+	base := jailName(s)
+	name := base
+	for i := 2; im.names[name]; i++ {
+		suffix := "-" + strconv.Itoa(i)
+		name = base[:min(len(base), 32-len(suffix))] + suffix
+	}
+	im.names[name] = true
+	return name
+}
+
+// jailTimes takes a jail's own thresholds over.
+func (im *importer) jailTimes(name, at string, w *jailConfig) {
+	if o := im.jails.Local(name, "findtime"); o != nil {
+		v, _ := im.value(name, "findtime")
+		if t := im.duration(v, o, at+".find_time", maxFindTime, false); t != im.defaults.find {
+			w.find = t
+		}
+	}
+	if o := im.jails.Local(name, "bantime"); o != nil {
+		v, _ := im.value(name, "bantime")
+		if t := im.duration(v, o, at+".ban_time", 0, true); t != im.defaults.ban {
+			w.ban = t
+		}
+	}
+	if o := im.jails.Local(name, "maxretry"); o != nil {
+		v, _ := im.value(name, "maxretry")
+		if n := im.retries(v, o, at+".max_retry"); n != im.defaults.retry {
+			w.retry = n
+		}
+	}
+}
+
+// otherOptions takes over what a jail says besides filter, action and thresholds.
+func (im *importer) otherOptions(name string) {
+	for _, opt := range []struct{ name, why string }{
+		{"logencoding", "the journal is UTF-8 and keeps other bytes as they are"},
+		{"logtimezone", "the journal's own clock counts"},
+		{"datepattern", "the journal's own clock counts"},
+		{"maxmatches", "limits.max_evidence bounds the evidence of a ban"},
+		{"ignorecache", "nothing is run for an address, so nothing is kept of it"},
+	} {
+		if _, o := im.value(name, opt.name); o != nil {
+			im.notNeeded(o, opt.why)
+		}
+	}
+	if v, o := im.value(name, "usedns"); o != nil {
+		if strings.TrimSpace(v) == "raw" {
+			im.lost(o, "bans are of addresses, not of texts", "")
+		} else {
+			im.notNeeded(o, "host names are never looked up: only an address is evidence")
+		}
+	}
+	v, o := im.value(name, "backend")
+	if o != nil {
+		if _, args, err := ini.SplitOptions(v); err == nil && strings.Contains(v, "[") && args["journalpath"] == "" && args["journalfiles"] == "" {
+			im.notNeeded(o, "all of this host's journal is read, with its namespaces")
+		} else if strings.Contains(v, "[") {
+			im.lost(o, "the journal of this host is read, all of its files; other folders are not", "bailiff replay --file reads any")
+		} else {
+			im.notNeeded(o, "the journal is read")
+		}
+	}
+	if v, o := im.value(name, "ignorecommand"); o != nil {
+		if strings.TrimSpace(v) == "" {
+			im.notNeeded(o, "it is empty")
+		} else {
+			im.lost(o, "no commands are run", "list the addresses: allow.addresses, or a list in /etc/bailiff/allow.d")
+		}
+	}
+	if v, o := im.value(name, "ignoreself"); o != nil {
+		switch {
+		case isTrue(v):
+			im.carried(o, "allow.self")
+		case o.Section == "DEFAULT":
+			im.carried(o, "allow.self")
+			im.self = "false"
+		default:
+			im.lost(o, "the host's own addresses are allowed in all jails or in none", "write allow.self: false, for all")
+		}
+	}
+	if v, o := im.value(name, "ignoreip"); o != nil {
+		if _, _, err := im.jails.Value(name, "ignoreip", nil); err != nil && o.Section != "DEFAULT" { // it means to add to these
+			if v, o := im.value("DEFAULT", "ignoreip"); o != nil {
+				im.allowAddresses(name, v, o)
+			}
+		} else {
+			im.allowAddresses(name, v, o)
+		}
+	}
+}
+
+// logPaths says where a jail's lines came from, if that was not the journal. filterName is ours, "" if there is none.
+func (im *importer) logPaths(name, filterName string) {
+	v, o := im.value(name, "logpath")
+	backend, _ := im.value(name, "backend")
+	if o == nil {
+		return
+	}
+	if strings.HasPrefix(strings.TrimSpace(backend), "systemd") {
+		im.notNeeded(o, "the journal is read")
+		return
+	}
+	for _, p := range strings.Fields(v) {
+		if syslogFile(p) {
+			continue
+		}
+		hint := "have the service log to the journal (standard output, or syslog)"
+		if f, err := filter.LoadBuiltin(filterName); err == nil {
+			hint = "have " + strings.Join(append(f.Trust().Units, f.Trust().Slices...), ", ") + " log to the journal (standard output, or syslog)"
+			if requiresMessage(f) {
+				hint = "have the service log by syslog; our filter " + filterName + " takes no lines of standard output, which may be cut by whoever writes them"
+			}
+			hint += ": bailiff filter show " + filterName
+		}
+		im.lost(o, fmt.Sprintf("jail %s: bailiff reads the journal, not %s", name, p), hint)
+		return
+	}
+	im.notNeeded(o, "what syslog wrote there stands in the journal")
+}
+
+// requiresMessage says whether a filter takes nothing but whole messages in its default mode.
+func requiresMessage(f *filter.Filter) bool {
+	if f.Trust().RequireMessage {
+		return true
+	}
+	m, err := f.Mode("")
+	return err == nil && !slices.ContainsFunc(m.Patterns(), func(p *filter.Pattern) bool { return !p.RequireMessage && p.Kind == filter.Failure })
+}
+
+// syslogFile says whether a file is one that syslog daemons fill with what the journal has, too.
+func syslogFile(p string) bool {
+	if p == "head" || p == "tail" {
+		return true
+	}
+	base, ok := strings.CutPrefix(p, "/var/log/")
+	if !ok {
+		return false
+	}
+	return slices.Contains([]string{"auth.log", "secure", "mail.log", "mail.warn", "mail.err", "mail.info", "maillog", "mail", "messages", "syslog", "daemon.log", "user.log", "kern.log", "cron", "cron.log"}, base)
+}

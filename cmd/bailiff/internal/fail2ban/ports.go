@@ -1,0 +1,143 @@
+package fail2ban
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"bailiff/policy/config"
+)
+
+// portNames are names in port lists that our own list does not have, from IANA's registry and /etc/services of Debian.
+var portNames = map[string]string{
+	"ssmtp": "465", "smtps": "465", "urd": "465", "imap2": "143", "imap3": "220", "ftp-data": "20", "ftps-data": "989", "socks": "1080", "http-alt": "8080", "webcache": "8080",
+	"www": "80", "www-http": "80", "mysql": "3306", "nrpe": "5666", "rsync": "873", "ldap": "389", "pop-3": "110", "sieve": "4190", "ircd": "6667", "ntp": "123", "xmpp": "5222",
+	"svn": "3690", "git": "9418", "nfs": "2049", "rtsp": "554", "isakmp": "500", "ipsec-nat-t": "4500", "l2f": "1701", "l2tp": "1701", "pptp": "1723", "radius": "1812", "snmp": "161",
+	"tftp": "69", "x11": "6000", "amanda": "10080", "bacula-dir": "9101", "distcc": "3632", "postgres": "5432", "redis": "6379",
+}
+
+// portList writes the ports of an action for ours: words for `ports`, none for all. bad is what is no port.
+func portList(ports, protocols string) (words []string, bad []string) {
+	protos := strings.FieldsFunc(strings.ToLower(protocols), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(protos) == 0 {
+		protos = []string{"tcp"}
+	}
+	for _, proto := range protos {
+		if proto == "all" || proto == "any" {
+			protos = []string{"tcp", "udp"}
+		}
+	}
+	for _, w := range strings.FieldsFunc(ports, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' }) {
+		if n, ok := portNames[strings.ToLower(w)]; ok {
+			w = n
+		}
+		w = strings.ReplaceAll(w, ":", "-")
+		if w == "0-65535" || w == "1-65535" || w == "all" || w == "any" || w == "0-" {
+			return nil, nil
+		}
+		for _, proto := range protos {
+			word := w
+			if proto != "tcp" {
+				word = proto + "/" + w
+			}
+			if proto != "tcp" && proto != "udp" || !config.ValidPort(word) {
+				bad = append(bad, word)
+			} else if !slices.Contains(words, word) {
+				words = append(words, word)
+			}
+		}
+	}
+	return words, bad
+}
+
+// What a jail of fail2ban's does to addresses.
+const (
+	bansHere       = iota // closes ports with a firewall that bailiff has
+	bansWithOthers        // with something else: a command, a route, a service elsewhere, or nothing is said
+	bansNobody            // only reports
+	letsIn
+)
+
+// ports finds what is closed to those whom a jail bans.
+func (im *importer) ports(name, at string, acts []action) (words []string, does int) {
+	all, bans := false, false
+	for _, a := range acts {
+		if a.kind != actionBan {
+			continue
+		}
+		bans = true
+		get := func(tag string) string {
+			v, _, err := a.def.Value(tag)
+			if err != nil {
+				return ""
+			}
+			return strings.TrimSpace(v)
+		}
+		if block, o, err := a.def.Raw("blocktype"); err == nil {
+			_, given := a.def.Args["blocktype"]
+			given = given || o != nil && im.adminFile(o.File)
+			switch up := strings.ToUpper(strings.TrimSpace(block)); {
+			case up == "RETURN" || up == "ACCEPT":
+				return nil, letsIn
+			case given && strings.HasPrefix(up, "REJECT"):
+				im.reject = append(im.reject, name)
+				im.carried(o, "firewall.block")
+			case given:
+				im.carried(o, "firewall.block")
+			default:
+				im.defaultBlock = append(im.defaultBlock, name)
+			}
+			if jo := im.jails.Get(name, "blocktype"); jo != nil && given {
+				im.carried(jo, "firewall.block")
+			}
+		}
+		if strings.Contains(a.name, "allports") || get("type") == "allports" {
+			all = true
+			continue
+		}
+		more, bad := portList(get("port"), get("protocol"))
+		po := im.jails.Get(name, "port")
+		if len(bad) > 0 {
+			if po == nil {
+				po = im.jails.Get(name, "action")
+			}
+			im.lost(po, fmt.Sprintf("jail %s: %s is no port that we know: all ports are closed instead", name, strings.Join(bad, ", ")), "write its number under "+at+".ports")
+			all = true
+			continue
+		}
+		if po != nil {
+			im.carried(po, at+".ports")
+		}
+		if pr := im.jails.Get(name, "protocol"); pr != nil {
+			im.carried(pr, at+".ports")
+		}
+		if len(more) == 0 {
+			all = true
+		}
+		for _, w := range more {
+			if !slices.Contains(words, w) {
+				words = append(words, w)
+			}
+		}
+	}
+	if ch := im.jails.Get(name, "chain"); ch != nil {
+		if v := strings.TrimSpace(ch.Value); v == "" || v == "<known/chain>" || v == "INPUT" {
+			im.notNeeded(ch, "packets are stopped before any chain of the host's own")
+		} else if !slices.Contains(im.chains, ch) {
+			im.chains = append(im.chains, ch)
+		}
+	}
+	if all {
+		words = nil
+		if po := im.jails.Get(name, "port"); po != nil && len(im.outcomes[po]) == 0 {
+			im.notNeeded(po, "the jail closes all ports")
+		}
+	}
+	switch {
+	case bans:
+		return words, bansHere
+	case len(acts) > 0 && !slices.ContainsFunc(acts, func(a action) bool { return a.kind != actionReport && a.kind != actionNothing }):
+		return words, bansNobody
+	}
+	return words, bansWithOthers
+}

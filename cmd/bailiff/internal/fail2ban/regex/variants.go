@@ -1,0 +1,126 @@
+package regex
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Pattern is a candidate for one pattern of the filter that is written.
+type Pattern struct {
+	Name    string
+	Kind    string // failure, context or success
+	Text    string // a template
+	Regexp  string // or a regular expression
+	Tests   []Test
+	Changed string // what differs from the expression
+	Once    string // the text that must stand only once in the line
+}
+
+type Test struct{ Line, Address string }
+
+// strictness is one way to write an expression. All of them take what the expression takes where it says all there is to know;
+// none guesses that a line begins or ends where the expression leaves that open.
+type strictness struct {
+	daemonTail bool // what follows the address is the daemon's own text: see way.ownTail
+	noTemplate bool // no template, although one would do
+	ipv4Only   bool // an address is an IPv4 one
+	once       bool // the text before the address must stand only once in the line
+	port       bool // with once: a port may follow the address
+	peer       bool // with once: a port follows the address
+}
+
+// Variants are the ways to write one expression, the most faithful first. Each consists of the patterns that a filter needs for it, in
+// order.
+type Variants struct {
+	Patterns [][]Pattern
+	Open     bool   // the expression does not say where a line begins or ends
+	NotOnce  string // why no variant relies on the text before the address being unique in the line
+}
+
+// NewVariants writes an expression for a filter. prefix is the filter's prefregex or nil; name is the first pattern's name, and the
+// beginning of the others'.
+//
+// If free text may stand on both sides of the address, an attacker could place an address of their choice. Such a line
+// counts only if there is no doubt which address the daemon wrote.
+func NewVariants(n, pre *Node, name string) (*Variants, error) {
+	n = allowDates(n)
+	if spansLines(n) {
+		return nil, fmt.Errorf("spans several lines (\\n): a line is judged by itself, and lines of one connection are joined by its process or id")
+	}
+	var alternatives []alternative
+	single, err := splitHosts(splitAlternatives(n))
+	if err != nil {
+		return nil, err
+	}
+	for _, alt := range single {
+		w := stripEnds(alt)
+		if pre != nil {
+			whole, err := combine(pre, w)
+			if err != nil {
+				return nil, err
+			}
+			w = stripEnds(whole)
+		}
+		if cut, ok := cutHead(w.node); ok && !has(alt, kindPrefix) {
+			w.node, w.begins = cut, true
+		}
+		alternatives = append(alternatives, w)
+	}
+	a := &Variants{Open: slices.ContainsFunc(alternatives, func(w alternative) bool { return !w.begins || !w.ends })}
+	tried := make(map[string]bool)
+	var last error
+	for _, f := range []strictness{{}, {daemonTail: true}, {noTemplate: true}, {noTemplate: true, ipv4Only: true}, {once: true}} {
+		var ps []Pattern
+		var key strings.Builder
+		var changes []string
+		if f.ipv4Only {
+			changes = append(changes, "it is taken with IPv4 addresses alone, since an IPv6 one could not be told from what follows it")
+		}
+		for i, w := range alternatives {
+			id := name
+			if len(alternatives) > 1 {
+				id = fmt.Sprintf("%s-%d", name, i+1)
+			}
+			more, err := w.patterns(id, f)
+			if err != nil {
+				if f.once {
+					a.NotOnce = err.Error()
+				} else if last == nil { // of the most faithful form
+					last = err
+				}
+				ps = nil
+				break
+			}
+			for _, p := range more {
+				key.WriteString(p.Kind + "\x00" + p.Text + "\x00" + p.Regexp + "\x00")
+				if why := fmt.Sprintf("a line in which %q stands more than once is not taken: which of the addresses is the daemon's could not be told", p.Once); p.Once != "" && !slices.Contains(changes, why) {
+					changes = append(changes, why)
+				}
+			}
+			open := "since it has no ^"
+			if w.begins {
+				open = "since free text (.*) stands behind its ^"
+			}
+			if why := open + ", whoever gets all of its text into some other message of this unit chooses an address: anchor it if you can"; f.once && strings.HasPrefix(more[0].Text, "<text>") && !slices.Contains(changes, why) {
+				changes = append(changes, why)
+			}
+			ps = append(ps, more...)
+		}
+		if ps == nil || tried[key.String()] {
+			continue
+		}
+		tried[key.String()] = true
+		ps[len(ps)-1].Changed = strings.Join(changes, "; ")
+		if strings.HasPrefix(name, "ignoreregex") {
+			for i := range ps {
+				ps[i].Kind = "context"
+			}
+		}
+		a.Patterns = append(a.Patterns, ps)
+	}
+	if len(a.Patterns) == 0 {
+		return nil, last
+	}
+	return a, nil
+}

@@ -1,0 +1,285 @@
+package fail2ban
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
+	"bailiff/cmd/bailiff/internal/fail2ban/regex"
+	"bailiff/cmd/bailiff/internal/text"
+)
+
+// filterOptions are options of filters that a jail may set in their place.
+var filterOptions = []string{"usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch"}
+
+// definition reads a filter or an action with all that it includes.
+func (im *importer) definition(dir, name string, args map[string]string) (*ini.Definition, error) {
+	if strings.ContainsAny(name, "\x00") || slices.Contains(strings.Split(name, "/"), "..") {
+		return nil, fmt.Errorf("%q is not the name of a file in %s", clip(name), dir)
+	}
+	key := dir + "/" + name
+	t := im.definitions[key]
+	if t == nil {
+		t = ini.NewTree(im.root)
+		t.Vars["fail2ban_version"], t.Vars["fail2ban_confpath"] = version, im.root
+		r := &ini.Reader{Tree: t}
+		r.ReadAll(key)
+		if len(t.Files) == 0 {
+			return nil, fmt.Errorf("there is no %s/%s.conf", dir, name)
+		}
+		im.problems = append(im.problems, r.Problems...)
+		im.definitions[key] = t
+		if dir == "filter.d" {
+			markJournalPrefix(t)
+		}
+	}
+	d := &ini.Definition{Tree: t, Args: make(map[string]string), Vars: make(map[string]string)}
+	for k, v := range args {
+		d.Args[k], d.Vars[k] = v, v
+	}
+	if dir == "filter.d" {
+		if d.Args["logtype"] == "" {
+			d.Args["logtype"] = "journal"
+		}
+		d.InitVars()
+	}
+	return d, nil
+}
+
+// markJournalPrefix puts prefixMark where fail2ban's own common.conf describes date, host and identifier.
+func markJournalPrefix(t *ini.Tree) {
+	for _, sec := range []string{"lt_short", "lt_journal", "DEFAULT"} {
+		o := t.Local(sec, "__prefix_line")
+		if o == nil || !strings.HasSuffix(o.File, "filter.d/common.conf") || sec == "DEFAULT" && t.Sections["lt_short"] != nil || sec == "lt_journal" && t.Sections["lt_short"] != nil {
+			continue
+		}
+		marked := *o
+		marked.Value = string(regex.PrefixMark)
+		t.Sections[sec].Options["__prefix_line"] = &marked
+	}
+}
+
+// source gathers the expressions that are to be translated for a jail.
+func (im *importer) source(name, filterName string, def *ini.Definition, from *ini.Option) *source {
+	s := &source{}
+	s.origin = fmt.Sprintf("fail2ban's filter.d/%s.conf", filterName)
+	known := map[string]string{}
+	text := func(opt string) (string, *ini.Option) {
+		v, o, err := def.Value(opt)
+		if _, given := def.Args[opt]; o == nil && !given {
+			if o = def.Tree.Local("Init", opt); o == nil {
+				o = def.Tree.Get("Definition", opt)
+			}
+		}
+		if err != nil && err != ini.ErrNoOption {
+			if o == nil {
+				o = from
+			}
+			im.lost(o, err.Error(), "")
+			v = ""
+		}
+		known["known/"+opt] = strings.ReplaceAll(v, "%", "%%")
+		if jo := im.jails.Get(name, opt); jo != nil {
+			jv, _, err := im.jails.Value(name, opt, known)
+			if err == nil {
+				jv, err = def.Expand(opt, jv) // the filter's, as fail2ban puts them in
+			}
+			if err != nil {
+				im.lost(jo, err.Error(), "")
+				return v, o
+			}
+			return jv, jo
+		}
+		return v, o
+	}
+	for _, opt := range []string{"datepattern", "maxlines", "usedns"} {
+		if _, o := text(opt); o != nil && o.Section != "DEFAULT" {
+			switch opt {
+			case "datepattern":
+				im.notNeeded(o, "the journal's own clock counts")
+			case "maxlines":
+				im.notNeeded(o, "each line is judged by itself; those of one connection are joined")
+			case "usedns":
+				im.notNeeded(o, "host names are never looked up: only an address is evidence")
+			}
+		}
+	}
+	if o := def.Tree.Get("Definition", "_daemon"); o != nil && len(o.UsedBy) == 0 {
+		im.notNeeded(o, "a message begins behind the name of its daemon, and the unit says whose it is")
+	}
+	var o *ini.Option
+	if s.prefregex, o = text("prefregex"); o != nil {
+		im.carried(o, "filters.d/"+filterID(filterName)+".yaml")
+	}
+	lines := func(opt string) (l []expression) {
+		v, o := text(opt)
+		if o == nil {
+			o = from
+		}
+		for _, line := range strings.Split(v, "\n") {
+			if line = strings.TrimSpace(line); line != "" {
+				l = append(l, expression{text: line, from: o})
+			}
+		}
+		// Where each line of the option is one expression, each has a place of its own.
+		var places []int
+		for i, line := range strings.Split(o.Value, "\n") {
+			if strings.TrimSpace(line) != "" && i < len(o.Lines) {
+				places = append(places, o.Lines[i])
+			}
+		}
+		if len(places) == len(l) {
+			for i := range l {
+				l[i].line = places[i]
+			}
+		}
+		if len(l) == 0 && o != from {
+			im.notNeeded(o, "it is empty")
+		}
+		return l
+	}
+	s.fail, s.ignore = lines("failregex"), lines("ignoreregex")
+	return s
+}
+
+// shipped are the expressions that a filter has of fail2ban's own files, by the option and their text.
+func (im *importer) shipped(def *ini.Definition) map[string]bool {
+	base := &ini.Definition{Tree: ini.NewTree(im.root), Args: def.Args, Vars: def.Vars}
+	r := &ini.Reader{Tree: base.Tree}
+	for _, f := range def.Tree.Files {
+		if !im.adminFile(f) {
+			if opts, ok := r.Parse(f); ok {
+				r.Merge(f, opts)
+			}
+		}
+	}
+	markJournalPrefix(base.Tree)
+	base.Vars = maps.Clone(def.Args)
+	base.InitVars()
+	shipped := make(map[string]bool)
+	for _, opt := range []string{"failregex", "ignoreregex"} {
+		v, _, _ := base.Value(opt)
+		for _, line := range strings.Split(v, "\n") {
+			shipped[opt+strings.TrimSpace(line)] = true
+		}
+	}
+	return shipped
+}
+
+// translateAdditions translates what an administrator added to a filter that we have: expressions in its .local, or in the jail.
+// They become a filter and a jail of their own, beside ours.
+func (im *importer) translateAdditions(name, filterName string, def *ini.Definition, from *ini.Option, w *jailConfig) {
+	shipped := im.shipped(def)
+	own := false
+	for _, o := range def.Tree.Assigned {
+		own = own || im.adminFile(o.File)
+	}
+	for _, opt := range filterOptions {
+		if o := im.jails.Get(name, opt); o != nil && (opt == "failregex" || opt == "ignoreregex") {
+			own = true
+		} else if o != nil && opt == "prefregex" {
+			im.lost(o, "our filter "+w.filter+" has patterns of its own", "write a filter of your own: bailiff.yaml(5), FILTERS")
+		} else if o != nil && opt == "maxlines" {
+			im.notNeeded(o, "each line is judged by itself; those of one connection are joined")
+		}
+	}
+	var t trust
+	if match, o := im.journalmatch(name, def, from); o != nil && (o.Section == name || o == from || im.adminFile(o.File)) {
+		var lost []string
+		t, lost, _ = parseJournalMatch(match, im.owner(name))
+		if strings.TrimSpace(match) == "" {
+			im.notNeeded(o, "our filter "+w.filter+" knows the units that it trusts")
+		}
+		if t.isSet() || len(t.identifiers) == 0 {
+			for _, why := range lost {
+				im.lost(o, why, "")
+			}
+		} else {
+			im.notNeeded(o, "our filter "+w.filter+" knows the units that it trusts")
+		}
+		im.addUnits(&t, o, w)
+	}
+	if !own {
+		return
+	}
+	src := im.source(name, filterName, def, im.jails.Get(name, "filter"))
+	for _, o := range def.Tree.Assigned {
+		if im.adminFile(o.File) && len(im.outcomes[o]) == 0 && len(o.UsedBy) == 0 && o.Section != "INCLUDES" && o.Name != "failregex" && o.Name != "ignoreregex" {
+			im.lost(o, "our filter "+w.filter+" stands for fail2ban's, and has no such setting", "look at bailiff filter show "+w.filter)
+		}
+	}
+	src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
+	src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
+	if len(src.fail) == 0 {
+		for _, e := range src.ignore {
+			im.lost(e.from, fmt.Sprintf("ignoreregex %q: our filter %s has its own exceptions", printable(text.Clip(e.text, 160)), w.filter), "write a filter of your own: bailiff.yaml(5), FILTERS")
+		}
+		return
+	}
+	src.trust = builtinTrust(w.filter)
+	if w.trust.isSet() {
+		src.trust.units = append(slices.Clone(src.trust.units), w.trust.units...)
+		src.trust.slices = append(slices.Clone(src.trust.slices), w.trust.slices...)
+		src.trust.containers, src.trust.userUnits = w.trust.containers, w.trust.userUnits
+	}
+	if wholly := filepath.Join(im.root, "filter.d", filterName+".conf"); len(t.containers) > 0 && builtinTrust(w.filter).requireMessage && im.adminFile(wholly) {
+		src.trust = t // ours takes no lines of containers, the own one does
+	}
+	src.name = filterID(filterName) + "-local"
+	src.origin = "what was added to fail2ban's filter " + filterName
+	tr := im.translate(src)
+	var added JailReport
+	im.recordResults(tr, &added)
+	if tr.data != nil {
+		im.addSecondJail(name, filterName, tr, w)
+	}
+}
+
+// maxNameWithPorts is how long the name of a jail with ports may be: see config.Jail.
+const maxNameWithPorts = 16
+
+// addSecondJail makes a jail for an administrator's own expressions, beside the one that runs our filter.
+func (im *importer) addSecondJail(name, filterName string, tr *translation, w *jailConfig) {
+	extra := *w
+	extra.filter, extra.mode, extra.trust = tr.name, "", trust{}
+	const suffix = "-local"
+	short := name
+	if len(extra.ports) > 0 && len(name+suffix) > maxNameWithPorts {
+		short = strings.TrimRight(name[:maxNameWithPorts-len(suffix)], "-")
+	}
+	if extra.name = im.freeName(short + suffix); len(extra.name) > maxNameWithPorts && len(extra.ports) > 0 {
+		extra.ports = nil
+		im.note("jail %s: it stops all traffic, since a jail with ports has a name of %d characters at most", extra.name, maxNameWithPorts)
+	}
+	im.output = append(im.output, &extra)
+	im.note("jail %s: expressions of your own stand in filters.d/%s.yaml and are counted in a jail of their own, %s, beside our filter %s", name, tr.name, extra.name, w.filter)
+}
+
+// expression is one line of a failregex or ignoreregex, and where its option stands.
+type expression struct {
+	text string
+	from *ini.Option
+	line int // not 0: its own
+}
+
+// at is where it stands.
+func (e *expression) at() string {
+	if e.line > 0 {
+		return fmt.Sprintf("%s:%d", e.from.File, e.line)
+	}
+	return e.from.Position()
+}
+
+// source is a filter of fail2ban's with everything put in.
+type source struct {
+	name      string // ours: of the file that is written
+	origin    string // for people: the file
+	prefregex string
+	fail      []expression
+	ignore    []expression
+	trust     trust
+	assumed   string // what had to be guessed
+}

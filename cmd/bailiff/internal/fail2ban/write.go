@@ -1,0 +1,204 @@
+package fail2ban
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/fail2ban/regex"
+	"bailiff/policy/config"
+	"bailiff/policy/filter"
+)
+
+// standsFor says whether a jail under another name does what the jail of a built-in filter would do by itself.
+func (j *jailConfig) standsFor(builtin string) bool {
+	if j.filter != builtin || j.name == builtin || j.enabled != "true" || j.observe || j.trust.isSet() {
+		return false
+	}
+	f, err := filter.LoadBuiltin(builtin)
+	return err == nil && !f.Off && (j.mode == "" || slices.Contains(f.Includes(j.mode), f.Modes[0]))
+}
+
+// write makes the files.
+func (im *importer) write() {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("# Written by bailiff import from %s. Yours to edit: bailiff.yaml(5).", printable(im.root))
+	d := im.defaults
+	if d.find != "" || d.ban != "" || d.retry > 0 {
+		line("\ndefaults:")
+		im.writeThresholds(&b, "  ", d)
+	}
+	e := im.escalation
+	if e != (escalation{}) {
+		line("\nescalate:")
+		for _, x := range [][2]string{{"factor", e.factor}, {"max", e.max}, {"forget", e.forget}, {"random_extra", e.randomExtra}} {
+			if x[1] != "" {
+				line("  %s: %s", x[0], x[1])
+			}
+		}
+	}
+	if im.self != "" {
+		line("\nallow:\n  self: %s", im.self)
+	}
+	im.firewall(&b)
+	im.reports.write(line, im)
+	if slices.ContainsFunc(im.output, func(j *jailConfig) bool { return len(j.ports) > 0 }) {
+		im.note("bans close the ports that fail2ban closed; a jail without ports: closes all, which is bailiff's default")
+	}
+	if len(im.output)+len(im.disabledBuiltins) > 0 {
+		line("\njails:")
+	}
+	slices.SortFunc(im.output, func(x, y *jailConfig) int { return strings.Compare(x.name, y.name) })
+	for _, j := range im.output {
+		for _, c := range j.comments {
+			line("  # %s", printable(c))
+		}
+		line("  %s:", j.name)
+		if j.enabled != "" {
+			line("    enabled: %s", j.enabled)
+		}
+		if j.filter != j.name {
+			line("    filter: %s", j.filter)
+		}
+		if j.mode != "" {
+			line("    mode: %s", j.mode)
+		}
+		if j.observe {
+			line("    observe: true")
+		}
+		for _, x := range []struct {
+			key  string
+			list []string
+		}{{"units", append(slices.Clone(j.trust.units), j.trust.slices...)}, {"containers", j.trust.containers}, {"user_units", j.trust.userUnits}} {
+			if len(x.list) > 0 {
+				line("    %s: [%s]", x.key, quoted(x.list))
+			}
+		}
+		im.writeThresholds(&b, "    ", j.thresholds)
+		if len(j.ports) > 0 {
+			line("    ports: [%s]", strings.Join(j.ports, ", "))
+		}
+	}
+	slices.Sort(im.disabledBuiltins)
+	for _, n := range im.disabledBuiltins {
+		line("  %s:\n    enabled: false", n)
+	}
+	for _, name := range filter.Builtin() {
+		if i := slices.IndexFunc(im.output, func(j *jailConfig) bool { return j.standsFor(name) }); i >= 0 && !im.names[name] {
+			im.names[name] = true
+			line("  %s:\n    enabled: false # jail %s runs this filter, with limits of its own", name, im.output[i].name)
+		}
+	}
+	var besides []string
+	for _, name := range filter.Builtin() {
+		if f, err := filter.LoadBuiltin(name); err == nil && !f.Off && !im.names[name] {
+			besides = append(besides, name)
+		}
+	}
+	if len(besides) > 0 {
+		im.note("%d other jails are on by themselves where the host has their service; bailiff filter list shows them, enabled: false switches one off", len(besides))
+	}
+	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(b.String())})
+	for _, key := range sortedKeys(im.filters) {
+		if tr := im.filters[key]; tr.data != nil && slices.ContainsFunc(im.output, func(j *jailConfig) bool { return j.filter == tr.name }) {
+			im.result.Files = append(im.result.Files, File{"filters.d/" + tr.name + ".yaml", tr.data})
+		}
+	}
+	if len(im.allowed) > 0 {
+		var l strings.Builder
+		fmt.Fprintf(&l, "# Written by bailiff import from ignoreip of %s. Yours to edit: one address or prefix a line.\n", printable(im.root))
+		for _, a := range im.allowed {
+			fmt.Fprintf(&l, "%s # %s\n", a.entry, printable(a.from))
+		}
+		im.result.Files = append(im.result.Files, File{"allow.d/fail2ban.list", []byte(l.String())})
+	}
+}
+
+func (im *importer) writeThresholds(b *strings.Builder, indent string, t thresholds) {
+	if t.find != "" {
+		fmt.Fprintf(b, "%sfind_time: %s\n", indent, t.find)
+	}
+	if t.retry > 0 {
+		fmt.Fprintf(b, "%smax_retry: %d\n", indent, t.retry)
+	}
+	if t.ban != "" {
+		fmt.Fprintf(b, "%sban_time: %s\n", indent, t.ban)
+	}
+}
+
+// backend is what most jails banned with; "" where they had none of ours. It may be one that we do not have.
+func (im *importer) backend() (best string) {
+	for _, w := range sortedKeys(im.backends) {
+		if best == "" || len(im.backends[w]) > len(im.backends[best]) {
+			best = w
+		}
+	}
+	return best
+}
+
+// reportChains says what became of the chains in which jails had their rules.
+func (im *importer) reportChains() {
+	backend := im.backend()
+	for _, ch := range im.chains {
+		v := clip(strings.TrimSpace(ch.Value))
+		switch backend {
+		case "firewalld":
+			im.lost(ch, "chain "+v+": firewalld passes packets to published container ports before it looks at any of bailiff's rules, so these ports stay open to banned addresses", "write firewall: {backend: nftables}, whose table stands beside firewalld and closes them")
+		case "":
+			im.changed(ch, "firewall", "chain "+v+": nftables and ipset stop packets before any chain of the host's own, also those to published container ports; firewalld does not stop the latter")
+		default:
+			im.changed(ch, "firewall", "chain "+v+": packets are stopped before any chain of the host's own, also those to published container ports")
+		}
+	}
+}
+
+// firewall writes the backend that most jails banned with, where we have it.
+func (im *importer) firewall(b *strings.Builder) {
+	best := im.backend()
+	if len(im.backends) > 1 {
+		im.note("jails banned with different firewalls before; one holds all bans now: %s", best)
+	}
+	backend := best
+	if best != "" && !slices.Contains(config.Backends, best) {
+		im.note("fail2ban banned through %s, which is no backend of this version: firewall.backend is auto", best)
+		backend = ""
+	}
+	block := ""
+	if len(im.reject) > 0 {
+		block = "reject"
+	} else if len(im.defaultBlock) > 0 {
+		im.note("fail2ban's own actions answer to banned addresses (REJECT) unless told otherwise; bailiff drops their packets in silence (write firewall: {block: reject} to have answers)")
+	}
+	if backend == "" && block == "" {
+		return
+	}
+	fmt.Fprint(b, "\nfirewall:\n")
+	if backend != "" {
+		fmt.Fprintf(b, "  backend: %s\n", backend)
+	}
+	if block != "" {
+		fmt.Fprintf(b, "  block: %s\n", block)
+	}
+}
+
+// quoted writes the items of a list.
+func quoted(l []string) string {
+	q := make([]string, len(l))
+	for i, s := range l {
+		q[i] = quote(s)
+	}
+	return strings.Join(q, ", ")
+}
+
+// quote writes a text so that YAML reads the same: Go's escapes are among YAML's.
+func quote(s string) string { return strconv.QuoteToASCII(s) }
+
+// printable keeps a comment in its line.
+func printable(s string) string {
+	s = strings.ReplaceAll(s, string(regex.PrefixMark), "%(__prefix_line)s")
+	q := strconv.Quote(s)
+	q = q[1 : len(q)-1]
+	return strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(q)
+}
