@@ -47,9 +47,9 @@ var tracker = "/sys/module/nf_conntrack"
 //
 // Close the connections of this host's own processes first (Kill): what those still send is tracked again.
 func Forget(ctx context.Context, prefixes []netip.Prefix) (int, error) {
-	_, err := os.Stat(tracker)
+	_, loaded := os.Stat(tracker)
 	_, shown := os.Stat(filepath.Dir(tracker))
-	if len(prefixes) == 0 || err != nil && shown == nil {
+	if len(prefixes) == 0 || loaded != nil && shown == nil {
 		return 0, ctx.Err()
 	}
 	c := request.New(unix.NETLINK_NETFILTER)
@@ -62,6 +62,7 @@ func Forget(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	}
 	want := newMatcher(prefixes)
 	var found []netlink.Message // requests to delete
+	var err error
 	if len(want.len4) > 0 {
 		found, err = tracked(ctx, c, unix.AF_INET, want, found)
 	}

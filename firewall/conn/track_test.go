@@ -73,6 +73,9 @@ func TestForgetAnswered(t *testing.T) {
 	}
 	defer func(old string) { tracker = old }(tracker)
 	tracker = t.TempDir() + "/hidden/nf_conntrack" // in a container that does not show modules
+	if n, err := Forget(t.Context(), []netip.Prefix{netip.PrefixFrom(banned6, 64).Masked()}); n != 0 || err != nil {
+		t.Errorf("Forget of an IPv6 network: %d, %v, want 0", n, err)
+	}
 	if n, err := Forget(t.Context(), []netip.Prefix{netip.PrefixFrom(banned4, 32)}); n != 1 || err != nil {
 		t.Errorf("Forget: %d, %v, want 1", n, err)
 	}

@@ -142,7 +142,7 @@ func (v *victim) confinedAlone(t *testing.T) {
 	if text := s.Problems.String(); !strings.Contains(text, "own addresses are unknown") || !strings.Contains(text, "stay open") || len(s.Problems) != 1 {
 		t.Errorf("problems %q", s.Problems)
 	}
-	if es := v.entries(t, "_SYSTEMD_UNIT=bailiff.service", "-b", "-g", "own addresses are not known"); len(es) != 1 {
+	if es := v.entries(t, "_SYSTEMD_UNIT=bailiff.service", "-b", "-g", "own addresses are unknown"); len(es) != 1 {
 		t.Errorf("the journal says %v", es)
 	}
 	late := netip.MustParseAddr("198.51.100.88")
