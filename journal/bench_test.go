@@ -148,7 +148,7 @@ func (u *user) use(e *journal.Entry) {
 		u.size += len(e.Field(i))
 	}
 	if u.cursor {
-		c := e.Cursor()
+		c := e.Cursor
 		u.size += int(c.Seqnum & 1)
 	}
 	if u.all {

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// ID128 is a 128-bit identifier as systemd has them: machine, boot, sequence-number and file ids.
+// ID128 is a 128-bit id as systemd uses them for machines, boots, sequence numbers and files.
 type ID128 [16]byte
 
-// String gives 32 lower-case hex digits.
+// String returns 32 lower-case hex digits.
 func (id ID128) String() string { return hex.EncodeToString(id[:]) }
 
-// ParseID128 reads 32 hex digits; the dashes of a UUID are allowed, as sd_id128_from_string allows them.
+// ParseID128 reads 32 hex digits. The dashes of a UUID are allowed, as in sd_id128_from_string.
 func ParseID128(s string) (ID128, error) {
 	var id ID128
 	h := s
@@ -21,15 +21,15 @@ func ParseID128(s string) (ID128, error) {
 		h = h[:8] + h[9:13] + h[14:18] + h[19:23] + h[24:]
 	}
 	if len(h) != 32 {
-		return id, fmt.Errorf("%q is not a 128-bit id: want 32 hex digits", clip(s))
+		return id, fmt.Errorf("%q is not a 128-bit id: expected 32 hex digits", clip(s))
 	}
 	if _, err := hex.Decode(id[:], []byte(h)); err != nil {
-		return ID128{}, fmt.Errorf("%q is not a 128-bit id: want 32 hex digits", clip(s))
+		return ID128{}, fmt.Errorf("%q is not a 128-bit id: expected 32 hex digits", clip(s))
 	}
 	return id, nil
 }
 
-// Parts says which parts of a Cursor are set.
+// Parts is a set of parts of a Cursor.
 type Parts uint8
 
 // The parts of a cursor, in the order of libsystemd's text.
@@ -44,20 +44,23 @@ const (
 	HasAll = HasSeqnumID | HasSeqnum | HasBootID | HasMonotonic | HasRealtime | HasXorHash
 )
 
-// Cursor names one entry of a journal, in a way that outlives rotation and can be found in another copy of the journal too.
-// Its text is libsystemd's, so journalctl --cursor and --after-cursor take it.
+// partKeys are the keys of the parts in a cursor's text.
+const partKeys = "sibmtx"
+
+// Cursor names one entry of a journal. It stays valid when files are rotated, and finds the entry in a copy of the journal. Its text is
+// libsystemd's, so journalctl --cursor and --after-cursor accept it.
 type Cursor struct {
-	SeqnumID  ID128  // who counts the sequence numbers: one journald over all its files
+	SeqnumID  ID128  // of the journald that counts the sequence numbers, over all its files
 	Seqnum    uint64 // from 1
 	BootID    ID128
-	Monotonic uint64 // µs since BootID's boot
-	Realtime  uint64 // µs since 1970, UTC
+	Monotonic uint64 // µs since the boot BootID
+	Realtime  uint64 // µs since 1970, UTC: when journald received the entry
 	XorHash   uint64 // XOR of the hashes of the entry's fields
 	Set       Parts  // which of these are set
 }
 
-// ParseCursor reads the text of a cursor. A partial one will do, as long as it says where to look: a sequence number with its
-// id, a monotonic time with its boot, or a realtime.
+// ParseCursor reads the text of a cursor. It may be partial, but must identify a position: by a sequence number with its id, a monotonic
+// time with its boot, or a realtime.
 func ParseCursor(s string) (Cursor, error) {
 	var c Cursor
 	for w := range strings.SplitSeq(s, ";") {
@@ -65,80 +68,91 @@ func ParseCursor(s string) (Cursor, error) {
 		if !ok || len(key) != 1 {
 			return Cursor{}, fmt.Errorf("cursor %q: %q is not KEY=VALUE", clip(s), clip(w))
 		}
-		var err error
-		switch key[0] {
-		case 's':
-			c.SeqnumID, err = ParseID128(val)
-			c.Set |= HasSeqnumID
-		case 'i':
-			c.Seqnum, err = parseHex(val)
-			c.Set |= HasSeqnum
-		case 'b':
-			c.BootID, err = ParseID128(val)
-			c.Set |= HasBootID
-		case 'm':
-			c.Monotonic, err = parseHex(val)
-			c.Set |= HasMonotonic
-		case 't':
-			c.Realtime, err = parseHex(val)
-			c.Set |= HasRealtime
-		case 'x':
-			c.XorHash, err = parseHex(val)
-			c.Set |= HasXorHash
-		default:
-			// libsystemd passes over keys that it does not know, and so leaves itself room for more.
+		i := strings.IndexByte(partKeys, key[0])
+		if i < 0 {
+			continue // libsystemd ignores unknown keys as well
 		}
-		if err != nil {
+		if err := c.parse(1<<i, val, 16); err != nil {
 			return Cursor{}, fmt.Errorf("cursor %q: %s=: %w", clip(s), key, err)
 		}
 	}
-	if !c.findable() {
-		return Cursor{}, fmt.Errorf("cursor %q says no place: want s= and i=, b= and m=, or t=", clip(s))
+	if err := c.check(); err != nil {
+		return Cursor{}, err
 	}
 	return c, nil
 }
 
-// String gives libsystemd's text of the parts that are set, the empty text for a Cursor without any.
+// check returns an error if the cursor does not identify a position.
+func (c Cursor) check() error {
+	if !c.findable() {
+		return fmt.Errorf("cursor %q does not identify a position: it needs s= and i=, b= and m=, or t=", c.String())
+	}
+	return nil
+}
+
+// parse sets one part from its text; numbers are in the given base.
+func (c *Cursor) parse(p Parts, s string, base int) (err error) {
+	if id := c.id(p); id != nil {
+		*id, err = ParseID128(s)
+	} else {
+		*c.number(p), err = parseNumber(s, base)
+	}
+	c.Set |= p
+	return err
+}
+
+// id is the field of a part that is an id, nil for others.
+func (c *Cursor) id(p Parts) *ID128 {
+	switch p {
+	case HasSeqnumID:
+		return &c.SeqnumID
+	case HasBootID:
+		return &c.BootID
+	}
+	return nil
+}
+
+// number is the field of a part that is a number.
+func (c *Cursor) number(p Parts) *uint64 {
+	switch p {
+	case HasSeqnum:
+		return &c.Seqnum
+	case HasMonotonic:
+		return &c.Monotonic
+	case HasRealtime:
+		return &c.Realtime
+	}
+	return &c.XorHash
+}
+
+// String is libsystemd's text of the parts that are set; empty if none is.
 func (c Cursor) String() string { return string(c.Append(nil)) }
 
 // Append appends the cursor's text to b.
 func (c Cursor) Append(b []byte) []byte {
 	start := len(b)
-	key := func(p Parts, k byte) bool {
+	for i := range len(partKeys) {
+		p := Parts(1) << i
 		if c.Set&p == 0 {
-			return false
+			continue
 		}
 		if len(b) > start {
 			b = append(b, ';')
 		}
-		b = append(b, k, '=')
-		return true
-	}
-	if key(HasSeqnumID, 's') {
-		b = hex.AppendEncode(b, c.SeqnumID[:])
-	}
-	if key(HasSeqnum, 'i') {
-		b = strconv.AppendUint(b, c.Seqnum, 16)
-	}
-	if key(HasBootID, 'b') {
-		b = hex.AppendEncode(b, c.BootID[:])
-	}
-	if key(HasMonotonic, 'm') {
-		b = strconv.AppendUint(b, c.Monotonic, 16)
-	}
-	if key(HasRealtime, 't') {
-		b = strconv.AppendUint(b, c.Realtime, 16)
-	}
-	if key(HasXorHash, 'x') {
-		b = strconv.AppendUint(b, c.XorHash, 16)
+		b = append(b, partKeys[i], '=')
+		if id := c.id(p); id != nil {
+			b = hex.AppendEncode(b, id[:])
+		} else {
+			b = strconv.AppendUint(b, *c.number(p), 16)
+		}
 	}
 	return b
 }
 
-// IsZero says whether no part is set.
+// IsZero reports whether no part is set.
 func (c Cursor) IsZero() bool { return c.Set == 0 }
 
-// Names says whether every part that is set in c has the same value in full.
+// Names reports whether every part that is set in c has the same value in full.
 func (c Cursor) Names(full Cursor) bool {
 	if c.Set&^full.Set != 0 {
 		return false
@@ -158,15 +172,19 @@ func (c Cursor) hasMonotonic() bool {
 func (c Cursor) hasRealtime() bool { return c.Set&HasRealtime != 0 }
 func (c Cursor) findable() bool    { return c.hasSeqnum() || c.hasMonotonic() || c.hasRealtime() }
 
-func parseHex(s string) (uint64, error) {
-	v, err := strconv.ParseUint(s, 16, 64)
+func parseNumber(s string, base int) (uint64, error) {
+	v, err := strconv.ParseUint(s, base, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%q is not a hex number of 64 bits", clip(s))
+		kind := "decimal"
+		if base == 16 {
+			kind = "hexadecimal"
+		}
+		return 0, fmt.Errorf("%q is not a %s number of 64 bits", clip(s), kind)
 	}
 	return v, nil
 }
 
-// clip keeps what somebody else wrote from flooding an error text.
+// clip shortens text from outside for an error message.
 func clip(s string) string {
 	if len(s) > 200 {
 		return s[:200] + "…"

@@ -32,10 +32,10 @@ func TestCursor(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"":                               "is not KEY=VALUE",
-		"i=5":                            "says no place",
+		"i=5":                            "does not identify a position",
 		"b=fedcba9876543210;m=1":         `b=: "fedcba9876543210" is not a 128-bit id`,
-		"t=xyz":                          `t=: "xyz" is not a hex number`,
-		"t=10000000000000000":            "is not a hex number of 64 bits",
+		"t=xyz":                          `t=: "xyz" is not a hexadecimal number`,
+		"t=10000000000000000":            "is not a hexadecimal number of 64 bits",
 		"t=" + strings.Repeat("9", 5000): "…",
 	} {
 		if _, err := journal.ParseCursor(text); err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 1000 {

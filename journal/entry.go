@@ -1,27 +1,23 @@
 package journal
 
-// Entry is one entry of the journal. It is borrowed from its reader until that reader's next step: copy what is to stay.
+// Entry is one entry of the journal. It belongs to its reader and is valid until that reader's next step: copy what is kept longer.
+//
+// Its times and numbers are those of its Cursor, which names the entry.
 type Entry struct {
-	Realtime  uint64 // µs since 1970, UTC: when journald received it
-	Monotonic uint64 // µs since the boot BootID
-	Seqnum    uint64 // counts the entries of one journald, from 1
-	SeqnumID  ID128  // names that count
-	BootID    ID128
-	XorHash   uint64 // XOR of the hashes of the fields
+	Cursor
 
-	set    Parts
 	values [][]byte // by index into Options.Fields; nil: absent
 	all    eacher
 }
 
-// eacher is where an entry's fields can be read from.
+// eacher reads the fields of an entry.
 type eacher interface {
 	each(e *Entry, yield func(field string, value []byte) bool)
 }
 
-// Field is the value of the i-th of Options.Fields, nil when the entry does not have it, and the last where it has several (journald
-// sorts an entry's fields by where in the file a value was stored first, so that their order means nothing). A value
-// longer than Options.MaxValue is cut there.
+// Field is the value of the i-th of Options.Fields, nil if the entry does not have it. If the entry has several, it is the last in
+// the file, which means nothing: journald sorts the fields of an entry by where their values were first stored. A value longer
+// than Options.MaxValue is truncated.
 func (e *Entry) Field(i int) []byte {
 	if i < 0 || i >= len(e.values) {
 		return nil
@@ -29,18 +25,28 @@ func (e *Entry) Field(i int) []byte {
 	return e.values[i]
 }
 
-// Each gives all fields in the order in which they are stored, until yield returns false. Values are borrowed for the length of
-// the call to yield.
+// Each calls yield with every field in the order in which they are stored, until yield returns false. Values are valid during the
+// call only.
 func (e *Entry) Each(yield func(field string, value []byte) bool) {
 	if e.all != nil {
 		e.all.each(e, yield)
 	}
 }
 
-// Cursor names the entry.
-func (e *Entry) Cursor() Cursor {
-	return Cursor{
-		SeqnumID: e.SeqnumID, Seqnum: e.Seqnum, BootID: e.BootID, Monotonic: e.Monotonic,
-		Realtime: e.Realtime, XorHash: e.XorHash, Set: e.set,
+// maxNames bounds names.
+const maxNames = 1024
+
+// names holds field names as strings, so that each is allocated once. Senders choose the names: at maxNames it starts over.
+type names map[string]string
+
+func (n *names) intern(name []byte) string {
+	s, ok := (*n)[string(name)]
+	if !ok {
+		if *n == nil || len(*n) >= maxNames {
+			*n = names{}
+		}
+		s = string(name)
+		(*n)[s] = s
 	}
+	return s
 }

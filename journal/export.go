@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unsafe"
 )
 
@@ -17,9 +18,8 @@ const (
 	maxFieldCount = 4096
 	maxSkip       = 1 << 30  // a longer length is a broken stream, not a value
 	maxHeld       = 64 << 20 // the fields of one entry together; what is beyond is cut off, since a local user chooses sizes
-	maxKnown      = 1024
-	maxSpecial    = 512     // a cursor has 190 bytes
-	keepHeld      = 1 << 20 // a buffer that one entry made larger is given back
+	maxSpecial    = 512      // a cursor has 190 bytes
+	keepHeld      = 1 << 20  // a buffer that one entry made larger is given back
 )
 
 // ExportReader reads the journal export format, as journalctl -o export and systemd-journal-remote speak it, from a stream.
@@ -39,24 +39,22 @@ type ExportReader struct {
 	err   error
 
 	all      bool
-	match    compiledMatches
-	names    [maxFieldName + 1][]wantedField // by length of the name
+	match    matchState
+	names    [maxFieldName + 1][]exportField // by length of the name
 	held     []byte
 	limit    int // how long held may become with the value at hand
 	maxValue int
 	items    []heldField
-	slots    []int  // by index into Options.Fields: index into items + 1
-	boot     []byte // the text of bootID, remembered since nearly all entries have the same
-	bootID   ID128
-	known    map[string]string // names that Each gave, so that it makes no new ones
+	slots    []int // by index into Options.Fields: index into items + 1
+	known    names // returned by Each
 	entry    Entry
 }
 
-// wantedField is a field that is asked for, matched on, or both.
-type wantedField struct {
+// exportField is a field that is read, matched on, or both.
+type exportField struct {
 	name  string
-	slot  int // index into Options.Fields, or -1
-	field int // index of the field in match, or -1
+	slot  int   // index into Options.Fields, or -1
+	terms []int // of match
 }
 
 // heldField says where in held a field stands.
@@ -69,21 +67,22 @@ func NewExport(r io.Reader, o Options) *ExportReader {
 		x.maxValue = defaultMaxValue
 	}
 	x.entry.values, x.entry.all = make([][]byte, len(o.Fields)), x
-	want := func(name string) *wantedField {
+	want := func(name string) *exportField {
 		l := &x.names[min(len(name), maxFieldName)]
 		for i := range *l {
 			if (*l)[i].name == name {
 				return &(*l)[i]
 			}
 		}
-		*l = append(*l, wantedField{name, -1, -1})
+		*l = append(*l, exportField{name, -1, nil})
 		return &(*l)[len(*l)-1]
 	}
 	for i, f := range o.Fields {
 		want(f).slot = i
 	}
-	for i, f := range x.match.fields {
-		want(f).field = i
+	for i, m := range x.match.terms {
+		f := want(m.Field)
+		f.terms = append(f.terms, i)
 	}
 	return x
 }
@@ -189,23 +188,10 @@ func (x *ExportReader) reset() {
 // each gives the fields held.
 func (x *ExportReader) each(_ *Entry, yield func(field string, value []byte) bool) {
 	for _, it := range x.items {
-		if !yield(x.intern(x.held[it.name:it.value]), x.held[it.value:it.end:it.end]) {
+		if !yield(x.known.intern(x.held[it.name:it.value]), x.held[it.value:it.end:it.end]) {
 			return
 		}
 	}
-}
-
-// intern gives a name as a string, the same for the same name.
-func (x *ExportReader) intern(name []byte) string {
-	s, ok := x.known[string(name)]
-	if !ok {
-		if x.known == nil || len(x.known) == maxKnown { // names are the senders' to choose: start anew rather than grow
-			x.known = make(map[string]string)
-		}
-		s = string(name)
-		x.known[s] = s
-	}
-	return s
 }
 
 // fill reads more of the stream behind what is left of the window. It gives false when there is no more.
@@ -269,7 +255,7 @@ var nameByte = func() (t [256]bool) {
 
 // field reads the value behind name, and holds it where it is wanted.
 func (x *ExportReader) field(name []byte, sep byte) error {
-	var want wantedField
+	var want exportField
 	found := false
 	for _, w := range x.names[len(name)] {
 		if string(name) == w.name {
@@ -308,8 +294,8 @@ func (x *ExportReader) field(name []byte, sep byte) error {
 	}
 	if !found {
 		want.slot = -1
-	} else if want.field >= 0 {
-		x.match.see(want.field, value)
+	} else {
+		x.match.see(want.terms, value)
 	}
 	if want.slot < 0 && !x.all {
 		x.held = x.held[:at]
@@ -376,35 +362,29 @@ func (x *ExportReader) take(n int, hold bool) {
 	x.pos += n
 }
 
-// special understands what stands for the entry itself. Names not known here are from a later systemd, and skipped.
+// special reads a name that stands for the entry itself. Unknown names come from a later systemd and are skipped.
 func (x *ExportReader) special(name, value []byte) (err error) {
-	e := &x.entry
+	text := unsafe.String(unsafe.SliceData(value), len(value)) // parsers keep nothing of it
+	part := Parts(0)
 	switch string(name) {
 	case "__CURSOR":
 		var c Cursor
-		// The text is looked at in place: ParseCursor keeps nothing of it.
-		if c, err = ParseCursor(unsafe.String(unsafe.SliceData(value), len(value))); err == nil {
-			e.Realtime, e.Monotonic, e.Seqnum, e.SeqnumID, e.BootID, e.XorHash, e.set = c.Realtime, c.Monotonic, c.Seqnum, c.SeqnumID, c.BootID, c.XorHash, c.Set
+		if c, err = ParseCursor(text); err == nil {
+			x.entry.Cursor = c
 		}
 	case "__REALTIME_TIMESTAMP":
-		e.Realtime, err = decimal(value)
-		e.set |= HasRealtime
+		part = HasRealtime
 	case "__MONOTONIC_TIMESTAMP":
-		e.Monotonic, err = decimal(value)
-		e.set |= HasMonotonic
+		part = HasMonotonic
 	case "__SEQNUM":
-		e.Seqnum, err = decimal(value)
-		e.set |= HasSeqnum
+		part = HasSeqnum
 	case "__SEQNUM_ID":
-		e.SeqnumID, err = ParseID128(string(value))
-		e.set |= HasSeqnumID
+		part = HasSeqnumID
 	case "_BOOT_ID":
-		if !bytes.Equal(value, x.boot) {
-			x.bootID, err = ParseID128(string(value))
-			x.boot = append(x.boot[:0], value...)
-		}
-		e.BootID = x.bootID
-		e.set |= HasBootID
+		part = HasBootID
+	}
+	if part != 0 {
+		err = x.entry.parse(part, text, 10)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -412,89 +392,50 @@ func (x *ExportReader) special(name, value []byte) (err error) {
 	return nil
 }
 
-// decimal reads an unsigned number in decimal, as the timestamps are written.
-func decimal(b []byte) (uint64, error) {
-	var n uint64
-	for _, c := range b {
-		d := uint64(c - '0')
-		if d > 9 || n > (1<<64-1-d)/10 {
-			return 0, fmt.Errorf("%.40q is no number of 64 bits", b)
-		}
-		n = n*10 + d
-	}
-	if len(b) == 0 {
-		return 0, errors.New("an empty number")
-	}
-	return n, nil
-}
-
-// compiledMatches decides Matches over the fields of one entry as they come by.
-type compiledMatches struct {
-	fields []string  // that occur in the matches
-	terms  []term    // distinct
-	byf    [][]int   // by field: indexes into terms
-	groups [][][]int // groups, of alternatives per field, of terms
+// matchState decides Matches over the fields of one entry as they are read.
+type matchState struct {
+	terms  []Match   // distinct
+	groups [][][]int // groups, of fields, of alternatives, which are indexes into terms
 	seen   []bool    // by term
 }
 
-type term struct{ field, value string }
-
-func compileMatches(m Matches) compiledMatches {
-	var c compiledMatches
-	field, index := map[string]int{}, map[term]int{}
-	for _, g := range m {
-		var alt [][]int
-		at := map[string]int{}
-		for _, t := range g {
-			if _, ok := field[t.Field]; !ok {
-				field[t.Field] = len(c.fields)
-				c.fields, c.byf = append(c.fields, t.Field), append(c.byf, nil)
+func compileMatches(ms Matches) matchState {
+	var c matchState
+	for _, g := range ms {
+		var fields [][]int
+		for _, alternatives := range g.byField() {
+			var terms []int
+			for _, m := range alternatives {
+				i := slices.Index(c.terms, m)
+				if i < 0 {
+					i, c.terms = len(c.terms), append(c.terms, m)
+				}
+				terms = append(terms, i)
 			}
-			k := term{t.Field, t.Value}
-			i, ok := index[k]
-			if !ok {
-				i = len(c.terms)
-				index[k] = i
-				c.terms = append(c.terms, k)
-				c.byf[field[t.Field]] = append(c.byf[field[t.Field]], i)
-			}
-			j, ok := at[t.Field]
-			if !ok {
-				j = len(alt)
-				at[t.Field], alt = j, append(alt, nil)
-			}
-			alt[j] = append(alt[j], i)
+			fields = append(fields, terms)
 		}
-		c.groups = append(c.groups, alt)
+		c.groups = append(c.groups, fields)
 	}
 	c.seen = make([]bool, len(c.terms))
 	return c
 }
 
-func (c *compiledMatches) reset() { clear(c.seen) }
+func (c *matchState) reset() { clear(c.seen) }
 
-func (c *compiledMatches) see(field int, value []byte) {
-	for _, i := range c.byf[field] {
-		if string(value) == c.terms[i].value {
+// see takes note of a field's value; terms are those of the field.
+func (c *matchState) see(terms []int, value []byte) {
+	for _, i := range terms {
+		if string(value) == c.terms[i].Value {
 			c.seen[i] = true
 		}
 	}
 }
 
-// ok says whether what was seen satisfies a group; no group at all is satisfied by everything.
-func (c *compiledMatches) ok() bool {
-next:
-	for _, g := range c.groups {
-	alternatives:
-		for _, alt := range g {
-			for _, i := range alt {
-				if c.seen[i] {
-					continue alternatives
-				}
-			}
-			continue next
-		}
-		return true
-	}
-	return len(c.groups) == 0
+// ok reports whether the fields seen satisfy a group. Without groups every entry matches.
+func (c *matchState) ok() bool {
+	return len(c.groups) == 0 || slices.ContainsFunc(c.groups, func(fields [][]int) bool {
+		return !slices.ContainsFunc(fields, func(alternatives []int) bool {
+			return !slices.ContainsFunc(alternatives, func(i int) bool { return c.seen[i] })
+		})
+	})
 }

@@ -8,13 +8,13 @@ import (
 )
 
 // wanted is a field that is asked for, in the form in which it begins a payload.
-type wanted struct {
+type fieldPrefix struct {
 	name       string // with the =
 	head, mask uint64 // its first 8 bytes at most, as a word
 }
 
-func wantedFields(names []string) []wanted {
-	w := make([]wanted, len(names))
+func fieldPrefixes(names []string) []fieldPrefix {
+	w := make([]fieldPrefix, len(names))
 	for i, n := range names {
 		w[i].name = n + "="
 		var b, m [8]byte
@@ -25,8 +25,8 @@ func wantedFields(names []string) []wanted {
 	return w
 }
 
-// wantedField says which of the fields a payload is, -1 for none.
-func (r *Reader) wantedField(p []byte) int {
+// exportField says which of the fields a payload is, -1 for none.
+func (r *Reader) fieldIndex(p []byte) int {
 	var head uint64
 	if len(p) >= 8 {
 		head = binary.LittleEndian.Uint64(p)
@@ -35,8 +35,8 @@ func (r *Reader) wantedField(p []byte) int {
 		copy(b[:], p)
 		head = binary.LittleEndian.Uint64(b[:])
 	}
-	for i := range r.want {
-		w := &r.want[i]
+	for i := range r.fields {
+		w := &r.fields[i]
 		if (head^w.head)&w.mask == 0 && len(p) >= len(w.name) && string(p[:len(w.name)]) == w.name {
 			return i
 		}
@@ -106,9 +106,8 @@ func (v *values) finish() {
 
 // load makes an entry of what stands at a location. Data objects that cannot be read are left out, and noted.
 func (r *Reader) load(f *file, l *location, e *Entry, v *values) {
-	e.Realtime, e.Monotonic, e.Seqnum, e.XorHash = l.realtime, l.monotonic, l.seqnum, l.xorHash
-	e.SeqnumID, e.BootID = l.seqnumID, l.bootID
-	if len(r.want) == 0 {
+	e.Cursor = l.Cursor
+	if len(r.fields) == 0 {
 		return
 	}
 	v.reset()
@@ -117,7 +116,7 @@ func (r *Reader) load(f *file, l *location, e *Entry, v *values) {
 }
 
 func (r *Reader) fill(f *file, l *location, v *values) {
-	missing := len(r.want)
+	missing := len(r.fields)
 	items, width, err := f.items(l.offset)
 	if err != nil {
 		r.damaged(f, err)
@@ -158,8 +157,8 @@ func (r *Reader) value(f *file, off uint64, c *slot) (i int, p []byte, err error
 			return -1, nil, f.corrupt(off, "%v", err)
 		}
 	}
-	if i = r.wantedField(p); i >= 0 {
-		p = p[len(r.want[i].name):]
+	if i = r.fieldIndex(p); i >= 0 {
+		p = p[len(r.fields[i].name):]
 		p = p[:min(len(p), r.o.MaxValue)]
 	}
 	if f.le64(off+dataNEntries) > 1 {
@@ -207,8 +206,8 @@ func item(items []byte, width int) uint64 {
 type current struct{ r *Reader }
 
 func (c *current) each(_ *Entry, yield func(string, []byte) bool) {
-	if r := c.r; r.cur != nil && r.have {
-		r.each(r.cur, r.loc.offset, yield)
+	if r := c.r; r.curFile != nil && r.have {
+		r.each(r.curFile, r.loc.offset, yield)
 	}
 }
 
@@ -217,7 +216,7 @@ func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
 	if r.closed || f.dead {
 		return
 	}
-	r.at = f
+	r.parsing = f
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var again bool
 	defer r.caught(&again)
@@ -247,23 +246,10 @@ func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
 			r.damaged(f, f.corrupt(at, "a data object without a field name"))
 			continue
 		}
-		r.at = nil // what yield does is the caller's
-		more := yield(r.name(p[:k]), p[k+1:])
-		if r.at = f; !more {
+		r.parsing = nil // what yield does is the caller's
+		more := yield(r.names.intern(p[:k]), p[k+1:])
+		if r.parsing = f; !more {
 			return
 		}
 	}
-}
-
-// name gives a field's name as a string that is made once.
-func (r *Reader) name(p []byte) string {
-	if s, ok := r.names[string(p)]; ok {
-		return s
-	}
-	if r.names == nil || len(r.names) >= 1024 { // names are a sender's choice
-		r.names = map[string]string{}
-	}
-	s := string(p)
-	r.names[s] = s
-	return s
 }

@@ -46,26 +46,23 @@ type file struct {
 	lists  []*list     // of single and groups
 	seen   uint64      // n_entries when data objects that were missing were looked for last
 
-	state    fileState
-	from     uint64   // where to go on: entries before it (going up: behind it) are dealt with
-	cand     location // the next entry, when ready
-	warmth   byte     // what list.warm read
-	warmed   uint64   // the last entry that it touched
-	cache    []slot   // the reader's
-	several  bool     // several fields are wanted
-	syncErr  error
-	faults   int
-	bad      int       // places that could not be read
-	tries    int       // how often reading it was tried again
-	retry    time.Time // when to try again; zero: not
-	dead     bool      // set aside
-	relook   bool      // a page was gone: map it anew
-	cold     bool      // put off, since all its entries lie beyond those of others
-	late     bool      // found, or found readable again, after reading began
-	checked  bool      // its entries from here on were not read before: see Reader.isNew
-	readTo   uint64    // the sequence number up to which it was read
-	listed   bool      // found by the last look at the folders
-	unlinked time.Time // since when it is not
+	state     fileState
+	from      uint64   // where to go on: entries before it (going up: behind it) are dealt with
+	cand      location // the next entry, when ready
+	syncErr   error
+	faults    int
+	damages   int       // places that could not be read
+	tries     int       // how often reading it was tried again
+	retry     time.Time // when to try again; zero: not
+	dead      bool      // set aside
+	mustRemap bool      // a page could not be read: map it again
+	deferred  bool      // all its entries come after those of the active files
+	prefetch  prefetchState
+	late      bool      // found, or found readable again, after reading began
+	checked   bool      // its entries from here on were not read before: see Reader.isNew
+	readTo    uint64    // the sequence number up to which it was read
+	listed    bool      // found by the last look at the folders
+	unlinked  time.Time // since when it is not
 }
 
 // fileState says where a file stands in the merge.
@@ -312,12 +309,13 @@ func (f *file) entry(off uint64, l *location) error {
 	}
 	b := f.m[off : off+entryItems]
 	l.offset = off
-	l.seqnumID = f.seqnumID
-	l.seqnum = binary.LittleEndian.Uint64(b[entrySeqnum:])
-	l.realtime = binary.LittleEndian.Uint64(b[entryRealtime:])
-	l.monotonic = binary.LittleEndian.Uint64(b[entryMonotonic:])
-	copy(l.bootID[:], b[entryBootID:])
-	l.xorHash = binary.LittleEndian.Uint64(b[entryXorHash:])
+	l.SeqnumID = f.seqnumID
+	l.Seqnum = binary.LittleEndian.Uint64(b[entrySeqnum:])
+	l.Set = HasAll
+	l.Realtime = binary.LittleEndian.Uint64(b[entryRealtime:])
+	l.Monotonic = binary.LittleEndian.Uint64(b[entryMonotonic:])
+	copy(l.BootID[:], b[entryBootID:])
+	l.XorHash = binary.LittleEndian.Uint64(b[entryXorHash:])
 	return nil
 }
 

@@ -65,7 +65,7 @@ func (r *Reader) BreakExport() {
 
 // TryAgain sets after which times a file is tried again, and returns what puts them back.
 func TryAgain(d ...time.Duration) (restore func()) {
-	old := tryAgain
-	tryAgain = d
-	return func() { tryAgain = old }
+	old := retryAfter
+	retryAfter = d
+	return func() { retryAfter = old }
 }

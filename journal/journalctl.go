@@ -19,10 +19,10 @@ import (
 
 // What is asked of journalctl.
 const (
-	lookAgain = 250 * time.Millisecond // between two looks at files that journalctl reads: journald itself reports no sooner (POST_CHANGE_TIMER_INTERVAL_USEC)
-	maxRuns   = 3                      // how often a run that fails is repeated, behind what it gave
-	silence   = 2 * time.Minute        // a run that gives nothing for so long is ended
-	maxSaid   = 512                    // what is kept of a line on stderr
+	journalctlPoll    = 250 * time.Millisecond // between two looks at files that journalctl reads: journald itself reports no sooner (POST_CHANGE_TIMER_INTERVAL_USEC)
+	maxRuns           = 3                      // how often a run that fails is repeated, behind what it gave
+	journalctlTimeout = 2 * time.Minute        // a run that gives nothing for so long is ended
+	maxStderrLine     = 512                    // what is kept of a line on stderr
 )
 
 // FallbackError says that journalctl reads a file in our place, and why.
@@ -119,7 +119,7 @@ func (r *Reader) readyVia(g *file) bool {
 			v.last, v.runs, g.state, g.checked = Cursor{}, 0, taken, false
 		}
 		if v.proc == nil {
-			v.state, v.next, v.more = v.look(), time.Now().Add(lookAgain), false
+			v.state, v.next, v.more = v.look(), time.Now().Add(journalctlPoll), false
 			p, err := r.run(g)
 			if err != nil {
 				r.problem(problem{file: g, err: err})
@@ -132,7 +132,7 @@ func (r *Reader) readyVia(g *file) bool {
 			err := v.proc.end()
 			v.proc = nil
 			if err == nil {
-				r.solve(func(p *problem) bool { return p.file == g })
+				r.dropProblems(func(p *problem) bool { return p.file == g })
 			} else if v.runs++; v.runs < maxRuns || r.refuse(g, err) {
 				continue
 			}
@@ -145,12 +145,12 @@ func (r *Reader) readyVia(g *file) bool {
 			}
 			return false
 		}
-		v.proc.heard()
+		v.proc.alive()
 		v.runs = 0
 		e := v.proc.x.Entry()
-		g.cand = location{0, e.SeqnumID, e.Seqnum, e.Realtime, e.Monotonic, e.BootID, e.XorHash}
-		again := v.last == e.Cursor()
-		v.last = e.Cursor()
+		g.cand = location{Cursor: e.Cursor}
+		again := v.last == e.Cursor
+		v.last = e.Cursor
 		if !g.checked && !g.late && r.have && r.start.kind == atLocation && !r.before(&r.loc, &g.cand) {
 			continue // after a turn
 		}
@@ -213,7 +213,7 @@ func (r *Reader) run(g *file) (*process, error) {
 			return nil, err
 		}
 		if p.x.Next() {
-			v.last = p.x.Entry().Cursor()
+			v.last = p.x.Entry().Cursor
 		}
 		_ = p.kill()
 		t = target{atCursor, v.last}
@@ -247,7 +247,7 @@ func (v *journalctl) changed() bool {
 	if now := time.Now(); now.Before(v.next) {
 		return false
 	} else {
-		v.next = now.Add(lookAgain)
+		v.next = now.Add(journalctlPoll)
 	}
 	return v.look() != v.state
 }
@@ -273,11 +273,11 @@ func (v *journalctl) stop() {
 
 // process is one run of journalctl.
 type process struct {
-	cmd    *exec.Cmd
-	x      *ExportReader
-	said   lastLine
-	silent *time.Timer
-	cancel context.CancelFunc
+	cmd     *exec.Cmd
+	x       *ExportReader
+	stderr  lastLine
+	timeout *time.Timer
+	cancel  context.CancelFunc
 }
 
 // start runs journalctl over some files. Options give matches and fields; the entries hold all fields.
@@ -298,7 +298,7 @@ func start(paths []string, o Options, args ...string) (*process, error) {
 	p := &process{cmd: exec.CommandContext(ctx, "journalctl", all...), cancel: cancel}
 	p.cmd.Env = append(os.Environ(), "LC_ALL=C", "SYSTEMD_LOG_LEVEL=warning")
 	p.cmd.WaitDelay = time.Second // nothing else holds the pipes, but a hung Wait would hang the reader
-	p.cmd.Stderr = &p.said
+	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err == nil {
 		err = p.cmd.Start()
@@ -307,14 +307,14 @@ func start(paths []string, o Options, args ...string) (*process, error) {
 		cancel()
 		return nil, fmt.Errorf("files that journalctl should read are not read: %w", err)
 	}
-	p.silent = time.AfterFunc(silence, cancel)
+	p.timeout = time.AfterFunc(journalctlTimeout, cancel)
 	p.x = NewExport(out, Options{Fields: o.Fields, MaxValue: o.MaxValue})
 	p.x.all = true
 	return p, nil
 }
 
 // heard says that the process is at work.
-func (p *process) heard() { p.silent.Reset(silence) }
+func (p *process) alive() { p.timeout.Reset(journalctlTimeout) }
 
 // end waits for a process that has no more to say, and returns why it failed.
 func (p *process) end() error {
@@ -323,7 +323,7 @@ func (p *process) end() error {
 		p.cancel()
 	}
 	err := p.cmd.Wait()
-	p.silent.Stop()
+	p.timeout.Stop()
 	p.cancel()
 	switch {
 	case errors.Is(broken, io.ErrUnexpectedEOF) && err != nil: // it died while writing: that is the cause
@@ -333,7 +333,7 @@ func (p *process) end() error {
 	if err == nil {
 		return nil
 	}
-	if text := p.said.String(); text != "" {
+	if text := p.stderr.String(); text != "" {
 		return fmt.Errorf("journalctl: %w: %s", err, text)
 	}
 	return fmt.Errorf("journalctl: %w", err)
@@ -350,7 +350,7 @@ type lastLine struct{ line []byte }
 
 func (l *lastLine) Write(b []byte) (int, error) {
 	s := bufio.NewScanner(bytes.NewReader(b))
-	s.Buffer(make([]byte, 0, maxSaid), maxSaid)
+	s.Buffer(make([]byte, 0, maxStderrLine), maxStderrLine)
 	for s.Scan() {
 		if len(bytes.TrimSpace(s.Bytes())) > 0 {
 			l.line = append(l.line[:0], s.Bytes()...)

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// grace is how long a file that was removed stays open after we read it to its end: its writer may not have noticed.
-const grace = time.Minute
+// deletedFileGrace is how long a file that was removed stays open after we read it to its end: its writer may not have noticed.
+const deletedFileGrace = time.Minute
 
 // inode names a file that is open, whatever its path is now.
 type inode struct{ dev, ino uint64 }
@@ -18,7 +18,7 @@ type inode struct{ dev, ino uint64 }
 // refresh lists the source's files and takes in those that are new; it says whether there are any. A file that is gone is kept
 // until it is read.
 func (r *Reader) refresh() (fresh bool) {
-	r.at = nil
+	r.parsing = nil
 	l := r.src.list()
 	if r.watcher.set(l.watch) {
 		l = r.src.list() // what came between the first look and the watch
@@ -95,7 +95,7 @@ func (r *Reader) refresh() (fresh bool) {
 			if f.unlinked.IsZero() {
 				f.unlinked = now
 			}
-			if f.dead || f.state == done && f.fd == nil || (f.state == done || f.state == atEnd) && now.Sub(f.unlinked) > grace {
+			if f.dead || f.state == done && f.fd == nil || (f.state == done || f.state == atEnd) && now.Sub(f.unlinked) > deletedFileGrace {
 				r.forget(f)
 				continue
 			}
@@ -104,10 +104,10 @@ func (r *Reader) refresh() (fresh bool) {
 	}
 	clear(r.files[len(kept):])
 	r.files = kept
-	fresh = r.revive() || fresh
+	fresh = r.retryFailed() || fresh
 	r.regroup()
-	r.lead = nil
-	r.solve(func(p *problem) bool {
+	r.leader = nil
+	r.dropProblems(func(p *problem) bool {
 		if p.file != nil {
 			return !slices.Contains(r.files, p.file) && !slices.Contains(r.groups, p.file)
 		}
@@ -137,9 +137,9 @@ func (r *Reader) forget(f *file) {
 			break
 		}
 	}
-	if r.cur == f {
-		r.note()
-		r.cur = nil
+	if r.curFile == f {
+		r.saveMark()
+		r.curFile = nil
 	}
 	if r.found.f == f {
 		r.found.f = nil

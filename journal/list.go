@@ -7,14 +7,14 @@ import "encoding/binary"
 //
 // The items of a list grow towards the end of the file; that is checked where it is relied on.
 type list struct {
-	payload []byte // FIELD=value; nil: all entries of the file
-	given   bool   // each of its entries is one to give: worth warming up
-	data    uint64 // the data object; 0: none yet
-	n       uint64 // how many entries, when looked last
-	blocks  []block
-	b       int    // the block used last
-	i       uint64 // where cur stands
-	cur     uint64 // the entry found last; 0: none
+	eachMatches bool   // every entry of the list matches, so it is worth prefetching
+	payload     []byte // FIELD=value; nil: all entries of the file
+	data        uint64 // the data object; 0: none yet
+	n           uint64 // how many entries, when looked last
+	blocks      []block
+	b           int    // the block used last
+	i           uint64 // where cur stands
+	cur         uint64 // the entry found last; 0: none
 }
 
 // block is one array of the chain.
@@ -60,87 +60,6 @@ func (l *list) at(f *file, i uint64) (uint64, error) {
 		return uint64(binary.LittleEndian.Uint32(f.m[o : o+4])), nil
 	}
 	return f.word(b.items + 8*k), nil
-}
-
-// ahead is how many entries are touched at once. A processor keeps a dozen or two of loads under way.
-const ahead = 16
-
-// warm touches the entries from i on, which are read next, and the data objects that were written with each. Entries lie on pages of their
-// own, so that a reader waits for memory several times at each; the loads here do not wait for one another. It is a hint
-// and no more: nothing is concluded from what it reads, and it reads nothing outside the file.
-//
-// Addresses are gathered first and loaded then, in loops of a few instructions: a processor looks that far ahead for loads
-// that it can begin, and no further.
-func (l *list) warm(f *file, i uint64) {
-	const (
-		line = 64   // bytes that are loaded at once
-		page = 4096 // what an entry brought with it lies closer than that
-		own  = 3    // such objects, about: its message, its times
-		more = 6    // objects that are not at hand, where several fields are wanted: its process as well
-		some = 20   // items of an entry, about
-	)
-	width := uint64(16)
-	if f.compact {
-		width = 4
-	}
-	m, reach := f.m[:f.limit], entryItems+some*width
-	var entries [ahead]uint64
-	n := 0
-	for k := range uint64(ahead) {
-		if i+k >= l.n {
-			break
-		}
-		o, err := l.at(f, i+k)
-		if err != nil || o >= f.limit || f.limit-o < reach {
-			break
-		}
-		if o > f.warmed { // else it is in another list, too
-			entries[n] = o
-			n++
-		}
-	}
-	if n == 0 {
-		return
-	}
-	f.warmed = entries[n-1]
-	var sum byte
-	for at := uint64(0); at < reach; at += line {
-		for _, o := range entries[:n] {
-			sum += m[o+at]
-		}
-	}
-	for _, o := range entries[:n] {
-		sum += m[o+reach-1]
-	}
-	var objects [ahead * more]uint64
-	found := 0
-	for _, o := range entries[:n] {
-		end := o + binary.LittleEndian.Uint64(m[o+objSize:])
-		if end < o+reach/2 || end > f.limit {
-			continue
-		}
-		first, most := end-own*width, found+more
-		if f.several {
-			first = o + entryItems
-		}
-		for at := end - width; at >= first && found < most; at -= width {
-			d := item(m[at:], int(width))
-			if d < o && (o-d < page || f.several && !f.cache[slotOf(f, d)].is(f, d)) {
-				objects[found] = d
-				found++
-			}
-		}
-	}
-	for _, d := range objects[:found] {
-		sum += m[d]
-	}
-	for _, d := range objects[:found] {
-		sum += m[d+line]
-	}
-	for _, d := range objects[:found] {
-		sum += m[d+2*line]
-	}
-	f.warmth = sum
 }
 
 // seekBlock makes l.b the block that holds item i, following the chain as far as needed.
@@ -194,7 +113,9 @@ func (l *list) seekBlock(f *file, i uint64) (bool, error) {
 }
 
 // reset forgets all but what the list is of.
-func (l *list) reset() { *l = list{payload: l.payload, given: l.given, blocks: l.blocks[:0]} }
+func (l *list) reset() {
+	*l = list{payload: l.payload, eachMatches: l.eachMatches, blocks: l.blocks[:0]}
+}
 
 // seekGE gives the first entry at p or behind it, 0 when there is none yet.
 func (l *list) seekGE(f *file, p uint64) (uint64, error) {
@@ -205,8 +126,8 @@ func (l *list) seekGE(f *file, p uint64) (uint64, error) {
 	if l.cur != 0 && l.cur < p {
 		lo = l.i + 1
 		if lo < l.n { // the common case: the one after the last
-			if l.given && lo%ahead == 0 {
-				l.warm(f, lo)
+			if l.eachMatches && lo%prefetchCount == 0 {
+				l.prefetch(f, lo)
 			}
 			o, err := l.at(f, lo)
 			if err != nil {

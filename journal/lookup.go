@@ -69,10 +69,10 @@ func (k *lookup) ask(g *file, c *Cursor) (*Entry, bool) {
 	k.proc = p
 	for n := 0; n < maxAsked && p.x.Next(); n++ {
 		e := p.x.Entry()
-		if c.Names(e.Cursor()) {
+		if c.Names(e.Cursor) {
 			return e, true
 		}
-		l := location{0, e.SeqnumID, e.Seqnum, e.Realtime, e.Monotonic, e.BootID, e.XorHash}
+		l := location{Cursor: e.Cursor}
 		if !(c.hasSeqnum() && e.SeqnumID != c.SeqnumID) && beyond(c, &l) {
 			break
 		}
@@ -94,7 +94,7 @@ func (r *Reader) Locate(id ID128, seqnum uint64) (Cursor, bool) {
 	if !ok {
 		return Cursor{}, false
 	}
-	return e.Cursor(), true
+	return e.Cursor, true
 }
 
 func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
@@ -104,11 +104,11 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 	if e := &f.ends; e.n > 0 && c.hasSeqnum() && (c.Seqnum < e.headSeq || e.archived && c.Seqnum > e.tailSeq) {
 		return false, false
 	}
-	r.at = f
+	r.parsing = f
 	defer r.caught(&again)
 	// A file that is at hand for this alone stays so until another is.
 	if r.found.f != f {
-		if old := r.found.f; old != nil && old.state == done && old != r.cur {
+		if old := r.found.f; old != nil && old.state == done && old != r.curFile {
 			old.close()
 		} else if old != nil && old.state == unplaced {
 			old.unmap()
@@ -123,14 +123,14 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 	}
 	r.found.f = f
 	all := list{} // not f.all: that one is where the reader is
-	o, err := f.place(&all, c, down, &r.z)
+	o, err := f.seekTo(&all, c, down, &r.z)
 	for err == nil {
 		if o, err = all.seekGE(f, o); err != nil || o == 0 || o >= f.limit {
 			break
 		}
 		l := &r.found.loc
 		if f.entry(o, l) == nil {
-			if c.Names(l.cursor()) {
+			if c.Names(l.Cursor) {
 				r.load(f, l, &r.found.entry, &r.found.values)
 				return true, false
 			}
@@ -147,11 +147,11 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 func beyond(c *Cursor, l *location) bool {
 	switch {
 	case c.hasSeqnum():
-		return l.seqnum > c.Seqnum
+		return l.Seqnum > c.Seqnum
 	case c.hasMonotonic():
-		return l.bootID != c.BootID || l.monotonic > c.Monotonic
+		return l.BootID != c.BootID || l.Monotonic > c.Monotonic
 	}
-	return l.realtime > c.Realtime
+	return l.Realtime > c.Realtime
 }
 
 func (k *lookup) each(_ *Entry, yield func(string, []byte) bool) {

@@ -3,19 +3,20 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// Match asks for entries that hold Field with exactly Value.
+// Match selects entries in which Field has exactly this Value.
 type Match struct{ Field, Value string }
 
-// Group asks for entries that satisfy all its fields; of several values of one field, any will do.
+// Group selects entries that match in every field it names. If it has several values of a field, any of them matches.
 type Group []Match
 
-// Matches asks for entries that satisfy at least one of its groups. Empty Matches ask for every entry.
+// Matches selects entries that at least one of its groups selects. Empty Matches select every entry.
 type Matches []Group
 
-// String gives journalctl's arguments, joined by spaces. It is for people: values are not quoted.
+// String returns journalctl's arguments, joined by spaces. It is for people: values are not quoted.
 func (ms Matches) String() string {
 	var b strings.Builder
 	for i, g := range ms {
@@ -32,22 +33,43 @@ func (ms Matches) String() string {
 	return b.String()
 }
 
-// check refuses matches that could never be meant, before any file is read.
+// check returns an error for matches that are a mistake.
 func (ms Matches) check() error {
 	for _, g := range ms {
 		if len(g) == 0 {
-			return errors.New("an empty group of matches: leave it out, or ask for every entry with no group at all")
+			return errors.New("empty group of matches: omit it, or use no groups at all to select every entry")
 		}
 		for _, m := range g {
-			if !validField(m.Field) {
-				return fmt.Errorf("%q is not a field name: want A-Z, 0-9 and _, at most 64", clip(m.Field))
+			if err := checkField(m.Field); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// validField is journald's own rule (journal_field_valid): at most 64 of A-Z, 0-9 and _, not beginning with a digit.
+// byField splits a group into its fields, in the order in which they first occur: one match of each must hold.
+func (g Group) byField() [][]Match {
+	var fields [][]Match
+	for _, m := range g {
+		i := slices.IndexFunc(fields, func(f []Match) bool { return f[0].Field == m.Field })
+		if i < 0 {
+			i, fields = len(fields), append(fields, nil)
+		}
+		fields[i] = append(fields[i], m)
+	}
+	return fields
+}
+
+// checkField returns an error for a name that journald does not accept as a field.
+func checkField(name string) error {
+	if !validField(name) {
+		return fmt.Errorf("%q is not a field name: expected at most 64 of A-Z, 0-9 and _, no digit first", clip(name))
+	}
+	return nil
+}
+
+// validField is journald's rule (journal_field_valid): at most 64 of A-Z, 0-9 and _, not beginning with a digit.
 func validField(s string) bool {
 	if len(s) == 0 || len(s) > 64 || s[0] >= '0' && s[0] <= '9' {
 		return false

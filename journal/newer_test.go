@@ -35,7 +35,7 @@ func TestNewer(t *testing.T) {
 	var cursors []journal.Cursor
 	for i := 0; r.Next(); i++ {
 		e := r.Entry()
-		cursors = append(cursors, e.Cursor())
+		cursors = append(cursors, e.Cursor)
 		if got := string(e.Field(0)); got != fmt.Sprint(i) {
 			t.Fatalf("%s where %d is due", got, i)
 		}
@@ -84,7 +84,7 @@ func TestNewer(t *testing.T) {
 			t.Errorf("behind %d by match: %s", i, tenth.Entry().Field(0))
 		}
 		e, ok := tenth.At(cursors[i])
-		if !ok || string(e.Field(0)) != fmt.Sprint(i) || e.Cursor() != cursors[i] {
+		if !ok || string(e.Field(0)) != fmt.Sprint(i) || e.Cursor != cursors[i] {
 			t.Errorf("at %d: %v", i, ok)
 		}
 		if c, ok := r.Locate(cursors[i].SeqnumID, cursors[i].Seqnum); !ok || c != cursors[i] {

@@ -142,7 +142,7 @@ func (p pair) forward(t *testing.T) []string {
 			t.Fatal(err)
 		}
 		e := p.ours.Entry()
-		if c := e.Cursor().String(); c != want.Cursor {
+		if c := e.Cursor.String(); c != want.Cursor {
 			t.Fatalf("entry %d: ours is %s, libsystemd's %s", len(cursors), c, want.Cursor)
 		}
 		equal(t, e, want)
@@ -213,7 +213,7 @@ func (p pair) boots(t *testing.T, files, sel []string) {
 				t.Fatal(err)
 			}
 			r := nextOf(t, readers, files, m, c.BootID, way.oursSeek, way.oursStep)
-			if got := r.Entry().Cursor().String(); got != want.Cursor {
+			if got := r.Entry().Cursor.String(); got != want.Cursor {
 				t.Fatalf("%q %s, entry %d: ours is %s, libsystemd's %s", sel, way.name, n, got, want.Cursor)
 			}
 			equal(t, r.Entry(), want)
@@ -250,7 +250,7 @@ func (p pair) backward(t *testing.T, cursors []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c := p.ours.Entry().Cursor().String(); c != want {
+		if c := p.ours.Entry().Cursor.String(); c != want {
 			t.Fatalf("backward, entry %d: ours is %s, libsystemd's %s", i, c, want)
 		}
 	}
@@ -313,7 +313,7 @@ func (p pair) same(t *testing.T, n uint64, err error, ok bool, what string) {
 		}
 	}
 	if ok {
-		got = p.ours.Entry().Cursor().String()
+		got = p.ours.Entry().Cursor.String()
 	}
 	if got != want {
 		t.Fatalf("%s: ours is %s, libsystemd's %s", what, got, want)

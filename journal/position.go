@@ -82,21 +82,21 @@ func (p *Position) mark(origin string) (c Cursor, own bool) {
 
 // reached says whether an entry of an origin is not behind a mark, which is of the same origin (own) or of another one.
 func reached(m *Cursor, own bool, origin string, l *location) bool {
-	sameBoot := m.hasMonotonic() && l.bootID == m.BootID
+	sameBoot := m.hasMonotonic() && l.BootID == m.BootID
 	switch {
-	case m.hasSeqnum() && l.seqnumID == m.SeqnumID:
-		if l.seqnum <= m.Seqnum {
+	case m.hasSeqnum() && l.SeqnumID == m.SeqnumID:
+		if l.Seqnum <= m.Seqnum {
 			return true
 		}
 		return sameBoot && ordered(origin) && copied(l, m)
 	case sameBoot:
-		return l.monotonic <= m.Monotonic
-	case m.hasMonotonic() && l.bootID == currentBoot():
+		return l.Monotonic <= m.Monotonic
+	case m.hasMonotonic() && l.BootID == currentBoot():
 		return false
 	case own && m.hasMonotonic() && m.BootID == currentBoot():
 		return true // its boot is over, and was before this one
 	}
-	return m.hasRealtime() && l.realtime <= m.Realtime
+	return m.hasRealtime() && l.Realtime <= m.Realtime
 }
 
 // currentBoot is CurrentBoot, read once. A service with ProcSubset=pid cannot read the id from /proc; its unit sets BootVariable.
@@ -127,44 +127,40 @@ type mark struct {
 // known says whether anything of the origin was read, and up to where.
 func (m *mark) known() (Cursor, bool) {
 	if m.f != nil {
-		return m.loc.cursor(), true
+		return m.loc.Cursor, true
 	}
 	return m.cursor, !m.cursor.IsZero()
 }
 
 // repeats says whether an entry of file f was given before, from another file of the same origin.
 func (m *mark) repeats(f *file, l *location) bool {
-	if m.f == nil || m.f == f || !m.ordered || l.bootID != m.loc.bootID {
-		return false
-	}
-	c := m.loc.cursor()
-	return copied(l, &c)
+	return m.f != nil && m.f != f && m.ordered && l.BootID == m.loc.BootID && copied(l, &m.loc.Cursor)
 }
 
 // copied reports whether an entry of an ordered origin was stored before the entry c or is a copy of it, whatever its sequence number:
 // a copy is numbered anew, but keeps its clocks. Two equal entries within a microsecond share everything but the number; the second
 // one follows the first directly, which a copy does not.
 func copied(l *location, c *Cursor) bool {
-	if l.monotonic != c.Monotonic {
-		return l.monotonic < c.Monotonic
+	if l.Monotonic != c.Monotonic {
+		return l.Monotonic < c.Monotonic
 	}
-	next := c.hasSeqnum() && l.seqnumID == c.SeqnumID && l.seqnum == c.Seqnum+1
-	return l.realtime == c.Realtime && l.xorHash == c.XorHash && !next
+	next := c.hasSeqnum() && l.SeqnumID == c.SeqnumID && l.Seqnum == c.Seqnum+1
+	return l.Realtime == c.Realtime && l.XorHash == c.XorHash && !next
 }
 
 // note brings the mark of the current entry's origin up to date. That is left until it is needed, since most entries come of one file.
-func (r *Reader) note() {
-	if r.have && r.cur != nil {
-		r.cur.mark.loc, r.cur.mark.f = r.loc, r.cur
+func (r *Reader) saveMark() {
+	if r.have && r.curFile != nil {
+		r.curFile.mark.loc, r.curFile.mark.f = r.loc, r.curFile
 	}
 }
 
 // Position is how far the reader has come going down.
 func (r *Reader) Position() Position {
-	r.note()
+	r.saveMark()
 	p := Position{last: r.start.cursor, marks: map[string]Cursor{}}
 	if r.have {
-		p.last = r.loc.cursor()
+		p.last = r.loc.Cursor
 	}
 	for _, m := range r.marks {
 		if c, ok := m.known(); ok {
@@ -190,11 +186,11 @@ func (r *Reader) SeekPosition(p Position) {
 
 // Reached says whether the current entry was read at a position already.
 func (r *Reader) Reached(p Position) bool {
-	if r.cur == nil {
+	if r.curFile == nil {
 		return false
 	}
-	m, own := p.mark(r.cur.mark.origin)
-	return reached(&m, own, r.cur.mark.origin, &r.loc)
+	m, own := p.mark(r.curFile.mark.origin)
+	return reached(&m, own, r.curFile.mark.origin, &r.loc)
 }
 
 // markOf returns the mark of an origin.

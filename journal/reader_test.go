@@ -224,7 +224,7 @@ func TestSeekCursor(t *testing.T) {
 	every, tenth := reader(t, journal.Files(path)), reader(t, journal.Files(path), "PART=tenth")
 	var cursors []journal.Cursor
 	for every.Next() {
-		cursors = append(cursors, every.Entry().Cursor())
+		cursors = append(cursors, every.Entry().Cursor)
 	}
 	if len(cursors) != 41 {
 		t.Fatal(len(cursors), every.Problems())
@@ -300,7 +300,7 @@ func TestAt(t *testing.T) {
 		if got := string(r.Entry().Field(0)); got != fmt.Sprint(10*i) {
 			t.Fatalf("%s where %d is due", got, 10*i)
 		}
-		cursors = append(cursors, r.Entry().Cursor())
+		cursors = append(cursors, r.Entry().Cursor)
 		for _, k := range []int{0, i / 2, i} {
 			c := cursors[k]
 			if c2, ok := r.Locate(c.SeqnumID, c.Seqnum); !ok || c2 != c {

@@ -12,14 +12,14 @@ import (
 )
 
 // How new entries are noticed. journald tells inotify only every 250 ms (POST_CHANGE_TIMER_INTERVAL_USEC). So for a while after an
-// entry the mapped headers are looked at, which costs a few loads from memory: at first every glance, then ever more seldom, after a
+// entry the mapped headers are looked at, which costs a few loads from memory: at first every pollMin, then ever more seldom, after a
 // thirty-second part of the time that it has been quiet. An attack of one entry a second is so seen within 30 ms at some
-// 150 looks a second, and one of twenty within a few. After attentive the reader sleeps until inotify wakes it.
+// 150 looks a second, and one of twenty within a few. After pollWindow the reader sleeps until inotify wakes it.
 const (
-	glance    = time.Millisecond
-	relative  = 32
-	attentive = 10 * time.Second
-	blindLook = 250 * time.Millisecond // where inotify is not to be had
+	pollMin      = time.Millisecond
+	pollFraction = 32
+	pollWindow   = 10 * time.Second
+	pollFallback = 250 * time.Millisecond // where inotify is not to be had
 )
 
 // watcher tells of changes in folders, over inotify.
@@ -32,7 +32,7 @@ type watcher struct {
 	retry   time.Time     // when to look again at a file that was being made; zero: not
 	backoff time.Duration // how long retry was put off last
 
-	given uint64    // Reader.given when Wait was called last
+	steps uint64    // Reader.steps when Wait was last called
 	last  time.Time // when an entry was given last, as Wait sees it
 	woken uint64    // how often Wait looked, for tests
 }
@@ -126,7 +126,7 @@ func (w *watcher) changed() (changed bool) {
 	if changed {
 		w.retry = time.Time{}
 		if w.blind {
-			w.retry = time.Now().Add(blindLook)
+			w.retry = time.Now().Add(pollFallback)
 		}
 	}
 	return changed
@@ -160,31 +160,31 @@ func (r *Reader) Wait(ctx context.Context, atMost time.Duration) error {
 	w := &r.watcher
 	now := time.Now()
 	end := now.Add(atMost)
-	if w.given != r.given {
-		w.given, w.last = r.given, now
+	if w.steps != r.steps {
+		w.steps, w.last = r.steps, now
 	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		w.woken++
-		if r.pending() || r.news {
-			r.news = false
+		if r.pending() || r.problemsChanged {
+			r.problemsChanged = false
 			return nil
 		}
 		if now = time.Now(); !now.Before(end) {
 			return nil
 		}
 		until := end
-		quiet := now.Sub(w.last)
-		if quiet < attentive {
-			until = earlier(until, now.Add(max(glance, quiet/relative)))
+		idle := now.Sub(w.last)
+		if idle < pollWindow {
+			until = earlier(until, now.Add(max(pollMin, idle/pollFraction)))
 		}
 		if !w.retry.IsZero() {
 			until = earlier(until, w.retry)
 		}
 		for _, g := range r.groups {
-			until = earlier(until, now.Add(max(lookAgain, g.via.next.Sub(now))))
+			until = earlier(until, now.Add(max(journalctlPoll, g.via.next.Sub(now))))
 		}
 		if err := w.sleep(ctx, until); err != nil {
 			return err
@@ -254,12 +254,12 @@ func (r *Reader) pending() bool {
 
 func (r *Reader) tryPending() (found, again bool) {
 	defer r.caught(&again)
-	r.at = nil
+	r.parsing = nil
 	if r.watcher.changed() && r.refresh() {
 		found = true
 	}
 	for _, f := range r.active {
-		r.at = f
+		r.parsing = f
 		switch {
 		case f.via != nil:
 			if f.state == atEnd && f.via.changed() {
@@ -272,5 +272,5 @@ func (r *Reader) tryPending() (found, again bool) {
 			f.state, found = taken, true
 		}
 	}
-	return found || len(r.cold) > 0, false
+	return found || len(r.deferred) > 0, false
 }

@@ -4,18 +4,8 @@ import "cmp"
 
 // location is where an entry stands in the order of entries, and in its file.
 type location struct {
-	offset    uint64
-	seqnumID  ID128
-	seqnum    uint64
-	realtime  uint64
-	monotonic uint64
-	bootID    ID128
-	xorHash   uint64
-}
-
-// cursor names the entry.
-func (l *location) cursor() Cursor {
-	return Cursor{l.seqnumID, l.seqnum, l.bootID, l.monotonic, l.realtime, l.xorHash, HasAll}
+	offset uint64 // in the file; 0 where journalctl reads it
+	Cursor        // complete
 }
 
 // compare orders entries of several files as sd_journal does: by sequence number where one journald counted them, by the
@@ -24,16 +14,16 @@ func (l *location) cursor() Cursor {
 // It is not a total order where a clock was set back; then, as with sd_journal, the entries of one file still come in the
 // file's order.
 func compare(a, b *location) int {
-	if a.seqnumID == b.seqnumID && a.seqnum != b.seqnum {
-		return cmp.Compare(a.seqnum, b.seqnum)
+	if a.SeqnumID == b.SeqnumID && a.Seqnum != b.Seqnum {
+		return cmp.Compare(a.Seqnum, b.Seqnum)
 	}
-	if a.bootID == b.bootID && a.monotonic != b.monotonic {
-		return cmp.Compare(a.monotonic, b.monotonic)
+	if a.BootID == b.BootID && a.Monotonic != b.Monotonic {
+		return cmp.Compare(a.Monotonic, b.Monotonic)
 	}
-	if a.realtime != b.realtime {
-		return cmp.Compare(a.realtime, b.realtime)
+	if a.Realtime != b.Realtime {
+		return cmp.Compare(a.Realtime, b.Realtime)
 	}
-	return cmp.Compare(a.xorHash, b.xorHash)
+	return cmp.Compare(a.XorHash, b.XorHash)
 }
 
 // direction of a step: down is forward in time.
@@ -44,32 +34,25 @@ const (
 	up   direction = -1
 )
 
-// setMatches prepares the lists that Matches need.
+// setMatches makes the lists that Matches need.
 func (f *file) setMatches(ms Matches) {
 	f.lists, f.groups, f.single = nil, nil, nil
 	for _, g := range ms {
 		var fields [][]*list
-		index := map[string]int{}
-		for _, m := range g {
-			l := &list{payload: []byte(m.Field + "=" + m.Value)}
-			f.lists = append(f.lists, l)
-			i, ok := index[m.Field]
-			if !ok {
-				i = len(fields)
-				index[m.Field] = i
-				fields = append(fields, nil)
+		byField := g.byField()
+		for _, alternatives := range byField {
+			var lists []*list
+			for _, m := range alternatives {
+				lists = append(lists, &list{payload: []byte(m.Field + "=" + m.Value), eachMatches: len(byField) == 1})
 			}
-			fields[i] = append(fields[i], l)
+			fields, f.lists = append(fields, lists), append(f.lists, lists...)
 		}
 		f.groups = append(f.groups, fields)
-		for _, l := range fields[0] {
-			l.given = len(fields) == 1
-		}
 	}
 	switch len(f.lists) {
 	case 0:
 		f.single = &f.all
-		f.all.given = true
+		f.all.eachMatches = true
 	case 1:
 		f.single = f.lists[0]
 	}
@@ -181,7 +164,7 @@ func (f *file) more(z *inflater) bool {
 		}
 		if missing {
 			if f.lookup(z) != nil {
-				f.relook = true // the step that follows looks again, and reports the error
+				f.mustRemap = true // the step that follows looks again, and reports the error
 				return true
 			}
 		} else {
@@ -200,11 +183,11 @@ func (f *file) more(z *inflater) bool {
 // place gives the offset from which a step in direction d begins, for a cursor: of the first entry that is not before it
 // (up: of the last not behind it).
 // all is a list of all entries of the file.
-func (f *file) place(all *list, c *Cursor, d direction, z *inflater) (uint64, error) {
+func (f *file) seekTo(all *list, c *Cursor, d direction, z *inflater) (uint64, error) {
 	before := func(a, b uint64) bool { return a < b || d == up && a == b }
 	switch {
 	case c.hasSeqnum() && c.SeqnumID == f.seqnumID:
-		p, _, err := f.bisect(all, d, func(l *location) bool { return before(l.seqnum, c.Seqnum) })
+		p, _, err := f.bisect(all, d, func(l *location) bool { return before(l.Seqnum, c.Seqnum) })
 		return p, err
 	case c.hasMonotonic():
 		boot := list{payload: []byte("_BOOT_ID=" + c.BootID.String())}
@@ -213,13 +196,13 @@ func (f *file) place(all *list, c *Cursor, d direction, z *inflater) (uint64, er
 			return 0, err
 		}
 		if boot.data != 0 {
-			p, ok, err := f.bisect(&boot, d, func(l *location) bool { return before(l.monotonic, c.Monotonic) })
+			p, ok, err := f.bisect(&boot, d, func(l *location) bool { return before(l.Monotonic, c.Monotonic) })
 			if ok || err != nil || !c.hasRealtime() {
 				return p, err
 			}
 		}
 	}
-	p, _, err := f.bisect(all, d, func(l *location) bool { return before(l.realtime, c.Realtime) })
+	p, _, err := f.bisect(all, d, func(l *location) bool { return before(l.Realtime, c.Realtime) })
 	return p, err
 }
 
@@ -243,9 +226,9 @@ func (f *file) bisect(l *list, d direction, before func(*location) bool) (p uint
 	return p, true, err
 }
 
-// behind gives the offset from which to look for entries that were not read at c. It may be that of an entry that was: see reached.
-func (f *file) behind(c *Cursor, z *inflater) (uint64, error) {
-	p, err := f.place(&f.all, c, down, z)
+// unreadFrom gives the offset from which to look for entries that were not read at c. It may be that of an entry that was: see reached.
+func (f *file) unreadFrom(c *Cursor, z *inflater) (uint64, error) {
+	p, err := f.seekTo(&f.all, c, down, z)
 	if now := currentBoot(); err != nil || !c.hasMonotonic() || c.BootID == now || c.hasSeqnum() && c.SeqnumID == f.seqnumID {
 		return p, err
 	} else { // entries of the running boot are new, whatever the clock said

@@ -95,7 +95,7 @@ func TestComplaint(t *testing.T) {
 		defer j.Close()
 		for j.Next() {
 			if bytes.HasPrefix(j.Entry().Field(0), []byte("Failed password")) {
-				cursors = append(cursors, j.Entry().Cursor().String())
+				cursors = append(cursors, j.Entry().Cursor.String())
 			}
 		}
 		return len(cursors) == 3

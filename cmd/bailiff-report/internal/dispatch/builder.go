@@ -180,7 +180,7 @@ func lineOf(e *journal.Entry, match *filter.Matcher) report.Line {
 	evidence.Convert(e, &f)
 	l := report.Line{
 		Time: time.UnixMicro(int64(e.Realtime)), Hostname: string(e.Field(len(builderFields) - 1)), Identifier: string(f.Identifier), PID: f.PID, Unit: string(f.Unit),
-		Message: bytes.Clone(f.Message[:min(len(f.Message), maxLine)]), Cursor: e.Cursor().String(),
+		Message: bytes.Clone(f.Message[:min(len(f.Message), maxLine)]), Cursor: e.Cursor.String(),
 	}
 	var h filter.Hit
 	if match != nil && match.Match(&f, &h) {
@@ -242,7 +242,7 @@ func bound(r *report.Report) {
 // parseBan reads an audit entry about a ban.
 func parseBan(e *journal.Entry) (*Ban, error) {
 	fields := map[string]string{}
-	b := &Ban{Cursor: e.Cursor(), Time: time.UnixMicro(int64(e.Realtime))}
+	b := &Ban{Cursor: e.Cursor, Time: time.UnixMicro(int64(e.Realtime))}
 	var addrs []netip.Addr
 	e.Each(func(name string, value []byte) bool {
 		if _, ok := fields[name]; !ok {

@@ -388,7 +388,7 @@ func (h *banReader) open(rebuilding bool) error {
 	}
 	defer start.Close()
 	if start.SeekTail(); start.Previous() {
-		return j.SeekCursor(start.Entry().Cursor())
+		return j.SeekCursor(start.Entry().Cursor)
 	}
 	j.SeekRealtime(uint64(d.began.UnixMicro()))
 	return nil
@@ -429,7 +429,7 @@ func (h *banReader) batch(dest *config.Destination, stop *journal.Position) (ban
 func (h *banReader) ban(entry *journal.Entry, dest *config.Destination) *builtReport {
 	b, err := parseBan(entry)
 	if err != nil {
-		h.d.log(audit.Warning, fmt.Sprintf("ban cannot be reported (%s): %v", entry.Cursor(), err))
+		h.d.log(audit.Warning, fmt.Sprintf("ban cannot be reported (%s): %v", entry.Cursor, err))
 		return nil
 	}
 	wanted := dest != nil && accepts(dest, b)
@@ -445,7 +445,7 @@ func (h *banReader) ban(entry *journal.Entry, dest *config.Destination) *builtRe
 	r := h.builder.build(b)
 	body, err := json.Marshal(r)
 	if err != nil {
-		h.d.log(audit.Warning, fmt.Sprintf("ban cannot be reported (%s): %v", entry.Cursor(), err))
+		h.d.log(audit.Warning, fmt.Sprintf("ban cannot be reported (%s): %v", entry.Cursor, err))
 		return nil
 	}
 	return &builtReport{ban: b, report: r, body: body}

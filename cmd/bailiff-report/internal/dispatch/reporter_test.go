@@ -192,7 +192,7 @@ func (b *bench) failures(addr string, n int) (cursors []string) {
 		defer j.Close()
 		for j.Next() {
 			if bytes.Contains(j.Entry().Field(0), []byte(mark)) {
-				cursors = append(cursors, j.Entry().Cursor().String())
+				cursors = append(cursors, j.Entry().Cursor.String())
 			}
 		}
 		return len(cursors) == n

@@ -214,7 +214,7 @@ func (l *mailLog) seek(self uint32, since int64) error {
 	l.r.SeekRealtime(uint64(max(0, since-time.Second.Microseconds())))
 	if l.r.Next() {
 		l.entry(self)
-		return l.r.SeekCursor(l.r.Entry().Cursor()) // continues after that entry
+		return l.r.SeekCursor(l.r.Entry().Cursor) // continues after that entry
 	}
 	l.r.SeekRealtime(uint64(max(0, time.Now().Add(-day).UnixMicro())))
 	return nil

@@ -91,7 +91,7 @@ func findMentions(ctx context.Context, address string, paths []string) (*mention
 			continue
 		}
 		r.Entries++
-		cursor := entry.Cursor()
+		cursor := entry.Cursor
 		r.Latest = append(r.Latest, mention{control.Line{
 			Time: time.UnixMicro(fe.Realtime), Unit: string(fe.Unit), Identifier: string(fe.Identifier), PID: fe.PID,
 			Message: strings.ToValidUTF8(string(fe.Message), "\uFFFD"), Cursor: cursor.String(),

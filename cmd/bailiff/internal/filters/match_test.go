@@ -22,7 +22,7 @@ func firstCursor(t *testing.T, dir string) string {
 	if !j.Next() {
 		t.Fatal("no entry")
 	}
-	c := j.Entry().Cursor()
+	c := j.Entry().Cursor
 	return c.String()
 }
 

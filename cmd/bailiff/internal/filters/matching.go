@@ -86,7 +86,7 @@ func (r *matching) readExport(in io.Reader) error {
 		entry := x.Entry()
 		evidence.Convert(entry, &fe)
 		trusted := r.m.Trusts(&fe)
-		if err := r.one(&fe, &trusted, entry.Cursor().String()); err != nil {
+		if err := r.one(&fe, &trusted, entry.Cursor.String()); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ type fileCursors struct {
 func (c *fileCursors) ref(e *journal.Entry) jail.Ref { return c.refs.Ref(e.SeqnumID, e.Seqnum) }
 
 func (c *fileCursors) keep(ref jail.Ref, e *journal.Entry) {
-	cursor := e.Cursor()
+	cursor := e.Cursor
 	c.trail.Keep(ref, &cursor)
 }
 
@@ -90,7 +90,7 @@ func (c *streamCursors) ref(*journal.Entry) jail.Ref {
 }
 
 func (c *streamCursors) keep(ref jail.Ref, e *journal.Entry) {
-	cursor := e.Cursor()
+	cursor := e.Cursor
 	c.all[ref] = cursor.String()
 	c.texts[c.all[ref]] = string(e.Field(messageField))
 }

@@ -207,7 +207,7 @@ func (r *reader) fill(j *journal.Reader, b *batch, upTo *journal.Position) bool 
 		f.ContainerTag = b.keep(f.ContainerTag, 512)
 		f.Identifier = b.keep(f.Identifier, 512)
 		b.entries = append(b.entries, f)
-		b.cursors = append(b.cursors, e.Cursor())
+		b.cursors = append(b.cursors, e.Cursor)
 		b.refs = append(b.refs, r.refs.Ref(e.SeqnumID, e.Seqnum))
 		b.sources = r.refs.Sources()
 	}
