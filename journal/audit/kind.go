@@ -1,41 +1,41 @@
 package audit
 
-// Kind says what an entry is about.
+// Kind is what an entry is about.
 type Kind uint8
 
-// The kinds. KindLog is an ordinary line of the log, without a MESSAGE_ID.
+// The kinds. KindLog is an ordinary log message, without a MESSAGE_ID.
 const (
 	KindLog              Kind = iota
-	KindBan                   // a prefix is kept out
-	KindExtend                // a ban in force was made longer, or closes more ports
+	KindBan                   // a prefix was banned
+	KindExtend                // a ban was prolonged, or closes more ports
 	KindObserved              // a jail that only observes would have banned a prefix
 	KindUnban                 // a ban ended or was lifted
-	KindAllow                 // a prefix was put on the allow list at run time
-	KindDisallow              // and taken off it
+	KindAllow                 // a prefix was added to the allow list at run time
+	KindDisallow              // a prefix was removed from it
 	KindStart                 // the daemon is ready
-	KindStop                  // the daemon ends
-	KindReload                // a new configuration is in force
-	KindReloadRefused         // a new configuration was refused, the old one stays
-	KindError                 // something went wrong and an admin should look at it
-	KindLag                   // the daemon reads the journal later than it is written
-	KindFirewallRepaired      // somebody else removed rules or sets of ours; they were made anew
-	KindFirewallChanged       // another backend is in use now, or rules of one that is not were removed
-	KindFirewallError         // the firewall does not do what it is told: bans are not in effect
-	KindJournalProblem        // a damaged journal file, a cursor that was vacuumed away, a clock set back
-	KindDropped               // journald suppressed messages of a watched unit: evidence is missing
-	KindLost                  // audit entries of ours could not be written
-	KindAllowList             // a published allow list was read anew
-	KindAllowListRefused      // a published allow list is not believed; the one before stays
+	KindStop                  // the daemon stops
+	KindReload                // a new configuration is in effect
+	KindReloadRefused         // a new configuration was rejected, and the previous one kept
+	KindError                 // an error that an administrator should look at
+	KindLag                   // the daemon reads the journal more slowly than it is written
+	KindFirewallRepaired      // rules or sets that something else had removed were restored
+	KindFirewallChanged       // another backend is in use, or rules of an unused one were removed
+	KindFirewallError         // the firewall rejects changes: bans are not in effect
+	KindJournalProblem        // a damaged journal file, a cursor that was vacuumed, a clock that was set back
+	KindSuppressed            // journald suppressed messages of a watched unit: evidence is missing
+	KindAuditLost             // audit entries could not be written
+	KindAllowList             // a published allow list was updated
+	KindAllowListRefused      // a published allow list was rejected, and the previous one kept
 	KindStateSetAside         // the state file was damaged or missing, and was rebuilt
-	KindReported              // bailiff-report: a destination took a report
+	KindReported              // bailiff-report: a destination accepted a report
 	KindReportDropped         // bailiff-report: a report will not be delivered
-	KindReportsHeld           // bailiff-report: a destination takes nothing until somebody does something
-	KindReportsFree           // bailiff-report: a destination that was held or failed works again
-	KindReportQueue           // bailiff-report: its queue was damaged, or cannot be written
+	KindReportsHeld           // bailiff-report: a destination is held until an operator acts
+	KindReportsResumed        // bailiff-report: a destination that was held or failing works again
+	KindReportQueue           // bailiff-report: the queue was damaged, or cannot be written
 )
 
-// kinds holds name, MESSAGE_ID and usual priority of each kind. An id never changes and is never used again for
-// something else: scripts and bailiff-report match on it, and units/catalog explains it. Made with systemd-id128 new.
+// kinds holds the name, MESSAGE_ID and usual priority of each kind. An id never changes and is never reused: scripts and bailiff-report
+// match on it, and units/catalog explains it. New ids are made with systemd-id128 new.
 var kinds = [...]struct {
 	name, id string
 	priority Priority
@@ -57,15 +57,15 @@ var kinds = [...]struct {
 	KindFirewallChanged:  {"firewall-changed", "a419f6525ad5474498a5aece745af90c", Notice},
 	KindFirewallError:    {"firewall-error", "de2228fa0d9e4ef5b7c73a1a9f2336df", Crit},
 	KindJournalProblem:   {"journal-problem", "b48a54a755de482bbb4414bae15d8b45", Warning},
-	KindDropped:          {"dropped", "2ed0a624bb3a42c197a173e6a1aac08f", Warning},
-	KindLost:             {"lost", "337803f68d32491983b8009246fb8966", Warning},
+	KindSuppressed:       {"suppressed", "2ed0a624bb3a42c197a173e6a1aac08f", Warning},
+	KindAuditLost:        {"audit-lost", "337803f68d32491983b8009246fb8966", Warning},
 	KindAllowList:        {"allow-list", "7b0fb596bb944a1bb59db8729d360a8a", Info},
 	KindAllowListRefused: {"allow-list-refused", "21931f02cb304fc28c8b54b7e5702755", Warning},
 	KindStateSetAside:    {"state-set-aside", "9e18998b5f9e4ceab14cb5c51aac1efb", Crit},
 	KindReported:         {"reported", "9677659f792d4e9ab6c0283fba4300f0", Info},
 	KindReportDropped:    {"report-dropped", "e0029f9843874637b051f7805849bc42", Warning},
 	KindReportsHeld:      {"reports-held", "af52c07ac45f4deab69d4f68e0e25a6f", Warning},
-	KindReportsFree:      {"reports-free", "b385825608fa40c9a8fefddc6a5f8eb5", Notice},
+	KindReportsResumed:   {"reports-resumed", "b385825608fa40c9a8fefddc6a5f8eb5", Notice},
 	KindReportQueue:      {"report-queue", "fc38307461644345af1df08abdab7b32", Err},
 }
 
@@ -80,7 +80,7 @@ func Kinds() []Kind {
 	return out
 }
 
-// KindOf returns the kind with that MESSAGE_ID.
+// KindOf returns the kind with a MESSAGE_ID.
 func KindOf(messageID string) (Kind, bool) {
 	for k := range kinds {
 		if kinds[k].id == messageID && messageID != "" {
@@ -98,7 +98,7 @@ func (k Kind) ID() string {
 	return kinds[k].id
 }
 
-// Priority is what entries of the kind have unless said otherwise.
+// Priority is the usual priority of entries of the kind.
 func (k Kind) Priority() Priority {
 	if int(k) >= len(kinds) {
 		return Info

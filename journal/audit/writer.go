@@ -67,7 +67,7 @@ type Writer struct {
 	bytes    int
 	freed    chan struct{} // closed when an entry has left the queue; nil: nobody waits for that
 	stats    Stats
-	reported uint64 // of stats.Lost, how many an entry of KindLost has told
+	reported uint64 // of stats.Lost, how many an entry of KindAuditLost has told
 	closed   bool
 }
 
@@ -281,7 +281,7 @@ func (w *Writer) run() {
 			data = w.queue[0]
 		} else if n := w.stats.Lost - w.reported; n > 0 && !w.closed {
 			w.reported = w.stats.Lost
-			e := Event(KindLost, fmt.Sprintf("%d audit entries were lost: journald did not take them in time", n),
+			e := Event(KindAuditLost, fmt.Sprintf("%d audit entries were lost: journald did not take them in time", n),
 				Field{"BAILIFF_LOST", strconv.FormatUint(n, 10)})
 			data = e.encode(w.opt.Identifier)
 			w.queue, w.bytes = append(w.queue, data), w.bytes+len(data)

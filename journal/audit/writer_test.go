@@ -248,7 +248,7 @@ func TestBounded(t *testing.T) {
 		}
 	}
 	f, _ := j.next()
-	if got := values(f, "MESSAGE_ID"); bans != maxEntries/4 || !slices.Equal(got, []string{KindLost.ID()}) || values(f, "BAILIFF_LOST")[0] != fmt.Sprint(lost) {
+	if got := values(f, "MESSAGE_ID"); bans != maxEntries/4 || !slices.Equal(got, []string{KindAuditLost.ID()}) || values(f, "BAILIFF_LOST")[0] != fmt.Sprint(lost) {
 		t.Errorf("%d bans came through; the entry after them is %q", bans, f)
 	}
 }

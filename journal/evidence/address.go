@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// ContainsAddress says whether a text contains an address, and not only as part of a longer one: 192.0.2.10 does not contain 192.0.2.1.
+// ContainsAddress reports whether a text contains an address that is not part of a longer one: 192.0.2.10 does not contain 192.0.2.1.
 func ContainsAddress(text, addr []byte) bool {
 	digits := "0123456789"
 	sep := byte('.')

@@ -154,7 +154,7 @@ func (d *Dispatcher) configure(s *configuration) {
 			text := oneLine(ep.err.Error())
 			d.event(audit.KindReportsHeld, fmt.Sprintf("reports to %s wait: %s", x.name, text), field, audit.Field{Name: audit.FieldError, Value: text})
 		case held != "" && now == "":
-			d.event(audit.KindReportsFree, fmt.Sprintf("reports to %s go out again: the configuration has changed", x.name), field)
+			d.event(audit.KindReportsResumed, fmt.Sprintf("reports to %s go out again: the configuration has changed", x.name), field)
 		}
 	}
 	for _, rp := range d.q.reports {

@@ -284,7 +284,7 @@ func (d *Dispatcher) retry(by control.Peer, req control.ReportsRequest) (r *cont
 		broken = broken || x.ep != nil && x.ep.err != nil
 		if x.hold != nil {
 			d.q.write(kindHold, recHold{Dest: x.name, Time: now.UnixMicro()}, nil)
-			d.event(audit.KindReportsFree, fmt.Sprintf("reports to %s are tried again: requested by %s", x.name, by.User),
+			d.event(audit.KindReportsResumed, fmt.Sprintf("reports to %s are tried again: requested by %s", x.name, by.User),
 				audit.Field{Name: audit.FieldDestination, Value: x.name}, audit.Field{Name: audit.FieldBy, Value: by.User})
 		}
 		x.pausedUntil, x.failures = time.Time{}, 0

@@ -73,7 +73,7 @@ func TestRetries(t *testing.T) {
 	b.script("one", take)
 	b.until("one", b.got("one", id))
 	b.until("one", b.got("one", id2))
-	b.told(audit.KindReportsFree, "reports to one go out again")
+	b.told(audit.KindReportsResumed, "reports to one go out again")
 	// A drop does not touch what is in hand.
 	r, err := b.ask().Drop(context.Background(), control.Peer{User: "root"}, control.ReportsRequest{Destination: "slow"})
 	if err != nil || r.Reports != 1 {
@@ -115,7 +115,7 @@ func TestRefusedAndHeld(t *testing.T) {
 	}
 	b.configure(reports("one: {" + prog + "}, held: {type: exec, command: [/bin/false]}, spent: {" + prog + "}"))
 	b.entry(map[string]string{"MESSAGE_ID": audit.KindReload.ID(), "MESSAGE": "reloaded"})
-	b.told(audit.KindReportsFree, "reports to held go out again")
+	b.told(audit.KindReportsResumed, "reports to held go out again")
 	b.until("what was held", b.got("held", id))
 	b.until("what was held", b.got("held", id2))
 	// What is no longer configured waits, and can be dropped.

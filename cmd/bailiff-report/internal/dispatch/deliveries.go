@@ -307,7 +307,7 @@ func (d *Dispatcher) delivered(it *delivery, receipt report.Receipt) {
 	d.count += uint64(len(it.reports))
 	d.change(it, done, nil)
 	if x.failures >= failuresBeforePause {
-		d.event(audit.KindReportsFree, fmt.Sprintf("reports to %s go out again: %d wait", x.name, len(x.all)), audit.Field{Name: audit.FieldDestination, Value: x.name})
+		d.event(audit.KindReportsResumed, fmt.Sprintf("reports to %s go out again: %d wait", x.name, len(x.all)), audit.Field{Name: audit.FieldDestination, Value: x.name})
 	}
 	if x.failures > 0 { // it works again: failed deliveries need not wait any longer
 		for _, it := range x.waiting {

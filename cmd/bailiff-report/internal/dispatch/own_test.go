@@ -47,7 +47,7 @@ func TestOwn(t *testing.T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, m := range b.entries {
-		if strings.Contains(m["MESSAGE"], "fail and are tried again") || m["MESSAGE_ID"] == audit.KindReportsFree.ID() {
+		if strings.Contains(m["MESSAGE"], "fail and are tried again") || m["MESSAGE_ID"] == audit.KindReportsResumed.ID() {
 			t.Errorf("said: %s", m["MESSAGE"])
 		}
 	}

@@ -18,15 +18,15 @@ func newCursors(ctx context.Context, in *past.Input) (cursors, error) {
 		return nil, err
 	}
 	// What leads to a ban lies farther apart here than in the daemon, since nobody is blocked.
-	return &fileCursors{ctx: ctx, src: src, trail: evidence.Trail{Size: 1 << 17}, locator: locator{src: src}}, nil
+	return &fileCursors{ctx: ctx, src: src, cache: evidence.CursorCache{Size: 1 << 17}, locator: locator{src: src}}, nil
 }
 
 // fileCursors keeps the latest cursors, and looks older ones up in the journal.
 type fileCursors struct {
 	ctx     context.Context
 	src     journal.Source
-	refs    evidence.Refs
-	trail   evidence.Trail
+	refs    evidence.RefTable
+	cache   evidence.CursorCache
 	locator locator
 }
 
@@ -34,14 +34,14 @@ func (c *fileCursors) ref(e *journal.Entry) jail.Ref { return c.refs.Ref(e.Seqnu
 
 func (c *fileCursors) keep(ref jail.Ref, e *journal.Entry) {
 	cursor := e.Cursor
-	c.trail.Keep(ref, &cursor)
+	c.cache.Add(ref, &cursor)
 }
 
 func (c *fileCursors) text(ref jail.Ref) string {
-	if cursor, ok := c.trail.Cursor(ref, c.refs.Sources()); ok {
+	if cursor, ok := c.cache.Cursor(ref, c.refs.Sources()); ok {
 		return cursor.String()
 	}
-	if ev, ok := c.trail.Evidence(ref, c.refs.Sources()); ok {
+	if ev, ok := c.cache.Evidence(ref, c.refs.Sources()); ok {
 		return ev.Text(&c.locator)
 	}
 	return ""

@@ -33,7 +33,7 @@ func (d *daemon) entries(b *batch) {
 		}
 		out := d.eng.Entry(&b.entries[i], b.refs[i])
 		if out.Hits > 0 {
-			d.journal.cursors.Keep(b.refs[i], &b.cursors[i])
+			d.journal.cursors.Add(b.refs[i], &b.cursors[i])
 			d.saver.dirtyCursor = true
 		}
 		if len(out.Failures) > 0 && !b.rebuild && d.hub.watched() {

@@ -24,11 +24,11 @@ const (
 type journalProgress struct {
 	pos      journal.Position
 	status   control.JournalStatus
-	sources  []journal.ID128 // that refs of entries point to
-	cursors  evidence.Trail  // of entries that may become evidence
-	caughtUp bool            // all entries from before the start have been judged
-	readAll  bool            // no entries are waiting
-	readTo   int64           // time of the last entry read, µs since 1970
+	sources  []journal.ID128      // that refs of entries point to
+	cursors  evidence.CursorCache // of entries that may become evidence
+	caughtUp bool                 // all entries from before the start have been judged
+	readAll  bool                 // no entries are waiting
+	readTo   int64                // time of the last entry read, µs since 1970
 	lagging  bool
 	dropped  time.Time // when journald last suppressed messages
 }
@@ -99,7 +99,7 @@ func (p *journalProgress) evidence(fs []jail.Failure) []evidence.Evidence {
 // journalNews records what a batch says about the journal itself.
 func (d *daemon) journalNews(b *batch, now time.Time) {
 	if b.dropped > 0 && !b.rebuild {
-		d.aud.Event(audit.KindDropped, fmt.Sprintf("journald suppressed %d messages by its rate limit: evidence may be missing (LogRateLimitIntervalSec=0 in the unit concerned prevents this)", b.dropped),
+		d.aud.Event(audit.KindSuppressed, fmt.Sprintf("journald suppressed %d messages by its rate limit: evidence may be missing (LogRateLimitIntervalSec=0 in the unit concerned prevents this)", b.dropped),
 			audit.Field{Name: "BAILIFF_DROPPED", Value: fmt.Sprint(b.dropped)})
 	}
 	for _, n := range b.notices {

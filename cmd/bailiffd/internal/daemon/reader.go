@@ -55,7 +55,7 @@ type position struct {
 // reader reads the journal in its own goroutine.
 type reader struct {
 	src    journal.Source
-	refs   evidence.Refs
+	refs   evidence.RefTable
 	out    chan *batch
 	free   chan *batch
 	failed chan error

@@ -20,21 +20,21 @@ func (l located) Locate(id journal.ID128, seq uint64) (journal.Cursor, bool) {
 	return cursor(seq), l[seq]
 }
 
-func TestTrail(t *testing.T) {
-	var refs Refs
-	var trail Trail
+func TestCursorCache(t *testing.T) {
+	var refs RefTable
+	var cache CursorCache
 	id := journal.ID128{1}
-	const n = trailSize + 1000
+	const n = defaultSize + 1000
 	var all []jail.Ref
 	for seq := uint64(1); seq <= n; seq++ {
 		r := refs.Ref(id, 7*seq)
 		c := cursor(7 * seq)
-		trail.Keep(r, &c)
+		cache.Add(r, &c)
 		all = append(all, r)
 	}
 	for i, r := range all {
 		seq := 7 * uint64(i+1)
-		e, ok := trail.Evidence(r, refs.Sources())
+		e, ok := cache.Evidence(r, refs.Sources())
 		if !ok || e.ID != id || e.Seq != seq {
 			t.Fatalf("%d: %+v %v", i, e, ok)
 		}
@@ -58,13 +58,13 @@ func TestTrail(t *testing.T) {
 			}
 		}
 	}
-	if _, ok := trail.Evidence(jail.Ref(5)<<seqBits, refs.Sources()); ok {
+	if _, ok := cache.Evidence(jail.Ref(5)<<seqBits, refs.Sources()); ok {
 		t.Error("a source that was never seen")
 	}
 }
 
-func TestRefs(t *testing.T) {
-	var refs Refs
+func TestRefTable(t *testing.T) {
+	var refs RefTable
 	seen := map[jail.Ref]bool{}
 	for i := range 3 * maxSources {
 		id := journal.ID128{byte(i), byte(i >> 8), 1}

@@ -1,6 +1,8 @@
-// Package evidence joins the journal to the policy: it turns journal entries into what filters look at, makes the journal's
-// matches from what the filters trust, and keeps evidence as eight bytes that can be turned back into cursors.
-// The daemon and `bailiff replay` use the same code, so that they decide the same.
+// Package evidence connects the journal to the policy: it converts journal entries to what filters look at, makes the matches of
+// the journal from what filters trust, and refers to entries in eight bytes that resolve to cursors. It decides nothing. The daemon and
+// `bailiff replay` both use it, so that they decide alike.
+//
+// Start reading at Convert and Matches (convert.go). refs.go refers to entries, and cursors.go resolves these references.
 package evidence
 
 import (
@@ -16,7 +18,7 @@ var Fields = []string{
 	"CONTAINER_NAME", "CONTAINER_TAG", "CONTAINER_ID_FULL",
 }
 
-// MaxValue is how much of a field is read. Filters look at filter.MaxMessage bytes, and must see that there is more.
+// MaxValue is the number of bytes read of a field: one more than filters look at, so that they see that there is more.
 const MaxValue = filter.MaxMessage + 1
 
 const (
@@ -35,7 +37,7 @@ const (
 	fContainerID
 )
 
-// Convert makes the filter's view of a journal entry that was read with Fields. It borrows the entry's bytes.
+// Convert converts a journal entry that was read with Fields. out refers to the entry's bytes.
 func Convert(e *journal.Entry, out *filter.Entry) {
 	out.Message = e.Field(fMessage)
 	out.Unit = e.Field(fUnit)
@@ -56,13 +58,13 @@ func Convert(e *journal.Entry, out *filter.Entry) {
 	out.Realtime = int64(e.Realtime)
 }
 
-// whole says whether a transport takes messages, not a stream of lines: syslog and journal do, stdout does not. What a
-// container's log driver sends by journal was a stream before.
+// whole reports whether a transport takes messages, not a stream of lines: syslog and journal do, stdout does not. What the log
+// driver of a container sends through journal was a stream before.
 func whole(transport []byte) bool {
 	return string(transport) == "syslog" || string(transport) == "journal"
 }
 
-// Number reads a decimal number that fits 32 bits, as journald writes _PID and _UID.
+// Number reads a decimal number of at most 32 bits, as journald writes _PID and _UID.
 func Number(b []byte) (uint32, bool) {
 	if len(b) == 0 || len(b) > 10 {
 		return 0, false
@@ -77,10 +79,10 @@ func Number(b []byte) (uint32, bool) {
 	return uint32(n), n <= 1<<32-1
 }
 
-// Matches selects the entries that the matchers may trust, for the journal to find by its index.
+// Matches selects the entries that the matchers may trust, and those of extra, so that the journal finds them by its index.
 //
-// Who wrote an entry is not part of the match, but looked at by the filter: it may take a range of users, and to find the
-// entries that satisfy two fields at once the journal's lists of both must be walked; that of root's is long.
+// The user who wrote an entry is not part of the match; the filter checks it. A filter may accept a range of users, and to match
+// two fields at once the journal must walk the lists of both; that of root is long.
 func Matches(ms []*filter.Matcher, extra ...journal.Group) journal.Matches {
 	var units, slices, userUnits, containers, idents set
 	for _, m := range ms {
