@@ -8,14 +8,14 @@ import (
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 )
 
-// actionKind says what an action of fail2ban's is for.
+// actionKind is the purpose of an action.
 type actionKind uint8
 
 const (
-	actionOther   actionKind = iota // commands of an administrator's own
-	actionBan                       // closes ports with the host's firewall
-	actionForeign                   // closes them with something that bailiff does not have
-	actionReport                    // tells somebody of the ban
+	actionOther   actionKind = iota // the administrator's own commands
+	actionBan                       // blocks addresses with the host's firewall
+	actionForeign                   // blocks them by means that bailiff does not have
+	actionReport                    // reports the ban
 	actionNothing                   // does nothing
 )
 
@@ -23,10 +23,10 @@ const (
 type action struct {
 	name string
 	kind actionKind
-	def  *ini.Definition // nil: there is no such file
+	def  *ini.Definition // nil: the file does not exist
 }
 
-// classify knows fail2ban's own actions by their names.
+// classify returns the kind of an action and, for actionBan, the backend that replaces it. It knows fail2ban's actions by name.
 func classify(name string) (kind actionKind, backend string) {
 	base := strings.TrimSuffix(name, ".py")
 	is := func(prefixes ...string) bool {
@@ -51,7 +51,7 @@ func classify(name string) (kind actionKind, backend string) {
 	return actionOther, ""
 }
 
-// actions reads what a jail does when it bans.
+// actions reads a jail's actions and records the outcomes of those that are not carried over.
 func (im *importer) actions(name string) []action {
 	v, from := im.value(name, "action")
 	if from == nil {
@@ -63,7 +63,7 @@ func (im *importer) actions(name string) []action {
 		if err != nil {
 			at := from
 			if o := im.jails.Get(name, "banaction"); o != nil && len(o.UsedBy) > 0 && strings.TrimSpace(o.Value) == "" {
-				at, err = o, fmt.Errorf("is empty: bailiff bans with its own firewall")
+				at, err = o, fmt.Errorf("it is empty: bailiff bans with its own firewall")
 			}
 			im.lost(at, err.Error(), "")
 			continue
@@ -86,16 +86,16 @@ func (im *importer) actions(name string) []action {
 			if base, _, _ := strings.Cut(n, "-"); base == "iptables" || base == "nftables" || base == "firewallcmd" {
 				im.carried(from, "firewall.backend")
 			} else {
-				im.changed(from, "firewall.backend", fmt.Sprintf("action %s: bans stand in a set of bailiff's own, not among the rules of %s", n, base))
+				im.changed(from, "firewall.backend", fmt.Sprintf("action %s: bans are kept in bailiff's own set, not among the rules of %s", n, base))
 			}
 		case actionForeign:
-			// elsewhere tells, where the jail bans with nothing else
+			// noteForeign records the outcome if the jail has no other banning action
 		case actionReport:
 			im.report(name, a, from)
 		case actionNothing:
 			im.notNeeded(from, "action dummy does nothing")
 		case actionOther:
-			im.lost(im.actionOption(name, n, from), fmt.Sprintf("action %s: no commands are run", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
+			im.lost(im.actionOption(name, n, from), fmt.Sprintf("action %s: bailiff runs no commands", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
 		}
 		if own {
 			for _, o := range a.def.Tree.Assigned {
@@ -105,9 +105,9 @@ func (im *importer) actions(name string) []action {
 				switch {
 				case a.kind == actionBan && o.Name == "blocktype":
 				case a.kind == actionReport:
-					im.lost(o, "reports have forms of their own", "write a template: bailiff.report(5)")
+					im.lost(o, "reports have their own format", "use a template: bailiff.report(5)")
 				default:
-					im.lost(o, "no commands are run, and the firewall's rules are bailiff's own", "")
+					im.lost(o, "bailiff runs no commands and uses its own firewall rules", "")
 				}
 			}
 		}
@@ -116,8 +116,8 @@ func (im *importer) actions(name string) []action {
 	return list
 }
 
-// actionOption finds the option by which an administrator has a jail run an action: banaction before action, their own before
-// fail2ban's.
+// actionOption returns the option that makes a jail run an action, in preference banaction, in which administrators usually
+// name it.
 func (im *importer) actionOption(name, action string, from *ini.Option) *ini.Option {
 	for _, opt := range []string{"banaction", "banaction_allports"} {
 		if o := im.jails.Get(name, opt); o != nil && len(o.UsedBy) > 0 && strings.Contains(o.Value, action) {
@@ -127,7 +127,7 @@ func (im *importer) actionOption(name, action string, from *ini.Option) *ini.Opt
 	return from
 }
 
-// banOption is the option that says what a jail does when it bans.
+// banOption returns the option that chooses a jail's actions.
 func (im *importer) banOption(name string, acts []action) *ini.Option {
 	from := im.jails.Get(name, "action")
 	for _, a := range acts {
@@ -138,11 +138,11 @@ func (im *importer) banOption(name string, acts []action) *ini.Option {
 	return from
 }
 
-// noteForeign says that bailiff's firewall bans where fail2ban did so with something that bailiff does not have.
+// noteForeign records that bailiff's firewall replaces an action that bailiff does not have, and returns the text of it.
 func (im *importer) noteForeign(name string, acts []action) string {
 	for _, a := range acts {
 		if a.kind == actionForeign || a.kind == actionOther {
-			why := fmt.Sprintf("bailiff's own firewall bans in place of the action %s, which it does not have", a.name)
+			why := fmt.Sprintf("bailiff's own firewall bans in place of the action %s, which bailiff does not have", a.name)
 			im.changed(im.actionOption(name, a.name, im.jails.Get(name, "action")), "firewall", why)
 			return why
 		}

@@ -12,7 +12,7 @@ import (
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 )
 
-// isAdminFile says whether a file is the administrator's and not the package's.
+// isAdminFile reports whether a file was written by the administrator, not shipped with fail2ban.
 func (im *importer) isAdminFile(file string) bool {
 	rel, err := filepath.Rel(im.root, file)
 	if err != nil || strings.HasPrefix(rel, "..") || strings.HasSuffix(rel, ".local") {
@@ -34,8 +34,8 @@ func (im *importer) isAdminFile(file string) bool {
 	return true
 }
 
-// lacksSignature says whether a filter with the name of a shipped one says nowhere that it is fail2ban's, as nearly all of theirs
-// do: vaultwarden, traefik-auth and the like were written by administrators long before fail2ban shipped them.
+// lacksSignature reports whether a filter that has the name of a shipped one never mentions fail2ban, as nearly all shipped
+// ones do. Administrators wrote filters such as vaultwarden and traefik-auth long before fail2ban shipped them.
 func (im *importer) lacksSignature(file, base string) bool {
 	switch base {
 	case "apache-common.conf", "botsearch-common.conf", "common.conf", "slapd.conf", "squirrelmail.conf":
@@ -53,8 +53,8 @@ func (im *importer) lacksSignature(file, base string) bool {
 	return own
 }
 
-// editedFiles returns the configuration files of a Debian package whose content is not what the package brought, by dpkg's
-// own record (dpkg-query(1), Conffiles). Without that record nothing can be said.
+// editedFiles returns the configuration files of a Debian package that differ from the package's, according to dpkg's
+// database (dpkg-query(1), Conffiles). It is nil without that database.
 func editedFiles(status, pkg string) map[string]bool {
 	f, err := os.Open(status)
 	if err != nil {

@@ -12,14 +12,14 @@ import (
 
 type allowed struct{ entry, from string }
 
-// allowAddresses takes addresses over that are never banned. Ours hold in all jails.
+// allowAddresses carries over ignoreip. Allowed addresses are allowed in all jails.
 func (im *importer) allowAddresses(name, v string, o *ini.Option) {
 	taken, whole := 0, 0
 	lines := strings.Split(v, "\n")
 	for i, l := range lines {
 		if at := strings.Index(l, "#"); at >= 0 {
 			lines[i] = l[:at]
-			im.addWord(o, "#", outcome{kind: Changed, to: "allow.d/fail2ban.list", why: fmt.Sprintf("%s is a comment, whose words fail2ban takes for host names: it is left out", clip(l[at:]))})
+			im.addWord(o, "#", outcome{kind: Changed, to: "allow.d/fail2ban.list", why: fmt.Sprintf("%s is a comment, which fail2ban reads as host names: it is omitted", clip(l[at:]))})
 		}
 	}
 	v = strings.Join(lines, "\n")
@@ -28,9 +28,9 @@ func (im *importer) allowAddresses(name, v string, o *ini.Option) {
 		entry, err := allowEntry(w)
 		if err != nil {
 			if strings.HasPrefix(w, "file:") {
-				im.addWord(o, w, outcome{kind: Lost, why: clip(w) + ": lists are files in /etc/bailiff/allow.d", hint: "put the list there as NAME.list, one address a line"})
+				im.addWord(o, w, outcome{kind: Lost, why: clip(w) + ": bailiff reads lists from /etc/bailiff/allow.d", hint: "save the list there as NAME.list with one address per line"})
 			} else {
-				im.addWord(o, w, outcome{kind: Lost, why: fmt.Sprintf("%s %v", clip(w), err), hint: "write its addresses into a list in /etc/bailiff/allow.d"})
+				im.addWord(o, w, outcome{kind: Lost, why: fmt.Sprintf("%s %v", clip(w), err), hint: "add its addresses to a list in /etc/bailiff/allow.d"})
 			}
 			continue
 		}
@@ -46,11 +46,11 @@ func (im *importer) allowAddresses(name, v string, o *ini.Option) {
 	case o.Section == "DEFAULT":
 		im.carried(o, "allow.d/fail2ban.list")
 	default:
-		im.changed(o, "allow.d/fail2ban.list", fmt.Sprintf("allowed in jail %s alone before, now in all jails", name))
+		im.changed(o, "allow.d/fail2ban.list", fmt.Sprintf("was allowed only in jail %s, is allowed in all jails now", name))
 	}
 }
 
-// allowEntry reads an entry of ignoreip.
+// allowEntry converts an entry of ignoreip.
 func allowEntry(w string) (string, error) {
 	if ip, mask, ok := strings.Cut(w, "/"); ok && strings.Contains(mask, ".") { // 10.0.0.0/255.0.0.0
 		m, err := netip.ParseAddr(mask)
@@ -74,7 +74,7 @@ func allowEntry(w string) (string, error) {
 		if strings.Trim(w, "0123456789.:/abcdefABCDEF") == "" {
 			return "", fmt.Errorf("is not an address")
 		}
-		return "", fmt.Errorf("is a host name: names are never looked up, since their owner could let anybody in")
+		return "", fmt.Errorf("is a host name: names are never resolved, because their owner could allow any address")
 	}
 	if _, err := allow.ParseEntry(w); err != nil {
 		return "", err

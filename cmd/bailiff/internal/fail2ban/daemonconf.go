@@ -7,7 +7,7 @@ import (
 	"bailiff/policy/config"
 )
 
-// daemonConfig looks at fail2ban.conf and its kin.
+// daemonConfig reads fail2ban.conf and the files that override it.
 func (im *importer) daemonConfig() {
 	t := ini.NewTree(im.root)
 	r := &ini.Reader{Tree: t}
@@ -16,7 +16,7 @@ func (im *importer) daemonConfig() {
 	for _, o := range t.Assigned {
 		switch o.Name {
 		case "dbfile":
-			im.notNeeded(o, "bailiff keeps its bans in /var/lib/bailiff; import --bans takes over those that are in force")
+			im.notNeeded(o, "bailiff keeps its bans in /var/lib/bailiff; import --bans takes over the bans in effect")
 		case "dbpurgeage":
 			if im.adminFile(o.File) {
 				if v, err := seconds(o.Value); err == nil && v > 0 {
@@ -31,19 +31,19 @@ func (im *importer) daemonConfig() {
 			}
 			im.notNeeded(o, "escalate.forget is 30d")
 		case "dbmaxmatches":
-			im.notNeeded(o, "limits.max_evidence bounds the evidence of a ban")
+			im.notNeeded(o, "limits.max_evidence limits the evidence of a ban")
 		case "loglevel", "logtarget", "syslogsocket":
 			im.notNeeded(o, "bailiff logs to the journal")
 		case "socket", "pidfile":
-			im.notNeeded(o, "systemd holds socket and process")
+			im.notNeeded(o, "systemd manages socket and process")
 		case "allowipv6":
 			if strings.TrimSpace(strings.ToLower(o.Value)) == "auto" || isTrue(o.Value) {
-				im.notNeeded(o, "IPv6 is always looked at")
+				im.notNeeded(o, "IPv6 is always supported")
 			} else {
-				im.lost(o, "IPv6 is always looked at", "")
+				im.lost(o, "IPv6 is always supported", "")
 			}
 		case "stacksize":
-			im.notNeeded(o, "there is nothing to set")
+			im.notNeeded(o, "not applicable")
 		}
 		im.closeOption(o)
 	}

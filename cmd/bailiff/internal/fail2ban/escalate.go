@@ -11,12 +11,12 @@ import (
 	"bailiff/policy/config"
 )
 
-// escalation is what bantime.increment and its kin, and the jail recidive, become.
+// escalation is what the options bantime.* and the jail recidive become.
 type escalation struct {
-	factor, max, forget, randomExtra string // as they are written; empty: ours
+	factor, max, forget, randomExtra string // as written in the file; empty: the default
 }
 
-// geometric returns the ratio by which a list of multipliers grows, and whether it is the same all along.
+// geometric returns the ratio of the first two multipliers, and whether the whole list grows by it.
 func geometric(list []float64) (ratio float64, exact bool) {
 	if len(list) < 2 || list[0] <= 0 {
 		return 0, false
@@ -42,12 +42,12 @@ func multipliers(s string) ([]float64, error) {
 	return l, nil
 }
 
-// escalate takes bantime.increment and its kin over. They belong to jails; ours hold for all, so [DEFAULT] speaks.
+// escalate carries over the options bantime.*. bailiff has one set for all jails, so those of [DEFAULT] are used.
 func (im *importer) escalate() {
 	e := &im.escalation
 	for _, opt := range im.jails.Assigned {
 		if strings.HasPrefix(opt.Name, "bantime.") && opt.Section != "DEFAULT" && im.result.Jails[opt.Section] != "" {
-			im.lost(opt, "repeat offenders are counted over all jails, by one rule", "write it under escalate, for all jails")
+			im.lost(opt, "repeat offenders are tracked across all jails, with one rule", "set it under escalate, for all jails")
 		}
 	}
 	get := func(name string) (string, *ini.Option) {
@@ -57,7 +57,7 @@ func (im *importer) escalate() {
 	on, from := get("increment")
 	if from == nil {
 		if len(im.output) > 0 {
-			im.note("fail2ban's bans were all of the same length; bailiff's double for those who come again, up to 4 weeks (write escalate: {factor: 1} to have them alike)")
+			im.note("fail2ban's bans all had the same length; bailiff doubles it for repeat offenders, up to 4 weeks (escalate: {factor: 1} keeps the length)")
 		}
 	}
 	increment := isTrue(on)
@@ -107,7 +107,7 @@ func (im *importer) escalationOption(name, v string, o *ini.Option) {
 		if name == "maxtime" {
 			e.max = text
 		} else if never {
-			im.lost(o, "cannot be forever", "write "+key)
+			im.lost(o, "it cannot be forever", "write "+key)
 			return
 		} else {
 			e.randomExtra = text
@@ -117,20 +117,20 @@ func (im *importer) escalationOption(name, v string, o *ini.Option) {
 		if isTrue(v) {
 			im.carried(o, "escalate")
 		} else {
-			im.changed(o, "escalate", "repeat offenders are counted over all jails")
+			im.changed(o, "escalate", "repeat offenders are tracked across all jails")
 		}
 	case "factor":
 		f, err := strconv.ParseFloat(v, 64)
 		formula := strings.TrimSpace(im.valueText("DEFAULT", "bantime.formula"))
 		switch {
 		case err != nil:
-			im.lost(o, fmt.Sprintf("%q is not a plain number", clip(v)), "write escalate.factor")
+			im.lost(o, fmt.Sprintf("%q is not a number", clip(v)), "write escalate.factor")
 		case expFormula.MatchString(formula):
 			im.carried(o, "escalate.factor")
 		case f == 1:
 			im.carried(o, "escalate.factor")
 		default:
-			im.lost(o, fmt.Sprintf("it makes each further ban %s times as long besides what grows; here a ban only grows from the one before", v), "raise escalate.factor")
+			im.lost(o, fmt.Sprintf("it multiplies every repeated ban by %s in addition to the growth; in bailiff a ban only grows from the previous one", v), "increase escalate.factor")
 		}
 	case "formula":
 		switch {
@@ -142,18 +142,18 @@ func (im *importer) escalationOption(name, v string, o *ini.Option) {
 				f = 1
 			}
 			if f = math.Exp(f); f < 1 || f > 1000 {
-				im.lost(o, "grows by a factor that is out of range", "write escalate.factor")
+				im.lost(o, "its growth factor is out of range", "write escalate.factor")
 				return
 			}
 			e.factor = strconv.FormatFloat(math.Round(f*100)/100, 'g', -1, 64)
 			im.carried(o, "escalate.factor")
 		default:
-			im.lost(o, "a formula of one's own is not taken: a ban lasts a factor times as long as the one before", "write escalate.factor; it is 2")
+			im.lost(o, "custom formulas are not supported: each ban is longer than the previous one by a factor", "set escalate.factor; the default is 2")
 		}
 	case "multipliers":
 		l, err := multipliers(v)
 		if err != nil || len(l) < 2 || baseErr != nil {
-			im.lost(o, "is not a list of numbers that grow", "write escalate.factor and escalate.max")
+			im.lost(o, "not a list of increasing numbers", "write escalate.factor and escalate.max")
 			return
 		}
 		ratio, exact := geometric(l)
@@ -162,7 +162,7 @@ func (im *importer) escalationOption(name, v string, o *ini.Option) {
 		}
 		ratio = math.Round(ratio*100) / 100
 		if math.IsNaN(ratio) || ratio < 1 || ratio > 1000 {
-			im.lost(o, "is not a list of numbers that grow", "write escalate.factor and escalate.max")
+			im.lost(o, "not a list of increasing numbers", "write escalate.factor and escalate.max")
 			return
 		}
 		e.factor = strconv.FormatFloat(ratio, 'g', -1, 64)
@@ -172,21 +172,21 @@ func (im *importer) escalationOption(name, v string, o *ini.Option) {
 		if exact {
 			im.carried(o, "escalate.factor, escalate.max")
 		} else {
-			im.changed(o, "escalate.factor, escalate.max", "the list does not grow evenly: the factor leads from its first to its last number in as many steps")
+			im.changed(o, "escalate.factor, escalate.max", "the list does not grow by a constant factor; the factor used leads from the first to the last number in the same number of steps")
 		}
 	}
 }
 
 func (im *importer) valueText(sec, name string) string { v, _ := im.value(sec, name); return v }
 
-// recidive takes the jail over that watches fail2ban's own log: repeat offenders are counted inside.
+// recidive carries over the jail that watches fail2ban's own log. bailiff tracks repeat offenders itself.
 func (im *importer) recidive(name string, from *ini.Option) {
 	e := &im.escalation
 	long, err := seconds(im.valueText(name, "bantime"))
 	base, err2 := seconds(im.valueText("DEFAULT", "bantime"))
 	n, err3 := strconv.Atoi(strings.TrimSpace(im.valueText(name, "maxretry")))
 	if err != nil || err2 != nil || err3 != nil || n < 1 {
-		im.lost(from, "jail "+name+": its times or counts cannot be read", "look at escalate in bailiff.yaml(5)")
+		im.lost(from, "jail "+name+": its times or counts are not valid", "see escalate in bailiff.yaml(5)")
 		return
 	}
 	d, never := span(long)
@@ -200,7 +200,7 @@ func (im *importer) recidive(name string, from *ini.Option) {
 		e.max = config.FormatDuration(max(d, secondsDuration(4*7*86400)))
 	}
 	e.factor = strconv.FormatFloat(factor, 'g', -1, 64)
-	why := fmt.Sprintf("each ban of one who comes again lasts %s times as long as the one before, over all jails, instead of one long ban after %d", e.factor, n)
+	why := fmt.Sprintf("each repeated ban lasts %s times as long as the previous one, across all jails, instead of one long ban after %d", e.factor, n)
 	im.changed(from, "escalate", why)
 	for _, opt := range []string{"bantime", "findtime", "maxretry"} {
 		if o := im.jails.Local(name, opt); o != nil {
@@ -210,6 +210,6 @@ func (im *importer) recidive(name string, from *ini.Option) {
 	im.logPaths(name, "")
 	if o := im.jails.Local(name, "logpath"); o != nil {
 		delete(im.outcomes, o)
-		im.notNeeded(o, "bailiff counts its own bans inside and reads no log of them")
+		im.notNeeded(o, "bailiff tracks its own bans and needs no log of them")
 	}
 }

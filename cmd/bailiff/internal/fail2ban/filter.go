@@ -14,7 +14,7 @@ import (
 	"bailiff/policy/filter"
 )
 
-// filter finds or makes the filter of a jail.
+// filter chooses a built-in filter for a jail, or translates the jail's own. It returns false if there is none.
 func (im *importer) filter(name, filterName string, args map[string]string, from *ini.Option, w *jailConfig, j *JailReport) bool {
 	def, err := im.definition("filter.d", filterName, args)
 	builtin, mode, known := Builtin(filterName)
@@ -26,8 +26,8 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		im.logPaths(name, builtin)
 		if file := filepath.Join(im.root, "filter.d", filterName+".conf"); im.edited[file] {
 			im.settings = append(im.settings, Setting{File: file, Outcome: Lost, Admin: true,
-				Why:  "was changed since the package was installed; our filter " + builtin + " stands for the one that the package ships",
-				Hint: "compare the two; what was added can stand in filter.d/" + filterName + ".local, from where it is translated"})
+				Why:  "was edited since the package was installed; our filter " + builtin + " replaces the package's version",
+				Hint: "compare the two and move additions to filter.d/" + filterName + ".local, which is translated"})
 			delete(im.edited, file)
 		}
 		im.useBuiltin(builtin, mode, name, filterName, args, def, from, w)
@@ -51,7 +51,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		lost = nil
 	case im.stockFile(filterName, def) && services[filterName] != nil:
 		src.trust.units, src.trust.uid = services[filterName], "system"
-		src.assumed = "fail2ban's filter does not say which unit writes the lines; these are the usual ones: correct them under trust if need be"
+		src.assumed = "fail2ban's filter does not say which unit writes the lines; these are the usual ones, correct them under trust if needed"
 		lost = nil
 	default:
 		j.Why = strings.Join(lost, "; ")
@@ -65,14 +65,14 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	if !t.isSet() && builtin == "" {
 		im.logPaths(name, "")
 	} else if _, o := im.value(name, "logpath"); o != nil {
-		im.notNeeded(o, "the journal is read, where "+t.names()+" writes")
+		im.notNeeded(o, "the journal has the lines of "+t.names())
 	}
 	at := "filters.d/" + src.name + ".yaml trust"
 	for _, why := range lost {
 		im.lost(o, why, "")
 	}
 	for _, term := range wider {
-		im.changed(o, at, fmt.Sprintf("%s: all lines of %s are looked at", term, t.names()))
+		im.changed(o, at, fmt.Sprintf("%s: all lines of %s are read", term, t.names()))
 	}
 	switch {
 	case o == nil:
@@ -82,7 +82,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		im.carried(o, at)
 	}
 	if builtin != "" && len(t.containers) > 0 && builtinTrust(builtin).requireMessage {
-		builtin, sure = "", false // it takes no lines of containers
+		builtin, sure = "", false // the built-in filter accepts no lines of containers
 	}
 	shipped, kept := map[string]bool{}, false
 	if sure {
@@ -91,7 +91,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	}
 	b := builtinTrust(builtin)
 	if sure && (o == nil || !im.adminFile(o.File) || len(slices.Concat(b.missingFrom(&t).units, b.missingFrom(&t).slices, t.containers, t.userUnits)) == 0) {
-		// What our filter knows of its daemon, its executables among it, holds for the own expressions, too.
+		// The built-in filter's trust, including executables, holds for the administrator's expressions, too.
 		src.trust = builtinTrust(builtin)
 		src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
 		src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
@@ -103,11 +103,11 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	tr := im.translate(src)
 	im.recordResults(tr, j)
 	if builtin != "" && im.preferBuiltin(name, builtin, sure, kept, like, of, tr) {
-		// The own filter stands beside ours, which would have judged this service without any import.
+		// The administrator's filter is added to the built-in one, which would be active without any import.
 		im.logPaths(name, builtin)
 		im.useBuiltin(builtin, "", name, filterName, args, def, from, w)
 		im.addUnits(&t, o, w)
-		im.note("jail %s: our filter %s judges its service, with the limits of this jail", name, builtin)
+		im.note("jail %s: our filter %s is used for its service, with the thresholds of this jail", name, builtin)
 		if tr.data != nil {
 			im.addSecondJail(name, filterName, tr, w)
 		}
@@ -117,25 +117,25 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	w.filter = tr.name
 	if tr.data == nil {
 		if like > 0 {
-			im.note("jail %s: bailiff has a filter for some of these lines: %s (bailiff filter show %s)", name, builtin, builtin)
+			im.note("jail %s: bailiff has a built-in filter for some of these lines: %s (bailiff filter show %s)", name, builtin, builtin)
 		}
 		return false
 	}
 	if src.assumed != "" {
-		w.enabled = "" // on, but bailiff check expects no service
+		w.enabled = "" // on, but bailiff check does not complain if there is no such service
 		w.comments = append(w.comments, fmt.Sprintf("%s (%s)", src.assumed, src.trust.names()))
 		im.note("filters.d/%s.yaml: %s: %s", tr.name, src.assumed, src.trust.names())
 	}
 	if builtin != "" {
-		im.note("jail %s: bailiff has a filter for the same unit, too: %s (bailiff filter show %s)", name, builtin, builtin)
+		im.note("jail %s: bailiff has a built-in filter for the same unit: %s (bailiff filter show %s)", name, builtin, builtin)
 	}
 	return true
 }
 
-// preferBuiltin says whether a filter of ours runs in a jail with the limits of an own filter's jail: where the jail bears its name,
-// where the own filter has all of the stock one's expressions, or where ours stands for what could not be translated. An
-// own filter for a few lines of a service, with a limit of 1, must not become that limit for all of them; nor does the
-// unit alone say that two filters are for the same lines: PHP and web servers run whatever there is.
+// preferBuiltin reports whether a built-in filter replaces an administrator's filter, with the thresholds of its jail: if the
+// jail has its name, if the administrator's filter includes the stock one's expressions, or if it covers expressions that
+// could not be translated. A filter for a few lines with a threshold of 1 must not impose it on all lines of the service.
+// The same unit does not mean the same lines: PHP and web servers run many applications.
 func (im *importer) preferBuiltin(name, builtin string, sure, kept bool, like, of int, tr *translation) bool {
 	if own, _, _ := Builtin(name); sure && (own == builtin || jailName(name) == builtin || kept) {
 		return true
@@ -147,7 +147,7 @@ func (im *importer) preferBuiltin(name, builtin string, sure, kept bool, like, o
 	return err == nil && (f.Off || tr.data == nil && 2*like >= of)
 }
 
-// countShared counts how many of the lines that a filter of ours is tested with own expressions take.
+// countShared counts how many of the failures in a built-in filter's tests are matched by an administrator's expressions.
 func countShared(fail []expression, builtin string) (like, of int) {
 	f, err := filter.LoadBuiltin(builtin)
 	if err != nil {
@@ -166,15 +166,15 @@ func countShared(fail []expression, builtin string) (like, of int) {
 	return like, of
 }
 
-const hintUnit = "name who writes the lines in the filter, and import again: journalmatch = _SYSTEMD_UNIT=NAME.service, CONTAINER_NAME=NAME, or _SYSTEMD_USER_UNIT=NAME.service _UID=1000 (systemctl status PID tells the unit of a process)"
+const hintUnit = "name the source of the lines in the filter and import again: journalmatch = _SYSTEMD_UNIT=NAME.service, CONTAINER_NAME=NAME, or _SYSTEMD_USER_UNIT=NAME.service _UID=1000 (systemctl status PID shows the unit of a process)"
 
-// hasFilters says whether the folder holds filters at all, and not a jail.local alone.
+// hasFilters reports whether there is a folder filter.d, not only a jail.local.
 func (im *importer) hasFilters() bool {
 	st, err := os.Stat(filepath.Join(im.root, "filter.d"))
 	return err == nil && st.IsDir()
 }
 
-// stockFile says whether a filter is one that fail2ban ships, with nothing of the administrator's own in it.
+// stockFile reports whether a filter is shipped by fail2ban and not extended by the administrator.
 func (im *importer) stockFile(name string, def *ini.Definition) bool {
 	if _, ok := stock[name]; !ok {
 		return false
@@ -182,7 +182,7 @@ func (im *importer) stockFile(name string, def *ini.Definition) bool {
 	return !slices.ContainsFunc(def.Tree.Files, im.adminFile)
 }
 
-// dropFilterOptions says of an own filter's settings that they went with the jail.
+// dropFilterOptions records that an administrator's filter is lost with its jail.
 func (im *importer) dropFilterOptions(name string, def *ini.Definition, why string) {
 	for _, o := range def.Tree.Assigned {
 		if im.adminFile(o.File) && len(im.outcomes[o]) == 0 && o.Section != "INCLUDES" {
@@ -191,20 +191,20 @@ func (im *importer) dropFilterOptions(name string, def *ini.Definition, why stri
 	}
 }
 
-// useBuiltin has a jail run one of our filters.
+// useBuiltin sets a jail's filter to a built-in one.
 func (im *importer) useBuiltin(builtin, mode, name, filterName string, args map[string]string, def *ini.Definition, from *ini.Option, w *jailConfig) {
 	w.filter, w.mode = builtin, mode
 	_, _, known := Builtin(filterName)
 	im.mode(name, args, !known, def, from, w)
 	for _, a := range sortedKeys(args) {
 		if a != "mode" && a != "logtype" && a != "journalmatch" {
-			im.lost(from, fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "look at bailiff filter show "+builtin)
+			im.lost(from, fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "see bailiff filter show "+builtin)
 		}
 	}
 }
 
-// journalmatch returns what a jail or the administrator's part of its filter says of whose lines are read, and where; nil
-// where the jail's filter says it in brackets.
+// journalmatch returns the journalmatch of a jail or its filter, and the option that sets it: from if it is set in the
+// brackets of the jail's filter, nil if there is none.
 func (im *importer) journalmatch(name string, def *ini.Definition, from *ini.Option) (string, *ini.Option) {
 	if o := im.jails.Get(name, "journalmatch"); o != nil {
 		v, _ := im.value(name, "journalmatch")
@@ -220,7 +220,7 @@ func (im *importer) journalmatch(name string, def *ini.Definition, from *ini.Opt
 	return v, o
 }
 
-// addUnits gives a jail that runs one of our filters the units that the filter does not look at by itself.
+// addUnits adds the units of t that the jail's built-in filter does not cover.
 func (im *importer) addUnits(t *trust, o *ini.Option, w *jailConfig) {
 	b := builtinTrust(w.filter)
 	more := b.missingFrom(t)
@@ -235,11 +235,11 @@ func (im *importer) addUnits(t *trust, o *ini.Option, w *jailConfig) {
 			im.carried(o, "jails."+w.name+": units, containers, user_units")
 		}
 	case t.isSet():
-		im.notNeeded(o, fmt.Sprintf("our filter %s looks at the lines of %s", w.filter, b.names()))
+		im.notNeeded(o, fmt.Sprintf("our filter %s covers the lines of %s", w.filter, b.names()))
 	}
 }
 
-// filterID makes a filter's name fit for a file of ours.
+// filterID converts a filter's name to a valid name of a filter file.
 func filterID(s string) string {
 	s = regexp.MustCompile(`[^A-Za-z0-9_-]+`).ReplaceAllString(filepath.Base(s), "-")
 	s = strings.Trim(s[:min(len(s), 60)], "-")
@@ -249,9 +249,9 @@ func filterID(s string) string {
 	return s
 }
 
-// translate translates a filter, once for all jails that use it alike.
+// translate translates a filter, once for all jails that use the same expressions and units.
 func (im *importer) translate(src *source) *translation {
-	key := fmt.Sprintf("%s\x00%s\x00%v", src.name, src.prefregex, src.trust) // jails of one filter may look at different units
+	key := fmt.Sprintf("%s\x00%s\x00%v", src.name, src.prefregex, src.trust) // jails with the same filter may read different units
 	for _, e := range append(slices.Clone(src.fail), src.ignore...) {
 		key += "\x00" + e.text
 	}
@@ -275,7 +275,7 @@ func (im *importer) translate(src *source) *translation {
 	return tr
 }
 
-// recordResults brings what became of expressions into the account.
+// recordResults records the outcomes of a filter's expressions.
 func (im *importer) recordResults(t *translation, j *JailReport) {
 	for i := range t.results {
 		v := &t.results[i]
@@ -298,17 +298,17 @@ func (im *importer) recordResults(t *translation, j *JailReport) {
 	}
 }
 
-// mode finds the mode of ours that a jail's filter ran in.
+// mode carries over the mode of a jail's filter.
 func (im *importer) mode(name string, args map[string]string, own bool, def *ini.Definition, from *ini.Option, w *jailConfig) {
 	want, opt := args["mode"], im.jails.Get(name, "mode")
 	if want == "" && def != nil {
 		want, _, _ = def.Value("mode")
 	}
-	if want == "" && own && opt != nil { // an own filter has no modes; the jail's is that of the stock filter
+	if want == "" && own && opt != nil { // an administrator's filter has no modes; the jail's mode is that of the stock filter
 		want, _ = im.value(name, "mode")
 		opt.MarkUsed("filter")
 	}
-	if w.mode != "" { // the name says it
+	if w.mode != "" { // implied by the filter's name
 		want = w.mode
 	}
 	if want = strings.TrimSpace(want); want == "" {
@@ -346,6 +346,6 @@ func (im *importer) mode(name string, args map[string]string, own bool, def *ini
 		if in == "" {
 			in = f.Modes[0]
 		}
-		im.changed(opt, at, fmt.Sprintf("our filter %s has no mode %s: %s is taken", w.filter, clip(want), in))
+		im.changed(opt, at, fmt.Sprintf("our filter %s has no mode %s: %s is used", w.filter, clip(want), in))
 	}
 }

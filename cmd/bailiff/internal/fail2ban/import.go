@@ -1,11 +1,11 @@
-// Package fail2ban reads the configuration and the database of fail2ban (jail.conf(5), versions 0.9 to 1.1) and says it in
-// bailiff's terms: which jails, filters, allow lists and bans, and what cannot be said.
+// Package fail2ban translates fail2ban's configuration (jail.conf(5), versions 0.9 to 1.1) to bailiff's: jails, filters,
+// allow lists and destinations of reports. It reports what it could not carry over.
 //
-// It never runs anything that it reads, resolves no name, and writes nothing: that is for whoever asked, who has the loader
-// judge the result first. Semantics are those of fail2ban's readers; the code is our own.
+// It runs nothing that it reads, resolves no host names and writes no files: the caller checks the result with the
+// configuration loader and writes it. The semantics are those of fail2ban's readers.
 //
-// Start reading at Import. ini.go and interpolate.go read files as fail2ban does, pyre.go its regular expressions,
-// translate.go makes filters of them; bans.go and sqlite.go read the database.
+// Start reading at Import. Package ini reads the files as fail2ban does, package regex rewrites its regular expressions,
+// translate.go combines them into filters that pass the loader's tests. Package db reads the bans in the database.
 package fail2ban
 
 import (
@@ -19,26 +19,26 @@ import (
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 )
 
-// Folder is where fail2ban's configuration lies.
+// Folder is the default folder of fail2ban's configuration.
 const Folder = "/etc/fail2ban"
 
-// File is a file to write, its path relative to bailiff's folder.
+// File is a file to write. Path is relative to bailiff's configuration folder.
 type File struct {
 	Path string
 	Data []byte
 }
 
-// Result is what an import comes to.
+// Result is a translated configuration.
 type Result struct {
 	Report   Report
 	Files    []File
-	Database string            // fail2ban's; empty: it keeps none
-	Jails    map[string]string // ours by fail2ban's names, for the bans in the database
+	Database string            // path of fail2ban's database; empty: there is none
+	Jails    map[string]string // bailiff's names of jails by fail2ban's
 
 	banTimes map[string]float64
 }
 
-// BanTime is how long fail2ban's bans in a jail lasted, in seconds; negative: without end.
+// BanTime is the duration of bans in one of fail2ban's jails, in seconds. Negative: the bans never end.
 func (r *Result) BanTime(jail string) float64 {
 	if t, ok := r.banTimes[jail]; ok {
 		return t
@@ -46,7 +46,7 @@ func (r *Result) BanTime(jail string) float64 {
 	return r.banTimes["DEFAULT"]
 }
 
-// version is what %(fail2ban_version)s stands for: it is used for an agent's name alone.
+// version is the value of %(fail2ban_version)s, which fail2ban's files use in the name of a user agent only.
 const version = "1.1.0"
 
 type importer struct {
@@ -57,21 +57,21 @@ type importer struct {
 	result      *Result
 	definitions map[string]*ini.Tree
 
-	signed           map[string]bool // filter files: they do not say that they are fail2ban's
-	edited           map[string]bool // files of the package that were changed in place
+	signed           map[string]bool // filter files → whether they do not mention fail2ban
+	edited           map[string]bool // files of the package that the administrator edited
 	defaults         thresholds
 	output           []*jailConfig
-	names            map[string]bool // of ours that are taken
+	names            map[string]bool // names of jails in use
 	allowed          []allowed
 	filters          map[string]*translation
-	backends         map[string][]string // firewall.backend words → jails
+	backends         map[string][]string // values of firewall.backend → jails that used them
 	reports          reports
 	escalation       escalation
-	reject           []string // jails that reject
-	defaultBlock     []string // jails of which it is not said
+	reject           []string // jails that answered with a reject
+	defaultBlock     []string // jails with fail2ban's default for blocktype
 	chains           []*ini.Option
 	self             string
-	disabledBuiltins []string // of ours that the administrator switched off
+	disabledBuiltins []string // built-in jails that the administrator disabled
 }
 
 type thresholds struct {
@@ -82,21 +82,21 @@ type thresholds struct {
 // jailConfig is one of ours to write.
 type jailConfig struct {
 	name, filter, mode, enabled string
-	thresholds                  // empty: the default
+	thresholds                  // empty or 0: the default
 	ports                       []string
-	trust                       trust // besides the filter's own
+	trust                       trust // in addition to the filter's
 	observe                     bool
 	comments                    []string
 }
 
-// Import reads the configuration in a folder. An error is one of the folder as a whole; what is wrong with single files is
-// in the report.
+// Import reads fail2ban's configuration in a folder. It fails only if the folder cannot be read or holds no configuration;
+// errors in single files are in the report.
 func Import(root string) (*Result, error) {
 	root = filepath.Clean(root)
 	if st, err := os.Stat(root); err != nil {
 		return nil, err
 	} else if !st.IsDir() {
-		return nil, fmt.Errorf("%s is not a folder", root)
+		return nil, fmt.Errorf("%s is not a directory", root)
 	}
 	im := &importer{
 		root: root, jails: ini.NewTree(root), definitions: make(map[string]*ini.Tree), names: make(map[string]bool),
@@ -112,7 +112,7 @@ func Import(root string) (*Result, error) {
 	r.ReadAll("jail")
 	im.problems = append(im.problems, r.Problems...)
 	if len(im.jails.Files) == 0 {
-		return nil, fmt.Errorf("%s holds no jail.conf and no jail.local", root)
+		return nil, fmt.Errorf("no jail.conf and no jail.local in %s", root)
 	}
 	im.defaultTimes()
 	for _, name := range im.jails.Order {
@@ -134,7 +134,7 @@ func Import(root string) (*Result, error) {
 	return im.result, nil
 }
 
-// value returns a resolved option of a jail; a fault of it is told once.
+// value returns an option of a jail with all references resolved. An error is recorded as the option's outcome.
 func (im *importer) value(sec, name string) (string, *ini.Option) {
 	v, o, err := im.jails.Value(sec, name, nil)
 	if err != nil {
@@ -148,7 +148,7 @@ func (im *importer) value(sec, name string) (string, *ini.Option) {
 	return v, o
 }
 
-// findReference is the option in which a reference stands that leads nowhere.
+// findReference returns the option that contains an undefined reference.
 func (im *importer) findReference(sec, name string, err error) *ini.Option {
 	at := im.jails.Get(sec, name)
 	var ref ini.UndefinedError
@@ -163,7 +163,7 @@ func (im *importer) findReference(sec, name string, err error) *ini.Option {
 	return at
 }
 
-// finish closes the account and writes the files.
+// finish completes the report and builds the files.
 func (im *importer) finish() {
 	im.reportChains()
 	for _, p := range im.problems {
@@ -176,9 +176,9 @@ func (im *importer) finish() {
 	for _, o := range im.jails.Assigned {
 		switch {
 		case o.Section == "INCLUDES":
-			im.carried(o, "the files named were read")
+			im.carried(o, "the named files were read")
 		case o.Section != "DEFAULT" && !on[o.Section] && !im.adminFile(o.File):
-			continue // a jail that fail2ban ships and nobody uses
+			continue // a shipped jail that is not in use
 		}
 		im.closeOption(o)
 	}

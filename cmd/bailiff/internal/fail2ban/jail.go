@@ -12,7 +12,7 @@ import (
 	"bailiff/policy/filter"
 )
 
-// isTrue reads a truth as fail2ban does.
+// isTrue reads a boolean as fail2ban does.
 func isTrue(s string) bool {
 	switch strings.ToLower(strings.TrimSpace(s)) {
 	case "1", "on", "true", "yes":
@@ -21,13 +21,13 @@ func isTrue(s string) bool {
 	return false
 }
 
-// isFalse says whether a text is one of those that fail2ban takes for false, and no mistake.
+// isFalse reports whether a value is one that means false, not a mistake that fail2ban treats as false.
 func isFalse(s string) bool {
 	words := strings.Fields(strings.ToLower(s))
 	return len(words) == 0 || slices.Contains([]string{"0", "off", "false", "no"}, words[0])
 }
 
-// duration writes a time of fail2ban's as ours; "" after saying why it cannot be.
+// duration converts a time to bailiff's format. It returns "" if that is not possible, and records the reason.
 func (im *importer) duration(v string, o *ini.Option, key string, most float64, forever bool) string {
 	sec, err := seconds(v)
 	if err != nil {
@@ -37,13 +37,13 @@ func (im *importer) duration(v string, o *ini.Option, key string, most float64, 
 	d, never := span(sec)
 	switch {
 	case never && !forever || most > 0 && sec > most:
-		im.changed(o, key, "it is cut to "+config.FormatDuration(secondsDuration(most))+", the longest there is")
+		im.changed(o, key, "reduced to "+config.FormatDuration(secondsDuration(most))+", the maximum")
 		return config.FormatDuration(secondsDuration(most))
 	case never:
 		im.carried(o, key)
 		return "forever"
 	case sec == 0 && forever:
-		im.changed(o, key, "fail2ban's bans of no length became bans of one second")
+		im.changed(o, key, "a ban time of 0 became one second")
 	default:
 		im.carried(o, key)
 	}
@@ -74,21 +74,21 @@ func (im *importer) retries(v string, o *ini.Option, key string) int {
 	n, err := strconv.Atoi(strings.TrimSpace(number))
 	switch {
 	case err == nil && commented && n >= 1 && n <= 1000:
-		im.changed(o, key, fmt.Sprintf("%q is not a number to fail2ban, which took its default; it is %d here: write the comment (#%s) into a line of its own", clip(v), n, clip(comment)))
+		im.changed(o, key, fmt.Sprintf("fail2ban does not accept %q as a number and used its default; it is %d here. Put the comment (#%s) on a line of its own", clip(v), n, clip(comment)))
 		return n
 	case err != nil:
 		im.lost(o, fmt.Sprintf("%q is not a number", clip(v)), "write "+key)
 		return 0
 	case n < 1 || n > 1000:
 		n = min(max(n, 1), 1000)
-		im.changed(o, key, fmt.Sprintf("became %d: it goes from 1 to 1000", n))
+		im.changed(o, key, fmt.Sprintf("became %d: the range is 1 to 1000", n))
 		return n
 	}
 	im.carried(o, key)
 	return n
 }
 
-// importJail looks at one section of jail.conf and its kin.
+// importJail translates one section of jail.conf.
 func (im *importer) importJail(name string) {
 	at, on := im.value(name, "enabled")
 	first, more := "", false
@@ -99,8 +99,8 @@ func (im *importer) importJail(name string) {
 	case !isTrue(first):
 		im.disabled(name, at, on)
 		return
-	case more: // fail2ban takes the whole for false, and the administrator wrote true
-		im.changed(on, "jails."+jailName(name)+".enabled", fmt.Sprintf("jail %s: %q is no truth to fail2ban, which left the jail off; it is on here, as its first word says, and the rest is not read (a comment, or a line that is indented?)", name, clip(at)))
+	case more: // fail2ban reads the whole value, which is not true
+		im.changed(on, "jails."+jailName(name)+".enabled", fmt.Sprintf("jail %s: fail2ban does not accept %q as a boolean and left the jail off; it is enabled here, as its first word says. The rest is ignored (a comment, or an indented line?)", name, clip(at)))
 	default:
 		im.carried(on, "jails."+jailName(name)+".enabled")
 	}
@@ -127,9 +127,9 @@ func (im *importer) importJail(name string) {
 	}
 	if _, err := im.definition("filter.d", filterName, args); err != nil && im.hasFilters() {
 		_, _, known := Builtin(filterName)
-		why := err.Error() + ": fail2ban leaves such a jail out, and so does the import"
+		why := err.Error() + ": fail2ban skips such a jail, and so does the import"
 		if own, _, _ := Builtin(filterName); known {
-			why += "; our jail " + own + " is on by itself where the host has the service"
+			why += "; our jail " + own + " is on by default if the host has the service"
 		}
 		refuse(from, why, "")
 		im.dropOptions(name, &j)
@@ -143,13 +143,13 @@ func (im *importer) importJail(name string) {
 			from = on
 		}
 		im.recidive(name, from)
-		j.Why = "the counting of repeat offenders: escalate"
+		j.Why = "counting repeat offenders is built in: see escalate"
 		im.dropOptions(name, &j)
 		return
 	}
 	w := &jailConfig{name: im.freeName(name), enabled: "true"}
 	if w.name != name {
-		im.note("jail %s is called %s: names are made of a-z, 0-9 and -, and are not taken twice", name, w.name)
+		im.note("jail %s was renamed to %s: names consist of a-z, 0-9 and - and are unique", name, w.name)
 	}
 	at = "jails." + w.name
 	note := ""
@@ -159,24 +159,24 @@ func (im *importer) importJail(name string) {
 		note = im.noteForeign(name, acts)
 	case bansNobody:
 		w.observe = true
-		im.changed(im.banOption(name, acts), at+".observe: true", "jail "+name+" banned nobody, it only reported; here it only observes: bailiff bans --observed shows whom it would have banned, and no reports are sent of it")
-		note = "observes only, as fail2ban only reported here"
-	case letsIn:
-		refuse(im.jails.Get(name, "action"), "it lets addresses in (blocktype RETURN) instead of keeping them out; bailiff only bans", "")
+		im.changed(im.banOption(name, acts), at+".observe: true", "jail "+name+" banned nobody, it only reported; here it only observes. bailiff bans --observed lists the addresses that it would have banned; no reports are sent for them")
+		note = "observes only, because fail2ban only reported"
+	case acceptsAddresses:
+		refuse(im.jails.Get(name, "action"), "it accepts addresses (blocktype RETURN) instead of blocking them; bailiff only blocks", "")
 		im.dropOptions(name, &j)
 		return
 	}
 	w.ports = ports
 	if len(w.name) > 16 && len(w.ports) > 0 {
 		w.ports = nil
-		im.changed(im.jails.Get(name, "port"), at+".ports: all", "a jail whose name has more than 16 characters cannot have ports: all are closed")
+		im.changed(im.jails.Get(name, "port"), at+".ports: all", "a jail with a name of more than 16 characters cannot have ports: all ports are blocked")
 	}
 	im.jailTimes(name, at, w)
 	if !im.filter(name, filterName, args, from, w, &j) {
 		if j.Why == "" {
-			j.Why = "nothing of its filter could be translated"
+			j.Why = "none of its expressions could be translated"
 		}
-		hint := "write a filter of your own: bailiff.yaml(5), FILTERS"
+		hint := "write your own filter: see FILTERS in bailiff.yaml(5)"
 		if j.Of == 0 {
 			hint = hintUnit
 		}
@@ -190,7 +190,7 @@ func (im *importer) importJail(name string) {
 	im.output = append(im.output, w)
 }
 
-// dropOptions says of the options of a jail that is not taken over that they went with it.
+// dropOptions records that the options of a jail are lost because the jail is not carried over.
 func (im *importer) dropOptions(name string, j *JailReport) {
 	s := im.jails.Sections[name]
 	for _, opt := range s.Order {
@@ -200,7 +200,7 @@ func (im *importer) dropOptions(name string, j *JailReport) {
 	}
 }
 
-// disabled says of a jail that is off that it is, where the administrator wrote it down.
+// disabled records the outcome of the administrator's options of a disabled jail.
 func (im *importer) disabled(name, at string, on *ini.Option) {
 	for _, o := range im.jails.Assigned {
 		if o.Section == name && o != on && im.adminFile(o.File) {
@@ -221,12 +221,12 @@ func (im *importer) disabled(name, at string, on *ini.Option) {
 		im.carried(on, "jails."+own+".enabled")
 		return
 	}
-	im.notNeeded(on, "jails are on where they are named")
+	im.notNeeded(on, "jails that are not named are off")
 }
 
 var badInName = regexp.MustCompile(`[^a-z0-9-]+`)
 
-// jailName writes a name as ours are.
+// jailName converts a name to a valid name of a jail.
 func jailName(s string) string {
 	s = strings.Trim(badInName.ReplaceAllString(strings.ToLower(s), "-"), "-")
 	if s == "" || s == "manual" {
@@ -246,7 +246,7 @@ func (im *importer) freeName(s string) string {
 	return name
 }
 
-// jailTimes takes a jail's own thresholds over.
+// jailTimes carries over the thresholds that a jail sets itself.
 func (im *importer) jailTimes(name, at string, w *jailConfig) {
 	if o := im.jails.Local(name, "findtime"); o != nil {
 		v, _ := im.value(name, "findtime")
@@ -268,14 +268,14 @@ func (im *importer) jailTimes(name, at string, w *jailConfig) {
 	}
 }
 
-// otherOptions takes over what a jail says besides filter, action and thresholds.
+// otherOptions carries over a jail's options other than filter, action and thresholds.
 func (im *importer) otherOptions(name string) {
 	for _, opt := range []struct{ name, why string }{
-		{"logencoding", "the journal is UTF-8 and keeps other bytes as they are"},
-		{"logtimezone", "the journal's own clock counts"},
-		{"datepattern", "the journal's own clock counts"},
-		{"maxmatches", "limits.max_evidence bounds the evidence of a ban"},
-		{"ignorecache", "nothing is run for an address, so nothing is kept of it"},
+		{"logencoding", "the journal is UTF-8 and preserves other bytes"},
+		{"logtimezone", "the journal has its own timestamps"},
+		{"datepattern", "the journal has its own timestamps"},
+		{"maxmatches", "limits.max_evidence limits the evidence of a ban"},
+		{"ignorecache", "no command is run for an address, so there is no result to cache"},
 	} {
 		if _, o := im.value(name, opt.name); o != nil {
 			im.notNeeded(o, opt.why)
@@ -283,17 +283,17 @@ func (im *importer) otherOptions(name string) {
 	}
 	if v, o := im.value(name, "usedns"); o != nil {
 		if strings.TrimSpace(v) == "raw" {
-			im.lost(o, "bans are of addresses, not of texts", "")
+			im.lost(o, "only addresses can be banned", "")
 		} else {
-			im.notNeeded(o, "host names are never looked up: only an address is evidence")
+			im.notNeeded(o, "host names are never resolved: only addresses count")
 		}
 	}
 	v, o := im.value(name, "backend")
 	if o != nil {
 		if _, args, err := ini.SplitOptions(v); err == nil && strings.Contains(v, "[") && args["journalpath"] == "" && args["journalfiles"] == "" {
-			im.notNeeded(o, "all of this host's journal is read, with its namespaces")
+			im.notNeeded(o, "the whole journal of this host is read, including namespaces")
 		} else if strings.Contains(v, "[") {
-			im.lost(o, "the journal of this host is read, all of its files; other folders are not", "bailiff replay --file reads any")
+			im.lost(o, "the journal of this host is read; other folders are not", "read other journals with bailiff replay --file")
 		} else {
 			im.notNeeded(o, "the journal is read")
 		}
@@ -302,7 +302,7 @@ func (im *importer) otherOptions(name string) {
 		if strings.TrimSpace(v) == "" {
 			im.notNeeded(o, "it is empty")
 		} else {
-			im.lost(o, "no commands are run", "list the addresses: allow.addresses, or a list in /etc/bailiff/allow.d")
+			im.lost(o, "bailiff runs no commands", "list the addresses in allow.addresses or in a file in /etc/bailiff/allow.d")
 		}
 	}
 	if v, o := im.value(name, "ignoreself"); o != nil {
@@ -313,11 +313,11 @@ func (im *importer) otherOptions(name string) {
 			im.carried(o, "allow.self")
 			im.self = "false"
 		default:
-			im.lost(o, "the host's own addresses are allowed in all jails or in none", "write allow.self: false, for all")
+			im.lost(o, "the host's own addresses are allowed in all jails or in none", "allow.self: false bans them in all jails")
 		}
 	}
 	if v, o := im.value(name, "ignoreip"); o != nil {
-		if _, _, err := im.jails.Value(name, "ignoreip", nil); err != nil && o.Section != "DEFAULT" { // it means to add to these
+		if _, _, err := im.jails.Value(name, "ignoreip", nil); err != nil && o.Section != "DEFAULT" { // an undefined reference: the option is meant to extend the default
 			if v, o := im.value("DEFAULT", "ignoreip"); o != nil {
 				im.allowAddresses(name, v, o)
 			}
@@ -327,7 +327,7 @@ func (im *importer) otherOptions(name string) {
 	}
 }
 
-// logPaths says where a jail's lines came from, if that was not the journal. filterName is ours, "" if there is none.
+// logPaths records where a jail's lines came from if that was not the journal. filterName is the built-in filter, or "".
 func (im *importer) logPaths(name, filterName string) {
 	v, o := im.value(name, "logpath")
 	backend, _ := im.value(name, "backend")
@@ -342,21 +342,21 @@ func (im *importer) logPaths(name, filterName string) {
 		if syslogFile(p) {
 			continue
 		}
-		hint := "have the service log to the journal (standard output, or syslog)"
+		hint := "configure the service to log to the journal (standard output, or syslog)"
 		if f, err := filter.LoadBuiltin(filterName); err == nil {
-			hint = "have " + strings.Join(append(f.Trust().Units, f.Trust().Slices...), ", ") + " log to the journal (standard output, or syslog)"
+			hint = "configure " + strings.Join(append(f.Trust().Units, f.Trust().Slices...), ", ") + " to log to the journal (standard output, or syslog)"
 			if requiresMessage(f) {
-				hint = "have the service log by syslog; our filter " + filterName + " takes no lines of standard output, which may be cut by whoever writes them"
+				hint = "configure the service to log to syslog; our filter " + filterName + " takes no lines of standard output, which clients may be able to split"
 			}
 			hint += ": bailiff filter show " + filterName
 		}
 		im.lost(o, fmt.Sprintf("jail %s: bailiff reads the journal, not %s", name, p), hint)
 		return
 	}
-	im.notNeeded(o, "what syslog wrote there stands in the journal")
+	im.notNeeded(o, "the journal has all that syslog wrote there")
 }
 
-// requiresMessage says whether a filter takes nothing but whole messages in its default mode.
+// requiresMessage reports whether a filter accepts only whole messages, no lines of a stream, in its default mode.
 func requiresMessage(f *filter.Filter) bool {
 	if f.Trust().RequireMessage {
 		return true
@@ -365,7 +365,7 @@ func requiresMessage(f *filter.Filter) bool {
 	return err == nil && !slices.ContainsFunc(m.Patterns(), func(p *filter.Pattern) bool { return !p.RequireMessage && p.Kind == filter.Failure })
 }
 
-// syslogFile says whether a file is one that syslog daemons fill with what the journal has, too.
+// syslogFile reports whether a file is written by syslog daemons, with messages that the journal has, too.
 func syslogFile(p string) bool {
 	if p == "head" || p == "tail" {
 		return true

@@ -10,19 +10,19 @@ import (
 	"bailiff/policy/filter"
 )
 
-// trust is whose lines a filter looks at, as it is written.
+// trust is a filter's section trust, as it is written to the file: the sources of lines that it accepts.
 type trust struct {
 	units, slices, containers, userUnits, exe, identifiers []string
 	uid                                                    string
-	requireMessage                                         bool // messages alone, no lines of a stream
+	requireMessage                                         bool // require: message
 }
 
-// isSet says whether somebody vouches for the lines: systemd for its units, root's log driver for containers.
+// isSet reports whether a source is named that cannot be forged: a unit or slice, a container, a user unit.
 func (t *trust) isSet() bool {
 	return len(t.units)+len(t.slices)+len(t.containers)+len(t.userUnits) > 0
 }
 
-// names names those who write the lines, for people.
+// names lists the sources for messages.
 func (t *trust) names() string {
 	return strings.Join(slices.Concat(t.units, t.slices, t.containers, t.userUnits), ", ")
 }
@@ -33,11 +33,11 @@ func appendNew(l *[]string, v string) {
 	}
 }
 
-// parseJournalMatch reads a journalmatch (journalctl(1), MATCH): FIELD=value terms, of which those of one field are alternatives;
-// a + and a new line begin another alternative. owner is the user whose journal is read, "" if that is not said.
-// lost are the parts that nothing vouches for, wider what a part asks for besides.
+// parseJournalMatch parses a journalmatch (journalctl(1), MATCH): FIELD=value terms, of which those of one field are alternatives;
+// a + or a new line begins another alternative. owner is the UID of the user whose journal is read, "" if unknown.
+// lost are the parts that cannot be trusted; wider are the terms that were dropped, so that more lines are accepted.
 func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
-	t.uid = "any" // the unit is the proof, whoever the service runs as
+	t.uid = "any" // the unit identifies the service, whatever user it runs as
 	var uids []string
 	for _, line := range strings.Split(match, "\n") {
 		for _, part := range strings.Split(" "+line+" ", " + ") {
@@ -78,7 +78,7 @@ func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
 					}
 				}
 				if uid == "" || strings.Trim(uid, "0123456789") != "" {
-					lost = append(lost, fmt.Sprintf("%s: it is not said whose unit this is, and any user can have one of this name", text))
+					lost = append(lost, fmt.Sprintf("%s: it is not said whose unit this is, and any user can create one of this name", text))
 					continue
 				}
 				for _, u := range user {
@@ -90,11 +90,11 @@ func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
 					appendNew(&t.userUnits, u)
 				}
 			case len(fields["CONTAINER_ID"])+len(fields["CONTAINER_ID_FULL"])+len(fields["IMAGE_NAME"]) > 0:
-				lost = append(lost, text+": a container has another id after each start, and its image may be another's, too; bailiff knows containers by name")
+				lost = append(lost, text+": a container's ID changes at each start, and other containers may use the image; bailiff identifies containers by name")
 			case len(units) > 0:
 				for _, u := range units {
 					if u = withSuffix(u); u == "docker.service" || u == "containerd.service" || u == "podman.service" {
-						lost = append(lost, fmt.Sprintf("%s: %s writes the lines of all containers; which one is meant is not said (CONTAINER_NAME=…)", text, u))
+						lost = append(lost, fmt.Sprintf("%s: %s writes the lines of all containers; name the container (CONTAINER_NAME=…)", text, u))
 						continue
 					}
 					if _, err := filter.ParseUnit(u); err != nil {
@@ -131,7 +131,7 @@ func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
 					}
 				}
 				if len(fields["SYSLOG_IDENTIFIER"])+len(fields["_COMM"]) == 0 {
-					lost = append(lost, text+": it names no unit whose lines could be trusted")
+					lost = append(lost, text+": it names no unit")
 				}
 			}
 		}
@@ -154,7 +154,7 @@ func withSuffix(unit string) string {
 	return unit
 }
 
-// journalOwner is the user whose journal a backend reads: systemd[journalfiles=/var/log/journal/*/user-1000.journal].
+// journalOwner matches the UID of the user whose journal a backend reads: systemd[journalfiles=/var/log/journal/*/user-1000.journal].
 var journalOwner = regexp.MustCompile(`/user-(\d+)(?:@[^/,"'\]]*)?\.journal`)
 
 func (im *importer) owner(name string) string {
@@ -165,7 +165,7 @@ func (im *importer) owner(name string) string {
 	return ""
 }
 
-// builtinTrust is the trust of a filter of ours, as it is written.
+// builtinTrust returns the trust of a built-in filter.
 func builtinTrust(name string) (t trust) {
 	f, err := filter.LoadBuiltin(name)
 	if err != nil {
@@ -194,7 +194,7 @@ func builtinTrust(name string) (t trust) {
 	return t
 }
 
-// has says whether a filter looks at the lines of a unit already.
+// has reports whether the trust covers a unit.
 func (t *trust) has(unit string) bool {
 	if slices.Contains(t.units, unit) {
 		return true
@@ -203,7 +203,7 @@ func (t *trust) has(unit string) bool {
 	return ok && slices.Contains(t.slices, "system-"+strings.ReplaceAll(name, "-", `\x2d`)+".slice")
 }
 
-// missingFrom are the parts of u that t has not.
+// missingFrom returns the sources of u that t does not cover.
 func (t *trust) missingFrom(u *trust) (more trust) {
 	more.uid = u.uid
 	for _, x := range u.units {
@@ -220,10 +220,10 @@ func (t *trust) missingFrom(u *trust) (more trust) {
 	return more
 }
 
-// builtinFor finds the filter of ours that judges what a filter of the administrator's own is for, "" if there is none. sure:
-// it would protect this service without any import, since the jail has its name or the file includes the stock file that ours
-// stands for; an own filter must not take its place. Otherwise it looks at the same unit, which no other of ours does, or
-// is off until the configuration names it.
+// builtinFor returns the built-in filter for the same service as an administrator's filter, or "". sure means that the
+// built-in filter is on by default and replaces this one: the jail has its name, or the file includes the stock file. An
+// administrator's filter must not displace it. Otherwise the built-in filter is the only one for the same unit, or is off by
+// default.
 func (im *importer) builtinFor(jail string, t *trust, def *ini.Definition) (name string, sure bool) {
 	on := func(name string) bool {
 		f, err := filter.LoadBuiltin(name)

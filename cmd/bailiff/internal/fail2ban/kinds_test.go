@@ -70,7 +70,7 @@ func TestKinds(t *testing.T) {
 				"jail.local":           "[guard]\nenabled = true\nmaxretry = 2\nfilter = strict\n",
 				"filter.d/strict.conf": "[INCLUDES]\nbefore = sshd.conf\n[Definition]\nfailregex = %(known/failregex)s\n  ^%(__prefix_line)sBad thing <HOST><__suff>$\n",
 			},
-			written: []string{`+(?m)^  guard:\n    enabled: true\n    filter: sshd\n    max_retry: 2\n`, `+filter: strict`, `-Failed`, `+(?m)^  sshd:\n    enabled: false # jail guard runs this filter`, `+/usr/sbin/sshd`},
+			written: []string{`+(?m)^  guard:\n    enabled: true\n    filter: sshd\n    max_retry: 2\n`, `+filter: strict`, `-Failed`, `+(?m)^  sshd:\n    enabled: false # jail guard uses this filter`, `+/usr/sbin/sshd`},
 			lines:   []line{{"strict", "Bad thing 192.0.2.7 port 22", "192.0.2.7"}, {"strict", "Failed x from 192.0.2.7", ""}},
 		},
 		"a second instance": {
@@ -150,7 +150,7 @@ func TestKinds(t *testing.T) {
 		},
 		"a jail without a file": {
 			files:   map[string]string{"jail.local": "[ssh]\nenabled = true\n[sshd]\nenabled = true\n"},
-			written: []string{`-(?m)^  ssh:`}, report: []string{`+no filter\.d/ssh\.conf.*our jail sshd is on by itself`},
+			written: []string{`-(?m)^  ssh:`}, report: []string{`+no filter\.d/ssh\.conf.*our jail sshd is on by default`},
 		},
 		"two jails of one filter": {
 			files: map[string]string{

@@ -8,7 +8,7 @@ import (
 	"bailiff/policy/config"
 )
 
-// portNames are names in port lists that our own list does not have, from IANA's registry and /etc/services of Debian.
+// portNames are names of ports that bailiff's configuration does not know, from IANA's registry and Debian's /etc/services.
 var portNames = map[string]string{
 	"ssmtp": "465", "smtps": "465", "urd": "465", "imap2": "143", "imap3": "220", "ftp-data": "20", "ftps-data": "989", "socks": "1080", "http-alt": "8080", "webcache": "8080",
 	"www": "80", "www-http": "80", "mysql": "3306", "nrpe": "5666", "rsync": "873", "ldap": "389", "pop-3": "110", "sieve": "4190", "ircd": "6667", "ntp": "123", "xmpp": "5222",
@@ -16,7 +16,7 @@ var portNames = map[string]string{
 	"tftp": "69", "x11": "6000", "amanda": "10080", "bacula-dir": "9101", "distcc": "3632", "postgres": "5432", "redis": "6379",
 }
 
-// portList writes the ports of an action for ours: words for `ports`, none for all. bad is what is no port.
+// portList converts the ports of an action to words for `ports`; none means all ports. bad are those that are not valid.
 func portList(ports, protocols string) (words []string, bad []string) {
 	protos := strings.FieldsFunc(strings.ToLower(protocols), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(protos) == 0 {
@@ -50,15 +50,15 @@ func portList(ports, protocols string) (words []string, bad []string) {
 	return words, bad
 }
 
-// What a jail of fail2ban's does to addresses.
+// What a jail does with addresses.
 const (
-	bansHere       = iota // closes ports with a firewall that bailiff has
-	bansWithOthers        // with something else: a command, a route, a service elsewhere, or nothing is said
-	bansNobody            // only reports
-	letsIn
+	bansHere       = iota // blocks them with a firewall that bailiff supports
+	bansWithOthers        // blocks them in another way: a command, a route, an external service, or unknown
+	bansNobody            // only reports them
+	acceptsAddresses
 )
 
-// ports finds what is closed to those whom a jail bans.
+// ports returns the ports that a jail blocks (none: all), and what it does with addresses.
 func (im *importer) ports(name, at string, acts []action) (words []string, does int) {
 	all, bans := false, false
 	for _, a := range acts {
@@ -78,7 +78,7 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 			given = given || o != nil && im.adminFile(o.File)
 			switch up := strings.ToUpper(strings.TrimSpace(block)); {
 			case up == "RETURN" || up == "ACCEPT":
-				return nil, letsIn
+				return nil, acceptsAddresses
 			case given && strings.HasPrefix(up, "REJECT"):
 				im.reject = append(im.reject, name)
 				im.carried(o, "firewall.block")
@@ -101,7 +101,7 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 			if po == nil {
 				po = im.jails.Get(name, "action")
 			}
-			im.lost(po, fmt.Sprintf("jail %s: %s is no port that we know: all ports are closed instead", name, strings.Join(bad, ", ")), "write its number under "+at+".ports")
+			im.lost(po, fmt.Sprintf("jail %s: unknown port %s: all ports are blocked instead", name, strings.Join(bad, ", ")), "write its number to "+at+".ports")
 			all = true
 			continue
 		}
@@ -122,7 +122,7 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 	}
 	if ch := im.jails.Get(name, "chain"); ch != nil {
 		if v := strings.TrimSpace(ch.Value); v == "" || v == "<known/chain>" || v == "INPUT" {
-			im.notNeeded(ch, "packets are stopped before any chain of the host's own")
+			im.notNeeded(ch, "packets are dropped before they reach the host's own chains")
 		} else if !slices.Contains(im.chains, ch) {
 			im.chains = append(im.chains, ch)
 		}
@@ -130,7 +130,7 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 	if all {
 		words = nil
 		if po := im.jails.Get(name, "port"); po != nil && len(im.outcomes[po]) == 0 {
-			im.notNeeded(po, "the jail closes all ports")
+			im.notNeeded(po, "the jail blocks all ports")
 		}
 	}
 	switch {

@@ -11,19 +11,19 @@ import (
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 )
 
-// What becomes of a setting of fail2ban's.
+// Outcomes of a setting.
 const (
-	Carried   = "carried"    // it stands in the files written; To says where
-	Changed   = "changed"    // carried over, but it means something else now; Why says what
-	Lost      = "lost"       // it could not be carried over; Why says why
-	NotNeeded = "not_needed" // bailiff has no need of it; Why says why
-	Replaced  = "replaced"   // a later file sets it anew
-	Part      = "part"       // its text is a part of others' values
-	Unused    = "unused"     // no enabled jail makes use of it
+	Carried   = "carried"    // written to the files; To says where
+	Changed   = "changed"    // carried over, but its meaning differs; Why says how
+	Lost      = "lost"       // not carried over; Why says why
+	NotNeeded = "not_needed" // bailiff does not need it; Why says why
+	Replaced  = "replaced"   // overridden by a later file
+	Part      = "part"       // only used within the values of other options
+	Unused    = "unused"     // no enabled jail uses it
 )
 
-// Setting is one assignment of fail2ban's configuration and what became of it: one thing or, where jails differ, several,
-// each a Setting of its own.
+// Setting is one option in fail2ban's configuration and its outcome. If jails use the option in different ways, there is
+// one Setting for each outcome.
 type Setting struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"` // 0: the file as a whole
@@ -34,22 +34,22 @@ type Setting struct {
 	To      string `json:"to,omitempty"`
 	Why     string `json:"why,omitempty"`
 	Hint    string `json:"hint,omitempty"`
-	Admin   bool   `json:"own"` // of the administrator: not in a file that fail2ban's package ships
+	Admin   bool   `json:"own"` // set by the administrator, not by a file of fail2ban's package
 }
 
 // JailReport is what became of an enabled jail.
 type JailReport struct {
 	Name       string `json:"name"`
-	As         string `json:"as"`         // the jail in bailiff; empty: none
+	As         string `json:"as"`         // bailiff's name of the jail; empty: not carried over
 	Filter     string `json:"filter"`     // of bailiff
 	Mode       string `json:"mode"`       // empty: the filter's default
-	Translated bool   `json:"translated"` // the filter was written anew from fail2ban's expressions
-	Taken      int    `json:"taken"`      // expressions that were translated …
-	Of         int    `json:"of"`         // … out of so many
+	Translated bool   `json:"translated"` // the filter was translated from fail2ban's expressions
+	Taken      int    `json:"taken"`      // translated expressions
+	Of         int    `json:"of"`         // all expressions of the filter
 	Why        string `json:"why,omitempty"`
 }
 
-// Report is the account of an import.
+// Report lists what became of all that was read.
 type Report struct {
 	From     string       `json:"from"`
 	Jails    []JailReport `json:"jails"`
@@ -57,10 +57,10 @@ type Report struct {
 	Notes    []string     `json:"notes"`
 }
 
-// outcome is a part of the account of one option.
+// outcome is one outcome of one option.
 type outcome struct {
 	kind, to, why, hint string
-	line                int // not 0: within a value of several lines
+	line                int // line within the value; 0: the option's line
 }
 
 // importLog notes what becomes of options.
@@ -119,8 +119,8 @@ var (
 	secretURL  = regexp.MustCompile(`(https?://)(?:[^\s/@"',\]]*@)?([^\s/"',\]]+)/[^\s"',\]]+`)
 )
 
-// mask keeps what opens other services out of a report, which is shown to others: keys, passwords, and the path of a web
-// address, which often is the key.
+// mask hides secrets, since reports are shown to others: keys, passwords, and the path of a URL, which often contains a
+// token.
 func mask(name, value string) string {
 	if secretName.MatchString(name) && strings.TrimSpace(value) != "" {
 		return masked
@@ -132,7 +132,7 @@ func mask(name, value string) string {
 // closeOption writes an option's account.
 func (a *importLog) closeOption(o *ini.Option) {
 	hide := mask
-	if slices.Contains(filterOptions, o.Name) || filepath.Base(filepath.Dir(o.File)) == "filter.d" { // expressions hold no keys
+	if slices.Contains(filterOptions, o.Name) || filepath.Base(filepath.Dir(o.File)) == "filter.d" { // expressions contain no keys
 		hide = func(_, s string) string { return s }
 	}
 	s := Setting{File: o.File, Line: o.Line, Section: o.Section, Option: o.Name, Value: hide(o.Name, o.Value), Admin: a.adminFile(o.File)}

@@ -10,7 +10,7 @@ import (
 	"bailiff/policy/config"
 )
 
-// destination is what some jails' actions of one kind become: a destination of reports.
+// destination is a destination of reports that replaces actions of one or more jails.
 type destination struct {
 	kind, to     string
 	whois, lines bool
@@ -19,7 +19,7 @@ type destination struct {
 	jails        []string // fail2ban's names
 }
 
-// reports gathers them over all jails.
+// reports are the destinations of all jails.
 type reports struct {
 	all    []*destination
 	sender string
@@ -35,9 +35,9 @@ func (r *reports) add(t destination) *destination {
 	return &t
 }
 
-const hintReport = "write a destination: REPORT in bailiff.yaml(5)"
+const hintReport = "add a destination: see REPORT in bailiff.yaml(5)"
 
-// report makes a destination of an action that tells somebody of bans. from is where the jail names it.
+// report translates an action that reports bans to a destination. from is the option that names the action.
 func (im *importer) report(name string, a action, from *ini.Option) {
 	get := func(tags ...string) string {
 		for _, tag := range tags {
@@ -72,7 +72,7 @@ func (im *importer) report(name string, a action, from *ini.Option) {
 		}
 		for _, one := range strings.FieldsFunc(to, func(c rune) bool { return c == ',' || c == ' ' }) {
 			if !config.ValidRecipient(one) {
-				lost(fmt.Sprintf("%q is not a mail address that bailiff takes", clip(one)))
+				lost(fmt.Sprintf("%q is not a valid mail address", clip(one)))
 				return
 			}
 		}
@@ -82,23 +82,23 @@ func (im *importer) report(name string, a action, from *ini.Option) {
 		if to == "fail2ban@blocklist.de" || to == "fail2ban@dyn.blocklist.de" {
 			add(destination{kind: config.TypeBlocklist, to: to})
 			at := "report.destinations." + config.TypeBlocklist
-			im.changed(from, at, "it is sent in the form that the service takes, with account names and this host's names taken out")
+			im.changed(from, at, "reports are sent in the service's format, without account names and names of this host")
 			forOptions([]string{"destemail", "mta"}, func(o *ini.Option) { im.carried(o, at) })
 		} else {
 			x := add(destination{kind: config.TypeMail, to: to, whois: strings.Contains(rest, "whois"), lines: strings.Contains(rest, "lines"), hourly: strings.Contains(rest, "buffered")})
 			at := "report.destinations." + im.reports.destinationName(x)
 			if x.hourly {
-				im.changed(from, at, "several bans come in one mail an hour, and not so many in one mail")
+				im.changed(from, at, "bans are collected in one mail per hour instead of a fixed number per mail")
 			} else {
 				im.carried(from, at)
 			}
 			forOptions([]string{"destemail"}, func(o *ini.Option) { im.carried(o, at+".to") })
 			forOptions([]string{"mta"}, func(o *ini.Option) {
-				im.notNeeded(o, "the host's sendmail is used: report.sendmail in bailiff.yaml(5)")
+				im.notNeeded(o, "bailiff uses the host's sendmail: report.sendmail in bailiff.yaml(5)")
 			})
 		}
 		forOptions([]string{"sender"}, func(o *ini.Option) { im.carried(o, "report.sender") })
-		forOptions([]string{"sendername"}, func(o *ini.Option) { im.lost(o, "mails come from bailiff", "") })
+		forOptions([]string{"sendername"}, func(o *ini.Option) { im.lost(o, "the sender's name is bailiff", "") })
 	case base == "blocklist_de":
 		server := get("email")
 		if !config.ValidAddress(server) && (server == "" || strings.Trim(server, "0123456789") != "") {
@@ -121,24 +121,24 @@ func (im *importer) report(name string, a action, from *ini.Option) {
 		}
 		im.credential(a, "abuseipdb_apikey", from, config.TypeAbuseIPDB)
 	case base == "complain" || base == "xarf-login-attack":
-		lost("mails to strangers are not carried over unasked; type xarf sends them")
+		lost("mail to network operators must be enabled explicitly: destinations of type xarf send it")
 	default:
-		lost("bailiff has no such destination; type webhook or exec may do it")
+		lost("bailiff has no such destination; type webhook or exec may replace it")
 	}
 }
 
-const keyLost = "keys do not stand in the configuration, which everybody may read"
+const keyLost = "keys are not stored in the configuration, which all users can read"
 
 func hintKey(destination string) string {
-	return "put it into /etc/bailiff/credentials/" + destination + ": bailiff-report(8), KEYS"
+	return "save it as /etc/bailiff/credentials/" + destination + ": bailiff-report(8), KEYS"
 }
 
-// credential says what becomes of a service's key that an action is given.
+// credential records the outcome of a service's key.
 func (im *importer) credential(a action, arg string, from *ini.Option, destination string) {
 	if _, ok := a.def.Args[arg]; ok {
 		im.lost(from, keyLost, hintKey(destination))
 	}
-	im.note("the destination %s is written, but needs its key in /etc/bailiff/credentials/%s (bailiff-report(8), KEYS)", destination, destination)
+	im.note("the destination %s needs its key in /etc/bailiff/credentials/%s (bailiff-report(8), KEYS)", destination, destination)
 }
 
 func (im *importer) setSender(s, jail string) {
@@ -146,11 +146,11 @@ func (im *importer) setSender(s, jail string) {
 	case im.reports.sender == "":
 		im.reports.sender = s
 	case im.reports.sender != s:
-		im.note("jail %s: its mails came from %s; all come from %s now (report.sender)", jail, s, im.reports.sender)
+		im.note("jail %s: its mail was sent from %s; all mail is sent from %s now (report.sender)", jail, s, im.reports.sender)
 	}
 }
 
-// destinationName is the destination's: admin, admin-2, … for mails.
+// destinationName returns the name of a destination: admin, admin-2, … for mail.
 func (r *reports) destinationName(t *destination) string {
 	if t.kind != config.TypeMail {
 		return t.kind
@@ -169,7 +169,7 @@ func (r *reports) destinationName(t *destination) string {
 	return "admin-" + strconv.Itoa(n)
 }
 
-// write writes the section. jails gives our name of fail2ban's; all is how many of ours are on.
+// write writes the section report of the configuration.
 func (r *reports) write(line func(string, ...any), im *importer) {
 	if len(r.all) == 0 {
 		return
@@ -183,7 +183,7 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 	for _, t := range r.all {
 		name := r.destinationName(t)
 		if seen[name] {
-			im.note("jails were reported to %s in several ways; the first is taken for all of them", name)
+			im.note("jails reported to %s in several ways; the first is used for all of them", name)
 			continue
 		}
 		seen[name] = true
@@ -204,7 +204,7 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 		}
 		slices.Sort(jails)
 		if len(jails) == 0 {
-			line("      enabled: false # none of its jails is carried over")
+			line("      enabled: false # none of its jails was carried over")
 		} else if slices.ContainsFunc(im.output, func(j *jailConfig) bool { return j.enabled == "true" && !slices.Contains(jails, j.name) }) {
 			line("      jails: [%s]", strings.Join(jails, ", "))
 		}

@@ -12,10 +12,10 @@ import (
 	"bailiff/cmd/bailiff/internal/text"
 )
 
-// filterOptions are options of filters that a jail may set in their place.
+// filterOptions are the options of filters that a jail may override.
 var filterOptions = []string{"usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch"}
 
-// definition reads a filter or an action with all that it includes.
+// definition reads a filter or an action with the files that it includes.
 func (im *importer) definition(dir, name string, args map[string]string) (*ini.Definition, error) {
 	if strings.ContainsAny(name, "\x00") || slices.Contains(strings.Split(name, "/"), "..") {
 		return nil, fmt.Errorf("%q is not the name of a file in %s", clip(name), dir)
@@ -28,7 +28,7 @@ func (im *importer) definition(dir, name string, args map[string]string) (*ini.D
 		r := &ini.Reader{Tree: t}
 		r.ReadAll(key)
 		if len(t.Files) == 0 {
-			return nil, fmt.Errorf("there is no %s/%s.conf", dir, name)
+			return nil, fmt.Errorf("no %s/%s.conf", dir, name)
 		}
 		im.problems = append(im.problems, r.Problems...)
 		im.definitions[key] = t
@@ -49,7 +49,7 @@ func (im *importer) definition(dir, name string, args map[string]string) (*ini.D
 	return d, nil
 }
 
-// markJournalPrefix puts prefixMark where fail2ban's own common.conf describes date, host and identifier.
+// markJournalPrefix replaces the expression of fail2ban's common.conf for date, host and identifier with regex.PrefixMark.
 func markJournalPrefix(t *ini.Tree) {
 	for _, sec := range []string{"lt_short", "lt_journal", "DEFAULT"} {
 		o := t.Local(sec, "__prefix_line")
@@ -62,7 +62,7 @@ func markJournalPrefix(t *ini.Tree) {
 	}
 }
 
-// source gathers the expressions that are to be translated for a jail.
+// source collects the expressions to translate for a jail.
 func (im *importer) source(name, filterName string, def *ini.Definition, from *ini.Option) *source {
 	s := &source{}
 	s.origin = fmt.Sprintf("fail2ban's filter.d/%s.conf", filterName)
@@ -85,7 +85,7 @@ func (im *importer) source(name, filterName string, def *ini.Definition, from *i
 		if jo := im.jails.Get(name, opt); jo != nil {
 			jv, _, err := im.jails.Value(name, opt, known)
 			if err == nil {
-				jv, err = def.Expand(opt, jv) // the filter's, as fail2ban puts them in
+				jv, err = def.Expand(opt, jv) // the filter's, as fail2ban does
 			}
 			if err != nil {
 				im.lost(jo, err.Error(), "")
@@ -99,16 +99,16 @@ func (im *importer) source(name, filterName string, def *ini.Definition, from *i
 		if _, o := text(opt); o != nil && o.Section != "DEFAULT" {
 			switch opt {
 			case "datepattern":
-				im.notNeeded(o, "the journal's own clock counts")
+				im.notNeeded(o, "the journal has its own timestamps")
 			case "maxlines":
-				im.notNeeded(o, "each line is judged by itself; those of one connection are joined")
+				im.notNeeded(o, "each line is matched by itself; lines of one connection are correlated")
 			case "usedns":
-				im.notNeeded(o, "host names are never looked up: only an address is evidence")
+				im.notNeeded(o, "host names are never resolved: only addresses count")
 			}
 		}
 	}
 	if o := def.Tree.Get("Definition", "_daemon"); o != nil && len(o.UsedBy) == 0 {
-		im.notNeeded(o, "a message begins behind the name of its daemon, and the unit says whose it is")
+		im.notNeeded(o, "the journal keeps the daemon's name apart from the message, and the unit identifies the daemon")
 	}
 	var o *ini.Option
 	if s.prefregex, o = text("prefregex"); o != nil {
@@ -124,7 +124,7 @@ func (im *importer) source(name, filterName string, def *ini.Definition, from *i
 				l = append(l, expression{text: line, from: o})
 			}
 		}
-		// Where each line of the option is one expression, each has a place of its own.
+		// If each line of the option is one expression, each has its own line number.
 		var places []int
 		for i, line := range strings.Split(o.Value, "\n") {
 			if strings.TrimSpace(line) != "" && i < len(o.Lines) {
@@ -145,7 +145,7 @@ func (im *importer) source(name, filterName string, def *ini.Definition, from *i
 	return s
 }
 
-// shipped are the expressions that a filter has of fail2ban's own files, by the option and their text.
+// shipped returns the expressions of a filter that come from fail2ban's files. Keys are the option's name and the expression.
 func (im *importer) shipped(def *ini.Definition) map[string]bool {
 	base := &ini.Definition{Tree: ini.NewTree(im.root), Args: def.Args, Vars: def.Vars}
 	r := &ini.Reader{Tree: base.Tree}
@@ -169,8 +169,8 @@ func (im *importer) shipped(def *ini.Definition) map[string]bool {
 	return shipped
 }
 
-// translateAdditions translates what an administrator added to a filter that we have: expressions in its .local, or in the jail.
-// They become a filter and a jail of their own, beside ours.
+// translateAdditions translates expressions that an administrator added to a filter that is built in, in its .local or in the
+// jail. They become a separate filter and jail.
 func (im *importer) translateAdditions(name, filterName string, def *ini.Definition, from *ini.Option, w *jailConfig) {
 	shipped := im.shipped(def)
 	own := false
@@ -181,9 +181,9 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 		if o := im.jails.Get(name, opt); o != nil && (opt == "failregex" || opt == "ignoreregex") {
 			own = true
 		} else if o != nil && opt == "prefregex" {
-			im.lost(o, "our filter "+w.filter+" has patterns of its own", "write a filter of your own: bailiff.yaml(5), FILTERS")
+			im.lost(o, "our filter "+w.filter+" has its own patterns", "write your own filter: see FILTERS in bailiff.yaml(5)")
 		} else if o != nil && opt == "maxlines" {
-			im.notNeeded(o, "each line is judged by itself; those of one connection are joined")
+			im.notNeeded(o, "each line is matched by itself; lines of one connection are correlated")
 		}
 	}
 	var t trust
@@ -191,14 +191,14 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 		var lost []string
 		t, lost, _ = parseJournalMatch(match, im.owner(name))
 		if strings.TrimSpace(match) == "" {
-			im.notNeeded(o, "our filter "+w.filter+" knows the units that it trusts")
+			im.notNeeded(o, "our filter "+w.filter+" knows its units")
 		}
 		if t.isSet() || len(t.identifiers) == 0 {
 			for _, why := range lost {
 				im.lost(o, why, "")
 			}
 		} else {
-			im.notNeeded(o, "our filter "+w.filter+" knows the units that it trusts")
+			im.notNeeded(o, "our filter "+w.filter+" knows its units")
 		}
 		im.addUnits(&t, o, w)
 	}
@@ -208,14 +208,14 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 	src := im.source(name, filterName, def, im.jails.Get(name, "filter"))
 	for _, o := range def.Tree.Assigned {
 		if im.adminFile(o.File) && len(im.outcomes[o]) == 0 && len(o.UsedBy) == 0 && o.Section != "INCLUDES" && o.Name != "failregex" && o.Name != "ignoreregex" {
-			im.lost(o, "our filter "+w.filter+" stands for fail2ban's, and has no such setting", "look at bailiff filter show "+w.filter)
+			im.lost(o, "our filter "+w.filter+" replaces fail2ban's and has no such setting", "see bailiff filter show "+w.filter)
 		}
 	}
 	src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
 	src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
 	if len(src.fail) == 0 {
 		for _, e := range src.ignore {
-			im.lost(e.from, fmt.Sprintf("ignoreregex %q: our filter %s has its own exceptions", printable(text.Clip(e.text, 160)), w.filter), "write a filter of your own: bailiff.yaml(5), FILTERS")
+			im.lost(e.from, fmt.Sprintf("ignoreregex %q: our filter %s has its own exceptions", printable(text.Clip(e.text, 160)), w.filter), "write your own filter: see FILTERS in bailiff.yaml(5)")
 		}
 		return
 	}
@@ -226,10 +226,10 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 		src.trust.containers, src.trust.userUnits = w.trust.containers, w.trust.userUnits
 	}
 	if wholly := filepath.Join(im.root, "filter.d", filterName+".conf"); len(t.containers) > 0 && builtinTrust(w.filter).requireMessage && im.adminFile(wholly) {
-		src.trust = t // ours takes no lines of containers, the own one does
+		src.trust = t // the built-in filter accepts no lines of containers, the additions do
 	}
 	src.name = filterID(filterName) + "-local"
-	src.origin = "what was added to fail2ban's filter " + filterName
+	src.origin = "additions to fail2ban's filter " + filterName
 	tr := im.translate(src)
 	var added JailReport
 	im.recordResults(tr, &added)
@@ -238,10 +238,10 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 	}
 }
 
-// maxNameWithPorts is how long the name of a jail with ports may be: see config.Jail.
+// maxNameWithPorts is the maximum length of the name of a jail with ports: see config.Jail.
 const maxNameWithPorts = 16
 
-// addSecondJail makes a jail for an administrator's own expressions, beside the one that runs our filter.
+// addSecondJail adds a jail for an administrator's expressions, besides the one with the built-in filter.
 func (im *importer) addSecondJail(name, filterName string, tr *translation, w *jailConfig) {
 	extra := *w
 	extra.filter, extra.mode, extra.trust = tr.name, "", trust{}
@@ -252,20 +252,20 @@ func (im *importer) addSecondJail(name, filterName string, tr *translation, w *j
 	}
 	if extra.name = im.freeName(short + suffix); len(extra.name) > maxNameWithPorts && len(extra.ports) > 0 {
 		extra.ports = nil
-		im.note("jail %s: it stops all traffic, since a jail with ports has a name of %d characters at most", extra.name, maxNameWithPorts)
+		im.note("jail %s: it blocks all ports, because the name of a jail with ports has at most %d characters", extra.name, maxNameWithPorts)
 	}
 	im.output = append(im.output, &extra)
-	im.note("jail %s: expressions of your own stand in filters.d/%s.yaml and are counted in a jail of their own, %s, beside our filter %s", name, tr.name, extra.name, w.filter)
+	im.note("jail %s: your own expressions are in filters.d/%s.yaml and have their own jail, %s, besides our filter %s", name, tr.name, extra.name, w.filter)
 }
 
-// expression is one line of a failregex or ignoreregex, and where its option stands.
+// expression is one line of a failregex or ignoreregex, and the option that it comes from.
 type expression struct {
 	text string
 	from *ini.Option
-	line int // not 0: its own
+	line int // 0: the option's line
 }
 
-// at is where it stands.
+// at returns the file and line.
 func (e *expression) at() string {
 	if e.line > 0 {
 		return fmt.Sprintf("%s:%d", e.from.File, e.line)
@@ -273,13 +273,13 @@ func (e *expression) at() string {
 	return e.from.Position()
 }
 
-// source is a filter of fail2ban's with everything put in.
+// source is a filter of fail2ban's with all references resolved.
 type source struct {
-	name      string // ours: of the file that is written
-	origin    string // for people: the file
+	name      string // of the filter to write
+	origin    string // where it comes from, for messages
 	prefregex string
 	fail      []expression
 	ignore    []expression
 	trust     trust
-	assumed   string // what had to be guessed
+	assumed   string // why the trust had to be guessed; empty: it was not
 }

@@ -6,9 +6,9 @@ import (
 	"bailiff/policy/filter"
 )
 
-// stock are the filters that fail2ban ships or once shipped under names of their own, each with the filters of ours that
-// judge the same lines, the best first, and the mode by which ours does what the name says. Without an entry in ours a
-// filter is translated like an administrator's own.
+// stock lists the filters that fail2ban ships or has shipped, each with the built-in filters for the same lines, the best
+// first, and the mode that corresponds to the name. A filter without a built-in counterpart is translated like an
+// administrator's own.
 var stock = map[string]struct {
 	ours []string
 	mode string
@@ -38,7 +38,7 @@ var stock = map[string]struct {
 	"stunnel": {}, "suhosin": {}, "tine20": {}, "traefik-auth": {ours: []string{"traefik-auth", "traefik"}}, "uwimap-auth": {}, "vaultwarden": {ours: []string{"vaultwarden"}},
 	"vsftpd": {ours: []string{"vsftpd"}}, "webmin-auth": {ours: []string{"webmin-auth", "webmin"}}, "wuftpd": {}, "xinetd-fail": {}, "xrdp": {ours: []string{"xrdp"}},
 	"znc-adminlog": {ours: []string{"znc-adminlog", "znc"}}, "zoneminder": {},
-	// parts of others
+	// included by others
 	"common": {}, "apache-common": {}, "botsearch-common": {}, "exim-common": {}, "nginx-error-common": {}, "selinux-common": {},
 }
 
@@ -57,7 +57,7 @@ func Builtin(name string) (builtin, mode string, ok bool) {
 	return "", "", false
 }
 
-// services are unit names of stock filters whose journalmatch names none.
+// services are the usual units for stock filters that have no journalmatch.
 var services = map[string][]string{
 	"bitwarden": {"bitwarden.service"}, "courier-auth": {"courier-imap.service", "courier-pop.service", "courier-authdaemon.service"}, "courier-smtp": {"courier-mta.service", "courier.service"},
 	"cyrus-imap": {"cyrus-imapd.service"}, "drupal-auth": {"apache2.service", "httpd.service", "php-fpm.service"}, "froxlor-auth": {"apache2.service", "nginx.service", "php-fpm.service"},

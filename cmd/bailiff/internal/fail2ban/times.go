@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// seconds reads fail2ban's times: seconds, or numbers with units (1w, 1d 12h, 2 hours, 1.5h), also as sums, differences
-// and products (24*60*60). Months and years are the mean ones. A negative time has no end.
+// seconds parses fail2ban's times: seconds, or numbers with units (1w, 1d 12h, 2 hours, 1.5h), with sums, differences
+// and products (24*60*60). Months and years have their average lengths. A negative time means forever.
 func seconds(s string) (float64, error) {
-	rest, _, _ := strings.Cut(s, "#") // fail2ban has Python evaluate it, to which a comment is one
+	rest, _, _ := strings.Cut(s, "#") // fail2ban lets Python evaluate the value, including comments
 	rest = strings.TrimSpace(rest)
 	if rest == "" {
-		return 0, fmt.Errorf("is empty")
+		return 0, fmt.Errorf("it is empty")
 	}
 	sum, product, sign, any := 0.0, 1.0, 1.0, false
 	for rest != "" {
@@ -32,7 +32,7 @@ func seconds(s string) (float64, error) {
 			continue
 		case any && c == '*':
 			rest = strings.TrimSpace(rest[1:])
-		case any: // what stands side by side is added up
+		case any: // adjacent terms are added
 			sum, product, sign = sum+sign*product, 1, 1
 		}
 		m := timePart.FindStringSubmatch(rest)
@@ -80,7 +80,7 @@ func timeUnit(u string) (float64, bool) {
 	return 0, false
 }
 
-// span makes a duration of seconds; negative ones have no end, and what is longer than a century has none either.
+// span converts seconds to a duration of at least a second. Negative values and more than a century mean forever.
 func span(sec float64) (d time.Duration, forever bool) {
 	if sec < 0 || sec > 100*365*86400 {
 		return 0, true

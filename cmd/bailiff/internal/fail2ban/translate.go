@@ -14,36 +14,36 @@ import (
 	"bailiff/policy/filter"
 )
 
-// result is what became of one expression.
+// result is the outcome of one expression.
 type result struct {
 	expression
 	kind  string // failregex or ignoreregex
 	taken bool
-	why   string // not taken: the reason; taken, but not as it was: what was changed
+	why   string // why it was not taken or, if it was, how it was changed
 	hint  string
 }
 
-// translation is a filter file and what became of each expression.
+// translation is a filter file and the outcome of each expression.
 type translation struct {
 	name    string
-	data    []byte // nil: nothing could be translated
+	data    []byte // nil: no expression could be translated
 	filter  *filter.Filter
 	results []result
 }
 
-// exact says whether all expressions were translated and none means something else now.
+// exact reports whether all expressions were translated without a change of meaning.
 func (t *translation) exact() bool {
 	return t.data != nil && !slices.ContainsFunc(t.results, func(v result) bool { return !v.taken || v.why != "" })
 }
 
-// candidate is one expression with the forms in which it may be taken, the most faithful first.
+// candidate is one expression with its variants.
 type candidate struct {
 	*regex.Variants
 	result int // in translation.results
 	at     int // the variant being tried
 }
 
-// unanchored is 1 for an expression that is taken wherever in a line it stands.
+// unanchored is 1 if the expression matches anywhere in a line, else 0.
 func (a *candidate) unanchored() int {
 	if form := a.Patterns[a.at]; form[len(form)-1].Once != "" {
 		return 1
@@ -51,7 +51,7 @@ func (a *candidate) unanchored() int {
 	return 0
 }
 
-// innerText says whether a client's text stands between the fixed texts of an expression.
+// innerText reports whether there is text chosen by a client between the fixed texts of an expression.
 func (a *candidate) innerText() bool {
 	return slices.ContainsFunc(a.Patterns[a.at], func(p regex.Pattern) bool {
 		before, after, _ := strings.Cut(strings.TrimPrefix(p.Text, "<text>"), "<once:")
@@ -59,8 +59,8 @@ func (a *candidate) innerText() bool {
 	})
 }
 
-// translate makes a filter of ours out of one of fail2ban's. Each expression becomes a template where it is simple, else
-// a regular expression; the loader then proves all of it, and what it refuses is tried in a stricter form or left out.
+// translate translates a filter. Simple expressions become templates, others regular expressions. The loader's tests decide
+// whether the filter is safe; an expression that fails them is tried in a stricter variant or left out.
 func translate(src *source) *translation {
 	t := &translation{name: src.name}
 	var pre *regex.Node
@@ -68,7 +68,7 @@ func translate(src *source) *translation {
 		var err error
 		if pre, err = regex.Parse(src.prefregex); err == nil {
 			if tag := unresolved.FindString(src.prefregex); tag != "" {
-				err = fmt.Errorf("holds %s, which is nowhere defined", tag)
+				err = fmt.Errorf("contains %s, which is nowhere defined", tag)
 			}
 		}
 		if err != nil {
@@ -83,7 +83,7 @@ func translate(src *source) *translation {
 		v := result{expression: e, kind: kind}
 		n, err := regex.Parse(e.text)
 		if tag := unresolved.FindString(e.text); tag != "" {
-			err = fmt.Errorf("holds %s, which is nowhere defined", tag)
+			err = fmt.Errorf("contains %s, which is nowhere defined", tag)
 		}
 		var f *regex.Variants
 		if err == nil {
@@ -107,17 +107,17 @@ func translate(src *source) *translation {
 	return t
 }
 
-// unresolved are names of fail2ban's own options that its files would have put something in for. Other texts in <> stand
-// for themselves, as they do for fail2ban.
+// unresolved matches tags of fail2ban's own options that were not replaced. Other texts in <> stand for themselves, as in
+// fail2ban.
 var unresolved = regexp.MustCompile(`<(?:__[\w-]+|md(?:re|pr)-[\w-]+|known/[^<> ]+|lt_\w+)>`)
 
 const (
-	hintTemplate = "write it as a template in a filter of your own: bailiff.yaml(5), FILTERS"
-	hintAnchor   = "say where the line begins and ends: ^ before the expression or $ behind it, with no free text (.*) between that end and the address"
+	hintTemplate = "write it as a template in your own filter: see FILTERS in bailiff.yaml(5)"
+	hintAnchor   = "anchor it: ^ at the beginning or $ at the end, with no free text (.*) between the anchor and the address"
 )
 
-// prove asks the loader for its opinion until it has none against the filter, going on to stricter forms or leaving
-// expressions out.
+// prove has the loader check the filter until it finds no fault. After each fault the expression is replaced by its next,
+// stricter variant, or left out.
 func (t *translation) prove(src *source, all []*candidate) {
 	drop := func(a *candidate, why string) {
 		v := &t.results[a.result]
@@ -136,12 +136,12 @@ func (t *translation) prove(src *source, all []*candidate) {
 		}
 		all = slices.DeleteFunc(all, func(b *candidate) bool { return a == b })
 	}
-	// Each by itself first, which is quick; then all together, since one may take another's lines.
+	// First each expression by itself, which is quick; then all together, since one may match another's lines.
 	for _, a := range slices.Clone(all) {
 		if !slices.ContainsFunc(a.Patterns[0], func(p regex.Pattern) bool {
 			return strings.Contains(p.Text, "<addr>") || strings.Contains(p.Regexp, "(?P<addr>")
 		}) {
-			continue // without an address it is nothing by itself
+			continue // without an address it is not valid by itself
 		}
 		for t.results[a.result].taken {
 			_, err := filter.Parse("filters.d/"+t.name+".yaml", t.render(src, []*candidate{a}))
@@ -159,19 +159,19 @@ func (t *translation) prove(src *source, all []*candidate) {
 		}
 		return ignore
 	})
-	// A user name that spoils the line of one such expression could hold all of another.
+	// A user name could contain all of the text of another such expression.
 	for _, a := range slices.Backward(slices.Clone(all)) {
 		if a.unanchored() > 0 && slices.ContainsFunc(all, func(b *candidate) bool { return a != b && b.unanchored() > 0 && b.innerText() }) {
-			drop(a, "is open at both ends, and a client could write all of it into the text that another expression leaves to them")
+			drop(a, "it is open at both ends, and a client could place a match for it in the text that another expression leaves to clients")
 		}
 	}
 	for {
-		// What begins anywhere comes last: the lines of those that know their beginning are not for it.
+		// Unanchored expressions come last, so that they cannot match the lines of anchored ones.
 		slices.SortStableFunc(all, func(a, b *candidate) int { return cmp.Compare(a.unanchored(), b.unanchored()) })
 		if len(all) == 0 {
 			for _, a := range exceptions {
 				v := &t.results[a.result]
-				v.taken, v.why = false, "there is nothing left that it could take an exception from"
+				v.taken, v.why = false, "there is no expression left that it could be an exception from"
 			}
 			return
 		}
@@ -183,7 +183,7 @@ func (t *translation) prove(src *source, all []*candidate) {
 		}
 		errs := diag.Errors(err)
 		hit := false
-		// One whose end is open takes others' lines for its own: it is the one to be stricter about.
+		// If an expression matches another's lines, the one with the open end must become stricter.
 		for _, e := range errs {
 			m := takenBy.FindStringSubmatch(e.Text)
 			if m == nil || "patterns."+m[1] == e.Path {
@@ -214,7 +214,7 @@ func (t *translation) prove(src *source, all []*candidate) {
 				}
 			}
 		}
-		if !hit { // an error of the file as a whole, which belongs to no expression
+		if !hit { // an error that belongs to no expression
 			for i := range t.results {
 				if v := &t.results[i]; v.taken {
 					v.taken, v.why = false, errs[0].Text
@@ -223,7 +223,7 @@ func (t *translation) prove(src *source, all []*candidate) {
 			return
 		}
 	}
-	// Exceptions stand before what they are taken from. One that a client's text can reach would be a way to hide.
+	// Exceptions come before the patterns that they apply to. If a client could trigger one, an attacker could hide.
 	for i := len(exceptions) - 1; i >= 0; i-- {
 		a := exceptions[i]
 		for t.results[a.result].taken {
@@ -234,7 +234,7 @@ func (t *translation) prove(src *source, all []*candidate) {
 				t.data, t.filter, all = data, f, with
 				break
 			}
-			drop(a, "an attacker could hide by it: what it asks for may stand in text that a client chooses")
+			drop(a, "an attacker could use it to hide, because it may match text that a client chooses")
 		}
 	}
 	for _, a := range all {
@@ -247,15 +247,15 @@ func (t *translation) prove(src *source, all []*candidate) {
 	}
 }
 
-// patternReference are the names that patterns have in the file that was tried, which nobody knows.
+// patternReference matches names of patterns in messages of the loader. Users do not know these names.
 var patternReference = regexp.MustCompile(` (?:by|a line of) (?:fail|ignore)regex-[\w-]+`)
 
 var takenBy = regexp.MustCompile(` by ([a-z0-9-]+): "`)
 
-// reason writes an error of the loader's test for the report.
+// reason rewrites an error of the loader's tests for the report.
 func reason(reason string) string {
 	if strings.Contains(reason, "on both sides of <addr>") {
-		return "free text may stand on both sides of the address, so that it cannot be told which one is the daemon's"
+		return "free text may stand on both sides of the address, so an attacker could choose which address is found"
 	}
 	reason = strings.TrimPrefix(reason, "in mode normal, ")
 	reason = patternReference.ReplaceAllString(reason, "")
@@ -265,7 +265,7 @@ func reason(reason string) string {
 	return text.Clip(reason, 240)
 }
 
-// patternOfTest finds the pattern whose test line an error is about.
+// patternOfTest returns the name of the pattern whose test line an error is about.
 func (t *translation) patternOfTest(all []*candidate, e *diag.Error) string {
 	for _, a := range all {
 		for _, p := range a.Patterns[a.at] {
@@ -279,11 +279,11 @@ func (t *translation) patternOfTest(all []*candidate, e *diag.Error) string {
 	return ""
 }
 
-// render writes the filter file.
+// render formats the filter file.
 func (t *translation) render(src *source, all []*candidate) []byte {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("# Written by bailiff import. Yours to edit: what is changed here is not undone unless you import again with --force.")
+	line("# Written by bailiff import. You may edit this file: only import --force overwrites it.")
 	line("name: %s", t.name)
 	line("description: %s", quote("translated from "+src.origin))
 	line("trust:")

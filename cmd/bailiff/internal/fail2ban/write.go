@@ -11,7 +11,7 @@ import (
 	"bailiff/policy/filter"
 )
 
-// standsFor says whether a jail under another name does what the jail of a built-in filter would do by itself.
+// standsFor reports whether a jail under another name replaces the default jail of a built-in filter.
 func (j *jailConfig) standsFor(builtin string) bool {
 	if j.filter != builtin || j.name == builtin || j.enabled != "true" || j.observe || j.trust.isSet() {
 		return false
@@ -20,11 +20,11 @@ func (j *jailConfig) standsFor(builtin string) bool {
 	return err == nil && !f.Off && (j.mode == "" || slices.Contains(f.Includes(j.mode), f.Modes[0]))
 }
 
-// write makes the files.
+// write builds the files.
 func (im *importer) write() {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("# Written by bailiff import from %s. Yours to edit: bailiff.yaml(5).", printable(im.root))
+	line("# Written by bailiff import from %s. You may edit this file: bailiff.yaml(5).", printable(im.root))
 	d := im.defaults
 	if d.find != "" || d.ban != "" || d.retry > 0 {
 		line("\ndefaults:")
@@ -45,7 +45,7 @@ func (im *importer) write() {
 	im.firewall(&b)
 	im.reports.write(line, im)
 	if slices.ContainsFunc(im.output, func(j *jailConfig) bool { return len(j.ports) > 0 }) {
-		im.note("bans close the ports that fail2ban closed; a jail without ports: closes all, which is bailiff's default")
+		im.note("bans block the ports that fail2ban blocked; a jail without ports: blocks all, which is bailiff's default")
 	}
 	if len(im.output)+len(im.disabledBuiltins) > 0 {
 		line("\njails:")
@@ -88,7 +88,7 @@ func (im *importer) write() {
 	for _, name := range filter.Builtin() {
 		if i := slices.IndexFunc(im.output, func(j *jailConfig) bool { return j.standsFor(name) }); i >= 0 && !im.names[name] {
 			im.names[name] = true
-			line("  %s:\n    enabled: false # jail %s runs this filter, with limits of its own", name, im.output[i].name)
+			line("  %s:\n    enabled: false # jail %s uses this filter with its own thresholds", name, im.output[i].name)
 		}
 	}
 	var besides []string
@@ -98,7 +98,7 @@ func (im *importer) write() {
 		}
 	}
 	if len(besides) > 0 {
-		im.note("%d other jails are on by themselves where the host has their service; bailiff filter list shows them, enabled: false switches one off", len(besides))
+		im.note("%d other jails are on by default if the host has their service; bailiff filter list shows them, enabled: false disables one", len(besides))
 	}
 	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(b.String())})
 	for _, key := range sortedKeys(im.filters) {
@@ -108,7 +108,7 @@ func (im *importer) write() {
 	}
 	if len(im.allowed) > 0 {
 		var l strings.Builder
-		fmt.Fprintf(&l, "# Written by bailiff import from ignoreip of %s. Yours to edit: one address or prefix a line.\n", printable(im.root))
+		fmt.Fprintf(&l, "# Written by bailiff import from ignoreip of %s. You may edit this file: one address or prefix per line.\n", printable(im.root))
 		for _, a := range im.allowed {
 			fmt.Fprintf(&l, "%s # %s\n", a.entry, printable(a.from))
 		}
@@ -128,7 +128,7 @@ func (im *importer) writeThresholds(b *strings.Builder, indent string, t thresho
 	}
 }
 
-// backend is what most jails banned with; "" where they had none of ours. It may be one that we do not have.
+// backend returns the backend that most jails banned with, or "". It may be one that this version does not support.
 func (im *importer) backend() (best string) {
 	for _, w := range sortedKeys(im.backends) {
 		if best == "" || len(im.backends[w]) > len(im.backends[best]) {
@@ -138,38 +138,38 @@ func (im *importer) backend() (best string) {
 	return best
 }
 
-// reportChains says what became of the chains in which jails had their rules.
+// reportChains records the outcomes of the chains that jails used.
 func (im *importer) reportChains() {
 	backend := im.backend()
 	for _, ch := range im.chains {
 		v := clip(strings.TrimSpace(ch.Value))
 		switch backend {
 		case "firewalld":
-			im.lost(ch, "chain "+v+": firewalld passes packets to published container ports before it looks at any of bailiff's rules, so these ports stay open to banned addresses", "write firewall: {backend: nftables}, whose table stands beside firewalld and closes them")
+			im.lost(ch, "chain "+v+": firewalld accepts packets for published container ports before bailiff's rules apply, so these ports stay open to banned addresses", "set firewall: {backend: nftables}, which blocks them and works alongside firewalld")
 		case "":
-			im.changed(ch, "firewall", "chain "+v+": nftables and ipset stop packets before any chain of the host's own, also those to published container ports; firewalld does not stop the latter")
+			im.changed(ch, "firewall", "chain "+v+": nftables and ipset drop packets before they reach the host's own chains, including those for published container ports; firewalld does not drop the latter")
 		default:
-			im.changed(ch, "firewall", "chain "+v+": packets are stopped before any chain of the host's own, also those to published container ports")
+			im.changed(ch, "firewall", "chain "+v+": packets are dropped before they reach the host's own chains, including those for published container ports")
 		}
 	}
 }
 
-// firewall writes the backend that most jails banned with, where we have it.
+// firewall writes the section firewall of the configuration.
 func (im *importer) firewall(b *strings.Builder) {
 	best := im.backend()
 	if len(im.backends) > 1 {
-		im.note("jails banned with different firewalls before; one holds all bans now: %s", best)
+		im.note("jails used different firewalls; all use one now: %s", best)
 	}
 	backend := best
 	if best != "" && !slices.Contains(config.Backends, best) {
-		im.note("fail2ban banned through %s, which is no backend of this version: firewall.backend is auto", best)
+		im.note("fail2ban used %s, which this version does not support: firewall.backend is auto", best)
 		backend = ""
 	}
 	block := ""
 	if len(im.reject) > 0 {
 		block = "reject"
 	} else if len(im.defaultBlock) > 0 {
-		im.note("fail2ban's own actions answer to banned addresses (REJECT) unless told otherwise; bailiff drops their packets in silence (write firewall: {block: reject} to have answers)")
+		im.note("fail2ban's actions reject packets by default; bailiff drops them silently (set firewall: {block: reject} to reject them)")
 	}
 	if backend == "" && block == "" {
 		return
@@ -183,7 +183,7 @@ func (im *importer) firewall(b *strings.Builder) {
 	}
 }
 
-// quoted writes the items of a list.
+// quoted formats the items of a YAML list.
 func quoted(l []string) string {
 	q := make([]string, len(l))
 	for i, s := range l {
@@ -192,10 +192,10 @@ func quoted(l []string) string {
 	return strings.Join(q, ", ")
 }
 
-// quote writes a text so that YAML reads the same: Go's escapes are among YAML's.
+// quote formats a YAML string: Go's escapes are valid in YAML.
 func quote(s string) string { return strconv.QuoteToASCII(s) }
 
-// printable keeps a comment in its line.
+// printable makes text safe for a YAML comment or a report: one line, control characters escaped.
 func printable(s string) string {
 	s = strings.ReplaceAll(s, string(regex.PrefixMark), "%(__prefix_line)s")
 	q := strconv.Quote(s)

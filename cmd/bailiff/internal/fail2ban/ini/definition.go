@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// InitVars lets a filter's own [Init] stand before its [Definition] in %(name)s, as fail2ban has it.
+// InitVars makes references %(name)s find a filter's own [Init] before its [Definition], as in fail2ban.
 func (d *Definition) InitVars() {
 	init := d.Tree.Sections["Init"]
 	if init == nil {
