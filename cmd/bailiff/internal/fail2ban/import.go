@@ -140,7 +140,7 @@ func (im *importer) value(sec, name string) (string, *ini.Option) {
 	if err != nil {
 		why := err.Error()
 		if sec != "DEFAULT" {
-			why = "jail " + sec + ": it " + why
+			why = "jail " + sec + ": " + why
 		}
 		im.lost(im.findReference(sec, name, err), why, "")
 		return "", im.jails.Get(sec, name)

@@ -119,7 +119,7 @@ func TestOpenExpressions(t *testing.T) {
 		{re: `Invalid login attempt.* ip="?<HOST>"?`, why: "no fixed text stands just before the address"},
 		{re: `invalid authentication from .*\(<HOST>\)`, why: `the text just before the address ("(") is too common`},
 		{re: `\[<HOST>\]: SASL \S+ authentication failed`, why: "too common"},
-		{re: `(?i)denied .* from <HOST>`, why: "too intricate"},
+		{re: `(?i)denied .* from <HOST>`, why: "too complex"},
 	} {
 		tr := translateOne(c.re)
 		v := tr.results[0]

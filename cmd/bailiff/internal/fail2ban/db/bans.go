@@ -19,16 +19,16 @@ import (
 type Ban struct {
 	Jail   string // fail2ban's name
 	Prefix netip.Prefix
-	Until  time.Time // zero: without end
-	Count  int       // how often the address was banned, this ban included
+	Until  time.Time // zero: forever
+	Count  int       // how often the address was banned, including this ban
 }
 
-// maxBanTime is the longest ban in seconds, a century. As in the configuration, what is longer never ends.
+// maxBanTime is the longest ban in seconds, a century. Longer bans are forever, as in the configuration.
 const maxBanTime = 100 * 365 * 86400
 
-// Bans reads the bans that are in force at a time out of fail2ban's database, sorted by jail and prefix. banTime is how long
-// a jail's bans last, for databases that do not say (before version 0.11); negative: without end. skipped tells what is no
-// address.
+// Bans reads the bans in effect at a time from fail2ban's database, sorted by jail and prefix. banTime returns the duration of a
+// jail's bans in seconds, negative for forever; it is used for databases without durations (before version 0.11). skipped
+// describes rows that are not valid.
 func Bans(path string, now time.Time, banTime func(jail string) float64) (bans []Ban, skipped []string, err error) {
 	d, f, err := openDatabase(path)
 	if err != nil {

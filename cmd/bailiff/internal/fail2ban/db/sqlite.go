@@ -12,9 +12,9 @@ import (
 	"unicode/utf16"
 )
 
-// database reads whole tables of an SQLite file, and nothing else: no index, no query, no change. The format is
-// sqlite.org/fileformat2.html; numbers in brackets are its sections. Every offset is checked, so that a damaged or hostile
-// file is an error and not the end of the process.
+// database reads whole tables of an SQLite file; it has no indexes, queries or changes. The format is
+// sqlite.org/fileformat2.html; numbers in brackets are its sections. Every offset is checked, so a damaged or hostile
+// file is an error.
 type database struct {
 	r        io.ReaderAt
 	pageSize int64
@@ -29,24 +29,24 @@ type table struct {
 	columns []string
 }
 
-// Bounds of what is read. A row of fail2ban's tables begins with the address, a time and a count; the matches behind them,
-// which may be long, are not looked at.
+// Limits. A row of fail2ban's tables begins with address, time and count; the matches after them, which may be long, are
+// not read.
 const (
 	maxTreeDepth = 32
 	maxRows      = 5_000_000
 	maxRecord    = 64 << 10
 )
 
-var errDatabase = errors.New("the file is damaged or no SQLite database")
+var errDatabase = errors.New("the file is damaged, or not an SQLite database")
 
-// openDatabase looks at the header and the list of tables. The file must not be in the middle of a change: what stands in
-// a journal or a write-ahead log beside it is not read, and without that the file may be wrong.
+// openDatabase reads the header and the list of tables. It fails if the file has unfinished changes: a journal or a write-
+// ahead log next to it is not read, and without it the file may be inconsistent.
 func openDatabase(path string) (*database, io.Closer, error) {
 	for _, x := range []struct {
 		suffix string
-		empty  int64 // up to so many bytes there is nothing in it
+		empty  int64 // a file of up to this size holds no changes
 		text   string
-	}{{"-wal", 32, "changes stand in %s that are not in the database yet"}, {"-journal", 0, "a change was broken off: %s would undo it"}} {
+	}{{"-wal", 32, "%s has changes that are not in the database yet"}, {"-journal", 0, "a change was interrupted, and %s is needed to undo it"}} {
 		st, err := os.Stat(path + x.suffix)
 		if err != nil || st.Size() <= x.empty {
 			continue
@@ -62,7 +62,7 @@ func openDatabase(path string) (*database, io.Closer, error) {
 	}
 	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", path)
+		err = fmt.Errorf("%s is not a regular file", path)
 	}
 	if err != nil {
 		f.Close()
@@ -76,7 +76,7 @@ func openDatabase(path string) (*database, io.Closer, error) {
 	return d, f, nil
 }
 
-// hot says whether a rollback journal holds anything: its header is zeroed once the change is through [3].
+// hot reports whether a rollback journal has content: its header is zeroed when the change is complete [3].
 func hot(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -105,7 +105,7 @@ func readDatabase(r io.ReaderAt, size int64) (*database, error) {
 		return nil, errDatabase
 	}
 	if head[19] > 2 {
-		return nil, fmt.Errorf("the file has version %d of the format; 1 and 2 are known", head[19])
+		return nil, fmt.Errorf("the file has format version %d; only 1 and 2 are supported", head[19])
 	}
 	if d.encoding = binary.BigEndian.Uint32(head[56:]); d.encoding > 3 {
 		return nil, errDatabase
@@ -132,7 +132,7 @@ func readDatabase(r io.ReaderAt, size int64) (*database, error) {
 	return d, nil
 }
 
-// columnNames reads them out of a CREATE TABLE.
+// columnNames returns the names of the columns in a CREATE TABLE.
 func columnNames(sql string) (names []string) {
 	_, body, ok := strings.Cut(sql, "(")
 	if !ok {
@@ -172,7 +172,7 @@ func columnNames(sql string) (names []string) {
 	return names
 }
 
-// rows calls f with the named columns of each row of a table; a column that the table does not have is nil. NULL is nil, too;
+// rows calls f with the named columns of each row of a table. NULL and columns that the table does not have are nil;
 // other values are int64, float64, string or []byte.
 func (d *database) rows(name string, columns []string, f func([]any) error) error {
 	t, ok := d.tables[name]
@@ -268,7 +268,7 @@ func (d *database) scan(root uint32, columns int, f func([]any) error) error {
 	return walk(root, 0)
 }
 
-// row reads a leaf's cell, and as much of its overflow pages as the columns need [1.5, 1.6].
+// row reads a leaf's cell, with as many of its overflow pages as the columns need [1.5, 1.6].
 func (d *database) row(page []byte, at, columns int) ([]any, error) {
 	size, n := varint(page[at:])
 	if n == 0 || size > math.MaxInt32 {
@@ -299,7 +299,7 @@ func (d *database) row(page []byte, at, columns int) ([]any, error) {
 	return p.record(columns)
 }
 
-// payload is a row's content, of which more is read when it is asked for.
+// payload is a row's content, read from overflow pages on demand.
 type payload struct {
 	d     *database
 	have  []byte
@@ -327,7 +327,7 @@ func (p *payload) need(n int) error {
 	return nil
 }
 
-// record decodes columns [2.1]. Those that a row is too short for are NULL: they were added to the table later.
+// record decodes columns [2.1]. Columns missing at the end of a row were added to the table later; they are NULL.
 func (p *payload) record(columns int) ([]any, error) {
 	if err := p.need(min(9, p.total)); err != nil {
 		return nil, err
@@ -402,7 +402,7 @@ func (d *database) value(kind uint64, b []byte) any {
 	return string(utf16.Decode(u))
 }
 
-// varint reads a number of up to nine bytes; n is 0 if there is none.
+// varint reads a number of up to nine bytes; n is 0 if the data is too short.
 func varint(b []byte) (v uint64, n int) {
 	for i := 0; i < len(b) && i < 9; i++ {
 		if i == 8 {

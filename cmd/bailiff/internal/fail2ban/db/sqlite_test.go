@@ -157,7 +157,7 @@ func TestDatabaseInChange(t *testing.T) {
 	if err := os.WriteFile(path, []byte("ceci n'est pas une base"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := openDatabase(path); err == nil || !strings.Contains(err.Error(), "no SQLite database") {
+	if _, _, err := openDatabase(path); err == nil || !strings.Contains(err.Error(), "not an SQLite database") {
 		t.Error(err)
 	}
 }

@@ -13,7 +13,7 @@ var (
 	bracketOption  = regexp.MustCompile(`(?s)^\s*([\w\-.]+)=(?:"([^"]*)"|'([^']*)'|([^,\]]*))\s*(?:,|\]\s*\[|$)`)
 )
 
-// SplitOptions takes name[a=1, b="2"][c='3'] apart.
+// SplitOptions parses name[a=1, b="2"][c='3'].
 func SplitOptions(s string) (name string, opts map[string]string, err error) {
 	m := nameAndOptions.FindStringSubmatch(strings.TrimSpace(s))
 	if m == nil {
@@ -38,7 +38,7 @@ func SplitOptions(s string) (name string, opts map[string]string, err error) {
 	return name, opts, nil
 }
 
-// SplitActions takes a list of name[options] apart, which stand behind white space each.
+// SplitActions splits a list of name[options] at white space.
 func SplitActions(s string) []string {
 	var list []string
 	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {

@@ -22,19 +22,19 @@ func (d *Definition) InitVars() {
 	}
 }
 
-// Definition is a filter or an action: a file of its own with [Definition] and [Init], and the options that stand in
-// brackets behind its name where it is used.
+// Definition is a filter or an action: a file with [Definition] and [Init], and the options in brackets after its name
+// where it is used.
 type Definition struct {
 	Tree *Tree
 	Args map[string]string // in brackets
-	Vars map[string]string // and what the jail says, under them
+	Vars map[string]string // Args and, with lower precedence, values of the jail
 	busy map[string]bool
 }
 
 var tagPattern = regexp.MustCompile(`<([^ <>]+)>`)
 
-// Raw returns an option before its <tags> are put in: the brackets first, then [Definition] and [DEFAULT], then [Init],
-// then a section's option by its whole name.
+// Raw returns an option with its <tags> not replaced. The order is: brackets, [Init], [Definition] and [DEFAULT], Vars,
+// section/option. The error is ErrNoOption if there is none.
 func (d *Definition) Raw(name string) (string, *Option, error) {
 	if v, ok := d.Args[name]; ok {
 		return v, nil, nil
@@ -46,7 +46,7 @@ func (d *Definition) Raw(name string) (string, *Option, error) {
 			return v, init, err
 		}
 	}
-	if init != nil { // what stands in [Init] and in no bracket wins over [Definition]
+	if init != nil { // [Init] has precedence over [Definition]
 		v, o, err := d.Tree.Value("Init", name, d.Vars)
 		return v, o, err
 	}
@@ -77,8 +77,8 @@ func (d *Definition) Raw(name string) (string, *Option, error) {
 
 var ErrNoOption = fmt.Errorf("no such option")
 
-// Value returns an option with all <tags> put in that the definition knows. Others stay: they are for the regular
-// expressions (<HOST>) or for commands (<ip>).
+// Value returns an option with all <tags> replaced that the definition has. Others are kept: they belong to regular
+// expressions (<HOST>) or commands (<ip>).
 func (d *Definition) Value(name string) (string, *Option, error) {
 	v, o, err := d.Raw(name)
 	if err != nil {
@@ -88,7 +88,7 @@ func (d *Definition) Value(name string) (string, *Option, error) {
 	return v, o, err
 }
 
-// maxTags is how many times one tag may stand in a value: fail2ban's own bound.
+// maxTags is how often a tag may occur in a value: fail2ban's own limit.
 const maxTags = 25
 
 func (d *Definition) Expand(user, v string) (string, error) {
@@ -96,7 +96,7 @@ func (d *Definition) Expand(user, v string) (string, error) {
 		d.busy = make(map[string]bool)
 	}
 	if len(d.busy) > 2*maxDepth {
-		return "", fmt.Errorf("<%s> is put together of others more than %d deep", user, 2*maxDepth)
+		return "", fmt.Errorf("<%s> is nested more than %d deep", user, 2*maxDepth)
 	}
 	d.busy[user] = true
 	defer delete(d.busy, user)
@@ -112,7 +112,7 @@ func (d *Definition) Expand(user, v string) (string, error) {
 			continue
 		}
 		if d.busy[tag] {
-			return "", fmt.Errorf("<%s> is put together of itself", tag)
+			return "", fmt.Errorf("<%s> refers to itself", tag)
 		}
 		repl, o, err := d.Raw(tag)
 		if err == ErrNoOption {
@@ -129,17 +129,17 @@ func (d *Definition) Expand(user, v string) (string, error) {
 			o.MarkUsed(user)
 		}
 		if count[tag]++; count[tag] > maxTags {
-			return "", fmt.Errorf("<%s> stands in it more than %d times", tag, maxTags)
+			return "", fmt.Errorf("it contains <%s> more than %d times", tag, maxTags)
 		}
 		v = strings.ReplaceAll(v, "<"+tag+">", repl)
 		if len(v) > maxValue {
-			return "", fmt.Errorf("has more than %d bytes with all that it refers to", maxValue)
+			return "", fmt.Errorf("it has more than %d bytes with all references resolved", maxValue)
 		}
 		at = 0 // the value may have completed another tag's name: <mdre-<mode>>
 	}
 }
 
-// isRegexpTag says whether a tag means something in a regular expression, so that no option of that name is looked for.
+// isRegexpTag reports whether a tag has a meaning in regular expressions, so that it is not replaced.
 func isRegexpTag(tag string) bool {
 	if strings.HasPrefix(tag, "F-") || strings.HasPrefix(tag, "/F-") {
 		return true

@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// maxValue bounds a value with all that it refers to: %(a)s%(a)s in a, then in b, doubles with each step.
+// maxValue limits the size of a value with all references resolved, since %(a)s%(a)s doubles it at each step.
 const maxValue = 256 << 10
 
-// resolver is where a value is looked up: a section of a tree, with what stands before both (an action's or a filter's
-// options in brackets).
+// resolver resolves references in values. It looks names up in vars (an action's or a filter's options in brackets), then
+// in a section of the tree.
 type resolver struct {
 	tree    *Tree
 	section string
 	vars    map[string]string
-	user    string // the option that is resolved: told to those that its value holds
+	user    string // the option being resolved, noted in the options that it refers to
 }
 
-// Value returns an option's text with everything that it refers to put in, and the option. ok is false if there is none.
+// Value returns an option's value with all references resolved, and the option. They are "" and nil if there is none.
 func (t *Tree) Value(sec, name string, vars map[string]string) (text string, o *Option, err error) {
 	s := &resolver{tree: t, section: sec, vars: vars, user: name}
 	if v, ok := vars[name]; ok {
@@ -34,13 +34,13 @@ func (t *Tree) Value(sec, name string, vars map[string]string) (text string, o *
 	return text, o, err
 }
 
-// expand puts in what %(name)s, %(section/name)s, %(known/name)s and %(default/name)s stand for; %% is a %.
+// expand resolves %(name)s, %(section/name)s, %(known/name)s and %(default/name)s; %% is a %.
 func (s *resolver) expand(v string, depth int) (string, error) {
 	if !strings.Contains(v, "%") {
 		return v, nil
 	}
 	if depth > maxDepth {
-		return "", fmt.Errorf("refers to itself, or to others more than %d deep", maxDepth)
+		return "", fmt.Errorf("it refers to itself, or to others more than %d deep", maxDepth)
 	}
 	var b strings.Builder
 	for {
@@ -57,11 +57,11 @@ func (s *resolver) expand(v string, depth int) (string, error) {
 			v = v[1:]
 			continue
 		case !strings.HasPrefix(v, "("):
-			return "", fmt.Errorf("has a %% that neither %%%% nor %%(name)s follows")
+			return "", fmt.Errorf("it has a single %%: write %%%% or %%(name)s")
 		}
 		end := strings.Index(v, ")s")
 		if end < 0 {
-			return "", fmt.Errorf("has a %%( that is never closed by )s")
+			return "", fmt.Errorf("it has a %%( without )s")
 		}
 		name := strings.ToLower(v[1:end])
 		raw, ok := s.lookup(v[1:end], name)
@@ -73,14 +73,14 @@ func (s *resolver) expand(v string, depth int) (string, error) {
 			return "", err
 		}
 		if b.WriteString(text); b.Len() > maxValue {
-			return "", fmt.Errorf("has more than %d bytes with all that it refers to", maxValue)
+			return "", fmt.Errorf("it has more than %d bytes with all references resolved", maxValue)
 		}
 		v = v[end+2:]
 	}
 	return b.String(), nil
 }
 
-// lookup finds what a reference stands for, without looking into it.
+// lookup returns the value that a reference names, itself not yet resolved.
 func (s *resolver) lookup(written, name string) (string, bool) {
 	if v, ok := s.vars[name]; ok {
 		return v, true
@@ -132,9 +132,9 @@ func (o *Option) MarkUsed(by string) {
 	o.UsedBy[by] = true
 }
 
-// UndefinedError is a reference that leads nowhere: %(name)s.
+// UndefinedError is an undefined reference: %(name)s.
 type UndefinedError string
 
 func (e UndefinedError) Error() string {
-	return "refers to " + string(e) + ", which is nowhere defined"
+	return "it refers to " + string(e) + ", which is nowhere defined"
 }

@@ -13,21 +13,21 @@ import (
 	"strings"
 )
 
-// Option is one assignment of one file.
+// Option is one assignment in one file.
 type Option struct {
 	File     string
 	Line     int
 	Section  string
 	Name     string
 	Value    string
-	Lines    []int   // where each line of the value stands
-	Previous *Option // the assignment of the same name that this one took the place of
+	Lines    []int   // the line number of each line of the value
+	Previous *Option // the assignment that this one overrides
 
-	ReplacedBy *Option         // what took this one's place
-	UsedBy     map[string]bool // names of the options whose values hold this one
+	ReplacedBy *Option         // the assignment that overrides this one
+	UsedBy     map[string]bool // names of the options whose values contain this one
 }
 
-// LineOf returns where a word of the value stands.
+// LineOf returns the line number of a word in the value.
 func (o *Option) LineOf(word string) int {
 	for i, l := range strings.Split(o.Value, "\n") {
 		if i < len(o.Lines) && strings.Contains(l, word) {
@@ -57,13 +57,13 @@ func (s *Section) set(o *Option) {
 	s.Options[o.Name] = o
 }
 
-// Tree is what several files say together, one over the other.
+// Tree is the combined configuration of several files, where later files override earlier ones.
 type Tree struct {
-	Root     string // the folder that fail2ban was configured in
+	Root     string // fail2ban's configuration folder
 	Sections map[string]*Section
 	Order    []string
 	Files    []string
-	Assigned []*Option // every assignment of every file, in the order of reading
+	Assigned []*Option // every assignment of every file, in reading order
 	Vars     map[string]string
 }
 
@@ -81,7 +81,7 @@ func (t *Tree) section(name string) *Section {
 	return s
 }
 
-// Local returns an option that stands in the section itself.
+// Local returns an option of the section itself, nil if there is none.
 func (t *Tree) Local(sec, name string) *Option {
 	if s := t.Sections[sec]; s != nil {
 		return s.Options[name]
@@ -89,7 +89,7 @@ func (t *Tree) Local(sec, name string) *Option {
 	return nil
 }
 
-// Get returns an option of the section, or else of [DEFAULT].
+// Get returns an option of the section or, failing that, of [DEFAULT].
 func (t *Tree) Get(sec, name string) *Option {
 	if o := t.Local(sec, name); o != nil {
 		return o
@@ -97,7 +97,7 @@ func (t *Tree) Get(sec, name string) *Option {
 	return t.Local("DEFAULT", name)
 }
 
-// Problem is a fault of a file.
+// Problem is an error in a file.
 type Problem struct {
 	File string
 	Line int

@@ -15,14 +15,14 @@ import (
 	"bailiff/cmd/bailiff/internal/text"
 )
 
-// Bounds of what is read. fail2ban's own configuration has some 400 KB in 250 files; the largest file has 30 KB.
+// Limits. fail2ban's own configuration has 400 KB in 250 files; the largest file has 30 KB.
 const (
 	MaxFile  = 1 << 20
 	maxFiles = 2_000
 	maxDepth = 10 // of includes, and of values within values
 )
 
-// Reader reads files with their includes.
+// Reader reads files with their includes into a tree.
 type Reader struct {
 	Tree     *Tree
 	Problems []Problem
@@ -33,8 +33,8 @@ func (r *Reader) addProblem(file string, line int, format string, args ...any) {
 	r.Problems = append(r.Problems, Problem{file, line, fmt.Sprintf(format, args...)})
 }
 
-// ReadAll reads NAME.conf, NAME.d/*.conf, NAME.local and NAME.d/*.local below the root, those that there are, each with
-// what it includes, and lays them one over the other: jail.conf(5), FILES.
+// ReadAll reads NAME.conf, NAME.d/*.conf, NAME.local and NAME.d/*.local below the root, as far as they exist, each with
+// its includes; later ones override earlier ones: jail.conf(5), FILES.
 func (r *Reader) ReadAll(name string) {
 	base := filepath.Join(r.Tree.Root, name)
 	list := []string{base + ".conf"}
@@ -60,7 +60,7 @@ func (r *Reader) ReadAll(name string) {
 	}
 	parsed := make(map[string][]*Option)
 	var order []string
-	// A list of includes brings the .local of each of its files along, unless the list has it.
+	// Each included file brings its .local along, unless the list has it.
 	var include func(files []string, above []string)
 	include = func(files, above []string) {
 		var all []string
@@ -121,7 +121,7 @@ func (r *Reader) ReadAll(name string) {
 	}
 }
 
-// Merge lays a file's assignments over the tree. [Init?family=inet6] are options of [Init] that hold in one case.
+// Merge adds a file's assignments to the tree. [Init?family=inet6] are options of [Init] for one case only.
 func (r *Reader) Merge(file string, opts []*Option) {
 	t := r.Tree
 	if !slices.Contains(t.Files, file) {
@@ -146,8 +146,8 @@ var (
 	optionLine  = regexp.MustCompile(`^(.*?)\s*[=:]\s*(.*)$`)
 )
 
-// Parse reads one file as Python's ConfigParser does: what is indented deeper than its option goes on with the value;
-// # and ; begin a comment line, and ; behind white space a comment; names are in lower case.
+// Parse parses one file as Python's ConfigParser does: lines indented deeper than the option continue its value;
+// # and ; begin a comment line, ; after white space a comment; names are lower case. ok is false if it cannot be read.
 func (r *Reader) Parse(file string) ([]*Option, bool) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -221,14 +221,14 @@ func (r *Reader) parseText(file, content string) []*Option {
 		m := optionLine.FindStringSubmatch(value)
 		switch {
 		case sec == "":
-			r.addProblem(file, n, "%q stands before the first [section]", text.Clip(value, 100))
+			r.addProblem(file, n, "%q is before the first [section]", text.Clip(value, 100))
 		case m == nil || m[1] == "":
-			r.addProblem(file, n, "%q is not an option: it has no =", text.Clip(value, 100))
+			r.addProblem(file, n, "%q is not an option: no =", text.Clip(value, 100))
 		default:
 			cur = &Option{File: file, Line: n, Lines: []int{n}, Section: sec, Name: strings.ToLower(m[1])}
 			key := sec + "\x00" + cur.Name
 			if first[key] > 0 {
-				r.addProblem(file, n, "%s stands twice in [%s] (first in line %d): fail2ban refuses such a file; the last one is taken", cur.Name, sec, first[key])
+				r.addProblem(file, n, "%s is set twice in [%s] (first in line %d): fail2ban rejects such a file; the last one is used", cur.Name, sec, first[key])
 			}
 			first[key] = n
 			lines = []string{m[2]}

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// dates are what fail2ban takes out of a line before expressions see it, so that they begin with the blank behind it, or
-// have [] where it stood. In the journal's message it still stands there.
+// dates and datesInBrackets match dates that fail2ban removes from a line before matching, so that expressions begin with the
+// blank after the date or contain []. In the journal's message the date is still there.
 var dates = func() *Node {
 	n, err := Parse(`(?:\d+/\d+/\d+ \d+:\d+:\d+|\d+-\d+-\d+T\d+:\S+|\d+-\d+-\d+ \d+:\S+|\[\d+-\d+-\d+ \d+:\S+\])`)
 	if err != nil {
@@ -24,7 +24,7 @@ var datesInBrackets = func() *Node {
 	return n
 }()
 
-// allowDates lets an expression be taken with the date in its place, too.
+// allowDates makes an expression match lines with the date, too.
 func allowDates(n *Node) *Node {
 	if len(n.subs) == 0 {
 		return n
@@ -52,7 +52,7 @@ func allowDates(n *Node) *Node {
 	return &c
 }
 
-// spansLines says whether an expression takes nothing without a newline in it.
+// spansLines reports whether an expression matches only texts with a newline.
 func spansLines(n *Node) bool {
 	switch n.kind {
 	case kindLiteral:
@@ -69,13 +69,13 @@ func spansLines(n *Node) bool {
 	return false
 }
 
-// alternative is one alternative of an expression, without what ties its ends to the line's.
+// alternative is one alternative of an expression without its anchors; begins and ends tell whether it had them.
 type alternative struct {
 	node         *Node
 	begins, ends bool
 }
 
-// splitAlternatives takes an expression apart that is nothing but alternatives.
+// splitAlternatives returns the alternatives of an expression that consists of nothing else.
 func splitAlternatives(n *Node) []*Node {
 	switch {
 	case n.kind == kindAlternatives:
@@ -90,7 +90,7 @@ func splitAlternatives(n *Node) []*Node {
 	return []*Node{n}
 }
 
-// stripEnds takes ^, the prefix and $ off.
+// stripEnds removes ^, the prefix and $.
 func stripEnds(n *Node) alternative {
 	w := alternative{}
 	subs := flatten(n)
@@ -98,7 +98,7 @@ func stripEnds(n *Node) alternative {
 		if s := subs[0]; s.kind == kindBegin || onlyPrefix(s) {
 			w.begins = true
 		} else if w.begins && blank(s) && s.min == 0 {
-			// white space before the message: the journal's have none
+			// white space before the message, which the journal's messages do not have
 		} else {
 			break
 		}
@@ -107,27 +107,27 @@ func stripEnds(n *Node) alternative {
 	for len(subs) > 0 && subs[len(subs)-1].kind == kindEnd {
 		w.ends, subs = true, subs[:len(subs)-1]
 	}
-	// (?i) at the beginning holds for all that follows, the line's ends among it.
+	// (?i) at the beginning applies to all that follows, including the anchors.
 	if len(subs) == 1 && subs[0].kind == kindFlags && !w.ends && len(subs[0].subs) == 1 {
 		inner := stripEnds(subs[0].subs[0])
 		flags := *subs[0]
 		flags.subs = []*Node{inner.node}
 		return alternative{&Node{kind: kindSequence, subs: []*Node{&flags}}, w.begins || inner.begins, inner.ends}
 	}
-	// <HOST>(?:\s|$) says no more than that the address has ended.
+	// <HOST>(?:\s|$) only means that the address has ended.
 	if last := len(subs) - 1; last > 0 && !w.ends && subs[last-1].kind == kindHost && orEnd(subs[last]) {
 		subs = subs[:last]
 	}
 	if w.ends && len(subs) > 0 {
 		if s := subs[len(subs)-1]; blank(s) && s.min == 0 {
-			subs = subs[:len(subs)-1] // it may follow anyway
+			subs = subs[:len(subs)-1] // it is allowed anyway
 		}
 	}
 	w.node = &Node{kind: kindSequence, subs: subs}
 	return w
 }
 
-// orEnd says whether n is the line's end or a single character.
+// orEnd reports whether n is the line's end or a single character.
 func orEnd(n *Node) bool {
 	for (n.kind == kindGroup && n.name == "" || n.kind == kindSequence) && len(n.subs) == 1 {
 		n = n.subs[0]
@@ -147,12 +147,12 @@ func orEnd(n *Node) bool {
 	return ends
 }
 
-// splitHosts takes alternatives apart in which addresses stand in different places, IPv6:<IP6>|<IP4>: a pattern has one.
+// splitHosts splits alternatives that contain addresses in different places, as in IPv6:<IP6>|<IP4>: a pattern has only one.
 func splitHosts(list []*Node) ([]*Node, error) {
 	var out []*Node
 	for len(list) > 0 {
 		if len(out)+len(list) > 16 {
-			return nil, fmt.Errorf("has its addresses in too many alternatives")
+			return nil, fmt.Errorf("has addresses in too many alternatives")
 		}
 		n := list[0]
 		list = list[1:]
@@ -165,7 +165,7 @@ func splitHosts(list []*Node) ([]*Node, error) {
 	return out, nil
 }
 
-// splitHost splits the first alternatives of which several hold an address; nil if there are none.
+// splitHost splits the first alternatives of which more than one contains an address. It returns nil if there are none.
 func splitHost(n *Node) []*Node {
 	if n.kind == kindAlternatives {
 		hosts := 0
@@ -195,8 +195,8 @@ func splitHost(n *Node) []*Node {
 	return nil
 }
 
-// cutHead takes off what stands for host and identifier[pid] where an expression spells it out instead of using
-// __prefix_line: everything up to "[digits]: ", also if it is the beginning of a group that may be missing in a file.
+// cutHead removes the expression for host and identifier[pid] if it is spelled out instead of using
+// __prefix_line: everything up to "[digits]: ", also at the beginning of an optional group.
 func cutHead(n *Node) (*Node, bool) {
 	subs := flatten(n)
 	if len(subs) > 0 && (subs[0].kind == kindGroup || subs[0].kind == kindRepeat && subs[0].min == 0 && subs[0].max == 1) && !has(subs[0], kindHost) {
@@ -221,7 +221,7 @@ func cutHead(n *Node) (*Node, bool) {
 	return nil, false
 }
 
-// loosen lets an expression begin without the white space that stood between the head and the message.
+// loosen makes white space at the beginning optional, which separated the head from the message.
 func loosen(n *Node) *Node {
 	switch {
 	case blank(n):
@@ -246,7 +246,7 @@ func loosen(n *Node) *Node {
 	return n
 }
 
-// combine puts a failregex in the place of the prefregex's <F-CONTENT>.
+// combine replaces <F-CONTENT> in a prefregex with a failregex.
 func combine(pre *Node, w alternative) (*Node, error) {
 	var subs []*Node
 	if !w.begins {
@@ -266,7 +266,7 @@ func combine(pre *Node, w alternative) (*Node, error) {
 			return content
 		}
 		c := *n
-		if n.kind == kindHost && host { // the failregex's own wins
+		if n.kind == kindHost && host { // the failregex's address has precedence
 			c.name = "other"
 		}
 		c.subs = nil
@@ -277,19 +277,19 @@ func combine(pre *Node, w alternative) (*Node, error) {
 	}
 	n := replace(pre)
 	if found != 1 {
-		return nil, fmt.Errorf("stands beside a prefregex without one <F-CONTENT>: two conditions on the same line")
+		return nil, fmt.Errorf("is combined with a prefregex that does not have exactly one <F-CONTENT>")
 	}
 	return n, nil
 }
 
-// patterns writes one way through the expression, with the exceptions before it that a (?!…) makes.
+// patterns writes an alternative as patterns: exceptions for each (?!…), then the pattern itself.
 func (w alternative) patterns(name string, f strictness) ([]Pattern, error) {
 	kind := "failure"
 	switch {
 	case hasGroup(w.node, "F-NOFAIL"):
 		kind = "context"
 		if underAlt(w.node, "F-NOFAIL", false) {
-			return nil, fmt.Errorf("is a failure in some of its alternatives and none in others (<F-NOFAIL>)")
+			return nil, fmt.Errorf("is a failure only in some of its alternatives (<F-NOFAIL>)")
 		}
 	case hasGroup(w.node, "F-MLFGAINED"):
 		kind = "success"
@@ -298,7 +298,7 @@ func (w alternative) patterns(name string, f strictness) ([]Pattern, error) {
 		return nil, fmt.Errorf("takes no address: it has neither <HOST> nor <ADDR>")
 	}
 	if f.daemonTail && !has(w.node, kindLookaround) {
-		return nil, fmt.Errorf("looks nowhere ahead")
+		return nil, fmt.Errorf("has no lookahead")
 	}
 	var out []Pattern
 	n := w.node
@@ -308,10 +308,10 @@ func (w alternative) patterns(name string, f strictness) ([]Pattern, error) {
 			break
 		}
 		if has(guard, kindLookaround) || i > 8 {
-			return nil, fmt.Errorf("looks ahead or behind ((?!…), (?=…)) in a way that RE2 cannot")
+			return nil, fmt.Errorf("has a lookahead or lookbehind ((?!…), (?=…)), which RE2 does not support")
 		}
 		if kind == "context" || kind == "success" {
-			return nil, fmt.Errorf("looks ahead ((?!…)) in a line that is no failure")
+			return nil, fmt.Errorf("has a lookahead ((?!…)) in a line that is not a failure")
 		}
 		g, err := alternative{guard, w.begins, false}.pattern(fmt.Sprintf("%s-except-%d", name, i), "context", strictness{daemonTail: f.daemonTail, noTemplate: f.noTemplate, ipv4Only: f.ipv4Only})
 		if err != nil {
@@ -321,7 +321,7 @@ func (w alternative) patterns(name string, f strictness) ([]Pattern, error) {
 		n = rest
 	}
 	if has(n, kindLookaround) {
-		return nil, fmt.Errorf("looks ahead or behind ((?!…), (?=…)) in a way that RE2 cannot")
+		return nil, fmt.Errorf("has a lookahead or lookbehind ((?!…), (?=…)), which RE2 does not support")
 	}
 	subs := flatten(n)
 	for f.once && len(subs) > 0 && subs[len(subs)-1].kind == kindWordBoundary { // an address ends there anyway
@@ -331,7 +331,7 @@ func (w alternative) patterns(name string, f strictness) ([]Pattern, error) {
 		subs, w.ends = subs[:last], false
 	}
 	if i := slices.IndexFunc(subs, func(s *Node) bool { return s.kind == kindHost }); f.once && i >= 0 && i+1 < len(subs) && optionalPort(subs[i+1]) {
-		subs = slices.Delete(slices.Clone(subs), i+1, i+2) // it is taken with a port, too, by another pattern
+		subs = slices.Delete(slices.Clone(subs), i+1, i+2) // another pattern matches it with a port
 		f.port = true
 	}
 	n = &Node{kind: kindSequence, subs: subs}

@@ -42,8 +42,8 @@ func digits(n *Node) bool {
 	return n.kind == kindRepeat && n.subs[0].kind == kindClass && (n.subs[0].text == `\d` || n.subs[0].text == `[0-9]`)
 }
 
-// PrefixMark stands in a regular expression for fail2ban's __prefix_line: date, host and identifier[pid], which the
-// journal keeps in fields of their own, so that the message begins behind it. It is a private-use character.
+// PrefixMark replaces fail2ban's __prefix_line in an expression: date, host and identifier[pid], which the
+// journal keeps in separate fields, so the message begins after it. It is a private-use character.
 const PrefixMark = '\ue000'
 
 type nodeKind uint8
@@ -65,7 +65,7 @@ const (
 	kindFlags                        // (?i:…): subs[0]; text: the flags
 )
 
-// Node is a part of one of fail2ban's regular expressions: Python's syntax and fail2ban's tags.
+// Node is a node of a parsed expression: Python's syntax with fail2ban's tags.
 type Node struct {
 	kind     nodeKind
 	r        rune
@@ -76,12 +76,12 @@ type Node struct {
 	lazy     bool
 }
 
-// blank says whether n is a repetition of white space.
+// blank reports whether n is a repetition of white space.
 func blank(n *Node) bool {
 	return n.kind == kindRepeat && n.subs[0].kind == kindClass && n.subs[0].text == `\s`
 }
 
-// flatten returns the parts of a sequence, with sequences in it and groups that only hold it together dissolved.
+// flatten returns the nodes of a sequence, with nested sequences and unnamed groups resolved.
 func flatten(n *Node) []*Node {
 	switch {
 	case n.kind == kindSequence:
@@ -98,7 +98,7 @@ func flatten(n *Node) []*Node {
 	return []*Node{n}
 }
 
-// onlyPrefix says whether n is the prefix and nothing else, as in <F-MLFID>%(__prefix_line)s</F-MLFID>.
+// onlyPrefix reports whether n is the prefix and nothing else, as in <F-MLFID>%(__prefix_line)s</F-MLFID>.
 func onlyPrefix(n *Node) bool {
 	switch n.kind {
 	case kindPrefix:
@@ -129,7 +129,7 @@ func underAlt(n *Node, name string, below bool) bool {
 	return slices.ContainsFunc(n.subs, func(s *Node) bool { return underAlt(s, name, below) })
 }
 
-// isAnything says whether n is .* or .+ of any length.
+// isAnything reports whether n is .* or .+.
 func isAnything(n *Node) bool {
 	return n.kind == kindRepeat && n.max < 0 && n.min <= 1 && n.subs[0].kind == kindAny
 }

@@ -8,21 +8,21 @@ import (
 	"unicode/utf8"
 )
 
-// parser reads Python's syntax (docs.python.org/3/library/re.html). What RE2 cannot do is an error that names it.
+// parser parses Python's syntax (docs.python.org/3/library/re.html).
 type parser struct {
 	s     string
 	i     int
 	depth int
 	nodes int
-	open  []string // F- tags not closed yet
+	open  []string // F- tags that are not closed yet
 }
 
 const (
 	maxRegexp   = 64 << 10
 	maxNodes    = 20_000
 	maxDepth    = 100
-	maxRepeat   = 1000 // RE2's own bound
-	maxRegexOut = 2048 // of a pattern in a filter file
+	maxRepeat   = 1000 // RE2's limit
+	maxRegexOut = 2048 // the limit of a pattern in a filter file
 )
 
 func Parse(s string) (*Node, error) {
@@ -35,14 +35,14 @@ func Parse(s string) (*Node, error) {
 		return nil, err
 	}
 	if p.i < len(p.s) {
-		return nil, fmt.Errorf("is no regular expression: %q closes nothing", p.s[p.i:p.i+1])
+		return nil, fmt.Errorf("is not a regular expression: unmatched %q", p.s[p.i:p.i+1])
 	}
 	return n, nil
 }
 
 var fTag = regexp.MustCompile(`^<(/?)([\w\-]+)(/?)>`)
 
-// alt reads up to ) or, within the tag of that name, its end.
+// alt parses alternatives up to ) or, within a tag, up to its end.
 func (p *parser) alt(tag string) (*Node, error) {
 	if p.depth++; p.depth > maxDepth {
 		return nil, fmt.Errorf("is nested more than %d deep", maxDepth)
@@ -174,7 +174,7 @@ func (p *parser) atom() (*Node, error) {
 			}
 		}
 	case '*', '+', '?':
-		return nil, fmt.Errorf("is no regular expression: %q repeats nothing", string(c))
+		return nil, fmt.Errorf("is not a regular expression: %q repeats nothing", string(c))
 	case PrefixMark:
 		p.i += size
 		return &Node{kind: kindPrefix}, nil
@@ -196,10 +196,10 @@ func (p *parser) tag(m []string) (*Node, bool, error) {
 		return &Node{kind: kindHost, name: name}, true, nil
 	case "DNS", "F-DNS", "CIDR", "F-CIDR", "SUBNET", "F-SUBNET":
 		if name[0] != 'F' || m[3] != "" {
-			return nil, true, fmt.Errorf("takes a <%s>; evidence is against addresses only, and names are never resolved", strings.TrimPrefix(name, "F-"))
+			return nil, true, fmt.Errorf("matches a <%s>; only addresses can be banned, and names are never resolved", strings.TrimPrefix(name, "F-"))
 		}
 	case "SKIPLINES":
-		return nil, true, fmt.Errorf("spans several lines (<SKIPLINES>): a line is judged by itself, and lines of one connection are joined by its process or id")
+		return nil, true, fmt.Errorf("spans several lines (<SKIPLINES>): lines are matched one by one and correlated by process or ID")
 	}
 	up, ok := strings.CutPrefix(name, "F-")
 	if !ok || strings.ToUpper(up) != up {
@@ -211,7 +211,7 @@ func (p *parser) tag(m []string) (*Node, bool, error) {
 			p.i += len(m[0])
 			return &Node{kind: kindHost, name: up}, true, nil
 		case "ID":
-			return nil, true, fmt.Errorf("takes something else than an address for what to ban (<F-ID/>)")
+			return nil, true, fmt.Errorf("bans something other than an address (<F-ID/>)")
 		case "PORT":
 			p.i += len(m[0])
 			word := &Node{kind: kindRepeat, min: 1, max: -1, subs: []*Node{{kind: kindClass, text: `\w`}}}
@@ -221,9 +221,9 @@ func (p *parser) tag(m []string) (*Node, bool, error) {
 	}
 	if m[1] != "" {
 		if len(p.open) == 0 {
-			return nil, false, nil // a tag that was never opened stands for itself
+			return nil, false, nil // a tag that was not opened is literal text
 		}
-		return nil, true, fmt.Errorf("closes <%s> where <%s> is open", name, p.open[len(p.open)-1])
+		return nil, true, fmt.Errorf("has </%s> where <%s> is open", name, p.open[len(p.open)-1])
 	}
 	p.i += len(m[0])
 	p.open = append(p.open, name)
@@ -232,12 +232,12 @@ func (p *parser) tag(m []string) (*Node, bool, error) {
 		return nil, true, err
 	}
 	if !strings.HasPrefix(p.s[p.i:], "</"+name+">") {
-		return nil, true, fmt.Errorf("has a <%s> that is never closed", name)
+		return nil, true, fmt.Errorf("has a <%s> that is not closed", name)
 	}
 	p.i += len(name) + 3
 	p.open = p.open[:len(p.open)-1]
 	if up == "ID" {
-		return nil, true, fmt.Errorf("takes something else than an address for what to ban (<F-ID>)")
+		return nil, true, fmt.Errorf("bans something other than an address (<F-ID>)")
 	}
 	return &Node{kind: kindGroup, name: name, subs: []*Node{sub}}, true, nil
 }
@@ -252,31 +252,31 @@ func (p *parser) group() (*Node, error) {
 	} else {
 		m := groupHead.FindStringSubmatch(p.s[p.i:])
 		if m == nil {
-			return nil, fmt.Errorf("is no regular expression: a ( is followed by something unknown: %q", p.s[p.i:min(len(p.s), p.i+8)])
+			return nil, fmt.Errorf("is not a regular expression: unknown syntax after (: %q", p.s[p.i:min(len(p.s), p.i+8)])
 		}
 		p.i += len(m[0])
 		switch {
 		case m[1] != "":
 			n.name = m[1]
 		case m[2] != "":
-			return nil, fmt.Errorf("asks for the same text again ((?P=%s)), which RE2 cannot", m[2])
+			return nil, fmt.Errorf("has a backreference ((?P=%s)), which RE2 does not support", m[2])
 		case m[3] != "":
 		case m[4] != "":
 			n.kind, n.text = kindLookaround, m[4]
 		case m[5] != "":
 			end := strings.IndexByte(p.s[p.i:], ')')
 			if end < 0 {
-				return nil, fmt.Errorf("is no regular expression: a comment is never closed")
+				return nil, fmt.Errorf("is not a regular expression: unclosed comment")
 			}
 			p.i += end + 1
 			return nil, nil
 		case m[6] != "":
-			return nil, fmt.Errorf("has an atomic group, which RE2 does not know")
+			return nil, fmt.Errorf("has an atomic group, which RE2 does not support")
 		case m[7] != "":
-			return nil, fmt.Errorf("depends on whether another group took part ((?(%s)…)), which RE2 cannot", m[7])
+			return nil, fmt.Errorf("has a conditional group ((?(%s)…)), which RE2 does not support", m[7])
 		default:
 			if strings.Trim(m[8], "iaus") != "" {
-				return nil, fmt.Errorf("has the flags %q, which are not taken", m[8])
+				return nil, fmt.Errorf("has the flags %q, which are not supported", m[8])
 			}
 			flags := ""
 			if strings.Contains(m[8], "i") {
@@ -293,7 +293,7 @@ func (p *parser) group() (*Node, error) {
 		return nil, err
 	}
 	if p.i >= len(p.s) || p.s[p.i] != ')' {
-		return nil, fmt.Errorf("is no regular expression: ( at byte %d is never closed", start+1)
+		return nil, fmt.Errorf("is not a regular expression: ( at byte %d is not closed", start+1)
 	}
 	p.i++
 	n.subs = []*Node{sub}
@@ -305,7 +305,7 @@ func (p *parser) group() (*Node, error) {
 
 func (p *parser) escape() (*Node, error) {
 	if p.i+1 >= len(p.s) {
-		return nil, fmt.Errorf(`is no regular expression: it ends with \`)
+		return nil, fmt.Errorf(`is not a regular expression: it ends with \`)
 	}
 	c, size := utf8.DecodeRuneInString(p.s[p.i+1:])
 	p.i += 1 + size
@@ -331,18 +331,18 @@ func (p *parser) escape() (*Node, error) {
 				return &Node{kind: kindLiteral, r: rune(v)}, nil
 			}
 		}
-		return nil, fmt.Errorf(`is no regular expression: \%c without its digits`, c)
+		return nil, fmt.Errorf(`is not a regular expression: \%c without digits`, c)
 	}
 	switch {
 	case c >= '1' && c <= '9':
-		return nil, fmt.Errorf(`asks for the same text again (\%c), which RE2 cannot`, c)
+		return nil, fmt.Errorf(`has a backreference (\%c), which RE2 does not support`, c)
 	case c == '0' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
-		return nil, fmt.Errorf(`has \%c, which is unknown`, c)
+		return nil, fmt.Errorf(`has the unknown escape \%c`, c)
 	}
 	return &Node{kind: kindLiteral, r: c}, nil
 }
 
-// class reads a bracket expression and writes it for RE2.
+// class parses a bracket expression and writes it in RE2's syntax.
 func (p *parser) class() (*Node, error) {
 	start := p.i
 	var b strings.Builder
@@ -354,7 +354,7 @@ func (p *parser) class() (*Node, error) {
 	}
 	for first := true; ; first = false {
 		if p.i >= len(p.s) {
-			return nil, fmt.Errorf("is no regular expression: [ at byte %d is never closed", start+1)
+			return nil, fmt.Errorf("is not a regular expression: [ at byte %d is not closed", start+1)
 		}
 		c, size := utf8.DecodeRuneInString(p.s[p.i:])
 		switch {
@@ -362,7 +362,7 @@ func (p *parser) class() (*Node, error) {
 			p.i++
 			b.WriteByte(']')
 			if _, err := regexp.Compile(b.String()); err != nil {
-				return nil, fmt.Errorf("has the class %s, which RE2 does not know", p.s[start:p.i])
+				return nil, fmt.Errorf("has the class %s, which RE2 does not support", p.s[start:p.i])
 			}
 			return &Node{kind: kindClass, text: b.String()}, nil
 		case c == '\\':
@@ -376,7 +376,7 @@ func (p *parser) class() (*Node, error) {
 			case kindLiteral:
 				b.WriteString(quoteRune(e.r))
 			default:
-				return nil, fmt.Errorf("has %s within brackets", e.text)
+				return nil, fmt.Errorf("has %s in brackets", e.text)
 			}
 			continue
 		case c == '-':
@@ -390,7 +390,7 @@ func (p *parser) class() (*Node, error) {
 	}
 }
 
-// quoteRune writes a character so that it means itself, in brackets and outside.
+// quoteRune escapes a character so that it is literal inside and outside of brackets.
 func quoteRune(r rune) string {
 	switch {
 	case r == '\n':

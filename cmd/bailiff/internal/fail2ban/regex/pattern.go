@@ -8,14 +8,14 @@ import (
 	"unicode"
 )
 
-// joined says whether an expression without an address belongs to a connection whose address other lines have.
+// joined reports whether an expression belongs to a connection, whose address other lines may contain.
 func (w alternative) joined() bool {
 	return hasGroup(w.node, "F-MLFID") || hasGroup(w.node, "F-MLFFORGET")
 }
 
-// cutLook finds the first (?!…) that stands in no repetition. guard is what the line looks like if it holds what it must
-// not, rest the expression without the (?!…). Go's expressions cannot look ahead; but a pattern of kind context before the
-// other takes those lines away from it.
+// cutLook finds the first (?!…) outside of repetitions. guard matches lines that contain what the lookahead forbids, rest
+// is the expression without it. RE2 has no lookahead, but a pattern of kind context before the other one has the same
+// effect.
 func cutLook(n *Node) (guard, rest *Node) {
 	switch n.kind {
 	case kindLookaround:
@@ -45,7 +45,7 @@ func cutLook(n *Node) (guard, rest *Node) {
 	return nil, nil
 }
 
-// pattern makes one pattern.
+// pattern writes one pattern.
 func (w alternative) pattern(name, kind string, f strictness) (Pattern, error) {
 	p := Pattern{Name: name, Kind: kind}
 	subs := flatten(w.node)
@@ -73,17 +73,17 @@ func (w alternative) pattern(name, kind string, f strictness) (Pattern, error) {
 		}
 		n = narrow(n)
 	case f.daemonTail && !addressFirst(n):
-		return p, fmt.Errorf("has free text before its address")
+		return p, fmt.Errorf("has free text before the address")
 	case f.once && !has(n, kindHost):
 		return p, fmt.Errorf("takes no address")
 	case f.once && kind != "failure":
-		return p, fmt.Errorf("is no failure")
+		return p, fmt.Errorf("is not a failure")
 	}
 	if text, ok := template(n, f); ok && !f.noTemplate {
 		if f.once {
 			if p.Once = beforeAddress(text); !distinct(p.Once) {
 				if p.Once == "" {
-					return p, fmt.Errorf("no fixed text stands just before the address that could tell it from others in the line")
+					return p, fmt.Errorf("no fixed text stands just before the address to tell it from others in the line")
 				}
 				return p, fmt.Errorf("the text just before the address (%q) is too common to tell it from others in the line", p.Once)
 			}
@@ -93,7 +93,7 @@ func (w alternative) pattern(name, kind string, f strictness) (Pattern, error) {
 		return p, nil
 	}
 	if f.once || f.daemonTail {
-		return p, fmt.Errorf("it is too intricate for a template, which could ask that the text before the address stands only once in the line")
+		return p, fmt.Errorf("it is too complex for a template, which could require that the text before the address is unique in the line")
 	}
 	e := &regexpWriter{}
 	re, err := e.write(n)
@@ -106,7 +106,7 @@ func (w alternative) pattern(name, kind string, f strictness) (Pattern, error) {
 	p.Regexp = re
 	compiled, err := regexp.Compile(`(?s)\A(?:` + re + `)\s*\z`)
 	if err != nil {
-		return p, fmt.Errorf("is nothing that RE2 knows: %w", err)
+		return p, fmt.Errorf("is not valid for RE2: %w", err)
 	}
 	for _, s := range sampleLines(n, 24) {
 		m := compiled.FindStringSubmatch(s.Line)
@@ -122,15 +122,15 @@ func (w alternative) pattern(name, kind string, f strictness) (Pattern, error) {
 		}
 	}
 	if len(p.Tests) == 0 {
-		return p, fmt.Errorf("is so made that no line for it could be made up, on which to prove it")
+		return p, fmt.Errorf("no test line could be generated for it")
 	}
 	return p, nil
 }
 
-// afterAddress is what may follow an address with which an expression ends: nothing, or a text that is no part of the address.
+// afterAddress matches what may follow an address at the end of an expression: nothing, or text that cannot be part of it.
 func afterAddress(f strictness) *Node {
 	edge := &Node{kind: kindClass, text: "[^0-9A-Za-z]"}
-	if f.once || f.daemonTail { // a template has no such class, and its proof knows ":alice" for a part of an IPv6 address
+	if f.once || f.daemonTail { // templates have no such class, and their tests read ":alice" as part of an IPv6 address
 		edge = &Node{kind: kindAlternatives}
 		for _, s := range []string{" ", ",", ": ", ";", ")", "]", "}", ">", "\"", "'", "/", "|", "&", ". "} {
 			seq := &Node{kind: kindSequence}
@@ -143,7 +143,7 @@ func afterAddress(f strictness) *Node {
 	return &Node{kind: kindRepeat, max: 1, subs: []*Node{{kind: kindSequence, subs: []*Node{edge, anything(0)}}}}
 }
 
-// optionalPort says whether n is (?::\d+)?.
+// optionalPort reports whether n is (?::\d+)?.
 func optionalPort(n *Node) bool {
 	if n.kind != kindRepeat || n.min != 0 || n.max != 1 {
 		return false
@@ -152,7 +152,7 @@ func optionalPort(n *Node) bool {
 	return len(subs) > 0 && portAt(subs) == len(subs)
 }
 
-// addressFirst says whether no free text stands before the address, so that nothing behind it can be mistaken for it.
+// addressFirst reports whether there is no free text before the address, so that nothing after it can be mistaken for it.
 func addressFirst(n *Node) bool {
 	free, ok := false, false
 	var walk func(n *Node)
@@ -173,7 +173,7 @@ func addressFirst(n *Node) bool {
 	return ok
 }
 
-// beforeAddress returns the literal text that stands before <once:addr> or <once:peer> in a template.
+// beforeAddress returns the literal text before <once:addr> or <once:peer> in a template.
 func beforeAddress(text string) string {
 	var lit strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -195,7 +195,7 @@ func beforeAddress(text string) string {
 	return ""
 }
 
-// distinct says whether a text can mark the place of an address: a bracket or a blank stands in a line for other reasons, too.
+// distinct reports whether a text can mark the place of an address. Brackets and blanks are too common.
 func distinct(s string) bool {
 	n := 0
 	for _, r := range s {
@@ -206,7 +206,7 @@ func distinct(s string) bool {
 	return n >= 2
 }
 
-// narrow makes all addresses of an expression IPv4 ones.
+// narrow restricts the addresses of an expression to IPv4.
 func narrow(n *Node) *Node {
 	c := *n
 	if n.kind == kindHost && n.name != "other" {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// sampleLines makes up to n different lines that an expression should take, on which it is proved. They are made from it alone,
-// the same each time: every alternative is taken in one of them, what may be missing is missing in some.
+// sampleLines generates up to limit lines that the expression should match, for the filter's tests. The result is
+// deterministic: the lines go through the alternatives and omit optional parts in turn.
 func sampleLines(n *Node, most int) []Test {
 	var out []Test
 	seen := make(map[string]bool)
@@ -32,7 +32,7 @@ type sampler struct {
 	addr       string
 }
 
-// pick chooses one of n: in the first lines all the same, then by turns.
+// pick returns a number below n: in the first lines always the same, then pseudo-random.
 func (g *sampler) pick(n int) int {
 	if g.seed < 3 {
 		return g.seed % n
@@ -69,7 +69,7 @@ func (g *sampler) write(n *Node) {
 	case kindRepeat:
 		times := n.min
 		if s := n.subs[0]; s.kind == kindAny && n.max < 0 {
-			// the proof plants its forgeries into such text; it must be there
+			// the loader's tests insert forged text here, so it must not be empty
 			g.b.WriteString([]string{"some text", " text ", ", text"}[g.pick(3)])
 			return
 		} else if s.kind == kindClass && s.text == `\s` {
@@ -85,7 +85,7 @@ func (g *sampler) write(n *Node) {
 	}
 }
 
-// memberOf returns a character that a class takes.
+// memberOf returns a character that a class matches.
 func memberOf(class string) string {
 	re, err := regexp.Compile(`\A(?:` + class + `)\z`)
 	if err != nil {

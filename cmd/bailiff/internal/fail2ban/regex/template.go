@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// template writes an expression as a template, if a template says the same: literals, alternatives, and fields whose
-// class we have.
+// template writes an expression as a template if that is possible: literals, alternatives, and fields that have a
+// class.
 func template(n *Node, f strictness) (string, bool) {
 	t := &templateWriter{strictness: f}
 	s, ok := t.write(n, 0)
@@ -24,7 +24,7 @@ type templateWriter struct {
 	after bool // the address is written
 }
 
-// free says whether a capture is not taken yet, and takes it.
+// free reports whether a capture has not been used yet, and marks it as used.
 func (t *templateWriter) free(name string) bool {
 	if t.names[name] {
 		return false
@@ -36,14 +36,14 @@ func (t *templateWriter) free(name string) bool {
 	return true
 }
 
-// field is the class for a repetition, and whether it may also take nothing.
+// field returns the template class for a repetition, and whether the repetition may be empty.
 func field(n *Node) (class string, empty, ok bool) {
 	if n.kind != kindRepeat || n.max >= 0 || n.min > 1 {
 		return "", false, false
 	}
 	switch s := n.subs[0]; {
 	case s.kind == kindAny:
-		return "text", false, true // it takes nothing, too
+		return "text", false, true // includes the empty text
 	case s.kind != kindClass:
 	case s.text == `\S`:
 		return "word", n.min == 0, true
@@ -57,8 +57,8 @@ func field(n *Node) (class string, empty, ok bool) {
 	return "", false, false
 }
 
-// field is the class for a repetition. Where the text before the address stands only once in the line, other fields may
-// take more than the expression's, since no such text can move the address: [^']* is any text then, \s+ a blank.
+// field returns the template class for a repetition. If the text before the address must be unique in the line, other
+// fields may match more than the expression's, since they cannot move the address: [^']* becomes any text, \s+ a blank.
 func (t *templateWriter) field(n *Node) (class string, empty, ok bool) {
 	if class, empty, ok = field(n); ok || !t.once || n.kind != kindRepeat || n.subs[0].kind != kindClass {
 		return class, empty, ok
@@ -79,7 +79,7 @@ func (t *templateWriter) field(n *Node) (class string, empty, ok bool) {
 	return "", false, false
 }
 
-// portAt says how many parts of a sequence are a colon and a port; a certain port is any for us.
+// portAt returns how many nodes at the beginning of a sequence are a colon and a port. A fixed port counts as any port.
 func portAt(subs []*Node) int {
 	if len(subs) < 2 || subs[0].kind != kindLiteral || subs[0].r != ':' {
 		return 0
@@ -157,7 +157,7 @@ func (t *templateWriter) write(n *Node, depth int) (string, bool) {
 				skip = port
 				continue
 			}
-			// fail2ban takes [192.0.2.1] for an address, too
+			// fail2ban also accepts [192.0.2.1] as an address
 			if s.kind == kindHost && !t.once && s.name != "other" && !bracketed(n.subs, i) {
 				text = `{[<addr>]|<addr>}`
 			}
@@ -197,7 +197,7 @@ func (t *templateWriter) write(n *Node, depth int) (string, bool) {
 			if class == "blank" {
 				ok = false
 			}
-			if !ok { // \S+|.*? says: anything
+			if !ok { // \S+|.*? matches anything
 				if inner.kind != kindAlternatives || !slices.ContainsFunc(inner.subs, func(s *Node) bool {
 					for s.kind == kindSequence && len(s.subs) == 1 {
 						s = s.subs[0]
@@ -250,7 +250,7 @@ func (t *templateWriter) write(n *Node, depth int) (string, bool) {
 			if text == "" {
 				return "", true
 			}
-			// {a|b}? reads well; anything else needs braces of its own
+			// {a|b}? reads well; anything else needs its own braces
 			if n.subs[0].kind == kindAlternatives && len(n.subs) == 1 || strings.HasPrefix(text, "{") && strings.IndexByte(text, '}') == len(text)-1 && !strings.Contains(text, `\`) {
 				return text + "?", true
 			}
@@ -262,7 +262,7 @@ func (t *templateWriter) write(n *Node, depth int) (string, bool) {
 	return "", false
 }
 
-// bracketed says whether what stands beside an address leaves no room for brackets around it.
+// bracketed reports whether the character next to an address rules out brackets around it.
 func bracketed(subs []*Node, i int) bool {
 	if i > 0 && subs[i-1].kind == kindLiteral && strings.ContainsRune("[('\"<=/", subs[i-1].r) {
 		return true
@@ -282,7 +282,7 @@ func escapeTemplate(r rune) (string, bool) {
 	return string(r), true
 }
 
-// members lists what a small class takes: [Ii], [45]. `\s` is a blank in a daemon's own text.
+// members lists the characters of a small class: [Ii], [45].
 func members(class string) ([]string, bool) {
 	inner, ok := strings.CutPrefix(class, "[")
 	if !ok || strings.HasPrefix(inner, "^") {

@@ -6,26 +6,26 @@ import (
 	"strings"
 )
 
-// Pattern is a candidate for one pattern of the filter that is written.
+// Pattern is one pattern for a filter file.
 type Pattern struct {
 	Name    string
 	Kind    string // failure, context or success
 	Text    string // a template
 	Regexp  string // or a regular expression
 	Tests   []Test
-	Changed string // what differs from the expression
-	Once    string // the text that must stand only once in the line
+	Changed string // how it differs from the expression
+	Once    string // the text that must be unique in the line
 }
 
 type Test struct{ Line, Address string }
 
-// strictness is one way to write an expression. All of them take what the expression takes where it says all there is to know;
-// none guesses that a line begins or ends where the expression leaves that open.
+// strictness is one way to write an expression. No variant assumes that a line begins or ends where the expression leaves
+// that open.
 type strictness struct {
-	daemonTail bool // what follows the address is the daemon's own text: see way.ownTail
-	noTemplate bool // no template, although one would do
-	ipv4Only   bool // an address is an IPv4 one
-	once       bool // the text before the address must stand only once in the line
+	daemonTail bool // the text after the address is the daemon's own: see addressFirst
+	noTemplate bool // a regular expression, even if a template is possible
+	ipv4Only   bool // IPv4 addresses only
+	once       bool // the text before the address must be unique in the line
 	port       bool // with once: a port may follow the address
 	peer       bool // with once: a port follows the address
 }
@@ -46,7 +46,7 @@ type Variants struct {
 func NewVariants(n, pre *Node, name string) (*Variants, error) {
 	n = allowDates(n)
 	if spansLines(n) {
-		return nil, fmt.Errorf("spans several lines (\\n): a line is judged by itself, and lines of one connection are joined by its process or id")
+		return nil, fmt.Errorf("spans several lines (\\n): lines are matched one by one and correlated by process or ID")
 	}
 	var alternatives []alternative
 	single, err := splitHosts(splitAlternatives(n))
@@ -75,7 +75,7 @@ func NewVariants(n, pre *Node, name string) (*Variants, error) {
 		var key strings.Builder
 		var changes []string
 		if f.ipv4Only {
-			changes = append(changes, "it is taken with IPv4 addresses alone, since an IPv6 one could not be told from what follows it")
+			changes = append(changes, "it matches IPv4 addresses alone, since an IPv6 address could not be told from the text after it")
 		}
 		for i, w := range alternatives {
 			id := name
@@ -86,7 +86,7 @@ func NewVariants(n, pre *Node, name string) (*Variants, error) {
 			if err != nil {
 				if f.once {
 					a.NotOnce = err.Error()
-				} else if last == nil { // of the most faithful form
+				} else if last == nil { // of the most faithful variant
 					last = err
 				}
 				ps = nil
@@ -94,15 +94,15 @@ func NewVariants(n, pre *Node, name string) (*Variants, error) {
 			}
 			for _, p := range more {
 				key.WriteString(p.Kind + "\x00" + p.Text + "\x00" + p.Regexp + "\x00")
-				if why := fmt.Sprintf("a line in which %q stands more than once is not taken: which of the addresses is the daemon's could not be told", p.Once); p.Once != "" && !slices.Contains(changes, why) {
+				if why := fmt.Sprintf("a line in which %q stands more than once does not match, because it is unclear which address is the daemon's", p.Once); p.Once != "" && !slices.Contains(changes, why) {
 					changes = append(changes, why)
 				}
 			}
 			open := "since it has no ^"
 			if w.begins {
-				open = "since free text (.*) stands behind its ^"
+				open = "since free text (.*) follows its ^"
 			}
-			if why := open + ", whoever gets all of its text into some other message of this unit chooses an address: anchor it if you can"; f.once && strings.HasPrefix(more[0].Text, "<text>") && !slices.Contains(changes, why) {
+			if why := open + ", anyone who can place its text in another message of this unit can choose the address: anchor it if possible"; f.once && strings.HasPrefix(more[0].Text, "<text>") && !slices.Contains(changes, why) {
 				changes = append(changes, why)
 			}
 			ps = append(ps, more...)

@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// Addresses as RE2 expressions. What they take is looked at again by the matcher: they only need to find where an address
-// ends.
+// Addresses as RE2 expressions. They only need to find where an address ends: the matcher parses the address
+// again.
 const (
 	ip4 = `(?:[0-9]{1,3}\.){3}[0-9]{1,3}`
 	ip6 = `(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]{1,4}|:)?(?:%[0-9A-Za-z]+)?`
 )
 
-// regexpWriter writes an expression for RE2 with our names for captures.
+// regexpWriter writes an expression in RE2's syntax, with the capture names of bailiff's filters.
 type regexpWriter struct {
 	names map[string]bool
 }
 
-// captures are the tags whose text we take, by our name.
+// capture returns bailiff's name of the capture for a tag, "" if the tag's text is not needed.
 func capture(tag string) string {
 	switch {
 	case tag == "F-USER" || strings.HasPrefix(tag, "F-ALT_USER") || strings.HasPrefix(tag, "F-TUPLE_USER"):
@@ -50,7 +50,7 @@ func (e *regexpWriter) write(n *Node) (string, error) {
 	case kindClass, kindWordBoundary:
 		return n.text, nil
 	case kindBegin:
-		return "", fmt.Errorf("has a ^ that is not at its beginning")
+		return "", fmt.Errorf("has a ^ that is not at the beginning")
 	case kindEnd:
 		return `\s*$`, nil
 	case kindPrefix:
@@ -71,7 +71,7 @@ func (e *regexpWriter) write(n *Node) (string, error) {
 		}
 		return `\[?(?P<addr>` + text + `)\]?`, nil
 	case kindLookaround:
-		return "", fmt.Errorf("looks ahead or behind ((?!…), (?=…)) in a way that RE2 cannot")
+		return "", fmt.Errorf("has a lookahead or lookbehind ((?!…), (?=…)), which RE2 does not support")
 	case kindSequence:
 		var b strings.Builder
 		for _, s := range n.subs {
@@ -120,7 +120,7 @@ func (e *regexpWriter) write(n *Node) (string, error) {
 			return "", err
 		}
 		if has(n.subs[0], kindHost) && n.max != 1 {
-			return "", fmt.Errorf("may take more than one address")
+			return "", fmt.Errorf("may match more than one address")
 		}
 		switch s := n.subs[0]; s.kind {
 		case kindLiteral, kindAny, kindClass, kindFlags:
@@ -133,5 +133,5 @@ func (e *regexpWriter) write(n *Node) (string, error) {
 		}
 		return text + n.quantifier(), nil
 	}
-	return "", fmt.Errorf("has a part that is not known")
+	return "", fmt.Errorf("has an unknown part")
 }
