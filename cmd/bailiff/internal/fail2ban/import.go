@@ -167,7 +167,7 @@ func (im *importer) findReference(sec, name string, err error) *ini.Option {
 func (im *importer) finish() {
 	im.reportChains()
 	for _, p := range im.problems {
-		im.settings = append(im.settings, Setting{File: p.File, Line: p.Line, Outcome: Lost, Why: p.Text, Admin: true})
+		im.settings = append(im.settings, Setting{File: p.File, Line: p.Line, Outcome: Lost, Why: mask("", p.Text), Admin: true})
 	}
 	on := make(map[string]bool)
 	for _, j := range im.result.Report.Jails {

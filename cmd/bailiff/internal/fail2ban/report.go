@@ -115,7 +115,7 @@ const masked = "…(hidden)"
 
 var (
 	secretName = regexp.MustCompile(`(?i)(?:key|token|secret|password|passwd|[_.-]pass|^pass)$`)
-	secretArg  = regexp.MustCompile(`(?i)([\w.-]*(?:key|token|secret|password|passwd|[_.-]pass)\s*=\s*)("[^"]*"|'[^']*'|[^\s,\]"']+)`)
+	secretArg  = regexp.MustCompile(`(?i)([\w.-]*(?:key|token|secret|password|passwd|[_.-]pass)\s*=\s*)(\\?"[^"]*"?|'[^']*'?|[^\s,\]"']+)`) // \" in errors that quote a value
 	secretURL  = regexp.MustCompile(`(https?://)(?:[^\s/@"',\]]*@)?([^\s/"',\]]+)/[^\s"',\]]+`)
 )
 
