@@ -246,6 +246,7 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			}
 		case err := <-d.saver.done:
 			d.saver.finished(err)
+			d.memory.noteAlloc() // a large state is saved so seldom that its buffer may come after the quiet time
 		case <-hup:
 			notify.Reloading("reloading")
 			if _, err := d.reload("SIGHUP"); err != nil {

@@ -85,7 +85,7 @@ func TestMemory(t *testing.T) {
 					written(c.banned, i+1)
 				}
 			}
-			time.Sleep(quietTime + 2*tick) // for memory to be given back
+			time.Sleep(3*quietTime + 2*tick) // for memory to be given back
 			bans, tracked, resting := status()
 			t.Logf("%d bans and %d watched: RssAnon at most %.1f MiB, %.1f MiB at rest", bans, tracked, float64(highest)/mib, float64(resting)/mib)
 			b.stop()
