@@ -11,12 +11,12 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
-// maxInflate is the most that one value is inflated to. journald takes values of 768 MiB from anybody (DATA_SIZE_MAX), and
-// 700 MiB of zeros are 60 KiB in the file.
+// maxInflate is the limit of an inflated value, in bytes. journald accepts values of 768 MiB from any local user (DATA_SIZE_MAX), and
+// 700 MiB of zeros take 60 KiB in the file.
 const maxInflate = 64 << 20
 
-// inflater inflates the beginnings of compressed values, into one buffer. However large the value says it is, it takes as much memory
-// as was asked for, and a block of 128 KiB.
+// inflater inflates the beginnings of compressed values into one buffer. Whatever size a value claims, the memory used is what was asked
+// for, and a block of 128 KiB.
 type inflater struct {
 	buf  []byte
 	zstd *zstd.Decoder
@@ -26,13 +26,13 @@ type inflater struct {
 
 var errCompressed = errors.New("compressed value cannot be inflated")
 
-// inflate gives the first max bytes of a compressed payload, all of it if it is shorter. They are valid until the next call.
+// inflate returns the first max bytes of a compressed payload, or all of it if it is shorter. They are valid until the next call.
 func (z *inflater) inflate(flags byte, p []byte, max int) ([]byte, error) {
 	if max > maxInflate {
 		max = maxInflate
 	}
 	if cap(z.buf) > 1<<20 && max <= 1<<20 {
-		z.buf = nil // one large value is no reason to keep so much for good
+		z.buf = nil // do not keep the memory of one large value
 	}
 	switch flags & compressedAny {
 	case compressedXZ:
@@ -45,7 +45,7 @@ func (z *inflater) inflate(flags byte, p []byte, max int) ([]byte, error) {
 	return nil, fmt.Errorf("%w: compression flags %#x", errCompressed, flags&compressedAny)
 }
 
-// fill reads up to max bytes into the buffer; values are far shorter than what they are cut at, so it grows as they come.
+// fill reads up to max bytes into the buffer. Values are usually far shorter than max, so the buffer grows as needed.
 func (z *inflater) fill(r io.Reader, max int) error {
 	z.buf = z.buf[:0]
 	for len(z.buf) < max {
@@ -66,12 +66,12 @@ func (z *inflater) fill(r io.Reader, max int) error {
 	return nil
 }
 
-// zst inflates a zstd frame (RFC 8878). The encoder of a whole value says "single segment": the window is the value, so a decoder would set aside all
-// of it in advance. No match in the first max bytes reaches back further than these, so the frame's header is replaced by one
-// with a window that fits them.
+// zst inflates a zstd frame (RFC 8878). journald's encoder sets "single segment": the window is the whole value, and a decoder would
+// allocate all of it in advance. No match in the first max bytes reaches back further than these, so the frame header is replaced by one
+// with a window of that size.
 func (z *inflater) zst(p []byte, max int) ([]byte, error) {
 	if len(p) < 6 || binary.LittleEndian.Uint32(p) != 0xFD2FB528 {
-		return nil, fmt.Errorf("%w: no zstd frame", errCompressed)
+		return nil, fmt.Errorf("%w: not a zstd frame", errCompressed)
 	}
 	fhd := p[4]
 	single := fhd&0x20 != 0
@@ -90,7 +90,7 @@ func (z *inflater) zst(p []byte, max int) ([]byte, error) {
 		fcs = 1
 	}
 	if len(p) < n+fcs {
-		return nil, fmt.Errorf("%w: zstd frame header cut off", errCompressed)
+		return nil, fmt.Errorf("%w: zstd frame header truncated", errCompressed)
 	}
 	if single {
 		var b [8]byte
@@ -101,8 +101,8 @@ func (z *inflater) zst(p []byte, max int) ([]byte, error) {
 		}
 	}
 	n += fcs
-	need := min(window, uint64(max)+128<<10) // a block is at most 128 KiB and is inflated whole
-	exp := 10                                // the least there is: 1 KiB
+	need := min(window, uint64(max)+128<<10) // a block is inflated whole and has at most 128 KiB
+	exp := 10                                // minimum: 1 KiB
 	for uint64(1)<<exp < need {
 		exp++
 	}
@@ -127,13 +127,13 @@ func (z *inflater) zst(p []byte, max int) ([]byte, error) {
 		z.zstd.Close() // and with it a large window
 		z.zstd = nil
 	} else {
-		_ = z.zstd.Reset(nil) // lets go of the file's mapping
+		_ = z.zstd.Reset(nil) // releases the file's mapping
 	}
 	z.zsrc.parts = [2][]byte{}
 	return z.buf, err
 }
 
-// zstdSource reads one slice behind another.
+// zstdSource reads two slices one after the other.
 type zstdSource struct{ parts [2][]byte }
 
 func (s *zstdSource) Read(p []byte) (int, error) {
@@ -147,8 +147,7 @@ func (s *zstdSource) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// xz inflates a .xz stream of one block with the LZMA2 filter, which is what journald writes
-// (https://tukaani.org/xz/xz-file-format.txt).
+// xz inflates an .xz stream of one block with the LZMA2 filter, as journald writes it (https://tukaani.org/xz/xz-file-format.txt).
 func (z *inflater) xz(p []byte, limit int) ([]byte, error) {
 	bad := func(what string) ([]byte, error) { return nil, fmt.Errorf("%w: xz: %s", errCompressed, what) }
 	if len(p) < 24 || string(p[:6]) != "\xfd7zXZ\x00" {
@@ -180,7 +179,7 @@ func (z *inflater) xz(p []byte, limit int) ([]byte, error) {
 	if dict > maxInflate {
 		return bad(fmt.Sprintf("a dictionary of %d bytes", dict))
 	}
-	// As with zstd: what is asked for does not reach back further than its own length, a chunk is at most 2 MiB.
+	// As with zstd: the first limit bytes do not reach back further than that, and a chunk has at most 2 MiB.
 	dict = max(min(dict, uint64(limit)+2<<20), lzma.MinDictCap)
 	r, err := lzma.Reader2Config{DictCap: int(dict)}.NewReader2(bytes.NewReader(b[size:]))
 	if err != nil {
@@ -190,8 +189,8 @@ func (z *inflater) xz(p []byte, limit int) ([]byte, error) {
 	return z.buf, err
 }
 
-// lz4 inflates journald's form of it: the size in 8 bytes, then one raw block
-// (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md). The library at hand inflates whole blocks only.
+// lz4 inflates journald's form of LZ4: the size in 8 bytes, then one raw block
+// (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md). It is written by hand because the library inflates whole blocks only.
 func (z *inflater) lz4(p []byte, max int) ([]byte, error) {
 	bad := func(at int) ([]byte, error) { return nil, fmt.Errorf("%w: lz4: byte %d", errCompressed, at) }
 	if len(p) < 9 {

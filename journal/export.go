@@ -10,31 +10,31 @@ import (
 	"unsafe"
 )
 
-// The limits of the export reader. What journald itself takes lies below all of them but maxHeld
-// (src/libsystemd/sd-journal/journal-importer.h of systemd: 768 MiB a value, 1,024 fields from a client, names of 64 bytes).
+// Limits of the export reader. What journald accepts lies below all of them except maxHeld (journal-importer.h of systemd: 768 MiB per
+// value, 1,024 fields from a client, names of 64 bytes).
 const (
 	exportWindow  = 64 << 10
 	maxFieldName  = 64
 	maxFieldCount = 4096
-	maxSkip       = 1 << 30  // a longer length is a broken stream, not a value
-	maxHeld       = 64 << 20 // the fields of one entry together; what is beyond is cut off, since a local user chooses sizes
+	maxSkip       = 1 << 30  // a longer value means a broken stream
+	maxHeld       = 64 << 20 // all fields of an entry together; the rest is truncated, since local users choose the sizes
 	maxSpecial    = 512      // a cursor has 190 bytes
-	keepHeld      = 1 << 20  // a buffer that one entry made larger is given back
+	keepHeld      = 1 << 20  // a buffer that has grown beyond this is released
 )
 
-// ExportReader reads the journal export format, as journalctl -o export and systemd-journal-remote speak it, from a stream.
-// Source of the format: https://systemd.io/JOURNAL_EXPORT_FORMATS/#journal-export-format
+// ExportReader reads entries from a stream in the journal export format, as journalctl -o export and systemd-journal-remote write it
+// (https://systemd.io/JOURNAL_EXPORT_FORMATS/#journal-export-format).
 //
-// It gives the entries that the matches of its Options select, in the order of the stream. With Fields in the Options an entry holds those
-// fields alone and everything else is skipped unread; without, it holds all. Names that begin with two underscores are the entry's
-// own data and not fields. Memory stays at the window of 64 KiB and the largest entry held, at most 64 MiB.
+// It returns the entries that match, in the order of the stream. If Options name Fields, entries hold these only and the others are
+// skipped; otherwise they hold all fields. Names that begin with two underscores are data of the entry, not fields. Memory is bounded by
+// the window of 64 KiB and the largest entry, at most 64 MiB.
 type ExportReader struct {
 	r     io.Reader
-	buf   []byte // the window: [pos:len] is yet to be parsed
+	buf   []byte // the window: [pos:len] is not parsed yet
 	pos   int
-	base  int64 // offset in the stream of buf[0]
-	rerr  error // what the stream said last
-	start int64 // offset of the entry at hand
+	base  int64 // offset of buf[0] in the stream
+	rerr  error // last error of r
+	start int64 // offset of the current entry
 	n     int   // entries read
 	err   error
 
@@ -42,10 +42,10 @@ type ExportReader struct {
 	match    matchState
 	names    [maxFieldName + 1][]exportField // by length of the name
 	held     []byte
-	limit    int // how long held may become with the value at hand
+	limit    int // limit of len(held) for the current value
 	maxValue int
 	items    []heldField
-	slots    []int // by index into Options.Fields: index into items + 1
+	slots    []int // by index into Options.Fields: index into items, plus 1
 	known    names // returned by Each
 	entry    Entry
 }
@@ -57,10 +57,10 @@ type exportField struct {
 	terms []int // of match
 }
 
-// heldField says where in held a field stands.
+// heldField is where in held a field lies.
 type heldField struct{ name, value, end int }
 
-// NewExport reads entries from r. Close is the caller's.
+// NewExport reads entries from r, which the caller closes.
 func NewExport(r io.Reader, o Options) *ExportReader {
 	x := &ExportReader{r: r, buf: make([]byte, 0, exportWindow), all: len(o.Fields) == 0, match: compileMatches(o.Matches), slots: make([]int, len(o.Fields))}
 	if x.maxValue = o.MaxValue; x.maxValue <= 0 {
@@ -87,7 +87,7 @@ func NewExport(r io.Reader, o Options) *ExportReader {
 	return x
 }
 
-// Next goes to the next entry that matches. It gives false at the end of the stream and when the stream cannot be understood: see Err.
+// Next goes to the next entry that matches. It returns false at the end of the stream, and if the stream cannot be parsed: see Err.
 func (x *ExportReader) Next() bool {
 	for x.err == nil {
 		ok, err := x.read()
@@ -105,10 +105,10 @@ func (x *ExportReader) Next() bool {
 	return false
 }
 
-// Entry is the entry that Next went to. It is borrowed until the next step.
+// Entry is the current entry. It is valid until the next call of Next.
 func (x *ExportReader) Entry() *Entry { return &x.entry }
 
-// Err says why Next gave false; nil at the end of the stream. It names the entry (from 1) and the offset in bytes.
+// Err is the error that ended Next; nil at the end of the stream. It names the entry, from 1, and the offset in bytes.
 func (x *ExportReader) Err() error {
 	if x.err == io.EOF {
 		return nil
@@ -116,19 +116,19 @@ func (x *ExportReader) Err() error {
 	return x.err
 }
 
-// Offset is how many bytes of the stream have been read, for showing progress.
+// Offset is the number of bytes parsed, to show progress.
 func (x *ExportReader) Offset() int64 { return x.base + int64(x.pos) }
 
 var (
 	errInsideEntry = errors.New("the stream ends inside the entry (an entry ends with an empty line)")
-	errNameLength  = fmt.Errorf("no = or newline within %d bytes: this is no field name", maxFieldName)
+	errNameLength  = fmt.Errorf("field name longer than %d bytes (no = or newline found)", maxFieldName)
 	errFieldCount  = fmt.Errorf("more than %d fields", maxFieldCount)
 	errNoRealtime  = errors.New("the entry has no __REALTIME_TIMESTAMP")
 )
 
-// read reads one entry and says whether it matches.
+// read reads one entry and reports whether it matches.
 func (x *ExportReader) read() (bool, error) {
-	// Empty lines between entries mean nothing (journal-importer.c skips them too).
+	// Empty lines between entries are skipped, as in journal-importer.c.
 	for {
 		if x.pos == len(x.buf) && !x.fill() {
 			return false, x.rerr
@@ -146,7 +146,7 @@ func (x *ExportReader) read() (bool, error) {
 		}
 		if len(name) == 0 {
 			if sep == '=' {
-				return false, errors.New("a field without a name")
+				return false, errors.New("field without a name")
 			}
 			break
 		}
@@ -185,7 +185,7 @@ func (x *ExportReader) reset() {
 	x.entry = Entry{values: x.entry.values, all: x}
 }
 
-// each gives the fields held.
+// each calls yield with the fields held.
 func (x *ExportReader) each(_ *Entry, yield func(field string, value []byte) bool) {
 	for _, it := range x.items {
 		if !yield(x.known.intern(x.held[it.name:it.value]), x.held[it.value:it.end:it.end]) {
@@ -194,14 +194,14 @@ func (x *ExportReader) each(_ *Entry, yield func(field string, value []byte) boo
 	}
 }
 
-// fill reads more of the stream behind what is left of the window. It gives false when there is no more.
+// fill reads more of the stream after the rest of the window. It returns false if there is no more.
 func (x *ExportReader) fill() bool {
 	if x.pos > 0 {
 		x.base += int64(x.pos)
 		x.buf = x.buf[:copy(x.buf, x.buf[x.pos:])]
 		x.pos = 0
 	}
-	for range 100 { // readers that give nothing and no error for ever are broken: io.ErrNoProgress
+	for range 100 { // a reader that keeps returning nothing is broken
 		if x.rerr != nil {
 			return false
 		}
@@ -216,7 +216,7 @@ func (x *ExportReader) fill() bool {
 	return false
 }
 
-// ended is the error for a stream that has no more where there must be more.
+// ended is the error for a stream that ends too early.
 func (x *ExportReader) ended() error {
 	if x.rerr == io.EOF {
 		return fmt.Errorf("%w: %w", errInsideEntry, io.ErrUnexpectedEOF)
@@ -224,7 +224,7 @@ func (x *ExportReader) ended() error {
 	return x.rerr
 }
 
-// name reads a field's name and what follows it, = or newline. The name is borrowed from the window until the next fill.
+// name reads a field name and the = or newline after it. The name is valid until the next fill.
 func (x *ExportReader) name() ([]byte, byte, error) {
 	for i := 0; ; i++ {
 		if i > maxFieldName {
@@ -239,7 +239,7 @@ func (x *ExportReader) name() ([]byte, byte, error) {
 		}
 		name := x.buf[x.pos : x.pos+i]
 		if c != '=' && c != '\n' || i > 0 && name[0] <= '9' {
-			return nil, 0, fmt.Errorf("%q is no field name (A to Z, 0 to 9 and _, no digit first)", x.buf[x.pos:x.pos+i+1])
+			return nil, 0, fmt.Errorf("%q is not a field name (A to Z, 0 to 9 and _, no digit first)", x.buf[x.pos:x.pos+i+1])
 		}
 		x.pos += i + 1
 		return name, c, nil
@@ -253,7 +253,7 @@ var nameByte = func() (t [256]bool) {
 	return t
 }()
 
-// field reads the value behind name, and holds it where it is wanted.
+// field reads the value after a name, and holds it if it is needed.
 func (x *ExportReader) field(name []byte, sep byte) error {
 	var want exportField
 	found := false
@@ -287,7 +287,7 @@ func (x *ExportReader) field(name []byte, sep byte) error {
 		if err := x.special(x.held[it.name:it.value], value); err != nil {
 			return err
 		}
-		if x.held[it.name+1] == '_' { // data of the entry, not a field of it
+		if x.held[it.name+1] == '_' { // data of the entry, not a field
 			x.held = x.held[:at]
 			return nil
 		}
@@ -308,8 +308,8 @@ func (x *ExportReader) field(name []byte, sep byte) error {
 	return nil
 }
 
-// value reads the value of a field: up to the newline, or, when the name was followed by one, 8 bytes of length (little
-// endian), that many bytes and a newline.
+// value reads a value: up to the newline, or, if the name was followed by a newline, a length of 8 bytes (little endian), that many
+// bytes and a newline.
 func (x *ExportReader) value(sep byte, hold bool) error {
 	if sep == '=' {
 		for {
@@ -332,7 +332,7 @@ func (x *ExportReader) value(sep byte, hold bool) error {
 	}
 	size := binary.LittleEndian.Uint64(x.buf[x.pos:])
 	if size > maxSkip {
-		return fmt.Errorf("a value of %d bytes; more than %d is a broken stream", size, maxSkip)
+		return fmt.Errorf("a value of %d bytes; more than %d means a broken stream", size, maxSkip)
 	}
 	x.pos += 8
 	for left := int(size); ; {
@@ -349,7 +349,7 @@ func (x *ExportReader) value(sep byte, hold bool) error {
 		return x.ended()
 	}
 	if x.buf[x.pos] != '\n' {
-		return fmt.Errorf("no newline behind a value of %d bytes", size)
+		return fmt.Errorf("no newline after a value of %d bytes", size)
 	}
 	x.pos++
 	return nil

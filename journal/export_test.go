@@ -139,15 +139,15 @@ func TestExportErrors(t *testing.T) {
 	const head = "__REALTIME_TIMESTAMP=1\n"
 	long := func(n uint64) string { return string(binary.LittleEndian.AppendUint64([]byte("MESSAGE\n"), n)) }
 	for _, c := range []struct{ in, want string }{
-		{head + "message=x\n\n", `export stream, entry 1 (byte 0), at byte 23: "m" is no field name (A to Z, 0 to 9 and _, no digit first)`},
-		{text() + head + "1A=x\n\n", `"1A=" is no field name`},
-		{head + "=x\n\n", "a field without a name"},
-		{head + strings.Repeat("A", 65) + "=\n\n", "no = or newline within 64 bytes"},
+		{head + "message=x\n\n", `export stream, entry 1 (byte 0), at byte 23: "m" is not a field name (A to Z, 0 to 9 and _, no digit first)`},
+		{text() + head + "1A=x\n\n", `"1A=" is not a field name`},
+		{head + "=x\n\n", "field without a name"},
+		{head + strings.Repeat("A", 65) + "=\n\n", "field name longer than 64 bytes"},
 		{head + strings.Repeat("A=\n", 5000) + "\n", "more than 4096 fields"},
 		{head + "A=x\n", "the stream ends inside the entry (an entry ends with an empty line)"},
 		{head + "A=x", "the stream ends inside the entry"},
-		{head + long(5) + "abcdefgh\n\n", "no newline behind a value of 5 bytes"},
-		{head + long(1<<62), "a value of 4611686018427387904 bytes; more than 1073741824 is a broken stream"},
+		{head + long(5) + "abcdefgh\n\n", "no newline after a value of 5 bytes"},
+		{head + long(1<<62), "a value of 4611686018427387904 bytes; more than 1073741824 means a broken stream"},
 		{head + long(1<<20) + "abc", "the stream ends inside the entry"},
 		{"A=x\n\n", "the entry has no __REALTIME_TIMESTAMP"},
 		{"__REALTIME_TIMESTAMP=12x\n\n", `__REALTIME_TIMESTAMP: "12x" is not a decimal number of 64 bits`},

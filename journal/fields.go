@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// wanted is a field that is asked for, in the form in which it begins a payload.
+// fieldPrefix is one of Options.Fields as it begins a payload.
 type fieldPrefix struct {
-	name       string // with the =
-	head, mask uint64 // its first 8 bytes at most, as a word
+	name       string // with =
+	head, mask uint64 // up to its first 8 bytes, as a word
 }
 
 func fieldPrefixes(names []string) []fieldPrefix {
@@ -25,7 +25,7 @@ func fieldPrefixes(names []string) []fieldPrefix {
 	return w
 }
 
-// exportField says which of the fields a payload is, -1 for none.
+// fieldIndex is the index in Options.Fields of the field in a payload, -1 if it is not one of them.
 func (r *Reader) fieldIndex(p []byte) int {
 	var head uint64
 	if len(p) >= 8 {
@@ -44,29 +44,28 @@ func (r *Reader) fieldIndex(p []byte) int {
 	return -1
 }
 
-// slot remembers what a data object holds, so that the objects that come with entry after entry (unit, uid, command line) are not
-// looked at again: which field asked for it is, and its value when that is short.
+// slot caches what a data object holds, so that objects that come with entry after entry (unit, uid, command line) are read
+// once: the index of its field, and the value if it is short.
 type slot struct {
 	off    uint64
 	serial uint32 // of the file; 0: empty
-	field  int16  // index into Options.Fields, -1: another
-	n      int16  // length of value, -1: too long for it
+	field  int16  // index into Options.Fields, -1: not one of them
+	n      int16  // length of value, -1: too long to be cached
 	value  [48]byte
 }
 
-// slotBits: the cache is direct-mapped and has 2,048 places of 64 bytes. An entry touches some twenty of them.
+// slotBits gives the direct-mapped cache 2,048 slots of 64 bytes. An entry reads some twenty objects.
 const slotBits = 11
 
-// is says whether the slot is of that object.
+// is reports whether the slot holds that object.
 func (c *slot) is(f *file, off uint64) bool { return c.off == off && c.serial == f.serial }
 
 func slotOf(f *file, off uint64) uint64 {
 	return (off>>3 + uint64(f.serial)<<20) * 0x9e3779b97f4a7c15 >> (64 - slotBits)
 }
 
-// values holds the fields asked for of one entry. They are copied out of the mapping: its pages may vanish (a file is cut off) while
-// the caller still looks at them, and that fault would be the caller's. A hundred bytes cost nothing beside the page they come
-// from.
+// values holds the fields of one entry. They are copied out of the mapping: its pages may vanish while the caller reads them, when a
+// file is truncated, and the caller would get the fault. Copying a hundred bytes costs little beside loading the page.
 type values struct {
 	buf  []byte
 	span []span
@@ -81,7 +80,7 @@ func (v *values) init(n int) {
 
 func (v *values) reset() {
 	if v.buf = v.buf[:0]; cap(v.buf) > 1<<20 {
-		v.buf = make([]byte, 0, 1024) // one large value is no reason to keep so much for good
+		v.buf = make([]byte, 0, 1024) // do not keep the memory of one large value
 	}
 	for i := range v.span {
 		v.span[i] = span{-1, -1}
@@ -104,7 +103,7 @@ func (v *values) finish() {
 	}
 }
 
-// load makes an entry of what stands at a location. Data objects that cannot be read are left out, and noted.
+// load makes the entry at a location. Data objects that cannot be read are left out and recorded as damage.
 func (r *Reader) load(f *file, l *location, e *Entry, v *values) {
 	e.Cursor = l.Cursor
 	if len(r.fields) == 0 {
@@ -122,8 +121,8 @@ func (r *Reader) fill(f *file, l *location, v *values) {
 		r.damaged(f, err)
 		return
 	}
-	// From the last to the first: items are in the order of the file, so what the entry brought with it, and lies beside it, comes
-	// first, and often ends the search before it comes to objects elsewhere.
+	// From last to first: items are in the order of the file, so the objects written with the entry, which lie beside it, come
+	// first, and often complete the fields before objects elsewhere are read.
 	for ; len(items) >= width && missing > 0; items = items[:len(items)-width] {
 		off := item(items[len(items)-width:], width)
 		c := &r.cache[slotOf(f, off)]
@@ -146,7 +145,7 @@ func (r *Reader) fill(f *file, l *location, v *values) {
 	}
 }
 
-// value reads a data object, and remembers it where it has come before or will come again.
+// value reads a data object, and caches it if several entries refer to it.
 func (r *Reader) value(f *file, off uint64, c *slot) (i int, p []byte, err error) {
 	p, flags, err := f.payload(off)
 	if err != nil {
@@ -173,11 +172,11 @@ func (r *Reader) value(f *file, off uint64, c *slot) (i int, p []byte, err error
 	return i, p, nil
 }
 
-// maxItems is how many fields an entry may have: journald takes 1,024 from a client (ENTRY_FIELD_COUNT_MAX) and adds some thirty. In a
-// crafted file entries may overlap, so that each has as many items as the file has room for.
+// maxItems is the number of fields that an entry may have: journald takes 1,024 from a client (ENTRY_FIELD_COUNT_MAX) and adds some thirty. In a
+// crafted file, entries may overlap, so that each has as many items as the file has room for.
 const maxItems = 2048
 
-// items gives the items of an entry, and how wide each is.
+// items returns the items of an entry, and the width of each.
 func (f *file) items(off uint64) ([]byte, int, error) {
 	size, err := f.object(off, objEntry, entryItems)
 	if err != nil {
@@ -189,12 +188,12 @@ func (f *file) items(off uint64) ([]byte, int, error) {
 		width = 4
 	}
 	if len(items) > maxItems*width {
-		return nil, 0, f.corrupt(off, "an entry of %d fields", len(items)/width)
+		return nil, 0, f.corrupt(off, "an entry has %d fields", len(items)/width)
 	}
 	return items[:len(items)-len(items)%width], width, nil
 }
 
-// item is the offset of the data object that the first item names.
+// item is the offset of the data object that the first item refers to.
 func item(items []byte, width int) uint64 {
 	if width == 4 {
 		return uint64(binary.LittleEndian.Uint32(items))
@@ -202,7 +201,7 @@ func item(items []byte, width int) uint64 {
 	return binary.LittleEndian.Uint64(items)
 }
 
-// current is the reader's current entry.
+// current reads the fields of the reader's current entry.
 type current struct{ r *Reader }
 
 func (c *current) each(_ *Entry, yield func(string, []byte) bool) {
@@ -211,7 +210,7 @@ func (c *current) each(_ *Entry, yield func(string, []byte) bool) {
 	}
 }
 
-// each gives all fields of the entry at off, straight from the mapping: what faults in yield is the file's error too.
+// each calls yield with all fields of the entry at off, straight from the mapping: a fault in yield is an error of the file as well.
 func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
 	if r.closed || f.dead {
 		return
@@ -220,7 +219,7 @@ func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var again bool
 	defer r.caught(&again)
-	if err := r.prepare(f); err != nil { // it may have been closed since, being read to its end
+	if err := r.prepare(f); err != nil { // it may have been closed after it was read to its end
 		r.damaged(f, err)
 		return
 	}
@@ -243,10 +242,10 @@ func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
 		}
 		k := bytes.IndexByte(p[:min(len(p), maxFieldName+1)], '=')
 		if k < 0 {
-			r.damaged(f, f.corrupt(at, "a data object without a field name"))
+			r.damaged(f, f.corrupt(at, "a data object has no field name"))
 			continue
 		}
-		r.parsing = nil // what yield does is the caller's
+		r.parsing = nil // a panic in yield is not caused by the file
 		more := yield(r.names.intern(p[:k]), p[k+1:])
 		if r.parsing = f; !more {
 			return

@@ -15,68 +15,69 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// errIncomplete says that journald has not finished writing the header of a new file.
 var errIncomplete = errors.New("the header is not complete yet")
 
-// identity tells one file from another that later stands at the same path, and from one that later has the same inode.
+// identity tells a file from another one that later has the same path or the same inode.
 type identity struct {
 	dev, ino    uint64
 	size        int64
 	mtim, mtimN int64
 }
 
-// file is one journal file. It is opened when it is found, so that it is read to its end although it is renamed or removed, and
-// mapped when entries are wanted of it. What journald itself deletes is lost all the same: it deallocates the contents first (see
+// file is one journal file. It is opened when it is found, so that it is read to its end even if it is renamed or removed, and
+// mapped when its entries are needed. What journald itself deletes is lost all the same: journald deallocates the contents first (see
 // VacuumedError).
 type file struct {
 	path   string
 	mark   *mark
-	via    *journalctl // that reads it and others of its origin in our place; nil: none. Then only path, mark, serial and the merge are used
+	via    *journalctl // reads the files of one origin in place of this package; nil: none. Otherwise only path, mark, serial and the merge are used
 	id     identity
 	fd     *os.File // nil: closed
 	m      []byte   // nil: not mapped
-	serial uint32   // counts the files that a reader came to know, from 1
+	serial uint32   // counts the files that a reader has found, from 1
 	header
-	limit uint64 // where what was written ends, and at most the mapping
+	limit uint64 // end of what was written, within the mapping
 
-	ends ends // when it was opened, or read to its end
+	ends ends // as of opening, or of reading to the end
 
-	all    list // of all entries
+	all    list // all entries
 	single *list
 	groups [][][]*list // OR of AND of OR; nil: single
-	lists  []*list     // of single and groups
-	seen   uint64      // n_entries when data objects that were missing were looked for last
+	lists  []*list     // the lists of single and groups
+	seen   uint64      // n_entries when missing data objects were last looked for
 
 	state     fileState
-	from      uint64   // where to go on: entries before it (going up: behind it) are dealt with
+	from      uint64   // where to continue: entries before it (going up: after it) are done
 	cand      location // the next entry, when ready
 	syncErr   error
 	faults    int
-	damages   int       // places that could not be read
-	tries     int       // how often reading it was tried again
-	retry     time.Time // when to try again; zero: not
+	damages   int       // number of places that could not be read
+	tries     int       // number of attempts that failed
+	retry     time.Time // time of the next attempt; zero: none
 	dead      bool      // set aside
 	mustRemap bool      // a page could not be read: map it again
 	deferred  bool      // all its entries come after those of the active files
 	prefetch  prefetchState
 	late      bool      // found, or found readable again, after reading began
-	checked   bool      // its entries from here on were not read before: see Reader.isNew
-	readTo    uint64    // the sequence number up to which it was read
-	listed    bool      // found by the last look at the folders
-	unlinked  time.Time // since when it is not
+	checked   bool      // its entries from here on are new: see Reader.isNew
+	readTo    uint64    // sequence number up to which it was read
+	listed    bool      // found when the folders were last listed
+	unlinked  time.Time // time since which it is not
 }
 
-// fileState says where a file stands in the merge.
+// fileState is the state of a file in the merge.
 type fileState uint8
 
 const (
-	unplaced fileState = iota // the reader's location has not been looked for in it
+	unplaced fileState = iota // not positioned yet
 	ready                     // cand is its next entry
-	taken                     // cand has been given, or is the same entry as the one given
-	atEnd                     // nothing there for now
-	done                      // nothing will ever be there
+	taken                     // cand was returned, or is a copy of an entry that was
+	atEnd                     // no further entry yet
+	done                      // no further entry ever
 )
 
-// ends is what a header says of a file's entries without mapping it.
+// ends is what a header says about the entries of a file.
 type ends struct {
 	n                  uint64
 	headSeq, tailSeq   uint64
@@ -86,7 +87,7 @@ type ends struct {
 
 // openFile opens a file and reads its header.
 func openFile(path string) (*file, error) {
-	fd, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0) // O_NONBLOCK: it may be a fifo by mischief
+	fd, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0) // O_NONBLOCK: it may be a FIFO
 	if err != nil {
 		return nil, err
 	}
@@ -122,14 +123,14 @@ func (f *file) readHeader() error {
 func (f *file) loadEnds(header []byte) {
 	le := binary.LittleEndian
 	f.ends = ends{
-		archived: header[hdrState] == stateArchived, // first: the rest may still change otherwise
+		archived: header[hdrState] == stateArchived, // first, since the rest may still change otherwise
 		n:        le.Uint64(header[hdrNEntries:]),
 		headSeq:  le.Uint64(header[hdrHeadEntrySeqnum:]), tailSeq: le.Uint64(header[hdrTailEntrySeqnum:]),
 		headReal: le.Uint64(header[hdrHeadEntryRealtime:]), tailReal: le.Uint64(header[hdrTailEntryRealtime:]),
 	}
 }
 
-// emptied says whether the file was deleted and its contents deallocated. It does not touch the mapping.
+// emptied reports whether the file was deleted and its contents deallocated. It does not touch the mapping.
 func (f *file) emptied() bool {
 	if f.fd == nil {
 		return false
@@ -142,7 +143,7 @@ func (f *file) emptied() bool {
 	return unix.Fstat(int(f.fd.Fd()), &st) == nil && st.Nlink == 0
 }
 
-// finished is archived without touching the mapping.
+// finished is like archived, but does not touch the mapping.
 func (f *file) finished() bool {
 	b := [1]byte{stateArchived}
 	if f.fd != nil {
@@ -151,11 +152,11 @@ func (f *file) finished() bool {
 	return b[0] == stateArchived || f.path[len(f.path)-1] == '~'
 }
 
-// unread is how many entries of the file were not read, as far as is known.
+// unread is the number of entries that were not read, as far as is known.
 func (f *file) unread() uint64 {
 	read := f.readTo
 	if f.state == ready {
-		read-- // the candidate was not given
+		read-- // the candidate was not returned
 	}
 	if f.ends.tailSeq <= read {
 		return 0
@@ -163,7 +164,7 @@ func (f *file) unread() uint64 {
 	return min(f.ends.n, f.ends.tailSeq-read)
 }
 
-// grown takes note of entries that were added.
+// grown updates ends with entries that were added.
 func (f *file) grown() {
 	if n := f.word(hdrNEntries); n > f.ends.n {
 		f.ends.n, f.ends.tailSeq = n, f.word(hdrTailEntrySeqnum)
@@ -177,7 +178,7 @@ func statIdentity(st *unix.Stat_t) identity {
 	return identity{uint64(st.Dev), st.Ino, st.Size, int64(st.Mtim.Sec), int64(st.Mtim.Nsec)}
 }
 
-// close gives back mapping and descriptor. What is known of the file stays.
+// close releases mapping and descriptor. What is known of the file is kept.
 func (f *file) close() {
 	f.unmap()
 	if f.fd != nil {
@@ -208,13 +209,13 @@ func (f *file) reopen() error {
 	}
 	if g.fileID != f.fileID {
 		g.close()
-		return fmt.Errorf("%s: %w: another file stands there now", f.path, os.ErrNotExist)
+		return fmt.Errorf("%s: %w: replaced by another file", f.path, os.ErrNotExist)
 	}
 	f.fd, f.id = g.fd, g.id
 	return nil
 }
 
-// remap maps the file as long as it is now.
+// remap maps the file at its current length.
 func (f *file) remap() error {
 	if f.fd == nil {
 		return fmt.Errorf("%s: %w", f.path, os.ErrClosed)
@@ -224,10 +225,10 @@ func (f *file) remap() error {
 		return err
 	}
 	if st.Size() < int64(f.size) {
-		return f.corrupt(uint64(st.Size()), "the file ends inside its header")
+		return f.corrupt(uint64(st.Size()), "the file ends within its header")
 	}
 	if st.Size() > math.MaxInt {
-		return fmt.Errorf("%s: too large for the address space of this machine: %w", f.path, unix.EFBIG)
+		return fmt.Errorf("%s: too large for the address space: %w", f.path, unix.EFBIG)
 	}
 	m, err := unix.Mmap(int(f.fd.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
@@ -239,7 +240,7 @@ func (f *file) remap() error {
 	return nil
 }
 
-// setLimit takes note of how far the writer has come, and says whether that is beyond the mapping.
+// setLimit updates the limit, and reports whether the writer is beyond the mapping.
 func (f *file) setLimit() (beyond bool) {
 	arena := f.word(hdrArenaSize)
 	end := f.size + arena
@@ -251,7 +252,7 @@ func (f *file) setLimit() (beyond bool) {
 	return false
 }
 
-// sync is called after a count of entries was loaded: what it counts lies within the arena as the header says it now.
+// sync is called after a count of entries was loaded: these entries lie within the arena as the header gives it now.
 func (f *file) sync() {
 	if !f.setLimit() {
 		return
@@ -262,7 +263,7 @@ func (f *file) sync() {
 	}
 }
 
-// word loads 8 bytes that the writer may change under us. off must be a multiple of 8 and within the mapping.
+// word loads 8 bytes that the writer may be changing. off must be a multiple of 8 and lie within the mapping.
 func (f *file) word(off uint64) uint64 {
 	_ = f.m[off+7]
 	v := atomic.LoadUint64((*uint64)(unsafe.Pointer(&f.m[off])))
@@ -280,29 +281,29 @@ var bigEndian = func() bool {
 
 func (f *file) le64(off uint64) uint64 { return binary.LittleEndian.Uint64(f.m[off : off+8]) }
 
-// archived: nothing will be written to it any more. What journald renamed to …~ it found damaged or unclean, and has left.
+// archived reports whether the file is final. journald renames files to …~ that it found damaged or unclean, and leaves them alone.
 func (f *file) archived() bool { return f.m[hdrState] == stateArchived || f.path[len(f.path)-1] == '~' }
 
 func (f *file) corrupt(off uint64, format string, a ...any) error {
 	return &CorruptError{f.path, off, fmt.Sprintf(format, a...)}
 }
 
-// object checks that an object of this type lies at off, with at least need bytes, and gives its size.
+// object checks that an object of type typ and at least need bytes lies at off, and returns its size.
 func (f *file) object(off uint64, typ byte, need uint64) (size uint64, err error) {
 	if off&7 != 0 || off < f.size || off > f.limit || f.limit-off < need {
-		return 0, f.corrupt(off, "an object of type %d at an impossible place", typ)
+		return 0, f.corrupt(off, "an object of type %d cannot lie here", typ)
 	}
 	if t := f.m[off]; t != typ {
-		return 0, f.corrupt(off, "an object of type %d where one of type %d should be", t, typ)
+		return 0, f.corrupt(off, "an object of type %d; expected type %d", t, typ)
 	}
 	size = f.le64(off + objSize)
 	if size < need || size > f.limit-off {
-		return 0, f.corrupt(off, "an object of type %d with a size of %d bytes", typ, size)
+		return 0, f.corrupt(off, "an object of type %d has an invalid size of %d bytes", typ, size)
 	}
 	return size, nil
 }
 
-// entry loads where the entry at off stands in the order of entries.
+// entry loads the location of the entry at off.
 func (f *file) entry(off uint64, l *location) error {
 	if _, err := f.object(off, objEntry, entryItems); err != nil {
 		return err
@@ -319,7 +320,7 @@ func (f *file) entry(off uint64, l *location) error {
 	return nil
 }
 
-// payloadStart is where the payload of data objects begins in this file.
+// payloadStart is the offset of the payload in data objects of this file.
 func (f *file) payloadStart() uint64 {
 	if f.compact {
 		return dataPayloadPacked
@@ -327,7 +328,7 @@ func (f *file) payloadStart() uint64 {
 	return dataPayload
 }
 
-// payload gives what a data object holds: FIELD=value, or that compressed (flags say how).
+// payload returns the contents of a data object: FIELD=value, compressed as flags say.
 func (f *file) payload(off uint64) (p []byte, flags byte, err error) {
 	start := f.payloadStart()
 	size, err := f.object(off, objData, start)
@@ -337,11 +338,11 @@ func (f *file) payload(off uint64) (p []byte, flags byte, err error) {
 	return f.m[off+start : off+size : off+size], f.m[off+1] & compressedAny, nil
 }
 
-// maxChain bounds the walk along one bucket of a hash table. journald starts a new file when a chain is 100 long (since 246)
-// or the table is three quarters full.
+// maxChain bounds the walk along one bucket of a hash table. journald starts a new file when a chain has 100 objects (since 246) or
+// the table is three quarters full.
 const maxChain = 1 << 16
 
-// find looks up the data object with this payload; 0 when the file has none.
+// find looks up the data object with a payload; 0 if the file has none.
 func (f *file) find(payload []byte, z *inflater) (uint64, error) {
 	h := hashData(f.keyed, f.fileID, payload)
 	bucket := f.hashOffset + h%f.hashItems*16
@@ -366,14 +367,14 @@ func (f *file) find(payload []byte, z *inflater) (uint64, error) {
 		}
 		next := f.word(off + dataNextHash)
 		if next != 0 && next <= off { // objects are only ever appended, to the file and to the chain
-			return 0, f.corrupt(off, "a hash chain that goes back to %d", next)
+			return 0, f.corrupt(off, "a hash chain goes back to %d", next)
 		}
 		off = next
 	}
 	return 0, nil
 }
 
-// contains says whether an address lies in the file's mapping, and at which offset.
+// contains reports whether an address lies in the mapping, and at which offset.
 func (f *file) contains(a uintptr) (uint64, bool) {
 	if f.m == nil {
 		return 0, false

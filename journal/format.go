@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// The layout of journal files, as systemd.io/JOURNAL_FILE_FORMAT and journal-def.h of systemd 258 have it. All integers are
-// little endian, all objects begin at multiples of 8.
+// The layout of journal files, from systemd.io/JOURNAL_FILE_FORMAT and journal-def.h of systemd 258. All integers are little
+// endian, and all objects begin at multiples of 8.
 
 // signature begins every journal file.
 const signature = "LPKSHHRH"
@@ -31,11 +31,11 @@ const (
 	hdrMinSize           = 208 // before systemd 187; 272 since 254
 )
 
-// Incompatible flags: who does not know one cannot read the file.
+// Incompatible flags: a reader that does not know one cannot read the file.
 const (
 	incompatXZ    = 1 << 0
 	incompatLZ4   = 1 << 1
-	incompatKeyed = 1 << 2 // hash tables by siphash24, keyed with the file's id (246)
+	incompatKeyed = 1 << 2 // hash tables use siphash24, keyed with the file id (246)
 	incompatZSTD  = 1 << 3 // 246
 
 	incompatCompact = 1 << 4 // 32-bit offsets in entries and entry arrays (252)
@@ -43,12 +43,12 @@ const (
 	incompatKnown = incompatXZ | incompatLZ4 | incompatKeyed | incompatZSTD | incompatCompact
 )
 
-// The compatible flags (SEALED, SEALED_CONTINUOUS, TAIL_ENTRY_BOOT_ID) ask nothing of a reader: it walks past tag objects and does not
-// use the boot id in the header.
+// Compatible flags (SEALED, SEALED_CONTINUOUS, TAIL_ENTRY_BOOT_ID) can be ignored: this reader skips tag objects and does not use the
+// boot id in the header.
 
 // States of a file.
 const (
-	stateArchived = 2 // nothing is written to it any more; 0 is offline, 1 online
+	stateArchived = 2 // final; 0 is offline, 1 online
 )
 
 // Object types.
@@ -58,17 +58,18 @@ const (
 	objEntryArray = 6
 )
 
-// Offsets in objects. An object begins with its type (1 byte), its flags (1 byte), 6 bytes reserved, and its size with these 16.
+// Offsets in objects. An object begins with its type (1 byte), flags (1 byte), 6 reserved bytes, and its size (8 bytes), which includes
+// these 16 bytes.
 const (
 	objSize = 8
 
 	dataHash          = 16
 	dataNextHash      = 24
-	dataEntryOffset   = 40 // the first entry that holds it
+	dataEntryOffset   = 40 // the first entry that refers to it
 	dataEntryArray    = 48 // the others
 	dataNEntries      = 56
 	dataPayload       = 64
-	dataPayloadPacked = 72 // compact files: two 32-bit words more
+	dataPayloadPacked = 72 // in compact files, after two more 32-bit words
 
 	entrySeqnum    = 16
 	entryRealtime  = 24
@@ -89,17 +90,17 @@ const (
 	compressedAny  = compressedXZ | compressedLZ4 | compressedZSTD
 )
 
-// UnknownFlagsError says that a file needs a newer reader. The journalctl of the systemd that wrote it can read it.
+// UnknownFlagsError says that a file was written by a newer systemd. Its journalctl can read the file.
 type UnknownFlagsError struct {
 	Path  string
-	Flags uint32 // the incompatible flags that are not known
+	Flags uint32 // the unknown incompatible flags
 }
 
 func (e *UnknownFlagsError) Error() string {
 	return fmt.Sprintf("%s: written by a newer systemd (unknown incompatible flags %#x)", e.Path, e.Flags)
 }
 
-// CorruptError is what a damaged file gives: the place, and what is wrong with it.
+// CorruptError says where a file is damaged, and how.
 type CorruptError struct {
 	Path   string
 	Offset uint64 // in the file
@@ -110,7 +111,7 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("%s: offset %d: %s", e.Path, e.Offset, e.What)
 }
 
-// header is what of a file's header never changes.
+// header is the part of a file header that never changes.
 type header struct {
 	fileID, seqnumID      ID128
 	size                  uint64 // of the header: objects begin here
@@ -118,7 +119,7 @@ type header struct {
 	keyed, compact        bool
 }
 
-// parseHeader checks the first bytes of a file. errIncomplete: journald has not finished writing it.
+// parseHeader reads the first bytes of a file. errIncomplete means that journald has not finished writing them.
 func parseHeader(path string, b []byte) (header, error) {
 	var h header
 	if len(b) < hdrMinSize {
@@ -148,7 +149,7 @@ func parseHeader(path string, b []byte) (header, error) {
 	h.hashOffset = le.Uint64(b[hdrDataHashOffset:])
 	n := le.Uint64(b[hdrDataHashSize:])
 	if h.hashOffset == 0 && n == 0 {
-		return h, errIncomplete // the tables are made right after the header
+		return h, errIncomplete // the tables are created right after the header
 	}
 	if h.hashOffset%8 != 0 || h.hashOffset < h.size || n < 16 || n%16 != 0 {
 		return h, &CorruptError{path, hdrDataHashOffset, fmt.Sprintf("data hash table of %d bytes at %d", n, h.hashOffset)}

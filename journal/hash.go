@@ -5,8 +5,8 @@ import (
 	"math/bits"
 )
 
-// hashData is the hash that a file's hash tables go by: siphash24 keyed with the file's id where HEADER_INCOMPATIBLE_KEYED_HASH
-// is set (systemd 246 and later), Jenkins' lookup3 otherwise. xor_hash is always made of the latter.
+// hashData is the hash of a payload in a file's hash tables: siphash24 keyed with the file id if HEADER_INCOMPATIBLE_KEYED_HASH is set
+// (systemd 246 and later), otherwise Jenkins' lookup3. The XorHash of an entry always uses the latter.
 func hashData(keyed bool, id ID128, p []byte) uint64 {
 	if keyed {
 		return siphash24(binary.LittleEndian.Uint64(id[:]), binary.LittleEndian.Uint64(id[8:]), p)
@@ -53,7 +53,7 @@ func siphash24(k0, k1 uint64, p []byte) uint64 {
 	return v0 ^ v1 ^ v2 ^ v3
 }
 
-// lookup3 is hashlittle2 of Bob Jenkins' lookup3.c (2006, public domain), both seeds 0, the first word on top.
+// lookup3 is hashlittle2 of Bob Jenkins' lookup3.c (2006, public domain) with both seeds 0; the first word is the upper half.
 func lookup3(p []byte) uint64 {
 	a := 0xdeadbeef + uint32(len(p))
 	b, c := a, a

@@ -17,15 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is asked of journalctl.
+// Limits of reading through journalctl.
 const (
-	journalctlPoll    = 250 * time.Millisecond // between two looks at files that journalctl reads: journald itself reports no sooner (POST_CHANGE_TIMER_INTERVAL_USEC)
-	maxRuns           = 3                      // how often a run that fails is repeated, behind what it gave
-	journalctlTimeout = 2 * time.Minute        // a run that gives nothing for so long is ended
-	maxStderrLine     = 512                    // what is kept of a line on stderr
+	journalctlPoll    = 250 * time.Millisecond // between two checks of files that journalctl reads: journald reports changes no sooner (POST_CHANGE_TIMER_INTERVAL_USEC)
+	maxRuns           = 3                      // attempts to continue after a run that failed
+	journalctlTimeout = 2 * time.Minute        // a run without output for this long is ended
+	maxStderrLine     = 512                    // bytes kept of a line on stderr
 )
 
-// FallbackError says that journalctl reads a file in our place, and why.
+// FallbackError says that a file is read through journalctl, and why.
 type FallbackError struct{ Err error }
 
 func (e *FallbackError) Error() string {
@@ -37,24 +37,24 @@ func (e *FallbackError) Unwrap() error { return e.Err }
 // otherFile is a file that journalctl reads.
 type otherFile struct {
 	path, origin string
-	fd           *os.File // open, so that its inode is not given to another file
+	fd           *os.File // open, so that its inode is not reused
 	listed       bool
-	refused      bool // by journalctl, too
+	refused      bool // journalctl cannot read it either
 }
 
-// journalctl reads the files of one origin that we cannot parse, in the export format. It runs once from where reading begins to
-// the end of what there is, and again, behind the last entry, when a file has changed. It costs about twelve times as much as reading here.
+// journalctl reads those files of one origin that this package cannot parse, in the export format. It runs from where reading begins to
+// the end of the files, and again after the last entry when a file has changed. It costs about twelve times as much as reading here.
 type journalctl struct {
 	paths []string
 	state string    // of the files when the last run began
-	next  time.Time // when to look at them again
+	next  time.Time // when to check them again
 	last  Cursor    // of the last entry; zero: none yet
-	runs  int       // that failed since one gave something
-	more  bool      // a file has joined since the run began
-	proc  *process  // nil: none runs
+	runs  int       // failed runs since the last entry
+	more  bool      // a file was added since the run began
+	proc  *process  // nil: not running
 }
 
-// adopt gives a file to journalctl. It says whether that is new.
+// adopt makes journalctl read a file, and reports whether that is new.
 func (r *Reader) adopt(path string, key inode, why error) bool {
 	r.problem(problem{path: path, err: &FallbackError{why}})
 	if o := r.other[key]; o != nil {
@@ -71,7 +71,7 @@ func (r *Reader) adopt(path string, key inode, why error) bool {
 	return true
 }
 
-// regroup makes one group of the files of each origin that journalctl reads.
+// regroup puts the files that journalctl reads into one group for each origin.
 func (r *Reader) regroup() {
 	paths := map[string][]string{}
 	for k, o := range r.other {
@@ -162,7 +162,8 @@ func (r *Reader) readyVia(g *file) bool {
 	}
 }
 
-// refuse finds out, when journalctl failed on several files, which of them it cannot read: it gives up all for one. It says whether to go on.
+// refuse finds out which files journalctl cannot read, after it failed on several, so that one bad file does not cost the others. It reports
+// whether any are left.
 func (r *Reader) refuse(g *file, err error) bool {
 	v := g.via
 	left := v.paths[:0:0]
@@ -192,7 +193,7 @@ func (r *Reader) refuse(g *file, err error) bool {
 	return len(left) > 0
 }
 
-// run starts journalctl where reading goes on.
+// run starts journalctl where reading continues.
 func (r *Reader) run(g *file) (*process, error) {
 	var args []string
 	if r.dir == up {
@@ -232,14 +233,14 @@ func (r *Reader) run(g *file) (*process, error) {
 		}
 		args = append(args, fmt.Sprintf("%s=@%d.%06d", from, c.Realtime/1e6, c.Realtime%1e6))
 	default:
-		// Not --after-cursor: before systemd 256 it skips one entry more where the cursor's own does not match
-		// (systemd issue 30288). The entry of the cursor itself is passed over.
+		// Not --after-cursor: before systemd 256 it skips one entry too many if the cursor's own does not match
+		// (systemd issue 30288). The entry of the cursor itself is skipped by isNew.
 		args = append(args, "--cursor="+c.String())
 	}
 	return start(v.paths, r.o, args...)
 }
 
-// changed says whether a file has changed since the last run began.
+// changed reports whether a file has changed since the last run began.
 func (v *journalctl) changed() bool {
 	if v.more {
 		return true
@@ -252,7 +253,7 @@ func (v *journalctl) changed() bool {
 	return v.look() != v.state
 }
 
-// look says how the files are now: journald changes their time of modification a quarter of a second after it wrote.
+// look describes the state of the files. journald updates their time of modification a quarter of a second after a write.
 func (v *journalctl) look() string {
 	var b []byte
 	for _, p := range v.paths {
@@ -280,7 +281,7 @@ type process struct {
 	cancel  context.CancelFunc
 }
 
-// start runs journalctl over some files. Options give matches and fields; the entries hold all fields.
+// start runs journalctl over files. Options select matches and fields; the entries hold all fields.
 func start(paths []string, o Options, args ...string) (*process, error) {
 	all := append([]string{"--quiet", "--no-pager", "--no-tail", "--all", "--output=export"}, args...)
 	for _, p := range paths {
@@ -305,7 +306,7 @@ func start(paths []string, o Options, args ...string) (*process, error) {
 	}
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("files that journalctl should read are not read: %w", err)
+		return nil, fmt.Errorf("cannot run journalctl, which must read these files: %w", err)
 	}
 	p.timeout = time.AfterFunc(journalctlTimeout, cancel)
 	p.x = NewExport(out, Options{Fields: o.Fields, MaxValue: o.MaxValue})
@@ -313,10 +314,10 @@ func start(paths []string, o Options, args ...string) (*process, error) {
 	return p, nil
 }
 
-// heard says that the process is at work.
+// alive restarts the timeout.
 func (p *process) alive() { p.timeout.Reset(journalctlTimeout) }
 
-// end waits for a process that has no more to say, and returns why it failed.
+// end waits for a process that has no more output, and returns why it failed.
 func (p *process) end() error {
 	broken := p.x.Err()
 	if broken != nil { // what follows cannot be trusted
@@ -339,13 +340,13 @@ func (p *process) end() error {
 	return fmt.Errorf("journalctl: %w", err)
 }
 
-// kill ends a process whose output is not wanted any more.
+// kill ends a process whose output is no longer needed.
 func (p *process) kill() error {
 	p.cancel()
 	return p.end()
 }
 
-// lastLine keeps the last line that was written to it. It is read when the writer is gone.
+// lastLine keeps the last line written to it. It is read after the writer has ended.
 type lastLine struct{ line []byte }
 
 func (l *lastLine) Write(b []byte) (int, error) {

@@ -9,19 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deletedFileGrace is how long a file that was removed stays open after we read it to its end: its writer may not have noticed.
+// deletedFileGrace is how long a deleted file stays open after it was read to its end: its writer may not have noticed yet.
 const deletedFileGrace = time.Minute
 
-// inode names a file that is open, whatever its path is now.
+// inode identifies an open file, whatever its path is now.
 type inode struct{ dev, ino uint64 }
 
-// refresh lists the source's files and takes in those that are new; it says whether there are any. A file that is gone is kept
-// until it is read.
+// refresh lists the files of the source, adds new ones and reports whether there are any. A file that is gone is kept until it is read.
 func (r *Reader) refresh() (fresh bool) {
 	r.parsing = nil
 	l := r.src.list()
 	if r.watcher.set(l.watch) {
-		l = r.src.list() // what came between the first look and the watch
+		l = r.src.list() // what was created between the first listing and the watch
 	}
 	failing := map[string]bool{}
 	fail := func(p problem) {
@@ -53,7 +52,7 @@ func (r *Reader) refresh() (fresh bool) {
 			o.listed = true
 			continue
 		}
-		// An inode is given to another file once nobody holds it; so one that is closed must also be as it was.
+		// The inode of a closed file may be reused, so size and time of modification must be unchanged as well.
 		if f := known[key]; f != nil && (f.fd != nil || f.id == id) {
 			f.path, f.listed, f.unlinked = path, true, time.Time{}
 			continue
@@ -62,7 +61,7 @@ func (r *Reader) refresh() (fresh bool) {
 		var newer *UnknownFlagsError
 		switch {
 		case errors.Is(err, errIncomplete), errors.Is(err, fs.ErrNotExist):
-			r.watcher.soon() // its writer is at it
+			r.watcher.soon() // it is being created
 			continue
 		case errors.As(err, &newer) || err != nil && r.other[key] != nil:
 			fresh = r.adopt(path, key, err) || fresh
@@ -70,7 +69,7 @@ func (r *Reader) refresh() (fresh bool) {
 		case err != nil:
 			fail(problem{path: path, err: err})
 			if errno := unix.Errno(0); errors.As(err, &errno) && !errors.Is(err, fs.ErrPermission) {
-				r.watcher.soon() // no memory or no descriptor was left, say
+				r.watcher.soon() // for example out of memory or descriptors
 			}
 			continue
 		}
@@ -78,7 +77,7 @@ func (r *Reader) refresh() (fresh bool) {
 			o.listed = false // it can be parsed now
 		}
 		if old := known[key]; old != nil && old.fileID == f.fileID && old.fd == nil {
-			old.path, old.listed, old.id = path, true, f.id // touched, as by a backup that is put back
+			old.path, old.listed, old.id = path, true, f.id // touched, for example restored from a backup
 			f.close()
 			continue
 		}
@@ -116,7 +115,7 @@ func (r *Reader) refresh() (fresh bool) {
 	return fresh
 }
 
-// reads says whether journalctl reads the file at a path.
+// reads reports whether journalctl reads the file at a path.
 func (r *Reader) reads(path string) bool {
 	for _, o := range r.other {
 		if o.path == path {
@@ -126,7 +125,7 @@ func (r *Reader) reads(path string) bool {
 	return false
 }
 
-// forget gives up a file that is read and removed.
+// forget drops a file that was read and deleted.
 func (r *Reader) forget(f *file) {
 	r.vacuumed(f)
 	f.close()

@@ -2,28 +2,28 @@ package journal
 
 import "encoding/binary"
 
-// list is a list of entries in the order in which they were written: of the whole file, or of one data object. It is kept in the
-// file as a chain of arrays, each about twice as long as the one before, so that any index is found in a few steps.
+// list is a list of entries in the order in which they were written: of the whole file, or of one data object. The file holds it as a
+// chain of arrays, each about twice as long as the one before, so that any index is found in a few steps.
 //
-// The items of a list grow towards the end of the file; that is checked where it is relied on.
+// The items of a list rise towards the end of the file. This is checked where it matters.
 type list struct {
 	eachMatches bool   // every entry of the list matches, so it is worth prefetching
 	payload     []byte // FIELD=value; nil: all entries of the file
 	data        uint64 // the data object; 0: none yet
-	n           uint64 // how many entries, when looked last
+	n           uint64 // number of entries when last counted
 	blocks      []block
-	b           int    // the block used last
-	i           uint64 // where cur stands
-	cur         uint64 // the entry found last; 0: none
+	b           int    // index of the block used last
+	i           uint64 // index of cur
+	cur         uint64 // offset of the entry found last; 0: none
 }
 
 // block is one array of the chain.
 type block struct {
-	items        uint64 // where its items begin in the file
-	first, count uint64 // which of the list's entries they are
+	items        uint64 // offset of its items
+	first, count uint64 // indexes of its entries in the list
 }
 
-// count loads how many entries the list has now. More cannot be than fit in the file.
+// count loads the number of entries in the list, at most what fits into the file.
 func (l *list) count(f *file) uint64 {
 	var n uint64
 	switch {
@@ -39,7 +39,7 @@ func (l *list) count(f *file) uint64 {
 	return l.n
 }
 
-// at gives the offset of the i-th entry, 0 when it is not there (yet).
+// at returns the offset of the i-th entry, 0 if it is not written yet.
 func (l *list) at(f *file, i uint64) (uint64, error) {
 	if l.payload != nil {
 		if i == 0 {
@@ -62,7 +62,7 @@ func (l *list) at(f *file, i uint64) (uint64, error) {
 	return f.word(b.items + 8*k), nil
 }
 
-// seekBlock makes l.b the block that holds item i, following the chain as far as needed.
+// seekBlock makes l.b the block that holds item i. It follows the chain as far as needed.
 func (l *list) seekBlock(f *file, i uint64) (bool, error) {
 	for k := len(l.blocks) - 1; k >= 0; k-- {
 		if b := &l.blocks[k]; i >= b.first {
@@ -90,7 +90,7 @@ func (l *list) seekBlock(f *file, i uint64) (bool, error) {
 			return false, nil
 		}
 		if next <= prev {
-			return false, f.corrupt(prev, "a chain of entry arrays that goes back to %d", next)
+			return false, f.corrupt(prev, "a chain of entry arrays goes back to %d", next)
 		}
 		size, err := f.object(next, objEntryArray, arrayItems)
 		if err != nil {
@@ -102,7 +102,7 @@ func (l *list) seekBlock(f *file, i uint64) (bool, error) {
 		}
 		count := (size - arrayItems) / width
 		if count == 0 {
-			return false, f.corrupt(next, "an entry array without room")
+			return false, f.corrupt(next, "an entry array has no room")
 		}
 		l.blocks = append(l.blocks, block{next + arrayItems, first, count})
 		if i-first < count {
@@ -112,12 +112,12 @@ func (l *list) seekBlock(f *file, i uint64) (bool, error) {
 	}
 }
 
-// reset forgets all but what the list is of.
+// reset forgets what was read of the list.
 func (l *list) reset() {
 	*l = list{payload: l.payload, eachMatches: l.eachMatches, blocks: l.blocks[:0]}
 }
 
-// seekGE gives the first entry at p or behind it, 0 when there is none yet.
+// seekGE returns the first entry at p or after it, 0 if there is none yet.
 func (l *list) seekGE(f *file, p uint64) (uint64, error) {
 	if l.payload != nil && l.data == 0 {
 		return 0, nil
@@ -151,7 +151,7 @@ func (l *list) seekGE(f *file, p uint64) (uint64, error) {
 		}
 	}
 	n := l.count(f)
-	// Gallop from lo, then halve: what is sought is usually near.
+	// Double the step from lo, then halve: the entry is usually near.
 	hi, step := lo, uint64(1)
 	for hi < n {
 		o, err := l.at(f, hi)
@@ -172,7 +172,7 @@ func (l *list) seekGE(f *file, p uint64) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if o == 0 || o >= p { // 0: counted already, but not yet written
+		if o == 0 || o >= p { // 0: counted, but not written yet
 			hi = mid
 		} else {
 			lo = mid + 1
@@ -189,7 +189,7 @@ func (l *list) seekGE(f *file, p uint64) (uint64, error) {
 	return o, nil
 }
 
-// seekLE gives the last entry at p or before it, 0 when there is none.
+// seekLE returns the last entry at p or before it, 0 if there is none.
 func (l *list) seekLE(f *file, p uint64) (uint64, error) {
 	if l.payload != nil && l.data == 0 {
 		return 0, nil
@@ -204,7 +204,7 @@ func (l *list) seekLE(f *file, p uint64) (uint64, error) {
 			return o, nil
 		}
 	}
-	lo, hi := uint64(0), l.count(f) // the first behind p is in [lo, hi]
+	lo, hi := uint64(0), l.count(f) // the first after p is in [lo, hi]
 	for lo < hi {
 		mid := lo + (hi-lo)/2
 		o, err := l.at(f, mid)
@@ -228,8 +228,8 @@ func (l *list) seekLE(f *file, p uint64) (uint64, error) {
 	return o, nil
 }
 
-// search gives the index of the first entry of the list for which before is false; entries that cannot be read count as
-// behind. n: there is none.
+// search returns the index of the first entry for which before is false, n if there is none. Entries that cannot be read count as
+// not before.
 func (l *list) search(f *file, before func(*location) bool) (uint64, error) {
 	if l.payload != nil && l.data == 0 {
 		return 0, nil

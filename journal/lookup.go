@@ -5,19 +5,19 @@ import (
 	"runtime/debug"
 )
 
-// lookup is an entry that At found.
+// lookup holds the entry that At found.
 type lookup struct {
 	r      *Reader
-	proc   *process // that gave the entry, where journalctl reads it
+	proc   *process // that returned the entry, if journalctl reads it
 	f      *file
 	loc    location
 	entry  Entry
 	values values
 }
 
-// At reads the entry that a cursor names, whatever the Matches are; false when it is not there (any more). A partial cursor will do;
-// the first entry that it names is given then. Where a full cursor's entry is gone, a copy of it is given if there is one: journald
-// numbers entries anew when it moves them from /run to /var. The entry is borrowed until the next call of At; the reader stays where it is.
+// At returns the entry that a cursor names, whether it matches or not; false if it does not exist (any more). If a partial cursor names
+// several entries, it is the first. If the entry of a complete cursor is gone, a copy of it is returned if there is one: journald
+// renumbers entries that it moves from /run to /var. The entry is valid until the next call of At. The reader's position does not change.
 func (r *Reader) At(c Cursor) (*Entry, bool) {
 	if r.closed || !c.findable() {
 		return nil, false
@@ -27,7 +27,7 @@ func (r *Reader) At(c Cursor) (*Entry, bool) {
 		r.refresh()
 	}
 	e, ok := r.find(c)
-	if clocks := HasBootID | HasMonotonic | HasRealtime | HasXorHash; !ok && c.Set == HasAll { // a copy, counted anew
+	if clocks := HasBootID | HasMonotonic | HasRealtime | HasXorHash; !ok && c.Set == HasAll { // a copy has other numbers
 		c.Set = clocks
 		e, ok = r.find(c)
 	}
@@ -51,11 +51,11 @@ func (r *Reader) find(c Cursor) (*Entry, bool) {
 	return nil, false
 }
 
-// maxAsked bounds how many entries are looked at for one. journalctl places a cursor that is a sequence number alone at the beginning of
+// maxAsked bounds the number of entries read for one. For a cursor with nothing but a sequence number journalctl starts at the beginning of
 // files that another journald numbered.
 const maxAsked = 100_000
 
-// ask looks an entry up through journalctl.
+// ask looks up an entry through journalctl.
 func (k *lookup) ask(g *file, c *Cursor) (*Entry, bool) {
 	k.stop()
 	from := "--cursor=" + c.String()
@@ -88,7 +88,7 @@ func (k *lookup) stop() {
 	}
 }
 
-// Locate gives the full cursor of a sequence number; the reader stays where it is.
+// Locate returns the complete cursor of a sequence number. The reader's position does not change.
 func (r *Reader) Locate(id ID128, seqnum uint64) (Cursor, bool) {
 	e, ok := r.At(Cursor{SeqnumID: id, Seqnum: seqnum, Set: HasSeqnumID | HasSeqnum})
 	if !ok {
@@ -106,7 +106,7 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 	}
 	r.parsing = f
 	defer r.caught(&again)
-	// A file that is at hand for this alone stays so until another is.
+	// A file that is mapped only for lookups stays mapped until another one is.
 	if r.found.f != f {
 		if old := r.found.f; old != nil && old.state == done && old != r.curFile {
 			old.close()
@@ -117,12 +117,12 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 	}
 	if err := r.prepare(f); err != nil {
 		if f.state == unplaced {
-			f.unmap() // what is half prepared must not be taken for ready
+			f.unmap() // not prepared completely
 		}
 		return false, false
 	}
 	r.found.f = f
-	all := list{} // not f.all: that one is where the reader is
+	all := list{} // not f.all, which holds the reader's position
 	o, err := f.seekTo(&all, c, down, &r.z)
 	for err == nil {
 		if o, err = all.seekGE(f, o); err != nil || o == 0 || o >= f.limit {
@@ -143,7 +143,7 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 	return false, false
 }
 
-// beyond says whether an entry lies behind those that a cursor names, by the clock or the count that they were sought by.
+// beyond reports whether an entry comes after those that a cursor names, in the order by which it is looked up.
 func beyond(c *Cursor, l *location) bool {
 	switch {
 	case c.hasSeqnum():

@@ -11,26 +11,25 @@ import (
 	"sync"
 )
 
-// Position is how far a reader has come: the entry it gave last, and the last entry of each origin (see origin). One journald writes
-// the files of an origin one after another, so what lies behind the origin's last entry was not read yet, and everything else was.
+// Position is how far a reader has read: the entry it returned last, and the last entry of each origin (see origin). One journald
+// writes the files of an origin one after another, so what comes after the origin's last entry was not read yet, and everything else was.
 //
-// An entry counts as read if it is not behind that entry, by the sequence number where the same journald counted both and by the
-// monotonic clock within one boot. So copies are recognized: what journalctl --flush copies from /run to /var and what systemd 254 and
-// later number anew, also in files that appear later and over restarts. Entries of the running boot are new to a position from an
-// earlier one, and entries of earlier boots are old to a position from the running one. For the rest only the realtime clock tells.
+// An entry counts as read if it does not come after that entry: by the sequence number if the same journald counted both, or by the
+// monotonic clock within one boot. So copies are recognized, also in files that appear later and across restarts: journalctl --flush
+// copies entries from /run to /var, and systemd 254 and later renumbers them. Entries of the running boot are new to a position from an
+// earlier boot, and entries of earlier boots are old to a position from the running one. For the rest, the realtime clock decides.
 //
-// Only root can mislead this: journald stamps both clocks, and only root can set the realtime clock or put files into the
-// journal's folders. If root sets the clock back between two boots that both end before the reader returns, entries of the second
-// are taken for old ones.
+// Only root can mislead this: journald stamps both clocks, and only root can set the realtime clock or put files into the journal's
+// folders. If root sets the clock back between two boots that both end before the reader returns, entries of the second are taken for old ones.
 type Position struct {
 	last  Cursor
 	marks map[string]Cursor // by origin
 }
 
-// maxMarks bounds a position: origins of a followed folder are an administrator's choice, but their number has no limit.
+// maxMarks bounds a position: the number of origins in a followed folder has no limit.
 const maxMarks = 256
 
-// ParsePosition reads what String wrote. The text of a single cursor is a position too.
+// ParsePosition reads what String wrote. The text of a single cursor is a position as well.
 func ParsePosition(s string) (p Position, err error) {
 	first, rest, _ := strings.Cut(s, " ")
 	if p.last, err = ParseCursor(first); err != nil {
@@ -54,7 +53,7 @@ func ParsePosition(s string) (p Position, err error) {
 	return p, nil
 }
 
-// String gives the last cursor, and behind it ORIGIN:CURSOR for each origin; the cursor is left out where it is the last one.
+// String returns the last cursor, followed by ORIGIN:CURSOR for each origin; a CURSOR that equals the last one is left out.
 func (p Position) String() string {
 	b := p.last.Append(nil)
 	for _, k := range slices.Sorted(maps.Keys(p.marks)) {
@@ -66,13 +65,13 @@ func (p Position) String() string {
 	return string(b)
 }
 
-// IsZero says whether nothing was read.
+// IsZero reports whether nothing was read.
 func (p Position) IsZero() bool { return p.last.IsZero() }
 
 // Last is the cursor of the entry that was read last.
 func (p Position) Last() Cursor { return p.last }
 
-// mark returns up to where an origin was read; own is false where nothing was read of it yet.
+// mark returns up to where an origin was read; own is false if nothing of it was read yet.
 func (p *Position) mark(origin string) (c Cursor, own bool) {
 	if c, own = p.marks[origin]; own {
 		return c, true
@@ -80,7 +79,7 @@ func (p *Position) mark(origin string) (c Cursor, own bool) {
 	return p.last, false
 }
 
-// reached says whether an entry of an origin is not behind a mark, which is of the same origin (own) or of another one.
+// reached reports whether an entry of an origin does not come after a mark, which is of the same origin (own) or of another one.
 func reached(m *Cursor, own bool, origin string, l *location) bool {
 	sameBoot := m.hasMonotonic() && l.BootID == m.BootID
 	switch {
@@ -115,16 +114,16 @@ const BootVariable = "BAILIFF_BOOT_ID"
 // CurrentBoot is the id of the running boot, or zero if it is not known.
 func CurrentBoot() ID128 { return currentBoot() }
 
-// mark is where a reader stands in one origin.
+// mark is up to where a reader has read one origin.
 type mark struct {
 	origin  string
 	ordered bool   // see ordered
-	cursor  Cursor // saved; used until loc is set
+	cursor  Cursor // from SeekPosition, until loc is set
 	loc     location
-	f       *file // that gave loc; nil: none did yet
+	f       *file // file of loc; nil: loc is not set
 }
 
-// known says whether anything of the origin was read, and up to where.
+// known reports whether anything of the origin was read, and up to where.
 func (m *mark) known() (Cursor, bool) {
 	if m.f != nil {
 		return m.loc.Cursor, true
@@ -132,7 +131,7 @@ func (m *mark) known() (Cursor, bool) {
 	return m.cursor, !m.cursor.IsZero()
 }
 
-// repeats says whether an entry of file f was given before, from another file of the same origin.
+// repeats reports whether an entry of file f was returned before, from another file of the same origin.
 func (m *mark) repeats(f *file, l *location) bool {
 	return m.f != nil && m.f != f && m.ordered && l.BootID == m.loc.BootID && copied(l, &m.loc.Cursor)
 }
@@ -148,14 +147,14 @@ func copied(l *location, c *Cursor) bool {
 	return l.Realtime == c.Realtime && l.XorHash == c.XorHash && !next
 }
 
-// note brings the mark of the current entry's origin up to date. That is left until it is needed, since most entries come of one file.
+// saveMark updates the mark of the current entry's origin. It is called only when the mark is needed, since most entries come from one file.
 func (r *Reader) saveMark() {
 	if r.have && r.curFile != nil {
 		r.curFile.mark.loc, r.curFile.mark.f = r.loc, r.curFile
 	}
 }
 
-// Position is how far the reader has come going down.
+// Position is how far the reader has read going down.
 func (r *Reader) Position() Position {
 	r.saveMark()
 	p := Position{last: r.start.cursor, marks: map[string]Cursor{}}
@@ -176,7 +175,7 @@ func (r *Reader) Position() Position {
 	return p
 }
 
-// SeekPosition goes to a position: Next gives what was not read then, in files too that appear only later.
+// SeekPosition goes to a position: Next returns what was not read then, including files that appear later.
 func (r *Reader) SeekPosition(p Position) {
 	r.seek(target{atPosition, p.last})
 	for key, c := range p.marks {
@@ -184,7 +183,7 @@ func (r *Reader) SeekPosition(p Position) {
 	}
 }
 
-// Reached says whether the current entry was read at a position already.
+// Reached reports whether the current entry had been read at a position.
 func (r *Reader) Reached(p Position) bool {
 	if r.curFile == nil {
 		return false

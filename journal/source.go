@@ -10,11 +10,10 @@ import (
 	"strings"
 )
 
-// maxFiles is how many journal files are looked at, as in libsystemd (JOURNAL_FILES_MAX). journald keeps 100 archived files
-// at most by default.
+// maxFiles is the number of journal files read, as in libsystemd (JOURNAL_FILES_MAX). By default journald keeps 100 archived files.
 const maxFiles = 7168
 
-// Source says which journal files to read. It is made by Files, Dir or Host.
+// Source selects journal files. It is made by Files, Dir, Host or Paths.
 type Source struct {
 	files []string
 	dirs  []string
@@ -22,21 +21,21 @@ type Source struct {
 	root  string
 }
 
-// Files is exactly these files. They are followed as they grow; a successor after a rotation is not looked for.
+// Files selects exactly these files. They are followed as they grow, but their successors after a rotation are not read.
 func Files(paths ...string) Source { return Source{files: paths} }
 
-// Dir is all journal files in these folders and in their subfolders that are named for a machine id. New ones are found.
+// Dir selects all journal files in these folders and in their subfolders named after a machine id. New ones are found.
 func Dir(paths ...string) Source { return Source{dirs: paths} }
 
-// Host is what journald writes for the host's own services, in /var/log/journal and in /run/log/journal: the files system*.journal
-// under the host's machine id, those of journal namespaces (units with LogNamespace=) included. Folders that do not exist yet are
-// found when they appear. root stands before all paths; "" is the running system.
+// Host selects what journald writes for the services of the host, in /var/log/journal and /run/log/journal: the files system*.journal of
+// the host's machine id, including those of journal namespaces (units with LogNamespace=). Folders that do not exist yet are found
+// when they appear. root is prepended to all paths; "" is the running system.
 //
-// Journals of login users, containers and remote machines are left out: whoever controls one of these could write entries that
+// Journals of login users, containers and remote machines are left out: those who control one of these could write entries that
 // look as if they came from a service of this host.
 func Host(root string) Source { return Source{host: true, root: root} }
 
-// Paths is Files or Dir, whichever the paths are: as an operator names them. None stands for the running host's journal.
+// Paths is Files or Dir, depending on what the paths are; without paths it is the journal of the running host.
 func Paths(paths ...string) (Source, error) {
 	var files, dirs []string
 	for _, p := range paths {
@@ -54,14 +53,14 @@ func Paths(paths ...string) (Source, error) {
 	case len(paths) == 0:
 		return Host(""), nil
 	case len(files) > 0 && len(dirs) > 0:
-		return Source{}, fmt.Errorf("%s is a file and %s a folder: name files or folders, not both", files[0], dirs[0])
+		return Source{}, fmt.Errorf("%s is a file and %s is a folder; expected either files or folders", files[0], dirs[0])
 	case len(dirs) > 0:
 		return Dir(dirs...), nil
 	}
 	return Files(files...), nil
 }
 
-// String says what is read, for messages.
+// String names the source in messages.
 func (s Source) String() string {
 	switch {
 	case s.host && s.root != "":
@@ -82,22 +81,22 @@ func (s Source) check() error {
 	return nil
 }
 
-// machineID reads the host's own. A container that is being set up may not have one yet.
+// machineID reads the host's machine id. A container that is being set up may not have one yet.
 func (s Source) machineID() (ID128, error) {
 	path := filepath.Join(s.root, "/etc/machine-id")
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return ID128{}, fmt.Errorf("which journal is this host's own: %w", err)
+		return ID128{}, fmt.Errorf("cannot determine this host's machine ID: %w", err)
 	}
 	id, err := ParseID128(strings.TrimSpace(string(b)))
 	if err != nil {
-		return ID128{}, fmt.Errorf("which journal is this host's own: %s: %w", path, err)
+		return ID128{}, fmt.Errorf("cannot determine this host's machine ID: %s: %w", path, err)
 	}
 	return id, nil
 }
 
-// origin names the sequence of files that a file belongs to: the folder that is named for a machine id and a namespace, and the name before
-// the @ of rotated files. One journald writes such a sequence, one file after another, in /run and in /var.
+// origin names the sequence of files that a file belongs to: the folder, which is named after a machine id and a namespace, and the name
+// before the @ of rotated files. One journald writes such a sequence, file after file, in /run and in /var.
 func origin(path string) string {
 	name := filepath.Base(path)
 	if i := strings.IndexByte(name, '@'); i >= 0 {
@@ -112,28 +111,27 @@ func origin(path string) string {
 	return folder + "/" + name
 }
 
-// ordered says whether the entries of an origin are in the order of the monotonic clock. So journald writes them; in what was received
-// from another host the entries of several of its journals may be mixed.
+// ordered reports whether the entries of an origin are in the order of the monotonic clock. journald writes them so; in files received
+// from another host, the entries of several journals may be mixed.
 func ordered(origin string) bool {
 	name := filepath.Base(origin)
 	return name == "system" || strings.HasPrefix(name, "user-")
 }
 
-// listing is what a look at the source found: the folders to watch and the files to read.
+// listing is the result of listing a source: folders to watch and files to read.
 type listing struct {
 	watch    []watch
 	files    []string
 	problems []problem
 }
 
-// watch is a folder that inotify shall tell of. A parent is watched for a folder that does not exist yet, not for what is
-// written to the files in it.
+// watch is a folder to watch with inotify. A parent is watched for a folder that does not exist yet, not for writes to its files.
 type watch struct {
 	path   string
 	parent bool
 }
 
-// list looks at the source's folders. It never fails: what could not be read is among the problems.
+// list lists the source's folders. It never fails: what could not be read is among the problems.
 func (s Source) list() listing {
 	var l listing
 	any := func(string) bool { return true }
@@ -153,7 +151,7 @@ func (s Source) list() listing {
 		l.watch = append(l.watch, watch{filepath.Dir(f), false})
 	}
 	if len(l.files) > maxFiles {
-		l.problem("", fmt.Errorf("%s: %d journal files: only the first %d are read", s, len(l.files), maxFiles))
+		l.problem("", fmt.Errorf("%s: %d journal files; only the first %d are read", s, len(l.files), maxFiles))
 		l.files = l.files[:maxFiles]
 	}
 	return l
@@ -182,11 +180,11 @@ func (l *listing) problem(path string, err error) {
 	l.problems = append(l.problems, problem{path: path, err: err})
 }
 
-// dir lists one folder: its journal files that are wanted, and returns the subfolders that are.
+// dir lists one folder: it adds the journal files that are wanted, and returns the subfolders that are.
 func (l *listing) dir(path string, fileWanted, subWanted func(string) bool) (subs []string) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		// The nearest folder above that exists tells when it is made.
+		// The nearest existing parent shows when the folder is created.
 		for up := filepath.Dir(path); ; up = filepath.Dir(up) {
 			if st, err := os.Stat(up); err == nil && st.IsDir() {
 				l.watch = append(l.watch, watch{up, true})

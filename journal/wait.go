@@ -11,30 +11,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How new entries are noticed. journald tells inotify only every 250 ms (POST_CHANGE_TIMER_INTERVAL_USEC). So for a while after an
-// entry the mapped headers are looked at, which costs a few loads from memory: at first every pollMin, then ever more seldom, after a
-// thirty-second part of the time that it has been quiet. An attack of one entry a second is so seen within 30 ms at some
-// 150 looks a second, and one of twenty within a few. After pollWindow the reader sleeps until inotify wakes it.
+// How new entries are noticed. journald notifies inotify only every 250 ms (POST_CHANGE_TIMER_INTERVAL_USEC). So after an entry the
+// mapped headers are polled, which costs a few loads from memory: at first every pollMin, then at intervals of the time since that entry
+// divided by pollFraction. At one entry a second, the next one is noticed within 30 ms with some 150 polls a second; at twenty,
+// within a few milliseconds. After pollWindow without an entry the reader sleeps until inotify wakes it.
 const (
 	pollMin      = time.Millisecond
 	pollFraction = 32
 	pollWindow   = 10 * time.Second
-	pollFallback = 250 * time.Millisecond // where inotify is not to be had
+	pollFallback = 250 * time.Millisecond // where inotify is not available
 )
 
-// watcher tells of changes in folders, over inotify.
+// watcher reports changes in folders, through inotify.
 type watcher struct {
-	file *os.File // nil: there is no inotify. Non-blocking, so that the runtime's poller waits for it
+	file *os.File // nil: no inotify. Non-blocking, so that the runtime's poller waits for it
 	fd   int
 	ids  map[string]uint32 // watch descriptors, by path
 
-	blind   bool          // some folder could not be watched
-	retry   time.Time     // when to look again at a file that was being made; zero: not
-	backoff time.Duration // how long retry was put off last
+	blind   bool          // a folder could not be watched
+	retry   time.Time     // when to list the folders again; zero: not
+	backoff time.Duration // last delay of retry
 
 	steps uint64    // Reader.steps when Wait was last called
-	last  time.Time // when an entry was given last, as Wait sees it
-	woken uint64    // how often Wait looked, for tests
+	last  time.Time // when an entry was last returned, as Wait noticed
+	woken uint64    // number of polls in Wait, for tests
 }
 
 const (
@@ -61,7 +61,7 @@ func (w *watcher) close() error {
 	return w.file.Close()
 }
 
-// set watches these folders and no others, and says whether one is new.
+// set watches exactly these folders, and reports whether one is new.
 func (w *watcher) set(list []watch) (fresh bool) {
 	if w.file == nil {
 		return false
@@ -82,7 +82,7 @@ func (w *watcher) set(list []watch) (fresh bool) {
 	}
 	w.blind = false
 	for path, mask := range masks {
-		// Where there is a watch already this changes nothing; a folder that was made anew gets a new one.
+		// This changes nothing for a folder that is watched already; one that was created again gets a new watch.
 		n, err := unix.InotifyAddWatch(w.fd, path, mask)
 		if err != nil {
 			delete(w.ids, path)
@@ -102,20 +102,20 @@ func (w *watcher) set(list []watch) (fresh bool) {
 	return fresh
 }
 
-// soon has the folders looked at again though inotify may tell nothing: a file was there that is not complete.
+// soon makes the folders be listed again soon, with increasing delays, even without an inotify event: a file was not complete.
 func (w *watcher) soon() {
 	w.backoff = min(max(2*w.backoff, 5*time.Millisecond), 5*time.Second)
 	w.retry = time.Now().Add(w.backoff)
 }
 
-// at has the folders looked at again at a time.
+// at makes the folders be listed again at time t or earlier.
 func (w *watcher) at(t time.Time) {
 	if w.retry.IsZero() || t.Before(w.retry) {
 		w.retry = t
 	}
 }
 
-// changed says whether the files that there are may have changed since it was asked last.
+// changed reports whether the set of files may have changed since the last call.
 func (w *watcher) changed() (changed bool) {
 	if w.file != nil && w.drain() {
 		changed, w.backoff = true, 0
@@ -132,7 +132,7 @@ func (w *watcher) changed() (changed bool) {
 	return changed
 }
 
-// drain reads what inotify has to tell, and says whether any of it is more than that a file was written to.
+// drain reads all inotify events, and reports whether one of them is more than a write to a file.
 func (w *watcher) drain() (more bool) {
 	var buf [4096]byte
 	for {
@@ -151,8 +151,8 @@ func (w *watcher) drain() (more bool) {
 	}
 }
 
-// Wait returns when there may be more entries to step to or Problems has become more, at the latest after atMost. Its error is the context's. While entries keep
-// coming it notices the next one within about a millisecond; when they do not, it sleeps.
+// Wait returns when there may be more entries or the problems have changed, at the latest after atMost. Its error is the context's,
+// or os.ErrClosed. While entries keep arriving it notices the next one within about a millisecond; otherwise it sleeps.
 func (r *Reader) Wait(ctx context.Context, atMost time.Duration) error {
 	if r.closed {
 		return os.ErrClosed
@@ -199,7 +199,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// sleep waits for inotify, at the latest until then.
+// sleep waits for inotify until a time.
 func (w *watcher) sleep(ctx context.Context, until time.Time) error {
 	if w.file == nil {
 		timer := time.NewTimer(time.Until(until))
@@ -210,7 +210,7 @@ func (w *watcher) sleep(ctx context.Context, until time.Time) error {
 		}
 		return ctx.Err()
 	}
-	// Not before the last moment: the deadline that ends an earlier sleep stays set.
+	// The deadline that ended an earlier sleep is still set.
 	if err := w.file.SetReadDeadline(until); err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (w *watcher) sleep(ctx context.Context, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	// The poller tells of what comes, not of what is there already: so look first, and wait then.
+	// The poller reports new events only, not those that are there already: look first, then wait.
 	looked := false
 	err = raw.Read(func(uintptr) bool {
 		if looked {
@@ -235,14 +235,14 @@ func (w *watcher) sleep(ctx context.Context, until time.Time) error {
 	return ctx.Err()
 }
 
-// readable says whether inotify has something to tell already.
+// readable reports whether inotify has an event already.
 func (w *watcher) readable() bool {
 	p := [1]unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(p[:], 0)
 	return err == nil && n > 0
 }
 
-// pending says whether a step may find something.
+// pending reports whether a step may find an entry.
 func (r *Reader) pending() bool {
 	if r.dirty || r.dir == up {
 		return true
@@ -268,7 +268,7 @@ func (r *Reader) tryPending() (found, again bool) {
 			found = found || f.state != atEnd
 		case f.state != atEnd:
 			found = found || f.state != done
-		case f.more(&r.z) || f.archived(): // archived since: one more look, and it is done
+		case f.more(&r.z) || f.archived(): // archived: it is read once more, and then done
 			f.state, found = taken, true
 		}
 	}

@@ -2,17 +2,16 @@ package journal
 
 import "cmp"
 
-// location is where an entry stands in the order of entries, and in its file.
+// location is the position of an entry in the order of entries, and in its file.
 type location struct {
 	offset uint64 // in the file; 0 where journalctl reads it
 	Cursor        // complete
 }
 
-// compare orders entries of several files as sd_journal does: by sequence number where one journald counted them, by the
-// monotonic clock within one boot, by the realtime clock otherwise, and by contents in the end. 0: the same entry, stored twice.
+// compare orders entries of several files as sd_journal does: by sequence number if one journald counted both, by the monotonic
+// clock within one boot, otherwise by the realtime clock, and last by contents. 0: the same entry, stored twice.
 //
-// It is not a total order where a clock was set back; then, as with sd_journal, the entries of one file still come in the
-// file's order.
+// It is not a total order where a clock was set back. As with sd_journal, the entries of one file then still come in the file's order.
 func compare(a, b *location) int {
 	if a.SeqnumID == b.SeqnumID && a.Seqnum != b.Seqnum {
 		return cmp.Compare(a.Seqnum, b.Seqnum)
@@ -58,7 +57,7 @@ func (f *file) setMatches(ms Matches) {
 	}
 }
 
-// lookup finds the data objects of the lists that have none. Once found, an object stays.
+// lookup finds the data objects of lists that have none yet. An object that was found stays valid.
 func (f *file) lookup(z *inflater) error {
 	f.grown()
 	f.seen = f.word(hdrNEntries)
@@ -75,7 +74,7 @@ func (f *file) lookup(z *inflater) error {
 	return nil
 }
 
-// seek gives the first matching entry at p or behind it (up: the last at p or before it), 0 when there is none.
+// seek returns the first matching entry at p or after it (going up: the last at p or before it), 0 if there is none.
 func (f *file) seek(p uint64, d direction) (uint64, error) {
 	if f.single != nil {
 		if d == down {
@@ -83,9 +82,9 @@ func (f *file) seek(p uint64, d direction) (uint64, error) {
 		}
 		return f.single.seekLE(f, p)
 	}
-	// An entry is put into the lists of its data objects one by one, while we look. So with more than one list, what is found in one
-	// may have been written after another was looked at, and an entry in between be missed. What the writer had begun when we began is
-	// the horizon: what lies before the last object is in all its lists. What is found behind it is sought once more.
+	// journald adds an entry to the lists of its data objects one by one, while we read them. With several lists, the entry found in one
+	// may have been written after another was read, and an entry in between be missed. Entries before the last object at the start are
+	// in all their lists: that object is the horizon. If the entry found lies after it, search again.
 	horizon := f.word(hdrTailObjectOffset)
 	o, err := f.seekAny(p, d)
 	if err != nil || d == up || o <= horizon {
@@ -94,7 +93,7 @@ func (f *file) seek(p uint64, d direction) (uint64, error) {
 	return f.seekAny(p, d)
 }
 
-// seekAny finds an entry of any group.
+// seekAny returns the closest entry of any group.
 func (f *file) seekAny(p uint64, d direction) (best uint64, err error) {
 	for _, g := range f.groups {
 		o, err := f.seekAll(g, p, d)
@@ -115,7 +114,7 @@ func (d direction) before(a, b uint64) bool {
 	return a > b
 }
 
-// seekAll finds an entry that is in one list of each field.
+// seekAll returns the closest entry that is in one list of each field.
 func (f *file) seekAll(fields [][]*list, p uint64, d direction) (uint64, error) {
 	for agreed, i := 0, 0; agreed < len(fields); i = (i + 1) % len(fields) {
 		var best uint64
@@ -146,7 +145,7 @@ func (f *file) seekAll(fields [][]*list, p uint64, d direction) (uint64, error) 
 	return p, nil
 }
 
-// more says whether there may be entries beyond the end that was found last. It looks at a few words only.
+// more reports whether there may be entries after the end found last. It reads only a few words.
 func (f *file) more(z *inflater) bool {
 	if f.m == nil {
 		return false
@@ -164,7 +163,7 @@ func (f *file) more(z *inflater) bool {
 		}
 		if missing {
 			if f.lookup(z) != nil {
-				f.mustRemap = true // the step that follows looks again, and reports the error
+				f.mustRemap = true // the next step maps the file again and reports the error
 				return true
 			}
 		} else {
@@ -180,9 +179,8 @@ func (f *file) more(z *inflater) bool {
 	return more
 }
 
-// place gives the offset from which a step in direction d begins, for a cursor: of the first entry that is not before it
-// (up: of the last not behind it).
-// all is a list of all entries of the file.
+// seekTo returns the offset from which a step in direction d begins for a cursor: of the first entry that is not before it (going up:
+// of the last that is not after it). all is a list of all entries of the file.
 func (f *file) seekTo(all *list, c *Cursor, d direction, z *inflater) (uint64, error) {
 	before := func(a, b uint64) bool { return a < b || d == up && a == b }
 	switch {
@@ -206,7 +204,8 @@ func (f *file) seekTo(all *list, c *Cursor, d direction, z *inflater) (uint64, e
 	return p, err
 }
 
-// bisect gives the first entry of a list for which before is false, or what is behind the last; up: the one ahead of it, or 0.
+// bisect returns the first entry of a list for which before is false, or an offset after the last entry; going up, the entry before that,
+// or 0.
 func (f *file) bisect(l *list, d direction, before func(*location) bool) (p uint64, ok bool, err error) {
 	i, err := l.search(f, before)
 	if err != nil {
@@ -226,12 +225,12 @@ func (f *file) bisect(l *list, d direction, before func(*location) bool) (p uint
 	return p, true, err
 }
 
-// unreadFrom gives the offset from which to look for entries that were not read at c. It may be that of an entry that was: see reached.
+// unreadFrom returns the offset from which to look for entries that were not read at c. The entry there may have been read: see reached.
 func (f *file) unreadFrom(c *Cursor, z *inflater) (uint64, error) {
 	p, err := f.seekTo(&f.all, c, down, z)
 	if now := currentBoot(); err != nil || !c.hasMonotonic() || c.BootID == now || c.hasSeqnum() && c.SeqnumID == f.seqnumID {
 		return p, err
-	} else { // entries of the running boot are new, whatever the clock said
+	} else { // entries of the running boot are new, whatever their realtime
 		boot := list{payload: []byte("_BOOT_ID=" + now.String())}
 		if boot.data, err = f.find(boot.payload, z); err != nil || boot.data == 0 {
 			return p, err
