@@ -79,7 +79,7 @@ func (im *importer) actions(name string) []action {
 		if a.def == nil {
 			a.def = &ini.Definition{Tree: ini.NewTree(im.root), Args: args, Vars: args}
 		}
-		own := slices.ContainsFunc(a.def.Tree.Assigned, func(o *ini.Option) bool { return im.adminFile(o.File) })
+		admins := slices.ContainsFunc(a.def.Tree.Assigned, func(o *ini.Option) bool { return im.adminFile(o.File) })
 		switch a.kind {
 		case actionBan:
 			im.backends[backend] = append(im.backends[backend], name)
@@ -91,13 +91,13 @@ func (im *importer) actions(name string) []action {
 		case actionForeign:
 			// noteForeign records the outcome if the jail has no other banning action
 		case actionReport:
-			im.report(name, a, from)
+			im.addDestination(name, a, from)
 		case actionNothing:
 			im.notNeeded(from, "action dummy does nothing")
 		case actionOther:
 			im.lost(im.actionOption(name, n, from), fmt.Sprintf("action %s: bailiff runs no commands", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
 		}
-		if own {
+		if admins {
 			for _, o := range a.def.Tree.Assigned {
 				if !im.adminFile(o.File) || o.Section == "INCLUDES" {
 					continue

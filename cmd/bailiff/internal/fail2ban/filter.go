@@ -137,7 +137,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 // could not be translated. A filter for a few lines with a threshold of 1 must not impose it on all lines of the service.
 // The same unit does not mean the same lines: PHP and web servers run many applications.
 func (im *importer) preferBuiltin(name, builtin string, sure, kept bool, like, of int, tr *translation) bool {
-	if own, _, _ := Builtin(name); sure && (own == builtin || jailName(name) == builtin || kept) {
+	if known, _, _ := Builtin(name); sure && (known == builtin || jailName(name) == builtin || kept) {
 		return true
 	}
 	if tr.exact() || like == 0 {
@@ -299,12 +299,12 @@ func (im *importer) recordResults(t *translation, j *JailReport) {
 }
 
 // mode carries over the mode of a jail's filter.
-func (im *importer) mode(name string, args map[string]string, own bool, def *ini.Definition, from *ini.Option, w *jailConfig) {
+func (im *importer) mode(name string, args map[string]string, admins bool, def *ini.Definition, from *ini.Option, w *jailConfig) {
 	want, opt := args["mode"], im.jails.Get(name, "mode")
 	if want == "" && def != nil {
 		want, _, _ = def.Value("mode")
 	}
-	if want == "" && own && opt != nil { // an administrator's filter has no modes; the jail's mode is that of the stock filter
+	if want == "" && admins && opt != nil { // an administrator's filter has no modes; the jail's mode is that of the stock filter
 		want, _ = im.value(name, "mode")
 		opt.MarkUsed("filter")
 	}
@@ -314,8 +314,8 @@ func (im *importer) mode(name string, args map[string]string, own bool, def *ini
 	if want = strings.TrimSpace(want); want == "" {
 		return
 	}
-	// fail2ban's exim counts rejects in mode normal up to 1.1.0; later they are mode more, as ours are.
-	if !own && w.filter == "exim" && want == "normal" && def != nil {
+	// fail2ban's exim counts rejects in mode normal up to 1.1.0; later in mode more, as the built-in filter does.
+	if !admins && w.filter == "exim" && want == "normal" && def != nil {
 		if _, o, err := def.Raw("mdre-more"); o == nil && err == nil {
 			want = "more"
 		}
@@ -324,7 +324,7 @@ func (im *importer) mode(name string, args map[string]string, own bool, def *ini
 	if err != nil {
 		return
 	}
-	if opt == nil || len(opt.UsedBy) == 0 || args["mode"] == "" && !own {
+	if opt == nil || len(opt.UsedBy) == 0 || args["mode"] == "" && !admins {
 		opt = from
 	}
 	at := "jails." + w.name + ".mode"

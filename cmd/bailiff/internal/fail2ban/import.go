@@ -65,7 +65,7 @@ type importer struct {
 	allowed          []allowed
 	filters          map[string]*translation
 	backends         map[string][]string // values of firewall.backend → jails that used them
-	reports          reports
+	destinations     destinations
 	escalation       escalation
 	reject           []string // jails that answered with a reject
 	defaultBlock     []string // jails with fail2ban's default for blocktype
@@ -79,7 +79,7 @@ type thresholds struct {
 	retry     int
 }
 
-// jailConfig is one of ours to write.
+// jailConfig is a jail to write.
 type jailConfig struct {
 	name, filter, mode, enabled string
 	thresholds                  // empty or 0: the default

@@ -28,7 +28,7 @@ func isFalse(s string) bool {
 }
 
 // duration converts a time to bailiff's format. It returns "" if that is not possible, and records the reason.
-func (im *importer) duration(v string, o *ini.Option, key string, most float64, forever bool) string {
+func (im *importer) duration(v string, o *ini.Option, key string, limit float64, forever bool) string {
 	sec, err := seconds(v)
 	if err != nil {
 		im.lost(o, err.Error(), "write "+key)
@@ -36,9 +36,9 @@ func (im *importer) duration(v string, o *ini.Option, key string, most float64, 
 	}
 	d, never := span(sec)
 	switch {
-	case never && !forever || most > 0 && sec > most:
-		im.changed(o, key, "reduced to "+config.FormatDuration(secondsDuration(most))+", the maximum")
-		return config.FormatDuration(secondsDuration(most))
+	case never && !forever || limit > 0 && sec > limit:
+		im.changed(o, key, "reduced to "+config.FormatDuration(secondsDuration(limit))+", the maximum")
+		return config.FormatDuration(secondsDuration(limit))
 	case never:
 		im.carried(o, key)
 		return "forever"
@@ -57,11 +57,11 @@ func (im *importer) defaultTimes() {
 	for _, x := range []struct {
 		name, key string
 		dst       *string
-		most      float64
+		limit     float64
 		forever   bool
 	}{{"findtime", "defaults.find_time", &d.find, maxFindTime, false}, {"bantime", "defaults.ban_time", &d.ban, 0, true}} {
 		if v, o := im.value("DEFAULT", x.name); o != nil && v != "" {
-			*x.dst = im.duration(v, o, x.key, x.most, x.forever)
+			*x.dst = im.duration(v, o, x.key, x.limit, x.forever)
 		}
 	}
 	if v, o := im.value("DEFAULT", "maxretry"); o != nil && v != "" {
@@ -128,8 +128,8 @@ func (im *importer) importJail(name string) {
 	if _, err := im.definition("filter.d", filterName, args); err != nil && im.hasFilters() {
 		_, _, known := Builtin(filterName)
 		why := err.Error() + ": fail2ban skips such a jail, and so does the import"
-		if own, _, _ := Builtin(filterName); known {
-			why += "; our jail " + own + " is on by default if the host has the service"
+		if builtin, _, _ := Builtin(filterName); known {
+			why += "; our jail " + builtin + " is on by default if the host has the service"
 		}
 		refuse(from, why, "")
 		im.dropOptions(name, &j)
@@ -214,11 +214,11 @@ func (im *importer) disabled(name, at string, on *ini.Option) {
 		im.lost(on, fmt.Sprintf("jail %s: %q is neither true nor false; fail2ban leaves the jail off", name, clip(at)), "write enabled = true")
 		return
 	}
-	own, _, ok := Builtin(name)
-	if ok && own == name && !im.names[own] {
-		im.names[own] = true
-		im.disabledBuiltins = append(im.disabledBuiltins, own)
-		im.carried(on, "jails."+own+".enabled")
+	builtin, _, ok := Builtin(name)
+	if ok && builtin == name && !im.names[builtin] {
+		im.names[builtin] = true
+		im.disabledBuiltins = append(im.disabledBuiltins, builtin)
+		im.carried(on, "jails."+builtin+".enabled")
 		return
 	}
 	im.notNeeded(on, "jails that are not named are off")
@@ -313,7 +313,7 @@ func (im *importer) otherOptions(name string) {
 			im.carried(o, "allow.self")
 			im.self = "false"
 		default:
-			im.lost(o, "the host's own addresses are allowed in all jails or in none", "allow.self: false bans them in all jails")
+			im.lost(o, "the host's own addresses are allowed in all jails or in none", "allow.self: false removes the exception in all jails")
 		}
 	}
 	if v, o := im.value(name, "ignoreip"); o != nil {

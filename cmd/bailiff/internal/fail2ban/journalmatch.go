@@ -229,16 +229,16 @@ func (im *importer) builtinFor(jail string, t *trust, def *ini.Definition) (name
 		f, err := filter.LoadBuiltin(name)
 		return err == nil && !f.Off
 	}
-	if own, _, ok := Builtin(jail); ok {
-		return own, on(own)
+	if known, _, ok := Builtin(jail); ok {
+		return known, on(known)
 	}
 	if n := jailName(jail); slices.Contains(filter.Builtin(), n) {
 		return n, on(n)
 	}
 	for _, file := range def.Tree.Files {
 		if rest, ok := strings.CutPrefix(file, im.root+"/filter.d/"); ok && !im.adminFile(file) {
-			if own, _, ok := Builtin(strings.TrimSuffix(rest, ".conf")); ok {
-				return own, on(own)
+			if known, _, ok := Builtin(strings.TrimSuffix(rest, ".conf")); ok {
+				return known, on(known)
 			}
 		}
 	}

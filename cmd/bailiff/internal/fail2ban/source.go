@@ -173,13 +173,13 @@ func (im *importer) shipped(def *ini.Definition) map[string]bool {
 // jail. They become a separate filter and jail.
 func (im *importer) translateAdditions(name, filterName string, def *ini.Definition, from *ini.Option, w *jailConfig) {
 	shipped := im.shipped(def)
-	own := false
+	changed := false
 	for _, o := range def.Tree.Assigned {
-		own = own || im.adminFile(o.File)
+		changed = changed || im.adminFile(o.File)
 	}
 	for _, opt := range filterOptions {
 		if o := im.jails.Get(name, opt); o != nil && (opt == "failregex" || opt == "ignoreregex") {
-			own = true
+			changed = true
 		} else if o != nil && opt == "prefregex" {
 			im.lost(o, "our filter "+w.filter+" has its own patterns", "write your own filter: see FILTERS in bailiff.yaml(5)")
 		} else if o != nil && opt == "maxlines" {
@@ -202,7 +202,7 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 		}
 		im.addUnits(&t, o, w)
 	}
-	if !own {
+	if !changed {
 		return
 	}
 	src := im.source(name, filterName, def, im.jails.Get(name, "filter"))

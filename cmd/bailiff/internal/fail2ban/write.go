@@ -43,7 +43,7 @@ func (im *importer) write() {
 		line("\nallow:\n  self: %s", im.self)
 	}
 	im.firewall(&b)
-	im.reports.write(line, im)
+	im.destinations.write(line, im)
 	if slices.ContainsFunc(im.output, func(j *jailConfig) bool { return len(j.ports) > 0 }) {
 		im.note("bans block the ports that fail2ban blocked; a jail without ports: blocks all, which is bailiff's default")
 	}

@@ -16,7 +16,7 @@ import (
 	"bailiff/units/control"
 )
 
-// takeBans hands fail2ban's current bans to the daemon, which loads the new configuration first if reload is set.
+// takeBans passes fail2ban's current bans to the daemon, which loads the new configuration first if reload is set.
 func takeBans(e *cli.Env, r *importResult, in *fail2ban.Result, database string, reload bool) error {
 	if database == "" {
 		database = in.Database
@@ -55,11 +55,11 @@ func takeBans(e *cli.Env, r *importResult, in *fail2ban.Result, database string,
 
 // group is bans of one jail with the same end.
 type group struct {
-	jail, duration string // jail is empty for a ban by hand, of all ports
+	jail, duration string // an empty jail is a manual ban of all ports
 	prefixes       []string
 }
 
-// groupBans sorts bans into groups, without those that the daemon has already at least as long.
+// groupBans groups bans by jail and end, without those that the daemon already has, at least as long.
 func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result, bans []db.Ban) (groups []*group, err error) {
 	st, err := c.Status(e.Ctx)
 	if err != nil {
@@ -99,8 +99,8 @@ func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result
 	return groups, nil
 }
 
-// banGroup bans prefixes that end together. If one of them is refused, because it is allowed for example, all are; they are
-// then tried one by one.
+// banGroup bans prefixes with the same end. If the daemon refuses one, because it is allowed for example, it refuses all; they
+// are then sent one by one.
 func banGroup(e *cli.Env, c *control.Client, b *importBans, jail, duration string, prefixes []string) error {
 	_, err := c.Ban(e.Ctx, control.BanRequest{Prefixes: prefixes, Jail: jail, Duration: duration, Reason: "taken over from fail2ban"})
 	var refused *control.Error
@@ -122,8 +122,8 @@ func banGroup(e *cli.Env, c *control.Client, b *importBans, jail, duration strin
 	return nil
 }
 
-// roundUp prolongs the rest of a ban by 1 % at most, or to the next minute. Bans with the same end go to the daemon in one
-// call, and it writes its state file for each call.
+// roundUp extends the rest of a ban by at most 1 %, or to the next minute, so that more bans have the same end. These are sent
+// in one call, and the daemon writes its state file once per call.
 func roundUp(d time.Duration) time.Duration {
 	step := time.Minute
 	for step < d/200 {

@@ -1,5 +1,5 @@
-// Package importer is `bailiff import`: it writes the configuration that package fail2ban makes of fail2ban's, after the
-// daemon's own loader has checked it, and hands fail2ban's bans to the daemon. Start reading with Command.
+// Package importer implements `bailiff import`: it writes the configuration that package fail2ban has translated, after the
+// configuration loader has checked it, and passes fail2ban's bans to the daemon. Start reading at Command.
 package importer
 
 import (
@@ -31,14 +31,14 @@ type importResult struct {
 
 type importFile struct {
 	Path    string `json:"path"`
-	State   string `json:"state"`             // new, same, replaced, or differs: it was left as it is
+	State   string `json:"state"`             // new, same, replaced or differs (not replaced)
 	Content string `json:"content,omitempty"` // with --dry-run
 }
 
 type importBans struct {
 	Database string   `json:"database"`
 	Taken    int      `json:"taken"`
-	Kept     int      `json:"kept"` // that the daemon has already, at least as long
+	Kept     int      `json:"kept"` // bans that the daemon already has, at least as long
 	Problems []string `json:"problems"`
 }
 
@@ -57,7 +57,7 @@ func Command() *cli.Command {
 	return c
 }
 
-// options are those of the command.
+// options are the command's flags.
 type options struct {
 	from, to, database        string
 	bans, dry, force, verbose bool
@@ -92,7 +92,7 @@ func run(e *cli.Env, o options) error {
 	return cmp.Or(e.Print(r, func() { printImport(e, &r, c, o.dry, o.verbose) }), failed)
 }
 
-// compare notes the state of each file to be written, and reports whether any exists with other contents.
+// compare records the state of each file to be written, and reports whether one exists with other contents.
 func (r *importResult) compare(files []fail2ban.File, o options) (differs bool, err error) {
 	for _, file := range files {
 		x := importFile{Path: filepath.Join(o.to, file.Path), State: "new"}
@@ -114,7 +114,7 @@ func (r *importResult) compare(files []fail2ban.File, o options) (differs bool, 
 	return differs, nil
 }
 
-// cause is an error of a file without the operation.
+// cause returns a file's error without the name of the system call.
 func cause(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -123,7 +123,7 @@ func cause(err error) error {
 	return err
 }
 
-// checkImport has the daemon's own loader read the files as they will stand beside those that are there.
+// checkImport loads the configuration as it will be once the files are written.
 func checkImport(to string, files []fail2ban.File) (*config.Config, error) {
 	to = filepath.Clean(to)
 	l := configdir.Loader{Overlay: make(map[string][]byte)}
@@ -137,10 +137,10 @@ func checkImport(to string, files []fail2ban.File) (*config.Config, error) {
 	return c, settings.SelfTests(c)
 }
 
-// writeImport writes all files under names of their own first, so that a full disk leaves nothing half done, and then puts
-// each into its place at once.
+// writeImport first writes all files under temporary names, so that a full disk leaves the configuration unchanged, then
+// renames each.
 func writeImport(to string, files []fail2ban.File, states []importFile) (err error) {
-	fresh := make([]*atomicfile.File, len(files)) // nil: the file in place is the same already
+	fresh := make([]*atomicfile.File, len(files)) // nil: the existing file is the same
 	defer func() {
 		for _, f := range fresh {
 			if f != nil {
@@ -170,7 +170,7 @@ func writeImport(to string, files []fail2ban.File, states []importFile) (err err
 			continue
 		}
 		if states[i].State == "replaced" {
-			// A second name for the old file, so that the name in use is never without one.
+			// Link instead of rename: the file's name exists at all times.
 			old := states[i].Path + ".old"
 			if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err

@@ -14,8 +14,8 @@ import (
 	"bailiff/policy/config"
 )
 
-// printImport reports what became of what: the jails, then the administrator's own settings. Settings of fail2ban's own files,
-// and those that were carried over unchanged, are shown only with verbose.
+// printImport prints the report: jails first, then the administrator's settings. Settings from fail2ban's own files and
+// those that were carried over unchanged are shown only with verbose.
 func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose bool) {
 	if dry {
 		for _, file := range r.Files {
@@ -49,12 +49,12 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 	}{
 		{"Not carried over", false, own, []string{fail2ban.Lost}},
 		{"Carried over, but not quite the same", false, own, []string{fail2ban.Changed}},
-		{"Not carried over of what stands in fail2ban's own files", false, stock, []string{fail2ban.Lost}},
-		{"Not needed any more", false, own, []string{fail2ban.NotNeeded, fail2ban.Unused}},
+		{"Not carried over, from fail2ban's own files", false, stock, []string{fail2ban.Lost}},
+		{"No longer needed", false, own, []string{fail2ban.NotNeeded, fail2ban.Unused}},
 		{"Carried over", true, own, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
-		{"Not quite the same of fail2ban's own files", true, stock, []string{fail2ban.Changed}},
-		{"Carried over of fail2ban's own files", true, stock, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
-		{"Not needed any more of fail2ban's own files", true, stock, []string{fail2ban.NotNeeded, fail2ban.Unused}},
+		{"Not quite the same, from fail2ban's own files", true, stock, []string{fail2ban.Changed}},
+		{"Carried over, from fail2ban's own files", true, stock, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
+		{"No longer needed, from fail2ban's own files", true, stock, []string{fail2ban.NotNeeded, fail2ban.Unused}},
 	}
 	hidden := 0
 	for _, sec := range sections {
@@ -76,7 +76,7 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 		}
 	}
 	if hidden > 0 {
-		e.Printf("\n%s carried over as they are, or of fail2ban's own files: --verbose shows them\n", text.Count(hidden, "setting"))
+		e.Printf("\n%s carried over unchanged or from fail2ban's own files: --verbose shows them\n", text.Count(hidden, "setting"))
 	}
 	if len(r.Notes) > 0 {
 		e.Printf("\nNotes:\n")
@@ -85,7 +85,7 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 		}
 	}
 	if b := r.Bans; b != nil {
-		e.Printf("\n%s taken over from %s, %d there already\n", text.Count(b.Taken, "ban"), b.Database, b.Kept)
+		e.Printf("\n%s taken over from %s, %d already there\n", text.Count(b.Taken, "ban"), b.Database, b.Kept)
 		for _, p := range b.Problems {
 			e.Printf("  %s\n", text.Clean(p))
 		}
@@ -98,9 +98,9 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 	for _, file := range r.Files {
 		switch file.State {
 		case "differs":
-			e.Printf("left as it is: %s\n", file.Path)
+			e.Printf("not replaced: %s\n", file.Path)
 		case "same":
-			e.Printf("there already: %s\n", file.Path)
+			e.Printf("unchanged: %s\n", file.Path)
 		default:
 			written = true
 			e.Printf("written: %s\n", file.Path)
@@ -111,25 +111,25 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 	}
 }
 
-// printNext says what to do with the files that were written.
+// printNext prints the next steps.
 func printNext(e *cli.Env, to string, c *config.Config) {
 	at := ""
 	if filepath.Clean(to) != settings.Dir {
 		at = " --config " + to
 	}
 	steps := [][2]string{
-		{"bailiff check" + at, "reads what was written as the daemon does"},
-		{"bailiff replay" + at + " --since 2d", "shows who would have been banned"},
+		{"bailiff check" + at, "checks the configuration as the daemon does"},
+		{"bailiff replay" + at + " --since 2d", "shows which addresses would have been banned"},
 	}
 	if i := slices.IndexFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && !strings.HasPrefix(j.Filter.File, "builtin/") }); i >= 0 {
-		steps = append(steps, [2]string{"bailiff match" + at + " " + c.Jails[i].Filter.Name + " FILE", "tries lines of a log on a filter"})
+		steps = append(steps, [2]string{"bailiff match" + at + " " + c.Jails[i].Filter.Name + " FILE", "tests lines of a log against a filter"})
 	}
 	if at == "" {
-		steps = append(steps, [2]string{"systemctl enable --now bailiff && bailiff reload", "begins to ban by it"})
+		steps = append(steps, [2]string{"systemctl enable --now bailiff && bailiff reload", "applies it"})
 		if slices.ContainsFunc(c.Report.Destinations, func(d config.Destination) bool { return d.Enabled && reports.Mailed(&d) }) {
-			steps = append(steps, [2]string{"bailiff report setup", "lets reports be mailed by this host's mail system"})
+			steps = append(steps, [2]string{"bailiff report setup", "allows reports to be sent by this host's mail system"})
 		}
-		steps = append(steps, [2]string{"systemctl disable --now fail2ban && bailiff import --bans", "takes its bans over"})
+		steps = append(steps, [2]string{"systemctl disable --now fail2ban && bailiff import --bans", "takes over its bans"})
 	}
 	wide := 0
 	for _, s := range steps {
@@ -149,9 +149,9 @@ func printSetting(e *cli.Env, s *fail2ban.Setting) {
 	outcome := s.Why
 	switch {
 	case s.Outcome == fail2ban.Replaced:
-		outcome = "set anew in " + s.To
+		outcome = "overridden in " + s.To
 	case s.Outcome == fail2ban.Part:
-		outcome = "a part of " + s.To
+		outcome = "used by " + s.To
 	case s.To != "" && outcome != "":
 		outcome = s.To + ": " + outcome
 	case s.To != "":

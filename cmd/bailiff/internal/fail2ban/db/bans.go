@@ -44,7 +44,7 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 		prefix netip.Prefix
 	}
 	latest := make(map[key]Ban)
-	begun := make(map[key]float64)
+	started := make(map[key]float64)
 	err = d.rows(name, []string{"ip", "jail", "timeofban", "bantime", "bancount"}, func(row []any) error {
 		ip, _ := row[0].(string)
 		jail, _ := row[1].(string)
@@ -53,11 +53,11 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 			skipped = append(skipped, fmt.Sprintf("%s: a row without jail or time", text.Clip(ip, 100)))
 			return nil
 		}
-		long, ok := number(row[3])
-		if !ok || long == -2 {
-			long = banTime(jail)
+		length, ok := number(row[3])
+		if !ok || length == -2 {
+			length = banTime(jail)
 		}
-		if long >= 0 && since+long <= float64(now.Unix()) {
+		if length >= 0 && since+length <= float64(now.Unix()) {
 			return nil
 		}
 		p, err := prefixOf(ip)
@@ -66,17 +66,17 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 			return nil
 		}
 		k := key{jail, p}
-		if at, ok := begun[k]; ok && at > since {
+		if at, ok := started[k]; ok && at > since {
 			return nil
 		}
 		b := Ban{Jail: jail, Prefix: p, Count: 1}
 		if n, ok := number(row[4]); ok && n > 0 && n < math.MaxInt32 {
 			b.Count = int(n)
 		}
-		if long >= 0 && long <= maxBanTime {
-			b.Until = time.Unix(int64(since+math.Ceil(long)), 0)
+		if length >= 0 && length <= maxBanTime {
+			b.Until = time.Unix(int64(since+math.Ceil(length)), 0)
 		}
-		latest[k], begun[k] = b, since
+		latest[k], started[k] = b, since
 		return nil
 	})
 	if err != nil {

@@ -180,18 +180,18 @@ func (d *database) rows(name string, columns []string, f func([]any) error) erro
 		return fmt.Errorf("the database has no table %s", name)
 	}
 	at := make([]int, len(columns))
-	most := 0
+	width := 0
 	for i, c := range columns {
 		at[i] = -1
 		for k, have := range t.columns {
 			if have == c {
 				at[i] = k
-				most = max(most, k+1)
+				width = max(width, k+1)
 			}
 		}
 	}
 	out := make([]any, len(columns))
-	return d.scan(t.root, most, func(row []any) error {
+	return d.scan(t.root, width, func(row []any) error {
 		for i, k := range at {
 			if out[i] = nil; k >= 0 {
 				out[i] = row[k]
@@ -280,10 +280,10 @@ func (d *database) row(page []byte, at, columns int) ([]any, error) {
 	}
 	at += n
 	total, local := int(size), int(size)
-	if most := d.usable - 35; total > most {
-		least := (d.usable-12)*32/255 - 23
-		if local = least + (total-least)%(d.usable-4); local > most {
-			local = least
+	if maxLocal := d.usable - 35; total > maxLocal {
+		minLocal := (d.usable-12)*32/255 - 23
+		if local = minLocal + (total-minLocal)%(d.usable-4); local > maxLocal {
+			local = minLocal
 		}
 	}
 	if at+local > len(page) {

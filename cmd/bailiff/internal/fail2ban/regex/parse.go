@@ -104,7 +104,7 @@ func (p *parser) seq(tag string) (*Node, error) {
 
 var quantifier = regexp.MustCompile(`^\{(\d*)(,?)(\d*)\}`)
 
-// repeat reads what may stand behind an atom.
+// repeat parses the quantifier of an atom, if there is one.
 func (p *parser) repeat(a *Node) (*Node, error) {
 	for p.i < len(p.s) {
 		n := &Node{kind: kindRepeat, subs: []*Node{a}, max: -1}

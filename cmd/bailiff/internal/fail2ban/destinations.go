@@ -19,13 +19,13 @@ type destination struct {
 	jails        []string // fail2ban's names
 }
 
-// reports are the destinations of all jails.
-type reports struct {
+// destinations are the destinations of all jails.
+type destinations struct {
 	all    []*destination
 	sender string
 }
 
-func (r *reports) add(t destination) *destination {
+func (r *destinations) add(t destination) *destination {
 	for _, x := range r.all {
 		if x.kind == t.kind && x.to == t.to && x.whois == t.whois && x.lines == t.lines && x.hourly == t.hourly {
 			return x
@@ -37,8 +37,8 @@ func (r *reports) add(t destination) *destination {
 
 const hintReport = "add a destination: see REPORT in bailiff.yaml(5)"
 
-// report translates an action that reports bans to a destination. from is the option that names the action.
-func (im *importer) report(name string, a action, from *ini.Option) {
+// addDestination translates an action that reports bans to a destination. from is the option that names the action.
+func (im *importer) addDestination(name string, a action, from *ini.Option) {
 	get := func(tags ...string) string {
 		for _, tag := range tags {
 			if v, _, err := a.def.Value(tag); err == nil && strings.TrimSpace(v) != "" {
@@ -56,7 +56,7 @@ func (im *importer) report(name string, a action, from *ini.Option) {
 	}
 	base := strings.TrimSuffix(a.name, ".py")
 	add := func(t destination) *destination {
-		x := im.reports.add(t)
+		x := im.destinations.add(t)
 		x.jails = append(x.jails, name)
 		return x
 	}
@@ -86,7 +86,7 @@ func (im *importer) report(name string, a action, from *ini.Option) {
 			forOptions([]string{"destemail", "mta"}, func(o *ini.Option) { im.carried(o, at) })
 		} else {
 			x := add(destination{kind: config.TypeMail, to: to, whois: strings.Contains(rest, "whois"), lines: strings.Contains(rest, "lines"), hourly: strings.Contains(rest, "buffered")})
-			at := "report.destinations." + im.reports.destinationName(x)
+			at := "report.destinations." + im.destinations.name(x)
 			if x.hourly {
 				im.changed(from, at, "bans are collected in one mail per hour instead of a fixed number per mail")
 			} else {
@@ -143,15 +143,15 @@ func (im *importer) credential(a action, arg string, from *ini.Option, destinati
 
 func (im *importer) setSender(s, jail string) {
 	switch {
-	case im.reports.sender == "":
-		im.reports.sender = s
-	case im.reports.sender != s:
-		im.note("jail %s: its mail was sent from %s; all mail is sent from %s now (report.sender)", jail, s, im.reports.sender)
+	case im.destinations.sender == "":
+		im.destinations.sender = s
+	case im.destinations.sender != s:
+		im.note("jail %s: its mail was sent from %s; all mail is sent from %s now (report.sender)", jail, s, im.destinations.sender)
 	}
 }
 
-// destinationName returns the name of a destination: admin, admin-2, … for mail.
-func (r *reports) destinationName(t *destination) string {
+// name returns the name of a destination: admin, admin-2, … for mail.
+func (r *destinations) name(t *destination) string {
 	if t.kind != config.TypeMail {
 		return t.kind
 	}
@@ -170,7 +170,7 @@ func (r *reports) destinationName(t *destination) string {
 }
 
 // write writes the section report of the configuration.
-func (r *reports) write(line func(string, ...any), im *importer) {
+func (r *destinations) write(line func(string, ...any), im *importer) {
 	if len(r.all) == 0 {
 		return
 	}
@@ -181,7 +181,7 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 	line("  destinations:")
 	seen := map[string]bool{}
 	for _, t := range r.all {
-		name := r.destinationName(t)
+		name := r.name(t)
 		if seen[name] {
 			im.note("jails reported to %s in several ways; the first is used for all of them", name)
 			continue
@@ -193,7 +193,7 @@ func (r *reports) write(line func(string, ...any), im *importer) {
 		}
 		var jails []string
 		for _, x := range r.all {
-			if r.destinationName(x) != name {
+			if r.name(x) != name {
 				continue
 			}
 			for _, j := range x.jails {

@@ -1,0 +1,123 @@
+package fail2ban
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/fail2ban/ini"
+)
+
+// outcome is one outcome of one option.
+type outcome struct {
+	kind, to, why, hint string
+	line                int // line within the value; 0: the option's line
+}
+
+// importLog notes what becomes of options.
+type importLog struct {
+	outcomes  map[*ini.Option][]outcome
+	settings  []Setting
+	notes     []string
+	adminFile func(file string) bool
+}
+
+// add records an outcome of an option. Without an option there is nothing to record.
+func (a *importLog) add(o *ini.Option, out outcome) {
+	if o == nil || slices.Contains(a.outcomes[o], out) {
+		return
+	}
+	if a.outcomes == nil {
+		a.outcomes = make(map[*ini.Option][]outcome)
+	}
+	a.outcomes[o] = append(a.outcomes[o], out)
+}
+
+func (a *importLog) carried(o *ini.Option, to string) { a.add(o, outcome{kind: Carried, to: to}) }
+
+func (a *importLog) changed(o *ini.Option, to, why string) {
+	a.add(o, outcome{kind: Changed, to: to, why: why})
+}
+
+func (a *importLog) notNeeded(o *ini.Option, why string) {
+	a.add(o, outcome{kind: NotNeeded, why: why})
+}
+
+func (a *importLog) lost(o *ini.Option, why, hint string) {
+	a.add(o, outcome{kind: Lost, why: why, hint: hint})
+}
+
+// addWord records what becomes of one word of a value.
+func (a *importLog) addWord(o *ini.Option, word string, out outcome) {
+	if o != nil {
+		out.line = o.LineOf(word)
+		a.add(o, out)
+	}
+}
+
+func (a *importLog) note(format string, args ...any) {
+	n := fmt.Sprintf(format, args...)
+	if !slices.Contains(a.notes, n) {
+		a.notes = append(a.notes, n)
+	}
+}
+
+const masked = "…(hidden)"
+
+var (
+	secretName = regexp.MustCompile(`(?i)(?:key|token|secret|password|passwd|[_.-]pass|^pass)$`)
+	secretArg  = regexp.MustCompile(`(?i)([\w.-]*(?:key|token|secret|password|passwd|[_.-]pass)\s*=\s*)(\\?"[^"]*"?|'[^']*'?|[^\s,\]"']+)`) // \" in errors that quote a value
+	secretURL  = regexp.MustCompile(`(https?://)(?:[^\s/@"',\]]*@)?([^\s/"',\]]+)/[^\s"',\]]+`)
+)
+
+// mask hides secrets, since reports are shown to others: keys, passwords, and the path of a URL, which often contains a
+// token.
+func mask(name, value string) string {
+	if secretName.MatchString(name) && strings.TrimSpace(value) != "" {
+		return masked
+	}
+	value = secretArg.ReplaceAllString(value, "${1}"+masked)
+	return secretURL.ReplaceAllString(value, "${1}${2}/"+masked)
+}
+
+// closeOption writes an option's account.
+func (a *importLog) closeOption(o *ini.Option) {
+	hide := mask
+	if slices.Contains(filterOptions, o.Name) || filepath.Base(filepath.Dir(o.File)) == "filter.d" { // expressions contain no keys
+		hide = func(_, s string) string { return s }
+	}
+	s := Setting{File: o.File, Line: o.Line, Section: o.Section, Option: o.Name, Value: hide(o.Name, o.Value), Admin: a.adminFile(o.File)}
+	outcomes := a.outcomes[o]
+	if len(outcomes) == 0 {
+		switch {
+		case len(o.UsedBy) > 0:
+			var by []string
+			for name := range o.UsedBy {
+				by = append(by, name)
+			}
+			slices.Sort(by)
+			outcomes = []outcome{{kind: Part, to: strings.Join(by, ", ")}}
+		case o.ReplacedBy != nil:
+			outcomes = []outcome{{kind: Replaced, to: o.ReplacedBy.Position()}}
+		default:
+			outcomes = []outcome{{kind: Unused, why: "nothing that is enabled uses it"}}
+		}
+	}
+	for _, out := range outcomes {
+		s.Outcome, s.To, s.Why, s.Hint = out.kind, out.to, hide("", out.why), out.hint
+		if s.Line = o.Line; out.line > 0 {
+			s.Line = out.line
+		}
+		a.settings = append(a.settings, s)
+	}
+}
+
+func (a *importLog) sorted() []Setting {
+	slices.SortStableFunc(a.settings, func(x, y Setting) int {
+		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
+	})
+	return a.settings
+}
