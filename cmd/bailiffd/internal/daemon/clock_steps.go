@@ -60,6 +60,22 @@ func (s *clockSteps) unstepped(now time.Time, monotonic time.Duration) time.Time
 	return now.Add(-time.Duration(step) * time.Microsecond)
 }
 
+// timeOf is when an entry was written, by the clock of the last entry.
+func (s *clockSteps) timeOf(c *journal.Cursor) time.Time {
+	at := time.UnixMicro(int64(c.Realtime))
+	if c.BootID != s.boot {
+		return at
+	}
+	return s.unstepped(at, time.Duration(c.Monotonic)*time.Microsecond)
+}
+
+// entryTime is the present time by the clock of the last entry, as the engine knows it. What is counted and pardoned moves with the
+// next entry if the clock was set since.
+func (d *daemon) entryTime(now time.Time) time.Time {
+	d.steps.sleep(sinceBoot() - monotonic())
+	return d.steps.unstepped(now, monotonic())
+}
+
 // isStep says whether a difference in microseconds is a step of the clock.
 func isStep(us int64) bool {
 	return us >= leastStep.Microseconds() || us <= -leastStep.Microseconds()

@@ -126,29 +126,36 @@ func TestClockIsSet(t *testing.T) {
 	}
 }
 
+// restored is a daemon after its start that runs no goroutines.
+func restored(t *testing.T) *daemon {
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "bailiff.yaml")
+	if err := os.WriteFile(conf, []byte("jails: {sshd: {}}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDaemon(options{config: conf, state: dir, journal: dir, backend: "dryrun", audit: filepath.Join(dir, "none")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.aud = audit.Open(audit.Options{Socket: d.opt.audit, Stderr: os.Stderr})
+	d.firewall.aud, d.problems.aud = d.aud, d.aud
+	d.firewall.host = hostFacts{lacks: map[string]string{}}
+	d.audit = newAuditQueue(d.aud, d.source)
+	be, _, err := d.restore(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.firewall.worker = newFirewallWorker(be, nil, nil, d.firewall.events)
+	t.Cleanup(func() { be.Close() })
+	return d
+}
+
 // TestBanAfterStep: a ban that is decided right after the clock went a year forward, from entries of before, is in effect and held by
 // the firewall, as older bans are. Without a step the same entries are a year old, and the ban is over.
 func TestBanAfterStep(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	for _, stepped := range []bool{true, false} {
-		dir := t.TempDir()
-		conf := filepath.Join(dir, "bailiff.yaml")
-		if err := os.WriteFile(conf, []byte("jails: {sshd: {}}\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		d, err := newDaemon(options{config: conf, state: dir, journal: dir, backend: "dryrun", audit: filepath.Join(dir, "none")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.aud = audit.Open(audit.Options{Socket: d.opt.audit, Stderr: os.Stderr})
-		d.firewall.aud, d.problems.aud = d.aud, d.aud
-		d.firewall.host = hostFacts{lacks: map[string]string{}}
-		d.audit = newAuditQueue(d.aud, d.source)
-		be, _, err := d.restore(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.firewall.worker = newFirewallWorker(be, nil, nil, d.firewall.events)
+		d := restored(t)
 		now := time.Now()
 		if stepped {
 			d.clock.wall = now.Add(-year).Round(0) // as if it had been looked at a moment ago
@@ -177,6 +184,30 @@ func TestBanAfterStep(t *testing.T) {
 		if ended := d.eng.Expire(d.checkClock(time.Now()).UnixMicro(), 0); len(ended) > 0 {
 			t.Errorf("stepped %v: ended by the step: %v", stepped, ended)
 		}
-		be.Close()
+	}
+}
+
+// TestPardonAfterStep: a pardon given after the clock was set, before an entry shows that, forgives what was before and nothing later.
+func TestPardonAfterStep(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		d := restored(t)
+		now, mono := time.Now(), monotonic()
+		boot := journal.ID128{1}
+		before := journal.Cursor{BootID: boot, Realtime: uint64(now.Add(-step).UnixMicro()), Monotonic: uint64(mono.Microseconds()), Set: journal.HasAll}
+		d.steps.start(boot, before, 0)
+		d.steps.asleep = sinceBoot() - mono
+		attacker := netip.MustParsePrefix("203.0.113.1/32")
+		d.pardon(attacker, now)
+		after := before
+		after.Realtime, after.Monotonic = uint64(now.Add(time.Second).UnixMicro()), before.Monotonic+1e6
+		if at := d.steps.timeOf(&after); at.Sub(now.Add(time.Second-step)).Abs() > time.Second {
+			t.Errorf("step %s: an entry after it is of %s", step, at)
+		}
+		d.eng.ClockSet(d.steps.entry(&after))
+		for since, want := range map[time.Duration]bool{-time.Minute: true, time.Minute: false} {
+			if got := d.state.Pardoned(attacker.Addr(), now.Add(since).UnixMicro(), (24 * time.Hour).Microseconds()); got != want {
+				t.Errorf("step %s: what happened %s after the pardon is pardoned: %v, want %v", step, since, got, want)
+			}
+		}
 	}
 }

@@ -186,13 +186,13 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail st
 				gone = append(gone, b)
 			}
 		}
-		now := time.Now().UnixMicro()
+		now := time.Now()
 		for _, b := range gone {
 			d.state.Remove(b.Prefix, b.Jail)
-			d.eng.Pardon(b.Prefix, now)
+			d.pardon(b.Prefix, now)
 		}
 		if !all {
-			d.eng.Pardon(p, now)
+			d.pardon(p, now)
 		}
 		d.released(gone, "lifted by hand", by.User)
 		n = len(gone)
@@ -203,3 +203,6 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail st
 	}
 	return &control.Removed{Removed: n}, nil
 }
+
+// pardon forgets what stands against a prefix up to now.
+func (d *daemon) pardon(p netip.Prefix, now time.Time) { d.eng.Pardon(p, d.entryTime(now).UnixMicro()) }

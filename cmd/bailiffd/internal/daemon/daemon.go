@@ -268,10 +268,7 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 // tick does what depends on the time.
 func (d *daemon) tick(now time.Time) {
 	over := d.checkClock(now)
-	// Windows follow the clock of the last entry: if the clock was set since, they move with the next entry. They do not stand still
-	// while bans are kept.
-	d.steps.sleep(sinceBoot() - monotonic())
-	judged := d.journal.judgedUpTo(d.steps.unstepped(now, monotonic()))
+	judged := d.journal.judgedUpTo(d.entryTime(now)) // windows do not stand still while bans are kept
 	if judged != 0 {
 		if adds := d.decided(nil, d.eng.Settle(judged).Bans, over); len(adds) > 0 {
 			d.firewall.worker.add(adds...)

@@ -45,6 +45,7 @@ func (d *daemon) restore(ctx context.Context) (be firewall.Backend, start positi
 	if pos.IsZero() {
 		d.state.TakeCounts() // what was counted belongs to the lost position and would be counted again
 	}
+	d.steps.start(journal.CurrentBoot(), pos.Last(), sinceBoot()-monotonic())
 	trail, err := d.replayTrail(ctx, &saved, pos, now)
 	if err != nil {
 		return nil, start, err
@@ -72,7 +73,6 @@ func (d *daemon) restore(ctx context.Context) (be firewall.Backend, start positi
 		d.problems.happened(audit.KindJournalProblem, "journal position", fmt.Sprintf("%s: reading the last %s of the journal again", lost, d.eng.Window()))
 	}
 	start = d.startPosition(&saved, pos, lost, now)
-	d.steps.start(journal.CurrentBoot(), pos.Last(), sinceBoot()-monotonic())
 	d.announced, err = d.readAnnounced(ctx, start)
 	return be, start, err
 }
@@ -269,7 +269,7 @@ func (d *daemon) replayTrail(ctx context.Context, saved *savedState, pos journal
 		}
 		r.entries++
 		e := j.Entry()
-		changed, err := replayEntry(d.state, fieldsOf(e), e.Realtime, byHand, now.UnixMicro())
+		changed, err := replayEntry(d.state, fieldsOf(e), d.steps.timeOf(&e.Cursor).UnixMicro(), byHand, now.UnixMicro())
 		if err != nil {
 			bad++
 		}
@@ -289,7 +289,7 @@ func (d *daemon) replayTrail(ctx context.Context, saved *savedState, pos journal
 }
 
 // replayEntry repeats what one audit entry says. What the state has already, or has a newer version of, stays as it is.
-func replayEntry(led *state.State, get func(string) string, at uint64, byHand bool, now int64) (changed bool, err error) {
+func replayEntry(led *state.State, get func(string) string, at int64, byHand bool, now int64) (changed bool, err error) {
 	kind, _ := audit.KindOf(get("MESSAGE_ID"))
 	switch kind {
 	case audit.KindBan, audit.KindExtend:
@@ -317,7 +317,7 @@ func replayEntry(led *state.State, get func(string) string, at uint64, byHand bo
 			changed = led.Remove(ev.Prefix, ev.Jail)
 		}
 		if ev.By != "" {
-			led.Pardon(ev.Prefix, int64(at))
+			led.Pardon(ev.Prefix, at)
 		}
 		return changed, nil
 	case audit.KindAllow:
