@@ -27,14 +27,14 @@ DEB_PROVE = qemu-system-x86 e2fsprogs openssh-client
 # However a run ends, what it started ends with it: a test that boots hosts ends when go test does, and that with make.
 HELD = exec setpriv --pdeathsig KILL env
 
-.PHONY: build check test vet staticcheck unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist clean
+.PHONY: build check test vet staticcheck lint unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
-check: vet staticcheck unit
+check: vet staticcheck lint unit
 
-test: deps vet staticcheck race oracle demo e2e
+test: deps vet staticcheck lint race oracle demo e2e
 
 vet:
 	go vet ./...
@@ -44,6 +44,10 @@ vet:
 staticcheck:
 	$(STATICCHECK) ./...
 	$(STATICCHECK) -tags libsystemd $(TAGGED)
+
+# Exported names have comments.
+lint:
+	go run github.com/mgechev/revive@v1.9.0 -config .revive.toml -set_exit_status ./...
 
 unit:
 	go test -timeout 30m ./...

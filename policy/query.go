@@ -14,7 +14,7 @@ import (
 // Allow returns the allow list in force.
 func (g *Engine) Allow() *allow.List { return g.allow }
 
-// Ledger returns the bans in force.
+// State returns the bans in force.
 func (g *Engine) State() *state.State { return g.state }
 
 // Observed returns what jails that only observe would have banned.

@@ -31,6 +31,7 @@ type Entry struct {
 // Kind is the meaning of a line.
 type Kind uint8
 
+// What a line can mean.
 const (
 	None     Kind = iota // no pattern matches
 	Failure              // evidence against Addr

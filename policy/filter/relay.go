@@ -5,6 +5,7 @@ import "bytes"
 // Relay tells whether an entry is a line of a container's output, and who forwarded it.
 type Relay uint8
 
+// Who wrote or forwarded an entry.
 const (
 	Direct    Relay = iota // no: the process in the entry's fields wrote it
 	Forwarded              // yes, or it claims to be; its container fields are not trusted

@@ -32,6 +32,7 @@ const maxDepth = 32
 // Kind says what a Node is.
 type Kind uint8
 
+// The kinds of nodes.
 const (
 	Null   Kind = iota // nothing, ~ or null
 	Scalar             // a word, a number, a text: Value holds it as written

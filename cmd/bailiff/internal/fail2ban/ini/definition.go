@@ -75,6 +75,7 @@ func (d *Definition) Raw(name string) (string, *Option, error) {
 	return "", nil, ErrNoOption
 }
 
+// ErrNoOption says that neither the definition nor what it includes sets an option.
 var ErrNoOption = fmt.Errorf("no such option")
 
 // Value returns an option with all <tags> replaced that the definition has. Others are kept: they belong to regular
@@ -91,6 +92,7 @@ func (d *Definition) Value(name string) (string, *Option, error) {
 // maxTags is how often a tag may occur in a value: fail2ban's own limit.
 const maxTags = 25
 
+// Expand replaces the <tags> of a value of the option user. Tags that the definition does not have stay.
 func (d *Definition) Expand(user, v string) (string, error) {
 	if d.busy == nil {
 		d.busy = make(map[string]bool)

@@ -125,6 +125,7 @@ func (s *resolver) lookup(written, name string) (string, bool) {
 
 func (s *resolver) mark(o *Option) { o.MarkUsed(s.user) }
 
+// MarkUsed notes that an option of the given name uses this one.
 func (o *Option) MarkUsed(by string) {
 	if o.UsedBy == nil {
 		o.UsedBy = make(map[string]bool)

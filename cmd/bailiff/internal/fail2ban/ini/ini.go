@@ -37,6 +37,7 @@ func (o *Option) LineOf(word string) int {
 	return o.Line
 }
 
+// Position returns where the option is set, as FILE:LINE.
 func (o *Option) Position() string { return fmt.Sprintf("%s:%d", o.File, o.Line) }
 
 // Section is a section's options by name.
@@ -67,6 +68,7 @@ type Tree struct {
 	Vars     map[string]string
 }
 
+// NewTree returns an empty configuration whose files are read below root.
 func NewTree(root string) *Tree {
 	return &Tree{Root: root, Sections: make(map[string]*Section), Vars: make(map[string]string)}
 }

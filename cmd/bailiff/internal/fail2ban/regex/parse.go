@@ -25,6 +25,7 @@ const (
 	maxRegexOut = 2048 // the limit of a pattern in a filter file
 )
 
+// Parse reads a regular expression of Python. Errors say what bailiff cannot take over.
 func Parse(s string) (*Node, error) {
 	if len(s) > maxRegexp {
 		return nil, fmt.Errorf("has more than %d bytes", maxRegexp)

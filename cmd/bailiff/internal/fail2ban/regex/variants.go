@@ -17,6 +17,7 @@ type Pattern struct {
 	Once    string // the text that must be unique in the line
 }
 
+// Test is a line that an expression must match, and the address it must find there.
 type Test struct{ Line, Address string }
 
 // strictness is one way to write an expression. No variant assumes that a line begins or ends where the expression leaves
