@@ -79,7 +79,7 @@ func (d *daemon) drain(firewallDone <-chan struct{}, until time.Time) bool {
 // leaveFirewall closes the backends, empties the firewall if that is configured, and returns what has become of the bans. ended
 // says whether the worker has ended; if not, it still uses the backend.
 func (d *daemon) leaveFirewall(ctx context.Context, ended bool) (bans string) {
-	const kept, removed, stuck = "which stay in effect", "removed from the firewall (keep_on_stop: false)", "which could not be removed from the firewall"
+	const kept, removed, stuck = "kept in the firewall", "removed from the firewall (keep_on_stop: false)", "not removed: the firewall failed"
 	keep := d.conf.Firewall.KeepOnStop
 	if !ended {
 		d.aud.Event(audit.KindFirewallError, "firewall, while stopping: it does not answer; the next start repairs it")
