@@ -26,7 +26,8 @@ type action struct {
 	def  *ini.Definition // nil: the file does not exist
 }
 
-// classify returns the kind of an action and, for actionBan, the backend that replaces it. It knows fail2ban's actions by name.
+// classify returns the kind of an action and, for actionBan, the backend that replaces it. It knows fail2ban's actions
+// by name.
 func classify(name string) (kind actionKind, backend string) {
 	base := strings.TrimSuffix(name, ".py")
 	is := func(prefixes ...string) bool {

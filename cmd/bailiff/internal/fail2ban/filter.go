@@ -36,6 +36,12 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		}
 		return true
 	}
+	return im.adminFilter(name, filterName, args, def, from, w, j)
+}
+
+// adminFilter translates an administrator's filter, or uses the built-in filter for the same service. It returns false if neither
+// is possible.
+func (im *importer) adminFilter(name, filterName string, args map[string]string, def *ini.Definition, from *ini.Option, w *jailConfig, j *JailReport) bool {
 	src := im.source(name, filterName, def, from)
 	match, o := im.journalmatch(name, def, from)
 	t, lost, wider := parseJournalMatch(match, im.owner(name))
@@ -62,25 +68,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 		im.logPaths(name, "")
 		return false
 	}
-	if !t.isSet() && builtin == "" {
-		im.logPaths(name, "")
-	} else if _, o := im.value(name, "logpath"); o != nil {
-		im.notNeeded(o, "the journal has the lines of "+t.names())
-	}
-	at := "filters.d/" + src.name + ".yaml trust"
-	for _, why := range lost {
-		im.lost(o, why, "")
-	}
-	for _, term := range wider {
-		im.changed(o, at, fmt.Sprintf("%s: all lines of %s are read", term, t.names()))
-	}
-	switch {
-	case o == nil:
-	case strings.TrimSpace(match) == "":
-		im.notNeeded(o, "it is empty")
-	default:
-		im.carried(o, at)
-	}
+	im.recordSources(name, "filters.d/"+src.name+".yaml trust", match, o, &t, builtin, lost, wider)
 	if builtin != "" && len(t.containers) > 0 && builtinTrust(builtin).requireMessage {
 		builtin, sure = "", false // the built-in filter accepts no lines of containers
 	}
@@ -132,10 +120,34 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	return true
 }
 
-// preferBuiltin reports whether a built-in filter replaces an administrator's filter, with the thresholds of its jail: if the
-// jail has its name, if the administrator's filter includes the stock one's expressions, or if it covers expressions that
-// could not be translated. A filter for a few lines with a threshold of 1 must not impose it on all lines of the service.
-// The same unit does not mean the same lines: PHP and web servers run many applications.
+// recordSources records the outcomes of the options that say where an administrator's filter reads: logpath, and journalmatch,
+// which is o with the value match. The other parameters are the result of parseJournalMatch and the built-in filter whose
+// trust replaces it, if any.
+func (im *importer) recordSources(name, at, match string, o *ini.Option, t *trust, builtin string, lost, wider []string) {
+	if !t.isSet() && builtin == "" {
+		im.logPaths(name, "")
+	} else if _, o := im.value(name, "logpath"); o != nil {
+		im.notNeeded(o, "the journal has the lines of "+t.names())
+	}
+	for _, why := range lost {
+		im.lost(o, why, "")
+	}
+	for _, term := range wider {
+		im.changed(o, at, fmt.Sprintf("%s: all lines of %s are read", term, t.names()))
+	}
+	switch {
+	case o == nil:
+	case strings.TrimSpace(match) == "":
+		im.notNeeded(o, "it is empty")
+	default:
+		im.carried(o, at)
+	}
+}
+
+// preferBuiltin reports whether a built-in filter replaces an administrator's filter, with the thresholds of its jail:
+// if the jail has its name, if the administrator's filter includes the stock one's expressions, or if it covers
+// expressions that could not be translated. A filter for a few lines with a threshold of 1 must not impose it on all
+// lines of the service. The same unit does not mean the same lines: PHP and web servers run many applications.
 func (im *importer) preferBuiltin(name, builtin string, sure, kept bool, like, of int, tr *translation) bool {
 	if known, _, _ := Builtin(name); sure && (known == builtin || jailName(name) == builtin || kept) {
 		return true

@@ -33,9 +33,10 @@ func appendNew(l *[]string, v string) {
 	}
 }
 
-// parseJournalMatch parses a journalmatch (journalctl(1), MATCH): FIELD=value terms, of which those of one field are alternatives;
-// a + or a new line begins another alternative. owner is the UID of the user whose journal is read, "" if unknown.
-// lost are the parts that cannot be trusted; wider are the terms that were dropped, so that more lines are accepted.
+// parseJournalMatch parses a journalmatch (journalctl(1), MATCH): FIELD=value terms, of which those of one field are
+// alternatives; a + or a new line begins another alternative. owner is the UID of the user whose journal is read, "" if
+// unknown. lost are the parts that cannot be trusted; wider are the terms that were dropped, so that more lines are
+// accepted.
 func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
 	t.uid = "any" // the unit identifies the service, whatever user it runs as
 	var uids []string
@@ -154,7 +155,8 @@ func withSuffix(unit string) string {
 	return unit
 }
 
-// journalOwner matches the UID of the user whose journal a backend reads: systemd[journalfiles=/var/log/journal/*/user-1000.journal].
+// journalOwner matches the UID of the user whose journal a backend reads:
+// systemd[journalfiles=/var/log/journal/*/user-1000.journal].
 var journalOwner = regexp.MustCompile(`/user-(\d+)(?:@[^/,"'\]]*)?\.journal`)
 
 func (im *importer) owner(name string) string {

@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -74,7 +75,7 @@ func (im *importer) source(name, filterName string, def *ini.Definition, from *i
 				o = def.Tree.Get("Definition", opt)
 			}
 		}
-		if err != nil && err != ini.ErrNoOption {
+		if err != nil && !errors.Is(err, ini.ErrNoOption) {
 			if o == nil {
 				o = from
 			}
@@ -145,7 +146,8 @@ func (im *importer) source(name, filterName string, def *ini.Definition, from *i
 	return s
 }
 
-// shipped returns the expressions of a filter that come from fail2ban's files. Keys are the option's name and the expression.
+// shipped returns the expressions of a filter that come from fail2ban's files. Keys are the option's name and the
+// expression.
 func (im *importer) shipped(def *ini.Definition) map[string]bool {
 	base := &ini.Definition{Tree: ini.NewTree(im.root), Args: def.Args, Vars: def.Vars}
 	r := &ini.Reader{Tree: base.Tree}
@@ -169,8 +171,8 @@ func (im *importer) shipped(def *ini.Definition) map[string]bool {
 	return shipped
 }
 
-// translateAdditions translates expressions that an administrator added to a filter that is built in, in its .local or in the
-// jail. They become a separate filter and jail.
+// translateAdditions translates expressions that an administrator added to a filter that is built in, in its .local or
+// in the jail. They become a separate filter and jail.
 func (im *importer) translateAdditions(name, filterName string, def *ini.Definition, from *ini.Option, w *jailConfig) {
 	shipped := im.shipped(def)
 	changed := false

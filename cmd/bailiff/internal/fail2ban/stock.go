@@ -42,8 +42,8 @@ var stock = map[string]struct {
 	"common": {}, "apache-common": {}, "botsearch-common": {}, "exim-common": {}, "nginx-error-common": {}, "selinux-common": {},
 }
 
-// Builtin returns the built-in filter that replaces fail2ban's filter of this name, and the mode that the name asks for, "" for the
-// default one. ok is false if there is no such filter.
+// Builtin returns the built-in filter that replaces fail2ban's filter of this name, and the mode that the name asks for,
+// "" for the default one. ok is false if there is no such filter.
 func Builtin(name string) (builtin, mode string, ok bool) {
 	s, ok := stock[name]
 	if !ok {

@@ -99,8 +99,8 @@ func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result
 	return groups, nil
 }
 
-// banGroup bans prefixes with the same end. If the daemon refuses one, because it is allowed for example, it refuses all; they
-// are then sent one by one.
+// banGroup bans prefixes with the same end. If the daemon refuses one, because it is allowed for example, it refuses
+// all; they are then sent one by one.
 func banGroup(e *cli.Env, c *control.Client, b *importBans, jail, duration string, prefixes []string) error {
 	_, err := c.Ban(e.Ctx, control.BanRequest{Prefixes: prefixes, Jail: jail, Duration: duration, Reason: "taken over from fail2ban"})
 	var refused *control.Error
@@ -122,8 +122,8 @@ func banGroup(e *cli.Env, c *control.Client, b *importBans, jail, duration strin
 	return nil
 }
 
-// roundUp extends the rest of a ban by at most 1 %, or to the next minute, so that more bans have the same end. These are sent
-// in one call, and the daemon writes its state file once per call.
+// roundUp extends the rest of a ban by at most 1 %, or to the next minute, so that more bans have the same end. These
+// are sent in one call, and the daemon writes its state file once per call.
 func roundUp(d time.Duration) time.Duration {
 	step := time.Minute
 	for step < d/200 {

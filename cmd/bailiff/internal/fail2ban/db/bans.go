@@ -1,7 +1,7 @@
 // Package db reads the bans in fail2ban's SQLite database. It never writes to the file.
 //
-// The SQLite format is read by hand: a library would add six to eight megabytes to the command, for whole scans of one table. Start
-// reading at Bans.
+// The SQLite format is read by hand: a library would add six to eight megabytes to the command, for whole scans of one
+// table. Start reading at Bans.
 package db
 
 import (
@@ -26,9 +26,9 @@ type Ban struct {
 // maxBanTime is the longest ban in seconds, a century. Longer bans are forever, as in the configuration.
 const maxBanTime = 100 * 365 * 86400
 
-// Bans reads the bans in effect at a time from fail2ban's database, sorted by jail and prefix. banTime returns the duration of a
-// jail's bans in seconds, negative for forever; it is used for databases without durations (before version 0.11). skipped
-// describes rows that are not valid.
+// Bans reads the bans in effect at a time from fail2ban's database, sorted by jail and prefix. banTime returns the
+// duration of a jail's bans in seconds, negative for forever; it is used for databases without durations (before version
+// 0.11). skipped describes rows that are not valid.
 func Bans(path string, now time.Time, banTime func(jail string) float64) (bans []Ban, skipped []string, err error) {
 	d, f, err := openDatabase(path)
 	if err != nil {

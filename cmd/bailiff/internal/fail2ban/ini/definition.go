@@ -1,6 +1,7 @@
 package ini
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -75,8 +76,8 @@ func (d *Definition) Raw(name string) (string, *Option, error) {
 	return "", nil, ErrNoOption
 }
 
-// ErrNoOption says that neither the definition nor what it includes sets an option.
-var ErrNoOption = fmt.Errorf("no such option")
+// ErrNoOption is the error of Raw and Value if a definition has no such option.
+var ErrNoOption = errors.New("no such option")
 
 // Value returns an option with all <tags> replaced that the definition has. Others are kept: they belong to regular
 // expressions (<HOST>) or commands (<ip>).
@@ -117,7 +118,7 @@ func (d *Definition) Expand(user, v string) (string, error) {
 			return "", fmt.Errorf("<%s> refers to itself", tag)
 		}
 		repl, o, err := d.Raw(tag)
-		if err == ErrNoOption {
+		if errors.Is(err, ErrNoOption) {
 			at += loc[1]
 			continue
 		}

@@ -136,6 +136,7 @@ func (o *Option) MarkUsed(by string) {
 // UndefinedError is an undefined reference: %(name)s.
 type UndefinedError string
 
+// Error returns the message, with the reference as it is written.
 func (e UndefinedError) Error() string {
 	return "it refers to " + string(e) + ", which is nowhere defined"
 }

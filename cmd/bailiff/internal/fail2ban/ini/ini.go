@@ -1,11 +1,12 @@
-// Package ini reads fail2ban's configuration files as fail2ban does (jail.conf(5)): Python's ConfigParser with includes, .local files,
-// references as in %(name)s and <tag>, and options in brackets.
+// Package ini reads fail2ban's configuration files as fail2ban does (jail.conf(5)): Python's ConfigParser with includes,
+// .local files, references as in %(name)s and <tag>, and options in brackets.
 //
-// It keeps for each value the file and line that it comes from and which other options use it. It runs nothing, resolves no
-// names and writes nothing. All sizes, depths and numbers of files are bounded.
+// It keeps for each value the file and line that it comes from and which other options use it. It runs nothing, resolves
+// no names and writes nothing. All sizes, depths and numbers of files are bounded.
 //
-// There is no library with these semantics: Go's INI libraries know neither ConfigParser's comments and continuation lines nor
-// fail2ban's includes. Start reading at Reader.ReadAll, which fills a Tree; Definition reads a filter or an action.
+// There is no library with these semantics: Go's INI libraries know neither ConfigParser's comments and continuation
+// lines nor fail2ban's includes. Start reading at Reader.ReadAll, which fills a Tree; Definition reads a filter or an
+// action.
 package ini
 
 import (
@@ -37,7 +38,7 @@ func (o *Option) LineOf(word string) int {
 	return o.Line
 }
 
-// Position returns where the option is set, as FILE:LINE.
+// Position returns the file and line: "FILE:LINE".
 func (o *Option) Position() string { return fmt.Sprintf("%s:%d", o.File, o.Line) }
 
 // Section is a section's options by name.
@@ -68,7 +69,7 @@ type Tree struct {
 	Vars     map[string]string
 }
 
-// NewTree returns an empty configuration whose files are read below root.
+// NewTree returns an empty tree. root is fail2ban's configuration folder.
 func NewTree(root string) *Tree {
 	return &Tree{Root: root, Sections: make(map[string]*Section), Vars: make(map[string]string)}
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// dates and datesInBrackets match dates that fail2ban removes from a line before matching, so that expressions begin with the
-// blank after the date or contain []. In the journal's message the date is still there.
+// dates and datesInBrackets match dates that fail2ban removes from a line before matching, so that expressions begin
+// with the blank after the date or contain []. In the journal's message the date is still there.
 var dates = func() *Node {
 	n, err := Parse(`(?:\d+/\d+/\d+ \d+:\d+:\d+|\d+-\d+-\d+T\d+:\S+|\d+-\d+-\d+ \d+:\S+|\[\d+-\d+-\d+ \d+:\S+\])`)
 	if err != nil {

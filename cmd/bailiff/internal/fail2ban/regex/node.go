@@ -1,8 +1,8 @@
-// Package regex rewrites fail2ban's regular expressions (Python's syntax with tags such as <HOST>) as patterns of bailiff's filters:
-// templates where possible, else regular expressions for RE2.
+// Package regex rewrites fail2ban's regular expressions (Python's syntax with tags such as <HOST>) as patterns of
+// bailiff's filters: templates where possible, else regular expressions for RE2.
 //
-// What RE2 cannot express, or what would let an attacker choose the address, is an error that says why. The package matches no
-// log lines; whether a pattern is safe is decided by the filter loader's tests.
+// What RE2 cannot express, or what would let an attacker choose the address, is an error that says why. The package
+// matches no log lines; whether a pattern is safe is decided by the filter loader's tests.
 //
 // It parses by hand because Go's regexp/syntax rejects Python's lookarounds and fail2ban's tags, and a library that
 // understands Python's syntax (regexp2) needs exponential time for some inputs. Start reading at Parse and NewVariants.

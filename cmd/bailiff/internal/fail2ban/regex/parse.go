@@ -25,7 +25,8 @@ const (
 	maxRegexOut = 2048 // the limit of a pattern in a filter file
 )
 
-// Parse reads a regular expression of Python. Errors say what bailiff cannot take over.
+// Parse parses one of fail2ban's expressions. An error is a predicate, to be appended to the name of the expression; it names
+// what is not valid, or not supported by RE2.
 func Parse(s string) (*Node, error) {
 	if len(s) > maxRegexp {
 		return nil, fmt.Errorf("has more than %d bytes", maxRegexp)

@@ -31,16 +31,16 @@ type strictness struct {
 	peer       bool // with once: a port follows the address
 }
 
-// Variants are the ways to write one expression, the most faithful first. Each consists of the patterns that a filter needs for it, in
-// order.
+// Variants are the ways to write one expression, the most faithful first. Each consists of the patterns that a filter
+// needs for it, in order.
 type Variants struct {
 	Patterns [][]Pattern
 	Open     bool   // the expression does not say where a line begins or ends
 	NotOnce  string // why no variant relies on the text before the address being unique in the line
 }
 
-// NewVariants writes an expression for a filter. prefix is the filter's prefregex or nil; name is the first pattern's name, and the
-// beginning of the others'.
+// NewVariants writes an expression for a filter. prefix is the filter's prefregex or nil; name is the first pattern's
+// name, and the beginning of the others'.
 //
 // If free text may stand on both sides of the address, an attacker could place an address of their choice. Such a line
 // counts only if there is no doubt which address the daemon wrote.
