@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 	"bailiff/policy/allow"
@@ -23,7 +24,7 @@ func (im *importer) allowAddresses(name, v string, o *ini.Option) {
 		}
 	}
 	v = strings.Join(lines, "\n")
-	for _, w := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' || r == '\t' }) {
+	for _, w := range splitList(v) {
 		whole++
 		entry, err := allowEntry(w)
 		if err != nil {
@@ -48,6 +49,11 @@ func (im *importer) allowAddresses(name, v string, o *ini.Option) {
 	default:
 		im.changed(o, "allow.d/fail2ban.list", fmt.Sprintf("was allowed only in jail %s, is allowed in all jails now", name))
 	}
+}
+
+// splitList splits a list at commas and white space.
+func splitList(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 }
 
 // allowEntry converts an entry of ignoreip.

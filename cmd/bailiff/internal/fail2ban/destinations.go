@@ -70,7 +70,7 @@ func (im *importer) addDestination(name string, a action, from *ini.Option) {
 		if to == "" {
 			to = "root"
 		}
-		for _, one := range strings.FieldsFunc(to, func(c rune) bool { return c == ',' || c == ' ' }) {
+		for _, one := range splitList(to) {
 			if !config.ValidRecipient(one) {
 				lost(fmt.Sprintf("%q is not a valid mail address", clip(one)))
 				return
@@ -211,7 +211,7 @@ func (r *destinations) write(line func(string, ...any), im *importer) {
 		switch t.kind {
 		case config.TypeMail:
 			var to []string
-			for _, one := range strings.FieldsFunc(t.to, func(c rune) bool { return c == ',' || c == ' ' }) {
+			for _, one := range splitList(t.to) {
 				to = append(to, strconv.Quote(one))
 			}
 			line("      to: [%s]", strings.Join(to, ", "))

@@ -81,8 +81,7 @@ func (im *importer) adminFilter(name, filterName string, args map[string]string,
 	if sure && (o == nil || !im.adminFile(o.File) || len(slices.Concat(b.missingFrom(&t).units, b.missingFrom(&t).slices, t.containers, t.userUnits)) == 0) {
 		// The built-in filter's trust, including executables, holds for the administrator's expressions, too.
 		src.trust = builtinTrust(builtin)
-		src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
-		src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
+		src.remove(shipped)
 	}
 	like, of := 0, 0
 	if builtin != "" {
@@ -177,6 +176,8 @@ func countShared(fail []expression, builtin string) (like, of int) {
 	}
 	return like, of
 }
+
+const hintFilter = "write your own filter: see FILTERS in bailiff.yaml(5)"
 
 const hintUnit = "name the source of the lines in the filter and import again: journalmatch = _SYSTEMD_UNIT=NAME.service, CONTAINER_NAME=NAME, or _SYSTEMD_USER_UNIT=NAME.service _UID=1000 (systemctl status PID shows the unit of a process)"
 

@@ -176,7 +176,7 @@ func (im *importer) importJail(name string) {
 		if j.Why == "" {
 			j.Why = "none of its expressions could be translated"
 		}
-		hint := "write your own filter: see FILTERS in bailiff.yaml(5)"
+		hint := hintFilter
 		if j.Of == 0 {
 			hint = hintUnit
 		}

@@ -18,7 +18,7 @@ var portNames = map[string]string{
 
 // portList converts the ports of an action to words for `ports`; none means all ports. bad are those that are not valid.
 func portList(ports, protocols string) (words []string, bad []string) {
-	protos := strings.FieldsFunc(strings.ToLower(protocols), func(r rune) bool { return r == ',' || r == ' ' })
+	protos := splitList(strings.ToLower(protocols))
 	if len(protos) == 0 {
 		protos = []string{"tcp"}
 	}
@@ -27,7 +27,7 @@ func portList(ports, protocols string) (words []string, bad []string) {
 			protos = []string{"tcp", "udp"}
 		}
 	}
-	for _, w := range strings.FieldsFunc(ports, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' }) {
+	for _, w := range splitList(ports) {
 		if n, ok := portNames[strings.ToLower(w)]; ok {
 			w = n
 		}

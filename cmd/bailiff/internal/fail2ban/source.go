@@ -171,6 +171,12 @@ func (im *importer) shipped(def *ini.Definition) map[string]bool {
 	return shipped
 }
 
+// remove removes shipped expressions.
+func (s *source) remove(shipped map[string]bool) {
+	s.fail = slices.DeleteFunc(s.fail, func(e expression) bool { return shipped["failregex"+e.text] })
+	s.ignore = slices.DeleteFunc(s.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
+}
+
 // translateAdditions translates expressions that an administrator added to a filter that is built in, in its .local or
 // in the jail. They become a separate filter and jail.
 func (im *importer) translateAdditions(name, filterName string, def *ini.Definition, from *ini.Option, w *jailConfig) {
@@ -183,7 +189,7 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 		if o := im.jails.Get(name, opt); o != nil && (opt == "failregex" || opt == "ignoreregex") {
 			changed = true
 		} else if o != nil && opt == "prefregex" {
-			im.lost(o, "our filter "+w.filter+" has its own patterns", "write your own filter: see FILTERS in bailiff.yaml(5)")
+			im.lost(o, "our filter "+w.filter+" has its own patterns", hintFilter)
 		} else if o != nil && opt == "maxlines" {
 			im.notNeeded(o, "each line is matched by itself; lines of one connection are correlated")
 		}
@@ -213,11 +219,10 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 			im.lost(o, "our filter "+w.filter+" replaces fail2ban's and has no such setting", "see bailiff filter show "+w.filter)
 		}
 	}
-	src.fail = slices.DeleteFunc(src.fail, func(e expression) bool { return shipped["failregex"+e.text] })
-	src.ignore = slices.DeleteFunc(src.ignore, func(e expression) bool { return shipped["ignoreregex"+e.text] })
+	src.remove(shipped)
 	if len(src.fail) == 0 {
 		for _, e := range src.ignore {
-			im.lost(e.from, fmt.Sprintf("ignoreregex %q: our filter %s has its own exceptions", printable(text.Clip(e.text, 160)), w.filter), "write your own filter: see FILTERS in bailiff.yaml(5)")
+			im.lost(e.from, fmt.Sprintf("ignoreregex %q: our filter %s has its own exceptions", printable(text.Clip(e.text, 160)), w.filter), hintFilter)
 		}
 		return
 	}

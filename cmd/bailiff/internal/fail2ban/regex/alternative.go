@@ -1,6 +1,7 @@
 package regex
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -124,6 +125,15 @@ func stripEnds(n *Node) alternative {
 		}
 	}
 	w.node = &Node{kind: kindSequence, subs: subs}
+	return w
+}
+
+// withoutHead removes a spelled-out head of the line. expr is the expression that w was made of: if it has the prefix, there is
+// no such head.
+func (w alternative) withoutHead(expr *Node) alternative {
+	if rest, ok := cutHead(w.node); ok && !has(expr, kindPrefix) {
+		w.node, w.begins = rest, true
+	}
 	return w
 }
 
@@ -282,6 +292,8 @@ func combine(pre *Node, w alternative) (*Node, error) {
 	return n, nil
 }
 
+var errLookaround = errors.New("has a lookahead or lookbehind ((?!…), (?=…)), which RE2 does not support")
+
 // patterns writes an alternative as patterns: exceptions for each (?!…), then the pattern itself.
 func (w alternative) patterns(name string, f strictness) ([]Pattern, error) {
 	kind := "failure"
@@ -308,7 +320,7 @@ func (w alternative) patterns(name string, f strictness) ([]Pattern, error) {
 			break
 		}
 		if has(guard, kindLookaround) || i > 8 {
-			return nil, fmt.Errorf("has a lookahead or lookbehind ((?!…), (?=…)), which RE2 does not support")
+			return nil, errLookaround
 		}
 		if kind == "context" || kind == "success" {
 			return nil, fmt.Errorf("has a lookahead ((?!…)) in a line that is not a failure")
@@ -321,7 +333,7 @@ func (w alternative) patterns(name string, f strictness) ([]Pattern, error) {
 		n = rest
 	}
 	if has(n, kindLookaround) {
-		return nil, fmt.Errorf("has a lookahead or lookbehind ((?!…), (?=…)), which RE2 does not support")
+		return nil, errLookaround
 	}
 	subs := flatten(n)
 	for f.once && len(subs) > 0 && subs[len(subs)-1].kind == kindWordBoundary { // an address ends there anyway

@@ -11,10 +11,7 @@ func Compile(expr string) (list []*regexp.Regexp) {
 		return nil
 	}
 	for _, alt := range splitAlternatives(n) {
-		w := stripEnds(alt)
-		if cut, ok := cutHead(w.node); ok && !has(alt, kindPrefix) {
-			w.node, w.begins = cut, true
-		}
+		w := stripEnds(alt).withoutHead(alt)
 		text, err := (&regexpWriter{}).write(w.node)
 		if err != nil {
 			continue

@@ -63,10 +63,7 @@ func NewVariants(n, pre *Node, name string) (*Variants, error) {
 			}
 			w = stripEnds(whole)
 		}
-		if cut, ok := cutHead(w.node); ok && !has(alt, kindPrefix) {
-			w.node, w.begins = cut, true
-		}
-		alternatives = append(alternatives, w)
+		alternatives = append(alternatives, w.withoutHead(alt))
 	}
 	a := &Variants{Open: slices.ContainsFunc(alternatives, func(w alternative) bool { return !w.begins || !w.ends })}
 	tried := make(map[string]bool)

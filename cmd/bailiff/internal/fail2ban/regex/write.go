@@ -71,7 +71,7 @@ func (e *regexpWriter) write(n *Node) (string, error) {
 		}
 		return `\[?(?P<addr>` + text + `)\]?`, nil
 	case kindLookaround:
-		return "", fmt.Errorf("has a lookahead or lookbehind ((?!…), (?=…)), which RE2 does not support")
+		return "", errLookaround
 	case kindSequence:
 		var b strings.Builder
 		for _, s := range n.subs {
