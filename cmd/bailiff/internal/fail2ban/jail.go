@@ -167,9 +167,9 @@ func (im *importer) importJail(name string) {
 		return
 	}
 	w.ports = ports
-	if len(w.name) > 16 && len(w.ports) > 0 {
+	if len(w.name) > maxNameWithPorts && len(w.ports) > 0 {
 		w.ports = nil
-		im.changed(im.jails.Get(name, "port"), at+".ports: all", "a jail with a name of more than 16 characters cannot have ports: all ports are blocked")
+		im.changed(im.jails.Get(name, "port"), at+".ports: all", fmt.Sprintf("a jail with a name of more than %d characters cannot have ports: all ports are blocked", maxNameWithPorts))
 	}
 	im.jailTimes(name, at, w)
 	if !im.filter(name, filterName, args, from, w, &j) {

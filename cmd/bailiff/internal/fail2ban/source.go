@@ -232,7 +232,7 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 		src.trust.slices = append(slices.Clone(src.trust.slices), w.trust.slices...)
 		src.trust.containers, src.trust.userUnits = w.trust.containers, w.trust.userUnits
 	}
-	if wholly := filepath.Join(im.root, "filter.d", filterName+".conf"); len(t.containers) > 0 && builtinTrust(w.filter).requireMessage && im.adminFile(wholly) {
+	if conf := filepath.Join(im.root, "filter.d", filterName+".conf"); len(t.containers) > 0 && builtinTrust(w.filter).requireMessage && im.adminFile(conf) {
 		src.trust = t // the built-in filter accepts no lines of containers, the additions do
 	}
 	src.name = filterID(filterName) + "-local"

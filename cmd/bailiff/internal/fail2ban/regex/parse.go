@@ -129,7 +129,7 @@ func (p *parser) repeat(a *Node) (*Node, error) {
 				n.max, _ = strconv.Atoi(m[3])
 			}
 			if n.min > maxRepeat || n.max > maxRepeat {
-				return nil, fmt.Errorf("repeats something more than %d times, which RE2 does not", maxRepeat)
+				return nil, fmt.Errorf("has a repetition of more than %d, which RE2 does not support", maxRepeat)
 			}
 			p.i += len(m[0]) - 1
 		default:
@@ -140,11 +140,11 @@ func (p *parser) repeat(a *Node) (*Node, error) {
 			n.lazy = true
 			p.i++
 		} else if p.i < len(p.s) && p.s[p.i] == '+' {
-			return nil, fmt.Errorf("has a possessive quantifier (%s), which RE2 does not know", p.s[max(0, p.i-4):p.i+1])
+			return nil, fmt.Errorf("has a possessive quantifier (%s), which RE2 does not support", p.s[max(0, p.i-4):p.i+1])
 		}
 		switch a.kind {
 		case kindBegin, kindEnd, kindWordBoundary, kindLookaround:
-			return nil, fmt.Errorf("repeats what has no length")
+			return nil, fmt.Errorf("repeats an anchor or a lookaround")
 		}
 		a = n
 	}
@@ -176,7 +176,7 @@ func (p *parser) atom() (*Node, error) {
 			}
 		}
 	case '*', '+', '?':
-		return nil, fmt.Errorf("is not a regular expression: %q repeats nothing", string(c))
+		return nil, fmt.Errorf("is not a regular expression: nothing to repeat before %q", string(c))
 	case PrefixMark:
 		p.i += size
 		return &Node{kind: kindPrefix}, nil
@@ -189,7 +189,7 @@ func (p *parser) atom() (*Node, error) {
 	return &Node{kind: kindLiteral, r: c}, nil
 }
 
-// tag reads fail2ban's own: <HOST> and its kin, <F-NAME>…</F-NAME>, <F-NAME/>, <SKIPLINES>.
+// tag parses fail2ban's tags: <HOST> and similar ones, <F-NAME>…</F-NAME>, <F-NAME/>, <SKIPLINES>.
 func (p *parser) tag(m []string) (*Node, bool, error) {
 	name := m[2]
 	switch name {
