@@ -1,9 +1,9 @@
-// Package audit writes the daemon's own journal entries: every decision with its evidence, under a fixed MESSAGE_ID for
-// each kind, so that the journal itself tells who was banned, when, and why. It decides nothing, reads no journal, and
-// never makes the daemon wait: entries go through a bounded queue.
+// Package audit writes bailiff's own journal entries: every decision with its evidence, with a fixed MESSAGE_ID for each kind, so that
+// the journal shows who was banned, when and why. Entries go through a bounded queue, so a hung journald never blocks the daemon. The
+// package decides nothing and reads no journal.
 //
-// Start reading at Writer (writer.go). kind.go holds the kinds and their ids, event.go the entries about bans and how
-// they are read back, native.go journald's wire format.
+// Start reading at Writer (writer.go). kind.go holds the kinds and their ids, event.go the entries about bans, parse.go reads these back,
+// and native.go implements journald's protocol.
 package audit
 
 import (
@@ -15,24 +15,23 @@ import (
 // Unit is the service that writes the audit trail. Entries count as ours only if journald reports this unit.
 const Unit = "bailiff.service"
 
-// Priority is syslog's, as in PRIORITY=.
+// Priority is a syslog priority, as in PRIORITY=.
 type Priority = journal.Priority
 
-// The priorities in use.
+// Priorities.
 const (
 	Crit    = journal.PriCrit
 	Err     = journal.PriErr
 	Warning = journal.PriWarning
 	Notice  = journal.PriNotice
 	Info    = journal.PriInfo
-	Debug   = journal.PriDebug
 )
 
-// Field is one field of an entry. A name may come several times in one entry: journald keeps all values, and a match on
-// any of them finds the entry.
+// Field is one field of an entry. An entry may have several fields of the same name: journald keeps all values, and a match on any of them
+// finds the entry.
 type Field struct{ Name, Value string }
 
-// Entry is one journal entry of ours.
+// Entry is one journal entry to be written.
 type Entry struct {
 	Kind     Kind // KindLog: no MESSAGE_ID
 	Priority Priority
@@ -40,12 +39,12 @@ type Entry struct {
 	Fields   []Field
 }
 
-// Event is an entry of a kind at that kind's usual priority.
+// Event is an entry of a kind at the kind's usual priority.
 func Event(k Kind, message string, fields ...Field) Entry {
 	return Entry{Kind: k, Priority: k.Priority(), Message: message, Fields: fields}
 }
 
-// encode gives the entry in journald's native format.
+// encode returns the entry in journald's native format.
 func (e *Entry) encode(identifier string) []byte {
 	b := make([]byte, 0, 512+len(e.Message))
 	b = appendField(b, "MESSAGE", e.Message)

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -11,77 +10,78 @@ import (
 
 // Fields of audit entries. Their meaning is part of the interface: scripts, bailiff-report and `bailiff why` read them.
 const (
-	FieldAddress  = "BAILIFF_ADDRESS"   // address or prefix, as one looks for it: bare for a single address; may come several times
-	FieldPrefix   = "BAILIFF_PREFIX"    // always a prefix, 192.0.2.7/32
-	FieldJail     = "BAILIFF_JAIL"      //
-	FieldBanID    = "BAILIFF_BAN_ID"    // the same for one ban in all entries about it
+	FieldAddress  = "BAILIFF_ADDRESS" // address or prefix as people search for it: without length for a single address; may come several times
+	FieldPrefix   = "BAILIFF_PREFIX"  // always a prefix, 192.0.2.7/32
+	FieldJail     = "BAILIFF_JAIL"
+	FieldBanID    = "BAILIFF_BAN_ID"    // the same in all entries about one ban
 	FieldFirst    = "BAILIFF_FIRST"     // time of the first failure that counted, RFC 3339
-	FieldSince    = "BAILIFF_SINCE"     // time of the entry that was one too many, RFC 3339
+	FieldSince    = "BAILIFF_SINCE"     // time of the entry that led to the ban, RFC 3339
 	FieldUntil    = "BAILIFF_UNTIL"     // RFC 3339, or "forever"
-	FieldFailures = "BAILIFF_FAILURES"  // attempts to log in that led to it
+	FieldFailures = "BAILIFF_FAILURES"  // failed attempts that led to the ban
 	FieldCount    = "BAILIFF_BAN_COUNT" // 1 for the first ban of the prefix, 2 for the second, …
-	FieldScope    = "BAILIFF_SCOPE"     // the ports that are closed; absent: all traffic
-	FieldEvidence = "BAILIFF_EVIDENCE"  // journal cursors, one a line, oldest first
+	FieldScope    = "BAILIFF_SCOPE"     // the ports closed; absent: all traffic
+	FieldEvidence = "BAILIFF_EVIDENCE"  // journal cursors, one per line, oldest first
 	FieldBackend  = "BAILIFF_BACKEND"   // firewall backend
 	FieldList     = "BAILIFF_LIST"      // name of a published allow list
-	FieldReason   = "BAILIFF_REASON"    // failures, slow, account or network; what was given with a ban by hand
-	FieldBy       = "BAILIFF_BY"        // user who asked for it; absent for what the daemon decided
+	FieldReason   = "BAILIFF_REASON"    // failures, slow, account or network; for a ban by hand the reason given
+	FieldBy       = "BAILIFF_BY"        // user who asked for it; absent for decisions of the daemon
 	FieldRestored = "BAILIFF_RESTORED"  // "1": not a new decision, do not report it again
-	FieldWide     = "BAILIFF_WIDE"      // "1": a neighbourhood, because many of its addresses attacked at once
+	FieldWide     = "BAILIFF_WIDE"      // "1": a network, because many of its addresses attacked at once
 	FieldLifted   = "BAILIFF_LIFTED"    // bans that an allow entry lifted
 
-	// FieldUnreported is "1" on a ban that was made while nobody wanted reports: it is not reported once somebody does.
+	// FieldUnreported is "1" on a ban made while reports were disabled: it is not reported when they are enabled.
 	FieldUnreported = "BAILIFF_UNREPORTED"
 
-	// Of bailiff-report's entries. Where an entry is about several reports, FieldBanID and FieldAddress come several times.
+	// Of bailiff-report's entries. If an entry is about several reports, FieldBanID and FieldAddress come several times.
 	FieldDestination = "BAILIFF_DESTINATION" // where a report went
-	FieldItem        = "BAILIFF_ITEM"        // name of what was delivered in one go, the same in every attempt: report.Item's Key
-	FieldReceipt     = "BAILIFF_RECEIPT"     // what the destination answered
-	FieldError       = "BAILIFF_ERROR"       // why it did not take it
+	FieldItem        = "BAILIFF_ITEM"        // key of what was delivered together, the same in every attempt
+	FieldReceipt     = "BAILIFF_RECEIPT"     // the destination's answer
+	FieldError       = "BAILIFF_ERROR"       // why the destination did not accept it
 )
 
-// Forever is how an end that never comes is written.
+// Forever is the text of an end that never comes.
 const Forever = "forever"
 
-// What one entry may hold at most. Beyond it the newest are kept: they are the ones that led to the ban.
+// Limits of one entry. The newest cursors and addresses are kept: they led to the ban.
 const (
 	maxEvidence  = 1024 // cursors; 160 KiB
-	maxAddresses = 64   // journald keeps 1,024 fields an entry
+	maxAddresses = 64   // journald keeps 1,024 fields per entry
 	maxText      = 1024 // bytes of a reason given by hand
 )
 
-// timeFormat is RFC 3339 with the journal's own microseconds.
+// timeFormat is RFC 3339 with the journal's resolution, microseconds.
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
-// reasons are what the daemon bans for beside the usual, in words.
+// reasons are the texts of the less usual reasons.
 var reasons = map[string]string{
 	"slow":    "slowly",
 	"account": "on an account that many addresses attack",
 }
 
-// BanEvent is a ban, the extension of one, or what a jail that only observes would have banned. No user name is part of it: a mistyped one may be a password.
+// BanEvent is a ban, the extension of a ban, or what a jail that only observes would have banned. It contains no user name: a mistyped one may
+// be a password.
 type BanEvent struct {
 	Prefix    netip.Prefix // masked
-	Addresses []netip.Addr // of the failures, where Prefix is wider than one address
+	Addresses []netip.Addr // of the failures, if Prefix is wider than one address
 	Jail      string
 	ID        string
-	First     time.Time // of the failures that counted; zero: not known
+	First     time.Time // of the failures that counted; zero: unknown
 	Since     time.Time
-	Until     time.Time // zero: for ever
+	Until     time.Time // zero: forever
 	Failures  int
 	Count     int      // 1 for the first ban of the prefix, 2 for the second, …
-	Scope     string   // the ports that are closed, as state.Ban has them; "": all traffic
+	Scope     string   // the ports closed, as in state.Ban; "": all traffic
 	Evidence  []string // journal cursors, oldest first
 	Backend   string
-	Reason    string // failures, slow, account or network; of a ban by hand what was given
-	By        string // user name, of a ban by hand
+	Reason    string // failures, slow, account or network; for a ban by hand the reason given
+	By        string // user name, for a ban by hand
 	Restored  bool
 	Wide      bool
 
 	Unreported bool
 }
 
-// Entry is the event as a journal entry of kind KindBan, KindExtend or KindObserved.
+// Entry returns the event as an entry of kind KindBan, KindExtend or KindObserved.
 func (e BanEvent) Entry(k Kind) Entry {
 	f := prefixFields(e.Prefix, e.Addresses)
 	f = append(f, Field{FieldJail, e.Jail}, Field{FieldBanID, e.ID})
@@ -101,7 +101,7 @@ func (e BanEvent) Entry(k Kind) Entry {
 	return Event(k, e.message(k), f...)
 }
 
-// message is what a person reads: ban 192.0.2.7 (sshd): 5 failures in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)
+// message is the text for people: ban 192.0.2.7 (sshd): 5 attempts in 3m10s, until 2026-11-24 19:17:00 UTC (48h, 1st time)
 func (e *BanEvent) message(k Kind) string {
 	var b strings.Builder
 	word := k.String()
@@ -173,13 +173,13 @@ type UnbanEvent struct {
 	Prefix netip.Prefix
 	Jail   string
 	ID     string
-	Since  time.Time // of the ban; zero: not known
-	Until  time.Time // as it was; zero: for ever
-	Reason string    // "expired", "allowed", or what an operator said
+	Since  time.Time // of the ban; zero: unknown
+	Until  time.Time // zero: forever
+	Reason string    // "expired", "allowed", or the reason an operator gave
 	By     string
 }
 
-// Entry is the event as a journal entry.
+// Entry returns the event as an entry of kind KindUnban.
 func (e UnbanEvent) Entry() Entry {
 	f := prefixFields(e.Prefix, nil)
 	f = append(f, Field{FieldJail, e.Jail}, Field{FieldBanID, e.ID})
@@ -203,16 +203,16 @@ func (e UnbanEvent) Entry() Entry {
 	return Event(KindUnban, b.String(), f...)
 }
 
-// AllowEvent is an allow entry put in or taken away at run time.
+// AllowEvent is an allow entry added or removed at run time.
 type AllowEvent struct {
 	Prefix  netip.Prefix
-	Until   time.Time // zero: for ever
+	Until   time.Time // zero: forever
 	Comment string
 	By      string
 	Lifted  int // bans that it ended
 }
 
-// Entry is the event as a journal entry of kind KindAllow or KindDisallow.
+// Entry returns the event as an entry of kind KindAllow or KindDisallow.
 func (e AllowEvent) Entry(k Kind) Entry {
 	f := prefixFields(e.Prefix, nil)
 	msg := fmt.Sprintf("%s %s", k, Address(e.Prefix))
@@ -235,116 +235,7 @@ func (e AllowEvent) Entry(k Kind) Entry {
 	return Event(k, msg, f...)
 }
 
-// ParseBan reads an entry of kind KindBan, KindExtend or KindObserved back. get returns the (first) value of a field, "" when absent.
-// Addresses are not read back. Whether the entry is ours is for the caller to know, by _SYSTEMD_UNIT.
-func ParseBan(get func(field string) string) (BanEvent, error) {
-	p := parser{get: get}
-	e := BanEvent{
-		Prefix: p.prefix(), Jail: p.must(FieldJail), ID: p.must(FieldBanID),
-		First: p.time(FieldFirst, false), Since: p.time(FieldSince, true), Until: p.until(),
-		Failures: p.number(FieldFailures), Count: p.number(FieldCount), Scope: get(FieldScope), Backend: get(FieldBackend),
-		Reason: get(FieldReason), By: get(FieldBy), Restored: get(FieldRestored) == "1", Wide: get(FieldWide) == "1",
-		Unreported: get(FieldUnreported) == "1",
-	}
-	if s := get(FieldEvidence); s != "" {
-		if strings.Count(s, "\n") >= maxEvidence {
-			p.fail(FieldEvidence, "more cursors than a ban has")
-		} else {
-			e.Evidence = strings.Split(s, "\n")
-		}
-	}
-	if !e.Until.IsZero() && e.Until.Before(e.Since) {
-		p.fail(FieldUntil, "before "+FieldSince)
-	}
-	return e, p.err
-}
-
-// ParseUnban reads an entry of kind KindUnban back.
-func ParseUnban(get func(field string) string) (UnbanEvent, error) {
-	p := parser{get: get}
-	e := UnbanEvent{
-		Prefix: p.prefix(), Jail: p.must(FieldJail), ID: p.must(FieldBanID),
-		Since: p.time(FieldSince, false), Until: p.until(), Reason: get(FieldReason), By: get(FieldBy),
-	}
-	return e, p.err
-}
-
-// ParseAllow reads an entry of kind KindAllow back; of one of kind KindDisallow only Prefix, Comment and By are set.
-func ParseAllow(get func(field string) string) (AllowEvent, error) {
-	p := parser{get: get}
-	e := AllowEvent{Prefix: p.prefix(), Comment: get(FieldReason), By: get(FieldBy)}
-	if get(FieldUntil) != "" {
-		e.Until, e.Lifted = p.until(), p.number(FieldLifted)
-	}
-	return e, p.err
-}
-
-// parser keeps the first error.
-type parser struct {
-	get func(string) string
-	err error
-}
-
-func (p *parser) fail(field, why string) {
-	if p.err == nil {
-		p.err = fmt.Errorf("audit entry: %s: %s", field, why)
-	}
-}
-
-func (p *parser) must(field string) string {
-	s := p.get(field)
-	if s == "" {
-		p.fail(field, "missing")
-	}
-	return s
-}
-
-func (p *parser) prefix() netip.Prefix {
-	s := p.must(FieldPrefix)
-	x, err := netip.ParsePrefix(s)
-	switch {
-	case err != nil:
-		p.fail(FieldPrefix, strconv.Quote(cut(s))+" is not a prefix")
-	case x != x.Masked():
-		p.fail(FieldPrefix, strconv.Quote(s)+" has bits behind its length")
-	case x.Addr().Is4In6():
-		p.fail(FieldPrefix, strconv.Quote(s)+" is an IPv4 address in IPv6 clothes")
-	}
-	return x
-}
-
-func (p *parser) time(field string, must bool) time.Time {
-	s := p.get(field)
-	if s == "" && !must {
-		return time.Time{}
-	}
-	t, err := time.Parse(time.RFC3339Nano, p.must(field))
-	if err != nil {
-		p.fail(field, strconv.Quote(cut(s))+" is not a time")
-	}
-	return t
-}
-
-func (p *parser) until() time.Time {
-	if p.get(FieldUntil) == Forever {
-		return time.Time{}
-	}
-	return p.time(FieldUntil, true)
-}
-
-func (p *parser) number(field string) int {
-	s := p.must(field)
-	n, err := strconv.Atoi(s)
-	if err == nil && n < 0 {
-		err = errors.New("negative")
-	}
-	if err != nil {
-		p.fail(field, strconv.Quote(cut(s))+" is not a count")
-	}
-	return n
-}
-
-// Address is how a prefix is looked for: the bare address where it holds just one.
+// Address is the text by which people search for a prefix: the address without length if it holds just one.
 func Address(p netip.Prefix) string {
 	if p.IsSingleIP() {
 		return p.Addr().String()
@@ -396,7 +287,7 @@ func formatUntil(t time.Time) string {
 	return formatTime(t)
 }
 
-// cut shortens a text given by hand, at a character's border.
+// cut truncates a text given by hand, at the boundary of a character.
 func cut(s string) string {
 	if len(s) <= maxText {
 		return s
@@ -404,7 +295,7 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s[:maxText], "") + "…"
 }
 
-// Duration writes a duration for people: the two largest units of d, h, m and s, days from three on.
+// Duration is a duration for people: the two largest units of d, h, m and s, with days from three days on.
 func Duration(d time.Duration) string {
 	if d < 0 {
 		return "-" + Duration(-d)

@@ -148,8 +148,8 @@ func TestParseBanRefuses(t *testing.T) {
 	for _, c := range []struct{ field, value, want string }{
 		{FieldPrefix, "", "BAILIFF_PREFIX: missing"},
 		{FieldPrefix, "192.0.2.7", `"192.0.2.7" is not a prefix`},
-		{FieldPrefix, "192.0.2.7/24", "bits behind"},
-		{FieldPrefix, "::ffff:192.0.2.7/128", "IPv6 clothes"},
+		{FieldPrefix, "192.0.2.7/24", "bits set beyond"},
+		{FieldPrefix, "::ffff:192.0.2.7/128", "IPv4-mapped"},
 		{FieldJail, "", "BAILIFF_JAIL: missing"},
 		{FieldBanID, "", "BAILIFF_BAN_ID: missing"},
 		{FieldSince, "yesterday", `"yesterday" is not a time`},
@@ -174,7 +174,7 @@ func TestParseBanRefuses(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	seen := make(map[string]bool)
-	for _, k := range Kinds() {
+	for k := KindLog + 1; int(k) < len(kinds); k++ {
 		if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(k.ID()) || seen[k.ID()] {
 			t.Errorf("%s: id %q is malformed or there twice", k, k.ID())
 		}

@@ -69,17 +69,6 @@ var kinds = [...]struct {
 	KindReportQueue:      {"report-queue", "fc38307461644345af1df08abdab7b32", Err},
 }
 
-// Kinds returns every kind that has a MESSAGE_ID.
-func Kinds() []Kind {
-	out := make([]Kind, 0, len(kinds)-1)
-	for k := range kinds {
-		if kinds[k].id != "" {
-			out = append(out, Kind(k))
-		}
-	}
-	return out
-}
-
 // KindOf returns the kind with a MESSAGE_ID.
 func KindOf(messageID string) (Kind, bool) {
 	for k := range kinds {

@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// journald's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): one datagram is one entry, "NAME=value\n" a field.
-// go-systemd's journal.Send speaks it too, but takes a map, so no field can come twice; it passes what is long as a file
-// in /dev/shm, where a memory file needs no file system; and it waits without limit for a journald that hangs.
+// journald's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): one datagram is one entry, "NAME=value\n" is a field. It is implemented
+// here because journal.Send of go-systemd takes a map, so that no field can come twice, passes long entries as a file in /dev/shm
+// instead of a memory file, and waits without limit for a journald that hangs.
 
 // maxFieldName is journald's limit (journal_field_valid in systemd's journal-file.c).
 const maxFieldName = 64
 
-// validName tells whether journald takes a field name from a client: A–Z, 0–9 and _, not beginning with _ (its own) or
-// a digit.
+// validName reports whether journald accepts a field name from a client: A–Z, 0–9 and _, not beginning with a digit or with _, which is
+// reserved for journald.
 func validName(name string) bool {
 	if name == "" || len(name) > maxFieldName || name[0] == '_' || name[0] >= '0' && name[0] <= '9' {
 		return false
@@ -31,8 +31,8 @@ func validName(name string) bool {
 	return true
 }
 
-// appendField adds a field. A value with a newline is coded with its length, so that no text can bring fields of its
-// own. A name that journald would refuse is left out: the entry matters more than the field.
+// appendField appends a field. A value with a newline is written with its length, so that no value can contain further fields. A name that
+// journald would reject is left out: the entry matters more than the field.
 func appendField(b []byte, name, value string) []byte {
 	if !validName(name) {
 		return b
@@ -48,14 +48,13 @@ func appendField(b []byte, name, value string) []byte {
 	return append(b, '\n')
 }
 
-// conn is an unconnected datagram socket, used by one goroutine. Unconnected, since journald may be away and come back.
+// conn is a datagram socket, used by one goroutine. It is not connected, since journald may restart.
 type conn struct {
 	fd   int
 	addr unix.SockaddrUnix
 }
 
-// sendLimit is how long one datagram may wait for room in journald's queue before the writer looks whether it should
-// give up.
+// sendLimit is how long one datagram waits for room in journald's queue before the writer checks whether to give up.
 const sendLimit = time.Second
 
 func dial(path string) (*conn, error) {
@@ -73,7 +72,7 @@ func dial(path string) (*conn, error) {
 
 func (c *conn) close() { unix.Close(c.fd) }
 
-// send hands over one entry. What does not fit into a datagram goes as a sealed memory file, as the protocol asks.
+// send sends one entry. One that does not fit into a datagram is sent as a sealed memory file, as the protocol demands.
 func (c *conn) send(data []byte) error {
 	err := c.sendmsg(data, nil)
 	if !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.ENOBUFS) {
@@ -99,13 +98,12 @@ func (c *conn) sendmsg(data, oob []byte) error {
 	}
 }
 
-// sealed returns a memory file with data that nobody can change any more; journald takes no other from a process
-// whose files it cannot trust.
+// sealed returns a memory file with data that cannot be changed any more; journald accepts no other from an unprivileged process.
 func sealed(data []byte) (fd int, err error) {
 	const name, flags = "bailiff-journal", unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err = unix.MemfdCreate(name, flags)
 	if errors.Is(err, unix.EACCES) {
-		// sysctl vm.memfd_noexec=2. Not the first choice, since systemd before 253 wants exactly the four seals below.
+		// sysctl vm.memfd_noexec=2. Not tried first, since systemd before 253 accepts exactly the four seals below.
 		fd, err = unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL)
 	}
 	if err != nil {

@@ -15,47 +15,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is where journald takes entries.
+// Socket is journald's socket for the native protocol.
 const Socket = "/run/systemd/journal/socket"
 
-// Limits of the queue, which bound the memory that a stopped journald costs. A ban with 100 cursors is 16 KiB, so 8 MiB hold
-// about 500 of the largest entries or 8,192 of the usual ones. SendWait fills half of the queue, so that it never takes the
-// room of Send. The last quarter is kept for entries that have a MESSAGE_ID, so that log lines never push out a ban's record.
+// Limits of the queue, which bound the memory needed while journald is stopped. A ban with 100 cursors takes 16 KiB, so 8 MiB hold
+// about 500 of the largest entries or 8,192 usual ones. SendWait fills half of the queue only, which leaves room for Send. The last
+// quarter is reserved for entries with a MESSAGE_ID, so that log messages never displace the record of a ban.
 const (
 	maxEntries = 8192
 	maxBytes   = 8 << 20
-	maxEntry   = 32 << 10 // what Busy takes for the size of the next entry
+	maxEntry   = 32 << 10 // size of the next entry that Busy assumes
 )
 
-// The wait between two tries when journald is not there. Nothing is tried while nothing waits.
+// Delays between attempts while journald is not running.
 const (
 	retryFirst = 50 * time.Millisecond
-	retryMost  = 5 * time.Second
+	retryMax   = 5 * time.Second
 )
 
 // Options of a Writer. The zero value writes to the host's journald as "bailiffd".
 type Options struct {
 	Socket     string    // default Socket
 	Identifier string    // SYSLOG_IDENTIFIER, default "bailiffd"
-	Stderr     io.Writer // not nil: every message is printed there too, and log lines go only there. For a daemon run by hand.
+	Stderr     io.Writer // for a daemon started by hand: every message is printed here too, and log messages only here; nil: not
 }
 
-// UnderSystemd tells whether our stderr is connected to the journal, so that log lines belong there with their fields.
+// UnderSystemd reports whether stderr is connected to the journal, so that log messages belong there with their fields.
 func UnderSystemd() bool {
 	ok, err := journal.StderrIsJournalStream()
 	return err == nil && ok
 }
 
-// Stats counts what became of the entries.
+// Stats counts entries by what became of them.
 type Stats struct {
 	Sent    uint64
 	Waiting int
-	Lost    uint64 // not written because the queue was full, or the writer was closed too early
-	Err     string // why the oldest waiting entry could not be sent yet; empty when all is well
+	Lost    uint64 // not written, because the queue was full or the writer was closed first
+	Err     string // why the oldest waiting entry could not be sent; empty: no error
 }
 
-// Writer sends entries to journald in the order in which they were given. Its methods may be called from any goroutine.
-// Only SendWait and Close block.
+// Writer sends entries to journald in order. Its methods are safe for concurrent use. SendWait, Wait, Flush and Close block.
 type Writer struct {
 	opt  Options
 	wake chan struct{}
@@ -65,13 +64,13 @@ type Writer struct {
 	mu       sync.Mutex
 	queue    [][]byte
 	bytes    int
-	freed    chan struct{} // closed when an entry has left the queue; nil: nobody waits for that
+	freed    chan struct{} // closed when an entry has left the queue; nil: nobody waits
 	stats    Stats
-	reported uint64 // of stats.Lost, how many an entry of KindAuditLost has told
+	reported uint64 // part of stats.Lost that was reported in entries of KindAuditLost
 	closed   bool
 }
 
-// Open starts a writer. It does not need journald to be there.
+// Open starts a writer. journald need not be running.
 func Open(o Options) *Writer {
 	if o.Socket == "" {
 		o.Socket = Socket
@@ -84,26 +83,32 @@ func Open(o Options) *Writer {
 	return w
 }
 
-// Send queues an entry.
+// Send queues an entry. It is lost if the queue is full.
 func (w *Writer) Send(e Entry) {
-	if w.opt.Stderr != nil {
-		w.print(&e)
-		if e.Kind == KindLog {
-			return
-		}
+	if w.printed(&e) {
+		return
 	}
 	data := e.encode(w.opt.Identifier)
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	entries, bytes := maxEntries, maxBytes
 	if e.Kind == KindLog {
 		entries, bytes = entries/4*3, bytes/4*3
 	}
-	if full := len(w.queue) >= entries || w.bytes+len(data) > bytes; full || w.closed {
+	if w.closed || len(w.queue) >= entries || w.bytes+len(data) > bytes {
 		w.stats.Lost++
-	} else {
-		w.put(data)
+		return
 	}
-	w.mu.Unlock()
+	w.put(data)
+}
+
+// printed prints the message if Options.Stderr is set, and reports whether the entry goes nowhere else.
+func (w *Writer) printed(e *Entry) bool {
+	if w.opt.Stderr == nil {
+		return false
+	}
+	fmt.Fprintf(w.opt.Stderr, "%s\n", oneLine(e.Message))
+	return e.Kind == KindLog
 }
 
 // put appends to the queue. w.mu is held.
@@ -116,89 +121,70 @@ func (w *Writer) put(data []byte) {
 	}
 }
 
-// busy tells whether another n bytes would take more than the half of the queue that SendWait may fill. w.mu is held.
+// busy reports whether another n bytes exceed the half of the queue that SendWait may fill. w.mu is held.
 func (w *Writer) busy(n int) bool {
 	return len(w.queue) >= maxEntries/2 || len(w.queue) > 0 && w.bytes+n > maxBytes/2
 }
 
-// Busy tells whether SendWait would block. A goroutine that must not block checks it before work that ends in an entry.
+// Busy reports whether SendWait would block. A goroutine that must not block checks it before work that ends in an entry.
 func (w *Writer) Busy() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.busy(maxEntry)
 }
 
-// SendWait queues an entry, and blocks while half of the queue is in use: where Send would lose an entry because journald is
-// stopped or slow, SendWait waits for it. It returns an error, and the entry is lost, when ctx ends or the writer is closed.
+// SendWait queues an entry, and blocks while half of the queue is in use: it waits for a journald that is stopped or slow where Send would
+// lose the entry. It returns an error, and the entry is lost, if ctx ends or the writer is closed.
 func (w *Writer) SendWait(ctx context.Context, e Entry) error {
-	if w.opt.Stderr != nil {
-		w.print(&e)
-		if e.Kind == KindLog {
-			return nil
-		}
+	if w.printed(&e) {
+		return nil
 	}
 	data := e.encode(w.opt.Identifier)
-	return w.wait(ctx, len(data), func() { w.put(data) })
-}
-
-// Wait blocks while Busy.
-func (w *Writer) Wait(ctx context.Context) error { return w.wait(ctx, maxEntry, nil) }
-
-func (w *Writer) wait(ctx context.Context, n int, then func()) error {
-	for {
+	err := w.await(ctx, func() bool {
+		if w.closed || w.busy(len(data)) {
+			return false
+		}
+		w.put(data)
+		return true
+	})
+	if err != nil {
 		w.mu.Lock()
-		closed, busy := w.closed, w.busy(n)
-		if !closed && !busy {
-			if then != nil {
-				then()
-			}
-			w.mu.Unlock()
-			return nil
-		}
-		if closed {
-			if then != nil {
-				w.stats.Lost++
-			}
-			w.mu.Unlock()
-			return errors.New("audit: the writer is closed")
-		}
-		if w.freed == nil {
-			w.freed = make(chan struct{})
-		}
-		freed := w.freed
+		w.stats.Lost++
 		w.mu.Unlock()
-		select {
-		case <-freed:
-		case <-w.stop:
-		case <-ctx.Done():
-			if then != nil {
-				w.mu.Lock()
-				w.stats.Lost++
-				w.mu.Unlock()
-			}
-			return ctx.Err()
-		}
 	}
+	return err
 }
 
-// Flush blocks until what is queued now has been sent, or ctx ends, or the writer is closed.
+// Wait blocks while Busy, until ctx ends or the writer is closed.
+func (w *Writer) Wait(ctx context.Context) error {
+	return w.await(ctx, func() bool { return !w.closed && !w.busy(maxEntry) })
+}
+
+// Flush blocks until everything queued now has been sent, ctx ends or the writer is closed.
 func (w *Writer) Flush(ctx context.Context) error {
 	w.mu.Lock()
 	all := w.stats.Sent + uint64(len(w.queue))
 	w.mu.Unlock()
+	return w.await(ctx, func() bool { return w.stats.Sent >= all })
+}
+
+var errClosed = errors.New("audit: the writer is closed")
+
+// await blocks until ready returns true, which it calls again after each entry that was sent; w.mu is held then.
+func (w *Writer) await(ctx context.Context, ready func() bool) error {
 	for {
 		w.mu.Lock()
-		sent, closed := w.stats.Sent >= all, w.closed
-		if w.freed == nil {
+		done, closed := ready(), w.closed
+		if !done && w.freed == nil {
 			w.freed = make(chan struct{})
 		}
 		freed := w.freed
 		w.mu.Unlock()
 		switch {
-		case sent:
+		case done:
 			return nil
 		case closed:
-			return errors.New("audit: the writer is closed")
+			return errClosed
 		}
 		select {
 		case <-freed:
@@ -209,12 +195,12 @@ func (w *Writer) Flush(ctx context.Context) error {
 	}
 }
 
-// Event queues an entry of a kind at that kind's usual priority.
+// Event queues an entry of a kind at the kind's usual priority.
 func (w *Writer) Event(k Kind, message string, fields ...Field) {
 	w.Send(Event(k, message, fields...))
 }
 
-// Log queues an ordinary line of the log.
+// Log queues an ordinary log message.
 func (w *Writer) Log(p Priority, message string, fields ...Field) {
 	w.Send(Entry{Priority: p, Message: message, Fields: fields})
 }
@@ -234,10 +220,6 @@ func (w *Writer) Allow(e AllowEvent) { w.Send(e.Entry(KindAllow)) }
 // Disallow queues the record of an address that is no longer allowed.
 func (w *Writer) Disallow(e AllowEvent) { w.Send(e.Entry(KindDisallow)) }
 
-func (w *Writer) print(e *Entry) {
-	fmt.Fprintf(w.opt.Stderr, "%s\n", oneLine(e.Message))
-}
-
 // Stats returns the counters.
 func (w *Writer) Stats() Stats {
 	w.mu.Lock()
@@ -247,12 +229,12 @@ func (w *Writer) Stats() Stats {
 	return s
 }
 
-// Close sends what waits, for as long as ctx lasts, and ends the writer. The error says how many entries were lost.
+// Close sends what is queued, until ctx ends, and stops the writer. The error says how many entries were lost.
 func (w *Writer) Close(ctx context.Context) error {
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
-		return errors.New("audit: the writer is closed already")
+		return errClosed
 	}
 	w.closed = true
 	w.mu.Unlock()
@@ -271,8 +253,7 @@ func (w *Writer) Close(ctx context.Context) error {
 	return nil
 }
 
-// run sends the queue, oldest first. A failed entry stays at the head until it is through: order is kept, and a journald
-// that restarts costs nothing.
+// run sends the queue, oldest first. A failed entry stays at the head until it is sent: order is kept, and nothing is lost while journald restarts.
 func (w *Writer) run() {
 	defer close(w.gone)
 	var c *conn
@@ -289,7 +270,7 @@ func (w *Writer) run() {
 			data = w.queue[0]
 		} else if n := w.stats.Lost - w.reported; n > 0 && !w.closed {
 			w.reported = w.stats.Lost
-			e := Event(KindAuditLost, fmt.Sprintf("%d audit entries were lost: journald did not take them in time", n),
+			e := Event(KindAuditLost, fmt.Sprintf("%d audit entries were lost: journald did not accept them in time", n),
 				Field{"BAILIFF_LOST", strconv.FormatUint(n, 10)})
 			data = e.encode(w.opt.Identifier)
 			w.queue, w.bytes = append(w.queue, data), w.bytes+len(data)
@@ -318,10 +299,10 @@ func (w *Writer) run() {
 			continue
 		}
 		if closed && !errors.Is(err, unix.EAGAIN) {
-			return // nobody listens; waiting would only make the stop slow
+			return // journald is not running; waiting would only delay the stop
 		}
 		if errors.Is(err, unix.EAGAIN) {
-			continue // the socket has waited already
+			continue // the socket has waited
 		}
 		t := time.NewTimer(delay)
 		select {
@@ -329,11 +310,11 @@ func (w *Writer) run() {
 		case <-w.stop:
 		}
 		t.Stop()
-		delay = min(2*delay, retryMost)
+		delay = min(2*delay, retryMax)
 	}
 }
 
-// sent books the try with the oldest entry and tells whether it is done with.
+// sent updates queue and counters after an attempt to send the oldest entry, and reports whether it was sent.
 func (w *Writer) sent(err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -359,8 +340,7 @@ func (w *Writer) sent(err error) bool {
 	return true
 }
 
-// oneLine makes a text safe to print where one line is one message: control characters become spaces, and what is not
-// UTF-8 the replacement character.
+// oneLine makes a text safe to print as one line: control characters become spaces, and invalid UTF-8 becomes the replacement character.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' {
@@ -370,7 +350,7 @@ func oneLine(s string) string {
 	}, strings.ToValidUTF8(s, "�"))
 }
 
-// Stderr is os.Stderr unless UnderSystemd: what Options.Stderr of a daemon should be.
+// Stderr is the value of Options.Stderr for a daemon: os.Stderr, or nil if UnderSystemd.
 func Stderr() io.Writer {
 	if UnderSystemd() {
 		return nil
