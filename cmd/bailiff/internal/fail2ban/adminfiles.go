@@ -12,8 +12,8 @@ import (
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 )
 
-// isAdminFile reports whether a file was written by the administrator, not shipped with fail2ban.
-func (im *importer) isAdminFile(file string) bool {
+// adminFile reports whether a file was written by the administrator, not shipped with fail2ban.
+func (im *importer) adminFile(file string) bool {
 	rel, err := filepath.Rel(im.root, file)
 	if err != nil || strings.HasPrefix(rel, "..") || strings.HasSuffix(rel, ".local") {
 		return true

@@ -47,7 +47,6 @@ func isFolder(p string) bool {
 func translateStock(t *testing.T, dir, name string, args map[string]string) (*translation, []expression) {
 	t.Helper()
 	im := &importer{root: dir, jails: ini.NewTree(dir), definitions: make(map[string]*ini.Tree), result: &Result{}}
-	im.adminFile = im.isAdminFile
 	def, err := im.definition("filter.d", name, args)
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package fail2ban
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -235,7 +236,7 @@ func (r *destinations) write(line func(string, ...any), im *importer) {
 			}
 		case config.TypeAbuseIPDB:
 			var names []string
-			for _, j := range sortedKeys(t.categories) {
+			for _, j := range slices.Sorted(maps.Keys(t.categories)) {
 				if _, ok := im.result.Jails[j]; ok {
 					names = append(names, j)
 				}

@@ -2,6 +2,7 @@ package fail2ban
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,7 +48,7 @@ func (im *importer) adminFilter(name, filterName string, args map[string]string,
 	t, lost, wider := parseJournalMatch(match, im.owner(name))
 	builtin, sure := im.builtinFor(name, &t, def)
 	if len(lost) == 0 && strings.TrimSpace(match) == "" {
-		lost = []string{"it is not said which unit writes the lines (journalmatch)"}
+		lost = []string{"the filter does not say which unit writes the lines (journalmatch)"}
 	}
 	src.name, src.trust = filterID(filterName), t
 	switch {
@@ -209,7 +210,7 @@ func (im *importer) useBuiltin(builtin, mode, name, filterName string, args map[
 	w.filter, w.mode = builtin, mode
 	_, _, known := Builtin(filterName)
 	im.mode(name, args, !known, def, from, w)
-	for _, a := range sortedKeys(args) {
+	for _, a := range slices.Sorted(maps.Keys(args)) {
 		if a != "mode" && a != "logtype" && a != "journalmatch" {
 			im.lost(from, fmt.Sprintf("filter %s: its option %s=%s has no counterpart in ours", filterName, a, clip(args[a])), "see bailiff filter show "+builtin)
 		}

@@ -30,8 +30,8 @@ func FuzzRegexp(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, form := range a.Patterns {
-			for _, p := range form {
+		for _, variant := range a.Patterns {
+			for _, p := range variant {
 				if p.Text == "" {
 					if _, err := regexp.Compile(p.Regexp); err != nil {
 						t.Fatalf("%q became %q: %v", s, p.Regexp, err)

@@ -11,6 +11,7 @@ package fail2ban
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,7 +104,6 @@ func Import(root string) (*Result, error) {
 		filters: make(map[string]*translation), backends: make(map[string][]string),
 		result: &Result{Jails: make(map[string]string), banTimes: map[string]float64{"DEFAULT": 600}}, // fail2ban's own default
 	}
-	im.adminFile = im.isAdminFile
 	if root == Folder {
 		im.edited = editedFiles("/var/lib/dpkg/status", "fail2ban")
 	}
@@ -182,7 +182,7 @@ func (im *importer) finish() {
 		}
 		im.closeOption(o)
 	}
-	for _, name := range sortedKeys(im.definitions) {
+	for _, name := range slices.Sorted(maps.Keys(im.definitions)) {
 		for _, o := range im.definitions[name].Assigned {
 			if o.Section == "INCLUDES" || !im.adminFile(o.File) && len(im.outcomes[o]) == 0 {
 				continue
@@ -200,13 +200,4 @@ func (im *importer) finish() {
 	if rep.Notes == nil {
 		rep.Notes = []string{}
 	}
-}
-
-func sortedKeys[T any](m map[string]T) []string {
-	l := make([]string, 0, len(m))
-	for k := range m {
-		l = append(l, k)
-	}
-	slices.Sort(l)
-	return l
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 )
 
@@ -57,14 +58,18 @@ func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
 			if len(names) == 0 {
 				names = fields["CONTAINER_TAG"]
 			}
+			accept := func(list *[]string, source string, err *diag.Error) {
+				if err != nil {
+					lost = append(lost, text+": "+err.Text)
+					return
+				}
+				appendNew(list, source)
+			}
 			switch {
 			case len(names) > 0:
 				for _, n := range names {
-					if _, err := filter.ParseContainer(n); err != nil {
-						lost = append(lost, text+": "+err.Text)
-						continue
-					}
-					appendNew(&t.containers, n)
+					_, err := filter.ParseContainer(n)
+					accept(&t.containers, n, err)
 				}
 			case len(user) > 0:
 				uid := owner
@@ -79,16 +84,13 @@ func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
 					}
 				}
 				if uid == "" || strings.Trim(uid, "0123456789") != "" {
-					lost = append(lost, fmt.Sprintf("%s: it is not said whose unit this is, and any user can create one of this name", text))
+					lost = append(lost, fmt.Sprintf("%s: the owner of the unit is not named, and any user can create one of this name", text))
 					continue
 				}
 				for _, u := range user {
 					u = uid + "/" + withSuffix(u)
-					if _, err := filter.ParseUserUnit(u); err != nil {
-						lost = append(lost, text+": "+err.Text)
-						continue
-					}
-					appendNew(&t.userUnits, u)
+					_, err := filter.ParseUserUnit(u)
+					accept(&t.userUnits, u, err)
 				}
 			case len(fields["CONTAINER_ID"])+len(fields["CONTAINER_ID_FULL"])+len(fields["IMAGE_NAME"]) > 0:
 				lost = append(lost, text+": a container's ID changes at each start, and other containers may use the image; bailiff identifies containers by name")
@@ -98,11 +100,8 @@ func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
 						lost = append(lost, fmt.Sprintf("%s: %s writes the lines of all containers; name the container (CONTAINER_NAME=…)", text, u))
 						continue
 					}
-					if _, err := filter.ParseUnit(u); err != nil {
-						lost = append(lost, text+": "+err.Text)
-						continue
-					}
-					appendNew(&t.units, u)
+					_, err := filter.ParseUnit(u)
+					accept(&t.units, u, err)
 					if u == "sshd.service" {
 						appendNew(&t.units, "ssh.service") // journald never writes the alias
 					}
@@ -119,11 +118,8 @@ func parseJournalMatch(match, owner string) (t trust, lost, wider []string) {
 				}
 			case len(fields["_SYSTEMD_SLICE"]) > 0 && strings.HasPrefix(fields["_SYSTEMD_SLICE"][0], "system-"):
 				for _, s := range fields["_SYSTEMD_SLICE"] {
-					if _, err := filter.ParseUnit(s); err != nil {
-						lost = append(lost, text+": "+err.Text)
-						continue
-					}
-					appendNew(&t.slices, s)
+					_, err := filter.ParseUnit(s)
+					accept(&t.slices, s, err)
 				}
 			default:
 				for _, f := range []string{"SYSLOG_IDENTIFIER", "_COMM"} {

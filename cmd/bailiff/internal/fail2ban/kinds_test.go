@@ -103,7 +103,7 @@ func TestKinds(t *testing.T) {
 		},
 		"a user's unit of anybody": {
 			files:   map[string]string{"jail.local": "[app]\nenabled = true\n", "filter.d/app.conf": "[Definition]\njournalmatch = _SYSTEMD_USER_UNIT=app.service\nfailregex = ^no <HOST>$\n"},
-			written: []string{`-app`}, report: []string{`+lost .*it is not said whose unit this is`, `-assumed`},
+			written: []string{`-app`}, report: []string{`+lost .*the owner of the unit is not named`, `-assumed`},
 		},
 		"a name of a process": {
 			files:   map[string]string{"jail.local": "[app]\nenabled = true\n", "filter.d/app.conf": "[Definition]\njournalmatch = SYSLOG_IDENTIFIER=app\nfailregex = ^no <HOST>$\n"},
@@ -111,7 +111,7 @@ func TestKinds(t *testing.T) {
 		},
 		"no unit at all": {
 			files:   map[string]string{"jail.local": "[app]\nenabled = true\nlogpath = /srv/app.log\n", "filter.d/app.conf": "[Definition]\nfailregex = ^no <HOST>$\n"},
-			written: []string{`-app`}, report: []string{`+it is not said which unit`, `+not /srv/app\.log`, `-assumed`},
+			written: []string{`-app`}, report: []string{`+does not say which unit`, `+not /srv/app\.log`, `-assumed`},
 		},
 		"a service of a person's": {
 			files:   map[string]string{"jail.local": "[app]\nenabled = true\n", "filter.d/app.conf": "[Definition]\njournalmatch = _SYSTEMD_UNIT=app.service\nfailregex = ^no <HOST>$\n"},

@@ -3,6 +3,7 @@ package fail2ban
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -17,12 +18,11 @@ type outcome struct {
 	line                int // line within the value; 0: the option's line
 }
 
-// importLog notes what becomes of options.
+// importLog collects the outcomes of options.
 type importLog struct {
-	outcomes  map[*ini.Option][]outcome
-	settings  []Setting
-	notes     []string
-	adminFile func(file string) bool
+	outcomes map[*ini.Option][]outcome
+	settings []Setting
+	notes    []string
 }
 
 // add records an outcome of an option. Without an option there is nothing to record.
@@ -83,22 +83,18 @@ func mask(name, value string) string {
 	return secretURL.ReplaceAllString(value, "${1}${2}/"+masked)
 }
 
-// closeOption writes an option's account.
-func (a *importLog) closeOption(o *ini.Option) {
+// closeOption adds an option, with its outcomes, to the list of settings.
+func (im *importer) closeOption(o *ini.Option) {
 	hide := mask
 	if slices.Contains(filterOptions, o.Name) || filepath.Base(filepath.Dir(o.File)) == "filter.d" { // expressions contain no keys
 		hide = func(_, s string) string { return s }
 	}
-	s := Setting{File: o.File, Line: o.Line, Section: o.Section, Option: o.Name, Value: hide(o.Name, o.Value), Admin: a.adminFile(o.File)}
-	outcomes := a.outcomes[o]
+	s := Setting{File: o.File, Line: o.Line, Section: o.Section, Option: o.Name, Value: hide(o.Name, o.Value), Admin: im.adminFile(o.File)}
+	outcomes := im.outcomes[o]
 	if len(outcomes) == 0 {
 		switch {
 		case len(o.UsedBy) > 0:
-			var by []string
-			for name := range o.UsedBy {
-				by = append(by, name)
-			}
-			slices.Sort(by)
+			by := slices.Sorted(maps.Keys(o.UsedBy))
 			outcomes = []outcome{{kind: Part, to: strings.Join(by, ", ")}}
 		case o.ReplacedBy != nil:
 			outcomes = []outcome{{kind: Replaced, to: o.ReplacedBy.Position()}}
@@ -111,7 +107,7 @@ func (a *importLog) closeOption(o *ini.Option) {
 		if s.Line = o.Line; out.line > 0 {
 			s.Line = out.line
 		}
-		a.settings = append(a.settings, s)
+		im.settings = append(im.settings, s)
 	}
 }
 

@@ -153,7 +153,6 @@ type resolved struct {
 func resolve(t *testing.T, dir string) map[string]resolved {
 	t.Helper()
 	im := &importer{root: dir, jails: ini.NewTree(dir), definitions: make(map[string]*ini.Tree), result: &Result{}}
-	im.adminFile = im.isAdminFile
 	im.jails.Vars["fail2ban_version"], im.jails.Vars["fail2ban_confpath"] = version, dir
 	r := &ini.Reader{Tree: im.jails}
 	r.ReadAll("jail")

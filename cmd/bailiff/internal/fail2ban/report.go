@@ -26,7 +26,7 @@ type Setting struct {
 	Admin   bool   `json:"own"` // set by the administrator, not by a file of fail2ban's package
 }
 
-// JailReport is what became of an enabled jail.
+// JailReport is the outcome of one enabled jail.
 type JailReport struct {
 	Name       string `json:"name"`
 	As         string `json:"as"`         // bailiff's name of the jail; empty: not carried over

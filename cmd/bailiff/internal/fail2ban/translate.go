@@ -45,7 +45,7 @@ type candidate struct {
 
 // unanchored is 1 if the expression matches anywhere in a line, else 0.
 func (a *candidate) unanchored() int {
-	if form := a.Patterns[a.at]; form[len(form)-1].Once != "" {
+	if variant := a.Patterns[a.at]; variant[len(variant)-1].Once != "" {
 		return 1
 	}
 	return 0
@@ -239,8 +239,8 @@ func (t *translation) prove(src *source, all []*candidate) {
 	}
 	for _, a := range all {
 		v := &t.results[a.result]
-		if form := a.Patterns[a.at]; form[len(form)-1].Changed != "" {
-			v.why = form[len(form)-1].Changed
+		if variant := a.Patterns[a.at]; variant[len(variant)-1].Changed != "" {
+			v.why = variant[len(variant)-1].Changed
 		} else {
 			v.why = ""
 		}

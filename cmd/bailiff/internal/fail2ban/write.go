@@ -2,6 +2,7 @@ package fail2ban
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,7 +102,7 @@ func (im *importer) write() {
 		im.note("%d other jails are on by default if the host has their service; bailiff filter list shows them, enabled: false disables one", len(besides))
 	}
 	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(b.String())})
-	for _, key := range sortedKeys(im.filters) {
+	for _, key := range slices.Sorted(maps.Keys(im.filters)) {
 		if tr := im.filters[key]; tr.data != nil && slices.ContainsFunc(im.output, func(j *jailConfig) bool { return j.filter == tr.name }) {
 			im.result.Files = append(im.result.Files, File{"filters.d/" + tr.name + ".yaml", tr.data})
 		}
@@ -130,7 +131,7 @@ func (im *importer) writeThresholds(b *strings.Builder, indent string, t thresho
 
 // backend returns the backend that most jails banned with, or "". It may be one that this version does not support.
 func (im *importer) backend() (best string) {
-	for _, w := range sortedKeys(im.backends) {
+	for _, w := range slices.Sorted(maps.Keys(im.backends)) {
 		if best == "" || len(im.backends[w]) > len(im.backends[best]) {
 			best = w
 		}

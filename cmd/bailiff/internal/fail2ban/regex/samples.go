@@ -7,10 +7,10 @@ import (
 
 // sampleLines generates up to limit lines that the expression should match, for the filter's tests. The result is
 // deterministic: the lines go through the alternatives and omit optional parts in turn.
-func sampleLines(n *Node, most int) []Test {
+func sampleLines(n *Node, limit int) []Test {
 	var out []Test
 	seen := make(map[string]bool)
-	for seed := range 3 * most {
+	for seed := range 3 * limit {
 		g := &sampler{seed: seed, step: seed}
 		g.write(n)
 		line := g.b.String()
@@ -19,7 +19,7 @@ func sampleLines(n *Node, most int) []Test {
 		}
 		seen[line] = true
 		out = append(out, Test{line, g.addr})
-		if len(out) == most {
+		if len(out) == limit {
 			break
 		}
 	}
