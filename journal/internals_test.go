@@ -31,7 +31,7 @@ func ParseMatches(args []string) (Matches, error) {
 	return ms, nil
 }
 
-// Mapped is how many files are mapped.
+// Mapped is the number of files that are mapped.
 func (r *Reader) Mapped() (n int) {
 	for _, f := range r.files {
 		if f.m != nil {
@@ -41,11 +41,11 @@ func (r *Reader) Mapped() (n int) {
 	return n
 }
 
-// Wakeups is how often Wait looked whether there is something new.
+// Wakeups is the number of polls in Wait.
 func (r *Reader) Wakeups() uint64 { return r.watcher.woken }
 
-// Break makes looking for values in the file at a path panic; mend ends that.
-func (r *Reader) Break(path string) (mend func()) {
+// Break makes searching for values in the file at a path panic, until repair is called.
+func (r *Reader) Break(path string) (repair func()) {
 	for _, f := range r.files {
 		if f.path == path {
 			n := f.hashItems
@@ -56,14 +56,14 @@ func (r *Reader) Break(path string) (mend func()) {
 	panic("no file " + path)
 }
 
-// BreakExport makes parsing what journalctl gives panic.
+// BreakExport makes parsing the output of journalctl panic.
 func (r *Reader) BreakExport() {
 	for _, g := range r.groups {
 		g.via.proc.x.pos = -1
 	}
 }
 
-// TryAgain sets after which times a file is tried again, and returns what puts them back.
+// TryAgain sets the delays after which a file is tried again. The function returned restores them.
 func TryAgain(d ...time.Duration) (restore func()) {
 	old := retryAfter
 	retryAfter = d

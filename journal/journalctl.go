@@ -141,7 +141,7 @@ func (r *Reader) readyVia(g *file) bool {
 			}
 			g.state = atEnd
 			if r.dir == down {
-				g.late = true // what is found from now on begins behind what was read
+				g.late = true // files found from now on begin after what was read
 			}
 			return false
 		}
@@ -208,7 +208,7 @@ func (r *Reader) run(g *file) (*process, error) {
 	switch {
 	case !v.last.IsZero():
 		t = target{atCursor, v.last}
-	case t.kind == atTail && r.dir == down: // behind what is there now
+	case t.kind == atTail && r.dir == down: // after what is there now
 		p, err := start(v.paths, Options{}, "--reverse")
 		if err != nil {
 			return nil, err

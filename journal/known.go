@@ -87,6 +87,21 @@ func (r *Reader) refresh() (fresh bool) {
 		r.files, r.active = append(r.files, f), append(r.active, f)
 		fresh = true
 	}
+	r.forgetDeleted()
+	fresh = r.retryFailed() || fresh
+	r.regroup()
+	r.leader = nil
+	r.dropProblems(func(p *problem) bool {
+		if p.file != nil {
+			return !slices.Contains(r.files, p.file) && !slices.Contains(r.groups, p.file)
+		}
+		return p.path != "" && !failing[p.path] && !r.reads(p.path)
+	})
+	return fresh
+}
+
+// forgetDeleted drops files that are no longer listed and were read, after deletedFileGrace if they are still open.
+func (r *Reader) forgetDeleted() {
 	now := time.Now()
 	kept := r.files[:0]
 	for _, f := range r.files {
@@ -103,16 +118,6 @@ func (r *Reader) refresh() (fresh bool) {
 	}
 	clear(r.files[len(kept):])
 	r.files = kept
-	fresh = r.retryFailed() || fresh
-	r.regroup()
-	r.leader = nil
-	r.dropProblems(func(p *problem) bool {
-		if p.file != nil {
-			return !slices.Contains(r.files, p.file) && !slices.Contains(r.groups, p.file)
-		}
-		return p.path != "" && !failing[p.path] && !r.reads(p.path)
-	})
-	return fresh
 }
 
 // reads reports whether journalctl reads the file at a path.

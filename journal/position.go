@@ -137,7 +137,7 @@ func (m *mark) repeats(f *file, l *location) bool {
 }
 
 // copied reports whether an entry of an ordered origin was stored before the entry c or is a copy of it, whatever its sequence number:
-// a copy is numbered anew, but keeps its clocks. Two equal entries within a microsecond share everything but the number; the second
+// a copy is renumbered, but keeps its clocks. Two equal entries within a microsecond share everything but the number; the second
 // one follows the first directly, which a copy does not.
 func copied(l *location, c *Cursor) bool {
 	if l.Monotonic != c.Monotonic {

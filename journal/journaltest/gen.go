@@ -8,22 +8,22 @@ import (
 	"strconv"
 )
 
-// Gen makes journal entries as a busy mail and login host writes them, in the export format. The same Gen always makes the same bytes.
-// The zero value of a field means its default.
+// Gen writes journal entries like those of a busy mail and login host, in the export format. The same Gen always writes the same bytes. The
+// zero value of a field selects its default.
 type Gen struct {
-	Entries  int     // how many; 1,000 by default
-	Seed     uint64  // of everything that varies
+	Entries  int     // number of entries; 1,000 by default
+	Seed     uint64  // of everything random
 	Start    int64   // realtime of the first entry, µs since 1970; 1,700,000,000 s by default
-	Step     int64   // mean distance of two entries in µs; 1,000 by default
-	Boots    int     // how many boots the entries are spread over, evenly; 1 by default
-	BootSeed uint64  // two Gens of one BootSeed share their boot ids, as the files of one host do
-	SSHD     float64 // share of sshd's entries, 0.2 by default; negative for none
-	Failures bool    // all of sshd's entries are failed passwords, one an attempt
-	Sources  int     // attackers' addresses that take turns; 1,000 by default
-	Odd      bool    // one entry in fifty is out of the ordinary: newlines, NUL, a field twice, an empty value, 100 KiB
+	Step     int64   // mean time between entries in µs; 1,000 by default
+	Boots    int     // number of boots, with equally many entries each; 1 by default
+	BootSeed uint64  // two Gens with the same BootSeed have the same boot ids, as the files of one host do
+	SSHD     float64 // sshd's share of the entries, 0.2 by default; negative for none
+	Failures bool    // all entries of sshd are failed passwords, one per attempt
+	Sources  int     // number of attacking addresses; 1,000 by default
+	Odd      bool    // one entry in fifty is unusual: newlines, NUL, a repeated field, an empty value, 100 KiB
 }
 
-// Boot gives the id of the i-th boot, as in _BOOT_ID.
+// Boot is the id of the i-th boot, as in _BOOT_ID.
 func (g Gen) Boot(i int) string {
 	r := rand.New(rand.NewPCG(g.BootSeed, uint64(i)+1))
 	return fmt.Sprintf("%016x%016x", r.Uint64()&^(0xf<<12)|4<<12, r.Uint64()&^(3<<62)|2<<62)

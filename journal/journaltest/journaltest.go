@@ -1,6 +1,8 @@
-// Package journaltest makes real journal files for tests: Gen writes entries in the export format, Write has systemd-journal-remote
-// turn an export stream into files, Recompress turns such a file into one that the installed systemd would not write any more.
-// It is for tests alone and never reads the host's own journal. Start with Need and Write.
+// Package journaltest makes real journal files for tests. Gen writes entries in the export format, Write makes systemd-journal-remote
+// convert an export stream to files, Recompress changes such a file to a compressor that the installed systemd no longer writes, and
+// Newer to the format of a later systemd. The package is for tests only and never reads the host's own journal.
+//
+// Start reading at Need and Write.
 package journaltest
 
 import (
@@ -19,10 +21,10 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// remote is where Debian, Fedora and Arch install it; it is not in PATH by design (systemd-journal-remote.service(8)).
+// remote is the path on Debian, Fedora and Arch. By design it is not in PATH (systemd-journal-remote.service(8)).
 const remote = "/usr/lib/systemd/systemd-journal-remote"
 
-// Missing says why files cannot be written here; empty when they can.
+// Missing says why no files can be written here; "" if they can.
 func Missing() string {
 	if _, err := os.Stat(remote); err != nil {
 		return fmt.Sprintf("systemd-journal-remote is not installed (%v): apt-get install systemd-journal-remote", err)
@@ -30,7 +32,7 @@ func Missing() string {
 	return ""
 }
 
-// Need skips the test where files cannot be written; with CI=true it fails instead, since there nothing may be left out in silence.
+// Need skips the test if no files can be written. With CI=true it fails instead, since no test may be skipped there.
 func Need(t testing.TB) {
 	t.Helper()
 	why := Missing()
@@ -43,7 +45,7 @@ func Need(t testing.TB) {
 	t.Skip(why)
 }
 
-// Layout says how a file is written. The zero value is systemd's own default: compact, keyed hash, zstd.
+// Layout is the format of a file. The zero value is systemd's default: compact, keyed hash, zstd.
 type Layout struct {
 	Regular    bool // 64-bit offsets as before systemd 252
 	Jenkins    bool // lookup3 hashes without a key, as before systemd 246
@@ -70,7 +72,7 @@ func (l Layout) String() string {
 	return s
 }
 
-// A Compressor is one that a journal file may use. Empty is what systemd-journal-remote itself uses (zstd).
+// Compressor is a compression of values in journal files. Empty is the default of systemd-journal-remote, zstd.
 type Compressor string
 
 // The compressors of the journal file format.
@@ -80,7 +82,7 @@ const (
 	ZSTD Compressor = "zstd"
 )
 
-// Layouts are all that systemd 229 to 258 have written.
+// Layouts are all formats that systemd 229 to 258 have written.
 func Layouts() []Layout {
 	return []Layout{
 		{},
@@ -95,8 +97,8 @@ func Layouts() []Layout {
 	}
 }
 
-// Write has systemd-journal-remote read export text and write it to path (which must end in .journal), and returns the paths of all files
-// made, oldest first: it rotates when a hash table is three quarters full (about 70,000 entries), to NAME@….journal in the same folder.
+// Write makes systemd-journal-remote write export text to path, which must end in .journal, and returns the paths of all files, oldest
+// first. It rotates to NAME@….journal in the same folder when a hash table is three quarters full (about 70,000 entries).
 func Write(t testing.TB, path string, l Layout, export io.WriterTo) []string {
 	t.Helper()
 	Need(t)
@@ -131,8 +133,8 @@ func Write(t testing.TB, path string, l Layout, export io.WriterTo) []string {
 	return files
 }
 
-// Remote is the command that reads export text from its standard input and appends it to the file at path, as it comes. Where a
-// Compressor is named it writes without compression, for Recompress to do.
+// Remote is the command that reads export text from its standard input and appends it to the file at path as it arrives. If the layout has
+// a Compressor, the command writes without compression, for Recompress to add it.
 func Remote(path string, l Layout) *exec.Cmd {
 	yes := func(b bool) string {
 		if b {
@@ -148,7 +150,7 @@ func Remote(path string, l Layout) *exec.Cmd {
 	return cmd
 }
 
-// Files are the file at path and those rotated away from it, oldest first.
+// Files are the file at path and the files rotated from it, oldest first.
 func Files(path string) []string {
 	stem := path[:len(path)-len(filepath.Ext(path))]
 	files, _ := filepath.Glob(stem + "@*.journal")
@@ -159,7 +161,7 @@ func Files(path string) []string {
 	return files
 }
 
-// Where things stand in the header and in objects: https://systemd.io/JOURNAL_FILE_FORMAT/
+// Offsets in the header and in objects: https://systemd.io/JOURNAL_FILE_FORMAT/
 const (
 	offIncompatible = 12
 	offSeqnumID     = 72
@@ -194,9 +196,9 @@ func head(path string) uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// Recompress compresses the values of 512 bytes and more of an uncompressed file in place, as a systemd built with c would have written
-// them, and returns how many. What an object shrinks by stays as a hole behind it: no reader follows objects one after
-// another, only journalctl --verify does. systemd 252 as packaged writes zstd alone, thus this.
+// Recompress compresses the values of 512 bytes and more in an uncompressed file in place, as a systemd built with c would have written
+// them, and returns how many. It leaves the space saved as a hole after each object: only journalctl --verify reads objects one
+// after another. It is needed because systemd 252 as packaged writes zstd only.
 func Recompress(path string, c Compressor) (int, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -232,8 +234,8 @@ func Recompress(path string, c Compressor) (int, error) {
 	return n, os.WriteFile(path, b, 0o640)
 }
 
-// Renumber makes the entries of a file go on behind number n of the sequence that the file like has, as journald of systemd 254 and
-// later numbers the entries that it moves from /run to /var.
+// Renumber makes the entries of a file continue after number n of the sequence of the file like, as journald of systemd 254 and later
+// renumbers entries that it moves from /run to /var.
 func Renumber(path, like string, n uint64) error {
 	other, err := os.ReadFile(like)
 	if err != nil {
@@ -248,7 +250,7 @@ func Renumber(path, like string, n uint64) error {
 	}, func(_ int, entry []byte) { le.PutUint64(entry[entrySeqnum:], le.Uint64(entry[entrySeqnum:])+n) })
 }
 
-// StretchEntry makes the i-th entry of a file claim a size, over what follows it.
+// StretchEntry makes the i-th entry of a file claim a size that covers what follows it.
 func StretchEntry(path string, i int, size uint64) error {
 	return rewrite(path, func([]byte) {}, func(k int, entry []byte) {
 		if k == i {
@@ -257,7 +259,7 @@ func StretchEntry(path string, i int, size uint64) error {
 	})
 }
 
-// rewrite changes a file's header and its entries.
+// rewrite changes the header and the entries of a file.
 func rewrite(path string, header func([]byte), entry func(i int, object []byte)) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -298,7 +300,7 @@ func compress(c Compressor, v []byte) ([]byte, error) {
 		binary.LittleEndian.PutUint64(out, uint64(len(v)))
 		n, err := lz4.CompressBlock(v, out[8:], nil)
 		if n == 0 && err == nil {
-			return v, nil // does not shrink: the caller keeps it as it is
+			return v, nil // does not shrink: the caller keeps the value as it is
 		}
 		return out[:8+n], err
 	case ZSTD:
@@ -312,7 +314,7 @@ func compress(c Compressor, v []byte) ([]byte, error) {
 	return nil, fmt.Errorf("unknown compressor %q", c)
 }
 
-// Field appends a field in the export format: as NAME=VALUE, or length-coded where the value is not plain text.
+// Field appends a field in the export format: as NAME=VALUE, or with its length if the value is not plain text.
 func Field(b []byte, name string, value []byte) []byte {
 	if plain(value) {
 		return append(append(append(append(b, name...), '='), value...), '\n')
@@ -322,7 +324,7 @@ func Field(b []byte, name string, value []byte) []byte {
 	return append(append(b, value...), '\n')
 }
 
-// plain is what journalctl holds for text: no control characters but tab (utf8_is_printable with newlines refused).
+// plain reports whether journalctl writes a value as text: no control characters except tab (utf8_is_printable without newlines).
 func plain(v []byte) bool {
 	for _, c := range v {
 		if c < ' ' && c != '\t' || c >= 0x7f {

@@ -14,15 +14,15 @@ import (
 	"testing"
 )
 
-// newerFlag is an incompatible flag that no systemd has.
+// newerFlag is an incompatible flag that no systemd uses.
 const newerFlag = 1 << 30
 
-// newerEnv names the folder that Newer has put in front of PATH.
+// newerEnv is the environment variable with the folder that Newer has put first in PATH.
 const newerEnv = "BAILIFF_JOURNALTEST_NEWER"
 
-// Newer makes journal files look like those of a systemd to come: they get an incompatible flag that nothing here knows. From then on the
-// journalctl in PATH is one that does know it: this test binary, whose TestMain must call Journalctl, over the real journalctl. What
-// writes to a file may go on.
+// Newer makes journal files look like those of a later systemd, with an incompatible flag that nothing here knows. From then on the
+// journalctl in PATH is one that knows it: this test binary, whose TestMain must call Journalctl, in front of the real journalctl. The
+// files may still be written to.
 func Newer(t testing.TB, paths ...string) {
 	t.Helper()
 	if os.Getenv(newerEnv) == "" {
@@ -44,7 +44,7 @@ func Newer(t testing.TB, paths ...string) {
 	}
 }
 
-// setenv is t.Setenv for tests that run beside others.
+// setenv is t.Setenv for parallel tests.
 func setenv(t testing.TB, name, value string) {
 	old, had := os.LookupEnv(name)
 	os.Setenv(name, value)
@@ -76,8 +76,8 @@ func flip(path string, on bool) error {
 	return err
 }
 
-// Journalctl is the journalctl that Newer speaks of, where this process was started as one; else it does nothing. It gives the real one
-// copies of the files without the flag.
+// Journalctl is the journalctl of Newer if this process was started as one; otherwise it does nothing. It passes copies of the files
+// without the flag to the real journalctl.
 func Journalctl() {
 	dir := os.Getenv(newerEnv)
 	if dir == "" || filepath.Base(os.Args[0]) != "journalctl" {
