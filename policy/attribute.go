@@ -97,7 +97,7 @@ func (g *Engine) newAttempts(a *attempt) []attempt {
 		}
 		return g.found
 	}
-	// The daemon's word on how attempts ended that steps of them were pending of.
+	// The line tells how attempts ended; take out their steps that were still pending.
 	for _, p := range g.pending.Take(a.addr, a.conn, a.User, a.Attempts) {
 		if a.User == 0 {
 			a.User, a.Name = p.User, p.Name

@@ -26,8 +26,8 @@ func (g *Engine) decide(f *failure, verdicts []verdict) (banned bool) {
 	return banned
 }
 
-// ban bans a prefix once, with scope and duration. Nothing happens while entries are read again, if the attack has led to a ban
-// before, or if a prefix wider than its jail counts by holds an allowed address.
+// ban bans a prefix once, with scope and duration. It does nothing while entries are only read again, if an earlier ban for this
+// attack covers the ports, or if the prefix is wider than its jail counts by and holds an allowed address.
 func (g *Engine) ban(f *failure, v *verdict) bool {
 	if v.wide && g.allow.Overlaps(v.prefix, f.At) || g.rereading {
 		return false

@@ -12,7 +12,7 @@ import (
 )
 
 // What fail2ban needs its recidive jail for, which reads fail2ban's own log: bans of different jails escalate together,
-// by a count that is kept with the ledger.
+// by a count that is kept with the state.
 func TestEscalateOverJails(t *testing.T) {
 	s := newSite(t, nil)
 	const day = 24 * 3600 * sec

@@ -24,7 +24,9 @@ const (
 )
 
 // A detector counts a failure and returns the prefixes that have too many by now. There are three, which judge asks in the order
-// of this file: addressWindows, attackedAccount, attackingNetworks. To add one, write such a method and call it in judge.
+// of this file: addressWindows, attackedAccount, attackingNetworks. To add one, write such a method and call it in judge
+// (entry.go). A new reason of bans goes into state/bans.go and journal/audit/event.go. A detector that keeps counts also has a place in
+// saved.go, query.go, success.go and in ClockSet, Expire and Pardon (engine.go).
 
 // addressWindows counts a failure against its own prefix, within find_time and slow.find_time of its jail.
 func (g *Engine) addressWindows(f *failure) []verdict {

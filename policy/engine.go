@@ -53,7 +53,7 @@ type Engine struct {
 	// entries to come are judged as they would have been then.
 	expiredUnread *state.State
 
-	rereading  bool        // entries are read again, see Rebuild
+	rereading  bool        // entries are read again, see Reread
 	restored   bool        // what is counted came with the state file
 	setAside   connections // that came with it, while entries are read again
 	restoreErr error
@@ -210,8 +210,8 @@ func (g *Engine) TakeOrphans(known func(jail string) bool) []state.Ban {
 	})
 }
 
-// Reread says whether the entries to come have been judged before, and are only read again to find out in which entry each
-// failure stands. If the state file came without counts, they also fill the windows and the connections that go on.
+// Reread switches rereading on or off: the entries to come have been judged before, and are only read again to find out in which
+// entry each failure stands. If the state file came without counts, they also fill the windows and the connections that go on.
 func (g *Engine) Reread(on bool) {
 	if on == g.rereading {
 		return

@@ -190,7 +190,7 @@ func TestPardon(t *testing.T) {
 	}
 }
 
-// TestRebuild: at any point of a stream the daemon may end and begin again from its ledger, reading the window before
+// TestRebuild: at any point of a stream the daemon may end and begin again from its state file, reading the window before
 // the cursor once more. It then decides what it would have decided without the break, once.
 func TestRebuild(t *testing.T) {
 	type step struct {
@@ -227,7 +227,7 @@ func TestRebuild(t *testing.T) {
 		t.Fatalf("too few bans to compare: %q", want)
 	}
 	for cut := range stream {
-		for _, lost := range []int{0, 1, 5} { // entries since the ledger was saved: a crash
+		for _, lost := range []int{0, 1, 5} { // entries since the state was saved: a crash
 			g, err := New(conf, state.New())
 			if err != nil {
 				t.Fatal(err)
@@ -247,11 +247,11 @@ func TestRebuild(t *testing.T) {
 			if snap == nil {
 				snap = g.Snapshot(nil)
 			}
-			led, err := state.Decode(snap)
+			loaded, err := state.Decode(snap)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if g, err = New(conf, led); err != nil {
+			if g, err = New(conf, loaded); err != nil {
 				t.Fatal(err)
 			}
 			g.Reread(true)

@@ -166,7 +166,7 @@ type model struct {
 	bans     []*modelBan
 	times    map[string]*state.History // by prefix, and whether observed
 
-	out []string // what the entry led to
+	out []string // what the entry loaded to
 	at  int      // number of the entry
 }
 
@@ -238,7 +238,7 @@ func (m *model) prefix(j *config.Jail, a netip.Addr) netip.Prefix {
 	return p
 }
 
-// entry judges a line, and returns what it led to.
+// entry judges a line, and returns what it loaded to.
 func (m *model) entry(i int, e event) []string {
 	m.out, m.at = nil, i
 	for len(m.pending) > 0 && (m.pending[0].taken || !near(e.at, m.pending[0].at, jail.Hold)) {
@@ -781,7 +781,7 @@ func tellBan(i int, b *Ban) string {
 	return fmt.Sprintf("%d ban %s %s %s %d %s count %d until %d scope %q extended %v observed %v", i, b.Jail, b.Prefix, b.Reason, b.Failures, b.ID(), b.Count, b.Until-b.Since, b.Scope, b.Extended, b.Observed)
 }
 
-// tell says what an entry led to.
+// tell says what an entry loaded to.
 func tell(i int, o *Outcome) (l []string) {
 	for _, f := range o.Failures {
 		if f.Excused {
@@ -959,11 +959,11 @@ func do(g *Engine, i int, e *event) *Outcome {
 // restart begins anew with what a snapshot holds, and reads the entries of the window before the cursor again.
 func restart(t *testing.T, c *config.Config, allowed *allow.List, snap []byte, events []event, saved int) *Engine {
 	t.Helper()
-	led, err := state.Decode(slices.Clone(snap))
+	loaded, err := state.Decode(slices.Clone(snap))
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := New(c, led)
+	g, err := New(c, loaded)
 	if err != nil || g.RestoreError() != nil {
 		t.Fatal(err, g.RestoreError())
 	}

@@ -14,24 +14,24 @@ import (
 	"bailiff/policy/state"
 )
 
-// A ledger of a version before has no counts: the windows are filled from the journal.
-func TestOldLedger(t *testing.T) {
+// A state file of a version before has no counts: the windows are filled from the journal.
+func TestOldState(t *testing.T) {
 	s := newSite(t, nil)
 	for range 4 {
 		s.say("alpha failed bob 203.0.113.7")
 	}
-	led, err := state.Decode(s.g.State().AppendSnapshot(nil, nil))
+	loaded, err := state.Decode(s.g.State().AppendSnapshot(nil, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.g, err = New(s.c, led); err != nil {
+	if s.g, err = New(s.c, loaded); err != nil {
 		t.Fatal(err)
 	}
 	s.g.Reread(true)
 	for i, e := range s.seen {
 		s.g.Entry(e.entry(i), jail.Ref(i))
 	}
-	if led, err = state.Decode(s.g.Snapshot(nil)); err != nil || led.TakeCounts() != nil {
+	if loaded, err = state.Decode(s.g.Snapshot(nil)); err != nil || loaded.TakeCounts() != nil {
 		t.Error("half of what was counted is saved", err)
 	}
 	s.g.Reread(false)
@@ -47,11 +47,11 @@ func TestDamagedCounts(t *testing.T) {
 	for _, e := range stream(r, 400, 5, []string{"alpha", "beta"}, 0) {
 		s.g.Entry(e.entry(1), 1)
 	}
-	led, err := state.Decode(s.g.Snapshot(nil))
+	loaded, err := state.Decode(s.g.Snapshot(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts := led.TakeCounts()
+	counts := loaded.TakeCounts()
 	refused := 0
 	for i := range 900 {
 		bad := slices.Clone(counts)
@@ -67,11 +67,11 @@ func TestDamagedCounts(t *testing.T) {
 		if len(bad) == 0 {
 			continue
 		}
-		led, err := state.Decode(state.New().AppendSnapshot(nil, func(b []byte) []byte { return append(b, bad...) }))
+		loaded, err := state.Decode(state.New().AppendSnapshot(nil, func(b []byte) []byte { return append(b, bad...) }))
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := New(s.c, led)
+		g, err := New(s.c, loaded)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,11 +91,11 @@ func TestDamagedCounts(t *testing.T) {
 		t.Errorf("%d of 900 damaged ones are refused", refused)
 	}
 	// Unharmed ones come out as they went in.
-	led, err = state.Decode(s.g.Snapshot(nil))
+	loaded, err = state.Decode(s.g.Snapshot(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := New(s.c, led)
+	g, err := New(s.c, loaded)
 	if err != nil || g.RestoreError() != nil {
 		t.Fatal(err, g.RestoreError())
 	}

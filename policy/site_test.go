@@ -91,12 +91,12 @@ func (s *site) event(line string) event {
 // restart ends the engine and begins anew with what it saved.
 func (s *site) restart() {
 	s.t.Helper()
-	led, err := state.Decode(s.g.Snapshot(nil))
+	loaded, err := state.Decode(s.g.Snapshot(nil))
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	old := s.g.Allow()
-	if s.g, err = New(s.c, led); err != nil || s.g.RestoreError() != nil {
+	if s.g, err = New(s.c, loaded); err != nil || s.g.RestoreError() != nil {
 		s.t.Fatal(err, s.g.RestoreError())
 	}
 	s.g.SetAllow(old, s.now)

@@ -79,13 +79,13 @@ func (g *Engine) pardoned(addr netip.Addr, at int64) bool {
 }
 
 // excuse says whether a failure is not held against its address: a device goes on with an old password, or another connection
-// has just made the same attempt. known says that somebody logged in to the account lately and that it is not under attack.
-func (g *Engine) excuse(f *failure) (excused, known bool) {
+// has just made the same attempt. recentLogin: somebody, from anywhere, logged in to the account lately, and it is not under attack.
+func (g *Engine) excuse(f *failure) (excused, recentLogin bool) {
 	if f.User == 0 || f.MaxRetry != 0 {
 		return false, false
 	}
 	at, trust, device := f.At, g.accountsConf.TrustLoginsFor, f.prefix.Hash(g.seed^f.User)
-	known = g.logins.Within(anywhere.Hash(g.seed^f.User), at, trust)
+	known := g.logins.Within(anywhere.Hash(g.seed^f.User), at, trust)
 	attacked := known && g.accounts.UnderAttack(f.account, at)
 	// While an account is under attack, several connections with one password are believed once.
 	parallel, few := f.jail.conf.Filter.ParallelLogins, f.Attempts <= togetherAttempts

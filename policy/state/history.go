@@ -33,10 +33,10 @@ type past struct {
 	end   int64 // never: a ban without end
 }
 
-// Escalate says how long the next ban of a prefix lasts and the how many-th it is, and remembers it: base times factor
-// for each ban before, at most longest, but never less than base. What lies longer back than forget after the last
-// ban's end does not count; forget 0 never forgets. extra is added; where that would be more than longest, it is taken
-// off instead, so that bans of full length do not all end when everybody expects it. Never is it less than base.
+// Escalate returns how long the next ban of a prefix lasts, and its number (1 for the first), and remembers it. Each earlier ban
+// multiplies base by factor, up to longest. A prefix whose last ban ended longer than forget ago starts again; forget 0 never
+// forgets. extra is added to the duration. If the sum would exceed longest, extra is subtracted from longest instead, so that bans
+// of full length do not all end at a foreseeable time. The result is never below base.
 func (h *history) Escalate(p netip.Prefix, at int64, base time.Duration, factor float64, longest, forget, extra time.Duration) (duration time.Duration, count int) {
 	k := prefix.OfPrefix(p)
 	h.forget = forget.Microseconds()

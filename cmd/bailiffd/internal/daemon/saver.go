@@ -14,6 +14,9 @@ const (
 	// saveWait bounds how long a save waits for journald to accept the audit entries of the bans in it.
 	saveWait = 5 * time.Second
 
+	// saveNowWait is the same for a save that the owner of the state waits for.
+	saveNowWait = time.Second
+
 	// Nothing is judged while a snapshot is built. Of a large state (20 MB for a million addresses) snapshots are built so seldom
 	// that they take one part in saveShare of the time at most.
 	saveShare = 200
@@ -67,6 +70,9 @@ func (s *saver) saveNow() error {
 		s.cancelFlush()
 		s.finished(<-s.done)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), saveNowWait)
+	_ = s.flush(ctx) // see saveIfDue
+	cancel()
 	s.dirtyBans, s.dirtyCursor, s.last = false, false, time.Now()
 	err := saveState(s.dir, s.snapshot())
 	s.finished(err)

@@ -13,7 +13,8 @@ import (
 	"bailiff/units/atomicfile"
 )
 
-// stateName is the daemon's one file: bans in effect, history, pardons, and how far the journal was read.
+// stateName is the daemon's one file: bans in effect, history, pardons, addresses allowed at run time, how far the journal was read,
+// and what is counted up to there (units/doc/state-file.md).
 const stateName = "state"
 
 // stateMode lets the group bailiff read the file.
