@@ -378,7 +378,7 @@ func TestHangingBus(t *testing.T) {
 	if err != nil || saved.lost() || saved.state.Len() != 2 {
 		t.Errorf("saved: %+v, %v", saved, err)
 	}
-	if m := b.told(audit.KindStop); !strings.Contains(m["MESSAGE"], "could not be removed from the firewall") {
+	if m := b.told(audit.KindStop); !strings.Contains(m["MESSAGE"], "not removed: the firewall failed") {
 		t.Errorf("told: %q", m["MESSAGE"])
 	}
 }
