@@ -41,11 +41,12 @@ type file struct {
 
 	ends ends // as of opening, or of reading to the end
 
-	all    list // all entries
-	single *list
-	groups [][][]*list // OR of AND of OR; nil: single
-	lists  []*list     // the lists of single and groups
-	seen   uint64      // n_entries when missing data objects were last looked for
+	all     list // all entries
+	single  *list
+	groups  [][][]*list // OR of AND of OR; nil: single
+	lists   []*list     // the lists of single and groups
+	seen    uint64      // n_entries when missing data objects were last looked for
+	horizon uint64      // the last object then
 
 	state     fileState
 	from      uint64   // where to continue: entries before it (going up: after it) are done

@@ -262,7 +262,7 @@ func (r *Reader) ready(f *file) bool {
 		}
 		// In this order: a file that is archived now will not grow any more.
 		archived := f.archived()
-		o, err := f.seek(f.from, r.dir)
+		o, err := f.seek(f.from, r.dir, &r.z)
 		if err != nil {
 			r.fail(f, err)
 			return false
@@ -380,7 +380,7 @@ func (r *Reader) startFile(f *file) bool {
 		for err == nil && r.have {
 			var o uint64
 			var l location
-			if o, err = f.seek(f.from, r.dir); err != nil || o == 0 || o >= f.limit || f.entry(o, &l) == nil && r.before(&r.loc, &l) {
+			if o, err = f.seek(f.from, r.dir, &r.z); err != nil || o == 0 || o >= f.limit || f.entry(o, &l) == nil && r.before(&r.loc, &l) {
 				break
 			}
 			f.from = o + uint64(r.dir)

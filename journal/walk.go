@@ -60,6 +60,7 @@ func (f *file) setMatches(ms Matches) {
 // lookup finds the data objects of lists that have none yet. An object that was found stays valid.
 func (f *file) lookup(z *inflater) error {
 	f.grown()
+	f.horizon = f.word(hdrTailObjectOffset)
 	f.seen = f.word(hdrNEntries)
 	f.sync()
 	for _, l := range f.lists {
@@ -75,22 +76,34 @@ func (f *file) lookup(z *inflater) error {
 }
 
 // seek returns the first matching entry at p or after it (going up: the last at p or before it), 0 if there is none.
-func (f *file) seek(p uint64, d direction) (uint64, error) {
-	if f.single != nil {
-		if d == down {
-			return f.single.seekGE(f, p)
-		}
-		return f.single.seekLE(f, p)
-	}
-	// journald adds an entry to the lists of its data objects one by one, while we read them. With several lists, the entry found in one
-	// may have been written after another was read, and an entry in between be missed. Entries before the last object at the start are
-	// in all their lists: that object is the horizon. If the entry found lies after it, search again.
-	horizon := f.word(hdrTailObjectOffset)
-	o, err := f.seekAny(p, d)
-	if err != nil || d == up || o <= horizon {
+//
+// journald adds an entry to the lists of its data objects one by one, while we read them. With several lists, the entry found in one
+// may have been written after another was read, or before the data object of another was known to us, and an entry in between be missed.
+// Entries before the last object at the time of the last lookup are in all their lists, and these are known: that object is the
+// horizon. If the entry found lies after it, or if none was found although some were added, look up and search again.
+func (f *file) seek(p uint64, d direction, z *inflater) (uint64, error) {
+	o, err := f.seekLists(p, d)
+	switch {
+	case err != nil || d == up || f.single == &f.all,
+		o != 0 && o <= f.horizon,
+		o == 0 && f.word(hdrNEntries) == f.seen:
 		return o, err
 	}
-	return f.seekAny(p, d)
+	if err := f.lookup(z); err != nil {
+		return 0, err
+	}
+	return f.seekLists(p, d)
+}
+
+// seekLists is seek in the lists as they are known.
+func (f *file) seekLists(p uint64, d direction) (uint64, error) {
+	switch {
+	case f.single == nil:
+		return f.seekAny(p, d)
+	case d == down:
+		return f.single.seekGE(f, p)
+	}
+	return f.single.seekLE(f, p)
 }
 
 // seekAny returns the closest entry of any group.
