@@ -94,7 +94,8 @@ func run(ctx context.Context, suite string, shell bool) (err error) {
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
-				if h.SSH(ctx, a, []string{"root", "admin", "bob"}[i%3], "letmein", 1) == nil {
+				// An account that does not exist is named once only: twice within a second, as an address's first attempts, it counts once.
+				if h.SSH(ctx, a, []string{"root", "admin", "bob", "root", "bob"}[i], "letmein", 1) == nil {
 					fmt.Printf("  %s was let in?!\n", a)
 				}
 			}()
