@@ -44,9 +44,6 @@ func (d *Decoder) Err() error { return d.err }
 // OK says that there was no error.
 func (d *Decoder) OK() bool { return d.err == nil }
 
-// Len is how many bytes are left.
-func (d *Decoder) Len() int { return len(d.rest) }
-
 // Fail notes that what was read makes no sense.
 func (d *Decoder) Fail(what string) {
 	if d.err == nil {

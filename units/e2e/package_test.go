@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -261,7 +260,7 @@ func (p *packaged) rpm(t *testing.T, older, newer string) {
 	p.sh(t, `rpm -e bailiff; rm -rf /etc/bailiff /var/lib/bailiff /var/lib/bailiff-*; for u in bailiff bailiff-fetch bailiff-report; do userdel $u; done`)
 	p.clean(t)
 	if c, err := p.Dial(p.banned, 22, 5*time.Second); err != nil {
-		t.Error(fmt.Errorf("%s after the rpm was removed: %w", p.banned, err))
+		t.Errorf("%s after the rpm was removed: %v", p.banned, err)
 	} else {
 		c.Close()
 	}

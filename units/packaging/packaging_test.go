@@ -1,6 +1,7 @@
 package packaging
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -162,8 +163,8 @@ func walk(t *testing.T, root string, modes map[string]string) []string {
 		if err != nil {
 			return err
 		}
-		if want := modes[name]; want != "" && want != modeText(i.Mode()) {
-			t.Errorf("%s has mode %s, listed with %s", name, modeText(i.Mode()), want)
+		if want := modes[name]; want != "" && want != fmt.Sprintf("%o", i.Mode().Perm()) {
+			t.Errorf("%s has mode %o, listed with %s", name, i.Mode().Perm(), want)
 		}
 		l = append(l, name)
 		return nil
@@ -173,12 +174,6 @@ func walk(t *testing.T, root string, modes map[string]string) []string {
 	}
 	slices.Sort(l)
 	return l
-}
-
-func modeText(m os.FileMode) string {
-	const digits = "01234567"
-	p := m.Perm()
-	return string([]byte{digits[p>>6&7], digits[p>>3&7], digits[p&7]})
 }
 
 // TestShell: the scripts are POSIX shell that shellcheck finds nothing in.
