@@ -66,13 +66,13 @@ func (s *saver) saveIfDue(now time.Time) {
 
 // saveNow saves the state before it returns: at the end, and before an operator's command is answered.
 func (s *saver) saveNow() error {
+	ctx, cancel := context.WithTimeout(context.Background(), saveNowWait)
+	_ = s.flush(ctx) // see saveIfDue; a save in the background waits for the same
+	cancel()
 	if s.saving {
 		s.cancelFlush()
 		s.finished(<-s.done)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), saveNowWait)
-	_ = s.flush(ctx) // see saveIfDue
-	cancel()
 	s.dirtyBans, s.dirtyCursor, s.last = false, false, time.Now()
 	err := saveState(s.dir, s.snapshot())
 	s.finished(err)
