@@ -12,7 +12,7 @@ import (
 //   - from a unit (Units, Slices, Added), by one of the user ids, and by one of the executables;
 //   - from a user's unit (UserUnits);
 //   - from a container (Containers), through root's log driver;
-//   - or, if journald knows neither unit nor executable, from root under one of Identifiers.
+//   - or, if journald does not know the unit, from root under one of Identifiers; the executable is one of Exe or not known.
 //
 // bailiffd(8), WHAT IS EVIDENCE, describes for each of these who could still forge an entry.
 type Trust struct {
@@ -127,7 +127,9 @@ func (t *Trust) judge(e *Entry) verdict {
 	}):
 		return byUserUnit // its owner can run any program there
 	case len(e.Unit) == 0 && len(e.Slice) == 0:
-		if e.UID == 0 && e.Relay == Direct && len(e.Exe) == 0 && contains(t.Identifiers, e.Identifier) {
+		// journald reads the executable before the unit, and a process may end in between.
+		exe := len(e.Exe) == 0 || runBy(t.Exe, e.Exe, e.UID)
+		if e.UID == 0 && e.Relay == Direct && exe && contains(t.Identifiers, e.Identifier) {
 			return byIdentifier
 		}
 		return noIdentifier

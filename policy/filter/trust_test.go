@@ -146,7 +146,9 @@ func TestExe(t *testing.T) {
 		{"a.service", "/usr/bin/logger", 33, false},
 		{"a.service", "/usr/bin/logger", 0, true},
 		{"", "", 0, true},
-		{"", "/usr/sbin/a", 0, false}, // what has an executable has a unit
+		{"", "/usr/sbin/a", 0, true}, // gone after journald read the executable, before it read the unit
+		{"", "/usr/sbin/a", 33, false},
+		{"", "/usr/sbin/b", 0, false},
 	} {
 		e := Entry{Unit: []byte(c.unit), Exe: []byte(c.exe), UID: c.uid, Identifier: []byte("a")}
 		if got := trusts(t, f, e); got != c.want {

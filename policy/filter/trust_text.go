@@ -91,7 +91,7 @@ func (m *Matcher) Why(e *Entry) string {
 		case !contains(t.Identifiers, e.Identifier):
 			return fmt.Sprintf("journald does not know its unit, and root wrote it as %q, not as one of %s", e.Identifier, strings.Join(t.Identifiers, ", "))
 		}
-		return fmt.Sprintf("it has no unit, but it has an executable: %s", e.Exe)
+		return fmt.Sprintf("journald does not know its unit, and root wrote it with %s, which the filter does not trust", e.Exe)
 	case noUnit:
 		return fmt.Sprintf("unit %q is not one of the filter's: %s", e.Unit, strings.Join(t.Names(), ", "))
 	case noUser:
