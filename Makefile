@@ -27,7 +27,7 @@ DEB_PROVE = qemu-system-x86 e2fsprogs openssh-client
 # However a run ends, what it started ends with it: a test that boots hosts ends when go test does, and that with make.
 HELD = exec setpriv --pdeathsig KILL env
 
-.PHONY: build check test vet staticcheck lint unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist clean
+.PHONY: build check test vet staticcheck lint unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist changelog clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -125,6 +125,11 @@ uninstall:
 SIGN =
 dist:
 	go run ./units/packaging/dist $(if $(SIGN),-sign '$(SIGN)')
+
+# What units/changelog/unreleased adds to CHANGELOG.md; with RELEASE=1.0.0, written into it.
+RELEASE =
+changelog:
+	@go run ./units/changelog/assemble $(if $(RELEASE),-release '$(RELEASE)')
 
 # Manual pages, if scdoc is there.
 man:

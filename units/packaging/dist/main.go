@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/units/changelog"
 	"bailiff/units/version"
 )
 
@@ -239,6 +240,9 @@ func (r *release) tree(a arch, pages string) (string, error) {
 	}
 	for from, to := range copies {
 		text, err := os.ReadFile(from)
+		if from == "CHANGELOG.md" {
+			text, err = changes()
+		}
 		if err != nil {
 			return "", err
 		}
@@ -255,6 +259,20 @@ func (r *release) tree(a arch, pages string) (string, error) {
 		}
 	}
 	return dir, nil
+}
+
+// changes returns CHANGELOG.md with what is not released yet.
+func changes() ([]byte, error) {
+	l, err := changelog.Read(os.DirFS(changelog.Folder))
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile("CHANGELOG.md")
+	if err != nil {
+		return nil, err
+	}
+	whole, err := changelog.Assemble(string(text), l, "")
+	return []byte(whole), err
 }
 
 // sums writes SHA256SUMS, in the form of sha256sum(1).

@@ -151,7 +151,7 @@ func (r *release) documents(format, stage string) error {
 		}
 	}
 	doc := filepath.Join(stage, "usr/share/doc/bailiff")
-	changes, err := os.ReadFile("CHANGELOG.md")
+	changes, err := changes()
 	if err != nil {
 		return err
 	}
