@@ -13,17 +13,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"bailiff/policy/allow"
 	"bailiff/policy/diag"
 	"bailiff/units/atomicfile"
+
+	"golang.org/x/sys/unix"
 )
 
 // DefaultDir is the state folder of bailiff-allow-refresh.service.
@@ -63,7 +62,7 @@ func (s Store) state(name string) string { return filepath.Join(s.Dir, name+".js
 
 // Read returns a list that fulfils the configuration. The error for a missing one is fs.ErrNotExist.
 func (s Store) Read(p *allow.Published) ([]allow.Entry, error) {
-	data, err := read(s.File(p.Name), allow.MaxFileSize)
+	data, err := atomicfile.Read(s.File(p.Name), allow.MaxFileSize, unix.O_NOFOLLOW) // another user may write to the folder
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +91,7 @@ func (s Store) ReadAll(ps []allow.Published) (all []allow.Entry, err error) {
 
 // ReadState returns the result of the last fetch; the zero State if the file is missing or damaged.
 func (s Store) ReadState(name string) State {
-	data, err := read(s.state(name), maxState)
+	data, err := atomicfile.Read(s.state(name), maxState, unix.O_NOFOLLOW)
 	var st State
 	if err != nil || json.Unmarshal(data, &st) != nil {
 		return State{}
@@ -112,26 +111,6 @@ func plain(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
-}
-
-// read reads a regular file of at most that many bytes. It follows no link and never waits for a pipe: the folder is writable by
-// another user.
-func read(name string, most int64) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", name)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("%s: more than %d bytes", name, most)
-	}
-	return data, err
 }
 
 // Write replaces a list, and then the result of its fetch.

@@ -1,4 +1,4 @@
-// Package atomicfile replaces files. After a crash or a power failure at any moment, the name holds either the old content or
+// Package atomicfile replaces files, and reads them within bounds. After a crash or a power failure at any moment, the name holds either the old content or
 // the new one, whole. Every program of bailiff writes the files it keeps through this package.
 //
 // A replacement is written to NAME.new, synced, renamed, and the folder is synced. Its owner is the user of the calling process.
@@ -9,6 +9,7 @@ package atomicfile
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -104,6 +105,29 @@ func Write(name string, data []byte, perm fs.FileMode) error {
 		err = f.Commit()
 	}
 	return errors.Join(err, f.Close())
+}
+
+// ErrTooLarge means that a file is larger than its reader allows.
+var ErrTooLarge = errors.New("too large")
+
+// Read returns the content of a regular file of at most limit bytes. It never waits for a pipe. flags are added to those of the open,
+// such as unix.O_NOFOLLOW in a folder that another user may write to.
+func Read(name string, limit int64, flags int) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", name)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s: %w: more than %d bytes", name, ErrTooLarge, limit)
+	}
+	return data, err
 }
 
 // syncDir makes a rename in a folder durable.

@@ -143,23 +143,23 @@ type FirewallPart struct {
 	Name    string `json:"name"`           // as the host's own tools call it
 	Want    string `json:"want,omitempty"` // what it should be
 	Present bool   `json:"present"`
-	Harm    string `json:"harm,omitempty"`    // how it differs from want
+	Problem string `json:"problem,omitempty"` // how it differs from want
 	Foreign bool   `json:"foreign,omitempty"` // made by others: removed only by force
 }
 
 // FirewallSet is a set and its contents.
 type FirewallSet struct {
 	FirewallPart
-	Scope   string     `json:"scope"`
-	Bans    int        `json:"bans"`     // wanted
-	Held    int        `json:"held"`     // found
-	Forever int        `json:"forever"`  // of those held, without an end
-	Next    *time.Time `json:"next_end"` // when the first ends; null when none does
-	Missing Prefixes   `json:"missing"`
-	Strange Prefixes   `json:"strange"` // held, but not wanted
-	Late    Prefixes   `json:"late"`    // held, but with another end
-	Packets *uint64    `json:"packets"` // dropped; null where the backend does not count
-	Bytes   *uint64    `json:"bytes"`
+	Scope        string     `json:"scope"`
+	Bans         int        `json:"bans"`     // wanted
+	Held         int        `json:"held"`     // found
+	Forever      int        `json:"forever"`  // of those held, without an end
+	Next         *time.Time `json:"next_end"` // when the first ends; null when none does
+	Missing      Prefixes   `json:"missing"`
+	Unexpected   Prefixes   `json:"unexpected"`    // held, but not wanted
+	WrongTimeout Prefixes   `json:"wrong_timeout"` // held, but with another end
+	Packets      *uint64    `json:"packets"`       // dropped; null where the backend does not count
+	Bytes        *uint64    `json:"bytes"`
 }
 
 // Prefixes is a number of prefixes and the first of them.

@@ -193,8 +193,8 @@ func emptyFirewall(v *Firewall) {
 	for i := range v.Sets {
 		s := &v.Sets[i]
 		list(&s.Missing.Some)
-		list(&s.Strange.Some)
-		list(&s.Late.Some)
+		list(&s.Unexpected.Some)
+		list(&s.WrongTimeout.Some)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
+	"bailiff/units/atomicfile"
 )
 
 const (
@@ -81,16 +81,11 @@ func New(cfg config.Lookup, o Options) (*Registry, error) {
 		r.bootstrap = rdap.IANA()
 		return r, nil
 	}
-	f, err := os.Open(cfg.Bootstrap)
+	data, err := atomicfile.Read(cfg.Bootstrap, rdap.MaxBootstrap, 0)
 	if err != nil {
 		return nil, fmt.Errorf("report.lookup.bootstrap: %w", err)
 	}
-	defer f.Close()
-	data, err := readAll(f, rdap.MaxBootstrap)
-	if err == nil {
-		r.bootstrap, err = rdap.ParseBootstrap(data)
-	}
-	if err != nil {
+	if r.bootstrap, err = rdap.ParseBootstrap(data); err != nil {
 		return nil, fmt.Errorf("report.lookup.bootstrap: %s: %w", cfg.Bootstrap, err)
 	}
 	return r, nil

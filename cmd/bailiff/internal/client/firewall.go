@@ -87,8 +87,8 @@ func printFirewall(e *cli.Env, s *control.Firewall) {
 	}
 	for _, p := range s.Parts {
 		switch {
-		case p.Harm != "":
-			e.Printf("  %s %s %s\n", e.Paint(cli.Red, "!"), text.Clean(p.Name), text.Clean(p.Harm))
+		case p.Problem != "":
+			e.Printf("  %s %s %s\n", e.Paint(cli.Red, "!"), text.Clean(p.Name), text.Clean(p.Problem))
 		case p.Want != "":
 			e.Printf("  %s in place: %s\n", text.Clean(p.Name), text.Clean(p.Want))
 		}
@@ -131,9 +131,9 @@ func printSets(e *cli.Env, s *control.Firewall) {
 		}
 		short := "-"
 		if len(differs) > 0 {
-			short = fmt.Sprintf("%d missing, %d unexpected, %d with another end", x.Missing.Count, x.Strange.Count, x.Late.Count)
-			if x.Harm != "" {
-				short = text.Clean(x.Harm)
+			short = fmt.Sprintf("%d missing, %d unexpected, %d with another end", x.Missing.Count, x.Unexpected.Count, x.WrongTimeout.Count)
+			if x.Problem != "" {
+				short = text.Clean(x.Problem)
 			}
 		}
 		rows = append(rows, append(row, short))
@@ -180,8 +180,8 @@ func allDifferences(s *control.Firewall) (l []string) {
 		l = append(l, s.Backend+": "+text.Clean(s.Error))
 	}
 	for _, p := range s.Parts {
-		if p.Harm != "" {
-			l = append(l, text.Clean(p.Name)+": "+text.Clean(p.Harm))
+		if p.Problem != "" {
+			l = append(l, text.Clean(p.Name)+": "+text.Clean(p.Problem))
 		}
 	}
 	for i := range s.Sets {
@@ -193,13 +193,13 @@ func allDifferences(s *control.Firewall) (l []string) {
 // setDifferences is what is wrong with a set, a line each.
 func setDifferences(x *control.FirewallSet) (l []string) {
 	name := "set " + x.Name + ": "
-	if x.Harm != "" {
-		l = append(l, name+text.Clean(x.Harm))
+	if x.Problem != "" {
+		l = append(l, name+text.Clean(x.Problem))
 	}
 	for _, d := range []struct {
 		what string
 		p    control.Prefixes
-	}{{"missing", x.Missing}, {"unexpected", x.Strange}, {"with another end", x.Late}} {
+	}{{"missing", x.Missing}, {"unexpected", x.Unexpected}, {"with another end", x.WrongTimeout}} {
 		if d.p.Count == 0 {
 			continue
 		}

@@ -22,11 +22,11 @@ func lookedAt() *control.Firewall {
 		Seconds:        0.0123, Bans: 1240,
 		Parts: []control.FirewallPart{
 			{Name: "table ip x", Want: "a chain", Present: true},
-			{Name: "table ip y", Want: "a chain", Present: true, Foreign: true, Harm: "is not ours: holds set \x1b[31m"},
+			{Name: "table ip y", Want: "a chain", Present: true, Foreign: true, Problem: "is not ours: holds set \x1b[31m"},
 		},
 		Sets: []control.FirewallSet{
 			{FirewallPart: control.FirewallPart{Name: "v4-32", Present: true}, Bans: 1240, Held: 7, Forever: 1, Next: &next, Missing: many, Packets: &n, Bytes: &bytes},
-			{FirewallPart: control.FirewallPart{Name: "v6-64", Harm: "is gone"}, Scope: "sshd", Bans: 1, Missing: control.Prefixes{Count: 1, Some: []string{"2001:db8::/64"}}},
+			{FirewallPart: control.FirewallPart{Name: "v6-64", Problem: "is gone"}, Scope: "sshd", Bans: 1, Missing: control.Prefixes{Count: 1, Some: []string{"2001:db8::/64"}}},
 			{FirewallPart: control.FirewallPart{Name: "v6-128", Present: true}},
 		},
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -22,6 +21,7 @@ import (
 	"bailiff/policy/allow"
 	"bailiff/policy/diag"
 	"bailiff/units/allowlists"
+	"bailiff/units/atomicfile"
 	"bailiff/units/version"
 )
 
@@ -270,7 +270,10 @@ func (r *refresh) get(u string, was allowlists.Source) (body []byte, is allowlis
 		if path, err = url.PathUnescape(path); err != nil {
 			return nil, is, fmt.Errorf("%s: %w", u, err)
 		}
-		body, err = readFile(path)
+		body, err = atomicfile.Read(path, maxDownload, 0)
+		if errors.Is(err, atomicfile.ErrTooLarge) {
+			err = &refusedError{err}
+		}
 		return body, is, err
 	}
 	ctx, cancel := context.WithTimeout(r.Ctx, downloadTime)
@@ -312,7 +315,7 @@ func (r *refresh) get(u string, was allowlists.Source) (body []byte, is allowlis
 		return nil, is, &refusedError{fmt.Errorf("%s: has more than %d bytes", u, maxDownload)}
 	}
 	is.ETag, is.Modified = validator(res.Header.Get("ETag")), validator(res.Header.Get("Last-Modified"))
-	return nonNil(body), is, nil
+	return body, is, nil
 }
 
 // validator is an ETag or Last-Modified to send the next time, if it is short enough to be kept.
@@ -321,29 +324,4 @@ func validator(s string) string {
 		return ""
 	}
 	return s
-}
-
-func nonNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
-}
-
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("is not a file")}
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxDownload+1))
-	if err == nil && len(b) > maxDownload {
-		err = &refusedError{fmt.Errorf("%s: has more than %d bytes", path, maxDownload)}
-	}
-	return nonNil(b), err
 }

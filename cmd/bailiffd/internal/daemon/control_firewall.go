@@ -86,7 +86,7 @@ func (a *controlAPI) inspect(ctx context.Context, q inspectRequest) (*control.Fi
 func fill(f *control.Firewall, in *firewall.Inspection, at time.Time, took time.Duration) {
 	f.Looked, f.Seconds, f.Intact = at, took.Seconds(), in.OK()
 	part := func(p firewall.Object) control.FirewallPart {
-		return control.FirewallPart{Name: p.Name, Want: p.Want, Present: p.Present, Harm: p.Problem, Foreign: p.Foreign}
+		return control.FirewallPart{Name: p.Name, Want: p.Want, Present: p.Present, Problem: p.Problem, Foreign: p.Foreign}
 	}
 	f.Parts, f.Sets, f.Stopped = nil, nil, nil
 	for _, p := range in.Objects {
@@ -95,7 +95,7 @@ func fill(f *control.Firewall, in *firewall.Inspection, at time.Time, took time.
 	for _, s := range in.Sets {
 		c := control.FirewallSet{
 			FirewallPart: part(s.Object), Scope: s.Scope, Bans: s.Want, Held: s.Have, Forever: s.Forever,
-			Missing: prefixes(s.Missing), Strange: prefixes(s.Unexpected), Late: prefixes(s.WrongTimeout),
+			Missing: prefixes(s.Missing), Unexpected: prefixes(s.Unexpected), WrongTimeout: prefixes(s.WrongTimeout),
 		}
 		if !s.Next.IsZero() {
 			c.Next = &s.Next

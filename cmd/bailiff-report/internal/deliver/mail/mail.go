@@ -12,14 +12,13 @@ package mail
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	"bailiff/cmd/bailiff-report/internal/deliver/sendmail"
 	"bailiff/cmd/bailiff-report/internal/message"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
+	"bailiff/units/atomicfile"
 )
 
 type destination struct {
@@ -46,17 +45,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 
 // ReadTemplate reads and checks a template.
 func ReadTemplate(file string) (*Template, error) {
-	st, err := os.Stat(file)
-	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", file)
-	}
-	if err == nil && st.Size() > 1<<20 {
-		err = fmt.Errorf("%s has %d bytes, too many for a template", file, st.Size())
-	}
-	if err != nil {
-		return nil, err
-	}
-	data, err := os.ReadFile(file)
+	data, err := atomicfile.Read(file, maxTemplate, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,7 @@ func TestTemplate(t *testing.T) {
 		t.Errorf("the example makes another mail: %v %v", errA, errB)
 	}
 	if own.Template = t.TempDir(); true {
-		if _, err := New(own, e); err == nil || !strings.HasSuffix(err.Error(), "is not a file") {
+		if _, err := New(own, e); err == nil || !strings.HasSuffix(err.Error(), "not a regular file") {
 			t.Error(err)
 		}
 	}
