@@ -21,10 +21,10 @@ func ParseID128(s string) (ID128, error) {
 		h = h[:8] + h[9:13] + h[14:18] + h[19:23] + h[24:]
 	}
 	if len(h) != 32 {
-		return id, fmt.Errorf("%.200q is not a 128-bit id: expected 32 hex digits", s)
+		return id, fmt.Errorf("%q is not a 128-bit id: expected 32 hex digits", clip(s))
 	}
 	if _, err := hex.Decode(id[:], []byte(h)); err != nil {
-		return ID128{}, fmt.Errorf("%.200q is not a 128-bit id: expected 32 hex digits", s)
+		return ID128{}, fmt.Errorf("%q is not a 128-bit id: expected 32 hex digits", clip(s))
 	}
 	return id, nil
 }
@@ -66,14 +66,14 @@ func ParseCursor(s string) (Cursor, error) {
 	for w := range strings.SplitSeq(s, ";") {
 		key, val, ok := strings.Cut(w, "=")
 		if !ok || len(key) != 1 {
-			return Cursor{}, fmt.Errorf("cursor %.200q: %.200q is not KEY=VALUE", s, w)
+			return Cursor{}, fmt.Errorf("cursor %q: %q is not KEY=VALUE", clip(s), clip(w))
 		}
 		i := strings.IndexByte(partKeys, key[0])
 		if i < 0 {
 			continue // libsystemd ignores unknown keys as well
 		}
 		if err := c.parse(1<<i, val, 16); err != nil {
-			return Cursor{}, fmt.Errorf("cursor %.200q: %s=: %w", s, key, err)
+			return Cursor{}, fmt.Errorf("cursor %q: %s=: %w", clip(s), key, err)
 		}
 	}
 	if err := c.check(); err != nil {
@@ -179,7 +179,15 @@ func parseNumber(s string, base int) (uint64, error) {
 		if base == 16 {
 			kind = "hexadecimal"
 		}
-		return 0, fmt.Errorf("%.200q is not a %s number of 64 bits", s, kind)
+		return 0, fmt.Errorf("%q is not a %s number of 64 bits", clip(s), kind)
 	}
 	return v, nil
+}
+
+// clip shortens text from outside for an error message.
+func clip(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
 }

@@ -21,7 +21,7 @@ func ParseMatches(args []string) (Matches, error) {
 		}
 		field, value, ok := strings.Cut(a, "=")
 		if !ok || !validField(field) {
-			return nil, fmt.Errorf("%.200q is not a match: want FIELD=VALUE, with a field of A-Z, 0-9 and _", a)
+			return nil, fmt.Errorf("%q is not a match: want FIELD=VALUE, with a field of A-Z, 0-9 and _", clip(a))
 		}
 		g = append(g, Match{field, value})
 	}

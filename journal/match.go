@@ -64,7 +64,7 @@ func (g Group) byField() [][]Match {
 // checkField returns an error for a name that journald does not accept as a field.
 func checkField(name string) error {
 	if !validField(name) {
-		return fmt.Errorf("%.200q is not a field name: expected at most 64 of A-Z, 0-9 and _, no digit first", name)
+		return fmt.Errorf("%q is not a field name: expected at most 64 of A-Z, 0-9 and _, no digit first", clip(name))
 	}
 	return nil
 }

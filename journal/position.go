@@ -43,7 +43,7 @@ func ParsePosition(s string) (p Position, err error) {
 			c, err = ParseCursor(text)
 		}
 		if err != nil {
-			return Position{}, fmt.Errorf("position %.200q: %w", w, err)
+			return Position{}, fmt.Errorf("position %q: %w", clip(w), err)
 		}
 		if p.marks == nil {
 			p.marks = map[string]Cursor{}
