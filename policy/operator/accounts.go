@@ -6,20 +6,20 @@ import (
 	"strconv"
 )
 
-// Accounts is who has the right to be an operator: root and every account with uid 0, and the members of some groups.
+// Accounts knows which accounts are operators': those with uid 0, and the members of some groups.
 //
-// It knows /etc/passwd and /etc/group and nothing else: a static program cannot ask NSS, so accounts of LDAP or SSSD
-// count only where /etc/group names them as members.
+// It knows only /etc/passwd and /etc/group: a static program cannot ask NSS, so an account of LDAP or SSSD counts only if
+// /etc/group names it as a member.
 type Accounts struct {
 	uids   map[string]int64
 	groups map[string]string // user → the first of the groups that makes it an operator
 }
 
-// ReadAccounts reads the text of /etc/passwd and /etc/group (passwd(5), group(5)). Lines that cannot be read are passed
-// over. Of groups, those that are named make their members operators: by the list in /etc/group, or as primary group.
+// ReadAccounts reads the text of /etc/passwd and /etc/group (passwd(5), group(5)); invalid lines are ignored. groups are
+// those whose members are operators, whether /etc/group lists them or it is their primary group.
 func ReadAccounts(passwd, group []byte, groups []string) *Accounts {
 	a := &Accounts{uids: make(map[string]int64), groups: make(map[string]string)}
-	gids := make(map[string]string) // of the groups that count
+	gids := make(map[string]string) // of the groups whose members are operators, by gid
 	for f := range records(group, 4) {
 		name := string(f[0])
 		if !slices.Contains(groups, name) {
@@ -53,12 +53,12 @@ func (a *Accounts) member(user, group string) {
 	}
 }
 
-// records goes through the lines with that many fields between colons.
+// records yields the fields of each line that has at least that many, separated by colons.
 func records(text []byte, fields int) func(func([][]byte) bool) {
 	return func(yield func([][]byte) bool) {
 		for line := range bytes.Lines(text) {
 			f := bytes.Split(bytes.TrimRight(line, "\r\n"), []byte(":"))
-			// "+" and "-" begin NIS entries, which name no account by themselves.
+			// "+" and "-" begin entries of NIS.
 			if len(f) < fields || len(f[0]) == 0 || bytes.ContainsAny(f[0][:1], "#+-") {
 				continue
 			}
@@ -69,8 +69,8 @@ func records(text []byte, fields int) func(func([][]byte) bool) {
 	}
 }
 
-// Member says whether an account is an operator's, and why: "root" or "group sudo". uid -1 is one that is not known; then
-// the name decides.
+// Member reports whether an account is an operator's, and why: "root" or "group sudo". If the uid is -1 (unknown), the
+// name decides.
 func (a *Accounts) Member(user string, uid int64) (why string, ok bool) {
 	if uid < 0 {
 		if known, ok := a.uids[user]; ok {

@@ -1,12 +1,11 @@
-// Package operator knows who is logged in over ssh and may mend this host: root, and members of configured groups. While
-// such a session is open, and for a while after, its address is not to be banned, so that nobody locks himself out.
+// Package operator tracks the ssh sessions of operators: root, and members of configured groups. While such a session is
+// open, and for a while after, its address is not banned, so that operators cannot lock themselves out.
 //
-// It is pure: sessions come in as journal entries (what sshd itself writes, by the fields that journald vouches for) or as
-// a list of logind's, accounts as the text of /etc/passwd and /etc/group, time as a number. It never looks up a host name,
-// and takes no name for an operator's that is not in these files, save root.
+// It does no I/O: sessions come as journal entries of sshd or as logind's list, accounts as the text of /etc/passwd and
+// /etc/group, time as a number. It looks up no host name. Except root, only accounts in these files are operators'.
 //
-// Start reading at Tracker: sessions go in by Entry and Logind, what is allowed comes out by Entries, and Due and Stale say
-// when to ask for it.
+// Start reading at Tracker: Entry and Logind take sessions, Entries returns what is allowed, Due and Stale say when to call
+// it.
 package operator
 
 import (
@@ -27,36 +26,36 @@ const Origin = "operator"
 
 // Session is an open login over ssh.
 type Session struct {
-	PID   uint32     // of the sshd process that leads it: logind's Leader, _PID of sshd's "Accepted …"
-	Addr  netip.Addr // from where; invalid when that is not known: with UseDNS sshd tells logind a name, which nobody resolves
+	PID   uint32     // of its sshd process: Leader in logind, _PID of "Accepted …" in the journal
+	Addr  netip.Addr // of the client; invalid if unknown: with UseDNS, sshd gives logind a host name, which is not resolved
 	User  string
-	UID   int64  // -1: not known
-	TTY   string // often not known: sshd opens the session before the terminal
-	ID    string // logind's; "" for one that only the journal tells of
+	UID   int64  // -1: unknown
+	TTY   string // often unknown: sshd opens the session before the terminal
+	ID    string // logind's; "" if only the journal shows the session
 	Since int64  // microseconds since 1970
-	Why   string // makes its user an operator: "root", "group sudo"
+	Why   string // why its user is an operator: "root", "group sudo"
 }
 
 // Options are the settings of a Tracker.
 type Options struct {
-	Grace  time.Duration                                      // how long an address stays allowed when its last session has ended
-	Member func(user string, uid int64) (why string, ok bool) // whether an account is an operator's; see Accounts
+	Grace  time.Duration                                      // how long an address stays allowed after its last session
+	Member func(user string, uid int64) (why string, ok bool) // see Accounts.Member
 }
 
-// Bounds. Operators are few; the bounds keep a host whose root is logged in to by a thousand machines an hour from having
-// an allow list of them all. Beyond, the oldest go.
+// Bounds; beyond them, the oldest sessions are forgotten. Operators are few, but on some hosts a thousand machines an hour
+// log in as root.
 const (
 	maxOpen   = 256
 	maxEnded  = 256
 	maxBoots  = 1024
-	maxUnseen = 24 * time.Hour // of a session that only the journal tells of: its end may have been lost
+	maxUnseen = 24 * time.Hour // of a session that only the journal shows: its end may have been missed
 )
 
 // Tracker holds the sessions of operators. One goroutine uses it.
 //
-// Both sources add up: an address is allowed while either knows of an open session. logind knows the sessions that were
-// open before the daemon was started, and knows surely when one ends; the journal is there where logind is not (or where
-// sshd gives it a name in place of an address), and in a replay. A session whose end logind has told is over for both.
+// An address is allowed while either source has an open session of it. logind also knows sessions from before the daemon's
+// start, and when each ends. The journal helps on hosts without logind, where sshd gives logind a name instead of an
+// address, and in a replay. A session that ended according to logind has ended for both.
 type Tracker struct {
 	opt     Options
 	sshd    *filter.Matcher
@@ -66,35 +65,35 @@ type Tracker struct {
 	ended   map[netip.Addr]ended
 	boot    [16]byte
 	boots   map[[16]byte]bool
-	is      map[netip.Addr]int64 // until when an address is allowed, 0 while a session is open
-	shown   map[netip.Addr]int64 // the same as Entries told it last
+	allowed map[netip.Addr]int64 // until when (µs since 1970); 0: while a session is open
+	given   map[netip.Addr]int64 // allowed, as of the last call of Entries
 	stale   bool                 // they differ
 }
 
-// process names a process over reboots.
+// process identifies a process across reboots.
 type process struct {
 	boot [16]byte
 	pid  uint32
 }
 
-// ended is the last session of an address.
+// ended is the last session of an address, with its end and the end of its grace.
 type ended struct {
 	Session
 	at, until int64
 }
 
-// New makes a Tracker that has seen nothing. sshd says which journal entries are sshd's own, and reads its lines.
+// New returns a Tracker without sessions. sshd matches the entries of sshd.
 func New(sshd *filter.Matcher, o Options) *Tracker {
 	return &Tracker{
 		opt: o, sshd: sshd, journal: make(map[process]Session), logind: make(map[uint32]Session), ended: make(map[netip.Addr]ended),
-		boots: make(map[[16]byte]bool), is: make(map[netip.Addr]int64), shown: make(map[netip.Addr]int64),
+		boots: make(map[[16]byte]bool), allowed: make(map[netip.Addr]int64), given: make(map[netip.Addr]int64),
 	}
 }
 
-// Matcher says which entries Entry wants to see.
+// Matcher selects the entries that Entry needs.
 func (t *Tracker) Matcher() *filter.Matcher { return t.sshd }
 
-// Configure changes the settings. Sessions of users who are no operators any more are forgotten.
+// Configure changes the settings and forgets the sessions of users who are no longer operators.
 func (t *Tracker) Configure(o Options, now int64) {
 	t.opt = o
 	keep := func(s Session) bool { _, ok := o.Member(s.User, s.UID); return ok }
@@ -109,8 +108,8 @@ var (
 	closed   = []byte("pam_unix(sshd:session): session closed for user ")
 )
 
-// Entry takes note of a journal entry: sshd's "Accepted … for USER from ADDRESS", and PAM's end of the session, which the
-// same process writes.
+// Entry takes an entry of sshd: "Accepted … for USER from ADDRESS" begins a session, PAM's "session closed" from the same
+// process ends it. Others are ignored.
 func (t *Tracker) Entry(e *filter.Entry) {
 	in := bytes.HasPrefix(e.Message, accepted)
 	if !in && !bytes.HasPrefix(e.Message, closed) || e.PID == 0 || !t.sshd.Trusts(e) {
@@ -132,7 +131,7 @@ func (t *Tracker) Entry(e *filter.Entry) {
 	t.settle(e.Realtime)
 }
 
-// booted ends what was open in another boot when an entry of a new one comes.
+// booted ends the sessions of earlier boots at the first entry of a new one.
 func (t *Tracker) booted(e *filter.Entry) {
 	if e.Boot == t.boot || t.boots[e.Boot] {
 		return
@@ -149,8 +148,8 @@ func (t *Tracker) booted(e *filter.Entry) {
 	}
 }
 
-// Logind takes all ssh sessions that logind has open at a moment (microseconds since 1970). Those of users who are no
-// operators may be among them.
+// Logind takes the list of all open ssh sessions, as logind has it now (microseconds since 1970). It may contain sessions
+// of others than operators.
 func (t *Tracker) Logind(open []Session, now int64) {
 	pids := make(map[uint32]bool, len(open))
 	for _, s := range open {
@@ -177,11 +176,11 @@ func (t *Tracker) Logind(open []Session, now int64) {
 	t.settle(now)
 }
 
-// Open says whether logind has told of an operator's session that is open: then it should be asked from time to time,
-// since it does not tell when a session ends whose processes live on.
+// Open reports whether an operator's session is open according to logind. While one is, logind should be asked from time to
+// time: it sends no signal for a session that ends while processes of it remain.
 func (t *Tracker) Open() bool { return len(t.logind) > 0 }
 
-// Expire forgets what is over at a moment (microseconds since 1970).
+// Expire removes what has ended by now (microseconds since 1970).
 func (t *Tracker) Expire(now int64) {
 	for p, s := range t.journal {
 		if over := s.Since + maxUnseen.Microseconds(); over <= now {
@@ -195,7 +194,7 @@ func (t *Tracker) Expire(now int64) {
 	t.settle(now)
 }
 
-// trim drops the oldest sessions of a source that has too many.
+// trim removes the oldest sessions of a source with too many.
 func trim[K comparable](t *Tracker, m map[K]Session, now int64) {
 	for len(m) > maxOpen {
 		var oldest K
@@ -211,7 +210,7 @@ func trim[K comparable](t *Tracker, m map[K]Session, now int64) {
 	}
 }
 
-// end begins the grace of a session's address.
+// end ends a session: the grace of its address begins.
 func (t *Tracker) end(s Session, at int64) {
 	if !s.Addr.IsValid() {
 		return
@@ -231,47 +230,47 @@ func (t *Tracker) end(s Session, at int64) {
 	t.ended[s.Addr] = ended{s, at, at + t.opt.Grace.Microseconds()}
 }
 
-// settle makes up what is to be allowed.
+// settle computes which addresses are allowed.
 func (t *Tracker) settle(now int64) {
-	t.is = make(map[netip.Addr]int64)
+	t.allowed = make(map[netip.Addr]int64)
 	for a, e := range t.ended {
 		if e.until > now {
-			t.is[a] = e.until
+			t.allowed[a] = e.until
 		}
 	}
 	for _, s := range t.Sessions() {
-		t.is[s.Addr] = 0
+		t.allowed[s.Addr] = 0
 	}
-	t.stale = !maps.Equal(t.is, t.shown)
+	t.stale = !maps.Equal(t.allowed, t.given)
 }
 
-// Stale says whether Entries are others than when they were asked last. There is time for that: machines that log in all
-// the time should not have a long allow list made anew each time.
+// Stale reports whether Entries would return something else than the last time. The allow list need not be rebuilt at once,
+// unless Due says so: it may be long, and on some hosts machines log in all the time.
 func (t *Tracker) Stale() bool { return t.stale }
 
-// Due says whether what Entries told last is wrong at a moment (microseconds since 1970): an address is to be allowed that
-// was not, or the other way. Then Entries must be asked before a failure of that moment is judged.
+// Due reports whether at a time (microseconds since 1970) an address is allowed that was not when Entries was last called,
+// or the reverse. Then Entries must be called before a failure of that time is judged.
 func (t *Tracker) Due(at int64) bool {
 	if !t.stale {
 		return false
 	}
 	holds := func(until int64, ok bool) bool { return ok && (until == 0 || until > at) }
-	for a, until := range t.is {
-		was, ok := t.shown[a]
+	for a, until := range t.allowed {
+		was, ok := t.given[a]
 		if holds(until, true) != holds(was, ok) {
 			return true
 		}
 	}
-	for a, was := range t.shown {
-		if _, ok := t.is[a]; !ok && holds(was, true) {
+	for a, was := range t.given {
+		if _, ok := t.allowed[a]; !ok && holds(was, true) {
 			return true
 		}
 	}
 	return false
 }
 
-// Sessions returns the open sessions whose address is known, the oldest first. What both sources know stands there once,
-// as logind tells it.
+// Sessions returns the open sessions whose address is known, oldest first. A session in both sources is returned once, with
+// logind's data.
 func (t *Tracker) Sessions() []Session {
 	l := make([]Session, 0, len(t.logind)+len(t.journal))
 	for _, s := range t.logind {
@@ -291,10 +290,10 @@ func (t *Tracker) Sessions() []Session {
 	return l
 }
 
-// Entries returns what is to be allowed: the address of each open session until it ends, and those of sessions that have
-// ended for as long as Options.Grace.
+// Entries returns what is allowed: the addresses of open sessions, without an end, and those of sessions that ended within
+// Options.Grace.
 func (t *Tracker) Entries() []allow.Entry {
-	t.shown, t.stale = t.is, false
+	t.given, t.stale = t.allowed, false
 	var l []allow.Entry
 	open := make(map[netip.Addr]bool)
 	for _, s := range t.Sessions() {
@@ -314,7 +313,7 @@ func (t *Tracker) Entries() []allow.Entry {
 	return l
 }
 
-// String tells a session in words.
+// String describes a session for people.
 func (s Session) String() string {
 	text := fmt.Sprintf("ssh session of %s (%s) since %s, pid %d", s.User, s.Why, stamp(s.Since), s.PID)
 	if s.TTY != "" {
