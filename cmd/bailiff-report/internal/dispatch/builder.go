@@ -89,17 +89,15 @@ func newBuilder(src journal.Source, c *config.Config, host string) *builder {
 	return m
 }
 
-// usualPorts are the ports of services whose jails close all ports, by filter (IANA's registry).
-var usualPorts = map[string][]uint16{"sshd": {22}, "dropbear": {22}, "postfix": {25}, "exim": {25}, "opensmtpd": {25}, "sendmail": {25}, "dovecot": {143}, "vsftpd": {21}, "proftpd": {21}, "pure-ftpd": {21}}
-
+// portsOf returns the single ports that a jail closes, or that of its service if it closes all.
 func portsOf(j *config.Jail) (ports []uint16) {
 	for _, p := range j.Ports {
 		if p.From == p.To && !slices.Contains(ports, p.From) {
 			ports = append(ports, p.From)
 		}
 	}
-	if ports == nil {
-		return usualPorts[j.Filter.Name]
+	if p := report.Attacks[j.Filter.Name].Port; ports == nil && p != 0 {
+		return []uint16{p}
 	}
 	return ports
 }

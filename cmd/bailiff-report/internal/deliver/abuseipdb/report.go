@@ -70,6 +70,31 @@ func compose(r *report.Report, d *config.Destination, test bool, now time.Time) 
 	return &entry{IP: addr, Categories: categories, Time: at.UTC().Truncate(time.Second), Comment: comment(r, d.Lines)}, nil
 }
 
+// categoriesOf returns the categories of attacks on a jail, sorted: as configured for the jail or its filter, or those of a built-in
+// filter. It returns false for other filters, since a wrong accusation is worse than none, and an empty list for attacks that must not
+// be reported.
+func categoriesOf(jail, filter string, own map[string][]int) ([]int, bool) {
+	c, ok := own[jail]
+	if !ok {
+		c, ok = own[filter]
+	}
+	if !ok {
+		var a report.Attack
+		a, ok = report.Attacks[filter]
+		c = a.AbuseIPDB
+	}
+	return sorted(slices.Clone(c)), ok
+}
+
+// maxCategories is the largest number in one report.
+const maxCategories = 30
+
+func sorted(c []int) []int {
+	slices.Sort(c)
+	c = slices.Compact(c)
+	return c[:min(len(c), maxCategories)]
+}
+
 // comment describes the attack and adds at most limit of the newest lines, as many as fit.
 func comment(r *report.Report, limit int) string {
 	var b strings.Builder

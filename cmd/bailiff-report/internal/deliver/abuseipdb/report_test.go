@@ -16,7 +16,6 @@ import (
 	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
-	"bailiff/policy/filter"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -115,16 +114,6 @@ func FuzzComment(f *testing.F) {
 }
 
 func TestCategories(t *testing.T) {
-	for _, name := range filter.Builtin() {
-		if _, ok := known[name]; !ok {
-			t.Errorf("%s has no categories", name)
-		}
-	}
-	for name, c := range known {
-		if !slices.Contains(filter.Builtin(), name) || slices.Contains(c, ssh) && !slices.Contains(c, bruteForce) || !slices.IsSorted(c) {
-			t.Errorf("%s: %v", name, c)
-		}
-	}
 	own := map[string][]int{"edge": {22, 18, 18}, "sshd": {15}, "asterisk": {8}}
 	for _, c := range []struct {
 		jail, filter string

@@ -4,7 +4,7 @@
 // Sources: https://www.blocklist.de/en/httpreports.html?help (fields), https://www.blocklist.de/en/rbldns.html (services), the
 // announcement of 2013-01-02 in blog.blocklist.de (answers to errors), fail2ban's issues 2629, 2994 and 3107 (what it refuses).
 //
-// Start reading at New. report.go makes an entry of a report and reads answers, mail.go sends mails, services.go says what is
+// Start reading at New. report.go makes an entry of a report and reads answers, mail.go sends mails; report.Attacks says what is
 // reported as what.
 package blocklist
 

@@ -53,6 +53,38 @@ func compose(r *report.Report, d *config.Destination) (*entry, error) {
 	return &entry{addr, service, lines}, nil
 }
 
+// serviceOf returns blocklist.de's name of a jail's service: as configured for the jail or its filter, or that of a built-in filter.
+// Mail servers have several services there; the lines say which one. It returns false if there is no name.
+func serviceOf(jail, filter string, lines []report.Line, own map[string]string) (string, bool) {
+	if s := own[jail]; s != "" {
+		return s, true
+	}
+	if s := own[filter]; s != "" {
+		return s, true
+	}
+	s := report.Attacks[filter].Blocklist
+	switch {
+	case s == "mail" && every(lines, func(l *report.Line) bool {
+		return strings.HasPrefix(l.Pattern, "sasl") || strings.HasPrefix(l.Pattern, "auth")
+	}):
+		s = "sasl"
+	case s == "imap" && every(lines, func(l *report.Line) bool {
+		return strings.Contains(l.Identifier, "pop3") || strings.HasPrefix(string(l.Message), "pop3")
+	}):
+		s = "pop3"
+	}
+	return s, s != ""
+}
+
+func every(lines []report.Line, is func(*report.Line) bool) bool {
+	for i := range lines {
+		if !is(&lines[i]) {
+			return false
+		}
+	}
+	return len(lines) > 0
+}
+
 // form is the body of a request.
 func (e *entry) form(server, key string) url.Values {
 	return url.Values{"server": {server}, "apikey": {key}, "ip": {e.IP.String()}, "service": {e.Service}, "logs": {e.logs()}, "format": {"json"}}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
-	"bailiff/policy/filter"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -88,17 +86,6 @@ func TestService(t *testing.T) {
 	} {
 		if got, ok := serviceOf(c.jail, c.filter, c.lines, own); got != c.want || ok != (c.want != "") {
 			t.Errorf("%s, %s, %v: %q", c.jail, c.filter, c.lines, got)
-		}
-	}
-	missing := []string{"murmur", "named-refused", "nsd", "openvpn", "pam-generic", "slapd", "squid", "xrdp", "znc"}
-	for _, name := range filter.Builtin() {
-		if _, ok := known[name]; ok == slices.Contains(missing, name) {
-			t.Errorf("%s: is it known or not?", name)
-		}
-	}
-	for name := range known {
-		if !slices.Contains(filter.Builtin(), name) {
-			t.Errorf("there is no filter %s", name)
 		}
 	}
 }

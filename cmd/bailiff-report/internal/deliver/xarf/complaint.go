@@ -1,6 +1,7 @@
 package xarf
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -55,12 +56,12 @@ func complaints(item *report.Item, format string, limit int) (all []*complaint, 
 	}
 	found := make(map[key]*complaint)
 	for _, r := range item.Reports {
-		c, lines := classOf(r)
+		a, lines := evidenceOf(r)
 		why := ""
 		switch {
-		case c.kind == "":
+		case a.XARF == "":
 			why = "what this filter sees may be forged, or X-ARF has no type for it"
-		case format == formatV02 && c.kind != LoginAttack:
+		case format == formatV02 && a.XARF != report.LoginAttack:
 			why = "X-ARF 0.2 has no type but login attacks"
 		case len(lines) == 0 && len(r.Lines) > 0:
 			why = "no line of the evidence shows an attack that X-ARF has a type for"
@@ -73,14 +74,14 @@ func complaints(item *report.Item, format string, limit int) (all []*complaint, 
 			left = append(left, skipped{r.Address, r.Jail, why})
 			continue
 		}
-		k := key{r.Address.Unmap(), c.service, c.kind}
+		k := key{r.Address.Unmap(), a.Service, a.XARF}
 		x := found[k]
 		if x == nil {
-			x = &complaint{Address: k.addr, Type: c.kind, Service: c.service, First: lines[0].Time, Test: item.Test}
+			x = &complaint{Address: k.addr, Type: a.XARF, Service: a.Service, First: lines[0].Time, Test: item.Test}
 			found[k] = x
 			all = append(all, x)
 		}
-		x.add(r, c, lines)
+		x.add(r, a, lines)
 	}
 	for _, x := range all {
 		x.Key = item.Key
@@ -93,22 +94,55 @@ func complaints(item *report.Item, format string, limit int) (all []*complaint, 
 	return all, left
 }
 
-func (x *complaint) add(r *report.Report, c class, lines []report.Line) {
-	if !r.First.IsZero() && c.some == nil && r.First.Before(x.First) {
+// loginPatterns are words in the names of the patterns that show a login at a mail server.
+var loginPatterns = []string{"sasl", "auth", "pam"}
+
+// evidenceOf returns what kind of attack a report is about, and the lines that show it. Lines of filters that are not built in show a
+// login attack if they name an account.
+func evidenceOf(r *report.Report) (a report.Attack, lines []report.Line) {
+	a, known := report.Attacks[r.Service]
+	if !known {
+		a = report.Attack{XARF: report.LoginAttack, Service: word(r.Service)}
+	}
+	for i := range r.Lines {
+		l := &r.Lines[i]
+		switch {
+		case l.Source.IsValid() && l.Source.Unmap() != r.Address.Unmap(): // another address of a banned network
+			continue
+		case !known && len(l.Account) == 0 && !bytes.Contains(l.Message, []byte("<user>")): // redacted account
+			continue
+		case a.Mixed && !isLogin(l.Pattern):
+			continue
+		}
+		lines = append(lines, *l)
+	}
+	return a, lines
+}
+
+func isLogin(pattern string) bool {
+	return slices.ContainsFunc(loginPatterns, func(w string) bool { return strings.Contains(pattern, w) })
+}
+
+// word makes the name of a service from the name of a filter.
+func word(s string) string {
+	if s == "" || len(s) > 50 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return "login"
+	}
+	return s
+}
+
+func (x *complaint) add(r *report.Report, a report.Attack, lines []report.Line) {
+	if !r.First.IsZero() && !a.Mixed && r.First.Before(x.First) {
 		x.First = r.First
 	}
 	// If only some lines show the attack, these are counted; otherwise the report's failures, since a line may stand for several.
-	if c.some == nil {
+	if !a.Mixed {
 		x.Count += max(r.Failures, len(lines))
 	} else {
 		x.Count += len(lines)
 	}
 	x.Lines = append(x.Lines, lines...)
-	ports := r.Ports
-	if len(ports) == 0 && c.port != 0 {
-		ports = []uint16{c.port}
-	}
-	for _, p := range ports {
+	for _, p := range r.Ports {
 		if p != 0 && !slices.Contains(x.Ports, p) {
 			x.Ports = append(x.Ports, p)
 		}
@@ -217,7 +251,7 @@ func (x *complaint) log() string {
 // what describes the attack.
 func (x *complaint) what() string {
 	kind := "attempts to log in"
-	if x.Type == VulnScan {
+	if x.Type == report.VulnScan {
 		kind = "requests that search for holes"
 	}
 	return fmt.Sprintf("%d %s (%s) between %s and %s", x.Count, kind, x.Service, x.First.UTC().Format(stamp), x.Last.UTC().Format(stamp))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/cmd/bailiff-report/internal/safetext"
 )
 
@@ -74,7 +75,7 @@ func (s *Sender) json(x *complaint, log []byte) ([]byte, error) {
 		d.Text = "This is a test; nothing of this happened. " + d.Text
 	}
 	switch x.Type {
-	case VulnScan:
+	case report.VulnScan:
 		d.Scan, d.Targets, d.Services, d.Requests = "web_vuln_scan", x.Ports, []string{x.Service}, x.Count
 	default:
 		d.Service, d.Attempts = x.Service, x.Count

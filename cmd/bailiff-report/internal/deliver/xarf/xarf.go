@@ -6,7 +6,7 @@
 // mail for each address and service. sent.go keeps which of them are gone, so that one that has to wait does not send the others
 // again.
 //
-// Start reading at Deliver; complaint.go makes complaints of reports, class.go says what a filter's lines show.
+// Start reading at Deliver; complaint.go makes complaints of reports.
 package xarf
 
 import (
