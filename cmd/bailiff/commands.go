@@ -35,6 +35,7 @@ func commands() []*cli.Command {
 		importer.Command(),
 		replay.Command(),
 		top.Command(),
+		client.Web(),
 		stats.Command(),
 		filters.Match(),
 		versionCommand(),

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
@@ -46,8 +47,25 @@ func Listener(name, path string) (l net.Listener, from string, err error) {
 	return l, path, err
 }
 
+// All returns every socket that systemd passed with FileDescriptorName=name, unix and TCP; none if it passed none of that name.
+func All(name string) ([]net.Listener, error) {
+	all, err := passed()
+	if err != nil {
+		return nil, fmt.Errorf("sockets from systemd: %w", err)
+	}
+	for _, l := range all[name] {
+		if s, ok := l.(syscall.Conn); !ok || !listening(s) {
+			return nil, fmt.Errorf("socket %q from systemd: %s does not accept connections", name, l.Addr())
+		}
+		if u, ok := l.(*net.UnixListener); ok {
+			u.SetUnlinkOnClose(false) // it is systemd's
+		}
+	}
+	return all[name], nil
+}
+
 // listening reports whether a socket accepts connections; net does not check that.
-func listening(u *net.UnixListener) (yes bool) {
+func listening(u syscall.Conn) (yes bool) {
 	raw, err := u.SyscallConn()
 	if err != nil {
 		return false

@@ -34,7 +34,7 @@ _bailiff() {
 	done
 	COMPREPLY=()
 	case $command in
-	'') words='status bans ban unban allow why firewall report check filter config reload import replay top stats match version help' ;;
+	'') words='status bans ban unban allow why firewall report check filter config reload import replay top web stats match version help' ;;
 	status)
 		options='--all --json --socket'
 		case $prev in
@@ -264,6 +264,13 @@ _bailiff() {
 		esac
 		;;
 	top)
+		options='--json --socket'
+		case $prev in
+		--socket) compopt -o default; return ;;
+		*) : ;;
+		esac
+		;;
+	web)
 		options='--json --socket'
 		case $prev in
 		--socket) compopt -o default; return ;;

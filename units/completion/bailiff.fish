@@ -58,6 +58,7 @@ complete -c bailiff -n __bailiff_first -a reload -d 'have the daemon load the co
 complete -c bailiff -n __bailiff_first -a import -d 'take over the configuration and bans of fail2ban'
 complete -c bailiff -n __bailiff_first -a replay -d 'run the configuration over past journal entries'
 complete -c bailiff -n __bailiff_first -a top -d 'show attacks, bans and jails live; q leaves'
+complete -c bailiff -n __bailiff_first -a web -d 'print a link to the status page'
 complete -c bailiff -n __bailiff_first -a stats -d 'count who attacks, how and when, in past journal entries'
 complete -c bailiff -n __bailiff_first -a match -d 'try lines on a filter, and show how they matched'
 complete -c bailiff -n __bailiff_first -a version -d 'print the version'
@@ -222,6 +223,9 @@ complete -c bailiff -n '__bailiff_on replay' -l until -x -a 'now today yesterday
 
 complete -c bailiff -n '__bailiff_on top' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on top' -l socket -r -F -d 'PATH of the control socket'
+
+complete -c bailiff -n '__bailiff_on web' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on web' -l socket -r -F -d 'PATH of the control socket'
 
 complete -c bailiff -n '__bailiff_on stats' -l config -r -F -d 'use this configuration FILE (or folder) instead of the installed one'
 complete -c bailiff -n '__bailiff_on stats' -l export -r -F -d 'read what journalctl -o export wrote from this FILE; - is standard input'

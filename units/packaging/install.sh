@@ -32,7 +32,7 @@ if [ -z "${ZSHDIR:-}" ]; then # Debian's zsh does not look into site-functions
 fi
 
 SERVICES='bailiff.service bailiff.socket bailiff-netlink.socket bailiff-allow-refresh.timer bailiff-report-exec.socket
-	bailiff-report.service bailiff-report.socket'
+	bailiff-report.service bailiff-report.socket bailiff-web.service bailiff-web.socket'
 
 # each COMMAND: runs COMMAND MODE SOURCE DESTINATION for each line of the list.
 each() {
@@ -92,8 +92,8 @@ do_remove() {
 	etc=/etc/systemd/system
 	rm -f $etc/bailiff-report.service.d/50-mail.conf $etc/bailiff.service.d/firewalld-only.conf
 	rmdir $etc/bailiff-report.service.d $etc/bailiff.service.d 2>/dev/null || :
-	rm -rf /run/bailiff /run/bailiff-report
-	for u in bailiff bailiff-fetch bailiff-report; do
+	rm -rf /run/bailiff /run/bailiff-report /run/bailiff-web
+	for u in bailiff bailiff-fetch bailiff-report bailiff-web; do
 		userdel "$u" || :
 		groupdel "$u" 2>/dev/null || :
 	done

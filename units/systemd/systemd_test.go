@@ -12,7 +12,7 @@ import (
 )
 
 // units are the files that are installed.
-var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket", "bailiff-netlink.service", "bailiff-netlink.socket", "bailiff-report-exec@.service", "bailiff-report-exec.socket"}
+var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket", "bailiff-netlink.service", "bailiff-netlink.socket", "bailiff-report-exec@.service", "bailiff-report-exec.socket", "bailiff-web.service", "bailiff-web.socket"}
 
 // tool returns the path of one of systemd's programs. Without it the test is skipped, except in CI.
 func tool(t *testing.T, name string) string {
@@ -94,6 +94,14 @@ func TestReportExposure(t *testing.T) {
 // TestHelperExposure: what remains are the host's network, CAP_NET_ADMIN and netlink, which the helper is for.
 func TestHelperExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=12", filepath.Join(copied(t), "bailiff-netlink.service"))
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
+// TestWebExposure: what remains are the groups, unix sockets, the read-only clock device of ProtectClock=, and no RootDirectory=.
+func TestWebExposure(t *testing.T) {
+	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=3", filepath.Join(copied(t), "bailiff-web.service"))
 	if err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
 	}
@@ -184,7 +192,7 @@ func TestSysusers(t *testing.T) {
 		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
 	}
 	for name, want := range map[string]string{
-		"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin\nbailiff-fetch:x:\d+:\d+:[^:]+:/var/lib/bailiff-allow:\S*nologin\nbailiff-report:x:\d+:\d+:[^:]+:/var/lib/bailiff-report:\S*nologin$`,
+		"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin\nbailiff-fetch:x:\d+:\d+:[^:]+:/var/lib/bailiff-allow:\S*nologin\nbailiff-report:x:\d+:\d+:[^:]+:/var/lib/bailiff-report:\S*nologin\nbailiff-web:x:\d+:\d+:[^:]+:/:\S*nologin$`,
 		"group":  `(?m)^bailiff:x:\d+:\nbailiff-fetch:x:\d+:$`,
 	} {
 		b, err := os.ReadFile(filepath.Join(root, "etc", name))

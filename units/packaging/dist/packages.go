@@ -62,7 +62,7 @@ overrides:
   rpm:
     depends: [systemd]
     recommends: ["(firewalld or ipset or nftables)"]
-    provides: [user(bailiff), user(bailiff-fetch), user(bailiff-report), group(bailiff), group(bailiff-fetch), group(bailiff-report)]
+    provides: [user(bailiff), user(bailiff-fetch), user(bailiff-report), user(bailiff-web), group(bailiff), group(bailiff-fetch), group(bailiff-report), group(bailiff-web)]
     scripts: {postinstall: units/packaging/rpm/post, preremove: units/packaging/rpm/preun, postremove: units/packaging/rpm/postun}
   archlinux:
     depends: [systemd]

@@ -1,0 +1,49 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"bailiff/units/manager"
+)
+
+// Open makes a GET call and returns the answer as it comes, whatever its status, for a program that passes it on. The caller closes
+// the body. Like every GET it does not start a stopped daemon. The context bounds the call until the body has been read.
+func (c *Client) Open(ctx context.Context, path, rawQuery string, header http.Header) (*http.Response, error) {
+	if err := c.checkStarted(ctx); err != nil {
+		return nil, err
+	}
+	u := url.URL{Scheme: "http", Host: "bailiff", Path: path, RawQuery: rawQuery}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, &Error{Status: http.StatusBadRequest, Message: err.Error(), cause: err}
+	}
+	if header != nil {
+		req.Header = header
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(err, http.MethodGet)
+	}
+	return res, nil
+}
+
+// Open is Client.Open. Unlike the other calls it does not start bailiff-report.
+func (c *ReportClient) Open(ctx context.Context, path, rawQuery string, header http.Header) (*http.Response, error) {
+	asked := *c.c
+	if asked.path == ReportPath {
+		asked.stopped = manager.Stopped
+	}
+	return asked.Open(ctx, path, rawQuery, header)
+}
+
+// AsError is the error as an *Error, which has an HTTP status.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Status: http.StatusInternalServerError, Message: err.Error(), cause: err}
+}
