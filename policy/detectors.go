@@ -1,9 +1,13 @@
 package policy
 
 import (
+	"maps"
+	"math"
+	"net/netip"
 	"slices"
 	"time"
 
+	"bailiff/policy/codec"
 	"bailiff/policy/config"
 	"bailiff/policy/jail"
 	"bailiff/policy/prefix"
@@ -23,10 +27,19 @@ const (
 	attackedPrompts = 2
 )
 
-// A detector counts a failure and returns the prefixes that have too many by now. There are three, which judge asks in the order
-// of this file: addressWindows, attackedAccount, attackingNetworks. To add one, write such a method and call it in judge
-// (entry.go). A new reason of bans goes into state/bans.go and journal/audit/event.go. A detector that keeps counts also has a place in
-// saved.go, query.go, success.go and in ClockSet, Expire and Pardon (engine.go).
+// A detector counts a failure and returns the prefixes that have too many by now. There are three, which judge (entry.go) asks in
+// the order of this file: addressWindows, attackedAccount, attackingNetworks. What they count over all jails is in counted, below:
+// a detector that keeps counts has a field there, and its lines in each of the methods.
+
+// verdict is a detector's word that a prefix attacks.
+type verdict struct {
+	jail     *runningJail // that bans
+	prefix   netip.Prefix
+	reason   string         // one of state's
+	evidence []jail.Failure // oldest first
+	parts    []netip.Prefix // of a network: those that attacked
+	wide     bool           // the prefix is wider than its jail counts by
+}
 
 // addressWindows counts a failure against its own prefix, within find_time and slow.find_time of its jail.
 func (g *Engine) addressWindows(f *failure) []verdict {
@@ -101,39 +114,32 @@ func (g *Engine) attackingNetworks(f *failure, banned bool) (l []verdict) {
 
 // within says whether a failure counts in networks of a size.
 func within(n *jail.Networks, f *failure) bool {
-	return n.Holds(f.addr) && n.Bits() < f.prefix.Bits() && n.Observed() == f.jail.conf.Observe
+	return n.Holds(f.addr) && n.Bits < f.prefix.Bits() && n.Observed == f.jail.conf.Observe
 }
 
-// restoreRefs tells what was restored in which entry a failure stands.
-func (g *Engine) restoreRefs(f *failure) {
-	f.jail.counter.RestoreRef(f.addr, f.record)
-	if f.account != 0 {
-		g.accounts.RestoreRef(f.account, f.prefix, f.record)
-	}
-	for _, n := range g.networks {
-		if within(n, f) {
-			n.RestoreRef(f.prefix, f.record)
-		}
-	}
+// counted is what is counted over all jails, and what excuses a failure. The state file holds it, and each jail's counter.
+type counted struct {
+	seed  uint64   // of all hashes
+	names []string // of jails, by the number that others know them by
+	connections
+	accounts *jail.Accounts
+	logins   *jail.Logins
+	bursts   jail.Bursts
+	networks []*jail.Networks
+
+	// expiredUnread holds bans that are over by the clock, but not yet at the moment up to which the journal has been read: the
+	// entries to come are judged as they would have been then.
+	expiredUnread *state.State
+	observed      *state.State // what jails that only observe would have banned
 }
 
-// networkSizes are the networks that are banned as a whole.
-var networkSizes = []struct {
-	bits int
-	v6   bool
-	need func(*config.Networks) int
-}{
-	{24, false, func(n *config.Networks) int { return n.Net4 }},
-	{64, true, func(n *config.Networks) int { return n.Net6.Bits64 }},
-	{56, true, func(n *config.Networks) int { return n.Net6.Bits56 }},
-	{48, true, func(n *config.Networks) int { return n.Net6.Bits48 }},
-}
-
-func (g *Engine) counterOptions(c *config.Jail) jail.Options {
-	return jail.Options{
-		FindTime: c.FindTime, MaxRetry: c.MaxRetry, SlowTime: c.Slow.FindTime, SlowRetry: c.Slow.MaxRetry,
-		Prefix4: c.Prefix4, Prefix6: c.Prefix6, Budget: g.budget, Seed: g.seed,
+func newCounted(c *config.Config, seed uint64) counted {
+	x := counted{
+		seed: seed, connections: newConnections(seed), accounts: jail.NewAccounts(accountOptions(c), seed), logins: jail.NewLogins(share(c), 0),
+		expiredUnread: state.New(), observed: state.New(),
 	}
+	x.configure(c)
+	return x
 }
 
 func accountOptions(c *config.Config) jail.AccountOptions {
@@ -141,49 +147,158 @@ func accountOptions(c *config.Config) jail.AccountOptions {
 	return jail.AccountOptions{FindTime: a.FindTime, Addresses: a.Addresses, MaxRetry: a.MaxRetry, Limit: share(c)}
 }
 
-func networkOptions(c *config.Config) (l []jail.NetworkOptions) {
-	observing := slices.ContainsFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && j.Observe })
-	for _, s := range networkSizes {
-		need := s.need(&c.Networks)
-		if need == 0 {
-			continue
-		}
-		o := jail.NetworkOptions{Bits: s.bits, V6: s.v6, FindTime: c.Networks.FindTime, MaxParts: need, Limit: share(c)}
-		l = append(l, o)
-		if observing {
-			o.Observed = true
-			l = append(l, o)
-		}
-	}
-	return l
-}
-
 func share(c *config.Config) int { return c.Limits.MaxTracked / detectorShare }
 
-// keepLogins is how long logins are kept: two days at least, for jail.Logins.People.
-func (g *Engine) keepLogins() time.Duration {
-	return max(g.accountsConf.TrustLoginsFor, g.networksConf.TrustLoginsFor, 48*time.Hour)
-}
-
-// configureDetectors takes the settings of what is counted over all jails. What is counted stays.
-func (g *Engine) configureDetectors(c *config.Config) {
-	g.accountsConf, g.networksConf = c.Accounts, c.Networks
-	if g.accounts == nil {
-		g.accounts, g.logins = jail.NewAccounts(accountOptions(c), g.seed), jail.NewLogins(share(c), g.keepLogins())
-	} else {
-		g.accounts.Configure(accountOptions(c))
-		g.logins.Configure(share(c), g.keepLogins())
-	}
-	old := g.networks
-	g.networks = nil
-	for _, o := range networkOptions(c) {
-		n := jail.NewNetworks(o)
-		for _, was := range old {
-			if was.Bits() == o.Bits && was.V6() == o.V6 && was.Observed() == o.Observed {
-				n = was
+// configure takes new settings. What is counted stays.
+func (x *counted) configure(c *config.Config) {
+	x.accounts.Configure(accountOptions(c))
+	// jail.Logins.People wants two days at least.
+	x.logins.Configure(share(c), max(c.Accounts.TrustLoginsFor, c.Networks.TrustLoginsFor, 48*time.Hour))
+	old := x.networks
+	x.networks = nil
+	observing := slices.ContainsFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && j.Observe })
+	for _, size := range []struct {
+		bits int
+		v6   bool
+		need int
+	}{{24, false, c.Networks.Net4}, {64, true, c.Networks.Net6.Bits64}, {56, true, c.Networks.Net6.Bits56}, {48, true, c.Networks.Net6.Bits48}} {
+		for _, observed := range []bool{false, true} {
+			if size.need == 0 || observed && !observing {
+				continue
+			}
+			o := jail.NetworkOptions{
+				NetworkSize: jail.NetworkSize{Bits: size.bits, V6: size.v6, Observed: observed},
+				FindTime:    c.Networks.FindTime, MaxParts: size.need, Limit: share(c),
+			}
+			n := jail.NewNetworks(o)
+			if i := slices.IndexFunc(old, func(n *jail.Networks) bool { return n.NetworkSize == o.NetworkSize }); i >= 0 {
+				n = old[i]
 				n.Configure(o)
 			}
+			x.networks = append(x.networks, n)
 		}
-		g.networks = append(g.networks, n)
 	}
+}
+
+// shift moves the times of what is counted by that many microseconds, so that all of it is as long ago as it was before the clock
+// was set. Logins are remembered for days and stay.
+func (x *counted) shift(by int64) {
+	for _, n := range x.networks {
+		n.Shift(by)
+	}
+	x.conns.Shift(by)
+	x.pending.Shift(by)
+	x.accounts.Shift(by)
+	x.bursts.Shift(by)
+}
+
+// expire forgets what is over at a moment, a bounded part of it at a time.
+func (x *counted) expire(now int64) {
+	x.conns.Expire(now)
+	for _, n := range x.networks {
+		n.Expire(now, 1024)
+	}
+	x.accounts.Expire(now, 256)
+	x.expiredUnread.Expire(now, now)
+	x.observed.Expire(now, now)
+}
+
+// forget drops what stands against a prefix. Accounts ask for pardons (attackedAccount).
+func (x *counted) forget(p netip.Prefix) {
+	for _, n := range x.networks {
+		if n.Holds(p.Addr()) {
+			n.ForgetAll(p)
+		}
+	}
+	x.pending.Forget(p)
+	x.observed.RemoveFunc(func(b *state.Ban) bool { return b.Prefix.Overlaps(p) })
+}
+
+// loggedIn forgets what a login from an address disproves, in every jail, and remembers it.
+func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64) {
+	clear := true
+	var done prefix.Key
+	for _, j := range g.jails {
+		j.counter.Success(addr, short(user))
+		clear = clear && !j.counter.Has(addr, at)
+		if own := j.prefix(addr); user != 0 && own != done { // most jails count by the same length
+			g.accounts.Success(accountKey(user, false), own)
+			g.accounts.Success(accountKey(user, true), own)
+			if g.logins.Add(own.Hash(g.seed^user), at) {
+				g.logins.AddPerson(own, g.seed, at)
+			}
+			done = own
+		}
+	}
+	if user != 0 {
+		g.logins.Add(anywhere.Hash(g.seed^user), at)
+	}
+	own := j.prefix(addr)
+	for _, n := range g.networks {
+		if !n.Holds(addr) {
+			continue
+		}
+		g.logins.Add(n.Of(addr).Hash(g.seed^anyAccount), at)
+		if clear && n.V6 && n.Bits < own.Bits() {
+			n.Remove(own)
+		}
+	}
+}
+
+// restoreRefs tells what was restored in which entry a failure stands.
+func (x *counted) restoreRefs(f *failure) {
+	if f.account != 0 {
+		x.accounts.RestoreRef(f.account, f.prefix, f.record)
+	}
+	for _, n := range x.networks {
+		if within(n, f) {
+			n.RestoreRef(f.prefix, f.record)
+		}
+	}
+}
+
+// stream writes what is counted, or reads it into an empty one.
+func (x *counted) stream(s *codec.Stream, counters map[string]*jail.Counter) {
+	codec.List(s, &x.names, 1, s.Text)
+	s.Check(len(x.names) <= 1<<16, "too many jails")
+	s.Block("connections", x.conns.Stream)
+	s.Block("pending attempts", func(s *codec.Stream) { x.pending.Stream(s, len(x.names)) })
+	s.Block("accounts", func(s *codec.Stream) { x.accounts.Stream(s, len(x.names)) })
+	s.Block("logins", x.logins.Stream)
+	s.Block("bursts", x.bursts.Stream)
+	for _, bans := range []**state.State{&x.expiredUnread, &x.observed} {
+		s.Block("bans", func(s *codec.Stream) {
+			s.Rest(func(b []byte) []byte { return (*bans).AppendSnapshot(b, nil) }, func(b []byte) (err error) {
+				*bans, err = state.Decode(b)
+				return err
+			})
+		})
+	}
+	names := slices.Sorted(maps.Keys(counters))
+	codec.Each(s, len(names), 9, slices.Values(names), func(name *string) {
+		n := slices.Index(x.names, *name)
+		codec.Number(s, &n, math.MaxUint16)
+		if s.Check(n < len(x.names), "a jail without a name"); !s.OK() {
+			return
+		}
+		var part func(*codec.Stream) // nil: the jail is gone
+		if c := counters[x.names[n]]; c != nil {
+			part = c.Stream
+		}
+		s.Block("jail "+x.names[n], part)
+	}, func(string) {})
+	codec.Each(s, len(x.networks), 11, slices.Values(x.networks), func(n **jail.Networks) {
+		var size jail.NetworkSize
+		if !s.Reading {
+			size = (*n).NetworkSize
+		}
+		size.Stream(s)
+		var part func(*codec.Stream)
+		for _, own := range x.networks {
+			if own.NetworkSize == size {
+				part = own.Stream
+			}
+		}
+		s.Block("networks", part)
+	}, func(*jail.Networks) {})
 }

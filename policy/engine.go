@@ -2,10 +2,10 @@
 // reads no clock, no file and no socket, starts no goroutine and holds no lock, so the daemon and a replay of last
 // week's journal decide the same.
 //
-// Start reading at Engine.Entry in entry.go, which takes a line through five steps, each in a file of its own. engine.go
-// configures and keeps time, success.go takes back what a login disproves, saved.go saves and restores, query.go answers
-// questions. What a line means is known to filter/; jail/ counts; state/ holds bans in force and the history that escalation
-// needs; allow/ has the addresses that are never banned, and config/ the settings.
+// Start reading at Engine.Entry in entry.go, which takes a line through five steps: match, attribute and weigh are in that file,
+// detectors.go counts, decide.go bans. engine.go configures and keeps time, success.go takes back what a login disproves, saved.go
+// saves and restores, query.go answers questions. What a line means is known to filter/; jail/ counts; state/ holds bans in force and
+// the history that escalation needs; allow/ has the addresses that are never banned, and config/ the settings.
 package policy
 
 import (
@@ -33,32 +33,18 @@ type Engine struct {
 
 	jails  []*runningJail // sorted by name
 	byName map[string]*runningJail
-	names  []string // of jails, by the number that detectors know them by
 	listenerIndex
 
-	// What the detectors count.
 	budget       *jail.Budget
-	accounts     *jail.Accounts
-	logins       *jail.Logins
-	bursts       jail.Bursts
-	networks     []*jail.Networks
 	accountsConf config.Accounts
 	networksConf config.Networks
-
-	connections // that go on
-
-	observed *state.State // what jails that only observe would have banned
-
-	// expiredUnread holds bans that are over by the clock, but not yet at the moment up to which the journal has been read: the
-	// entries to come are judged as they would have been then.
-	expiredUnread *state.State
+	counted
 
 	rereading  bool        // entries are read again, see Reread
 	restored   bool        // what is counted came with the state file
 	setAside   connections // that came with it, while entries are read again
 	restoreErr error
 
-	seed  uint64 // of all hashes; it is saved with what they were made for
 	hit   filter.Hit
 	lines []attempt // reused, as found and out are
 	found []attempt
@@ -98,10 +84,7 @@ func New(c *config.Config, st *state.State) (*Engine, error) {
 
 // NewSeeded is New with hashes of a known key: the same entries always lead to the same decisions.
 func NewSeeded(c *config.Config, st *state.State, seed uint64) (*Engine, error) {
-	g := &Engine{
-		state: st, expiredUnread: state.New(), observed: state.New(), allow: &allow.List{}, seed: seed,
-		budget: jail.NewBudget(c.Limits.MaxTracked), connections: newConnections(seed),
-	}
+	g := &Engine{state: st, allow: &allow.List{}, budget: jail.NewBudget(c.Limits.MaxTracked), counted: newCounted(c, seed)}
 	saved := st.TakeCounts()
 	if err := g.Configure(c); err != nil {
 		return nil, err
@@ -152,7 +135,8 @@ func (g *Engine) Configure(c *config.Config) error {
 			j.counter.Configure(o)
 		}
 	}
-	g.configureDetectors(c)
+	g.counted.configure(c)
+	g.accountsConf, g.networksConf = c.Accounts, c.Networks
 	g.jails, g.byName, g.escalate, g.maxEvidence = jails, byName, c.Escalate, c.Limits.MaxEvidence
 	g.listenerIndex = newListenerIndex(jails)
 	g.window = connTime
@@ -160,6 +144,13 @@ func (g *Engine) Configure(c *config.Config) error {
 		g.window = max(g.window, j.conf.FindTime)
 	}
 	return nil
+}
+
+func (g *Engine) counterOptions(c *config.Jail) jail.Options {
+	return jail.Options{
+		FindTime: c.FindTime, MaxRetry: c.MaxRetry, SlowTime: c.Slow.FindTime, SlowRetry: c.Slow.MaxRetry,
+		Prefix4: c.Prefix4, Prefix6: c.Prefix6, Budget: g.budget, Seed: g.seed,
+	}
 }
 
 // number gives a jail's name the number that counts are kept under.
@@ -181,13 +172,7 @@ func (g *Engine) ClockSet(by int64) {
 	for _, j := range g.jails {
 		j.counter.Shift(by)
 	}
-	for _, n := range g.networks {
-		n.Shift(by)
-	}
-	g.conns.Shift(by)
-	g.pending.Shift(by)
-	g.accounts.Shift(by)
-	g.bursts.Shift(by)
+	g.counted.shift(by)
 	g.state.ShiftPardons(by)
 }
 
@@ -245,13 +230,7 @@ func (g *Engine) Expire(now, read int64) []state.Ban {
 		for _, j := range g.jails {
 			j.counter.Expire(read, 4096)
 		}
-		g.conns.Expire(read)
-		for _, n := range g.networks {
-			n.Expire(read, 1024)
-		}
-		g.accounts.Expire(read, 256)
-		g.expiredUnread.Expire(read, read)
-		g.observed.Expire(read, read)
+		g.counted.expire(read)
 	}
 	over := g.state.Expire(now, read)
 	for _, b := range over {
@@ -275,15 +254,9 @@ func (g *Engine) Pardon(prefix netip.Prefix, now int64) {
 	for _, j := range g.jails {
 		j.counter.Forget(prefix)
 	}
-	for _, n := range g.networks {
-		if n.Holds(prefix.Addr()) {
-			n.ForgetAll(prefix)
-		}
-	}
-	g.pending.Forget(prefix)
+	g.counted.forget(prefix)
 	if g.setAside.pending != nil {
 		g.setAside.pending.Forget(prefix)
 	}
-	g.observed.RemoveFunc(func(b *state.Ban) bool { return b.Prefix.Overlaps(prefix) })
 	g.state.Pardon(prefix, now)
 }

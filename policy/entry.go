@@ -1,22 +1,26 @@
 package policy
 
 import (
+	"math"
 	"net/netip"
+	"slices"
+	"time"
 
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 	"bailiff/policy/prefix"
+	"bailiff/policy/state"
 )
 
 // Entry takes one journal entry through the policy and returns what it led to. ref is kept as evidence if the entry counts.
 //
-// The way of a line, with the file of each step:
+// The way of a line:
 //
-//	match      match.go      does a jail trust the entry's source, and does one of its patterns fit the message?
-//	attribute  attribute.go  which attempts to log in does the line tell of that no other line has told of?
-//	weigh      weigh.go      does the attempt count against its address, and how much?
-//	detectors  detectors.go  which prefixes have too many attempts by now?
-//	decide     decide.go     what is banned, for how long, and to which ports?
+//	match      does a jail trust the entry's source, and does one of its patterns fit the message?
+//	attribute  which attempts to log in does the line tell of that no other line has told of?
+//	weigh      does the attempt count against its address, and how much?
+//	detectors  which prefixes have too many attempts by now? (detectors.go)
+//	decide     what is banned, for how long, and to which ports? (decide.go)
 func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
 	g.out.reset()
 	g.settle(e.Realtime)
@@ -64,12 +68,333 @@ type failure struct {
 	recentLogin bool         // somebody logged in to the account lately, and it is not under attack
 }
 
-// verdict is a detector's word that a prefix attacks.
-type verdict struct {
-	jail     *runningJail // that bans
-	prefix   netip.Prefix
-	reason   string         // one of state's
-	evidence []jail.Failure // oldest first
-	parts    []netip.Prefix // of a network: those that attacked
-	wide     bool           // the prefix is wider than its jail counts by
+// listenerIndex finds the jails that may take an entry: by the name of its unit or slice, anyContainer or noUnit.
+type listenerIndex struct {
+	jails map[string][]*runningJail
+	found []*runningJail // reused
+}
+
+const (
+	noUnit       = ""
+	anyContainer = "a container" // not the name of a unit, which has no blanks
+)
+
+func newListenerIndex(jails []*runningJail) listenerIndex {
+	x := listenerIndex{jails: make(map[string][]*runningJail)}
+	for _, j := range jails {
+		t := j.matcher.Trust()
+		names := t.Names()
+		for _, u := range t.UserUnits {
+			names = append(names, u.Manager())
+		}
+		if len(t.Containers) > 0 {
+			names = append(names, anyContainer)
+		}
+		if len(t.Identifiers) > 0 {
+			names = append(names, noUnit)
+		}
+		for _, n := range names {
+			x.jails[n] = merged(x.jails[n], []*runningJail{j})
+		}
+	}
+	return x
+}
+
+// merged adds the jails of b that a does not hold to it.
+func merged(a, b []*runningJail) []*runningJail {
+	for _, j := range b {
+		if !slices.Contains(a, j) {
+			a = append(a, j)
+		}
+	}
+	return a
+}
+
+// listeners returns the jails that may take an entry, each once. The list is valid until the next call.
+func (x *listenerIndex) listeners(e *filter.Entry) []*runningJail {
+	unit, slice := x.jails[string(e.Unit)], []*runningJail(nil)
+	if len(e.Unit) > 0 {
+		slice = x.jails[string(e.Slice)]
+	}
+	if len(slice) == 0 && e.Relay != filter.Vouched {
+		return unit
+	}
+	x.found = merged(append(x.found[:0], unit...), slice)
+	if e.Relay == filter.Vouched && len(e.Unit) > 0 {
+		x.found = merged(x.found, x.jails[anyContainer])
+	}
+	return x.found
+}
+
+// Refused counts the entries that one of a jail's patterns takes, but that are no evidence: somebody the jail does not trust wrote
+// them in a unit that it watches.
+type Refused struct {
+	Entries uint64
+	Why     filter.Refusal // of the last one
+	Last    int64          // when it was written, microseconds since 1970
+}
+
+// match says whether a jail's filter trusts the source of an entry and one of its patterns fits the message. What the pattern
+// found is in Engine.hit then.
+func (g *Engine) match(j *runningJail, e *filter.Entry) bool {
+	if j.matcher.Trusts(e) {
+		return j.matcher.MatchTrusted(e, &g.hit)
+	}
+	if len(e.Unit) > 0 && !g.rereading {
+		if why, ok := j.matcher.Refuses(e); ok {
+			j.refused = Refused{j.refused.Entries + 1, why, e.Realtime}
+		}
+	}
+	return false
+}
+
+// connections hold what the lines of connections that go on have told so far.
+type connections struct {
+	conns   *jail.Connections
+	pending *jail.Pending
+}
+
+func newConnections(seed uint64) connections {
+	return connections{jail.NewConnections(seed), jail.NewPending()}
+}
+
+// attribute says what a line that a pattern took (Engine.hit) means: it notes logins and what belongs to a connection, and
+// returns the failed attempts that the line tells of. That is one at most, and one more if an earlier line of the connection
+// waited for this one to tell the address.
+func (g *Engine) attribute(j *runningJail, e *filter.Entry, ref jail.Ref) []attempt {
+	h, at := &g.hit, e.Realtime
+	g.out.Hits++
+	conn := g.conns.Key(j.number, e.Boot, e.PID, h.ID)
+	addr := h.Addr
+	if !addr.IsValid() {
+		addr, _ = g.conns.Known(conn)
+	}
+	switch h.Kind {
+	case filter.Success:
+		if addr.IsValid() {
+			g.login(j, conn, addr, h, at)
+		}
+		return nil
+	case filter.Void:
+		g.void(j, conn, addr, h, at)
+		return nil
+	case filter.Delivery:
+		if addr.IsValid() {
+			g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: j.conf.Name, Addr: addr, Delivery: true})
+		}
+		return nil
+	case filter.Context:
+		g.conns.Join(conn, addr, at)
+	}
+	if !addr.IsValid() {
+		if h.Kind == filter.Failure {
+			g.conns.Wait(conn, g.attemptOf(h, at, ref))
+		}
+		return nil
+	}
+	g.lines = g.lines[:0]
+	if waiting, ok := g.conns.TakeWaiting(conn); ok {
+		g.lines = append(g.lines, attempt{waiting, j, addr, conn})
+	}
+	if h.Kind == filter.Failure {
+		g.lines = append(g.lines, attempt{g.attemptOf(h, at, ref), j, addr, conn})
+	}
+	return g.lines
+}
+
+// attemptOf is the attempt that a line tells of.
+func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
+	p := h.Pattern
+	return jail.Attempt{
+		At: at, Ref: ref, Pattern: p.Name, Port: h.Port, Attempts: max(1, h.Repeat),
+		User: jail.Hash(h.User, g.seed), Name: h.User[:min(len(h.User), jail.MaxName)], Unknown: h.InvalidUser,
+		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, After: p.AfterFailure,
+		Stage: p.Stage, Source: uint32(jail.Hash(h.Source, g.seed)), Alone: len(h.ID) == 0,
+		Provisional: p.Provisional || p.ProvisionalWithoutUser && len(h.User) == 0,
+	}
+}
+
+// newAttempts returns the failed attempts that are new by a line. An attempt that may still succeed becomes pending: a later
+// line, or the passing of time, makes it count.
+func (g *Engine) newAttempts(a *attempt) []attempt {
+	if a.After && !a.jail.counter.Has(a.addr, a.At) {
+		return nil
+	}
+	if a.Attempts = g.conns.Count(a.conn, a.addr, &a.Attempt); a.Attempts == 0 {
+		return nil
+	}
+	g.found = g.found[:0]
+	if a.Provisional {
+		if a.User == 0 {
+			g.borrowName(a)
+		}
+		for _, p := range g.pending.Add(jail.PendingAttempt{Attempt: a.Attempt, Addr: a.addr, Conn: a.conn, Jail: a.jail.number}) {
+			if settled, ok := g.settled(&p); ok {
+				g.found = append(g.found, settled)
+			}
+		}
+		return g.found
+	}
+	// The line tells how attempts ended; take out their steps that were still pending.
+	for _, p := range g.pending.Take(a.addr, a.conn, a.User, a.Attempts) {
+		if a.User == 0 {
+			a.User, a.Name = p.User, p.Name
+		}
+		if p.User == a.User || p.User == 0 {
+			a.Unknown = a.Unknown || p.Unknown
+			continue
+		}
+		p.Attempts = min(p.Attempts, a.Attempts) // on another account
+		a.Attempts -= p.Attempts
+		g.found = append(g.found, attempt{p.Attempt, a.jail, a.addr, a.conn})
+	}
+	if a.Attempts > 0 {
+		g.found = append(g.found, *a)
+	}
+	return g.found
+}
+
+// borrowTime is how long the database that a daemon asks writes before the daemon does: Dovecot, of Postfix's clients.
+const borrowTime = 5 * time.Second
+
+// borrowName gives an attempt that names no account the name that another jail has just heard from its address, if it heard one
+// name only, and that of a known device: Postfix up to 3.5 names nobody, but Dovecot, which it asks, does.
+func (g *Engine) borrowName(a *attempt) {
+	p, ok := g.pending.Named(a.addr, a.jail.number, a.At, borrowTime)
+	if ok && g.logins.Device(a.jail.prefix(a.addr).Hash(g.seed^p.User), a.At, g.accountsConf.TrustLoginsFor) {
+		a.User, a.Name = p.User, p.Name
+	}
+}
+
+// settled is a pending attempt that counts as failed, since no line told of its outcome. ok is false if its jail is gone.
+func (g *Engine) settled(p *jail.PendingAttempt) (a attempt, ok bool) {
+	g.conns.Settled(p.Conn, p.Addr, p.Attempts)
+	j := g.byName[g.names[p.Jail]]
+	return attempt{p.Attempt, j, p.Addr, p.Conn}, j != nil
+}
+
+// settle counts the pending attempts whose time is over.
+func (g *Engine) settle(now int64) {
+	for p, ok := g.pending.Next(now); ok; p, ok = g.pending.Next(now) {
+		if a, ok := g.settled(&p); ok {
+			g.judge(&a)
+		}
+	}
+}
+
+// Settle counts the attempts whose outcome no line told within jail.Hold. now is up to when the journal has been read.
+func (g *Engine) Settle(now int64) *Outcome {
+	g.out.reset()
+	g.settle(now)
+	return &g.out
+}
+
+// Finish counts every attempt that is pending: nothing follows.
+func (g *Engine) Finish() *Outcome { return g.Settle(math.MaxInt64 / 2) }
+
+const (
+	// deviceFailures is how often a day an account may fail from a prefix that logged in to it lately: a phone that goes on
+	// with an old password asks for mail every five minutes over three connections, a program that fetches mail every minute.
+	deviceFailures = 1500
+
+	// togetherTime is how long a mail program takes to try one password over several connections. deadNameTime is shorter: an
+	// attacker's guesses on an account that does not exist must not pass for one.
+	togetherTime = 3 * time.Second
+	deadNameTime = time.Second
+
+	// togetherAttempts is how many attempts of each connection one password may stand for: a client tries two mechanisms.
+	togetherAttempts = 2
+
+	// anyAccount stands for any account in Engine.logins.
+	anyAccount = 0
+)
+
+// anywhere stands for any address in Engine.logins.
+var anywhere = prefix.Of(netip.IPv4Unspecified(), 0)
+
+// weigh says whether an attempt counts against its address, and how much: not if the address is allowed, already banned or
+// pardoned, nor if it is a known device with an old password. What counts or is excused is added to the outcome.
+func (g *Engine) weigh(a *attempt) (f failure, counts bool) {
+	if _, ok := g.allow.Contains(a.addr, a.At); ok {
+		if !g.rereading {
+			g.Allowed++
+		}
+		return f, false
+	}
+	j := a.jail
+	weight := a.Weight * a.Attempts
+	if a.MaxRetry > 0 { // this many such lines are to reach the jail's limit
+		weight = max(weight, (j.conf.MaxRetry+a.MaxRetry-1)/a.MaxRetry*a.Attempts)
+	}
+	f = failure{attempt: a, prefix: j.prefix(a.addr), account: accountKey(a.User, j.conf.Observe), record: jail.Failure{
+		Ref: a.Ref, At: a.At, User: short(a.User), Weight: weight, Attempts: a.Attempts, Unknown: a.Unknown, Pattern: a.Pattern,
+	}}
+	if g.rereading && g.restored {
+		f.jail.counter.RestoreRef(f.addr, f.record)
+		g.restoreRefs(&f)
+		return f, false
+	}
+	if g.alreadyBanned(j, a.addr, a.At) || g.pardoned(a.addr, a.At) {
+		return f, false
+	}
+	j.failures += uint64(a.Attempts)
+	j.last = max(j.last, a.At)
+	var excused bool
+	excused, f.recentLogin = g.excuse(&f)
+	g.out.Failures = append(g.out.Failures, Failure{
+		Time: a.At, Jail: j.conf.Name, Pattern: a.Pattern, Addr: a.addr, Prefix: f.prefix.Prefix(), Port: a.Port, User: a.Name,
+		Attempts: a.Attempts, Ref: a.Ref, Excused: excused,
+	})
+	return f, !excused
+}
+
+// alreadyBanned says whether addr was banned before that moment in a way that stops what j watches: then the line comes from a
+// connection that was open before. The entry that led to a ban must count again when it is read again, so a ban does not
+// cover its own moment.
+func (g *Engine) alreadyBanned(j *runningJail, addr netip.Addr, at int64) bool {
+	stops := func(by, scope string) bool { return by == j.conf.Name || state.Covers(scope, j.scope) }
+	return g.state.Holds(addr, at, stops) || g.expiredUnread.Holds(addr, at, stops) || j.conf.Observe && g.observed.Holds(addr, at, stops)
+}
+
+// pardoned says whether an operator has forgiven a failure. Only failures shortly before the pardon are forgiven, so that a
+// pardon given while the clock was ahead does not forgive what comes once it is right.
+func (g *Engine) pardoned(addr netip.Addr, at int64) bool {
+	return g.state.Pardoned(addr, at, g.window.Microseconds())
+}
+
+// excuse says whether a failure is not held against its address: a device goes on with an old password, or another connection
+// has just made the same attempt. recentLogin: somebody, from anywhere, logged in to the account lately, and it is not under attack.
+func (g *Engine) excuse(f *failure) (excused, recentLogin bool) {
+	if f.User == 0 || f.MaxRetry != 0 {
+		return false, false
+	}
+	at, trust, device := f.At, g.accountsConf.TrustLoginsFor, f.prefix.Hash(g.seed^f.User)
+	known := g.logins.Within(anywhere.Hash(g.seed^f.User), at, trust)
+	attacked := known && g.accounts.UnderAttack(f.account, at)
+	// While an account is under attack, several connections with one password are believed once.
+	parallel, few := f.jail.conf.Filter.ParallelLogins, f.Attempts <= togetherAttempts
+	together := few && known && parallel && !(attacked && g.accounts.Counted(f.account, f.prefix, at) > 1)
+	// A name that does not exist is a misspelt one only if it is the only one.
+	misspelt := f.Unknown && !f.jail.counter.HasOthers(f.addr, f.record.User, at)
+	atOnce := few && (misspelt || parallel && !f.jail.conf.Filter.HasSuccess)
+	excused = together && g.bursts.Again(device, at, togetherTime) || atOnce && g.bursts.Again(device, at, deadNameTime) ||
+		g.logins.Device(device, at, trust) && g.logins.Fail(device, at, f.Attempts) <= deviceFailures
+	return excused, known && !attacked
+}
+
+// short is what a counter keeps of a name's hash: 16 bits, and 0 for no name alone.
+func short(name uint64) uint16 {
+	u := uint16(name)
+	if u == 0 && name != 0 {
+		u = 1
+	}
+	return u
+}
+
+// accountKey is what accounts know a user by. Jails that only observe have keys of their own, since what they see bans nobody.
+func accountKey(user uint64, observed bool) uint64 {
+	if observed && user != 0 {
+		return max(1, ^user)
+	}
+	return user
 }

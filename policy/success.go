@@ -5,7 +5,6 @@ import (
 
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/prefix"
 )
 
 // mechanisms is how many attempts that name no account a login takes back: a client tries its mechanisms in turn. An attacker
@@ -32,33 +31,7 @@ func (g *Engine) login(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *fi
 	if g.rereading && g.restored {
 		return
 	}
-	clear := true
-	var done prefix.Key
-	for _, j := range g.jails {
-		j.counter.Success(addr, short(user))
-		clear = clear && !j.counter.Has(addr, at)
-		if own := j.prefix(addr); user != 0 && own != done { // most jails count by the same length
-			g.accounts.Success(accountKey(user, false), own)
-			g.accounts.Success(accountKey(user, true), own)
-			if g.logins.Add(own.Hash(g.seed^user), at) {
-				g.logins.AddPerson(own, g.seed, at)
-			}
-			done = own
-		}
-	}
-	if user != 0 {
-		g.logins.Add(anywhere.Hash(g.seed^user), at)
-	}
-	own := j.prefix(addr)
-	for _, n := range g.networks {
-		if !n.Holds(addr) {
-			continue
-		}
-		g.logins.Add(n.Of(addr).Hash(g.seed^anyAccount), at)
-		if clear && n.V6() && n.Bits() < own.Bits() {
-			n.Remove(own)
-		}
-	}
+	g.loggedIn(j, addr, user, at)
 }
 
 // void drops the pending attempts that a line says were not failures. What the daemon writes about them later does not count

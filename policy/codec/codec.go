@@ -1,180 +1,268 @@
-// Package codec has the elements of the state file: numbers, texts, prefixes and blocks. units/doc/state-file.md describes the
-// whole file.
+// Package codec has the elements of the state file: numbers, texts, prefixes, lists and blocks. units/doc/state-file.md describes
+// the whole file.
 //
-// Numbers are varints of encoding/binary, unless they are of fixed size and little endian; a text is a length and its bytes. To
-// write, use binary.AppendUvarint and its like, AppendText, AppendBlock and prefix.Key.Append; to read, a Decoder.
+// A type describes its part of the file once, in a method that takes a Stream: the same calls write the part and read it.
 package codec
 
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
+	"iter"
+	"maps"
+	"slices"
 
 	"bailiff/policy/prefix"
 )
 
-// AppendText appends a text.
-func AppendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+// Stream writes values, or reads them into the same variables. Reading keeps the first error; after that everything reads as zero,
+// and lists end. Whatever the bytes are, reading neither panics nor takes more memory than a small multiple of them.
+type Stream struct {
+	Reading bool
+	b       []byte // written so far, or left to read
+	size    int    // of all that is read
+	err     error
 }
 
-// AppendBlock appends what write appends, with its length in eight bytes before it. A reader can skip a block that it has no
-// use for.
-func AppendBlock(b []byte, write func([]byte) []byte) []byte {
-	at := len(b)
-	b = write(append(b, 0, 0, 0, 0, 0, 0, 0, 0))
-	binary.LittleEndian.PutUint64(b[at:], uint64(len(b)-at-8))
-	return b
-}
+// NewWriter appends to b.
+func NewWriter(b []byte) *Stream { return &Stream{b: b} }
 
-// Decoder reads what was written. It keeps the first error; after that everything reads as zero, and loops over what Length
-// returned should end. Whatever the bytes are, it neither panics nor takes more memory than a small multiple of them.
-type Decoder struct {
-	rest []byte
-	size int // of all
-	err  error
-}
+// NewReader reads b. Texts are copied, blocks are not.
+func NewReader(b []byte) *Stream { return &Stream{Reading: true, b: b, size: len(b)} }
 
-// NewDecoder reads b. Texts are copied, blocks are not.
-func NewDecoder(b []byte) *Decoder { return &Decoder{rest: b, size: len(b)} }
-
-// Err is the first error.
-func (d *Decoder) Err() error { return d.err }
+// Bytes returns what was written.
+func (s *Stream) Bytes() []byte { return s.b }
 
 // OK says that there was no error.
-func (d *Decoder) OK() bool { return d.err == nil }
+func (s *Stream) OK() bool { return s.err == nil }
 
 // Fail notes that what was read makes no sense.
-func (d *Decoder) Fail(what string) {
-	if d.err == nil {
-		d.err = fmt.Errorf("byte %d: %s", d.size-len(d.rest), what)
-		d.rest = nil
+func (s *Stream) Fail(what string) {
+	if s.err == nil {
+		s.err = fmt.Errorf("byte %d: %s", s.size-len(s.b), what)
+		s.b = nil
 	}
 }
 
-// End makes it an error if anything is left, and returns the first error.
-func (d *Decoder) End() error {
-	if len(d.rest) > 0 {
-		d.Fail("bytes behind the end")
+// Check is Fail if what was read does not hold.
+func (s *Stream) Check(holds bool, what string) {
+	if s.Reading && !holds {
+		s.Fail(what)
 	}
-	return d.err
 }
 
-// Uvarint reads a number of 64 bits without sign.
-func (d *Decoder) Uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
+// End makes it an error if anything is left to read, and returns the first error.
+func (s *Stream) End() error {
+	s.Check(len(s.b) == 0, "bytes behind the end")
+	return s.err
+}
+
+// Uvarint is a number of 64 bits without sign.
+func (s *Stream) Uvarint(v *uint64) {
+	if !s.Reading {
+		s.b = binary.AppendUvarint(s.b, *v)
+		return
+	}
+	x, n := binary.Uvarint(s.b)
 	if n <= 0 {
-		d.Fail("not a number")
-		return 0
+		s.Fail("not a number")
+		x, n = 0, 0
 	}
-	d.rest = d.rest[n:]
-	return v
+	*v, s.b = x, s.b[n:]
 }
 
-// Varint reads a number of 64 bits with sign.
-func (d *Decoder) Varint() int64 {
-	v, n := binary.Varint(d.rest)
+// Number is a number without sign that is at most most.
+func Number[T ~int | ~uint16 | ~uint32](s *Stream, v *T, most T) {
+	x := uint64(*v)
+	s.Uvarint(&x)
+	if s.Reading && x > uint64(most) {
+		s.Fail("a number out of range")
+		x = 0
+	}
+	*v = T(x)
+}
+
+// Varint is a number of 64 bits with sign.
+func (s *Stream) Varint(v *int64) {
+	if !s.Reading {
+		s.b = binary.AppendVarint(s.b, *v)
+		return
+	}
+	x, n := binary.Varint(s.b)
 	if n <= 0 {
-		d.Fail("not a number")
-		return 0
+		s.Fail("not a number")
+		x, n = 0, 0
 	}
-	d.rest = d.rest[n:]
-	return v
+	*v, s.b = x, s.b[n:]
 }
-
-// UpTo reads a number without sign that is at most most.
-func (d *Decoder) UpTo(most uint64) uint64 {
-	v := d.Uvarint()
-	if v > most {
-		d.Fail("a number out of range")
-		return 0
-	}
-	return v
-}
-
-// Uint16 reads a number of 16 bits.
-func (d *Decoder) Uint16() uint16 { return uint16(d.UpTo(math.MaxUint16)) }
-
-// Uint32 reads a number of 32 bits.
-func (d *Decoder) Uint32() uint32 { return uint32(d.UpTo(math.MaxUint32)) }
-
-// Count reads a number that fits an int32.
-func (d *Decoder) Count() int { return int(d.UpTo(math.MaxInt32)) }
 
 // maxTime is 2^56 microseconds: the year 4253. Sums and differences of a few times do not overflow.
 const maxTime = 1 << 56
 
-// Time reads microseconds since 1970.
-func (d *Decoder) Time() int64 {
-	v := d.Varint()
-	if v < -maxTime || v > maxTime {
-		d.Fail("a time out of range")
-		return 0
+// Time is microseconds since 1970, or between two times.
+func (s *Stream) Time(v *int64) {
+	s.Varint(v)
+	if s.Reading && (*v < -maxTime || *v > maxTime) {
+		s.Fail("a time out of range")
+		*v = 0
 	}
+}
+
+// take reads n bytes.
+func (s *Stream) take(n uint64) []byte {
+	if n > uint64(len(s.b)) {
+		s.Fail("cut off")
+		return nil
+	}
+	v := s.b[:n:n]
+	s.b = s.b[n:]
 	return v
 }
 
-// Length reads the length of a list whose elements take at least least bytes each. A list longer than the rest of the bytes
-// is an error.
-func (d *Decoder) Length(least int) int {
-	v := d.Uvarint()
-	if v > uint64(len(d.rest)/least) {
-		d.Fail("a list longer than all that follows")
+// Byte is one byte.
+func (s *Stream) Byte(v *byte) {
+	if !s.Reading {
+		s.b = append(s.b, *v)
+	} else if b := s.take(1); b != nil {
+		*v = b[0]
+	} else {
+		*v = 0
+	}
+}
+
+// Flags are up to eight of them in a byte, the first lowest.
+func (s *Stream) Flags(flags ...*bool) {
+	var b byte
+	for i, f := range flags {
+		if *f {
+			b |= 1 << i
+		}
+	}
+	s.Byte(&b)
+	for i, f := range flags {
+		*f = b>>i&1 != 0
+	}
+	s.Check(b>>len(flags) == 0, "an unknown flag")
+}
+
+// Fixed64 is a number of eight bytes, little endian.
+func (s *Stream) Fixed64(v *uint64) {
+	if !s.Reading {
+		s.b = binary.LittleEndian.AppendUint64(s.b, *v)
+	} else if b := s.take(8); b != nil {
+		*v = binary.LittleEndian.Uint64(b)
+	} else {
+		*v = 0
+	}
+}
+
+// Text is a text.
+func (s *Stream) Text(v *string) {
+	n := uint64(len(*v))
+	if s.Uvarint(&n); s.Reading {
+		*v = string(s.take(n))
+	} else {
+		s.b = append(s.b, *v...)
+	}
+}
+
+// Key is a prefix.
+func (s *Stream) Key(k *prefix.Key) {
+	if !s.Reading {
+		s.b = k.Append(s.b)
+		return
+	}
+	var ok bool
+	if *k, s.b, ok = prefix.Decode(s.b); !ok {
+		s.Fail("not a prefix")
+	}
+}
+
+// Addr is the prefix of a single address.
+func (s *Stream) Addr(k *prefix.Key) {
+	if s.Key(k); s.Reading && s.OK() && *k != prefix.OfAddr(k.Addr()) {
+		s.Fail("not an address")
+		*k = prefix.Key{}
+	}
+}
+
+// Block is a part with its length before it, so that a reader that has no use for it can skip it: part is nil then. name is for
+// errors.
+func (s *Stream) Block(name string, part func(*Stream)) {
+	if !s.Reading {
+		at := len(s.b)
+		s.b = append(s.b, 0, 0, 0, 0, 0, 0, 0, 0)
+		part(s)
+		binary.LittleEndian.PutUint64(s.b[at:], uint64(len(s.b)-at-8))
+		return
+	}
+	var n uint64
+	s.Fixed64(&n)
+	r := NewReader(s.take(n))
+	if s.OK() && part != nil {
+		if part(r); r.End() != nil {
+			s.err, s.b = fmt.Errorf("%s: %w", name, r.err), nil
+		}
+	}
+}
+
+// Rest is all that follows: what write appends, and read takes.
+func (s *Stream) Rest(write func([]byte) []byte, read func([]byte) error) {
+	if !s.Reading {
+		s.b = write(s.b)
+		return
+	}
+	b := s.b
+	if s.b = nil; s.OK() {
+		s.err = read(b)
+	}
+}
+
+// Length is the number of elements of a list. least is how many bytes each takes at least: a list that is longer than the rest
+// of the bytes is an error.
+func (s *Stream) Length(n, least int) int {
+	v := uint64(n)
+	s.Uvarint(&v)
+	if s.Reading && v > uint64(len(s.b)/least) {
+		s.Fail("a list longer than all that follows")
 		return 0
 	}
 	return int(v)
 }
 
-// take reads n bytes.
-func (d *Decoder) take(n uint64) []byte {
-	if n > uint64(len(d.rest)) {
-		d.Fail("cut off")
-		return nil
+// Each is a list: n elements that all goes through, each written or read by element. What is read goes to add.
+func Each[T any](s *Stream, n, least int, all iter.Seq[T], element func(*T), add func(T)) {
+	var x T // one, since element makes it escape
+	n = s.Length(n, least)
+	if !s.Reading {
+		for x = range all {
+			element(&x)
+		}
+		return
 	}
-	v := d.rest[:n:n]
-	d.rest = d.rest[n:]
-	return v
+	for ; n > 0 && s.OK(); n-- {
+		x = *new(T)
+		if element(&x); s.OK() {
+			add(x)
+		}
+	}
 }
 
-// Byte reads one byte.
-func (d *Decoder) Byte() byte {
-	if v := d.take(1); v != nil {
-		return v[0]
-	}
-	return 0
+// List is Each for a slice.
+func List[T any](s *Stream, l *[]T, least int, element func(*T)) {
+	Each(s, len(*l), least, slices.Values(*l), element, func(x T) { *l = append(*l, x) })
 }
 
-// Fixed64 reads eight bytes as a number, little endian.
-func (d *Decoder) Fixed64() uint64 {
-	if v := d.take(8); v != nil {
-		return binary.LittleEndian.Uint64(v)
+// Map is Each for a map, sorted by key.
+func Map[K comparable, V any](s *Stream, m map[K]V, least int, compare func(a, b K) int, element func(*K, *V)) {
+	type pair struct {
+		k K
+		v V
 	}
-	return 0
-}
-
-// Text reads a text.
-func (d *Decoder) Text() string { return string(d.take(d.Uvarint())) }
-
-// Block reads what AppendBlock wrote.
-func (d *Decoder) Block() []byte { return d.take(d.Fixed64()) }
-
-// Key reads a prefix.
-func (d *Decoder) Key() prefix.Key {
-	k, rest, ok := prefix.Decode(d.rest)
-	if !ok {
-		d.Fail("not a prefix")
-		return prefix.Key{}
-	}
-	d.rest = rest
-	return k
-}
-
-// Addr reads the prefix of a single address.
-func (d *Decoder) Addr() prefix.Key {
-	k := d.Key()
-	if k != (prefix.Key{}) && k != prefix.OfAddr(k.Addr()) {
-		d.Fail("not an address")
-		return prefix.Key{}
-	}
-	return k
+	Each(s, len(m), least, func(yield func(pair) bool) {
+		for _, k := range slices.SortedFunc(maps.Keys(m), compare) {
+			if !yield(pair{k, m[k]}) {
+				return
+			}
+		}
+	}, func(p *pair) { element(&p.k, &p.v) }, func(p pair) { m[p.k] = p.v })
 }

@@ -1,107 +1,64 @@
 package jail
 
 import (
-	"encoding/binary"
+	"math"
 	"slices"
 
 	"bailiff/policy/codec"
 )
 
-// Append appends what is counted.
-func (a *Accounts) Append(b []byte) []byte {
-	b = binary.LittleEndian.AppendUint64(b, a.random)
-	b = binary.AppendUvarint(b, uint64(len(a.order)))
-	for _, acc := range a.order {
-		b = binary.LittleEndian.AppendUint64(b, acc.name)
-		b = binary.AppendUvarint(b, uint64(len(acc.places)))
-		for _, x := range acc.places {
-			b = x.key.Append(b)
-			b = binary.AppendVarint(b, x.last)
-			b = binary.AppendUvarint(b, uint64(len(x.fails)))
-			for _, f := range x.fails {
-				b = appendAccountFailure(b, &f)
-			}
+// Stream writes or reads what is counted. jails is how many there are.
+func (a *Accounts) Stream(s *codec.Stream, jails int) {
+	s.Fixed64(&a.random)
+	codec.Each(s, len(a.order), 9, slices.Values(a.order), func(p **account) {
+		if s.Reading {
+			*p = &account{index: len(a.order)}
 		}
+		acc := *p
+		s.Fixed64(&acc.name)
+		s.Check(acc.name != 0 && a.m[acc.name] == nil, "an account out of range")
+		codec.List(s, &acc.places, 3, func(x *place) {
+			s.Key(&x.key)
+			s.Time(&x.last)
+			s.Check(!s.Reading || len(acc.places) < maxPlaces && acc.find(x.key) < 0, "too many addresses of an account")
+			codec.List(s, &x.fails, 5, func(f *accountFailure) {
+				f.stream(s, jails)
+				s.Check(placeOf(f.from) == x.key, "a failure out of range")
+			})
+		})
+	}, func(acc *account) {
+		a.m[acc.name] = acc
+		a.order = append(a.order, acc)
+		a.pairs += len(acc.places)
+	})
+	known := slices.DeleteFunc(slices.Clone(a.singles), func(x single) bool { return x.name == 0 })
+	codec.Each(s, len(known), 14, slices.Values(known), func(x *single) {
+		s.Fixed64(&x.name)
+		x.first.stream(s, jails)
+	}, func(x single) {
+		d := a.single(x.name)
+		s.Check(x.name != 0 && d.name != x.name, "an account out of range")
+		*d = x
+	})
+	if s.Reading {
+		a.Configure(a.o)
 	}
-	n := 0
-	for i := range a.singles {
-		if a.singles[i].name != 0 {
-			n++
-		}
-	}
-	b = binary.AppendUvarint(b, uint64(n))
-	for i := range a.singles {
-		if s := &a.singles[i]; s.name != 0 {
-			b = binary.LittleEndian.AppendUint64(b, s.name)
-			b = appendAccountFailure(b, &s.first)
-		}
-	}
-	return b
-}
-
-func appendAccountFailure(b []byte, f *accountFailure) []byte {
-	b = f.from.Append(b)
-	b = binary.AppendVarint(b, f.at)
-	b = binary.AppendUvarint(b, uint64(f.jail))
-	if f.further {
-		return append(b, f.attempts|furtherBit)
-	}
-	return append(b, f.attempts)
 }
 
 // furtherBit of a saved number of attempts says that they are further ones. Attempts are at most maxAttempts.
 const furtherBit = 0x80
 
-func restoreAccountFailure(d *codec.Decoder, jails int) accountFailure {
-	f := accountFailure{from: d.Key(), ref: NoRef, at: d.Time(), jail: d.Uint16(), attempts: d.Byte()}
-	f.attempts, f.further = f.attempts&^furtherBit, f.attempts&furtherBit != 0
-	if int(f.jail) >= jails || f.attempts == 0 {
-		d.Fail("a failure out of range")
+func (f *accountFailure) stream(s *codec.Stream, jails int) {
+	s.Key(&f.from)
+	s.Time(&f.at)
+	codec.Number(s, &f.jail, math.MaxUint16)
+	attempts := f.attempts
+	if f.further {
+		attempts |= furtherBit
 	}
-	return f
-}
-
-// RestoreAccounts makes one of what Append wrote and has it go on under o. jails is how many there are.
-func RestoreAccounts(b []byte, o AccountOptions, seed uint64, jails int) (*Accounts, error) {
-	d := codec.NewDecoder(b)
-	a := NewAccounts(AccountOptions{FindTime: 1, Addresses: 1, Limit: max(o.Limit, leastAccounts)}, seed) // replaced below
-	a.random = d.Fixed64()
-	for n := d.Length(9); n > 0 && d.OK(); n-- {
-		acc := &account{name: d.Fixed64(), index: len(a.order)}
-		if a.m[acc.name] != nil || acc.name == 0 {
-			d.Fail("an account out of range")
-		}
-		for n := d.Length(3); n > 0 && d.OK(); n-- {
-			x := place{key: d.Key(), last: d.Time()}
-			if len(acc.places) >= maxPlaces || slices.ContainsFunc(acc.places, func(o place) bool { return o.key == x.key }) {
-				d.Fail("too many addresses of an account")
-			}
-			for n := d.Length(5); n > 0 && d.OK(); n-- {
-				f := restoreAccountFailure(d, jails)
-				if placeOf(f.from) != x.key {
-					d.Fail("a failure out of range")
-				}
-				x.fails = append(x.fails, f)
-			}
-			acc.places = append(acc.places, x)
-		}
-		if d.OK() {
-			a.m[acc.name] = acc
-			a.order = append(a.order, acc)
-			a.pairs += len(acc.places)
-		}
+	s.Byte(&attempts)
+	if s.Reading {
+		f.ref, f.attempts, f.further = NoRef, attempts&^furtherBit, attempts&furtherBit != 0
 	}
-	for n := d.Length(14); n > 0 && d.OK(); n-- {
-		name := d.Fixed64()
-		x := a.single(name)
-		if x.name == name || name == 0 {
-			d.Fail("an account out of range")
-		}
-		*x = single{name, restoreAccountFailure(d, jails)}
-	}
-	if err := d.End(); err != nil {
-		return nil, err
-	}
-	a.Configure(o)
-	return a, nil
+	s.Check(int(f.jail) < jails && f.attempts > 0, "a failure out of range")
 }

@@ -6,8 +6,23 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/policy/codec"
 	"bailiff/policy/prefix"
 )
+
+// write returns what a part of the state file writes.
+func write(part func(*codec.Stream)) []byte {
+	s := codec.NewWriter(nil)
+	part(s)
+	return s.Bytes()
+}
+
+// read has a part read what write returned.
+func read(saved []byte, part func(*codec.Stream)) error {
+	s := codec.NewReader(saved)
+	part(s)
+	return s.End()
+}
 
 // An account that was failed on once is saved, taken back and watched like any other, and a flood of other names pushes
 // out the oldest.
@@ -20,9 +35,9 @@ func TestSingles(t *testing.T) {
 	}
 	restore := func() {
 		t.Helper()
-		saved := a.Append(nil)
-		b, err := RestoreAccounts(saved, o, 9, 1)
-		if err != nil || !bytes.Equal(b.Append(nil), saved) {
+		part := func(a *Accounts) func(*codec.Stream) { return func(s *codec.Stream) { a.Stream(s, 1) } }
+		saved, b := write(part(a)), NewAccounts(o, 9)
+		if err := read(saved, part(b)); err != nil || !bytes.Equal(write(part(b)), saved) {
 			t.Fatal(err)
 		}
 		a = b

@@ -2,6 +2,7 @@ package jail
 
 import (
 	"encoding/binary"
+	"math"
 
 	"bailiff/policy/codec"
 	"bailiff/policy/prefix"
@@ -53,50 +54,24 @@ func Hash(name []byte, seed uint64) uint64 {
 	return max(h, 1)
 }
 
-// Flags of a saved attempt.
-const (
-	savedAttemptUnknown = 1 << iota
-	savedProvisional
-	savedAfter
-	savedAlone
-)
-
-func appendAttempt(b []byte, a *Attempt) []byte {
-	b = binary.AppendVarint(b, a.At)
-	b = codec.AppendText(b, a.Pattern)
-	b = binary.LittleEndian.AppendUint64(b, a.User)
-	b = codec.AppendText(b, string(a.Name))
-	for _, n := range []int{int(a.Port), a.Attempts, a.Weight, a.MaxRetry, int(a.Source)} {
-		b = binary.AppendUvarint(b, uint64(n))
-	}
-	flags := byte(0)
-	if a.Unknown {
-		flags |= savedAttemptUnknown
-	}
-	if a.Provisional {
-		flags |= savedProvisional
-	}
-	if a.After {
-		flags |= savedAfter
-	}
-	if a.Alone {
-		flags |= savedAlone
-	}
-	return append(b, a.Stage, flags)
-}
-
 // leastAttempt is how many bytes a saved attempt takes at least.
 const leastAttempt = 17
 
-func restoreAttempt(d *codec.Decoder) Attempt {
-	a := Attempt{
-		At: d.Time(), Ref: NoRef, Pattern: d.Text(), User: d.Fixed64(), Name: []byte(d.Text()), Port: d.Uint16(), Attempts: int(d.Uint16()),
-		Weight: int(d.Uint16()), MaxRetry: int(d.Uint16()), Source: d.Uint32(), Stage: d.Byte(),
+func (a *Attempt) stream(s *codec.Stream) {
+	s.Time(&a.At)
+	s.Text(&a.Pattern)
+	s.Fixed64(&a.User)
+	name := string(a.Name)
+	s.Text(&name)
+	codec.Number(s, &a.Port, math.MaxUint16)
+	for _, n := range []*int{&a.Attempts, &a.Weight, &a.MaxRetry} {
+		codec.Number(s, n, math.MaxUint16)
 	}
-	flags := d.Byte()
-	a.Unknown, a.Provisional, a.After, a.Alone = flags&savedAttemptUnknown != 0, flags&savedProvisional != 0, flags&savedAfter != 0, flags&savedAlone != 0
-	if a.Attempts == 0 || a.Weight == 0 || len(a.Name) > MaxName || flags > 15 {
-		d.Fail("an attempt out of range")
+	codec.Number(s, &a.Source, math.MaxUint32)
+	s.Byte(&a.Stage)
+	s.Flags(&a.Unknown, &a.Provisional, &a.After, &a.Alone)
+	if s.Reading {
+		a.Name, a.Ref = []byte(name), NoRef
 	}
-	return a
+	s.Check(a.Attempts > 0 && a.Weight > 0 && len(a.Name) <= MaxName, "an attempt out of range")
 }

@@ -1,9 +1,7 @@
 package jail
 
 import (
-	"encoding/binary"
-	"maps"
-	"slices"
+	"cmp"
 	"time"
 
 	"bailiff/policy/codec"
@@ -43,27 +41,15 @@ func (b *Bursts) Again(id uint64, at int64, within time.Duration) bool {
 	return false
 }
 
-// Append appends what is remembered.
-func (b *Bursts) Append(data []byte) []byte {
-	data = binary.AppendUvarint(data, uint64(len(b.m)))
-	for _, id := range slices.Sorted(maps.Keys(b.m)) {
-		x := b.m[id]
-		data = binary.LittleEndian.AppendUint64(data, id)
-		data = append(binary.AppendVarint(data, x.at), x.lines)
+// Stream writes or reads what is remembered.
+func (b *Bursts) Stream(s *codec.Stream) {
+	if s.Reading {
+		b.m = make(map[uint64]burst)
 	}
-	return data
-}
-
-// RestoreBursts reads what Append wrote.
-func RestoreBursts(data []byte) (b Bursts, err error) {
-	d := codec.NewDecoder(data)
-	b.m = make(map[uint64]burst)
-	for n := d.Length(10); n > 0 && d.OK(); n-- {
-		id := d.Fixed64()
-		b.m[id] = burst{d.Time(), d.Byte()}
-	}
-	if len(b.m) > maxBursts {
-		d.Fail("more bursts than there should be")
-	}
-	return b, d.End()
+	codec.Map(s, b.m, 10, cmp.Compare[uint64], func(id *uint64, x *burst) {
+		s.Fixed64(id)
+		s.Time(&x.at)
+		s.Byte(&x.lines)
+	})
+	s.Check(len(b.m) <= maxBursts, "more bursts than there should be")
 }

@@ -3,7 +3,7 @@ package jail
 import (
 	"cmp"
 	"encoding/binary"
-	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -363,89 +363,48 @@ func (c *Connections) RestoreRefs(from *Connections) {
 	}
 }
 
-// Append appends what is known of all connections.
-func (c *Connections) Append(b []byte) []byte {
-	b = binary.AppendVarint(b, c.turned)
+// Stream writes or reads what is known of all connections.
+func (c *Connections) Stream(s *codec.Stream) {
+	s.Time(&c.turned)
 	for _, g := range []*generation{&c.young, &c.old} {
-		l := g.open()
-		b = binary.AppendUvarint(b, uint64(len(l)))
-		for _, x := range l {
-			b = binary.LittleEndian.AppendUint64(b, uint64(x.key))
-			if !x.addr.IsZero() {
-				b = x.addr.Append(append(b, 1))
-			} else {
-				b = append(b, 0)
-			}
-			b = binary.AppendUvarint(b, uint64(x.seen))
-			b = binary.AppendUvarint(b, uint64(x.done))
-			for _, s := range x.sources {
-				if s.name != 0 {
-					b = binary.AppendUvarint(b, uint64(s.name))
-					b = binary.AppendUvarint(b, uint64(s.lines))
-				}
-			}
-			b = append(b, 0) // no source's name is 0
-		}
-	}
-	for _, m := range c.waiting {
-		b = binary.AppendUvarint(b, uint64(len(m)))
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			a := m[k]
-			b = binary.LittleEndian.AppendUint64(b, uint64(k))
-			b = appendAttempt(b, &a)
-		}
-	}
-	return b
-}
-
-// RestoreConnections makes one of what Append wrote.
-func RestoreConnections(b []byte, seed uint64) (*Connections, error) {
-	d := codec.NewDecoder(b)
-	c := NewConnections(seed)
-	c.turned = d.Time()
-	for _, g := range []*generation{&c.young, &c.old} {
-		for n := d.Length(12); n > 0 && d.OK(); n-- {
-			k := ConnKey(d.Fixed64())
-			if k == 0 || c.get(k) != nil {
-				d.Fail("a connection out of range")
-			}
-			x := restoreConn(d)
-			x.key = k
+		open := g.open()
+		codec.Each(s, len(open), 12, slices.Values(open), func(x *conn) { x.stream(s) }, func(x conn) {
+			s.Check(x.key != 0 && c.get(x.key) == nil, "a connection out of range")
 			g.add(x)
-		}
+		})
 	}
 	for i := range c.waiting {
-		c.waiting[i] = map[ConnKey]Attempt{}
-		for n := d.Length(8 + leastAttempt); n > 0 && d.OK(); n-- {
-			k := ConnKey(d.Fixed64())
-			c.waiting[i][k] = restoreAttempt(d)
+		if s.Reading {
+			c.waiting[i] = map[ConnKey]Attempt{}
 		}
+		codec.Map(s, c.waiting[i], 8+leastAttempt, cmp.Compare[ConnKey], func(k *ConnKey, a *Attempt) {
+			s.Fixed64((*uint64)(k))
+			a.stream(s)
+		})
 	}
-	if len(c.young.conns) > maxConns || len(c.old.conns) > maxConns || len(c.waiting[0]) > maxWaiting || len(c.waiting[1]) > maxWaiting {
-		d.Fail("more connections than there should be")
-	}
-	return c, d.End()
+	s.Check(len(c.young.conns) <= maxConns && len(c.old.conns) <= maxConns && len(c.waiting[0]) <= maxWaiting && len(c.waiting[1]) <= maxWaiting,
+		"more connections than there should be")
 }
 
-func restoreConn(d *codec.Decoder) (x conn) {
-	if d.Byte() != 0 {
-		x.addr = d.Addr()
+func (x *conn) stream(s *codec.Stream) {
+	s.Fixed64((*uint64)(&x.key))
+	known := !x.addr.IsZero()
+	if s.Flags(&known); known {
+		s.Addr(&x.addr)
 	}
-	x.seen, x.done = d.Uint16(), d.Uint16()
-	for i := 0; d.OK(); i++ {
-		name := d.Uint32()
-		if name == 0 {
+	codec.Number(s, &x.seen, 1<<15)
+	codec.Number(s, &x.done, 1<<15)
+	for i := 0; i <= maxSources && s.OK(); i++ {
+		var y source
+		if i < maxSources {
+			y = x.sources[i]
+		}
+		if codec.Number(s, &y.name, math.MaxUint32); y.name == 0 { // the end
 			break
 		}
-		s := source{name, d.Uint16()}
-		if i >= maxSources || s.lines >= 1<<15 {
-			d.Fail("a source out of range")
-			break
+		codec.Number(s, &y.lines, 1<<15-1)
+		if s.Check(i < maxSources, "a source out of range"); s.OK() {
+			x.sources[i] = y
 		}
-		x.sources[i] = s
 	}
-	if x.seen > 1<<15 || x.done > 1<<15 {
-		d.Fail("a connection out of range")
-	}
-	return x
 }

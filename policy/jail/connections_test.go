@@ -1,7 +1,9 @@
 package jail
 
 import (
+	"bailiff/policy/codec"
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -233,19 +235,16 @@ func TestConnectionsSaved(t *testing.T) {
 		if i%50 > 0 {
 			continue
 		}
-		saved, waits := conns.Append(nil), pending.Append(nil)
-		c, err := RestoreConnections(saved, 7)
-		if err != nil {
+		of := func(p *Pending, jails int) func(*codec.Stream) { return func(s *codec.Stream) { p.Stream(s, jails) } }
+		saved, waits := write(conns.Stream), write(of(pending, 3))
+		c, p := NewConnections(7), NewPending()
+		if err := errors.Join(read(saved, c.Stream), read(waits, of(p, 3))); err != nil {
 			t.Fatal(err)
 		}
-		p, err := RestorePending(waits, 3)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(c.Append(nil), saved) || !bytes.Equal(p.Append(nil), waits) || p.Len() != pending.Len() {
+		if !bytes.Equal(write(c.Stream), saved) || !bytes.Equal(write(of(p, 3)), waits) || p.Len() != pending.Len() {
 			t.Fatalf("line %d: another state is read than was saved", i)
 		}
-		if _, err := RestorePending(waits, 0); err == nil && pending.Len() > 0 {
+		if err := read(waits, of(NewPending(), 0)); err == nil && pending.Len() > 0 {
 			t.Error("attempts of a jail that is not there are read")
 		}
 		conns, pending = c, p

@@ -1,142 +1,110 @@
 package jail
 
 import (
-	"encoding/binary"
 	"math"
+	"slices"
 
 	"bailiff/policy/codec"
 )
 
+// Stream writes or reads what the counter holds. What is read goes on under the counter's own options.
+//
 // What is counted is saved with the position in the journal that it belongs to. References to journal entries are left out: they
 // mean something to one process alone, and reading the journal again gives them back (RestoreRef).
-
-// Append appends what the counter holds.
-func (c *Counter) Append(b []byte) []byte {
-	b = binary.AppendVarint(b, c.width)
-	b = append(b, byte(c.o.Prefix4), byte(c.o.Prefix6))
-	b = binary.AppendUvarint(b, uint64(len(c.patterns)))
-	for _, p := range c.patterns {
-		b = codec.AppendText(b, p)
+func (c *Counter) Stream(s *codec.Stream) {
+	o := c.o
+	s.Varint(&c.width)
+	for _, length := range []*int{&c.o.Prefix4, &c.o.Prefix6} {
+		b := byte(*length)
+		s.Byte(&b)
+		*length = int(b)
 	}
+	s.Check(c.width >= 0 && c.width <= math.MaxInt64/(4*buckets) && c.o.Prefix4 <= 32 && c.o.Prefix6 <= 128, "a window or a length out of range")
+	n := 0
+	codec.Each(s, len(c.patterns), 1, slices.Values(c.patterns), s.Text, func(p string) {
+		s.Check(int(c.number(p)) == n, "patterns out of order")
+		n++
+	})
 	for _, t := range []*table{&c.prefixes, &c.aggregates} {
-		b = binary.AppendUvarint(b, uint64(t.n))
-		for i := range t.len() {
-			e := t.at(i)
-			if !e.used() {
-				continue
+		n := s.Length(t.n, 4)
+		for i := uint32(0); i < t.len() && !s.Reading; i++ {
+			if e := t.at(i); e.used() {
+				c.streamEntry(s, t, e)
 			}
-			b = e.key.Append(b)
-			b = binary.AppendVarint(b, e.newest)
-			for n := e.head; n != 0; n = t.node(n).next {
-				b = appendNode(b, t.node(n), e.newest)
-			}
-			b = append(b, 0) // no node's flags are 0
+		}
+		for ; n > 0 && s.Reading && s.OK(); n-- {
+			c.streamEntry(s, t, nil)
 		}
 	}
-	return b
+	if s.Reading {
+		c.Configure(o)
+	}
 }
 
-// Flags of a saved node.
-const (
-	savedNode = 1 << iota
-	savedUnknown
-	savedTally
-)
-
-func appendNode(b []byte, x *node, newest int64) []byte {
-	flags := byte(savedNode)
-	if x.unknown {
-		flags |= savedUnknown
-	}
-	if x.tally {
-		flags |= savedTally
-	}
-	b = binary.LittleEndian.AppendUint16(append(b, flags), x.user)
-	b = append(b, x.weight)
-	if x.tally {
-		return binary.LittleEndian.AppendUint64(b, uint64(x.at))
-	}
-	b = binary.AppendVarint(append(b, x.attempts), newest-x.at)
-	return binary.AppendUvarint(b, uint64(x.pattern))
-}
-
-// restoreNode reads what appendNode wrote; ok is false at the end of a list.
-func (c *Counter) restoreNode(d *codec.Decoder, newest int64) (x node, ok bool) {
-	flags := d.Byte()
-	if flags == 0 {
-		return x, false
-	}
-	x = node{ref: NoRef, user: uint16(d.Byte()) | uint16(d.Byte())<<8, weight: d.Byte(), unknown: flags&savedUnknown != 0, tally: flags&savedTally != 0}
-	if x.tally {
-		x.at = int64(d.Fixed64())
-	} else {
-		x.attempts, x.at, x.pattern = d.Byte(), newest-d.Time(), d.Uint16()
-	}
-	if flags&savedNode == 0 || flags > savedNode|savedUnknown|savedTally || !x.tally && (x.attempts == 0 || x.attempts > maxAttempts) || int(x.pattern) >= len(c.patterns) {
-		d.Fail("a failure out of range")
-	}
-	return x, d.OK()
-}
-
-// RestoreCounter makes a counter of what Append wrote and has it go on under o. On an error there is no counter, and the budget is
-// as before.
-func RestoreCounter(b []byte, o Options) (*Counter, error) {
-	d := codec.NewDecoder(b)
-	width := d.Varint()
-	old := o
-	old.FindTime, old.MaxRetry, old.SlowTime, old.SlowRetry = 1, 1, 0, 0 // replaced below, before anything is judged
-	old.Prefix4, old.Prefix6 = int(d.Byte()), int(d.Byte())
-	if width < 0 || width > math.MaxInt64/(4*buckets) || old.Prefix4 > 32 || old.Prefix6 > 128 {
-		d.Fail("a window or a length out of range")
-		return nil, d.Err()
-	}
-	c := NewCounter(old)
-	for i := range d.Length(1) {
-		if p := d.Text(); i > 0 && c.number(p) != uint16(i) {
-			d.Fail("patterns out of order")
+// streamEntry writes an entry of a table, or reads one into it.
+func (c *Counter) streamEntry(s *codec.Stream, t *table, e *entry) {
+	if !s.Reading {
+		s.Key(&e.key)
+		s.Time(&e.newest)
+		for n := e.head; n != 0; n = t.node(n).next {
+			c.streamNode(s, true, t.node(n), e.newest)
 		}
-	}
-	for _, t := range []*table{&c.prefixes, &c.aggregates} {
-		for n := d.Length(4); n > 0 && d.OK(); n-- {
-			c.restoreEntry(d, t)
-		}
-	}
-	if err := d.End(); err != nil {
-		c.Close()
-		return nil, err
-	}
-	c.width = width
-	c.Configure(o)
-	return c, nil
-}
-
-func (c *Counter) restoreEntry(d *codec.Decoder, t *table) {
-	k, newest := d.Key(), d.Time()
-	if _, ok := t.find(k); ok || t == &c.prefixes && d.OK() && k != c.keyOf(k.Addr()) {
-		d.Fail("a prefix that is there already, or of another length")
-	}
-	if !d.OK() {
+		c.streamNode(s, false, &node{}, 0)
 		return
 	}
-	i := t.insert(k)
+	var read entry
+	s.Key(&read.key)
+	s.Time(&read.newest)
+	if _, ok := t.find(read.key); ok || t == &c.prefixes && s.OK() && read.key != c.keyOf(read.key.Addr()) {
+		s.Fail("a prefix that is there already, or of another length")
+	}
+	if !s.OK() {
+		return
+	}
+	i := t.insert(read.key)
 	if t == &c.prefixes {
 		c.o.Budget.used++
 	} else {
 		c.o.Budget.aggregates++
 	}
-	t.at(i).newest = newest
-	link := &t.at(i).head
-	for {
-		x, ok := c.restoreNode(d, newest)
-		if !ok {
+	e = t.at(i)
+	e.newest = read.newest
+	for link := &e.head; ; link = &t.node(*link).next {
+		var x node
+		if !c.streamNode(s, true, &x, e.newest) {
 			break
 		}
-		m := t.newNode(x)
-		*link = m
-		link = &t.node(m).next
+		*link = t.newNode(x)
 	}
-	if t.at(i).head == 0 {
-		d.Fail("a prefix without failures")
-	}
+	s.Check(e.head != 0, "a prefix without failures")
 	c.reportNodes()
+}
+
+// streamNode writes a node, or reads one; is is false for the end of a list.
+func (c *Counter) streamNode(s *codec.Stream, is bool, x *node, newest int64) bool {
+	s.Flags(&is, &x.unknown, &x.tally)
+	if !is {
+		s.Check(!x.unknown && !x.tally, "a failure out of range")
+		return false
+	}
+	low, high := byte(x.user), byte(x.user>>8)
+	s.Byte(&low)
+	s.Byte(&high)
+	s.Byte(&x.weight)
+	if x.tally {
+		at := uint64(x.at)
+		s.Fixed64(&at)
+		x.at = int64(at)
+	} else {
+		s.Byte(&x.attempts)
+		before := newest - x.at
+		s.Time(&before)
+		x.at = newest - before
+		codec.Number(s, &x.pattern, math.MaxUint16)
+		s.Check(x.attempts > 0 && x.attempts <= maxAttempts && int(x.pattern) < len(c.patterns), "a failure out of range")
+	}
+	if s.Reading {
+		x.ref, x.user = NoRef, uint16(low)|uint16(high)<<8
+	}
+	return s.OK()
 }

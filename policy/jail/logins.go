@@ -1,9 +1,8 @@
 package jail
 
 import (
-	"encoding/binary"
+	"cmp"
 	"math"
-	"slices"
 	"time"
 
 	"bailiff/policy/codec"
@@ -120,40 +119,22 @@ func (l *Logins) Fail(id uint64, at int64, n int) int {
 	return int(x.fails)
 }
 
-// Append appends what is remembered.
-func (l *Logins) Append(b []byte) []byte {
-	b = binary.AppendVarint(b, l.turned)
-	for _, m := range []map[uint64]login{l.cur, l.old} {
-		ids := make([]uint64, 0, len(m))
-		for id := range m {
-			ids = append(ids, id)
-		}
-		slices.Sort(ids)
-		b = binary.AppendUvarint(b, uint64(len(ids)))
-		for _, id := range ids {
-			x := m[id]
-			b = binary.LittleEndian.AppendUint64(b, id)
-			b = binary.AppendVarint(b, x.at)
-			b = binary.AppendVarint(b, int64(x.day))
-			b = binary.AppendUvarint(b, uint64(x.fails))
-		}
-	}
-	return b
-}
-
-// RestoreLogins reads what Append wrote.
-func RestoreLogins(b []byte, limit int, keep time.Duration) (*Logins, error) {
-	d := codec.NewDecoder(b)
-	l := NewLogins(limit, keep)
-	l.turned = d.Time()
+// Stream writes or reads what is remembered.
+func (l *Logins) Stream(s *codec.Stream) {
+	s.Time(&l.turned)
 	for _, m := range []*map[uint64]login{&l.cur, &l.old} {
-		*m = make(map[uint64]login)
-		for n := d.Length(11); n > 0 && d.OK(); n-- {
-			id := d.Fixed64()
-			(*m)[id] = login{at: d.Time(), day: int32(d.Varint()), fails: d.Uint16()}
+		if s.Reading {
+			*m = make(map[uint64]login)
 		}
+		codec.Map(s, *m, 11, cmp.Compare[uint64], func(id *uint64, x *login) {
+			s.Fixed64(id)
+			s.Time(&x.at)
+			day := int64(x.day)
+			s.Varint(&day)
+			x.day = int32(day)
+			codec.Number(s, &x.fails, math.MaxUint16)
+		})
 	}
-	return l, d.End()
 }
 
 // Len is how many logins are remembered.

@@ -1,7 +1,6 @@
 package jail
 
 import (
-	"encoding/binary"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,19 +10,25 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// NetworkOptions say which networks are counted, and when one attacks.
-type NetworkOptions struct {
+// NetworkSize says which networks are counted together.
+type NetworkSize struct {
 	Bits     int // length of the networks
 	V6       bool
-	FindTime time.Duration
-	MaxParts int  // this many different parts that attacked are too many
-	Limit    int  // how many networks are kept
 	Observed bool // of jails that only observe: what these see bans nobody
+}
+
+// NetworkOptions say which networks are counted, and when one attacks.
+type NetworkOptions struct {
+	NetworkSize
+	FindTime time.Duration
+	MaxParts int // this many different parts that attacked are too many
+	Limit    int // how many networks are kept
 }
 
 // Networks counts how many different parts (addresses, or prefixes that are counted as one) of a network attacked. One
 // goroutine uses it. When it is full, a network picked at random makes room.
 type Networks struct {
+	NetworkSize
 	o       NetworkOptions
 	m       map[prefix.Key][]part
 	dropped uint64
@@ -41,7 +46,7 @@ const leastNetworks = 1024
 
 // NewNetworks makes an empty one.
 func NewNetworks(o NetworkOptions) *Networks {
-	n := &Networks{m: map[prefix.Key][]part{}}
+	n := &Networks{NetworkSize: o.NetworkSize, m: map[prefix.Key][]part{}}
 	n.Configure(o)
 	return n
 }
@@ -56,19 +61,10 @@ func (n *Networks) Configure(o NetworkOptions) {
 }
 
 // Holds says whether networks of this size have such addresses.
-func (n *Networks) Holds(a netip.Addr) bool { return a.Is6() == n.o.V6 }
+func (n *Networks) Holds(a netip.Addr) bool { return a.Is6() == n.V6 }
 
 // Of is the network that holds an address.
-func (n *Networks) Of(a netip.Addr) prefix.Key { return prefix.Of(a, n.o.Bits) }
-
-// Bits is the length of the networks.
-func (n *Networks) Bits() int { return n.o.Bits }
-
-// V6 says whether they are networks of IPv6.
-func (n *Networks) V6() bool { return n.o.V6 }
-
-// Observed says whether they are those of jails that only observe.
-func (n *Networks) Observed() bool { return n.o.Observed }
+func (n *Networks) Of(a netip.Addr) prefix.Key { return prefix.Of(a, n.Bits) }
 
 // Need is how many parts are too many.
 func (n *Networks) Need() int { return n.o.MaxParts }
@@ -81,7 +77,7 @@ func (n *Networks) Dropped() uint64 { return n.dropped }
 
 // part is what p counts as: of networks wider than a /64, all of one are one part.
 func (n *Networks) part(k prefix.Key) prefix.Key {
-	if n.o.V6 && n.o.Bits < 64 {
+	if n.V6 && n.Bits < 64 {
 		return k.Cut(min(k.Bits(), 64))
 	}
 	return k
@@ -89,7 +85,7 @@ func (n *Networks) part(k prefix.Key) prefix.Key {
 
 // Add counts a part of its network. It returns the network's parts, oldest first, when they are too many.
 func (n *Networks) Add(own prefix.Key, f Failure) (attackers []Failure, parts []netip.Prefix) {
-	net, k := own.Cut(n.o.Bits), n.part(own)
+	net, k := own.Cut(n.Bits), n.part(own)
 	l, known := n.m[net]
 	if !known && len(n.m) >= n.o.Limit {
 		n.makeRoom()
@@ -129,7 +125,7 @@ func (n *Networks) Forget(net prefix.Key) { delete(n.m, net) }
 
 // ForgetAll drops the networks that lie in a prefix, or hold it.
 func (n *Networks) ForgetAll(p netip.Prefix) {
-	if p.Bits() >= n.o.Bits {
+	if p.Bits() >= n.Bits {
 		n.Forget(n.Of(p.Addr()))
 		return
 	}
@@ -138,7 +134,7 @@ func (n *Networks) ForgetAll(p netip.Prefix) {
 
 // Remove takes a part back.
 func (n *Networks) Remove(own prefix.Key) {
-	net, k := own.Cut(n.o.Bits), n.part(own)
+	net, k := own.Cut(n.Bits), n.part(own)
 	if l := slices.DeleteFunc(n.m[net], func(x part) bool { return x.key == k }); len(l) > 0 {
 		n.m[net] = l
 	} else {
@@ -148,7 +144,7 @@ func (n *Networks) Remove(own prefix.Key) {
 
 // RestoreRef gives a part that was restored without it the entry of its failure.
 func (n *Networks) RestoreRef(own prefix.Key, f Failure) {
-	l := n.m[own.Cut(n.o.Bits)]
+	l := n.m[own.Cut(n.Bits)]
 	for i := range l {
 		if x := &l[i]; x.ref == NoRef && x.at == f.At && x.key == n.part(own) {
 			x.ref = f.Ref
@@ -176,42 +172,33 @@ func (n *Networks) makeRoom() {
 	}
 }
 
-// Append appends what is counted.
-func (n *Networks) Append(b []byte) []byte {
-	keys := slices.SortedFunc(maps.Keys(n.m), func(a, b prefix.Key) int { return a.Compare(&b) })
-	b = binary.AppendUvarint(b, uint64(len(keys)))
-	for _, k := range keys {
-		b = k.Append(b)
-		b = binary.AppendUvarint(b, uint64(len(n.m[k])))
-		for _, x := range n.m[k] {
-			b = x.key.Append(b)
-			b = binary.AppendVarint(b, x.at)
-			b = codec.AppendText(b, x.pattern)
-		}
+// Stream writes or reads the size.
+func (z *NetworkSize) Stream(s *codec.Stream) {
+	bits, family := byte(z.Bits), byte(4)
+	if z.V6 {
+		family = 6
 	}
-	return b
+	s.Byte(&bits)
+	s.Byte(&family)
+	s.Flags(&z.Observed)
+	z.Bits, z.V6 = int(bits), family == 6
 }
 
-// RestoreNetworks makes one of what Append wrote and has it go on under o.
-func RestoreNetworks(b []byte, o NetworkOptions) (*Networks, error) {
-	d := codec.NewDecoder(b)
-	n := NewNetworks(o)
-	for m := d.Length(3); m > 0 && d.OK(); m-- {
-		k := d.Key()
-		if k.V6() != o.V6 || k.Bits() != o.Bits {
-			d.Fail("a network of another length")
-		}
-		var l []part
-		for m := d.Length(4); m > 0 && d.OK(); m-- {
-			l = append(l, part{key: d.Key(), at: d.Time(), ref: NoRef, pattern: d.Text()})
-		}
-		if d.OK() {
-			n.m[k] = l
-		}
+// Stream writes or reads what is counted.
+func (n *Networks) Stream(s *codec.Stream) {
+	codec.Map(s, n.m, 3, prefix.Key.Compare, func(k *prefix.Key, l *[]part) {
+		s.Key(k)
+		s.Check(k.V6() == n.V6 && k.Bits() == n.Bits, "a network of another length")
+		codec.List(s, l, 4, func(x *part) {
+			s.Key(&x.key)
+			s.Time(&x.at)
+			s.Text(&x.pattern)
+			if s.Reading {
+				x.ref = NoRef
+			}
+		})
+	})
+	if s.Reading {
+		n.Configure(n.o)
 	}
-	if err := d.End(); err != nil {
-		return nil, err
-	}
-	n.Configure(o)
-	return n, nil
 }

@@ -2,8 +2,8 @@ package jail
 
 import (
 	"cmp"
-	"encoding/binary"
 	"iter"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -202,38 +202,22 @@ func (p *Pending) Forget(prefix netip.Prefix) {
 	}
 }
 
-// Append appends what is pending, in the order in which it came.
-func (p *Pending) Append(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(p.Len()))
-	for a := range p.all() {
-		b = appendAttempt(b, &a.Attempt)
-		b = prefix.OfAddr(a.Addr).Append(b)
-		b = binary.LittleEndian.AppendUint64(b, uint64(a.Conn))
-		b = binary.AppendUvarint(b, uint64(a.Jail))
-	}
-	return b
-}
-
-// RestorePending makes one of what Append wrote. jails is how many there are.
-func RestorePending(b []byte, jails int) (*Pending, error) {
-	d := codec.NewDecoder(b)
-	p := NewPending()
-	for n := d.Length(leastAttempt + 12); n > 0 && d.OK(); n-- {
-		a := PendingAttempt{Attempt: restoreAttempt(d)}
-		k := d.Addr()
-		a.Conn, a.Jail = ConnKey(d.Fixed64()), d.Uint16()
-		if int(a.Jail) >= jails {
-			d.Fail("a pending attempt out of range")
+// Stream writes or reads what is pending, in the order in which it came. jails is how many there are.
+func (p *Pending) Stream(s *codec.Stream, jails int) {
+	codec.Each(s, p.Len(), leastAttempt+12, p.all(), func(a *PendingAttempt) {
+		a.Attempt.stream(s)
+		var k prefix.Key
+		if !s.Reading {
+			k = prefix.OfAddr(a.Addr)
 		}
-		if !d.OK() {
-			break
-		}
+		s.Addr(&k)
+		s.Fixed64((*uint64)(&a.Conn))
+		codec.Number(s, &a.Jail, math.MaxUint16)
+		s.Check(int(a.Jail) < jails, "a pending attempt out of range")
 		a.Addr = k.Addr()
-		if len(p.Add(a)) > 0 {
-			d.Fail("more pending attempts than there should be")
-		}
-	}
-	return p, d.End()
+	}, func(a PendingAttempt) {
+		s.Check(len(p.Add(a)) == 0, "more pending attempts than there should be")
+	})
 }
 
 // RestoreRefs gives attempts that were restored the entries that they stand in. from has read these entries again; what it has,
@@ -247,18 +231,18 @@ func (p *Pending) RestoreRefs(from *Pending) (more []PendingAttempt) {
 		if i >= 0 {
 			l[i].Ref = x.Ref
 		} else {
-			more = append(more, *x)
+			more = append(more, x)
 		}
 	}
 	return more
 }
 
 // all goes through what is pending, in the order in which it came.
-func (p *Pending) all() iter.Seq[*PendingAttempt] {
-	return func(yield func(*PendingAttempt) bool) {
+func (p *Pending) all() iter.Seq[PendingAttempt] {
+	return func(yield func(PendingAttempt) bool) {
 		for _, d := range p.queue[p.head:] {
 			l := p.attempts[d.addr]
-			if i := slices.IndexFunc(l, func(x PendingAttempt) bool { return x.number == d.number }); i >= 0 && !yield(&l[i]) {
+			if i := slices.IndexFunc(l, func(x PendingAttempt) bool { return x.number == d.number }); i >= 0 && !yield(l[i]) {
 				return
 			}
 		}

@@ -15,7 +15,7 @@ func TestShift(t *testing.T) {
 		now := start + by // by the new clock
 		addr := netip.MustParseAddr("198.51.100.1")
 
-		n := NewNetworks(NetworkOptions{Bits: 24, FindTime: time.Hour, MaxParts: 3})
+		n := NewNetworks(NetworkOptions{NetworkSize: NetworkSize{Bits: 24}, FindTime: time.Hour, MaxParts: 3})
 		for i, a := range []string{"198.51.100.1/32", "198.51.100.2/32", "198.51.100.3/32"} {
 			at := start
 			if i == 2 {

@@ -94,8 +94,8 @@ func TestSlowModel(t *testing.T) {
 				model[a] = nil
 			}
 			if r.IntN(300) == 0 {
-				d, err := RestoreCounter(c.Append(nil), Options{FindTime: o.FindTime, MaxRetry: o.MaxRetry, SlowTime: o.SlowTime, SlowRetry: o.SlowRetry, Prefix4: 32, Prefix6: 64, Budget: NewBudget(1 << 16), Seed: 9})
-				if err != nil {
+				d := NewCounter(Options{FindTime: o.FindTime, MaxRetry: o.MaxRetry, SlowTime: o.SlowTime, SlowRetry: o.SlowRetry, Prefix4: 32, Prefix6: 64, Budget: NewBudget(1 << 16), Seed: 9})
+				if err := read(write(c.Stream), d.Stream); err != nil {
 					t.Fatal(err)
 				}
 				c = d

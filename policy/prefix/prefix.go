@@ -3,6 +3,7 @@
 package prefix
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"math"
@@ -90,24 +91,13 @@ func (k Key) Addr() netip.Addr {
 func (k Key) Prefix() netip.Prefix { return netip.PrefixFrom(k.Addr(), int(k.bits)) }
 
 // Compare sorts IPv4 before IPv6, then by address, then wide before narrow.
-func (k *Key) Compare(o *Key) int {
-	if k.family != o.family {
-		return cmp.Compare(k.family, o.family)
-	}
-	hi, lo := k.words()
-	ohi, olo := o.words()
-	switch {
-	case hi != ohi:
-		return cmp.Compare(hi, ohi)
-	case lo != olo:
-		return cmp.Compare(lo, olo)
-	}
-	return cmp.Compare(k.bits, o.bits)
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.family, o.family), bytes.Compare(k.addr[:], o.addr[:]), cmp.Compare(k.bits, o.bits))
 }
 
 // Hash is a keyed hash of the prefix. Attackers choose addresses: without the seed nobody finds colliding ones.
 func (k Key) Hash(seed uint64) uint64 {
-	hi, lo := binary.BigEndian.Uint64(k.addr[:8]), binary.BigEndian.Uint64(k.addr[8:])
+	hi, lo := k.words()
 	return Mix(hi, lo^uint64(k.bits)<<48^uint64(k.family)<<56, seed)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"time"
 
@@ -36,77 +37,114 @@ func (s *State) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 	}
 	b = append(b, magic...)
 	b = binary.LittleEndian.AppendUint32(b, version)
-	b = append(b, make([]byte, headSize-len(magic)-4)...)
-	body := len(b)
-	b = codec.AppendText(b, s.cursor)
-	b = s.bans.append(b)
-	b = binary.AppendUvarint(b, uint64(s.past.n))
-	for k, x := range s.past.all() {
-		b = k.prefix.Append(b)
-		b = binary.AppendUvarint(b, uint64(x.count))
-		b = binary.AppendVarint(b, zeroIfNever(x.end))
-	}
-	b = binary.AppendUvarint(b, uint64(len(s.pardons.at)))
-	for _, k := range sorted(s.pardons.at) {
-		b = binary.AppendVarint(k.Append(b), s.pardons.at[k])
-	}
-	b = binary.AppendUvarint(b, uint64(len(s.allowed)))
-	for _, e := range s.Allowed() {
-		b = prefix.OfPrefix(e.Prefix).Append(b)
-		var until int64
-		if !e.Until.IsZero() {
-			until = e.Until.UnixMicro()
-		}
-		b = codec.AppendText(binary.AppendVarint(b, until), e.Comment)
-	}
-	b = codec.AppendBlock(b, counts)
+	body := start + headSize
+	w := codec.NewWriter(append(b, make([]byte, body-len(b))...))
+	s.stream(w, counts)
+	b = w.Bytes()
 	binary.LittleEndian.PutUint32(b[start+20:], crc32.Checksum(b[body:], castagnoli))
 	binary.LittleEndian.PutUint64(b[start+24:], uint64(len(b)-body))
 	return b
 }
 
-func zeroIfNever(end int64) int64 {
-	if end == never {
-		return 0
-	}
-	return end
-}
-
-// append appends the bans, after the words that they use.
-func (l *bans) append(b []byte) []byte {
-	number := map[string]uint64{"": 0} // in the order of first use, so that the bytes follow from the state alone
-	var words []string
-	see := func(s string) {
-		if _, ok := number[s]; !ok {
-			words = append(words, s)
-			number[s] = uint64(len(words))
+// stream writes the body, or reads it into an empty state.
+func (s *State) stream(f *codec.Stream, counts func([]byte) []byte) {
+	f.Text(&s.cursor)
+	s.bans.stream(f)
+	s.history.stream(f)
+	codec.Map(f, s.pardons.at, 3, prefix.Key.Compare, func(k *prefix.Key, at *int64) {
+		f.Key(k)
+		f.Time(at)
+	})
+	for k := range s.pardons.at {
+		if f.Reading {
+			s.pardons.lengths.add(k)
 		}
 	}
-	for k, x := range l.sorted() {
-		see(l.jails[k.jail])
-		n := l.noteOf(k, x)
-		see(n.reason)
-		see(n.by)
-		see(l.scopes[x.scope])
+	codec.Map(f, s.allowed, 4, prefix.Key.Compare, func(k *prefix.Key, e *allow.Entry) {
+		var until int64
+		if !e.Until.IsZero() {
+			until = e.Until.UnixMicro()
+		}
+		f.Key(k)
+		f.Time(&until)
+		f.Text(&e.Comment)
+		if *e = (allow.Entry{Prefix: k.Prefix(), Origin: allow.OriginRuntime, Comment: e.Comment}); until != 0 {
+			e.Until = time.UnixMicro(until)
+		}
+	})
+	f.Block("counts", func(f *codec.Stream) {
+		f.Rest(counts, func(b []byte) error {
+			if len(b) > 0 {
+				s.counts = b
+			}
+			return nil
+		})
+	})
+}
+
+func (h *history) stream(f *codec.Stream) {
+	type row struct {
+		k prefix.Key
+		x past
 	}
-	b = binary.AppendUvarint(b, uint64(len(words)))
-	for _, w := range words {
-		b = codec.AppendText(b, w)
+	codec.Each(f, h.past.n, 4, func(yield func(row) bool) {
+		for k, x := range h.past.all() {
+			if !yield(row{k.prefix, *x}) {
+				return
+			}
+		}
+	}, func(r *row) {
+		f.Key(&r.k)
+		codec.Number(f, &r.x.count, math.MaxInt32)
+		neverAsZero(f, &r.x.end)
+	}, func(r row) { h.remember(r.k, r.x) })
+}
+
+// neverAsZero is a time that may never come.
+func neverAsZero(f *codec.Stream, end *int64) {
+	if *end == never {
+		*end = 0
 	}
-	b = binary.AppendUvarint(b, uint64(l.rows.n))
-	for k, x := range l.sorted() {
-		b = k.prefix.Append(b)
-		b = binary.AppendUvarint(b, number[l.jails[k.jail]])
-		b = binary.AppendVarint(b, x.since)
-		b = binary.AppendVarint(b, zeroIfNever(x.until))
-		b = binary.AppendUvarint(b, uint64(x.failures))
-		b = binary.AppendUvarint(b, uint64(x.count>>reasonBits))
-		n := l.noteOf(k, x)
-		b = binary.AppendUvarint(b, number[n.reason])
-		b = binary.AppendUvarint(b, number[n.by])
-		b = binary.AppendUvarint(b, number[l.scopes[x.scope]])
+	if f.Time(end); *end == 0 {
+		*end = never
 	}
-	return b
+}
+
+// stream writes or reads the bans, after the words that they use.
+func (l *bans) stream(f *codec.Stream) {
+	words, number := []string{""}, map[string]int{"": 0}
+	for b := range l.All() { // in the order of first use, so that the bytes follow from the state alone
+		for _, w := range []string{b.Jail, b.Reason, b.By, b.Scope} {
+			if _, ok := number[w]; !ok {
+				number[w] = len(words)
+				words = append(words, w)
+			}
+		}
+	}
+	codec.Each(f, len(words)-1, 1, slices.Values(words[1:]), f.Text, func(w string) { words = append(words, w) })
+	word := func(w *string) {
+		n := number[*w]
+		codec.Number(f, &n, len(words)-1)
+		*w = words[n]
+	}
+	codec.Each(f, l.Len(), 10, l.All(), func(b *Ban) {
+		var k prefix.Key
+		if !f.Reading {
+			k = prefix.OfPrefix(b.Prefix)
+		}
+		f.Key(&k)
+		word(&b.Jail)
+		f.Time(&b.Since)
+		f.Time(&b.Until)
+		codec.Number(f, &b.Failures, math.MaxInt32)
+		codec.Number(f, &b.Count, math.MaxInt32)
+		word(&b.Reason)
+		word(&b.By)
+		word(&b.Scope)
+		if f.Reading {
+			b.Prefix = k.Prefix()
+		}
+	}, l.Add)
 }
 
 // TakeCounts hands over what a state file says was counted; nil when it says nothing.
@@ -137,59 +175,10 @@ func Decode(data []byte) (*State, error) {
 		return nil, fmt.Errorf("is damaged: checksum %08x, not %08x", got, sum)
 	}
 	s := New()
-	if err := s.read(codec.NewDecoder(body)); err != nil {
+	r := codec.NewReader(body)
+	s.stream(r, nil)
+	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("is damaged: %w", err)
 	}
 	return s, nil
-}
-
-func (s *State) read(d *codec.Decoder) error {
-	s.cursor = d.Text()
-	s.bans.read(d)
-	for n := d.Length(4); n > 0 && d.OK(); n-- {
-		k, x := d.Key(), past{count: uint32(d.Count()), end: d.Time()}
-		if x.end == 0 {
-			x.end = never
-		}
-		if d.OK() {
-			s.remember(k, x)
-		}
-	}
-	for n := d.Length(3); n > 0 && d.OK(); n-- {
-		k, at := d.Key(), d.Time()
-		if d.OK() {
-			s.Pardon(k.Prefix(), at)
-		}
-	}
-	for n := d.Length(4); n > 0 && d.OK(); n-- {
-		k := d.Key()
-		e := allow.Entry{Prefix: k.Prefix(), Origin: allow.OriginRuntime}
-		if us := d.Time(); us != 0 {
-			e.Until = time.UnixMicro(us)
-		}
-		e.Comment = d.Text()
-		if d.OK() {
-			s.allowed[k] = e
-		}
-	}
-	if counts := d.Block(); len(counts) > 0 {
-		s.counts = counts
-	}
-	return d.End()
-}
-
-func (l *bans) read(d *codec.Decoder) {
-	words := []string{""}
-	for n := d.Length(1); n > 0 && d.OK(); n-- {
-		words = append(words, d.Text())
-	}
-	word := func() string { return words[d.UpTo(uint64(len(words)-1))] }
-	for n := d.Length(10); n > 0 && d.OK(); n-- {
-		k := d.Key()
-		b := Ban{Jail: word(), Since: d.Time(), Until: d.Time(), Failures: d.Count(), Count: d.Count(), Reason: word(), By: word(), Scope: word()}
-		if d.OK() {
-			b.Prefix = k.Prefix()
-			l.Add(b)
-		}
-	}
 }

@@ -84,7 +84,7 @@ func sorted[V any](m map[prefix.Key]V) []prefix.Key {
 	for k := range m {
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(a, b prefix.Key) int { return a.Compare(&b) })
+	slices.SortFunc(keys, prefix.Key.Compare)
 	return keys
 }
 
