@@ -202,34 +202,58 @@ func (l *logFile) read(b blob) ([]byte, error) {
 	return data, nil
 }
 
-// replace atomically replaces the file by a new one. write calls put with each payload and gets the offset of that payload in the new
-// file.
-func (l *logFile) replace(write func(put func(payload []byte) (int64, error)) error) error {
+// rewriter writes the records of a new file. After an error it does nothing more.
+type rewriter struct {
+	f     *atomicfile.File
+	end   int64
+	frame []byte // records of the next frame
+	err   error
+}
+
+// add adds a record and returns the place of its body in the new file.
+func (w *rewriter) add(kind byte, v any, body []byte) blob {
+	if w.err != nil {
+		return blob{}
+	}
+	w.frame, w.err = encode(w.frame, kind, v, body)
+	b := blob{w.end + frameHead + int64(len(w.frame)-len(body)), int64(len(body)), crc32.Checksum(body, castagnoli)}
+	if len(w.frame) > 1<<20 {
+		w.flush()
+	}
+	return b
+}
+
+func (w *rewriter) flush() {
+	if w.err != nil {
+		return
+	}
+	if len(w.frame) > maxFrame {
+		w.err = fmt.Errorf("a record of %d bytes", len(w.frame))
+		return
+	}
+	_, w.err = w.f.WriteAt(appendFrame(nil, w.frame), w.end)
+	w.end += frameHead + int64(len(w.frame))
+	w.frame = w.frame[:0]
+}
+
+// replace atomically replaces the file by a new one with the records that write adds.
+func (l *logFile) replace(write func(*rewriter)) error {
 	f, err := atomicfile.Create(l.path, 0o600)
 	if err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
-	end := int64(len(logHead))
-	_, err = f.WriteAt([]byte(logHead), 0)
-	if err == nil {
-		err = write(func(payload []byte) (int64, error) {
-			if len(payload) > maxFrame {
-				return 0, fmt.Errorf("%s: a record of %d bytes", l.path, len(payload))
-			}
-			at := end + frameHead
-			n, err := f.WriteAt(appendFrame(nil, payload), end)
-			end += int64(n)
-			return at, err
-		})
-	}
-	if err == nil {
+	w := &rewriter{f: f, end: int64(len(logHead))}
+	_, w.err = f.WriteAt([]byte(logHead), 0)
+	write(w)
+	w.flush()
+	if err = w.err; err == nil {
 		err = f.Commit()
 	}
 	if f.Committed() {
 		if l.f != nil {
 			l.f.Close()
 		}
-		l.f, l.end = f.File, end
+		l.f, l.end = f.File, w.end
 	} else {
 		f.Close()
 	}

@@ -442,68 +442,29 @@ func (q *queue) wasteful() bool { return q.log.end > 2*q.base+1<<20 }
 
 // compact writes the file again with the records that are still needed. This commits the pending records.
 func (q *queue) compact() error {
-	type moved struct {
-		rp          *queuedReport
-		body, whois blob
-	}
-	var all []moved
-	var end int64
-	err := q.log.replace(func(put func([]byte) (int64, error)) error {
-		var buf []byte
-		first := 0 // index in all of the first report whose bodies are in buf
-		flush := func() error {
-			at, err := put(buf)
-			end = at + int64(len(buf))
-			for i := range all[first:] {
-				m := &all[first+i]
-				m.body.at += at
-				m.whois.at += at
-			}
-			buf, first = buf[:0], len(all)
-			return err
-		}
-		add := func(kind byte, v any, body []byte) (err error) {
-			buf, err = encode(buf, kind, v, body)
-			return err
-		}
-		err := add(kindPosition, recPosition{q.pos, q.rebuild}, nil)
+	bodies, whois := make(map[*queuedReport]blob, len(q.reports)), make(map[*queuedReport]blob)
+	err := q.log.replace(func(w *rewriter) {
+		w.add(kindPosition, recPosition{q.pos, q.rebuild}, nil)
 		for _, x := range q.sorted() {
 			if x.hold != nil {
-				err = cmp.Or(err, add(kindHold, x.hold, nil))
+				w.add(kindHold, x.hold, nil)
 			}
 			if x.behind != nil {
-				err = cmp.Or(err, add(kindBehind, recBehind{x.name, x.behind}, nil))
+				w.add(kindBehind, recBehind{x.name, x.behind}, nil)
 			}
-			err = cmp.Or(err, add(kindCounts, recCounts{Dest: x.name, Sent: x.sent}, nil))
+			w.add(kindCounts, recCounts{Dest: x.name, Sent: x.sent}, nil)
 			for chunk := range slices.Chunk(slices.Collect(maps.Keys(x.window)), 10_000) {
 				part := make(map[netip.Addr]int64, len(chunk))
 				for _, a := range chunk {
 					part[a] = x.window[a]
 				}
-				err = cmp.Or(err, add(kindCounts, recCounts{Dest: x.name, Window: part}, nil), flush())
+				w.add(kindCounts, recCounts{Dest: x.name, Window: part}, nil)
 			}
 		}
 		for _, rp := range slices.SortedFunc(maps.Values(q.reports), func(a, b *queuedReport) int { return cmp.Compare(a.seq, b.seq) }) {
-			body, e := q.read(rp.body)
-			if errors.Is(e, errUnreadable) {
-				body, e = []byte("?"), nil // the delivery will find that and drop it
-			}
-			err = cmp.Or(err, e, add(kindReport, rp.facts, body))
-			m := moved{rp: rp, body: blob{int64(len(buf) - len(body)), int64(len(body)), crc32.Checksum(body, castagnoli)}}
+			bodies[rp] = q.copyTo(w, kindReport, rp.facts, rp.body)
 			if rp.whois.size > 0 {
-				body, e := q.read(rp.whois)
-				if errors.Is(e, errUnreadable) {
-					body, e = []byte("?"), nil
-				}
-				err = cmp.Or(err, e, add(kindWhois, recWhois{rp.Key}, body))
-				m.whois = blob{int64(len(buf) - len(body)), int64(len(body)), crc32.Checksum(body, castagnoli)}
-			}
-			all = append(all, m)
-			if len(buf) > 1<<20 {
-				err = cmp.Or(err, flush())
-			}
-			if err != nil {
-				return err
+				whois[rp] = q.copyTo(w, kindWhois, recWhois{rp.Key}, rp.whois)
 			}
 		}
 		for _, x := range q.sorted() {
@@ -513,25 +474,32 @@ func (q *queue) compact() error {
 					r.State = waiting
 				}
 				r.Reports, r.Digest, r.Since = keysOf(it.reports), it.digest, it.since
-				err = cmp.Or(err, add(kindDelivery, r, nil))
-				if len(buf) > 1<<20 {
-					err = cmp.Or(err, flush())
-				}
+				w.add(kindDelivery, r, nil)
 			}
 		}
-		return cmp.Or(err, add(kindWhole, struct{}{}, nil), flush())
+		w.add(kindWhole, struct{}{}, nil)
 	})
 	if err != nil {
 		return err
 	}
-	for _, m := range all {
-		for _, it := range m.rp.in {
-			it.dest.bytes += m.body.size + m.whois.size - m.rp.size()
+	for rp, body := range bodies {
+		for _, it := range rp.in {
+			it.dest.bytes += body.size + whois[rp].size - rp.size()
 		}
-		m.rp.body, m.rp.whois = m.body, m.whois
+		rp.body, rp.whois = body, whois[rp]
 	}
-	q.base, q.whole, q.pending = end, true, nil
+	q.base, q.whole, q.pending = q.log.end, true, nil
 	return nil
+}
+
+// copyTo adds a record with its body to a new file.
+func (q *queue) copyTo(w *rewriter, kind byte, v any, b blob) blob {
+	body, err := q.read(b)
+	if errors.Is(err, errUnreadable) {
+		body, err = []byte("?"), nil // the delivery will find that and drop it
+	}
+	w.err = cmp.Or(w.err, err)
+	return w.add(kind, v, body)
 }
 
 // prune removes what no window and no quota needs any more.
