@@ -2,124 +2,68 @@ package evidence
 
 import (
 	"fmt"
+	"slices"
+	"sort"
 
 	"bailiff/journal"
 	"bailiff/policy/jail"
 )
 
-// defaultSize is the default number of cursors in a CursorCache, which takes 2 MiB when full. The failures of most bans lie closer
+// defaultSize is the default number of cursors in a CursorCache, which takes 2.5 MiB when full. The failures of most bans lie closer
 // together than that; the others are looked up in the journal.
 const defaultSize = 1 << 16
 
 // CursorCache holds the cursors of the latest entries that a filter recognized, so that the evidence of a ban need not be looked up in
 // the journal. It is not safe for concurrent use.
 type CursorCache struct {
-	Size int // number of cursors, a power of two; 0: 65,536
+	Size int // number of cursors; 0: 65,536
 
-	ring   [][]cachedCursor // Size cursors, in chunks that are allocated when they are needed
-	n      int              // number of cursors added
-	clocks []bootClock
+	ring  []cachedCursor
+	n     int // number of cursors added
+	boots []journal.ID128
 }
 
-// mark is a cursor without the parts that it shares with its neighbours.
+// cachedCursor is a cursor in 40 bytes: its reference has the parts of the sequence.
 type cachedCursor struct {
-	ref             jail.Ref
-	monotonic, hash uint64
-	ahead           int32  // realtime minus what its clock says, in µs
-	clock           uint32 // index in clocks
+	ref                       jail.Ref
+	monotonic, realtime, hash uint64
+	boot                      uint32 // index in boots
 }
 
-// bootClock is a boot and the difference between its two clocks. When the realtime clock is set or drifts by more than half an
-// hour, the boot gets another one.
-type bootClock struct {
-	boot  journal.ID128
-	since uint64 // realtime minus monotonic, µs
-}
-
-const (
-	chunkBits = 10
-	chunkMask = 1<<chunkBits - 1
-
-	// maxClocks bounds the memory for clocks. Cursors of further boots are looked up in the journal.
-	maxClocks = 1 << 12
-)
-
-func (t *CursorCache) size() int {
-	if t.Size == 0 {
-		return defaultSize
-	}
-	return t.Size
-}
-
-func (t *CursorCache) at(i int) *cachedCursor {
-	i &= t.size() - 1
-	return &t.ring[i>>chunkBits][i&chunkMask]
-}
+// maxBoots bounds the memory for boots. Cursors of further ones are looked up in the journal.
+const maxBoots = 1 << 12
 
 // Add stores the cursor of an entry.
 func (t *CursorCache) Add(ref jail.Ref, c *journal.Cursor) {
-	since := c.Realtime - c.Monotonic
-	i := len(t.clocks) - 1
-	for i >= 0 && (t.clocks[i].boot != c.BootID || int64(since-t.clocks[i].since) != int64(int32(since-t.clocks[i].since))) {
-		i--
-	}
-	if i < 0 {
-		if len(t.clocks) >= maxClocks {
-			return
+	boot := len(t.boots) - 1
+	if boot < 0 || t.boots[boot] != c.BootID {
+		if boot = slices.Index(t.boots, c.BootID); boot < 0 {
+			if len(t.boots) >= maxBoots {
+				return
+			}
+			boot, t.boots = len(t.boots), append(t.boots, c.BootID)
 		}
-		i = len(t.clocks)
-		t.clocks = append(t.clocks, bootClock{c.BootID, since})
 	}
-	if t.n&chunkMask == 0 && t.n>>chunkBits == len(t.ring) && t.n < t.size() {
-		t.ring = append(t.ring, make([]cachedCursor, 1<<chunkBits))
+	if t.Size == 0 {
+		t.Size = defaultSize
 	}
-	*t.at(t.n) = cachedCursor{ref, c.Monotonic, c.XorHash, int32(since - t.clocks[i].since), uint32(i)}
+	if len(t.ring) < t.Size {
+		t.ring = append(t.ring, cachedCursor{})
+	}
+	t.ring[t.n%t.Size] = cachedCursor{ref, c.Monotonic, c.Realtime, c.XorHash, uint32(boot)}
 	t.n++
 }
 
-// find looks up a reference. Sequence numbers rise within one source, mostly evenly, so its position is interpolated; where they rise
-// unevenly, binary search takes over. If entries of several journalds were added, the ring is not sorted, and find may miss a reference.
+// find looks up a reference; nil if it is not cached. Sequence numbers rise within one source. If entries of several journalds were
+// added, the ring is not sorted, and find may miss a reference.
 func (t *CursorCache) find(ref jail.Ref) *cachedCursor {
-	lo, hi := max(0, t.n-t.size()), t.n-1
-	if lo > hi {
+	oldest := t.n - len(t.ring)
+	at := func(i int) *cachedCursor { return &t.ring[(oldest+i)%t.Size] }
+	i := sort.Search(len(t.ring), func(i int) bool { return at(i).ref >= ref })
+	if i == len(t.ring) || at(i).ref != ref {
 		return nil
 	}
-	first, last := t.at(lo).ref, t.at(hi).ref // the reference lies between them
-	for step := 0; lo <= hi && first <= ref && ref <= last; step++ {
-		k := lo + (hi-lo)/2
-		if step < guesses && last > first {
-			k = lo + int(float64(ref-first)/float64(last-first)*float64(hi-lo))
-		}
-		switch m := t.at(k); {
-		case m.ref == ref:
-			return m
-		case m.ref < ref:
-			lo, first = k+1, m.ref+1
-		default:
-			hi, last = k-1, m.ref-1
-		}
-	}
-	return nil
-}
-
-// guesses is the number of interpolation steps. Each leaves about the square root of the range.
-const guesses = 6
-
-// Cursor returns the cursor of an entry, if it is cached.
-func (t *CursorCache) Cursor(ref jail.Ref, sources []journal.ID128) (c journal.Cursor, ok bool) {
-	i := int(ref >> seqBits)
-	if i >= len(sources) {
-		return c, false
-	}
-	m := t.find(ref)
-	if m == nil {
-		return c, false
-	}
-	k := &t.clocks[m.clock]
-	return journal.Cursor{
-		SeqnumID: sources[i], Seqnum: uint64(ref & seqMask), BootID: k.boot, Monotonic: m.monotonic,
-		Realtime: m.monotonic + k.since + uint64(int64(m.ahead)), XorHash: m.hash, Set: journal.HasAll,
-	}, true
+	return at(i)
 }
 
 // Evidence is an entry that a ban is based on: its cursor if it is known, else what finds it.
@@ -136,13 +80,14 @@ func (t *CursorCache) Evidence(ref jail.Ref, sources []journal.ID128) (e Evidenc
 		return e, false
 	}
 	e = Evidence{ID: sources[i], Seq: seq}
-	if c, ok := t.Cursor(ref, sources); ok {
+	if m := t.find(ref); m != nil {
+		c := journal.Cursor{SeqnumID: e.ID, Seqnum: seq, BootID: t.boots[m.boot], Monotonic: m.monotonic, Realtime: m.realtime, XorHash: m.hash, Set: journal.HasAll}
 		e.Cursor = c.String()
 	}
 	return e, true
 }
 
-// Locator finds cursors in the journal. *journal.Reader is one.
+// Locator finds cursors in the journal. *Lookup is one.
 type Locator interface {
 	Locate(id journal.ID128, seq uint64) (journal.Cursor, bool)
 }
@@ -159,4 +104,29 @@ func (e Evidence) Text(l Locator) string {
 		}
 	}
 	return fmt.Sprintf("s=%s;i=%x", e.ID, e.Seq)
+}
+
+// Lookup finds cursors with a reader of its own, opened when it is first needed. It is not safe for concurrent use.
+type Lookup struct {
+	Source journal.Source
+	r      *journal.Reader
+}
+
+// Locate finds an entry by its sequence number.
+func (l *Lookup) Locate(id journal.ID128, seq uint64) (c journal.Cursor, ok bool) {
+	if l.r == nil {
+		var err error
+		if l.r, err = journal.Open(l.Source, journal.Options{}); err != nil {
+			return c, false
+		}
+	}
+	return l.r.Locate(id, seq)
+}
+
+// Close closes the reader, which watches folders and holds files open. The next Locate opens it again.
+func (l *Lookup) Close() {
+	if l.r != nil {
+		l.r.Close()
+		l.r = nil
+	}
 }

@@ -18,16 +18,16 @@ func newCursors(ctx context.Context, in *past.Input) (cursors, error) {
 		return nil, err
 	}
 	// What leads to a ban lies farther apart here than in the daemon, since nobody is blocked.
-	return &fileCursors{ctx: ctx, src: src, cache: evidence.CursorCache{Size: 1 << 17}, locator: locator{src: src}}, nil
+	return &fileCursors{ctx: ctx, src: src, cache: evidence.CursorCache{Size: 1 << 17}, lookup: evidence.Lookup{Source: src}}, nil
 }
 
 // fileCursors keeps the latest cursors, and looks older ones up in the journal.
 type fileCursors struct {
-	ctx     context.Context
-	src     journal.Source
-	refs    evidence.RefTable
-	cache   evidence.CursorCache
-	locator locator
+	ctx    context.Context
+	src    journal.Source
+	refs   evidence.RefTable
+	cache  evidence.CursorCache
+	lookup evidence.Lookup
 }
 
 func (c *fileCursors) ref(e *journal.Entry) jail.Ref { return c.refs.Ref(e.SeqnumID, e.Seqnum) }
@@ -38,11 +38,8 @@ func (c *fileCursors) keep(ref jail.Ref, e *journal.Entry) {
 }
 
 func (c *fileCursors) text(ref jail.Ref) string {
-	if cursor, ok := c.cache.Cursor(ref, c.refs.Sources()); ok {
-		return cursor.String()
-	}
 	if ev, ok := c.cache.Evidence(ref, c.refs.Sources()); ok {
-		return ev.Text(&c.locator)
+		return ev.Text(&c.lookup)
 	}
 	return ""
 }
@@ -51,30 +48,7 @@ func (c *fileCursors) messages(cursors []string) []string {
 	return past.Messages(c.ctx, c.src, evidence.MaxValue, cursors)
 }
 
-func (c *fileCursors) close() { c.locator.close() }
-
-// locator finds entries with a second reader, opened when it is first needed, so that the first one keeps its place.
-type locator struct {
-	src journal.Source
-	r   *journal.Reader
-}
-
-// Locate finds an entry by its sequence number.
-func (l *locator) Locate(id journal.ID128, seqnum uint64) (journal.Cursor, bool) {
-	if l.r == nil {
-		var err error
-		if l.r, err = journal.Open(l.src, journal.Options{}); err != nil {
-			return journal.Cursor{}, false
-		}
-	}
-	return l.r.Locate(id, seqnum)
-}
-
-func (l *locator) close() {
-	if l.r != nil {
-		l.r.Close()
-	}
-}
+func (c *fileCursors) close() { c.lookup.Close() }
 
 // streamCursors keeps all cursors and messages of entries that a filter knew: a stream cannot be read twice.
 type streamCursors struct {

@@ -14,8 +14,7 @@ import (
 // cursors, and there are never more records than bans.
 type auditQueue struct {
 	aud      *audit.Writer
-	src      journal.Source
-	r        *journal.Reader // open while there is something to look up
+	lookup   evidence.Lookup // open while there is something to look up
 	reporter *reporter
 
 	mu     sync.Mutex
@@ -36,7 +35,7 @@ type auditRecord struct {
 }
 
 func newAuditQueue(aud *audit.Writer, src journal.Source) *auditQueue {
-	return &auditQueue{aud: aud, src: src, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	return &auditQueue{aud: aud, lookup: evidence.Lookup{Source: src}, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 func (q *auditQueue) put(r auditRecord) {
@@ -79,7 +78,7 @@ func (q *auditQueue) finish(ctx context.Context) {
 
 func (q *auditQueue) run() {
 	defer close(q.done)
-	defer q.closeReader()
+	defer q.lookup.Close()
 	for {
 		q.mu.Lock()
 		queue, ending := q.queue, q.ending
@@ -91,7 +90,7 @@ func (q *auditQueue) run() {
 		if len(queue) > 0 {
 			continue
 		}
-		q.closeReader() // an open reader watches folders and holds files open
+		q.lookup.Close()
 		if ending {
 			return
 		}
@@ -109,28 +108,10 @@ func (q *auditQueue) write(r *auditRecord) {
 		e = r.unban.Entry()
 	} else {
 		for _, ev := range r.evidence {
-			r.ban.Evidence = append(r.ban.Evidence, ev.Text(q))
+			r.ban.Evidence = append(r.ban.Evidence, ev.Text(&q.lookup))
 		}
 		r.ban.Unreported = r.ban.Unreported || q.reporter == nil || !q.reporter.wanted.Load()
 		e = r.ban.Entry(r.kind)
 	}
 	_ = q.aud.SendWait(context.Background(), e) // fails only if the writer was closed, which counts the entry as lost
-}
-
-// Locate finds the cursor of an entry in the journal. It implements evidence.Locator.
-func (q *auditQueue) Locate(id journal.ID128, seq uint64) (c journal.Cursor, ok bool) {
-	if q.r == nil {
-		var err error
-		if q.r, err = journal.Open(q.src, journal.Options{}); err != nil {
-			return c, false
-		}
-	}
-	return q.r.Locate(id, seq)
-}
-
-func (q *auditQueue) closeReader() {
-	if q.r != nil {
-		q.r.Close()
-		q.r = nil
-	}
 }
