@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 )
@@ -157,5 +158,51 @@ func beyond(c *Cursor, l *location) bool {
 func (k *lookup) each(_ *Entry, yield func(string, []byte) bool) {
 	if k.f != nil {
 		k.r.each(k.f, k.loc.offset, yield)
+	}
+}
+
+// Finder finds single entries with a Reader of its own, which is open between the first lookup and Close. A Reader watches folders
+// and holds files open. A Finder is not safe for concurrent use.
+type Finder struct {
+	Source  Source
+	Options Options
+	r       *Reader
+}
+
+func (f *Finder) open() (err error) {
+	if f.r == nil {
+		f.r, err = Open(f.Source, f.Options)
+	}
+	return err
+}
+
+// Find returns the entry that a cursor names: see Reader.At.
+func (f *Finder) Find(cursor string) (*Entry, error) {
+	c, err := ParseCursor(cursor)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.open(); err != nil {
+		return nil, err
+	}
+	if e, ok := f.r.At(c); ok {
+		return e, nil
+	}
+	return nil, errors.New("no longer in the journal")
+}
+
+// Locate is Reader.Locate.
+func (f *Finder) Locate(id ID128, seqnum uint64) (Cursor, bool) {
+	if f.open() != nil {
+		return Cursor{}, false
+	}
+	return f.r.Locate(id, seqnum)
+}
+
+// Close closes the Reader. The next lookup opens it again.
+func (f *Finder) Close() {
+	if f.r != nil {
+		f.r.Close()
+		f.r = nil
 	}
 }

@@ -215,30 +215,16 @@ func work(ctx context.Context, o options) error {
 }
 
 // load reads a configuration file, or the installed configuration if none is named.
-func load(file string) (*config.Config, error) {
-	var l configdir.Loader
-	if file != "" {
-		return l.LoadFile(file)
-	}
-	return l.Load()
-}
+func load(file string) (*config.Config, error) { return new(configdir.Loader).LoadFile(file) }
 
 // daemonUsers returns the users whose entries in the daemon's unit are believed: the daemon's and root.
 func daemonUsers(name string) ([]uint32, error) {
-	id := name
-	if _, err := strconv.ParseUint(name, 10, 32); err != nil {
-		u, err := user.Lookup(name)
-		if err != nil {
-			return nil, fmt.Errorf("user of the daemon: %w", err)
-		}
-		id = u.Uid
+	if u, err := user.Lookup(name); err == nil {
+		name = u.Uid
 	}
-	n, err := strconv.ParseUint(id, 10, 32)
+	n, err := strconv.ParseUint(name, 10, 32)
 	if err != nil {
-		return nil, fmt.Errorf("user of the daemon: %w", err)
-	}
-	if n == 0 {
-		return []uint32{0}, nil
+		return nil, fmt.Errorf("user of the daemon: there is no user %q", name)
 	}
 	return []uint32{uint32(n), 0}, nil
 }

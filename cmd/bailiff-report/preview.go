@@ -6,8 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os/user"
-	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +52,7 @@ func preview(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	var users []uint32
 	if len(paths) == 0 {
-		users = installedDaemon()
+		users, _ = daemonUsers("bailiff") // if it is not installed, all users' entries in its unit count
 	}
 	src, err := journal.Paths(paths...)
 	if err != nil {
@@ -91,18 +89,4 @@ func only(c *config.Report, name string) (found *config.Destination, err error) 
 		return nil, errors.New("no destinations are configured: see report.destinations in bailiff.yaml(5)")
 	}
 	return nil, fmt.Errorf("there is no destination %q: there are %s", name, strings.Join(names, ", "))
-}
-
-// installedDaemon returns the users whose entries in the daemon's unit are believed; nil, which means all users, if the daemon is not
-// installed.
-func installedDaemon() []uint32 {
-	u, err := user.Lookup("bailiff")
-	if err != nil {
-		return nil
-	}
-	n, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return nil
-	}
-	return []uint32{uint32(n), 0}
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -85,7 +86,7 @@ type BanEvent struct {
 func (e BanEvent) Entry(k Kind) Entry {
 	f := prefixFields(e.Prefix, e.Addresses)
 	f = append(f, Field{FieldJail, e.Jail}, Field{FieldBanID, e.ID})
-	f = appendTime(f, FieldFirst, e.First)
+	f = appendText(f, FieldFirst, formatTime(e.First))
 	f = append(f, Field{FieldSince, formatTime(e.Since)}, Field{FieldUntil, formatUntil(e.Until)},
 		Field{FieldFailures, strconv.Itoa(e.Failures)}, Field{FieldCount, strconv.Itoa(e.Count)})
 	if n := len(e.Evidence); n > 0 {
@@ -95,9 +96,9 @@ func (e BanEvent) Entry(k Kind) Entry {
 	f = appendText(f, FieldBackend, e.Backend)
 	f = appendText(f, FieldReason, e.Reason)
 	f = appendText(f, FieldBy, e.By)
-	f = appendFlag(f, FieldRestored, e.Restored)
-	f = appendFlag(f, FieldWide, e.Wide)
-	f = appendFlag(f, FieldUnreported, e.Unreported)
+	f = appendText(f, FieldRestored, flag(e.Restored))
+	f = appendText(f, FieldWide, flag(e.Wide))
+	f = appendText(f, FieldUnreported, flag(e.Unreported))
 	return Event(k, e.message(k), f...)
 }
 
@@ -183,7 +184,7 @@ type UnbanEvent struct {
 func (e UnbanEvent) Entry() Entry {
 	f := prefixFields(e.Prefix, nil)
 	f = append(f, Field{FieldJail, e.Jail}, Field{FieldBanID, e.ID})
-	f = appendTime(f, FieldSince, e.Since)
+	f = appendText(f, FieldSince, formatTime(e.Since))
 	f = append(f, Field{FieldUntil, formatUntil(e.Until)})
 	f = appendText(f, FieldReason, e.Reason)
 	f = appendText(f, FieldBy, e.By)
@@ -257,13 +258,6 @@ func prefixFields(p netip.Prefix, addrs []netip.Addr) []Field {
 	return append(f, Field{FieldPrefix, p.String()})
 }
 
-func appendTime(f []Field, name string, t time.Time) []Field {
-	if t.IsZero() {
-		return f
-	}
-	return append(f, Field{name, formatTime(t)})
-}
-
 func appendText(f []Field, name, s string) []Field {
 	if s == "" {
 		return f
@@ -271,20 +265,23 @@ func appendText(f []Field, name, s string) []Field {
 	return append(f, Field{name, cut(s)})
 }
 
-func appendFlag(f []Field, name string, on bool) []Field {
-	if !on {
-		return f
+func flag(on bool) string {
+	if on {
+		return "1"
 	}
-	return append(f, Field{name, "1"})
+	return ""
 }
 
-func formatTime(t time.Time) string { return t.UTC().Format(timeFormat) }
+// formatTime is "" for the zero time.
+func formatTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(timeFormat)
+}
 
 func formatUntil(t time.Time) string {
-	if t.IsZero() {
-		return Forever
-	}
-	return formatTime(t)
+	return cmp.Or(formatTime(t), Forever)
 }
 
 // cut truncates a text given by hand, at the boundary of a character.

@@ -7,7 +7,42 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bailiff/journal"
 )
+
+// Matches selects entries of some kinds of one of our units: by the unit and the users, for which journald vouches.
+func Matches(unit string, uids []uint32, kinds ...Kind) journal.Group {
+	g := journal.Group{{Field: "_SYSTEMD_UNIT", Value: unit}}
+	for _, uid := range uids {
+		g = append(g, journal.Match{Field: "_UID", Value: strconv.FormatUint(uint64(uid), 10)})
+	}
+	for _, k := range kinds {
+		g = append(g, journal.Match{Field: "MESSAGE_ID", Value: k.ID()})
+	}
+	return g
+}
+
+// Values are the values of an entry's fields, by name.
+type Values map[string][]string
+
+// ValuesOf copies the fields of an entry.
+func ValuesOf(e *journal.Entry) Values {
+	v := Values{}
+	e.Each(func(field string, value []byte) bool {
+		v[field] = append(v[field], string(value))
+		return true
+	})
+	return v
+}
+
+// Get is the first value of a field; "" if it is absent.
+func (v Values) Get(field string) string {
+	if len(v[field]) == 0 {
+		return ""
+	}
+	return v[field][0]
+}
 
 // ParseBan reads an entry of kind KindBan, KindExtend or KindObserved. get returns the first value of a field, "" if it is absent. Addresses are
 // not read. The caller must check by _SYSTEMD_UNIT that the entry is ours.

@@ -205,15 +205,6 @@ func (w *Writer) Log(p Priority, message string, fields ...Field) {
 	w.Send(Entry{Priority: p, Message: message, Fields: fields})
 }
 
-// Ban queues the record of a ban.
-func (w *Writer) Ban(e BanEvent) { w.Send(e.Entry(KindBan)) }
-
-// Extend queues the record of a ban that lasts longer now.
-func (w *Writer) Extend(e BanEvent) { w.Send(e.Entry(KindExtend)) }
-
-// Unban queues the record of a ban that was lifted.
-func (w *Writer) Unban(e UnbanEvent) { w.Send(e.Entry()) }
-
 // Allow queues the record of an address that was allowed at run time.
 func (w *Writer) Allow(e AllowEvent) { w.Send(e.Entry(KindAllow)) }
 

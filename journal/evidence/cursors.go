@@ -87,7 +87,7 @@ func (t *CursorCache) Evidence(ref jail.Ref, sources []journal.ID128) (e Evidenc
 	return e, true
 }
 
-// Locator finds cursors in the journal. *Lookup is one.
+// Locator finds cursors in the journal. *journal.Finder is one.
 type Locator interface {
 	Locate(id journal.ID128, seq uint64) (journal.Cursor, bool)
 }
@@ -104,29 +104,4 @@ func (e Evidence) Text(l Locator) string {
 		}
 	}
 	return fmt.Sprintf("s=%s;i=%x", e.ID, e.Seq)
-}
-
-// Lookup finds cursors with a reader of its own, opened when it is first needed. It is not safe for concurrent use.
-type Lookup struct {
-	Source journal.Source
-	r      *journal.Reader
-}
-
-// Locate finds an entry by its sequence number.
-func (l *Lookup) Locate(id journal.ID128, seq uint64) (c journal.Cursor, ok bool) {
-	if l.r == nil {
-		var err error
-		if l.r, err = journal.Open(l.Source, journal.Options{}); err != nil {
-			return c, false
-		}
-	}
-	return l.r.Locate(id, seq)
-}
-
-// Close closes the reader, which watches folders and holds files open. The next Locate opens it again.
-func (l *Lookup) Close() {
-	if l.r != nil {
-		l.r.Close()
-		l.r = nil
-	}
 }

@@ -56,8 +56,11 @@ func (l *Loader) Load() (*config.Config, error) {
 // LoadFile reads that file alone, over the built-in defaults: no drop-ins. Filters are read from filters.d beside it.
 //
 // A folder is read in place of /etc/bailiff and all others: bailiff.yaml, drop-ins, filters and, where allow.files names
-// files in /etc/bailiff, address lists.
+// files in /etc/bailiff, address lists. "" is Load.
 func (l *Loader) LoadFile(file string) (*config.Config, error) {
+	if file == "" {
+		return l.Load()
+	}
 	r := l.reader()
 	if isDir(file) || r.overlaid(file) {
 		r.instead = file

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -63,12 +62,13 @@ type builder struct {
 	lines int  // largest number of each kind
 	all   bool // lines beyond the evidence are wanted
 
-	r *journal.Reader // for evidence
+	evidence journal.Finder
 }
 
 // newBuilder returns a builder of reports for the destinations of a configuration.
 func newBuilder(src journal.Source, c *config.Config, host string) *builder {
 	m := &builder{src: src, host: host, jails: map[string]jailInfo{}}
+	m.evidence = journal.Finder{Source: src, Options: journal.Options{Fields: builderFields, MaxValue: evidence.MaxValue}}
 	for i := range c.Jails {
 		j := &c.Jails[i]
 		if j.Filter == nil {
@@ -102,14 +102,6 @@ func portsOf(j *config.Jail) (ports []uint16) {
 	return ports
 }
 
-// close closes the journal's files: a reader keeps vacuumed files open.
-func (m *builder) close() {
-	if m.r != nil {
-		m.r.Close()
-		m.r = nil
-	}
-}
-
 var builderFields = append(slices.Clone(evidence.Fields), "_HOSTNAME")
 
 // build builds the report of a ban. Lines that are no longer in the journal are counted in Missing.
@@ -123,11 +115,12 @@ func (m *builder) build(b *Ban) *report.Report {
 	cursors := b.Evidence
 	cursors = cursors[max(0, len(cursors)-max(m.lines, 1)):] // at least one, for the address
 	for _, text := range cursors {
-		l, ok := m.line(text, f.match)
-		if !ok {
+		e, err := m.evidence.Find(text)
+		if err != nil {
 			r.Missing++
 			continue
 		}
+		l := lineOf(e, f.match)
 		if l.Source.IsValid() && b.Prefix.Contains(l.Source) {
 			r.Address = l.Source
 		}
@@ -153,23 +146,6 @@ func (m *builder) build(b *Ban) *report.Report {
 	}
 	bound(r)
 	return r
-}
-
-func (m *builder) line(cursor string, match *filter.Matcher) (l report.Line, ok bool) {
-	c, err := journal.ParseCursor(cursor)
-	if err != nil {
-		return l, false
-	}
-	if m.r == nil {
-		if m.r, err = journal.Open(m.src, journal.Options{Fields: builderFields, MaxValue: evidence.MaxValue}); err != nil {
-			return l, false
-		}
-	}
-	e, ok := m.r.At(c)
-	if !ok {
-		return l, false
-	}
-	return lineOf(e, match), true
 }
 
 // lineOf copies what a report contains of an entry.
@@ -239,39 +215,17 @@ func bound(r *report.Report) {
 
 // parseBan reads an audit entry about a ban.
 func parseBan(e *journal.Entry) (*Ban, error) {
-	fields := map[string]string{}
-	b := &Ban{Cursor: e.Cursor, Time: time.UnixMicro(int64(e.Realtime))}
-	var addrs []netip.Addr
-	e.Each(func(name string, value []byte) bool {
-		if _, ok := fields[name]; !ok {
-			fields[name] = string(value)
-		}
-		if name == audit.FieldAddress {
-			if a, err := netip.ParseAddr(string(value)); err == nil && len(addrs) < 64 {
-				addrs = append(addrs, a)
-			}
-		}
-		return true
-	})
-	ev, err := audit.ParseBan(func(name string) string { return fields[name] })
+	values := audit.ValuesOf(e)
+	ev, err := audit.ParseBan(values.Get)
 	if err != nil {
 		return nil, err
 	}
-	b.BanEvent, b.Addresses = ev, addrs
-	b.Extended = fields["MESSAGE_ID"] == audit.KindExtend.ID()
-	return b, nil
-}
-
-// auditMatches selects entries of some kinds of one of our units: by the unit and the user, for which journald vouches.
-func auditMatches(unit string, uids []uint32, kinds ...audit.Kind) journal.Group {
-	g := journal.Group{{Field: "_SYSTEMD_UNIT", Value: unit}}
-	for _, uid := range uids {
-		g = append(g, journal.Match{Field: "_UID", Value: strconv.FormatUint(uint64(uid), 10)})
+	for _, s := range values[audit.FieldAddress] {
+		if a, err := netip.ParseAddr(s); err == nil && len(ev.Addresses) < 64 {
+			ev.Addresses = append(ev.Addresses, a)
+		}
 	}
-	for _, k := range kinds {
-		g = append(g, journal.Match{Field: "MESSAGE_ID", Value: k.ID()})
-	}
-	return g
+	return &Ban{ev, e.Cursor, time.UnixMicro(int64(e.Realtime)), values.Get("MESSAGE_ID") == audit.KindExtend.ID()}, nil
 }
 
 // Preview builds the item that a destination would get about the newest ban with an id or of an address, bans that a jail only
@@ -280,7 +234,7 @@ func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.C
 	if id == "" {
 		return TestItem(d.Name, env.Host, time.Now()), nil
 	}
-	g := auditMatches(audit.Unit, uids, audit.KindBan, audit.KindExtend, audit.KindObserved)
+	g := audit.Matches(audit.Unit, uids, audit.KindBan, audit.KindExtend, audit.KindObserved)
 	if a, err := netip.ParseAddr(id); err == nil {
 		g = append(g, journal.Match{Field: audit.FieldAddress, Value: a.Unmap().WithZone("").String()})
 	} else {
@@ -298,7 +252,7 @@ func Preview(ctx context.Context, src journal.Source, uids []uint32, c *config.C
 			continue
 		}
 		m := newBuilder(src, c, env.Host)
-		defer m.close()
+		defer m.evidence.Close()
 		r := m.build(b)
 		if env.Lookup != nil && needsLookup(d) {
 			r.Whois = env.Lookup(ctx, r.Address)

@@ -228,7 +228,7 @@ func doneKey(dest, key string) string { return dest + "\x00" + key }
 // outcomes reads from bailiff-report's own entries which deliveries were made or dropped, with the times.
 func (d *Dispatcher) outcomes(since time.Time) (known map[string]int64, err error) {
 	j, err := journal.Open(d.o.Source, journal.Options{
-		Matches: journal.Matches{auditMatches(Unit, []uint32{d.o.Self}, audit.KindReported, audit.KindReportDropped)},
+		Matches: journal.Matches{audit.Matches(Unit, []uint32{d.o.Self}, audit.KindReported, audit.KindReportDropped)},
 		Fields:  []string{audit.FieldDestination, audit.FieldItem},
 	})
 	if err != nil {
@@ -343,7 +343,7 @@ func (h *banReader) close() {
 // closeBuilder closes the reader of the evidence, which keeps vacuumed files open.
 func (h *banReader) closeBuilder() {
 	if h.builder != nil {
-		h.builder.close()
+		h.builder.evidence.Close()
 		h.builder = nil
 	}
 }
@@ -351,7 +351,7 @@ func (h *banReader) closeBuilder() {
 // open opens the journal at the position.
 func (h *banReader) open(rebuilding bool) error {
 	d := h.d
-	o := journal.Options{Matches: journal.Matches{auditMatches(audit.Unit, d.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
+	o := journal.Options{Matches: journal.Matches{audit.Matches(audit.Unit, d.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
 	pos := h.pos
 	if rebuilding && pos == (position{}) {
 		pos.Realtime = uint64(time.Now().Add(-h.set.conf.Report.RetryFor).UnixMicro())
@@ -382,7 +382,7 @@ func (h *banReader) open(rebuilding bool) error {
 		return nil
 	}
 	// Bans from before reports were configured are not reported.
-	start, err := journal.Open(d.o.Source, journal.Options{Matches: journal.Matches{auditMatches(audit.Unit, d.o.Daemon, audit.KindStart, audit.KindReload)}})
+	start, err := journal.Open(d.o.Source, journal.Options{Matches: journal.Matches{audit.Matches(audit.Unit, d.o.Daemon, audit.KindStart, audit.KindReload)}})
 	if err != nil {
 		return err
 	}

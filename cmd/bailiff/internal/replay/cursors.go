@@ -18,7 +18,7 @@ func newCursors(ctx context.Context, in *past.Input) (cursors, error) {
 		return nil, err
 	}
 	// What leads to a ban lies farther apart here than in the daemon, since nobody is blocked.
-	return &fileCursors{ctx: ctx, src: src, cache: evidence.CursorCache{Size: 1 << 17}, lookup: evidence.Lookup{Source: src}}, nil
+	return &fileCursors{ctx: ctx, src: src, cache: evidence.CursorCache{Size: 1 << 17}, lookup: journal.Finder{Source: src}}, nil
 }
 
 // fileCursors keeps the latest cursors, and looks older ones up in the journal.
@@ -27,7 +27,7 @@ type fileCursors struct {
 	src    journal.Source
 	refs   evidence.RefTable
 	cache  evidence.CursorCache
-	lookup evidence.Lookup
+	lookup journal.Finder
 }
 
 func (c *fileCursors) ref(e *journal.Entry) jail.Ref { return c.refs.Ref(e.SeqnumID, e.Seqnum) }

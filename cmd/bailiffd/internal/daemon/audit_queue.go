@@ -14,7 +14,7 @@ import (
 // cursors, and there are never more records than bans.
 type auditQueue struct {
 	aud      *audit.Writer
-	lookup   evidence.Lookup // open while there is something to look up
+	lookup   journal.Finder // open while there is something to look up
 	reporter *reporter
 
 	mu     sync.Mutex
@@ -35,7 +35,7 @@ type auditRecord struct {
 }
 
 func newAuditQueue(aud *audit.Writer, src journal.Source) *auditQueue {
-	return &auditQueue{aud: aud, lookup: evidence.Lookup{Source: src}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	return &auditQueue{aud: aud, lookup: journal.Finder{Source: src}, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 func (q *auditQueue) put(r auditRecord) {

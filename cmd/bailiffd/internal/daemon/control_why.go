@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -72,12 +71,12 @@ func (a *controlAPI) Why(ctx context.Context, address string) (*control.Why, err
 	if err != nil {
 		return nil, err
 	}
-	lines := newLines(a.d.source)
-	defer lines.close()
+	found := journal.Finder{Source: a.d.source}
+	defer found.Close()
 	cursors := evidenceOf(ctx, a.d.source, w.Bans)
 	for i := range w.Bans {
 		b := &w.Bans[i]
-		b.Evidence = lines.get(ctx, cursors[b.ID])
+		b.Evidence = lines(ctx, &found, cursors[b.ID])
 		if m := filters[b.Jail]; m != nil {
 			var h filter.Hit
 			for k := range b.Evidence {
@@ -90,7 +89,7 @@ func (a *controlAPI) Why(ctx context.Context, address string) (*control.Why, err
 	for i, c := range counted {
 		x := control.WhyCount{
 			Jail: c.Jail, Filter: c.Filter, Window: c.Window, Length: c.Find.Seconds(), Prefix: c.Prefix.String(), Failures: len(c.Failures), Attempts: c.Attempts,
-			Count: c.Have, MaxRetry: c.Need, Missing: max(0, c.Need-c.Have), Addresses: c.Others, Needed: c.OthersNeed, Until: time.UnixMicro(c.Until), Evidence: lines.get(ctx, evidence[i]),
+			Count: c.Have, MaxRetry: c.Need, Missing: max(0, c.Need-c.Have), Addresses: c.Others, Needed: c.OthersNeed, Until: time.UnixMicro(c.Until), Evidence: lines(ctx, &found, evidence[i]),
 		}
 		for k := range x.Evidence {
 			l, f := &x.Evidence[k], &c.Failures[k]
@@ -113,21 +112,6 @@ func (a *controlAPI) Why(ctx context.Context, address string) (*control.Why, err
 		w.State = "counted"
 	}
 	return w, nil
-}
-
-// lines reads evidence back from the journal.
-type lines struct {
-	src journal.Source
-	r   *journal.Reader
-	err error
-}
-
-func newLines(src journal.Source) *lines { return &lines{src: src} }
-
-func (l *lines) close() {
-	if l.r != nil {
-		l.r.Close()
-	}
 }
 
 // maxWhy bounds the bans, with their lines, and the history in an answer. A wide prefix may contain all there are.
@@ -160,8 +144,8 @@ func evidenceOf(ctx context.Context, src journal.Source, bans []control.WhyBan) 
 	return found
 }
 
-// get reads the entries at cursors. An entry that is gone is listed as missing.
-func (l *lines) get(ctx context.Context, cursors []string) []control.Line {
+// lines reads the entries at cursors. An entry that is gone is listed as missing.
+func lines(ctx context.Context, f *journal.Finder, cursors []string) []control.Line {
 	out := []control.Line{}
 	for _, text := range cursors {
 		if ctx.Err() != nil {
@@ -170,10 +154,10 @@ func (l *lines) get(ctx context.Context, cursors []string) []control.Line {
 		line := control.Line{Cursor: text}
 		if text == "" {
 			line.Missing = "its place in the journal is no longer known"
-		} else if e, err := l.at(text); err != nil {
+		} else if e, err := f.Find(text); err != nil {
 			line.Missing = err.Error()
 		} else {
-			get := fieldsOf(e)
+			get := audit.ValuesOf(e).Get
 			line.Time, line.Message, line.Unit, line.Identifier = time.UnixMicro(int64(e.Realtime)), get("MESSAGE"), get("_SYSTEMD_UNIT"), get("SYSLOG_IDENTIFIER")
 			if n, err := strconv.ParseUint(get("_PID"), 10, 32); err == nil {
 				line.PID = uint32(n)
@@ -182,22 +166,4 @@ func (l *lines) get(ctx context.Context, cursors []string) []control.Line {
 		out = append(out, line)
 	}
 	return out
-}
-
-func (l *lines) at(text string) (*journal.Entry, error) {
-	c, err := journal.ParseCursor(text)
-	if err != nil {
-		return nil, err
-	}
-	if l.r == nil && l.err == nil {
-		l.r, l.err = journal.Open(l.src, journal.Options{})
-	}
-	if l.err != nil {
-		return nil, l.err
-	}
-	e, ok := l.r.At(c)
-	if !ok {
-		return nil, fmt.Errorf("no longer in the journal")
-	}
-	return e, nil
 }

@@ -95,11 +95,7 @@ func newDaemon(o options) (*daemon, error) {
 
 // load reads the configuration as it is on disk now.
 func (d *daemon) load() (*config.Config, error) {
-	var l configdir.Loader
-	if d.opt.config != "" {
-		return l.LoadFile(d.opt.config)
-	}
-	return l.Load()
+	return new(configdir.Loader).LoadFile(d.opt.config)
 }
 
 // snapshot appends the state, with the position in the journal that it belongs to.

@@ -155,23 +155,7 @@ func (d *daemon) saveRestored(saved *savedState, trail *trailReport, inSets int,
 
 // auditMatches selects our own entries of some kinds: of our unit and of our user or root, as journald reports them.
 func auditMatches(kinds ...audit.Kind) journal.Matches {
-	g := journal.Group{{Field: "_SYSTEMD_UNIT", Value: audit.Unit}, {Field: "_UID", Value: fmt.Sprint(os.Getuid())}, {Field: "_UID", Value: "0"}}
-	for _, k := range kinds {
-		g = append(g, journal.Match{Field: "MESSAGE_ID", Value: k.ID()})
-	}
-	return journal.Matches{g}
-}
-
-// fieldsOf collects the fields of an entry, the first value of each.
-func fieldsOf(e *journal.Entry) func(string) string {
-	m := make(map[string]string)
-	e.Each(func(field string, value []byte) bool {
-		if _, ok := m[field]; !ok {
-			m[field] = string(value)
-		}
-		return true
-	})
-	return func(f string) string { return m[f] }
+	return journal.Matches{audit.Matches(audit.Unit, []uint32{uint32(os.Getuid()), 0}, kinds...)}
 }
 
 // announcement identifies the audit entry about a ban, an extension or an observation, so that none is written twice.
@@ -202,7 +186,7 @@ func (d *daemon) readAnnounced(ctx context.Context, start position) (map[string]
 		if err := t.extend(ctx, "reading the audit trail"); err != nil {
 			return nil, err
 		}
-		get := fieldsOf(j.Entry())
+		get := audit.ValuesOf(j.Entry()).Get
 		kind, _ := audit.KindOf(get("MESSAGE_ID"))
 		if ev, err := audit.ParseBan(get); err == nil {
 			announced[announcement(kind, ev.ID, ev.Until)] = true
@@ -269,7 +253,7 @@ func (d *daemon) replayTrail(ctx context.Context, saved *savedState, pos journal
 		}
 		r.entries++
 		e := j.Entry()
-		changed, err := replayEntry(d.state, fieldsOf(e), d.steps.timeOf(&e.Cursor).UnixMicro(), byHand, now.UnixMicro())
+		changed, err := replayEntry(d.state, audit.ValuesOf(e).Get, d.steps.timeOf(&e.Cursor).UnixMicro(), byHand, now.UnixMicro())
 		if err != nil {
 			bad++
 		}
