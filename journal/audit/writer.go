@@ -7,12 +7,13 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
+
+	"bailiff/policy/diag"
 )
 
 // Socket is journald's socket for the native protocol.
@@ -331,15 +332,8 @@ func (w *Writer) sent(err error) bool {
 	return true
 }
 
-// oneLine makes a text safe to print as one line: control characters become spaces, and invalid UTF-8 becomes the replacement character.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "�"))
-}
+// oneLine is for a part of a message.
+func oneLine(s string) string { return diag.Line(s, 8<<10) }
 
 // Stderr is the value of Options.Stderr for a daemon: os.Stderr, or nil if UnderSystemd.
 func Stderr() io.Writer {

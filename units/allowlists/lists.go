@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"bailiff/policy/allow"
@@ -101,17 +100,7 @@ func (s Store) ReadState(name string) State {
 }
 
 // plain shortens a text and replaces characters that could forge another line.
-func plain(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-}
+func plain(s string) string { return diag.Line(s, maxText) }
 
 // Write replaces a list, and then the result of its fetch.
 func (s Store) Write(p *allow.Published, entries []allow.Entry, st State) error {

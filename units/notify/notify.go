@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"bailiff/policy/diag"
 )
 
 // maxStatus bounds STATUS=: systemctl shows it in one line.
@@ -69,23 +69,10 @@ func send(lines ...string) error {
 	return nil
 }
 
-// statusLine turns any text into one line of valid UTF-8. A line break would end STATUS= and begin another assignment.
+// statusLine is STATUS= with any text. A line break would begin another assignment.
 func statusLine(s string) string {
 	if s == "" {
 		return ""
 	}
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "�"))
-	if len(s) > maxStatus {
-		n := maxStatus
-		for !utf8.RuneStart(s[n]) {
-			n--
-		}
-		s = s[:n] + "…"
-	}
-	return "STATUS=" + s
+	return "STATUS=" + diag.Line(s, maxStatus)
 }
