@@ -20,7 +20,7 @@ E2E = bullseye bookworm trixie forky
 TAGGED = ./journal ./cmd/bailiff/internal/replay
 
 DEB_DEMO = mmdebstrap debian-archive-keyring systemd-container iproute2 util-linux
-DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3 shellcheck dash lintian rpm
+DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3 shellcheck dash lintian rpm prometheus python3-prometheus-client
 # For a virtual machine, which has a clock of its own.
 DEB_PROVE = qemu-system-x86 e2fsprogs openssh-client
 
@@ -102,7 +102,7 @@ apt = @missing=; for p in $(1); do \
 	test -z "$$missing" && exit 0; \
 	if test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null; then echo "missing:$$missing (as root: make $@)" >&2; exit 1; fi; \
 	echo "installing$$missing"; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
 
 deps:
 	$(call apt,$(DEB_TEST))

@@ -63,6 +63,8 @@ type runningJail struct {
 	failures uint64
 	last     int64 // time of the last failure
 	refused  Refused
+
+	unmatched uint64 // trusted entries that fit no pattern
 }
 
 // prefix is what the jail counts and bans an address by.
@@ -114,7 +116,7 @@ func (g *Engine) Configure(c *config.Config) error {
 		}
 		j := &runningJail{conf: conf, matcher: m, scope: config.ScopeText(conf.Ports)}
 		if old := g.byName[conf.Name]; old != nil {
-			j.counter, j.number, j.failures, j.last, j.refused = old.counter, old.number, old.failures, old.last, old.refused
+			j.counter, j.number, j.failures, j.last, j.refused, j.unmatched = old.counter, old.number, old.failures, old.last, old.refused, old.unmatched
 		} else {
 			j.number = g.number(conf.Name)
 		}

@@ -138,7 +138,11 @@ type Refused struct {
 // found is in Engine.hit then.
 func (g *Engine) match(j *runningJail, e *filter.Entry) bool {
 	if j.matcher.Trusts(e) {
-		return j.matcher.MatchTrusted(e, &g.hit)
+		ok := j.matcher.MatchTrusted(e, &g.hit)
+		if !ok && !g.rereading {
+			j.unmatched++
+		}
+		return ok
 	}
 	if len(e.Unit) > 0 && !g.rereading {
 		if why, ok := j.matcher.Refuses(e); ok {

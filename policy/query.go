@@ -48,13 +48,15 @@ type JailInfo struct {
 	Failures uint64
 	Last     int64 // of the last failure, 0: none
 	Refused  Refused
+
+	Unmatched uint64 // trusted entries that fit no pattern
 }
 
 // Jails returns the enabled jails by name.
 func (g *Engine) Jails() []JailInfo {
 	l := make([]JailInfo, 0, len(g.jails))
 	for _, j := range g.jails {
-		l = append(l, JailInfo{Jail: j.conf, Trust: j.matcher.Trust(), Failures: j.failures, Last: j.last, Refused: j.refused})
+		l = append(l, JailInfo{Jail: j.conf, Trust: j.matcher.Trust(), Failures: j.failures, Last: j.last, Refused: j.refused, Unmatched: j.unmatched})
 	}
 	return l
 }

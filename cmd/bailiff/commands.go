@@ -37,6 +37,7 @@ func commands() []*cli.Command {
 		top.Command(),
 		client.Web(),
 		stats.Command(),
+		client.Metrics(),
 		filters.Match(),
 		versionCommand(),
 	}

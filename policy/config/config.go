@@ -28,6 +28,7 @@ type Config struct {
 	Allow    Allow
 	Firewall Firewall
 	Limits   Limits
+	Metrics  Metrics
 	Report   Report
 	Jails    []Jail // sorted by name
 
@@ -145,6 +146,11 @@ var Backends = []string{"auto", "firewalld", "ipset", "nftables", "dryrun"}
 type Limits struct {
 	MaxTracked  int // prefixes with failures, over all jails
 	MaxEvidence int // lines of evidence kept of one ban
+}
+
+// Metrics says what is measured beyond what costs nothing.
+type Metrics struct {
+	Patterns bool // count failures by pattern, too
 }
 
 // Default is the configuration without any file: every built-in jail.

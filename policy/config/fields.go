@@ -139,6 +139,9 @@ func schema(c *Config) []field {
 			{name: "max_tracked", old: "tracked", doc: "Addresses to track; 100 bytes each.", value: number(&c.Limits.MaxTracked, minTracked, maxTracked)},
 			{name: "max_evidence", old: "lines_per_ban", doc: "Log lines kept as evidence of a ban.", value: number(&c.Limits.MaxEvidence, 1, maxEvidence)},
 		}},
+		{name: "metrics", doc: "What bailiff metrics prints for Prometheus.", fields: []field{
+			{name: "patterns", doc: "Count failures by pattern, too: up to 500 more series.", value: boolean(&c.Metrics.Patterns)},
+		}},
 		{name: "report", doc: "Who is told about bans: nobody, unless a destination is configured.", fields: reportFields(c)},
 		{name: "jails", doc: "Every built-in filter is a jail of the same name. Others name their filter.", entries: jails(c)},
 	}

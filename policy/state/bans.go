@@ -87,6 +87,26 @@ func newBans() bans { return bans{notes: make(map[rowKey]note), scopes: []string
 // Len is how many bans there are.
 func (l *bans) Len() int { return l.rows.n }
 
+// Count is how many bans a jail has, by the family of their prefixes.
+type Count struct{ IPv4, IPv6 int }
+
+// Counts returns how many bans each jail has. It is much faster than All.
+func (l *bans) Counts() map[string]Count {
+	byNumber := make([]Count, len(l.jails))
+	for k := range l.rows.all() {
+		if !k.prefix.V6() {
+			byNumber[k.jail].IPv4++
+		} else {
+			byNumber[k.jail].IPv6++
+		}
+	}
+	m := make(map[string]Count, len(byNumber))
+	for i, c := range byNumber {
+		m[l.jails[i]] = c
+	}
+	return m
+}
+
 // key is that of a jail's ban; ok is false where the jail has none.
 func (l *bans) key(p netip.Prefix, jail string) (k rowKey, ok bool) {
 	n := slices.Index(l.jails, jail)

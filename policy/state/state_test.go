@@ -113,7 +113,15 @@ func TestModel(t *testing.T) {
 			}
 			var last Ban
 			n := 0
+			counts := l.Counts()
 			for b := range l.All() {
+				c := counts[b.Jail]
+				if b.Prefix.Addr().Is4() {
+					c.IPv4--
+				} else {
+					c.IPv6--
+				}
+				counts[b.Jail] = c
 				if model[id{b.Prefix, b.Jail}] != b {
 					t.Fatalf("step %d: %+v, model %+v", i, b, model[id{b.Prefix, b.Jail}])
 				}
@@ -122,6 +130,11 @@ func TestModel(t *testing.T) {
 				}
 				last = b
 				n++
+			}
+			for jail, c := range counts {
+				if c != (Count{}) {
+					t.Fatalf("step %d: jail %s: %+v more counted than there are", i, jail, c)
+				}
 			}
 			if n != len(model) || l.Len() != n {
 				t.Fatalf("step %d: %d bans, Len %d, want %d", i, n, l.Len(), len(model))

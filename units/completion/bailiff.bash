@@ -34,7 +34,7 @@ _bailiff() {
 	done
 	COMPREPLY=()
 	case $command in
-	'') words='status bans ban unban allow why firewall report check filter config reload import replay top web stats match version help' ;;
+	'') words='status bans ban unban allow why firewall report check filter config reload import replay top web stats metrics match version help' ;;
 	status)
 		options='--all --json --socket'
 		case $prev in
@@ -284,6 +284,13 @@ _bailiff() {
 		--jail) words=$(_bailiff_jails) ;;
 		--since | --until) words='now today yesterday -1h -2d -7d' ;;
 		--top) return ;;
+		*) : ;;
+		esac
+		;;
+	metrics)
+		options='--openmetrics --output --report-socket --socket'
+		case $prev in
+		--output | --report-socket | --socket) compopt -o default; return ;;
 		*) : ;;
 		esac
 		;;

@@ -15,6 +15,7 @@
 //	GET    /v1/events                                  Event, Event, …: JSON lines until the client leaves
 //	GET    /v1/config                                  text/yaml, the merged configuration in use
 //	POST   /v1/reload                                  Reloaded    (admin: root)
+//	GET    /metrics                                    metrics for Prometheus, as text or OpenMetrics
 //
 // Calls without a mark need the right read: root, the daemon's own user and members of group bailiff have it. POST
 // /v1/reload is also open to the daemon's own user, which ExecReload= runs as. An error is an Error object with a fitting
@@ -25,6 +26,8 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"bailiff/units/metrics"
 )
 
 // DefaultPath is where bailiff.socket listens.
@@ -394,4 +397,5 @@ type Daemon interface {
 	Events(ctx context.Context) (<-chan Event, error)
 	Config(ctx context.Context) ([]byte, error)
 	Reload(ctx context.Context, by Peer) (*Reloaded, error)
+	Metrics(ctx context.Context) (*metrics.Set, error)
 }

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bailiff/units/metrics"
 )
 
 // fake is a daemon that notes what it was asked.
@@ -96,6 +98,11 @@ func (f *fake) RepairFirewall(_ context.Context, by Peer, force bool) (*Firewall
 func (f *fake) Events(context.Context) (<-chan Event, error) { return f.happens, f.note("events") }
 func (f *fake) Config(context.Context) ([]byte, error) {
 	return []byte("jails: {}\n"), f.note("config")
+}
+func (f *fake) Metrics(context.Context) (*metrics.Set, error) {
+	s := &metrics.Set{}
+	s.Add(metrics.Bans, 3, "sshd", "failures")
+	return s, f.note("metrics")
 }
 func (f *fake) Reload(_ context.Context, by Peer) (*Reloaded, error) {
 	f.by = by
@@ -221,6 +228,37 @@ func TestCalls(t *testing.T) {
 	}
 	_, err = c.Reload(ctx)
 	check("reload", err)
+	m, err := c.Metrics(ctx, false)
+	check("metrics", err)
+	open, err := c.Metrics(ctx, true)
+	check("metrics", err)
+	if text := "bailiff_bans_total{jail=\"sshd\",reason=\"failures\"} 3\n"; !strings.HasSuffix(string(m), text) || !strings.HasSuffix(string(open), text+"# EOF\n") {
+		t.Errorf("metrics %q and %q", m, open)
+	}
+}
+
+// TestMetrics: the content type follows the request, and the answer of both programs is one document.
+func TestMetrics(t *testing.T) {
+	needRoot(t)
+	daemon := serve(t, &fake{}, Options{})
+	for accept, kind := range map[string]string{"": metrics.TextType, "Accept: application/openmetrics-text; version=1.0.0\r\n": metrics.OpenMetricsType} {
+		status, h, body := raw(t, daemon, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+accept+"\r\n")
+		if status != 200 || h.Get("Content-Type") != kind || strings.HasSuffix(body, "# EOF\n") != (accept != "") {
+			t.Errorf("%q: %d, %q, %q", accept, status, h.Get("Content-Type"), body)
+		}
+	}
+	reports := serveReports(t, &fakeReporter{})
+	both, err := AllMetrics(t.Context(), Dial(daemon), DialReport(reports), true)
+	if s := string(both); err != nil || !strings.Contains(s, "bailiff_bans_total{") || !strings.HasSuffix(s, "bailiff_report_queue{destination=\"admin\"} 2\n# EOF\n") || strings.Count(s, "EOF") != 1 {
+		t.Errorf("both: %v\n%s", err, s)
+	}
+	alone, err := AllMetrics(t.Context(), Dial(daemon), DialReport(daemon+".none"), false)
+	if err != nil || !strings.Contains(string(alone), "bailiff_bans_total{") || strings.Contains(string(alone), "report") {
+		t.Errorf("without bailiff-report: %v\n%s", err, alone)
+	}
+	if _, err := AllMetrics(t.Context(), Dial(daemon+".none"), DialReport(reports), false); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("without the daemon: %v", err)
+	}
 }
 
 // raw sends bytes as they are and returns status and answer.
@@ -408,7 +446,7 @@ func TestOthers(t *testing.T) {
 	} {
 		for _, x := range []struct{ method, target, body, want string }{
 			{"GET", "/v1/status", "", c.look}, {"GET", "/v1/bans", "", c.look}, {"GET", "/v1/allow", "", c.look},
-			{"GET", "/v1/why?address=192.0.2.7", "", c.look}, {"GET", "/v1/config", "", c.look}, {"GET", "/v1/events", "", c.look},
+			{"GET", "/v1/why?address=192.0.2.7", "", c.look}, {"GET", "/metrics", "", c.look}, {"GET", "/v1/config", "", c.look}, {"GET", "/v1/events", "", c.look},
 			{"POST", "/v1/reload", "", c.reload},
 			{"POST", "/v1/bans", ban, c.change}, {"DELETE", "/v1/bans?all=true", "", c.change},
 			{"POST", "/v1/allow", `{"prefix":"192.0.2.7"}`, c.change}, {"DELETE", "/v1/allow?prefix=192.0.2.7", "", c.change},

@@ -26,6 +26,7 @@ var calls = map[string]map[string]call{
 	"/v1/events":          {http.MethodGet: {right: read, run: (*Server).events}},
 	"/v1/config":          {http.MethodGet: {right: read, run: (*Server).config}},
 	"/v1/reload":          {http.MethodPost: {right: reload, run: (*Server).reload}},
+	"/metrics":            {http.MethodGet: {right: read, run: (*Server).metrics}},
 }
 
 func (s *Server) status(r *http.Request, _ url.Values, _ Peer) (any, error) {
@@ -199,7 +200,8 @@ func emptyFirewall(v *Firewall) {
 }
 
 func (s *Server) config(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	return s.d.Config(r.Context())
+	b, err := s.d.Config(r.Context())
+	return document{"text/yaml; charset=utf-8", b}, err
 }
 
 func (s *Server) reload(r *http.Request, _ url.Values, by Peer) (any, error) {

@@ -32,11 +32,15 @@ func (c *Client) Open(ctx context.Context, path, rawQuery string, header http.He
 
 // Open is Client.Open. Unlike the other calls it does not start bailiff-report.
 func (c *ReportClient) Open(ctx context.Context, path, rawQuery string, header http.Header) (*http.Response, error) {
+	return c.notStarting().Open(ctx, path, rawQuery, header)
+}
+
+func (c *ReportClient) notStarting() *Client {
 	asked := *c.c
 	if asked.path == ReportPath {
 		asked.stopped = manager.Stopped
 	}
-	return asked.Open(ctx, path, rawQuery, header)
+	return &asked
 }
 
 // AsError is the error as an *Error, which has an HTTP status.

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"bailiff/units/metrics"
 )
 
 // ReportPath is where bailiff-report.socket listens. A connection starts bailiff-report if it is not running. Its calls follow
@@ -17,6 +19,7 @@ import (
 //	POST /v1/retry        ReportsRequest                ReportsResult (root)
 //	POST /v1/drop         ReportsRequest                ReportsResult (root)
 //	POST /v1/test         TestRequest                   TestResult    (root)
+//	GET  /metrics                                       metrics for Prometheus
 const ReportPath = "/run/bailiff-report/control"
 
 // testTime bounds a test delivery: mail systems and services have ten minutes at most.
@@ -116,6 +119,7 @@ type Reporter interface {
 	Retry(ctx context.Context, by Peer, req ReportsRequest) (*ReportsResult, error)
 	Drop(ctx context.Context, by Peer, req ReportsRequest) (*ReportsResult, error)
 	Test(ctx context.Context, by Peer, req TestRequest) (*TestResult, error)
+	Metrics(ctx context.Context) (*metrics.Set, error)
 }
 
 // NewReportServer makes the server of bailiff-report.
@@ -131,6 +135,7 @@ var reportCalls = map[string]map[string]call{
 	"/v1/report":  {http.MethodGet: {right: read, query: []string{"id", "destination"}, run: (*Server).report}},
 	"/v1/retry":   {http.MethodPost: {right: admin, body: true, run: (*Server).retry}},
 	"/v1/drop":    {http.MethodPost: {right: admin, body: true, run: (*Server).drop}},
+	"/metrics":    {http.MethodGet: {right: read, run: (*Server).metrics}},
 	"/v1/test":    {http.MethodPost: {right: admin, body: true, run: (*Server).test, limit: testTime}},
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bailiff/units/metrics"
 )
 
 // fakeReporter notes what it was asked.
@@ -32,13 +34,25 @@ func (f *fakeReporter) Test(_ context.Context, by Peer, r TestRequest) (*TestRes
 	return &TestResult{Answer: "250 ok"}, f.note("test by %s %+v", by.User, r)
 }
 
-func TestReporter(t *testing.T) {
-	needRoot(t)
-	f := &fakeReporter{}
+func (f *fakeReporter) Metrics(context.Context) (*metrics.Set, error) {
+	s := &metrics.Set{}
+	s.Add(metrics.ReportQueue, 2, "admin")
+	return s, f.note("metrics")
+}
+
+// serveReports serves until the test ends.
+func serveReports(t *testing.T, f *fakeReporter) (path string) {
 	l, path := listenAt(t)
 	s := NewReportServer(f, Options{})
 	go s.Serve(l)
-	defer s.Shutdown(context.Background())
+	t.Cleanup(func() { s.Shutdown(context.Background()) })
+	return path
+}
+
+func TestReporter(t *testing.T) {
+	needRoot(t)
+	f := &fakeReporter{}
+	path := serveReports(t, f)
 	c, ctx := DialReport(path), context.Background()
 	asked := func(err error, want string) {
 		t.Helper()

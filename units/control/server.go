@@ -214,8 +214,8 @@ func (s *Server) answer(w http.ResponseWriter, v any, err error) {
 	var b []byte
 	kind, status := "application/json", http.StatusOK
 	if err == nil {
-		if text, ok := v.([]byte); ok {
-			b, kind = text, "text/yaml; charset=utf-8"
+		if d, ok := v.(document); ok {
+			b, kind = d.body, d.kind
 		} else {
 			b, err = encode(v)
 		}

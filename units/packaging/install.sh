@@ -31,7 +31,7 @@ if [ -z "${ZSHDIR:-}" ]; then # Debian's zsh does not look into site-functions
 	if [ -e /etc/debian_version ]; then ZSHDIR=$PREFIX/share/zsh/vendor-completions; else ZSHDIR=$PREFIX/share/zsh/site-functions; fi
 fi
 
-SERVICES='bailiff.service bailiff.socket bailiff-netlink.socket bailiff-allow-refresh.timer bailiff-report-exec.socket
+SERVICES='bailiff.service bailiff.socket bailiff-netlink.socket bailiff-allow-refresh.timer bailiff-metrics.timer bailiff-report-exec.socket
 	bailiff-report.service bailiff-report.socket bailiff-web.service bailiff-web.socket'
 
 # each COMMAND: runs COMMAND MODE SOURCE DESTINATION for each line of the list.

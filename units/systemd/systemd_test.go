@@ -12,7 +12,8 @@ import (
 )
 
 // units are the files that are installed.
-var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket", "bailiff-netlink.service", "bailiff-netlink.socket", "bailiff-report-exec@.service", "bailiff-report-exec.socket", "bailiff-web.service", "bailiff-web.socket"}
+var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket", "bailiff-netlink.service", "bailiff-netlink.socket", "bailiff-report-exec@.service", "bailiff-report-exec.socket", "bailiff-web.service", "bailiff-web.socket",
+	"bailiff-metrics.service", "bailiff-metrics.timer"}
 
 // tool returns the path of one of systemd's programs. Without it the test is skipped, except in CI.
 func tool(t *testing.T, name string) string {
@@ -167,6 +168,14 @@ func TestMailSystems(t *testing.T) {
 // TestProgramExposure: what remains are users, which identify callers, and executable memory for interpreters that compile.
 func TestProgramExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=6", filepath.Join(copied(t), "bailiff-report-exec@.service"))
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
+// TestMetricsExposure: what remains are users and the folder that it writes to.
+func TestMetricsExposure(t *testing.T) {
+	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=6", filepath.Join(copied(t), "bailiff-metrics.service"))
 	if err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
 	}

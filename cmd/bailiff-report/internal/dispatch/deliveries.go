@@ -40,6 +40,7 @@ type serving struct {
 	lastErr     string
 	lastFail    time.Time
 	lastOK      time.Time
+	counts      outcomeCounts
 	mailLog     *mailLog // nil: not open
 	probing     bool     // a worker uses mailLog
 	probeAt     time.Time
@@ -305,6 +306,7 @@ func (d *Dispatcher) delivered(it *delivery, receipt report.Receipt) {
 	}
 	d.auditDelivery(audit.KindReported, it, what, audit.Field{Name: audit.FieldReceipt, Value: oneLine(receipt.Answer)})
 	d.count += uint64(len(it.reports))
+	x.counts.delivered += uint64(len(it.reports))
 	d.change(it, done, nil)
 	if x.failures >= failuresBeforePause {
 		d.event(audit.KindReportsResumed, fmt.Sprintf("reports to %s go out again: %d wait", x.name, len(x.all)), audit.Field{Name: audit.FieldDestination, Value: x.name})
@@ -323,6 +325,7 @@ func (d *Dispatcher) delivered(it *delivery, receipt report.Receipt) {
 // failed decides when a failed delivery is tried again.
 func (d *Dispatcher) failed(x *destination, it *delivery, ep *endpoint, err error, late bool) {
 	now, text := d.o.Now(), oneLine(err.Error())
+	x.counts.errors++
 	var refused *report.Refused
 	var retry *report.Retry
 	errors.As(err, &refused)
@@ -397,6 +400,7 @@ func (d *Dispatcher) drop(it *delivery, why string) {
 		last = ": " + it.lastErr
 	}
 	d.auditDelivery(audit.KindReportDropped, it, "not delivered: "+why+last, audit.Field{Name: audit.FieldError, Value: oneLine(cmp.Or(it.lastErr, why))})
+	it.dest.counts.dropped += uint64(len(it.reports))
 	d.change(it, dropped, func(r *recDelivery) { r.Err = oneLine(why) })
 }
 

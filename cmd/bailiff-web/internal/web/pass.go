@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bailiff/units/control"
+	"bailiff/units/metrics"
 )
 
 // opener makes a GET call on a control socket.
@@ -37,7 +38,7 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, slots chan struct{
 		return
 	}
 	defer free()
-	res, err := open(ctx, path, r.URL.RawQuery, accepted(r))
+	res, err := open(ctx, path, r.URL.RawQuery, nil)
 	if err != nil {
 		fail(w, control.AsError(err))
 		return
@@ -89,12 +90,28 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, slots chan struc
 	}
 }
 
-// accepted is the one header of a request that is passed on: a scraper's choice of a format.
-func accepted(r *http.Request) http.Header {
-	if a := r.Header.Get("Accept"); a != "" && r.URL.Path == "/metrics" {
-		return http.Header{"Accept": {a}}
+// metrics answers a scraper: what the daemon and bailiff-report count, in the format that it prefers.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	defer cancel()
+	free, refused := take(ctx, s.scrapes)
+	if refused != nil {
+		fail(w, refused)
+		return
 	}
-	return nil
+	defer free()
+	open, kind := metrics.OpenMetrics(r.Header.Values("Accept")), metrics.TextType
+	if open {
+		kind = metrics.OpenMetricsType
+	}
+	body, err := control.AllMetrics(ctx, s.Control, s.Report, open)
+	if err != nil {
+		fail(w, control.AsError(err))
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(callTime))
+	w.Write(body)
 }
 
 func copyHeader(w http.ResponseWriter, res *http.Response) {

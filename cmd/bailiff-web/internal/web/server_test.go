@@ -17,6 +17,7 @@ import (
 
 	"bailiff/cmd/bailiff-web/page"
 	"bailiff/units/control"
+	"bailiff/units/metrics"
 )
 
 // daemon answers what the tests ask the control socket for.
@@ -35,6 +36,11 @@ func (d *daemon) Bans(_ context.Context, q control.BanQuery) (*control.BanList, 
 }
 func (d *daemon) Why(context.Context, string) (*control.Why, error) {
 	return nil, &control.Error{Status: http.StatusConflict, Message: "odd <b>", Hint: "really"}
+}
+func (d *daemon) Metrics(context.Context) (*metrics.Set, error) {
+	s := &metrics.Set{}
+	s.Add(metrics.Up, 1)
+	return s, nil
 }
 func (d *daemon) Events(context.Context) (<-chan control.Event, error) { return d.events, nil }
 
@@ -334,6 +340,21 @@ func TestEvents(t *testing.T) {
 	}
 	if err := <-s.done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestMetrics: a scraper gets the format that it prefers, over TCP without a token.
+func TestMetrics(t *testing.T) {
+	needReader(t)
+	s := serve(t)
+	for accept, want := range map[string][2]string{
+		"": {metrics.TextType, "bailiff_up 1\n"},
+		"application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3": {metrics.OpenMetricsType, "bailiff_up 1\n# EOF\n"},
+	} {
+		res, body := s.do(s.request("GET", "/metrics", "Accept", accept))
+		if res.StatusCode != 200 || res.Header.Get("Content-Type") != want[0] || !strings.HasSuffix(body, want[1]) {
+			t.Errorf("%q: %s, %q: %s", accept, res.Status, res.Header.Get("Content-Type"), body)
+		}
 	}
 }
 

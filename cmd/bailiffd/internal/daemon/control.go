@@ -12,6 +12,7 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/policy"
+	"bailiff/policy/state"
 	"bailiff/units/allowlists"
 	"bailiff/units/control"
 	"bailiff/units/version"
@@ -64,14 +65,14 @@ func badRequest(hint, format string, args ...any) error {
 func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) {
 	var jails []policy.JailInfo
 	var backend firewall.Backend
-	perJail := make(map[string]int)
+	var perJail map[string]state.Count
 	err = a.do(ctx, func() {
 		d, now := a.d, time.Now()
 		d.updateProblems(now)
 		tracked, limit, widened := d.eng.Tracked()
 		s = &control.Status{
 			Version: version.String(), PID: os.Getpid(), Started: d.started, Problems: d.problems.now(now), Config: slices.Clone(d.conf.Files),
-			ConfigErr: d.configErr, Journal: d.journal.status, Firewall: d.firewall.status, Bans: d.state.Len(), BansTotal: d.bansTotal,
+			ConfigErr: d.configErr, Journal: d.journal.status, Firewall: d.firewall.status, Bans: d.state.Len(), BansTotal: d.counts.made,
 			Tracked: tracked, TrackedMax: limit, Widened: widened, Spread: control.SpreadStatus(d.eng.Distributed(time.Now().UnixMicro())), Allowed: d.eng.Allowed,
 		}
 		s.Journal.Problems = slices.Clone(d.journal.status.Problems)
@@ -88,10 +89,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 				s.Reports++
 			}
 		}
-		jails, backend = d.eng.Jails(), d.firewall.backend
-		for b := range d.state.All() {
-			perJail[b.Jail]++
-		}
+		jails, backend, perJail = d.eng.Jails(), d.firewall.backend, d.state.Counts()
 	})
 	if err != nil {
 		return nil, err
@@ -100,7 +98,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 	s.Firewall.Stopped = stopped(ctx, backend)
 	present := a.d.present(ctx, jails)
 	for _, j := range jails {
-		js := control.JailStatus{Name: j.Name, Filter: j.Filter.Name, Mode: j.Mode, Units: present(j), Failures: j.Failures, Bans: perJail[j.Name]}
+		js := control.JailStatus{Name: j.Name, Filter: j.Filter.Name, Mode: j.Mode, Units: present(j), Failures: j.Failures, Bans: perJail[j.Name].IPv4 + perJail[j.Name].IPv6}
 		if j.Last != 0 {
 			t := time.UnixMicro(j.Last)
 			js.Last = &t

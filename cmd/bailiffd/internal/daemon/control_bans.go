@@ -153,8 +153,8 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 				_, b.Count = d.state.Escalate(p, now, long, 1, 0, d.conf.Escalate.Forget, 0)
 			}
 			d.state.Add(b)
-			d.firewall.worker.add(d.firewall.elements(&b)...)
-			d.bansTotal++
+			d.firewall.worker.put(d.firewall.additions(nil, &b, b.Since))
+			d.counts.ban(&b)
 			d.record(auditRecord{kind: kind, ban: banEvent(&b, d.firewall.status.Backend)})
 			out = append(out, controlBan(&b))
 		}
@@ -194,7 +194,7 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail st
 		if !all {
 			d.pardon(p, now)
 		}
-		d.released(gone, "lifted by hand", by.User)
+		d.released(gone, liftedByHand, by.User)
 		n = len(gone)
 		return nil
 	})

@@ -58,6 +58,7 @@ type daemon struct {
 	audit    *auditQueue
 	problems problemLog
 	hub      hub
+	counts   counters
 	reporter *reporter
 
 	units *manager.Finder
@@ -70,7 +71,6 @@ type daemon struct {
 
 	started, reloaded time.Time
 	configErr         string // why the last reload was rejected
-	bansTotal         uint64
 	lastStatus        string
 }
 
@@ -227,6 +227,7 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			d.entries(b)
 			d.reader.free <- b
 		case err := <-d.reader.failed:
+			d.counts.journalErrors++
 			d.problems.begin(audit.KindJournalProblem, journalReading, "the journal cannot be read: "+err.Error())
 		case e := <-d.firewall.events:
 			d.firewall.handle(e)
@@ -267,11 +268,11 @@ func (d *daemon) tick(now time.Time) {
 	judged := d.journal.judgedUpTo(d.entryTime(now)) // windows do not stand still while bans are kept
 	if judged != 0 {
 		if adds := d.decided(nil, d.eng.Settle(judged).Bans, over); len(adds) > 0 {
-			d.firewall.worker.add(adds...)
+			d.firewall.worker.put(adds)
 		}
 	}
 	if ended := d.eng.Expire(over.UnixMicro(), judged); len(ended) > 0 {
-		d.released(ended, "expired", "")
+		d.released(ended, expired, "")
 	}
 	d.firewall.tick(now)
 	d.tickAllow(now)

@@ -3,7 +3,6 @@ package daemon
 import (
 	"time"
 
-	"bailiff/firewall"
 	"bailiff/journal/audit"
 	"bailiff/policy"
 	"bailiff/policy/state"
@@ -19,14 +18,14 @@ func (d *daemon) entries(b *batch) {
 	over := d.checkClock(now)
 	d.steps.sleep(sinceBoot() - monotonic())
 	d.eng.Reread(b.rebuild)
-	var adds []firewall.Ban
+	var adds []change
 	for i := range b.entries {
 		if step := d.steps.entry(&b.cursors[i]); step != 0 {
 			d.eng.ClockSet(step)
 		}
 		if d.operatorEntry(&b.entries[i]) {
 			if len(adds) > 0 { // in this order, so that what is lifted now is not put in place afterwards
-				d.firewall.worker.add(adds...)
+				d.firewall.worker.put(adds)
 				adds = nil
 			}
 			d.refreshAllow(now)
@@ -36,13 +35,18 @@ func (d *daemon) entries(b *batch) {
 			d.journal.cursors.Add(b.refs[i], &b.cursors[i])
 			d.saver.dirtyCursor = true
 		}
-		if len(out.Failures) > 0 && !b.rebuild && d.hub.watched() {
-			d.hub.failures(out.Failures, now, d.maxRetry)
+		if len(out.Failures) > 0 && !b.rebuild {
+			if d.conf.Metrics.Patterns {
+				d.counts.patternFailures(out.Failures)
+			}
+			if d.hub.watched() {
+				d.hub.failures(out.Failures, now, d.maxRetry)
+			}
 		}
 		adds = d.decided(adds, out.Bans, over)
 	}
 	if len(adds) > 0 {
-		d.firewall.worker.add(adds...)
+		d.firewall.worker.put(adds)
 	}
 	if d.journal.advance(b, now) {
 		d.saver.dirtyCursor = true
@@ -65,7 +69,7 @@ func (d *daemon) caughtUp(now time.Time) {
 
 // decided announces bans and appends to adds what the firewall should hold for them. over is the time by which bans end, from
 // checkClock: a ban that is over already was missed while the daemon was down.
-func (d *daemon) decided(adds []firewall.Ban, bans []policy.Ban, over time.Time) []firewall.Ban {
+func (d *daemon) decided(adds []change, bans []policy.Ban, over time.Time) []change {
 	for i := range bans {
 		b := &bans[i]
 		d.saver.dirtyBans = true
@@ -75,14 +79,18 @@ func (d *daemon) decided(adds []firewall.Ban, bans []policy.Ban, over time.Time)
 			}
 			continue
 		}
-		kind := audit.KindBan
+		kind, entry := audit.KindBan, int64(0)
 		switch {
 		case b.Observed:
 			kind = audit.KindObserved
+			d.counts.observed(&b.Ban)
 		case b.Extended:
 			kind = audit.KindExtend
 		default:
-			d.bansTotal++
+			d.counts.ban(&b.Ban)
+			if d.journal.caughtUp {
+				entry = b.Since
+			}
 		}
 		if len(d.announced) == 0 || !d.announced[announcement(kind, b.ID(), timeOf(b.Until))] {
 			ev := banEvent(&b.Ban, d.firewall.status.Backend)
@@ -94,11 +102,18 @@ func (d *daemon) decided(adds []firewall.Ban, bans []policy.Ban, over time.Time)
 			d.record(auditRecord{kind: kind, ban: ev, evidence: d.journal.evidence(b.Evidence)})
 		}
 		if !b.Observed {
-			adds = append(adds, d.firewall.elements(&b.Ban)...)
+			adds = d.firewall.additions(adds, &b.Ban, entry)
 		}
 	}
 	return adds
 }
+
+// Reasons of unbans, in the audit trail. That of a ban whose address was allowed names the allow entry.
+const (
+	expired      = "expired"
+	liftedByHand = "lifted by hand"
+	jailDisabled = "the jail is no longer enabled"
+)
 
 // released removes bans from the firewall that are no longer part of the state, and announces that.
 func (d *daemon) released(bans []state.Ban, reason, by string) {
@@ -110,6 +125,7 @@ func (d *daemon) released(bans []state.Ban, reason, by string) {
 		}})
 		d.saver.dirtyBans = true
 	}
+	d.counts.unban(reason, len(bans))
 }
 
 // record writes to the audit trail and to those who follow events.

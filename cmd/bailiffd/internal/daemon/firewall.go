@@ -88,6 +88,20 @@ func (f *firewallControl) elements(b *state.Ban) (l []firewall.Ban) {
 	return l
 }
 
+// additions appends to adds what the firewall should hold for a ban. entry is the time of the journal entry that led to it, µs since
+// 1970, if it is to be measured how long that takes: until the last element is in place.
+func (f *firewallControl) additions(adds []change, b *state.Ban, entry int64) []change {
+	l := f.elements(b)
+	for i := range l {
+		c := change{ban: l[i]}
+		if i == len(l)-1 {
+			c.entry = entry
+		}
+		adds = append(adds, c)
+	}
+	return adds
+}
+
 // element is what the firewall should hold for a prefix in a scope: the longest of the bans that share it. ok is false if no ban
 // asks for it any more.
 func (f *firewallControl) element(k firewall.Key) (e firewall.Ban, ok bool) {

@@ -52,12 +52,21 @@ func reconcile(ctx context.Context, be firewall.Backend, full []firewall.Ban, ad
 // reconciled notes the result of a Reconcile of the target. A candidate that holds all bans has taken over.
 func (w *firewallWorker) reconciled(err error, e *firewallEvent) {
 	if err != nil {
+		w.errors.Add(1)
 		w.failing = err
 		w.failures++
 		w.retryAt = w.now().Add(backoff(w.failures))
 		return
 	}
 	w.failing, w.reason, w.failures, w.retryAt = nil, "", 0, time.Time{}
+	w.mu.Lock()
+	if !w.overflow { // else the next full set has them
+		for _, at := range w.late {
+			w.inPlace(at)
+		}
+		w.late = nil
+	}
+	w.mu.Unlock()
 	if w.candidate == nil {
 		return
 	}
@@ -101,7 +110,16 @@ func (w *firewallWorker) applyAll(ctx context.Context, changes []change, inspect
 	}
 	if ok {
 		w.apply(ctx, changes[done:])
+	} else {
+		w.skip(changes[done:])
 	}
+}
+
+// skip leaves changes to the full set that was requested.
+func (w *firewallWorker) skip(changes []change) {
+	w.mu.Lock()
+	w.drop(changes)
+	w.mu.Unlock()
 }
 
 // apply applies changes in order, as few batches as possible. It stops at the first that fails: the full set that is then requested
@@ -111,6 +129,7 @@ func (w *firewallWorker) apply(ctx context.Context, changes []change) bool {
 		return true
 	}
 	if w.be == nil { // the full set for the candidate includes these
+		w.skip(changes)
 		w.ask()
 		return false
 	}
@@ -121,12 +140,19 @@ func (w *firewallWorker) apply(ctx context.Context, changes []change) bool {
 		}
 		if err := w.batch(ctx, changes[:n]); err != nil {
 			// The first time at once. A backend that accepts the full set but no batch must not get it again and again.
+			w.errors.Add(1)
+			w.skip(changes)
 			if w.failing == nil {
 				w.batchFailures++
 				w.retryAt = w.now().Add(backoff(w.batchFailures - 1))
 			}
 			w.request(err)
 			return false
+		}
+		for i := range changes[:n] {
+			if at := changes[i].entry; at != 0 {
+				w.inPlace(at)
+			}
 		}
 		changes = changes[n:]
 	}

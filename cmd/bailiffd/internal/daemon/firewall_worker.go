@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bailiff/firewall"
+	"bailiff/units/metrics"
 )
 
 // firewallWorker applies bans and unbans to the firewall backend in its own goroutine. The owner of the state never waits for it:
@@ -28,6 +30,11 @@ type firewallWorker struct {
 	requested bool // a full set was requested and has not come yet
 	closing   bool
 	next      *backendSwitch
+	late      []int64 // change.entry of bans whose change was dropped, since a full set includes them
+
+	latency *metrics.Durations // from the entry until the ban is in place
+	missing atomic.Int64       // bans to be measured that are not in place
+	errors  atomic.Uint64      // batches and reconciles that failed
 
 	// Of the goroutine in run.
 	be        firewall.Backend // in use: has held all bans once; nil before the first success
@@ -61,6 +68,7 @@ func (p *pending) empty() bool {
 type change struct {
 	remove bool
 	ban    firewall.Ban
+	entry  int64 // time of the journal entry that led to a new ban, µs since 1970; 0: its latency is not measured
 }
 
 // inspectRequest asks what the firewall holds, and may ask to repair it. It is answered between the changes that were queued before
@@ -129,7 +137,7 @@ func backoff(failures int) time.Duration {
 
 // newFirewallWorker takes the first backend, and others whose rules an earlier start may have left.
 func newFirewallWorker(be firewall.Backend, others []*retired, closer *connCloser, events chan<- firewallEvent) *firewallWorker {
-	return &firewallWorker{events: events, closer: closer, now: time.Now, candidate: be, retired: others, wake: make(chan struct{}, 1)}
+	return &firewallWorker{events: events, closer: closer, now: time.Now, candidate: be, retired: others, wake: make(chan struct{}, 1), latency: newLatency()}
 }
 
 func (w *firewallWorker) signal() {
@@ -140,32 +148,64 @@ func (w *firewallWorker) signal() {
 }
 
 // add queues bans.
-func (w *firewallWorker) add(b ...firewall.Ban) { w.put(false, b) }
+func (w *firewallWorker) add(b ...firewall.Ban) {
+	changes := make([]change, len(b))
+	for i := range b {
+		changes[i].ban = b[i]
+	}
+	w.put(changes)
+}
 
 // remove queues unbans.
 func (w *firewallWorker) remove(keys ...firewall.Key) {
-	b := make([]firewall.Ban, len(keys))
+	changes := make([]change, len(keys))
 	for i, k := range keys {
-		b[i] = firewall.Ban{Prefix: k.Prefix, Scope: k.Scope}
+		changes[i] = change{remove: true, ban: firewall.Ban{Prefix: k.Prefix, Scope: k.Scope}}
 	}
-	w.put(true, b)
+	w.put(changes)
 }
 
-func (w *firewallWorker) put(remove bool, bans []firewall.Ban) {
+// put queues changes.
+func (w *firewallWorker) put(changes []change) {
+	for i := range changes {
+		if changes[i].entry != 0 {
+			w.missing.Add(1)
+		}
+	}
 	w.mu.Lock()
-	if len(w.pending.changes)+len(bans) > maxQueue {
+	if len(w.pending.changes)+len(changes) > maxQueue {
+		w.drop(w.pending.changes)
 		w.pending.changes, w.overflow = nil, true
 		for _, r := range w.pending.inspects {
 			r.at = 0
 		}
 	}
-	if !w.overflow {
-		for _, b := range bans {
-			w.pending.changes = append(w.pending.changes, change{remove, b})
-		}
+	if w.overflow {
+		w.drop(changes)
+	} else {
+		w.pending.changes = append(w.pending.changes, changes...)
 	}
 	w.mu.Unlock()
 	w.signal()
+}
+
+// drop remembers the bans of changes that are not applied: a full set will include them. The caller holds the lock.
+func (w *firewallWorker) drop(changes []change) {
+	for i := range changes {
+		switch at := changes[i].entry; {
+		case at == 0:
+		case len(w.late) < maxQueue:
+			w.late = append(w.late, at)
+		default:
+			w.missing.Add(-1) // not measured
+		}
+	}
+}
+
+// inPlace measures how long a new ban took.
+func (w *firewallWorker) inPlace(entry int64) {
+	w.latency.Observe(w.now().Sub(time.UnixMicro(entry)))
+	w.missing.Add(-1)
 }
 
 // reconcile passes the full set of bans. It includes the changes that are queued.
@@ -178,6 +218,7 @@ func (w *firewallWorker) first(want []firewall.Ban) { w.give(want, true) }
 func (w *firewallWorker) give(want []firewall.Ban, adopt bool) {
 	w.mu.Lock()
 	p := &w.pending
+	w.drop(p.changes)
 	p.changes, p.full, p.hasFull, p.adopt = nil, want, true, adopt
 	w.overflow, w.requested = false, false
 	for _, r := range p.inspects {

@@ -59,7 +59,7 @@ func (d *daemon) prepareReload() (c *config.Config, be firewall.Backend, why str
 // liftOrphans lifts the bans of jails that are disabled, or only observe now.
 func (d *daemon) liftOrphans() {
 	gone := d.eng.TakeOrphans(func(jail string) bool { return jail == jailManual || jail == jailRecovered })
-	d.released(gone, "the jail is no longer enabled", "")
+	d.released(gone, jailDisabled, "")
 }
 
 // matches selects the journal entries that may concern us.

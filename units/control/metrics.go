@@ -1,0 +1,75 @@
+package control
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+
+	"bailiff/units/metrics"
+)
+
+// document is an answer that is not JSON.
+type document struct {
+	kind string // its content type
+	body []byte
+}
+
+// metrics is GET /metrics, which both programs have: their own metrics, in the format that the caller prefers.
+func (s *Server) metrics(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	var of interface {
+		Metrics(context.Context) (*metrics.Set, error)
+	} = s.d
+	if s.d == nil {
+		of = s.c
+	}
+	set, err := of.Metrics(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	if metrics.OpenMetrics(r.Header.Values("Accept")) {
+		return document{metrics.OpenMetricsType, set.Encode(true)}, nil
+	}
+	return document{metrics.TextType, set.Encode(false)}, nil
+}
+
+// Metrics returns the daemon's metrics, in OpenMetrics or in Prometheus' text format.
+func (c *Client) Metrics(ctx context.Context, openMetrics bool) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitTime)
+	defer cancel()
+	accept := metrics.TextType
+	if openMetrics {
+		accept = metrics.OpenMetricsType
+	}
+	res, err := c.Open(ctx, "/metrics", "", http.Header{"Accept": {accept}})
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, c.explain(err, http.MethodGet)
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, c.errorOf(res, b)
+	}
+	return b, nil
+}
+
+// Metrics returns bailiff-report's metrics. Like Open it does not start bailiff-report.
+func (c *ReportClient) Metrics(ctx context.Context, openMetrics bool) ([]byte, error) {
+	return c.notStarting().Metrics(ctx, openMetrics)
+}
+
+// AllMetrics returns the metrics of both programs in one answer. Those of bailiff-report are left out where it does not answer:
+// it runs only where reports are configured.
+func AllMetrics(ctx context.Context, daemon *Client, reporter *ReportClient, openMetrics bool) ([]byte, error) {
+	b, err := daemon.Metrics(ctx, openMetrics)
+	if err != nil {
+		return nil, err
+	}
+	if r, err := reporter.Metrics(ctx, openMetrics); err == nil {
+		b = metrics.Join(openMetrics, b, r)
+	}
+	return b, nil
+}

@@ -1,0 +1,230 @@
+// Package monitoring holds alert rules for Prometheus and a dashboard for Grafana, and tests that hold them against the metrics
+// there are.
+package monitoring
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	"bailiff/units/metrics"
+)
+
+// promtool runs Prometheus' tool. Without it the test is skipped, except in CI.
+func promtool(t *testing.T, args ...string) {
+	t.Helper()
+	bin, err := exec.LookPath("promtool")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("promtool is not installed")
+	}
+	if out, err := exec.Command(bin, args...).CombinedOutput(); err != nil {
+		t.Errorf("promtool %q: %v\n%s", args, err, out)
+	}
+}
+
+func TestRules(t *testing.T) { promtool(t, "test", "rules", "bailiff.rules.test.yml") }
+
+type rules struct {
+	Groups []struct {
+		Rules []struct{ Alert, Expr string }
+	}
+}
+
+// alerts are the rules by name.
+func alerts(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("bailiff.rules.yml")
+	var r rules
+	if err == nil {
+		err = yaml.Unmarshal(text, &r)
+	}
+	if err != nil || len(r.Groups) != 1 || len(r.Groups[0].Rules) < 15 {
+		t.Fatalf("%v, %+v", err, r)
+	}
+	m := map[string]string{}
+	for _, a := range r.Groups[0].Rules {
+		m[a.Alert] = a.Expr
+	}
+	return m
+}
+
+// TestEachRuleIsTested: each alert fires in some test.
+func TestEachRuleIsTested(t *testing.T) {
+	text, err := os.ReadFile("bailiff.rules.test.yml")
+	var file struct {
+		Tests []struct {
+			Cases []struct {
+				Alert string `yaml:"alertname"`
+				Fires []any  `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	if err == nil {
+		err = yaml.Unmarshal(text, &file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	fires := map[string]bool{}
+	for _, x := range file.Tests {
+		for _, c := range x.Cases {
+			fires[c.Alert] = fires[c.Alert] || len(c.Fires) > 0
+		}
+	}
+	for name := range alerts(t) {
+		if !fires[name] {
+			t.Errorf("no test in which %s fires", name)
+		}
+	}
+}
+
+var (
+	metricName = regexp.MustCompile(`\b(?:bailiff|node)_[a-z_]+`)
+	byLabels   = regexp.MustCompile(`\bby \(([a-z, ]*)\)`)
+	matcher    = regexp.MustCompile(`([a-z]+)=~?"`)
+	legend     = regexp.MustCompile(`\{\{ ?(?:\$labels\.)?([a-z]+) ?\}\}`)
+)
+
+// check finds out whether a query names metrics that exist, and labels that they have.
+func check(query, text string) error {
+	labels := []string{"instance", "job", "le"}
+	names := metricName.FindAllString(query, -1)
+	if len(names) == 0 {
+		return fmt.Errorf("no metric in %s", query)
+	}
+	for _, name := range names {
+		i := slices.IndexFunc(metrics.Families, func(f *metrics.Family) bool {
+			return f.Name == name && f.Type != metrics.Histogram || f.Type == metrics.Histogram && name == f.Name+"_bucket"
+		})
+		switch {
+		case i >= 0:
+			labels = append(labels, metrics.Families[i].Labels...)
+		case name == "node_textfile_mtime_seconds": // node_exporter's
+			labels = append(labels, "file")
+		default:
+			return fmt.Errorf("there is no metric %s", name)
+		}
+	}
+	used := matcher.FindAllStringSubmatch(query, -1)
+	used = append(used, legend.FindAllStringSubmatch(text, -1)...)
+	for _, m := range byLabels.FindAllStringSubmatch(query, -1) {
+		for _, l := range strings.Split(m[1], ",") {
+			used = append(used, []string{"", strings.TrimSpace(l)})
+		}
+	}
+	for _, m := range used {
+		if !slices.Contains(labels, m[1]) {
+			return fmt.Errorf("no label %s in %s", m[1], query)
+		}
+	}
+	return nil
+}
+
+func TestRulesNameMetrics(t *testing.T) {
+	for name, expr := range alerts(t) {
+		if err := check(expr, ""); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+type dashboard struct {
+	Title      string
+	Templating struct {
+		List []struct{ Name, Type, Definition string }
+	}
+	Panels []struct {
+		ID         int
+		Title      string
+		Type       string
+		Datasource struct{ UID string }
+		GridPos    struct{ X, Y, W, H int }
+		Targets    []struct{ Expr, LegendFormat, RefID string }
+	}
+}
+
+// TestDashboard: each query of the dashboard is one that Prometheus takes, about metrics and labels that exist, and no panel lies
+// upon another.
+func TestDashboard(t *testing.T) {
+	text, err := os.ReadFile("bailiff-dashboard.json")
+	var d dashboard
+	if err == nil {
+		err = json.Unmarshal(text, &d)
+	}
+	if err != nil || len(d.Panels) < 15 {
+		t.Fatalf("%d panels, %v", len(d.Panels), err)
+	}
+	type recorded struct {
+		Record string `yaml:"record"`
+		Expr   string `yaml:"expr"`
+	}
+	var all []recorded
+	ids, taken := map[int]bool{}, map[[2]int]string{}
+	for _, p := range d.Panels {
+		if ids[p.ID] || p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
+			t.Errorf("%s: id %d, data source %q, %d queries", p.Title, p.ID, p.Datasource.UID, len(p.Targets))
+		}
+		ids[p.ID] = true
+		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
+					t.Fatalf("%s: at %d, %d, where %q is", p.Title, x, y, other)
+				}
+				taken[[2]int{x, y}] = p.Title
+			}
+		}
+		for _, q := range p.Targets {
+			if err := check(q.Expr, q.LegendFormat); err != nil {
+				t.Errorf("%s: %v", p.Title, err)
+			}
+			if !strings.Contains(q.Expr, `instance=~"$instance"`) {
+				t.Errorf("%s: not of the hosts that were chosen: %s", p.Title, q.Expr)
+			}
+			expr := strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*").Replace(q.Expr)
+			all = append(all, recorded{fmt.Sprintf("panel:%d:%s", p.ID, q.RefID), expr})
+		}
+	}
+	for _, v := range d.Templating.List {
+		if v.Type == "query" {
+			if err := check(strings.TrimSuffix(strings.TrimPrefix(v.Definition, "label_values("), ", "+v.Name+")"), "{{"+v.Name+"}}"); err != nil {
+				t.Errorf("variable %s: %v", v.Name, err)
+			}
+		}
+	}
+	file := filepath.Join(t.TempDir(), "rules.yml")
+	out, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": all}}})
+	if err == nil {
+		err = os.WriteFile(file, out, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "check", "rules", file)
+}
+
+// TestCheckCanFail: a query about what does not exist is found.
+func TestCheckCanFail(t *testing.T) {
+	for query, text := range map[string]string{
+		`sum(bailiff_bans)`:                     "",
+		`sum by (address) (bailiff_bans_total)`: "",
+		`bailiff_bans_total{unit="x"}`:          "",
+		`bailiff_bans_total{jail="x"}`:          "{{destination}}",
+		`rate(bailiff_ban_latency_seconds[5m])`: "",
+		`up == 0`:                               "",
+	} {
+		if check(query, text) == nil {
+			t.Errorf("%s %s is taken", query, text)
+		}
+	}
+}
