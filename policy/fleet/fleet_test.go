@@ -266,25 +266,25 @@ type model struct {
 	all     []News
 }
 
-type key struct {
+type banKey struct {
 	host, jail string
 	p          netip.Prefix
 }
 
 // forget drops the news about bans of a prefix, host and jail that are all over.
 func (m *model) forget(now int64) {
-	keep := make(map[key]int64)
+	keep := make(map[banKey]int64)
 	for _, n := range m.all {
-		k := key{n.Host, n.Jail, n.Prefix}
+		k := banKey{n.Host, n.Jail, n.Prefix}
 		keep[k] = max(keep[k], m.r.end(&n, now))
 	}
-	m.all = slices.DeleteFunc(m.all, func(n News) bool { return keep[key{n.Host, n.Jail, n.Prefix}] <= now })
+	m.all = slices.DeleteFunc(m.all, func(n News) bool { return keep[banKey{n.Host, n.Jail, n.Prefix}] <= now })
 }
 
 func (m *model) inEffect(now int64) map[netip.Prefix]int64 {
-	latest := make(map[key]News)
+	latest := make(map[banKey]News)
 	for _, n := range m.all {
-		k := key{n.Host, n.Jail, n.Prefix}
+		k := banKey{n.Host, n.Jail, n.Prefix}
 		o, ok := latest[k]
 		if !ok || n.Since > o.Since || n.Since == o.Since && (n.Lifted && !o.Lifted || n.Lifted == o.Lifted && n.Until > o.Until) {
 			latest[k] = n

@@ -1,0 +1,105 @@
+package fleet
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Message is a piece of news as it is sent: under a subject that names host, jail and prefix, so that a hub needs to keep the
+// latest message of each subject only, and signed by the host, so that a hub that was taken over can hold news back but not
+// invent any.
+type Message struct {
+	Subject   string // ban.HOST.JAIL.PREFIX
+	Payload   []byte // JSON
+	Signature []byte // by ed25519, of subject and payload
+}
+
+// Errors of messages that are not accepted, besides those of Bans.Apply.
+var (
+	ErrSubject   = errors.New("the subject is not ban.HOST.JAIL.PREFIX")
+	ErrPayload   = errors.New("the payload is not as expected")
+	ErrSignature = errors.New("the message is not signed by the host that its subject names")
+)
+
+// MaxPayload is the largest payload, in bytes.
+const MaxPayload = 512
+
+// payload is the JSON of a message. The rest of the news stands in the subject.
+type payload struct {
+	Version  int    `json:"v"` // 1
+	Since    int64  `json:"since"`
+	Until    int64  `json:"until"` // 0: forever
+	Lifted   bool   `json:"lifted,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	Failures int    `json:"failures,omitempty"`
+}
+
+// ValidHost reports whether a host of a fleet may have this name: 1 to 64 letters, digits and hyphens. Others have a meaning in
+// subjects.
+func ValidHost(s string) bool { return s != "" && len(s) <= 64 && isToken(s) }
+
+func isToken(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+	}) < 0
+}
+
+// Sign makes the message of a piece of news. Names of host and jail must be tokens: see ValidHost.
+func Sign(n *News, key ed25519.PrivateKey) (*Message, error) {
+	if !ValidHost(n.Host) || n.Jail == "" || !isToken(n.Jail) || !n.Prefix.IsValid() {
+		return nil, fmt.Errorf("news about %v of host %q and jail %q cannot be sent", n.Prefix, n.Host, n.Jail)
+	}
+	p := payload{1, n.Since, n.Until, n.Lifted, n.Reason, n.Failures}
+	if p.Until == Forever {
+		p.Until = 0
+	}
+	body, err := json.Marshal(&p)
+	if err != nil || len(body) > MaxPayload {
+		return nil, fmt.Errorf("news about %v cannot be sent: %d bytes, %v", n.Prefix, len(body), err)
+	}
+	m := &Message{Subject: "ban." + n.Host + "." + n.Jail + "." + token(n.Prefix), Payload: body}
+	m.Signature = ed25519.Sign(key, m.signed())
+	return m, nil
+}
+
+// signed is what is signed. The first bytes keep a signature from being taken for one of something else.
+func (m *Message) signed() []byte {
+	return []byte("bailiff fleet 1\x00" + m.Subject + "\x00" + string(m.Payload))
+}
+
+// token writes a prefix without dots, which separate the parts of a subject.
+func token(p netip.Prefix) string { return strings.ReplaceAll(p.String(), ".", "_") }
+
+// Open checks a message and returns its news. keys returns the public key of a host, nil for one that is not known.
+func Open(m *Message, keys func(host string) ed25519.PublicKey) (*News, error) {
+	part := strings.Split(m.Subject, ".")
+	if len(part) != 4 || part[0] != "ban" || !ValidHost(part[1]) || part[2] == "" || !isToken(part[2]) {
+		return nil, ErrSubject
+	}
+	p, err := netip.ParsePrefix(strings.ReplaceAll(part[3], "_", "."))
+	if err != nil || token(p) != part[3] {
+		return nil, ErrSubject
+	}
+	key := keys(part[1])
+	if len(key) != ed25519.PublicKeySize {
+		return nil, ErrHost
+	}
+	if len(m.Payload) > MaxPayload || !ed25519.Verify(key, m.signed(), m.Signature) {
+		return nil, ErrSignature
+	}
+	var v payload
+	d := json.NewDecoder(bytes.NewReader(m.Payload))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil || d.More() || v.Version != 1 {
+		return nil, ErrPayload
+	}
+	if v.Until == 0 {
+		v.Until = Forever
+	}
+	return &News{Host: part[1], Jail: part[2], Prefix: p, Since: v.Since, Until: v.Until, Lifted: v.Lifted, Reason: v.Reason, Failures: v.Failures}, nil
+}
