@@ -2,8 +2,8 @@ package fleet
 
 import (
 	"cmp"
-	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 
 	"bailiff/policy/allow"
@@ -14,93 +14,115 @@ import (
 // version is the first byte of what Append writes.
 const version = 1
 
-// Append appends the bans to b. The same bans give the same bytes.
+// savedBan is a ban with its prefix, as a stream has it.
+type savedBan struct {
+	key prefix.Key
+	ban
+}
+
+// Append appends the bans to buf. The same bans give the same bytes.
 func (b *Bans) Append(buf []byte) []byte {
-	buf = append(buf, version)
-	buf = binary.AppendUvarint(buf, uint64(len(b.hosts)))
+	s := codec.NewWriter(buf)
+	names := savedNames{b.hostNames(), b.jails, b.reasons}
+	names.stream(s)
+	codec.Each(s, b.Len(), leastBan, b.sorted, names.ban(s), nil)
+	return s.Bytes()
+}
+
+func (b *Bans) hostNames() (l []string) {
 	for i := range b.hosts {
-		buf = codec.AppendText(buf, b.hosts[i].name)
+		l = append(l, b.hosts[i].name)
 	}
-	buf = binary.AppendUvarint(buf, uint64(len(b.jails)))
-	for _, s := range b.jails {
-		buf = codec.AppendText(buf, s)
-	}
-	buf = binary.AppendUvarint(buf, uint64(len(b.reasons)))
-	for _, s := range b.reasons {
-		buf = codec.AppendText(buf, s)
-	}
-	buf = binary.AppendUvarint(buf, uint64(b.Len()))
-	for _, k := range slices.SortedFunc(maps.Keys(b.first), func(a, b prefix.Key) int { return a.Compare(&b) }) {
-		var l []*ban
+	return l
+}
+
+// sorted yields all bans by prefix, host and jail.
+func (b *Bans) sorted(yield func(savedBan) bool) {
+	for _, k := range slices.SortedFunc(maps.Keys(b.first), prefix.Key.Compare) {
+		var l []ban
 		for i := b.first[k]; i != 0; i = b.all[i].next {
-			l = append(l, &b.all[i])
+			l = append(l, b.all[i])
 		}
-		slices.SortFunc(l, func(a, b *ban) int { return cmp.Or(cmp.Compare(a.host, b.host), cmp.Compare(a.jail, b.jail)) })
+		slices.SortFunc(l, func(a, b ban) int { return cmp.Or(cmp.Compare(a.host, b.host), cmp.Compare(a.jail, b.jail)) })
 		for _, x := range l {
-			buf = k.Append(buf)
-			for _, v := range []uint64{uint64(x.host), uint64(x.jail), uint64(x.reason), uint64(x.failures)} {
-				buf = binary.AppendUvarint(buf, v)
-			}
-			lifted := byte(0)
-			if x.lifted {
-				lifted = 1
-			}
-			buf = append(buf, lifted)
-			until := x.until
-			if until == Forever {
-				until = 0
-			}
-			for _, v := range []int64{x.since, until, x.end, x.keep} {
-				buf = binary.AppendVarint(buf, v)
+			if !yield(savedBan{k, x}) {
+				return
 			}
 		}
 	}
-	return buf
+}
+
+// savedNames are the names that bans have as numbers.
+type savedNames struct{ hosts, jails, reasons []string }
+
+func (n *savedNames) stream(s *codec.Stream) {
+	v := byte(version)
+	s.Byte(&v)
+	s.Check(v == version, "another version")
+	for _, l := range []*[]string{&n.hosts, &n.jails, &n.reasons} {
+		codec.List(s, l, 1, s.Text)
+	}
 }
 
 // leastBan is the smallest size of a saved ban, in bytes.
-const leastBan = 11
+const leastBan = 10
 
-// Restore reads what Append has written. Bans that the rules do not accept are left out. After an error there is no result.
+func (n *savedNames) ban(s *codec.Stream) func(*savedBan) {
+	return func(x *savedBan) {
+		reason := int(x.reason)
+		s.Key(&x.key)
+		codec.Number(s, &x.host, uint16(len(n.hosts)-1))
+		codec.Number(s, &x.jail, uint16(len(n.jails)-1))
+		codec.Number(s, &reason, len(n.reasons)-1)
+		codec.Number(s, &x.failures, math.MaxUint16)
+		s.Flags(&x.lifted)
+		s.Time(&x.since)
+		until := x.until
+		if until == Forever {
+			until = 0
+		}
+		s.Time(&until)
+		s.Time(&x.end)
+		s.Time(&x.keep)
+		if s.Reading {
+			x.reason = uint8(reason)
+			if x.until = until; until == 0 {
+				x.until = Forever
+			}
+		}
+	}
+}
+
+// Restore reads what Append has written. Bans that are over, or that the rules do not accept, are left out. After an error there
+// is no result.
 func Restore(data []byte, r Rules, allowed *allow.List, now int64) (*Bans, error) {
 	b := New(r, allowed)
-	d := codec.NewDecoder(data)
-	if d.UpTo(version) != version {
-		d.Fail("another version")
+	s := codec.NewReader(data)
+	var names savedNames
+	names.stream(s)
+	s.Check(len(names.hosts) <= math.MaxUint16 && len(names.jails) <= maxNames && len(names.reasons) <= math.MaxUint8, "too many names")
+	none := len(names.hosts) == 0 || len(names.jails) == 0 || len(names.reasons) == 0
+	codec.Each(s, 0, leastBan, nil, func(x *savedBan) {
+		if s.Check(!none, "a ban without names"); s.OK() {
+			names.ban(s)(x)
+		}
+	}, func(x savedBan) {
+		n := News{Host: names.hosts[x.host], Prefix: x.key.Prefix(), Jail: names.jails[x.jail], Reason: names.reasons[x.reason], Failures: int(x.failures)}
+		n.Since, n.Until = x.since, x.until
+		if x.keep <= now || b.rules.refuses(&n) != nil {
+			return
+		}
+		h, err := b.hostNumber(n.Host, now)
+		if err != nil || b.find(x.key, h, n.Jail) != 0 || b.hosts[h].bans >= b.rules.MaxBans {
+			return
+		}
+		to := &b.all[b.insert(x.key, h, n.Jail)]
+		to.since, to.until, to.end, to.keep, to.lifted, to.failures = x.since, x.until, min(x.end, b.rules.end(&n, now)), x.keep, x.lifted, x.failures
+		to.reason = b.reasonNumber(n.Reason)
+		b.due = min(b.due, x.keep)
+	})
+	if err := s.End(); err != nil {
+		return nil, err
 	}
-	names := func() []string {
-		l := make([]string, d.Length(1))
-		for i := range l {
-			l[i] = d.Text()
-		}
-		return l
-	}
-	hosts, jails, reasons := names(), names(), names()
-	for n := d.Length(leastBan); n > 0 && d.OK(); n-- {
-		k := d.Key()
-		h, j, reason := d.Count(), d.Count(), d.Count()
-		if h >= len(hosts) || j >= len(jails) || reason >= len(reasons) {
-			d.Fail("a name that does not exist")
-			break
-		}
-		n := News{Host: hosts[h], Prefix: k.Prefix(), Jail: jails[j], Reason: reasons[reason], Failures: int(d.Uint16())}
-		n.Lifted = d.UpTo(1) == 1
-		n.Since, n.Until = d.Time(), d.Time()
-		if n.Until == 0 {
-			n.Until = Forever
-		}
-		end, keep := d.Time(), d.Time()
-		if !d.OK() || keep <= now || b.rules.refuses(&n) != nil {
-			continue
-		}
-		number, err := b.hostNumber(n.Host, now)
-		if err != nil || b.find(k, number, n.Jail) != 0 || b.hosts[number].bans >= b.rules.MaxBans {
-			continue
-		}
-		x := &b.all[b.insert(k, number, n.Jail)]
-		x.since, x.until, x.end, x.keep, x.lifted = n.Since, n.Until, end, keep, n.Lifted
-		x.failures, x.reason = uint16(n.Failures), b.reasonNumber(n.Reason)
-		b.due = min(b.due, keep)
-	}
-	return b, d.End()
+	return b, nil
 }
