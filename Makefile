@@ -20,14 +20,14 @@ E2E = bullseye bookworm trixie forky
 TAGGED = ./journal ./cmd/bailiff/internal/replay
 
 DEB_DEMO = mmdebstrap debian-archive-keyring systemd-container iproute2 util-linux
-DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3 shellcheck dash lintian rpm prometheus python3-prometheus-client
+DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3 shellcheck dash lintian rpm rpmlint prometheus python3-prometheus-client
 # For a virtual machine, which has a clock of its own.
 DEB_PROVE = qemu-system-x86 e2fsprogs openssh-client
 
 # However a run ends, what it started ends with it: a test that boots hosts ends when go test does, and that with make.
 HELD = exec setpriv --pdeathsig KILL env
 
-.PHONY: build check test vet staticcheck lint unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist changelog clean
+.PHONY: build check test vet staticcheck lint unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist reproducible changelog clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -125,6 +125,10 @@ uninstall:
 SIGN =
 dist:
 	go run ./units/packaging/dist $(if $(SIGN),-sign '$(SIGN)')
+
+# A release built twice for all architectures, from two checkouts, and compared: a quarter of an hour. CI does it for one.
+reproducible: deps
+	BAILIFF_DIST=amd64,arm64,armv7,riscv64 go test -count=1 -timeout 60m -v -run '^TestRelease$$' ./units/packaging/dist
 
 # What units/changelog/unreleased adds to CHANGELOG.md; with RELEASE=1.0.0, written into it.
 RELEASE =

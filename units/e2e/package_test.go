@@ -124,7 +124,7 @@ func (p *packaged) firstBan(t *testing.T) {
 	p.fails(t, p.banned, 5)
 	p.bansInKernel(t, p.banned, 30*time.Second)
 	t.Logf("%s: apt install to the first ban: %.1f s", p.suite, time.Since(begin).Seconds())
-	if out := p.sh(t, `systemctl is-enabled bailiff.service bailiff.socket`); out != "enabled\nenabled\n" {
+	if out := p.sh(t, `systemctl is-enabled bailiff.service bailiff.socket bailiff-allow-refresh.timer || :`); out != "enabled\nenabled\ndisabled\n" {
 		t.Errorf("enabled: %q", out)
 	}
 	if out := p.sh(t, `systemctl --failed --no-legend --plain; dpkg --verify bailiff | grep -v '/usr/share/\(doc\|man\)' || :`); out != "" {
@@ -223,9 +223,9 @@ func (p *packaged) remove(t *testing.T) {
 	p.bansInKernel(t, p.banned, 30*time.Second)
 }
 
-// purge leaves nothing.
+// purge leaves nothing, not even of a unit that only the administrator enabled.
 func (p *packaged) purge(t *testing.T) {
-	p.sh(t, `DEBIAN_FRONTEND=noninteractive apt-get purge -y bailiff`)
+	p.sh(t, `systemctl enable -q bailiff-allow-refresh.timer; DEBIAN_FRONTEND=noninteractive apt-get purge -y bailiff`)
 	p.clean(t)
 }
 
@@ -257,7 +257,7 @@ func (p *packaged) rpm(t *testing.T, older, newer string) {
 	if after := p.sh(t, `systemctl show -P MainPID bailiff.service`); after == before {
 		t.Error("the upgrade did not restart the daemon")
 	}
-	p.sh(t, `rpm -e bailiff; rm -rf /etc/bailiff /var/lib/bailiff /var/lib/bailiff-*; for u in bailiff bailiff-fetch bailiff-report; do userdel $u; done`)
+	p.sh(t, `rpm -e bailiff; rm -rf /etc/bailiff /var/lib/bailiff /var/lib/bailiff-*; for u in $(getent passwd | sed -n 's/^\(bailiff[^:]*\):.*/\1/p'); do userdel $u; done`)
 	p.clean(t)
 	if c, err := p.Dial(p.banned, 22, 5*time.Second); err != nil {
 		t.Errorf("%s after the rpm was removed: %v", p.banned, err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bailiff/units/control"
+	"bailiff/units/packaging"
 )
 
 // forge is what any local user can do: for ten seconds, send every connection of the daemon to the bus each signal that could
@@ -167,15 +168,26 @@ func (v *victim) auto(t *testing.T) {
 
 // uninstall runs what `make uninstall` runs, under each backend: no ban, no rule and no file of the program stays.
 func (v *victim) uninstall(t *testing.T, tree string) {
-	for _, f := range []string{"install.sh", "files"} {
-		text, err := os.ReadFile(filepath.Join("../packaging", f))
+	list, err := packaging.Files("../packaging/files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies := map[string]string{"units/packaging/install.sh": "install.sh", "units/packaging/files": "files"}
+	for _, f := range list {
+		if strings.HasPrefix(f.Source, "units/systemd/") {
+			copies[f.Source] = f.Source // the installer reads in them what it has to stop
+		}
+	}
+	for from, to := range copies {
+		text, err := os.ReadFile(filepath.Join("../..", from))
+		if err == nil {
+			err = v.WriteFile("/root/installer/"+to, text, 0o644)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := v.WriteFile("/root/installer/"+f, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
 	}
+	v.sh(t, `mkdir /root/installer/bin`)
 	a := netip.MustParseAddr("198.51.100.60")
 	for _, backend := range []string{"firewalld", "nftables", "ipset"} {
 		v.put(t, "20-firewall.yaml", "firewall: {backend: "+backend+"}\n")

@@ -3,10 +3,12 @@
 # install.sh remove    removes it: services, bans, firewall rules, files, users. Configuration and state stay.
 # install.sh purge     removes configuration and state, too
 # install.sh list      prints each destination
+# install.sh variables prints units, users and folders, for the packages' scripts
 #
 # It is what `make install` and `make uninstall` run, and it comes with the binary tarball. The list of files is
 # units/packaging/files. PREFIX (default /usr) and the directories below can be set in the environment.
 set -eu
+umask 022
 top=$(cd "$(dirname "$0")" && pwd)
 list=$top/files
 if [ ! -e "$top/bin" ]; then top=$(cd "$top/../.." && pwd); fi # in the source tree it is two levels further down
@@ -31,15 +33,50 @@ if [ -z "${ZSHDIR:-}" ]; then # Debian's zsh does not look into site-functions
 	if [ -e /etc/debian_version ]; then ZSHDIR=$PREFIX/share/zsh/vendor-completions; else ZSHDIR=$PREFIX/share/zsh/site-functions; fi
 fi
 
-SERVICES='bailiff.service bailiff.socket bailiff-netlink.socket bailiff-allow-refresh.timer bailiff-metrics.timer bailiff-report-exec.socket
-	bailiff-report.service bailiff-report.socket bailiff-web.service bailiff-web.socket'
+# variables: prints what the list and the files in it say about the installation, as assignments for a shell.
+#   UNITS     all units but templates            ENABLED   those that a package enables and starts at once
+#   OPTIONAL  those that an administrator may enable
+#   SERVICES  what an upgrade restarts, if it runs: no templates, nothing that ends by itself, not what is in ENABLED
+#   USERS     system users, each with a group of its name
+#   FOLDERS   names below /var/lib and /run
+variables() {
+	UNITS='' ENABLED='' OPTIONAL='' SERVICES='' USERS='' FOLDERS=''
+	each examine
+	for v in UNITS ENABLED OPTIONAL SERVICES USERS FOLDERS; do
+		eval "echo \"$v='\${$v# }'\""
+	done
+}
 
-# each COMMAND: runs COMMAND MODE SOURCE DESTINATION for each line of the list.
+examine() { # MODE SOURCE DESTINATION STATE
+	unit=${3##*/}
+	case $3 in
+	"$UNITDIR"/*@.*) ;;
+	"$UNITDIR"/*)
+		UNITS="$UNITS $unit"
+		if [ "$4" = enable ]; then
+			ENABLED="$ENABLED $unit"
+		else
+			if grep -q '^\[Install\]' "$top/$2"; then OPTIONAL="$OPTIONAL $unit"; fi
+			case $unit in *.service)
+				if ! grep -q '^Type=oneshot' "$top/$2"; then SERVICES="$SERVICES $unit"; fi ;;
+			esac
+		fi ;;
+	"$SYSUSERSDIR"/*) USERS="$USERS $(words 's/^u \([^ ]*\) .*/\1/p' "$top/$2")"; return ;;
+	*) return ;;
+	esac
+	for f in $(words 's/^\(State\|Runtime\)Directory=//p; s|^ListenStream=/run/\([^/]*\)/.*|\1|p' "$top/$2"); do
+		case " $FOLDERS " in *" $f "*) ;; *) FOLDERS="$FOLDERS $f" ;; esac
+	done
+}
+
+words() { sed -n "$1" "$2" | tr '\n' ' ' | sed 's/ $//'; }
+
+# each COMMAND: runs COMMAND MODE SOURCE DESTINATION STATE for each line of the list.
 each() {
-	while read -r mode src dst; do
+	while read -r mode src dst state; do
 		case $mode in ''|\#*) continue ;; esac
 		eval "dst=\"$dst\"" # the list's own variables
-		"$1" "$mode" "$src" "$dst"
+		"$1" "$mode" "$src" "$dst" "$state"
 	done <"$list"
 }
 
@@ -81,9 +118,10 @@ do_install() {
 
 # Bans would outlive the daemon, so they are lifted in every firewall backend. What fails here must not stop the rest.
 do_remove() {
+	eval "$(variables)"
 	if [ -z "$DESTDIR" ]; then
 		# shellcheck disable=SC2086 # a list of words
-		if [ -d /run/systemd/system ]; then systemctl disable --now $SERVICES || :; fi
+		if [ -d /run/systemd/system ]; then systemctl disable --now $UNITS || :; fi
 		"$BINDIR/bailiff" firewall remove --stop || :
 	fi
 	each remove_one
@@ -92,8 +130,8 @@ do_remove() {
 	etc=/etc/systemd/system
 	rm -f $etc/bailiff-report.service.d/50-mail.conf $etc/bailiff.service.d/firewalld-only.conf
 	rmdir $etc/bailiff-report.service.d $etc/bailiff.service.d 2>/dev/null || :
-	rm -rf /run/bailiff /run/bailiff-report /run/bailiff-web
-	for u in bailiff bailiff-fetch bailiff-report bailiff-web; do
+	for f in $FOLDERS; do rm -rf "/run/$f"; done
+	for u in $USERS; do
 		userdel "$u" || :
 		groupdel "$u" 2>/dev/null || :
 	done
@@ -106,9 +144,11 @@ install) do_install ;;
 remove) do_remove ;;
 purge)
 	do_remove
-	rm -rf "$DESTDIR/etc/bailiff" "$DESTDIR/var/lib/bailiff" "$DESTDIR/var/lib/bailiff-allow" "$DESTDIR/var/lib/bailiff-report" ;;
+	rm -rf "$DESTDIR/etc/bailiff"
+	for f in $FOLDERS; do rm -rf "$DESTDIR/var/lib/$f" "$DESTDIR/var/lib/private/$f"; done ;;
+variables) variables ;;
 list) each print_one ;;
 *)
-	sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+	sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
 	exit 2 ;;
 esac

@@ -13,23 +13,23 @@ import (
 
 const top = "../.."
 
-type file struct{ mode, source, destination string }
-
-func list(t *testing.T) []file {
+func list(t *testing.T) []File {
 	t.Helper()
-	text, err := os.ReadFile("files")
+	l, err := Files("files")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var l []file
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] != "#" {
-			l = append(l, file{f[0], f[1], f[2]})
-		} else if len(f) > 0 && f[0] != "#" {
-			t.Errorf("not mode, source and destination: %q", line)
-		}
-	}
 	return l
+}
+
+// variables runs install.sh variables.
+func variables(t *testing.T) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "sh", "install.sh", "variables").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 // TestFiles holds the list of installed files against the tree: each source exists, and each unit file, manual page,
@@ -37,11 +37,11 @@ func list(t *testing.T) []file {
 func TestFiles(t *testing.T) {
 	var sources, destinations []string
 	for _, f := range list(t) {
-		if slices.Contains(sources, f.source) || slices.Contains(destinations, f.destination) {
-			t.Errorf("listed twice: %s, %s", f.source, f.destination)
+		if slices.Contains(sources, f.Source) || slices.Contains(destinations, f.Destination) {
+			t.Errorf("listed twice: %s, %s", f.Source, f.Destination)
 		}
-		sources, destinations = append(sources, f.source), append(destinations, f.destination)
-		of := f.source
+		sources, destinations = append(sources, f.Source), append(destinations, f.Destination)
+		of := f.Source
 		switch {
 		case strings.HasPrefix(of, "bin/man/"):
 			of = "units/man/" + strings.TrimPrefix(of, "bin/man/") + ".scd"
@@ -83,10 +83,10 @@ func TestFiles(t *testing.T) {
 func TestInstall(t *testing.T) {
 	tree, dest := t.TempDir(), t.TempDir()
 	for _, f := range list(t) {
-		from, to := filepath.Join(top, f.source), filepath.Join(tree, f.source)
+		from, to := filepath.Join(top, f.Source), filepath.Join(tree, f.Source)
 		text, err := os.ReadFile(from)
-		if strings.HasPrefix(f.source, "bin/") {
-			text, err = []byte(f.source), nil
+		if strings.HasPrefix(f.Source, "bin/") {
+			text, err = []byte(f.Source), nil
 		}
 		if err == nil {
 			err = os.MkdirAll(filepath.Dir(to), 0o755)
@@ -123,7 +123,7 @@ func TestInstall(t *testing.T) {
 	modes := make(map[string]string)
 	for i, d := range strings.Fields(run("list")) {
 		want = append(want, d)
-		modes[d] = list(t)[i].mode
+		modes[d] = list(t)[i].Mode
 	}
 	if got := walk(t, dest, modes); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
 		t.Errorf("installed:\n%s\nlisted:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -176,7 +176,86 @@ func walk(t *testing.T, root string, modes map[string]string) []string {
 	return l
 }
 
-// TestShell: the scripts are POSIX shell that shellcheck finds nothing in.
+// TestVariables holds what the packages' scripts are told against the unit files: one that is enabled is stopped and purged,
+// too; one that starts at boot, but not by default, is purged; users are those of sysusers.conf.
+func TestVariables(t *testing.T) {
+	v := make(map[string][]string)
+	for line := range strings.Lines(variables(t)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if !ok || len(value) < 2 || value[0] != '\'' || value[len(value)-1] != '\'' {
+			t.Fatalf("not an assignment: %q", line)
+		}
+		v[name] = strings.Fields(value[1 : len(value)-1])
+	}
+	if want := []string{"bailiff.socket", "bailiff.service"}; !slices.Equal(v["ENABLED"], want) {
+		t.Errorf("a package enables and starts %q; without a reason that is in this test it is %q", v["ENABLED"], want)
+	}
+	for _, f := range list(t) {
+		if !strings.HasPrefix(f.Destination, "${UNITDIR}/") || strings.Contains(f.Source, "@.") {
+			continue
+		}
+		unit := filepath.Base(f.Source)
+		text, err := os.ReadFile(filepath.Join(top, f.Source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		installable := strings.Contains(string(text), "\n[Install]\n")
+		if f.Enable && !installable {
+			t.Errorf("%s is to be enabled, but has no [Install]", unit)
+		}
+		once := strings.Contains(string(text), "\nType=oneshot\n")
+		for name, want := range map[string]bool{
+			"UNITS": true, "ENABLED": f.Enable, "OPTIONAL": installable && !f.Enable,
+			"SERVICES": strings.HasSuffix(unit, ".service") && !once && !f.Enable,
+		} {
+			if slices.Contains(v[name], unit) != want {
+				t.Errorf("%s: in %s is %t", unit, name, !want)
+			}
+		}
+		for _, key := range []string{"State", "Runtime"} {
+			if m := regexp.MustCompile(`(?m)^` + key + `Directory=(.*)$`).FindStringSubmatch(string(text)); m != nil && !slices.Contains(v["FOLDERS"], m[1]) {
+				t.Errorf("purge leaves %s's folder %s", unit, m[1])
+			}
+		}
+		if m := regexp.MustCompile(`(?m)^User=(bailiff.*)$`).FindStringSubmatch(string(text)); m != nil && !slices.Contains(v["USERS"], m[1]) {
+			t.Errorf("%s runs as %s, which no package creates", unit, m[1])
+		}
+	}
+	for _, unit := range slices.Concat(v["OPTIONAL"], v["SERVICES"], v["ENABLED"]) {
+		if !slices.Contains(v["UNITS"], unit) {
+			t.Errorf("%s is not stopped at removal", unit)
+		}
+	}
+}
+
+// TestNoUnitByName: scripts of packages name no unit but bailiff.service, whose configuration they check, and those of others.
+func TestNoUnitByName(t *testing.T) {
+	unit := regexp.MustCompile(`[a-z0-9@-]+\.(service|socket|timer)(\.d)?\b`)
+	for _, s := range scripts(t) {
+		text, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range unit.FindAllString(string(text), -1) {
+			if !strings.HasSuffix(name, ".d") && name != "bailiff.service" && name != "fail2ban.service" {
+				t.Errorf("%s names %s; see install.sh variables", s, name)
+			}
+		}
+	}
+}
+
+// scripts are those of the packages.
+func scripts(t *testing.T) []string {
+	t.Helper()
+	l, err := filepath.Glob("*/p*")
+	l = slices.DeleteFunc(l, func(s string) bool { return strings.HasPrefix(s, "dist/") })
+	if err != nil || len(l) < 9 {
+		t.Fatal(l, err)
+	}
+	return l
+}
+
+// TestShell: all scripts are POSIX shell that shellcheck finds nothing in, as packages have them.
 func TestShell(t *testing.T) {
 	if _, err := exec.LookPath("shellcheck"); err != nil {
 		if os.Getenv("CI") != "" {
@@ -184,19 +263,39 @@ func TestShell(t *testing.T) {
 		}
 		t.Skip(err)
 	}
-	scripts, err := filepath.Glob("*.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	more, err := filepath.Glob("deb/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range append(scripts, more...) {
-		if out, err := exec.CommandContext(t.Context(), "shellcheck", "-s", "sh", s).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", s, err, out)
+	dir, with := t.TempDir(), variables(t)
+	check := func(name, text string) {
+		t.Helper()
+		file := filepath.Join(dir, filepath.Base(name))
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
 		}
-		if out, err := exec.CommandContext(t.Context(), "dash", "-n", s).CombinedOutput(); err != nil {
+		// SC2016: a script writes a script. SC2034: not each one needs all variables. SC2086: some of them are lists.
+		for _, c := range [][]string{{"shellcheck", "-s", "sh", "-e", "SC2016,SC2034,SC2086", file}, {"dash", "-n", file}} {
+			if out, err := exec.CommandContext(t.Context(), c[0], c[1:]...).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", name, err, out)
+			}
+		}
+	}
+	for _, s := range scripts(t) {
+		text, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(s, Complete(string(text), with))
+	}
+	files, err := exec.CommandContext(t.Context(), "git", "-C", top, "ls-files", "*.sh", "*.bash", ".ci").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range strings.Fields(string(files)) {
+		text, err := os.ReadFile(filepath.Join(top, s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Ext(s) == ".sh" {
+			check(s, string(text))
+		} else if out, err := exec.CommandContext(t.Context(), "shellcheck", "-s", "bash", filepath.Join(top, s)).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", s, err, out)
 		}
 	}

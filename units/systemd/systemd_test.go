@@ -11,9 +11,18 @@ import (
 	"bailiff/units/configdir"
 )
 
-// units are the files that are installed.
-var units = []string{"bailiff.service", "bailiff.socket", "bailiff-allow-refresh.service", "bailiff-allow-refresh.timer", "bailiff-report.service", "bailiff-report.socket", "bailiff-netlink.service", "bailiff-netlink.socket", "bailiff-report-exec@.service", "bailiff-report-exec.socket", "bailiff-web.service", "bailiff-web.socket",
-	"bailiff-metrics.service", "bailiff-metrics.timer"}
+// units are the unit files of this folder.
+var units = func() []string {
+	var l []string
+	for _, kind := range []string{"*.service", "*.socket", "*.timer"} {
+		names, err := filepath.Glob(kind)
+		if err != nil || len(names) == 0 {
+			panic(kind)
+		}
+		l = append(l, names...)
+	}
+	return l
+}()
 
 // tool returns the path of one of systemd's programs. Without it the test is skipped, except in CI.
 func tool(t *testing.T, name string) string {

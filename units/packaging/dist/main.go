@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,9 +23,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"bailiff/units/changelog"
+	"bailiff/units/packaging"
 	"bailiff/units/version"
 )
 
@@ -48,6 +51,7 @@ type release struct {
 	date   time.Time // of the commit; of every file that is packed
 	commit string
 	suffix string // of the packages' version
+	nfpm   string // program that builds packages; empty: it is built from its module
 	key    string // of gpg, by which the package repository is signed; empty: it is not
 }
 
@@ -59,6 +63,7 @@ func main() {
 	formats := flag.String("formats", "deb,rpm,archlinux,tar,source", "build these only: a `LIST`")
 	key := flag.String("sign", "", "sign the package repository with this gpg `KEY`")
 	suffix := flag.String("suffix", "", "append `TEXT` to the packages' version, +git20261128 for instance")
+	nfpm := flag.String("nfpm", "", "use this `PROGRAM`; by default it is built from "+nfpmModule)
 	copyright := flag.Bool("copyright", false, "print units/packaging/copyright, as it should be, and build nothing")
 	flag.Parse()
 	if *copyright {
@@ -69,9 +74,10 @@ func main() {
 		exit(err)
 		return
 	}
+	syscall.Umask(0o022) // modes of what is packed
 	work, err := os.MkdirTemp("", "bailiff-dist-")
 	exit(err)
-	r := &release{ctx: ctx, work: work, suffix: *suffix, key: *key}
+	r := &release{ctx: ctx, work: work, suffix: *suffix, key: *key, nfpm: *nfpm}
 	r.out, err = filepath.Abs(*out)
 	if err == nil {
 		err = r.build(split(*only), split(*formats))
@@ -111,10 +117,8 @@ func (r *release) build(only, formats []string) error {
 	if err := r.manPages(pages); err != nil {
 		return err
 	}
-	var packager string
 	if slices.ContainsFunc(formats, func(f string) bool { return f == "deb" || f == "rpm" || f == "archlinux" }) {
-		var err error
-		if packager, err = r.nfpm(); err != nil {
+		if err := errors.Join(r.packager(), r.scripts()); err != nil {
 			return err
 		}
 	}
@@ -136,7 +140,7 @@ func (r *release) build(only, formats []string) error {
 			case "tar":
 				err = r.tarball(filepath.Base(tree), tree)
 			case "deb", "rpm", "archlinux":
-				err = r.pack(packager, f, a, tree)
+				err = r.pack(f, a, tree)
 			}
 			if err != nil {
 				return fmt.Errorf("%s for %s: %w", f, a.name, err)
@@ -225,7 +229,7 @@ func (r *release) tree(a arch, pages string) (string, error) {
 	if err := os.CopyFS(filepath.Join(bin, "man"), os.DirFS(pages)); err != nil {
 		return "", err
 	}
-	list, err := os.ReadFile("units/packaging/files")
+	list, err := packaging.Files("units/packaging/files")
 	if err != nil {
 		return "", err
 	}
@@ -233,9 +237,9 @@ func (r *release) tree(a arch, pages string) (string, error) {
 	for _, name := range []string{"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md"} {
 		copies[name] = name
 	}
-	for line := range strings.Lines(string(list)) {
-		if f := strings.Fields(line); len(f) == 3 && !strings.HasPrefix(f[1], "bin/") && f[0] != "#" {
-			copies[f[1]] = f[1]
+	for _, f := range list {
+		if !strings.HasPrefix(f.Source, "bin/") {
+			copies[f.Source] = f.Source
 		}
 	}
 	for from, to := range copies {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,21 +13,65 @@ import (
 	"text/template"
 	"time"
 
+	"bailiff/units/packaging"
 	"bailiff/units/version"
 )
 
 // nfpmModule builds deb, rpm and Arch packages from one description, without the distributions' tools.
 const nfpmModule = "github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2"
 
-func (r *release) nfpm() (string, error) {
+// packager builds nfpm.
+func (r *release) packager() error {
+	if r.nfpm != "" {
+		return nil
+	}
 	bin := filepath.Join(r.work, "tools")
 	cmd := r.command("go", "install", nfpmModule)
 	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=", "CGO_ENABLED=0")
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("go install %s: %w", nfpmModule, err)
+		return fmt.Errorf("go install %s: %w", nfpmModule, err)
 	}
-	return filepath.Join(bin, "nfpm"), nil
+	r.nfpm = filepath.Join(bin, "nfpm")
+	return nil
 }
+
+// scripts completes the packages' scripts by the names of units, users and folders, which install.sh finds in the list.
+func (r *release) scripts() error {
+	variables, err := r.output("sh", "units/packaging/install.sh", "variables")
+	if err != nil {
+		return err
+	}
+	l, err := filepath.Glob("units/packaging/*/p*")
+	if err != nil {
+		return err
+	}
+	for _, from := range l {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(r.work, "scripts", strings.TrimPrefix(from, "units/packaging/"))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(to, []byte(packaging.Complete(string(text), variables+"\n")), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// details are what differs between packages.
+type details struct {
+	Format, Arch, Version, Release, Maintainer, Time, License string
+	Scripts                                                   string // folder
+	Contents                                                  []content
+	Provides                                                  []string // rpm only
+	Changes                                                   string   // file of nfpm's format; rpm only
+}
+
+// A content is one of nfpm's: a file or a folder.
+type content struct{ Source, Destination, Type string }
 
 // description is nfpm's configuration: https://nfpm.goreleaser.com/configuration/
 var description = template.Must(template.New("nfpm.yaml").Parse(`
@@ -40,44 +85,54 @@ section: admin
 priority: optional
 maintainer: {{.Maintainer}}
 vendor: bailiff
-license: Apache-2.0
+license: "{{.License}}"
 mtime: {{.Time}}
+{{- with .Changes}}
+changelog: "{{.}}"{{end}}
 description: |
+{{- if eq .Format "archlinux"}}
+  Block attackers found in the systemd journal
+{{- else}}{{if eq .Format "deb"}}
   block attackers found in the systemd journal
+{{- end}}
   bailiff reads the systemd journal, recognizes failed logins and other attacks,
   and adds the offending addresses to firewalld, nftables or ipset. Every ban is
   backed by the journal entries that caused it. It replaces fail2ban on hosts
   that run systemd.
+{{- end}}
 contents:
-  - {src: "{{.Stage}}/usr", dst: /usr, type: tree}
   - {dst: /etc/bailiff, type: dir, file_info: {mode: 0755}}
+{{- range .Contents}}
+  - {src: "{{.Source}}", dst: "{{.Destination}}", type: "{{.Type}}"{{if eq .Type "dir"}}, file_info: {mode: 0755}{{end}}}{{end}}
 deb:
-  compression: zstd
+  compression: xz
 overrides:
   deb:
     depends: ["systemd | systemd-standalone-sysusers | systemd-sysusers", passwd]
     recommends: ["firewalld | ipset | nftables"]
     suggests: [default-mta | mail-transport-agent]
-    scripts: {postinstall: units/packaging/deb/postinst, preremove: units/packaging/deb/prerm, postremove: units/packaging/deb/postrm}
+    scripts: {postinstall: "{{.Scripts}}/deb/postinst", preremove: "{{.Scripts}}/deb/prerm", postremove: "{{.Scripts}}/deb/postrm"}
   rpm:
     depends: [systemd]
     recommends: ["(firewalld or ipset or nftables)"]
-    provides: [user(bailiff), user(bailiff-fetch), user(bailiff-report), user(bailiff-web), group(bailiff), group(bailiff-fetch), group(bailiff-report), group(bailiff-web)]
-    scripts: {postinstall: units/packaging/rpm/post, preremove: units/packaging/rpm/preun, postremove: units/packaging/rpm/postun}
+    suggests: [server(smtp)]
+    provides:{{range .Provides}}
+      - {{.}}{{end}}
+    scripts: {postinstall: "{{.Scripts}}/rpm/post", preremove: "{{.Scripts}}/rpm/preun", postremove: "{{.Scripts}}/rpm/postun"}
   archlinux:
     depends: [systemd]
-    scripts: {postinstall: units/packaging/arch/post_install, preremove: units/packaging/arch/pre_remove}
+    scripts: {postinstall: "{{.Scripts}}/arch/post_install", preremove: "{{.Scripts}}/arch/pre_remove", postremove: "{{.Scripts}}/arch/post_remove"}
 rpm:
   buildhost: localhost
   group: System Environment/Daemons
   summary: Block attackers found in the systemd journal
 archlinux:
   packager: {{.Maintainer}}
-  scripts: {postupgrade: units/packaging/arch/post_upgrade}
+  scripts: {postupgrade: "{{.Scripts}}/arch/post_upgrade"}
 `))
 
 // pack builds one package. Where the formats differ in folders, the installer is told.
-func (r *release) pack(nfpm, format string, a arch, tree string) error {
+func (r *release) pack(format string, a arch, tree string) error {
 	stage := filepath.Join(r.work, format+"-"+a.name)
 	dirs := []string{"DESTDIR=" + stage, "ZSHDIR=/usr/share/zsh/site-functions"}
 	name := ""
@@ -113,23 +168,64 @@ func (r *release) pack(nfpm, format string, a arch, tree string) error {
 	if a.goarm != "" {
 		goarch += a.goarm
 	}
-	var text bytes.Buffer
-	err := description.Execute(&text, map[string]string{
-		"Arch": goarch, "Version": number, "Release": rel, "Maintainer": maintainer, "Stage": stage, "Time": r.date.Format(time.RFC3339),
-	})
+	licence, err := allLicences()
 	if err != nil {
+		return err
+	}
+	files, err := contents(stage, format)
+	if err != nil {
+		return err
+	}
+	d := details{
+		Format: format, Arch: goarch, Version: number, Release: rel, Maintainer: maintainer, Time: r.date.Format(time.RFC3339), License: licence,
+		Scripts: filepath.Join(r.work, "scripts"), Contents: files,
+	}
+	if format == "rpm" {
+		if err := r.forRPM(&d); err != nil {
+			return err
+		}
+	}
+	var text bytes.Buffer
+	if err := description.Execute(&text, d); err != nil {
 		return err
 	}
 	file := filepath.Join(r.work, format+".yaml")
 	if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
 		return err
 	}
-	cmd = r.command(nfpm, "package", "-f", file, "-p", format, "-t", filepath.Join(r.out, name))
+	cmd = r.command(r.nfpm, "package", "-f", file, "-p", format, "-t", filepath.Join(r.out, name))
 	cmd.Env = append(os.Environ(), r.epoch())
 	if out, err := cmd.Output(); err != nil {
 		return fmt.Errorf("nfpm: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// contents lists what is staged, file by file: nfpm's "tree" keeps the folders' times, and lets an rpm own, and change the mode
+// of, folders that belong to other packages. Only those named after bailiff are ours.
+func contents(stage, format string) ([]content, error) {
+	var l []content
+	err := filepath.WalkDir(filepath.Join(stage, "usr"), func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		c := content{Source: p, Destination: strings.TrimPrefix(p, stage)}
+		switch {
+		case e.IsDir():
+			if !strings.Contains(c.Destination, "/bailiff") {
+				return nil
+			}
+			c.Source, c.Type = "", "dir"
+		case format != "rpm": // the only one that asks for types
+		case strings.HasPrefix(c.Destination, "/usr/share/licenses/"):
+			c.Type = "license"
+		case strings.HasPrefix(c.Destination, "/usr/share/doc/"), strings.HasPrefix(c.Destination, "/usr/share/man/"):
+			c.Type = "doc"
+		}
+		l = append(l, c)
+		return nil
+	})
+	return l, err
 }
 
 // documents compresses the manual pages and adds licence and changes, where each distribution has them.
