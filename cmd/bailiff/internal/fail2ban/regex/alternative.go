@@ -9,48 +9,35 @@ import (
 
 // dates and datesInBrackets match dates that fail2ban removes from a line before matching, so that expressions begin
 // with the blank after the date or contain []. In the journal's message the date is still there.
-var dates = func() *Node {
-	n, err := Parse(`(?:\d+/\d+/\d+ \d+:\d+:\d+|\d+-\d+-\d+T\d+:\S+|\d+-\d+-\d+ \d+:\S+|\[\d+-\d+-\d+ \d+:\S+\])`)
-	if err != nil {
-		panic(err)
-	}
-	return n
-}()
+var (
+	dates           = mustParse(`(?:\d+/\d+/\d+ \d+:\d+:\d+|\d+-\d+-\d+T\d+:\S+|\d+-\d+-\d+ \d+:\S+|\[\d+-\d+-\d+ \d+:\S+\])`)
+	datesInBrackets = mustParse(`(?:\d+/\w+/\d+:\d+:\d+:\d+ [+-]\d+|\w+ \w+ \d+ \d+:\d+:\d+(?:\.\d+)? \d+|\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?Z?)`)
+)
 
-var datesInBrackets = func() *Node {
-	n, err := Parse(`(?:\d+/\w+/\d+:\d+:\d+:\d+ [+-]\d+|\w+ \w+ \d+ \d+:\d+:\d+(?:\.\d+)? \d+|\d+-\d+-\d+[T ]\d+:\d+:\d+(?:[.,]\d+)?Z?)`)
+func mustParse(s string) *Node {
+	n, err := Parse(s)
 	if err != nil {
 		panic(err)
 	}
 	return n
-}()
+}
 
 // allowDates makes an expression match lines with the date, too.
 func allowDates(n *Node) *Node {
-	if len(n.subs) == 0 {
-		return n
-	}
-	c := *n
-	c.subs = nil
-	maybe := func(subs ...*Node) *Node {
-		return &Node{kind: kindRepeat, min: 0, max: 1, subs: []*Node{{kind: kindGroup, subs: []*Node{{kind: kindSequence, subs: subs}}}}}
-	}
-	for i := 0; i < len(n.subs); i++ {
-		s := n.subs[i]
-		c.subs = append(c.subs, allowDates(s))
-		if n.kind != kindSequence || i+1 == len(n.subs) {
-			continue
+	var subs []*Node
+	for i, s := range n.subs {
+		if n.kind == kindSequence && i > 0 {
+			switch last := n.subs[i-1]; {
+			case last.kind == kindBegin && (s.isBlank() || s.isLiteral(" ") || s.isClass(`\s`)):
+				subs = append(subs, maybe(dates, literal(' ')))
+				continue
+			case last.isLiteral("[") && s.isLiteral("]"):
+				subs = append(subs, maybe(datesInBrackets))
+			}
 		}
-		next := n.subs[i+1]
-		switch {
-		case s.kind == kindBegin && (blank(next) || next.kind == kindLiteral && next.r == ' ' || next.kind == kindClass && next.text == `\s`):
-			c.subs = append(c.subs, maybe(dates, &Node{kind: kindLiteral, r: ' '}))
-			i++
-		case s.kind == kindLiteral && s.r == '[' && next.kind == kindLiteral && next.r == ']':
-			c.subs = append(c.subs, maybe(datesInBrackets))
-		}
+		subs = append(subs, allowDates(s))
 	}
-	return &c
+	return n.with(subs...)
 }
 
 // spansLines reports whether an expression matches only texts with a newline.
@@ -63,7 +50,7 @@ func spansLines(n *Node) bool {
 	case kindRepeat:
 		return n.min > 0 && spansLines(n.subs[0])
 	case kindAlternatives:
-		return len(n.subs) > 0 && !slices.ContainsFunc(n.subs, func(s *Node) bool { return !spansLines(s) })
+		return !slices.ContainsFunc(n.subs, func(s *Node) bool { return !spansLines(s) })
 	case kindSequence, kindGroup, kindFlags:
 		return slices.ContainsFunc(n.subs, spansLines)
 	}
@@ -78,15 +65,8 @@ type alternative struct {
 
 // splitAlternatives returns the alternatives of an expression that consists of nothing else.
 func splitAlternatives(n *Node) []*Node {
-	switch {
-	case n.kind == kindAlternatives:
-		var l []*Node
-		for _, s := range n.subs {
-			l = append(l, splitAlternatives(s)...)
-		}
-		return l
-	case n.kind == kindSequence && len(n.subs) == 1 && n.subs[0].kind == kindAlternatives:
-		return splitAlternatives(n.subs[0])
+	if n.kind == kindAlternatives {
+		return n.subs
 	}
 	return []*Node{n}
 }
@@ -94,44 +74,34 @@ func splitAlternatives(n *Node) []*Node {
 // stripEnds removes ^, the prefix and $.
 func stripEnds(n *Node) alternative {
 	w := alternative{}
-	subs := flatten(n)
-	for len(subs) > 0 {
-		if s := subs[0]; s.kind == kindBegin || onlyPrefix(s) {
-			w.begins = true
-		} else if w.begins && blank(s) && s.min == 0 {
-			// white space before the message, which the journal's messages do not have
-		} else {
-			break
-		}
-		subs = subs[1:]
+	subs := n.flatten()
+	// Behind them may be white space, which the journal's messages do not begin with.
+	for len(subs) > 0 && (subs[0].kind == kindBegin || subs[0].isPrefix() || w.begins && subs[0].isBlank() && subs[0].min == 0) {
+		w.begins, subs = true, subs[1:]
 	}
 	for len(subs) > 0 && subs[len(subs)-1].kind == kindEnd {
 		w.ends, subs = true, subs[:len(subs)-1]
 	}
 	// (?i) at the beginning applies to all that follows, including the anchors.
-	if len(subs) == 1 && subs[0].kind == kindFlags && !w.ends && len(subs[0].subs) == 1 {
+	if len(subs) == 1 && subs[0].kind == kindFlags && !w.ends {
 		inner := stripEnds(subs[0].subs[0])
-		flags := *subs[0]
-		flags.subs = []*Node{inner.node}
-		return alternative{&Node{kind: kindSequence, subs: []*Node{&flags}}, w.begins || inner.begins, inner.ends}
+		return alternative{sequence(subs[0].with(inner.node)), w.begins || inner.begins, inner.ends}
 	}
-	// <HOST>(?:\s|$) only means that the address has ended.
-	if last := len(subs) - 1; last > 0 && !w.ends && subs[last-1].kind == kindHost && orEnd(subs[last]) {
-		subs = subs[:last]
+	last := len(subs) - 1
+	switch {
+	case last > 0 && !w.ends && subs[last-1].kind == kindHost && orEnd(subs[last]):
+		subs = subs[:last] // <HOST>(?:\s|$) only means that the address has ended
+	case last >= 0 && w.ends && subs[last].isBlank() && subs[last].min == 0:
+		subs = subs[:last] // it is allowed anyway
 	}
-	if w.ends && len(subs) > 0 {
-		if s := subs[len(subs)-1]; blank(s) && s.min == 0 {
-			subs = subs[:len(subs)-1] // it is allowed anyway
-		}
-	}
-	w.node = &Node{kind: kindSequence, subs: subs}
+	w.node = sequence(subs...)
 	return w
 }
 
 // withoutHead removes a spelled-out head of the line. expr is the expression that w was made of: if it has the prefix, there is
 // no such head.
 func (w alternative) withoutHead(expr *Node) alternative {
-	if rest, ok := cutHead(w.node); ok && !has(expr, kindPrefix) {
+	if rest := cutHead(w.node); rest != nil && !expr.has(kindPrefix) {
 		w.node, w.begins = rest, true
 	}
 	return w
@@ -139,155 +109,126 @@ func (w alternative) withoutHead(expr *Node) alternative {
 
 // orEnd reports whether n is the line's end or a single character.
 func orEnd(n *Node) bool {
-	for (n.kind == kindGroup && n.name == "" || n.kind == kindSequence) && len(n.subs) == 1 {
+	for n.kind == kindGroup && n.name == "" {
 		n = n.subs[0]
-	}
-	if n.kind != kindAlternatives {
-		return false
 	}
 	ends := false
 	for _, s := range n.subs {
-		for (s.kind == kindGroup || s.kind == kindSequence) && len(s.subs) == 1 {
+		for s.kind == kindGroup {
 			s = s.subs[0]
 		}
-		if ends = ends || s.kind == kindEnd; s.kind != kindEnd && s.kind != kindLiteral && s.kind != kindClass && s.kind != kindWordBoundary {
+		switch s.kind {
+		case kindEnd:
+			ends = true
+		case kindLiteral, kindClass, kindWordBoundary:
+		default:
 			return false
 		}
 	}
-	return ends
+	return ends && n.kind == kindAlternatives
 }
 
 // splitHosts splits alternatives that contain addresses in different places, as in IPv6:<IP6>|<IP4>: a pattern has only one.
-func splitHosts(list []*Node) ([]*Node, error) {
-	var out []*Node
+func splitHosts(list []*Node) (out []*Node, err error) {
 	for len(list) > 0 {
 		if len(out)+len(list) > 16 {
-			return nil, fmt.Errorf("has addresses in too many alternatives")
+			return nil, errors.New("has addresses in too many alternatives")
 		}
-		n := list[0]
-		list = list[1:]
-		if alternatives := splitHost(n); alternatives != nil {
-			list = append(alternatives, list...)
-			continue
+		if alternatives := splitHost(list[0]); alternatives != nil {
+			list = slices.Concat(alternatives, list[1:])
+		} else {
+			out, list = append(out, list[0]), list[1:]
 		}
-		out = append(out, n)
 	}
 	return out, nil
 }
 
 // splitHost splits the first alternatives of which more than one contains an address. It returns nil if there are none.
-func splitHost(n *Node) []*Node {
+func splitHost(n *Node) (out []*Node) {
 	if n.kind == kindAlternatives {
-		hosts := 0
-		for _, s := range n.subs {
-			if has(s, kindHost) {
-				hosts++
-			}
-		}
-		if hosts > 1 {
+		if bare := slices.DeleteFunc(slices.Clone(n.subs), func(s *Node) bool { return s.has(kindHost) }); len(bare)+1 < len(n.subs) {
 			return n.subs
 		}
 	}
 	for i, s := range n.subs {
-		alternatives := splitHost(s)
-		if alternatives == nil {
-			continue
+		for _, a := range splitHost(s) {
+			out = append(out, n.replacing(i, a))
 		}
-		var out []*Node
-		for _, w := range alternatives {
-			c := *n
-			c.subs = slices.Clone(n.subs)
-			c.subs[i] = w
-			out = append(out, &c)
+		if out != nil {
+			return out
 		}
-		return out
 	}
 	return nil
 }
 
-// cutHead removes the expression for host and identifier[pid] if it is spelled out instead of using
-// __prefix_line: everything up to "[digits]: ", also at the beginning of an optional group.
-func cutHead(n *Node) (*Node, bool) {
-	subs := flatten(n)
-	if len(subs) > 0 && (subs[0].kind == kindGroup || subs[0].kind == kindRepeat && subs[0].min == 0 && subs[0].max == 1) && !has(subs[0], kindHost) {
-		if inner, ok := cutHead(subs[0].subs[0]); ok {
-			return loosen(&Node{kind: kindSequence, subs: append([]*Node{inner}, subs[1:]...)}), true
+// cutHead removes the expression for host and identifier[pid] if it is spelled out instead of using __prefix_line: everything
+// up to "[digits]: ", also at the beginning of an optional group. It returns nil if there is none.
+func cutHead(n *Node) *Node {
+	subs := n.flatten()
+	if len(subs) > 0 && (subs[0].kind == kindGroup || subs[0].isOptional()) && !subs[0].has(kindHost) {
+		if inner := cutHead(subs[0].subs[0]); inner != nil {
+			return loosen(sequence(append([]*Node{inner}, subs[1:]...)...))
 		}
 	}
-	lit := func(i int, r rune) bool { return i < len(subs) && subs[i].kind == kindLiteral && subs[i].r == r }
-	for i := range min(len(subs), 40) {
-		if !lit(i, '[') || i+1 >= len(subs) || subs[i+1].kind != kindRepeat || subs[i+1].subs[0].text != `\d` && subs[i+1].subs[0].text != "[0-9]" || !lit(i+2, ']') || !lit(i+3, ':') {
+	for i := range min(len(subs)-3, 40) {
+		if !subs[i].isLiteral("[") || !subs[i+1].isDigits() || !subs[i+2].isLiteral("]") || !subs[i+3].isLiteral(":") {
 			continue
 		}
 		i += 4
-		if lit(i, ' ') || i < len(subs) && (blank(subs[i]) || subs[i].text == `\s`) {
+		if i < len(subs) && (subs[i].isLiteral(" ") || subs[i].isBlank() || subs[i].isClass(`\s`)) {
 			i++
 		}
-		if slices.ContainsFunc(subs[:i], func(s *Node) bool { return has(s, kindHost) }) {
-			return nil, false
+		if slices.ContainsFunc(subs[:i], func(s *Node) bool { return s.has(kindHost) }) {
+			return nil
 		}
-		return loosen(&Node{kind: kindSequence, subs: subs[i:]}), true
+		return loosen(sequence(subs[i:]...))
 	}
-	return nil, false
+	return nil
 }
 
 // loosen makes white space at the beginning optional, which separated the head from the message.
 func loosen(n *Node) *Node {
 	switch {
-	case blank(n):
+	case n.isBlank():
 		c := *n
 		c.min = 0
 		return &c
+	case n.kind == kindGroup || n.kind == kindRepeat:
+		return n.with(loosen(n.subs[0]))
 	case n.kind == kindSequence:
-		c := *n
-		c.subs = slices.Clone(n.subs)
-		for i, s := range c.subs {
-			c.subs[i] = loosen(s)
-			if s.kind != kindRepeat || s.min > 0 && !blank(s) {
+		for i, s := range n.subs {
+			n = n.replacing(i, loosen(s))
+			if s.kind != kindRepeat || s.min > 0 && !s.isBlank() {
 				break
 			}
 		}
-		return &c
-	case n.kind == kindGroup || n.kind == kindRepeat:
-		c := *n
-		c.subs = []*Node{loosen(n.subs[0])}
-		return &c
 	}
 	return n
 }
 
 // combine replaces <F-CONTENT> in a prefregex with a failregex.
 func combine(pre *Node, w alternative) (*Node, error) {
-	var subs []*Node
+	content := sequence(w.node)
 	if !w.begins {
-		subs = append(subs, anything(0))
+		content.subs = append([]*Node{anything()}, content.subs...)
 	}
-	subs = append(subs, w.node)
 	if !w.ends {
-		subs = append(subs, anything(0))
+		content.subs = append(content.subs, anything())
 	}
-	content := &Node{kind: kindSequence, subs: subs}
 	found := 0
-	host := has(w.node, kindHost)
-	var replace func(n *Node) *Node
-	replace = func(n *Node) *Node {
-		if n.kind == kindGroup && n.name == "F-CONTENT" {
+	host := w.node.has(kindHost)
+	n := pre.rewrite(func(c *Node) *Node {
+		switch {
+		case c.kind == kindGroup && c.name == "F-CONTENT":
 			found++
 			return content
-		}
-		c := *n
-		if n.kind == kindHost && host { // the failregex's address has precedence
+		case c.kind == kindHost && host: // the failregex's address has precedence
 			c.name = "other"
 		}
-		c.subs = nil
-		for _, s := range n.subs {
-			c.subs = append(c.subs, replace(s))
-		}
-		return &c
-	}
-	n := replace(pre)
+		return nil
+	})
 	if found != 1 {
-		return nil, fmt.Errorf("is combined with a prefregex that does not have exactly one <F-CONTENT>")
+		return nil, errors.New("is combined with a prefregex that does not have exactly one <F-CONTENT>")
 	}
 	return n, nil
 }
@@ -295,68 +236,99 @@ func combine(pre *Node, w alternative) (*Node, error) {
 var errLookaround = errors.New("has a lookahead or lookbehind ((?!…), (?=…)), which RE2 does not support")
 
 // patterns writes an alternative as patterns: exceptions for each (?!…), then the pattern itself.
-func (w alternative) patterns(name string, f strictness) ([]Pattern, error) {
+func (w alternative) patterns(name string, f strictness) (out []Pattern, err error) {
 	kind := "failure"
 	switch {
-	case hasGroup(w.node, "F-NOFAIL"):
+	case w.node.hasGroup("F-NOFAIL"):
 		kind = "context"
-		if underAlt(w.node, "F-NOFAIL", false) {
-			return nil, fmt.Errorf("is a failure only in some of its alternatives (<F-NOFAIL>)")
+		if w.node.any(func(n *Node) bool { return n.kind == kindAlternatives && n.hasGroup("F-NOFAIL") }) {
+			return nil, errors.New("is a failure only in some of its alternatives (<F-NOFAIL>)")
 		}
-	case hasGroup(w.node, "F-MLFGAINED"):
+	case w.node.hasGroup("F-MLFGAINED"):
 		kind = "success"
 	}
-	if !has(w.node, kindHost) && !strings.HasPrefix(name, "ignoreregex") && kind == "failure" && !w.joined() {
-		return nil, fmt.Errorf("takes no address: it has neither <HOST> nor <ADDR>")
+	// The lines of a connection need no address: others may contain it.
+	joined := w.node.hasGroup("F-MLFID") || w.node.hasGroup("F-MLFFORGET")
+	if !w.node.has(kindHost) && !strings.HasPrefix(name, "ignoreregex") && kind == "failure" && !joined {
+		return nil, errors.New("takes no address: it has neither <HOST> nor <ADDR>")
 	}
-	if f.daemonTail && !has(w.node, kindLookaround) {
-		return nil, fmt.Errorf("has no lookahead")
+	if f.daemonTail && !w.node.has(kindLookaround) {
+		return nil, errors.New("has no lookahead")
 	}
-	var out []Pattern
 	n := w.node
 	for i := 1; ; i++ {
 		guard, rest := cutLook(n)
 		if guard == nil {
 			break
 		}
-		if has(guard, kindLookaround) || i > 8 {
+		if guard.has(kindLookaround) || i > 8 {
 			return nil, errLookaround
 		}
-		if kind == "context" || kind == "success" {
-			return nil, fmt.Errorf("has a lookahead ((?!…)) in a line that is not a failure")
+		if kind != "failure" {
+			return nil, errors.New("has a lookahead ((?!…)) in a line that is not a failure")
 		}
-		g, err := alternative{guard, w.begins, false}.pattern(fmt.Sprintf("%s-except-%d", name, i), "context", strictness{daemonTail: f.daemonTail, noTemplate: f.noTemplate, ipv4Only: f.ipv4Only})
+		exception := f
+		exception.once = false
+		g, err := alternative{guard, w.begins, false}.pattern(fmt.Sprintf("%s-except-%d", name, i), "context", exception)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, g)
 		n = rest
 	}
-	if has(n, kindLookaround) {
+	if n.has(kindLookaround) {
 		return nil, errLookaround
 	}
-	subs := flatten(n)
+	subs := n.flatten()
 	for f.once && len(subs) > 0 && subs[len(subs)-1].kind == kindWordBoundary { // an address ends there anyway
 		subs = subs[:len(subs)-1]
 	}
-	if last := len(subs) - 1; last > 0 && isAnything(subs[last]) && subs[last-1].kind == kindHost {
+	if last := len(subs) - 1; last > 0 && subs[last].isAnything() && subs[last-1].kind == kindHost {
 		subs, w.ends = subs[:last], false
 	}
+	port := false
 	if i := slices.IndexFunc(subs, func(s *Node) bool { return s.kind == kindHost }); f.once && i >= 0 && i+1 < len(subs) && optionalPort(subs[i+1]) {
 		subs = slices.Delete(slices.Clone(subs), i+1, i+2) // another pattern matches it with a port
-		f.port = true
+		port = true
 	}
-	n = &Node{kind: kindSequence, subs: subs}
-	p, err := alternative{n, w.begins, w.ends}.pattern(name, kind, f)
+	w.node = sequence(subs...)
+	p, err := w.pattern(name, kind, f)
 	if err != nil {
 		return nil, err
 	}
 	out = append(out, p)
-	if f.once && (f.port || !w.ends && len(subs) > 0 && subs[len(subs)-1].kind == kindHost) { // 192.0.2.1:25 and [2001:db8::1]:25
+	if f.once && (port || !w.ends && len(subs) > 0 && subs[len(subs)-1].kind == kindHost) { // 192.0.2.1:25 and [2001:db8::1]:25
 		f.peer = true
-		if p, err = (alternative{n, w.begins, w.ends}).pattern(name+"-port", kind, f); err == nil {
+		if p, err = w.pattern(name+"-port", kind, f); err == nil {
 			out = append(out, p)
 		}
 	}
 	return out, nil
+}
+
+// cutLook finds the first (?!…) outside of repetitions. guard matches lines that contain what the lookahead forbids, rest
+// is the expression without it. RE2 has no lookahead, but a pattern of kind context before the other one has the same
+// effect.
+func cutLook(n *Node) (guard, rest *Node) {
+	switch n.kind {
+	case kindLookaround:
+		if n.text == "!" {
+			return n.subs[0], sequence()
+		}
+	case kindSequence, kindAlternatives, kindGroup, kindFlags:
+		for i, s := range n.subs {
+			g, r := cutLook(s)
+			if g == nil {
+				continue
+			}
+			switch n.kind {
+			case kindSequence:
+				g = n.with(append(slices.Clone(n.subs[:i]), g)...)
+			case kindGroup, kindFlags:
+				g = n.with(g)
+			}
+			return g, n.replacing(i, r)
+		}
+	}
+	return nil, nil
 }

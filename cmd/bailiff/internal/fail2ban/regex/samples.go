@@ -72,7 +72,7 @@ func (g *sampler) write(n *Node) {
 			// the loader's tests insert forged text here, so it must not be empty
 			g.b.WriteString([]string{"some text", " text ", ", text"}[g.pick(3)])
 			return
-		} else if s.kind == kindClass && s.text == `\s` {
+		} else if s.isClass(`\s`) {
 			times = max(times, min(1, n.max&1)) // one blank, as daemons write
 		} else if s.kind == kindClass && n.max < 0 {
 			times = max(times, 3)

@@ -6,93 +6,88 @@ import (
 	"strings"
 )
 
-// template writes an expression as a template if that is possible: literals, alternatives, and fields that have a
-// class.
-func template(n *Node, f strictness) (string, bool) {
-	t := &templateWriter{strictness: f}
-	s, ok := t.write(n, 0)
-	if !ok || s == "" || len(s) > maxRegexOut || t.texts > 8 {
-		return "", false
+// template writes an expression as a template: literals, alternatives, and fields that have a class. It returns "" if that is
+// not possible.
+func template(n *Node, f strictness) string {
+	t := &templateWriter{strictness: f, names: names{}}
+	s := t.write(n, 0)
+	if t.failed || len(s) > maxRegexOut || t.texts > 8 {
+		return ""
 	}
-	return s, true
+	return s
 }
 
 type templateWriter struct {
 	strictness
-	names map[string]bool
-	texts int
-	after bool // the address is written
+	names
+	texts  int
+	after  bool // the address is written
+	failed bool // a template cannot say it
 }
+
+func (t *templateWriter) fail() string { t.failed = true; return "" }
+
+// names are the captures that have been written: each may stand in a pattern once.
+type names map[string]bool
 
 // free reports whether a capture has not been used yet, and marks it as used.
-func (t *templateWriter) free(name string) bool {
-	if t.names[name] {
-		return false
-	}
-	if t.names == nil {
-		t.names = make(map[string]bool)
-	}
-	t.names[name] = true
-	return true
+func (m names) free(name string) bool {
+	used := m[name]
+	m[name] = true
+	return !used
 }
 
-// field returns the template class for a repetition, and whether the repetition may be empty.
-func field(n *Node) (class string, empty, ok bool) {
-	if n.kind != kindRepeat || n.max >= 0 || n.min > 1 {
-		return "", false, false
+// field returns the template class for a repetition, "" if there is none, and whether the repetition may be empty. If the text
+// before the address must be unique in the line, other fields may match more than the expression's, since they cannot move the
+// address: [^']* becomes any text, \s+ a blank.
+func (t *templateWriter) field(n *Node) (class string, empty bool) {
+	if n.kind != kindRepeat {
+		return "", false
 	}
-	switch s := n.subs[0]; {
-	case s.kind == kindAny:
-		return "text", false, true // includes the empty text
-	case s.kind != kindClass:
-	case s.text == `\S`:
-		return "word", n.min == 0, true
-	case s.text == `\d` || s.text == "[0-9]":
-		return "num", n.min == 0, true
-	case s.text == `\w`:
-		return "token", n.min == 0, true
-	case s.text == `[\w\-]` || s.text == `[\w-]`:
-		return "token", n.min == 0, true
+	s, empty := n.subs[0], n.min == 0
+	if n.max < 0 && n.min <= 1 {
+		switch {
+		case s.kind == kindAny:
+			return "text", false // includes the empty text
+		case s.isClass(`\S`):
+			return "word", empty
+		case s.isClass(`\d`, "[0-9]"):
+			return "num", empty
+		case s.isClass(`\w`, `[\w\-]`, `[\w-]`):
+			return "token", empty
+		}
 	}
-	return "", false, false
-}
-
-// field returns the template class for a repetition. If the text before the address must be unique in the line, other
-// fields may match more than the expression's, since they cannot move the address: [^']* becomes any text, \s+ a blank.
-func (t *templateWriter) field(n *Node) (class string, empty, ok bool) {
-	if class, empty, ok = field(n); ok || !t.once || n.kind != kindRepeat || n.subs[0].kind != kindClass {
-		return class, empty, ok
+	if !t.once || s.kind != kindClass || n.max == 0 || n.max == 1 && s.text != `\s` {
+		return "", false
 	}
-	re, err := regexp.Compile(`\A(?:` + n.subs[0].text + `)\z`)
-	switch {
-	case err != nil:
-	case n.subs[0].text == `\s`:
-		return "blank", n.min == 0, n.max != 0
-	case n.max >= 0 && n.max < 2:
-	case re.MatchString(" ") && re.MatchString("a"):
-		return "text", false, true
-	case !re.MatchString(" ") && !re.MatchString("a") && re.MatchString("7"):
-		return "num", n.min == 0, true
-	case !re.MatchString(" ") && re.MatchString("a"):
-		return "word", n.min == 0, true
+	re := regexp.MustCompile(`\A(?:` + s.text + `)\z`)
+	switch blank, letter := re.MatchString(" "), re.MatchString("a"); {
+	case s.text == `\s`:
+		return "blank", empty
+	case blank && letter:
+		return "text", false
+	case !blank && !letter && re.MatchString("7"):
+		return "num", empty
+	case !blank && letter:
+		return "word", empty
 	}
-	return "", false, false
+	return "", false
 }
 
 // portAt returns how many nodes at the beginning of a sequence are a colon and a port. A fixed port counts as any port.
 func portAt(subs []*Node) int {
-	if len(subs) < 2 || subs[0].kind != kindLiteral || subs[0].r != ':' {
+	if len(subs) < 2 || !subs[0].isLiteral(":") {
 		return 0
 	}
 	n := subs[1]
 	if n.kind == kindGroup && (n.name == "" || n.name == "F-PORT") {
 		n = n.subs[0]
 	}
-	if digits(n) {
+	if n.isDigits() {
 		return 2
 	}
 	i := 1
-	for i < len(subs) && subs[i].kind == kindLiteral && subs[i].r >= '0' && subs[i].r <= '9' {
+	for i < len(subs) && subs[i].isLiteral("0123456789") {
 		i++
 	}
 	if i == 1 {
@@ -101,204 +96,175 @@ func portAt(subs []*Node) int {
 	return i
 }
 
-func (t *templateWriter) write(n *Node, depth int) (string, bool) {
-	if depth > 14 {
-		return "", false
+func (t *templateWriter) write(n *Node, depth int) string {
+	if depth > 14 || t.failed {
+		return t.fail()
 	}
 	switch n.kind {
 	case kindLiteral:
-		return escapeTemplate(n.r)
+		return t.literal(n.r)
 	case kindPrefix:
-		return "", true
+		return ""
 	case kindHost:
-		if n.name == "other" {
-			return "<ip>", true
-		}
-		if n.name != "HOST" && n.name != "ADDR" || !t.free("addr") {
-			return "", false
+		switch {
+		case n.name == "other":
+			return "<ip>"
+		case n.name != "HOST" && n.name != "ADDR" || !t.free("addr"):
+			return t.fail()
 		}
 		t.after = true
-		if t.peer {
-			return "<once:peer>", true
+		switch {
+		case t.peer:
+			return "<once:peer>"
+		case t.once:
+			return "<once:addr>"
 		}
-		if t.once {
-			return "<once:addr>", true
-		}
-		return "<addr>", true
+		return "<addr>"
 	case kindClass:
 		if n.text == `\s` && t.once {
-			return " ", true
+			return " "
 		}
-		if l, ok := members(n.text); ok {
-			return "{" + strings.Join(l, "|") + "}", true
-		}
-		return "", false
+		return t.members(n.text)
 	case kindWordBoundary:
-		return "", t.once
+		if t.once {
+			return ""
+		}
 	case kindFlags:
 		if n.text == "" {
 			return t.write(n.subs[0], depth+1)
 		}
-		return "", false
 	case kindSequence:
-		var b strings.Builder
-		skip := 0
-		for i, s := range n.subs {
-			if skip > 0 {
-				skip--
-				continue
-			}
-			text, ok := t.write(s, depth+1)
-			if !ok {
-				return "", false
-			}
-			if port := portAt(n.subs[i+1:]); s.kind == kindHost && t.once && text != "<ip>" && port > 0 && t.free("port") {
-				b.WriteString("<once:peer>") // 192.0.2.1:25 and [2001:db8::1]:25
-				skip = port
-				continue
-			}
-			// fail2ban also accepts [192.0.2.1] as an address
-			if s.kind == kindHost && !t.once && s.name != "other" && !bracketed(n.subs, i) {
-				text = `{[<addr>]|<addr>}`
-			}
-			b.WriteString(text)
-		}
-		return b.String(), true
+		return t.sequence(n, depth)
 	case kindAlternatives:
 		var l []string
 		for _, s := range n.subs {
-			text, ok := t.write(s, depth+1)
-			if !ok {
-				return "", false
-			}
-			l = append(l, text)
+			l = append(l, t.write(s, depth+1))
 		}
-		return "{" + strings.Join(l, "|") + "}", true
+		return "{" + strings.Join(l, "|") + "}"
 	case kindGroup:
-		inner := n.subs[0]
-		for inner.kind == kindSequence && len(inner.subs) == 1 {
-			inner = inner.subs[0]
-		}
-		switch c := capture(n.name); c {
-		case "":
-			return t.write(n.subs[0], depth)
-		case "id":
-			if onlyPrefix(n) {
-				return "", true
-			}
-			return "", false
-		case "port":
-			if digits(inner) && inner.min > 0 && t.free("port") {
-				return "<port>", true
-			}
-			return "", false
-		case "user":
-			class, empty, ok := t.field(inner)
-			if class == "blank" {
-				ok = false
-			}
-			if !ok { // \S+|.*? matches anything
-				if inner.kind != kindAlternatives || !slices.ContainsFunc(inner.subs, func(s *Node) bool {
-					for s.kind == kindSequence && len(s.subs) == 1 {
-						s = s.subs[0]
-					}
-					c, _, ok := field(s)
-					return ok && c == "text"
-				}) {
-					return t.write(n.subs[0], depth)
-				}
-				class = "text"
-			}
-			if !t.free("user") {
-				return t.write(n.subs[0], depth)
-			}
-			s := "<user:" + class + ">"
-			if class == "text" && t.daemonTail && t.after {
-				s = "<trusted>"
-			} else if class == "text" {
-				s = "<user>"
-				t.texts++
-			}
-			if empty {
-				s = "{" + s + "}?"
-			}
-			return s, true
-		}
+		return t.group(n, depth)
 	case kindRepeat:
-		if class, empty, ok := t.field(n); ok {
-			if class == "text" {
-				t.texts++
-				if t.daemonTail && t.after {
-					class = "trusted"
-				}
-			}
-			if class == "blank" {
-				if empty {
-					return "{ }?", true
-				}
-				return " ", true
-			}
-			if empty {
-				return "{<" + class + ">}?", true
-			}
-			return "<" + class + ">", true
-		}
-		text, ok := t.write(n.subs[0], depth+1)
-		switch {
-		case !ok || n.lazy && n.max != 1:
-		case n.min == 0 && n.max == 1:
-			if text == "" {
-				return "", true
-			}
-			// {a|b}? reads well; anything else needs its own braces
-			if n.subs[0].kind == kindAlternatives && len(n.subs) == 1 || strings.HasPrefix(text, "{") && strings.IndexByte(text, '}') == len(text)-1 && !strings.Contains(text, `\`) {
-				return text + "?", true
-			}
-			return "{" + text + "}?", true
-		case n.min == n.max && n.min <= 4 && n.subs[0].kind == kindLiteral:
-			return strings.Repeat(text, n.min), true
-		}
+		return t.repeat(n, depth)
 	}
-	return "", false
+	return t.fail()
+}
+
+func (t *templateWriter) sequence(n *Node, depth int) string {
+	var b strings.Builder
+	for i := 0; i < len(n.subs); i++ {
+		s := n.subs[i]
+		text := t.write(s, depth+1)
+		if s.kind == kindHost && s.name != "other" {
+			if port := portAt(n.subs[i+1:]); t.once && port > 0 && t.free("port") {
+				text = "<once:peer>" // 192.0.2.1:25 and [2001:db8::1]:25
+				i += port
+			} else if !t.once && !bracketed(n.subs, i) {
+				text = `{[<addr>]|<addr>}` // fail2ban also accepts [192.0.2.1] as an address
+			}
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}
+
+func (t *templateWriter) group(n *Node, depth int) string {
+	inner := n.subs[0]
+	switch capture(n.name) {
+	case "id":
+		if n.isPrefix() {
+			return ""
+		}
+		return t.fail()
+	case "port":
+		if inner.isDigits() && inner.min > 0 && t.free("port") {
+			return "<port>"
+		}
+		return t.fail()
+	case "user":
+		class, empty := t.field(inner)
+		if inner.kind == kindAlternatives && slices.ContainsFunc(inner.subs, func(s *Node) bool { return s.isAnything() }) {
+			class = "text" // \S+|.*? matches anything
+		}
+		if class == "" || class == "blank" || !t.free("user") {
+			break
+		}
+		s := "<user:" + class + ">"
+		if class == "text" && t.daemonTail && t.after {
+			s = "<trusted>"
+		} else if class == "text" {
+			s = "<user>"
+			t.texts++
+		}
+		return optional(s, empty)
+	}
+	return t.write(inner, depth)
+}
+
+func (t *templateWriter) repeat(n *Node, depth int) string {
+	switch class, empty := t.field(n); class {
+	case "":
+	case "blank":
+		return optional(" ", empty)
+	case "text":
+		t.texts++
+		if t.daemonTail && t.after {
+			return "<trusted>"
+		}
+		fallthrough
+	default:
+		return optional("<"+class+">", empty)
+	}
+	text := t.write(n.subs[0], depth+1)
+	switch {
+	case n.lazy && n.max != 1:
+	case n.isOptional() && text == "":
+		return ""
+	case n.isOptional() && strings.HasPrefix(text, "{") && strings.IndexByte(text, '}') == len(text)-1 && !strings.Contains(text, `\`):
+		return text + "?" // {a|b}? reads well; anything else needs its own braces
+	case n.isOptional():
+		return optional(text, true)
+	case n.min == n.max && n.min <= 4 && n.subs[0].kind == kindLiteral:
+		return strings.Repeat(text, n.min)
+	}
+	return t.fail()
+}
+
+// optional puts a part of a template into braces that say so, if it is.
+func optional(s string, is bool) string {
+	if is {
+		return "{" + s + "}?"
+	}
+	return s
 }
 
 // bracketed reports whether the character next to an address rules out brackets around it.
 func bracketed(subs []*Node, i int) bool {
-	if i > 0 && subs[i-1].kind == kindLiteral && strings.ContainsRune("[('\"<=/", subs[i-1].r) {
-		return true
-	}
-	return i+1 < len(subs) && subs[i+1].kind == kindLiteral && strings.ContainsRune("])'\">", subs[i+1].r)
+	return i > 0 && subs[i-1].isLiteral("[('\"<=/") || i+1 < len(subs) && subs[i+1].isLiteral("])'\">")
 }
 
-func escapeTemplate(r rune) (string, bool) {
+func (t *templateWriter) literal(r rune) string {
 	switch {
-	case strings.ContainsRune(`<>{}|\`, r):
-		return `\` + string(r), true
-	case r == '?':
-		return `\?`, true
+	case strings.ContainsRune(`<>{}|\?`, r):
+		return `\` + string(r)
 	case r == 0 || r == '\n' || r == '\r' || r == '\t':
-		return "", false
+		return t.fail()
 	}
-	return string(r), true
+	return string(r)
 }
 
 // members lists the characters of a small class: [Ii], [45].
-func members(class string) ([]string, bool) {
+func (t *templateWriter) members(class string) string {
 	inner, ok := strings.CutPrefix(class, "[")
-	if !ok || strings.HasPrefix(inner, "^") {
-		return nil, false
-	}
 	inner = strings.TrimSuffix(inner, "]")
-	if len(inner) < 1 || len(inner) > 6 || strings.ContainsAny(inner, `-\[]`) {
-		return nil, false
+	if !ok || len(inner) > 6 || strings.ContainsAny(inner, `^-\[]`) {
+		return t.fail()
 	}
 	var l []string
 	for _, r := range inner {
-		s, ok := escapeTemplate(r)
-		if !ok {
-			return nil, false
-		}
-		l = append(l, s)
+		l = append(l, t.literal(r))
 	}
-	return l, len(l) > 1
+	if len(l) < 2 {
+		return t.fail()
+	}
+	return "{" + strings.Join(l, "|") + "}"
 }

@@ -1,6 +1,7 @@
 package regex
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,6 @@ type strictness struct {
 	noTemplate bool // a regular expression, even if a template is possible
 	ipv4Only   bool // IPv4 addresses only
 	once       bool // the text before the address must be unique in the line
-	port       bool // with once: a port may follow the address
 	peer       bool // with once: a port follows the address
 }
 
@@ -47,13 +47,13 @@ type Variants struct {
 func NewVariants(n, pre *Node, name string) (*Variants, error) {
 	n = allowDates(n)
 	if spansLines(n) {
-		return nil, fmt.Errorf("spans several lines (\\n): lines are matched one by one and correlated by process or ID")
+		return nil, errors.New("spans several lines (\\n): lines are matched one by one and correlated by process or ID")
 	}
-	var alternatives []alternative
 	single, err := splitHosts(splitAlternatives(n))
 	if err != nil {
 		return nil, err
 	}
+	var alternatives []alternative
 	for _, alt := range single {
 		w := stripEnds(alt)
 		if pre != nil {
@@ -67,58 +67,71 @@ func NewVariants(n, pre *Node, name string) (*Variants, error) {
 	}
 	a := &Variants{Open: slices.ContainsFunc(alternatives, func(w alternative) bool { return !w.begins || !w.ends })}
 	tried := make(map[string]bool)
-	var last error
+	var first error // of the most faithful variant
 	for _, f := range []strictness{{}, {daemonTail: true}, {noTemplate: true}, {noTemplate: true, ipv4Only: true}, {once: true}} {
-		var ps []Pattern
-		var key strings.Builder
-		var changes []string
-		if f.ipv4Only {
-			changes = append(changes, "it matches IPv4 addresses alone, since an IPv6 address could not be told from the text after it")
+		ps, err := variant(alternatives, name, f)
+		if err != nil {
+			if f.once {
+				a.NotOnce = err.Error()
+			} else if first == nil {
+				first = err
+			}
+			continue
 		}
-		for i, w := range alternatives {
-			id := name
-			if len(alternatives) > 1 {
-				id = fmt.Sprintf("%s-%d", name, i+1)
+		var key strings.Builder
+		for _, p := range ps {
+			key.WriteString(p.Kind + "\x00" + p.Text + "\x00" + p.Regexp + "\x00")
+		}
+		if !tried[key.String()] {
+			tried[key.String()] = true
+			a.Patterns = append(a.Patterns, ps)
+		}
+	}
+	if len(a.Patterns) == 0 {
+		return nil, first
+	}
+	return a, nil
+}
+
+// variant writes the alternatives of an expression in one way. The last pattern says how it differs from the expression.
+func variant(alternatives []alternative, name string, f strictness) (ps []Pattern, err error) {
+	var changes []string
+	change := func(why string) {
+		if !slices.Contains(changes, why) {
+			changes = append(changes, why)
+		}
+	}
+	if f.ipv4Only {
+		change("it matches IPv4 addresses alone, since an IPv6 address could not be told from the text after it")
+	}
+	for i, w := range alternatives {
+		id := name
+		if len(alternatives) > 1 {
+			id = fmt.Sprintf("%s-%d", name, i+1)
+		}
+		more, err := w.patterns(id, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range more {
+			if p.Once != "" {
+				change(fmt.Sprintf("a line in which %q stands more than once does not match, because it is unclear which address is the daemon's", p.Once))
 			}
-			more, err := w.patterns(id, f)
-			if err != nil {
-				if f.once {
-					a.NotOnce = err.Error()
-				} else if last == nil { // of the most faithful variant
-					last = err
-				}
-				ps = nil
-				break
-			}
-			for _, p := range more {
-				key.WriteString(p.Kind + "\x00" + p.Text + "\x00" + p.Regexp + "\x00")
-				if why := fmt.Sprintf("a line in which %q stands more than once does not match, because it is unclear which address is the daemon's", p.Once); p.Once != "" && !slices.Contains(changes, why) {
-					changes = append(changes, why)
-				}
-			}
+		}
+		if f.once && strings.HasPrefix(more[0].Text, "<text>") {
 			open := "since it has no ^"
 			if w.begins {
 				open = "since free text (.*) follows its ^"
 			}
-			if why := open + ", anyone who can place its text in another message of this unit can choose the address: anchor it if possible"; f.once && strings.HasPrefix(more[0].Text, "<text>") && !slices.Contains(changes, why) {
-				changes = append(changes, why)
-			}
-			ps = append(ps, more...)
+			change(open + ", anyone who can place its text in another message of this unit can choose the address: anchor it if possible")
 		}
-		if ps == nil || tried[key.String()] {
-			continue
-		}
-		tried[key.String()] = true
-		ps[len(ps)-1].Changed = strings.Join(changes, "; ")
-		if strings.HasPrefix(name, "ignoreregex") {
-			for i := range ps {
-				ps[i].Kind = "context"
-			}
-		}
-		a.Patterns = append(a.Patterns, ps)
+		ps = append(ps, more...)
 	}
-	if len(a.Patterns) == 0 {
-		return nil, last
+	ps[len(ps)-1].Changed = strings.Join(changes, "; ")
+	if strings.HasPrefix(name, "ignoreregex") {
+		for i := range ps {
+			ps[i].Kind = "context"
+		}
 	}
-	return a, nil
+	return ps, nil
 }

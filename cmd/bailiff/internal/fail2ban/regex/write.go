@@ -1,7 +1,7 @@
 package regex
 
 import (
-	"fmt"
+	"errors"
 	"regexp"
 	"strings"
 )
@@ -13,9 +13,23 @@ const (
 	ip6 = `(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]{1,4}|:)?(?:%[0-9A-Za-z]+)?`
 )
 
-// regexpWriter writes an expression in RE2's syntax, with the capture names of bailiff's filters.
+// writeRegexp writes an expression in RE2's syntax, with the capture names of bailiff's filters.
+func writeRegexp(n *Node) (string, error) {
+	e := &regexpWriter{names: names{}}
+	s := e.write(n)
+	return s, e.err
+}
+
 type regexpWriter struct {
-	names map[string]bool
+	names
+	err error // the first error
+}
+
+func (e *regexpWriter) fail(err error) string {
+	if e.err == nil {
+		e.err = err
+	}
+	return ""
 }
 
 // capture returns bailiff's name of the capture for a tag, "" if the tag's text is not needed.
@@ -31,110 +45,82 @@ func capture(tag string) string {
 	return ""
 }
 
-func (e *regexpWriter) name(n string) string {
-	if n == "" || e.names[n] {
-		return ""
-	}
-	if e.names == nil {
-		e.names = make(map[string]bool)
-	}
-	e.names[n] = true
-	return n
-}
-
-func (e *regexpWriter) write(n *Node) (string, error) {
+func (e *regexpWriter) write(n *Node) string {
 	switch n.kind {
 	case kindLiteral:
-		return quoteRune(n.r), nil
+		return quoteRune(n.r)
 	case kindAny:
-		return ".", nil
+		return "."
 	case kindClass, kindWordBoundary:
-		return n.text, nil
+		return n.text
 	case kindBegin:
-		return "", fmt.Errorf("has a ^ that is not at the beginning")
+		return e.fail(errors.New("has a ^ that is not at the beginning"))
 	case kindEnd:
-		return `\s*$`, nil
+		return `\s*$`
 	case kindPrefix:
-		return "", nil
+		return ""
 	case kindHost:
-		text := ip4 + "|" + ip6
-		switch n.name {
-		case "IP4":
-			text = ip4
-		case "IP6":
-			text = ip6
-		}
-		if n.name == "other" || e.name("addr") == "" {
-			return `\[?(?:` + text + `)\]?`, nil
-		}
-		if n.name == "IP4" || n.name == "IP6" {
-			return "(?P<addr>" + text + ")", nil
-		}
-		return `\[?(?P<addr>` + text + `)\]?`, nil
+		return e.host(n)
 	case kindLookaround:
-		return "", errLookaround
+		return e.fail(errLookaround)
 	case kindSequence:
 		var b strings.Builder
 		for _, s := range n.subs {
-			text, err := e.write(s)
-			if err != nil {
-				return "", err
-			}
+			text := e.write(s)
 			if s.kind == kindAlternatives && len(n.subs) > 1 {
 				text = "(?:" + text + ")"
 			}
 			b.WriteString(text)
 		}
-		return b.String(), nil
+		return b.String()
 	case kindAlternatives:
 		var alts []string
 		for _, s := range n.subs {
-			text, err := e.write(s)
-			if err != nil {
-				return "", err
-			}
-			alts = append(alts, text)
+			alts = append(alts, e.write(s))
 		}
-		return strings.Join(alts, "|"), nil
+		return strings.Join(alts, "|")
 	case kindFlags:
-		text, err := e.write(n.subs[0])
-		return "(?" + n.text + ":" + text + ")", err
+		return "(?" + n.text + ":" + e.write(n.subs[0]) + ")"
 	case kindGroup:
-		name := e.name(capture(n.name))
-		if name == "id" && onlyPrefix(n) {
-			name = ""
+		head := "(?:"
+		if name := capture(n.name); name != "" && e.free(name) && !(name == "id" && n.isPrefix()) && !(name == "port" && !n.subs[0].isDigits()) {
+			head = "(?P<" + name + ">"
 		}
-		if name == "port" && !digits(n.subs[0]) {
-			name = ""
-		}
-		text, err := e.write(n.subs[0])
-		if err != nil {
-			return "", err
-		}
-		if name != "" {
-			return "(?P<" + name + ">" + text + ")", nil
-		}
-		return "(?:" + text + ")", nil
+		return head + e.write(n.subs[0]) + ")"
 	case kindRepeat:
-		text, err := e.write(n.subs[0])
-		if err != nil || text == "" {
-			return "", err
+		s := n.subs[0]
+		text := e.write(s)
+		if text == "" {
+			return ""
 		}
-		if has(n.subs[0], kindHost) && n.max != 1 {
-			return "", fmt.Errorf("may match more than one address")
+		if s.has(kindHost) && n.max != 1 {
+			return e.fail(errors.New("may match more than one address"))
 		}
-		switch s := n.subs[0]; s.kind {
-		case kindLiteral, kindAny, kindClass, kindFlags:
-		case kindGroup:
-			if text[0] != '(' {
-				text = "(?:" + text + ")"
-			}
+		switch s.kind {
+		case kindLiteral, kindAny, kindClass, kindFlags, kindGroup:
 		default:
 			text = "(?:" + text + ")"
 		}
-		return text + n.quantifier(), nil
+		return text + n.quantifier()
 	}
-	return "", fmt.Errorf("has an unknown part")
+	return e.fail(errors.New("has an unknown part"))
+}
+
+func (e *regexpWriter) host(n *Node) string {
+	text := ip4 + "|" + ip6
+	switch n.name {
+	case "IP4":
+		text = ip4
+	case "IP6":
+		text = ip6
+	}
+	switch {
+	case n.name == "other" || !e.free("addr"):
+		return `\[?(?:` + text + `)\]?`
+	case n.name == "IP4" || n.name == "IP6":
+		return "(?P<addr>" + text + ")"
+	}
+	return `\[?(?P<addr>` + text + `)\]?`
 }
 
 // Compile compiles the alternatives of one of fail2ban's expressions for Go. Those that RE2 cannot express are left out.
@@ -145,7 +131,7 @@ func Compile(expr string) (list []*regexp.Regexp) {
 	}
 	for _, alt := range splitAlternatives(n) {
 		w := stripEnds(alt).withoutHead(alt)
-		text, err := (&regexpWriter{}).write(w.node)
+		text, err := writeRegexp(w.node)
 		if err != nil {
 			continue
 		}
