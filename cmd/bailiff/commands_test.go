@@ -48,7 +48,7 @@ func TestManualPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range cli.Leaves(commands()) {
+	for _, c := range leaves(commands()) {
 		words := strings.Fields(c.FullName())
 		if !regexp.MustCompile(`(?m)^\*` + strings.Join(words, `(\*\]? \[?\*| )`) + `\*`).Match(manual) {
 			t.Errorf("no entry for %s", c.FullName())
@@ -61,7 +61,7 @@ func TestManualPage(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for _, c := range commands() {
 		boolean := map[string]bool{}
-		for _, v := range cli.Leaves([]*cli.Command{c}) {
+		for _, v := range leaves([]*cli.Command{c}) {
 			v.Flags.VisitAll(func(f *flag.Flag) {
 				if is, ok := boolean[f.Name]; ok && is != cli.Boolean(f) {
 					t.Errorf("%s: --%s takes a value in some verbs only", c.Name, f.Name)
@@ -104,3 +104,18 @@ func TestFromFail2ban(t *testing.T) {
 		}
 	}
 }
+
+// leaves are the commands of a list with groups replaced by their verbs.
+func leaves(commands []*cli.Command) (all []*cli.Command) {
+	for _, c := range commands {
+		if len(c.Verbs) > 0 {
+			all = append(all, c.Verbs...)
+		} else {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// repeatable reports whether an option may be given several times.
+func repeatable(f *flag.Flag) bool { return strings.HasSuffix(f.Usage, cli.Repeatable) }

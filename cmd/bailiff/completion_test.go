@@ -235,7 +235,7 @@ func zshSpecs(c *cli.Command) (specs []string) {
 		switch {
 		case cli.Boolean(f):
 			specs = append(specs, zshQuote("--"+f.Name+text))
-		case cli.Repeatable(f):
+		case repeatable(f):
 			specs = append(specs, zshQuote("*--"+f.Name+"="+text+":"+cli.Placeholder(f)+":"+zshAction(values[cli.Placeholder(f)])))
 		default:
 			specs = append(specs, zshQuote("--"+f.Name+"="+text+":"+cli.Placeholder(f)+":"+zshAction(values[cli.Placeholder(f)])))

@@ -5,83 +5,63 @@ import (
 	"strings"
 )
 
-// fromFail2ban names our command for what was typed at fail2ban-client, "" if there is none. bailiff(1) has the same as a
-// table.
+// fail2banClient has our command for what is typed at fail2ban-client. In what is typed, JAIL is a word that is no option,
+// ANY is any word, and ADDRESSES is the rest. The first line that fits counts. bailiff(1) has the same as a table.
+var fail2banClient = [][2]string{
+	{"banip ADDRESSES", "bailiff ban ADDRESSES"},
+	{"unbanip ADDRESSES", "bailiff unban ADDRESSES"},
+	{"banned [ADDRESSES]", "bailiff bans [ADDRESSES]"},
+	{"unban all", "bailiff unban --all"},
+	{"status JAIL", "bailiff bans --jail JAIL"},
+	{"restart ANY", "bailiff reload (it reloads all jails)"},
+	{"restart", "systemctl restart bailiff"},
+	{"reload", "bailiff reload (it reloads all jails)"},
+	{"start", "systemctl start bailiff; one jail is switched off in the configuration: jails: {NAME: {enabled: false}}"},
+	{"stop", "systemctl stop bailiff; one jail is switched off in the configuration: jails: {NAME: {enabled: false}}"},
+	{"ping", "systemctl is-active bailiff"},
+	{"-t", "bailiff check"},
+	{"--test", "bailiff check"},
+	{"-d", "bailiff config"},
+	{"--dump", "bailiff config"},
+	{"add", "a jail in the configuration: jails: {NAME: {}}, then bailiff reload"},
+	{"get JAIL banip", "bailiff bans --jail JAIL"},
+	{"get JAIL banned", "bailiff bans --jail JAIL"},
+	{"get ANY ignoreip", "bailiff allow"},
+	{"get JAIL failregex", "bailiff filter show JAIL"},
+	{"get JAIL ignoreregex", "bailiff filter show JAIL"},
+	{"get JAIL journalmatch", "bailiff filter show JAIL"},
+	{"get", "bailiff config"},
+	{"set JAIL banip ADDRESSES", "bailiff ban --jail JAIL ADDRESSES"},
+	{"set JAIL unbanip ADDRESSES", "bailiff unban --jail JAIL ADDRESSES"},
+	{"set ANY addignoreip ADDRESSES", "bailiff allow ADDRESSES"},
+	{"set ANY delignoreip ADDRESSES", "bailiff allow remove ADDRESSES"},
+	{"set", "a setting in /etc/bailiff/bailiff.d (bailiff.yaml(5)), then bailiff reload"},
+}
+
+// fromFail2ban names our command for what was typed at fail2ban-client, "" if there is none.
 func fromFail2ban(args []string) string {
-	ours := ""
-	word := func(i int) string {
-		if i < len(args) {
-			return args[i]
+	for _, line := range fail2banClient {
+		fits, ours := true, line[1]
+		for i, word := range strings.Fields(line[0]) {
+			given := append(args, make([]string, i+1)...)[i]
+			rest := strings.Join(args[min(i, len(args)):], " ")
+			switch word {
+			case "JAIL":
+				fits = fits && given != "" && given[0] != '-'
+				ours = strings.ReplaceAll(ours, word, given)
+			case "ANY":
+				fits = fits && given != ""
+			case "ADDRESSES":
+				ours = strings.ReplaceAll(ours, word, cmp.Or(rest, "ADDRESS"))
+			case "[ADDRESSES]":
+				ours = strings.TrimSpace(strings.ReplaceAll(ours, word, rest))
+			default:
+				fits = fits && word == given
+			}
 		}
-		return ""
-	}
-	rest := func(i int) string { return strings.Join(args[min(i, len(args)):], " ") }
-	switch word(0) {
-	case "banip":
-		ours = "bailiff ban " + cmp.Or(rest(1), "ADDRESS")
-	case "unbanip":
-		ours = "bailiff unban " + cmp.Or(rest(1), "ADDRESS")
-	case "banned":
-		ours = "bailiff bans " + rest(1)
-	case "unban":
-		if word(1) == "all" {
-			ours = "bailiff unban --all"
+		if fits {
+			return "fail2ban's " + strings.Join(args[:min(len(args), 3)], " ") + " is here: " + ours
 		}
-	case "status":
-		if jail := word(1); jail != "" && !strings.HasPrefix(jail, "-") {
-			ours = "bailiff bans --jail " + jail
-		}
-	case "reload", "restart":
-		if word(0) == "reload" || len(args) > 1 {
-			ours = "bailiff reload (it reloads all jails)"
-		} else {
-			ours = "systemctl restart bailiff"
-		}
-	case "start", "stop":
-		ours = "systemctl " + word(0) + " bailiff; one jail is switched off in the configuration: jails: {NAME: {enabled: false}}"
-	case "ping":
-		ours = "systemctl is-active bailiff"
-	case "-t", "--test":
-		ours = "bailiff check"
-	case "-d", "--dump":
-		ours = "bailiff config"
-	case "add":
-		ours = "a jail in the configuration: jails: {NAME: {}}, then bailiff reload"
-	case "get":
-		ours = fromGet(cmp.Or(word(1), "JAIL"), word(2))
-	case "set":
-		ours = fromSet(cmp.Or(word(1), "JAIL"), word(2), cmp.Or(rest(3), "ADDRESS"))
 	}
-	if ours = strings.TrimSpace(ours); ours == "" {
-		return ""
-	}
-	return "fail2ban's " + strings.Join(args[:min(len(args), 3)], " ") + " is here: " + ours
-}
-
-// fromGet is for `get JAIL what`.
-func fromGet(jail, what string) string {
-	switch what {
-	case "banip", "banned":
-		return "bailiff bans --jail " + jail
-	case "ignoreip":
-		return "bailiff allow"
-	case "failregex", "ignoreregex", "journalmatch":
-		return "bailiff filter show " + jail
-	}
-	return "bailiff config"
-}
-
-// fromSet is for `set JAIL what VALUE`.
-func fromSet(jail, what, value string) string {
-	switch what {
-	case "banip":
-		return "bailiff ban --jail " + jail + " " + value
-	case "unbanip":
-		return "bailiff unban --jail " + jail + " " + value
-	case "addignoreip":
-		return "bailiff allow " + value
-	case "delignoreip":
-		return "bailiff allow remove " + value
-	}
-	return "a setting in /etc/bailiff/bailiff.d (bailiff.yaml(5)), then bailiff reload"
+	return ""
 }

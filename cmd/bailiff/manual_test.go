@@ -14,7 +14,7 @@ import (
 // synopsis is the synopsis of the manual page in scdoc(5)'s language: an entry for each command, without common options.
 func synopsis(commands []*cli.Command) []byte {
 	var b bytes.Buffer
-	all := cli.Leaves(commands)
+	all := leaves(commands)
 	for i, c := range all {
 		fmt.Fprintf(&b, "*bailiff %s*", c.FullName())
 		column := len("bailiff ") + len(c.FullName())
@@ -38,7 +38,7 @@ func synopsis(commands []*cli.Command) []byte {
 				s += " _" + p + "_"
 			}
 			s = "[" + s + "]"
-			if cli.Repeatable(f) {
+			if repeatable(f) {
 				s += "..."
 			}
 			put(s)
@@ -65,7 +65,7 @@ var placeholder = regexp.MustCompile(`[A-Z]+`)
 // optionTables are the tables of options of the manual page: of each command those that are its own.
 func optionTables(commands []*cli.Command) []byte {
 	var b bytes.Buffer
-	for _, c := range cli.Leaves(commands) {
+	for _, c := range leaves(commands) {
 		var rows []string
 		for _, f := range options(c) {
 			if common(f) {

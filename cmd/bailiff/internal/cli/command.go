@@ -50,10 +50,15 @@ const (
 
 // New makes a command without options.
 func New(name, args, short string) *Command {
+	return &Command{Name: name, Args: args, Short: short, Flags: quietFlags(name)}
+}
+
+// quietFlags makes a set of options that writes nothing itself.
+func quietFlags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
-	return &Command{Name: name, Args: args, Short: short, Flags: f}
+	return f
 }
 
 // Group makes a group of commands.
@@ -80,18 +85,13 @@ func (c *Command) WithSocket(path string) *Command {
 
 // List adds an option that may be given several times.
 func (c *Command) List(name, usage string) *[]string {
-	l := &list{}
-	c.Flags.Var(l, name, usage+"; may be repeated")
-	return &l.values
+	l := new([]string)
+	c.Flags.Func(name, usage+Repeatable, func(s string) error { *l = append(*l, s); return nil })
+	return l
 }
 
-type list struct{ values []string }
-
-func (l *list) String() string     { return strings.Join(l.values, ",") }
-func (l *list) Set(s string) error { l.values = append(l.values, s); return nil }
-
-// Repeatable reports whether an option may be given several times.
-func Repeatable(f *flag.Flag) bool { _, ok := f.Value.(*list); return ok }
+// Repeatable ends the usage of an option that may be given several times.
+const Repeatable = "; may be repeated"
 
 // Boolean reports whether an option takes no value.
 func Boolean(f *flag.Flag) bool {
@@ -101,18 +101,6 @@ func Boolean(f *flag.Flag) bool {
 
 // FullName is the name with that of the group: "allow add".
 func (c *Command) FullName() string { return strings.TrimSpace(c.group + " " + c.Name) }
-
-// Leaves are the commands of a list with groups replaced by their verbs.
-func Leaves(commands []*Command) (all []*Command) {
-	for _, c := range commands {
-		if len(c.Verbs) > 0 {
-			all = append(all, c.Verbs...)
-		} else {
-			all = append(all, c)
-		}
-	}
-	return all
-}
 
 // call runs the command with the words behind its name.
 func (c *Command) call(e *Env, words []string) error {
@@ -149,24 +137,23 @@ func (c *Command) call(e *Env, words []string) error {
 // verb finds the verb among the words of a group, which may stand behind options, and returns it with the other words.
 func (c *Command) verb(words []string) (*Command, []string, error) {
 	// All options of all verbs at once tell values of options from arguments.
-	all := flag.NewFlagSet(c.Name, flag.ContinueOnError)
-	all.SetOutput(io.Discard)
-	all.Usage = func() {}
+	all := quietFlags(c.Name)
 	given := map[string]bool{}
 	for _, v := range c.Verbs {
 		v.Flags.VisitAll(func(f *flag.Flag) {
-			if all.Lookup(f.Name) == nil {
-				all.Var(&noted{f.Name, Boolean(f), given}, f.Name, "")
+			note := func(string) error { given[f.Name] = true; return nil }
+			switch {
+			case all.Lookup(f.Name) != nil:
+			case Boolean(f):
+				all.BoolFunc(f.Name, "", note)
+			default:
+				all.Func(f.Name, "", note)
 			}
 		})
 	}
 	args, first, err := parse(all, words)
-	if len(args) > 0 {
-		for _, v := range c.Verbs {
-			if v.Name == args[0] {
-				return v, slices.Delete(slices.Clone(words), first, first+1), nil
-			}
-		}
+	if v := c.named(append(args, "")[0]); v != nil {
+		return v, slices.Delete(slices.Clone(words), first, first+1), nil
 	}
 	if errors.Is(err, flag.ErrHelp) {
 		return nil, nil, err
@@ -174,12 +161,8 @@ func (c *Command) verb(words []string) (*Command, []string, error) {
 	if err != nil {
 		return nil, nil, c.usageError(err)
 	}
-	name := ""
 	if c.Pick != nil {
-		name = c.Pick(args, func(option string) bool { return given[option] })
-	}
-	for _, v := range c.Verbs {
-		if v.Name == name {
+		if v := c.named(c.Pick(args, func(option string) bool { return given[option] })); v != nil {
 			return v, words, nil
 		}
 	}
@@ -187,6 +170,14 @@ func (c *Command) verb(words []string) (*Command, []string, error) {
 		return nil, nil, Usagef("%s: expected %s (bailiff %s -h)", c.Name, c.verbNames(), c.Name)
 	}
 	return nil, nil, Usagef("%s: unknown command %q, expected %s (bailiff %s -h)", c.Name, args[0], c.verbNames(), c.Name)
+}
+
+// named returns the verb of a name, nil if there is none.
+func (c *Command) named(name string) *Command {
+	if i := slices.IndexFunc(c.Verbs, func(v *Command) bool { return v.Name == name }); i >= 0 {
+		return c.Verbs[i]
+	}
+	return nil
 }
 
 func (c *Command) verbNames() string {
@@ -197,17 +188,6 @@ func (c *Command) verbNames() string {
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
-
-// noted is an option of which only its presence is of interest.
-type noted struct {
-	name    string
-	boolean bool
-	given   map[string]bool
-}
-
-func (n *noted) String() string   { return "" }
-func (n *noted) Set(string) error { n.given[n.name] = true; return nil }
-func (n *noted) IsBoolFlag() bool { return n != nil && n.boolean }
 
 // parse reads options and returns the arguments between and behind them, and the place of the first one. "--" ends the
 // options.

@@ -56,6 +56,23 @@ func (e *Env) Print(v any, human func()) error {
 	return nil
 }
 
+// Answer is what a call has returned.
+type Answer[T any] struct {
+	v   T
+	err error
+}
+
+// Got takes what a call returns.
+func Got[T any](v T, err error) Answer[T] { return Answer[T]{v, err} }
+
+// Print writes the result, as Env.Print does, or returns the call's error.
+func (a Answer[T]) Print(e *Env, human func(*Env, T)) error {
+	if a.err != nil {
+		return a.err
+	}
+	return e.Print(a.v, func() { human(e, a.v) })
+}
+
 // WriteJSON writes one JSON value and a newline.
 func WriteJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -78,13 +79,7 @@ func help(e *Env, commands []*Command, args []string) int {
 		if c.Name != args[0] {
 			continue
 		}
-		for _, v := range c.Verbs {
-			if len(args) > 1 && v.Name == args[1] {
-				c = v
-				break
-			}
-		}
-		c.help(e.Out)
+		cmp.Or(c.named(append(args, "")[1]), c).help(e.Out)
 		return 0
 	}
 	return e.report(&UsageError{fmt.Sprintf("unknown command %q", args[0]), near(commands, args[0])})

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"bailiff/cmd/bailiff/internal/cli"
@@ -23,11 +25,7 @@ func Allow(refresh *cli.Command) *cli.Command {
 func allowList() *cli.Command {
 	c := command("list", "", "show the whole allow list")
 	c.Run = func(e *cli.Env, _ []string) error {
-		l, err := dial(e).Allowed(e.Ctx)
-		if err != nil {
-			return err
-		}
-		return e.Print(l, func() {
+		return cli.Got(dial(e).Allowed(e.Ctx)).Print(e, func(e *cli.Env, l []control.AllowEntry) {
 			rows := [][]string{{"ADDRESS", "FROM", "UNTIL", "COMMENT"}}
 			for _, a := range l {
 				rows = append(rows, []string{a.Prefix, allowedBy(&a), allowedUntil(&a), text.Clean(a.Comment)})
@@ -68,24 +66,21 @@ func allowAdd() *cli.Command {
 		}
 		for _, p := range args {
 			req.Prefix = p
-			r, err := dial(e).Allow(e.Ctx, req)
-			if err != nil {
-				return err
-			}
-			err = e.Print(r, func() {
-				e.Printf("%s is allowed %s", r.Entry.Prefix, text.Until(r.Entry.Until))
-				if r.Lifted > 0 {
-					e.Printf("; %s lifted", text.Count(r.Lifted, "ban"))
-				}
-				e.Printf("\n")
-			})
-			if err != nil {
+			if err := cli.Got(dial(e).Allow(e.Ctx, req)).Print(e, printAllowed); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	return c
+}
+
+func printAllowed(e *cli.Env, r *control.AllowResult) {
+	e.Printf("%s is allowed %s", r.Entry.Prefix, text.Until(r.Entry.Until))
+	if r.Lifted > 0 {
+		e.Printf("; %s lifted", text.Count(r.Lifted, "ban"))
+	}
+	e.Printf("\n")
 }
 
 func allowRemove() *cli.Command {
@@ -97,11 +92,8 @@ func allowRemove() *cli.Command {
 
 func disallow(e *cli.Env, args []string) error {
 	for _, p := range args {
-		r, err := dial(e).Disallow(e.Ctx, p)
-		if err != nil {
-			return err
-		}
-		if err := e.Print(r, func() { e.Printf("%s is no longer allowed\n", p) }); err != nil {
+		gone := func(e *cli.Env, _ *control.Removed) { e.Printf("%s is no longer allowed\n", p) }
+		if err := cli.Got(dial(e).Disallow(e.Ctx, p)).Print(e, gone); err != nil {
 			return err
 		}
 	}
@@ -124,11 +116,8 @@ func allowWhy() *cli.Command {
 			default:
 				e.Printf("%s is not allowed: no entry covers it\n", w.Address)
 			}
-			for i := range w.Entries {
-				printAllowEntry(e, &w.Entries[i])
-			}
-			for i := range w.Expired {
-				printAllowEntry(e, &w.Expired[i])
+			for _, a := range slices.Concat(w.Entries, w.Expired) {
+				printAllowEntry(e, &a)
 			}
 		})
 		if err == nil && !w.Allowed {
@@ -153,21 +142,12 @@ func printAllowEntry(e *cli.Env, a *control.AllowEntry) {
 	case a.Session != nil:
 		s := a.Session
 		e.Printf(": %s (%s) is logged in over ssh since %s (%s), pid %d", text.Clean(s.User), text.Clean(s.Why), text.Time(s.Since), text.Duration(time.Since(s.Since)), s.PID)
-		if s.TTY != "" {
-			e.Printf(", %s", text.Clean(s.TTY))
-		}
-		if s.ID != "" {
-			e.Printf(", session %s", text.Clean(s.ID))
-		}
-	case a.Comment != "":
-		e.Printf(": %s", text.Clean(a.Comment))
+		e.Printf("%s%s", text.With(", ", s.TTY), text.With(", session ", s.ID))
+	default:
+		e.Printf("%s", text.With(": ", a.Comment))
 	}
 	e.Printf("\n")
 	if a.List != "" {
-		e.Printf("    published list %s", a.List)
-		for _, u := range a.URLs {
-			e.Printf(" %s", text.Clean(u))
-		}
-		e.Printf("\n")
+		e.Printf("    published list %s\n", text.Clean(strings.Join(append([]string{a.List}, a.URLs...), " ")))
 	}
 }

@@ -23,11 +23,7 @@ func Ban() *cli.Command {
 			return err
 		}
 		req.Prefixes = args
-		bans, err := dial(e).Ban(e.Ctx, req)
-		if err != nil {
-			return err
-		}
-		return e.Print(bans, func() {
+		return cli.Got(dial(e).Ban(e.Ctx, req)).Print(e, func(e *cli.Env, bans []control.Ban) {
 			for _, b := range bans {
 				e.Printf("banned %s (%s) %s\n", b.Prefix, b.Jail, text.Until(b.Until))
 			}
@@ -48,13 +44,12 @@ func Unban() *cli.Command {
 			return cli.Usagef("unban: --all takes no addresses")
 		case !*all && len(args) == 0:
 			return cli.Usagef("unban: missing ADDRESS, or --all (bailiff unban -h)")
-		case *all:
-			args = []string{""}
 		}
-		if !*all {
-			if err := checkPrefixes("unban", args); err != nil {
-				return err
-			}
+		if err := checkPrefixes("unban", args); err != nil {
+			return err
+		}
+		if *all {
+			args = []string{""}
 		}
 		d := dial(e)
 		sum := control.Removed{}

@@ -14,15 +14,8 @@ func Bans() *cli.Command {
 	jail := c.Flags.String("jail", "", "only bans of this `JAIL`")
 	observed := c.Flags.Bool("observed", false, "list what jails that only observe would have banned")
 	c.Run = func(e *cli.Env, args []string) error {
-		prefix := ""
-		if len(args) == 1 {
-			prefix = args[0]
-		}
-		bans, err := AllBans(e.Ctx, dial(e), control.BanQuery{Jail: *jail, Prefix: prefix, Observed: *observed})
-		if err != nil {
-			return err
-		}
-		return e.Print(bans, func() { printBans(e, bans) })
+		q := control.BanQuery{Jail: *jail, Prefix: append(args, "")[0], Observed: *observed}
+		return cli.Got(AllBans(e.Ctx, dial(e), q)).Print(e, printBans)
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,11 +26,7 @@ func Firewall() *cli.Command {
 func firewallStatus() *cli.Command {
 	c := command("status", "", "show what the firewall should hold and holds")
 	c.Run = func(e *cli.Env, _ []string) error {
-		f, err := dial(e).Firewall(e.Ctx)
-		if err != nil {
-			return err
-		}
-		return e.Print(f, func() { printFirewall(e, f) })
+		return cli.Got(dial(e).Firewall(e.Ctx)).Print(e, printFirewall)
 	}
 	return c
 }
@@ -101,10 +98,7 @@ func printFirewall(e *cli.Env, s *control.Firewall) {
 
 // printSets lists the sets that hold or should hold anything.
 func printSets(e *cli.Env, s *control.Firewall) {
-	counted, empty := false, 0
-	for i := range s.Sets {
-		counted = counted || s.Sets[i].Packets != nil
-	}
+	empty, counted := 0, slices.ContainsFunc(s.Sets, func(x control.FirewallSet) bool { return x.Packets != nil })
 	head := []string{"SET", "BLOCKS", "BANS", "HELD", "FOREVER", "NEXT END"}
 	if counted {
 		head = append(head, "PACKETS", "BYTES")
@@ -117,11 +111,7 @@ func printSets(e *cli.Env, s *control.Firewall) {
 			empty++
 			continue
 		}
-		next := "-"
-		if x.Next != nil {
-			next = text.Time(*x.Next)
-		}
-		row := []string{x.Name, ScopeName(x.Scope), fmt.Sprint(x.Bans), fmt.Sprint(x.Held), fmt.Sprint(x.Forever), next}
+		row := []string{x.Name, ScopeName(x.Scope), fmt.Sprint(x.Bans), fmt.Sprint(x.Held), fmt.Sprint(x.Forever), text.TimeOr(x.Next, "-")}
 		if counted {
 			packets, bytes := "-", "-"
 			if x.Packets != nil {
@@ -131,10 +121,7 @@ func printSets(e *cli.Env, s *control.Firewall) {
 		}
 		short := "-"
 		if len(differs) > 0 {
-			short = fmt.Sprintf("%d missing, %d unexpected, %d with another end", x.Missing.Count, x.Unexpected.Count, x.WrongTimeout.Count)
-			if x.Problem != "" {
-				short = text.Clean(x.Problem)
-			}
+			short = cmp.Or(text.Clean(x.Problem), fmt.Sprintf("%d missing, %d unexpected, %d with another end", x.Missing.Count, x.Unexpected.Count, x.WrongTimeout.Count))
 		}
 		rows = append(rows, append(row, short))
 	}
@@ -156,10 +143,10 @@ func printVerified(e *cli.Env, s *control.Firewall) {
 		e.Printf("%s: %s in %s: no differences (checked in %s)\n", s.Backend, text.Count(s.Bans, "ban"), text.Count(len(s.Sets), "set"), text.Milliseconds(s.Seconds))
 		return
 	}
-	hint := "bailiff firewall repair removes the differences"
 	for _, l := range allDifferences(s) {
 		e.Printf("%s\n", l)
 	}
+	hint := "bailiff firewall repair removes the differences"
 	switch {
 	case s.Error != "":
 		hint = "see systemctl status of the firewall's own service, and journalctl -u bailiff"

@@ -11,11 +11,7 @@ import (
 func Reload() *cli.Command {
 	c := command("reload", "", "have the daemon load the configuration again")
 	c.Run = func(e *cli.Env, _ []string) error {
-		r, err := dial(e).Reload(e.Ctx)
-		if err != nil {
-			return err
-		}
-		return e.Print(r, func() {
+		return cli.Got(dial(e).Reload(e.Ctx)).Print(e, func(e *cli.Env, r *control.Reloaded) {
 			for _, n := range r.Notices {
 				e.Notef("%s", text.Clean(n))
 			}
@@ -34,16 +30,15 @@ func Config() *cli.Command {
 		if *running && *conf != "" {
 			return cli.Usagef("config: --running and --config exclude each other")
 		}
-		text, err := func() ([]byte, error) {
-			if *running {
-				return dial(e).Config(e.Ctx)
-			}
-			loaded, err := settings.Load(*conf)
-			if err != nil {
-				return nil, err
-			}
-			return loaded.Render(), nil
-		}()
+		var text []byte
+		var err error
+		if *running {
+			text, err = dial(e).Config(e.Ctx)
+		} else if c, e := settings.Load(*conf); e == nil {
+			text = c.Render()
+		} else {
+			err = e
+		}
 		if err != nil {
 			return err
 		}

@@ -82,11 +82,10 @@ func watchCatchUp(e *cli.Env, s *control.Status) (*control.Status, error) {
 			return s, nil
 		case <-time.After(time.Second / 2):
 		}
-		latest, err := dial(e).Status(e.Ctx)
-		if err != nil {
+		var err error
+		if s, err = dial(e).Status(e.Ctx); err != nil {
 			return nil, err
 		}
-		s = latest
 	}
 	return s, nil
 }
@@ -133,13 +132,7 @@ func printSummary(e *cli.Env, s *control.Status) {
 	}
 	for _, l := range s.Lists {
 		list := fmt.Sprintf("list %s: %s", l.Name, text.Count(l.Entries, "entry"))
-		if l.Fetched != nil {
-			list += " from " + text.Time(*l.Fetched)
-		}
-		if l.Checked != nil {
-			list += ", last checked " + text.Time(*l.Checked)
-		}
-		item(e, "allowed", "%s", list)
+		item(e, "allowed", "%s", list+text.With(" from ", text.TimeOr(l.Fetched, ""))+text.With(", last checked ", text.TimeOr(l.Checked, "")))
 	}
 }
 
@@ -189,11 +182,7 @@ func printJails(e *cli.Env, s *control.Status, all bool) {
 			idle++
 			continue
 		}
-		last := "-"
-		if j.Last != nil {
-			last = text.Time(*j.Last)
-		}
-		rows = append(rows, []string{j.Name, j.Mode, fmt.Sprint(j.Failures), fmt.Sprint(j.Bans), last, jailUnits(j)})
+		rows = append(rows, []string{j.Name, j.Mode, fmt.Sprint(j.Failures), fmt.Sprint(j.Bans), text.TimeOr(j.Last, "-"), jailUnits(j)})
 	}
 	if len(rows) > 1 {
 		e.Table(fitted(e, rows))

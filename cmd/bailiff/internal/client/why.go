@@ -58,14 +58,11 @@ func printWhy(e *cli.Env, w *control.Why) {
 		e.Printf("%s has failures on record, but is not banned\n", w.Address)
 	}
 	for _, a := range w.Allowed {
-		e.Printf("  allowed as %s by %s", a.Prefix, a.Origin)
+		until := ""
 		if a.Until != nil {
-			e.Printf(" %s", text.Until(a.Until))
+			until = " " + text.Until(a.Until)
 		}
-		if a.Comment != "" {
-			e.Printf(": %s", text.Clean(a.Comment))
-		}
-		e.Printf("\n")
+		e.Printf("  allowed as %s by %s%s%s\n", a.Prefix, a.Origin, until, text.With(": ", a.Comment))
 	}
 	for i := range w.Bans {
 		printWhyBan(e, &w.Bans[i])
@@ -89,16 +86,7 @@ func printWhyBan(e *cli.Env, b *control.WhyBan) {
 	if b.Count > 1 {
 		e.Printf(", ban number %d", b.Count)
 	}
-	if b.By != "" {
-		e.Printf(", by %s", text.Clean(b.By))
-	}
-	if b.Reason != "" {
-		e.Printf(": %s", text.Clean(b.Reason))
-	}
-	if b.Ports != "" {
-		e.Printf(", ports %s", text.Clean(b.Ports))
-	}
-	e.Printf("\n  audit entry: journalctl BAILIFF_BAN_ID=%s\n", b.ID)
+	e.Printf("%s%s%s\n  audit entry: journalctl BAILIFF_BAN_ID=%s\n", text.With(", by ", b.By), text.With(": ", b.Reason), text.With(", ports ", b.Ports), b.ID)
 	if b.Failures > 0 {
 		e.Printf("  because of %s:\n", text.Count(b.Failures, "attempt"))
 	}
@@ -181,11 +169,7 @@ func printEvidence(e *cli.Env, lines []control.Line) {
 			if !l.Time.IsZero() {
 				when = text.Time(l.Time) + " "
 			}
-			where := ""
-			if l.Cursor != "" {
-				where = ": " + text.Clean(l.Cursor)
-			}
-			e.Printf("    %s(%s%s)%s\n", when, l.Missing, where, note)
+			e.Printf("    %s(%s%s)%s\n", when, l.Missing, text.With(": ", l.Cursor), note)
 			continue
 		}
 		who := text.Clean(l.Identifier)

@@ -26,28 +26,28 @@ type action struct {
 	def  *ini.Definition // nil: the file does not exist
 }
 
-// classify returns the kind of an action and, for actionBan, the backend that replaces it. It knows fail2ban's actions
-// by name.
+// knownActions are fail2ban's actions, without what follows a -, and the backend that replaces them.
+var knownActions = []struct {
+	kind           actionKind
+	backend, names string
+}{
+	{actionBan, "ipset", "iptables ufw shorewall apf symbiosis-blacklist-allports"},
+	{actionBan, "nftables", "nftables"},
+	{actionBan, "firewalld", "firewallcmd"},
+	{actionForeign, "", "bsd-ipfw ipfw osx-ipfw osx-afctl pf npf ipfilter hostsdeny route cloudflare cloudflare-token netscaler nginx-block-map nsupdate"},
+	{actionReport, "", "sendmail mail smtp xarf-login-attack blocklist_de abuseipdb dshield mynetwatchman complain apprise ipthreat"},
+	{actionNothing, "", "dummy"},
+}
+
+// classify returns the kind of an action and, for actionBan, the backend that replaces it.
 func classify(name string) (kind actionKind, backend string) {
 	base := strings.TrimSuffix(name, ".py")
-	is := func(prefixes ...string) bool {
-		return slices.ContainsFunc(prefixes, func(p string) bool { return base == p || strings.HasPrefix(base, p+"-") })
-	}
-	switch {
-	case is("iptables"):
-		return actionBan, "ipset"
-	case is("nftables"):
-		return actionBan, "nftables"
-	case is("firewallcmd"):
-		return actionBan, "firewalld"
-	case is("ufw", "shorewall", "apf", "symbiosis-blacklist-allports"):
-		return actionBan, "ipset"
-	case is("bsd-ipfw", "ipfw", "osx-ipfw", "osx-afctl", "pf", "npf", "ipfilter", "hostsdeny", "route", "cloudflare", "cloudflare-token", "netscaler", "nginx-block-map", "nsupdate"):
-		return actionForeign, ""
-	case is("sendmail", "mail", "smtp", "xarf-login-attack", "blocklist_de", "abuseipdb", "dshield", "mynetwatchman", "complain", "apprise", "ipthreat"):
-		return actionReport, ""
-	case is("dummy"):
-		return actionNothing, ""
+	for _, x := range knownActions {
+		for _, known := range strings.Fields(x.names) {
+			if base == known || strings.HasPrefix(base, known+"-") {
+				return x.kind, x.backend
+			}
+		}
 	}
 	return actionOther, ""
 }
@@ -84,7 +84,7 @@ func (im *importer) actions(name string) []action {
 		switch a.kind {
 		case actionBan:
 			im.backends[backend] = append(im.backends[backend], name)
-			if base, _, _ := strings.Cut(n, "-"); base == "iptables" || base == "nftables" || base == "firewallcmd" {
+			if base, _, _ := strings.Cut(n, "-"); slices.Contains([]string{"iptables", "nftables", "firewallcmd"}, base) {
 				im.carried(from, "firewall.backend")
 			} else {
 				im.changed(from, "firewall.backend", fmt.Sprintf("action %s: bans are kept in bailiff's own set, not among the rules of %s", n, base))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
@@ -25,8 +26,7 @@ func (im *importer) adminFile(file string) bool {
 	case "jail.d/":
 		return base != "defaults-debian.conf" && base != "00-firewalld.conf" && base != "00-systemd.conf"
 	case "filter.d/":
-		_, known := stock[strings.TrimSuffix(base, ".conf")]
-		return !known || im.lacksSignature(file, base)
+		return !slices.Contains(stock, strings.TrimSuffix(base, ".conf")) || im.lacksSignature(file, base)
 	case "action.d/":
 		kind, _ := classify(strings.TrimSuffix(base, ".conf"))
 		return kind == actionOther && !strings.HasSuffix(base, "-common.conf")
@@ -37,17 +37,13 @@ func (im *importer) adminFile(file string) bool {
 // lacksSignature reports whether a filter that has the name of a shipped one never mentions fail2ban, as nearly all shipped
 // ones do. Administrators wrote filters such as vaultwarden and traefik-auth long before fail2ban shipped them.
 func (im *importer) lacksSignature(file, base string) bool {
-	switch base {
-	case "apache-common.conf", "botsearch-common.conf", "common.conf", "slapd.conf", "squirrelmail.conf":
+	if slices.Contains([]string{"apache-common.conf", "botsearch-common.conf", "common.conf", "slapd.conf", "squirrelmail.conf"}, base) {
 		return false
 	}
 	own, ok := im.signed[file]
 	if !ok {
 		data, err := os.ReadFile(file)
 		own = err == nil && !bytes.Contains(bytes.ToLower(data), []byte("fail2ban"))
-		if im.signed == nil {
-			im.signed = make(map[string]bool)
-		}
 		im.signed[file] = own
 	}
 	return own

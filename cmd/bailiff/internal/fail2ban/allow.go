@@ -1,7 +1,9 @@
 package fail2ban
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,11 +30,11 @@ func (im *importer) allowAddresses(name, v string, o *ini.Option) {
 		whole++
 		entry, err := allowEntry(w)
 		if err != nil {
+			out := outcome{kind: Lost, why: fmt.Sprintf("%s %v", clip(w), err), hint: "add its addresses to a list in /etc/bailiff/allow.d"}
 			if strings.HasPrefix(w, "file:") {
-				im.addWord(o, w, outcome{kind: Lost, why: clip(w) + ": bailiff reads lists from /etc/bailiff/allow.d", hint: "save the list there as NAME.list with one address per line"})
-			} else {
-				im.addWord(o, w, outcome{kind: Lost, why: fmt.Sprintf("%s %v", clip(w), err), hint: "add its addresses to a list in /etc/bailiff/allow.d"})
+				out.why, out.hint = clip(w)+": bailiff reads lists from /etc/bailiff/allow.d", "save the list there as NAME.list with one address per line"
 			}
+			im.addWord(o, w, out)
 			continue
 		}
 		taken++
@@ -61,18 +63,13 @@ func allowEntry(w string) (string, error) {
 	if ip, mask, ok := strings.Cut(w, "/"); ok && strings.Contains(mask, ".") { // 10.0.0.0/255.0.0.0
 		m, err := netip.ParseAddr(mask)
 		if err != nil || !m.Is4() {
-			return "", fmt.Errorf("is not a network")
+			return "", errors.New("is not a network")
 		}
-		b := m.As4()
-		v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-		bits := 0
-		for ; v&0x80000000 != 0; v <<= 1 {
-			bits++
+		ones, bits := net.IPMask(m.AsSlice()).Size()
+		if bits == 0 {
+			return "", errors.New("is not a network")
 		}
-		if v != 0 {
-			return "", fmt.Errorf("is not a network")
-		}
-		w = fmt.Sprintf("%s/%d", ip, bits)
+		w = fmt.Sprintf("%s/%d", ip, ones)
 	}
 	if p, err := netip.ParsePrefix(w); err == nil {
 		w = p.Masked().String()

@@ -46,7 +46,8 @@ func isFolder(p string) bool {
 // translateStock translates one of fail2ban's filters with options in brackets.
 func translateStock(t *testing.T, dir, name string, args map[string]string) (*translation, []expression) {
 	t.Helper()
-	im := &importer{root: dir, jails: ini.NewTree(dir), definitions: make(map[string]*ini.Tree), result: &Result{}}
+	im := newImporter(dir)
+	im.jails = ini.NewTree(dir)
 	def, err := im.definition("filter.d", name, args)
 	if err != nil {
 		t.Fatal(err)

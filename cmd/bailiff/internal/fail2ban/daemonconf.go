@@ -2,48 +2,40 @@ package fail2ban
 
 import (
 	"strings"
-
-	"bailiff/cmd/bailiff/internal/fail2ban/ini"
-	"bailiff/policy/config"
 )
+
+// notNeededByDaemon are options of fail2ban.conf that have no counterpart.
+var notNeededByDaemon = map[string]string{
+	"dbfile":       "bailiff keeps its bans in /var/lib/bailiff; import --bans takes over the bans in effect",
+	"dbmaxmatches": "limits.max_evidence limits the evidence of a ban",
+	"loglevel":     "bailiff logs to the journal", "logtarget": "bailiff logs to the journal", "syslogsocket": "bailiff logs to the journal",
+	"socket": "systemd manages socket and process", "pidfile": "systemd manages socket and process",
+	"stacksize": "not applicable",
+}
 
 // daemonConfig reads fail2ban.conf and the files that override it.
 func (im *importer) daemonConfig() {
-	t := ini.NewTree(im.root)
-	r := &ini.Reader{Tree: t}
-	r.ReadAll("fail2ban")
-	im.problems = append(im.problems, r.Problems...)
+	t := im.read("fail2ban")
 	for _, o := range t.Assigned {
+		if why := notNeededByDaemon[o.Name]; why != "" {
+			im.notNeeded(o, why)
+		}
 		switch o.Name {
-		case "dbfile":
-			im.notNeeded(o, "bailiff keeps its bans in /var/lib/bailiff; import --bans takes over the bans in effect")
 		case "dbpurgeage":
 			if im.adminFile(o.File) {
 				if v, err := seconds(o.Value); err == nil && v > 0 {
-					d, never := span(v)
-					im.escalation.forget = config.FormatDuration(d)
-					if never {
-						im.escalation.forget = "forever"
-					}
+					im.escalation.forget = spanText(v)
 					im.carried(o, "escalate.forget")
 					break
 				}
 			}
 			im.notNeeded(o, "escalate.forget is 30d")
-		case "dbmaxmatches":
-			im.notNeeded(o, "limits.max_evidence limits the evidence of a ban")
-		case "loglevel", "logtarget", "syslogsocket":
-			im.notNeeded(o, "bailiff logs to the journal")
-		case "socket", "pidfile":
-			im.notNeeded(o, "systemd manages socket and process")
 		case "allowipv6":
 			if strings.TrimSpace(strings.ToLower(o.Value)) == "auto" || isTrue(o.Value) {
 				im.notNeeded(o, "IPv6 is always supported")
 			} else {
 				im.lost(o, "IPv6 is always supported", "")
 			}
-		case "stacksize":
-			im.notNeeded(o, "not applicable")
 		}
 		im.closeOption(o)
 	}

@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,11 +14,16 @@ import (
 
 // destination is a destination of reports that replaces actions of one or more jails.
 type destination struct {
+	delivery
+	categories map[string]string // of AbuseIPDB, by fail2ban's jails
+	jails      []string          // fail2ban's names
+}
+
+// delivery is what tells destinations apart.
+type delivery struct {
 	kind, to     string
 	whois, lines bool
 	hourly       bool // several bans in one mail
-	categories   map[string]string
-	jails        []string // fail2ban's names
 }
 
 // destinations are the destinations of all jails.
@@ -26,51 +32,40 @@ type destinations struct {
 	sender string
 }
 
-func (r *destinations) add(t destination) *destination {
-	for _, x := range r.all {
-		if x.kind == t.kind && x.to == t.to && x.whois == t.whois && x.lines == t.lines && x.hourly == t.hourly {
-			return x
-		}
+func (r *destinations) add(d delivery, jail string) *destination {
+	i := slices.IndexFunc(r.all, func(x *destination) bool { return x.delivery == d })
+	if i < 0 {
+		i = len(r.all)
+		r.all = append(r.all, &destination{delivery: d, categories: map[string]string{}})
 	}
-	r.all = append(r.all, &t)
-	return &t
+	r.all[i].jails = append(r.all[i].jails, jail)
+	return r.all[i]
 }
 
 const hintReport = "add a destination: see REPORT in bailiff.yaml(5)"
 
 // addDestination translates an action that reports bans to a destination. from is the option that names the action.
 func (im *importer) addDestination(name string, a action, from *ini.Option) {
-	get := func(tags ...string) string {
-		for _, tag := range tags {
-			if v, _, err := a.def.Value(tag); err == nil && strings.TrimSpace(v) != "" {
-				return strings.TrimSpace(v)
-			}
-		}
-		return ""
+	get := func(tag string) string {
+		v, _, _ := a.def.Value(tag)
+		return strings.TrimSpace(v)
 	}
-	forOptions := func(names []string, do func(o *ini.Option)) {
+	forOptions := func(do func(o *ini.Option), names ...string) {
 		for _, n := range names {
 			if o := im.jails.Get(name, n); o != nil && len(o.UsedBy) > 0 {
 				do(o)
 			}
 		}
 	}
+	carry := func(option, to string) { forOptions(func(o *ini.Option) { im.carried(o, to) }, option) }
 	base := strings.TrimSuffix(a.name, ".py")
-	add := func(t destination) *destination {
-		x := im.destinations.add(t)
-		x.jails = append(x.jails, name)
-		return x
-	}
 	lost := func(why string) {
 		im.lost(from, fmt.Sprintf("action %s: %s", a.name, why), hintReport)
-		forOptions([]string{"destemail", "sender", "sendername", "mta", "blocklist_de_apikey", "abuseipdb_apikey", "abuseipdb_category"}, func(o *ini.Option) { im.lost(o, why, hintReport) })
+		forOptions(func(o *ini.Option) { im.lost(o, why, hintReport) }, "destemail", "sender", "sendername", "mta", "blocklist_de_apikey", "abuseipdb_apikey", "abuseipdb_category")
 	}
 	switch word, rest, _ := strings.Cut(base, "-"); {
 	case word == "sendmail" || word == "mail" || word == "smtp":
-		to := get("dest")
-		if to == "" {
-			to = "root"
-		}
+		to := cmp.Or(get("dest"), "root")
 		for _, one := range splitList(to) {
 			if !config.ValidRecipient(one) {
 				lost(fmt.Sprintf("%q is not a valid mail address", clip(one)))
@@ -81,43 +76,41 @@ func (im *importer) addDestination(name string, a action, from *ini.Option) {
 			im.setSender(s, name)
 		}
 		if to == "fail2ban@blocklist.de" || to == "fail2ban@dyn.blocklist.de" {
-			add(destination{kind: config.TypeBlocklist, to: to})
+			im.destinations.add(delivery{kind: config.TypeBlocklist, to: to}, name)
 			at := "report.destinations." + config.TypeBlocklist
 			im.changed(from, at, "reports are sent in the service's format, without account names and names of this host")
-			forOptions([]string{"destemail", "mta"}, func(o *ini.Option) { im.carried(o, at) })
+			carry("destemail", at)
+			carry("mta", at)
 		} else {
-			x := add(destination{kind: config.TypeMail, to: to, whois: strings.Contains(rest, "whois"), lines: strings.Contains(rest, "lines"), hourly: strings.Contains(rest, "buffered")})
+			x := im.destinations.add(delivery{config.TypeMail, to, strings.Contains(rest, "whois"), strings.Contains(rest, "lines"), strings.Contains(rest, "buffered")}, name)
 			at := "report.destinations." + im.destinations.name(x)
 			if x.hourly {
 				im.changed(from, at, "bans are collected in one mail per hour instead of a fixed number per mail")
 			} else {
 				im.carried(from, at)
 			}
-			forOptions([]string{"destemail"}, func(o *ini.Option) { im.carried(o, at+".to") })
-			forOptions([]string{"mta"}, func(o *ini.Option) {
+			carry("destemail", at+".to")
+			forOptions(func(o *ini.Option) {
 				im.notNeeded(o, "bailiff uses the host's sendmail: report.sendmail in bailiff.yaml(5)")
-			})
+			}, "mta")
 		}
-		forOptions([]string{"sender"}, func(o *ini.Option) { im.carried(o, "report.sender") })
-		forOptions([]string{"sendername"}, func(o *ini.Option) { im.lost(o, "the sender's name is bailiff", "") })
+		carry("sender", "report.sender")
+		forOptions(func(o *ini.Option) { im.lost(o, "the sender's name is bailiff", "") }, "sendername")
 	case base == "blocklist_de":
 		server := get("email")
 		if !config.ValidAddress(server) && (server == "" || strings.Trim(server, "0123456789") != "") {
 			lost("the server's mail address is missing")
 			return
 		}
-		add(destination{kind: config.TypeBlocklist, to: "http " + server})
+		im.destinations.add(delivery{kind: config.TypeBlocklist, to: "http " + server}, name)
 		im.carried(from, "report.destinations."+config.TypeBlocklist)
-		forOptions([]string{"sender"}, func(o *ini.Option) { im.carried(o, "report.destinations."+config.TypeBlocklist+".server") })
+		carry("sender", "report.destinations."+config.TypeBlocklist+".server")
 		im.credential(a, "apikey", from, config.TypeBlocklist)
-		forOptions([]string{"blocklist_de_apikey"}, func(o *ini.Option) { im.lost(o, keyLost, hintKey(config.TypeBlocklist)) })
+		forOptions(func(o *ini.Option) { im.lost(o, keyLost, hintKey(config.TypeBlocklist)) }, "blocklist_de_apikey")
 	case base == "abuseipdb":
-		x := add(destination{kind: config.TypeAbuseIPDB})
+		x := im.destinations.add(delivery{kind: config.TypeAbuseIPDB}, name)
 		im.carried(from, "report.destinations."+config.TypeAbuseIPDB)
 		if c := get("abuseipdb_category"); c != "" {
-			if x.categories == nil {
-				x.categories = make(map[string]string)
-			}
 			x.categories[name] = c
 		}
 		im.credential(a, "abuseipdb_apikey", from, config.TypeAbuseIPDB)
@@ -211,12 +204,6 @@ func (r *destinations) write(line func(string, ...any), im *importer) {
 		}
 		switch t.kind {
 		case config.TypeMail:
-			var to []string
-			for _, one := range splitList(t.to) {
-				to = append(to, strconv.Quote(one))
-			}
-			line("      to: [%s]", strings.Join(to, ", "))
-			line("      layout: fail2ban")
 			var parts []string
 			if t.whois {
 				parts = append(parts, config.IncludeWhois)
@@ -224,7 +211,7 @@ func (r *destinations) write(line func(string, ...any), im *importer) {
 			if t.lines {
 				parts = append(parts, config.IncludeLines)
 			}
-			line("      include: [%s]", strings.Join(parts, ", "))
+			line("      to: [%s]\n      layout: fail2ban\n      include: [%s]", quoted(splitList(t.to)), strings.Join(parts, ", "))
 			if t.hourly {
 				line("      digest: hourly")
 			}

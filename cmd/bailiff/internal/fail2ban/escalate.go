@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
 	"bailiff/policy/config"
@@ -16,30 +17,28 @@ type escalation struct {
 	factor, max, forget, randomExtra string // as written in the file; empty: the default
 }
 
-// geometric returns the ratio of the first two multipliers, and whether the whole list grows by it.
-func geometric(list []float64) (ratio float64, exact bool) {
-	if len(list) < 2 || list[0] <= 0 {
-		return 0, false
-	}
-	ratio, exact = list[1]/list[0], true
-	for i := 2; i < len(list); i++ {
-		if list[i-1] <= 0 || list[i]/list[i-1] != ratio {
-			exact = false
-		}
-	}
-	return ratio, exact
-}
-
-func multipliers(s string) ([]float64, error) {
+// multipliers reads a list of numbers. It returns the last, and the ratio of the first two if the whole list grows by it, else
+// the one that leads from the first to the last in the same number of steps; 0 for anything but such a list.
+func multipliers(s string) (last, ratio float64, exact bool) {
 	var l []float64
 	for _, w := range strings.Fields(s) {
 		v, err := strconv.ParseFloat(w, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%q is not a number", clip(w))
+			return 0, 0, false
 		}
 		l = append(l, v)
 	}
-	return l, nil
+	if len(l) < 2 {
+		return 0, 0, false
+	}
+	last, ratio, exact = l[len(l)-1], l[1]/l[0], l[0] > 0
+	for i := 2; i < len(l); i++ {
+		exact = exact && l[i-1] > 0 && l[i]/l[i-1] == ratio
+	}
+	if !exact {
+		ratio = math.Pow(last/l[0], 1/float64(len(l)-1))
+	}
+	return last, ratio, exact
 }
 
 // escalate carries over the options bantime.*. bailiff has one set for all jails, so those of [DEFAULT] are used.
@@ -55,19 +54,16 @@ func (im *importer) escalate() {
 		return strings.TrimSpace(v), o
 	}
 	on, from := get("increment")
-	if from == nil {
-		if len(im.output) > 0 {
-			im.note("fail2ban's bans all had the same length; bailiff doubles it for repeat offenders, up to 4 weeks (escalate: {factor: 1} keeps the length)")
-		}
-	}
 	increment := isTrue(on)
+	if from == nil && len(im.output) > 0 {
+		im.note("fail2ban's bans all had the same length; bailiff doubles it for repeat offenders, up to 4 weeks (escalate: {factor: 1} keeps the length)")
+	}
 	if from != nil {
 		im.carried(from, "escalate.factor")
-		if e.factor == "" {
+		if e.factor == "" && increment {
 			e.factor = "2"
-			if !increment {
-				e.factor = "1"
-			}
+		} else if e.factor == "" {
+			e.factor = "1"
 		}
 	}
 	for _, name := range []string{"factor", "formula", "multipliers", "maxtime", "rndtime", "overalljails"} {
@@ -99,17 +95,13 @@ func (im *importer) escalationOption(name, v string, o *ini.Option) {
 			im.lost(o, fmt.Sprintf("%q is not a time", clip(v)), "write "+key)
 			return
 		}
-		d, never := span(sec)
-		text := config.FormatDuration(d)
-		if never {
-			text = "forever"
-		}
-		if name == "maxtime" {
+		switch text := spanText(sec); {
+		case name == "maxtime":
 			e.max = text
-		} else if never {
+		case text == "forever":
 			im.lost(o, "it cannot be forever", "write "+key)
 			return
-		} else {
+		default:
 			e.randomExtra = text
 		}
 		im.carried(o, key)
@@ -125,9 +117,7 @@ func (im *importer) escalationOption(name, v string, o *ini.Option) {
 		switch {
 		case err != nil:
 			im.lost(o, fmt.Sprintf("%q is not a number", clip(v)), "write escalate.factor")
-		case expFormula.MatchString(formula):
-			im.carried(o, "escalate.factor")
-		case f == 1:
+		case expFormula.MatchString(formula), f == 1:
 			im.carried(o, "escalate.factor")
 		default:
 			im.lost(o, fmt.Sprintf("it multiplies every repeated ban by %s in addition to the growth; in bailiff a ban only grows from the previous one", v), "increase escalate.factor")
@@ -151,22 +141,13 @@ func (im *importer) escalationOption(name, v string, o *ini.Option) {
 			im.lost(o, "custom formulas are not supported: each ban is longer than the previous one by a factor", "set escalate.factor; the default is 2")
 		}
 	case "multipliers":
-		l, err := multipliers(v)
-		if err != nil || len(l) < 2 || baseErr != nil {
-			im.lost(o, "not a list of increasing numbers", "write escalate.factor and escalate.max")
-			return
-		}
-		ratio, exact := geometric(l)
-		if !exact {
-			ratio = math.Pow(l[len(l)-1]/l[0], 1/float64(len(l)-1))
-		}
-		ratio = math.Round(ratio*100) / 100
-		if math.IsNaN(ratio) || ratio < 1 || ratio > 1000 {
+		last, ratio, exact := multipliers(v)
+		if ratio = math.Round(ratio*100) / 100; baseErr != nil || !(ratio >= 1 && ratio <= 1000) {
 			im.lost(o, "not a list of increasing numbers", "write escalate.factor and escalate.max")
 			return
 		}
 		e.factor = strconv.FormatFloat(ratio, 'g', -1, 64)
-		if d, never := span(base * l[len(l)-1]); e.max == "" && !never {
+		if d, never := span(base * last); e.max == "" && !never {
 			e.max = config.FormatDuration(d)
 		}
 		if exact {
@@ -197,7 +178,7 @@ func (im *importer) recidive(name string, from *ini.Option) {
 		if long > base && base > 0 {
 			factor = min(max(2, math.Ceil(math.Pow(long/base, 1/float64(n)))), 1000)
 		}
-		e.max = config.FormatDuration(max(d, secondsDuration(4*7*86400)))
+		e.max = config.FormatDuration(max(d, 4*7*24*time.Hour))
 	}
 	e.factor = strconv.FormatFloat(factor, 'g', -1, 64)
 	why := fmt.Sprintf("each repeated ban lasts %s times as long as the previous one, across all jails, instead of one long ban after %d", e.factor, n)

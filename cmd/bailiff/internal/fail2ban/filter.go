@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -190,10 +191,7 @@ func (im *importer) hasFilters() bool {
 
 // stockFile reports whether a filter is shipped by fail2ban and not extended by the administrator.
 func (im *importer) stockFile(name string, def *ini.Definition) bool {
-	if _, ok := stock[name]; !ok {
-		return false
-	}
-	return !slices.ContainsFunc(def.Tree.Files, im.adminFile)
+	return slices.Contains(stock, name) && !slices.ContainsFunc(def.Tree.Files, im.adminFile)
 }
 
 // dropFilterOptions records that an administrator's filter is lost with its jail.
@@ -256,11 +254,7 @@ func (im *importer) addUnits(t *trust, o *ini.Option, w *jailConfig) {
 // filterID converts a filter's name to a valid name of a filter file.
 func filterID(s string) string {
 	s = regexp.MustCompile(`[^A-Za-z0-9_-]+`).ReplaceAllString(filepath.Base(s), "-")
-	s = strings.Trim(s[:min(len(s), 60)], "-")
-	if s == "" {
-		s = "filter"
-	}
-	return s
+	return cmp.Or(strings.Trim(s[:min(len(s), 60)], "-"), "filter")
 }
 
 // translate translates a filter, once for all jails that use the same expressions and units.
@@ -273,14 +267,11 @@ func (im *importer) translate(src *source) *translation {
 		return tr
 	}
 	name := src.name
-	for i := 2; ; i++ {
-		taken := slices.Contains(filter.Builtin(), name)
-		for _, tr := range im.filters {
-			taken = taken || tr.name == name
-		}
-		if !taken {
-			break
-		}
+	taken := filter.Builtin()
+	for _, tr := range im.filters {
+		taken = append(taken, tr.name)
+	}
+	for i := 2; slices.Contains(taken, name); i++ {
 		name = fmt.Sprintf("%s-%d", src.name, i)
 	}
 	src.name = name
@@ -300,12 +291,12 @@ func (im *importer) recordResults(t *translation, j *JailReport) {
 			}
 		}
 		to := "filters.d/" + t.name + ".yaml"
-		text := printable(text.Clip(v.text, 160))
+		why := fmt.Sprintf("%s %s: %s", v.kind, printable(text.Clip(v.text, 160)), v.why)
 		switch {
 		case !v.taken:
-			im.add(v.from, outcome{kind: Lost, line: v.line, why: fmt.Sprintf("%s %s: %s", v.kind, text, v.why), hint: v.hint})
+			im.add(v.from, outcome{kind: Lost, line: v.line, why: why, hint: v.hint})
 		case v.why != "":
-			im.add(v.from, outcome{kind: Changed, line: v.line, to: to, why: fmt.Sprintf("%s %s: %s", v.kind, text, v.why)})
+			im.add(v.from, outcome{kind: Changed, line: v.line, to: to, why: why})
 		default:
 			im.carried(v.from, to)
 		}
@@ -343,12 +334,10 @@ func (im *importer) mode(name string, args map[string]string, admins bool, def *
 	}
 	at := "jails." + w.name + ".mode"
 	switch {
-	case slices.Contains(f.Modes, want):
-		if w.mode = want; want == f.Modes[0] {
-			w.mode = ""
-		}
+	case slices.Contains(f.Modes[1:], want):
+		w.mode = want
 		im.carried(opt, at)
-	case want == "normal" || len(f.Modes) == 1 && args["mode"] == "":
+	case want == f.Modes[0] || want == "normal" || len(f.Modes) == 1 && args["mode"] == "":
 		w.mode = ""
 		im.carried(opt, at)
 	default:
@@ -356,10 +345,6 @@ func (im *importer) mode(name string, args map[string]string, admins bool, def *
 		if want != "normal" && slices.Contains(f.Modes, "aggressive") {
 			w.mode = "aggressive"
 		}
-		in := w.mode
-		if in == "" {
-			in = f.Modes[0]
-		}
-		im.changed(opt, at, fmt.Sprintf("our filter %s has no mode %s: %s is used", w.filter, clip(want), in))
+		im.changed(opt, at, fmt.Sprintf("our filter %s has no mode %s: %s is used", w.filter, clip(want), cmp.Or(w.mode, f.Modes[0])))
 	}
 }

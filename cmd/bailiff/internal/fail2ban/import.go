@@ -9,6 +9,7 @@
 package fail2ban
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -90,6 +91,23 @@ type jailConfig struct {
 	comments                    []string
 }
 
+func newImporter(root string) *importer {
+	return &importer{
+		root: root, importLog: importLog{outcomes: make(map[*ini.Option][]outcome), notes: []string{}}, definitions: make(map[string]*ini.Tree), names: make(map[string]bool),
+		signed: make(map[string]bool), filters: make(map[string]*translation), backends: make(map[string][]string),
+		result: &Result{Report: Report{From: root, Jails: []JailReport{}}, Jails: make(map[string]string), banTimes: map[string]float64{"DEFAULT": 600}}, // fail2ban's own default
+	}
+}
+
+// read reads a file below the root, with the files that override it and those that they include.
+func (im *importer) read(name string) *ini.Tree {
+	r := &ini.Reader{Tree: ini.NewTree(im.root)}
+	r.Tree.Vars["fail2ban_version"], r.Tree.Vars["fail2ban_confpath"] = version, im.root
+	r.ReadAll(name)
+	im.problems = append(im.problems, r.Problems...)
+	return r.Tree
+}
+
 // Import reads fail2ban's configuration in a folder. It fails only if the folder cannot be read or holds no configuration;
 // errors in single files are in the report.
 func Import(root string) (*Result, error) {
@@ -99,22 +117,15 @@ func Import(root string) (*Result, error) {
 	} else if !st.IsDir() {
 		return nil, fmt.Errorf("%s is not a directory", root)
 	}
-	im := &importer{
-		root: root, jails: ini.NewTree(root), definitions: make(map[string]*ini.Tree), names: make(map[string]bool),
-		filters: make(map[string]*translation), backends: make(map[string][]string),
-		result: &Result{Jails: make(map[string]string), banTimes: map[string]float64{"DEFAULT": 600}}, // fail2ban's own default
-	}
+	im := newImporter(root)
 	if root == Folder {
 		im.edited = editedFiles("/var/lib/dpkg/status", "fail2ban")
 	}
-	im.jails.Vars["fail2ban_version"], im.jails.Vars["fail2ban_confpath"] = version, root
-	r := &ini.Reader{Tree: im.jails}
-	r.ReadAll("jail")
-	im.problems = append(im.problems, r.Problems...)
+	im.jails = im.read("jail")
 	if len(im.jails.Files) == 0 {
 		return nil, fmt.Errorf("no jail.conf and no jail.local in %s", root)
 	}
-	im.defaultTimes()
+	im.defaults = im.times("DEFAULT", "defaults")
 	for _, name := range im.jails.Order {
 		if name == "DEFAULT" || name == "INCLUDES" || name == "Definition" {
 			continue
@@ -191,13 +202,8 @@ func (im *importer) finish() {
 		}
 	}
 	im.write()
-	rep := &im.result.Report
-	rep.From = im.root
-	rep.Settings, rep.Notes = im.sorted(), im.notes
-	if rep.Jails == nil {
-		rep.Jails = []JailReport{}
-	}
-	if rep.Notes == nil {
-		rep.Notes = []string{}
-	}
+	slices.SortStableFunc(im.settings, func(x, y Setting) int {
+		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
+	})
+	im.result.Report.Settings, im.result.Report.Notes = im.settings, im.notes
 }

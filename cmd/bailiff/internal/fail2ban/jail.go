@@ -8,17 +8,12 @@ import (
 	"strings"
 
 	"bailiff/cmd/bailiff/internal/fail2ban/ini"
-	"bailiff/policy/config"
 	"bailiff/policy/filter"
 )
 
 // isTrue reads a boolean as fail2ban does.
 func isTrue(s string) bool {
-	switch strings.ToLower(strings.TrimSpace(s)) {
-	case "1", "on", "true", "yes":
-		return true
-	}
-	return false
+	return slices.Contains([]string{"1", "on", "true", "yes"}, strings.ToLower(strings.TrimSpace(s)))
 }
 
 // isFalse reports whether a value is one that means false, not a mistake that fail2ban treats as false.
@@ -30,43 +25,46 @@ func isFalse(s string) bool {
 // duration converts a time to bailiff's format. It returns "" if that is not possible, and records the reason.
 func (im *importer) duration(v string, o *ini.Option, key string, limit float64, forever bool) string {
 	sec, err := seconds(v)
-	if err != nil {
+	text := spanText(sec)
+	switch {
+	case err != nil:
 		im.lost(o, err.Error(), "write "+key)
 		return ""
-	}
-	d, never := span(sec)
-	switch {
-	case never && !forever || limit > 0 && sec > limit:
-		im.changed(o, key, "reduced to "+config.FormatDuration(secondsDuration(limit))+", the maximum")
-		return config.FormatDuration(secondsDuration(limit))
-	case never:
-		im.carried(o, key)
-		return "forever"
+	case text == "forever" && !forever || limit > 0 && sec > limit:
+		text = spanText(limit)
+		im.changed(o, key, "reduced to "+text+", the maximum")
 	case sec == 0 && forever:
 		im.changed(o, key, "a ban time of 0 became one second")
 	default:
 		im.carried(o, key)
 	}
-	return config.FormatDuration(d)
+	return text
 }
 
 const maxFindTime = 366 * 86400
 
-func (im *importer) defaultTimes() {
-	d := &im.defaults
-	for _, x := range []struct {
-		name, key string
-		dst       *string
-		limit     float64
-		forever   bool
-	}{{"findtime", "defaults.find_time", &d.find, maxFindTime, false}, {"bantime", "defaults.ban_time", &d.ban, 0, true}} {
-		if v, o := im.value("DEFAULT", x.name); o != nil && v != "" {
-			*x.dst = im.duration(v, o, x.key, x.limit, x.forever)
+// times carries over the thresholds that a section sets itself.
+func (im *importer) times(sec, at string) (t thresholds) {
+	own := func(name string) (string, *ini.Option) {
+		if im.jails.Local(sec, name) == nil {
+			return "", nil
 		}
+		v, o := im.value(sec, name)
+		if sec == "DEFAULT" && v == "" {
+			return "", nil
+		}
+		return v, o
 	}
-	if v, o := im.value("DEFAULT", "maxretry"); o != nil && v != "" {
-		d.retry = im.retries(v, o, "defaults.max_retry")
+	if v, o := own("findtime"); o != nil {
+		t.find = im.duration(v, o, at+".find_time", maxFindTime, false)
 	}
+	if v, o := own("bantime"); o != nil {
+		t.ban = im.duration(v, o, at+".ban_time", 0, true)
+	}
+	if v, o := own("maxretry"); o != nil {
+		t.retry = im.retries(v, o, at+".max_retry")
+	}
+	return t
 }
 
 func (im *importer) retries(v string, o *ini.Option, key string) int {
@@ -105,7 +103,12 @@ func (im *importer) importJail(name string) {
 		im.carried(on, "jails."+jailName(name)+".enabled")
 	}
 	j := JailReport{Name: name}
-	defer func() { im.result.Report.Jails = append(im.result.Report.Jails, j) }()
+	defer func() {
+		if j.As == "" {
+			im.dropOptions(name, &j)
+		}
+		im.result.Report.Jails = append(im.result.Report.Jails, j)
+	}()
 	refuse := func(o *ini.Option, why, hint string) {
 		j.Why = why
 		if o == nil || o.Section == "DEFAULT" && on != nil {
@@ -122,17 +125,14 @@ func (im *importer) importJail(name string) {
 			err = fmt.Errorf("has no filter")
 		}
 		refuse(from, err.Error(), "")
-		im.dropOptions(name, &j)
 		return
 	}
 	if _, err := im.definition("filter.d", filterName, args); err != nil && im.hasFilters() {
-		_, _, known := Builtin(filterName)
 		why := err.Error() + ": fail2ban skips such a jail, and so does the import"
-		if builtin, _, _ := Builtin(filterName); known {
+		if builtin, _, known := Builtin(filterName); known {
 			why += "; our jail " + builtin + " is on by default if the host has the service"
 		}
 		refuse(from, why, "")
-		im.dropOptions(name, &j)
 		return
 	}
 	im.carried(from, "jails."+jailName(name)+".filter")
@@ -144,7 +144,6 @@ func (im *importer) importJail(name string) {
 		}
 		im.recidive(name, from)
 		j.Why = "counting repeat offenders is built in: see escalate"
-		im.dropOptions(name, &j)
 		return
 	}
 	w := &jailConfig{name: im.freeName(name), enabled: "true"}
@@ -163,7 +162,6 @@ func (im *importer) importJail(name string) {
 		note = "observes only, because fail2ban only reported"
 	case acceptsAddresses:
 		refuse(im.jails.Get(name, "action"), "it accepts addresses (blocktype RETURN) instead of blocking them; bailiff only blocks", "")
-		im.dropOptions(name, &j)
 		return
 	}
 	w.ports = ports
@@ -171,7 +169,15 @@ func (im *importer) importJail(name string) {
 		w.ports = nil
 		im.changed(im.jails.Get(name, "port"), at+".ports: all", fmt.Sprintf("a jail with a name of more than %d characters cannot have ports: all ports are blocked", maxNameWithPorts))
 	}
-	im.jailTimes(name, at, w)
+	if w.thresholds = im.times(name, at); w.find == im.defaults.find {
+		w.find = ""
+	}
+	if w.ban == im.defaults.ban {
+		w.ban = ""
+	}
+	if w.retry == im.defaults.retry {
+		w.retry = 0
+	}
 	if !im.filter(name, filterName, args, from, w, &j) {
 		if j.Why == "" {
 			j.Why = "none of its expressions could be translated"
@@ -182,7 +188,6 @@ func (im *importer) importJail(name string) {
 		}
 		refuse(from, j.Why, hint)
 		delete(im.names, w.name)
-		im.dropOptions(name, &j)
 		return
 	}
 	j.As, j.Filter, j.Mode, j.Why = w.name, w.filter, w.mode, note
@@ -246,34 +251,12 @@ func (im *importer) freeName(s string) string {
 	return name
 }
 
-// jailTimes carries over the thresholds that a jail sets itself.
-func (im *importer) jailTimes(name, at string, w *jailConfig) {
-	if o := im.jails.Local(name, "findtime"); o != nil {
-		v, _ := im.value(name, "findtime")
-		if t := im.duration(v, o, at+".find_time", maxFindTime, false); t != im.defaults.find {
-			w.find = t
-		}
-	}
-	if o := im.jails.Local(name, "bantime"); o != nil {
-		v, _ := im.value(name, "bantime")
-		if t := im.duration(v, o, at+".ban_time", 0, true); t != im.defaults.ban {
-			w.ban = t
-		}
-	}
-	if o := im.jails.Local(name, "maxretry"); o != nil {
-		v, _ := im.value(name, "maxretry")
-		if n := im.retries(v, o, at+".max_retry"); n != im.defaults.retry {
-			w.retry = n
-		}
-	}
-}
-
 // otherOptions carries over a jail's options other than filter, action and thresholds.
 func (im *importer) otherOptions(name string) {
 	for _, opt := range []struct{ name, why string }{
 		{"logencoding", "the journal is UTF-8 and preserves other bytes"},
-		{"logtimezone", "the journal has its own timestamps"},
-		{"datepattern", "the journal has its own timestamps"},
+		{"logtimezone", whyDate},
+		{"datepattern", whyDate},
 		{"maxmatches", "limits.max_evidence limits the evidence of a ban"},
 		{"ignorecache", "no command is run for an address, so there is no result to cache"},
 	} {
@@ -285,7 +268,7 @@ func (im *importer) otherOptions(name string) {
 		if strings.TrimSpace(v) == "raw" {
 			im.lost(o, "only addresses can be banned", "")
 		} else {
-			im.notNeeded(o, "host names are never resolved: only addresses count")
+			im.notNeeded(o, whyNames)
 		}
 	}
 	v, o := im.value(name, "backend")
@@ -371,8 +354,5 @@ func syslogFile(p string) bool {
 		return true
 	}
 	base, ok := strings.CutPrefix(p, "/var/log/")
-	if !ok {
-		return false
-	}
-	return slices.Contains([]string{"auth.log", "secure", "mail.log", "mail.warn", "mail.err", "mail.info", "maillog", "mail", "messages", "syslog", "daemon.log", "user.log", "kern.log", "cron", "cron.log"}, base)
+	return ok && slices.Contains([]string{"auth.log", "secure", "mail.log", "mail.warn", "mail.err", "mail.info", "maillog", "mail", "messages", "syslog", "daemon.log", "user.log", "kern.log", "cron", "cron.log"}, base)
 }

@@ -180,14 +180,11 @@ func builtinTrust(name string) (t trust) {
 	case len(ids) == 0:
 		t.uid = "system"
 	default:
-		var l []string
+		list := strings.Join(strings.Fields(strings.Trim(fmt.Sprint(ids), "[]")), ", ")
 		if x.System {
-			l = append(l, "system")
+			list = "system, " + list
 		}
-		for _, id := range ids {
-			l = append(l, fmt.Sprint(id))
-		}
-		t.uid = "[" + strings.Join(l, ", ") + "]"
+		t.uid = "[" + list + "]"
 	}
 	return t
 }
@@ -209,11 +206,7 @@ func (t *trust) missingFrom(u *trust) (more trust) {
 			appendNew(&more.units, x)
 		}
 	}
-	for _, x := range u.slices {
-		if !slices.Contains(t.slices, x) {
-			appendNew(&more.slices, x)
-		}
-	}
+	more.slices = slices.DeleteFunc(slices.Clone(u.slices), func(s string) bool { return slices.Contains(t.slices, s) })
 	more.containers, more.userUnits = u.containers, u.userUnits
 	return more
 }

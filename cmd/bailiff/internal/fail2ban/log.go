@@ -1,7 +1,6 @@
 package fail2ban
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -29,9 +28,6 @@ type importLog struct {
 func (a *importLog) add(o *ini.Option, out outcome) {
 	if o == nil || slices.Contains(a.outcomes[o], out) {
 		return
-	}
-	if a.outcomes == nil {
-		a.outcomes = make(map[*ini.Option][]outcome)
 	}
 	a.outcomes[o] = append(a.outcomes[o], out)
 }
@@ -92,15 +88,13 @@ func (im *importer) closeOption(o *ini.Option) {
 	s := Setting{File: o.File, Line: o.Line, Section: o.Section, Option: o.Name, Value: hide(o.Name, o.Value), Admin: im.adminFile(o.File)}
 	outcomes := im.outcomes[o]
 	if len(outcomes) == 0 {
-		switch {
-		case len(o.UsedBy) > 0:
-			by := slices.Sorted(maps.Keys(o.UsedBy))
-			outcomes = []outcome{{kind: Part, to: strings.Join(by, ", ")}}
-		case o.ReplacedBy != nil:
-			outcomes = []outcome{{kind: Replaced, to: o.ReplacedBy.Position()}}
-		default:
-			outcomes = []outcome{{kind: Unused, why: "nothing that is enabled uses it"}}
+		out := outcome{kind: Unused, why: "nothing that is enabled uses it"}
+		if len(o.UsedBy) > 0 {
+			out = outcome{kind: Part, to: strings.Join(slices.Sorted(maps.Keys(o.UsedBy)), ", ")}
+		} else if o.ReplacedBy != nil {
+			out = outcome{kind: Replaced, to: o.ReplacedBy.Position()}
 		}
+		outcomes = []outcome{out}
 	}
 	for _, out := range outcomes {
 		s.Outcome, s.To, s.Why, s.Hint = out.kind, out.to, hide("", out.why), out.hint
@@ -109,11 +103,4 @@ func (im *importer) closeOption(o *ini.Option) {
 		}
 		im.settings = append(im.settings, s)
 	}
-}
-
-func (a *importLog) sorted() []Setting {
-	slices.SortStableFunc(a.settings, func(x, y Setting) int {
-		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
-	})
-	return a.settings
 }

@@ -152,10 +152,8 @@ type resolved struct {
 // resolve is oracle, by our own readers.
 func resolve(t *testing.T, dir string) map[string]resolved {
 	t.Helper()
-	im := &importer{root: dir, jails: ini.NewTree(dir), definitions: make(map[string]*ini.Tree), result: &Result{}}
-	im.jails.Vars["fail2ban_version"], im.jails.Vars["fail2ban_confpath"] = version, dir
-	r := &ini.Reader{Tree: im.jails}
-	r.ReadAll("jail")
+	im := newImporter(dir)
+	im.jails = im.read("jail")
 	out := make(map[string]resolved)
 	for _, name := range im.jails.Order {
 		if on, _ := im.value(name, "enabled"); !isTrue(on) || name == "DEFAULT" {

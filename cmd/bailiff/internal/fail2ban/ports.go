@@ -22,17 +22,15 @@ func portList(ports, protocols string) (words []string, bad []string) {
 	if len(protos) == 0 {
 		protos = []string{"tcp"}
 	}
-	for _, proto := range protos {
-		if proto == "all" || proto == "any" {
-			protos = []string{"tcp", "udp"}
-		}
+	if slices.Contains(protos, "all") || slices.Contains(protos, "any") {
+		protos = []string{"tcp", "udp"}
 	}
 	for _, w := range splitList(ports) {
 		if n, ok := portNames[strings.ToLower(w)]; ok {
 			w = n
 		}
 		w = strings.ReplaceAll(w, ":", "-")
-		if w == "0-65535" || w == "1-65535" || w == "all" || w == "any" || w == "0-" {
+		if slices.Contains([]string{"0-65535", "1-65535", "0-", "all", "any"}, w) {
 			return nil, nil
 		}
 		for _, proto := range protos {
@@ -42,8 +40,8 @@ func portList(ports, protocols string) (words []string, bad []string) {
 			}
 			if proto != "tcp" && proto != "udp" || !config.ValidPort(word) {
 				bad = append(bad, word)
-			} else if !slices.Contains(words, word) {
-				words = append(words, word)
+			} else {
+				appendNew(&words, word)
 			}
 		}
 	}
@@ -67,10 +65,7 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 		}
 		bans = true
 		get := func(tag string) string {
-			v, _, err := a.def.Value(tag)
-			if err != nil {
-				return ""
-			}
+			v, _, _ := a.def.Value(tag)
 			return strings.TrimSpace(v)
 		}
 		if block, o, err := a.def.Raw("blocktype"); err == nil {
@@ -115,9 +110,7 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 			all = true
 		}
 		for _, w := range more {
-			if !slices.Contains(words, w) {
-				words = append(words, w)
-			}
+			appendNew(&words, w)
 		}
 	}
 	if ch := im.jails.Get(name, "chain"); ch != nil {

@@ -16,6 +16,13 @@ import (
 // filterOptions are the options of filters that a jail may override.
 var filterOptions = []string{"usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch"}
 
+// Why options of filters and jails are not needed.
+const (
+	whyDate  = "the journal has its own timestamps"
+	whyLines = "each line is matched by itself; lines of one connection are correlated"
+	whyNames = "host names are never resolved: only addresses count"
+)
+
 // definition reads a filter or an action with the files that it includes.
 func (im *importer) definition(dir, name string, args map[string]string) (*ini.Definition, error) {
 	if strings.ContainsAny(name, "\x00") || slices.Contains(strings.Split(name, "/"), "..") {
@@ -24,14 +31,9 @@ func (im *importer) definition(dir, name string, args map[string]string) (*ini.D
 	key := dir + "/" + name
 	t := im.definitions[key]
 	if t == nil {
-		t = ini.NewTree(im.root)
-		t.Vars["fail2ban_version"], t.Vars["fail2ban_confpath"] = version, im.root
-		r := &ini.Reader{Tree: t}
-		r.ReadAll(key)
-		if len(t.Files) == 0 {
+		if t = im.read(key); len(t.Files) == 0 {
 			return nil, fmt.Errorf("no %s/%s.conf", dir, name)
 		}
-		im.problems = append(im.problems, r.Problems...)
 		im.definitions[key] = t
 		if dir == "filter.d" {
 			markJournalPrefix(t)
@@ -54,7 +56,7 @@ func (im *importer) definition(dir, name string, args map[string]string) (*ini.D
 func markJournalPrefix(t *ini.Tree) {
 	for _, sec := range []string{"lt_short", "lt_journal", "DEFAULT"} {
 		o := t.Local(sec, "__prefix_line")
-		if o == nil || !strings.HasSuffix(o.File, "filter.d/common.conf") || sec == "DEFAULT" && t.Sections["lt_short"] != nil || sec == "lt_journal" && t.Sections["lt_short"] != nil {
+		if o == nil || !strings.HasSuffix(o.File, "filter.d/common.conf") || sec != "lt_short" && t.Sections["lt_short"] != nil {
 			continue
 		}
 		marked := *o
@@ -96,16 +98,9 @@ func (im *importer) source(name, filterName string, def *ini.Definition, from *i
 		}
 		return v, o
 	}
-	for _, opt := range []string{"datepattern", "maxlines", "usedns"} {
+	for opt, why := range map[string]string{"datepattern": whyDate, "maxlines": whyLines, "usedns": whyNames} {
 		if _, o := text(opt); o != nil && o.Section != "DEFAULT" {
-			switch opt {
-			case "datepattern":
-				im.notNeeded(o, "the journal has its own timestamps")
-			case "maxlines":
-				im.notNeeded(o, "each line is matched by itself; lines of one connection are correlated")
-			case "usedns":
-				im.notNeeded(o, "host names are never resolved: only addresses count")
-			}
+			im.notNeeded(o, why)
 		}
 	}
 	if o := def.Tree.Get("Definition", "_daemon"); o != nil && len(o.UsedBy) == 0 {
@@ -126,13 +121,7 @@ func (im *importer) source(name, filterName string, def *ini.Definition, from *i
 			}
 		}
 		// If each line of the option is one expression, each has its own line number.
-		var places []int
-		for i, line := range strings.Split(o.Value, "\n") {
-			if strings.TrimSpace(line) != "" && i < len(o.Lines) {
-				places = append(places, o.Lines[i])
-			}
-		}
-		if len(places) == len(l) {
+		if places := o.FilledLines(); len(places) == len(l) {
 			for i := range l {
 				l[i].line = places[i]
 			}
@@ -181,32 +170,20 @@ func (s *source) remove(shipped map[string]bool) {
 // in the jail. They become a separate filter and jail.
 func (im *importer) translateAdditions(name, filterName string, def *ini.Definition, from *ini.Option, w *jailConfig) {
 	shipped := im.shipped(def)
-	changed := false
-	for _, o := range def.Tree.Assigned {
-		changed = changed || im.adminFile(o.File)
-	}
-	for _, opt := range filterOptions {
-		if o := im.jails.Get(name, opt); o != nil && (opt == "failregex" || opt == "ignoreregex") {
-			changed = true
-		} else if o != nil && opt == "prefregex" {
-			im.lost(o, "our filter "+w.filter+" has its own patterns", hintFilter)
-		} else if o != nil && opt == "maxlines" {
-			im.notNeeded(o, "each line is matched by itself; lines of one connection are correlated")
-		}
-	}
+	changed := slices.ContainsFunc(def.Tree.Assigned, func(o *ini.Option) bool { return im.adminFile(o.File) })
+	changed = changed || im.jails.Get(name, "failregex") != nil || im.jails.Get(name, "ignoreregex") != nil
+	im.lost(im.jails.Get(name, "prefregex"), "our filter "+w.filter+" has its own patterns", hintFilter)
+	im.notNeeded(im.jails.Get(name, "maxlines"), whyLines)
 	var t trust
 	if match, o := im.journalmatch(name, def, from); o != nil && (o.Section == name || o == from || im.adminFile(o.File)) {
 		var lost []string
 		t, lost, _ = parseJournalMatch(match, im.owner(name))
-		if strings.TrimSpace(match) == "" {
+		if strings.TrimSpace(match) == "" || !t.isSet() && len(t.identifiers) > 0 {
 			im.notNeeded(o, "our filter "+w.filter+" knows its units")
+			lost = nil
 		}
-		if t.isSet() || len(t.identifiers) == 0 {
-			for _, why := range lost {
-				im.lost(o, why, "")
-			}
-		} else {
-			im.notNeeded(o, "our filter "+w.filter+" knows its units")
+		for _, why := range lost {
+			im.lost(o, why, "")
 		}
 		im.addUnits(&t, o, w)
 	}
@@ -227,11 +204,9 @@ func (im *importer) translateAdditions(name, filterName string, def *ini.Definit
 		return
 	}
 	src.trust = builtinTrust(w.filter)
-	if w.trust.isSet() {
-		src.trust.units = append(slices.Clone(src.trust.units), w.trust.units...)
-		src.trust.slices = append(slices.Clone(src.trust.slices), w.trust.slices...)
-		src.trust.containers, src.trust.userUnits = w.trust.containers, w.trust.userUnits
-	}
+	src.trust.units = slices.Concat(src.trust.units, w.trust.units)
+	src.trust.slices = slices.Concat(src.trust.slices, w.trust.slices)
+	src.trust.containers, src.trust.userUnits = w.trust.containers, w.trust.userUnits
 	if conf := filepath.Join(im.root, "filter.d", filterName+".conf"); len(t.containers) > 0 && builtinTrust(w.filter).requireMessage && im.adminFile(conf) {
 		src.trust = t // the built-in filter accepts no lines of containers, the additions do
 	}

@@ -1,60 +1,43 @@
 package fail2ban
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"bailiff/policy/filter"
 )
 
-// stock lists the filters that fail2ban ships or has shipped, each with the built-in filters for the same lines, the best
-// first, and the mode that corresponds to the name. A filter without a built-in counterpart is translated like an
+// stock lists the filters that fail2ban ships or has shipped. A filter without a built-in counterpart is translated like an
 // administrator's own.
-var stock = map[string]struct {
-	ours []string
-	mode string
-}{
-	"3proxy": {}, "apache-auth": {ours: []string{"apache-auth", "apache"}}, "apache-badbots": {}, "apache-botsearch": {ours: []string{"apache-botsearch"}},
-	"apache-fakegooglebot": {}, "apache-modsecurity": {ours: []string{"apache-modsecurity"}}, "apache-nohome": {ours: []string{"apache-nohome"}},
-	"apache-noscript": {ours: []string{"apache-noscript"}}, "apache-overflows": {ours: []string{"apache-overflows"}}, "apache-pass": {},
-	"apache-shellshock": {ours: []string{"apache-shellshock"}}, "assp": {}, "asterisk": {ours: []string{"asterisk"}}, "bitwarden": {}, "centreon": {}, "counter-strike": {},
-	"courier-auth": {ours: []string{"courier-auth", "courier"}}, "courier-smtp": {ours: []string{"courier-smtp", "courier"}, mode: "normal"},
-	"couriersmtp": {ours: []string{"courier-smtp", "courier"}, mode: "normal"}, "courierlogin": {ours: []string{"courier-auth", "courier"}},
-	"cyrus-imap": {ours: []string{"cyrus-imap"}}, "dante": {}, "directadmin": {}, "domino-smtp": {}, "dovecot": {ours: []string{"dovecot"}},
-	"dropbear": {ours: []string{"dropbear"}}, "drupal-auth": {}, "ejabberd-auth": {}, "exim": {ours: []string{"exim"}}, "exim-spam": {ours: []string{"exim"}, mode: "spam"},
-	"freeswitch": {}, "froxlor-auth": {}, "gitlab": {ours: []string{"gitlab"}}, "grafana": {ours: []string{"grafana"}}, "groupoffice": {}, "gssftpd": {}, "guacamole": {},
-	"haproxy-http-auth": {ours: []string{"haproxy-http-auth", "haproxy"}}, "horde": {}, "kerio": {}, "lighttpd-auth": {ours: []string{"lighttpd-auth", "lighttpd"}}, "mongodb-auth": {},
-	"monit": {ours: []string{"monit"}}, "monitorix": {}, "mssql-auth": {}, "murmur": {ours: []string{"murmur"}},
-	"mysqld-auth": {ours: []string{"mysqld-auth", "mysqld", "mariadb"}}, "nagios": {ours: []string{"nagios", "nrpe"}},
-	"named-refused": {ours: []string{"named-refused", "named"}}, "nginx-bad-request": {}, "nginx-botsearch": {ours: []string{"nginx-botsearch"}},
-	"nginx-forbidden": {ours: []string{"nginx-forbidden"}}, "nginx-http-auth": {ours: []string{"nginx-http-auth", "nginx"}}, "nginx-limit-req": {ours: []string{"nginx-limit-req"}},
-	"nsd": {ours: []string{"nsd"}}, "openhab": {}, "openvpn": {ours: []string{"openvpn"}}, "openwebmail": {}, "oracleims": {}, "pam-generic": {ours: []string{"pam-generic"}},
-	"perdition": {ours: []string{"perdition"}}, "php-url-fopen": {}, "phpmyadmin-syslog": {ours: []string{"phpmyadmin-syslog", "phpmyadmin"}}, "portsentry": {},
-	"postfix": {ours: []string{"postfix"}}, "postfix-sasl": {ours: []string{"postfix"}, mode: "auth"}, "postfix-rbl": {ours: []string{"postfix"}, mode: "rbl"},
-	"sasl": {ours: []string{"postfix"}, mode: "auth"}, "proftpd": {ours: []string{"proftpd"}}, "proxmox": {ours: []string{"proxmox"}}, "pure-ftpd": {ours: []string{"pure-ftpd"}},
-	"qmail": {}, "recidive": {}, "roundcube-auth": {ours: []string{"roundcube-auth", "roundcube"}}, "routeros-auth": {}, "scanlogd": {}, "screensharingd": {}, "selinux-ssh": {},
-	"sendmail-auth": {ours: []string{"sendmail-auth"}}, "sendmail-reject": {ours: []string{"sendmail-reject"}}, "sieve": {ours: []string{"sieve", "managesieve"}},
-	"slapd": {ours: []string{"slapd"}}, "softethervpn": {}, "sogo-auth": {}, "solid-pop3d": {}, "squid": {ours: []string{"squid"}}, "squirrelmail": {},
-	"sshd": {ours: []string{"sshd"}}, "ssh": {ours: []string{"sshd"}}, "sshd-ddos": {ours: []string{"sshd"}, mode: "ddos"}, "sshd-aggressive": {ours: []string{"sshd"}, mode: "aggressive"},
-	"stunnel": {}, "suhosin": {}, "tine20": {}, "traefik-auth": {ours: []string{"traefik-auth", "traefik"}}, "uwimap-auth": {}, "vaultwarden": {ours: []string{"vaultwarden"}},
-	"vsftpd": {ours: []string{"vsftpd"}}, "webmin-auth": {ours: []string{"webmin-auth", "webmin"}}, "wuftpd": {}, "xinetd-fail": {}, "xrdp": {ours: []string{"xrdp"}},
-	"znc-adminlog": {ours: []string{"znc-adminlog", "znc"}}, "zoneminder": {},
-	// included by others
-	"common": {}, "apache-common": {}, "botsearch-common": {}, "exim-common": {}, "nginx-error-common": {}, "selinux-common": {},
+var stock = strings.Fields(`
+3proxy apache-auth apache-badbots apache-botsearch apache-common apache-fakegooglebot apache-modsecurity apache-nohome apache-noscript
+apache-overflows apache-pass apache-shellshock assp asterisk bitwarden botsearch-common centreon common counter-strike courier-auth courier-smtp
+courierlogin couriersmtp cyrus-imap dante directadmin domino-smtp dovecot dropbear drupal-auth ejabberd-auth exim exim-common exim-spam freeswitch
+froxlor-auth gitlab grafana groupoffice gssftpd guacamole haproxy-http-auth horde kerio lighttpd-auth mongodb-auth monit monitorix mssql-auth murmur
+mysqld-auth nagios named-refused nginx-bad-request nginx-botsearch nginx-error-common nginx-forbidden nginx-http-auth nginx-limit-req nsd openhab
+openvpn openwebmail oracleims pam-generic perdition php-url-fopen phpmyadmin-syslog portsentry postfix postfix-rbl postfix-sasl proftpd proxmox
+pure-ftpd qmail recidive roundcube-auth routeros-auth sasl scanlogd screensharingd selinux-common selinux-ssh sendmail-auth sendmail-reject sieve
+slapd softethervpn sogo-auth solid-pop3d squid squirrelmail ssh sshd sshd-aggressive sshd-ddos stunnel suhosin tine20 traefik-auth uwimap-auth
+vaultwarden vsftpd webmin-auth wuftpd xinetd-fail xrdp znc-adminlog zoneminder
+`)
+
+// elsewhere names the built-in filter for the lines of a stock filter, and the mode that corresponds to it, where these are not
+// the filter of the same name and its default mode.
+var elsewhere = map[string]string{
+	"courier-smtp": "courier-smtp:normal", "couriersmtp": "courier-smtp:normal", "courierlogin": "courier-auth", "exim-spam": "exim:spam",
+	"postfix-rbl": "postfix:rbl", "postfix-sasl": "postfix:auth", "sasl": "postfix:auth", "roundcube-auth": "roundcube", "ssh": "sshd",
+	"sshd-aggressive": "sshd:aggressive", "sshd-ddos": "sshd:ddos", "webmin-auth": "webmin", "znc-adminlog": "znc",
 }
 
 // Builtin returns the built-in filter that replaces fail2ban's filter of this name, and the mode that the name asks for,
 // "" for the default one. ok is false if there is no such filter.
 func Builtin(name string) (builtin, mode string, ok bool) {
-	s, ok := stock[name]
-	if !ok {
+	builtin, mode, _ = strings.Cut(cmp.Or(elsewhere[name], name), ":")
+	if !slices.Contains(stock, name) || !slices.Contains(filter.Builtin(), builtin) {
 		return "", "", false
 	}
-	for _, n := range append(slices.Clone(s.ours), name) {
-		if slices.Contains(filter.Builtin(), n) {
-			return n, s.mode, true
-		}
-	}
-	return "", "", false
+	return builtin, mode, true
 }
 
 // services are the usual units for stock filters that have no journalmatch.

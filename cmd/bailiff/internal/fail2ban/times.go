@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"bailiff/policy/config"
 )
 
 // seconds parses fail2ban's times: seconds, or numbers with units (1w, 1d 12h, 2 hours, 1.5h), with sums, differences
@@ -39,10 +42,7 @@ func seconds(s string) (float64, error) {
 		if m == nil {
 			return 0, fmt.Errorf("%q is not a time", clip(s))
 		}
-		v, err := strconv.ParseFloat(m[1], 64)
-		if err != nil {
-			return 0, fmt.Errorf("%q is not a time", clip(s))
-		}
+		v, _ := strconv.ParseFloat(m[1], 64) // too large a number is infinite
 		if m[2] != "" {
 			u, ok := timeUnit(strings.ToLower(m[2]))
 			if !ok {
@@ -64,17 +64,12 @@ var timePart = regexp.MustCompile(`^([0-9]+(?:\.[0-9]*)?)\s*([A-Za-z]*)`)
 const year = (365*3 + 366) * 86400.0 / 4
 
 func timeUnit(u string) (float64, bool) {
-	for _, x := range []struct {
-		words string
-		n     float64
-	}{
-		{"s ss se sec secs second seconds", 1}, {"m mm mi min mins minute minutes", 60}, {"h hh ho hou hour hours", 3600},
-		{"d dd da day days", 86400}, {"w ww we wee week weeks", 7 * 86400}, {"mo mon month months", year / 12}, {"y yy ye yea year years", year},
+	for words, n := range map[string]float64{
+		"s ss se sec secs second seconds": 1, "m mm mi min mins minute minutes": 60, "h hh ho hou hour hours": 3600,
+		"d dd da day days": 86400, "w ww we wee week weeks": 7 * 86400, "mo mon month months": year / 12, "y yy ye yea year years": year,
 	} {
-		for _, w := range strings.Fields(x.words) {
-			if w == u {
-				return x.n, true
-			}
+		if slices.Contains(strings.Fields(words), u) {
+			return n, true
 		}
 	}
 	return 0, false
@@ -88,5 +83,11 @@ func span(sec float64) (d time.Duration, forever bool) {
 	return max(time.Duration(math.Ceil(sec))*time.Second, time.Second), false
 }
 
-// secondsDuration is a number of seconds as a duration.
-func secondsDuration(sec float64) time.Duration { return time.Duration(sec * float64(time.Second)) }
+// spanText writes seconds as a duration in the configuration.
+func spanText(sec float64) string {
+	d, forever := span(sec)
+	if forever {
+		return "forever"
+	}
+	return config.FormatDuration(d)
+}

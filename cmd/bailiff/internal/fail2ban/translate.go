@@ -43,9 +43,20 @@ type candidate struct {
 	at     int // the variant being tried
 }
 
+// patterns are those of the variant.
+func (a *candidate) patterns() []regex.Pattern { return a.Patterns[a.at] }
+
+// last is the pattern that says how the variant differs from the expression.
+func (a *candidate) last() *regex.Pattern { return &a.patterns()[len(a.patterns())-1] }
+
+// has reports whether the variant has a pattern of a name.
+func (a *candidate) has(name string) bool {
+	return slices.ContainsFunc(a.patterns(), func(p regex.Pattern) bool { return p.Name == name })
+}
+
 // unanchored is 1 if the expression matches anywhere in a line, else 0.
 func (a *candidate) unanchored() int {
-	if variant := a.Patterns[a.at]; variant[len(variant)-1].Once != "" {
+	if a.last().Once != "" {
 		return 1
 	}
 	return 0
@@ -53,7 +64,7 @@ func (a *candidate) unanchored() int {
 
 // innerText reports whether there is text chosen by a client between the fixed texts of an expression.
 func (a *candidate) innerText() bool {
-	return slices.ContainsFunc(a.Patterns[a.at], func(p regex.Pattern) bool {
+	return slices.ContainsFunc(a.patterns(), func(p regex.Pattern) bool {
 		before, after, _ := strings.Cut(strings.TrimPrefix(p.Text, "<text>"), "<once:")
 		return strings.Contains(before, "<text>") || strings.Contains(before, "<user>") || strings.Contains(strings.TrimRight(after, "}?"), "<text>") && !strings.HasSuffix(strings.TrimRight(after, "}?"), "<text>")
 	})
@@ -153,11 +164,11 @@ func (t *translation) prove(src *source, all []*candidate) {
 	}
 	var exceptions []*candidate
 	all = slices.DeleteFunc(all, func(a *candidate) bool {
-		ignore := t.results[a.result].kind == "ignoreregex"
-		if ignore {
-			exceptions = append(exceptions, a)
+		if t.results[a.result].kind == "failregex" {
+			return false
 		}
-		return ignore
+		exceptions = append(exceptions, a)
+		return true
 	})
 	// A user name could contain all of the text of another such expression.
 	for _, a := range slices.Backward(slices.Clone(all)) {
@@ -189,9 +200,7 @@ func (t *translation) prove(src *source, all []*candidate) {
 			if m == nil || "patterns."+m[1] == e.Path {
 				continue
 			}
-			if i := slices.IndexFunc(all, func(a *candidate) bool {
-				return (a.at+1 < len(a.Patterns) || a.unanchored() > 0) && slices.ContainsFunc(a.Patterns[a.at], func(p regex.Pattern) bool { return p.Name == m[1] })
-			}); i >= 0 {
+			if i := slices.IndexFunc(all, func(a *candidate) bool { return (a.at+1 < len(a.Patterns) || a.unanchored() > 0) && a.has(m[1]) }); i >= 0 {
 				drop(all[i], reason(e.Text))
 				hit = true
 				break
@@ -207,7 +216,7 @@ func (t *translation) prove(src *source, all []*candidate) {
 			}
 			name, _, _ = strings.Cut(name, ".")
 			for _, a := range slices.Clone(all) {
-				if slices.ContainsFunc(a.Patterns[a.at], func(p regex.Pattern) bool { return p.Name == name }) {
+				if a.has(name) {
 					drop(a, reason(e.Text))
 					hit = true
 					break
@@ -224,8 +233,7 @@ func (t *translation) prove(src *source, all []*candidate) {
 		}
 	}
 	// Exceptions come before the patterns that they apply to. If a client could trigger one, an attacker could hide.
-	for i := len(exceptions) - 1; i >= 0; i-- {
-		a := exceptions[i]
+	for _, a := range slices.Backward(exceptions) {
 		for t.results[a.result].taken {
 			with := append([]*candidate{a}, all...)
 			data := t.render(src, with)
@@ -238,12 +246,7 @@ func (t *translation) prove(src *source, all []*candidate) {
 		}
 	}
 	for _, a := range all {
-		v := &t.results[a.result]
-		if variant := a.Patterns[a.at]; variant[len(variant)-1].Changed != "" {
-			v.why = variant[len(variant)-1].Changed
-		} else {
-			v.why = ""
-		}
+		t.results[a.result].why = a.last().Changed
 	}
 }
 
@@ -268,7 +271,7 @@ func reason(reason string) string {
 // patternOfTest returns the name of the pattern whose test line an error is about.
 func (t *translation) patternOfTest(all []*candidate, e *diag.Error) string {
 	for _, a := range all {
-		for _, p := range a.Patterns[a.at] {
+		for _, p := range a.patterns() {
 			for _, ts := range p.Tests {
 				if strings.Contains(e.Text, strconv.Quote(ts.Line)) {
 					return p.Name
@@ -308,7 +311,7 @@ func (t *translation) render(src *source, all []*candidate) []byte {
 	for _, a := range all {
 		v := &t.results[a.result]
 		line("  # %s: %s", v.at(), printable(v.text))
-		for _, p := range a.Patterns[a.at] {
+		for _, p := range a.patterns() {
 			line("  - name: %s", p.Name)
 			if p.Kind != "failure" {
 				line("    kind: %s", p.Kind)
@@ -323,17 +326,16 @@ func (t *translation) render(src *source, all []*candidate) []byte {
 	line("tests:")
 	seen := make(map[string]bool)
 	for _, a := range all {
-		for _, p := range a.Patterns[a.at] {
+		for _, p := range a.patterns() {
 			for _, ts := range p.Tests {
-				if seen[ts.Line] {
-					continue
-				}
-				seen[ts.Line] = true
-				if ts.Address == "" {
+				switch {
+				case seen[ts.Line]:
+				case ts.Address == "":
 					line("  - {line: %s}", quote(ts.Line))
-				} else {
+				default:
 					line("  - {line: %s, address: %s}", quote(ts.Line), quote(ts.Address))
 				}
+				seen[ts.Line] = true
 			}
 		}
 	}

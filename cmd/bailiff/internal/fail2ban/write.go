@@ -186,9 +186,9 @@ func (im *importer) firewall(b *strings.Builder) {
 
 // quoted formats the items of a YAML list.
 func quoted(l []string) string {
-	q := make([]string, len(l))
-	for i, s := range l {
-		q[i] = quote(s)
+	var q []string
+	for _, s := range l {
+		q = append(q, quote(s))
 	}
 	return strings.Join(q, ", ")
 }

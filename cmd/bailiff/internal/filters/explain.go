@@ -1,6 +1,7 @@
 package filters
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +12,6 @@ import (
 	"bailiff/journal"
 	"bailiff/journal/evidence"
 	"bailiff/policy/filter"
-	"bailiff/units/configdir"
 )
 
 // explained is the key "explain" of `bailiff match --json`. bailiff(1) documents its keys, which do not change.
@@ -130,8 +130,7 @@ func printExplanation(e *cli.Env, m *filter.Matcher, x *filter.Explanation, trus
 		}
 		return
 	}
-	h := x.Hit
-	item("captured", "%s", captured(h))
+	item("captured", "%s", captured(x.Hit))
 	if len(m.Filter.Modes) > 1 {
 		item("modes", "it matches in %s", strings.Join(x.Modes, ", "))
 	}
@@ -145,7 +144,7 @@ func printNearest(e *cli.Env, x *filter.Explanation) {
 			near = append(near, t)
 		}
 	}
-	slices.SortStableFunc(near, func(a, b *filter.Try) int { return closer(a, b) })
+	slices.SortStableFunc(near, closer)
 	for _, t := range near[:min(len(near), nearMisses)] {
 		printTry(e, x, t)
 	}
@@ -153,13 +152,13 @@ func printNearest(e *cli.Env, x *filter.Explanation) {
 
 // closer compares tries: the one nearest to a match is first.
 func closer(a, b *filter.Try) int {
-	if a.Matched != b.Matched {
-		if a.Matched {
-			return -1
-		}
-		return 1
+	switch {
+	case a.Matched == b.Matched:
+		return b.Near - a.Near
+	case a.Matched:
+		return -1
 	}
-	return b.Near - a.Near
+	return 1
 }
 
 // printTry shows a pattern, and where it stopped.
@@ -211,16 +210,12 @@ func captured(h *filter.Hit) string {
 	if p := h.Pattern; p.Weight > 1 {
 		l = append(l, fmt.Sprintf("weight %d", p.Weight))
 	}
-	if len(l) == 0 {
-		return "nothing"
-	}
-	return strings.Join(l, ", ")
+	return cmp.Or(strings.Join(l, ", "), "nothing")
 }
 
 // explainEverywhere explains a line by every filter that matches it; if none does, by the nearest patterns.
 func explainEverywhere(e *cli.Env, conf string, fe *filter.Entry, known bool) error {
-	var l configdir.Loader
-	all, err := l.FilterFiles(conf)
+	all, err := files(conf)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package filters
 
 import (
 	"fmt"
+	"strings"
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/fail2ban"
@@ -24,8 +25,12 @@ func files(conf string) ([]configdir.FilterFile, error) {
 	return l.FilterFiles(conf)
 }
 
-// find returns the filter file of a name.
+// find returns the filter of a name, or of a file: a name with a slash, or one that ends in .yaml.
 func find(conf, name string) (*configdir.FilterFile, error) {
+	if strings.ContainsRune(name, '/') || strings.HasSuffix(name, ".yaml") {
+		x := configdir.ReadFilterFile(name)
+		return &x, nil
+	}
 	all, err := files(conf)
 	if err != nil {
 		return nil, err
@@ -42,6 +47,9 @@ func find(conf, name string) (*configdir.FilterFile, error) {
 
 // unknownFilter is the error for a name that no filter has, with the name that was probably meant.
 func unknownFilter(name string, names []string) error {
+	if strings.ContainsRune(name, ' ') {
+		return cli.WithHint(fmt.Errorf("%q is not the name of a filter", name), "bailiff match FILTER FILE; bailiff filter list shows the filters")
+	}
 	e := &diag.Error{Text: fmt.Sprintf("there is no filter %q", name)}
 	if own, mode, ok := fail2ban.Builtin(name); ok {
 		if mode != "" {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/settings"
@@ -64,10 +63,6 @@ func chooseFilters(conf string, args []string) (chosen []configdir.FilterFile, e
 		return files(conf)
 	}
 	for _, a := range args {
-		if strings.ContainsRune(a, '/') || strings.HasSuffix(a, ".yaml") {
-			chosen = append(chosen, configdir.ReadFilterFile(a))
-			continue
-		}
 		x, err := find(conf, a)
 		if err != nil {
 			if _, e := os.Stat(a); e == nil {

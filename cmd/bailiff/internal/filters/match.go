@@ -3,12 +3,8 @@ package filters
 import (
 	"bufio"
 	"bytes"
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,7 +12,6 @@ import (
 	"bailiff/cmd/bailiff/internal/past"
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/policy/filter"
-	"bailiff/units/configdir"
 )
 
 // matchOptions are the options of `bailiff match`.
@@ -97,14 +92,17 @@ func matcherOf(e *cli.Env, o matchOptions, arg string) (*filter.Matcher, error) 
 	if !strings.HasSuffix(name, ".yaml") {
 		name, mode, _ = strings.Cut(name, ":")
 	}
-	f, err := findFilter(o.config, name)
+	x, err := find(o.config, name)
+	if err == nil {
+		err = x.Err
+	}
 	if err != nil && o.explain != "" && slices.Contains(filter.Builtin(), o.explain) {
 		return nil, cli.Usagef("match: --explain takes the line: bailiff match --explain 'LINE' %s", o.explain)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return f.With(additions(e, o.config)[f.Name]).Mode(mode)
+	return x.Filter.With(additions(e, o.config)[x.Filter.Name]).Mode(mode)
 }
 
 // input is the file that an argument names, or standard input.
@@ -120,36 +118,6 @@ func input(e *cli.Env, args []string) (in io.Reader, done func() error, err erro
 		return nil, nil, err
 	}
 	return file, file.Close, nil
-}
-
-// findFilter finds a filter by name: beside the configuration conf, if one is given, among the host's own, or among the
-// built-in ones. A name that ends in .yaml is that of a file.
-func findFilter(conf, name string) (*filter.Filter, error) {
-	var l configdir.Loader
-	dir := conf
-	if st, err := os.Stat(conf); conf != "" && err != nil {
-		return nil, err
-	} else if conf != "" && !st.IsDir() {
-		dir = filepath.Dir(conf)
-	}
-	file := filepath.Join(dir, "filters.d", name+".yaml")
-	switch {
-	case strings.HasSuffix(name, ".yaml"):
-		file = name
-	case conf == "" && !strings.ContainsAny(name, " /"):
-		return l.Filter(name)
-	case conf == "":
-		return nil, cli.WithHint(fmt.Errorf("%q is not the name of a filter", name), "bailiff match FILTER FILE; bailiff filter list shows the filters")
-	}
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && file != name {
-		f, err := filter.LoadBuiltin(name)
-		if err != nil {
-			return nil, fmt.Errorf("%s has no filters.d/%s.yaml, and %w", dir, name, err)
-		}
-		return f, nil
-	}
-	x := configdir.ReadFilterFile(file)
-	return x.Filter, x.Err
 }
 
 // looksLikeExport reports whether input begins with a field of the export format: a name in capitals, then "=" or a line

@@ -5,6 +5,7 @@ package sketch
 
 import (
 	"cmp"
+	"container/heap"
 	"hash/maphash"
 	"math"
 	"math/bits"
@@ -16,8 +17,13 @@ import (
 // count is off by more than the total divided by limit.
 type Top[K comparable] struct {
 	limit int
-	at    map[K]int
-	heap  []slot[K] // the smallest count first
+	counters[K]
+}
+
+// counters are a heap (container/heap), the smallest count first.
+type counters[K comparable] struct {
+	at   map[K]int
+	heap []slot[K]
 }
 
 type slot[K comparable] struct {
@@ -25,60 +31,38 @@ type slot[K comparable] struct {
 	count, off uint64
 }
 
+func (c *counters[K]) Len() int           { return len(c.heap) }
+func (c *counters[K]) Less(i, j int) bool { return c.heap[i].count < c.heap[j].count }
+func (c *counters[K]) Push(x any)         { c.heap = append(c.heap, x.(slot[K])) }
+func (c *counters[K]) Pop() any           { panic("no counter is ever taken away") }
+func (c *counters[K]) Swap(i, j int) {
+	c.heap[i], c.heap[j] = c.heap[j], c.heap[i]
+	c.at[c.heap[i].key], c.at[c.heap[j].key] = i, j
+}
+
 // NewTop makes a Top with a number of counters.
 func NewTop[K comparable](limit int) *Top[K] {
-	return &Top[K]{limit: max(1, limit), at: make(map[K]int)}
+	return &Top[K]{max(1, limit), counters[K]{at: make(map[K]int)}}
 }
 
 // Add counts a key n times.
 func (t *Top[K]) Add(k K, n uint64) {
-	if i, ok := t.at[k]; ok {
+	i, ok := t.at[k]
+	switch {
+	case ok:
 		t.heap[i].count += n
-		t.down(i)
+	case len(t.heap) < t.limit:
+		t.at[k] = len(t.heap)
+		heap.Push(t, slot[K]{key: k, count: n})
 		return
+	default:
+		// The rarest key makes room. The new one may have been counted before, but not more often than the rarest.
+		old := t.heap[0]
+		delete(t.at, old.key)
+		t.heap[0] = slot[K]{key: k, count: old.count + n, off: old.count}
+		t.at[k] = 0
 	}
-	if len(t.heap) < t.limit {
-		t.heap = append(t.heap, slot[K]{key: k, count: n})
-		t.at[k] = len(t.heap) - 1
-		t.up(len(t.heap) - 1)
-		return
-	}
-	// The rarest key makes room. The new one may have been counted before, but not more often than the rarest.
-	old := t.heap[0]
-	delete(t.at, old.key)
-	t.heap[0] = slot[K]{key: k, count: old.count + n, off: old.count}
-	t.at[k] = 0
-	t.down(0)
-}
-
-// up restores the order of the heap above i.
-func (t *Top[K]) up(i int) {
-	for i > 0 && t.heap[(i-1)/2].count > t.heap[i].count {
-		t.swap(i, (i-1)/2)
-		i = (i - 1) / 2
-	}
-}
-
-// down restores the order of the heap below i.
-func (t *Top[K]) down(i int) {
-	for {
-		least := i
-		for c := 2*i + 1; c <= 2*i+2 && c < len(t.heap); c++ {
-			if t.heap[c].count < t.heap[least].count {
-				least = c
-			}
-		}
-		if least == i {
-			return
-		}
-		t.swap(i, least)
-		i = least
-	}
-}
-
-func (t *Top[K]) swap(i, j int) {
-	t.heap[i], t.heap[j] = t.heap[j], t.heap[i]
-	t.at[t.heap[i].key], t.at[t.heap[j].key] = i, j
+	heap.Fix(t, i)
 }
 
 // Item is a key that was counted at least Least and at most Most times.

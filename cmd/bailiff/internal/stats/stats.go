@@ -108,7 +108,12 @@ func Command() *cli.Command {
 		}
 		r := t.result(*top)
 		r.Seconds = time.Since(started).Seconds()
-		r.Since, r.Until = timeOrNull(in.Since), timeOrNull(in.Until)
+		if !in.Since.IsZero() {
+			r.Since = &in.Since
+		}
+		if !in.Until.IsZero() {
+			r.Until = &in.Until
+		}
 		if in.Host() {
 			r.Stopped = client.StoppedNow(e.Ctx)
 		}
@@ -119,11 +124,4 @@ func Command() *cli.Command {
 		})
 	}
 	return c
-}
-
-func timeOrNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
 }

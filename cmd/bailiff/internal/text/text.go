@@ -30,6 +30,14 @@ func Clean(s string) string {
 	return b.String()
 }
 
+// With is a part of a sentence: what comes before foreign text and the text, cleaned; "" if there is no text.
+func With(before, s string) string {
+	if s == "" {
+		return ""
+	}
+	return before + Clean(s)
+}
+
 // unprintable reports control characters (C0, C1, DEL) and the marks that change the direction of text or end a line.
 func unprintable(r rune) bool {
 	return r < 0x20 || r >= 0x7f && r < 0xa0 || r >= 0x200e && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
@@ -143,9 +151,12 @@ func Until(t *time.Time) string {
 }
 
 // End is the end of a ban in a table: a time, or "forever".
-func End(t *time.Time) string {
+func End(t *time.Time) string { return TimeOr(t, "forever") }
+
+// TimeOr is a time, or a word where there is none.
+func TimeOr(t *time.Time, none string) string {
 	if t == nil {
-		return "forever"
+		return none
 	}
 	return Time(*t)
 }

@@ -5,7 +5,9 @@
 package db
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -82,17 +84,8 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	for _, b := range latest {
-		bans = append(bans, b)
-	}
-	slices.SortFunc(bans, func(a, b Ban) int {
-		if c := strings.Compare(a.Jail, b.Jail); c != 0 {
-			return c
-		}
-		if c := a.Prefix.Addr().Compare(b.Prefix.Addr()); c != 0 {
-			return c
-		}
-		return a.Prefix.Bits() - b.Prefix.Bits()
+	bans = slices.SortedFunc(maps.Values(latest), func(a, b Ban) int {
+		return cmp.Or(strings.Compare(a.Jail, b.Jail), a.Prefix.Addr().Compare(b.Prefix.Addr()), a.Prefix.Bits()-b.Prefix.Bits())
 	})
 	return bans, skipped, nil
 }

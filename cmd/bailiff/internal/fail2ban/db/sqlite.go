@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
+	"math/bits"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf16"
 )
@@ -42,19 +45,11 @@ var errDatabase = errors.New("the file is damaged, or not an SQLite database")
 // openDatabase reads the header and the list of tables. It fails if the file has unfinished changes: a journal or a write-
 // ahead log next to it is not read, and without it the file may be inconsistent.
 func openDatabase(path string) (*database, io.Closer, error) {
-	for _, x := range []struct {
-		suffix string
-		empty  int64 // a file of up to this size holds no changes
-		text   string
-	}{{"-wal", 32, "%s has changes that are not in the database yet"}, {"-journal", 0, "a change was interrupted, and %s is needed to undo it"}} {
-		st, err := os.Stat(path + x.suffix)
-		if err != nil || st.Size() <= x.empty {
-			continue
-		}
-		if x.suffix == "-journal" && !hot(path+x.suffix) {
-			continue
-		}
-		return nil, nil, fmt.Errorf("%s: "+x.text, path, path+x.suffix)
+	if st, err := os.Stat(path + "-wal"); err == nil && st.Size() > 32 { // more than its header
+		return nil, nil, fmt.Errorf("%s: %s has changes that are not in the database yet", path, path+"-wal")
+	}
+	if hot(path + "-journal") {
+		return nil, nil, fmt.Errorf("%s: a change was interrupted, and %s is needed to undo it", path, path+"-journal")
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -64,27 +59,27 @@ func openDatabase(path string) (*database, io.Closer, error) {
 	if err == nil && !st.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a regular file", path)
 	}
+	var d *database
+	if err == nil {
+		if d, err = readDatabase(f, st.Size()); err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+	}
 	if err != nil {
 		f.Close()
-		return nil, nil, err
 	}
-	d, err := readDatabase(f, st.Size())
-	if err != nil {
-		f.Close()
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return d, f, nil
+	return d, f, err
 }
 
 // hot reports whether a rollback journal has content: its header is zeroed when the change is complete [3].
 func hot(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
-		return true
+		return !errors.Is(err, fs.ErrNotExist)
 	}
 	defer f.Close()
 	head := make([]byte, 8)
-	n, _ := io.ReadFull(f, head)
+	n, _ := f.Read(head)
 	return n > 0 && !bytes.Equal(head[:n], make([]byte, n))
 }
 
@@ -132,41 +127,12 @@ func readDatabase(r io.ReaderAt, size int64) (*database, error) {
 	return d, nil
 }
 
-// columnNames returns the names of the columns in a CREATE TABLE.
+// columnNames returns the names of the columns in a CREATE TABLE: the first word of each, which constraints only follow.
 func columnNames(sql string) (names []string) {
-	_, body, ok := strings.Cut(sql, "(")
-	if !ok {
-		return nil
-	}
-	depth, from := 0, 0
-	add := func(s string) {
-		w := strings.Fields(s)
-		if len(w) == 0 {
-			return
-		}
-		switch strings.ToUpper(w[0]) {
-		case "PRIMARY", "FOREIGN", "UNIQUE", "CHECK", "CONSTRAINT":
-			return
-		}
-		if n, _, _ := strings.Cut(strings.ToUpper(w[0]), "("); n == "UNIQUE" || n == "CHECK" {
-			return
-		}
-		names = append(names, strings.ToLower(strings.Trim(w[0], "\"'`[]")))
-	}
-	for i := 0; i < len(body); i++ {
-		switch body[i] {
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth < 0 {
-				add(body[from:i])
-				return names
-			}
-		case ',':
-			if depth == 0 {
-				add(body[from:i])
-				from = i + 1
-			}
+	_, body, _ := strings.Cut(sql, "(")
+	for _, column := range strings.Split(body, ",") {
+		if w := strings.Fields(column); len(w) > 0 {
+			names = append(names, strings.ToLower(strings.Trim(w[0], "\"'`[]")))
 		}
 	}
 	return names
@@ -180,18 +146,11 @@ func (d *database) rows(name string, columns []string, f func([]any) error) erro
 		return fmt.Errorf("the database has no table %s", name)
 	}
 	at := make([]int, len(columns))
-	width := 0
 	for i, c := range columns {
-		at[i] = -1
-		for k, have := range t.columns {
-			if have == c {
-				at[i] = k
-				width = max(width, k+1)
-			}
-		}
+		at[i] = slices.Index(t.columns, c)
 	}
 	out := make([]any, len(columns))
-	return d.scan(t.root, width, func(row []any) error {
+	return d.scan(t.root, slices.Max(at)+1, func(row []any) error {
 		for i, k := range at {
 			if out[i] = nil; k >= 0 {
 				out[i] = row[k]
@@ -391,13 +350,11 @@ func (d *database) value(kind uint64, b []byte) any {
 	case d.encoding < 2:
 		return string(b)
 	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if d.encoding == 3 {
-		order = binary.BigEndian
-	}
 	u := make([]uint16, len(b)/2)
 	for i := range u {
-		u[i] = order.Uint16(b[2*i:])
+		if u[i] = binary.LittleEndian.Uint16(b[2*i:]); d.encoding == 3 {
+			u[i] = bits.ReverseBytes16(u[i])
+		}
 	}
 	return string(utf16.Decode(u))
 }

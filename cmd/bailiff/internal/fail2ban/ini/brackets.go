@@ -1,6 +1,7 @@
 package ini
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -25,14 +26,7 @@ func SplitOptions(s string) (name string, opts map[string]string, err error) {
 		if o == nil {
 			return "", nil, fmt.Errorf("%q is not of the form option=value", text.Clip(rest, 100))
 		}
-		v := o[2]
-		if v == "" {
-			v = o[3]
-		}
-		if v == "" {
-			v = o[4]
-		}
-		opts[o[1]] = strings.TrimSpace(v)
+		opts[o[1]] = strings.TrimSpace(cmp.Or(o[2], o[3], o[4]))
 		rest = rest[len(o[0]):]
 	}
 	return name, opts, nil

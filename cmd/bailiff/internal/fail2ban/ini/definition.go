@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -48,8 +49,7 @@ func (d *Definition) Raw(name string) (string, *Option, error) {
 		}
 	}
 	if init != nil { // [Init] has precedence over [Definition]
-		v, o, err := d.Tree.Value("Init", name, d.Vars)
-		return v, o, err
+		return d.Tree.Value("Init", name, d.Vars)
 	}
 	if o := d.Tree.Get("Definition", name); o != nil {
 		return d.Tree.Value("Definition", name, d.Vars)
@@ -144,12 +144,5 @@ func (d *Definition) Expand(user, v string) (string, error) {
 
 // isRegexpTag reports whether a tag has a meaning in regular expressions, so that it is not replaced.
 func isRegexpTag(tag string) bool {
-	if strings.HasPrefix(tag, "F-") || strings.HasPrefix(tag, "/F-") {
-		return true
-	}
-	switch tag {
-	case "HOST", "ADDR", "IP4", "IP6", "DNS", "CIDR", "SUBNET", "SKIPLINES":
-		return true
-	}
-	return false
+	return strings.HasPrefix(strings.TrimPrefix(tag, "/"), "F-") || slices.Contains([]string{"HOST", "ADDR", "IP4", "IP6", "DNS", "CIDR", "SUBNET", "SKIPLINES"}, tag)
 }

@@ -1,6 +1,7 @@
 package ini
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -51,20 +52,19 @@ func (s *resolver) expand(v string, depth int) (string, error) {
 		}
 		b.WriteString(v[:i])
 		v = v[i+1:]
-		switch {
-		case strings.HasPrefix(v, "%"):
+		if v != "" && v[0] == '%' {
 			b.WriteByte('%')
 			v = v[1:]
 			continue
-		case !strings.HasPrefix(v, "("):
-			return "", fmt.Errorf("it has a single %%: write %%%% or %%(name)s")
+		}
+		if !strings.HasPrefix(v, "(") {
+			return "", errors.New("it has a single %: write %% or %(name)s")
 		}
 		end := strings.Index(v, ")s")
 		if end < 0 {
-			return "", fmt.Errorf("it has a %%( without )s")
+			return "", errors.New("it has a %( without )s")
 		}
-		name := strings.ToLower(v[1:end])
-		raw, ok := s.lookup(v[1:end], name)
+		raw, ok := s.lookup(v[1:end])
 		if !ok {
 			return "", UndefinedError("%(" + v[1:end] + ")s")
 		}
@@ -81,12 +81,13 @@ func (s *resolver) expand(v string, depth int) (string, error) {
 }
 
 // lookup returns the value that a reference names, itself not yet resolved.
-func (s *resolver) lookup(written, name string) (string, bool) {
+func (s *resolver) lookup(written string) (string, bool) {
+	name := strings.ToLower(written)
 	if v, ok := s.vars[name]; ok {
 		return v, true
 	}
 	if o := s.tree.Get(s.section, name); o != nil {
-		s.mark(o)
+		o.MarkUsed(s.user)
 		return o.Value, true
 	}
 	if v, ok := s.tree.Vars[name]; ok {
@@ -101,7 +102,7 @@ func (s *resolver) lookup(written, name string) (string, bool) {
 	}
 	opt = strings.ToLower(opt)
 	var o *Option
-	switch lower := strings.ToLower(sec); lower {
+	switch strings.ToLower(sec) {
 	case "default":
 	case "known":
 		if own := s.tree.Local(s.section, opt); own != nil {
@@ -119,11 +120,9 @@ func (s *resolver) lookup(written, name string) (string, bool) {
 			return "", false
 		}
 	}
-	s.mark(o)
+	o.MarkUsed(s.user)
 	return o.Value, true
 }
-
-func (s *resolver) mark(o *Option) { o.MarkUsed(s.user) }
 
 // MarkUsed notes that an option of the given name uses this one.
 func (o *Option) MarkUsed(by string) {

@@ -38,6 +38,16 @@ func (o *Option) LineOf(word string) int {
 	return o.Line
 }
 
+// FilledLines returns the line numbers of the lines that are not empty.
+func (o *Option) FilledLines() (at []int) {
+	for i, line := range strings.Split(o.Value, "\n") {
+		if strings.TrimSpace(line) != "" && i < len(o.Lines) {
+			at = append(at, o.Lines[i])
+		}
+	}
+	return at
+}
+
 // Position returns the file and line: "FILE:LINE".
 func (o *Option) Position() string { return fmt.Sprintf("%s:%d", o.File, o.Line) }
 

@@ -37,41 +37,30 @@ func (r *Reader) addProblem(file string, line int, format string, args ...any) {
 // its includes; later ones override earlier ones: jail.conf(5), FILES.
 func (r *Reader) ReadAll(name string) {
 	base := filepath.Join(r.Tree.Root, name)
-	list := []string{base + ".conf"}
-	for _, ext := range []string{".conf", ".local"} {
-		if ext == ".local" {
-			list = append(list, base+ext)
-		}
-		entries, err := os.ReadDir(base + ".d") // sorted by name
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			r.addProblem(base+".d", 0, "cannot be read: %v", err)
-		}
-		for _, e := range entries {
-			if strings.HasSuffix(e.Name(), ext) {
-				list = append(list, filepath.Join(base+".d", e.Name()))
-			}
-		}
+	entries, err := os.ReadDir(base + ".d") // sorted by name
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.addProblem(base+".d", 0, "cannot be read: %v", err)
 	}
 	var files []string
-	for _, f := range list {
-		if st, err := os.Stat(f); err == nil && !st.IsDir() {
-			files = append(files, f)
-		}
-	}
-	parsed := make(map[string][]*Option)
-	var order []string
-	// Each included file brings its .local along, unless the list has it.
-	var include func(files []string, above []string)
-	include = func(files, above []string) {
-		var all []string
-		for _, f := range files {
-			all = append(all, f)
-			local := strings.TrimSuffix(f, filepath.Ext(f)) + ".local"
-			if st, err := os.Stat(local); err == nil && !st.IsDir() && !slices.Contains(files, local) {
-				all = append(all, local)
+	for _, ext := range []string{".conf", ".local"} {
+		files = append(files, base+ext)
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ext) {
+				files = append(files, filepath.Join(base+".d", e.Name()))
 			}
 		}
-		for _, f := range all {
+	}
+	files = slices.DeleteFunc(files, func(f string) bool { return !isFile(f) })
+	parsed := make(map[string][]*Option)
+	var order []string
+	var include func(files, above []string)
+	include = func(files, above []string) {
+		for i := 0; i < len(files); i++ {
+			f := files[i]
+			// Each file brings its .local along, unless the list has it.
+			if local := strings.TrimSuffix(f, filepath.Ext(f)) + ".local"; isFile(local) && !slices.Contains(files, local) {
+				files = slices.Insert(files, i+1, local)
+			}
 			if len(above) > maxDepth {
 				r.addProblem(f, 0, "is included more than %d deep", maxDepth)
 				return
@@ -86,39 +75,36 @@ func (r *Reader) ReadAll(name string) {
 				}
 				parsed[f] = opts
 			}
-			var before, after []string
+			more := map[string][]string{}
 			for _, o := range opts {
-				if o.Section != "INCLUDES" || o.Name != "before" && o.Name != "after" {
+				if o.Section != "INCLUDES" {
 					continue
 				}
-				var more []string
+				more[o.Name] = nil
 				for _, w := range strings.Split(o.Value, "\n") {
-					if w = strings.TrimSpace(w); w == "" {
-						continue
-					}
-					if !filepath.IsAbs(w) {
+					if w = strings.TrimSpace(w); w != "" && !filepath.IsAbs(w) {
 						w = filepath.Join(filepath.Dir(f), w)
 					}
-					if !slices.Contains(above, w) {
-						more = append(more, w)
+					if w != "" && !slices.Contains(above, w) {
+						more[o.Name] = append(more[o.Name], w)
 					}
-				}
-				if o.Name == "before" {
-					before = more
-				} else {
-					after = more
 				}
 			}
 			deeper := append(slices.Clone(above), f)
-			include(before, deeper)
+			include(more["before"], deeper)
 			order = append(order, f)
-			include(after, deeper)
+			include(more["after"], deeper)
 		}
 	}
 	include(files, nil)
 	for _, f := range order {
 		r.Merge(f, parsed[f])
 	}
+}
+
+func isFile(name string) bool {
+	st, err := os.Stat(name)
+	return err == nil && !st.IsDir()
 }
 
 // Merge adds a file's assignments to the tree. [Init?family=inet6] are options of [Init] for one case only.
@@ -144,25 +130,26 @@ func (r *Reader) Merge(file string, opts []*Option) {
 var (
 	sectionLine = regexp.MustCompile(`^\[([^\]]+)\]`)
 	optionLine  = regexp.MustCompile(`^(.*?)\s*[=:]\s*(.*)$`)
+	comments    = regexp.MustCompile(`^[\s\pZ]*[#;].*|[ \t];.*`)
 )
 
 // Parse parses one file as Python's ConfigParser does: lines indented deeper than the option continue its value;
 // # and ; begin a comment line, ; after white space a comment; names are lower case. ok is false if it cannot be read.
 func (r *Reader) Parse(file string) ([]*Option, bool) {
 	f, err := os.Open(file)
-	if err != nil {
-		if !os.IsNotExist(err) {
-			r.addProblem(file, 0, "cannot be read: %v", err)
-		}
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
-	if err != nil {
+	var data []byte
+	if err == nil {
+		defer f.Close()
+		data, err = io.ReadAll(io.LimitReader(f, MaxFile+1))
+	}
+	switch {
+	case err != nil:
 		r.addProblem(file, 0, "cannot be read: %v", err)
 		return nil, false
-	}
-	if len(data) > MaxFile {
+	case len(data) > MaxFile:
 		r.addProblem(file, 0, "has more than %d bytes", MaxFile)
 		return nil, false
 	}
@@ -187,17 +174,9 @@ func (r *Reader) parseText(file, content string) []*Option {
 	for i, line := range strings.Split(strings.TrimPrefix(content, "\ufeff"), "\n") {
 		n := i + 1
 		line = strings.TrimRight(line, "\r")
-		comment := false
-		if t := strings.TrimSpace(line); strings.HasPrefix(t, "#") || strings.HasPrefix(t, ";") {
-			line, comment = "", true
-		} else {
-			for at := 1; at < len(line); at++ {
-				if line[at] == ';' && (line[at-1] == ' ' || line[at-1] == '\t') {
-					line, comment = line[:at], true
-					break
-				}
-			}
-		}
+		bare := comments.ReplaceAllString(line, "")
+		comment := bare != line
+		line = bare
 		value := strings.TrimSpace(line)
 		if value == "" {
 			if !comment && cur != nil {
