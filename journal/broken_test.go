@@ -89,7 +89,7 @@ func TestPanicInYield(t *testing.T) {
 func TestManyItems(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.journal")
 	put(t, path, numbered{first: 0, last: 3})
-	if err := journaltest.StretchEntry(path, 1, 5000*16); err != nil {
+	if err := journal.StretchEntry(path, 1, 5000*16); err != nil {
 		t.Fatal(err)
 	}
 	r := reader(t, journal.Files(path))

@@ -103,21 +103,17 @@ func (r *Reader) refresh() (fresh bool) {
 // forgetDeleted drops files that are no longer listed and were read, after deletedFileGrace if they are still open.
 func (r *Reader) forgetDeleted() {
 	now := time.Now()
-	kept := r.files[:0]
-	for _, f := range r.files {
-		if !f.listed {
-			if f.unlinked.IsZero() {
-				f.unlinked = now
-			}
-			if f.dead || f.state == done && f.fd == nil || (f.state == done || f.state == atEnd) && now.Sub(f.unlinked) > deletedFileGrace {
-				r.forget(f)
-				continue
-			}
+	for _, f := range slices.Clone(r.files) {
+		if f.listed {
+			continue
 		}
-		kept = append(kept, f)
+		if f.unlinked.IsZero() {
+			f.unlinked = now
+		}
+		if f.dead || f.state == done && f.fd == nil || (f.state == done || f.state == atEnd) && now.Sub(f.unlinked) > deletedFileGrace {
+			r.forget(f)
+		}
 	}
-	clear(r.files[len(kept):])
-	r.files = kept
 }
 
 // reads reports whether journalctl reads the file at a path.
@@ -135,12 +131,7 @@ func (r *Reader) forget(f *file) {
 	r.vacuumed(f)
 	f.close()
 	f.state = done
-	for i := range r.active {
-		if r.active[i] == f {
-			r.active = append(r.active[:i], r.active[i+1:]...)
-			break
-		}
-	}
+	r.drop(f)
 	if r.curFile == f {
 		r.saveMark()
 		r.curFile = nil

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"os"
+	"slices"
 )
 
 // How a step is made: the next matching entry of each file is its candidate, and the candidate that comes first is returned. Files
@@ -103,14 +104,7 @@ func (r *Reader) pick() *file {
 		}
 		r.ready(f)
 	}
-	kept := r.active[:0]
-	for _, f := range r.active {
-		if f.state != done {
-			kept = append(kept, f)
-		}
-	}
-	clear(r.active[len(kept):])
-	r.active = kept
+	r.active = slices.DeleteFunc(r.active, func(f *file) bool { return f.state == done })
 
 	var best *file
 	for {
@@ -152,7 +146,7 @@ func (r *Reader) pickDeferred(best *file) *file {
 			return best
 		}
 		f := r.deferred[i]
-		r.deferred = append(r.deferred[:i], r.deferred[i+1:]...)
+		r.deferred = slices.Delete(r.deferred, i, i+1)
 		r.active = append(r.active, f)
 		if r.ready(f) && (best == nil || r.before(&f.cand, &best.cand)) {
 			best = f

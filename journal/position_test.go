@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"bailiff/journal"
-	"bailiff/journal/journaltest"
 )
 
 // again opens a source where another reader was.
@@ -28,7 +27,7 @@ func again(t *testing.T, src journal.Source, p journal.Position) *journal.Reader
 // systemd 254 does when it moves entries from /run to /var.
 func renumber(t *testing.T, path, like string, n uint64) {
 	t.Helper()
-	if err := journaltest.Renumber(path, like, n); err != nil {
+	if err := journal.Renumber(path, like, n); err != nil {
 		t.Fatal(err)
 	}
 }

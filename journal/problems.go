@@ -50,11 +50,8 @@ func Hint(err error) string {
 
 // problem records a problem, unless one with the same text is recorded already.
 func (r *Reader) problem(p problem) {
-	text := p.err.Error()
-	for i := range r.problems {
-		if r.problems[i].err.Error() == text {
-			return
-		}
+	if slices.ContainsFunc(r.problems, func(q problem) bool { return q.err.Error() == p.err.Error() }) {
+		return
 	}
 	r.problemsChanged = true
 	if len(r.problems) >= maxProblems {
@@ -65,14 +62,9 @@ func (r *Reader) problem(p problem) {
 
 // dropProblems removes the problems that are over.
 func (r *Reader) dropProblems(over func(*problem) bool) {
-	kept := make([]problem, 0, len(r.problems))
-	for i := range r.problems {
-		if !over(&r.problems[i]) {
-			kept = append(kept, r.problems[i])
-		}
-	}
-	r.problemsChanged = r.problemsChanged || len(kept) != len(r.problems)
-	r.problems = kept
+	n := len(r.problems)
+	r.problems = slices.DeleteFunc(r.problems, func(p problem) bool { return over(&p) })
+	r.problemsChanged = r.problemsChanged || len(r.problems) != n
 }
 
 // caught is deferred around everything that parses a file. It turns a fault on a mapped page, and a panic caused by the contents of

@@ -24,8 +24,6 @@ const (
 	nsEnv   = "BAILIFF_TEST_NETNS"  // set in the child with a network namespace of its own
 	peerEnv = "BAILIFF_TEST_REMOTE" // set in the child that acts as the remote hosts
 	bareEnv = "BAILIFF_TEST_BARE"   // set in the child with CAP_NET_ADMIN only
-
-	containedEnv = "BAILIFF_TEST_CONTAINED" // set in the child that is root of a user namespace of its own
 )
 
 // Main is for TestMain; its result is for os.Exit. As root it runs the tests in a child process with a network namespace of its
@@ -100,25 +98,6 @@ func Bare(t *testing.T, f func(*testing.T)) {
 		Credential:  &syscall.Credential{Uid: 65534, Gid: 65534},
 		AmbientCaps: []uintptr{unix.CAP_NET_ADMIN},
 	}
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-// Contained runs f as root of a user and network namespace of its own, as in an unprivileged container: it runs the calling
-// test, by its name, in a copy of the test program.
-func Contained(t *testing.T, f func(*testing.T)) {
-	t.Helper()
-	if os.Getenv(containedEnv) != "" {
-		f(t)
-		return
-	}
-	NeedNetns(t)
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), containedEnv+"=1")
-	self := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET, UidMappings: self, GidMappings: self}
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Errorf("%v\n%s", err, out)

@@ -3,6 +3,10 @@ package nftables
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,7 +43,7 @@ func bare(t *testing.T) {
 // TestContained: in an unprivileged container a transaction holds a few thousand elements only. Many bans are put in, changed
 // and taken out all the same, also by a Reconcile.
 func TestContained(t *testing.T) {
-	firewalltest.Contained(t, func(t *testing.T) {
+	contained(t, func(t *testing.T) {
 		const many = 20_000
 		b := newBackend(t, Options{})
 		b.room = 212_992 // net.core.wmem_max of most kernels; this one's may be larger
@@ -147,4 +151,25 @@ func FuzzElements(f *testing.F) {
 			}
 		})
 	})
+}
+
+const containedEnv = "BAILIFF_TEST_CONTAINED" // set in the child that is root of a user namespace of its own
+
+// contained runs f as root of a user and network namespace of its own, as in an unprivileged container: it runs the calling
+// test, by its name, in a copy of the test program.
+func contained(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	if os.Getenv(containedEnv) != "" {
+		f(t)
+		return
+	}
+	firewalltest.NeedNetns(t)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), containedEnv+"=1")
+	self := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET, UidMappings: self, GidMappings: self}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

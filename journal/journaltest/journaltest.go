@@ -164,16 +164,12 @@ func Files(path string) []string {
 // Offsets in the header and in objects: https://systemd.io/JOURNAL_FILE_FORMAT/
 const (
 	offIncompatible = 12
-	offSeqnumID     = 72
 	offHeaderSize   = 88
 	offTailObject   = 136
-	offTailSeqnum   = 160
 	offHeadSeqnum   = 168
 
 	objectHeader   = 16
 	objectData     = 1
-	objectEntry    = 3
-	entrySeqnum    = 16
 	dataPayload    = 64
 	dataCompact    = 72
 	flagCompact    = 16
@@ -232,54 +228,6 @@ func Recompress(path string, c Compressor) (int, error) {
 	}
 	b[offIncompatible] |= flags[c].file
 	return n, os.WriteFile(path, b, 0o640)
-}
-
-// Renumber makes the entries of a file continue after number n of the sequence of the file like, as journald of systemd 254 and later
-// renumbers entries that it moves from /run to /var.
-func Renumber(path, like string, n uint64) error {
-	other, err := os.ReadFile(like)
-	if err != nil {
-		return err
-	}
-	le := binary.LittleEndian
-	return rewrite(path, func(b []byte) {
-		copy(b[offSeqnumID:offSeqnumID+16], other[offSeqnumID:])
-		for _, off := range []int{offHeadSeqnum, offTailSeqnum} {
-			le.PutUint64(b[off:], le.Uint64(b[off:])+n)
-		}
-	}, func(_ int, entry []byte) { le.PutUint64(entry[entrySeqnum:], le.Uint64(entry[entrySeqnum:])+n) })
-}
-
-// StretchEntry makes the i-th entry of a file claim a size that covers what follows it.
-func StretchEntry(path string, i int, size uint64) error {
-	return rewrite(path, func([]byte) {}, func(k int, entry []byte) {
-		if k == i {
-			binary.LittleEndian.PutUint64(entry[8:], size)
-		}
-	})
-}
-
-// rewrite changes the header and the entries of a file.
-func rewrite(path string, header func([]byte), entry func(i int, object []byte)) error {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	header(b)
-	le := binary.LittleEndian
-	at, tail := le.Uint64(b[offHeaderSize:]), le.Uint64(b[offTailObject:])
-	for i, n := 0, 0; at <= tail && i < maxObjectCount; i++ {
-		size := le.Uint64(b[at+8:])
-		if size < objectHeader || at+size > uint64(len(b)) {
-			return fmt.Errorf("%s: object at %d: size %d", path, at, size)
-		}
-		if b[at] == objectEntry {
-			entry(n, b[at:])
-			n++
-		}
-		at += (size + 7) &^ 7
-	}
-	return os.WriteFile(path, b, 0o640)
 }
 
 func compress(c Compressor, v []byte) ([]byte, error) {
