@@ -88,44 +88,36 @@ const trackRest = 9
 
 // run closes connections until ctx ends.
 func (c *connCloser) run(ctx context.Context) {
-	if c.track != nil {
-		go c.forget(ctx)
+	if c.track == nil {
+		c.work(ctx, &c.killing, c.kill, func([]netip.Prefix, time.Duration) {})
+		return
 	}
-	warned := false
-	for {
-		ps := c.take(ctx, &c.killing)
-		if ctx.Err() != nil {
-			return
+	go c.work(ctx, &c.tracks, c.track, func(_ []netip.Prefix, took time.Duration) {
+		select {
+		case <-time.After(trackRest * took):
+		case <-ctx.Done():
 		}
-		if _, err := c.kill(ctx, ps); err != nil && ctx.Err() == nil && !warned {
-			warned = true
-			c.warn(err)
-		}
-		if c.track != nil { // only now: closing a connection sends packets, which would be tracked again
-			c.mu.Lock()
-			c.tracks.push(ps)
-			c.mu.Unlock()
-		}
-	}
+	})
+	c.work(ctx, &c.killing, c.kill, func(ps []netip.Prefix, _ time.Duration) { // only now: closing a connection sends packets, which would be tracked again
+		c.mu.Lock()
+		c.tracks.push(ps)
+		c.mu.Unlock()
+	})
 }
 
-// forget deletes connections from conntrack until ctx ends.
-func (c *connCloser) forget(ctx context.Context) {
+// work does something with the prefixes of a queue, and then calls after, until ctx ends.
+func (c *connCloser) work(ctx context.Context, q *prefixQueue, do func(context.Context, []netip.Prefix) (int, error), after func(ps []netip.Prefix, took time.Duration)) {
 	warned := false
 	for {
-		ps := c.take(ctx, &c.tracks)
+		ps := c.take(ctx, q)
 		if ctx.Err() != nil {
 			return
 		}
 		began := time.Now()
-		if _, err := c.track(ctx, ps); err != nil && ctx.Err() == nil && !warned {
+		if _, err := do(ctx, ps); err != nil && ctx.Err() == nil && !warned {
 			warned = true
 			c.warn(err)
 		}
-		select {
-		case <-time.After(trackRest * time.Since(began)):
-		case <-ctx.Done():
-			return
-		}
+		after(ps, time.Since(began))
 	}
 }

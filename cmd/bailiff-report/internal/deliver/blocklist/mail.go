@@ -60,12 +60,7 @@ func (d *asMail) Deliver(ctx context.Context, item *report.Item) (report.Receipt
 		if err != nil {
 			return report.Receipt{}, &report.Refused{Err: err}
 		}
-		r, err := d.mailer.Send(ctx, d.To, msg)
-		var refused *report.Refused
-		if no := new(sendmail.Rejected); errors.As(err, &refused) && errors.As(err, &no) {
-			refused.All = no.Of != "mail" // recipients and arguments come from the configuration
-		}
-		return r, err
+		return d.mailer.Send(ctx, d.To, msg)
 	})
 }
 

@@ -11,7 +11,6 @@ package mail
 
 import (
 	"context"
-	"errors"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	"bailiff/cmd/bailiff-report/internal/deliver/sendmail"
@@ -61,19 +60,13 @@ func (d *destination) envelope() *Envelope {
 	return &Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now(), Template: d.template}
 }
 
-// Deliver sends the mail. If the recipients or arguments are refused, the destination is held: they come from the configuration, so
-// every mail would be refused.
+// Deliver sends the mail.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
 	msg, err := d.Render(item)
 	if err != nil {
 		return report.Receipt{}, &report.Refused{All: true, Err: err} // because of its template
 	}
-	r, err := d.mailer.Send(ctx, d.conf.To, msg)
-	var refused *report.Refused
-	if no := new(sendmail.Rejected); errors.As(err, &refused) && errors.As(err, &no) {
-		refused.All = no.Of != "mail"
-	}
-	return r, err
+	return d.mailer.Send(ctx, d.conf.To, msg)
 }
 
 // Trace is the Message-ID, which every mail system logs.

@@ -59,10 +59,13 @@ type Rejected struct {
 func (e *Rejected) Error() string { return e.Err.Error() }
 func (e *Rejected) Unwrap() error { return e.Err }
 
-func rejected(of string, err error) error { return &report.Refused{Err: &Rejected{of, err}} }
+// rejected is about all mails unless it is about this one: recipients and arguments come from the configuration.
+func rejected(of string, err error) error {
+	return &report.Refused{All: of != "mail", Err: &Rejected{of, err}}
+}
 
-// Send passes a mail, whose lines end with CRLF, to the mail system. Errors are as those of deliver.Destination. Refused.All is not
-// set: the caller knows whether other mails would be refused, too. See Rejected.
+// Send passes a mail, whose lines end with CRLF, to the mail system. Errors are as those of deliver.Destination; see Rejected
+// for callers whose recipients differ from mail to mail.
 func (m *Mailer) Send(ctx context.Context, to []string, msg []byte) (report.Receipt, error) {
 	if len(to) == 0 {
 		return report.Receipt{}, rejected("recipients", errors.New("the mail has no recipient"))
