@@ -24,6 +24,7 @@ package control
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -378,18 +379,18 @@ type Peer struct {
 	User string // name, or the number
 }
 
-// Daemon answers the server's calls. Its methods are called from any goroutine and must respect ctx. An *Error sets the HTTP
+// Daemon answers the server's calls. The server has checked and parsed the addresses in them. Its methods are called from any goroutine and must respect ctx. An *Error sets the HTTP
 // status; any other error becomes 500.
 type Daemon interface {
 	Status(ctx context.Context) (*Status, error)
-	Bans(ctx context.Context, q BanQuery) (*BanList, error)
-	Ban(ctx context.Context, by Peer, req BanRequest) ([]Ban, error)
-	Unban(ctx context.Context, by Peer, prefix, jail string, all bool) (*Removed, error)
+	Bans(ctx context.Context, q BanQuery, within netip.Prefix) (*BanList, error) // not valid: all
+	Ban(ctx context.Context, by Peer, req BanRequest, prefixes []netip.Prefix) ([]Ban, error)
+	Unban(ctx context.Context, by Peer, p netip.Prefix, jail string) (*Removed, error) // not valid: all
 	Allowed(ctx context.Context) ([]AllowEntry, error)
-	AllowWhy(ctx context.Context, address string) (*AllowWhy, error)
-	Allow(ctx context.Context, by Peer, req AllowRequest) (*AllowResult, error)
-	Disallow(ctx context.Context, by Peer, prefix string) (*Removed, error)
-	Why(ctx context.Context, address string) (*Why, error)
+	AllowWhy(ctx context.Context, p netip.Prefix) (*AllowWhy, error)
+	Allow(ctx context.Context, by Peer, req AllowRequest, p netip.Prefix) (*AllowResult, error)
+	Disallow(ctx context.Context, by Peer, p netip.Prefix) (*Removed, error)
+	Why(ctx context.Context, p netip.Prefix) (*Why, error)
 	Firewall(ctx context.Context) (*Firewall, error)
 	RepairFirewall(ctx context.Context, by Peer, force bool) (*FirewallRepair, error)
 	// Events sends what happens until ctx or the daemon ends; then the channel may be closed. It never waits for its reader:

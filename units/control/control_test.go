@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,31 +63,31 @@ func (f *fake) Status(ctx context.Context) (*Status, error) {
 	}
 	return &Status{Version: "1", Bans: 3, Jails: []JailStatus{{Name: "sshd"}}}, f.note("status")
 }
-func (f *fake) Bans(_ context.Context, q BanQuery) (*BanList, error) {
-	return &BanList{Total: 0}, f.note("bans %q %q %d %q", q.Jail, q.Prefix, q.Limit, q.After)
+func (f *fake) Bans(_ context.Context, q BanQuery, within netip.Prefix) (*BanList, error) {
+	return &BanList{Total: 0}, f.note("bans %q %v %d %q", q.Jail, within, q.Limit, q.After)
 }
-func (f *fake) Ban(_ context.Context, by Peer, r BanRequest) ([]Ban, error) {
+func (f *fake) Ban(_ context.Context, by Peer, r BanRequest, ps []netip.Prefix) ([]Ban, error) {
 	f.by = by
-	return []Ban{{ID: "1", Prefix: "192.0.2.7/32"}}, f.note("ban %+v", r)
+	return []Ban{{ID: "1", Prefix: "192.0.2.7/32"}}, f.note("ban %v of %+v", ps, r)
 }
-func (f *fake) Unban(_ context.Context, _ Peer, prefix, jail string, all bool) (*Removed, error) {
-	return &Removed{2}, f.note("unban %q %q %v", prefix, jail, all)
+func (f *fake) Unban(_ context.Context, _ Peer, p netip.Prefix, jail string) (*Removed, error) {
+	return &Removed{2}, f.note("unban %v %q", p, jail)
 }
 func (f *fake) Allowed(context.Context) ([]AllowEntry, error) { return nil, f.note("allowed") }
-func (f *fake) AllowWhy(_ context.Context, address string) (*AllowWhy, error) {
-	return &AllowWhy{Address: address, Allowed: true}, f.note("allow why %q", address)
+func (f *fake) AllowWhy(_ context.Context, p netip.Prefix) (*AllowWhy, error) {
+	return &AllowWhy{Address: p.String(), Allowed: true}, f.note("allow why %v", p)
 }
-func (f *fake) Allow(_ context.Context, _ Peer, r AllowRequest) (*AllowResult, error) {
-	return &AllowResult{Lifted: 1}, f.note("allow %+v", r)
+func (f *fake) Allow(_ context.Context, _ Peer, r AllowRequest, p netip.Prefix) (*AllowResult, error) {
+	return &AllowResult{Lifted: 1}, f.note("allow %v of %+v", p, r)
 }
-func (f *fake) Disallow(_ context.Context, _ Peer, prefix string) (*Removed, error) {
-	return &Removed{1}, f.note("disallow %q", prefix)
+func (f *fake) Disallow(_ context.Context, _ Peer, p netip.Prefix) (*Removed, error) {
+	return &Removed{1}, f.note("disallow %v", p)
 }
-func (f *fake) Why(_ context.Context, address string) (*Why, error) {
-	if address == "192.0.2.99" {
+func (f *fake) Why(_ context.Context, p netip.Prefix) (*Why, error) {
+	if p.Addr() == netip.MustParseAddr("192.0.2.99") {
 		panic("boom")
 	}
-	return &Why{Address: address, State: "banned", Bans: []WhyBan{{}}}, f.note("why %q", address)
+	return &Why{Address: p.Addr().String(), State: "banned", Bans: []WhyBan{{}}}, f.note("why %v", p)
 }
 func (f *fake) Firewall(context.Context) (*Firewall, error) {
 	return &Firewall{FirewallStatus: FirewallStatus{Backend: "ipset"}, Sets: []FirewallSet{{}}}, f.note("firewall")
@@ -172,40 +173,45 @@ func TestCalls(t *testing.T) {
 		t.Errorf("status %+v", st)
 	}
 	_, err = c.Bans(ctx, BanQuery{})
-	check(`bans "" "" 1000 ""`, err)
+	check(`bans "" invalid Prefix 1000 ""`, err)
 	l, err := c.Bans(ctx, BanQuery{Jail: "sshd", Prefix: "2001:db8::/32", Limit: 7, After: "k&="})
-	check(`bans "sshd" "2001:db8::/32" 7 "k&="`, err)
+	check(`bans "sshd" 2001:db8::/32 7 "k&="`, err)
 	if l.Bans == nil {
 		t.Error("bans: null")
 	}
 	b, err := c.Ban(ctx, BanRequest{Prefixes: []string{"192.0.2.7"}, Reason: "<x> & \n"})
-	check("ban {Prefixes:[192.0.2.7] Jail: Duration: Reason:<x> & \n Force:false}", err)
+	check("ban [192.0.2.7/32] of {Prefixes:[192.0.2.7] Jail: Duration: Reason:<x> & \n Force:false}", err)
 	if len(b) != 1 || b[0].ID != "1" || f.by.UID != 0 || f.by.User != "root" || int(f.by.PID) != os.Getpid() {
 		t.Errorf("%+v by %+v", b, f.by)
 	}
 	r, err := c.Unban(ctx, "192.0.2.7", "sshd", false)
-	check(`unban "192.0.2.7" "sshd" false`, err)
+	check(`unban 192.0.2.7/32 "sshd"`, err)
 	if r.Removed != 2 {
 		t.Errorf("%+v", r)
 	}
 	_, err = c.Unban(ctx, "", "", true)
-	check(`unban "" "" true`, err)
+	check(`unban invalid Prefix ""`, err)
 	a, err := c.Allowed(ctx)
 	check("allowed", err)
 	if a == nil {
 		t.Error("allow: null")
 	}
 	how, err := c.AllowWhy(ctx, "192.0.2.7")
-	check(`allow why "192.0.2.7"`, err)
+	check(`allow why 192.0.2.7/32`, err)
 	if !how.Allowed || how.Entries == nil || how.Expired == nil {
 		t.Errorf("%+v", how)
 	}
 	_, err = c.Allow(ctx, AllowRequest{Prefix: "192.0.2.0/24", Duration: "4w", Comment: "office"})
-	check("allow {Prefix:192.0.2.0/24 Duration:4w Comment:office}", err)
-	_, err = c.Disallow(ctx, "192.0.2.0/24")
-	check(`disallow "192.0.2.0/24"`, err)
+	check("allow 192.0.2.0/24 of {Prefix:192.0.2.0/24 Duration:4w Comment:office}", err)
+	for text, prefix := range map[string]string{
+		"192.0.2.0/24": "192.0.2.0/24", "192.0.2.9/24": "192.0.2.0/24", "2001:db8::7": "2001:db8::7/128", "2001:db8::7/64": "2001:db8::/64",
+		"::ffff:192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.9/120": "192.0.2.0/24",
+	} {
+		_, err = c.Disallow(ctx, text)
+		check("disallow "+prefix, err)
+	}
 	w, err := c.Why(ctx, "2001:db8::7")
-	check(`why "2001:db8::7"`, err)
+	check(`why 2001:db8::7/128`, err)
 	if w.Bans[0].Evidence == nil || w.History == nil {
 		t.Errorf("why %+v", w)
 	}
@@ -323,6 +329,7 @@ func TestBadRequests(t *testing.T) {
 		{"two values", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"]} {}`), 400, "goes on"},
 		{"garbage behind", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"]}x`), 400, "not JSON"},
 		{"no prefixes", request("POST", "/v1/bans", `{}`), 400, "prefixes: empty"},
+		{"more than IPv4", request("DELETE", "/v1/allow?prefix=::ffff:0:0/95", ""), 400, "covers more than IPv4"},
 		{"neither an address", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7", "192.0.2.0/33"]}`), 400, "prefixes[1]"},
 		{"zone", request("POST", "/v1/bans", `{"prefixes": ["fe80::1%eth0/64"]}`), 400, "neither an address"},
 		{"allow what", request("POST", "/v1/allow", `{"prefix": ""}`), 400, "neither an address"},

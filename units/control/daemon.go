@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 )
@@ -57,12 +58,14 @@ func (s *Server) bans(r *http.Request, q url.Values, _ Peer) (any, error) {
 		}
 		limit = n
 	}
+	var within netip.Prefix
 	if p := q.Get("prefix"); p != "" {
-		if err := prefix("prefix", p); err != nil {
+		var err error
+		if within, err = prefix("prefix", p); err != nil {
 			return nil, err
 		}
 	}
-	v, err := s.d.Bans(r.Context(), BanQuery{Jail: q.Get("jail"), Prefix: q.Get("prefix"), Observed: q.Get("observed") == "true", Limit: limit, After: q.Get("after")})
+	v, err := s.d.Bans(r.Context(), BanQuery{Jail: q.Get("jail"), Prefix: q.Get("prefix"), Observed: q.Get("observed") == "true", Limit: limit, After: q.Get("after")}, within)
 	if err != nil {
 		return nil, err
 	}
@@ -78,40 +81,45 @@ func (s *Server) ban(r *http.Request, _ url.Values, by Peer) (any, error) {
 	if len(req.Prefixes) == 0 {
 		return nil, badRequest(`{"prefixes": ["192.0.2.7"]}`, "prefixes: empty")
 	}
-	for i, p := range req.Prefixes {
-		if err := prefix(fmt.Sprintf("prefixes[%d]", i), p); err != nil {
+	var prefixes []netip.Prefix
+	for i, text := range req.Prefixes {
+		p, err := prefix(fmt.Sprintf("prefixes[%d]", i), text)
+		if err != nil {
 			return nil, err
 		}
+		prefixes = append(prefixes, p)
 	}
-	v, err := s.d.Ban(r.Context(), by, req)
+	v, err := s.d.Ban(r.Context(), by, req, prefixes)
 	list(&v)
 	return v, err
 }
 
 func (s *Server) unban(r *http.Request, q url.Values, by Peer) (any, error) {
-	p := q.Get("prefix")
+	text := q.Get("prefix")
 	all, err := yes(q, "all")
+	var p netip.Prefix
 	switch {
 	case err != nil:
-		return nil, err
-	case all && p != "":
-		return nil, badRequest("give one of the two", "both prefix and all")
-	case !all && p == "":
-		return nil, badRequest("prefix=192.0.2.7, or all=true", "neither prefix nor all")
+	case all && text != "":
+		err = badRequest("give one of the two", "both prefix and all")
+	case !all && text == "":
+		err = badRequest("prefix=192.0.2.7, or all=true", "neither prefix nor all")
 	case !all:
-		if err := prefix("prefix", p); err != nil {
-			return nil, err
-		}
+		p, err = prefix("prefix", text)
 	}
-	return s.d.Unban(r.Context(), by, p, q.Get("jail"), all)
+	if err != nil {
+		return nil, err
+	}
+	return s.d.Unban(r.Context(), by, p, q.Get("jail"))
 }
 
 func (s *Server) allowed(r *http.Request, q url.Values, _ Peer) (any, error) {
 	if q.Has("address") {
-		if err := prefix("address", q.Get("address")); err != nil {
+		p, err := prefix("address", q.Get("address"))
+		if err != nil {
 			return nil, err
 		}
-		v, err := s.d.AllowWhy(r.Context(), q.Get("address"))
+		v, err := s.d.AllowWhy(r.Context(), p)
 		if err != nil {
 			return nil, err
 		}
@@ -129,24 +137,27 @@ func (s *Server) allow(r *http.Request, _ url.Values, by Peer) (any, error) {
 	if err := body(r, &req); err != nil {
 		return nil, err
 	}
-	if err := prefix("prefix", req.Prefix); err != nil {
+	p, err := prefix("prefix", req.Prefix)
+	if err != nil {
 		return nil, err
 	}
-	return s.d.Allow(r.Context(), by, req)
+	return s.d.Allow(r.Context(), by, req, p)
 }
 
 func (s *Server) disallow(r *http.Request, q url.Values, by Peer) (any, error) {
-	if err := prefix("prefix", q.Get("prefix")); err != nil {
+	p, err := prefix("prefix", q.Get("prefix"))
+	if err != nil {
 		return nil, err
 	}
-	return s.d.Disallow(r.Context(), by, q.Get("prefix"))
+	return s.d.Disallow(r.Context(), by, p)
 }
 
 func (s *Server) why(r *http.Request, q url.Values, _ Peer) (any, error) {
-	if err := prefix("address", q.Get("address")); err != nil {
+	p, err := prefix("address", q.Get("address"))
+	if err != nil {
 		return nil, err
 	}
-	v, err := s.d.Why(r.Context(), q.Get("address"))
+	v, err := s.d.Why(r.Context(), p)
 	if err != nil {
 		return nil, err
 	}

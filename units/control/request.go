@@ -65,15 +65,22 @@ func body(r *http.Request, v any) error {
 	return badRequest("", "the body cannot be read: %v", err)
 }
 
-// prefix checks the syntax of an address or a prefix.
-func prefix(name, s string) error {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" { // a zone may contain anything, a slash as well
-		return nil
+// prefix parses an address or a prefix. Host bits are dropped; host names are not looked up.
+func prefix(name, s string) (netip.Prefix, error) {
+	a, err := netip.ParseAddr(s)
+	if err == nil && a.Zone() == "" { // a zone may contain anything, a slash as well
+		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
 	}
-	if _, err := netip.ParsePrefix(s); err == nil {
-		return nil
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err == nil && p.Addr().Is4In6() && p.Bits() < 96:
+		return p, badRequest("write the IPv4 prefix itself", "%s: %.100q covers more than IPv4", name, s)
+	case err == nil && p.Addr().Is4In6():
+		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked(), nil
+	case err == nil:
+		return p.Masked(), nil
 	}
-	return badRequest("write 192.0.2.7, 192.0.2.0/24, 2001:db8::7 or 2001:db8::/64", "%s: %.100q is neither an address nor a prefix", name, s)
+	return p, badRequest("write 192.0.2.7, 192.0.2.0/24, 2001:db8::7 or 2001:db8::/64", "%s: %.100q is neither an address nor a prefix", name, s)
 }
 
 // yes parses a parameter that is true or false; false if it is missing.

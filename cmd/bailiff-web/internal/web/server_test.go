@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,11 +31,11 @@ type daemon struct {
 func (d *daemon) Status(context.Context) (*control.Status, error) {
 	return &control.Status{Version: "9.9", Bans: 7}, nil
 }
-func (d *daemon) Bans(_ context.Context, q control.BanQuery) (*control.BanList, error) {
+func (d *daemon) Bans(_ context.Context, q control.BanQuery, _ netip.Prefix) (*control.BanList, error) {
 	d.asked <- fmt.Sprintf("bans %q %d", q.Jail, q.Limit)
 	return &control.BanList{Total: 1, Bans: []control.Ban{{Prefix: "192.0.2.7/32"}}}, nil
 }
-func (d *daemon) Why(context.Context, string) (*control.Why, error) {
+func (d *daemon) Why(context.Context, netip.Prefix) (*control.Why, error) {
 	return nil, &control.Error{Status: http.StatusConflict, Message: "odd <b>", Hint: "really"}
 }
 func (d *daemon) Metrics(context.Context) (*metrics.Set, error) {

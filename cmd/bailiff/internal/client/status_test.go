@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,7 +83,7 @@ func TestStatusFits(t *testing.T) {
 // banned is a daemon that has banned one network by sshd and one address by postfix.
 type banned struct{ control.Daemon }
 
-func (banned) Bans(_ context.Context, q control.BanQuery) (*control.BanList, error) {
+func (banned) Bans(_ context.Context, q control.BanQuery, _ netip.Prefix) (*control.BanList, error) {
 	l := &control.BanList{}
 	for _, b := range []control.Ban{{Prefix: "198.51.100.0/24", Jail: "sshd"}, {Prefix: "192.0.2.9/32", Jail: "postfix"}} {
 		if p := asPrefix(q.Prefix); asPrefix(b.Prefix).Overlaps(p) {
@@ -92,7 +93,7 @@ func (banned) Bans(_ context.Context, q control.BanQuery) (*control.BanList, err
 	return l, nil
 }
 
-func (banned) Unban(_ context.Context, _ control.Peer, _, _ string, _ bool) (*control.Removed, error) {
+func (banned) Unban(_ context.Context, _ control.Peer, _ netip.Prefix, _ string) (*control.Removed, error) {
 	return &control.Removed{}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,7 @@ type asked struct {
 	why control.Why
 }
 
-func (a *asked) Why(context.Context, string) (*control.Why, error) { w := a.why; return &w, nil }
+func (a *asked) Why(context.Context, netip.Prefix) (*control.Why, error) { w := a.why; return &w, nil }
 
 func whySocket(t *testing.T, w control.Why) string {
 	t.Helper()

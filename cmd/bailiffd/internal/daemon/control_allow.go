@@ -25,13 +25,9 @@ func (a *controlAPI) Allowed(ctx context.Context) (l []control.AllowEntry, err e
 	return from.all(entries), nil
 }
 
-func (a *controlAPI) AllowWhy(ctx context.Context, address string) (*control.AllowWhy, error) {
-	p, err := parsePrefix(address)
-	if err != nil {
-		return nil, err
-	}
+func (a *controlAPI) AllowWhy(ctx context.Context, p netip.Prefix) (*control.AllowWhy, error) {
 	w := &control.AllowWhy{Address: audit.Address(p)}
-	err = a.do(ctx, func() {
+	err := a.do(ctx, func() {
 		now := time.Now().UnixMicro()
 		l, from := a.d.eng.Allow(), a.d.origins()
 		hit := l.Overlapping(p, now)
@@ -95,11 +91,7 @@ func (o *origins) entry(e allow.Entry) control.AllowEntry {
 	return c
 }
 
-func (a *controlAPI) Allow(ctx context.Context, by control.Peer, req control.AllowRequest) (*control.AllowResult, error) {
-	p, err := parsePrefix(req.Prefix)
-	if err != nil {
-		return nil, err
-	}
+func (a *controlAPI) Allow(ctx context.Context, by control.Peer, req control.AllowRequest, p netip.Prefix) (*control.AllowResult, error) {
 	if p.Bits() == 0 {
 		return nil, badRequest("to stop banning, disable the jails or stop the service", "%s is every address", p)
 	}
@@ -114,7 +106,7 @@ func (a *controlAPI) Allow(ctx context.Context, by control.Peer, req control.All
 		}
 	}
 	r := &control.AllowResult{}
-	err = a.change(ctx, func() error {
+	err := a.change(ctx, func() error {
 		d := a.d
 		entry := allow.Entry{Prefix: p, Origin: allow.OriginRuntime, Comment: req.Comment, Until: until}
 		if !d.state.Allow(entry) {
@@ -132,12 +124,8 @@ func (a *controlAPI) Allow(ctx context.Context, by control.Peer, req control.All
 	return r, nil
 }
 
-func (a *controlAPI) Disallow(ctx context.Context, by control.Peer, prefix string) (*control.Removed, error) {
-	p, err := parsePrefix(prefix)
-	if err != nil {
-		return nil, err
-	}
-	err = a.change(ctx, func() error {
+func (a *controlAPI) Disallow(ctx context.Context, by control.Peer, p netip.Prefix) (*control.Removed, error) {
+	err := a.change(ctx, func() error {
 		d := a.d
 		if !d.state.Disallow(p) {
 			if e, ok := d.eng.Allow().Contains(p.Addr(), time.Now().UnixMicro()); ok {

@@ -14,13 +14,7 @@ import (
 	"bailiff/units/control"
 )
 
-func (a *controlAPI) Bans(ctx context.Context, q control.BanQuery) (list *control.BanList, err error) {
-	var p netip.Prefix
-	if q.Prefix != "" {
-		if p, err = parsePrefix(q.Prefix); err != nil {
-			return nil, err
-		}
-	}
+func (a *controlAPI) Bans(ctx context.Context, q control.BanQuery, within netip.Prefix) (list *control.BanList, err error) {
 	list = &control.BanList{Bans: []control.Ban{}}
 	passed := q.After == ""
 	err = a.do(ctx, func() {
@@ -30,7 +24,7 @@ func (a *controlAPI) Bans(ctx context.Context, q control.BanQuery) (list *contro
 			bans = a.d.eng.Observed()
 		}
 		for b := range bans.All() {
-			if q.Jail != "" && b.Jail != q.Jail || q.Prefix != "" && !b.Prefix.Overlaps(p) {
+			if q.Jail != "" && b.Jail != q.Jail || within.IsValid() && !b.Prefix.Overlaps(within) {
 				continue
 			}
 			list.Total++
@@ -68,26 +62,6 @@ func controlBan(b *state.Ban) control.Ban {
 	return c
 }
 
-// parsePrefix parses an address or a prefix. Host bits are dropped; host names are errors.
-func parsePrefix(s string) (netip.Prefix, error) {
-	s = strings.TrimSpace(s)
-	if a, err := netip.ParseAddr(s); err == nil {
-		a = a.WithZone("").Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return p, badRequest("write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/64; host names are not looked up", "%q is not an address or prefix", s)
-	}
-	if p.Addr().Is4In6() {
-		if p.Bits() < 96 {
-			return p, badRequest("write the IPv4 prefix itself", "%q covers more than IPv4", s)
-		}
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	return p.Masked(), nil
-}
-
 // jailManual is the jail of bans by hand that name none. They block all traffic.
 const jailManual = "manual"
 
@@ -97,16 +71,8 @@ const (
 	minBits6 = 32
 )
 
-func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRequest) ([]control.Ban, error) {
-	if len(req.Prefixes) == 0 {
-		return nil, badRequest(`{"prefixes": ["192.0.2.7"]}`, "no address given")
-	}
-	var ps []netip.Prefix
-	for _, s := range req.Prefixes {
-		p, err := parsePrefix(s)
-		if err != nil {
-			return nil, err
-		}
+func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRequest, ps []netip.Prefix) ([]control.Ban, error) {
+	for _, p := range ps {
 		minBits := minBits6
 		if p.Addr().Is4() {
 			minBits = minBits4
@@ -114,7 +80,6 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 		if p.Bits() == 0 || p.Bits() < minBits && !req.Force {
 			return nil, badRequest("--force bans it, unless it is everything", "%s is wider than /%d", p, minBits)
 		}
-		ps = append(ps, p)
 	}
 	name := req.Jail
 	if name == "" {
@@ -166,18 +131,9 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 	return out, nil
 }
 
-func (a *controlAPI) Unban(ctx context.Context, by control.Peer, prefix, jail string, all bool) (*control.Removed, error) {
-	var p netip.Prefix
-	var err error
-	if prefix != "" {
-		if p, err = parsePrefix(prefix); err != nil {
-			return nil, err
-		}
-	} else if !all {
-		return nil, badRequest("?prefix=192.0.2.7, or ?all=true", "no address given")
-	}
-	n := 0
-	err = a.change(ctx, func() error {
+func (a *controlAPI) Unban(ctx context.Context, by control.Peer, p netip.Prefix, jail string) (*control.Removed, error) {
+	n, all := 0, !p.IsValid()
+	err := a.change(ctx, func() error {
 		d := a.d
 		var gone []state.Ban
 		for b := range d.state.All() {

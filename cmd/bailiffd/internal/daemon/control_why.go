@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -15,17 +16,13 @@ import (
 	"bailiff/units/control"
 )
 
-func (a *controlAPI) Why(ctx context.Context, address string) (*control.Why, error) {
-	p, err := parsePrefix(address)
-	if err != nil {
-		return nil, err
-	}
+func (a *controlAPI) Why(ctx context.Context, p netip.Prefix) (*control.Why, error) {
 	addr := p.Addr()
 	w := &control.Why{Address: audit.Address(p), State: "unknown", Allowed: []control.AllowEntry{}, Bans: []control.WhyBan{}, Counted: []control.WhyCount{}, History: []control.History{}}
 	var counted []policy.Counted
 	var evidence [][]string
 	filters := make(map[string]*filter.Matcher) // of jails: they are read-only
-	err = a.do(ctx, func() {
+	err := a.do(ctx, func() {
 		d := a.d
 		now := time.Now().UnixMicro()
 		w.Allowed = d.origins().all(d.eng.Allow().Overlapping(p, now))
