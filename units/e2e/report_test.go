@@ -78,6 +78,7 @@ func TestReport(t *testing.T) {
 				{"mail", (*victim).mailed},
 				{"hindered", (*victim).hindered},
 				{"in-time", (*victim).mailedInTime},
+				{"monitored", (*victim).monitored},
 				{"secrets", (*victim).keepsSecrets},
 				{"stays", (*victim).reporterStays},
 				{"stops", (*victim).reporterStops},

@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const prometheusAt = "127.0.0.1:9091"
+
+// prometheusConfig scrapes the status page's socket, which passes the metrics on.
+const prometheusConfig = `
+global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [bailiff.rules.yml]
+scrape_configs:
+  - job_name: bailiff
+    static_configs: [{targets: ["127.0.0.1:8737"]}]
+`
+
+// monitored: a real Prometheus scrapes the host while it is attacked, and each metric moves as the attack says.
+func (v *victim) monitored(t *testing.T) {
+	for _, name := range []string{"prometheus", "promtool"} {
+		if _, err := exec.LookPath(name); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatal(err)
+			}
+			t.Skipf("%s is not installed: %v", name, err)
+		}
+	}
+	v.sh(t, `systemctl start bailiff-web.socket`)
+	v.prometheus(t)
+	v.value(t, `up{job="bailiff"} == 1`) // waits for the first scrape
+	four, six := sourceN(900), netip.MustParseAddr("2001:db8:9::9")
+	deltas := map[string]float64{
+		`sum(bailiff_failures_total{jail="sshd"})`:                      10,
+		`bailiff_bans_total{jail="sshd",reason="failures"}`:             2,
+		`bailiff_active_bans{jail="sshd",family="ipv4"}`:                1,
+		`bailiff_active_bans{jail="sshd",family="ipv6"}`:                1,
+		`bailiff_ban_latency_seconds_count`:                             2,
+		`bailiff_ban_latency_seconds_bucket{le="10.0"}`:                 2,
+		`bailiff_reports_total{destination="admin",result="delivered"}`: 2,
+		`sum(bailiff_reports_total{result="dropped"})`:                  2, // abuseipdb and blocklist.de are told no private address
+		`sum(bailiff_report_queue)`:                                     0,
+		`bailiff_firewall_ok`:                                           0,
+		`bailiff_config_last_reload_successful`:                         0,
+	}
+	rising := []string{
+		`sum(bailiff_firewall_dropped_packets_total)`, `sum(bailiff_firewall_dropped_bytes_total)`, `bailiff_journal_entries_total`,
+		`bailiff_cpu_seconds_total`, `bailiff_ban_latency_seconds_sum`, `bailiff_unmatched_entries_total{jail="sshd"}`,
+	}
+	before := map[string]float64{}
+	for q := range deltas {
+		before[q] = v.value(t, q)
+	}
+	for _, q := range rising {
+		before[q] = v.value(t, q)
+	}
+	for _, a := range []netip.Addr{four, six} {
+		v.fails(t, a, 5)
+		v.bansInKernel(t, a, 10*time.Second)
+		if c, err := v.Dial(a, 22, 2*time.Second); err == nil { // its packets are dropped
+			c.Close()
+			t.Errorf("%s still reaches sshd", a)
+		}
+	}
+	eventually(t, v.patience(60*time.Second), func() error {
+		for q, want := range deltas {
+			if now := v.value(t, q); now-before[q] != want {
+				return fmt.Errorf("%s: from %v to %v, want a difference of %v", q, before[q], now, want)
+			}
+		}
+		for _, q := range rising {
+			if now := v.value(t, q); now <= before[q] {
+				return fmt.Errorf("%s stays at %v", q, now)
+			}
+		}
+		return nil
+	})
+	if slow := v.value(t, `histogram_quantile(0.5, bailiff_ban_latency_seconds_bucket)`); slow > 5 {
+		t.Errorf("half of the bans took more than %v s", slow)
+	}
+	v.lintMetrics(t)
+	v.textfile(t)
+	v.exposed(t, "bailiff-metrics.service", 0.6)
+
+	// Without the daemon the scrape fails, and the alert is on its way.
+	v.sh(t, `systemctl stop bailiff.service`)
+	v.value(t, `up{job="bailiff"} == 0`)
+	eventually(t, 20*time.Second, func() error {
+		if out := v.sh(t, `curl -sS --max-time 10 http://`+prometheusAt+`/api/v1/alerts`); !strings.Contains(out, `"alertname":"BailiffDown"`) {
+			return fmt.Errorf("alerts: %s", out)
+		}
+		return nil
+	})
+	if out := v.sh(t, `systemctl start bailiff-metrics.service; cat /var/lib/prometheus/node-exporter/bailiff.prom`); !strings.HasSuffix(out, "\nbailiff_up 0\n") {
+		t.Errorf("the textfile of a stopped daemon:\n%s", out)
+	}
+	v.sh(t, `systemctl stop bailiff-metrics.timer; systemctl start bailiff.service`)
+	v.active(t)
+}
+
+// prometheus runs Prometheus in the host's network until the test ends.
+func (v *victim) prometheus(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	rules, err := os.ReadFile("../monitoring/bailiff.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"prometheus.yml": prometheusConfig, "bailiff.rules.yml": string(rules)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var said strings.Builder
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, "nsenter", fmt.Sprintf("--target=%d", v.Leader()), "--net", "--", "prometheus",
+		"--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+prometheusAt)
+	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("Prometheus:\n%s", said.String())
+		}
+	})
+	eventually(t, 20*time.Second, func() error {
+		_, err := v.Sh(t.Context(), `curl -fsS --max-time 5 http://`+prometheusAt+`/-/ready`)
+		return err
+	})
+}
+
+// value waits until a query has a result, and returns it.
+func (v *victim) value(t testing.TB, query string) (x float64) {
+	t.Helper()
+	eventually(t, 20*time.Second, func() error {
+		out, err := v.Run(t.Context(), "curl", "-sS", "--max-time", "10", "http://"+prometheusAt+"/api/v1/query?query="+url.QueryEscape(query))
+		if err != nil {
+			return err
+		}
+		var answer struct {
+			Data struct{ Result []struct{ Value [2]any } }
+		}
+		if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Data.Result) != 1 {
+			return fmt.Errorf("%s: %v, %s", query, err, out)
+		}
+		text, _ := answer.Data.Result[0].Value[1].(string)
+		x, err = strconv.ParseFloat(text, 64)
+		return err
+	})
+	return x
+}
+
+// lintMetrics has promtool look at what the command prints on a host that has seen something.
+func (v *victim) lintMetrics(t *testing.T) {
+	t.Helper()
+	text := v.sh(t, `bailiff metrics`)
+	for _, want := range []string{"bailiff_firewall_dropped_packets_total{set=", `bailiff_report_queue{destination="admin"}`, "bailiff_ban_latency_seconds_bucket{le="} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "198.18.") || strings.Contains(text, "2001:db8") || strings.Contains(text, "bob") {
+		t.Errorf("an address or an account is told:\n%s", text)
+	}
+	cmd := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
+	cmd.Stdin = strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// textfile enables the timer for node_exporter, where its folder and user are as Debian's package has them.
+func (v *victim) textfile(t *testing.T) {
+	t.Helper()
+	v.sh(t, `id -u prometheus >/dev/null 2>&1 || useradd -r prometheus
+		install -d -o prometheus -g prometheus /var/lib/prometheus/node-exporter
+		systemctl start bailiff-metrics.timer`)
+	eventually(t, 20*time.Second, func() error {
+		out, err := v.Sh(t.Context(), `cat /var/lib/prometheus/node-exporter/bailiff.prom; stat -c '%U %a' /var/lib/prometheus/node-exporter/bailiff.prom; ls /var/lib/prometheus/node-exporter`)
+		if err != nil || !strings.Contains(out, "\nbailiff_up 1\n") || !strings.Contains(out, "bailiff_report_queue{") || !strings.HasSuffix(out, "\nprometheus 644\nbailiff.prom\n") {
+			return fmt.Errorf("%v, %s", err, out)
+		}
+		return nil
+	})
+}
