@@ -27,7 +27,7 @@ DEB_PROVE = qemu-system-x86 e2fsprogs openssh-client
 # However a run ends, what it started ends with it: a test that boots hosts ends when go test does, and that with make.
 HELD = exec setpriv --pdeathsig KILL env
 
-.PHONY: build check test vet staticcheck lint unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist reproducible changelog clean
+.PHONY: build check test vet staticcheck lint unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist reproducible upgrades check-arm64 changelog clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -129,6 +129,10 @@ dist:
 # A release built twice for all architectures, from two checkouts, and compared: a quarter of an hour. CI does it for one.
 reproducible: deps
 	BAILIFF_DIST=amd64,arm64,armv7,riscv64 go test -count=1 -timeout 60m -v -run '^TestRelease$$' ./units/packaging/dist
+
+# From the package of each release so far to this one, under attack, and back.
+upgrades: deps
+	$(HELD) BAILIFF_E2E=trixie BAILIFF_UPGRADES=1 go test -count=1 -timeout 90m -v -run '^TestUpgrades$$' ./units/e2e
 
 # What units/changelog/unreleased adds to CHANGELOG.md; with RELEASE=1.0.0, written into it.
 RELEASE =

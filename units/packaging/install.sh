@@ -39,10 +39,11 @@ fi
 #   SERVICES  what an upgrade restarts, if it runs: no templates, nothing that ends by itself, not what is in ENABLED
 #   USERS     system users, each with a group of its name
 #   FOLDERS   names below /var/lib and /run
+#   OUTPUT    files that units write for others
 variables() {
-	UNITS='' ENABLED='' OPTIONAL='' SERVICES='' USERS='' FOLDERS=''
+	UNITS='' ENABLED='' OPTIONAL='' SERVICES='' USERS='' FOLDERS='' OUTPUT=''
 	each examine
-	for v in UNITS ENABLED OPTIONAL SERVICES USERS FOLDERS; do
+	for v in UNITS ENABLED OPTIONAL SERVICES USERS FOLDERS OUTPUT; do
 		eval "echo \"$v='\${$v# }'\""
 	done
 }
@@ -64,6 +65,7 @@ examine() { # MODE SOURCE DESTINATION STATE
 	"$SYSUSERSDIR"/*) USERS="$USERS $(words 's/^u \([^ ]*\) .*/\1/p' "$top/$2")"; return ;;
 	*) return ;;
 	esac
+	OUTPUT="$OUTPUT$(sed -n 's/^ExecStart=.* --output \([^ ]*\).*/ \1/p' "$top/$2")"
 	for f in $(words 's/^\(State\|Runtime\)Directory=//p; s|^ListenStream=/run/\([^/]*\)/.*|\1|p' "$top/$2"); do
 		case " $FOLDERS " in *" $f "*) ;; *) FOLDERS="$FOLDERS $f" ;; esac
 	done
@@ -106,7 +108,6 @@ print_one() { echo "$3"; }
 
 do_install() {
 	each install_one
-	mkdir -p "$DESTDIR/etc/bailiff"
 	if [ -n "$DESTDIR" ]; then return; fi
 	systemd-sysusers "$SYSUSERSDIR/bailiff.conf"
 	systemd-tmpfiles --create "$TMPFILESDIR/bailiff.conf"
@@ -130,6 +131,7 @@ do_remove() {
 	etc=/etc/systemd/system
 	rm -f $etc/bailiff-report.service.d/50-mail.conf $etc/bailiff.service.d/firewalld-only.conf
 	rmdir $etc/bailiff-report.service.d $etc/bailiff.service.d 2>/dev/null || :
+	for f in $OUTPUT; do rm -f "$f"; done
 	for f in $FOLDERS; do rm -rf "/run/$f"; done
 	for u in $USERS; do
 		userdel "$u" || :

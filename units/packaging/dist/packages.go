@@ -151,9 +151,6 @@ func (r *release) pack(format string, a arch, tree string) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("install.sh: %w", err)
 	}
-	if err := os.RemoveAll(filepath.Join(stage, "etc")); err != nil { // nfpm makes /etc/bailiff
-		return err
-	}
 	if err := r.documents(format, stage); err != nil {
 		return err
 	}
