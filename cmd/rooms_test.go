@@ -34,7 +34,7 @@ var homes = map[string][]string{
 	"github.com/ulikunitz/xz":              {"bailiff/journal", "bailiff/journal/journaltest"},
 	"golang.org/x/sys":                     {"bailiff/journal", "bailiff/journal/audit", "bailiff/firewall", "bailiff/units", "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd", "bailiff/cmd/bailiff/internal/term"},
 	"github.com/rogpeppe/go-internal":      {}, // tests alone
-	"github.com/oschwald/maxminddb-golang": {"bailiff/cmd/bailiff/internal/geo"},
+	"github.com/oschwald/maxminddb-golang": {"bailiff/cmd/internal/geo"},
 }
 
 type pkg struct {

@@ -2,7 +2,7 @@
 // answer; server.go serves them and checks the caller's credentials; client.go is the client.
 //
 //	GET    /v1/status                                  Status
-//	GET    /v1/bans?jail=J&prefix=P&limit=N&after=KEY  BanList
+//	GET    /v1/bans?jail=J&prefix=P&limit=N&after=KEY  BanList     (more parameters: BanQuery)
 //	POST   /v1/bans       BanRequest                   []Ban       (admin: root)
 //	DELETE /v1/bans?prefix=P&jail=J | ?all=true        Removed     (admin: root)
 //	GET    /v1/allow                                   []AllowEntry
@@ -13,6 +13,9 @@
 //	GET    /v1/firewall                                Firewall
 //	POST   /v1/firewall/repair?force=true              FirewallRepair (admin: root)
 //	GET    /v1/events                                  Event, Event, …: JSON lines until the client leaves
+//	GET    /v1/history?since=D&prefix=P&jail=J&limit=N HistoryLine, HistoryLine, …: JSON lines
+//	GET    /v1/filters                                 []FilterInfo
+//	GET    /v1/match?line=L&filter=F&mode=M            []Match
 //	GET    /v1/config                                  text/yaml, the merged configuration in use
 //	POST   /v1/reload                                  Reloaded    (admin: root)
 //	GET    /metrics                                    metrics for Prometheus, as text or OpenMetrics
@@ -20,7 +23,12 @@
 // Calls without a mark need the right read: root, the daemon's own user and members of group bailiff have it. POST
 // /v1/reload is also open to the daemon's own user, which ExecReload= runs as. An error is an Error object with a fitting
 // HTTP status. All calls and keys exist since 1.0; bailiffd(8) documents them.
+//
+// A program of root that acts for somebody, such as Cockpit, names them in the header Bailiff-User: it is part of the caller's name in
+// the audit trail. openapi.json describes the calls and is made from this package.
 package control
+
+//go:generate go test -run ^TestOpenAPI$ . -update
 
 import (
 	"context"
@@ -231,13 +239,16 @@ type Ban struct {
 	Ports    string     `json:"ports,omitempty"`  // that are blocked; absent: all
 	Reason   string     `json:"reason,omitempty"` // of a ban by hand
 	By       string     `json:"by,omitempty"`     // who, of a ban by hand
+
+	Country string `json:"country,omitempty"` // ISO 3166 code, where a list has facets and the host has a GeoIP database
 }
 
 // BanList is a page of bans, ordered by prefix then jail.
 type BanList struct {
-	Bans  []Ban  `json:"bans"`
-	Total int    `json:"total"`          // matching bans on all pages
-	Next  string `json:"next,omitempty"` // parameter after= of the next page
+	Bans   []Ban   `json:"bans"`
+	Total  int     `json:"total"`            // matching bans on all pages
+	Next   string  `json:"next,omitempty"`   // parameter after= of the next page
+	Facets *Facets `json:"facets,omitempty"` // if asked for
 }
 
 // BanQuery selects a page of bans. Empty fields select everything.
@@ -247,6 +258,13 @@ type BanQuery struct {
 	Observed bool   // instead of the bans in effect, those that observing jails would have made
 	Limit    int    // per page; 0: the server's default
 	After    string // BanList.Next of the page before
+
+	Search  string // text in prefix, jail, reason or user; an address or prefix finds what covers it or lies in it
+	Origin  string // OriginDaemon or OriginHand
+	Reason  string // as in Ban
+	Country string // ISO 3166 code
+	Newest  bool   // the newest first, instead of ordered by prefix
+	Facets  bool   // count the bans that each further filter would leave
 }
 
 // BanRequest asks for bans by hand.
@@ -396,6 +414,10 @@ type Daemon interface {
 	// Events sends what happens until ctx or the daemon ends; then the channel may be closed. It never waits for its reader:
 	// events that do not fit into the channel's buffer are left out, and an event "missed" counts them.
 	Events(ctx context.Context) (<-chan Event, error)
+	// History calls emit with each HistoryLine, until it returns an error. An error before the first is the call's own.
+	History(ctx context.Context, q HistoryQuery, within netip.Prefix, emit func(*HistoryLine) error) error
+	Filters(ctx context.Context) ([]FilterInfo, error)
+	Match(ctx context.Context, q MatchQuery) ([]Match, error)
 	Config(ctx context.Context) ([]byte, error)
 	Reload(ctx context.Context, by Peer) (*Reloaded, error)
 	Metrics(ctx context.Context) (*metrics.Set, error)

@@ -83,12 +83,17 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 
 // Bans returns a page of bans.
 func (c *Client) Bans(ctx context.Context, ask BanQuery) (*BanList, error) {
-	q := query("jail", ask.Jail, "prefix", ask.Prefix, "after", ask.After)
+	q := query("jail", ask.Jail, "prefix", ask.Prefix, "after", ask.After, "search", ask.Search, "origin", ask.Origin, "reason", ask.Reason, "country", ask.Country)
 	if ask.Limit != 0 {
 		q.Set("limit", strconv.Itoa(ask.Limit))
 	}
-	if ask.Observed {
-		q.Set("observed", "true")
+	for name, on := range map[string]bool{"observed": ask.Observed, "facets": ask.Facets} {
+		if on {
+			q.Set(name, "true")
+		}
+	}
+	if ask.Newest {
+		q.Set("sort", "newest")
 	}
 	return get[BanList](ctx, c, "/v1/bans", q)
 }

@@ -32,6 +32,7 @@ type fake struct {
 	mu      sync.Mutex
 	asked   []string
 	by      Peer
+	query   BanQuery
 	err     error
 	hold    chan struct{} // not nil: Status waits for it
 	happens chan Event
@@ -64,6 +65,7 @@ func (f *fake) Status(ctx context.Context) (*Status, error) {
 	return &Status{Version: "1", Bans: 3, Jails: []JailStatus{{Name: "sshd"}}}, f.note("status")
 }
 func (f *fake) Bans(_ context.Context, q BanQuery, within netip.Prefix) (*BanList, error) {
+	f.query = q
 	return &BanList{Total: 0}, f.note("bans %q %v %d %q", q.Jail, within, q.Limit, q.After)
 }
 func (f *fake) Ban(_ context.Context, by Peer, r BanRequest, ps []netip.Prefix) ([]Ban, error) {
@@ -97,6 +99,24 @@ func (f *fake) RepairFirewall(_ context.Context, by Peer, force bool) (*Firewall
 	return &FirewallRepair{After: &Firewall{}}, f.note("repair %v", force)
 }
 func (f *fake) Events(context.Context) (<-chan Event, error) { return f.happens, f.note("events") }
+func (f *fake) History(_ context.Context, q HistoryQuery, within netip.Prefix, emit func(*HistoryLine) error) error {
+	if err := f.note("history %v %+v", within, q); err != nil {
+		return err
+	}
+	if err := emit(&HistoryLine{Kind: "ban", Prefix: "192.0.2.7/32"}); err != nil {
+		return err
+	}
+	if q.Jail == "broken" {
+		return errors.New("a torn page")
+	}
+	return emit(&HistoryLine{Kind: "summary", Summary: &HistorySummary{Total: 1}})
+}
+func (f *fake) Filters(context.Context) ([]FilterInfo, error) {
+	return []FilterInfo{{Name: "sshd", Patterns: []FilterPattern{{Name: "failed"}}}}, f.note("filters")
+}
+func (f *fake) Match(_ context.Context, q MatchQuery) ([]Match, error) {
+	return []Match{{Filter: "sshd"}}, f.note("match %+v", q)
+}
 func (f *fake) Config(context.Context) ([]byte, error) {
 	return []byte("jails: {}\n"), f.note("config")
 }
@@ -178,6 +198,37 @@ func TestCalls(t *testing.T) {
 	check(`bans "sshd" 2001:db8::/32 7 "k&="`, err)
 	if l.Bans == nil {
 		t.Error("bans: null")
+	}
+	f.query = BanQuery{}
+	_, err = c.Bans(ctx, BanQuery{Search: "a b", Origin: "hand", Reason: "r&", Country: "DE", Newest: true, Facets: true, Observed: true})
+	if want := (BanQuery{Search: "a b", Origin: "hand", Reason: "r&", Country: "DE", Newest: true, Facets: true, Observed: true, Limit: defaultLimit}); err != nil || f.query != want {
+		t.Errorf("%+v, %v", f.query, err)
+	}
+	_, err = c.Bans(ctx, BanQuery{Search: " 2001:db8::7 ", Jail: "sshd"})
+	check(`bans "sshd" 2001:db8::7/128 1000 ""`, err)
+	if f.query.Search != "" {
+		t.Errorf("%+v", f.query)
+	}
+	fl, err := c.Filters(ctx)
+	check("filters", err)
+	if len(fl) != 1 || fl[0].Modes == nil || fl[0].Patterns[0].Modes == nil {
+		t.Errorf("%+v", fl)
+	}
+	ml, err := c.Match(ctx, MatchQuery{Line: "x y\x00", Filter: "sshd", Mode: "normal"})
+	check("match {Line:x y\x00 Filter:sshd Mode:normal}", err)
+	if len(ml) != 1 || ml[0].Tries == nil {
+		t.Errorf("%+v", ml)
+	}
+	var lines []HistoryLine
+	take := func(l *HistoryLine) error { lines = append(lines, *l); return nil }
+	err = c.History(ctx, HistoryQuery{Since: "7d", Prefix: "192.0.2.0/24", Jail: "sshd", Limit: 5, Accounts: true}, take)
+	check("history 192.0.2.0/24 {Since:7d Prefix:192.0.2.0/24 Jail:sshd Limit:5 Accounts:true}", err)
+	if len(lines) != 2 || lines[0].Prefix != "192.0.2.7/32" || lines[1].Summary.Total != 1 {
+		t.Errorf("%+v", lines)
+	}
+	lines = nil
+	if err := c.History(ctx, HistoryQuery{Jail: "broken"}, take); err != nil || len(lines) != 2 || lines[1].Kind != "error" || lines[1].Error != "a torn page" {
+		t.Errorf("%+v, %v", lines, err)
 	}
 	b, err := c.Ban(ctx, BanRequest{Prefixes: []string{"192.0.2.7"}, Reason: "<x> & \n"})
 	check("ban [192.0.2.7/32] of {Prefixes:[192.0.2.7] Jail: Duration: Reason:<x> & \n Force:false}", err)
@@ -322,6 +373,15 @@ func TestBadRequests(t *testing.T) {
 		{"allowed whom", request("GET", "/v1/allow?address=example.org", ""), 400, "neither an address"},
 		{"disallow nobody", request("DELETE", "/v1/allow", ""), 400, "neither an address"},
 		{"empty body", request("POST", "/v1/bans", ""), 400, "the body is empty"},
+		{"sort", request("GET", "/v1/bans?sort=x", ""), 400, "prefix or newest"},
+		{"origin", request("GET", "/v1/bans?origin=x", ""), 400, "daemon or hand"},
+		{"two prefixes", request("GET", "/v1/bans?search=192.0.2.7&prefix=192.0.2.0/24", ""), 400, "give one of the two"},
+		{"long search", request("GET", "/v1/bans?search="+strings.Repeat("x", 257), ""), 400, "search: more than 256 bytes"},
+		{"history limit", request("GET", "/v1/history?limit=5001", ""), 400, "from 1 to 5000"},
+		{"history prefix", request("GET", "/v1/history?prefix=x", ""), 400, "neither an address nor a prefix"},
+		{"no line", request("GET", "/v1/match", ""), 400, "no line"},
+		{"long line", request("GET", "/v1/match?line="+strings.Repeat("x", 4097), ""), 400, "line: more than 4096 bytes"},
+		{"mode alone", request("GET", "/v1/match?line=x&mode=y", ""), 400, "a mode without a filter"},
 		{"not JSON", request("POST", "/v1/bans", "prefixes=192.0.2.7"), 400, "not JSON: byte 1"},
 		{"cut JSON", request("POST", "/v1/bans", `{"prefixes": [`), 400, "ends in the middle"},
 		{"unknown key", request("POST", "/v1/bans", `{"prefixes": ["192.0.2.7"], "durration": "4w"}`), 400, `unknown field "durration"`},

@@ -5,14 +5,13 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strconv"
 )
 
 // calls are the daemon's.
 var calls = map[string]map[string]call{
 	"/v1/status": {http.MethodGet: {right: read, run: (*Server).status}},
 	"/v1/bans": {
-		http.MethodGet:    {right: read, query: []string{"jail", "prefix", "observed", "limit", "after"}, run: (*Server).bans},
+		http.MethodGet:    {right: read, query: []string{"jail", "prefix", "observed", "limit", "after", "search", "origin", "reason", "country", "sort", "facets"}, run: (*Server).bans},
 		http.MethodPost:   {right: admin, body: true, run: (*Server).ban},
 		http.MethodDelete: {right: admin, query: []string{"prefix", "jail", "all"}, run: (*Server).unban},
 	},
@@ -25,6 +24,9 @@ var calls = map[string]map[string]call{
 	"/v1/firewall":        {http.MethodGet: {right: read, run: (*Server).firewall}},
 	"/v1/firewall/repair": {http.MethodPost: {right: admin, query: []string{"force"}, run: (*Server).repairFirewall, limit: repairTime}},
 	"/v1/events":          {http.MethodGet: {right: read, run: (*Server).events}},
+	"/v1/history":         {http.MethodGet: {right: read, query: []string{"since", "prefix", "jail", "limit", "accounts"}, run: (*Server).history}},
+	"/v1/filters":         {http.MethodGet: {right: read, run: (*Server).filters}},
+	"/v1/match":           {http.MethodGet: {right: read, query: []string{"line", "filter", "mode"}, run: (*Server).match}},
 	"/v1/config":          {http.MethodGet: {right: read, run: (*Server).config}},
 	"/v1/reload":          {http.MethodPost: {right: reload, run: (*Server).reload}},
 	"/metrics":            {http.MethodGet: {right: read, run: (*Server).metrics}},
@@ -47,30 +49,6 @@ func emptyStatus(v *Status) {
 	for i := range v.Jails {
 		list(&v.Jails[i].Units)
 	}
-}
-
-func (s *Server) bans(r *http.Request, q url.Values, _ Peer) (any, error) {
-	limit := defaultLimit
-	if l := q.Get("limit"); l != "" {
-		n, err := strconv.Atoi(l)
-		if err != nil || n < 1 || n > maxLimit {
-			return nil, badRequest(fmt.Sprintf("a number from 1 to %d; go on with after=", maxLimit), "limit: %.20q", l)
-		}
-		limit = n
-	}
-	var within netip.Prefix
-	if p := q.Get("prefix"); p != "" {
-		var err error
-		if within, err = prefix("prefix", p); err != nil {
-			return nil, err
-		}
-	}
-	v, err := s.d.Bans(r.Context(), BanQuery{Jail: q.Get("jail"), Prefix: q.Get("prefix"), Observed: q.Get("observed") == "true", Limit: limit, After: q.Get("after")}, within)
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Bans)
-	return v, nil
 }
 
 func (s *Server) ban(r *http.Request, _ url.Values, by Peer) (any, error) {

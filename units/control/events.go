@@ -159,17 +159,17 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event,
 // Events calls f with everything that happens until ctx ends, f returns an error, or the daemon stops. The first event is of
 // kind "status".
 func (c *Client) Events(ctx context.Context, f func(*Event) error) error {
-	if err := c.checkStarted(ctx); err != nil {
+	if err := readLines(ctx, c, "/v1/events", "", f); err != nil {
 		return err
 	}
-	u := url.URL{Scheme: "http", Host: "bailiff", Path: "/v1/events"}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	return &Error{Status: http.StatusBadGateway, Message: "the daemon has stopped", Hint: "see systemctl status bailiff"}
+}
+
+// readLines calls f with each line of an answer that grows.
+func readLines[T any](ctx context.Context, c *Client, path, rawQuery string, f func(*T) error) error {
+	res, err := c.Open(ctx, path, rawQuery, nil)
 	if err != nil {
-		return c.explain(err, http.MethodGet)
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return c.explain(err, http.MethodGet)
+		return err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -182,17 +182,17 @@ func (c *Client) Events(ctx context.Context, f func(*Event) error) error {
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(nil, 4<<20)
 	for lines.Scan() {
-		var e Event
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("an event of the daemon cannot be read: %v", err),
+		var v T
+		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
+			return &Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("a line of the daemon's answer cannot be read: %v", err),
 				Hint: "the daemon may be of another version: systemctl restart bailiff", cause: err}
 		}
-		if err := f(&e); err != nil {
+		if err := f(&v); err != nil {
 			return err
 		}
 	}
 	if err := lines.Err(); err != nil {
 		return c.explain(err, http.MethodGet)
 	}
-	return &Error{Status: http.StatusBadGateway, Message: "the daemon has stopped", Hint: "see systemctl status bailiff"}
+	return nil
 }

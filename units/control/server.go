@@ -192,7 +192,11 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	ctx, cancel := context.WithTimeout(r.Context(), cmp.Or(c.limit, callTime))
 	defer cancel()
-	return c.run(s, r.WithContext(ctx), q, Peer{PID: who.PID, UID: who.UID, GID: who.GID, User: userName(who.UID)})
+	by := Peer{PID: who.PID, UID: who.UID, GID: who.GID, User: userName(who.UID)}
+	if by.User, err = onBehalf(by, r.Header.Get(userHeader)); err != nil {
+		return nil, err
+	}
+	return c.run(s, r.WithContext(ctx), q, by)
 }
 
 // permit checks the caller's credentials.

@@ -44,12 +44,8 @@ const web = {
   token: null,
 
   async ready() {
-    const given = /^#([A-Za-z0-9_-]{43})$/.exec(location.hash);
-    if (given) {
-      localStorage.setItem('token', given[1]);
-      history.replaceState(null, '', location.pathname + '#/');
-    }
     this.token = localStorage.getItem('token');
+    takeToken();
   },
 
   open(path, signal) {
@@ -152,6 +148,16 @@ export const stream = (path, params, f, signal) => transport.stream(path + query
 export async function change(method, path, params, body) {
   const answer = await transport.call(path + query(params), { method, body });
   return answer ? JSON.parse(answer) : null;
+}
+
+// takeToken takes the token out of the address, where the link of `bailiff web` has it. It reports whether there was one.
+export function takeToken() {
+  const given = inCockpit ? null : /^#([A-Za-z0-9_-]{43})$/.exec(location.hash);
+  if (given) {
+    enter(given[1]);
+    history.replaceState(null, '', location.pathname + '#/');
+  }
+  return given !== null;
 }
 
 // enter keeps a token that was typed in.

@@ -4,10 +4,22 @@
 import * as api from './api.js';
 import { clean, fault, h, show } from './dom.js';
 import { follow, live, listen } from './live.js';
+import { bans } from './bans.js';
+import { configuration } from './configuration.js';
+import { feed } from './feed.js';
+import { filters } from './filters.js';
 import { overview } from './overview.js';
+import { past } from './past.js';
+import { story } from './address.js';
 
 const views = {
   '': { title: 'Overview', run: overview },
+  bans: { title: 'Bans', run: bans },
+  live: { title: 'Live', run: feed },
+  history: { title: 'History', run: past },
+  filters: { title: 'Filters', run: filters },
+  configuration: { title: 'Configuration', run: configuration },
+  address: { title: 'Address', run: story, under: 'bans' },
 };
 
 const main = document.getElementById('main');
@@ -20,23 +32,29 @@ function route() {
   return { name, rest: rest.map(decodeURIComponent), params: new URLSearchParams(query ?? '') };
 }
 
+let opened = 0; // counts, so that a view that was left while it loaded ends
+
 async function open() {
+  const mine = ++opened;
   const to = route();
   const view = views[to.name] ?? views[''];
   leave?.();
   leave = null;
   document.title = `${view.title} – bailiff`;
   for (const a of document.querySelectorAll('nav a')) {
-    if (a.getAttribute('href') === '#/' + (view.under ?? to.name)) a.setAttribute('aria-current', 'page');
+    if (a.getAttribute('href') === '#/' + (view.under ?? (views[to.name] ? to.name : ''))) a.setAttribute('aria-current', 'page');
     else a.removeAttribute('aria-current');
   }
   const root = h('div', { class: 'view' }, h('h1', {}, view.title));
   show(main, root);
   try {
-    leave = await view.run(root, to);
+    const end = await view.run(root, to);
+    if (mine === opened) leave = end;
+    else end?.();
   } catch (e) {
     root.append(e.status === 401 ? signIn(e) : fault(e));
   }
+  root.setAttribute('data-ready', '');
 }
 
 // signIn asks for the token, which callers over TCP need.
@@ -64,8 +82,9 @@ function frame() {
 
 async function start() {
   frame();
-  await api.ready(() => { if (leave !== undefined) open(); });
+  await api.ready(() => { if (opened) open(); });
   window.addEventListener('hashchange', () => {
+    if (api.takeToken()) follow();
     open();
     main.focus({ preventScroll: true });
     window.scrollTo(0, 0);

@@ -6,7 +6,7 @@ import { number } from './format.js';
 // columns draws values as columns, with a label below the first, the middle and the last. items are {label, value, text}.
 export function columns(title, items, height = 120) {
   const most = Math.max(1, ...items.map((i) => i.value));
-  const w = 600;
+  const w = window.innerWidth < 700 ? 400 : 1000;
   const step = w / Math.max(1, items.length);
   const total = items.reduce((t, i) => t + i.value, 0);
   const bars = items.map((it, i) => {

@@ -1,10 +1,11 @@
 // Overview: is it working, and if not, what helps; who attacks now; what was banned.
 
 import * as api from './api.js';
-import { spark } from './chart.js';
+import { columns, spark } from './chart.js';
 import { card, command, h, show, table } from './dom.js';
 import { address, ago, bytes, duration, number, plural, short, time } from './format.js';
 import { forget, listen, live, second } from './live.js';
+import { bars, rankings, search, spans } from './past.js';
 
 // remedies are the commands that help, by the source of a problem (control.Problem).
 const remedies = {
@@ -18,7 +19,8 @@ const remedies = {
 
 export const remedy = (source) => remedies[source] ?? ['journalctl -u bailiff -x -n 50'];
 
-const link = (p, text) => h('a', { href: '#/address/' + encodeURIComponent(address(p)) }, text ?? address(p));
+// link leads to the story of an address or prefix.
+export const link = (p, text) => h('a', { href: '#/address/' + encodeURIComponent(address(p)) }, text ?? address(p));
 
 // health says whether bans are in effect, and what to type if they are not.
 function health(reports) {
@@ -92,10 +94,34 @@ export function latencyOf(text) {
   return { median: '≤ ' + ms(upTo(0.5)), note: `half of ${plural(total, 'ban')}; 99 % ≤ ${ms(upTo(0.99))}` };
 }
 
+// trail shows what was banned in the last day, week and month, from the audit trail.
+async function trail(root, signal) {
+  const bar = h('progress', { max: 1, value: 0, 'aria-label': 'Search in the audit trail' });
+  const place = h('div');
+  const buttons = h('span', { role: 'group', 'aria-label': 'Period' });
+  root.append(card('Bans over time', h('div', { class: 'tools' }, buttons), bar, place));
+  const more = h('div', { class: 'grid' });
+  root.append(more);
+  try {
+    const s = await search({ since: '30d', limit: 1, accounts: 'true' }, bar, () => {}, signal);
+    const pick = (i) => {
+      const p = s.periods[i];
+      show(buttons, s.periods.map((x, k) => [h('button', { type: 'button', 'aria-pressed': String(k === i), onclick: () => { pick(k); buttons.children[k].focus(); } }, `${spans[k][1]}: ${number(x.bans)}`), ' ']));
+      show(place, columns(`Bans in ${spans[i][1]}`, bars(s.hours, p.hours)), h('p', {}, h('a', { href: '#/history?since=' + spans[i][0] }, 'list them')));
+      show(more, rankings(p, s.accounts));
+    };
+    pick(0);
+  } catch (e) {
+    if (!signal.aborted) show(place, h('p', { class: 'muted' }, e.message));
+  }
+  bar.remove();
+}
+
 export async function overview(root) {
   if (!live.status) live.status = await api.get('/v1/status').catch((e) => { if (e.status === 401) throw e; live.error = e; return null; });
   const parts = { health: h('div'), tiles: h('div', { class: 'tiles' }), attacks: h('div'), jails: h('div') };
   root.append(parts.health, parts.tiles, h('div', { class: 'grid' }, card('Attacks now', parts.attacks), card('Jails', parts.jails)));
+  const gone = new AbortController();
   let reports = null;
   let latency = null;
   let shown = '';
@@ -110,6 +136,7 @@ export async function overview(root) {
     update(parts.attacks, attacks());
     update(parts.jails, jails());
   };
+  trail(root, gone.signal);
   const more = async () => {
     if (live.status?.reports) reports = await api.get('/report/v1/status').catch(() => null);
     latency = latencyOf(await api.text('/metrics').catch(() => ''));
@@ -122,5 +149,6 @@ export async function overview(root) {
   return () => {
     end();
     clearInterval(timer);
+    gone.abort();
   };
 }

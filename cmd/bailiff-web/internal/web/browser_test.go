@@ -4,50 +4,214 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"bailiff/units/control"
 	"bailiff/units/e2e/browser"
 )
 
-// chromium starts a real browser that may ask this server only.
-func (s *served) chromium(ctx context.Context) *browser.Browser {
-	s.t.Helper()
-	b, err := browser.Start(ctx, browser.Options{Hosts: []string{s.tcp}})
-	if errors.Is(err, browser.ErrMissing) {
-		s.t.Skip(err)
-	} else if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(b.Close)
-	return b
+// view is a page before a daemon that answers with text of attackers, in a real browser that may ask this server only.
+type view struct {
+	*browser.Browser
+	t   *testing.T
+	s   *served
+	ctx context.Context
 }
 
-// checkFaults fails the test for what a page must not do. The daemon of these tests has no metrics.
-func checkFaults(t *testing.T, b *browser.Browser) {
+func look(t *testing.T, bans int) *view {
 	t.Helper()
-	for _, f := range b.Faults() {
-		if !strings.HasSuffix(f, "/metrics") {
-			t.Error(f)
+	needReader(t)
+	d := &hostile{daemon{events: make(chan control.Event, 10), asked: make(chan string, 10)}, bans}
+	s := serveFor(t, d)
+	s.daemon = &d.daemon
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	b, err := browser.Start(ctx, browser.Options{Hosts: []string{s.tcp}})
+	if errors.Is(err, browser.ErrMissing) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return &view{b, t, s, ctx}
+}
+
+// open goes to a view and waits until it is complete: until is an expression.
+func (v *view) open(path, until string) {
+	v.t.Helper()
+	if err := v.Go(v.ctx, "http://"+v.s.tcp+"/"+path); err != nil {
+		v.t.Fatal(err)
+	}
+	v.until(`document.querySelector('.view[data-ready]') && ` + until)
+}
+
+func (v *view) until(expression string) {
+	v.t.Helper()
+	if err := v.Until(v.ctx, expression); err != nil {
+		v.t.Fatal(err, v.Faults())
+	}
+}
+
+func (v *view) eval(expression string, result any) {
+	v.t.Helper()
+	if err := v.Eval(v.ctx, expression, result); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// check fails the test for what a page must not do: run text of attackers, break its policy, ask elsewhere. In these tests
+// bailiff-report does not run, which the browser logs.
+func (v *view) check(name string) {
+	v.t.Helper()
+	for _, f := range v.Faults() {
+		if !strings.Contains(f, "/report/v1/") {
+			v.t.Errorf("%s: %s", name, f)
+		}
+	}
+	var seen struct {
+		Title, Text string
+		Elements    int
+	}
+	v.eval(`({Title: document.title, Text: document.body.innerText, Elements: document.querySelectorAll('main img, main script, main iframe, main b').length})`, &seen)
+	if strings.Contains(seen.Title, "owned") || seen.Elements > 0 || strings.ContainsAny(seen.Text, "\u202e\x1b\u200b") {
+		v.t.Errorf("%s: text of an attacker became more than text: %+v", name, seen)
+	}
+	if dir := os.Getenv("BAILIFF_SCREENSHOTS"); dir != "" {
+		if err := v.Screenshot(v.ctx, filepath.Join(dir, name+".png"), true); err != nil {
+			v.t.Error(err)
 		}
 	}
 }
 
-func TestBrowser(t *testing.T) {
-	needReader(t)
-	s := serve(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	b := s.chromium(ctx)
-	if err := b.Go(ctx, "http://"+s.tcp+"/#"+s.token); err != nil {
+// accessible fails the test for what axe-core finds, where it is at hand.
+func (v *view) accessible(name string) {
+	v.t.Helper()
+	found, err := v.Axe(v.ctx)
+	if errors.Is(err, browser.ErrNoAxe) {
+		return
+	} else if err != nil {
+		v.t.Fatal(err)
+	}
+	for _, f := range found {
+		v.t.Errorf("%s: axe: %s", name, f)
+	}
+}
+
+// shown is how evil looks on the page.
+const shown = `\\u{202e}gnp.exe\\u{1b}[31m\\u{200b}`
+
+// TestViews opens every view, with text of attackers wherever text can be.
+func TestViews(t *testing.T) {
+	v := look(t, 3)
+	v.open("#"+v.s.token, `document.querySelector('#failures')`)
+	has := `document.body.innerText.includes('` + shown + `')`
+	for _, x := range []struct{ name, path, until string }{
+		{"overview", "#/", has + ` && document.body.innerText.includes('Accounts attacked')`},
+		{"bans", "#/bans?search=x", has + ` && document.querySelector('#total')`},
+		{"address", "#/address/203.0.113.7", has + ` && document.body.innerText.includes('2 more lead to a ban') && document.querySelector('table')`},
+		{"history", "#/history?since=7d", has + ` && document.querySelector('#total')`},
+		{"filters", "#/filters", has},
+		{"configuration", "#/configuration", has},
+	} {
+		v.open(x.path, x.until)
+		v.check(x.name)
+		v.accessible(x.name)
+	}
+	if err := v.Look(v.ctx, 1100, 800, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Until(ctx, `document.querySelector('#failures')`); err != nil {
-		t.Fatal(err, b.Faults())
+	v.open("#/", `document.body.innerText.includes('Accounts attacked')`)
+	v.check("overview dark")
+	v.accessible("overview dark")
+	// That axe finds something where there is something.
+	v.eval(`document.querySelector('main').append(document.createElement('button'))`, nil)
+	if found, err := v.Axe(v.ctx); err == nil && len(found) != 1 {
+		t.Errorf("a button without a name: axe finds %q", found)
 	}
-	if dir := os.Getenv("BAILIFF_SCREENSHOTS"); dir != "" {
-		b.Screenshot(ctx, dir+"/overview.png", true)
+	v.open("#/filters", has)
+	v.eval(`{const e = document.querySelector('#line'); e.value = 'a <b>line</b>'; e.form.requestSubmit();}`, nil)
+	v.until(`document.querySelector('#result').innerText.includes('a <b>line</b>')`)
+	v.check("test of a line")
+	v.open("#/live", `document.querySelector('#feed')`)
+	for _, kind := range []string{"failure", "ban", "unban", "extend", "state", "missed"} {
+		v.s.daemon.events <- control.Event{Kind: kind, Time: noon, Prefix: "203.0.113.9/32", Address: "203.0.113.9", Jail: evil, Pattern: evil, Reason: evil, By: evil, Text: evil, Missed: 3}
 	}
-	checkFaults(t, b)
+	v.until(`document.querySelectorAll('#feed li').length === 6`)
+	v.check("live")
+}
+
+// TestSignIn: without the token the page asks for it; with it, it goes on.
+func TestSignIn(t *testing.T) {
+	v := look(t, 3)
+	v.open("", `document.querySelector('#sign-in')`)
+	v.Faults() // the browser logs that a call was refused
+	v.eval(`{const e = document.querySelector('#token'); e.value = '`+v.s.token+`'; e.form.requestSubmit();}`, nil)
+	v.until(`document.querySelector('#failures')`)
+	v.Faults()
+	v.open("#/bans", `document.querySelector('#total')`)
+	v.check("signed in")
+	// The link leaves no token in the address bar.
+	v.open("#"+v.s.token, `document.querySelector('#failures')`)
+	v.until(`location.hash === '#/'`)
+}
+
+// TestManyBans: with 100,000 bans the first page is small, and more comes on demand.
+func TestManyBans(t *testing.T) {
+	v := look(t, 100_000)
+	v.open("#"+v.s.token, `document.querySelector('#failures')`)
+	v.open("#/bans", `document.querySelectorAll('tbody tr').length === 100 && document.body.innerText.includes('100,000 bans')`)
+	v.eval(`document.querySelector('#more').click()`, nil)
+	v.until(`document.querySelectorAll('tbody tr').length === 200`)
+	v.check("many bans")
+}
+
+// TestPhone: on a narrow screen nothing is wider than the screen.
+func TestPhone(t *testing.T) {
+	v := look(t, 3)
+	v.open("#"+v.s.token, `document.querySelector('#failures')`)
+	for _, dark := range []bool{false, true} {
+		if err := v.Look(v.ctx, 360, 740, dark); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"", "bans", "address/203.0.113.7", "history", "filters", "configuration", "live"} {
+			v.open("#/"+path, `true`)
+			var wide int
+			if v.eval(`document.documentElement.scrollWidth`, &wide); wide > 360 {
+				t.Errorf("%s is %d pixels wide", path, wide)
+			}
+			name := "phone"
+			if dark {
+				name = "phone dark"
+			}
+			v.check(name + " " + strings.ReplaceAll(path, "/", " "))
+		}
+	}
+}
+
+// TestAnotherSite: a page of another site cannot read from this server, nor show it in a frame.
+func TestAnotherSite(t *testing.T) {
+	v := look(t, 3)
+	v.open("#"+v.s.token, `document.querySelector('#failures')`)
+	if err := v.Go(v.ctx, "data:text/html,<p>another"); err != nil {
+		t.Fatal(err)
+	}
+	v.until(`document.body.innerText === 'another'`)
+	var got string
+	v.eval(`fetch('http://`+v.s.tcp+`/v1/status', {headers: {Authorization: 'Bearer `+v.s.token+`'}}).then(() => 'read', () => 'refused')`, &got)
+	if got != "refused" {
+		t.Error(got)
+	}
+	v.eval(`fetch('http://`+v.s.tcp+`/metrics', {mode: 'no-cors'}).then((r) => r.type + r.status, () => 'refused')`, &got)
+	if got != "refused" { // Cross-Origin-Resource-Policy
+		t.Error(got)
+	}
+	// Of the frame the browser shows its own error page.
+	v.eval(`new Promise((done) => {const f = document.createElement('iframe'); f.src = 'http://`+v.s.tcp+`/'; f.onload = () => {let d = null; try {d = f.contentDocument;} catch {} done(d ? d.body.innerText : 'closed');}; document.body.append(f);})`, &got)
+	if got != "closed" {
+		t.Error(got)
+	}
+	v.Faults() // the browser logs what it refused
 }

@@ -58,14 +58,22 @@ type served struct {
 
 func serve(t *testing.T, change ...func(*Options)) *served {
 	t.Helper()
+	d := &daemon{events: make(chan control.Event, 10), asked: make(chan string, 10)}
+	s := serveFor(t, d, change...)
+	s.daemon = d
+	return s
+}
+
+func serveFor(t *testing.T, d control.Daemon, change ...func(*Options)) *served {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "control")
 	cl, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &served{t: t, unix: filepath.Join(dir, "web"), daemon: &daemon{events: make(chan control.Event, 10), asked: make(chan string, 10)}, token: NewToken(), done: make(chan error, 1)}
-	s.control = control.NewServer(s.daemon, control.Options{})
+	s := &served{t: t, unix: filepath.Join(dir, "web"), token: NewToken(), done: make(chan error, 1)}
+	s.control = control.NewServer(d, control.Options{})
 	go s.control.Serve(cl)
 	t.Cleanup(func() { s.control.Shutdown(context.Background()) })
 	o := Options{Control: control.Dial(path), Report: control.DialReport(filepath.Join(dir, "report")), Token: s.token, Page: page.Files}

@@ -8,10 +8,10 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/client"
-	"bailiff/cmd/bailiff/internal/geo"
 	"bailiff/cmd/bailiff/internal/past"
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/cmd/internal/geo"
 	"bailiff/units/control"
 )
 

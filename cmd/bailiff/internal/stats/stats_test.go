@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"bailiff/cmd/bailiff/internal/cli/clitest"
-	"bailiff/cmd/bailiff/internal/geo"
-	"bailiff/cmd/bailiff/internal/geo/geotest"
+	"bailiff/cmd/internal/geo"
+	"bailiff/cmd/internal/geo/geotest"
 	"bailiff/journal/journaltest"
 	"bailiff/policy"
 )

@@ -10,10 +10,10 @@ import (
 	"unicode/utf8"
 
 	"bailiff/cmd/bailiff/internal/cli"
-	"bailiff/cmd/bailiff/internal/geo"
 	"bailiff/cmd/bailiff/internal/past"
 	"bailiff/cmd/bailiff/internal/sketch"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/cmd/internal/geo"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/journal/evidence"

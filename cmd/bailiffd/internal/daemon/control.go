@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"bailiff/firewall"
@@ -20,7 +21,29 @@ import (
 
 // controlAPI answers the calls of the control socket. Each call runs what it needs on the goroutine that owns the state; what takes
 // time, such as reading the journal, it does afterwards in its own.
-type controlAPI struct{ d *daemon }
+type controlAPI struct {
+	d *daemon
+
+	searches  chan struct{} // calls that hold a copy of all bans
+	histories chan struct{} // searches in the audit trail
+	matches   chan struct{} // lines that are tried on filters
+
+	geoErr atomic.Pointer[string] // logged last
+}
+
+func newControlAPI(d *daemon) *controlAPI {
+	return &controlAPI{d: d, searches: make(chan struct{}, 1), histories: make(chan struct{}, 2), matches: make(chan struct{}, 1)}
+}
+
+// slot waits for one of a limited number of slots.
+func slot(ctx context.Context, slots chan struct{}) (free func(), err error) {
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, errBusy
+	}
+}
 
 // do runs f on the owner's goroutine. After an error the caller must not read what f writes: f may still be running.
 func (a *controlAPI) do(ctx context.Context, f func()) error {

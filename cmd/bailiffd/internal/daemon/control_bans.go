@@ -14,43 +14,6 @@ import (
 	"bailiff/units/control"
 )
 
-func (a *controlAPI) Bans(ctx context.Context, q control.BanQuery, within netip.Prefix) (list *control.BanList, err error) {
-	list = &control.BanList{Bans: []control.Ban{}}
-	passed := q.After == ""
-	err = a.do(ctx, func() {
-		a.d.memory.noteAlloc()
-		bans := a.d.state
-		if q.Observed {
-			bans = a.d.eng.Observed()
-		}
-		for b := range bans.All() {
-			if q.Jail != "" && b.Jail != q.Jail || within.IsValid() && !b.Prefix.Overlaps(within) {
-				continue
-			}
-			list.Total++
-			if !passed {
-				passed = banKey(&b) == q.After
-				continue
-			}
-			if len(list.Bans) == q.Limit {
-				if list.Next == "" {
-					last := list.Bans[q.Limit-1]
-					list.Next = last.Prefix + " " + last.Jail
-				}
-				continue
-			}
-			list.Bans = append(list.Bans, controlBan(&b))
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !passed {
-		return nil, badRequest("start again with the first page", "there is no ban %q to continue after", q.After)
-	}
-	return list, nil
-}
-
 func banKey(b *state.Ban) string { return b.Prefix.String() + " " + b.Jail }
 
 func controlBan(b *state.Ban) control.Ban {

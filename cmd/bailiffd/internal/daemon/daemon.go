@@ -153,7 +153,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.awaitFirewall(startup)
 	ready()
 
-	srv := control.NewServer(&controlAPI{d}, control.Options{Log: func(s string) { d.aud.Log(audit.Warning, "control socket: "+s) }})
+	srv := control.NewServer(newControlAPI(d), control.Options{Log: func(s string) { d.aud.Log(audit.Warning, "control socket: "+s) }})
 	go srv.Serve(ln)
 
 	d.reader = newReader(d.source)

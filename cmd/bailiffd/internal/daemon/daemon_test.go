@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/cmd/internal/geo"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/journal/journaltest"
@@ -28,6 +29,7 @@ import (
 func TestMain(m *testing.M) {
 	journaltest.Journalctl()
 	if os.Getenv("BAILIFFD_TEST_MAIN") == "1" {
+		geo.Folders = []string{os.Getenv("BAILIFFD_TEST_GEOIP")} // never those of this machine
 		os.Exit(Main(os.Args[1:], os.Stderr))
 	}
 	os.Exit(m.Run())
@@ -52,6 +54,7 @@ type bench struct {
 	writing                  sync.Mutex
 	exited                   chan error
 	args                     []string // more of the daemon's
+	env                      []string // likewise
 	steady                   bool     // entries have the machine's monotonic time, and are of the running boot for the daemon
 	apart                    bool     // the daemon is in a network namespace of its own
 	before                   []string // a program and its arguments that run the daemon, by the name that it has in real life
@@ -173,7 +176,7 @@ func (b *bench) launch() {
 		args := append(slices.Clone(b.before[1:]), name)
 		b.cmd = exec.Command(b.before[0], append(args, b.cmd.Args[1:]...)...)
 	}
-	b.cmd.Env = append(os.Environ(), "BAILIFFD_TEST_MAIN=1")
+	b.cmd.Env = append(append(os.Environ(), "BAILIFFD_TEST_MAIN=1"), b.env...)
 	if b.steady {
 		b.cmd.Env = append(b.cmd.Env, journal.BootVariable+"="+b.boot)
 	}

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"bailiff/cmd/bailiff/internal/geo/geotest"
+	"bailiff/cmd/internal/geo/geotest"
 )
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }

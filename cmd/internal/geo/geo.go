@@ -1,5 +1,5 @@
 // Package geo looks up the country and the autonomous system of addresses in databases on this host: MaxMind's GeoLite2 and
-// GeoIP2, DB-IP's, and others in that format (.mmdb). It uses no network, and the daemon does not use it. Start reading with
+// GeoIP2, DB-IP's, and others in that format (.mmdb). It uses no network. No decision depends on it. Start reading with
 // Open.
 package geo
 
