@@ -2,6 +2,7 @@ package replay
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -17,7 +18,7 @@ var changeKinds = []string{"added", "lost", "longer", "shorter", "earlier", "lat
 // sideBan is a ban of one of the two configurations.
 type sideBan struct {
 	ban    state.Ban
-	paired bool // with a ban of the other side
+	paired bool // with a ban of the other side, or several that it covers
 }
 
 // change is one difference. before or after is nil where there is no such ban.
@@ -41,21 +42,40 @@ func (c *change) at() int64 {
 // Of the others, a ban whose prefix lies in a ban of the other side, by any jail, is paired with that: the addresses are
 // banned on both sides. What remains was added or lost.
 func changes(before, after []sideBan) (l []change) {
-	l = pairExact(before, after)
-	covering := map[*sideBan]bool{} // bans that others are paired with: they are no change by themselves
-	l = append(l, pairCovered(before, after, covering, func(x, cover *state.Ban) change {
-		return newChange(x, cover, "wider")
-	})...)
-	l = append(l, pairCovered(after, before, covering, func(x, cover *state.Ban) change {
-		return newChange(cover, x, "narrower")
-	})...)
+	then, now := byPrefix(before), byPrefix(after)
 	for i := range before {
-		if a := &before[i]; !a.paired && !covering[a] {
+		a := &before[i]
+		for _, b := range now[a.ban.Prefix] {
+			if b.ban.Jail == a.ban.Jail && !b.paired && overlap(&a.ban, &b.ban) {
+				a.paired, b.paired = true, true
+				l = append(l, newChange(&a.ban, &b.ban, ""))
+				break
+			}
+		}
+	}
+	for i := range before {
+		if a := &before[i]; !a.paired {
+			if b := covers(now, &a.ban); b != nil {
+				a.paired, b.paired = true, true
+				l = append(l, newChange(&a.ban, &b.ban, "wider"))
+			}
+		}
+	}
+	for i := range after {
+		if b := &after[i]; !b.paired {
+			if a := covers(then, &b.ban); a != nil {
+				a.paired, b.paired = true, true
+				l = append(l, newChange(&a.ban, &b.ban, "narrower"))
+			}
+		}
+	}
+	for i := range before {
+		if a := &before[i]; !a.paired {
 			l = append(l, change{"lost", &a.ban, nil})
 		}
 	}
 	for i := range after {
-		if b := &after[i]; !b.paired && !covering[b] {
+		if b := &after[i]; !b.paired {
 			l = append(l, change{"added", nil, &b.ban})
 		}
 	}
@@ -63,59 +83,29 @@ func changes(before, after []sideBan) (l []change) {
 	return l
 }
 
-// pairExact pairs bans of the same jail and prefix that overlap in time, each with the first that is left.
-func pairExact(before, after []sideBan) (l []change) {
-	type place struct {
-		prefix netip.Prefix
-		jail   string
+func byPrefix(bans []sideBan) map[netip.Prefix][]*sideBan {
+	m := map[netip.Prefix][]*sideBan{}
+	for i := range bans {
+		m[bans[i].ban.Prefix] = append(m[bans[i].ban.Prefix], &bans[i])
 	}
-	exact := map[place][]*sideBan{}
-	for i := range after {
-		b := &after[i]
-		p := place{b.ban.Prefix, b.ban.Jail}
-		exact[p] = append(exact[p], b)
-	}
-	for i := range before {
-		a := &before[i]
-		for _, b := range exact[place{a.ban.Prefix, a.ban.Jail}] {
-			if !b.paired && overlap(&a.ban, &b.ban) {
-				a.paired, b.paired = true, true
-				l = append(l, newChange(&a.ban, &b.ban, ""))
-				break
+	return m
+}
+
+// enclosing are the prefixes that hold another, the narrowest first: the prefix itself.
+func enclosing(p netip.Prefix) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for bits := p.Bits(); bits >= 0; bits-- {
+			if w, err := p.Addr().Prefix(bits); err != nil || !yield(w) {
+				return
 			}
 		}
 	}
-	return l
-}
-
-// pairCovered pairs the unpaired bans of one side with bans of the other side that cover them.
-func pairCovered(bans, other []sideBan, covering map[*sideBan]bool, pair func(ban, cover *state.Ban) change) (l []change) {
-	byPrefix := map[netip.Prefix][]*sideBan{}
-	for i := range other {
-		p := other[i].ban.Prefix
-		byPrefix[p] = append(byPrefix[p], &other[i])
-	}
-	for i := range bans {
-		x := &bans[i]
-		if x.paired || covering[x] {
-			continue
-		}
-		if cover := covers(byPrefix, &x.ban); cover != nil {
-			covering[cover], x.paired = true, true
-			l = append(l, pair(&x.ban, &cover.ban))
-		}
-	}
-	return l
 }
 
 // covers returns the narrowest ban that overlaps b in time and holds its prefix.
-func covers(byPrefix map[netip.Prefix][]*sideBan, b *state.Ban) *sideBan {
-	for bits := b.Prefix.Bits(); bits >= 0; bits-- {
-		p, err := b.Prefix.Addr().Prefix(bits)
-		if err != nil {
-			return nil
-		}
-		for _, x := range byPrefix[p] {
+func covers(bans map[netip.Prefix][]*sideBan, b *state.Ban) *sideBan {
+	for p := range enclosing(b.Prefix) {
+		for _, x := range bans[p] {
 			if overlap(b, &x.ban) {
 				return x
 			}
@@ -167,34 +157,20 @@ func overlap(a, b *state.Ban) bool { return a.Since <= end(b) && b.Since <= end(
 
 // countPrefixes counts the prefixes of bans, and those that no ban of the other side ever covers or lies in.
 func countPrefixes(bans, other []sideBan) (prefixes, alone int) {
-	banned := map[netip.Prefix]bool{} // by the other side
-	holds := map[netip.Prefix]bool{}  // a prefix that the other side bans
-	for i := range other {
-		p := other[i].ban.Prefix
-		if banned[p] {
-			continue
-		}
-		banned[p] = true
-		for bits := range p.Bits() {
-			w, _ := p.Addr().Prefix(bits)
+	these, banned, holds := byPrefix(bans), byPrefix(other), map[netip.Prefix]bool{}
+	for p := range banned {
+		for w := range enclosing(p) {
 			holds[w] = true
 		}
 	}
-	seen := map[netip.Prefix]bool{}
-	for i := range bans {
-		p := bans[i].ban.Prefix
-		if seen[p] {
-			continue
-		}
-		seen[p] = true
+	for p := range these {
 		covered := holds[p]
-		for bits := 0; bits <= p.Bits() && !covered; bits++ {
-			w, _ := p.Addr().Prefix(bits)
-			covered = banned[w]
+		for w := range enclosing(p) {
+			covered = covered || banned[w] != nil
 		}
 		if !covered {
 			alone++
 		}
 	}
-	return len(seen), alone
+	return len(these), alone
 }

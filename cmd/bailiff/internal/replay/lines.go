@@ -81,6 +81,8 @@ type suspectLine struct {
 	After      *string      `json:"after"`      // the first one after it
 	Cursors    []string     `json:"evidence"`
 	Lines      []string     `json:"lines"`
+
+	since, before, after int64 // the times again
 }
 
 type summary struct {

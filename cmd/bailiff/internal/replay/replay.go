@@ -5,6 +5,7 @@ package replay
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"bailiff/cmd/bailiff/internal/cli"
@@ -95,7 +96,7 @@ func (r *replay) run(in *past.Input) error {
 		return err
 	}
 	defer r.cursors.close()
-	r.suspects.lines = r.cursors.messages
+	r.suspects = suspects{seen: map[netip.Addr][]login{}, lines: r.cursors.messages}
 	tick := func(at int64) string {
 		r.eng.Expire(at, at)
 		return text.Count(r.sum.Failures, "failure") + ", " + text.Count(r.sum.Bans, "ban")

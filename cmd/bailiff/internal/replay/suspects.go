@@ -2,6 +2,7 @@ package replay
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 type suspects struct {
 	seen  map[netip.Addr][]login // in order of time
 	count int                    // of logins kept
-	bans  []keptBan
+	bans  []suspectLine
 	lines func(cursors []string) []string // messages of entries
 }
 
@@ -26,15 +27,6 @@ type suspects struct {
 type login struct {
 	at       int64
 	delivery bool
-}
-
-// keptBan is what is remembered of a ban.
-type keptBan struct {
-	prefix  netip.Prefix
-	jail    string
-	reason  string
-	since   int64
-	cursors []string
 }
 
 const (
@@ -53,9 +45,6 @@ func (s *suspects) logins(out *policy.Outcome) {
 			continue
 		}
 		if s.count < maxLogins {
-			if s.seen == nil {
-				s.seen = map[netip.Addr][]login{}
-			}
 			s.seen[l.Addr] = append(known, login{l.Time, l.Delivery})
 			s.count++
 		}
@@ -64,34 +53,28 @@ func (s *suspects) logins(out *policy.Outcome) {
 
 // ban notes a ban.
 func (s *suspects) ban(b *policy.Ban, cursor func(jail.Ref) string) {
-	k := keptBan{prefix: b.Prefix, jail: b.Jail, reason: b.Reason, since: b.Since, cursors: []string{}}
+	x := suspectLine{Kind: "suspect", Time: text.RFC3339(b.Since), Jail: b.Jail, Prefix: b.Prefix, Reason: b.Reason, Cursors: []string{}, Lines: []string{}, since: b.Since}
 	for _, f := range b.Evidence[max(0, len(b.Evidence)-suspectLines):] {
-		k.cursors = append(k.cursors, cursor(f.Ref))
+		x.Cursors = append(x.Cursors, cursor(f.Ref))
 	}
-	s.bans = append(s.bans, k)
+	s.bans = append(s.bans, x)
 }
 
 // find returns the bans of addresses that look harmless.
 func (s *suspects) find() (found []suspectLine) {
-	addrs := make([]netip.Addr, 0, len(s.seen)) // sorted, for prefixes that hold many
-	for a := range s.seen {
-		addrs = append(addrs, a)
-	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	for i := range s.bans {
-		b := &s.bans[i]
+	addrs := slices.SortedFunc(maps.Keys(s.seen), netip.Addr.Compare) // for prefixes that hold many
+	for _, x := range s.bans {
 		var logins []login
-		from, _ := slices.BinarySearchFunc(addrs, b.prefix.Addr(), netip.Addr.Compare)
+		from, _ := slices.BinarySearchFunc(addrs, x.Prefix.Addr(), netip.Addr.Compare)
 		for _, a := range addrs[from:] {
-			if !b.prefix.Contains(a) {
+			if !x.Prefix.Contains(a) {
 				break
 			}
 			logins = append(logins, s.seen[a]...)
 		}
 		slices.SortFunc(logins, func(a, b login) int { return cmp.Compare(a.at, b.at) })
-		x := suspectLine{Kind: "suspect", Time: text.RFC3339(b.since), Jail: b.jail, Prefix: b.prefix, Reason: b.reason, Cursors: b.cursors, Lines: []string{}}
 		for _, l := range logins {
-			if d := l.at - b.since; max(d, -d) > suspectSpan.Microseconds() {
+			if d := l.at - x.since; max(d, -d) > suspectSpan.Microseconds() {
 				continue
 			}
 			if l.delivery {
@@ -100,14 +83,14 @@ func (s *suspects) find() (found []suspectLine) {
 				x.Logins++
 			}
 			t := text.RFC3339(l.at)
-			if l.at <= b.since {
-				x.Before = &t
+			if l.at <= x.since {
+				x.Before, x.before = &t, l.at
 			} else if x.After == nil {
-				x.After = &t
+				x.After, x.after = &t, l.at
 			}
 		}
 		if x.Logins+x.Deliveries > 0 {
-			x.Lines = append(x.Lines, s.lines(b.cursors)...)
+			x.Lines = append(x.Lines, s.lines(x.Cursors)...)
 			found = append(found, x)
 		}
 	}
@@ -151,24 +134,15 @@ func (r *replay) printSuspect(x *suspectLine) {
 	if x.Deliveries > 0 {
 		what = append(what, "mail accepted in "+text.Count(x.Deliveries, "hour"))
 	}
-	r.Printf("  %s  %s  %s: %s", localTime(x.Time), x.Jail, x.Prefix, strings.Join(what, ", "))
+	r.Printf("  %s  %s  %s: %s", text.Micro(x.since), x.Jail, x.Prefix, strings.Join(what, ", "))
 	if x.Before != nil {
-		r.Printf("; last before the ban %s", localTime(*x.Before))
+		r.Printf("; last before the ban %s", text.Micro(x.before))
 	}
 	if x.After != nil {
-		r.Printf("; first after it %s", localTime(*x.After))
+		r.Printf("; first after it %s", text.Micro(x.after))
 	}
 	r.Printf("\n")
 	for _, l := range x.Lines {
 		r.Printf("    %s\n", text.Clean(l))
 	}
-}
-
-// localTime is a time of a JSON line as people read it.
-func localTime(rfc string) string {
-	t, err := time.Parse(time.RFC3339, rfc)
-	if err != nil {
-		return rfc
-	}
-	return text.Time(t)
 }

@@ -42,20 +42,18 @@ type tally struct {
 	networks                                *sketch.Top[netip.Prefix]
 	systems, countries, users               *sketch.Top[string]
 	distinctAddrs, distinctNames            *sketch.Distinct
-	hours                                   map[int64]*hourTally // by hours since 1970
+	hours                                   map[int64]*period // by hours since 1970
 	ofDay                                   [24]uint64
 }
 
 type jailTally struct {
-	failures, bans, made uint64
-	addrs                *sketch.Distinct
+	jailItem
+	addrs *sketch.Distinct
 }
-
-type hourTally struct{ failures, bans uint64 }
 
 func newTally(eng *past.Engine, db *geo.DB, only []string) *tally {
 	return &tally{
-		eng: eng, db: db, only: only, jails: map[string]*jailTally{}, patterns: map[string]uint64{}, hours: map[int64]*hourTally{},
+		eng: eng, db: db, only: only, jails: map[string]*jailTally{}, patterns: map[string]uint64{}, hours: map[int64]*period{},
 		addrs: sketch.NewTop[netip.Addr](topCounters), networks: sketch.NewTop[netip.Prefix](topCounters), systems: sketch.NewTop[string](topCounters),
 		countries: sketch.NewTop[string](topCounters), users: sketch.NewTop[string](topCounters), distinctAddrs: sketch.NewDistinct(), distinctNames: sketch.NewDistinct(),
 	}
@@ -96,7 +94,7 @@ func (t *tally) read(e *cli.Env, in *past.Input) error {
 func (t *tally) auditedBan(jail string) {
 	if len(t.only) == 0 || slices.Contains(t.only, jail) {
 		t.made++
-		t.jail(jail).made++
+		t.jail(jail).Made++
 	}
 }
 
@@ -113,9 +111,9 @@ func (t *tally) outcome(out *policy.Outcome) {
 		if t.bans++; b.Observed {
 			t.observed++
 		}
-		t.jail(b.Jail).bans++
+		t.jail(b.Jail).Bans++
 		if h := t.hour(b.Since); h != nil {
-			h.bans++
+			h.Bans++
 		}
 	}
 }
@@ -125,16 +123,16 @@ func (t *tally) jail(name string) *jailTally {
 		name = "(others)"
 	}
 	if t.jails[name] == nil {
-		t.jails[name] = &jailTally{addrs: sketch.NewDistinct()}
+		t.jails[name] = &jailTally{jailItem{Jail: name}, sketch.NewDistinct()}
 	}
 	return t.jails[name]
 }
 
 // hour is the hour of the history that a moment, in microseconds, belongs to; nil when there are too many.
-func (t *tally) hour(us int64) *hourTally {
+func (t *tally) hour(us int64) *period {
 	k := us / (3600 * 1e6)
 	if t.hours[k] == nil && len(t.hours) < maxHours {
-		t.hours[k] = &hourTally{}
+		t.hours[k] = &period{Begin: time.Unix(k*3600, 0)}
 	}
 	return t.hours[k]
 }
@@ -143,7 +141,7 @@ func (t *tally) failure(f *policy.Failure) {
 	n := uint64(f.Attempts)
 	t.failures += n
 	j := t.jail(f.Jail)
-	j.failures += n
+	j.Failures += n
 	raw := f.Addr.As16()
 	j.addrs.Add(raw[:])
 	t.distinctAddrs.Add(raw[:])
@@ -167,7 +165,7 @@ func (t *tally) failure(f *policy.Failure) {
 		t.users.Add(accountName(f.User), n)
 	}
 	if h := t.hour(f.Time); h != nil {
-		h.failures += n
+		h.Failures += n
 	}
 	t.ofDay[time.UnixMicro(f.Time).Hour()] += n
 }
@@ -212,7 +210,8 @@ func (t *tally) result(top int) *result {
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.jails)) {
 		j := t.jails[name]
-		r.Jails = append(r.Jails, jailItem{name, j.failures, j.addrs.Count(), j.bans, j.made})
+		j.Addresses = j.addrs.Count()
+		r.Jails = append(r.Jails, j.jailItem)
 	}
 	slices.SortStableFunc(r.Jails, func(a, b jailItem) int {
 		return cmp.Or(cmp.Compare(b.Failures, a.Failures), cmp.Compare(b.Bans+b.Made, a.Bans+a.Made))
@@ -239,18 +238,17 @@ func (t *tally) history() (step string, l []period) {
 	first, last := keys[0], keys[len(keys)-1]
 	if last-first < maxHourly {
 		for k := first; k <= last; k++ {
-			p := period{Begin: time.Unix(k*3600, 0)}
-			if h := t.hours[k]; h != nil {
-				p.Failures, p.Bans = h.failures, h.bans
+			if t.hours[k] == nil {
+				t.hours[k] = &period{Begin: time.Unix(k*3600, 0)}
 			}
-			l = append(l, p)
+			l = append(l, *t.hours[k])
 		}
 		return "hour", l
 	}
 	// Days without failures are left out where one stray time stamp would lead to thousands of them.
 	gaps := last-first < maxHours
 	for _, k := range keys {
-		y, m, d := time.Unix(k*3600, 0).Date()
+		y, m, d := t.hours[k].Begin.Date()
 		day := time.Date(y, m, d, 0, 0, 0, 0, time.Local)
 		for gaps && len(l) > 0 && l[len(l)-1].Begin.Before(day) {
 			l = append(l, period{Begin: l[len(l)-1].Begin.AddDate(0, 0, 1)})
@@ -258,8 +256,8 @@ func (t *tally) history() (step string, l []period) {
 		if len(l) == 0 || !l[len(l)-1].Begin.Equal(day) {
 			l = append(l, period{Begin: day})
 		}
-		l[len(l)-1].Failures += t.hours[k].failures
-		l[len(l)-1].Bans += t.hours[k].bans
+		l[len(l)-1].Failures += t.hours[k].Failures
+		l[len(l)-1].Bans += t.hours[k].Bans
 	}
 	return "day", l
 }
