@@ -91,10 +91,9 @@ func findMentions(ctx context.Context, address string, paths []string) (*mention
 			continue
 		}
 		r.Entries++
-		cursor := entry.Cursor
 		r.Latest = append(r.Latest, mention{control.Line{
 			Time: time.UnixMicro(fe.Realtime), Unit: string(fe.Unit), Identifier: string(fe.Identifier), PID: fe.PID,
-			Message: strings.ToValidUTF8(string(fe.Message), "\uFFFD"), Cursor: cursor.String(),
+			Message: strings.ToValidUTF8(string(fe.Message), "\uFFFD"), Cursor: entry.Cursor.String(),
 		}, meaning})
 		if len(r.Latest) > mentionsShown {
 			r.Latest = slices.Delete(r.Latest, 0, 1)
@@ -147,11 +146,11 @@ func printMentions(e *cli.Env, m *mentions) {
 		e.Printf("  no mention of it in %s\n", looked)
 		return
 	}
-	e.Printf("  named by %d of %s; none counts", m.Entries, looked)
+	latest := ""
 	if m.Entries > len(m.Latest) {
-		e.Printf("; the latest")
+		latest = "; the latest"
 	}
-	e.Printf(":\n")
+	e.Printf("  named by %d of %s; none counts%s:\n", m.Entries, looked, latest)
 	for i := range m.Latest {
 		printEvidence(e, []control.Line{m.Latest[i].Line})
 		e.Printf("      %s\n", text.Clean(m.Latest[i].Meaning))

@@ -66,18 +66,17 @@ func removeAll(e *cli.Env, stop, force bool) error {
 	}
 	r := removal{Removed: []object{}, Left: []object{}}
 	everything := []firewall.Scope{{}}
-	var errs []error
-	if be, err := ipset.New(ipset.Options{Scopes: everything}); err != nil {
-		errs = append(errs, err)
-	} else {
-		errs = append(errs, r.clean(ctx, be, force))
+	clean := func(be firewall.Backend, err error) error {
+		if err != nil {
+			return err
+		}
+		return r.clean(ctx, be, force)
 	}
-	if be, err := nftables.New(nftables.Options{Scopes: everything}); err != nil {
-		errs = append(errs, err)
-	} else {
-		errs = append(errs, r.clean(ctx, be, force))
+	errs := []error{
+		clean(ipset.New(ipset.Options{Scopes: everything})),
+		clean(nftables.New(nftables.Options{Scopes: everything})),
+		r.cleanFirewalld(ctx, force),
 	}
-	errs = append(errs, r.cleanFirewalld(ctx, force))
 	for _, l := range [][]object{r.Removed, r.Left} {
 		slices.SortStableFunc(l, func(x, y object) int { return cmp.Or(cmp.Compare(x.Backend, y.Backend), cmp.Compare(x.Name, y.Name)) })
 	}
@@ -92,30 +91,25 @@ func removeAll(e *cli.Env, stop, force bool) error {
 			e.Printf("no firewall holds anything of bailiff's\n")
 		}
 	}))
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(errs...); err != nil || len(r.Left) == 0 {
 		return err
 	}
-	if len(r.Left) > 0 {
-		return cli.ErrSilent
-	}
-	return nil
+	return cli.ErrSilent
 }
 
 // checkStopped refuses while the daemon runs.
 func checkStopped(ctx context.Context) error {
-	hint := "systemctl stop bailiff.socket bailiff.service, or bailiff firewall remove --stop; the next start restores the bans"
 	// Where systemd cannot be asked, the list of processes has to do.
-	if units, err := manager.Active(ctx, audit.Unit); err == nil && len(units) > 0 {
-		return &control.Error{Message: fmt.Sprintf("the daemon is running (%s) and would put everything back", strings.Join(units, ", ")), Hint: hint}
+	running, err := manager.Active(ctx, audit.Unit)
+	if err != nil || len(running) == 0 {
+		pids, err := daemons()
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		running = []string{fmt.Sprintf("process %d", pids[0])}
 	}
-	pids, err := daemons()
-	if err != nil {
-		return err
-	}
-	if len(pids) > 0 {
-		return &control.Error{Message: fmt.Sprintf("the daemon is running (process %d) and would put everything back", pids[0]), Hint: hint}
-	}
-	return nil
+	return &control.Error{Message: fmt.Sprintf("the daemon is running (%s) and would put everything back", strings.Join(running, ", ")),
+		Hint: "systemctl stop bailiff.socket bailiff.service, or bailiff firewall remove --stop; the next start restores the bans"}
 }
 
 // daemons finds processes of the daemon in this network namespace, whoever started them.

@@ -128,15 +128,14 @@ func printCount(e *cli.Env, c *control.WhyCount) {
 
 // limit is what leads to a ban. The weight of the attempts is shown only where it is not their number.
 func limit(c *control.WhyCount) string {
-	weight := ""
+	s := fmt.Sprintf(", limit %d", c.MaxRetry)
 	if c.Count != c.Attempts {
-		weight = fmt.Sprintf(" (weight %d)", c.Count)
+		s = fmt.Sprintf(" (weight %d)", c.Count) + s
 	}
-	next := ""
 	if c.Missing <= 1 {
-		next = ": the next failure leads to a ban"
+		s += ": the next failure leads to a ban"
 	}
-	return fmt.Sprintf("%s, limit %d%s", weight, c.MaxRetry, next)
+	return s
 }
 
 // lastEnd is when the last ban ended or will end.

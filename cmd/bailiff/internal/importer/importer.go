@@ -158,10 +158,8 @@ func writeImport(to string, files []fail2ban.File, states []importFile) (err err
 		if fresh[i], err = atomicfile.Create(states[i].Path, 0o644); err != nil {
 			return err
 		}
-		if _, err := fresh[i].Write(file.Data); err != nil {
-			return err
-		}
-		if err := fresh[i].Sync(); err != nil {
+		_, err := fresh[i].Write(file.Data)
+		if err = cmp.Or(err, fresh[i].Sync()); err != nil {
 			return err
 		}
 	}

@@ -27,24 +27,21 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 			e.Printf("jail %s: not carried over: %s\n", text.Clean(j.Name), text.Clean(j.Why))
 			continue
 		}
-		e.Printf("jail %s: filter %s", j.As, j.Filter)
-		if j.Mode != "" {
-			e.Printf(" in mode %s", j.Mode)
-		}
+		line := "jail " + j.As + ": filter " + j.Filter + text.With(" in mode ", j.Mode)
 		if j.Translated {
-			e.Printf(", translated: %d of %s", j.Taken, text.Count(j.Of, "expression"))
+			line += fmt.Sprintf(", translated: %d of %s", j.Taken, text.Count(j.Of, "expression"))
 		}
 		if j.Why != "" {
-			e.Printf(" (%s)", text.Clean(j.Why))
+			line += " (" + text.Clean(j.Why) + ")"
 		}
-		e.Printf("\n")
+		e.Printf("%s\n", line)
 	}
-	own := func(s *fail2ban.Setting) bool { return s.Admin }
-	stock := func(s *fail2ban.Setting) bool { return !s.Admin }
-	sections := []struct {
+	const own, stock = true, false
+	hidden := 0
+	for _, sec := range []struct {
 		title    string
 		verbose  bool
-		of       func(*fail2ban.Setting) bool
+		admin    bool
 		outcomes []string
 	}{
 		{"Not carried over", false, own, []string{fail2ban.Lost}},
@@ -55,24 +52,19 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 		{"Not quite the same, from fail2ban's own files", true, stock, []string{fail2ban.Changed}},
 		{"Carried over, from fail2ban's own files", true, stock, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
 		{"No longer needed, from fail2ban's own files", true, stock, []string{fail2ban.NotNeeded, fail2ban.Unused}},
-	}
-	hidden := 0
-	for _, sec := range sections {
-		first := true
-		for i := range r.Settings {
-			s := &r.Settings[i]
-			if !slices.Contains(sec.outcomes, s.Outcome) || !sec.of(s) {
-				continue
-			}
-			if sec.verbose && !verbose {
-				hidden++
-				continue
-			}
-			if first {
-				e.Printf("\n%s:\n", sec.title)
-				first = false
-			}
-			printSetting(e, s)
+	} {
+		these := slices.DeleteFunc(slices.Clone(r.Settings), func(s fail2ban.Setting) bool {
+			return s.Admin != sec.admin || !slices.Contains(sec.outcomes, s.Outcome)
+		})
+		if sec.verbose && !verbose {
+			hidden += len(these)
+			continue
+		}
+		if len(these) > 0 {
+			e.Printf("\n%s:\n", sec.title)
+		}
+		for _, s := range these {
+			printSetting(e, &s)
 		}
 	}
 	if hidden > 0 {
@@ -117,28 +109,22 @@ func printNext(e *cli.Env, to string, c *config.Config) {
 	if filepath.Clean(to) != settings.Dir {
 		at = " --config " + to
 	}
-	steps := [][2]string{
-		{"bailiff check" + at, "checks the configuration as the daemon does"},
-		{"bailiff replay" + at + " --since 2d", "shows which addresses would have been banned"},
+	steps := [][]string{
+		{"  bailiff check" + at, "checks the configuration as the daemon does"},
+		{"  bailiff replay" + at + " --since 2d", "shows which addresses would have been banned"},
 	}
 	if i := slices.IndexFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && !strings.HasPrefix(j.Filter.File, "builtin/") }); i >= 0 {
-		steps = append(steps, [2]string{"bailiff match" + at + " " + c.Jails[i].Filter.Name + " FILE", "tests lines of a log against a filter"})
+		steps = append(steps, []string{"  bailiff match" + at + " " + c.Jails[i].Filter.Name + " FILE", "tests lines of a log against a filter"})
 	}
 	if at == "" {
-		steps = append(steps, [2]string{"systemctl enable --now bailiff && bailiff reload", "applies it"})
+		steps = append(steps, []string{"  systemctl enable --now bailiff && bailiff reload", "applies it"})
 		if slices.ContainsFunc(c.Report.Destinations, func(d config.Destination) bool { return d.Enabled && reports.Mailed(&d) }) {
-			steps = append(steps, [2]string{"bailiff report setup", "allows reports to be sent by this host's mail system"})
+			steps = append(steps, []string{"  bailiff report setup", "allows reports to be sent by this host's mail system"})
 		}
-		steps = append(steps, [2]string{"systemctl disable --now fail2ban && bailiff import --bans", "takes over its bans"})
-	}
-	wide := 0
-	for _, s := range steps {
-		wide = max(wide, len(s[0]))
+		steps = append(steps, []string{"  systemctl disable --now fail2ban && bailiff import --bans", "takes over its bans"})
 	}
 	e.Printf("\nNext:\n")
-	for _, s := range steps {
-		e.Printf("  %-*s  %s\n", wide, s[0], s[1])
-	}
+	e.Table(steps)
 }
 
 func printSetting(e *cli.Env, s *fail2ban.Setting) {
@@ -152,10 +138,8 @@ func printSetting(e *cli.Env, s *fail2ban.Setting) {
 		outcome = "overridden in " + s.To
 	case s.Outcome == fail2ban.Part:
 		outcome = "used by " + s.To
-	case s.To != "" && outcome != "":
-		outcome = s.To + ": " + outcome
 	case s.To != "":
-		outcome = s.To
+		outcome = s.To + text.With(": ", outcome)
 	}
 	what := ""
 	if s.Option != "" {

@@ -47,10 +47,7 @@ func listCommand() *cli.Command {
 	c := command("list", "[DESTINATION]", "list destinations and the reports that wait")
 	limit := c.Flags.Int("limit", 1000, "list at most this `NUMBER` of reports")
 	c.Run = func(e *cli.Env, args []string) error {
-		only := ""
-		if len(args) > 0 {
-			only = args[0]
-		}
+		only := append(args, "")[0]
 		s, err := dial(e).Status(e.Ctx)
 		if err != nil {
 			return err
@@ -134,10 +131,7 @@ func reportState(r *control.QueuedReport) string {
 	if r.Attempts > 0 {
 		s += ", " + text.Count(r.Attempts, "attempt")
 	}
-	if r.Error != "" {
-		s += ": " + text.Clean(r.Error)
-	}
-	return s
+	return s + text.With(": ", r.Error)
 }
 
 func showCommand() *cli.Command {
@@ -150,11 +144,7 @@ func showCommand() *cli.Command {
 		if id == "" {
 			return cli.Usagef("report show: %q is neither the ID of a ban nor an address", args[0])
 		}
-		s, err := dial(e).Report(e.Ctx, id, destination)
-		if err != nil {
-			return err
-		}
-		return e.Print(s, func() { printReport(e, s) })
+		return cli.Got(dial(e).Report(e.Ctx, id, destination)).Print(e, printReport)
 	}
 	return c
 }
@@ -204,11 +194,9 @@ func changeCommand(verb, short string) *cli.Command {
 		if verb == "drop" {
 			do, done = dial(e).Drop, "dropped"
 		}
-		r, err := do(e.Ctx, req)
-		if err != nil {
-			return err
-		}
-		return e.Print(r, func() { e.Printf("%s %s\n", text.Count(r.Reports, "report"), done) })
+		return cli.Got(do(e.Ctx, req)).Print(e, func(e *cli.Env, r *control.ReportsResult) {
+			e.Printf("%s %s\n", text.Count(r.Reports, "report"), done)
+		})
 	}
 	return c
 }
@@ -250,11 +238,8 @@ func testCommand() *cli.Command {
 		if len(args) > 1 {
 			return cli.Usagef("report test: unexpected argument %q (bailiff report test -h)", args[1])
 		}
-		r, err := cli.Waiting(e, args[0]+" to answer", func() (*control.TestResult, error) { return dial(e).Test(e.Ctx, args[0]) })
-		if err != nil {
-			return err
-		}
-		return e.Print(r, func() {
+		ask := func() (*control.TestResult, error) { return dial(e).Test(e.Ctx, args[0]) }
+		return cli.Got(cli.Waiting(e, args[0]+" to answer", ask)).Print(e, func(e *cli.Env, r *control.TestResult) {
 			e.Printf("%s accepted it: %s\n", args[0], text.Clean(cmp.Or(r.Answer, "success, without a text")))
 		})
 	}
