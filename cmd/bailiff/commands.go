@@ -44,9 +44,7 @@ func commands() []*cli.Command {
 }
 
 func versionCommand() *cli.Command {
-	c := cli.New("version", "", "print the version").WithJSON()
-	c.Run = func(e *cli.Env, _ []string) error {
+	return cli.New("version", "", "print the version").WithJSON().Does(func(e *cli.Env, _ []string) error {
 		return e.Print(version.Read(), func() { e.Printf("bailiff %s\n", version.String()) })
-	}
-	return c
+	})
 }

@@ -53,8 +53,11 @@ func Open(paths ...string) (*DB, error) {
 		}
 		files := []string{p}
 		if st.IsDir() {
-			if files, err = filepath.Glob(filepath.Join(quote(p), "*.mmdb")); err != nil {
+			if files, err = fs.Glob(os.DirFS(p), "*.mmdb"); err != nil {
 				errs = append(errs, err)
+			}
+			for i := range files {
+				files[i] = filepath.Join(p, files[i])
 			}
 		}
 		for _, f := range files {
@@ -64,11 +67,6 @@ func Open(paths ...string) (*DB, error) {
 		}
 	}
 	return d, errors.Join(errs...)
-}
-
-// quote escapes a path for filepath.Glob.
-func quote(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
 // take uses a database if it is newer than the one in use.

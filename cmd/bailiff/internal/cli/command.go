@@ -83,6 +83,12 @@ func (c *Command) WithSocket(path string) *Command {
 	return c
 }
 
+// Does sets Run.
+func (c *Command) Does(run func(e *Env, args []string) error) *Command {
+	c.Run = run
+	return c
+}
+
 // List adds an option that may be given several times.
 func (c *Command) List(name, usage string) *[]string {
 	l := new([]string)

@@ -23,8 +23,7 @@ func Allow(refresh *cli.Command) *cli.Command {
 }
 
 func allowList() *cli.Command {
-	c := command("list", "", "show the whole allow list")
-	c.Run = func(e *cli.Env, _ []string) error {
+	return command("list", "", "show the whole allow list").Does(func(e *cli.Env, _ []string) error {
 		return cli.Got(dial(e).Allowed(e.Ctx)).Print(e, func(e *cli.Env, l []control.AllowEntry) {
 			rows := [][]string{{"ADDRESS", "FROM", "UNTIL", "COMMENT"}}
 			for _, a := range l {
@@ -32,8 +31,7 @@ func allowList() *cli.Command {
 			}
 			e.Table(rows)
 		})
-	}
-	return c
+	})
 }
 
 // allowedBy is where an entry comes from, in short.
@@ -60,7 +58,7 @@ func allowAdd() *cli.Command {
 	c.Flags.StringVar(&req.Duration, "for", "", "allow for this `DURATION`: 10m, 2d, 4w (default: until removed)")
 	c.Flags.StringVar(&req.Comment, "comment", "", "record this `TEXT` with the entry")
 	remove := c.Flags.Bool("remove", false, "the same as allow remove")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		if *remove {
 			return disallow(e, args)
 		}
@@ -71,8 +69,7 @@ func allowAdd() *cli.Command {
 			}
 		}
 		return nil
-	}
-	return c
+	})
 }
 
 func printAllowed(e *cli.Env, r *control.AllowResult) {
@@ -86,8 +83,7 @@ func printAllowed(e *cli.Env, r *control.AllowResult) {
 func allowRemove() *cli.Command {
 	c := command("remove", "ADDRESS…", "remove entries that were added at run time")
 	c.Completes = cli.Allowed
-	c.Run = disallow
-	return c
+	return c.Does(disallow)
 }
 
 func disallow(e *cli.Env, args []string) error {
@@ -101,8 +97,7 @@ func disallow(e *cli.Env, args []string) error {
 }
 
 func allowWhy() *cli.Command {
-	c := command("why", "ADDRESS", "explain which entries allow an address; exit status 1 if none does")
-	c.Run = func(e *cli.Env, args []string) error {
+	return command("why", "ADDRESS", "explain which entries allow an address; exit status 1 if none does").Does(func(e *cli.Env, args []string) error {
 		w, err := dial(e).AllowWhy(e.Ctx, args[0])
 		if err != nil {
 			return err
@@ -124,8 +119,7 @@ func allowWhy() *cli.Command {
 			return cli.ErrSilent
 		}
 		return err
-	}
-	return c
+	})
 }
 
 func printAllowEntry(e *cli.Env, a *control.AllowEntry) {

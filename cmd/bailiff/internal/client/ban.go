@@ -18,7 +18,7 @@ func Ban() *cli.Command {
 	c.Flags.StringVar(&req.Duration, "for", "", "ban for this `DURATION`: 10m, 2d, 4w or forever (default: the jail's ban_time)")
 	c.Flags.StringVar(&req.Reason, "reason", "", "record this `TEXT` with the ban")
 	c.Flags.BoolVar(&req.Force, "force", false, "allow prefixes wider than /8 (IPv6: /32)")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		if err := checkPrefixes("ban", args); err != nil {
 			return err
 		}
@@ -28,8 +28,7 @@ func Ban() *cli.Command {
 				e.Printf("banned %s (%s) %s\n", b.Prefix, b.Jail, text.Until(b.Until))
 			}
 		})
-	}
-	return c
+	})
 }
 
 // Unban is `bailiff unban`.
@@ -38,7 +37,7 @@ func Unban() *cli.Command {
 	c.Completes = cli.Banned
 	jail := c.Flags.String("jail", "", "only bans of this `JAIL`")
 	all := c.Flags.Bool("all", false, "lift every ban")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		switch {
 		case *all && len(args) > 0:
 			return cli.Usagef("unban: --all takes no addresses")
@@ -73,8 +72,7 @@ func Unban() *cli.Command {
 			return cli.ErrSilent
 		}
 		return err
-	}
-	return c
+	})
 }
 
 // explainNotBanned says why nothing was lifted: which bans cover the prefix, lie in it, or are another jail's.

@@ -13,11 +13,10 @@ func Bans() *cli.Command {
 	c := command("bans", "[ADDRESS]", "list the bans in effect")
 	jail := c.Flags.String("jail", "", "only bans of this `JAIL`")
 	observed := c.Flags.Bool("observed", false, "list what jails that only observe would have banned")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		q := control.BanQuery{Jail: *jail, Prefix: append(args, "")[0], Observed: *observed}
 		return cli.Got(AllBans(e.Ctx, dial(e), q)).Print(e, printBans)
-	}
-	return c
+	})
 }
 
 func printBans(e *cli.Env, bans []control.Ban) {

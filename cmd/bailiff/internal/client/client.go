@@ -18,7 +18,6 @@ func command(name, args, short string) *cli.Command {
 	return cli.New(name, args, short).WithJSON().WithSocket(control.DefaultPath)
 }
 
-// dial returns a client of the daemon.
 func dial(e *cli.Env) *control.Client { return control.Dial(e.Socket) }
 
 // AllBans asks for all pages of bans.

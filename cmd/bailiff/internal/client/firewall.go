@@ -24,16 +24,13 @@ func Firewall() *cli.Command {
 }
 
 func firewallStatus() *cli.Command {
-	c := command("status", "", "show what the firewall should hold and holds")
-	c.Run = func(e *cli.Env, _ []string) error {
+	return command("status", "", "show what the firewall should hold and holds").Does(func(e *cli.Env, _ []string) error {
 		return cli.Got(dial(e).Firewall(e.Ctx)).Print(e, printFirewall)
-	}
-	return c
+	})
 }
 
 func firewallVerify() *cli.Command {
-	c := command("verify", "", "show only what differs; exit status 1 if anything does")
-	c.Run = func(e *cli.Env, _ []string) error {
+	return command("verify", "", "show only what differs; exit status 1 if anything does").Does(func(e *cli.Env, _ []string) error {
 		f, err := dial(e).Firewall(e.Ctx)
 		if err != nil {
 			return err
@@ -43,8 +40,7 @@ func firewallVerify() *cli.Command {
 			return cli.ErrSilent
 		}
 		return err
-	}
-	return c
+	})
 }
 
 // forceOption is --force of repair and remove.
@@ -55,7 +51,7 @@ func forceOption(c *cli.Command) *bool {
 func firewallRepair() *cli.Command {
 	c := command("repair", "", "have the daemon repair what differs")
 	force := forceOption(c)
-	c.Run = func(e *cli.Env, _ []string) error {
+	return c.Does(func(e *cli.Env, _ []string) error {
 		r, err := dial(e).RepairFirewall(e.Ctx, *force)
 		if err != nil {
 			return err
@@ -65,8 +61,7 @@ func firewallRepair() *cli.Command {
 			return cli.ErrSilent
 		}
 		return err
-	}
-	return c
+	})
 }
 
 func printFirewall(e *cli.Env, s *control.Firewall) {

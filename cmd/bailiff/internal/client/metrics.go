@@ -15,7 +15,7 @@ func Metrics() *cli.Command {
 	open := c.Flags.Bool("openmetrics", false, "print OpenMetrics instead of Prometheus' text format")
 	reports := c.Flags.String("report-socket", control.ReportPath, "`PATH` of bailiff-report's socket")
 	output := c.Flags.String("output", "", "replace this `FILE`, whether the daemon runs or not: for node_exporter's textfile collector")
-	c.Run = func(e *cli.Env, _ []string) error {
+	return c.Does(func(e *cli.Env, _ []string) error {
 		b, err := control.AllMetrics(e.Ctx, dial(e), control.DialReport(*reports), *open)
 		if *output != "" && errors.Is(err, control.ErrNotRunning) {
 			var down metrics.Set
@@ -30,6 +30,5 @@ func Metrics() *cli.Command {
 		}
 		_, err = e.Out.Write(b)
 		return err
-	}
-	return c
+	})
 }

@@ -9,16 +9,14 @@ import (
 
 // Reload is `bailiff reload`.
 func Reload() *cli.Command {
-	c := command("reload", "", "have the daemon load the configuration again")
-	c.Run = func(e *cli.Env, _ []string) error {
+	return command("reload", "", "have the daemon load the configuration again").Does(func(e *cli.Env, _ []string) error {
 		return cli.Got(dial(e).Reload(e.Ctx)).Print(e, func(e *cli.Env, r *control.Reloaded) {
 			for _, n := range r.Notices {
 				e.Notef("%s", text.Clean(n))
 			}
 			e.Printf("reloaded: %s\n", text.Count(len(r.Jails), "jail"))
 		})
-	}
-	return c
+	})
 }
 
 // Config is `bailiff config`.
@@ -26,7 +24,7 @@ func Config() *cli.Command {
 	c := cli.New("config", "", "show the merged configuration with the origin of each setting").WithSocket(control.DefaultPath)
 	conf := settings.Option(c)
 	running := c.Flags.Bool("running", false, "show what the daemon uses, which may be older than the files")
-	c.Run = func(e *cli.Env, _ []string) error {
+	return c.Does(func(e *cli.Env, _ []string) error {
 		if *running && *conf != "" {
 			return cli.Usagef("config: --running and --config exclude each other")
 		}
@@ -44,6 +42,5 @@ func Config() *cli.Command {
 		}
 		_, err = e.Out.Write(text)
 		return err
-	}
-	return c
+	})
 }

@@ -44,8 +44,7 @@ func firewallRemove() *cli.Command {
 	c := cli.New("remove", "", "remove everything of bailiff's from every firewall of this host").WithJSON()
 	force := forceOption(c)
 	stop := c.Flags.Bool("stop", false, "stop the daemon first")
-	c.Run = func(e *cli.Env, _ []string) error { return removeAll(e, *stop, *force) }
-	return c
+	return c.Does(func(e *cli.Env, _ []string) error { return removeAll(e, *stop, *force) })
 }
 
 // removeAll removes bailiff's rules and sets from every firewall, whichever is in use. It refuses while the daemon runs,

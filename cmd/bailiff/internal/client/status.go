@@ -26,7 +26,7 @@ const (
 func Status(reports func(ctx context.Context, destinations int) (line string, bad bool)) *cli.Command {
 	c := command("status", "", "show what the daemon does, problems first")
 	all := c.Flags.Bool("all", false, "show the jails that have nothing to watch on this host, too")
-	c.Run = func(e *cli.Env, _ []string) error {
+	return c.Does(func(e *cli.Env, _ []string) error {
 		// A daemon that starts answers when it has recovered its state.
 		s, err := cli.Waiting(e, "the daemon to answer", func() (*control.Status, error) { return dial(e).Status(e.Ctx) })
 		if err == nil {
@@ -52,8 +52,7 @@ func Status(reports func(ctx context.Context, destinations int) (line string, ba
 			printJails(e, s, *all)
 		})
 		return cmp.Or(err, state(s))
-	}
-	return c
+	})
 }
 
 // state is the exit status.

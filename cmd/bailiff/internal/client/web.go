@@ -26,8 +26,7 @@ type webLink struct {
 
 // Web is `bailiff web`.
 func Web() *cli.Command {
-	c := cli.New("web", "", "print a link to the status page").WithJSON().WithSocket(webSocket)
-	c.Run = func(e *cli.Env, _ []string) error {
+	return cli.New("web", "", "print a link to the status page").WithJSON().WithSocket(webSocket).Does(func(e *cli.Env, _ []string) error {
 		link, err := askLink(e.Ctx, e.Socket)
 		if err != nil {
 			return err
@@ -38,8 +37,7 @@ func Web() *cli.Command {
 				e.Notef("on your own machine first: ssh -L 8737:127.0.0.1:8737 THIS-HOST")
 			}
 		})
-	}
-	return c
+	})
 }
 
 // askLink asks bailiff-web for its token, over the socket that only the group may use.

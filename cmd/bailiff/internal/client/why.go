@@ -17,7 +17,7 @@ func Why() *cli.Command {
 	c := command("why", "ADDRESS", "explain why an address is banned, counted or allowed")
 	c.Completes = cli.Banned
 	files := past.FilesOption(c, "for an address without failures on record, search")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		w, err := dial(e).Why(e.Ctx, args[0])
 		if err != nil {
 			return err
@@ -38,8 +38,7 @@ func Why() *cli.Command {
 				printMentions(e, found)
 			}
 		})
-	}
-	return c
+	})
 }
 
 func printWhy(e *cli.Env, w *control.Why) {

@@ -164,15 +164,15 @@ func (r *destinations) name(t *destination) string {
 }
 
 // write writes the section report of the configuration.
-func (r *destinations) write(line func(string, ...any), im *importer) {
+func (r *destinations) write(d *document, im *importer) {
 	if len(r.all) == 0 {
 		return
 	}
-	line("\nreport:")
+	d.line("\nreport:")
 	if r.sender != "" {
-		line("  sender: %s", strconv.Quote(r.sender))
+		d.set("  sender", quote(r.sender))
 	}
-	line("  destinations:")
+	d.line("  destinations:")
 	seen := map[string]bool{}
 	for _, t := range r.all {
 		name := r.name(t)
@@ -181,9 +181,9 @@ func (r *destinations) write(line func(string, ...any), im *importer) {
 			continue
 		}
 		seen[name] = true
-		line("    %s:", name)
+		d.line("    %s:", name)
 		if name != t.kind {
-			line("      type: %s", t.kind)
+			d.line("      type: %s", t.kind)
 		}
 		var jails []string
 		for _, x := range r.all {
@@ -191,16 +191,14 @@ func (r *destinations) write(line func(string, ...any), im *importer) {
 				continue
 			}
 			for _, j := range x.jails {
-				if as, ok := im.result.Jails[j]; ok && !slices.Contains(jails, as) {
-					jails = append(jails, as)
-				}
+				appendNew(&jails, im.result.Jails[j])
 			}
 		}
 		slices.Sort(jails)
 		if len(jails) == 0 {
-			line("      enabled: false # none of its jails was carried over")
+			d.line("      enabled: false # none of its jails was carried over")
 		} else if slices.ContainsFunc(im.output, func(j *jailConfig) bool { return j.enabled == "true" && !slices.Contains(jails, j.name) }) {
-			line("      jails: [%s]", strings.Join(jails, ", "))
+			d.line("      jails: [%s]", strings.Join(jails, ", "))
 		}
 		switch t.kind {
 		case config.TypeMail:
@@ -211,15 +209,16 @@ func (r *destinations) write(line func(string, ...any), im *importer) {
 			if t.lines {
 				parts = append(parts, config.IncludeLines)
 			}
-			line("      to: [%s]\n      layout: fail2ban\n      include: [%s]", quoted(splitList(t.to)), strings.Join(parts, ", "))
+			d.list("      to", splitList(t.to))
+			d.line("      layout: fail2ban\n      include: [%s]", strings.Join(parts, ", "))
 			if t.hourly {
-				line("      digest: hourly")
+				d.line("      digest: hourly")
 			}
 		case config.TypeBlocklist:
 			if server, ok := strings.CutPrefix(t.to, "http "); ok {
-				line("      method: http\n      server: %s", strconv.Quote(server))
+				d.line("      method: http\n      server: %s", quote(server))
 			} else {
-				line("      to: %s", t.to)
+				d.set("      to", t.to)
 			}
 		case config.TypeAbuseIPDB:
 			var names []string
@@ -229,11 +228,11 @@ func (r *destinations) write(line func(string, ...any), im *importer) {
 				}
 			}
 			if len(names) > 0 {
-				line("      categories:")
+				d.line("      categories:")
 			}
 			for _, j := range names {
 				words := strings.FieldsFunc(t.categories[j], func(c rune) bool { return c < '0' || c > '9' })
-				line("        %s: [%s]", im.result.Jails[j], strings.Join(words, ", "))
+				d.line("        %s: [%s]", im.result.Jails[j], strings.Join(words, ", "))
 			}
 		}
 	}

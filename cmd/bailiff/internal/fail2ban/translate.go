@@ -284,46 +284,40 @@ func (t *translation) patternOfTest(all []*candidate, e *diag.Error) string {
 
 // render formats the filter file.
 func (t *translation) render(src *source, all []*candidate) []byte {
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("# Written by bailiff import. You may edit this file: only import --force overwrites it.")
-	line("name: %s", t.name)
-	line("description: %s", quote("translated from "+src.origin))
-	line("trust:")
-	list := func(key string, l []string) {
-		if len(l) > 0 {
-			line("  %s: [%s]", key, quoted(l))
-		}
-	}
-	list("units", src.trust.units)
-	list("slices", src.trust.slices)
-	list("containers", src.trust.containers)
-	list("user_units", src.trust.userUnits)
+	d := &document{}
+	d.line("# Written by bailiff import. You may edit this file: only import --force overwrites it.")
+	d.line("name: %s", t.name)
+	d.line("description: %s", quote("translated from "+src.origin))
+	d.line("trust:")
+	d.list("  units", src.trust.units)
+	d.list("  slices", src.trust.slices)
+	d.list("  containers", src.trust.containers)
+	d.list("  user_units", src.trust.userUnits)
 	if len(src.trust.units)+len(src.trust.slices) > 0 {
-		list("exe", src.trust.exe)
-		list("identifiers", src.trust.identifiers)
-		line("  uid: %s", src.trust.uid)
+		d.list("  exe", src.trust.exe)
+		d.list("  identifiers", src.trust.identifiers)
+		d.line("  uid: %s", src.trust.uid)
 	}
 	if src.trust.requireMessage {
-		line("  require: message")
+		d.line("  require: message")
 	}
-	line("patterns:")
+	d.line("patterns:")
 	for _, a := range all {
 		v := &t.results[a.result]
-		line("  # %s: %s", v.at(), printable(v.text))
+		d.line("  # %s: %s", v.at(), printable(v.text))
 		for _, p := range a.patterns() {
-			line("  - name: %s", p.Name)
+			d.line("  - name: %s", p.Name)
 			if p.Kind != "failure" {
-				line("    kind: %s", p.Kind)
+				d.line("    kind: %s", p.Kind)
 			}
 			if p.Text != "" {
-				line("    text: %s", quote(p.Text))
+				d.set("    text", quote(p.Text))
 			} else {
-				line("    regexp: %s", quote(p.Regexp))
+				d.set("    regexp", quote(p.Regexp))
 			}
 		}
 	}
-	line("tests:")
+	d.line("tests:")
 	seen := make(map[string]bool)
 	for _, a := range all {
 		for _, p := range a.patterns() {
@@ -331,15 +325,15 @@ func (t *translation) render(src *source, all []*candidate) []byte {
 				switch {
 				case seen[ts.Line]:
 				case ts.Address == "":
-					line("  - {line: %s}", quote(ts.Line))
+					d.line("  - {line: %s}", quote(ts.Line))
 				default:
-					line("  - {line: %s, address: %s}", quote(ts.Line), quote(ts.Address))
+					d.line("  - {line: %s, address: %s}", quote(ts.Line), quote(ts.Address))
 				}
 				seen[ts.Line] = true
 			}
 		}
 	}
-	return []byte(b.String())
+	return []byte(d.String())
 }
 
 // clip shortens a value of fail2ban's for a message.

@@ -21,75 +21,91 @@ func (j *jailConfig) standsFor(builtin string) bool {
 	return err == nil && !f.Off && (j.mode == "" || slices.Contains(f.Includes(j.mode), f.Modes[0]))
 }
 
+// document is a YAML file that is written line by line.
+type document struct{ strings.Builder }
+
+func (d *document) line(format string, args ...any) { fmt.Fprintf(d, format+"\n", args...) }
+
+// set writes a setting. The key is indented; an empty value writes nothing.
+func (d *document) set(key, value string) {
+	if value != "" {
+		d.line("%s: %s", key, value)
+	}
+}
+
+// list writes a list of texts; an empty one writes nothing.
+func (d *document) list(key string, l []string) {
+	var q []string
+	for _, s := range l {
+		q = append(q, quote(s))
+	}
+	if len(q) > 0 {
+		d.line("%s: [%s]", key, strings.Join(q, ", "))
+	}
+}
+
+func (d *document) thresholds(indent string, t thresholds) {
+	d.set(indent+"find_time", t.find)
+	if t.retry > 0 {
+		d.line("%smax_retry: %d", indent, t.retry)
+	}
+	d.set(indent+"ban_time", t.ban)
+}
+
 // write builds the files.
 func (im *importer) write() {
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("# Written by bailiff import from %s. You may edit this file: bailiff.yaml(5).", printable(im.root))
-	d := im.defaults
-	if d.find != "" || d.ban != "" || d.retry > 0 {
-		line("\ndefaults:")
-		im.writeThresholds(&b, "  ", d)
+	d := &document{}
+	d.line("# Written by bailiff import from %s. You may edit this file: bailiff.yaml(5).", printable(im.root))
+	if im.defaults != (thresholds{}) {
+		d.line("\ndefaults:")
+		d.thresholds("  ", im.defaults)
 	}
-	e := im.escalation
-	if e != (escalation{}) {
-		line("\nescalate:")
-		for _, x := range [][2]string{{"factor", e.factor}, {"max", e.max}, {"forget", e.forget}, {"random_extra", e.randomExtra}} {
-			if x[1] != "" {
-				line("  %s: %s", x[0], x[1])
-			}
-		}
+	if e := im.escalation; e != (escalation{}) {
+		d.line("\nescalate:")
+		d.set("  factor", e.factor)
+		d.set("  max", e.max)
+		d.set("  forget", e.forget)
+		d.set("  random_extra", e.randomExtra)
 	}
-	if im.self != "" {
-		line("\nallow:\n  self: %s", im.self)
-	}
-	im.firewall(&b)
-	im.destinations.write(line, im)
+	d.set("\nallow:\n  self", im.self)
+	im.firewall(d)
+	im.destinations.write(d, im)
 	if slices.ContainsFunc(im.output, func(j *jailConfig) bool { return len(j.ports) > 0 }) {
 		im.note("bans block the ports that fail2ban blocked; a jail without ports: blocks all, which is bailiff's default")
 	}
 	if len(im.output)+len(im.disabledBuiltins) > 0 {
-		line("\njails:")
+		d.line("\njails:")
 	}
 	slices.SortFunc(im.output, func(x, y *jailConfig) int { return strings.Compare(x.name, y.name) })
 	for _, j := range im.output {
 		for _, c := range j.comments {
-			line("  # %s", printable(c))
+			d.line("  # %s", printable(c))
 		}
-		line("  %s:", j.name)
-		if j.enabled != "" {
-			line("    enabled: %s", j.enabled)
-		}
+		d.line("  %s:", j.name)
+		d.set("    enabled", j.enabled)
 		if j.filter != j.name {
-			line("    filter: %s", j.filter)
+			d.set("    filter", j.filter)
 		}
-		if j.mode != "" {
-			line("    mode: %s", j.mode)
-		}
+		d.set("    mode", j.mode)
 		if j.observe {
-			line("    observe: true")
+			d.line("    observe: true")
 		}
-		for _, x := range []struct {
-			key  string
-			list []string
-		}{{"units", append(slices.Clone(j.trust.units), j.trust.slices...)}, {"containers", j.trust.containers}, {"user_units", j.trust.userUnits}} {
-			if len(x.list) > 0 {
-				line("    %s: [%s]", x.key, quoted(x.list))
-			}
-		}
-		im.writeThresholds(&b, "    ", j.thresholds)
+		d.list("    units", slices.Concat(j.trust.units, j.trust.slices))
+		d.list("    containers", j.trust.containers)
+		d.list("    user_units", j.trust.userUnits)
+		d.thresholds("    ", j.thresholds)
 		if len(j.ports) > 0 {
-			line("    ports: [%s]", strings.Join(j.ports, ", "))
+			d.line("    ports: [%s]", strings.Join(j.ports, ", "))
 		}
 	}
 	slices.Sort(im.disabledBuiltins)
 	for _, n := range im.disabledBuiltins {
-		line("  %s:\n    enabled: false", n)
+		d.line("  %s:\n    enabled: false", n)
 	}
 	for _, name := range filter.Builtin() {
 		if i := slices.IndexFunc(im.output, func(j *jailConfig) bool { return j.standsFor(name) }); i >= 0 && !im.names[name] {
 			im.names[name] = true
-			line("  %s:\n    enabled: false # jail %s uses this filter with its own thresholds", name, im.output[i].name)
+			d.line("  %s:\n    enabled: false # jail %s uses this filter with its own thresholds", name, im.output[i].name)
 		}
 	}
 	var besides []string
@@ -101,31 +117,19 @@ func (im *importer) write() {
 	if len(besides) > 0 {
 		im.note("%d other jails are on by default if the host has their service; bailiff filter list shows them, enabled: false disables one", len(besides))
 	}
-	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(b.String())})
+	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(d.String())})
 	for _, key := range slices.Sorted(maps.Keys(im.filters)) {
 		if tr := im.filters[key]; tr.data != nil && slices.ContainsFunc(im.output, func(j *jailConfig) bool { return j.filter == tr.name }) {
 			im.result.Files = append(im.result.Files, File{"filters.d/" + tr.name + ".yaml", tr.data})
 		}
 	}
 	if len(im.allowed) > 0 {
-		var l strings.Builder
-		fmt.Fprintf(&l, "# Written by bailiff import from ignoreip of %s. You may edit this file: one address or prefix per line.\n", printable(im.root))
+		var l document
+		l.line("# Written by bailiff import from ignoreip of %s. You may edit this file: one address or prefix per line.", printable(im.root))
 		for _, a := range im.allowed {
-			fmt.Fprintf(&l, "%s # %s\n", a.entry, printable(a.from))
+			l.line("%s # %s", a.entry, printable(a.from))
 		}
 		im.result.Files = append(im.result.Files, File{"allow.d/fail2ban.list", []byte(l.String())})
-	}
-}
-
-func (im *importer) writeThresholds(b *strings.Builder, indent string, t thresholds) {
-	if t.find != "" {
-		fmt.Fprintf(b, "%sfind_time: %s\n", indent, t.find)
-	}
-	if t.retry > 0 {
-		fmt.Fprintf(b, "%smax_retry: %d\n", indent, t.retry)
-	}
-	if t.ban != "" {
-		fmt.Fprintf(b, "%sban_time: %s\n", indent, t.ban)
 	}
 }
 
@@ -156,7 +160,7 @@ func (im *importer) reportChains() {
 }
 
 // firewall writes the section firewall of the configuration.
-func (im *importer) firewall(b *strings.Builder) {
+func (im *importer) firewall(d *document) {
 	best := im.backend()
 	if len(im.backends) > 1 {
 		im.note("jails used different firewalls; all use one now: %s", best)
@@ -172,25 +176,11 @@ func (im *importer) firewall(b *strings.Builder) {
 	} else if len(im.defaultBlock) > 0 {
 		im.note("fail2ban's actions reject packets by default; bailiff drops them silently (set firewall: {block: reject} to reject them)")
 	}
-	if backend == "" && block == "" {
-		return
+	if backend != "" || block != "" {
+		d.line("\nfirewall:")
+		d.set("  backend", backend)
+		d.set("  block", block)
 	}
-	fmt.Fprint(b, "\nfirewall:\n")
-	if backend != "" {
-		fmt.Fprintf(b, "  backend: %s\n", backend)
-	}
-	if block != "" {
-		fmt.Fprintf(b, "  block: %s\n", block)
-	}
-}
-
-// quoted formats the items of a YAML list.
-func quoted(l []string) string {
-	var q []string
-	for _, s := range l {
-		q = append(q, quote(s))
-	}
-	return strings.Join(q, ", ")
 }
 
 // quote formats a YAML string: Go's escapes are valid in YAML.

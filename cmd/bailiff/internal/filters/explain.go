@@ -120,7 +120,9 @@ func printExplanation(e *cli.Env, m *filter.Matcher, x *filter.Explanation, trus
 	}
 	if x.Hit == nil {
 		if len(tried) == 0 {
-			printNearest(e, x)
+			for _, n := range nearest(missesOf(m.Filter, x)) {
+				printTry(e, x, n.t)
+			}
 		}
 		switch {
 		case len(x.Modes) > 0:
@@ -136,18 +138,25 @@ func printExplanation(e *cli.Env, m *filter.Matcher, x *filter.Explanation, trus
 	}
 }
 
-// printNearest shows the patterns that are nearest to a match, among those that the matcher did not try.
-func printNearest(e *cli.Env, x *filter.Explanation) {
-	var near []*filter.Try
+// miss is a pattern that did not match in the mode, or was not tried.
+type miss struct {
+	x *filter.Explanation
+	t *filter.Try
+	f *filter.Filter
+}
+
+func missesOf(f *filter.Filter, x *filter.Explanation) (l []miss) {
 	for i := range x.Tries {
-		if t := &x.Tries[i]; t.Matched || len(x.Modes) == 0 && t.Near >= nearEnough {
-			near = append(near, t)
-		}
+		l = append(l, miss{x, &x.Tries[i], f})
 	}
-	slices.SortStableFunc(near, closer)
-	for _, t := range near[:min(len(near), nearMisses)] {
-		printTry(e, x, t)
-	}
+	return l
+}
+
+// nearest are the misses nearest to a match: those that match in another mode, else those that have enough in common with the line.
+func nearest(misses []miss) []miss {
+	misses = slices.DeleteFunc(misses, func(m miss) bool { return !m.t.Matched && (len(m.x.Modes) > 0 || m.t.Near < nearEnough) })
+	slices.SortStableFunc(misses, func(a, b miss) int { return closer(a.t, b.t) })
+	return misses[:min(len(misses), nearMisses)]
 }
 
 // closer compares tries: the one nearest to a match is first.
@@ -220,12 +229,7 @@ func explainEverywhere(e *cli.Env, conf string, fe *filter.Entry, known bool) er
 		return err
 	}
 	added := additions(e, conf)
-	type near struct {
-		x *filter.Explanation
-		t *filter.Try
-		f *filter.Filter
-	}
-	var misses []near
+	var misses []miss
 	found := 0
 	for i := range all {
 		f := all[i].Filter
@@ -240,9 +244,7 @@ func explainEverywhere(e *cli.Env, conf string, fe *filter.Entry, known bool) er
 		}
 		x := m.Explain(fe.Message)
 		if len(x.Modes) == 0 {
-			for k := range x.Tries {
-				misses = append(misses, near{x, &x.Tries[k], f})
-			}
+			misses = append(misses, missesOf(f, x)...)
 			continue
 		}
 		if x.Hit == nil { // in the mode that knows it
@@ -266,15 +268,12 @@ func explainEverywhere(e *cli.Env, conf string, fe *filter.Entry, known bool) er
 		return nil
 	}
 	e.Printf("none of %s matches this line\n", text.Count(len(all), "filter"))
-	slices.SortStableFunc(misses, func(a, b near) int { return closer(a.t, b.t) })
-	if len(misses) > 0 && misses[0].t.Near >= nearEnough {
-		e.Printf("nearest patterns:\n")
-	}
-	for _, n := range misses[:min(len(misses), nearMisses)] {
-		if n.t.Near >= nearEnough {
-			e.Printf("    %s\n", n.f.Name)
-			printTry(e, n.x, n.t)
+	for i, n := range nearest(misses) {
+		if i == 0 {
+			e.Printf("nearest patterns:\n")
 		}
+		e.Printf("    %s\n", n.f.Name)
+		printTry(e, n.x, n.t)
 	}
 	return nil
 }

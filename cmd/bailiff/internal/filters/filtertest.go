@@ -27,7 +27,7 @@ func filterTest() *cli.Command {
 	c := cli.New("test", "[NAME|FILE]…", "run all checks on filters, all of them by default").WithJSON()
 	c.Completes = cli.Filters
 	conf := settings.Option(c)
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		chosen, err := chooseFilters(*conf, args)
 		if err != nil {
 			return err
@@ -53,8 +53,7 @@ func filterTest() *cli.Command {
 			return cli.ErrSilent
 		}
 		return cmp.Or(err, errors.Join(failed...))
-	}
-	return c
+	})
 }
 
 // chooseFilters finds filters by name or file; without any, all there are.

@@ -42,7 +42,7 @@ type filterUse struct {
 func filterList() *cli.Command {
 	c := cli.New("list", "", "list all filters with their state").WithJSON()
 	conf := settings.Option(c)
-	c.Run = func(e *cli.Env, _ []string) error {
+	return c.Does(func(e *cli.Env, _ []string) error {
 		all, err := files(*conf)
 		if err != nil {
 			return err
@@ -55,8 +55,7 @@ func filterList() *cli.Command {
 			e.Notef("the configuration has errors, so which filters are on is not known: bailiff check")
 		}
 		return err
-	}
-	return c
+	})
 }
 
 // listFilters describes all filters. known reports whether systemd said which units the host has.

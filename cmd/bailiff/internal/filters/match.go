@@ -14,7 +14,6 @@ import (
 	"bailiff/policy/filter"
 )
 
-// matchOptions are the options of `bailiff match`.
 type matchOptions struct {
 	matched, export         bool
 	explain, config, cursor string
@@ -32,11 +31,10 @@ func Match() *cli.Command {
 	c.Flags.StringVar(&o.cursor, "cursor", "", "show how the journal entry at this `CURSOR` matched")
 	conf := settings.Option(c)
 	files := past.FilesOption(c, "with --cursor, read")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		o.config, o.files = *conf, *files
 		return match(e, o, args)
-	}
-	return c
+	})
 }
 
 func match(e *cli.Env, o matchOptions, args []string) error {

@@ -221,7 +221,6 @@ func (r *matching) countAttempts(fe *filter.Entry, l *matchLine, conn jail.ConnK
 	}
 }
 
-// print writes a result for people.
 func (r *matching) print(l *matchLine) {
 	what := l.Kind
 	if l.Pattern != nil {

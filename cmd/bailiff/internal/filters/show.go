@@ -65,7 +65,7 @@ func filterShow() *cli.Command {
 	c := cli.New("show", "NAME", "print the file of a filter").WithJSON()
 	c.Completes = cli.Filters
 	conf := settings.Option(c)
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		x, err := find(*conf, args[0])
 		switch {
 		case err != nil:
@@ -77,8 +77,7 @@ func filterShow() *cli.Command {
 			return cli.WriteJSON(e.Out, newFilterShown(x))
 		}
 		return printFilter(e, x)
-	}
-	return c
+	})
 }
 
 // printFilter prints the file as it is, so that it can be the beginning of another one; what is said about it goes to

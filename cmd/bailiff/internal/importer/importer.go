@@ -53,11 +53,9 @@ func Command() *cli.Command {
 	c.Flags.BoolVar(&o.dry, "dry-run", false, "print what would be written, and write nothing")
 	c.Flags.BoolVar(&o.force, "force", false, "replace files that exist; the old ones are kept as NAME.old")
 	c.Flags.BoolVar(&o.verbose, "verbose", false, "show every setting, including those that were carried over unchanged")
-	c.Run = func(e *cli.Env, _ []string) error { return run(e, o) }
-	return c
+	return c.Does(func(e *cli.Env, _ []string) error { return run(e, o) })
 }
 
-// options are the command's flags.
 type options struct {
 	from, to, database        string
 	bans, dry, force, verbose bool

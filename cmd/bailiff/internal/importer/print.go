@@ -103,7 +103,6 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 	}
 }
 
-// printNext prints the next steps.
 func printNext(e *cli.Env, to string, c *config.Config) {
 	at := ""
 	if filepath.Clean(to) != settings.Dir {

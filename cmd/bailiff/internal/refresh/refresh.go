@@ -40,7 +40,7 @@ func Command() *cli.Command {
 	dir := c.Flags.String("lists", allowlists.DefaultDir, "put the lists into this `FOLDER`")
 	force := c.Flags.Bool("force", false, "fetch lists even before their time")
 	accept := c.List("accept", "accept this `LIST` although it has shrunk")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		loaded, err := settings.Load(*conf)
 		if err != nil {
 			return err
@@ -48,8 +48,7 @@ func Command() *cli.Command {
 		r := newRefresh(e, *dir)
 		r.force, r.accept = *force, *accept
 		return r.run(loaded.Allow.Lists, args)
-	}
-	return c
+	})
 }
 
 // refresh fetches lists into a folder.

@@ -31,7 +31,7 @@ func Command() *cli.Command {
 	jails := c.List("jail", "only this `JAIL`")
 	other := c.Flags.String("compare", "", "show how the bans of this other configuration `FILE` would differ")
 	failures := c.Flags.Bool("failures", false, "show each failure that counts, too")
-	c.Run = func(e *cli.Env, _ []string) error {
+	return c.Does(func(e *cli.Env, _ []string) error {
 		if *other != "" && *failures {
 			return cli.Usagef("replay: --failures cannot be combined with --compare")
 		}
@@ -58,8 +58,7 @@ func Command() *cli.Command {
 			err = e2
 		}
 		return err
-	}
-	return c
+	})
 }
 
 // loadEngine makes the policy of a configuration, "" being the installed one.

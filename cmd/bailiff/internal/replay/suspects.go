@@ -36,7 +36,6 @@ const (
 	suspectLines = 10      // lines of evidence shown of a ban, the newest
 )
 
-// logins notes the logins and deliveries of an outcome.
 func (s *suspects) logins(out *policy.Outcome) {
 	for i := range out.Logins {
 		l := &out.Logins[i]
@@ -51,7 +50,6 @@ func (s *suspects) logins(out *policy.Outcome) {
 	}
 }
 
-// ban notes a ban.
 func (s *suspects) ban(b *policy.Ban, cursor func(jail.Ref) string) {
 	x := suspectLine{Kind: "suspect", Time: text.RFC3339(b.Since), Jail: b.Jail, Prefix: b.Prefix, Reason: b.Reason, Cursors: []string{}, Lines: []string{}, since: b.Since}
 	for _, f := range b.Evidence[max(0, len(b.Evidence)-suspectLines):] {

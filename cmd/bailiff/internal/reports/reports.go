@@ -46,7 +46,7 @@ func dial(e *cli.Env) *control.ReportClient { return control.DialReport(e.Socket
 func listCommand() *cli.Command {
 	c := command("list", "[DESTINATION]", "list destinations and the reports that wait")
 	limit := c.Flags.Int("limit", 1000, "list at most this `NUMBER` of reports")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		only := append(args, "")[0]
 		s, err := dial(e).Status(e.Ctx)
 		if err != nil {
@@ -60,8 +60,7 @@ func listCommand() *cli.Command {
 			*control.ReporterStatus
 			*control.ReportList
 		}{s, l}, func() { printList(e, s, l, only) })
-	}
-	return c
+	})
 }
 
 func printList(e *cli.Env, s *control.ReporterStatus, l *control.ReportList, only string) {
@@ -135,8 +134,7 @@ func reportState(r *control.QueuedReport) string {
 }
 
 func showCommand() *cli.Command {
-	c := command("show", "BAN|ADDRESS [DESTINATION]", "show a waiting report, and what each destination will be sent")
-	c.Run = func(e *cli.Env, args []string) error {
+	return command("show", "BAN|ADDRESS [DESTINATION]", "show a waiting report, and what each destination will be sent").Does(func(e *cli.Env, args []string) error {
 		destination, id, err := split("show", args)
 		if err != nil {
 			return err
@@ -145,8 +143,7 @@ func showCommand() *cli.Command {
 			return cli.Usagef("report show: %q is neither the ID of a ban nor an address", args[0])
 		}
 		return cli.Got(dial(e).Report(e.Ctx, id, destination)).Print(e, printReport)
-	}
-	return c
+	})
 }
 
 func printReport(e *cli.Env, s *control.ReportShow) {
@@ -181,7 +178,7 @@ func preview(e *cli.Env, b []byte) {
 func changeCommand(verb, short string) *cli.Command {
 	c := command(verb, "[DESTINATION|BAN|ADDRESS]…", short)
 	all := c.Flags.Bool("all", false, verb+" everything that waits")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		destination, id, err := split(verb, args)
 		if err != nil {
 			return err
@@ -197,8 +194,7 @@ func changeCommand(verb, short string) *cli.Command {
 		return cli.Got(do(e.Ctx, req)).Print(e, func(e *cli.Env, r *control.ReportsResult) {
 			e.Printf("%s %s\n", text.Count(r.Reports, "report"), done)
 		})
-	}
-	return c
+	})
 }
 
 // split tells the name of a destination from a ban or an address among the arguments of a verb.
@@ -231,7 +227,7 @@ func testCommand() *cli.Command {
 	dry := c.Flags.Bool("dry-run", false, "print what DESTINATION would be sent about a ban, or about a test, and send nothing; works without bailiff-report running")
 	conf := settings.Option(c)
 	files := past.FilesOption(c, "with --dry-run, find the ban in")
-	c.Run = func(e *cli.Env, args []string) error {
+	return c.Does(func(e *cli.Env, args []string) error {
 		if *dry {
 			return dryRun(e, *conf, *files, args[0], append(args, "")[1])
 		}
@@ -242,6 +238,5 @@ func testCommand() *cli.Command {
 		return cli.Got(cli.Waiting(e, args[0]+" to answer", ask)).Print(e, func(e *cli.Env, r *control.TestResult) {
 			e.Printf("%s accepted it: %s\n", args[0], text.Clean(cmp.Or(r.Answer, "success, without a text")))
 		})
-	}
-	return c
+	})
 }

@@ -45,11 +45,10 @@ func setupCommand() *cli.Command {
 	c.Flags.StringVar(&s.root, "root", "", "the host's file system is in this `FOLDER`; no service is restarted")
 	c.Flags.StringVar(&s.system, "mail", "", "use this mail `SYSTEM` instead of the one found: "+strings.Join(mailSystems, ", "))
 	conf := settings.Option(c)
-	c.Run = func(e *cli.Env, _ []string) error {
+	return c.Does(func(e *cli.Env, _ []string) error {
 		s.config = *conf
 		return s.run(e)
-	}
-	return c
+	})
 }
 
 // run finds the host's mail system and installs what bailiff-report's unit needs for it.

@@ -16,7 +16,6 @@ const (
 	shareBar   = 20
 )
 
-// print writes everything for people.
 func (r *result) print(e *cli.Env) {
 	span := "all of the input"
 	switch {
@@ -86,7 +85,6 @@ func (r *result) printItems(e *cli.Env, what string, l []item) {
 	e.Table(rows)
 }
 
-// printHistory draws failures over time.
 func (r *result) printHistory(e *cli.Env) {
 	if len(r.History) == 0 {
 		return

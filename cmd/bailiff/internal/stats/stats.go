@@ -77,7 +77,7 @@ func Command() *cli.Command {
 	jails := c.List("jail", "only this `JAIL`")
 	top := c.Flags.Int("top", 10, "show this `NUMBER` of lines of each list")
 	databases := c.List("geoip", "use this GeoIP database (.mmdb) or folder of them, a `PATH` (default: those in "+strings.Join(geo.Folders, " and ")+")")
-	c.Run = func(e *cli.Env, _ []string) error {
+	return c.Does(func(e *cli.Env, _ []string) error {
 		if *top < 1 || *top > 1000 {
 			return cli.Usagef("stats: --top: %d is not a number from 1 to 1000", *top)
 		}
@@ -122,6 +122,5 @@ func Command() *cli.Command {
 			r.print(buffered)
 			flush()
 		})
-	}
-	return c
+	})
 }

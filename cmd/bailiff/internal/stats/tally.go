@@ -98,7 +98,6 @@ func (t *tally) auditedBan(jail string) {
 	}
 }
 
-// outcome counts what an entry led to.
 func (t *tally) outcome(out *policy.Outcome) {
 	for i := range out.Failures {
 		t.failure(&out.Failures[i])

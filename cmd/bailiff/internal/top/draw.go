@@ -25,12 +25,10 @@ func (d *drawing) add(format string, args ...any) {
 	d.lines = append(d.lines, text.Clip(fmt.Sprintf(format, args...), d.columns))
 }
 
-// paint adds a line in a style.
 func (d *drawing) paint(style, s string) {
 	d.lines = append(d.lines, d.Paint(style, text.Clip(s, d.columns)))
 }
 
-// draw makes the lines of a screen.
 func (v *view) draw(e *cli.Env, columns, lines int, now time.Time) []string {
 	sec := now.Unix()
 	v.forget(sec)

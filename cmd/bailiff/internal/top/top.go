@@ -20,8 +20,7 @@ import (
 
 // Command is `bailiff top`.
 func Command() *cli.Command {
-	c := cli.New("top", "", "show attacks, bans and jails live; q leaves").WithJSON().WithSocket(control.DefaultPath)
-	c.Run = func(e *cli.Env, _ []string) error {
+	return cli.New("top", "", "show attacks, bans and jails live; q leaves").WithJSON().WithSocket(control.DefaultPath).Does(func(e *cli.Env, _ []string) error {
 		client := control.Dial(e.Socket)
 		if e.JSON {
 			err := client.Events(e.Ctx, func(x *control.Event) error { return cli.WriteJSON(e.Out, x) })
@@ -52,8 +51,7 @@ func Command() *cli.Command {
 		defer stop()
 		t := &top{Env: e, screen: screen, client: client, view: newView(s, time.Now())}
 		return t.run(ctx)
-	}
-	return c
+	})
 }
 
 // Pauses of the view: between two drawings, and between two tries to reach a daemon that is away.
