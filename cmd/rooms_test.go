@@ -32,7 +32,7 @@ var homes = map[string][]string{
 	"github.com/klauspost/compress":        {"bailiff/journal", "bailiff/journal/journaltest"},
 	"github.com/pierrec/lz4/v4":            {"bailiff/journal/journaltest"},
 	"github.com/ulikunitz/xz":              {"bailiff/journal", "bailiff/journal/journaltest"},
-	"golang.org/x/sys":                     {"bailiff/journal", "bailiff/journal/audit", "bailiff/firewall", "bailiff/units", "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd", "bailiff/cmd/bailiff/internal/term"},
+	"golang.org/x/sys":                     {"bailiff/journal", "bailiff/journal/audit", "bailiff/firewall", "bailiff/units", "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd", "bailiff/cmd/bailiff/internal/top"},
 	"github.com/rogpeppe/go-internal":      {}, // tests alone
 	"github.com/oschwald/maxminddb-golang": {"bailiff/cmd/internal/geo"},
 }

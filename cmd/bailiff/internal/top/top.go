@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff/internal/cli"
-	"bailiff/cmd/bailiff/internal/term"
 	"bailiff/units/control"
 )
 
@@ -39,13 +38,13 @@ func Command() *cli.Command {
 		if !ok || !ok2 {
 			return cli.Usagef("top: needs a terminal; --json prints the events")
 		}
-		screen, err := term.Open(in, out)
-		if errors.Is(err, term.ErrNone) {
+		screen, err := openScreen(in, out)
+		if errors.Is(err, errNoTerminal) {
 			return cli.Usagef("top: %v; --json prints the events", err)
 		} else if err != nil {
 			return err
 		}
-		defer screen.Close()
+		defer screen.close()
 		// Signals that would end the program without restoring the terminal.
 		ctx, stop := signal.NotifyContext(e.Ctx, syscall.SIGHUP, syscall.SIGQUIT)
 		defer stop()
@@ -63,7 +62,7 @@ const (
 // top connects the terminal, the daemon's events and the clock. The goroutine of run owns the view.
 type top struct {
 	*cli.Env
-	screen *term.Screen
+	screen *screen
 	client *control.Client
 	view   *view
 }
@@ -89,11 +88,11 @@ func (t *top) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case k, ok := <-t.screen.Keys():
+		case k, ok := <-t.screen.keys:
 			if !ok || k == 'q' || k == 'Q' {
 				return nil
 			}
-		case <-t.screen.Resized():
+		case <-t.screen.resized:
 			clock.Reset(0)
 		case s := <-fresh:
 			if asking = false; s != nil {
@@ -111,8 +110,8 @@ func (t *top) run(ctx context.Context) error {
 			clock.Reset(max(0, framePause-time.Since(drawn)))
 		case <-clock.C:
 			now := time.Now()
-			columns, lines := t.screen.Size()
-			if err := t.screen.Draw(t.view.draw(t.Env, columns, lines, now)); err != nil {
+			columns, lines := t.Size()
+			if err := t.screen.draw(t.view.draw(t.Env, columns, lines, now)); err != nil {
 				return nil // the terminal is gone
 			}
 			drawn = now

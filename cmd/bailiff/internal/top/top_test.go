@@ -20,13 +20,16 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/cli/clitest"
-	"bailiff/cmd/bailiff/internal/term/pty"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/units/control"
 )
 
-// TestMain lets the tests run this program as "bailiff top".
+// TestMain lets the tests run this program as "bailiff top", and as a view (showView).
 func TestMain(m *testing.M) {
+	if how := os.Getenv("TERM_TEST"); how != "" {
+		showView(how)
+		os.Exit(0)
+	}
 	if os.Args[0] != "bailiff" {
 		os.Exit(m.Run())
 	}
@@ -49,7 +52,7 @@ func (w *watched) Events(context.Context) (<-chan control.Event, error) { return
 
 // live is `bailiff top` on a terminal of its own, before a control server.
 type live struct {
-	*pty.Terminal
+	*terminal
 	cmd    *exec.Cmd
 	events chan control.Event
 	socket string
@@ -78,7 +81,7 @@ func newLive(t *testing.T, env ...string) *live {
 	}
 	l := &live{}
 	l.socket, l.events, l.server = serveWatched(t)
-	l.Terminal = pty.Open(t, 80, 24)
+	l.terminal = openTerminal(t, 80, 24)
 	l.before = l.Modes() // top changes them as soon as it runs
 	l.cmd = exec.Command(os.Args[0], "top", "--socket", l.socket)
 	l.cmd.Args[0] = "bailiff" // see TestMain

@@ -1,5 +1,4 @@
-// Package pty makes pseudo-terminals for tests (pty(7)). It is for tests alone.
-package pty
+package top
 
 import (
 	"bytes"
@@ -13,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Terminal is a terminal as the one who sits before it sees it.
-type Terminal struct {
+// terminal is a pseudo-terminal (pty(7)) as the one who sits before it sees it.
+type terminal struct {
 	t      testing.TB
 	master *os.File
 	Line   *os.File // the program's side
@@ -22,14 +21,14 @@ type Terminal struct {
 	shown  bytes.Buffer
 }
 
-// Open makes a terminal of a size. It is closed when the test ends.
-func Open(t testing.TB, columns, lines int) *Terminal {
+// openTerminal makes a terminal of a size. It is closed when the test ends.
+func openTerminal(t testing.TB, columns, lines int) *terminal {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Skipf("no pseudo-terminals here: %v", err)
 	}
-	x := &Terminal{t: t, master: os.NewFile(uintptr(fd), "ptmx")}
+	x := &terminal{t: t, master: os.NewFile(uintptr(fd), "ptmx")}
 	t.Cleanup(func() { x.master.Close() })
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
@@ -59,7 +58,7 @@ func Open(t testing.TB, columns, lines int) *Terminal {
 }
 
 // Resize changes the size. The program learns of it by SIGWINCH, which is sent to the terminal's foreground group only.
-func (x *Terminal) Resize(columns, lines int) {
+func (x *terminal) Resize(columns, lines int) {
 	x.t.Helper()
 	if err := unix.IoctlSetWinsize(int(x.Line.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(lines), Col: uint16(columns)}); err != nil {
 		x.t.Fatal(err)
@@ -67,7 +66,7 @@ func (x *Terminal) Resize(columns, lines int) {
 }
 
 // Type types.
-func (x *Terminal) Type(s string) {
+func (x *terminal) Type(s string) {
 	x.t.Helper()
 	if _, err := x.master.WriteString(s); err != nil {
 		x.t.Fatal(err)
@@ -75,7 +74,7 @@ func (x *Terminal) Type(s string) {
 }
 
 // Modes are the terminal's settings.
-func (x *Terminal) Modes() unix.Termios {
+func (x *terminal) Modes() unix.Termios {
 	x.t.Helper()
 	m, err := unix.IoctlGetTermios(int(x.Line.Fd()), unix.TCGETS)
 	if err != nil {
@@ -85,14 +84,14 @@ func (x *Terminal) Modes() unix.Termios {
 }
 
 // Shown is everything that was written since the terminal was opened.
-func (x *Terminal) Shown() string {
+func (x *terminal) Shown() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.shown.String()
 }
 
 // Await waits until a text was written behind byte from of Shown, for ten seconds at most, and returns where it ends.
-func (x *Terminal) Await(text string, from int) int {
+func (x *terminal) Await(text string, from int) int {
 	x.t.Helper()
 	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
 		s := x.Shown()

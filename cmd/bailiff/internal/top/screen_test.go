@@ -1,50 +1,43 @@
-package term
+package top
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 
-	"bailiff/cmd/bailiff/internal/term/pty"
+	"bailiff/cmd/bailiff/internal/cli"
 )
 
-// TestMain lets this program run once more on a terminal, as a view that ends in different ways.
-func TestMain(m *testing.M) {
-	if how := os.Getenv("TERM_TEST"); how != "" {
-		view(how)
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-func view(how string) {
-	s, err := Open(os.Stdin, os.Stdout)
+// showView is what this program does when TestMain runs it once more on a terminal: a view that ends in different ways.
+func showView(how string) {
+	s, err := openScreen(os.Stdin, os.Stdout)
 	if err != nil {
 		os.Stderr.WriteString(err.Error())
 		os.Exit(3)
 	}
-	defer s.Close()
-	s.Draw([]string{"hello", "world"})
+	defer s.close()
+	s.draw([]string{"hello", "world"})
 	for {
 		select {
-		case k := <-s.Keys():
+		case k := <-s.keys:
 			switch {
 			case how == "panic":
 				panic("on purpose")
 			case k == 'q':
 				return
 			}
-			s.Draw([]string{"key " + string(k)})
-		case <-s.Resized():
-			c, l := s.Size()
-			s.Draw([]string{"size", strings.Repeat("x", c%100), strings.Repeat("y", l%100)})
+			s.draw([]string{"key " + string(k)})
+		case <-s.resized:
+			c, l := cli.NewEnv(context.Background()).Size()
+			s.draw([]string{"size", strings.Repeat("x", c%100), strings.Repeat("y", l%100)})
 		}
 	}
 }
 
-func start(t *testing.T, x *pty.Terminal, how string) *exec.Cmd {
+func startView(t *testing.T, x *terminal, how string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "TERM_TEST="+how, "TERM=vt100")
@@ -58,9 +51,9 @@ func start(t *testing.T, x *pty.Terminal, how string) *exec.Cmd {
 }
 
 func TestScreen(t *testing.T) {
-	x := pty.Open(t, 80, 24)
+	x := openTerminal(t, 80, 24)
 	before := x.Modes()
-	cmd := start(t, x, "quit")
+	cmd := startView(t, x, "quit")
 	at := x.Await("\x1b[?1049h", 0)
 	at = x.Await("\x1b[Hhello\x1b[K\r\r\nworld\x1b[K\x1b[J", at)
 	if x.Modes() == before {
@@ -97,9 +90,9 @@ func TestScreen(t *testing.T) {
 
 // TestPanic: what went wrong is told on a terminal that is as it was.
 func TestPanic(t *testing.T) {
-	x := pty.Open(t, 80, 24)
+	x := openTerminal(t, 80, 24)
 	before := x.Modes()
-	cmd := start(t, x, "panic")
+	cmd := startView(t, x, "panic")
 	at := x.Await("world", 0)
 	x.Type("x")
 	if cmd.Wait() == nil {
@@ -119,15 +112,15 @@ func TestNoTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := Open(f, f); err == nil || err.Error() != "no terminal on standard output" {
+	if _, err := openScreen(f, f); err == nil || err.Error() != "no terminal on standard output" {
 		t.Error(err)
 	}
-	x := pty.Open(t, 80, 24)
-	if _, err := Open(f, x.Line); err == nil || err.Error() != "no terminal on standard input" {
+	x := openTerminal(t, 80, 24)
+	if _, err := openScreen(f, x.Line); err == nil || err.Error() != "no terminal on standard input" {
 		t.Error(err)
 	}
 	t.Setenv("TERM", "dumb")
-	if _, err := Open(x.Line, x.Line); err == nil || !strings.Contains(err.Error(), "move its cursor") {
+	if _, err := openScreen(x.Line, x.Line); err == nil || !strings.Contains(err.Error(), "move its cursor") {
 		t.Error(err)
 	}
 }

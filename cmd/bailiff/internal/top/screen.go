@@ -1,7 +1,4 @@
-// Package term shows a live view on a terminal: it uses the alternate screen, reads keys as they are pressed, and restores the
-// terminal at the end. It needs only the control sequences that every terminal since the VT100 and xterm knows (ECMA-48), and no
-// terminfo; bubbletea or tcell would bring 20 modules for the same. Start reading with Open.
-package term
+package top
 
 import (
 	"errors"
@@ -15,44 +12,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNone means that there is no terminal, or one that cannot show a view.
-var ErrNone = errors.New("no terminal")
+// errNoTerminal means that there is no terminal, or one that cannot show a view.
+var errNoTerminal = errors.New("no terminal")
 
 const (
 	enter = "\x1b[?1049h\x1b[?25l\x1b[2J" // the other screen, no cursor, cleared
 	leave = "\x1b[?25h\x1b[?1049l"
 )
 
-// Screen is a terminal that shows a view. Its methods may be called from any goroutine.
-type Screen struct {
+// screen is a terminal that shows a view: it uses the alternate screen, reads keys as they are pressed, and restores the
+// terminal at the end. It needs only the control sequences that every terminal since the VT100 and xterm knows (ECMA-48), and no
+// terminfo; bubbletea or tcell would bring 20 modules for the same. Its methods may be called from any goroutine.
+type screen struct {
 	in, out *os.File
 	mu      sync.Mutex
 	before  unix.Termios
 	raw     bool
 	closed  bool
 	signals chan os.Signal
-	resized chan struct{}
-	keys    chan byte
+	resized chan struct{} // everything has to be drawn again: the size has changed, or the program was continued
+	keys    chan byte     // that are typed, without the sequences of arrow and function keys; closed when the terminal is gone
 }
 
-// Open takes over a terminal. The caller defers Close, which restores it even after a panic; signals that end the program must
-// lead to Close, too.
-func Open(in, out *os.File) (*Screen, error) {
+// openScreen takes over a terminal. The caller defers close, which restores it even after a panic; signals that end the program must
+// lead to close, too.
+func openScreen(in, out *os.File) (*screen, error) {
 	if t := os.Getenv("TERM"); t == "" || t == "dumb" {
-		return nil, fmt.Errorf("%w that can move its cursor (TERM=%q)", ErrNone, t)
+		return nil, fmt.Errorf("%w that can move its cursor (TERM=%q)", errNoTerminal, t)
 	}
-	s := &Screen{in: in, out: out, signals: make(chan os.Signal, 4), resized: make(chan struct{}, 1), keys: make(chan byte, 16)}
+	s := &screen{in: in, out: out, signals: make(chan os.Signal, 4), resized: make(chan struct{}, 1), keys: make(chan byte, 16)}
 	if _, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS); err != nil {
-		return nil, fmt.Errorf("%w on standard output", ErrNone)
+		return nil, fmt.Errorf("%w on standard output", errNoTerminal)
 	}
 	t, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS)
 	if err != nil {
-		return nil, fmt.Errorf("%w on standard input", ErrNone)
+		return nil, fmt.Errorf("%w on standard input", errNoTerminal)
 	}
 	s.before = *t
 	signal.Notify(s.signals, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT)
 	if err := s.enter(); err != nil {
-		s.Close()
+		s.close()
 		return nil, err
 	}
 	go s.watch()
@@ -61,7 +60,7 @@ func Open(in, out *os.File) (*Screen, error) {
 }
 
 // enter shows the alternate screen and makes keys arrive one by one.
-func (s *Screen) enter() error {
+func (s *screen) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.raw {
@@ -79,7 +78,7 @@ func (s *Screen) enter() error {
 }
 
 // restore puts the terminal back into its previous state. s.mu is held.
-func (s *Screen) restore() {
+func (s *screen) restore() {
 	if s.raw {
 		s.raw = false
 		s.out.WriteString(leave)
@@ -87,8 +86,8 @@ func (s *Screen) restore() {
 	}
 }
 
-// Close restores the terminal. It may be called more than once.
-func (s *Screen) Close() {
+// close restores the terminal. It may be called more than once.
+func (s *screen) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.restore()
@@ -100,7 +99,7 @@ func (s *Screen) Close() {
 }
 
 // watch handles the terminal's signals: a new size, and Ctrl-Z, for which the terminal is restored until the program continues.
-func (s *Screen) watch() {
+func (s *screen) watch() {
 	for sig := range s.signals {
 		if sig == unix.SIGTSTP {
 			s.mu.Lock()
@@ -122,7 +121,7 @@ func (s *Screen) watch() {
 }
 
 // read sends typed keys to s.keys.
-func (s *Screen) read() {
+func (s *screen) read() {
 	defer close(s.keys)
 	b := make([]byte, 64)
 	for {
@@ -151,25 +150,9 @@ func plain(b []byte) (keys []byte) {
 	return keys
 }
 
-// Keys sends the bytes that are typed, without the sequences of arrow and function keys. It is closed when the terminal is
-// gone.
-func (s *Screen) Keys() <-chan byte { return s.keys }
-
-// Resized is sent to when everything has to be drawn again: the size has changed, or the program was continued.
-func (s *Screen) Resized() <-chan struct{} { return s.resized }
-
-// Size is the number of columns and lines; 80 and 24 if the terminal does not say.
-func (s *Screen) Size() (columns, lines int) {
-	w, err := unix.IoctlGetWinsize(int(s.out.Fd()), unix.TIOCGWINSZ)
-	if err != nil || w.Col == 0 || w.Row == 0 {
-		return 80, 24
-	}
-	return int(w.Col), int(w.Row)
-}
-
-// Draw replaces what is shown by lines, in one write so that nothing flickers. Lines must not contain control characters
-// other than colours, and must fit Size.
-func (s *Screen) Draw(lines []string) error {
+// draw replaces what is shown by lines, in one write so that nothing flickers. Lines must not contain control characters
+// other than colours, and must fit the terminal.
+func (s *screen) draw(lines []string) error {
 	var b strings.Builder
 	b.WriteString("\x1b[H")
 	for i, l := range lines {
