@@ -59,7 +59,6 @@ type file struct {
 	dead      bool      // set aside
 	mustRemap bool      // a page could not be read: map it again
 	deferred  bool      // all its entries come after those of the active files
-	prefetch  prefetchState
 	late      bool      // found, or found readable again, after reading began
 	checked   bool      // its entries from here on are new: see Reader.isNew
 	readTo    uint64    // sequence number up to which it was read

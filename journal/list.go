@@ -7,14 +7,13 @@ import "encoding/binary"
 //
 // The items of a list rise towards the end of the file. This is checked where it matters.
 type list struct {
-	eachMatches bool   // every entry of the list matches, so it is worth prefetching
-	payload     []byte // FIELD=value; nil: all entries of the file
-	data        uint64 // the data object; 0: none yet
-	n           uint64 // number of entries when last counted
-	blocks      []block
-	b           int    // index of the block used last
-	i           uint64 // index of cur
-	cur         uint64 // offset of the entry found last; 0: none
+	payload []byte // FIELD=value; nil: all entries of the file
+	data    uint64 // the data object; 0: none yet
+	n       uint64 // number of entries when last counted
+	blocks  []block
+	b       int    // index of the block used last
+	i       uint64 // index of cur
+	cur     uint64 // offset of the entry found last; 0: none
 }
 
 // block is one array of the chain.
@@ -114,7 +113,7 @@ func (l *list) seekBlock(f *file, i uint64) (bool, error) {
 
 // reset forgets what was read of the list.
 func (l *list) reset() {
-	*l = list{payload: l.payload, eachMatches: l.eachMatches, blocks: l.blocks[:0]}
+	*l = list{payload: l.payload, blocks: l.blocks[:0]}
 }
 
 // seekGE returns the first entry at p or after it, 0 if there is none yet.
@@ -126,9 +125,6 @@ func (l *list) seekGE(f *file, p uint64) (uint64, error) {
 	if l.cur != 0 && l.cur < p {
 		lo = l.i + 1
 		if lo < l.n { // the common case: the one after the last
-			if l.eachMatches && lo%prefetchCount == 0 {
-				l.prefetch(f, lo)
-			}
 			o, err := l.at(f, lo)
 			if err != nil {
 				return 0, err

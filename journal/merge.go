@@ -384,7 +384,7 @@ func (r *Reader) startFile(f *file) bool {
 		r.fail(f, err)
 		return false
 	}
-	f.state, f.deferred, f.prefetch.upTo = taken, false, 0
+	f.state, f.deferred = taken, false
 	return true
 }
 
@@ -402,7 +402,6 @@ func (r *Reader) prepare(f *file) error {
 	if f.hashOffset > f.limit || f.hashItems > (f.limit-f.hashOffset)/16 {
 		return f.corrupt(hdrDataHashOffset, "the data hash table lies outside the file")
 	}
-	f.prefetch.cache, f.prefetch.manyFields = r.cache, len(r.fields) > 1
 	f.all.reset()
 	f.setMatches(r.o.Matches)
 	f.mustRemap = false

@@ -2,7 +2,7 @@
 // entries of many files in sd_journal's order, and follows the files as they grow and rotate. It trusts no byte of them, and it
 // never writes: audit/ does that, through journald.
 //
-// It parses the files itself because libsystemd needs cgo and reads a tenth as many entries per second; libsystemd is the oracle of the
+// It parses the files itself because libsystemd needs cgo and reads a fifth as many entries per second; libsystemd is the oracle of the
 // tests instead. Values are inflated by the libraries as far as these can stop early; LZ4 blocks, and the headers of zstd and xz, are read
 // by hand because otherwise a value of 768 MiB would be inflated whole.
 //

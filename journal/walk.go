@@ -38,11 +38,10 @@ func (f *file) setMatches(ms Matches) {
 	f.lists, f.groups, f.single = nil, nil, nil
 	for _, g := range ms {
 		var fields [][]*list
-		byField := g.byField()
-		for _, alternatives := range byField {
+		for _, alternatives := range g.byField() {
 			var lists []*list
 			for _, m := range alternatives {
-				lists = append(lists, &list{payload: []byte(m.Field + "=" + m.Value), eachMatches: len(byField) == 1})
+				lists = append(lists, &list{payload: []byte(m.Field + "=" + m.Value)})
 			}
 			fields, f.lists = append(fields, lists), append(f.lists, lists...)
 		}
@@ -51,7 +50,6 @@ func (f *file) setMatches(ms Matches) {
 	switch len(f.lists) {
 	case 0:
 		f.single = &f.all
-		f.all.eachMatches = true
 	case 1:
 		f.single = f.lists[0]
 	}
