@@ -71,12 +71,17 @@ func prepare(f *os.File, perm fs.FileMode) (bool, error) {
 
 // Commit puts the replacement in place. The file stays open. If only the sync of the folder fails, the error is returned
 // although the new content is in place.
-func (f *File) Commit() error {
+func (f *File) Commit() error { return f.commit(0) }
+
+// CommitNew is Commit for a file that must not exist yet: if it does, the error is fs.ErrExist, and it stays as it is.
+func (f *File) CommitNew() error { return f.commit(unix.RENAME_NOREPLACE) }
+
+func (f *File) commit(flags uint) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), f.target); err != nil {
-		return err
+	if err := unix.Renameat2(unix.AT_FDCWD, f.Name(), unix.AT_FDCWD, f.target, flags); err != nil {
+		return &os.LinkError{Op: "rename", Old: f.Name(), New: f.target, Err: err}
 	}
 	f.committed = true
 	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // the lock is for the temporary name; the caller may lock the file itself

@@ -30,6 +30,30 @@ func content(t *testing.T, name string) string {
 	return string(data)
 }
 
+// TestCommitNew: an existing file stays, whatever it is.
+func TestCommitNew(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "new")
+	for i, want := range []error{nil, fs.ErrExist} {
+		f, err := Create(name, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString([]string{"first", "second"}[i]); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.CommitNew(); !errors.Is(err, want) {
+			t.Errorf("CommitNew %d: %v, want %v", i, err, want)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if have := content(t, name); have != "first" || len(names(t, dir)) != 1 {
+		t.Errorf("%q, files %q", have, names(t, dir))
+	}
+}
+
 // TestWrite: the mode holds whatever the umask is, and no temporary file stays.
 func TestWrite(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))

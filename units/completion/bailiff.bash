@@ -22,7 +22,7 @@ _bailiff_destinations() {
 }
 
 _bailiff() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' verb='' word options='' words=''
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= verb= word options= words=
 	if declare -F _get_comp_words_by_ref >/dev/null; then
 		_get_comp_words_by_ref -n : cur prev # an IPv6 address is one word
 	fi
@@ -200,9 +200,10 @@ _bailiff() {
 		esac
 		;;
 	check)
-		options='--config --json'
+		options='--config --dry-run --fix --json'
 		case $prev in
 		--config) compopt -o default; return ;;
+		--fix) return ;;
 		*) : ;;
 		esac
 		;;

@@ -51,7 +51,7 @@ complete -c bailiff -n __bailiff_first -a allow -d 'manage the allow list: who i
 complete -c bailiff -n __bailiff_first -a why -d 'explain why an address is banned, counted or allowed'
 complete -c bailiff -n __bailiff_first -a firewall -d 'compare the bans with what the firewall holds, and repair it'
 complete -c bailiff -n __bailiff_first -a report -d 'show, retry, drop and test reports of bans'
-complete -c bailiff -n __bailiff_first -a check -d 'check the configuration as the daemon would load it'
+complete -c bailiff -n __bailiff_first -a check -d 'check the configuration as the daemon would load it, and where this host\'s services log'
 complete -c bailiff -n __bailiff_first -a filter -d 'list, show and test filters'
 complete -c bailiff -n __bailiff_first -a config -d 'show the merged configuration with the origin of each setting'
 complete -c bailiff -n __bailiff_first -a reload -d 'have the daemon load the configuration again'
@@ -178,6 +178,8 @@ complete -c bailiff -n '__bailiff_on report setup' -l mail -x -a 'postfix exim o
 complete -c bailiff -n '__bailiff_on report setup' -l root -r -F -d 'the host\'s file system is in this FOLDER; no service is restarted'
 
 complete -c bailiff -n '__bailiff_on check' -l config -r -F -d 'use this configuration FILE (or folder) instead of the installed one'
+complete -c bailiff -n '__bailiff_on check' -l dry-run -d 'with --fix: print the drop-in, and write nothing'
+complete -c bailiff -n '__bailiff_on check' -l fix -x -d 'write the drop-in that makes this SERVICE log to the journal'
 complete -c bailiff -n '__bailiff_on check' -l json -d 'print JSON'
 
 complete -c bailiff -n '__bailiff_first filter' -a list -d 'list all filters with their state'

@@ -14,13 +14,14 @@ var mailSystems = []struct {
 	setup    string // the host's
 	config   string // of bailiff, beside what bailiff report setup does
 	arrived  string // prints the mails that bob got, or that wait for him
+	more     func(*victim, *testing.T)
 }{
-	{"opensmtpd", []string{"opensmtpd", "msmtp", "ca-certificates"}, `systemctl restart opensmtpd.service`, "", `cat /home/bob/Maildir/new/* 2>/dev/null || :`},
+	{"opensmtpd", []string{"opensmtpd", "msmtp", "ca-certificates", "proftpd-core"}, `systemctl restart opensmtpd.service`, "", `cat /home/bob/Maildir/new/* 2>/dev/null || :`, (*victim).proftpdLogs},
 	// A program that only speaks SMTP, and needs nothing of the sandbox. The server is the one above.
-	{"msmtp", []string{"opensmtpd", "msmtp", "ca-certificates"}, `systemctl restart opensmtpd.service`,
-		"report: {sendmail: {path: /usr/bin/msmtp, args: [--host=127.0.0.1, --port=25, --tls=off, --auth=off, -f, SENDER, --]}}\n", `cat /home/bob/Maildir/new/* 2>/dev/null || :`},
-	{"exim", []string{"exim4-daemon-light"}, `systemctl restart exim4.service`, "", `cat /var/mail/bob 2>/dev/null || :`},
-	{"sendmail", mailHosts[1].packages, sendmailSetup, "", `cat /var/mail/bob /var/spool/mqueue/* 2>/dev/null || :`},
+	{"msmtp", []string{"opensmtpd", "msmtp", "ca-certificates", "proftpd-core"}, `systemctl restart opensmtpd.service`,
+		"report: {sendmail: {path: /usr/bin/msmtp, args: [--host=127.0.0.1, --port=25, --tls=off, --auth=off, -f, SENDER, --]}}\n", `cat /home/bob/Maildir/new/* 2>/dev/null || :`, nil},
+	{"exim", []string{"exim4-daemon-light", "nginx-light", "vsftpd", "mariadb-server"}, `systemctl restart exim4.service`, "", `cat /var/mail/bob 2>/dev/null || :`, (*victim).servicesLog},
+	{"sendmail", mailHosts[1].packages, sendmailSetup, "", `cat /var/mail/bob /var/spool/mqueue/* 2>/dev/null || :`, nil},
 }
 
 // TestSendmail: a mail of a ban goes out through each mail system, from bailiff-report's sandbox, as `bailiff report setup`
@@ -52,6 +53,9 @@ func TestSendmail(t *testing.T) {
 					}
 					return nil
 				})
+				if m.more != nil {
+					t.Run("logs", func(t *testing.T) { m.more(v, t) })
+				}
 			})
 		}
 	}

@@ -65,6 +65,7 @@ type Log struct {
 type Change struct {
 	What   string   // in words: add, replace, remove
 	Where  []string // files; the first that exists is the one to change
+	Create []string // files to create if none of Where exists: the first whose folder does
 	Lines  []string // lines of the file, or commands
 	DropIn []string // lines of a drop-in for the unit, instead
 	Needs  string   // the drop-in works only if this text is in the unit's ExecStart
@@ -160,8 +161,8 @@ func (r *reader) log(n *yamldoc.Node) Log {
 	l := Log{Name: r.text(n.Get("name")), Filters: r.texts(n.Get("filters")), Stream: n.Get("stream") != nil, Config: r.texts(n.Get("config")),
 		Journal: r.expr(n.Get("journal")), Elsewhere: r.expr(n.Get("elsewhere")), Default: r.text(n.Get("default")), Part: r.text(n.Get("part"))}
 	if c := n.Get("change"); c != nil {
-		r.keys(c, "what", "where", "lines", "drop_in", "needs", "unless", "then", "note")
-		l.Change = Change{What: r.text(c.Get("what")), Where: r.texts(c.Get("where")), Lines: r.texts(c.Get("lines")), DropIn: r.texts(c.Get("drop_in")),
+		r.keys(c, "what", "where", "create", "lines", "drop_in", "needs", "unless", "then", "note")
+		l.Change = Change{What: r.text(c.Get("what")), Where: r.texts(c.Get("where")), Create: r.texts(c.Get("create")), Lines: r.texts(c.Get("lines")), DropIn: r.texts(c.Get("drop_in")),
 			Needs: r.text(c.Get("needs")), Unless: r.text(c.Get("unless")), Then: r.text(c.Get("then")), Note: r.text(c.Get("note"))}
 	}
 	return l

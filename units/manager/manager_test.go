@@ -65,7 +65,10 @@ func (m *manager1) ListUnitFilesByPatterns(states, patterns []string) ([]struct{
 	return out, nil
 }
 
-func serve(t *testing.T, address string) *manager1 {
+func serve(t *testing.T, address string) *manager1 { return serveWith(t, address, nil) }
+
+// serveWith is serve with objects of units.
+func serveWith(t *testing.T, address string, units map[dbus.ObjectPath]unit1) *manager1 {
 	t.Helper()
 	c, err := dbus.Connect(address)
 	if err != nil {
@@ -75,6 +78,11 @@ func serve(t *testing.T, address string) *manager1 {
 	m := &manager1{}
 	if err := c.Export(m, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"); err != nil {
 		t.Fatal(err)
+	}
+	for path, u := range units {
+		if err := c.Export(u, path, "org.freedesktop.DBus.Properties"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := c.RequestName("org.freedesktop.systemd1", 0); err != nil {
 		t.Fatal(err)

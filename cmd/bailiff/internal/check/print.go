@@ -1,0 +1,170 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/text"
+)
+
+// printServices writes the table of services, and below it what to change where a service with a jail that is on does not
+// log to the journal. all: also where no jail is on.
+func printServices(e *cli.Env, list []service, all bool) {
+	if len(list) == 0 {
+		return
+	}
+	rows := [][]string{{"SERVICE", "UNIT", "RUNNING", "JOURNAL", "JAILS"}}
+	for _, s := range list {
+		jails := strings.Join(s.On, ", ")
+		switch {
+		case jails == "":
+			jails = "off: " + strings.Join(s.Off, ", ")
+		case len(s.Off) > 0:
+			jails += fmt.Sprintf(" (%d off)", len(s.Off))
+		}
+		rows = append(rows, []string{text.Clean(s.title()), text.Clean(s.Unit), yesNo(s.Running), s.Journal, text.Clean(jails)})
+	}
+	columns, _ := e.Size()
+	fit(rows, columns)
+	e.Table(rows)
+	blank := true
+	for i := range list {
+		s := &list[i]
+		if len(s.On) == 0 && !all {
+			continue
+		}
+		lines := s.advice()
+		if len(lines) == 0 {
+			continue
+		}
+		if blank {
+			e.Printf("\n")
+			blank = false
+		}
+		for _, l := range lines {
+			for _, part := range wrap(text.Clean(l), columns) {
+				e.Printf("%s\n", part)
+			}
+		}
+	}
+	if !blank {
+		e.Printf("\n")
+	}
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// fit cuts the last column, so that a row fits into the terminal.
+func fit(rows [][]string, columns int) {
+	used := 0
+	for i := range rows[0][:len(rows[0])-1] {
+		w := 0
+		for _, r := range rows {
+			w = max(w, len([]rune(r[i])))
+		}
+		used += w + 2
+	}
+	for _, r := range rows {
+		if jails := []rune(r[len(r)-1]); len(jails) > columns-used && columns-used > 4 {
+			r[len(r)-1] = string(jails[:columns-used-1]) + "…"
+		}
+	}
+}
+
+// wrap breaks a line of words. What an operator copies, indented by four, stays whole.
+func wrap(line string, columns int) (parts []string) {
+	if strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "  then: ") || strings.HasPrefix(line, "  run: ") {
+		return []string{line}
+	}
+	indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+	part := indent
+	for i, w := range strings.Fields(line) {
+		if i > 0 && len([]rune(part))+1+len([]rune(w)) > columns {
+			parts = append(parts, part)
+			part = indent + "  " + w
+			continue
+		}
+		if i > 0 {
+			part += " "
+		}
+		part += w
+	}
+	return append(parts, part)
+}
+
+// advice says what does not reach the journal, and what to change.
+func (s *service) advice() (lines []string) {
+	switch {
+	case s.Journal == toJournal && len(s.Also) > 0:
+		return []string{fmt.Sprintf("%s: logs to the journal, but not as set in %s", s.title(), strings.Join(s.Also[:min(len(s.Also), 3)], ", "))}
+	case s.Journal == toJournal:
+		return nil
+	case s.Journal == unknown:
+		lines = []string{s.title() + ": the journal has no entry of it yet"}
+	case s.Journal == elsewhere:
+		lines = []string{fmt.Sprintf("%s: logs to %s", s.title(), s.Where)}
+	default:
+		lines = []string{fmt.Sprintf("%s: nothing usable in the journal (%s)", s.title(), s.Where)}
+	}
+	if s.Part != "" {
+		lines[0] += fmt.Sprintf("; only %s in the journal", isAre(s.Part))
+	}
+	c := s.Change
+	if c == nil {
+		return lines
+	}
+	if c.DropIn {
+		lines = append(lines, "  bailiff check --fix "+s.Name+" writes a drop-in for "+s.Unit)
+		if c.Note != "" {
+			lines = append(lines, "  ("+c.Note+")")
+		}
+		return lines
+	}
+	return append(lines, c.text()...)
+}
+
+func isAre(part string) string {
+	if strings.HasSuffix(strings.Fields(part)[0], "s") {
+		return part + " are"
+	}
+	return part + " is"
+}
+
+// text is a change in words.
+func (c *change) text() (lines []string) {
+	where := c.File
+	if c.Line > 0 {
+		where = fmt.Sprintf("%s:%d", c.File, c.Line)
+	}
+	if c.Old != "" && !slices.Contains(c.Lines, c.Old) {
+		where += " (" + c.Old + ")"
+	}
+	switch {
+	case len(c.Lines) == 0 && where != "":
+		lines = append(lines, "  "+c.What+" "+where)
+	case len(c.Lines) > 0 && where != "":
+		lines = append(lines, "  in "+where+", "+c.What+":")
+	case len(c.Lines) > 0:
+		lines = append(lines, "  "+c.What+":")
+	}
+	for _, l := range c.Lines {
+		lines = append(lines, "    "+l)
+	}
+	switch {
+	case c.Command != "" && len(lines) == 0:
+		lines = append(lines, "  run: "+c.Command)
+	case c.Command != "":
+		lines = append(lines, "  then: "+c.Command)
+	}
+	if c.Note != "" {
+		lines = append(lines, "  ("+c.Note+")")
+	}
+	return lines
+}
