@@ -80,7 +80,7 @@ func bashCompletion(commands []*cli.Command) []byte {
 		line("_bailiff_%s() {\n\t%s\n}\n", q.words, askShell(q.call, q.key))
 	}
 	b.WriteString(`_bailiff() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= verb= word options= words=
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' verb='' word options='' words=''
 	if declare -F _get_comp_words_by_ref >/dev/null; then
 		_get_comp_words_by_ref -n : cur prev # an IPv6 address is one word
 	fi

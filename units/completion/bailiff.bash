@@ -22,7 +22,7 @@ _bailiff_destinations() {
 }
 
 _bailiff() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= verb= word options= words=
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' verb='' word options='' words=''
 	if declare -F _get_comp_words_by_ref >/dev/null; then
 		_get_comp_words_by_ref -n : cur prev # an IPv6 address is one word
 	fi
@@ -34,7 +34,7 @@ _bailiff() {
 	done
 	COMPREPLY=()
 	case $command in
-	'') words='status bans ban unban allow why firewall report check filter config reload import replay top web stats metrics match version help' ;;
+	'') words='status bans ban unban allow why firewall fleet report check filter config reload import replay top web stats metrics match version help' ;;
 	status)
 		options='--all --json --socket'
 		case $prev in
@@ -147,6 +147,18 @@ _bailiff() {
 			:
 			;;
 		*) words='status verify repair remove' ;;
+		esac
+		;;
+	fleet)
+		case $verb in
+		status)
+			options='--json --socket'
+			case $prev in
+			--socket) compopt -o default; return ;;
+			*) : ;;
+			esac
+			;;
+		*) words='status' ;;
 		esac
 		;;
 	report)

@@ -50,6 +50,7 @@ complete -c bailiff -n __bailiff_first -a unban -d 'lift the bans of addresses o
 complete -c bailiff -n __bailiff_first -a allow -d 'manage the allow list: who is never banned'
 complete -c bailiff -n __bailiff_first -a why -d 'explain why an address is banned, counted or allowed'
 complete -c bailiff -n __bailiff_first -a firewall -d 'compare the bans with what the firewall holds, and repair it'
+complete -c bailiff -n __bailiff_first -a fleet -d 'bans of other hosts that take effect here'
 complete -c bailiff -n __bailiff_first -a report -d 'show, retry, drop and test reports of bans'
 complete -c bailiff -n __bailiff_first -a check -d 'check the configuration as the daemon would load it, and where this host\'s services log'
 complete -c bailiff -n __bailiff_first -a filter -d 'list, show and test filters'
@@ -138,6 +139,11 @@ complete -c bailiff -n '__bailiff_on firewall repair' -l socket -r -F -d 'PATH o
 complete -c bailiff -n '__bailiff_on firewall remove' -l force -d 'remove what has a name of bailiff\'s but was made by others, too'
 complete -c bailiff -n '__bailiff_on firewall remove' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on firewall remove' -l stop -d 'stop the daemon first'
+
+complete -c bailiff -n '__bailiff_first fleet' -a status -d 'show which hosts are believed, their bans, and what was refused'
+
+complete -c bailiff -n '__bailiff_on fleet status' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on fleet status' -l socket -r -F -d 'PATH of the control socket'
 
 complete -c bailiff -n '__bailiff_first report' -a list -d 'list destinations and the reports that wait'
 complete -c bailiff -n '__bailiff_first report' -a show -d 'show a waiting report, and what each destination will be sent'
