@@ -21,6 +21,10 @@ function __bailiff_destinations
     timeout 1 bailiff report list --json 2>/dev/null | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort -u
 end
 
+function __bailiff_services
+    timeout 1 bailiff check --json 2>/dev/null | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort -u
+end
+
 # __bailiff_words are the words before the cursor that are no options, without "bailiff".
 function __bailiff_words
     set -l words (commandline -opc | string match -v -- '-*')
@@ -185,8 +189,9 @@ complete -c bailiff -n '__bailiff_on report setup' -l root -r -F -d 'the host\'s
 
 complete -c bailiff -n '__bailiff_on check' -l config -r -F -d 'use this configuration FILE (or folder) instead of the installed one'
 complete -c bailiff -n '__bailiff_on check' -l dry-run -d 'with --fix: print the drop-in, and write nothing'
-complete -c bailiff -n '__bailiff_on check' -l fix -x -d 'write the drop-in that makes this SERVICE log to the journal'
+complete -c bailiff -n '__bailiff_on check' -l fix -x -a '(__bailiff_services)' -d 'write the drop-in that makes this SERVICE log to the journal'
 complete -c bailiff -n '__bailiff_on check' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on check' -a '(__bailiff_services)'
 
 complete -c bailiff -n '__bailiff_first filter' -a list -d 'list all filters with their state'
 complete -c bailiff -n '__bailiff_first filter' -a show -d 'print the file of a filter'
