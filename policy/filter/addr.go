@@ -1,13 +1,16 @@
 package filter
 
-import "net/netip"
+import (
+	"bytes"
+	"net/netip"
+	"unsafe"
+)
 
 // maxAddr is longer than any address with a zone that a daemon writes (INET6_ADDRSTRLEN is 46, IF_NAMESIZE 16).
 const maxAddr = 64
 
 // scanAddr parses the address at the beginning of b and returns its length, 0 if there is none. Mapped addresses are unmapped
-// and zones removed, so an attacker has one address. netip.ParseAddr cannot be used: the end of the address is not known, and
-// it allocates for errors.
+// and zones removed, so an attacker has one address.
 //
 // The address must not continue as a longer word ("192.0.2.1.example.org" is a host name), but a colon or a dot may follow,
 // as in "from 192.0.2.1: 11:". next is another byte that may follow, according to the template; 0 for none. Leading zeros in
@@ -62,22 +65,18 @@ func scanV4(b []byte, next byte) (a [4]byte, n int) {
 	return a, n
 }
 
-func hexVal(c byte) int {
-	switch {
-	case isDigit(c):
-		return int(c - '0')
-	case (c|0x20)-'a' < 6:
-		return int(c|0x20-'a') + 10
+func isHex(c byte) bool { return isDigit(c) || (c|0x20)-'a' < 6 }
+
+// addrLength returns how many of the first bytes of b an IPv6 address can consist of.
+func addrLength(b []byte) (n int) {
+	for n < len(b) && n < maxAddr && (isHex(b[n]) || b[n] == ':' || b[n] == '.') {
+		n++
 	}
-	return -1
+	return n
 }
 
-// scanV6 follows RFC 4291, section 2.2.
 func scanV6(b []byte, next byte) (netip.Addr, int) {
-	end := 0
-	for end < len(b) && end < maxAddr && (hexVal(b[end]) >= 0 || b[end] == ':' || b[end] == '.') {
-		end++
-	}
+	end := addrLength(b)
 	// A colon or a dot after the address belongs to the sentence, unless it is the second of "::".
 	for end > 0 && b[end-1] == '.' {
 		end--
@@ -85,68 +84,13 @@ func scanV6(b []byte, next byte) (netip.Addr, int) {
 	if end >= 3 && b[end-1] == ':' && (b[end-2] != ':' || b[end-3] == ':') {
 		end--
 	}
-	var groups [8]uint16
-	n, gap := 0, -1
-	i := 0
-	if end >= 2 && b[0] == ':' {
-		if b[1] != ':' {
-			return netip.Addr{}, 0
-		}
-		gap, i = 0, 2
-	}
-	for i < end {
-		if n == 8 {
-			return netip.Addr{}, 0
-		}
-		v, d := 0, 0
-		start := i
-		for i < end && hexVal(b[i]) >= 0 {
-			v = v<<4 | hexVal(b[i])
-			i++
-			if d++; d > 4 {
-				return netip.Addr{}, 0
-			}
-		}
-		if i < end && b[i] == '.' {
-			v4, m := scanV4(b[start:end], 0)
-			if m == 0 || start+m != end || n > 6 {
-				return netip.Addr{}, 0
-			}
-			groups[n] = uint16(v4[0])<<8 | uint16(v4[1])
-			groups[n+1] = uint16(v4[2])<<8 | uint16(v4[3])
-			n += 2
-			i = end
-			break
-		}
-		if d == 0 {
-			return netip.Addr{}, 0
-		}
-		groups[n] = uint16(v)
-		n++
-		if i == end {
-			break
-		}
-		if i++; i == end { // a colon, and nothing after it
-			return netip.Addr{}, 0
-		}
-		if b[i] == ':' {
-			if gap >= 0 {
-				return netip.Addr{}, 0
-			}
-			gap = n
-			i++
-		}
-	}
-	if gap < 0 && n != 8 || gap >= 0 && n > 7 {
+	if bytes.Count(b[:end], []byte(":")) < 2 {
 		return netip.Addr{}, 0
 	}
-	var a [16]byte
-	for k := range n {
-		at := k
-		if gap >= 0 && k >= gap {
-			at = 8 - n + k
-		}
-		a[2*at], a[2*at+1] = byte(groups[k]>>8), byte(groups[k])
+	// ParseAddr keeps the text in its error alone, so the text need not be copied.
+	a, err := netip.ParseAddr(unsafe.String(&b[0], end))
+	if err != nil {
+		return netip.Addr{}, 0
 	}
 	if end < len(b) && b[end] == '%' {
 		z := end + 1
@@ -160,54 +104,40 @@ func scanV6(b []byte, next byte) (netip.Addr, int) {
 	} else if wordGoesOn(b[end:], next) {
 		return netip.Addr{}, 0
 	}
-	return netip.AddrFrom16(a).Unmap(), end
+	return a.Unmap(), end
 }
 
 // scanPeer parses an address and a port at the beginning of b, in any of the usual forms: 192.0.2.1:25, [2001:db8::1]:25, and
-// 2001:db8::1:25, where the port follows the last colon. The address is b[from:to]; the port ends at n, which is 0 if there
-// is no match.
-func scanPeer(b []byte) (a netip.Addr, from, to, n int) {
+// 2001:db8::1:25, where the port follows the last colon. The address is b[from:to], the port b[port:n]; n is 0 if there is no
+// match.
+func scanPeer(b []byte) (a netip.Addr, from, to, port, n int) {
 	if len(b) > 0 && b[0] == '[' {
 		a, to = scanAddr(b[1:], ']')
 		if to == 0 || len(b) < to+4 || b[to+1] != ']' || b[to+2] != ':' {
-			return a, 0, 0, 0
+			return a, 0, 0, 0, 0
 		}
-		from, to, n = 1, to+1, to+3
+		from, to, port = 1, to+1, to+3
 	} else if v4, k := scanV4(b, ':'); k > 0 { // most of them
-		if a, to, n = netip.AddrFrom4(v4), k, k+1; k == len(b) || b[k] != ':' {
-			return a, 0, 0, 0
+		if a, to, port = netip.AddrFrom4(v4), k, k+1; k == len(b) || b[k] != ':' {
+			return a, 0, 0, 0, 0
 		}
 	} else {
-		end := 0
-		for end < len(b) && end < maxAddr && (hexVal(b[end]) >= 0 || b[end] == ':' || b[end] == '.') {
-			if b[end] == ':' && end+1 < len(b) && isDigit(b[end+1]) { // else it belongs to the sentence
-				to = end
+		for i := range addrLength(b) {
+			if b[i] == ':' && i+1 < len(b) && isDigit(b[i+1]) { // else it belongs to the sentence
+				to = i
 			}
-			end++
 		}
-		var whole int
-		if a, whole = scanAddr(b[:to], 0); whole == 0 || whole != to {
-			return a, 0, 0, 0
+		if a, n = scanAddr(b[:to], 0); n == 0 || n != to {
+			return a, 0, 0, 0, 0
 		}
-		n = to + 1
+		port = to + 1
 	}
-	port := 0
-	begin := n
-	for n < len(b) && isDigit(b[n]) && n-begin < 6 {
-		port = port*10 + int(b[n]-'0')
-		n++
+	v := 0
+	for n = port; n < len(b) && isDigit(b[n]) && n-port < 6; n++ {
+		v = v*10 + int(b[n]-'0')
 	}
-	if n == begin || port > 65535 || wordGoesOn(b[n:], 0) {
-		return a, 0, 0, 0
+	if n == port || v > 65535 || wordGoesOn(b[n:], 0) {
+		return a, 0, 0, 0, 0
 	}
-	return a, from, to, n
-}
-
-// portLength returns the number of digits at the end of b.
-func portLength(b []byte) int {
-	n := 0
-	for n < len(b) && isDigit(b[len(b)-1-n]) {
-		n++
-	}
-	return n
+	return a, from, to, port, n
 }

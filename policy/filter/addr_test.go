@@ -2,6 +2,7 @@ package filter
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -76,7 +77,8 @@ func FuzzScanAddr(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		a, n := scanAddr([]byte(s), 0)
 		if n > 0 {
-			if want, err := netip.ParseAddr(plain(s[:n])); err != nil || want.Unmap().WithZone("") != a {
+			text, _, _ := strings.Cut(s[:n], "%")
+			if want, err := netip.ParseAddr(plain(text)); err != nil || want.Unmap() != a {
 				t.Fatalf("%q: took %q for %v; netip says %v, %v", s, s[:n], a, want, err)
 			}
 		}

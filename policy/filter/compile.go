@@ -170,11 +170,11 @@ func first(ins []instr, pc int, firsts []*byteSet, ends []bool) (*byteSet, bool)
 		*s = runs[in.class].set
 	case opAddr:
 		for b := range 256 {
-			s[b] = hexVal(byte(b)) >= 0 || b == ':'
+			s[b] = isHex(byte(b)) || b == ':'
 		}
 	case opPeer:
 		for b := range 256 {
-			s[b] = hexVal(byte(b)) >= 0 || b == ':' || b == '['
+			s[b] = isHex(byte(b)) || b == ':' || b == '['
 		}
 	case opSkip:
 		for b := range s {

@@ -77,11 +77,10 @@ func (p *program) dissect(msg []byte, from int) ([]Piece, int, bool) {
 	for i := range q.ins {
 		q.ins[i].cap = capNone
 	}
-	v := vm{line: msg, tail: len(trimRight(msg))}
+	var v vm
 	run := func() bool {
-		v.fuel = fuelFor(len(msg))
-		v.reset(&q)
-		return v.run(0, from)
+		v = newVM(msg)
+		return v.match(&q, 0, from)
 	}
 	if !run() {
 		return nil, 0, false

@@ -52,7 +52,7 @@ func (m *Matcher) Explain(msg []byte) *Explanation {
 		x.Refused = `it begins like a folded line, but is not "message repeated N times: [ … ]" as a whole`
 		return x
 	}
-	v := vm{line: x.Text, tail: len(trimRight(x.Text)), fuel: fuelFor(len(x.Text))}
+	v := newVM(x.Text)
 	from := 0
 	if p := m.Filter.prefix(&v); p != nil {
 		from, x.Prefix = v.pos, p.text
@@ -111,14 +111,12 @@ func (t *Try) template(p *program, x *Explanation) {
 		if pc > 0 && (ins[pc-1].op == opText || ins[pc-1].op == opRun) && ins[pc-1].choice >= 0 {
 			ins[pc-1].next, ins[pc-1].first, ins[pc-1].end = "", &anyByte, true
 		}
-		v := vm{line: x.Text, tail: len(trimRight(x.Text)), fuel: fuelFor(len(x.Text))}
-		v.reset(&program{ins: ins, choices: p.choices})
-		ok := v.run(0, t.From)
+		v := newVM(x.Text)
+		ok := v.match(&program{ins: ins, choices: p.choices}, 0, t.From)
 		return v.pos, ok
 	}
-	v := vm{line: x.Text, tail: len(trimRight(x.Text)), fuel: fuelFor(len(x.Text))}
-	v.reset(p)
-	if v.run(0, t.From) {
+	v := newVM(x.Text)
+	if v.match(p, 0, t.From) {
 		if t.Matched = !x.Truncated || p.early; !t.Matched {
 			t.At, t.Wanted = len(x.Text), needsEnd
 		}

@@ -98,9 +98,8 @@ func clientFields(t testing.TB, p *Pattern, line []byte, from int) (l []hole) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := vm{line: line, tail: len(trimRight(line)), fuel: fuelFor(len(line))}
-		v.reset(prog)
-		if c := &v.caps[capUser]; v.run(0, from) && c.from >= 0 {
+		v := newVM(line)
+		if c := &v.caps[capUser]; v.match(prog, 0, from) && c.from >= 0 {
 			l = append(l, hole{int(c.from), int(c.to), n.class, once || n.class == classQuoted || n.class == classWord && n.cap == capUser})
 		}
 	}
@@ -127,8 +126,8 @@ func TestInjectionsInTests(t *testing.T) {
 				}
 				froms := []int{0}
 				for _, l := range f.prefixes {
-					v := vm{line: line, tail: len(line), fuel: fuelFor(len(line))}
-					if v.reset(l.prog); v.run(0, 0) {
+					v := newVM(line)
+					if v.match(l.prog, 0, 0) {
 						froms = append(froms, v.pos)
 					}
 				}

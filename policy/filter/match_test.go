@@ -415,7 +415,7 @@ func slow(m *Matcher, msg []byte) *Pattern {
 	v := vm{line: msg, tail: len(trimRight(msg)), fuel: 1 << 30}
 	froms := []int{0}
 	for _, l := range m.Filter.prefixes {
-		if v.reset(l.prog); v.run(0, 0) {
+		if v.match(l.prog, 0, 0) {
 			if v.pos > 0 {
 				froms = []int{v.pos, 0}
 			}
@@ -435,7 +435,7 @@ func slow(m *Matcher, msg []byte) *Pattern {
 			if cut && !p.prog.early {
 				continue
 			}
-			if v.reset(p.prog); v.run(0, from) {
+			if v.match(p.prog, 0, from) {
 				return p
 			}
 		}
@@ -525,7 +525,7 @@ func standsIn(line []byte, a netip.Addr) bool {
 				return true
 			}
 		}
-		if got, _, _, n := scanPeer(line[i:]); n > 0 && got == a {
+		if got, _, _, _, n := scanPeer(line[i:]); n > 0 && got == a {
 			return true
 		}
 	}
@@ -557,13 +557,13 @@ func FuzzTemplate(f *testing.F) {
 			if err != nil || checkSides(tree) != nil {
 				return
 			}
-			v := vm{line: line, tail: len(trimRight(line)), fuel: fuelFor(len(line))}
-			v.reset(prog)
-			if !v.run(0, 0) {
+			v := newVM(line)
+			if !v.match(prog, 0, 0) {
 				continue
 			}
-			if a := v.address(); a.IsValid() && !standsIn(line, a) {
-				t.Fatalf("%s on %q: %v", template, line, a)
+			var h Hit
+			if v.fill(&h); h.Addr.IsValid() && !standsIn(line, h.Addr) {
+				t.Fatalf("%s on %q: %v", template, line, h.Addr)
 			}
 			for c := range nCaptures {
 				v.text(c)

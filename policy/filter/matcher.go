@@ -91,7 +91,8 @@ func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 	if m.cover != nil && !slices.ContainsFunc(m.cover, func(s []byte) bool { return bytes.Contains(msg, s) }) {
 		return false, 0
 	}
-	v := vm{line: msg, tail: len(trimRight(msg)), fuel: fuelFor(len(msg))}
+	v := newVM(msg)
+	fuel := v.fuel
 	from, id := 0, span{-1, 0}
 	if len(msg) > 0 && m.prefixFirst[msg[0]] && m.Filter.prefix(&v) != nil {
 		from, id = v.pos, v.caps[capID]
@@ -102,10 +103,10 @@ func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 				h.ID = msg[id.from:id.to:id.to]
 			}
 			h.Repeat = min(h.Repeat*repeat, maxRepeat)
-			return true, fuelFor(len(msg)) - v.fuel
+			return true, fuel - v.fuel
 		}
 		if from == 0 {
-			return false, fuelFor(len(msg)) - v.fuel
+			return false, fuel - v.fuel
 		}
 		from, id.from = 0, -1 // what looked like a prefix may be the beginning of the message itself
 	}
@@ -128,8 +129,7 @@ func (f *Filter) open(msg []byte) (text []byte, repeat int, truncated bool) {
 // prefix returns the first prefix that the line begins with, nil if there is none; v.pos is its end.
 func (f *Filter) prefix(v *vm) *messagePrefix {
 	for i := range f.prefixes {
-		v.reset(f.prefixes[i].prog)
-		if v.run(0, 0) {
+		if v.match(f.prefixes[i].prog, 0, 0) {
 			return &f.prefixes[i]
 		}
 	}
@@ -164,20 +164,14 @@ func (m *Matcher) try(v *vm, from int, truncated bool, h *Hit) bool {
 			if truncated && !p.prog.early {
 				continue
 			}
-			v.reset(p.prog)
-			if !v.run(int(c.pc), from+int(c.skip)) {
+			if !v.match(p.prog, int(c.pc), from+int(c.skip)) {
 				if v.fuel < 0 {
 					return false
 				}
 				continue
 			}
-			h.Addr = v.address()
-			h.Port = uint16(v.number(capPort, 65535))
-			h.User = v.text(capUser)
-			h.ID = v.text(capID)
-			h.Source = v.text(capSource)
+			v.fill(h)
 			addrText = v.text(capAddr)
-			h.Repeat = max(1, v.number(capCount, maxRepeat))
 		}
 		if m.Filter.byAddress && h.ID == nil {
 			h.ID = addrText

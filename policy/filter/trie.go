@@ -49,7 +49,7 @@ func (c *candidate) begins(line []byte, run *lastRun) bool {
 	case opAddr:
 		_, n = scanAddr(rest, a.after)
 	case opPeer:
-		_, _, _, n = scanPeer(rest)
+		_, _, _, _, n = scanPeer(rest)
 	default:
 		if run.n == 0 || run.skip != c.skip || run.class != a.class {
 			*run = lastRun{c.skip, a.class, runLength(&runs[a.class], rest)}

@@ -103,18 +103,21 @@ type vm struct {
 	runEnd [maxChoices]int32
 }
 
-// fuelFor is how many steps a line of n bytes may take. A line that matches takes about twenty.
+// newVM returns one that has the steps for its line: a line that matches takes about twenty.
+func newVM(line []byte) vm { return vm{line: line, tail: len(trimRight(line)), fuel: fuelFor(len(line))} }
+
 func fuelFor(n int) int { return 1024 + 32*n }
 
-func (v *vm) reset(p *program) {
-	v.ins = p.ins
+// match runs a program from one of its steps on over the line from a position on.
+func (v *vm) match(p *program, pc, pos int) bool {
+	v.ins, v.addrAt = p.ins, -1
 	for i := range v.caps {
 		v.caps[i].from = -1
 	}
 	for i := range p.choices {
 		v.low[i], v.runEnd[i] = int32(len(v.line)+1), -1
 	}
-	v.addrAt = -1
+	return v.run(pc, pos)
 }
 
 func (v *vm) set(c capture, from, to int) {
@@ -177,13 +180,13 @@ func (v *vm) run(pc, pos int) bool {
 			v.set(in.cap, pos, pos+n)
 			pos += n
 		case opPeer:
-			a, at, end, n := scanPeer(line[pos:])
+			a, at, end, port, n := scanPeer(line[pos:])
 			if n == 0 || in.once && !v.once(*in.alone) {
 				return false
 			}
 			v.addr, v.addrAt = a, int32(pos+at)
 			v.set(capAddr, pos+at, pos+end)
-			v.set(capPort, pos+n-portLength(line[pos:pos+n]), pos+n)
+			v.set(capPort, pos+port, pos+n)
 			pos += n
 		case opSkip:
 			n := skip(in, line[pos:max(pos, v.tail)]) // a blank of the template may have consumed one at the end
@@ -341,20 +344,19 @@ func (v *vm) ends(in *instr, pc, pos, low, high int) bool {
 	return false
 }
 
-// address returns the address that was captured.
-func (v *vm) address() netip.Addr {
-	c := v.caps[capAddr]
-	if c.from < 0 {
-		return netip.Addr{}
+// fill sets a hit to what was captured.
+func (v *vm) fill(h *Hit) {
+	h.Addr = netip.Addr{}
+	if c := v.caps[capAddr]; c.from >= 0 {
+		if c.from != v.addrAt { // an abandoned way has scanned another
+			v.addr, _ = scanAddr(v.line[c.from:c.to], 0)
+		}
+		h.Addr = v.addr
 	}
-	if c.from != v.addrAt { // an abandoned way has scanned another
-		v.addr, _ = scanAddr(v.line[c.from:c.to], 0)
-	}
-	return v.addr
+	h.User, h.ID, h.Source = v.text(capUser), v.text(capID), v.text(capSource)
+	h.Port = uint16(number(v.text(capPort), 65535))
+	h.Repeat = max(1, number(v.text(capCount), maxRepeat))
 }
-
-// number returns the value of a captured field of digits, limited to most.
-func (v *vm) number(c capture, most int) int { return number(v.text(c), most) }
 
 // number returns the value of decimal digits, limited to most; 0 if b has other characters.
 func number(b []byte, most int) (n int) {

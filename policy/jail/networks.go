@@ -186,7 +186,7 @@ func (z *NetworkSize) Stream(s *codec.Stream) {
 
 // Stream writes or reads what is counted.
 func (n *Networks) Stream(s *codec.Stream) {
-	codec.Map(s, n.m, 3, prefix.Key.Compare, func(k *prefix.Key, l *[]part) {
+	codec.Map(s, n.m, 3, prefix.Order, func(k *prefix.Key, l *[]part) {
 		s.Key(k)
 		s.Check(k.V6() == n.V6 && k.Bits() == n.Bits, "a network of another length")
 		codec.List(s, l, 4, func(x *part) {

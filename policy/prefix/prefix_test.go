@@ -34,11 +34,11 @@ func TestKey(t *testing.T) {
 		if k.Prefix() != p || k.Addr() != p.Addr() || k.Bits() != n || k.V6() != a.Is6() || k.IsZero() || OfPrefix(p) != k {
 			t.Fatalf("%v is %v", p, k.Prefix())
 		}
-		if k.Holds(l) != (p.Bits() <= q.Bits() && p.Contains(q.Addr())) || (k == l) != (p == q) || (k.Compare(l) == 0) != (p == q) {
+		if k.Holds(l) != (p.Bits() <= q.Bits() && p.Contains(q.Addr())) || (k == l) != (p == q) || (Order(k, l) == 0) != (p == q) {
 			t.Fatalf("%v holds %v: %v", p, q, k.Holds(l))
 		}
-		if p.Addr().Is4() == q.Addr().Is4() && p.Addr() != q.Addr() && k.Compare(l) != p.Addr().Compare(q.Addr()) {
-			t.Fatalf("%v and %v: %d", p, q, k.Compare(l))
+		if p.Addr().Is4() == q.Addr().Is4() && p.Addr() != q.Addr() && Order(k, l) != p.Addr().Compare(q.Addr()) {
+			t.Fatalf("%v and %v: %d", p, q, Order(k, l))
 		}
 		if k == l && k.Hash(7) != l.Hash(7) || k.Hash(7) == k.Hash(8) {
 			t.Fatalf("the hash of %v", p)

@@ -191,8 +191,7 @@ func (l *bans) expire(now int64) []Ban {
 		}
 	}
 	slices.SortFunc(over, func(a, b Ban) int {
-		p, q := prefix.OfPrefix(a.Prefix), prefix.OfPrefix(b.Prefix)
-		return cmp.Or(cmp.Compare(a.Until, b.Until), p.Compare(q), cmp.Compare(a.Jail, b.Jail))
+		return cmp.Or(cmp.Compare(a.Until, b.Until), prefix.Order(prefix.OfPrefix(a.Prefix), prefix.OfPrefix(b.Prefix)), cmp.Compare(a.Jail, b.Jail))
 	})
 	for _, b := range over {
 		l.Remove(b.Prefix, b.Jail)

@@ -51,7 +51,7 @@ func (s *State) stream(f *codec.Stream, counts func([]byte) []byte) {
 	f.Text(&s.cursor)
 	s.bans.stream(f)
 	s.history.stream(f)
-	codec.Map(f, s.pardons.at, 3, prefix.Key.Compare, func(k *prefix.Key, at *int64) {
+	codec.Map(f, s.pardons.at, 3, prefix.Order, func(k *prefix.Key, at *int64) {
 		f.Key(k)
 		f.Time(at)
 	})
@@ -60,7 +60,7 @@ func (s *State) stream(f *codec.Stream, counts func([]byte) []byte) {
 			s.pardons.lengths.add(k)
 		}
 	}
-	codec.Map(f, s.allowed, 4, prefix.Key.Compare, func(k *prefix.Key, e *allow.Entry) {
+	codec.Map(f, s.allowed, 4, prefix.Order, func(k *prefix.Key, e *allow.Entry) {
 		var until int64
 		if !e.Until.IsZero() {
 			until = e.Until.UnixMicro()

@@ -84,7 +84,7 @@ func sorted[V any](m map[prefix.Key]V) []prefix.Key {
 	for k := range m {
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, prefix.Key.Compare)
+	slices.SortFunc(keys, prefix.Order)
 	return keys
 }
 

@@ -23,7 +23,7 @@ func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
 func comparePrefixes(a, b netip.Prefix) int {
 	k, l := prefix.OfPrefix(a), prefix.OfPrefix(b)
-	return k.Compare(l)
+	return prefix.Order(k, l)
 }
 
 func randomPrefix(r *rand.Rand) netip.Prefix {

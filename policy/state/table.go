@@ -30,7 +30,7 @@ type rowKey struct {
 }
 
 func (k *rowKey) compare(o *rowKey) int {
-	if c := k.prefix.Compare(o.prefix); c != 0 {
+	if c := k.prefix.Compare(&o.prefix); c != 0 {
 		return c
 	}
 	return cmp.Compare(k.jail, o.jail)
