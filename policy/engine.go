@@ -2,10 +2,11 @@
 // reads no clock, no file and no socket, starts no goroutine and holds no lock, so the daemon and a replay of last
 // week's journal decide the same.
 //
-// Start reading at Engine.Entry in entry.go, which takes a line through five steps: match, attribute and weigh are in that file,
-// detectors.go counts, decide.go bans. engine.go configures and keeps time, success.go takes back what a login disproves, saved.go
-// saves and restores, query.go answers questions. What a line means is known to filter/; jail/ counts; state/ holds bans in force and
-// the history that escalation needs; allow/ has the addresses that are never banned, and config/ the settings.
+// Start reading at Engine.Entry in entry.go, which takes a line through five steps: entry.go matches it and attributes it to an
+// attempt, judge.go weighs the attempt, has the detectors count it, and decides. counted.go has what is counted over all jails, and
+// saves it; success.go takes back what a login disproves, engine.go configures and keeps time, query.go answers questions. What a
+// line means is known to filter/; jail/ counts; state/ holds bans in force and the history that escalation needs; allow/ has the
+// addresses that are never banned, and config/ the settings.
 package policy
 
 import (
@@ -19,7 +20,6 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/prefix"
 	"bailiff/policy/state"
 )
 
@@ -51,28 +51,6 @@ type Engine struct {
 	out   Outcome
 
 	Allowed uint64 // failures that did not count because their address is allowed
-}
-
-// runningJail is a jail at work.
-type runningJail struct {
-	conf     config.Jail
-	matcher  *filter.Matcher
-	counter  *jail.Counter
-	scope    string // of its bans, as state.Ban has it
-	number   uint16 // in Engine.names
-	failures uint64
-	last     int64 // time of the last failure
-	refused  Refused
-
-	unmatched uint64 // trusted entries that fit no pattern
-}
-
-// prefix is what the jail counts and bans an address by.
-func (j *runningJail) prefix(addr netip.Addr) prefix.Key {
-	if addr.Is4() {
-		return prefix.Of(addr, j.conf.Prefix4)
-	}
-	return prefix.Of(addr, j.conf.Prefix6)
 }
 
 // connTime is how long the lines of one connection may be apart; see jail.Connections.

@@ -15,10 +15,6 @@ type Outcome struct {
 	Bans     []Ban
 }
 
-func (o *Outcome) reset() {
-	o.Hits, o.Failures, o.Logins, o.Bans = 0, o.Failures[:0], o.Logins[:0], o.Bans[:0]
-}
-
 // Failure is one attempt that counts against an address.
 type Failure struct {
 	Time     int64 // microseconds since 1970

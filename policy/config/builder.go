@@ -312,14 +312,12 @@ func unknown(word, at string, fields []field) *diag.Error {
 		return diag.Errorf("the key %q is now called %q", word, fields[i].name).WithHint("write %s", fields[i].name)
 	}
 	e := diag.Errorf("unknown key %q", diag.Clip(word))
-	if near := diag.Near(word, keys(fields)); near != "" {
-		return e.WithHint("did you mean %s?", near)
-	}
+	e.Hint = "keys here are " + strings.Join(keys(fields), ", ")
 	if hint, ok := fail2banWords[strings.ToLower(word)]; ok {
-		return e.WithHint("%s", hint)
+		e.Hint = hint
+	} else if at == "" && slices.Contains(filter.Builtin(), word) {
+		e.Hint = "jails are under jails: write jails: {" + word + ": …}"
 	}
-	if at == "" && slices.Contains(filter.Builtin(), word) {
-		return e.WithHint("jails are under jails: write jails: {%s: …}", word)
-	}
-	return e.WithHint("keys here are %s", strings.Join(keys(fields), ", "))
+	e.Hint = diag.DidYouMean(word, keys(fields), e.Hint)
+	return e
 }

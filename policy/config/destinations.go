@@ -193,10 +193,8 @@ func (b *Builder) destination(name string, r *Report, jails []string) (d Destina
 	}
 	for _, j := range d.Jails {
 		if j != manual && !slices.Contains(jails, j) {
-			e := diag.Errorf("there is no jail %q", diag.Clip(j)).WithHint("bailiff config shows all jails")
-			if near := diag.Near(j, jails); near != "" {
-				e.Hint = "did you mean " + near + "?"
-			}
+			e := diag.Errorf("there is no jail %q", diag.Clip(j))
+			e.Hint = diag.DidYouMean(j, jails, "bailiff config shows all jails")
 			fail("jails", e)
 		}
 	}

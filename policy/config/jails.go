@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -66,11 +67,7 @@ func (b *Builder) jail(name string, defaults Thresholds) (j Jail, ok bool) {
 		j.Mode = f.Modes[0]
 	} else if !slices.Contains(f.Modes, j.Mode) {
 		e := diag.Errorf("filter %s has no mode %q", f.Name, diag.Clip(j.Mode))
-		if near := diag.Near(j.Mode, f.Modes); near != "" {
-			e.Hint = "did you mean " + near + "?"
-		} else {
-			e.Hint = "modes are " + strings.Join(f.Modes, ", ")
-		}
+		e.Hint = diag.DidYouMean(j.Mode, f.Modes, "modes are "+strings.Join(f.Modes, ", "))
 		b.fail(b.place(at+".mode", at), at+".mode", e)
 		return j, false
 	}
@@ -87,10 +84,7 @@ type shelf struct {
 
 // names lists all filters, sorted.
 func (s *shelf) names() []string {
-	names := slices.Clone(s.builtin)
-	for name := range s.own {
-		names = append(names, name)
-	}
+	names := slices.AppendSeq(slices.Clone(s.builtin), maps.Keys(s.own))
 	slices.Sort(names)
 	return slices.Compact(names)
 }
@@ -112,10 +106,8 @@ func (s *shelf) get(name string) (*filter.Filter, *diag.Error) {
 		return f, nil
 	}
 	e := diag.Errorf("there is no filter %q", diag.Clip(name))
-	if near := diag.Near(name, s.names()); near != "" {
-		return nil, e.WithHint("did you mean %s?", near)
-	}
-	return nil, e.WithHint("write it as /etc/bailiff/filters.d/%s.yaml", diag.Clip(name))
+	e.Hint = diag.DidYouMean(name, s.names(), "write it as /etc/bailiff/filters.d/"+diag.Clip(name)+".yaml")
+	return nil, e
 }
 
 // Filter returns the filter of that name, the operator's own before the built-in one.

@@ -54,10 +54,8 @@ func checkCatalogued(s string) *diag.Error {
 		return nil
 	}
 	e := diag.Errorf("there is no list %q in the catalogue", diag.Clip(s))
-	if near := diag.Near(s, allow.Catalogue()); near != "" {
-		return e.WithHint("did you mean %s?", near)
-	}
-	return e.WithHint("the catalogue has %s; another list is written NAME: {url: https://…}", strings.Join(allow.Catalogue(), ", "))
+	e.Hint = diag.DidYouMean(s, allow.Catalogue(), "the catalogue has "+strings.Join(allow.Catalogue(), ", ")+"; another list is written NAME: {url: https://…}")
+	return e
 }
 
 func parseListURL(s string) (string, *diag.Error) {
@@ -90,11 +88,7 @@ func (b *Builder) list(name string) allow.Published {
 	switch {
 	case len(p.URLs) == 0:
 		e := diag.Errorf("the list %s has no url", name)
-		if near := diag.Near(name, allow.Catalogue()); near != "" {
-			e.Hint = "did you mean " + near + "?"
-		} else {
-			e.Hint = "write url: https://host/path; the catalogue has " + strings.Join(allow.Catalogue(), ", ")
-		}
+		e.Hint = diag.DidYouMean(name, allow.Catalogue(), "write url: https://host/path; the catalogue has "+strings.Join(allow.Catalogue(), ", "))
 		fail("url", e)
 	case p.Format == allow.FormatJSON && len(p.Pointers) == 0:
 		fail("pointers", diag.Errorf("the list %s is JSON, and nothing says where in it the addresses are", name).WithHint("write pointers: [/prefixes/*/ip_prefix]"))

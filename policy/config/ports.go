@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,15 +136,9 @@ func parsePort(w string) ([]Port, *diag.Error) {
 	case strings.Trim(rest, "0123456789-") == "":
 		return nil, fail("is not a port").WithHint("ports go from 1 to 65535")
 	}
-	names := make([]string, 0, len(services))
-	for name := range services {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	if near := diag.Near(rest, names); near != "" {
-		return nil, fail("is not a port or a known service").WithHint("did you mean %s?", near)
-	}
-	return nil, fail("is not a port or a known service").WithHint("write the number, 22, 1000-2000 or udp/53, or leave ports out for all")
+	e := fail("is not a port or a known service")
+	e.Hint = diag.DidYouMean(rest, slices.Sorted(maps.Keys(services)), "write the number, 22, 1000-2000 or udp/53, or leave ports out for all")
+	return nil, e
 }
 
 func portNumber(s string) (uint16, bool) {

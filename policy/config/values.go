@@ -281,9 +281,7 @@ func parseWord(s string, words []string) (string, *diag.Error) {
 		return s, nil
 	}
 	e := diag.Errorf("%q is not one of %s", diag.Clip(s), strings.Join(words, ", "))
-	if near := diag.Near(s, words); near != "" {
-		e.Hint = "did you mean " + near + "?"
-	}
+	e.Hint = diag.DidYouMean(s, words, "")
 	return "", e
 }
 

@@ -132,12 +132,21 @@ func scanPeer(b []byte) (a netip.Addr, from, to, port, n int) {
 		}
 		port = to + 1
 	}
-	v := 0
-	for n = port; n < len(b) && isDigit(b[n]) && n-port < 6; n++ {
-		v = v*10 + int(b[n]-'0')
-	}
-	if n == port || v > 65535 || wordGoesOn(b[n:], 0) {
+	k := scanPort(b[port:])
+	if n = port + k; k == 0 || wordGoesOn(b[n:], 0) {
 		return a, 0, 0, 0, 0
 	}
 	return a, from, to, port, n
+}
+
+// scanPort returns the length of the number up to 65535 that b begins with; 0 if there is none.
+func scanPort(b []byte) (n int) {
+	v := 0
+	for n < len(b) && isDigit(b[n]) {
+		v = v*10 + int(b[n]-'0')
+		if n++; n > 5 || v > 65535 {
+			return 0
+		}
+	}
+	return n
 }

@@ -84,11 +84,7 @@ func (f *Filter) Mode(name string) (*Matcher, error) {
 	if m := f.matchers[name]; m != nil {
 		return m(), nil
 	}
-	err := fmt.Errorf("filter %s has no mode %q", f.Name, name)
-	if near := diag.Near(name, f.Modes); near != "" {
-		return nil, fmt.Errorf("%w: did you mean %s?", err, near)
-	}
-	return nil, fmt.Errorf("%w: it has %s", err, strings.Join(f.Modes, ", "))
+	return nil, fmt.Errorf("filter %s has no mode %q: %s", f.Name, name, diag.DidYouMean(name, f.Modes, "it has "+strings.Join(f.Modes, ", ")))
 }
 
 // Patterns lists the filter's patterns in the order in which they are tried.

@@ -69,9 +69,6 @@ var meantKey = map[string]string{
 
 // keyHint suggests a key for one that does not exist.
 func keyHint(key string, known []string) string {
-	if near := diag.Near(key, known); near != "" {
-		return "did you mean " + near + "?"
-	}
 	hint := meantKey[strings.ToLower(key)]
 	if want, ok := strings.CutPrefix(hint, "did you mean "); ok && !contains(known, []byte(strings.TrimSuffix(want, "?"))) {
 		hint = ""
@@ -79,15 +76,12 @@ func keyHint(key string, known []string) string {
 	if hint == "" {
 		hint = "keys are " + strings.Join(known, ", ")
 	}
-	return hint
+	return diag.DidYouMean(key, known, hint)
 }
 
 // wordHint suggests one of a few words.
 func wordHint(word string, known ...string) string {
-	if near := diag.Near(word, known); near != "" {
-		return "did you mean " + near + "?"
-	}
-	return "write " + strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
+	return diag.DidYouMean(word, known, "write "+strings.Join(known[:len(known)-1], ", ")+" or "+known[len(known)-1])
 }
 
 // likeRegexp finds text in a template that looks like a regular expression; nil if there is none.

@@ -294,12 +294,7 @@ func (l *loader) mode(n *yamldoc.Node, path string) {
 	if n.Kind == yamldoc.Scalar && slices.Contains(l.f.Modes, n.Value) {
 		return
 	}
-	e := l.errorf(n, path, "there is no mode %q", n.Value)
-	if near := diag.Near(n.Value, l.f.Modes); near != "" {
-		e.WithHint("did you mean %s?", near)
-	} else {
-		e.WithHint("modes are %s", strings.Join(l.f.Modes, ", "))
-	}
+	l.errorf(n, path, "there is no mode %q", n.Value).Hint = diag.DidYouMean(n.Value, l.f.Modes, "modes are "+strings.Join(l.f.Modes, ", "))
 }
 
 // fragments reads define:. A fragment may contain those before it.

@@ -170,8 +170,7 @@ func (m *Matcher) try(v *vm, from int, truncated bool, h *Hit) bool {
 				}
 				continue
 			}
-			v.fill(h)
-			addrText = v.text(capAddr)
+			addrText = v.fill(h)
 		}
 		if m.Filter.byAddress && h.ID == nil {
 			h.ID = addrText
@@ -212,13 +211,4 @@ func unfold(msg []byte) ([]byte, int) {
 		inner = inner[1:]
 	}
 	return inner, min(max(n, 1), maxRepeat)
-}
-
-func trimRight(b []byte) []byte {
-	for n := len(b); n > 0; n-- {
-		if c := b[n-1]; c != ' ' && c != '\n' && c != '\t' && c != '\r' {
-			return b[:n]
-		}
-	}
-	return b[:0]
 }

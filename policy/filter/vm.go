@@ -104,9 +104,20 @@ type vm struct {
 }
 
 // newVM returns one that has the steps for its line: a line that matches takes about twenty.
-func newVM(line []byte) vm { return vm{line: line, tail: len(trimRight(line)), fuel: fuelFor(len(line))} }
+func newVM(line []byte) vm {
+	return vm{line: line, tail: len(trimRight(line)), fuel: fuelFor(len(line))}
+}
 
 func fuelFor(n int) int { return 1024 + 32*n }
+
+func trimRight(b []byte) []byte {
+	for n := len(b); n > 0; n-- {
+		if c := b[n-1]; c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return b[:n]
+		}
+	}
+	return b[:0]
+}
 
 // match runs a program from one of its steps on over the line from a position on.
 func (v *vm) match(p *program, pc, pos int) bool {
@@ -167,14 +178,8 @@ func (v *vm) run(pc, pos int) bool {
 			v.set(in.cap, pos, pos+n)
 			pos += n
 		case opPort:
-			n, p := 0, 0
-			for pos+n < len(line) && isDigit(line[pos+n]) {
-				p = p*10 + int(line[pos+n]-'0')
-				if n++; n > 5 {
-					return false
-				}
-			}
-			if n == 0 || p > 65535 {
+			n := scanPort(line[pos:])
+			if n == 0 {
 				return false
 			}
 			v.set(in.cap, pos, pos+n)
@@ -344,8 +349,8 @@ func (v *vm) ends(in *instr, pc, pos, low, high int) bool {
 	return false
 }
 
-// fill sets a hit to what was captured.
-func (v *vm) fill(h *Hit) {
+// fill sets a hit to what was captured, and returns the address as written.
+func (v *vm) fill(h *Hit) (addr []byte) {
 	h.Addr = netip.Addr{}
 	if c := v.caps[capAddr]; c.from >= 0 {
 		if c.from != v.addrAt { // an abandoned way has scanned another
@@ -356,15 +361,16 @@ func (v *vm) fill(h *Hit) {
 	h.User, h.ID, h.Source = v.text(capUser), v.text(capID), v.text(capSource)
 	h.Port = uint16(number(v.text(capPort), 65535))
 	h.Repeat = max(1, number(v.text(capCount), maxRepeat))
+	return v.text(capAddr)
 }
 
 // number returns the value of decimal digits, limited to most; 0 if b has other characters.
 func number(b []byte, most int) (n int) {
 	for _, d := range b {
-		if !isDigit(d) {
+		if d -= '0'; d > 9 {
 			return 0
 		}
-		if n = n*10 + int(d-'0'); n > most {
+		if n = n*10 + int(d); n > most {
 			return most
 		}
 	}

@@ -38,7 +38,7 @@ func (b *Bans) hostNames() (l []string) {
 
 // sorted yields all bans by prefix, host and jail.
 func (b *Bans) sorted(yield func(savedBan) bool) {
-	for _, k := range slices.SortedFunc(maps.Keys(b.first), prefix.Key.Compare) {
+	for _, k := range slices.SortedFunc(maps.Keys(b.first), prefix.Order) {
 		var l []ban
 		for i := b.first[k]; i != 0; i = b.all[i].next {
 			l = append(l, b.all[i])

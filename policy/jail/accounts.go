@@ -163,7 +163,7 @@ func (a *Accounts) note(acc *account, f *accountFailure) *place {
 // enter keeps the first failure on an account in singles, and begins to watch the account at the second, with the first.
 func (a *Accounts) enter(name uint64, f *accountFailure) *account {
 	d := a.single(name)
-	over := !near(f.at, d.first.at, span(a.o.FindTime)) && d.first.at < f.at
+	over := !near(f.at, d.first.at, a.o.FindTime) && d.first.at < f.at
 	if a.o.Addresses > 1 && (d.name != name || over) {
 		if d.name != 0 && !over {
 			a.dropped++
@@ -214,7 +214,7 @@ func (a *Accounts) place(acc *account, k prefix.Key, at int64) *place {
 			oldest = i
 		}
 	}
-	if start := at - span(a.o.FindTime); len(acc.places) > 0 && acc.places[oldest].last <= start {
+	if start := at - a.o.FindTime.Microseconds(); len(acc.places) > 0 && acc.places[oldest].last <= start {
 		n := len(acc.places)
 		acc.places = slices.DeleteFunc(acc.places, func(x place) bool { return x.last <= start && x.key != k })
 		a.pairs -= n - len(acc.places)
@@ -255,7 +255,7 @@ func (a *Accounts) attacked(acc *account, at int64) bool {
 // distinct is from how many addresses the account was failed on within the window of a moment; no more than most are counted.
 func (a *Accounts) distinct(acc *account, at int64, most int) (n int) {
 	for i := 0; i < len(acc.places) && n < most; i++ {
-		if near(at, acc.places[i].last, span(a.o.FindTime)) {
+		if near(at, acc.places[i].last, a.o.FindTime) {
 			n++
 		}
 	}
@@ -265,14 +265,13 @@ func (a *Accounts) distinct(acc *account, at int64, most int) (n int) {
 // own lists what a prefix did within the window: in the jail where it is most, of equal ones the latest. Several jails may
 // see the same attempt (Postfix asks Dovecot for the password), which must not count twice.
 func (a *Accounts) own(x *place, from prefix.Key, at int64, forgiven func(at int64) bool) (l AccountFailures) {
-	find := span(a.o.FindTime)
 	l.Prefix = from.Prefix()
 	var sums [1]struct {
 		jail     uint16
 		n, count int
 	}
 	all := sums[:0]
-	counts := func(f *accountFailure) bool { return f.from == from && near(at, f.at, find) && !forgiven(f.at) }
+	counts := func(f *accountFailure) bool { return f.from == from && near(at, f.at, a.o.FindTime) && !forgiven(f.at) }
 	for _, f := range x.fails {
 		if !counts(&f) {
 			continue
@@ -341,7 +340,7 @@ func (a *Accounts) Counted(name uint64, from prefix.Key, at int64) (n int) {
 		return 0
 	}
 	for _, f := range acc.places[i].fails {
-		if f.from == from && near(at, f.at, span(a.o.FindTime)) {
+		if f.from == from && near(at, f.at, a.o.FindTime) {
 			n += int(f.attempts)
 		}
 	}
@@ -372,55 +371,17 @@ func (a *Accounts) Attacked(at int64) (n int) {
 
 // Success forgets what a prefix did on an account.
 func (a *Accounts) Success(name uint64, from prefix.Key) {
-	acc := a.m[name]
-	if acc == nil {
-		if d := a.single(name); d.name == name && d.first.from == from {
-			*d = single{}
-		}
-		return
-	}
-	i := acc.find(placeOf(from))
-	if i < 0 {
-		return
-	}
-	x := &acc.places[i]
-	x.fails = slices.DeleteFunc(x.fails, func(f accountFailure) bool { return f.from == from })
-	a.tidy(acc, i)
+	a.purge(name, from, func(*accountFailure) bool { return true })
 }
 
 // TakeBack takes out the latest failure of a prefix on an account that was counted just before a moment.
 func (a *Accounts) TakeBack(name uint64, from prefix.Key, at int64) {
-	fits := func(f *accountFailure) bool { return f.from == from && near(at, f.at, span(justNow)) }
-	acc := a.m[name]
-	if acc == nil {
-		if d := a.single(name); d.name == name && fits(&d.first) {
-			*d = single{}
-		}
-		return
-	}
-	i := acc.find(placeOf(from))
-	if i < 0 {
-		return
-	}
-	x := &acc.places[i]
-	for n := len(x.fails) - 1; n >= 0; n-- {
-		if fits(&x.fails[n]) {
-			x.fails = slices.Delete(x.fails, n, n+1)
-			break
-		}
-	}
-	a.tidy(acc, i)
-}
-
-// tidy drops a place that nothing is left of, and the account with its last place.
-func (a *Accounts) tidy(acc *account, i int) {
-	if len(acc.places[i].fails) == 0 {
-		acc.places = slices.Delete(acc.places, i, i+1)
-		a.pairs--
-	}
-	if len(acc.places) == 0 {
-		a.remove(acc)
-	}
+	taken := false
+	a.purge(name, from, func(f *accountFailure) bool {
+		take := !taken && near(at, f.at, justNow)
+		taken = taken || take
+		return take
+	})
 }
 
 // RestoreRef gives a failure that was restored without it the entry that it stands in.
@@ -442,13 +403,41 @@ func (a *Accounts) RestoreRef(name uint64, from prefix.Key, f Failure) {
 	}
 }
 
+// purge takes out failures of a prefix on an account, the latest first, and what nothing is left of: their place, and the account
+// with its last place.
+func (a *Accounts) purge(name uint64, from prefix.Key, gone func(*accountFailure) bool) {
+	acc := a.m[name]
+	if acc == nil {
+		if d := a.single(name); d.name == name && d.first.from == from && gone(&d.first) {
+			*d = single{}
+		}
+		return
+	}
+	i := acc.find(placeOf(from))
+	if i < 0 {
+		return
+	}
+	x := &acc.places[i]
+	for n := range slices.Backward(x.fails) {
+		if f := &x.fails[n]; f.from == from && gone(f) {
+			x.fails = slices.Delete(x.fails, n, n+1)
+		}
+	}
+	if len(x.fails) == 0 {
+		acc.places = slices.Delete(acc.places, i, i+1)
+		a.pairs--
+	}
+	if len(acc.places) == 0 {
+		a.remove(acc)
+	}
+}
+
 // Expire looks at up to work accounts and drops those that nobody failed on within the window.
 func (a *Accounts) Expire(now int64, work int) {
-	find := span(a.o.FindTime)
 	for n := min(work, len(a.order)); n > 0 && len(a.order) > 0; n-- {
 		a.hand = (a.hand + 1) % len(a.order)
 		acc := a.order[a.hand]
-		if !slices.ContainsFunc(acc.places, func(x place) bool { return near(now, x.last, find) }) {
+		if !slices.ContainsFunc(acc.places, func(x place) bool { return near(now, x.last, a.o.FindTime) }) {
 			a.remove(acc)
 		}
 	}

@@ -1,6 +1,9 @@
 package jail
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Budget bounds how many prefixes all counters together track, and how many failures they keep.
 type Budget struct {
@@ -54,13 +57,6 @@ const (
 	sweepStep = 64
 )
 
-// reportNodes tells the budget how many failures are kept.
-func (c *Counter) reportNodes() {
-	n := int(c.prefixes.live) + int(c.aggregates.live)
-	c.o.Budget.nodes += n - c.reported
-	c.reported = n
-}
-
 // drop forgets one entry.
 func (c *Counter) drop(t *table, i uint32) {
 	t.remove(i)
@@ -84,7 +80,7 @@ func (c *Counter) Close() {
 // round all of them, and gives memory back.
 func (c *Counter) Expire(now int64, work int) {
 	c.sweep(&c.prefixes, now, work, c.keep)
-	c.sweep(&c.aggregates, now, work, c.findTime)
+	c.sweep(&c.aggregates, now, work, c.o.FindTime)
 	c.prefixes.shrink()
 	c.aggregates.shrink()
 }
@@ -101,12 +97,12 @@ type sweepRound struct {
 }
 
 // sweep drops entries of which nothing lies within keep of now: either window.
-func (c *Counter) sweep(t *table, now int64, work int, keep int64) {
+func (c *Counter) sweep(t *table, now int64, work int, keep time.Duration) {
 	r := &t.round
 	if keep != c.keep {
 		r = &t.pressed
 	}
-	if r.quiet && now < r.due && r.due-now < 2*keep {
+	if r.quiet && now < r.due && r.due-now < 2*keep.Microseconds() {
 		return // nothing is over yet; the second condition: unless the clock was set back
 	}
 	for n := min(uint32(work), t.len()); n > 0 && t.n > 0; n-- {
@@ -123,13 +119,13 @@ func (c *Counter) sweep(t *table, now int64, work int, keep int64) {
 		}
 		r.next++
 		if r.seen++; r.seen >= t.len() {
-			*r = sweepRound{next: r.next, quiet: !r.freed, due: r.oldest + keep, oldest: now}
+			*r = sweepRound{next: r.next, quiet: !r.freed, due: r.oldest + keep.Microseconds(), oldest: now}
 		}
 	}
 }
 
 // live says whether any failure of an entry is within keep of now, and has newest say so.
-func (c *Counter) live(t *table, e *entry, now, keep int64) bool {
+func (c *Counter) live(t *table, e *entry, now int64, keep time.Duration) bool {
 	for n := e.head; n != 0; n = t.node(n).next {
 		x := t.node(n)
 		at := x.at

@@ -27,7 +27,7 @@ const (
 // Again says whether a failure belongs to one that was counted at most that long before. id is an account at a prefix: see Mix.
 func (b *Bursts) Again(id uint64, at int64, within time.Duration) bool {
 	x, ok := b.m[id]
-	if ok && near(at, x.at, span(within)) {
+	if ok && near(at, x.at, within) {
 		if x.lines < burstLines {
 			x.lines++
 			b.m[id] = x

@@ -186,7 +186,7 @@ func (c *Connections) next() {
 // return.
 func (c *Connections) of(k ConnKey, addr netip.Addr, at int64) *conn {
 	x, own := c.keep(k, at), prefix.OfAddr(addr)
-	if x.addr != own && !x.addr.IsZero() {
+	if x.addr != own && x.addr != (prefix.Key{}) {
 		*x = conn{key: k}
 	}
 	x.addr = own
@@ -196,7 +196,7 @@ func (c *Connections) of(k ConnKey, addr netip.Addr, at int64) *conn {
 // turn begins a new generation when it is time. Lines that are older than the generation change nothing: machines whose
 // clocks differ must not make each other's connections be forgotten.
 func (c *Connections) turn(at int64) {
-	if at-c.turned < span(keepConn) {
+	if at-c.turned < keepConn.Microseconds() {
 		return
 	}
 	c.turned = at
@@ -337,8 +337,8 @@ func (c *Connections) TakeWaiting(k ConnKey) (a Attempt, ok bool) {
 
 // Expire forgets what is old when no lines come. It also notices a clock that was set back.
 func (c *Connections) Expire(now int64) {
-	if c.turned-now >= span(keepConn) {
-		c.turned = now - span(keepConn)
+	if c.turned-now >= keepConn.Microseconds() {
+		c.turned = now - keepConn.Microseconds()
 	}
 	c.turn(now)
 }

@@ -3,8 +3,8 @@
 // follows from a count is decided elsewhere (policy).
 //
 // Start reading at Counter.Add. accounts.go counts by account and networks.go by network; logins.go and bursts.go remember what
-// excuses a failure; connections.go and pending.go say how many attempts the lines of a daemon stand for. Each type appends itself
-// to the state file and is restored from it in a file of its own name or in one that ends in _saved.go.
+// excuses a failure; connections.go and pending.go say how many attempts the lines of a daemon stand for. The Stream
+// method of each type describes its part of the state file.
 package jail
 
 import (
@@ -61,11 +61,9 @@ type Verdict struct {
 // or after the clock was set back, is counted with what lies around it, and what lies ahead of a clock that was set back neither
 // counts forever nor is forgotten: two machines whose clocks differ must not make each other's failures be forgotten.
 type Counter struct {
-	o        Options
-	findTime int64 // FindTime in microseconds
-	keep     int64 // the longer of both windows
-	// width is that of a bucket of the slow window; 0: there is none.
-	width int64
+	o     Options
+	keep  time.Duration // the longer of both windows
+	width int64         // of a bucket of the slow window, in microseconds; 0: there is none
 
 	prefixes   table
 	aggregates table // wider prefixes, once the budget is used up
@@ -87,11 +85,10 @@ func NewCounter(o Options) *Counter {
 }
 
 func (c *Counter) set(o Options) {
-	c.o, c.findTime, c.width = o, span(o.FindTime), 0
-	c.keep = c.findTime
+	c.o, c.width, c.keep = o, 0, o.FindTime
 	if o.SlowTime > o.FindTime && o.SlowRetry > o.MaxRetry {
-		c.width = max(1, span(o.SlowTime)/buckets)
-		c.keep = span(o.SlowTime)
+		c.width = max(1, o.SlowTime.Microseconds()/buckets)
+		c.keep = o.SlowTime
 	}
 }
 
@@ -183,7 +180,7 @@ func (c *Counter) roomFor(at int64) bool {
 	}
 	if full() && c.width > 0 {
 		n := c.prefixes.n
-		c.sweep(&c.prefixes, at, sweepStep, c.findTime)
+		c.sweep(&c.prefixes, at, sweepStep, c.o.FindTime)
 		c.cut += uint64(n - c.prefixes.n)
 	}
 	return !full()
@@ -204,7 +201,7 @@ func (c *Counter) addAggregate(a netip.Addr, own prefix.Key, f node) Verdict {
 		i, ok := c.aggregates.find(k)
 		if !ok {
 			if full() {
-				c.sweep(&c.aggregates, f.at, sweepStep, c.findTime)
+				c.sweep(&c.aggregates, f.at, sweepStep, c.o.FindTime)
 			}
 			if full() && n < len(levels)-1 {
 				continue
@@ -243,7 +240,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 			link = &x.next
 			continue
 		}
-		in, inSlow := near(f.at, x.at, c.findTime), slow && c.slowly(f.at, x.at)
+		in, inSlow := near(f.at, x.at, c.o.FindTime), slow && c.slowly(f.at, x.at)
 		if !in && inSlow && x.at < f.at {
 			tallies = true
 			link = c.moveToTally(t, e, link)
@@ -300,6 +297,13 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 		v.Slow = !v.Tripped && v.Long >= c.slowRetry(day.n, f.unknown || w.Known)
 	}
 	return v
+}
+
+// reportNodes tells the budget how many failures are kept.
+func (c *Counter) reportNodes() {
+	n := int(c.prefixes.live) + int(c.aggregates.live)
+	c.o.Budget.nodes += n - c.reported
+	c.reported = n
 }
 
 // fold adds a failure to the one before it where there is no room for one more. The older time of the two stands, so
@@ -401,11 +405,8 @@ func (s *usersSeen) attempts(user uint16) int {
 	return 0
 }
 
-// near says whether two moments are less than span apart, whichever is earlier. The sum must not overflow.
-func near(a, b, span int64) bool {
-	d := a - b
-	return d < span && -d < span
+// near says whether two moments are less than a time apart, whichever is earlier. The sum must not overflow.
+func near(a, b int64, within time.Duration) bool {
+	d, most := a-b, within.Microseconds()
+	return d < most && -d < most
 }
-
-// span is a duration in microseconds.
-func span(d time.Duration) int64 { return d.Microseconds() }

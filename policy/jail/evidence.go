@@ -41,7 +41,7 @@ func (c *Counter) has(a netip.Addr, at int64, counts func(*node) bool) bool {
 			if sum, _ := c.tallySum(x, at); sum > 0 {
 				return true
 			}
-		} else if near(at, x.at, c.findTime) || c.slowly(at, x.at) {
+		} else if near(at, x.at, c.o.FindTime) || c.slowly(at, x.at) {
 			return true
 		}
 	}
@@ -102,7 +102,7 @@ func (c *Counter) failures(t *table, i uint32, at int64, slow bool) []Failure {
 			if n, _ := c.tallySum(x, at); slow && n > 0 {
 				l = append(l, c.tallyFailure(x, n, at))
 			}
-		case near(at, x.at, c.findTime) || slow && c.slowly(at, x.at):
+		case near(at, x.at, c.o.FindTime) || slow && c.slowly(at, x.at):
 			l = append(l, c.failure(x))
 		}
 	}
@@ -134,11 +134,11 @@ func (c *Counter) OnAccount(a netip.Addr, user uint16, at int64, within time.Dur
 		switch {
 		case x.user != user:
 		case x.tally:
-			if sum := c.tallyWithin(x, at, span(within)); sum > 0 {
+			if sum := c.tallyWithin(x, at, within.Microseconds()); sum > 0 {
 				attempts += sum
 				l = append(l, c.tallyFailure(x, sum, at))
 			}
-		case near(at, x.at, span(within)):
+		case near(at, x.at, within):
 			attempts += int(x.attempts)
 			l = append(l, c.failure(x))
 		}

@@ -25,7 +25,7 @@ func (c *Counter) TakeBack(a netip.Addr, user uint16, at int64) (taken bool) {
 		return false
 	}
 	c.purge(i, func(x *node) bool {
-		if taken || x.tally || x.user != user || x.attempts != 1 || !near(at, x.at, span(justNow)) {
+		if taken || x.tally || x.user != user || x.attempts != 1 || !near(at, x.at, justNow) {
 			return false
 		}
 		taken = true

@@ -16,7 +16,7 @@ import (
 // addresses pushes out those of long ago.
 type Logins struct {
 	limit    int
-	keep     int64
+	keep     time.Duration
 	turned   int64
 	cur, old map[uint64]login
 }
@@ -38,7 +38,7 @@ func NewLogins(limit int, keep time.Duration) *Logins {
 
 // Configure takes new bounds.
 func (l *Logins) Configure(limit int, keep time.Duration) {
-	l.limit, l.keep = max(limit, leastAccounts), span(keep)
+	l.limit, l.keep = max(limit, leastAccounts), keep
 }
 
 // Add notes a login and says whether it is the first of that day (UTC). It replaces what an earlier one noted, also one that
@@ -51,7 +51,9 @@ func (l *Logins) Add(id uint64, at int64) (first bool) {
 	return first
 }
 
-func dayOf(at int64) int32 { return int32(at / span(24*time.Hour)) }
+const day = 24 * time.Hour
+
+func dayOf(at int64) int32 { return int32(at / day.Microseconds()) }
 
 // AddPerson notes that one more account logged in from a prefix on the day of a moment.
 func (l *Logins) AddPerson(p prefix.Key, seed uint64, at int64) {
@@ -79,7 +81,7 @@ func (l *Logins) get(id uint64) (login, bool) {
 // put begins a new generation when the younger one is full or old. A clock that was wrong for a while begins one at most, so
 // that the logins from before are still known once it is right.
 func (l *Logins) put(id uint64, x login, at int64) {
-	if _, ok := l.cur[id]; !ok && len(l.cur) >= l.limit || at-l.turned >= l.keep {
+	if _, ok := l.cur[id]; !ok && len(l.cur) >= l.limit || at-l.turned >= l.keep.Microseconds() {
 		l.cur, l.old, l.turned = make(map[uint64]login), l.cur, at
 	}
 	l.cur[id] = x
@@ -88,7 +90,7 @@ func (l *Logins) put(id uint64, x login, at int64) {
 // Within says whether a login was noted within a time of a moment, before or after it.
 func (l *Logins) Within(id uint64, at int64, long time.Duration) bool {
 	x, ok := l.get(id)
-	return ok && near(at, x.at, span(long))
+	return ok && near(at, x.at, long)
 }
 
 // renewals is how many times as long a device is known that goes on failing all the while: a phone at the office of somebody
@@ -99,10 +101,10 @@ const renewals = 4
 // somewhat longer ago and has failed ever since.
 func (l *Logins) Device(id uint64, at int64, long time.Duration) bool {
 	x, ok := l.get(id)
-	if !ok || near(at, x.at, span(long)) {
+	if !ok || near(at, x.at, long) {
 		return ok
 	}
-	return near(at, x.at, renewals*span(long)) && near(at, int64(x.day)*span(24*time.Hour), span(long))
+	return near(at, x.at, renewals*long) && near(at, int64(x.day)*day.Microseconds(), long)
 }
 
 // Fail notes failures after a login and returns how many there were on that day (UTC).

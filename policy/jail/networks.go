@@ -90,8 +90,7 @@ func (n *Networks) Add(own prefix.Key, f Failure) (attackers []Failure, parts []
 	if !known && len(n.m) >= n.o.Limit {
 		n.makeRoom()
 	}
-	find := span(n.o.FindTime)
-	l = slices.DeleteFunc(l, func(x part) bool { return x.key == k || !near(f.At, x.at, find) && x.at < f.At })
+	l = slices.DeleteFunc(l, func(x part) bool { return x.key == k || !near(f.At, x.at, n.o.FindTime) && x.at < f.At })
 	l = append(l, part{k, f.At, f.Ref, f.Pattern})
 	if len(l) > n.o.MaxParts {
 		l = slices.Delete(l, 0, len(l)-n.o.MaxParts)
@@ -105,7 +104,7 @@ func (n *Networks) Add(own prefix.Key, f Failure) (attackers []Failure, parts []
 
 func (n *Networks) within(l []part, at int64) (fs []Failure, parts []netip.Prefix) {
 	for _, x := range l {
-		if near(at, x.at, span(n.o.FindTime)) {
+		if near(at, x.at, n.o.FindTime) {
 			fs = append(fs, Failure{Ref: x.ref, At: x.at, Attempts: 1, Weight: 1, Pattern: x.pattern})
 			parts = append(parts, x.key.Prefix())
 		}
@@ -158,7 +157,7 @@ func (n *Networks) Expire(now int64, work int) {
 		if work--; work < 0 {
 			return
 		}
-		if !slices.ContainsFunc(l, func(x part) bool { return near(now, x.at, span(n.o.FindTime)) }) {
+		if !slices.ContainsFunc(l, func(x part) bool { return near(now, x.at, n.o.FindTime) }) {
 			delete(n.m, k)
 		}
 	}

@@ -1,7 +1,6 @@
 package jail
 
 import (
-	"cmp"
 	"iter"
 	"math"
 	"net/netip"
@@ -15,11 +14,9 @@ import (
 // Pending keeps provisional attempts until their outcome is known: a step of an attempt failed (a PAM module, the first of
 // two password databases), and the attempt may still succeed. One goroutine uses it.
 type Pending struct {
-	attempts map[netip.Addr][]PendingAttempt // in the order in which they came
-	n        int
-	queue    []due  // of all addresses, in that order
-	head     int    // of queue
-	last     uint64 // number given
+	attempts map[netip.Addr][]*PendingAttempt // in the order in which they came
+	queue    []*PendingAttempt                // of all addresses, in that order; the first is not gone
+	n        int                              // those of queue that are not gone
 }
 
 // PendingAttempt is an attempt with the connection and the jail that it belongs to.
@@ -29,14 +26,7 @@ type PendingAttempt struct {
 	Conn ConnKey
 	Jail uint16
 
-	number uint64 // by which the queue knows it
-}
-
-type due struct {
-	at     int64
-	addr   netip.Addr
-	number uint64
-	gone   bool
+	gone bool
 }
 
 const (
@@ -48,7 +38,7 @@ const (
 )
 
 // NewPending makes an empty one.
-func NewPending() *Pending { return &Pending{attempts: map[netip.Addr][]PendingAttempt{}} }
+func NewPending() *Pending { return &Pending{attempts: map[netip.Addr][]*PendingAttempt{}} }
 
 // Len is how many attempts wait.
 func (p *Pending) Len() int { return p.n }
@@ -57,51 +47,25 @@ func (p *Pending) Len() int { return p.n }
 func (p *Pending) Add(a PendingAttempt) (count []PendingAttempt) {
 	a.Name = slices.Clone(a.Name)
 	if l := p.attempts[a.Addr]; len(l) >= maxPendingEach {
-		count = append(count, l[0])
-		p.gone(l[0].number)
-		p.attempts[a.Addr] = l[1:]
+		count = append(count, *l[0])
+		p.Drop(a.Addr, func(x *PendingAttempt) bool { return x == l[0] })
 	} else if p.n >= maxPending {
 		x, _ := p.First()
 		count = append(count, x)
 	}
 	if len(p.queue) >= 2*maxPending {
-		p.queue, p.head = slices.DeleteFunc(p.queue[p.head:], func(d due) bool { return d.gone }), 0
+		p.queue = slices.DeleteFunc(p.queue, func(x *PendingAttempt) bool { return x.gone })
 	}
-	p.last++
-	a.number = p.last
-	p.queue = append(p.queue, due{at: a.At, addr: a.Addr, number: a.number})
-	p.attempts[a.Addr] = append(p.attempts[a.Addr], a)
+	p.queue = append(p.queue, &a)
+	p.attempts[a.Addr] = append(p.attempts[a.Addr], &a)
 	p.n++
 	return count
-}
-
-// gone has the queue forget an attempt.
-func (p *Pending) gone(number uint64) {
-	i, _ := slices.BinarySearchFunc(p.queue[p.head:], number, func(d due, n uint64) int {
-		return cmp.Compare(d.number, n)
-	})
-	p.queue[p.head+i].gone = true
-	p.n--
-	for p.head < len(p.queue) && p.queue[p.head].gone {
-		p.head++
-	}
-	if p.head == len(p.queue) {
-		p.queue, p.head = p.queue[:0], 0
-	}
-}
-
-func (p *Pending) set(addr netip.Addr, l []PendingAttempt) {
-	if len(l) == 0 {
-		delete(p.attempts, addr)
-	} else {
-		p.attempts[addr] = l
-	}
 }
 
 // Due says whether the oldest attempt has waited for Hold at a moment; one that lies that far in the future has, too: the
 // clock was set back.
 func (p *Pending) Due(now int64) bool {
-	return p.n > 0 && !near(now, p.queue[p.head].at, Hold.Microseconds())
+	return p.n > 0 && !near(now, p.queue[0].At, Hold)
 }
 
 // Next hands over the oldest attempt if it is due.
@@ -114,22 +78,18 @@ func (p *Pending) Next(now int64) (a PendingAttempt, ok bool) {
 
 // First hands over the oldest attempt.
 func (p *Pending) First() (a PendingAttempt, ok bool) {
-	if p.head == len(p.queue) {
+	if p.n == 0 {
 		return a, false
 	}
-	d := p.queue[p.head] // never one that is gone
-	l := p.attempts[d.addr]
-	i := slices.IndexFunc(l, func(x PendingAttempt) bool { return x.number == d.number })
-	a = l[i]
-	p.gone(d.number)
-	p.set(d.addr, slices.Delete(l, i, i+1))
-	return a, true
+	first := p.queue[0]
+	p.Drop(first.Addr, func(x *PendingAttempt) bool { return x == first })
+	return *first, true
 }
 
 // Oldest is the time of what waits longest, and now if that is before.
 func (p *Pending) Oldest(now int64) int64 {
-	if p.head < len(p.queue) {
-		return min(now, p.queue[p.head].at)
+	if p.n > 0 {
+		return min(now, p.queue[0].At)
 	}
 	return now
 }
@@ -137,8 +97,7 @@ func (p *Pending) Oldest(now int64) int64 {
 // Take takes out up to n attempts of a connection: those of an account first, then those of no account that is known, then
 // any.
 func (p *Pending) Take(addr netip.Addr, conn ConnKey, user uint64, n int) (taken []PendingAttempt) {
-	l := p.attempts[addr]
-	if len(l) == 0 {
+	if len(p.attempts[addr]) == 0 {
 		return nil
 	}
 	for _, fits := range []func(a *PendingAttempt) bool{
@@ -146,22 +105,18 @@ func (p *Pending) Take(addr netip.Addr, conn ConnKey, user uint64, n int) (taken
 		func(a *PendingAttempt) bool { return a.User == 0 },
 		func(a *PendingAttempt) bool { return true },
 	} {
-		for i := 0; i < len(l) && n > 0; i++ {
-			if l[i].Conn != conn || !fits(&l[i]) {
-				continue
+		p.Drop(addr, func(a *PendingAttempt) bool {
+			if n == 0 || a.Conn != conn || !fits(a) {
+				return false
 			}
-			a := l[i]
-			a.Attempts = min(a.Attempts, n)
-			n -= a.Attempts
-			taken = append(taken, a)
-			if l[i].Attempts -= a.Attempts; l[i].Attempts == 0 {
-				p.gone(a.number)
-				l = slices.Delete(l, i, i+1)
-				i--
-			}
-		}
+			part := *a
+			part.Attempts = min(a.Attempts, n)
+			n -= part.Attempts
+			a.Attempts -= part.Attempts
+			taken = append(taken, part)
+			return a.Attempts == 0
+		})
 	}
-	p.set(addr, l)
 	return taken
 }
 
@@ -169,27 +124,34 @@ func (p *Pending) Take(addr netip.Addr, conn ConnKey, user uint64, n int) (taken
 // on one account.
 func (p *Pending) Named(addr netip.Addr, jail uint16, at int64, long time.Duration) (a PendingAttempt, ok bool) {
 	for _, x := range p.attempts[addr] {
-		if x.Jail == jail || x.User == 0 || !near(at, x.At, span(long)) {
+		if x.Jail == jail || x.User == 0 || !near(at, x.At, long) {
 			continue
 		}
 		if ok && x.User != a.User {
 			return a, false
 		}
-		a, ok = x, true
+		a, ok = *x, true
 	}
 	return a, ok
 }
 
 // Drop forgets attempts of an address: gone says which.
 func (p *Pending) Drop(addr netip.Addr, gone func(*PendingAttempt) bool) {
-	if l := p.attempts[addr]; len(l) > 0 {
-		p.set(addr, slices.DeleteFunc(l, func(a PendingAttempt) bool {
-			drop := gone(&a)
-			if drop {
-				p.gone(a.number)
-			}
-			return drop
-		}))
+	l := p.attempts[addr]
+	if len(l) == 0 {
+		return
+	}
+	l = slices.DeleteFunc(l, func(a *PendingAttempt) bool {
+		if a.gone = gone(a); a.gone {
+			p.n--
+		}
+		return a.gone
+	})
+	if p.attempts[addr] = l; len(l) == 0 {
+		delete(p.attempts, addr)
+	}
+	for len(p.queue) > 0 && p.queue[0].gone {
+		p.queue = p.queue[1:]
 	}
 }
 
@@ -225,7 +187,7 @@ func (p *Pending) Stream(s *codec.Stream, jails int) {
 func (p *Pending) RestoreRefs(from *Pending) (more []PendingAttempt) {
 	for x := range from.all() {
 		l := p.attempts[x.Addr]
-		i := slices.IndexFunc(l, func(a PendingAttempt) bool {
+		i := slices.IndexFunc(l, func(a *PendingAttempt) bool {
 			return a.Ref == NoRef && a.At == x.At && a.Conn == x.Conn && a.User == x.User
 		})
 		if i >= 0 {
@@ -240,9 +202,8 @@ func (p *Pending) RestoreRefs(from *Pending) (more []PendingAttempt) {
 // all goes through what is pending, in the order in which it came.
 func (p *Pending) all() iter.Seq[PendingAttempt] {
 	return func(yield func(PendingAttempt) bool) {
-		for _, d := range p.queue[p.head:] {
-			l := p.attempts[d.addr]
-			if i := slices.IndexFunc(l, func(x PendingAttempt) bool { return x.number == d.number }); i >= 0 && !yield(l[i]) {
+		for _, a := range p.queue {
+			if !a.gone && !yield(*a) {
 				return
 			}
 		}

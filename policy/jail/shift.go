@@ -30,13 +30,8 @@ func (c *Counter) Shift(by int64) {
 
 // Shift moves the attempts whose outcome is not known yet.
 func (p *Pending) Shift(by int64) {
-	for i := range p.queue {
-		p.queue[i].at += by
-	}
-	for _, l := range p.attempts {
-		for i := range l {
-			l[i].At += by
-		}
+	for _, a := range p.queue {
+		a.At += by
 	}
 }
 

@@ -51,7 +51,7 @@ func TestShift(t *testing.T) {
 		if a, ok := c.TakeWaiting(2); !ok || a.At != now {
 			t.Errorf("by %d s: waiting attempt at %d, want %d", by/second, a.At, now)
 		}
-		keep := span(keepConn)
+		keep := (keepConn).Microseconds()
 		for _, at := range []int64{keep - second, keep + second, 2*keep - second} { // the second one begins a generation
 			c.Expire(now + at)
 		}

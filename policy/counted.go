@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"net/netip"
@@ -13,109 +14,6 @@ import (
 	"bailiff/policy/prefix"
 	"bailiff/policy/state"
 )
-
-const (
-	// detectorShare is the part of limits.max_tracked that accounts, logins and each size of network may have: a pair of
-	// account and address takes some 200 bytes, so that all of it is a few percent of what the tracked prefixes take.
-	detectorShare = 64
-
-	// crowd is how many times slow.max_retry the people behind an address may add to it.
-	crowd = 2
-
-	// attackedPrompts is how many attempts of one connection count on an account that is under attack: ssh asks three times by
-	// itself, and Accounts want three.
-	attackedPrompts = 2
-)
-
-// A detector counts a failure and returns the prefixes that have too many by now. There are three, which judge (entry.go) asks in
-// the order of this file: addressWindows, attackedAccount, attackingNetworks. What they count over all jails is in counted, below:
-// a detector that keeps counts has a field there, and its lines in each of the methods.
-
-// verdict is a detector's word that a prefix attacks.
-type verdict struct {
-	jail     *runningJail // that bans
-	prefix   netip.Prefix
-	reason   string         // one of state's
-	evidence []jail.Failure // oldest first
-	parts    []netip.Prefix // of a network: those that attacked
-	wide     bool           // the prefix is wider than its jail counts by
-}
-
-// addressWindows counts a failure against its own prefix, within find_time and slow.find_time of its jail.
-func (g *Engine) addressWindows(f *failure) []verdict {
-	c, conf := f.jail.counter, &f.jail.conf
-	v := c.Add(f.addr, f.record, jail.Weighing{Account: conf.Weights.NewAccount, Unknown: conf.Weights.InvalidUser, Known: f.recentLogin})
-	shown := &g.out.Failures[len(g.out.Failures)-1]
-	shown.Prefix, shown.Count = v.Prefix, v.Count
-	switch {
-	case v.Tripped:
-		return []verdict{{jail: f.jail, prefix: v.Prefix, reason: state.Failures, evidence: c.Take(v.Prefix), wide: v.Aggregate}}
-	case f.MaxRetry == 1: // counted as part of a wider prefix, which is not banned for one address
-		return []verdict{{jail: f.jail, prefix: f.prefix.Prefix(), reason: state.Failures, evidence: []jail.Failure{f.record}}}
-	case v.Slow && v.Long >= conf.Slow.MaxRetry+g.people(f.jail, f.prefix, f.At):
-		return []verdict{{jail: f.jail, prefix: v.Prefix, reason: state.Slow, evidence: c.TakeSlow(v.Prefix)}}
-	}
-	return nil
-}
-
-// people is by how much the limit of the slow window is higher for a prefix that many people log in from: some of them forget
-// their passwords and give up.
-func (g *Engine) people(j *runningJail, p prefix.Key, at int64) int {
-	return min(g.logins.People(p, g.seed, at), crowd*j.conf.Slow.MaxRetry)
-}
-
-// attackedAccount counts a failure on its account, over all jails. Its prefix has too many if it is one of many that attack the
-// account. banned says that the prefix was banned for this failure already.
-func (g *Engine) attackedAccount(f *failure, banned bool) []verdict {
-	// On an account under attack, who types the own password wrong at each prompt of one connection is no attacker yet.
-	further, more := f.Before >= attackedPrompts, 0
-	if further {
-		more = f.Before + f.Attempts - attackedPrompts
-	}
-	forgiven := func(at int64) bool { return g.state.Pardoned(f.addr, at, g.accountsConf.FindTime.Microseconds()) }
-	own := g.accounts.Add(f.account, f.prefix, f.jail.number, f.record, further, forgiven)
-	if banned {
-		return nil
-	}
-	if own != nil {
-		if j := g.byName[g.names[own.Jail]]; j != nil {
-			return []verdict{{jail: j, prefix: f.prefix.Prefix(), reason: state.Account, evidence: own.Failures}}
-		}
-	}
-	if f.User != 0 && g.accounts.Crowded(f.account, f.At) {
-		// Accounts may have dropped what this address did for newer addresses: the jail's own counts still tell.
-		if n, evidence := f.jail.counter.OnAccount(f.addr, f.record.User, f.At, g.accountsConf.FindTime); n-more >= g.accounts.Need() {
-			return []verdict{{jail: f.jail, prefix: f.prefix.Prefix(), reason: state.Account, evidence: evidence}}
-		}
-	}
-	return nil
-}
-
-// attackingNetworks counts an address that was banned, or of IPv6 one that failed, as a part of the networks around it. A
-// network from which anybody logged in lately, or that holds an allowed address, is not banned as a whole.
-func (g *Engine) attackingNetworks(f *failure, banned bool) (l []verdict) {
-	if !banned && !f.addr.Is6() {
-		return nil
-	}
-	for _, n := range g.networks {
-		if !within(n, f) {
-			continue
-		}
-		attackers, parts := n.Add(f.prefix, f.record)
-		net, key := n.Of(f.addr).Prefix(), n.Of(f.addr)
-		if attackers == nil || g.logins.Within(key.Hash(g.seed^anyAccount), f.At, g.networksConf.TrustLoginsFor) || g.allow.Overlaps(net, f.At) {
-			continue
-		}
-		n.Forget(key)
-		l = append(l, verdict{jail: f.jail, prefix: net, reason: state.Network, evidence: attackers, parts: parts, wide: true})
-	}
-	return l
-}
-
-// within says whether a failure counts in networks of a size.
-func within(n *jail.Networks, f *failure) bool {
-	return n.Holds(f.addr) && n.Bits < f.prefix.Bits() && n.Observed == f.jail.conf.Observe
-}
 
 // counted is what is counted over all jails, and what excuses a failure. The state file holds it, and each jail's counter.
 type counted struct {
@@ -146,6 +44,10 @@ func accountOptions(c *config.Config) jail.AccountOptions {
 	a := &c.Accounts
 	return jail.AccountOptions{FindTime: a.FindTime, Addresses: a.Addresses, MaxRetry: a.MaxRetry, Limit: share(c)}
 }
+
+// detectorShare is the part of limits.max_tracked that accounts, logins and each size of network may have: a pair of
+// account and address takes some 200 bytes, so that all of it is a few percent of what the tracked prefixes take.
+const detectorShare = 64
 
 func share(c *config.Config) int { return c.Limits.MaxTracked / detectorShare }
 
@@ -301,4 +203,64 @@ func (x *counted) stream(s *codec.Stream, counters map[string]*jail.Counter) {
 		}
 		s.Block("networks", part)
 	}, func(*jail.Networks) {})
+}
+
+// countsVersion is the first byte of what Snapshot saves beside the state.
+const countsVersion = 4
+
+// Snapshot appends the state file's content to b: bans and all that is counted, at the state's cursor. Together with the entries
+// behind that it leads to what an engine that was never stopped would have come to. Only in which entry each failure stands is not
+// saved: that is known again once the entries before the cursor have been read (Reread). The same state gives the same bytes.
+func (g *Engine) Snapshot(b []byte) []byte {
+	tracked, _, _ := g.Tracked()
+	b = slices.Grow(b, 4096+48*g.state.Len()+28*tracked) // about what it takes: growing by doubling would copy, and take twice as much
+	return g.state.AppendSnapshot(b, func(b []byte) []byte {
+		if g.rereading && !g.restored {
+			return b // half of it is not better than none: the next start fills the windows anew
+		}
+		now := g.counted
+		if g.rereading {
+			now.connections = g.setAside
+		}
+		s := codec.NewWriter(append(b, countsVersion))
+		s.Fixed64(&now.seed)
+		now.stream(s, counters(g.jails))
+		return s.Bytes()
+	})
+}
+
+// counters are those of jails, by name.
+func counters(jails []*runningJail) map[string]*jail.Counter {
+	m := make(map[string]*jail.Counter)
+	for _, j := range jails {
+		m[j.conf.Name] = j.counter
+	}
+	return m
+}
+
+// restore takes over what Snapshot saved, as far as the configuration still has use for it: all or nothing.
+func (g *Engine) restore(saved []byte, c *config.Config) error {
+	if saved[0] != countsVersion {
+		return fmt.Errorf("what was counted before cannot be read: it has version %d, not %d", saved[0], countsVersion)
+	}
+	s, now := codec.NewReader(saved[1:]), &Engine{budget: g.budget}
+	s.Fixed64(&now.seed)
+	now.counted = newCounted(c, now.seed)
+	restored := make(map[string]*jail.Counter)
+	for _, j := range g.jails {
+		restored[j.conf.Name] = jail.NewCounter(now.counterOptions(&j.conf))
+	}
+	now.stream(s, restored)
+	if err := s.End(); err != nil {
+		for _, n := range restored {
+			n.Close()
+		}
+		return fmt.Errorf("what was counted before cannot be read: %w", err)
+	}
+	g.counted, g.restored = now.counted, true
+	for _, j := range g.jails {
+		j.counter.Close()
+		j.counter, j.number = restored[j.conf.Name], g.number(j.conf.Name)
+	}
+	return nil
 }
