@@ -29,6 +29,7 @@ const (
 	FieldRestored = "BAILIFF_RESTORED"  // "1": not a new decision, do not report it again
 	FieldWide     = "BAILIFF_WIDE"      // "1": a network, because many of its addresses attacked at once
 	FieldLifted   = "BAILIFF_LIFTED"    // bans that an allow entry lifted
+	FieldProblem  = "BAILIFF_PROBLEM"   // what has a problem, or no longer has one: firewall, journal, configuration, …
 
 	// FieldUnreported is "1" on a ban made while reports were disabled: it is not reported when they are enabled.
 	FieldUnreported = "BAILIFF_UNREPORTED"

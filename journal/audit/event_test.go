@@ -195,7 +195,7 @@ func TestKinds(t *testing.T) {
 
 func TestFieldNames(t *testing.T) {
 	for _, n := range []string{FieldAddress, FieldPrefix, FieldJail, FieldBanID, FieldFirst, FieldSince, FieldUntil, FieldFailures, FieldCount,
-		FieldEvidence, FieldBackend, FieldList, FieldReason, FieldBy, FieldRestored, FieldWide, FieldLifted, FieldUnreported, "BAILIFF_LOST"} {
+		FieldEvidence, FieldBackend, FieldList, FieldReason, FieldBy, FieldRestored, FieldWide, FieldLifted, FieldProblem, FieldUnreported, "BAILIFF_LOST"} {
 		if !validName(n) {
 			t.Errorf("%s: journald would refuse it", n)
 		}

@@ -27,6 +27,7 @@ const (
 	KindAllowList             // a published allow list was updated
 	KindAllowListRefused      // a published allow list was rejected, and the previous one kept
 	KindStateSetAside         // the state file was damaged or missing, and was rebuilt
+	KindRecovered             // a problem that an earlier entry with the same FieldProblem reported is over
 	KindReported              // bailiff-report: a destination accepted a report
 	KindReportDropped         // bailiff-report: a report will not be delivered
 	KindReportsHeld           // bailiff-report: a destination is held until an operator acts
@@ -62,6 +63,7 @@ var kinds = [...]struct {
 	KindAllowList:        {"allow-list", "7b0fb596bb944a1bb59db8729d360a8a", Info},
 	KindAllowListRefused: {"allow-list-refused", "21931f02cb304fc28c8b54b7e5702755", Warning},
 	KindStateSetAside:    {"state-set-aside", "9e18998b5f9e4ceab14cb5c51aac1efb", Crit},
+	KindRecovered:        {"recovered", "b4d5cf8fffc744c7965198455de65682", Notice},
 	KindReported:         {"reported", "9677659f792d4e9ab6c0283fba4300f0", Info},
 	KindReportDropped:    {"report-dropped", "e0029f9843874637b051f7805849bc42", Warning},
 	KindReportsHeld:      {"reports-held", "af52c07ac45f4deab69d4f68e0e25a6f", Warning},

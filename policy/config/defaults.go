@@ -1,10 +1,6 @@
 package config
 
-import (
-	"time"
-
-	"bailiff/policy/fleet"
-)
+import "time"
 
 // builtinDefaults returns what holds without any file, but for the jails: the one place where the defaults are.
 func builtinDefaults() *Config {
@@ -35,7 +31,6 @@ func builtinDefaults() *Config {
 			Operators: Operators{Enabled: true, Groups: []string{"sudo", "wheel"}, Grace: 10 * time.Minute},
 		},
 		Firewall: Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Method: "policy"},
-		Fleet:    fleet.Defaults(),
 		Limits:   Limits{MaxTracked: 1_000_000, MaxEvidence: 100},
 		Report: Report{
 			RetryFor: 5 * day, // as mail systems do

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
@@ -93,6 +94,12 @@ type Destination struct {
 	Contact    string            // xarf: mail address of the reporter; "": Sender
 	PerContact int               // xarf: mails to one contact in 24 hours
 	Headers    map[string]string // webhook: further headers; values hold no secret
+	Form       string            // webhook: one of Forms
+	Channel    string            // webhook of a form: where the service puts the message
+	Events     []string          // webhook: of Events
+	Only       string            // webhook of a form: one of OnlyBans
+	Quiet      Quiet             // webhook of a form: time of the day without notices of bans
+	Gather     time.Duration     // webhook of a form: what happens within this time becomes one notice
 	Command    []string          // exec: program and arguments
 	TimeLimit  time.Duration     // of one delivery
 }
@@ -104,11 +111,83 @@ const (
 	IncludeContext = "context" // all lines about the address in the window
 )
 
+// Forms are the forms of a webhook: that of bailiff, signed, with all of a report, or a short notice as a service wants it.
+var Forms = []string{FormBailiff, "ntfy", "gotify", "telegram", "matrix", "slack", "mattermost", "discord", "teams", "alertmanager"}
+
+// FormBailiff is the form of a webhook that has a signature and a documented schema.
+const FormBailiff = "bailiff"
+
+// What a webhook may be told of.
+const (
+	EventBans     = "bans"
+	EventUnbans   = "unbans"
+	EventProblems = "problems" // and that they are over
+)
+
+// Bans that a notice may be limited to.
+const (
+	OnlyAll      = "all"
+	OnlyNew      = "new"      // the first ban of a prefix
+	OnlyNetworks = "networks" // of whole networks
+)
+
+// Notice says whether the destination gets short notices instead of reports.
+func (d *Destination) Notice() bool { return d.Form != "" && d.Form != FormBailiff }
+
+// secretURL says whether the URL of a form is the secret.
+func secretURL(form string) bool {
+	return slices.Contains([]string{"slack", "mattermost", "discord", "teams"}, form)
+}
+
+// Quiet is a time of the day, in minutes after midnight. It may reach beyond midnight. From == To: none.
+type Quiet struct{ From, To int }
+
+// Until returns when the quiet time ends that holds a moment, in the moment's location; zero if none does.
+func (q Quiet) Until(t time.Time) time.Time {
+	if q.From == q.To {
+		return time.Time{}
+	}
+	at := t.Hour()*60 + t.Minute()
+	in := at >= q.From && at < q.To
+	day := 0
+	if q.From > q.To {
+		in = at >= q.From || at < q.To
+		if at >= q.From {
+			day = 1
+		}
+	}
+	if !in {
+		return time.Time{}
+	}
+	return time.Date(t.Year(), t.Month(), t.Day()+day, q.To/60, q.To%60, 0, 0, t.Location())
+}
+
+func (q Quiet) String() string {
+	if q.From == q.To {
+		return "none"
+	}
+	return fmt.Sprintf("%02d:%02d-%02d:%02d", q.From/60, q.From%60, q.To/60, q.To%60)
+}
+
+func validEvent(s string) bool {
+	return slices.Contains([]string{EventBans, EventUnbans, EventProblems}, s)
+}
+
+func parseQuiet(s string) (q Quiet, err *diag.Error) {
+	var a, b, c, d int
+	if n, e := fmt.Sscanf(s, "%2d:%2d-%2d:%2d", &a, &b, &c, &d); e != nil || n != 4 || fmt.Sprintf("%02d:%02d-%02d:%02d", a, b, c, d) != s || a > 23 || b > 59 || c > 23 || d > 59 || a == c && b == d {
+		return q, diag.Errorf("%q is not a time of the day", diag.Clip(s)).WithHint("write 22:00-07:00, in local time")
+	}
+	return Quiet{a*60 + b, c*60 + d}, nil
+}
+
 // CredentialName is the systemd credential that holds the destination's secret; "" if it needs none.
 func (d *Destination) CredentialName() string {
 	switch {
 	case d.Credential != "":
 		return d.Credential
+	case d.Form == "ntfy", d.Form == "alertmanager": // open to all unless a token is named
+		return ""
 	case d.Type == TypeAbuseIPDB, d.Type == TypeBlocklist && d.Method == "http", d.Type == TypeWebhook:
 		return "bailiff_" + d.Name
 	}
@@ -131,6 +210,7 @@ func newDestination(name, kind string) Destination {
 		d.Redact, d.Digest, d.Window, d.Format, d.Lines, d.PerContact = true, "daily", 24*time.Hour, "4", 100, 10
 	case TypeWebhook:
 		d.Redact, d.Manual, d.Networks, d.Prolonged, d.Lines = true, true, true, true, 100
+		d.Form, d.Events, d.Only, d.Gather = FormBailiff, []string{EventBans}, OnlyAll, 30*time.Second
 	case TypeExec:
 		d.Manual, d.Networks, d.Prolonged, d.Lines = true, true, true, 100
 	}
@@ -162,6 +242,9 @@ func (b *Builder) destination(name string, r *Report, jails []string) (d Destina
 	}
 	d = newDestination(name, kind)
 	d.RetryFor = r.RetryFor
+	if n := b.set[at+".form"]; n != nil && kind == TypeWebhook && n.Value != FormBailiff {
+		d.Redact, d.Prolonged, d.Lines, d.Events = false, false, 0, []string{EventBans, EventProblems}
+	}
 	fields := destinationFields(&d)
 	b.apply(at, fields)
 	d.Type = kind
@@ -184,7 +267,7 @@ func (b *Builder) destination(name string, r *Report, jails []string) (d Destina
 	case TypeXARF:
 		need(d.Org == "", "org", "write who reports: Example GmbH")
 	case TypeWebhook:
-		need(d.URL == "", "url", "write url: https://host/path")
+		b.notice(at, &d, need, fail)
 	case TypeExec:
 		need(len(d.Command) == 0, "command", "write command: [/usr/local/bin/tell, ARGUMENT]")
 		if len(d.Command) > 0 && !path.IsAbs(d.Command[0]) {
@@ -199,6 +282,37 @@ func (b *Builder) destination(name string, r *Report, jails []string) (d Destina
 		}
 	}
 	return d, true
+}
+
+// notice checks what a webhook's form asks for.
+func (b *Builder) notice(at string, d *Destination, need func(bool, string, string), fail func(string, *diag.Error)) {
+	hint := "write url: https://host/path"
+	if d.Form == "ntfy" {
+		hint = "write the topic's URL: https://ntfy.sh/TOPIC"
+	}
+	switch {
+	case d.Form == "telegram": // has one address
+	case secretURL(d.Form):
+		if d.URL != "" {
+			fail("url", diag.Errorf("the URL of %s is a secret", d.Form).WithHint("write it to /etc/bailiff/credentials/%s, mode 0600, and leave url out", d.Name))
+		}
+	default:
+		need(d.URL == "", "url", hint)
+	}
+	channel := d.Form == "telegram" || d.Form == "matrix"
+	need(channel && d.Channel == "", "channel", "write Telegram's number of the chat, or Matrix's id of the room: \"!id:example.org\"")
+	if d.Channel != "" && !channel {
+		fail("channel", diag.Errorf("the form %s has no channel", d.Form).WithHint("it is for telegram and matrix"))
+	}
+	if d.Form != FormBailiff {
+		return
+	}
+	plain := newDestination(d.Name, TypeWebhook)
+	for key, set := range map[string]bool{"events": !slices.Equal(d.Events, plain.Events), "only": d.Only != plain.Only, "quiet": d.Quiet != plain.Quiet, "gather": d.Gather != plain.Gather} {
+		if set {
+			fail(key, diag.Errorf("%s is for notices", key).WithHint("name a form, such as form: ntfy"))
+		}
+	}
 }
 
 // failed says whether there is an error of that path already.

@@ -22,6 +22,8 @@ report:
     blocklist.de: {method: http, server: me@example.org, services: {exim: mail}}
     xarf: {org: Example GmbH, format: "0.2"}
     chat: {type: webhook, url: "http://127.0.0.1:8080/x?y=z", headers: {X-Team: "mail: \"ops\""}}
+    phone: {type: webhook, form: ntfy, url: "https://ntfy.sh/x", only: new, quiet: 22:00-07:00, gather: none}
+    team: {type: webhook, form: matrix, url: "https://matrix.example.org", channel: "!a:example.org", events: [unbans], digest: daily}
     tell: {type: exec, command: [/usr/local/bin/tell, "a b", a, a]}
 `, "report: {destinations: {admin: {window: none, include: []}, abuseipdb: {enabled: no, quota: off}}}\n")
 	r := c.Report
@@ -35,7 +37,11 @@ report:
 		"xarf": {Type: TypeXARF, Enabled: true, Digest: "daily", Window: 24 * time.Hour, RetryFor: 3 * 24 * time.Hour, Redact: true, Lines: 100, TimeLimit: time.Minute,
 			Format: "0.2", Org: "Example GmbH", PerContact: 10},
 		"chat": {Type: TypeWebhook, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Redact: true, Manual: true, Networks: true, Prolonged: true, Lines: 100, TimeLimit: time.Minute,
-			URL: "http://127.0.0.1:8080/x?y=z", Headers: map[string]string{"X-Team": "mail: \"ops\""}},
+			URL: "http://127.0.0.1:8080/x?y=z", Headers: map[string]string{"X-Team": "mail: \"ops\""}, Form: "bailiff", Events: []string{"bans"}, Only: "all", Gather: 30 * time.Second},
+		"phone": {Type: TypeWebhook, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Manual: true, Networks: true, TimeLimit: time.Minute,
+			URL: "https://ntfy.sh/x", Form: "ntfy", Events: []string{"bans", "problems"}, Only: "new", Quiet: Quiet{22 * 60, 7 * 60}},
+		"team": {Type: TypeWebhook, Enabled: true, Digest: "daily", RetryFor: 3 * 24 * time.Hour, Manual: true, Networks: true, TimeLimit: time.Minute,
+			URL: "https://matrix.example.org", Channel: "!a:example.org", Form: "matrix", Events: []string{"unbans"}, Only: "all", Gather: 30 * time.Second},
 		"tell": {Type: TypeExec, Enabled: true, Digest: "off", RetryFor: 3 * 24 * time.Hour, Manual: true, Networks: true, Prolonged: true, Lines: 100, TimeLimit: time.Minute,
 			Command: []string{"/usr/local/bin/tell", "a b", "a", "a"}},
 	}
@@ -65,5 +71,29 @@ report:
 func TestNoReports(t *testing.T) {
 	if d := Default().Report.Destinations; d != nil {
 		t.Errorf("%+v", d)
+	}
+}
+
+// TestQuiet: a time of the day may reach beyond midnight.
+func TestQuiet(t *testing.T) {
+	at := func(day, hour, minute int) time.Time { return time.Date(2026, 11, day, hour, minute, 30, 0, time.UTC) }
+	night, lunch := Quiet{22 * 60, 7 * 60}, Quiet{12 * 60, 13*60 + 30}
+	for _, c := range []struct {
+		q        Quiet
+		now, end time.Time
+	}{
+		{night, at(3, 21, 59), time.Time{}},
+		{night, at(3, 22, 0), time.Date(2026, 11, 4, 7, 0, 0, 0, time.UTC)},
+		{night, at(3, 0, 0), time.Date(2026, 11, 3, 7, 0, 0, 0, time.UTC)},
+		{night, at(3, 6, 59), time.Date(2026, 11, 3, 7, 0, 0, 0, time.UTC)},
+		{night, at(3, 7, 0), time.Time{}},
+		{lunch, at(3, 12, 0), time.Date(2026, 11, 3, 13, 30, 0, 0, time.UTC)},
+		{lunch, at(3, 11, 59), time.Time{}},
+		{lunch, at(3, 13, 30), time.Time{}},
+		{Quiet{}, at(3, 0, 0), time.Time{}},
+	} {
+		if end := c.q.Until(c.now); !end.Equal(c.end) {
+			t.Errorf("%s at %s: until %s, want %s", c.q, c.now, end, c.end)
+		}
 	}
 }

@@ -26,6 +26,11 @@ type Report struct {
 	Extended bool         `json:"extended,omitempty"` // a ban in force was prolonged
 	Ports    []uint16     `json:"ports,omitempty"`    // attacked ports of this host, as far as known
 
+	// Of a notice that is not about a new ban: "unban", "problem" or "recovery".
+	Event   string `json:"event,omitempty"`
+	Problem string `json:"problem,omitempty"` // what has it, or had it: firewall, journal, reports, …
+	Text    string `json:"text,omitempty"`    // of a problem; of an unban, why
+
 	Host     string       `json:"host"`               // this host's name
 	Lines    []ReportLine `json:"lines"`              // the evidence, oldest first
 	Missing  int          `json:"missing,omitempty"`  // number of lines no longer in the journal

@@ -23,6 +23,7 @@ import (
 	"bailiff/cmd/bailiff-report/internal/deliver/blocklist"
 	"bailiff/cmd/bailiff-report/internal/deliver/exec"
 	"bailiff/cmd/bailiff-report/internal/deliver/mail"
+	"bailiff/cmd/bailiff-report/internal/deliver/notice"
 	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/deliver/webhook"
 	"bailiff/cmd/bailiff-report/internal/deliver/xarf"
@@ -47,6 +48,9 @@ var types = map[string]func(*config.Destination, deliver.Env) (deliver.Destinati
 // New makes a destination. If its Redact is set, it gets only redacted reports.
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	build := types[d.Type]
+	if d.Notice() {
+		build = notice.New
+	}
 	if build == nil {
 		return nil, fmt.Errorf("unknown type of destination %q", d.Type)
 	}

@@ -31,17 +31,25 @@ const (
 	contextTime = 250 * time.Millisecond
 )
 
-// Ban is an audit entry about a ban.
+// Ban is an audit entry about a ban, or about an event that notices are sent for.
 type Ban struct {
 	audit.BanEvent
 	Cursor   journal.Cursor
 	Time     time.Time
 	Extended bool
+
+	Event   string // as in report.Report; report.Ban: a ban
+	Problem string
+	Text    string
+	About   string // the destination that it is about
 }
 
 // Key is the permanent key of the ban's report. A ban that is prolonged keeps its id, so the key then contains the entry's time, too.
 func (b *Ban) Key() string {
-	if !b.Extended {
+	switch {
+	case b.Event == report.Unban:
+		return b.ID + "-unban"
+	case !b.Extended:
 		return b.ID
 	}
 	return b.ID + "-" + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, uint64(b.Time.UnixMicro())))
@@ -225,7 +233,7 @@ func parseBan(e *journal.Entry) (*Ban, error) {
 			ev.Addresses = append(ev.Addresses, a)
 		}
 	}
-	return &Ban{ev, e.Cursor, time.UnixMicro(int64(e.Realtime)), values.Get("MESSAGE_ID") == audit.KindExtend.ID()}, nil
+	return &Ban{BanEvent: ev, Cursor: e.Cursor, Time: time.UnixMicro(int64(e.Realtime)), Extended: values.Get("MESSAGE_ID") == audit.KindExtend.ID()}, nil
 }
 
 // Preview builds the item that a destination would get about the newest ban with an id or of an address, bans that a jail only

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
+	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/journal/audit"
 	"bailiff/policy/config"
 )
@@ -152,9 +153,9 @@ func (d *Dispatcher) configure(s *configuration) {
 		switch now := x.held(); {
 		case ep.err != nil && now != held:
 			text := oneLine(ep.err.Error())
-			d.event(audit.KindReportsHeld, fmt.Sprintf("reports to %s wait: %s", x.name, text), field, audit.Field{Name: audit.FieldError, Value: text})
+			d.event(audit.KindReportsHeld, fmt.Sprintf("reports to %s wait: %s", x.name, text), field, audit.Field{Name: audit.FieldProblem, Value: holdOf(x.name)}, audit.Field{Name: audit.FieldError, Value: text})
 		case held != "" && now == "":
-			d.event(audit.KindReportsResumed, fmt.Sprintf("reports to %s go out again: the configuration has changed", x.name), field)
+			d.event(audit.KindReportsResumed, fmt.Sprintf("reports to %s go out again: the configuration has changed", x.name), field, audit.Field{Name: audit.FieldProblem, Value: holdOf(x.name)})
 		}
 	}
 	for _, rp := range d.q.reports {
@@ -176,7 +177,16 @@ func (x *destination) held() string {
 // accepts says whether a destination wants reports of a ban. Its window is checked later.
 func accepts(c *config.Destination, b *Ban) bool {
 	hand := b.By != ""
+	if b.Event != report.Ban || c.Notice() {
+		if !notifies(c, b) {
+			return false
+		}
+	}
 	switch {
+	case urgent(b.Event): // has no jail
+		return true
+	case b.Event == report.Unban:
+		return len(c.Jails) == 0 || slices.Contains(c.Jails, b.Jail)
 	case b.Restored, b.Unreported,
 		hand && !c.Manual,
 		b.Wide && !c.Networks,
@@ -192,7 +202,7 @@ func accepts(c *config.Destination, b *Ban) bool {
 func (x *destination) reportedLately(b *Ban, addr netip.Addr, rebuilding bool) bool {
 	window := x.ep.conf.Window
 	last, ok := x.window[addr]
-	if window == 0 || !ok {
+	if window == 0 || !ok || b.Event != report.Ban {
 		return false
 	}
 	since := b.Time.Unix() - last

@@ -105,7 +105,7 @@ func (d *Dispatcher) find(name string) (*destination, error) {
 
 // queued describes a report in a delivery.
 func (d *Dispatcher) queued(it *delivery, rp *queuedReport) control.QueuedReport {
-	q := control.QueuedReport{ID: rp.ID, Address: rp.Address.String(), Jail: rp.Jail, Time: time.UnixMicro(rp.Time), Destination: it.dest.name,
+	q := control.QueuedReport{ID: rp.ID, Address: rp.about(), Jail: rp.Jail, Time: time.UnixMicro(rp.Time), Destination: it.dest.name,
 		State: it.state.String(), Attempts: it.attempts, Error: it.lastErr}
 	if it.state == collecting {
 		q.State = "digest"
@@ -285,7 +285,7 @@ func (d *Dispatcher) retry(by control.Peer, req control.ReportsRequest) (r *cont
 		if x.hold != nil {
 			d.q.write(kindHold, recHold{Dest: x.name, Time: now.UnixMicro()}, nil)
 			d.event(audit.KindReportsResumed, fmt.Sprintf("reports to %s are tried again: requested by %s", x.name, by.User),
-				audit.Field{Name: audit.FieldDestination, Value: x.name}, audit.Field{Name: audit.FieldBy, Value: by.User})
+				audit.Field{Name: audit.FieldDestination, Value: x.name}, audit.Field{Name: audit.FieldBy, Value: by.User}, audit.Field{Name: audit.FieldProblem, Value: holdOf(x.name)})
 		}
 		x.pausedUntil, x.failures = time.Time{}, 0
 	}

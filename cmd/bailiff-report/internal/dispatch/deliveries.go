@@ -41,6 +41,7 @@ type serving struct {
 	lastFail    time.Time
 	lastOK      time.Time
 	counts      outcomeCounts
+	notices     noticeTimes
 	mailLog     *mailLog // nil: not open
 	probing     bool     // a worker uses mailLog
 	probeAt     time.Time
@@ -120,11 +121,17 @@ func (d *Dispatcher) serve(x *destination, now time.Time, busy bool) (at time.Ti
 	if reports := x.digest(now); len(reports) > 0 {
 		return d.start(x, itemKey("digest-"+reports[0].Key+"-"+strconv.Itoa(len(reports)), x.name), reports, nil)
 	}
+	if x.ep.conf.Notice() {
+		at = x.noticeAt(now)
+	}
 	if len(x.waiting) == 0 {
 		return at
 	}
 	if it := x.waiting[0]; it.notBefore.After(now) {
-		return it.notBefore
+		if at.IsZero() || it.notBefore.Before(at) {
+			at = it.notBefore
+		}
+		return at
 	} else {
 		return d.start(x, it.key, it.reports, it)
 	}
@@ -134,6 +141,9 @@ func (d *Dispatcher) serve(x *destination, now time.Time, busy bool) (at time.Ti
 func (x *destination) digest(now time.Time) (reports []*queuedReport) {
 	if len(x.collecting) == 0 {
 		return nil
+	}
+	if x.ep.conf.Notice() {
+		return x.notice(now)
 	}
 	kind, first := x.ep.conf.Digest, time.UnixMicro(x.collecting[0].since)
 	if kind != "off" && kind != "" && !now.Before(first) && period(kind, first) == period(kind, now) {
@@ -171,6 +181,9 @@ func (d *Dispatcher) item(x *destination, key string, reports []*queuedReport, i
 	out := &report.Item{Key: key, Attempt: 1, Digest: it == nil || it.digest}
 	if it != nil {
 		out.Attempt = it.attempts + 1
+	}
+	if x.ep != nil && x.ep.conf.Notice() && out.Digest {
+		reports, out.Counts = named(reports), counts(reports)
 	}
 	var bad []*queuedReport
 	var why error
@@ -370,7 +383,7 @@ func (d *Dispatcher) failed(x *destination, it *delivery, ep *endpoint, err erro
 			return // its configuration has changed meanwhile
 		}
 		d.q.write(kindHold, recHold{Dest: x.name, Why: text, Print: ep.fingerprint, Time: now.UnixMicro()}, nil)
-		d.event(audit.KindReportsHeld, fmt.Sprintf("reports to %s wait: %s", x.name, text), field, audit.Field{Name: audit.FieldError, Value: text})
+		d.event(audit.KindReportsHeld, fmt.Sprintf("reports to %s wait: %s", x.name, text), field, audit.Field{Name: audit.FieldProblem, Value: holdOf(x.name)}, audit.Field{Name: audit.FieldError, Value: text})
 	case retry != nil && retry.Quota:
 		x.pausedUntil = now.Add(pause)
 	case retry != nil && retry.Own: // others are not affected

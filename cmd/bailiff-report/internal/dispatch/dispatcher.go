@@ -15,6 +15,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -431,14 +432,17 @@ func (d *Dispatcher) auditDelivery(k audit.Kind, it *delivery, what string, more
 	reports := it.reports
 	about := fmt.Sprintf("%d bans", len(reports))
 	if len(reports) == 1 {
-		about = "ban of " + reports[0].Address.String()
+		about = cmp.Or(reports[0].Event, "ban") + " of " + reports[0].about()
 		if reports[0].Jail != "" {
 			about += " (" + reports[0].Jail + ")"
 		}
 	}
 	f := []audit.Field{{Name: audit.FieldDestination, Value: it.dest.name}, {Name: audit.FieldItem, Value: it.key}}
 	for _, rp := range reports[:min(len(reports), maxNamed)] {
-		f = append(f, audit.Field{Name: audit.FieldBanID, Value: rp.ID}, audit.Field{Name: audit.FieldAddress, Value: rp.Address.String()})
+		f = append(f, audit.Field{Name: audit.FieldBanID, Value: rp.ID})
+		if rp.Address.IsValid() {
+			f = append(f, audit.Field{Name: audit.FieldAddress, Value: rp.Address.String()})
+		}
 	}
 	if len(reports) == 1 {
 		f = append(f, audit.Field{Name: audit.FieldJail, Value: reports[0].Jail})

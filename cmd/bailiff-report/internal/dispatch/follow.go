@@ -191,10 +191,13 @@ func (d *Dispatcher) admit(in *intake) (ok bool) {
 			}
 			now := d.o.Now().UnixMicro()
 			if d.q.reports[key] == nil {
-				d.q.write(kindReport, facts{Key: key, ID: b.ban.ID, Address: b.report.Address, Jail: b.ban.Jail, Time: at, Since: now}, b.body)
+				d.q.write(kindReport, facts{Key: key, ID: b.ban.ID, Event: b.ban.Event, Address: b.report.Address, Jail: b.ban.Jail, Time: at, Since: now}, b.body)
 			}
 			rec := recDelivery{Dest: x.name, Key: itemKey(key, x.name), State: waiting, Reports: []string{key}, Since: now, Time: now}
 			switch {
+			case x.ep.conf.Notice():
+				rec.State = collecting
+				x.notices.urgent = x.notices.urgent || urgent(b.ban.Event)
 			case x.ep.conf.Digest != "off" && x.ep.conf.Digest != "":
 				rec.State = collecting
 			case rebuilding:
@@ -351,7 +354,7 @@ func (h *banReader) closeBuilder() {
 // open opens the journal at the position.
 func (h *banReader) open(rebuilding bool) error {
 	d := h.d
-	o := journal.Options{Matches: journal.Matches{audit.Matches(audit.Unit, d.o.Daemon, audit.KindBan, audit.KindExtend, audit.KindStart, audit.KindReload)}, Fields: []string{"MESSAGE_ID"}}
+	o := journal.Options{Matches: d.matches(), Fields: []string{"MESSAGE_ID"}}
 	pos := h.pos
 	if rebuilding && pos == (position{}) {
 		pos.Realtime = uint64(time.Now().Add(-h.set.conf.Report.RetryFor).UnixMicro())
@@ -414,8 +417,8 @@ func (h *banReader) batch(dest *config.Destination, stop *journal.Position) (ban
 			if dest == nil && entry.Realtime > uint64(h.d.began.UnixMicro()) {
 				return bans, true, false
 			}
-		case audit.KindBan, audit.KindExtend:
-			if b := h.ban(entry, dest); b != nil {
+		default:
+			if b := h.ban(kind, entry, dest); b != nil {
 				b.before = before
 				bans = append(bans, *b)
 				size += len(b.body)
@@ -425,11 +428,13 @@ func (h *banReader) batch(dest *config.Destination, stop *journal.Position) (ban
 	return bans, false, false
 }
 
-// ban builds the report of a ban if a destination wants it.
-func (h *banReader) ban(entry *journal.Entry, dest *config.Destination) *builtReport {
-	b, err := parseBan(entry)
+// ban builds the report of a ban, or of an event, if a destination wants it.
+func (h *banReader) ban(kind audit.Kind, entry *journal.Entry, dest *config.Destination) *builtReport {
+	b, err := parse(kind, entry)
 	if err != nil {
-		h.d.log(audit.Warning, fmt.Sprintf("ban cannot be reported (%s): %v", entry.Cursor, err))
+		h.d.log(audit.Warning, fmt.Sprintf("%s cannot be reported (%s): %v", kind, entry.Cursor, err))
+	}
+	if b == nil {
 		return nil
 	}
 	wanted := dest != nil && accepts(dest, b)
@@ -439,10 +444,15 @@ func (h *banReader) ban(entry *journal.Entry, dest *config.Destination) *builtRe
 	if !wanted {
 		return nil
 	}
-	if h.builder == nil {
-		h.builder = newBuilder(h.d.o.Source, h.set.conf, h.set.env.Host)
+	var r *report.Report
+	if b.Event != report.Ban {
+		r = eventReport(b, h.set.env.Host)
+	} else {
+		if h.builder == nil {
+			h.builder = newBuilder(h.d.o.Source, h.set.conf, h.set.env.Host)
+		}
+		r = h.builder.build(b)
 	}
-	r := h.builder.build(b)
 	body, err := json.Marshal(r)
 	if err != nil {
 		h.d.log(audit.Warning, fmt.Sprintf("ban cannot be reported (%s): %v", entry.Cursor, err))

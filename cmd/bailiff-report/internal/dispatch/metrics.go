@@ -35,15 +35,15 @@ func (d *Dispatcher) measure(s *metrics.Set) {
 		if x.ep == nil && len(x.all) == 0 {
 			continue
 		}
-		waiting, oldest := 0, now.UnixMicro()
+		waiting, age := 0, time.Duration(0)
 		for _, it := range x.all {
 			waiting += len(it.reports)
 			for _, rp := range it.reports {
-				oldest = min(oldest, rp.Time)
+				age = max(age, now.Sub(time.UnixMicro(rp.Time)))
 			}
 		}
 		s.Add(metrics.ReportQueue, float64(waiting), x.name)
-		s.Add(metrics.ReportOldest, now.Sub(time.UnixMicro(oldest)).Seconds(), x.name)
+		s.Add(metrics.ReportOldest, age.Seconds(), x.name)
 		s.AddBool(metrics.ReportHeld, x.held() != "", x.name)
 		s.Add(metrics.Reports, float64(x.counts.delivered), x.name, "delivered")
 		s.Add(metrics.Reports, float64(x.counts.dropped), x.name, "dropped")

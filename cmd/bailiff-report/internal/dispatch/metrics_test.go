@@ -26,7 +26,9 @@ func TestMetrics(t *testing.T) {
 	b.ban("198.51.100.1")
 	b.told(audit.KindReported, "report to one, ban of 198.51.100.1")
 	b.told(audit.KindReportDropped, "refused: exit status 65")
-	b.told(audit.KindReportsHeld, "reports to held wait")
+	if m := b.told(audit.KindReportsHeld, "reports to held wait"); m[audit.FieldProblem] != "reports to held" {
+		t.Errorf("no news for notices: %v", m)
+	}
 	for _, line := range []string{
 		`bailiff_report_caught_up 1`,
 		`bailiff_report_queue{destination="held"} 1`,

@@ -254,7 +254,14 @@ func (p *program) Deliver(ctx context.Context, it *report.Item) (report.Receipt,
 func (p *program) Render(it *report.Item) ([]byte, error) {
 	var w bytes.Buffer
 	fmt.Fprintf(&w, "item %s\n", it.Key)
+	for _, c := range it.Counts {
+		fmt.Fprintf(&w, "count %q %s %d\n", c.Event, c.Jail, c.N)
+	}
 	for _, r := range it.Reports {
+		if r.Event != "" {
+			fmt.Fprintf(&w, "%s %q %s: %s\n", r.Event, r.Problem, r.Prefix, r.Text)
+			continue
+		}
 		fmt.Fprintf(&w, "report %s %s %s lines=%d missing=%d\n", r.ID, r.Address, r.Jail, len(r.Lines), r.Missing)
 		for _, l := range r.Lines {
 			fmt.Fprintf(&w, "line %s %s\n", l.Source, l.Message)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
 
@@ -52,6 +53,7 @@ func (s state) over() bool { return s >= done }
 type facts struct {
 	Key     string     `json:"key"`
 	ID      string     `json:"id"`
+	Event   string     `json:"event,omitempty"` // as in report.Report
 	Address netip.Addr `json:"addr"`
 	Jail    string     `json:"jail"`
 	Time    int64      `json:"time"`  // of the audit entry, µs
@@ -227,6 +229,9 @@ const maxWindow = 200_000
 
 // rememberAddress remembers when an address was reported.
 func (x *destination) rememberAddress(rp *queuedReport) {
+	if !rp.Address.IsValid() || rp.Event != report.Ban {
+		return
+	}
 	x.window[rp.Address] = max(x.window[rp.Address], rp.Time/1e6)
 	if len(x.window) > maxWindow {
 		times := slices.Sorted(maps.Values(x.window))

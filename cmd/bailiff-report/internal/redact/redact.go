@@ -71,6 +71,7 @@ func (r *Redactor) Report(rep *report.Report) *report.Report {
 	f := r.filters(rep.Service)
 	c.Lines, c.Context = r.lines(f, rep.Lines), r.lines(f, rep.Context)
 	c.Withheld = rep.Withheld + len(rep.Lines) - len(c.Lines)
+	c.Text = r.Text(rep.Text)
 	if rep.Whois != nil {
 		w := *rep.Whois
 		w.Name, w.Holder, w.Text, w.Failed = r.Text(w.Name), r.Text(w.Holder), r.Text(w.Text), r.Text(w.Failed)

@@ -29,9 +29,25 @@ type Item struct {
 	Key     string
 	Reports []*Report // at least one, oldest first
 	Digest  bool      // contains the reports of an hour or a day
+	Counts  []Count   // of a notice: what it is about, which may be more than Reports
 	Test    bool      // by `bailiff report test`, about an address for documentation (RFC 5737)
 	Attempt int       // 1 for the first
 }
+
+// Count is a number of events of one kind.
+type Count struct {
+	Event string // as in Report
+	Jail  string
+	N     int
+}
+
+// Kinds of Report.Event.
+const (
+	Ban      = ""
+	Unban    = "unban"
+	Problem  = "problem"
+	Recovery = "recovery"
+)
 
 // Receipt is the answer of a destination that accepted an item.
 type Receipt struct {

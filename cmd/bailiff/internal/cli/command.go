@@ -46,7 +46,6 @@ const (
 	Filters      Words = "filters"      // names of filters
 	Jails        Words = "jails"        // names of jails
 	Destinations Words = "destinations" // of reports
-	Services     Words = "services"     // of this host
 )
 
 // New makes a command without options.

@@ -52,7 +52,7 @@ func (f *firewallControl) handle(e firewallEvent) {
 		f.newRules = false
 	case f.unsupported(e.backend, e.err):
 	case wasOK || f.starting:
-		f.event(audit.KindFirewallError, e.backend, "firewall: "+f.status.Error)
+		f.problems.tell(audit.KindFirewallError, "firewall", "firewall: "+f.status.Error, audit.Field{Name: audit.FieldBackend, Value: e.backend})
 	}
 	f.starting = false
 }

@@ -67,7 +67,7 @@ func (h *hostAddresses) take(a addressAnswer) (changed bool) {
 	h.asked, h.err = false, a.err
 	if a.err != nil {
 		if !failing {
-			h.problems.aud.Event(audit.KindError, h.problem())
+			h.problems.tell(audit.KindError, "netlink helper", h.problem())
 		}
 		return false
 	}

@@ -99,7 +99,7 @@ func (p *journalProgress) evidence(fs []jail.Failure) []evidence.Evidence {
 // journalNews records what a batch says about the journal itself.
 func (d *daemon) journalNews(b *batch, now time.Time) {
 	if b.dropped > 0 && !b.rebuild {
-		d.aud.Event(audit.KindSuppressed, fmt.Sprintf("journald suppressed %d messages by its rate limit: evidence may be missing (LogRateLimitIntervalSec=0 in the unit concerned prevents this)", b.dropped),
+		d.problems.tell(audit.KindSuppressed, "rate limit", fmt.Sprintf("journald suppressed %d messages by its rate limit: evidence may be missing (LogRateLimitIntervalSec=0 in the unit concerned prevents this)", b.dropped),
 			audit.Field{Name: "BAILIFF_DROPPED", Value: fmt.Sprint(b.dropped)})
 	}
 	for _, n := range b.notices {
@@ -112,7 +112,7 @@ func (d *daemon) journalNews(b *batch, now time.Time) {
 		for _, err := range b.problems {
 			p.Problems = append(p.Problems, journalProblem(err))
 		}
-		d.problems.write(audit.KindJournalProblem, d.problems.set(now, time.Time{}, journalFiles, p.Problems...))
+		d.journalFileProblems(now)
 	}
 	if text := d.journal.lagChanged(b); text != "" {
 		d.aud.Event(audit.KindLag, text)

@@ -180,7 +180,9 @@ func (d *daemon) measureBans(s *metrics.Set) {
 	made, would := make(map[banCount]uint64), make(map[banCount]uint64)
 	made[banCount{jailManual, manual}] = 0
 	for _, j := range d.eng.Jails() {
-		bans[j.Name] = bans[j.Name] // a zero, too
+		if _, ok := bans[j.Name]; !ok {
+			bans[j.Name] = state.Count{}
+		}
 		by := made
 		if j.Observe {
 			by = would

@@ -59,30 +59,51 @@ func (p *problems) now(now time.Time) control.Problems {
 	return l
 }
 
-// problemLog is problems that are also written to the audit trail, each once while it lasts.
+// problemLog is problems that are also written to the audit trail, each once while it lasts, and when it is over.
 type problemLog struct {
 	problems
-	aud *audit.Writer
+	aud  *audit.Writer
+	told map[string]string // by source, what was written and is not over
 }
 
 // begin records that something is wrong with a source, until end is called.
 func (p *problemLog) begin(k audit.Kind, source, text string) {
-	p.write(k, p.set(time.Now(), time.Time{}, source, text))
+	p.write(k, source, p.set(time.Now(), time.Time{}, source, text))
 }
 
 // end records that nothing is wrong with a source any more.
-func (p *problemLog) end(source string) { p.set(time.Now(), time.Time{}, source) }
+func (p *problemLog) end(source string) {
+	p.set(time.Now(), time.Time{}, source)
+	if text, ok := p.told[source]; ok {
+		delete(p.told, source)
+		p.aud.Event(audit.KindRecovered, "no longer: "+text, audit.Field{Name: audit.FieldProblem, Value: source})
+	}
+}
 
 // happened records an event that an operator should know about and that has no end.
 func (p *problemLog) happened(k audit.Kind, source, text string) {
 	now := time.Now()
-	p.write(k, p.set(now, now.Add(eventTime), source, text))
+	for _, t := range p.set(now, now.Add(eventTime), source, text) {
+		p.aud.Event(k, t, audit.Field{Name: audit.FieldProblem, Value: source})
+	}
 }
 
-func (p *problemLog) write(k audit.Kind, texts []string) {
+func (p *problemLog) write(k audit.Kind, source string, texts []string) {
 	for _, t := range texts {
-		p.aud.Event(k, t)
+		p.tell(k, source, t)
 	}
+}
+
+// tell writes a problem that set and end are told of elsewhere.
+func (p *problemLog) tell(k audit.Kind, source, text string, fields ...audit.Field) {
+	if _, again := p.told[source]; !again {
+		fields = append(fields, audit.Field{Name: audit.FieldProblem, Value: source})
+	}
+	if p.told == nil {
+		p.told = make(map[string]string)
+	}
+	p.told[source] = text
+	p.aud.Event(k, text, fields...)
 }
 
 // updateProblems takes over the problems that are known elsewhere, where they have been written to the audit trail already.
@@ -103,6 +124,14 @@ func (d *daemon) updateProblems(now time.Time) {
 	is("audit trail", st.Err != "", "audit entries are waiting: %s", st.Err)
 	is("lost audit entries", st.Lost > 0, "%d audit entries could not be written", st.Lost)
 	d.problems.set(now, time.Time{}, "allow lists", d.lists.Problems(d.conf.Allow.Lists, now)...)
-	d.problems.set(now, time.Time{}, "other hosts", d.others.problems()...)
-	d.problems.set(now, time.Time{}, journalFiles, d.journal.status.Problems...)
+	d.journalFileProblems(now)
+}
+
+// journalFileProblems takes over the problems with journal files, and writes the new ones to the audit trail.
+func (d *daemon) journalFileProblems(now time.Time) {
+	if texts := d.journal.status.Problems; len(texts) > 0 {
+		d.problems.write(audit.KindJournalProblem, journalFiles, d.problems.set(now, time.Time{}, journalFiles, texts...))
+	} else {
+		d.problems.end(journalFiles)
+	}
 }

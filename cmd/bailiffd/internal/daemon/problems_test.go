@@ -1,9 +1,13 @@
 package daemon
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"bailiff/journal/audit"
 )
 
 // TestProblems: a problem is new when it begins and when it returns, keeps its time of beginning, and ends with its cause. An event
@@ -41,5 +45,36 @@ func TestProblems(t *testing.T) {
 	}
 	if l := p.now(later(13)); len(l) != maxProblems {
 		t.Errorf("%d problems", len(l))
+	}
+}
+
+// TestProblemsEnd: what was written as a problem is written again when it is over, once, and named alike.
+func TestProblemsEnd(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	b.told(audit.KindStart)
+	for range 2 {
+		b.configure("defaults: {ban_tiem: 1h}\n")
+		for range 2 { // the second time it is no news
+			if _, err := b.client.Reload(context.Background()); err == nil {
+				t.Fatal("a wrong configuration is loaded")
+			}
+		}
+		if m := b.told(audit.KindReloadRefused); m[audit.FieldProblem] != "configuration" {
+			t.Errorf("first: %v", m)
+		}
+		if m := b.told(audit.KindReloadRefused); m[audit.FieldProblem] != "" {
+			t.Errorf("again: %v", m)
+		}
+		b.configure("jails: {sshd: {}}\n")
+		if _, err := b.client.Reload(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.client.Status(context.Background()); err != nil { // it looks at what is wrong, as each tick does
+			t.Fatal(err)
+		}
+		if m := b.told(audit.KindRecovered); m[audit.FieldProblem] != "configuration" || !strings.Contains(m["MESSAGE"], "ban_tiem") {
+			t.Errorf("over: %v", m)
+		}
 	}
 }

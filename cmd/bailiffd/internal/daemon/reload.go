@@ -20,7 +20,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	c, be, why, s, err := d.prepareReload()
 	if err != nil {
 		d.configErr = strings.ReplaceAll(err.Error(), "\n", "; ")
-		d.aud.Event(audit.KindReloadRefused, "reload rejected, keeping the running configuration: "+err.Error(), audit.Field{Name: audit.FieldBy, Value: by})
+		d.problems.tell(audit.KindReloadRefused, "configuration", "reload rejected, keeping the running configuration: "+err.Error(), audit.Field{Name: audit.FieldBy, Value: by})
 		return nil, err
 	}
 	d.conf, d.configErr, d.reloaded = c, "", time.Now()

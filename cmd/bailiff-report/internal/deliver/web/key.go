@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,7 +35,7 @@ const Masked = "****"
 // Text is the request as it is sent, without the headers that HTTP adds.
 func (r *Request) Text() []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "POST %s\n", r.URL)
+	fmt.Fprintf(&b, "%s %s\n", cmp.Or(r.Method, "POST"), r.URL)
 	for _, k := range slices.Sorted(maps.Keys(r.Header)) {
 		fmt.Fprintf(&b, "%s: %s\n", k, r.Header[k])
 	}

@@ -6,6 +6,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -43,8 +44,9 @@ func NewClient() *http.Client {
 	}
 }
 
-// Request is a POST request.
+// Request is a POST request, or a PUT.
 type Request struct {
+	Method string // "": POST
 	URL    string
 	Header map[string]string // besides Content-Type and User-Agent
 	Type   string            // of Body
@@ -86,7 +88,7 @@ func loopback(host string) bool {
 // Post sends a request and reads the answer, up to MaxBody. After an error it is not known whether the other side accepted the
 // request.
 func Post(ctx context.Context, c *http.Client, r *Request) (*Answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(r.Method, http.MethodPost), r.URL, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, errors.New("the URL is not valid")
 	}
