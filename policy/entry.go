@@ -217,7 +217,7 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 	return jail.Attempt{
 		At: at, Ref: ref, Pattern: p.Name, Port: h.Port, Attempts: max(1, h.Repeat),
 		User: jail.Hash(h.User, g.seed), Name: h.User[:min(len(h.User), jail.MaxName)], Unknown: h.InvalidUser,
-		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, After: p.AfterFailure,
+		Weight: max(1, p.Weight), MaxRetry: p.MaxRetry, After: p.AfterFailure, Distinct: p.Distinct,
 		Stage: p.Stage, Source: uint32(jail.Hash(h.Source, g.seed)), Alone: len(h.ID) == 0,
 		Provisional: p.Provisional || p.ProvisionalWithoutUser && len(h.User) == 0,
 	}

@@ -104,9 +104,12 @@ func (g *Engine) pardoned(addr netip.Addr, at int64) bool {
 	return g.state.Pardoned(addr, at, g.window.Microseconds())
 }
 
-// excuse says whether a failure is not held against its address: a device goes on with an old password, or another connection
-// has just made the same attempt. recentLogin: somebody, from anywhere, logged in to the account lately, and it is not under attack.
+// excuse says whether a failure is not held against its address: a device goes on with an old password, another connection has
+// just made the same attempt, or the address has done the same before and only different things count. recentLogin: somebody, from anywhere, logged in to the account lately, and it is not under attack.
 func (g *Engine) excuse(f *failure) (excused, recentLogin bool) {
+	if f.Distinct && f.jail.counter.HasPattern(f.addr, f.Pattern, f.At) {
+		return true, false
+	}
 	if f.User == 0 || f.MaxRetry != 0 {
 		return false, false
 	}

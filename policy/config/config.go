@@ -7,6 +7,7 @@ package config
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -170,6 +171,12 @@ func (c *Config) Origin(path string) string {
 	}
 	_, key, _ := strings.Cut(strings.TrimPrefix(path, "jails."), ".")
 	if strings.HasPrefix(path, "jails.") && inherited[key] {
+		if key == "max_retry" || key == "slow.max_retry" {
+			i := slices.IndexFunc(c.Jails, func(j Jail) bool { return path == "jails."+j.Name+"."+key })
+			if i >= 0 && c.Jails[i].Filter != nil && c.Jails[i].Filter.MaxRetry != 0 {
+				return "filter " + c.Jails[i].Filter.Name
+			}
+		}
 		if at, ok := c.origins["defaults."+key]; ok {
 			return "defaults, " + at
 		}

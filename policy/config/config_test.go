@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -67,7 +68,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("%d jails of %d built-in filters", len(d.Jails), len(filter.Builtin()))
 	}
 	for _, j := range d.Jails {
-		if j.Filter == nil || j.Enabled == j.Filter.Off || j.Explicit || j.Filter.Name != j.Name || j.Mode != j.Filter.Modes[0] || j.BanTime != want.BanTime || j.MaxRetry != 5 || j.Prefix6 != 64 || j.Ports != nil {
+		if j.Filter == nil || j.Enabled == j.Filter.Off || j.Explicit || j.Filter.Name != j.Name || j.Mode != j.Filter.Modes[0] || j.BanTime != want.BanTime || j.MaxRetry != cmp.Or(j.Filter.MaxRetry, 5) || j.Prefix6 != 64 || j.Ports != nil {
 			t.Errorf("jail %+v", j)
 		}
 	}

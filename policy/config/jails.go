@@ -54,6 +54,10 @@ func (b *Builder) jail(name string, defaults Thresholds) (j Jail, ok bool) {
 		return j, false
 	}
 	j.Filter = f.With(j.Trust)
+	if f.MaxRetry != 0 {
+		j.MaxRetry, j.Slow.MaxRetry = f.MaxRetry, 0
+		b.apply(at, thresholds(&j.Thresholds))
+	}
 	if f.Off && !b.entries["jails"][name] {
 		j.Enabled = false
 	}

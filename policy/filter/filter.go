@@ -33,6 +33,7 @@ type Filter struct {
 	HasSuccess     bool     // a pattern matches successful logins
 	Guests         []string // accounts that need no password; failures on them do not count
 	Off            bool     // no jail unless the configuration names it
+	MaxRetry       int      // limit of a jail that sets none of its own, which has no slow window then; 0: that of all jails
 
 	trust     Trust
 	modes     map[string][]string // mode → itself and the modes that it includes
@@ -63,6 +64,8 @@ type Pattern struct {
 	ProvisionalWithoutUser bool
 	// AfterFailure: the line counts only if its address has other failures.
 	AfterFailure bool
+	// Distinct: lines of this pattern count once for an address within find_time.
+	Distinct bool
 
 	Modes          []string // in which it is used; empty: all
 	RequireMessage bool     // only whole messages match

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -221,9 +222,14 @@ var sampleText = map[class]string{
 func templateSamples(p *Pattern) (l []sample) {
 	var ways [][]*node
 	paths(p.node, maxPaths, func(w []*node) { ways = append(ways, slices.Clone(w)) })
-	seen := make(map[*node]bool)
+	seen, shapes, words := make(map[*node]bool), make(map[string]bool), wordLists(p.node)
 	for i, way := range ways {
-		fresh := len(ways) <= maxSamples || i%(len(ways)/maxSamples*2+1) == 0 // an odd step, so that no alternative is skipped
+		shape := ""
+		for _, n := range way {
+			shape += fmt.Sprintf("%p ", cmp.Or(words[n], n))
+		}
+		fresh := !shapes[shape] && (len(ways) <= maxSamples || i%(len(ways)/maxSamples*2+1) == 0) // an odd step, so that no alternative is skipped
+		shapes[shape] = true
 		for _, n := range way {
 			fresh = fresh || !seen[n]
 		}
@@ -272,6 +278,30 @@ func templateSamples(p *Pattern) (l []sample) {
 		}
 	}
 	return l
+}
+
+// wordLists returns, for each literal that is one of several alternatives without fields, the node of these alternatives. Ways
+// that differ only in which of them they take have one shape; each is on one way of some shape at least.
+func wordLists(n *node) map[*node]*node {
+	all := make(map[*node]*node)
+	var walk func(n *node)
+	walk = func(n *node) {
+		var words []*node
+		for _, s := range n.subs {
+			walk(s)
+			if n.kind == nodeAlt && len(s.subs) == 1 && s.subs[0].kind == nodeLit {
+				words = append(words, s.subs[0])
+			}
+		}
+		if len(words) < len(n.subs) {
+			return
+		}
+		for _, w := range words {
+			all[w] = n
+		}
+	}
+	walk(n)
+	return all
 }
 
 // exprSamples returns the test lines that a regular expression matches, with their addresses replaced by the known ones.

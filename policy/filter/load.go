@@ -114,7 +114,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
 	}
-	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "prefix", "max_line", "correlate_by", "parallel_logins", "guests", "define", "modes", "patterns", "tests") {
+	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "max_retry", "prefix", "max_line", "correlate_by", "parallel_logins", "guests", "define", "modes", "patterns", "tests") {
 		return
 	}
 	f := l.f
@@ -146,6 +146,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 			l.errorf(n, "jail", "%q is neither auto nor off", n.Value)
 		}
 	}
+	f.MaxRetry = l.number(root.Get("max_retry"), "max_retry", 1, maxRetry, 0)
 	l.fragments(root.Get("define"), "define")
 	for i, n := range l.list(root.Get("prefix"), "prefix") {
 		path := fmt.Sprintf("prefix[%d]", i)
@@ -389,7 +390,7 @@ func (l *loader) stage(n *yamldoc.Node, path string) uint8 {
 }
 
 func (l *loader) pattern(n *yamldoc.Node) {
-	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "stage", "weight", "max_retry", "invalid_user", "provisional", "after_failure", "require") {
+	if !l.keys(n, "patterns", "name", "text", "regexp", "kind", "modes", "stage", "weight", "max_retry", "invalid_user", "provisional", "after_failure", "distinct", "require") {
 		return
 	}
 	name := l.text(n.Get("name"), "patterns.name")
@@ -427,8 +428,12 @@ func (l *loader) pattern(n *yamldoc.Node) {
 		p.Provisional = l.boolean(x, path+".provisional")
 	}
 	p.AfterFailure = l.boolean(n.Get("after_failure"), path+".after_failure")
-	if p.Kind != Failure && (p.MaxRetry != 0 || p.InvalidUser || p.Provisional || p.ProvisionalWithoutUser || p.AfterFailure) {
-		l.errorf(n, path, "is not a failure, so max_retry, invalid_user, provisional and after_failure do not apply to it")
+	p.Distinct = l.boolean(n.Get("distinct"), path+".distinct")
+	if p.Kind != Failure && (p.MaxRetry != 0 || p.InvalidUser || p.Provisional || p.ProvisionalWithoutUser || p.AfterFailure || p.Distinct) {
+		l.errorf(n, path, "is not a failure, so max_retry, invalid_user, provisional, after_failure and distinct do not apply to it")
+	}
+	if p.Distinct && (p.Provisional || p.ProvisionalWithoutUser) {
+		l.errorf(n, path, "is provisional, so distinct does not apply to it")
 	}
 	text, re := n.Get("text"), n.Get("regexp")
 	if (text == nil) == (re == nil) {

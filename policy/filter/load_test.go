@@ -48,7 +48,7 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns:\n  - {name: a, text: x, stage: 16}\n", `f.yaml:4:31: patterns.a.stage: "16" is not a number from 0 to 14`, "write end for the last stage"},
 		{good + "patterns:\n  - {name: a, text: x, max_retry: 0}\n", `f.yaml:4:35: patterns.a.max_retry: "0" is not a number from 1 to 1000`, ""},
 		{good + "patterns:\n  - {name: a, text: x, invalid_user: 1}\n", `f.yaml:4:38: patterns.a.invalid_user: "1" is neither true nor false`, ""},
-		{good + "patterns:\n  - {name: a, text: x, kind: context, invalid_user: true}\n", "f.yaml:4:5: patterns.a: is not a failure, so max_retry, invalid_user, provisional and after_failure do not apply to it", ""},
+		{good + "patterns:\n  - {name: a, text: x, kind: context, invalid_user: true}\n", "f.yaml:4:5: patterns.a: is not a failure, so max_retry, invalid_user, provisional, after_failure and distinct do not apply to it", ""},
 		{good + "patterns:\n  - {name: a, text: x, modes: [normel]}\n", `f.yaml:4:32: patterns.a.modes: there is no mode "normel"`, "did you mean normal?"},
 		{good + "define: [x]\npatterns:\n  - {name: a, text: 'x <addr>'}\n", "f.yaml:3:9: define: must be a mapping, not a list", "write define: {client: '[<addr>]:<port>'} and <client> in the templates"},
 		{good + "define: {addr: x}\npatterns:\n  - {name: a, text: 'x <addr>'}\n", "f.yaml:3:10: define.addr: cannot be the name of a fragment: it is a field's, or not made of letters, digits, - and _", ""},

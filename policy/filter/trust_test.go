@@ -314,7 +314,7 @@ func TestBuiltinExe(t *testing.T) {
 // TestBuiltinTrust: what any user of a unit writes, a container's output included, counts by itself only where a pattern cannot
 // be misled by lines that a client begins.
 func TestBuiltinTrust(t *testing.T) {
-	quoted := []string{"grafana", "traefik-auth"}
+	quoted := []string{"caddy-access", "grafana", "traefik-access", "traefik-auth"}
 	for _, name := range Builtin() {
 		f, err := LoadBuiltin(name)
 		if err != nil {

@@ -26,6 +26,7 @@ type Attempt struct {
 	Provisional bool   // other lines tell how the attempt ended
 	After       bool   // it counts only where the address has failed before
 	Alone       bool   // its connection is that of one client, and not all that come from an address or have one id
+	Distinct    bool   // it counts once within find_time, with others of its pattern; not saved: such attempts never wait
 	Before      int    // attempts of such a connection that failed before, as Count has it; not saved
 }
 

@@ -27,6 +27,13 @@ func (c *Counter) HasOthers(a netip.Addr, user uint16, at int64) bool {
 	return c.has(a, at, func(x *node) bool { return x.user != user })
 }
 
+// HasPattern says whether a failure of that pattern stands against an address in the normal window of a moment.
+func (c *Counter) HasPattern(a netip.Addr, pattern string, at int64) bool {
+	return c.has(a, at, func(x *node) bool {
+		return !x.tally && near(at, x.at, c.o.FindTime) && c.patterns[x.pattern] == pattern
+	})
+}
+
 func (c *Counter) has(a netip.Addr, at int64, counts func(*node) bool) bool {
 	e, _, ok := c.find(a)
 	if !ok {

@@ -45,28 +45,32 @@ type program struct {
 	unit, exe string
 	uid       int64
 	pid       uint32 // 0: one for each connection
+	stream    bool   // it writes to standard output
 }
 
 // programs are known by their SYSLOG_IDENTIFIER.
 var programs = map[string]program{
-	"sshd":                      {"ssh.service", "/usr/sbin/sshd", 0, 73},
-	"sshd-session":              {"ssh.service", "/usr/lib/openssh/sshd-session", 0, 0},
-	"postfix/smtpd":             {"postfix.service", "/usr/lib/postfix/sbin/smtpd", 104, 535},
-	"postfix/submission/smtpd":  {"postfix.service", "/usr/lib/postfix/sbin/smtpd", 104, 536},
-	"postfix/submissions/smtpd": {"postfix.service", "/usr/lib/postfix/sbin/smtpd", 104, 537},
-	"postfix/postscreen":        {"postfix.service", "/usr/lib/postfix/sbin/postscreen", 104, 538},
-	"dovecot":                   {"dovecot.service", "/usr/lib/dovecot/log", 0, 97},
-	"auth":                      {"dovecot.service", "/usr/lib/dovecot/auth", 0, 540},
-	"cyrus/imap":                {"cyrus-imapd.service", "/usr/lib/cyrus/bin/imapd", 105, 820},
-	"cyrus/imaps":               {"cyrus-imapd.service", "/usr/lib/cyrus/bin/imapd", 105, 821},
-	"exim":                      {"exim4.service", "/usr/sbin/exim4", 100, 0},
-	"sm-mta":                    {"sendmail.service", "/usr/lib/sm.bin/sendmail", 0, 0},
-	"vsftpd":                    {"vsftpd.service", "/usr/sbin/vsftpd", 0, 0},
-	"proftpd":                   {"proftpd.service", "/usr/sbin/proftpd", 0, 0},
-	"cockpit-session":           {"cockpit.service", "/usr/lib/cockpit/cockpit-session", 0, 0},
-	"nginx":                     {"nginx.service", "/usr/sbin/nginx", 33, 601},
-	"asterisk":                  {"asterisk.service", "/usr/sbin/asterisk", 110, 800},
-	"pvedaemon":                 {"pvedaemon.service", "", 0, 700},
+	"sshd":                      {"ssh.service", "/usr/sbin/sshd", 0, 73, false},
+	"sshd-session":              {"ssh.service", "/usr/lib/openssh/sshd-session", 0, 0, false},
+	"postfix/smtpd":             {"postfix.service", "/usr/lib/postfix/sbin/smtpd", 104, 535, false},
+	"postfix/submission/smtpd":  {"postfix.service", "/usr/lib/postfix/sbin/smtpd", 104, 536, false},
+	"postfix/submissions/smtpd": {"postfix.service", "/usr/lib/postfix/sbin/smtpd", 104, 537, false},
+	"postfix/postscreen":        {"postfix.service", "/usr/lib/postfix/sbin/postscreen", 104, 538, false},
+	"dovecot":                   {"dovecot.service", "/usr/lib/dovecot/log", 0, 97, false},
+	"auth":                      {"dovecot.service", "/usr/lib/dovecot/auth", 0, 540, false},
+	"cyrus/imap":                {"cyrus-imapd.service", "/usr/lib/cyrus/bin/imapd", 105, 820, false},
+	"cyrus/imaps":               {"cyrus-imapd.service", "/usr/lib/cyrus/bin/imapd", 105, 821, false},
+	"exim":                      {"exim4.service", "/usr/sbin/exim4", 100, 0, false},
+	"sm-mta":                    {"sendmail.service", "/usr/lib/sm.bin/sendmail", 0, 0, false},
+	"vsftpd":                    {"vsftpd.service", "/usr/sbin/vsftpd", 0, 0, false},
+	"proftpd":                   {"proftpd.service", "/usr/sbin/proftpd", 0, 0, false},
+	"cockpit-session":           {"cockpit.service", "/usr/lib/cockpit/cockpit-session", 0, 0, false},
+	"nginx":                     {"nginx.service", "/usr/sbin/nginx", 33, 601, false},
+	"httpd":                     {"apache2.service", "/usr/bin/logger", 0, 602, false},
+	"caddy":                     {"caddy.service", "/usr/bin/caddy", 999, 603, true},
+	"traefik":                   {"traefik.service", "/usr/local/bin/traefik", 998, 604, true},
+	"asterisk":                  {"asterisk.service", "/usr/sbin/asterisk", 110, 800, false},
+	"pvedaemon":                 {"pvedaemon.service", "", 0, 700, false},
 }
 
 const (
@@ -261,7 +265,7 @@ func (s *story) play(b *block) error {
 			p := programs[l.identifier]
 			e := filter.Entry{
 				Message: []byte(expand(l.text)), Unit: []byte(p.unit), Slice: []byte("system.slice"), Exe: []byte(p.exe), Identifier: []byte(l.identifier),
-				WholeMessage: true, UID: p.uid, PID: p.pid, Boot: [16]byte{1}, Realtime: begin + at.Microseconds(),
+				WholeMessage: !p.stream, UID: p.uid, PID: p.pid, Boot: [16]byte{1}, Realtime: begin + at.Microseconds(),
 			}
 			if e.PID == 0 {
 				e.PID = pid

@@ -5,6 +5,7 @@
 //	load -lines 6000 -rate 2000 -addresses 1000                    just lines
 //	load -rate 20 -trials 100 -failures 5 -set bailiff4            latency; as JSON on stdout
 //	load -rate 20 -trials 100 -lines 500 -failures 5 -set bailiff4   the same, and 100 addresses, no more
+//	load -web -rate 20000 -trials 100 -failures 2000 -set bailiff4   requests, of which three in so many are an attacker's
 //	load -rate 20 -turns 100 -failures 5 -tell 1                   lines of one address after the other; tells when on stdout
 package main
 
@@ -42,12 +43,14 @@ func run() error {
 	turns := flag.Int("turns", 0, "so many addresses, each with its failures in a row")
 	tell := flag.Int("tell", 1, "tell of every so manieth turn, and of the last: begin ADDRESS, and last ADDRESS NANOSECONDS before the last line")
 	sets := flag.String("set", "", "names of the IPv4 sets to look into, with commas")
+	web := flag.Bool("web", false, "write nginx's access log to the journal namespace web instead")
 	flag.Parse()
 
-	j, err := dialJournal()
+	j, err := dialJournal(*web)
 	if err != nil {
 		return err
 	}
+	j.failures = *failures
 	if *turns > 0 {
 		return inTurn(j, *turns, *failures, *rate, *base, *tell)
 	}
@@ -69,16 +72,45 @@ func address(n int) netip.Addr {
 }
 
 // journal writes as sshd's syslog() does.
-type journal struct{ conn *net.UnixConn }
+type journal struct {
+	conn     *net.UnixConn
+	web      bool
+	failures int // of web: lines of which the last three are an attacker's
+}
 
-func dialJournal() (journal, error) {
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: "/run/systemd/journal/dev-log", Net: "unixgram"})
-	return journal{c}, err
+func dialJournal(web bool) (journal, error) {
+	name := "/run/systemd/journal/dev-log"
+	if web {
+		name = "/run/systemd/journal.web/dev-log"
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	return journal{conn: c, web: web}, err
+}
+
+// secrets are what an attacker asks a web server for.
+var secrets = []string{"/.env", "/.git/config", "/.aws/credentials"}
+
+// request writes one line of nginx's access log: a visitor's, or one of the attacker's.
+func (j journal) request(attacker netip.Addr, n int) error {
+	from, path, status := address(1<<16+n%5000), fmt.Sprintf("/assets/app-%d.js?v=12", n%1000), 200
+	if n%50 == 0 {
+		path, status = fmt.Sprintf("/wp-content/uploads/%d.jpg", n%1000), 404
+	}
+	if k := n%j.failures - (j.failures - len(secrets)); k >= 0 {
+		from, path, status = attacker, secrets[k], 404
+	}
+	now := time.Now()
+	_, err := fmt.Fprintf(j.conn, "<30>%s nginx: %s - - [%s] \"GET %s HTTP/2.0\" %d 15312 \"https://www.example.org/shop/\" "+
+		"\"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\" \"-\"", now.Format(time.Stamp), from, now.Format("02/Jan/2006:15:04:05 -0700"), path, status)
+	return err
 }
 
 // failure writes one line, each from another port, so that lines can be told apart. Each address tries one account of its
 // own, so that nothing but the number of its failures leads to its ban.
 func (j journal) failure(a netip.Addr, n int) error {
+	if j.web {
+		return j.request(a, n)
+	}
 	_, err := fmt.Fprintf(j.conn, "<38>%s sshd[%d]: Failed password for of-%s from %s port %d ssh2",
 		time.Now().Format(time.Stamp), os.Getpid(), a, a, 1024+n%60000)
 	return err
@@ -143,7 +175,7 @@ func measure(j journal, trials, lines, failures, rate, base int, sets []string) 
 	if err != nil {
 		return nil, err
 	}
-	changes, err := watchJournal()
+	changes, err := watchJournal(j.web)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +263,7 @@ type changes struct {
 	at []time.Time
 }
 
-func watchJournal() (*changes, error) {
+func watchJournal(web bool) (*changes, error) {
 	id, err := os.ReadFile("/etc/machine-id")
 	if err != nil {
 		return nil, err
@@ -240,7 +272,11 @@ func watchJournal() (*changes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
-	file := "/var/log/journal/" + strings.TrimSpace(string(id)) + "/system.journal"
+	folder := strings.TrimSpace(string(id))
+	if web {
+		folder += ".web"
+	}
+	file := "/var/log/journal/" + folder + "/system.journal"
 	if _, err := syscall.InotifyAddWatch(fd, file, syscall.IN_MODIFY); err != nil {
 		return nil, fmt.Errorf("inotify %s: %w", file, err)
 	}

@@ -26,7 +26,8 @@ type filterShown struct {
 	Parallel    bool                `json:"parallel_logins"`
 	Guests      []string            `json:"guests"`
 	Modes       []string            `json:"modes"`
-	Includes    map[string][]string `json:"includes"` // of each mode: itself, and the modes whose patterns it has, too
+	Includes    map[string][]string `json:"includes"`  // of each mode: itself, and the modes whose patterns it has, too
+	MaxRetry    int                 `json:"max_retry"` // 0: that of all jails
 	Patterns    []shownPattern      `json:"patterns"`
 	Tests       int                 `json:"tests"`
 }
@@ -57,6 +58,7 @@ type shownPattern struct {
 
 	Provisional  string `json:"provisional"` // "true", "false" or "without_user"
 	AfterFailure bool   `json:"after_failure"`
+	Distinct     bool   `json:"distinct"`
 
 	Line int `json:"line"`
 }
@@ -111,7 +113,7 @@ func newFilterShown(x *configdir.FilterFile) *filterShown {
 	s := filterShown{
 		Name: f.Name, Description: f.Description, Notes: f.Notes, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides),
 		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.Containers), texts(t.UserUnits), orEmpty(t.UIDs), "list", texts(t.Exe), orEmpty(t.Identifiers), required(t.RequireMessage)},
-		Jail:  "auto", Prefix: orEmpty(f.Prefixes()), CorrelateBy: "process", Parallel: f.ParallelLogins, Guests: orEmpty(f.Guests), Modes: f.Modes, Includes: map[string][]string{}, Patterns: []shownPattern{}, Tests: f.Tests(),
+		Jail:  "auto", Prefix: orEmpty(f.Prefixes()), CorrelateBy: "process", Parallel: f.ParallelLogins, Guests: orEmpty(f.Guests), Modes: f.Modes, Includes: map[string][]string{}, MaxRetry: f.MaxRetry, Patterns: []shownPattern{}, Tests: f.Tests(),
 	}
 	if f.Off {
 		s.Jail = "off"
@@ -132,7 +134,7 @@ func newFilterShown(x *configdir.FilterFile) *filterShown {
 		if p.ProvisionalWithoutUser {
 			provisional = "without_user"
 		}
-		s.Patterns = append(s.Patterns, shownPattern{p.Name, p.Kind.String(), orEmpty(p.Modes), p.Text, p.Regexp, int(p.Stage), p.Weight, p.MaxRetry, required(p.RequireMessage), p.InvalidUser, provisional, p.AfterFailure, p.Line})
+		s.Patterns = append(s.Patterns, shownPattern{p.Name, p.Kind.String(), orEmpty(p.Modes), p.Text, p.Regexp, int(p.Stage), p.Weight, p.MaxRetry, required(p.RequireMessage), p.InvalidUser, provisional, p.AfterFailure, p.Distinct, p.Line})
 	}
 	return &s
 }
