@@ -14,45 +14,102 @@ import (
 	"time"
 )
 
-// TestPackage installs the Debian package with apt from a signed repository, upgrades it under attack, removes, reinstalls
-// and purges it, and then does the same with the rpm.
+// TestPackage installs the Debian package with apt from a signed repository and purges it; upgrades to it, under attack, from
+// the release before, and goes back to that; removes and reinstalls it; and then does the same with the rpm and Arch's package.
 func TestPackage(t *testing.T) {
 	suites, _, load := wanted(t, "bookworm", "trixie", "forky")
-	older, newer := packages(t, ""), packages(t, "+1")
+	last, now := packages(t, pastReleases(t)[0], ""), packages(t, "", "+1")
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
-			v := boot(t, suite, "", load, append(slices.Clone(mailHosts[0].packages), "rpm")...)
-			p := &packaged{proof: &proof{victim: v, backend: "ipset", wave: 100, rate: 25, rand: rand.New(rand.NewPCG(1, 1)), done: map[string]int{}}}
-			p.offer(t, older)
-			for _, c := range []struct {
-				name string
-				run  func(*testing.T)
-			}{
-				{"image", p.image},
+			p := packageHost(t, suite, load)
+			p.steps(t, []step{
+				{"image", func(t *testing.T) { p.offer(t, now); p.image(t) }},
 				{"first ban", p.firstBan},
-				{"upgrade", func(t *testing.T) { p.upgrade(t, newer) }},
-				{"rejected", func(t *testing.T) { p.rejected(t, older) }},
-				{"remove", p.remove},
 				{"purge", p.purge},
-				{"rpm", func(t *testing.T) { p.rpm(t, older, newer) }},
-			} {
-				if !t.Run(c.name, c.run) {
-					return // each builds on the one before
-				}
-			}
+				{"upgrade", func(t *testing.T) { p.upgradeFrom(t, last, now) }},
+				{"rejected", p.rejected},
+				{"downgrade", func(t *testing.T) { p.downgrade(t, last, now) }},
+				{"remove", p.remove},
+				{"purge after upgrades", p.purge},
+				{"rpm", func(t *testing.T) { p.rpm(t, last, now) }},
+				{"arch", func(t *testing.T) { p.arch(t, now) }},
+			})
 		})
 	}
 }
 
-// packages builds packages whose version ends in suffix, and a signed repository of them.
-func packages(t *testing.T, suffix string) string {
+// TestUpgrades upgrades, under attack, from the package of each release so far, and goes back. BAILIFF_UPGRADES=1 asks for it:
+// each release has to be built.
+func TestUpgrades(t *testing.T) {
+	if os.Getenv("BAILIFF_UPGRADES") == "" {
+		t.Skip("builds every release: run make upgrades")
+	}
+	suites, _, load := wanted(t, "trixie")
+	now := packages(t, "", "+1")
+	for _, ref := range pastReleases(t) {
+		last := packages(t, ref, "")
+		for _, suite := range suites {
+			t.Run(suite+"/"+ref, func(t *testing.T) {
+				p := packageHost(t, suite, load)
+				p.steps(t, []step{
+					{"upgrade", func(t *testing.T) { p.upgradeFrom(t, last, now) }},
+					{"downgrade", func(t *testing.T) { p.downgrade(t, last, now) }},
+					{"purge", p.purge},
+				})
+			})
+		}
+	}
+}
+
+type step struct {
+	name string
+	run  func(*testing.T)
+}
+
+// steps runs steps that build on each other.
+func (p *packaged) steps(t *testing.T, l []step) {
+	for _, s := range l {
+		if !t.Run(s.name, s.run) {
+			return
+		}
+	}
+}
+
+func packageHost(t *testing.T, suite, load string) *packaged {
 	t.Helper()
-	home, out := t.TempDir(), t.TempDir()
+	v := boot(t, suite, "", load, append(slices.Clone(mailHosts[0].packages), "rpm", "pacman-package-manager")...)
+	return &packaged{banned: attacker4, proof: &proof{victim: v, backend: "ipset", wave: 100, rate: 25, rand: rand.New(rand.NewPCG(1, 1)), done: map[string]int{}}}
+}
+
+// pastReleases returns what an upgrade can come from, the newest first: the tags, and the first commit that built packages.
+func pastReleases(t *testing.T) []string {
+	t.Helper()
+	git := func(args ...string) []string {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", "../.."}, args...)...).Output()
+		if err != nil {
+			t.Fatalf("git %q: %v", args, err)
+		}
+		return strings.Fields(string(out))
+	}
+	refs := git("tag", "--list", "v*", "--merged", "HEAD~", "--sort", "-version:refname")
+	refs = append(refs, git("log", "--diff-filter=A", "--format=%h", "--", "units/packaging/dist/main.go")...)
+	if len(refs) == 0 {
+		t.Fatal("git knows no commit that packages could be built from: is this a shallow clone?")
+	}
+	return refs
+}
+
+// packages builds packages of a release, or of this tree if ref is empty, whose version ends in suffix, and a signed repository
+// of them.
+func packages(t *testing.T, ref, suffix string) string {
+	t.Helper()
+	home, out, top := t.TempDir(), t.TempDir(), "../.."
 	run := func(args ...string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-		cmd.Dir = "../.."
+		cmd.Dir = top
 		cmd.Env = append(os.Environ(), "GNUPGHOME="+home)
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%q: %v\n%s", args, err, text)
@@ -63,7 +120,17 @@ func packages(t *testing.T, suffix string) string {
 	}
 	t.Cleanup(func() { exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run() })
 	run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "bailiff test", "rsa2048", "sign", "1d")
-	run("go", "run", "./units/packaging/dist", "-arch", "amd64", "-formats", "deb,rpm", "-suffix", suffix, "-sign", "bailiff test", "-out", out)
+	build := []string{"go", "run", "./units/packaging/dist", "-arch", "amd64", "-formats", "deb,rpm,archlinux", "-sign", "bailiff test", "-out", out}
+	if ref != "" {
+		dir := t.TempDir()
+		run("git", "clone", "-q", "--no-checkout", ".", dir)
+		top = dir
+		run("git", "checkout", "-q", ref)
+	}
+	if suffix != "" {
+		build = append(build, "-suffix", suffix)
+	}
+	run(build...)
 	return out
 }
 
@@ -73,11 +140,11 @@ type packaged struct {
 	banned netip.Addr
 }
 
-// offer puts a repository onto the host and makes it apt's only one: the host has no network.
+// offer puts a repository, and the other packages, onto the host and makes it apt's only one: the host has no network.
 func (p *packaged) offer(t *testing.T, dist string) {
 	t.Helper()
 	p.sh(t, `rm -rf /srv/dist; mkdir -p /srv/dist`)
-	for _, pattern := range []string{"apt/*", "*.rpm"} {
+	for _, pattern := range []string{"apt/*", "*.rpm", "*.pkg.tar.zst"} {
 		files, err := filepath.Glob(filepath.Join(dist, pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)
@@ -96,7 +163,8 @@ func (p *packaged) offer(t *testing.T, dist string) {
 			}
 		}
 	}
-	p.sh(t, `rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
+	// apt refuses an index that is older than the one it has.
+	p.sh(t, `rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /var/lib/apt/lists/*
 		echo 'deb [signed-by=/srv/dist/apt/bailiff.gpg] file:/srv/dist/apt ./' >/etc/apt/sources.list
 		apt-get update 2>&1 | { ! grep '^[WE]:'; }`)
 }
@@ -118,7 +186,7 @@ func (p *packaged) image(t *testing.T) {
 
 // firstBan is what the package is for: apt install, an attack, a ban. No file is edited.
 func (p *packaged) firstBan(t *testing.T) {
-	p.banned = attacker4
+	p.sh(t, `systemctl reset-failed`)
 	begin := time.Now()
 	p.sh(t, aptInstall+`bailiff`)
 	p.fails(t, p.banned, 5)
@@ -131,6 +199,15 @@ func (p *packaged) firstBan(t *testing.T) {
 		t.Errorf("failed units, changed files:\n%s", out)
 	}
 	p.sh(t, `man -w bailiff >/dev/null 2>&1 || test ! -e /usr/bin/man`)
+}
+
+// upgradeFrom installs a past release, has an address banned, and upgrades.
+func (p *packaged) upgradeFrom(t *testing.T, last, now string) {
+	p.offer(t, last)
+	p.sh(t, `systemctl reset-failed; `+aptInstall+`bailiff`)
+	p.fails(t, p.banned, 5)
+	p.bansInKernel(t, p.banned, 30*time.Second)
+	p.upgrade(t, now)
 }
 
 // upgrade installs the next version while two hundred addresses attack: each attempt counts once, each ban is made and
@@ -190,14 +267,13 @@ report:
 	}
 }
 
-// rejected has a configuration that the version to be installed does not accept: the running daemon goes on, and apt's output
-// names file and line. Downgrades work.
-func (p *packaged) rejected(t *testing.T, dist string) {
-	p.put(t, "99-old.yaml", "limits: {tracked: 1000}\n") // called max_tracked since 1.0
-	p.offer(t, dist)
+// rejected has a configuration that the version to be installed does not accept, with keys of versions before 1.0: the running
+// daemon goes on, and apt's output names file, line and the new key.
+func (p *packaged) rejected(t *testing.T) {
+	p.put(t, "99-old.yaml", "# before 1.0\nlimits: {tracked: 1000}\n")
 	pid := p.sh(t, `systemctl show -P MainPID bailiff.service`)
-	out := p.sh(t, aptInstall+`--allow-downgrades bailiff=$(dpkg-deb -f /srv/dist/apt/bailiff_*_amd64.deb Version) 2>&1`)
-	if !strings.Contains(out, "99-old.yaml:1") || !strings.Contains(out, "max_tracked") || !strings.Contains(out, "keeps running") {
+	out := p.sh(t, aptInstall+`--reinstall bailiff 2>&1`)
+	if !strings.Contains(out, "99-old.yaml:2") || !strings.Contains(out, "max_tracked") || !strings.Contains(out, "keeps running") {
 		t.Errorf("apt does not say what is wrong:\n%s", out)
 	}
 	if now := p.sh(t, `systemctl show -P MainPID bailiff.service`); now != pid {
@@ -205,6 +281,20 @@ func (p *packaged) rejected(t *testing.T, dist string) {
 	}
 	p.sh(t, `rm /etc/bailiff/bailiff.d/99-old.yaml; systemctl restart bailiff.service`)
 	p.active(t)
+}
+
+// downgrade goes back to the release before and forward again. Both versions start, and bans stay.
+func (p *packaged) downgrade(t *testing.T, last, now string) {
+	bans := p.bansInForce(t)
+	for _, dist := range []string{last, now} {
+		p.offer(t, dist)
+		p.sh(t, `systemctl reset-failed; `+aptInstall+`--allow-downgrades bailiff=$(dpkg-deb -f /srv/dist/apt/bailiff_*_amd64.deb Version)`)
+		p.active(t)
+		p.bansInKernel(t, p.banned, 30*time.Second)
+		if n := p.bansInForce(t); n != bans {
+			t.Errorf("%s: %d bans in force, want %d", p.sh(t, `bailiff version`), n, bans)
+		}
+	}
 }
 
 // remove takes bans and services away and keeps configuration and state, which the next installation finds.
@@ -241,15 +331,21 @@ func (p *packaged) clean(t *testing.T) {
 }
 
 // rpm runs the rpm's scripts on a real host. Debian has no presets, which systemd takes for "enable".
-func (p *packaged) rpm(t *testing.T, older, newer string) {
-	p.offer(t, older)
-	p.sh(t, `systemctl reset-failed; rpm -i --nodeps /srv/dist/bailiff-*.x86_64.rpm`)
+func (p *packaged) rpm(t *testing.T, last, now string) {
+	p.foreign(t, last, now, `rpm -i --nodeps /srv/dist/bailiff-*.x86_64.rpm`, `rpm -U --nodeps /srv/dist/bailiff-*.x86_64.rpm`, `rpm -e bailiff`)
+}
+
+// foreign installs, upgrades and removes a package by another distribution's package manager.
+func (p *packaged) foreign(t *testing.T, last, now, install, upgrade, remove string) {
+	t.Helper()
+	p.offer(t, last)
+	p.sh(t, `systemctl reset-failed; `+install)
 	p.active(t)
 	p.fails(t, p.banned, 5)
 	p.bansInKernel(t, p.banned, 30*time.Second)
-	p.offer(t, newer)
+	p.offer(t, now)
 	before := p.sh(t, `systemctl show -P MainPID bailiff.service`)
-	p.sh(t, `rpm -U --nodeps /srv/dist/bailiff-*.x86_64.rpm`)
+	p.sh(t, upgrade)
 	p.active(t)
 	if !p.inKernel(t, p.banned) {
 		t.Error("the ban is lost after an upgrade")
@@ -257,11 +353,30 @@ func (p *packaged) rpm(t *testing.T, older, newer string) {
 	if after := p.sh(t, `systemctl show -P MainPID bailiff.service`); after == before {
 		t.Error("the upgrade did not restart the daemon")
 	}
-	p.sh(t, `rpm -e bailiff; rm -rf /etc/bailiff /var/lib/bailiff /var/lib/bailiff-*; for u in $(getent passwd | sed -n 's/^\(bailiff[^:]*\):.*/\1/p'); do userdel $u; done`)
+	p.sh(t, remove+`; rm -rf /etc/bailiff /var/lib/bailiff /var/lib/bailiff-*; for u in $(getent passwd | sed -n 's/^\(bailiff[^:]*\):.*/\1/p'); do userdel $u; done`)
 	p.clean(t)
 	if c, err := p.Dial(p.banned, 22, 5*time.Second); err != nil {
-		t.Errorf("%s after the rpm was removed: %v", p.banned, err)
+		t.Errorf("%s after the package was removed: %v", p.banned, err)
 	} else {
 		c.Close()
 	}
+}
+
+// arch runs the scripts of Arch's package, which leave enabling and restarting to the administrator and say so.
+func (p *packaged) arch(t *testing.T, now string) {
+	p.offer(t, now)
+	const pacman = `pacman --noconfirm --nodeps --nodeps `
+	p.sh(t, `mkdir -p /var/lib/pacman; mount --bind /usr/bin/bash /usr/bin/dash`) // Arch's sh is bash, and nfpm counts on that
+	p.sh(t, `systemctl reset-failed; `+pacman+`-U /srv/dist/bailiff-*-x86_64.pkg.tar.zst 2>&1 | grep 'systemctl enable --now bailiff'
+		systemctl enable -q --now bailiff.service`)
+	p.active(t)
+	p.fails(t, p.banned, 5)
+	p.bansInKernel(t, p.banned, 30*time.Second)
+	p.sh(t, pacman+`-U /srv/dist/bailiff-*-x86_64.pkg.tar.zst 2>&1 | grep 'systemctl try-restart bailiff.service'; pacman -Qkk bailiff`)
+	if !p.inKernel(t, p.banned) {
+		t.Error("the ban is lost after an upgrade")
+	}
+	p.sh(t, `pacman --noconfirm -R bailiff; umount -l /usr/bin/dash; rm -rf /var/lib/pacman /etc/bailiff /var/lib/bailiff /var/lib/bailiff-*
+		for u in $(getent passwd | sed -n 's/^\(bailiff[^:]*\):.*/\1/p'); do userdel $u; done`)
+	p.clean(t)
 }

@@ -120,8 +120,10 @@ do_install() {
 # Bans would outlive the daemon, so they are lifted in every firewall backend. What fails here must not stop the rest.
 do_remove() {
 	eval "$(variables)"
-	if [ -z "$DESTDIR" ]; then
-		# shellcheck disable=SC2086 # a list of words
+	# shellcheck disable=SC2086 # a list of words
+	if [ -n "$DESTDIR" ]; then
+		if command -v systemctl >/dev/null; then systemctl --quiet --root="$DESTDIR" disable $UNITS 2>/dev/null || :; fi
+	else
 		if [ -d /run/systemd/system ]; then systemctl disable --now $UNITS || :; fi
 		"$BINDIR/bailiff" firewall remove --stop || :
 	fi

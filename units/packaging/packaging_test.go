@@ -135,6 +135,13 @@ func TestInstall(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`(?m)^ExecStart=/opt/b/sbin/bailiffd`).Match(unit) {
 		t.Errorf("bailiff.service does not name the program under PREFIX: %v\n%s", err, unit)
 	}
+	wants := filepath.Join(dest, "etc/systemd/system/multi-user.target.wants")
+	if err := os.MkdirAll(wants, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/opt/b/lib/systemd/system/bailiff.service", filepath.Join(wants, "bailiff.service")); err != nil {
+		t.Fatal(err)
+	}
 	run("remove")
 	if got := walk(t, dest, nil); len(got) != 0 {
 		t.Errorf("left after removal: %v", got)

@@ -2,7 +2,9 @@ package request
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"math"
 	"os"
 	"syscall"
 	"testing"
@@ -36,7 +38,8 @@ func TestDo(t *testing.T) {
 	if n == 0 {
 		t.Error("no interface, not even lo")
 	}
-	nobody := netlink.Message{Header: netlink.Header{Type: unix.RTM_GETLINK}, Data: []byte{0, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0}}
+	nobody := netlink.Message{Header: netlink.Header{Type: unix.RTM_GETLINK}, Data: make([]byte, unix.SizeofIfInfomsg)}
+	binary.NativeEndian.PutUint32(nobody.Data[4:], math.MaxInt32) // ifi_index
 	if err := c.Do(t.Context(), nobody, nil); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("an interface that does not exist: %v", err)
 	}
