@@ -27,6 +27,7 @@ func commands() []*cli.Command {
 		client.Allow(refresh.Command()),
 		client.Why(),
 		client.Firewall(),
+		client.Fleet(),
 		reports.Command(),
 		check.Command(),
 		filters.Filter(),

@@ -30,6 +30,7 @@ var values = map[string]offer{
 	"TIME":     {words: "now today yesterday -1h -2d -7d"},
 	"SYSTEM":   {words: "postfix exim opensmtpd sendmail msmtp"},
 	"JAIL":     {ask: cli.Jails},
+	"SERVICE":  {ask: cli.Services},
 }
 
 // questions are how shells ask the program: a call, and the key whose strings they take from its JSON.
@@ -42,6 +43,7 @@ var questions = []struct {
 	{cli.Filters, "filter list --json", "name"},
 	{cli.Jails, "status --json", "name"},
 	{cli.Destinations, "report list --json", "name"},
+	{cli.Services, "check --json", "name"},
 }
 
 // askShell is a pipeline that prints the answer to a question. A daemon that does not answer must not hang the shell.

@@ -92,6 +92,14 @@ func scopes(t *testing.T, h *Host, b firewall.Backend) {
 	remove(t, b, firewall.Key{Prefix: one(v4), Scope: "sshd"})
 	reaches(t, h, true, SSH, v4)
 	reaches(t, h, false, Mail, v4)
+
+	// A named scope without ports blocks everything, whatever the other one of that kind holds.
+	reconcile(t, b, ban(h, one(v4), "fleet", time.Hour), ban(h, one(v6), "fleet", time.Hour), ban(h, one(v4), "", time.Hour))
+	reaches(t, h, false, Web, v4, v6)
+	remove(t, b, firewall.Key{Prefix: one(v4), Scope: ""})
+	reaches(t, h, false, SSH, v4, v6)
+	remove(t, b, firewall.Key{Prefix: one(v4), Scope: "fleet"}, firewall.Key{Prefix: one(v6), Scope: "fleet"})
+	reaches(t, h, true, Web, v4, v6)
 }
 
 // datagrams: UDP is blocked by a ban of everything and by one of its port, but not by one of a TCP port.

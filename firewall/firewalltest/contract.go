@@ -21,11 +21,13 @@ const (
 	Web  = 80
 )
 
-// Scopes are the scopes that New is called with: everything, one port, a range of ports beside single ones.
+// Scopes are the scopes that New is called with: everything, one port, a range of ports beside single ones, and everything once
+// more under a name.
 var Scopes = []firewall.Scope{
 	{Name: ""},
 	{Name: "sshd", Ports: []firewall.Port{{Proto: "tcp", From: SSH, To: SSH}}},
 	{Name: "mail", Ports: []firewall.Port{{Proto: "tcp", From: 24, To: 26}, {Proto: "tcp", From: 587, To: 587}, {Proto: "udp", From: 25, To: 25}}},
+	{Name: "fleet"},
 }
 
 // Host is a backend and the host that it protects.

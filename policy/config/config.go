@@ -13,6 +13,7 @@ import (
 
 	"bailiff/policy/allow"
 	"bailiff/policy/filter"
+	"bailiff/policy/fleet"
 )
 
 // Forever is the duration of a ban that never ends.
@@ -30,6 +31,7 @@ type Config struct {
 	Firewall Firewall
 	Limits   Limits
 	Metrics  Metrics
+	Fleet    fleet.Rules // without hosts: no host is believed
 	Report   Report
 	Jails    []Jail // sorted by name
 

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"bailiff/policy/fleet"
+)
 
 // builtinDefaults returns what holds without any file, but for the jails: the one place where the defaults are.
 func builtinDefaults() *Config {
@@ -31,6 +35,7 @@ func builtinDefaults() *Config {
 			Operators: Operators{Enabled: true, Groups: []string{"sudo", "wheel"}, Grace: 10 * time.Minute},
 		},
 		Firewall: Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Method: "policy"},
+		Fleet:    fleet.Defaults(),
 		Limits:   Limits{MaxTracked: 1_000_000, MaxEvidence: 100},
 		Report: Report{
 			RetryFor: 5 * day, // as mail systems do

@@ -41,6 +41,9 @@ const (
 	maxQuota        = 1_000_000
 	maxRetryFor     = 60 * 24 * time.Hour // AbuseIPDB accepts nothing older
 	maxTimeLimit    = 10 * time.Minute    // for one delivery or look-up
+
+	maxVotes     = 64
+	maxFleetBans = 1_000_000
 )
 
 // field is one key of the configuration. This file is the one list of all keys: decoding, merging, Render, the commented
@@ -141,6 +144,20 @@ func schema(c *Config) []field {
 		}},
 		{name: "metrics", doc: "What bailiff metrics prints for Prometheus.", fields: []field{
 			{name: "patterns", doc: "Count failures by pattern, too: up to 500 more series.", value: boolean(&c.Metrics.Patterns)},
+		}},
+		{name: "fleet", doc: "Bans of other hosts that take effect here, too.", fields: []field{
+			{name: "hosts", doc: "Hosts that are believed, each with its group.", initial: "none", optional: true, example: "{web1: berlin, web2: berlin, mail1: paris}",
+				value: fleetHosts(&c.Fleet.Hosts)},
+			{name: "votes", doc: "Groups that must ban an address.", value: number(&c.Fleet.Votes, 1, maxVotes)},
+			{name: "jails", doc: "Jails of theirs that count.", initial: "all", optional: true, example: "[sshd, postfix]",
+				value: once(texts(&c.Fleet.Jails, "list of jails", maxJails, func(s string) bool { return checkName(s) == nil }, "is not the name of a jail", "write [sshd, postfix]"))},
+			{name: "min_prefix", doc: "A ban of a wider prefix is refused.", fields: []field{
+				{name: "ipv4", doc: "Shortest prefix length accepted, for IPv4.", value: number(&c.Fleet.MinPrefix4, 8, 32)},
+				{name: "ipv6", doc: "Shortest prefix length accepted, for IPv6.", value: number(&c.Fleet.MinPrefix6, 16, 128)},
+			}},
+			{name: "max_ban_time", doc: "A ban ends here at the latest so long after it began.", value: duration(&c.Fleet.Longest, longest)},
+			{name: "max_bans", doc: "Bans kept of one host.", value: number(&c.Fleet.MaxBans, 1, maxFleetBans)},
+			{name: "rate", doc: "New bans of one host in a minute.", value: number(&c.Fleet.Rate, 1, maxFleetBans)},
 		}},
 		{name: "report", doc: "Who is told about bans: nobody, unless a destination is configured.", fields: reportFields(c)},
 		{name: "jails", doc: "Every built-in filter is a jail of the same name. Others name their filter.", entries: jails(c)},

@@ -7,17 +7,23 @@ import (
 
 	"bailiff/policy/diag"
 	"bailiff/policy/filter"
+	"bailiff/policy/fleet"
 	"bailiff/policy/yamldoc"
 )
 
-// manual is the jail of bans by hand: it counts nothing and cannot be configured.
-const manual = "manual"
+// Names that no jail may have.
+const (
+	manual  = "manual"    // the jail of bans by hand: it counts nothing and cannot be configured
+	ofFleet = fleet.Scope // the firewall's set of other hosts' bans
+)
 
 // checkName holds jail names to what is fit for journal fields, command lines and the names of sets.
 func checkName(s string) *diag.Error {
 	switch {
 	case s == manual:
 		return diag.Errorf("the name %q is reserved for manual bans", s).WithHint("choose another name")
+	case s == ofFleet:
+		return diag.Errorf("the name %q is reserved for bans of other hosts", s).WithHint("choose another name")
 	case len(s) > 32:
 		return diag.Errorf("the name %q has more than 32 characters", diag.Clip(s))
 	case !isWord(s, lower+digits+"-") || s[0] == '-':

@@ -350,8 +350,8 @@ func table[T any](dst *map[string]T, form, hint string, ok func(name string) boo
 				return nil
 			case n.Kind != yamldoc.Map:
 				return diag.Errorf("must be a mapping, not %s", n.Kind).WithHint("%s", hint)
-			case len(n.Pairs) > maxJails:
-				return diag.Errorf("has %d items, more than %d", len(n.Pairs), maxJails)
+			case len(n.Pairs) > maxList:
+				return diag.Errorf("has %d items, more than %d", len(n.Pairs), maxList)
 			}
 			all := make(map[string]T, len(n.Pairs))
 			for _, p := range n.Pairs {

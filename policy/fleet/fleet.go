@@ -97,6 +97,8 @@ type Change struct {
 	Allowed bool  // it would be banned, but it contains an allowed address or lies in an allowed prefix
 }
 
+func (c Change) differs(o Change) bool { return c.Banned != o.Banned || c.Until != o.Until }
+
 // New returns an empty Bans. allowed is what this host never bans.
 func New(r Rules, allowed *allow.List) *Bans {
 	return &Bans{
@@ -155,7 +157,7 @@ func (b *Bans) Apply(n News, now int64, live bool) (c Change, changed bool, err 
 	if c.Allowed && !n.Lifted {
 		b.hosts[h].Clashes++
 	}
-	return c, c != before, nil
+	return c, c.differs(before), nil
 }
 
 // find returns the place of a host's ban; 0 if there is none.
@@ -243,6 +245,9 @@ func (b *Bans) effect(k prefix.Key, now int64) Change {
 	return c
 }
 
+// Effect returns what is in effect for a prefix now.
+func (b *Bans) Effect(p netip.Prefix, now int64) Change { return b.effect(prefix.OfPrefix(p), now) }
+
 // InEffect yields the prefixes that are banned now, in no order.
 func (b *Bans) InEffect(now int64) func(yield func(Change) bool) {
 	return func(yield func(Change) bool) {
@@ -276,6 +281,18 @@ func (b *Bans) Of(p netip.Prefix) []News {
 		})
 	}
 	slices.SortFunc(l, func(a, b News) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Jail, b.Jail)) })
+	return l
+}
+
+// Overlapping returns the bans of prefixes that hold p or lie in it, at most so many.
+func (b *Bans) Overlapping(p netip.Prefix, most int) (l []News) {
+	for k := range b.first {
+		if q := k.Prefix(); q.Overlaps(p) {
+			if l = append(l, b.Of(q)...); len(l) >= most {
+				return l[:most]
+			}
+		}
+	}
 	return l
 }
 
@@ -344,7 +361,7 @@ func (b *Bans) Configure(r Rules, allowed *allow.List, now int64) []Change {
 	b.remove(func(x *ban) bool { return x.keep == 0 })
 	var l []Change
 	for k, was := range before {
-		if c := b.effect(k, now); c != was {
+		if c := b.effect(k, now); c.differs(was) {
 			l = append(l, c)
 		}
 	}

@@ -15,10 +15,13 @@ type Rules struct {
 	Votes      int               // so many groups must ban a prefix; at least 1
 	MinPrefix4 int               // shortest accepted prefix of IPv4; 0: 32
 	MinPrefix6 int               // and of IPv6; 0: 64
-	Longest    time.Duration     // a ban ends here at the latest so long after it began; 0: a week
+	Longest    time.Duration     // a ban ends here at the latest so long after it began; 0: 28 days
 	MaxBans    int               // kept of one host; 0: 10,000
 	Rate       int               // bans of one host a minute; 0: 100
 }
+
+// Scope is the name of the firewall's set that holds the bans of other hosts.
+const Scope = "fleet"
 
 // Errors of news that is refused.
 var (
@@ -48,6 +51,9 @@ const (
 	noticed = 2 * time.Minute
 )
 
+// Defaults returns rules that accept no host.
+func Defaults() Rules { return Rules{}.withDefaults() }
+
 func (r Rules) withDefaults() Rules {
 	or := func(v *int, d int) {
 		if *v <= 0 {
@@ -60,7 +66,7 @@ func (r Rules) withDefaults() Rules {
 	or(&r.MaxBans, 10_000)
 	or(&r.Rate, 100)
 	if r.Longest <= 0 {
-		r.Longest = 7 * 24 * time.Hour
+		r.Longest = 28 * 24 * time.Hour
 	}
 	return r
 }

@@ -21,6 +21,10 @@ _bailiff_destinations() {
 	timeout 1 bailiff report list --json 2>/dev/null | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort -u
 }
 
+_bailiff_services() {
+	timeout 1 bailiff check --json 2>/dev/null | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort -u
+}
+
 _bailiff() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' verb='' word options='' words=''
 	if declare -F _get_comp_words_by_ref >/dev/null; then
@@ -34,7 +38,7 @@ _bailiff() {
 	done
 	COMPREPLY=()
 	case $command in
-	'') words='status bans ban unban allow why firewall report check filter config reload import replay top web stats metrics match version help' ;;
+	'') words='status bans ban unban allow why firewall fleet report check filter config reload import replay top web stats metrics match version help' ;;
 	status)
 		options='--all --json --socket'
 		case $prev in
@@ -149,6 +153,18 @@ _bailiff() {
 		*) words='status verify repair remove' ;;
 		esac
 		;;
+	fleet)
+		case $verb in
+		status)
+			options='--json --socket'
+			case $prev in
+			--socket) compopt -o default; return ;;
+			*) : ;;
+			esac
+			;;
+		*) words='status' ;;
+		esac
+		;;
 	report)
 		case $verb in
 		list)
@@ -203,8 +219,8 @@ _bailiff() {
 		options='--config --dry-run --fix --json'
 		case $prev in
 		--config) compopt -o default; return ;;
-		--fix) return ;;
-		*) : ;;
+		--fix) words=$(_bailiff_services) ;;
+		*) words=$(_bailiff_services) ;;
 		esac
 		;;
 	filter)

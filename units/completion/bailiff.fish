@@ -21,6 +21,10 @@ function __bailiff_destinations
     timeout 1 bailiff report list --json 2>/dev/null | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort -u
 end
 
+function __bailiff_services
+    timeout 1 bailiff check --json 2>/dev/null | grep -o '"name": *"[^"]*"' | cut -d'"' -f4 | sort -u
+end
+
 # __bailiff_words are the words before the cursor that are no options, without "bailiff".
 function __bailiff_words
     set -l words (commandline -opc | string match -v -- '-*')
@@ -50,6 +54,7 @@ complete -c bailiff -n __bailiff_first -a unban -d 'lift the bans of addresses o
 complete -c bailiff -n __bailiff_first -a allow -d 'manage the allow list: who is never banned'
 complete -c bailiff -n __bailiff_first -a why -d 'explain why an address is banned, counted or allowed'
 complete -c bailiff -n __bailiff_first -a firewall -d 'compare the bans with what the firewall holds, and repair it'
+complete -c bailiff -n __bailiff_first -a fleet -d 'bans of other hosts that take effect here'
 complete -c bailiff -n __bailiff_first -a report -d 'show, retry, drop and test reports of bans'
 complete -c bailiff -n __bailiff_first -a check -d 'check the configuration as the daemon would load it, and where this host\'s services log'
 complete -c bailiff -n __bailiff_first -a filter -d 'list, show and test filters'
@@ -139,6 +144,11 @@ complete -c bailiff -n '__bailiff_on firewall remove' -l force -d 'remove what h
 complete -c bailiff -n '__bailiff_on firewall remove' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on firewall remove' -l stop -d 'stop the daemon first'
 
+complete -c bailiff -n '__bailiff_first fleet' -a status -d 'show which hosts are believed, their bans, and what was refused'
+
+complete -c bailiff -n '__bailiff_on fleet status' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on fleet status' -l socket -r -F -d 'PATH of the control socket'
+
 complete -c bailiff -n '__bailiff_first report' -a list -d 'list destinations and the reports that wait'
 complete -c bailiff -n '__bailiff_first report' -a show -d 'show a waiting report, and what each destination will be sent'
 complete -c bailiff -n '__bailiff_first report' -a retry -d 'try waiting reports now'
@@ -179,8 +189,9 @@ complete -c bailiff -n '__bailiff_on report setup' -l root -r -F -d 'the host\'s
 
 complete -c bailiff -n '__bailiff_on check' -l config -r -F -d 'use this configuration FILE (or folder) instead of the installed one'
 complete -c bailiff -n '__bailiff_on check' -l dry-run -d 'with --fix: print the drop-in, and write nothing'
-complete -c bailiff -n '__bailiff_on check' -l fix -x -d 'write the drop-in that makes this SERVICE log to the journal'
+complete -c bailiff -n '__bailiff_on check' -l fix -x -a '(__bailiff_services)' -d 'write the drop-in that makes this SERVICE log to the journal'
 complete -c bailiff -n '__bailiff_on check' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on check' -a '(__bailiff_services)'
 
 complete -c bailiff -n '__bailiff_first filter' -a list -d 'list all filters with their state'
 complete -c bailiff -n '__bailiff_first filter' -a show -d 'print the file of a filter'

@@ -16,6 +16,8 @@
 //	GET    /v1/history?since=D&prefix=P&jail=J&limit=N HistoryLine, HistoryLine, …: JSON lines
 //	GET    /v1/filters                                 []FilterInfo
 //	GET    /v1/match?line=L&filter=F&mode=M            []Match
+//	GET    /v1/fleet                                   FleetStatus
+//	POST   /v1/fleet      FleetNews                    FleetApplied (root and FleetUser)
 //	GET    /v1/config                                  text/yaml, the merged configuration in use
 //	POST   /v1/reload                                  Reloaded    (admin: root)
 //	GET    /metrics                                    metrics for Prometheus, as text or OpenMetrics
@@ -36,6 +38,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/policy/fleet"
 	"bailiff/units/metrics"
 )
 
@@ -333,6 +336,7 @@ type Why struct {
 	Bans    []WhyBan     `json:"bans"`
 	Counted []WhyCount   `json:"counted"`
 	History []History    `json:"history"` // earlier bans, which escalation counts
+	Fleet   []FleetWhy   `json:"fleet"`   // bans of other hosts, lifted ones included
 
 	BansTotal    int `json:"bans_total"`    // of a wide prefix Bans holds only the first
 	HistoryTotal int `json:"history_total"` // likewise History
@@ -421,4 +425,6 @@ type Daemon interface {
 	Config(ctx context.Context) ([]byte, error)
 	Reload(ctx context.Context, by Peer) (*Reloaded, error)
 	Metrics(ctx context.Context) (*metrics.Set, error)
+	Fleet(ctx context.Context) (*FleetStatus, error)
+	ApplyFleet(ctx context.Context, news []fleet.News, live bool) (*FleetApplied, error)
 }

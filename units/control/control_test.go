@@ -12,10 +12,12 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +26,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bailiff/policy/fleet"
 	"bailiff/units/metrics"
 )
 
@@ -124,6 +127,12 @@ func (f *fake) Metrics(context.Context) (*metrics.Set, error) {
 	s := &metrics.Set{}
 	s.Add(metrics.Bans, 3, "sshd", "failures")
 	return s, f.note("metrics")
+}
+func (f *fake) Fleet(context.Context) (*FleetStatus, error) {
+	return &FleetStatus{Hosts: []FleetHost{{Name: "web1"}}}, f.note("fleet")
+}
+func (f *fake) ApplyFleet(_ context.Context, news []fleet.News, live bool) (*FleetApplied, error) {
+	return &FleetApplied{Accepted: len(news)}, f.note("apply fleet %v %d", live, len(news))
 }
 func (f *fake) Reload(_ context.Context, by Peer) (*Reloaded, error) {
 	f.by = by
@@ -285,6 +294,28 @@ func TestCalls(t *testing.T) {
 	}
 	_, err = c.Reload(ctx)
 	check("reload", err)
+	others, err := c.Fleet(ctx)
+	check("fleet", err)
+	if others.Clashes.Some == nil || others.Hosts[0].Refused == nil {
+		t.Errorf("fleet %+v", others)
+	}
+	applied, err := c.ApplyFleet(ctx, FleetNews{Live: true, News: make([]FleetBan, MaxFleetNews)})
+	if err == nil {
+		t.Error("news without prefixes is accepted", applied)
+	}
+	many := FleetNews{Live: true}
+	for len(many.News) < MaxFleetNews {
+		many.News = append(many.News, FleetBan{Host: strings.Repeat("h", 64), Jail: strings.Repeat("j", 32), Prefix: "2001:db8:1111:2222:3333:4444:5555:6666/128", Reason: strings.Repeat("r", 64), Since: time.Now()})
+	}
+	applied, err = c.ApplyFleet(ctx, many)
+	check("apply fleet true 500", err)
+	if applied.Accepted != MaxFleetNews {
+		t.Errorf("%+v", applied)
+	}
+	many.News = append(many.News, many.News[0])
+	if _, err = c.ApplyFleet(ctx, many); err == nil || !strings.Contains(err.Error(), "501 pieces") {
+		t.Error(err)
+	}
 	m, err := c.Metrics(ctx, false)
 	check("metrics", err)
 	open, err := c.Metrics(ctx, true)
@@ -466,8 +497,8 @@ func TestOthers(t *testing.T) {
 		t.Skipf("curl is the client of another user here: %v", err)
 	}
 	f := &fake{happens: make(chan Event)}
-	close(f.happens)                          // streams end after their first line
-	s := NewServer(f, Options{Group: "mail"}) // any group that every system has
+	close(f.happens)                                          // streams end after their first line
+	s := NewServer(f, Options{Group: "mail", Fleet: "games"}) // any that every system has
 	if !s.hasGID {
 		t.Skip("no group mail here")
 	}
@@ -498,23 +529,31 @@ func TestOthers(t *testing.T) {
 	crowd := syscall.Credential{Uid: 54321, Gid: 54321, Groups: append(many, s.gid)}
 	own := syscall.Credential{Uid: 54322, Gid: 54322}
 	root := syscall.Credential{}
+	games, err := user.Lookup("games")
+	if err != nil {
+		t.Skip(err)
+	}
+	uid, _ := strconv.ParseUint(games.Uid, 10, 32)
+	news := syscall.Credential{Uid: uint32(uid), Gid: 54321}
 	const ban = `{"prefixes":["192.0.2.7"]}`
 	for _, c := range []struct {
 		who                  string
 		cred                 syscall.Credential
 		look, reload, change string
+		news                 string
 	}{
-		{"root", root, "200", "200", "200"},
-		{"the daemon's own user", own, "200", "200", "403"},
-		{"member", member, "200", "403", "403"},
-		{"member by supplementary group", supplementary, "200", "403", "403"},
-		{"member of very many groups", crowd, "200", "403", "403"},
-		{"stranger", stranger, "403", "403", "403"},
+		{"root", root, "200", "200", "200", "200"},
+		{"the daemon's own user", own, "200", "200", "403", "403"},
+		{"member", member, "200", "403", "403", "403"},
+		{"member by supplementary group", supplementary, "200", "403", "403", "403"},
+		{"member of very many groups", crowd, "200", "403", "403", "403"},
+		{"stranger", stranger, "403", "403", "403", "403"},
+		{"who passes on news", news, "403", "403", "403", "200"},
 	} {
 		for _, x := range []struct{ method, target, body, want string }{
 			{"GET", "/v1/status", "", c.look}, {"GET", "/v1/bans", "", c.look}, {"GET", "/v1/allow", "", c.look},
 			{"GET", "/v1/why?address=192.0.2.7", "", c.look}, {"GET", "/metrics", "", c.look}, {"GET", "/v1/config", "", c.look}, {"GET", "/v1/events", "", c.look},
-			{"POST", "/v1/reload", "", c.reload},
+			{"POST", "/v1/reload", "", c.reload}, {"GET", "/v1/fleet", "", c.look}, {"POST", "/v1/fleet", `{"news":[]}`, c.news},
 			{"POST", "/v1/bans", ban, c.change}, {"DELETE", "/v1/bans?all=true", "", c.change},
 			{"POST", "/v1/allow", `{"prefix":"192.0.2.7"}`, c.change}, {"DELETE", "/v1/allow?prefix=192.0.2.7", "", c.change},
 		} {
@@ -529,8 +568,16 @@ func TestOthers(t *testing.T) {
 func TestEveryCallHasItsRight(t *testing.T) {
 	for p, methods := range calls {
 		for m, c := range methods {
+			want := read
 			switch {
-			case m == http.MethodGet && c.right != read, p == "/v1/reload" && c.right != reload, m != http.MethodGet && p != "/v1/reload" && c.right != admin:
+			case p == "/v1/reload":
+				want = reload
+			case p == "/v1/fleet" && m == http.MethodPost:
+				want = fleetNews
+			case m != http.MethodGet:
+				want = admin
+			}
+			if c.right != want {
 				t.Errorf("%s %s: right %d", m, p, c.right)
 			}
 		}

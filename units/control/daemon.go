@@ -30,6 +30,10 @@ var calls = map[string]map[string]call{
 	"/v1/config":          {http.MethodGet: {right: read, run: (*Server).config}},
 	"/v1/reload":          {http.MethodPost: {right: reload, run: (*Server).reload}},
 	"/metrics":            {http.MethodGet: {right: read, run: (*Server).metrics}},
+	"/v1/fleet": {
+		http.MethodGet:  {right: read, run: (*Server).getFleet},
+		http.MethodPost: {right: fleetNews, body: true, maxBody: 256 << 10, run: (*Server).postFleet},
+	},
 }
 
 func (s *Server) status(r *http.Request, _ url.Values, _ Peer) (any, error) {
@@ -143,6 +147,7 @@ func (s *Server) why(r *http.Request, q url.Values, _ Peer) (any, error) {
 	list(&v.Bans)
 	list(&v.Counted)
 	list(&v.History)
+	list(&v.Fleet)
 	for i := range v.Bans {
 		list(&v.Bans[i].Evidence)
 	}

@@ -47,6 +47,8 @@ var shapes = map[string]shape{
 	"GET /v1/history":          {nil, lines{HistoryLine{}}, "Past bans, from the audit trail in the journal", ""},
 	"GET /v1/filters":          {nil, []FilterInfo{}, "The filters that the configuration names", ""},
 	"GET /v1/match":            {nil, []Match{}, "Try a line on filters", "line=x"},
+	"GET /v1/fleet":            {nil, &FleetStatus{}, "Bans of other hosts", ""},
+	"POST /v1/fleet":           {FleetNews{}, &FleetApplied{}, "Pass on news of other hosts", ""},
 	"GET /v1/config":           {nil, document{kind: "text/yaml"}, "The merged configuration in use, each setting with its origin in a comment", ""},
 	"POST /v1/reload":          {nil, &Reloaded{}, "Load the configuration again", ""},
 	"GET /metrics":             {nil, document{}, "The daemon's metrics for Prometheus, as text or OpenMetrics", ""},
@@ -64,6 +66,8 @@ var rights = map[right]string{
 	read:   "Root, the daemon's own user and members of group bailiff may call it.",
 	reload: "Root and the daemon's own user may call it.",
 	admin:  "Only root may call it.",
+
+	fleetNews: "Root and the user bailiff-fleet may call it.",
 }
 
 // TestOpenAPI holds openapi.json against the tables of calls, the types and their comments, from which it is made:
@@ -239,6 +243,8 @@ func (o *openAPI) ref(t reflect.Type) map[string]any {
 			return map[string]any{"type": "string", "contentEncoding": "base64"}
 		}
 		return map[string]any{"type": "array", "items": o.ref(t.Elem())}
+	case reflect.Map:
+		return map[string]any{"type": "object", "additionalProperties": o.ref(t.Elem())}
 	case reflect.Struct:
 		if t.PkgPath() != reflect.TypeFor[Ban]().PkgPath() {
 			return map[string]any{"type": "string"} // addresses and prefixes

@@ -43,6 +43,7 @@ const (
 // Options of a Server.
 type Options struct {
 	Group string       // whose members may read; default "bailiff"
+	Fleet string       // the user who passes on the bans of other hosts; default FleetUser
 	Log   func(string) // is called with panics and failed connections; default: nothing is
 }
 
@@ -55,6 +56,7 @@ type Server struct {
 	log    func(string)
 	self   uint32
 	group  string
+	fleet  string
 	gid    uint32
 	hasGID bool
 	http   *http.Server
@@ -70,7 +72,7 @@ func NewServer(d Daemon, o Options) *Server {
 }
 
 func newServer(o Options) *Server {
-	s := &Server{log: o.Log, self: uint32(os.Geteuid()), group: o.Group}
+	s := &Server{log: o.Log, self: uint32(os.Geteuid()), group: o.Group, fleet: cmp.Or(o.Fleet, FleetUser)}
 	if s.log == nil {
 		s.log = func(string) {}
 	}
@@ -128,18 +130,20 @@ type callerKey struct{}
 type right int
 
 const (
-	read   right = iota // root, the daemon's own user, the group
-	reload              // root, the daemon's own user
-	admin               // root
+	read      right = iota // root, the daemon's own user, the group
+	reload                 // root, the daemon's own user
+	fleetNews              // root, FleetUser
+	admin                  // root
 )
 
 // call is one method of one path.
 type call struct {
-	right right
-	query []string // known parameters
-	body  bool
-	run   func(s *Server, r *http.Request, q url.Values, by Peer) (any, error)
-	limit time.Duration // for the answer; 0: callTime
+	right   right
+	query   []string // known parameters
+	body    bool
+	maxBody int64 // bytes; 0: the constant maxBody
+	run     func(s *Server, r *http.Request, q url.Values, by Peer) (any, error)
+	limit   time.Duration // for the answer; 0: callTime
 }
 
 // ServeHTTP checks path, method, rights and parameters, and then calls the daemon.
@@ -189,7 +193,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 			return nil, &Error{Status: http.StatusBadRequest, Message: r.Method + " " + r.URL.Path + " takes no body"}
 		}
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(c.maxBody, maxBody))
 	ctx, cancel := context.WithTimeout(r.Context(), cmp.Or(c.limit, callTime))
 	defer cancel()
 	by := Peer{PID: who.PID, UID: who.UID, GID: who.GID, User: userName(who.UID)}
@@ -204,6 +208,7 @@ func (s *Server) permit(who *peer.Credentials, need right) error {
 	switch {
 	case who.UID == 0,
 		need <= reload && who.UID == s.self,
+		need == fleetNews && s.isFleet(who.UID),
 		need == read && s.hasGID && who.In(s.gid):
 		return nil
 	case need == read:
@@ -211,6 +216,12 @@ func (s *Server) permit(who *peer.Credentials, need right) error {
 			Hint: "become root, or have an admin put you into group " + s.group}
 	}
 	return &Error{Status: http.StatusForbidden, Message: fmt.Sprintf("user %s may not change anything", userName(who.UID)), Hint: "only root may; try sudo"}
+}
+
+// isFleet reports whether a user is Options.Fleet, who may be created while the daemon runs.
+func (s *Server) isFleet(uid uint32) bool {
+	u, err := user.Lookup(s.fleet)
+	return err == nil && u.Uid == strconv.FormatUint(uint64(uid), 10)
 }
 
 // answer writes a value, or an error with its HTTP status.

@@ -18,7 +18,7 @@ import (
 // logging is what `bailiff check --json` says of a service.
 type logging struct {
 	Name, Log, Unit, Journal, Where, Part string
-	Running                               bool
+	Running, Socket                       bool
 	Last                                  string   `json:"last_entry"`
 	On                                    []string `json:"jails_on"`
 	Change                                struct {
@@ -156,6 +156,14 @@ func (v *victim) servicesLog(t *testing.T) {
 			t.Fatalf("mariadb: %v %s", err, out)
 		}
 		v.finds(t, "mariadb-auth", netip.MustParseAddr("127.0.0.1"))
+	})
+	t.Run("socket", func(t *testing.T) {
+		v.sh(t, `systemctl stop ssh.service; systemctl start ssh.socket`)
+		if l := v.logs(t, "sshd"); l.Unit != "ssh.service" || l.Running || !l.Socket || l.Journal != "yes" {
+			t.Errorf("sshd behind its socket: %+v", l)
+		}
+		v.fails(t, sourceN(95), 5)
+		v.bansInKernel(t, sourceN(95), 10*time.Second)
 	})
 	for _, name := range []string{"nginx", "exim", "vsftpd", "mariadb"} {
 		if l := v.logs(t, name); l.Journal != "yes" || l.Last == "" {

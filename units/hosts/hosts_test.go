@@ -233,6 +233,8 @@ what was found in their packages, and where each service logs as installed. The 
 ` + "`bailiff check`" + ` shows the same for the host it runs on, and what to change where a service logs to a file.
 
 - A unit with an @ is a template. Its instances count, too.
+- sshd behind a socket: Debian's and Ubuntu's ssh.socket starts ssh.service (Accept=no; Ubuntu 22.04: an instance of ssh@.service
+  for each connection), sshd.socket elsewhere an instance of sshd@.service for each connection.
 - Fedora since 42 and Arch have /usr/sbin as a link to /usr/bin: /usr/sbin/sshd is /usr/bin/sshd in their journal.
 - NixOS has executables in /nix/store; … stands for the rest of the folder's name.
 - Services whose filter is not listed here run on no particular distribution (gitlab), or everywhere (pam-generic).

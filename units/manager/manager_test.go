@@ -39,6 +39,8 @@ func (m *manager1) ListUnitsByNames(names []string) ([]row, *dbus.Error) {
 			r.Load = "loaded"
 		case "dovecot.service":
 			r.Load = "masked"
+		case "ssh.socket":
+			r.Load, r.Active = "loaded", "active"
 		case "slow.service":
 			select {} // the caller's time limit ends it
 		}

@@ -19,6 +19,7 @@ type Service struct {
 	Unit     string // primary name
 	Template bool
 	Running  bool // of a template: an instance is
+	Socket   bool // a socket that starts it is listening
 
 	// What follows is that of the unit, or of a template's first running instance; empty if there is none.
 	ControlGroup       string
@@ -62,6 +63,9 @@ func describe(ctx context.Context, c *dbus.Conn, unit string) (Service, error) {
 	name := unit
 	if prefix, ok := strings.CutSuffix(unit, "@.service"); ok {
 		s.Template = true
+		if active, err := running(ctx, c, []string{prefix + ".socket"}); err == nil {
+			s.Socket = len(active) > 0
+		}
 		l, err := c.ListUnitsByPatternsContext(ctx, []string{"active", "activating", "reloading"}, []string{prefix + "@*.service"})
 		if err != nil || len(l) == 0 {
 			return s, err
@@ -84,6 +88,10 @@ func describe(ctx context.Context, c *dbus.Conn, unit string) (Service, error) {
 	}
 	if v, ok := p["ExecMainStartTimestamp"].(uint64); ok && v > 0 {
 		s.Started = time.UnixMicro(int64(v))
+	}
+	if by, _ := p["TriggeredBy"].([]string); len(by) > 0 && !s.Socket {
+		active, err := running(ctx, c, slices.DeleteFunc(by, func(u string) bool { return !strings.HasSuffix(u, ".socket") }))
+		s.Socket = err == nil && len(active) > 0
 	}
 	s.NeedsReload, _ = p["NeedDaemonReload"].(bool)
 	s.Environment, _ = p["Environment"].([]string)

@@ -31,7 +31,7 @@ func TestDescribe(t *testing.T) {
 	serveWith(t, address, map[dbus.ObjectPath]unit1{
 		"/org/freedesktop/systemd1/unit/ssh_2eservice": {
 			"ActiveState": dbus.MakeVariant("active"), "LogLevelMax": dbus.MakeVariant(int32(4)), "StandardOutput": dbus.MakeVariant("journal"),
-			"ExecMainStartTimestamp": dbus.MakeVariant(uint64(1700000000000000)), "Environment": dbus.MakeVariant([]string{"A=b"}),
+			"ExecMainStartTimestamp": dbus.MakeVariant(uint64(1700000000000000)), "Environment": dbus.MakeVariant([]string{"A=b"}), "TriggeredBy": dbus.MakeVariant([]string{"x.timer", "ssh.socket"}),
 			"ExecStart": dbus.MakeVariant([]struct {
 				Path string
 				Argv []string
@@ -46,14 +46,14 @@ func TestDescribe(t *testing.T) {
 	if err != nil || len(list) != 3 {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	if s := list[0]; s.Unit != "postfix@-.service" || s.Running || s.Template || s.LogLevelMax != -1 {
+	if s := list[0]; s.Unit != "postfix@-.service" || s.Running || s.Socket || s.Template || s.LogLevelMax != -1 {
 		t.Errorf("%+v", s)
 	}
-	if s := list[1]; s.Unit != "ssh.service" || !s.Running || s.LogLevelMax != 4 || s.Output != "journal" || !s.Started.Equal(time.Unix(1700000000, 0)) ||
+	if s := list[1]; s.Unit != "ssh.service" || !s.Running || !s.Socket || s.LogLevelMax != 4 || s.Output != "journal" || !s.Started.Equal(time.Unix(1700000000, 0)) ||
 		s.Command != "/usr/sbin/sshd -D $SSHD_OPTS\n" || !slices.Equal(s.Environment, []string{"A=b"}) || !slices.Equal(s.Dropins, []string{"/etc/x.conf"}) || !s.NeedsReload {
 		t.Errorf("%+v", s)
 	}
-	if s := list[2]; s.Unit != "ssh@.service" || !s.Template || !s.Running || !slices.Equal(s.Instances, []string{"ssh@1.service", "ssh@2.service"}) || s.ControlGroup != "/system.slice/x" {
+	if s := list[2]; s.Unit != "ssh@.service" || !s.Template || !s.Running || !s.Socket || !slices.Equal(s.Instances, []string{"ssh@1.service", "ssh@2.service"}) || s.ControlGroup != "/system.slice/x" {
 		t.Errorf("%+v", s)
 	}
 	stop()

@@ -29,6 +29,7 @@ type result struct {
 // Command is `bailiff check`.
 func Command() *cli.Command {
 	c := cli.New("check", "[SERVICE]…", "check the configuration as the daemon would load it, and where this host's services log").WithJSON()
+	c.Completes = cli.Services
 	conf := settings.Option(c)
 	fix := c.Flags.String("fix", "", "write the drop-in that makes this `SERVICE` log to the journal")
 	dry := c.Flags.Bool("dry-run", false, "with --fix: print the drop-in, and write nothing")

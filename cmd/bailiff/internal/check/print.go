@@ -24,7 +24,7 @@ func printServices(e *cli.Env, list []service, all bool) {
 		case len(s.Off) > 0:
 			jails += fmt.Sprintf(" (%d off)", len(s.Off))
 		}
-		rows = append(rows, []string{text.Clean(s.title()), text.Clean(s.Unit), yesNo(s.Running), s.Journal, text.Clean(jails)})
+		rows = append(rows, []string{text.Clean(s.title()), text.Clean(s.Unit), s.state(), s.Journal, text.Clean(jails)})
 	}
 	columns, _ := e.Size()
 	fit(rows, columns)
@@ -54,9 +54,13 @@ func printServices(e *cli.Env, list []service, all bool) {
 	}
 }
 
-func yesNo(b bool) string {
-	if b {
+// state is the table's word for whether the service runs.
+func (s *service) state() string {
+	switch {
+	case s.Running:
 		return "yes"
+	case s.Socket:
+		return "socket"
 	}
 	return "no"
 }

@@ -33,6 +33,7 @@ type service struct {
 	Log       string   `json:"log,omitempty"` // "access log"; empty if the service has one
 	Unit      string   `json:"unit"`
 	Running   bool     `json:"running"`
+	Socket    bool     `json:"socket,omitempty"`     // a socket that starts it is listening
 	Journal   string   `json:"journal"`              // yes, no, elsewhere or unknown
 	Where     string   `json:"where,omitempty"`      // if not to the journal
 	Part      string   `json:"part,omitempty"`       // what of it reaches the journal all the same
@@ -73,7 +74,9 @@ type host struct {
 }
 
 func thisHost() *host {
-	return &host{describe: manager.Describe, last: lastTrusted}
+	return &host{describe: manager.Describe, last: func(ctx context.Context, ms []*filter.Matcher) (map[int]uint64, error) {
+		return lastTrusted(ctx, journal.Host(""), ms)
+	}}
 }
 
 // candidate is a service before it is known whether the host has it.
@@ -191,7 +194,7 @@ func (h *host) services(ctx context.Context, c *config.Config) ([]service, error
 			continue
 		}
 		for i, l := range k.logs {
-			s := service{Name: k.name, Log: l.Name, Unit: u.Unit, Running: u.Running, On: []string{}, Off: []string{}, further: i > 0}
+			s := service{Name: k.name, Log: l.Name, Unit: u.Unit, Running: u.Running, Socket: u.Socket, On: []string{}, Off: []string{}, further: i > 0}
 			explicit := false
 			for _, j := range k.jails[i] {
 				if !j.Enabled {
@@ -244,7 +247,7 @@ func boolean(b bool) int {
 
 // best picks the unit that a service runs as, of those on this host: one that runs, else one that is no template.
 func best(units []manager.Service, names []string) (u manager.Service, ok bool) {
-	rank := func(s manager.Service) int { return 2*boolean(s.Running) + boolean(!s.Template) }
+	rank := func(s manager.Service) int { return 4*boolean(s.Running) + 2*boolean(s.Socket) + boolean(!s.Template) }
 	for _, s := range units {
 		if slices.Contains(names, s.Unit) || slices.Contains(names, sliceOf(s.Unit)) {
 			if !ok || rank(s) > rank(u) {
@@ -368,15 +371,12 @@ func activate(l *hosts.Log, u *manager.Service) string {
 const seenLimit = 20_000
 
 // lastTrusted finds the newest entry that each matcher trusts, in microseconds since 1970.
-func lastTrusted(ctx context.Context, ms []*filter.Matcher) (map[int]uint64, error) {
+func lastTrusted(ctx context.Context, src journal.Source, ms []*filter.Matcher) (map[int]uint64, error) {
 	last := map[int]uint64{}
 	if len(ms) == 0 {
 		return last, nil
 	}
-	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		return last, nil // no journald
-	}
-	j, err := journal.Open(journal.Host(""), journal.Options{Matches: evidence.Matches(ms), Fields: evidence.Fields, MaxValue: evidence.MaxValue})
+	j, err := journal.Open(src, journal.Options{Matches: evidence.Matches(ms), Fields: evidence.Fields, MaxValue: evidence.MaxValue})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -154,6 +155,59 @@ func TestHelperUnits(t *testing.T) {
 	list, err := tree(t, nil, unit("courier-authdaemon.service"), unit("courier-imap.service")).services(t.Context(), defaults(t))
 	if err != nil || len(list) != 1 || list[0].Name != "courier" || list[0].Unit != "courier-imap.service" {
 		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// TestConfiguredJails: a filter of the administrator's is a service of its own, and an access log is looked at for those who
+// enable a jail for it. What a jail adds to the units of its filter is found.
+func TestConfiguredJails(t *testing.T) {
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"bailiff.d/10-mine.yaml": "jails:\n  mine: {}\n  nginx-botsearch: {enabled: true}\n  sshd: {units: [my-ssh.service]}\n",
+		"filters.d/mine.yaml":    "name: mine\ntrust: {units: [mine.service], uid: 0}\npatterns: [{name: a, text: 'no <addr>'}]\ntests: [{line: 'no 192.0.2.1', address: 192.0.2.1}]\n",
+	} {
+		file := filepath.Join(root, "etc/bailiff", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := (&configdir.Loader{Root: root}).Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := tree(t, map[string]string{"etc/nginx/nginx.conf": "error_log syslog:server=unix:/dev/log;\naccess_log /var/log/nginx/access.log;\n"}, unit("mine.service"), unit("nginx.service"), unit("my-ssh.service"))
+	seen := false
+	h.last = func(_ context.Context, ms []*filter.Matcher) (map[int]uint64, error) {
+		last := map[int]uint64{}
+		for i, m := range ms {
+			if seen && m.Filter.Name == "mine" {
+				last[i] = 1700000000000000
+			}
+		}
+		return last, nil
+	}
+	for _, want := range []map[string]string{
+		{"mine": "unknown", "nginx": "yes", "nginx, access log": "elsewhere", "sshd": "yes"},
+		{"mine": "yes", "nginx": "yes", "nginx, access log": "elsewhere", "sshd": "yes"},
+	} {
+		list, err := h.services(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, s := range list {
+			got[s.title()] = s.Journal
+			if seen && s.Name == "mine" && s.LastEntry != "2023-11-14T22:13:20Z" {
+				t.Errorf("last entry %q", s.LastEntry)
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+		seen = true
 	}
 }
 

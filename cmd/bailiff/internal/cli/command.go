@@ -46,6 +46,7 @@ const (
 	Filters      Words = "filters"      // names of filters
 	Jails        Words = "jails"        // names of jails
 	Destinations Words = "destinations" // of reports
+	Services     Words = "services"     // of this host
 )
 
 // New makes a command without options.

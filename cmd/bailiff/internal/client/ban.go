@@ -102,6 +102,11 @@ func explainNotBanned(e *cli.Env, d *control.Client, prefix, jail string) {
 	case inside > 0:
 		fmt.Fprintf(e.Err, "%s is not banned as a whole; %s inside it: bailiff bans %s\n", prefix, text.Count(inside, "ban"), prefix)
 	default:
+		if w, err := d.Why(e.Ctx, prefix); err == nil && w.State == "banned" && len(w.Bans) == 0 {
+			fmt.Fprintf(e.Err, "%s is not banned by this host, but by another one: bailiff why %s\n", prefix, prefix)
+			e.Hintf("bailiff allow %s exempts the address from all bans", prefix)
+			return
+		}
 		fmt.Fprintf(e.Err, "%s is not banned\n", prefix)
 	}
 }

@@ -65,11 +65,7 @@ func firewallRepair() *cli.Command {
 }
 
 func printFirewall(e *cli.Env, s *control.Firewall) {
-	state := "bans are in effect"
-	if !s.OK {
-		state = e.Paint(cli.Red, "NOT WORKING")
-	}
-	e.Printf("%s (%s): %s; checked %s in %s", s.Backend, text.Clean(s.Why), state, text.Time(s.Looked), text.Milliseconds(s.Seconds))
+	e.Printf("%s (%s): %s; checked %s in %s", s.Backend, text.Clean(s.Why), inEffect(e, s.OK), text.Time(s.Looked), text.Milliseconds(s.Seconds))
 	if s.Repaired > 0 {
 		e.Printf("; repaired %s", text.Times(s.Repaired))
 	}

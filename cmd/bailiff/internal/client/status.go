@@ -135,12 +135,15 @@ func printSummary(e *cli.Env, s *control.Status) {
 	}
 }
 
-func printFirewallItem(e *cli.Env, f *control.FirewallStatus) {
-	effect := "bans are in effect"
-	if !f.OK {
-		effect = e.Paint(cli.Red, "NOT WORKING")
+func inEffect(e *cli.Env, ok bool) string {
+	if ok {
+		return "bans are in effect"
 	}
-	line := fmt.Sprintf("%s (%s): %s, checked %s", f.Backend, text.Clean(f.Why), effect, text.Time(f.Checked))
+	return e.Paint(cli.Red, "NOT WORKING")
+}
+
+func printFirewallItem(e *cli.Env, f *control.FirewallStatus) {
+	line := fmt.Sprintf("%s (%s): %s, checked %s", f.Backend, text.Clean(f.Why), inEffect(e, f.OK), text.Time(f.Checked))
 	if f.Repaired > 0 {
 		line += ", repaired " + text.Times(f.Repaired)
 	}

@@ -48,7 +48,10 @@ func printWhy(e *cli.Env, w *control.Why) {
 	case "banned":
 		part := ""
 		if !slices.ContainsFunc(w.Bans, func(b control.WhyBan) bool { return text.Address(b.Prefix) == w.Address }) {
-			part = ", as part of " + w.Bans[0].Prefix
+			part = ", as part of " + coveringPrefix(w)
+		}
+		if slices.ContainsFunc(w.Fleet, func(b control.FleetWhy) bool { return text.Address(b.Prefix) == w.Address }) {
+			part = ""
 		}
 		e.Printf("%s is %s%s\n", w.Address, e.Paint(cli.Red, "banned"), part)
 	case "allowed":
@@ -69,6 +72,7 @@ func printWhy(e *cli.Env, w *control.Why) {
 	if n := w.BansTotal - len(w.Bans); n > 0 {
 		e.Printf("\n  and %s more: bailiff bans %s\n", text.Count(n, "ban"), w.Address)
 	}
+	printWhyFleet(e, w.Fleet)
 	for i := range w.Counted {
 		printCount(e, &w.Counted[i])
 	}
@@ -78,6 +82,14 @@ func printWhy(e *cli.Env, w *control.Why) {
 	if n := w.HistoryTotal - len(w.History); n > 0 {
 		e.Printf("\n  history: %s more\n", text.Count(n, "prefix"))
 	}
+}
+
+// coveringPrefix is a prefix whose ban covers the address.
+func coveringPrefix(w *control.Why) string {
+	if len(w.Bans) > 0 {
+		return w.Bans[0].Prefix
+	}
+	return text.Clean(w.Fleet[0].Prefix)
 }
 
 func printWhyBan(e *cli.Env, b *control.WhyBan) {

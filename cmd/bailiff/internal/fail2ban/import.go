@@ -52,8 +52,10 @@ func (r *Result) BanTime(jail string) float64 {
 const version = "1.1.0"
 
 type importer struct {
-	root string
-	importLog
+	root        string
+	outcomes    map[*ini.Option][]outcome
+	settings    []Setting
+	notes       []string
 	problems    []ini.Problem
 	jails       *ini.Tree
 	result      *Result
@@ -93,7 +95,7 @@ type jailConfig struct {
 
 func newImporter(root string) *importer {
 	return &importer{
-		root: root, importLog: importLog{outcomes: make(map[*ini.Option][]outcome), notes: []string{}}, definitions: make(map[string]*ini.Tree), names: make(map[string]bool),
+		root: root, outcomes: make(map[*ini.Option][]outcome), notes: []string{}, definitions: make(map[string]*ini.Tree), names: make(map[string]bool),
 		signed: make(map[string]bool), filters: make(map[string]*translation), backends: make(map[string][]string),
 		result: &Result{Report: Report{From: root, Jails: []JailReport{}}, Jails: make(map[string]string), banTimes: map[string]float64{"DEFAULT": 600}}, // fail2ban's own default
 	}

@@ -17,47 +17,40 @@ type outcome struct {
 	line                int // line within the value; 0: the option's line
 }
 
-// importLog collects the outcomes of options.
-type importLog struct {
-	outcomes map[*ini.Option][]outcome
-	settings []Setting
-	notes    []string
-}
-
 // add records an outcome of an option. Without an option there is nothing to record.
-func (a *importLog) add(o *ini.Option, out outcome) {
-	if o == nil || slices.Contains(a.outcomes[o], out) {
+func (im *importer) add(o *ini.Option, out outcome) {
+	if o == nil || slices.Contains(im.outcomes[o], out) {
 		return
 	}
-	a.outcomes[o] = append(a.outcomes[o], out)
+	im.outcomes[o] = append(im.outcomes[o], out)
 }
 
-func (a *importLog) carried(o *ini.Option, to string) { a.add(o, outcome{kind: Carried, to: to}) }
+func (im *importer) carried(o *ini.Option, to string) { im.add(o, outcome{kind: Carried, to: to}) }
 
-func (a *importLog) changed(o *ini.Option, to, why string) {
-	a.add(o, outcome{kind: Changed, to: to, why: why})
+func (im *importer) changed(o *ini.Option, to, why string) {
+	im.add(o, outcome{kind: Changed, to: to, why: why})
 }
 
-func (a *importLog) notNeeded(o *ini.Option, why string) {
-	a.add(o, outcome{kind: NotNeeded, why: why})
+func (im *importer) notNeeded(o *ini.Option, why string) {
+	im.add(o, outcome{kind: NotNeeded, why: why})
 }
 
-func (a *importLog) lost(o *ini.Option, why, hint string) {
-	a.add(o, outcome{kind: Lost, why: why, hint: hint})
+func (im *importer) lost(o *ini.Option, why, hint string) {
+	im.add(o, outcome{kind: Lost, why: why, hint: hint})
 }
 
 // addWord records what becomes of one word of a value.
-func (a *importLog) addWord(o *ini.Option, word string, out outcome) {
+func (im *importer) addWord(o *ini.Option, word string, out outcome) {
 	if o != nil {
 		out.line = o.LineOf(word)
-		a.add(o, out)
+		im.add(o, out)
 	}
 }
 
-func (a *importLog) note(format string, args ...any) {
+func (im *importer) note(format string, args ...any) {
 	n := fmt.Sprintf(format, args...)
-	if !slices.Contains(a.notes, n) {
-		a.notes = append(a.notes, n)
+	if !slices.Contains(im.notes, n) {
+		im.notes = append(im.notes, n)
 	}
 }
 

@@ -2,9 +2,9 @@ package filters
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -118,14 +118,11 @@ func input(e *cli.Env, args []string) (in io.Reader, done func() error, err erro
 	return file, file.Close, nil
 }
 
-// looksLikeExport reports whether input begins with a field of the export format: a name in capitals, then "=" or a line
-// end (a value with its length follows). No service's log line begins like that.
+// exportField is how input in the export format begins: a name in capitals, then "=" or a line end (a value with its length
+// follows). No service's log line begins like that.
+var exportField = regexp.MustCompile(`^\n*(?:[A-Z_][A-Z0-9_]{2,}=|_[A-Z0-9_]{2,}\n)`)
+
 func looksLikeExport(in *bufio.Reader) bool {
 	head, _ := in.Peek(4096)
-	head = bytes.TrimLeft(head, "\n")
-	i := 0
-	for i < len(head) && (head[i] == '_' || head[i] >= 'A' && head[i] <= 'Z' || i > 0 && head[i] >= '0' && head[i] <= '9') {
-		i++
-	}
-	return i > 2 && i < len(head) && (head[i] == '=' || head[i] == '\n' && bytes.HasPrefix(head, []byte("_")))
+	return exportField.Match(head)
 }

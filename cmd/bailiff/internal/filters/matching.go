@@ -3,7 +3,6 @@ package filters
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -96,16 +95,12 @@ func (r *matching) readExport(in io.Reader) error {
 // readLines reads text lines: bare messages, or as journalctl and syslog print them (time, host, identifier[pid]: message).
 func (r *matching) readLines(in *bufio.Reader) error {
 	for {
-		line, err := in.ReadSlice('\n')
-		long := errors.Is(err, bufio.ErrBufferFull)
-		if msg := bytes.TrimRight(line, "\r\n"); len(msg) > 0 || err == nil {
-			if err := r.one(lineEntry(msg), nil, ""); err != nil {
-				return err
-			}
+		line, long, err := in.ReadLine()
+		if err == nil {
+			err = r.one(lineEntry(bytes.TrimRight(line, "\r")), nil, "")
 		}
-		for long { // skip the rest of a line that is longer than any filter looks at
-			_, err = in.ReadSlice('\n')
-			long = errors.Is(err, bufio.ErrBufferFull)
+		for long && err == nil { // skip the rest of a line that is longer than any filter looks at
+			_, long, err = in.ReadLine()
 		}
 		if err == io.EOF {
 			return nil

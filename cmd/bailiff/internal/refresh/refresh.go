@@ -130,13 +130,11 @@ func (r *refresh) run(all []allow.Published, names []string) error {
 				fmt.Fprintf(r.Err, "%shint: %s\n", r.mark, y.Hint)
 			}
 		}
-		failure := err
-		if err := r.Print(x, func() {
-			if failure == nil {
-				r.Printf("%s: %s, %s\n", x.List, x.Result, text.Count(x.Entries, "entry"))
+		if err == nil || r.JSON {
+			err = r.Print(x, func() { r.Printf("%s: %s, %s\n", x.List, x.Result, text.Count(x.Entries, "entry")) })
+			if err != nil {
+				return err
 			}
-		}); err != nil {
-			return err
 		}
 	}
 	if failed {
@@ -175,13 +173,7 @@ func (r *refresh) one(p *allow.Published) (refreshed, error) {
 	}
 	st.Checked = now
 	entries, sources, err := r.fetch(p, st.Sources, same && !accepted)
-	var bad *refusedError
-	switch {
-	case err == nil && entries == nil: // not modified
-		x.Result = "unchanged"
-		st.Good, st.Refused, st.Failed = now, "", ""
-		return x, r.store.WriteState(p.Name, st)
-	case err == nil:
+	if err == nil && entries != nil {
 		former := st.Count
 		if accepted {
 			former = 0
@@ -193,6 +185,7 @@ func (r *refresh) one(p *allow.Published) (refreshed, error) {
 			}
 		}
 	}
+	var bad *refusedError
 	switch {
 	case errors.As(err, &bad):
 		x.Result = "refused"
@@ -203,8 +196,11 @@ func (r *refresh) one(p *allow.Published) (refreshed, error) {
 		st.Failed = err.Error()
 		return x, errors.Join(err, r.store.WriteState(p.Name, st))
 	}
-	st.Good, st.Refused, st.Failed, st.Sources = now, "", "", sources
-	if have && slices.EqualFunc(entries, held, equal) { // from sources without ETag and Last-Modified
+	st.Good, st.Refused, st.Failed = now, "", ""
+	if entries != nil {
+		st.Sources = sources
+	}
+	if entries == nil || have && slices.EqualFunc(entries, held, equal) { // the latter from sources without ETag and Last-Modified
 		x.Result = "unchanged"
 		return x, r.store.WriteState(p.Name, st)
 	}

@@ -60,6 +60,7 @@ func (d *daemon) refreshAllow(now time.Time) []state.Ban {
 	for i := range lifted {
 		d.released(lifted[i:i+1], allowedBy(l, lifted[i].Prefix, now), "")
 	}
+	d.configureFleet(now)
 	return lifted
 }
 

@@ -19,6 +19,7 @@ import (
 func (a *controlAPI) Why(ctx context.Context, p netip.Prefix) (*control.Why, error) {
 	addr := p.Addr()
 	w := &control.Why{Address: audit.Address(p), State: "unknown", Allowed: []control.AllowEntry{}, Bans: []control.WhyBan{}, Counted: []control.WhyCount{}, History: []control.History{}}
+	banned := false // by other hosts
 	var counted []policy.Counted
 	var evidence [][]string
 	filters := make(map[string]*filter.Matcher) // of jails: they are read-only
@@ -54,6 +55,7 @@ func (a *controlAPI) Why(ctx context.Context, p netip.Prefix) (*control.Why, err
 			}
 			evidence = append(evidence, texts)
 		}
+		w.Fleet, banned = d.fleetWhy(p, now)
 		history := d.state.HistoryOf(p)
 		w.HistoryTotal = len(history)
 		for _, h := range history[:min(len(history), maxWhy)] {
@@ -101,7 +103,7 @@ func (a *controlAPI) Why(ctx context.Context, p netip.Prefix) (*control.Why, err
 		return nil, &control.Error{Status: http.StatusGatewayTimeout, Message: "reading the journal took too long", Hint: "ask for a single address"}
 	}
 	switch {
-	case len(w.Bans) > 0:
+	case len(w.Bans) > 0 || banned:
 		w.State = "banned"
 	case len(w.Allowed) > 0:
 		w.State = "allowed"

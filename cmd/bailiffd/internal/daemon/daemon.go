@@ -66,6 +66,8 @@ type daemon struct {
 	ops   *operatorWatch
 	self  hostAddresses
 
+	others otherHosts
+
 	calls     chan func()     // of the control socket, to be run by the owner
 	announced map[string]bool // bans that are in the audit trail already, while entries from before a crash are judged again
 
@@ -79,7 +81,7 @@ func newDaemon(o options) (*daemon, error) {
 	d.self = hostAddresses{problems: &d.problems, answers: make(chan addressAnswer, 1)}
 	d.firewall = firewallControl{
 		events: make(chan firewallEvent, 16), presence: make(chan bool), inspecting: make(chan struct{}, 1), override: o.backend, starting: true,
-		clock: &d.clock, memory: &d.memory, problems: &d.problems, helper: func() error { return d.self.err },
+		clock: &d.clock, others: &d.others, memory: &d.memory, problems: &d.problems, helper: func() error { return d.self.err },
 	}
 	d.saver = saver{
 		dir: o.state, done: make(chan error, 1), build: d.snapshot, flush: func(ctx context.Context) error { return d.audit.flush(ctx) },
@@ -276,6 +278,7 @@ func (d *daemon) tick(now time.Time) {
 	if ended := d.eng.Expire(over.UnixMicro(), judged); len(ended) > 0 {
 		d.released(ended, expired, "")
 	}
+	d.others.tick(now)
 	d.firewall.tick(now)
 	d.tickAllow(now)
 	d.updateProblems(now)

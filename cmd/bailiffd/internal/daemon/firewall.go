@@ -47,6 +47,7 @@ type firewallControl struct {
 	inspecting chan struct{} // holds one while the firewall is inspected
 
 	bans     *state.State
+	others   *otherHosts
 	clock    *clockGuard
 	memory   *memory
 	aud      *audit.Writer
@@ -140,6 +141,9 @@ func (f *firewallControl) wanted() []firewall.Ban {
 				want[first+i].Until = e.Until
 			}
 		}
+	}
+	for c := range f.others.bans.InEffect(time.Now().UnixMicro()) {
+		want = append(want, f.fleetBan(c))
 	}
 	return want
 }

@@ -55,6 +55,8 @@ func TestMetrics(t *testing.T) {
 	b.configure("metrics: {patterns: true}\njails: {sshd: {}}\n")
 	b.start()
 	ctx := context.Background()
+	b.fail("203.0.113.200", 5)
+	b.awaitBan("203.0.113.200/32") // the daemon has caught up: from now on latency is measured
 	before := b.scrape()
 	b.fail("203.0.113.7", 5)
 	b.fail("2001:db8::7", 5)

@@ -13,6 +13,7 @@ import (
 	"bailiff/journal/audit"
 	"bailiff/policy"
 	"bailiff/policy/allow"
+	"bailiff/policy/fleet"
 	"bailiff/policy/state"
 	"bailiff/units/notify"
 )
@@ -38,6 +39,9 @@ func (d *daemon) restore(ctx context.Context) (be firewall.Backend, start positi
 	}
 	now := time.Now()
 	d.state = saved.state
+	if err := d.others.load(d.opt.state, d.conf.Fleet, now); err != nil {
+		d.problems.happened(audit.KindError, "bans of other hosts", err.Error()+": they send them again")
+	}
 	if jump := d.clock.start(now, sinceBoot(), saved.at); jump > 0 {
 		d.reportJump(jump)
 	}
@@ -333,7 +337,7 @@ func (d *daemon) recoverSets(ctx context.Context, be firewall.Backend, now time.
 		return 0, err
 	}
 	for _, e := range held {
-		known := false
+		known := e.Scope == fleet.Scope
 		for range d.state.Of(e.Prefix) {
 			known = true
 		}

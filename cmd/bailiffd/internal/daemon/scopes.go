@@ -7,6 +7,7 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/policy/config"
+	"bailiff/policy/fleet"
 	"bailiff/policy/state"
 )
 
@@ -23,6 +24,9 @@ func newScopes(c *config.Config, led *state.State) scopes {
 		if j.Enabled {
 			s.add(j.Name, config.ScopeText(j.Ports))
 		}
+	}
+	if len(c.Fleet.Hosts) > 0 {
+		s.list = append(s.list, firewall.Scope{Name: fleet.Scope})
 	}
 	if led != nil {
 		for _, text := range led.Scopes() {

@@ -1,0 +1,86 @@
+package client
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/units/control"
+)
+
+// Fleet is the group `bailiff fleet`.
+func Fleet() *cli.Command {
+	c := cli.Group("fleet", "bans of other hosts that take effect here", fleetStatus())
+	c.Pick = func([]string, func(string) bool) string { return "status" }
+	return c
+}
+
+func fleetStatus() *cli.Command {
+	c := command("status", "", "show which hosts are believed, their bans, and what was refused")
+	c.Run = func(e *cli.Env, _ []string) error {
+		return cli.Got(dial(e).Fleet(e.Ctx)).Print(e, printFleet)
+	}
+	return c
+}
+
+func printFleet(e *cli.Env, s *control.FleetStatus) {
+	if len(s.Hosts) == 0 {
+		e.Printf("no other host is believed: fleet.hosts in bailiff.yaml(5) is empty\n")
+		return
+	}
+	e.Printf("%s of other hosts, %s banned here", text.Count(s.Bans, "ban"), text.Count(s.InEffect, "prefix"))
+	if s.Votes > 1 {
+		e.Printf("; %s must ban a prefix", text.Count(s.Votes, "group"))
+	}
+	e.Printf("\n\n")
+	rows := [][]string{{"HOST", "GROUP", "BANS", "LATEST NEWS", "NOTES"}}
+	for _, h := range s.Hosts {
+		latest, notes := "none since the start", []string{}
+		if h.Latest != nil {
+			latest = text.Ago(time.Since(*h.Latest))
+		}
+		if h.Clashes > 0 {
+			notes = append(notes, text.Count(h.Clashes, "ban")+" of what this host allows")
+		}
+		if h.Ahead > 0 {
+			notes = append(notes, "its clock is "+text.Duration(time.Duration(h.Ahead*float64(time.Second)))+" ahead")
+		}
+		for _, why := range slices.SortedFunc(maps.Keys(h.Refused), func(a, b string) int { return cmp.Compare(h.Refused[b], h.Refused[a]) }) {
+			notes = append(notes, text.Count(h.Refused[why], "refused ban")+": "+text.Clean(why))
+		}
+		first := ""
+		if len(notes) > 0 {
+			first, notes = notes[0], notes[1:]
+		}
+		rows = append(rows, []string{text.Clean(h.Name), text.Clean(h.Group), strconv.Itoa(h.Bans), latest, first})
+		for _, n := range notes {
+			rows = append(rows, []string{"", "", "", "", n})
+		}
+	}
+	e.Table(rows)
+	if s.Clashes.Count > 0 {
+		e.Printf("\nnot banned, since this host allows them: %s\n", text.Some(s.Clashes.Some, 10))
+	}
+}
+
+// printWhyFleet shows the bans of other hosts that cover an address.
+func printWhyFleet(e *cli.Env, l []control.FleetWhy) {
+	for i := range l {
+		b := &l[i]
+		e.Printf("\n  %s %s by host %s (group %s), its jail %s\n  since %s, ", e.Paint(cli.Bold, "ban"), text.Clean(b.Prefix), text.Clean(b.Host), text.Clean(b.Group), text.Clean(b.Jail), text.Time(b.Since))
+		if b.Lifted {
+			e.Printf("lifted")
+		} else {
+			e.Printf("%s", text.Until(b.Until))
+		}
+		e.Printf("%s", text.With(": ", b.Reason))
+		if b.Failures > 0 {
+			e.Printf(", %s", text.Count(b.Failures, "attempt"))
+		}
+		e.Printf("\n")
+	}
+}

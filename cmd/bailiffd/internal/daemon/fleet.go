@@ -1,0 +1,207 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/firewall"
+	"bailiff/journal/audit"
+	"bailiff/policy/fleet"
+	"bailiff/units/atomicfile"
+	"bailiff/units/control"
+)
+
+// fleetName is the file with the bans of other hosts. It is written seldom: what a crash loses, the other hosts still say.
+const fleetName = "fleet"
+
+// fleetSave is how often it is written at most.
+const fleetSave = 5 * time.Minute
+
+// maxFleetFile bounds the size of the file that is read: 1,000,000 bans take 40 MB.
+const maxFleetFile = 256 << 20
+
+// otherHosts are the bans of other hosts and the file that keeps them. It belongs to the owner's goroutine.
+type otherHosts struct {
+	bans  *fleet.Bans
+	path  string
+	dirty bool
+	saved time.Time
+	err   error // of the last save
+}
+
+// load reads the file. One that cannot be read is no reason not to start: the other hosts' news comes again.
+func (o *otherHosts) load(dir string, r fleet.Rules, now time.Time) error {
+	o.path, o.saved = filepath.Join(dir, fleetName), now
+	o.bans = fleet.New(r, nil)
+	if len(r.Hosts) == 0 {
+		return nil
+	}
+	data, err := atomicfile.Read(o.path, maxFleetFile, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		var b *fleet.Bans
+		if b, err = fleet.Restore(data, r, nil, now.UnixMicro()); err == nil {
+			o.bans = b
+			return nil
+		}
+	}
+	return fmt.Errorf("the bans of other hosts cannot be read from %s: %w", o.path, err)
+}
+
+// save writes the file if it is time, or at once.
+func (o *otherHosts) save(now time.Time, atOnce bool) {
+	if !o.dirty || !atOnce && now.Sub(o.saved) < fleetSave {
+		return
+	}
+	o.saved = now
+	if o.err = atomicfile.Write(o.path, o.bans.Append(nil), stateMode); o.err == nil {
+		o.dirty = false
+	}
+}
+
+// tick removes what is over and saves the rest.
+func (o *otherHosts) tick(now time.Time) {
+	if o.bans.Expire(now.UnixMicro()) > 0 {
+		o.dirty = true
+	}
+	o.save(now, false)
+}
+
+// configureFleet takes new rules or a new allow list.
+func (d *daemon) configureFleet(now time.Time) {
+	l := d.others.bans.Configure(d.conf.Fleet, d.eng.Allow(), now.UnixMicro())
+	if len(l) > 0 {
+		d.others.dirty = true
+	}
+	if len(d.conf.Fleet.Hosts) > 0 { // else the set is gone
+		d.firewall.fleetChanged(l...)
+	}
+}
+
+// fleetBan is what the firewall should hold for a prefix that other hosts ban.
+func (f *firewallControl) fleetBan(c fleet.Change) firewall.Ban {
+	b := firewall.Ban{Prefix: c.Prefix, Scope: fleet.Scope}
+	if c.Until != fleet.Forever {
+		b.Until = f.clock.end(timeOf(c.Until))
+	}
+	return b
+}
+
+// fleetChanged puts changes of other hosts' bans into effect.
+func (f *firewallControl) fleetChanged(l ...fleet.Change) {
+	changes := make([]change, 0, len(l))
+	for _, c := range l {
+		changes = append(changes, change{remove: !c.Banned, ban: f.fleetBan(c)})
+	}
+	if len(changes) > 0 {
+		f.worker.put(changes)
+	}
+}
+
+// fleetProblems is what an operator should know about other hosts.
+func (o *otherHosts) problems() (l []string) {
+	for _, h := range o.bans.Hosts() {
+		if h.Clashes > 0 {
+			l = append(l, fmt.Sprintf("host %s has banned what this host allows (%d times since the start): bailiff fleet status", h.Name, h.Clashes))
+		}
+		if h.Ahead > 0 {
+			l = append(l, fmt.Sprintf("the clock of host %s is %s ahead of this one's: timedatectl", h.Name, h.Ahead.Round(time.Second)))
+		}
+		if n := h.Refused[fleet.ErrTooFast.Error()] + h.Refused[fleet.ErrTooMany.Error()]; n > 0 {
+			l = append(l, fmt.Sprintf("host %s bans more than fleet.rate or fleet.max_bans permits: %d bans were refused since the start", h.Name, n))
+		}
+	}
+	if o.err != nil {
+		l = append(l, "the bans of other hosts cannot be saved: "+o.err.Error())
+	}
+	return l
+}
+
+// ApplyFleet takes news of other hosts. It is in effect, or queued for the firewall, when it returns.
+func (a *controlAPI) ApplyFleet(ctx context.Context, news []fleet.News, live bool) (*control.FleetApplied, error) {
+	r := &control.FleetApplied{Refused: map[string]int{}}
+	err := a.do(ctx, func() {
+		d, now := a.d, time.Now()
+		var changes []fleet.Change
+		for _, x := range news {
+			c, changed, err := d.others.bans.Apply(x, now.UnixMicro(), live)
+			if err != nil {
+				r.Refused[err.Error()]++
+				continue
+			}
+			r.Accepted++
+			d.others.dirty = true
+			if changed {
+				changes = append(changes, c)
+			}
+			if c.Allowed && !x.Lifted {
+				d.problems.happened(audit.KindError, "fleet", fmt.Sprintf("host %s bans %s, which is not banned here: %s", x.Host, audit.Address(x.Prefix), allowedBy(d.eng.Allow(), x.Prefix, now)))
+			}
+		}
+		r.Changed = len(changes)
+		d.firewall.fleetChanged(changes...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Fleet describes the bans of other hosts.
+func (a *controlAPI) Fleet(ctx context.Context) (s *control.FleetStatus, err error) {
+	err = a.do(ctx, func() {
+		b, now := a.d.others.bans, time.Now().UnixMicro()
+		s = &control.FleetStatus{Votes: a.d.conf.Fleet.Votes, Bans: b.Len()}
+		for range b.InEffect(now) {
+			s.InEffect++
+		}
+		for c := range b.Clashes(now) {
+			if s.Clashes.Count++; len(s.Clashes.Some) < firewall.MaxListed {
+				s.Clashes.Some = append(s.Clashes.Some, c.Prefix.String())
+			}
+		}
+		for _, h := range b.Hosts() {
+			x := control.FleetHost{Name: h.Name, Group: h.Group, Bans: h.Bans, Ahead: h.Ahead.Seconds(), Clashes: h.Clashes, Refused: make(map[string]uint64, len(h.Refused))}
+			for reason, n := range h.Refused {
+				x.Refused[reason] = n
+			}
+			if h.Latest != 0 {
+				t := time.UnixMicro(h.Latest)
+				x.Latest = &t
+			}
+			s.Hosts = append(s.Hosts, x)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(s.Clashes.Some)
+	return s, nil
+}
+
+// fleetWhy lists the bans of other hosts that cover an address or lie in a prefix, and reports whether any is in effect.
+func (d *daemon) fleetWhy(p netip.Prefix, now int64) (l []control.FleetWhy, banned bool) {
+	l = []control.FleetWhy{}
+	for _, n := range d.others.bans.Overlapping(p, maxWhy) {
+		x := control.FleetWhy{Group: d.conf.Fleet.Hosts[n.Host], FleetBan: control.FleetBan{
+			Host: n.Host, Prefix: n.Prefix.String(), Jail: n.Jail, Since: time.UnixMicro(n.Since), Lifted: n.Lifted, Reason: n.Reason, Failures: n.Failures,
+		}}
+		if n.Until != fleet.Forever {
+			t := time.UnixMicro(n.Until)
+			x.Until = &t
+		}
+		l = append(l, x)
+		banned = banned || d.others.bans.Effect(n.Prefix, now).Banned
+	}
+	slices.SortStableFunc(l, func(a, b control.FleetWhy) int { return strings.Compare(a.Host, b.Host) })
+	return l, banned
+}

@@ -1,0 +1,166 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/units/control"
+)
+
+// firewallHolds lists what the firewall holds of other hosts' bans.
+func (b *bench) firewallHolds() []string {
+	b.t.Helper()
+	f, err := b.client.Firewall(context.Background())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, s := range f.Sets {
+		if s.Scope == "fleet" {
+			if s.Missing.Count+s.Unexpected.Count > 0 {
+				b.t.Errorf("the firewall differs: %+v", s)
+			}
+			return []string{s.Name, strings.Repeat("x", s.Held)}
+		}
+	}
+	return nil
+}
+
+// TestFleet: bans of other hosts take effect within the limits, never for who is allowed, and outlive a restart.
+func TestFleet(t *testing.T) {
+	b := newBench(t)
+	b.configure("jails: {sshd: {}}\nallow: {addresses: [203.0.113.99], files: []}\nfleet: {hosts: {web1: a, web2: b}, rate: 3}\n")
+	b.start()
+	ctx := context.Background()
+	since := time.Now().Truncate(time.Microsecond)
+	until := since.Add(time.Hour)
+	say := func(live bool, host string, lifted bool, prefixes ...string) *control.FleetApplied {
+		t.Helper()
+		n := control.FleetNews{Live: live}
+		for _, p := range prefixes {
+			n.News = append(n.News, control.FleetBan{Host: host, Prefix: p, Jail: "sshd", Since: since, Until: &until, Lifted: lifted, Reason: "failures", Failures: 5})
+		}
+		r, err := b.client.ApplyFleet(ctx, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	held := func(want int) {
+		t.Helper()
+		if f := b.firewallHolds(); f == nil || len(f[1]) != want {
+			t.Errorf("the firewall holds %v, want %d", f, want)
+		}
+	}
+	if r := say(true, "web1", false, "203.0.113.1", "2001:db8:1::/64"); r.Accepted != 2 || r.Changed != 2 || len(r.Refused) != 0 {
+		t.Errorf("%+v", r)
+	}
+	held(2)
+	// Own bans, counts and commands do not change by it.
+	if got := b.banned(ctx); len(got) != 0 {
+		t.Errorf("own bans: %v", got)
+	}
+	w, err := b.client.Why(ctx, "2001:db8:1::7")
+	if err != nil || w.State != "banned" || len(w.Bans) != 0 || len(w.Fleet) != 1 || w.Fleet[0].Host != "web1" || w.Fleet[0].Group != "a" || !w.Fleet[0].Until.Equal(until) || !w.Fleet[0].Since.Equal(since) {
+		t.Errorf("%+v, %v", w, err)
+	}
+	if r := say(true, "web1", false, "203.0.113.99"); r.Accepted != 1 || r.Changed != 0 {
+		t.Errorf("allowed: %+v", r)
+	}
+	if r := say(true, "web1", false, "203.0.113.3", "203.0.113.4"); r.Refused["the host bans too fast"] != 2 {
+		t.Errorf("too fast: %+v", r)
+	}
+	if r := say(false, "web3", false, "203.0.113.3"); r.Refused["the host is not accepted"] != 1 {
+		t.Errorf("a stranger: %+v", r)
+	}
+	for _, p := range []string{"0.0.0.0/0", "127.0.0.1", "203.0.113.0/24"} {
+		if r := say(false, "web2", false, p); r.Accepted != 0 || len(r.Refused) != 1 {
+			t.Errorf("%s: %+v", p, r)
+		}
+	}
+	held(2)
+	s, err := b.client.Fleet(ctx)
+	if err != nil || s.Bans != 3 || s.InEffect != 2 || s.Clashes.Count != 1 || s.Clashes.Some[0] != "203.0.113.99/32" || len(s.Hosts) != 2 || s.Hosts[0].Clashes != 1 || s.Hosts[0].Latest == nil || len(s.Hosts[1].Refused) != 2 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	st, err := b.client.Status(ctx)
+	if err != nil || st.Bans != 0 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	for _, want := range []string{"host web1 bans 203.0.113.99, which is not banned here: allowed by", "host web1 has banned what this host allows", "host web1 bans more than fleet.rate"} {
+		if !slices.ContainsFunc(st.Problems, func(p control.Problem) bool { return strings.Contains(p.Text, want) }) {
+			t.Errorf("no problem %q: %+v", want, st.Problems)
+		}
+	}
+
+	// An operator allows one of them, and no longer.
+	if _, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "203.0.113.1"}); err != nil {
+		t.Fatal(err)
+	}
+	held(1)
+	if _, err := b.client.Disallow(ctx, "203.0.113.1"); err != nil {
+		t.Fatal(err)
+	}
+	held(2)
+
+	// A restart knows them.
+	b.stop()
+	if _, err := os.Stat(filepath.Join(b.state, "fleet")); err != nil {
+		t.Error(err)
+	}
+	b.start()
+	held(2)
+	// A lost state makes no own bans of them.
+	b.stop()
+	if err := os.Remove(filepath.Join(b.state, "state")); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	held(2)
+	if got := b.banned(ctx); len(got) != 0 {
+		t.Errorf("own bans: %v", got)
+	}
+	// A damaged file is no reason not to start.
+	b.stop()
+	if err := os.WriteFile(filepath.Join(b.state, "fleet"), []byte("x"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	held(0)
+	if st, err := b.client.Status(ctx); err != nil || !slices.ContainsFunc(st.Problems, func(p control.Problem) bool { return strings.Contains(p.Text, "they send them again") }) {
+		t.Errorf("%+v, %v", st.Problems, err)
+	}
+	say(false, "web1", false, "203.0.113.1", "203.0.113.2")
+	held(2)
+	if r := say(false, "web1", true, "203.0.113.1"); r.Changed != 1 {
+		t.Errorf("lifted: %+v", r)
+	}
+	held(1)
+
+	// web1 is believed no longer; then nobody is.
+	b.configure("jails: {sshd: {}}\nfleet: {hosts: {web2: b}}\n")
+	if _, err := b.client.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	held(0)
+	say(false, "web2", false, "203.0.113.1")
+	held(1)
+	b.configure("jails: {sshd: {}}\n")
+	if _, err := b.client.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if f := b.firewallHolds(); f != nil {
+		t.Errorf("a set of a fleet without hosts: %v", f)
+	}
+	if r := say(false, "web2", false, "203.0.113.1"); r.Accepted != 0 {
+		t.Errorf("%+v", r)
+	}
+	if _, err := b.client.ApplyFleet(ctx, control.FleetNews{News: []control.FleetBan{{Host: "web2", Prefix: "example.org"}}}); control.AsError(err).Status != http.StatusBadRequest {
+		t.Error(err)
+	}
+}

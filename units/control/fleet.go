@@ -1,0 +1,116 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"bailiff/policy/fleet"
+)
+
+// FleetUser is the user who passes on the bans of other hosts, besides root.
+const FleetUser = "bailiff-fleet"
+
+// MaxFleetNews is how many pieces of news one call takes.
+const MaxFleetNews = 500
+
+// FleetNews is news of other hosts about their bans.
+type FleetNews struct {
+	// Live says that the news has just been sent. Its rate is limited, in contrast to news that was missed and is read again.
+	Live bool       `json:"live"`
+	News []FleetBan `json:"news"` // MaxFleetNews at most
+}
+
+// FleetBan is a ban of another host. The caller has proven that the host said so.
+type FleetBan struct {
+	Host     string     `json:"host"`
+	Prefix   string     `json:"prefix"`
+	Jail     string     `json:"jail"` // of that host
+	Since    time.Time  `json:"since"`
+	Until    *time.Time `json:"until"`            // null: forever
+	Lifted   bool       `json:"lifted,omitempty"` // it was ended early
+	Reason   string     `json:"reason,omitempty"`
+	Failures int        `json:"failures,omitempty"`
+}
+
+// FleetApplied is what became of news.
+type FleetApplied struct {
+	Accepted int            `json:"accepted"`
+	Changed  int            `json:"changed"` // prefixes that are banned, or no longer banned, by it
+	Refused  map[string]int `json:"refused"` // number of refused pieces by reason
+}
+
+// FleetStatus is what is known of other hosts' bans.
+type FleetStatus struct {
+	Hosts    []FleetHost `json:"hosts"`
+	Votes    int         `json:"votes"`     // groups that must ban a prefix
+	Bans     int         `json:"bans"`      // accepted, of all hosts
+	InEffect int         `json:"in_effect"` // prefixes that are banned by them
+	Clashes  Prefixes    `json:"clashes"`   // that would be banned if this host did not allow them
+}
+
+// FleetHost is a host that is believed.
+type FleetHost struct {
+	Name    string            `json:"name"`
+	Group   string            `json:"group"`
+	Bans    int               `json:"bans"`                  // accepted
+	Latest  *time.Time        `json:"latest"`                // when its latest news was accepted; null: none since the start
+	Ahead   float64           `json:"clock_ahead,omitempty"` // seconds by which its clock is ahead
+	Clashes uint64            `json:"clashes"`               // its bans of what this host allows, since the start
+	Refused map[string]uint64 `json:"refused"`               // refused news since the start, by reason
+}
+
+// FleetWhy is a ban of another host that covers an address.
+type FleetWhy struct {
+	FleetBan
+	Group string `json:"group"`
+}
+
+func (s *Server) getFleet(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	v, err := s.d.Fleet(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Hosts)
+	list(&v.Clashes.Some)
+	for i := range v.Hosts {
+		if v.Hosts[i].Refused == nil {
+			v.Hosts[i].Refused = map[string]uint64{}
+		}
+	}
+	return v, nil
+}
+
+func (s *Server) postFleet(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	var req FleetNews
+	if err := body(r, &req); err != nil {
+		return nil, err
+	}
+	if len(req.News) > MaxFleetNews {
+		return nil, badRequest("send them in several calls", "news: %d pieces, more than %d", len(req.News), MaxFleetNews)
+	}
+	news := make([]fleet.News, len(req.News))
+	for i, x := range req.News {
+		p, err := prefix(fmt.Sprintf("news[%d].prefix", i), x.Prefix)
+		if err != nil {
+			return nil, err
+		}
+		news[i] = fleet.News{Host: x.Host, Prefix: p, Jail: x.Jail, Since: x.Since.UnixMicro(), Until: fleet.Forever, Lifted: x.Lifted, Reason: x.Reason, Failures: x.Failures}
+		if x.Until != nil {
+			news[i].Until = x.Until.UnixMicro()
+		}
+	}
+	return s.d.ApplyFleet(r.Context(), news, req.Live)
+}
+
+// Fleet returns what is known of other hosts' bans.
+func (c *Client) Fleet(ctx context.Context) (*FleetStatus, error) {
+	return get[FleetStatus](ctx, c, "/v1/fleet", nil)
+}
+
+// ApplyFleet passes on news of other hosts.
+func (c *Client) ApplyFleet(ctx context.Context, n FleetNews) (*FleetApplied, error) {
+	return do[FleetApplied](ctx, c, http.MethodPost, "/v1/fleet", nil, n)
+}
