@@ -6,7 +6,8 @@ import (
 )
 
 // fail2banClient has our command for what is typed at fail2ban-client. In what is typed, JAIL is a word that is no option,
-// ANY is any word, and ADDRESSES is the rest. The first line that fits counts. bailiff(1) has the same as a table.
+// ANY is any word, ADDRESSES is the rest, and [ADDRESSES] the rest, which may be empty. The first line that fits counts.
+// bailiff(1) has the same as a table.
 var fail2banClient = [][2]string{
 	{"banip ADDRESSES", "bailiff ban ADDRESSES"},
 	{"unbanip ADDRESSES", "bailiff unban ADDRESSES"},

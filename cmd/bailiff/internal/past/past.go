@@ -4,7 +4,6 @@
 package past
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -175,23 +174,4 @@ func reportProblems(e *cli.Env, j *journal.Reader) (incomplete bool) {
 		e.Hintf("%s", h)
 	}
 	return incomplete
-}
-
-// Messages reads the messages of entries again, as far as the journal still has them.
-func Messages(ctx context.Context, src journal.Source, limit int, cursors []string) (lines []string) {
-	j, err := journal.Open(src, journal.Options{Fields: []string{"MESSAGE"}, MaxValue: limit})
-	if err != nil {
-		return nil
-	}
-	defer j.Close()
-	for _, text := range cursors {
-		c, err := journal.ParseCursor(text)
-		if err != nil || ctx.Err() != nil {
-			continue
-		}
-		if entry, ok := j.At(c); ok {
-			lines = append(lines, string(entry.Field(0)))
-		}
-	}
-	return lines
 }

@@ -18,13 +18,12 @@ func newCursors(ctx context.Context, in *past.Input) (cursors, error) {
 		return nil, err
 	}
 	// What leads to a ban lies farther apart here than in the daemon, since nobody is blocked.
-	return &fileCursors{ctx: ctx, src: src, cache: evidence.CursorCache{Size: 1 << 17}, lookup: journal.Finder{Source: src}}, nil
+	return &fileCursors{ctx: ctx, cache: evidence.CursorCache{Size: 1 << 17}, lookup: journal.Finder{Source: src, Options: journal.Options{Fields: evidence.Fields[messageField : messageField+1], MaxValue: evidence.MaxValue}}}, nil
 }
 
 // fileCursors keeps the latest cursors, and looks older ones up in the journal.
 type fileCursors struct {
 	ctx    context.Context
-	src    journal.Source
 	refs   evidence.RefTable
 	cache  evidence.CursorCache
 	lookup journal.Finder
@@ -33,8 +32,7 @@ type fileCursors struct {
 func (c *fileCursors) ref(e *journal.Entry) jail.Ref { return c.refs.Ref(e.SeqnumID, e.Seqnum) }
 
 func (c *fileCursors) keep(ref jail.Ref, e *journal.Entry) {
-	cursor := e.Cursor
-	c.cache.Add(ref, &cursor)
+	c.cache.Add(ref, &e.Cursor)
 }
 
 func (c *fileCursors) text(ref jail.Ref) string {
@@ -44,8 +42,14 @@ func (c *fileCursors) text(ref jail.Ref) string {
 	return ""
 }
 
-func (c *fileCursors) messages(cursors []string) []string {
-	return past.Messages(c.ctx, c.src, evidence.MaxValue, cursors)
+// messages reads the messages of entries again, as far as the journal still has them.
+func (c *fileCursors) messages(cursors []string) (lines []string) {
+	for _, cursor := range cursors {
+		if entry, err := c.lookup.Find(cursor); err == nil && c.ctx.Err() == nil {
+			lines = append(lines, string(entry.Field(0)))
+		}
+	}
+	return lines
 }
 
 func (c *fileCursors) close() { c.lookup.Close() }
