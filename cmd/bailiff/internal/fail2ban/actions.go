@@ -80,7 +80,6 @@ func (im *importer) actions(name string) []action {
 		if a.def == nil {
 			a.def = &ini.Definition{Tree: ini.NewTree(im.root), Args: args, Vars: args}
 		}
-		admins := slices.ContainsFunc(a.def.Tree.Assigned, func(o *ini.Option) bool { return im.adminFile(o.File) })
 		switch a.kind {
 		case actionBan:
 			im.backends[backend] = append(im.backends[backend], name)
@@ -98,18 +97,13 @@ func (im *importer) actions(name string) []action {
 		case actionOther:
 			im.lost(im.actionOption(name, n, from), fmt.Sprintf("action %s: bailiff runs no commands", n), "follow the bans in the journal: journalctl -f -o json -u bailiff")
 		}
-		if admins {
-			for _, o := range a.def.Tree.Assigned {
-				if !im.adminFile(o.File) || o.Section == "INCLUDES" {
-					continue
-				}
-				switch {
-				case a.kind == actionBan && o.Name == "blocktype":
-				case a.kind == actionReport:
-					im.lost(o, "reports have their own format", "use a template: bailiff.report(5)")
-				default:
-					im.lost(o, "bailiff runs no commands and uses its own firewall rules", "")
-				}
+		for _, o := range a.def.Tree.Assigned {
+			switch {
+			case !im.adminFile(o.File) || o.Section == "INCLUDES" || a.kind == actionBan && o.Name == "blocktype":
+			case a.kind == actionReport:
+				im.lost(o, "reports have their own format", "use a template: bailiff.report(5)")
+			default:
+				im.lost(o, "bailiff runs no commands and uses its own firewall rules", "")
 			}
 		}
 		list = append(list, a)

@@ -184,9 +184,7 @@ func (im *importer) recidive(name string, from *ini.Option) {
 	why := fmt.Sprintf("each repeated ban lasts %s times as long as the previous one, across all jails, instead of one long ban after %d", e.factor, n)
 	im.changed(from, "escalate", why)
 	for _, opt := range []string{"bantime", "findtime", "maxretry"} {
-		if o := im.jails.Local(name, opt); o != nil {
-			im.changed(o, "escalate", why)
-		}
+		im.changed(im.jails.Local(name, opt), "escalate", why)
 	}
 	im.logPaths(name, "")
 	if o := im.jails.Local(name, "logpath"); o != nil {

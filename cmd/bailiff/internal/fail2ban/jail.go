@@ -114,9 +114,7 @@ func (im *importer) importJail(name string) {
 		if o == nil || o.Section == "DEFAULT" && on != nil {
 			o = on
 		}
-		if o != nil {
-			im.lost(o, "jail "+name+": "+why, hint)
-		}
+		im.lost(o, "jail "+name+": "+why, hint)
 	}
 	text, from := im.value(name, "filter")
 	filterName, args, err := ini.SplitOptions(text)
@@ -260,33 +258,27 @@ func (im *importer) otherOptions(name string) {
 		{"maxmatches", "limits.max_evidence limits the evidence of a ban"},
 		{"ignorecache", "no command is run for an address, so there is no result to cache"},
 	} {
-		if _, o := im.value(name, opt.name); o != nil {
-			im.notNeeded(o, opt.why)
-		}
+		_, o := im.value(name, opt.name)
+		im.notNeeded(o, opt.why)
 	}
-	if v, o := im.value(name, "usedns"); o != nil {
-		if strings.TrimSpace(v) == "raw" {
-			im.lost(o, "only addresses can be banned", "")
-		} else {
-			im.notNeeded(o, whyNames)
-		}
+	if v, o := im.value(name, "usedns"); strings.TrimSpace(v) == "raw" {
+		im.lost(o, "only addresses can be banned", "")
+	} else {
+		im.notNeeded(o, whyNames)
 	}
 	v, o := im.value(name, "backend")
-	if o != nil {
-		if _, args, err := ini.SplitOptions(v); err == nil && strings.Contains(v, "[") && args["journalpath"] == "" && args["journalfiles"] == "" {
-			im.notNeeded(o, "the whole journal of this host is read, including namespaces")
-		} else if strings.Contains(v, "[") {
-			im.lost(o, "the journal of this host is read; other folders are not", "read other journals with bailiff replay --file")
-		} else {
-			im.notNeeded(o, "the journal is read")
-		}
+	switch _, args, err := ini.SplitOptions(v); {
+	case !strings.Contains(v, "["):
+		im.notNeeded(o, "the journal is read")
+	case err == nil && args["journalpath"] == "" && args["journalfiles"] == "":
+		im.notNeeded(o, "the whole journal of this host is read, including namespaces")
+	default:
+		im.lost(o, "the journal of this host is read; other folders are not", "read other journals with bailiff replay --file")
 	}
-	if v, o := im.value(name, "ignorecommand"); o != nil {
-		if strings.TrimSpace(v) == "" {
-			im.notNeeded(o, "it is empty")
-		} else {
-			im.lost(o, "bailiff runs no commands", "list the addresses in allow.addresses or in a file in /etc/bailiff/allow.d")
-		}
+	if v, o := im.value(name, "ignorecommand"); strings.TrimSpace(v) == "" {
+		im.notNeeded(o, "it is empty")
+	} else {
+		im.lost(o, "bailiff runs no commands", "list the addresses in allow.addresses or in a file in /etc/bailiff/allow.d")
 	}
 	if v, o := im.value(name, "ignoreself"); o != nil {
 		switch {

@@ -100,12 +100,8 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 			all = true
 			continue
 		}
-		if po != nil {
-			im.carried(po, at+".ports")
-		}
-		if pr := im.jails.Get(name, "protocol"); pr != nil {
-			im.carried(pr, at+".ports")
-		}
+		im.carried(po, at+".ports")
+		im.carried(im.jails.Get(name, "protocol"), at+".ports")
 		if len(more) == 0 {
 			all = true
 		}

@@ -13,12 +13,9 @@ import (
 )
 
 // standsFor reports whether a jail under another name replaces the default jail of a built-in filter.
-func (j *jailConfig) standsFor(builtin string) bool {
-	if j.filter != builtin || j.name == builtin || j.enabled != "true" || j.observe || j.trust.isSet() {
-		return false
-	}
-	f, err := filter.LoadBuiltin(builtin)
-	return err == nil && !f.Off && (j.mode == "" || slices.Contains(f.Includes(j.mode), f.Modes[0]))
+func (j *jailConfig) standsFor(f *filter.Filter) bool {
+	return j.filter == f.Name && j.name != f.Name && j.enabled == "true" && !j.observe && !j.trust.isSet() &&
+		(j.mode == "" || slices.Contains(f.Includes(j.mode), f.Modes[0]))
 }
 
 // document is a YAML file that is written line by line.
@@ -102,20 +99,20 @@ func (im *importer) write() {
 	for _, n := range im.disabledBuiltins {
 		d.line("  %s:\n    enabled: false", n)
 	}
+	besides := 0
 	for _, name := range filter.Builtin() {
-		if i := slices.IndexFunc(im.output, func(j *jailConfig) bool { return j.standsFor(name) }); i >= 0 && !im.names[name] {
-			im.names[name] = true
+		f, err := filter.LoadBuiltin(name)
+		if err != nil || f.Off || im.names[name] {
+			continue
+		}
+		if i := slices.IndexFunc(im.output, func(j *jailConfig) bool { return j.standsFor(f) }); i >= 0 {
 			d.line("  %s:\n    enabled: false # jail %s uses this filter with its own thresholds", name, im.output[i].name)
+		} else {
+			besides++
 		}
 	}
-	var besides []string
-	for _, name := range filter.Builtin() {
-		if f, err := filter.LoadBuiltin(name); err == nil && !f.Off && !im.names[name] {
-			besides = append(besides, name)
-		}
-	}
-	if len(besides) > 0 {
-		im.note("%d other jails are on by default if the host has their service; bailiff filter list shows them, enabled: false disables one", len(besides))
+	if besides > 0 {
+		im.note("%d other jails are on by default if the host has their service; bailiff filter list shows them, enabled: false disables one", besides)
 	}
 	im.result.Files = append(im.result.Files, File{"bailiff.d/50-fail2ban.yaml", []byte(d.String())})
 	for _, key := range slices.Sorted(maps.Keys(im.filters)) {
