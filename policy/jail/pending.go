@@ -47,8 +47,9 @@ func (p *Pending) Len() int { return p.n }
 func (p *Pending) Add(a PendingAttempt) (count []PendingAttempt) {
 	a.Name = slices.Clone(a.Name)
 	if l := p.attempts[a.Addr]; len(l) >= maxPendingEach {
-		count = append(count, *l[0])
-		p.Drop(a.Addr, func(x *PendingAttempt) bool { return x == l[0] })
+		first := l[0]
+		count = append(count, *first)
+		p.Drop(a.Addr, func(x *PendingAttempt) bool { return x == first })
 	} else if p.n >= maxPending {
 		x, _ := p.First()
 		count = append(count, x)

@@ -33,7 +33,7 @@ func (s *State) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 	}
 	start := len(b)
 	if cap(b)-start < headSize+32*s.Len() {
-		b = slices.Grow(b, headSize+4096+32*s.Len()+16*s.past.n+8*len(s.pardons.at))
+		b = slices.Grow(b, headSize+4096+32*s.Len()+16*s.past.n+8*s.pardons.at.n)
 	}
 	b = append(b, magic...)
 	b = binary.LittleEndian.AppendUint32(b, version)
@@ -50,14 +50,19 @@ func (s *State) AppendSnapshot(b []byte, counts func([]byte) []byte) []byte {
 func (s *State) stream(f *codec.Stream, counts func([]byte) []byte) {
 	f.Text(&s.cursor)
 	s.bans.stream(f)
-	s.history.stream(f)
-	codec.Map(f, s.pardons.at, 3, prefix.Order, func(k *prefix.Key, at *int64) {
-		f.Key(k)
-		f.Time(at)
+	s.past.stream(f, 4, func(x *past) {
+		codec.Number(f, &x.count, math.MaxInt32)
+		if x.end == never {
+			x.end = 0
+		}
+		if f.Time(&x.end); x.end == 0 {
+			x.end = never
+		}
 	})
-	for k := range s.pardons.at {
-		if f.Reading {
-			s.pardons.lengths.add(k)
+	s.pardons.at.stream(f, 3, f.Time)
+	if f.Reading {
+		for k := range s.pardons.at.all() {
+			s.pardons.lengths.add(k.prefix)
 		}
 	}
 	codec.Map(f, s.allowed, 4, prefix.Order, func(k *prefix.Key, e *allow.Entry) {
@@ -82,32 +87,18 @@ func (s *State) stream(f *codec.Stream, counts func([]byte) []byte) {
 	})
 }
 
-func (h *history) stream(f *codec.Stream) {
-	type row struct {
-		k prefix.Key
-		x past
-	}
-	codec.Each(f, h.past.n, 4, func(yield func(row) bool) {
-		for k, x := range h.past.all() {
-			if !yield(row{k.prefix, *x}) {
+// stream writes or reads all rows. least is how many bytes one takes at least.
+func (t *table[V]) stream(f *codec.Stream, least int, value func(*V)) {
+	codec.Each(f, t.n, least, func(yield func(row[V]) bool) {
+		for k, v := range t.all() {
+			if !yield(row[V]{k, *v}) {
 				return
 			}
 		}
-	}, func(r *row) {
-		f.Key(&r.k)
-		codec.Number(f, &r.x.count, math.MaxInt32)
-		neverAsZero(f, &r.x.end)
-	}, func(r row) { h.remember(r.k, r.x) })
-}
-
-// neverAsZero is a time that may never come.
-func neverAsZero(f *codec.Stream, end *int64) {
-	if *end == never {
-		*end = 0
-	}
-	if f.Time(end); *end == 0 {
-		*end = never
-	}
+	}, func(r *row[V]) {
+		f.Key(&r.key.prefix)
+		value(&r.v)
+	}, func(r row[V]) { t.set(r.key, r.v) })
 }
 
 // stream writes or reads the bans, after the words that they use.

@@ -25,7 +25,6 @@ const forever time.Duration = math.MaxInt64
 type history struct {
 	past   table[past]
 	forget int64 // µs, as Escalate was told last; 0: never
-	tidied int64 // when expire looked last
 }
 
 type past struct {
@@ -84,12 +83,8 @@ func (h *history) remember(k prefix.Key, x past) {
 	}
 }
 
-// expire drops what is forgotten.
-func (h *history) expire(now int64) {
-	if h.tidied <= now && now-h.tidied < tidyEvery {
-		return
-	}
-	h.tidied = now
+// tidy drops what is forgotten.
+func (h *history) tidy(now int64) {
 	h.past.deleteFunc(func(_ rowKey, x *past) bool { return h.forgotten(x, now) })
 }
 

@@ -23,6 +23,7 @@ type State struct {
 	pardons
 	allowed map[prefix.Key]allow.Entry
 	counts  []byte // of a state file, until somebody takes them
+	tidied  int64  // when what is forgotten was looked for last
 }
 
 // maxAllowed bounds the run-time allow list.
@@ -31,7 +32,7 @@ const maxAllowed = 1 << 16
 // New makes an empty state.
 func New() *State {
 	return &State{
-		bans: newBans(), pardons: pardons{at: make(map[prefix.Key]int64)},
+		bans:    newBans(),
 		allowed: make(map[prefix.Key]allow.Entry),
 	}
 }
@@ -45,8 +46,11 @@ func (s *State) SetCursor(c string) { s.cursor = c }
 // Expire takes out the bans that are over at now and returns them, the earliest first. It also drops what is forgotten at read,
 // which is up to when the journal was read.
 func (s *State) Expire(now, read int64) []Ban {
-	s.history.expire(read)
-	s.pardons.expire(read)
+	if s.tidied > read || read-s.tidied >= tidyEvery {
+		s.tidied = read
+		s.history.tidy(read)
+		s.pardons.tidy(read)
+	}
 	maps.DeleteFunc(s.allowed, func(_ prefix.Key, a allow.Entry) bool { return !a.Until.IsZero() && a.Until.UnixMicro() <= now })
 	return s.bans.expire(now)
 }
@@ -90,23 +94,6 @@ func sorted[V any](m map[prefix.Key]V) []prefix.Key {
 
 // tidyEvery is how often what is forgotten is looked for, in microseconds.
 const tidyEvery = int64(time.Hour / time.Microsecond)
-
-// drop makes room in a map that is too large: of entries picked at random, it takes out the one that old gives the least for. So
-// whoever fills the map cannot choose what is forgotten.
-func drop[V any](m map[prefix.Key]V, old func(V) int64) {
-	const picks = 32
-	var oldest prefix.Key
-	n := 0
-	for k, v := range m {
-		if n == 0 || old(v) < old(m[oldest]) {
-			oldest = k
-		}
-		if n++; n == picks {
-			break
-		}
-	}
-	delete(m, oldest)
-}
 
 // lengths are the lengths of prefixes that a map has, or had, by family. To find what holds an address, these have to be looked
 // up, which are one or two.

@@ -221,8 +221,8 @@ func TestPardon(t *testing.T) {
 	for i := range all {
 		l.Pardon(ten(i), int64(1000+i))
 	}
-	if len(l.pardons.at) != maxPardons {
-		t.Errorf("%d pardons", len(l.pardons.at))
+	if l.pardons.at.n != maxPardons {
+		t.Errorf("%d pardons", l.pardons.at.n)
 	}
 	for i := all - 200; i < all; i++ {
 		if !l.Pardoned(ten(i).Addr(), int64(1000+i), 1) {
@@ -230,8 +230,8 @@ func TestPardon(t *testing.T) {
 		}
 	}
 	l.Expire(1000+all+pardonFor.Microseconds(), 1000+all+pardonFor.Microseconds())
-	if len(l.pardons.at) != 0 || len(l.pardons.lengths[0])+len(l.pardons.lengths[1]) != 0 {
-		t.Errorf("after a year there are %d, by length %v", len(l.pardons.at), l.pardons.lengths)
+	if l.pardons.at.n != 0 || len(l.pardons.lengths[0])+len(l.pardons.lengths[1]) != 0 {
+		t.Errorf("after a year there are %d, by length %v", l.pardons.at.n, l.pardons.lengths)
 	}
 }
 
