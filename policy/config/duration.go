@@ -2,17 +2,25 @@ package config
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"bailiff/policy/diag"
 )
 
-// The units of durations. Months and years are left out, since their length differs.
-var units = []struct {
+// unit is one of durations. Months and years are left out, since their length differs.
+type unit struct {
 	name string
 	span time.Duration
-}{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+}
+
+var units = []unit{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+
+// durationPart is a number with its unit, and the blanks behind each.
+var durationPart = regexp.MustCompile(`^([0-9]+) *([a-zA-Z]+) *`)
 
 // longest is the longest duration that is not Forever. What is longer is a mistake, or means forever.
 const longest = 100 * 365 * 24 * time.Hour
@@ -51,7 +59,7 @@ func parseDuration(s string) (time.Duration, *diag.Error) {
 		return 0, fail("is not a duration").WithHint("write forever for a ban without end")
 	case rest[0] == '-':
 		return 0, fail("is negative").WithHint(usualDurations)
-	case strings.Trim(rest, "0123456789") == "":
+	case strings.Trim(rest, digits) == "":
 		if strings.Trim(rest, "0") == "" {
 			return 0, fail("is zero").WithHint(usualDurations)
 		}
@@ -60,46 +68,35 @@ func parseDuration(s string) (time.Duration, *diag.Error) {
 	var sum time.Duration
 	next := 0 // units before this one may not follow
 	for rest != "" {
-		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
-		after := strings.TrimLeft(rest[digits:], " ")
-		word := after[:len(after)-len(strings.TrimLeft(after, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"))]
-		if digits == 0 || word == "" {
-			if strings.HasPrefix(rest[digits:], ".") {
+		part := durationPart.FindStringSubmatch(rest)
+		if part == nil {
+			if strings.HasPrefix(strings.TrimLeft(rest, digits), ".") {
 				return 0, fail("is not a duration: it has a fraction").WithHint("write 1h30m for 1.5h")
 			}
 			return 0, fail("is not a duration").WithHint(usualDurations)
 		}
-		u := next
-		for u < len(units) && units[u].name != word {
-			u++
-		}
-		if u == len(units) {
-			for _, known := range units[:next] {
-				if known.name == word {
-					return 0, fail("is not a duration: %s is repeated or follows a smaller unit", word).WithHint("write 1h30m, from large to small")
-				}
-			}
+		word := part[2]
+		u := slices.IndexFunc(units, func(u unit) bool { return u.name == word })
+		switch {
+		case u < 0:
 			e := fail("is not a duration: unit %q", diag.Clip(word))
 			if short, ok := longUnits[word]; ok {
-				return 0, e.WithHint("write %s%s", diag.Clip(rest[:digits]), short)
+				return 0, e.WithHint("write %s%s", diag.Clip(part[1]), short)
 			}
 			if word == "mo" || word == "M" || strings.HasPrefix(word, "month") || word == "y" || word == "Y" || strings.HasPrefix(word, "year") {
 				return 0, e.WithHint("months and years differ in length; write days or weeks: 30d, 52w")
 			}
 			return 0, e.WithHint("units are s, m, h, d and w")
+		case u < next:
+			return 0, fail("is not a duration: %s is repeated or follows a smaller unit", word).WithHint("write 1h30m, from large to small")
 		}
-		n := time.Duration(0)
-		for _, c := range rest[:digits] {
-			if n = n*10 + time.Duration(c-'0'); n > longest/time.Second {
-				return 0, fail("is longer than 100 years").WithHint("write forever")
-			}
-		}
-		if n > longest/units[u].span || sum+n*units[u].span > longest {
+		n, err := strconv.ParseInt(part[1], 10, 64)
+		if err != nil || n > int64((longest-sum)/units[u].span) {
 			return 0, fail("is longer than 100 years").WithHint("write forever")
 		}
-		sum += n * units[u].span
+		sum += time.Duration(n) * units[u].span
 		next = u + 1
-		rest = strings.TrimLeft(after[len(word):], " ")
+		rest = rest[len(part[0]):]
 	}
 	if sum == 0 {
 		return 0, fail("is zero").WithHint(usualDurations)

@@ -3,6 +3,7 @@ package config
 import (
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"bailiff/policy/allow"
@@ -129,7 +130,8 @@ func schema(c *Config) []field {
 			}},
 		}},
 		{name: "firewall", doc: "How packets of banned addresses are stopped.", fields: []field{
-			{name: "backend", doc: "Where bans are kept. dryrun blocks nothing.", value: backend(&c.Firewall.Backend)},
+			{name: "backend", doc: "Where bans are kept. dryrun blocks nothing.", value: answer(oneOf(&c.Firewall.Backend, Backends...),
+				func(s string) bool { return strings.HasPrefix(s, "iptables") }, "write ipset, whose sets iptables rules refer to")},
 			{name: "block", doc: "Whether to discard packets silently, or to answer.", value: oneOf(&c.Firewall.Block, "drop", "reject")},
 			{name: "keep_on_stop", doc: "Bans stay in effect while the daemon is stopped.", value: boolean(&c.Firewall.KeepOnStop)},
 			{name: "close_connections", doc: "Close the open connections of a banned address.", value: boolean(&c.Firewall.Close)},
@@ -207,7 +209,8 @@ func jails(c *Config) *entries {
 
 func jailFields(j *Jail) []field {
 	return append([]field{
-		{name: "enabled", doc: "false disables the jail and lifts its bans.", value: enabled(&j.Enabled)},
+		{name: "enabled", doc: "false disables the jail and lifts its bans.", value: answer(boolean(&j.Enabled), func(s string) bool { return s == "auto" },
+			"leave the key out: a jail is enabled and waits until one of its filter's units writes entries")},
 		{name: "filter", doc: "A built-in filter, or /etc/bailiff/filters.d/FILTER.yaml.", initial: "the jail's name",
 			value: word(&j.filter, "name of a filter", "filter: NAME and, if need be, mode: NAME")},
 		{name: "mode", doc: "The filter's mode: bailiff filter show FILTER describes each.", initial: "the filter's first",

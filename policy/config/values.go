@@ -240,14 +240,13 @@ func boolean(dst *bool) value {
 	}, strconv.FormatBool)
 }
 
-// enabled is boolean, with an answer to the word auto, which means the same as true.
-func enabled(dst *bool) value {
-	v := boolean(dst)
+// answer replaces the hint for a word that people bring from elsewhere.
+func answer(v value, brought func(word string) bool, hint string) value {
 	set := v.set
 	v.set = func(n *yamldoc.Node) *diag.Error {
 		err := set(n)
-		if err != nil && n.Value == "auto" {
-			err.Hint = "leave the key out: a jail is enabled and waits until one of its filter's units writes entries"
+		if err != nil && brought(n.Value) {
+			err.Hint = hint
 		}
 		return err
 	}
@@ -260,20 +259,6 @@ func oneOf(dst *string, words ...string) value {
 		form = strings.Join(words[:n-1], ", ") + " or " + words[n-1]
 	}
 	return one(dst, form, func(s string) (string, *diag.Error) { return parseWord(s, words) }, text)
-}
-
-// backend is one of Backends, with an answer to the name of the tool behind ipset.
-func backend(dst *string) value {
-	v := oneOf(dst, Backends...)
-	set := v.set
-	v.set = func(n *yamldoc.Node) *diag.Error {
-		err := set(n)
-		if err != nil && strings.HasPrefix(n.Value, "iptables") {
-			err.Hint = "write ipset, whose sets iptables rules refer to"
-		}
-		return err
-	}
-	return v
 }
 
 func parseWord(s string, words []string) (string, *diag.Error) {
