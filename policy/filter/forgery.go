@@ -228,7 +228,8 @@ func templateSamples(p *Pattern) (l []sample) {
 		for _, n := range way {
 			shape += fmt.Sprintf("%p ", cmp.Or(words[n], n))
 		}
-		fresh := !shapes[shape] && (len(ways) <= maxSamples || i%(len(ways)/maxSamples*2+1) == 0) // an odd step, so that no alternative is skipped
+		known := shapes[shape]
+		fresh := !known && (len(ways) <= maxSamples || i%(len(ways)/maxSamples*2+1) == 0) // an odd step, so that no alternative is skipped
 		shapes[shape] = true
 		for _, n := range way {
 			fresh = fresh || !seen[n]
@@ -271,6 +272,9 @@ func templateSamples(p *Pattern) (l []sample) {
 				}
 				s.line = append(s.line, text...)
 			}
+			if known { // another word in the same place
+				s.holes = nil
+			}
 			v4 := slices.ContainsFunc(way, func(n *node) bool { return n.class == classAddr4 && n.kind == nodeField })
 			if family == 0 || hasAddr && !v4 {
 				l = append(l, s)
@@ -280,8 +284,11 @@ func templateSamples(p *Pattern) (l []sample) {
 	return l
 }
 
-// wordLists returns, for each literal that is one of several alternatives without fields, the node of these alternatives. Ways
-// that differ only in which of them they take have one shape; each is on one way of some shape at least.
+// manyWords is how many alternatives without fields make a list of words: names of files or programs.
+const manyWords = 4
+
+// wordLists returns, for each word of a list, the node of the list. Ways that differ only in words have one shape. One of each
+// shape is filled with forgeries; of the others as many are matched as it takes to see every word.
 func wordLists(n *node) map[*node]*node {
 	all := make(map[*node]*node)
 	var walk func(n *node)
@@ -293,7 +300,7 @@ func wordLists(n *node) map[*node]*node {
 				words = append(words, s.subs[0])
 			}
 		}
-		if len(words) < len(n.subs) {
+		if len(words) < len(n.subs) || len(words) < manyWords {
 			return
 		}
 		for _, w := range words {
