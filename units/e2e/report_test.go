@@ -79,6 +79,7 @@ func TestReport(t *testing.T) {
 				{"hindered", (*victim).hindered},
 				{"in-time", (*victim).mailedInTime},
 				{"monitored", (*victim).monitored},
+				{"notified", (*victim).notified},
 				{"secrets", (*victim).keepsSecrets},
 				{"stays", (*victim).reporterStays},
 				{"stops", (*victim).reporterStops},

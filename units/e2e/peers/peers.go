@@ -1,5 +1,5 @@
-// Package peers plays the services on the web that bailiff reports to: blocklist.de, AbuseIPDB, and whoever receives a
-// webhook. It looks at every field of what it is sent, more strictly than the services do, answers as they do, and can be
+// Package peers plays the services on the web that bailiff reports to: blocklist.de, AbuseIPDB, whoever receives a
+// webhook, and ntfy. It looks at every field of what it is sent, more strictly than the services do, answers as they do, and can be
 // told to fail in all the ways that services fail. Nothing of it speaks to the world.
 //
 // peers/serve is it as a program, to run inside a host under test.
@@ -25,6 +25,7 @@ const (
 	BlocklistPath = "/en/httpreports.html" // what `url` of a destination of type blocklist.de names
 	AbuseIPDBPath = "/api/v2"              // abuseipdb: before /report and /bulk-report
 	HookPath      = "/hook"                // webhook
+	NtfyPath      = "/"                    // a notice in ntfy's form
 	ModePath      = "/peers/mode"          // POST service=…&mode=…&times=…
 	LogPath       = "/peers/log"           // GET: all entries so far, JSON lines
 )
@@ -34,6 +35,7 @@ const (
 	Blocklist = "blocklist.de"
 	AbuseIPDB = "abuseipdb"
 	Hook      = "webhook"
+	Ntfy      = "ntfy"
 )
 
 // Modes are how a service can answer. Those of one service alone are in its file.
@@ -69,7 +71,7 @@ type Entry struct {
 	Form    map[string][]string `json:"form,omitempty"`
 	Rows    [][]string          `json:"rows,omitempty"`  // of a bulk report, its header among them
 	ID      string              `json:"id,omitempty"`    // of a webhook
-	Body    json.RawMessage     `json:"body,omitempty"`  // of a webhook
+	Body    json.RawMessage     `json:"body,omitempty"`  // of a webhook, and of a notice
 	Taken   []string            `json:"taken,omitempty"` // addresses that this request reported with success, whether it was told so or not
 }
 
@@ -94,7 +96,7 @@ type mode struct {
 
 // SetMode says how a service answers from now on, or as often as times says and then as usual; 0 means always.
 func (p *Peers) SetMode(service, name string, times int) error {
-	if !slices.Contains([]string{Blocklist, AbuseIPDB, Hook}, service) {
+	if !slices.Contains([]string{Blocklist, AbuseIPDB, Hook, Ntfy}, service) {
 		return fmt.Errorf("no service %q", service)
 	}
 	if !slices.Contains(Modes, name) {
@@ -185,6 +187,8 @@ func (p *Peers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.serve(w, r, AbuseIPDB, p.bulk)
 	case HookPath:
 		p.serve(w, r, Hook, p.hook)
+	case NtfyPath:
+		p.serve(w, r, Ntfy, p.ntfy)
 	default:
 		p.note(Entry{Service: "none", Path: r.URL.Path, Status: 404, Faults: []string{"nobody is at " + r.URL.Path}})
 		http.NotFound(w, r)
