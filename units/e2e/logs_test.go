@@ -21,6 +21,7 @@ type logging struct {
 	Running, Socket                       bool
 	Last                                  string   `json:"last_entry"`
 	On                                    []string `json:"jails_on"`
+	Also                                  []string
 	Change                                struct {
 		What, File, Command string
 		Line                int
@@ -207,6 +208,36 @@ func (v *victim) fixes(t *testing.T, name string) {
 	if have := v.sh(t, `cat `+file); !strings.HasSuffix(dry, have) {
 		t.Errorf("--fix wrote %q, --dry-run printed %q", have, dry)
 	}
+}
+
+// apacheLogs: Debian's Apache has an ErrorLog of its own in each virtual host.
+func (v *victim) apacheLogs(t *testing.T) {
+	v.sh(t, `touch /etc/apache2/e2e.passwords
+		printf '<Location "/private">\nAuthType Basic\nAuthName e2e\nAuthUserFile /etc/apache2/e2e.passwords\nRequire valid-user\n</Location>\n' >/etc/apache2/conf-enabled/e2e.conf
+		systemctl restart apache2.service`)
+	l := v.logs(t, "apache")
+	if l.Unit != "apache2.service" || !l.Running || l.Journal != "elsewhere" || l.Where != "/var/log/apache2/error.log" || l.Change.Line == 0 || len(l.Also) == 0 {
+		t.Fatalf("bailiff check says %+v", l)
+	}
+	for _, p := range append(l.Also, fmt.Sprintf("%s:%d", l.Change.File, l.Change.Line)) {
+		file, line, _ := strings.Cut(p, ":")
+		v.sh(t, fmt.Sprintf(`sed -i --follow-symlinks '%sc %s' %s`, line, l.Change.Lines[0], file))
+	}
+	v.sh(t, l.Change.Command)
+	if l := v.logs(t, "apache"); l.Journal != "yes" || len(l.Also) > 0 {
+		t.Errorf("after the change, bailiff check says %+v", l)
+	}
+	from := sourceN(96)
+	eventually(t, 30*time.Second, func() error {
+		if err := v.curl(t, from, "http://"+host.Victim4.String()+"/private", "--fail", "--user", "guess:letmein"); err == nil {
+			t.Fatal("apache let an unknown user in")
+		}
+		if out := v.sh(t, `journalctl -b -o export _SYSTEMD_UNIT=apache2.service | bailiff match --json --matched --export apache-auth`); !strings.Contains(out, `"address":"`+from.String()) {
+			return fmt.Errorf("apache-auth finds nothing: %s", out)
+		}
+		return nil
+	})
+	v.finds(t, "apache-auth", from)
 }
 
 // proftpdLogs: ProFTPD's SystemLog, which Debian sets, keeps its lines from the journal.

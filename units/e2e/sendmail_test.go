@@ -16,9 +16,12 @@ var mailSystems = []struct {
 	arrived  string // prints the mails that bob got, or that wait for him
 	more     func(*victim, *testing.T)
 }{
-	{"opensmtpd", []string{"opensmtpd", "msmtp", "ca-certificates", "proftpd-core"}, `systemctl restart opensmtpd.service`, "", `cat /home/bob/Maildir/new/* 2>/dev/null || :`, (*victim).proftpdLogs},
+	{"opensmtpd", []string{"opensmtpd", "msmtp", "ca-certificates", "proftpd-core", "apache2"}, `systemctl restart opensmtpd.service`, "", `cat /home/bob/Maildir/new/* 2>/dev/null || :`, func(v *victim, t *testing.T) {
+		v.proftpdLogs(t)
+		v.apacheLogs(t)
+	}},
 	// A program that only speaks SMTP, and needs nothing of the sandbox. The server is the one above.
-	{"msmtp", []string{"opensmtpd", "msmtp", "ca-certificates", "proftpd-core"}, `systemctl restart opensmtpd.service`,
+	{"msmtp", []string{"opensmtpd", "msmtp", "ca-certificates", "proftpd-core", "apache2"}, `systemctl restart opensmtpd.service`,
 		"report: {sendmail: {path: /usr/bin/msmtp, args: [--host=127.0.0.1, --port=25, --tls=off, --auth=off, -f, SENDER, --]}}\n", `cat /home/bob/Maildir/new/* 2>/dev/null || :`, nil},
 	{"exim", []string{"exim4-daemon-light", "nginx-light", "vsftpd", "mariadb-server"}, `systemctl restart exim4.service`, "", `cat /var/mail/bob 2>/dev/null || :`, (*victim).servicesLog},
 	{"sendmail", mailHosts[1].packages, sendmailSetup, "", `cat /var/mail/bob /var/spool/mqueue/* 2>/dev/null || :`, nil},

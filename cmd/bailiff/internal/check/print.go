@@ -107,7 +107,7 @@ func wrap(line string, columns int) (parts []string) {
 func (s *service) advice() (lines []string) {
 	switch {
 	case s.Journal == toJournal && len(s.Also) > 0:
-		return []string{fmt.Sprintf("%s: logs to the journal, but not as set in %s", s.title(), strings.Join(s.Also[:min(len(s.Also), 3)], ", "))}
+		return []string{fmt.Sprintf("%s: logs to the journal, but not as set in %s", s.title(), some(s.Also))}
 	case s.Journal == toJournal:
 		return nil
 	case s.Journal == unknown:
@@ -131,7 +131,20 @@ func (s *service) advice() (lines []string) {
 		}
 		return lines
 	}
-	return append(lines, c.text()...)
+	lines = append(lines, c.text()...)
+	if c.Old != "" && len(s.Also) > 0 {
+		lines = append(lines, "  (the same in "+some(s.Also)+")")
+	}
+	return lines
+}
+
+// some names the first of a list of places.
+func some(l []string) string {
+	const most = 3
+	if len(l) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(l[:most], ", "), len(l)-most)
+	}
+	return strings.Join(l, ", ")
 }
 
 func isAre(part string) string {

@@ -37,7 +37,7 @@ type service struct {
 	Journal   string   `json:"journal"`              // yes, no, elsewhere or unknown
 	Where     string   `json:"where,omitempty"`      // if not to the journal
 	Part      string   `json:"part,omitempty"`       // what of it reaches the journal all the same
-	Also      []string `json:"also,omitempty"`       // places of the configuration that send other parts elsewhere
+	Also      []string `json:"also,omitempty"`       // further places of the configuration that send a part elsewhere
 	LastEntry string   `json:"last_entry,omitempty"` // the last trusted entry of the journal, RFC 3339
 	On        []string `json:"jails_on"`
 	Off       []string `json:"jails_off"`
@@ -302,13 +302,10 @@ func (h *host) judge(s *service, l *hosts.Log, u *manager.Service, seen bool) {
 		s.Change = &change{What: "write", File: dropIn.file, DropIn: true, Lines: []string{"[Service]", "StandardOutput=journal", "StandardError=journal"}, Command: activate(l, u)}
 		return
 	case len(toJ) > 0:
-		s.Journal = toJournal
-		for _, p := range other {
-			s.Also = append(s.Also, p.String())
-		}
+		s.Journal, s.Also = toJournal, places(other)
 		return
 	case len(other) > 0:
-		s.Where = other[0].value
+		s.Where, s.Also = other[0].value, places(other[1:])
 		if s.Journal = toNothing; strings.ContainsAny(s.Where, "/$") {
 			s.Journal = elsewhere
 		}
@@ -330,6 +327,13 @@ func (h *host) judge(s *service, l *hosts.Log, u *manager.Service, seen bool) {
 	}
 	s.Part = l.Part
 	s.Change = h.change(l, u, other, dropIn)
+}
+
+func places(l []place) (names []string) {
+	for _, p := range l {
+		names = append(names, p.String())
+	}
+	return names
 }
 
 // journald reports whether a setting of StandardOutput= or StandardError= leads to the journal. inherit and an empty value

@@ -65,6 +65,7 @@ func TestWhereServicesLog(t *testing.T) {
 	running.ControlGroup = "/system.slice/apache2.service"
 	apache := map[string]string{
 		"etc/apache2/apache2.conf":                                "ErrorLog ${APACHE_LOG_DIR}/error.log\n",
+		"etc/apache2/sites-enabled/a.conf":                        "<VirtualHost>\n  errorlog /srv/a.log\n</VirtualHost>\n",
 		"sys/fs/cgroup/system.slice/apache2.service/cgroup.procs": "7\n",
 		"proc/7/fd/2":       "-> /var/log/apache2/error.log",
 		"proc/7/fdinfo/2":   "pos:\t0\nflags:\t02102001\n",
@@ -97,7 +98,7 @@ func TestWhereServicesLog(t *testing.T) {
 		{"nginx, commented out", "nginx", map[string]string{"etc/nginx/nginx.conf": "# error_log syslog:server=unix:/dev/log;\n"}, unit("nginx.service"), "elsewhere", "/var/log/nginx/error.log", "error_log syslog"},
 		{"nginx, one server differs", "nginx", map[string]string{"etc/nginx/nginx.conf": "error_log syslog:server=unix:/dev/log;\n", "etc/nginx/sites-enabled/shop": "server {\n  error_log /srv/shop.log;\n}\n"},
 			unit("nginx.service"), "yes", "", "but not as set in /etc/nginx/sites-enabled/shop:2"},
-		{"apache, the open file", "apache", apache, running, "elsewhere", "/var/log/apache2/error.log", "in /etc/apache2/apache2.conf:1 (ErrorLog ${APACHE_LOG_DIR}/error.log), replace each ErrorLog by:|ErrorLog syslog"},
+		{"apache, the open file", "apache", apache, running, "elsewhere", "/var/log/apache2/error.log", "in /etc/apache2/apache2.conf:1 (ErrorLog ${APACHE_LOG_DIR}/error.log), replace each ErrorLog by:|ErrorLog syslog|(the same in /etc/apache2/sites-enabled/a.conf:2)"},
 		{"exim", "exim", map[string]string{"etc/exim4/exim4.conf.template": "x\n"}, unit("exim4.service"), "elsewhere", "its main log file", "in /etc/exim4/exim4.conf.localmacros, add:|log_file_path = syslog"},
 		{"exim, whole configuration", "exim", map[string]string{"etc/exim4/exim4.conf": "log_file_path = /x/%slog\n"}, unit("exim4.service"), "elsewhere", "/x/%slog", "in /etc/exim4/exim4.conf, add:"},
 		{"exim, syslog too", "exim", map[string]string{"etc/exim.conf": "log_file_path = /x/%slog : syslog\n"}, unit("exim.service"), "yes", "", ""},
