@@ -61,12 +61,12 @@ func (d *Dispatcher) report(started time.Time) *control.ReporterStatus {
 		s.Waiting += y.Waiting
 		if x.ep != nil {
 			y.Type, y.Quota, y.LastError = x.ep.conf.Type, x.ep.conf.Quota, x.lastErr
-			y.LastOK, y.LastFailed = when(x.lastOK), when(x.lastFail)
+			y.LastOK, y.LastFailed = control.Moment(x.lastOK), control.Moment(x.lastFail)
 			if x.pausedUntil.After(now) {
-				y.Paused = when(x.pausedUntil)
+				y.Paused = control.Moment(x.pausedUntil)
 			}
 			if x.busy {
-				y.Delivering = when(x.busySince)
+				y.Delivering = control.Moment(x.busySince)
 			}
 		} else if y.Waiting == 0 {
 			continue
@@ -74,14 +74,6 @@ func (d *Dispatcher) report(started time.Time) *control.ReporterStatus {
 		s.Destinations = append(s.Destinations, y)
 	}
 	return s
-}
-
-func when(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.Round(0)
-	return &t
 }
 
 // find returns a destination, or an error that lists those there are.
@@ -113,7 +105,7 @@ func (d *Dispatcher) queued(it *delivery, rp *queuedReport) control.QueuedReport
 		q.Item = it.key
 	}
 	if it.state == waiting && it.notBefore.After(d.o.Now()) {
-		q.Next = when(it.notBefore)
+		q.Next = control.Moment(it.notBefore)
 	}
 	switch {
 	case it.dest.ep == nil:

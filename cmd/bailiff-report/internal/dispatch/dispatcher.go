@@ -73,7 +73,7 @@ type Options struct {
 	Audit     Trail
 	Pauses    Pauses        // zero: 30 s to 1 h
 	Linger    time.Duration // zero: lingerTime
-	SettleFor time.Duration // zero: settleWait
+	SettleFor time.Duration // zero: resolveWait
 	MaxBytes  int64         // of reports that wait for one destination; zero: maxBytes
 	MaxCount  int           // deliveries that wait for one destination; zero: maxCount
 	Now       func() time.Time
@@ -130,26 +130,14 @@ type problem struct{ source, text string }
 
 // New loads the configuration and opens the queue.
 func New(o Options) (*Dispatcher, error) {
-	if o.Pauses == (Pauses{}) {
-		o.Pauses = Pauses{First: 30 * time.Second, Max: time.Hour}
-	}
-	if o.Linger == 0 {
-		o.Linger = lingerTime
-	}
-	if o.SettleFor == 0 {
-		o.SettleFor = resolveWait
-	}
-	if o.MaxBytes == 0 {
-		o.MaxBytes = maxBytes
-	}
-	if o.MaxCount == 0 {
-		o.MaxCount = maxCount
-	}
+	o.Pauses = cmp.Or(o.Pauses, Pauses{First: 30 * time.Second, Max: time.Hour})
+	o.Linger, o.SettleFor = cmp.Or(o.Linger, lingerTime), cmp.Or(o.SettleFor, resolveWait)
+	o.MaxBytes, o.MaxCount = cmp.Or(o.MaxBytes, maxBytes), cmp.Or(o.MaxCount, maxCount)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	now := o.Now()
-	d := &Dispatcher{o: o, began: now, events: make(chan func()), ended: make(chan struct{}), set: &configuration{}, active: now, saved: now, ticked: now, caughtUp: false}
+	d := &Dispatcher{o: o, began: now, events: make(chan func()), ended: make(chan struct{}), set: &configuration{}, active: now, saved: now, ticked: now}
 	d.post = func(f func()) {
 		select {
 		case d.events <- f:
