@@ -107,8 +107,8 @@ type Dispatcher struct {
 	intakes  []*intake
 	lookups  []*queuedReport // waiting for a worker
 	looking  int
-	inFlight int             // deliveries and tests
-	known    map[string]bool // after damage: deliveries that are over according to the journal; nil: not read yet
+	inFlight int              // deliveries and tests
+	known    map[string]int64 // after damage: deliveries that are over according to the journal, and when; nil: not read yet
 	caughtUp bool
 	active   time.Time // of the last call
 	pos      position  // in the journal, which may be ahead of the saved one
