@@ -248,7 +248,7 @@ func (d *Dispatcher) Retry(ctx context.Context, by control.Peer, req control.Rep
 	return r, err
 }
 
-// retry implements Retry. broken says whether a destination cannot work as configured.
+// retry implements Retry. broken reports whether a destination cannot work as configured.
 func (d *Dispatcher) retry(by control.Peer, req control.ReportsRequest) (r *control.ReportsResult, broken bool, err error) {
 	if err := d.writable(); err != nil {
 		return nil, false, err

@@ -374,7 +374,7 @@ var (
 	errUnsaved = errors.New("the queue cannot be written now; the change takes effect when the disk has room")
 )
 
-// idle says whether there are no destinations, nothing waits, and the last call was a while ago.
+// idle reports whether there are no destinations, nothing waits, and the last call was a while ago.
 func (d *Dispatcher) idle() bool {
 	if len(d.set.endpoints) > 0 || d.inFlight > 0 || len(d.intakes) > 0 || d.o.Now().Sub(d.active) < d.o.Linger {
 		return false

@@ -217,7 +217,7 @@ func (d *Dispatcher) admit(in *intake) (ok bool) {
 	return true
 }
 
-// knows says whether the queue has a report for a destination or, after damage, had it.
+// knows reports whether the queue has a report for a destination or, after damage, had it.
 func (d *Dispatcher) knows(x *destination, key string, rebuilding bool) bool {
 	if rp := d.q.reports[key]; rp != nil && slices.ContainsFunc(rp.in, func(it *delivery) bool { return it.dest == x }) {
 		return true
@@ -289,7 +289,7 @@ func (d *Dispatcher) readBehind(set *configuration, conf *config.Destination, fr
 	})
 }
 
-// caught ends a catch-up. ok says whether it reached stop.
+// caught ends a catch-up. ok reports whether it reached stop.
 func (d *Dispatcher) caught(name string, stop position, ok bool, err error) {
 	x := d.q.destination(name)
 	x.catching = false

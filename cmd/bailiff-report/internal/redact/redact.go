@@ -114,7 +114,7 @@ func (r *Redactor) unit(s string) string {
 	return r.Text(name) + "@"
 }
 
-// plain says whether s can be the name of a program.
+// plain reports whether s can be the name of a program.
 func plain(s string) bool {
 	return len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./@") == ""
 }

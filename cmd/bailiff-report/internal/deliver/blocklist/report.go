@@ -182,7 +182,7 @@ func texts(raw json.RawMessage) map[string]string {
 	return says
 }
 
-// refusal says whether the account is rejected or this report.
+// refusal reports whether the account is rejected or this report.
 func refusal(says map[string]string, d *config.Destination) error {
 	var all []string
 	account, service := false, false

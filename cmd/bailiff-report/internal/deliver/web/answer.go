@@ -29,7 +29,7 @@ type Answer struct {
 	Body   []byte // at most MaxBody
 }
 
-// OK says whether the status is 2xx.
+// OK reports whether the status is 2xx.
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
 // Text is the body as one line; "" for a web page.
