@@ -213,6 +213,9 @@ func (r *release) manPages(to string) error {
 	return nil
 }
 
+// maxProgram is the largest size of a program, in bytes.
+const maxProgram = 12 << 20
+
 // tree makes the folder that the tarball holds and the packages are staged from: what units/packaging/files lists, the
 // installer, and texts to read.
 func (r *release) tree(a arch, pages string) (string, error) {
@@ -221,10 +224,19 @@ func (r *release) tree(a arch, pages string) (string, error) {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return "", err
 	}
-	cmd := r.command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X bailiff/units/version.Commit="+r.commit, "-o", bin+"/", "./cmd/...")
+	cmd := r.command("go", "build", "-tags", "nethttpomithttp2", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X bailiff/units/version.Commit="+r.commit, "-o", bin+"/", "./cmd/...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+a.goarch, "GOARM="+a.goarm, "GOFLAGS=")
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("go build: %w", err)
+	}
+	programs, err := os.ReadDir(bin)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range programs {
+		if st, err := p.Info(); err == nil && st.Size() > maxProgram {
+			return "", fmt.Errorf("%s has %d bytes, more than %d", p.Name(), st.Size(), maxProgram)
+		}
 	}
 	if err := os.CopyFS(filepath.Join(bin, "man"), os.DirFS(pages)); err != nil {
 		return "", err
