@@ -176,12 +176,17 @@ func Used(ctx context.Context, name string) (used bool, err error) {
 	return used, err
 }
 
-// Stopped returns "inactive" or "failed" if a unit exists and is neither running nor about to run, else "".
+// Stopped returns "inactive" or "failed" if a unit exists and is neither running nor about to run, else "". A unit that is being
+// stopped is inactive: a connection to its socket would start it again. One that is being restarted is not.
 func Stopped(ctx context.Context, name string) (state string, err error) {
 	err = ask(ctx, func(ctx context.Context, c *dbus.Conn) error {
 		u, err := status(ctx, c, name)
-		if err == nil && u.LoadState == "loaded" && u.JobId == 0 && stopped(u) {
+		switch {
+		case err != nil || u.LoadState != "loaded":
+		case u.JobId == 0 && stopped(u):
 			state = u.ActiveState
+		case u.JobId != 0 && u.JobType == "stop":
+			state = "inactive"
 		}
 		return err
 	})

@@ -41,6 +41,12 @@ func (m *manager1) ListUnitsByNames(names []string) ([]row, *dbus.Error) {
 			r.Load = "masked"
 		case "ssh.socket":
 			r.Load, r.Active = "loaded", "active"
+		case "stopping.service":
+			r.Load, r.Active, r.JobID, r.JobType = "loaded", "deactivating", 7, "stop"
+		case "restarting.service":
+			r.Load, r.Active, r.JobID, r.JobType = "loaded", "deactivating", 7, "restart"
+		case "starting.service":
+			r.Load, r.Active, r.JobID, r.JobType = "loaded", "inactive", 7, "start"
 		case "slow.service":
 			select {} // the caller's time limit ends it
 		}
@@ -199,7 +205,7 @@ func TestActive(t *testing.T) {
 	if l, err := Active(t.Context(), "sshd.service", "none.service"); err != nil || !slices.Equal(l, []string{"ssh.service"}) {
 		t.Errorf("active: %q, %v", l, err)
 	}
-	for name, want := range map[string]string{"ssh.service": "", "postfix@-.service": "inactive", "none.service": ""} {
+	for name, want := range map[string]string{"ssh.service": "", "postfix@-.service": "inactive", "none.service": "", "stopping.service": "inactive", "restarting.service": "", "starting.service": ""} {
 		if state, err := Stopped(t.Context(), name); err != nil || state != want {
 			t.Errorf("%s: %q, %v; want %q", name, state, err, want)
 		}
