@@ -119,12 +119,15 @@ func (b *Backend) inspectPolicies(ctx context.Context, in *firewall.Inspection) 
 		}
 	}
 	permanent := firewall.Object{Name: "policy " + policyName + " (permanent)", Want: "as at run time", Problem: "is gone"}
-	path, have, err := b.configuredPolicy(ctx)
-	if err := markForeign(&permanent, err); err != nil {
+	if names, err = b.names(ctx, configPath, configIface+"getPolicyNames"); err != nil {
 		return nil, err
 	}
-	if path != "" && !permanent.Foreign {
+	if slices.Contains(names, policyName) {
+		_, have, err := b.configuredPolicy(ctx)
 		permanent.Present, permanent.Problem = true, b.samePolicy(have)
+		if err := markForeign(&permanent, err); err != nil {
+			return nil, err
+		}
 	}
 	in.Objects = append(in.Objects, ours, permanent)
 	return earlier, nil
@@ -163,23 +166,28 @@ func (b *Backend) inspectZones(ctx context.Context, in *firewall.Inspection) (ea
 // inspectPermanentSets inspects our sets in the permanent configuration.
 func (b *Backend) inspectPermanentSets(ctx context.Context) (firewall.Object, error) {
 	o := firewall.Object{Name: "ipsets (permanent)", Want: fmt.Sprintf("%d sets of ours, empty", len(b.keys()))}
-	sets, err := b.configuredSets(ctx)
+	names, err := b.names(ctx, configPath, configIface+"getIPSetNames")
 	if err != nil {
 		return o, err
 	}
-	o.Present = len(sets) > 0
+	o.Present = slices.ContainsFunc(names, ourName)
 	var problems []string
 	for _, k := range b.keys() {
 		name := b.setName(k)
-		set, exists := sets[name]
-		switch why := set.foreign(newSettings(k)); {
-		case !exists:
+		if !slices.Contains(names, name) {
 			problems = append(problems, name+" is gone")
-		case why != "":
+			continue
+		}
+		_, have, err := b.configured(ctx, name)
+		if err != nil {
+			return o, err
+		}
+		if why := have.foreign(newSettings(k)); why != "" {
 			o.MarkForeign(name + ": " + why)
 			return o, nil
-		case len(set.Entries) > 0:
-			problems = append(problems, fmt.Sprintf("%s holds %d entries", name, len(set.Entries)))
+		}
+		if len(have.Entries) > 0 {
+			problems = append(problems, fmt.Sprintf("%s holds %d entries", name, len(have.Entries)))
 		}
 	}
 	if more := len(problems) - 3; more > 0 {
@@ -227,36 +235,46 @@ func (b *Backend) inspectSet(ctx context.Context, k setKey, exists bool, target 
 // would never have added from our sets. At run time they go with the reload of the next Reconcile, which has put ours in their
 // place by then: a policy without its sets makes a reload fail.
 func (b *Backend) RemoveForeign(ctx context.Context) (gone []string, err error) {
-	sets, err := b.configuredSets(ctx)
+	names, err := b.names(ctx, configPath, configIface+"getIPSetNames")
 	if err != nil {
 		return nil, err
 	}
 	for _, k := range b.keys() {
 		name := b.setName(k)
-		set, exists := sets[name]
-		if !exists || set.foreign(newSettings(k)) == "" {
+		if !slices.Contains(names, name) {
 			continue
 		}
-		if err := b.bus.call(ctx, set.path, configSetIface+"remove", nil); err != nil {
+		path, have, err := b.configured(ctx, name)
+		if err != nil {
+			return gone, err
+		}
+		if have.foreign(newSettings(k)) == "" {
+			continue
+		}
+		if err := b.bus.call(ctx, path, configSetIface+"remove", nil); err != nil {
 			return gone, fmt.Errorf("set %s: %w", name, err)
 		}
 		gone = append(gone, "set "+name)
 	}
-	path, _, err := b.configuredPolicy(ctx)
-	var foreign *firewall.ForeignError
-	if errors.As(err, &foreign) {
-		err = b.bus.call(ctx, path, configPolicyIface+"remove", nil)
-		gone = append(gone, "policy "+policyName)
+	if names, err = b.names(ctx, configPath, configIface+"getPolicyNames"); err != nil {
+		return gone, err
 	}
-	if err != nil {
-		return gone, fmt.Errorf("policy %s: %w", policyName, err)
+	var foreign *firewall.ForeignError
+	if slices.Contains(names, policyName) {
+		path, _, err := b.configuredPolicy(ctx)
+		if errors.As(err, &foreign) {
+			err = b.bus.call(ctx, path, configPolicyIface+"remove", nil)
+			gone = append(gone, "policy "+policyName)
+		}
+		if err != nil {
+			return gone, fmt.Errorf("policy %s: %w", policyName, err)
+		}
 	}
 	if len(gone) > 0 {
 		b.checkReason = strings.Join(gone, ", ") + " was not ours"
 		return gone, nil
 	}
-	names, err := b.names(ctx, mainPath, ipsetIface+"getIPSets")
-	if err != nil {
+	if names, err = b.names(ctx, mainPath, ipsetIface+"getIPSets"); err != nil {
 		return nil, err
 	}
 	for _, k := range b.keys() {

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +73,12 @@ type Writer struct {
 
 // Open starts a writer. journald need not be running.
 func Open(o Options) *Writer {
-	o.Socket, o.Identifier = cmp.Or(o.Socket, Socket), cmp.Or(o.Identifier, "bailiffd")
+	if o.Socket == "" {
+		o.Socket = Socket
+	}
+	if o.Identifier == "" {
+		o.Identifier = "bailiffd"
+	}
 	w := &Writer{opt: o, wake: make(chan struct{}, 1), stop: make(chan struct{}), gone: make(chan struct{})}
 	go w.run()
 	return w

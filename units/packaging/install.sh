@@ -25,6 +25,7 @@ SYSUSERSDIR=${SYSUSERSDIR:-$PREFIX/lib/sysusers.d}
 TMPFILESDIR=${TMPFILESDIR:-$PREFIX/lib/tmpfiles.d}
 CATALOGDIR=${CATALOGDIR:-$PREFIX/lib/systemd/catalog}
 POLKITDIR=${POLKITDIR:-$PREFIX/share/polkit-1/rules.d}
+COCKPITDIR=${COCKPITDIR:-$PREFIX/share/cockpit/bailiff}
 MANDIR=${MANDIR:-$PREFIX/share/man}
 DOCDIR=${DOCDIR:-$PREFIX/share/doc/bailiff}
 BASHDIR=${BASHDIR:-$PREFIX/share/bash-completion/completions}

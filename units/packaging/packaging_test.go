@@ -53,14 +53,15 @@ func TestFiles(t *testing.T) {
 		}
 	}
 	for pattern, source := range map[string]func(string) string{
-		"cmd/bailiff*":            func(p string) string { return "bin/" + filepath.Base(p) },
-		"units/man/*.scd":         func(p string) string { return "bin/man/" + strings.TrimSuffix(filepath.Base(p), ".scd") },
-		"units/systemd/*.*":       func(p string) string { return p },
-		"units/systemd/mail/*":    func(p string) string { return p },
-		"units/polkit/*":          func(p string) string { return p },
-		"units/completion/*bail*": func(p string) string { return p },
-		"units/config/*":          func(p string) string { return p },
-		"units/catalog/*.catalog": func(p string) string { return p },
+		"cmd/bailiff*":             func(p string) string { return "bin/" + filepath.Base(p) },
+		"units/man/*.scd":          func(p string) string { return "bin/man/" + strings.TrimSuffix(filepath.Base(p), ".scd") },
+		"units/systemd/*.*":        func(p string) string { return p },
+		"units/systemd/mail/*":     func(p string) string { return p },
+		"units/polkit/*":           func(p string) string { return p },
+		"cmd/bailiff-web/page/*.*": func(p string) string { return p },
+		"units/completion/*bail*":  func(p string) string { return p },
+		"units/config/*":           func(p string) string { return p },
+		"units/catalog/*.catalog":  func(p string) string { return p },
 	} {
 		paths, err := filepath.Glob(filepath.Join(top, pattern))
 		if err != nil || len(paths) == 0 {
@@ -146,7 +147,7 @@ func TestInstall(t *testing.T) {
 	if got := walk(t, dest, nil); len(got) != 0 {
 		t.Errorf("left after removal: %v", got)
 	}
-	for _, d := range []string{"/opt/b/share/bailiff", "/opt/b/lib/bailiff", "/opt/b/libexec/bailiff", "/opt/b/share/doc/bailiff"} {
+	for _, d := range []string{"/opt/b/share/bailiff", "/opt/b/lib/bailiff", "/opt/b/libexec/bailiff", "/opt/b/share/doc/bailiff", "/opt/b/share/cockpit/bailiff"} {
 		if _, err := os.Stat(filepath.Join(dest, d)); err == nil {
 			t.Errorf("folder left after removal: %s", d)
 		}

@@ -3,6 +3,7 @@
 import * as api from './api.js';
 import { allowDialog, banDialog, unbanButton } from './act.js';
 import { card, command, fault, h, show, table } from './dom.js';
+import { live } from './live.js';
 import { address, duration, number, plural, reason, time, until } from './format.js';
 
 // evidence shows journal entries as journalctl does, with the pattern that matched each and its weight.
@@ -90,7 +91,7 @@ export async function story(root, { rest }) {
   if (w.bans_total > w.bans.length) root.append(h('p', {}, h('a', { href: '#/bans?search=' + encodeURIComponent(w.address) }, `all ${plural(w.bans_total, 'ban')}`)));
   root.append(...w.counted.map(countCard));
   if (w.history.length) root.append(card('Remembered for longer bans', w.history.map((x) => h('p', {}, `${plural(x.count, 'ban')} of ${address(x.prefix)}, the last ${x.last ? 'until ' + time(x.last) : 'without an end'}`))));
-  if (w.bans.length) {
+  if (w.bans.length && (live.status ?? await api.get('/v1/status')).reports) {
     api.get('/report/v1/report', { id: w.address }, gone.signal).then((r) => root.append(...[reports(r), whois(r.report?.whois)].filter(Boolean)), () => { /* none waits */ });
   }
   past(root, of, gone.signal);

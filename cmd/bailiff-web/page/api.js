@@ -101,16 +101,16 @@ const cockpitBridge = {
     this.refused = { 'not-found': 'no right to read, or no daemon', 'access-denied': 'no right to read' };
   },
 
-  // A connection to systemd's socket would start a stopped daemon, so systemd is asked first, at most once in two seconds.
+  // A connection to systemd's socket would start a stopped daemon, so systemd is asked first, at most twice in a second.
   async started(unit) {
     this.states ??= {};
     const known = this.states[unit];
-    if (!known || Date.now() - known.at > 2000) {
+    if (!known || Date.now() - known.at > 500) {
       this.states[unit] = { at: Date.now(), state: window.cockpit.spawn(['systemctl', 'show', '--property=ActiveState', '--value', unit], { err: 'ignore' }).then((s) => s.trim(), () => '') };
     }
     const state = await this.states[unit].state;
-    if (state === 'inactive' || state === 'failed') {
-      throw new Failure(503, `the daemon is not running: ${unit} ${state === 'failed' ? 'has failed' : 'is stopped'}`, `systemctl start ${unit}`, true);
+    if (state === 'inactive' || state === 'failed' || state === 'deactivating') {
+      throw new Failure(503, `the daemon is not running: ${unit} ${{ inactive: 'is stopped', failed: 'has failed', deactivating: 'is being stopped' }[state]}`, `systemctl start ${unit}`, true);
     }
   },
 

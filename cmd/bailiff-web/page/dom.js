@@ -64,8 +64,12 @@ export function command(text) {
   const b = h('button', {
     type: 'button', class: 'copy', 'aria-label': 'Copy: ' + text,
     onclick: async () => {
-      await navigator.clipboard?.writeText(text);
-      b.textContent = 'copied';
+      try {
+        await navigator.clipboard.writeText(text);
+        b.textContent = 'copied';
+      } catch { // not over plain HTTP from another machine
+        b.textContent = 'not copied';
+      }
       setTimeout(() => { b.textContent = 'copy'; }, 1500);
     },
   }, 'copy');

@@ -6,7 +6,7 @@ import { listen, live } from './live.js';
 import { link } from './overview.js';
 
 const texts = {
-  failure: (e) => [link(e.prefix, e.address), ` failed (${e.jail}, ${e.pattern}): ${e.count} of ${e.max_retry}`],
+  failure: (e) => [link(e.prefix, e.address), ` failed (${e.jail}, ${e.pattern}): ${e.count ?? 0} of ${e.max_retry ?? 0}`],
   ban: (e) => [link(e.prefix), ` banned by ${e.jail} until ${until(e.until)}: ${reason(e)}${e.by ? `, by ${e.by}` : e.failures ? `, ${number(e.failures)} attempts` : ''}`],
   extend: (e) => [link(e.prefix), ` ban by ${e.jail} prolonged until ${until(e.until)}`],
   unban: (e) => [link(e.prefix), ` no longer banned by ${e.jail}: ${e.reason ?? ''}${e.by ? `, by ${e.by}` : ''}`],

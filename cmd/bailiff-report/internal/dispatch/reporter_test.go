@@ -24,6 +24,7 @@ import (
 	"bailiff/journal/journaltest"
 	"bailiff/policy/config"
 	"bailiff/units/configdir"
+	"bailiff/units/control"
 )
 
 const daemonUID, reportUID = 987, 986
@@ -393,7 +394,7 @@ func (b *bench) kill() {
 	b.stop()
 }
 
-func (b *bench) ask() *Dispatcher { return b.d }
+func (b *bench) ask() *Control { return &Control{D: b.d, Started: time.Now()} }
 
 // TestMain lets tests run a dispatcher as a process of its own, so that it can be killed.
 func TestMain(m *testing.M) {
@@ -476,6 +477,8 @@ func TestDelivers(t *testing.T) {
 		t.Errorf("delivered %v", got)
 	}
 }
+
+var _ control.Reporter = (*Control)(nil)
 
 // TestKilled: a process that is killed again and again, at any moment, loses no report, and sends none twice where the mail
 // system's log tells.

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/filter"
@@ -63,7 +64,7 @@ func (r *Redactor) Item(item *report.Item) *report.Item {
 func (r *Redactor) Report(rep *report.Report) *report.Report {
 	c := *rep
 	c.Cursor, c.By, c.Host = "", "", Host
-	c.Time, c.First, c.Since, c.Until = rep.Time.UTC(), rep.First.UTC(), rep.Since.UTC(), rep.Until.UTC()
+	c.Time, c.First, c.Since, c.Until = utc(rep.Time), utc(rep.First), utc(rep.Since), utc(rep.Until)
 	if !slices.Contains([]string{state.Failures, state.Slow, state.Account, state.Network}, rep.Reason) {
 		c.Reason = "" // written by a user
 	}
@@ -79,6 +80,13 @@ func (r *Redactor) Report(rep *report.Report) *report.Report {
 	return &c
 }
 
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC()
+}
+
 func (r *Redactor) lines(f *filter.Filter, lines []report.Line) []report.Line {
 	if f == nil {
 		return nil
@@ -90,7 +98,7 @@ func (r *Redactor) lines(f *filter.Filter, lines []report.Line) []report.Line {
 		if !ok {
 			continue
 		}
-		c := report.Line{Time: l.Time.UTC(), Hostname: Host, PID: l.PID, Unit: r.unit(l.Unit), Message: msg, Pattern: l.Pattern, Source: l.Source, Port: l.Port}
+		c := report.Line{Time: utc(l.Time), Hostname: Host, PID: l.PID, Unit: r.unit(l.Unit), Message: msg, Pattern: l.Pattern, Source: l.Source, Port: l.Port}
 		if plain(l.Identifier) {
 			c.Identifier = r.Text(l.Identifier)
 		}
@@ -114,7 +122,7 @@ func (r *Redactor) unit(s string) string {
 	return r.Text(name) + "@"
 }
 
-// plain reports whether s can be the name of a program.
+// plain says whether s can be the name of a program.
 func plain(s string) bool {
 	return len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./@") == ""
 }

@@ -123,7 +123,10 @@ func (h *hub) record(r *auditRecord) {
 		if len(b.Addresses) > 0 && b.Addresses[0] != (netip.Addr{}) {
 			e.Address = b.Addresses[0].String()
 		}
-		e.Until = control.Moment(b.Until)
+		if !b.Until.IsZero() {
+			until := b.Until
+			e.Until = &until
+		}
 	}
 	h.send(e)
 }
