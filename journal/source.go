@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 )
 
@@ -204,7 +203,6 @@ func (l *listing) dir(path string, fileWanted, subWanted func(string) bool) (sub
 		l.problem(path, err)
 		return nil
 	}
-	sort.Slice(entries, func(i, j int) bool { return entries[i].Name() < entries[j].Name() })
 	for _, e := range entries {
 		name := e.Name()
 		full := filepath.Join(path, name)

@@ -94,7 +94,7 @@ func (x *counted) shift(by int64) {
 	x.bursts.Shift(by)
 }
 
-// expire forgets what is over at a moment, a bounded part of it at a time.
+// expire drops what has expired, a bounded part of it in each call.
 func (x *counted) expire(now int64) {
 	x.conns.Expire(now)
 	for _, n := range x.networks {

@@ -139,7 +139,7 @@ type Refused struct {
 	Last    int64          // when it was written, microseconds since 1970
 }
 
-// match says whether a jail's filter trusts the source of an entry and one of its patterns fits the message. What the pattern
+// match reports whether a jail's filter trusts the source of an entry and one of its patterns fits the message. What the pattern
 // found is in Engine.hit then.
 func (g *Engine) match(j *runningJail, e *filter.Entry) bool {
 	if j.matcher.Trusts(e) {

@@ -54,7 +54,7 @@ const (
 // anywhere stands for any address in Engine.logins.
 var anywhere = prefix.Of(netip.IPv4Unspecified(), 0)
 
-// weigh says whether an attempt counts against its address, and how much: not if the address is allowed, already banned or
+// weigh reports whether an attempt counts against its address, and how much: not if the address is allowed, already banned or
 // pardoned, nor if it is a known device with an old password. What counts or is excused is added to the outcome.
 func (g *Engine) weigh(a *attempt) (f failure, counts bool) {
 	if _, ok := g.allow.Contains(a.addr, a.At); ok {
@@ -90,7 +90,7 @@ func (g *Engine) weigh(a *attempt) (f failure, counts bool) {
 	return f, !excused
 }
 
-// alreadyBanned says whether addr was banned before that moment in a way that stops what j watches: then the line comes from a
+// alreadyBanned reports whether addr was banned before that moment in a way that stops what j watches: then the line comes from a
 // connection that was open before. The entry that led to a ban must count again when it is read again, so a ban does not
 // cover its own moment.
 func (g *Engine) alreadyBanned(j *runningJail, addr netip.Addr, at int64) bool {
@@ -98,13 +98,13 @@ func (g *Engine) alreadyBanned(j *runningJail, addr netip.Addr, at int64) bool {
 	return g.state.Holds(addr, at, stops) || g.expiredUnread.Holds(addr, at, stops) || j.conf.Observe && g.observed.Holds(addr, at, stops)
 }
 
-// pardoned says whether an operator has forgiven a failure. Only failures shortly before the pardon are forgiven, so that a
+// pardoned reports whether an operator has forgiven a failure. Only failures shortly before the pardon are forgiven, so that a
 // pardon given while the clock was ahead does not forgive what comes once it is right.
 func (g *Engine) pardoned(addr netip.Addr, at int64) bool {
 	return g.state.Pardoned(addr, at, g.window.Microseconds())
 }
 
-// excuse says whether a failure is not held against its address: a device goes on with an old password, another connection has
+// excuse reports whether a failure is not held against its address: a device goes on with an old password, another connection has
 // just made the same attempt, or the address has done the same before and only different things count. recentLogin: somebody, from anywhere, logged in to the account lately, and it is not under attack.
 func (g *Engine) excuse(f *failure) (excused, recentLogin bool) {
 	if f.Distinct && f.jail.counter.HasPattern(f.addr, f.Pattern, f.At) {
@@ -238,12 +238,12 @@ func (g *Engine) attackingNetworks(f *failure, banned bool) (l []verdict) {
 	return l
 }
 
-// within says whether a failure counts in networks of a size.
+// within reports whether a failure counts in networks of a size.
 func within(n *jail.Networks, f *failure) bool {
 	return n.Holds(f.addr) && n.Bits < f.prefix.Bits() && n.Observed == f.jail.conf.Observe
 }
 
-// decide bans the prefixes that a detector found for a failure. It says whether there is a new ban, or one of more ports.
+// decide bans the prefixes that a detector found for a failure. It reports whether there is a new ban, or one of more ports.
 func (g *Engine) decide(f *failure, verdicts []verdict) (banned bool) {
 	for i := range verdicts {
 		v := &verdicts[i]

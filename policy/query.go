@@ -172,7 +172,7 @@ type Distributed struct {
 	Cut      uint64 // prefixes whose slow window was cut short to make room, and networks that were forgotten
 }
 
-// Distributed counts it at a moment.
+// Distributed counts it at a time.
 func (g *Engine) Distributed(now int64) (s Distributed) {
 	s.Accounts, _ = g.accounts.Len()
 	s.Attacked, s.Crowded = g.accounts.Attacked(now), g.accounts.Dropped()

@@ -193,7 +193,7 @@ func work(ctx context.Context, o options) error {
 			_ = d.Reload(ctx) // status and the journal show the error
 		}
 	}()
-	srv := control.NewReportServer(&dispatch.Control{D: d, Started: time.Now()}, control.Options{Log: func(s string) { aud.Log(audit.Warning, "control socket: "+s) }})
+	srv := control.NewReportServer(d, control.Options{Log: func(s string) { aud.Log(audit.Warning, "control socket: "+s) }})
 	go srv.Serve(ln)
 
 	err = d.Run(ctx)

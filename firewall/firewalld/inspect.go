@@ -119,15 +119,12 @@ func (b *Backend) inspectPolicies(ctx context.Context, in *firewall.Inspection) 
 		}
 	}
 	permanent := firewall.Object{Name: "policy " + policyName + " (permanent)", Want: "as at run time", Problem: "is gone"}
-	if names, err = b.names(ctx, configPath, configIface+"getPolicyNames"); err != nil {
+	path, have, err := b.configuredPolicy(ctx)
+	if err := markForeign(&permanent, err); err != nil {
 		return nil, err
 	}
-	if slices.Contains(names, policyName) {
-		_, have, err := b.configuredPolicy(ctx)
+	if path != "" && !permanent.Foreign {
 		permanent.Present, permanent.Problem = true, b.samePolicy(have)
-		if err := markForeign(&permanent, err); err != nil {
-			return nil, err
-		}
 	}
 	in.Objects = append(in.Objects, ours, permanent)
 	return earlier, nil
@@ -166,28 +163,23 @@ func (b *Backend) inspectZones(ctx context.Context, in *firewall.Inspection) (ea
 // inspectPermanentSets inspects our sets in the permanent configuration.
 func (b *Backend) inspectPermanentSets(ctx context.Context) (firewall.Object, error) {
 	o := firewall.Object{Name: "ipsets (permanent)", Want: fmt.Sprintf("%d sets of ours, empty", len(b.keys()))}
-	names, err := b.names(ctx, configPath, configIface+"getIPSetNames")
+	sets, err := b.configuredSets(ctx)
 	if err != nil {
 		return o, err
 	}
-	o.Present = slices.ContainsFunc(names, ourName)
+	o.Present = len(sets) > 0
 	var problems []string
 	for _, k := range b.keys() {
 		name := b.setName(k)
-		if !slices.Contains(names, name) {
+		set, exists := sets[name]
+		switch why := set.foreign(newSettings(k)); {
+		case !exists:
 			problems = append(problems, name+" is gone")
-			continue
-		}
-		_, have, err := b.configured(ctx, name)
-		if err != nil {
-			return o, err
-		}
-		if why := have.foreign(newSettings(k)); why != "" {
+		case why != "":
 			o.MarkForeign(name + ": " + why)
 			return o, nil
-		}
-		if len(have.Entries) > 0 {
-			problems = append(problems, fmt.Sprintf("%s holds %d entries", name, len(have.Entries)))
+		case len(set.Entries) > 0:
+			problems = append(problems, fmt.Sprintf("%s holds %d entries", name, len(set.Entries)))
 		}
 	}
 	if more := len(problems) - 3; more > 0 {
@@ -235,46 +227,36 @@ func (b *Backend) inspectSet(ctx context.Context, k setKey, exists bool, target 
 // would never have added from our sets. At run time they go with the reload of the next Reconcile, which has put ours in their
 // place by then: a policy without its sets makes a reload fail.
 func (b *Backend) RemoveForeign(ctx context.Context) (gone []string, err error) {
-	names, err := b.names(ctx, configPath, configIface+"getIPSetNames")
+	sets, err := b.configuredSets(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, k := range b.keys() {
 		name := b.setName(k)
-		if !slices.Contains(names, name) {
+		set, exists := sets[name]
+		if !exists || set.foreign(newSettings(k)) == "" {
 			continue
 		}
-		path, have, err := b.configured(ctx, name)
-		if err != nil {
-			return gone, err
-		}
-		if have.foreign(newSettings(k)) == "" {
-			continue
-		}
-		if err := b.bus.call(ctx, path, configSetIface+"remove", nil); err != nil {
+		if err := b.bus.call(ctx, set.path, configSetIface+"remove", nil); err != nil {
 			return gone, fmt.Errorf("set %s: %w", name, err)
 		}
 		gone = append(gone, "set "+name)
 	}
-	if names, err = b.names(ctx, configPath, configIface+"getPolicyNames"); err != nil {
-		return gone, err
-	}
+	path, _, err := b.configuredPolicy(ctx)
 	var foreign *firewall.ForeignError
-	if slices.Contains(names, policyName) {
-		path, _, err := b.configuredPolicy(ctx)
-		if errors.As(err, &foreign) {
-			err = b.bus.call(ctx, path, configPolicyIface+"remove", nil)
-			gone = append(gone, "policy "+policyName)
-		}
-		if err != nil {
-			return gone, fmt.Errorf("policy %s: %w", policyName, err)
-		}
+	if errors.As(err, &foreign) {
+		err = b.bus.call(ctx, path, configPolicyIface+"remove", nil)
+		gone = append(gone, "policy "+policyName)
+	}
+	if err != nil {
+		return gone, fmt.Errorf("policy %s: %w", policyName, err)
 	}
 	if len(gone) > 0 {
 		b.checkReason = strings.Join(gone, ", ") + " was not ours"
 		return gone, nil
 	}
-	if names, err = b.names(ctx, mainPath, ipsetIface+"getIPSets"); err != nil {
+	names, err := b.names(ctx, mainPath, ipsetIface+"getIPSets")
+	if err != nil {
 		return nil, err
 	}
 	for _, k := range b.keys() {

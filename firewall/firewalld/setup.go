@@ -138,46 +138,59 @@ func (b *Backend) samePolicy(have map[string]dbus.Variant) string {
 
 // ensurePermanent adds our sets, and what refers to them, to firewalld's permanent configuration, and returns what it changed.
 func (b *Backend) ensurePermanent(ctx context.Context) (changed []string, err error) {
-	names, err := b.names(ctx, configPath, configIface+"getIPSetNames")
+	have, err := b.configuredSets(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, k := range b.keys() {
 		name, want := b.setName(k), newSettings(k)
-		if !slices.Contains(names, name) {
-			if err := b.bus.call(ctx, configPath, configIface+"addIPSet", nil, name, want); err != nil {
-				return changed, fmt.Errorf("set %s: %w", name, err)
-			}
-			changed = append(changed, "set "+name)
+		set, exists := have[name]
+		switch why := set.foreign(want); {
+		case !exists:
+			err = b.bus.call(ctx, configPath, configIface+"addIPSet", nil, name, want)
+		case why != "":
+			return changed, &firewall.ForeignError{Name: "set " + name, Why: why}
+		case len(set.Entries) > 0: // somebody has made a ban permanent
+			err = b.bus.call(ctx, set.path, configSetIface+"update", nil, want)
+		default:
 			continue
 		}
-		path, have, err := b.configured(ctx, name)
 		if err != nil {
-			return changed, err
+			return changed, fmt.Errorf("set %s: %w", name, err)
 		}
-		if why := have.foreign(want); why != "" {
-			return changed, &firewall.ForeignError{Name: "set " + name, Why: why}
-		}
-		if len(have.Entries) > 0 { // somebody has made a ban permanent
-			if err := b.bus.call(ctx, path, configSetIface+"update", nil, want); err != nil {
-				return changed, fmt.Errorf("set %s: %w", name, err)
-			}
-			changed = append(changed, "set "+name)
-		}
+		changed = append(changed, "set "+name)
 	}
 	more, err := b.ensureReferences(ctx)
 	return append(changed, more...), err
 }
 
-// configured reads a set from the permanent configuration.
-func (b *Backend) configured(ctx context.Context, name string) (path dbus.ObjectPath, s setSettings, err error) {
-	if err = b.bus.call(ctx, configPath, configIface+"getIPSetByName", []any{&path}, name); err == nil {
-		err = b.bus.call(ctx, path, configSetIface+"getSettings", []any{&s})
-	}
+// configuredSet is a set in the permanent configuration.
+type configuredSet struct {
+	setSettings
+	path dbus.ObjectPath
+}
+
+// configuredSets reads the sets with names like ours from the permanent configuration.
+func (b *Backend) configuredSets(ctx context.Context) (map[string]configuredSet, error) {
+	names, err := b.names(ctx, configPath, configIface+"getIPSetNames")
 	if err != nil {
-		err = fmt.Errorf("set %s: %w", name, err)
+		return nil, err
 	}
-	return path, s, err
+	sets := make(map[string]configuredSet)
+	for _, name := range names {
+		if !ourName(name) {
+			continue
+		}
+		var s configuredSet
+		if err = b.bus.call(ctx, configPath, configIface+"getIPSetByName", []any{&s.path}, name); err == nil {
+			err = b.bus.call(ctx, s.path, configSetIface+"getSettings", []any{&s.setSettings})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
+		}
+		sets[name] = s
+	}
+	return sets, nil
 }
 
 // ensureReferences adds what refers to the sets to the permanent configuration: the policy object, or sources or rich rules of
@@ -204,31 +217,30 @@ func (b *Backend) ensureReferences(ctx context.Context) (changed []string, err e
 		}
 		return changed, nil
 	}
-	names, err := b.names(ctx, configPath, configIface+"getPolicyNames")
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Contains(names, policyName) {
-		if err := b.bus.call(ctx, configPath, configIface+"addPolicy", nil, policyName, b.policySettings()); err != nil {
-			return nil, fmt.Errorf("policy %s: %w", policyName, err)
-		}
-		return []string{"policy " + policyName}, nil
-	}
 	path, have, err := b.configuredPolicy(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if b.samePolicy(have) == "" {
+	case path == "":
+		err = b.bus.call(ctx, configPath, configIface+"addPolicy", nil, policyName, b.policySettings())
+	case b.samePolicy(have) == "":
 		return nil, nil
+	default:
+		err = b.bus.call(ctx, path, configPolicyIface+"update", nil, b.policySettings())
 	}
-	if err := b.bus.call(ctx, path, configPolicyIface+"update", nil, b.policySettings()); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("policy %s: %w", policyName, err)
 	}
 	return []string{"policy " + policyName}, nil
 }
 
-// configuredPolicy reads our policy from the permanent configuration. One that is not ours is a *firewall.ForeignError.
+// configuredPolicy reads our policy from the permanent configuration; the path is "" if there is none. One that is not ours is a
+// *firewall.ForeignError, with its path.
 func (b *Backend) configuredPolicy(ctx context.Context) (path dbus.ObjectPath, s map[string]dbus.Variant, err error) {
+	names, err := b.names(ctx, configPath, configIface+"getPolicyNames")
+	if err != nil || !slices.Contains(names, policyName) {
+		return "", nil, err
+	}
 	if err = b.bus.call(ctx, configPath, configIface+"getPolicyByName", []any{&path}, policyName); err == nil {
 		err = b.bus.call(ctx, path, configPolicyIface+"getSettings", []any{&s})
 	}
@@ -321,27 +333,17 @@ func (b *Backend) checkRuntime(ctx context.Context) (why string, err error) {
 // removeAll removes everything of ours from the permanent configuration, whatever the options say now, and reports whether
 // there was anything.
 func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
-	policies, err := b.names(ctx, configPath, configIface+"getPolicyNames")
+	path, _, err := b.configuredPolicy(ctx)
+	if err == nil && path != "" {
+		found = true
+		err = b.bus.call(ctx, path, configPolicyIface+"remove", nil)
+	}
 	if err != nil {
 		return false, err
 	}
-	if slices.Contains(policies, policyName) {
-		path, _, err := b.configuredPolicy(ctx)
-		if err == nil {
-			err = b.bus.call(ctx, path, configPolicyIface+"remove", nil)
-		}
-		if err != nil {
-			return false, err
-		}
-		found = true
-	}
-	sets, err := b.names(ctx, configPath, configIface+"getIPSetNames")
-	if err != nil {
+	sets, err := b.configuredSets(ctx)
+	if err != nil || len(sets) == 0 {
 		return found, err
-	}
-	sets = slices.DeleteFunc(sets, func(n string) bool { return !ourName(n) })
-	if len(sets) == 0 {
-		return found, nil
 	}
 	zones, err := b.names(ctx, configPath, configIface+"getZoneNames")
 	if err != nil {
@@ -368,15 +370,11 @@ func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
 			}
 		}
 	}
-	for _, name := range sets {
-		path, have, err := b.configured(ctx, name)
-		if err != nil {
-			return found, err
-		}
-		if !strings.HasPrefix(have.Description, mark) {
+	for name, set := range sets {
+		if !strings.HasPrefix(set.Description, mark) {
 			return found, &firewall.ForeignError{Name: "set " + name, Why: "its description does not begin with " + strconv.Quote(mark)}
 		}
-		if err := b.bus.call(ctx, path, configSetIface+"remove", nil); err != nil {
+		if err := b.bus.call(ctx, set.path, configSetIface+"remove", nil); err != nil {
 			return found, fmt.Errorf("set %s: %w", name, err)
 		}
 		found = true
@@ -385,8 +383,8 @@ func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
 }
 
 // refers reports whether a source or a rich rule refers to one of the sets.
-func refers(x string, sets []string) bool {
-	for _, s := range sets {
+func refers(x string, sets map[string]configuredSet) bool {
+	for s := range sets {
 		if x == "ipset:"+s || strings.Contains(x, `ipset="`+s+`"`) {
 			return true
 		}

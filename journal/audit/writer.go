@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,12 +74,7 @@ type Writer struct {
 
 // Open starts a writer. journald need not be running.
 func Open(o Options) *Writer {
-	if o.Socket == "" {
-		o.Socket = Socket
-	}
-	if o.Identifier == "" {
-		o.Identifier = "bailiffd"
-	}
+	o.Socket, o.Identifier = cmp.Or(o.Socket, Socket), cmp.Or(o.Identifier, "bailiffd")
 	w := &Writer{opt: o, wake: make(chan struct{}, 1), stop: make(chan struct{}), gone: make(chan struct{})}
 	go w.run()
 	return w

@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -41,11 +42,7 @@ type state struct {
 }
 
 func (s *state) addr() string {
-	n := s.Sources
-	if n == 0 {
-		n = 1000
-	}
-	i := s.r.IntN(n)
+	i := s.r.IntN(cmp.Or(s.Sources, 1000))
 	if i%10 == 9 {
 		return fmt.Sprintf("2001:db8:%x:%x::%x", i>>16, i&0xffff, i%7+1)
 	}
@@ -132,21 +129,8 @@ var others = []program{
 
 // WriteTo writes the entries. It implements io.WriterTo.
 func (g Gen) WriteTo(w io.Writer) (int64, error) {
-	if g.Entries == 0 {
-		g.Entries = 1000
-	}
-	if g.Start == 0 {
-		g.Start = 1_700_000_000_000_000
-	}
-	if g.Step == 0 {
-		g.Step = 1000
-	}
-	if g.Boots == 0 {
-		g.Boots = 1
-	}
-	if g.SSHD == 0 {
-		g.SSHD = 0.2
-	}
+	g.Entries, g.Start, g.Step = cmp.Or(g.Entries, 1000), cmp.Or(g.Start, 1_700_000_000_000_000), cmp.Or(g.Step, 1000)
+	g.Boots, g.SSHD = cmp.Or(g.Boots, 1), cmp.Or(g.SSHD, 0.2)
 	s := &state{Gen: g, r: rand.New(rand.NewPCG(g.Seed, 22))}
 	bw := bufio.NewWriterSize(w, 1<<16)
 	var (

@@ -39,7 +39,7 @@ func (e Entry) Where() string {
 	return e.Origin + ":" + strconv.Itoa(e.Line)
 }
 
-// active says whether the entry holds at a moment, in microseconds since 1970.
+// active reports whether the entry holds at a time, in microseconds since 1970.
 func (e *Entry) active(at int64) bool { return e.Until.IsZero() || at < e.Until.UnixMicro() }
 
 // List is an immutable set of entries, which are not copied. Any number of goroutines may use it. The zero List and a nil
@@ -142,7 +142,7 @@ func (l *List) after(a netip.Addr) int {
 	return sort.Search(len(l.entries), func(i int) bool { return l.entries[i].Prefix.Addr().Compare(a) > 0 })
 }
 
-// Contains says whether an address is allowed at a moment (microseconds since 1970), and by which entry: the narrowest.
+// Contains reports whether an address is allowed at a time (microseconds since 1970), and by which entry: the narrowest.
 // It does not allocate.
 func (l *List) Contains(a netip.Addr, at int64) (Entry, bool) {
 	if l == nil || !a.IsValid() {
@@ -157,7 +157,7 @@ func (l *List) Contains(a netip.Addr, at int64) (Entry, bool) {
 	return Entry{}, false
 }
 
-// Overlaps says whether a prefix holds an allowed address at a moment (microseconds since 1970), or lies in an allowed
+// Overlaps reports whether a prefix holds an allowed address at a time (microseconds since 1970), or lies in an allowed
 // prefix. Then it must not be banned as a whole. It does not allocate.
 func (l *List) Overlaps(p netip.Prefix, at int64) bool {
 	found := false

@@ -272,7 +272,7 @@ func isAddr(s string) bool {
 	return err == nil
 }
 
-// isHost says whether a word looks like a host name: letters, digits, dots and hyphens, with at least one letter.
+// isHost reports whether a word looks like a host name: letters, digits, dots and hyphens, with at least one letter.
 func isHost(s string) bool {
 	letter := false
 	for _, c := range []byte(s) {

@@ -2,7 +2,7 @@ package config
 
 import "strings"
 
-// ValidAddress says whether s is a mail address that may stand in a header and among arguments as it is: the plain form of
+// ValidAddress reports whether s is a mail address that may stand in a header and among arguments as it is: the plain form of
 // RFC 5321, local part (RFC 5322 dot-atom) and domain, in ASCII, without quotes, comments or address literals. Stricter than
 // the standard, since registries are a source of such addresses, too.
 func ValidAddress(s string) bool {
@@ -22,7 +22,7 @@ func validLocal(s string) bool {
 		strings.Trim(s, letters+digits+"!#$%&'*+-/=?^_`{|}~.") == ""
 }
 
-// ValidHost says whether s is a host name: labels of letters, digits and hyphens (RFC 1123), without a dot at the end.
+// ValidHost reports whether s is a host name: labels of letters, digits and hyphens (RFC 1123), without a dot at the end.
 func ValidHost(s string) bool {
 	if s == "" || len(s) > 253 {
 		return false

@@ -131,10 +131,10 @@ const (
 	OnlyNetworks = "networks" // of whole networks
 )
 
-// Notice says whether the destination gets short notices instead of reports.
+// Notice reports whether the destination gets short notices instead of reports.
 func (d *Destination) Notice() bool { return d.Form != "" && d.Form != FormBailiff }
 
-// secretURL says whether the URL of a form is the secret.
+// secretURL reports whether the URL of a form is the secret.
 func secretURL(form string) bool {
 	return slices.Contains([]string{"slack", "mattermost", "discord", "teams"}, form)
 }
@@ -315,7 +315,7 @@ func (b *Builder) notice(at string, d *Destination, need func(bool, string, stri
 	}
 }
 
-// failed says whether there is an error of that path already.
+// failed reports whether there is an error of that path already.
 func (b *Builder) failed(path string) bool {
 	return slices.ContainsFunc(b.errs, func(err error) bool { return err.(*diag.Error).Path == path })
 }
@@ -431,12 +431,12 @@ func validServer(s string) bool {
 	return err == nil && n > 0 && (bad == nil || ValidHost(host))
 }
 
-// validAccount says whether blocklist.de may know a server by it.
+// validAccount reports whether blocklist.de may know a server by it.
 func validAccount(s string) bool {
 	return ValidAddress(s) || len(s) < 20 && isWord(s, digits)
 }
 
-// validText says whether s is a line of printable ASCII.
+// validText reports whether s is a line of printable ASCII.
 func validText(s string) bool {
 	return s != "" && len(s) <= 200 && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' })
 }

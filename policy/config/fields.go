@@ -298,7 +298,7 @@ func destinations(c *Config) *entries {
 	return e
 }
 
-// suits says whether a destination of that type has the key.
+// suits reports whether a destination of that type has the key.
 func (f *field) suits(kind string) bool { return f.types == nil || slices.Contains(f.types, kind) }
 
 func destinationFields(d *Destination) []field {

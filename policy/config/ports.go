@@ -183,7 +183,7 @@ func ParseScope(text string) ([]Port, error) {
 	return joinPorts(ports), nil
 }
 
-// ValidPort says whether `ports` accepts a word.
+// ValidPort reports whether `ports` accepts a word.
 func ValidPort(word string) bool {
 	_, err := parsePorts(word)
 	return err == nil

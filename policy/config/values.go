@@ -308,10 +308,10 @@ const (
 	digits  = "0123456789"
 )
 
-// isWord says whether s is not empty and made of these characters.
+// isWord reports whether s is not empty and made of these characters.
 func isWord(s, chars string) bool { return s != "" && strings.Trim(s, chars) == "" }
 
-// printableText says whether a text stays in one line and may be an argument of a program.
+// printableText reports whether a text stays in one line and may be an argument of a program.
 func printableText(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f })
 }

@@ -12,7 +12,7 @@ import (
 // AccountOptions say when an account is under attack.
 type AccountOptions struct {
 	FindTime  time.Duration
-	Addresses int // this many different ones that failed on it; 0: never
+	Addresses int // so many different ones that failed; 0: never
 	MaxRetry  int // attempts of one address on the account after which it is banned, while the account is under attack
 	Limit     int // how many pairs of account and address are kept
 }
@@ -20,13 +20,13 @@ type AccountOptions struct {
 // LeastAccountRetry is what AccountOptions.MaxRetry is at least: nobody is banned for two slips.
 const LeastAccountRetry = 3
 
-// Accounts counts failures by account: from how many different addresses one was failed on, and how often from each. An
-// account is a keyed hash of its name. One goroutine uses it.
+// Accounts counts failures by account: from how many addresses logins to it failed, and how often from each. Of an account's
+// name it has only a keyed hash. One goroutine uses it.
 //
-// IPv6 addresses of one /48 count as one address: a /48 is had for the asking. At most Limit pairs are kept: beyond that,
-// of four accounts picked at random the one with the fewest addresses is dropped. Accounts that were failed on once are kept
-// apart, in a hash table of fixed size (singles): a flood of invented names costs little, and replaces other such names, not
-// accounts that many addresses attack. Of one account the latest maxPlaces addresses are kept.
+// All IPv6 addresses of a /48 count as one, since anybody can get a /48. At most Limit pairs of account and address are kept:
+// beyond that, of four accounts picked at random, the one with the fewest addresses is dropped. Accounts with a single failure
+// are kept apart, in a hash table of fixed size (singles), so that a flood of invented names costs little and displaces only
+// other such names. Of one account, the latest maxPlaces addresses are kept.
 type Accounts struct {
 	o       AccountOptions
 	m       map[uint64]*account
@@ -37,26 +37,26 @@ type Accounts struct {
 	random  uint64
 	hand    int
 	dropped uint64
-	spare   *account // one that was dropped, whose memory the next takes over
+	spare   *account // a dropped account, whose memory the next one uses
 }
 
-// account is what is known of one.
+// account is one account with the places from which logins failed.
 type account struct {
 	name   uint64
 	index  int // in Accounts.order
 	places []place
 }
 
-// place is an address, or a /48, that an account was failed on from.
+// place is an address, or an IPv6 /48, from which logins to an account failed.
 type place struct {
 	key   prefix.Key
 	last  int64 // the latest failure
 	fails []accountFailure
 }
 
-// single is an account that was failed on once.
+// single is an account with a single failure.
 type single struct {
-	name  uint64 // 0: nobody
+	name  uint64 // 0: not used
 	first accountFailure
 }
 
@@ -72,29 +72,29 @@ type accountFailure struct {
 const (
 	maxPlaces    = 256
 	accountPicks = 4
-	// leastAccounts is what limits are at least: no configuration switches detection off by being small.
+	// leastAccounts is the smallest limit in effect, so that no configuration switches detection off by mistake.
 	leastAccounts = 1024
-	// failsPerPlace bounds the failures kept of one place, as a multiple of MaxRetry: a /48 may hold several attackers.
+	// failsPerPlace bounds the failures kept of one place, as a multiple of MaxRetry: a /48 may contain several attackers.
 	failsPerPlace = 4
 )
 
 // AccountFailures is what one prefix did on one account, oldest first.
 type AccountFailures struct {
 	Prefix   netip.Prefix
-	Jail     uint16 // that saw most of it
+	Jail     uint16 // that saw most of them
 	Attempts int
 	Count    int // of these, towards a ban
 	Failures []Failure
 }
 
-// NewAccounts makes an empty one. seed is for hashing, and must be the same for what Append wrote.
+// NewAccounts returns empty Accounts. seed is for hashing; what was saved must be read with the same one.
 func NewAccounts(o AccountOptions, seed uint64) *Accounts {
 	a := &Accounts{m: make(map[uint64]*account), seed: seed}
 	a.Configure(o)
 	return a
 }
 
-// Configure takes new settings; what is counted stays.
+// Configure changes the settings. What is counted stays.
 func (a *Accounts) Configure(o AccountOptions) {
 	o.Limit = max(o.Limit, leastAccounts)
 	o.MaxRetry = max(o.MaxRetry, LeastAccountRetry)
@@ -107,13 +107,13 @@ func (a *Accounts) Configure(o AccountOptions) {
 	}
 }
 
-// Len is how many accounts that were failed on more than once are watched, and how many pairs of account and address.
+// Len returns the number of accounts with more than one failure, and of pairs of account and address.
 func (a *Accounts) Len() (accounts, pairs int) { return len(a.m), a.pairs }
 
-// Dropped is how many accounts were forgotten to make room for others.
+// Dropped returns how many accounts were dropped to make room.
 func (a *Accounts) Dropped() uint64 { return a.dropped }
 
-// Need is how many attempts lead to a ban while an account is under attack.
+// Need returns how many attempts on an account under attack lead to a ban.
 func (a *Accounts) Need() int { return a.o.MaxRetry }
 
 func placeOf(k prefix.Key) prefix.Key {
@@ -123,10 +123,10 @@ func placeOf(k prefix.Key) prefix.Key {
 	return k
 }
 
-// Add counts a failure of a prefix on an account. It returns what the prefix did on it if the account is under attack and
-// the prefix is one of the attackers. What others did before the account came under attack bans them only when they fail
-// again. further says that the failure tells of its prefix's attempts, but does not lead to a ban. forgiven says which
-// failures of the prefix an operator has pardoned.
+// Add counts a failure of a prefix on an account. If the account is under attack and the prefix is one of the attackers, it
+// returns the prefix's failures. Others that failed before the attack was noticed are returned when they fail again. further
+// marks a failure that counts towards an attack, but not towards a ban of its prefix. forgiven reports which failures of the
+// prefix an operator has pardoned.
 func (a *Accounts) Add(name uint64, k prefix.Key, jail uint16, f Failure, further bool, forgiven func(at int64) bool) (attacker *AccountFailures) {
 	if a.o.Addresses == 0 || name == 0 {
 		return nil
@@ -149,7 +149,7 @@ func (a *Accounts) Add(name uint64, k prefix.Key, jail uint16, f Failure, furthe
 	return nil
 }
 
-// note adds a failure to those of its place.
+// note adds a failure to its place.
 func (a *Accounts) note(acc *account, f *accountFailure) *place {
 	x := a.place(acc, placeOf(f.from), f.at)
 	x.last = f.at
@@ -160,7 +160,7 @@ func (a *Accounts) note(acc *account, f *accountFailure) *place {
 	return x
 }
 
-// enter keeps the first failure on an account in singles, and begins to watch the account at the second, with the first.
+// enter keeps the first failure on an account in singles. At the second, the account gets an entry of its own with both.
 func (a *Accounts) enter(name uint64, f *accountFailure) *account {
 	d := a.single(name)
 	over := !near(f.at, d.first.at, a.o.FindTime) && d.first.at < f.at
@@ -189,7 +189,8 @@ func (a *Accounts) enter(name uint64, f *accountFailure) *account {
 	return acc
 }
 
-// single is where an account is kept in singles, or would be: of two slots its own, the empty one, or the older one.
+// single returns the slot of an account in singles. Of two possible slots it is the account's own, else an empty one, else the
+// older.
 func (a *Accounts) single(name uint64) *single {
 	if len(a.singles) == 0 {
 		a.singles = make([]single, 1<<bits.Len(uint(a.o.Limit/2)))
@@ -202,7 +203,7 @@ func (a *Accounts) single(name uint64) *single {
 	return y
 }
 
-// place finds the place of an account, or makes it. Other places whose window is over go; of too many, the oldest.
+// place finds or adds a place of an account. It removes places outside of the window and, if there are too many, the oldest.
 func (a *Accounts) place(acc *account, k prefix.Key, at int64) *place {
 	own, oldest := -1, 0
 	for i := range acc.places {
@@ -242,17 +243,17 @@ func (a *Accounts) place(acc *account, k prefix.Key, at int64) *place {
 	return &acc.places[len(acc.places)-1]
 }
 
-// find gives the index of a place, or -1.
+// find returns the index of a place, or -1.
 func (acc *account) find(k prefix.Key) int {
 	return slices.IndexFunc(acc.places, func(x place) bool { return x.key == k })
 }
 
-// attacked says whether the account was failed on from enough addresses within the window of a moment.
+// attacked reports whether logins to the account failed from enough addresses within the window around a time.
 func (a *Accounts) attacked(acc *account, at int64) bool {
 	return a.distinct(acc, at, a.o.Addresses) >= a.o.Addresses
 }
 
-// distinct is from how many addresses the account was failed on within the window of a moment; no more than most are counted.
+// distinct returns from how many addresses logins to the account failed within the window around a time, counting up to most.
 func (a *Accounts) distinct(acc *account, at int64, most int) (n int) {
 	for i := 0; i < len(acc.places) && n < most; i++ {
 		if near(at, acc.places[i].last, a.o.FindTime) {
@@ -262,8 +263,8 @@ func (a *Accounts) distinct(acc *account, at int64, most int) (n int) {
 	return n
 }
 
-// own lists what a prefix did within the window: in the jail where it is most, of equal ones the latest. Several jails may
-// see the same attempt (Postfix asks Dovecot for the password), which must not count twice.
+// own lists the failures of a prefix within the window, in the jail that has most of them, or of equal ones the latest.
+// Several jails may see the same attempt (Postfix asks Dovecot for the password), which must not count twice.
 func (a *Accounts) own(x *place, from prefix.Key, at int64, forgiven func(at int64) bool) (l AccountFailures) {
 	l.Prefix = from.Prefix()
 	var sums [1]struct {
@@ -306,8 +307,8 @@ func (a *Accounts) own(x *place, from prefix.Key, at int64, forgiven func(at int
 	return l
 }
 
-// Look says what stands against an address on the accounts that it failed on at a moment, each with the number of
-// addresses that failed on that account. It looks at everything that there is, and changes nothing.
+// Look returns what counts against an address at a time on each account on which it failed, with the number of addresses that
+// failed on that account. It visits all accounts and changes nothing.
 func (a *Accounts) Look(addr netip.Addr, at int64, forgiven func(at int64) bool, yield func(l AccountFailures, addresses int)) {
 	for _, acc := range a.order {
 		for i := range acc.places {
@@ -329,7 +330,7 @@ func (a *Accounts) Look(addr netip.Addr, at int64, forgiven func(at int64) bool,
 	}
 }
 
-// Counted is how many attempts of a prefix on an account count at a moment.
+// Counted returns how many attempts of a prefix on an account count at a time.
 func (a *Accounts) Counted(name uint64, from prefix.Key, at int64) (n int) {
 	acc := a.m[name]
 	if acc == nil {
@@ -347,19 +348,19 @@ func (a *Accounts) Counted(name uint64, from prefix.Key, at int64) (n int) {
 	return n
 }
 
-// UnderAttack says whether an account is under attack at a moment.
+// UnderAttack reports whether an account is under attack at a time.
 func (a *Accounts) UnderAttack(name uint64, at int64) bool {
 	acc := a.m[name]
 	return acc != nil && a.attacked(acc, at)
 }
 
-// Crowded says whether more addresses may attack an account at a moment than are kept of it.
+// Crowded reports whether more addresses than are kept may attack an account at a time.
 func (a *Accounts) Crowded(name uint64, at int64) bool {
 	acc := a.m[name]
 	return acc != nil && len(acc.places) >= maxPlaces && a.attacked(acc, at)
 }
 
-// Attacked is how many accounts are under attack at a moment.
+// Attacked returns how many accounts are under attack at a time.
 func (a *Accounts) Attacked(at int64) (n int) {
 	for _, acc := range a.order {
 		if a.UnderAttack(acc.name, at) {
@@ -369,12 +370,12 @@ func (a *Accounts) Attacked(at int64) (n int) {
 	return n
 }
 
-// Success forgets what a prefix did on an account.
+// Success removes the failures of a prefix on an account, because it logged in.
 func (a *Accounts) Success(name uint64, from prefix.Key) {
 	a.purge(name, from, func(*accountFailure) bool { return true })
 }
 
-// TakeBack takes out the latest failure of a prefix on an account that was counted just before a moment.
+// TakeBack removes the latest failure of a prefix on an account, if it was counted just before a time.
 func (a *Accounts) TakeBack(name uint64, from prefix.Key, at int64) {
 	taken := false
 	a.purge(name, from, func(f *accountFailure) bool {
@@ -384,7 +385,7 @@ func (a *Accounts) TakeBack(name uint64, from prefix.Key, at int64) {
 	})
 }
 
-// RestoreRef gives a failure that was restored without it the entry that it stands in.
+// RestoreRef sets the journal entry of a failure that was restored without it.
 func (a *Accounts) RestoreRef(name uint64, from prefix.Key, f Failure) {
 	acc := a.m[name]
 	if acc == nil {
@@ -403,8 +404,7 @@ func (a *Accounts) RestoreRef(name uint64, from prefix.Key, f Failure) {
 	}
 }
 
-// purge takes out failures of a prefix on an account, the latest first, and what nothing is left of: their place, and the account
-// with its last place.
+// purge removes failures of a prefix on an account, the latest first, and then their place and the account if they are empty.
 func (a *Accounts) purge(name uint64, from prefix.Key, gone func(*accountFailure) bool) {
 	acc := a.m[name]
 	if acc == nil {
@@ -432,7 +432,7 @@ func (a *Accounts) purge(name uint64, from prefix.Key, gone func(*accountFailure
 	}
 }
 
-// Expire looks at up to work accounts and drops those that nobody failed on within the window.
+// Expire visits up to work accounts and drops those without a failure in the window.
 func (a *Accounts) Expire(now int64, work int) {
 	for n := min(work, len(a.order)); n > 0 && len(a.order) > 0; n-- {
 		a.hand = (a.hand + 1) % len(a.order)
@@ -453,7 +453,7 @@ func (a *Accounts) remove(acc *account) {
 	delete(a.m, acc.name)
 }
 
-// makeRoom drops an account, but not keep.
+// makeRoom drops an account other than keep.
 func (a *Accounts) makeRoom(keep *account) {
 	var least *account
 	for range accountPicks {

@@ -8,33 +8,33 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// Attempt is an attempt to log in that failed, as the lines of a connection tell it.
+// Attempt is a failed attempt to log in, according to the lines of a connection.
 type Attempt struct {
 	At       int64 // microseconds since 1970
 	Ref      Ref
-	Pattern  string // of the filter, by which the line was known
+	Pattern  string // of the filter, that matched the line
 	User     uint64 // keyed hash of the account name; 0: not known
-	Name     []byte // the account as logged, an attacker's text, cut to MaxName bytes; borrowed from the entry, copied where it waits
+	Name     []byte // the account as logged: an attacker's text of at most MaxName bytes, borrowed from the entry and copied if the attempt waits
 	Port     uint16 // source port; 0: not known
-	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
+	Attempts int    // number of attempts: more than one for "message repeated N times"
 	Weight   int    // of the pattern
-	MaxRetry int    // of the pattern: this many such lines lead to a ban; 0: as the jail says
-	Unknown  bool   // the line says that there is no such account
+	MaxRetry int    // of the pattern: so many such lines lead to a ban; 0: the jail's
+	Unknown  bool   // according to the line, the account does not exist
 
-	Stage       uint8  // of the pattern; 0: the line stands for itself, whatever the connection's other lines say
+	Stage       uint8  // of the pattern; 0: the line is an attempt of its own, whatever other lines the connection has
 	Source      uint32 // which of several modules or databases of that stage wrote the line
-	Provisional bool   // other lines tell how the attempt ended
-	After       bool   // it counts only where the address has failed before
-	Alone       bool   // its connection is that of one client, and not all that come from an address or have one id
+	Provisional bool   // other lines will tell its outcome
+	After       bool   // it counts only if the address has other failures
+	Alone       bool   // its connection is one client's, not everything from an address or with an id
 	Distinct    bool   // it counts once within find_time, with others of its pattern; not saved: such attempts never wait
-	Before      int    // attempts of such a connection that failed before, as Count has it; not saved
+	Before      int    // attempts of that connection that failed before it; not saved
 }
 
 // MaxName is how many bytes of an account name are kept.
 const MaxName = 64
 
-// Hash is a keyed hash of an account name, in small letters: without the key nobody finds two names that share one. It is 0
-// for no name alone.
+// Hash returns a keyed hash of an account name in lower case: without the key nobody can find two names with the same one. It
+// is 0 only for an empty name.
 func Hash(name []byte, seed uint64) uint64 {
 	if len(name) == 0 {
 		return 0
@@ -55,7 +55,7 @@ func Hash(name []byte, seed uint64) uint64 {
 	return max(h, 1)
 }
 
-// leastAttempt is how many bytes a saved attempt takes at least.
+// leastAttempt is the smallest size of a saved attempt, in bytes.
 const leastAttempt = 17
 
 func (a *Attempt) stream(s *codec.Stream) {

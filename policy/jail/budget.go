@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// Budget bounds how many prefixes all counters together track, and how many failures they keep.
+// Budget limits how many prefixes all counters together track, and how many failures they keep.
 type Budget struct {
 	limit, used int
 	aggregates  int // wider prefixes, see aggregateShare
 	nodes       int // failures of all of them
 }
 
-// NewBudget allows that many prefixes.
+// NewBudget returns a budget of limit prefixes.
 func NewBudget(limit int) *Budget { return &Budget{limit: limit} }
 
-// SetLimit changes the bound; what is tracked already stays.
+// SetLimit changes the limit. What is tracked already stays.
 func (b *Budget) SetLimit(n int) { b.limit = n }
 
-// Limit returns the bound.
+// Limit returns the number of prefixes allowed.
 func (b *Budget) Limit() int { return b.limit }
 
-// When the budget is used up and nothing has expired, a prefix that is not tracked yet is counted as part of wider
-// ones, in a table of their own: an LRU instead would forget every address of a flood whose addresses take turns.
-// A wider prefix holds innocent addresses, too, so it takes more failures to trip; the factors on MaxRetry.
+// When the budget is used up and nothing has expired, a prefix that is not tracked yet is counted as part of wider prefixes,
+// in a table of their own. (An LRU would forget every address of a flood whose addresses take turns.) A wider prefix also
+// contains innocent addresses, so it needs more failures: these are the factors of MaxRetry.
 var (
 	aggregates4 = []aggregateLevel{{24, 4}}
 	aggregates6 = []aggregateLevel{{56, 4}, {48, 16}}
@@ -39,9 +39,9 @@ func aggregateLevels(a netip.Addr) []aggregateLevel {
 }
 
 const (
-	// aggregateShare is the part of the budget that all tables of wider prefixes may have besides it, and leastAggregates what
-	// each has in any case, so that a flood against one jail does not blind the others. When that is full, too, a new prefix
-	// takes the place of one picked by chance, which no order of addresses can exploit.
+	// aggregateShare is the part of the budget that all tables of wider prefixes may have in addition, and leastAggregates
+	// what each of them has in any case, so that a flood against one jail does not blind the others. When a table is full,
+	// too, a new prefix replaces one picked at random, which no order of addresses can exploit.
 	aggregateShare  = 2
 	leastAggregates = 1024
 
@@ -52,12 +52,12 @@ const (
 	// aggregateNodes is how many failures of a wider prefix are kept: its threshold at the usual MaxRetry of 5 to 32.
 	aggregateNodes = 128
 
-	// sweepStep is how many prefixes are looked at for expired ones when room is needed: a bounded price for each new
-	// address, and in a flood every prefix is looked at soon.
+	// sweepStep is how many prefixes are checked for expiry when room is needed: a bounded cost for each new address, and in a
+	// flood every prefix is checked soon.
 	sweepStep = 64
 )
 
-// drop forgets one entry.
+// drop removes an entry.
 func (c *Counter) drop(t *table, i uint32) {
 	t.remove(i)
 	if t == &c.prefixes {
@@ -68,7 +68,7 @@ func (c *Counter) drop(t *table, i uint32) {
 	c.reportNodes()
 }
 
-// Close gives the counter's part of the budget back.
+// Close returns the counter's part of the budget.
 func (c *Counter) Close() {
 	c.o.Budget.used -= c.prefixes.n
 	c.o.Budget.aggregates -= c.aggregates.n
@@ -76,8 +76,8 @@ func (c *Counter) Close() {
 	c.reportNodes()
 }
 
-// Expire looks at up to work prefixes and drops those whose windows are over at a moment. Called now and then it goes
-// round all of them, and gives memory back.
+// Expire checks up to work prefixes and drops those without failures in their windows. Repeated calls go through all of them,
+// and release memory.
 func (c *Counter) Expire(now int64, work int) {
 	c.sweep(&c.prefixes, now, work, c.keep)
 	c.sweep(&c.aggregates, now, work, c.o.FindTime)
@@ -85,25 +85,25 @@ func (c *Counter) Expire(now int64, work int) {
 	c.aggregates.shrink()
 }
 
-// sweepRound is what sweeping has seen since it began its round: if nothing was found to be over, the next round need not begin
-// before the first entry can be.
+// sweepRound is what a round of sweeping has seen. If nothing had expired, the next round need not begin before the first
+// entry can expire.
 type sweepRound struct {
 	next   uint32 // entry where the next sweep begins
 	seen   uint32
 	freed  bool
-	oldest int64 // of the newest failures of those seen
-	due    int64 // when quiet: nothing is over before this time
+	oldest int64 // the oldest of the newest failures of each entry seen
+	due    int64 // when quiet: nothing expires before this time
 	quiet  bool
 }
 
-// sweep drops entries of which nothing lies within keep of now: either window.
+// sweep drops entries without a failure within keep, the longer of both windows.
 func (c *Counter) sweep(t *table, now int64, work int, keep time.Duration) {
 	r := &t.round
 	if keep != c.keep {
 		r = &t.pressed
 	}
 	if r.quiet && now < r.due && r.due-now < 2*keep.Microseconds() {
-		return // nothing is over yet; the second condition: unless the clock was set back
+		return // nothing has expired; the second condition: unless the clock was set back
 	}
 	for n := min(uint32(work), t.len()); n > 0 && t.n > 0; n-- {
 		if r.next >= t.len() {
@@ -124,7 +124,7 @@ func (c *Counter) sweep(t *table, now int64, work int, keep time.Duration) {
 	}
 }
 
-// live says whether any failure of an entry is within keep of now, and has newest say so.
+// live reports whether any failure of an entry is within keep, and updates newest.
 func (c *Counter) live(t *table, e *entry, now int64, keep time.Duration) bool {
 	for n := e.head; n != 0; n = t.node(n).next {
 		x := t.node(n)

@@ -7,8 +7,8 @@ import (
 	"bailiff/policy/codec"
 )
 
-// Bursts tells which failures are one attempt that a program made over several connections at once: a mail program opens
-// three to five, each with the password that was typed once.
+// Bursts recognizes failures that are a single attempt, made by a program over several connections at once: a mail program
+// opens three to five, each with the password that was typed once.
 type Bursts struct {
 	m map[uint64]burst
 }
@@ -20,11 +20,12 @@ type burst struct {
 }
 
 const (
-	burstLines = 5 // more than that within it are attempts of their own
+	burstLines = 5 // further ones are attempts of their own
 	maxBursts  = 1 << 12
 )
 
-// Again says whether a failure belongs to one that was counted at most that long before. id is an account at a prefix: see Mix.
+// Again reports whether a failure belongs to one counted at most that long before. id stands for an account and a prefix: see
+// Mix.
 func (b *Bursts) Again(id uint64, at int64, within time.Duration) bool {
 	x, ok := b.m[id]
 	if ok && near(at, x.at, within) {
@@ -41,7 +42,7 @@ func (b *Bursts) Again(id uint64, at int64, within time.Duration) bool {
 	return false
 }
 
-// Stream writes or reads what is remembered.
+// Stream writes or reads all entries.
 func (b *Bursts) Stream(s *codec.Stream) {
 	if s.Reading {
 		b.m = make(map[uint64]burst)

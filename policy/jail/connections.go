@@ -12,25 +12,25 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// Connections says how many attempts to log in the lines of a connection stand for, however many lines the daemon and
-// the modules that it asks write about each of them. One goroutine uses it.
+// Connections counts the login attempts of each connection, however many lines the daemon and its modules write about each
+// attempt. One goroutine uses it.
 //
-// Every kind of line about an attempt is a source of its own: each PAM module, each password database, the daemon's final
-// word. A source writes one line for an attempt, so a connection has seen as many attempts as the source with the most
-// lines. This holds for attempts in sequence and in parallel, and for sources that are silent about some of them.
+// Each kind of line about an attempt is a source: each PAM module, each password database, the daemon's own last line. A
+// source writes one line about an attempt, so a connection has as many attempts as the source with the most lines. That is
+// true for attempts in sequence and in parallel, and for sources that write nothing about some of them.
 //
-// A connection is known by the process id that the kernel vouches for, by an id that the daemon logs (a mail queue id), or
-// by its address, where several processes write about it. There are two generations of at most maxConns each: a connection is
-// remembered for at least keepConn after its last line, and for twice that at most, unless there are more: sshd and mail servers
-// have fewer connections open at once.
+// A connection is identified by the process id, as recorded by the kernel, by an id that the daemon logs (a mail queue id),
+// or, if several processes write about it, by its address. There are two generations of at most maxConns each: a connection is
+// remembered for between once and twice keepConn after its last line, unless there are more of them; sshd and mail servers
+// have fewer open at once.
 type Connections struct {
 	seed       uint64
-	turned     int64 // when the younger generation began
+	turned     int64 // when the newer generation began
 	young, old generation
-	waiting    [2]map[ConnKey]Attempt // for their address, by generation
+	waiting    [2]map[ConnKey]Attempt // attempts whose address is not known yet, by generation
 }
 
-// ConnKey identifies a connection; 0 is none.
+// ConnKey identifies a connection. 0: none.
 type ConnKey uint64
 
 const (
@@ -43,16 +43,16 @@ const (
 	maxSources     = 8
 )
 
-// conn is what is known of a connection. It holds no pointers, so that the garbage collector need not look at it.
+// conn is a connection. It has no pointers, so the garbage collector need not visit it.
 type conn struct {
 	key     ConnKey    // 0: closed
-	addr    prefix.Key // zero: not known
-	seen    uint16     // attempts that any source has written about
-	done    uint16     // of these, attempts whose outcome is known
+	addr    prefix.Key // zero: unknown
+	seen    uint16     // attempts that any source has reported
+	done    uint16     // of these, those with a known outcome
 	sources [maxSources]source
 }
 
-// source is one that writes about a connection's attempts.
+// source is a source of lines about a connection's attempts.
 type source struct {
 	name  uint32 // stage and source; 0: not used
 	lines uint16
@@ -71,7 +71,7 @@ const numberBits = 15
 
 func (k ConnKey) tag() uint32 { return uint32(k>>32) &^ (1<<numberBits - 1) }
 
-// get looks a connection up.
+// get returns a connection, or nil.
 func (g *generation) get(k ConnKey) *conn {
 	if len(g.conns) == 0 {
 		return nil
@@ -87,7 +87,7 @@ func (g *generation) get(k ConnKey) *conn {
 	return nil
 }
 
-// add puts in a connection that is not there. The pointer is good until the next one.
+// add adds a connection that does not exist. The pointer is valid until the next call.
 func (g *generation) add(x conn) *conn {
 	g.conns = append(g.conns, x)
 	if 2*len(g.conns) > len(g.index) {
@@ -110,7 +110,7 @@ func (g *generation) place(i int) {
 	g.index[s] = g.conns[i].key.tag() | uint32(i+1)
 }
 
-// reset empties it. Memory that a flood took goes back.
+// reset empties the generation and releases the memory that a flood took.
 func (g *generation) reset() {
 	if cap(g.conns) > 1024 && 4*len(g.conns) < cap(g.conns) {
 		*g = generation{}
@@ -127,13 +127,13 @@ func (g *generation) open() []conn {
 	return l
 }
 
-// NewConnections makes an empty one. seed is for hashing, and must be the same for what Append wrote.
+// NewConnections returns empty Connections. seed is for hashing; what was saved must be read with the same one.
 func NewConnections(seed uint64) *Connections {
 	return &Connections{seed: seed}
 }
 
-// Key gives the key of a connection of a jail: by id if there is one, else by process. It is 0 for a line that belongs to
-// no connection.
+// Key returns the key of a jail's connection: by id if there is one, else by process. It is 0 if the line belongs to no
+// connection.
 func (c *Connections) Key(jail uint16, boot [16]byte, pid uint32, id []byte) ConnKey {
 	if pid == 0 && len(id) == 0 {
 		return 0
@@ -151,7 +151,7 @@ func (c *Connections) Key(jail uint16, boot [16]byte, pid uint32, id []byte) Con
 	return ConnKey(max(1, h))
 }
 
-// get looks a connection up without keeping it any longer.
+// get returns a connection, or nil, without extending the time for which it is remembered.
 func (c *Connections) get(k ConnKey) *conn {
 	if x := c.young.get(k); x != nil {
 		return x
@@ -159,7 +159,8 @@ func (c *Connections) get(k ConnKey) *conn {
 	return c.old.get(k)
 }
 
-// keep looks a connection up, or begins one, and keeps it. The pointer is good until the next one is kept.
+// keep returns a connection, new or known, and extends the time for which it is remembered. The pointer is valid until the
+// next call.
 func (c *Connections) keep(k ConnKey, at int64) *conn {
 	c.turn(at)
 	if x := c.young.get(k); x != nil {
@@ -168,7 +169,7 @@ func (c *Connections) keep(k ConnKey, at int64) *conn {
 	x := conn{key: k}
 	if old := c.old.get(k); old != nil {
 		x = *old
-		old.key = 0 // in one generation only
+		old.key = 0 // it must be in one generation only
 	}
 	if len(c.young.conns) >= maxConns {
 		c.next()
@@ -182,8 +183,8 @@ func (c *Connections) next() {
 	c.young.reset()
 }
 
-// of is keep for a connection from an address. With another address the same key is another connection: process ids
-// return.
+// of is keep for a connection from an address. The same key with another address is another connection, since process ids are
+// reused.
 func (c *Connections) of(k ConnKey, addr netip.Addr, at int64) *conn {
 	x, own := c.keep(k, at), prefix.OfAddr(addr)
 	if x.addr != own && x.addr != (prefix.Key{}) {
@@ -193,8 +194,8 @@ func (c *Connections) of(k ConnKey, addr netip.Addr, at int64) *conn {
 	return x
 }
 
-// turn begins a new generation when it is time. Lines that are older than the generation change nothing: machines whose
-// clocks differ must not make each other's connections be forgotten.
+// turn begins a new generation when it is time. Lines older than the generation do not: hosts whose clocks differ must not
+// cause each other's connections to be forgotten.
 func (c *Connections) turn(at int64) {
 	if at-c.turned < keepConn.Microseconds() {
 		return
@@ -212,14 +213,14 @@ func (c *Connections) Known(k ConnKey) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// Join notes the address of a connection, for later lines of it that hold none.
+// Join records the address of a connection, for later lines without one.
 func (c *Connections) Join(k ConnKey, addr netip.Addr, at int64) {
 	if k != 0 && addr.IsValid() {
 		c.of(k, addr, at)
 	}
 }
 
-// Close forgets a connection that has ended well, so that a later process with the same id is not taken for it.
+// Close removes a connection that ended with a login, so that a later process with the same id is not mistaken for it.
 func (c *Connections) Close(k ConnKey) {
 	if x := c.get(k); x != nil && k != 0 {
 		*x = conn{}
@@ -229,8 +230,8 @@ func (c *Connections) Close(k ConnKey) {
 	}
 }
 
-// Count notes a line about a failed attempt and returns how many attempts are new by it. Of a provisional line these are
-// attempts whose outcome is still open; of any other, attempts that have failed, provisional ones among them.
+// Count records a line about a failed attempt and returns how many new attempts it reports: for a provisional line, attempts
+// with an open outcome; for any other, attempts that failed, including provisional ones.
 func (c *Connections) Count(k ConnKey, addr netip.Addr, a *Attempt) (attempts int) {
 	if k == 0 || a.Stage == 0 {
 		return a.Attempts
@@ -250,7 +251,7 @@ func (c *Connections) Count(k ConnKey, addr netip.Addr, a *Attempt) (attempts in
 	return max(0, attempts)
 }
 
-// note adds lines of a source and returns how many it has written.
+// note adds lines of a source and returns their total.
 func (x *conn) note(name uint32, n int) uint16 {
 	at := 0
 	for i, s := range x.sources {
@@ -262,9 +263,9 @@ func (x *conn) note(name uint32, n int) uint16 {
 		}
 	}
 	if x.sources[at].name != name {
-		x.sources[at] = source{name, 0} // the daemon decides which sources there are: more than maxSources are not seen
+		x.sources[at] = source{name, 0} // the daemon determines the sources: there are never more than maxSources
 	}
-	if int(x.sources[at].lines)+n >= 1<<15 { // begin again: only the differences matter
+	if int(x.sources[at].lines)+n >= 1<<15 { // start again: only differences matter
 		*x = conn{key: x.key, addr: x.addr}
 		at = 0
 		x.sources[0].name = name
@@ -273,20 +274,20 @@ func (x *conn) note(name uint32, n int) uint16 {
 	return x.sources[at].lines
 }
 
-// Settled says that the outcome of provisional attempts of a connection is known, whatever is written about them later.
+// Settled records that the outcome of a connection's provisional attempts is known. Later lines about them do not count.
 func (c *Connections) Settled(k ConnKey, addr netip.Addr, attempts int) {
-	if x := c.get(k); x != nil && x.addr == prefix.OfAddr(addr) { // a process may serve another address by now
+	if x := c.get(k); x != nil && x.addr == prefix.OfAddr(addr) { // the process may serve another address now
 		x.done = min(x.seen, x.done+uint16(attempts))
 	}
 }
 
-// Failed says whether an attempt of a connection has failed.
+// Failed reports whether an attempt of a connection has failed.
 func (c *Connections) Failed(k ConnKey) bool {
 	x := c.get(k)
 	return x != nil && x.done > 0
 }
 
-// Void says that an attempt of a connection is no failure, whatever the lines say that follow about it.
+// Void records that an attempt of a connection is no failure. Later lines about it do not count.
 func (c *Connections) Void(k ConnKey, at int64) {
 	if k == 0 {
 		return
@@ -298,8 +299,8 @@ func (c *Connections) Void(k ConnKey, at int64) {
 	x.seen = max(x.seen, x.done)
 }
 
-// Wait keeps an attempt until the address of its connection is known. An attempt that belongs to no connection is lost,
-// and so is the rest of a flood of them.
+// Wait keeps an attempt until the address of its connection is known. Attempts without a connection are dropped, and so are
+// those beyond maxWaiting.
 func (c *Connections) Wait(k ConnKey, a Attempt) {
 	if k == 0 {
 		return
@@ -310,7 +311,7 @@ func (c *Connections) Wait(k ConnKey, a Attempt) {
 	}
 	old, ok := c.TakeWaiting(k)
 	if ok {
-		// Of several lines about one attempt the first is kept, as it is when the address is known from the start.
+		// Of several lines about one attempt, the first is kept, as when the address is known from the start.
 		if a.Stage == 0 || a.Stage <= old.Stage {
 			old.Attempts = min(old.Attempts+a.Attempts, maxWaitingEach)
 		}
@@ -324,7 +325,7 @@ func (c *Connections) Wait(k ConnKey, a Attempt) {
 	}
 }
 
-// TakeWaiting hands over what waits for the address of a connection.
+// TakeWaiting returns and removes the attempts that wait for the address of a connection.
 func (c *Connections) TakeWaiting(k ConnKey) (a Attempt, ok bool) {
 	for _, m := range c.waiting {
 		if a, ok = m[k]; ok {
@@ -335,7 +336,7 @@ func (c *Connections) TakeWaiting(k ConnKey) (a Attempt, ok bool) {
 	return a, false
 }
 
-// Expire forgets what is old when no lines come. It also notices a clock that was set back.
+// Expire begins a new generation when no lines come. It also notices that the clock was set back.
 func (c *Connections) Expire(now int64) {
 	if c.turned-now >= keepConn.Microseconds() {
 		c.turned = now - keepConn.Microseconds()
@@ -343,13 +344,12 @@ func (c *Connections) Expire(now int64) {
 	c.turn(now)
 }
 
-// Len is how many connections are remembered.
+// Len returns the number of connections remembered.
 func (c *Connections) Len() int {
 	return len(c.young.conns) + len(c.old.conns) + len(c.waiting[0]) + len(c.waiting[1])
 }
 
-// RestoreRefs gives attempts that were restored, and wait for an address, the entries that they stand in. from has read these
-// entries again.
+// RestoreRefs sets the journal entries of restored attempts that wait for an address. from has read these entries again.
 func (c *Connections) RestoreRefs(from *Connections) {
 	for _, m := range c.waiting {
 		for k, a := range m {
@@ -363,7 +363,7 @@ func (c *Connections) RestoreRefs(from *Connections) {
 	}
 }
 
-// Stream writes or reads what is known of all connections.
+// Stream writes or reads all connections.
 func (c *Connections) Stream(s *codec.Stream) {
 	s.Time(&c.turned)
 	for _, g := range []*generation{&c.young, &c.old} {

@@ -1,6 +1,6 @@
-// Package jail counts failures: how many of one prefix within a window of time, on one account, in one network. It is pure: no
-// clock (time comes in as microseconds since 1970), no I/O, no goroutines. What a line means is known before (policy/filter); what
-// follows from a count is decided elsewhere (policy).
+// Package jail counts failures: of a prefix within a window of time, on an account, in a network. It does no I/O, reads no
+// clock (times are microseconds since 1970) and starts no goroutine. policy/filter determines what a line means; policy
+// decides what follows from a count.
 //
 // Start reading at Counter.Add. accounts.go counts by account and networks.go by network; logins.go and bursts.go remember what
 // excuses a failure; connections.go and pending.go say how many attempts the lines of a daemon stand for. The Stream
@@ -15,68 +15,68 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// Ref names the journal entry that a failure stands in; what it means is the caller's.
+// Ref identifies the journal entry of a failure. Only the caller knows its meaning.
 type Ref uint64
 
-// NoRef is of a failure whose entry is not known (any more).
+// NoRef is the Ref of a failure whose entry is not known, or no longer.
 const NoRef = ^Ref(0)
 
 // Failure is one counted failure.
 type Failure struct {
 	Ref    Ref
 	At     int64  // microseconds since 1970
-	User   uint16 // part of the hash of the account name, 0: not known
-	Weight int    // what it counts towards MaxRetry, 0 to 255
+	User   uint16 // part of the hash of the account name; 0: unknown
+	Weight int    // how much it counts towards MaxRetry, 0 to 255
 
-	Attempts int    // how many attempts to log in it stands for, 1 to 127
+	Attempts int    // number of login attempts, 1 to 127
 	Unknown  bool   // the account does not exist
-	Pattern  string // of the filter, by which it was known; "": not known any more
+	Pattern  string // of the filter, that matched; "": no longer known
 }
 
 // Options of a Counter.
 type Options struct {
 	FindTime  time.Duration // how long a failure counts
-	MaxRetry  int           // the count that trips
-	SlowTime  time.Duration // of the slow window; it is there when it is longer than FindTime and SlowRetry is above MaxRetry
-	SlowRetry int           // the count that trips there
-	Prefix4   int           // length of the prefixes that are counted
+	MaxRetry  int           // the count that leads to a ban
+	SlowTime  time.Duration // length of the slow window, which exists if it is longer than FindTime and SlowRetry exceeds MaxRetry
+	SlowRetry int           // the count in it that leads to a ban
+	Prefix4   int           // length of the counted prefixes
 	Prefix6   int
 	Budget    *Budget
-	Seed      uint64 // of the hash: attackers choose addresses, so they must not know it
+	Seed      uint64 // of hashes; attackers choose addresses and must not know it
 }
 
-// Verdict is what one more failure led to.
+// Verdict is the result of a further failure.
 type Verdict struct {
 	Prefix    netip.Prefix // what was counted
-	Count     int          // the weights in its window
-	Long      int          // the attempts in its slow window, and one for each account but the first
+	Count     int          // the sum of weights in its window
+	Long      int          // the attempts in its slow window, plus one for each account but the first
 	Tripped   bool         // MaxRetry is reached: the caller bans Prefix and calls Take
 	Slow      bool         // SlowRetry is reached, and MaxRetry is not: the caller bans Prefix and calls TakeSlow
-	Aggregate bool         // Prefix is wider than the configuration says, since the budget was used up
+	Aggregate bool         // Prefix is wider than configured, since the budget was used up
 }
 
 // Counter counts the failures of one jail. One goroutine uses it.
 //
-// A failure is in the window of another when they are less than FindTime apart, whichever is older. So an entry that comes late,
-// or after the clock was set back, is counted with what lies around it, and what lies ahead of a clock that was set back neither
-// counts forever nor is forgotten: two machines whose clocks differ must not make each other's failures be forgotten.
+// A failure is in the window of another if they are less than FindTime apart, whichever is older. So an entry that comes late,
+// or after the clock was set back, counts together with those around its time, and failures ahead of a clock that was set back
+// neither count forever nor are forgotten. Two hosts whose clocks differ must not cause each other's failures to be forgotten.
 type Counter struct {
 	o     Options
 	keep  time.Duration // the longer of both windows
 	width int64         // of a bucket of the slow window, in microseconds; 0: there is none
 
 	prefixes   table
-	aggregates table // wider prefixes, once the budget is used up
+	aggregates table // wider prefixes, if the budget is used up
 	aggregated uint64
 	cut        uint64
-	reported   int // failures that the budget knows of
+	reported   int // failures reported to the budget
 
-	patterns []string // by number; the first is that of a failure whose pattern is not known
+	patterns []string // by number; the first stands for an unknown one
 	numbers  map[string]uint16
-	latest   uint16 // number of the pattern asked for last, which is mostly asked for again
+	latest   uint16 // number of the pattern used last, mostly the next one, too
 }
 
-// NewCounter makes a counter.
+// NewCounter returns an empty Counter.
 func NewCounter(o Options) *Counter {
 	c := &Counter{patterns: []string{""}, numbers: map[string]uint16{"": 0}}
 	c.prefixes.seed, c.aggregates.seed = o.Seed, o.Seed^0x5851f42d4c957f2d
@@ -92,10 +92,10 @@ func (c *Counter) set(o Options) {
 	}
 }
 
-// maxPatterns bounds the names that are kept: those of a filter are few, those of many reloads are not.
+// maxPatterns limits the names that are kept: a filter has few, but many reloads add up.
 const maxPatterns = 2048
 
-// number gives a pattern's number. Names beyond maxPatterns are not kept.
+// number returns a pattern's number. Names beyond maxPatterns are not kept.
 func (c *Counter) number(pattern string) uint16 {
 	if c.patterns[c.latest] == pattern {
 		return c.latest
@@ -110,8 +110,8 @@ func (c *Counter) number(pattern string) uint16 {
 	return n
 }
 
-// Configure takes new settings. What is counted stays, and is judged by the new window from now on. With another prefix
-// length counting begins anew for that family: old counts say nothing about prefixes of another size.
+// Configure changes the settings. What is counted stays and is judged by the new windows. If a prefix length changes, counting
+// begins anew for that family, since old counts say nothing about prefixes of another length.
 func (c *Counter) Configure(o Options) {
 	if o.Prefix4 != c.o.Prefix4 {
 		c.dropFamily(false)
@@ -136,16 +136,16 @@ func (c *Counter) dropFamily(v6 bool) {
 	c.prefixes.shrink()
 }
 
-// Tracked is how many prefixes have failures.
+// Tracked returns the number of prefixes with failures.
 func (c *Counter) Tracked() int { return c.prefixes.n + c.aggregates.n }
 
-// Aggregated is how many failures were counted on a wider prefix.
+// Aggregated returns how many failures were counted on a wider prefix.
 func (c *Counter) Aggregated() uint64 { return c.aggregated }
 
-// Cut is how many prefixes lost what they had in the slow window to make room for others.
+// Cut returns how many prefixes lost their slow window to make room for others.
 func (c *Counter) Cut() uint64 { return c.cut }
 
-// keyOf is the prefix that an address is counted by.
+// keyOf returns the prefix by which an address is counted.
 func (c *Counter) keyOf(a netip.Addr) prefix.Key {
 	if a.Is4() {
 		return prefix.Of(a, c.o.Prefix4)
@@ -171,8 +171,8 @@ func (c *Counter) Add(a netip.Addr, x Failure, w Weighing) Verdict {
 	return c.count(&c.prefixes, i, f, w, c.o.MaxRetry, c.o.MaxRetry+lightRetries)
 }
 
-// roomFor says whether one more prefix may be tracked. It makes room by what is over at a moment; slow attackers give way to
-// fast ones.
+// roomFor reports whether one more prefix may be tracked. It makes room by dropping what has expired; then slow attackers give
+// way to fast ones.
 func (c *Counter) roomFor(at int64) bool {
 	full := func() bool { return c.o.Budget.used >= c.o.Budget.limit }
 	if full() {
@@ -186,7 +186,7 @@ func (c *Counter) roomFor(at int64) bool {
 	return !full()
 }
 
-// addAggregate counts a failure for whose prefix there is no room.
+// addAggregate counts a failure on wider prefixes, because there is no room for its own.
 func (c *Counter) addAggregate(a netip.Addr, own prefix.Key, f node) Verdict {
 	c.aggregated++
 	levels := aggregateLevels(a)
@@ -195,7 +195,7 @@ func (c *Counter) addAggregate(a netip.Addr, own prefix.Key, f node) Verdict {
 	}
 	for n, l := range levels {
 		if l.bits > own.Bits() {
-			continue // a jail that counts by /16 has nothing to gain from /24
+			continue // not wider: a jail may count by /16
 		}
 		k := prefix.Of(a, l.bits)
 		i, ok := c.aggregates.find(k)
@@ -219,8 +219,8 @@ func (c *Counter) addAggregate(a netip.Addr, own prefix.Key, f node) Verdict {
 	return Verdict{Prefix: own.Prefix(), Count: int(f.weight), Tripped: int(f.weight) >= c.o.MaxRetry}
 }
 
-// count drops from an entry's list what has left its windows, puts a failure at its head, and sums up. Of those in the
-// window at most most are kept.
+// count removes from an entry's list what has left its windows, puts a failure at its head, and sums up. Of those in the
+// window, at most most are kept.
 func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) Verdict {
 	e := t.at(i)
 	slow := c.width > 0 && t == &c.prefixes
@@ -228,7 +228,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 	sum, long, kept, ahead := 0, 0, 1, 0
 	var window, day usersSeen // in the normal window, and in the slow one
 	tallies := false
-	var latest *node // of those in the window the one added last
+	var latest *node // the one in the window that was added last
 	for link := &e.head; *link != 0; {
 		x := t.node(*link)
 		if x.tally {
@@ -267,7 +267,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 		}
 		link = &x.next
 	}
-	for n := e.head; tallies && n != 0; n = t.node(n).next { // all are filled now
+	for n := e.head; tallies && n != 0; n = t.node(n).next { // all are up to date now
 		if x := t.node(n); x.tally {
 			sum, _ := c.tallySum(x, f.at)
 			if long += sum; x.shared() {
@@ -289,7 +289,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 		e.head = t.newNode(f)
 	}
 	c.reportNodes()
-	// More than the kept ones cannot be told apart any more: they have tripped long before.
+	// Further ones cannot be told apart, but the limit was reached long before.
 	trip = min(trip, most)
 	v := Verdict{Prefix: e.key.Prefix(), Count: sum, Tripped: sum >= trip}
 	if slow {
@@ -306,8 +306,8 @@ func (c *Counter) reportNodes() {
 	c.reported = n
 }
 
-// fold adds a failure to the one before it where there is no room for one more. The older time of the two stands, so
-// that it counts no longer than it would have by itself, and no user can take back what may be another's.
+// fold merges a failure into the one before it if there is no room for one more. It keeps the older time, so that neither
+// counts for longer than by itself, and no account, since a login must not take back another account's failure.
 func (x *node) fold(f node) {
 	if x.user != f.user {
 		x.user = 0
@@ -320,25 +320,25 @@ func (x *node) fold(f node) {
 	}
 }
 
-// Weighing says how failures on some accounts weigh more or less than one.
+// Weighing says which failures weigh more or less than one.
 type Weighing struct {
-	Account int  // added to a failure on an account that the prefix has not failed on in its window, but for the first
-	Unknown int  // factor of a failure on a fourth or later account that does not exist; above 1, the first three on a single such account weigh one together
-	Known   bool // somebody logged in to the account lately: repeating it is a device with an old password, up to a point
+	Account int  // added for each account beyond the first that the prefix fails on within its window
+	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, the first three failures on a single such account weigh one together
+	Known   bool // somebody logged in to the account lately, so repeated failures are a device with an old password, up to a limit
 }
 
 const (
 	deviceFactor = 15 // with the default of 20, one failure every five minutes of a day
 
-	// freeRetries is how many prompts ssh gives for one wrong local user name: they weigh one together.
+	// freeRetries is how often ssh asks for the password of one wrong local user name; these failures weigh one together.
 	freeRetries = 3
-	// manyNames is how many names that do not exist somebody tries who has forgotten how the own one is spelled.
+	// manyNames is how many nonexistent names a person tries who has forgotten how the own one is spelled.
 	manyNames = 3
-	// lightRetries is how many failures that weigh nothing are kept beside MaxRetry others.
+	// lightRetries is how many failures of weight 0 are kept in addition to MaxRetry others.
 	lightRetries = freeRetries
 )
 
-// weigh says what a failure weighs beside those in its window.
+// weigh returns the weight of a failure, given those in its window.
 func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
 	weight, attempts := int(f.weight), int(f.attempts)
 	if f.user == 0 {
@@ -350,7 +350,7 @@ func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
 		if window.n > 0 && before == 0 {
 			weight += w.Account
 		}
-	case w.Unknown > 1 && weight == attempts: // not where the pattern itself says more
+	case w.Unknown > 1 && weight == attempts: // not if the pattern has a weight of its own
 		switch {
 		case window.n == 0 || window.n == 1 && before > 0:
 			weight = max(1, before+weight-freeRetries+1) - min(before, max(1, before-freeRetries+1))
@@ -361,18 +361,18 @@ func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
 	return uint8(min(max(weight, 0), maxWeight))
 }
 
-// slowRetry is the count that trips in the slow window. Who repeats one account that does not exist, or that people log in
-// to, all day is a device with an old setting, until it is very often.
+// slowRetry returns the limit of the slow window. Repeating a single account all day, if it does not exist or people log in to
+// it, is a device with old settings, unless it happens very often.
 func (c *Counter) slowRetry(accounts int, device bool) int {
 	if accounts <= 1 && device {
-		return min(deviceFactor*c.o.SlowRetry, (buckets-1)*bucketMax) // more than a tally counts is never reached
+		return min(deviceFactor*c.o.SlowRetry, (buckets-1)*bucketMax) // a tally counts no further
 	}
 	return c.o.SlowRetry
 }
 
-// usersSeen are the accounts that a prefix failed on, as far as they can be told apart.
+// usersSeen are the accounts on which a prefix failed, as far as they can be told apart.
 type usersSeen struct {
-	n, unknown int // how many different ones, and how many of these do not exist
+	n, unknown int // number of different ones, and of those that do not exist
 	list       [maxTallies + 4]struct{ user, attempts uint16 }
 }
 
@@ -395,7 +395,7 @@ func (s *usersSeen) see(x *node) {
 	}
 }
 
-// attempts is how many attempts there were on an account: one at least if there was a failure.
+// attempts returns the number of attempts on an account, at least one if there was a failure.
 func (s *usersSeen) attempts(user uint16) int {
 	for i := range s.list[:min(s.n, len(s.list))] {
 		if s.list[i].user == user {
@@ -405,7 +405,7 @@ func (s *usersSeen) attempts(user uint16) int {
 	return 0
 }
 
-// near says whether two moments are less than a time apart, whichever is earlier. The sum must not overflow.
+// near reports whether two times are less than a span apart, whichever is earlier. The sum must not overflow.
 func near(a, b int64, within time.Duration) bool {
 	d, most := a-b, within.Microseconds()
 	return d < most && -d < most

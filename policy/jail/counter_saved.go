@@ -7,10 +7,10 @@ import (
 	"bailiff/policy/codec"
 )
 
-// Stream writes or reads what the counter holds. What is read goes on under the counter's own options.
+// Stream writes or reads the counter's failures. What is read continues under the counter's options.
 //
-// What is counted is saved with the position in the journal that it belongs to. References to journal entries are left out: they
-// mean something to one process alone, and reading the journal again gives them back (RestoreRef).
+// Failures are saved with the position in the journal up to which they were counted. References to entries are left out, since
+// they are valid in one process only; they are restored by reading the journal again (RestoreRef).
 func (c *Counter) Stream(s *codec.Stream) {
 	o := c.o
 	s.Varint(&c.width)
@@ -80,7 +80,7 @@ func (c *Counter) streamEntry(s *codec.Stream, t *table, e *entry) {
 	c.reportNodes()
 }
 
-// streamNode writes a node, or reads one; is is false for the end of a list.
+// streamNode writes or reads a node; is is false at the end of a list.
 func (c *Counter) streamNode(s *codec.Stream, is bool, x *node, newest int64) bool {
 	s.Flags(&is, &x.unknown, &x.tally)
 	if !is {

@@ -9,7 +9,7 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// find looks up the prefix of an address.
+// find returns the entry of an address's prefix.
 func (c *Counter) find(a netip.Addr) (e *entry, i uint32, ok bool) {
 	if i, ok = c.prefixes.find(c.keyOf(a)); ok {
 		e = c.prefixes.at(i)
@@ -17,17 +17,17 @@ func (c *Counter) find(a netip.Addr) (e *entry, i uint32, ok bool) {
 	return e, i, ok
 }
 
-// Has says whether anything stands against an address's prefix in the windows of a moment.
+// Has reports whether an address's prefix has failures in any window at a time.
 func (c *Counter) Has(a netip.Addr, at int64) bool {
 	return c.has(a, at, func(*node) bool { return true })
 }
 
-// HasOthers says whether failures on other accounts stand against an address in any window of a moment.
+// HasOthers reports whether an address has failures on other accounts in any window at a time.
 func (c *Counter) HasOthers(a netip.Addr, user uint16, at int64) bool {
 	return c.has(a, at, func(x *node) bool { return x.user != user })
 }
 
-// HasPattern says whether a failure of that pattern stands against an address in the normal window of a moment.
+// HasPattern reports whether a failure of that pattern stands against an address in the normal window of a moment.
 func (c *Counter) HasPattern(a netip.Addr, pattern string, at int64) bool {
 	return c.has(a, at, func(x *node) bool {
 		return !x.tally && near(at, x.at, c.o.FindTime) && c.patterns[x.pattern] == pattern
@@ -55,7 +55,7 @@ func (c *Counter) has(a netip.Addr, at int64, counts func(*node) bool) bool {
 	return false
 }
 
-// Need is the count that trips for a prefix that Look has answered.
+// Need returns the count that leads to a ban of a prefix returned by Look.
 func (c *Counter) Need(p netip.Prefix) int {
 	if p.Bits() < c.keyOf(p.Addr()).Bits() {
 		for _, l := range aggregateLevels(p.Addr()) {
@@ -67,11 +67,11 @@ func (c *Counter) Need(p netip.Prefix) int {
 	return c.o.MaxRetry
 }
 
-// Take returns what stands against a prefix in the window of the failure added last, oldest first, and forgets it, with
-// what stands in the slow window. The prefix is one that Add has answered.
+// Take returns the failures of a prefix, as returned by Add, in the window of the failure added last, oldest first. It removes
+// them and those in the slow window.
 func (c *Counter) Take(p netip.Prefix) []Failure { return c.take(p, false) }
 
-// TakeSlow is Take for the slow window. What was counted together there comes as one failure with the weight of all.
+// TakeSlow is Take for the slow window. Failures that were merged into a tally are returned as one, with their total weight.
 func (c *Counter) TakeSlow(p netip.Prefix) []Failure { return c.take(p, true) }
 
 func (c *Counter) take(p netip.Prefix, slow bool) []Failure {
@@ -95,7 +95,7 @@ func (c *Counter) take(p netip.Prefix, slow bool) []Failure {
 	return nil
 }
 
-// failures lists what lies in a window of at, oldest first.
+// failures lists the failures in a window around at, oldest first.
 func (c *Counter) failures(t *table, i uint32, at int64, slow bool) []Failure {
 	most := 0
 	for n := t.at(i).head; n != 0; n = t.node(n).next {
@@ -124,13 +124,13 @@ func (c *Counter) failure(x *node) Failure {
 	return Failure{Ref: x.ref, At: x.at, User: x.user, Weight: int(x.weight), Attempts: int(x.attempts), Unknown: x.unknown, Pattern: c.patterns[x.pattern]}
 }
 
-// tallyFailure stands for n attempts of a tally.
+// tallyFailure makes a failure of n attempts in a tally.
 func (c *Counter) tallyFailure(x *node, n int, at int64) Failure {
 	return Failure{Ref: x.ref, At: min(at, c.tallyTime(x, at)), User: x.user, Weight: n, Attempts: n, Unknown: x.unknown}
 }
 
-// OnAccount returns the attempts of an address on one account within a time before a moment, oldest first. Of attempts that
-// have left the normal window only those are counted that certainly lie within it.
+// OnAccount returns the attempts of an address on one account within a span before a time, oldest first. Of attempts that have
+// left the normal window, only those certainly within the span count.
 func (c *Counter) OnAccount(a netip.Addr, user uint16, at int64, within time.Duration) (attempts int, l []Failure) {
 	e, _, ok := c.find(a)
 	if !ok || user == 0 {
@@ -154,7 +154,7 @@ func (c *Counter) OnAccount(a netip.Addr, user uint16, at int64, within time.Dur
 	return attempts, l
 }
 
-// Look returns what stands against an address in its window at a moment, oldest first, and under which prefix. It
+// Look returns the failures of an address in its window at a time, oldest first, and the prefix that they are counted on. It
 // changes nothing.
 func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
 	if e, i, ok := c.find(a); ok {
@@ -169,8 +169,8 @@ func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
 	return c.keyOf(a).Prefix(), nil
 }
 
-// LookSlow returns what stands in the slow window of a moment, the count that trips there, the failures as TakeSlow does, and
-// when the count becomes less if nothing comes.
+// LookSlow returns the count in the slow window at a time, its limit, the failures as TakeSlow returns them, and when the
+// count will decrease if nothing is added.
 func (c *Counter) LookSlow(a netip.Addr, at int64) (sum, need int, l []Failure, until int64) {
 	e, i, ok := c.find(a)
 	if !ok || c.width == 0 {

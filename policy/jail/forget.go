@@ -7,18 +7,18 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// Success forgets what one user from that prefix had against it, in both windows, and nothing more: an attacker's own
-// account does not wash away what he tried on others.
+// Success removes the failures of one account from a prefix, in both windows, and nothing else: a login to an attacker's own
+// account does not excuse attempts on others.
 func (c *Counter) Success(a netip.Addr, user uint16) {
 	if _, i, ok := c.find(a); ok && user != 0 {
 		c.purge(i, func(x *node) bool { return x.user == user })
 	}
 }
 
-// justNow is how long before a line that says that an attempt was none the attempt may have been counted.
+// justNow is how long before the line that voids an attempt the attempt may have been counted.
 const justNow = 2 * time.Second
 
-// TakeBack takes out the latest failure of a user that was counted just before a moment, and says whether there was one.
+// TakeBack removes the latest failure of an account, if it was counted just before a time, and reports whether there was one.
 func (c *Counter) TakeBack(a netip.Addr, user uint16, at int64) (taken bool) {
 	_, i, ok := c.find(a)
 	if !ok || user == 0 {
@@ -34,7 +34,7 @@ func (c *Counter) TakeBack(a netip.Addr, user uint16, at int64) (taken bool) {
 	return taken
 }
 
-// purge takes nodes out of a prefix's entry, and the entry when none is left.
+// purge removes nodes from a prefix's entry, and the entry with its last node.
 func (c *Counter) purge(i uint32, gone func(*node) bool) {
 	c.prefixes.unlink(i, gone)
 	if c.prefixes.at(i).head == 0 {
@@ -43,7 +43,7 @@ func (c *Counter) purge(i uint32, gone func(*node) bool) {
 	c.reportNodes()
 }
 
-// RestoreRef gives a failure that was restored without it the entry that it stands in.
+// RestoreRef sets the journal entry of a failure that was restored without it.
 func (c *Counter) RestoreRef(a netip.Addr, x Failure) {
 	if c.prefixes.restoreRef(c.keyOf(a), &x) {
 		return
@@ -69,7 +69,7 @@ func (t *table) restoreRef(k prefix.Key, x *Failure) bool {
 	return false
 }
 
-// Forget drops what stands against a prefix, against all within it, and against the one around it.
+// Forget removes the failures of a prefix, of all prefixes within it, and of the one that contains it.
 func (c *Counter) Forget(p netip.Prefix) {
 	k := prefix.OfPrefix(p)
 	c.forget(&c.prefixes, k, c.keyOf(p.Addr()).Bits())
@@ -78,8 +78,8 @@ func (c *Counter) Forget(p netip.Prefix) {
 	}
 }
 
-// forget drops those of a table's entries of one length that hold k or lie in it. Whoever lifts 100,000 bans at once calls
-// it as often, so it looks them up one by one unless they are more than the table has.
+// forget drops the entries of one length that contain k or lie in it. Lifting 100,000 bans calls it as often, so it looks them
+// up one by one unless there are more of them than entries.
 func (c *Counter) forget(t *table, k prefix.Key, length int) {
 	apart := length - k.Bits()
 	switch {

@@ -9,11 +9,11 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// Logins remembers who logged in from where, and how often they have failed since: people whose password changed have
-// devices that go on with the old one. One goroutine uses it.
+// Logins remembers from where people logged in, and how often they have failed since: after a change of password, devices
+// continue with the old one. One goroutine uses it.
 //
-// There are two generations of a bounded size: the latest logins are known, and an attacker who logs in from very many
-// addresses pushes out those of long ago.
+// There are two generations of bounded size: the latest logins are known. An attacker who logs in from very many addresses
+// displaces the oldest.
 type Logins struct {
 	limit    int
 	keep     time.Duration
@@ -21,8 +21,8 @@ type Logins struct {
 	cur, old map[uint64]login
 }
 
-// login is an account at a prefix: the time of its latest login, and its failures of one day. Of a prefix on a day fails is
-// how many accounts logged in.
+// login is an account and a prefix, with the time of the latest login and the failures of one day. In entries of a prefix on a
+// day, fails is the number of accounts that logged in.
 type login struct {
 	at    int64
 	day   int32 // days since 1970
@@ -36,13 +36,13 @@ func NewLogins(limit int, keep time.Duration) *Logins {
 	return l
 }
 
-// Configure takes new bounds.
+// Configure changes limit and time.
 func (l *Logins) Configure(limit int, keep time.Duration) {
 	l.limit, l.keep = max(limit, leastAccounts), keep
 }
 
-// Add notes a login and says whether it is the first of that day (UTC). It replaces what an earlier one noted, also one that
-// lies ahead: the clock was set back.
+// Add records a login and reports whether it is the first of that day (UTC). It replaces an earlier one, and one with a later
+// time from before the clock was set back.
 func (l *Logins) Add(id uint64, at int64) (first bool) {
 	x, ok := l.get(id)
 	first = !ok || dayOf(x.at) != dayOf(at)
@@ -55,7 +55,7 @@ const day = 24 * time.Hour
 
 func dayOf(at int64) int32 { return int32(at / day.Microseconds()) }
 
-// AddPerson notes that one more account logged in from a prefix on the day of a moment.
+// AddPerson records that a further account logged in from a prefix on the day of a time.
 func (l *Logins) AddPerson(p prefix.Key, seed uint64, at int64) {
 	id := p.Hash(seed ^ uint64(dayOf(at)))
 	x, _ := l.get(id)
@@ -63,7 +63,7 @@ func (l *Logins) AddPerson(p prefix.Key, seed uint64, at int64) {
 	l.put(id, x, at)
 }
 
-// People is how many accounts logged in from a prefix on the day of a moment, or on the day before if there were more.
+// People returns how many accounts logged in from a prefix on the day of a time, or on the day before if there were more.
 func (l *Logins) People(p prefix.Key, seed uint64, at int64) int {
 	today, _ := l.get(p.Hash(seed ^ uint64(dayOf(at))))
 	before, _ := l.get(p.Hash(seed ^ uint64(dayOf(at)-1)))
@@ -78,8 +78,8 @@ func (l *Logins) get(id uint64) (login, bool) {
 	return x, ok
 }
 
-// put begins a new generation when the younger one is full or old. A clock that was wrong for a while begins one at most, so
-// that the logins from before are still known once it is right.
+// put begins a new generation when the newer one is full or old. A clock that is wrong for a while begins only one, so earlier
+// logins are still known when it is right again.
 func (l *Logins) put(id uint64, x login, at int64) {
 	if _, ok := l.cur[id]; !ok && len(l.cur) >= l.limit || at-l.turned >= l.keep.Microseconds() {
 		l.cur, l.old, l.turned = make(map[uint64]login), l.cur, at
@@ -87,18 +87,18 @@ func (l *Logins) put(id uint64, x login, at int64) {
 	l.cur[id] = x
 }
 
-// Within says whether a login was noted within a time of a moment, before or after it.
+// Within reports whether a login was recorded within a span before or after a time.
 func (l *Logins) Within(id uint64, at int64, long time.Duration) bool {
 	x, ok := l.get(id)
 	return ok && near(at, x.at, long)
 }
 
-// renewals is how many times as long a device is known that goes on failing all the while: a phone at the office of somebody
-// who has left it.
+// renewals is how many times as long a device is known that keeps failing, such as the phone of somebody who has left the
+// office.
 const renewals = 4
 
-// Device says whether an account at a prefix belongs to a device that is known: it logged in within a time of a moment, or
-// somewhat longer ago and has failed ever since.
+// Device reports whether an account and a prefix belong to a known device: one that logged in within a span before a time, or
+// longer ago if it has kept failing since.
 func (l *Logins) Device(id uint64, at int64, long time.Duration) bool {
 	x, ok := l.get(id)
 	if !ok || near(at, x.at, long) {
@@ -107,7 +107,7 @@ func (l *Logins) Device(id uint64, at int64, long time.Duration) bool {
 	return near(at, x.at, renewals*long) && near(at, int64(x.day)*day.Microseconds(), long)
 }
 
-// Fail notes failures after a login and returns how many there were on that day (UTC).
+// Fail records failures after a login and returns their number on that day (UTC).
 func (l *Logins) Fail(id uint64, at int64, n int) int {
 	x, ok := l.get(id)
 	if !ok {
@@ -121,7 +121,7 @@ func (l *Logins) Fail(id uint64, at int64, n int) int {
 	return int(x.fails)
 }
 
-// Stream writes or reads what is remembered.
+// Stream writes or reads all entries.
 func (l *Logins) Stream(s *codec.Stream) {
 	s.Time(&l.turned)
 	for _, m := range []*map[uint64]login{&l.cur, &l.old} {
@@ -139,5 +139,5 @@ func (l *Logins) Stream(s *codec.Stream) {
 	}
 }
 
-// Len is how many logins are remembered.
+// Len returns the number of logins remembered.
 func (l *Logins) Len() int { return len(l.cur) + len(l.old) }

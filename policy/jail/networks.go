@@ -10,23 +10,23 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// NetworkSize says which networks are counted together.
+// NetworkSize is a length and family of networks.
 type NetworkSize struct {
 	Bits     int // length of the networks
 	V6       bool
-	Observed bool // of jails that only observe: what these see bans nobody
+	Observed bool // of jails that only observe
 }
 
-// NetworkOptions say which networks are counted, and when one attacks.
+// NetworkOptions say which networks are counted, and when one is an attacker.
 type NetworkOptions struct {
 	NetworkSize
 	FindTime time.Duration
-	MaxParts int // this many different parts that attacked are too many
+	MaxParts int // so many different attacking parts lead to a ban
 	Limit    int // how many networks are kept
 }
 
-// Networks counts how many different parts (addresses, or prefixes that are counted as one) of a network attacked. One
-// goroutine uses it. When it is full, a network picked at random makes room.
+// Networks counts how many different parts (addresses, or prefixes that are counted as one) of each network attacked. When it
+// is full, a network picked at random is dropped. One goroutine uses it.
 type Networks struct {
 	NetworkSize
 	o       NetworkOptions
@@ -34,7 +34,7 @@ type Networks struct {
 	dropped uint64
 }
 
-// part is one that attacked, with its latest failure.
+// part is a part that attacked, with its latest failure.
 type part struct {
 	key     prefix.Key
 	at      int64
@@ -44,14 +44,14 @@ type part struct {
 
 const leastNetworks = 1024
 
-// NewNetworks makes an empty one.
+// NewNetworks returns empty Networks.
 func NewNetworks(o NetworkOptions) *Networks {
 	n := &Networks{NetworkSize: o.NetworkSize, m: map[prefix.Key][]part{}}
 	n.Configure(o)
 	return n
 }
 
-// Configure takes new settings; what is counted stays.
+// Configure changes the settings. What is counted stays.
 func (n *Networks) Configure(o NetworkOptions) {
 	o.Limit = max(o.Limit, leastNetworks)
 	n.o = o
@@ -60,22 +60,22 @@ func (n *Networks) Configure(o NetworkOptions) {
 	}
 }
 
-// Holds says whether networks of this size have such addresses.
+// Holds reports whether an address is of the networks' family.
 func (n *Networks) Holds(a netip.Addr) bool { return a.Is6() == n.V6 }
 
-// Of is the network that holds an address.
+// Of returns the network of an address.
 func (n *Networks) Of(a netip.Addr) prefix.Key { return prefix.Of(a, n.Bits) }
 
-// Need is how many parts are too many.
+// Need returns how many parts lead to a ban.
 func (n *Networks) Need() int { return n.o.MaxParts }
 
-// Len is how many networks are kept.
+// Len returns the number of networks.
 func (n *Networks) Len() int { return len(n.m) }
 
-// Dropped is how many networks were forgotten to make room.
+// Dropped returns how many networks were dropped to make room.
 func (n *Networks) Dropped() uint64 { return n.dropped }
 
-// part is what p counts as: of networks wider than a /64, all of one are one part.
+// part returns what p counts as: in networks wider than a /64, each /64 is one part.
 func (n *Networks) part(k prefix.Key) prefix.Key {
 	if n.V6 && n.Bits < 64 {
 		return k.Cut(min(k.Bits(), 64))
@@ -83,7 +83,7 @@ func (n *Networks) part(k prefix.Key) prefix.Key {
 	return k
 }
 
-// Add counts a part of its network. It returns the network's parts, oldest first, when they are too many.
+// Add counts a part of its network. If there are too many, it returns all parts of the network, oldest first.
 func (n *Networks) Add(own prefix.Key, f Failure) (attackers []Failure, parts []netip.Prefix) {
 	net, k := own.Cut(n.Bits), n.part(own)
 	l, known := n.m[net]
@@ -112,7 +112,7 @@ func (n *Networks) within(l []part, at int64) (fs []Failure, parts []netip.Prefi
 	return fs, parts
 }
 
-// Look says which parts of an address's network attacked within the window of a moment.
+// Look returns the parts of an address's network that attacked within the window at a time.
 func (n *Networks) Look(a netip.Addr, at int64) (netip.Prefix, []Failure) {
 	net := n.Of(a)
 	fs, _ := n.within(n.m[net], at)
@@ -122,7 +122,7 @@ func (n *Networks) Look(a netip.Addr, at int64) (netip.Prefix, []Failure) {
 // Forget drops a network.
 func (n *Networks) Forget(net prefix.Key) { delete(n.m, net) }
 
-// ForgetAll drops the networks that lie in a prefix, or hold it.
+// ForgetAll drops the networks that overlap a prefix.
 func (n *Networks) ForgetAll(p netip.Prefix) {
 	if p.Bits() >= n.Bits {
 		n.Forget(n.Of(p.Addr()))
@@ -131,7 +131,7 @@ func (n *Networks) ForgetAll(p netip.Prefix) {
 	maps.DeleteFunc(n.m, func(k prefix.Key, _ []part) bool { return p.Contains(k.Addr()) })
 }
 
-// Remove takes a part back.
+// Remove removes a part.
 func (n *Networks) Remove(own prefix.Key) {
 	net, k := own.Cut(n.Bits), n.part(own)
 	if l := slices.DeleteFunc(n.m[net], func(x part) bool { return x.key == k }); len(l) > 0 {
@@ -141,7 +141,7 @@ func (n *Networks) Remove(own prefix.Key) {
 	}
 }
 
-// RestoreRef gives a part that was restored without it the entry of its failure.
+// RestoreRef sets the journal entry of a part that was restored without it.
 func (n *Networks) RestoreRef(own prefix.Key, f Failure) {
 	l := n.m[own.Cut(n.Bits)]
 	for i := range l {
@@ -151,9 +151,9 @@ func (n *Networks) RestoreRef(own prefix.Key, f Failure) {
 	}
 }
 
-// Expire drops networks whose window is over. It looks at up to work of them.
+// Expire visits up to work networks and drops those without a part in the window.
 func (n *Networks) Expire(now int64, work int) {
-	for k, l := range n.m { // in random order, so all are looked at in time
+	for k, l := range n.m { // in random order, so all are visited in time
 		if work--; work < 0 {
 			return
 		}
@@ -183,7 +183,7 @@ func (z *NetworkSize) Stream(s *codec.Stream) {
 	z.Bits, z.V6 = int(bits), family == 6
 }
 
-// Stream writes or reads what is counted.
+// Stream writes or reads all networks.
 func (n *Networks) Stream(s *codec.Stream) {
 	codec.Map(s, n.m, 3, prefix.Order, func(k *prefix.Key, l *[]part) {
 		s.Key(k)

@@ -11,12 +11,12 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// Pending keeps provisional attempts until their outcome is known: a step of an attempt failed (a PAM module, the first of
-// two password databases), and the attempt may still succeed. One goroutine uses it.
+// Pending keeps provisional attempts until their outcome is known. A step of such an attempt failed (a PAM module, the first
+// of two password databases), but the attempt may still succeed. One goroutine uses it.
 type Pending struct {
-	attempts map[netip.Addr][]*PendingAttempt // in the order in which they came
-	queue    []*PendingAttempt                // of all addresses, in that order; the first is not gone
-	n        int                              // those of queue that are not gone
+	attempts map[netip.Addr][]*PendingAttempt // in order of arrival
+	queue    []*PendingAttempt                // of all addresses, in that order; the first is still pending
+	n        int                              // those in queue that are still pending
 }
 
 // PendingAttempt is an attempt with the connection and the jail that it belongs to.
@@ -30,20 +30,20 @@ type PendingAttempt struct {
 }
 
 const (
-	// Hold is how long an attempt's outcome is waited for: a second factor that is confirmed on a phone takes its time.
+	// Hold is how long an attempt waits for its outcome: confirming a second factor on a phone takes a while.
 	Hold = 30 * time.Second
 
 	maxPending     = 1 << 13 // in all; the oldest counts when there are more
 	maxPendingEach = 64      // of one address; the oldest counts when there are more
 )
 
-// NewPending makes an empty one.
+// NewPending returns an empty Pending.
 func NewPending() *Pending { return &Pending{attempts: map[netip.Addr][]*PendingAttempt{}} }
 
-// Len is how many attempts wait.
+// Len returns the number of attempts that wait.
 func (p *Pending) Len() int { return p.n }
 
-// Add has an attempt wait. It returns those that must count at once because too many wait.
+// Add adds an attempt. It returns those that count at once because too many wait.
 func (p *Pending) Add(a PendingAttempt) (count []PendingAttempt) {
 	a.Name = slices.Clone(a.Name)
 	if l := p.attempts[a.Addr]; len(l) >= maxPendingEach {
@@ -63,13 +63,13 @@ func (p *Pending) Add(a PendingAttempt) (count []PendingAttempt) {
 	return count
 }
 
-// Due says whether the oldest attempt has waited for Hold at a moment; one that lies that far in the future has, too: the
-// clock was set back.
+// Due reports whether the oldest attempt has waited for Hold at a time, or is that far in the future because the clock was set
+// back.
 func (p *Pending) Due(now int64) bool {
 	return p.n > 0 && !near(now, p.queue[0].At, Hold)
 }
 
-// Next hands over the oldest attempt if it is due.
+// Next returns and removes the oldest attempt if it is due.
 func (p *Pending) Next(now int64) (a PendingAttempt, ok bool) {
 	if !p.Due(now) {
 		return a, false
@@ -77,7 +77,7 @@ func (p *Pending) Next(now int64) (a PendingAttempt, ok bool) {
 	return p.First()
 }
 
-// First hands over the oldest attempt.
+// First returns and removes the oldest attempt.
 func (p *Pending) First() (a PendingAttempt, ok bool) {
 	if p.n == 0 {
 		return a, false
@@ -87,7 +87,7 @@ func (p *Pending) First() (a PendingAttempt, ok bool) {
 	return *first, true
 }
 
-// Oldest is the time of what waits longest, and now if that is before.
+// Oldest returns the time of the oldest attempt, or now if that is earlier.
 func (p *Pending) Oldest(now int64) int64 {
 	if p.n > 0 {
 		return min(now, p.queue[0].At)
@@ -95,7 +95,7 @@ func (p *Pending) Oldest(now int64) int64 {
 	return now
 }
 
-// Take takes out up to n attempts of a connection: those of an account first, then those of no account that is known, then
+// Take removes and returns up to n attempts of a connection: first those on an account, then those on an unknown account, then
 // any.
 func (p *Pending) Take(addr netip.Addr, conn ConnKey, user uint64, n int) (taken []PendingAttempt) {
 	if len(p.attempts[addr]) == 0 {
@@ -121,8 +121,8 @@ func (p *Pending) Take(addr netip.Addr, conn ConnKey, user uint64, n int) (taken
 	return taken
 }
 
-// Named finds the attempt of another jail that has waited for an address for at most long before a moment, if all such are
-// on one account.
+// Named returns the attempt of another jail from an address that came at most long before a time, if all such attempts are on
+// one account.
 func (p *Pending) Named(addr netip.Addr, jail uint16, at int64, long time.Duration) (a PendingAttempt, ok bool) {
 	for _, x := range p.attempts[addr] {
 		if x.Jail == jail || x.User == 0 || !near(at, x.At, long) {
@@ -136,7 +136,7 @@ func (p *Pending) Named(addr netip.Addr, jail uint16, at int64, long time.Durati
 	return a, ok
 }
 
-// Drop forgets attempts of an address: gone says which.
+// Drop removes the attempts of an address that gone selects.
 func (p *Pending) Drop(addr netip.Addr, gone func(*PendingAttempt) bool) {
 	l := p.attempts[addr]
 	if len(l) == 0 {
@@ -156,7 +156,7 @@ func (p *Pending) Drop(addr netip.Addr, gone func(*PendingAttempt) bool) {
 	}
 }
 
-// Forget drops the attempts of all addresses within a prefix.
+// Forget removes the attempts of all addresses within a prefix.
 func (p *Pending) Forget(prefix netip.Prefix) {
 	for a := range p.attempts {
 		if prefix.Contains(a) {
@@ -165,7 +165,7 @@ func (p *Pending) Forget(prefix netip.Prefix) {
 	}
 }
 
-// Stream writes or reads what is pending, in the order in which it came. jails is how many there are.
+// Stream writes or reads all attempts in order of arrival. jails is the number of jails.
 func (p *Pending) Stream(s *codec.Stream, jails int) {
 	codec.Each(s, p.Len(), leastAttempt+12, p.all(), func(a *PendingAttempt) {
 		a.Attempt.stream(s)
@@ -183,8 +183,8 @@ func (p *Pending) Stream(s *codec.Stream, jails int) {
 	})
 }
 
-// RestoreRefs gives attempts that were restored the entries that they stand in. from has read these entries again; what it has,
-// and this has not, is returned.
+// RestoreRefs sets the journal entries of restored attempts. from has read these entries again; attempts that only it has are
+// returned.
 func (p *Pending) RestoreRefs(from *Pending) (more []PendingAttempt) {
 	for x := range from.all() {
 		l := p.attempts[x.Addr]
@@ -200,7 +200,7 @@ func (p *Pending) RestoreRefs(from *Pending) (more []PendingAttempt) {
 	return more
 }
 
-// all goes through what is pending, in the order in which it came.
+// all yields all attempts in order of arrival.
 func (p *Pending) all() iter.Seq[PendingAttempt] {
 	return func(yield func(PendingAttempt) bool) {
 		for _, a := range p.queue {

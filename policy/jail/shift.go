@@ -1,9 +1,9 @@
 package jail
 
-// The Shift methods are called when the clock has been set: they move the times of what is counted by that many microseconds,
-// so that everything is as long ago as it was before.
+// The Shift methods are called when the clock was set. They move all times by so many microseconds, so that everything is as
+// long ago as before.
 //
-// Bans keep their announced end. Logins are remembered for days and are not moved either.
+// Bans keep their announced end. Logins are remembered for days, so they are not moved either.
 
 // Shift moves all failures. Tallies of the slow window move by whole buckets.
 func (c *Counter) Shift(by int64) {

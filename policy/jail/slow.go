@@ -1,29 +1,29 @@
 package jail
 
-// A failure that has left the normal window stays for the slow one in a tally: one for each user of a prefix, which counts
-// attempts in buckets of an eighth of the slow window. So an attacker who tries one account all day costs 32 bytes, and a success
-// takes back what its user has, and no more. A failure counts in the slow window of another when their buckets are less than eight
-// apart: for as long as the window at most, and an eighth less at least.
+// A failure that has left the normal window is merged into a tally for the slow window. A prefix has a tally for each account,
+// which counts attempts in buckets of an eighth of the slow window. So an attacker who tries one account all day costs 32
+// bytes, and a login takes back the failures of its account only. A failure counts in the slow window of another if their
+// buckets are less than eight apart: for between seven eighths of the window and the whole of it.
 //
-// A tally is a node. Its at holds the number of its newest bucket (16 bits) and eight counts of six bits, the newest lowest. The
-// number is cut to 16 bits: an entry is dropped long before 65,536 buckets have gone. A count stops at 63, which no SlowRetry
-// exceeds (the configuration allows 60): what has tripped need not be counted.
+// A tally is a node. Its field at contains the number of its newest bucket (16 bits) and eight counts of six bits, the newest
+// lowest. 16 bits suffice, since an entry is dropped long before 65,536 buckets have passed. A count stops at 63, which no
+// SlowRetry exceeds (the configuration allows 60).
 const (
 	buckets    = 8
 	bucketBits = 6
 	bucketMax  = 1<<bucketBits - 1
 	countMask  = 1<<(buckets*bucketBits) - 1
 
-	// maxTallies is how many users of a prefix are told apart in the slow window. Those beyond share a tally that no success
-	// clears and whose attempts count double: whoever fails on more accounts than that is no household. The shared tally has
-	// weight 1, so that it is not the one of failures that name no user.
+	// maxTallies is how many accounts of a prefix are told apart in the slow window. Further ones share a tally that no login
+	// clears and whose attempts count double: so many accounts are no household. The shared tally has weight 1, which
+	// distinguishes it from the tally of failures without an account.
 	maxTallies = 8
 )
 
-// shared says whether a tally is the one of all users beyond maxTallies.
+// shared reports whether a tally is the one for all accounts beyond maxTallies.
 func (x *node) shared() bool { return x.weight != 0 }
 
-// bucket is the number of the bucket that a moment lies in.
+// bucket returns the number of the bucket of a time.
 func (c *Counter) bucket(at int64) int64 {
 	b := at / c.width
 	if at%c.width < 0 {
@@ -32,26 +32,26 @@ func (c *Counter) bucket(at int64) int64 {
 	return b
 }
 
-// slowly says whether two failures are in each other's slow window.
+// slowly reports whether two failures are in each other's slow window.
 func (c *Counter) slowly(a, b int64) bool { return c.width != 0 && counts(c.bucket(a)-c.bucket(b)) }
 
-// counts says whether two buckets that far apart are in each other's slow window.
+// counts reports whether two buckets that far apart are in each other's slow window.
 func counts(apart int64) bool { return -buckets < apart && apart < buckets }
 
-// tallyAge is how many buckets a tally's newest one lies before that of a moment; negative: behind it.
+// tallyAge returns by how many buckets a tally's newest one precedes that of a time; negative: follows it.
 func (c *Counter) tallyAge(x *node, at int64) int64 {
 	return int64(int16(uint16(c.bucket(at)) - uint16(uint64(x.at)>>(buckets*bucketBits))))
 }
 
-// tallyTime is the end of a tally's newest bucket, taken to lie near at.
+// tallyTime returns the end of a tally's newest bucket, assumed to be near at.
 func (c *Counter) tallyTime(x *node, at int64) int64 {
 	return (c.bucket(at)-c.tallyAge(x, at)+1)*c.width - 1
 }
 
-// bucketCount is the count of the j-th bucket before the newest.
+// bucketCount returns the count of the j-th bucket before the newest.
 func (x *node) bucketCount(j int64) int { return int(uint64(x.at) >> (j * bucketBits) & bucketMax) }
 
-// tallySum counts what of a tally lies in the slow window of a moment; over says that nothing will any more.
+// tallySum returns the attempts of a tally in the slow window at a time. over reports that none will be in it later.
 func (c *Counter) tallySum(x *node, at int64) (sum int, over bool) {
 	if c.width == 0 {
 		return 0, true
@@ -65,7 +65,7 @@ func (c *Counter) tallySum(x *node, at int64) (sum int, over bool) {
 	return sum, age >= buckets
 }
 
-// tallyWithin counts what of a tally certainly lies within that many microseconds of a moment.
+// tallyWithin returns the attempts of a tally that are certainly within so many microseconds of a time.
 func (c *Counter) tallyWithin(x *node, at, within int64) (sum int) {
 	if c.width == 0 {
 		return 0
@@ -79,7 +79,7 @@ func (c *Counter) tallyWithin(x *node, at, within int64) (sum int) {
 	return sum
 }
 
-// tallyOldest is the number of the oldest bucket that counts at a moment.
+// tallyOldest returns the number of the oldest bucket that counts at a time.
 func (c *Counter) tallyOldest(x *node, at int64) (b int64, ok bool) {
 	age := c.tallyAge(x, at)
 	for j := int64(buckets - 1); j >= 0; j-- {
@@ -90,7 +90,7 @@ func (c *Counter) tallyOldest(x *node, at int64) (b int64, ok bool) {
 	return 0, false
 }
 
-// tallyAdd adds to a tally's bucket of a moment. What lies eight buckets before the newest is over.
+// tallyAdd adds to a tally's bucket of a time. Buckets eight before the newest no longer count.
 func (c *Counter) tallyAdd(x *node, at int64, attempts int) {
 	age := c.tallyAge(x, at)
 	if age <= -buckets {
@@ -109,7 +109,7 @@ func (c *Counter) emptyTally(at int64) int64 {
 	return int64(uint64(uint16(c.bucket(at))) << (buckets * bucketBits))
 }
 
-// moveToTally moves the failure that a link of an entry leads to into its user's tally. It returns the link to go on from.
+// moveToTally moves the failure behind a link of an entry into its account's tally. It returns the link to continue from.
 func (c *Counter) moveToTally(t *table, e *entry, link *uint32) *uint32 {
 	x := t.node(*link)
 	most := maxTallies
@@ -126,7 +126,7 @@ func (c *Counter) moveToTally(t *table, e *entry, link *uint32) *uint32 {
 		case y.user == 0:
 			unnamed = y
 		default:
-			// Where clocks differ by more than the window, a user may have two.
+			// If clocks differ by more than the window, an account may have two.
 			if users++; y.user == x.user && c.slowly(x.at, c.tallyTime(y, x.at)) {
 				own = y
 			}
@@ -152,8 +152,8 @@ func (c *Counter) moveToTally(t *table, e *entry, link *uint32) *uint32 {
 	return &x.next
 }
 
-// rescale brings tallies of buckets of another width to that of now, each count to the middle of its bucket; without a
-// slow window they go.
+// rescale converts tallies from another bucket width, taking each count to be in the middle of its bucket. Without a slow
+// window, they are removed.
 func (c *Counter) rescale(width int64) {
 	now := c.width
 	for i := uint32(0); i < c.prefixes.len(); i++ { // len is 0 as soon as the last one is gone

@@ -2,16 +2,16 @@ package jail
 
 import "bailiff/policy/prefix"
 
-// table maps prefixes to lists of failures: open addressing over an index of hashes and entry numbers, entries and failures in
-// slabs of chunks. It is not a map of Go, since a million prefixes with a failure each have to fit 100 MB: a map[prefix.Key] of
-// entries takes 40 bytes a slot of which it uses half after it has grown, and one of pointers as much and an allocation. Besides,
-// growing never copies entries, and sweeping goes on where it stopped. A prefix takes 32 bytes and 11 to 21 of the
-// index, a failure 32.
+// table maps prefixes to lists of failures: open addressing over an index of hashes and entry numbers; entries and failures
+// are in chunks. It is not a Go map, since a million prefixes with a failure each must fit into 100 MB: a map of entries takes
+// 40 bytes a slot and is half empty after it has grown, and a map of pointers takes as much and an allocation. Besides,
+// growing never copies entries, and sweeping continues where it stopped. A prefix takes 32 bytes and 11 to 21 of the index, a
+// failure 32.
 type table struct {
 	seed    uint64
 	index   []uint64 // upper half of the hash, then entry number + 1; 0: empty. Its length is a power of two
 	entries [][]entry
-	top     uint32 // entry numbers below were used
+	top     uint32 // entry numbers below it were used
 	free    uint32 // head of the list of free entries, + 1
 	n       int
 	seen    uint64 // state of any
@@ -20,22 +20,22 @@ type table struct {
 	nodeOut uint32 // head of the list of free nodes
 	live    uint32 // nodes in use
 	round   sweepRound
-	pressed sweepRound // of sweeps that look at the normal window alone
+	pressed sweepRound // of sweeps by the normal window alone
 }
 
 // entry is one prefix.
 type entry struct {
 	key    prefix.Key // zero: a free entry
-	head   uint32     // failure added last; of a free entry: the next free one, + 1
-	newest int64      // time of the newest failure of those in one window
+	head   uint32     // the failure added last; of a free entry, the next free one + 1
+	newest int64      // time of the newest failure in a window
 }
 
 func (e *entry) used() bool { return !e.key.IsZero() }
 
-// node is one failure, or with tally set all that one user has in the slow window: see slow.go.
+// node is a failure or, with tally set, all failures of an account in the slow window: see slow.go.
 type node struct {
 	ref      Ref
-	at       int64  // microseconds; of a tally its buckets
+	at       int64  // microseconds since 1970; of a tally, its buckets
 	next     uint32 // in the list of its entry
 	pattern  uint16 // in Counter.patterns
 	user     uint16 // part of the hash of the account name; 0: not known
@@ -46,7 +46,7 @@ type node struct {
 }
 
 const (
-	maxAttempts = 127 // a failure stands for no more
+	maxAttempts = 127 // of one failure
 	maxWeight   = 255
 )
 
@@ -60,16 +60,16 @@ func (t *table) len() uint32         { return t.top }
 func (t *table) at(i uint32) *entry  { return &t.entries[i>>chunkBits][i&(chunk-1)] }
 func (t *table) node(i uint32) *node { return &t.nodes[i>>chunkBits][i&(chunk-1)] }
 
-// A slot's number is the lower part of the hash; the upper half stands in the slot, so that neither a probe nor growing
-// has to look at entries.
+// A slot's number is the lower part of the hash. The slot contains the upper half, so that neither probing nor growing visits
+// entries.
 const hashHalf = 0xffffffff << 32
 
 func (t *table) next(s uint64) uint64 { return (s + 1) & uint64(len(t.index)-1) }
 
-// home is where the slot's content would stand first.
+// home returns the first slot for the content of a slot.
 func (t *table) home(x uint64) uint64 { return x >> 32 & uint64(len(t.index)-1) }
 
-// find gives the number of a prefix's entry.
+// find returns the number of a prefix's entry.
 func (t *table) find(k prefix.Key) (i uint32, ok bool) {
 	if t.n == 0 {
 		return 0, false
@@ -86,7 +86,7 @@ func (t *table) find(k prefix.Key) (i uint32, ok bool) {
 	return 0, false
 }
 
-// insert makes an entry for a prefix that has none.
+// insert adds an entry for a prefix that has none.
 func (t *table) insert(k prefix.Key) uint32 {
 	if 4*(t.n+1) > 3*len(t.index) {
 		t.rehash(max(64, 2*len(t.index)))
@@ -126,7 +126,7 @@ func (t *table) rehash(size int) {
 	}
 }
 
-// remove drops an entry with its failures.
+// remove removes an entry with its failures.
 func (t *table) remove(i uint32) {
 	e := t.at(i)
 	for n := e.head; n != 0; {
@@ -138,8 +138,7 @@ func (t *table) remove(i uint32) {
 	for uint32(t.index[s]) != i+1 {
 		s = t.next(s)
 	}
-	// Close the gap: whatever stands behind it and may stand in it moves up (Knuth 6.4, algorithm R), so that no
-	// tombstones gather.
+	// Close the gap: move up what follows it and may be in it (Knuth 6.4, algorithm R), so that no tombstones accumulate.
 	gap, mask := s, uint64(len(t.index)-1)
 	for s = t.next(s); t.index[s] != 0; s = t.next(s) {
 		if home := t.home(t.index[s]); (s-home)&mask >= (s-gap)&mask {
@@ -160,7 +159,7 @@ func (t *table) remove(i uint32) {
 	}
 }
 
-// any gives some entry in use. Which one nobody outside can foresee, since it depends on the seed.
+// any returns some entry in use. Nobody outside can predict which one, since it depends on the seed.
 func (t *table) any() uint32 {
 	t.seen = t.seen*6364136223846793005 + t.seed | 1
 	s := t.home(t.seen)
@@ -192,7 +191,7 @@ func (t *table) freeNode(n uint32) {
 	t.live--
 }
 
-// cutOut takes the node that a link leads to out of its list.
+// cutOut removes the node behind a link from its list.
 func (t *table) cutOut(link *uint32) *uint32 {
 	gone := *link
 	*link = t.node(gone).next
@@ -200,7 +199,7 @@ func (t *table) cutOut(link *uint32) *uint32 {
 	return link
 }
 
-// unlink takes nodes out of an entry's list.
+// unlink removes nodes from an entry's list.
 func (t *table) unlink(i uint32, gone func(*node) bool) {
 	for link := &t.at(i).head; *link != 0; {
 		if x := t.node(*link); gone(x) {
@@ -211,7 +210,7 @@ func (t *table) unlink(i uint32, gone func(*node) bool) {
 	}
 }
 
-// shrink copies what is left into a table of its own size when a flood is over, so that its memory goes back.
+// shrink copies what is left after a flood into a smaller table, to release memory.
 func (t *table) shrink() {
 	if t.top < 16*chunk && t.nodeTop < 16*chunk || 4*uint32(t.n) > t.top && 4*t.live > t.nodeTop {
 		return

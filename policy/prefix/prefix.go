@@ -64,15 +64,15 @@ func (k Key) Nth(n uint64, length int) Key {
 	return k
 }
 
-// Holds says whether o is k or lies in it.
+// Holds reports whether o is k or lies in it.
 func (k Key) Holds(o Key) bool {
 	return k.family == o.family && k.bits <= o.bits && o.Cut(int(k.bits)) == k
 }
 
-// IsZero says whether k is no prefix.
+// IsZero reports whether k is no prefix.
 func (k Key) IsZero() bool { return k.family == 0 }
 
-// V6 says whether k is a prefix of IPv6.
+// V6 reports whether k is a prefix of IPv6.
 func (k Key) V6() bool { return k.family == 6 }
 
 // Bits is the length of the prefix.

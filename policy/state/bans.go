@@ -264,7 +264,7 @@ func (l *bans) Covering(a netip.Addr) iter.Seq[Ban] {
 	}
 }
 
-// Holds says whether a ban that some jail made before a moment is in force then for an address; counts says which jails and
+// Holds reports whether a ban that some jail made before a moment is in force then for an address; counts says which jails and
 // scopes matter. It is asked for each failure.
 func (l *bans) Holds(a netip.Addr, at int64, counts func(jail, scope string) bool) bool {
 	if l.rows.n == 0 {

@@ -72,7 +72,7 @@ func (h *history) Escalate(p netip.Prefix, at int64, base time.Duration, factor 
 	return duration, int(x.count)
 }
 
-// forgotten says whether a prefix was banned too long ago to count.
+// forgotten reports whether a prefix was banned too long ago to count.
 func (h *history) forgotten(x *past, now int64) bool {
 	return h.forget > 0 && x.end != never && now-x.end > h.forget
 }

@@ -31,7 +31,7 @@ func (s *pardons) Pardon(p netip.Prefix, at int64) {
 	}
 }
 
-// Pardoned says whether a failure of an address at a moment was forgiven by an operator within a time after it. The time
+// Pardoned reports whether a failure of an address at a time was forgiven by an operator within a time after it. The time
 // keeps a pardon that was given while the clock was ahead from forgiving what comes once it is right.
 func (s *pardons) Pardoned(a netip.Addr, at, within int64) bool {
 	if s.at.n == 0 {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Covers says whether a scope holds another one. A scope is one list of ports or several with a semicolon between them, as
+// Covers reports whether a scope holds another one. A scope is one list of ports or several with a semicolon between them, as
 // config.ScopeText writes them; "" is all traffic. A range holds the same range only.
 func Covers(scope, other string) bool {
 	if scope == "" || scope == other {

@@ -58,7 +58,7 @@ func (t *table[V]) get(k rowKey) *V {
 	return nil
 }
 
-// set puts a value in, and says whether the key is new.
+// set puts a value in, and reports whether the key is new.
 func (t *table[V]) set(k rowKey, v V) (added bool) {
 	b, i, ok := t.find(k)
 	if ok {

@@ -105,7 +105,7 @@ func (l *Loader) reader() *reader {
 	return r
 }
 
-// overlaid says whether files of the overlay lie in a folder.
+// overlaid reports whether files of the overlay lie in a folder.
 func (r *reader) overlaid(dir string) bool {
 	for name := range r.overlay {
 		if strings.HasPrefix(name, dir+"/") {
@@ -299,7 +299,7 @@ func cause(err error) error {
 	return err
 }
 
-// exists says whether there is a file or a link, dead ones included.
+// exists reports whether there is a file or a link, dead ones included.
 func (r *reader) exists(name string) bool {
 	if r.overlay[name] != nil {
 		return true
@@ -308,7 +308,7 @@ func (r *reader) exists(name string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// masked says whether a path is a link to /dev/null, by which a file is disabled.
+// masked reports whether a path is a link to /dev/null, by which a file is disabled.
 func (r *reader) masked(name string) bool {
 	if r.overlay[name] != nil {
 		return false

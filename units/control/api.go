@@ -45,6 +45,15 @@ import (
 // DefaultPath is where bailiff.socket listens.
 const DefaultPath = "/run/bailiff/control"
 
+// Moment is a time that an answer may leave out: nil for the zero time.
+func Moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.Round(0)
+	return &t
+}
+
 // Error is the answer to a failed call.
 type Error struct {
 	Status  int    `json:"-"`

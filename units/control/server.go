@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -165,15 +166,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 	methods, ok := s.calls[r.URL.Path]
 	if !ok {
-		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such path: %.100q", r.URL.Path), Hint: "paths are " + strings.Join(s.paths(), ", ")}
+		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such path: %.100q", r.URL.Path), Hint: "paths are " + strings.Join(slices.Sorted(maps.Keys(s.calls)), ", ")}
 	}
 	c, ok := methods[r.Method]
 	if !ok {
-		allow := make([]string, 0, len(methods))
-		for m := range methods {
-			allow = append(allow, m)
-		}
-		slices.Sort(allow)
+		allow := slices.Sorted(maps.Keys(methods))
 		w.Header().Set("Allow", strings.Join(allow, ", "))
 		return nil, &Error{Status: http.StatusMethodNotAllowed, Message: fmt.Sprintf("%s does not take %.20q", r.URL.Path, r.Method), Hint: "it takes " + strings.Join(allow, ", ")}
 	}
@@ -276,13 +273,4 @@ func asError(err error) *Error {
 
 func badRequest(hint, format string, args ...any) error {
 	return &Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Hint: hint}
-}
-
-func (s *Server) paths() []string {
-	out := make([]string, 0, len(s.calls))
-	for p := range s.calls {
-		out = append(out, p)
-	}
-	slices.Sort(out)
-	return out
 }

@@ -235,15 +235,16 @@ func (v *victim) webRate(t *testing.T) {
 		return n
 	}
 	during := func(what string, run func() string) {
+		v.sh(t, `journalctl --rotate --namespace=web; journalctl -q --vacuum-files=1 --namespace=web`)
 		before, bailiff, begin := cpu("systemd-journald@web.service"), cpu("bailiff.service"), time.Now()
 		out := run()
 		d := time.Since(begin).Seconds()
 		journald, own := cpu("systemd-journald@web.service")-before, cpu("bailiff.service")-bailiff
 		load, _ := os.ReadFile("/proc/loadavg")
-		t.Logf("%s on %s: %.1f s, journald %.0f %% and bailiffd %.0f %% of a core, %d lines in the journal, load %s\n%s", what, v.suite, d, float64(journald)/d, float64(own)/d, lines(begin), load, out)
+		t.Logf("%s on %s: %.1f s, journald %.0f %% and bailiffd %.0f %% of a core, %d lines in the journal, %s there, load %s\n%s", what, v.suite, d, float64(journald)/d, float64(own)/d, lines(begin),
+			v.sh(t, `journalctl --disk-usage --namespace=web`), load, out)
 	}
 	for _, rate := range []int{2000, 20000, 0} {
-		time.Sleep(2 * time.Second)
 		during(fmt.Sprintf("%d lines a second", rate), func() string {
 			out, err := v.Sh(t.Context(), fmt.Sprintf(`echo $$ >/sys/fs/cgroup/system.slice/nginx.service/cgroup.procs
 				exec %s -web -lines %d -rate %d -trials 1000 -failures 1000 -base %d -set %s`, asNginx, cmp.Or(rate*20, 400_000), rate, 1000+rate, sets))

@@ -79,6 +79,12 @@ var (
 		Help: "When the source of a published allow list last confirmed it, in seconds since 1970; 0: never."}
 	ListEntries = &Family{Name: "bailiff_allow_list_entries", Type: Gauge, Labels: []string{"list"},
 		Help: "Entries of a published allow list in effect."}
+	FleetBans = &Family{Name: "bailiff_fleet_bans", Type: Gauge, Labels: []string{"peer"},
+		Help: "Bans that another host has told of, with fleet.hosts."}
+	FleetTime = &Family{Name: "bailiff_fleet_latest_timestamp_seconds", Type: Gauge, Unit: "seconds", Labels: []string{"peer"},
+		Help: "When the newest ban of another host was made, in seconds since 1970; 0: none is known."}
+	FleetRefused = &Family{Name: "bailiff_fleet_refused_bans_total", Type: Counter, Labels: []string{"peer"},
+		Help: "Bans of another host that were refused: limits, allowed addresses, or a wrong form."}
 	AuditWaiting = &Family{Name: "bailiff_audit_entries_waiting", Type: Gauge,
 		Help: "Audit entries that wait for journald."}
 	AuditLost = &Family{Name: "bailiff_audit_entries_lost_total", Type: Counter,
@@ -108,6 +114,6 @@ var Families = []*Family{
 	Failures, PatternFailures, AllowedFailures, Unmatched, Refused, Tracked, TrackedLimit, Widened,
 	JournalEntries, JournalLag, JournalSuppressed, JournalErrors, JournalFiles, JournalFaulty,
 	FirewallInfo, FirewallOK, FirewallMissing, FirewallRepairs, FirewallErrors, DroppedPackets, DroppedBytes,
-	Problems, ConfigOK, ConfigTime, ListTime, ListEntries, AuditWaiting, AuditLost,
+	Problems, ConfigOK, ConfigTime, ListTime, ListEntries, FleetBans, FleetTime, FleetRefused, AuditWaiting, AuditLost,
 	ReportQueue, ReportOldest, ReportHeld, Reports, ReportErrors, ReportCaughtUp,
 }

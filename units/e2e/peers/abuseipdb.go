@@ -112,7 +112,7 @@ func (p *Peers) abuseipdb(r *http.Request, mode string, e *Entry) reply {
 	return asJSON(http.StatusOK, map[string]any{"data": map[string]any{"ipAddress": addr, "abuseConfidenceScore": 52}})
 }
 
-// first says whether an address was not reported within the window, and notes that it is now.
+// first reports whether an address was not reported within the window, and notes that it is now.
 func (p *Peers) first(addr netip.Addr) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

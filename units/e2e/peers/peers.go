@@ -266,7 +266,7 @@ func (p *Peers) serve(w http.ResponseWriter, r *http.Request, service string, ju
 	io.WriteString(w, a.body)
 }
 
-// broken says whether the service as a whole does not work, so that it has taken nothing.
+// broken reports whether the service as a whole does not work, so that it has taken nothing.
 func (e *Entry) broken() bool {
 	return slices.Contains([]string{Error, Unavailable, Redirect, Garbage, Huge}, e.Mode)
 }
@@ -279,7 +279,7 @@ func asJSON(status int, v any) reply {
 	return reply{status, map[string]string{"Content-Type": "application/json"}, string(b)}
 }
 
-// controls says whether a text holds what has no place in one line.
+// controls reports whether a text holds what has no place in one line.
 func controls(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool {
 		return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufffd'

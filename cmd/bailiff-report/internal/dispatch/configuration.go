@@ -174,7 +174,7 @@ func (x *destination) held() string {
 	return ""
 }
 
-// accepts says whether a destination wants reports of a ban. Its window is checked later.
+// accepts reports whether a destination wants reports of a ban. Its window is checked later.
 func accepts(c *config.Destination, b *Ban) bool {
 	hand := b.By != ""
 	if b.Event != report.Ban || c.Notice() {
@@ -198,7 +198,7 @@ func accepts(c *config.Destination, b *Ban) bool {
 	return true
 }
 
-// reportedLately says whether an address was reported within the window of a destination.
+// reportedLately reports whether an address was reported within the window of a destination.
 func (x *destination) reportedLately(b *Ban, addr netip.Addr, rebuilding bool) bool {
 	window := x.ep.conf.Window
 	last, ok := x.window[addr]

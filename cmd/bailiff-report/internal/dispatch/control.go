@@ -17,17 +17,14 @@ import (
 	"bailiff/units/version"
 )
 
-// Control implements control.Reporter.
-type Control struct {
-	D       *Dispatcher
-	Started time.Time
-}
+// The exported methods in this file answer calls of the control socket, in goroutines of their own.
+var _ control.Reporter = (*Dispatcher)(nil)
 
 // ask has the dispatcher run f. f must not change values that it has returned.
-func ask[T any](ctx context.Context, c *Control, f func(d *Dispatcher) (T, error)) (answer T, err error) {
-	if e := c.D.call(ctx, func() {
-		c.D.active = c.D.o.Now()
-		answer, err = f(c.D)
+func ask[T any](ctx context.Context, d *Dispatcher, f func() (T, error)) (answer T, err error) {
+	if e := d.call(ctx, func() {
+		d.active = d.o.Now()
+		answer, err = f()
 	}); e != nil {
 		var none T
 		hint := "try again; systemctl status bailiff-report shows more"
@@ -40,13 +37,13 @@ func ask[T any](ctx context.Context, c *Control, f func(d *Dispatcher) (T, error
 }
 
 // Status returns the state of the process.
-func (c *Control) Status(ctx context.Context) (*control.ReporterStatus, error) {
-	return ask(ctx, c, func(d *Dispatcher) (*control.ReporterStatus, error) { return d.report(c.Started), nil })
+func (d *Dispatcher) Status(ctx context.Context) (*control.ReporterStatus, error) {
+	return ask(ctx, d, func() (*control.ReporterStatus, error) { return d.report(), nil })
 }
 
-func (d *Dispatcher) report(started time.Time) *control.ReporterStatus {
+func (d *Dispatcher) report() *control.ReporterStatus {
 	now := d.o.Now()
-	s := &control.ReporterStatus{Version: version.String(), PID: os.Getpid(), Started: started, Delivered: d.count, CaughtUp: d.caughtUp, Cursor: d.pos.Cursor, QueueBytes: d.q.log.end}
+	s := &control.ReporterStatus{Version: version.String(), PID: os.Getpid(), Started: d.began, Delivered: d.count, CaughtUp: d.caughtUp, Cursor: d.pos.Cursor, QueueBytes: d.q.log.end}
 	for _, p := range d.problems {
 		s.Problems = append(s.Problems, p.text)
 	}
@@ -61,12 +58,12 @@ func (d *Dispatcher) report(started time.Time) *control.ReporterStatus {
 		s.Waiting += y.Waiting
 		if x.ep != nil {
 			y.Type, y.Quota, y.LastError = x.ep.conf.Type, x.ep.conf.Quota, x.lastErr
-			y.LastOK, y.LastFailed = when(x.lastOK), when(x.lastFail)
+			y.LastOK, y.LastFailed = control.Moment(x.lastOK), control.Moment(x.lastFail)
 			if x.pausedUntil.After(now) {
-				y.Paused = when(x.pausedUntil)
+				y.Paused = control.Moment(x.pausedUntil)
 			}
 			if x.busy {
-				y.Delivering = when(x.busySince)
+				y.Delivering = control.Moment(x.busySince)
 			}
 		} else if y.Waiting == 0 {
 			continue
@@ -74,14 +71,6 @@ func (d *Dispatcher) report(started time.Time) *control.ReporterStatus {
 		s.Destinations = append(s.Destinations, y)
 	}
 	return s
-}
-
-func when(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.Round(0)
-	return &t
 }
 
 // find returns a destination, or an error that lists those there are.
@@ -113,7 +102,7 @@ func (d *Dispatcher) queued(it *delivery, rp *queuedReport) control.QueuedReport
 		q.Item = it.key
 	}
 	if it.state == waiting && it.notBefore.After(d.o.Now()) {
-		q.Next = when(it.notBefore)
+		q.Next = control.Moment(it.notBefore)
 	}
 	switch {
 	case it.dest.ep == nil:
@@ -142,8 +131,8 @@ func (d *Dispatcher) eachQueued(destination, id string, yield func(*delivery, *q
 }
 
 // Reports lists waiting reports.
-func (c *Control) Reports(ctx context.Context, destination string, limit int) (*control.ReportList, error) {
-	return ask(ctx, c, func(d *Dispatcher) (*control.ReportList, error) {
+func (d *Dispatcher) Reports(ctx context.Context, destination string, limit int) (*control.ReportList, error) {
+	return ask(ctx, d, func() (*control.ReportList, error) {
 		if destination != "" {
 			if _, err := d.find(destination); err != nil {
 				return nil, err
@@ -161,7 +150,7 @@ func (c *Control) Reports(ctx context.Context, destination string, limit int) (*
 }
 
 // Report returns the newest waiting report of a ban or about an address, with previews.
-func (c *Control) Report(ctx context.Context, id, destination string) (*control.ReportShow, error) {
+func (d *Dispatcher) Report(ctx context.Context, id, destination string) (*control.ReportShow, error) {
 	type render struct { // rendered here, not in the dispatcher, since it takes a while
 		at   int
 		ep   *endpoint
@@ -172,7 +161,7 @@ func (c *Control) Report(ctx context.Context, id, destination string) (*control.
 		renders []render
 		set     *configuration
 	}
-	a, err := ask(ctx, c, func(d *Dispatcher) (answer, error) {
+	a, err := ask(ctx, d, func() (answer, error) {
 		var newest *queuedReport
 		d.eachQueued(destination, id, func(_ *delivery, rp *queuedReport) {
 			if newest == nil || rp.seq > newest.seq {
@@ -220,7 +209,7 @@ func (c *Control) Report(ctx context.Context, id, destination string) (*control.
 	}
 	for _, r := range a.renders {
 		y := &a.show.Deliveries[r.at]
-		dst, err := c.D.o.New(&r.ep.conf, a.set.env) // a new one: the other may be in use
+		dst, err := d.o.New(&r.ep.conf, a.set.env) // a new one: the other may be in use
 		if err == nil {
 			var b []byte
 			b, err = dst.Render(r.what)
@@ -247,19 +236,19 @@ func noneWaits() error {
 
 // Retry has waiting deliveries made at once. A destination that is held is tried again; one that cannot work as configured is set up
 // again.
-func (c *Control) Retry(ctx context.Context, by control.Peer, req control.ReportsRequest) (*control.ReportsResult, error) {
+func (d *Dispatcher) Retry(ctx context.Context, by control.Peer, req control.ReportsRequest) (*control.ReportsResult, error) {
 	broken := false
-	r, err := ask(ctx, c, func(d *Dispatcher) (r *control.ReportsResult, err error) {
+	r, err := ask(ctx, d, func() (r *control.ReportsResult, err error) {
 		r, broken, err = d.retry(by, req)
 		return r, err
 	})
 	if err == nil && broken {
-		err = c.D.Reload(ctx)
+		err = d.Reload(ctx)
 	}
 	return r, err
 }
 
-// retry implements Retry. broken says whether a destination cannot work as configured.
+// retry implements Retry. broken reports whether a destination cannot work as configured.
 func (d *Dispatcher) retry(by control.Peer, req control.ReportsRequest) (r *control.ReportsResult, broken bool, err error) {
 	if err := d.writable(); err != nil {
 		return nil, false, err
@@ -296,13 +285,13 @@ func (d *Dispatcher) retry(by control.Peer, req control.ReportsRequest) (r *cont
 }
 
 // Drop gives up waiting deliveries, but not those under way. It works in parts, so that the audit trail has room for every entry.
-func (c *Control) Drop(ctx context.Context, by control.Peer, req control.ReportsRequest) (*control.ReportsResult, error) {
+func (d *Dispatcher) Drop(ctx context.Context, by control.Peer, req control.ReportsRequest) (*control.ReportsResult, error) {
 	total := 0
 	for {
-		if err := c.D.o.Audit.Wait(ctx); err != nil {
+		if err := d.o.Audit.Wait(ctx); err != nil {
 			return nil, &control.Error{Status: http.StatusServiceUnavailable, Message: fmt.Sprintf("journald does not accept entries: %d reports were dropped", total), Hint: "systemctl status systemd-journald"}
 		}
-		n, err := ask(ctx, c, func(d *Dispatcher) (int, error) {
+		n, err := ask(ctx, d, func() (int, error) {
 			if req.Destination != "" && total == 0 {
 				if _, err := d.find(req.Destination); err != nil {
 					return 0, err
@@ -358,9 +347,9 @@ func TestItem(dest, host string, now time.Time) *report.Item {
 }
 
 // Test delivers a made-up report at once and returns the destination's answer.
-func (c *Control) Test(ctx context.Context, by control.Peer, req control.TestRequest) (*control.TestResult, error) {
+func (d *Dispatcher) Test(ctx context.Context, by control.Peer, req control.TestRequest) (*control.TestResult, error) {
 	t := &test{ctx: ctx, done: make(chan testResult, 1)}
-	if _, err := ask(ctx, c, func(d *Dispatcher) (bool, error) {
+	if _, err := ask(ctx, d, func() (bool, error) {
 		x, err := d.find(req.Destination)
 		switch {
 		case err != nil:
@@ -381,13 +370,13 @@ func (c *Control) Test(ctx context.Context, by control.Peer, req control.TestReq
 	case r = <-t.done:
 	case <-ctx.Done():
 		return nil, &control.Error{Status: http.StatusConflict, Message: "another delivery to " + req.Destination + " has not ended", Hint: "bailiff report list shows more"}
-	case <-c.D.ended:
+	case <-d.ended:
 		return nil, &control.Error{Status: http.StatusServiceUnavailable, Message: errEnded.Error(), Hint: "try again"}
 	}
 	if r.err != nil {
 		return nil, &control.Error{Status: http.StatusBadGateway, Message: fmt.Sprintf("%s did not accept the test: %v", req.Destination, r.err), Hint: "repair that and test again"}
 	}
-	c.D.log(audit.Info, fmt.Sprintf("test report to %s, requested by %s: delivered (%s)", req.Destination, by.User, oneLine(r.receipt.Answer)),
+	d.log(audit.Info, fmt.Sprintf("test report to %s, requested by %s: delivered (%s)", req.Destination, by.User, oneLine(r.receipt.Answer)),
 		audit.Field{Name: audit.FieldDestination, Value: req.Destination}, audit.Field{Name: audit.FieldBy, Value: by.User})
 	return &control.TestResult{Item: t.item.Key, Answer: r.receipt.Answer}, nil
 }

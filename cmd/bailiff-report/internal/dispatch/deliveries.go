@@ -61,12 +61,12 @@ type testResult struct {
 	err     error
 }
 
-// quotaUsed says whether the quota is used up.
+// quotaUsed reports whether the quota is used up.
 func (x *destination) quotaUsed(now time.Time) bool {
 	return x.ep != nil && x.ep.conf.Quota > 0 && x.sentLately(now) >= x.ep.conf.Quota
 }
 
-// backlogged says whether the queue has no room left for a destination; with half, whether it is more than half full.
+// backlogged reports whether the queue has no room left for a destination; with half, whether it is more than half full.
 func (d *Dispatcher) backlogged(x *destination, half bool) bool {
 	share := 1
 	if half {

@@ -73,7 +73,7 @@ type Options struct {
 	Audit     Trail
 	Pauses    Pauses        // zero: 30 s to 1 h
 	Linger    time.Duration // zero: lingerTime
-	SettleFor time.Duration // zero: settleWait
+	SettleFor time.Duration // zero: resolveWait
 	MaxBytes  int64         // of reports that wait for one destination; zero: maxBytes
 	MaxCount  int           // deliveries that wait for one destination; zero: maxCount
 	Now       func() time.Time
@@ -107,8 +107,8 @@ type Dispatcher struct {
 	intakes  []*intake
 	lookups  []*queuedReport // waiting for a worker
 	looking  int
-	inFlight int             // deliveries and tests
-	known    map[string]bool // after damage: deliveries that are over according to the journal; nil: not read yet
+	inFlight int              // deliveries and tests
+	known    map[string]int64 // after damage: deliveries that are over according to the journal, and when; nil: not read yet
 	caughtUp bool
 	active   time.Time // of the last call
 	pos      position  // in the journal, which may be ahead of the saved one
@@ -130,26 +130,14 @@ type problem struct{ source, text string }
 
 // New loads the configuration and opens the queue.
 func New(o Options) (*Dispatcher, error) {
-	if o.Pauses == (Pauses{}) {
-		o.Pauses = Pauses{First: 30 * time.Second, Max: time.Hour}
-	}
-	if o.Linger == 0 {
-		o.Linger = lingerTime
-	}
-	if o.SettleFor == 0 {
-		o.SettleFor = resolveWait
-	}
-	if o.MaxBytes == 0 {
-		o.MaxBytes = maxBytes
-	}
-	if o.MaxCount == 0 {
-		o.MaxCount = maxCount
-	}
+	o.Pauses = cmp.Or(o.Pauses, Pauses{First: 30 * time.Second, Max: time.Hour})
+	o.Linger, o.SettleFor = cmp.Or(o.Linger, lingerTime), cmp.Or(o.SettleFor, resolveWait)
+	o.MaxBytes, o.MaxCount = cmp.Or(o.MaxBytes, maxBytes), cmp.Or(o.MaxCount, maxCount)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	now := o.Now()
-	d := &Dispatcher{o: o, began: now, events: make(chan func()), ended: make(chan struct{}), set: &configuration{}, active: now, saved: now, ticked: now, caughtUp: false}
+	d := &Dispatcher{o: o, began: now, events: make(chan func()), ended: make(chan struct{}), set: &configuration{}, active: now, saved: now, ticked: now}
 	d.post = func(f func()) {
 		select {
 		case d.events <- f:
@@ -386,7 +374,7 @@ var (
 	errUnsaved = errors.New("the queue cannot be written now; the change takes effect when the disk has room")
 )
 
-// idle says whether there are no destinations, nothing waits, and the last call was a while ago.
+// idle reports whether there are no destinations, nothing waits, and the last call was a while ago.
 func (d *Dispatcher) idle() bool {
 	if len(d.set.endpoints) > 0 || d.inFlight > 0 || len(d.intakes) > 0 || d.o.Now().Sub(d.active) < d.o.Linger {
 		return false

@@ -217,12 +217,13 @@ func (d *Dispatcher) admit(in *intake) (ok bool) {
 	return true
 }
 
-// knows says whether the queue has a report for a destination or, after damage, had it.
+// knows reports whether the queue has a report for a destination or, after damage, had it.
 func (d *Dispatcher) knows(x *destination, key string, rebuilding bool) bool {
 	if rp := d.q.reports[key]; rp != nil && slices.ContainsFunc(rp.in, func(it *delivery) bool { return it.dest == x }) {
 		return true
 	}
-	return rebuilding && d.known[doneKey(x.name, itemKey(key, x.name))]
+	_, over := d.known[doneKey(x.name, itemKey(key, x.name))]
+	return rebuilding && over
 }
 
 // doneKey is the key of a delivery in Dispatcher.known.
@@ -259,10 +260,7 @@ func (d *Dispatcher) outcomes(since time.Time) (known map[string]int64, err erro
 
 // remember applies the outcomes of deliveries that the queue lost.
 func (d *Dispatcher) remember(known map[string]int64) {
-	d.known = map[string]bool{}
-	for name := range known {
-		d.known[name] = true
-	}
+	d.known = known
 	for _, x := range d.q.sorted() {
 		for _, it := range x.sorted() {
 			if at, ok := known[doneKey(x.name, it.key)]; ok && it.state.may(done) && it.state != delivering {
@@ -291,7 +289,7 @@ func (d *Dispatcher) readBehind(set *configuration, conf *config.Destination, fr
 	})
 }
 
-// caught ends a catch-up. ok says whether it reached stop.
+// caught ends a catch-up. ok reports whether it reached stop.
 func (d *Dispatcher) caught(name string, stop position, ok bool, err error) {
 	x := d.q.destination(name)
 	x.catching = false

@@ -101,7 +101,7 @@ type errDamaged struct{ at int64 }
 func (e *errDamaged) Error() string { return fmt.Sprintf("damaged at byte %d", e.at) }
 
 // load passes each frame to yield with the offset of its payload, and sets the end of the file. An incomplete frame at the end, which
-// a crash leaves, is removed. Damage is returned as *errDamaged after all frames before it. whole says whether the records so far are
+// a crash leaves, is removed. Damage is returned as *errDamaged after all frames before it. whole reports whether the records so far are
 // complete: those of a compacted file are written in one go, so a crash cannot remove some of them.
 func (l *logFile) load(yield func(at int64, payload []byte) error, whole func() bool) error {
 	st, err := l.f.Stat()
@@ -138,7 +138,7 @@ func (l *logFile) load(yield func(at int64, payload []byte) error, whole func() 
 	return nil
 }
 
-// frame reads a frame. The payload is nil if the frame is not valid; torn says whether a crash may have left it so.
+// frame reads a frame. The payload is nil if the frame is not valid; torn reports whether a crash may have left it so.
 func (l *logFile) frame(at, size int64) (payload []byte, torn bool, err error) {
 	if size-at < frameHead {
 		return nil, true, nil

@@ -11,19 +11,19 @@ import (
 type outcomeCounts struct{ delivered, dropped, errors uint64 }
 
 // Metrics returns what Prometheus is told. It neither keeps an idle process running nor waits for the disk, as other calls do.
-func (c *Control) Metrics(ctx context.Context) (*metrics.Set, error) {
+func (d *Dispatcher) Metrics(ctx context.Context) (*metrics.Set, error) {
 	done := make(chan *metrics.Set, 1)
 	select {
-	case c.D.events <- func() { s := &metrics.Set{}; c.D.measure(s); done <- s }:
+	case d.events <- func() { s := &metrics.Set{}; d.measure(s); done <- s }:
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-c.D.ended:
+	case <-d.ended:
 		return nil, errEnded
 	}
 	select {
 	case s := <-done:
 		return s, nil
-	case <-c.D.ended:
+	case <-d.ended:
 		return nil, errEnded
 	}
 }

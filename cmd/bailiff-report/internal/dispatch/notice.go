@@ -30,10 +30,10 @@ type noticeTimes struct {
 	known  bool          // urgent is right for what an earlier run had collected
 }
 
-// urgent says whether an event waits for no quiet time and no digest.
+// urgent reports whether an event waits for no quiet time and no digest.
 func urgent(event string) bool { return event == report.Problem || event == report.Recovery }
 
-// notifies says whether a destination wants notices of an event.
+// notifies reports whether a destination wants notices of an event.
 func notifies(c *config.Destination, b *Ban) bool {
 	kind := config.EventBans
 	switch b.Event {

@@ -415,7 +415,7 @@ func (q *queue) room(n int64) error {
 	return err
 }
 
-// squeeze compacts the file after a fullError if that at least halves it. done says whether it did.
+// squeeze compacts the file after a fullError if that at least halves it. done reports whether it did.
 func (q *queue) squeeze(err error) (done bool, _ error) {
 	var full *fullError
 	if !errors.As(err, &full) {
@@ -437,7 +437,7 @@ func (q *queue) squeeze(err error) (done bool, _ error) {
 	return true, nil
 }
 
-// wasteful says whether the file has more than doubled since the last compaction.
+// wasteful reports whether the file has more than doubled since the last compaction.
 func (q *queue) wasteful() bool { return q.log.end > 2*q.base+1<<20 }
 
 // compact writes the file again with the records that are still needed. This commits the pending records.

@@ -24,7 +24,6 @@ import (
 	"bailiff/journal/journaltest"
 	"bailiff/policy/config"
 	"bailiff/units/configdir"
-	"bailiff/units/control"
 )
 
 const daemonUID, reportUID = 987, 986
@@ -394,7 +393,7 @@ func (b *bench) kill() {
 	b.stop()
 }
 
-func (b *bench) ask() *Control { return &Control{D: b.d, Started: time.Now()} }
+func (b *bench) ask() *Dispatcher { return b.d }
 
 // TestMain lets tests run a dispatcher as a process of its own, so that it can be killed.
 func TestMain(m *testing.M) {
@@ -477,8 +476,6 @@ func TestDelivers(t *testing.T) {
 		t.Errorf("delivered %v", got)
 	}
 }
-
-var _ control.Reporter = (*Control)(nil)
 
 // TestKilled: a process that is killed again and again, at any moment, loses no report, and sends none twice where the mail
 // system's log tells.

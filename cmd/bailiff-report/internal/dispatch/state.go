@@ -46,7 +46,7 @@ var transitions = [states][]state{
 
 func (s state) may(to state) bool { return slices.Contains(transitions[s], to) }
 
-// over says whether the delivery has left the queue.
+// over reports whether the delivery has left the queue.
 func (s state) over() bool { return s >= done }
 
 // facts is the part of a report that is kept in memory. The report itself stays in the file.
@@ -251,7 +251,7 @@ func keysOf(reports []*queuedReport) []string {
 	return keys
 }
 
-// needsLookup says whether reports to a destination contain the answer of the registries.
+// needsLookup reports whether reports to a destination contain the answer of the registries.
 func needsLookup(d *config.Destination) bool {
 	return d.Type == config.TypeMail && slices.Contains(d.Include, config.IncludeWhois) || d.Type == config.TypeXARF
 }

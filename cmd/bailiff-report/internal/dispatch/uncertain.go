@@ -262,7 +262,7 @@ func (l *mailLog) entry(self uint32) {
 	}
 }
 
-// showsWork says whether an entry of the mail facility shows that the mail system processes mails. Entries of the programs that accept
+// showsWork reports whether an entry of the mail facility shows that the mail system processes mails. Entries of the programs that accept
 // mails, and of those that start and stop the others, do not.
 func showsWork(ident []byte) bool {
 	name := ident[bytes.LastIndexByte(ident, '/')+1:]

@@ -146,7 +146,7 @@ func (p *Part) write(b *bytes.Buffer) {
 	}
 }
 
-// isPlain says whether text needs no encoding.
+// isPlain reports whether text needs no encoding.
 func isPlain(b []byte) bool {
 	for _, line := range bytes.Split(b, []byte("\n")) {
 		if len(line) > 998 || bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f }) {

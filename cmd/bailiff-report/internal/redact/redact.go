@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/filter"
@@ -64,7 +63,7 @@ func (r *Redactor) Item(item *report.Item) *report.Item {
 func (r *Redactor) Report(rep *report.Report) *report.Report {
 	c := *rep
 	c.Cursor, c.By, c.Host = "", "", Host
-	c.Time, c.First, c.Since, c.Until = utc(rep.Time), utc(rep.First), utc(rep.Since), utc(rep.Until)
+	c.Time, c.First, c.Since, c.Until = rep.Time.UTC(), rep.First.UTC(), rep.Since.UTC(), rep.Until.UTC()
 	if !slices.Contains([]string{state.Failures, state.Slow, state.Account, state.Network}, rep.Reason) {
 		c.Reason = "" // written by a user
 	}
@@ -80,13 +79,6 @@ func (r *Redactor) Report(rep *report.Report) *report.Report {
 	return &c
 }
 
-func utc(t time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return t.UTC()
-}
-
 func (r *Redactor) lines(f *filter.Filter, lines []report.Line) []report.Line {
 	if f == nil {
 		return nil
@@ -98,7 +90,7 @@ func (r *Redactor) lines(f *filter.Filter, lines []report.Line) []report.Line {
 		if !ok {
 			continue
 		}
-		c := report.Line{Time: utc(l.Time), Hostname: Host, PID: l.PID, Unit: r.unit(l.Unit), Message: msg, Pattern: l.Pattern, Source: l.Source, Port: l.Port}
+		c := report.Line{Time: l.Time.UTC(), Hostname: Host, PID: l.PID, Unit: r.unit(l.Unit), Message: msg, Pattern: l.Pattern, Source: l.Source, Port: l.Port}
 		if plain(l.Identifier) {
 			c.Identifier = r.Text(l.Identifier)
 		}
@@ -122,7 +114,7 @@ func (r *Redactor) unit(s string) string {
 	return r.Text(name) + "@"
 }
 
-// plain says whether s can be the name of a program.
+// plain reports whether s can be the name of a program.
 func plain(s string) bool {
 	return len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./@") == ""
 }

@@ -33,7 +33,7 @@ func (c cache) get(addr netip.Addr, now time.Time) *report.Whois {
 	return nil
 }
 
-// expired says whether an answer no longer holds, or the clock was set back.
+// expired reports whether an answer no longer holds, or the clock was set back.
 func (x cached) expired(now time.Time) bool { return !now.Before(x.until) || x.w.Asked.After(now) }
 
 // put keeps an answer for its whole network. A failure is kept for the network that was asked about, and not for long.

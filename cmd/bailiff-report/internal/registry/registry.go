@@ -128,18 +128,18 @@ func (r *Registry) Lookup(ctx context.Context, addr netip.Addr) *report.Whois {
 	}
 }
 
-// askable says whether some server can know addr.
+// askable reports whether some server can know addr.
 func (r *Registry) askable(addr netip.Addr) bool {
 	return addr.IsValid() && (report.Public(addr) || r.cfg.RDAP && r.inBootstrap(addr) || r.cfg.Whois && private(r.cfg.WhoisServer))
 }
 
-// inBootstrap says whether the configured bootstrap file names a server for addr: the administrator's own registry, which may know
+// inBootstrap reports whether the configured bootstrap file names a server for addr: the administrator's own registry, which may know
 // private networks.
 func (r *Registry) inBootstrap(addr netip.Addr) bool {
 	return r.cfg.Bootstrap != "" && len(r.bootstrap.Servers(addr)) > 0
 }
 
-// private says whether a configured server is in the host's own network, by its address.
+// private reports whether a configured server is in the host's own network, by its address.
 func private(server string) bool {
 	host, _, err := net.SplitHostPort(whois.Server(server))
 	if err != nil {

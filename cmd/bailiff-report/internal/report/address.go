@@ -15,14 +15,14 @@ var documentation = prefixes("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"
 
 var globalUnicast = netip.MustParsePrefix("2000::/3")
 
-// Public says whether an address can be assigned to a host on the Internet. Private, reserved and multicast addresses, those of transition
+// Public reports whether an address can be assigned to a host on the Internet. Private, reserved and multicast addresses, those of transition
 // mechanisms and those for documentation cannot.
 func Public(a netip.Addr) bool {
 	a = a.Unmap()
 	return a.IsValid() && a.Zone() == "" && (a.Is4() || globalUnicast.Contains(a)) && !in(special, a) && !Documentation(a)
 }
 
-// Documentation says whether an address is reserved for examples.
+// Documentation reports whether an address is reserved for examples.
 func Documentation(a netip.Addr) bool { return in(documentation, a.Unmap()) }
 
 func in(list []netip.Prefix, a netip.Addr) bool {

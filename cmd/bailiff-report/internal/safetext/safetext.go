@@ -18,7 +18,7 @@ const (
 	maxBlock = 16 << 10
 )
 
-// visible says whether a rune may be shown as it is. The tab may.
+// visible reports whether a rune may be shown as it is. The tab may.
 func visible(r rune) bool {
 	return r == '\t' || r != utf8.RuneError && !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Cs, unicode.Co, unicode.Zl, unicode.Zp)
 }

@@ -102,7 +102,7 @@ func findMentions(ctx context.Context, address string, paths []string) (*mention
 	return r, nil
 }
 
-// meaningOf says whether an entry names the prefix, and why it does not count as a failure of it.
+// meaningOf reports whether an entry names the prefix, and why it does not count as a failure of it.
 func meaningOf(fe *filter.Entry, prefix netip.Prefix, jails []jailMatcher) (meaning string, named bool) {
 	const unmatched = "no pattern matches it"
 	meaning = unmatched

@@ -27,7 +27,7 @@ func (im *importer) filter(name, filterName string, args map[string]string, from
 	if known {
 		im.logPaths(name, builtin)
 		if file := filepath.Join(im.root, "filter.d", filterName+".conf"); im.edited[file] {
-			im.settings = append(im.settings, Setting{File: file, Outcome: Lost, Admin: true,
+			im.settings = append(im.settings, &Setting{File: file, Outcome: Lost, Admin: true,
 				Why:  "was edited since the package was installed; our filter " + builtin + " replaces the package's version",
 				Hint: "compare the two and move additions to filter.d/" + filterName + ".local, which is translated"})
 			delete(im.edited, file)

@@ -54,7 +54,7 @@ const version = "1.1.0"
 type importer struct {
 	root        string
 	outcomes    map[*ini.Option][]outcome
-	settings    []Setting
+	settings    []*Setting
 	notes       []string
 	problems    []ini.Problem
 	jails       *ini.Tree
@@ -180,7 +180,7 @@ func (im *importer) findReference(sec, name string, err error) *ini.Option {
 func (im *importer) finish() {
 	im.reportChains()
 	for _, p := range im.problems {
-		im.settings = append(im.settings, Setting{File: p.File, Line: p.Line, Outcome: Lost, Why: mask("", p.Text), Admin: true})
+		im.settings = append(im.settings, &Setting{File: p.File, Line: p.Line, Outcome: Lost, Why: mask("", p.Text), Admin: true})
 	}
 	on := make(map[string]bool)
 	for _, j := range im.result.Report.Jails {
@@ -204,7 +204,7 @@ func (im *importer) finish() {
 		}
 	}
 	im.write()
-	slices.SortStableFunc(im.settings, func(x, y Setting) int {
+	slices.SortStableFunc(im.settings, func(x, y *Setting) int {
 		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line))
 	})
 	im.result.Report.Settings, im.result.Report.Notes = im.settings, im.notes

@@ -184,7 +184,7 @@ func TestMailHost(t *testing.T) {
 		}
 	}
 	lost := func(option, word string) {
-		if !slices.ContainsFunc(r.Report.Settings, func(s Setting) bool {
+		if !slices.ContainsFunc(r.Report.Settings, func(s *Setting) bool {
 			return s.Outcome == Lost && s.Option == option && strings.Contains(s.Why+s.Hint, word) && strings.HasSuffix(s.File, "jail.local") && s.Line > 0
 		}) {
 			t.Errorf("nobody says that %s (%s) is not carried over", option, word)
@@ -333,14 +333,14 @@ func TestOwnFilters(t *testing.T) {
 		{"ignoreregex", Lost, "hide"}, {"filter", Lost, "nosuch.conf"}, {"ignoreip", Changed, "all jails"}, {"bantim", Unused, ""},
 		{"bantime.multipliers", Carried, ""}, {"bantime.rndtime", Carried, ""},
 	} {
-		if !slices.ContainsFunc(r.Report.Settings, func(s Setting) bool {
+		if !slices.ContainsFunc(r.Report.Settings, func(s *Setting) bool {
 			return s.Option == want.option && s.Outcome == want.outcome && strings.Contains(s.Why, want.word)
-		}) && (want.option != "filter" || !slices.ContainsFunc(r.Report.Settings, func(s Setting) bool { return s.Outcome == Lost && strings.Contains(s.Why, want.word) })) {
+		}) && (want.option != "filter" || !slices.ContainsFunc(r.Report.Settings, func(s *Setting) bool { return s.Outcome == Lost && strings.Contains(s.Why, want.word) })) {
 			t.Errorf("nobody says %+v", want)
 		}
 	}
 	// Each line of an expression has its own place.
-	i := slices.IndexFunc(r.Report.Settings, func(s Setting) bool { return strings.Contains(s.Why, "(?P=u)") })
+	i := slices.IndexFunc(r.Report.Settings, func(s *Setting) bool { return strings.Contains(s.Why, "(?P=u)") })
 	lines := strings.Split(own["filter.d/My_App.conf"], "\n")
 	if s := r.Report.Settings[max(i, 0)]; s.Line < 1 || !strings.Contains(lines[s.Line-1], "(?P=u)") {
 		t.Errorf("the place is wrong: %+v", s)
@@ -450,7 +450,7 @@ action = %(action_)s
 		}
 	}
 	for _, word := range []string{"xarf-login-attack", "credentials/abuseipdb", "credentials/blocklist.de"} {
-		if !slices.ContainsFunc(r.Report.Settings, func(s Setting) bool { return s.Outcome == Lost && strings.Contains(s.Why+s.Hint, word) }) {
+		if !slices.ContainsFunc(r.Report.Settings, func(s *Setting) bool { return s.Outcome == Lost && strings.Contains(s.Why+s.Hint, word) }) {
 			t.Errorf("nobody says what became of %s", word)
 		}
 	}

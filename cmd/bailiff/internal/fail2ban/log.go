@@ -90,10 +90,11 @@ func (im *importer) closeOption(o *ini.Option) {
 		outcomes = []outcome{out}
 	}
 	for _, out := range outcomes {
-		s.Outcome, s.To, s.Why, s.Hint = out.kind, out.to, hide("", out.why), out.hint
-		if s.Line = o.Line; out.line > 0 {
-			s.Line = out.line
+		one := s
+		one.Outcome, one.To, one.Why, one.Hint = out.kind, out.to, hide("", out.why), out.hint
+		if out.line > 0 {
+			one.Line = out.line
 		}
-		im.settings = append(im.settings, s)
+		im.settings = append(im.settings, &one)
 	}
 }

@@ -42,6 +42,6 @@ type JailReport struct {
 type Report struct {
 	From     string       `json:"from"`
 	Jails    []JailReport `json:"jails"`
-	Settings []Setting    `json:"settings"`
+	Settings []*Setting   `json:"settings"`
 	Notes    []string     `json:"notes"`
 }

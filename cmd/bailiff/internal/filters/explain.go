@@ -145,17 +145,17 @@ type miss struct {
 	f *filter.Filter
 }
 
-func missesOf(f *filter.Filter, x *filter.Explanation) (l []miss) {
+func missesOf(f *filter.Filter, x *filter.Explanation) (l []*miss) {
 	for i := range x.Tries {
-		l = append(l, miss{x, &x.Tries[i], f})
+		l = append(l, &miss{x, &x.Tries[i], f})
 	}
 	return l
 }
 
 // nearest are the misses nearest to a match: those that match in another mode, else those that have enough in common with the line.
-func nearest(misses []miss) []miss {
-	misses = slices.DeleteFunc(misses, func(m miss) bool { return !m.t.Matched && (len(m.x.Modes) > 0 || m.t.Near < nearEnough) })
-	slices.SortStableFunc(misses, func(a, b miss) int { return closer(a.t, b.t) })
+func nearest(misses []*miss) []*miss {
+	misses = slices.DeleteFunc(misses, func(m *miss) bool { return !m.t.Matched && (len(m.x.Modes) > 0 || m.t.Near < nearEnough) })
+	slices.SortStableFunc(misses, func(a, b *miss) int { return closer(a.t, b.t) })
 	return misses[:min(len(misses), nearMisses)]
 }
 
@@ -229,7 +229,7 @@ func explainEverywhere(e *cli.Env, conf string, fe *filter.Entry, known bool) er
 		return err
 	}
 	added := additions(e, conf)
-	var misses []miss
+	var misses []*miss
 	found := 0
 	for i := range all {
 		f := all[i].Filter

@@ -60,7 +60,7 @@ type group struct {
 }
 
 // groupBans groups bans by jail and end, without those that the daemon already has, at least as long.
-func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result, bans []db.Ban) (groups []*group, err error) {
+func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result, bans []*db.Ban) (groups []*group, err error) {
 	st, err := c.Status(e.Ctx)
 	if err != nil {
 		return nil, err

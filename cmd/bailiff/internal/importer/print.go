@@ -53,7 +53,7 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 		{"Carried over, from fail2ban's own files", true, stock, []string{fail2ban.Carried, fail2ban.Part, fail2ban.Replaced}},
 		{"No longer needed, from fail2ban's own files", true, stock, []string{fail2ban.NotNeeded, fail2ban.Unused}},
 	} {
-		these := slices.DeleteFunc(slices.Clone(r.Settings), func(s fail2ban.Setting) bool {
+		these := slices.DeleteFunc(slices.Clone(r.Settings), func(s *fail2ban.Setting) bool {
 			return s.Admin != sec.admin || !slices.Contains(sec.outcomes, s.Outcome)
 		})
 		if sec.verbose && !verbose {
@@ -64,7 +64,7 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 			e.Printf("\n%s:\n", sec.title)
 		}
 		for _, s := range these {
-			printSetting(e, &s)
+			printSetting(e, s)
 		}
 	}
 	if hidden > 0 {

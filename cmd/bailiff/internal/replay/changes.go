@@ -41,7 +41,7 @@ func (c *change) at() int64 {
 // changes pairs the bans of both sides. Two bans are the same one if they are of one jail and prefix and overlap in time.
 // Of the others, a ban whose prefix lies in a ban of the other side, by any jail, is paired with that: the addresses are
 // banned on both sides. What remains was added or lost.
-func changes(before, after []sideBan) (l []change) {
+func changes(before, after []sideBan) (l []*change) {
 	then, now := byPrefix(before), byPrefix(after)
 	for i := range before {
 		a := &before[i]
@@ -71,15 +71,15 @@ func changes(before, after []sideBan) (l []change) {
 	}
 	for i := range before {
 		if a := &before[i]; !a.paired {
-			l = append(l, change{"lost", &a.ban, nil})
+			l = append(l, &change{"lost", &a.ban, nil})
 		}
 	}
 	for i := range after {
 		if b := &after[i]; !b.paired {
-			l = append(l, change{"added", nil, &b.ban})
+			l = append(l, &change{"added", nil, &b.ban})
 		}
 	}
-	slices.SortStableFunc(l, func(a, b change) int { return cmp.Compare(a.at(), b.at()) })
+	slices.SortStableFunc(l, func(a, b *change) int { return cmp.Compare(a.at(), b.at()) })
 	return l
 }
 
@@ -115,12 +115,12 @@ func covers(bans map[netip.Prefix][]*sideBan, b *state.Ban) *sideBan {
 }
 
 // newChange compares two paired bans. covered is the kind of change if their prefixes differ.
-func newChange(before, after *state.Ban, covered string) change {
+func newChange(before, after *state.Ban, covered string) *change {
 	kind := covered
 	if before.Prefix == after.Prefix {
 		kind = kindOf(before, after)
 	}
-	return change{kind, before, after}
+	return &change{kind, before, after}
 }
 
 // kindOf says how a ban changed.

@@ -61,7 +61,7 @@ func compare(e *cli.Env, in *past.Input, before, after *past.Engine, started tim
 	for _, k := range changeKinds {
 		s.Changes[k] = 0
 	}
-	var shown []change
+	var shown []*change
 	for _, c := range all {
 		if s.Changes[c.kind]++; c.kind != same {
 			shown = append(shown, c)
@@ -82,7 +82,7 @@ func compare(e *cli.Env, in *past.Input, before, after *past.Engine, started tim
 	return nil
 }
 
-func printComparison(e *cli.Env, s *comparisonSummary, shown []change) error {
+func printComparison(e *cli.Env, s *comparisonSummary, shown []*change) error {
 	if e.JSON {
 		for _, c := range shown {
 			if err := cli.WriteJSON(e.Out, changeLine{c.kind, newComparedBan(c.before), newComparedBan(c.after)}); err != nil {

@@ -62,15 +62,17 @@ func (s *suspects) ban(b *policy.Ban, cursor func(jail.Ref) string) {
 func (s *suspects) find() (found []suspectLine) {
 	addrs := slices.SortedFunc(maps.Keys(s.seen), netip.Addr.Compare) // for prefixes that hold many
 	for _, x := range s.bans {
-		var logins []login
+		var logins []*login
 		from, _ := slices.BinarySearchFunc(addrs, x.Prefix.Addr(), netip.Addr.Compare)
 		for _, a := range addrs[from:] {
 			if !x.Prefix.Contains(a) {
 				break
 			}
-			logins = append(logins, s.seen[a]...)
+			for i := range s.seen[a] {
+				logins = append(logins, &s.seen[a][i])
+			}
 		}
-		slices.SortFunc(logins, func(a, b login) int { return cmp.Compare(a.at, b.at) })
+		slices.SortFunc(logins, func(a, b *login) int { return cmp.Compare(a.at, b.at) })
 		for _, l := range logins {
 			if d := l.at - x.since; max(d, -d) > suspectSpan.Microseconds() {
 				continue

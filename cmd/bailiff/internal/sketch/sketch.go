@@ -72,12 +72,12 @@ type Item[K comparable] struct {
 }
 
 // Items returns the n most frequent keys by their least counts; less orders those that are equal.
-func (t *Top[K]) Items(n int, less func(a, b K) int) []Item[K] {
-	l := make([]Item[K], 0, len(t.heap))
+func (t *Top[K]) Items(n int, less func(a, b K) int) []*Item[K] {
+	l := make([]*Item[K], 0, len(t.heap)) // pointers, so that all key types share the code of the sort
 	for _, s := range t.heap {
-		l = append(l, Item[K]{s.key, s.count - s.off, s.count})
+		l = append(l, &Item[K]{s.key, s.count - s.off, s.count})
 	}
-	slices.SortFunc(l, func(a, b Item[K]) int {
+	slices.SortFunc(l, func(a, b *Item[K]) int {
 		return cmp.Or(cmp.Compare(b.Least, a.Least), cmp.Compare(b.Most, a.Most), less(a.Key, b.Key))
 	})
 	return l[:min(n, len(l))]

@@ -48,7 +48,7 @@ func TestTopIsExactWhileItHasRoom(t *testing.T) {
 	}
 	want := []Item[string]{{"a", 6, 6}, {"b", 4, 4}, {"c", 2, 2}}
 	for i, got := range s.Items(9, cmp.Compare[string]) {
-		if got != want[i] {
+		if *got != want[i] {
 			t.Errorf("%d: %+v", i, got)
 		}
 	}

@@ -68,7 +68,7 @@ func (r *result) printJails(e *cli.Env) {
 }
 
 // printItems writes a list with the share of each item.
-func (r *result) printItems(e *cli.Env, what string, l []item) {
+func (r *result) printItems(e *cli.Env, what string, l []*item) {
 	if len(l) == 0 {
 		return
 	}

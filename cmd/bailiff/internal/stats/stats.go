@@ -20,26 +20,26 @@ const sinceDefault = "7d"
 
 // result is what `bailiff stats --json` prints. bailiff(1) documents its keys, which do not change.
 type result struct {
-	Since     *time.Time `json:"since"` // of the entries read; null: from the first
-	Until     *time.Time `json:"until"`
-	Entries   uint64     `json:"entries"`
-	Failures  uint64     `json:"failures"`
-	Bans      uint64     `json:"bans"`          // that the configuration leads to
-	Observed  uint64     `json:"observed"`      // of these, by jails that only observe: they block nothing
-	Made      uint64     `json:"bans_made"`     // by the daemon, according to the audit trail
-	Addresses uint64     `json:"addresses"`     // distinct, estimated
-	Names     uint64     `json:"account_names"` // distinct, estimated
-	Jails     []jailItem `json:"jails"`
-	Patterns  []item     `json:"patterns"`
-	Sources   []item     `json:"top_addresses"`
-	Networks  []item     `json:"networks"`
-	Systems   []item     `json:"systems"`   // null: there is no database
-	Countries []item     `json:"countries"` // null: there is no database
-	Users     []item     `json:"top_account_names"`
-	Step      string     `json:"step"` // "hour" or "day"
-	History   []period   `json:"history"`
-	OfDay     [24]uint64 `json:"hours_of_day"` // failures by the hour of local time
-	Databases []string   `json:"databases"`
+	Since     *time.Time  `json:"since"` // of the entries read; null: from the first
+	Until     *time.Time  `json:"until"`
+	Entries   uint64      `json:"entries"`
+	Failures  uint64      `json:"failures"`
+	Bans      uint64      `json:"bans"`          // that the configuration leads to
+	Observed  uint64      `json:"observed"`      // of these, by jails that only observe: they block nothing
+	Made      uint64      `json:"bans_made"`     // by the daemon, according to the audit trail
+	Addresses uint64      `json:"addresses"`     // distinct, estimated
+	Names     uint64      `json:"account_names"` // distinct, estimated
+	Jails     []*jailItem `json:"jails"`
+	Patterns  []*item     `json:"patterns"`
+	Sources   []*item     `json:"top_addresses"`
+	Networks  []*item     `json:"networks"`
+	Systems   []*item     `json:"systems"`   // null: there is no database
+	Countries []*item     `json:"countries"` // null: there is no database
+	Users     []*item     `json:"top_account_names"`
+	Step      string      `json:"step"` // "hour" or "day"
+	History   []period    `json:"history"`
+	OfDay     [24]uint64  `json:"hours_of_day"` // failures by the hour of local time
+	Databases []string    `json:"databases"`
 
 	// Stopped is what the rules of each set have dropped since they were created; null where no daemon runs whose firewall
 	// counts, or where another host's journal is read.

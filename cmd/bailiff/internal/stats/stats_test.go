@@ -34,7 +34,7 @@ func TestStatsOfAJournal(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &s); err != nil || status != 0 {
 		t.Fatalf("%v, %d: %s%s", err, status, out, said)
 	}
-	sum := func(l []item) (n uint64) {
+	sum := func(l []*item) (n uint64) {
 		for _, i := range l {
 			n += i.Failures
 		}

@@ -181,10 +181,10 @@ func accountName(b []byte) string {
 	return strings.ToValidUTF8(string(b[:n]), "\uFFFD") + "…"
 }
 
-func items[K comparable](t *sketch.Top[K], n int, name func(K) string, compare func(a, b K) int) []item {
-	l := []item{}
+func items[K comparable](t *sketch.Top[K], n int, name func(K) string, compare func(a, b K) int) []*item {
+	l := []*item{}
 	for _, i := range t.Items(n, compare) {
-		l = append(l, item{name(i.Key), i.Least, i.Most})
+		l = append(l, &item{name(i.Key), i.Least, i.Most})
 	}
 	return l
 }
@@ -193,7 +193,7 @@ func (t *tally) result(top int) *result {
 	itself := func(s string) string { return s }
 	r := &result{
 		Entries: t.entries, Failures: t.failures, Bans: t.bans, Observed: t.observed, Made: t.made, Addresses: t.distinctAddrs.Count(), Names: t.distinctNames.Count(),
-		Jails: []jailItem{}, Patterns: []item{}, OfDay: t.ofDay, Databases: []string{}, History: []period{},
+		Jails: []*jailItem{}, Patterns: []*item{}, OfDay: t.ofDay, Databases: []string{}, History: []period{},
 		Sources:  items(t.addrs, top, netip.Addr.String, netip.Addr.Compare),
 		Networks: items(t.networks, top, netip.Prefix.String, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }),
 		Users:    items(t.users, top, itself, cmp.Compare[string]),
@@ -210,15 +210,15 @@ func (t *tally) result(top int) *result {
 	for _, name := range slices.Sorted(maps.Keys(t.jails)) {
 		j := t.jails[name]
 		j.Addresses = j.addrs.Count()
-		r.Jails = append(r.Jails, j.jailItem)
+		r.Jails = append(r.Jails, &j.jailItem)
 	}
-	slices.SortStableFunc(r.Jails, func(a, b jailItem) int {
+	slices.SortStableFunc(r.Jails, func(a, b *jailItem) int {
 		return cmp.Or(cmp.Compare(b.Failures, a.Failures), cmp.Compare(b.Bans+b.Made, a.Bans+a.Made))
 	})
 	for _, name := range slices.Sorted(maps.Keys(t.patterns)) {
-		r.Patterns = append(r.Patterns, item{name, t.patterns[name], t.patterns[name]})
+		r.Patterns = append(r.Patterns, &item{name, t.patterns[name], t.patterns[name]})
 	}
-	slices.SortStableFunc(r.Patterns, func(a, b item) int { return cmp.Compare(b.Failures, a.Failures) })
+	slices.SortStableFunc(r.Patterns, func(a, b *item) int { return cmp.Compare(b.Failures, a.Failures) })
 	r.Patterns = r.Patterns[:min(top, len(r.Patterns))]
 	r.Step, r.History = t.history()
 	return r

@@ -92,25 +92,25 @@ type jailRow struct {
 }
 
 // activeJails are the jails that have something to watch, the busiest first.
-func (v *view) activeJails(sec int64) (rows []jailRow) {
+func (v *view) activeJails(sec int64) (rows []*jailRow) {
 	for i := range v.s.Jails {
 		j := &v.s.Jails[i]
 		if client.IdleJail(j) {
 			continue
 		}
-		r := jailRow{JailStatus: j}
+		r := &jailRow{JailStatus: j}
 		if rate := v.jails[j.Name]; rate != nil {
 			r.minute = rate.in(sec, window)
 		}
 		rows = append(rows, r)
 	}
-	slices.SortStableFunc(rows, func(a, b jailRow) int {
+	slices.SortStableFunc(rows, func(a, b *jailRow) int {
 		return cmp.Or(b.minute-a.minute, cmp.Compare(b.Failures, a.Failures), b.Bans-a.Bans, cmp.Compare(a.Name, b.Name))
 	})
 	return rows
 }
 
-func drawJails(d *drawing, rows []jailRow, now time.Time) {
+func drawJails(d *drawing, rows []*jailRow, now time.Time) {
 	d.add("")
 	d.paint(cli.Bold, fmt.Sprintf("%-18s %8s %12s %9s  %s", "JAIL", "1 MIN", "SINCE START", "BANS", "LAST FAILURE"))
 	for _, r := range rows {
@@ -129,11 +129,11 @@ type attackRow struct {
 }
 
 // sortedAttacks are the attacks of the last minute, the busiest first.
-func (v *view) sortedAttacks(sec int64) (rows []attackRow) {
+func (v *view) sortedAttacks(sec int64) (rows []*attackRow) {
 	for k, a := range v.attacks {
-		rows = append(rows, attackRow{k, a, a.rate.in(sec, window)})
+		rows = append(rows, &attackRow{k, a, a.rate.in(sec, window)})
 	}
-	slices.SortFunc(rows, func(a, b attackRow) int {
+	slices.SortFunc(rows, func(a, b *attackRow) int {
 		return cmp.Or(b.minute-a.minute, b.last.Compare(a.last), cmp.Compare(a.prefix, b.prefix), cmp.Compare(a.jail, b.jail))
 	})
 	return rows
@@ -142,7 +142,7 @@ func (v *view) sortedAttacks(sec int64) (rows []attackRow) {
 // otherColumns is the width of what stands beside an address in the lists of attacks and bans.
 const otherColumns = 49
 
-func (v *view) drawAttacks(d *drawing, rows []attackRow, hidden int, now time.Time) {
+func (v *view) drawAttacks(d *drawing, rows []*attackRow, hidden int, now time.Time) {
 	wide := d.columns - otherColumns
 	title := "ATTACKS NOW"
 	if hidden > 0 || v.crowd {

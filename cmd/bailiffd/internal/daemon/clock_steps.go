@@ -76,7 +76,7 @@ func (d *daemon) entryTime(now time.Time) time.Time {
 	return d.steps.unstepped(now, monotonic())
 }
 
-// isStep says whether a difference in microseconds is a step of the clock.
+// isStep reports whether a difference in microseconds is a step of the clock.
 func isStep(us int64) bool {
 	return us >= leastStep.Microseconds() || us <= -leastStep.Microseconds()
 }

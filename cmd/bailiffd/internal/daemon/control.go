@@ -102,10 +102,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 		if !d.journal.pos.IsZero() {
 			s.Journal.Cursor = d.journal.pos.Last().String()
 		}
-		if !d.reloaded.IsZero() {
-			t := d.reloaded
-			s.Reloaded = &t
-		}
+		s.Reloaded = control.Moment(d.reloaded)
 		s.Lists = controlLists(d.lists.Status(d.conf.Allow.Lists))
 		for i := range d.conf.Report.Destinations {
 			if d.conf.Report.Destinations[i].Enabled {
@@ -122,11 +119,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 	present := a.d.present(ctx, jails)
 	for _, j := range jails {
 		js := control.JailStatus{Name: j.Name, Filter: j.Filter.Name, Mode: j.Mode, Units: present(j), Failures: j.Failures, Bans: perJail[j.Name].IPv4 + perJail[j.Name].IPv6}
-		if j.Last != 0 {
-			t := time.UnixMicro(j.Last)
-			js.Last = &t
-		}
-		js.Containers = j.Trust.Containers
+		js.Last, js.Containers = control.Moment(timeOf(j.Last)), j.Trust.Containers
 		for _, u := range j.Trust.UserUnits {
 			js.UserUnits = append(js.UserUnits, u.String())
 		}
@@ -141,14 +134,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 func controlLists(l []allowlists.List) []control.ListStatus {
 	out := make([]control.ListStatus, 0, len(l))
 	for _, x := range l {
-		c := control.ListStatus{Name: x.Name, Entries: x.Entries, Refused: x.Refused, Failed: x.Failed}
-		if !x.Fetched.IsZero() {
-			c.Fetched = &x.Fetched
-		}
-		if !x.Checked.IsZero() {
-			c.Checked = &x.Checked
-		}
-		out = append(out, c)
+		out = append(out, control.ListStatus{Name: x.Name, Entries: x.Entries, Fetched: control.Moment(x.Fetched), Checked: control.Moment(x.Checked), Refused: x.Refused, Failed: x.Failed})
 	}
 	return out
 }

@@ -70,10 +70,7 @@ func (o *origins) all(entries []allow.Entry) []control.AllowEntry {
 
 func (o *origins) entry(e allow.Entry) control.AllowEntry {
 	c := control.AllowEntry{Prefix: audit.Address(e.Prefix), Origin: e.Where(), Source: e.Origin, Comment: e.Comment}
-	if !e.Until.IsZero() {
-		t := e.Until
-		c.Until, c.Expired = &t, !o.now.Before(t)
-	}
+	c.Until, c.Expired = control.Moment(e.Until), !e.Until.IsZero() && !o.now.Before(e.Until)
 	switch e.Origin {
 	case allow.OriginSelf, allow.OriginRuntime:
 	case operator.Origin:

@@ -17,12 +17,8 @@ import (
 func banKey(b *state.Ban) string { return b.Prefix.String() + " " + b.Jail }
 
 func controlBan(b *state.Ban) control.Ban {
-	c := control.Ban{ID: b.ID(), Prefix: b.Prefix.String(), Jail: b.Jail, Since: time.UnixMicro(b.Since), Ports: strings.ReplaceAll(b.Scope, ";", ","), Failures: b.Failures, Count: b.Count, Reason: b.Reason, By: b.By}
-	if b.Until != 0 {
-		t := time.UnixMicro(b.Until)
-		c.Until = &t
-	}
-	return c
+	return control.Ban{ID: b.ID(), Prefix: b.Prefix.String(), Jail: b.Jail, Since: time.UnixMicro(b.Since), Until: control.Moment(timeOf(b.Until)),
+		Ports: strings.ReplaceAll(b.Scope, ";", ","), Failures: b.Failures, Count: b.Count, Reason: b.Reason, By: b.By}
 }
 
 // jailManual is the jail of bans by hand that name none. They block all traffic.

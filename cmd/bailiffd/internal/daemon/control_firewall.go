@@ -94,11 +94,8 @@ func fill(f *control.Firewall, in *firewall.Inspection, at time.Time, took time.
 	}
 	for _, s := range in.Sets {
 		c := control.FirewallSet{
-			FirewallPart: part(s.Object), Scope: s.Scope, Bans: s.Want, Held: s.Have, Forever: s.Forever,
+			FirewallPart: part(s.Object), Scope: s.Scope, Bans: s.Want, Held: s.Have, Forever: s.Forever, Next: control.Moment(s.Next),
 			Missing: prefixes(s.Missing), Unexpected: prefixes(s.Unexpected), WrongTimeout: prefixes(s.WrongTimeout),
-		}
-		if !s.Next.IsZero() {
-			c.Next = &s.Next
 		}
 		if s.Counted {
 			c.Packets, c.Bytes = &s.Packets, &s.Bytes

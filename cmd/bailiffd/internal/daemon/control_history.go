@@ -181,9 +181,7 @@ func (h *history) record(e *journal.Entry, at time.Time) error {
 			return nil // damaged: the journal's own problems are shown elsewhere
 		}
 		l.Failures, l.Count = b.Failures, b.Count
-		if !b.Until.IsZero() {
-			l.Until = &b.Until
-		}
+		l.Until = control.Moment(b.Until)
 		if kind == audit.KindBan.ID() {
 			l.Kind = "ban"
 			h.count(l, p, at)

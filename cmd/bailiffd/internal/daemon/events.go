@@ -123,10 +123,7 @@ func (h *hub) record(r *auditRecord) {
 		if len(b.Addresses) > 0 && b.Addresses[0] != (netip.Addr{}) {
 			e.Address = b.Addresses[0].String()
 		}
-		if !b.Until.IsZero() {
-			until := b.Until
-			e.Until = &until
-		}
+		e.Until = control.Moment(b.Until)
 	}
 	h.send(e)
 }

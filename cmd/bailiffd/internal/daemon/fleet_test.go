@@ -75,6 +75,9 @@ func TestFleet(t *testing.T) {
 	if r := say(true, "web1", false, "203.0.113.3", "203.0.113.4"); r.Refused["the host bans too fast"] != 2 {
 		t.Errorf("too fast: %+v", r)
 	}
+	if m := b.scrape(); m[`bailiff_fleet_bans{peer="web1"}`] != 3 || m[`bailiff_fleet_refused_bans_total{peer="web1"}`] != 2 || m[`bailiff_fleet_latest_timestamp_seconds{peer="web1"}`] == 0 || m[`bailiff_fleet_bans{peer="web2"}`] != 0 {
+		t.Errorf("metrics: %v", m)
+	}
 	if r := say(false, "web3", false, "203.0.113.3"); r.Refused["the host is not accepted"] != 1 {
 		t.Errorf("a stranger: %+v", r)
 	}

@@ -181,7 +181,7 @@ func TestRecoveryKilled(t *testing.T) {
 	path := filepath.Join(b.state, stateName)
 	damaged := []byte("nothing that can be read")
 	for _, step := range []struct{ path, call string }{
-		{path, "openat"}, {path + ".new", "openat"}, {path + ".new", "write"}, {path + ".new", "fsync"}, {path, "linkat"}, {path, "renameat"}, {b.state, "fsync"},
+		{path, "openat"}, {path + ".new", "openat"}, {path + ".new", "write"}, {path + ".new", "fsync"}, {path, "linkat"}, {path, "renameat2"}, {b.state, "fsync"},
 	} {
 		for _, f := range b.stateFiles() {
 			os.Remove(f)

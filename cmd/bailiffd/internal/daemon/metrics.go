@@ -168,6 +168,17 @@ func (d *daemon) measure(s *metrics.Set, now time.Time) {
 		s.AddTime(metrics.ListTime, lists[name].Good, name)
 		s.Add(metrics.ListEntries, float64(lists[name].Entries), name)
 	}
+	if d.others.bans != nil {
+		for _, h := range d.others.bans.Hosts() {
+			refused := uint64(0)
+			for _, n := range h.Refused {
+				refused += n
+			}
+			s.Add(metrics.FleetBans, float64(h.Bans), h.Name)
+			s.AddTime(metrics.FleetTime, timeOf(h.Latest), h.Name)
+			s.Add(metrics.FleetRefused, float64(refused), h.Name)
+		}
+	}
 	st := d.aud.Stats()
 	s.Add(metrics.AuditWaiting, float64(st.Waiting))
 	s.Add(metrics.AuditLost, float64(st.Lost))

@@ -97,7 +97,7 @@ func (d *daemon) savedPosition(now time.Time) (p journal.Position, lost string) 
 	return p, ""
 }
 
-// inJournal says whether an entry is in the journal.
+// inJournal reports whether an entry is in the journal.
 func (d *daemon) inJournal(c journal.Cursor) bool {
 	j, err := journal.Open(d.source, journal.Options{})
 	if err != nil {

@@ -78,7 +78,7 @@ func (d *daemon) drain(firewallDone <-chan struct{}, until time.Time) bool {
 }
 
 // leaveFirewall closes the backends, empties the firewall if that is configured, and returns what has become of the bans. ended
-// says whether the worker has ended; if not, it still uses the backend.
+// reports whether the worker has ended; if not, it still uses the backend.
 func (d *daemon) leaveFirewall(ctx context.Context, ended bool) (bans string) {
 	const kept, removed, stuck = "kept in the firewall", "removed from the firewall (keep_on_stop: false)", "not removed: the firewall failed"
 	keep := d.conf.Firewall.KeepOnStop

@@ -99,16 +99,8 @@ func sorted(c []int) []int {
 func comment(r *report.Report, limit int) string {
 	var b strings.Builder
 	b.WriteString(r.Service)
-	for i, p := range r.Ports {
-		if i == 0 {
-			b.WriteString(", port ")
-		} else {
-			b.WriteString(", ")
-		}
-		b.WriteString(strconv.Itoa(int(p)))
-		if i == 4 {
-			break
-		}
+	if ports := numbers(r.Ports[:min(len(r.Ports), 5)]); len(ports) > 0 {
+		b.WriteString(", port " + strings.Join(ports, ", "))
 	}
 	switch {
 	case r.Failures == 1:
@@ -150,12 +142,13 @@ func (e *entry) form() url.Values {
 	return url.Values{"ip": {e.IP.String()}, "categories": {e.categories()}, "timestamp": {stamp(e.Time)}, "comment": {e.Comment}}
 }
 
-func (e *entry) categories() string {
-	var s []string
-	for _, c := range e.Categories {
-		s = append(s, strconv.Itoa(c))
+func (e *entry) categories() string { return strings.Join(numbers(e.Categories), ",") }
+
+func numbers[T int | uint16](all []T) (s []string) {
+	for _, n := range all {
+		s = append(s, strconv.Itoa(int(n)))
 	}
-	return strings.Join(s, ",")
+	return s
 }
 
 // apiAnswer is any answer of the API: data, or errors in the form of JSON:API.

@@ -64,11 +64,11 @@ func serviceOf(jail, filter string, lines []report.Line, own map[string]string) 
 	}
 	s := report.Attacks[filter].Blocklist
 	switch {
-	case s == "mail" && every(lines, func(l *report.Line) bool {
+	case s == "mail" && every(lines, func(l report.Line) bool {
 		return strings.HasPrefix(l.Pattern, "sasl") || strings.HasPrefix(l.Pattern, "auth")
 	}):
 		s = "sasl"
-	case s == "imap" && every(lines, func(l *report.Line) bool {
+	case s == "imap" && every(lines, func(l report.Line) bool {
 		return strings.Contains(l.Identifier, "pop3") || strings.HasPrefix(string(l.Message), "pop3")
 	}):
 		s = "pop3"
@@ -76,13 +76,8 @@ func serviceOf(jail, filter string, lines []report.Line, own map[string]string) 
 	return s, s != ""
 }
 
-func every(lines []report.Line, is func(*report.Line) bool) bool {
-	for i := range lines {
-		if !is(&lines[i]) {
-			return false
-		}
-	}
-	return len(lines) > 0
+func every(lines []report.Line, is func(report.Line) bool) bool {
+	return len(lines) > 0 && !slices.ContainsFunc(lines, func(l report.Line) bool { return !is(l) })
 }
 
 // form is the body of a request.
@@ -187,7 +182,7 @@ func texts(raw json.RawMessage) map[string]string {
 	return says
 }
 
-// refusal says whether the account is rejected or this report.
+// refusal reports whether the account is rejected or this report.
 func refusal(says map[string]string, d *config.Destination) error {
 	var all []string
 	account, service := false, false

@@ -2,13 +2,13 @@ package mail
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/cmd/bailiff-report/internal/safetext"
+	"bailiff/journal/audit"
 	"bailiff/policy/config"
 )
 
@@ -138,13 +138,13 @@ func line(s string) string { return safetext.Line(s, 500) }
 func newBan(r *report.Report, zone *time.Location) Ban {
 	b := Ban{
 		ID: line(r.ID), Address: r.Address.String(), Jail: line(r.Jail), Service: line(r.Service),
-		Time: in(r.Time, zone), First: in(r.First, zone), Since: in(r.Since, zone), Until: in(r.Until, zone), Forever: r.Until.IsZero(),
+		Time: r.Time.In(zone), First: r.First.In(zone), Since: r.Since.In(zone), Until: r.Until.In(zone), Forever: r.Until.IsZero(),
 		Failures: r.Failures, Count: r.Count, Reason: line(r.Reason), By: line(r.By), Manual: r.By != "" || r.Jail == "manual",
 		Wide: r.Wide, Extended: r.Extended, Missing: r.Missing, Withheld: r.Withheld,
 	}
-	b.Prefix, b.Network = subject(r.Prefix)
+	b.Prefix, b.Network = audit.Address(r.Prefix), !r.Prefix.IsSingleIP() && (r.Prefix.Addr().Is4() || r.Prefix.Bits() < 64)
 	if !b.Forever {
-		b.Duration = duration(r.Until.Sub(r.Since))
+		b.Duration = config.FormatDuration(r.Until.Sub(r.Since))
 	}
 	var ports []string
 	for _, p := range r.Ports {
@@ -152,34 +152,6 @@ func newBan(r *report.Report, zone *time.Location) Ban {
 	}
 	b.Ports = strings.Join(ports, ", ")
 	return b
-}
-
-// subject writes a prefix; a single address has no length.
-func subject(p netip.Prefix) (string, bool) {
-	if p.IsSingleIP() {
-		return p.Addr().String(), false
-	}
-	return p.String(), p.Addr().Is4() || p.Bits() < 64
-}
-
-func in(t time.Time, zone *time.Location) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return t.In(zone)
-}
-
-// duration writes a span of time in its largest whole unit.
-func duration(d time.Duration) string {
-	for _, u := range []struct {
-		unit time.Duration
-		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
-		if d >= u.unit && d%u.unit == 0 {
-			return fmt.Sprint(int64(d/u.unit), u.name)
-		}
-	}
-	return d.Round(time.Second).String()
 }
 
 func newWhois(w *report.Whois) Whois {
@@ -217,7 +189,7 @@ func newLines(all []report.Line, limit int, budget *int, zone *time.Location) (l
 		if !same {
 			coded = append(coded, r)
 		}
-		v := Line{Time: in(r.Time, zone), Host: line(r.Hostname), Program: line(r.Identifier), Unit: line(r.Unit), Message: text, Coded: !same}
+		v := Line{Time: r.Time.In(zone), Host: line(r.Hostname), Program: line(r.Identifier), Unit: line(r.Unit), Message: text, Coded: !same}
 		if r.PID != 0 {
 			v.Program += fmt.Sprintf("[%d]", r.PID)
 		}

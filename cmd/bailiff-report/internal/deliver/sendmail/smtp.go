@@ -108,7 +108,7 @@ func answered(err error) error {
 	return err
 }
 
-// isFinal says whether the server's answer is a final one.
+// isFinal reports whether the server's answer is a final one.
 func isFinal(err error) bool {
 	a := (*smtpError)(nil)
 	return errors.As(answered(err), &a) && a.code >= 500

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net/http"
 	"net/textproto"
 	"strconv"
 	"strings"
@@ -28,7 +29,7 @@ type Answer struct {
 	Body   []byte // at most MaxBody
 }
 
-// OK says whether the status is 2xx.
+// OK reports whether the status is 2xx.
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
 // Text is the body as one line; "" for a web page.
@@ -47,10 +48,8 @@ func (a *Answer) After(now time.Time) time.Duration {
 		if n, err := strconv.ParseUint(s, 10, 32); err == nil {
 			return min(time.Duration(n)*time.Second, maxAfter)
 		}
-		for _, layout := range []string{time.RFC1123, time.RFC850, time.ANSIC} { // the three of RFC 9110, 5.6.7
-			if t, err := time.Parse(layout, s); err == nil {
-				return until(t, now)
-			}
+		if t, err := http.ParseTime(s); err == nil {
+			return until(t, now)
 		}
 	}
 	if n, err := strconv.ParseInt(strings.TrimSpace(a.Header.Get("X-RateLimit-Reset")), 10, 48); err == nil {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"bailiff/cmd/bailiff-report/internal/report"
+	"bailiff/units/control"
 )
 
 // Version is the version of the schema. Keys may be added to a version, but not removed or changed.
@@ -116,7 +117,7 @@ func Compose(item *report.Item, host string, lines int) []byte {
 func ban(r *report.Report, lines int, room *int) Ban {
 	b := Ban{
 		ID: r.ID, Time: r.Time.UTC(), Address: r.Address, Prefix: r.Prefix, Jail: r.Jail, Filter: r.Service, Reason: utf8Text(r.Reason), By: utf8Text(r.By),
-		Failures: r.Failures, Count: r.Count, First: moment(r.First), Since: moment(r.Since), Until: moment(r.Until), Wide: r.Wide, Extended: r.Extended,
+		Failures: r.Failures, Count: r.Count, First: control.Moment(r.First.UTC()), Since: control.Moment(r.Since.UTC()), Until: control.Moment(r.Until.UTC()), Wide: r.Wide, Extended: r.Extended,
 		Ports: append([]uint16{}, r.Ports...), Lines: []Line{}, Missing: r.Missing, Withheld: r.Withheld,
 	}
 	for _, l := range slices.Backward(report.Newest(r.Lines, lines)) {
@@ -149,11 +150,3 @@ func ban(r *report.Report, lines int, room *int) Ban {
 }
 
 func utf8Text(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
-
-func moment(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
-}

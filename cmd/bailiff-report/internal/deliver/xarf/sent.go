@@ -57,7 +57,7 @@ func openSentLog(folder, name string) (*sentLog, error) {
 	return b, nil
 }
 
-// has says whether a complaint was sent.
+// has reports whether a complaint was sent.
 func (b *sentLog) has(key string) bool { return b.Sent[key] != 0 }
 
 // retryAfter returns how long a contact that got limit mails must not get another one; 0: it may.

@@ -77,7 +77,7 @@ func newOwnDomains(contact, from, host string) (o ownDomains) {
 	return o
 }
 
-// has says whether an address belongs to this host's own administrators.
+// has reports whether an address belongs to this host's own administrators.
 func (o *ownDomains) has(address string) bool {
 	_, domain, _ := strings.Cut(strings.ToLower(address), "@")
 	return domain == o.parent || slices.ContainsFunc(o.domains, func(d string) bool { return domain == d || strings.HasSuffix(domain, "."+d) })

@@ -31,7 +31,7 @@ const maxBanTime = 100 * 365 * 86400
 // Bans reads the bans in effect at a time from fail2ban's database, sorted by jail and prefix. banTime returns the
 // duration of a jail's bans in seconds, negative for forever; it is used for databases without durations (before version
 // 0.11). skipped describes rows that are not valid.
-func Bans(path string, now time.Time, banTime func(jail string) float64) (bans []Ban, skipped []string, err error) {
+func Bans(path string, now time.Time, banTime func(jail string) float64) (bans []*Ban, skipped []string, err error) {
 	d, f, err := openDatabase(path)
 	if err != nil {
 		return nil, nil, err
@@ -45,7 +45,7 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 		jail   string
 		prefix netip.Prefix
 	}
-	latest := make(map[key]Ban)
+	latest := make(map[key]*Ban)
 	started := make(map[key]float64)
 	err = d.rows(name, []string{"ip", "jail", "timeofban", "bantime", "bancount"}, func(row []any) error {
 		ip, _ := row[0].(string)
@@ -71,7 +71,7 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 		if at, ok := started[k]; ok && at > since {
 			return nil
 		}
-		b := Ban{Jail: jail, Prefix: p, Count: 1}
+		b := &Ban{Jail: jail, Prefix: p, Count: 1}
 		if n, ok := number(row[4]); ok && n > 0 && n < math.MaxInt32 {
 			b.Count = int(n)
 		}
@@ -84,7 +84,7 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	bans = slices.SortedFunc(maps.Values(latest), func(a, b Ban) int {
+	bans = slices.SortedFunc(maps.Values(latest), func(a, b *Ban) int {
 		return cmp.Or(strings.Compare(a.Jail, b.Jail), a.Prefix.Addr().Compare(b.Prefix.Addr()), a.Prefix.Bits()-b.Prefix.Bits())
 	})
 	return bans, skipped, nil
