@@ -105,7 +105,9 @@ func (g *Engine) pardoned(addr netip.Addr, at int64) bool {
 }
 
 // excuse reports whether a failure is not held against its address: a device goes on with an old password, another connection has
-// just made the same attempt, or the address has done the same before and only different things count. recentLogin: somebody, from anywhere, logged in to the account lately, and it is not under attack.
+// just made the same attempt, or only different lines count and the address has caused this one before.
+//
+// recentLogin reports that somebody, from anywhere, logged in to the account lately, and that it is not under attack.
 func (g *Engine) excuse(f *failure) (excused, recentLogin bool) {
 	if f.Distinct && f.jail.counter.HasPattern(f.addr, f.Pattern, f.At) {
 		return true, false

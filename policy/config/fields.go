@@ -48,8 +48,9 @@ const (
 )
 
 // field is one key of the configuration. This file is the one list of all keys: decoding, merging, Render, the commented
-// sample (units/config/bailiff.yaml) and the tables of bailiff.yaml(5) are made from it. To add a key, add a line here and
-// run go test ./policy/config -run 'Sample|Manual' -update.
+// sample (units/config/bailiff.yaml) and the tables of bailiff.yaml(5) are made from it. To add a key, add a line here, a field
+// in config.go and a default in defaults.go, and run go test ./policy/config -run 'Sample|Manual' -update. A new section also needs
+// its lines "; begin keys NAME" and "; end keys" in units/man/bailiff.yaml.5.scd.
 type field struct {
 	name  string
 	doc   string // what it means, in one line for the sample and the manual
