@@ -46,7 +46,6 @@ func TestWeb(t *testing.T) {
 type webVictim struct {
 	*victim
 	link string // to the page, with the token
-	told int    // screenshots
 }
 
 // page is a browser on the host itself.
