@@ -152,10 +152,10 @@ RELEASE =
 changelog:
 	@go run ./units/changelog/assemble $(if $(RELEASE),-release '$(RELEASE)')
 
-# Manual pages, if scdoc is there.
+# Manual pages, if scdoc is there. Their first line asks man(1) to run tbl(1).
 man:
 	if command -v scdoc >/dev/null; then mkdir -p bin/man; for f in units/man/*.scd; do p=$${f##*/}; \
-	  scdoc <$$f >bin/man/$${p%.scd} || exit; done; \
+	  { printf "'\\\\\" t\n" && scdoc <$$f; } >bin/man/$${p%.scd} || exit; done; \
 	else echo 'no scdoc: manual pages are left out'; fi
 
 clean:

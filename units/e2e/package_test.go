@@ -186,12 +186,15 @@ func (p *packaged) image(t *testing.T) {
 
 // firstBan is what the package is for: apt install, an attack, a ban. No file is edited.
 func (p *packaged) firstBan(t *testing.T) {
-	p.sh(t, `systemctl reset-failed`)
+	p.sh(t, `systemctl reset-failed; systemd-run -q --unit fail2ban.service sleep infinity`) // apt names the way from it
 	begin := time.Now()
-	p.sh(t, aptInstall+`bailiff`)
+	out := p.sh(t, aptInstall+`bailiff`)
 	p.fails(t, p.banned, 5)
 	p.bansInKernel(t, p.banned, 30*time.Second)
 	t.Logf("%s: apt install to the first ban: %.1f s", p.suite, time.Since(begin).Seconds())
+	if p.sh(t, `systemctl stop fail2ban.service`); strings.Count(out, "bailiff import") != 1 {
+		t.Errorf("apt says nothing of fail2ban, which runs, or too much:\n%s", out)
+	}
 	if out := p.sh(t, `systemctl is-enabled bailiff.service bailiff.socket bailiff-allow-refresh.timer || :`); out != "enabled\nenabled\ndisabled\n" {
 		t.Errorf("enabled: %q", out)
 	}
@@ -330,8 +333,17 @@ func (p *packaged) clean(t *testing.T) {
 	}
 }
 
-// rpm runs the rpm's scripts on a real host. Debian has no presets, which systemd takes for "enable".
+// rpm runs the rpm's scripts on a real host. Presets decide what is enabled; Debian has none, which systemd takes for "enable".
 func (p *packaged) rpm(t *testing.T, last, now string) {
+	p.offer(t, now)
+	p.sh(t, `mkdir -p /run/keys; rpmkeys --dbpath /run/keys --import /srv/dist/apt/bailiff.asc; rpmkeys --dbpath /run/keys -K /srv/dist/bailiff-*.x86_64.rpm`)
+	out := p.sh(t, `mkdir -p /etc/systemd/system-preset; echo 'disable bailiff*' >/etc/systemd/system-preset/10-bailiff.preset
+		rpm -i --nodeps /srv/dist/bailiff-*.x86_64.rpm
+		systemctl is-enabled bailiff.service || :; systemctl is-active bailiff.socket || :
+		rpm -e bailiff >/dev/null; rm /etc/systemd/system-preset/10-bailiff.preset`)
+	if out != "disabled\ninactive\n" {
+		t.Errorf("with presets that disable it: %q", out)
+	}
 	p.foreign(t, last, now, `rpm -i --nodeps /srv/dist/bailiff-*.x86_64.rpm`, `rpm -U --nodeps /srv/dist/bailiff-*.x86_64.rpm`, `rpm -e bailiff`)
 }
 

@@ -72,6 +72,15 @@ func TestRelease(t *testing.T) {
 
 	debs, rpms := found(t, first, "*.deb"), found(t, first, "*.rpm")
 	t.Log(run(first, nil, append([]string{"lintian", "--fail-on", "error,warning", "--allow-root"}, debs...)...))
+	for _, p := range debs {
+		// On a server without any of them apt installs the first. firewalld would close the ports of its services.
+		if out := run(first, nil, "dpkg-deb", "-f", p, "Recommends"); !strings.HasPrefix(out, "nftables |") {
+			t.Errorf("%s recommends %s", filepath.Base(p), out)
+		}
+	}
+	if page := run(first, nil, "sh", "-euc", `dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/share/man/man1/bailiff.1.gz | zcat`, "sh", debs[0]); !strings.HasPrefix(page, "'\\\" t\n") {
+		t.Errorf("manual pages do not ask for tbl: %.40q", page)
+	}
 	config := filepath.Join(top, "units/packaging/rpm/rpmlint.toml")
 	if out := run(first, nil, append([]string{"rpmlint", "--strict", "-c", config}, rpms...)...); !strings.Contains(out, "0 errors, 0 warnings") {
 		t.Error(out)

@@ -61,7 +61,7 @@ func main() {
 	out := flag.String("out", "dist", "write to `FOLDER`, which is emptied first")
 	only := flag.String("arch", "", "build for these architectures only: a `LIST` such as amd64,arm64")
 	formats := flag.String("formats", "deb,rpm,archlinux,tar,source", "build these only: a `LIST`")
-	key := flag.String("sign", "", "sign the package repository with this gpg `KEY`")
+	key := flag.String("sign", "", "sign the package repository, rpms and check sums with this gpg `KEY`")
 	suffix := flag.String("suffix", "", "append `TEXT` to the packages' version, +git20261128 for instance")
 	nfpm := flag.String("nfpm", "", "use this `PROGRAM`; by default it is built from "+nfpmModule)
 	copyright := flag.Bool("copyright", false, "print units/packaging/copyright, as it should be, and build nothing")
@@ -206,6 +206,7 @@ func (r *release) manPages(to string) error {
 		if err != nil {
 			return fmt.Errorf("scdoc: %s: %w", s, err)
 		}
+		page = append([]byte("'\\\" t\n"), page...) // man(1) has to run tbl(1)
 		if err := os.WriteFile(filepath.Join(to, strings.TrimSuffix(filepath.Base(s), ".scd")), page, 0o644); err != nil {
 			return err
 		}
@@ -310,7 +311,11 @@ func (r *release) sums() error {
 		return err
 	}
 	slices.SortFunc(lines, func(a, b string) int { return cmp.Compare(a[64:], b[64:]) })
-	return os.WriteFile(filepath.Join(r.out, "SHA256SUMS"), []byte(strings.Join(lines, "")), 0o644)
+	name := filepath.Join(r.out, "SHA256SUMS")
+	if err := os.WriteFile(name, []byte(strings.Join(lines, "")), 0o644); err != nil || r.key == "" {
+		return err
+	}
+	return r.clearSign(name, name+".asc")
 }
 
 // digest returns a file's SHA-256 and its length in bytes.

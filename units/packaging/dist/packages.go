@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -109,12 +110,12 @@ deb:
 overrides:
   deb:
     depends: ["systemd | systemd-standalone-sysusers | systemd-sysusers", passwd]
-    recommends: ["firewalld | ipset | nftables"]
+    recommends: ["nftables | ipset | firewalld"] # apt installs the first where there is none: it must not close ports
     suggests: [default-mta | mail-transport-agent]
     scripts: {postinstall: "{{.Scripts}}/deb/postinst", preremove: "{{.Scripts}}/deb/prerm", postremove: "{{.Scripts}}/deb/postrm"}
   rpm:
     depends: [systemd]
-    recommends: ["(firewalld or ipset or nftables)"]
+    recommends: [nftables]
     suggests: [server(smtp)]
     provides:{{range .Provides}}
       - {{.}}{{end}}
@@ -194,6 +195,15 @@ func (r *release) pack(format string, a arch, tree string) error {
 	cmd.Env = append(os.Environ(), r.epoch())
 	if out, err := cmd.Output(); err != nil {
 		return fmt.Errorf("nfpm: %w\n%s", err, out)
+	}
+	if format == "rpm" && r.key != "" {
+		gpg, err := exec.LookPath("gpg")
+		if err != nil {
+			return err
+		}
+		if _, err := r.output("rpmsign", "--define", "_gpg_name "+r.key, "--define", "__gpg "+gpg, "--addsign", filepath.Join(r.out, name)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -341,10 +351,18 @@ func (r *release) repository() error {
 	if r.key == "" {
 		return nil
 	}
-	if _, err := r.output("gpg", "--batch", "--yes", "--local-user", r.key, "--clear-sign", "--output", filepath.Join(dir, "InRelease"), release); err != nil {
+	if err := r.clearSign(release, filepath.Join(dir, "InRelease")); err != nil {
 		return err
 	}
-	_, err = r.output("gpg", "--batch", "--yes", "--output", filepath.Join(dir, "bailiff.gpg"), "--export", r.key)
+	if _, err = r.output("gpg", "--batch", "--yes", "--output", filepath.Join(dir, "bailiff.gpg"), "--export", r.key); err != nil {
+		return err
+	}
+	_, err = r.output("gpg", "--batch", "--yes", "--armor", "--output", filepath.Join(dir, "bailiff.asc"), "--export", r.key) // for rpm
+	return err
+}
+
+func (r *release) clearSign(from, to string) error {
+	_, err := r.output("gpg", "--batch", "--yes", "--local-user", r.key, "--clear-sign", "--output", to, from)
 	return err
 }
 
