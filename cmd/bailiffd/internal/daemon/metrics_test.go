@@ -56,8 +56,12 @@ func TestMetrics(t *testing.T) {
 	b.start()
 	ctx := context.Background()
 	b.fail("203.0.113.200", 5)
-	b.awaitBan("203.0.113.200/32") // the daemon has caught up: from now on latency is measured
-	before := b.scrape()
+	b.awaitBan("203.0.113.200/32") // the daemon has caught up: from the next one on latency is measured
+	var before map[string]float64
+	b.until("the firewall has that ban", func(context.Context) bool {
+		before = b.scrape()
+		return before["bailiff_firewall_missing_bans"] == 0
+	})
 	b.fail("203.0.113.7", 5)
 	b.fail("2001:db8::7", 5)
 	b.fail("198.51.100.9", 2)
