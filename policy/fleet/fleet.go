@@ -250,20 +250,19 @@ func (b *Bans) Effect(p netip.Prefix, now int64) Change { return b.effect(prefix
 
 // InEffect yields the prefixes that are banned now, in no order.
 func (b *Bans) InEffect(now int64) func(yield func(Change) bool) {
-	return func(yield func(Change) bool) {
-		for k := range b.first {
-			if c := b.effect(k, now); c.Banned && !yield(c) {
-				return
-			}
-		}
-	}
+	return b.each(now, func(c *Change) bool { return c.Banned })
 }
 
 // Clashes yields the prefixes that would be banned now if the allow list did not forbid it, in no order.
 func (b *Bans) Clashes(now int64) func(yield func(Change) bool) {
+	return b.each(now, func(c *Change) bool { return c.Allowed })
+}
+
+// each yields what is in effect now for the prefixes that pick selects.
+func (b *Bans) each(now int64, pick func(*Change) bool) func(yield func(Change) bool) {
 	return func(yield func(Change) bool) {
 		for k := range b.first {
-			if c := b.effect(k, now); c.Allowed && !yield(c) {
+			if c := b.effect(k, now); pick(&c) && !yield(c) {
 				return
 			}
 		}

@@ -86,7 +86,11 @@ func (r *Rules) refuses(n *News) error {
 	if !n.Prefix.IsValid() || n.Prefix != n.Prefix.Masked() || a.Is4In6() || a.Zone() != "" {
 		return ErrPrefix
 	}
-	if least := r.MinPrefix6; a.Is4() && n.Prefix.Bits() < r.MinPrefix4 || !a.Is4() && n.Prefix.Bits() < least {
+	least := r.MinPrefix6
+	if a.Is4() {
+		least = r.MinPrefix4
+	}
+	if n.Prefix.Bits() < least {
 		return ErrWide
 	}
 	for _, p := range never {

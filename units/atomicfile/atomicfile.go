@@ -1,5 +1,5 @@
-// Package atomicfile replaces files, and reads them within bounds. After a crash or a power failure at any moment, the name holds either the old content or
-// the new one, whole. Every program of bailiff writes the files it keeps through this package.
+// Package atomicfile replaces files, and reads them within bounds. After a crash or a power failure at any moment, the name holds
+// either the old content or the new one, whole. Every program of bailiff writes the files it keeps through this package.
 //
 // A replacement is written to NAME.new, synced, renamed, and the folder is synced. Its owner is the user of the calling process.
 // What a crash leaves at NAME.new is overwritten by the next replacement. The package never follows a link at NAME.new, and two

@@ -107,7 +107,7 @@ func (f *firewallControl) fleetChanged(l ...fleet.Change) {
 	}
 }
 
-// fleetProblems is what an operator should know about other hosts.
+// problems are what an operator should know about other hosts.
 func (o *otherHosts) problems() (l []string) {
 	for _, h := range o.bans.Hosts() {
 		if h.Clashes > 0 {
