@@ -1,0 +1,142 @@
+package hub
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"bailiff/policy/fleet"
+)
+
+// Subject is that of the signed roster: the payload is Sealed.Payload, the signature stands in the header SignatureHeader.
+const Subject = "roster"
+
+// SignatureHeader is the header of a message that holds its signature, base64. The last value counts: a host can add others.
+const SignatureHeader = "Bailiff-Signature"
+
+// MaxRoster is the largest payload of a roster, in bytes.
+const MaxRoster = 2 << 20
+
+// Roster lists the hosts of a fleet. Who is not in it is not believed (any more).
+type Roster struct {
+	Version int                   `json:"version"` // 1
+	Fleet   string                `json:"fleet"`
+	Serial  uint64                `json:"serial"` // greater with each change; a host never goes back
+	Made    time.Time             `json:"made"`
+	Hosts   map[string]RosterHost `json:"hosts"`
+}
+
+// RosterHost is what the fleet knows of a host.
+type RosterHost struct {
+	Group string `json:"group"`
+	Keys  []Key  `json:"keys"` // public signing keys; two while one is being replaced
+}
+
+// Sealed is a signed roster.
+type Sealed struct {
+	Payload   []byte `json:"payload"`   // JSON of a Roster
+	Signature []byte `json:"signature"` // ed25519, by an operator's key
+}
+
+// Errors of rosters that are not accepted.
+var (
+	ErrRosterSignature = errors.New("the roster is not signed by an operator of this fleet")
+	ErrRoster          = errors.New("the roster is not as expected")
+)
+
+// Groups returns each host's group, as fleet.Rules has them.
+func (r *Roster) Groups() map[string]string {
+	m := make(map[string]string, len(r.Hosts))
+	for name, h := range r.Hosts {
+		m[name] = h.Group
+	}
+	return m
+}
+
+// Sign checks a roster and signs it.
+func (r *Roster) Sign(operator ed25519.PrivateKey) (*Sealed, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > MaxRoster {
+		return nil, fmt.Errorf("the roster has %d bytes, more than %d", len(data), MaxRoster)
+	}
+	return &Sealed{Payload: data, Signature: ed25519.Sign(operator, signed(data))}, nil
+}
+
+// signed is what is signed. The first bytes keep a signature from being taken for one of something else.
+func signed(payload []byte) []byte { return append([]byte("bailiff roster 1\x00"), payload...) }
+
+// open returns the roster of a fleet if one of the operators has signed it.
+func (s *Sealed) open(name string, operators []Operator) (*Roster, error) {
+	if len(s.Payload) > MaxRoster {
+		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrRoster, len(s.Payload), MaxRoster)
+	}
+	ok := false
+	for _, o := range operators {
+		ok = ok || len(o.Key) == ed25519.PublicKeySize && ed25519.Verify(o.Key.Public(), signed(s.Payload), s.Signature)
+	}
+	if !ok {
+		return nil, ErrRosterSignature
+	}
+	r, err := s.Peek()
+	if err != nil {
+		return nil, err
+	}
+	if r.Fleet != name {
+		return nil, fmt.Errorf("%w: it is of fleet %q, not %q", ErrRoster, r.Fleet, name)
+	}
+	return r, nil
+}
+
+// Peek reads a roster without a look at its signature.
+func (s *Sealed) Peek() (*Roster, error) {
+	r := new(Roster)
+	if len(s.Payload) > MaxRoster {
+		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrRoster, len(s.Payload), MaxRoster)
+	}
+	if err := decode(s.Payload, r); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoster, err)
+	}
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if again, err := json.Marshal(r); err != nil || !bytes.Equal(again, s.Payload) { // a name twice, say
+		return nil, fmt.Errorf("%w: not in the form that Sign writes", ErrRoster)
+	}
+	return r, nil
+}
+
+func (r *Roster) check() error {
+	switch {
+	case r.Version != version:
+		return fmt.Errorf("%w: version %d, not %d", ErrRoster, r.Version, version)
+	case !fleet.ValidHost(r.Fleet):
+		return fmt.Errorf("%w: %q is not the name of a fleet", ErrRoster, r.Fleet)
+	case r.Serial == 0:
+		return fmt.Errorf("%w: no serial number", ErrRoster)
+	case len(r.Hosts) > MaxHosts:
+		return fmt.Errorf("%w: %d hosts, more than %d", ErrRoster, len(r.Hosts), MaxHosts)
+	}
+	for name, h := range r.Hosts {
+		if !fleet.ValidHost(name) || !fleet.ValidHost(h.Group) {
+			return fmt.Errorf("%w: host %q with group %q: names are 1 to 64 letters, digits, - and _", ErrRoster, name, h.Group)
+		}
+		if len(h.Keys) == 0 || len(h.Keys) > maxKeys {
+			return fmt.Errorf("%w: host %s has %d keys, not 1 to %d", ErrRoster, name, len(h.Keys), maxKeys)
+		}
+		for _, k := range h.Keys {
+			if err := k.check("host " + name); err != nil {
+				return fmt.Errorf("%w: %w", ErrRoster, err)
+			}
+		}
+	}
+	return nil
+}
