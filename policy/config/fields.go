@@ -149,8 +149,8 @@ func schema(c *Config) []field {
 			{name: "patterns", doc: "Count failures by pattern, too: up to 500 more series.", value: boolean(&c.Metrics.Patterns)},
 		}},
 		{name: "fleet", doc: "Bans of other hosts that take effect here, too.", fields: []field{
-			{name: "hosts", doc: "Hosts that are believed, each with its group.", initial: "none", optional: true, example: "{web1: berlin, web2: berlin, mail1: paris}",
-				value: fleetHosts(&c.Fleet.Hosts)},
+			{name: "hosts", doc: "Hosts that are believed, each with its group, or roster: those of the fleet.", initial: "none", optional: true, example: "{web1: berlin, web2: berlin, mail1: paris}",
+				value: fleetHosts(&c.Fleet)},
 			{name: "votes", doc: "Groups that must ban an address.", value: number(&c.Fleet.Votes, 1, maxVotes)},
 			{name: "jails", doc: "Jails of theirs that count.", initial: "all", optional: true, example: "[sshd, postfix]",
 				value: once(texts(&c.Fleet.Jails, "list of jails", maxJails, func(s string) bool { return checkName(s) == nil }, "is not the name of a jail", "write [sshd, postfix]"))},

@@ -54,6 +54,7 @@ func (n *News) after(o *ban) bool {
 // Bans holds the accepted bans of other hosts. One goroutine uses it.
 type Bans struct {
 	rules    Rules
+	roster   Roster
 	allowed  *allow.List
 	first    map[prefix.Key]uint32 // the first of a prefix's bans in all, linked by next
 	all      []ban                 // the first is not used: 0 ends a list
@@ -101,6 +102,9 @@ func (c Change) differs(o Change) bool { return c.Banned != o.Banned || c.Until 
 
 // New returns an empty Bans. allowed is what this host never bans.
 func New(r Rules, allowed *allow.List) *Bans {
+	if r.Roster {
+		r.Hosts = nil // until there is one
+	}
 	return &Bans{
 		rules: r.withDefaults(), allowed: allowed, first: make(map[prefix.Key]uint32), all: make([]ban, 1), due: Forever,
 		hostNo: make(map[string]uint16), jailNo: make(map[string]uint16),
@@ -345,7 +349,7 @@ func (b *Bans) Configure(r Rules, allowed *allow.List, now int64) []Change {
 	for k := range b.first {
 		before[k] = b.effect(k, now)
 	}
-	b.rules, b.allowed = r.withDefaults(), allowed
+	b.rules, b.allowed = b.resolve(r), allowed
 	for k := range b.first {
 		for i := b.first[k]; i != 0; i = b.all[i].next {
 			x := &b.all[i]

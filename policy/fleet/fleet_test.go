@@ -458,7 +458,7 @@ func FuzzRestore(f *testing.F) {
 		}
 	}
 	f.Add(b.Append(nil))
-	f.Add([]byte{1, 0, 0, 0, 0})
+	f.Add([]byte{2, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := Restore(data, rules(4), nil, start)
 		if err != nil {

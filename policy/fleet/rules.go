@@ -11,6 +11,7 @@ import (
 // Rules say what this host accepts from others.
 type Rules struct {
 	Hosts      map[string]string // accepted hosts; the value is the host's group, which has one vote however many hosts it has
+	Roster     bool              // accepted are the hosts of the fleet's roster (SetRoster) in place of Hosts
 	Jails      []string          // accepted jails; empty: all
 	Votes      int               // so many groups must ban a prefix; at least 1
 	MinPrefix4 int               // shortest accepted prefix of IPv4; 0: 32
@@ -50,6 +51,9 @@ const (
 	// noticed is how far ahead a clock must be to be reported.
 	noticed = 2 * time.Minute
 )
+
+// Some reports whether any host may be accepted.
+func (r *Rules) Some() bool { return r.Roster || len(r.Hosts) > 0 }
 
 // Defaults returns rules that accept no host.
 func Defaults() Rules { return Rules{}.withDefaults() }

@@ -12,7 +12,7 @@ import (
 )
 
 // version is the first byte of what Append writes.
-const version = 1
+const version = 2
 
 // savedBan is a ban with its prefix, as a stream has it.
 type savedBan struct {
@@ -25,6 +25,7 @@ func (b *Bans) Append(buf []byte) []byte {
 	s := codec.NewWriter(buf)
 	names := savedNames{b.hostNames(), b.jails, b.reasons}
 	names.stream(s)
+	streamRoster(s, &b.roster)
 	codec.Each(s, b.Len(), leastBan, b.sorted, names.ban(s), nil)
 	return s.Bytes()
 }
@@ -61,6 +62,25 @@ func (n *savedNames) stream(s *codec.Stream) {
 	s.Check(v == version, "another version")
 	for _, l := range []*[]string{&n.hosts, &n.jails, &n.reasons} {
 		codec.List(s, l, 1, s.Text)
+	}
+}
+
+// streamRoster reads or writes the roster.
+func streamRoster(s *codec.Stream, r *Roster) {
+	s.Text(&r.Fleet)
+	s.Uvarint(&r.Serial)
+	lines := r.lines()
+	codec.List(s, &lines, 2, func(x *rosterHost) {
+		s.Text(&x.name)
+		s.Text(&x.group)
+	})
+	if s.Reading {
+		s.Check(len(lines) <= MaxHosts, "too many hosts")
+		r.Hosts = make(map[string]string, len(lines))
+		for _, x := range lines {
+			s.Check(ValidHost(x.name) && ValidHost(x.group), "the name of a host")
+			r.Hosts[x.name] = x.group
+		}
 	}
 }
 
@@ -101,6 +121,8 @@ func Restore(data []byte, r Rules, allowed *allow.List, now int64) (*Bans, error
 	var names savedNames
 	names.stream(s)
 	s.Check(len(names.hosts) <= math.MaxUint16 && len(names.jails) <= maxNames && len(names.reasons) <= math.MaxUint8, "too many names")
+	streamRoster(s, &b.roster)
+	b.rules = b.resolve(r)
 	none := len(names.hosts) == 0 || len(names.jails) == 0 || len(names.reasons) == 0
 	codec.Each(s, 0, leastBan, nil, func(x *savedBan) {
 		if s.Check(!none, "a ban without names"); s.OK() {

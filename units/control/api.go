@@ -18,6 +18,7 @@
 //	GET    /v1/match?line=L&filter=F&mode=M            []Match
 //	GET    /v1/fleet                                   FleetStatus
 //	POST   /v1/fleet      FleetNews                    FleetApplied (root and FleetUser)
+//	PUT    /v1/fleet/hosts  FleetHosts                 FleetHostsSet (root and FleetUser)
 //	GET    /v1/config                                  text/yaml, the merged configuration in use
 //	POST   /v1/reload                                  Reloaded    (admin: root)
 //	GET    /metrics                                    metrics for Prometheus, as text or OpenMetrics
@@ -435,5 +436,6 @@ type Daemon interface {
 	Reload(ctx context.Context, by Peer) (*Reloaded, error)
 	Metrics(ctx context.Context) (*metrics.Set, error)
 	Fleet(ctx context.Context) (*FleetStatus, error)
+	SetFleetHosts(ctx context.Context, r fleet.Roster) (*FleetHostsSet, error)
 	ApplyFleet(ctx context.Context, news []fleet.News, live bool) (*FleetApplied, error)
 }

@@ -131,6 +131,9 @@ func (f *fake) Metrics(context.Context) (*metrics.Set, error) {
 func (f *fake) Fleet(context.Context) (*FleetStatus, error) {
 	return &FleetStatus{Hosts: []FleetHost{{Name: "web1"}}}, f.note("fleet")
 }
+func (f *fake) SetFleetHosts(_ context.Context, r fleet.Roster) (*FleetHostsSet, error) {
+	return &FleetHostsSet{Fleet: r.Fleet, Serial: r.Serial, Hosts: len(r.Hosts)}, f.note("fleet hosts %s %d %d", r.Fleet, r.Serial, len(r.Hosts))
+}
 func (f *fake) ApplyFleet(_ context.Context, news []fleet.News, live bool) (*FleetApplied, error) {
 	return &FleetApplied{Accepted: len(news)}, f.note("apply fleet %v %d", live, len(news))
 }
@@ -315,6 +318,15 @@ func TestCalls(t *testing.T) {
 	many.News = append(many.News, many.News[0])
 	if _, err = c.ApplyFleet(ctx, many); err == nil || !strings.Contains(err.Error(), "501 pieces") {
 		t.Error(err)
+	}
+	hosts := FleetHosts{Fleet: "shop", Serial: 3, Hosts: map[string]string{}}
+	for i := range fleet.MaxHosts {
+		hosts.Hosts[fmt.Sprintf("%064d", i)] = strings.Repeat("g", 64)
+	}
+	set, err := c.SetFleetHosts(ctx, hosts)
+	check("fleet hosts shop 3 10000", err)
+	if set.Serial != 3 {
+		t.Errorf("%+v", set)
 	}
 	m, err := c.Metrics(ctx, false)
 	check("metrics", err)
@@ -554,6 +566,7 @@ func TestOthers(t *testing.T) {
 			{"GET", "/v1/status", "", c.look}, {"GET", "/v1/bans", "", c.look}, {"GET", "/v1/allow", "", c.look},
 			{"GET", "/v1/why?address=192.0.2.7", "", c.look}, {"GET", "/metrics", "", c.look}, {"GET", "/v1/config", "", c.look}, {"GET", "/v1/events", "", c.look},
 			{"POST", "/v1/reload", "", c.reload}, {"GET", "/v1/fleet", "", c.look}, {"POST", "/v1/fleet", `{"news":[]}`, c.news},
+			{"PUT", "/v1/fleet/hosts", `{"fleet":"shop","serial":1,"hosts":{}}`, c.news},
 			{"POST", "/v1/bans", ban, c.change}, {"DELETE", "/v1/bans?all=true", "", c.change},
 			{"POST", "/v1/allow", `{"prefix":"192.0.2.7"}`, c.change}, {"DELETE", "/v1/allow?prefix=192.0.2.7", "", c.change},
 		} {
@@ -572,7 +585,7 @@ func TestEveryCallHasItsRight(t *testing.T) {
 			switch {
 			case p == "/v1/reload":
 				want = reload
-			case p == "/v1/fleet" && m == http.MethodPost:
+			case p == "/v1/fleet" && m == http.MethodPost, p == "/v1/fleet/hosts":
 				want = fleetNews
 			case m != http.MethodGet:
 				want = admin

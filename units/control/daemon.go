@@ -34,6 +34,7 @@ var calls = map[string]map[string]call{
 		http.MethodGet:  {right: read, run: (*Server).getFleet},
 		http.MethodPost: {right: fleetNews, body: true, maxBody: 256 << 10, run: (*Server).postFleet},
 	},
+	"/v1/fleet/hosts": {http.MethodPut: {right: fleetNews, body: true, maxBody: 2 << 20, run: (*Server).putFleetHosts}},
 }
 
 func (s *Server) status(r *http.Request, _ url.Values, _ Peer) (any, error) {

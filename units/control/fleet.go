@@ -42,13 +42,29 @@ type FleetApplied struct {
 	Refused  map[string]int `json:"refused"` // number of refused pieces by reason
 }
 
+// FleetHosts are the hosts of a fleet. The caller has proven that an operator of the fleet has signed the list.
+type FleetHosts struct {
+	Fleet  string            `json:"fleet"`  // name
+	Serial uint64            `json:"serial"` // greater with each change: an older list is refused with status 409
+	Hosts  map[string]string `json:"hosts"`  // with their groups
+}
+
+// FleetHostsSet is what is known of the fleet's hosts after a call.
+type FleetHostsSet struct {
+	Used   bool   `json:"used"` // whether fleet.hosts is roster; if not, the hosts of the configuration are believed
+	Fleet  string `json:"fleet"`
+	Serial uint64 `json:"serial"`
+	Hosts  int    `json:"hosts"`
+}
+
 // FleetStatus is what is known of other hosts' bans.
 type FleetStatus struct {
-	Hosts    []FleetHost `json:"hosts"`
-	Votes    int         `json:"votes"`     // groups that must ban a prefix
-	Bans     int         `json:"bans"`      // accepted, of all hosts
-	InEffect int         `json:"in_effect"` // prefixes that are banned by them
-	Clashes  Prefixes    `json:"clashes"`   // that would be banned if this host did not allow them
+	Roster   FleetHostsSet `json:"roster"`
+	Hosts    []FleetHost   `json:"hosts"`
+	Votes    int           `json:"votes"`     // groups that must ban a prefix
+	Bans     int           `json:"bans"`      // accepted, of all hosts
+	InEffect int           `json:"in_effect"` // prefixes that are banned by them
+	Clashes  Prefixes      `json:"clashes"`   // that would be banned if this host did not allow them
 }
 
 // FleetHost is a host that is believed.
@@ -103,6 +119,19 @@ func (s *Server) postFleet(r *http.Request, _ url.Values, _ Peer) (any, error) {
 		}
 	}
 	return s.d.ApplyFleet(r.Context(), news, req.Live)
+}
+
+func (s *Server) putFleetHosts(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	var req FleetHosts
+	if err := body(r, &req); err != nil {
+		return nil, err
+	}
+	return s.d.SetFleetHosts(r.Context(), fleet.Roster{Fleet: req.Fleet, Serial: req.Serial, Hosts: req.Hosts})
+}
+
+// SetFleetHosts passes on the hosts of the fleet's roster.
+func (c *Client) SetFleetHosts(ctx context.Context, h FleetHosts) (*FleetHostsSet, error) {
+	return do[FleetHostsSet](ctx, c, http.MethodPut, "/v1/fleet/hosts", nil, h)
 }
 
 // Fleet returns what is known of other hosts' bans.

@@ -39,9 +39,6 @@ const (
 	version    = 1
 	secretMode = 0o600
 
-	// MaxHosts is how many hosts a fleet may have. 10,000 take 1 MB of a roster.
-	MaxHosts = 10_000
-
 	maxMember  = 4 << 20 // bytes of a Member or Admin file
 	maxServers = 16
 	maxKeys    = 4 // of a host, or operators

@@ -17,7 +17,7 @@ const Subject = "roster"
 // SignatureHeader is the header of a message that holds its signature, base64. The last value counts: a host can add others.
 const SignatureHeader = "Bailiff-Signature"
 
-// MaxRoster is the largest payload of a roster, in bytes.
+// MaxRoster is the largest payload of a roster, in bytes. fleet.MaxHosts hosts take 1 MB.
 const MaxRoster = 2 << 20
 
 // Roster lists the hosts of a fleet. Who is not in it is not believed (any more).
@@ -122,8 +122,8 @@ func (r *Roster) check() error {
 		return fmt.Errorf("%w: %q is not the name of a fleet", ErrRoster, r.Fleet)
 	case r.Serial == 0:
 		return fmt.Errorf("%w: no serial number", ErrRoster)
-	case len(r.Hosts) > MaxHosts:
-		return fmt.Errorf("%w: %d hosts, more than %d", ErrRoster, len(r.Hosts), MaxHosts)
+	case len(r.Hosts) > fleet.MaxHosts:
+		return fmt.Errorf("%w: %d hosts, more than %d", ErrRoster, len(r.Hosts), fleet.MaxHosts)
 	}
 	for name, h := range r.Hosts {
 		if !fleet.ValidHost(name) || !fleet.ValidHost(h.Group) {

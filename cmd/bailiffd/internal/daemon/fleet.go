@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -40,7 +41,7 @@ type otherHosts struct {
 func (o *otherHosts) load(dir string, r fleet.Rules, now time.Time) error {
 	o.path, o.saved = filepath.Join(dir, fleetName), now
 	o.bans = fleet.New(r, nil)
-	if len(r.Hosts) == 0 {
+	if !r.Some() {
 		return nil
 	}
 	data, err := atomicfile.Read(o.path, maxFleetFile, 0)
@@ -82,7 +83,7 @@ func (d *daemon) configureFleet(now time.Time) {
 	if len(l) > 0 {
 		d.others.dirty = true
 	}
-	if len(d.conf.Fleet.Hosts) > 0 { // else the set is gone
+	if d.conf.Fleet.Some() { // else the set is gone
 		d.firewall.fleetChanged(l...)
 	}
 }
@@ -156,11 +157,37 @@ func (a *controlAPI) ApplyFleet(ctx context.Context, news []fleet.News, live boo
 	return r, nil
 }
 
+// SetFleetHosts takes the hosts of the fleet's roster. They are kept, so that they hold after a restart, too.
+func (a *controlAPI) SetFleetHosts(ctx context.Context, r fleet.Roster) (s *control.FleetHostsSet, err error) {
+	var refused error
+	err = a.do(ctx, func() {
+		d, now := a.d, time.Now()
+		var changes []fleet.Change
+		if changes, refused = d.others.bans.SetRoster(r, now.UnixMicro()); refused == nil {
+			d.firewall.fleetChanged(changes...)
+			d.others.dirty = true
+			d.others.save(now, true)
+		}
+		have := d.others.bans.Roster()
+		s = &control.FleetHostsSet{Used: d.conf.Fleet.Roster, Fleet: have.Fleet, Serial: have.Serial, Hosts: len(have.Hosts)}
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case errors.Is(refused, fleet.ErrOldRoster):
+		return nil, &control.Error{Status: http.StatusConflict, Message: refused.Error()}
+	case refused != nil:
+		return nil, &control.Error{Status: http.StatusBadRequest, Message: refused.Error()}
+	}
+	return s, nil
+}
+
 // Fleet describes the bans of other hosts.
 func (a *controlAPI) Fleet(ctx context.Context) (s *control.FleetStatus, err error) {
 	err = a.do(ctx, func() {
 		b, now := a.d.others.bans, time.Now().UnixMicro()
-		s = &control.FleetStatus{Votes: a.d.conf.Fleet.Votes, Bans: b.Len()}
+		r := b.Roster()
+		s = &control.FleetStatus{Roster: control.FleetHostsSet{Used: a.d.conf.Fleet.Roster, Fleet: r.Fleet, Serial: r.Serial, Hosts: len(r.Hosts)}, Votes: a.d.conf.Fleet.Votes, Bans: b.Len()}
 		for range b.InEffect(now) {
 			s.InEffect++
 		}
@@ -192,7 +219,7 @@ func (a *controlAPI) Fleet(ctx context.Context) (s *control.FleetStatus, err err
 func (d *daemon) fleetWhy(p netip.Prefix, now int64) (l []control.FleetWhy, banned bool) {
 	l = []control.FleetWhy{}
 	for _, n := range d.others.bans.Overlapping(p, maxWhy) {
-		x := control.FleetWhy{Group: d.conf.Fleet.Hosts[n.Host], FleetBan: control.FleetBan{
+		x := control.FleetWhy{Group: d.others.bans.Group(n.Host), FleetBan: control.FleetBan{
 			Host: n.Host, Prefix: n.Prefix.String(), Jail: n.Jail, Since: time.UnixMicro(n.Since), Lifted: n.Lifted, Reason: n.Reason, Failures: n.Failures,
 		}}
 		if n.Until != fleet.Forever {

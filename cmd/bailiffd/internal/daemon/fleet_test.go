@@ -167,3 +167,73 @@ func TestFleet(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFleetRoster: with fleet.hosts: roster the hosts of the latest roster are believed, after a restart, too.
+func TestFleetRoster(t *testing.T) {
+	b := newBench(t)
+	b.configure("jails: {sshd: {}}\nfleet: {hosts: roster}\n")
+	b.start()
+	ctx := context.Background()
+	set := func(serial uint64, hosts ...string) (*control.FleetHostsSet, error) {
+		h := control.FleetHosts{Fleet: "shop", Serial: serial, Hosts: map[string]string{}}
+		for _, name := range hosts {
+			h.Hosts[name] = "berlin"
+		}
+		return b.client.SetFleetHosts(ctx, h)
+	}
+	ban := func(host, prefix string) *control.FleetApplied {
+		t.Helper()
+		r, err := b.client.ApplyFleet(ctx, control.FleetNews{News: []control.FleetBan{{Host: host, Prefix: prefix, Jail: "sshd", Since: time.Now()}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	held := func(want int) {
+		t.Helper()
+		if f := b.firewallHolds(); f == nil || len(f[1]) != want {
+			t.Errorf("the firewall holds %v, want %d", f, want)
+		}
+	}
+	if r := ban("web1", "203.0.113.1"); r.Accepted != 0 {
+		t.Errorf("before any roster: %+v", r)
+	}
+	if s, err := set(7, "web1", "web2"); err != nil || *s != (control.FleetHostsSet{Used: true, Fleet: "shop", Serial: 7, Hosts: 2}) {
+		t.Errorf("%+v, %v", s, err)
+	}
+	ban("web1", "203.0.113.1")
+	ban("web2", "203.0.113.2")
+	held(2)
+	b.stop()
+	b.start()
+	held(2)
+	if s, err := b.client.Fleet(ctx); err != nil || s.Roster.Serial != 7 || len(s.Hosts) != 2 || s.Hosts[0].Group != "berlin" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if w, err := b.client.Why(ctx, "203.0.113.2"); err != nil || len(w.Fleet) != 1 || w.Fleet[0].Group != "berlin" {
+		t.Errorf("%+v, %v", w, err)
+	}
+	if _, err := set(8, "web2"); err != nil {
+		t.Error(err)
+	}
+	held(1)
+	if _, err := set(7, "web1", "web2"); control.AsError(err).Status != http.StatusConflict || !strings.Contains(err.Error(), "serial number 8, then 7") {
+		t.Error("an old roster:", err)
+	}
+	if _, err := set(9, "web 1"); control.AsError(err).Status != http.StatusBadRequest {
+		t.Error("a wrong name:", err)
+	}
+	held(1)
+
+	// The configuration names hosts again: the roster is kept, but not used.
+	b.configure("jails: {sshd: {}}\nfleet: {hosts: {web3: a}}\n")
+	if _, err := b.client.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	held(0)
+	if s, err := set(9, "web2"); err != nil || s.Used {
+		t.Errorf("%+v, %v", s, err)
+	}
+	ban("web3", "203.0.113.3")
+	held(1)
+}

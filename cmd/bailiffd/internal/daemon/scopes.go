@@ -25,7 +25,7 @@ func newScopes(c *config.Config, led *state.State) scopes {
 			s.add(j.Name, config.ScopeText(j.Ports))
 		}
 	}
-	if len(c.Fleet.Hosts) > 0 {
+	if c.Fleet.Some() {
 		s.list = append(s.list, firewall.Scope{Name: fleet.Scope})
 	}
 	if led != nil {

@@ -1,0 +1,98 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func roster(serial uint64, hosts ...string) Roster {
+	r := Roster{Fleet: "shop", Serial: serial, Hosts: map[string]string{}}
+	for _, h := range hosts {
+		r.Hosts[h] = "g-" + h
+	}
+	return r
+}
+
+// TestRoster: the hosts of the latest roster are believed; who is no longer in it takes the bans along.
+func TestRoster(t *testing.T) {
+	b := New(Rules{Roster: true, Hosts: map[string]string{"h0": "left over"}}, nil)
+	ban := func(host, p string) error {
+		_, _, err := b.Apply(news(host, p, start, start+hour), start, true)
+		return err
+	}
+	if err := ban("h0", "192.0.2.1"); !errors.Is(err, ErrHost) {
+		t.Error("before any roster:", err)
+	}
+	set := func(r Roster, changes int) {
+		t.Helper()
+		if l, err := b.SetRoster(r, start); err != nil || len(l) != changes {
+			t.Errorf("%v, %v", l, err)
+		}
+	}
+	set(roster(5, "h0", "h1"), 0)
+	for i := range 2 {
+		if err := ban(fmt.Sprintf("h%d", i), fmt.Sprintf("192.0.2.%d", i)); err != nil {
+			t.Error(err)
+		}
+	}
+	set(roster(5, "h0", "h1"), 0)
+	set(roster(6, "h1", "h2"), 1) // h0 was revoked
+	if err := ban("h0", "192.0.2.1"); !errors.Is(err, ErrHost) {
+		t.Error("revoked:", err)
+	}
+	if b.Group("h0") != "" || b.Group("h2") != "g-h2" {
+		t.Error("groups of h0 and h2:", b.Group("h0"), b.Group("h2"))
+	}
+	if _, err := b.SetRoster(roster(5, "h0", "h1"), start); !errors.Is(err, ErrOldRoster) {
+		t.Error("an old one:", err)
+	}
+	for name, r := range map[string]Roster{
+		"host":  {Fleet: "shop", Serial: 9, Hosts: map[string]string{"a.b": "g"}},
+		"group": {Fleet: "shop", Serial: 9, Hosts: map[string]string{"a": ""}},
+		"fleet": {Serial: 9},
+		"size":  {Fleet: "shop", Serial: 9, Hosts: many(MaxHosts + 1)},
+	} {
+		if _, err := b.SetRoster(r, start); err == nil || b.Roster().Serial != 6 {
+			t.Errorf("wrong %s: %v", name, err)
+		}
+	}
+	want := map[netip.Prefix]int64{prefixOf("192.0.2.1"): start + hour}
+	if got := inEffect(b, start); !maps.Equal(got, want) {
+		t.Error(got)
+	}
+
+	// A restart knows it, and still refuses an older one. Without the rule it is kept, but not used.
+	saved := b.Append(nil)
+	again, err := Restore(saved, Rules{Roster: true}, nil, start)
+	if err != nil || !maps.Equal(inEffect(again, start), want) || again.Group("h2") != "g-h2" {
+		t.Error(inEffect(again, start), err)
+	}
+	if _, err := again.SetRoster(roster(5, "h0"), start); !errors.Is(err, ErrOldRoster) {
+		t.Error("an old one after a restart:", err)
+	}
+	unused, err := Restore(saved, Rules{Hosts: map[string]string{"h3": "g"}}, nil, start)
+	if err != nil || unused.Len() != 0 || unused.Group("h1") != "" || unused.Roster().Serial != 6 {
+		t.Error(unused.Hosts(), err)
+	}
+	unused.Configure(Rules{Roster: true}, nil, start)
+	if unused.Group("h1") == "" {
+		t.Error("after a change of the configuration the roster is not used")
+	}
+
+	// Another fleet counts anew.
+	other := roster(1, "x")
+	other.Fleet = "home"
+	set(other, 1)
+}
+
+func many(n int) map[string]string {
+	m := make(map[string]string, n)
+	for i := range n {
+		m[fmt.Sprint(strings.Repeat("h", 10), i)] = "g"
+	}
+	return m
+}
