@@ -48,7 +48,7 @@ func (v *victim) login(t *testing.T, from netip.Addr, user, key string) (logout 
 		done <- err
 	}()
 	t.Cleanup(cancel)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		select {
 		case err := <-done:
 			t.Fatalf("ssh as %s: %v", user, err)
@@ -89,10 +89,10 @@ func (v *victim) operators(t *testing.T) {
 		}
 		return nil
 	}
-	eventually(t, 10*time.Second, shown)
+	eventually(t, shown)
 	v.fails(t, rootAt, 8)
 	v.failsAs(t, "root", bobAt, 5) // on bob's own account it would be a device with an old password
-	v.bansInKernel(t, bobAt, 10*time.Second)
+	v.bansInKernel(t, bobAt)
 	v.settled(t)
 	if v.inKernel(t, rootAt) {
 		t.Error("root was locked out of the host he is logged in to")
@@ -109,17 +109,17 @@ func (v *victim) operators(t *testing.T) {
 
 	// A daemon that is started later knows it from logind.
 	v.sh(t, `systemctl restart bailiff.service`)
-	eventually(t, 10*time.Second, shown)
+	eventually(t, shown)
 
 	logout()
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if w := v.how(t, rootAt); w.Allowed {
 			return fmt.Errorf("still allowed: %+v", w)
 		}
 		return nil
 	})
 	v.fails(t, rootAt, 5)
-	v.bansInKernel(t, rootAt, 10*time.Second)
+	v.bansInKernel(t, rootAt)
 }
 
 const webServer = `use IO::Socket::INET;
@@ -136,7 +136,7 @@ while (my $c = $l->accept) {
 // reload, and neither an empty list nor a hole in the sandbox gets through.
 func (v *victim) lists(t *testing.T) {
 	v.fails(t, listed, 5)
-	v.bansInKernel(t, listed, 10*time.Second)
+	v.bansInKernel(t, listed)
 	// A web server in the host's own perl, which is in every Debian.
 	if err := v.WriteFile("/srv/web.pl", []byte(webServer), 0o644); err != nil {
 		t.Fatal(err)
@@ -156,13 +156,13 @@ func (v *victim) lists(t *testing.T) {
 	}
 	v.sh(t, `systemctl start bailiff-allow-refresh.timer; systemctl start bailiff-allow-refresh.service || { journalctl -q -u bailiff-allow-refresh.service >&2; exit 1; }`)
 	defer v.sh(t, `systemctl stop bailiff-allow-refresh.timer`)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if w := v.how(t, listed); !w.Allowed || w.Entries[0].List != "probes" || w.Entries[0].Comment != "probes" {
 			return fmt.Errorf("%s: %+v", listed, w)
 		}
 		return nil
 	})
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, func() error {
 		if v.inKernel(t, listed) {
 			return errors.New("the ban stays")
 		}
@@ -185,7 +185,7 @@ func (v *victim) lists(t *testing.T) {
 	if es := v.entries(t, "-u", "bailiff-allow-refresh.service", "-p", "warning", "-g", "allow list probes: refused: is empty; keeping the previous list .1 entry."); len(es) != 1 {
 		t.Errorf("the journal says %v", es)
 	}
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if s := ask[control.Status](v, t, "status"); !strings.Contains(s.Problems.String(), "allow list probes: new version rejected: is empty; keeping the previous list (1 entry)") {
 			return fmt.Errorf("problems %q", s.Problems)
 		}

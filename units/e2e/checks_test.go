@@ -48,7 +48,7 @@ func (v *victim) starts(t *testing.T) {
 		t.Errorf("enabled: %q", out)
 	}
 	var s control.Status
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		s = ask[control.Status](v, t, "status")
 		if len(s.Problems) > 0 || !s.Firewall.OK || s.Firewall.Backend != "ipset" {
 			return fmt.Errorf("status: problems %q, firewall %+v", s.Problems, s.Firewall)
@@ -120,7 +120,7 @@ func (v *victim) attack(t *testing.T, from netip.Addr, family string) {
 	}
 	before := v.dropped(t, family)
 	v.fails(t, from, 5)
-	v.bansInKernel(t, from, 10*time.Second)
+	v.bansInKernel(t, from)
 
 	if _, err := v.Dial(from, 22, time.Second); !timedOut(err) {
 		t.Errorf("a new connection: %v; want a timeout, for packets are dropped", err)
@@ -132,7 +132,7 @@ func (v *victim) attack(t *testing.T, from netip.Addr, family string) {
 	if _, err := open.Write([]byte("SSH-2.0-e2e\r\n")); err == nil && answers(open, 2*time.Second) {
 		t.Error("a connection that was open before the ban still works")
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		if out := v.sh(t, `ss -Htn state established dst '[`+from.String()+`]'`); out != "" {
 			return fmt.Errorf("sockets of a banned address are still open:\n%s", out)
 		}
@@ -175,7 +175,7 @@ func (v *victim) dropped(t *testing.T, family string) (sum int) {
 func (v *victim) audit(t *testing.T) {
 	for _, a := range []netip.Addr{attacker4, attacker6} {
 		var ban map[string]string
-		eventually(t, 5*time.Second, func() error { // audit entries go through a queue, and through journald
+		eventually(t, func() error { // audit entries go through a queue, and through journald
 			es := v.entries(t, "BAILIFF_ADDRESS="+a.String(), "_SYSTEMD_UNIT=bailiff.service")
 			if len(es) != 1 {
 				return fmt.Errorf("%d entries tell of %s, want its ban alone: %v", len(es), a, es)
@@ -257,9 +257,9 @@ func (v *victim) allow(t *testing.T) {
 	}
 
 	v.sh(t, `bailiff ban `+byHand.String())
-	v.bansInKernel(t, byHand, 5*time.Second)
+	v.bansInKernel(t, byHand)
 	v.sh(t, `bailiff allow `+byHand.String())
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, func() error {
 		if v.inKernel(t, byHand) {
 			return fmt.Errorf("%s is still in the kernel's set after bailiff allow", byHand)
 		}
@@ -364,7 +364,7 @@ func (v *victim) unitless(t *testing.T) {
 			t.Fatalf("the line has a unit, so it proves nothing: %v", e)
 		}
 	}
-	v.bansInKernel(t, hidden, 10*time.Second)
+	v.bansInKernel(t, hidden)
 }
 
 // OpenSSH 9.8 and later refuse a guesser for a while by themselves; their refusals count as well.
@@ -448,7 +448,7 @@ func (v *victim) mended(t *testing.T) {
 	} {
 		since := v.now(t)
 		v.sh(t, c.script)
-		eventually(t, 15*time.Second, func() error {
+		eventually(t, func() error {
 			if !v.inKernel(t, attacker4) || !v.inKernel(t, attacker6) {
 				return fmt.Errorf("%s: the bans are not back in the kernel's sets", c.name)
 			}
@@ -458,7 +458,7 @@ func (v *victim) mended(t *testing.T) {
 			}
 			return nil
 		})
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, func() error {
 			said := ""
 			for _, e := range v.entries(t, since, "_SYSTEMD_UNIT=bailiff.service") {
 				if e["MESSAGE_ID"] == idRepaired {
@@ -486,7 +486,7 @@ func (v *victim) now(t *testing.T) string {
 func (v *victim) byhand(t *testing.T) {
 	kill := func() {
 		v.sh(t, `systemctl kill -s KILL bailiff.service`)
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, func() error {
 			if s := v.sh(t, `systemctl show -P SubState bailiff.service`); s == "running\n" {
 				return nil
 			} else {
@@ -690,7 +690,7 @@ func (v *victim) nftables(t *testing.T) {
 	}
 	settled := func(backend, there, gone string) {
 		t.Helper()
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, func() error {
 			s := ask[control.Status](v, t, "status")
 			ours := v.sh(t, `nft list tables; ipset list -n`)
 			if s.Firewall.Backend != backend || !s.Firewall.OK || !strings.Contains(ours, there) || strings.Contains(ours, gone) {
@@ -703,7 +703,7 @@ func (v *victim) nftables(t *testing.T) {
 	}
 	settled("nftables", "table inet bailiff", "bailiff4")
 	v.fails(t, nftBanned, 5)
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		_, err := v.Run(t.Context(), "nft", "get", "element", "inet", "bailiff", "v4-32", "{ "+nftBanned.String()+" }")
 		return err
 	})
@@ -713,7 +713,7 @@ func (v *victim) nftables(t *testing.T) {
 	shut(nftBanned)
 	v.sh(t, `rm /etc/bailiff/bailiff.d/20-firewall.yaml; systemctl reload bailiff.service`)
 	settled("ipset", "bailiff4", "table inet bailiff")
-	v.bansInKernel(t, nftBanned, 5*time.Second)
+	v.bansInKernel(t, nftBanned)
 }
 
 // After a reboot the kernel's sets are empty, and then they hold the same bans as before; nobody is banned anew for it.
@@ -726,8 +726,8 @@ func (v *victim) reboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.active(t)
-	v.bansInKernel(t, attacker4, 10*time.Second)
-	v.bansInKernel(t, attacker6, 10*time.Second)
+	v.bansInKernel(t, attacker4)
+	v.bansInKernel(t, attacker6)
 	v.settled(t)
 	after := v.prefixes(t)
 	for p := range before {

@@ -82,7 +82,7 @@ func (v *victim) confinedSelf(t *testing.T) {
 		t.Fatalf("%s is no address of the host yet", late)
 	}
 	v.sh(t, `ip address add `+late.String()+`/24 dev host0; systemctl reload bailiff.service`)
-	eventually(t, 10*time.Second, func() error { return is(late) })
+	eventually(t, func() error { return is(late) })
 }
 
 // Callers are told apart although the daemon is in a user namespace of its own.
@@ -127,7 +127,7 @@ func (v *victim) confinedLeftovers(t *testing.T) {
 	v.sh(t, `nft list table inet bailiff; rm /etc/bailiff/bailiff.d/20-firewall.yaml
 		ln -s /usr/share/bailiff/firewalld-only.conf `+drop+`; systemctl daemon-reload; systemctl restart bailiff.service`)
 	v.shut(t, attacker4, attacker6)
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		if out := v.sh(t, `nft list tables`); strings.Contains(out, "inet bailiff") {
 			return fmt.Errorf("left: %s", out)
 		}
@@ -155,7 +155,7 @@ func (v *victim) confinedAlone(t *testing.T) {
 		t.Fatal("sshd does not greet")
 	}
 	v.fails(t, late, 5)
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		if _, err := v.Dial(late, 22, 300*time.Millisecond); !timedOut(err) {
 			return fmt.Errorf("%s: %v; want a timeout", late, err)
 		}
@@ -166,7 +166,7 @@ func (v *victim) confinedAlone(t *testing.T) {
 		t.Errorf("the connection that was open before the ban: %v", err)
 	}
 	v.sh(t, `systemctl unmask -q bailiff-netlink.socket; systemctl start bailiff-netlink.socket; systemctl reload bailiff.service`)
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		if s := ask[control.Status](v, t, "status"); len(s.Problems) > 0 {
 			return fmt.Errorf("problems %q", s.Problems)
 		}

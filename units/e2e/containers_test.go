@@ -137,7 +137,7 @@ func (v *victim) containers(t *testing.T) {
 		docker run -d --log-driver=journald --log-opt tag=site/front --name front -p 8081:80 -v /etc/web:/etc/web:ro web nginx -c /etc/web/nginx.conf
 		docker run -d --log-driver=journald --name other -p 8082:80 -v /etc/web:/etc/web:ro web nginx -c /etc/web/nginx.conf`)
 	for engine, port := range webPorts {
-		eventually(t, 30*time.Second, func() error {
+		eventually(t, func() error {
 			_, err := v.Attack(t.Context(), nil, "curl", "-s", "-m", "5", "-o", "/dev/null", fmt.Sprintf("http://%s:%d/", host.Victim4, port))
 			if err != nil {
 				return fmt.Errorf("nginx in %s: %w", engine, err)
@@ -146,7 +146,7 @@ func (v *victim) containers(t *testing.T) {
 		})
 	}
 	// Before there is such an account a login from outside ends early.
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, func() error {
 		_, err := v.Sh(t.Context(), `podman exec systemd-mariadb mariadb -S /tmp/mysql.sock -e "CREATE USER IF NOT EXISTS app@'%' IDENTIFIED BY 'x'"`)
 		return err
 	})
@@ -282,8 +282,8 @@ func (v *victim) namedContainers(t *testing.T) {
 	v.guess(t, guessOther, webPorts["other"], 12)
 	v.guess(t, guessPodman, webPorts["podman"], 5)
 	v.guess(t, guessDocker, webPorts["docker"], 5)
-	v.bansInKernel(t, guessPodman, 10*time.Second)
-	v.bansInKernel(t, guessDocker, 10*time.Second)
+	v.bansInKernel(t, guessPodman)
+	v.bansInKernel(t, guessDocker)
 	v.settled(t)
 	if w := v.why(t, guessOther); w.State != "unknown" {
 		t.Errorf("a container that no jail names counts: %+v", w)
@@ -335,7 +335,7 @@ func (v *victim) publishedPorts(t *testing.T) {
 	banned, free := netip.MustParseAddr("198.51.100.91"), netip.MustParseAddr("198.51.100.92")
 	reach := func(backend string, want bool) {
 		t.Helper()
-		eventually(t, 30*time.Second, func() error {
+		eventually(t, func() error {
 			if s := ask[control.Status](v, t, "status"); s.Firewall.Backend != backend || !s.Firewall.OK {
 				return fmt.Errorf("firewall %+v", s.Firewall)
 			}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"bailiff/units/control"
 )
@@ -35,7 +34,7 @@ func (v *victim) firewallCommand(t *testing.T) {
 	}
 	intact := func() {
 		t.Helper()
-		eventually(t, 20*time.Second, func() error {
+		eventually(t, func() error {
 			out := v.sh(t, `bailiff firewall verify --json || :`)
 			var f control.Firewall
 			if err := json.Unmarshal([]byte(out), &f); err != nil {
@@ -82,7 +81,7 @@ func (v *victim) firewallCommand(t *testing.T) {
 	intact()
 	v.sh(t, `firewall-cmd --permanent --new-policy=early; firewall-cmd --permanent --policy=early --set-priority=-32500; firewall-cmd --permanent --policy=early --add-ingress-zone=ANY;
 		firewall-cmd --permanent --policy=early --add-egress-zone=HOST; firewall-cmd --reload`)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if out := bailiff("verify"); !strings.Contains(out, "policy early: has priority -32500, so it is evaluated before bailiff's policy") || strings.Count(out, "\n") != 3 {
 			return fmt.Errorf("%s", out)
 		}
@@ -96,7 +95,7 @@ func (v *victim) firewallCommand(t *testing.T) {
 	v.sh(t, `bailiff unban --all; systemctl stop bailiff.socket bailiff.service firewalld.service`)
 	has("remove", "left: firewalld: /etc/firewalld/policies/bailiff.xml: firewalld is not running; start it", "status 1")
 	v.sh(t, `systemctl start firewalld.service bailiff.service`)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if s := ask[control.Status](v, t, "status"); !s.Firewall.OK || s.Firewall.Backend != "firewalld" {
 			return fmt.Errorf("firewall: %+v", s.Firewall)
 		}

@@ -83,7 +83,7 @@ func (v *victim) firewalldHangs(t *testing.T) {
 			t.Errorf("after a restart: %s", out)
 		}
 		v.sh(t, `systemctl kill -s CONT firewalld.service`)
-		eventually(t, 90*time.Second, func() error {
+		eventually(t, func() error {
 			if s := ask[control.Status](v, t, "status"); !s.Firewall.OK || len(s.Problems) > 0 {
 				return fmt.Errorf("firewall %+v, problems %q", s.Firewall, s.Problems)
 			}
@@ -126,7 +126,7 @@ func (v *victim) firewalldBites(t *testing.T, why string) {
 	t.Helper()
 	v.active(t)
 	var s control.Status
-	eventually(t, 15*time.Second, func() error {
+	eventually(t, func() error {
 		if s = ask[control.Status](v, t, "status"); !s.Firewall.OK {
 			return fmt.Errorf("firewall: %+v", s.Firewall)
 		}
@@ -164,7 +164,7 @@ func (v *victim) firewalldBites(t *testing.T, why string) {
 // shut waits until addresses are kept out, by what the backend says of itself and by their packets.
 func (v *victim) shut(t *testing.T, addrs ...netip.Addr) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		for _, a := range addrs {
 			if conn, err := v.Dial(a, 22, 300*time.Millisecond); !timedOut(err) {
 				if err == nil {
@@ -245,7 +245,7 @@ func (v *victim) hundredReloads(t *testing.T) {
 	}
 	v.settled(t)
 	v.shut(t, attacker4, attacker6)
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		var held []netip.Prefix // those that many of them share take in the others
 		for word := range strings.FieldsSeq(v.sh(t, `for s in $(firewall-cmd --get-ipsets); do firewall-cmd --ipset=$s --get-entries; done`)) {
 			if a, err := netip.ParseAddr(word); err == nil {
@@ -290,7 +290,7 @@ func (v *victim) hundredReloads(t *testing.T) {
 func (v *victim) firewalldLeaves(t *testing.T) {
 	is := func(want string) {
 		t.Helper()
-		eventually(t, 20*time.Second, func() error {
+		eventually(t, func() error {
 			s := ask[control.Status](v, t, "status")
 			if s.Firewall.Backend != want || !s.Firewall.OK {
 				return fmt.Errorf("want %s; firewall: %+v", want, s.Firewall)
@@ -308,7 +308,7 @@ func (v *victim) firewalldLeaves(t *testing.T) {
 	v.put(t, "20-firewall.yaml", "firewall: {backend: ipset}\n")
 	v.sh(t, `systemctl reload bailiff.service`)
 	is("ipset")
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		out := v.sh(t, `firewall-cmd --permanent --get-ipsets; firewall-cmd --permanent --get-policies; firewall-cmd --get-ipsets; firewall-cmd --get-policies`)
 		if strings.Contains(out, "bailiff") {
 			return fmt.Errorf("left in firewalld:\n%s", out)

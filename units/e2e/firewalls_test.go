@@ -73,7 +73,7 @@ func (v *victim) bailiff(backend string, many int) banner {
 			// Its rules go when it stops, so that each start puts all of them back.
 			v.put(t, "50-firewall.yaml", "firewall: {backend: "+backend+", keep_on_stop: false}\n")
 			v.sh(t, afresh+`rm -f /var/lib/bailiff/state; systemctl start bailiff.service`)
-			eventually(t, 20*time.Second, func() error {
+			eventually(t, func() error {
 				if s := ask[control.Status](v, t, "status"); !s.Firewall.OK {
 					return fmt.Errorf("firewall: %+v", s.Firewall)
 				}
@@ -118,7 +118,7 @@ journalmatch = _SYSTEMD_UNIT=ssh.service + _COMM=sshd
 				t.Fatal(err)
 			}
 			v.sh(t, afresh+`rm -f /var/lib/fail2ban/fail2ban.sqlite3; systemctl start fail2ban.service`)
-			eventually(t, 30*time.Second, func() error {
+			eventually(t, func() error {
 				_, err := v.Run(t.Context(), "fail2ban-client", "status", "sshd")
 				return err
 			})
@@ -176,13 +176,13 @@ func (v *victim) first(t *testing.T, b banner) (ms []float64) {
 	b.start(t)
 	defer b.stop(t)
 	v.sh(t, b.hold(existing))
-	v.holds(t, b, existing, 2*time.Minute)
+	v.holds(t, b, existing)
 	p := v.prober(t, time.Millisecond)
 	defer p.close()
 	turns := v.turns(t, fmt.Sprintf("-turns %d -failures 5 -rate 20 -base %d", b.trials, trialBase), func(a netip.Addr) { p.watch(a) })
 	for _, x := range turns[1:] { // the first ends the quiet
 		var at time.Time
-		eventually(t, 20*time.Second, func() error {
+		eventually(t, func() error {
 			var through, ok bool
 			if at, through, ok = p.blocked(x.addr); !ok || !through {
 				return fmt.Errorf("%s: kept out %v, came through before %v", x.addr, ok, through)
@@ -205,7 +205,7 @@ func (v *victim) flooded(t *testing.T, b banner) (rate float64, back time.Durati
 	defer p.close()
 	begin, end, all := v.flood(t, p, b.many, manyBase)
 	t.Logf("%s, %s: %d bans: all in force %.2f s after the first line", b.name, b.firewall, b.many, end.Sub(begin).Seconds())
-	v.holds(t, b, b.many, time.Minute)
+	v.holds(t, b, b.many)
 	p.leave()
 	p.watch(all...)
 	out := v.sh(t, b.again)
@@ -214,7 +214,7 @@ func (v *victim) flooded(t *testing.T, b banner) (rate float64, back time.Durati
 		t.Fatalf("%s: %q", b.again, out)
 	}
 	again := p.all(t, 3*time.Minute, true, all)
-	v.holds(t, b, b.many, time.Minute)
+	v.holds(t, b, b.many)
 	t.Logf("%s, %s: %d bans from lines as fast as they come: all in force %.2f s after the first line; after a restart %.2f s", b.name, b.firewall, b.many,
 		end.Sub(begin).Seconds(), again.Sub(time.Unix(0, from)).Seconds())
 	return float64(b.many) / end.Sub(begin).Seconds(), again.Sub(time.Unix(0, from))
@@ -239,7 +239,7 @@ func (v *victim) flood(t *testing.T, p *prober, n, base int) (begin, end time.Ti
 // all waits until addresses are kept out, and says since when the last of them is. opened: each came through before.
 func (p *prober) all(t *testing.T, limit time.Duration, opened bool, addrs []netip.Addr) (end time.Time) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	within(t, limit, func() error {
 		end = time.Time{}
 		for _, a := range addrs {
 			at, through, ok := p.blocked(a)
@@ -256,9 +256,9 @@ func (p *prober) all(t *testing.T, limit time.Duration, opened bool, addrs []net
 }
 
 // holds waits until the firewall has so many bans.
-func (v *victim) holds(t *testing.T, b banner, want int, limit time.Duration) {
+func (v *victim) holds(t *testing.T, b banner, want int) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	eventually(t, func() error {
 		out, err := v.Sh(t.Context(), b.held)
 		if n, _ := strconv.Atoi(strings.TrimSpace(out)); err != nil || n != want {
 			return fmt.Errorf("%s, %s: %q bans in the firewall, want %d: %v", b.name, b.firewall, out, want, err)
@@ -278,7 +278,7 @@ func (v *victim) reloadMany(t *testing.T) {
 	for _, want := range []int{existing, b.many} {
 		begin, end, some := v.flood(t, p, want-n, manyBase+n)
 		n = want
-		v.holds(t, b, n, 2*time.Minute)
+		v.holds(t, b, n)
 		t.Logf("%s, firewalld: %d bans in force %.1f s after the first line", v.suite, n, end.Sub(begin).Seconds())
 		var took, back []float64
 		for range 5 {
@@ -288,7 +288,7 @@ func (v *victim) reloadMany(t *testing.T) {
 			told := time.Now()
 			took = append(took, told.Sub(start).Seconds())
 			back = append(back, p.all(t, 3*time.Minute, true, some).Sub(told).Seconds())
-			v.holds(t, b, n, 2*time.Minute)
+			v.holds(t, b, n)
 		}
 		slices.Sort(took)
 		slices.Sort(back)

@@ -44,7 +44,7 @@ var (
 // counts waits until an address has that many attempts against it in the sshd jail, and all their lines are found.
 func (v *victim) counts(t *testing.T, a netip.Addr, want int) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() error { return v.counted(t, a, want, true) })
+	eventually(t, func() error { return v.counted(t, a, want, true) })
 }
 
 // counted says whether an address has that many attempts against it and, where asked, all their lines are found.
@@ -71,7 +71,7 @@ func (v *victim) counted(t *testing.T, a netip.Addr, want int, lines bool) error
 // problem waits until status mentions a text, or no longer does.
 func (v *victim) problem(t *testing.T, text string, there bool) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		s := ask[control.Status](v, t, "status")
 		if all := s.Problems.String(); strings.Contains(all, text) != there {
 			return fmt.Errorf("status mentions %q: %v, want %v, in:\n%s", text, !there, there, all)
@@ -161,7 +161,7 @@ func (v *victim) namespace(t *testing.T) {
 	v.fails(t, spaceAttacker, 5)
 	v.sh(t, `journalctl --sync --namespace=web; systemctl start bailiff.service`)
 	v.active(t)
-	v.bansInKernel(t, spaceAttacker, 10*time.Second)
+	v.bansInKernel(t, spaceAttacker)
 	w := v.why(t, spaceAttacker)
 	if len(w.Bans) != 1 || len(w.Bans[0].Evidence) == 0 || !strings.Contains(w.Bans[0].Evidence[0].Message, spaceAttacker.String()) {
 		t.Errorf("why: %+v", w)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"bailiff/units/control"
@@ -62,7 +61,7 @@ func (v *victim) obey(t *testing.T, l logging) {
 // finds waits until a failed login of an address is evidence for a filter.
 func (v *victim) finds(t *testing.T, filter string, from netip.Addr) {
 	t.Helper()
-	eventually(t, 15*time.Second, func() error {
+	eventually(t, func() error {
 		out := v.sh(t, `journalctl -b -o export | bailiff match --json --matched --export `+filter)
 		for s := bufio.NewScanner(strings.NewReader(out)); s.Scan(); {
 			var l struct {
@@ -113,7 +112,7 @@ func (v *victim) servicesLog(t *testing.T) {
 		from := sourceN(91)
 		v.obey(t, v.logs(t, "nginx"))
 		i := 0
-		eventually(t, 30*time.Second, func() error { // workers from before the reload may take the first requests
+		eventually(t, func() error { // workers from before the reload may take the first requests
 			if i++; i < 50 && v.curl(t, from, "http://"+host.Victim4.String()+":81/", "--fail", "--max-time", "2", "--user", fmt.Sprintf("guess%d:letmein", i)) == nil {
 				t.Fatal("nginx let a wrong password in")
 			}
@@ -128,7 +127,7 @@ func (v *victim) servicesLog(t *testing.T) {
 	})
 	t.Run("exim", func(t *testing.T) {
 		v.obey(t, v.logs(t, "exim"))
-		eventually(t, 15*time.Second, func() error {
+		eventually(t, func() error {
 			if l := v.logs(t, "exim"); l.Journal != "yes" || l.Last == "" {
 				return fmt.Errorf("exim's log: %+v", l)
 			}
@@ -164,7 +163,7 @@ func (v *victim) servicesLog(t *testing.T) {
 			t.Errorf("sshd behind its socket: %+v", l)
 		}
 		v.fails(t, sourceN(95), 5)
-		v.bansInKernel(t, sourceN(95), 10*time.Second)
+		v.bansInKernel(t, sourceN(95))
 	})
 	for _, name := range []string{"nginx", "exim", "vsftpd", "mariadb"} {
 		if l := v.logs(t, name); l.Journal != "yes" || l.Last == "" {
@@ -176,7 +175,7 @@ func (v *victim) servicesLog(t *testing.T) {
 // ftp tries a login that must fail.
 func (v *victim) ftp(t *testing.T, from netip.Addr) {
 	t.Helper()
-	eventually(t, 15*time.Second, func() error { // it may just have been started
+	eventually(t, func() error { // it may just have been started
 		err := v.curl(t, from, "ftp://"+host.Victim4.String()+"/", "--user", "nobody-here:letmein")
 		if err == nil || !strings.Contains(err.Error(), "denied") {
 			return fmt.Errorf("a wrong password: %v", err)
@@ -228,7 +227,7 @@ func (v *victim) apacheLogs(t *testing.T) {
 		t.Errorf("after the change, bailiff check says %+v", l)
 	}
 	from := sourceN(96)
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, func() error {
 		if err := v.curl(t, from, "http://"+host.Victim4.String()+"/private", "--fail", "--user", "guess:letmein"); err == nil {
 			t.Fatal("apache let an unknown user in")
 		}

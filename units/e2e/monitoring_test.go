@@ -67,13 +67,13 @@ func (v *victim) monitored(t *testing.T) {
 	}
 	for _, a := range []netip.Addr{four, six} {
 		v.failsAs(t, "mallory", a, 5) // whom no other check attacks, or a ban would come sooner
-		v.bansInKernel(t, a, 10*time.Second)
+		v.bansInKernel(t, a)
 		if c, err := v.Dial(a, 22, 2*time.Second); err == nil { // its packets are dropped
 			c.Close()
 			t.Errorf("%s still reaches sshd", a)
 		}
 	}
-	eventually(t, v.patience(60*time.Second), func() error {
+	eventually(t, func() error {
 		for q, want := range deltas {
 			if now := v.value(t, q); now-before[q] != want {
 				return fmt.Errorf("%s: from %v to %v, want a difference of %v", q, before[q], now, want)
@@ -96,7 +96,7 @@ func (v *victim) monitored(t *testing.T) {
 	// Without the daemon the scrape fails, and the alert is on its way.
 	v.sh(t, `systemctl stop bailiff.service`)
 	v.value(t, `up{job="bailiff"} == 0`)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if out := v.sh(t, `curl -sS --max-time 10 http://`+prometheusAt+`/api/v1/alerts`); !strings.Contains(out, `"alertname":"BailiffDown"`) {
 			return fmt.Errorf("alerts: %s", out)
 		}
@@ -141,7 +141,7 @@ func (v *victim) prometheus(t *testing.T) {
 			t.Logf("Prometheus:\n%s", said.String())
 		}
 	})
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		_, err := v.Sh(t.Context(), `curl -fsS --max-time 5 http://`+prometheusAt+`/-/ready`)
 		return err
 	})
@@ -150,7 +150,7 @@ func (v *victim) prometheus(t *testing.T) {
 // value waits until a query has a result, and returns it.
 func (v *victim) value(t testing.TB, query string) (x float64) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		out, err := v.Run(t.Context(), "curl", "-sS", "--max-time", "10", "http://"+prometheusAt+"/api/v1/query?query="+url.QueryEscape(query))
 		if err != nil {
 			return err
@@ -193,7 +193,7 @@ func (v *victim) textfile(t *testing.T) {
 	v.sh(t, `id -u prometheus >/dev/null 2>&1 || useradd -r prometheus
 		install -d -o prometheus -g prometheus /var/lib/prometheus/node-exporter
 		systemctl start bailiff-metrics.timer`)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		out, err := v.Sh(t.Context(), `cat /var/lib/prometheus/node-exporter/bailiff.prom; stat -c '%U %a' /var/lib/prometheus/node-exporter/bailiff.prom; ls /var/lib/prometheus/node-exporter`)
 		if err != nil || !strings.Contains(out, "\nbailiff_up 1\n") || !strings.Contains(out, "bailiff_report_queue{") || !strings.HasSuffix(out, "\nprometheus 644\nbailiff.prom\n") {
 			return fmt.Errorf("%v, %s", err, out)

@@ -183,7 +183,7 @@ func (p *proof) disturb(t *testing.T, what string) {
 	t.Helper()
 	if unit := map[string]string{"daemon": "bailiff", "reporter": "bailiff-report"}[what]; unit != "" {
 		// What does not run yet cannot be killed; while it starts it can.
-		eventually(t, p.patience(30*time.Second), func() error {
+		eventually(t, func() error {
 			if pid := p.sh(t, `systemctl show -P MainPID `+unit+`.service`); pid == "0\n" {
 				return fmt.Errorf("%s.service does not run", unit)
 			}
@@ -319,7 +319,7 @@ func (p *proof) check(t *testing.T, since, after string) {
 func (p *proof) reportedOnce(t *testing.T, guilty []netip.Addr, after string) {
 	t.Helper()
 	mails := map[string]int{}
-	eventually(t, p.patience(3*time.Minute), func() error {
+	eventually(t, func() error {
 		clear(mails)
 		for line := range strings.Lines(p.sh(t, `grep -ih '^X-Bailiff-Address:' /var/mail/root || :`)) {
 			_, a, _ := strings.Cut(strings.TrimSpace(line), ": ")
@@ -333,7 +333,7 @@ func (p *proof) reportedOnce(t *testing.T, guilty []netip.Addr, after string) {
 		}
 		return nil
 	})
-	p.nothingWaits(t, 2*time.Minute)
+	p.nothingWaits(t)
 	for a, n := range mails {
 		if n != 1 {
 			t.Errorf("after %s: %d mails about %s", after, n, a)

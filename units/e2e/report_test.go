@@ -155,9 +155,9 @@ func (v *victim) waiting(t testing.TB) []control.QueuedReport {
 }
 
 // nothingWaits waits until all is delivered.
-func (v *victim) nothingWaits(t testing.TB, limit time.Duration) {
+func (v *victim) nothingWaits(t testing.TB) {
 	t.Helper()
-	eventually(t, v.patience(limit), func() error {
+	eventually(t, func() error {
 		if w := v.waiting(t); len(w) > 0 {
 			return fmt.Errorf("%d wait still, first %+v", len(w), w[0])
 		}
@@ -173,7 +173,7 @@ func (v *victim) attacked(t *testing.T, from netip.Addr) {
 	if out, err := v.load(t, fmt.Sprintf("-lines 5 -addresses 1 -base %d", base)); err != nil {
 		t.Fatalf("load: %v %s", err, out)
 	}
-	v.bansInKernel(t, from, 10*time.Second)
+	v.bansInKernel(t, from)
 }
 
 // playRegistries answers RDAP for 198.51.100.0/24 and 2001:db8::/32, and whois for everything else.
@@ -245,7 +245,7 @@ func (v *victim) reportsBegin(t *testing.T) {
 	v.sh(t, `bailiff check && systemctl reload bailiff.service`)
 	answer := reporterSays[control.TestResult](v, t, "/v1/test", control.TestRequest{Destination: "admin"})
 	t.Logf("a test of the mail system: %+v", answer)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if n := len(v.mailbox(t, "root")); n != 1 {
 			return fmt.Errorf("%d mails in root's mailbox after a test", n)
 		}
@@ -253,11 +253,11 @@ func (v *victim) reportsBegin(t *testing.T) {
 	})
 	v.sh(t, `systemctl restart bailiff.service`)
 	v.active(t)
-	v.bansInKernel(t, early, 10*time.Second)
+	v.bansInKernel(t, early)
 	v.settled(t)
 	late := sourceN(501)
 	v.attacked(t, late)
-	v.about(t, "root", late.String(), mailTime)
+	v.about(t, "root", late.String())
 	for _, m := range v.mailbox(t, "root") {
 		if bytes.Contains(m.raw, []byte(early.String())) {
 			t.Errorf("a ban from before was reported:\n%s", m.raw)
@@ -329,13 +329,10 @@ func (l *letter) parts(t testing.TB, kind, encoding string, body io.Reader) {
 	}
 }
 
-// mailTime bounds how long Postfix may take with a mail: where a wake-up of its pickup(8) is lost, that looks once a minute.
-const mailTime = 75 * time.Second
-
 // about finds the mails about an address, waiting for the first.
-func (v *victim) about(t testing.TB, user, address string, limit time.Duration) (found []letter) {
+func (v *victim) about(t testing.TB, user, address string) (found []letter) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	eventually(t, func() error {
 		found = nil
 		for _, l := range v.mailbox(t, user) {
 			if strings.Contains(l.subject, address) {
@@ -357,12 +354,12 @@ func (v *victim) mailed(t *testing.T) {
 	} {
 		from := netip.MustParseAddr(c.from)
 		v.fails(t, from, 5)
-		v.bansInKernel(t, from, 10*time.Second)
+		v.bansInKernel(t, from)
 		address := c.from
 		if from.Is6() {
 			address = "2001:db8:500::/64"
 		}
-		found := v.about(t, "root", address, mailTime)
+		found := v.about(t, "root", address)
 		if len(found) != 1 {
 			t.Errorf("%d mails about %s", len(found), address)
 		}
@@ -391,7 +388,7 @@ func (v *victim) mailed(t *testing.T) {
 			}
 		}
 		// Those who filter fail2ban's mails go on as before.
-		old := v.about(t, "bob", address, mailTime)
+		old := v.about(t, "bob", address)
 		if want := "[Fail2Ban] sshd: banned " + address + " from mail.example.test"; old[0].subject != want {
 			t.Errorf("subject %q, want %q", old[0].subject, want)
 		}
@@ -413,7 +410,7 @@ func (v *victim) hindered(t *testing.T) {
 			entries := func(id string) int {
 				return len(v.entries(t, "MESSAGE_ID="+id, "BAILIFF_DESTINATION="+service, "BAILIFF_ADDRESS="+from.String()))
 			}
-			eventually(t, 30*time.Second, func() error {
+			eventually(t, func() error {
 				if entries(idReported)+entries(idDropped) == 0 {
 					return fmt.Errorf("%s, %s: nothing became of the report of %s: %+v", service, mode, from, v.waiting(t))
 				}
@@ -455,7 +452,7 @@ func (v *victim) mailedInTime(t *testing.T) {
 		} else {
 			v.fails(t, c.from, 5)
 		}
-		l := v.about(t, "root", c.from.String(), mailTime)[0]
+		l := v.about(t, "root", c.from.String())[0]
 		bans := v.entries(t, "MESSAGE_ID="+idBan, "BAILIFF_ADDRESS="+c.from.String())
 		id := strings.Trim(l.Get("Message-Id"), "<>")
 		taken := v.entries(t, "SYSLOG_IDENTIFIER=postfix/cleanup", "-g", regexp.QuoteMeta(id))
@@ -487,7 +484,7 @@ func stamp(t testing.TB, e map[string]string) time.Time {
 func (v *victim) reporterStays(t *testing.T) {
 	state := func(want string) {
 		t.Helper()
-		eventually(t, 40*time.Second, func() error {
+		eventually(t, func() error {
 			if out := v.sh(t, `for p in SubState Result NRestarts; do systemctl show -P $p bailiff-report.service; done`); out != want {
 				return fmt.Errorf("bailiff-report is %q, want %q", out, want)
 			}
@@ -499,9 +496,9 @@ func (v *victim) reporterStays(t *testing.T) {
 	for i := range 2 {
 		from := sourceN(640 + i)
 		v.attacked(t, from)
-		v.about(t, "root", from.String(), mailTime)
+		v.about(t, "root", from.String())
 	}
-	v.nothingWaits(t, 30*time.Second)
+	v.nothingWaits(t)
 	if out := v.sh(t, `systemctl show -P MainPID bailiff-report.service`); out != pid {
 		t.Errorf("process %s is %s by now", pid, out)
 	}
@@ -524,7 +521,7 @@ func (v *victim) reporterStops(t *testing.T) {
 	v.sh(t, `mv /usr/sbin/sendmail /usr/sbin/sendmail.real; printf '#!/bin/sh\ntrap "" TERM\nsleep 1000 & wait; sleep 1000\n' >/usr/sbin/sendmail; chmod 755 /usr/sbin/sendmail`)
 	from := sourceN(650)
 	v.attacked(t, from)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		for _, w := range v.waiting(t) {
 			if w.Destination == "admin" && w.State == "delivering" {
 				return nil
@@ -543,7 +540,7 @@ func (v *victim) reporterStops(t *testing.T) {
 	}
 	v.sh(t, `mv /usr/sbin/sendmail.real /usr/sbin/sendmail; systemctl start bailiff-report.service`)
 	v.sh(t, `logger -p mail.info -t postfix/qmgr 'at work'`)
-	if found := v.about(t, "root", from.String(), 3*time.Minute); len(found) != 1 {
+	if found := v.about(t, "root", from.String()); len(found) != 1 {
 		t.Errorf("%d mails about %s", len(found), from)
 	}
 }
@@ -566,7 +563,7 @@ func (v *victim) thousand(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &r); err != nil || len(r.Ban) == 0 {
 			t.Fatalf("load: %v in %.200q", err, out)
 		}
-		eventually(t, time.Minute, func() error {
+		eventually(t, func() error {
 			if got := strings.TrimSpace(v.sh(t, `journalctl -q -o cat --output-fields=PRIORITY `+since+` MESSAGE_ID=`+idBan+` | wc -l`)); got != strconv.Itoa(n) {
 				return fmt.Errorf("%s bans, want %d", got, n)
 			}
@@ -610,7 +607,7 @@ report:
 	v.sh(t, `systemctl enable -q --now postfix.service`)
 	var ids map[string]int
 	mails := 0
-	eventually(t, 2*time.Minute, func() error {
+	eventually(t, func() error {
 		mails, ids = 0, map[string]int{}
 		for line := range strings.Lines(v.sh(t, `grep -i '^Message-ID:' /var/mail/root || :`)) {
 			_, id, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -623,8 +620,8 @@ report:
 		}
 		return nil
 	})
-	v.nothingWaits(t, 90*time.Second) // a delivery that was cut off is not repeated before the mail system was at work for a while
-	eventually(t, 20*time.Second, func() error {
+	v.nothingWaits(t) // a delivery that was cut off is not repeated before the mail system was at work for a while
+	eventually(t, func() error {
 		if out := v.sh(t, `mailq`); !strings.Contains(out, "is empty") {
 			return fmt.Errorf("postfix still has %.300s", out)
 		}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"bailiff/units/control"
 	"bailiff/units/e2e/peers"
@@ -123,9 +122,9 @@ func takes(all []peers.Entry, service string, a netip.Addr) (n int) {
 var webServices = []string{peers.AbuseIPDB, peers.Blocklist, peers.Hook}
 
 // everywhere waits until all services have taken a report of an address.
-func (v *victim) everywhere(t testing.TB, a netip.Addr, limit time.Duration) {
+func (v *victim) everywhere(t testing.TB, a netip.Addr) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	eventually(t, func() error {
 		all := v.peersLog(t)
 		for _, s := range webServices {
 			if takes(all, s, a) == 0 {
@@ -139,8 +138,8 @@ func (v *victim) everywhere(t testing.TB, a netip.Addr, limit time.Duration) {
 func (v *victim) told(t *testing.T) {
 	for _, a := range []netip.Addr{netip.MustParseAddr("198.51.100.41"), netip.MustParseAddr("2001:db8:41::7")} {
 		v.fails(t, a, 6)
-		v.bansInKernel(t, a, 20*time.Second)
-		v.everywhere(t, a, 20*time.Second)
+		v.bansInKernel(t, a)
+		v.everywhere(t, a)
 	}
 	host := strings.TrimSpace(v.sh(t, `hostname`))
 	for _, e := range v.peersLog(t) {
@@ -153,7 +152,7 @@ func (v *victim) told(t *testing.T) {
 
 // The program runs where it can do nothing, and gets what the house may know.
 func (v *victim) programTold(t *testing.T) {
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		es := v.entries(t, "-t", "tell")
 		if len(es) < 2 {
 			return fmt.Errorf("the program spoke %d times", len(es))
@@ -179,7 +178,7 @@ func (v *victim) servicesFail(t *testing.T) {
 	mode(peers.Hook, peers.Unavailable+":1")
 	a := netip.MustParseAddr("198.51.100.44")
 	v.fails(t, a, 6)
-	v.bansInKernel(t, a, 20*time.Second)
+	v.bansInKernel(t, a)
 	state := func() map[string]control.DestinationStatus {
 		out := map[string]control.DestinationStatus{}
 		for _, d := range ask[control.ReporterStatus](v, t, "report").Destinations {
@@ -187,7 +186,7 @@ func (v *victim) servicesFail(t *testing.T) {
 		}
 		return out
 	}
-	eventually(t, 60*time.Second, func() error {
+	eventually(t, func() error {
 		s := state()
 		switch {
 		case !strings.Contains(s["blocklist.de"].Held, "API-Key stimmt nicht"):
@@ -204,8 +203,8 @@ func (v *victim) servicesFail(t *testing.T) {
 	mode(peers.AbuseIPDB, "")
 	mode(peers.Blocklist, "")
 	v.sh(t, `sed -i 's/exit 75/:/' /usr/local/bin/tell; bailiff report retry --all`)
-	v.everywhere(t, a, 30*time.Second)
-	eventually(t, 20*time.Second, func() error {
+	v.everywhere(t, a)
+	eventually(t, func() error {
 		for name, d := range state() {
 			if d.Waiting > 0 || d.Held != "" {
 				return fmt.Errorf("%s: %+v", name, d)
@@ -231,9 +230,9 @@ func (v *victim) servicesSilent(t *testing.T) {
 	}
 	a := netip.MustParseAddr("198.51.100.45")
 	v.fails(t, a, 6)
-	v.bansInKernel(t, a, 20*time.Second)
+	v.bansInKernel(t, a)
 	want := map[string]string{"abuseipdb": "EOF", "blocklist.de": "500 (internal server error)", "webhook": "no answer within 3s"}
-	eventually(t, 60*time.Second, func() error {
+	eventually(t, func() error {
 		for _, d := range ask[control.ReporterStatus](v, t, "report").Destinations {
 			if !strings.Contains(d.LastError, want[d.Name]) {
 				return fmt.Errorf("%s: %+v", d.Name, d)
@@ -242,7 +241,7 @@ func (v *victim) servicesSilent(t *testing.T) {
 		return nil
 	})
 	v.sh(t, `bailiff report retry --all`)
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, func() error {
 		for _, d := range ask[control.ReporterStatus](v, t, "report").Destinations {
 			if d.Waiting > 0 {
 				return fmt.Errorf("%s: %+v", d.Name, d)

@@ -67,7 +67,7 @@ func TestSignals(t *testing.T) {
 // takesOver waits until a backend is in force.
 func (v *victim) takesOver(t *testing.T, backend string) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if s := ask[control.Status](v, t, "status"); s.Firewall.Backend != backend || !s.Firewall.OK {
 			return fmt.Errorf("want %s; firewall: %+v", backend, s.Firewall)
 		}
@@ -84,7 +84,7 @@ func (v *victim) unmoved(t *testing.T, backend string) {
 		v.sh(t, `firewall-cmd -q --add-port=9999/tcp`) // at run time only: a reload drops it
 	}
 	v.sh(t, `bailiff ban --json `+banned.String())
-	eventually(t, 10*time.Second, func() error { return v.keptOut(banned) })
+	eventually(t, func() error { return v.keptOut(banned) })
 	before := ask[control.Status](v, t, "status")
 	cursor := strings.TrimSpace(v.sh(t, `journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'`))
 
@@ -116,7 +116,7 @@ func (v *victim) unmoved(t *testing.T, backend string) {
 		t.Errorf("a banned address got in %d times in %d tries", in, tries)
 	}
 	t.Logf("%s, %s: %s rounds of signals, %d tries of a banned address", v.suite, backend, out, tries)
-	eventually(t, 10*time.Second, func() error { return v.keptOut(late) })
+	eventually(t, func() error { return v.keptOut(late) })
 	if out := v.sh(t, `ipset list; nft list ruleset`); !strings.Contains(out, late.String()) {
 		t.Errorf("%s is not in the kernel:\n%s", late, out)
 	}
@@ -194,7 +194,7 @@ func (v *victim) uninstall(t *testing.T, tree string) {
 		v.sh(t, `systemctl enable -q --now bailiff.service; systemctl restart bailiff.service`)
 		v.takesOver(t, backend)
 		v.sh(t, `bailiff ban --json `+a.String())
-		eventually(t, 10*time.Second, func() error { return v.keptOut(a) })
+		eventually(t, func() error { return v.keptOut(a) })
 		out := v.sh(t, `sh /root/installer/install.sh remove`)
 		if c, err := v.Dial(a, 22, 2*time.Second); err != nil {
 			t.Errorf("%s: %s, after uninstalling: %v\n%s", backend, a, err, out)
@@ -228,8 +228,8 @@ func (v *victim) leftovers(t *testing.T) {
 		v.sh(t, `systemctl restart bailiff.service`)
 		v.takesOver(t, backend)
 		v.sh(t, `bailiff ban --json `+a.String())
-		eventually(t, 10*time.Second, func() error { return v.keptOut(a) })
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, func() error { return v.keptOut(a) })
+		eventually(t, func() error {
 			for other, trace := range traces {
 				if out := v.sh(t, trace+` && echo there || echo gone`); (out == "there\n") != (other == backend) {
 					return fmt.Errorf("after %q, under %s: of %s all is %s", former, backend, other, out)
@@ -238,7 +238,7 @@ func (v *victim) leftovers(t *testing.T) {
 			return nil
 		})
 		v.sh(t, `bailiff unban `+a.String())
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, func() error {
 			c, err := v.Dial(a, 22, 2*time.Second)
 			if err == nil {
 				c.Close()

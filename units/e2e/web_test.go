@@ -57,7 +57,7 @@ type page struct {
 
 func (w *webVictim) browse(t *testing.T) *page {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	b, err := browser.Start(ctx, browser.Options{Before: []string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", w.Leader())}, Hosts: []string{"127.0.0.1:8737", "127.0.0.1:9090"}})
 	if errors.Is(err, browser.ErrMissing) && os.Getenv("CI") == "" {
@@ -221,7 +221,7 @@ func (w *webVictim) attack(t *testing.T) {
 	w.failsAs(t, "root", netip.MustParseAddr("203.0.113.78"), 5)
 	w.failsAs(t, "root", netip.MustParseAddr("198.51.100.9"), 5)
 	w.failsAs(t, "root", netip.MustParseAddr("198.51.100.10"), 3)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if s := ask[control.Status](w.victim, t, "status"); s.Bans != 3 {
 			return fmt.Errorf("%d bans", s.Bans)
 		}
@@ -350,7 +350,7 @@ func (w *webVictim) cockpit(t *testing.T) {
 		p.eval(frame+`.querySelector('.unban').click()`, nil)
 		p.until(frame + `.querySelector('dialog')`)
 		fill(nil)
-		eventually(t, 5*time.Second, func() error {
+		eventually(t, func() error {
 			if es := w.entries(t, "_SYSTEMD_UNIT=bailiff.service", "BAILIFF_ADDRESS=198.18.7.7", "BAILIFF_BY=ann (as root)"); len(es) != 2 {
 				return fmt.Errorf("%v", es)
 			}

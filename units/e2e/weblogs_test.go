@@ -94,7 +94,7 @@ func (v *victim) webServers(t *testing.T) {
 		bailiff check
 		systemctl daemon-reload; systemctl restart nginx.service apache2.service caddy.service`)
 	for name, port := range webServerPorts {
-		eventually(t, 30*time.Second, func() error {
+		eventually(t, func() error {
 			if out, err := v.request(t, "", port, "/index.html"); err != nil || out != "200" {
 				return fmt.Errorf("%s: %q, %v", name, out, err)
 			}
@@ -143,7 +143,7 @@ func (v *victim) webServer(t *testing.T, n int, port uint16) {
 		v.requests(t, status, guesser, port, []string{path}, "-d", "user=bob&password=wrong")
 	}
 	for _, a := range []string{secrets, software, guesser} {
-		v.bansInKernel(t, netip.MustParseAddr(a), 20*time.Second)
+		v.bansInKernel(t, netip.MustParseAddr(a))
 	}
 
 	// What an attacker writes into user name, path, Referer, User-Agent and X-Forwarded-For is nobody's address. The user name is so
@@ -165,7 +165,7 @@ func (v *victim) webServer(t *testing.T, n int, port uint16) {
 		}
 	}
 	v.requests(t, "404", forger, port, webSecrets, "-H", "X-Forwarded-For: "+webFramed.String())
-	v.bansInKernel(t, netip.MustParseAddr(forger), 20*time.Second)
+	v.bansInKernel(t, netip.MustParseAddr(forger))
 	if v.inKernel(t, webFramed) {
 		t.Errorf("%s is banned, who has sent nothing: %+v", webFramed, v.why(t, webFramed))
 	}
@@ -210,7 +210,7 @@ func (v *victim) webHarmless(t *testing.T) {
 		v.requests(t, "401", office, webServerPorts["nginx"], []string{"/api/login"}, "-d", "x", "-H", "Sec-Fetch-Site: same-origin")
 	}
 	v.requests(t, "404", "198.51.100.40", webServerPorts["nginx"], webSecrets)
-	v.bansInKernel(t, netip.MustParseAddr("198.51.100.40"), 20*time.Second) // so all before is read
+	v.bansInKernel(t, netip.MustParseAddr("198.51.100.40")) // so all before is read
 	for _, a := range []string{shop, monitor, sent, office} {
 		if v.inKernel(t, netip.MustParseAddr(a)) {
 			t.Errorf("%s is banned: %+v", a, v.why(t, netip.MustParseAddr(a)))

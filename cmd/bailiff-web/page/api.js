@@ -101,14 +101,10 @@ const cockpitBridge = {
     this.refused = { 'not-found': 'no right to read, or no daemon', 'access-denied': 'no right to read' };
   },
 
-  // A connection to systemd's socket would start a stopped daemon, so systemd is asked first, at most twice in a second.
+  // A connection to systemd's socket would start a stopped daemon, so systemd is asked before each call. Its answer is not kept:
+  // when the daemon stops, its streams end, and what is called next must not go by what was true before.
   async started(unit) {
-    this.states ??= {};
-    const known = this.states[unit];
-    if (!known || Date.now() - known.at > 500) {
-      this.states[unit] = { at: Date.now(), state: window.cockpit.spawn(['systemctl', 'show', '--property=ActiveState', '--value', unit], { err: 'ignore' }).then((s) => s.trim(), () => '') };
-    }
-    const state = await this.states[unit].state;
+    const state = await window.cockpit.spawn(['systemctl', 'show', '--property=ActiveState', '--value', unit], { err: 'ignore' }).then((s) => s.trim(), () => '');
     if (state === 'inactive' || state === 'failed' || state === 'deactivating') {
       throw new Failure(503, `the daemon is not running: ${unit} ${{ inactive: 'is stopped', failed: 'has failed', deactivating: 'is being stopped' }[state]}`, `systemctl start ${unit}`, true);
     }
@@ -117,6 +113,7 @@ const cockpitBridge = {
   async call(path, { method = 'GET', body, onData, signal } = {}) {
     const report = path.startsWith('/report/');
     if (method === 'GET') await this.started(report ? 'bailiff-report.service' : 'bailiff.service');
+    signal?.throwIfAborted();
     const headers = method === 'GET' ? {} : { 'Content-Type': 'application/json', 'Bailiff-User': this.user };
     const http = window.cockpit.http({ unix: report ? reportSocket : controlSocket, superuser: 'try' });
     const request = http.request({ method, path: report ? path.slice('/report'.length) : path, headers, body: body ? JSON.stringify(body) : '' });
