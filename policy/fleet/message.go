@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -75,8 +76,9 @@ func (m *Message) signed() []byte {
 // token writes a prefix without dots, which separate the parts of a subject.
 func token(p netip.Prefix) string { return strings.ReplaceAll(p.String(), ".", "_") }
 
-// Open checks a message and returns its news. keys returns the public key of a host, nil for one that is not known.
-func Open(m *Message, keys func(host string) ed25519.PublicKey) (*News, error) {
+// Open checks a message and returns its news. keys returns the public keys of a host, of which one must have signed: two while a
+// host's key is being replaced, none for a host that is not known.
+func Open(m *Message, keys func(host string) []ed25519.PublicKey) (*News, error) {
 	part := strings.Split(m.Subject, ".")
 	if len(part) != 4 || part[0] != "ban" || !ValidHost(part[1]) || part[2] == "" || !isToken(part[2]) {
 		return nil, ErrSubject
@@ -85,11 +87,13 @@ func Open(m *Message, keys func(host string) ed25519.PublicKey) (*News, error) {
 	if err != nil || token(p) != part[3] {
 		return nil, ErrSubject
 	}
-	key := keys(part[1])
-	if len(key) != ed25519.PublicKeySize {
+	of := keys(part[1])
+	if len(of) == 0 {
 		return nil, ErrHost
 	}
-	if len(m.Payload) > MaxPayload || !ed25519.Verify(key, m.signed(), m.Signature) {
+	if len(m.Payload) > MaxPayload || !slices.ContainsFunc(of, func(k ed25519.PublicKey) bool {
+		return len(k) == ed25519.PublicKeySize && ed25519.Verify(k, m.signed(), m.Signature)
+	}) {
 		return nil, ErrSignature
 	}
 	var v payload

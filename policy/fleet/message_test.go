@@ -12,11 +12,11 @@ func key(host string) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed([]byte(strings.Repeat(host, 32)[:32]))
 }
 
-func publicKeys(host string) ed25519.PublicKey {
+func publicKeys(host string) []ed25519.PublicKey {
 	if host != "h0" && host != "h1" {
 		return nil
 	}
-	return key(host).Public().(ed25519.PublicKey)
+	return []ed25519.PublicKey{key("next " + host).Public().(ed25519.PublicKey), key(host).Public().(ed25519.PublicKey)}
 }
 
 func TestMessage(t *testing.T) {

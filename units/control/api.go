@@ -19,6 +19,7 @@
 //	GET    /v1/fleet                                   FleetStatus
 //	POST   /v1/fleet      FleetNews                    FleetApplied (root and FleetUser)
 //	PUT    /v1/fleet/hosts  FleetHosts                 FleetHostsSet (root and FleetUser)
+//	PUT    /v1/fleet/agent  FleetAgent                 FleetAgentStatus (root and FleetUser)
 //	GET    /v1/config                                  text/yaml, the merged configuration in use
 //	POST   /v1/reload                                  Reloaded    (admin: root)
 //	GET    /metrics                                    metrics for Prometheus, as text or OpenMetrics
@@ -437,5 +438,6 @@ type Daemon interface {
 	Metrics(ctx context.Context) (*metrics.Set, error)
 	Fleet(ctx context.Context) (*FleetStatus, error)
 	SetFleetHosts(ctx context.Context, r fleet.Roster) (*FleetHostsSet, error)
+	SetFleetAgent(ctx context.Context, a FleetAgent) (*FleetAgentStatus, error)
 	ApplyFleet(ctx context.Context, news []fleet.News, live bool) (*FleetApplied, error)
 }

@@ -134,6 +134,10 @@ func (f *fake) Fleet(context.Context) (*FleetStatus, error) {
 func (f *fake) SetFleetHosts(_ context.Context, r fleet.Roster) (*FleetHostsSet, error) {
 	return &FleetHostsSet{Fleet: r.Fleet, Serial: r.Serial, Hosts: len(r.Hosts)}, f.note("fleet hosts %s %d %d", r.Fleet, r.Serial, len(r.Hosts))
 }
+func (f *fake) SetFleetAgent(_ context.Context, a FleetAgent) (*FleetAgentStatus, error) {
+	return &FleetAgentStatus{FleetAgent: a}, f.note("fleet agent %s", a.Hub)
+}
+
 func (f *fake) ApplyFleet(_ context.Context, news []fleet.News, live bool) (*FleetApplied, error) {
 	return &FleetApplied{Accepted: len(news)}, f.note("apply fleet %v %d", live, len(news))
 }
@@ -301,6 +305,14 @@ func TestCalls(t *testing.T) {
 	check("fleet", err)
 	if others.Clashes.Some == nil || others.Hosts[0].Refused == nil {
 		t.Errorf("fleet %+v", others)
+	}
+	agent, err := c.SetFleetAgent(ctx, FleetAgent{Hub: "tls://hub:4222"})
+	check("fleet agent tls://hub:4222", err)
+	if agent.Hub != "tls://hub:4222" {
+		t.Errorf("agent %+v", agent)
+	}
+	if _, err = c.SetFleetAgent(ctx, FleetAgent{Error: strings.Repeat("e", maxAgentText+1)}); err == nil || !strings.Contains(err.Error(), "more than 512") {
+		t.Error(err)
 	}
 	applied, err := c.ApplyFleet(ctx, FleetNews{Live: true, News: make([]FleetBan, MaxFleetNews)})
 	if err == nil {

@@ -35,6 +35,7 @@ var calls = map[string]map[string]call{
 		http.MethodPost: {right: fleetNews, body: true, maxBody: 256 << 10, run: (*Server).postFleet},
 	},
 	"/v1/fleet/hosts": {http.MethodPut: {right: fleetNews, body: true, maxBody: 2 << 20, run: (*Server).putFleetHosts}},
+	"/v1/fleet/agent": {http.MethodPut: {right: fleetNews, body: true, run: (*Server).putFleetAgent}},
 }
 
 func (s *Server) status(r *http.Request, _ url.Values, _ Peer) (any, error) {

@@ -65,6 +65,8 @@ type FleetStatus struct {
 	Bans     int           `json:"bans"`      // accepted, of all hosts
 	InEffect int           `json:"in_effect"` // prefixes that are banned by them
 	Clashes  Prefixes      `json:"clashes"`   // that would be banned if this host did not allow them
+
+	Agent *FleetAgentStatus `json:"agent"` // null: bailiff-fleet has not reported since the start
 }
 
 // FleetHost is a host that is believed.

@@ -50,6 +50,7 @@ var shapes = map[string]shape{
 	"GET /v1/fleet":            {nil, &FleetStatus{}, "Bans of other hosts", ""},
 	"POST /v1/fleet":           {FleetNews{}, &FleetApplied{}, "Pass on news of other hosts", ""},
 	"PUT /v1/fleet/hosts":      {FleetHosts{}, &FleetHostsSet{}, "Pass on the hosts of the fleet's roster", ""},
+	"PUT /v1/fleet/agent":      {FleetAgent{}, &FleetAgentStatus{}, "Pass on what bailiff-fleet says of itself", ""},
 	"GET /v1/config":           {nil, document{kind: "text/yaml"}, "The merged configuration in use, each setting with its origin in a comment", ""},
 	"POST /v1/reload":          {nil, &Reloaded{}, "Load the configuration again", ""},
 	"GET /metrics":             {nil, document{}, "The daemon's metrics for Prometheus, as text or OpenMetrics", ""},

@@ -32,6 +32,7 @@ func printFleet(e *cli.Env, s *control.FleetStatus) {
 		e.Printf("no other host is believed: fleet.hosts in bailiff.yaml(5) is empty\n")
 		return
 	}
+	printFleetAgent(e, s.Agent)
 	e.Printf("%s of other hosts, %s banned here", text.Count(s.Bans, "ban"), text.Count(s.InEffect, "prefix"))
 	if s.Votes > 1 {
 		e.Printf("; %s must ban a prefix", text.Count(s.Votes, "group"))
@@ -65,6 +66,36 @@ func printFleet(e *cli.Env, s *control.FleetStatus) {
 	if s.Clashes.Count > 0 {
 		e.Printf("\nnot banned, since this host allows them: %s\n", text.Some(s.Clashes.Some, 10))
 	}
+}
+
+// printFleetAgent shows the connection to the other hosts.
+func printFleetAgent(e *cli.Env, a *control.FleetAgentStatus) {
+	switch {
+	case a == nil:
+		e.Printf("bailiff-fleet has not reported since the daemon started: systemctl status bailiff-fleet\n")
+		return
+	case time.Since(a.Heard) > time.Minute:
+		e.Printf("bailiff-fleet has not reported for %s: systemctl status bailiff-fleet\n", text.Duration(time.Since(a.Heard)))
+		return
+	case a.Hub == "":
+		e.Printf("%s since %s%s\n", e.Paint(cli.Bold, "not connected to the hub"), text.Time(a.Since), text.With(": ", a.Error))
+	default:
+		e.Printf("connected to %s since %s%s\n", text.Clean(a.Hub), text.Time(a.Since), text.With("; ", a.Error))
+	}
+	e.Printf("%s of this host shared", text.Count(a.Published, "ban"))
+	if a.Waiting > 0 {
+		e.Printf(", %d waiting", a.Waiting)
+	}
+	if a.Behind > 0 {
+		e.Printf("; %s to be read", text.Count(a.Behind, "message"))
+	}
+	if a.Rejected > 0 {
+		e.Printf("; %s rejected, which no host of the fleet has signed", text.Count(a.Rejected, "message"))
+	}
+	if a.Flooding != "" {
+		e.Printf("; host %s sends more than is read", text.Clean(a.Flooding))
+	}
+	e.Printf("\n")
 }
 
 // printWhyFleet shows the bans of other hosts that cover an address.

@@ -34,7 +34,8 @@ type otherHosts struct {
 	path  string
 	dirty bool
 	saved time.Time
-	err   error // of the last save
+	err   error                     // of the last save
+	agent *control.FleetAgentStatus // what bailiff-fleet says; nil: nothing yet
 }
 
 // load reads the file. One that cannot be read is no reason not to start: the other hosts' news comes again.
@@ -187,7 +188,7 @@ func (a *controlAPI) Fleet(ctx context.Context) (s *control.FleetStatus, err err
 	err = a.do(ctx, func() {
 		b, now := a.d.others.bans, time.Now().UnixMicro()
 		r := b.Roster()
-		s = &control.FleetStatus{Roster: control.FleetHostsSet{Used: a.d.conf.Fleet.Roster, Fleet: r.Fleet, Serial: r.Serial, Hosts: len(r.Hosts)}, Votes: a.d.conf.Fleet.Votes, Bans: b.Len()}
+		s = &control.FleetStatus{Agent: a.d.others.agent, Roster: control.FleetHostsSet{Used: a.d.conf.Fleet.Roster, Fleet: r.Fleet, Serial: r.Serial, Hosts: len(r.Hosts)}, Votes: a.d.conf.Fleet.Votes, Bans: b.Len()}
 		for range b.InEffect(now) {
 			s.InEffect++
 		}

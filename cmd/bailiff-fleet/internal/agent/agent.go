@@ -1,0 +1,158 @@
+// Package agent is bailiff-fleet: it connects the daemon of this host to those of the other hosts of its fleet, through a hub.
+//
+// Four goroutines do it, joined by bounded channels. The follower (follower.go) follows the daemon's own bans. The publisher
+// (publisher.go, own.go) compares them with what the hub holds of them and sends the difference. The reader (reader.go, fetch.go)
+// reads what others have sent, and checks who did. The applier (applier.go) hands it to the daemon, which decides what to do with
+// it. When the daemon does not take it, reading stops; when the hub is away, nothing is kept to be sent: at its return the
+// publisher compares again.
+//
+// Nobody is believed: the hub can hold messages back, but not invent any, since hosts sign them and an operator signs the list of
+// hosts; what a host may do here is decided by policy/fleet, in the daemon.
+package agent
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bailiff/policy/fleet"
+	"bailiff/units/control"
+	"bailiff/units/hub"
+)
+
+// Options of an Agent.
+type Options struct {
+	Member *hub.Member
+	State  string          // folder that keeps the newest roster; "": none
+	Daemon *control.Client // of this host
+	Log    func(string)    // takes lines for the journal
+}
+
+// Agent connects a daemon to its fleet. New makes one, Run runs it.
+type Agent struct {
+	Options
+	key    ed25519.PrivateKey
+	link   *link
+	roster atomic.Pointer[roster]
+
+	snapshot  chan map[ownKey]ownBan // follower → publisher
+	changes   chan *control.Event    // follower → publisher
+	seen      chan seenNews          // reader → publisher
+	toDaemon  chan []fleet.News      // reader → applier
+	reread    chan struct{}          // everything is to be read again
+	newRoster chan struct{}          // the daemon is to be told of it
+
+	daemonUp atomic.Bool
+	ttl      atomic.Bool   // the stream takes a time to live of each message
+	last     atomic.Uint64 // number of the latest message that the hub is known to hold
+	read     atomic.Uint64 // number of the latest message that was read
+	rejected atomic.Int64  // messages that nobody of the fleet has signed
+	flooding atomic.Value  // string: the host that sends too much
+	waiting  atomic.Int64  // own messages that the hub does not have yet
+	held     atomic.Int64  // own messages that it has
+	alive    atomic.Int64  // when the publisher last looked
+
+	published, accepted, latest atomic.Int64
+
+	readErr, daemonErr, applyErr, rosterErr fault
+}
+
+// New makes an agent.
+func New(o Options) (*Agent, error) {
+	a := &Agent{
+		Options: o, key: o.Member.Key.Private(), link: &link{log: o.Log},
+		snapshot: make(chan map[ownKey]ownBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
+		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
+	}
+	for _, f := range []*fault{&a.readErr, &a.daemonErr, &a.applyErr, &a.rosterErr} {
+		f.log = o.Log
+	}
+	a.flooding.Store("")
+	if err := a.loadRoster(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Run works until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	if err := a.link.open(ctx, a.Member); err != nil {
+		cancel()
+		return err
+	}
+	var wg sync.WaitGroup
+	start := func(f func()) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			f()
+		}()
+	}
+	p := &publisher{Agent: a, own: newOwn(a.Member.Host), sent: make(map[ownKey]sentNews)}
+	start(func() { p.run(ctx) })
+	start(func() { a.follow(ctx) })
+	start(func() { a.apply(ctx) })
+	err := (&reader{Agent: a}).run(ctx)
+	cancel()
+	a.link.nc.Close()
+	wg.Wait()
+	return err
+}
+
+// state is what the daemon shows of this program.
+func (a *Agent) state() control.FleetAgent {
+	url, since, err := a.link.state()
+	s := control.FleetAgent{Hub: url, Since: since.UTC(), Waiting: int(a.waiting.Load()), Published: int(a.held.Load()), Rejected: uint64(a.rejected.Load()), Flooding: a.flooding.Load().(string)}
+	if at := a.latest.Load(); at != 0 {
+		s.Latest = time.UnixMicro(at).UTC()
+	}
+	if last, read := a.last.Load(), a.read.Load(); last > read {
+		s.Behind = last - read
+	}
+	for _, e := range []error{err, a.readErr.get(), a.rosterErr.get()} {
+		if e != nil {
+			s.Error = e.Error()
+			break
+		}
+	}
+	return s
+}
+
+// Status is a line for systemctl status.
+func (a *Agent) Status() string {
+	s := a.state()
+	if s.Hub == "" {
+		return "the hub cannot be reached: " + s.Error
+	}
+	return fmt.Sprintf("connected to %s, %d own bans shared, %d bans of others passed on", s.Hub, s.Published, a.accepted.Load())
+}
+
+// Alive reports whether the goroutines that never wait for others still run.
+func (a *Agent) Alive(within time.Duration) bool {
+	at := a.alive.Load()
+	return at == 0 || time.Since(time.Unix(0, at)) < within
+}
+
+// tellRoster hands the daemon the list of hosts.
+func (a *Agent) tellRoster(ctx context.Context) {
+	r := a.roster.Load()
+	_, err := a.Daemon.SetFleetHosts(ctx, control.FleetHosts{Fleet: a.Member.Fleet, Serial: r.serial, Hosts: r.groups})
+	switch e := control.AsError(err); {
+	case ctx.Err() != nil:
+		return
+	case err == nil:
+	case e.Status == http.StatusConflict: // it has a newer one, from an earlier run
+		a.Log(fmt.Sprintf("the daemon has a newer roster than %d: %v", r.serial, err))
+	case e.Status >= http.StatusInternalServerError || errors.Is(err, control.ErrNotRunning):
+		time.AfterFunc(longestDaemonPause, func() { signal(a.newRoster) })
+		fallthrough
+	default:
+		a.Log(fmt.Sprintf("the daemon does not take roster %d: %v", r.serial, err))
+	}
+}

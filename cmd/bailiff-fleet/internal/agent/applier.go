@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"bailiff/policy/fleet"
+	"bailiff/units/control"
+)
+
+const (
+	maxBatch = control.MaxFleetNews
+
+	// fresh is how old a ban may be and still count against the rate of its host. Older ones, which a host that was cut off brings
+	// all at once, count against the number only. (A host that lies about the time gains no more than that.)
+	fresh = 5 * time.Minute
+
+	// reportInterval is how often the daemon is told how the connection to the hub is.
+	reportInterval = 10 * time.Second
+)
+
+// apply hands the news of other hosts to the daemon until ctx ends, and tells it how this program is.
+func (a *Agent) apply(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var told control.FleetAgent
+	var at time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case news := <-a.toDaemon:
+			a.deliver(ctx, news)
+		case <-a.newRoster:
+			a.tellRoster(ctx)
+		case <-tick.C:
+		}
+		if s := a.state(); a.daemonUp.Load() && (time.Since(at) > reportInterval || s.Hub != told.Hub || s.Error != told.Error) {
+			told, at = s, time.Now()
+			_, _ = a.Daemon.SetFleetAgent(ctx, s) // news that it does not take shows the same error
+		}
+	}
+}
+
+// deliver hands on news, as often as it takes.
+func (a *Agent) deliver(ctx context.Context, news []fleet.News) {
+	var l [2]control.FleetNews // missed, live
+	l[1].Live = true
+	flush := func(i int) {
+		if len(l[i].News) > 0 {
+			a.send(ctx, l[i])
+			l[i].News = l[i].News[:0]
+		}
+	}
+	for more := true; more; {
+		now := time.Now()
+		for i := range news {
+			n, live := &news[i], 0
+			if n.Since > now.Add(-fresh).UnixMicro() {
+				live = 1
+			}
+			l[live].News = append(l[live].News, controlBan(n))
+			if len(l[live].News) == maxBatch {
+				flush(live)
+			}
+		}
+		select {
+		case news = <-a.toDaemon:
+		default:
+			more = false
+		}
+	}
+	flush(0)
+	flush(1)
+}
+
+func controlBan(n *fleet.News) control.FleetBan {
+	b := control.FleetBan{Host: n.Host, Prefix: n.Prefix.String(), Jail: n.Jail, Since: time.UnixMicro(n.Since).UTC(), Lifted: n.Lifted, Reason: n.Reason, Failures: n.Failures}
+	if n.Until != fleet.Forever {
+		t := time.UnixMicro(n.Until).UTC()
+		b.Until = &t
+	}
+	return b
+}
+
+// send hands on news until the daemon has taken it. While it does, nothing more is read from the hub.
+func (a *Agent) send(ctx context.Context, n control.FleetNews) {
+	pause := firstDaemonPause
+	for ctx.Err() == nil {
+		if a.daemonUp.Load() { // a call would start a daemon that was stopped
+			var r control.FleetApplied
+			err := a.call(ctx, n, &r)
+			if err == nil {
+				a.accepted.Add(int64(r.Accepted))
+				a.latest.Store(time.Now().UnixMicro())
+				return
+			}
+			if e := control.AsError(err); e.Status == http.StatusBadRequest {
+				a.Log(fmt.Sprintf("the daemon does not understand news of %d bans, which are left out: %v", len(n.News), err))
+				return
+			}
+		}
+		sleep(ctx, pause)
+		pause = min(2*pause, longestDaemonPause/5)
+	}
+}
+
+func (a *Agent) call(ctx context.Context, n control.FleetNews, r *control.FleetApplied) error {
+	v, err := a.Daemon.ApplyFleet(ctx, n)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	a.applyErr.set(wrap("the daemon takes no news", err))
+	if err == nil && r != nil {
+		*r = *v
+	}
+	return err
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

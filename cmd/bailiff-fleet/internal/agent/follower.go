@@ -1,0 +1,175 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+	"unique"
+
+	"bailiff/policy/fleet"
+	"bailiff/policy/prefix"
+	"bailiff/policy/state"
+	"bailiff/units/control"
+)
+
+const (
+	bansPage = 10_000  // bans asked for at a time
+	maxOwn   = 100_000 // bans of this host that others are told of
+	maxQueue = 50_000  // events that wait while the bans in force are read
+
+	firstDaemonPause   = 200 * time.Millisecond
+	longestDaemonPause = 10 * time.Second
+)
+
+var errMissed = errors.New("events were missed")
+
+// follow follows the daemon's bans until ctx ends. Whenever it has to begin anew, it takes all bans in force: no event has to be
+// remembered.
+func (a *Agent) follow(ctx context.Context) {
+	pause := firstDaemonPause
+	for ctx.Err() == nil {
+		begin := time.Now()
+		err := a.followOnce(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if !errors.Is(err, errMissed) {
+			a.daemonUp.Store(false)
+			a.daemonErr.set(fmt.Errorf("the daemon: %w", err))
+		}
+		if time.Since(begin) > longestDaemonPause {
+			pause = firstDaemonPause
+		}
+		sleep(ctx, pause)
+		pause = min(2*pause, longestDaemonPause)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// followOnce follows one stream of events.
+func (a *Agent) followOnce(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type all struct {
+		bans map[ownKey]ownBan
+		err  error
+	}
+	read := make(chan all, 1)
+	events := make(chan *control.Event, maxQueue)
+	end := make(chan error, 1)
+	go func() {
+		end <- a.Daemon.Events(ctx, func(e *control.Event) error {
+			switch e.Kind {
+			case "status":
+				go func() {
+					m, err := a.bansInForce(ctx)
+					read <- all{m, err}
+				}()
+			case "ban", "extend", "unban":
+				select {
+				case events <- e:
+				default:
+					return errMissed
+				}
+			case "missed":
+				return errMissed
+			case "state":
+				if e.Text == "reloaded" { // it may accept now what it refused before
+					signal(a.reread)
+				}
+			}
+			return nil
+		})
+	}()
+	var first all
+	select {
+	case first = <-read:
+	case err := <-end:
+		return err
+	}
+	if first.err != nil {
+		return first.err
+	}
+	a.daemonErr.set(nil)
+	if !a.daemonUp.Swap(true) {
+		signal(a.reread) // it may have lost what it was told
+		signal(a.newRoster)
+	}
+	select {
+	case a.snapshot <- first.bans:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		select {
+		case err := <-end:
+			return err
+		case e := <-events:
+			select {
+			case a.changes <- e:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// bansInForce asks for the bans of this host. Bans of other hosts are not among them.
+func (a *Agent) bansInForce(ctx context.Context) (map[ownKey]ownBan, error) {
+	m := make(map[ownKey]ownBan)
+	for q := (control.BanQuery{Limit: bansPage}); ; {
+		l, err := a.Daemon.Bans(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for i := range l.Bans {
+			b := &l.Bans[i]
+			if p, err := netip.ParsePrefix(b.Prefix); err == nil && len(m) < maxOwn {
+				m[ownKey{prefix.OfPrefix(p), unique.Make(b.Jail).Value()}] = ownBan{b.Since.UnixMicro(), micro(b.Until), b.Failures, reason(b.Reason, b.By)}
+			}
+		}
+		if l.Next == "" {
+			if l.Total > maxOwn {
+				a.Log(fmt.Sprintf("this host has %d bans; others are told of the first %d", l.Total, maxOwn))
+			}
+			return m, nil
+		}
+		q.After = l.Next
+	}
+}
+
+// reason is what other hosts are told.
+func reason(s, by string) string {
+	switch {
+	case by != "":
+		return byHand
+	case slices.Contains([]string{state.Failures, state.Slow, state.Account, state.Network}, s):
+		return s
+	}
+	return ""
+}
+
+// changed takes an event of the daemon and returns the news of it, if any.
+func (o *own) changed(e *control.Event, jail string, now int64) (n fleet.News, ok bool) {
+	p, err := netip.ParsePrefix(e.Prefix)
+	if err != nil {
+		return n, false
+	}
+	k := ownKey{prefix.OfPrefix(p), jail}
+	if e.Kind == "unban" {
+		return o.ended(k, e.ID, now)
+	}
+	if _, known := o.wanted[k]; !known && len(o.wanted) >= maxOwn {
+		return n, false
+	}
+	return o.banned(k, ownBan{e.Time.UnixMicro(), micro(e.Until), e.Failures, reason(e.Reason, e.By)}), true
+}

@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"slices"
+	"time"
+
+	"bailiff/policy/fleet"
+	"bailiff/policy/prefix"
+	"bailiff/policy/state"
+)
+
+// byHand is the reason of a ban that an operator made. What the operator wrote stays on this host.
+const byHand = "by hand"
+
+// refreshAge is how old a message about a ban in force may become before it is sent again: the hub removes messages after MaxAge.
+const refreshAge = maxAge / 3
+
+// own compares the bans of this host with what the hub holds of them. It does no I/O.
+type own struct {
+	host   string
+	wanted map[ownKey]ownBan // in force on this host
+	held   map[ownKey]heldBan
+}
+
+type ownKey struct {
+	prefix prefix.Key
+	jail   string
+}
+
+// ownBan is a ban of this host. Times are microseconds since 1970.
+type ownBan struct {
+	since, until int64 // fleet.Forever: never
+	failures     int
+	reason       string
+}
+
+// heldBan is the latest message about a ban in the hub.
+type heldBan struct {
+	since, until int64
+	lifted       bool
+	seq          uint64
+	sent         int64 // when the hub got it
+}
+
+func newOwn(host string) *own {
+	return &own{host: host, wanted: make(map[ownKey]ownBan), held: make(map[ownKey]heldBan)}
+}
+
+// has reports whether the hub needs no message about a ban in force.
+func (h *heldBan) has(b *ownBan, now int64) bool {
+	switch {
+	case h.since > b.since: // nothing that is sent now would be later news
+		return true
+	case h.since < b.since:
+		return false
+	case h.lifted: // no news of the same ban is later than that it was lifted
+		return true
+	}
+	return h.until >= b.until && now-h.sent < refreshAge.Microseconds()
+}
+
+func (o *own) news(k ownKey, b ownBan, lifted bool) fleet.News {
+	return fleet.News{
+		Host: o.host, Prefix: k.prefix.Prefix(), Jail: k.jail, Since: b.since, Until: b.until, Lifted: lifted,
+		Reason: b.reason, Failures: b.failures,
+	}
+}
+
+// difference returns the news that would make the hub hold what is in force.
+func (o *own) difference(now int64) (l []fleet.News) {
+	for k, b := range o.wanted {
+		if h, ok := o.held[k]; b.until > now && !(ok && h.has(&b, now)) {
+			l = append(l, o.news(k, b, false))
+		}
+	}
+	for k, h := range o.held {
+		if h.until <= now {
+			delete(o.held, k)
+			continue
+		}
+		if _, ok := o.wanted[k]; !ok && !h.lifted {
+			l = append(l, o.news(k, ownBan{since: h.since, until: h.until}, true))
+		}
+	}
+	slices.SortFunc(l, func(a, b fleet.News) int { return int(min(max(a.Since-b.Since, -1), 1)) })
+	return l
+}
+
+// banned takes a new ban, or one that was prolonged, and returns the news of it.
+func (o *own) banned(k ownKey, b ownBan) fleet.News {
+	o.wanted[k] = b
+	return o.news(k, b, false)
+}
+
+// ended takes the end of a ban and returns the news of it, if it ended early.
+func (o *own) ended(k ownKey, id string, now int64) (n fleet.News, early bool) {
+	b, ok := o.wanted[k]
+	if !ok || (&state.Ban{Prefix: k.prefix.Prefix(), Jail: k.jail, Since: b.since}).ID() != id {
+		return n, false
+	}
+	delete(o.wanted, k)
+	return o.news(k, b, true), b.until > now
+}
+
+// seen takes a message of this host that the hub holds.
+func (o *own) seen(n *fleet.News, seq uint64, sent int64) {
+	k := ownKey{prefix.OfPrefix(n.Prefix), n.Jail}
+	if h, ok := o.held[k]; ok && h.seq > seq {
+		return
+	}
+	o.held[k] = heldBan{since: n.Since, until: n.Until, lifted: n.Lifted, seq: seq, sent: sent}
+}
+
+// dropped forgets messages that the hub no longer holds: those before first.
+func (o *own) dropped(first uint64) {
+	for k, h := range o.held {
+		if h.seq < first {
+			delete(o.held, k)
+		}
+	}
+}
+
+// micro is a time as news has it.
+func micro(t *time.Time) int64 {
+	if t == nil {
+		return fleet.Forever
+	}
+	return t.UnixMicro()
+}

@@ -1,0 +1,362 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bailiff/policy/fleet"
+	"bailiff/units/hub"
+)
+
+const (
+	// pollInterval is how often the reader asks where the stream stands: what it was not told of shows by that.
+	pollInterval = time.Minute
+
+	// readAgain is after how long everything is read again: what a daemon refused at first because a host had banned too fast is
+	// accepted then, and what the hub lost in silence shows.
+	readAgain = 12 * time.Hour
+
+	// Pauses after a read that failed.
+	firstPause   = 250 * time.Millisecond
+	longestPause = time.Minute
+)
+
+// reader reads what the hub holds, from the first message to the latest, and what it republishes from then on. It checks
+// signatures and hands the news on: others' to the daemon, this host's own to the publisher.
+//
+// Every message that the hub stores is republished with its number in the stream. A number that does not follow the one before
+// shows that something was missed, and then that is read from the stream. Order does not matter to the daemon, so what is
+// republished meanwhile is handed on at once.
+type reader struct {
+	*Agent
+	js      jetstream.JetStream
+	pos     uint64    // every message up to this one was handed on
+	mark    []byte    // the signature of that message
+	created time.Time // of the stream
+	whole   bool      // read from the first message on
+	behind  bool      // read from pos on
+	again   bool      // a connection was made: is the stream the same?
+	pause   time.Duration
+	due     time.Time // of the next attempt
+	floods  floods
+}
+
+// run reads until ctx ends.
+func (r *reader) run(ctx context.Context) error {
+	var err error
+	if r.js, err = jetstream.NewWithAPIPrefix(r.link.nc, apiPrefix, jetstream.WithDefaultTimeout(fetchTime)); err != nil {
+		return err
+	}
+	r.whole = true
+	poll, whole := time.NewTicker(pollInterval*9/10+rand.N(pollInterval/5)), time.NewTicker(readAgain/2+rand.N(readAgain/2))
+	defer poll.Stop()
+	defer whole.Stop()
+	for {
+		var retry <-chan time.Time
+		if (r.whole || r.behind || r.again) && r.link.connected() {
+			if wait := time.Until(r.due); wait > 0 {
+				retry = time.After(wait)
+			} else {
+				r.attempt(ctx)
+				continue
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-r.link.inbox:
+			if err := r.live(ctx, m); err != nil {
+				return err
+			}
+		case <-r.link.again:
+			r.again, r.pause, r.due = true, 0, time.Time{}
+		case <-r.reread:
+			r.whole = true
+		case <-whole.C:
+			r.whole = true
+		case <-poll.C:
+			r.behind = true
+		case <-retry:
+		}
+	}
+}
+
+// attempt catches up, or sets the time of the next attempt.
+func (r *reader) attempt(ctx context.Context) {
+	err := r.catchUp(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err == nil:
+		r.pause, r.due = 0, time.Now().Add(firstPause) // a hub that lies about numbers is not asked without a pause
+	case r.link.connected(): // else the link has told why
+		r.readErr.set(err)
+		fallthrough
+	default:
+		r.pause = min(max(2*r.pause, firstPause), longestPause)
+		r.due = time.Now().Add(r.pause + rand.N(r.pause))
+		return
+	}
+	r.readErr.set(nil)
+}
+
+// live takes a republished message and those that wait behind it.
+func (r *reader) live(ctx context.Context, m *nats.Msg) error {
+	var l []stored
+	for {
+		s := storedOf(m, strings.TrimPrefix(m.Subject, republished))
+		switch {
+		case s.subject == hub.Subject:
+			r.whole = r.takeRoster(&s) || r.whole // there may be news of hosts that it adds
+		case s.seq == 0 || s.seq <= r.pos && !r.again: // read already
+		case s.seq == r.pos+1 && !r.whole && !r.again:
+			r.pos, r.mark = s.seq, []byte(s.signature)
+			l = append(l, s)
+		default:
+			r.behind = true
+			l = append(l, s)
+		}
+		if len(l) == maxBatch {
+			break
+		}
+		select {
+		case m = <-r.link.inbox:
+			continue
+		default:
+		}
+		break
+	}
+	return r.handOn(ctx, l)
+}
+
+// catchUp reads what was missed, or everything if the stream is another one.
+func (r *reader) catchUp(ctx context.Context) error {
+	asked, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	stream, err := r.js.Stream(asked, streamName)
+	if err != nil {
+		return fmt.Errorf("the stream of the hub: %w", err)
+	}
+	info := stream.CachedInfo()
+	r.ttl.Store(info.Config.AllowMsgTTL)
+	last := info.State.LastSeq
+	if !r.whole && (!info.Created.Equal(r.created) || last < r.pos) {
+		r.Log("the hub has another stream than before; all of it is read")
+		r.whole = true
+	}
+	if r.again && !r.whole && r.pos > 0 {
+		same, err := r.sameStream(asked)
+		if err != nil {
+			return err
+		}
+		r.whole = !same
+	}
+	first := max(r.pos+1, info.State.FirstSeq)
+	if r.whole || r.again {
+		r.fetchRoster(asked)
+	}
+	if r.whole {
+		r.created, r.pos, r.mark, first = info.Created, 0, nil, max(info.State.FirstSeq, 1)
+		r.floods.reset()
+		if err := r.tell(ctx, seenNews{reset: true}); err != nil {
+			return err
+		}
+	}
+	r.last.Store(last)
+	if first <= last {
+		if err := r.fetched(ctx, first); err != nil {
+			return err
+		}
+	}
+	if r.pos < last { // the last ones were removed from the stream
+		r.pos, r.mark = last, nil
+	}
+	r.whole, r.behind, r.again = false, false, false
+	r.read.Store(r.pos)
+	return r.tell(ctx, seenNews{first: info.State.FirstSeq, complete: true})
+}
+
+// fetched reads from sequence number first on. The hub sends a batch while the one before is being checked.
+func (r *reader) fetched(ctx context.Context, first uint64) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	batches, failed := make(chan []stored, 2), make(chan error, 1)
+	go func() {
+		defer close(batches)
+		failed <- r.link.fetch(ctx, r.js, first, func(l []stored) error {
+			select {
+			case batches <- l:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	for l := range batches {
+		if err := r.handOn(ctx, l); err != nil {
+			return err
+		}
+		if end := &l[len(l)-1]; end.seq > r.pos {
+			r.pos, r.mark = end.seq, []byte(end.signature)
+			r.read.Store(r.pos)
+		}
+	}
+	return <-failed
+}
+
+// sameStream reports whether the hub still holds the message at pos: one that was restored from an old copy, or lost what it had
+// not yet written, goes on with other messages under the same numbers.
+func (r *reader) sameStream(ctx context.Context) (bool, error) {
+	ask, err := json.Marshal(struct {
+		Seq uint64 `json:"seq"`
+	}{r.pos})
+	if err != nil {
+		return false, err
+	}
+	m, err := r.link.nc.RequestWithContext(ctx, apiPrefix+".DIRECT.GET."+streamName, ask)
+	if err != nil {
+		return false, fmt.Errorf("read from the hub: %w", err)
+	}
+	s := storedOf(m, header(m.Header, "Nats-Subject"))
+	return r.mark != nil && s.seq == r.pos && bytes.Equal(r.mark, []byte(s.signature)), nil
+}
+
+// fetchRoster takes the roster that the hub holds, if any. Without it the one at hand is used.
+func (r *reader) fetchRoster(ctx context.Context) {
+	m, err := r.link.nc.RequestWithContext(ctx, apiPrefix+".DIRECT.GET."+rosterStream+"."+hub.Subject, nil)
+	if err != nil {
+		r.rosterErr.set(fmt.Errorf("read the roster from the hub: %w", err))
+		return
+	}
+	if subject := header(m.Header, "Nats-Subject"); subject == hub.Subject {
+		s := storedOf(m, subject)
+		if r.takeRoster(&s) {
+			r.whole = true
+		}
+	}
+}
+
+// opened is what a message turned out to be.
+type opened struct {
+	news *fleet.News
+	err  error
+}
+
+// handOn checks messages and hands on the news in them.
+func (r *reader) handOn(ctx context.Context, l []stored) error {
+	if len(l) == 0 {
+		return nil
+	}
+	keep := l[:0:0]
+	for _, s := range l {
+		if r.isOwn(s.subject) || r.floods.admit(hostOf(s.subject), time.Now()) {
+			keep = append(keep, s)
+		}
+	}
+	r.flooding.Store(r.floods.worst)
+	news := make([]fleet.News, 0, len(keep))
+	for i, o := range r.openAll(keep) {
+		switch {
+		case o.err != nil:
+			r.rejected.Add(1)
+		case o.news.Host == r.Member.Host:
+			if err := r.tell(ctx, seenNews{news: o.news, seq: keep[i].seq, sent: keep[i].sent}); err != nil {
+				return err
+			}
+		default:
+			news = append(news, *o.news)
+		}
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	select {
+	case r.toDaemon <- news:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// openAll checks the signatures, on all processors if there are many.
+func (r *reader) openAll(l []stored) []opened {
+	out := make([]opened, len(l))
+	roster := r.roster.Load()
+	keys := func(host string) []ed25519.PublicKey { return roster.keys[host] }
+	part := func(from, to int) {
+		for i := from; i < to; i++ {
+			signature, err := base64.StdEncoding.DecodeString(l[i].signature)
+			if err == nil {
+				out[i].news, err = fleet.Open(&fleet.Message{Subject: l[i].subject, Payload: l[i].payload, Signature: signature}, keys)
+			}
+			out[i].err = err
+		}
+	}
+	n := min(runtime.GOMAXPROCS(0), 1+len(l)/16)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			part(i*len(l)/n, (i+1)*len(l)/n)
+		}()
+	}
+	wg.Wait()
+	return out
+}
+
+func hostOf(subject string) string {
+	_, rest, _ := strings.Cut(subject, ".")
+	host, _, _ := strings.Cut(rest, ".")
+	return host
+}
+
+func (r *reader) isOwn(subject string) bool { return hostOf(subject) == r.Member.Host }
+
+// tell passes something on to the publisher.
+func (r *reader) tell(ctx context.Context, s seenNews) error {
+	select {
+	case r.seen <- s:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// fault is an error that lasts.
+type fault struct {
+	mu  sync.Mutex
+	err error
+	log func(string)
+}
+
+// set takes the outcome of an attempt. An error is logged once, and its end.
+func (f *fault) set(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case err != nil && f.err == nil:
+		f.log(fmt.Sprintf("%v; trying again", err))
+	case err == nil && f.err != nil:
+		f.log("no longer: " + f.err.Error())
+	}
+	f.err = err
+}
+
+func (f *fault) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}

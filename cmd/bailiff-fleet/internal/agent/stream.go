@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bailiff/policy/fleet"
+	"bailiff/units/hub"
+)
+
+// Bounds of the stream. A ban takes 400 bytes.
+const (
+	// maxAge is when a message is removed from a hub that knows no time to live of each message (before 2.11), or by which nobody
+	// lives. A ban that lasts longer is sent again before.
+	maxAge         = 31 * 24 * time.Hour
+	maxStreamBytes = 256 << 20
+	maxMessage     = fleet.MaxPayload + 1024 // with subject and headers
+)
+
+// streams are the latest message about each ban, and the roster. What the hub stores, it republishes with its number. The roster has
+// a stream of its own, since it is much larger than what hosts may send.
+func streams(replicas int, ttl bool) []jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name: streamName, Description: "bans of the hosts of a bailiff fleet", Subjects: []string{"ban.*.*.*"},
+		Storage: jetstream.FileStorage, Replicas: replicas, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+		MaxMsgsPerSubject: 1, MaxAge: maxAge, MaxBytes: maxStreamBytes, MaxMsgSize: maxMessage,
+		AllowDirect: true, DenyDelete: true, AllowMsgTTL: ttl,
+		RePublish: &jetstream.RePublish{Source: ">", Destination: republished + ">"},
+	}
+	r := c
+	r.Name, r.Description, r.Subjects = rosterStream, "hosts of a bailiff fleet, signed by an operator", []string{hub.Subject}
+	r.MaxAge, r.MaxBytes, r.MaxMsgSize, r.AllowMsgTTL = 0, 4*hub.MaxRoster, hub.MaxRoster+maxMessage, false
+	return []jetstream.StreamConfig{c, r}
+}
+
+// MakeStream creates or updates the stream of a hub and stores the roster, unless it has a newer one. The hub may be starting: it
+// is tried until ctx ends. The text says what was done.
+func MakeStream(ctx context.Context, h *hub.Admin) (string, error) {
+	var failed error
+	nc, err := Connect("bailiff-fleet stream", h.Servers, h.CA, h.NKey, nats.ReconnectErrHandler(func(*nats.Conn, error) {}))
+	if err != nil {
+		return "", err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return "", err
+	}
+	for {
+		if nc.IsConnected() {
+			var said string
+			if said, failed = makeStream(ctx, nc, js, h); failed == nil {
+				return said, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			if failed == nil {
+				failed = nc.LastError()
+			}
+			if failed == nil {
+				failed = errors.New("it does not answer")
+			}
+			return "", fmt.Errorf("the hub %v: %w", h.Servers, failed)
+		case <-time.After(firstWait):
+		}
+	}
+}
+
+func makeStream(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, h *hub.Admin) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	said := ""
+	var s jetstream.Stream
+	for _, c := range streams(h.Replicas, hasBatches(nc.ConnectedServerVersion())) { // both since 2.11
+		var err error
+		if s, err = js.CreateOrUpdateStream(ctx, c); err != nil {
+			return "", fmt.Errorf("stream %s: %w", c.Name, err)
+		}
+		if c.Name == streamName {
+			said = fmt.Sprintf("stream %s: %d messages", c.Name, s.CachedInfo().State.Msgs)
+		}
+	}
+	mine, err := h.Roster.Peek()
+	if err != nil {
+		return "", err
+	}
+	m, err := s.GetLastMsgForSubject(ctx, hub.Subject)
+	if err == nil {
+		if its, err := (&hub.Sealed{Payload: m.Data}).Peek(); err == nil && its.Serial > mine.Serial {
+			return fmt.Sprintf("%s, roster %d (newer than that of the file)", said, its.Serial), nil
+		} else if err == nil && its.Serial == mine.Serial {
+			return fmt.Sprintf("%s, roster %d", said, its.Serial), nil
+		}
+	} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return "", err
+	}
+	msg := &nats.Msg{Subject: hub.Subject, Data: h.Roster.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(h.Roster.Signature)}}}
+	if _, err := js.PublishMsg(ctx, msg); err != nil {
+		return "", fmt.Errorf("store the roster: %w", err)
+	}
+	return fmt.Sprintf("%s, roster %d stored", said, mine.Serial), nil
+}
