@@ -29,6 +29,8 @@ var homes = map[string][]string{
 	"github.com/google/nftables":           {"bailiff/firewall/ipset", "bailiff/firewall/internal/nfrule", "bailiff/firewall/nftables"},
 	"github.com/mdlayher/netlink":          {"bailiff/firewall/internal/request", "bailiff/firewall/internal/nfrule", "bailiff/firewall/ipset", "bailiff/firewall/nftables", "bailiff/firewall/conn"},
 	"github.com/coreos/go-systemd/v22":     {"bailiff/journal", "bailiff/journal/audit", "bailiff/units/activation", "bailiff/units/notify", "bailiff/units/manager"},
+	"github.com/nats-io/nats.go":           {"bailiff/cmd/bailiff-fleet/internal/agent"},
+	"github.com/nats-io/nkeys":             {"bailiff/cmd/bailiff-fleet/internal/agent"},
 	"github.com/klauspost/compress":        {"bailiff/journal", "bailiff/journal/journaltest"},
 	"github.com/pierrec/lz4/v4":            {"bailiff/journal/journaltest"},
 	"github.com/ulikunitz/xz":              {"bailiff/journal", "bailiff/journal/journaltest"},

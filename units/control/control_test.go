@@ -578,6 +578,7 @@ func TestOthers(t *testing.T) {
 			{"GET", "/v1/status", "", c.look}, {"GET", "/v1/bans", "", c.look}, {"GET", "/v1/allow", "", c.look},
 			{"GET", "/v1/why?address=192.0.2.7", "", c.look}, {"GET", "/metrics", "", c.look}, {"GET", "/v1/config", "", c.look}, {"GET", "/v1/events", "", c.look},
 			{"POST", "/v1/reload", "", c.reload}, {"GET", "/v1/fleet", "", c.look}, {"POST", "/v1/fleet", `{"news":[]}`, c.news},
+			{"PUT", "/v1/fleet/agent", `{"hub":""}`, c.news},
 			{"PUT", "/v1/fleet/hosts", `{"fleet":"shop","serial":1,"hosts":{}}`, c.news},
 			{"POST", "/v1/bans", ban, c.change}, {"DELETE", "/v1/bans?all=true", "", c.change},
 			{"POST", "/v1/allow", `{"prefix":"192.0.2.7"}`, c.change}, {"DELETE", "/v1/allow?prefix=192.0.2.7", "", c.change},
@@ -597,7 +598,7 @@ func TestEveryCallHasItsRight(t *testing.T) {
 			switch {
 			case p == "/v1/reload":
 				want = reload
-			case p == "/v1/fleet" && m == http.MethodPost, p == "/v1/fleet/hosts":
+			case p == "/v1/fleet" && m == http.MethodPost, p == "/v1/fleet/hosts", p == "/v1/fleet/agent":
 				want = fleetNews
 			case m != http.MethodGet:
 				want = admin

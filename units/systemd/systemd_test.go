@@ -101,6 +101,14 @@ func TestReportExposure(t *testing.T) {
 	}
 }
 
+// TestFleetExposure: what remains are the host's network and users, and the list of hosts in /var/lib.
+func TestFleetExposure(t *testing.T) {
+	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=13", filepath.Join(copied(t), "bailiff-fleet.service"))
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
 // TestHelperExposure: what remains are the host's network, CAP_NET_ADMIN and netlink, which the helper is for.
 func TestHelperExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=12", filepath.Join(copied(t), "bailiff-netlink.service"))
@@ -210,7 +218,7 @@ func TestSysusers(t *testing.T) {
 		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
 	}
 	for name, want := range map[string]string{
-		"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin\nbailiff-fetch:x:\d+:\d+:[^:]+:/var/lib/bailiff-allow:\S*nologin\nbailiff-report:x:\d+:\d+:[^:]+:/var/lib/bailiff-report:\S*nologin\nbailiff-web:x:\d+:\d+:[^:]+:/:\S*nologin$`,
+		"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin\nbailiff-fetch:x:\d+:\d+:[^:]+:/var/lib/bailiff-allow:\S*nologin\nbailiff-report:x:\d+:\d+:[^:]+:/var/lib/bailiff-report:\S*nologin\nbailiff-fleet:x:\d+:\d+:[^:]+:/var/lib/bailiff-fleet:\S*nologin\nbailiff-web:x:\d+:\d+:[^:]+:/:\S*nologin$`,
 		"group":  `(?m)^bailiff:x:\d+:\nbailiff-fetch:x:\d+:$`,
 	} {
 		b, err := os.ReadFile(filepath.Join(root, "etc", name))

@@ -143,10 +143,10 @@ func (a *Agent) Alive(within time.Duration) bool {
 func (a *Agent) tellRoster(ctx context.Context) {
 	r := a.roster.Load()
 	_, err := a.Daemon.SetFleetHosts(ctx, control.FleetHosts{Fleet: a.Member.Fleet, Serial: r.serial, Hosts: r.groups})
-	switch e := control.AsError(err); {
-	case ctx.Err() != nil:
+	if err == nil || ctx.Err() != nil {
 		return
-	case err == nil:
+	}
+	switch e := control.AsError(err); {
 	case e.Status == http.StatusConflict: // it has a newer one, from an earlier run
 		a.Log(fmt.Sprintf("the daemon has a newer roster than %d: %v", r.serial, err))
 	case e.Status >= http.StatusInternalServerError || errors.Is(err, control.ErrNotRunning):
