@@ -297,6 +297,41 @@ func forever(t *testing.T, h *Host, b firewall.Backend) {
 	reaches(t, h, false, Web, v4, v6)
 }
 
+// moved: a ban that moves from one scope to another blocks all the time, however many move with it.
+func moved(t *testing.T, h *Host, b firewall.Backend) {
+	n := 20_000
+	if h.Many != 0 {
+		n = h.Many
+	}
+	bans := func(scope string) []firewall.Ban {
+		l := make([]firewall.Ban, 0, n+1)
+		for i := range n {
+			l = append(l, ban(h, one(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})), scope, time.Hour))
+		}
+		return append(l, ban(h, one(v4), scope, time.Hour))
+	}
+	from := []string{"", "fleet"}
+	reconcile(t, b, bans("fleet")...)
+	over := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				reaches(t, h, false, Web, slices.Repeat([]netip.Addr{v4}, 50)...)
+			}
+		}
+	}()
+	for i := range 8 {
+		reconcile(t, b, bans(from[i%2])...)
+	}
+	close(over)
+	<-done
+}
+
 func many(t *testing.T, h *Host, b firewall.Backend) {
 	total := Many
 	if h.Many != 0 {

@@ -90,6 +90,7 @@ func Test(t *testing.T, h *Host) {
 		{"Restart", restart},
 		{"Forever", forever},
 		{"Many", many},
+		{"Moved", moved},
 		{"Cancelled", cancelled},
 		{"Cleanup", cleanup},
 		{"Empty", empty},

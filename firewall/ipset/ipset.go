@@ -189,6 +189,11 @@ func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (ch firewa
 	}
 	ch.Initial = !b.ready && f.none(b)
 	repaired, err := b.ensureSets(ctx, f, wanted)
+	// A ban that moves to another set is in both until the rules refer to the new one, so nobody gets through meanwhile.
+	var unexpected map[*set][]sets.Element
+	if err == nil {
+		unexpected, err = b.fill(ctx, f, wanted, &ch)
+	}
 	if err == nil {
 		var tables []string
 		tables, err = b.ensureTables(ctx, f)
@@ -197,13 +202,13 @@ func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (ch firewa
 	if !ch.Initial {
 		ch.Repaired = repaired
 	}
+	for s, l := range unexpected {
+		if err == nil {
+			err = b.remove(ctx, s, l)
+		}
+	}
 	if err != nil {
 		return ch, err
-	}
-	for _, s := range b.sets {
-		if err := b.fill(ctx, s, f.headers[s.name] != nil, wanted[s], &ch); err != nil {
-			return ch, err
-		}
 	}
 	b.ready = true
 	return ch, b.removeUnused(ctx, f.headers)

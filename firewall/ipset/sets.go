@@ -60,27 +60,27 @@ func hashSize(n int) uint32 {
 	return size
 }
 
-// fill makes a set hold what is wanted. Elements that are right are not touched. New ones are added before others are removed,
-// so a prefix that replaces another leaves no gap.
-func (b *Backend) fill(ctx context.Context, s *set, existed bool, want sets.Elements, ch *firewall.Change) error {
-	now := time.Now()
-	s.elements = make(sets.Elements, len(want))
-	if existed {
-		have, err := b.elements(ctx, s, len(want), now)
-		if err != nil {
-			return err
+// fill adds what is wanted to the sets, and returns what is in them besides. Elements that are right are not touched.
+func (b *Backend) fill(ctx context.Context, f *found, wanted map[*set]sets.Elements, ch *firewall.Change) (unexpected map[*set][]sets.Element, err error) {
+	unexpected = make(map[*set][]sets.Element)
+	for _, s := range b.sets {
+		now, want := time.Now(), wanted[s]
+		s.elements = make(sets.Elements, len(want))
+		if f.headers[s.name] != nil {
+			if s.elements, err = b.elements(ctx, s, len(want), now); err != nil {
+				return unexpected, err
+			}
 		}
-		s.elements = have
+		diff := b.deadlines.Compare(want, s.elements, now)
+		if err := b.add(ctx, s, slices.Concat(diff.Missing, diff.WrongTimeout), want); err != nil {
+			return unexpected, err
+		}
+		if len(diff.Unexpected) > 0 {
+			unexpected[s] = diff.Unexpected
+		}
+		diff.Count(ch)
 	}
-	diff := b.deadlines.Compare(want, s.elements, now)
-	if err := b.add(ctx, s, slices.Concat(diff.Missing, diff.WrongTimeout), want); err != nil {
-		return err
-	}
-	if err := b.remove(ctx, s, diff.Unexpected); err != nil {
-		return err
-	}
-	diff.Count(ch)
-	return nil
+	return unexpected, nil
 }
 
 // elements reads the elements of a set.
