@@ -5,6 +5,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/client"
 	"bailiff/cmd/bailiff/internal/filters"
+	"bailiff/cmd/bailiff/internal/fleet"
 	"bailiff/cmd/bailiff/internal/importer"
 	"bailiff/cmd/bailiff/internal/refresh"
 	"bailiff/cmd/bailiff/internal/replay"
@@ -27,7 +28,7 @@ func commands() []*cli.Command {
 		client.Allow(refresh.Command()),
 		client.Why(),
 		client.Firewall(),
-		client.Fleet(),
+		client.Fleet(fleet.Commands()...),
 		reports.Command(),
 		check.Command(),
 		filters.Filter(),

@@ -162,7 +162,45 @@ _bailiff() {
 			*) : ;;
 			esac
 			;;
-		*) words='status' ;;
+		init)
+			options='--json --name --operator --server'
+			case $prev in
+			--name | --operator | --server) return ;;
+			*) : ;;
+			esac
+			;;
+		add)
+			options='--json'
+			:
+			;;
+		rotate)
+			options='--finish --json'
+			:
+			;;
+		revoke)
+			options='--json'
+			:
+			;;
+		hub)
+			options=''
+			:
+			;;
+		join)
+			options='--socket --wait'
+			case $prev in
+			--socket) compopt -o default; return ;;
+			--wait) words='now today yesterday -1h -2d -7d' ;;
+			*) compopt -o default; : ;;
+			esac
+			;;
+		leave)
+			options='--socket'
+			case $prev in
+			--socket) compopt -o default; return ;;
+			*) : ;;
+			esac
+			;;
+		*) words='status init add rotate revoke hub join leave' ;;
 		esac
 		;;
 	report)

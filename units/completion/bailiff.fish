@@ -54,7 +54,7 @@ complete -c bailiff -n __bailiff_first -a unban -d 'lift the bans of addresses o
 complete -c bailiff -n __bailiff_first -a allow -d 'manage the allow list: who is never banned'
 complete -c bailiff -n __bailiff_first -a why -d 'explain why an address is banned, counted or allowed'
 complete -c bailiff -n __bailiff_first -a firewall -d 'compare the bans with what the firewall holds, and repair it'
-complete -c bailiff -n __bailiff_first -a fleet -d 'bans of other hosts that take effect here'
+complete -c bailiff -n __bailiff_first -a fleet -d 'bans that hosts share'
 complete -c bailiff -n __bailiff_first -a report -d 'show, retry, drop and test reports of bans'
 complete -c bailiff -n __bailiff_first -a check -d 'check the configuration as the daemon would load it, and where this host\'s services log'
 complete -c bailiff -n __bailiff_first -a filter -d 'list, show and test filters'
@@ -145,9 +145,35 @@ complete -c bailiff -n '__bailiff_on firewall remove' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on firewall remove' -l stop -d 'stop the daemon first'
 
 complete -c bailiff -n '__bailiff_first fleet' -a status -d 'show which hosts are believed, their bans, and what was refused'
+complete -c bailiff -n '__bailiff_first fleet' -a init -d 'make a new fleet: write the files of its hub and hosts to a new folder'
+complete -c bailiff -n '__bailiff_first fleet' -a add -d 'add hosts to a fleet'
+complete -c bailiff -n '__bailiff_first fleet' -a rotate -d 'give a host new keys; the old ones are valid until --finish'
+complete -c bailiff -n '__bailiff_first fleet' -a revoke -d 'remove hosts from a fleet: they are believed no longer, and their bans end'
+complete -c bailiff -n '__bailiff_first fleet' -a hub -d 'install what fleet init wrote for a server on this host, and start or reload nats-server'
+complete -c bailiff -n '__bailiff_first fleet' -a join -d 'make this host a member of the fleet whose operator made the file'
+complete -c bailiff -n '__bailiff_first fleet' -a leave -d 'end this host\'s membership in a fleet: bans of others end here'
 
 complete -c bailiff -n '__bailiff_on fleet status' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on fleet status' -l socket -r -F -d 'PATH of the control socket'
+
+complete -c bailiff -n '__bailiff_on fleet init' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on fleet init' -l name -x -d 'NAME of the fleet (default: that of the folder)'
+complete -c bailiff -n '__bailiff_on fleet init' -l operator -x -d 'NAME of the operator, who signs the list of hosts (default: the user\'s)'
+complete -c bailiff -n '__bailiff_on fleet init' -l server -x -d 'SERVER of the hub, HOST[:PORT]; may be repeated'
+
+complete -c bailiff -n '__bailiff_on fleet add' -l json -d 'print JSON'
+
+complete -c bailiff -n '__bailiff_on fleet rotate' -l finish -d 'the host has its new file: revoke the old keys'
+complete -c bailiff -n '__bailiff_on fleet rotate' -l json -d 'print JSON'
+
+complete -c bailiff -n '__bailiff_on fleet revoke' -l json -d 'print JSON'
+
+
+complete -c bailiff -n '__bailiff_on fleet join' -l socket -r -F -d 'PATH of the control socket'
+complete -c bailiff -n '__bailiff_on fleet join' -l wait -x -a 'now today yesterday -1h -2d -7d' -d 'TIME to wait for the connection to the hub'
+complete -c bailiff -n '__bailiff_on fleet join' -F
+
+complete -c bailiff -n '__bailiff_on fleet leave' -l socket -r -F -d 'PATH of the control socket'
 
 complete -c bailiff -n '__bailiff_first report' -a list -d 'list destinations and the reports that wait'
 complete -c bailiff -n '__bailiff_first report' -a show -d 'show a waiting report, and what each destination will be sent'

@@ -55,3 +55,10 @@ func crc16(data []byte) (crc uint16) {
 	}
 	return crc
 }
+
+// IsNKeyPublic reports whether s is the public key of a NATS user.
+func IsNKeyPublic(s string) bool {
+	raw, err := base32nkey.DecodeString(s)
+	return err == nil && len(raw) == 1+ed25519.PublicKeySize+2 && raw[0] == nkeyUser &&
+		crc16(raw[:len(raw)-2]) == binary.LittleEndian.Uint16(raw[len(raw)-2:])
+}

@@ -12,9 +12,9 @@ import (
 	"bailiff/units/control"
 )
 
-// Fleet is the group `bailiff fleet`.
-func Fleet() *cli.Command {
-	c := cli.Group("fleet", "bans of other hosts that take effect here", fleetStatus())
+// Fleet is the group `bailiff fleet`; setUp are the commands that set a fleet up.
+func Fleet(setUp ...*cli.Command) *cli.Command {
+	c := cli.Group("fleet", "bans that hosts share", append([]*cli.Command{fleetStatus()}, setUp...)...)
 	c.Pick = func([]string, func(string) bool) string { return "status" }
 	return c
 }

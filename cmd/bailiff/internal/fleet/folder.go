@@ -1,0 +1,397 @@
+package fleet
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/policy/fleet"
+	"bailiff/units/atomicfile"
+	"bailiff/units/hub"
+)
+
+// Files of a folder. Those of hosts and servers are made from the others.
+const (
+	inventoryFile = "fleet.json"   // Folder, without secrets
+	operatorFile  = "operator.key" // signs the roster
+	adminFile     = "admin.key"    // seed of the NATS user of the hub itself
+	caFile        = "ca.crt"
+	caKeyFile     = "ca.key"
+	hostsDir      = "hosts"   // NAME.json
+	serversDir    = "servers" // NAME/
+
+	secretMode   = 0o600
+	maxFile      = 64 << 10
+	maxInventory = 16 << 20
+)
+
+// Folder is what an operator keeps of a fleet.
+type Folder struct {
+	Version  int              `json:"version"` // 1
+	Fleet    string           `json:"fleet"`
+	Operator string           `json:"operator"`
+	Serial   uint64           `json:"serial"` // of the latest roster
+	Servers  []Server         `json:"servers"`
+	Hosts    map[string]*Host `json:"hosts"`
+
+	dir      string
+	lock     *os.File
+	operator ed25519.PrivateKey
+	seed     string // of the admin's nkey
+	admin    string // and its public key
+	ca       *authority
+	wrote    []string
+}
+
+// Host is a host of the fleet. Of two keys the second one is new: see Rotate.
+type Host struct {
+	Group string    `json:"group"`
+	NKeys []string  `json:"nkeys"` // public, of its NATS users
+	Keys  []hub.Key `json:"keys"`  // public, of its signatures
+}
+
+// create makes a new folder with new keys. The caller closes it.
+func create(dir, name, operator string, servers []Server, now time.Time) (*Folder, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if l, err := os.ReadDir(dir); err != nil {
+		return nil, err
+	} else if len(l) > 0 {
+		err := fmt.Errorf("%s is not empty", dir)
+		if slices.ContainsFunc(l, func(e fs.DirEntry) bool { return e.Name() == inventoryFile }) {
+			return nil, cli.WithHint(fmt.Errorf("%s holds a fleet already", dir), "add hosts to it by bailiff fleet add %s HOST", dir)
+		}
+		return nil, err
+	}
+	f := &Folder{Version: 1, Fleet: name, Operator: operator, Servers: servers, Hosts: map[string]*Host{}, dir: dir}
+	if err := f.acquire(); err != nil {
+		return nil, err
+	}
+	if err := f.makeKeys(now); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// makeKeys makes and writes the keys of a new fleet.
+func (f *Folder) makeKeys(now time.Time) error {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return err
+	}
+	f.operator = key
+	if f.seed, f.admin, err = hub.NewNKey(); err != nil {
+		return err
+	}
+	ca, caKey, err := newAuthority(f.Fleet, now)
+	if err != nil {
+		return err
+	}
+	f.ca = ca
+	for _, w := range []struct {
+		name string
+		data []byte
+		mode fs.FileMode
+	}{
+		{operatorFile, []byte(base64.StdEncoding.EncodeToString(key.Seed()) + "\n"), secretMode},
+		{adminFile, []byte(f.seed + "\n"), secretMode},
+		{caKeyFile, caKey, secretMode},
+		{caFile, ca.pem, 0o644},
+	} {
+		if err := f.write(w.name, w.data, w.mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open reads a folder. The caller closes it.
+func open(dir string) (*Folder, error) {
+	f := &Folder{dir: dir}
+	if _, err := os.Stat(filepath.Join(dir, inventoryFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil, cli.WithHint(fmt.Errorf("%s holds no fleet: there is no %s", dir, inventoryFile), "make one by bailiff fleet init %s --server HOST HOST…", dir)
+	}
+	if err := f.acquire(); err != nil {
+		return nil, err
+	}
+	if err := f.load(); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *Folder) load() error {
+	data, err := atomicfile.Read(filepath.Join(f.dir, inventoryFile), maxInventory, 0)
+	if err != nil {
+		return err
+	}
+	if err := f.decode(data); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(f.dir, inventoryFile), err)
+	}
+	return f.readKeys()
+}
+
+func (f *Folder) decode(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(f); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON object")
+	}
+	switch {
+	case f.Version != 1:
+		return fmt.Errorf("version: %d, not 1: made by another version of bailiff", f.Version)
+	case !fleet.ValidHost(f.Fleet) || !fleet.ValidHost(f.Operator):
+		return fmt.Errorf("fleet %q of operator %q: not names", f.Fleet, f.Operator)
+	case len(f.Servers) == 0:
+		return errors.New("servers: none")
+	}
+	for _, s := range f.Servers {
+		if again, err := parseServer(strings.TrimPrefix(s.URL(), "tls://")); err != nil || again != s {
+			return fmt.Errorf("servers: %q, port %d: not a server", s.Host, s.Port)
+		}
+	}
+	for name, h := range f.Hosts {
+		switch {
+		case !fleet.ValidHost(name) || h == nil || !fleet.ValidHost(h.Group):
+			return fmt.Errorf("hosts: %q is not the name of a host, or has no group", name)
+		case len(h.Keys) == 0 || len(h.Keys) > 2 || len(h.NKeys) != len(h.Keys):
+			return fmt.Errorf("hosts.%s: %d keys and %d nkeys, not one or two of each", name, len(h.Keys), len(h.NKeys))
+		}
+		for _, k := range h.NKeys {
+			if !hub.IsNKeyPublic(k) {
+				return fmt.Errorf("hosts.%s.nkeys: %q is not the public key of a NATS user", name, k)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *Folder) readKeys() error {
+	operator, err := f.read(operatorFile)
+	if err != nil {
+		return err
+	}
+	seed, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(operator)))
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return fmt.Errorf("%s is not the key that bailiff fleet init wrote", filepath.Join(f.dir, operatorFile))
+	}
+	f.operator = ed25519.NewKeyFromSeed(seed)
+	admin, err := f.read(adminFile)
+	if err != nil {
+		return err
+	}
+	f.seed = strings.TrimSpace(string(admin))
+	if f.admin, err = hub.NKeyPublic(f.seed); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(f.dir, adminFile), err)
+	}
+	cert, err := f.read(caFile)
+	if err != nil {
+		return err
+	}
+	key, err := f.read(caKeyFile)
+	if err != nil {
+		return err
+	}
+	if f.ca, err = readAuthority(cert, key); err != nil {
+		return fmt.Errorf("%s: %w", f.dir, err)
+	}
+	return nil
+}
+
+func (f *Folder) read(name string) ([]byte, error) {
+	return atomicfile.Read(filepath.Join(f.dir, name), maxFile, 0)
+}
+
+// acquire keeps a second command from changing the folder at the same time.
+func (f *Folder) acquire() error {
+	d, err := os.Open(f.dir)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		d.Close()
+		return fmt.Errorf("%s: another command is changing it", f.dir)
+	}
+	f.lock = d
+	return nil
+}
+
+// close lets other commands change the folder.
+func (f *Folder) close() { f.lock.Close() }
+
+func (f *Folder) write(name string, data []byte, mode fs.FileMode) error {
+	if old, err := f.read(name); err == nil && bytes.Equal(old, data) {
+		return os.Chmod(filepath.Join(f.dir, name), mode)
+	}
+	if err := atomicfile.Write(filepath.Join(f.dir, name), data, mode); err != nil {
+		return err
+	}
+	f.wrote = append(f.wrote, filepath.Join(f.dir, name))
+	return nil
+}
+
+// operators are those that hosts believe.
+func (f *Folder) operators() []hub.Operator {
+	return []hub.Operator{{Name: f.Operator, Key: hub.Key(f.operator.Public().(ed25519.PublicKey))}}
+}
+
+func (f *Folder) urls() (l []string) {
+	for _, s := range f.Servers {
+		l = append(l, s.URL())
+	}
+	return l
+}
+
+// memberFile is the file of a host.
+func (f *Folder) memberFile(name string) string {
+	return filepath.Join(f.dir, hostsDir, name+".json")
+}
+
+// newKeys gives a host new keys beside those it has, and returns its new file, whose roster is still missing.
+func (f *Folder) newKeys(name string) (*hub.Member, error) {
+	h := f.Hosts[name]
+	pub, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	seed, nkey, err := hub.NewNKey()
+	if err != nil {
+		return nil, err
+	}
+	h.Keys, h.NKeys = append(h.Keys, hub.Key(pub)), append(h.NKeys, nkey)
+	return &hub.Member{Version: 1, Fleet: f.Fleet, Host: name, Group: h.Group, NKey: seed, Key: key.Seed()}, nil
+}
+
+// finish signs a new roster, writes everything that is made from it, and at last the inventory: after a crash the command can be
+// given again. members are new files of hosts; those that still lie in the folder get the new roster.
+func (f *Folder) finish(now time.Time, members ...*hub.Member) error {
+	// A time, so that the first roster of a new folder is newer than the last one of a folder that was lost.
+	f.Serial = max(f.Serial+1, uint64(now.Unix()))
+	roster := hub.Roster{Version: 1, Fleet: f.Fleet, Serial: f.Serial, Made: now.UTC().Truncate(time.Second), Hosts: map[string]hub.RosterHost{}}
+	for name, h := range f.Hosts {
+		roster.Hosts[name] = hub.RosterHost{Group: h.Group, Keys: h.Keys}
+	}
+	sealed, err := roster.Sign(f.operator)
+	if err != nil {
+		return err
+	}
+	if err := f.writeMembers(sealed, members); err != nil {
+		return err
+	}
+	if err := f.writeServers(sealed, now); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	return f.write(inventoryFile, append(data, '\n'), 0o644)
+}
+
+func (f *Folder) writeMembers(roster *hub.Sealed, members []*hub.Member) error {
+	if err := os.MkdirAll(filepath.Join(f.dir, hostsDir), 0o700); err != nil {
+		return err
+	}
+	isNew := len(members)
+	for name := range f.Hosts {
+		if slices.ContainsFunc(members, func(m *hub.Member) bool { return m.Host == name }) {
+			continue
+		}
+		m, err := hub.ReadMember(f.memberFile(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the operator has moved it to the host
+		}
+		if err != nil {
+			return cli.WithHint(err, "remove it if %s has joined, else run bailiff fleet rotate %s %s", name, f.dir, name)
+		}
+		members = append(members, m)
+	}
+	for i, m := range members {
+		m.Servers, m.CA, m.Operators, m.Roster = f.urls(), string(f.ca.pem), f.operators(), *roster
+		if err := m.Check(); err != nil {
+			return fmt.Errorf("%s: %w", f.memberFile(m.Host), err)
+		}
+		if err := m.Write(f.memberFile(m.Host)); err != nil {
+			return err
+		}
+		if i < isNew {
+			f.wrote = append(f.wrote, f.memberFile(m.Host))
+		}
+	}
+	return nil
+}
+
+func (f *Folder) writeServers(roster *hub.Sealed, now time.Time) error {
+	for _, s := range f.Servers {
+		dir := filepath.Join(serversDir, s.Name())
+		if err := os.MkdirAll(filepath.Join(f.dir, dir), 0o700); err != nil {
+			return err
+		}
+		cert, err := f.read(filepath.Join(dir, "hub.crt"))
+		if _, keyErr := f.read(filepath.Join(dir, "hub.key")); err != nil || keyErr != nil || !f.ca.good(cert, s, now) {
+			var key []byte
+			if cert, key, err = f.ca.server(s, now); err != nil {
+				return err
+			}
+			if err := f.write(filepath.Join(dir, "hub.key"), key, secretMode); err != nil {
+				return err
+			}
+		}
+		local := Server{"127.0.0.1", s.Port}
+		admin := hub.Admin{Version: 1, Fleet: f.Fleet, Servers: []string{local.URL()}, CA: string(f.ca.pem), NKey: f.seed, Replicas: len(f.Servers), Roster: *roster}
+		if err := admin.Check(); err != nil {
+			return err
+		}
+		for name, data := range map[string][]byte{"hub.crt": cert, "ca.crt": f.ca.pem, "nats-server.conf": f.natsConf(s), "bailiff-hub.conf": []byte(dropIn)} {
+			if err := atomicfile.Write(filepath.Join(f.dir, dir, name), data, 0o644); err != nil {
+				return err
+			}
+		}
+		if err := admin.Write(filepath.Join(f.dir, dir, "admin.json")); err != nil {
+			return err
+		}
+		f.wrote = append(f.wrote, filepath.Join(f.dir, dir)+"/")
+	}
+	return nil
+}
+
+// result says what was written and what is to be done with it, one step a host and server.
+func (f *Folder) result(steps ...string) *result {
+	r := &result{Fleet: f.Fleet, Serial: f.Serial, Hosts: len(f.Hosts), Files: f.wrote, Steps: steps}
+	slices.Sort(r.Files)
+	return r
+}
+
+// serverSteps say how the hub gets its new files.
+func (f *Folder) serverSteps() (l []string) {
+	for _, s := range f.Servers {
+		dir := filepath.Join(f.dir, serversDir, s.Name())
+		l = append(l, fmt.Sprintf("server %s: copy the folder %s to it and run there: bailiff fleet hub %s", s.Host, dir, filepath.Base(dir)))
+	}
+	return l
+}
+
+// hostStep says how a host gets its file.
+func (f *Folder) hostStep(name string) string {
+	file := f.memberFile(name)
+	return fmt.Sprintf("host %s: move %s to it, which holds its secrets, and run there: bailiff fleet join %s", name, file, filepath.Base(file))
+}
