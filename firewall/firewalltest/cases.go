@@ -299,10 +299,10 @@ func forever(t *testing.T, h *Host, b firewall.Backend) {
 
 // moved: a ban that moves from one scope to another blocks all the time, however many move with it.
 func moved(t *testing.T, h *Host, b firewall.Backend) {
-	n := 20_000
-	if h.Many != 0 {
-		n = h.Many
+	if h.Empties {
+		t.Skip("the host empties a set before it fills it")
 	}
+	n := 20_000
 	bans := func(scope string) []firewall.Ban {
 		l := make([]firewall.Ban, 0, n+1)
 		for i := range n {
