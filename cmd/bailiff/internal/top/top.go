@@ -1,5 +1,5 @@
 // Package top is `bailiff top`: a live view of attacks, bans and jails on a terminal. The daemon sends events as they
-// happen, so nothing is asked while it is quiet. One goroutine owns the view; it reads no clock and no terminal itself.
+// happen; its own numbers are asked for every few seconds. One goroutine owns the view; it reads no clock and no terminal itself.
 // Start reading with Command.
 package top
 
@@ -53,10 +53,12 @@ func Command() *cli.Command {
 	})
 }
 
-// Pauses of the view: between two drawings, and between two tries to reach a daemon that is away.
+// Pauses of the view: between two drawings, between two tries to reach a daemon that is away, and between two looks at the numbers of
+// the daemon that no event tells, such as those of tracked prefixes. The last is the status page's, too.
 const (
-	framePause = 200 * time.Millisecond
-	retryPause = time.Second
+	framePause  = 200 * time.Millisecond
+	retryPause  = time.Second
+	statusPause = 15 * time.Second
 )
 
 // top connects the terminal, the daemon's events and the clock. The goroutine of run owns the view.
@@ -80,7 +82,13 @@ func (t *top) run(ctx context.Context) error {
 	events := make(chan message, 256)
 	go t.listen(ctx, events)
 	fresh := make(chan *control.Status, 1)
-	asking := false
+	asking, asked := false, time.Now() // by Command
+	ask := func() {
+		if !asking {
+			asking, asked = true, time.Now()
+			go func() { fresh <- t.ask(ctx) }()
+		}
+	}
 	clock := time.NewTimer(0)
 	defer clock.Stop()
 	var drawn time.Time
@@ -103,9 +111,8 @@ func (t *top) run(ctx context.Context) error {
 			if x.fatal != nil {
 				return x.fatal
 			}
-			if ask := t.view.take(&x, time.Now()); ask && !asking {
-				asking = true
-				go func() { fresh <- t.ask(ctx) }()
+			if t.view.take(&x, time.Now()) {
+				ask()
 			}
 			clock.Reset(max(0, framePause-time.Since(drawn)))
 		case <-clock.C:
@@ -115,6 +122,9 @@ func (t *top) run(ctx context.Context) error {
 				return nil // the terminal is gone
 			}
 			drawn = now
+			if now.Sub(asked) >= statusPause {
+				ask()
+			}
 			clock.Reset(t.view.pause(now))
 		}
 	}

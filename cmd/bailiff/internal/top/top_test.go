@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -41,11 +42,13 @@ func TestMain(m *testing.M) {
 // watched is what a control server asks in this test: it answers status and events, and nothing else is asked.
 type watched struct {
 	control.Daemon
-	events chan control.Event
+	events     chan control.Event
+	bans, made atomic.Int64 // since the test began
 }
 
 func (w *watched) Status(context.Context) (*control.Status, error) {
-	return &control.Status{Version: "9.9", Bans: 7, BansTotal: 12, Tracked: 3, Firewall: control.FirewallStatus{Backend: "ipset", OK: true},
+	bans, made := int(w.bans.Load()), w.made.Load()
+	return &control.Status{Version: "9.9", Bans: 7 + bans, BansTotal: 12 + uint64(made), Tracked: 3, Firewall: control.FirewallStatus{Backend: "ipset", OK: true},
 		Jails: []control.JailStatus{{Name: "sshd", Failures: 100, Bans: 7}, {Name: "postfix"}}}, nil
 }
 func (w *watched) Events(context.Context) (<-chan control.Event, error) { return w.events, nil }
@@ -53,25 +56,25 @@ func (w *watched) Events(context.Context) (<-chan control.Event, error) { return
 // live is `bailiff top` on a terminal of its own, before a control server.
 type live struct {
 	*terminal
+	*watched
 	cmd    *exec.Cmd
-	events chan control.Event
 	socket string
 	server *control.Server
 	before unix.Termios
 }
 
 // serveWatched runs a control server whose events the test makes.
-func serveWatched(t *testing.T) (socket string, events chan control.Event, s *control.Server) {
+func serveWatched(t *testing.T) (socket string, w *watched, s *control.Server) {
 	t.Helper()
-	socket, events = filepath.Join(t.TempDir(), "control"), make(chan control.Event, 10)
+	socket, w = filepath.Join(t.TempDir(), "control"), &watched{events: make(chan control.Event, 10)}
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = control.NewServer(&watched{events: events}, control.Options{})
+	s = control.NewServer(w, control.Options{})
 	go s.Serve(ln)
 	t.Cleanup(func() { s.Shutdown(context.Background()) })
-	return socket, events, s
+	return socket, w, s
 }
 
 func newLive(t *testing.T, env ...string) *live {
@@ -80,7 +83,7 @@ func newLive(t *testing.T, env ...string) *live {
 		t.Skip("only root and members of group bailiff may ask a control server, and this test is not run by root")
 	}
 	l := &live{}
-	l.socket, l.events, l.server = serveWatched(t)
+	l.socket, l.watched, l.server = serveWatched(t)
 	l.terminal = openTerminal(t, 80, 24)
 	l.before = l.Modes() // top changes them as soon as it runs
 	l.cmd = exec.Command(os.Args[0], "top", "--socket", l.socket)
@@ -121,6 +124,8 @@ func TestTop(t *testing.T) {
 	}
 	at = l.Await("5 of 5", at)
 	until := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	l.bans.Add(2) // as status has it, if it is asked in between
+	l.made.Add(2)
 	l.events <- control.Event{Kind: "ban", Time: time.Now(), Jail: "sshd", ID: "1", Prefix: "192.0.2.7/32", Until: &until}
 	l.events <- control.Event{Kind: "ban", Time: time.Now(), Jail: "e\x1b[31mvil", ID: "2", Prefix: "2001:db8::/64"}
 	at = l.Await("2001:db8::/64", at)
@@ -134,6 +139,7 @@ func TestTop(t *testing.T) {
 	if shown := l.Shown(); strings.Contains(shown, "\x1b[31m") || strings.Contains(shown, "\x1b[1m") {
 		t.Error("there is colour, though NO_COLOR is set, or text that was not cleaned")
 	}
+	l.bans.Add(-1)
 	l.events <- control.Event{Kind: "unban", ID: "2", Jail: "e\x1b[31mvil", Prefix: "2001:db8::/64"}
 	at = l.Await("8 in effect", at)
 
@@ -159,7 +165,7 @@ func TestTop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again := control.NewServer(&watched{events: l.events}, control.Options{})
+	again := control.NewServer(l.watched, control.Options{})
 	go again.Serve(ln)
 	defer again.Shutdown(context.Background())
 	at = l.Await("bans are in effect", at)
@@ -205,9 +211,9 @@ func TestTopWithoutTerminal(t *testing.T) {
 	if _, said, status := clitest.Run(t, Command(), "top", "--socket", l.socket); status != cli.WrongUsage || !strings.Contains(said, "terminal; --json prints the events") {
 		t.Errorf("%d: %s", status, said)
 	}
-	socket, events, _ := serveWatched(t)
-	events <- control.Event{Kind: "ban", Prefix: "192.0.2.7/32"}
-	close(events)
+	socket, w, _ := serveWatched(t)
+	w.events <- control.Event{Kind: "ban", Prefix: "192.0.2.7/32"}
+	close(w.events)
 	out, said, status := clitest.Run(t, Command(), "top", "--json", "--socket", socket)
 	if lines := strings.Split(out, "\n"); status != 1 || len(lines) != 3 || !strings.HasPrefix(lines[0], `{"kind":"status"`) || !strings.HasPrefix(lines[1], `{"kind":"ban"`) || !strings.Contains(said, "has stopped") {
 		t.Errorf("%d: %s%s", status, out, said)
