@@ -59,6 +59,7 @@ var shapes = map[string]shape{
 	"GET /report/v1/status":  {nil, &ReporterStatus{}, "State of bailiff-report", ""},
 	"GET /report/v1/reports": {nil, &ReportList{}, "Waiting reports", ""},
 	"GET /report/v1/report":  {nil, &ReportShow{}, "One report and its deliveries", ""},
+	"GET /report/v1/whois":   {nil, &Whois{}, "What the registries say about an address, from the cache or asked now; a few times a minute", "address=192.0.2.7"},
 	"POST /report/v1/retry":  {ReportsRequest{}, &ReportsResult{}, "Try deliveries now", ""},
 	"POST /report/v1/drop":   {ReportsRequest{}, &ReportsResult{}, "Give up deliveries", ""},
 	"POST /report/v1/test":   {TestRequest{}, &TestResult{}, "Deliver a test report", ""},

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
@@ -16,6 +17,7 @@ import (
 //	GET  /v1/status                                     ReporterStatus
 //	GET  /v1/reports?destination=D&limit=N              ReportList
 //	GET  /v1/report?id=BAN-ID|ADDRESS&destination=D     ReportShow
+//	GET  /v1/whois?address=ADDRESS                      Whois
 //	POST /v1/retry        ReportsRequest                ReportsResult (root)
 //	POST /v1/drop         ReportsRequest                ReportsResult (root)
 //	POST /v1/test         TestRequest                   TestResult    (root)
@@ -116,6 +118,7 @@ type Reporter interface {
 	Status(ctx context.Context) (*ReporterStatus, error)
 	Reports(ctx context.Context, destination string, limit int) (*ReportList, error)
 	Report(ctx context.Context, id, destination string) (*ReportShow, error)
+	Whois(ctx context.Context, addr netip.Addr) (*Whois, error)
 	Retry(ctx context.Context, by Peer, req ReportsRequest) (*ReportsResult, error)
 	Drop(ctx context.Context, by Peer, req ReportsRequest) (*ReportsResult, error)
 	Test(ctx context.Context, by Peer, req TestRequest) (*TestResult, error)
@@ -133,6 +136,7 @@ var reportCalls = map[string]map[string]call{
 	"/v1/status":  {http.MethodGet: {right: read, run: (*Server).reporterStatus}},
 	"/v1/reports": {http.MethodGet: {right: read, query: []string{"destination", "limit"}, run: (*Server).reports}},
 	"/v1/report":  {http.MethodGet: {right: read, query: []string{"id", "destination"}, run: (*Server).report}},
+	"/v1/whois":   {http.MethodGet: {right: read, query: []string{"address"}, run: (*Server).whois}},
 	"/v1/retry":   {http.MethodPost: {right: admin, body: true, run: (*Server).retry}},
 	"/v1/drop":    {http.MethodPost: {right: admin, body: true, run: (*Server).drop}},
 	"/metrics":    {http.MethodGet: {right: read, run: (*Server).metrics}},
@@ -176,6 +180,14 @@ func (s *Server) report(r *http.Request, q url.Values, _ Peer) (any, error) {
 	}
 	list(&v.Deliveries)
 	return v, nil
+}
+
+func (s *Server) whois(r *http.Request, q url.Values, _ Peer) (any, error) {
+	a, err := netip.ParseAddr(q.Get("address"))
+	if err != nil || a.Zone() != "" {
+		return nil, badRequest("address=192.0.2.7", "%.100q is not an address", q.Get("address"))
+	}
+	return s.c.Whois(r.Context(), a.Unmap())
 }
 
 func (s *Server) retry(r *http.Request, _ url.Values, by Peer) (any, error) {
@@ -235,6 +247,11 @@ func (c *ReportClient) Reports(ctx context.Context, destination string, limit in
 // Report returns the newest waiting report of a ban or about an address.
 func (c *ReportClient) Report(ctx context.Context, id, destination string) (*ReportShow, error) {
 	return get[ReportShow](ctx, c.c, "/v1/report", query("id", id, "destination", destination))
+}
+
+// Whois returns what the registries say about an address.
+func (c *ReportClient) Whois(ctx context.Context, address string) (*Whois, error) {
+	return get[Whois](ctx, c.c, "/v1/whois", query("address", address))
 }
 
 // Retry tries deliveries now.

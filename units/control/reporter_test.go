@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,6 +24,9 @@ func (f *fakeReporter) Reports(_ context.Context, destination string, limit int)
 }
 func (f *fakeReporter) Report(_ context.Context, id, destination string) (*ReportShow, error) {
 	return &ReportShow{Report: &Report{ID: id}}, f.note("report %q %q", id, destination)
+}
+func (f *fakeReporter) Whois(_ context.Context, a netip.Addr) (*Whois, error) {
+	return &Whois{Holder: "Example"}, f.note("whois %s", a)
 }
 func (f *fakeReporter) Retry(_ context.Context, by Peer, r ReportsRequest) (*ReportsResult, error) {
 	return &ReportsResult{2}, f.note("retry by %s %+v", by.User, r)
@@ -72,6 +76,16 @@ func TestReporter(t *testing.T) {
 	}
 	_, err = c.Reports(ctx, "", 0)
 	asked(err, fmt.Sprintf(`reports "" %d`, defaultLimit))
+	who, err := c.Whois(ctx, "::ffff:192.0.2.7")
+	asked(err, "whois 192.0.2.7")
+	if who.Holder != "Example" {
+		t.Errorf("%+v", who)
+	}
+	for _, wrong := range []string{"", "192.0.2.0/24", "fe80::1%eth0", "example.org"} {
+		if _, err := c.Whois(ctx, wrong); err == nil || !strings.Contains(err.Error(), "is not an address") {
+			t.Errorf("whois %q: %v", wrong, err)
+		}
+	}
 	show, err := c.Report(ctx, "192.0.2.7", "admin")
 	asked(err, `report "192.0.2.7" "admin"`)
 	if show.Report.ID != "192.0.2.7" || show.Deliveries == nil {

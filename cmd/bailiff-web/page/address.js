@@ -44,14 +44,34 @@ const states = {
   banned: ['bad', 'Banned'], allowed: ['good', 'Allowed: it is never banned'], counted: ['', 'Failures on record, not banned'], unknown: ['', 'No failures on record'],
 };
 
+// registry is the card with whose the address is. The registries are asked when somebody wants to know, unless a report has asked.
+function registry(of, signal) {
+  const place = h('div', { role: 'status' });
+  const ask = h('button', {
+    type: 'button', id: 'whois',
+    onclick: async () => {
+      ask.disabled = true;
+      show(place, h('p', { class: 'muted' }, 'Asking'));
+      try {
+        const w = await api.get('/report/v1/whois', { address: of }, signal);
+        show(place, whois(w));
+        if (!w.failed) ask.remove();
+      } catch (e) {
+        if (!signal.aborted) show(place, fault(e));
+      }
+      ask.disabled = false;
+    },
+  }, 'Ask the registries');
+  const answered = (w) => { show(place, whois(w)); ask.remove(); };
+  return [card('Registry', ask, place), answered];
+}
+
 function whois(w) {
-  if (!w) return null;
   const rows = [['Network', w.network], ['Name', w.name], ['Holder', w.holder], ['Country', w.country], ['Abuse contact', w.abuse?.join(', ')], ['From', w.source], ['No answer', w.failed]].filter(([, v]) => v);
-  return card('Registry', h('dl', {}, rows.map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)])), w.text ? h('pre', { tabindex: '0' }, w.text) : null);
+  return [h('dl', {}, rows.map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)])), w.text ? h('pre', { tabindex: '0' }, w.text) : null];
 }
 
 function reports(r) {
-  if (!r) return null;
   return card('Reports waiting', table('Deliveries', ['Destination', 'State', { text: 'Attempts', num: true }, 'Next', 'Error'], r.deliveries.map((d) => [d.destination, d.state, number(d.attempts), time(d.next), d.error ?? ''])));
 }
 
@@ -91,8 +111,15 @@ export async function story(root, { rest }) {
   if (w.bans_total > w.bans.length) root.append(h('p', {}, h('a', { href: '#/bans?search=' + encodeURIComponent(w.address) }, `all ${plural(w.bans_total, 'ban')}`)));
   root.append(...w.counted.map(countCard));
   if (w.history.length) root.append(card('Remembered for longer bans', w.history.map((x) => h('p', {}, `${plural(x.count, 'ban')} of ${address(x.prefix)}, the last ${x.last ? 'until ' + time(x.last) : 'without an end'}`))));
-  if (w.bans.length && (live.status ?? await api.get('/v1/status')).reports) {
-    api.get('/report/v1/report', { id: w.address }, gone.signal).then((r) => root.append(...[reports(r), whois(r.report?.whois)].filter(Boolean)), () => { /* none waits */ });
+  if ((live.status ?? await api.get('/v1/status')).reports) { // else bailiff-report does not run
+    const [asked, answered] = registry(w.address.split('/')[0], gone.signal);
+    root.append(asked);
+    if (w.bans.length) {
+      api.get('/report/v1/report', { id: w.address }, gone.signal).then((r) => {
+        root.append(reports(r));
+        if (r.report?.whois) answered(r.report.whois);
+      }, () => { /* none waits */ });
+    }
   }
   past(root, of, gone.signal);
   return () => gone.abort();

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -245,6 +246,57 @@ func TestQuotaWaits(t *testing.T) {
 		}
 	})
 	b.until("the others", func() bool { return len(b.items("one")) == 4 })
+}
+
+// TestWhoisForCallers: addresses are looked up for people, too, who cannot use up what the registries allow.
+func TestWhoisForCallers(t *testing.T) {
+	b := newBench(t, reports("plain: {"+prog+"}"))
+	b.script("plain", take)
+	asked := 0
+	b.whois = func(_ context.Context, a netip.Addr) *report.Whois {
+		asked++
+		return &report.Whois{Holder: "holder of " + a.String()}
+	}
+	b.start()
+	begin := time.Now()
+	for i := range 1000 {
+		w, err := b.d.Whois(t.Context(), netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+		if err == nil {
+			if want := fmt.Sprintf("holder of 198.51.100.%d", byte(i)); w.Holder != want {
+				t.Errorf("%+v, want %s", w, want)
+			}
+			continue
+		}
+		var e *control.Error
+		if !errors.As(err, &e) || e.Status != http.StatusTooManyRequests || !strings.Contains(e.Hint, "try again in") {
+			t.Fatal(err)
+		}
+	}
+	if most := lookupBurst + 1 + int(time.Since(begin)/lookupRefill); asked < lookupBurst || asked > most {
+		t.Errorf("%d lookups, want %d to %d", asked, lookupBurst, most)
+	}
+}
+
+func TestLookupLimit(t *testing.T) {
+	var l lookupLimit
+	now := time.Now()
+	for range lookupBurst {
+		if wait := l.take(now); wait != 0 {
+			t.Fatal(wait)
+		}
+	}
+	if wait := l.take(now); wait != lookupRefill {
+		t.Error(wait)
+	}
+	if wait := l.take(now.Add(lookupRefill - time.Second)); wait < time.Second/2 || wait > 2*time.Second {
+		t.Error(wait)
+	}
+	if wait := l.take(now.Add(lookupRefill + time.Second)); wait != 0 {
+		t.Error(wait)
+	}
+	if wait := l.take(now.Add(-time.Hour)); wait == 0 || wait > lookupRefill { // the clock was set back
+		t.Error(wait)
+	}
 }
 
 func TestWhois(t *testing.T) {
