@@ -3,6 +3,7 @@
 package monitoring
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -139,19 +140,137 @@ func TestRulesNameMetrics(t *testing.T) {
 	}
 }
 
+// dashboard has the fields of Grafana's dashboards (schema version 38) that ours uses. Reading is strict, so a field in the wrong place is
+// an error; Grafana would ignore it.
 type dashboard struct {
-	Title      string
-	Templating struct {
-		List []struct{ Name, Type, Definition string }
+	Inputs   []any                                      `json:"__inputs"`
+	Requires []struct{ Type, ID, Name, Version string } `json:"__requires"`
+
+	Title, UID, Description, Refresh, Timezone string
+	Tags                                       []string
+	SchemaVersion, Version, GraphTooltip       int
+	Editable                                   bool
+	Time                                       struct{ From, To string }
+	Templating                                 struct{ List []variable }
+	Annotations                                struct{ List []any }
+	Links                                      []any
+	Panels                                     []panel
+}
+
+type source struct{ Type, UID string }
+
+type variable struct {
+	Name, Label, Type, Definition, AllValue string
+	Query                                   json.RawMessage
+	Datasource                              source
+	IncludeAll, Multi                       bool
+	Current                                 struct{ Text, Value string }
+	Options                                 []any
+	Refresh, Sort, Hide                     int
+}
+
+type panel struct {
+	ID                       int
+	Title, Type, Description string
+	Datasource               source
+	GridPos                  struct{ X, Y, W, H int }
+	Targets                  []struct {
+		Datasource                        source
+		Expr, LegendFormat, RefID, Format string
+		Instant                           bool
 	}
-	Panels []struct {
-		ID         int
-		Title      string
-		Type       string
-		Datasource struct{ UID string }
-		GridPos    struct{ X, Y, W, H int }
-		Targets    []struct{ Expr, LegendFormat, RefID string }
+	FieldConfig struct {
+		Defaults struct {
+			Unit  string
+			Min   *float64
+			Color *struct{ Mode string }
+
+			Mappings []struct {
+				Type    string
+				Options map[string]struct{ Text string }
+			}
+			Thresholds *struct {
+				Mode  string
+				Steps []struct {
+					Color string
+					Value *float64
+				}
+			}
+			Custom *struct {
+				DrawStyle, ShowPoints string
+				FillOpacity           int
+				Stacking              *struct{ Group, Mode string }
+			}
+		}
+		Overrides []any
 	}
+	Options struct {
+		ColorMode, GraphMode string
+		ShowHeader           bool
+		ReduceOptions        *struct {
+			Calcs  []string
+			Fields string
+			Values bool
+		}
+		Legend *struct {
+			DisplayMode, Placement string
+			ShowLegend             bool
+			Calcs                  []string
+		}
+		Tooltip *struct{ Mode, Sort string }
+	}
+	Transformations []struct {
+		ID      string
+		Options json.RawMessage
+	}
+}
+
+// units are the names by which Grafana knows those that we use: counts, counts and packets a second, seconds, shares.
+var units = []string{"short", "cps", "pps", "s", "percentunit"}
+
+// shape finds what Grafana would not show as meant.
+func (p *panel) shape() (wrong []string) {
+	o, d := &p.Options, &p.FieldConfig.Defaults
+	for what, right := range map[string]bool{
+		"unit " + d.Unit: slices.Contains(units, d.Unit),
+		"overrides":      p.FieldConfig.Overrides != nil, // null breaks the panel
+		"data source":    p.Datasource == source{"prometheus", "${datasource}"},
+		"size":           p.GridPos.W > 0 && p.GridPos.H > 0,
+		"colour":         (d.Color == nil) == (d.Thresholds == nil) && (d.Color == nil || d.Color.Mode == "thresholds" && d.Thresholds.Mode == "absolute"),
+		"thresholds":     d.Thresholds == nil || len(d.Thresholds.Steps) > 1 && d.Thresholds.Steps[0].Value == nil, // the first is the base
+	} {
+		if !right {
+			wrong = append(wrong, what)
+		}
+	}
+	switch p.Type {
+	case "stat":
+		if o.ReduceOptions == nil || !slices.Equal(o.ReduceOptions.Calcs, []string{"lastNotNull"}) || o.GraphMode != "none" || !slices.Contains([]string{"none", "background"}, o.ColorMode) {
+			wrong = append(wrong, "options of a stat")
+		}
+	case "timeseries":
+		c := d.Custom
+		if c == nil || c.DrawStyle != "line" || c.ShowPoints != "never" || c.Stacking != nil && (c.Stacking.Mode != "normal" || c.Stacking.Group == "") {
+			wrong = append(wrong, "field options of a time series")
+		}
+		if l, t := o.Legend, o.Tooltip; l == nil || l.DisplayMode != "list" || l.Placement != "bottom" || !l.ShowLegend || l.Calcs == nil || t == nil || t.Mode != "multi" || t.Sort != "desc" {
+			wrong = append(wrong, "options of a time series")
+		}
+	case "table":
+		if !o.ShowHeader || p.Targets[0].Format != "table" || !p.Targets[0].Instant {
+			wrong = append(wrong, "options of a table")
+		}
+	default:
+		wrong = append(wrong, "type "+p.Type)
+	}
+	refs := map[string]bool{}
+	for _, q := range p.Targets {
+		if refs[q.RefID] || q.RefID == "" || q.Datasource != p.Datasource {
+			wrong = append(wrong, "query "+q.RefID)
+		}
+		refs[q.RefID] = true
+	}
+	return wrong
 }
 
 // TestDashboard: each query of the dashboard is one that Prometheus takes, about metrics and labels that exist, and no panel lies
@@ -160,10 +279,15 @@ func TestDashboard(t *testing.T) {
 	text, err := os.ReadFile("bailiff-dashboard.json")
 	var d dashboard
 	if err == nil {
-		err = json.Unmarshal(text, &d)
+		in := json.NewDecoder(bytes.NewReader(text))
+		in.DisallowUnknownFields()
+		err = in.Decode(&d)
 	}
 	if err != nil || len(d.Panels) < 15 {
 		t.Fatalf("%d panels, %v", len(d.Panels), err)
+	}
+	if d.Title == "" || d.UID == "" || d.SchemaVersion != 38 || d.Time.From == "" || d.Time.To != "now" || d.Annotations.List == nil || len(d.Requires) != 2 {
+		t.Errorf("%+v", d)
 	}
 	type recorded struct {
 		Record string `yaml:"record"`
@@ -172,10 +296,13 @@ func TestDashboard(t *testing.T) {
 	var all []recorded
 	ids, taken := map[int]bool{}, map[[2]int]string{}
 	for _, p := range d.Panels {
-		if ids[p.ID] || p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
-			t.Errorf("%s: id %d, data source %q, %d queries", p.Title, p.ID, p.Datasource.UID, len(p.Targets))
+		if ids[p.ID] || len(p.Targets) == 0 {
+			t.Fatalf("%s: id %d, %d queries", p.Title, p.ID, len(p.Targets))
 		}
 		ids[p.ID] = true
+		if wrong := p.shape(); len(wrong) > 0 {
+			t.Errorf("%s: %q", p.Title, wrong)
+		}
 		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
 			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
 				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
