@@ -185,3 +185,56 @@ func (h *Host) Listen(at netip.AddrPort) (net.Listener, error) {
 	})
 	return l, err
 }
+
+// A Network joins hosts by a bridge. The n-th host has the address Member(n) on it, and the one who made it has Member(0).
+type Network struct {
+	bridge *namespace
+	hosts  []*Host
+}
+
+// Member is an address on a Network.
+func Member(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 78, 0, byte(n + 1)}) }
+
+// Join makes a network of hosts. It ends with its last user.
+func Join(ctx context.Context, hosts ...*Host) (*Network, error) {
+	bridge, err := newNamespace()
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{bridge, hosts}
+	var b strings.Builder
+	fmt.Fprintf(&b, "link set lo up\nlink add br0 type bridge\naddr add %s/24 dev br0\nlink set br0 up\n", Member(0))
+	for i, h := range hosts {
+		fmt.Fprintf(&b, "link add %s type veth peer name fleet0 netns %s\nlink set %s master br0 up\n", port(i), h.victim.path(), port(i))
+	}
+	if err := bridge.ip(ctx, b.String()); err != nil {
+		bridge.close()
+		return nil, err
+	}
+	for i, h := range hosts {
+		if err := h.victim.ip(ctx, fmt.Sprintf("addr add %s/24 dev fleet0\nlink set fleet0 up\n", Member(i+1))); err != nil {
+			bridge.close()
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func port(i int) string { return fmt.Sprintf("port%d", i+1) }
+
+// Cut takes the n-th host off the network, without a word to anybody, or puts it back.
+func (n *Network) Cut(ctx context.Context, member int, off bool) error {
+	return n.bridge.ip(ctx, fmt.Sprintf("link set %s %s\n", port(member-1), map[bool]string{true: "down", false: "up"}[off]))
+}
+
+// Dial connects to a host as one more member. It has the form that NATS' client asks for.
+func (n *Network) Dial(network, address string) (c net.Conn, err error) {
+	err = n.bridge.do(func() error {
+		c, err = net.DialTimeout(network, address, 10*time.Second)
+		return err
+	})
+	return c, err
+}
+
+// Close gives the network up.
+func (n *Network) Close() { n.bridge.close() }

@@ -99,6 +99,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	start(func() { a.follow(ctx) })
 	start(func() { a.apply(ctx) })
 	err := (&reader{Agent: a}).run(ctx)
+	if ctx.Err() != nil { // it was to end
+		err = nil
+	}
 	cancel()
 	a.link.nc.Close()
 	wg.Wait()

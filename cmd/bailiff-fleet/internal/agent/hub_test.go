@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -20,6 +21,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bailiff/policy/fleet"
 	"bailiff/units/hub"
 )
 
@@ -205,5 +210,49 @@ func (h *testHub) stop() {
 func (h *testHub) wipe() {
 	if err := os.RemoveAll(filepath.Join(h.dir, "store")); err != nil {
 		h.t.Fatal(err)
+	}
+}
+
+// message signs news by the key of a host.
+func (h *testHub) message(host string, n *fleet.News) *nats.Msg {
+	h.t.Helper()
+	m, err := fleet.Sign(n, h.members[host].Key.Private())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return &nats.Msg{Subject: m.Subject, Data: m.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}}
+}
+
+// client connects by the user of a host, without an agent.
+func (h *testHub) client(host string) *nats.Conn {
+	h.t.Helper()
+	m := h.members[host]
+	nc, err := Connect("test", m.Servers, m.CA, m.NKey)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(nc.Close)
+	for !nc.IsConnected() {
+		time.Sleep(time.Millisecond)
+	}
+	return nc
+}
+
+// publish sends messages by the user of a host and waits until the hub has stored them.
+func (h *testHub) publish(host string, l ...*nats.Msg) {
+	h.t.Helper()
+	js, err := jetstream.New(h.client(host), jetstream.WithPublishAsyncMaxPending(256))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, m := range l {
+		if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(time.Minute)); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-time.After(time.Minute):
+		h.t.Fatal("the hub stores no more")
 	}
 }

@@ -63,7 +63,7 @@ func (r *reader) run(ctx context.Context) error {
 	poll, whole := time.NewTicker(pollInterval*9/10+rand.N(pollInterval/5)), time.NewTicker(readAgain/2+rand.N(readAgain/2))
 	defer poll.Stop()
 	defer whole.Stop()
-	for {
+	for ctx.Err() == nil {
 		var retry <-chan time.Time
 		if (r.whole || r.behind || r.again) && r.link.connected() {
 			if wait := time.Until(r.due); wait > 0 {
@@ -75,7 +75,6 @@ func (r *reader) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case m := <-r.link.inbox:
 			if err := r.live(ctx, m); err != nil {
 				return err
@@ -91,6 +90,7 @@ func (r *reader) run(ctx context.Context) error {
 		case <-retry:
 		}
 	}
+	return nil
 }
 
 // attempt catches up, or sets the time of the next attempt.

@@ -74,6 +74,10 @@ func accepts(t *testing.T, dir string) {
 		t.Log("nats-server is not installed: its look at the configuration is left to the tests on booted hosts")
 		return
 	}
+	if out, err := exec.Command("nats-server", "--version").Output(); err != nil || strings.Contains(string(out), " v2.9.") { // Debian 12
+		t.Logf("%s, %v: too old", out, err)
+		return
+	}
 	if err := tryHub(t.Context(), dir, read(t, filepath.Join(dir, confName))); err != nil {
 		t.Error(err)
 	}
