@@ -302,7 +302,7 @@ func moved(t *testing.T, h *Host, b firewall.Backend) {
 	if h.Empties {
 		t.Skip("the host empties a set before it fills it")
 	}
-	n := 20_000
+	n := 10_000
 	bans := func(scope string) []firewall.Ban {
 		l := make([]firewall.Ban, 0, n+1)
 		for i := range n {
