@@ -41,6 +41,7 @@ type firewallControl struct {
 	scopes    scopes
 	newRules  bool // a reload asked for other rules and sets: what the next reconcile changes is no repair
 	starting  bool // the first reconcile is still to come
+	announced bool // that bans are not in effect is in the audit trail
 	refreshed time.Time
 	status    control.FirewallStatus
 

@@ -26,7 +26,6 @@ func (f *firewallControl) handle(e firewallEvent) {
 		f.event(audit.KindFirewallChanged, f.status.Backend, fmt.Sprintf("removed the rules and sets of the %s backend that an earlier start had left (the backend is %s now)", e.removed, f.status.Backend))
 		return
 	}
-	wasOK := f.status.OK
 	f.status.Checked, f.status.OK, f.status.Error = e.checked, e.err == nil, ""
 	if e.err != nil {
 		f.status.Error = e.err.Error()
@@ -42,6 +41,7 @@ func (f *firewallControl) handle(e firewallEvent) {
 	}
 	switch {
 	case e.err == nil:
+		f.announced = false
 		if e.backend == f.chosen {
 			f.status.Backend, f.status.Why = f.chosen, f.why
 		}
@@ -51,7 +51,8 @@ func (f *firewallControl) handle(e firewallEvent) {
 		f.repaired(&e)
 		f.newRules = false
 	case f.unsupported(e.backend, e.err):
-	case wasOK || f.starting:
+	case !f.announced: // by each further attempt
+		f.announced = true
 		f.problems.tell(audit.KindFirewallError, "firewall", "firewall: "+f.status.Error, audit.Field{Name: audit.FieldBackend, Value: e.backend})
 	}
 	f.starting = false
