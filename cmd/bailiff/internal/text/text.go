@@ -7,13 +7,14 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"bailiff/policy/config"
 )
 
 // Clean makes text of unknown origin fit for a terminal: what an attacker wrote must not move the cursor, change
-// colours or begin a new line. Control characters and invalid UTF-8 become \xNN.
+// colours or begin a new line. Control characters, characters that nobody sees and invalid UTF-8 become \xNN.
 func Clean(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
@@ -38,9 +39,10 @@ func With(before, s string) string {
 	return before + Clean(s)
 }
 
-// unprintable reports control characters (C0, C1, DEL) and the marks that change the direction of text or end a line.
+// unprintable reports control characters (C0, C1, DEL), and characters that change the direction of text, end a line or show nothing: a
+// name with one of these would look like another name.
 func unprintable(r rune) bool {
-	return r < 0x20 || r >= 0x7f && r < 0xa0 || r >= 0x200e && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+	return r < 0x20 || r >= 0x7f && (r < 0xa0 || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point))
 }
 
 // Table writes rows with aligned columns. Cells must be clean.

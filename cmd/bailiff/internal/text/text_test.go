@@ -8,14 +8,17 @@ import (
 
 func TestClean(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain":                    "plain",
-		"jürgen":                   "jürgen",
-		"a\x1b[31mb":               `a\x1b[31mb`,
-		"two\nlines\r":             `two\x0alines\x0d`,
-		"bad\xff":                  `bad\xff`,
-		"c1 \u009b31m":             `c1 \xc2\x9b31m`,
-		"turned \u202eround\u2066": `turned \xe2\x80\xaeround\xe2\x81\xa6`,
-		"\x7f":                     `\x7f`,
+		"plain":                      "plain",
+		"jürgen":                     "jürgen",
+		"a\x1b[31mb":                 `a\x1b[31mb`,
+		"two\nlines\r":               `two\x0alines\x0d`,
+		"bad\xff":                    `bad\xff`,
+		"c1 \u009b31m":               `c1 \xc2\x9b31m`,
+		"turned \u202eround\u2066":   `turned \xe2\x80\xaeround\xe2\x81\xa6`,
+		"\x7f":                       `\x7f`,
+		"ro\u200bot\u00ad\ufeff":     `ro\xe2\x80\x8bot\xc2\xad\xef\xbb\xbf`,
+		"fill\u3164\ufe0f\U000e0041": `fill\xe3\x85\xa4\xef\xb8\x8f\xf3\xa0\x81\x81`,
+		"日本 🙂":                       "日本 🙂",
 	} {
 		if got := Clean(in); got != want {
 			t.Errorf("Clean(%q) = %q, want %q", in, got, want)
