@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 )
 
 // webHost is what a host of TestWeb has besides the usual.
-var webHost = []string{"cockpit-ws", "cockpit-bridge", "cockpit-system", "sudo", "polkitd"}
+var webHost = []string{"cockpit-ws", "cockpit-bridge", "cockpit-system", "sudo", "polkitd", "exim4-daemon-light"}
 
 // TestWeb looks at a host under attack with a real Chromium: the status page of bailiff-web, and the same page in a real Cockpit.
 // BAILIFF_SCREENSHOTS names a folder for pictures.
@@ -26,14 +27,21 @@ func TestWeb(t *testing.T) {
 	if err := browser.FetchAxe(t.Context()); err != nil {
 		t.Log("pages are not checked with axe-core: ", err)
 	}
+	if dir := os.Getenv("BAILIFF_SCREENSHOTS"); dir != "" {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serve := buildPeers(t)
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
-			w := &webVictim{victim: boot(t, suite, tree, load, webHost...)}
+			w := &webVictim{victim: boot(t, suite, tree, load, webHost...), serve: serve}
 			for _, c := range []struct {
 				name string
 				run  func(*testing.T)
 			}{
-				{"off", w.off}, {"starts", w.starts}, {"access", w.access}, {"attack", w.attack}, {"views", w.views}, {"stopped", w.stopped}, {"cockpit", w.cockpit},
+				{"off", w.off}, {"starts", w.starts}, {"access", w.access}, {"attack", w.attack}, {"views", w.views},
+				{"numbers", w.sameNumbers}, {"hostile", w.hostile}, {"registries", w.registries}, {"firewall", w.brokenFirewall}, {"stopped", w.stopped}, {"cockpit", w.cockpit},
 			} {
 				if !t.Run(c.name, c.run) && c.name == "starts" {
 					return
@@ -45,7 +53,8 @@ func TestWeb(t *testing.T) {
 
 type webVictim struct {
 	*victim
-	link string // to the page, with the token
+	link  string // to the page, with the token
+	serve []byte // the program that plays services
 }
 
 // page is a browser on the host itself.
@@ -91,10 +100,15 @@ func (p *page) eval(expression string, result any) {
 	}
 }
 
+// faults are what a page must not do. That no report waits is an error to the browser alone.
+func (p *page) faults() []string {
+	return slices.DeleteFunc(p.Faults(), func(f string) bool { return strings.Contains(f, "404 (Not Found) "+site+"report/v1/report?") })
+}
+
 // check fails the test for what a page must not do, and for what axe-core finds.
 func (p *page) check(name string) {
 	p.t.Helper()
-	for _, f := range p.Faults() {
+	for _, f := range p.faults() {
 		p.t.Errorf("%s: %s", name, f)
 	}
 	found, err := p.Axe(p.ctx)
@@ -192,7 +206,7 @@ func (w *webVictim) evilFails(t *testing.T, from netip.Addr, n int) {
 		if err := w.WriteFile("/etc/ssh/evil_config", fmt.Appendf(nil, "User "+evilName+"\n", i), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		out, err := w.Attack(ctx, []string{"E2E_PASSWORD=wrong", "SSH_ASKPASS=/usr/local/bin/askpass", "SSH_ASKPASS_REQUIRE=force"},
 			"ssh", "-n", "-F", "/etc/ssh/evil_config", "-b", from.String(), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
 			"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "PreferredAuthentications=password", "-o", "NumberOfPasswordPrompts=1", host.Victim4.String(), "true")
@@ -368,11 +382,7 @@ func (w *webVictim) cockpit(t *testing.T) {
 		fill(nil)
 		w.failsAs(t, "root", netip.MustParseAddr("198.18.9.9"), 5)
 		view("#/live", frame+`.querySelector('#feed .ban, #feed .failure')`)
-		for _, f := range p.Faults() {
-			if strings.Contains(f, "CSP") {
-				t.Error(f)
-			}
-		}
+		w.shownAsText(t, p, inFrame, view)
 		// A stopped daemon stays stopped.
 		w.sh(t, `systemctl stop bailiff.service`)
 		p.eval(inFrame+`.defaultView.location.hash = '#/bans'`, nil)
