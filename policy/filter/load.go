@@ -61,11 +61,12 @@ func read(file string, data []byte) (*Filter, error) {
 	if len(l.errs) > 0 {
 		return nil, joinErrors(l.errs)
 	}
-	l.f.matchers = make(map[string]func() *Matcher)
-	for _, m := range l.f.Modes {
-		l.f.matchers[m] = sync.OnceValue(func() *Matcher { return newMatcher(l.f, m) })
+	f := l.f // a matcher that nobody asks for must not keep the loader, and with it the document
+	f.matchers = make(map[string]func() *Matcher)
+	for _, m := range f.Modes {
+		f.matchers[m] = sync.OnceValue(func() *Matcher { return newMatcher(f, m) })
 	}
-	return l.f, nil
+	return f, nil
 }
 
 // keys reports unknown keys of a mapping, and returns whether n is a mapping.
