@@ -3,6 +3,7 @@ module bailiff
 go 1.24.0
 
 require (
+	filippo.io/edwards25519 v1.1.0
 	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/godbus/dbus/v5 v5.2.4
 	github.com/google/nftables v0.3.0

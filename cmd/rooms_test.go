@@ -29,6 +29,7 @@ var homes = map[string][]string{
 	"github.com/google/nftables":           {"bailiff/firewall/ipset", "bailiff/firewall/internal/nfrule", "bailiff/firewall/nftables"},
 	"github.com/mdlayher/netlink":          {"bailiff/firewall/internal/request", "bailiff/firewall/internal/nfrule", "bailiff/firewall/ipset", "bailiff/firewall/nftables", "bailiff/firewall/conn"},
 	"github.com/coreos/go-systemd/v22":     {"bailiff/journal", "bailiff/journal/audit", "bailiff/units/activation", "bailiff/units/notify", "bailiff/units/manager"},
+	"filippo.io/edwards25519":              {"bailiff/policy/fleet"},
 	"github.com/nats-io/nats.go":           {"bailiff/cmd/bailiff-fleet/internal/agent"},
 	"github.com/nats-io/nkeys":             {"bailiff/cmd/bailiff-fleet/internal/agent"},
 	"github.com/klauspost/compress":        {"bailiff/journal", "bailiff/journal/journaltest"},

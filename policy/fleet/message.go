@@ -79,6 +79,18 @@ func token(p netip.Prefix) string { return strings.ReplaceAll(p.String(), ".", "
 // Open checks a message and returns its news. keys returns the public keys of a host, of which one must have signed: two while a
 // host's key is being replaced, none for a host that is not known.
 func Open(m *Message, keys func(host string) []ed25519.PublicKey) (*News, error) {
+	return openMessage(m, keys, false)
+}
+
+// host is the host that the subject names, whatever the rest of it is.
+func (m *Message) host() string {
+	_, rest, _ := strings.Cut(m.Subject, ".")
+	host, _, _ := strings.Cut(rest, ".")
+	return host
+}
+
+// openMessage is Open; proven says that the signature has been checked.
+func openMessage(m *Message, keys func(host string) []ed25519.PublicKey, proven bool) (*News, error) {
 	part := strings.Split(m.Subject, ".")
 	if len(part) != 4 || part[0] != "ban" || !ValidHost(part[1]) || part[2] == "" || !isToken(part[2]) {
 		return nil, ErrSubject
@@ -91,7 +103,7 @@ func Open(m *Message, keys func(host string) []ed25519.PublicKey) (*News, error)
 	if len(of) == 0 {
 		return nil, ErrHost
 	}
-	if len(m.Payload) > MaxPayload || !slices.ContainsFunc(of, func(k ed25519.PublicKey) bool {
+	if len(m.Payload) > MaxPayload || !proven && !slices.ContainsFunc(of, func(k ed25519.PublicKey) bool {
 		return len(k) == ed25519.PublicKeySize && ed25519.Verify(k, m.signed(), m.Signature)
 	}) {
 		return nil, ErrSignature

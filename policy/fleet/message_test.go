@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -86,4 +88,83 @@ func TestForgedMessages(t *testing.T) {
 			t.Errorf("%q: %+v", host, m)
 		}
 	}
+}
+
+// TestOpenAll: many messages at once are judged as each of them is, wherever the bad one stands.
+func TestOpenAll(t *testing.T) {
+	one := func(host string) []ed25519.PublicKey {
+		if host != "h0" && host != "h1" && host != "h2" {
+			return nil
+		}
+		return []ed25519.PublicKey{key(host).Public().(ed25519.PublicKey)}
+	}
+	var good []Message
+	for i := range 3*batchSize + 5 {
+		n := news(fmt.Sprint("h", i%3), fmt.Sprintf("192.0.2.%d", i%250), start+int64(i), start+hour)
+		m, err := Sign(&n, key(n.Host))
+		if err != nil {
+			t.Fatal(err)
+		}
+		good = append(good, *m)
+	}
+	if !verifyBatch(good[:batchSize], one) || verifyBatch(good[:batchSize], publicKeys) {
+		t.Error("a good batch, and one of hosts with two keys")
+	}
+	for name, do := range map[string]func(m *Message){
+		"none":            func(*Message) {},
+		"s":               func(m *Message) { m.Signature = slices.Clone(m.Signature); m.Signature[40] ^= 1 },
+		"R":               func(m *Message) { m.Signature = slices.Clone(m.Signature); m.Signature[0] ^= 1 },
+		"a large s":       func(m *Message) { m.Signature = slices.Clone(m.Signature); m.Signature[63] |= 0xf0 },
+		"short":           func(m *Message) { m.Signature = m.Signature[:63] },
+		"payload":         func(m *Message) { m.Payload = append([]byte(" "), m.Payload...) },
+		"subject":         func(m *Message) { m.Subject = strings.Replace(m.Subject, "_2_", "_3_", 1) },
+		"another host":    func(m *Message) { m.Subject = strings.Replace(m.Subject, ".h", ".h1", 1) },
+		"unknown host":    func(m *Message) { m.Subject = "ban.h9.sshd.192_0_2_1/32" },
+		"no subject":      func(m *Message) { m.Subject = "" },
+		"other's message": func(m *Message) { m.Payload = good[1].Payload },
+		"swapped":         func(m *Message) { m.Signature = good[1].Signature },
+	} {
+		for _, at := range []int{0, batchSize - 1, batchSize, len(good) - 1} {
+			l := slices.Clone(good)
+			do(&l[at])
+			got, errs := OpenAll(l, one)
+			for i := range l {
+				want, err := Open(&l[i], one)
+				if err != errs[i] || (want == nil) != (got[i] == nil) || want != nil && *want != *got[i] {
+					t.Errorf("%s at %d: %d: %+v, %v; alone %+v, %v", name, at, i, got[i], errs[i], want, err)
+				}
+				if (err != nil) != (i == at && name != "none") {
+					t.Errorf("%s at %d: %d: %v", name, at, i, err)
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	n := news("h0", "192.0.2.1", start, start+hour)
+	m, err := Sign(&n, key("h0"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	one := []ed25519.PublicKey{key("h0").Public().(ed25519.PublicKey)}
+	keys := func(string) []ed25519.PublicKey { return one }
+	l := make([]Message, batchSize)
+	for i := range l {
+		l[i] = *m
+	}
+	b.Run("one", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := Open(m, keys); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("of a batch", func(b *testing.B) {
+		for i := 0; i < b.N; i += len(l) {
+			if _, errs := OpenAll(l, keys); errs[0] != nil {
+				b.Fatal(errs[0])
+			}
+		}
+	})
 }

@@ -59,7 +59,7 @@ type Agent struct {
 
 	published, accepted, latest atomic.Int64
 
-	readErr, daemonErr, applyErr, rosterErr fault
+	readErr, daemonErr, applyErr, rosterErr, hubBanned fault
 }
 
 // New makes an agent.
@@ -69,7 +69,7 @@ func New(o Options) (*Agent, error) {
 		snapshot: make(chan map[ownKey]ownBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
 	}
-	for _, f := range []*fault{&a.readErr, &a.daemonErr, &a.applyErr, &a.rosterErr} {
+	for _, f := range []*fault{&a.readErr, &a.daemonErr, &a.applyErr, &a.rosterErr, &a.hubBanned} {
 		f.log = o.Log
 	}
 	a.flooding.Store("")
@@ -118,7 +118,7 @@ func (a *Agent) state() control.FleetAgent {
 	if last, read := a.last.Load(), a.read.Load(); last > read {
 		s.Behind = last - read
 	}
-	for _, e := range []error{err, a.readErr.get(), a.rosterErr.get()} {
+	for _, e := range []error{err, a.readErr.get(), a.rosterErr.get(), a.hubBanned.get()} {
 		if e != nil {
 			s.Error = e.Error()
 			break

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +24,9 @@ const (
 	firstWait    = 100 * time.Millisecond // before the second attempt to connect
 	longestWait  = 2 * time.Second        // before each later one, or a fifth more: hosts equal again soon after a hub's return
 )
+
+// maxHubs bounds the addresses of the hub that are remembered. A name may have others each time.
+const maxHubs = 64
 
 // Bounds of what is kept of the hub's messages while earlier ones are being handed on. What is over them is read again later.
 const (
@@ -73,7 +78,8 @@ type link struct {
 	mu    sync.Mutex
 	url   string // of the server; "": not connected
 	since time.Time
-	err   error // why it is not connected
+	err   error               // why it is not connected
+	hubs  map[netip.Addr]bool // addresses of the hub that are known
 	log   func(string)
 }
 
@@ -89,9 +95,35 @@ func (l *link) connected() bool { url, _, _ := l.state(); return url != "" }
 func (l *link) up(nc *nats.Conn) {
 	l.mu.Lock()
 	l.url, l.since, l.err = nc.ConnectedUrlRedacted(), time.Now(), nil
+	l.know(nc.ConnectedAddr())
+	for _, s := range nc.Servers() {
+		if u, err := url.Parse(s); err == nil {
+			l.know(u.Host)
+		}
+	}
 	l.log(fmt.Sprintf("connected to %s (nats-server %s)", l.url, nc.ConnectedServerVersion()))
 	l.mu.Unlock()
 	signal(l.again)
+}
+
+// know remembers an address of the hub, HOST:PORT. Names are of no use here.
+func (l *link) know(s string) {
+	if a, err := netip.ParseAddrPort(s); err == nil && len(l.hubs) < maxHubs {
+		l.hubs[a.Addr().Unmap().WithZone("")] = true
+	}
+}
+
+// isHub reports whether a prefix holds an address of the hub. A host that could ban it would cut the others off, and keep them from
+// hearing that it is no longer believed.
+func (l *link) isHub(p netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for a := range l.hubs {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
 }
 
 // down takes an error of the connection. Only the first one of an outage is logged.
@@ -110,6 +142,12 @@ func (l *link) down(_ *nats.Conn, err error) {
 
 // open connects and subscribes to what the hub republishes.
 func (l *link) open(ctx context.Context, m *hub.Member) (err error) {
+	l.hubs = make(map[netip.Addr]bool)
+	for _, s := range m.Servers {
+		if u, err := url.Parse(s); err == nil {
+			l.know(u.Host)
+		}
+	}
 	l.since, l.inbox, l.again = time.Now(), make(chan *nats.Msg, 64), make(chan struct{}, 1)
 	l.nc, err = Connect("bailiff-fleet "+m.Host, m.Servers, m.CA, m.NKey,
 		nats.ConnectHandler(l.up), nats.ReconnectHandler(l.up), nats.DisconnectErrHandler(l.down), nats.ReconnectErrHandler(l.down),

@@ -170,6 +170,7 @@ func (r *reader) catchUp(ctx context.Context) error {
 	if r.whole {
 		r.created, r.pos, r.mark, first = info.Created, 0, nil, max(info.State.FirstSeq, 1)
 		r.floods.reset()
+		r.hubBanned.set(nil)
 		if err := r.tell(ctx, seenNews{reset: true}); err != nil {
 			return err
 		}
@@ -275,6 +276,9 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 			if err := r.tell(ctx, seenNews{news: o.news, seq: keep[i].seq, sent: keep[i].sent}); err != nil {
 				return err
 			}
+		case !o.news.Lifted && r.link.isHub(o.news.Prefix):
+			r.rejected.Add(1)
+			r.hubBanned.set(fmt.Errorf("host %s bans %s, an address of the hub, which is not passed on", o.news.Host, o.news.Prefix))
 		default:
 			news = append(news, *o.news)
 		}
@@ -296,12 +300,14 @@ func (r *reader) openAll(l []stored) []opened {
 	roster := r.roster.Load()
 	keys := func(host string) []ed25519.PublicKey { return roster.keys[host] }
 	part := func(from, to int) {
+		messages := make([]fleet.Message, 0, to-from)
 		for i := from; i < to; i++ {
-			signature, err := base64.StdEncoding.DecodeString(l[i].signature)
-			if err == nil {
-				out[i].news, err = fleet.Open(&fleet.Message{Subject: l[i].subject, Payload: l[i].payload, Signature: signature}, keys)
-			}
-			out[i].err = err
+			signature, _ := base64.StdEncoding.DecodeString(l[i].signature) // what is no base64 is no signature
+			messages = append(messages, fleet.Message{Subject: l[i].subject, Payload: l[i].payload, Signature: signature})
+		}
+		news, errs := fleet.OpenAll(messages, keys)
+		for i := range news {
+			out[from+i] = opened{news[i], errs[i]}
 		}
 	}
 	n := min(runtime.GOMAXPROCS(0), 1+len(l)/16)
@@ -348,7 +354,7 @@ func (f *fault) set(err error) {
 	defer f.mu.Unlock()
 	switch {
 	case err != nil && f.err == nil:
-		f.log(fmt.Sprintf("%v; trying again", err))
+		f.log(err.Error())
 	case err == nil && f.err != nil:
 		f.log("no longer: " + f.err.Error())
 	}
