@@ -150,6 +150,7 @@ func (a *controlAPI) ApplyFleet(ctx context.Context, news []fleet.News, live boo
 			}
 		}
 		r.Changed = len(changes)
+		d.memory.noteAlloc()
 		d.firewall.fleetChanged(changes...)
 	})
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"bailiff/units/control"
 )
 
 // TestMemory attacks a daemon from as many addresses as it must support, and compares its anonymous memory with the bounds: at the
@@ -99,5 +101,64 @@ func TestMemory(t *testing.T) {
 				t.Errorf("more than %d and %d MiB", c.highest/mib, c.resting/mib)
 			}
 		})
+	}
+}
+
+// TestFleetMemory compares the memory that 100,000 bans of other hosts take with the bound, at once and after a restart.
+func TestFleetMemory(t *testing.T) {
+	if os.Getenv("BAILIFF_BENCH") == "" {
+		t.Skip("takes a minute: set BAILIFF_BENCH, or run `make bench`")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for a network namespace")
+	}
+	const many, mib = 100_000, 1 << 20
+	b := newBench(t)
+	b.configure("jails: {sshd: {}}\nfleet: {hosts: {h0: a, h1: b, h2: c, h3: d, h4: e, h5: f, h6: g, h7: h, h8: i, h9: j}}\n")
+	b.apart, b.args = true, []string{"--firewall", "ipset"}
+	b.start()
+	ctx := context.Background()
+	rest := func() uint64 {
+		time.Sleep(quietTime + 2*tick)
+		s, err := b.client.Status(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Memory
+	}
+	before := rest()
+	since := time.Now().Add(-time.Minute)
+	until := since.Add(48 * time.Hour)
+	highest := uint64(0)
+	begin := time.Now()
+	for i := 0; i < many; i += control.MaxFleetNews {
+		var n control.FleetNews
+		for j := i; j < i+control.MaxFleetNews; j++ {
+			a := netip.AddrFrom4([4]byte{16 + byte(j>>16), byte(j >> 8), byte(j), 7})
+			n.News = append(n.News, control.FleetBan{Host: fmt.Sprintf("h%d", j%10), Prefix: a.String(), Jail: "sshd", Since: since, Until: &until, Reason: "failures", Failures: 5})
+		}
+		if r, err := b.client.ApplyFleet(ctx, n); err != nil || r.Changed != control.MaxFleetNews {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		if i%10_000 == 0 {
+			s, err := b.client.Status(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			highest = max(highest, s.Memory)
+		}
+	}
+	took := time.Since(begin)
+	after := rest()
+	b.stop()
+	b.start()
+	again := rest()
+	s, err := b.client.Fleet(ctx)
+	if err != nil || s.InEffect != many {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	t.Logf("RssAnon: %.1f MiB before, %.1f at most and %.1f at rest with %d bans of other hosts, which were handed on in %.2f s; %.1f after a restart", float64(before)/mib, float64(highest)/mib, float64(after)/mib, many, took.Seconds(), float64(again)/mib)
+	if max(after, again) > before+15*mib {
+		t.Errorf("more than 15 MiB")
 	}
 }
