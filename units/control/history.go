@@ -16,8 +16,10 @@ type HistoryQuery struct {
 	Since    string // how far back, as durations of the configuration: 24h, 30d
 	Prefix   string // bans that cover it or lie in it
 	Jail     string
-	Limit    int  // of the records that are listed; all are counted
-	Accounts bool // count the accounts that the newest bans were about
+	Reason   string // of bans, as Facets has it: "failures", "manual", …
+	Country  string // two letters
+	Limit    int    // of the records that are listed; all are counted
+	Accounts bool   // count the accounts that the newest bans were about
 }
 
 // HistoryLine is one line of GET /v1/history, which reads the audit trail in the journal, the newest entries first.
@@ -78,7 +80,7 @@ const (
 
 // history answers with lines as they come. The answer begins with the first line, so that an error before it has its HTTP status.
 func (s *Server) history(r *http.Request, q url.Values, _ Peer) (any, error) {
-	ask := HistoryQuery{Since: q.Get("since"), Prefix: q.Get("prefix"), Jail: q.Get("jail")}
+	ask := HistoryQuery{Since: q.Get("since"), Prefix: q.Get("prefix"), Jail: q.Get("jail"), Reason: q.Get("reason"), Country: q.Get("country")}
 	var err error
 	if ask.Limit, err = limit(q, defaultHistory, maxHistory, ""); err != nil {
 		return nil, err
@@ -137,7 +139,7 @@ func (s *Server) history(r *http.Request, q url.Values, _ Peer) (any, error) {
 
 // History calls f with each line of a search in the audit trail.
 func (c *Client) History(ctx context.Context, ask HistoryQuery, f func(*HistoryLine) error) error {
-	q := query("since", ask.Since, "prefix", ask.Prefix, "jail", ask.Jail)
+	q := query("since", ask.Since, "prefix", ask.Prefix, "jail", ask.Jail, "reason", ask.Reason, "country", ask.Country)
 	if ask.Limit != 0 {
 		q.Set("limit", strconv.Itoa(ask.Limit))
 	}

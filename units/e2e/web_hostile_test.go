@@ -33,7 +33,7 @@ var (
 // greets says hello to the mail server, which refuses such a name.
 func (w *webVictim) greets(t *testing.T, from netip.Addr, name string) {
 	t.Helper()
-	c, err := w.Dial(from, 25, 20*time.Second)
+	c, err := w.Dial(from, 25, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

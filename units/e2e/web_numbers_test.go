@@ -54,7 +54,7 @@ func (w *webVictim) top(t *testing.T) *terminal {
 	t.Cleanup(func() {
 		keys.Write([]byte("q"))
 		keys.Close()
-		time.AfterFunc(10*time.Second, cancel)
+		time.AfterFunc(time.Minute, cancel)
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("bailiff top: %v", err)
 		}

@@ -49,7 +49,7 @@ function tiles(reports, latency) {
   const now = second();
   const stopped = s.firewall.stopped;
   return [
-    h('div', { class: 'tile' }, h('span', { class: 'name' }, 'Failures now'), h('span', { class: 'value', id: 'failures' }, short(live.failures.in(now, window_))),
+    h('a', { class: 'tile', href: '#/live' }, h('span', { class: 'name' }, 'Failures now'), h('span', { class: 'value', id: 'failures' }, short(live.failures.in(now, window_))),
       h('span', { class: 'muted' }, `in a minute, ${short(live.failures.in(now, 10))} in 10 s`), spark('Failures in the last minute', live.failures.list(now))),
     tile('Bans in effect', number(s.bans), `${short(s.bans_total)} made since the start`, '#/bans'),
     tile('Prefixes tracked', short(s.tracked), `of ${short(s.tracked_max)}; ${plural(s.spread.attacked, 'account')} under attack`),
@@ -108,7 +108,7 @@ async function trail(root, signal) {
       const p = s.periods[i];
       show(buttons, s.periods.map((x, k) => [h('button', { type: 'button', 'aria-pressed': String(k === i), onclick: () => { pick(k); buttons.children[k].focus(); } }, `${spans[k][1]}: ${number(x.bans)}`), ' ']));
       show(place, columns(`Bans in ${spans[i][1]}`, bars(s.hours, p.hours)), h('p', {}, h('a', { href: '#/history?since=' + spans[i][0] }, 'list them')));
-      show(more, rankings(p, s.accounts));
+      show(more, rankings(p, s.accounts, spans[i][0]));
     };
     pick(0);
   } catch (e) {

@@ -23,15 +23,17 @@ export function bars(hours, length) {
   });
 }
 
-// rankings shows what a period counts, by jail, reason, country and network.
-export function rankings(p, accounts) {
-  const list = (l, f) => ranking(l.slice(0, 8).map((x) => ({ value: x.bans, ...f(x.name) })));
+const reasonName = (n) => (n === 'manual' ? 'by hand' : reasons[n] ?? n);
+
+// rankings shows what a period counts, by jail, reason, country and network. Each number leads to the bans that it counts.
+export function rankings(p, accounts, since) {
+  const list = (l, key, text) => ranking(l.slice(0, 8).map((x) => ({ value: x.bans, name: text ? text(x.name) : x.name, href: key && '#/history?' + new URLSearchParams({ since, [key]: x.name }) })));
   return [
-    card('By jail', list(p.jails, (n) => ({ name: n, href: '#/bans?jail=' + encodeURIComponent(n) }))),
-    card('By reason', list(p.reasons, (n) => ({ name: n === 'manual' ? 'by hand' : reasons[n] ?? n, href: n === 'manual' ? '#/bans?origin=hand' : '#/bans?reason=' + encodeURIComponent(n) }))),
-    card('Networks', list(p.networks, (n) => ({ name: address(n), href: '#/bans?search=' + encodeURIComponent(n) }))),
-    p.countries ? card('By country', list(p.countries, (n) => ({ name: n, href: '#/bans?country=' + encodeURIComponent(n) }))) : null,
-    accounts ? card('Accounts attacked', list(accounts, (n) => ({ name: n })), h('p', { class: 'muted' }, 'of the newest bans; names are attackers\' text, or mistyped passwords')) : null,
+    card('By jail', list(p.jails, 'jail')),
+    card('By reason', list(p.reasons, 'reason', reasonName)),
+    card('Networks', list(p.networks, 'prefix', address)),
+    p.countries ? card('By country', list(p.countries, 'country')) : null,
+    accounts ? card('Accounts attacked', list(accounts), h('p', { class: 'muted' }, 'of the newest bans; names are attackers\' text, or mistyped passwords')) : null,
   ].filter(Boolean);
 }
 
@@ -49,7 +51,8 @@ export async function search(query, bar, f, signal) {
 
 export async function past(root, { params }) {
   const since = spans.some(([v]) => v === params.get('since')) ? params.get('since') : '30d';
-  const query = { since, jail: params.get('jail') ?? '', prefix: params.get('prefix') ?? '', limit: 1000 };
+  const query = { since, jail: params.get('jail') ?? '', prefix: params.get('prefix') ?? '', reason: params.get('reason') ?? '', country: params.get('country') ?? '', limit: 1000 };
+  const only = [query.reason && `reason: ${reasonName(query.reason)}`, query.country && `country: ${query.country}`].filter(Boolean).join(', ');
   const choose = h('select', { id: 'since' }, spans.map(([v, t]) => h('option', { value: v, selected: v === since }, t)));
   const prefix = h('input', { id: 'prefix', type: 'search', value: query.prefix, autocomplete: 'off' });
   const jail = h('input', { id: 'jail', value: query.jail, autocomplete: 'off' });
@@ -64,7 +67,7 @@ export async function past(root, { params }) {
       if (jail.value.trim()) next.set('jail', jail.value.trim());
       location.hash = '#/history?' + next;
     },
-  }, h('label', { for: 'since' }, 'Last', choose), h('label', { for: 'prefix' }, 'Address or prefix', prefix), h('label', { for: 'jail' }, 'Jail', jail), h('button', { class: 'main' }, 'Search')), bar, result);
+  }, h('label', { for: 'since' }, 'Last', choose), h('label', { for: 'prefix' }, 'Address or prefix', prefix), h('label', { for: 'jail' }, 'Jail', jail), h('button', { class: 'main' }, 'Search'), only ? h('span', {}, `only ${only} `, h('a', { href: '#/history?since=' + since }, 'all')) : null), bar, result);
   const gone = new AbortController();
   const rows = [];
   (async () => {

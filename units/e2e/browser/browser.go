@@ -272,8 +272,18 @@ func (b *Browser) call(ctx context.Context, session, method string, params map[s
 	}
 }
 
-// Go loads a page.
+// Go loads a page. If it only changes what stands after # in the address, the attribute data-ready of elements of class view is removed,
+// so that a wait for it is not over before the page has changed.
 func (b *Browser) Go(ctx context.Context, url string) error {
+	if _, fragment, ok := strings.Cut(url, "#"); ok {
+		quoted, err := json.Marshal("#" + fragment)
+		if err != nil {
+			return err
+		}
+		if err := b.Eval(ctx, `if (location.hash !== `+string(quoted)+`) document.querySelectorAll('.view').forEach((e) => e.removeAttribute('data-ready'))`, nil); err != nil {
+			return err
+		}
+	}
 	var r struct{ ErrorText string }
 	if err := b.Call(ctx, "Page.navigate", map[string]any{"url": url}, &r); err != nil {
 		return err

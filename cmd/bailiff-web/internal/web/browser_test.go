@@ -2,9 +2,12 @@ package web
 
 import (
 	"context"
+	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +30,7 @@ func look(t *testing.T, bans int) *view {
 	d := &hostile{daemon{events: make(chan control.Event, 10), asked: make(chan string, 10)}, bans}
 	s := serveFor(t, d)
 	s.daemon = &d.daemon
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	b, err := browser.Start(ctx, browser.Options{Hosts: []string{s.tcp}})
 	if errors.Is(err, browser.ErrMissing) {
@@ -166,6 +169,32 @@ func TestManyBans(t *testing.T) {
 	v.eval(`document.querySelector('#more').click()`, nil)
 	v.until(`document.querySelectorAll('tbody tr').length === 200`)
 	v.check("many bans")
+}
+
+// TestExport: what the list of bans is exported as. A spreadsheet takes no text for a formula.
+func TestExport(t *testing.T) {
+	v := look(t, 3)
+	v.open("#"+v.s.token, `document.querySelector('#failures')`)
+	v.open("#/bans", `document.querySelector('#total')`)
+	v.eval(`{const of = URL.createObjectURL; URL.createObjectURL = (b) => {window.exported = b; return of.call(URL, b);}}`, nil)
+	export := func(kind string) (text string) {
+		t.Helper()
+		v.eval(`window.exported = null; [...document.querySelectorAll('[aria-label=Export] button')].find((b) => b.innerText === '`+kind+`').click()`, nil)
+		v.until(`window.exported`)
+		v.eval(`window.exported.text()`, &text)
+		return text
+	}
+	rows, err := csv.NewReader(strings.NewReader(export("CSV"))).ReadAll()
+	if err != nil || len(rows) != 4 || rows[0][0] != "prefix" || rows[1][0] != "198.18.0.0/32" {
+		t.Fatalf("%q, %v", rows, err)
+	}
+	if column := slices.Index(rows[0], "reason"); rows[1][column] != "'"+evil {
+		t.Errorf("%q", rows[1])
+	}
+	var bans []control.Ban
+	if err := json.Unmarshal([]byte(export("JSON")), &bans); err != nil || len(bans) != 3 || bans[2].Prefix != "198.18.0.2/32" || bans[2].Reason != evil {
+		t.Errorf("%+v, %v", bans, err)
+	}
 }
 
 // TestPhone: on a narrow screen nothing is wider than the screen.

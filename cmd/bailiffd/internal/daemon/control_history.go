@@ -169,7 +169,12 @@ func (h *history) record(e *journal.Entry, at time.Time) error {
 		return nil
 	}
 	l := &control.HistoryLine{Kind: "unban", Time: at, Jail: jail, Prefix: p.String(), ID: get(audit.FieldBanID), Reason: get(audit.FieldReason), By: get(audit.FieldBy), Country: h.db.Country(p.Addr())}
-	if kind := get("MESSAGE_ID"); kind != audit.KindUnban.ID() {
+	kind := get("MESSAGE_ID")
+	ended := kind == audit.KindUnban.ID() // its reason is that of the end
+	if h.Country != "" && l.Country != h.Country || h.Reason != "" && (ended || pastReason(l) != h.Reason) {
+		return nil
+	}
+	if !ended {
 		l.Kind = "extend"
 		b, err := audit.ParseBan(func(name string) string {
 			if name == audit.FieldEvidence {

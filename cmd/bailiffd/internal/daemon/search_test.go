@@ -164,6 +164,20 @@ func TestHistory(t *testing.T) {
 	if got, s := search(control.HistoryQuery{Jail: "manual"}); got != "ban 198.51.100.9/32" || s.Total != 1 {
 		t.Errorf("%s, %+v", got, s)
 	}
+	for _, c := range []struct {
+		q    control.HistoryQuery
+		want string
+		bans int
+	}{
+		{control.HistoryQuery{Reason: "manual"}, "ban 198.51.100.9/32", 1},
+		{control.HistoryQuery{Reason: "failures"}, "ban 203.0.113.7/32", 1}, // its end has a reason of its own
+		{control.HistoryQuery{Country: "DE"}, "unban 203.0.113.7/32, ban 203.0.113.7/32", 1},
+		{control.HistoryQuery{Country: "FR"}, "", 0},
+	} {
+		if got, s := search(c.q); got != c.want || s.Periods[0].Bans != c.bans {
+			t.Errorf("%+v: %s, %+v", c.q, got, s)
+		}
+	}
 	for _, bad := range []string{"forever", "0s", "10y", "x"} {
 		if err := b.client.History(ctx, control.HistoryQuery{Since: bad}, func(*control.HistoryLine) error { return nil }); err == nil || !strings.Contains(err.Error(), "since") {
 			t.Errorf("%s: %v", bad, err)
