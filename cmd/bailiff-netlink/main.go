@@ -17,6 +17,7 @@ import (
 
 	"bailiff/cmd/internal/nlhelper"
 	"bailiff/firewall"
+	"bailiff/firewall/blocklists"
 	"bailiff/firewall/conn"
 	"bailiff/firewall/ipset"
 	"bailiff/firewall/nftables"
@@ -53,7 +54,11 @@ func remove(ctx context.Context) (removed []string, err error) {
 		}
 		err = errors.Join(err, removeErr)
 	}
-	return removed, err
+	found, removeErr := blocklists.New().Remove(ctx)
+	if found && removeErr == nil {
+		removed = append(removed, "block lists")
+	}
+	return removed, errors.Join(err, removeErr)
 }
 
 func main() {

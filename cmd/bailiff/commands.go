@@ -7,6 +7,7 @@ import (
 	"bailiff/cmd/bailiff/internal/filters"
 	"bailiff/cmd/bailiff/internal/fleet"
 	"bailiff/cmd/bailiff/internal/importer"
+	"bailiff/cmd/bailiff/internal/lists"
 	"bailiff/cmd/bailiff/internal/refresh"
 	"bailiff/cmd/bailiff/internal/replay"
 	"bailiff/cmd/bailiff/internal/reports"
@@ -25,10 +26,11 @@ func commands() []*cli.Command {
 		client.Bans(),
 		client.Ban(),
 		client.Unban(),
-		client.Allow(refresh.Command()),
+		client.Allow(refresh.Allow()),
 		client.Why(),
 		client.Firewall(),
 		client.Fleet(fleet.Commands()...),
+		lists.Command(),
 		reports.Command(),
 		check.Command(),
 		filters.Filter(),

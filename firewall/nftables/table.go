@@ -54,19 +54,12 @@ func (b *Backend) parseName(name string) (k setKey, known, ok bool) {
 
 // newSet is a set as we create it. Without a size the kernel picks the hash that grows.
 func (b *Backend) newSet(k setKey) *nftables.Set {
-	return &nftables.Set{Table: b.table, Name: b.setName(k), KeyType: keyType(k.family), HasTimeout: true, KeyByteOrder: binaryutil.BigEndian}
-}
-
-func keyType(family uint8) nftables.SetDatatype {
-	if family == unix.NFPROTO_IPV4 {
-		return nftables.TypeIPAddr
-	}
-	return nftables.TypeIP6Addr
+	return &nftables.Set{Table: b.table, Name: b.setName(k), KeyType: nfrule.KeyType(k.family), HasTimeout: true, KeyByteOrder: binaryutil.BigEndian}
 }
 
 // foreign says how a set in the kernel differs from newSet's; "" when it does not.
 func foreign(s *nftables.Set, family uint8) string {
-	want := keyType(family)
+	want := nfrule.KeyType(family)
 	switch {
 	case s.KeyType.GetNFTMagic() != want.GetNFTMagic():
 		return "holds " + s.KeyType.Name + ", ours " + want.Name
@@ -84,12 +77,8 @@ func foreign(s *nftables.Set, family uint8) string {
 func (b *Backend) rules(keys []setKey) (rules []nfrule.Rule, of []setKey) {
 	sortKeys(keys)
 	for _, k := range keys {
-		family := []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{k.family}},
-		}
-		lookup := append(source(k), &expr.Lookup{SourceRegister: 1, SetName: b.setName(k)})
-		for _, r := range nfrule.Rules(b.scopes[k.scope], k.family, b.block, family, lookup) {
+		lookup := append(nfrule.Source(k.family, int(k.bits)), &expr.Lookup{SourceRegister: 1, SetName: b.setName(k)})
+		for _, r := range nfrule.Rules(b.scopes[k.scope], k.family, b.block, nfrule.Family(k.family), lookup) {
 			rules, of = append(rules, r), append(of, k)
 		}
 	}
@@ -101,22 +90,6 @@ func sortKeys(keys []setKey) {
 	slices.SortFunc(keys, func(x, y setKey) int {
 		return cmp.Or(cmp.Compare(x.scope, y.scope), cmp.Compare(x.family, y.family), cmp.Compare(y.bits, x.bits))
 	})
-}
-
-// source loads as many bits of a packet's source address as the set's prefixes have.
-func source(k setKey) []expr.Any {
-	load := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4} // RFC 791, 3.1
-	if k.family == unix.NFPROTO_IPV6 {
-		load.Offset, load.Len = 8, 16 // RFC 8200, 3
-	}
-	if uint32(k.bits) == 8*load.Len {
-		return []expr.Any{load}
-	}
-	mask := make([]byte, load.Len)
-	for i := range int(k.bits) {
-		mask[i/8] |= 0x80 >> (i % 8)
-	}
-	return []expr.Any{load, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: load.Len, Mask: mask, Xor: make([]byte, load.Len)}}
 }
 
 // found is what the kernel holds under our table's name.

@@ -26,6 +26,8 @@ const (
 	KindAuditLost             // audit entries could not be written
 	KindAllowList             // a published allow list was updated
 	KindAllowListRefused      // a published allow list was rejected, and the previous one kept
+	KindBlockList             // a published block list was loaded
+	KindBlockListRefused      // a published block list was rejected, and the previous one kept
 	KindStateSetAside         // the state file was damaged or missing, and was rebuilt
 	KindRecovered             // a problem that an earlier entry with the same FieldProblem reported is over
 	KindReported              // bailiff-report: a destination accepted a report
@@ -62,6 +64,8 @@ var kinds = [...]struct {
 	KindAuditLost:        {"audit-lost", "337803f68d32491983b8009246fb8966", Warning},
 	KindAllowList:        {"allow-list", "7b0fb596bb944a1bb59db8729d360a8a", Info},
 	KindAllowListRefused: {"allow-list-refused", "21931f02cb304fc28c8b54b7e5702755", Warning},
+	KindBlockList:        {"block-list", "0680eb09bb974a6b85192b4c736f6ab3", Info},
+	KindBlockListRefused: {"block-list-refused", "0beaf99473804ad392b68c688cfd4e50", Warning},
 	KindStateSetAside:    {"state-set-aside", "9e18998b5f9e4ceab14cb5c51aac1efb", Crit},
 	KindRecovered:        {"recovered", "b4d5cf8fffc744c7965198455de65682", Notice},
 	KindReported:         {"reported", "9677659f792d4e9ab6c0283fba4300f0", Info},

@@ -137,6 +137,19 @@ func (l *List) Entries() []Entry {
 	return all
 }
 
+// Prefixes returns the prefixes that are allowed at a time (microseconds since 1970), in the order of Entries.
+func (l *List) Prefixes(at int64) (all []netip.Prefix) {
+	if l == nil {
+		return nil
+	}
+	for _, e := range l.entries {
+		if e.active(at) {
+			all = append(all, e.Prefix)
+		}
+	}
+	return all
+}
+
 // after is the index of the first entry that begins after an address.
 func (l *List) after(a netip.Addr) int {
 	return sort.Search(len(l.entries), func(i int) bool { return l.entries[i].Prefix.Addr().Compare(a) > 0 })

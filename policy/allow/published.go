@@ -104,7 +104,7 @@ func (p *Published) parseJSON(source string, data []byte) ([]Entry, error) {
 	var errs []error
 	for _, pointer := range p.Pointers {
 		found := 0
-		ok := point(doc, strings.Split(pointer, "/")[1:], "", func(at string, v any) bool {
+		ok := Point(doc, pointer, func(at string, v any) bool {
 			found++
 			s, isText := v.(string)
 			var err error
@@ -138,8 +138,12 @@ func (p *Published) parseJSON(source string, data []byte) ([]Entry, error) {
 	return entries, nil
 }
 
-// point visits all values that a pointer names. Members that an object does not have are skipped: lists have objects of
-// several kinds side by side. It returns false when visit has.
+// Point visits all values of a JSON document that a pointer names, which ParsePointer has checked. Members that an object does not
+// have are skipped: lists have objects of several kinds side by side. It returns false when visit has.
+func Point(doc any, pointer string, visit func(at string, v any) bool) bool {
+	return point(doc, strings.Split(pointer, "/")[1:], "", visit)
+}
+
 func point(v any, steps []string, at string, visit func(at string, v any) bool) bool {
 	if len(steps) == 0 {
 		return visit(at, v)

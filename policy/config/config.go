@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/blocklist"
 	"bailiff/policy/filter"
 	"bailiff/policy/fleet"
 )
@@ -28,6 +29,7 @@ type Config struct {
 	Accounts Accounts
 	Networks Networks
 	Allow    Allow
+	Lists    []blocklist.List // sorted by name; their prefixes are fetched and kept elsewhere
 	Firewall Firewall
 	Limits   Limits
 	Metrics  Metrics

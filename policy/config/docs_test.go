@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/blocklist"
 )
 
 // The commented sample and the tables of the manual are made from the fields. These tests fail when they differ; to write
@@ -146,6 +147,11 @@ var sampleNotes = map[string][]string{
 		"  systemctl enable --now bailiff-allow-refresh.timer",
 		"Lists of the catalogue are used by name: [uptimerobot, pingdom, statuscake, cloudflare]",
 	},
+	"lists": {
+		"No list is fetched unless it is named here and the timer is enabled:",
+		"  systemctl enable --now bailiff-lists-refresh.timer",
+		"Lists of the catalogue are used by name: [spamhaus-drop, cins]",
+	},
 	"report.destinations": {"One destination of each type. No report is sent unless a file names its destination."},
 }
 
@@ -159,6 +165,10 @@ func (s *sample) entries(depth int, path string) {
 		s.line(depth, "uptimerobot:", "")
 		p := allow.NewPublished("uptimerobot")
 		s.fields(depth+1, path+".NAME", listFields(&p))
+	case "lists":
+		s.line(depth, "cins:", "")
+		l := blocklist.New("cins")
+		s.fields(depth+1, path+".NAME", blockFields(&l))
 	default:
 		for _, e := range []struct{ name, kind string }{
 			{"admin", TypeMail}, {TypeBlocklist, TypeBlocklist}, {TypeAbuseIPDB, TypeAbuseIPDB}, {TypeXARF, TypeXARF}, {"chat", TypeWebhook}, {"tell", TypeExec},
@@ -260,6 +270,9 @@ func TestSample(t *testing.T) {
 			if !reflect.DeepEqual(c.Allow.Lists, []allow.Published{allow.NewPublished("uptimerobot")}) {
 				t.Errorf("lists %+v", c.Allow.Lists)
 			}
+			if !reflect.DeepEqual(c.Lists, []blocklist.List{blocklist.New("cins")}) {
+				t.Errorf("lists %+v", c.Lists)
+			}
 			want := newDestination("admin", TypeMail)
 			want.To, want.RetryFor = []string{"root"}, c.Report.RetryFor
 			for _, got := range c.Report.Destinations {
@@ -267,7 +280,7 @@ func TestSample(t *testing.T) {
 					t.Errorf("destination %+v\nwant %+v", got, want)
 				}
 			}
-			c.Allow.Lists, c.Report.Destinations = nil, nil
+			c.Allow.Lists, c.Lists, c.Report.Destinations = nil, nil, nil
 		}
 		c.Files, c.origins, d.origins = nil, nil, nil
 		c.Allow.Addresses = slices.Clip(append(d.Allow.Addresses, c.Allow.Addresses...))

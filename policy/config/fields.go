@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/blocklist"
 	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
@@ -130,6 +131,7 @@ func schema(c *Config) []field {
 				{name: "grace", doc: "Time after the last logout.", value: orNone(&c.Allow.Operators.Grace, duration(&c.Allow.Operators.Grace, maxGrace))},
 			}},
 		}},
+		{name: "lists", doc: "Block lists that others publish; names from the catalogue, or a mapping.", entries: blockLists(c)},
 		{name: "firewall", doc: "How packets of banned addresses are stopped.", fields: []field{
 			{name: "backend", doc: "Where bans are kept. dryrun blocks nothing.", value: answer(oneOf(&c.Firewall.Backend, Backends...),
 				func(s string) bool { return strings.HasPrefix(s, "iptables") }, "write ipset, whose sets iptables rules refer to")},
@@ -229,7 +231,7 @@ func jailFields(j *Jail) []field {
 }
 
 func publishedLists(c *Config) *entries {
-	e := &entries{max: maxLists, what: "lists", check: checkListName, listed: checkCatalogued, new: func(name string) []field {
+	e := &entries{max: maxLists, what: "lists", check: checkListName, listed: checkCatalogued(allow.Catalogue()), new: func(name string) []field {
 		p := allow.NewPublished(name)
 		return listFields(&p)
 	}}
@@ -239,11 +241,27 @@ func publishedLists(c *Config) *entries {
 	return e
 }
 
+func blockLists(c *Config) *entries {
+	e := &entries{max: maxLists, what: "lists", check: checkListName, listed: checkCatalogued(blocklist.Catalogue()), new: func(name string) []field {
+		l := blocklist.New(name)
+		return blockFields(&l)
+	}}
+	for i := range c.Lists {
+		e.all = append(e.all, entry{c.Lists[i].Name, blockFields(&c.Lists[i])})
+	}
+	return e
+}
+
 func listFields(p *allow.Published) []field {
-	return []field{
+	return publishedFields(p, field{name: "format", doc: "One entry a line, or JSON.", value: oneOf(&p.Format, allow.Formats...)})
+}
+
+// publishedFields are the keys of an allow list and of a block list; those of its format come after url.
+func publishedFields(p *allow.Published, format ...field) []field {
+	return slices.Concat([]field{
 		{name: "url", doc: "Where the list is fetched from; several are fetched together.", initial: "the catalogue's",
 			value: many(&p.URLs, "list of https: or file: URLs", maxURLs, parseListURL, text)},
-		{name: "format", doc: "One entry a line, or JSON.", value: oneOf(&p.Format, allow.Formats...)},
+	}, format, []field{
 		{name: "pointers", doc: "Where in a JSON list the addresses are.",
 			value: many(&p.Pointers, "list of JSON pointers", maxURLs, allow.ParsePointer, text)},
 		{name: "interval", doc: "How often it is fetched.", value: between(&p.Interval, minInterval, maxInterval)},
@@ -253,7 +271,21 @@ func listFields(p *allow.Published) []field {
 		}},
 		{name: "min_percent", old: "min_share", doc: "A list that keeps fewer of its entries is rejected.", value: number(&p.MinPercent, 0, 100)},
 		{name: "insecure", doc: "Accept http: URLs, which anyone on the path can change.", value: boolean(&p.Insecure)},
-	}
+	})
+}
+
+func blockFields(l *blocklist.List) []field {
+	return append(publishedFields(&l.Published,
+		field{name: "format", doc: "One entry a line, fields of CSV, JSON, or JSON in each line.", value: oneOf(&l.Format, blocklist.Formats...)},
+		field{name: "column", doc: "Where in a line of CSV the address is.", value: number(&l.Column, 1, 100)},
+	), []field{
+		{name: "ports", doc: "Ports that are closed to its addresses: those of the enabled jails, or all.", value: oneOf(&l.Ports, blocklist.Ports...)},
+		{name: "mode", doc: "Whether its packets are stopped, or only counted.", value: oneOf(&l.Mode, blocklist.Modes...)},
+		{name: "credential", doc: "Name of the systemd credential with a key for its server.", initial: "the catalogue's", optional: true, example: "bailiff_key",
+			value: checked(&l.Credential, "name", validCredential, "is not the name of a credential", "write a name as LoadCredential= has it: bailiff_abuseipdb; the secret itself never stands here")},
+		{name: "header", doc: "HTTP header that carries the key.", initial: "the catalogue's", optional: true, example: "Authorization",
+			value: checked(&l.KeyHeader, "name", validHeaderName, "is not the name of a header", "write Authorization, with a credential that holds: Bearer KEY")},
+	}...)
 }
 
 func reportFields(c *Config) []field {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/blocklist"
 	"bailiff/policy/diag"
 	"bailiff/policy/yamldoc"
 )
@@ -48,14 +49,16 @@ func checkListName(s string) *diag.Error {
 	return nil
 }
 
-// checkCatalogued checks a name that stands for a list of the catalogue.
-func checkCatalogued(s string) *diag.Error {
-	if slices.Contains(allow.Catalogue(), s) {
-		return nil
+// checkCatalogued returns a check of names that stand for a list of a catalogue.
+func checkCatalogued(names []string) func(string) *diag.Error {
+	return func(s string) *diag.Error {
+		if slices.Contains(names, s) {
+			return nil
+		}
+		e := diag.Errorf("there is no list %q in the catalogue", diag.Clip(s))
+		e.Hint = diag.DidYouMean(s, names, "the catalogue has "+strings.Join(names, ", ")+"; another list is written NAME: {url: https://…}")
+		return e
 	}
-	e := diag.Errorf("there is no list %q in the catalogue", diag.Clip(s))
-	e.Hint = diag.DidYouMean(s, allow.Catalogue(), "the catalogue has "+strings.Join(allow.Catalogue(), ", ")+"; another list is written NAME: {url: https://…}")
-	return e
 }
 
 func parseListURL(s string) (string, *diag.Error) {
@@ -75,30 +78,65 @@ func parseListURL(s string) (string, *diag.Error) {
 	return s, nil
 }
 
-// list returns a published list with what files say of it, and checks what its keys say together.
+// list returns a published allow list with what files say of it, and checks what its keys say together.
 func (b *Builder) list(name string) allow.Published {
 	at := "allow.lists." + name
 	p := allow.NewPublished(name)
 	b.apply(at, listFields(&p))
-	fail := func(key string, err *diag.Error) {
-		if !b.failed(at + "." + key) {
-			b.fail(b.place(at+"."+key, at), at+"."+key, err)
-		}
+	b.checkList(at, &p, allow.Catalogue(), "add addresses to the allow list")
+	return p
+}
+
+// blockList returns a block list.
+func (b *Builder) blockList(name string) blocklist.List {
+	at := "lists." + name
+	l := blocklist.New(name)
+	b.apply(at, blockFields(&l))
+	b.checkList(at, &l.Published, blocklist.Catalogue(), "have any address blocked")
+	switch {
+	case l.Column != 1 && l.Format != blocklist.FormatCSV:
+		b.failKey(at, "column", diag.Errorf("the list %s has format %s, which has no columns", name, l.Format).WithHint("write format: csv, or leave column out"))
+	case b.failed(at + ".credential"), b.failed(at + ".header"):
+	case l.Credential == "" && l.KeyHeader != "":
+		b.failKey(at, "header", diag.Errorf("the list %s has no key for the header %s", name, l.KeyHeader).WithHint("write credential: NAME"))
+	case l.Credential == "":
+	case l.KeyHeader == "":
+		b.failKey(at, "credential", diag.Errorf("the list %s has a key, and nothing says in which header it is sent", name).WithHint("write header: Authorization, with a credential that holds: Bearer KEY"))
+	case slices.ContainsFunc(l.URLs, func(u string) bool { return !strings.HasPrefix(u, "https:") }):
+		b.failKey(at, "credential", diag.Errorf("the key of the list %s would be sent without encryption", name).WithHint("write https:, or leave credential out"))
 	}
+	return l
+}
+
+// failKey adds an error about a key of an entry, unless the key has one already.
+func (b *Builder) failKey(at, key string, err *diag.Error) {
+	if !b.failed(at + "." + key) {
+		b.fail(b.place(at+"."+key, at), at+"."+key, err)
+	}
+}
+
+// checkList checks what the keys of a published list say together. danger is what an attacker on the network path could do.
+func (b *Builder) checkList(at string, p *allow.Published, catalogue []string, danger string) {
+	isJSON := p.Format == blocklist.FormatJSON || p.Format == blocklist.FormatLines
 	switch {
 	case len(p.URLs) == 0:
-		e := diag.Errorf("the list %s has no url", name)
-		e.Hint = diag.DidYouMean(name, allow.Catalogue(), "write url: https://host/path; the catalogue has "+strings.Join(allow.Catalogue(), ", "))
-		fail("url", e)
-	case p.Format == allow.FormatJSON && len(p.Pointers) == 0:
-		fail("pointers", diag.Errorf("the list %s is JSON, and nothing says where in it the addresses are", name).WithHint("write pointers: [/prefixes/*/ip_prefix]"))
-	case p.Format != allow.FormatJSON && len(p.Pointers) > 0:
-		fail("pointers", diag.Errorf("the list %s is a text, which has no pointers", name).WithHint("write format: json, or leave pointers out"))
+		e := diag.Errorf("the list %s has no url", p.Name)
+		e.Hint = diag.DidYouMean(p.Name, catalogue, "write url: https://host/path; the catalogue has "+strings.Join(catalogue, ", "))
+		b.failKey(at, "url", e)
+	case isJSON && len(p.Pointers) == 0:
+		b.failKey(at, "pointers", diag.Errorf("the list %s is JSON, and nothing says where in it the addresses are", p.Name).WithHint("write pointers: [/prefixes/*/ip_prefix]"))
+	case !isJSON && len(p.Pointers) > 0:
+		b.failKey(at, "pointers", diag.Errorf("the list %s is a text, which has no pointers", p.Name).WithHint("write format: json, or leave pointers out"))
 	}
 	for _, u := range p.URLs {
 		if strings.HasPrefix(strings.ToLower(u), "http:") && !p.Insecure {
-			fail("url", diag.Errorf("%q is not encrypted: anyone on the network path could add addresses to the allow list", diag.Clip(u)).WithHint("write https:, or insecure: true if you know why"))
+			b.failKey(at, "url", diag.Errorf("%q is not encrypted: anyone on the network path could %s", diag.Clip(u), danger).WithHint("write https:, or insecure: true if you know why"))
 		}
 	}
-	return p
+}
+
+// validHeaderName accepts a word that may be the name of an HTTP header (RFC 9110, 5.1), but for those that HTTP itself needs.
+func validHeaderName(s string) bool {
+	own := []string{"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
+	return len(s) <= 64 && isWord(s, letters+digits+"-") && !slices.Contains(own, strings.ToLower(s))
 }

@@ -115,19 +115,31 @@ func Write(name string, data []byte, perm fs.FileMode) error {
 // ErrTooLarge means that a file is larger than its reader allows.
 var ErrTooLarge = errors.New("too large")
 
-// Read returns the content of a regular file of at most limit bytes. It never waits for a pipe. flags are added to those of the open,
-// such as unix.O_NOFOLLOW in a folder that another user may write to.
-func Read(name string, limit int64, flags int) ([]byte, error) {
+// Open opens a regular file for reading. It never waits for a pipe. flags are added to those of the open, such as unix.O_NOFOLLOW in
+// a folder that another user may write to.
+func Open(name string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|flags, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", name)
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", name)
 	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Read returns the content of a regular file of at most limit bytes; flags are those of Open.
+func Read(name string, limit int64, flags int) ([]byte, error) {
+	f, err := Open(name, flags)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(data)) > limit {
 		err = fmt.Errorf("%s: %w: more than %d bytes", name, ErrTooLarge, limit)

@@ -38,7 +38,7 @@ _bailiff() {
 	done
 	COMPREPLY=()
 	case $command in
-	'') words='status bans ban unban allow why firewall fleet report check filter config reload import replay top web stats metrics match version help' ;;
+	'') words='status bans ban unban allow why firewall fleet lists report check filter config reload import replay top web stats metrics match version help' ;;
 	status)
 		options='--all --json --socket'
 		case $prev in
@@ -201,6 +201,36 @@ _bailiff() {
 			esac
 			;;
 		*) words='status init add rotate revoke hub join leave' ;;
+		esac
+		;;
+	lists)
+		case $verb in
+		status)
+			options='--json --socket'
+			case $prev in
+			--socket) compopt -o default; return ;;
+			*) : ;;
+			esac
+			;;
+		dry-run)
+			options='--config --dry-run --export --file --json --lists --since --until'
+			case $prev in
+			--config | --export | --file) compopt -o default; return ;;
+			--lists) compopt -o dirnames; return ;;
+			--since | --until) words='now today yesterday -1h -2d -7d' ;;
+			*) : ;;
+			esac
+			;;
+		refresh)
+			options='--accept --config --force --json --lists'
+			case $prev in
+			--accept) return ;;
+			--config) compopt -o default; return ;;
+			--lists) compopt -o dirnames; return ;;
+			*) : ;;
+			esac
+			;;
+		*) words='status dry-run refresh' ;;
 		esac
 		;;
 	report)

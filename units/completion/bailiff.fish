@@ -55,6 +55,7 @@ complete -c bailiff -n __bailiff_first -a allow -d 'manage the allow list: who i
 complete -c bailiff -n __bailiff_first -a why -d 'explain why an address is banned, counted or allowed'
 complete -c bailiff -n __bailiff_first -a firewall -d 'compare the bans with what the firewall holds, and repair it'
 complete -c bailiff -n __bailiff_first -a fleet -d 'bans that hosts share'
+complete -c bailiff -n __bailiff_first -a lists -d 'published block lists: what they hold and stop'
 complete -c bailiff -n __bailiff_first -a report -d 'show, retry, drop and test reports of bans'
 complete -c bailiff -n __bailiff_first -a check -d 'check the configuration as the daemon would load it, and where this host\'s services log'
 complete -c bailiff -n __bailiff_first -a filter -d 'list, show and test filters'
@@ -174,6 +175,28 @@ complete -c bailiff -n '__bailiff_on fleet join' -l wait -x -a 'now today yester
 complete -c bailiff -n '__bailiff_on fleet join' -F
 
 complete -c bailiff -n '__bailiff_on fleet leave' -l socket -r -F -d 'PATH of the control socket'
+
+complete -c bailiff -n '__bailiff_first lists' -a status -d 'show each list, its age, and what it has stopped'
+complete -c bailiff -n '__bailiff_first lists' -a dry-run -d 'say what lists would have stopped in the past: attackers, and logins; lists --dry-run is the same'
+complete -c bailiff -n '__bailiff_first lists' -a refresh -d 'fetch published lists whose time has come'
+
+complete -c bailiff -n '__bailiff_on lists status' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on lists status' -l socket -r -F -d 'PATH of the control socket'
+
+complete -c bailiff -n '__bailiff_on lists dry-run' -l config -r -F -d 'use this configuration FILE (or folder) instead of the installed one'
+complete -c bailiff -n '__bailiff_on lists dry-run' -l dry-run -d 'the word dry-run may be left out'
+complete -c bailiff -n '__bailiff_on lists dry-run' -l export -r -F -d 'read what journalctl -o export wrote from this FILE; - is standard input'
+complete -c bailiff -n '__bailiff_on lists dry-run' -l file -r -F -d 'read PATH: a journal file or a folder of them (default: this host\'s journal); may be repeated'
+complete -c bailiff -n '__bailiff_on lists dry-run' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on lists dry-run' -l lists -r -F -d 'read the lists in this FOLDER'
+complete -c bailiff -n '__bailiff_on lists dry-run' -l since -x -a 'now today yesterday -1h -2d -7d' -d 'begin at this TIME: today, yesterday, "1 hour ago", -2h, 13:00, 2026-11-22, "2026-11-22 19:17", RFC 3339, @SECONDS (default: -7d in this host\'s journal, else the first entry)'
+complete -c bailiff -n '__bailiff_on lists dry-run' -l until -x -a 'now today yesterday -1h -2d -7d' -d 'end at this TIME'
+
+complete -c bailiff -n '__bailiff_on lists refresh' -l accept -x -d 'accept this LIST although it has shrunk; may be repeated'
+complete -c bailiff -n '__bailiff_on lists refresh' -l config -r -F -d 'use this configuration FILE (or folder) instead of the installed one'
+complete -c bailiff -n '__bailiff_on lists refresh' -l force -d 'fetch lists even before their time'
+complete -c bailiff -n '__bailiff_on lists refresh' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on lists refresh' -l lists -r -F -d 'put the lists into this FOLDER'
 
 complete -c bailiff -n '__bailiff_first report' -a list -d 'list destinations and the reports that wait'
 complete -c bailiff -n '__bailiff_first report' -a show -d 'show a waiting report, and what each destination will be sent'

@@ -86,10 +86,11 @@ type Status struct {
 	TrackedMax int            `json:"tracked_max"`
 	Widened    uint64         `json:"widened"` // failures counted on a wider prefix because the table was full
 	Spread     SpreadStatus   `json:"spread"`
-	Allowed    uint64         `json:"allowed"` // failures ignored because of the allow list
-	Lists      []ListStatus   `json:"lists"`   // published allow lists
-	Reports    int            `json:"reports"` // configured destinations of reports: see DialReport
-	Memory     uint64         `json:"memory"`  // bytes of anonymous memory (RssAnon)
+	Allowed    uint64         `json:"allowed"`     // failures ignored because of the allow list
+	Lists      []ListStatus   `json:"lists"`       // published allow lists
+	BlockLists []BlockList    `json:"block_lists"` // published block lists
+	Reports    int            `json:"reports"`     // configured destinations of reports: see DialReport
+	Memory     uint64         `json:"memory"`      // bytes of anonymous memory (RssAnon)
 }
 
 // Problem is something that an administrator should look at.
@@ -436,6 +437,7 @@ type Daemon interface {
 	Config(ctx context.Context) ([]byte, error)
 	Reload(ctx context.Context, by Peer) (*Reloaded, error)
 	Metrics(ctx context.Context) (*metrics.Set, error)
+	BlockLists(ctx context.Context) (*BlockLists, error)
 	Fleet(ctx context.Context) (*FleetStatus, error)
 	SetFleetHosts(ctx context.Context, r fleet.Roster) (*FleetHostsSet, error)
 	SetFleetAgent(ctx context.Context, a FleetAgent) (*FleetAgentStatus, error)

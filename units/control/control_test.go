@@ -128,6 +128,10 @@ func (f *fake) Metrics(context.Context) (*metrics.Set, error) {
 	s.Add(metrics.Bans, 3, "sshd", "failures")
 	return s, f.note("metrics")
 }
+func (f *fake) BlockLists(context.Context) (*BlockLists, error) {
+	return &BlockLists{Lists: []BlockList{{Name: "cins", Mode: "drop", Ports: "jails", Entries: 3}}}, nil
+}
+
 func (f *fake) Fleet(context.Context) (*FleetStatus, error) {
 	return &FleetStatus{Hosts: []FleetHost{{Name: "web1"}}}, f.note("fleet")
 }
@@ -301,6 +305,9 @@ func TestCalls(t *testing.T) {
 	}
 	_, err = c.Reload(ctx)
 	check("reload", err)
+	if blocks, err := c.BlockLists(ctx); err != nil || len(blocks.Lists) != 1 || blocks.Lists[0].Entries != 3 {
+		t.Errorf("%+v, %v", blocks, err)
+	}
 	others, err := c.Fleet(ctx)
 	check("fleet", err)
 	if others.Clashes.Some == nil || others.Hosts[0].Refused == nil {

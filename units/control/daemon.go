@@ -30,6 +30,7 @@ var calls = map[string]map[string]call{
 	"/v1/config":          {http.MethodGet: {right: read, run: (*Server).config}},
 	"/v1/reload":          {http.MethodPost: {right: reload, run: (*Server).reload}},
 	"/metrics":            {http.MethodGet: {right: read, run: (*Server).metrics}},
+	"/v1/lists":           {http.MethodGet: {right: read, run: (*Server).blockLists}},
 	"/v1/fleet": {
 		http.MethodGet:  {right: read, run: (*Server).getFleet},
 		http.MethodPost: {right: fleetNews, body: true, maxBody: 256 << 10, run: (*Server).postFleet},
@@ -52,6 +53,7 @@ func emptyStatus(v *Status) {
 	list(&v.Config)
 	list(&v.Jails)
 	list(&v.Lists)
+	list(&v.BlockLists)
 	for i := range v.Jails {
 		list(&v.Jails[i].Units)
 	}

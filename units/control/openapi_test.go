@@ -48,6 +48,7 @@ var shapes = map[string]shape{
 	"GET /v1/filters":          {nil, []FilterInfo{}, "The filters that the configuration names", ""},
 	"GET /v1/match":            {nil, []Match{}, "Try a line on filters", "line=x"},
 	"GET /v1/fleet":            {nil, &FleetStatus{}, "Bans of other hosts", ""},
+	"GET /v1/lists":            {nil, &BlockLists{}, "Published block lists", ""},
 	"POST /v1/fleet":           {FleetNews{}, &FleetApplied{}, "Pass on news of other hosts", ""},
 	"PUT /v1/fleet/hosts":      {FleetHosts{}, &FleetHostsSet{}, "Pass on the hosts of the fleet's roster", ""},
 	"PUT /v1/fleet/agent":      {FleetAgent{}, &FleetAgentStatus{}, "Pass on what bailiff-fleet says of itself", ""},

@@ -79,6 +79,14 @@ var (
 		Help: "When the source of a published allow list last confirmed it, in seconds since 1970; 0: never."}
 	ListEntries = &Family{Name: "bailiff_allow_list_entries", Type: Gauge, Labels: []string{"list"},
 		Help: "Entries of a published allow list in effect."}
+	BlockListTime = &Family{Name: "bailiff_block_list_success_timestamp_seconds", Type: Gauge, Unit: "seconds", Labels: []string{"list"},
+		Help: "When the source of a published block list last confirmed it, in seconds since 1970; 0: never."}
+	BlockListEntries = &Family{Name: "bailiff_block_list_entries", Type: Gauge, Labels: []string{"list"},
+		Help: "Entries of a published block list in effect."}
+	BlockListPackets = &Family{Name: "bailiff_block_list_packets_total", Type: Counter, Labels: []string{"list", "mode"},
+		Help: "Packets that a published block list has stopped; with mode log, that it has counted."}
+	BlockListBytes = &Family{Name: "bailiff_block_list_bytes_total", Type: Counter, Unit: "bytes", Labels: []string{"list", "mode"},
+		Help: "Bytes of these packets."}
 	FleetBans = &Family{Name: "bailiff_fleet_bans", Type: Gauge, Labels: []string{"peer"},
 		Help: "Bans that another host has told of, with fleet.hosts."}
 	FleetTime = &Family{Name: "bailiff_fleet_latest_timestamp_seconds", Type: Gauge, Unit: "seconds", Labels: []string{"peer"},
@@ -114,6 +122,6 @@ var Families = []*Family{
 	Failures, PatternFailures, AllowedFailures, Unmatched, Refused, Tracked, TrackedLimit, Widened,
 	JournalEntries, JournalLag, JournalSuppressed, JournalErrors, JournalFiles, JournalFaulty,
 	FirewallInfo, FirewallOK, FirewallMissing, FirewallRepairs, FirewallErrors, DroppedPackets, DroppedBytes,
-	Problems, ConfigOK, ConfigTime, ListTime, ListEntries, FleetBans, FleetTime, FleetRefused, AuditWaiting, AuditLost,
+	Problems, ConfigOK, ConfigTime, ListTime, ListEntries, BlockListTime, BlockListEntries, BlockListPackets, BlockListBytes, FleetBans, FleetTime, FleetRefused, AuditWaiting, AuditLost,
 	ReportQueue, ReportOldest, ReportHeld, Reports, ReportErrors, ReportCaughtUp,
 }

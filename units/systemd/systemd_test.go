@@ -85,11 +85,13 @@ func TestExposure(t *testing.T) {
 	}
 }
 
-// TestFetchExposure: what remains is the host's network, which the service is for.
+// TestFetchExposure: what remains is the host's network, which the services are for.
 func TestFetchExposure(t *testing.T) {
-	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=11", filepath.Join(copied(t), "bailiff-allow-refresh.service"))
-	if err != nil {
-		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	for _, unit := range []string{"bailiff-allow-refresh.service", "bailiff-lists-refresh.service"} {
+		out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=11", filepath.Join(copied(t), unit))
+		if err != nil {
+			t.Errorf("systemd-analyze security %s: %v\n%s", unit, err, out)
+		}
 	}
 }
 
@@ -218,7 +220,7 @@ func TestSysusers(t *testing.T) {
 		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
 	}
 	for name, want := range map[string]string{
-		"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin\nbailiff-fetch:x:\d+:\d+:[^:]+:/var/lib/bailiff-allow:\S*nologin\nbailiff-report:x:\d+:\d+:[^:]+:/var/lib/bailiff-report:\S*nologin\nbailiff-fleet:x:\d+:\d+:[^:]+:/var/lib/bailiff-fleet:\S*nologin\nbailiff-web:x:\d+:\d+:[^:]+:/:\S*nologin$`,
+		"passwd": `(?m)^bailiff:x:\d+:\d+:[^:]+:/var/lib/bailiff:\S*nologin\nbailiff-fetch:x:\d+:\d+:[^:]+:/var/lib/bailiff-allow:\S*nologin\nbailiff-lists:x:\d+:\d+:[^:]+:/var/lib/bailiff-lists:\S*nologin\nbailiff-report:x:\d+:\d+:[^:]+:/var/lib/bailiff-report:\S*nologin\nbailiff-fleet:x:\d+:\d+:[^:]+:/var/lib/bailiff-fleet:\S*nologin\nbailiff-web:x:\d+:\d+:[^:]+:/:\S*nologin$`,
 		"group":  `(?m)^bailiff:x:\d+:\nbailiff-fetch:x:\d+:$`,
 	} {
 		b, err := os.ReadFile(filepath.Join(root, "etc", name))

@@ -35,6 +35,12 @@ const (
 	icmp6Prohibited = 1  // ICMPV6_ADM_PROHIBITED
 )
 
+// What rules do besides "drop" and "reject".
+const (
+	Accept = "accept" // nothing else in the table meets the packet
+	Count  = "count"  // the packet goes on
+)
+
 // Families are the families of the packets that are blocked.
 var Families = [...]uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
 
@@ -56,8 +62,11 @@ func Rules(scope firewall.Scope, family uint8, block string, first, match []expr
 		test, text := portMatch(p)
 		for _, v := range verdicts(block, family, p) {
 			var e []expr.Any
-			for _, part := range [][]expr.Any{first, v.when, test, match, {&expr.Counter{}, v.then}} {
+			for _, part := range [][]expr.Any{first, v.when, test, match, {&expr.Counter{}}} {
 				e = append(e, part...)
+			}
+			if v.then != nil {
+				e = append(e, v.then)
 			}
 			rules = append(rules, Rule{Exprs: e, Comment: comment(scope.Name, text)})
 		}
@@ -73,6 +82,17 @@ func comment(scope, ports string) string {
 	return mark + scope + ports
 }
 
+// Scope returns the scope of a rule that Rules has made.
+func (r *Rule) Scope() string { return scopeIn(r.Comment) }
+
+func scopeIn(comment string) string {
+	scope, ports, _ := strings.Cut(strings.TrimPrefix(comment, mark), " ")
+	if scope == everything && ports == "" {
+		return ""
+	}
+	return scope
+}
+
 // CommentOf returns the comment of a rule in the kernel; ours reports whether the rule is one of ours.
 func CommentOf(r *nftables.Rule) (text string, ours bool) {
 	text, ok := userdata.GetString(r.UserData, userdata.TypeComment)
@@ -82,11 +102,7 @@ func CommentOf(r *nftables.Rule) (text string, ours bool) {
 // ScopeOf returns the scope of a rule in the kernel; ours reports whether the rule is one of ours.
 func ScopeOf(r *nftables.Rule) (scope string, ours bool) {
 	text, ours := CommentOf(r)
-	scope, ports, _ := strings.Cut(strings.TrimPrefix(text, mark), " ")
-	if scope == everything && ports == "" {
-		scope = ""
-	}
-	return scope, ours
+	return scopeIn(text), ours
 }
 
 // CounterOf returns the counter of a rule, or nil.
@@ -104,7 +120,7 @@ func (r *Rule) Add(c *nftables.Conn, chain *nftables.Chain) {
 	c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r.Exprs, UserData: userdata.AppendString(nil, userdata.TypeComment, r.Comment)})
 }
 
-// verdict is what happens to a packet for which when holds.
+// verdict is what happens to a packet for which when holds. nil: it goes on.
 type verdict struct {
 	when []expr.Any
 	then expr.Any
@@ -113,8 +129,13 @@ type verdict struct {
 // verdicts is what happens to a packet from a banned prefix. Reject answers TCP with a reset and all else with ICMP; it is
 // allowed at prerouting since Linux 5.9.
 func verdicts(block string, family uint8, p firewall.Port) []verdict {
-	if block == "drop" {
+	switch block {
+	case "drop":
 		return []verdict{{nil, &expr.Verdict{Kind: expr.VerdictDrop}}}
+	case Accept:
+		return []verdict{{nil, &expr.Verdict{Kind: expr.VerdictAccept}}}
+	case Count:
+		return []verdict{{}}
 	}
 	code := uint8(icmpFiltered)
 	if family == unix.NFPROTO_IPV6 {
@@ -157,6 +178,38 @@ func portMatch(p firewall.Port) (e []expr.Any, text string) {
 		&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: be16(p.From)},
 		&expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: be16(p.To)},
 	), fmt.Sprintf(" %d-%d/%s", p.From, p.To, p.Proto)
+}
+
+// Source loads as many bits of a packet's source address as prefixes have, into register 1.
+func Source(family uint8, bits int) []expr.Any {
+	load := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4} // RFC 791, 3.1
+	if family == unix.NFPROTO_IPV6 {
+		load.Offset, load.Len = 8, 16 // RFC 8200, 3
+	}
+	if bits == int(8*load.Len) {
+		return []expr.Any{load}
+	}
+	mask := make([]byte, load.Len)
+	for i := range bits {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return []expr.Any{load, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: load.Len, Mask: mask, Xor: make([]byte, load.Len)}}
+}
+
+// Family tests the family of a packet, in a table of family inet.
+func Family(family uint8) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
+	}
+}
+
+// KeyType is the type of a set of source addresses.
+func KeyType(family uint8) nftables.SetDatatype {
+	if family == unix.NFPROTO_IPV4 {
+		return nftables.TypeIPAddr
+	}
+	return nftables.TypeIP6Addr
 }
 
 func be16(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }

@@ -156,6 +156,9 @@ func chainProblem(c *nftables.Chain) string {
 	return ""
 }
 
+// Broken says what is wrong with a table that exists, its rules and sets aside: it must be replaced. "" when nothing is.
+func (t *Table) Broken() string { return t.problem }
+
 // Problem says how a table, which may be nil, differs from one with the rules that are wanted; "" when it does not.
 func (t *Table) Problem(want []Rule) string {
 	switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"bailiff/firewall/internal/request"
 
@@ -21,20 +22,66 @@ const (
 )
 
 // Watch calls changed whenever the table of that name in one of the families was changed, by us or others, within about a
-// millisecond. It also calls changed when so much happened that the kernel dropped some notifications. It returns when ctx is
-// done, or with the error that ended it.
+// millisecond. It also calls changed when so much happened that the kernel dropped some notifications, and after Quiet. It returns
+// when ctx is done, or with the error that ended it.
 func Watch(ctx context.Context, table string, families []uint8, changed func()) error {
+	err := listen(ctx, table, families, func() {}, changed)
+	for errors.Is(err, errQuiet) {
+		err = listen(ctx, table, families, changed, changed) // something may have been changed meanwhile
+	}
+	return err
+}
+
+var (
+	// listening is held for reading by each Watch while its socket is open.
+	listening sync.RWMutex
+
+	// leave is closed when they are to close them.
+	leave   = make(chan struct{})
+	leaveMu sync.Mutex
+
+	errQuiet = errors.New("quiet")
+)
+
+// Quiet runs f while no Watch of this process listens. The kernel builds a notification for each element that a transaction adds,
+// but only if anybody listens: that makes a million elements take twenty times as long.
+func Quiet(f func() error) error {
+	leaveMu.Lock()
+	defer leaveMu.Unlock()
+	close(leave)
+	listening.Lock()
+	leave = make(chan struct{})
+	defer listening.Unlock()
+	return f()
+}
+
+// listen is Watch until Quiet ends it. It calls begun once it listens.
+func listen(ctx context.Context, table string, families []uint8, begun, changed func()) error {
+	listening.RLock()
+	defer listening.RUnlock()
+	quiet := leave
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (groupNftables - 1)})
 	if err != nil {
 		return fmt.Errorf("nftables: watch: %w", err)
 	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
+	begun()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-quiet:
+		case <-done:
+		}
+		c.Close()
+	}()
 	for {
 		notified, err := c.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case isClosed(quiet):
+			return errQuiet
 		case errors.Is(err, unix.ENOBUFS):
 			changed()
 		case err != nil:
@@ -42,6 +89,15 @@ func Watch(ctx context.Context, table string, families []uint8, changed func()) 
 		case slices.ContainsFunc(notified, func(m netlink.Message) bool { return concerns(m, table, families) }):
 			changed()
 		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -153,6 +153,55 @@ func (c *Conn) Batch(ctx context.Context, ms []netlink.Message, answered func(er
 	return nil
 }
 
+// Transaction sends messages to a subsystem of netfilter's that take effect together, or not at all. room is, in bytes, for what the
+// socket must hold; less than the datagram needs, or more than this process may have, is EMSGSIZE.
+func (c *Conn) Transaction(ctx context.Context, subsystem int, room int, ms []netlink.Message) error {
+	if len(ms) == 0 {
+		return ctx.Err()
+	}
+	if err := c.open(ctx); err != nil {
+		return err
+	}
+	if err := c.nl.SetWriteBuffer(room); err != nil {
+		return c.broken(err)
+	}
+	if err := c.nl.SetOption(netlink.CapAcknowledge, true); err != nil { // a refusal does not repeat the message
+		return c.broken(err)
+	}
+	bracket := func(typ netlink.HeaderType) netlink.Message {
+		return netlink.Message{Header: netlink.Header{Type: typ, Flags: netlink.Request}, Data: []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, byte(subsystem)}}
+	}
+	all := make([]netlink.Message, 0, len(ms)+2)
+	all = append(append(append(all, bracket(unix.NFNL_MSG_BATCH_BEGIN)), ms...), bracket(unix.NFNL_MSG_BATCH_END))
+	for i := range ms {
+		all[i+1].Header.Flags |= netlink.Request
+	}
+	all[len(ms)].Header.Flags |= netlink.Acknowledge
+	sent, err := c.nl.SendMessages(all)
+	if err != nil {
+		return c.broken(err)
+	}
+	of := make(map[uint32]bool, len(sent))
+	for _, m := range sent {
+		of[m.Header.Sequence] = true
+	}
+	var answer error
+	err = c.receive(ctx, func(m syscall.NetlinkMessage) (done bool) {
+		if m.Header.Type != unix.NLMSG_ERROR || !of[m.Header.Seq] {
+			return false
+		}
+		answer = status(m.Data)
+		return answer != nil || m.Header.Seq == sent[len(ms)].Header.Sequence
+	})
+	if err == nil {
+		err = answer
+	}
+	if err != nil {
+		c.Close() // the kernel may refuse several messages
+	}
+	return err
+}
+
 // broken closes a socket on which an answer may still be outstanding.
 func (c *Conn) broken(err error) error {
 	c.Close()

@@ -4,16 +4,11 @@ package destinations
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +27,7 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
+	"bailiff/units/credential"
 	"bailiff/units/version"
 )
 
@@ -144,59 +140,9 @@ func (e *Envs) Env(conf *config.Config) (deliver.Env, error) {
 	return out, nil
 }
 
-// maxSecret is the largest size of a credential, in bytes.
-const maxSecret = 64 << 10
-
-// Secret reads a credential from systemd (systemd.exec(5), LoadCredential=): NAME, or the file NAME of a folder that was passed with
-// the id bailiff, or bailiff-key for encrypted files. Errors contain nothing of it.
+// Secret reads a key of a service. Errors contain nothing of it.
 func Secret(name string) ([]byte, error) {
-	dir := os.Getenv("CREDENTIALS_DIRECTORY")
-	if dir == "" {
-		return nil, fmt.Errorf("credential %s: systemd passed no credentials (LoadCredential= in the unit)", name)
-	}
-	if name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {
-		return nil, fmt.Errorf("credential %q: not a name", name)
-	}
-	short := strings.TrimPrefix(name, "bailiff_")
-	for _, file := range []string{name, "bailiff_" + short, "bailiff-key_" + short} {
-		b, err := secret(filepath.Join(dir, file))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("credential %s: %w", name, err)
-		}
-		return b, nil
-	}
-	return nil, fmt.Errorf("credential %s: missing: write it to /etc/bailiff/credentials/%s and restart bailiff-report.service", name, short)
-}
-
-func secret(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !st.Mode().IsRegular():
-		return nil, errors.New("not a regular file")
-	case st.Mode()&0o007 != 0: // systemd's access list shows in the group's mode
-		return nil, fmt.Errorf("readable by everybody (mode %04o)", st.Mode().Perm())
-	case st.Size() > maxSecret:
-		return nil, fmt.Errorf("has %d bytes, more than %d", st.Size(), maxSecret)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxSecret))
-	if err != nil {
-		return nil, err
-	}
-	b = bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
-	if len(b) == 0 {
-		return nil, errors.New("is empty")
-	}
-	return b, nil
+	return credential.Folder{Path: "/etc/bailiff/credentials", Then: "restart bailiff-report.service"}.Read(name)
 }
 
 // Masked replaces Secret for a preview.

@@ -16,6 +16,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/firewall"
+	"bailiff/firewall/blocklists"
 	"bailiff/firewall/firewalld"
 	"bailiff/firewall/ipset"
 	"bailiff/firewall/nftables"
@@ -75,6 +76,7 @@ func removeAll(e *cli.Env, stop, force bool) error {
 		clean(ipset.New(ipset.Options{Scopes: everything})),
 		clean(nftables.New(nftables.Options{Scopes: everything})),
 		r.cleanFirewalld(ctx, force),
+		r.cleanLists(ctx, force),
 	}
 	for _, l := range [][]object{r.Removed, r.Left} {
 		slices.SortStableFunc(l, func(x, y object) int { return cmp.Or(cmp.Compare(x.Backend, y.Backend), cmp.Compare(x.Name, y.Name)) })
@@ -201,6 +203,31 @@ func present(in *firewall.Inspection) map[string]firewall.Object {
 		}
 	}
 	return m
+}
+
+// cleanLists removes the table of block lists.
+func (r *removal) cleanLists(ctx context.Context, force bool) error {
+	t := blocklists.New()
+	found, err := t.Remove(ctx)
+	var foreign *firewall.ForeignError
+	var unsupported *firewall.UnsupportedError
+	switch {
+	case errors.As(err, &unsupported): // then it holds nothing
+		return nil
+	case errors.As(err, &foreign) && force:
+		if found, err = true, t.RemoveForeign(ctx); err != nil {
+			return err
+		}
+	case errors.As(err, &foreign):
+		r.Left = append(r.Left, object{"block lists", "table " + t.Name(), foreign.Why + "; --force removes it"})
+		return nil
+	case err != nil:
+		return err
+	}
+	if found {
+		r.Removed = append(r.Removed, object{Backend: "block lists", Name: "table " + t.Name()})
+	}
+	return nil
 }
 
 // cleanFirewalld removes everything from firewalld, and the copies of it that firewalld keeps as .old files.

@@ -133,6 +133,13 @@ func printSummary(e *cli.Env, s *control.Status) {
 		list := fmt.Sprintf("list %s: %s", l.Name, text.Count(l.Entries, "entry"))
 		item(e, "allowed", "%s", list+text.With(" from ", text.TimeOr(l.Fetched, ""))+text.With(", last checked ", text.TimeOr(l.Checked, "")))
 	}
+	for _, l := range s.BlockLists {
+		line := fmt.Sprintf("list %s: %s", l.Name, text.Count(l.Entries, "entry"))
+		if l.Packets != nil {
+			line += fmt.Sprintf(", %s %s", text.Count(*l.Packets, "packet"), map[string]string{"log": "counted"}[l.Mode]+map[string]string{"drop": "stopped"}[l.Mode])
+		}
+		item(e, "blocked", "%s", line+text.With(", last checked ", text.TimeOr(l.Checked, "")))
+	}
 }
 
 func inEffect(e *cli.Env, ok bool) string {

@@ -8,8 +8,8 @@ import (
 	"bailiff/policy/jail"
 	"bailiff/policy/operator"
 	"bailiff/policy/state"
-	"bailiff/units/allowlists"
 	"bailiff/units/operators"
+	"bailiff/units/published"
 )
 
 // Engine is the policy over a past journal, as the daemon has it: with the configured allow list, the published lists
@@ -30,7 +30,7 @@ func NewEngine(c *config.Config) (*Engine, error) {
 	}
 	g := &Engine{Engine: inner}
 	// A published list that fails its checks is ignored here as in the daemon, which reports it.
-	published, _ := allowlists.Store{Dir: allowlists.DefaultDir}.ReadAll(c.Allow.Lists)
+	published, _ := published.Store{Dir: published.AllowDir}.ReadAll(c.Allow.Lists)
 	g.allowed = append(append(g.allowed, c.Allow.Entries...), published...)
 	if c.Allow.Operators.Enabled {
 		if g.ops, err = operators.New(c.Allow.Operators); err != nil {

@@ -1,6 +1,7 @@
-// Package refresh is `bailiff allow refresh`: it downloads published allow lists into a folder that the daemon reads.
-// bailiff-allow-refresh.service runs it; it is the only part of the allow lists with access to the network, and it has access
-// to nothing else. A list that fails its checks never replaces the last good one. Start reading with Command.
+// Package refresh is `bailiff allow refresh` and `bailiff lists refresh`: it downloads published lists into a folder that the daemon
+// reads. bailiff-allow-refresh.service and bailiff-lists-refresh.service run it; they are the only parts of bailiff that fetch lists, and
+// have access to nothing else. A list that fails its checks never replaces the last good one. Start reading with Allow; feed.go is what
+// allow lists and block lists do not share.
 package refresh
 
 import (
@@ -18,26 +19,29 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
-	"bailiff/policy/allow"
+	"bailiff/policy/config"
 	"bailiff/policy/diag"
-	"bailiff/units/allowlists"
 	"bailiff/units/atomicfile"
+	"bailiff/units/published"
 	"bailiff/units/version"
 )
 
-// Limits of a download. The longest list that is commonly allowed, a cloud provider's, has 2 MiB.
+// Limits of a download.
 const (
-	maxDownload   = 8 << 20 // bytes, after decompression
-	downloadTime  = 30 * time.Second
 	maxRedirects  = 5
 	maxHeaderSize = 64 << 10
 )
 
-// Command is the verb refresh of `bailiff allow`.
-func Command() *cli.Command {
+// Allow is the verb refresh of `bailiff allow`.
+func Allow() *cli.Command { return command(allowLists) }
+
+// Block is the verb refresh of `bailiff lists`.
+func Block() *cli.Command { return command(blockLists) }
+
+func command(k *kind) *cli.Command {
 	c := cli.New("refresh", "[LIST…]", "fetch published lists whose time has come").WithJSON()
 	conf := settings.Option(c)
-	dir := c.Flags.String("lists", allowlists.DefaultDir, "put the lists into this `FOLDER`")
+	dir := c.Flags.String("lists", k.dir, "put the lists into this `FOLDER`")
 	force := c.Flags.Bool("force", false, "fetch lists even before their time")
 	accept := c.List("accept", "accept this `LIST` although it has shrunk")
 	return c.Does(func(e *cli.Env, args []string) error {
@@ -45,16 +49,17 @@ func Command() *cli.Command {
 		if err != nil {
 			return err
 		}
-		r := newRefresh(e, *dir)
+		r := newRefresh(e, k, *dir)
 		r.force, r.accept = *force, *accept
-		return r.run(loaded.Allow.Lists, args)
+		return r.run(loaded, args)
 	})
 }
 
 // refresh fetches lists into a folder.
 type refresh struct {
 	*cli.Env
-	store  allowlists.Store
+	kind   *kind
+	store  published.Store
 	client *http.Client
 	now    func() time.Time
 	force  bool     // fetch before their time
@@ -70,8 +75,8 @@ type refreshed struct {
 	Error   string `json:"error,omitempty"`
 }
 
-func newRefresh(e *cli.Env, dir string) *refresh {
-	r := &refresh{Env: e, store: allowlists.Store{Dir: dir}, client: newClient(), now: time.Now}
+func newRefresh(e *cli.Env, k *kind, dir string) *refresh {
+	r := &refresh{Env: e, kind: k, store: published.Store{Dir: dir}, client: newClient(k.time), now: time.Now}
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		r.mark = "<4>" // a warning, as systemd reads it (SyslogLevelPrefix= in systemd.exec(5))
 	}
@@ -79,9 +84,9 @@ func newRefresh(e *cli.Env, dir string) *refresh {
 }
 
 // newClient makes a client with bounds. It follows redirections, but never from https to http.
-func newClient() *http.Client {
+func newClient(limit time.Duration) *http.Client {
 	return &http.Client{
-		Timeout:       downloadTime,
+		Timeout:       limit,
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeaderSize},
 		CheckRedirect: checkRedirect,
 	}
@@ -98,15 +103,16 @@ func checkRedirect(to *http.Request, via []*http.Request) error {
 }
 
 // run fetches the lists of the configuration, or those that are named. A failure of one does not stop the others.
-func (r *refresh) run(all []allow.Published, names []string) error {
+func (r *refresh) run(conf *config.Config, names []string) error {
+	all := r.kind.feeds(conf, r.store)
 	for _, name := range append(slices.Clone(names), r.accept...) {
-		if !slices.ContainsFunc(all, func(p allow.Published) bool { return p.Name == name }) {
-			return fmt.Errorf("allow refresh: the configuration has no list %q; bailiff config shows allow.lists", name)
+		if !slices.ContainsFunc(all, func(f feed) bool { return f.conf().Name == name }) {
+			return fmt.Errorf("%s refresh: the configuration has no list %q; bailiff config shows %s", r.kind.verb, name, r.kind.key)
 		}
 	}
 	if len(all) == 0 {
 		if !r.JSON {
-			r.Printf("the configuration names no published list (allow.lists in bailiff.yaml(5))\n")
+			r.Printf("the configuration names no published %s (%s in bailiff.yaml(5))\n", r.kind.noun, r.kind.key)
 		}
 		return nil
 	}
@@ -114,18 +120,18 @@ func (r *refresh) run(all []allow.Published, names []string) error {
 		return err
 	}
 	failed := false
-	for i := range all {
-		if len(names) > 0 && !slices.Contains(names, all[i].Name) {
+	for _, f := range all {
+		if len(names) > 0 && !slices.Contains(names, f.conf().Name) {
 			continue
 		}
 		if err := r.Ctx.Err(); err != nil {
 			return err
 		}
-		x, err := r.one(&all[i])
+		x, err := r.one(f)
 		if err != nil {
 			failed = true
 			x.Error = err.Error()
-			fmt.Fprintf(r.Err, "%sbailiff: allow list %s: %s: %s; %s\n", r.mark, x.List, x.Result, text.Clean(x.Error), keeping(x.Entries))
+			fmt.Fprintf(r.Err, "%sbailiff: %s %s: %s: %s; %s\n", r.mark, r.kind.noun, x.List, x.Result, text.Clean(x.Error), keeping(x.Entries))
 			if y := diag.Errors(err)[0]; y.Hint != "" {
 				fmt.Fprintf(r.Err, "%shint: %s\n", r.mark, y.Hint)
 			}
@@ -152,19 +158,19 @@ func keeping(entries int) string {
 }
 
 // one fetches a list if its time has come. An error says why the list was refused or could not be fetched.
-func (r *refresh) one(p *allow.Published) (refreshed, error) {
+func (r *refresh) one(f feed) (refreshed, error) {
+	p := f.conf()
 	st := r.store.ReadState(p.Name)
 	x := refreshed{List: p.Name, Entries: st.Count}
-	held, err := r.store.Read(p) // fails also if the list no longer passes its checks
+	held, err := f.held() // fails also if the list no longer passes its checks
 	have := err == nil
 	if !have {
 		st.Count, x.Entries = 0, 0
 	} else if st.Count == 0 {
-		st.Count = allow.Distinct(held) // the state file was lost
-		x.Entries = st.Count
+		st.Count, x.Entries = held, held // the state file was lost
 	}
 	now := r.now()
-	same := have && slices.EqualFunc(st.Sources, p.URLs, func(s allowlists.Source, u string) bool { return s.URL == u })
+	same := have && slices.EqualFunc(st.Sources, p.URLs, func(s published.Source, u string) bool { return s.URL == u })
 	accepted := slices.Contains(r.accept, p.Name)
 	// After a failure it is tried again at each run of the timer. A clock that was set back does not delay it.
 	if age := now.Sub(st.Checked); same && !r.force && !accepted && st.Failed == "" && st.Refused == "" && age >= 0 && age < p.Interval {
@@ -172,16 +178,16 @@ func (r *refresh) one(p *allow.Published) (refreshed, error) {
 		return x, nil
 	}
 	st.Checked = now
-	entries, sources, err := r.fetch(p, st.Sources, same && !accepted)
-	if err == nil && entries != nil {
+	changed, sources, err := r.fetch(f, st.Sources, same && !accepted)
+	if err == nil && changed {
 		former := st.Count
 		if accepted {
 			former = 0
 		}
-		if e := p.Accept(entries, former); e != nil {
+		if e := f.check(former); e != nil {
 			err = &refusedError{e}
-			if p.Check(entries) == nil {
-				err = &refusedError{(&diag.Error{Text: e.Error()}).WithHint("if that is right: bailiff allow refresh --accept %s", p.Name)}
+			if f.check(0) == nil {
+				err = &refusedError{(&diag.Error{Text: e.Error()}).WithHint("if that is right: bailiff %s refresh --accept %s", r.kind.verb, p.Name)}
 			}
 		}
 	}
@@ -197,25 +203,20 @@ func (r *refresh) one(p *allow.Published) (refreshed, error) {
 		return x, errors.Join(err, r.store.WriteState(p.Name, st))
 	}
 	st.Good, st.Refused, st.Failed = now, "", ""
-	if entries != nil {
+	if changed {
 		st.Sources = sources
 	}
-	if entries == nil || have && slices.EqualFunc(entries, held, equal) { // the latter from sources without ETag and Last-Modified
+	if !changed || have && f.same() { // the latter from sources without ETag and Last-Modified
 		x.Result = "unchanged"
 		return x, r.store.WriteState(p.Name, st)
 	}
-	st.Fetched, st.Count = now, allow.Distinct(entries)
-	if err := r.store.Write(p, entries, st); err != nil {
+	st.Fetched, st.Count = now, f.count()
+	if err := f.write(st); err != nil {
 		x.Result = "failed"
 		return x, err
 	}
 	x.Result, x.Entries = "new", st.Count
 	return x, nil
-}
-
-// equal compares entries without their line numbers.
-func equal(a, b allow.Entry) bool {
-	return a.Prefix == b.Prefix && a.Until.Equal(b.Until) && a.Comment == b.Comment
 }
 
 // refusedError is a list that was fetched and fails its checks.
@@ -224,54 +225,53 @@ type refusedError struct{ err error }
 func (e *refusedError) Error() string { return e.err.Error() }
 func (e *refusedError) Unwrap() error { return e.err }
 
-// fetch gets all URLs of a list. Nil entries without an error: none has changed, which is asked only if ask is set.
-func (r *refresh) fetch(p *allow.Published, known []allowlists.Source, ask bool) (all []allow.Entry, sources []allowlists.Source, err error) {
-	bodies := make([][]byte, len(p.URLs))
-	sources = make([]allowlists.Source, len(p.URLs))
-	changed := !ask
-	for i, u := range p.URLs {
-		was := allowlists.Source{}
+// fetch gets all URLs of a list. It returns whether any has changed, which is asked only if ask is set.
+func (r *refresh) fetch(f feed, known []published.Source, ask bool) (changed bool, sources []published.Source, err error) {
+	urls := f.conf().URLs
+	bodies := make([][]byte, len(urls))
+	sources = make([]published.Source, len(urls))
+	changed = !ask
+	for i, u := range urls {
+		was := published.Source{}
 		if ask {
 			was = known[i]
 		}
-		if bodies[i], sources[i], err = r.get(u, was); err != nil {
-			return nil, nil, err
+		if bodies[i], sources[i], err = r.get(f, u, was); err != nil {
+			return false, nil, err
 		}
 		changed = changed || bodies[i] != nil
 	}
 	if !changed {
-		return nil, nil, nil
+		return false, nil, nil
 	}
-	all = []allow.Entry{}
-	for i, u := range p.URLs {
+	for i, u := range urls {
 		if bodies[i] == nil { // another one has changed, and the list is written as a whole
-			if bodies[i], sources[i], err = r.get(u, allowlists.Source{}); err != nil {
-				return nil, nil, err
+			if bodies[i], sources[i], err = r.get(f, u, published.Source{}); err != nil {
+				return false, nil, err
 			}
 		}
-		entries, err := p.Parse(u, bodies[i])
-		if err != nil {
-			return nil, nil, &refusedError{diag.Errors(err)[0]} // a web page has a hundred of them
+		if err := f.parse(u, bodies[i]); err != nil {
+			return false, nil, &refusedError{diag.Errors(err)[0]} // a web page has a hundred of them
 		}
-		all = append(all, entries...)
+		bodies[i] = nil
 	}
-	return all, sources, nil
+	return true, sources, nil
 }
 
 // get fetches one URL. A nil body: it has not changed since was.
-func (r *refresh) get(u string, was allowlists.Source) (body []byte, is allowlists.Source, err error) {
+func (r *refresh) get(f feed, u string, was published.Source) (body []byte, is published.Source, err error) {
 	is.URL = u
 	if path, ok := strings.CutPrefix(u, "file://"); ok {
 		if path, err = url.PathUnescape(path); err != nil {
 			return nil, is, fmt.Errorf("%s: %w", u, err)
 		}
-		body, err = atomicfile.Read(path, maxDownload, 0)
+		body, err = atomicfile.Read(path, r.kind.size, 0)
 		if errors.Is(err, atomicfile.ErrTooLarge) {
 			err = &refusedError{err}
 		}
 		return body, is, err
 	}
-	ctx, cancel := context.WithTimeout(r.Ctx, downloadTime)
+	ctx, cancel := context.WithTimeout(r.Ctx, r.kind.time)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {
@@ -284,7 +284,15 @@ func (r *refresh) get(u string, was allowlists.Source) (body []byte, is allowlis
 	if was.Modified != "" {
 		req.Header.Set("If-Modified-Since", was.Modified)
 	}
-	res, err := r.client.Do(req)
+	client := *r.client
+	secret, err := f.prepare(req)
+	if err != nil {
+		return nil, is, fmt.Errorf("%s: %w", u, err)
+	}
+	if secret {
+		client.CheckRedirect = sameHost
+	}
+	res, err := client.Do(req)
 	if err != nil {
 		var e *url.Error
 		if errors.As(err, &e) {
@@ -299,18 +307,26 @@ func (r *refresh) get(u string, was allowlists.Source) (body []byte, is allowlis
 	case res.StatusCode != http.StatusOK:
 		return nil, is, fmt.Errorf("%s: the answer is %.100q", u, res.Status)
 	}
-	body, err = io.ReadAll(io.LimitReader(res.Body, maxDownload+1))
+	body, err = io.ReadAll(io.LimitReader(res.Body, r.kind.size+1))
 	if err == nil {
 		err = ctx.Err() // a server that saw the client disconnect may end its response cleanly
 	}
 	if err != nil {
 		return nil, is, fmt.Errorf("%s: %w", u, err)
 	}
-	if len(body) > maxDownload {
-		return nil, is, &refusedError{fmt.Errorf("%s: has more than %d bytes", u, maxDownload)}
+	if int64(len(body)) > r.kind.size {
+		return nil, is, &refusedError{fmt.Errorf("%s: has more than %d bytes", u, r.kind.size)}
 	}
 	is.ETag, is.Modified = validator(res.Header.Get("ETag")), validator(res.Header.Get("Last-Modified"))
 	return body, is, nil
+}
+
+// sameHost follows redirections of a request that carries a key.
+func sameHost(to *http.Request, via []*http.Request) error {
+	if to.URL.Host != via[0].URL.Host {
+		return fmt.Errorf("redirected to %s, which must not get the key", to.URL.Redacted())
+	}
+	return checkRedirect(to, via)
 }
 
 // validator is an ETag or Last-Modified to send the next time, if it is short enough to be kept.

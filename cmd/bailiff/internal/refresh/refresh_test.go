@@ -19,7 +19,9 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/policy/allow"
-	"bailiff/units/allowlists"
+	"bailiff/policy/blocklist"
+	"bailiff/policy/config"
+	"bailiff/units/published"
 )
 
 // publisher is a real server that publishes lists.
@@ -90,12 +92,13 @@ type fetcher struct {
 	out, err bytes.Buffer
 	clock    time.Time
 	lists    []allow.Published
+	blocks   []blocklist.List
 }
 
 func newFetcher(t *testing.T, p *publisher, names map[string][]string) *fetcher {
 	f := &fetcher{t: t, clock: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
 	t.Setenv("JOURNAL_STREAM", "")
-	f.refresh = newRefresh(&cli.Env{Ctx: t.Context(), Out: &f.out, Err: &f.err}, filepath.Join(t.TempDir(), "lists"))
+	f.refresh = newRefresh(&cli.Env{Ctx: t.Context(), Out: &f.out, Err: &f.err}, allowLists, filepath.Join(t.TempDir(), "lists"))
 	roots := x509.NewCertPool()
 	roots.AddCert(p.Certificate())
 	f.client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
@@ -113,12 +116,16 @@ func newFetcher(t *testing.T, p *publisher, names map[string][]string) *fetcher 
 	return f
 }
 
+func (f *fetcher) config() *config.Config {
+	return &config.Config{Allow: config.Allow{Lists: f.lists}, Lists: f.blocks}
+}
+
 // want runs a refresh and compares what it says; %URL% stands for the server.
 func (f *fetcher) want(p *publisher, out, stderr string, args ...string) {
 	f.t.Helper()
 	f.out.Reset()
 	f.err.Reset()
-	err := f.run(f.lists, args)
+	err := f.run(f.config(), args)
 	if (err != nil) != (stderr != "") {
 		f.t.Errorf("error %v, stderr %q", err, &f.err)
 	}
@@ -267,10 +274,10 @@ func TestRefreshRefuses(t *testing.T) {
 	// A server that is not who it says it is.
 	f.client.Transport.(*http.Transport).TLSClientConfig = nil
 	f.clock = f.clock.Add(48 * time.Hour)
-	if err := f.run(f.lists, nil); err == nil || !strings.Contains(f.err.String(), "certificate") {
+	if err := f.run(f.config(), nil); err == nil || !strings.Contains(f.err.String(), "certificate") {
 		t.Errorf("%v: %s", err, &f.err)
 	}
-	if err := f.run(f.lists, []string{"nosuch"}); err == nil {
+	if err := f.run(f.config(), []string{"nosuch"}); err == nil {
 		t.Error("a list that is not configured was fetched")
 	}
 }
@@ -287,7 +294,7 @@ func redirect(to string) http.HandlerFunc {
 func pour(write func(http.ResponseWriter, []byte) (int, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		line := bytes.Repeat([]byte("192.0.2.1\n"), 1000)
-		for sent := 0; sent < 2*maxDownload; sent += len(line) {
+		for sent := 0; sent < 2*int(allowLists.size); sent += len(line) {
 			if _, err := write(w, line); err != nil {
 				return
 			}
@@ -348,7 +355,7 @@ func TestRefreshFile(t *testing.T) {
 	os.Remove(source)
 	f.want(p, "", "<4>bailiff: allow list office: failed: open "+source+": no such file or directory; keeping the previous list (3 entries)\n")
 	// The daemon takes what was written.
-	if entries, err := (allowlists.Store{Dir: f.store.Dir}).ReadAll(f.lists); err != nil || len(entries) != 3 || entries[0].Origin != f.store.File("office") {
+	if entries, err := (published.Store{Dir: f.store.Dir}).ReadAll(f.lists); err != nil || len(entries) != 3 || entries[0].Origin != f.store.File("office") {
 		t.Errorf("%+v, %v", entries, err)
 	}
 }

@@ -61,6 +61,7 @@ func (d *daemon) refreshAllow(now time.Time) []state.Ban {
 		d.released(lifted[i:i+1], allowedBy(l, lifted[i].Prefix, now), "")
 	}
 	d.configureFleet(now)
+	d.configureBlocks(now)
 	return lifted
 }
 

@@ -12,8 +12,8 @@ import (
 
 	"bailiff/journal/audit"
 	"bailiff/policy/allow"
-	"bailiff/units/allowlists"
 	"bailiff/units/control"
+	"bailiff/units/published"
 )
 
 // say writes a line of sshd's process with this pid.
@@ -120,7 +120,7 @@ func TestPublishedLists(t *testing.T) {
 	b.fail("198.51.100.9", 5)
 	b.awaitBan("198.51.100.9/32")
 
-	store := allowlists.Store{Dir: dir}
+	store := published.Store{Dir: dir}
 	p := allow.NewPublished("office")
 	p.URLs = []string{"https://office.example.org/ips"}
 	now := time.Now()
@@ -130,7 +130,7 @@ func TestPublishedLists(t *testing.T) {
 		for _, x := range prefixes {
 			entries = append(entries, allow.Entry{Prefix: netip.MustParsePrefix(x), Comment: "site"})
 		}
-		st := allowlists.State{Checked: now, Good: now, Fetched: now, Count: len(entries), Refused: refused}
+		st := published.State{Checked: now, Good: now, Fetched: now, Count: len(entries), Refused: refused}
 		if err := store.Write(&p, entries, st); err != nil {
 			t.Fatal(err)
 		}

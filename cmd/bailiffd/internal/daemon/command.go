@@ -15,8 +15,8 @@ import (
 	"bailiff/journal/audit"
 	"bailiff/policy/diag"
 	"bailiff/units/activation"
-	"bailiff/units/allowlists"
 	"bailiff/units/control"
+	"bailiff/units/published"
 	"bailiff/units/version"
 )
 
@@ -38,6 +38,7 @@ type options struct {
 	backend string // overrides firewall.backend
 	audit   string // journald's socket
 	lists   string // folder of published allow lists
+	blocks  string // folder of published block lists
 	report  string // socket of bailiff-report
 }
 
@@ -59,7 +60,8 @@ func Main(args []string, stderr io.Writer) int {
 	f.StringVar(&o.journal, "journal", "", "read the journal files in this `folder` instead of the host's journal")
 	f.StringVar(&o.backend, "firewall", "", "use this `backend` instead of the configured one: auto, firewalld, ipset, nftables, dryrun")
 	f.StringVar(&o.audit, "audit", audit.Socket, "`path` of journald's native socket, to which the audit trail is written")
-	f.StringVar(&o.lists, "lists", allowlists.DefaultDir, "`folder` of the published allow lists, as written by bailiff allow refresh")
+	f.StringVar(&o.lists, "lists", published.AllowDir, "`folder` of the published allow lists, as written by bailiff allow refresh")
+	f.StringVar(&o.blocks, "blocklists", published.BlockDir, "`folder` of the published block lists, as written by bailiff lists refresh")
 	f.StringVar(&o.report, "report", control.ReportPath, "`path` of bailiff-report's socket, to connect to at start and reload if bans are reported")
 	showVersion := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {

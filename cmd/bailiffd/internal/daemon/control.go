@@ -14,8 +14,8 @@ import (
 	"bailiff/firewall"
 	"bailiff/policy"
 	"bailiff/policy/state"
-	"bailiff/units/allowlists"
 	"bailiff/units/control"
+	"bailiff/units/published"
 	"bailiff/units/version"
 )
 
@@ -89,6 +89,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 	var jails []policy.JailInfo
 	var backend firewall.Backend
 	var perJail map[string]state.Count
+	var unable string
 	err = a.do(ctx, func() {
 		d, now := a.d, time.Now()
 		d.updateProblems(now)
@@ -109,12 +110,14 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 				s.Reports++
 			}
 		}
+		unable = d.noBlockLists()
 		jails, backend, perJail = d.eng.Jails(), d.firewall.backend, d.state.Counts()
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.Memory = rssAnon()
+	s.BlockLists = a.d.blocks.describe(ctx, unable).Lists
 	s.Firewall.Stopped = stopped(ctx, backend)
 	present := a.d.present(ctx, jails)
 	for _, j := range jails {
@@ -131,7 +134,7 @@ func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) 
 	return s, nil
 }
 
-func controlLists(l []allowlists.List) []control.ListStatus {
+func controlLists(l []published.List) []control.ListStatus {
 	out := make([]control.ListStatus, 0, len(l))
 	for _, x := range l {
 		out = append(out, control.ListStatus{Name: x.Name, Entries: x.Entries, Fetched: control.Moment(x.Fetched), Checked: control.Moment(x.Checked), Refused: x.Refused, Failed: x.Failed})

@@ -68,6 +68,9 @@ func (a *controlAPI) inspect(ctx context.Context, q inspectRequest) (*control.Fi
 		q.want = a.d.firewall.wanted()
 		f.FirewallStatus, f.Bans = a.d.firewall.status, len(q.want)
 		a.d.firewall.worker.inspect(&q)
+		if q.repair {
+			a.d.blocks.reload()
+		}
 	}); err != nil {
 		<-a.d.firewall.inspecting
 		return nil, nil, err

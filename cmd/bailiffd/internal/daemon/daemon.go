@@ -26,11 +26,11 @@ import (
 	"bailiff/policy/diag"
 	"bailiff/policy/state"
 	"bailiff/units/activation"
-	"bailiff/units/allowlists"
 	"bailiff/units/configdir"
 	"bailiff/units/control"
 	"bailiff/units/manager"
 	"bailiff/units/notify"
+	"bailiff/units/published"
 	"bailiff/units/version"
 )
 
@@ -62,11 +62,12 @@ type daemon struct {
 	reporter *reporter
 
 	units *manager.Finder
-	lists *allowlists.Watch
+	lists *published.Watch
 	ops   *operatorWatch
 	self  hostAddresses
 
 	others otherHosts
+	blocks *blockWorker
 
 	calls     chan func()     // of the control socket, to be run by the owner
 	announced map[string]bool // bans that are in the audit trail already, while entries from before a crash are judged again
@@ -77,7 +78,7 @@ type daemon struct {
 }
 
 func newDaemon(o options) (*daemon, error) {
-	d := &daemon{opt: o, started: time.Now(), source: o.source(), calls: make(chan func()), lists: allowlists.NewWatch(allowlists.Store{Dir: o.lists}), units: manager.NewFinder()}
+	d := &daemon{opt: o, started: time.Now(), source: o.source(), calls: make(chan func()), lists: published.NewWatch(published.Store{Dir: o.lists}), blocks: newBlockWorker(o.blocks), units: manager.NewFinder()}
 	d.self = hostAddresses{problems: &d.problems, answers: make(chan addressAnswer, 1)}
 	d.firewall = firewallControl{
 		events: make(chan firewallEvent, 16), presence: make(chan bool), inspecting: make(chan struct{}, 1), override: o.backend, starting: true,
@@ -156,6 +157,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer d.leaveOperators()
 	d.awaitFirewall(startup)
 	ready()
+	go d.blocks.run(inner)
 
 	srv := control.NewServer(newControlAPI(d), control.Options{Log: func(s string) { d.aud.Log(audit.Warning, "control socket: "+s) }})
 	go srv.Serve(ln)
@@ -241,6 +243,8 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			f()
 		case open := <-d.sessions():
 			d.operatorSessions(open)
+		case n := <-d.blocks.notes:
+			d.blockNoted(n)
 		case a := <-d.self.answers:
 			if d.self.take(a) {
 				d.refreshAllow(time.Now())

@@ -8,8 +8,8 @@ import (
 	"bailiff/firewall"
 	"bailiff/policy"
 	"bailiff/policy/state"
-	"bailiff/units/allowlists"
 	"bailiff/units/metrics"
+	"bailiff/units/published"
 	"bailiff/units/version"
 )
 
@@ -92,14 +92,15 @@ func newLatency() *metrics.Durations {
 }
 
 // problemKinds are always written, so that a series exists before it is of interest.
-var problemKinds = []string{"firewall", "configuration", "state file", "journal", "journal files", "rate limit", "audit trail", "allow lists"}
+var problemKinds = []string{"firewall", "configuration", "state file", "journal", "journal files", "rate limit", "audit trail", "allow lists", "block lists"}
 
 // Metrics returns what Prometheus is told. What it costs the owner of the state is a look at each ban.
 func (a *controlAPI) Metrics(ctx context.Context) (*metrics.Set, error) {
 	s := &metrics.Set{}
 	var backend firewall.Backend
+	var unable string
 	err := a.do(ctx, func() {
-		backend = a.d.firewall.backend
+		backend, unable = a.d.firewall.backend, a.d.noBlockLists()
 		a.d.measure(s, time.Now())
 	})
 	if err != nil {
@@ -110,6 +111,18 @@ func (a *controlAPI) Metrics(ctx context.Context) (*metrics.Set, error) {
 	for _, x := range stopped(ctx, backend) {
 		s.Add(metrics.DroppedPackets, float64(x.Packets), x.Set)
 		s.Add(metrics.DroppedBytes, float64(x.Bytes), x.Set)
+	}
+	for _, l := range a.d.blocks.describe(ctx, unable).Lists {
+		s.Add(metrics.BlockListEntries, float64(l.Entries), l.Name)
+		good := time.Time{}
+		if l.Good != nil {
+			good = *l.Good
+		}
+		s.AddTime(metrics.BlockListTime, good, l.Name)
+		if l.Packets != nil {
+			s.Add(metrics.BlockListPackets, float64(*l.Packets), l.Name, l.Mode)
+			s.Add(metrics.BlockListBytes, float64(*l.Bytes), l.Name, l.Mode)
+		}
 	}
 	return s, nil
 }
@@ -159,7 +172,7 @@ func (d *daemon) measure(s *metrics.Set, now time.Time) {
 		loaded = d.reloaded
 	}
 	s.AddTime(metrics.ConfigTime, loaded)
-	lists := make(map[string]allowlists.List)
+	lists := make(map[string]published.List)
 	for _, l := range d.lists.Status(d.conf.Allow.Lists) {
 		lists[l.Name] = l
 	}

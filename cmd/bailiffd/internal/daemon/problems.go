@@ -124,6 +124,7 @@ func (d *daemon) updateProblems(now time.Time) {
 	is("audit trail", st.Err != "", "audit entries are waiting: %s", st.Err)
 	is("lost audit entries", st.Lost > 0, "%d audit entries could not be written", st.Lost)
 	d.problems.set(now, time.Time{}, "allow lists", d.lists.Problems(d.conf.Allow.Lists, now)...)
+	d.problems.set(now, time.Time{}, "block lists", d.blocks.problems(d.noBlockLists(), now)...)
 	d.problems.set(now, time.Time{}, "other hosts", append(d.others.problems(), d.others.agentProblems(now)...)...)
 	d.journalFileProblems(now)
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -90,6 +91,10 @@ func (d *daemon) leaveFirewall(ctx context.Context, ended bool) (bans string) {
 		return kept
 	}
 	err := d.firewall.worker.close(ctx, !keep)
+	if !keep && d.noBlockLists() == "" {
+		<-d.blocks.done // its context has ended
+		err = errors.Join(err, d.blocks.leave(ctx))
+	}
 	switch {
 	case keep:
 		return kept

@@ -1,12 +1,13 @@
-// Package allowlists keeps published address lists in a folder. `bailiff allow refresh`, which may use the network, writes them;
-// the daemon and `bailiff replay` read them. A reader checks each list against the configuration again, so an attacker who
-// controls the process that fetches lists cannot allow wider prefixes than are configured. The package never fetches anything.
+// Package published keeps address lists that others publish, in a folder for each kind: allow lists, and block lists. Commands that
+// may use the network write them (`bailiff allow refresh`, `bailiff lists refresh`); the daemon and `bailiff replay` read them. A reader
+// checks each list against the configuration again, so an attacker who controls the process that fetches lists cannot allow or block
+// wider prefixes than are configured. The package never fetches anything.
 //
-// NAME.list is an ordinary address list (allow.ParseFile) with comments about its origin. NAME.json is the result of the last
-// fetch. Each file is replaced as a whole.
+// NAME.list is an address list with comments about its origin. NAME.json is the result of the last fetch. Each file is replaced as a
+// whole.
 //
-// Start reading at Store; Watch is the daemon's view of it.
-package allowlists
+// Start reading at Store; Watch is the daemon's view of allow lists, Block reads a block list piece by piece.
+package published
 
 import (
 	"bytes"
@@ -14,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -24,20 +26,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultDir is the state folder of bailiff-allow-refresh.service.
-const DefaultDir = "/var/lib/bailiff-allow"
+// The state folders of bailiff-allow-refresh.service and bailiff-lists-refresh.service.
+const (
+	AllowDir = "/var/lib/bailiff-allow"
+	BlockDir = "/var/lib/bailiff-lists"
+)
 
 // Store is a folder of lists.
 type Store struct{ Dir string }
 
 // State is the result of the last fetch of a list. Texts are for people.
 type State struct {
-	Checked time.Time `json:"checked"` // when the source was last asked, whatever the result
-	Good    time.Time `json:"good"`    // when it last confirmed the list in use: sent it, or said that it has not changed
-	Fetched time.Time `json:"fetched"` // when the list in use was fetched
-	Count   int       `json:"count"`   // distinct entries in it
-	Refused string    `json:"refused"` // why the last version was rejected; "" if it was accepted
-	Failed  string    `json:"failed"`  // why the source could not be asked; "" if it could
+	Checked time.Time `json:"checked"`            // when the source was last asked, whatever the result
+	Good    time.Time `json:"good"`               // when it last confirmed the list in use: sent it, or said that it has not changed
+	Fetched time.Time `json:"fetched"`            // when the list in use was fetched
+	Count   int       `json:"count"`              // distinct entries in it
+	LeftOut int       `json:"left_out,omitempty"` // entries of a block list that it is without: private addresses
+	Refused string    `json:"refused"`            // why the last version was rejected; "" if it was accepted
+	Failed  string    `json:"failed"`             // why the source could not be asked; "" if it could
 	Sources []Source  `json:"sources"`
 }
 
@@ -57,7 +63,8 @@ const (
 // File is the path of a list.
 func (s Store) File(name string) string { return filepath.Join(s.Dir, name+".list") }
 
-func (s Store) state(name string) string { return filepath.Join(s.Dir, name+".json") }
+// StateFile is the path of the result of a list's last fetch.
+func (s Store) StateFile(name string) string { return filepath.Join(s.Dir, name+".json") }
 
 // Read returns a list that fulfils the configuration. The error for a missing one is fs.ErrNotExist.
 func (s Store) Read(p *allow.Published) ([]allow.Entry, error) {
@@ -90,7 +97,7 @@ func (s Store) ReadAll(ps []allow.Published) (all []allow.Entry, err error) {
 
 // ReadState returns the result of the last fetch; the zero State if the file is missing or damaged.
 func (s Store) ReadState(name string) State {
-	data, err := atomicfile.Read(s.state(name), maxState, unix.O_NOFOLLOW)
+	data, err := atomicfile.Read(s.StateFile(name), maxState, unix.O_NOFOLLOW)
 	var st State
 	if err != nil || json.Unmarshal(data, &st) != nil {
 		return State{}
@@ -102,21 +109,37 @@ func (s Store) ReadState(name string) State {
 // plain shortens a text and replaces characters that could forge another line.
 func plain(s string) string { return diag.Line(s, maxText) }
 
-// Write replaces a list, and then the result of its fetch.
+// Write replaces an allow list, and then the result of its fetch.
 func (s Store) Write(p *allow.Published, entries []allow.Entry, st State) error {
+	return s.write(p, "allow", st, func(b *bytes.Buffer) {
+		for _, e := range entries {
+			b.WriteString(e.String())
+			if e.Comment != "" {
+				b.WriteString(" # " + plain(e.Comment))
+			}
+			b.WriteByte('\n')
+		}
+	})
+}
+
+// WriteBlock replaces a block list, and then the result of its fetch. The prefixes must be as blocklist.Compact leaves them.
+func (s Store) WriteBlock(p *allow.Published, prefixes []netip.Prefix, st State) error {
+	return s.write(p, "lists", st, func(b *bytes.Buffer) {
+		for _, x := range prefixes {
+			b.Write(append(x.AppendTo(b.AvailableBuffer()), '\n'))
+		}
+	})
+}
+
+// write replaces the file of a list that a command fetches, and then the result of the fetch.
+func (s Store) write(p *allow.Published, command string, st State, entries func(*bytes.Buffer)) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Written by bailiff allow refresh. Changes will be overwritten.\n# list: %s\n", p.Name)
+	fmt.Fprintf(&b, "# Written by bailiff %s refresh. Changes will be overwritten.\n# list: %s\n", command, p.Name)
 	for _, u := range p.URLs {
 		fmt.Fprintf(&b, "# from: %s\n", plain(u))
 	}
 	fmt.Fprintf(&b, "# fetched: %s\n# entries: %d\n", st.Fetched.UTC().Format(time.RFC3339), st.Count)
-	for _, e := range entries {
-		b.WriteString(e.String())
-		if e.Comment != "" {
-			b.WriteString(" # " + plain(e.Comment))
-		}
-		b.WriteByte('\n')
-	}
+	entries(&b)
 	if err := atomicfile.Write(s.File(p.Name), b.Bytes(), fileMode); err != nil {
 		return err
 	}
@@ -130,5 +153,5 @@ func (s Store) WriteState(name string, st State) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(s.state(name), append(data, '\n'), fileMode)
+	return atomicfile.Write(s.StateFile(name), append(data, '\n'), fileMode)
 }

@@ -1,4 +1,4 @@
-package allowlists
+package published
 
 import (
 	"fmt"

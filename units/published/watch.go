@@ -1,4 +1,4 @@
-package allowlists
+package published
 
 import (
 	"errors"
@@ -50,7 +50,7 @@ func (w *Watch) Update(lists []allow.Published) (notes []Note, changed bool) {
 		}
 		other := h.conf.MinPrefix4 != p.MinPrefix4 || h.conf.MinPrefix6 != p.MinPrefix6
 		h.conf = *p
-		if st, same := unchanged(w.store.File(p.Name), h.file); !same || other {
+		if st, same := Unchanged(w.store.File(p.Name), h.file); !same || other {
 			h.file = st
 			n, ok := h.read(w.store)
 			changed = changed || ok
@@ -58,7 +58,7 @@ func (w *Watch) Update(lists []allow.Published) (notes []Note, changed bool) {
 				notes = append(notes, n)
 			}
 		}
-		if st, same := unchanged(w.store.state(p.Name), h.stateFile); !same {
+		if st, same := Unchanged(w.store.StateFile(p.Name), h.stateFile); !same {
 			h.stateFile = st
 			before := h.state.Refused
 			h.state = w.store.ReadState(p.Name)
@@ -76,8 +76,8 @@ func (w *Watch) Update(lists []allow.Published) (notes []Note, changed bool) {
 	return notes, changed
 }
 
-// unchanged reports whether a file is still the one that was read.
-func unchanged(name string, was os.FileInfo) (os.FileInfo, bool) {
+// Unchanged reports whether a file is still the one that was read.
+func Unchanged(name string, was os.FileInfo) (os.FileInfo, bool) {
 	st, err := os.Lstat(name)
 	if err != nil {
 		return nil, was == nil
@@ -106,12 +106,7 @@ func (h *list) read(s Store) (n Note, changed bool) {
 }
 
 // keeping says what is used instead of a rejected list.
-func (h *list) keeping() string {
-	if len(h.entries) == 0 {
-		return "there is no previous list"
-	}
-	return fmt.Sprintf("keeping the previous list (%s)", allow.Count(allow.Distinct(h.entries)))
-}
+func (h *list) keeping() string { return Keeping(allow.Distinct(h.entries)) }
 
 // Entries returns the entries of all lists in use.
 func (w *Watch) Entries() (all []allow.Entry) {
@@ -148,35 +143,48 @@ func (w *Watch) Status(lists []allow.Published) []List {
 	return l
 }
 
-const hintTimer = "systemctl enable --now bailiff-allow-refresh.timer"
-
 // Problems returns what an operator should know about the given lists, in that order.
 func (w *Watch) Problems(lists []allow.Published, now time.Time) (l []string) {
-	for _, p := range lists {
-		h := w.lists[p.Name]
+	for i := range lists {
+		h := w.lists[lists[i].Name]
 		if h == nil {
 			continue
 		}
-		// A source may be unreachable for three rounds before that is a problem. The timer itself may be disabled.
-		late := 3*p.Interval + 3*time.Hour
-		text := ""
-		switch {
-		case h.rejected != "":
-			text = "not used: " + plain(h.rejected) + "; " + h.keeping()
-		case h.state.Refused != "":
-			text = "new version rejected: " + h.state.Refused + "; " + h.keeping()
-		case h.state.Failed != "" && now.Sub(h.state.Good) > late:
-			text = "cannot be fetched: " + h.state.Failed + "; " + h.keeping()
-		case h.state.Checked.IsZero() && h.file == nil:
-			text = "never fetched: " + hintTimer
-		case h.state.Failed != "" && h.file == nil:
-			text = "cannot be fetched: " + h.state.Failed
-		case !h.state.Checked.IsZero() && now.Sub(h.state.Checked) > late:
-			text = "not checked since " + h.state.Checked.UTC().Format(time.RFC3339) + ": " + hintTimer
-		}
+		text := Problem(&lists[i], h.state, h.file != nil, h.rejected, h.keeping(), "bailiff-allow-refresh.timer", now)
 		if text != "" {
-			l = append(l, "allow list "+p.Name+": "+text)
+			l = append(l, "allow list "+lists[i].Name+": "+text)
 		}
 	}
 	return l
+}
+
+// Problem says what an operator should know about a list; "" when all is well. have: it is on disk; rejected: why what is on disk is
+// not used; keeping: what is used instead; timer: the unit that fetches it.
+func Problem(p *allow.Published, st State, have bool, rejected, keeping, timer string, now time.Time) string {
+	hint := "systemctl enable --now " + timer
+	// A source may be unreachable for three rounds before that is a problem. The timer itself may be disabled.
+	late := 3*p.Interval + 3*time.Hour
+	switch {
+	case rejected != "":
+		return "not used: " + plain(rejected) + "; " + keeping
+	case st.Refused != "":
+		return "new version rejected: " + st.Refused + "; " + keeping
+	case st.Failed != "" && now.Sub(st.Good) > late:
+		return "cannot be fetched: " + st.Failed + "; " + keeping
+	case st.Checked.IsZero() && !have:
+		return "never fetched: " + hint
+	case st.Failed != "" && !have:
+		return "cannot be fetched: " + st.Failed
+	case !st.Checked.IsZero() && now.Sub(st.Checked) > late:
+		return "not checked since " + st.Checked.UTC().Format(time.RFC3339) + ": " + hint
+	}
+	return ""
+}
+
+// Keeping says what is used instead of a list that was rejected.
+func Keeping(entries int) string {
+	if entries == 0 {
+		return "there is no previous list"
+	}
+	return fmt.Sprintf("keeping the previous list (%s)", allow.Count(entries))
 }

@@ -1,0 +1,461 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"bailiff/firewall"
+	"bailiff/firewall/blocklists"
+	"bailiff/journal/audit"
+	"bailiff/policy/allow"
+	"bailiff/policy/blocklist"
+	"bailiff/policy/config"
+	"bailiff/units/control"
+	"bailiff/units/published"
+)
+
+const (
+	// loadLimit bounds loading all lists. A million prefixes take two seconds.
+	loadLimit = time.Minute
+
+	// allowedName is the list of what is allowed. No block list can have this name.
+	allowedName = "(allowed)"
+)
+
+// blockWanted is what block lists should do. The owner of the state builds it; it is not changed afterwards.
+type blockWanted struct {
+	lists  []blocklist.List
+	ports  []firewall.Port // of the enabled jails; none: all
+	block  string          // firewall.block
+	allow  []netip.Prefix  // what passes, sorted, without overlaps
+	unable string          // why this daemon cannot load lists
+}
+
+// blockNote is something that the worker reports: a list was loaded or rejected, or the table was repaired.
+type blockNote struct {
+	kind       audit.Kind
+	list, text string
+}
+
+// blockWorker has the firewall hold block lists, in its own goroutine: loading them takes time. Nothing of a list stays in memory.
+type blockWorker struct {
+	store  published.Store
+	wanted chan blockWanted // the latest
+	notes  chan blockNote
+	done   chan struct{} // closed when run has ended
+	again  chan struct{} // load all lists again
+
+	mu     sync.Mutex
+	status []blockStatus // in the order of the configuration
+	err    error         // of the table as a whole
+
+	// The rest belongs to the goroutine in run.
+	table    *blocklists.Table
+	want     blockWanted
+	held     map[string]*blockHeld
+	failures int
+	retryAt  time.Time
+}
+
+// blockStatus is what is known of a list.
+type blockStatus struct {
+	conf     *blocklist.List
+	state    published.State
+	have     bool // it is on disk
+	entries  int  // in effect
+	allowed  int  // of these, overlapping what was allowed when they were loaded
+	loaded   time.Time
+	rejected string // why what is on disk is not in effect
+}
+
+// blockHeld is a list as it was seen on disk last.
+type blockHeld struct {
+	blockStatus
+	file, stateFile os.FileInfo
+	read            time.Time // when it was read last, to be loaded
+}
+
+func newBlockWorker(dir string) *blockWorker {
+	return &blockWorker{
+		store: published.Store{Dir: dir}, table: blocklists.New(), held: make(map[string]*blockHeld),
+		wanted: make(chan blockWanted, 1), notes: make(chan blockNote, 64), again: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+}
+
+// set replaces what is wanted. It never blocks; only the owner calls it.
+func (w *blockWorker) set(b blockWanted) {
+	select {
+	case <-w.wanted:
+	default:
+	}
+	w.wanted <- b
+}
+
+// reload loads all lists again, whatever the firewall seems to hold.
+func (w *blockWorker) reload() {
+	select {
+	case w.again <- struct{}{}:
+	default:
+	}
+}
+
+// run works until ctx ends.
+func (w *blockWorker) run(ctx context.Context) {
+	defer close(w.done)
+	changed := make(chan struct{}, 1)
+	notice := func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	var stop context.CancelFunc // of the Watch
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		due := false
+		select {
+		case w.want = <-w.wanted:
+			due = true
+		case <-w.again:
+			w.table, due = blocklists.New(), true
+		case <-changed:
+		case <-t.C:
+		case <-ctx.Done():
+			if stop != nil {
+				stop()
+			}
+			return
+		}
+		watching := len(w.want.lists) > 0 && w.want.unable == ""
+		if watching && stop == nil {
+			var c context.Context
+			c, stop = context.WithCancel(ctx)
+			go blocklists.Watch(c, notice) // without it, changes are noticed at each tick
+		} else if !watching && stop != nil {
+			stop()
+			stop = nil
+		}
+		w.look(ctx, due)
+		w.publish()
+	}
+}
+
+// look compares files and firewall with what is wanted, and loads what differs.
+func (w *blockWorker) look(ctx context.Context, due bool) {
+	due = w.see() || due
+	if w.want.unable != "" {
+		return
+	}
+	now := time.Now()
+	reason := ""
+	if err := w.verify(ctx); err != nil && !errors.Is(err, firewall.ErrNotReady) {
+		due, reason = true, err.Error()
+	}
+	if w.failures > 0 {
+		due = !now.Before(w.retryAt)
+	}
+	if !due {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
+	defer cancel()
+	failed, err := w.table.Apply(ctx, w.lists(now))
+	if ctx.Err() != nil && err == nil && len(failed) > 0 {
+		err = ctx.Err()
+	}
+	var lack *firewall.UnsupportedError
+	if len(w.want.lists) == 0 && errors.As(err, &lack) { // then there is nothing to remove
+		err = nil
+	}
+	w.mu.Lock()
+	w.err = err
+	w.mu.Unlock()
+	if err != nil {
+		w.failures++
+		w.retryAt = time.Now().Add(backoff(w.failures))
+		if w.failures == 1 {
+			w.note(audit.KindFirewallError, "", "block lists: "+err.Error())
+		}
+		return
+	}
+	w.failures = 0
+	if reason != "" {
+		w.note(audit.KindFirewallRepaired, "", "block lists loaded again: "+reason)
+	}
+	w.took(failed, now)
+}
+
+func (w *blockWorker) verify(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, batchLimit)
+	defer cancel()
+	return w.table.Verify(ctx)
+}
+
+// see looks at the files, and reports whether any list has changed.
+func (w *blockWorker) see() (changed bool) {
+	named := make(map[string]bool)
+	for i := range w.want.lists {
+		l := &w.want.lists[i]
+		named[l.Name] = true
+		h := w.held[l.Name]
+		if h == nil {
+			h = &blockHeld{}
+			w.held[l.Name] = h
+		}
+		h.conf = l
+		if st, same := published.Unchanged(w.store.File(l.Name), h.file); !same {
+			h.file, h.have, changed = st, st != nil, true
+		}
+		if st, same := published.Unchanged(w.store.StateFile(l.Name), h.stateFile); !same {
+			before := h.state.Refused
+			h.stateFile, h.state = st, w.store.ReadState(l.Name)
+			if r := h.state.Refused; r != "" && r != before {
+				w.note(audit.KindBlockListRefused, l.Name, fmt.Sprintf("block list %s: new version rejected: %s; %s", l.Name, r, published.Keeping(h.entries)))
+			}
+		}
+	}
+	for name := range w.held {
+		if !named[name] {
+			delete(w.held, name)
+		}
+	}
+	return changed
+}
+
+// lists is what the table should hold: what is allowed, then the lists that are on disk.
+func (w *blockWorker) lists(now time.Time) (all []blocklists.List) {
+	for i := range w.want.lists {
+		conf := &w.want.lists[i]
+		h := w.held[conf.Name]
+		if h.file == nil {
+			continue
+		}
+		x := blocklists.List{Name: conf.Name, Block: w.want.block, Ports: w.want.ports, Version: versionOf(h.file, conf)}
+		if conf.Mode == blocklist.ModeLog {
+			x.Block = blocklists.Count
+		}
+		if conf.Ports == blocklist.PortsAll {
+			x.Ports = nil
+		}
+		x.Each = func(f func(netip.Prefix) error) error {
+			b, err := w.store.OpenBlock(conf)
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			h.read, h.allowed = now, 0
+			rest := w.want.allow
+			return b.Each(func(p netip.Prefix) error {
+				for len(rest) > 0 && rest[0].Addr().Compare(p.Addr()) < 0 && !rest[0].Overlaps(p) {
+					rest = rest[1:]
+				}
+				if len(rest) > 0 && rest[0].Overlaps(p) {
+					h.allowed++
+				}
+				return f(p)
+			})
+		}
+		all = append(all, x)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	allowed := blocklists.List{Name: allowedName, Block: blocklists.Accept, Version: hashOf(w.want.allow), Each: func(f func(netip.Prefix) error) error {
+		for _, p := range w.want.allow {
+			if err := f(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	return append([]blocklists.List{allowed}, all...)
+}
+
+// versionOf identifies what is on disk, and the limits that it has passed.
+func versionOf(st os.FileInfo, l *blocklist.List) string {
+	return fmt.Sprintf("%d %d %d %d", st.ModTime().UnixNano(), st.Size(), l.MinPrefix4, l.MinPrefix6)
+}
+
+func hashOf(l []netip.Prefix) string {
+	h := sha256.New()
+	var buf []byte
+	for _, p := range l {
+		buf = append(p.AppendTo(buf[:0]), '\n')
+		h.Write(buf)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// took notes what has been loaded at a moment, and what has not.
+func (w *blockWorker) took(failed map[string]error, at time.Time) {
+	if err := failed[allowedName]; err != nil {
+		w.note(audit.KindFirewallError, "", "block lists: what is allowed cannot be put before them: "+err.Error())
+	}
+	entries := w.table.Entries()
+	for name, h := range w.held {
+		before := h.rejected
+		h.entries, h.rejected = entries[name], ""
+		err := failed[name]
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed a moment ago
+		case err != nil:
+			if h.rejected = err.Error(); h.rejected != before {
+				w.note(audit.KindBlockListRefused, name, fmt.Sprintf("block list %s: not loaded: %v; %s", name, err, published.Keeping(h.entries)))
+			}
+		case h.read.Equal(at) && h.file != nil:
+			h.loaded = at
+			text := fmt.Sprintf("block list %s: %s in effect", name, allow.Count(h.entries))
+			if h.allowed > 0 {
+				text += fmt.Sprintf(", %d of them for addresses that are allowed here, which pass", h.allowed)
+			}
+			w.note(audit.KindBlockList, name, text)
+		}
+	}
+}
+
+// note passes something on to the owner. It gives up if the owner does not read.
+func (w *blockWorker) note(k audit.Kind, list, text string) {
+	select {
+	case w.notes <- blockNote{k, list, text}:
+	default:
+	}
+}
+
+// publish copies the status for others.
+func (w *blockWorker) publish() {
+	l := make([]blockStatus, 0, len(w.want.lists))
+	for i := range w.want.lists {
+		l = append(l, w.held[w.want.lists[i].Name].blockStatus)
+	}
+	w.mu.Lock()
+	w.status = l
+	w.mu.Unlock()
+}
+
+// now returns the status of all lists, and why none is in effect.
+func (w *blockWorker) now() ([]blockStatus, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.status), w.err
+}
+
+// problems are what an operator should know about block lists.
+func (w *blockWorker) problems(unable string, now time.Time) (l []string) {
+	all, err := w.now()
+	switch {
+	case len(all) == 0:
+		return nil
+	case unable != "":
+		return []string{"block lists: " + unable}
+	case err != nil:
+		l = append(l, "block lists: "+err.Error())
+	}
+	for i := range all {
+		s := &all[i]
+		if text := published.Problem(&s.conf.Published, s.state, s.have, s.rejected, published.Keeping(s.entries), "bailiff-lists-refresh.timer", now); text != "" {
+			l = append(l, "block list "+s.conf.Name+": "+text)
+		}
+	}
+	return l
+}
+
+// leave ends the worker's part of a stop: it removes the lists unless they are to stay. run must have ended.
+func (w *blockWorker) leave(ctx context.Context) error {
+	_, err := w.table.Remove(ctx)
+	return err
+}
+
+// configureBlocks passes a new configuration or a new allow list on.
+func (d *daemon) configureBlocks(now time.Time) {
+	b := blockWanted{lists: d.conf.Lists, block: d.conf.Firewall.Block, unable: d.noBlockLists()}
+	if len(b.lists) > 0 {
+		b.ports = jailPorts(d.conf)
+		b.allow = blocklist.Compact(d.eng.Allow().Prefixes(now.UnixMicro()))
+	}
+	d.blocks.set(b)
+}
+
+// noBlockLists says why this daemon cannot load lists; "" if it can.
+func (d *daemon) noBlockLists() string {
+	switch {
+	case d.firewall.host.confined:
+		return "not in effect: this unit has no netlink (firewalld-only.conf), and firewalld cannot hold lists; remove the drop-in, or the section lists"
+	case d.firewall.chosen == "dryrun":
+		return "not in effect: the firewall is dryrun"
+	}
+	return ""
+}
+
+// jailPorts are the ports of all enabled jails; none if one of them closes all.
+func jailPorts(c *config.Config) (l []firewall.Port) {
+	for i := range c.Jails {
+		if !c.Jails[i].Enabled {
+			continue
+		}
+		if len(c.Jails[i].Ports) == 0 {
+			return nil
+		}
+		for _, p := range c.Jails[i].Ports {
+			if x := (firewall.Port{Proto: p.Proto, From: p.From, To: p.To}); !slices.Contains(l, x) {
+				l = append(l, x)
+			}
+		}
+	}
+	return l
+}
+
+// blockNoted writes what the worker reports to the audit trail.
+func (d *daemon) blockNoted(n blockNote) {
+	var fields []audit.Field
+	if n.list != "" {
+		fields = append(fields, audit.Field{Name: audit.FieldList, Value: n.list})
+	}
+	d.aud.Event(n.kind, n.text, fields...)
+}
+
+// BlockLists describes the block lists.
+func (a *controlAPI) BlockLists(ctx context.Context) (b *control.BlockLists, err error) {
+	var unable string
+	if err := a.do(ctx, func() { unable = a.d.noBlockLists() }); err != nil {
+		return nil, err
+	}
+	return a.d.blocks.describe(ctx, unable), nil
+}
+
+// describe is what the control socket shows; it may be called from any goroutine. unable says why this daemon cannot load lists.
+func (w *blockWorker) describe(ctx context.Context, unable string) *control.BlockLists {
+	all, failed := w.now()
+	b := &control.BlockLists{Lists: []control.BlockList{}, Error: unable}
+	var counters map[string]blocklists.Counter
+	if len(all) > 0 && unable == "" {
+		ctx, cancel := context.WithTimeout(ctx, stoppedLimit)
+		defer cancel()
+		counters, _ = blocklists.Counters(ctx) // what is wrong is known otherwise
+		if failed != nil {
+			b.Error = failed.Error()
+		}
+	}
+	for i := range all {
+		s := &all[i]
+		l := control.BlockList{
+			Name: s.conf.Name, Sources: slices.Clone(s.conf.URLs), Mode: s.conf.Mode, Ports: s.conf.Ports, Entries: s.entries, LeftOut: s.state.LeftOut, Allowed: s.allowed,
+			Fetched: control.Moment(s.state.Fetched), Good: control.Moment(s.state.Good), Checked: control.Moment(s.state.Checked), Loaded: control.Moment(s.loaded),
+			Refused: s.state.Refused, Failed: s.state.Failed, Rejected: s.rejected,
+		}
+		if n, ok := counters[l.Name]; ok {
+			l.Packets, l.Bytes = &n.Packets, &n.Bytes
+		}
+		b.Lists = append(b.Lists, l)
+	}
+	return b
+}

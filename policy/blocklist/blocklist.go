@@ -1,0 +1,143 @@
+// Package blocklist describes block lists that others publish: where a list is fetched from, how it is read, and what is accepted
+// of it. It does not fetch lists, and it bans nobody: the daemon puts the prefixes of a list into sets of their own. Start reading at
+// List; parse.go reads the formats, catalogue.go has the lists that need no URL.
+package blocklist
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"bailiff/policy/allow"
+)
+
+// List is a block list, with the limits on what is accepted from it. Those of Published that concern prefixes have other defaults
+// than those of an allow list: a block list has whole networks.
+type List struct {
+	allow.Published
+	Column     int    // of FormatCSV: where the addresses are, counted from 1
+	Ports      string // which ports are closed to its prefixes: one of Ports
+	Mode       string // one of Modes
+	Credential string // systemd credential with the key that its server asks for; "" for none
+	KeyHeader  string // HTTP header that carries the key
+	Accept     string // HTTP header Accept; "" for none
+}
+
+// The formats of block lists.
+const (
+	FormatText  = allow.FormatText // an address or a prefix a line; comments begin with # or ;
+	FormatCSV   = "csv"            // lines of fields, separated by commas
+	FormatJSON  = allow.FormatJSON // one document
+	FormatLines = "jsonl"          // a document in each line
+)
+
+// Formats are the words that a list's format accepts.
+var Formats = []string{FormatText, FormatCSV, FormatJSON, FormatLines}
+
+// Which ports a list closes.
+const (
+	PortsJails = "jails" // those of the enabled jails
+	PortsAll   = "all"
+)
+
+// Ports are the words that a list's ports accepts.
+var Ports = []string{PortsJails, PortsAll}
+
+// What happens to packets of a list.
+const (
+	ModeDrop = "drop" // they are stopped
+	ModeLog  = "log"  // they are counted
+)
+
+// Modes are the words that a list's mode accepts.
+var Modes = []string{ModeDrop, ModeLog}
+
+const (
+	// MaxEntries bounds the prefixes of a list. The longest published ones have some hundred thousand.
+	MaxEntries = 2_000_000
+
+	// MaxSize bounds a list in bytes: as it is downloaded, and as it is kept. MaxEntries IPv4 addresses take 32 MB.
+	MaxSize = 64 << 20
+
+	// The shortest prefixes that are accepted. No registry assigns more to one network than a /8, or a /16 of IPv6 (2002::/16 aside).
+	minPrefix4 = 8
+	minPrefix6 = 16
+
+	minPercent = 50
+)
+
+// New is a list with the defaults and no URL, or the catalogued one of that name.
+func New(name string) List {
+	l, ok := catalogue[name]
+	if !ok {
+		l.Interval = allow.DefaultInterval
+	}
+	l.Name, l.MinPrefix4, l.MinPrefix6, l.MinPercent = name, minPrefix4, minPrefix6, minPercent
+	l.Ports, l.Mode = PortsJails, ModeDrop
+	if l.Format == "" {
+		l.Format = FormatText
+	}
+	if l.Column == 0 {
+		l.Column = 1
+	}
+	l.URLs, l.Pointers = slices.Clone(l.URLs), slices.Clone(l.Pointers)
+	return l
+}
+
+// Judge decides on one prefix of a list. keep is false for one that touches addresses which are nobody's on the internet, such as
+// those of private networks: it is left out. An error refuses the whole list.
+func (l *List) Judge(p netip.Prefix) (keep bool, err error) {
+	if inside(p) {
+		return false, nil
+	}
+	widest := l.MinPrefix6
+	if p.Addr().Is4() {
+		widest = l.MinPrefix4
+	}
+	if p.Bits() < widest {
+		return false, fmt.Errorf("has %s, which is wider than /%d", p, widest)
+	}
+	return !slices.ContainsFunc(special(p), p.Overlaps), nil
+}
+
+// Check decides on a list as a whole, by the number of its prefixes. former is the number that the last good one had, 0 for none.
+func (l *List) Check(n, former int) error {
+	switch {
+	case n == 0:
+		return errors.New("is empty")
+	case n > MaxEntries:
+		return fmt.Errorf("has more than %d entries", MaxEntries)
+	case n*100 < former*l.MinPercent:
+		return fmt.Errorf("has %s, less than %d %% of the %s that it had", allow.Count(n), l.MinPercent, strconv.Itoa(former))
+	}
+	return nil
+}
+
+// special4 and special6 are the addresses that no list may block: those of private networks, of this host and of groups
+// (IANA's special-purpose registries, RFC 6890). Documentation networks are not among them, since nobody has those. global6 is
+// all that has ever been assigned on the internet.
+var (
+	special4 = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "224.0.0.0/3")
+	special6 = prefixes("::/3", "4000::/2", "8000::/1")
+)
+
+func prefixes(texts ...string) (l []netip.Prefix) {
+	for _, s := range texts {
+		l = append(l, netip.MustParsePrefix(s))
+	}
+	return l
+}
+
+func special(p netip.Prefix) []netip.Prefix {
+	if p.Addr().Is4() {
+		return special4
+	}
+	return special6
+}
+
+// inside reports whether all of a prefix is special.
+func inside(p netip.Prefix) bool {
+	return slices.ContainsFunc(special(p), func(s netip.Prefix) bool { return s.Bits() <= p.Bits() && s.Contains(p.Addr()) })
+}

@@ -1,0 +1,48 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// BlockLists are the published block lists of the configuration.
+type BlockLists struct {
+	Lists []BlockList `json:"lists"`
+	Error string      `json:"error,omitempty"` // why none can be put into effect
+}
+
+// BlockList is a published block list. Its entries are no bans.
+type BlockList struct {
+	Name     string     `json:"name"`
+	Sources  []string   `json:"sources"`             // URLs
+	Mode     string     `json:"mode"`                // drop, or log: its packets are counted and pass
+	Ports    string     `json:"ports"`               // jails, or all
+	Entries  int        `json:"entries"`             // prefixes in effect
+	LeftOut  int        `json:"left_out,omitempty"`  // entries of the source that touch private addresses
+	Allowed  int        `json:"allowed,omitempty"`   // entries in effect for addresses that were allowed here when the list was loaded; they pass
+	Fetched  *time.Time `json:"fetched,omitempty"`   // when the version on disk was fetched
+	Good     *time.Time `json:"confirmed,omitempty"` // when its source last sent or confirmed it
+	Checked  *time.Time `json:"checked,omitempty"`   // when its source was last asked
+	Loaded   *time.Time `json:"loaded,omitempty"`    // when it was put into effect, since the start
+	Refused  string     `json:"refused,omitempty"`   // why its latest version was refused
+	Failed   string     `json:"failed,omitempty"`    // why it could not be fetched
+	Rejected string     `json:"rejected,omitempty"`  // why what is on disk is not in effect
+	Packets  *uint64    `json:"packets,omitempty"`   // that it has stopped, or counted, since its rules were made
+	Bytes    *uint64    `json:"bytes,omitempty"`
+}
+
+func (s *Server) blockLists(r *http.Request, _ url.Values, _ Peer) (any, error) {
+	v, err := s.d.BlockLists(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	list(&v.Lists)
+	return v, nil
+}
+
+// BlockLists returns the published block lists.
+func (c *Client) BlockLists(ctx context.Context) (*BlockLists, error) {
+	return get[BlockLists](ctx, c, "/v1/lists", nil)
+}
