@@ -377,11 +377,15 @@ func (h *house) liar(t *testing.T) {
 				t.Errorf("%s bans %s", m.name, no)
 			}
 		}
-		s := m.status(t)
-		at := slices.IndexFunc(s.Hosts, func(x control.FleetHost) bool { return x.Name == "c" })
-		if x := s.Hosts[at]; x.Clashes < 2 || x.Refused[fleet.ErrWide.Error()] < 3 || x.Refused[fleet.ErrPrefix.Error()] < 1 || x.Refused[fleet.ErrTime.Error()] < 1 || !slices.Contains(s.Clashes.Some, fleetOperator.String()+"/32") || s.Agent.Rejected < 1 {
-			t.Errorf("%s: %+v, agent %+v, clashes %+v", m.name, x, s.Agent, s.Clashes)
-		}
+		eventually(t, func() error {
+			s := m.status(t)
+			at := slices.IndexFunc(s.Hosts, func(x control.FleetHost) bool { return x.Name == "c" })
+			if x := s.Hosts[at]; x.Clashes < 2 || x.Refused[fleet.ErrWide.Error()] < 2 || x.Refused[fleet.ErrPrefix.Error()] < 1 || x.Refused[fleet.ErrTime.Error()] < 1 ||
+				!slices.Contains(s.Clashes.Some, fleetOperator.String()+"/32") || s.Agent.Rejected < 3 {
+				return fmt.Errorf("%s: %+v, agent %+v, clashes %+v", m.name, x, s.Agent, s.Clashes)
+			}
+			return nil
+		})
 		var w control.Why
 		if err := json.Unmarshal([]byte(m.sh(t, `bailiff why --json 198.51.100.39`)), &w); err != nil || len(w.Fleet) != 1 {
 			t.Errorf("%s: %+v, %v", m.name, w.Fleet, err)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"bailiff/policy/fleet"
 	"bailiff/policy/state"
@@ -286,5 +289,129 @@ func TestShared(t *testing.T) {
 	defer c.mu.Unlock()
 	if c.agent.Hub != "" && !strings.HasPrefix(c.agent.Hub, "tls://127.0.0.1") {
 		t.Errorf("%+v", c.agent)
+	}
+}
+
+// TestLies: what a host can send, and what somebody who holds the hub can.
+func TestLies(t *testing.T) {
+	h := newHub(t, "a", "b", "liar")
+	a, b := newDaemon(t, rules("b", "liar")), newDaemon(t, rules("a", "liar"))
+	h.run("a", a)
+	h.run("b", b)
+	a.ban("192.0.2.1", time.Hour)
+	b.wait("192.0.2.1")
+
+	now := time.Now()
+	say := func(addr string) *nats.Msg {
+		p := netip.MustParseAddr(addr)
+		return h.message("liar", &fleet.News{Host: "liar", Prefix: netip.PrefixFrom(p, p.BitLen()), Jail: "sshd", Since: now.UnixMicro(), Until: now.Add(time.Hour).UnixMicro()})
+	}
+	nc := h.client("liar")
+	send := func(l ...*nats.Msg) {
+		t.Helper()
+		for _, m := range l {
+			if err := nc.PublishMsg(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := nc.FlushTimeout(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := say("192.0.2.20")
+	other.Subject = strings.Replace(other.Subject, "liar", "a", 1)
+	unsigned := say("192.0.2.21")
+	unsigned.Header = nil
+	// The number of another message, and a status that looks like the end of a batch.
+	numbered := say("192.0.2.22")
+	numbered.Header.Set("Nats-Sequence", "1000000")
+	numbered.Header.Set("Nats-Subject", "ban.a.sshd.192_0_2_23/32")
+	numbered.Header.Set("Status", "204")
+	reply := say("192.0.2.24")
+	reply.Reply = "fleet.ban.a.sshd.192_0_2_25/32"
+	again := say("192.0.2.24")
+	again.Subject, again.Data, again.Header, again.Reply = "hub.DIRECT.GET.BANS."+reply.Subject, nil, nil, "ban.a.sshd.192_0_2_26/32"
+	send(other, unsigned, numbered, reply, again, say("127.0.0.1"))
+	// The hub itself, by its address: 127.0.0.1 here.
+	b.wait("192.0.2.1", "192.0.2.22", "192.0.2.24")
+	a.wait("192.0.2.22", "192.0.2.24")
+	eventually(t, func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.agent.Rejected < 2 || !strings.Contains(b.agent.Error, "host liar bans 127.0.0.1/32, an address of the hub") {
+			return fmt.Errorf("%+v", b.agent)
+		}
+		return nil
+	})
+
+	// Who holds the hub can write anything, but not sign; and the numbers may say what they like.
+	admin, err := Connect("test", h.admin.Servers, h.admin.CA, h.admin.NKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	eventually(t, func() error {
+		if !admin.IsConnected() {
+			return errors.New("not connected")
+		}
+		return nil
+	})
+	for i, seq := range []string{"", "x", "0", "1", "99999999999999999999999", "18446744073709551615", "500"} {
+		m := say(fmt.Sprintf("192.0.2.%d", 40+i))
+		m.Subject = "fleet." + strings.Replace(m.Subject, "liar", "a", 1)
+		m.Header.Set("Nats-Sequence", seq)
+		if err := admin.PublishMsg(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := admin.FlushTimeout(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	a.ban("192.0.2.2", time.Hour)
+	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.22", "192.0.2.24")
+
+	// A late host, which reads all of it, sees the same.
+	c := newDaemon(t, rules("a", "b", "liar"))
+	h.run("b", c)
+	c.wait("192.0.2.1", "192.0.2.2", "192.0.2.22", "192.0.2.24")
+
+	// The operator revokes the liar: hosts hear of it at once, and know it after a restart of a hub that has forgotten it.
+	delete(h.roster.Hosts, "liar")
+	h.roster.Serial++
+	old := h.admin.Roster
+	h.admin.Roster = *h.sign()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if said, err := MakeStream(ctx, h.admin); err != nil || !strings.HasSuffix(said, "roster 2 stored") {
+		t.Fatal(said, err)
+	}
+	for _, d := range []*fakeDaemon{a, b, c} {
+		eventually(t, func() error {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.serial != 2 {
+				return fmt.Errorf("roster %d", d.serial)
+			}
+			return nil
+		})
+	}
+	send(say("192.0.2.60"))
+	a.ban("192.0.2.3", time.Hour)
+	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.22", "192.0.2.24") // the real daemon drops the last two by the roster
+	h.stop()
+	h.wipe()
+	h.admin.Roster = old
+	h.start()
+	d := newDaemon(t, rules("a", "liar"))
+	h.run("b", d)
+	send2 := h.client("liar")
+	if err := send2.PublishMsg(say("192.0.2.61")); err != nil {
+		t.Fatal(err)
+	}
+	d.wait("192.0.2.1", "192.0.2.2", "192.0.2.3")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.serial != 2 {
+		t.Errorf("roster %d", d.serial)
 	}
 }

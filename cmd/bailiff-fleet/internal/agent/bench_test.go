@@ -1,9 +1,13 @@
 package agent
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -12,6 +16,7 @@ import (
 
 	"bailiff/policy/fleet"
 	"bailiff/policy/state"
+	"bailiff/units/hub"
 )
 
 // TestManyBans prints how long ten hosts take to share 100,000 bans, and a new one to get them.
@@ -63,4 +68,76 @@ func used(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestThousandMembers prints how soon 1,000 other members have a ban, at 10 bans a second. One member is an agent with a daemon; the
+// others are connections of their own that check each message. Hub and all members share this machine.
+func TestThousandMembers(t *testing.T) {
+	if os.Getenv("BAILIFF_BENCH") == "" {
+		t.Skip("figures: set BAILIFF_BENCH")
+	}
+	const members, bans = 1000, 300
+	names := []string{"a"}
+	for i := range members {
+		names = append(names, fmt.Sprintf("m%d", i))
+	}
+	h := newHub(t, names...)
+	d := newDaemon(t, rules())
+	a, _ := h.run("a", d)
+	keys := func(host string) []ed25519.PublicKey { return a.roster.Load().keys[host] }
+	type got struct {
+		addr string
+		at   time.Time
+	}
+	arrived := make(chan got, members*bans)
+	begin := time.Now()
+	for _, name := range names[1:] {
+		nc := h.client(name)
+		if _, err := nc.Subscribe(republished+">", func(m *nats.Msg) {
+			signature, _ := base64.StdEncoding.DecodeString(header(m.Header, hub.SignatureHeader))
+			n, err := fleet.Open(&fleet.Message{Subject: strings.TrimPrefix(m.Subject, republished), Payload: m.Data, Signature: signature}, keys)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			arrived <- got{n.Prefix.Addr().String(), time.Now()}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.FlushTimeout(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d members are connected after %.1f s", members, time.Since(begin).Seconds())
+	cpu := used(t)
+	begin = time.Now()
+	made := map[string]time.Time{}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for i := range bans {
+		addr := fmt.Sprintf("192.0.%d.%d", i/250, i%250)
+		made[addr] = time.Now()
+		d.ban(addr, time.Hour)
+		<-tick.C
+	}
+	var ms []float64
+	busy := used(t) - cpu
+	took := time.Since(begin)
+	for more := true; more && len(ms) < members*bans; {
+		select {
+		case g := <-arrived:
+			ms = append(ms, float64(g.at.Sub(made[g.addr]).Microseconds())/1e3)
+		case <-time.After(15 * time.Second):
+			more = false // a member lost its connection for a while; an agent would catch up
+		}
+	}
+	slices.Sort(ms)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rss, _ := strings.Cut(string(status), "VmRSS:")
+	rss, _, _ = strings.Cut(rss, "\n")
+	t.Logf("%d bans, 10 a second, at %d members, %d of %d arrived at once: median %.1f ms, 99th %.1f ms, all from %.1f to %.1f ms; the members used %.0f %% of a processor; hub%s", bans, members, len(ms), members*bans,
+		ms[len(ms)/2], ms[len(ms)*99/100], ms[0], ms[len(ms)-1], 100*busy.Seconds()/took.Seconds(), rss)
 }

@@ -267,7 +267,7 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 		}
 	}
 	r.flooding.Store(r.floods.worst)
-	news := make([]fleet.News, 0, len(keep))
+	news, now := make([]fleet.News, 0, len(keep)), time.Now().UnixMicro()
 	for i, o := range r.openAll(keep) {
 		switch {
 		case o.err != nil:
@@ -276,6 +276,7 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 			if err := r.tell(ctx, seenNews{news: o.news, seq: keep[i].seq, sent: keep[i].sent}); err != nil {
 				return err
 			}
+		case o.news.Until <= now && o.news.Since < o.news.Until: // it is over; hubs before 2.11 hold it for a month
 		case !o.news.Lifted && r.link.isHub(o.news.Prefix):
 			r.rejected.Add(1)
 			r.hubBanned.set(fmt.Errorf("host %s bans %s, an address of the hub, which is not passed on", o.news.Host, o.news.Prefix))

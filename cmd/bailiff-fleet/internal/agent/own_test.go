@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"bailiff/policy/fleet"
+	"bailiff/policy/prefix"
+	"bailiff/policy/state"
+	"bailiff/units/control"
+)
+
+// TestOwn: whatever happens to a host's bans, and whatever the hub loses meanwhile, another host that reads what the hub holds after
+// a comparison bans exactly what is in force here; and a second comparison finds nothing.
+func TestOwn(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		o := newOwn("h")
+		held := map[ownKey]fleet.News{} // in the hub, which keeps the latest message of each subject
+		other := fleet.New(fleet.Rules{Hosts: map[string]string{"h": "h"}, MaxBans: 1 << 20, Longest: 1 << 62}, nil)
+		now, seq := int64(1e15), uint64(0)
+		send := func(n fleet.News) {
+			k := ownKey{prefix.OfPrefix(n.Prefix), n.Jail}
+			held[k] = n
+			seq++
+			o.seen(&n, seq, now)
+			other.Apply(n, now, false)
+		}
+		key := func() ownKey {
+			return ownKey{prefix.OfAddr(netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(4))})), []string{"sshd", "manual"}[r.IntN(2)]}
+		}
+		for range 60 {
+			now += r.Int64N(20e6)
+			for k, b := range o.wanted {
+				if b.until <= now {
+					delete(o.wanted, k)
+				}
+			}
+			k := key()
+			switch r.IntN(7) {
+			case 0, 1, 2: // a ban, told or not
+				b := ownBan{since: now, until: now + 1 + r.Int64N(100e6), failures: 5, reason: state.Failures}
+				if old, ok := o.wanted[k]; ok && r.IntN(2) == 0 { // prolonged
+					b.since, b.until = old.since, old.until+r.Int64N(10e6)
+				}
+				n := o.banned(k, b)
+				if r.IntN(2) == 0 {
+					send(n)
+				}
+			case 3: // lifted, told or not
+				if b, ok := o.wanted[k]; ok {
+					id := (&state.Ban{Prefix: k.prefix.Prefix(), Jail: k.jail, Since: b.since}).ID()
+					if _, early := o.ended(k, "another", now); early {
+						t.Fatal("another ban's end is taken for this one's")
+					}
+					if n, early := o.ended(k, id, now); early && r.IntN(2) == 0 {
+						send(n)
+					}
+				}
+			case 4: // the hub loses something, or everything
+				for k := range held {
+					if r.IntN(2) == 0 {
+						delete(held, k)
+						delete(o.held, k)
+					}
+				}
+			case 5: // the program ends and begins anew
+				o.held = map[ownKey]heldBan{}
+				for _, n := range held {
+					seq++
+					o.seen(&n, seq, now)
+				}
+			case 6:
+				for _, n := range o.difference(now) {
+					send(n)
+				}
+				if l := o.difference(now); len(l) > 0 {
+					t.Fatalf("seed %d: a second comparison finds %+v", seed, l)
+				}
+				late := fleet.New(fleet.Rules{Hosts: map[string]string{"h": "h"}, MaxBans: 1 << 20, Longest: 1 << 62}, nil)
+				for _, n := range held {
+					late.Apply(n, now, false)
+				}
+				for _, host := range []*fleet.Bans{late, other} {
+					want := map[netip.Prefix]bool{}
+					for k := range o.wanted {
+						want[k.prefix.Prefix()] = true
+					}
+					for c := range host.InEffect(now) {
+						// A ban whose end the hub has lost word of stays with those who know it until its own end.
+						if !want[c.Prefix] && host == late {
+							t.Fatalf("seed %d: %s is banned by others, but not here", seed, c.Prefix)
+						}
+						delete(want, c.Prefix)
+					}
+					if len(want) > 0 {
+						t.Fatalf("seed %d: %v is not banned by others", seed, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestEvents: what the daemon says becomes news without texts of operators.
+func TestEvents(t *testing.T) {
+	o := newOwn("h")
+	since := time.UnixMicro(1_800_000_000_000_000)
+	until := since.Add(time.Hour)
+	e := control.Event{Kind: "ban", Time: since, Prefix: "192.0.2.1/32", Jail: "sshd", Until: &until, Failures: 5, Reason: "customer 4711 called", By: "ann"}
+	n, ok := o.changed(&e, e.Jail, since.UnixMicro())
+	if want := (fleet.News{Host: "h", Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd", Since: since.UnixMicro(), Until: until.UnixMicro(), Failures: 5, Reason: byHand}); !ok || n != want {
+		t.Errorf("%+v, %v", n, ok)
+	}
+	e.Reason, e.By, e.Until = "unheard of", "", nil
+	if n, ok = o.changed(&e, e.Jail, since.UnixMicro()); !ok || n.Reason != "" || n.Until != fleet.Forever {
+		t.Errorf("%+v, %v", n, ok)
+	}
+	if _, ok := o.changed(&control.Event{Kind: "ban", Prefix: "x"}, "sshd", 0); ok {
+		t.Error("no prefix")
+	}
+	e = control.Event{Kind: "unban", Prefix: "192.0.2.1/32", Jail: "sshd", ID: (&state.Ban{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd", Since: since.UnixMicro()}).ID()}
+	if n, ok = o.changed(&e, e.Jail, since.UnixMicro()); !ok || !n.Lifted {
+		t.Errorf("%+v, %v", n, ok)
+	}
+	// A ban that ended by itself is no news. One of long ago is sent again before the hub removes it.
+	o.wanted[ownKey{prefix.OfPrefix(n.Prefix), "sshd"}] = ownBan{since: 1, until: 2}
+	if l := o.difference(since.UnixMicro()); len(l) != 0 {
+		t.Errorf("%+v", l)
+	}
+	k := ownKey{prefix.OfPrefix(n.Prefix), "sshd"}
+	o.wanted[k] = ownBan{since: since.UnixMicro(), until: fleet.Forever}
+	o.seen(&fleet.News{Prefix: n.Prefix, Jail: "sshd", Since: since.UnixMicro(), Until: fleet.Forever}, 7, since.UnixMicro())
+	if l := o.difference(since.Add(refreshAge - time.Second).UnixMicro()); len(l) != 0 {
+		t.Errorf("%+v", l)
+	}
+	if l := o.difference(since.Add(refreshAge).UnixMicro()); len(l) != 1 {
+		t.Errorf("%+v", l)
+	}
+	o.dropped(8)
+	if l := o.difference(since.UnixMicro()); len(l) != 1 {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestFloods(t *testing.T) {
+	var f floods
+	now := time.Unix(1_800_000_000, 0)
+	for range floodBurst {
+		if !f.admit("a", now) {
+			t.Fatal("too early")
+		}
+	}
+	if f.admit("a", now) || f.worst != "a" || !f.admit("b", now) {
+		t.Errorf("%+v", f)
+	}
+	if now = now.Add(time.Second); !f.admit("a", now) {
+		t.Error("for ever")
+	}
+	for i := range maxFlooders + 10 {
+		f.admit(string(rune('a'+i%26))+time.Duration(i).String(), now)
+	}
+	if len(f.hosts) > maxFlooders {
+		t.Error(len(f.hosts))
+	}
+}
+
+func TestVersions(t *testing.T) {
+	for v, want := range map[string]bool{"2.9.10": false, "2.10.27": false, "2.11.0": true, "2.15.1-RC.1": true, "3.0.0": true, "": false, "x.y": false} {
+		if hasBatches(v) != want {
+			t.Error(v)
+		}
+	}
+}
