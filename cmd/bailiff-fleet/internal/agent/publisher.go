@@ -19,7 +19,7 @@ const (
 	window = 256
 
 	// lostAfter is when a message that has not come back from the hub is taken for lost.
-	lostAfter = 10 * time.Second
+	lostAfter = 3 * time.Second
 )
 
 // seenNews is what the reader saw of this host's own messages.
