@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bailiff/units/e2e/host"
 )
 
 const prometheusAt = "127.0.0.1:9091"
@@ -89,6 +91,10 @@ func (v *victim) monitored(t *testing.T) {
 	if slow := v.value(t, `histogram_quantile(0.5, bailiff_ban_latency_seconds_bucket)`); slow > 5 {
 		t.Errorf("half of the bans took more than %v s", slow)
 	}
+	v.otherMetrics(t, four)
+	v.observedBan(t)
+	v.dashboard(t)
+	v.rulesWork(t)
 	v.lintMetrics(t)
 	v.textfile(t)
 	v.exposed(t, "bailiff-metrics.service", 0.6)
@@ -150,22 +156,169 @@ func (v *victim) prometheus(t *testing.T) {
 // value waits until a query has a result, and returns it.
 func (v *victim) value(t testing.TB, query string) (x float64) {
 	t.Helper()
-	eventually(t, func() error {
-		out, err := v.Run(t.Context(), "curl", "-sS", "--max-time", "10", "http://"+prometheusAt+"/api/v1/query?query="+url.QueryEscape(query))
-		if err != nil {
-			return err
-		}
-		var answer struct {
-			Data struct{ Result []struct{ Value [2]any } }
-		}
-		if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Data.Result) != 1 {
-			return fmt.Errorf("%s: %v, %s", query, err, out)
-		}
-		text, _ := answer.Data.Result[0].Value[1].(string)
-		x, err = strconv.ParseFloat(text, 64)
+	eventually(t, func() (err error) {
+		x, err = v.sample(t, query)
 		return err
 	})
 	return x
+}
+
+// sample is the result of a query that has one.
+func (v *victim) sample(t testing.TB, query string) (float64, error) {
+	t.Helper()
+	a, err := ofPrometheus[struct{ Result []struct{ Value [2]any } }](v, t, "query?query="+url.QueryEscape(query))
+	if err != nil || len(a.Result) != 1 {
+		return 0, fmt.Errorf("%s: %v, %v", query, err, a)
+	}
+	text, _ := a.Result[0].Value[1].(string)
+	return strconv.ParseFloat(text, 64)
+}
+
+// ofPrometheus asks Prometheus' API.
+func ofPrometheus[T any](v *victim, t testing.TB, call string) (data T, err error) {
+	t.Helper()
+	out, err := v.Run(t.Context(), "curl", "-sS", "--max-time", "30", "http://"+prometheusAt+"/api/v1/"+call)
+	if err != nil {
+		return data, err
+	}
+	var answer struct {
+		Status, Error string
+		Data          T
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || answer.Status != "success" {
+		return data, fmt.Errorf("%s: %v, %s", call, err, out)
+	}
+	return answer.Data, nil
+}
+
+// otherMetrics: what is not an attack moves its metric, too. banned is an address that is banned.
+func (v *victim) otherMetrics(t *testing.T, banned netip.Addr) {
+	t.Helper()
+	friend, some := sourceN(930), sourceN(931)
+	for _, c := range []struct {
+		query string
+		move  func()
+	}{
+		{`sum(bailiff_unbans_total)`, func() { v.sh(t, `bailiff unban `+banned.String()) }},
+		{`sum(bailiff_refused_entries_total{jail="sshd"})`, func() {
+			// In sshd's unit, but another program, which stays until journald has looked at it.
+			v.sh(t, `echo $$ >/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs; dir=$(mktemp -d); mkfifo $dir/in; logger -t sshd <$dir/in & exec 3>$dir/in
+				echo 'Failed password for root from 198.18.3.200 port 22 ssh2' >&3
+				until test "$(journalctl -q _COMM=logger _PID=$! | wc -l)" -ge 1; do sleep 0.05; done; exec 3>&-; wait`)
+		}},
+		{`bailiff_allowed_failures_total`, func() { v.sh(t, `bailiff allow --for 1h `+friend.String()); v.fails(t, friend, 1) }},
+		{`bailiff_tracked_prefixes`, func() { v.fails(t, some, 1) }},
+		{`bailiff_firewall_repairs_total`, func() { v.sh(t, `nft delete table ip bailiff`) }},
+	} {
+		before := v.value(t, c.query)
+		c.move()
+		eventually(t, func() error {
+			if now := v.value(t, c.query); now <= before {
+				return fmt.Errorf("%s stays at %v", c.query, now)
+			}
+			return nil
+		})
+	}
+	v.sh(t, `bailiff allow remove `+friend.String())
+}
+
+// observedBan makes a ban of a jail that only observes, which the dashboard shows, too.
+func (v *victim) observedBan(t *testing.T) {
+	t.Helper()
+	const count = `sum(bailiff_observed_bans_total)`
+	v.put(t, "56-observe.yaml", "jails: {dovecot: {observe: true}, postfix: {observe: true}}\n")
+	v.sh(t, `bailiff check && systemctl reload bailiff.service`)
+	tries := 0
+	eventually(t, func() error {
+		if tries++; tries <= 10 && curlAUTH(v, t, sourceN(920), host.Victim4) == nil {
+			t.Fatal("a wrong password is taken")
+		}
+		if n, err := v.sample(t, count); err != nil || n == 0 {
+			return fmt.Errorf("%s: %v, %v", count, n, err)
+		}
+		return nil
+	})
+	v.sh(t, `rm /etc/bailiff/bailiff.d/56-observe.yaml; systemctl reload bailiff.service`)
+}
+
+// dashboard runs each query of the dashboard, as Grafana does: every panel has something to show of this attack.
+func (v *victim) dashboard(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile("../monitoring/bailiff-dashboard.json")
+	var d struct {
+		Panels []struct {
+			Title   string
+			Targets []struct {
+				Expr    string
+				Instant bool
+			}
+		}
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &d)
+	}
+	if err != nil || len(d.Panels) == 0 {
+		t.Fatalf("%d panels, %v", len(d.Panels), err)
+	}
+	hosts, err := ofPrometheus[[]string](v, t, "label/instance/values?match[]=bailiff_build_info")
+	if err != nil || len(hosts) != 1 {
+		t.Fatalf("%q, %v", hosts, err)
+	}
+	fill := strings.NewReplacer("$__rate_interval", "1m", "$instance", hosts[0])
+	for _, p := range d.Panels {
+		for _, q := range p.Targets {
+			expr := fill.Replace(q.Expr)
+			eventually(t, func() error {
+				now := time.Now().Unix()
+				call := fmt.Sprintf("query_range?step=5&start=%d&end=%d&query=%s", now-600, now, url.QueryEscape(expr))
+				if q.Instant {
+					call = "query?query=" + url.QueryEscape(expr)
+				}
+				a, err := ofPrometheus[struct {
+					Result []struct {
+						Metric map[string]string
+						Values [][2]any
+						Value  [2]any
+					}
+				}](v, t, call)
+				if err != nil {
+					return err
+				}
+				for _, r := range a.Result {
+					for _, x := range append(r.Values, r.Value) {
+						if s, ok := x[1].(string); ok && s != "NaN" {
+							return nil
+						}
+					}
+				}
+				return fmt.Errorf("%s shows nothing: %s", p.Title, expr)
+			})
+		}
+	}
+}
+
+// rulesWork: Prometheus evaluates each alert rule without an error.
+func (v *victim) rulesWork(t *testing.T) {
+	t.Helper()
+	eventually(t, func() error {
+		a, err := ofPrometheus[struct {
+			Groups []struct {
+				Rules []struct{ Name, Health, LastError string }
+			}
+		}](v, t, "rules")
+		n := 0
+		for _, g := range a.Groups {
+			for _, r := range g.Rules {
+				if n++; r.Health != "ok" {
+					return fmt.Errorf("%s is %s: %s", r.Name, r.Health, r.LastError)
+				}
+			}
+		}
+		if err == nil && n < 15 {
+			err = fmt.Errorf("%d rules", n)
+		}
+		return err
+	})
 }
 
 // lintMetrics has promtool look at what the command prints on a host that has seen something.
