@@ -19,7 +19,7 @@ import (
 // Entry is one address or prefix that is never banned.
 type Entry struct {
 	Prefix  netip.Prefix
-	Origin  string    // the file's name, "self" or "runtime"
+	Origin  string    // the file's name, or one of the words below
 	Line    int       // in that file, from 1; 0 where there is no file
 	Comment string    // from the file
 	Until   time.Time // zero: forever
@@ -29,6 +29,7 @@ type Entry struct {
 const (
 	OriginSelf    = "self"    // addresses of this host, see SelfEntries
 	OriginRuntime = "runtime" // allowed by an operator's command
+	OriginFleet   = "fleet"   // by an operator of the fleet
 )
 
 // Where names the place of an entry: file:line, "self" or "runtime".

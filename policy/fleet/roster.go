@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
+	"time"
+
+	"bailiff/policy/allow"
 )
 
 // Roster is a fleet's own list of its hosts. That an operator has signed it has been proven before.
@@ -12,6 +16,40 @@ type Roster struct {
 	Fleet  string            // name
 	Serial uint64            // greater with each change
 	Hosts  map[string]string // with their groups
+	Allow  []Allowed         // MaxAllowed at most
+}
+
+// Allowed is what the fleet's operators never want to be banned, on any host.
+type Allowed struct {
+	Prefix  netip.Prefix
+	Until   int64  // Forever: no end
+	By      string // operator
+	Comment string
+}
+
+// Bounds of what operators can allow: more, and wider networks, are for the configuration of each host.
+const (
+	MaxAllowed   = 1000
+	MaxComment   = 100 // bytes
+	leastAllowed = 16  // bits of IPv4
+	leastAllow6  = 32  // and of IPv6
+)
+
+// Check returns why operators cannot allow this.
+func (a *Allowed) Check() error {
+	least := leastAllow6
+	if a.Prefix.Addr().Is4() {
+		least = leastAllowed
+	}
+	switch {
+	case !a.Prefix.IsValid() || a.Prefix != a.Prefix.Masked() || a.Prefix.Addr().Is4In6() || a.Prefix.Addr().Zone() != "":
+		return fmt.Errorf("%v cannot be allowed: not a prefix", a.Prefix)
+	case a.Prefix.Bits() < least:
+		return fmt.Errorf("%v cannot be allowed for a fleet: it is wider than /%d", a.Prefix, least)
+	case a.Until <= 0 || !ValidHost(a.By) || !isText(a.Comment, MaxComment):
+		return fmt.Errorf("%v cannot be allowed: its end, its operator or its comment is not as expected (printable ASCII, %d bytes)", a.Prefix, MaxComment)
+	}
+	return nil
 }
 
 // MaxHosts is how many hosts a fleet may have.
@@ -23,8 +61,13 @@ var ErrOldRoster = errors.New("the roster is older than the one in use")
 // SetRoster takes a roster and returns what it changes for any prefix: nothing unless Rules.Roster is set. One that is older
 // than the last one of the same fleet is refused, so that nobody can bring a removed host back by sending an old one again.
 func (b *Bans) SetRoster(r Roster, now int64) ([]Change, error) {
-	if !ValidHost(r.Fleet) || len(r.Hosts) > MaxHosts {
-		return nil, fmt.Errorf("a roster of fleet %q with %d hosts is not accepted", r.Fleet, len(r.Hosts))
+	if !ValidHost(r.Fleet) || len(r.Hosts) > MaxHosts || len(r.Allow) > MaxAllowed {
+		return nil, fmt.Errorf("a roster of fleet %q with %d hosts and %d allowed prefixes is not accepted", r.Fleet, len(r.Hosts), len(r.Allow))
+	}
+	for i := range r.Allow {
+		if err := r.Allow[i].Check(); err != nil {
+			return nil, err
+		}
 	}
 	for name, group := range r.Hosts {
 		if !ValidHost(name) || !ValidHost(group) {
@@ -34,16 +77,31 @@ func (b *Bans) SetRoster(r Roster, now int64) ([]Change, error) {
 	if r.Fleet == b.roster.Fleet && r.Serial < b.roster.Serial {
 		return nil, fmt.Errorf("%w: serial number %d, then %d", ErrOldRoster, b.roster.Serial, r.Serial)
 	}
-	if r.Fleet == b.roster.Fleet && r.Serial == b.roster.Serial && maps.Equal(r.Hosts, b.roster.Hosts) {
+	if r.Fleet == b.roster.Fleet && r.Serial == b.roster.Serial && maps.Equal(r.Hosts, b.roster.Hosts) && slices.Equal(r.Allow, b.roster.Allow) {
 		return nil, nil
 	}
-	r.Hosts = maps.Clone(r.Hosts)
+	r.Hosts, r.Allow = maps.Clone(r.Hosts), slices.Clone(r.Allow)
 	b.roster = r
 	return b.Configure(b.rules, b.allowed, now), nil
 }
 
 // Roster returns the fleet's own list of its hosts, whether it is in use or not.
-func (b *Bans) Roster() Roster { return b.roster }
+func (b *Bans) Roster() *Roster { return &b.roster }
+
+// Entries are those of the allow list that the operators have made.
+func (r *Roster) Entries() (l []allow.Entry) {
+	for _, a := range r.Allow {
+		e := allow.Entry{Prefix: a.Prefix, Origin: allow.OriginFleet, Comment: "operator " + a.By + " of fleet " + r.Fleet}
+		if a.Comment != "" {
+			e.Comment += ": " + a.Comment
+		}
+		if a.Until != Forever {
+			e.Until = time.UnixMicro(a.Until)
+		}
+		l = append(l, e)
+	}
+	return l
+}
 
 // Group returns the group of an accepted host, "" if the host is not accepted.
 func (b *Bans) Group(host string) string { return b.rules.Hosts[host] }

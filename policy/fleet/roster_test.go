@@ -54,6 +54,7 @@ func TestRoster(t *testing.T) {
 		"host":  {Fleet: "shop", Serial: 9, Hosts: map[string]string{"a.b": "g"}},
 		"group": {Fleet: "shop", Serial: 9, Hosts: map[string]string{"a": ""}},
 		"fleet": {Serial: 9},
+		"allow": {Fleet: "shop", Serial: 9, Allow: []Allowed{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Until: Forever, By: "ann"}}},
 		"size":  {Fleet: "shop", Serial: 9, Hosts: many(MaxHosts + 1)},
 	} {
 		if _, err := b.SetRoster(r, start); err == nil || b.Roster().Serial != 6 {
@@ -87,6 +88,41 @@ func TestRoster(t *testing.T) {
 	other := roster(1, "x")
 	other.Fleet = "home"
 	set(other, 1)
+}
+
+// TestOperatorsAllow: what operators allow is kept with the roster, and neither wide nor without a name.
+func TestOperatorsAllow(t *testing.T) {
+	b := New(Rules{Roster: true}, nil)
+	r := roster(1, "h0")
+	r.Allow = []Allowed{
+		{Prefix: netip.MustParsePrefix("192.0.2.7/32"), Until: Forever, By: "ann", Comment: "customer"},
+		{Prefix: netip.MustParsePrefix("2001:db8::/32"), Until: start + hour, By: "bob"},
+	}
+	if _, err := b.SetRoster(r, start); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Restore(b.Append(nil), Rules{Roster: true}, nil, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := again.Roster().Entries()
+	if len(l) != 2 || l[0].Origin != "fleet" || l[0].Comment != "operator ann of fleet shop: customer" || !l[0].Until.IsZero() || l[1].Until.UnixMicro() != start+hour || l[1].Prefix != r.Allow[1].Prefix {
+		t.Errorf("%+v", l)
+	}
+	for _, bad := range []Allowed{
+		{Until: Forever, By: "ann"},
+		{Prefix: netip.MustParsePrefix("192.0.2.7/24"), Until: Forever, By: "ann"},
+		{Prefix: netip.MustParsePrefix("192.0.0.0/15"), Until: Forever, By: "ann"},
+		{Prefix: netip.MustParsePrefix("2001:d00::/24"), Until: Forever, By: "ann"},
+		{Prefix: netip.MustParsePrefix("::ffff:192.0.2.7/128"), Until: Forever, By: "ann"},
+		{Prefix: netip.MustParsePrefix("192.0.2.7/32"), Until: Forever, By: "a b"},
+		{Prefix: netip.MustParsePrefix("192.0.2.7/32"), By: "ann"},
+		{Prefix: netip.MustParsePrefix("192.0.2.7/32"), Until: Forever, By: "ann", Comment: "a\nb"},
+	} {
+		if bad.Check() == nil {
+			t.Errorf("%+v is accepted", bad)
+		}
+	}
 }
 
 func many(n int) map[string]string {

@@ -74,7 +74,29 @@ func streamRoster(s *codec.Stream, r *Roster) {
 		s.Text(&x.name)
 		s.Text(&x.group)
 	})
+	codec.List(s, &r.Allow, 4, func(a *Allowed) {
+		var k prefix.Key
+		if !s.Reading {
+			k = prefix.OfPrefix(a.Prefix)
+		}
+		s.Key(&k)
+		until := a.Until
+		if until == Forever {
+			until = 0
+		}
+		s.Time(&until)
+		s.Text(&a.By)
+		s.Text(&a.Comment)
+		if s.Reading {
+			a.Prefix, a.Until = k.Prefix(), until
+			if until == 0 {
+				a.Until = Forever
+			}
+			s.Check(a.Check() == nil, "an allowed prefix")
+		}
+	})
 	if s.Reading {
+		s.Check(len(r.Allow) <= MaxAllowed, "too many allowed prefixes")
 		s.Check(len(lines) <= MaxHosts, "too many hosts")
 		r.Hosts = make(map[string]string, len(lines))
 		for _, x := range lines {

@@ -181,6 +181,18 @@ _bailiff() {
 			options='--json'
 			:
 			;;
+		allow)
+			options='--comment --for --json --remove'
+			case $prev in
+			--comment) return ;;
+			--for) words='10m 1h 2d 1w 4w forever' ;;
+			*) : ;;
+			esac
+			;;
+		publish)
+			options=''
+			:
+			;;
 		hub)
 			options=''
 			:
@@ -200,7 +212,7 @@ _bailiff() {
 			*) : ;;
 			esac
 			;;
-		*) words='status init add rotate revoke hub join leave' ;;
+		*) words='status init add rotate revoke allow publish hub join leave' ;;
 		esac
 		;;
 	lists)

@@ -150,6 +150,8 @@ complete -c bailiff -n '__bailiff_first fleet' -a init -d 'make a new fleet: wri
 complete -c bailiff -n '__bailiff_first fleet' -a add -d 'add hosts to a fleet'
 complete -c bailiff -n '__bailiff_first fleet' -a rotate -d 'give a host new keys; the old ones are valid until --finish'
 complete -c bailiff -n '__bailiff_first fleet' -a revoke -d 'remove hosts from a fleet: they are believed no longer, and their bans end'
+complete -c bailiff -n '__bailiff_first fleet' -a allow -d 'allow addresses on all hosts of a fleet: bans of them are lifted'
+complete -c bailiff -n '__bailiff_first fleet' -a publish -d 'send the list of hosts and allowed addresses to the hub of a fleet'
 complete -c bailiff -n '__bailiff_first fleet' -a hub -d 'install what fleet init wrote for a server on this host, and start or reload nats-server'
 complete -c bailiff -n '__bailiff_first fleet' -a join -d 'make this host a member of the fleet whose operator made the file'
 complete -c bailiff -n '__bailiff_first fleet' -a leave -d 'end this host\'s membership in a fleet: bans of others end here'
@@ -168,6 +170,12 @@ complete -c bailiff -n '__bailiff_on fleet rotate' -l finish -d 'the host has it
 complete -c bailiff -n '__bailiff_on fleet rotate' -l json -d 'print JSON'
 
 complete -c bailiff -n '__bailiff_on fleet revoke' -l json -d 'print JSON'
+
+complete -c bailiff -n '__bailiff_on fleet allow' -l comment -x -d 'record this TEXT with the entry'
+complete -c bailiff -n '__bailiff_on fleet allow' -l for -x -a '10m 1h 2d 1w 4w forever' -d 'allow for this DURATION: 10m, 2d, 4w (default: until removed)'
+complete -c bailiff -n '__bailiff_on fleet allow' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on fleet allow' -l remove -d 'allow them no longer'
+
 
 
 complete -c bailiff -n '__bailiff_on fleet join' -l socket -r -F -d 'PATH of the control socket'

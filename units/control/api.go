@@ -300,7 +300,7 @@ type Removed struct {
 type AllowEntry struct {
 	Prefix  string        `json:"prefix"`
 	Origin  string        `json:"origin"` // file:line, "self", "runtime" or "operator"
-	Source  string        `json:"source"` // "config", "file", "list", "self", "runtime" or "operator"
+	Source  string        `json:"source"` // "config", "file", "list", "self", "runtime", "fleet" or "operator"
 	Comment string        `json:"comment,omitempty"`
 	Until   *time.Time    `json:"until,omitempty"`
 	Expired bool          `json:"expired,omitempty"` // until has passed: the entry has no effect

@@ -47,6 +47,15 @@ type FleetHosts struct {
 	Fleet  string            `json:"fleet"`  // name
 	Serial uint64            `json:"serial"` // greater with each change: an older list is refused with status 409
 	Hosts  map[string]string `json:"hosts"`  // with their groups
+	Allow  []FleetAllowed    `json:"allow"`  // what the fleet's operators never want to be banned
+}
+
+// FleetAllowed is a prefix that an operator of the fleet allows on all hosts.
+type FleetAllowed struct {
+	Prefix  string     `json:"prefix"`
+	Until   *time.Time `json:"until"` // null: forever
+	By      string     `json:"by"`    // operator
+	Comment string     `json:"comment,omitempty"`
 }
 
 // FleetHostsSet is what is known of the fleet's hosts after a call.
@@ -128,7 +137,19 @@ func (s *Server) putFleetHosts(r *http.Request, _ url.Values, _ Peer) (any, erro
 	if err := body(r, &req); err != nil {
 		return nil, err
 	}
-	return s.d.SetFleetHosts(r.Context(), fleet.Roster{Fleet: req.Fleet, Serial: req.Serial, Hosts: req.Hosts})
+	roster := fleet.Roster{Fleet: req.Fleet, Serial: req.Serial, Hosts: req.Hosts}
+	for i, a := range req.Allow {
+		p, err := prefix(fmt.Sprintf("allow[%d].prefix", i), a.Prefix)
+		if err != nil {
+			return nil, err
+		}
+		x := fleet.Allowed{Prefix: p, Until: fleet.Forever, By: a.By, Comment: a.Comment}
+		if a.Until != nil {
+			x.Until = a.Until.UnixMicro()
+		}
+		roster.Allow = append(roster.Allow, x)
+	}
+	return s.d.SetFleetHosts(r.Context(), roster)
 }
 
 // SetFleetHosts passes on the hosts of the fleet's roster.

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -53,6 +54,8 @@ func newFleet(t *testing.T) *testFleet {
 		"web1":  {Group: "berlin", Keys: []Key{public(f.web1)}},
 		"mail1": {Group: "paris", Keys: []Key{public(newKey(t)), public(newKey(t))}},
 	}}
+	until := f.roster.Made.Add(time.Hour)
+	f.roster.Allow = []Allowed{{Prefix: netip.MustParsePrefix("192.0.2.7/32"), By: "ann", Comment: "customer"}, {Prefix: netip.MustParsePrefix("2001:db8::/48"), Until: &until, By: "ann"}}
 	seed, _, err := NewNKey()
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +212,8 @@ func TestRoster(t *testing.T) {
 		"version 3, not 1":      sign(strings.Replace(p, `"version":1`, `"version":3`, 1)),
 		`host "web.1"`:          sign(strings.Replace(p, `"web1"`, `"web.1"`, 1)),
 		`with group ""`:         sign(strings.Replace(p, `"berlin"`, `""`, 1)),
+		"wider than /16":        sign(strings.Replace(p, `192.0.2.7/32`, `0.0.0.0/0`, 1)),
+		"bad bits after slash":  sign(strings.Replace(p, `192.0.2.7/32`, `192.0.2.7/x`, 1)),
 		"has 0 keys":            sign(strings.Replace(p, string(web1), `{"group":"berlin","keys":[]}`, 1)),
 		"3 bytes, not 32":       sign(strings.Replace(p, string(web1), `{"group":"berlin","keys":["AAAA"]}`, 1)),
 	} {

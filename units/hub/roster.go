@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"bailiff/policy/fleet"
@@ -27,6 +28,24 @@ type Roster struct {
 	Serial  uint64                `json:"serial"` // greater with each change; a host never goes back
 	Made    time.Time             `json:"made"`
 	Hosts   map[string]RosterHost `json:"hosts"`
+	Allow   []Allowed             `json:"allow,omitempty"` // what no host bans
+}
+
+// Allowed is a prefix that an operator never wants to be banned.
+type Allowed struct {
+	Prefix  netip.Prefix `json:"prefix"`
+	Until   *time.Time   `json:"until,omitempty"` // missing: forever
+	By      string       `json:"by"`              // operator
+	Comment string       `json:"comment,omitempty"`
+}
+
+// Fleet returns the form that policy has.
+func (a *Allowed) Fleet() fleet.Allowed {
+	x := fleet.Allowed{Prefix: a.Prefix, Until: fleet.Forever, By: a.By, Comment: a.Comment}
+	if a.Until != nil {
+		x.Until = a.Until.UnixMicro()
+	}
+	return x
 }
 
 // RosterHost is what the fleet knows of a host.
@@ -124,6 +143,14 @@ func (r *Roster) check() error {
 		return fmt.Errorf("%w: no serial number", ErrRoster)
 	case len(r.Hosts) > fleet.MaxHosts:
 		return fmt.Errorf("%w: %d hosts, more than %d", ErrRoster, len(r.Hosts), fleet.MaxHosts)
+	}
+	if len(r.Allow) > fleet.MaxAllowed {
+		return fmt.Errorf("%w: %d allowed prefixes, more than %d", ErrRoster, len(r.Allow), fleet.MaxAllowed)
+	}
+	for i := range r.Allow {
+		if a := r.Allow[i].Fleet(); a.Check() != nil {
+			return fmt.Errorf("%w: %w", ErrRoster, a.Check())
+		}
 	}
 	for name, h := range r.Hosts {
 		if !fleet.ValidHost(name) || !fleet.ValidHost(h.Group) {

@@ -145,7 +145,7 @@ func (a *Agent) Alive(within time.Duration) bool {
 // tellRoster hands the daemon the list of hosts.
 func (a *Agent) tellRoster(ctx context.Context) {
 	r := a.roster.Load()
-	_, err := a.Daemon.SetFleetHosts(ctx, control.FleetHosts{Fleet: a.Member.Fleet, Serial: r.serial, Hosts: r.groups})
+	_, err := a.Daemon.SetFleetHosts(ctx, control.FleetHosts{Fleet: a.Member.Fleet, Serial: r.serial, Hosts: r.groups, Allow: r.allow})
 	if err == nil || ctx.Err() != nil {
 		return
 	}

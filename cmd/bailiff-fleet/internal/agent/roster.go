@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"bailiff/units/atomicfile"
+	"bailiff/units/control"
 	"bailiff/units/hub"
 )
 
@@ -22,6 +23,7 @@ type roster struct {
 	serial uint64
 	groups map[string]string
 	keys   map[string][]ed25519.PublicKey
+	allow  []control.FleetAllowed
 }
 
 func newRoster(r *hub.Roster) *roster {
@@ -30,6 +32,9 @@ func newRoster(r *hub.Roster) *roster {
 		for _, k := range h.Keys {
 			x.keys[name] = append(x.keys[name], k.Public())
 		}
+	}
+	for _, a := range r.Allow {
+		x.allow = append(x.allow, control.FleetAllowed{Prefix: a.Prefix.String(), Until: a.Until, By: a.By, Comment: a.Comment})
 	}
 	return x
 }

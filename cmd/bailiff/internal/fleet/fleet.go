@@ -23,7 +23,7 @@ import (
 
 // Commands are the verbs of `bailiff fleet` that set a fleet up.
 func Commands() []*cli.Command {
-	return []*cli.Command{initCommand(), addCommand(), rotateCommand(), revokeCommand(), hubCommand(), joinCommand(), leaveCommand()}
+	return []*cli.Command{initCommand(), addCommand(), rotateCommand(), revokeCommand(), allowCommand(), publishCommand(), hubCommand(), joinCommand(), leaveCommand()}
 }
 
 // Server is a server of the hub.

@@ -46,6 +46,7 @@ type Folder struct {
 	Serial   uint64           `json:"serial"` // of the latest roster
 	Servers  []Server         `json:"servers"`
 	Hosts    map[string]*Host `json:"hosts"`
+	Allow    []hub.Allowed    `json:"allow,omitempty"` // on all hosts
 
 	dir      string
 	lock     *os.File
@@ -287,6 +288,8 @@ func (f *Folder) finish(now time.Time, members ...*hub.Member) error {
 	// A time, so that the first roster of a new folder is newer than the last one of a folder that was lost.
 	f.Serial = max(f.Serial+1, uint64(now.Unix()))
 	roster := hub.Roster{Version: 1, Fleet: f.Fleet, Serial: f.Serial, Made: now.UTC().Truncate(time.Second), Hosts: map[string]hub.RosterHost{}}
+	f.Allow = slices.DeleteFunc(f.Allow, func(a hub.Allowed) bool { return a.Until != nil && !now.Before(*a.Until) })
+	roster.Allow = f.Allow
 	for name, h := range f.Hosts {
 		roster.Hosts[name] = hub.RosterHost{Group: h.Group, Keys: h.Keys}
 	}
@@ -356,8 +359,8 @@ func (f *Folder) writeServers(roster *hub.Sealed, now time.Time) error {
 				return err
 			}
 		}
-		local := Server{"127.0.0.1", s.Port}
-		admin := hub.Admin{Version: 1, Fleet: f.Fleet, Servers: []string{local.URL()}, CA: string(f.ca.pem), NKey: f.seed, Replicas: len(f.Servers), Roster: *roster}
+		local := Server{"127.0.0.1", s.Port} // on the server itself; by the other one from elsewhere
+		admin := hub.Admin{Version: 1, Fleet: f.Fleet, Servers: []string{local.URL(), s.URL()}, CA: string(f.ca.pem), NKey: f.seed, Replicas: len(f.Servers), Roster: *roster}
 		if err := admin.Check(); err != nil {
 			return err
 		}

@@ -278,6 +278,17 @@ func TestLife(t *testing.T) {
 		t.Errorf("the new nkey %s is not in the configuration: %v", nkey, err)
 	}
 
+	if out := mustRun(t, "allow", dir, "192.0.2.7", "2001:db8::/48", "--for", "2d", "--comment", "customer"); !strings.Contains(out, "bailiff fleet publish "+dir) {
+		t.Error(out)
+	}
+	mustRun(t, "allow", dir, "192.0.2.7", "192.0.2.8")
+	if r = step(map[string]int{"web1": 1, "web2": 1, "mail1": 1}); len(r.Allow) != 3 || r.Allow[0].Until == nil || r.Allow[0].Comment != "customer" || r.Allow[1].Until != nil {
+		t.Errorf("%+v", r.Allow)
+	}
+	mustRun(t, "allow", "--remove", dir, "192.0.2.7", "2001:db8::/48")
+	if r = step(map[string]int{"web1": 1, "web2": 1, "mail1": 1}); len(r.Allow) != 1 || r.Allow[0].Prefix.String() != "192.0.2.8/32" {
+		t.Errorf("%+v", r.Allow)
+	}
 	mustRun(t, "revoke", dir, "web1", "mail1")
 	step(map[string]int{"web2": 1})
 	if _, err := os.Stat(filepath.Join(dir, "hosts/web1.json")); err == nil {
@@ -308,6 +319,10 @@ func TestMistakes(t *testing.T) {
 		`--name: "a b" is not`:                             {"init", fresh, "--server", "a", "--name", "a b", "h"},
 		"missing HOST[=GROUP]…":                            {"init", fresh, "--server", "a"},
 		"host web1 is in the fleet already":                {"add", dir, "web1"},
+		"it is wider than /16":                             {"allow", dir, "10.0.0.0/8"},
+		"printable ASCII":                                  {"allow", dir, "192.0.2.7", "--comment", "a\nb"},
+		"is not allowed by this":                           {"allow", dir, "192.0.2.7", "--remove"},
+		"write 10m, 48h":                                   {"allow", dir, "192.0.2.7", "--for", "x"},
 		"there are web1, web2":                             {"rotate", dir, "web3"},
 		"nothing to finish":                                {"rotate", dir, "web1", "--finish"},
 		`host "web9" is not in fleet shop`:                 {"revoke", dir, "web1", "web9"},

@@ -225,7 +225,7 @@ func revokeCommand() *cli.Command {
 					return nil, err
 				}
 			}
-			return f.result(f.serverSteps()...), nil
+			return f.result(append([]string{f.publishStep()}, f.serverSteps()...)...), nil
 		})
 	})
 }

@@ -77,7 +77,7 @@ func installHub(e *cli.Env, dir string) error {
 		return err
 	}
 	e.Printf("%s runs with the files of fleet %s in %s\n", natsUnit, admin.Fleet, hubDir)
-	out, err := exec.CommandContext(e.Ctx, "bailiff-fleet", "stream", "--admin", filepath.Join(hubDir, "admin.json")).CombinedOutput()
+	out, err := exec.CommandContext(e.Ctx, "bailiff-fleet", "stream", "--wait", "5s", "--admin", filepath.Join(hubDir, "admin.json")).CombinedOutput()
 	said := text.Clean(strings.TrimSpace(string(out)))
 	switch {
 	case err == nil:

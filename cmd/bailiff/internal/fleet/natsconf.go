@@ -113,8 +113,8 @@ StartLimitIntervalSec=0
 [Service]
 ExecStart=
 ExecStart=nats-server -c ` + hubDir + `/nats-server.conf
-ExecStartPost=-bailiff-fleet stream --admin ` + hubDir + `/admin.json
-ExecReload=-bailiff-fleet stream --admin ` + hubDir + `/admin.json
+ExecStartPost=-bailiff-fleet stream --wait 10s --admin ` + hubDir + `/admin.json
+ExecReload=-bailiff-fleet stream --wait 10s --admin ` + hubDir + `/admin.json
 Restart=always
 RestartSec=100ms
 LimitNOFILE=65536

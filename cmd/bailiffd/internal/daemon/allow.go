@@ -47,6 +47,9 @@ func (d *daemon) refreshAllow(now time.Time) []state.Ban {
 	entries = append(entries, d.conf.Allow.Entries...)
 	entries = append(entries, d.lists.Entries()...)
 	entries = append(entries, d.state.Allowed()...)
+	if d.conf.Fleet.Roster {
+		entries = append(entries, d.others.bans.Roster().Entries()...)
+	}
 	if d.ops != nil {
 		entries = append(entries, d.ops.Entries()...)
 	}

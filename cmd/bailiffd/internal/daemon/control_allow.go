@@ -72,7 +72,7 @@ func (o *origins) entry(e allow.Entry) control.AllowEntry {
 	c := control.AllowEntry{Prefix: audit.Address(e.Prefix), Origin: e.Where(), Source: e.Origin, Comment: e.Comment}
 	c.Until, c.Expired = control.Moment(e.Until), !e.Until.IsZero() && !o.now.Before(e.Until)
 	switch e.Origin {
-	case allow.OriginSelf, allow.OriginRuntime:
+	case allow.OriginSelf, allow.OriginRuntime, allow.OriginFleet:
 	case operator.Origin:
 		if s, ok := o.sessions[e.Prefix.Addr()]; ok && c.Until == nil {
 			c.Session = &control.AllowSession{User: s.User, Why: s.Why, PID: s.PID, TTY: s.TTY, ID: s.ID, Since: time.UnixMicro(s.Since)}

@@ -165,8 +165,12 @@ func (a *controlAPI) SetFleetHosts(ctx context.Context, r fleet.Roster) (s *cont
 	err = a.do(ctx, func() {
 		d, now := a.d, time.Now()
 		var changes []fleet.Change
+		allowed := d.others.bans.Roster().Allow
 		if changes, refused = d.others.bans.SetRoster(r, now.UnixMicro()); refused == nil {
 			d.firewall.fleetChanged(changes...)
+			if d.conf.Fleet.Roster && !slices.Equal(allowed, r.Allow) {
+				d.refreshAllow(now)
+			}
 			d.others.dirty = true
 			d.others.save(now, true)
 		}

@@ -213,10 +213,37 @@ func TestFleetRoster(t *testing.T) {
 	if w, err := b.client.Why(ctx, "203.0.113.2"); err != nil || len(w.Fleet) != 1 || w.Fleet[0].Group != "berlin" {
 		t.Errorf("%+v, %v", w, err)
 	}
-	if _, err := set(8, "web2"); err != nil {
+	// An operator allows an address that web2 bans and one that this host bans. Both bans end, and the trail names the operator.
+	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"203.0.113.9"}}); err != nil {
+		t.Fatal(err)
+	}
+	h := control.FleetHosts{Fleet: "shop", Serial: 8, Hosts: map[string]string{"web1": "berlin", "web2": "berlin"}, Allow: []control.FleetAllowed{
+		{Prefix: "203.0.113.2", By: "ann"}, {Prefix: "203.0.113.9", By: "ann", Comment: "customer"},
+	}}
+	if _, err := b.client.SetFleetHosts(ctx, h); err != nil {
+		t.Fatal(err)
+	}
+	held(1)
+	b.stop()
+	b.start()
+	held(1)
+	if got := b.banned(ctx); len(got) != 0 {
+		t.Errorf("own bans: %v", got)
+	}
+	if w, err := b.client.AllowWhy(ctx, "203.0.113.9"); err != nil || len(w.Entries) != 1 || w.Entries[0].Source != "fleet" || w.Entries[0].Comment != "operator ann of fleet shop: customer" {
+		t.Errorf("%+v, %v", w, err)
+	}
+	h.Allow[0].Prefix = "0.0.0.0/0"
+	if _, err := b.client.SetFleetHosts(ctx, h); control.AsError(err).Status != http.StatusBadRequest {
+		t.Error("everything is allowed:", err)
+	}
+	if _, err := set(8, "web2"); err != nil { // web1 is revoked, and nothing allowed any more
 		t.Error(err)
 	}
 	held(1)
+	if w, err := b.client.Why(ctx, "203.0.113.2"); err != nil || w.State != "banned" {
+		t.Errorf("%+v, %v", w, err)
+	}
 	if _, err := set(7, "web1", "web2"); control.AsError(err).Status != http.StatusConflict || !strings.Contains(err.Error(), "serial number 8, then 7") {
 		t.Error("an old roster:", err)
 	}

@@ -1,0 +1,92 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/allow"
+	"bailiff/policy/config"
+	"bailiff/units/hub"
+)
+
+func allowCommand() *cli.Command {
+	c := cli.New("allow", "DIR ADDRESS…", "allow addresses on all hosts of a fleet: bans of them are lifted").WithJSON()
+	long := c.Flags.String("for", "", "allow for this `DURATION`: 10m, 2d, 4w (default: until removed)")
+	comment := c.Flags.String("comment", "", "record this `TEXT` with the entry")
+	remove := c.Flags.Bool("remove", false, "allow them no longer")
+	return c.Does(func(e *cli.Env, args []string) error {
+		var until *time.Time
+		if *long != "" {
+			d, err := config.ParseDuration(*long)
+			if err != nil {
+				return &cli.UsageError{Text: "--for: " + err.Error(), Hint: "write 10m, 48h, 4w or forever"}
+			}
+			if d != config.Forever {
+				t := time.Now().Add(d).UTC().Truncate(time.Second)
+				until = &t
+			}
+		}
+		return change(e, args[0], func(f *Folder) (*result, error) {
+			for _, s := range args[1:] {
+				p, err := allow.ParsePrefix(s)
+				if err != nil {
+					return nil, err
+				}
+				n := len(f.Allow)
+				f.Allow = slices.DeleteFunc(f.Allow, func(a hub.Allowed) bool { return a.Prefix == p })
+				if *remove {
+					if len(f.Allow) == n {
+						return nil, fmt.Errorf("%s is not allowed by this fleet", s)
+					}
+					continue
+				}
+				a := hub.Allowed{Prefix: p, Until: until, By: f.Operator, Comment: *comment}
+				x := a.Fleet()
+				if err := x.Check(); err != nil {
+					return nil, cli.WithHint(err, "each host's own configuration can allow more: allow in bailiff.yaml(5)")
+				}
+				f.Allow = append(f.Allow, a)
+			}
+			if err := f.finish(time.Now()); err != nil {
+				return nil, err
+			}
+			return f.result(f.publishStep()), nil
+		})
+	})
+}
+
+// publishStep says how hosts get a new roster without any change of the hub's own files.
+func (f *Folder) publishStep() string {
+	return fmt.Sprintf("send the new list to the hosts: bailiff fleet publish %s", f.dir)
+}
+
+func publishCommand() *cli.Command {
+	return cli.New("publish", "DIR", "send the list of hosts and allowed addresses to the hub of a fleet").Does(func(e *cli.Env, args []string) error {
+		f, err := open(args[0])
+		if err != nil {
+			return err
+		}
+		defer f.close()
+		var errs []error
+		for _, s := range f.Servers { // one that answers is enough
+			out, err := exec.CommandContext(e.Ctx, "bailiff-fleet", "stream", "--wait", "10s", "--admin", filepath.Join(f.dir, serversDir, s.Name(), "admin.json")).CombinedOutput()
+			said := text.Clean(strings.TrimSpace(string(out)))
+			if err == nil {
+				e.Printf("%s: %s\n", s.Host, said)
+				return nil
+			}
+			if errors.Is(err, exec.ErrNotFound) {
+				return cli.WithHint(err, "bailiff must be installed, with /usr/sbin in the path")
+			}
+			errs = append(errs, fmt.Errorf("%s: %s", s.Host, said))
+		}
+		return cli.WithHint(errors.Join(errs...), "this host must reach the hub; or copy the folder of each server to it: bailiff fleet hub")
+	})
+}
