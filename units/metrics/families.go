@@ -88,7 +88,7 @@ var (
 	BlockListBytes = &Family{Name: "bailiff_block_list_bytes_total", Type: Counter, Unit: "bytes", Labels: []string{"list", "mode"},
 		Help: "Bytes of these packets."}
 	FleetBans = &Family{Name: "bailiff_fleet_bans", Type: Gauge, Labels: []string{"peer"},
-		Help: "Bans that another host has told of, with fleet.hosts."}
+		Help: "Bans that another host has told of, with fleet.hosts; 500 hosts at most, the rest as peer (other)."}
 	FleetTime = &Family{Name: "bailiff_fleet_latest_timestamp_seconds", Type: Gauge, Unit: "seconds", Labels: []string{"peer"},
 		Help: "When the newest ban of another host was made, in seconds since 1970; 0: none is known."}
 	FleetRefused = &Family{Name: "bailiff_fleet_refused_bans_total", Type: Counter, Labels: []string{"peer"},

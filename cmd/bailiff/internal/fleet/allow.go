@@ -6,11 +6,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"bailiff/cmd/bailiff/internal/cli"
-	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/allow"
 	"bailiff/policy/config"
 	"bailiff/units/hub"
@@ -76,8 +74,7 @@ func publishCommand() *cli.Command {
 		defer f.close()
 		var errs []error
 		for _, s := range f.Servers { // one that answers is enough
-			out, err := exec.CommandContext(e.Ctx, "bailiff-fleet", "stream", "--wait", "10s", "--admin", filepath.Join(f.dir, serversDir, s.Name(), "admin.json")).CombinedOutput()
-			said := text.Clean(strings.TrimSpace(string(out)))
+			said, err := stream(e.Ctx, "5s", filepath.Join(f.dir, serversDir, s.Name(), "admin.json"))
 			if err == nil {
 				e.Printf("%s: %s\n", s.Host, said)
 				return nil
@@ -85,7 +82,7 @@ func publishCommand() *cli.Command {
 			if errors.Is(err, exec.ErrNotFound) {
 				return cli.WithHint(err, "bailiff must be installed, with /usr/sbin in the path")
 			}
-			errs = append(errs, fmt.Errorf("%s: %s", s.Host, said))
+			errs = append(errs, fmt.Errorf("%s: %w", s.Host, err))
 		}
 		return cli.WithHint(errors.Join(errs...), "this host must reach the hub; or copy the folder of each server to it: bailiff fleet hub")
 	})

@@ -366,3 +366,27 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestPublish: the first server that takes the roster is enough, and without any each one's answer is shown.
+func TestPublish(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "shop")
+	mustRun(t, "init", dir, "--server", "192.0.2.1", "--server", "192.0.2.2", "--server", "192.0.2.3", "web1")
+	bin := t.TempDir()
+	t.Setenv("PATH", bin+":/bin:/usr/bin")
+	if _, stderr, status := run(t, "publish", dir); status != 1 || !strings.Contains(stderr, "bailiff must be installed") {
+		t.Errorf("without bailiff-fleet: status %d: %s", status, stderr)
+	}
+	script := "#!/bin/sh\ncase $5 in *192.0.2.2*) echo stored;; *) echo \"bailiff-fleet: no answer from $5\" >&2; exit 1;; esac\n"
+	if err := os.WriteFile(filepath.Join(bin, "bailiff-fleet"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out := mustRun(t, "publish", dir); out != "192.0.2.2: stored\n" {
+		t.Error(out)
+	}
+	if err := os.WriteFile(filepath.Join(bin, "bailiff-fleet"), []byte(strings.Replace(script, "*192.0.2.2*", "none", 1)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, status := run(t, "publish", dir); status != 1 || strings.Count(stderr, "no answer from ") != 3 || !strings.Contains(stderr, "192.0.2.3: no answer") {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}

@@ -77,17 +77,26 @@ func installHub(e *cli.Env, dir string) error {
 		return err
 	}
 	e.Printf("%s runs with the files of fleet %s in %s\n", natsUnit, admin.Fleet, hubDir)
-	out, err := exec.CommandContext(e.Ctx, "bailiff-fleet", "stream", "--wait", "5s", "--admin", filepath.Join(hubDir, "admin.json")).CombinedOutput()
-	said := text.Clean(strings.TrimSpace(string(out)))
+	said, err := stream(e.Ctx, "10s", filepath.Join(hubDir, "admin.json"))
 	switch {
 	case err == nil:
 		e.Printf("%s\n", said)
 		return nil
 	case admin.Replicas > 1:
-		e.Notef("it does not answer yet (%s): most of the hub's %d servers must run first", said, admin.Replicas)
+		e.Notef("it does not answer yet (%v): most of the hub's %d servers must run first", err, admin.Replicas)
 		return nil
 	}
-	return cli.WithHint(fmt.Errorf("the hub does not answer: %s", said), "journalctl -u %s", natsUnit)
+	return cli.WithHint(fmt.Errorf("the hub does not answer: %w", err), "journalctl -u %s", natsUnit)
+}
+
+// stream has bailiff-fleet make the hub's streams and store the roster of an Admin file, and returns what it said.
+func stream(ctx context.Context, wait, admin string) (string, error) {
+	out, err := exec.CommandContext(ctx, "bailiff-fleet", "stream", "--wait", wait, "--admin", admin).CombinedOutput()
+	said := text.Clean(strings.TrimSpace(string(out)))
+	if err != nil && said != "" {
+		err = errors.New(strings.TrimPrefix(said, "bailiff-fleet: "))
+	}
+	return said, err
 }
 
 // tryHub has nats-server check a configuration whose files lie in dir.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -263,4 +264,23 @@ func TestFleetRoster(t *testing.T) {
 	}
 	ban("web3", "203.0.113.3")
 	held(1)
+
+	// Metrics of a large fleet stay few.
+	b.configure("jails: {sshd: {}}\nfleet: {hosts: roster}\n")
+	if _, err := b.client.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for i := range maxPeers + 2 {
+		names = append(names, fmt.Sprintf("h%03d", i))
+	}
+	if _, err := set(10, names...); err != nil {
+		t.Fatal(err)
+	}
+	for i := range names {
+		ban(names[i], "203.0.113.3")
+	}
+	if m := b.scrape(); m[`bailiff_fleet_bans{peer="h000"}`] != 1 || m[`bailiff_fleet_bans{peer="(other)"}`] != 2 || m[`bailiff_fleet_latest_timestamp_seconds{peer="(other)"}`] == 0 {
+		t.Errorf("of %d peers the rest has %v bans", len(names), m[`bailiff_fleet_bans{peer="(other)"}`])
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/policy"
+	"bailiff/policy/fleet"
 	"bailiff/policy/state"
 	"bailiff/units/metrics"
 	"bailiff/units/published"
@@ -182,19 +183,43 @@ func (d *daemon) measure(s *metrics.Set, now time.Time) {
 		s.Add(metrics.ListEntries, float64(lists[name].Entries), name)
 	}
 	if d.others.bans != nil {
-		for _, h := range d.others.bans.Hosts() {
-			refused := uint64(0)
-			for _, n := range h.Refused {
-				refused += n
-			}
-			s.Add(metrics.FleetBans, float64(h.Bans), h.Name)
-			s.AddTime(metrics.FleetTime, timeOf(h.Latest), h.Name)
-			s.Add(metrics.FleetRefused, float64(refused), h.Name)
-		}
+		measureFleet(s, d.others.bans.Hosts())
 	}
 	st := d.aud.Stats()
 	s.Add(metrics.AuditWaiting, float64(st.Waiting))
 	s.Add(metrics.AuditLost, float64(st.Lost))
+}
+
+// maxPeers is how many other hosts have series of their own. No host's name holds a parenthesis.
+const (
+	maxPeers   = 500
+	otherPeers = "(other)"
+)
+
+func measureFleet(s *metrics.Set, hosts []fleet.HostStatus) {
+	rest := fleet.HostStatus{Name: otherPeers}
+	var refusedRest uint64
+	add := func(h *fleet.HostStatus, refused uint64) {
+		s.Add(metrics.FleetBans, float64(h.Bans), h.Name)
+		s.AddTime(metrics.FleetTime, timeOf(h.Latest), h.Name)
+		s.Add(metrics.FleetRefused, float64(refused), h.Name)
+	}
+	for i := range hosts {
+		h, refused := &hosts[i], uint64(0)
+		for _, n := range h.Refused {
+			refused += n
+		}
+		if i < maxPeers {
+			add(h, refused)
+			continue
+		}
+		rest.Bans += h.Bans
+		rest.Latest = max(rest.Latest, h.Latest)
+		refusedRest += refused
+	}
+	if len(hosts) > maxPeers {
+		add(&rest, refusedRest)
+	}
 }
 
 // measureBans adds what is counted by jail. Each enabled jail has all series from the start: a counter that appears with its first
