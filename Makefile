@@ -110,6 +110,7 @@ bench: deps build
 	BAILIFF_BENCH=1 go test -count=1 -v -run TestMemory ./cmd/bailiffd/internal/daemon
 	$(HELD) BAILIFF_E2E=bookworm BAILIFF_BENCH=1 go test -count=1 -timeout 15m -v -run 'TestPeer|TestHost/.*/^(starts|idle|latency|crowd)$$' ./units/e2e
 	$(HELD) BAILIFF_E2E=trixie BAILIFF_BENCH=1 go test -count=1 -timeout 30m -v -run TestFirewalls ./units/e2e
+	$(HELD) BAILIFF_E2E=trixie BAILIFF_BENCH=1 go test -count=1 -timeout 30m -v -run TestPageCost ./units/e2e
 
 demo: deps-demo build
 	go run ./units/e2e/demo
