@@ -350,6 +350,8 @@ type Why struct {
 	History []History    `json:"history"` // earlier bans, which escalation counts
 	Fleet   []FleetWhy   `json:"fleet"`   // bans of other hosts, lifted ones included
 
+	Lists []BlockHolding `json:"lists"` // published block lists that hold it
+
 	BansTotal    int `json:"bans_total"`    // of a wide prefix Bans holds only the first
 	HistoryTotal int `json:"history_total"` // likewise History
 }

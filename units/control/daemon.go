@@ -152,6 +152,7 @@ func (s *Server) why(r *http.Request, q url.Values, _ Peer) (any, error) {
 	list(&v.Counted)
 	list(&v.History)
 	list(&v.Fleet)
+	list(&v.Lists)
 	for i := range v.Bans {
 		list(&v.Bans[i].Evidence)
 	}

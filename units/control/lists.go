@@ -33,6 +33,14 @@ type BlockList struct {
 	Bytes    *uint64    `json:"bytes,omitempty"`
 }
 
+// BlockHolding is a block list that holds an address. What is allowed here passes nevertheless.
+type BlockHolding struct {
+	List   string `json:"list"`
+	Prefix string `json:"prefix"` // of the list
+	Mode   string `json:"mode"`
+	Ports  string `json:"ports"`
+}
+
 func (s *Server) blockLists(r *http.Request, _ url.Values, _ Peer) (any, error) {
 	v, err := s.d.BlockLists(r.Context())
 	if err != nil {

@@ -41,6 +41,7 @@ func TestHost(t *testing.T) {
 				{"allow", (*victim).allow, false},
 				{"operators", (*victim).operators, false},
 				{"lists", (*victim).lists, false},
+				{"blocklists", (*victim).blockLists, false},
 				{"forged", (*victim).forged, false},
 				{"executables", (*victim).executables, false},
 				{"unitless", (*victim).unitless, false},

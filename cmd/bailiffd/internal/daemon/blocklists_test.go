@@ -120,6 +120,13 @@ func TestBlockLists(t *testing.T) {
 		t.Errorf("metrics %v\n%s", err, m)
 	}
 
+	// Who asks for an address learns of the list.
+	for addr, want := range map[string]string{"192.0.2.7": "[{mine 192.0.2.0/25 drop jails}]", "192.0.2.128": "[]", "2001:db8:7::1": "[{mine 2001:db8::/32 drop jails}]", "203.0.113.9": "[]"} {
+		if w, err := b.client.Why(ctx, addr); err != nil || fmt.Sprint(w.Lists) != want {
+			t.Errorf("%s: %v, want %s", addr, err, want)
+		}
+	}
+
 	// What is allowed at run time passes at once.
 	if _, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "192.0.2.7"}); err != nil {
 		t.Fatal(err)

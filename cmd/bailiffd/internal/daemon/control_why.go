@@ -70,6 +70,12 @@ func (a *controlAPI) Why(ctx context.Context, p netip.Prefix) (*control.Why, err
 	if err != nil {
 		return nil, err
 	}
+	free, err := slot(ctx, a.searches)
+	if err != nil {
+		return nil, err
+	}
+	w.Lists = a.d.blocks.holding(ctx, p)
+	free()
 	found := journal.Finder{Source: a.d.source}
 	defer found.Close()
 	cursors := evidenceOf(ctx, a.d.source, w.Bans)

@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/units/control"
+)
+
+var (
+	blocked  = netip.MustParseAddr("198.51.100.82") // on a block list
+	passing  = netip.MustParseAddr("198.51.100.83") // on the list, too, but allowed
+	stranger = netip.MustParseAddr("198.51.100.90") // on no list
+)
+
+// reaches reports whether an address gets through to sshd.
+func (v *victim) reaches(a netip.Addr) bool {
+	c, err := v.Dial(a, 22, 3*time.Second)
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
+}
+
+// A block list is fetched in its sandbox, as its own user, and the daemon loads it without a reload: its packets are dropped and counted,
+// what is allowed passes, and nobody is banned. A list that comes back too wide is refused. Without the section all is as before.
+func (v *victim) blockLists(t *testing.T) {
+	if err := v.WriteFile("/srv/web.pl", []byte(webServer), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	v.sh(t, `mkdir -p /srv/lists && printf '# bad\n198.51.100.80/29 ; SBL1\n10.0.0.0/8\n' >/srv/lists/http
+		systemd-run -q --unit=e2e-blocks perl /srv/web.pl; until curl -sf http://localhost:8077/ >/dev/null; do sleep 0.05; done`)
+	defer v.sh(t, `systemctl stop e2e-blocks.service`)
+	bans := len(ask[[]control.Ban](v, t, "bans"))
+	v.put(t, "41-blocks.yaml", `allow: {addresses: [198.51.100.83]}
+lists:
+  bad: {url: "http://localhost:8077/", insecure: true}
+`)
+	v.sh(t, `systemctl reload bailiff.service; systemctl start bailiff-lists-refresh.service || { journalctl -q -u bailiff-lists-refresh.service >&2; exit 1; }`)
+	list := func(wrong func(control.BlockList) bool) {
+		t.Helper()
+		eventually(t, func() error {
+			b := ask[control.BlockLists](v, t, "lists")
+			if len(b.Lists) != 1 || wrong(b.Lists[0]) {
+				x, _ := json.Marshal(b)
+				return errors.New(string(x))
+			}
+			return nil
+		})
+	}
+	list(func(l control.BlockList) bool { return l.Entries != 1 || l.Allowed != 1 || l.LeftOut != 1 })
+	if got := fmt.Sprint(v.reaches(blocked), v.reaches(passing), v.reaches(stranger)); got != "false true true" {
+		t.Errorf("reaches: %s\n%s", got, v.sh(t, `nft list table inet bailiff-lists`))
+	}
+	list(func(l control.BlockList) bool { return l.Packets == nil || *l.Packets == 0 })
+	if out := v.sh(t, `bailiff status; bailiff lists`); !strings.Contains(out, "list bad: 1 entry, ") || !strings.Contains(out, "1 private entry left out") {
+		t.Errorf("%s", out)
+	}
+	if n := len(ask[[]control.Ban](v, t, "bans")); n != bans {
+		t.Errorf("%d bans, %d before", n, bans)
+	}
+	if out := v.sh(t, `stat -c '%U %a' /var/lib/bailiff-lists /var/lib/bailiff-lists/bad.list; bailiff firewall verify >/dev/null && echo intact`); out != "bailiff-lists 755\nbailiff-lists 644\nintact\n" {
+		t.Errorf("%s", out)
+	}
+
+	v.sh(t, `printf '0.0.0.0/0\n' >/srv/lists/http; sed -i 's/checked":"20/checked":"19/' /var/lib/bailiff-lists/*.json; ! systemctl start bailiff-lists-refresh.service`)
+	list(func(l control.BlockList) bool {
+		return !strings.Contains(l.Refused, "has 0.0.0.0/0, which is wider than /8") || l.Entries != 1
+	})
+	if v.reaches(blocked) || !v.reaches(stranger) {
+		t.Error("the last good list is gone, or the bad one came")
+	}
+
+	v.sh(t, `rm /etc/bailiff/bailiff.d/41-blocks.yaml && systemctl reload bailiff.service`)
+	eventually(t, func() error {
+		if out := v.sh(t, `nft list tables | grep bailiff-lists || :`); out != "" {
+			return errors.New(out)
+		}
+		return nil
+	})
+	if !v.reaches(blocked) {
+		t.Error("blocked without a list")
+	}
+}
