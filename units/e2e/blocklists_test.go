@@ -87,3 +87,33 @@ lists:
 		t.Error("blocked without a list")
 	}
 }
+
+// Without netlink firewalld carries the list, as long as it is short, in a set of its own.
+func (v *victim) confinedLists(t *testing.T) {
+	v.sh(t, `mkdir -p /srv/lists && printf '198.51.100.80/29\n' >/srv/lists/file; seq -f '11.0.%.0f.0/24' 0 255 >/srv/lists/other`)
+	v.put(t, "41-blocks.yaml", `allow: {addresses: [198.51.100.90]}
+lists:
+  bad: {url: "file:///srv/lists/file"}
+  other: {url: "file:///srv/lists/other", mode: log}
+`)
+	v.sh(t, `systemctl reload bailiff.service; systemctl start bailiff-lists-refresh.service || { journalctl -q -u bailiff-lists-refresh.service >&2; exit 1; }`)
+	eventually(t, func() error {
+		if v.reaches(blocked) {
+			return errors.New(v.sh(t, `bailiff lists; bailiff firewall status`))
+		}
+		return nil
+	})
+	if !v.reaches(stranger) {
+		t.Error("a stranger is blocked")
+	}
+	if out := v.sh(t, `bailiff lists; bailiff firewall verify >/dev/null && echo intact`); !strings.Contains(out, "not loaded: firewalld cannot count") || !strings.Contains(out, "intact") {
+		t.Errorf("%s", out)
+	}
+	v.sh(t, `rm /etc/bailiff/bailiff.d/41-blocks.yaml && systemctl reload bailiff.service`)
+	eventually(t, func() error {
+		if !v.reaches(blocked) {
+			return errors.New(v.sh(t, `bailiff firewall status`))
+		}
+		return nil
+	})
+}

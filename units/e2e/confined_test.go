@@ -25,6 +25,7 @@ func TestFirewalldOnly(t *testing.T) {
 			t.Run("confined", v.confined)
 			t.Run("self", v.confinedSelf)
 			t.Run("group", v.confinedGroup)
+			t.Run("lists", v.confinedLists)
 			t.Run("reload", func(t *testing.T) {
 				v.sh(t, `firewall-cmd --reload`)
 				v.shut(t, attacker4, attacker6)

@@ -41,7 +41,7 @@ func TestChoose(t *testing.T) {
 func TestConfined(t *testing.T) {
 	h := hostFacts{lacks: map[string]string{}, confined: true}
 	for backend, want := range map[string]string{"auto": "firewalld", "firewalld": "firewalld", "dryrun": "dryrun", "ipset": "", "nftables": ""} {
-		be, why, err := h.open(config.Firewall{Backend: backend}, "", newScopes(&config.Config{}, nil))
+		be, why, err := h.open(config.Firewall{Backend: backend}, "", newScopes(&config.Config{}, nil, false))
 		var bad *diag.Error
 		switch {
 		case want == "" && (!errors.As(err, &bad) || !strings.Contains(bad.Hint, "firewalld-only.conf")):

@@ -38,6 +38,7 @@ type blockWanted struct {
 	block  string          // firewall.block
 	allow  []netip.Prefix  // what passes, sorted, without overlaps
 	unable string          // why this daemon cannot load lists
+	carry  bool            // the backend has to hold them: there is no netlink
 }
 
 // blockNote is something that the worker reports: a list was loaded or rejected, or the table was repaired.
@@ -53,6 +54,7 @@ type blockWorker struct {
 	notes  chan blockNote
 	done   chan struct{} // closed when run has ended
 	again  chan struct{} // load all lists again
+	carry  chan []firewall.Ban
 
 	mu     sync.Mutex
 	status []blockStatus // in the order of the configuration
@@ -62,6 +64,7 @@ type blockWorker struct {
 	table    *blocklists.Table
 	want     blockWanted
 	held     map[string]*blockHeld
+	carried  []firewall.Ban // what was sent to carry last
 	failures int
 	retryAt  time.Time
 }
@@ -87,7 +90,7 @@ type blockHeld struct {
 func newBlockWorker(dir string) *blockWorker {
 	return &blockWorker{
 		store: published.Store{Dir: dir}, table: blocklists.New(), held: make(map[string]*blockHeld),
-		wanted: make(chan blockWanted, 1), notes: make(chan blockNote, 64), again: make(chan struct{}, 1), done: make(chan struct{}),
+		wanted: make(chan blockWanted, 1), notes: make(chan blockNote, 64), again: make(chan struct{}, 1), carry: make(chan []firewall.Ban, 1), done: make(chan struct{}),
 	}
 }
 
@@ -136,7 +139,7 @@ func (w *blockWorker) run(ctx context.Context) {
 			}
 			return
 		}
-		watching := len(w.want.lists) > 0 && w.want.unable == ""
+		watching := len(w.want.lists) > 0 && w.want.unable == "" && !w.want.carry
 		if watching && stop == nil {
 			var c context.Context
 			c, stop = context.WithCancel(ctx)
@@ -157,6 +160,12 @@ func (w *blockWorker) look(ctx context.Context, due bool) {
 		return
 	}
 	now := time.Now()
+	if w.want.carry {
+		if due {
+			w.carryLists(now)
+		}
+		return
+	}
 	reason := ""
 	if err := w.verify(ctx); err != nil && !errors.Is(err, firewall.ErrNotReady) {
 		due, reason = true, err.Error()
@@ -254,12 +263,9 @@ func (w *blockWorker) lists(now time.Time) (all []blocklists.List) {
 			}
 			defer b.Close()
 			h.read, h.allowed = now, 0
-			rest := w.want.allow
+			allowed := overlaps(w.want.allow)
 			return b.Each(func(p netip.Prefix) error {
-				for len(rest) > 0 && rest[0].Addr().Compare(p.Addr()) < 0 && !rest[0].Overlaps(p) {
-					rest = rest[1:]
-				}
-				if len(rest) > 0 && rest[0].Overlaps(p) {
+				if allowed(p) {
 					h.allowed++
 				}
 				return f(p)
@@ -310,17 +316,25 @@ func (w *blockWorker) took(failed map[string]error, at time.Time) {
 		case errors.Is(err, fs.ErrNotExist): // removed a moment ago
 		case err != nil:
 			if h.rejected = err.Error(); h.rejected != before {
-				w.note(audit.KindBlockListRefused, name, fmt.Sprintf("block list %s: not loaded: %v; %s", name, err, published.Keeping(h.entries)))
+				w.noteRejected(name, h.rejected, published.Keeping(h.entries))
 			}
 		case h.read.Equal(at) && h.file != nil:
 			h.loaded = at
-			text := fmt.Sprintf("block list %s: %s in effect", name, allow.Count(h.entries))
-			if h.allowed > 0 {
-				text += fmt.Sprintf(", %d of them for addresses that are allowed here, which pass", h.allowed)
-			}
-			w.note(audit.KindBlockList, name, text)
+			w.noteLoaded(h)
 		}
 	}
+}
+
+func (w *blockWorker) noteRejected(name, why, keeping string) {
+	w.note(audit.KindBlockListRefused, name, fmt.Sprintf("block list %s: not loaded: %s; %s", name, why, keeping))
+}
+
+func (w *blockWorker) noteLoaded(h *blockHeld) {
+	text := fmt.Sprintf("block list %s: %s in effect", h.conf.Name, allow.Count(h.entries))
+	if h.allowed > 0 {
+		text += fmt.Sprintf(", %d for addresses that are allowed here, which pass", h.allowed)
+	}
+	w.note(audit.KindBlockList, h.conf.Name, text)
 }
 
 // note passes something on to the owner. It gives up if the owner does not read.
@@ -377,7 +391,7 @@ func (w *blockWorker) leave(ctx context.Context) error {
 
 // configureBlocks passes a new configuration or a new allow list on.
 func (d *daemon) configureBlocks(now time.Time) {
-	b := blockWanted{lists: d.conf.Lists, block: d.conf.Firewall.Block, unable: d.noBlockLists()}
+	b := blockWanted{lists: d.conf.Lists, block: d.conf.Firewall.Block, unable: d.noBlockLists(), carry: d.firewall.host.confined}
 	if len(b.lists) > 0 {
 		b.ports = jailPorts(d.conf)
 		b.allow = blocklist.Compact(d.eng.Allow().Prefixes(now.UnixMicro()))
@@ -387,10 +401,7 @@ func (d *daemon) configureBlocks(now time.Time) {
 
 // noBlockLists says why this daemon cannot load lists; "" if it can.
 func (d *daemon) noBlockLists() string {
-	switch {
-	case d.firewall.host.confined:
-		return "not in effect: this unit has no netlink (firewalld-only.conf), and firewalld cannot hold lists; remove the drop-in, or the section lists"
-	case d.firewall.chosen == "dryrun":
+	if d.firewall.chosen == "dryrun" {
 		return "not in effect: the firewall is dryrun"
 	}
 	return ""

@@ -1,19 +1,23 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"bailiff/firewall"
 	"bailiff/journal/audit"
 	"bailiff/policy/allow"
 	"bailiff/policy/blocklist"
+	"bailiff/policy/config"
 	"bailiff/units/control"
 	"bailiff/units/published"
 )
@@ -105,7 +109,7 @@ func TestBlockLists(t *testing.T) {
 	if l.Allowed != 1 || l.LeftOut != 2 || l.Loaded == nil || l.Packets == nil || l.Mode != "drop" || l.Ports != "jails" {
 		t.Errorf("%+v", l)
 	}
-	if m := b.told(audit.KindBlockList); m["MESSAGE"] != "block list mine: 3 entries in effect, 1 of them for addresses that are allowed here, which pass" {
+	if m := b.told(audit.KindBlockList); m["MESSAGE"] != "block list mine: 3 entries in effect, 1 for addresses that are allowed here, which pass" {
 		t.Errorf("%v", m)
 	}
 	table := b.table()
@@ -247,5 +251,70 @@ func TestBlockListMemory(t *testing.T) {
 	m, err := b.client.Why(ctx, "11.0.0.117")
 	if err != nil || m.State != "unknown" {
 		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// TestCarry: without netlink the backend gets the lists that fit, less what is allowed, in scopes that it knows.
+func TestCarry(t *testing.T) {
+	w := newBlockWorker(t.TempDir())
+	conf, err := config.Parse("x", []byte(`jails: {sshd: {ports: [ssh]}}
+lists:
+  all: {url: "https://example.org/", ports: all}
+  counts: {url: "https://example.org/", mode: log}
+  long: {url: "https://example.org/"}
+  short: {url: "https://example.org/"}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(name string, prefixes ...netip.Prefix) {
+		t.Helper()
+		if err := w.store.WriteBlock(&allow.Published{Name: name}, blocklist.Compact(prefixes), published.State{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var long []netip.Prefix
+	for i := range maxCarried + 1 {
+		long = append(long, netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), 32))
+	}
+	put("all", netip.MustParsePrefix("192.0.2.0/25"), netip.MustParsePrefix("198.51.100.0/24"))
+	put("counts", netip.MustParsePrefix("203.0.113.1/32"))
+	put("long", long...)
+	put("short", netip.MustParsePrefix("192.0.2.0/25"), netip.MustParsePrefix("2001:db8::/32"))
+	w.want = blockWanted{lists: conf.Lists, carry: true, allow: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}}
+	w.look(t.Context(), true)
+	w.publish()
+	const want = "[{192.0.2.0/25 -all 0001-01-01 00:00:00 +0000 UTC} {192.0.2.0/25 -jails 0001-01-01 00:00:00 +0000 UTC} {2001:db8::/32 -jails 0001-01-01 00:00:00 +0000 UTC}]"
+	got := <-w.carry
+	slices.SortStableFunc(got, func(a, b firewall.Ban) int {
+		return cmp.Or(blocklist.Compare(a.Prefix, b.Prefix), cmp.Compare(a.Scope, b.Scope))
+	})
+	if fmt.Sprint(got) != want {
+		t.Errorf("carried %v\nwant %s", got, want)
+	}
+	status := ""
+	for _, l := range w.describe(t.Context(), "").Lists {
+		status += fmt.Sprintf("%s %d %d %.30s|", l.Name, l.Entries, l.Allowed, l.Rejected)
+	}
+	if status != "all 1 1 |counts 0 0 firewalld cannot count the pac|long 0 0 does not fit: without netlink,|short 2 0 |" {
+		t.Errorf("status %s", status)
+	}
+	w.look(t.Context(), true)
+	select {
+	case l := <-w.carry:
+		t.Errorf("the same again: %v", l)
+	default:
+	}
+	// Scopes that the backend does not know yet are left for later.
+	f := &firewallControl{carried: got, scopes: newScopes(&config.Config{}, nil, true)}
+	if l := f.carriedNow(); l != nil {
+		t.Errorf("%v", l)
+	}
+	f.scopes = newScopes(conf, nil, true)
+	if l := f.carriedNow(); len(l) != 3 {
+		t.Errorf("%v", l)
+	}
+	if err := firewall.CheckOptions(f.scopes.list, "drop"); err != nil {
+		t.Error(err)
 	}
 }

@@ -245,6 +245,8 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			d.operatorSessions(open)
 		case n := <-d.blocks.notes:
 			d.blockNoted(n)
+		case d.firewall.carried = <-d.blocks.carry:
+			d.firewall.reconcile()
 		case a := <-d.self.answers:
 			if d.self.take(a) {
 				d.refreshAllow(time.Now())

@@ -39,9 +39,10 @@ type firewallControl struct {
 	chosen    string             // the backend that should be in use, and why; status has the one that is
 	why       string
 	scopes    scopes
-	newRules  bool // a reload asked for other rules and sets: what the next reconcile changes is no repair
-	starting  bool // the first reconcile is still to come
-	announced bool // that bans are not in effect is in the audit trail
+	carried   []firewall.Ban // prefixes of block lists, where the backend has to hold them
+	newRules  bool           // a reload asked for other rules and sets: what the next reconcile changes is no repair
+	starting  bool           // the first reconcile is still to come
+	announced bool           // that bans are not in effect is in the audit trail
 	refreshed time.Time
 	status    control.FirewallStatus
 
@@ -58,7 +59,7 @@ type firewallControl struct {
 
 // open chooses and makes the backend for the start.
 func (f *firewallControl) open(c *config.Config, bans *state.State) (be firewall.Backend, err error) {
-	f.conf, f.bans, f.scopes = c.Firewall, bans, newScopes(c, bans)
+	f.conf, f.bans, f.scopes = c.Firewall, bans, newScopes(c, bans, f.host.confined)
 	if be, f.why, err = f.host.open(f.conf, f.override, f.scopes); err != nil {
 		return nil, err
 	}
@@ -146,7 +147,7 @@ func (f *firewallControl) wanted() []firewall.Ban {
 	for c := range f.others.bans.InEffect(time.Now().UnixMicro()) {
 		want = append(want, f.fleetBan(c))
 	}
-	return want
+	return append(want, f.carriedNow()...)
 }
 
 // release takes a ban out of the firewall that the state has no more. Elements that other bans ask for stay, with their time.

@@ -45,7 +45,7 @@ func (d *daemon) prepareReload() (c *config.Config, be firewall.Backend, why str
 	if c, err = d.load(); err != nil {
 		return
 	}
-	if s = newScopes(c, d.state); !sameBackend(d.conf.Firewall, c.Firewall) || !reflect.DeepEqual(s, d.firewall.scopes) {
+	if s = newScopes(c, d.state, d.firewall.host.confined); !sameBackend(d.conf.Firewall, c.Firewall) || !reflect.DeepEqual(s, d.firewall.scopes) {
 		if be, why, err = d.firewall.host.open(c.Firewall, d.firewall.override, s); err != nil {
 			return
 		}

@@ -337,7 +337,7 @@ func (d *daemon) recoverSets(ctx context.Context, be firewall.Backend, now time.
 		return 0, err
 	}
 	for _, e := range held {
-		known := e.Scope == fleet.Scope
+		known := e.Scope == fleet.Scope || isCarried(e.Scope)
 		for range d.state.Of(e.Prefix) {
 			known = true
 		}

@@ -18,7 +18,7 @@ type scopes struct {
 	names map[string]string // text (state.Ban.Scope, one list of ports) → name
 }
 
-func newScopes(c *config.Config, led *state.State) scopes {
+func newScopes(c *config.Config, led *state.State, carry bool) scopes {
 	s := scopes{list: []firewall.Scope{{}}, names: map[string]string{"": ""}}
 	for _, j := range c.Jails {
 		if j.Enabled {
@@ -27,6 +27,9 @@ func newScopes(c *config.Config, led *state.State) scopes {
 	}
 	if c.Fleet.Some() {
 		s.list = append(s.list, firewall.Scope{Name: fleet.Scope})
+	}
+	if carry {
+		s.list = append(s.list, carryScopes(c)...)
 	}
 	if led != nil {
 		for _, text := range led.Scopes() {

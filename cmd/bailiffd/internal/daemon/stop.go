@@ -91,7 +91,7 @@ func (d *daemon) leaveFirewall(ctx context.Context, ended bool) (bans string) {
 		return kept
 	}
 	err := d.firewall.worker.close(ctx, !keep)
-	if !keep && d.noBlockLists() == "" {
+	if !keep && d.noBlockLists() == "" && !d.firewall.host.confined {
 		<-d.blocks.done // its context has ended
 		err = errors.Join(err, d.blocks.leave(ctx))
 	}

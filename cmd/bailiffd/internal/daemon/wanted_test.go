@@ -29,7 +29,7 @@ func TestWanted(t *testing.T) {
 		b.Since = at.UnixMicro()
 		st.Add(b)
 	}
-	f := &firewallControl{bans: st, others: &otherHosts{bans: fleet.New(fleet.Rules{}, nil)}, clock: &clockGuard{}, memory: &memory{}, scopes: newScopes(&config.Config{}, st)}
+	f := &firewallControl{bans: st, others: &otherHosts{bans: fleet.New(fleet.Rules{}, nil)}, clock: &clockGuard{}, memory: &memory{}, scopes: newScopes(&config.Config{}, st, false)}
 	names := func(text string) string { return f.scopes.of(text)[0] }
 	ssh, web := names("tcp/22"), names("tcp/80")
 	if ssh == "" || web == "" || ssh == web {
