@@ -8,7 +8,7 @@ import (
 	"bailiff/policy/allow"
 )
 
-// catalogue has the lists that need no URL in the configuration. None is used unless it is named. bailiff.yaml(5) has their terms of
+// catalogue has the lists that need no URL in the configuration. None is used unless it is named. bailiff.yaml(5) sums up their terms of
 // use. How often each is fetched follows what its publisher asks for: Spamhaus at most once an hour, and the lists change daily;
 // blocklist.de's hold 48 hours; a free account of AbuseIPDB may ask five times a day; FireHOL's and CINS' change several times a day.
 var catalogue = map[string]List{
