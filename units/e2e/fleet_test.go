@@ -52,7 +52,7 @@ func TestFleet(t *testing.T) {
 	suites, tree, load := wanted(t, "trixie")
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
-			h := newHouse(t, suite, tree, load, "a", "b", "c")
+			h := newHouse(t, suite, tree, load, []string{"a", "b", "c"})
 			for _, c := range []struct {
 				name string
 				run  func(*house, *testing.T)
@@ -72,7 +72,8 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-func newHouse(t *testing.T, suite, tree, load string, names ...string) *house {
+// newHouse boots a hub and hosts that have not joined yet. more are members of the fleet that are no hosts here.
+func newHouse(t *testing.T, suite, tree, load string, names []string, more ...string) *house {
 	t.Helper()
 	h := &house{members: map[string]*member{}, names: names, folder: "/root/fleet"}
 	var hosts []*host.Host
@@ -100,7 +101,7 @@ func newHouse(t *testing.T, suite, tree, load string, names ...string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.Close)
-	h.hub.sh(t, `bailiff fleet init `+h.folder+` --server `+host.Member(1).String()+` `+strings.Join(names, " ")+`
+	h.hub.sh(t, `bailiff fleet init `+h.folder+` --server `+host.Member(1).String()+` `+strings.Join(append(slices.Clone(names), more...), " ")+`
 		bailiff fleet hub `+h.folder+`/servers/*`)
 	return h
 }
@@ -319,7 +320,7 @@ func (h *house) liar(t *testing.T) {
 	// c said this long ago and has lifted it since.
 	c.ban(t, "198.51.100.31")
 	b.has(t, h.others("b"))
-	js := h.take(t, c)
+	js := h.take(t, c.Path(hub.MemberFile))
 	old, err := js.last("ban.c.manual.198_51_100_31/32")
 	if err != nil {
 		t.Fatal(err)
@@ -416,9 +417,9 @@ type taken struct {
 	member *hub.Member
 }
 
-func (h *house) take(t *testing.T, m *member) *taken {
+func (h *house) take(t *testing.T, member string) *taken {
 	t.Helper()
-	file, err := hub.ReadMember(m.Path(hub.MemberFile))
+	file, err := hub.ReadMember(member)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -434,10 +435,11 @@ func (h *house) take(t *testing.T, m *member) *taken {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(file.Servers[0], nats.SetCustomDialer(h.Network), nats.Secure(&tls.Config{RootCAs: pool}), nats.Nkey(public, user.Sign), nats.Timeout(time.Minute))
+	nc, err := nats.Connect(file.Servers[0], nats.SetCustomDialer(h.Network), nats.Secure(&tls.Config{RootCAs: pool}), nats.Nkey(public, user.Sign), nats.Timeout(time.Minute), nats.MaxReconnects(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(nc.Close)
 	return &taken{nc, file}
 }
 
