@@ -4,8 +4,8 @@ import "time"
 
 // Bounds of what is read of one host, whatever its signature: a check takes 40 µs, and a host may send as fast as the hub lets it.
 const (
-	floodBurst = 30_000 // messages, three times what a daemon keeps of a host by default
-	floodRate  = 50     // a second
+	floodBurst = 2 * maxOwn // messages: all that an honest host can have to say, and again
+	floodRate  = 50         // a second
 )
 
 // floods limits the messages of each host by a bucket of tokens. Names come from subjects, so a hub may invent them: there are at
