@@ -72,7 +72,7 @@ func used(t *testing.T) time.Duration {
 }
 
 // TestThousandMembers prints how soon 1,000 other members have a ban, at 10 bans a second. One member is an agent with a daemon; the
-// others are connections of their own that check each message. Hub and all members share this machine.
+// others are connections of their own, of which one in ten checks signatures: hub and all members share this machine.
 func TestThousandMembers(t *testing.T) {
 	if os.Getenv("BAILIFF_BENCH") == "" {
 		t.Skip("figures: set BAILIFF_BENCH")
@@ -95,9 +95,15 @@ func TestThousandMembers(t *testing.T) {
 	}
 	arrived := make(chan got, members*bans)
 	begin := time.Now()
-	for _, name := range names[1:] {
+	for i, name := range names[1:] {
 		nc := h.client(name)
 		if _, err := nc.Subscribe(republished+">", func(m *nats.Msg) {
+			if i%10 > 0 {
+				prefix := strings.ReplaceAll(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], "_", ".")
+				addr, _, _ := strings.Cut(prefix, "/")
+				arrived <- got{addr, time.Now()}
+				return
+			}
 			signature, _ := base64.StdEncoding.DecodeString(header(m.Header, hub.SignatureHeader))
 			n, err := fleet.Open(&fleet.Message{Subject: strings.TrimPrefix(m.Subject, republished), Payload: m.Data, Signature: signature}, keys)
 			if err != nil {
