@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/user"
 	"regexp"
 	"strconv"
 	"strings"
@@ -87,10 +88,11 @@ func parseHost(s string) (name, group string, err error) {
 
 // operatorName is the name of who runs the command, for the roster's signature.
 func operatorName() string {
-	for _, n := range []string{os.Getenv("SUDO_USER"), os.Getenv("LOGNAME"), os.Getenv("USER")} {
-		if fleet.ValidHost(n) {
-			return n
-		}
+	if n := os.Getenv("SUDO_USER"); fleet.ValidHost(n) {
+		return n
+	}
+	if u, err := user.Current(); err == nil && fleet.ValidHost(u.Username) {
+		return u.Username
 	}
 	return "operator"
 }
