@@ -57,7 +57,11 @@ type Agent struct {
 	held     atomic.Int64  // own messages that it has
 	alive    atomic.Int64  // when the publisher last looked
 
-	published, accepted, latest atomic.Int64
+	accepted, latest atomic.Int64
+
+	fresh     time.Duration // the constant, but in tests
+	laterAt   time.Time     // when everything is read again: see readLater
+	laterWait time.Duration
 
 	readErr, daemonErr, applyErr, rosterErr, hubBanned fault
 }
@@ -65,7 +69,7 @@ type Agent struct {
 // New makes an agent.
 func New(o Options) (*Agent, error) {
 	a := &Agent{
-		Options: o, key: o.Member.Key.Private(), link: &link{log: o.Log},
+		Options: o, key: o.Member.Key.Private(), fresh: fresh, link: &link{log: o.Log},
 		snapshot: make(chan map[ownKey]ownBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
 	}

@@ -206,6 +206,9 @@ func (h *testHub) run(name string, d *fakeDaemon) (a *Agent, stop func()) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	if h.fresh != 0 {
+		a.fresh = h.fresh
+	}
 	ctx, cancel := context.WithCancel(h.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -413,5 +416,35 @@ func TestLies(t *testing.T) {
 	defer d.mu.Unlock()
 	if d.serial != 2 {
 		t.Errorf("roster %d", d.serial)
+	}
+}
+
+// TestTooFast: what a daemon refuses because a host bans too fast is offered again when it is no longer fresh.
+func TestTooFast(t *testing.T) {
+	h := newHub(t, "a", "b")
+	h.fresh = 2 * time.Second
+	r := rules("a")
+	r.Rate = 3
+	a, b := newDaemon(t, rules("b")), newDaemon(t, r)
+	h.run("b", b)
+	eventually(t, func() error { // what it is told from now on is live
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.agent.Hub == "" {
+			return errors.New("not connected")
+		}
+		return nil
+	})
+	h.run("a", a)
+	var all []string
+	for i := range 10 {
+		all = append(all, fmt.Sprintf("192.0.2.%d", i))
+		a.ban(all[i], time.Hour)
+	}
+	b.wait(all...)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.others.Hosts()[0].Refused[fleet.ErrTooFast.Error()] == 0 {
+		t.Error("nothing was refused")
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -58,7 +59,7 @@ func (a *Agent) deliver(ctx context.Context, news []fleet.News) {
 		now := time.Now()
 		for i := range news {
 			n, live := &news[i], 0
-			if n.Since > now.Add(-fresh).UnixMicro() {
+			if n.Since > now.Add(-a.fresh).UnixMicro() {
 				live = 1
 			}
 			l[live].News = append(l[live].News, controlBan(n))
@@ -94,6 +95,9 @@ func (a *Agent) send(ctx context.Context, n control.FleetNews) {
 			err := a.call(ctx, n, &r)
 			if err == nil {
 				a.accepted.Add(int64(r.Accepted))
+				if r.Refused[fleet.ErrTooFast.Error()] > 0 {
+					a.readLater()
+				}
 				a.latest.Store(time.Now().UnixMicro())
 				return
 			}
@@ -105,6 +109,21 @@ func (a *Agent) send(ctx context.Context, n control.FleetNews) {
 		sleep(ctx, pause)
 		pause = min(2*pause, longestDaemonPause/5)
 	}
+}
+
+// readLater has everything read again when news that the daemon has refused as too fast is no longer fresh, ever more seldom if a host
+// goes on like that. Only the applier calls it.
+func (a *Agent) readLater() {
+	now := time.Now()
+	if now.Before(a.laterAt) {
+		return
+	}
+	if now.Sub(a.laterAt) > readAgain {
+		a.laterWait = a.fresh
+	}
+	a.laterAt = now.Add(a.laterWait + rand.N(a.laterWait))
+	time.AfterFunc(time.Until(a.laterAt), func() { signal(a.reread) })
+	a.laterWait = min(2*a.laterWait, readAgain)
 }
 
 func (a *Agent) call(ctx context.Context, n control.FleetNews, r *control.FleetApplied) error {

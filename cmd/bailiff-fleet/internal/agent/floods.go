@@ -54,6 +54,7 @@ func (f *floods) admit(host string, now time.Time) bool {
 // reset begins anew, when everything is read again.
 func (f *floods) reset() {
 	for _, b := range f.hosts {
-		b.tokens = floodBurst
+		b.tokens, b.skipped = floodBurst, 0
 	}
+	f.worst, f.skipped = "", 0
 }

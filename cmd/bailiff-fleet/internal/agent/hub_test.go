@@ -54,6 +54,7 @@ type testHub struct {
 	members map[string]*hub.Member
 	op      ed25519.PrivateKey
 	roster  hub.Roster
+	fresh   time.Duration // of agents; 0: as usual
 }
 
 // newHub starts a hub for hosts.

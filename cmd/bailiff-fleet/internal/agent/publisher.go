@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -37,12 +36,10 @@ type seenNews struct {
 type publisher struct {
 	*Agent
 	own      *own
-	ready    bool                // both sides are known
 	have     bool                // the daemon's bans are known
 	complete bool                // what the hub holds is known
 	backlog  []fleet.News        // to be sent, the last one first
 	sent     map[ownKey]sentNews // not yet seen
-	signed   func(*fleet.News) (*fleet.Message, error)
 }
 
 type sentNews struct {
@@ -146,10 +143,5 @@ func (p *publisher) publish(n *fleet.News) bool {
 		return false
 	}
 	p.sent[ownKey{prefix.OfPrefix(n.Prefix), n.Jail}] = sentNews{n.Since, time.Now()}
-	p.published.Add(1)
 	return true
-}
-
-func (p *publisher) String() string {
-	return fmt.Sprintf("%d wanted, %d held, %d to be sent", len(p.own.wanted), len(p.own.held), len(p.backlog))
 }

@@ -24,8 +24,7 @@ const (
 	// pollInterval is how often the reader asks where the stream stands: what it was not told of shows by that.
 	pollInterval = time.Minute
 
-	// readAgain is after how long everything is read again: what a daemon refused at first because a host had banned too fast is
-	// accepted then, and what the hub lost in silence shows.
+	// readAgain is after how long everything is read again: what the hub lost in silence shows then.
 	readAgain = 12 * time.Hour
 
 	// Pauses after a read that failed.
