@@ -33,7 +33,7 @@ func (v *victim) blockLists(t *testing.T) {
 	if err := v.WriteFile("/srv/web.pl", []byte(webServer), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	v.sh(t, `systemd-tmpfiles --create /usr/lib/tmpfiles.d/bailiff.conf; mkdir -p /srv/lists && printf '# bad\n198.51.100.80/29 ; SBL1\n10.0.0.0/8\n' >/srv/lists/http
+	v.sh(t, `mkdir -p /srv/lists && printf '# bad\n198.51.100.80/29 ; SBL1\n10.0.0.0/8\n' >/srv/lists/http
 		systemd-run -q --unit=e2e-blocks perl /srv/web.pl; until curl -sf http://localhost:8077/ >/dev/null; do sleep 0.05; done`)
 	defer v.sh(t, `systemctl stop e2e-blocks.service`)
 	bans := len(ask[[]control.Ban](v, t, "bans"))
@@ -90,7 +90,7 @@ lists:
 
 // Without netlink firewalld carries the list, as long as it is short, in a set of its own.
 func (v *victim) confinedLists(t *testing.T) {
-	v.sh(t, `systemd-tmpfiles --create /usr/lib/tmpfiles.d/bailiff.conf; mkdir -p /srv/lists && printf '198.51.100.80/29\n' >/srv/lists/file; seq -f '11.0.%.0f.0/24' 0 255 >/srv/lists/other`)
+	v.sh(t, `mkdir -p /srv/lists && printf '198.51.100.80/29\n' >/srv/lists/file; seq -f '11.0.%.0f.0/24' 0 255 >/srv/lists/other`)
 	v.put(t, "41-blocks.yaml", `allow: {addresses: [198.51.100.90]}
 lists:
   bad: {url: "file:///srv/lists/file"}

@@ -85,7 +85,7 @@ func TestKey(t *testing.T) {
 	f := newBlocks(t, p)
 	f.blocks[0].Credential, f.blocks[0].KeyHeader, f.blocks[0].Accept = "bailiff_abuseipdb", "Key", "text/plain"
 	t.Setenv("CREDENTIALS_DIRECTORY", t.TempDir())
-	const missing = "credential bailiff_abuseipdb: missing: write it to /etc/bailiff/credentials.lists/abuseipdb and try again"
+	const missing = "credential bailiff_abuseipdb: missing: write it to /etc/bailiff/credentials/abuseipdb and pass it to bailiff-lists-refresh.service, as bailiff.yaml(5) shows under LISTS"
 	f.want(p, "", "bailiff: block list mine: failed: %URL%/l: "+missing+"; no previous list\n")
 	if got := p.answers(); got != "" {
 		t.Errorf("asked without its key: %s", got)

@@ -103,7 +103,7 @@ func (f *blockFeed) conf() *allow.Published { return &f.l.Published }
 func (f *blockFeed) held() (int, error) { return f.store.Count(f.l) }
 
 // keys are the credentials of bailiff-lists-refresh.service.
-var keys = credential.Folder{Path: "/etc/bailiff/credentials.lists", Then: "try again"}
+var keys = credential.Folder{Path: "/etc/bailiff/credentials", Then: "pass it to bailiff-lists-refresh.service, as bailiff.yaml(5) shows under LISTS"}
 
 func (f *blockFeed) prepare(req *http.Request) (secret bool, err error) {
 	if f.l.Accept != "" {
