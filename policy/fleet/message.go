@@ -52,7 +52,7 @@ func isToken(s string) bool {
 
 // Sign makes the message of a piece of news. Names of host and jail must be tokens: see ValidHost.
 func Sign(n *News, key ed25519.PrivateKey) (*Message, error) {
-	if !ValidHost(n.Host) || n.Jail == "" || !isToken(n.Jail) || !n.Prefix.IsValid() {
+	if !ValidHost(n.Host) || n.Jail == "" || len(n.Jail) > maxJail || !isToken(n.Jail) || !n.Prefix.IsValid() {
 		return nil, fmt.Errorf("news about %v of host %q and jail %q cannot be sent", n.Prefix, n.Host, n.Jail)
 	}
 	p := payload{1, n.Since, n.Until, n.Lifted, n.Reason, n.Failures}
@@ -92,7 +92,7 @@ func (m *Message) host() string {
 // openMessage is Open; proven says that the signature has been checked.
 func openMessage(m *Message, keys func(host string) []ed25519.PublicKey, proven bool) (*News, error) {
 	part := strings.Split(m.Subject, ".")
-	if len(part) != 4 || part[0] != "ban" || !ValidHost(part[1]) || part[2] == "" || !isToken(part[2]) {
+	if len(part) != 4 || part[0] != "ban" || !ValidHost(part[1]) || part[2] == "" || len(part[2]) > maxJail || !isToken(part[2]) {
 		return nil, ErrSubject
 	}
 	p, err := netip.ParsePrefix(strings.ReplaceAll(part[3], "_", "."))
@@ -114,8 +114,11 @@ func openMessage(m *Message, keys func(host string) []ed25519.PublicKey, proven 
 	if err := d.Decode(&v); err != nil || d.More() || v.Version != 1 {
 		return nil, ErrPayload
 	}
-	if v.Until == 0 {
+	if v.Until == 0 || v.Until > farFuture {
 		v.Until = Forever
+	}
+	if v.Since <= 0 || v.Since > farFuture || v.Until < 0 || !isText(v.Reason, MaxReason) { // times that no calendar has, for one
+		return nil, ErrPayload
 	}
 	return &News{Host: part[1], Jail: part[2], Prefix: p, Since: v.Since, Until: v.Until, Lifted: v.Lifted, Reason: v.Reason, Failures: v.Failures}, nil
 }

@@ -347,6 +347,38 @@ func TestLies(t *testing.T) {
 		return nil
 	})
 
+	// What the daemon's call cannot hold takes nobody's news with it.
+	var odd []*nats.Msg
+	for i := range 700 {
+		n := fleet.News{Host: "liar", Prefix: netip.MustParsePrefix(fmt.Sprintf("198.51.%d.%d/32", 100+i/250, i%250)), Jail: "sshd", Since: now.UnixMicro(), Until: now.Add(time.Hour).UnixMicro(), Reason: strings.Repeat("<", fleet.MaxReason)}
+		switch i {
+		case 100:
+			n.Until = now.AddDate(8000, 0, 0).UnixMicro()
+		case 200:
+			n.Since = now.AddDate(8000, 0, 0).UnixMicro()
+		case 300:
+			n.Since = -now.AddDate(8000, 0, 0).UnixMicro()
+		case 400:
+			n.Reason = strings.Repeat("x", 2*fleet.MaxReason)
+		}
+		odd = append(odd, h.message("liar", &n))
+	}
+	h.publish("liar", odd...)
+	late := newDaemon(t, rules("a", "b", "liar"))
+	h.run("b", late) // which reads them all at once
+	eventually(t, func() error {
+		if l := late.banned(); len(l) != 697+3 || !slices.Contains(l, "192.0.2.1") {
+			return fmt.Errorf("%d are banned: %.200q", len(l), l)
+		}
+		return nil
+	})
+	for i := range odd { // and lifts them again
+		p, _ := netip.ParsePrefix(fmt.Sprintf("198.51.%d.%d/32", 100+i/250, i%250))
+		odd[i] = h.message("liar", &fleet.News{Host: "liar", Prefix: p, Jail: "sshd", Since: now.UnixMicro(), Until: now.Add(time.Hour).UnixMicro(), Lifted: true})
+	}
+	h.publish("liar", odd...)
+	b.wait("192.0.2.1", "192.0.2.22", "192.0.2.24")
+
 	// Who holds the hub can write anything, but not sign; and the numbers may say what they like.
 	admin, err := Connect("test", h.admin.Servers, h.admin.CA, h.admin.NKey)
 	if err != nil {

@@ -101,8 +101,15 @@ func (a *Agent) send(ctx context.Context, n control.FleetNews) {
 				a.latest.Store(time.Now().UnixMicro())
 				return
 			}
-			if e := control.AsError(err); e.Status == http.StatusBadRequest {
-				a.Log(fmt.Sprintf("the daemon does not understand news of %d bans, which are left out: %v", len(n.News), err))
+			if e := control.AsError(err); e.Status == http.StatusBadRequest || e.Status == http.StatusRequestEntityTooLarge {
+				// A host that lies must not take others' news with it.
+				if len(n.News) == 1 {
+					a.rejected.Add(1)
+					return
+				}
+				half := len(n.News) / 2
+				a.send(ctx, control.FleetNews{Live: n.Live, News: n.News[:half]})
+				a.send(ctx, control.FleetNews{Live: n.Live, News: n.News[half:]})
 				return
 			}
 		}
