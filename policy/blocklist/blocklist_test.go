@@ -150,3 +150,41 @@ func TestCatalogue(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParse: whatever a server sends, what is kept is in order, without overlaps, no wider than permitted, and nobody's private network.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{"192.0.2.1\n198.51.100.0/24 ; x\n", "1,192.0.2.1\n", `{"cidr":"192.0.2.0/24"}` + "\n", "::ffff:10.0.0.1\n", "fe80::1%1\n", "0.0.0.0/0\n", "224.0.0.0/3\n"} {
+		for i := range Formats {
+			f.Add(i, []byte(s))
+		}
+	}
+	f.Fuzz(func(t *testing.T, format int, data []byte) {
+		l := New("mine")
+		l.Format = Formats[uint(format)%uint(len(Formats))]
+		l.Pointers = []string{"/cidr", "/*"}
+		all, err := l.Parse("x", data)
+		if err != nil {
+			return
+		}
+		var kept []netip.Prefix
+		for _, p := range all {
+			keep, err := l.Judge(p)
+			if err == nil && keep {
+				kept = append(kept, p)
+			}
+		}
+		for i, p := range Compact(kept) {
+			widest := minPrefix6
+			if p.Addr().Is4() {
+				widest = minPrefix4
+			}
+			a := p.Addr()
+			if p != p.Masked() || a.Is4In6() || a.Zone() != "" || p.Bits() < widest || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() {
+				t.Errorf("kept %v", p)
+			}
+			if i > 0 && kept[i-1].Overlaps(p) {
+				t.Errorf("kept %v and %v", kept[i-1], p)
+			}
+		}
+	})
+}
