@@ -63,6 +63,12 @@ func TestFleet(t *testing.T) {
 				{"cut", (*house).cutOff},
 				{"liar", (*house).liar},
 				{"equal", (*house).equal},
+				{"forgeries", (*house).forgeries},
+				{"allowed", (*house).allowed},
+				{"rotated", (*house).rotated},
+				{"left", (*house).left},
+				{"revoked", (*house).revoked},
+				{"servers", (*house).servers},
 			} {
 				if !t.Run(c.name, func(t *testing.T) { c.run(h, t) }) {
 					return
