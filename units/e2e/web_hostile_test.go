@@ -13,7 +13,7 @@ import (
 
 // exim logs what it is greeted with as it came, printable characters at least; Postfix replaces brackets and quotes in it.
 const eximSetup = `
-printf 'local_interfaces = 0.0.0.0\nlog_file_path = syslog\nsyslog_timestamp = no\n' >/etc/exim4/exim4.conf
+printf 'local_interfaces = 0.0.0.0\nlog_file_path = syslog\nsyslog_duplication = no\nsyslog_timestamp = no\n' >/etc/exim4/exim4.conf
 systemctl restart exim4.service
 `
 
@@ -93,7 +93,8 @@ func (w *webVictim) hostile(t *testing.T) {
 		if w.banned(t, heloAttacker) {
 			return nil
 		}
-		if greeted++; greeted <= 5 {
+		if greeted < 5 {
+			greeted++
 			w.greets(t, heloAttacker, fmt.Sprintf("%s%d%s", markup, greeted, controls))
 		}
 		return fmt.Errorf("%s is not banned after %d greetings", heloAttacker, greeted)
