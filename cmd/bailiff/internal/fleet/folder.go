@@ -330,8 +330,10 @@ func (f *Folder) writeMembers(roster *hub.Sealed, members []*hub.Member) error {
 	}
 	for i, m := range members {
 		m.Servers, m.CA, m.Operators, m.Roster = f.urls(), string(f.ca.pem), f.operators(), *roster
-		if err := m.Check(); err != nil {
-			return fmt.Errorf("%s: %w", f.memberFile(m.Host), err)
+		if i == 0 { // the others have the same roster, whose check takes 10 ms with 5,000 hosts
+			if err := m.Check(); err != nil {
+				return fmt.Errorf("%s: %w", f.memberFile(m.Host), err)
+			}
 		}
 		if err := m.Write(f.memberFile(m.Host)); err != nil {
 			return err
