@@ -118,6 +118,7 @@ func (p *fleetProof) round(t *testing.T) {
 		p.members[name].has(t, p.others(name))
 	}
 	p.healed = append(p.healed, time.Since(begin).Seconds())
+	t.Logf("%q: equal after %.1f s", names, p.healed[len(p.healed)-1])
 	for _, m := range p.members {
 		m.keeps(t)
 	}

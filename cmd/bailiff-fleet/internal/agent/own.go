@@ -20,6 +20,7 @@ type own struct {
 	host   string
 	wanted map[ownKey]ownBan // in force on this host
 	held   map[ownKey]heldBan
+	gone   map[ownKey]ownBan // that ended early, until they would have ended: a hub that lost its store has to be told again
 }
 
 type ownKey struct {
@@ -43,7 +44,7 @@ type heldBan struct {
 }
 
 func newOwn(host string) *own {
-	return &own{host: host, wanted: make(map[ownKey]ownBan), held: make(map[ownKey]heldBan)}
+	return &own{host: host, wanted: make(map[ownKey]ownBan), held: make(map[ownKey]heldBan), gone: make(map[ownKey]ownBan)}
 }
 
 // has reports whether the hub needs no message about a ban in force.
@@ -73,12 +74,21 @@ func (o *own) difference(now int64) (l []fleet.News) {
 			l = append(l, o.news(k, b, false))
 		}
 	}
+	for k, b := range o.gone {
+		_, again := o.wanted[k]
+		h, ok := o.held[k]
+		if again || b.until <= now || ok && h.since > b.since {
+			delete(o.gone, k)
+		} else if !ok || h.since < b.since || h.since == b.since && !h.lifted {
+			l = append(l, o.news(k, b, true))
+		}
+	}
 	for k, h := range o.held {
 		if h.until <= now {
 			delete(o.held, k)
 			continue
 		}
-		if _, ok := o.wanted[k]; !ok && !h.lifted {
+		if _, ok := o.wanted[k]; !ok && !h.lifted && o.gone[k].since < h.since {
 			l = append(l, o.news(k, ownBan{since: h.since, until: h.until}, true))
 		}
 	}
@@ -99,7 +109,35 @@ func (o *own) ended(k ownKey, id string, now int64) (n fleet.News, early bool) {
 		return n, false
 	}
 	delete(o.wanted, k)
+	o.end(k, b, now)
 	return o.news(k, b, true), b.until > now
+}
+
+// end remembers a ban that ended early.
+func (o *own) end(k ownKey, b ownBan, now int64) {
+	if b.until > now && b.since >= o.gone[k].since && len(o.gone) < maxOwn {
+		o.gone[k] = b
+	}
+}
+
+// want takes the bans that are in force.
+func (o *own) want(all map[ownKey]ownBan, now int64) {
+	for k, b := range o.wanted {
+		if _, ok := all[k]; !ok {
+			o.end(k, b, now)
+		}
+	}
+	o.wanted = all
+}
+
+// reset forgets what the hub holds.
+func (o *own) reset(now int64) {
+	for k, h := range o.held {
+		if _, ok := o.wanted[k]; !ok {
+			o.end(k, ownBan{since: h.since, until: h.until}, now)
+		}
+	}
+	clear(o.held)
 }
 
 // seen takes a message of this host that the hub holds.

@@ -54,7 +54,8 @@ func (p *publisher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case p.own.wanted = <-p.snapshot:
+		case all := <-p.snapshot:
+			p.own.want(all, time.Now().UnixMicro())
 			p.have = true
 			p.reconcile()
 		case e := <-p.changes:
@@ -76,7 +77,7 @@ func (p *publisher) run(ctx context.Context) {
 func (p *publisher) see(s *seenNews) {
 	switch {
 	case s.reset:
-		clear(p.own.held)
+		p.own.reset(time.Now().UnixMicro())
 		p.complete, p.backlog = false, nil
 	case s.complete:
 		p.complete = true
