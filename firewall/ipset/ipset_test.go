@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,56 @@ func TestSmaller(t *testing.T) {
 		if l, err := b.List(t.Context()); err != nil || len(l) != 20_200 {
 			t.Errorf("%d bans, %v", len(l), err)
 		}
+	}
+}
+
+// TestEnlarged: a set of an earlier version, which took fewer elements, is replaced without a moment in which a banned address gets
+// through. A set that a daemon was killed over is no hindrance.
+func TestEnlarged(t *testing.T) {
+	w := firewalltest.NewWire(t, firewalltest.Web)
+	b := newBackend(t, Options{})
+	clean(t, b)
+	banned := netip.MustParsePrefix("192.0.2.7/32")
+	bans := append(bansFrom(5000, 0), firewall.Ban{Prefix: banned, Until: time.Now().Add(time.Hour)})
+	if _, err := b.Reconcile(t.Context(), bans); err != nil {
+		t.Fatal(err)
+	}
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				for _, got := range w.Connect(t, firewalltest.Web, slices.Repeat([]netip.Addr{banned.Addr()}, 50)...) {
+					if got != "silent" {
+						t.Errorf("a banned address meets %q", got)
+					}
+				}
+			}
+		}
+	}()
+	run := func(args ...string) { firewalltest.Run(t, "ipset", args...) }
+	for i := range 8 {
+		run("create", "old", "hash:net", "timeout", "0", "maxelem", "131072")
+		run("add", "old", banned.String())
+		run("swap", "old", "bailiff4")
+		run("destroy", "old")
+		if i == 0 {
+			run("create", "bailiff4-.", "hash:net", "timeout", "0")
+		}
+		if ch, err := b.Reconcile(t.Context(), bans); err != nil || len(ch.Repaired) != 1 || ch.Repaired[0] != "set bailiff4" {
+			t.Fatalf("%+v, %v", ch, err)
+		}
+		if l, err := b.List(t.Context()); err != nil || len(l) != len(bans) {
+			t.Errorf("%d bans, want %d; %v", len(l), len(bans), err)
+		}
+	}
+	close(over)
+	<-done
+	if out := firewalltest.Run(t, "ipset", "list", "-n"); strings.Contains(out, "bailiff4-.") || !strings.Contains(firewalltest.Run(t, "ipset", "list", "-t", "bailiff4"), "maxelem 16777216") {
+		t.Errorf("sets: %s", out)
 	}
 }
 

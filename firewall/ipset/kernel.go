@@ -150,6 +150,16 @@ func (k *kernel) flush(ctx context.Context, name string) error {
 	return nil
 }
 
+// swap gives two sets each other's name, and the rules of each to the other.
+func (k *kernel) swap(ctx context.Context, name, other string) error {
+	b := k.attributes(nl.IPSET_PROTOCOL, name)
+	b = attr(b, nl.IPSET_ATTR_TYPENAME, append([]byte(other), 0)...) // IPSET_ATTR_SETNAME2
+	if err := k.do(ctx, nl.IPSET_CMD_SWAP, 0, b, nil); err != nil {
+		return fmt.Errorf("set %s: swap with %s: %w", name, other, err)
+	}
+	return nil
+}
+
 // index returns the number by which rules refer to a set.
 func (k *kernel) index(ctx context.Context, name string) (uint16, error) {
 	var index uint16

@@ -3,6 +3,7 @@ package ipset
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,33 +22,43 @@ const (
 	releaseTick  = 5 * time.Millisecond
 )
 
-// ensureSets creates the sets that do not exist, and names them. A set that was created for fewer elements than ours is
-// replaced, which leaves the bans in it without effect until Reconcile has filled the new one.
+// ensureSets creates the sets that do not exist, replaces those that are too small, and names them.
 func (b *Backend) ensureSets(ctx context.Context, f *found, wanted map[*set]sets.Elements) (repaired []string, err error) {
-	small := func(s *set) bool { h := f.headers[s.name]; return h != nil && h.maxelem < maxElem }
-	if slices.ContainsFunc(b.sets, small) {
-		for _, family := range nfrule.Families { // rules refer to the sets
-			if err := nfrule.Delete(ctx, b.table(family)); err != nil {
-				return repaired, err
-			}
-			f.tables[family] = nil
-		}
-	}
 	for _, s := range b.sets {
-		if small(s) {
-			if err := b.destroy(ctx, s.name); err != nil {
-				return repaired, err
-			}
-			delete(f.headers, s.name)
+		switch h := f.headers[s.name]; {
+		case h == nil:
+			err = b.kernel.create(ctx, s.name, s.family, hashSize(len(wanted[s])))
+		case h.maxelem < maxElem:
+			err = b.enlarge(ctx, f, s, wanted[s])
+		default:
+			continue
 		}
-		if f.headers[s.name] == nil {
-			if err := b.kernel.create(ctx, s.name, s.family, hashSize(len(wanted[s]))); err != nil {
-				return repaired, err
-			}
-			repaired = append(repaired, "set "+s.name)
+		if err != nil {
+			return repaired, err
 		}
+		repaired = append(repaired, "set "+s.name)
 	}
 	return repaired, nil
+}
+
+// enlarge replaces a set that was created for fewer elements than ours, as by an earlier version or ipset restore. A new one is
+// filled and takes its place in one step, under the rules that refer to it, so that no ban is without effect meanwhile.
+func (b *Backend) enlarge(ctx context.Context, f *found, s *set, want sets.Elements) error {
+	tmp, now := setName(s.family, "."), time.Now() // no scope has this name
+	if f.headers[tmp] != nil {                     // from a daemon that was killed
+		if err := b.destroy(ctx, tmp); err != nil {
+			return err
+		}
+	}
+	if err := b.kernel.create(ctx, tmp, s.family, hashSize(len(want))); err != nil {
+		return err
+	}
+	timeout := func(e sets.Element) uint32 { return b.deadlines.Remaining(want[e], now) }
+	err := b.kernel.add(ctx, tmp, slices.Collect(maps.Keys(want)), timeout, func([]sets.Element) {})
+	if err == nil {
+		err = b.kernel.swap(ctx, s.name, tmp)
+	}
+	return errors.Join(err, b.destroy(ctx, tmp))
 }
 
 // hashSize is with how many buckets a set is created so that n elements need no resizing: a power of two, at least 64. The
