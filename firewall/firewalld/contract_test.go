@@ -88,7 +88,6 @@ func TestContract(t *testing.T) {
 				Wait:     firewalltest.Wait,
 				Many:     large,
 				Endless:  true,
-				Empties:  true,
 				Damage: map[string]func(testing.TB){
 					"remove entry":  cmd("--ipset="+name, "--remove-entry=192.0.2.7"),
 					"add entry":     cmd("--ipset="+name, "--add-entry=192.0.2.8"),

@@ -56,8 +56,8 @@ type Host struct {
 	// Endless says that the host has no timeouts: the backend's caller removes what is over.
 	Endless bool
 
-	// Empties says that the host empties a set before it fills it anew, so that bans have no effect for a moment when many change.
-	Empties bool
+	// Steady says that bans stay in effect all the time while many change, and that Reaches may be called meanwhile.
+	Steady bool
 
 	// Counts says that the host counts what it blocks.
 	Counts bool

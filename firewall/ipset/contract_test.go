@@ -54,6 +54,7 @@ func TestContract(t *testing.T) {
 				Now:      time.Now,
 				Wait:     firewalltest.Wait,
 				Counts:   true,
+				Steady:   true,
 				Damage: map[string]func(testing.TB){
 					"flush ruleset":  firewalltest.Damage("nft", "flush", "ruleset"),
 					"flush table":    firewalltest.Damage("nft", "flush", "table", "ip", "bailiff"),

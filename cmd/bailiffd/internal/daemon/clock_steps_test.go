@@ -86,7 +86,7 @@ func TestClockIsSet(t *testing.T) {
 				s, err := b.client.Status(ctx)
 				return err == nil && s.Journal.Entries == 1
 			})
-			b.ago = ago[0]
+			b.ago.Store(int64(ago[0]))
 			b.fail("203.0.113.1", 5)
 			b.fail("203.0.113.2", 2)
 			b.fail("203.0.113.3", 2)
@@ -98,7 +98,7 @@ func TestClockIsSet(t *testing.T) {
 			b.fail("203.0.113.4", 5) // announced, but not saved
 			b.awaitBan("203.0.113.4/32")
 			b.settle()
-			b.ago = ago[1]
+			b.ago.Store(int64(ago[1]))
 			b.fail("203.0.113.2", 1)
 			b.fail("203.0.113.5", 5) // the same, after the clock was set
 			b.awaitBan("203.0.113.5/32")

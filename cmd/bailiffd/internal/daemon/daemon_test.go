@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ type bench struct {
 	entries                  chan map[string]string
 	echo                     bool // audit entries go into the journal, as journald does it
 	marks                    int
-	ago                      time.Duration // how long ago entries are written
+	ago                      atomic.Int64 // how long ago entries are written, a time.Duration
 	writing                  sync.Mutex
 	exited                   chan error
 	args                     []string // more of the daemon's
@@ -255,7 +256,7 @@ func (b *bench) write(x []byte) {
 }
 
 func (b *bench) entry(x []byte, message string) []byte {
-	now, monotonic := b.clocks(b.ago)
+	now, monotonic := b.clocks(time.Duration(b.ago.Load()))
 	for _, f := range [][2]string{
 		{"__REALTIME_TIMESTAMP", fmt.Sprint(now)}, {"__MONOTONIC_TIMESTAMP", fmt.Sprint(monotonic)}, {"_BOOT_ID", b.boot},
 		{"_MACHINE_ID", b.boot}, {"_SYSTEMD_UNIT", "ssh.service"}, {"_SYSTEMD_SLICE", "system.slice"}, {"_UID", "0"}, {"_PID", fmt.Sprint(1000 + b.pid)},
@@ -525,7 +526,7 @@ func (b *bench) keepAudit(m map[string]string) {
 	b.t.Helper()
 	ago := time.Duration(0)
 	if b.steady {
-		ago = b.ago
+		ago = time.Duration(b.ago.Load())
 	}
 	now, monotonic := b.clocks(ago)
 	x := fmt.Appendf(nil, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%s\n_SYSTEMD_UNIT=%s\n_UID=%d\n", now, monotonic, b.boot, audit.Unit, os.Getuid())

@@ -107,7 +107,7 @@ func TestCrashLoopAtFirst(t *testing.T) {
 	b := newBench(t)
 	b.start()
 	b.kill()
-	b.ago = 20 * time.Minute
+	b.ago.Store(int64(20 * time.Minute))
 	b.fail("203.0.113.1", 5)
 	first := time.Now().Add(-30 * time.Minute)
 	if err := os.Chtimes(filepath.Join(b.state, stateName), first, first); err != nil {
