@@ -758,6 +758,21 @@ func (v *victim) prefixes(t *testing.T) map[string]int {
 	return m
 }
 
+// folders: a systemd before 250 passes no folders of credentials, so bailiff-report needs the drop-in that its manual page gives.
+func (v *victim) folders(t *testing.T) {
+	if v.suite != "bullseye" {
+		t.Skip("a newer systemd")
+	}
+	v.put(t, "50-report.yaml", "report: {destinations: {admin: {type: mail, to: root}}}\n")
+	v.sh(t, `mkdir -p /etc/systemd/system/bailiff-report.service.d /etc/bailiff/credentials; echo secret >/etc/bailiff/credentials/admin
+		printf '%s\n' '[Service]' LoadCredential= LoadCredential=bailiff_admin:/etc/bailiff/credentials/admin >/etc/systemd/system/bailiff-report.service.d/keys.conf
+		systemctl daemon-reload; bailiff reload; systemctl start bailiff-report.service`)
+	if out := v.sh(t, `systemctl is-active bailiff-report.service || journalctl -u bailiff-report.service -n 5; ls -R /run/credentials`); !strings.HasPrefix(out, "active\n") || !strings.Contains(out, "bailiff_admin") {
+		t.Error(out)
+	}
+	v.sh(t, `systemctl stop bailiff-report.service; rm -r /etc/systemd/system/bailiff-report.service.d /etc/bailiff/bailiff.d/50-report.yaml /etc/bailiff/credentials/admin; systemctl daemon-reload; bailiff reload`)
+}
+
 // stays: stopping the daemon leaves the bans in force, so that an upgrade opens no gap.
 func (v *victim) stays(t *testing.T) {
 	v.sh(t, `systemctl stop bailiff.service`)
