@@ -94,7 +94,7 @@ func (g *Engine) Configure(c *config.Config) error {
 		}
 		j := &runningJail{conf: conf, matcher: m, scope: config.ScopeText(conf.Ports)}
 		if old := g.byName[conf.Name]; old != nil {
-			j.counter, j.number, j.failures, j.last, j.refused, j.unmatched = old.counter, old.number, old.failures, old.last, old.refused, old.unmatched
+			j.counter, j.number, j.failures, j.last, j.refused, j.unmatched, j.written = old.counter, old.number, old.failures, old.last, old.refused, old.unmatched, old.written
 		} else {
 			j.number = g.number(conf.Name)
 		}

@@ -25,7 +25,7 @@ func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
 	g.out.reset()
 	g.settle(e.Realtime)
 	for _, j := range g.listeners(e) {
-		if !g.match(j, e) {
+		if !g.match(j, e) || j.matcher.Filter.WrittenTwice && j.writtenBefore(e) {
 			continue
 		}
 		lines := g.attribute(j, e, ref)
@@ -55,6 +55,36 @@ type runningJail struct {
 	refused  Refused
 
 	unmatched uint64 // trusted entries that fit no pattern
+	written   []line // the latest ones, if the daemon may write each twice
+}
+
+// line is one that a process has written.
+type line struct {
+	pid  uint32
+	text uint64 // hash
+	at   int64
+}
+
+const (
+	writtenLines = 64                       // of a jail that are compared
+	writtenApart = int64(time.Second / 1e3) // between the two of a pair, at most; microseconds
+)
+
+// writtenBefore reports whether a line is the second of a pair: equal to one that the same process wrote a moment ago. A third one
+// is news again, so of attempts that look alike at least half count.
+func (j *runningJail) writtenBefore(e *filter.Entry) bool {
+	text := jail.Hash(e.Message, uint64(e.PID))
+	for i := range j.written {
+		if w := &j.written[i]; w.pid == e.PID && w.text == text && e.Realtime >= w.at && e.Realtime-w.at < writtenApart {
+			j.written = slices.Delete(j.written, i, i+1)
+			return true
+		}
+	}
+	if len(j.written) == writtenLines {
+		j.written = slices.Delete(j.written, 0, 1)
+	}
+	j.written = append(j.written, line{e.PID, text, e.Realtime})
+	return false
 }
 
 // prefix is what the jail counts and bans an address by.

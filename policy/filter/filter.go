@@ -30,6 +30,7 @@ type Filter struct {
 	Modes          []string // the first is the default
 	File           string   // where it was read from
 	ParallelLogins bool     // clients log in over several connections at once with one password
+	WrittenTwice   bool     // the daemon may write each line to two logs, which both end in the journal
 	HasSuccess     bool     // a pattern matches successful logins
 	Guests         []string // accounts that need no password; failures on them do not count
 	Off            bool     // no jail unless the configuration names it

@@ -115,7 +115,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
 	}
-	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "max_retry", "prefix", "max_line", "correlate_by", "parallel_logins", "guests", "define", "modes", "patterns", "tests") {
+	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "max_retry", "prefix", "max_line", "correlate_by", "parallel_logins", "written_twice", "guests", "define", "modes", "patterns", "tests") {
 		return
 	}
 	f := l.f
@@ -137,6 +137,7 @@ func (l *loader) filter(root *yamldoc.Node) {
 	f.maxLine = l.number(root.Get("max_line"), "max_line", 64, MaxMessage, MaxMessage+1)
 	l.f.Guests = l.texts(root.Get("guests"), "guests")
 	l.f.ParallelLogins = l.boolean(root.Get("parallel_logins"), "parallel_logins")
+	l.f.WrittenTwice = l.boolean(root.Get("written_twice"), "written_twice")
 	if n := root.Get("correlate_by"); n != nil {
 		if f.byAddress = n.Value == "address"; !f.byAddress && n.Value != "process" {
 			l.errorf(n, "correlate_by", "%q is neither address nor process", n.Value).Hint = wordHint(n.Value, "address", "process")
