@@ -12,9 +12,6 @@ import (
 
 // What `bailiff allow why` says of each kind of entry. Texts of files and lists may be anybody's.
 func TestAllowEntry(t *testing.T) {
-	was := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = was }()
 	soon, past := time.Now().Add(90*time.Minute+time.Second), time.Date(2025, 12, 31, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		e    control.AllowEntry

@@ -36,11 +36,14 @@ func typical() *control.Status {
 	return s
 }
 
+// TestMain makes times the same everywhere.
+func TestMain(m *testing.M) {
+	time.Local = time.UTC
+	os.Exit(m.Run())
+}
+
 // TestStatusFits: what matters fits a terminal of 80 columns and 24 lines; jails without a unit are hidden.
 func TestStatusFits(t *testing.T) {
-	was := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = was }()
 	t.Setenv("NO_COLOR", "1")
 	for name, change := range map[string]func(*control.Status){
 		"working": func(*control.Status) {},
