@@ -233,7 +233,7 @@ func (t *Table) use(ctx context.Context, lists []*list, found *nfrule.Table) err
 	if now == nil {
 		return fmt.Errorf("table %s: is gone", t.Name())
 	}
-	counted := counters(found.Rules)
+	counted := nfrule.Counters(found.Rules)
 	return t.transaction(ctx, func(c *nftables.Conn) {
 		chain := c.AddChain(nfrule.Chain(t.nft))
 		c.FlushChain(chain)
@@ -347,23 +347,10 @@ func Counters(ctx context.Context) (map[string]Counter, error) {
 		return nil, fmt.Errorf("table %s: read counters: %w", nfrule.Name(t), err)
 	}
 	m := make(map[string]Counter)
-	for name, n := range counters(rules) {
+	for name, n := range nfrule.Counters(rules) {
 		m[name] = Counter{n.Packets, n.Bytes}
 	}
 	return m, nil
-}
-
-// counters adds up what rules have counted, by list.
-func counters(rules []*nftables.Rule) map[string]expr.Counter {
-	sums := make(map[string]expr.Counter)
-	for _, r := range rules {
-		if name, ours := nfrule.ScopeOf(r); ours {
-			if n := nfrule.CounterOf(r.Exprs); n != nil {
-				sums[name] = expr.Counter{Packets: sums[name].Packets + n.Packets, Bytes: sums[name].Bytes + n.Bytes}
-			}
-		}
-	}
-	return sums
 }
 
 // Remove removes the table, and reports whether there was one. One that is not ours stays: *firewall.ForeignError.

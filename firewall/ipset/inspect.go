@@ -51,7 +51,7 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 				return nil, err
 			}
 			if o.Problem == "" {
-				n := counters(t.Rules)[s.scope]
+				n := nfrule.Counters(t.Rules)[s.scope]
 				x.Counted, x.Packets, x.Bytes = true, n.Packets, n.Bytes
 				if h := f.headers[s.name]; x.Problem == "" && h.refs < refs[s.name] {
 					x.Problem = fmt.Sprintf("%d rules refer to it, want %d", h.refs, refs[s.name])

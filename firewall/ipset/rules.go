@@ -95,7 +95,7 @@ func (b *Backend) DropCounters(ctx context.Context) ([]firewall.DropCounter, err
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return list, fmt.Errorf("table %s: read counters: %w", nfrule.Name(t), err)
 		}
-		sums := counters(rules)
+		sums := nfrule.Counters(rules)
 		for _, s := range b.scopes {
 			if n, ok := sums[s.Name]; ok {
 				list = append(list, firewall.DropCounter{Set: setName(family, s.Name), Scope: s.Name, Packets: n.Packets, Bytes: n.Bytes})
@@ -103,17 +103,4 @@ func (b *Backend) DropCounters(ctx context.Context) ([]firewall.DropCounter, err
 		}
 	}
 	return list, nil
-}
-
-// counters adds up what the rules have counted, by scope.
-func counters(rules []*nftables.Rule) map[string]expr.Counter {
-	sums := make(map[string]expr.Counter)
-	for _, r := range rules {
-		if scope, ours := nfrule.ScopeOf(r); ours {
-			if n := nfrule.CounterOf(r.Exprs); n != nil {
-				sums[scope] = expr.Counter{Packets: sums[scope].Packets + n.Packets, Bytes: sums[scope].Bytes + n.Bytes}
-			}
-		}
-	}
-	return sums
 }

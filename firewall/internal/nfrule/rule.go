@@ -115,6 +115,19 @@ func CounterOf(exprs []expr.Any) *expr.Counter {
 	return nil
 }
 
+// Counters adds up what rules of ours have counted, by scope.
+func Counters(rules []*nftables.Rule) map[string]expr.Counter {
+	sums := make(map[string]expr.Counter)
+	for _, r := range rules {
+		if scope, ours := ScopeOf(r); ours {
+			if n := CounterOf(r.Exprs); n != nil {
+				sums[scope] = expr.Counter{Packets: sums[scope].Packets + n.Packets, Bytes: sums[scope].Bytes + n.Bytes}
+			}
+		}
+	}
+	return sums
+}
+
 // Add appends a rule to a chain, in c's transaction.
 func (r *Rule) Add(c *nftables.Conn, chain *nftables.Chain) {
 	c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r.Exprs, UserData: userdata.AppendString(nil, userdata.TypeComment, r.Comment)})
