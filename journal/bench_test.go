@@ -129,6 +129,50 @@ func BenchmarkReader(b *testing.B) {
 	}
 }
 
+// BenchmarkLookup looks up entries of two files in turns, as the evidence of a ban lies in several, and prints how many times longer it
+// takes if the other file must be mapped again for each.
+func BenchmarkLookup(b *testing.B) {
+	files := benchFiles(b)
+	var cursors []journal.Cursor
+	for _, f := range files[:2] {
+		r, err := journal.Open(journal.Files(f), journal.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := 0; i < 1000 && r.Next(); i++ {
+			cursors = append(cursors, r.Entry().Cursor)
+		}
+		r.Close()
+	}
+	look := func(again bool) time.Duration {
+		r, err := journal.Open(journal.Files(files[:2]...), journal.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer r.Close()
+		start := cpu(b)
+		for i := range 1000 {
+			for k := range 2 {
+				c := cursors[1000*k+i]
+				if _, ok := r.Locate(c.SeqnumID, c.Seqnum); !ok {
+					b.Fatal(c)
+				}
+				if again {
+					r.Unmap()
+				}
+			}
+		}
+		return cpu(b) - start
+	}
+	var kept, anew time.Duration
+	for b.Loop() {
+		kept += look(false)
+		anew += look(true)
+	}
+	b.ReportMetric(kept.Seconds()*1e6/float64(2000*b.N), "cpu-µs/lookup")
+	b.ReportMetric(anew.Seconds()/kept.Seconds(), "anew/kept")
+}
+
 // user touches what was asked for. It makes its closure once: one that is handed to Each escapes.
 type user struct {
 	fields      int

@@ -41,6 +41,27 @@ func (r *Reader) Mapped() (n int) {
 	return n
 }
 
+// MaxMapped is how many files stay mapped for lookups.
+const MaxMapped = maxMapped
+
+// Mappings are where the files are mapped, by path.
+func (r *Reader) Mappings() map[string]*byte {
+	m := make(map[string]*byte)
+	for _, f := range r.files {
+		if f.m != nil {
+			m[f.path] = &f.m[0]
+		}
+	}
+	return m
+}
+
+// Unmap releases all files that are mapped for lookups.
+func (r *Reader) Unmap() {
+	for len(r.found.mapped) > 0 {
+		r.found.forget(r.found.mapped[0].f)
+	}
+}
+
 // Wakeups is the number of polls in Wait.
 func (r *Reader) Wakeups() uint64 { return r.watcher.woken }
 

@@ -136,7 +136,5 @@ func (r *Reader) forget(f *file) {
 		r.saveMark()
 		r.curFile = nil
 	}
-	if r.found.f == f {
-		r.found.f = nil
-	}
+	r.found.forget(f)
 }

@@ -3,7 +3,9 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"runtime/debug"
+	"slices"
 )
 
 // lookup holds the entry that At found.
@@ -14,7 +16,18 @@ type lookup struct {
 	loc    location
 	entry  Entry
 	values values
+	mapped []lookupFile // the file of the latest lookup is the last one
 }
+
+// lookupFile is a file in which an entry was looked up, with the list of all its entries: not f.all, which holds the reader's position.
+type lookupFile struct {
+	f   *file
+	all list
+}
+
+// maxMapped is how many files stay mapped for lookups. The failures of one ban may lie in as many files; mapping a file anew for each
+// costs a hundred times what the lookup costs. Journal files have up to 128 MiB, and 32-bit machines have little room for them.
+const maxMapped = 2 + 14*(bits.UintSize/64)
 
 // At returns the entry that a cursor names, whether it matches or not; false if it does not exist (any more). If a partial cursor names
 // several entries, it is the first. If the entry of a complete cursor is gone, a copy of it is returned if there is one: journald
@@ -107,24 +120,13 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 	}
 	r.parsing = f
 	defer r.caught(&again)
-	// A file that is mapped only for lookups stays mapped until another one is.
-	if r.found.f != f {
-		if old := r.found.f; old != nil && old.state == done && old != r.curFile {
-			old.close()
-		} else if old != nil && old.state == unplaced {
-			old.unmap()
-		}
-		r.found.f = nil
-	}
+	all := r.found.use(f)
 	if err := r.prepare(f); err != nil {
-		if f.state == unplaced {
-			f.unmap() // not prepared completely
-		}
+		r.found.forget(f)
 		return false, false
 	}
 	r.found.f = f
-	all := list{} // not f.all, which holds the reader's position
-	o, err := f.seekTo(&all, c, down, &r.z)
+	o, err := f.seekTo(all, c, down, &r.z)
 	for err == nil {
 		if o, err = all.seekGE(f, o); err != nil || o == 0 || o >= f.limit {
 			break
@@ -142,6 +144,43 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 		o++
 	}
 	return false, false
+}
+
+// use makes f the file of the latest lookup, and returns the list of its entries. The file whose latest lookup is the longest ago is
+// mapped no more.
+func (k *lookup) use(f *file) *list {
+	i := slices.IndexFunc(k.mapped, func(x lookupFile) bool { return x.f == f })
+	x := lookupFile{f: f}
+	if i >= 0 {
+		x = k.mapped[i]
+		k.mapped = slices.Delete(k.mapped, i, i+1)
+	} else if len(k.mapped) == maxMapped {
+		k.forget(k.mapped[0].f)
+	}
+	if f.m == nil || f.mustRemap {
+		x.all = list{}
+	}
+	k.mapped = append(k.mapped, x)
+	return &k.mapped[len(k.mapped)-1].all
+}
+
+// holds reports whether a file stays mapped for lookups.
+func (k *lookup) holds(f *file) bool {
+	return slices.ContainsFunc(k.mapped, func(x lookupFile) bool { return x.f == f })
+}
+
+// forget releases a file that was mapped for lookups only.
+func (k *lookup) forget(f *file) {
+	k.mapped = slices.DeleteFunc(k.mapped, func(x lookupFile) bool { return x.f == f })
+	if k.f == f {
+		k.f = nil
+	}
+	switch {
+	case f.state == done && f != k.r.curFile:
+		f.close()
+	case f.state == unplaced:
+		f.unmap()
+	}
 }
 
 // beyond reports whether an entry comes after those that a cursor names, in the order by which it is looked up.

@@ -336,7 +336,7 @@ func (r *Reader) retire(f *file) {
 		f.loadEnds(f.m)
 		f.ends.archived = f.archived()
 	}
-	if f.ends.archived && f != r.found.f {
+	if f.ends.archived && !r.found.holds(f) {
 		f.close()
 	}
 }

@@ -147,7 +147,7 @@ func (r *Reader) Close() error {
 	}
 	r.found.stop()
 	r.files, r.groups, r.active, r.deferred = nil, nil, nil, nil
-	r.curFile, r.parsing, r.leader, r.runnerUp, r.found.f = nil, nil, nil, nil, nil
+	r.curFile, r.parsing, r.leader, r.runnerUp, r.found.f, r.found.mapped = nil, nil, nil, nil, nil, nil
 	return r.watcher.close()
 }
 

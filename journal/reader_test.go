@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -339,6 +340,42 @@ func TestAt(t *testing.T) {
 	}
 	if _, ok := r.Locate(cursors[0].SeqnumID, 1<<40); ok {
 		t.Error("an entry that was never written")
+	}
+}
+
+// The failures of one ban lie in several files. Looking them up in turns maps no file a second time, and no more files than the bound.
+func TestLookupsStayMapped(t *testing.T) {
+	dir := t.TempDir()
+	files := journaltest.Write(t, filepath.Join(dir, "a.journal"), journaltest.Layout{}, numbered{first: 0, last: 44_999, rotate: 2500})
+	if len(files) < journal.MaxMapped+2 {
+		t.Fatal("the writer did not rotate: ", files)
+	}
+	all := reader(t, journal.Dir(dir))
+	var cursors []journal.Cursor
+	for all.Next() {
+		cursors = append(cursors, all.Entry().Cursor)
+	}
+	lookUp := func(r *journal.Reader, n int) {
+		for i := range n {
+			c := cursors[i*2500]
+			if got, ok := r.Locate(c.SeqnumID, c.Seqnum); !ok || got != c {
+				t.Fatalf("entry %d: %s, %v", i*2500, got, ok)
+			}
+		}
+	}
+	few := journal.MaxMapped / 2
+	r := reader(t, journal.Dir(dir))
+	lookUp(r, few)
+	before := r.Mappings()
+	lookUp(r, few)
+	if after := r.Mappings(); len(before) < few || !maps.Equal(before, after) {
+		t.Errorf("mapped again: %d files, then %d", len(before), len(after))
+	}
+	for range 2 {
+		lookUp(r, journal.MaxMapped+2)
+		if n := r.Mapped(); n > journal.MaxMapped {
+			t.Errorf("%d files are mapped", n)
+		}
 	}
 }
 
