@@ -205,7 +205,9 @@ func (w *webVictim) registries(t *testing.T) {
 		_, err := w.Sh(t.Context(), `systemctl -q is-active bailiff-report.service`)
 		return err
 	})
-	p.open(site+"#/", `document.querySelector('.good') && [...document.querySelectorAll('.tile')].some((e) => e.innerText.includes('Reports waiting'))`)
+	p.open(site+"#/", `document.querySelector('.good') && [...document.querySelectorAll('a.tile')].some((e) => e.innerText.includes('Reports waiting'))`)
+	p.eval(`[...document.querySelectorAll('a.tile')].find((e) => e.innerText.includes('Reports waiting')).click()`, nil)
+	p.until(`document.querySelector('#waiting') && document.querySelector('main').innerText.includes('phone')`)
 	p.open(story, `document.querySelector('#whois')`)
 	p.eval(`document.querySelector('#whois').click()`, nil)
 	p.until(`document.querySelector('main').innerText.includes('TEST-NET-3') && document.querySelector('main').innerText.includes('abuse@three.example') && !document.querySelector('#whois')`)

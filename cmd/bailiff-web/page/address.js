@@ -22,6 +22,10 @@ function banCard(b) {
     command(`journalctl BAILIFF_BAN_ID=${b.id}`), api.canChange() ? unbanButton(b) : null, evidence(b.evidence));
 }
 
+// fleetCard lists the bans of other hosts of the fleet.
+const fleetCard = (l) => card('Banned by other hosts', table('Bans of the fleet', ['Host', 'Group', 'Prefix', 'Jail', 'Since', 'Until', { text: 'Failures', num: true }, 'Reason'],
+  l.map((b) => [b.host, b.group ?? '', address(b.prefix), b.jail, time(b.since), b.lifted ? 'lifted' : until(b.until), b.failures ? number(b.failures) : '', reason(b)])));
+
 // need says in a sentence what is missing to a ban.
 function need(c) {
   const within = duration(c.window_seconds);
@@ -109,6 +113,8 @@ export async function story(root, { rest }) {
   if (w.allowed.length) root.append(card('Allowed by', table('Entries of the allow list', ['Prefix', 'From', 'Until', 'Comment'], w.allowed.map((a) => [address(a.prefix), a.origin, until(a.until), a.comment ?? '']))));
   root.append(...w.bans.map(banCard));
   if (w.bans_total > w.bans.length) root.append(h('p', {}, h('a', { href: '#/bans?search=' + encodeURIComponent(w.address) }, `all ${plural(w.bans_total, 'ban')}`)));
+  if (w.fleet?.length) root.append(fleetCard(w.fleet));
+  if (w.lists?.length) root.append(card('On block lists', table('Block lists', ['List', 'Entry', 'Mode'], w.lists.map((l) => [l.list, address(l.prefix), l.mode === 'log' ? 'counted, not stopped' : 'stopped']))));
   root.append(...w.counted.map(countCard));
   if (w.history.length) root.append(card('Remembered for longer bans', w.history.map((x) => h('p', {}, `${plural(x.count, 'ban')} of ${address(x.prefix)}, the last ${x.last ? 'until ' + time(x.last) : 'without an end'}`))));
   if ((live.status ?? await api.get('/v1/status')).reports) { // else bailiff-report does not run

@@ -8,8 +8,10 @@ import { bans } from './bans.js';
 import { configuration } from './configuration.js';
 import { feed } from './feed.js';
 import { filters } from './filters.js';
+import { fleet } from './fleet.js';
 import { overview } from './overview.js';
 import { past } from './past.js';
+import { reports } from './reports.js';
 import { story } from './address.js';
 
 const views = {
@@ -20,6 +22,8 @@ const views = {
   filters: { title: 'Filters', run: filters },
   configuration: { title: 'Configuration', run: configuration },
   address: { title: 'Address', run: story, under: 'bans' },
+  fleet: { title: 'Fleet', run: fleet, under: '' },
+  reports: { title: 'Reports', run: reports, under: '' },
 };
 
 const main = document.getElementById('main');
@@ -73,7 +77,7 @@ function signIn(e) {
 }
 
 function frame() {
-  show(document.getElementById('nav'), Object.entries(views).filter(([, v]) => !v.under).map(([name, v]) => h('a', { href: '#/' + name }, v.title)));
+  show(document.getElementById('nav'), Object.entries(views).filter(([, v]) => v.under === undefined).map(([name, v]) => h('a', { href: '#/' + name }, v.title)));
   listen(() => {
     const v = live.status?.version;
     show(document.getElementById('foot'), v ? `bailiff ${clean(v)}` : '');

@@ -3,6 +3,7 @@
 import * as api from './api.js';
 import { columns, spark } from './chart.js';
 import { card, command, h, show, table } from './dom.js';
+import * as others from './fleet.js';
 import { address, ago, bytes, duration, number, plural, short, time } from './format.js';
 import { forget, listen, live, second } from './live.js';
 import { bars, rankings, search, spans } from './past.js';
@@ -24,7 +25,7 @@ export const remedy = (source) => remedies[source] ?? ['journalctl -u bailiff -x
 export const link = (p, text) => h('a', { href: '#/address/' + encodeURIComponent(address(p)) }, text ?? address(p));
 
 // health says whether bans are in effect, and what to type if they are not.
-function health(reports) {
+function health(reports, fleet) {
   if (live.error && live.error.status !== 401) {
     const fix = /^systemctl [a-z]+ [a-z.-]+/.exec(live.error.hint ?? '');
     return h('div', { class: 'bad notice', role: 'alert' }, h('strong', {}, live.error.stopped ? 'Stopped' : 'No answer'), h('p', {}, live.error.message), fix ? command(fix[0]) : h('p', {}, live.error.hint));
@@ -36,6 +37,8 @@ function health(reports) {
     const why = d.held || d.last_error;
     if (why) problems.push(h('li', {}, h('span', {}, `Reports to ${d.name}: ${d.held ? 'held: ' : ''}${why}`), command(d.held ? `bailiff report retry ${d.name}` : `bailiff report list ${d.name}`)));
   }
+  const alone = others.configured(fleet) && others.trouble(fleet);
+  if (alone) problems.push(h('li', {}, h('span', {}, `Fleet: ${alone}`), command('systemctl status bailiff-fleet')));
   if (!problems.length) {
     return h('div', { class: 'good notice', role: 'status' }, h('strong', {}, 'Working'), h('p', {}, `${s.firewall.backend}: ${plural(s.bans, 'ban')} in effect; journal ${duration(s.journal.lag_seconds)} behind; running since ${time(s.started)}`));
   }
@@ -45,7 +48,7 @@ function health(reports) {
 
 const tile = (name, value, note, href) => h(href ? 'a' : 'div', { class: 'tile', href }, h('span', { class: 'name' }, name), h('span', { class: 'value' }, value), h('span', { class: 'muted' }, note));
 
-function tiles(reports, latency) {
+function tiles(reports, latency, fleet) {
   const s = live.status;
   const now = second();
   const stopped = s.firewall.stopped;
@@ -56,7 +59,8 @@ function tiles(reports, latency) {
     tile('Prefixes tracked', short(s.tracked), `of ${short(s.tracked_max)}; ${plural(s.spread.attacked, 'account')} under attack`),
     tile('Dropped by the firewall', stopped ? short(stopped.reduce((t, x) => t + x.packets, 0)) : '–', stopped ? `packets, ${bytes(stopped.reduce((t, x) => t + x.bytes, 0))}` : `${s.firewall.backend} does not count`),
     latency ? tile('Entry to kernel', latency.median, latency.note) : null,
-    s.reports ? tile('Reports waiting', reports ? number(reports.waiting) : '–', reports ? `${reports.destinations.filter((d) => d.held).length} of ${plural(s.reports, 'destination')} held` : 'bailiff-report is not running') : null,
+    s.reports ? tile('Reports waiting', reports ? number(reports.waiting) : '–', reports ? `${reports.destinations.filter((d) => d.held).length} of ${plural(s.reports, 'destination')} held` : 'bailiff-report is not running', reports && '#/reports') : null,
+    others.configured(fleet) ? tile('Banned by the fleet', short(fleet.in_effect), `by ${plural(fleet.hosts.length, 'other host')}; ${fleet.agent?.hub ? others.lag(fleet.agent) : 'not connected'}`, '#/fleet') : null,
   ];
 }
 
@@ -132,15 +136,16 @@ export async function overview(root) {
   const gone = new AbortController();
   let reports = null;
   let latency = null;
+  let fleet = null;
   let shown = '';
   const draw = () => {
-    const text = JSON.stringify([live.error?.message, live.status?.problems, live.status?.bans, live.status?.firewall.ok, reports?.destinations]);
+    const text = JSON.stringify([live.error?.message, live.status?.problems, live.status?.bans, live.status?.firewall.ok, reports?.destinations, others.configured(fleet) && others.trouble(fleet)]);
     if (shown !== text) { // a live region is read aloud at each change
       shown = text;
-      update(parts.health, health(reports));
+      update(parts.health, health(reports, fleet));
     }
     if (!live.status) return;
-    update(parts.tiles, tiles(reports, latency));
+    update(parts.tiles, tiles(reports, latency, fleet));
     update(parts.attacks, attacks());
     update(parts.jails, jails());
     update(parts.lists, blockLists());
@@ -148,6 +153,7 @@ export async function overview(root) {
   trail(root, gone.signal);
   const more = async () => {
     if (live.status?.reports) reports = await api.get('/report/v1/status').catch(() => null);
+    fleet = await api.get('/v1/fleet').catch(() => null);
     latency = latencyOf(await api.text('/metrics').catch(() => ''));
     draw();
   };

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bailiff/units/control"
+	"bailiff/units/metrics"
 )
 
 // evil is text of attackers: markup, an attribute's end, a formula, a mark that reorders text, control characters.
@@ -47,8 +48,33 @@ func (d *hostile) Why(_ context.Context, p netip.Prefix) (*control.Why, error) {
 		Allowed: []control.AllowEntry{{Prefix: "192.0.2.0/24", Origin: evil, Comment: evil}},
 		Bans:    []control.WhyBan{{Ban: control.Ban{ID: "1", Prefix: address + "/32", Jail: "sshd", Since: noon, Failures: 5, Count: 2, Reason: "failures"}, Evidence: []control.Line{line, {Missing: evil}}}},
 		Counted: []control.WhyCount{{Jail: "sshd", Window: "normal", Length: 600, Prefix: address + "/32", Attempts: 3, Count: 3, MaxRetry: 5, Missing: 2, Until: noon, Evidence: []control.Line{line}}},
+		Fleet:   []control.FleetWhy{{FleetBan: control.FleetBan{Host: evil, Prefix: address + "/32", Jail: evil, Reason: evil, Since: noon}, Group: evil}},
+		Lists:   []control.BlockHolding{{List: evil, Prefix: address + "/32", Mode: evil}},
 		History: []control.History{{Prefix: address + "/32", Count: 2}}}, nil
 }
+
+func (d *hostile) Fleet(context.Context) (*control.FleetStatus, error) {
+	return &control.FleetStatus{Agent: &control.FleetAgentStatus{FleetAgent: control.FleetAgent{Hub: "tls://hub.example.test:4222" + evil, Since: noon, Waiting: 2}, Heard: noon},
+		Roster: control.FleetHostsSet{Fleet: evil, Hosts: 1}, Votes: 2, Bans: 7, InEffect: 6, Clashes: control.Prefixes{Count: 1, Some: []string{evil}},
+		Hosts: []control.FleetHost{{Name: evil, Group: evil, Bans: 7, Latest: &noon, Ahead: -90, Clashes: 1, Refused: map[string]uint64{evil: 3}}}}, nil
+}
+
+// hostileReporter is a bailiff-report of that kind. What the page does not call is not there.
+type hostileReporter struct{ control.Reporter }
+
+func (hostileReporter) Status(context.Context) (*control.ReporterStatus, error) {
+	return &control.ReporterStatus{Waiting: 1, Destinations: []control.DestinationStatus{{Name: evil, Type: evil, Held: evil, Waiting: 1}, {Name: "mail", Type: "mail", LastError: evil, LastFailed: &noon}}}, nil
+}
+
+func (hostileReporter) Reports(context.Context, string, int) (*control.ReportList, error) {
+	return &control.ReportList{Total: 9, Reports: []control.QueuedReport{{ID: "1", Destination: evil, Address: "203.0.113.7", Jail: evil, State: evil, Error: evil, Time: noon}}}, nil
+}
+
+func (hostileReporter) Report(context.Context, string, string) (*control.ReportShow, error) {
+	return &control.ReportShow{Deliveries: []control.Delivery{{QueuedReport: control.QueuedReport{Destination: evil, State: evil, Error: evil}}}}, nil
+}
+
+func (hostileReporter) Metrics(context.Context) (*metrics.Set, error) { return &metrics.Set{}, nil }
 
 func (d *hostile) History(_ context.Context, q control.HistoryQuery, _ netip.Prefix, emit func(*control.HistoryLine) error) error {
 	now := time.Now()

@@ -167,10 +167,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // them: while it runs, no ban is carried out.
 var calls = map[string]bool{
 	"/v1/status": true, "/v1/bans": true, "/v1/allow": true, "/v1/why": true, "/v1/config": true, "/v1/filters": true, "/v1/match": true,
+	"/v1/fleet": true,
 }
 
 // reportCalls are those of bailiff-report's control socket, which asks the registries.
-var reportCalls = map[string]bool{"/report/v1/status": true, "/report/v1/report": true, "/report/v1/whois": true}
+var reportCalls = map[string]bool{"/report/v1/status": true, "/report/v1/report": true, "/report/v1/reports": true, "/report/v1/whois": true}
 
 // secure sets the headers of every answer.
 func secure(h http.Header) {

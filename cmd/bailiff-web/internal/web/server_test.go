@@ -43,6 +43,9 @@ func (d *daemon) Metrics(context.Context) (*metrics.Set, error) {
 	s.Add(metrics.Up, 1)
 	return s, nil
 }
+func (d *daemon) Fleet(context.Context) (*control.FleetStatus, error) {
+	return &control.FleetStatus{}, nil
+}
 func (d *daemon) Events(context.Context) (<-chan control.Event, error) { return d.events, nil }
 
 // served is a server of the page before a real control server.
@@ -163,7 +166,7 @@ func TestPassedOn(t *testing.T) {
 	if res, b := s.get("/report/v1/status"); res.StatusCode != 503 || !strings.Contains(b, "not running") {
 		t.Errorf("%s: %s", res.Status, b)
 	}
-	for _, path := range []string{"/v1/firewall", "/v1/reload", "/v1/firewall/repair", "/v2/status", "/report/v1/drop", "/report/v1/reports", "/manifest.json", "/page.go", "/../etc/passwd", "/v1/status/", "//", "/%2e%2e/page.go"} {
+	for _, path := range []string{"/v1/firewall", "/v1/reload", "/v1/firewall/repair", "/v2/status", "/report/v1/drop", "/report/v1/retry", "/manifest.json", "/page.go", "/../etc/passwd", "/v1/status/", "//", "/%2e%2e/page.go"} {
 		if res, b := s.get(path); res.StatusCode != 404 {
 			t.Errorf("%s: %s: %.100s", path, res.Status, b)
 		}
