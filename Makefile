@@ -20,7 +20,7 @@ E2E = bullseye bookworm trixie forky
 TAGGED = ./journal ./cmd/bailiff/internal/replay
 
 DEB_DEMO = mmdebstrap debian-archive-keyring systemd-container iproute2 util-linux
-DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3 shellcheck dash lintian rpm chromium fonts-dejavu-core rpmlint qemu-user-static prometheus prometheus-alertmanager python3-prometheus-client nats-server
+DEB_TEST = $(DEB_DEMO) systemd-journal-remote ipset nftables iptables libsystemd-dev pkg-config gcc libc6-dev scdoc sqlite3 python3 shellcheck dash lintian rpm chromium fonts-dejavu-core rpmlint qemu-user-static prometheus prometheus-alertmanager python3-prometheus-client nats-server
 # For a virtual machine, which has a clock of its own.
 DEB_PROVE = qemu-system-x86 e2fsprogs openssh-client
 

@@ -138,8 +138,8 @@ type FirewallStatus struct {
 	OK       bool      `json:"ok"`
 	Error    string    `json:"error,omitempty"`
 	Checked  time.Time `json:"checked"`
-	Repaired uint64    `json:"repaired"` // times that rules or sets had to be rebuilt
-	Stopped  []Stopped `json:"stopped"`  // by set; null where the backend does not count
+	Repaired uint64    `json:"repaired"`            // times that rules or sets had to be rebuilt
+	Stopped  []Stopped `json:"stopped" null:"true"` // by set; null where the backend does not count
 
 	// Open are the container networks of this host whose published ports the backend does not close to banned addresses.
 	// bailiff status fills it in.

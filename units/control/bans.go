@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -31,7 +32,7 @@ type Facets struct {
 	Jails     []Facet `json:"jails"`
 	Origins   []Facet `json:"origins"`
 	Reasons   []Facet `json:"reasons"`
-	Countries []Facet `json:"countries"` // null: the host has no GeoIP database
+	Countries []Facet `json:"countries" null:"true"` // null: the host has no GeoIP database
 }
 
 func (s *Server) bans(r *http.Request, q url.Values, _ Peer) (any, error) {
@@ -72,17 +73,7 @@ func (s *Server) bans(r *http.Request, q url.Values, _ Peer) (any, error) {
 	if ask.Facets, err = yes(q, "facets"); err != nil {
 		return nil, err
 	}
-	v, err := s.d.Bans(r.Context(), ask, within)
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Bans)
-	if f := v.Facets; f != nil {
-		list(&f.Jails)
-		list(&f.Origins)
-		list(&f.Reasons)
-	}
-	return v, nil
+	return s.d.Bans(r.Context(), ask, within)
 }
 
 // limit parses a parameter that bounds an answer.
@@ -104,14 +95,6 @@ func SortFacets(counts map[string]int, most int) []Facet {
 	for name, n := range counts {
 		l = append(l, Facet{name, n})
 	}
-	slices.SortFunc(l, func(a, b Facet) int {
-		if a.Bans != b.Bans {
-			return b.Bans - a.Bans
-		}
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(l, func(a, b Facet) int { return cmp.Or(b.Bans-a.Bans, strings.Compare(a.Name, b.Name)) })
 	return l[:min(len(l), most)]
 }

@@ -227,19 +227,32 @@ func (c *Client) ask(ctx context.Context, method, path string, q url.Values, req
 }
 
 func (c *Client) once(ctx context.Context, method, path string, q url.Values, body []byte) ([]byte, error) {
-	u := url.URL{Scheme: "http", Host: "bailiff", Path: path, RawQuery: q.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
+	var header http.Header
 	if len(body) > 0 {
-		req.Header.Set("Content-Type", "application/json")
+		header = http.Header{"Content-Type": {"application/json"}}
 	}
-	res, err := c.http.Do(req)
+	res, err := c.send(ctx, method, path, q.Encode(), header, body)
 	if err != nil {
 		return nil, err
 	}
 	defer res.Body.Close()
+	return c.whole(res)
+}
+
+func (c *Client) send(ctx context.Context, method, path, rawQuery string, header http.Header, body []byte) (*http.Response, error) {
+	u := url.URL{Scheme: "http", Host: "bailiff", Path: path, RawQuery: rawQuery}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if header != nil {
+		req.Header = header
+	}
+	return c.http.Do(req)
+}
+
+// whole reads an answer.
+func (c *Client) whole(res *http.Response) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
 		return nil, err
@@ -250,16 +263,11 @@ func (c *Client) once(ctx context.Context, method, path string, q url.Values, bo
 	if res.StatusCode == http.StatusOK {
 		return b, nil
 	}
-	return nil, c.errorOf(res, b)
-}
-
-// errorOf is the error in an answer.
-func (c *Client) errorOf(res *http.Response, body []byte) *Error {
 	e := &Error{Status: res.StatusCode}
-	if json.Unmarshal(body, e) != nil || e.Message == "" {
+	if json.Unmarshal(b, e) != nil || e.Message == "" {
 		e.Message, e.Hint = fmt.Sprintf("the daemon answers %s", res.Status), "something else may be listening on "+c.path
 	}
-	return e
+	return nil, e
 }
 
 // cutOff reports whether the other side closed the connection during a call.

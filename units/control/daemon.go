@@ -9,7 +9,7 @@ import (
 
 // calls are the daemon's.
 var calls = map[string]map[string]call{
-	"/v1/status": {http.MethodGet: {right: read, run: (*Server).status}},
+	"/v1/status": {http.MethodGet: {right: read, run: plain(Daemon.Status)}},
 	"/v1/bans": {
 		http.MethodGet:    {right: read, query: []string{"jail", "prefix", "observed", "limit", "after", "search", "origin", "reason", "country", "sort", "facets"}, run: (*Server).bans},
 		http.MethodPost:   {right: admin, body: true, run: (*Server).ban},
@@ -20,43 +20,23 @@ var calls = map[string]map[string]call{
 		http.MethodPost:   {right: admin, body: true, run: (*Server).allow},
 		http.MethodDelete: {right: admin, query: []string{"prefix"}, run: (*Server).disallow},
 	},
-	"/v1/why":             {http.MethodGet: {right: read, query: []string{"address"}, run: (*Server).why}},
-	"/v1/firewall":        {http.MethodGet: {right: read, run: (*Server).firewall}},
+	"/v1/why":             {http.MethodGet: {right: read, query: []string{"address"}, run: about("address", Daemon.Why)}},
+	"/v1/firewall":        {http.MethodGet: {right: read, run: plain(Daemon.Firewall)}},
 	"/v1/firewall/repair": {http.MethodPost: {right: admin, query: []string{"force"}, run: (*Server).repairFirewall, limit: repairTime}},
 	"/v1/events":          {http.MethodGet: {right: read, run: (*Server).events}},
 	"/v1/history":         {http.MethodGet: {right: read, query: []string{"since", "prefix", "jail", "reason", "country", "limit", "accounts"}, run: (*Server).history}},
-	"/v1/filters":         {http.MethodGet: {right: read, run: (*Server).filters}},
+	"/v1/filters":         {http.MethodGet: {right: read, run: plain(Daemon.Filters)}},
 	"/v1/match":           {http.MethodGet: {right: read, query: []string{"line", "filter", "mode"}, run: (*Server).match}},
 	"/v1/config":          {http.MethodGet: {right: read, run: (*Server).config}},
 	"/v1/reload":          {http.MethodPost: {right: reload, run: (*Server).reload}},
 	"/metrics":            {http.MethodGet: {right: read, run: (*Server).metrics}},
-	"/v1/lists":           {http.MethodGet: {right: read, run: (*Server).blockLists}},
+	"/v1/lists":           {http.MethodGet: {right: read, run: plain(Daemon.BlockLists)}},
 	"/v1/fleet": {
-		http.MethodGet:  {right: read, run: (*Server).getFleet},
+		http.MethodGet:  {right: read, run: plain(Daemon.Fleet)},
 		http.MethodPost: {right: fleetNews, body: true, maxBody: 256 << 10, run: (*Server).postFleet},
 	},
 	"/v1/fleet/hosts": {http.MethodPut: {right: fleetNews, body: true, maxBody: 2 << 20, run: (*Server).putFleetHosts}},
 	"/v1/fleet/agent": {http.MethodPut: {right: fleetNews, body: true, run: (*Server).putFleetAgent}},
-}
-
-func (s *Server) status(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	v, err := s.d.Status(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	emptyStatus(v)
-	return v, nil
-}
-
-func emptyStatus(v *Status) {
-	list(&v.Problems)
-	list(&v.Config)
-	list(&v.Jails)
-	list(&v.Lists)
-	list(&v.BlockLists)
-	for i := range v.Jails {
-		list(&v.Jails[i].Units)
-	}
 }
 
 func (s *Server) ban(r *http.Request, _ url.Values, by Peer) (any, error) {
@@ -75,9 +55,7 @@ func (s *Server) ban(r *http.Request, _ url.Values, by Peer) (any, error) {
 		}
 		prefixes = append(prefixes, p)
 	}
-	v, err := s.d.Ban(r.Context(), by, req, prefixes)
-	list(&v)
-	return v, err
+	return s.d.Ban(r.Context(), by, req, prefixes)
 }
 
 func (s *Server) unban(r *http.Request, q url.Values, by Peer) (any, error) {
@@ -99,23 +77,11 @@ func (s *Server) unban(r *http.Request, q url.Values, by Peer) (any, error) {
 	return s.d.Unban(r.Context(), by, p, q.Get("jail"))
 }
 
-func (s *Server) allowed(r *http.Request, q url.Values, _ Peer) (any, error) {
+func (s *Server) allowed(r *http.Request, q url.Values, by Peer) (any, error) {
 	if q.Has("address") {
-		p, err := prefix("address", q.Get("address"))
-		if err != nil {
-			return nil, err
-		}
-		v, err := s.d.AllowWhy(r.Context(), p)
-		if err != nil {
-			return nil, err
-		}
-		list(&v.Entries)
-		list(&v.Expired)
-		return v, nil
+		return about("address", Daemon.AllowWhy)(s, r, q, by)
 	}
-	v, err := s.d.Allowed(r.Context())
-	list(&v)
-	return v, err
+	return s.d.Allowed(r.Context())
 }
 
 func (s *Server) allow(r *http.Request, _ url.Values, by Peer) (any, error) {
@@ -138,78 +104,19 @@ func (s *Server) disallow(r *http.Request, q url.Values, by Peer) (any, error) {
 	return s.d.Disallow(r.Context(), by, p)
 }
 
-func (s *Server) why(r *http.Request, q url.Values, _ Peer) (any, error) {
-	p, err := prefix("address", q.Get("address"))
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.d.Why(r.Context(), p)
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Allowed)
-	list(&v.Bans)
-	list(&v.Counted)
-	list(&v.History)
-	list(&v.Fleet)
-	list(&v.Lists)
-	for i := range v.Bans {
-		list(&v.Bans[i].Evidence)
-	}
-	for i := range v.Counted {
-		list(&v.Counted[i].Evidence)
-	}
-	return v, nil
-}
-
-func (s *Server) firewall(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	v, err := s.d.Firewall(r.Context())
-	emptyFirewall(v)
-	return v, err
-}
-
 func (s *Server) repairFirewall(r *http.Request, q url.Values, by Peer) (any, error) {
 	force, err := yes(q, "force")
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.d.RepairFirewall(r.Context(), by, force)
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Repaired)
-	list(&v.Evicted)
-	emptyFirewall(v.Before)
-	emptyFirewall(v.After)
-	return v, nil
+	return s.d.RepairFirewall(r.Context(), by, force)
 }
 
-func emptyFirewall(v *Firewall) {
-	if v == nil {
-		return
-	}
-	list(&v.Parts)
-	list(&v.Sets)
-	for i := range v.Sets {
-		s := &v.Sets[i]
-		list(&s.Missing.Some)
-		list(&s.Unexpected.Some)
-		list(&s.WrongTimeout.Some)
-	}
+func (s *Server) reload(r *http.Request, _ url.Values, by Peer) (any, error) {
+	return s.d.Reload(r.Context(), by)
 }
 
 func (s *Server) config(r *http.Request, _ url.Values, _ Peer) (any, error) {
 	b, err := s.d.Config(r.Context())
 	return document{"text/yaml; charset=utf-8", b}, err
-}
-
-func (s *Server) reload(r *http.Request, _ url.Values, by Peer) (any, error) {
-	v, err := s.d.Reload(r.Context(), by)
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Jails)
-	list(&v.Config)
-	list(&v.Notices)
-	return v, nil
 }

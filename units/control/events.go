@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"sync"
@@ -99,7 +98,7 @@ func (s *Server) events(r *http.Request, _ url.Values, by Peer) (any, error) {
 		free()
 		return nil, err
 	}
-	emptyStatus(status)
+	status = withLists(status).(*Status)
 	return streamed(func(w http.ResponseWriter, r *http.Request) {
 		defer free()
 		defer cancel()
@@ -173,11 +172,8 @@ func readLines[T any](ctx context.Context, c *Client, path, rawQuery string, f f
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		body, err := io.ReadAll(io.LimitReader(res.Body, maxBody))
-		if err != nil {
-			return c.explain(err, http.MethodGet)
-		}
-		return c.errorOf(res, body)
+		_, err := c.whole(res)
+		return c.explain(err, http.MethodGet)
 	}
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(nil, 4<<20)

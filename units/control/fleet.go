@@ -95,21 +95,6 @@ type FleetWhy struct {
 	Group string `json:"group"`
 }
 
-func (s *Server) getFleet(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	v, err := s.d.Fleet(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Hosts)
-	list(&v.Clashes.Some)
-	for i := range v.Hosts {
-		if v.Hosts[i].Refused == nil {
-			v.Hosts[i].Refused = map[string]uint64{}
-		}
-	}
-	return v, nil
-}
-
 func (s *Server) postFleet(r *http.Request, _ url.Values, _ Peer) (any, error) {
 	var req FleetNews
 	if err := body(r, &req); err != nil {

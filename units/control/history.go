@@ -45,14 +45,14 @@ type HistoryLine struct {
 
 // HistorySummary counts the bans of a time.
 type HistorySummary struct {
-	Since    time.Time       `json:"since"`    // of the search
-	Complete bool            `json:"complete"` // false: the search took too long, and ended at Reached
-	Reached  time.Time       `json:"reached"`  // of the oldest entry that was read
-	Total    int             `json:"total"`    // records that match, listed or not
-	Periods  []HistoryPeriod `json:"periods"`  // the last day, week and month, as far as the search reaches
-	Hours    []HistoryHour   `json:"hours"`    // that have bans, the oldest first
-	Accounts []Facet         `json:"accounts"` // null: not asked for
-	Looked   int             `json:"looked"`   // bans whose account was looked up
+	Since    time.Time       `json:"since"`                // of the search
+	Complete bool            `json:"complete"`             // false: the search took too long, and ended at Reached
+	Reached  time.Time       `json:"reached"`              // of the oldest entry that was read
+	Total    int             `json:"total"`                // records that match, listed or not
+	Periods  []HistoryPeriod `json:"periods"`              // the last day, week and month, as far as the search reaches
+	Hours    []HistoryHour   `json:"hours"`                // that have bans, the oldest first
+	Accounts []Facet         `json:"accounts" null:"true"` // null: not asked for
+	Looked   int             `json:"looked"`               // bans whose account was looked up
 }
 
 // HistoryPeriod counts the bans of a period that ends now.
@@ -61,8 +61,8 @@ type HistoryPeriod struct {
 	Bans      int     `json:"bans"`
 	Jails     []Facet `json:"jails"`
 	Reasons   []Facet `json:"reasons"`
-	Countries []Facet `json:"countries"` // null: the host has no GeoIP database
-	Networks  []Facet `json:"networks"`  // each IPv4 /24 and IPv6 /48, the first ten
+	Countries []Facet `json:"countries" null:"true"` // null: the host has no GeoIP database
+	Networks  []Facet `json:"networks"`              // each IPv4 /24 and IPv6 /48, the first ten
 }
 
 // HistoryHour is an hour with bans.

@@ -2,8 +2,6 @@ package control
 
 import (
 	"context"
-	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -39,15 +37,6 @@ type BlockHolding struct {
 	Prefix string `json:"prefix"` // of the list
 	Mode   string `json:"mode"`
 	Ports  string `json:"ports"`
-}
-
-func (s *Server) blockLists(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	v, err := s.d.BlockLists(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Lists)
-	return v, nil
 }
 
 // BlockLists returns the published block lists.

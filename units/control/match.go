@@ -72,20 +72,6 @@ type MatchTry struct {
 // maxLine bounds a line to try, in bytes. A query has to fit into a request's head.
 const maxLine = 4096
 
-func (s *Server) filters(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	v, err := s.d.Filters(r.Context())
-	list(&v)
-	for i := range v {
-		list(&v[i].Modes)
-		list(&v[i].Jails)
-		list(&v[i].Patterns)
-		for k := range v[i].Patterns {
-			list(&v[i].Patterns[k].Modes)
-		}
-	}
-	return v, err
-}
-
 func (s *Server) match(r *http.Request, q url.Values, _ Peer) (any, error) {
 	ask := MatchQuery{Line: q.Get("line"), Filter: q.Get("filter"), Mode: q.Get("mode")}
 	switch {
@@ -96,13 +82,7 @@ func (s *Server) match(r *http.Request, q url.Values, _ Peer) (any, error) {
 	case ask.Mode != "" && ask.Filter == "":
 		return nil, badRequest("filter=NAME&mode=MODE", "a mode without a filter")
 	}
-	v, err := s.d.Match(r.Context(), ask)
-	list(&v)
-	for i := range v {
-		list(&v[i].Modes)
-		list(&v[i].Tries)
-	}
-	return v, err
+	return s.d.Match(r.Context(), ask)
 }
 
 // Filters returns the filters that the configuration names.

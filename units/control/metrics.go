@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -17,13 +16,9 @@ type document struct {
 
 // metrics is GET /metrics, which both programs have: their own metrics, in the format that the caller prefers.
 func (s *Server) metrics(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	var of interface {
+	set, err := owner[interface {
 		Metrics(context.Context) (*metrics.Set, error)
-	} = s.d
-	if s.d == nil {
-		of = s.c
-	}
-	set, err := of.Metrics(r.Context())
+	}](s).Metrics(r.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -46,12 +41,9 @@ func (c *Client) Metrics(ctx context.Context, openMetrics bool) ([]byte, error) 
 		return nil, err
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	b, err := c.whole(res)
 	if err != nil {
 		return nil, c.explain(err, http.MethodGet)
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, c.errorOf(res, b)
 	}
 	return b, nil
 }

@@ -299,7 +299,7 @@ func (o *openAPI) fields(t reflect.Type, properties map[string]any, required *[]
 		if c != "" {
 			p["description"] = c
 		}
-		if f.Type.Kind() == reflect.Pointer || strings.Contains(c, "null:") || strings.Contains(c, "null where") {
+		if f.Type.Kind() == reflect.Pointer || f.Tag.Get("null") != "" {
 			p = map[string]any{"anyOf": []any{p, map[string]any{"type": "null"}}}
 		}
 		properties[name] = p

@@ -2,9 +2,7 @@ package control
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"net/url"
 
 	"bailiff/units/manager"
 )
@@ -15,15 +13,7 @@ func (c *Client) Open(ctx context.Context, path, rawQuery string, header http.He
 	if err := c.checkStarted(ctx); err != nil {
 		return nil, err
 	}
-	u := url.URL{Scheme: "http", Host: "bailiff", Path: path, RawQuery: rawQuery}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, &Error{Status: http.StatusBadRequest, Message: err.Error(), cause: err}
-	}
-	if header != nil {
-		req.Header = header
-	}
-	res, err := c.http.Do(req)
+	res, err := c.send(ctx, http.MethodGet, path, rawQuery, header, nil)
 	if err != nil {
 		return nil, c.explain(err, http.MethodGet)
 	}
@@ -41,13 +31,4 @@ func (c *ReportClient) notStarting() *Client {
 		asked.stopped = manager.Stopped
 	}
 	return &asked
-}
-
-// AsError is the error as an *Error, which has an HTTP status.
-func AsError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return &Error{Status: http.StatusInternalServerError, Message: err.Error(), cause: err}
 }

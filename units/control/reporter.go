@@ -79,7 +79,8 @@ type ReportList struct {
 
 // ReportShow is one report and its deliveries.
 type ReportShow struct {
-	Report     *Report    `json:"report"`
+	// Report is shared with the queue, which is why encode must not touch it.
+	Report     *Report    `json:"report" null:"true"`
 	Deliveries []Delivery `json:"deliveries"`
 }
 
@@ -133,53 +134,29 @@ func NewReportServer(c Reporter, o Options) *Server {
 }
 
 var reportCalls = map[string]map[string]call{
-	"/v1/status":  {http.MethodGet: {right: read, run: (*Server).reporterStatus}},
+	"/v1/status":  {http.MethodGet: {right: read, run: plain(Reporter.Status)}},
 	"/v1/reports": {http.MethodGet: {right: read, query: []string{"destination", "limit"}, run: (*Server).reports}},
 	"/v1/report":  {http.MethodGet: {right: read, query: []string{"id", "destination"}, run: (*Server).report}},
 	"/v1/whois":   {http.MethodGet: {right: read, query: []string{"address"}, run: (*Server).whois}},
-	"/v1/retry":   {http.MethodPost: {right: admin, body: true, run: (*Server).retry}},
-	"/v1/drop":    {http.MethodPost: {right: admin, body: true, run: (*Server).drop}},
+	"/v1/retry":   {http.MethodPost: {right: admin, body: true, run: some(Reporter.Retry)}},
+	"/v1/drop":    {http.MethodPost: {right: admin, body: true, run: some(Reporter.Drop)}},
 	"/metrics":    {http.MethodGet: {right: read, run: (*Server).metrics}},
-	"/v1/test":    {http.MethodPost: {right: admin, body: true, run: (*Server).test, limit: testTime}},
-}
-
-func (s *Server) reporterStatus(r *http.Request, _ url.Values, _ Peer) (any, error) {
-	v, err := s.c.Status(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Problems)
-	list(&v.Destinations)
-	return v, nil
+	"/v1/test":    {http.MethodPost: {right: admin, body: true, run: taking(Reporter.Test), limit: testTime}},
 }
 
 func (s *Server) reports(r *http.Request, q url.Values, _ Peer) (any, error) {
-	limit := defaultLimit
-	if t := q.Get("limit"); t != "" {
-		n, err := strconv.Atoi(t)
-		if err != nil || n < 1 || n > maxLimit {
-			return nil, badRequest("limit is a number from 1 to "+strconv.Itoa(maxLimit), "limit %.50q", t)
-		}
-		limit = n
-	}
-	v, err := s.c.Reports(r.Context(), q.Get("destination"), limit)
+	n, err := limit(q, defaultLimit, maxLimit, "")
 	if err != nil {
 		return nil, err
 	}
-	list(&v.Reports)
-	return v, nil
+	return s.c.Reports(r.Context(), q.Get("destination"), n)
 }
 
 func (s *Server) report(r *http.Request, q url.Values, _ Peer) (any, error) {
 	if q.Get("id") == "" {
 		return nil, badRequest("id=BAN-ID, or id=192.0.2.7", "no id")
 	}
-	v, err := s.c.Report(r.Context(), q.Get("id"), q.Get("destination"))
-	if err != nil {
-		return nil, err
-	}
-	list(&v.Deliveries)
-	return v, nil
+	return s.c.Report(r.Context(), q.Get("id"), q.Get("destination"))
 }
 
 func (s *Server) whois(r *http.Request, q url.Values, _ Peer) (any, error) {
@@ -190,31 +167,13 @@ func (s *Server) whois(r *http.Request, q url.Values, _ Peer) (any, error) {
 	return s.c.Whois(r.Context(), a.Unmap())
 }
 
-func (s *Server) retry(r *http.Request, _ url.Values, by Peer) (any, error) {
-	return some(r, by, s.c.Retry)
-}
-
-func (s *Server) drop(r *http.Request, _ url.Values, by Peer) (any, error) {
-	return some(r, by, s.c.Drop)
-}
-
-func some(r *http.Request, by Peer, do func(context.Context, Peer, ReportsRequest) (*ReportsResult, error)) (any, error) {
-	var req ReportsRequest
-	if err := body(r, &req); err != nil {
-		return nil, err
-	}
-	if named := req.Destination != "" || req.ID != ""; named == req.All {
-		return nil, badRequest("name a destination, a ban or an address, or give all", "which reports?")
-	}
-	return do(r.Context(), by, req)
-}
-
-func (s *Server) test(r *http.Request, _ url.Values, by Peer) (any, error) {
-	var req TestRequest
-	if err := body(r, &req); err != nil {
-		return nil, err
-	}
-	return s.c.Test(r.Context(), by, req)
+func some(do func(Reporter, context.Context, Peer, ReportsRequest) (*ReportsResult, error)) handler {
+	return taking(func(c Reporter, ctx context.Context, by Peer, req ReportsRequest) (*ReportsResult, error) {
+		if named := req.Destination != "" || req.ID != ""; named == req.All {
+			return nil, badRequest("name a destination, a ban or an address, or give all", "which reports?")
+		}
+		return do(c, ctx, by, req)
+	})
 }
 
 // DialReport returns a client of bailiff-report's socket at path, ReportPath if empty.

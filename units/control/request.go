@@ -94,10 +94,3 @@ func yes(q url.Values, name string) (bool, error) {
 		return false, badRequest(name+"=true", "%s: %.20q", name, v)
 	}
 }
-
-// list replaces a nil list by an empty one, which JSON shows as [] instead of null.
-func list[S ~[]T, T any](s *S) {
-	if *s == nil {
-		*s = S{}
-	}
-}

@@ -12,9 +12,11 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/user"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -143,8 +145,50 @@ type call struct {
 	query   []string // known parameters
 	body    bool
 	maxBody int64 // bytes; 0: the constant maxBody
-	run     func(s *Server, r *http.Request, q url.Values, by Peer) (any, error)
+	run     handler
 	limit   time.Duration // for the answer; 0: callTime
+}
+
+type handler func(s *Server, r *http.Request, q url.Values, by Peer) (any, error)
+
+// plain is a call of a Daemon or a Reporter that takes nothing.
+func plain[D, T any](do func(D, context.Context) (T, error)) handler {
+	return func(s *Server, r *http.Request, _ url.Values, _ Peer) (any, error) {
+		v, err := do(owner[D](s), r.Context())
+		return v, err
+	}
+}
+
+// about is a call about an address or a prefix, which the parameter name holds.
+func about[T any](name string, do func(Daemon, context.Context, netip.Prefix) (T, error)) handler {
+	return func(s *Server, r *http.Request, q url.Values, _ Peer) (any, error) {
+		p, err := prefix(name, q.Get(name))
+		if err != nil {
+			return nil, err
+		}
+		v, err := do(s.d, r.Context(), p)
+		return v, err
+	}
+}
+
+// taking is a call with a body.
+func taking[D, Q, T any](do func(D, context.Context, Peer, Q) (T, error)) handler {
+	return func(s *Server, r *http.Request, _ url.Values, by Peer) (any, error) {
+		var req Q
+		if err := body(r, &req); err != nil {
+			return nil, err
+		}
+		v, err := do(owner[D](s), r.Context(), by, req)
+		return v, err
+	}
+}
+
+// owner is the Daemon or the Reporter that answers.
+func owner[D any](s *Server) D {
+	if s.d != nil {
+		return s.d.(D)
+	}
+	return s.c.(D)
 }
 
 // ServeHTTP checks path, method, rights and parameters, and then calls the daemon.
@@ -233,7 +277,7 @@ func (s *Server) answer(w http.ResponseWriter, v any, err error) {
 		}
 	}
 	if err != nil {
-		e := asError(err)
+		e := AsError(err)
 		status = e.Status
 		b, _ = encode(e)
 	}
@@ -247,6 +291,7 @@ func (s *Server) answer(w http.ResponseWriter, v any, err error) {
 }
 
 func encode(v any) ([]byte, error) {
+	v = withLists(v)
 	var b bytes.Buffer
 	j := json.NewEncoder(&b)
 	j.SetEscapeHTML(false)
@@ -256,19 +301,59 @@ func encode(v any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// asError finds the HTTP status of an error.
-func asError(err error) *Error {
+// withLists returns an answer in which lists and maps that are nil are empty: JSON shows [] instead of null. Those marked null:"true"
+// stay as they are.
+func withLists(v any) any {
+	if v == nil {
+		return nil
+	}
+	x := reflect.New(reflect.TypeOf(v)).Elem()
+	x.Set(reflect.ValueOf(v))
+	fillLists(x)
+	return x.Interface()
+}
+
+func fillLists(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			fillLists(v.Elem())
+		}
+	case reflect.Map:
+		if v.IsNil() {
+			v.Set(reflect.MakeMap(v.Type()))
+		}
+	case reflect.Slice:
+		if v.IsNil() {
+			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+		}
+		if v.Type().Elem().Kind() == reflect.Struct {
+			for i := range v.Len() {
+				fillLists(v.Index(i))
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() && f.Tag.Get("null") == "" && !strings.Contains(f.Tag.Get("json"), "omit") {
+				fillLists(v.Field(i))
+			}
+		}
+	}
+}
+
+// AsError is the error as an *Error, which has an HTTP status.
+func AsError(err error) *Error {
 	var e *Error
 	switch {
 	case errors.As(err, &e):
 		if http.StatusText(e.Status) == "" || e.Status < 400 {
-			return &Error{Status: http.StatusInternalServerError, Message: err.Error(), Hint: e.Hint}
+			return &Error{Status: http.StatusInternalServerError, Message: err.Error(), Hint: e.Hint, cause: err}
 		}
 		return e
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return &Error{Status: http.StatusGatewayTimeout, Message: "the daemon did not answer in time", Hint: "see systemctl status bailiff"}
+		return &Error{Status: http.StatusGatewayTimeout, Message: "the daemon did not answer in time", Hint: "see systemctl status bailiff", cause: err}
 	}
-	return &Error{Status: http.StatusInternalServerError, Message: err.Error()}
+	return &Error{Status: http.StatusInternalServerError, Message: err.Error(), cause: err}
 }
 
 func badRequest(hint, format string, args ...any) error {
