@@ -224,27 +224,3 @@ func BenchmarkExport(b *testing.B) {
 		})
 	}
 }
-
-// Reading an export stream allocates nothing per entry, cursors included.
-func TestExportAllocations(t *testing.T) {
-	const entries = 2000
-	var one bytes.Buffer
-	one.WriteString("__CURSOR=s=cce0e3af1b74493080865256befafa42;i=233;b=6f71f3b14a344ab39a3db4af958d55cd;m=88f78cea;t=660de7ff7d29b;x=a911c7477a7e82b4\n")
-	if _, err := (journaltest.Gen{Entries: 1, SSHD: 1}).WriteTo(&one); err != nil {
-		t.Fatal(err)
-	}
-	stream := bytes.Repeat(one.Bytes(), entries)
-	for _, fields := range [][]string{nil, {"MESSAGE", "_PID"}} {
-		x := journal.NewExport(bytes.NewReader(stream), journal.Options{Matches: sshd, Fields: fields})
-		u := newUser(len(fields), true, true)
-		n := testing.AllocsPerRun(entries/2, func() {
-			if !x.Next() {
-				t.Fatal(x.Err())
-			}
-			u.use(x.Entry())
-		})
-		if n != 0 || u.size == 0 {
-			t.Errorf("%v allocations per entry with fields %q", n, fields)
-		}
-	}
-}

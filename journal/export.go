@@ -1,13 +1,14 @@
 package journal
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"unsafe"
+	"strings"
 )
 
 // Limits of the export reader. What journald accepts lies below all of them except maxHeld (journal-importer.h of systemd: 768 MiB per
@@ -27,62 +28,46 @@ const (
 //
 // It returns the entries that match, in the order of the stream. If Options name Fields, entries hold these only and the others are
 // skipped; otherwise they hold all fields. Names that begin with two underscores are data of the entry, not fields. Memory is bounded by
-// the window of 64 KiB and the largest entry, at most 64 MiB.
+// a buffer of 64 KiB and the largest entry, at most 64 MiB.
 type ExportReader struct {
-	r     io.Reader
-	buf   []byte // the window: [pos:len] is not parsed yet
-	pos   int
-	base  int64 // offset of buf[0] in the stream
-	rerr  error // last error of r
-	start int64 // offset of the current entry
-	n     int   // entries read
-	err   error
+	r      *bufio.Reader
+	offset int64 // in the stream
+	start  int64 // of the current entry
+	n      int   // entries read
+	err    error
 
 	all      bool
-	match    matchState
-	names    [maxFieldName + 1][]exportField // by length of the name
-	held     []byte
-	limit    int // limit of len(held) for the current value
+	wanted   map[string]int // fields that are read or matched on, with their index in Options.Fields or -1
+	matches  [][][]Match    // groups, of fields, of alternatives
 	maxValue int
-	items    []heldField
-	slots    []int // by index into Options.Fields: index into items, plus 1
-	known    names // returned by Each
+	known    names
+	fields   []exportField // of the current entry
+	held     []byte        // their values
+	limit    int           // of len(held) for the current value
 	entry    Entry
 }
 
-// exportField is a field that is read, matched on, or both.
+// exportField is a field whose value is held[from:to].
 type exportField struct {
-	name  string
-	slot  int   // index into Options.Fields, or -1
-	terms []int // of match
+	name     string
+	from, to int
 }
-
-// heldField is where in held a field lies.
-type heldField struct{ name, value, end int }
 
 // NewExport reads entries from r, which the caller closes.
 func NewExport(r io.Reader, o Options) *ExportReader {
-	x := &ExportReader{r: r, buf: make([]byte, 0, exportWindow), all: len(o.Fields) == 0, match: compileMatches(o.Matches), slots: make([]int, len(o.Fields))}
-	if x.maxValue = o.MaxValue; x.maxValue <= 0 {
+	x := &ExportReader{r: bufio.NewReaderSize(r, exportWindow), all: len(o.Fields) == 0, wanted: make(map[string]int), maxValue: o.MaxValue}
+	if x.maxValue <= 0 {
 		x.maxValue = defaultMaxValue
 	}
-	x.entry.values, x.entry.all = make([][]byte, len(o.Fields)), x
-	want := func(name string) *exportField {
-		l := &x.names[min(len(name), maxFieldName)]
-		for i := range *l {
-			if (*l)[i].name == name {
-				return &(*l)[i]
-			}
+	x.entry.values = make([][]byte, len(o.Fields))
+	for _, g := range o.Matches {
+		x.matches = append(x.matches, g.byField())
+		for _, m := range g {
+			x.wanted[m.Field] = -1
 		}
-		*l = append(*l, exportField{name, -1, nil})
-		return &(*l)[len(*l)-1]
 	}
-	for i, f := range o.Fields {
-		want(f).slot = i
-	}
-	for i, m := range x.match.terms {
-		f := want(m.Field)
-		f.terms = append(f.terms, i)
+	for i, name := range o.Fields {
+		x.wanted[name] = i
 	}
 	return x
 }
@@ -93,7 +78,7 @@ func (x *ExportReader) Next() bool {
 		ok, err := x.read()
 		if err != nil {
 			if err != io.EOF {
-				err = fmt.Errorf("export stream, entry %d (byte %d), at byte %d: %w", x.n+1, x.start, x.base+int64(x.pos), err)
+				err = fmt.Errorf("export stream, entry %d (byte %d), at byte %d: %w", x.n+1, x.start, x.offset, err)
 			}
 			x.err = err
 			return false
@@ -117,7 +102,7 @@ func (x *ExportReader) Err() error {
 }
 
 // Offset is the number of bytes parsed, to show progress.
-func (x *ExportReader) Offset() int64 { return x.base + int64(x.pos) }
+func (x *ExportReader) Offset() int64 { return x.offset }
 
 var (
 	errInsideEntry = errors.New("the stream ends inside the entry (an entry ends with an empty line)")
@@ -128,314 +113,199 @@ var (
 
 // read reads one entry and reports whether it matches.
 func (x *ExportReader) read() (bool, error) {
-	// Empty lines between entries are skipped, as in journal-importer.c.
-	for {
-		if x.pos == len(x.buf) && !x.fill() {
-			return false, x.rerr
-		}
-		if x.buf[x.pos] != '\n' {
-			break
-		}
-		x.pos++
+	if cap(x.held) > keepHeld {
+		x.held = nil
 	}
-	x.reset()
-	for count := 0; ; count++ {
-		name, sep, err := x.name()
-		if err != nil {
-			return false, err
-		}
-		if len(name) == 0 {
-			if sep == '=' {
-				return false, errors.New("field without a name")
+	x.held, x.fields = x.held[:0], x.fields[:0]
+	x.entry = Entry{values: x.entry.values, all: x}
+	x.start = x.offset
+	for count := 0; ; {
+		line, err := x.r.ReadSlice('\n')
+		switch {
+		case err == io.EOF && len(line) == 0 && count == 0:
+			return false, io.EOF
+		case err != nil && err != bufio.ErrBufferFull && (len(line) == 0 || err != io.EOF):
+			return false, ended(err)
+		case len(line) == 1 && line[0] == '\n':
+			x.offset++
+			if count > 0 {
+				return x.finish()
 			}
-			break
+			x.start = x.offset // empty lines between entries are skipped, as in journal-importer.c
+			continue
 		}
-		if count == maxFieldCount {
+		if count++; count > maxFieldCount {
 			return false, errFieldCount
 		}
-		if err := x.field(name, sep); err != nil {
+		if err := x.field(line); err != nil {
 			return false, err
 		}
 	}
+}
+
+// finish ends an entry.
+func (x *ExportReader) finish() (bool, error) {
 	x.n++
 	if x.entry.Realtime == 0 {
 		return false, errNoRealtime
 	}
-	if !x.match.ok() {
+	has := func(m Match) bool {
+		return slices.ContainsFunc(x.fields, func(f exportField) bool { return f.name == m.Field && string(x.held[f.from:f.to]) == m.Value })
+	}
+	group := func(fields [][]Match) bool {
+		return !slices.ContainsFunc(fields, func(alternatives []Match) bool { return !slices.ContainsFunc(alternatives, has) })
+	}
+	if len(x.matches) > 0 && !slices.ContainsFunc(x.matches, group) {
 		return false, nil
 	}
-	for slot, i := range x.slots {
-		x.entry.values[slot] = nil
-		if i > 0 {
-			it := x.items[i-1]
-			x.entry.values[slot] = x.held[it.value:it.end:it.end]
+	clear(x.entry.values)
+	for _, f := range x.fields {
+		if i, ok := x.wanted[f.name]; ok && i >= 0 {
+			x.entry.values[i] = x.held[f.from:f.to:f.to]
 		}
 	}
 	return true, nil
 }
 
-func (x *ExportReader) reset() {
-	x.start = x.base + int64(x.pos)
-	if cap(x.held) > keepHeld {
-		x.held = nil
-	}
-	x.held, x.items = x.held[:0], x.items[:0]
-	clear(x.slots)
-	x.match.reset()
-	x.entry = Entry{values: x.entry.values, all: x}
-}
-
 // each calls yield with the fields held.
 func (x *ExportReader) each(_ *Entry, yield func(field string, value []byte) bool) {
-	for _, it := range x.items {
-		if !yield(x.known.intern(x.held[it.name:it.value]), x.held[it.value:it.end:it.end]) {
+	for _, f := range x.fields {
+		if (x.all || x.wanted[f.name] >= 0) && !yield(f.name, x.held[f.from:f.to:f.to]) {
 			return
 		}
 	}
 }
 
-// fill reads more of the stream after the rest of the window. It returns false if there is no more.
-func (x *ExportReader) fill() bool {
-	if x.pos > 0 {
-		x.base += int64(x.pos)
-		x.buf = x.buf[:copy(x.buf, x.buf[x.pos:])]
-		x.pos = 0
-	}
-	for range 100 { // a reader that keeps returning nothing is broken
-		if x.rerr != nil {
-			return false
-		}
-		var n int
-		n, x.rerr = x.r.Read(x.buf[len(x.buf):cap(x.buf)])
-		x.buf = x.buf[:len(x.buf)+n]
-		if n > 0 {
-			return true
-		}
-	}
-	x.rerr = io.ErrNoProgress
-	return false
-}
-
 // ended is the error for a stream that ends too early.
-func (x *ExportReader) ended() error {
-	if x.rerr == io.EOF {
+func ended(err error) error {
+	if err == io.EOF {
 		return fmt.Errorf("%w: %w", errInsideEntry, io.ErrUnexpectedEOF)
 	}
-	return x.rerr
+	return err
 }
 
-// name reads a field name and the = or newline after it. The name is valid until the next fill.
-func (x *ExportReader) name() ([]byte, byte, error) {
-	for i := 0; ; i++ {
-		if i > maxFieldName {
-			return nil, 0, errNameLength
-		}
-		if x.pos+i == len(x.buf) && !x.fill() {
-			return nil, 0, x.ended()
-		}
-		c := x.buf[x.pos+i]
-		if nameByte[c] {
-			continue
-		}
-		name := x.buf[x.pos : x.pos+i]
-		if c != '=' && c != '\n' || i > 0 && name[0] <= '9' {
-			return nil, 0, fmt.Errorf("%q is not a field name (A to Z, 0 to 9 and _, no digit first)", x.buf[x.pos:x.pos+i+1])
-		}
-		x.pos += i + 1
-		return name, c, nil
+// field reads a field, which begins with a line or with the first 64 KiB of one.
+func (x *ExportReader) field(line []byte) error {
+	end := 0
+	for end < len(line) && end <= maxFieldName && nameByte(line[end]) {
+		end++
 	}
-}
-
-var nameByte = func() (t [256]bool) {
-	for c := range t {
-		t[c] = c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
-	}
-	return t
-}()
-
-// field reads the value after a name, and holds it if it is needed.
-func (x *ExportReader) field(name []byte, sep byte) error {
-	var want exportField
-	found := false
-	for _, w := range x.names[len(name)] {
-		if string(name) == w.name {
-			want, found = w, true
-			break
-		}
-	}
-	special := name[0] == '_' && len(name) > 1 && (name[1] == '_' || string(name) == "_BOOT_ID")
-	if !found && !special && !x.all {
-		return x.value(sep, false)
-	}
-	at := len(x.held)
-	x.held = append(x.held, name...)
-	it := heldField{name: at, value: len(x.held)}
 	switch {
-	case special:
-		x.limit = len(x.held) + maxSpecial
-	case found && want.slot >= 0:
-		x.limit = max(len(x.held), min(maxHeld, len(x.held)+x.maxValue))
-	default:
-		x.limit = max(len(x.held), maxHeld)
+	case end > maxFieldName:
+		return errNameLength
+	case end == len(line):
+		return ended(io.EOF)
+	case line[end] != '=' && line[end] != '\n' || end > 0 && line[0] <= '9':
+		return fmt.Errorf("%q is not a field name (A to Z, 0 to 9 and _, no digit first)", line[:end+1])
+	case end == 0:
+		return errors.New("field without a name")
 	}
-	if err := x.value(sep, true); err != nil {
+	name := x.known.intern(line[:end])
+	i, found := x.wanted[name]
+	data := strings.HasPrefix(name, "__") // of the entry, not a field
+	special := data || name == "_BOOT_ID"
+	f := exportField{name: name, from: len(x.held)}
+	switch {
+	case !found && !special && !x.all:
+		x.limit = 0
+	case special:
+		x.limit = f.from + maxSpecial
+	case found && i >= 0:
+		x.limit = min(maxHeld, f.from+x.maxValue)
+	default:
+		x.limit = maxHeld
+	}
+	value := x.text
+	if line[end] == '\n' {
+		value = x.binary
+	}
+	at := x.offset
+	x.offset += int64(end) + 1
+	if err := value(line[end+1:]); err != nil {
 		return err
 	}
-	it.end = len(x.held)
-	value := x.held[it.value:]
+	f.to = len(x.held)
 	if special {
-		if err := x.special(x.held[it.name:it.value], value); err != nil {
+		if err := x.special(name, string(x.held[f.from:])); err != nil {
+			x.offset = at
 			return err
 		}
-		if x.held[it.name+1] == '_' { // data of the entry, not a field
-			x.held = x.held[:at]
-			return nil
-		}
 	}
-	if !found {
-		want.slot = -1
-	} else {
-		x.match.see(want.terms, value)
-	}
-	if want.slot < 0 && !x.all {
-		x.held = x.held[:at]
+	if data || !found && !x.all {
+		x.held = x.held[:f.from]
 		return nil
 	}
-	x.items = append(x.items, it)
-	if want.slot >= 0 {
-		x.slots[want.slot] = len(x.items)
+	x.fields = append(x.fields, f)
+	return nil
+}
+
+// text reads a value up to the end of its line.
+func (x *ExportReader) text(part []byte) (err error) {
+	for {
+		x.offset += int64(len(part))
+		value, ends := bytes.CutSuffix(part, []byte("\n"))
+		x.hold(value)
+		switch {
+		case ends:
+			return nil
+		case err != nil && err != bufio.ErrBufferFull:
+			return ended(err)
+		}
+		part, err = x.r.ReadSlice('\n')
+	}
+}
+
+// binary reads a value that follows its length in 8 bytes, little endian, and the newline after it.
+func (x *ExportReader) binary([]byte) error {
+	size, err := x.r.Peek(8)
+	if err != nil {
+		return ended(err)
+	}
+	n := binary.LittleEndian.Uint64(size)
+	if n > maxSkip {
+		return fmt.Errorf("a value of %d bytes; more than %d means a broken stream", n, maxSkip)
+	}
+	_, _ = x.r.Discard(8) // what was peeked at is there
+	for left := int(n); left > 0; {
+		part, err := x.r.Peek(min(left, exportWindow))
+		if err != nil {
+			return ended(err)
+		}
+		x.hold(part)
+		left -= len(part)
+		_, _ = x.r.Discard(len(part))
+	}
+	c, err := x.r.ReadByte()
+	if err != nil {
+		return ended(err)
+	}
+	x.offset += 8 + int64(n) + 1
+	if c != '\n' {
+		return fmt.Errorf("no newline after a value of %d bytes", n)
 	}
 	return nil
 }
 
-// value reads a value: up to the newline, or, if the name was followed by a newline, a length of 8 bytes (little endian), that many
-// bytes and a newline.
-func (x *ExportReader) value(sep byte, hold bool) error {
-	if sep == '=' {
-		for {
-			i := bytes.IndexByte(x.buf[x.pos:], '\n')
-			if i >= 0 {
-				x.take(i, hold)
-				x.pos++
-				return nil
-			}
-			x.take(len(x.buf)-x.pos, hold)
-			if !x.fill() {
-				return x.ended()
-			}
-		}
-	}
-	for len(x.buf)-x.pos < 8 {
-		if !x.fill() {
-			return x.ended()
-		}
-	}
-	size := binary.LittleEndian.Uint64(x.buf[x.pos:])
-	if size > maxSkip {
-		return fmt.Errorf("a value of %d bytes; more than %d means a broken stream", size, maxSkip)
-	}
-	x.pos += 8
-	for left := int(size); ; {
-		n := min(left, len(x.buf)-x.pos)
-		x.take(n, hold)
-		if left -= n; left == 0 {
-			break
-		}
-		if !x.fill() {
-			return x.ended()
-		}
-	}
-	if x.pos == len(x.buf) && !x.fill() {
-		return x.ended()
-	}
-	if x.buf[x.pos] != '\n' {
-		return fmt.Errorf("no newline after a value of %d bytes", size)
-	}
-	x.pos++
-	return nil
+func (x *ExportReader) hold(part []byte) {
+	x.held = append(x.held, part[:max(0, min(len(part), x.limit-len(x.held)))]...)
 }
 
-func (x *ExportReader) take(n int, hold bool) {
-	if hold {
-		x.held = append(x.held, x.buf[x.pos:x.pos+min(n, x.limit-len(x.held))]...)
-	}
-	x.pos += n
+var specials = map[string]Parts{
+	"__REALTIME_TIMESTAMP": HasRealtime, "__MONOTONIC_TIMESTAMP": HasMonotonic, "__SEQNUM": HasSeqnum, "__SEQNUM_ID": HasSeqnumID, "_BOOT_ID": HasBootID,
 }
 
 // special reads a name that stands for the entry itself. Unknown names come from a later systemd and are skipped.
-func (x *ExportReader) special(name, value []byte) (err error) {
-	text := unsafe.String(unsafe.SliceData(value), len(value)) // parsers keep nothing of it
-	part := Parts(0)
-	switch string(name) {
-	case "__CURSOR":
+func (x *ExportReader) special(name, text string) (err error) {
+	if part := specials[name]; part != 0 {
+		err = x.entry.parse(part, text, 10)
+	} else if name == "__CURSOR" {
 		var c Cursor
 		if c, err = ParseCursor(text); err == nil {
 			x.entry.Cursor = c
 		}
-	case "__REALTIME_TIMESTAMP":
-		part = HasRealtime
-	case "__MONOTONIC_TIMESTAMP":
-		part = HasMonotonic
-	case "__SEQNUM":
-		part = HasSeqnum
-	case "__SEQNUM_ID":
-		part = HasSeqnumID
-	case "_BOOT_ID":
-		part = HasBootID
-	}
-	if part != 0 {
-		err = x.entry.parse(part, text, 10)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
-}
-
-// matchState decides Matches over the fields of one entry as they are read.
-type matchState struct {
-	terms  []Match   // distinct
-	groups [][][]int // groups, of fields, of alternatives, which are indexes into terms
-	seen   []bool    // by term
-}
-
-func compileMatches(ms Matches) matchState {
-	var c matchState
-	for _, g := range ms {
-		var fields [][]int
-		for _, alternatives := range g.byField() {
-			var terms []int
-			for _, m := range alternatives {
-				i := slices.Index(c.terms, m)
-				if i < 0 {
-					i, c.terms = len(c.terms), append(c.terms, m)
-				}
-				terms = append(terms, i)
-			}
-			fields = append(fields, terms)
-		}
-		c.groups = append(c.groups, fields)
-	}
-	c.seen = make([]bool, len(c.terms))
-	return c
-}
-
-func (c *matchState) reset() { clear(c.seen) }
-
-// see takes note of a field's value; terms are those of the field.
-func (c *matchState) see(terms []int, value []byte) {
-	for _, i := range terms {
-		if string(value) == c.terms[i].Value {
-			c.seen[i] = true
-		}
-	}
-}
-
-// ok reports whether the fields seen satisfy a group. Without groups every entry matches.
-func (c *matchState) ok() bool {
-	return len(c.groups) == 0 || slices.ContainsFunc(c.groups, func(fields [][]int) bool {
-		return !slices.ContainsFunc(fields, func(alternatives []int) bool {
-			return !slices.ContainsFunc(alternatives, func(i int) bool { return c.seen[i] })
-		})
-	})
 }

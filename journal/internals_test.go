@@ -80,7 +80,7 @@ func (r *Reader) Break(path string) (repair func()) {
 // BreakExport makes parsing the output of journalctl panic.
 func (r *Reader) BreakExport() {
 	for _, g := range r.groups {
-		g.via.proc.x.pos = -1
+		g.via.proc.x.r = nil
 	}
 }
 

@@ -75,9 +75,11 @@ func validField(s string) bool {
 		return false
 	}
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c != '_' && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+		if !nameByte(s[i]) {
 			return false
 		}
 	}
 	return true
 }
+
+func nameByte(c byte) bool { return c == '_' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' }
