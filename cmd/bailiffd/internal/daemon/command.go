@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -83,7 +84,7 @@ func Main(args []string, stderr io.Writer) int {
 	if o.state == "" {
 		o.state = "/var/lib/bailiff"
 	}
-	limitGarbage()
+	debug.SetGCPercent(gcPercent)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	d, err := newDaemon(o)

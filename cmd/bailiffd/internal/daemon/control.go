@@ -61,22 +61,35 @@ func (a *controlAPI) do(ctx context.Context, f func()) error {
 	}
 }
 
-// change carries out an operator's command on the owner's goroutine, and saves the state before it returns.
-func (a *controlAPI) change(ctx context.Context, f func() error) error {
-	var failed error
-	err := a.do(ctx, func() {
-		if failed = f(); failed != nil {
-			return
+// ask returns what f finds out on the owner's goroutine.
+func ask[T any](ctx context.Context, a *controlAPI, f func(*daemon) T) (v T, err error) {
+	answer := make(chan T, 1)
+	if err = a.do(ctx, func() { answer <- f(a.d) }); err == nil {
+		v = <-answer
+	}
+	return v, err
+}
+
+// carryOut runs an operator's command on the owner's goroutine, and saves the state before it returns.
+func carryOut[T any](ctx context.Context, a *controlAPI, f func(*daemon) (T, error)) (v T, err error) {
+	type result struct {
+		v   T
+		err error
+	}
+	r, err := ask(ctx, a, func(d *daemon) (r result) {
+		if r.v, r.err = f(d); r.err != nil {
+			return r
 		}
-		if err := a.d.saver.saveNow(); err != nil {
-			failed = &control.Error{Status: http.StatusInternalServerError, Message: "done, but the state cannot be saved: " + err.Error(),
+		if err := d.saver.saveNow(); err != nil {
+			r.err = &control.Error{Status: http.StatusInternalServerError, Message: "done, but the state cannot be saved: " + err.Error(),
 				Hint: "free space on the file system of /var/lib/bailiff; the daemon tries again by itself, and a restart takes the change from the journal"}
 		}
+		return r
 	})
 	if err != nil {
-		return err
+		return v, err
 	}
-	return failed
+	return r.v, r.err
 }
 
 var errBusy = &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon did not answer in time, and nothing was done", Hint: "see journalctl -u bailiff; try again"}
@@ -154,11 +167,8 @@ func rssAnon() uint64 {
 	return 0
 }
 
-func (a *controlAPI) Config(ctx context.Context) (data []byte, err error) {
-	if err := a.do(ctx, func() { data = a.d.conf.Render() }); err != nil {
-		return nil, err
-	}
-	return data, nil
+func (a *controlAPI) Config(ctx context.Context) ([]byte, error) {
+	return ask(ctx, a, func(d *daemon) []byte { return d.conf.Render() })
 }
 
 func (a *controlAPI) Reload(ctx context.Context, by control.Peer) (r *control.Reloaded, err error) {

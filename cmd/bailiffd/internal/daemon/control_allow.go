@@ -15,29 +15,20 @@ import (
 	"bailiff/units/control"
 )
 
-func (a *controlAPI) Allowed(ctx context.Context) (l []control.AllowEntry, err error) {
-	var entries []allow.Entry
-	var from *origins
-	err = a.do(ctx, func() { entries, from = a.d.eng.Allow().Entries(), a.d.origins() })
-	if err != nil {
-		return nil, err
-	}
-	return from.all(entries), nil
+func (a *controlAPI) Allowed(ctx context.Context) ([]control.AllowEntry, error) {
+	return ask(ctx, a, func(d *daemon) []control.AllowEntry { return d.origins().all(d.eng.Allow().Entries()) })
 }
 
 func (a *controlAPI) AllowWhy(ctx context.Context, p netip.Prefix) (*control.AllowWhy, error) {
-	w := &control.AllowWhy{Address: audit.Address(p)}
-	err := a.do(ctx, func() {
+	return ask(ctx, a, func(d *daemon) *control.AllowWhy {
 		now := time.Now().UnixMicro()
-		l, from := a.d.eng.Allow(), a.d.origins()
+		l, from := d.eng.Allow(), d.origins()
 		hit := l.Overlapping(p, now)
-		w.Allowed = len(hit) > 0 && hit[0].Prefix.Bits() <= p.Bits() // wider ones come first
-		w.Entries, w.Expired = from.all(hit), from.all(l.Expired(p, now))
+		return &control.AllowWhy{
+			Address: audit.Address(p), Allowed: len(hit) > 0 && hit[0].Prefix.Bits() <= p.Bits(), // wider ones come first
+			Entries: from.all(hit), Expired: from.all(l.Expired(p, now)),
+		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	return w, nil
 }
 
 // origins is what is known about where allow entries come from.
@@ -102,40 +93,27 @@ func (a *controlAPI) Allow(ctx context.Context, by control.Peer, req control.All
 			until = time.Now().Add(long)
 		}
 	}
-	r := &control.AllowResult{}
-	err := a.change(ctx, func() error {
-		d := a.d
+	return carryOut(ctx, a, func(d *daemon) (*control.AllowResult, error) {
 		entry := allow.Entry{Prefix: p, Origin: allow.OriginRuntime, Comment: req.Comment, Until: until}
 		if !d.state.Allow(entry) {
-			return &control.Error{Status: http.StatusConflict, Message: "the run-time allow list is full", Hint: "write the addresses to a file in /etc/bailiff/allow.d"}
+			return nil, &control.Error{Status: http.StatusConflict, Message: "the run-time allow list is full", Hint: "write the addresses to a file in /etc/bailiff/allow.d"}
 		}
 		lifted := d.refreshAllow(time.Now())
 		d.aud.Allow(audit.AllowEvent{Prefix: p, Until: until, Comment: req.Comment, By: by.User, Lifted: len(lifted)})
-		r.Lifted = len(lifted)
-		r.Entry = d.origins().entry(entry)
-		return nil
+		return &control.AllowResult{Entry: d.origins().entry(entry), Lifted: len(lifted)}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
 }
 
 func (a *controlAPI) Disallow(ctx context.Context, by control.Peer, p netip.Prefix) (*control.Removed, error) {
-	err := a.change(ctx, func() error {
-		d := a.d
+	return carryOut(ctx, a, func(d *daemon) (*control.Removed, error) {
 		if !d.state.Disallow(p) {
 			if e, ok := d.eng.Allow().Contains(p.Addr(), time.Now().UnixMicro()); ok {
-				return &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s was not allowed at run time: it is covered by %s in %s", p, e.Prefix, e.Where()), Hint: "change it there, then run bailiff reload"}
+				return nil, &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s was not allowed at run time: it is covered by %s in %s", p, e.Prefix, e.Where()), Hint: "change it there, then run bailiff reload"}
 			}
-			return &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("%s is not on the allow list", p)}
+			return nil, &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("%s is not on the allow list", p)}
 		}
 		d.refreshAllow(time.Now())
 		d.aud.Disallow(audit.AllowEvent{Prefix: p, By: by.User})
-		return nil
+		return &control.Removed{Removed: 1}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &control.Removed{Removed: 1}, nil
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -40,28 +41,23 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 			return nil, badRequest("--force bans it, unless it is everything", "%s is wider than /%d", p, minBits)
 		}
 	}
-	name := req.Jail
-	if name == "" {
-		name = jailManual
-	}
-	out := []control.Ban{}
-	err := a.change(ctx, func() (err error) {
-		d := a.d
+	name := cmp.Or(req.Jail, jailManual)
+	return carryOut(ctx, a, func(d *daemon) (out []control.Ban, err error) {
 		long := d.conf.Defaults.BanTime
 		if j, ok := d.eng.Jail(name); ok {
 			long = j.BanTime
 		} else if name != jailManual {
-			return &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no jail %q", name), Hint: "jails are " + strings.Join(d.jailNames(), ", ") + "; without a jail all traffic is blocked"}
+			return nil, &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no jail %q", name), Hint: "jails are " + strings.Join(d.jailNames(), ", ") + "; without a jail all traffic is blocked"}
 		}
 		if req.Duration != "" {
 			if long, err = config.ParseDuration(req.Duration); err != nil {
-				return badRequest("write 10m, 48h, 4w or forever", "duration: %v", err)
+				return nil, badRequest("write 10m, 48h, 4w or forever", "duration: %v", err)
 			}
 		}
 		now := time.Now().UnixMicro()
 		for _, p := range ps {
 			if hit := d.eng.Allow().Overlapping(p, now); len(hit) > 0 {
-				return &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s is not banned: %s is allowed (%s)", p, hit[0].Prefix, hit[0].Where()), Hint: "remove it from the allow list first"}
+				return nil, &control.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s is not banned: %s is allowed (%s)", p, hit[0].Prefix, hit[0].Where()), Hint: "remove it from the allow list first"}
 			}
 		}
 		for _, p := range ps {
@@ -82,18 +78,13 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 			d.record(auditRecord{kind: kind, ban: banEvent(&b, d.firewall.status.Backend)})
 			out = append(out, controlBan(&b))
 		}
-		return nil
+		return out, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 func (a *controlAPI) Unban(ctx context.Context, by control.Peer, p netip.Prefix, jail string) (*control.Removed, error) {
-	n, all := 0, !p.IsValid()
-	err := a.change(ctx, func() error {
-		d := a.d
+	all := !p.IsValid()
+	return carryOut(ctx, a, func(d *daemon) (*control.Removed, error) {
 		var gone []state.Ban
 		for b := range d.state.All() {
 			// An address lifts the ban that covers it, too: unban 2001:db8::7 means the /64 that it is banned by.
@@ -110,13 +101,8 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, p netip.Prefix,
 			d.pardon(p, now)
 		}
 		d.released(gone, liftedByHand, by.User)
-		n = len(gone)
-		return nil
+		return &control.Removed{Removed: len(gone)}, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &control.Removed{Removed: n}, nil
 }
 
 // pardon forgets what stands against a prefix up to now.

@@ -171,7 +171,7 @@ func (h *history) record(e *journal.Entry, at time.Time) error {
 	l := &control.HistoryLine{Kind: "unban", Time: at, Jail: jail, Prefix: p.String(), ID: get(audit.FieldBanID), Reason: get(audit.FieldReason), By: get(audit.FieldBy), Country: h.db.Country(p.Addr())}
 	kind := get("MESSAGE_ID")
 	ended := kind == audit.KindUnban.ID() // its reason is that of the end
-	if h.Country != "" && l.Country != h.Country || h.Reason != "" && (ended || pastReason(l) != h.Reason) {
+	if h.Country != "" && l.Country != h.Country || h.Reason != "" && (ended || reasonOf(l.By, l.Reason) != h.Reason) {
 		return nil
 	}
 	if !ended {
@@ -217,20 +217,12 @@ func (h *history) count(l *control.HistoryLine, p netip.Prefix, at time.Time) {
 		for _, c := range [...]struct {
 			counts map[string]int
 			name   string
-		}{{d.jails, l.Jail}, {d.reasons, pastReason(l)}, {d.countries, l.Country}, {d.network, network}} {
+		}{{d.jails, l.Jail}, {d.reasons, reasonOf(l.By, l.Reason)}, {d.countries, l.Country}, {d.network, network}} {
 			if _, known := c.counts[c.name]; c.name != "" && (known || len(c.counts) < maxNetworks) {
 				c.counts[c.name]++
 			}
 		}
 	}
-}
-
-// pastReason is the reason of a ban as metrics count it.
-func pastReason(l *control.HistoryLine) string {
-	if l.By != "" {
-		return manual
-	}
-	return l.Reason
 }
 
 func (h *history) summary() []control.HistoryPeriod {

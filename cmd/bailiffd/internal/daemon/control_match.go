@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,9 +18,8 @@ import (
 const nearTries = 3
 
 // jails returns the jails of the configuration, enabled or not. Their filters are read-only.
-func (a *controlAPI) jails(ctx context.Context) (l []config.Jail, err error) {
-	err = a.do(ctx, func() { l = slices.Clone(a.d.conf.Jails) })
-	return l, err
+func (a *controlAPI) jails(ctx context.Context) ([]config.Jail, error) {
+	return ask(ctx, a, func(d *daemon) []config.Jail { return slices.Clone(d.conf.Jails) })
 }
 
 // usedFilter is a filter of the configuration with the jails that use it.
@@ -127,15 +128,13 @@ func newMatch(m *filter.Matcher, x *filter.Explanation) control.Match {
 			tries = append(tries, t)
 		}
 	}
-	slices.SortStableFunc(tries, func(a, b *filter.Try) int {
-		if a.Matched != b.Matched {
-			if a.Matched {
-				return -1
-			}
-			return 1
+	near := func(t *filter.Try) int {
+		if t.Matched {
+			return math.MaxInt
 		}
-		return b.Near - a.Near
-	})
+		return t.Near
+	}
+	slices.SortStableFunc(tries, func(a, b *filter.Try) int { return cmp.Compare(near(b), near(a)) })
 	for _, t := range tries[:min(len(tries), nearTries)] {
 		y := control.MatchTry{Pattern: t.Pattern.Name, Text: t.Pattern.Text, InMode: t.InMode, Matched: t.Matched, Wanted: t.Wanted}
 		if !t.Matched {

@@ -292,7 +292,7 @@ func (d *daemon) tick(now time.Time) {
 	d.updateStatus()
 	d.hub.flush()
 	if d.memory.quiet(now) {
-		d.saver.releaseBuffer()
+		d.saver.buf = nil // a save that is running keeps it until its end
 		d.memory.release()
 	}
 }

@@ -40,7 +40,7 @@ func (d *daemon) entries(b *batch) {
 				d.counts.patternFailures(out.Failures)
 			}
 			if d.hub.watched() {
-				d.hub.failures(out.Failures, now, d.maxRetry)
+				d.hub.failures(out.Failures, now, func(jail string) int { j, _ := d.eng.Jail(jail); return j.MaxRetry })
 			}
 		}
 		adds = d.decided(adds, out.Bans, over)
@@ -132,11 +132,6 @@ func (d *daemon) released(bans []state.Ban, reason, by string) {
 func (d *daemon) record(r auditRecord) {
 	d.hub.record(&r)
 	d.audit.put(r)
-}
-
-func (d *daemon) maxRetry(jail string) int {
-	j, _ := d.eng.Jail(jail)
-	return j.MaxRetry
 }
 
 // banEvent is a ban of the state as the audit trail records it.

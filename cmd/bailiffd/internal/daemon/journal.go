@@ -82,9 +82,6 @@ func (p *journalProgress) judgedUpTo(now time.Time) int64 {
 	return p.readTo
 }
 
-// droppedSince reports whether journald has suppressed messages since a time.
-func (p *journalProgress) droppedSince(t time.Time) bool { return p.dropped.After(t) }
-
 // evidence names the entries of failures.
 func (p *journalProgress) evidence(fs []jail.Failure) []evidence.Evidence {
 	l := make([]evidence.Evidence, 0, len(fs))

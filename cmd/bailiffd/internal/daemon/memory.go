@@ -15,8 +15,6 @@ const gcPercent = 10
 // while the journal is far behind: after this many full batches in a row.
 const farBehind = 64
 
-func limitGarbage() { debug.SetGCPercent(gcPercent) }
-
 // quietTime is how long nothing may have happened before memory is returned to the system, which costs some milliseconds.
 const quietTime = 10 * time.Second
 

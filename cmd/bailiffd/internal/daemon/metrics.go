@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"syscall"
 	"time"
 
@@ -38,16 +40,19 @@ var reasons = []string{state.Failures, state.Slow, state.Account, state.Network}
 
 func (c *counters) ban(b *state.Ban) {
 	c.made++
-	count1(&c.bans, banCount{b.Jail, reasonOf(b)})
+	add(&c.bans, banCount{b.Jail, reasonOf(b.By, b.Reason)}, 1)
 }
 
-func (c *counters) observed(b *state.Ban) { count1(&c.would, banCount{b.Jail, reasonOf(b)}) }
+func (c *counters) observed(b *state.Ban) {
+	add(&c.would, banCount{b.Jail, reasonOf(b.By, b.Reason)}, 1)
+}
 
-func reasonOf(b *state.Ban) string {
-	if b.By != "" {
+// reasonOf is the reason of a ban as it is counted; by is who ordered it.
+func reasonOf(by, reason string) string {
+	if by != "" {
 		return manual
 	}
-	return b.Reason
+	return reason
 }
 
 func (c *counters) unban(reason string, n int) {
@@ -60,10 +65,7 @@ func (c *counters) unban(reason string, n int) {
 	default:
 		reason = "allowed"
 	}
-	if c.unbans == nil {
-		c.unbans = make(map[string]uint64)
-	}
-	c.unbans[reason] += uint64(n)
+	add(&c.unbans, reason, n)
 }
 
 func (c *counters) patternFailures(fs []policy.Failure) {
@@ -72,18 +74,15 @@ func (c *counters) patternFailures(fs []policy.Failure) {
 		if _, ok := c.patterns[k]; !ok && len(c.patterns) >= maxPatterns {
 			k.pattern = "other"
 		}
-		if c.patterns == nil {
-			c.patterns = make(map[patternCount]uint64)
-		}
-		c.patterns[k] += uint64(fs[i].Attempts)
+		add(&c.patterns, k, fs[i].Attempts)
 	}
 }
 
-func count1[K comparable](m *map[K]uint64, k K) {
+func add[K comparable](m *map[K]uint64, k K, n int) {
 	if *m == nil {
 		*m = make(map[K]uint64)
 	}
-	(*m)[k]++
+	(*m)[k] += uint64(n)
 }
 
 // newLatency makes the histogram of the time that a ban takes. Usual are a few milliseconds, with firewalld some more; a firewall that
@@ -168,11 +167,7 @@ func (d *daemon) measure(s *metrics.Set, now time.Time) {
 		s.Add(metrics.Problems, float64(n), k)
 	}
 	s.AddBool(metrics.ConfigOK, d.configErr == "")
-	loaded := d.started
-	if !d.reloaded.IsZero() {
-		loaded = d.reloaded
-	}
-	s.AddTime(metrics.ConfigTime, loaded)
+	s.AddTime(metrics.ConfigTime, cmp.Or(d.reloaded, d.started))
 	lists := make(map[string]published.List)
 	for _, l := range d.lists.Status(d.conf.Allow.Lists) {
 		lists[l.Name] = l
@@ -247,11 +242,11 @@ func (d *daemon) measureBans(s *metrics.Set) {
 		s.Add(metrics.ActiveBans, float64(n.IPv4), jail, "ipv4")
 		s.Add(metrics.ActiveBans, float64(n.IPv6), jail, "ipv6")
 	}
-	merge(made, d.counts.bans)
+	maps.Copy(made, d.counts.bans)
 	for k, n := range made {
 		s.Add(metrics.Bans, float64(n), k.jail, k.reason)
 	}
-	merge(would, d.counts.would)
+	maps.Copy(would, d.counts.would)
 	for k, n := range would {
 		s.Add(metrics.ObservedBans, float64(n), k.jail, k.reason)
 	}
@@ -260,12 +255,6 @@ func (d *daemon) measureBans(s *metrics.Set) {
 	}
 	for _, r := range []string{expired, manual, "allowed", "disabled"} {
 		s.Add(metrics.Unbans, float64(d.counts.unbans[r]), r)
-	}
-}
-
-func merge(into, from map[banCount]uint64) {
-	for k, n := range from {
-		into[k] = n
 	}
 }
 

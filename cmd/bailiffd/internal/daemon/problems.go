@@ -119,7 +119,7 @@ func (d *daemon) updateProblems(now time.Time) {
 	is("netlink helper", d.self.err != nil, "%s", d.self.problem())
 	is("configuration", d.configErr != "", "the configuration on disk was rejected: %s", d.configErr)
 	is("state file", d.saver.err != nil, "the state cannot be saved: %v", d.saver.err)
-	is("rate limit", d.journal.droppedSince(now.Add(-eventTime)), "journald suppressed messages by its rate limit: %d since start", d.journal.status.Dropped)
+	is("rate limit", d.journal.dropped.After(now.Add(-eventTime)), "journald suppressed messages by its rate limit: %d since start", d.journal.status.Dropped)
 	st := d.aud.Stats()
 	is("audit trail", st.Err != "", "audit entries are waiting: %s", st.Err)
 	is("lost audit entries", st.Lost > 0, "%d audit entries could not be written", st.Lost)

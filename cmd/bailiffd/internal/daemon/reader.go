@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -264,14 +265,8 @@ func droppedBy(e *journal.Entry, f *filter.Entry) (n uint64) {
 		return 0
 	}
 	e.Each(func(field string, value []byte) bool {
-		if field == "N_DROPPED" && len(value) < 16 {
-			for _, c := range value {
-				if c < '0' || c > '9' {
-					n = 0
-					return false
-				}
-				n = n*10 + uint64(c-'0')
-			}
+		if field == "N_DROPPED" {
+			n, _ = strconv.ParseUint(string(value), 10, 48)
 		}
 		return field != "N_DROPPED"
 	})

@@ -101,6 +101,3 @@ func (s *saver) snapshot() []byte {
 	s.size = len(s.buf)
 	return s.buf
 }
-
-// releaseBuffer gives the buffer up. A save that is running keeps it until its end.
-func (s *saver) releaseBuffer() { s.buf = nil }
