@@ -121,9 +121,10 @@ func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64
 	clear := true
 	var done prefix.Key
 	for _, j := range g.jails {
-		j.counter.Success(addr, short(user))
-		clear = clear && !j.counter.Has(addr, at)
-		if own := j.prefix(addr); user != 0 && own != done { // most jails count by the same length
+		own := j.counter.Key(addr)
+		j.counter.Success(own, short(user))
+		clear = clear && !j.counter.Has(own, at)
+		if user != 0 && own != done { // most jails count by the same length
 			g.accounts.Success(accountKey(user, false), own)
 			g.accounts.Success(accountKey(user, true), own)
 			if g.logins.Add(own.Hash(g.seed^user), at) {
@@ -135,7 +136,7 @@ func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64
 	if user != 0 {
 		g.logins.Add(anywhere.Hash(g.seed^user), at)
 	}
-	own := j.prefix(addr)
+	own := j.counter.Key(addr)
 	for _, n := range g.networks {
 		if !n.Holds(addr) {
 			continue

@@ -9,7 +9,6 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
-	"bailiff/policy/prefix"
 )
 
 // Entry takes one journal entry through the policy and returns what it led to. ref is kept as evidence if the entry counts.
@@ -85,14 +84,6 @@ func (j *runningJail) writtenBefore(e *filter.Entry) bool {
 	}
 	j.written = append(j.written, line{e.PID, text, e.Realtime})
 	return false
-}
-
-// prefix is what the jail counts and bans an address by.
-func (j *runningJail) prefix(addr netip.Addr) prefix.Key {
-	if addr.Is4() {
-		return prefix.Of(addr, j.conf.Prefix4)
-	}
-	return prefix.Of(addr, j.conf.Prefix6)
 }
 
 // attempt is one failed attempt to log in, or several that one line tells of, with what it belongs to.
@@ -256,7 +247,7 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 // newAttempts returns the failed attempts that are new by a line. An attempt that may still succeed becomes pending: a later
 // line, or the passing of time, makes it count.
 func (g *Engine) newAttempts(a *attempt) []attempt {
-	if a.After && !a.jail.counter.Has(a.addr, a.At) {
+	if a.After && !a.jail.counter.Has(a.jail.counter.Key(a.addr), a.At) {
 		return nil
 	}
 	if a.Attempts = g.conns.Count(a.conn, a.addr, &a.Attempt); a.Attempts == 0 {
@@ -300,7 +291,7 @@ const borrowTime = 5 * time.Second
 // name only, and that of a known device: Postfix up to 3.5 names nobody, but Dovecot, which it asks, does.
 func (g *Engine) borrowName(a *attempt) {
 	p, ok := g.pending.Named(a.addr, a.jail.number, a.At, borrowTime)
-	if ok && g.logins.Device(a.jail.prefix(a.addr).Hash(g.seed^p.User), a.At, g.accountsConf.TrustLoginsFor) {
+	if ok && g.logins.Device(a.jail.counter.Key(a.addr).Hash(g.seed^p.User), a.At, g.accountsConf.TrustLoginsFor) {
 		a.User, a.Name = p.User, p.Name
 	}
 }

@@ -68,15 +68,17 @@ func (g *Engine) weigh(a *attempt) (f failure, counts bool) {
 	if a.MaxRetry > 0 { // this many such lines are to reach the jail's limit
 		weight = max(weight, (j.conf.MaxRetry+a.MaxRetry-1)/a.MaxRetry*a.Attempts)
 	}
-	f = failure{attempt: a, prefix: j.prefix(a.addr), account: accountKey(a.User, j.conf.Observe), record: jail.Failure{
+	f = failure{attempt: a, prefix: j.counter.Key(a.addr), account: accountKey(a.User, j.conf.Observe), record: jail.Failure{
 		Ref: a.Ref, At: a.At, User: short(a.User), Weight: weight, Attempts: a.Attempts, Unknown: a.Unknown, Pattern: a.Pattern,
 	}}
 	if g.rereading && g.restored {
-		f.jail.counter.RestoreRef(f.addr, f.record)
+		f.jail.counter.RestoreRef(f.prefix, f.record)
 		g.restoreRefs(&f)
 		return f, false
 	}
-	if g.alreadyBanned(j, a.addr, a.At) || g.pardoned(a.addr, a.At) {
+	// An operator forgives failures shortly before the pardon only: one given while the clock was ahead must not forgive what comes once
+	// it is right.
+	if g.alreadyBanned(j, a.addr, a.At) || g.state.Pardoned(a.addr, a.At, g.window.Microseconds()) {
 		return f, false
 	}
 	j.failures += uint64(a.Attempts)
@@ -98,18 +100,12 @@ func (g *Engine) alreadyBanned(j *runningJail, addr netip.Addr, at int64) bool {
 	return g.state.Holds(addr, at, stops) || g.expiredUnread.Holds(addr, at, stops) || j.conf.Observe && g.observed.Holds(addr, at, stops)
 }
 
-// pardoned reports whether an operator has forgiven a failure. Only failures shortly before the pardon are forgiven, so that a
-// pardon given while the clock was ahead does not forgive what comes once it is right.
-func (g *Engine) pardoned(addr netip.Addr, at int64) bool {
-	return g.state.Pardoned(addr, at, g.window.Microseconds())
-}
-
 // excuse reports whether a failure is not held against its address: a device goes on with an old password, another connection has
 // just made the same attempt, or only different lines count and the address has caused this one before.
 //
 // recentLogin reports that somebody, from anywhere, logged in to the account lately, and that it is not under attack.
 func (g *Engine) excuse(f *failure) (excused, recentLogin bool) {
-	if f.Distinct && f.jail.counter.HasPattern(f.addr, f.Pattern, f.At) {
+	if f.Distinct && f.jail.counter.HasPattern(f.prefix, f.Pattern, f.At) {
 		return true, false
 	}
 	if f.User == 0 || f.MaxRetry != 0 {
@@ -122,8 +118,8 @@ func (g *Engine) excuse(f *failure) (excused, recentLogin bool) {
 	parallel, few := f.jail.conf.Filter.ParallelLogins, f.Attempts <= togetherAttempts
 	together := few && known && parallel && !(attacked && g.accounts.Counted(f.account, f.prefix, at) > 1)
 	// A name that does not exist is a misspelt one only if it is the only one.
-	misspelt := f.Unknown && !f.jail.counter.HasOthers(f.addr, f.record.User, at)
-	atOnce := few && (misspelt || parallel && !f.jail.conf.Filter.HasSuccess)
+	misspelt := f.Unknown && !f.jail.counter.HasOthers(f.prefix, f.record.User, at)
+	atOnce := few && (misspelt || parallel && !f.jail.conf.Filter.HasSuccess())
 	excused = together && g.bursts.Again(device, at, togetherTime) || atOnce && g.bursts.Again(device, at, deadNameTime) ||
 		g.logins.Device(device, at, trust) && g.logins.Fail(device, at, f.Attempts) <= deviceFailures
 	return excused, known && !attacked
@@ -172,7 +168,7 @@ type verdict struct {
 // addressWindows counts a failure against its own prefix, within find_time and slow.find_time of its jail.
 func (g *Engine) addressWindows(f *failure) []verdict {
 	c, conf := f.jail.counter, &f.jail.conf
-	v := c.Add(f.addr, f.record, jail.Weighing{Account: conf.Weights.NewAccount, Unknown: conf.Weights.InvalidUser, Known: f.recentLogin})
+	v := c.Add(f.prefix, f.record, jail.Weighing{Account: conf.Weights.NewAccount, Unknown: conf.Weights.InvalidUser, Known: f.recentLogin})
 	shown := &g.out.Failures[len(g.out.Failures)-1]
 	shown.Prefix, shown.Count = v.Prefix, v.Count
 	switch {
@@ -201,7 +197,7 @@ func (g *Engine) attackedAccount(f *failure, banned bool) []verdict {
 		more = f.Before + f.Attempts - attackedPrompts
 	}
 	forgiven := func(at int64) bool { return g.state.Pardoned(f.addr, at, g.accountsConf.FindTime.Microseconds()) }
-	own := g.accounts.Add(f.account, f.prefix, f.jail.number, f.record, further, forgiven)
+	own, crowded := g.accounts.Add(f.account, f.prefix, f.jail.number, f.record, further, forgiven)
 	if banned {
 		return nil
 	}
@@ -210,9 +206,9 @@ func (g *Engine) attackedAccount(f *failure, banned bool) []verdict {
 			return []verdict{{jail: j, prefix: f.prefix.Prefix(), reason: state.Account, evidence: own.Failures}}
 		}
 	}
-	if f.User != 0 && g.accounts.Crowded(f.account, f.At) {
+	if crowded {
 		// Accounts may have dropped what this address did for newer addresses: the jail's own counts still tell.
-		if n, evidence := f.jail.counter.OnAccount(f.addr, f.record.User, f.At, g.accountsConf.FindTime); n-more >= g.accounts.Need() {
+		if n, evidence := f.jail.counter.OnAccount(f.prefix, f.record.User, f.At, g.accountsConf.FindTime); n-more >= g.accounts.Need() {
 			return []verdict{{jail: f.jail, prefix: f.prefix.Prefix(), reason: state.Account, evidence: evidence}}
 		}
 	}
@@ -300,7 +296,7 @@ func (g *Engine) ban(f *failure, v *verdict) bool {
 // attacker by, and if that holds one, too, the attacker's address, which is not allowed: weigh looked.
 func (g *Engine) banPrefix(f *failure, v *verdict) netip.Prefix {
 	prefix := v.prefix
-	for _, p := range []netip.Prefix{v.jail.prefix(f.addr).Prefix(), netip.PrefixFrom(f.addr, f.addr.BitLen())} {
+	for _, p := range []netip.Prefix{v.jail.counter.Key(f.addr).Prefix(), netip.PrefixFrom(f.addr, f.addr.BitLen())} {
 		if !g.allow.Overlaps(prefix, f.At) {
 			break
 		}

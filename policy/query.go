@@ -106,9 +106,9 @@ func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
 			l = append(l, of)
 		}
 		if have, need, fs, until := j.counter.LookSlow(addr, now); have > 0 {
-			of.Window, of.Find, of.Prefix, of.Failures = WindowSlow, j.conf.Slow.FindTime, j.prefix(addr).Prefix(), fs
+			of.Window, of.Find, of.Prefix, of.Failures = WindowSlow, j.conf.Slow.FindTime, j.counter.Key(addr).Prefix(), fs
 			of.sum(now)
-			if of.Have, of.Need, of.Until = have, need+g.people(j, j.prefix(addr), now), until; of.Attempts > normal {
+			if of.Have, of.Need, of.Until = have, need+g.people(j, j.counter.Key(addr), now), until; of.Attempts > normal {
 				l = append(l, of)
 			}
 		}

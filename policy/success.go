@@ -56,9 +56,13 @@ func (g *Engine) void(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *fil
 // takeBack takes back an attempt that was counted just before a line said that it was not a failure: sshd writes that a password
 // failed before it writes that the account has expired.
 func (g *Engine) takeBack(j *runningJail, addr netip.Addr, user uint64, at int64) bool {
-	if user == 0 || !addr.IsValid() || g.rereading && g.restored || !j.counter.TakeBack(addr, short(user), at) {
+	if user == 0 || !addr.IsValid() || g.rereading && g.restored {
 		return false
 	}
-	g.accounts.TakeBack(accountKey(user, j.conf.Observe), j.prefix(addr), at)
+	own := j.counter.Key(addr)
+	if !j.counter.TakeBack(own, short(user), at) {
+		return false
+	}
+	g.accounts.TakeBack(accountKey(user, j.conf.Observe), own, at)
 	return true
 }

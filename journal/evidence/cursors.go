@@ -9,14 +9,14 @@ import (
 	"bailiff/policy/jail"
 )
 
-// defaultSize is the default number of cursors in a CursorCache, which takes 2.5 MiB when full. The failures of most bans lie closer
+// defaultSize is the default number of cursors in a CursorCache, which takes 1.3 MiB when full. The failures of most bans lie closer
 // together than that; the others are looked up in the journal.
-const defaultSize = 1 << 16
+const defaultSize = 1 << 15
 
 // CursorCache holds the cursors of the latest entries that a filter recognized, so that the evidence of a ban need not be looked up in
 // the journal. It is not safe for concurrent use.
 type CursorCache struct {
-	Size int // number of cursors; 0: 65,536
+	Size int // number of cursors; 0: 32,768
 
 	ring  []cachedCursor
 	n     int // number of cursors added

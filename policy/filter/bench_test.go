@@ -27,6 +27,7 @@ var benchMisses = []string{
 
 func benchmark(b *testing.B, filter string, lines []string, want bool) {
 	m := matcher(b, filter, "aggressive")
+	patterns := len(m.Patterns())
 	msgs := make([][]byte, len(lines))
 	for i, l := range lines {
 		msgs[i] = []byte(l)
@@ -38,7 +39,7 @@ func benchmark(b *testing.B, filter string, lines []string, want bool) {
 			b.Fatalf("%q", msgs[i%len(msgs)])
 		}
 	}
-	b.ReportMetric(float64(len(m.patterns)), "patterns")
+	b.ReportMetric(float64(patterns), "patterns")
 }
 
 func BenchmarkHit(b *testing.B)  { benchmark(b, "sshd", benchHits, true) }
@@ -129,7 +130,7 @@ func routes(b *testing.B) func(unit string) []*Matcher {
 		if err != nil {
 			b.Fatal(err)
 		}
-		m := f.matchers[f.Modes[len(f.Modes)-1]]()
+		m := f.matchers[f.Modes[len(f.Modes)-1]]
 		for _, u := range append(f.trust.Units, f.trust.Slices...) {
 			byUnit[u] = append(byUnit[u], m)
 		}
@@ -176,11 +177,11 @@ func BenchmarkAllHits(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		m, own := f.matchers[f.Modes[len(f.Modes)-1]](), append(f.trust.Units, f.trust.Slices...)[0]
-		for i := range f.tests {
+		m, own := f.matchers[f.Modes[len(f.Modes)-1]], append(f.trust.Units, f.trust.Slices...)[0]
+		for i := range f.rules().tests {
 			var h Hit
-			if m.MatchMessage(f.tests[i].line, &h) {
-				lines = append(lines, routed{f.tests[i].line, route(own)})
+			if m.MatchMessage(f.rules().tests[i].line, &h) {
+				lines = append(lines, routed{f.rules().tests[i].line, route(own)})
 			}
 		}
 	}
@@ -195,9 +196,9 @@ func BenchmarkAllMisses(b *testing.B) {
 // BenchmarkAllNearMisses gives the test lines that must match nothing: made to look like failures, and dear.
 func BenchmarkAllNearMisses(b *testing.B) {
 	misses(b, func(f *Filter) (l []string) {
-		for i := range f.tests {
-			if f.tests[i].miss {
-				l = append(l, string(f.tests[i].line))
+		for i := range f.rules().tests {
+			if f.rules().tests[i].miss {
+				l = append(l, string(f.rules().tests[i].line))
 			}
 		}
 		return l
@@ -234,11 +235,11 @@ func BenchmarkEach(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		m := f.matchers[f.Modes[len(f.Modes)-1]]()
+		m := f.matchers[f.Modes[len(f.Modes)-1]]
 		var hits, misses []routed
-		for i := range f.tests {
+		for i := range f.rules().tests {
 			var h Hit
-			r := routed{f.tests[i].line, []*Matcher{m}}
+			r := routed{f.rules().tests[i].line, []*Matcher{m}}
 			if m.MatchMessage(r.line, &h) {
 				hits = append(hits, r)
 			} else {

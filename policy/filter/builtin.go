@@ -47,17 +47,31 @@ var sharedFragments = sync.OnceValue(func() fragments {
 
 var loaded sync.Map // name → func() (*Filter, error)
 
-// LoadBuiltin returns a filter that comes with the program. It is read once; its forgery test is run by this package's tests
-// and not again.
+// LoadBuiltin returns a filter that comes with the program. It is read once, its rules when they are first used. This package's tests
+// read all rules and run the forgery test, which is not run again.
 func LoadBuiltin(name string) (*Filter, error) {
-	once, _ := loaded.LoadOrStore(name, sync.OnceValues(func() (*Filter, error) {
-		data, err := BuiltinSource(name)
-		if err != nil {
-			return nil, err
-		}
-		return read("builtin/"+name+".yaml", data)
-	}))
+	once, _ := loaded.LoadOrStore(name, sync.OnceValues(func() (*Filter, error) { return readBuiltin(name) }))
 	return once.(func() (*Filter, error))()
+}
+
+func readBuiltin(name string) (*Filter, error) {
+	data, err := BuiltinSource(name)
+	if err != nil {
+		return nil, err
+	}
+	file := "builtin/" + name + ".yaml"
+	l, _, err := open(file, data)
+	if err != nil {
+		return nil, err
+	}
+	l.f.rules = sync.OnceValue(func() *rules {
+		whole, err := read(file, data)
+		if err != nil {
+			panic(err) // it is a part of the program
+		}
+		return whole.rules()
+	})
+	return l.f, joinErrors(l.errs)
 }
 
 // BuiltinSource returns the file of a filter that comes with the program.

@@ -34,8 +34,8 @@ func (f *Filter) Dissect(pattern string, msg []byte) ([]Piece, bool) {
 }
 
 func (f *Filter) dissect(pattern string, msg []byte, truncated bool) ([]Piece, bool) {
-	for i := range f.prefixes {
-		prefix, from, ok := f.prefixes[i].prog.dissect(msg, 0)
+	for _, p := range f.rules().prefixes {
+		prefix, from, ok := p.prog.dissect(msg, 0)
 		if !ok {
 			continue
 		}
@@ -48,7 +48,7 @@ func (f *Filter) dissect(pattern string, msg []byte, truncated bool) ([]Piece, b
 }
 
 func (f *Filter) dissectFrom(pattern string, msg []byte, from int, truncated bool) ([]Piece, bool) {
-	for _, p := range f.patterns {
+	for _, p := range f.rules().patterns {
 		switch {
 		case p.Name != pattern || truncated && (p.re != nil || !p.prog.early):
 		case p.re != nil:

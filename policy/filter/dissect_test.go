@@ -13,10 +13,10 @@ func TestDissect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, x := range f.tests {
+		for _, x := range f.rules().tests {
 			for _, mode := range x.modes {
 				var h Hit
-				if !f.matchers[mode]().MatchMessage(x.line, &h) {
+				if !f.matchers[mode].MatchMessage(x.line, &h) {
 					continue
 				}
 				lines++

@@ -43,7 +43,7 @@ func (m *Matcher) Explain(msg []byte) *Explanation {
 		x.Hit = &h
 	}
 	for _, mode := range m.Filter.Modes {
-		if m.Filter.matchers[mode]().MatchMessage(msg, new(Hit)) {
+		if m.Filter.matchers[mode].MatchMessage(msg, new(Hit)) {
 			x.Modes = append(x.Modes, mode)
 		}
 	}
@@ -54,7 +54,7 @@ func (m *Matcher) Explain(msg []byte) *Explanation {
 	}
 	v := newVM(x.Text)
 	from := 0
-	if p := m.Filter.prefix(&v); p != nil {
+	if p := m.plan().prefix(&v); p != nil {
 		from, x.Prefix = v.pos, p.text
 	}
 	if x.tries(m, from); from > 0 && !slices.ContainsFunc(x.Tries, func(t Try) bool { return t.InMode && t.Matched }) {
@@ -64,12 +64,12 @@ func (m *Matcher) Explain(msg []byte) *Explanation {
 }
 
 func (x *Explanation) tries(m *Matcher, from int) {
-	passed := make(map[*Pattern]bool)
-	for _, c := range m.trie.find(x.Text[from:]) {
+	plan, passed := m.plan(), make(map[*Pattern]bool)
+	for _, c := range plan.trie.find(x.Text[from:]) {
 		passed[c.pattern] = passed[c.pattern] || c.head == 0 || c.begins(x.Text[from:], new(lastRun))
 	}
-	for _, p := range m.Filter.patterns {
-		t := Try{Pattern: p, From: from, At: from, InMode: slices.Contains(m.patterns, p), Prefilter: passed[p]}
+	for _, p := range m.Filter.rules().patterns {
+		t := Try{Pattern: p, From: from, At: from, InMode: slices.Contains(plan.patterns, p), Prefilter: passed[p]}
 		switch {
 		case p.re != nil:
 			t.expr(p.re, x)

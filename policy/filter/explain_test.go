@@ -14,9 +14,9 @@ func TestExplainAgrees(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, mode := range f.Modes {
-			m := f.matchers[mode]()
-			for i := range f.tests {
-				line := f.tests[i].line
+			m := f.matchers[mode]
+			for i := range f.rules().tests {
+				line := f.rules().tests[i].line
 				var h Hit
 				hit := m.MatchMessage(line, &h)
 				x := m.Explain(line)
@@ -64,7 +64,7 @@ func TestExplainStops(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", c.pattern, err)
 		}
-		x := f.matchers["normal"]().Explain([]byte(c.line))
+		x := f.matchers["normal"].Explain([]byte(c.line))
 		got := x.Tries[0]
 		if x.Hit != nil || got.Matched || string(x.Text[:got.At]) != c.stopped || got.Wanted != c.wanted {
 			t.Errorf("%s on %q: stopped behind %q, wanted %s; want %q, %s", c.pattern, c.line, x.Text[:got.At], got.Wanted, c.stopped, c.wanted)

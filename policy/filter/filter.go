@@ -31,19 +31,25 @@ type Filter struct {
 	File           string   // where it was read from
 	ParallelLogins bool     // clients log in over several connections at once with one password
 	WrittenTwice   bool     // the daemon may write each line to two logs, which both end in the journal
-	HasSuccess     bool     // a pattern matches successful logins
 	Guests         []string // accounts that need no password; failures on them do not count
 	Off            bool     // no jail unless the configuration names it
 	MaxRetry       int      // limit of a jail that sets none of its own, which has no slow window then; 0: that of all jails
 
 	trust     Trust
 	modes     map[string][]string // mode → itself and the modes that it includes
-	patterns  []*Pattern
-	prefixes  []messagePrefix
-	maxLine   int  // lines of this many bytes may have been cut
-	byAddress bool // lines of one attempt are correlated by address
-	tests     []test
-	matchers  map[string]func() *Matcher // by mode; each is built when it is first used
+	maxLine   int                 // lines of this many bytes may have been cut
+	byAddress bool                // lines of one attempt are correlated by address
+	matchers  map[string]*Matcher // by mode
+	rules     func() *rules
+}
+
+// rules are what a filter does with lines. They take most of its memory, and most hosts have few of the services that we have filters
+// for, so a built-in filter reads its rules when they are first asked for.
+type rules struct {
+	patterns []*Pattern
+	prefixes []messagePrefix
+	tests    []test
+	success  bool // a pattern matches successful logins
 }
 
 // Pattern describes one kind of message.
@@ -86,13 +92,13 @@ func (f *Filter) Mode(name string) (*Matcher, error) {
 		name = f.Modes[0]
 	}
 	if m := f.matchers[name]; m != nil {
-		return m(), nil
+		return m, nil
 	}
 	return nil, fmt.Errorf("filter %s has no mode %q: %s", f.Name, name, diag.DidYouMean(name, f.Modes, "it has "+strings.Join(f.Modes, ", ")))
 }
 
 // Patterns lists the filter's patterns in the order in which they are tried.
-func (f *Filter) Patterns() []*Pattern { return f.patterns }
+func (f *Filter) Patterns() []*Pattern { return f.rules().patterns }
 
 // Trust returns whose entries the filter trusts.
 func (f *Filter) Trust() Trust { return f.trust }
@@ -102,21 +108,24 @@ func (f *Filter) Includes(mode string) []string { return slices.Clone(f.modes[mo
 
 // Prefixes lists the templates that may precede every message.
 func (f *Filter) Prefixes() (l []string) {
-	for i := range f.prefixes {
-		l = append(l, f.prefixes[i].text)
+	for _, p := range f.rules().prefixes {
+		l = append(l, p.text)
 	}
 	return l
 }
+
+// HasSuccess reports whether a pattern matches successful logins.
+func (f *Filter) HasSuccess() bool { return f.rules().success }
 
 // CorrelatesByAddress reports whether lines of one attempt are correlated by address, not by process or id.
 func (f *Filter) CorrelatesByAddress() bool { return f.byAddress }
 
 // Failures returns the test lines of the file that are failures with an address in the default mode.
 func (f *Filter) Failures() (lines []string) {
-	m := f.matchers[f.Modes[0]]()
-	for i := range f.tests {
+	m := f.matchers[f.Modes[0]]
+	for _, t := range f.rules().tests {
 		var h Hit
-		if t := &f.tests[i]; !t.miss && slices.Contains(t.modes, f.Modes[0]) && m.MatchMessage(t.line, &h) && h.Kind == Failure && h.Addr.IsValid() {
+		if !t.miss && slices.Contains(t.modes, f.Modes[0]) && m.MatchMessage(t.line, &h) && h.Kind == Failure && h.Addr.IsValid() {
 			lines = append(lines, string(t.line))
 		}
 	}
@@ -124,7 +133,7 @@ func (f *Filter) Failures() (lines []string) {
 }
 
 // Tests returns the number of test lines in the file.
-func (f *Filter) Tests() int { return len(f.tests) }
+func (f *Filter) Tests() int { return len(f.rules().tests) }
 
 // joinErrors is errors.Join for a list of one error type.
 func joinErrors[E error](l []E) error {

@@ -49,7 +49,7 @@ const maxSamples = 128
 func (f *Filter) ForgeryTest() (errs []error) {
 	samples := make(map[*Pattern][]sample)
 	var decoys [2][]string // whole lines with the forged address
-	for _, p := range f.patterns {
+	for _, p := range f.rules().patterns {
 		if p.re != nil {
 			samples[p] = f.exprSamples(p)
 		} else {
@@ -64,7 +64,7 @@ func (f *Filter) ForgeryTest() (errs []error) {
 			}
 		}
 	}
-	for _, p := range f.patterns {
+	for _, p := range f.rules().patterns {
 		if err := f.forge(p, samples[p], &decoys); err != nil {
 			errs = append(errs, err)
 		}
@@ -84,8 +84,8 @@ func (f *Filter) forge(p *Pattern, samples []sample, decoys *[2][]string) error 
 	}
 	reached := false
 	for _, mode := range f.Modes {
-		m := f.matchers[mode]()
-		if !slices.Contains(m.patterns, p) {
+		m := f.matchers[mode]
+		if !slices.Contains(m.plan().patterns, p) {
 			continue
 		}
 		for i := range samples {
@@ -317,8 +317,7 @@ func (f *Filter) exprSamples(p *Pattern) (l []sample) {
 	if err != nil {
 		panic(err) // groups cannot make an expression wrong
 	}
-	for i := range f.tests {
-		t := &f.tests[i]
+	for _, t := range f.rules().tests {
 		if t.miss {
 			continue
 		}

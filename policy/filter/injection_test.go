@@ -116,16 +116,16 @@ func TestInjectionsInTests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range f.tests {
-			line := f.tests[i].line
-			for _, mode := range f.tests[i].modes {
+		for i := range f.rules().tests {
+			line := f.rules().tests[i].line
+			for _, mode := range f.rules().tests[i].modes {
 				m := matcher(t, name, mode)
 				var own Hit
 				if !m.MatchMessage(line, &own) || own.Pattern.re != nil { // expressions: holesOf
 					continue
 				}
 				froms := []int{0}
-				for _, l := range f.prefixes {
+				for _, l := range f.rules().prefixes {
 					v := newVM(line)
 					if v.match(l.prog, 0, 0) {
 						froms = append(froms, v.pos)
@@ -159,7 +159,7 @@ func holesOf(t testing.TB, f func(m *Matcher, s *sample, h hole, own *Hit)) {
 		}
 		for _, mode := range fl.Modes {
 			m := matcher(t, name, mode)
-			for _, p := range m.patterns {
+			for _, p := range m.plan().patterns {
 				l := templateSamples
 				if p.re != nil {
 					l = fl.exprSamples

@@ -37,6 +37,7 @@ const (
 
 type loader struct {
 	f      *Filter
+	r      *rules
 	lines  []string // of the file
 	define fragments
 	errs   []*diag.Error
@@ -49,24 +50,35 @@ func (l *loader) errorf(n *yamldoc.Node, path, format string, args ...any) *diag
 }
 
 func read(file string, data []byte) (*Filter, error) {
-	if e := foreign(file, data); e != nil {
-		return nil, e
-	}
-	root, err := yamldoc.Parse(file, data)
+	l, root, err := open(file, data)
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{lines: strings.Split(string(data), "\n"), define: maps.Clone(sharedFragments()), f: &Filter{File: file, modes: make(map[string][]string)}}
-	l.filter(root)
+	l.rules(root)
 	if len(l.errs) > 0 {
 		return nil, joinErrors(l.errs)
 	}
-	f := l.f // a matcher that nobody asks for must not keep the loader, and with it the document
-	f.matchers = make(map[string]func() *Matcher)
-	for _, m := range f.Modes {
-		f.matchers[m] = sync.OnceValue(func() *Matcher { return newMatcher(f, m) })
+	r := l.r // without the loader, and with it the document
+	l.f.rules = func() *rules { return r }
+	return l.f, nil
+}
+
+// open reads all but the rules of a filter. Errors in settings are in the loader.
+func open(file string, data []byte) (*loader, *yamldoc.Node, error) {
+	if e := foreign(file, data); e != nil {
+		return nil, nil, e
 	}
-	return f, nil
+	root, err := yamldoc.Parse(file, data)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := &Filter{File: file, modes: make(map[string][]string), matchers: make(map[string]*Matcher)}
+	l := &loader{f: f, r: &rules{}, lines: strings.Split(string(data), "\n")}
+	l.settings(root)
+	for _, m := range f.Modes {
+		f.matchers[m] = newMatcher(f, m)
+	}
+	return l, root, nil
 }
 
 // keys reports unknown keys of a mapping, and returns whether n is a mapping.
@@ -110,7 +122,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-func (l *loader) filter(root *yamldoc.Node) {
+func (l *loader) settings(root *yamldoc.Node) {
 	if root.Kind == yamldoc.Null {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
@@ -149,25 +161,32 @@ func (l *loader) filter(root *yamldoc.Node) {
 		}
 	}
 	f.MaxRetry = l.number(root.Get("max_retry"), "max_retry", 1, maxRetry, 0)
+}
+
+func (l *loader) rules(root *yamldoc.Node) {
+	if root.Kind != yamldoc.Map {
+		return
+	}
+	l.define = maps.Clone(sharedFragments())
 	l.fragments(root.Get("define"), "define")
 	for i, n := range l.list(root.Get("prefix"), "prefix") {
 		path := fmt.Sprintf("prefix[%d]", i)
 		if prog, _ := l.template(n, path, opAccept); prog != nil {
-			f.prefixes = append(f.prefixes, messagePrefix{prog, n.Value})
+			l.r.prefixes = append(l.r.prefixes, messagePrefix{prog, n.Value})
 		}
 	}
 	for _, n := range l.list(root.Get("patterns"), "patterns") {
 		l.pattern(n)
 	}
-	l.f.HasSuccess = slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Kind == Success })
-	if n := root.Get("patterns"); n != nil && len(l.errs) == 0 && len(f.patterns) == 0 {
+	l.r.success = slices.ContainsFunc(l.r.patterns, func(p *Pattern) bool { return p.Kind == Success })
+	if n := root.Get("patterns"); n != nil && len(l.errs) == 0 && len(l.r.patterns) == 0 {
 		l.errorf(n, "patterns", "there are none")
 	}
-	if len(l.errs) == 0 && !slices.ContainsFunc(f.patterns, (*Pattern).findsAddr) {
+	if len(l.errs) == 0 && !slices.ContainsFunc(l.r.patterns, (*Pattern).findsAddr) {
 		l.errorf(root.Get("patterns"), "patterns", "no pattern finds an address, so nobody would be banned").WithHint(`write <addr> where the daemon names the client, (?P<addr>\S+) in a regexp`)
 	}
-	if len(f.patterns) > maxPatterns {
-		l.errorf(root, "patterns", "there are %d, more than %d", len(f.patterns), maxPatterns)
+	if len(l.r.patterns) > maxPatterns {
+		l.errorf(root, "patterns", "there are %d, more than %d", len(l.r.patterns), maxPatterns)
 	}
 	for i, n := range l.list(root.Get("tests"), "tests") {
 		l.test(n, fmt.Sprintf("tests[%d]", i))
@@ -405,7 +424,7 @@ func (l *loader) pattern(n *yamldoc.Node) {
 		l.errorf(n, "patterns", "%q is not a name", name).WithHint("give each pattern a name of letters, digits, - and _")
 		return
 	}
-	if slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Name == name }) {
+	if slices.ContainsFunc(l.r.patterns, func(p *Pattern) bool { return p.Name == name }) {
 		l.errorf(n, path, "the name is already used").WithHint("one pattern may have several shapes: text: [first, second]")
 	}
 	p := Pattern{Name: name, Kind: Failure, File: n.File}
@@ -446,7 +465,7 @@ func (l *loader) pattern(n *yamldoc.Node) {
 		q := p
 		q.Text, q.Line, q.Col = t.Value, t.Line, t.Col
 		if q.prog, q.node = l.template(t, path+".text", opEnd); q.prog != nil {
-			l.f.patterns = append(l.f.patterns, &q)
+			l.r.patterns = append(l.r.patterns, &q)
 		}
 	}
 	for _, t := range l.list(re, path+".regexp") {
@@ -462,6 +481,6 @@ func (l *loader) pattern(n *yamldoc.Node) {
 			continue
 		}
 		q.split = sync.OnceValue(func() *regexp.Regexp { return splitter(q.Text) })
-		l.f.patterns = append(l.f.patterns, &q)
+		l.r.patterns = append(l.r.patterns, &q)
 	}
 }

@@ -192,7 +192,7 @@ func TestFragments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, in := range append(slices.Clone(f.prefixes[0].prog.ins), f.patterns[0].prog.ins...) {
+		for _, in := range append(slices.Clone(f.rules().prefixes[0].prog.ins), f.rules().patterns[0].prog.ins...) {
 			in.first, in.alone = nil, nil
 			l = append(l, fmt.Sprintf("%+v", in))
 		}

@@ -194,7 +194,7 @@ func TestCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n, want := range map[int]string{99: "p", 100: "", 101: ""} {
-		m, tail := f.matchers["normal"](), " from 192.0.2.1"
+		m, tail := f.matchers["normal"], " from 192.0.2.1"
 		if got := m.MatchMessage([]byte(strings.Repeat("a", n-len(tail))+tail), &h); got != (want != "") {
 			t.Errorf("%d bytes of lines that are cut at 100: %v", n, got)
 		}
@@ -318,11 +318,11 @@ func TestAllocationsAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := matcher(t, name, f.Modes[len(f.Modes)-1])
-		if raced && slices.ContainsFunc(m.patterns, func(p *Pattern) bool { return p.Regexp }) {
+		if raced && slices.ContainsFunc(m.plan().patterns, func(p *Pattern) bool { return p.Regexp }) {
 			continue
 		}
-		for i := range f.tests {
-			line := f.tests[i].line
+		for i := range f.rules().tests {
+			line := f.rules().tests[i].line
 			var h Hit
 			if m.MatchMessage(line, &h) && h.Pattern.Regexp {
 				continue
@@ -336,7 +336,7 @@ func TestAllocationsAll(t *testing.T) {
 
 // hostile are beginnings after which matching could go wrong for long, repeated until the line is long.
 func hostile(m *Matcher) (l [][2]string) {
-	for _, p := range m.patterns {
+	for _, p := range m.plan().patterns {
 		if p.re != nil {
 			continue
 		}
@@ -414,7 +414,7 @@ func slow(m *Matcher, msg []byte) *Pattern {
 	}
 	v := vm{line: msg, tail: len(trimRight(msg)), fuel: 1 << 30}
 	froms := []int{0}
-	for _, l := range m.Filter.prefixes {
+	for _, l := range m.Filter.rules().prefixes {
 		if v.match(l.prog, 0, 0) {
 			if v.pos > 0 {
 				froms = []int{v.pos, 0}
@@ -423,7 +423,7 @@ func slow(m *Matcher, msg []byte) *Pattern {
 		}
 	}
 	for _, from := range froms {
-		for _, p := range m.patterns {
+		for _, p := range m.plan().patterns {
 			if p.re != nil {
 				var h Hit
 				var addr []byte
@@ -465,8 +465,8 @@ func TestFast(t *testing.T) {
 				}
 				lines++
 			}
-			for i := range f.tests {
-				line := f.tests[i].line
+			for i := range f.rules().tests {
+				line := f.rules().tests[i].line
 				check(line)
 				for k := 0; k+4 < len(line); k += 4 {
 					check(slices.Delete(slices.Clone(line), k, k+4))
@@ -486,8 +486,8 @@ func FuzzMatch(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		for i := range fl.tests {
-			f.Add(fl.tests[i].line)
+		for i := range fl.rules().tests {
+			f.Add(fl.rules().tests[i].line)
 		}
 		ms = append(ms, matcher(f, name, fl.Modes[len(fl.Modes)-1]))
 	}
@@ -540,8 +540,8 @@ func FuzzTemplate(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		for i, p := range fl.patterns {
-			f.Add(p.Text, fl.tests[i%len(fl.tests)].line)
+		for i, p := range fl.rules().patterns {
+			f.Add(p.Text, fl.rules().tests[i%len(fl.rules().tests)].line)
 		}
 	}
 	for _, s := range []string{"<addr> <string>\"", "a{b|<json>}?<logfmt>", "<once:peer>", "{{{a}?}?}?<count:num><trusted>", "<quoted>\"<text>\"<quoted>\""} {

@@ -11,7 +11,7 @@ import (
 
 // test is one test line of a filter file.
 type test struct {
-	node    *yamldoc.Node
+	at      yamldoc.Node // its place alone
 	line    []byte
 	miss    bool
 	modes   []string
@@ -28,7 +28,7 @@ func (l *loader) test(n *yamldoc.Node, path string) {
 	if !l.keys(n, path, "line", "miss", "mode", "pattern", "address", "user", "port", "id", "repeat", "kind") {
 		return
 	}
-	t := test{node: n, modes: l.texts(n.Get("mode"), path+".mode")}
+	t := test{at: yamldoc.Node{File: n.File, Line: n.Line, Col: n.Col}, modes: l.texts(n.Get("mode"), path+".mode")}
 	for _, m := range l.list(n.Get("mode"), path+".mode") {
 		l.mode(m, path+".mode")
 	}
@@ -46,7 +46,7 @@ func (l *loader) test(n *yamldoc.Node, path string) {
 	t.line = []byte(l.text(line, path+".line"))
 	if p := n.Get("pattern"); p != nil {
 		t.pattern = l.text(p, path+".pattern")
-		if !slices.ContainsFunc(l.f.patterns, func(p *Pattern) bool { return p.Name == t.pattern }) {
+		if !slices.ContainsFunc(l.r.patterns, func(p *Pattern) bool { return p.Name == t.pattern }) {
 			l.errorf(p, path+".pattern", "there is no pattern %q", t.pattern)
 		}
 	}
@@ -66,17 +66,18 @@ func (l *loader) test(n *yamldoc.Node, path string) {
 	if k := n.Get("kind"); k != nil {
 		t.kind = l.kind(k, path+".kind")
 	}
-	l.f.tests = append(l.f.tests, t)
+	l.r.tests = append(l.r.tests, t)
 }
 
 // SelfTest runs the file's own test lines. Each error is a *diag.Error at its line.
 func (f *Filter) SelfTest() (errs []error) {
-	for i := range f.tests {
-		t := &f.tests[i]
+	tests := f.rules().tests
+	for i := range tests {
+		t := &tests[i]
 		for _, mode := range t.modes {
-			if err := t.run(f.matchers[mode]()); err != "" {
-				e := t.node.Errorf("tests", "mode %s: %s: %q", mode, err, t.line)
-				e.Hint = t.hint(f.matchers[mode]())
+			if err := t.run(f.matchers[mode]); err != "" {
+				e := t.at.Errorf("tests", "mode %s: %s: %q", mode, err, t.line)
+				e.Hint = t.hint(f.matchers[mode])
 				errs = append(errs, e)
 			}
 		}

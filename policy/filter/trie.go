@@ -41,31 +41,6 @@ func (c *candidate) begin() (field, lit *instr) {
 	return nil, nil
 }
 
-// begins reports whether the line, after what the trie has compared, begins with the candidate's head.
-func (c *candidate) begins(line []byte, run *lastRun) bool {
-	rest := line[c.skip:]
-	n := 0
-	switch a := c.field; a.op {
-	case opAddr:
-		_, n = scanAddr(rest, a.after)
-	case opPeer:
-		_, _, _, _, n = scanPeer(rest)
-	default:
-		if run.n == 0 || run.skip != c.skip || run.class != a.class {
-			*run = lastRun{c.skip, a.class, runLength(&runs[a.class], rest)}
-		}
-		n = run.n
-	}
-	return n > 0 && len(rest)-n >= len(c.lit) && string(rest[n:n+len(c.lit)]) == c.lit
-}
-
-// lastRun caches the last run that was measured: candidates that begin with the same run differ in what follows.
-type lastRun struct {
-	skip  uint16
-	class class
-	n     int
-}
-
 type trieNode struct {
 	label string // the text between the parent and this node, without the byte that selects the node
 	lo    byte   // next[i] is for byte lo+i

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 )
 
 // Trust decides whose entries are evidence. An entry counts if it comes
@@ -194,13 +193,9 @@ func (f *Filter) With(a Additions) *Filter {
 	case len(a.Exe) > 0:
 		t.Exe = a.Exe
 	}
-	g.matchers = make(map[string]func() *Matcher, len(f.matchers))
-	for mode, make := range f.matchers {
-		g.matchers[mode] = sync.OnceValue(func() *Matcher {
-			m := *make()
-			m.Filter, m.trust = &g, g.trust
-			return &m
-		})
+	g.matchers = make(map[string]*Matcher, len(f.matchers))
+	for mode, m := range f.matchers {
+		g.matchers[mode] = &Matcher{Filter: &g, Mode: mode, trust: g.trust, plan: m.plan}
 	}
 	return &g
 }

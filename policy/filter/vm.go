@@ -119,6 +119,78 @@ func trimRight(b []byte) []byte {
 	return b[:0]
 }
 
+// try matches the line from a position on against candidates, the patterns of a filter that can begin as the line does.
+func (v *vm) try(list []candidate, from int, truncated bool, f *Filter, h *Hit) bool {
+	rest := v.line[from:]
+	var run lastRun
+	var good, bad uint16 // the last heads that the line has, and does not have
+	for i := range list {
+		c := &list[i]
+		p := c.pattern
+		if c.head != 0 && c.head != good {
+			if c.head == bad {
+				continue
+			}
+			if !c.begins(rest, &run) {
+				bad = c.head
+				continue
+			}
+			good = c.head
+		}
+		var addrText []byte
+		if p.re != nil {
+			if truncated || !p.re.match(rest, h, &addrText) {
+				continue
+			}
+		} else {
+			if truncated && !p.prog.early {
+				continue
+			}
+			if !v.match(p.prog, int(c.pc), from+int(c.skip)) {
+				if v.fuel < 0 {
+					return false
+				}
+				continue
+			}
+			addrText = v.fill(h)
+		}
+		if f.byAddress && h.ID == nil {
+			h.ID = addrText
+		}
+		h.Kind, h.Pattern, h.InvalidUser = p.Kind, p, p.InvalidUser
+		if p.Kind == Failure && contains(f.Guests, h.User) {
+			h.Kind, h.InvalidUser = Context, false
+		}
+		return true
+	}
+	return false
+}
+
+// begins reports whether the line, after what the trie has compared, begins with the candidate's head.
+func (c *candidate) begins(line []byte, run *lastRun) bool {
+	rest := line[c.skip:]
+	n := 0
+	switch a := c.field; a.op {
+	case opAddr:
+		_, n = scanAddr(rest, a.after)
+	case opPeer:
+		_, _, _, _, n = scanPeer(rest)
+	default:
+		if run.n == 0 || run.skip != c.skip || run.class != a.class {
+			*run = lastRun{c.skip, a.class, runLength(&runs[a.class], rest)}
+		}
+		n = run.n
+	}
+	return n > 0 && len(rest)-n >= len(c.lit) && string(rest[n:n+len(c.lit)]) == c.lit
+}
+
+// lastRun caches the last run that was measured: candidates that begin with the same run differ in what follows.
+type lastRun struct {
+	skip  uint16
+	class class
+	n     int
+}
+
 // match runs a program from one of its steps on over the line from a position on.
 func (v *vm) match(p *program, pc, pos int) bool {
 	v.ins, v.addrAt = p.ins, -1

@@ -319,7 +319,7 @@ func TestYardstickOthers(t *testing.T) {
 				agreed, total, others := compare(t, path, form, func(options string) *Matcher {
 					m, err := f.Mode(cmp.Or(mode, modeOf(name, options)))
 					if err != nil { // a mode that fail2ban alone knows: our widest
-						m = f.matchers[f.Modes[len(f.Modes)-1]]()
+						m = f.matchers[f.Modes[len(f.Modes)-1]]
 					}
 					return m
 				})

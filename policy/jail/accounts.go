@@ -62,11 +62,11 @@ type single struct {
 
 type accountFailure struct {
 	from     prefix.Key // the prefix that the jail counts by
-	ref      Ref
-	at       int64
 	jail     uint16
 	attempts uint8
 	further  bool // it does not count towards a ban
+	ref      Ref
+	at       int64
 }
 
 const (
@@ -126,27 +126,27 @@ func placeOf(k prefix.Key) prefix.Key {
 // Add counts a failure of a prefix on an account. If the account is under attack and the prefix is one of the attackers, it
 // returns the prefix's failures. Others that failed before the attack was noticed are returned when they fail again. further
 // marks a failure that counts towards an attack, but not towards a ban of its prefix. forgiven reports which failures of the
-// prefix an operator has pardoned.
-func (a *Accounts) Add(name uint64, k prefix.Key, jail uint16, f Failure, further bool, forgiven func(at int64) bool) (attacker *AccountFailures) {
+// prefix an operator has pardoned. crowded reports that more addresses than are kept may attack the account.
+func (a *Accounts) Add(name uint64, k prefix.Key, jail uint16, f Failure, further bool, forgiven func(at int64) bool) (attacker *AccountFailures, crowded bool) {
 	if a.o.Addresses == 0 || name == 0 {
-		return nil
+		return nil, false
 	}
-	x := accountFailure{k, f.Ref, f.At, jail, uint8(min(max(f.Attempts, 1), maxAttempts)), further}
+	x := accountFailure{k, jail, uint8(min(max(f.Attempts, 1), maxAttempts)), further, f.Ref, f.At}
 	acc := a.m[name]
 	if acc == nil {
 		if acc = a.enter(name, &x); acc == nil {
-			return nil
+			return nil, false
 		}
 	}
 	mine := a.note(acc, &x)
 	if !a.attacked(acc, f.At) {
-		return nil
+		return nil, false
 	}
 	if l := a.own(mine, k, f.At, forgiven); l.Count >= a.o.MaxRetry {
 		mine.fails = slices.DeleteFunc(mine.fails, func(f accountFailure) bool { return f.from == k })
-		return &l
+		attacker = &l
 	}
-	return nil
+	return attacker, len(acc.places) >= maxPlaces
 }
 
 // note adds a failure to its place.
@@ -352,12 +352,6 @@ func (a *Accounts) Counted(name uint64, from prefix.Key, at int64) (n int) {
 func (a *Accounts) UnderAttack(name uint64, at int64) bool {
 	acc := a.m[name]
 	return acc != nil && a.attacked(acc, at)
-}
-
-// Crowded reports whether more addresses than are kept may attack an account at a time.
-func (a *Accounts) Crowded(name uint64, at int64) bool {
-	acc := a.m[name]
-	return acc != nil && len(acc.places) >= maxPlaces && a.attacked(acc, at)
 }
 
 // Attacked returns how many accounts are under attack at a time.

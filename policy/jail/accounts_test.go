@@ -31,7 +31,8 @@ func TestSingles(t *testing.T) {
 	o := AccountOptions{FindTime: time.Hour, Addresses: 3, MaxRetry: 3, Limit: 1024}
 	a := NewAccounts(o, 9)
 	add := func(name uint64, addr uint32, at int64) *AccountFailures {
-		return a.Add(name, prefix.OfAddr(v4(addr)), 0, Failure{At: at, Ref: Ref(at), Attempts: 1}, false, never)
+		own, _ := a.Add(name, prefix.OfAddr(v4(addr)), 0, Failure{At: at, Ref: Ref(at), Attempts: 1}, false, never)
+		return own
 	}
 	restore := func() {
 		t.Helper()

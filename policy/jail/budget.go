@@ -1,8 +1,9 @@
 package jail
 
 import (
-	"net/netip"
 	"time"
+
+	"bailiff/policy/prefix"
 )
 
 // Budget limits how many prefixes all counters together track, and how many failures they keep.
@@ -31,11 +32,11 @@ var (
 
 type aggregateLevel struct{ bits, factor int }
 
-func aggregateLevels(a netip.Addr) []aggregateLevel {
-	if a.Is4() {
-		return aggregates4
+func aggregateLevels(k prefix.Key) []aggregateLevel {
+	if k.V6() {
+		return aggregates6
 	}
-	return aggregates6
+	return aggregates4
 }
 
 const (

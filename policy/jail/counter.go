@@ -2,13 +2,12 @@
 // clock (times are microseconds since 1970) and starts no goroutine. policy/filter determines what a line means; policy
 // decides what follows from a count.
 //
-// Start reading at Counter.Add. accounts.go counts by account and networks.go by network; logins.go and bursts.go remember what
-// excuses a failure; connections.go and pending.go say how many attempts the lines of a daemon stand for. The Stream
-// method of each type describes its part of the state file.
+// Start reading at Counter.Add, and count in failures.go. accounts.go counts by account and networks.go by network; logins.go and
+// bursts.go remember what excuses a failure; connections.go and pending.go say how many attempts the lines of a daemon stand for. The
+// Stream method of each type describes its part of the state file.
 package jail
 
 import (
-	"math"
 	"net/netip"
 	"time"
 
@@ -145,25 +144,24 @@ func (c *Counter) Aggregated() uint64 { return c.aggregated }
 // Cut returns how many prefixes lost their slow window to make room for others.
 func (c *Counter) Cut() uint64 { return c.cut }
 
-// keyOf returns the prefix by which an address is counted.
-func (c *Counter) keyOf(a netip.Addr) prefix.Key {
+// Key returns the prefix by which an address is counted.
+func (c *Counter) Key(a netip.Addr) prefix.Key {
 	if a.Is4() {
 		return prefix.Of(a, c.o.Prefix4)
 	}
 	return prefix.Of(a, c.o.Prefix6)
 }
 
-// Add counts a failure of an address.
-func (c *Counter) Add(a netip.Addr, x Failure, w Weighing) Verdict {
+// Add counts a failure of a prefix.
+func (c *Counter) Add(k prefix.Key, x Failure, w Weighing) Verdict {
 	f := node{
 		ref: x.Ref, at: x.At, pattern: c.number(x.Pattern), user: x.User, unknown: x.Unknown,
 		attempts: uint8(min(max(x.Attempts, 1), maxAttempts)), weight: uint8(min(max(x.Weight, 0), maxWeight)),
 	}
-	k := c.keyOf(a)
 	i, ok := c.prefixes.find(k)
 	if !ok {
 		if !c.roomFor(x.At) {
-			return c.addAggregate(a, k, f)
+			return c.addAggregate(k, f)
 		}
 		i = c.prefixes.insert(k)
 		c.o.Budget.used++
@@ -187,9 +185,9 @@ func (c *Counter) roomFor(at int64) bool {
 }
 
 // addAggregate counts a failure on wider prefixes, because there is no room for its own.
-func (c *Counter) addAggregate(a netip.Addr, own prefix.Key, f node) Verdict {
+func (c *Counter) addAggregate(own prefix.Key, f node) Verdict {
 	c.aggregated++
-	levels := aggregateLevels(a)
+	levels := aggregateLevels(own)
 	full := func() bool {
 		return c.aggregates.n >= leastAggregates && c.o.Budget.aggregates >= c.o.Budget.limit/aggregateShare
 	}
@@ -197,7 +195,7 @@ func (c *Counter) addAggregate(a netip.Addr, own prefix.Key, f node) Verdict {
 		if l.bits > own.Bits() {
 			continue // not wider: a jail may count by /16
 		}
-		k := prefix.Of(a, l.bits)
+		k := own.Cut(l.bits)
 		i, ok := c.aggregates.find(k)
 		if !ok {
 			if full() {
@@ -217,196 +215,4 @@ func (c *Counter) addAggregate(a netip.Addr, own prefix.Key, f node) Verdict {
 		return v
 	}
 	return Verdict{Prefix: own.Prefix(), Count: int(f.weight), Tripped: int(f.weight) >= c.o.MaxRetry}
-}
-
-// count removes from an entry's list what has left its windows, puts a failure at its head, and sums up. Of those in the
-// window, at most most are kept.
-func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) Verdict {
-	e := t.at(i)
-	slow := c.width > 0 && t == &c.prefixes
-	e.newest = f.at
-	sum, long, kept, ahead := 0, 0, 1, 0
-	var window, day usersSeen // in the normal window, and in the slow one
-	tallies := false
-	var latest *node // the one in the window that was added last
-	for link := &e.head; *link != 0; {
-		x := t.node(*link)
-		if x.tally {
-			if _, over := c.tallySum(x, f.at); over {
-				link = t.cutOut(link)
-				continue
-			}
-			tallies = true
-			link = &x.next
-			continue
-		}
-		in, inSlow := near(f.at, x.at, c.o.FindTime), slow && c.slowly(f.at, x.at)
-		if !in && inSlow && x.at < f.at {
-			tallies = true
-			link = c.moveToTally(t, e, link)
-			continue
-		}
-		if in && kept >= most || !in && (x.at < f.at || ahead >= most) {
-			link = t.cutOut(link)
-			continue
-		}
-		if in {
-			if latest == nil {
-				latest = x
-			}
-			kept++
-			e.newest = max(e.newest, x.at)
-			sum += int(x.weight)
-			window.see(x)
-		} else {
-			ahead++
-		}
-		if inSlow {
-			long += int(x.attempts)
-			day.see(x)
-		}
-		link = &x.next
-	}
-	for n := e.head; tallies && n != 0; n = t.node(n).next { // all are up to date now
-		if x := t.node(n); x.tally {
-			sum, _ := c.tallySum(x, f.at)
-			if long += sum; x.shared() {
-				long += sum
-			}
-			if sum > 0 {
-				day.see(x)
-			}
-		}
-	}
-	f.weight = w.weigh(&f, &window)
-	sum += int(f.weight)
-	long += int(f.attempts)
-	day.see(&f)
-	if latest != nil && c.o.Budget.nodes >= nodeShare*c.o.Budget.limit {
-		latest.fold(f)
-	} else {
-		f.next = e.head
-		e.head = t.newNode(f)
-	}
-	c.reportNodes()
-	// Further ones cannot be told apart, but the limit was reached long before.
-	trip = min(trip, most)
-	v := Verdict{Prefix: e.key.Prefix(), Count: sum, Tripped: sum >= trip}
-	if slow {
-		v.Long = long + max(0, day.n-1)
-		v.Slow = !v.Tripped && v.Long >= c.slowRetry(day.n, f.unknown || w.Known)
-	}
-	return v
-}
-
-// reportNodes tells the budget how many failures are kept.
-func (c *Counter) reportNodes() {
-	n := int(c.prefixes.live) + int(c.aggregates.live)
-	c.o.Budget.nodes += n - c.reported
-	c.reported = n
-}
-
-// fold merges a failure into the one before it if there is no room for one more. It keeps the older time, so that neither
-// counts for longer than by itself, and no account, since a login must not take back another account's failure.
-func (x *node) fold(f node) {
-	if x.user != f.user {
-		x.user = 0
-	}
-	x.unknown = x.unknown && f.unknown
-	x.attempts = uint8(min(int(x.attempts)+int(f.attempts), maxAttempts))
-	x.weight = uint8(min(int(x.weight)+int(f.weight), maxWeight))
-	if f.at < x.at {
-		x.at, x.pattern = f.at, f.pattern
-	}
-}
-
-// Weighing says which failures weigh more or less than one.
-type Weighing struct {
-	Account int  // added for each account beyond the first that the prefix fails on within its window
-	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, the first three failures on a single such account weigh one together
-	Known   bool // somebody logged in to the account lately, so repeated failures are a device with an old password, up to a limit
-}
-
-const (
-	deviceFactor = 15 // with the default of 20, one failure every five minutes of a day
-
-	// freeRetries is how often ssh asks for the password of one wrong local user name; these failures weigh one together.
-	freeRetries = 3
-	// manyNames is how many nonexistent names a person tries who has forgotten how the own one is spelled.
-	manyNames = 3
-	// lightRetries is how many failures of weight 0 are kept in addition to MaxRetry others.
-	lightRetries = freeRetries
-)
-
-// weigh returns the weight of a failure, given those in its window.
-func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
-	weight, attempts := int(f.weight), int(f.attempts)
-	if f.user == 0 {
-		return f.weight
-	}
-	before := window.attempts(f.user)
-	switch {
-	case !f.unknown:
-		if window.n > 0 && before == 0 {
-			weight += w.Account
-		}
-	case w.Unknown > 1 && weight == attempts: // not if the pattern has a weight of its own
-		switch {
-		case window.n == 0 || window.n == 1 && before > 0:
-			weight = max(1, before+weight-freeRetries+1) - min(before, max(1, before-freeRetries+1))
-		case before == 0 && window.unknown >= manyNames:
-			weight *= w.Unknown
-		}
-	}
-	return uint8(min(max(weight, 0), maxWeight))
-}
-
-// slowRetry returns the limit of the slow window. Repeating a single account all day, if it does not exist or people log in to
-// it, is a device with old settings, unless it happens very often.
-func (c *Counter) slowRetry(accounts int, device bool) int {
-	if accounts <= 1 && device {
-		return min(deviceFactor*c.o.SlowRetry, (buckets-1)*bucketMax) // a tally counts no further
-	}
-	return c.o.SlowRetry
-}
-
-// usersSeen are the accounts on which a prefix failed, as far as they can be told apart.
-type usersSeen struct {
-	n, unknown int // number of different ones, and of those that do not exist
-	list       [maxTallies + 4]struct{ user, attempts uint16 }
-}
-
-func (s *usersSeen) see(x *node) {
-	if x.user == 0 {
-		return
-	}
-	for i := range s.list[:min(s.n, len(s.list))] {
-		if u := &s.list[i]; u.user == x.user {
-			u.attempts += min(uint16(x.attempts), math.MaxUint16-u.attempts)
-			return
-		}
-	}
-	if s.n < len(s.list) {
-		s.list[s.n].user, s.list[s.n].attempts = x.user, uint16(x.attempts)
-	}
-	s.n++
-	if x.unknown {
-		s.unknown++
-	}
-}
-
-// attempts returns the number of attempts on an account, at least one if there was a failure.
-func (s *usersSeen) attempts(user uint16) int {
-	for i := range s.list[:min(s.n, len(s.list))] {
-		if s.list[i].user == user {
-			return max(1, int(s.list[i].attempts))
-		}
-	}
-	return 0
-}
-
-// near reports whether two times are less than a span apart, whichever is earlier. The sum must not overflow.
-func near(a, b int64, within time.Duration) bool {
-	d, most := a-b, within.Microseconds()
-	return d < most && -d < most
 }

@@ -55,7 +55,7 @@ func (c *Counter) streamEntry(s *codec.Stream, t *table, e *entry) {
 	var read entry
 	s.Key(&read.key)
 	s.Time(&read.newest)
-	if _, ok := t.find(read.key); ok || t == &c.prefixes && s.OK() && read.key != c.keyOf(read.key.Addr()) {
+	if _, ok := t.find(read.key); ok || t == &c.prefixes && s.OK() && read.key != c.Key(read.key.Addr()) {
 		s.Fail("a prefix that is there already, or of another length")
 	}
 	if !s.OK() {

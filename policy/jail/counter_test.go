@@ -82,16 +82,16 @@ func TestSuccess(t *testing.T) {
 	add(c, a, 0, 1, bob, 1)
 	add(c, a, 1, 2, mallory, 1)
 	add(c, a, 2, 3, bob, 1)
-	c.Success(a, mallory)
+	c.Success(c.Key(a), mallory)
 	if _, f := c.Look(a, 3); len(f) != 2 || f[0].Ref != 1 || f[1].Ref != 3 {
 		t.Errorf("an attacker's own account helped him: %+v", f)
 	}
-	c.Success(a, 0) // no name, no mercy
-	c.Success(netip.MustParseAddr("203.0.113.8"), bob)
+	c.Success(c.Key(a), 0) // no name, no mercy
+	c.Success(c.Key(netip.MustParseAddr("203.0.113.8")), bob)
 	if _, f := c.Look(a, 3); len(f) != 2 {
 		t.Errorf("%+v", f)
 	}
-	c.Success(a, bob)
+	c.Success(c.Key(a), bob)
 	if c.Tracked() != 0 || c.o.Budget.used != 0 {
 		t.Error("bob's own mistakes stay")
 	}
@@ -492,5 +492,5 @@ func BenchmarkForgetAll(b *testing.B) {
 }
 
 func add(c *Counter, a netip.Addr, at int64, ref Ref, user uint16, weight int) Verdict {
-	return c.Add(a, Failure{Ref: ref, At: at, User: user, Weight: weight, Attempts: weight}, Weighing{})
+	return c.Add(c.Key(a), Failure{Ref: ref, At: at, User: user, Weight: weight, Attempts: weight}, Weighing{})
 }

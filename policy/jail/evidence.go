@@ -9,33 +9,33 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// find returns the entry of an address's prefix.
-func (c *Counter) find(a netip.Addr) (e *entry, i uint32, ok bool) {
-	if i, ok = c.prefixes.find(c.keyOf(a)); ok {
+// find returns the entry of a prefix.
+func (c *Counter) find(k prefix.Key) (e *entry, i uint32, ok bool) {
+	if i, ok = c.prefixes.find(k); ok {
 		e = c.prefixes.at(i)
 	}
 	return e, i, ok
 }
 
-// Has reports whether an address's prefix has failures in any window at a time.
-func (c *Counter) Has(a netip.Addr, at int64) bool {
-	return c.has(a, at, func(*node) bool { return true })
+// Has reports whether a prefix has failures in any window at a time.
+func (c *Counter) Has(k prefix.Key, at int64) bool {
+	return c.has(k, at, func(*node) bool { return true })
 }
 
-// HasOthers reports whether an address has failures on other accounts in any window at a time.
-func (c *Counter) HasOthers(a netip.Addr, user uint16, at int64) bool {
-	return c.has(a, at, func(x *node) bool { return x.user != user })
+// HasOthers reports whether a prefix has failures on other accounts in any window at a time.
+func (c *Counter) HasOthers(k prefix.Key, user uint16, at int64) bool {
+	return c.has(k, at, func(x *node) bool { return x.user != user })
 }
 
-// HasPattern reports whether a failure of that pattern stands against an address in the normal window of a moment.
-func (c *Counter) HasPattern(a netip.Addr, pattern string, at int64) bool {
-	return c.has(a, at, func(x *node) bool {
+// HasPattern reports whether a failure of that pattern stands against a prefix in the normal window of a moment.
+func (c *Counter) HasPattern(k prefix.Key, pattern string, at int64) bool {
+	return c.has(k, at, func(x *node) bool {
 		return !x.tally && near(at, x.at, c.o.FindTime) && c.patterns[x.pattern] == pattern
 	})
 }
 
-func (c *Counter) has(a netip.Addr, at int64, counts func(*node) bool) bool {
-	e, _, ok := c.find(a)
+func (c *Counter) has(k prefix.Key, at int64, counts func(*node) bool) bool {
+	e, _, ok := c.find(k)
 	if !ok {
 		return false
 	}
@@ -57,8 +57,8 @@ func (c *Counter) has(a netip.Addr, at int64, counts func(*node) bool) bool {
 
 // Need returns the count that leads to a ban of a prefix returned by Look.
 func (c *Counter) Need(p netip.Prefix) int {
-	if p.Bits() < c.keyOf(p.Addr()).Bits() {
-		for _, l := range aggregateLevels(p.Addr()) {
+	if own := c.Key(p.Addr()); p.Bits() < own.Bits() {
+		for _, l := range aggregateLevels(own) {
 			if l.bits == p.Bits() {
 				return min(c.o.MaxRetry*l.factor, max(aggregateNodes, c.o.MaxRetry))
 			}
@@ -129,10 +129,10 @@ func (c *Counter) tallyFailure(x *node, n int, at int64) Failure {
 	return Failure{Ref: x.ref, At: min(at, c.tallyTime(x, at)), User: x.user, Weight: n, Attempts: n, Unknown: x.unknown}
 }
 
-// OnAccount returns the attempts of an address on one account within a span before a time, oldest first. Of attempts that have
+// OnAccount returns the attempts of a prefix on one account within a span before a time, oldest first. Of attempts that have
 // left the normal window, only those certainly within the span count.
-func (c *Counter) OnAccount(a netip.Addr, user uint16, at int64, within time.Duration) (attempts int, l []Failure) {
-	e, _, ok := c.find(a)
+func (c *Counter) OnAccount(k prefix.Key, user uint16, at int64, within time.Duration) (attempts int, l []Failure) {
+	e, _, ok := c.find(k)
 	if !ok || user == 0 {
 		return 0, nil
 	}
@@ -157,22 +157,23 @@ func (c *Counter) OnAccount(a netip.Addr, user uint16, at int64, within time.Dur
 // Look returns the failures of an address in its window at a time, oldest first, and the prefix that they are counted on. It
 // changes nothing.
 func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
-	if e, i, ok := c.find(a); ok {
-		return e.key.Prefix(), c.failures(&c.prefixes, i, at, false)
+	own := c.Key(a)
+	if i, ok := c.prefixes.find(own); ok {
+		return own.Prefix(), c.failures(&c.prefixes, i, at, false)
 	}
-	for _, level := range aggregateLevels(a) {
+	for _, level := range aggregateLevels(own) {
 		k := prefix.Of(a, level.bits)
 		if i, ok := c.aggregates.find(k); ok {
 			return k.Prefix(), c.failures(&c.aggregates, i, at, false)
 		}
 	}
-	return c.keyOf(a).Prefix(), nil
+	return own.Prefix(), nil
 }
 
 // LookSlow returns the count in the slow window at a time, its limit, the failures as TakeSlow returns them, and when the
 // count will decrease if nothing is added.
 func (c *Counter) LookSlow(a netip.Addr, at int64) (sum, need int, l []Failure, until int64) {
-	e, i, ok := c.find(a)
+	e, i, ok := c.find(c.Key(a))
 	if !ok || c.width == 0 {
 		return 0, c.o.SlowRetry, nil, 0
 	}

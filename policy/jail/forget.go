@@ -9,8 +9,8 @@ import (
 
 // Success removes the failures of one account from a prefix, in both windows, and nothing else: a login to an attacker's own
 // account does not excuse attempts on others.
-func (c *Counter) Success(a netip.Addr, user uint16) {
-	if _, i, ok := c.find(a); ok && user != 0 {
+func (c *Counter) Success(k prefix.Key, user uint16) {
+	if i, ok := c.prefixes.find(k); ok && user != 0 {
 		c.purge(i, func(x *node) bool { return x.user == user })
 	}
 }
@@ -19,8 +19,8 @@ func (c *Counter) Success(a netip.Addr, user uint16) {
 const justNow = 2 * time.Second
 
 // TakeBack removes the latest failure of an account, if it was counted just before a time, and reports whether there was one.
-func (c *Counter) TakeBack(a netip.Addr, user uint16, at int64) (taken bool) {
-	_, i, ok := c.find(a)
+func (c *Counter) TakeBack(k prefix.Key, user uint16, at int64) (taken bool) {
+	i, ok := c.prefixes.find(k)
 	if !ok || user == 0 {
 		return false
 	}
@@ -44,12 +44,12 @@ func (c *Counter) purge(i uint32, gone func(*node) bool) {
 }
 
 // RestoreRef sets the journal entry of a failure that was restored without it.
-func (c *Counter) RestoreRef(a netip.Addr, x Failure) {
-	if c.prefixes.restoreRef(c.keyOf(a), &x) {
+func (c *Counter) RestoreRef(own prefix.Key, x Failure) {
+	if c.prefixes.restoreRef(own, &x) {
 		return
 	}
-	for _, l := range aggregateLevels(a) {
-		if c.aggregates.restoreRef(prefix.Of(a, l.bits), &x) {
+	for _, l := range aggregateLevels(own) {
+		if l.bits <= own.Bits() && c.aggregates.restoreRef(own.Cut(l.bits), &x) {
 			return
 		}
 	}
@@ -72,8 +72,8 @@ func (t *table) restoreRef(k prefix.Key, x *Failure) bool {
 // Forget removes the failures of a prefix, of all prefixes within it, and of the one that contains it.
 func (c *Counter) Forget(p netip.Prefix) {
 	k := prefix.OfPrefix(p)
-	c.forget(&c.prefixes, k, c.keyOf(p.Addr()).Bits())
-	for _, l := range aggregateLevels(p.Addr()) {
+	c.forget(&c.prefixes, k, c.Key(p.Addr()).Bits())
+	for _, l := range aggregateLevels(k) {
 		c.forget(&c.aggregates, k, l.bits)
 	}
 }

@@ -23,21 +23,6 @@ const (
 // shared reports whether a tally is the one for all accounts beyond maxTallies.
 func (x *node) shared() bool { return x.weight != 0 }
 
-// bucket returns the number of the bucket of a time.
-func (c *Counter) bucket(at int64) int64 {
-	b := at / c.width
-	if at%c.width < 0 {
-		b--
-	}
-	return b
-}
-
-// slowly reports whether two failures are in each other's slow window.
-func (c *Counter) slowly(a, b int64) bool { return c.width != 0 && counts(c.bucket(a)-c.bucket(b)) }
-
-// counts reports whether two buckets that far apart are in each other's slow window.
-func counts(apart int64) bool { return -buckets < apart && apart < buckets }
-
 // tallyAge returns by how many buckets a tally's newest one precedes that of a time; negative: follows it.
 func (c *Counter) tallyAge(x *node, at int64) int64 {
 	return int64(int16(uint16(c.bucket(at)) - uint16(uint64(x.at)>>(buckets*bucketBits))))

@@ -35,7 +35,7 @@ func TestSlowModel(t *testing.T) {
 			}
 			a, user := v4(uint32(r.IntN(6))), uint16(1+r.IntN(6))
 			if r.IntN(40) == 0 {
-				c.Success(a, user)
+				c.Success(c.Key(a), user)
 				var l []*fail
 				for _, f := range model[a] {
 					if f.user != user {
@@ -64,7 +64,7 @@ func TestSlowModel(t *testing.T) {
 			}
 			least, most = least+len(some)-1, most+len(all)-1
 			model[a] = append(model[a], f)
-			v := c.Add(a, Failure{Ref: Ref(i), At: at, User: user, Weight: f.weight, Attempts: f.weight}, Weighing{})
+			v := c.Add(c.Key(a), Failure{Ref: Ref(i), At: at, User: user, Weight: f.weight, Attempts: f.weight}, Weighing{})
 			if late {
 				most *= 2 // a user may have two cells then, and those beyond maxTallies count as of different accounts
 			}
@@ -117,14 +117,14 @@ func TestSlowBounded(t *testing.T) {
 	c := NewCounter(o)
 	a := netip.MustParseAddr("203.0.113.7")
 	for i := range 30 { // each account but the first counts two
-		if v := c.Add(a, Failure{At: int64(i) * 1200 * sec, User: uint16(i + 1), Weight: 1, Attempts: 1}, Weighing{}); v.Long != 2*i+1 || v.Slow {
+		if v := c.Add(c.Key(a), Failure{At: int64(i) * 1200 * sec, User: uint16(i + 1), Weight: 1, Attempts: 1}, Weighing{}); v.Long != 2*i+1 || v.Slow {
 			t.Fatalf("%+v", v)
 		}
 		if n := c.prefixes.live; n > maxTallies+2 {
 			t.Fatalf("%d nodes", n)
 		}
 	}
-	if v := c.Add(a, Failure{At: 30 * 1200 * sec, User: 100, Weight: 1, Attempts: 1}, Weighing{}); !v.Slow || v.Long != 61 {
+	if v := c.Add(c.Key(a), Failure{At: 30 * 1200 * sec, User: 100, Weight: 1, Attempts: 1}, Weighing{}); !v.Slow || v.Long != 61 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -136,21 +136,21 @@ func TestSlowConfigure(t *testing.T) {
 	c := NewCounter(o)
 	a := netip.MustParseAddr("203.0.113.7")
 	for i := range 12 {
-		c.Add(a, Failure{At: int64(i) * 3600 * sec, User: 1, Weight: 1, Attempts: 1}, Weighing{})
+		c.Add(c.Key(a), Failure{At: int64(i) * 3600 * sec, User: 1, Weight: 1, Attempts: 1}, Weighing{})
 	}
 	o.SlowTime = 48 * time.Hour
 	c.Configure(o)
-	if v := c.Add(a, Failure{At: 12 * 3600 * sec, User: 1, Weight: 1, Attempts: 1}, Weighing{}); v.Long != 13 {
+	if v := c.Add(c.Key(a), Failure{At: 12 * 3600 * sec, User: 1, Weight: 1, Attempts: 1}, Weighing{}); v.Long != 13 {
 		t.Errorf("twice as long: %+v", v)
 	}
 	o.SlowTime = 8 * time.Hour
 	c.Configure(o)
-	if v := c.Add(a, Failure{At: 13 * 3600 * sec, User: 1, Weight: 1, Attempts: 1}, Weighing{}); v.Long < 6 || v.Long > 10 {
+	if v := c.Add(c.Key(a), Failure{At: 13 * 3600 * sec, User: 1, Weight: 1, Attempts: 1}, Weighing{}); v.Long < 6 || v.Long > 10 {
 		t.Errorf("a third: %+v", v)
 	}
 	o.SlowRetry = 0
 	c.Configure(o)
-	if v := c.Add(a, Failure{At: 14 * 3600 * sec, User: 1, Weight: 1, Attempts: 1}, Weighing{}); v.Long != 0 || c.prefixes.live != 1 {
+	if v := c.Add(c.Key(a), Failure{At: 14 * 3600 * sec, User: 1, Weight: 1, Attempts: 1}, Weighing{}); v.Long != 0 || c.prefixes.live != 1 {
 		t.Errorf("none: %+v, %d nodes", v, c.prefixes.live)
 	}
 }

@@ -32,33 +32,14 @@ type entry struct {
 
 func (e *entry) used() bool { return !e.key.IsZero() }
 
-// node is a failure or, with tally set, all failures of an account in the slow window: see slow.go.
-type node struct {
-	ref      Ref
-	at       int64  // microseconds since 1970; of a tally, its buckets
-	next     uint32 // in the list of its entry
-	pattern  uint16 // in Counter.patterns
-	user     uint16 // part of the hash of the account name; 0: not known
-	attempts uint8
-	weight   uint8
-	unknown  bool // the account does not exist
-	tally    bool
-}
-
-const (
-	maxAttempts = 127 // of one failure
-	maxWeight   = 255
-)
-
 // chunk is how many entries or nodes are allocated at once: 32 KiB, small enough for an idle host.
 const (
 	chunkBits = 10
 	chunk     = 1 << chunkBits
 )
 
-func (t *table) len() uint32         { return t.top }
-func (t *table) at(i uint32) *entry  { return &t.entries[i>>chunkBits][i&(chunk-1)] }
-func (t *table) node(i uint32) *node { return &t.nodes[i>>chunkBits][i&(chunk-1)] }
+func (t *table) len() uint32        { return t.top }
+func (t *table) at(i uint32) *entry { return &t.entries[i>>chunkBits][i&(chunk-1)] }
 
 // A slot's number is the lower part of the hash. The slot contains the upper half, so that neither probing nor growing visits
 // entries.
@@ -167,47 +148,6 @@ func (t *table) any() uint32 {
 		s = t.next(s)
 	}
 	return uint32(t.index[s]) - 1
-}
-
-func (t *table) newNode(x node) uint32 {
-	n := t.nodeOut
-	if n != 0 {
-		t.nodeOut = t.node(n).next
-	} else {
-		t.nodeTop++
-		n = t.nodeTop
-		if int(n>>chunkBits) == len(t.nodes) {
-			t.nodes = append(t.nodes, make([]node, chunk))
-		}
-	}
-	*t.node(n) = x
-	t.live++
-	return n
-}
-
-func (t *table) freeNode(n uint32) {
-	*t.node(n) = node{next: t.nodeOut}
-	t.nodeOut = n
-	t.live--
-}
-
-// cutOut removes the node behind a link from its list.
-func (t *table) cutOut(link *uint32) *uint32 {
-	gone := *link
-	*link = t.node(gone).next
-	t.freeNode(gone)
-	return link
-}
-
-// unlink removes nodes from an entry's list.
-func (t *table) unlink(i uint32, gone func(*node) bool) {
-	for link := &t.at(i).head; *link != 0; {
-		if x := t.node(*link); gone(x) {
-			link = t.cutOut(link)
-		} else {
-			link = &x.next
-		}
-	}
 }
 
 // shrink copies what is left after a flood into a smaller table, to release memory.

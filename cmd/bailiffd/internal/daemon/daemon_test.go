@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ import (
 func TestMain(m *testing.M) {
 	journaltest.Journalctl()
 	if os.Getenv("BAILIFFD_TEST_MAIN") == "1" {
+		runtime.MemProfileRate = 0                               // the linker does the same in bailiffd, which makes no profiles
 		geo.Folders = []string{os.Getenv("BAILIFFD_TEST_GEOIP")} // never those of this machine
 		os.Exit(Main(os.Args[1:], os.Stderr))
 	}

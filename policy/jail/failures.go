@@ -1,0 +1,276 @@
+package jail
+
+import (
+	"math"
+	"time"
+)
+
+// A prefix has a list of failures, the latest first. This file has the list, the windows, and what counting one more does (count).
+
+// node is a failure or, with tally set, all failures of an account in the slow window: see slow.go.
+type node struct {
+	ref      Ref
+	at       int64  // microseconds since 1970; of a tally, its buckets
+	next     uint32 // in the list of its entry
+	pattern  uint16 // in Counter.patterns
+	user     uint16 // part of the hash of the account name; 0: not known
+	attempts uint8
+	weight   uint8
+	unknown  bool // the account does not exist
+	tally    bool
+}
+
+const (
+	maxAttempts = 127 // of one failure
+	maxWeight   = 255
+)
+
+func (t *table) node(i uint32) *node { return &t.nodes[i>>chunkBits][i&(chunk-1)] }
+
+func (t *table) newNode(x node) uint32 {
+	n := t.nodeOut
+	if n != 0 {
+		t.nodeOut = t.node(n).next
+	} else {
+		t.nodeTop++
+		n = t.nodeTop
+		if int(n>>chunkBits) == len(t.nodes) {
+			t.nodes = append(t.nodes, make([]node, chunk))
+		}
+	}
+	*t.node(n) = x
+	t.live++
+	return n
+}
+
+func (t *table) freeNode(n uint32) {
+	*t.node(n) = node{next: t.nodeOut}
+	t.nodeOut = n
+	t.live--
+}
+
+// cutOut removes the node behind a link from its list.
+func (t *table) cutOut(link *uint32) *uint32 {
+	gone := *link
+	*link = t.node(gone).next
+	t.freeNode(gone)
+	return link
+}
+
+// unlink removes nodes from an entry's list.
+func (t *table) unlink(i uint32, gone func(*node) bool) {
+	for link := &t.at(i).head; *link != 0; {
+		if x := t.node(*link); gone(x) {
+			link = t.cutOut(link)
+		} else {
+			link = &x.next
+		}
+	}
+}
+
+// near reports whether two times are less than a span apart, whichever is earlier. The sum must not overflow.
+func near(a, b int64, within time.Duration) bool {
+	d, most := a-b, within.Microseconds()
+	return d < most && -d < most
+}
+
+// bucket returns the number of the bucket of a time.
+func (c *Counter) bucket(at int64) int64 {
+	b := at / c.width
+	if at%c.width < 0 {
+		b--
+	}
+	return b
+}
+
+// slowly reports whether two failures are in each other's slow window.
+func (c *Counter) slowly(a, b int64) bool { return c.width != 0 && counts(c.bucket(a)-c.bucket(b)) }
+
+// counts reports whether two buckets that far apart are in each other's slow window.
+func counts(apart int64) bool { return -buckets < apart && apart < buckets }
+
+// count removes from an entry's list what has left its windows, puts a failure at its head, and sums up. Of those in the
+// window, at most most are kept.
+func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) Verdict {
+	e := t.at(i)
+	slow := c.width > 0 && t == &c.prefixes
+	e.newest = f.at
+	sum, long, kept, ahead := 0, 0, 1, 0
+	var window, day usersSeen // in the normal window, and in the slow one
+	tallies := false
+	var latest *node // the one in the window that was added last
+	for link := &e.head; *link != 0; {
+		x := t.node(*link)
+		if x.tally {
+			if _, over := c.tallySum(x, f.at); over {
+				link = t.cutOut(link)
+				continue
+			}
+			tallies = true
+			link = &x.next
+			continue
+		}
+		in, inSlow := near(f.at, x.at, c.o.FindTime), slow && c.slowly(f.at, x.at)
+		if !in && inSlow && x.at < f.at {
+			tallies = true
+			link = c.moveToTally(t, e, link)
+			continue
+		}
+		if in && kept >= most || !in && (x.at < f.at || ahead >= most) {
+			link = t.cutOut(link)
+			continue
+		}
+		if in {
+			if latest == nil {
+				latest = x
+			}
+			kept++
+			e.newest = max(e.newest, x.at)
+			sum += int(x.weight)
+			window.see(x)
+		} else {
+			ahead++
+		}
+		if inSlow {
+			long += int(x.attempts)
+			day.see(x)
+		}
+		link = &x.next
+	}
+	for n := e.head; tallies && n != 0; n = t.node(n).next { // all are up to date now
+		if x := t.node(n); x.tally {
+			sum, _ := c.tallySum(x, f.at)
+			if long += sum; x.shared() {
+				long += sum
+			}
+			if sum > 0 {
+				day.see(x)
+			}
+		}
+	}
+	f.weight = w.weigh(&f, &window)
+	sum += int(f.weight)
+	long += int(f.attempts)
+	day.see(&f)
+	if latest != nil && c.o.Budget.nodes >= nodeShare*c.o.Budget.limit {
+		latest.fold(f)
+	} else {
+		f.next = e.head
+		e.head = t.newNode(f)
+	}
+	c.reportNodes()
+	// Further ones cannot be told apart, but the limit was reached long before.
+	trip = min(trip, most)
+	v := Verdict{Prefix: e.key.Prefix(), Count: sum, Tripped: sum >= trip}
+	if slow {
+		v.Long = long + max(0, day.n-1)
+		v.Slow = !v.Tripped && v.Long >= c.slowRetry(day.n, f.unknown || w.Known)
+	}
+	return v
+}
+
+// reportNodes tells the budget how many failures are kept.
+func (c *Counter) reportNodes() {
+	n := int(c.prefixes.live) + int(c.aggregates.live)
+	c.o.Budget.nodes += n - c.reported
+	c.reported = n
+}
+
+// fold merges a failure into the one before it if there is no room for one more. It keeps the older time, so that neither
+// counts for longer than by itself, and no account, since a login must not take back another account's failure.
+func (x *node) fold(f node) {
+	if x.user != f.user {
+		x.user = 0
+	}
+	x.unknown = x.unknown && f.unknown
+	x.attempts = uint8(min(int(x.attempts)+int(f.attempts), maxAttempts))
+	x.weight = uint8(min(int(x.weight)+int(f.weight), maxWeight))
+	if f.at < x.at {
+		x.at, x.pattern = f.at, f.pattern
+	}
+}
+
+// Weighing says which failures weigh more or less than one.
+type Weighing struct {
+	Account int  // added for each account beyond the first that the prefix fails on within its window
+	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, the first three failures on a single such account weigh one together
+	Known   bool // somebody logged in to the account lately, so repeated failures are a device with an old password, up to a limit
+}
+
+const (
+	deviceFactor = 15 // with the default of 20, one failure every five minutes of a day
+
+	// freeRetries is how often ssh asks for the password of one wrong local user name; these failures weigh one together.
+	freeRetries = 3
+	// manyNames is how many nonexistent names a person tries who has forgotten how the own one is spelled.
+	manyNames = 3
+	// lightRetries is how many failures of weight 0 are kept in addition to MaxRetry others.
+	lightRetries = freeRetries
+)
+
+// weigh returns the weight of a failure, given those in its window.
+func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
+	weight, attempts := int(f.weight), int(f.attempts)
+	if f.user == 0 {
+		return f.weight
+	}
+	before := window.attempts(f.user)
+	switch {
+	case !f.unknown:
+		if window.n > 0 && before == 0 {
+			weight += w.Account
+		}
+	case w.Unknown > 1 && weight == attempts: // not if the pattern has a weight of its own
+		switch {
+		case window.n == 0 || window.n == 1 && before > 0:
+			weight = max(1, before+weight-freeRetries+1) - min(before, max(1, before-freeRetries+1))
+		case before == 0 && window.unknown >= manyNames:
+			weight *= w.Unknown
+		}
+	}
+	return uint8(min(max(weight, 0), maxWeight))
+}
+
+// slowRetry returns the limit of the slow window. Repeating a single account all day, if it does not exist or people log in to
+// it, is a device with old settings, unless it happens very often.
+func (c *Counter) slowRetry(accounts int, device bool) int {
+	if accounts <= 1 && device {
+		return min(deviceFactor*c.o.SlowRetry, (buckets-1)*bucketMax) // a tally counts no further
+	}
+	return c.o.SlowRetry
+}
+
+// usersSeen are the accounts on which a prefix failed, as far as they can be told apart.
+type usersSeen struct {
+	n, unknown int // number of different ones, and of those that do not exist
+	list       [maxTallies + 4]struct{ user, attempts uint16 }
+}
+
+func (s *usersSeen) see(x *node) {
+	if x.user == 0 {
+		return
+	}
+	for i := range s.list[:min(s.n, len(s.list))] {
+		if u := &s.list[i]; u.user == x.user {
+			u.attempts += min(uint16(x.attempts), math.MaxUint16-u.attempts)
+			return
+		}
+	}
+	if s.n < len(s.list) {
+		s.list[s.n].user, s.list[s.n].attempts = x.user, uint16(x.attempts)
+	}
+	s.n++
+	if x.unknown {
+		s.unknown++
+	}
+}
+
+// attempts returns the number of attempts on an account, at least one if there was a failure.
+func (s *usersSeen) attempts(user uint16) int {
+	for i := range s.list[:min(s.n, len(s.list))] {
+		if s.list[i].user == user {
+			return max(1, int(s.list[i].attempts))
+		}
+	}
+	return 0
+}
