@@ -64,6 +64,8 @@ func Main(args []string, stderr io.Writer) int {
 	f.StringVar(&o.lists, "lists", published.AllowDir, "`folder` of the published allow lists, as written by bailiff allow refresh")
 	f.StringVar(&o.blocks, "blocklists", published.BlockDir, "`folder` of the published block lists, as written by bailiff lists refresh")
 	f.StringVar(&o.report, "report", control.ReportPath, "`path` of bailiff-report's socket, to connect to at start and reload if bans are reported")
+	remove := f.Bool("remove-rules", false, "remove everything of bailiff's from every firewall, print what that was as JSON, and end")
+	force := f.Bool("force", false, "with --remove-rules: remove what has a name of bailiff's but was made by others, too")
 	showVersion := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
@@ -78,6 +80,15 @@ func Main(args []string, stderr io.Writer) int {
 		fmt.Println("bailiffd", version.String())
 		return exitOK
 	}
+	if *force && !*remove {
+		fmt.Fprintln(stderr, "bailiffd: --force needs --remove-rules")
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if *remove {
+		return exitStatus(stderr, removeRules(ctx, os.Stdout, *force))
+	}
 	if o.state == "" {
 		o.state, _, _ = strings.Cut(os.Getenv("STATE_DIRECTORY"), ":") // systemd passes a list
 	}
@@ -85,14 +96,17 @@ func Main(args []string, stderr io.Writer) int {
 		o.state = "/var/lib/bailiff"
 	}
 	debug.SetGCPercent(gcPercent)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	d, err := newDaemon(o)
 	if err != nil {
 		refuse(err)
 	} else {
 		err = d.run(ctx)
 	}
+	return exitStatus(stderr, err)
+}
+
+// exitStatus reports an error.
+func exitStatus(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}

@@ -86,8 +86,9 @@ func (s *space) dump() string { return s.run("nft", "list", "ruleset") + s.run("
 // TestFirewallCommand runs `bailiff firewall` with each kernel backend: status, verify and repair after changes by others, and
 // remove, after which the kernel holds exactly what it held before.
 func TestFirewallCommand(t *testing.T) {
-	bin := filepath.Join(t.TempDir(), "bailiff")
-	if out, err := exec.Command("go", "build", "-o", bin, "bailiff/cmd/bailiff").CombinedOutput(); err != nil {
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "bailiff")
+	if out, err := exec.Command("go", "build", "-o", dir, "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, c := range []struct {
@@ -220,6 +221,14 @@ func TestFirewallCommand(t *testing.T) {
 			}
 			if out, status := bailiff("remove"); status != 0 || !strings.Contains(out, "no firewall holds anything of bailiff's") {
 				t.Errorf("remove once more: %d: %s", status, out)
+			}
+			s.run("nft", "add", "table", strings.Fields(c.foreign[0])[3], "bailiff")
+			s.run("sh", "-ec", c.foreign[0])
+			if out, status := bailiff("remove"); status != 1 || !strings.Contains(out, "left: "+c.backend+": ") || !strings.Contains(out, "holds chain mine; --force removes it") {
+				t.Errorf("remove what is foreign: %d: %s", status, out)
+			}
+			if out, status := bailiff("remove", "--force"); status != 0 || !strings.Contains(out, "removed: "+c.backend+": ") || s.dump() != empty {
+				t.Errorf("remove by force: %d: %s", status, out)
 			}
 		})
 	}
