@@ -114,18 +114,6 @@ func (s *shelf) get(name string) (*filter.Filter, *diag.Error) {
 	return nil, e
 }
 
-// Filter returns the filter of that name, the operator's own before the built-in one.
-func (b *Builder) Filter(name string) (*filter.Filter, error) {
-	if err := b.Err(); err != nil {
-		return nil, err
-	}
-	f, err := b.filters.get(name)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
 // ParseFilter reads a filter with all checks. Its name must be name, that of its file.
 func ParseFilter(file, name string, data []byte) (*filter.Filter, error) {
 	f, err := filter.Parse(file, data)

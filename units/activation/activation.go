@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -78,75 +77,35 @@ func listening(u syscall.Conn) (yes bool) {
 }
 
 // listen creates a socket at path with mode 0660, for Group if it exists. It replaces a socket that a crash has left, but not one in
-// use, nor anything else.
+// use, nor anything else. The umask is that of the whole process, so this is for its start.
 func listen(path string) (net.Listener, error) {
-	if err := removeStale(path); err != nil {
-		return nil, err
+	if st, err := os.Lstat(path); err == nil {
+		if st.Mode()&fs.ModeSocket == 0 {
+			return nil, fmt.Errorf("control socket: %s exists and is not a socket", path)
+		}
+		if c, err := net.Dial("unix", path); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("control socket: another daemon listens on %s", path)
+		} else if !errors.Is(err, unix.ECONNREFUSED) {
+			return nil, fmt.Errorf("control socket: %w", err)
+		}
+		os.Remove(path) // if it stays, so does the error of the next line
 	}
-	// Under a temporary name first, so that nobody can connect before mode and group are set.
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+strconv.Itoa(os.Getpid()))
-	u, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
+	umask := unix.Umask(0o177) // nobody connects before the group is set
+	l, err := net.Listen("unix", path)
+	unix.Umask(umask)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	u.SetUnlinkOnClose(false)
-	err = os.Chmod(tmp, 0o660)
-	if g, e := user.LookupGroup(Group); e == nil && err == nil {
+	if g, e := user.LookupGroup(Group); e == nil {
 		gid, _ := strconv.Atoi(g.Gid)
-		if e := os.Chown(tmp, -1, gid); e != nil && !errors.Is(e, fs.ErrPermission) {
+		if e := os.Chown(path, -1, gid); e != nil && !errors.Is(e, fs.ErrPermission) {
 			err = e // a user who may not change the group keeps their own
 		}
 	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		u.Close()
-		os.Remove(tmp)
+	if err = errors.Join(err, os.Chmod(path, 0o660)); err != nil {
+		l.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	return &ownSocket{u, path}, nil
-}
-
-// removeStale removes a socket that nobody listens on.
-func removeStale(path string) error {
-	st, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	if st.Mode()&fs.ModeSocket == 0 {
-		return fmt.Errorf("control socket: %s exists and is not a socket", path)
-	}
-	c, err := net.Dial("unix", path)
-	if err == nil {
-		c.Close()
-		return fmt.Errorf("control socket: another daemon listens on %s", path)
-	}
-	if !errors.Is(err, unix.ECONNREFUSED) {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	return nil
-}
-
-// ownSocket is a socket that Close removes.
-type ownSocket struct {
-	*net.UnixListener
-	path string
-}
-
-// Addr returns the path for clients, not the temporary name.
-func (s *ownSocket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
-
-func (s *ownSocket) Close() error {
-	err := os.Remove(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return errors.Join(err, s.UnixListener.Close())
+	return l, nil
 }

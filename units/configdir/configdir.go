@@ -20,7 +20,6 @@ import (
 	"bailiff/policy/allow"
 	"bailiff/policy/config"
 	"bailiff/policy/diag"
-	"bailiff/policy/filter"
 	"bailiff/policy/yamldoc"
 )
 
@@ -68,13 +67,6 @@ func (l *Loader) LoadFile(file string) (*config.Config, error) {
 	}
 	r.file(file)
 	return r.finish([]string{filepath.Dir(file)})
-}
-
-// Filter returns the filter of that name, the operator's own before the built-in one, without looking at other files.
-func (l *Loader) Filter(name string) (*filter.Filter, error) {
-	r := l.reader()
-	r.filters(l.roots(), name)
-	return r.Builder.Filter(name)
 }
 
 // roots are the folders under Root.
@@ -127,7 +119,7 @@ func (r *reader) folders(roots []string) (*config.Config, error) {
 }
 
 func (r *reader) finish(roots []string) (*config.Config, error) {
-	r.filters(roots, "")
+	r.filters(roots)
 	r.lists()
 	return r.Build()
 }
@@ -139,13 +131,10 @@ func (r *reader) file(name string) {
 	}
 }
 
-// filters reads the operator's own filters; with only set, none but that one.
-func (r *reader) filters(roots []string, only string) {
+// filters reads the operator's own filters.
+func (r *reader) filters(roots []string) {
 	for _, file := range r.fragments("filters.d", roots) {
 		name := strings.TrimSuffix(path.Base(file), ".yaml")
-		if only != "" && name != only {
-			continue
-		}
 		if data, ok := r.read(file, yamldoc.MaxSize); ok {
 			r.AddFilter(file, name, data)
 		} else {

@@ -176,18 +176,6 @@ func TestOwnFilters(t *testing.T) {
 	if got := strip(l, c.Notices); !slices.Equal(got, want) {
 		t.Errorf("notices %q, want %q", got, want)
 	}
-	if f, err := l.Filter("app"); err != nil || f.Name != "app" {
-		t.Errorf("filter app: %v, %v", f, err)
-	}
-	if f, err := l.Filter("sshd"); err != nil || f.Description != "ours" {
-		t.Errorf("filter sshd: %v, %v", f, err)
-	}
-	if f, err := l.Filter("sshdd"); f != nil || err == nil || !strings.Contains(diag.Errors(err)[0].Hint, "sshd?") {
-		t.Errorf("filter sshdd: %v, %v", f, err)
-	}
-	if f, err := (&Loader{Root: t.TempDir()}).Filter("sshd"); err != nil || f.Description == "ours" {
-		t.Errorf("built-in filter sshd: %v, %v", f, err)
-	}
 }
 
 func TestLoadFileStandsAlone(t *testing.T) {

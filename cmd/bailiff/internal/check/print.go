@@ -27,31 +27,23 @@ func printServices(e *cli.Env, list []service, all bool) {
 		rows = append(rows, []string{text.Clean(s.title()), text.Clean(s.Unit), s.state(), s.Journal, text.Clean(jails)})
 	}
 	columns, _ := e.Size()
-	fit(rows, columns)
-	e.Table(rows)
-	blank := true
+	e.TableFitted(rows)
+	var lines []string
 	for i := range list {
-		s := &list[i]
-		if len(s.On) == 0 && !all {
-			continue
-		}
-		lines := s.advice()
-		if len(lines) == 0 {
-			continue
-		}
-		if blank {
-			e.Printf("\n")
-			blank = false
-		}
-		for _, l := range lines {
-			for _, part := range wrap(text.Clean(l), columns) {
-				e.Printf("%s\n", part)
-			}
+		if len(list[i].On) > 0 || all {
+			lines = append(lines, list[i].advice()...)
 		}
 	}
-	if !blank {
-		e.Printf("\n")
+	if len(lines) == 0 {
+		return
 	}
+	e.Printf("\n")
+	for _, l := range lines {
+		for _, part := range wrap(text.Clean(l), columns) {
+			e.Printf("%s\n", part)
+		}
+	}
+	e.Printf("\n")
 }
 
 // state is the table's word for whether the service runs.
@@ -65,42 +57,19 @@ func (s *service) state() string {
 	return "no"
 }
 
-// fit cuts the last column, so that a row fits into the terminal.
-func fit(rows [][]string, columns int) {
-	used := 0
-	for i := range rows[0][:len(rows[0])-1] {
-		w := 0
-		for _, r := range rows {
-			w = max(w, len([]rune(r[i])))
-		}
-		used += w + 2
-	}
-	for _, r := range rows {
-		if jails := []rune(r[len(r)-1]); len(jails) > columns-used && columns-used > 4 {
-			r[len(r)-1] = string(jails[:columns-used-1]) + "…"
-		}
-	}
-}
-
 // wrap breaks a line of words. What an operator copies, indented by four, stays whole.
 func wrap(line string, columns int) (parts []string) {
 	if strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "  then: ") || strings.HasPrefix(line, "  run: ") {
 		return []string{line}
 	}
 	indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
-	part := indent
-	for i, w := range strings.Fields(line) {
-		if i > 0 && len([]rune(part))+1+len([]rune(w)) > columns {
-			parts = append(parts, part)
-			part = indent + "  " + w
-			continue
+	for _, part := range text.Wrap(line, columns-len(indent)-2) {
+		parts = append(parts, indent+part)
+		if len(parts) == 1 {
+			indent += "  "
 		}
-		if i > 0 {
-			part += " "
-		}
-		part += w
 	}
-	return append(parts, part)
+	return parts
 }
 
 // advice says what does not reach the journal, and what to change.

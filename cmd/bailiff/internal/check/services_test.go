@@ -275,7 +275,7 @@ func TestWriteNew(t *testing.T) {
 	}
 }
 
-// TestTableFits: the table fits into 80 columns, and foreign text cannot move the cursor.
+// TestTableFits: on a terminal the table fits into 80 columns, and foreign text cannot move the cursor.
 func TestTableFits(t *testing.T) {
 	var units []manager.Service
 	for _, s := range hosts.Services() {
@@ -292,7 +292,7 @@ func TestTableFits(t *testing.T) {
 		t.Errorf("only %d services are found", len(list))
 	}
 	var out bytes.Buffer
-	printServices(&cli.Env{Ctx: t.Context(), Out: &out}, list, true)
+	printServices(&cli.Env{Ctx: t.Context(), Out: &out, OutTTY: true}, list, true)
 	if strings.Contains(out.String(), "\x1b") {
 		t.Error("an escape sequence of a configuration file is printed")
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -117,6 +118,25 @@ func (e *Env) Size() (columns, lines int) {
 
 // Table writes a table to standard output.
 func (e *Env) Table(rows [][]string) { text.Table(e.Out, rows) }
+
+// TableFitted is Table with the last column shortened so that it fits a terminal. Anything else gets all of it.
+func (e *Env) TableFitted(rows [][]string) {
+	if e.OutTTY {
+		columns, _ := e.Size()
+		last := len(rows[0]) - 1
+		for i := range last {
+			wide := 0
+			for _, r := range rows {
+				wide = max(wide, utf8.RuneCountInString(r[i]))
+			}
+			columns -= wide + 2
+		}
+		for _, r := range rows {
+			r[last] = text.Clip(r[last], max(columns, len(rows[0][last])))
+		}
+	}
+	e.Table(rows)
+}
 
 // Progress is a line on standard error that shows how far long work has come. It shows only on a terminal. Call Clear
 // before anything else is written.

@@ -194,7 +194,7 @@ func printJails(e *cli.Env, s *control.Status, all bool) {
 		rows = append(rows, []string{j.Name, j.Mode, fmt.Sprint(j.Failures), fmt.Sprint(j.Bans), text.TimeOr(j.Last, "-"), jailUnits(j)})
 	}
 	if len(rows) > 1 {
-		e.Table(fitted(e, rows))
+		e.TableFitted(rows)
 	}
 	if idle > 0 {
 		e.Printf("%s with nothing to watch on this host: bailiff status --all\n", text.Count(idle, "more jail"))
@@ -215,26 +215,6 @@ func jailUnits(j *control.JailStatus) string {
 		units += " user unit " + u
 	}
 	return cmp.Or(strings.TrimSpace(units), "(none on this host)")
-}
-
-// fitted shortens the last column so that the table fits a terminal. Anything else gets all of it.
-func fitted(e *cli.Env, rows [][]string) [][]string {
-	if !e.OutTTY {
-		return rows
-	}
-	columns, _ := e.Size()
-	last := len(rows[0]) - 1
-	for i := range last {
-		wide := 0
-		for _, r := range rows {
-			wide = max(wide, len([]rune(r[i])))
-		}
-		columns -= wide + 2
-	}
-	for _, r := range rows {
-		r[last] = text.Clip(r[last], max(columns, len(rows[0][last])))
-	}
-	return rows
 }
 
 // IdleJail reports whether a jail has nothing to watch on this host.
