@@ -77,7 +77,7 @@ func optionTables(commands []*cli.Command) []byte {
 			fmt.Fprintf(&b, "## %s\n\n|[ *Option*\n:< *Meaning*\n%s\n", c.FullName(), strings.Join(rows, ""))
 		}
 	}
-	return bytes.TrimRight(b.Bytes(), "\n")
+	return append(bytes.TrimRight(b.Bytes(), "\n"), "\n\n"...) // a comment that does not begin its line is text
 }
 
 func optionRow(f *flag.Flag) string {

@@ -160,7 +160,7 @@ func schema(c *Config) []field {
 				{name: "ipv4", doc: "Shortest prefix length accepted, for IPv4.", value: number(&c.Fleet.MinPrefix4, 8, 32)},
 				{name: "ipv6", doc: "Shortest prefix length accepted, for IPv6.", value: number(&c.Fleet.MinPrefix6, 16, 128)},
 			}},
-			{name: "max_ban_time", doc: "A ban ends here at the latest so long after it began.", value: duration(&c.Fleet.Longest, longest)},
+			{name: "max_ban_time", doc: "The longest that a ban lasts here, counted from its beginning.", value: duration(&c.Fleet.Longest, longest)},
 			{name: "max_bans", doc: "Bans kept of one host.", value: number(&c.Fleet.MaxBans, 1, maxFleetBans)},
 			{name: "rate", doc: "New bans of one host in a minute.", value: number(&c.Fleet.Rate, 1, maxFleetBans)},
 		}},

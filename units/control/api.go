@@ -16,6 +16,7 @@
 //	GET    /v1/history?since=D&prefix=P&jail=J&limit=N HistoryLine, HistoryLine, …: JSON lines
 //	GET    /v1/filters                                 []FilterInfo
 //	GET    /v1/match?line=L&filter=F&mode=M            []Match
+//	GET    /v1/lists                                   BlockLists
 //	GET    /v1/fleet                                   FleetStatus
 //	POST   /v1/fleet      FleetNews                    FleetApplied (root and FleetUser)
 //	PUT    /v1/fleet/hosts  FleetHosts                 FleetHostsSet (root and FleetUser)
