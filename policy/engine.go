@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
@@ -27,6 +28,7 @@ import (
 type Engine struct {
 	state       *state.State // bans in force, history, pardons
 	allow       *allow.List
+	double      []Double
 	escalate    config.Escalate
 	maxEvidence int           // failures kept of one ban
 	window      time.Duration // see Window
@@ -164,6 +166,15 @@ func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []state.Ban) {
 	g.observed.RemoveFunc(forbidden)
 	return g.state.RemoveFunc(forbidden)
 }
+
+// Double is a list of addresses whose failures count double towards max_retry of some jails.
+type Double struct {
+	Jails []string // none: all
+	Set   *blocklist.Set
+}
+
+// SetDouble takes the lists of addresses whose failures count double from now on.
+func (g *Engine) SetDouble(l []Double) { g.double = l }
 
 // TakeOrphans takes out the bans of jails that are not enabled any more, or only observe now, and returns them. Bans by hand
 // and those recovered from elsewhere stay.

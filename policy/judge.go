@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"time"
 
 	"bailiff/policy/config"
@@ -168,7 +169,9 @@ type verdict struct {
 // addressWindows counts a failure against its own prefix, within find_time and slow.find_time of its jail.
 func (g *Engine) addressWindows(f *failure) []verdict {
 	c, conf := f.jail.counter, &f.jail.conf
-	v := c.Add(f.prefix, f.record, jail.Weighing{Account: conf.Weights.NewAccount, Unknown: conf.Weights.InvalidUser, Known: f.recentLogin})
+	v := c.Add(f.prefix, f.record, jail.Weighing{
+		Account: conf.Weights.NewAccount, Unknown: conf.Weights.InvalidUser, Known: f.recentLogin, Double: g.weighsDouble(f), Before: f.Before,
+	})
 	shown := &g.out.Failures[len(g.out.Failures)-1]
 	shown.Prefix, shown.Count = v.Prefix, v.Count
 	switch {
@@ -180,6 +183,17 @@ func (g *Engine) addressWindows(f *failure) []verdict {
 		return []verdict{{jail: f.jail, prefix: v.Prefix, reason: state.Slow, evidence: c.TakeSlow(v.Prefix)}}
 	}
 	return nil
+}
+
+// weighsDouble reports whether a failure comes from an address whose failures the administrator counts double. Whoever has logged in
+// from there lately is no stranger.
+func (g *Engine) weighsDouble(f *failure) bool {
+	for i := range g.double {
+		if d := &g.double[i]; (len(d.Jails) == 0 || slices.Contains(d.Jails, f.jail.conf.Name)) && d.Set.Contains(f.addr) {
+			return g.logins.People(f.prefix, g.seed, f.At) == 0
+		}
+	}
+	return false
 }
 
 // people is by how much the limit of the slow window is higher for a prefix that many people log in from: some of them forget

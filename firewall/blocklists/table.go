@@ -51,6 +51,9 @@ type List struct {
 	Ports   []firewall.Port
 	Version string // of the prefixes: others are loaded again
 
+	// Of TCP only packets that open a connection are concerned: those that are open stay, and so do those that this host opens.
+	Opening bool
+
 	// Each calls its argument with each prefix, in ascending order and without overlaps, until that returns an error. It is called twice,
 	// and must say the same. It is not called for a version that is loaded.
 	Each func(func(netip.Prefix) error) error
@@ -107,7 +110,7 @@ func (t *Table) Apply(ctx context.Context, want []List) (failed map[string]error
 	case found == nil || !t.ready || t.missing(found) != "":
 		t.lists = nil // their sets may be anything
 	case slices.EqualFunc(t.lists, want, func(l *list, w List) bool {
-		return l.Name == w.Name && l.Block == w.Block && l.Version == w.Version && slices.Equal(l.Ports, w.Ports)
+		return l.Name == w.Name && l.Block == w.Block && l.Opening == w.Opening && l.Version == w.Version && slices.Equal(l.Ports, w.Ports)
 	}):
 		return nil, nil
 	}
@@ -268,7 +271,12 @@ func rules(lists []*list) (all []nfrule.Rule) {
 				bits = 8 * int(s.KeyType.Bytes) // an interval is looked up by the whole address
 			}
 			lookup := append(nfrule.Source(family, bits), &expr.Lookup{SourceRegister: 1, SetName: s.Name})
-			all = append(all, nfrule.Rules(firewall.Scope{Name: l.Name, Ports: l.Ports}, family, l.Block, nfrule.Family(family), lookup)...)
+			scope := firewall.Scope{Name: l.Name, Ports: l.Ports}
+			if l.Opening {
+				all = append(all, nfrule.Opening(scope, family, l.Block, nfrule.Family(family), lookup)...)
+				continue
+			}
+			all = append(all, nfrule.Rules(scope, family, l.Block, nfrule.Family(family), lookup)...)
 		}
 	}
 	return all

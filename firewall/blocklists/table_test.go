@@ -135,6 +135,48 @@ func TestReject(t *testing.T) {
 	}
 }
 
+// TestOpening: with Opening, connections that are open stay, and no new one comes about.
+func TestOpening(t *testing.T) {
+	x := clean(t)
+	w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Web)
+	from := addrs("192.0.2.7", "2001:db8:a::1")
+	if got := w.Hold(t, firewalltest.SSH, from...); fmt.Sprint(got) != "[open open]" {
+		t.Fatal(got)
+	}
+	want := func(what string, got []string, want string) {
+		t.Helper()
+		if fmt.Sprint(got) != "["+want+" "+want+"]" {
+			t.Errorf("%s: %v, want %s", what, got, want)
+		}
+	}
+	far := listOf("far", Drop, "192.0.2.0/24", "2001:db8:a::/48")
+	far.Opening = true
+	apply(t, x, far)
+	want("new ones", w.Connect(t, firewalltest.SSH, from...), "silent")
+	want("UDP", w.Ask(t, firewalltest.Web, from...), "silent")
+	want("open ones", w.Echo(t, firewalltest.SSH, from...), "open")
+	if n := packets(t, "far"); n < 4 {
+		t.Errorf("%d packets counted", n)
+	}
+
+	// Of a range of ports, each with its protocol.
+	far.Ports = []firewall.Port{{Proto: "tcp", From: firewalltest.SSH, To: firewalltest.SSH}, {Proto: "udp", From: firewalltest.Web, To: firewalltest.Web}}
+	far.Block = Reject
+	apply(t, x, far)
+	want("new ones at the port", w.Connect(t, firewalltest.SSH, from...), "refused")
+	want("UDP at the port", w.Ask(t, firewalltest.Web, from...), "refused")
+	want("new ones at another", w.Connect(t, firewalltest.Web, from...), "open")
+	want("UDP at another", w.Ask(t, firewalltest.SSH, from...), "open")
+	want("open ones", w.Echo(t, firewalltest.SSH, from...), "open")
+
+	// Without, no packet of theirs gets through.
+	far.Opening, far.Ports, far.Block = false, nil, Drop
+	apply(t, x, far)
+	if got := w.Echo(t, firewalltest.SSH, from...); slices.Contains(got, "open") {
+		t.Errorf("open ones: %v", got)
+	}
+}
+
 // TestKernelAgrees loads random prefixes of all lengths, very many of some, and compares the addresses that the kernel's sets have.
 func TestKernelAgrees(t *testing.T) {
 	x := clean(t)

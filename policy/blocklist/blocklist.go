@@ -23,6 +23,13 @@ type List struct {
 	Credential string // systemd credential with the key that its server asks for; "" for none
 	KeyHeader  string // HTTP header that carries the key
 	Accept     string // HTTP header Accept; "" for none
+
+	Jails []string // whose ports are closed with PortsJails, and whose failures weigh double with ModeDouble; none: all
+
+	// Of FormatMMDB: what the list holds of the database. See Selection.
+	Countries []string // ISO 3166 codes, such as "DE"
+	Systems   []string // autonomous systems, such as "AS64496"
+	Others    bool     // all known networks but these
 }
 
 // The formats of block lists.
@@ -31,10 +38,11 @@ const (
 	FormatCSV   = "csv"            // lines of fields, separated by commas
 	FormatJSON  = allow.FormatJSON // one document
 	FormatLines = "jsonl"          // a document in each line
+	FormatMMDB  = "mmdb"           // a database of countries or autonomous systems, as MaxMind, DB-IP and IPinfo have them
 )
 
 // Formats are the words that a list's format accepts.
-var Formats = []string{FormatText, FormatCSV, FormatJSON, FormatLines}
+var Formats = []string{FormatText, FormatCSV, FormatJSON, FormatLines, FormatMMDB}
 
 // Which ports a list closes.
 const (
@@ -45,14 +53,15 @@ const (
 // Ports are the words that a list's ports accepts.
 var Ports = []string{PortsJails, PortsAll}
 
-// What happens to packets of a list.
+// What a list does.
 const (
-	ModeDrop = "drop" // they are stopped
-	ModeLog  = "log"  // they are counted
+	ModeDrop   = "drop"   // its packets are stopped
+	ModeLog    = "log"    // they are counted
+	ModeDouble = "double" // they pass, and failures from there weigh double
 )
 
 // Modes are the words that a list's mode accepts.
-var Modes = []string{ModeDrop, ModeLog}
+var Modes = []string{ModeDrop, ModeLog, ModeDouble}
 
 const (
 	// MaxEntries bounds the prefixes of a list. The longest published ones have some hundred thousand.

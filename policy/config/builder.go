@@ -237,12 +237,12 @@ func (b *Builder) Build() (*Config, error) {
 	for _, name := range slices.Sorted(maps.Keys(b.entries["allow.lists"])) {
 		c.Allow.Lists = append(c.Allow.Lists, b.list(name))
 	}
-	for _, name := range slices.Sorted(maps.Keys(b.entries["lists"])) {
-		c.Lists = append(c.Lists, b.blockList(name))
-	}
 	names := slices.Concat(b.filters.builtin, slices.Collect(maps.Keys(b.entries["jails"])))
 	slices.Sort(names)
 	names = slices.Compact(names)
+	for _, name := range slices.Sorted(maps.Keys(b.entries["lists"])) {
+		c.Lists = append(c.Lists, b.blockList(name, names))
+	}
 	for _, name := range names {
 		if b.only != nil && !slices.Contains(b.only, name) {
 			c.Jails = append(c.Jails, Jail{Name: name})

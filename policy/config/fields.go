@@ -276,11 +276,18 @@ func publishedFields(p *allow.Published, format ...field) []field {
 
 func blockFields(l *blocklist.List) []field {
 	return append(publishedFields(&l.Published,
-		field{name: "format", doc: "One entry a line, fields of CSV, JSON, or JSON in each line.", value: oneOf(&l.Format, blocklist.Formats...)},
+		field{name: "format", doc: "One entry a line, CSV, JSON, JSON in each line, or a database.", value: oneOf(&l.Format, blocklist.Formats...)},
 		field{name: "column", doc: "Where in a line of CSV the address is.", value: number(&l.Column, 1, 100)},
 	), []field{
-		{name: "ports", doc: "Ports that are closed to its addresses: those of the enabled jails, or all.", value: oneOf(&l.Ports, blocklist.Ports...)},
-		{name: "mode", doc: "Whether its packets are stopped, or only counted.", value: oneOf(&l.Mode, blocklist.Modes...)},
+		{name: "countries", doc: "Countries that the list takes from a database.", optional: true, example: "[DE, AT]",
+			value: once(many(&l.Countries, "list of ISO 3166 codes", maxList, parseCountry, text))},
+		{name: "systems", doc: "Autonomous systems that it takes from a database.", optional: true, example: "[AS64496]",
+			value: once(many(&l.Systems, "list of AS numbers", maxList, parseSystem, text))},
+		{name: "others", doc: "Take all known networks but those of countries and systems.", value: boolean(&l.Others)},
+		{name: "jails", doc: "Jails that the list is for.", initial: "all", optional: true, example: "[sshd]",
+			value: once(texts(&l.Jails, "list of jails", maxJails, func(s string) bool { return checkName(s) == nil }, "is not the name of a jail", "write [sshd, postfix]"))},
+		{name: "ports", doc: "Ports that are closed to its addresses: those of the jails, or all.", value: oneOf(&l.Ports, blocklist.Ports...)},
+		{name: "mode", doc: "Stop its packets, only count them, or count failures double.", value: oneOf(&l.Mode, blocklist.Modes...)},
 		{name: "credential", doc: "Name of the systemd credential with a key for its server.", initial: "the catalogue's", optional: true, example: "bailiff_key",
 			value: checked(&l.Credential, "name", validCredential, "is not the name of a credential", "write a name as LoadCredential= has it: bailiff_abuseipdb; the secret itself never stands here")},
 		{name: "header", doc: "HTTP header that carries the key.", initial: "the catalogue's", optional: true, example: "Authorization",

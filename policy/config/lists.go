@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bailiff/policy/allow"
@@ -87,11 +88,33 @@ func (b *Builder) list(name string) allow.Published {
 	return p
 }
 
-// blockList returns a block list.
-func (b *Builder) blockList(name string) blocklist.List {
+// blockList returns a block list. jails are the names of all jails.
+func (b *Builder) blockList(name string, jails []string) blocklist.List {
 	at := "lists." + name
 	l := blocklist.New(name)
 	b.apply(at, blockFields(&l))
+	if selects := len(l.Countries)+len(l.Systems) > 0; selects && b.set[at+".format"] == nil {
+		l.Format = blocklist.FormatMMDB
+	} else if selects != (l.Format == blocklist.FormatMMDB) {
+		e := diag.Errorf("the list %s has format %s, which has no countries and no systems", name, l.Format).WithHint("write format: mmdb, or leave countries and systems out")
+		if !selects {
+			e = diag.Errorf("the list %s is a database, and nothing says what to take from it", name).WithHint("write countries: [DE, AT], or systems: [AS64496]; others: true takes all but these")
+		}
+		b.failKey(at, "format", e)
+	}
+	if l.Others && l.Format != blocklist.FormatMMDB {
+		b.failKey(at, "others", diag.Errorf("the list %s has no countries and no systems, and others would be everybody", name).WithHint("write countries: [DE, AT], or leave others out"))
+	}
+	if l.Format == blocklist.FormatMMDB && len(l.URLs) == 0 {
+		b.failKey(at, "url", diag.Errorf("the list %s has no database", name).WithHint("write url: file:///var/lib/GeoIP/GeoLite2-Country.mmdb; geoipupdate keeps it there, or in /usr/share/GeoIP"))
+	}
+	for _, j := range l.Jails {
+		if !slices.Contains(jails, j) {
+			e := diag.Errorf("there is no jail %q", diag.Clip(j))
+			e.Hint = diag.DidYouMean(j, jails, "bailiff config shows all jails")
+			b.failKey(at, "jails", e)
+		}
+	}
 	b.checkList(at, &l.Published, blocklist.Catalogue(), "have any address blocked")
 	switch {
 	case l.Column != 1 && l.Format != blocklist.FormatCSV:
@@ -106,6 +129,24 @@ func (b *Builder) blockList(name string) blocklist.List {
 		b.failKey(at, "credential", diag.Errorf("the key of the list %s would be sent without encryption", name).WithHint("write https:, or leave credential out"))
 	}
 	return l
+}
+
+// parseCountry reads an ISO 3166 code.
+func parseCountry(s string) (string, *diag.Error) {
+	code := strings.ToUpper(s)
+	if len(s) != 2 || !isWord(s, letters) {
+		return "", diag.Errorf("%q is not the code of a country", diag.Clip(s)).WithHint("write two letters, as ISO 3166 has them: [DE, AT]")
+	}
+	return code, nil
+}
+
+// parseSystem reads the number of an autonomous system: AS64496, or 64496.
+func parseSystem(s string) (string, *diag.Error) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(strings.ToUpper(s), "AS"), 10, 32)
+	if err != nil || n == 0 {
+		return "", diag.Errorf("%q is not the number of an autonomous system", diag.Clip(s)).WithHint("write [AS64496]")
+	}
+	return "AS" + strconv.FormatUint(n, 10), nil
 }
 
 // failKey adds an error about a key of an entry, unless the key has one already.

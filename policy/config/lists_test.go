@@ -71,3 +71,28 @@ func TestOperators(t *testing.T) {
 		t.Errorf("%+v", c.Allow.Operators)
 	}
 }
+
+func TestDatabaseLists(t *testing.T) {
+	c := build(t, `
+lists:
+  home: {url: "file:///var/lib/GeoIP/GeoLite2-Country.mmdb", countries: [no, DE], others: yes, jails: [sshd]}
+  hosters: {url: "https://example.org/asn.mmdb", systems: [64496, as4200000000], mode: double}
+`)
+	if len(c.Lists) != 2 {
+		t.Fatalf("%+v", c.Lists)
+	}
+	home, hosters := &c.Lists[0], &c.Lists[1]
+	if home.Name != "home" {
+		home, hosters = hosters, home
+	}
+	if home.Format != "mmdb" || home.Selects() != "all but countries DE NO" || home.Mode != "drop" || !slices.Equal(home.Jails, []string{"sshd"}) {
+		t.Errorf("%+v: %q", home, home.Selects())
+	}
+	if hosters.Format != "mmdb" || hosters.Selects() != "systems AS4200000000 AS64496" || hosters.Mode != "double" {
+		t.Errorf("%+v: %q", hosters, hosters.Selects())
+	}
+	again, err := Parse("again", c.Render())
+	if err != nil || !reflect.DeepEqual(again.Lists, c.Lists) {
+		t.Errorf("%v\n%s", err, c.Render())
+	}
+}

@@ -95,7 +95,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 	e := t.at(i)
 	slow := c.width > 0 && t == &c.prefixes
 	e.newest = f.at
-	sum, long, kept, ahead := 0, 0, 1, 0
+	sum, long, kept, ahead, tries := 0, 0, 1, 0, 0
 	var window, day usersSeen // in the normal window, and in the slow one
 	tallies := false
 	var latest *node // the one in the window that was added last
@@ -127,6 +127,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 			kept++
 			e.newest = max(e.newest, x.at)
 			sum += int(x.weight)
+			tries += int(x.attempts)
 			window.see(x)
 		} else {
 			ahead++
@@ -149,6 +150,9 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 		}
 	}
 	f.weight = w.weigh(&f, &window)
+	if w.Double && tries > w.Before {
+		f.weight = uint8(min(2*int(f.weight), maxWeight))
+	}
 	sum += int(f.weight)
 	long += int(f.attempts)
 	day.see(&f)
@@ -195,6 +199,8 @@ type Weighing struct {
 	Account int  // added for each account beyond the first that the prefix fails on within its window
 	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, the first three failures on a single such account weigh one together
 	Known   bool // somebody logged in to the account lately, so repeated failures are a device with an old password, up to a limit
+	Double  bool // twice the weight, unless all others in the window are of the same connection: whoever fails once is treated as anybody
+	Before  int  // attempts of that connection which failed before
 }
 
 const (

@@ -24,6 +24,9 @@ import (
 // Origin is the origin of the entries that a Tracker makes.
 const Origin = "operator"
 
+// Filter is the filter whose entries say who logs in.
+const Filter = "sshd"
+
 // Session is an open login over ssh.
 type Session struct {
 	PID   uint32     // of its sshd process: Leader in logind, _PID of "Accepted …" in the journal

@@ -15,8 +15,10 @@ type BlockLists struct {
 type BlockList struct {
 	Name     string     `json:"name"`
 	Sources  []string   `json:"sources"`             // URLs
-	Mode     string     `json:"mode"`                // drop, or log: its packets are counted and pass
+	Holds    string     `json:"holds,omitempty"`     // countries and systems that it takes from a database
+	Mode     string     `json:"mode"`                // drop; log: its packets are counted and pass; double: they pass, and failures from there count double
 	Ports    string     `json:"ports"`               // jails, or all
+	Jails    []string   `json:"jails,omitempty"`     // that it is for; none: all
 	Entries  int        `json:"entries"`             // prefixes in effect
 	LeftOut  int        `json:"left_out,omitempty"`  // entries of the source that touch private addresses
 	Allowed  int        `json:"allowed,omitempty"`   // entries in effect for addresses that were allowed here when the list was loaded; they pass
@@ -33,10 +35,12 @@ type BlockList struct {
 
 // BlockHolding is a block list that holds an address. What is allowed here passes nevertheless.
 type BlockHolding struct {
-	List   string `json:"list"`
-	Prefix string `json:"prefix"` // of the list
-	Mode   string `json:"mode"`
-	Ports  string `json:"ports"`
+	List   string   `json:"list"`
+	Holds  string   `json:"holds,omitempty"` // as BlockList has it
+	Prefix string   `json:"prefix"`          // of the list
+	Mode   string   `json:"mode"`
+	Ports  string   `json:"ports"`
+	Jails  []string `json:"jails,omitempty"`
 }
 
 // BlockLists returns the published block lists.

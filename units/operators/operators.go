@@ -22,7 +22,7 @@ func Options(c config.Operators) operator.Options {
 
 // New returns a Tracker that reads sshd's entries with the built-in filter, whatever jails are enabled.
 func New(c config.Operators) (*operator.Tracker, error) {
-	f, err := filter.LoadBuiltin("sshd")
+	f, err := filter.LoadBuiltin(operator.Filter)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strings"
 
+	"bailiff/policy"
 	"bailiff/policy/blocklist"
 	"bailiff/units/atomicfile"
 
@@ -21,13 +23,35 @@ type Block struct {
 	file *os.File
 }
 
+// selects begins the comment of a file that says what of its databases the list holds.
+const selects = "# holds: "
+
+// ErrOther is the error for a list that was made for another configuration, such as other countries. It must not take effect.
+var ErrOther = errors.New("was made for another configuration")
+
 // OpenBlock opens a block list. The error for a missing one is fs.ErrNotExist.
 func (s Store) OpenBlock(l *blocklist.List) (*Block, error) {
 	f, err := atomicfile.Open(s.File(l.Name), unix.O_NOFOLLOW) // another user may write to the folder
 	if err != nil {
 		return nil, err
 	}
-	return &Block{l, f}, nil
+	b := &Block{l, f}
+	if is := b.selects(); is != l.Selects() {
+		b.Close()
+		return nil, fmt.Errorf("%s: %w (%q): systemctl start bailiff-lists-refresh.service", f.Name(), ErrOther, plain(is))
+	}
+	return b, nil
+}
+
+// selects is what of its databases the list holds, as its first comments say.
+func (b *Block) selects() string {
+	in := bufio.NewScanner(io.LimitReader(b.file, 64<<10))
+	for in.Scan() && strings.HasPrefix(in.Text(), "#") {
+		if text, ok := strings.CutPrefix(in.Text(), selects); ok {
+			return text
+		}
+	}
+	return ""
 }
 
 // Close closes the file.
@@ -81,6 +105,33 @@ func (b *Block) Each(f func(netip.Prefix) error) error {
 			}
 		}
 	}
+}
+
+// Set reads a list into memory.
+func (s Store) Set(l *blocklist.List) (*blocklist.Set, error) {
+	b, err := s.OpenBlock(l)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	set := new(blocklist.Set)
+	if err := b.Each(func(p netip.Prefix) error { set.Add(p); return nil }); err != nil {
+		return nil, err
+	}
+	return set, nil
+}
+
+// Doubles reads the lists whose addresses fail double. It leaves out those that are missing or damaged.
+func (s Store) Doubles(lists []blocklist.List) (l []policy.Double) {
+	for i := range lists {
+		if lists[i].Mode != blocklist.ModeDouble {
+			continue
+		}
+		if set, err := s.Set(&lists[i]); err == nil {
+			l = append(l, policy.Double{Jails: lists[i].Jails, Set: set})
+		}
+	}
+	return l
 }
 
 // Count returns the number of prefixes of a list that is in order, and 0 if there is none.

@@ -21,7 +21,7 @@ func TestBlock(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	want := blocklist.Compact([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32")})
-	p := allow.Published{Name: "mine", URLs: []string{"https://example.org/\nx"}}
+	p := blocklist.List{Published: allow.Published{Name: "mine", URLs: []string{"https://example.org/\nx"}}}
 	if err := s.WriteBlock(&p, want, State{Count: 3, LeftOut: 4}); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/blocklist"
 	"bailiff/policy/diag"
 	"bailiff/units/atomicfile"
 
@@ -42,6 +43,7 @@ type State struct {
 	Fetched time.Time `json:"fetched"`            // when the list in use was fetched
 	Count   int       `json:"count"`              // distinct entries in it
 	LeftOut int       `json:"left_out,omitempty"` // entries of a block list that it is without: private addresses
+	Named   int       `json:"named,omitempty"`    // networks that a database has of what the list names
 	Refused string    `json:"refused"`            // why the last version was rejected; "" if it was accepted
 	Failed  string    `json:"failed"`             // why the source could not be asked; "" if it could
 	Sources []Source  `json:"sources"`
@@ -123,8 +125,11 @@ func (s Store) Write(p *allow.Published, entries []allow.Entry, st State) error 
 }
 
 // WriteBlock replaces a block list, and then the result of its fetch. The prefixes must be as blocklist.Compact leaves them.
-func (s Store) WriteBlock(p *allow.Published, prefixes []netip.Prefix, st State) error {
-	return s.write(p, "lists", st, func(b *bytes.Buffer) {
+func (s Store) WriteBlock(l *blocklist.List, prefixes []netip.Prefix, st State) error {
+	return s.write(&l.Published, "lists", st, func(b *bytes.Buffer) {
+		if text := l.Selects(); text != "" {
+			b.WriteString(selects + text + "\n")
+		}
 		for _, x := range prefixes {
 			b.Write(append(x.AppendTo(b.AvailableBuffer()), '\n'))
 		}

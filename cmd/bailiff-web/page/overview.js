@@ -86,7 +86,7 @@ function jails() {
 function blockLists() {
   const rows = live.status.block_lists ?? [];
   return rows.length === 0 ? [] : card('Block lists', table('Block lists', ['List', { text: 'Entries', num: true }, { text: 'Packets', num: true }, 'Confirmed'],
-    rows.map((l) => [l.name, number(l.entries), l.packets === undefined ? '–' : `${number(l.packets)} ${l.mode === 'log' ? 'counted' : 'stopped'}`, ago(l.confirmed)]), ''));
+    rows.map((l) => [l.holds ? `${l.name}: ${l.holds}` : l.name, number(l.entries), l.mode === 'double' ? 'weighs double' : l.packets === undefined ? '–' : `${number(l.packets)} ${l.mode === 'log' ? 'counted' : 'stopped'}`, ago(l.confirmed)]), ''));
 }
 
 // update replaces what an element holds, and keeps the keyboard's place in it.

@@ -1,6 +1,6 @@
 // Package geo looks up the country and the autonomous system of addresses in databases on this host: MaxMind's GeoLite2 and
-// GeoIP2, DB-IP's, and others in that format (.mmdb). It uses no network. No decision depends on it. Start reading with
-// Open.
+// GeoIP2, DB-IP's, IPinfo's, and others in that format (.mmdb). It uses no network. Start reading with Open; Networks is for lists that
+// are made from a database.
 package geo
 
 import (
@@ -107,21 +107,8 @@ func (d *DB) Files() (country, system string) { return d.country.file, d.system.
 // Country is the ISO 3166 code of an address, such as "DE"; empty if it is unknown.
 func (d *DB) Country(a netip.Addr) string {
 	return d.country.find(a, func(r maxminddb.Result) string {
-		var rec struct {
-			Country struct {
-				Code string `maxminddb:"iso_code"`
-			} `maxminddb:"country"`
-			Registered struct {
-				Code string `maxminddb:"iso_code"`
-			} `maxminddb:"registered_country"`
-		}
-		if r.Decode(&rec) != nil {
-			return ""
-		}
-		if rec.Country.Code != "" {
-			return rec.Country.Code
-		}
-		return rec.Registered.Code
+		x, _ := placeOf(r)
+		return x.country
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"bailiff/firewall"
@@ -27,6 +28,10 @@ const (
 
 	// everything is how comments write the scope without a name. A scope that is called so has ports, and they follow.
 	everything = "everything"
+
+	// flags of TCP: RFC 9293, 3.1
+	tcpSYN = 0x02
+	tcpACK = 0x10
 
 	// answers of reject: uapi/linux/netfilter/nf_tables.h, icmp.h and icmpv6.h
 	rejectUnreach   = 0  // NFT_REJECT_ICMP_UNREACH
@@ -70,6 +75,32 @@ func Rules(scope firewall.Scope, family uint8, block string, first, match []expr
 			}
 			rules = append(rules, Rule{Exprs: e, Comment: comment(scope.Name, text)})
 		}
+	}
+	return rules
+}
+
+// Opening is Rules for the packets of TCP that open a connection, and for all of other protocols: those have nothing that says so.
+func Opening(scope firewall.Scope, family uint8, block string, first, match []expr.Any) (rules []Rule) {
+	tcp, other := slices.Concat(first, protoMatch(unix.IPPROTO_TCP)), slices.Concat(first, protoMatch(unix.IPPROTO_TCP))
+	other[len(other)-1].(*expr.Cmp).Op = expr.CmpOpNeq
+	tcp = append(tcp,
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{tcpSYN | tcpACK}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{tcpSYN}},
+	)
+	one := func(s firewall.Scope, proto string) {
+		if proto != "udp" {
+			rules = append(rules, Rules(s, family, block, tcp, match)...)
+		}
+		if proto != "tcp" {
+			rules = append(rules, Rules(s, family, block, other, match)...)
+		}
+	}
+	for _, p := range scope.Ports {
+		one(firewall.Scope{Name: scope.Name, Ports: []firewall.Port{p}}, p.Proto)
+	}
+	if len(scope.Ports) == 0 {
+		one(scope, "")
 	}
 	return rules
 }

@@ -49,7 +49,7 @@ func (d *hostile) Why(_ context.Context, p netip.Prefix) (*control.Why, error) {
 		Bans:    []control.WhyBan{{Ban: control.Ban{ID: "1", Prefix: address + "/32", Jail: "sshd", Since: noon, Failures: 5, Count: 2, Reason: "failures"}, Evidence: []control.Line{line, {Missing: evil}}}},
 		Counted: []control.WhyCount{{Jail: "sshd", Window: "normal", Length: 600, Prefix: address + "/32", Attempts: 3, Count: 3, MaxRetry: 5, Missing: 2, Until: noon, Evidence: []control.Line{line}}},
 		Fleet:   []control.FleetWhy{{FleetBan: control.FleetBan{Host: evil, Prefix: address + "/32", Jail: evil, Reason: evil, Since: noon}, Group: evil}},
-		Lists:   []control.BlockHolding{{List: evil, Prefix: address + "/32", Mode: evil}},
+		Lists:   []control.BlockHolding{{List: evil, Holds: evil, Jails: []string{evil}, Prefix: address + "/32", Mode: evil}},
 		History: []control.History{{Prefix: address + "/32", Count: 2}}}, nil
 }
 

@@ -134,7 +134,10 @@ func printSummary(e *cli.Env, s *control.Status) {
 		item(e, "allowed", "%s", list+text.With(" from ", text.TimeOr(l.Fetched, ""))+text.With(", last checked ", text.TimeOr(l.Checked, "")))
 	}
 	for _, l := range s.BlockLists {
-		line := fmt.Sprintf("list %s: %s", l.Name, text.Count(l.Entries, "entry"))
+		line := fmt.Sprintf("list %s: %s", l.Name, text.Count(l.Entries, "entry")+text.With(", ", l.Holds))
+		if l.Mode == "double" {
+			line += ", failures from there weigh double"
+		}
 		if l.Packets != nil {
 			line += fmt.Sprintf(", %s %s", text.Count(*l.Packets, "packet"), map[string]string{"log": "counted"}[l.Mode]+map[string]string{"drop": "stopped"}[l.Mode])
 		}

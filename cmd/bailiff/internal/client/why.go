@@ -67,14 +67,20 @@ func printWhy(e *cli.Env, w *control.Why) {
 		e.Printf("  allowed as %s by %s%s%s\n", a.Prefix, a.Origin, until, text.With(": ", a.Comment))
 	}
 	for _, l := range w.Lists {
-		what := "blocked, at " + map[string]string{"jails": "the ports of the jails", "all": "all ports"}[l.Ports]
+		jails := "the jails"
+		if len(l.Jails) > 0 {
+			jails = strings.Join(l.Jails, ", ")
+		}
+		what := "blocked, at " + map[string]string{"jails": "the ports of " + jails, "all": "all ports"}[l.Ports]
 		switch {
 		case l.Mode == "log":
 			what = "counted only"
+		case l.Mode == "double":
+			what = "its failures weigh double in " + jails
 		case len(w.Allowed) > 0:
 			what = "passes, since it is allowed"
 		}
-		e.Printf("  on the block list %s as %s: %s\n", text.Clean(l.List), text.Clean(l.Prefix), what)
+		e.Printf("  on the block list %s%s as %s: %s\n", text.Clean(l.List), text.With(", ", l.Holds), text.Clean(l.Prefix), what)
 	}
 	for i := range w.Bans {
 		printWhyBan(e, &w.Bans[i])

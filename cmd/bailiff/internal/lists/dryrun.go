@@ -42,6 +42,8 @@ type held struct {
 // tried is what a list would have stopped. bailiff(1) documents the keys, which do not change.
 type tried struct {
 	List       string    `json:"list"`
+	Holds      string    `json:"holds,omitempty"` // countries and systems that it takes from a database
+	Mode       string    `json:"mode"`
 	Since      time.Time `json:"since"` // zero: from the first entry
 	Entries    int       `json:"entries"`
 	Addresses  held      `json:"addresses"` // that failed to log in, or attacked otherwise
@@ -52,6 +54,8 @@ type tried struct {
 	Who        []who     `json:"who"`        // of the held ones that logged in, at most 20
 	Allowed    int       `json:"allowed"`    // held ones that logged in and are allowed: they would have passed
 	Incomplete bool      `json:"incomplete"` // there were more addresses than can be remembered
+
+	jails []string // that the list is for; none: all
 }
 
 // who is an address that a list holds and from which a login succeeded.
@@ -62,11 +66,11 @@ type who struct {
 	Allowed bool   `json:"allowed"`
 }
 
-// seen is what an address did.
+// seen is what an address did in a jail.
 type seen struct {
+	jail             string
 	failures, logins int
 	banned           bool
-	jail             string // of the last login
 }
 
 func dryRun() *cli.Command {
@@ -133,14 +137,14 @@ func find(c *config.Config, s published.Store, name string) (*blocklist.List, er
 // reader remembers what addresses did.
 type reader struct {
 	eng   *past.Engine
-	addrs map[netip.Addr]*seen
+	addrs map[netip.Addr][]seen
 	full  bool
 	until int64 // time of the last entry
 }
 
 func newReader(c *config.Config) (*reader, error) {
 	eng, err := past.NewEngine(c)
-	return &reader{eng: eng, addrs: make(map[netip.Addr]*seen)}, err
+	return &reader{eng: eng, addrs: make(map[netip.Addr][]seen)}, err
 }
 
 func (r *reader) read(e *cli.Env, in *past.Input) error {
@@ -164,39 +168,42 @@ func (r *reader) read(e *cli.Env, in *past.Input) error {
 
 func (r *reader) outcome(out *policy.Outcome) {
 	for i := range out.Failures {
-		if s := r.of(out.Failures[i].Addr); s != nil {
+		if s := r.of(out.Failures[i].Addr, out.Failures[i].Jail); s != nil {
 			s.failures += out.Failures[i].Attempts
 		}
 	}
 	for i := range out.Bans {
-		if s := r.of(out.Bans[i].Addr); s != nil {
+		if s := r.of(out.Bans[i].Addr, out.Bans[i].Jail); s != nil {
 			s.banned = true
 		}
 	}
 	for i := range out.Logins {
-		if s := r.of(out.Logins[i].Addr); s != nil {
+		if s := r.of(out.Logins[i].Addr, out.Logins[i].Jail); s != nil {
 			s.logins++
-			s.jail = out.Logins[i].Jail
 		}
 	}
 }
 
-func (r *reader) of(a netip.Addr) *seen {
-	s := r.addrs[a]
-	if s == nil && a.IsValid() {
-		if len(r.addrs) >= maxAddrs {
-			r.full = true
+func (r *reader) of(a netip.Addr, jail string) *seen {
+	l := r.addrs[a]
+	i := slices.IndexFunc(l, func(s seen) bool { return s.jail == jail })
+	if i < 0 {
+		if !a.IsValid() || len(l) == 0 && len(r.addrs) >= maxAddrs {
+			r.full = r.full || a.IsValid()
 			return nil
 		}
-		s = &seen{}
-		r.addrs[a] = s
+		i, l = len(l), append(l, seen{jail: jail})
+		r.addrs[a] = l
 	}
-	return s
+	return &l[i]
 }
 
 // try compares the addresses with a list. Both are sorted, so the list is read once and not kept.
 func (r *reader) try(s published.Store, l *blocklist.List) (*tried, error) {
-	t := &tried{List: l.Name, Who: []who{}, Incomplete: r.full}
+	t := &tried{List: l.Name, Holds: l.Selects(), Mode: l.Mode, Who: []who{}, Incomplete: r.full}
+	if l.Ports == blocklist.PortsJails || l.Mode == blocklist.ModeDouble {
+		t.jails = l.Jails
+	}
 	rest := slices.SortedFunc(maps.Keys(r.addrs), netip.Addr.Compare)
 	for _, a := range rest {
 		t.count(r, a, false)
@@ -224,7 +231,16 @@ func (r *reader) try(s published.Store, l *blocklist.List) (*tried, error) {
 
 // count adds an address that the list holds, or one of all.
 func (t *tried) count(r *reader, a netip.Addr, isHeld bool) {
-	s := r.addrs[a]
+	var s seen
+	for _, x := range r.addrs[a] {
+		if len(t.jails) > 0 && !slices.Contains(t.jails, x.jail) {
+			continue
+		}
+		s.failures, s.logins, s.banned = s.failures+x.failures, s.logins+x.logins, s.banned || x.banned
+		if x.logins > 0 {
+			s.jail = x.jail
+		}
+	}
 	add := func(h *held, n int) {
 		if isHeld {
 			h.Held += n
@@ -258,7 +274,11 @@ func (t *tried) print(e *cli.Env) {
 	if !t.Since.IsZero() {
 		since = "since " + text.Time(t.Since)
 	}
-	e.Printf("%s: %s; %s it would have stopped\n", t.List, text.Count(t.Entries, "entry"), since)
+	did := "it would have stopped"
+	if t.Mode == blocklist.ModeDouble {
+		did = "it would have had the failures weigh double of"
+	}
+	e.Printf("%s: %s; %s %s\n", t.List+text.With(", ", t.Holds), text.Count(t.Entries, "entry"), since, did)
 	share := func(h held) string {
 		if h.All == 0 {
 			return "none of 0"

@@ -4,6 +4,7 @@ package lists
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"bailiff/cmd/bailiff/internal/cli"
@@ -53,7 +54,14 @@ func printStatus(e *cli.Env, b *control.BlockLists) {
 			}
 		}
 		notes := notesOf(l)
-		rows = append(rows, []string{l.Name, l.Ports, fmt.Sprint(l.Entries), confirmed, stopped, notes[0]})
+		ports := l.Ports
+		switch {
+		case l.Mode == "double":
+			ports, stopped = "-", "weighs double"
+		case ports == "jails" && len(l.Jails) > 0:
+			ports = text.Clean(strings.Join(l.Jails, " "))
+		}
+		rows = append(rows, []string{l.Name, ports, fmt.Sprint(l.Entries), confirmed, stopped, notes[0]})
 		for _, n := range notes[1:] {
 			rows = append(rows, []string{"", "", "", "", "", n})
 		}
@@ -63,6 +71,9 @@ func printStatus(e *cli.Env, b *control.BlockLists) {
 
 // notesOf is what else there is to say of a list; at least one, which may be empty.
 func notesOf(l *control.BlockList) (notes []string) {
+	if l.Holds != "" {
+		notes = append(notes, text.Clean(l.Holds))
+	}
 	for _, x := range []struct{ what, text string }{{"not loaded: ", l.Rejected}, {"new version rejected: ", l.Refused}, {"cannot be fetched: ", l.Failed}} {
 		if x.text != "" {
 			notes = append(notes, x.what+text.Clean(x.text))

@@ -29,6 +29,7 @@ func NewEngine(c *config.Config) (*Engine, error) {
 		return nil, err
 	}
 	g := &Engine{Engine: inner}
+	g.SetDouble(published.Store{Dir: published.BlockDir}.Doubles(c.Lists))
 	// A published list that fails its checks is ignored here as in the daemon, which reports it.
 	published, _ := published.Store{Dir: published.AllowDir}.ReadAll(c.Allow.Lists)
 	g.allowed = append(append(g.allowed, c.Allow.Entries...), published...)

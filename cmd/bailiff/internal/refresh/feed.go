@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"bailiff/cmd/internal/geo"
 	"bailiff/policy/allow"
 	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
@@ -96,6 +97,8 @@ type blockFeed struct {
 	store   published.Store
 	new     []netip.Prefix
 	leftOut int // prefixes that touch private addresses
+
+	databases *blocklist.Selection // of a list of that format
 }
 
 func (f *blockFeed) conf() *allow.Published { return &f.l.Published }
@@ -124,6 +127,9 @@ func (f *blockFeed) prepare(req *http.Request) (secret bool, err error) {
 }
 
 func (f *blockFeed) parse(url string, body []byte) error {
+	if f.l.Format == blocklist.FormatMMDB {
+		return f.parseDatabase(url, body)
+	}
 	all, err := f.l.Parse(url, body)
 	if err != nil {
 		return err
@@ -143,13 +149,38 @@ func (f *blockFeed) parse(url string, body []byte) error {
 	return nil
 }
 
-func (f *blockFeed) check(former int) error { return f.l.Check(len(f.new), former) }
+func (f *blockFeed) parseDatabase(url string, body []byte) error {
+	if f.databases == nil {
+		f.databases = blocklist.NewSelection(f.l)
+	}
+	if err := geo.Networks(body, f.databases.Add); err != nil {
+		return fmt.Errorf("%s: %w", url, err)
+	}
+	f.new, f.leftOut = f.databases.Prefixes() // of all so far
+	return nil
+}
+
+func (f *blockFeed) check(former int) error {
+	if f.databases != nil {
+		named := 0
+		if former > 0 {
+			named = f.store.ReadState(f.l.Name).Named
+		}
+		if err := f.databases.Check(named); err != nil {
+			return err
+		}
+	}
+	return f.l.Check(len(f.new), former)
+}
 
 func (f *blockFeed) count() int { return len(f.new) }
 
 func (f *blockFeed) same() bool { return f.store.Same(f.l, f.new) }
 
 func (f *blockFeed) write(st published.State) error {
-	st.LeftOut = f.leftOut
-	return f.store.WriteBlock(&f.l.Published, f.new, st)
+	st.LeftOut, st.Named = f.leftOut, 0
+	if f.databases != nil {
+		st.Named = f.databases.Named()
+	}
+	return f.store.WriteBlock(f.l, f.new, st)
 }

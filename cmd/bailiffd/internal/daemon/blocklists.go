@@ -16,9 +16,11 @@ import (
 	"bailiff/firewall"
 	"bailiff/firewall/blocklists"
 	"bailiff/journal/audit"
+	"bailiff/policy"
 	"bailiff/policy/allow"
 	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
+	"bailiff/policy/operator"
 	"bailiff/units/control"
 	"bailiff/units/published"
 )
@@ -34,11 +36,20 @@ const (
 // blockWanted is what block lists should do. The owner of the state builds it; it is not changed afterwards.
 type blockWanted struct {
 	lists  []blocklist.List
-	ports  []firewall.Port // of the enabled jails; none: all
-	block  string          // firewall.block
-	allow  []netip.Prefix  // what passes, sorted, without overlaps
-	unable string          // why this daemon cannot load lists
-	carry  bool            // the backend has to hold them: there is no netlink
+	closes map[string]closing // by list
+	block  string             // firewall.block
+	allow  []netip.Prefix     // what passes, sorted, without overlaps
+	unable string             // why this daemon cannot load lists
+	carry  bool               // the backend has to hold them: there is no netlink
+
+	operators []netip.Prefix // of allow, sorted: those that are allowed only because an operator is logged in from there
+}
+
+// closing is what a list closes.
+type closing struct {
+	ports []firewall.Port // none: all
+	none  bool            // nothing: no jail that it is for is enabled
+	ssh   bool            // operators could not log in
 }
 
 // blockNote is something that the worker reports: a list was loaded or rejected, or the table was repaired.
@@ -55,6 +66,7 @@ type blockWorker struct {
 	done   chan struct{} // closed when run has ended
 	again  chan struct{} // load all lists again
 	carry  chan []firewall.Ban
+	double chan []policy.Double // lists with that mode, in memory
 
 	mu     sync.Mutex
 	status []blockStatus // in the order of the configuration
@@ -80,17 +92,27 @@ type blockStatus struct {
 	rejected string // why what is on disk is not in effect
 }
 
+// isSource reports whether a list that stops packets is made of countries or systems: it may hold anybody.
+func isSource(l *blocklist.List) bool { return l.Selects() != "" && l.Mode == blocklist.ModeDrop }
+
 // blockHeld is a list as it was seen on disk last.
 type blockHeld struct {
 	blockStatus
 	file, stateFile os.FileInfo
 	read            time.Time // when it was read last, to be loaded
+	unfit           error     // why it is not even loaded
+
+	set        *blocklist.Set // with mode double
+	setVersion string
+
+	barred  netip.Prefix // an operator's address that it would lock out; from then on until the next configuration
+	checked string       // the version and the operators that were compared last
 }
 
 func newBlockWorker(dir string) *blockWorker {
 	return &blockWorker{
 		store: published.Store{Dir: dir}, table: blocklists.New(), held: make(map[string]*blockHeld),
-		wanted: make(chan blockWanted, 1), notes: make(chan blockNote, 64), again: make(chan struct{}, 1), carry: make(chan []firewall.Ban, 1), done: make(chan struct{}),
+		wanted: make(chan blockWanted, 1), notes: make(chan blockNote, 64), again: make(chan struct{}, 1), carry: make(chan []firewall.Ban, 1), double: make(chan []policy.Double, 1), done: make(chan struct{}),
 	}
 }
 
@@ -156,10 +178,13 @@ func (w *blockWorker) run(ctx context.Context) {
 // look compares files and firewall with what is wanted, and loads what differs.
 func (w *blockWorker) look(ctx context.Context, due bool) {
 	due = w.see() || due
+	now := time.Now()
+	if due {
+		w.loadDouble(now)
+	}
 	if w.want.unable != "" {
 		return
 	}
-	now := time.Now()
 	if w.want.carry {
 		if due {
 			w.carryLists(now)
@@ -221,7 +246,9 @@ func (w *blockWorker) see() (changed bool) {
 			h = &blockHeld{}
 			w.held[l.Name] = h
 		}
-		h.conf = l
+		if h.conf != l {
+			h.conf, h.barred, h.checked = l, netip.Prefix{}, ""
+		}
 		if st, same := published.Unchanged(w.store.File(l.Name), h.file); !same {
 			h.file, h.have, changed = st, st != nil, true
 		}
@@ -246,15 +273,15 @@ func (w *blockWorker) lists(now time.Time) (all []blocklists.List) {
 	for i := range w.want.lists {
 		conf := &w.want.lists[i]
 		h := w.held[conf.Name]
-		if h.file == nil {
+		if h.file == nil || conf.Mode == blocklist.ModeDouble {
 			continue
 		}
-		x := blocklists.List{Name: conf.Name, Block: w.want.block, Ports: w.want.ports, Version: versionOf(h.file, conf)}
+		if h.unfit = w.fit(h); h.unfit != nil {
+			continue
+		}
+		x := blocklists.List{Name: conf.Name, Block: w.want.block, Ports: w.want.closes[conf.Name].ports, Version: versionOf(h.file, conf), Opening: conf.Selects() != ""}
 		if conf.Mode == blocklist.ModeLog {
 			x.Block = blocklists.Count
-		}
-		if conf.Ports == blocklist.PortsAll {
-			x.Ports = nil
 		}
 		x.Each = func(f func(netip.Prefix) error) error {
 			b, err := w.store.OpenBlock(conf)
@@ -289,7 +316,7 @@ func (w *blockWorker) lists(now time.Time) (all []blocklists.List) {
 
 // versionOf identifies what is on disk, and the limits that it has passed.
 func versionOf(st os.FileInfo, l *blocklist.List) string {
-	return fmt.Sprintf("%d %d %d %d", st.ModTime().UnixNano(), st.Size(), l.MinPrefix4, l.MinPrefix6)
+	return fmt.Sprintf("%d %d %d %d %s", st.ModTime().UnixNano(), st.Size(), l.MinPrefix4, l.MinPrefix6, l.Selects())
 }
 
 func hashOf(l []netip.Prefix) string {
@@ -309,9 +336,15 @@ func (w *blockWorker) took(failed map[string]error, at time.Time) {
 	}
 	entries := w.table.Entries()
 	for name, h := range w.held {
+		if h.conf.Mode == blocklist.ModeDouble {
+			continue
+		}
 		before := h.rejected
 		h.entries, h.rejected = entries[name], ""
 		err := failed[name]
+		if h.unfit != nil && h.file != nil {
+			err = h.unfit
+		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // removed a moment ago
 		case err != nil:
@@ -393,10 +426,28 @@ func (w *blockWorker) leave(ctx context.Context) error {
 func (d *daemon) configureBlocks(now time.Time) {
 	b := blockWanted{lists: d.conf.Lists, block: d.conf.Firewall.Block, unable: d.noBlockLists(), carry: d.firewall.host.confined}
 	if len(b.lists) > 0 {
-		b.ports = jailPorts(d.conf)
 		b.allow = blocklist.Compact(d.eng.Allow().Prefixes(now.UnixMicro()))
+		b.closes = make(map[string]closing)
+		for i := range b.lists {
+			b.closes[b.lists[i].Name] = closes(d.conf, &b.lists[i])
+		}
+		b.operators = d.onlyOperators(now)
 	}
 	d.blocks.set(b)
+}
+
+// onlyOperators are the addresses that are allowed only because an operator is logged in from there.
+func (d *daemon) onlyOperators(now time.Time) (l []netip.Prefix) {
+	if d.ops == nil {
+		return nil
+	}
+	for _, e := range d.ops.Entries() {
+		hit := d.eng.Allow().Overlapping(e.Prefix, now.UnixMicro())
+		if !slices.ContainsFunc(hit, func(x allow.Entry) bool { return x.Origin != operator.Origin }) {
+			l = append(l, e.Prefix)
+		}
+	}
+	return blocklist.Compact(l)
 }
 
 // noBlockLists says why this daemon cannot load lists; "" if it can.
@@ -407,22 +458,31 @@ func (d *daemon) noBlockLists() string {
 	return ""
 }
 
-// jailPorts are the ports of all enabled jails; none if one of them closes all.
-func jailPorts(c *config.Config) (l []firewall.Port) {
+// closes says what a list closes.
+func closes(c *config.Config, l *blocklist.List) closing {
+	if l.Ports == blocklist.PortsAll {
+		return closing{ssh: true}
+	}
+	all := closing{none: true}
+	every := false
 	for i := range c.Jails {
-		if !c.Jails[i].Enabled {
+		j := &c.Jails[i]
+		if !j.Enabled || len(l.Jails) > 0 && !slices.Contains(l.Jails, j.Name) {
 			continue
 		}
-		if len(c.Jails[i].Ports) == 0 {
-			return nil
-		}
-		for _, p := range c.Jails[i].Ports {
-			if x := (firewall.Port{Proto: p.Proto, From: p.From, To: p.To}); !slices.Contains(l, x) {
-				l = append(l, x)
+		all.none = false
+		every = every || len(j.Ports) == 0
+		all.ssh = all.ssh || every || j.Filter.Name == operator.Filter
+		for _, p := range j.Ports {
+			if x := (firewall.Port{Proto: p.Proto, From: p.From, To: p.To}); !slices.Contains(all.ports, x) {
+				all.ports = append(all.ports, x)
 			}
 		}
 	}
-	return l
+	if every {
+		all.ports = nil
+	}
+	return all
 }
 
 // blockNoted writes what the worker reports to the audit trail.
@@ -459,7 +519,7 @@ func (w *blockWorker) describe(ctx context.Context, unable string) *control.Bloc
 	for i := range all {
 		s := &all[i]
 		l := control.BlockList{
-			Name: s.conf.Name, Sources: slices.Clone(s.conf.URLs), Mode: s.conf.Mode, Ports: s.conf.Ports, Entries: s.entries, LeftOut: s.state.LeftOut, Allowed: s.allowed,
+			Name: s.conf.Name, Sources: slices.Clone(s.conf.URLs), Holds: s.conf.Selects(), Mode: s.conf.Mode, Ports: s.conf.Ports, Jails: slices.Clone(s.conf.Jails), Entries: s.entries, LeftOut: s.state.LeftOut, Allowed: s.allowed,
 			Fetched: control.Moment(s.state.Fetched), Good: control.Moment(s.state.Good), Checked: control.Moment(s.state.Checked), Loaded: control.Moment(s.loaded),
 			Refused: s.state.Refused, Failed: s.state.Failed, Rejected: s.rejected,
 		}
@@ -501,7 +561,9 @@ func (w *blockWorker) holding(ctx context.Context, p netip.Prefix) []control.Blo
 		})
 		b.Close()
 		if found.IsValid() {
-			l = append(l, control.BlockHolding{List: s.conf.Name, Prefix: found.String(), Mode: s.conf.Mode, Ports: s.conf.Ports})
+			l = append(l, control.BlockHolding{
+				List: s.conf.Name, Holds: s.conf.Selects(), Prefix: found.String(), Mode: s.conf.Mode, Ports: s.conf.Ports, Jails: slices.Clone(s.conf.Jails),
+			})
 		}
 	}
 	return l

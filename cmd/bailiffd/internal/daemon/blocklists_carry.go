@@ -37,7 +37,7 @@ func carryScopes(c *config.Config) (l []firewall.Scope) {
 		}
 		x := firewall.Scope{Name: s.name}
 		if s.ports == blocklist.PortsJails && c.Firewall.Method != "zone" { // the zone drop blocks all ports
-			x.Ports = jailPorts(c)
+			x.Ports = closes(c, &blocklist.List{Ports: s.ports}).ports
 		}
 		l = append(l, x)
 	}
@@ -60,6 +60,9 @@ func (w *blockWorker) carryLists(now time.Time) {
 	for i := range w.want.lists {
 		conf := &w.want.lists[i]
 		h := w.held[conf.Name]
+		if conf.Mode == blocklist.ModeDouble {
+			continue
+		}
 		before, entries := h.rejected, h.entries
 		h.entries, h.allowed, h.rejected = 0, 0, ""
 		part, err := w.carryList(conf, h, maxCarried-len(all))
@@ -90,6 +93,14 @@ func (w *blockWorker) carryLists(now time.Time) {
 func (w *blockWorker) carryList(conf *blocklist.List, h *blockHeld, room int) (l []firewall.Ban, err error) {
 	if conf.Mode != blocklist.ModeDrop {
 		return nil, errors.New("firewalld cannot count the packets of a list: mode log needs netlink, which firewalld-only.conf denies")
+	}
+	if conf.Ports == blocklist.PortsJails && len(conf.Jails) > 0 {
+		return nil, errors.New("firewalld carries lists for the ports of all jails, or for all: leave jails out, or write ports: all")
+	}
+	if h.file != nil {
+		if err := w.fit(h); err != nil {
+			return nil, err
+		}
 	}
 	scope := carriedJails
 	if conf.Ports == blocklist.PortsAll {

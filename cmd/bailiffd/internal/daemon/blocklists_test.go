@@ -42,7 +42,7 @@ func newBlockBench(t *testing.T) *blockBench {
 func (b *blockBench) put(prefixes ...netip.Prefix) {
 	b.bench.t.Helper()
 	now := time.Now()
-	p := allow.Published{Name: "mine", URLs: []string{"https://lists.example.org/mine"}}
+	p := blocklist.List{Published: allow.Published{Name: "mine", URLs: []string{"https://lists.example.org/mine"}}}
 	if err := b.store.WriteBlock(&p, blocklist.Compact(prefixes), published.State{Checked: now, Good: now, Fetched: now, Count: len(prefixes), LeftOut: 2}); err != nil {
 		b.bench.t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestBlockLists(t *testing.T) {
 	}
 
 	// Who asks for an address learns of the list.
-	for addr, want := range map[string]string{"192.0.2.7": "[{mine 192.0.2.0/25 drop jails}]", "192.0.2.128": "[]", "2001:db8:7::1": "[{mine 2001:db8::/32 drop jails}]", "203.0.113.9": "[]"} {
+	for addr, want := range map[string]string{"192.0.2.7": "[{mine  192.0.2.0/25 drop jails []}]", "192.0.2.128": "[]", "2001:db8:7::1": "[{mine  2001:db8::/32 drop jails []}]", "203.0.113.9": "[]"} {
 		if w, err := b.client.Why(ctx, addr); err != nil || fmt.Sprint(w.Lists) != want {
 			t.Errorf("%s: %v, want %s", addr, err, want)
 		}
@@ -269,7 +269,7 @@ lists:
 	}
 	put := func(name string, prefixes ...netip.Prefix) {
 		t.Helper()
-		if err := w.store.WriteBlock(&allow.Published{Name: name}, blocklist.Compact(prefixes), published.State{}); err != nil {
+		if err := w.store.WriteBlock(&blocklist.List{Published: allow.Published{Name: name}}, blocklist.Compact(prefixes), published.State{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -157,6 +157,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer d.leaveOperators()
 	d.awaitFirewall(startup)
 	ready()
+	d.eng.SetDouble(d.blocks.store.Doubles(d.conf.Lists)) // before the first entry
 	go d.blocks.run(inner)
 
 	srv := control.NewServer(newControlAPI(d), control.Options{Log: func(s string) { d.aud.Log(audit.Warning, "control socket: "+s) }})
@@ -247,6 +248,8 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			d.blockNoted(n)
 		case d.firewall.carried = <-d.blocks.carry:
 			d.firewall.reconcile()
+		case l := <-d.blocks.double:
+			d.eng.SetDouble(l)
 		case a := <-d.self.answers:
 			if d.self.take(a) {
 				d.refreshAllow(time.Now())
