@@ -159,11 +159,7 @@ func TestService(t *testing.T) {
 		}
 		return ev.ID
 	}
-	trail, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path("journald"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer trail.Close()
+	trail := journaltest.Journald(t, path("journald"))
 	var said bytes.Buffer
 	var mu sync.Mutex
 	go func() {

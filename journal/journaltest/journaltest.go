@@ -10,10 +10,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sort"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -43,6 +45,40 @@ func Need(t testing.TB) {
 		t.Fatal(why)
 	}
 	t.Skip(why)
+}
+
+// Journald listens at a socket in journald's place, until the test ends.
+func Journald(t testing.TB, path string) *net.UnixConn {
+	t.Helper()
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Receive calls f with each entry that comes in one datagram, until the socket is closed.
+func Receive(c *net.UnixConn, f func(map[string]string)) {
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		m := map[string]string{}
+		for rest := string(buf[:n]); rest != ""; {
+			line, more, _ := strings.Cut(rest, "\n")
+			rest = more
+			if k, v, ok := strings.Cut(line, "="); ok {
+				m[k] = v
+			} else { // a value with newlines follows its length
+				size := binary.LittleEndian.Uint64([]byte(rest[:8]))
+				m[line], rest = rest[8:8+size], rest[8+size+1:]
+			}
+		}
+		f(m)
+	}
 }
 
 // Layout is the format of a file. The zero value is systemd's default: compact, keyed hash, zstd.

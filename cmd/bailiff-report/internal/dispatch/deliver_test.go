@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/journal/journaltest"
 	"bailiff/policy/config"
 	"bailiff/units/control"
 )
@@ -666,11 +666,7 @@ func TestStops(t *testing.T) {
 func TestDropAll(t *testing.T) {
 	b := newBench(t, reports("one: {"+prog+"}"))
 	path := filepath.Join(b.dir, "slow")
-	journald, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer journald.Close()
+	journald := journaltest.Journald(t, path)
 	trail := audit.Open(audit.Options{Socket: path, Identifier: Identifier})
 	const n = 12_000 // more than the writer holds
 	q := openTest(t, filepath.Join(b.dir, "queue"))

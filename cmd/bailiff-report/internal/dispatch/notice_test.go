@@ -77,9 +77,7 @@ func TestNotices(t *testing.T) {
 			t.Errorf("%s:\n%s", name, out)
 		}
 	}
-	if l := b.list(); len(l) > 0 {
-		t.Errorf("waiting: %v", l)
-	}
+	b.until("nothing waits", func() bool { return len(b.list()) == 0 })
 }
 
 // TestFloodOfNotices: a flood of bans becomes a few notices, which name a few and count all, also over a restart.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -37,7 +36,6 @@ type bench struct {
 	writer  *exec.Cmd
 	in      io.WriteCloser
 	boot    string
-	audit   *net.UnixConn
 	trail   *audit.Writer
 
 	mu      sync.Mutex
@@ -72,17 +70,17 @@ func newBench(t *testing.T, conf string) *bench {
 		t.Fatal(err)
 	}
 	path := filepath.Join(b.dir, "journald")
-	if b.audit, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
-		t.Fatal(err)
-	}
-	go b.listen()
+	go journaltest.Receive(journaltest.Journald(t, path), func(m map[string]string) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.entries = append(b.entries, m)
+	})
 	b.trail = audit.Open(audit.Options{Socket: path, Identifier: Identifier})
 	t.Cleanup(func() {
 		if b.d != nil {
 			b.kill()
 		}
 		b.trail.Close(context.Background())
-		b.audit.Close()
 		b.in.Close()
 		b.writer.Wait()
 	})
@@ -94,25 +92,6 @@ func (b *bench) configure(text string) {
 	b.t.Helper()
 	if err := os.WriteFile(b.conf, []byte(text), 0o644); err != nil {
 		b.t.Fatal(err)
-	}
-}
-
-func (b *bench) listen() {
-	buf := make([]byte, 1<<20)
-	for {
-		n, err := b.audit.Read(buf)
-		if err != nil {
-			return
-		}
-		m := map[string]string{}
-		for _, l := range strings.Split(string(buf[:n]), "\n") {
-			if k, v, ok := strings.Cut(l, "="); ok {
-				m[k] = v
-			}
-		}
-		b.mu.Lock()
-		b.entries = append(b.entries, m)
-		b.mu.Unlock()
 	}
 }
 
@@ -136,7 +115,7 @@ func (b *bench) told(k audit.Kind, text string) map[string]string {
 
 func (b *bench) until(what string, ok func() bool) {
 	b.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

@@ -80,10 +80,7 @@ func TestOperatorIsProtected(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	// Without grace, and then without the option at all.
-	b.configure("allow: {operators: {grace: none}}\n")
-	if _, err := b.client.Reload(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	b.reload("allow: {operators: {grace: none}}\n")
 	b.say(70003, "Accepted publickey for root from 198.51.100.11 port 40000 ssh2: ED25519 SHA256:Zm9v")
 	b.until("a session", func(context.Context) bool { return b.how("198.51.100.11").Allowed })
 	b.fail("198.51.100.11", 5)
@@ -92,10 +89,7 @@ func TestOperatorIsProtected(t *testing.T) {
 	b.until("its end", func(context.Context) bool { return !b.how("198.51.100.11").Allowed })
 	b.fail("198.51.100.11", 5)
 	b.awaitBan("198.51.100.11/32")
-	b.configure("allow: {operators: {enabled: no}}\n")
-	if _, err := b.client.Reload(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	b.reload("allow: {operators: {enabled: no}}\n")
 	b.say(70004, "Accepted publickey for root from 198.51.100.12 port 40000 ssh2: ED25519 SHA256:Zm9v")
 	b.fail("198.51.100.12", 5)
 	b.awaitBan("198.51.100.12/32")
@@ -111,10 +105,7 @@ func TestPublishedLists(t *testing.T) {
 	b.start()
 	problem := func(want string) {
 		t.Helper()
-		b.until("problem "+want, func(ctx context.Context) bool {
-			s, err := b.client.Status(ctx)
-			return err == nil && strings.Contains(s.Problems.String(), want)
-		})
+		b.untilStatus("problem "+want, func(s *control.Status) bool { return strings.Contains(s.Problems.String(), want) })
 	}
 	problem("allow list office: never fetched: systemctl enable --now bailiff-allow-refresh.timer")
 	b.fail("198.51.100.9", 5)
@@ -146,12 +137,12 @@ func TestPublishedLists(t *testing.T) {
 	if e.Source != "list" || e.List != "office" || len(e.URLs) != 1 || e.URLs[0] != p.URLs[0] || e.Origin != store.File("office")+":6" {
 		t.Errorf("%+v", e)
 	}
-	if s, err := b.client.Status(context.Background()); err != nil || len(s.Problems) != 0 {
-		t.Errorf("%q, %v", s.Problems, err)
+	if s := b.status(); len(s.Problems) != 0 {
+		t.Error(s.Problems)
 	}
 
-	if s, err := b.client.Status(context.Background()); err != nil || len(s.Lists) != 1 || s.Lists[0].Name != "office" || s.Lists[0].Entries != 2 || s.Lists[0].Fetched == nil || !s.Lists[0].Fetched.Equal(now) {
-		t.Errorf("%+v, %v", s.Lists, err)
+	if s := b.status(); len(s.Lists) != 1 || s.Lists[0].Name != "office" || s.Lists[0].Entries != 2 || s.Lists[0].Fetched == nil || !s.Lists[0].Fetched.Equal(now) {
+		t.Errorf("%+v", s.Lists)
 	}
 
 	// Wider than configured: the list is not used, whoever has written it, and the previous one stays in use.
@@ -191,9 +182,7 @@ func TestAllowExpires(t *testing.T) {
 	b.configure("allow: {addresses: ['192.0.2.1 until 2025-12-31', 192.0.2.2]}\n")
 	b.start()
 	ctx := context.Background()
-	if _, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "192.0.2.3", Duration: "3s", Comment: "a while"}); err != nil {
-		t.Fatal(err)
-	}
+	b.did(b.client.Allow(ctx, control.AllowRequest{Prefix: "192.0.2.3", Duration: "3s", Comment: "a while"}))
 	w := b.how("192.0.2.1")
 	if w.Allowed || len(w.Entries) != 0 || len(w.Expired) != 1 || w.Expired[0].Source != "config" || !w.Expired[0].Expired {
 		t.Errorf("%+v", w)

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -13,17 +12,14 @@ import (
 
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/journal/journaltest"
 )
 
 // TestStormKeepsRecords: while journald is stopped, more bans with 100 cursors each are made than the audit writer holds. Each has its
 // entry once journald runs again.
 func TestStormKeepsRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
-	journald, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer journald.Close()
+	journald := journaltest.Journald(t, path)
 	aud := audit.Open(audit.Options{Socket: path})
 	s := newAuditQueue(aud, journal.Dir(t.TempDir()))
 	go s.run()
@@ -69,11 +65,7 @@ func TestFlush(t *testing.T) {
 	if s.flush(ctx) == nil || aud.Stats().Sent != 0 {
 		t.Errorf("flush without a journald: %+v", aud.Stats())
 	}
-	journald, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer journald.Close()
+	journaltest.Journald(t, path)
 	if err := s.flush(context.Background()); err != nil || aud.Stats().Sent != 3 {
 		t.Errorf("flush: %v, %+v", err, aud.Stats())
 	}

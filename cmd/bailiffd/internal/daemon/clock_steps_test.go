@@ -82,19 +82,14 @@ func TestClockIsSet(t *testing.T) {
 			b.start()
 			// The first start does not look for entries as old as those to come, so it must be over.
 			b.fail("203.0.113.9", 1)
-			b.until("an entry", func(ctx context.Context) bool {
-				s, err := b.client.Status(ctx)
-				return err == nil && s.Journal.Entries == 1
-			})
+			b.untilStatus("an entry", func(s *control.Status) bool { return s.Journal.Entries == 1 })
 			b.ago.Store(int64(ago[0]))
 			b.fail("203.0.113.1", 5)
 			b.fail("203.0.113.2", 2)
 			b.fail("203.0.113.3", 2)
 			b.awaitBan("203.0.113.1/32")
 			// This saves the position, with the time of the clock before it is set.
-			if _, err := b.client.Ban(context.Background(), control.BanRequest{Prefixes: []string{"198.51.100.1"}}); err != nil {
-				t.Fatal(err)
-			}
+			b.did(b.client.Ban(context.Background(), control.BanRequest{Prefixes: []string{"198.51.100.1"}}))
 			b.fail("203.0.113.4", 5) // announced, but not saved
 			b.awaitBan("203.0.113.4/32")
 			b.settle()

@@ -3,7 +3,6 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -93,50 +92,22 @@ func newBench(t *testing.T) *bench {
 		}
 	})
 	b.client = control.Dial(b.socket)
-	b.listen(filepath.Join(dir, "journald"))
-	return b
-}
-
-// listen receives the audit trail instead of journald.
-func (b *bench) listen(path string) {
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.audit, b.entries = c, make(chan map[string]string, 1<<15)
-	b.t.Cleanup(func() { c.Close() })
-	go func() {
-		buf := make([]byte, 1<<20)
-		for {
-			n, err := c.Read(buf)
-			if err != nil {
-				return
-			}
-			m := map[string]string{}
-			for rest := string(buf[:n]); rest != ""; {
-				line, more, _ := strings.Cut(rest, "\n")
-				rest = more
-				if k, v, ok := strings.Cut(line, "="); ok {
-					m[k] = v
-				} else { // a value with newlines follows its length
-					size := binary.LittleEndian.Uint64([]byte(rest[:8]))
-					m[line], rest = rest[8:8+size], rest[8+size+1:]
-				}
-			}
-			if b.echo {
-				b.keepAudit(m)
-			}
-			if m["TEST_MARK"] == "" {
-				b.entries <- m
-			}
+	b.audit, b.entries = journaltest.Journald(t, filepath.Join(dir, "journald")), make(chan map[string]string, 1<<15)
+	go journaltest.Receive(b.audit, func(m map[string]string) {
+		if b.echo {
+			b.keepAudit(m)
 		}
-	}()
+		if m["TEST_MARK"] == "" {
+			b.entries <- m
+		}
+	})
+	return b
 }
 
 // told waits for an audit entry of a kind.
 func (b *bench) told(k audit.Kind) map[string]string {
 	b.t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		select {
 		case m := <-b.entries:
@@ -155,14 +126,33 @@ func (b *bench) configure(text string) {
 	}
 }
 
+// reload gives the running daemon another configuration.
+func (b *bench) reload(text string) {
+	b.t.Helper()
+	b.configure(text)
+	b.did(b.client.Reload(b.t.Context()))
+}
+
+// did ends the test if a call failed.
+func (b *bench) did(_ any, err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) status() *control.Status {
+	b.t.Helper()
+	s, err := b.client.Status(b.t.Context())
+	b.did(s, err)
+	return s
+}
+
 // start runs the daemon and waits until it answers.
 func (b *bench) start() {
 	b.t.Helper()
 	b.launch()
-	b.until("the daemon answers", func(ctx context.Context) bool {
-		_, err := b.client.Status(ctx)
-		return err == nil
-	})
+	b.untilStatus("the daemon answers", func(*control.Status) bool { return true })
 }
 
 func (b *bench) launch() {
@@ -211,21 +201,21 @@ func (b *bench) stop() {
 		if err != nil {
 			b.t.Fatalf("stop: %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		b.t.Fatal("the daemon does not stop")
 	}
 }
 
-// until waits for a condition, for ten seconds at most.
+// until waits for a condition, for a minute at most.
 func (b *bench) until(what string, ok func(context.Context) bool) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for !ok(ctx) {
 		select {
 		case <-ctx.Done():
 			s, err := b.client.Status(context.Background())
-			b.t.Fatalf("%s: not within ten seconds: %+v, %v", what, s, err)
+			b.t.Fatalf("%s: not within a minute: %+v, %v", what, s, err)
 		case err := <-b.exited:
 			b.t.Fatalf("%s: the daemon ended: %v", what, err)
 		case <-time.After(5 * time.Millisecond):
@@ -276,6 +266,15 @@ func (b *bench) clocks(ago time.Duration) (realtime, mono int64) {
 		return realtime, monotonic().Microseconds()
 	}
 	return realtime, realtime - 1_600_000_000_000_000
+}
+
+// untilStatus waits for a status.
+func (b *bench) untilStatus(what string, ok func(*control.Status) bool) {
+	b.t.Helper()
+	b.until(what, func(ctx context.Context) bool {
+		s, err := b.client.Status(ctx)
+		return err == nil && ok(s)
+	})
 }
 
 func (b *bench) banned(ctx context.Context) map[string]control.Ban {
@@ -389,14 +388,9 @@ func TestNothingTwice(t *testing.T) {
 	ctx := context.Background()
 	b.start()
 	b.fail("203.0.113.1", 2)
-	b.until("two entries", func(ctx context.Context) bool {
-		s, err := b.client.Status(ctx)
-		return err == nil && s.Journal.Entries == 2
-	})
-	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}}); err != nil { // saves cursor 2
-		t.Fatal(err)
-	}
-	b.fail("203.0.113.1", 1) // after the saved cursor
+	b.untilStatus("two entries", func(s *control.Status) bool { return s.Journal.Entries == 2 })
+	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}})) // saves cursor 2
+	b.fail("203.0.113.1", 1)                                                         // after the saved cursor
 	b.kill()
 	b.fail("203.0.113.1", 1) // while nobody looks
 	b.start()
@@ -435,10 +429,7 @@ func TestCountsOutliveTheJournal(t *testing.T) {
 	for i := range 9 {
 		b.failAs("root", fmt.Sprintf("198.51.%d.1", i), 2)
 	}
-	b.until("all entries", func(ctx context.Context) bool {
-		s, err := b.client.Status(ctx)
-		return err == nil && s.Journal.Entries == 22
-	})
+	b.untilStatus("all entries", func(s *control.Status) bool { return s.Journal.Entries == 22 })
 	b.stop()
 	state := b.state
 	b = newBench(t)
@@ -468,27 +459,21 @@ func TestReloadKeepsCounting(t *testing.T) {
 	ctx := context.Background()
 	b.start()
 	b.fail("203.0.113.1", 3)
-	b.until("three entries", func(ctx context.Context) bool {
-		s, err := b.client.Status(ctx)
-		return err == nil && s.Journal.Entries == 3
-	})
+	b.untilStatus("three entries", func(s *control.Status) bool { return s.Journal.Entries == 3 })
 	b.configure("jails: {sshd: {max_retry: ten}}\n")
 	_, err := b.client.Reload(ctx)
 	if err == nil || !strings.Contains(err.Error(), "bailiff.yaml:1:27") {
 		t.Errorf("a bad configuration: %v", err)
 	}
-	if s, err := b.client.Status(ctx); err != nil || s.ConfigErr == "" || len(s.Problems) == 0 {
+	if s := b.status(); s.ConfigErr == "" || len(s.Problems) == 0 {
 		t.Errorf("status after a refused reload: %+v, %v", s, err)
 	}
-	b.configure("jails: {sshd: {max_retry: 4, ports: [ssh]}}\n")
-	if _, err := b.client.Reload(ctx); err != nil {
-		t.Fatal(err)
-	}
+	b.reload("jails: {sshd: {max_retry: 4, ports: [ssh]}}\n")
 	b.fail("203.0.113.1", 1)
 	if x := b.awaitBan("203.0.113.1/32"); x.Failures != 4 {
 		t.Errorf("ban: %+v", x)
 	}
-	if s, err := b.client.Status(ctx); err != nil || s.ConfigErr != "" || s.Reloaded == nil || !s.Firewall.OK {
+	if s := b.status(); s.ConfigErr != "" || s.Reloaded == nil || !s.Firewall.OK {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 }
@@ -544,10 +529,7 @@ func TestNewerSystemd(t *testing.T) {
 	b := newBench(t)
 	b.start()
 	b.fail("203.0.113.1", 3)
-	b.until("three entries", func(ctx context.Context) bool {
-		s, err := b.client.Status(ctx)
-		return err == nil && s.Journal.Entries == 3
-	})
+	b.untilStatus("three entries", func(s *control.Status) bool { return s.Journal.Entries == 3 })
 	b.stop()
 	ctx := context.Background()
 

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/journal/audit"
+	"bailiff/journal/journaltest"
 	"bailiff/units/control"
 )
 
@@ -18,11 +18,7 @@ import (
 // often repairs fail, and again after it was over.
 func TestFirewallFailureIsAnnounced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
-	journald, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer journald.Close()
+	journald := journaltest.Journald(t, path)
 	aud := audit.Open(audit.Options{Socket: path})
 	d := &daemon{aud: aud}
 	f := &d.firewall

@@ -113,12 +113,8 @@ func TestFirewallCommand(t *testing.T) {
 			b.start()
 			t.Cleanup(b.kill)
 			ctx := context.Background()
-			if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"192.0.2.7", "2001:db8::/64"}}); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"192.0.2.8"}, Duration: "forever", Jail: "sshd"}); err != nil {
-				t.Fatal(err)
-			}
+			b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"192.0.2.7", "2001:db8::/64"}}))
+			b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"192.0.2.8"}, Duration: "forever", Jail: "sshd"}))
 			bailiff := func(args ...string) (string, int) {
 				t.Helper()
 				return s.try(append([]string{bin, "firewall"}, args...)...)
@@ -147,13 +143,10 @@ func TestFirewallCommand(t *testing.T) {
 			text("PACKETS", 0)
 
 			// A reload that needs other sets is no repair.
-			b.configure("jails: {sshd: {ports: [ssh]}, dovecot: {enabled: true, ports: [imap]}}\n")
-			if _, err := b.client.Reload(ctx); err != nil {
-				t.Fatal(err)
-			}
+			b.reload("jails: {sshd: {ports: [ssh]}, dovecot: {enabled: true, ports: [imap]}}\n")
 			b.until("the firewall has the new sets", func(context.Context) bool { return verify().Intact })
-			if s, err := b.client.Status(ctx); err != nil || s.Firewall.Repaired != 0 {
-				t.Errorf("after a reload: %+v, %v", s, err)
+			if s := b.status(); s.Firewall.Repaired != 0 {
+				t.Errorf("after a reload: %+v", s)
 			}
 			b.told(audit.KindReload)
 
@@ -256,9 +249,7 @@ func TestInspectMany(t *testing.T) {
 				for ; len(req.Prefixes) < 3000 && n < many; n++ {
 					req.Prefixes = append(req.Prefixes, fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255))
 				}
-				if _, err := b.client.Ban(ctx, req); err != nil {
-					t.Fatal(err)
-				}
+				b.did(b.client.Ban(ctx, req))
 			}
 			var longest time.Duration
 			for range 3 {
@@ -272,9 +263,7 @@ func TestInspectMany(t *testing.T) {
 				}()
 				for f := (*control.Firewall)(nil); f == nil; {
 					begin := time.Now()
-					if _, err := b.client.AllowWhy(ctx, "192.0.2.7"); err != nil {
-						t.Fatal(err)
-					}
+					b.did(b.client.AllowWhy(ctx, "192.0.2.7"))
 					longest = max(longest, time.Since(begin))
 					select {
 					case f = <-done:

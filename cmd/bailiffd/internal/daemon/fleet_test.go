@@ -14,22 +14,33 @@ import (
 	"bailiff/units/control"
 )
 
-// firewallHolds lists what the firewall holds of other hosts' bans.
-func (b *bench) firewallHolds() []string {
+// noSet is what holdsOfFleet expects of a firewall without a set for a fleet.
+const noSet = -1
+
+// holdsOfFleet expects so many bans of other hosts in the firewall.
+func (b *bench) holdsOfFleet(want int) {
 	b.t.Helper()
-	f, err := b.client.Firewall(context.Background())
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	f, err := b.client.Firewall(b.t.Context())
+	b.did(f, err)
+	held := noSet
 	for _, s := range f.Sets {
 		if s.Scope == "fleet" {
-			if s.Missing.Count+s.Unexpected.Count > 0 {
+			if held = s.Held; s.Missing.Count+s.Unexpected.Count > 0 {
 				b.t.Errorf("the firewall differs: %+v", s)
 			}
-			return []string{s.Name, strings.Repeat("x", s.Held)}
 		}
 	}
-	return nil
+	if held != want {
+		b.t.Errorf("the firewall holds %d, want %d", held, want)
+	}
+}
+
+// applyFleet tells the daemon news of other hosts.
+func (b *bench) applyFleet(n control.FleetNews) *control.FleetApplied {
+	b.t.Helper()
+	r, err := b.client.ApplyFleet(b.t.Context(), n)
+	b.did(r, err)
+	return r
 }
 
 // TestFleet: bans of other hosts take effect within the limits, never for who is allowed, and outlive a restart.
@@ -46,22 +57,12 @@ func TestFleet(t *testing.T) {
 		for _, p := range prefixes {
 			n.News = append(n.News, control.FleetBan{Host: host, Prefix: p, Jail: "sshd", Since: since, Until: &until, Lifted: lifted, Reason: "failures", Failures: 5})
 		}
-		r, err := b.client.ApplyFleet(ctx, n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	held := func(want int) {
-		t.Helper()
-		if f := b.firewallHolds(); f == nil || len(f[1]) != want {
-			t.Errorf("the firewall holds %v, want %d", f, want)
-		}
+		return b.applyFleet(n)
 	}
 	if r := say(true, "web1", false, "203.0.113.1", "2001:db8:1::/64"); r.Accepted != 2 || r.Changed != 2 || len(r.Refused) != 0 {
 		t.Errorf("%+v", r)
 	}
-	held(2)
+	b.holdsOfFleet(2)
 	// Own bans, counts and commands do not change by it.
 	if got := b.banned(ctx); len(got) != 0 {
 		t.Errorf("own bans: %v", got)
@@ -87,7 +88,7 @@ func TestFleet(t *testing.T) {
 			t.Errorf("%s: %+v", p, r)
 		}
 	}
-	held(2)
+	b.holdsOfFleet(2)
 	s, err := b.client.Fleet(ctx)
 	if err != nil || s.Bans != 3 || s.InEffect != 2 || s.Clashes.Count != 1 || s.Clashes.Some[0] != "203.0.113.99/32" || len(s.Hosts) != 2 || s.Hosts[0].Clashes != 1 || s.Hosts[0].Latest == nil || len(s.Hosts[1].Refused) != 2 {
 		t.Errorf("%+v, %v", s, err)
@@ -103,14 +104,10 @@ func TestFleet(t *testing.T) {
 	}
 
 	// An operator allows one of them, and no longer.
-	if _, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "203.0.113.1"}); err != nil {
-		t.Fatal(err)
-	}
-	held(1)
-	if _, err := b.client.Disallow(ctx, "203.0.113.1"); err != nil {
-		t.Fatal(err)
-	}
-	held(2)
+	b.did(b.client.Allow(ctx, control.AllowRequest{Prefix: "203.0.113.1"}))
+	b.holdsOfFleet(1)
+	b.did(b.client.Disallow(ctx, "203.0.113.1"))
+	b.holdsOfFleet(2)
 
 	// A restart knows them.
 	b.stop()
@@ -118,14 +115,14 @@ func TestFleet(t *testing.T) {
 		t.Error(err)
 	}
 	b.start()
-	held(2)
+	b.holdsOfFleet(2)
 	// A lost state makes no own bans of them.
 	b.stop()
 	if err := os.Remove(filepath.Join(b.state, "state")); err != nil {
 		t.Fatal(err)
 	}
 	b.start()
-	held(2)
+	b.holdsOfFleet(2)
 	if got := b.banned(ctx); len(got) != 0 {
 		t.Errorf("own bans: %v", got)
 	}
@@ -135,32 +132,24 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.start()
-	held(0)
-	if st, err := b.client.Status(ctx); err != nil || !slices.ContainsFunc(st.Problems, func(p control.Problem) bool { return strings.Contains(p.Text, "they send them again") }) {
+	b.holdsOfFleet(0)
+	if st := b.status(); !slices.ContainsFunc(st.Problems, func(p control.Problem) bool { return strings.Contains(p.Text, "they send them again") }) {
 		t.Errorf("%+v, %v", st.Problems, err)
 	}
 	say(false, "web1", false, "203.0.113.1", "203.0.113.2")
-	held(2)
+	b.holdsOfFleet(2)
 	if r := say(false, "web1", true, "203.0.113.1"); r.Changed != 1 {
 		t.Errorf("lifted: %+v", r)
 	}
-	held(1)
+	b.holdsOfFleet(1)
 
 	// web1 is believed no longer; then nobody is.
-	b.configure("jails: {sshd: {}}\nfleet: {hosts: {web2: b}}\n")
-	if _, err := b.client.Reload(ctx); err != nil {
-		t.Fatal(err)
-	}
-	held(0)
+	b.reload("jails: {sshd: {}}\nfleet: {hosts: {web2: b}}\n")
+	b.holdsOfFleet(0)
 	say(false, "web2", false, "203.0.113.1")
-	held(1)
-	b.configure("jails: {sshd: {}}\n")
-	if _, err := b.client.Reload(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if f := b.firewallHolds(); f != nil {
-		t.Errorf("a set of a fleet without hosts: %v", f)
-	}
+	b.holdsOfFleet(1)
+	b.reload("jails: {sshd: {}}\n")
+	b.holdsOfFleet(noSet)
 	if r := say(false, "web2", false, "203.0.113.1"); r.Accepted != 0 {
 		t.Errorf("%+v", r)
 	}
@@ -184,17 +173,7 @@ func TestFleetRoster(t *testing.T) {
 	}
 	ban := func(host, prefix string) *control.FleetApplied {
 		t.Helper()
-		r, err := b.client.ApplyFleet(ctx, control.FleetNews{News: []control.FleetBan{{Host: host, Prefix: prefix, Jail: "sshd", Since: time.Now()}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	held := func(want int) {
-		t.Helper()
-		if f := b.firewallHolds(); f == nil || len(f[1]) != want {
-			t.Errorf("the firewall holds %v, want %d", f, want)
-		}
+		return b.applyFleet(control.FleetNews{News: []control.FleetBan{{Host: host, Prefix: prefix, Jail: "sshd", Since: time.Now()}}})
 	}
 	if r := ban("web1", "203.0.113.1"); r.Accepted != 0 {
 		t.Errorf("before any roster: %+v", r)
@@ -204,10 +183,10 @@ func TestFleetRoster(t *testing.T) {
 	}
 	ban("web1", "203.0.113.1")
 	ban("web2", "203.0.113.2")
-	held(2)
+	b.holdsOfFleet(2)
 	b.stop()
 	b.start()
-	held(2)
+	b.holdsOfFleet(2)
 	if s, err := b.client.Fleet(ctx); err != nil || s.Roster.Serial != 7 || len(s.Hosts) != 2 || s.Hosts[0].Group != "berlin" {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -215,19 +194,15 @@ func TestFleetRoster(t *testing.T) {
 		t.Errorf("%+v, %v", w, err)
 	}
 	// An operator allows an address that web2 bans and one that this host bans. Both bans end, and the trail names the operator.
-	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"203.0.113.9"}}); err != nil {
-		t.Fatal(err)
-	}
+	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"203.0.113.9"}}))
 	h := control.FleetHosts{Fleet: "shop", Serial: 8, Hosts: map[string]string{"web1": "berlin", "web2": "berlin"}, Allow: []control.FleetAllowed{
 		{Prefix: "203.0.113.2", By: "ann"}, {Prefix: "203.0.113.9", By: "ann", Comment: "customer"},
 	}}
-	if _, err := b.client.SetFleetHosts(ctx, h); err != nil {
-		t.Fatal(err)
-	}
-	held(1)
+	b.did(b.client.SetFleetHosts(ctx, h))
+	b.holdsOfFleet(1)
 	b.stop()
 	b.start()
-	held(1)
+	b.holdsOfFleet(1)
 	if got := b.banned(ctx); len(got) != 0 {
 		t.Errorf("own bans: %v", got)
 	}
@@ -241,7 +216,7 @@ func TestFleetRoster(t *testing.T) {
 	if _, err := set(8, "web2"); err != nil { // web1 is revoked, and nothing allowed any more
 		t.Error(err)
 	}
-	held(1)
+	b.holdsOfFleet(1)
 	if w, err := b.client.Why(ctx, "203.0.113.2"); err != nil || w.State != "banned" {
 		t.Errorf("%+v, %v", w, err)
 	}
@@ -251,25 +226,19 @@ func TestFleetRoster(t *testing.T) {
 	if _, err := set(9, "web 1"); control.AsError(err).Status != http.StatusBadRequest {
 		t.Error("a wrong name:", err)
 	}
-	held(1)
+	b.holdsOfFleet(1)
 
 	// The configuration names hosts again: the roster is kept, but not used.
-	b.configure("jails: {sshd: {}}\nfleet: {hosts: {web3: a}}\n")
-	if _, err := b.client.Reload(ctx); err != nil {
-		t.Fatal(err)
-	}
-	held(0)
+	b.reload("jails: {sshd: {}}\nfleet: {hosts: {web3: a}}\n")
+	b.holdsOfFleet(0)
 	if s, err := set(9, "web2"); err != nil || s.Used {
 		t.Errorf("%+v, %v", s, err)
 	}
 	ban("web3", "203.0.113.3")
-	held(1)
+	b.holdsOfFleet(1)
 
 	// Metrics of a large fleet stay few.
-	b.configure("jails: {sshd: {}}\nfleet: {hosts: roster}\n")
-	if _, err := b.client.Reload(ctx); err != nil {
-		t.Fatal(err)
-	}
+	b.reload("jails: {sshd: {}}\nfleet: {hosts: roster}\n")
 	var names []string
 	for i := range maxPeers + 2 {
 		names = append(names, fmt.Sprintf("h%03d", i))

@@ -123,18 +123,12 @@ func TestMissingState(t *testing.T) {
 	b.echo = true
 	ctx := context.Background()
 	b.start()
-	if s, err := b.client.Status(ctx); err != nil || len(s.Problems) != 0 {
-		t.Errorf("first start: %v, %v", s, err)
+	if s := b.status(); len(s.Problems) != 0 {
+		t.Errorf("first start: %v", s)
 	}
-	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1", "198.51.100.2"}, Duration: "1h"}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.client.Unban(ctx, "198.51.100.2", "", false); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "192.0.2.0/24", Comment: "friends"}); err != nil {
-		t.Fatal(err)
-	}
+	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1", "198.51.100.2"}, Duration: "1h"}))
+	b.did(b.client.Unban(ctx, "198.51.100.2", "", false))
+	b.did(b.client.Allow(ctx, control.AllowRequest{Prefix: "192.0.2.0/24", Comment: "friends"}))
 	b.stop()
 	b.settle()
 	path := filepath.Join(b.state, stateName)
@@ -173,9 +167,7 @@ func TestRecoveryKilled(t *testing.T) {
 	b.echo = true
 	ctx := context.Background()
 	b.start()
-	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}, Duration: "1h"}); err != nil {
-		t.Fatal(err)
-	}
+	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}, Duration: "1h"}))
 	b.stop()
 	b.settle()
 	path := filepath.Join(b.state, stateName)
@@ -244,9 +236,7 @@ func TestByHandOnAFullDisk(t *testing.T) {
 	b.start()
 	b.fail("203.0.113.1", 5)
 	b.awaitBan("203.0.113.1/32")
-	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1", "198.51.100.2"}, Duration: "1h"}); err != nil {
-		t.Fatal(err)
-	}
+	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1", "198.51.100.2"}, Duration: "1h"}))
 	// Nothing can be saved from now on: in the new file's place is a folder.
 	full := filepath.Join(b.state, stateName+".new")
 	if err := os.Mkdir(full, 0o755); err != nil {
@@ -306,9 +296,7 @@ func TestWhyOfEverything(t *testing.T) {
 		for ; len(ps) < 2000; i++ {
 			ps = append(ps, fmt.Sprintf("10.1.%d.%d", i/250, i%250))
 		}
-		if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: ps, Duration: "1h"}); err != nil {
-			t.Fatal(err)
-		}
+		b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: ps, Duration: "1h"}))
 	}
 	b.settle()
 	w, err := b.client.Why(ctx, "0.0.0.0/0")
@@ -364,15 +352,10 @@ func TestHangingBus(t *testing.T) {
 			}
 		}
 	}
-	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}, Duration: "1h"}); err != nil {
-		t.Fatal(err)
-	}
+	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}, Duration: "1h"}))
 	b.fail("203.0.113.1", 5)
 	b.awaitBan("203.0.113.1/32")
-	b.until("the firewall is told to hang", func(ctx context.Context) bool {
-		s, err := b.client.Status(ctx)
-		return err == nil && !s.Firewall.OK
-	})
+	b.untilStatus("the firewall is told to hang", func(s *control.Status) bool { return !s.Firewall.OK })
 	b.stop()
 	saved, err := loadState(b.state)
 	if err != nil || saved.lost() || saved.state.Len() != 2 {

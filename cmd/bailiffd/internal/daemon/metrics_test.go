@@ -68,12 +68,8 @@ func TestMetrics(t *testing.T) {
 	b.write(b.entry(nil, "Server listening on 0.0.0.0 port 22."))
 	b.awaitBan("203.0.113.7/32")
 	b.awaitBan("2001:db8::/64")
-	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"192.0.2.7"}, Reason: "free \"text\""}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.client.Unban(ctx, "2001:db8::7", "", false); err != nil {
-		t.Fatal(err)
-	}
+	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"192.0.2.7"}, Reason: "free \"text\""}))
+	b.did(b.client.Unban(ctx, "2001:db8::7", "", false))
 	b.configure("metrics: {patterns: perhaps}\n")
 	if _, err := b.client.Reload(ctx); err == nil {
 		t.Error("a wrong configuration is loaded")

@@ -39,9 +39,7 @@ func TestReporterIsStarted(t *testing.T) {
 	}
 	reload := func() {
 		t.Helper()
-		if _, err := b.client.Reload(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		b.did(b.client.Reload(t.Context()))
 	}
 	b.start()
 	b.fail("203.0.113.7", 5)

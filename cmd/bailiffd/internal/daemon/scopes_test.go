@@ -46,10 +46,7 @@ func TestOneIncident(t *testing.T) {
 	if err != nil || len(l.Bans) != 1 || l.Bans[0].Ports != "22,2200-2210,2222" {
 		t.Fatalf("%+v, %v", l, err)
 	}
-	b.configure("jails: {sshd: {}, admin: {filter: sshd, enabled: false}}\n")
-	if _, err := b.client.Reload(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	b.reload("jails: {sshd: {}, admin: {filter: sshd, enabled: false}}\n")
 	if m := b.told(audit.KindUnban); m["BAILIFF_BAN_ID"] != first["BAILIFF_BAN_ID"] {
 		t.Errorf("%v", m)
 	}
@@ -79,10 +76,7 @@ func TestObserve(t *testing.T) {
 	if n, seen := count(false), count(true); n != 0 || seen != 1 {
 		t.Errorf("%d bans, %d observed", n, seen)
 	}
-	b.configure("jails: {sshd: {}}\n")
-	if _, err := b.client.Reload(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	b.reload("jails: {sshd: {}}\n")
 	if n, seen := count(false), count(true); n != 0 || seen != 0 {
 		t.Errorf("after switching on: %d bans, %d observed", n, seen)
 	}

@@ -54,9 +54,7 @@ func TestSearch(t *testing.T) {
 	for _, r := range []control.BanRequest{
 		{Prefixes: []string{"203.0.113.8"}, Reason: "Scanner <b>"}, {Prefixes: []string{"198.51.100.9"}, Jail: "sshd", Reason: "rude"}, {Prefixes: []string{"2001:db8:1::/48"}},
 	} {
-		if _, err := b.client.Ban(ctx, r); err != nil {
-			t.Fatal(err)
-		}
+		b.did(b.client.Ban(ctx, r))
 	}
 	for _, c := range []struct {
 		q    control.BanQuery
@@ -121,12 +119,8 @@ func TestHistory(t *testing.T) {
 	ctx := context.Background()
 	b.failAs("root", "203.0.113.7", 5)
 	b.awaitBan("203.0.113.7/32")
-	if _, err := b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.9"}, Reason: "rude"}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.client.Unban(ctx, "203.0.113.7", "", false); err != nil {
-		t.Fatal(err)
-	}
+	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.9"}, Reason: "rude"}))
+	b.did(b.client.Unban(ctx, "203.0.113.7", "", false))
 	search := func(q control.HistoryQuery) (records string, s *control.HistorySummary) {
 		t.Helper()
 		var l []string
