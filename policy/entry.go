@@ -247,7 +247,7 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 // newAttempts returns the failed attempts that are new by a line. An attempt that may still succeed becomes pending: a later
 // line, or the passing of time, makes it count.
 func (g *Engine) newAttempts(a *attempt) []attempt {
-	if a.After && !a.jail.counter.Has(a.jail.counter.Key(a.addr), a.At) {
+	if !g.news(a) {
 		return nil
 	}
 	if a.Attempts = g.conns.Count(a.conn, a.addr, &a.Attempt); a.Attempts == 0 {
@@ -282,6 +282,19 @@ func (g *Engine) newAttempts(a *attempt) []attempt {
 		g.found = append(g.found, *a)
 	}
 	return g.found
+}
+
+// news reports whether a line of a failed attempt may count. Lines that may have a harmless cause do only after another failure, and
+// a name alone tells nothing new of an address that has failed on it: with a password, another line of the connection counts.
+func (g *Engine) news(a *attempt) bool {
+	own := a.jail.counter.Key(a.addr)
+	switch {
+	case a.After && a.Stage != 0:
+		return g.conns.Failed(a.conn)
+	case a.After:
+		return a.jail.counter.Has(own, a.At)
+	}
+	return !a.Distinct || a.User == 0 || !a.jail.counter.HasAccount(own, short(a.User), a.At)
 }
 
 // borrowTime is how long the database that a daemon asks writes before the daemon does: Dovecot, of Postfix's clients.

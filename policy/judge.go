@@ -106,7 +106,7 @@ func (g *Engine) alreadyBanned(j *runningJail, addr netip.Addr, at int64) bool {
 //
 // recentLogin reports that somebody, from anywhere, logged in to the account lately, and that it is not under attack.
 func (g *Engine) excuse(f *failure) (excused, recentLogin bool) {
-	if f.Distinct && f.jail.counter.HasPattern(f.prefix, f.Pattern, f.At) {
+	if f.Distinct && f.User == 0 && f.jail.counter.HasPattern(f.prefix, f.Pattern, f.At) {
 		return true, false
 	}
 	if f.User == 0 || f.MaxRetry != 0 {

@@ -30,6 +30,7 @@ type Filter struct {
 	Modes          []string // the first is the default
 	File           string   // where it was read from
 	ParallelLogins bool     // clients log in over several connections at once with one password
+	Interactive    bool     // people type the passwords; programs have keys or tokens
 	WrittenTwice   bool     // the daemon may write each line to two logs, which both end in the journal
 	Guests         []string // accounts that need no password; failures on them do not count
 	Off            bool     // no jail unless the configuration names it
@@ -69,9 +70,10 @@ type Pattern struct {
 	Provisional bool
 	// ProvisionalWithoutUser: the same, if the line names no account.
 	ProvisionalWithoutUser bool
-	// AfterFailure: the line counts only if its address has other failures.
+	// AfterFailure: the line counts only if its connection has failed before; without a stage, its address.
 	AfterFailure bool
-	// Distinct: lines of this pattern count once for an address within find_time.
+	// Distinct: lines of this pattern count once for an address within find_time; those that name an account, only if the address has
+	// no other failure on it.
 	Distinct bool
 
 	Modes          []string // in which it is used; empty: all

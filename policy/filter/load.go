@@ -127,7 +127,7 @@ func (l *loader) settings(root *yamldoc.Node) {
 		l.errorf(root, "", "the file is empty").WithHint("a filter has at least name, trust and patterns")
 		return
 	}
-	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "max_retry", "prefix", "max_line", "correlate_by", "parallel_logins", "written_twice", "guests", "define", "modes", "patterns", "tests") {
+	if !l.keys(root, "", "name", "description", "notes", "trust", "jail", "max_retry", "prefix", "max_line", "correlate_by", "parallel_logins", "interactive", "written_twice", "guests", "define", "modes", "patterns", "tests") {
 		return
 	}
 	f := l.f
@@ -149,6 +149,7 @@ func (l *loader) settings(root *yamldoc.Node) {
 	f.maxLine = l.number(root.Get("max_line"), "max_line", 64, MaxMessage, MaxMessage+1)
 	l.f.Guests = l.texts(root.Get("guests"), "guests")
 	l.f.ParallelLogins = l.boolean(root.Get("parallel_logins"), "parallel_logins")
+	l.f.Interactive = l.boolean(root.Get("interactive"), "interactive")
 	l.f.WrittenTwice = l.boolean(root.Get("written_twice"), "written_twice")
 	if n := root.Get("correlate_by"); n != nil {
 		if f.byAddress = n.Value == "address"; !f.byAddress && n.Value != "process" {

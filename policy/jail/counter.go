@@ -42,6 +42,8 @@ type Options struct {
 	Prefix6   int
 	Budget    *Budget
 	Seed      uint64 // of hashes; attackers choose addresses and must not know it
+
+	Interactive bool // people type the passwords: whoever fails on one account all day is no device
 }
 
 // Verdict is the result of a further failure.

@@ -27,6 +27,11 @@ func (c *Counter) HasOthers(k prefix.Key, user uint16, at int64) bool {
 	return c.has(k, at, func(x *node) bool { return x.user != user })
 }
 
+// HasAccount reports whether a prefix has failures on an account in any window at a time, from before that time.
+func (c *Counter) HasAccount(k prefix.Key, user uint16, at int64) bool {
+	return c.has(k, at, func(x *node) bool { return x.user == user && (x.tally || x.at < at) })
+}
+
 // HasPattern reports whether a failure of that pattern stands against a prefix in the normal window of a moment.
 func (c *Counter) HasPattern(k prefix.Key, pattern string, at int64) bool {
 	return c.has(k, at, func(x *node) bool {

@@ -238,9 +238,9 @@ func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
 }
 
 // slowRetry returns the limit of the slow window. Repeating a single account all day, if it does not exist or people log in to
-// it, is a device with old settings, unless it happens very often.
+// it, is a device with old settings, unless it happens very often. Where people type passwords there are no such devices.
 func (c *Counter) slowRetry(accounts int, device bool) int {
-	if accounts <= 1 && device {
+	if accounts <= 1 && device && !c.o.Interactive {
 		return min(deviceFactor*c.o.SlowRetry, (buckets-1)*bucketMax) // a tally counts no further
 	}
 	return c.o.SlowRetry

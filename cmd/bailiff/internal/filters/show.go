@@ -24,6 +24,7 @@ type filterShown struct {
 	Prefix      []string            `json:"prefix"`
 	CorrelateBy string              `json:"correlate_by"` // "process" or "address"
 	Parallel    bool                `json:"parallel_logins"`
+	Interactive bool                `json:"interactive"`
 	Twice       bool                `json:"written_twice"`
 	Guests      []string            `json:"guests"`
 	Modes       []string            `json:"modes"`
@@ -114,7 +115,7 @@ func newFilterShown(x *configdir.FilterFile) *filterShown {
 	s := filterShown{
 		Name: f.Name, Description: f.Description, Notes: f.Notes, File: x.File, Builtin: x.Builtin, Overrides: orEmpty(x.Hides),
 		Trust: shownTrust{orEmpty(t.Units), orEmpty(t.Slices), orEmpty(t.Containers), texts(t.UserUnits), orEmpty(t.UIDs), "list", texts(t.Exe), orEmpty(t.Identifiers), required(t.RequireMessage)},
-		Jail:  "auto", Prefix: orEmpty(f.Prefixes()), CorrelateBy: "process", Parallel: f.ParallelLogins, Twice: f.WrittenTwice, Guests: orEmpty(f.Guests), Modes: f.Modes, Includes: map[string][]string{}, MaxRetry: f.MaxRetry, Patterns: []shownPattern{}, Tests: f.Tests(),
+		Jail:  "auto", Prefix: orEmpty(f.Prefixes()), CorrelateBy: "process", Parallel: f.ParallelLogins, Interactive: f.Interactive, Twice: f.WrittenTwice, Guests: orEmpty(f.Guests), Modes: f.Modes, Includes: map[string][]string{}, MaxRetry: f.MaxRetry, Patterns: []shownPattern{}, Tests: f.Tests(),
 	}
 	if f.Off {
 		s.Jail = "off"
