@@ -36,10 +36,6 @@ func (r *Reader) At(c Cursor) (*Entry, bool) {
 	if r.closed || !c.findable() {
 		return nil, false
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	if r.watcher.changed() {
-		r.refresh()
-	}
 	e, ok := r.find(c)
 	if clocks := HasBootID | HasMonotonic | HasRealtime | HasXorHash; !ok && c.Set == HasAll { // a copy has other numbers
 		c.Set = clocks
@@ -49,13 +45,8 @@ func (r *Reader) At(c Cursor) (*Entry, bool) {
 }
 
 func (r *Reader) find(c Cursor) (*Entry, bool) {
-	for _, f := range r.files {
-		for again := true; again && !f.dead; {
-			var ok bool
-			if ok, again = r.tryAt(f, &c); ok {
-				return &r.found.entry, true
-			}
-		}
+	if r.findHere(c) {
+		return &r.found.entry, true
 	}
 	for _, g := range r.groups {
 		if e, ok := r.found.ask(g, &c); ok {
@@ -63,6 +54,26 @@ func (r *Reader) find(c Cursor) (*Entry, bool) {
 		}
 	}
 	return nil, false
+}
+
+// findHere looks for an entry in the files that are read without journalctl.
+func (r *Reader) findHere(c Cursor) bool {
+	if r.closed {
+		return false
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if r.watcher.changed() {
+		r.refresh()
+	}
+	for _, f := range r.files {
+		for again := true; again && !f.dead; {
+			var ok bool
+			if ok, again = r.tryAt(f, &c); ok {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // maxAsked bounds the number of entries read for one. For a cursor with nothing but a sequence number journalctl starts at the beginning of
@@ -102,13 +113,13 @@ func (k *lookup) stop() {
 	}
 }
 
-// Locate returns the complete cursor of a sequence number. The reader's position does not change.
+// Locate returns the complete cursor of a sequence number. It does not look into files that only journalctl can read, which would take
+// a process for each. The reader's position does not change.
 func (r *Reader) Locate(id ID128, seqnum uint64) (Cursor, bool) {
-	e, ok := r.At(Cursor{SeqnumID: id, Seqnum: seqnum, Set: HasSeqnumID | HasSeqnum})
-	if !ok {
+	if !r.findHere(Cursor{SeqnumID: id, Seqnum: seqnum, Set: HasSeqnumID | HasSeqnum}) {
 		return Cursor{}, false
 	}
-	return e.Cursor, true
+	return r.found.entry.Cursor, true
 }
 
 func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
@@ -237,6 +248,9 @@ func (f *Finder) Locate(id ID128, seqnum uint64) (Cursor, bool) {
 	}
 	return f.r.Locate(id, seqnum)
 }
+
+// IsOpen reports whether the Reader is open.
+func (f *Finder) IsOpen() bool { return f.r != nil }
 
 // Close closes the Reader. The next lookup opens it again.
 func (f *Finder) Close() {

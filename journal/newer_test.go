@@ -87,8 +87,8 @@ func TestNewer(t *testing.T) {
 		if !ok || string(e.Field(0)) != fmt.Sprint(i) || e.Cursor != cursors[i] {
 			t.Errorf("at %d: %v", i, ok)
 		}
-		if c, ok := r.Locate(cursors[i].SeqnumID, cursors[i].Seqnum); !ok || c != cursors[i] {
-			t.Errorf("locate %d: %v", i, ok)
+		if _, ok := r.Locate(cursors[i].SeqnumID, cursors[i].Seqnum); ok {
+			t.Errorf("locate %d: journalctl was asked", i)
 		}
 		p, err := journal.ParsePosition(cursors[i].String())
 		if err != nil {

@@ -20,45 +20,25 @@ func (l located) Locate(id journal.ID128, seq uint64) (journal.Cursor, bool) {
 	return cursor(seq), l[seq]
 }
 
-func TestCursorCache(t *testing.T) {
+func TestEvidence(t *testing.T) {
 	var refs RefTable
-	var cache CursorCache
 	id := journal.ID128{1}
-	const n = defaultSize + 1000
-	var all []jail.Ref
-	for seq := uint64(1); seq <= n; seq++ {
-		r := refs.Ref(id, 7*seq)
-		c := cursor(7 * seq)
-		cache.Add(r, &c)
-		all = append(all, r)
+	refs.Ref(journal.ID128{2}, 3)
+	e, ok := Of(refs.Ref(id, 7), refs.Sources())
+	if !ok || e != (Evidence{id, 7}) {
+		t.Fatalf("%+v, %v", e, ok)
 	}
-	for i, r := range all {
-		seq := 7 * uint64(i+1)
-		e, ok := cache.Evidence(r, refs.Sources())
-		if !ok || e.ID != id || e.Seq != seq {
-			t.Fatalf("%d: %+v %v", i, e, ok)
-		}
-		want := cursor(seq).String()
-		switch {
-		case i >= 1000:
-			if e.Cursor != want {
-				t.Fatalf("%d: %q, want %q", i, e.Cursor, want)
-			}
-		case e.Cursor != "":
-			t.Fatalf("%d is still there", i)
-		default: // forgotten: looked up, and where it is gone named as far as is known
-			if got := e.Text(located{seq: true}); got != want {
-				t.Fatalf("%q, want %q", got, want)
-			}
-			if got, want := e.Text(located{}), fmt.Sprintf("s=%s;i=%x", id, seq); got != want {
-				t.Fatalf("%q, want %q", got, want)
-			}
-			if _, err := journal.ParseCursor(e.Text(nil)); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if got, want := e.Text(located{7: true}), cursor(7).String(); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
-	if _, ok := cache.Evidence(jail.Ref(5)<<seqBits, refs.Sources()); ok {
+	// What is gone is named as far as is known.
+	if got, want := e.Text(located{}), fmt.Sprintf("s=%s;i=7", id); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if _, err := journal.ParseCursor(e.Text(nil)); err != nil {
+		t.Error(err)
+	}
+	if _, ok := Of(jail.Ref(5)<<seqBits, refs.Sources()); ok {
 		t.Error("a source that was never seen")
 	}
 }

@@ -17,26 +17,22 @@ func newCursors(ctx context.Context, in *past.Input) (cursors, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What leads to a ban lies farther apart here than in the daemon, since nobody is blocked.
-	return &fileCursors{ctx: ctx, cache: evidence.CursorCache{Size: 1 << 17}, lookup: journal.Finder{Source: src, Options: journal.Options{Fields: evidence.Fields[messageField : messageField+1], MaxValue: evidence.MaxValue}}}, nil
+	return &fileCursors{ctx: ctx, lookup: journal.Finder{Source: src, Options: journal.Options{Fields: evidence.Fields[messageField : messageField+1], MaxValue: evidence.MaxValue}}}, nil
 }
 
-// fileCursors keeps the latest cursors, and looks older ones up in the journal.
+// fileCursors looks cursors up in the journal.
 type fileCursors struct {
 	ctx    context.Context
 	refs   evidence.RefTable
-	cache  evidence.CursorCache
 	lookup journal.Finder
 }
 
 func (c *fileCursors) ref(e *journal.Entry) jail.Ref { return c.refs.Ref(e.SeqnumID, e.Seqnum) }
 
-func (c *fileCursors) keep(ref jail.Ref, e *journal.Entry) {
-	c.cache.Add(ref, &e.Cursor)
-}
+func (c *fileCursors) keep(jail.Ref, *journal.Entry) {}
 
 func (c *fileCursors) text(ref jail.Ref) string {
-	if ev, ok := c.cache.Evidence(ref, c.refs.Sources()); ok {
+	if ev, ok := evidence.Of(ref, c.refs.Sources()); ok {
 		return ev.Text(&c.lookup)
 	}
 	return ""

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"sync"
+	"time"
 
 	"bailiff/journal"
 	"bailiff/journal/audit"
@@ -14,7 +15,7 @@ import (
 // cursors, and there are never more records than bans.
 type auditQueue struct {
 	aud      *audit.Writer
-	lookup   journal.Finder // open while there is something to look up
+	lookup   journal.Finder // open while there is something to look up, and lookupTime longer
 	reporter *reporter
 
 	mu     sync.Mutex
@@ -24,12 +25,15 @@ type auditQueue struct {
 	done   chan struct{}
 }
 
-// auditRecord is one audit entry to be. If flushed is set it is no entry: the channel is closed once all earlier records have
-// been passed to the writer.
+// lookupTime is how long the journal stays open for the next ban. Opening it takes as long as it has files.
+const lookupTime = 10 * time.Second
+
+// auditRecord is one audit entry to be: of a ban or an unban. If flushed is set it is no entry: the channel is closed once all earlier
+// records have been passed to the writer.
 type auditRecord struct {
 	kind     audit.Kind
-	ban      audit.BanEvent
-	unban    audit.UnbanEvent
+	ban      *audit.BanEvent
+	unban    *audit.UnbanEvent
 	evidence []evidence.Evidence
 	flushed  chan struct{}
 }
@@ -90,11 +94,20 @@ func (q *auditQueue) run() {
 		if len(queue) > 0 {
 			continue
 		}
-		q.lookup.Close()
 		if ending {
 			return
 		}
-		<-q.wake
+		if !q.lookup.IsOpen() {
+			<-q.wake
+			continue
+		}
+		idle := time.NewTimer(lookupTime)
+		select {
+		case <-q.wake:
+		case <-idle.C:
+			q.lookup.Close()
+		}
+		idle.Stop()
 	}
 }
 
@@ -104,7 +117,7 @@ func (q *auditQueue) write(r *auditRecord) {
 		return
 	}
 	var e audit.Entry
-	if r.kind == audit.KindUnban {
+	if r.unban != nil {
 		e = r.unban.Entry()
 	} else {
 		for _, ev := range r.evidence {

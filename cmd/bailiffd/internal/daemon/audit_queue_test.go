@@ -25,7 +25,7 @@ func TestStormKeepsRecords(t *testing.T) {
 	go s.run()
 	const n = 1500
 	for i := range n {
-		s.put(auditRecord{kind: audit.KindBan, ban: audit.BanEvent{ID: fmt.Sprintf("ban-%d-", i), Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd",
+		s.put(auditRecord{kind: audit.KindBan, ban: &audit.BanEvent{ID: fmt.Sprintf("ban-%d-", i), Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd",
 			Evidence: slices.Repeat([]string{strings.Repeat("c", 130)}, 100)}})
 	}
 	for end := time.Now().Add(20 * time.Second); aud.Stats().Waiting < 200; { // as many as the writer takes: journald does not read
@@ -58,7 +58,7 @@ func TestFlush(t *testing.T) {
 	s := newAuditQueue(aud, journal.Dir(t.TempDir()))
 	go s.run()
 	for range 3 {
-		s.put(auditRecord{kind: audit.KindBan, ban: audit.BanEvent{ID: "x", Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd"}})
+		s.put(auditRecord{kind: audit.KindBan, ban: &audit.BanEvent{ID: "x", Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd"}})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

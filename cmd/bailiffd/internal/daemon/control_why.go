@@ -11,6 +11,7 @@ import (
 
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/journal/evidence"
 	"bailiff/policy"
 	"bailiff/policy/filter"
 	"bailiff/units/control"
@@ -21,7 +22,7 @@ func (a *controlAPI) Why(ctx context.Context, p netip.Prefix) (*control.Why, err
 	w := &control.Why{Address: audit.Address(p), State: "unknown", Allowed: []control.AllowEntry{}, Bans: []control.WhyBan{}, Counted: []control.WhyCount{}, History: []control.History{}}
 	banned := false // by other hosts
 	var counted []policy.Counted
-	var evidence [][]string
+	var texts [][]string
 	filters := make(map[string]*filter.Matcher) // of jails: they are read-only
 	err := a.do(ctx, func() {
 		d := a.d
@@ -45,15 +46,15 @@ func (a *controlAPI) Why(ctx context.Context, p netip.Prefix) (*control.Why, err
 		}
 		counted = d.eng.Counted(addr, now)
 		for _, c := range counted {
-			var texts []string
+			var of []string
 			for _, f := range c.Failures {
 				text := "" // if the failure comes from the state file and its entry was not read again
-				if e, ok := d.journal.cursors.Evidence(f.Ref, d.journal.sources); ok {
+				if e, ok := evidence.Of(f.Ref, d.journal.sources); ok {
 					text = e.Text(nil)
 				}
-				texts = append(texts, text)
+				of = append(of, text)
 			}
-			evidence = append(evidence, texts)
+			texts = append(texts, of)
 		}
 		w.Fleet, banned = d.fleetWhy(p, now)
 		history := d.state.HistoryOf(p)
@@ -94,7 +95,7 @@ func (a *controlAPI) Why(ctx context.Context, p netip.Prefix) (*control.Why, err
 	for i, c := range counted {
 		x := control.WhyCount{
 			Jail: c.Jail, Filter: c.Filter, Window: c.Window, Length: c.Find.Seconds(), Prefix: c.Prefix.String(), Failures: len(c.Failures), Attempts: c.Attempts,
-			Count: c.Have, MaxRetry: c.Need, Missing: max(0, c.Need-c.Have), Addresses: c.Others, Needed: c.OthersNeed, Until: time.UnixMicro(c.Until), Evidence: lines(ctx, &found, evidence[i]),
+			Count: c.Have, MaxRetry: c.Need, Missing: max(0, c.Need-c.Have), Addresses: c.Others, Needed: c.OthersNeed, Until: time.UnixMicro(c.Until), Evidence: lines(ctx, &found, texts[i]),
 		}
 		for k := range x.Evidence {
 			l, f := &x.Evidence[k], &c.Failures[k]
@@ -162,6 +163,7 @@ func lines(ctx context.Context, f *journal.Finder, cursors []string) []control.L
 		} else if e, err := f.Find(text); err != nil {
 			line.Missing = err.Error()
 		} else {
+			line.Cursor = e.Cursor.String()
 			get := audit.ValuesOf(e).Get
 			line.Time, line.Message, line.Unit, line.Identifier = time.UnixMicro(int64(e.Realtime)), get("MESSAGE"), get("_SYSTEMD_UNIT"), get("SYSLOG_IDENTIFIER")
 			if n, err := strconv.ParseUint(get("_PID"), 10, 32); err == nil {

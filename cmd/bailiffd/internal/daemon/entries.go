@@ -32,7 +32,6 @@ func (d *daemon) entries(b *batch) {
 		}
 		out := d.eng.Entry(&b.entries[i], b.refs[i])
 		if out.Hits > 0 {
-			d.journal.cursors.Add(b.refs[i], &b.cursors[i])
 			d.saver.dirtyCursor = true
 		}
 		if len(out.Failures) > 0 && !b.rebuild {
@@ -120,7 +119,7 @@ func (d *daemon) released(bans []state.Ban, reason, by string) {
 	for i := range bans {
 		b := &bans[i]
 		d.firewall.release(b)
-		d.record(auditRecord{kind: audit.KindUnban, unban: audit.UnbanEvent{
+		d.record(auditRecord{kind: audit.KindUnban, unban: &audit.UnbanEvent{
 			Prefix: b.Prefix, Jail: b.Jail, ID: b.ID(), Since: time.UnixMicro(b.Since), Until: timeOf(b.Until), Reason: reason, By: by,
 		}})
 		d.saver.dirtyBans = true
@@ -135,8 +134,8 @@ func (d *daemon) record(r auditRecord) {
 }
 
 // banEvent is a ban of the state as the audit trail records it.
-func banEvent(b *state.Ban, backend string) audit.BanEvent {
-	return audit.BanEvent{
+func banEvent(b *state.Ban, backend string) *audit.BanEvent {
+	return &audit.BanEvent{
 		Prefix: b.Prefix, Jail: b.Jail, ID: b.ID(), Since: time.UnixMicro(b.Since), Until: timeOf(b.Until),
 		Failures: b.Failures, Count: b.Count, Scope: b.Scope, Backend: backend, Reason: b.Reason, By: b.By,
 	}

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"bailiff/journal/audit"
 	"bailiff/policy"
 	"bailiff/units/control"
 )
@@ -114,11 +113,10 @@ func (h *hub) record(r *auditRecord) {
 		return
 	}
 	e := control.Event{Kind: r.kind.String(), Time: time.Now()}
-	if r.kind == audit.KindUnban {
-		u := &r.unban
+	if u := r.unban; u != nil {
 		e.Jail, e.Prefix, e.ID, e.Reason, e.By = u.Jail, u.Prefix.String(), u.ID, u.Reason, u.By
 	} else {
-		b := &r.ban
+		b := r.ban
 		e.Time, e.Jail, e.Prefix, e.ID, e.Failures, e.Count, e.Reason, e.By = b.Since, b.Jail, b.Prefix.String(), b.ID, b.Failures, b.Count, b.Reason, b.By
 		if len(b.Addresses) > 0 && b.Addresses[0] != (netip.Addr{}) {
 			e.Address = b.Addresses[0].String()

@@ -24,11 +24,10 @@ const (
 type journalProgress struct {
 	pos      journal.Position
 	status   control.JournalStatus
-	sources  []journal.ID128      // that refs of entries point to
-	cursors  evidence.CursorCache // of entries that may become evidence
-	caughtUp bool                 // all entries from before the start have been judged
-	readAll  bool                 // no entries are waiting
-	readTo   int64                // time of the last entry read, µs since 1970
+	sources  []journal.ID128 // that refs of entries point to
+	caughtUp bool            // all entries from before the start have been judged
+	readAll  bool            // no entries are waiting
+	readTo   int64           // time of the last entry read, µs since 1970
 	lagging  bool
 	dropped  time.Time // when journald last suppressed messages
 }
@@ -86,7 +85,7 @@ func (p *journalProgress) judgedUpTo(now time.Time) int64 {
 func (p *journalProgress) evidence(fs []jail.Failure) []evidence.Evidence {
 	l := make([]evidence.Evidence, 0, len(fs))
 	for _, f := range fs {
-		if e, ok := p.cursors.Evidence(f.Ref, p.sources); ok {
+		if e, ok := evidence.Of(f.Ref, p.sources); ok {
 			l = append(l, e)
 		}
 	}
