@@ -80,11 +80,11 @@ oracle:
 e2e: build
 	$(HELD) BAILIFF_E2E='$(E2E)' go test -count=1 -timeout 60m ./units/e2e/...
 
-# Two hosts side by side, ipset and firewalld, and then a virtual machine. DAEMON=20 REPORTER=5 CLOCK=5 FLEET=10 takes a quarter of an hour.
+# Two hosts side by side, ipset and firewalld, and then a virtual machine. DAEMON=20 REPORTER=5 CLOCK=5 FLEET=2m takes a quarter of an hour.
 DAEMON = 1000
 REPORTER = 200
 CLOCK = 12
-FLEET = 200
+FLEET = 1h
 SEED = 1
 prove: deps deps-prove build fuzz
 	$(HELD) BAILIFF_E2E=trixie go test -count=1 -timeout 100m -v -run '^TestProve$$' ./units/e2e -prove.daemon=$(DAEMON) -prove.reporter=$(REPORTER) -prove.seed=$(SEED)

@@ -37,6 +37,9 @@ var (
 	ErrText    = errors.New("the reason or the jail is not a short line of printable ASCII")
 )
 
+// MaxAhead is how far a host's clock may be ahead. Further news is refused: it could be kept for long.
+const MaxAhead = 2 * time.Hour
+
 // MaxReason is how many bytes the reason of a ban may have.
 const MaxReason = 64
 
@@ -44,8 +47,6 @@ const (
 	maxJail = 32 // bytes
 	// maxNames is how many different jails are known, of all hosts together.
 	maxNames = 4096
-	// maxAhead is how far a host's clock may be ahead. Further news is refused: it could be kept for long.
-	maxAhead = 2 * time.Hour
 	// farFuture, the year 4253, is when a ban ends that never ends.
 	farFuture = 1 << 56
 	// noticed is how far ahead a clock must be to be reported.
@@ -135,7 +136,7 @@ func (b *Bans) check(n *News, now int64) (uint16, error) {
 	}
 	switch {
 	case err != nil:
-	case n.Since <= 0 || n.Until <= n.Since || n.Since > now+maxAhead.Microseconds():
+	case n.Since <= 0 || n.Until <= n.Since || n.Since > now+MaxAhead.Microseconds():
 		err = ErrTime
 	case len(b.jails) >= maxNames && b.jailNo[n.Jail] == 0:
 		err = ErrTooMany

@@ -19,6 +19,7 @@ type HistoryQuery struct {
 	Reason   string // of bans, as Facets has it: "failures", "manual", …
 	Country  string // two letters
 	Limit    int    // of the records that are listed; all are counted
+	Lifted   bool   // list only ends of bans that would still be in force
 	Accounts bool   // count the accounts that the newest bans were about
 }
 
@@ -30,7 +31,8 @@ type HistoryLine struct {
 	Jail     string     `json:"jail,omitempty"`
 	Prefix   string     `json:"prefix,omitempty"`
 	ID       string     `json:"id,omitempty"`
-	Until    *time.Time `json:"until,omitempty"` // of a ban; absent: forever
+	Since    *time.Time `json:"since,omitempty"` // of an unban: when the ban began
+	Until    *time.Time `json:"until,omitempty"` // of the ban; absent: forever
 	Failures int        `json:"failures,omitempty"`
 	Count    int        `json:"count,omitempty"`
 	Reason   string     `json:"reason,omitempty"`
@@ -74,7 +76,7 @@ type HistoryHour struct {
 // Bounds of a search in the audit trail.
 const (
 	defaultHistory = 200  // records
-	maxHistory     = 5000 // records
+	MaxHistory     = 5000 // records; the most that are listed
 	historyTime    = 2 * time.Minute
 )
 
@@ -82,7 +84,7 @@ const (
 func (s *Server) history(r *http.Request, q url.Values, _ Peer) (any, error) {
 	ask := HistoryQuery{Since: q.Get("since"), Prefix: q.Get("prefix"), Jail: q.Get("jail"), Reason: q.Get("reason"), Country: q.Get("country")}
 	var err error
-	if ask.Limit, err = limit(q, defaultHistory, maxHistory, ""); err != nil {
+	if ask.Limit, err = limit(q, defaultHistory, MaxHistory, ""); err != nil {
 		return nil, err
 	}
 	var within netip.Prefix
@@ -92,6 +94,9 @@ func (s *Server) history(r *http.Request, q url.Values, _ Peer) (any, error) {
 		}
 	}
 	if ask.Accounts, err = yes(q, "accounts"); err != nil {
+		return nil, err
+	}
+	if ask.Lifted, err = yes(q, "lifted"); err != nil {
 		return nil, err
 	}
 	return streamed(func(w http.ResponseWriter, r *http.Request) {
@@ -145,6 +150,9 @@ func (c *Client) History(ctx context.Context, ask HistoryQuery, f func(*HistoryL
 	}
 	if ask.Accounts {
 		q.Set("accounts", "true")
+	}
+	if ask.Lifted {
+		q.Set("lifted", "true")
 	}
 	return readLines(ctx, c, "/v1/history", q.Encode(), f)
 }

@@ -32,7 +32,7 @@ func (h *house) file(t *testing.T, name string) *hub.Member {
 }
 
 // client connects to the hub with the keys of a host.
-func (h *house) client(t *testing.T, m *hub.Member) (*nats.Conn, error) {
+func (h *house) client(t *testing.T, m *hub.Member, o ...nats.Option) (*nats.Conn, error) {
 	t.Helper()
 	pool, err := hub.Pool(m.CA)
 	if err != nil {
@@ -46,8 +46,8 @@ func (h *house) client(t *testing.T, m *hub.Member) (*nats.Conn, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(strings.Join(m.Servers, ","), nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}), nats.Nkey(public, user.Sign),
-		nats.NoReconnect(), nats.Timeout(time.Minute), nats.SetCustomDialer(h.Network), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	nc, err := nats.Connect(strings.Join(m.Servers, ","), append([]nats.Option{nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}), nats.Nkey(public, user.Sign),
+		nats.NoReconnect(), nats.Timeout(time.Minute), nats.SetCustomDialer(h.Network), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, o...)...)
 	if err == nil {
 		t.Cleanup(nc.Close)
 	}

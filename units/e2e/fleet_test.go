@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 
 	"bailiff/policy/fleet"
 	"bailiff/units/control"
@@ -422,29 +420,16 @@ type taken struct {
 	member *hub.Member
 }
 
-func (h *house) take(t *testing.T, member string) *taken {
+func (h *house) take(t *testing.T, member string, o ...nats.Option) *taken {
 	t.Helper()
 	file, err := hub.ReadMember(member)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := hub.Pool(file.CA)
+	nc, err := h.client(t, file, o...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	user, err := nkeys.FromSeed([]byte(file.NKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := user.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := nats.Connect(file.Servers[0], nats.SetCustomDialer(h.Network), nats.Secure(&tls.Config{RootCAs: pool}), nats.Nkey(public, user.Sign), nats.Timeout(time.Minute), nats.MaxReconnects(-1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
 	return &taken{nc, file}
 }
 

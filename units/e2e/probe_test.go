@@ -30,6 +30,7 @@ type probe struct {
 	sent  []time.Time
 	first int // number of the first one that arrived; -1
 	last  int // number of the last one that arrived; -1
+	count int // of those that arrived
 }
 
 // probePort is where the datagrams go.
@@ -75,6 +76,7 @@ func (p *prober) receive() {
 		p.mu.Lock()
 		if q := p.of[from.Addr().Unmap()]; q != nil && n == 4 {
 			q.last = max(q.last, int(binary.BigEndian.Uint32(b[:])))
+			q.count++
 			if q.first < 0 {
 				q.first = q.last
 			}
@@ -139,4 +141,15 @@ func (p *prober) blocked(a netip.Addr) (at time.Time, through, ok bool) {
 		return at, false, false
 	}
 	return q.sent[q.last+1], q.first >= 0, true
+}
+
+// lost is how many packets of an address did not arrive, of those that were sent before a second ago.
+func (p *prober) lost(a netip.Addr) (lost, sent int) {
+	time.Sleep(time.Second)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.of[a]
+	for sent = len(q.sent); sent > 0 && time.Since(q.sent[sent-1]) < time.Second; sent-- {
+	}
+	return max(0, sent-q.count), sent
 }

@@ -20,7 +20,7 @@ var (
 	daemonKills   = flag.Int("prove.daemon", 0, "TestProve: kill bailiffd this often, at random moments; 0 leaves the test out")
 	reporterKills = flag.Int("prove.reporter", 0, "TestProve: kill bailiff-report this often, at random moments")
 	clockSteps    = flag.Int("prove.clock", 0, "TestProveClock: set the clock this often, at random moments; 0 leaves the test out")
-	fleetRounds   = flag.Int("prove.fleet", 0, "TestProveFleet: rounds of random faults; 0 leaves the test out")
+	fleetTime     = flag.Duration("prove.fleet", 0, "TestProveFleet: how long faults happen at random; 0 leaves the test out")
 	proveSeed     = flag.Uint64("prove.seed", 1, "TestProve: seed of the random moments")
 )
 

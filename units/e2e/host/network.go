@@ -227,6 +227,29 @@ func (n *Network) Cut(ctx context.Context, member int, off bool) error {
 	return n.bridge.ip(ctx, fmt.Sprintf("link set %s %s\n", port(member-1), map[bool]string{true: "down", false: "up"}[off]))
 }
 
+// Shape gives the n-th host a queue of tc(8) for what it gets and one for what it sends, such as Slow or Lost; "": none.
+func (n *Network) Shape(ctx context.Context, member int, gets, sends string) error {
+	for _, end := range []struct {
+		at         *namespace
+		dev, queue string
+	}{{n.bridge, port(member - 1), gets}, {n.hosts[member-1].victim, "fleet0", sends}} {
+		do := "tc qdisc replace dev " + end.dev + " root " + end.queue
+		if end.queue == "" {
+			do = "tc qdisc del dev " + end.dev + " root 2>/dev/null || :"
+		}
+		if out, err := exec.CommandContext(ctx, "nsenter", "--net="+end.at.path(), "/bin/sh", "-c", do).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", do, err, out)
+		}
+	}
+	return nil
+}
+
+// Queues for Shape. What does not fit into the one of a slow line within two seconds is lost.
+const (
+	Slow = "tbf rate 128kbit burst 3000 latency 2s"
+	Lost = "pfifo limit 0"
+)
+
 // Dial connects to a host as one more member. It has the form that NATS' client asks for.
 func (n *Network) Dial(network, address string) (c net.Conn, err error) {
 	err = n.bridge.do(func() error {

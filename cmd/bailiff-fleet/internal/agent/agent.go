@@ -41,21 +41,23 @@ type Agent struct {
 	roster atomic.Pointer[roster]
 
 	snapshot  chan map[ownKey]ownBan // follower → publisher
+	lifted    chan []liftedBan       // follower → publisher
 	changes   chan *control.Event    // follower → publisher
 	seen      chan seenNews          // reader → publisher
 	toDaemon  chan []fleet.News      // reader → applier
 	reread    chan struct{}          // everything is to be read again
 	newRoster chan struct{}          // the daemon is to be told of it
 
-	daemonUp atomic.Bool
-	ttl      atomic.Bool   // the stream takes a time to live of each message
-	last     atomic.Uint64 // number of the latest message that the hub is known to hold
-	read     atomic.Uint64 // number of the latest message that was read
-	rejected atomic.Int64  // messages that nobody of the fleet has signed
-	flooding atomic.Value  // string: the host that sends too much
-	waiting  atomic.Int64  // own messages that the hub does not have yet
-	held     atomic.Int64  // own messages that it has
-	alive    atomic.Int64  // when the publisher last looked
+	daemonUp   atomic.Bool
+	liftedRead atomic.Bool
+	ttl        atomic.Bool   // the stream takes a time to live of each message
+	last       atomic.Uint64 // number of the latest message that the hub is known to hold
+	read       atomic.Uint64 // number of the latest message that was read
+	rejected   atomic.Int64  // messages that nobody of the fleet has signed
+	flooding   atomic.Value  // string: the host that sends too much
+	waiting    atomic.Int64  // own messages that the hub does not have yet
+	held       atomic.Int64  // own messages that it has
+	alive      atomic.Int64  // when the publisher last looked
 
 	accepted, latest atomic.Int64
 
@@ -70,7 +72,7 @@ type Agent struct {
 func New(o Options) (*Agent, error) {
 	a := &Agent{
 		Options: o, key: o.Member.Key.Private(), fresh: fresh, link: &link{log: o.Log},
-		snapshot: make(chan map[ownKey]ownBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
+		snapshot: make(chan map[ownKey]ownBan), lifted: make(chan []liftedBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
 	}
 	for _, f := range []*fault{&a.readErr, &a.daemonErr, &a.applyErr, &a.rosterErr, &a.hubBanned} {

@@ -28,6 +28,7 @@ type fakeDaemon struct {
 
 	mu     sync.Mutex
 	own    map[string]control.Ban
+	lifted []control.HistoryLine
 	others *fleet.Bans
 	subs   map[chan control.Event]bool
 	agent  control.FleetAgent
@@ -74,6 +75,20 @@ func (d *fakeDaemon) Bans(_ context.Context, q control.BanQuery, _ netip.Prefix)
 		l.Bans = append(l.Bans, b)
 	}
 	return l, nil
+}
+
+func (d *fakeDaemon) History(_ context.Context, q control.HistoryQuery, _ netip.Prefix, emit func(*control.HistoryLine) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !q.Lifted {
+		d.t.Errorf("history: %+v", q)
+	}
+	for i := range d.lifted {
+		if err := emit(&d.lifted[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *fakeDaemon) Events(ctx context.Context) (<-chan control.Event, error) {
@@ -146,6 +161,7 @@ func (d *fakeDaemon) unban(addr string, told bool) {
 	defer d.mu.Unlock()
 	b := d.own[addr]
 	delete(d.own, addr)
+	d.lifted = append(d.lifted, control.HistoryLine{Kind: "unban", Time: time.Now(), Prefix: b.Prefix, Jail: "sshd", ID: b.ID, Since: &b.Since, Until: b.Until})
 	if told {
 		d.send(control.Event{Kind: "unban", Time: time.Now(), Prefix: b.Prefix, Jail: "sshd", ID: b.ID})
 	}
@@ -449,6 +465,24 @@ func TestLies(t *testing.T) {
 	if d.serial != 2 {
 		t.Errorf("roster %d", d.serial)
 	}
+}
+
+// TestForgotten: a ban was lifted while nobody listened, and the hub has forgotten that it ever was.
+func TestForgotten(t *testing.T) {
+	h := newHub(t, "a", "b")
+	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
+	_, stop := h.run("a", a)
+	h.run("b", b)
+	a.ban("192.0.2.1", time.Hour)
+	a.ban("192.0.2.2", time.Hour)
+	b.wait("192.0.2.1", "192.0.2.2")
+	stop()
+	h.stop()
+	h.wipe()
+	a.unban("192.0.2.1", false)
+	h.start()
+	h.run("a", a)
+	b.wait("192.0.2.2")
 }
 
 // TestTooFast: what a daemon refuses because a host bans too fast is offered again when it is no longer fresh.

@@ -109,6 +109,9 @@ func (a *Agent) followOnce(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if !a.liftedRead.Load() {
+		go a.readLifted(ctx)
+	}
 	for {
 		select {
 		case err := <-end:
@@ -134,7 +137,7 @@ func (a *Agent) bansInForce(ctx context.Context) (map[ownKey]ownBan, error) {
 		for i := range l.Bans {
 			b := &l.Bans[i]
 			if p, err := netip.ParsePrefix(b.Prefix); err == nil && len(m) < maxOwn {
-				m[ownKey{prefix.OfPrefix(p), unique.Make(b.Jail).Value()}] = ownBan{b.Since.UnixMicro(), micro(b.Until), b.Failures, reason(b.Reason, b.By)}
+				m[ownKey{prefix.OfPrefix(p), unique.Make(b.Jail).Value()}] = ownBan{since: b.Since.UnixMicro(), until: micro(b.Until), failures: b.Failures, reason: reason(b.Reason, b.By)}
 			}
 		}
 		if l.Next == "" {
@@ -144,6 +147,29 @@ func (a *Agent) bansInForce(ctx context.Context) (map[ownKey]ownBan, error) {
 			return m, nil
 		}
 		q.After = l.Next
+	}
+}
+
+// liftedSince is how far back readLifted looks.
+const liftedSince = "7d"
+
+// readLifted tells the publisher, once, which bans were lifted before it began: the hub may have lost word of them since.
+func (a *Agent) readLifted(ctx context.Context) {
+	var all []liftedBan
+	err := a.Daemon.History(ctx, control.HistoryQuery{Since: liftedSince, Lifted: true, Limit: control.MaxHistory}, func(l *control.HistoryLine) error {
+		if p, err := netip.ParsePrefix(l.Prefix); l.Kind == "unban" && err == nil && l.Since != nil {
+			all = append(all, liftedBan{ownKey{prefix.OfPrefix(p), unique.Make(l.Jail).Value()}, ownBan{since: l.Since.UnixMicro(), until: micro(l.Until)}})
+		}
+		return nil
+	})
+	if err != nil { // it is read at the next connection
+		return
+	}
+	a.liftedRead.Store(true)
+	slices.Reverse(all)
+	select {
+	case a.lifted <- all:
+	case <-ctx.Done():
 	}
 }
 
@@ -171,5 +197,5 @@ func (o *own) changed(e *control.Event, jail string, now int64) (n fleet.News, o
 	if _, known := o.wanted[k]; !known && len(o.wanted) >= maxOwn {
 		return n, false
 	}
-	return o.banned(k, ownBan{e.Time.UnixMicro(), micro(e.Until), e.Failures, reason(e.Reason, e.By)}), true
+	return o.banned(k, ownBan{since: e.Time.UnixMicro(), until: micro(e.Until), failures: e.Failures, reason: reason(e.Reason, e.By)}, now), true
 }

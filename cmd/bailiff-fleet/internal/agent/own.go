@@ -33,7 +33,11 @@ type ownBan struct {
 	since, until int64 // fleet.Forever: never
 	failures     int
 	reason       string
+	told         int64 // when it began, as others are told, if that is later than since: see later
 }
+
+// began is when others are told that the ban began.
+func (b *ownBan) began() int64 { return max(b.since, b.told) }
 
 // heldBan is the latest message about a ban in the hub.
 type heldBan struct {
@@ -47,12 +51,15 @@ func newOwn(host string) *own {
 	return &own{host: host, wanted: make(map[ownKey]ownBan), held: make(map[ownKey]heldBan), gone: make(map[ownKey]ownBan)}
 }
 
+// counts reports whether others believe a message: they do not if it is from too far in the future.
+func (h *heldBan) counts(now int64) bool { return h.since <= now+fleet.MaxAhead.Microseconds() }
+
 // has reports whether the hub needs no message about a ban in force.
 func (h *heldBan) has(b *ownBan, now int64) bool {
-	switch {
-	case h.since > b.since: // nothing that is sent now would be later news
-		return true
-	case h.since < b.since:
+	switch began := b.began(); {
+	case h.since > began: // the clock was ahead then
+		return h.counts(now) && !h.lifted && h.until >= b.until
+	case h.since < began:
 		return false
 	case h.lifted: // no news of the same ban is later than that it was lifted
 		return true
@@ -62,24 +69,38 @@ func (h *heldBan) has(b *ownBan, now int64) bool {
 
 func (o *own) news(k ownKey, b ownBan, lifted bool) fleet.News {
 	return fleet.News{
-		Host: o.host, Prefix: k.prefix.Prefix(), Jail: k.jail, Since: b.since, Until: b.until, Lifted: lifted,
+		Host: o.host, Prefix: k.prefix.Prefix(), Jail: k.jail, Since: b.began(), Until: b.until, Lifted: lifted,
 		Reason: b.reason, Failures: b.failures,
 	}
+}
+
+// later makes a ban later news than all that others have been told of its prefix and jail. It is that already, unless this host's clock
+// was set back since.
+func (o *own) later(k ownKey, b ownBan, now int64) ownBan {
+	if g, ok := o.gone[k]; ok && g.began() >= b.began() {
+		b.told = g.began() + 1
+	}
+	if h, ok := o.held[k]; ok && h.counts(now) && (h.since > b.began() || h.since == b.began() && h.lifted) {
+		b.told = h.since + 1
+	}
+	return b
 }
 
 // difference returns the news that would make the hub hold what is in force.
 func (o *own) difference(now int64) (l []fleet.News) {
 	for k, b := range o.wanted {
 		if h, ok := o.held[k]; b.until > now && !(ok && h.has(&b, now)) {
+			b = o.later(k, b, now)
+			o.wanted[k] = b
 			l = append(l, o.news(k, b, false))
 		}
 	}
 	for k, b := range o.gone {
 		_, again := o.wanted[k]
 		h, ok := o.held[k]
-		if again || b.until <= now || ok && h.since > b.since {
+		if began := b.began(); again || b.until <= now || ok && h.since > began {
 			delete(o.gone, k)
-		} else if !ok || h.since < b.since || h.since == b.since && !h.lifted {
+		} else if !ok || h.since < began || h.since == began && !h.lifted {
 			l = append(l, o.news(k, b, true))
 		}
 	}
@@ -88,7 +109,7 @@ func (o *own) difference(now int64) (l []fleet.News) {
 			delete(o.held, k)
 			continue
 		}
-		if _, ok := o.wanted[k]; !ok && !h.lifted && o.gone[k].since < h.since {
+		if g, ok := o.gone[k]; !o.wants(k) && !h.lifted && !(ok && g.began() >= h.since) {
 			l = append(l, o.news(k, ownBan{since: h.since, until: h.until}, true))
 		}
 	}
@@ -96,8 +117,15 @@ func (o *own) difference(now int64) (l []fleet.News) {
 	return l
 }
 
+func (o *own) wants(k ownKey) bool { _, ok := o.wanted[k]; return ok }
+
 // banned takes a new ban, or one that was prolonged, and returns the news of it.
-func (o *own) banned(k ownKey, b ownBan) fleet.News {
+func (o *own) banned(k ownKey, b ownBan, now int64) fleet.News {
+	if old, ok := o.wanted[k]; ok && old.since == b.since {
+		b.told = old.told
+	} else {
+		b = o.later(k, b, now)
+	}
 	o.wanted[k] = b
 	return o.news(k, b, false)
 }
@@ -109,13 +137,16 @@ func (o *own) ended(k ownKey, id string, now int64) (n fleet.News, early bool) {
 		return n, false
 	}
 	delete(o.wanted, k)
+	if h, ok := o.held[k]; ok && h.counts(now) {
+		b.told = max(b.told, h.since)
+	}
 	o.end(k, b, now)
 	return o.news(k, b, true), b.until > now
 }
 
 // end remembers a ban that ended early.
 func (o *own) end(k ownKey, b ownBan, now int64) {
-	if b.until > now && b.since >= o.gone[k].since && len(o.gone) < maxOwn {
+	if g := o.gone[k]; b.until > now && b.began() >= g.began() && len(o.gone) < maxOwn {
 		o.gone[k] = b
 	}
 }
@@ -123,11 +154,39 @@ func (o *own) end(k ownKey, b ownBan, now int64) {
 // want takes the bans that are in force.
 func (o *own) want(all map[ownKey]ownBan, now int64) {
 	for k, b := range o.wanted {
-		if _, ok := all[k]; !ok {
+		if x, ok := all[k]; !ok {
 			o.end(k, b, now)
+		} else if x.since == b.since {
+			x.told = b.told
+			all[k] = x
 		}
 	}
 	o.wanted = all
+}
+
+// liftedBan is a ban that was lifted.
+type liftedBan struct {
+	key ownKey
+	ban ownBan
+}
+
+// liftedBefore takes bans that were lifted before this program began, in that order.
+func (o *own) liftedBefore(l []liftedBan, now int64) {
+	for _, x := range l {
+		g, ok := o.gone[x.key]
+		if ok && g.since == x.ban.since {
+			continue
+		}
+		if ok && g.began() >= x.ban.since {
+			x.ban.told = g.began() + 1
+		}
+		o.end(x.key, x.ban, now)
+	}
+	for _, x := range l {
+		if w, ok := o.wanted[x.key]; ok { // banned again
+			o.wanted[x.key] = o.later(x.key, w, now)
+		}
+	}
 }
 
 // reset forgets what the hub holds.

@@ -58,6 +58,9 @@ func (p *publisher) run(ctx context.Context) {
 			p.own.want(all, time.Now().UnixMicro())
 			p.have = true
 			p.reconcile()
+		case l := <-p.lifted:
+			p.own.liftedBefore(l, time.Now().UnixMicro())
+			p.reconcile()
 		case e := <-p.changes:
 			if n, ok := p.own.changed(e, e.Jail, time.Now().UnixMicro()); ok {
 				p.publish(&n)

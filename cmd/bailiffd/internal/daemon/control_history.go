@@ -174,7 +174,16 @@ func (h *history) record(e *journal.Entry, at time.Time) error {
 	if h.Country != "" && l.Country != h.Country || h.Reason != "" && (ended || reasonOf(l.By, l.Reason) != h.Reason) {
 		return nil
 	}
-	if !ended {
+	if ended {
+		u, err := audit.ParseUnban(get)
+		if err != nil {
+			return nil
+		}
+		l.Since, l.Until = control.Moment(u.Since), control.Moment(u.Until)
+		if h.Lifted && l.Until != nil && !l.Until.After(h.now) {
+			return nil
+		}
+	} else {
 		l.Kind = "extend"
 		b, err := audit.ParseBan(func(name string) string {
 			if name == audit.FieldEvidence {
@@ -194,6 +203,9 @@ func (h *history) record(e *journal.Entry, at time.Time) error {
 				h.latest, h.jails = append(h.latest, cursors[strings.LastIndexByte(cursors, '\n')+1:]), append(h.jails, jail)
 			}
 		}
+	}
+	if h.Lifted && !ended {
+		return nil
 	}
 	if h.total++; h.total > h.Limit {
 		return nil
