@@ -52,6 +52,15 @@ func isToken(s string) bool {
 
 // Sign makes the message of a piece of news. Names of host and jail must be tokens: see ValidHost.
 func Sign(n *News, key ed25519.PrivateKey) (*Message, error) {
+	m, err := Unsigned(n)
+	if err == nil {
+		m.Signature = ed25519.Sign(key, m.signed())
+	}
+	return m, err
+}
+
+// Unsigned is Sign without the signature. The same news gives the same message.
+func Unsigned(n *News) (*Message, error) {
 	if !ValidHost(n.Host) || n.Jail == "" || len(n.Jail) > maxJail || !isToken(n.Jail) || !n.Prefix.IsValid() {
 		return nil, fmt.Errorf("news about %v of host %q and jail %q cannot be sent", n.Prefix, n.Host, n.Jail)
 	}
@@ -63,9 +72,7 @@ func Sign(n *News, key ed25519.PrivateKey) (*Message, error) {
 	if err != nil || len(body) > MaxPayload {
 		return nil, fmt.Errorf("news about %v cannot be sent: %d bytes, %v", n.Prefix, len(body), err)
 	}
-	m := &Message{Subject: "ban." + n.Host + "." + n.Jail + "." + token(n.Prefix), Payload: body}
-	m.Signature = ed25519.Sign(key, m.signed())
-	return m, nil
+	return &Message{Subject: "ban." + n.Host + "." + n.Jail + "." + token(n.Prefix), Payload: body}, nil
 }
 
 // signed is what is signed. The first bytes keep a signature from being taken for one of something else.
@@ -89,6 +96,13 @@ func (m *Message) host() string {
 	return host
 }
 
+// verify reports whether one of the keys has signed.
+func (m *Message) verify(keys []ed25519.PublicKey) bool {
+	return slices.ContainsFunc(keys, func(k ed25519.PublicKey) bool {
+		return len(k) == ed25519.PublicKeySize && ed25519.Verify(k, m.signed(), m.Signature)
+	})
+}
+
 // openMessage is Open; proven says that the signature has been checked.
 func openMessage(m *Message, keys func(host string) []ed25519.PublicKey, proven bool) (*News, error) {
 	part := strings.Split(m.Subject, ".")
@@ -103,9 +117,7 @@ func openMessage(m *Message, keys func(host string) []ed25519.PublicKey, proven 
 	if len(of) == 0 {
 		return nil, ErrHost
 	}
-	if len(m.Payload) > MaxPayload || !proven && !slices.ContainsFunc(of, func(k ed25519.PublicKey) bool {
-		return len(k) == ed25519.PublicKeySize && ed25519.Verify(k, m.signed(), m.Signature)
-	}) {
+	if len(m.Payload) > MaxPayload || !proven && !m.verify(of) {
 		return nil, ErrSignature
 	}
 	var v payload

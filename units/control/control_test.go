@@ -242,7 +242,7 @@ func TestCalls(t *testing.T) {
 	var lines []HistoryLine
 	take := func(l *HistoryLine) error { lines = append(lines, *l); return nil }
 	err = c.History(ctx, HistoryQuery{Since: "7d", Prefix: "192.0.2.0/24", Jail: "sshd", Limit: 5, Accounts: true}, take)
-	check("history 192.0.2.0/24 {Since:7d Prefix:192.0.2.0/24 Jail:sshd Reason: Country: Limit:5 Accounts:true}", err)
+	check("history 192.0.2.0/24 {Since:7d Prefix:192.0.2.0/24 Jail:sshd Reason: Country: Limit:5 Lifted:false Accounts:true}", err)
 	if len(lines) != 2 || lines[0].Prefix != "192.0.2.7/32" || lines[1].Summary.Total != 1 {
 		t.Errorf("%+v", lines)
 	}

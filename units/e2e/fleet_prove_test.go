@@ -348,35 +348,46 @@ func (p *fleetProof) equal(t *testing.T) float64 {
 	}
 	begin := time.Now()
 	for _, name := range p.names {
-		m := p.members[name]
-		eventually(t, func() error {
-			have, err := m.kernel(t)
-			if err != nil {
-				return err
+		for {
+			odd, err := p.members[name].differs(t, want)
+			if err == nil && len(odd) == 0 {
+				break
 			}
-			missing, more := 0, 0
-			var some []netip.Addr
-			for a := range want {
-				if _, ok := have[a]; !ok {
-					missing, some = missing+1, append(some, a)
+			if time.Since(begin) > 3*time.Minute {
+				for _, a := range odd[:min(len(odd), 3)] {
+					for _, m := range p.members {
+						t.Logf("%s of %s: %s", m.name, a, m.sh(t, `bailiff why --json `+a.String()+`; date; systemctl cat bailiff.service | grep CLOCK || :; bailiff fleet status || :`))
+						if held, err := p.last("ban." + m.name + ".manual." + strings.ReplaceAll(a.String(), ".", "_") + "/32"); err == nil {
+							t.Logf("the hub holds of %s: %s", m.name, held.Data)
+						}
+					}
 				}
+				t.Fatalf("%s: %d of %d bans are missing or too many, such as %v: %v", name, len(odd), len(want), odd[:min(len(odd), 5)], err)
 			}
-			for a := range have {
-				if !want[a] && !lieRange.Contains(a) {
-					more, some = more+1, append(some, a)
-				}
-			}
-			if missing+more > 0 {
-				return fmt.Errorf("%s: %d of %d bans are missing, %d are too many, such as %v", name, missing, len(want), more, some[:min(len(some), 5)])
-			}
-			return nil
-		})
+			time.Sleep(50 * time.Millisecond)
+		}
 	}
 	took := time.Since(begin).Seconds()
 	for _, name := range p.names {
 		p.members[name].keeps(t)
 	}
 	return took
+}
+
+// differs returns the addresses that this host bans and should not, or the other way round.
+func (m *member) differs(t *testing.T, want map[netip.Addr]bool) (odd []netip.Addr, err error) {
+	have, err := m.kernel(t)
+	for a := range want {
+		if _, ok := have[a]; !ok {
+			odd = append(odd, a)
+		}
+	}
+	for a := range have {
+		if !want[a] && !lieRange.Contains(a) {
+			odd = append(odd, a)
+		}
+	}
+	return odd, err
 }
 
 // kernel reads the sets of bans, with the seconds that are left of each.

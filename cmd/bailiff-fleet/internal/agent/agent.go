@@ -61,9 +61,10 @@ type Agent struct {
 
 	accepted, latest atomic.Int64
 
-	fresh     time.Duration // the constant, but in tests
-	laterAt   time.Time     // when everything is read again: see readLater
-	laterWait time.Duration
+	fresh        time.Duration // the constant, but in tests
+	listInterval time.Duration // likewise
+	laterAt      time.Time     // when everything is read again: see readLater
+	laterWait    time.Duration
 
 	readErr, daemonErr, applyErr, rosterErr, hubBanned fault
 }
@@ -71,7 +72,7 @@ type Agent struct {
 // New makes an agent.
 func New(o Options) (*Agent, error) {
 	a := &Agent{
-		Options: o, key: o.Member.Key.Private(), fresh: fresh, link: &link{log: o.Log},
+		Options: o, key: o.Member.Key.Private(), fresh: fresh, listInterval: listInterval, link: &link{log: o.Log},
 		snapshot: make(chan map[ownKey]ownBan), lifted: make(chan []liftedBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
 	}

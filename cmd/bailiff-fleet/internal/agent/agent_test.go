@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"bailiff/policy/fleet"
 	"bailiff/policy/state"
@@ -221,6 +222,9 @@ func (h *testHub) run(name string, d *fakeDaemon) (a *Agent, stop func()) {
 	}})
 	if err != nil {
 		h.t.Fatal(err)
+	}
+	if h.listInterval != 0 {
+		a.listInterval = h.listInterval
 	}
 	if h.fresh != 0 {
 		a.fresh = h.fresh
@@ -483,6 +487,49 @@ func TestForgotten(t *testing.T) {
 	h.start()
 	h.run("a", a)
 	b.wait("192.0.2.2")
+}
+
+// TestDigests: a host lists digests of what it has said, and one that reads all of it uses them.
+func TestDigests(t *testing.T) {
+	h := newHub(t, "a", "b")
+	h.listInterval = time.Millisecond
+	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
+	var want []string
+	for i := range 2*leastKnown + 7 {
+		want = append(want, fmt.Sprintf("192.0.%d.%d", i/250, i%250))
+		a.ban(want[i], time.Hour)
+	}
+	h.run("a", a)
+	member := h.members["b"]
+	reads, err := New(Options{Member: member, Log: func(string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reads.link.open(t.Context(), member); err != nil {
+		t.Fatal(err)
+	}
+	defer reads.link.nc.Close()
+	js, err := jetstream.NewWithAPIPrefix(reads.link.nc, apiPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reader{Agent: reads, js: js}
+	eventually(t, func() error {
+		if n := r.fetchDigests(t.Context()).Len(); n != len(want) {
+			return fmt.Errorf("%d digests, want %d", n, len(want))
+		}
+		return nil
+	})
+	h.run("b", b)
+	b.wait(want...)
+	// Lists do not keep a ban that ends.
+	for _, addr := range want[leastKnown:] {
+		a.unban(addr, true)
+	}
+	b.wait(want[:leastKnown]...)
+	if n := reads.rejected.Load(); n != 0 {
+		t.Errorf("%d lists are rejected", n)
+	}
 }
 
 // TestTooFast: what a daemon refuses because a host bans too fast is offered again when it is no longer fresh.

@@ -40,6 +40,18 @@ func TestManyBans(t *testing.T) {
 			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), byte(n >> 8), byte(n)}), 32)
 			l = append(l, h.message(name, &fleet.News{Host: name, Prefix: p, Jail: "sshd", Since: now.UnixMicro(), Until: until.UnixMicro(), Failures: 5, Reason: state.Failures}))
 		}
+		for i, some := 0, l; len(some) > 0; i++ { // as its publisher does
+			n := min(len(some), fleet.PageDigests)
+			var page []fleet.Message
+			for _, m := range some[:n] {
+				page = append(page, fleet.Message{Subject: m.Subject, Payload: m.Data})
+			}
+			m, err := fleet.SignDigests(name, i, page, h.members[name].Key.Private())
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, some = append(l, h.signed(m)), some[n:]
+		}
 		h.publish(name, l...)
 	}
 	t.Logf("%d bans of %d hosts are in the hub after %.1f s", hosts*each, hosts, time.Since(begin).Seconds())

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bailiff/policy/fleet"
 	"bailiff/units/hub"
 )
 
@@ -53,13 +55,19 @@ func storedOf(m *nats.Msg, subject string) stored {
 	return s
 }
 
-// fetch calls take with the messages from sequence number first on, in batches, and returns at the last one. It leaves nothing
-// behind in the hub.
-func (l *link) fetch(ctx context.Context, js jetstream.JetStream, first uint64, take func([]stored) error) error {
+// message is what its sender has signed. What is no base64 is no signature.
+func (s *stored) message() fleet.Message {
+	signature, _ := base64.StdEncoding.DecodeString(s.signature)
+	return fleet.Message{Subject: s.subject, Payload: s.payload, Signature: signature}
+}
+
+// fetch calls take with the messages from sequence number first on whose subjects match, in batches, and returns at the last one. It
+// leaves nothing behind in the hub.
+func (l *link) fetch(ctx context.Context, js jetstream.JetStream, first uint64, subjects string, take func([]stored) error) error {
 	if hasBatches(l.nc.ConnectedServerVersion()) {
-		return l.fetchDirect(ctx, first, take)
+		return l.fetchDirect(ctx, first, subjects, take)
 	}
-	return fetchConsumer(ctx, js, first, take)
+	return fetchConsumer(ctx, js, first, subjects, take)
 }
 
 // hasBatches reports whether a server knows direct gets of several messages: since 2.11. Earlier ones answer with one message, and
@@ -75,7 +83,7 @@ func hasBatches(version string) bool {
 }
 
 // fetchDirect reads by batched direct gets (ADR-31), for which the hub keeps no state.
-func (l *link) fetchDirect(ctx context.Context, first uint64, take func([]stored) error) error {
+func (l *link) fetchDirect(ctx context.Context, first uint64, subjects string, take func([]stored) error) error {
 	inbox := nats.NewInbox()
 	sub, err := l.nc.SubscribeSync(inbox)
 	if err != nil {
@@ -87,7 +95,7 @@ func (l *link) fetchDirect(ctx context.Context, first uint64, take func([]stored
 			Seq   uint64 `json:"seq"`
 			Batch int    `json:"batch"`
 			Next  string `json:"next_by_subj"`
-		}{first, fetchBatch, ">"})
+		}{first, fetchBatch, subjects})
 		if err != nil {
 			return err
 		}
@@ -133,12 +141,14 @@ func nextMsg(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
 }
 
 // fetchConsumer reads by an ordered consumer that is gone at the end. The hub permits so many at a time: the caller tries again.
-func fetchConsumer(ctx context.Context, js jetstream.JetStream, first uint64, take func([]stored) error) error {
+func fetchConsumer(ctx context.Context, js jetstream.JetStream, first uint64, subjects string, take func([]stored) error) error {
 	asked, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
-	c, err := js.OrderedConsumer(asked, streamName, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first, InactiveThreshold: 30 * time.Second, MaxResetAttempts: 2,
-	})
+	conf := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first, InactiveThreshold: 30 * time.Second, MaxResetAttempts: 2}
+	if subjects != ">" {
+		conf.FilterSubjects = []string{subjects}
+	}
+	c, err := js.OrderedConsumer(asked, streamName, conf)
 	if err != nil {
 		return fmt.Errorf("read from the hub: %w", err)
 	}

@@ -45,16 +45,16 @@ func natsServer(t *testing.T) string {
 
 // testHub is a real nats-server with the accounts of a fleet.
 type testHub struct {
-	t       *testing.T
-	dir     string
-	program string
-	port    int
-	cmd     *exec.Cmd
-	admin   *hub.Admin
-	members map[string]*hub.Member
-	op      ed25519.PrivateKey
-	roster  hub.Roster
-	fresh   time.Duration // of agents; 0: as usual
+	t                   *testing.T
+	dir                 string
+	program             string
+	port                int
+	cmd                 *exec.Cmd
+	admin               *hub.Admin
+	members             map[string]*hub.Member
+	op                  ed25519.PrivateKey
+	roster              hub.Roster
+	fresh, listInterval time.Duration // of agents; 0: as usual
 }
 
 // newHub starts a hub for hosts.
@@ -221,6 +221,10 @@ func (h *testHub) message(host string, n *fleet.News) *nats.Msg {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	return h.signed(m)
+}
+
+func (h *testHub) signed(m *fleet.Message) *nats.Msg {
 	return &nats.Msg{Subject: m.Subject, Data: m.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}}
 }
 

@@ -20,7 +20,7 @@ import (
 // Times of the connection to the hub. A hub that vanishes without a word is noticed after two or three pings.
 const (
 	dialTime     = 2 * time.Second
-	pingInterval = 5 * time.Second
+	pingInterval = 2 * time.Second
 	firstWait    = 100 * time.Millisecond // before the second attempt to connect
 	longestWait  = 2 * time.Second        // before each later one, or a fifth more: hosts equal again soon after a hub's return
 )

@@ -15,12 +15,17 @@ const byHand = "by hand"
 // refreshAge is how old a message about a ban in force may become before it is sent again: the hub removes messages after MaxAge.
 const refreshAge = maxAge / 3
 
+// leastListed is how many messages are worth a list of their digests: see policy/fleet.
+const leastListed = 16
+
 // own compares the bans of this host with what the hub holds of them. It does no I/O.
 type own struct {
 	host   string
 	wanted map[ownKey]ownBan // in force on this host
 	held   map[ownKey]heldBan
 	gone   map[ownKey]ownBan // that ended early, until they would have ended: a hub that lost its store has to be told again
+
+	unlisted int // messages that the hub has got since digests of them were listed
 }
 
 type ownKey struct {
@@ -205,7 +210,22 @@ func (o *own) seen(n *fleet.News, seq uint64, sent int64) {
 	if h, ok := o.held[k]; ok && h.seq > seq {
 		return
 	}
+	o.unlisted++
 	o.held[k] = heldBan{since: n.Since, until: n.Until, lifted: n.Lifted, seq: seq, sent: sent}
+}
+
+// toList returns the bans whose messages the hub holds, when so many are new that their digests should be listed again.
+func (o *own) toList(now int64) (l []ownKey) {
+	if o.unlisted < max(leastListed, len(o.held)/4) {
+		return nil
+	}
+	o.unlisted = 0
+	for k, b := range o.wanted {
+		if h, ok := o.held[k]; ok && !h.lifted && h.has(&b, now) {
+			l = append(l, k)
+		}
+	}
+	return l
 }
 
 // dropped forgets messages that the hub no longer holds: those before first.

@@ -17,6 +17,10 @@ const (
 	// window is how many messages are on their way to the hub at a time. The hub drops what it cannot store soon.
 	window = 256
 
+	// Lists of digests are written at most so often, and so many at once.
+	listInterval = time.Minute
+	listsAtOnce  = 64
+
 	// lostAfter is when a message that has not come back from the hub is taken for lost.
 	lostAfter = 3 * time.Second
 )
@@ -40,6 +44,9 @@ type publisher struct {
 	complete bool                // what the hub holds is known
 	backlog  []fleet.News        // to be sent, the last one first
 	sent     map[ownKey]sentNews // not yet seen
+	toList   []ownKey            // whose digests are to be listed
+	list     int                 // number of the next list
+	listed   time.Time           // when the lists were begun
 }
 
 type sentNews struct {
@@ -70,6 +77,7 @@ func (p *publisher) run(ctx context.Context) {
 		case <-tick.C:
 			p.alive.Store(time.Now().UnixNano())
 			p.lost()
+			p.writeLists()
 		}
 		p.pump()
 		p.waiting.Store(int64(len(p.backlog) + len(p.sent)))
@@ -139,13 +147,53 @@ func (p *publisher) publish(n *fleet.News) bool {
 		p.Log(err.Error())
 		return true // and never will be
 	}
-	h := nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}
-	if left := time.Until(time.UnixMicro(n.Until)); p.ttl.Load() && n.Until != fleet.Forever && left < maxAge {
-		h.Set("Nats-TTL", strconv.Itoa(max(1, int(left.Seconds()+1)))+"s")
-	}
-	if err := p.link.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Data: m.Payload, Header: h}); err != nil {
+	if !p.send(m, n.Until) {
 		return false
 	}
 	p.sent[ownKey{prefix.OfPrefix(n.Prefix), n.Jail}] = sentNews{n.Since, time.Now()}
 	return true
+}
+
+// send sends a message that the hub need not keep after a time.
+func (p *publisher) send(m *fleet.Message, until int64) bool {
+	h := nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}
+	if left := time.Until(time.UnixMicro(until)); p.ttl.Load() && until != fleet.Forever && left < maxAge {
+		h.Set("Nats-TTL", strconv.Itoa(max(1, int(left.Seconds()+1)))+"s")
+	}
+	return p.link.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Data: m.Payload, Header: h}) == nil
+}
+
+// writeLists sends lists of digests of what the hub holds of this host, for hosts that will read all of it. That one is lost does no
+// harm. Called once a second, it sends some at a time.
+func (p *publisher) writeLists() {
+	if !p.have || !p.complete || len(p.backlog)+len(p.sent) > 0 || !p.link.connected() {
+		return
+	}
+	now := time.Now()
+	if len(p.toList) == 0 && now.Sub(p.listed) >= p.listInterval {
+		p.toList, p.list, p.listed = p.own.toList(now.UnixMicro()), 0, now
+	}
+	for range listsAtOnce {
+		if len(p.toList) == 0 {
+			return
+		}
+		n := min(len(p.toList), fleet.PageDigests)
+		var l []fleet.Message
+		var until int64
+		for _, k := range p.toList[:n] {
+			b, ok := p.own.wanted[k]
+			if !ok {
+				continue
+			}
+			news := p.own.news(k, b, false)
+			if m, err := fleet.Unsigned(&news); err == nil {
+				l, until = append(l, *m), max(until, b.until)
+			}
+		}
+		m, err := fleet.SignDigests(p.own.host, p.list, l, p.key)
+		if err != nil || !p.send(m, until) {
+			return
+		}
+		p.toList, p.list = p.toList[n:], p.list+1
+	}
 }

@@ -3,8 +3,6 @@ package agent
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -26,6 +24,9 @@ const (
 
 	// readAgain is after how long everything is read again: what the hub lost in silence shows then.
 	readAgain = 12 * time.Hour
+
+	// leastKnown is of how many messages digests are read before.
+	leastKnown = 1000
 
 	// Pauses after a read that failed.
 	firstPause   = 250 * time.Millisecond
@@ -50,6 +51,7 @@ type reader struct {
 	pause   time.Duration
 	due     time.Time // of the next attempt
 	floods  floods
+	known   *fleet.Digests // while everything is read
 }
 
 // run reads until ctx ends.
@@ -175,6 +177,10 @@ func (r *reader) catchUp(ctx context.Context) error {
 		}
 	}
 	r.last.Store(last)
+	if last-first > leastKnown && r.whole {
+		r.known = r.fetchDigests(ctx)
+		defer func() { r.known = nil }()
+	}
 	if first <= last {
 		if err := r.fetched(ctx, first); err != nil {
 			return err
@@ -195,7 +201,7 @@ func (r *reader) fetched(ctx context.Context, first uint64) error {
 	batches, failed := make(chan []stored, 2), make(chan error, 1)
 	go func() {
 		defer close(batches)
-		failed <- r.link.fetch(ctx, r.js, first, func(l []stored) error {
+		failed <- r.link.fetch(ctx, r.js, first, ">", func(l []stored) error {
 			select {
 			case batches <- l:
 				return nil
@@ -214,6 +220,20 @@ func (r *reader) fetched(ctx context.Context, first uint64) error {
 		}
 	}
 	return <-failed
+}
+
+// fetchDigests reads lists of digests, which spare checks of signatures. Without them it only takes longer.
+func (r *reader) fetchDigests(ctx context.Context) *fleet.Digests {
+	var d fleet.Digests
+	_ = r.link.fetch(ctx, r.js, 1, fleet.DigestsSubject, func(l []stored) error {
+		some := make([]fleet.Message, 0, len(l))
+		for i := range l {
+			some = append(some, l[i].message())
+		}
+		r.rejected.Add(int64(d.Add(some, r.roster.Load().of)))
+		return nil
+	})
+	return &d
 }
 
 // sameStream reports whether the hub still holds the message at pos: one that was restored from an old copy, or lost what it had
@@ -261,6 +281,9 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 	}
 	keep := l[:0:0]
 	for _, s := range l {
+		if fleet.IsDigests(s.subject) {
+			continue
+		}
 		if r.isOwn(s.subject) || r.floods.admit(hostOf(s.subject), time.Now()) {
 			keep = append(keep, s)
 		}
@@ -297,15 +320,13 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 // openAll checks the signatures, on all processors if there are many.
 func (r *reader) openAll(l []stored) []opened {
 	out := make([]opened, len(l))
-	roster := r.roster.Load()
-	keys := func(host string) []ed25519.PublicKey { return roster.keys[host] }
+	keys := r.roster.Load().of
 	part := func(from, to int) {
 		messages := make([]fleet.Message, 0, to-from)
 		for i := from; i < to; i++ {
-			signature, _ := base64.StdEncoding.DecodeString(l[i].signature) // what is no base64 is no signature
-			messages = append(messages, fleet.Message{Subject: l[i].subject, Payload: l[i].payload, Signature: signature})
+			messages = append(messages, l[i].message())
 		}
-		news, errs := fleet.OpenAll(messages, keys)
+		news, errs := fleet.OpenAll(messages, keys, r.known)
 		for i := range news {
 			out[from+i] = opened{news[i], errs[i]}
 		}

@@ -26,6 +26,9 @@ type roster struct {
 	allow  []control.FleetAllowed
 }
 
+// of returns the keys of a host.
+func (r *roster) of(host string) []ed25519.PublicKey { return r.keys[host] }
+
 func newRoster(r *hub.Roster) *roster {
 	x := &roster{serial: r.Serial, groups: r.Groups(), keys: make(map[string][]ed25519.PublicKey, len(r.Hosts))}
 	for name, h := range r.Hosts {
