@@ -130,6 +130,9 @@ func TestHistory(t *testing.T) {
 				s = x.Summary
 			case "progress":
 			default:
+				if x.Kind == "unban" && (x.Since == nil || x.Until == nil || !x.Since.Before(*x.Until)) {
+					t.Errorf("%+v", x)
+				}
 				l = append(l, x.Kind+" "+x.Prefix)
 			}
 			return nil
@@ -167,6 +170,7 @@ func TestHistory(t *testing.T) {
 		{control.HistoryQuery{Reason: "failures"}, "ban 203.0.113.7/32", 1}, // its end has a reason of its own
 		{control.HistoryQuery{Country: "DE"}, "unban 203.0.113.7/32, ban 203.0.113.7/32", 1},
 		{control.HistoryQuery{Country: "FR"}, "", 0},
+		{control.HistoryQuery{Lifted: true}, "unban 203.0.113.7/32", 2},
 	} {
 		if got, s := search(c.q); got != c.want || s.Periods[0].Bans != c.bans {
 			t.Errorf("%+v: %s, %+v", c.q, got, s)
