@@ -29,10 +29,9 @@ HELD = exec setpriv --pdeathsig KILL env
 
 .PHONY: build check test vet staticcheck lint unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist reproducible upgrades emulated changelog clean
 
-# Nothing here speaks HTTP/2, which would add half a megabyte to each program. What is the command's alone runs once, so inlining
-# makes it larger (by a quarter of a megabyte) but no faster.
+# Nothing here speaks HTTP/2, which would add half a megabyte to each program.
 build:
-	CGO_ENABLED=0 go build -tags nethttpomithttp2 -gcflags 'bailiff/cmd/bailiff/...=-l' -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 check: vet staticcheck lint unit
 

@@ -114,6 +114,28 @@ func TestReportingApart(t *testing.T) {
 	}
 }
 
+// TestNoTLS: what operators and root type speaks to sockets of this host alone. Package refresh belongs to bailiff-fetch.
+func TestNoTLS(t *testing.T) {
+	linked := func(program, symbol string) bool {
+		bin := path.Join(t.TempDir(), "program")
+		if out, err := exec.Command("go", "build", "-o", bin, program).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		out, err := exec.Command("go", "tool", "nm", bin).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(out), symbol)
+	}
+	const handshake = " crypto/tls.(*Conn).clientHandshake"
+	if !linked("bailiff/cmd/bailiff/bailiff-fetch", handshake) {
+		t.Error("bailiff-fetch has no TLS: what does this test look for?")
+	}
+	if linked("bailiff/cmd/bailiff", handshake) {
+		t.Error("bailiff holds TLS, 1.5 MB: who calls http.Client? control.Send does for sockets")
+	}
+}
+
 // TestTopLevel: the folders that the project was asked for, and no others.
 func TestTopLevel(t *testing.T) {
 	out, err := exec.Command("git", "ls-files", "--full-name", ":/").Output()

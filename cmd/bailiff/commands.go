@@ -4,11 +4,11 @@ import (
 	"bailiff/cmd/bailiff/internal/check"
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/client"
+	"bailiff/cmd/bailiff/internal/fetch"
 	"bailiff/cmd/bailiff/internal/filters"
 	"bailiff/cmd/bailiff/internal/fleet"
 	"bailiff/cmd/bailiff/internal/importer"
 	"bailiff/cmd/bailiff/internal/lists"
-	"bailiff/cmd/bailiff/internal/refresh"
 	"bailiff/cmd/bailiff/internal/replay"
 	"bailiff/cmd/bailiff/internal/reports"
 	"bailiff/cmd/bailiff/internal/stats"
@@ -26,7 +26,7 @@ func commands() []*cli.Command {
 		client.Bans(),
 		client.Ban(),
 		client.Unban(),
-		client.Allow(refresh.Allow()),
+		client.Allow(fetch.Allow()),
 		client.Why(),
 		client.Firewall(),
 		client.Fleet(fleet.Commands()...),

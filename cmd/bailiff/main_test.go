@@ -20,9 +20,9 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/*.txtar: what a user types, and stdout, stderr and exit status of it.
 func TestScripts(t *testing.T) {
-	// This command runs bailiff-report, which is a program of its own.
-	reporter := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", reporter, "bailiff/cmd/bailiff-report").CombinedOutput(); err != nil {
+	// This command runs bailiff-report and bailiff-fetch, which are programs of their own.
+	others := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", others, "bailiff/cmd/bailiff-report", "bailiff/cmd/bailiff/bailiff-fetch").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	countries, in := filepath.Join(t.TempDir(), "countries.mmdb"), make(map[netip.Prefix]geotest.Record)
@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("COUNTRIES", countries)
 			alone, _, _ := strings.Cut(e.Getenv("PATH"), string(os.PathListSeparator))
 			e.Setenv("ALONE", alone) // the folder of this command: without bailiff-report, even where it is installed
-			e.Setenv("PATH", reporter+string(os.PathListSeparator)+e.Getenv("PATH"))
+			e.Setenv("PATH", others+string(os.PathListSeparator)+e.Getenv("PATH"))
 			return nil
 		},
 	})

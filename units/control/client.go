@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -33,7 +32,6 @@ const maxAnswer = 64 << 20
 type Client struct {
 	path string
 	unit string // of the server
-	http *http.Client
 
 	// stopped asks systemd for the state of a unit that is neither running nor starting; nil: reading may start the daemon.
 	stopped func(ctx context.Context, unit string) (state string, err error)
@@ -44,14 +42,7 @@ func Dial(path string) *Client {
 	if path == "" {
 		path = DefaultPath
 	}
-	c := &Client{path: path, unit: "bailiff", http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", path)
-		},
-		DisableKeepAlives:  true,
-		DisableCompression: true,
-	}}}
+	c := &Client{path: path, unit: "bailiff"}
 	if path == DefaultPath {
 		c.stopped = manager.Stopped
 	}
@@ -248,7 +239,7 @@ func (c *Client) send(ctx context.Context, method, path, rawQuery string, header
 	if header != nil {
 		req.Header = header
 	}
-	return c.http.Do(req)
+	return Send(c.path, req)
 }
 
 // whole reads an answer.
@@ -280,10 +271,6 @@ func (c *Client) explain(err error, method string) error {
 	var e *Error
 	if errors.As(err, &e) {
 		return e
-	}
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):

@@ -102,8 +102,8 @@ func TestNixOS(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if p, ok := strings.CutPrefix(f.Source, "bin/bailiff"); ok {
-			programs = append(programs, "cmd/bailiff"+p)
+		if p := f.Program(); p != "" {
+			programs = append(programs, p)
 		}
 	}
 	if got := list("subPackages"); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(programs))) {

@@ -16,6 +16,18 @@ type File struct {
 	Enable      bool   // a unit that packages enable and start
 }
 
+// Program is the folder of a program's source; "" for other files.
+func (f *File) Program() string {
+	name, ok := strings.CutPrefix(f.Source, "bin/bailiff")
+	switch {
+	case !ok:
+		return ""
+	case name == "-fetch": // a part of the command
+		return "cmd/bailiff/bailiff-fetch"
+	}
+	return "cmd/bailiff" + name
+}
+
 // Files reads the list.
 func Files(path string) ([]File, error) {
 	text, err := os.ReadFile(path)

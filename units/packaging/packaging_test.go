@@ -46,13 +46,14 @@ func TestFiles(t *testing.T) {
 		case strings.HasPrefix(of, "bin/man/"):
 			of = "units/man/" + strings.TrimPrefix(of, "bin/man/") + ".scd"
 		case strings.HasPrefix(of, "bin/"):
-			of = "cmd/" + strings.TrimPrefix(of, "bin/")
+			of = f.Program()
 		}
 		if _, err := os.Stat(filepath.Join(top, of)); err != nil {
 			t.Errorf("listed, but not in the tree: %v", err)
 		}
 	}
 	for pattern, source := range map[string]func(string) string{
+		"cmd/bailiff/bailiff*":     func(p string) string { return "bin/" + filepath.Base(p) },
 		"cmd/bailiff*":             func(p string) string { return "bin/" + filepath.Base(p) },
 		"units/man/*.scd":          func(p string) string { return "bin/man/" + strings.TrimSuffix(filepath.Base(p), ".scd") },
 		"units/systemd/*.*":        func(p string) string { return p },

@@ -225,7 +225,7 @@ func (r *release) tree(a arch, pages string) (string, error) {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return "", err
 	}
-	cmd := r.command("go", "build", "-tags", "nethttpomithttp2", "-gcflags", "bailiff/cmd/bailiff/...=-l", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X bailiff/units/version.Commit="+r.commit, "-o", bin+"/", "./cmd/...")
+	cmd := r.command("go", "build", "-tags", "nethttpomithttp2", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X bailiff/units/version.Commit="+r.commit, "-o", bin+"/", "./cmd/...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+a.goarch, "GOARM="+a.goarm, "GOFLAGS=")
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("go build: %w", err)

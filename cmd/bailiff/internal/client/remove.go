@@ -73,7 +73,7 @@ func removeAll(e *cli.Env, stop, force bool) error {
 // cleanFirewalls has the daemon's program, which knows the firewalls, remove everything. It returns what was removed as far as it is
 // known; the program writes its errors itself.
 func cleanFirewalls(ctx context.Context, e *cli.Env, force bool) (*firewall.Removal, error) {
-	program, err := daemonProgram()
+	program, err := cli.Program("bailiffd")
 	if err != nil {
 		return nil, err
 	}
@@ -94,21 +94,6 @@ func cleanFirewalls(ctx context.Context, e *cli.Env, force bool) (*firewall.Remo
 		return &r, cli.ErrSilent
 	}
 	return &r, nil
-}
-
-// daemonProgram finds bailiffd where this program was installed with it.
-func daemonProgram() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	for _, dir := range []string{"../sbin", "."} {
-		p := filepath.Join(filepath.Dir(self), dir, "bailiffd")
-		if _, err := os.Stat(p); err == nil {
-			return p, nil
-		}
-	}
-	return "", &control.Error{Message: "bailiffd is neither in " + filepath.Dir(self) + " nor in ../sbin beside it", Hint: "install bailiff again: its daemon's program removes the rules"}
 }
 
 // checkStopped refuses while the daemon runs.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"syscall"
@@ -44,15 +43,11 @@ func Web() *cli.Command {
 func askLink(ctx context.Context, socket string) (*webLink, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/token", nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := client.Do(req)
+	res, err := control.Send(socket, req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, cli.WithHint(errors.New("the status page is off"), "systemctl enable --now bailiff-web.socket")

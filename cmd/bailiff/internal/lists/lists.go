@@ -1,5 +1,5 @@
 // Package lists is `bailiff lists`: what published block lists hold and have stopped, and what they would have stopped in the past.
-// Fetching them is package refresh. Start reading with Command.
+// Fetching them is package fetch. Start reading with Command.
 package lists
 
 import (
@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff/internal/cli"
-	"bailiff/cmd/bailiff/internal/refresh"
+	"bailiff/cmd/bailiff/internal/fetch"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/units/control"
 )
 
 // Command is the group `bailiff lists`.
 func Command() *cli.Command {
-	c := cli.Group("lists", "published block lists: what they hold and stop", status(), dryRun(), refresh.Block())
+	c := cli.Group("lists", "published block lists: what they hold and stop", status(), dryRun(), fetch.Block())
 	c.Pick = func(_ []string, given func(string) bool) string {
 		if given("dry-run") {
 			return "dry-run"

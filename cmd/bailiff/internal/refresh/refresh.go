@@ -1,7 +1,7 @@
 // Package refresh is `bailiff allow refresh` and `bailiff lists refresh`: it downloads published lists into a folder that the daemon
 // reads. bailiff-allow-refresh.service and bailiff-lists-refresh.service run it; they are the only parts of bailiff that fetch lists, and
-// have access to nothing else. A list that fails its checks never replaces the last good one. Start reading with Allow; feed.go is what
-// allow lists and block lists do not share.
+// have access to nothing else. A list that fails its checks never replaces the last good one. The program is bailiff-fetch. Start reading
+// with Commands; feed.go is what allow lists and block lists do not share.
 package refresh
 
 import (
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff/internal/cli"
+	"bailiff/cmd/bailiff/internal/fetch"
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
@@ -32,27 +33,22 @@ const (
 	maxHeaderSize = 64 << 10
 )
 
-// Allow is the verb refresh of `bailiff allow`.
-func Allow() *cli.Command { return command(allowLists) }
+// Commands are those of bailiff-fetch, which has the same arguments as bailiff.
+func Commands() []*cli.Command {
+	return []*cli.Command{
+		cli.Group("allow", "published allow lists", fetch.Command(allowLists.dir, allowLists.refresh)),
+		cli.Group("lists", "published block lists", fetch.Command(blockLists.dir, blockLists.refresh)),
+	}
+}
 
-// Block is the verb refresh of `bailiff lists`.
-func Block() *cli.Command { return command(blockLists) }
-
-func command(k *kind) *cli.Command {
-	c := cli.New("refresh", "[LIST…]", "fetch published lists whose time has come").WithJSON()
-	conf := settings.Option(c)
-	dir := c.Flags.String("lists", k.dir, "put the lists into this `FOLDER`")
-	force := c.Flags.Bool("force", false, "fetch lists even before their time")
-	accept := c.List("accept", "accept this `LIST` although it has shrunk")
-	return c.Does(func(e *cli.Env, args []string) error {
-		loaded, err := settings.Load(*conf)
-		if err != nil {
-			return err
-		}
-		r := newRefresh(e, k, *dir)
-		r.force, r.accept = *force, *accept
-		return r.run(loaded, args)
-	})
+func (k *kind) refresh(e *cli.Env, o *fetch.Options) error {
+	loaded, err := settings.Load(o.Config)
+	if err != nil {
+		return err
+	}
+	r := newRefresh(e, k, o.Dir)
+	r.force, r.accept = o.Force, o.Accept
+	return r.run(loaded, o.Lists)
 }
 
 // refresh fetches lists into a folder.

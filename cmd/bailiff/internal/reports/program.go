@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/policy/config"
@@ -19,27 +17,9 @@ import (
 // command; it runs as the caller then, and reads no more than the caller may.
 const reporterName = "bailiff-report"
 
-// findReporter finds bailiff-report: in the sbin beside the folder of this program (/usr/sbin for /usr/bin), in that folder itself,
-// or in PATH.
-func findReporter() (string, error) {
-	if self, err := os.Executable(); err == nil {
-		dir := filepath.Dir(self)
-		for _, p := range []string{filepath.Join(dir, "..", "sbin", reporterName), filepath.Join(dir, reporterName)} {
-			if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
-				return p, nil
-			}
-		}
-	}
-	p, err := exec.LookPath(reporterName)
-	if err != nil {
-		return "", cli.WithHint(errors.New("bailiff-report is not installed: it is neither beside this program nor in PATH"), "make install installs it as /usr/sbin/bailiff-report")
-	}
-	return p, nil
-}
-
 // runReporter runs bailiff-report and returns its standard output. It prints its own errors.
 func runReporter(e *cli.Env, args ...string) ([]byte, error) {
-	program, err := findReporter()
+	program, err := cli.Program(reporterName)
 	if err != nil {
 		return nil, err
 	}
