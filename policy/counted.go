@@ -10,6 +10,7 @@ import (
 
 	"bailiff/policy/codec"
 	"bailiff/policy/config"
+	"bailiff/policy/fleet"
 	"bailiff/policy/jail"
 	"bailiff/policy/prefix"
 	"bailiff/policy/state"
@@ -136,6 +137,7 @@ func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64
 	if user != 0 {
 		g.logins.Add(anywhere.Hash(g.seed^user), at)
 	}
+	g.logins.Add(fleet.SummaryPrefix(addr).Hash(g.seed^anyAccount), at)
 	own := j.counter.Key(addr)
 	for _, n := range g.networks {
 		if !n.Holds(addr) {

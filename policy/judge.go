@@ -32,7 +32,8 @@ type failure struct {
 	prefix      prefix.Key   // that the jail counts the address by
 	account     uint64       // that accounts know the user by
 	record      jail.Failure // what is kept of it
-	recentLogin bool         // somebody logged in to the account lately, and it is not under attack
+	known       bool         // somebody, from anywhere, logged in to the account lately
+	recentLogin bool         // known, and the account is not under attack
 }
 
 const (
@@ -84,11 +85,10 @@ func (g *Engine) weigh(a *attempt) (f failure, counts bool) {
 	}
 	j.failures += uint64(a.Attempts)
 	j.last = max(j.last, a.At)
-	var excused bool
-	excused, f.recentLogin = g.excuse(&f)
+	excused := g.excuse(&f)
 	g.out.Failures = append(g.out.Failures, Failure{
 		Time: a.At, Jail: j.conf.Name, Pattern: a.Pattern, Addr: a.addr, Prefix: f.prefix.Prefix(), Port: a.Port, User: a.Name,
-		Attempts: a.Attempts, Ref: a.Ref, Excused: excused,
+		Attempts: a.Attempts, Ref: a.Ref, Known: f.known, Excused: excused,
 	})
 	return f, !excused
 }
@@ -104,26 +104,27 @@ func (g *Engine) alreadyBanned(j *runningJail, addr netip.Addr, at int64) bool {
 // excuse reports whether a failure is not held against its address: a device goes on with an old password, another connection has
 // just made the same attempt, or only different lines count and the address has caused this one before.
 //
-// recentLogin reports that somebody, from anywhere, logged in to the account lately, and that it is not under attack.
-func (g *Engine) excuse(f *failure) (excused, recentLogin bool) {
+// It also finds out whether the account is known, and whether it had a login that counts for the failure.
+func (g *Engine) excuse(f *failure) (excused bool) {
+	at, trust := f.At, g.accountsConf.TrustLoginsFor
+	known := f.User != 0 && g.logins.Within(anywhere.Hash(g.seed^f.User), at, trust)
+	f.known = known
 	if f.Distinct && f.User == 0 && f.jail.counter.HasPattern(f.prefix, f.Pattern, f.At) {
-		return true, false
+		return true
 	}
 	if f.User == 0 || f.MaxRetry != 0 {
-		return false, false
+		return false
 	}
-	at, trust, device := f.At, g.accountsConf.TrustLoginsFor, f.prefix.Hash(g.seed^f.User)
-	known := g.logins.Within(anywhere.Hash(g.seed^f.User), at, trust)
-	attacked := known && g.accounts.UnderAttack(f.account, at)
+	device, attacked := f.prefix.Hash(g.seed^f.User), known && g.accounts.UnderAttack(f.account, at)
 	// While an account is under attack, several connections with one password are believed once.
 	parallel, few := f.jail.conf.Filter.ParallelLogins, f.Attempts <= togetherAttempts
 	together := few && known && parallel && !(attacked && g.accounts.Counted(f.account, f.prefix, at) > 1)
 	// A name that does not exist is a misspelt one only if it is the only one.
 	misspelt := f.Unknown && !f.jail.counter.HasOthers(f.prefix, f.record.User, at)
 	atOnce := few && (misspelt || parallel && !f.jail.conf.Filter.HasSuccess())
-	excused = together && g.bursts.Again(device, at, togetherTime) || atOnce && g.bursts.Again(device, at, deadNameTime) ||
+	f.recentLogin = known && !attacked
+	return together && g.bursts.Again(device, at, togetherTime) || atOnce && g.bursts.Again(device, at, deadNameTime) ||
 		g.logins.Device(device, at, trust) && g.logins.Fail(device, at, f.Attempts) <= deviceFailures
-	return excused, known && !attacked
 }
 
 // short is what a counter keeps of a name's hash: 16 bits, and 0 for no name alone.

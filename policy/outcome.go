@@ -26,6 +26,7 @@ type Failure struct {
 	User     []byte // as logged, cut to jail.MaxName bytes: an attacker's text; borrowed from the entry
 	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
 	Count    int    // what the prefix has in its window now, each failure with its weight
+	Known    bool   // somebody, from anywhere, logged in to the account lately
 	Excused  bool   // not counted: a device goes on with an old password, another connection has just tried the same, or it counts once only
 	Ref      jail.Ref
 }

@@ -8,6 +8,7 @@ import (
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
+	"bailiff/policy/prefix"
 	"bailiff/policy/state"
 )
 
@@ -26,6 +27,12 @@ func (g *Engine) Scope(name string) string {
 		return j.scope
 	}
 	return ""
+}
+
+// Good reports whether this host has reason to believe in a prefix of an address, as fleet.SummaryPrefix has it: it is allowed,
+// somebody logged in from there lately, or an operator has just pardoned it.
+func (g *Engine) Good(k prefix.Key, at int64) bool {
+	return g.logins.Within(k.Hash(g.seed^anyAccount), at, g.accountsConf.TrustLoginsFor) || g.state.Pardoned(k.Addr(), at, g.window.Microseconds()) || g.allow.Overlaps(k.Prefix(), at)
 }
 
 // Window is how far back the journal must be read at start: the longest find_time of any jail, and no less than is

@@ -255,6 +255,7 @@ func (b *Builder) Build() (*Config, error) {
 			c.Report.Destinations = append(c.Report.Destinations, d)
 		}
 	}
+	b.checkTogether(&c.Fleet)
 	c.Notices = b.notices
 	for _, name := range b.filters.names() {
 		if f := b.filters.own[name]; f != nil && !b.filters.used[name] {

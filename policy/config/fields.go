@@ -10,6 +10,7 @@ import (
 	"bailiff/policy/blocklist"
 	"bailiff/policy/diag"
 	"bailiff/policy/filter"
+	"bailiff/policy/fleet"
 	"bailiff/policy/jail"
 )
 
@@ -46,6 +47,9 @@ const (
 
 	maxVotes     = 64
 	maxFleetBans = 1_000_000
+	maxTogether  = 1000 // hosts
+	maxAccounts  = 10   // of 32 that summaries tell apart
+	maxWithin    = 24 * time.Hour
 )
 
 // field is one key of the configuration. This file is the one list of all keys: decoding, merging, Render, the commented
@@ -163,6 +167,13 @@ func schema(c *Config) []field {
 			{name: "max_ban_time", doc: "The longest that a ban lasts here, counted from its beginning.", value: duration(&c.Fleet.Longest, longest)},
 			{name: "max_bans", doc: "Bans kept of one host.", value: number(&c.Fleet.MaxBans, 1, maxFleetBans)},
 			{name: "rate", doc: "New bans of one host in a minute.", value: number(&c.Fleet.Rate, 1, maxFleetBans)},
+			{name: "together", doc: "Ban what fails a little on many hosts; off until hosts is set.", fields: []field{
+				{name: "hosts", doc: "Different hosts, this one included, that must have counted failures.", value: orOff(&c.Fleet.Together.Hosts, number(&c.Fleet.Together.Hosts, 2, maxTogether))},
+				{name: "failures", doc: "Failures on all of them; each host counts for its even share at most.", value: number(&c.Fleet.Together.Failures, 2, fleet.MaxSeen*maxTogether)},
+				{name: "accounts", doc: "Different accounts, whichever host is left out.", value: number(&c.Fleet.Together.Accounts, 1, maxAccounts)},
+				{name: "within", doc: "Failures older than this no longer count.", value: duration(&c.Fleet.Together.Within, maxWithin)},
+				{name: "ban_time", doc: "How long a ban lasts.", value: duration(&c.Fleet.Together.BanTime, longest)},
+			}},
 		}},
 		{name: "report", doc: "Who is told about bans: nobody, unless a destination is configured.", fields: reportFields(c)},
 		{name: "jails", doc: "Every built-in filter is a jail of the same name. Others name their filter.", entries: jails(c)},

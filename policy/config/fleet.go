@@ -35,3 +35,23 @@ func fleetHosts(r *fleet.Rules) value {
 	}
 	return v
 }
+
+// checkTogether refuses settings of fleet.together by which nothing is ever banned.
+func (b *Builder) checkTogether(r *fleet.Rules) {
+	t := &r.Together
+	if !t.On() {
+		return
+	}
+	fail := func(key string, err *diag.Error) {
+		at := "fleet.together." + key
+		b.fail(b.place(at, "fleet.together.hosts"), at, err)
+	}
+	switch {
+	case t.Failures < t.Hosts || t.Failures > fleet.MaxSeen*t.Hosts:
+		fail("failures", diag.Errorf("%d failures on %d hosts are not 1 to %d of each", t.Failures, t.Hosts, fleet.MaxSeen).WithHint("write hosts: 10, failures: 20, for example"))
+	case !r.Some():
+		fail("hosts", diag.Errorf("no host is believed").WithHint("write fleet: {hosts: roster}"))
+	case !r.Roster && len(r.Hosts) < t.Hosts:
+		fail("hosts", diag.Errorf("%d hosts must count failures, but fleet.hosts names %d", t.Hosts, len(r.Hosts)).WithHint("fleet.hosts must name this host, too"))
+	}
+}

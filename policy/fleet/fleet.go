@@ -10,7 +10,8 @@
 // about the same prefix and jail of a host the later one counts (News.after). So hosts that were cut off agree again once they
 // have read what they missed, and old news that is sent again has no effect.
 //
-// Start reading at Bans.Apply. rules.go has the rules, saved.go the form in the state file.
+// Start reading at Bans.Apply. rules.go has the rules, saved.go the form in the state file; summary.go and together.go count
+// failures of one address on many hosts together.
 package fleet
 
 import (
@@ -66,6 +67,7 @@ type Bans struct {
 	jailNo   map[string]uint16
 	reasons  []string // by number
 	reasonNo map[string]uint8
+	sums
 }
 
 // ban is the latest ban of a prefix by one host and jail. It is kept until it and all earlier ones would have ended, even if it
@@ -105,11 +107,14 @@ func New(r Rules, allowed *allow.List) *Bans {
 	if r.Roster {
 		r.Hosts = nil // until there is one
 	}
-	return &Bans{
+	b := &Bans{
 		rules: r.withDefaults(), allowed: allowed, first: make(map[prefix.Key]uint32), all: make([]ban, 1), due: Forever,
 		hostNo: make(map[string]uint16), jailNo: make(map[string]uint16),
 		reasons: []string{""}, reasonNo: map[string]uint8{"": 0},
+		sums: newSums(),
 	}
+	b.hosts, b.hostNo[""] = append(b.hosts, host{}), together
+	return b
 }
 
 // Len returns the number of bans that are kept, lifted ones included.
@@ -215,7 +220,8 @@ func (b *Bans) reasonNumber(s string) uint8 {
 	return n
 }
 
-// effect returns what is in effect for a prefix. It is banned until the latest time at which enough groups of hosts ban it.
+// effect returns what is in effect for a prefix. It is banned until the latest time at which enough groups of hosts ban it, or
+// until when it is banned for what they have counted together.
 func (b *Bans) effect(k prefix.Key, now int64) Change {
 	c := Change{Prefix: k.Prefix()}
 	type vote struct {
@@ -223,10 +229,14 @@ func (b *Bans) effect(k prefix.Key, now int64) Change {
 		end   int64
 	}
 	var some [8]vote
-	votes := some[:0]
+	votes, joint := some[:0], int64(0)
 	for i := b.first[k]; i != 0; i = b.all[i].next {
 		x := &b.all[i]
 		if x.lifted || x.end <= now {
+			continue
+		}
+		if x.host == together { // many hosts have voted
+			joint = x.end
 			continue
 		}
 		group := b.rules.Hosts[b.hosts[x.host].name]
@@ -237,15 +247,17 @@ func (b *Bans) effect(k prefix.Key, now int64) Change {
 			votes[at].end = max(votes[at].end, x.end)
 		}
 	}
-	if len(votes) < b.rules.Votes {
-		return c
+	if len(votes) >= b.rules.Votes {
+		slices.SortFunc(votes, func(v, w vote) int { return cmp.Compare(w.end, v.end) })
+		joint = max(joint, votes[b.rules.Votes-1].end)
 	}
-	slices.SortFunc(votes, func(v, w vote) int { return cmp.Compare(w.end, v.end) })
-	if b.allowed.Overlaps(c.Prefix, now) {
+	switch {
+	case joint == 0:
+	case b.allowed.Overlaps(c.Prefix, now):
 		c.Allowed = true
-		return c
+	default:
+		c.Banned, c.Until = true, joint
 	}
-	c.Banned, c.Until = true, votes[b.rules.Votes-1].end
 	return c
 }
 
@@ -302,6 +314,7 @@ func (b *Bans) Overlapping(p netip.Prefix, most int) (l []News) {
 // Expire removes what is over and returns the number of bans removed. The firewall needs no word of it: what is in effect ends
 // by itself, at the time that Apply returned.
 func (b *Bans) Expire(now int64) int {
+	b.expireSums(now)
 	if now < b.due {
 		return 0
 	}
@@ -323,6 +336,9 @@ func (b *Bans) remove(gone func(*ban) bool) (n int) {
 			x := &b.all[i]
 			next := x.next
 			if gone(x) {
+				if x.host == together {
+					delete(b.joint, k)
+				}
 				b.hosts[x.host].bans--
 				*x = ban{next: b.free}
 				b.free = i
@@ -356,12 +372,13 @@ func (b *Bans) Configure(r Rules, allowed *allow.List, now int64) []Change {
 			n := News{Host: b.hosts[x.host].name, Prefix: k.Prefix(), Jail: b.jails[x.jail], Since: x.since, Until: x.until}
 			x.end = b.rules.end(&n, now)
 			x.keep = max(x.keep, x.end)
-			if b.rules.refuses(&n) != nil {
+			if b.refusesSaved(&n) != nil {
 				x.keep = 0
 			}
 		}
 	}
 	b.remove(func(x *ban) bool { return x.keep == 0 })
+	b.resum(now)
 	var l []Change
 	for k, was := range before {
 		if c := b.effect(k, now); c.differs(was) {

@@ -19,6 +19,7 @@ type Rules struct {
 	Longest    time.Duration     // a ban ends here at the latest so long after it began; 0: 28 days
 	MaxBans    int               // kept of one host; 0: 10,000
 	Rate       int               // bans of one host a minute; 0: 100
+	Together   Together          // whether failures on many hosts are counted together
 }
 
 // Scope is the name of the firewall's set that holds the bans of other hosts.
@@ -35,6 +36,7 @@ var (
 	ErrTooMany = errors.New("the host has too many bans")
 	ErrTooFast = errors.New("the host bans too fast")
 	ErrText    = errors.New("the reason or the jail is not a short line of printable ASCII")
+	ErrOld     = errors.New("the summary of failures is not later than the last one")
 )
 
 // MaxAhead is how far a host's clock may be ahead. Further news is refused: it could be kept for long.
@@ -73,6 +75,7 @@ func (r Rules) withDefaults() Rules {
 	if r.Longest <= 0 {
 		r.Longest = 28 * 24 * time.Hour
 	}
+	r.Together = r.Together.withDefaults()
 	return r
 }
 
@@ -81,25 +84,41 @@ func (r *Rules) refuses(n *News) error {
 	if _, ok := r.Hosts[n.Host]; !ok {
 		return ErrHost
 	}
-	if !isText(n.Jail, maxJail) || n.Jail == "" || !isText(n.Reason, MaxReason) || n.Failures < 0 {
+	if !isText(n.Reason, MaxReason) || n.Failures < 0 {
 		return ErrText
 	}
-	if len(r.Jails) > 0 && !slices.Contains(r.Jails, n.Jail) {
+	if err := r.refusesJail(n.Jail); err != nil {
+		return err
+	}
+	return r.refusesPrefix(n.Prefix)
+}
+
+// refusesJail returns why nothing of a jail is accepted.
+func (r *Rules) refusesJail(jail string) error {
+	switch {
+	case !isText(jail, maxJail) || jail == "":
+		return ErrText
+	case len(r.Jails) > 0 && !slices.Contains(r.Jails, jail):
 		return ErrJail
 	}
-	a := n.Prefix.Addr()
-	if !n.Prefix.IsValid() || n.Prefix != n.Prefix.Masked() || a.Is4In6() || a.Zone() != "" {
+	return nil
+}
+
+// refusesPrefix returns why a prefix cannot be banned.
+func (r *Rules) refusesPrefix(p netip.Prefix) error {
+	a := p.Addr()
+	if !p.IsValid() || p != p.Masked() || a.Is4In6() || a.Zone() != "" {
 		return ErrPrefix
 	}
 	least := r.MinPrefix6
 	if a.Is4() {
 		least = r.MinPrefix4
 	}
-	if n.Prefix.Bits() < least {
+	if p.Bits() < least {
 		return ErrWide
 	}
-	for _, p := range never {
-		if p.Overlaps(n.Prefix) {
+	for _, n := range never {
+		if n.Overlaps(p) {
 			return ErrPrefix
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// version is the first byte of what Append writes.
-const version = 2
+// version is the first byte of what Append writes. Version 2 has no bans for what was counted together.
+const version = 3
 
 // savedBan is a ban with its prefix, as a stream has it.
 type savedBan struct {
@@ -23,9 +23,10 @@ type savedBan struct {
 // Append appends the bans to buf. The same bans give the same bytes.
 func (b *Bans) Append(buf []byte) []byte {
 	s := codec.NewWriter(buf)
-	names := savedNames{b.hostNames(), b.jails, b.reasons}
+	names := savedNames{hosts: b.hostNames(), jails: b.jails, reasons: b.reasons}
 	names.stream(s)
 	streamRoster(s, &b.roster)
+	names.streamJoint(s, b.joint)
 	codec.Each(s, b.Len(), leastBan, b.sorted, names.ban(s), nil)
 	return s.Bytes()
 }
@@ -54,12 +55,15 @@ func (b *Bans) sorted(yield func(savedBan) bool) {
 }
 
 // savedNames are the names that bans have as numbers.
-type savedNames struct{ hosts, jails, reasons []string }
+type savedNames struct {
+	version               byte
+	hosts, jails, reasons []string
+}
 
 func (n *savedNames) stream(s *codec.Stream) {
-	v := byte(version)
-	s.Byte(&v)
-	s.Check(v == version, "another version")
+	n.version = version
+	s.Byte(&n.version)
+	s.Check(n.version == version || n.version == 2, "another version")
 	for _, l := range []*[]string{&n.hosts, &n.jails, &n.reasons} {
 		codec.List(s, l, 1, s.Text)
 	}
@@ -106,6 +110,25 @@ func streamRoster(s *codec.Stream, r *Roster) {
 	}
 }
 
+// streamJoint reads or writes why prefixes are banned for what was counted together.
+func (n *savedNames) streamJoint(s *codec.Stream, l map[prefix.Key]joint) {
+	if n.version < 3 {
+		return
+	}
+	order := func(a, b prefix.Key) int { return prefix.Order(a, b) }
+	codec.Map(s, l, 4, order, func(k *prefix.Key, j *joint) {
+		s.Key(k)
+		codec.Number(s, &j.failures, math.MaxUint16)
+		codec.List(s, &j.hosts, 1, func(h *uint16) {
+			s.Check(len(n.hosts) > 0, "a host without a name")
+			codec.Number(s, h, uint16(max(len(n.hosts)-1, 0)))
+		})
+		if s.Reading {
+			j.hosts = slices.Clone(j.hosts)
+		}
+	})
+}
+
 // leastBan is the smallest size of a saved ban, in bytes.
 const leastBan = 10
 
@@ -145,6 +168,9 @@ func Restore(data []byte, r Rules, allowed *allow.List, now int64) (*Bans, error
 	s.Check(len(names.hosts) <= math.MaxUint16 && len(names.jails) <= maxNames && len(names.reasons) <= math.MaxUint8, "too many names")
 	streamRoster(s, &b.roster)
 	b.rules = b.resolve(r)
+	saved := make(map[prefix.Key]joint)
+	names.streamJoint(s, saved)
+	b.restoreJoint(saved, names.hosts, now)
 	none := len(names.hosts) == 0 || len(names.jails) == 0 || len(names.reasons) == 0
 	codec.Each(s, 0, leastBan, nil, func(x *savedBan) {
 		if s.Check(!none, "a ban without names"); s.OK() {
@@ -153,7 +179,7 @@ func Restore(data []byte, r Rules, allowed *allow.List, now int64) (*Bans, error
 	}, func(x savedBan) {
 		n := News{Host: names.hosts[x.host], Prefix: x.key.Prefix(), Jail: names.jails[x.jail], Reason: names.reasons[x.reason], Failures: int(x.failures)}
 		n.Since, n.Until = x.since, x.until
-		if x.keep <= now || b.rules.refuses(&n) != nil {
+		if x.keep <= now || b.refusesSaved(&n) != nil {
 			return
 		}
 		h, err := b.hostNumber(n.Host, now)
@@ -168,5 +194,23 @@ func Restore(data []byte, r Rules, allowed *allow.List, now int64) (*Bans, error
 	if err := s.End(); err != nil {
 		return nil, err
 	}
+	for k := range b.joint {
+		if b.find(k, together, JailTogether) == 0 {
+			delete(b.joint, k)
+		}
+	}
 	return b, nil
+}
+
+// restoreJoint takes over saved reasons of bans, with the numbers that hosts have now.
+func (b *Bans) restoreJoint(saved map[prefix.Key]joint, names []string, now int64) {
+	for k, j := range saved {
+		n := joint{failures: j.failures}
+		for _, h := range j.hosts {
+			if no, err := b.hostNumber(names[h], now); err == nil {
+				n.hosts = append(n.hosts, no)
+			}
+		}
+		b.joint[k] = n
+	}
 }

@@ -20,6 +20,9 @@
 //	GET    /v1/fleet                                   FleetStatus
 //	POST   /v1/fleet      FleetNews                    FleetApplied (root and FleetUser)
 //	PUT    /v1/fleet/hosts  FleetHosts                 FleetHostsSet (root and FleetUser)
+//	POST   /v1/fleet/failures  FleetSummaries          FleetSummariesTaken (root and FleetUser)
+//	GET    /v1/fleet/evidence?prefix=P&jail=J&host=H   FleetEvidence
+//	PUT    /v1/fleet/evidence  FleetEvidence           FleetEvidence (root and FleetUser)
 //	PUT    /v1/fleet/agent  FleetAgent                 FleetAgentStatus (root and FleetUser)
 //	GET    /v1/config                                  text/yaml, the merged configuration in use
 //	POST   /v1/reload                                  Reloaded    (admin: root)
@@ -351,6 +354,8 @@ type Why struct {
 	History []History    `json:"history"` // earlier bans, which escalation counts
 	Fleet   []FleetWhy   `json:"fleet"`   // bans of other hosts, lifted ones included
 
+	Together *FleetCounted `json:"together,omitempty"` // failures that hosts have counted together
+
 	Lists []BlockHolding `json:"lists"` // published block lists that hold it
 
 	BansTotal    int `json:"bans_total"`    // of a wide prefix Bans holds only the first
@@ -444,5 +449,8 @@ type Daemon interface {
 	Fleet(ctx context.Context) (*FleetStatus, error)
 	SetFleetHosts(ctx context.Context, r fleet.Roster) (*FleetHostsSet, error)
 	SetFleetAgent(ctx context.Context, a FleetAgent) (*FleetAgentStatus, error)
+	CountFleet(ctx context.Context, s FleetSummaries) (*FleetSummariesTaken, error)
+	FleetEvidence(ctx context.Context, host string, p netip.Prefix, jail string) (*FleetEvidence, error)
+	AnswerFleet(ctx context.Context, v FleetEvidence) (*FleetEvidence, error)
 	ApplyFleet(ctx context.Context, news []fleet.News, live bool) (*FleetApplied, error)
 }

@@ -145,6 +145,18 @@ func (f *fake) SetFleetAgent(_ context.Context, a FleetAgent) (*FleetAgentStatus
 func (f *fake) ApplyFleet(_ context.Context, news []fleet.News, live bool) (*FleetApplied, error) {
 	return &FleetApplied{Accepted: len(news)}, f.note("apply fleet %v %d", live, len(news))
 }
+func (f *fake) CountFleet(_ context.Context, s FleetSummaries) (*FleetSummariesTaken, error) {
+	return &FleetSummariesTaken{On: true, Summary: s.Summaries[0].Payload}, f.note("count fleet %s %d", s.Host, len(s.Summaries))
+}
+
+func (f *fake) FleetEvidence(_ context.Context, host string, p netip.Prefix, jail string) (*FleetEvidence, error) {
+	return &FleetEvidence{Host: host}, f.note("fleet evidence %s %s %s", host, p, jail)
+}
+
+func (f *fake) AnswerFleet(_ context.Context, v FleetEvidence) (*FleetEvidence, error) {
+	return &v, f.note("answer fleet %s %d", v.ID, len(v.Lines))
+}
+
 func (f *fake) Reload(_ context.Context, by Peer) (*Reloaded, error) {
 	f.by = by
 	return &Reloaded{}, f.note("reload")
@@ -336,6 +348,42 @@ func TestCalls(t *testing.T) {
 	}
 	many.News = append(many.News, many.News[0])
 	if _, err = c.ApplyFleet(ctx, many); err == nil || !strings.Contains(err.Error(), "501 pieces") {
+		t.Error(err)
+	}
+	asked, err := c.FleetEvidence(ctx, "web1", "192.0.2.7", "sshd")
+	if check("fleet evidence web1 192.0.2.7/32 sshd", err); asked.Host != "web1" || asked.Lines == nil {
+		t.Errorf("%+v", asked)
+	}
+	if _, err = c.FleetEvidence(ctx, "web 1", "192.0.2.7", "sshd"); err == nil || !strings.Contains(err.Error(), "not the name of a host") {
+		t.Error(err)
+	}
+	_, err = c.AnswerFleet(ctx, FleetEvidence{ID: "x", Host: "web1", Lines: make([]FleetLine, fleet.MaxAnswerLines)})
+	check("answer fleet x 10", err)
+	if _, err = c.AnswerFleet(ctx, FleetEvidence{Lines: make([]FleetLine, fleet.MaxAnswerLines+1)}); err == nil || !strings.Contains(err.Error(), "11, more than 10") {
+		t.Error(err)
+	}
+	if _, err = c.AnswerFleet(ctx, FleetEvidence{Lines: []FleetLine{{Message: strings.Repeat("x", fleet.MaxAnswerText+1)}}}); err == nil || !strings.Contains(err.Error(), "more than 250 bytes") {
+		t.Error(err)
+	}
+	summaries := FleetSummaries{Host: "web1"}
+	for len(summaries.Summaries) < MaxFleetSummaries {
+		summaries.Summaries = append(summaries.Summaries, FleetSummary{strings.Repeat("h", 64), make([]byte, fleet.MaxSummary)})
+	}
+	taken, err := c.CountFleet(ctx, summaries)
+	check("count fleet web1 64", err)
+	if !taken.On || len(taken.Summary) != fleet.MaxSummary {
+		t.Errorf("%+v", taken)
+	}
+	summaries.Host = "web 1"
+	if _, err = c.CountFleet(ctx, summaries); err == nil || !strings.Contains(err.Error(), "not the name of a host") {
+		t.Error(err)
+	}
+	summaries.Host, summaries.Summaries[1].Payload = "web1", make([]byte, fleet.MaxSummary+1)
+	if _, err = c.CountFleet(ctx, summaries); err == nil || !strings.Contains(err.Error(), "summaries[1]: 3501 bytes") {
+		t.Error(err)
+	}
+	summaries.Summaries = append(summaries.Summaries, FleetSummary{})
+	if _, err = c.CountFleet(ctx, summaries); err == nil || !strings.Contains(err.Error(), "65, more than 64") {
 		t.Error(err)
 	}
 	hosts := FleetHosts{Fleet: "shop", Serial: 3, Hosts: map[string]string{}}
@@ -586,6 +634,8 @@ func TestOthers(t *testing.T) {
 			{"GET", "/v1/why?address=192.0.2.7", "", c.look}, {"GET", "/metrics", "", c.look}, {"GET", "/v1/config", "", c.look}, {"GET", "/v1/events", "", c.look},
 			{"POST", "/v1/reload", "", c.reload}, {"GET", "/v1/fleet", "", c.look}, {"POST", "/v1/fleet", `{"news":[]}`, c.news},
 			{"PUT", "/v1/fleet/agent", `{"hub":""}`, c.news},
+			{"PUT", "/v1/fleet/evidence", `{"id":"x"}`, c.news},
+			{"POST", "/v1/fleet/failures", `{"host":"a","summaries":[{"host":"b"}]}`, c.news},
 			{"PUT", "/v1/fleet/hosts", `{"fleet":"shop","serial":1,"hosts":{}}`, c.news},
 			{"POST", "/v1/bans", ban, c.change}, {"DELETE", "/v1/bans?all=true", "", c.change},
 			{"POST", "/v1/allow", `{"prefix":"192.0.2.7"}`, c.change}, {"DELETE", "/v1/allow?prefix=192.0.2.7", "", c.change},
@@ -605,7 +655,7 @@ func TestEveryCallHasItsRight(t *testing.T) {
 			switch {
 			case p == "/v1/reload":
 				want = reload
-			case p == "/v1/fleet" && m == http.MethodPost, p == "/v1/fleet/hosts", p == "/v1/fleet/agent":
+			case p == "/v1/fleet" && m == http.MethodPost, p == "/v1/fleet/hosts", p == "/v1/fleet/agent", p == "/v1/fleet/failures", p == "/v1/fleet/evidence" && m == http.MethodPut:
 				want = fleetNews
 			case m != http.MethodGet:
 				want = admin

@@ -35,7 +35,12 @@ var calls = map[string]map[string]call{
 		http.MethodGet:  {right: read, run: plain(Daemon.Fleet)},
 		http.MethodPost: {right: fleetNews, body: true, maxBody: 256 << 10, run: (*Server).postFleet},
 	},
-	"/v1/fleet/hosts": {http.MethodPut: {right: fleetNews, body: true, maxBody: 2 << 20, run: (*Server).putFleetHosts}},
+	"/v1/fleet/hosts":    {http.MethodPut: {right: fleetNews, body: true, maxBody: 2 << 20, run: (*Server).putFleetHosts}},
+	"/v1/fleet/failures": {http.MethodPost: {right: fleetNews, body: true, maxBody: 512 << 10, run: (*Server).postFleetFailures}},
+	"/v1/fleet/evidence": {
+		http.MethodGet: {right: read, query: []string{"host", "prefix", "jail"}, run: (*Server).getFleetEvidence},
+		http.MethodPut: {right: fleetNews, body: true, run: (*Server).putFleetEvidence},
+	},
 	"/v1/fleet/agent": {http.MethodPut: {right: fleetNews, body: true, run: (*Server).putFleetAgent}},
 }
 

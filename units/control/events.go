@@ -17,7 +17,7 @@ import (
 type Event struct {
 	// Kind is "status" (the first line of each stream), "failure", "ban", "extend", "unban", "state" (the line in systemctl
 	// status has changed, or the configuration was reloaded) or "missed" (events were left out, since this client is too slow or
-	// there were too many in a second).
+	// there were too many in a second). "ask" is for bailiff-fleet: it should ask a host (Text) for the lines of a ban (Prefix, Jail).
 	Kind     string     `json:"kind"`
 	Time     time.Time  `json:"time"` // of the entry that led to it; of a state, now
 	Jail     string     `json:"jail,omitempty"`

@@ -75,6 +75,8 @@ type FleetStatus struct {
 	InEffect int           `json:"in_effect"` // prefixes that are banned by them
 	Clashes  Prefixes      `json:"clashes"`   // that would be banned if this host did not allow them
 
+	Together *FleetTogether `json:"together,omitempty"` // missing: failures on many hosts are not counted together
+
 	Agent *FleetAgentStatus `json:"agent"` // null: bailiff-fleet has not reported since the start
 }
 
@@ -92,7 +94,8 @@ type FleetHost struct {
 // FleetWhy is a ban of another host that covers an address.
 type FleetWhy struct {
 	FleetBan
-	Group string `json:"group"`
+	Group    string         `json:"group"`
+	Evidence *FleetEvidence `json:"evidence,omitempty"` // bailiff why asks the host for it (GET /v1/fleet/evidence)
 }
 
 func (s *Server) postFleet(r *http.Request, _ url.Values, _ Peer) (any, error) {

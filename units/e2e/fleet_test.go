@@ -61,6 +61,8 @@ func TestFleet(t *testing.T) {
 				{"cut", (*house).cutOff},
 				{"liar", (*house).liar},
 				{"equal", (*house).equal},
+				{"together", (*house).together},
+				{"evidence", (*house).evidence},
 				{"forgeries", (*house).forgeries},
 				{"allowed", (*house).allowed},
 				{"rotated", (*house).rotated},

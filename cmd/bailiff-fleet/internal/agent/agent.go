@@ -1,9 +1,10 @@
 // Package agent is bailiff-fleet: it connects the daemon of this host to those of the other hosts of its fleet, through a hub.
 //
-// Four goroutines do it, joined by bounded channels. The follower (follower.go) follows the daemon's own bans. The publisher
+// Six goroutines do it, joined by bounded channels. The follower (follower.go) follows the daemon's own bans. The publisher
 // (publisher.go, own.go) compares them with what the hub holds of them and sends the difference. The reader (reader.go, fetch.go)
 // reads what others have sent, and checks who did. The applier (applier.go) hands it to the daemon, which decides what to do with
-// it. When the daemon does not take it, reading stops; when the hub is away, nothing is kept to be sent: at its return the
+// it. Two more exchange summaries of failures that hosts count together
+// (together.go), and the lines of bans that operators want to see (evidence.go). When the daemon does not take it, reading stops; when the hub is away, nothing is kept to be sent: at its return the
 // publisher compares again.
 //
 // Nobody is believed: the hub can hold messages back, but not invent any, since hosts sign them and an operator signs the list of
@@ -47,6 +48,9 @@ type Agent struct {
 	toDaemon  chan []fleet.News      // reader → applier
 	reread    chan struct{}          // everything is to be read again
 	newRoster chan struct{}          // the daemon is to be told of it
+	summaries chan stored            // reader → countTogether
+	asks      chan *control.Event    // follower → exchangeEvidence
+	evidence  chan stored            // reader → exchangeEvidence: questions and answers
 
 	daemonUp   atomic.Bool
 	liftedRead atomic.Bool
@@ -63,20 +67,22 @@ type Agent struct {
 
 	fresh        time.Duration // the constant, but in tests
 	listInterval time.Duration // likewise
+	countEvery   time.Duration // fleet.SummaryInterval, but in tests
 	laterAt      time.Time     // when everything is read again: see readLater
 	laterWait    time.Duration
 
-	readErr, daemonErr, applyErr, rosterErr, hubBanned fault
+	readErr, daemonErr, applyErr, rosterErr, hubBanned, countErr fault
 }
 
 // New makes an agent.
 func New(o Options) (*Agent, error) {
 	a := &Agent{
-		Options: o, key: o.Member.Key.Private(), fresh: fresh, listInterval: listInterval, link: &link{log: o.Log},
+		Options: o, key: o.Member.Key.Private(), fresh: fresh, listInterval: listInterval, countEvery: fleet.SummaryInterval, link: &link{log: o.Log},
 		snapshot: make(chan map[ownKey]ownBan), lifted: make(chan []liftedBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
+		summaries: make(chan stored, 1024), asks: make(chan *control.Event, 16), evidence: make(chan stored, 64),
 	}
-	for _, f := range []*fault{&a.readErr, &a.daemonErr, &a.applyErr, &a.rosterErr, &a.hubBanned} {
+	for _, f := range []*fault{&a.readErr, &a.daemonErr, &a.applyErr, &a.rosterErr, &a.hubBanned, &a.countErr} {
 		f.log = o.Log
 	}
 	a.flooding.Store("")
@@ -105,6 +111,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	start(func() { p.run(ctx) })
 	start(func() { a.follow(ctx) })
 	start(func() { a.apply(ctx) })
+	start(func() { a.countTogether(ctx) })
+	start(func() { a.exchangeEvidence(ctx) })
 	err := (&reader{Agent: a}).run(ctx)
 	if ctx.Err() != nil { // it was to end
 		err = nil
@@ -125,7 +133,7 @@ func (a *Agent) state() control.FleetAgent {
 	if last, read := a.last.Load(), a.read.Load(); last > read {
 		s.Behind = last - read
 	}
-	for _, e := range []error{err, a.readErr.get(), a.rosterErr.get(), a.hubBanned.get()} {
+	for _, e := range []error{err, a.readErr.get(), a.rosterErr.get(), a.hubBanned.get(), a.countErr.get()} {
 		if e != nil {
 			s.Error = e.Error()
 			break

@@ -26,6 +26,7 @@ type fakeDaemon struct {
 	control.Daemon // for the calls that nobody makes
 	t              *testing.T
 	path           string
+	answers        control.Daemon
 
 	mu     sync.Mutex
 	own    map[string]control.Ban
@@ -39,8 +40,14 @@ type fakeDaemon struct {
 }
 
 func newDaemon(t *testing.T, r fleet.Rules) *fakeDaemon {
-	d := &fakeDaemon{t: t, path: filepath.Join(t.TempDir(), "control"), own: map[string]control.Ban{}, others: fleet.New(r, nil), subs: map[chan control.Event]bool{}}
+	d := stoppedDaemon(t, r)
 	d.start()
+	return d
+}
+
+func stoppedDaemon(t *testing.T, r fleet.Rules) *fakeDaemon {
+	d := &fakeDaemon{t: t, path: filepath.Join(t.TempDir(), "control"), own: map[string]control.Ban{}, others: fleet.New(r, nil), subs: map[chan control.Event]bool{}}
+	d.answers = d
 	t.Cleanup(func() { d.end() })
 	return d
 }
@@ -50,7 +57,7 @@ func (d *fakeDaemon) start() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	s := control.NewServer(d, control.Options{})
+	s := control.NewServer(d.answers, control.Options{})
 	go s.Serve(l)
 	d.stop = func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -229,6 +236,7 @@ func (h *testHub) run(name string, d *fakeDaemon) (a *Agent, stop func()) {
 	if h.fresh != 0 {
 		a.fresh = h.fresh
 	}
+	a.countEvery = 100 * time.Millisecond
 	ctx, cancel := context.WithCancel(h.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

@@ -21,6 +21,7 @@ import (
 const (
 	streamName   = "BANS"
 	rosterStream = "ROSTER"
+	shortStream  = "SHORT"
 	apiPrefix    = "hub"    // of JetStream's calls, as the account of a host imports them
 	republished  = "fleet." // before the subject of a message that the hub has stored
 )

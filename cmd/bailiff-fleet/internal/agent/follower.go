@@ -80,6 +80,11 @@ func (a *Agent) followOnce(ctx context.Context) error {
 				default:
 					return errMissed
 				}
+			case "ask":
+				select {
+				case a.asks <- e:
+				default: // the daemon waits for a few seconds only
+				}
 			case "missed":
 				return errMissed
 			case "state":

@@ -151,9 +151,10 @@ func (h *testHub) configure(admin string, hosts []string, users map[string]strin
 	all := "[H_" + strings.Join(hosts, ", H_") + "]"
 	api := []string{"STREAM.INFO.BANS", "CONSUMER.CREATE.BANS.>", "CONSUMER.INFO.BANS.>", "CONSUMER.DELETE.BANS.>", "CONSUMER.MSG.NEXT.BANS.>/s",
 		"DIRECT.GET.BANS/s", "DIRECT.GET.BANS.>", "DIRECT.GET.ROSTER.>"}
-	fmt.Fprintf(&b, "accounts {\n FLEET { jetstream { max_file: 900MB, max_mem: 16MB, max_streams: 2, max_consumers: 64 }, users: [ { nkey: %s } ]\n exports: [ { stream: \"fleet.>\", accounts: %s },\n", admin, all)
+	fmt.Fprintf(&b, "accounts {\n FLEET { jetstream { max_file: 900MB, max_mem: 16MB, max_streams: 3, max_consumers: 64 }, users: [ { nkey: %s } ]\n exports: [ { stream: \"fleet.>\", accounts: %s },\n", admin, all)
 	for _, name := range hosts {
-		fmt.Fprintf(&b, "  { service: \"ban.%s.>\", accounts: [H_%s] },\n", name, name)
+		fmt.Fprintf(&b, "  { service: \"ban.%s.>\", accounts: [H_%[1]s] }, { service: \"count.%[1]s\", accounts: [H_%[1]s] },\n", name)
+		fmt.Fprintf(&b, "  { service: \"ask.*.%s\", accounts: [H_%[1]s] }, { service: \"tell.*.%[1]s\", accounts: [H_%[1]s] },\n", name)
 	}
 	for _, s := range api {
 		s, stream := strings.CutSuffix(s, "/s")
@@ -165,7 +166,9 @@ func (h *testHub) configure(admin string, hosts []string, users map[string]strin
 	}
 	b.WriteString(" ] }\n")
 	for _, name := range hosts {
-		fmt.Fprintf(&b, " H_%s { users: [ { nkey: %s } ]\n imports: [ { stream: { account: FLEET, subject: \"fleet.>\" } }, { service: { account: FLEET, subject: \"ban.%s.>\" } },\n", name, users[name], name)
+		fmt.Fprintf(&b, " H_%s { users: [ { nkey: %s } ]\n imports: [ { stream: { account: FLEET, subject: \"fleet.ban.>\" } }, { stream: { account: FLEET, subject: \"fleet.roster\" } },\n"+
+			"  { stream: { account: FLEET, subject: \"fleet.count.*\" } }, { stream: { account: FLEET, subject: \"fleet.ask.%[1]s.*\" } }, { stream: { account: FLEET, subject: \"fleet.tell.%[1]s.*\" } },\n"+
+			"  { service: { account: FLEET, subject: \"ask.*.%[1]s\" } }, { service: { account: FLEET, subject: \"tell.*.%[1]s\" } }, { service: { account: FLEET, subject: \"ban.%[1]s.>\" } }, { service: { account: FLEET, subject: \"count.%[1]s\" } },\n", name, users[name])
 		for _, s := range api {
 			s, _ := strings.CutSuffix(s, "/s")
 			fmt.Fprintf(&b, "  { service: { account: FLEET, subject: \"$JS.API.%s\" }, to: \"hub.%s\" },\n", s, s)

@@ -119,6 +119,20 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 	for {
 		s := storedOf(m, strings.TrimPrefix(m.Subject, republished))
 		switch {
+		case fleet.IsSummary(s.subject):
+			if r.floods.admit(hostOf(s.subject), time.Now()) && !r.isOwn(s.subject) {
+				select {
+				case r.summaries <- s:
+				default: // they are told of again if they fail again
+				}
+			}
+		case fleet.IsQuestion(s.subject), fleet.IsAnswer(s.subject):
+			if r.floods.admit(fleet.Sender(s.subject), time.Now()) {
+				select {
+				case r.evidence <- s:
+				default: // nobody waits for long
+				}
+			}
 		case s.subject == hub.Subject:
 			r.whole = r.takeRoster(&s) || r.whole // there may be news of hosts that it adds
 		case s.seq == 0 || s.seq <= r.pos && !r.again: // read already

@@ -21,10 +21,12 @@ const (
 	maxAge         = 31 * 24 * time.Hour
 	maxStreamBytes = 256 << 20
 	maxMessage     = fleet.MaxPayload + 1024 // with subject and headers
+	maxShortBytes  = 8 << 20
 )
 
-// streams are the latest message about each ban, and the roster. What the hub stores, it republishes with its number. The roster has
-// a stream of its own, since it is much larger than what hosts may send.
+// streams are the latest message about each ban, the roster, and summaries of failures. What the hub stores, it republishes with its
+// number. The roster has a stream of its own, since it is much larger than what hosts may send. Summaries need not be stored; but
+// only by a stream do they get from the account of one host to those of others.
 func streams(replicas int, ttl bool) []jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: streamName, Description: "bans of the hosts of a bailiff fleet", Subjects: []string{"ban.*.*.*"},
@@ -36,7 +38,10 @@ func streams(replicas int, ttl bool) []jetstream.StreamConfig {
 	r := c
 	r.Name, r.Description, r.Subjects = rosterStream, "hosts of a bailiff fleet, signed by an operator", []string{hub.Subject}
 	r.MaxAge, r.MaxBytes, r.MaxMsgSize, r.AllowMsgTTL = 0, 4*hub.MaxRoster, hub.MaxRoster+maxMessage, false
-	return []jetstream.StreamConfig{c, r}
+	s := c
+	s.Name, s.Description, s.Subjects = shortStream, "what hosts of a bailiff fleet say to each other and nobody has to keep", []string{"count.*", "ask.*.*", "tell.*.*"}
+	s.Storage, s.MaxAge, s.MaxBytes, s.MaxMsgSize, s.AllowMsgTTL = jetstream.MemoryStorage, time.Minute, maxShortBytes, fleet.MaxSummary+1024, false
+	return []jetstream.StreamConfig{c, r, s}
 }
 
 // MakeStream creates or updates the stream of a hub and stores the roster, unless it has a newer one. The hub may be starting: it
@@ -77,13 +82,16 @@ func makeStream(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, h *h
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
 	said := ""
-	var s jetstream.Stream
+	var roster jetstream.Stream
 	for _, c := range streams(h.Replicas, hasBatches(nc.ConnectedServerVersion())) { // both since 2.11
-		var err error
-		if s, err = js.CreateOrUpdateStream(ctx, c); err != nil {
+		s, err := js.CreateOrUpdateStream(ctx, c)
+		if err != nil {
 			return "", fmt.Errorf("stream %s: %w", c.Name, err)
 		}
-		if c.Name == streamName {
+		switch c.Name {
+		case rosterStream:
+			roster = s
+		case streamName:
 			said = fmt.Sprintf("stream %s: %d messages", c.Name, s.CachedInfo().State.Msgs)
 		}
 	}
@@ -91,7 +99,7 @@ func makeStream(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, h *h
 	if err != nil {
 		return "", err
 	}
-	m, err := s.GetLastMsgForSubject(ctx, hub.Subject)
+	m, err := roster.GetLastMsgForSubject(ctx, hub.Subject)
 	if err == nil {
 		if its, err := (&hub.Sealed{Payload: m.Data}).Peek(); err == nil && its.Serial > mine.Serial {
 			return fmt.Sprintf("%s, roster %d (newer than that of the file)", said, its.Serial), nil

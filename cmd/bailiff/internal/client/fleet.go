@@ -37,7 +37,11 @@ func printFleet(e *cli.Env, s *control.FleetStatus) {
 	if s.Votes > 1 {
 		e.Printf("; %s must ban a prefix", text.Count(s.Votes, "group"))
 	}
-	e.Printf("\n\n")
+	e.Printf("\n")
+	if c := s.Together; c != nil {
+		e.Printf("%s of which hosts count failures together, %s for it, %d prevented by a host that knows better\n", text.Count(c.Watched, "prefix"), text.Count(c.Bans, "ban"), c.Prevented)
+	}
+	e.Printf("\n")
 	rows := [][]string{{"HOST", "GROUP", "BANS", "LATEST NEWS", "NOTES"}}
 	for _, h := range s.Hosts {
 		latest, notes := "none since the start", []string{}
@@ -98,6 +102,21 @@ func printFleetAgent(e *cli.Env, a *control.FleetAgentStatus) {
 	e.Printf("\n")
 }
 
+// printTogether shows failures that hosts have counted together.
+func printTogether(e *cli.Env, c *control.FleetCounted) {
+	if c == nil {
+		return
+	}
+	what := "counted together"
+	if c.Banned {
+		what = e.Paint(cli.Bold, "ban") + " " + text.Clean(c.Prefix) + " for what was counted together"
+	}
+	e.Printf("\n  %s: %s on %s: %s\n", what, text.Count(c.Failures, "failure"), text.Count(c.HostsAll, "host"), text.Some(c.Hosts, 10))
+	if len(c.Good) > 0 {
+		e.Printf("  not banned for it, since it is known as good by %s\n", text.Some(c.Good, 10))
+	}
+}
+
 // printWhyFleet shows the bans of other hosts that cover an address.
 func printWhyFleet(e *cli.Env, l []control.FleetWhy) {
 	for i := range l {
@@ -113,5 +132,45 @@ func printWhyFleet(e *cli.Env, l []control.FleetWhy) {
 			e.Printf(", %s", text.Count(b.Failures, "attempt"))
 		}
 		e.Printf("\n")
+		printFleetEvidence(e, b.Evidence)
+	}
+}
+
+// maxAskedHosts is how many hosts are asked for the lines of their bans: each may take some seconds to answer.
+const maxAskedHosts = 3
+
+// askFleet asks the hosts whose bans are in effect for the lines that led to them.
+func askFleet(e *cli.Env, w *control.Why) {
+	asked := 0
+	for i := range w.Fleet {
+		b := &w.Fleet[i]
+		if b.Lifted || b.Until != nil && b.Until.Before(time.Now()) || b.Failures == 0 || asked == maxAskedHosts {
+			continue
+		}
+		asked++
+		v, err := dial(e).FleetEvidence(e.Ctx, b.Host, b.Prefix, b.Jail)
+		if err != nil {
+			v = &control.FleetEvidence{Host: b.Host, Error: err.Error()}
+		}
+		b.Evidence = v
+	}
+}
+
+// printFleetEvidence shows what another host says. It has no account names, and need not be true.
+func printFleetEvidence(e *cli.Env, v *control.FleetEvidence) {
+	switch {
+	case v == nil:
+		return
+	case v.Error != "":
+		e.Printf("  its lines are not here: %s\n", text.Clean(v.Error))
+		return
+	case len(v.Lines)+v.Withheld > 0:
+		e.Printf("  host %s says, without names:\n", text.Clean(v.Host))
+	}
+	for _, l := range v.Lines {
+		e.Printf("    %s %s: %s\n", text.Time(l.Time), text.Clean(l.Unit), text.Clean(l.Message))
+	}
+	if v.Withheld > 0 {
+		e.Printf("    and %s that it does not show\n", text.Count(v.Withheld, "line"))
 	}
 }

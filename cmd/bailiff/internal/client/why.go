@@ -22,6 +22,7 @@ func Why() *cli.Command {
 		if err != nil {
 			return err
 		}
+		askFleet(e, w)
 		var found *mentions
 		if w.State == "unknown" {
 			// Members of group bailiff may not be able to read the journal; the answer is shorter then.
@@ -50,7 +51,7 @@ func printWhy(e *cli.Env, w *control.Why) {
 		if !slices.ContainsFunc(w.Bans, func(b control.WhyBan) bool { return text.Address(b.Prefix) == w.Address }) {
 			part = ", as part of " + coveringPrefix(w)
 		}
-		if slices.ContainsFunc(w.Fleet, func(b control.FleetWhy) bool { return text.Address(b.Prefix) == w.Address }) {
+		if c := w.Together; c != nil && c.Banned && text.Address(c.Prefix) == w.Address || slices.ContainsFunc(w.Fleet, func(b control.FleetWhy) bool { return text.Address(b.Prefix) == w.Address }) {
 			part = ""
 		}
 		e.Printf("%s is %s%s\n", w.Address, e.Paint(cli.Red, "banned"), part)
@@ -89,6 +90,7 @@ func printWhy(e *cli.Env, w *control.Why) {
 		e.Printf("\n  and %s more: bailiff bans %s\n", text.Count(n, "ban"), w.Address)
 	}
 	printWhyFleet(e, w.Fleet)
+	printTogether(e, w.Together)
 	for i := range w.Counted {
 		printCount(e, &w.Counted[i])
 	}
@@ -104,6 +106,9 @@ func printWhy(e *cli.Env, w *control.Why) {
 func coveringPrefix(w *control.Why) string {
 	if len(w.Bans) > 0 {
 		return w.Bans[0].Prefix
+	}
+	if len(w.Fleet) == 0 {
+		return text.Clean(w.Together.Prefix)
 	}
 	return text.Clean(w.Fleet[0].Prefix)
 }

@@ -72,6 +72,11 @@ func publishCommand() *cli.Command {
 			return err
 		}
 		defer f.close()
+		for _, s := range f.Servers { // an earlier version may have written them
+			if err := f.write(filepath.Join(serversDir, s.Name(), confName), f.natsConf(s), 0o644); err != nil {
+				return err
+			}
+		}
 		var errs []error
 		for _, s := range f.Servers { // one that answers is enough
 			said, err := stream(e.Ctx, "5s", filepath.Join(f.dir, serversDir, s.Name(), "admin.json"))

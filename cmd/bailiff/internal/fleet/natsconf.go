@@ -76,11 +76,14 @@ func (f *Folder) natsConf(s Server) []byte {
 	p("accounts {")
 	p("  # All of the fleet's messages. What is exported here is imported by the accounts below only.")
 	p("  FLEET {")
-	p("    jetstream { max_file: 900MB, max_mem: 16MB, max_streams: 2, max_consumers: 64 }")
+	p("    jetstream { max_file: 900MB, max_mem: 16MB, max_streams: 3, max_consumers: 64 }")
 	p("    users: [ { nkey: %s } ]", f.admin)
 	p("    exports: [")
 	p(`      { stream: "fleet.>" }`)
 	p(`      { service: "ban.>" }`)
+	for _, s := range []string{"count.*", "ask.*.*", "tell.*.*"} {
+		p("      { service: %q }", s)
+	}
 	for _, c := range calls {
 		p("      { service: %q%s }", "$JS.API."+c.name, map[bool]string{true: ", response_type: stream"}[c.streamed])
 	}
@@ -93,8 +96,14 @@ func (f *Folder) natsConf(s Server) []byte {
 			p("      { nkey: %s }", k)
 		}
 		p("    ]\n    imports: [")
-		p(`      { stream: { account: FLEET, subject: "fleet.>" } }`)
+		// What is for another host alone does not come here.
+		for _, s := range []string{"ban.>", hub.Subject, "count.*", "ask." + name + ".*", "tell." + name + ".*"} {
+			p("      { stream: { account: FLEET, subject: %q } }", "fleet."+s)
+		}
 		p("      { service: { account: FLEET, subject: %q } }", "ban."+name+".>")
+		for _, s := range []string{"count.", "ask.*.", "tell.*."} {
+			p("      { service: { account: FLEET, subject: %q } }", s+name)
+		}
 		for _, c := range calls {
 			p("      { service: { account: FLEET, subject: %q }, to: %q }", "$JS.API."+c.name, "hub."+c.name)
 		}

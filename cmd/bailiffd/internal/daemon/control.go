@@ -27,6 +27,7 @@ type controlAPI struct {
 	searches  chan struct{} // calls that hold a copy of all bans
 	histories chan struct{} // searches in the audit trail
 	matches   chan struct{} // lines that are tried on filters
+	questions questions     // to other hosts
 
 	geoErr atomic.Pointer[string] // logged last
 }

@@ -97,11 +97,15 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, p netip.Prefix,
 			d.state.Remove(b.Prefix, b.Jail)
 			d.pardon(b.Prefix, now)
 		}
+		n := len(gone)
 		if !all {
 			d.pardon(p, now)
+			if d.pardonTogether(p, now) {
+				n++
+			}
 		}
 		d.released(gone, liftedByHand, by.User)
-		return &control.Removed{Removed: len(gone)}, nil
+		return &control.Removed{Removed: n}, nil
 	})
 }
 

@@ -57,6 +57,7 @@ func (a *controlAPI) Why(ctx context.Context, p netip.Prefix) (*control.Why, err
 			texts = append(texts, of)
 		}
 		w.Fleet, banned = d.fleetWhy(p, now)
+		w.Together = d.togetherWhy(p, now)
 		history := d.state.HistoryOf(p)
 		w.HistoryTotal = len(history)
 		for _, h := range history[:min(len(history), maxWhy)] {

@@ -280,13 +280,16 @@ func (d *daemon) tick(now time.Time) {
 	over := d.checkClock(now)
 	judged := d.journal.judgedUpTo(d.entryTime(now)) // windows do not stand still while bans are kept
 	if judged != 0 {
-		if adds := d.decided(nil, d.eng.Settle(judged).Bans, over); len(adds) > 0 {
+		out := d.eng.Settle(judged)
+		d.tallied(out, now)
+		if adds := d.decided(nil, out.Bans, over); len(adds) > 0 {
 			d.firewall.worker.put(adds)
 		}
 	}
 	if ended := d.eng.Expire(over.UnixMicro(), judged); len(ended) > 0 {
 		d.released(ended, expired, "")
 	}
+	d.decideTogether(now)
 	d.others.tick(now)
 	d.firewall.tick(now)
 	d.tickAllow(now)

@@ -42,6 +42,9 @@ func (d *daemon) entries(b *batch) {
 				d.hub.failures(out.Failures, now, func(jail string) int { j, _ := d.eng.Jail(jail); return j.MaxRetry })
 			}
 		}
+		if !b.rebuild {
+			d.tallied(out, now)
+		}
 		adds = d.decided(adds, out.Bans, over)
 	}
 	if len(adds) > 0 {

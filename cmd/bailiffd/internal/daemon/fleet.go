@@ -35,6 +35,7 @@ type otherHosts struct {
 	dirty bool
 	saved time.Time
 	err   error                     // of the last save
+	tally fleet.Tally               // what bailiff-fleet tells other hosts next
 	agent *control.FleetAgentStatus // what bailiff-fleet says; nil: nothing yet
 }
 
@@ -192,8 +193,8 @@ func (a *controlAPI) SetFleetHosts(ctx context.Context, r fleet.Roster) (s *cont
 func (a *controlAPI) Fleet(ctx context.Context) (s *control.FleetStatus, err error) {
 	err = a.do(ctx, func() {
 		b, now := a.d.others.bans, time.Now().UnixMicro()
-		r := b.Roster()
-		s = &control.FleetStatus{Agent: a.d.others.agent, Roster: control.FleetHostsSet{Used: a.d.conf.Fleet.Roster, Fleet: r.Fleet, Serial: r.Serial, Hosts: len(r.Hosts)}, Votes: a.d.conf.Fleet.Votes, Bans: b.Len()}
+		r, together := b.Roster(), a.d.togetherStatus()
+		s = &control.FleetStatus{Together: together, Agent: a.d.others.agent, Roster: control.FleetHostsSet{Used: a.d.conf.Fleet.Roster, Fleet: r.Fleet, Serial: r.Serial, Hosts: len(r.Hosts)}, Votes: a.d.conf.Fleet.Votes, Bans: b.Len()}
 		for range b.InEffect(now) {
 			s.InEffect++
 		}
@@ -225,6 +226,10 @@ func (a *controlAPI) Fleet(ctx context.Context) (s *control.FleetStatus, err err
 func (d *daemon) fleetWhy(p netip.Prefix, now int64) (l []control.FleetWhy, banned bool) {
 	l = []control.FleetWhy{}
 	for _, n := range d.others.bans.Overlapping(p, maxWhy) {
+		if n.Host == "" { // see togetherWhy
+			banned = banned || d.others.bans.Effect(n.Prefix, now).Banned
+			continue
+		}
 		x := control.FleetWhy{Group: d.others.bans.Group(n.Host), FleetBan: control.FleetBan{
 			Host: n.Host, Prefix: n.Prefix.String(), Jail: n.Jail, Since: time.UnixMicro(n.Since), Lifted: n.Lifted, Reason: n.Reason, Failures: n.Failures,
 		}}

@@ -1,0 +1,192 @@
+package agent
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bailiff/policy/fleet"
+	"bailiff/policy/prefix"
+	"bailiff/units/control"
+	"bailiff/units/hub"
+)
+
+// counting is a fake daemon that counts failures together with others.
+type counting struct {
+	*fakeDaemon
+	tally   fleet.Tally
+	on      bool
+	refused map[string]int
+}
+
+func newCounting(t *testing.T, hosts ...string) *counting {
+	r := rules(hosts...)
+	r.Together = fleet.Together{Hosts: len(hosts), Failures: 2 * len(hosts)}
+	d := &counting{fakeDaemon: stoppedDaemon(t, r), on: true, refused: map[string]int{}}
+	d.answers = d
+	d.start()
+	return d
+}
+
+func (d *counting) CountFleet(_ context.Context, req control.FleetSummaries) (*control.FleetSummariesTaken, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.on {
+		return &control.FleetSummariesTaken{}, nil
+	}
+	now := time.Now().UnixMicro()
+	count := func(host string, payload []byte) {
+		s, err := fleet.ParseSummary(payload)
+		if err == nil {
+			_, err = d.others.Count(host, s, now)
+		}
+		if err != nil {
+			d.refused[host+": "+err.Error()]++
+		}
+	}
+	for _, x := range req.Summaries {
+		count(x.Host, x.Payload)
+	}
+	r := &control.FleetSummariesTaken{On: true}
+	if s := d.tally.Take(now, time.Hour, func(prefix.Key) bool { return false }); s != nil {
+		r.Summary = s.Encode()
+		count(req.Host, r.Summary)
+	}
+	return r, nil
+}
+
+// fails has an address fail on a host.
+func (d *counting) fails(addr string, accounts ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, user := range accounts {
+		d.tally.Add(netip.MustParseAddr(addr), "sshd", 1, fleet.SeenFailure{At: time.Now().UnixMicro(), Account: fleet.AccountCode("test", []byte(user))})
+	}
+}
+
+// hosts are those that have counted failures of an address.
+func (d *counting) hosts(addr string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, _ := d.others.Counted(fleet.SummaryPrefix(netip.MustParseAddr(addr)).Prefix(), time.Now().UnixMicro())
+	return c.Hosts
+}
+
+// TestTogether: what hosts count reaches the daemons of all, and what one of them forges does not.
+func TestTogether(t *testing.T) {
+	names := []string{"a", "b", "c"}
+	h := newHub(t, names...)
+	all := map[string]*counting{}
+	for _, name := range names {
+		all[name] = newCounting(t, names...)
+	}
+	for _, name := range names[:2] {
+		h.run(name, all[name].fakeDaemon)
+	}
+	for _, name := range names[:2] {
+		d := all[name]
+		eventually(t, func() error { // until a host has connected, what others say is lost to it
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.agent.Hub == "" {
+				return fmt.Errorf("%s is not connected: %+v", name, d.agent)
+			}
+			return nil
+		})
+	}
+	all["a"].fails("192.0.2.1", "root", "admin")
+	all["b"].fails("192.0.2.1", "root", "test")
+	for _, d := range all {
+		if d == all["c"] {
+			continue
+		}
+		eventually(t, func() error {
+			if got := d.hosts("192.0.2.1"); !slices.Equal(got, []string{"a", "b"}) {
+				return fmt.Errorf("counted by %q", got)
+			}
+			return nil
+		})
+	}
+
+	// c was taken over. It speaks for itself only.
+	nc := h.client("c")
+	summary := func(signer, host, addr string) *nats.Msg {
+		now := time.Now().UnixMicro()
+		s := &fleet.Summary{At: now, Seen: []fleet.Seen{{Prefix: fleet.SummaryPrefix(netip.MustParseAddr(addr)), Jail: "sshd", Failures: []fleet.SeenFailure{{At: now}}}}}
+		m := fleet.SignSummary(host, s.Encode(), h.members[signer].Key.Private())
+		return &nats.Msg{Subject: m.Subject, Data: m.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}}
+	}
+	send := func(m *nats.Msg) {
+		t.Helper()
+		if err := nc.PublishMsg(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(summary("c", "b", "192.0.2.2"))                                                // in another's name: the hub has no way for it
+	send(summary("c", "b", "192.0.2.2"))                                                // nor for
+	for _, subject := range []string{"fleet.count.b", "hub.count.b", "ban.c.count.b"} { // other names of it
+		m := summary("c", "b", "192.0.2.2")
+		m.Subject = subject
+		send(m)
+	}
+	for _, reply := range []string{"count.b", "fleet.count.b"} {
+		m := summary("c", "b", "192.0.2.2")
+		m.Subject, m.Reply = "count.c", reply
+		send(m)
+	}
+	unsigned := summary("b", "c", "192.0.2.3") // by a key that is not its own
+	send(unsigned)
+	huge := summary("c", "c", "192.0.2.4")
+	huge.Data = append(huge.Data, make([]byte, 3600)...)
+	send(huge)
+	garbage := fleet.SignSummary("c", []byte{1, 2, 3}, h.members["c"].Key.Private())
+	send(&nats.Msg{Subject: garbage.Subject, Data: garbage.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(garbage.Signature)}}})
+	honest := summary("c", "c", "192.0.2.9")
+	send(honest)
+	send(honest) // again
+	send(summary("c", "c", "192.0.2.10"))
+	for _, name := range names[:2] {
+		d := all[name]
+		eventually(t, func() error {
+			if got := d.hosts("192.0.2.10"); !slices.Equal(got, []string{"c"}) {
+				return fmt.Errorf("counted by %q", got)
+			}
+			return nil
+		})
+		if got := d.hosts("192.0.2.9"); !slices.Equal(got, []string{"c"}) {
+			t.Errorf("%s: counted by %q", name, got)
+		}
+		for _, no := range []string{"192.0.2.2", "192.0.2.3", "192.0.2.4"} {
+			if got := d.hosts(no); len(got) > 0 {
+				t.Errorf("%s: %s is counted by %q", name, no, got)
+			}
+		}
+		d.mu.Lock()
+		if d.refused["c: "+fleet.ErrOld.Error()] != 1 || d.refused["c: "+fleet.ErrSummary.Error()] != 1 || len(d.refused) != 2 {
+			t.Errorf("%s: refused %v", name, d.refused)
+		}
+		d.mu.Unlock()
+	}
+
+	// Off: nothing is sent, and what comes is dropped.
+	all["a"].mu.Lock()
+	all["a"].on = false
+	all["a"].mu.Unlock()
+	all["a"].fails("192.0.2.20", "root")
+	all["b"].fails("192.0.2.21", "root")
+	eventually(t, func() error {
+		if got := all["b"].hosts("192.0.2.21"); !slices.Equal(got, []string{"b"}) {
+			return fmt.Errorf("counted by %q", got)
+		}
+		return nil
+	})
+	if a, b := all["a"].hosts("192.0.2.21"), all["b"].hosts("192.0.2.20"); len(a)+len(b) > 0 {
+		t.Errorf("counted by %q and %q", a, b)
+	}
+}

@@ -1,0 +1,161 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"bailiff/journal/audit"
+	"bailiff/policy"
+	"bailiff/policy/fleet"
+	"bailiff/policy/prefix"
+	"bailiff/units/control"
+)
+
+// This file counts failures together with other hosts (policy/fleet, together.go). Failures that count here, and that nothing
+// excuses, go into a tally; bailiff-fleet takes it every few seconds and brings those of other hosts.
+
+// tallied adds what entries have told to the tally of this host.
+func (d *daemon) tallied(out *policy.Outcome, now time.Time) {
+	t := &d.conf.Fleet.Together
+	if !t.On() {
+		return
+	}
+	name := d.others.bans.Roster().Fleet
+	for i := range out.Failures {
+		f := &out.Failures[i]
+		// Who tries an account that people here use may be one of them, on any host and with any password.
+		if f.Excused || f.Known || now.UnixMicro()-f.Time >= t.Within.Microseconds() {
+			continue
+		}
+		if j, ok := d.eng.Jail(f.Jail); !ok || j.Observe {
+			continue
+		}
+		d.others.tally.Add(f.Addr, f.Jail, f.Attempts, fleet.SeenFailure{At: f.Time, Account: fleet.AccountCode(name, f.User)})
+	}
+	for i := range out.Logins {
+		if l := &out.Logins[i]; !l.Delivery {
+			d.vouch(fleet.SummaryPrefix(l.Addr), now)
+		}
+	}
+}
+
+// vouch has this host say that it knows a prefix as good, if failures of it are counted.
+func (d *daemon) vouch(k prefix.Key, now time.Time) {
+	if d.others.bans.Watched(k) {
+		d.others.tally.Good(k, now.UnixMicro(), d.conf.Fleet.Together.Within)
+	}
+}
+
+// CountFleet takes the summaries of other hosts and returns the one of this host.
+func (a *controlAPI) CountFleet(ctx context.Context, req control.FleetSummaries) (*control.FleetSummariesTaken, error) {
+	r := &control.FleetSummariesTaken{Refused: map[string]int{}}
+	parsed := make([]*fleet.Summary, len(req.Summaries))
+	for i := range req.Summaries {
+		var err error
+		if parsed[i], err = fleet.ParseSummary(req.Summaries[i].Payload); err != nil {
+			r.Refused[err.Error()]++
+		}
+	}
+	return ask(ctx, a, func(d *daemon) *control.FleetSummariesTaken {
+		now, t := time.Now(), &d.conf.Fleet.Together
+		if r.On = t.On(); !r.On {
+			return r
+		}
+		for i, s := range parsed {
+			if s != nil {
+				if err := d.counted(req.Summaries[i].Host, s, now); err != nil {
+					r.Refused[err.Error()]++
+				}
+			}
+		}
+		own := d.others.tally.Take(now.UnixMicro(), t.Within, func(k prefix.Key) bool {
+			good := d.eng.Good(k, now.UnixMicro())
+			return good || d.eng.State().Holds(k.Addr(), now.UnixMicro(), func(string, string) bool { return true })
+		})
+		if own != nil {
+			r.Summary = own.Encode()
+			_ = d.counted(req.Host, own, now) // not among fleet.hosts: then it counts for others only
+		}
+		return r
+	})
+}
+
+// counted takes a summary, and objects to what this host knows better.
+func (d *daemon) counted(host string, s *fleet.Summary, now time.Time) error {
+	changes, err := d.others.bans.Count(host, s, now.UnixMicro())
+	if err != nil {
+		return err
+	}
+	d.others.dirty = d.others.dirty || len(changes) > 0
+	d.firewall.fleetChanged(changes...)
+	for i := range s.Seen {
+		if k := s.Seen[i].Prefix; d.eng.Good(k, now.UnixMicro()) {
+			d.vouch(k, now)
+		}
+	}
+	d.memory.noteAlloc()
+	return nil
+}
+
+// decideTogether bans what enough hosts have counted enough failures of.
+func (d *daemon) decideTogether(now time.Time) {
+	var changes []fleet.Change
+	for _, x := range d.others.bans.Decide(now.UnixMicro()) {
+		what := fmt.Sprintf("%d failures of %s on %s together: %s", x.Failures, audit.Address(x.Prefix), count(len(x.Hosts), "host"), strings.Join(x.Hosts[:min(len(x.Hosts), 20)], ", "))
+		switch {
+		case x.Allowed || len(x.Good) > 0 && d.eng.Allow().Overlaps(x.Prefix, now.UnixMicro()):
+			d.problems.happened(audit.KindError, "fleet", what+"; not banned here: "+allowedBy(d.eng.Allow(), x.Prefix, now))
+		case len(x.Good) > 0:
+			d.aud.Log(audit.Info, what+"; not banned: known as good by "+strings.Join(x.Good[:min(len(x.Good), 20)], ", "))
+		case x.Differs:
+			d.others.dirty = true
+			changes = append(changes, x.Change)
+			d.aud.Log(audit.Notice, "banned for what the fleet counted: "+what)
+		}
+	}
+	d.firewall.fleetChanged(changes...)
+}
+
+// pardonTogether ends a ban for what was counted together, on this host at once and on others by the next summary.
+func (d *daemon) pardonTogether(p netip.Prefix, now time.Time) (lifted bool) {
+	if !d.conf.Fleet.Together.On() || !p.IsSingleIP() && p.Bits() != 64 {
+		return false
+	}
+	k := fleet.SummaryPrefix(p.Addr())
+	d.vouch(k, now)
+	c, lifted := d.others.bans.Pardon(k, now.UnixMicro())
+	if lifted {
+		d.others.dirty = true
+		d.firewall.fleetChanged(c)
+	}
+	return lifted
+}
+
+// togetherStatus is nil if nothing is counted together.
+func (d *daemon) togetherStatus() *control.FleetTogether {
+	t := &d.conf.Fleet.Together
+	if !t.On() {
+		return nil
+	}
+	s := d.others.bans.Together()
+	return &control.FleetTogether{Hosts: t.Hosts, Failures: t.Failures, Watched: s.Watched, Good: s.Good, Bans: s.Bans, Prevented: s.Prevented, Refused: s.Refused + d.others.tally.Dropped}
+}
+
+// togetherWhy is what is counted together of an address; nil if nothing is.
+func (d *daemon) togetherWhy(p netip.Prefix, now int64) *control.FleetCounted {
+	if !d.conf.Fleet.Together.On() || !p.IsSingleIP() && p.Bits() != 64 {
+		return nil
+	}
+	k := fleet.SummaryPrefix(p.Addr())
+	c, ok := d.others.bans.Counted(k.Prefix(), now)
+	if !ok {
+		return nil
+	}
+	return &control.FleetCounted{
+		Prefix: c.Prefix.String(), Hosts: c.Hosts, HostsAll: c.HostsAll, Failures: c.Failures, Accounts: c.Accounts, Good: c.Good,
+		Banned: d.others.bans.Effect(c.Prefix, now).Banned,
+	}
+}

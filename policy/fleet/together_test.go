@@ -1,0 +1,585 @@
+package fleet
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"bailiff/policy/allow"
+	"bailiff/policy/prefix"
+)
+
+const noon = int64(1_790_000_000_000_000)
+
+// house is a fleet of h0, h1 and so on, each of a group of its own, that counts together.
+func house(n int, t Together) Rules {
+	r := Rules{Hosts: map[string]string{}, Together: t}
+	for i := range n {
+		r.Hosts[fmt.Sprint("h", i)] = fmt.Sprint("g", i)
+	}
+	return r
+}
+
+func keyOf(s string) prefix.Key { return SummaryPrefix(netip.MustParseAddr(s)) }
+
+// told is a summary of one address that failed on these accounts.
+func told(at int64, addr string, accounts ...uint8) *Summary {
+	x := Seen{Prefix: keyOf(addr), Jail: "sshd"}
+	for _, a := range accounts {
+		x.Failures = append(x.Failures, SeenFailure{At: at, Account: a})
+	}
+	return &Summary{At: at, Seen: []Seen{x}}
+}
+
+func (b *Bans) mustCount(t *testing.T, host string, s *Summary, now int64) []Change {
+	t.Helper()
+	l, err := b.Count(host, s, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// overTime calls Decide as often as a daemon does.
+func (b *Bans) overTime(from, to int64) (l []Decision) {
+	for now := from; now <= to; now += second {
+		l = append(l, b.Decide(now)...)
+		b.Expire(now)
+	}
+	return l
+}
+
+// TestTogether: two failures on each of twenty hosts are a ban, in due time, and nothing less is.
+func TestTogether(t *testing.T) {
+	rules := house(20, Together{Hosts: 20, Failures: 40, BanTime: time.Hour})
+	const addr = "198.51.100.7"
+	b := New(rules, nil)
+	for i := range 20 {
+		if l := b.overTime(noon, noon+5*minute); len(l) > 0 {
+			t.Fatalf("banned for %d hosts: %+v", i, l)
+		}
+		b.mustCount(t, fmt.Sprint("h", i), told(noon, addr, uint8(i%5), 9), noon+int64(i))
+	}
+	if c := b.Effect(keyOf(addr).Prefix(), noon+second); c.Banned {
+		t.Fatal("banned before a host could object")
+	}
+	l := b.overTime(noon, noon+minute)
+	if len(l) != 1 || !l[0].Banned || !l[0].Differs || len(l[0].Hosts) != 20 || l[0].Failures != 40 || l[0].Prefix.String() != addr+"/32" {
+		t.Fatalf("%+v", l)
+	}
+	c := b.Effect(l[0].Prefix, noon+minute)
+	if wait := c.Until - noon - time.Hour.Microseconds(); !c.Banned || wait < settle.Microseconds() || wait > settle.Microseconds()+second {
+		t.Errorf("%+v", c)
+	}
+	if got, ok := b.Counted(l[0].Prefix, noon+minute); !ok || got.HostsAll != 20 || got.Failures != 40 {
+		t.Errorf("%+v", got)
+	}
+	// It stays in effect over a restart, and ends.
+	again, err := Restore(b.Append(nil), rules, nil, noon+minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if twice, err := Restore(again.Append(nil), rules, nil, noon+minute); err != nil || !bytes.Equal(again.Append(nil), twice.Append(nil)) {
+		t.Errorf("the file is another one after it was read: %v", err)
+	}
+	if got, ok := again.Counted(l[0].Prefix, noon+minute); !ok || got.HostsAll != 20 || again.Effect(l[0].Prefix, noon+minute) != c {
+		t.Errorf("%+v %+v", got, again.Effect(l[0].Prefix, noon+minute))
+	}
+	again.Expire(noon + 62*minute)
+	if again.Len() != 0 || len(again.joint) != 0 || again.Effect(l[0].Prefix, noon+62*minute).Banned {
+		t.Errorf("%d bans are left", again.Len())
+	}
+	// Hosts that are believed no more take their part with them, and so does the rule.
+	fewer := house(20, rules.Together)
+	delete(fewer.Hosts, "h3")
+	if l := b.Configure(fewer, nil, noon+minute); len(l) != 1 || l[0].Banned || len(b.joint) != 0 {
+		t.Errorf("%+v", l)
+	}
+	off := house(20, Together{})
+	if l := again.Configure(off, nil, noon); len(l) != 0 || again.Together() != (TogetherStats{}) {
+		t.Errorf("%+v %+v", l, again.Together())
+	}
+}
+
+// TestTogetherInnocents: people, monitors and offices whom no host bans by itself are not banned by all of them either.
+func TestTogetherInnocents(t *testing.T) {
+	const hosts = 20
+	rules := house(hosts, Together{Hosts: 10, Failures: 20})
+	const addr = "198.51.100.7"
+	everywhere := func(b *Bans, accounts func(host int) []uint8) {
+		for i := range hosts {
+			b.mustCount(t, fmt.Sprint("h", i), told(noon, addr, accounts(i)...), noon)
+		}
+	}
+	many := func(int) []uint8 { return []uint8{1, 2, 3, 4} }
+	for _, c := range []struct {
+		name string
+		run  func(b *Bans)
+		bans int
+	}{
+		{"an attacker", func(b *Bans) { everywhere(b, many) }, 1},
+		{"an administrator with an old password on all hosts", func(b *Bans) { everywhere(b, func(int) []uint8 { return []uint8{5, 5, 5, 5} }) }, 0},
+		{"one who tries root, too", func(b *Bans) { everywhere(b, func(int) []uint8 { return []uint8{5, 5, 6, 6} }) }, 0},
+		{"a monitor whose account was removed", func(b *Bans) {
+			for at := noon; at < noon+30*minute; at += 5 * minute {
+				for i := range hosts {
+					b.mustCount(t, fmt.Sprint("h", i), told(at, addr, 7), at)
+				}
+			}
+		}, 0},
+		{"an office where many mistype, and somebody has logged in on one host", func(b *Bans) {
+			everywhere(b, many)
+			b.mustCount(t, "h4", &Summary{At: noon + 10*second, Good: []prefix.Key{keyOf(addr)}}, noon+10*second)
+		}, 0},
+		{"one whose host knew it before", func(b *Bans) {
+			b.mustCount(t, "h4", &Summary{At: noon - 10*minute, Good: []prefix.Key{keyOf(addr)}}, noon-10*minute)
+			everywhere(b, many)
+		}, 0},
+		{"failures of two hours", func(b *Bans) {
+			for i := range hosts {
+				at := noon + int64(i)*8*minute
+				b.mustCount(t, fmt.Sprint("h", i), told(at, addr, many(i)...), at)
+				b.overTime(at, at+minute)
+			}
+		}, 0},
+		{"many failures on few hosts", func(b *Bans) {
+			for i := range 9 {
+				for at := noon; at < noon+10*minute; at += minute {
+					b.mustCount(t, fmt.Sprint("h", i), told(at, addr, many(i)...), at)
+				}
+			}
+		}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := New(rules, nil)
+			c.run(b)
+			var l []Decision
+			for _, x := range b.overTime(noon, noon+40*minute) {
+				if x.Banned {
+					l = append(l, x)
+				}
+			}
+			if len(l) != c.bans || b.Effect(keyOf(addr).Prefix(), noon+40*minute).Banned != (c.bans > 0) {
+				t.Errorf("%+v", l)
+			}
+		})
+	}
+
+	// A login after the ban, from a host that the ban does not reach, ends it. An operator's pardon does, too.
+	for name, end := range map[string]func(b *Bans) bool{
+		"login": func(b *Bans) bool {
+			l := b.mustCount(t, "h4", &Summary{At: noon + 2*minute, Good: []prefix.Key{keyOf(addr)}}, noon+2*minute)
+			return len(l) == 1 && !l[0].Banned
+		},
+		"pardon": func(b *Bans) bool { c, ok := b.Pardon(keyOf(addr), noon+2*minute); return ok && !c.Banned },
+	} {
+		b := New(rules, nil)
+		everywhere(b, many)
+		if l := b.overTime(noon, noon+minute); len(l) != 1 {
+			t.Fatalf("%+v", l)
+		}
+		if !end(b) || b.Effect(keyOf(addr).Prefix(), noon+2*minute).Banned {
+			t.Errorf("%s: still banned", name)
+		}
+		if b.Expire(noon + 3*minute); b.Len() != 0 || b.Together().Bans != 0 {
+			t.Errorf("%s: %d bans are left", name, b.Len())
+		}
+	}
+
+	// What this host allows is not banned, and that is told.
+	b := New(rules, allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}}))
+	everywhere(b, many)
+	if l := b.overTime(noon, noon+minute); len(l) != 1 || !l[0].Allowed || l[0].Banned || b.Effect(keyOf(addr).Prefix(), noon+minute).Banned {
+		t.Errorf("%+v", l)
+	}
+}
+
+// TestTogetherLiar: a host that was taken over bans nobody by what it counts, and takes no more room than it may.
+func TestTogetherLiar(t *testing.T) {
+	rules := house(5, Together{Hosts: 3, Failures: 6})
+	const addr = "8.8.8.8"
+	all := make([]uint8, 32)
+	for i := range all {
+		all[i] = uint8(i)
+	}
+	b := New(rules, nil)
+	at := noon
+	for range 10_000 { // a million failures, as fast as it may and faster
+		at += second
+		b.Count("h0", told(at, addr, all...), at)
+	}
+	if l := b.overTime(at, at+minute); len(l) != 0 || len(b.of[keyOf(addr)].seen) > MaxSeen {
+		t.Errorf("%+v, %d failures kept", l, len(b.of[keyOf(addr)].seen))
+	}
+	// Two honest hosts have seen one account of an innocent; the liar adds all accounts.
+	const innocent = "198.51.100.9"
+	b = New(rules, nil)
+	for _, h := range []string{"h1", "h2"} {
+		b.mustCount(t, h, told(noon, innocent, 5, 5), noon)
+	}
+	b.mustCount(t, "h0", told(noon, innocent, 1, 2, 3, 4), noon)
+	if l := b.overTime(noon, noon+minute); len(l) != 0 {
+		t.Errorf("%+v", l)
+	}
+	// With two groups needed, hosts of one group are not enough.
+	grouped := house(5, rules.Together)
+	grouped.Votes = 2
+	for h := range grouped.Hosts {
+		grouped.Hosts[h] = "one"
+	}
+	b = New(grouped, nil)
+	for h := range grouped.Hosts {
+		b.mustCount(t, h, told(noon, addr, 1, 2, 3, 4), noon)
+	}
+	if l := b.overTime(noon, noon+minute); len(l) != 0 {
+		t.Errorf("%+v", l)
+	}
+
+	b = New(rules, nil)
+	for _, c := range []struct {
+		name string
+		host string
+		s    *Summary
+		want error
+	}{
+		{"of nobody", "h9", told(noon, addr, 1), ErrHost},
+		{"of no name", "", told(noon, addr, 1), ErrHost},
+		{"of last month", "h0", told(noon-30*24*60*minute, addr, 1), ErrTime},
+		{"of an hour ago", "h0", told(noon-60*minute, addr, 1), ErrTime},
+		{"of next year", "h0", told(noon+365*24*60*minute, addr, 1), ErrTime},
+		{"good", "h0", told(noon, addr, 1), nil},
+		{"again", "h0", told(noon, addr, 1), ErrOld},
+		{"earlier", "h0", told(noon-second, addr, 1), ErrOld},
+	} {
+		if _, err := b.Count(c.host, c.s, noon); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	b = New(rules, nil)
+	for _, p := range []string{"0.0.0.0/0", "127.0.0.1/32", "10.0.0.0/8", "224.0.0.1/32", "169.254.1.1/32", "::/0", "fe80::/64", "2001:db8::/48", "0.0.0.0/32"} {
+		at += second
+		s := &Summary{At: at, Seen: []Seen{{prefix.OfPrefix(netip.MustParsePrefix(p)), "sshd", []SeenFailure{{At: at}}}}, Good: []prefix.Key{prefix.OfPrefix(netip.MustParsePrefix(p))}}
+		b.mustCount(t, "h0", s, at)
+		at += minute
+	}
+	for _, jail := range []string{"", "a\nb", string(make([]byte, 33))} {
+		at += minute
+		b.mustCount(t, "h0", &Summary{At: at, Seen: []Seen{{keyOf(addr), jail, []SeenFailure{{At: at}}}}}, at)
+	}
+	if s := b.Together(); s.Watched != 0 || s.Good != 0 || s.Refused < 21 {
+		t.Errorf("%+v", s)
+	}
+	// Room: what one host says is bounded, whatever it names.
+	b = New(rules, nil)
+	n := uint32(1 << 24)
+	for i := range 2000 {
+		at += 4 * second
+		s := &Summary{At: at}
+		for range 250 {
+			n++
+			k := SummaryPrefix(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}))
+			s.Seen = append(s.Seen, Seen{k, fmt.Sprint("jail", i), []SeenFailure{{At: at}}})
+			s.Good = append(s.Good, k)
+		}
+		b.Count("h0", s, at)
+	}
+	if s := b.Together(); s.Watched > maxOfHost || s.Good > maxVetoes || len(b.jails) > 1 || s.Watched < 1000 {
+		t.Errorf("%+v, %d jails", s, len(b.jails))
+	}
+	// Honest hosts are counted all the same.
+	for _, h := range []string{"h1", "h2", "h3"} {
+		b.mustCount(t, h, told(at, "203.0.113.1", 1, 2, 3, 4), at)
+	}
+	if l := b.overTime(at, at+minute); len(l) != 1 {
+		t.Errorf("%+v", l)
+	}
+	if b.Expire(at + 61*minute); b.Together().Watched != 0 || b.Together().Good != 0 || b.counted[1].seen != 0 || b.counted[1].vetoes != 0 {
+		t.Errorf("left over: %+v %+v", b.Together(), b.counted)
+	}
+}
+
+// TestTogetherModel compares decisions over random histories with a model that keeps everything and counts anew each time.
+func TestTogetherModel(t *testing.T) {
+	type failure struct {
+		host, addr int
+		at         int64
+		account    uint8
+	}
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		rule := Together{Hosts: 2 + r.IntN(3), Accounts: 1 + r.IntN(3), Within: 10 * time.Minute, BanTime: 7 * time.Minute}
+		rule.Failures = rule.Hosts * (1 + r.IntN(2))
+		rules := house(5, rule)
+		b := New(rules, nil)
+		var seen []failure
+		good := map[int]int64{}   // address → until
+		banned := map[int]int64{} // address → until
+		last := make([]int64, 5)
+		addr := func(n int) string { return fmt.Sprintf("198.51.100.%d", n) }
+		enough := func(a int, now int64) bool {
+			per := map[int][]failure{}
+			for _, f := range seen {
+				if f.addr == a && f.at/second > (now-rule.Within.Microseconds())/second {
+					per[f.host] = append(per[f.host], f)
+				}
+			}
+			n, least := 0, 99
+			for h, l := range per {
+				n += min(len(l), (rule.Failures+rule.Hosts-1)/rule.Hosts)
+				others := map[uint8]bool{}
+				for o, l := range per {
+					for _, f := range l {
+						if o != h {
+							others[f.account] = true
+						}
+					}
+				}
+				least = min(least, len(others))
+			}
+			return len(per) >= rule.Hosts && n >= rule.Failures && least >= rule.Accounts
+		}
+		now, waiting := noon, map[int]int64{}
+		for step := range 400 {
+			now += int64(1+r.IntN(20)) * second
+			for a, from := range waiting {
+				if now-from < settle.Microseconds() {
+					continue
+				}
+				delete(waiting, a)
+				if enough(a, now) && good[a] <= now {
+					banned[a] = now + rule.BanTime.Microseconds()
+					seen = slices.DeleteFunc(seen, func(f failure) bool { return f.addr == a })
+				}
+			}
+			b.Decide(now)
+			b.Expire(now)
+			for a, until := range banned {
+				if until <= now {
+					delete(banned, a)
+				}
+			}
+			for a := range 4 {
+				if _, want := banned[a]; b.Effect(keyOf(addr(a)).Prefix(), now).Banned != want {
+					t.Fatalf("seed %d, step %d, rule %+v: %s banned: %v", seed, step, rule, addr(a), !want)
+				}
+			}
+			h, a := r.IntN(5), r.IntN(4)
+			s := &Summary{At: now}
+			if r.IntN(40) == 0 {
+				s.Good = []prefix.Key{keyOf(addr(a))}
+			} else {
+				s = told(now-int64(r.IntN(60))*second, addr(a), uint8(r.IntN(4)))
+				s.At = now
+			}
+			if r.IntN(10) == 0 {
+				s.At = last[h] - int64(r.IntN(5)) // said again
+			}
+			_, err := b.Count(fmt.Sprint("h", h), s, now)
+			if ok := s.At > last[h] && s.At > now-rule.Within.Microseconds(); ok != (err == nil) {
+				t.Fatalf("seed %d, step %d: %v", seed, step, err)
+			}
+			if err != nil {
+				continue
+			}
+			last[h] = s.At
+			if len(s.Good) > 0 {
+				good[a] = now + rule.Within.Microseconds()
+				delete(banned, a)
+				continue
+			}
+			if _, is := banned[a]; is {
+				continue
+			}
+			f := failure{h, a, s.Seen[0].Failures[0].At, s.Seen[0].Failures[0].Account}
+			var of []int
+			for i := range seen {
+				if seen[i].host == h && seen[i].addr == a && seen[i].at > now-rule.Within.Microseconds() {
+					of = append(of, i)
+				}
+			}
+			if len(of) >= MaxSeen { // the oldest gives way
+				slices.SortStableFunc(of, func(i, j int) int { return int(seen[i].at/second - seen[j].at/second) })
+				seen[of[0]] = f
+			} else {
+				seen = append(seen, f)
+			}
+			if _, is := waiting[a]; !is && enough(a, now) {
+				waiting[a] = now
+			}
+		}
+	}
+}
+
+// TestTally: what waits is told once, in order, in messages that fit; what may not be counted any more is not told.
+func TestTally(t *testing.T) {
+	var y Tally
+	if s := y.Take(noon, time.Hour, nil); s != nil {
+		t.Fatalf("%+v", s)
+	}
+	at := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)}) }
+	for n := range 6000 {
+		y.Add(at(n), []string{"sshd", "postfix"}[n%2], 1+n%3, SeenFailure{At: noon, Account: uint8(n % 32)})
+	}
+	y.Add(netip.MustParseAddr("2001:db8::1"), "sshd", 1, SeenFailure{At: noon})
+	y.Good(keyOf("203.0.113.1"), noon, time.Hour)
+	y.Good(keyOf("203.0.113.1"), noon+minute, time.Hour)
+	if y.Dropped != 1001 {
+		t.Errorf("%d dropped", y.Dropped)
+	}
+	seen, last, bytes := 0, int64(0), 0
+	for {
+		s := y.Take(noon, time.Hour, func(k prefix.Key) bool { return k == SummaryPrefix(at(7)) })
+		if s == nil {
+			break
+		}
+		payload := s.Encode()
+		bytes += len(payload)
+		got, err := ParseSummary(payload)
+		if err != nil || len(payload) > MaxSummary || s.At <= last || len(got.Seen) != len(s.Seen) || len(got.Good) != len(s.Good) {
+			t.Fatalf("%v: %d bytes, %+v", err, len(payload), s)
+		}
+		if last == 0 && (len(s.Good) != 1 || len(s.Seen) < 150) {
+			t.Errorf("%d good, %d seen", len(s.Good), len(s.Seen))
+		}
+		for i, x := range got.Seen {
+			n := seen + i
+			if n >= 7 {
+				n++
+			}
+			if x.Prefix != SummaryPrefix(at(n)) || x.Jail != []string{"sshd", "postfix"}[n%2] || len(x.Failures) != 1+n%3 || x.Failures[0].Account != uint8(n%32) || s.At-x.Failures[0].At >= second {
+				t.Fatalf("%d: %+v", n, x)
+			}
+		}
+		last = s.At
+		seen += len(s.Seen)
+	}
+	if seen != 4999 {
+		t.Errorf("%d told", seen)
+	}
+	t.Logf("%.1f bytes an address", float64(bytes)/float64(seen))
+	// Old failures are not told, and a prefix is found to be good again after half of the window.
+	y.Add(at(1), "sshd", 1, SeenFailure{At: noon - 2*60*minute})
+	y.Good(keyOf("203.0.113.1"), noon+31*minute, time.Hour)
+	if s := y.Take(noon+31*minute, time.Hour, nil); s == nil || len(s.Seen) != 0 || len(s.Good) != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestSummarySigned: only the host that the subject names can sign a summary, and no other message passes for one.
+func TestSummarySigned(t *testing.T) {
+	pub, key, _ := ed25519.GenerateKey(nil)
+	_, other, _ := ed25519.GenerateKey(nil)
+	keys := func(host string) []ed25519.PublicKey {
+		if host == "web1" {
+			return []ed25519.PublicKey{pub}
+		}
+		return nil
+	}
+	payload := told(noon, "192.0.2.1", 1).Encode()
+	if host, err := OpenSummary(SignSummary("web1", payload, key), keys); host != "web1" || err != nil {
+		t.Fatal(host, err)
+	}
+	ban, err := Sign(&News{Host: "web1", Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd", Since: noon, Until: noon + minute}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := SignSummary("web2", payload, key)
+	moved.Subject = "count.web1"
+	asCount := &Message{Subject: "count.web1", Payload: ban.Payload, Signature: ban.Signature}
+	for want, l := range map[error][]*Message{
+		ErrSignature: {SignSummary("web1", payload, other), moved, asCount, {Subject: "count.web1", Payload: payload}, SignSummary("web1", make([]byte, MaxSummary+1), key)},
+		ErrHost:      {SignSummary("web2", payload, key)},
+		ErrSubject:   {ban, {Subject: "count."}, {Subject: "count.a.b"}, {Subject: "count.*"}},
+	} {
+		for i, m := range l {
+			if _, err := OpenSummary(m, keys); !errors.Is(err, want) {
+				t.Errorf("%d: %v, want %v", i, err, want)
+			}
+		}
+	}
+	if _, err := Open(SignSummary("web1", payload, key), keys); !errors.Is(err, ErrSubject) {
+		t.Error(err)
+	}
+}
+
+// FuzzSummary: whatever a host signs, reading it neither panics nor makes a daemon count what the rules forbid.
+func FuzzSummary(f *testing.F) {
+	s := told(noon, "192.0.2.1", 1, 2, 3)
+	s.Good = []prefix.Key{keyOf("2001:db8::1")}
+	f.Add(s.Encode())
+	f.Add((&Summary{At: noon}).Encode())
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		s, err := ParseSummary(payload)
+		if err != nil {
+			return
+		}
+		again, err := ParseSummary(s.Encode())
+		if err != nil && len(s.Encode()) <= MaxSummary {
+			t.Fatalf("%v: %+v", err, s)
+		}
+		if err == nil && len(again.Seen) != len(s.Seen) {
+			t.Fatalf("%+v", again)
+		}
+		b := New(house(2, Together{Hosts: 2, Failures: 2}), nil)
+		b.Count("h0", s, noon)
+		b.Count("h1", s, noon)
+		for _, d := range b.overTime(noon, noon+minute) {
+			if b.rules.refusesPrefix(d.Prefix) != nil {
+				t.Fatalf("%+v", d)
+			}
+		}
+		b.Expire(noon + 120*minute)
+		if b.Together().Watched != 0 {
+			t.Fatal("left over")
+		}
+	})
+}
+
+// BenchmarkTogether measures what 100,000 watched addresses cost a daemon: of ten hosts, each of which tells of each address once.
+func BenchmarkTogether(b *testing.B) {
+	const addresses, hosts = 100_000, 10
+	rules := house(hosts, Together{Hosts: 10, Failures: 20})
+	var payloads [][]byte
+	var from []string
+	for h := range hosts {
+		var y Tally
+		at := noon
+		for n := range addresses {
+			y.Add(netip.AddrFrom4([4]byte{198, byte(n >> 16), byte(n >> 8), byte(n)}), "sshd", 1, SeenFailure{At: noon, Account: uint8(n % 32)})
+			if (n+1)%200 == 0 {
+				for s := y.Take(at, time.Hour, func(prefix.Key) bool { return false }); s != nil; s = y.Take(at, time.Hour, func(prefix.Key) bool { return false }) {
+					payloads, from = append(payloads, s.Encode()), append(from, fmt.Sprint("h", h))
+				}
+			}
+		}
+	}
+	total := 0
+	for _, p := range payloads {
+		total += len(p)
+	}
+	b.ResetTimer()
+	for range b.N {
+		x := New(rules, nil)
+		for i, p := range payloads {
+			s, err := ParseSummary(p)
+			if err != nil {
+				b.Fatal(err)
+			}
+			x.counted = append(x.counted, counts{})
+			for j := range x.counted {
+				x.counted[j].tokens, x.counted[j].last = 10, 0 // as fast as the processor permits
+			}
+			if _, err := x.Count(from[i], s, noon+second); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(total)/addresses/hosts, "bytes/failure")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/addresses/hosts, "ns/failure")
+}

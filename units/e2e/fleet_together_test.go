@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"bailiff/policy/fleet"
+	"bailiff/units/control"
+)
+
+// together: an address that fails twice on each host is banned on all of them. One that has logged in on one host is not, and neither
+// is one that tries a single account everywhere.
+func (h *house) together(t *testing.T) {
+	attacker, innocent, laptop := sourceN(901), sourceN(902), sourceN(903)
+	for _, name := range h.names {
+		h.members[name].put(t, "70-together.yaml", "fleet: {together: {hosts: 3, failures: 6}}\n")
+		h.members[name].sh(t, `bailiff reload`)
+	}
+	a := h.members["a"]
+	// Names that hosts tell apart: five bits of each are sent.
+	var users []string
+	codes := map[uint8]bool{}
+	for i := 0; len(users) < 2*len(h.names); i++ {
+		user := fmt.Sprint("guess", i)
+		if code := fleet.AccountCode(a.status(t).Roster.Fleet, []byte(user)); !codes[code] {
+			codes[code] = true
+			users = append(users, user)
+		}
+	}
+	counted := func(m *member, who netip.Addr) *control.FleetCounted {
+		w, err := m.client.Why(t.Context(), who.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.Together == nil {
+			return &control.FleetCounted{}
+		}
+		return w.Together
+	}
+	for i, name := range h.names {
+		m := h.members[name]
+		for n := range 2 {
+			for from, user := range map[netip.Addr]string{attacker: users[2*i+n], innocent: users[2*i+n], laptop: "root"} {
+				if err := m.SSH(t.Context(), from, user, "wrong", 1); err == nil {
+					t.Fatalf("%s is let in as %s", from, user)
+				}
+			}
+		}
+		if name == "a" { // who has failed there logs in now
+			eventually(t, func() error {
+				if c := counted(a, innocent); !slices.Equal(c.Hosts, []string{"a"}) {
+					return fmt.Errorf("a has counted %+v", c)
+				}
+				return nil
+			})
+			if err := a.SSH(t.Context(), innocent, "bob", "correct-horse", 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, name := range h.names {
+		m := h.members[name]
+		eventually(t, func() error {
+			if c := counted(m, attacker); !c.Banned || !slices.Equal(c.Hosts, []string{"a", "b", "c"}) || c.Failures != 6 {
+				return fmt.Errorf("%s: %+v", name, c)
+			}
+			if c := counted(m, innocent); c.HostsAll != 3 || c.Failures != 6 || !slices.Equal(c.Good, []string{"a"}) {
+				return fmt.Errorf("%s: %+v", name, c)
+			}
+			if c := counted(m, laptop); c.HostsAll != 3 || c.Failures != 6 || c.Accounts != 1 || c.Banned {
+				return fmt.Errorf("%s: %+v", name, c)
+			}
+			return nil
+		})
+		if !m.inKernel(t, attacker) || m.inKernel(t, innocent) || m.inKernel(t, laptop) {
+			t.Errorf("%s: in the kernel are %v, %v, %v; want true, false, false", name, m.inKernel(t, attacker), m.inKernel(t, innocent), m.inKernel(t, laptop))
+		}
+		if out := m.sh(t, `bailiff why `+attacker.String()); !strings.Contains(out, "is banned\n") || !strings.Contains(out, "for what was counted together: 6 failures on 3 hosts: a b c\n") {
+			t.Errorf("%s: why: %s", name, out)
+		}
+		if out := m.sh(t, `bailiff fleet status`); !strings.Contains(out, "1 ban for it") {
+			t.Errorf("%s: status: %s", name, out)
+		}
+		if l, err := m.client.Bans(t.Context(), control.BanQuery{}); err != nil || l.Total != len(m.mine) {
+			t.Errorf("%s: %d own bans, want %d: %v", name, l.Total, len(m.mine), err)
+		}
+	}
+	// The ban is kept over a restart, and an operator on any host ends it on all.
+	c := h.members["c"]
+	c.sh(t, `systemctl restart bailiff.service`)
+	c.active(t)
+	if !c.inKernel(t, attacker) {
+		t.Error("the restart has lost the ban")
+	}
+	a.sh(t, `bailiff unban `+attacker.String())
+	for _, name := range h.names {
+		m := h.members[name]
+		eventually(t, func() error {
+			if m.inKernel(t, attacker) {
+				return fmt.Errorf("%s: still banned: %+v", name, counted(m, attacker))
+			}
+			return nil
+		})
+	}
+	for _, m := range h.members {
+		m.sh(t, `rm /etc/bailiff/bailiff.d/70-together.yaml; bailiff reload`)
+	}
+	h.allEqual(t, "counting together")
+}
