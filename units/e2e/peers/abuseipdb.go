@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -39,9 +40,7 @@ func refuse(status int, detail, parameter string) reply {
 
 // entrance is what both endpoints ask first. A nil reply lets in.
 func (p *Peers) entrance(r *http.Request, mode string, e *Entry) *reply {
-	if r.Header.Get("Accept") != "application/json" {
-		e.Faults = append(e.Faults, "Accept "+r.Header.Get("Accept"))
-	}
+	e.fault(r.Header.Get("Accept") != "application/json", "Accept %s", r.Header.Get("Accept"))
 	var a reply
 	switch {
 	case r.Header.Get("Key") != p.Key || mode == WrongKey:
@@ -70,22 +69,16 @@ func (p *Peers) report(e *Entry, ip, categories, stamp, comment string) (netip.A
 		if err != nil || n < 1 || n > maxCategory || n == 22 && categories == "22" {
 			return addr, "Invalid Category"
 		}
-		if n <= last {
-			e.Faults = append(e.Faults, "categories "+categories+" are not in order")
-		}
+		e.fault(n <= last, "categories %s are not in order", categories)
 		last = n
 	}
 	at, err := time.Parse(time.RFC3339, stamp)
 	if err != nil || at.After(p.now().Add(time.Minute)) || p.now().Sub(at) > maxAge {
 		return addr, "Invalid Date"
 	}
-	if utf8.RuneCountInString(comment) > maxComment {
-		e.Faults = append(e.Faults, fmt.Sprintf("a comment of %d characters", utf8.RuneCountInString(comment)))
-	}
+	e.fault(utf8.RuneCountInString(comment) > maxComment, "a comment of %d characters", utf8.RuneCountInString(comment))
 	for _, line := range strings.Split(comment, "\n") {
-		if line == "" || controls(line) {
-			e.Faults = append(e.Faults, fmt.Sprintf("a comment that is no text: %q", comment))
-		}
+		e.fault(line == "" || controls(line), "a comment that is no text: %q", comment)
 	}
 	return addr, ""
 }
@@ -165,40 +158,28 @@ func (p *Peers) bulk(r *http.Request, mode string, e *Entry) reply {
 // rows reads the CSV of a bulk report.
 func (p *Peers) rows(r *http.Request, e *Entry) [][]string {
 	mr, err := r.MultipartReader()
+	var part *multipart.Part
+	if err == nil {
+		part, err = mr.NextPart()
+	}
 	if err != nil {
-		e.Faults = append(e.Faults, "no multipart: "+err.Error())
+		e.fault(true, "no part: %v", err)
 		return nil
 	}
-	part, err := mr.NextPart()
-	if err != nil {
-		e.Faults = append(e.Faults, "no part: "+err.Error())
-		return nil
-	}
-	if part.FormName() != "csv" || part.FileName() == "" || part.Header.Get("Content-Type") != "text/csv" {
-		e.Faults = append(e.Faults, fmt.Sprintf("part %v", part.Header))
-	}
+	e.fault(part.FormName() != "csv" || part.FileName() == "" || part.Header.Get("Content-Type") != "text/csv", "part %v", part.Header)
 	data, err := io.ReadAll(part)
-	if err != nil || len(data) > maxCSV {
-		e.Faults = append(e.Faults, fmt.Sprintf("a file of %d bytes, %v", len(data), err))
-	}
-	if _, err := mr.NextPart(); err != io.EOF {
-		e.Faults = append(e.Faults, "more than one part")
-	}
+	e.fault(err != nil || len(data) > maxCSV, "a file of %d bytes, %v", len(data), err)
+	_, err = mr.NextPart()
+	e.fault(err != io.EOF, "more than one part")
 	c := csv.NewReader(strings.NewReader(string(data)))
 	c.FieldsPerRecord = 4
 	rows, err := c.ReadAll()
-	if err != nil {
-		e.Faults = append(e.Faults, "CSV: "+err.Error())
-	}
+	e.fault(err != nil, "CSV: %v", err)
 	e.Rows = rows
-	if len(rows) == 0 || !slices.Equal(rows[0], []string{"IP", "Categories", "ReportDate", "Comment"}) || len(rows) > maxRows+1 {
-		e.Faults = append(e.Faults, fmt.Sprintf("%d rows, or another header", len(rows)))
-	}
+	e.fault(len(rows) == 0 || !slices.Equal(rows[0], []string{"IP", "Categories", "ReportDate", "Comment"}) || len(rows) > maxRows+1, "%d rows, or another header", len(rows))
 	for i, row := range rows {
 		for _, cell := range row {
-			if strings.IndexAny(cell, "=+-@\t\r") == 0 {
-				e.Faults = append(e.Faults, fmt.Sprintf("row %d: %q is a formula to a spreadsheet", i+1, cell))
-			}
+			e.fault(strings.IndexAny(cell, "=+-@\t\r") == 0, "row %d: %q is a formula to a spreadsheet", i+1, cell)
 		}
 	}
 	return rows

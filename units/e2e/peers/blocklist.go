@@ -17,25 +17,19 @@ var services = []string{"amavis", "apacheddos", "asterisk", "badbot", "bruteforc
 // form reads a body of form fields: the wanted ones, each once, and no other.
 func form(r *http.Request, e *Entry, wanted ...string) url.Values {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if kind != "application/x-www-form-urlencoded" {
-		e.Faults = append(e.Faults, "Content-Type "+r.Header.Get("Content-Type"))
-	}
-	if err := r.ParseForm(); err != nil {
-		e.Faults = append(e.Faults, "the form: "+err.Error())
-	}
+	e.fault(kind != "application/x-www-form-urlencoded", "Content-Type %s", r.Header.Get("Content-Type"))
+	err := r.ParseForm()
+	e.fault(err != nil, "the form: %v", err)
 	e.Form = map[string][]string{}
 	for k, v := range r.PostForm {
 		if k != "apikey" {
 			e.Form[k] = v
 		}
-		if !slices.Contains(wanted, k) {
-			e.Faults = append(e.Faults, "unknown field "+k)
-		}
+		e.fault(!slices.Contains(wanted, k), "unknown field %s", k)
 	}
 	for _, k := range wanted {
-		if v := r.PostForm[k]; len(v) != 1 || v[0] == "" || !utf8.ValidString(v[0]) {
-			e.Faults = append(e.Faults, "field "+k+" must be there once, not empty, in UTF-8")
-		}
+		v := r.PostForm[k]
+		e.fault(len(v) != 1 || v[0] == "" || !utf8.ValidString(v[0]), "field %s must be there once, not empty, in UTF-8", k)
 	}
 	return r.PostForm
 }
@@ -60,16 +54,10 @@ func (p *Peers) blocklist(r *http.Request, mode string, e *Entry) reply {
 	}
 	logs := strings.Split(strings.TrimSuffix(f.Get("logs"), "\n"), "\n")
 	for _, line := range logs {
-		if line == "" || controls(line) {
-			e.Faults = append(e.Faults, "logs hold a line that is none: "+line)
-		}
+		e.fault(line == "" || controls(line), "logs hold a line that is none: %s", line)
 	}
-	if !slices.ContainsFunc(logs, func(line string) bool { return strings.Contains(line, f.Get("ip")) }) {
-		e.Faults = append(e.Faults, "no line of the logs names the address")
-	}
-	if f.Get("format") != "json" {
-		e.Faults = append(e.Faults, "format "+f.Get("format"))
-	}
+	e.fault(!slices.ContainsFunc(logs, func(line string) bool { return strings.Contains(line, f.Get("ip")) }), "no line of the logs names the address")
+	e.fault(f.Get("format") != "json", "format %s", f.Get("format"))
 	if len(errs) == 0 && len(e.Faults) > 0 {
 		errs["logs"] = strings.Join(e.Faults, "; ")
 	}

@@ -15,19 +15,14 @@ import (
 
 // hook verifies a webhook as https://www.standardwebhooks.com asks of who receives one.
 func (p *Peers) hook(r *http.Request, mode string, e *Entry) reply {
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			e.Faults = append(e.Faults, fmt.Sprintf(format, args...))
-		}
-	}
 	body, err := io.ReadAll(r.Body)
-	fault(err != nil, "body: %v", err)
-	fault(r.Header.Get("Content-Type") != "application/json", "Content-Type %q", r.Header.Get("Content-Type"))
+	e.fault(err != nil, "body: %v", err)
+	e.fault(r.Header.Get("Content-Type") != "application/json", "Content-Type %q", r.Header.Get("Content-Type"))
 	e.ID = r.Header.Get("webhook-id")
 	stamp := r.Header.Get("webhook-timestamp")
-	fault(e.ID == "" || strings.Trim(e.ID, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "", "webhook-id %q", e.ID)
+	e.fault(e.ID == "" || strings.Trim(e.ID, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "", "webhook-id %q", e.ID)
 	at, err := strconv.ParseInt(stamp, 10, 64)
-	fault(err != nil || p.now().Sub(time.Unix(at, 0)).Abs() > 5*time.Minute, "webhook-timestamp %q", stamp)
+	e.fault(err != nil || p.now().Sub(time.Unix(at, 0)).Abs() > 5*time.Minute, "webhook-timestamp %q", stamp)
 	mac := hmac.New(sha256.New, p.Secret)
 	fmt.Fprintf(mac, "%s.%s.%s", e.ID, stamp, body)
 	signed := false
@@ -52,14 +47,14 @@ func (p *Peers) hook(r *http.Request, mode string, e *Entry) reply {
 		e.Faults = append(e.Faults, "JSON: "+err.Error())
 	} else {
 		e.Body = body
-		fault(payload.Type != "ban" && payload.Type != "ban.digest", "type %q", payload.Type)
-		fault(payload.Version != 1, "version %d", payload.Version)
-		fault(payload.Timestamp.IsZero(), "no timestamp")
-		fault(len(payload.Data.Reports) == 0 || payload.Type == "ban" && len(payload.Data.Reports) != 1, "%d reports", len(payload.Data.Reports))
+		e.fault(payload.Type != "ban" && payload.Type != "ban.digest", "type %q", payload.Type)
+		e.fault(payload.Version != 1, "version %d", payload.Version)
+		e.fault(payload.Timestamp.IsZero(), "no timestamp")
+		e.fault(len(payload.Data.Reports) == 0 || payload.Type == "ban" && len(payload.Data.Reports) != 1, "%d reports", len(payload.Data.Reports))
 	}
 	switch {
 	case !signed || mode == WrongKey:
-		fault(mode != WrongKey, "the signature is not ours")
+		e.fault(mode != WrongKey, "the signature is not ours")
 		return reply{http.StatusUnauthorized, nil, "signature mismatch"}
 	case mode == Gone:
 		return reply{http.StatusGone, nil, "nobody wants this any more"}

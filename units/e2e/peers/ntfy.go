@@ -2,7 +2,6 @@ package peers
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 )
@@ -10,11 +9,6 @@ import (
 // ntfy takes a message as https://docs.ntfy.sh/publish/#publish-as-json describes it.
 func (p *Peers) ntfy(r *http.Request, _ string, e *Entry) reply {
 	body, err := io.ReadAll(r.Body)
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			e.Faults = append(e.Faults, fmt.Sprintf(format, args...))
-		}
-	}
 	var m struct {
 		Topic, Title, Message string
 		Priority              int
@@ -23,11 +17,11 @@ func (p *Peers) ntfy(r *http.Request, _ string, e *Entry) reply {
 	if err == nil {
 		err = json.Unmarshal(body, &m)
 	}
-	fault(err != nil, "body: %v", err)
-	fault(r.Header.Get("Content-Type") != "application/json", "Content-Type %q", r.Header.Get("Content-Type"))
-	fault(m.Topic == "" || m.Title == "", "no topic or no title")
-	fault(len(m.Message) > 4096, "message of %d bytes", len(m.Message))
-	fault(m.Priority < 1 || m.Priority > 5, "priority %d", m.Priority)
+	e.fault(err != nil, "body: %v", err)
+	e.fault(r.Header.Get("Content-Type") != "application/json", "Content-Type %q", r.Header.Get("Content-Type"))
+	e.fault(m.Topic == "" || m.Title == "", "no topic or no title")
+	e.fault(len(m.Message) > 4096, "message of %d bytes", len(m.Message))
+	e.fault(m.Priority < 1 || m.Priority > 5, "priority %d", m.Priority)
 	if err != nil {
 		return asJSON(400, map[string]any{"code": 40024, "http": 400, "error": "invalid request: request body must be message JSON"})
 	}

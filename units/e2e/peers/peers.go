@@ -209,17 +209,12 @@ func (p *Peers) serve(w http.ResponseWriter, r *http.Request, service string, ju
 		p.note(e)
 		panic(http.ErrAbortHandler)
 	}
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			e.Faults = append(e.Faults, fmt.Sprintf(format, args...))
-		}
-	}
-	fault(r.Method != http.MethodPost, "method %s", r.Method)
-	fault(r.URL.RawQuery != "", "a query in the URL, where logs keep it")
-	fault(!strings.HasPrefix(r.UserAgent(), "bailiff/"), "User-Agent %q", r.UserAgent())
-	fault(r.ContentLength < 0, "no Content-Length")
+	e.fault(r.Method != http.MethodPost, "method %s", r.Method)
+	e.fault(r.URL.RawQuery != "", "a query in the URL, where logs keep it")
+	e.fault(!strings.HasPrefix(r.UserAgent(), "bailiff/"), "User-Agent %q", r.UserAgent())
+	e.fault(r.ContentLength < 0, "no Content-Length")
 	for _, h := range []string{"Cookie", "Authorization", "Referer"} {
-		fault(r.Header.Get(h) != "", "header %s", h)
+		e.fault(r.Header.Get(h) != "", "header %s", h)
 	}
 	a := judge(r, e.Mode, &e) // reads the body in every mode
 	if a.status < 200 || a.status > 299 {
@@ -264,6 +259,13 @@ func (p *Peers) serve(w http.ResponseWriter, r *http.Request, service string, ju
 	}
 	w.WriteHeader(a.status)
 	io.WriteString(w, a.body)
+}
+
+// fault notes what is wrong with a request.
+func (e *Entry) fault(bad bool, format string, args ...any) {
+	if bad {
+		e.Faults = append(e.Faults, fmt.Sprintf(format, args...))
+	}
 }
 
 // broken reports whether the service as a whole does not work, so that it has taken nothing.

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"bailiff/units/version"
 )
@@ -48,56 +45,9 @@ func (r *release) source() error {
 }
 
 // tarball packs a folder as NAME.tar.gz: files sorted, all of one time, of root, and with the modes 0644 and 0755.
-func (r *release) tarball(name, dir string) (err error) {
-	f, err := os.Create(filepath.Join(r.out, name+".tar.gz"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	z, err := gzip.NewWriterLevel(f, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	t := tar.NewWriter(z)
-	top := filepath.Dir(dir)
-	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return r.add(t, top, p, d)
-	})
-	return errors.Join(err, t.Close(), z.Close())
-}
-
-func (r *release) add(t *tar.Writer, top, path string, d fs.DirEntry) error {
-	i, err := d.Info()
-	if err != nil {
-		return err
-	}
-	h := &tar.Header{Name: strings.TrimPrefix(path, top+"/"), ModTime: r.date, Format: tar.FormatPAX, Uname: "root", Gname: "root", Mode: 0o644}
-	switch {
-	case d.IsDir():
-		h.Typeflag, h.Name, h.Mode = tar.TypeDir, h.Name+"/", 0o755
-		return t.WriteHeader(h)
-	case i.Mode()&fs.ModeSymlink != 0:
-		h.Typeflag = tar.TypeSymlink
-		if h.Linkname, err = os.Readlink(path); err != nil {
-			return err
-		}
-		return t.WriteHeader(h)
-	case i.Mode()&0o100 != 0:
-		h.Mode = 0o755
-	}
-	h.Typeflag, h.Size = tar.TypeReg, i.Size()
-	if err := t.WriteHeader(h); err != nil {
-		return err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(t, f)
+func (r *release) tarball(name, dir string) error {
+	_, err := r.output("tar", "--format=gnu", "--sort=name", fmt.Sprintf("--mtime=@%d", r.date.Unix()), "--owner=root:0", "--group=root:0", "--mode=u=rwX,go=rX",
+		"--use-compress-program=gzip -9n", "-C", filepath.Dir(dir), "-cf", filepath.Join(r.out, name+".tar.gz"), filepath.Base(dir))
 	return err
 }
 

@@ -191,9 +191,6 @@ func (r *release) manPages(to string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
 	for _, s := range sources {
 		text, err := os.ReadFile(s)
 		if err != nil {
@@ -207,7 +204,7 @@ func (r *release) manPages(to string) error {
 			return fmt.Errorf("scdoc: %s: %w", s, err)
 		}
 		page = append([]byte("'\\\" t\n"), page...) // man(1) has to run tbl(1)
-		if err := os.WriteFile(filepath.Join(to, strings.TrimSuffix(filepath.Base(s), ".scd")), page, 0o644); err != nil {
+		if err := put(filepath.Join(to, strings.TrimSuffix(filepath.Base(s), ".scd")), page, 0o644); err != nil {
 			return err
 		}
 	}
@@ -267,15 +264,19 @@ func (r *release) tree(a arch, pages string) (string, error) {
 		if to == "install.sh" {
 			mode = 0o755
 		}
-		to = filepath.Join(dir, to)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(to, text, mode); err != nil {
+		if err := put(filepath.Join(dir, to), text, mode); err != nil {
 			return "", err
 		}
 	}
 	return dir, nil
+}
+
+// put writes a file, and makes the folders on the way.
+func put(path string, text []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, mode)
 }
 
 // changes returns CHANGELOG.md with what is not released yet.

@@ -52,10 +52,7 @@ func (r *release) scripts() error {
 			return err
 		}
 		to := filepath.Join(r.work, "scripts", strings.TrimPrefix(from, "units/packaging/"))
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(to, []byte(packaging.Complete(string(text), variables+"\n")), 0o755); err != nil {
+		if err := put(to, []byte(packaging.Complete(string(text), variables+"\n")), 0o755); err != nil {
 			return err
 		}
 	}
@@ -271,15 +268,11 @@ func (r *release) documents(format, stage string) error {
 		if err := compress(filepath.Join(doc, "changelog.gz"), []byte(entry)); err != nil {
 			return err
 		}
-		overrides := filepath.Join(stage, "usr/share/lintian/overrides")
-		if err := os.MkdirAll(overrides, 0o755); err != nil {
-			return err
-		}
 		text, err := os.ReadFile("units/packaging/lintian-overrides")
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(overrides, "bailiff"), text, 0o644); err != nil {
+		if err := put(filepath.Join(stage, "usr/share/lintian/overrides/bailiff"), text, 0o644); err != nil {
 			return err
 		}
 	} else if err := os.WriteFile(filepath.Join(doc, "CHANGELOG.md"), changes, 0o644); err != nil {
@@ -288,11 +281,8 @@ func (r *release) documents(format, stage string) error {
 	name := filepath.Join(doc, "copyright")
 	if format != "deb" {
 		name = filepath.Join(stage, "usr/share/licenses/bailiff/LICENSE")
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			return err
-		}
 	}
-	return os.WriteFile(name, copyright, 0o644)
+	return put(name, copyright, 0o644)
 }
 
 // version is the version as a package manager sorts it: Debian and rpm have 1.0.0~rc1 before 1.0.0, vercmp(8) 1.0.0rc1.
