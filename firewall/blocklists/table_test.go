@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"bailiff/firewall"
 	"bailiff/firewall/firewalltest"
@@ -334,7 +333,7 @@ func TestDamage(t *testing.T) {
 			damage[i] = strings.ReplaceAll(damage[i], "SET", x.lists[1].sets[0].Name)
 		}
 		firewalltest.Run(t, damage[0], damage[1:]...)
-		firewalltest.Wait(t, time.Minute, func() bool { return noticed.Load() > before })
+		firewalltest.Wait(t, func() bool { return noticed.Load() > before })
 		if err := x.Verify(t.Context()); err == nil {
 			t.Errorf("%s: not noticed", name)
 		}

@@ -84,8 +84,6 @@ func TestContract(t *testing.T) {
 				New:      func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
 				Reaches:  w.Reaches(block),
 				Answered: w.Answered(block),
-				Now:      time.Now,
-				Wait:     firewalltest.Wait,
 				Many:     large,
 				Endless:  true,
 				Damage: map[string]func(testing.TB){

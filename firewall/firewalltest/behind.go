@@ -1,7 +1,6 @@
 package firewalltest
 
 import (
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -62,14 +61,5 @@ func Behind(t *testing.T) {
 	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil || err != nil {
 		t.Fatal(back, err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c); c.Close() }()
-		}
-	}()
+	serve(t, l)
 }

@@ -153,7 +153,7 @@ func overlapEnds(t *testing.T, h *Host, b firewall.Backend) {
 	add(t, b, ban(h, one(v6), "", soon), ban(h, wide6, "", time.Hour))
 	far4 := netip.MustParseAddr("192.0.2.200") // in wide alone
 	reaches(t, h, false, Web, v4, near4, far4, v6, near6)
-	h.Wait(t, 20*time.Second, func() bool { return len(list(t, b)) == 3 })
+	h.Wait(t, func() bool { return len(list(t, b)) == 3 })
 	reaches(t, h, true, Web, far4)
 	reaches(t, h, false, Web, v4, near4, v6, near6)
 	remove(t, b, firewall.Key{Prefix: mid})
@@ -169,7 +169,7 @@ func expiry(t *testing.T, h *Host, b firewall.Backend) {
 	reconcile(t, b, ban(h, one(v4), "", soon), ban(h, one(v6), "", time.Hour))
 	add(t, b, ban(h, one(other4), "", soon))
 	reaches(t, h, false, Web, v4, other4, v6)
-	h.Wait(t, 10*time.Second, func() bool { return len(list(t, b)) == 1 })
+	h.Wait(t, func() bool { return len(list(t, b)) == 1 })
 	reaches(t, h, true, Web, v4, other4)
 	reaches(t, h, false, Web, v6)
 	verify(t, b)
@@ -177,7 +177,7 @@ func expiry(t *testing.T, h *Host, b firewall.Backend) {
 	// As packets see it: not before the end, and not long after.
 	end := h.Now().Add(soon)
 	add(t, b, firewall.Ban{Prefix: one(v4), Until: end})
-	h.Wait(t, 10*time.Second, func() bool {
+	h.Wait(t, func() bool {
 		verify(t, b) // a backend without timeouts removes what is over
 		return h.Reaches(t, Web, []netip.Addr{v4})[0]
 	})
@@ -191,7 +191,7 @@ func reban(t *testing.T, h *Host, b firewall.Backend) {
 	reconcile(t, b, ban(h, one(v4), "", soon), ban(h, one(near4), "", time.Hour), ban(h, one(v6), "", 0))
 	add(t, b, ban(h, one(v4), "", time.Hour), ban(h, one(near4), "", soon), ban(h, one(v6), "", soon))
 	until(t, h, list(t, b)[firewall.Key{Prefix: one(v4)}], time.Hour)
-	h.Wait(t, 10*time.Second, func() bool { return len(list(t, b)) == 1 })
+	h.Wait(t, func() bool { return len(list(t, b)) == 1 })
 	reaches(t, h, false, Web, v4)
 	reaches(t, h, true, Web, near4, v6)
 	verify(t, b)

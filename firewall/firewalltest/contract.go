@@ -41,9 +41,10 @@ type Host struct {
 	// Answered reports for each remote address whether a UDP datagram to a port is answered.
 	Answered func(t testing.TB, port uint16, from []netip.Addr) []bool
 
-	// Now and Wait are the clock that Until is compared with. Wait returns once cond is true, and fails after limit.
+	// Now and Wait are the clock that Until is compared with; nil: time.Now and Wait of this package. Wait returns once cond is
+	// true, and fails after a minute.
 	Now  func() time.Time
-	Wait func(t testing.TB, limit time.Duration, cond func() bool)
+	Wait func(t testing.TB, cond func() bool)
 
 	// Damage is what others may do to the backend's rules and sets, by name. After each of them Verify fails, and Reconcile
 	// repairs it and names what it has repaired, unless only elements were lost.
@@ -74,6 +75,9 @@ const Many = 100_000
 
 // Test runs all cases. Each starts on a host without anything of ours.
 func Test(t *testing.T, h *Host) {
+	if h.Now == nil {
+		h.Now, h.Wait = time.Now, Wait
+	}
 	for _, c := range []struct {
 		name string
 		run  func(*testing.T, *Host, firewall.Backend)

@@ -188,8 +188,7 @@ func NewWire(t testing.TB, ports ...uint16) *Wire {
 	}
 	for _, p := range ports {
 		for _, a := range []netip.Addr{Local4, Local6} {
-			l := listen(t, netip.AddrPortFrom(a, p))
-			t.Cleanup(func() { l.Close() })
+			serve(t, listen(t, netip.AddrPortFrom(a, p)))
 			u, err := net.ListenPacket("udp", netip.AddrPortFrom(a, p).String())
 			if err != nil {
 				t.Fatal(err)
@@ -199,15 +198,6 @@ func NewWire(t testing.TB, ports ...uint16) *Wire {
 				b := make([]byte, 16)
 				for n, from, err := u.ReadFrom(b); err == nil; n, from, err = u.ReadFrom(b) {
 					_, _ = u.WriteTo(b[:n], from)
-				}
-			}()
-			go func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					go func() { _, _ = io.Copy(c, c); c.Close() }()
 				}
 			}()
 		}
@@ -230,6 +220,20 @@ func listen(t testing.TB, at netip.AddrPort) net.Listener {
 	}
 	t.Fatal(err)
 	return nil
+}
+
+// serve echoes what comes over each connection.
+func serve(t testing.TB, l net.Listener) {
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(c, c); c.Close() }()
+		}
+	}()
 }
 
 func (w *Wire) until(t testing.TB, port uint16, from netip.Addr) {
@@ -336,34 +340,30 @@ func remote(in io.Reader, out io.Writer) {
 	}
 }
 
-func open(from netip.Addr, port string) (net.Conn, error) {
-	to := Local4
+// ourPort is a port of this side, in the family of the remote address.
+func ourPort(from netip.Addr, port string) string {
 	if from.Is6() {
-		to = Local6
+		return net.JoinHostPort(Local6.String(), port)
 	}
+	return net.JoinHostPort(Local4.String(), port)
+}
+
+func open(from netip.Addr, port string) (net.Conn, error) {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
 	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
-	c, err := d.DialContext(ctx, "tcp", net.JoinHostPort(to.String(), port))
+	c, err := d.DialContext(ctx, "tcp", ourPort(from, port))
 	if err != nil {
 		return nil, err
 	}
 	return c, c.(*net.TCPConn).SetLinger(0)
 }
 
-func dialUDP(from netip.Addr, port string) (net.Conn, error) {
-	to := Local4
-	if from.Is6() {
-		to = Local6
-	}
-	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
-	return d.Dial("udp", net.JoinHostPort(to.String(), port))
-}
-
 // askUDP distinguishes a port on which nothing listens (port unreachable) from one that is prohibited: "administratively
 // prohibited" is EHOSTUNREACH over IPv4 and EACCES over IPv6.
 func askUDP(from netip.Addr, port string) string {
-	c, err := dialUDP(from, port)
+	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	c, err := d.Dial("udp", ourPort(from, port))
 	if err != nil {
 		return err.Error()
 	}
@@ -430,14 +430,14 @@ func words(block string, try func(testing.TB, uint16, ...netip.Addr) []string) f
 	}
 }
 
-// Wait is for Host.Wait, with the real clock.
-func Wait(t testing.TB, limit time.Duration, cond func() bool) {
+// Wait waits for a condition, for a minute at most.
+func Wait(t testing.TB, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(limit); !cond(); <-tick.C {
+	for end := time.Now().Add(time.Minute); !cond(); <-tick.C {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v", limit)
+			t.Fatal("not within a minute")
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"bailiff/firewall"
 	"bailiff/firewall/firewalltest"
@@ -45,14 +44,12 @@ func TestContract(t *testing.T) {
 			w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Mail, firewalltest.Web, 587)
 			flushAll := func(t testing.TB) {
 				firewalltest.Run(t, "nft", "flush", "ruleset")
-				firewalltest.Wait(t, 2*time.Second, func() bool { return exec.Command("ipset", "destroy").Run() == nil })
+				firewalltest.Wait(t, func() bool { return exec.Command("ipset", "destroy").Run() == nil })
 			}
 			firewalltest.Test(t, &firewalltest.Host{
 				New:      func(t testing.TB) firewall.Backend { return newBackend(t, Options{Block: block}) },
 				Reaches:  w.Reaches(block),
 				Answered: w.Answered(block),
-				Now:      time.Now,
-				Wait:     firewalltest.Wait,
 				Counts:   true,
 				Steady:   true,
 				Damage: map[string]func(testing.TB){

@@ -239,7 +239,7 @@ func TestWatch(t *testing.T) {
 	go func() { end <- b.Watch(ctx, func() { told <- time.Now() }) }()
 
 	// Watch has joined once it tells of something: touch our table until it does.
-	firewalltest.Wait(t, 5*time.Second, func() bool {
+	firewalltest.Wait(t, func() bool {
 		firewalltest.Run(t, "nft", "add", "table", "ip", "bailiff")
 		firewalltest.Run(t, "nft", "add", "chain", "ip", "bailiff", "x")
 		firewalltest.Run(t, "nft", "delete", "chain", "ip", "bailiff", "x")
