@@ -1,7 +1,6 @@
 package journal_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -43,16 +42,7 @@ func TestLive(t *testing.T) {
 	var got atomic.Int64
 	wrote, vacuumed := make(chan error, 1), make(chan error, 1)
 
-	cmd := journaltest.Remote(path, journaltest.Layout{})
-	pipe, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	pipe, end := journaltest.Start(t, path)
 	go func() {
 		wrote <- func() error {
 			var b []byte
@@ -65,7 +55,7 @@ func TestLive(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 				if _, err := pipe.Write(b); err != nil {
-					return fmt.Errorf("%w: %s", err, stderr.Bytes())
+					return err
 				}
 			}
 			return nil
@@ -109,10 +99,7 @@ func TestLive(t *testing.T) {
 	if err := <-vacuumed; err != nil {
 		t.Error(err)
 	}
-	pipe.Close()
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("%v: %s", err, stderr.Bytes())
-	}
+	end()
 	if r.Next() {
 		t.Errorf("one more: %s", r.Entry().Field(0))
 	}

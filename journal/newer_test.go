@@ -131,14 +131,7 @@ func TestNewerFollow(t *testing.T) {
 	journaltest.Need(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "system.journal")
-	cmd := journaltest.Remote(path, journaltest.Layout{})
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, end := journaltest.Start(t, path)
 	write := func(n numbered) {
 		t.Helper()
 		if _, err := n.WriteTo(in); err != nil {
@@ -166,10 +159,7 @@ func TestNewerFollow(t *testing.T) {
 	put(t, path, numbered{first: 16, last: 18})
 	journaltest.Newer(t, path)
 	same(t, "rotated", next(t, r, 4), numbers(15, 18))
-	in.Close()
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	end()
 	for _, f := range []string{path, filepath.Join(dir, "system@1.journal")} {
 		if err := os.Remove(f); err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package journal_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -17,22 +16,7 @@ import (
 func TestNewValue(t *testing.T) {
 	journaltest.Need(t)
 	dir := t.TempDir()
-	cmd := journaltest.Remote(filepath.Join(dir, "system.journal"), journaltest.Layout{})
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%v: %s", err, stderr.Bytes())
-		}
-	})
+	in, _ := journaltest.Start(t, filepath.Join(dir, "system.journal"))
 	n := 0
 	write := func(services ...string) {
 		t.Helper()

@@ -1,7 +1,6 @@
 package journal_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -510,16 +509,7 @@ func TestWaitPrompt(t *testing.T) {
 	journaltest.Need(t)
 	const entries = 40
 	dir := t.TempDir()
-	cmd := journaltest.Remote(filepath.Join(dir, "a.journal"), journaltest.Layout{})
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, end := journaltest.Start(t, filepath.Join(dir, "a.journal"))
 	r := reader(t, journal.Dir(dir), "_BOOT_ID=6f71f3b14a344ab39a3db4af958d55cd")
 	var took []time.Duration
 	for i := range entries {
@@ -530,10 +520,7 @@ func TestWaitPrompt(t *testing.T) {
 		same(t, "the next", next(t, r, 1), numbers(i, i))
 		took = append(took, time.Since(start))
 	}
-	in.Close()
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("%v: %s", err, stderr.Bytes())
-	}
+	end()
 	slices.Sort(took)
 	t.Logf("noticed within: median %v, worst %v", took[entries/2], took[entries-1])
 	if took[entries/2] > 50*time.Millisecond {

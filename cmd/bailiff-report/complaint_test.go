@@ -53,15 +53,7 @@ func TestComplaint(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	writer := journaltest.Remote(path("journal/system.journal"), journaltest.Layout{})
-	in, err := writer.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := writer.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { in.Close(); writer.Wait() }()
+	in, _ := journaltest.Start(t, path("journal/system.journal"))
 	n := 0
 	entry := func(fields map[string]string) {
 		n++
@@ -108,7 +100,8 @@ func TestComplaint(t *testing.T) {
 
 	var raw []byte
 	until(t, "the mail", func() bool {
-		raw, err = os.ReadFile(path("mail"))
+		b, err := os.ReadFile(path("mail"))
+		raw = b
 		return err == nil
 	})
 	args, err := os.ReadFile(path("arguments"))

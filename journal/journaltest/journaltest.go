@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -167,6 +168,29 @@ func Write(t testing.TB, path string, l Layout, export io.WriterTo) []string {
 		}
 	}
 	return files
+}
+
+// Start runs Remote with the usual layout. end waits until all is in the file; the end of the test does so, too.
+func Start(t testing.TB, path string) (in io.Writer, end func()) {
+	t.Helper()
+	cmd := Remote(path, Layout{})
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	pipe, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end = sync.OnceFunc(func() {
+		pipe.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v: %s", err, &stderr)
+		}
+	})
+	t.Cleanup(end)
+	return pipe, end
 }
 
 // Remote is the command that reads export text from its standard input and appends it to the file at path as it arrives. If the layout has

@@ -33,8 +33,7 @@ type bench struct {
 	dir     string
 	journal string
 	conf    string
-	writer  *exec.Cmd
-	in      io.WriteCloser
+	in      io.Writer
 	boot    string
 	trail   *audit.Writer
 
@@ -61,14 +60,7 @@ func newBench(t *testing.T, conf string) *bench {
 	}
 	b.configure(conf)
 	b.boot = journaltest.Gen{BootSeed: 1}.Boot(0)
-	b.writer = journaltest.Remote(filepath.Join(b.journal, "system.journal"), journaltest.Layout{})
-	var err error
-	if b.in, err = b.writer.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.writer.Start(); err != nil {
-		t.Fatal(err)
-	}
+	b.in, _ = journaltest.Start(t, filepath.Join(b.journal, "system.journal"))
 	path := filepath.Join(b.dir, "journald")
 	go journaltest.Receive(journaltest.Journald(t, path), func(m map[string]string) {
 		b.mu.Lock()
@@ -81,8 +73,6 @@ func newBench(t *testing.T, conf string) *bench {
 			b.kill()
 		}
 		b.trail.Close(context.Background())
-		b.in.Close()
-		b.writer.Wait()
 	})
 	b.entry(map[string]string{"MESSAGE_ID": audit.KindStart.ID(), "MESSAGE": "started"})
 	return b

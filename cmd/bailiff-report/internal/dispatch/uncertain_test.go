@@ -21,15 +21,8 @@ func TestMailLogClockSetBack(t *testing.T) {
 	file, seq := 0, int64(1_000_000)
 	put := func(at time.Time, messages ...string) {
 		t.Helper()
-		w := journaltest.Remote(filepath.Join(dir, fmt.Sprintf("system%d.journal", file)), journaltest.Layout{})
+		in, end := journaltest.Start(t, filepath.Join(dir, fmt.Sprintf("system%d.journal", file)))
 		file++ // journald begins a new file when the clock goes back
-		in, err := w.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Start(); err != nil {
-			t.Fatal(err)
-		}
 		var x []byte
 		for i, m := range messages {
 			seq++
@@ -42,10 +35,7 @@ func TestMailLogClockSetBack(t *testing.T) {
 			x = append(x, '\n')
 		}
 		in.Write(x)
-		in.Close()
-		if err := w.Wait(); err != nil {
-			t.Fatal(err)
-		}
+		end()
 	}
 	ahead := now.Add(time.Hour) // the clock before it was set back
 	put(ahead, "A: message-id=<other@x>", "B: message-id=<first@x>")

@@ -41,8 +41,7 @@ func TestMain(m *testing.M) {
 type bench struct {
 	t                        *testing.T
 	dir, state, socket, conf string
-	writer                   *exec.Cmd
-	in                       io.WriteCloser
+	in                       io.Writer
 	cmd                      *exec.Cmd
 	stderr                   *bytes.Buffer
 	client                   *control.Client
@@ -74,19 +73,9 @@ func newBench(t *testing.T) *bench {
 	}
 	b.configure("jails: {sshd: {}}\n")
 	b.boot = journaltest.Gen{BootSeed: 1}.Boot(0)
-	b.writer = journaltest.Remote(filepath.Join(b.dir, "system.journal"), journaltest.Layout{})
-	in, err := b.writer.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.in = in
-	if err := b.writer.Start(); err != nil {
-		t.Fatal(err)
-	}
+	b.in, _ = journaltest.Start(t, filepath.Join(b.dir, "system.journal"))
 	t.Cleanup(func() {
 		b.kill()
-		in.Close()
-		b.writer.Wait()
 		if t.Failed() && b.stderr != nil {
 			t.Logf("stderr:\n%s", b.stderr)
 		}
