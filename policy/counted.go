@@ -209,7 +209,7 @@ func (x *counted) stream(s *codec.Stream, counters map[string]*jail.Counter) {
 }
 
 // countsVersion is the first byte of what Snapshot saves beside the state.
-const countsVersion = 4
+const countsVersion = 5
 
 // Snapshot appends the state file's content to b: bans and all that is counted, at the state's cursor. Together with the entries
 // behind that it leads to what an engine that was never stopped would have come to. Only in which entry each failure stands is not

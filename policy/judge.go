@@ -236,11 +236,15 @@ func (g *Engine) attackingNetworks(f *failure, banned bool) (l []verdict) {
 	if !banned && !f.addr.Is6() {
 		return nil
 	}
+	account := f.account
+	if banned || f.Unknown {
+		account = 0 // that is no customer who has mistyped the own password
+	}
 	for _, n := range g.networks {
 		if !within(n, f) {
 			continue
 		}
-		attackers, parts := n.Add(f.prefix, f.record)
+		attackers, parts := n.Add(f.prefix, f.record, account)
 		net, key := n.Of(f.addr).Prefix(), n.Of(f.addr)
 		if attackers == nil || g.logins.Within(key.Hash(g.seed^anyAccount), f.At, g.networksConf.TrustLoginsFor) || g.allow.Overlaps(net, f.At) {
 			continue

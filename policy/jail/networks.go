@@ -21,7 +21,7 @@ type NetworkSize struct {
 type NetworkOptions struct {
 	NetworkSize
 	FindTime time.Duration
-	MaxParts int // so many different attacking parts lead to a ban
+	MaxParts int // so many different attacking parts lead to a ban; lone ones, see part: leastLone at least
 	Limit    int // how many networks are kept
 }
 
@@ -40,9 +40,16 @@ type part struct {
 	at      int64
 	ref     Ref
 	pattern string
+
+	// account is not 0 while the part is a lone one: it has failed on that account only, and no other part has. That may be a customer
+	// of a provider who has mistyped the own password. A part that was banned is no lone one.
+	account uint64
 }
 
-const leastNetworks = 1024
+const (
+	leastNetworks = 1024
+	leastLone     = 64
+)
 
 // NewNetworks returns empty Networks.
 func NewNetworks(o NetworkOptions) *Networks {
@@ -83,28 +90,45 @@ func (n *Networks) part(k prefix.Key) prefix.Key {
 	return k
 }
 
-// Add counts a part of its network. If there are too many, it returns all parts of the network, oldest first.
-func (n *Networks) Add(own prefix.Key, f Failure) (attackers []Failure, parts []netip.Prefix) {
+// Add counts a part of its network, because of a failure on an account (0: that part is no lone one). If there are too many, it
+// returns those that led to it, oldest first.
+func (n *Networks) Add(own prefix.Key, f Failure, account uint64) (attackers []Failure, parts []netip.Prefix) {
 	net, k := own.Cut(n.Bits), n.part(own)
 	l, known := n.m[net]
 	if !known && len(n.m) >= n.o.Limit {
 		n.makeRoom()
 	}
-	l = slices.DeleteFunc(l, func(x part) bool { return x.key == k || !near(f.At, x.at, n.o.FindTime) && x.at < f.At })
-	l = append(l, part{k, f.At, f.Ref, f.Pattern})
-	if len(l) > n.o.MaxParts {
-		l = slices.Delete(l, 0, len(l)-n.o.MaxParts)
+	mine := part{k, f.At, f.Ref, f.Pattern, account}
+	l = slices.DeleteFunc(l, func(x part) bool {
+		over := !near(f.At, x.at, n.o.FindTime) && x.at < f.At
+		if x.key == k && x.account != account && !over {
+			mine.account = 0
+		}
+		return x.key == k || over
+	})
+	for i := range l {
+		if l[i].account == account {
+			l[i].account, mine.account = 0, 0
+		}
+	}
+	l = append(l, mine)
+	most := max(n.o.MaxParts, leastLone)
+	if len(l) > most {
+		l = slices.Delete(l, 0, len(l)-most)
 	}
 	n.m[net] = l
-	if attackers, parts = n.within(l, f.At); len(attackers) < n.o.MaxParts {
-		return nil, nil
+	if attackers, parts = n.within(l, f.At, false); len(attackers) >= n.o.MaxParts {
+		return attackers, parts
 	}
-	return attackers, parts
+	if attackers, parts = n.within(l, f.At, true); len(attackers) >= most {
+		return attackers, parts
+	}
+	return nil, nil
 }
 
-func (n *Networks) within(l []part, at int64) (fs []Failure, parts []netip.Prefix) {
+func (n *Networks) within(l []part, at int64, lone bool) (fs []Failure, parts []netip.Prefix) {
 	for _, x := range l {
-		if near(at, x.at, n.o.FindTime) {
+		if near(at, x.at, n.o.FindTime) && (lone || x.account == 0) {
 			fs = append(fs, Failure{Ref: x.ref, At: x.at, Attempts: 1, Weight: 1, Pattern: x.pattern})
 			parts = append(parts, x.key.Prefix())
 		}
@@ -112,10 +136,10 @@ func (n *Networks) within(l []part, at int64) (fs []Failure, parts []netip.Prefi
 	return fs, parts
 }
 
-// Look returns the parts of an address's network that attacked within the window at a time.
+// Look returns the parts of an address's network that attacked within the window at a time, without lone ones.
 func (n *Networks) Look(a netip.Addr, at int64) (netip.Prefix, []Failure) {
 	net := n.Of(a)
-	fs, _ := n.within(n.m[net], at)
+	fs, _ := n.within(n.m[net], at, false)
 	return net.Prefix(), fs
 }
 
@@ -188,10 +212,11 @@ func (n *Networks) Stream(s *codec.Stream) {
 	codec.Map(s, n.m, 3, prefix.Order, func(k *prefix.Key, l *[]part) {
 		s.Key(k)
 		s.Check(k.V6() == n.V6 && k.Bits() == n.Bits, "a network of another length")
-		codec.List(s, l, 4, func(x *part) {
+		codec.List(s, l, 12, func(x *part) {
 			s.Key(&x.key)
 			s.Time(&x.at)
 			s.Text(&x.pattern)
+			s.Fixed64(&x.account)
 			if s.Reading {
 				x.ref = NoRef
 			}

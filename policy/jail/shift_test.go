@@ -22,7 +22,7 @@ func TestShift(t *testing.T) {
 				n.Shift(by)
 				at = now + second
 			}
-			if l, _ := n.Add(prefix.OfPrefix(netip.MustParsePrefix(a)), Failure{At: at}); (len(l) == 3) != (i == 2) {
+			if l, _ := n.Add(prefix.OfPrefix(netip.MustParsePrefix(a)), Failure{At: at}, 0); (len(l) == 3) != (i == 2) {
 				t.Errorf("by %d s: %d attackers in the network after %d", by/second, len(l), i+1)
 			}
 		}
