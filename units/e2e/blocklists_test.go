@@ -18,6 +18,14 @@ var (
 	stranger = netip.MustParseAddr("198.51.100.90") // on no list
 )
 
+// countries is a database of countries, packed: geotest.Write made it. 198.51.100.80/29, where blocked is, is in FR, and the next eight
+// addresses are in DE.
+const countries = "H4sIAAAAAAACA23P2VITQRTG8UNExH1X3PddUHHBfWELJEQRdwHbzkwTGpPpoWeCBOURfAm89DW89R3k0itfwdRfp7Qop6Z+9dV3qk6dFmkRWRTJ4SpsxdXY" +
+	"hmuwHdfiOlyPG3AjbsLNuAW34jbcjjtwJ+7C3diBe3Av7sP9eAAP4iE8jEfwKB7D43gCT+IpPI1n8Cyew/PYiV14AS/iJezGy3gFr+I17MHreANv4i28jXfw" +
+	"Lt7D+/gAe7EP+3EABzGPQziMBSziCJbwIT7CUXyMY/gEn+IzfI4v8CW+wtc4jhM4iW9Q4Vts/hrLIgEhRJNNp7AiMk2wOJNN32FVpEaIst5hLDKbNR4TkZRQ" +
+	"z/o5kfeEeWxk/YLIhyx/FPkk8llWfMv5wNWj1DeWh2ziVOBC0zs49r+2f+DLt58lPV+yUdgVuNqP8bKNtG+oKedrOlU1PeO8mjM+sS5aktzKsY3+HUuxXLfV" +
+	"UJnYBdPtuT/XtJRCneqyToxKG7EZzRs3YlPT3dn3+5xiaJLA2zht7vhesPHffW3DVR1V6rpiEmktRM2DFU/42ty6WPQmcD5UiV0wS9LxCzf5m8nyAwAA"
+
 // reaches reports whether an address gets through to sshd.
 func (v *victim) reaches(a netip.Addr) bool {
 	c, err := v.Dial(a, 22, 3*time.Second)
@@ -74,6 +82,20 @@ lists:
 	})
 	if v.reaches(blocked) || !v.reaches(stranger) {
 		t.Error("the last good list is gone, or the bad one came")
+	}
+
+	// Only one country of a database may reach sshd, which the sandbox reads where it lies.
+	v.sh(t, fmt.Sprintf(`printf %%s %s | base64 -d | gunzip >/srv/lists/countries.mmdb`, countries))
+	v.put(t, "41-blocks.yaml", `lists:
+  only: {url: "file:///srv/lists/countries.mmdb", countries: [DE], others: true, jails: [sshd]}
+`)
+	v.sh(t, `systemctl reload bailiff.service; systemctl start bailiff-lists-refresh.service || { journalctl -q -u bailiff-lists-refresh.service >&2; exit 1; }`)
+	list(func(l control.BlockList) bool { return l.Entries != 1 || l.Holds != "all but countries DE" })
+	if got := fmt.Sprint(v.reaches(blocked), v.reaches(stranger)); got != "false true" {
+		t.Errorf("reaches: %s\n%s", got, v.sh(t, `nft list table inet bailiff-lists`))
+	}
+	if out := v.sh(t, `bailiff why `+blocked.String()+`; bailiff lists`); !strings.Contains(out, "on the block list only, all but countries DE as 198.51.100.80/29: blocked, at the ports of sshd") {
+		t.Errorf("%s", out)
 	}
 
 	v.sh(t, `rm /etc/bailiff/bailiff.d/41-blocks.yaml && systemctl reload bailiff.service`)
