@@ -29,13 +29,14 @@ type bulk struct {
 	conn  *request.Conn
 	table string
 	open  map[string]*netlink.Message // by set: the message that elements are added to
+	ends  map[string]netip.Addr       // by set: the address behind the last interval, which is not added yet
 	full  []netlink.Message
 	size  int // of all messages
 	free  [][]byte
 }
 
 func newBulk(ctx context.Context, table string) *bulk {
-	return &bulk{ctx: ctx, conn: request.New(unix.NETLINK_NETFILTER), table: table, open: make(map[string]*netlink.Message)}
+	return &bulk{ctx: ctx, conn: request.New(unix.NETLINK_NETFILTER), table: table, open: make(map[string]*netlink.Message), ends: make(map[string]netip.Addr)}
 }
 
 func (b *bulk) close() { b.conn.Close() }
@@ -45,15 +46,39 @@ func (b *bulk) add(set string, addr netip.Addr) error {
 	return b.element(set, addr, false)
 }
 
-// addRange adds a prefix to a set of intervals: its first address, and the one behind its last.
-func (b *bulk) addRange(set string, p netip.Prefix) error {
-	if err := b.element(set, p.Addr(), false); err != nil {
-		return err
+// addPrefix adds a prefix to a set of intervals, whose first address and the one behind its last are two elements. Prefixes of a set come
+// in ascending order, and those that touch become one interval: of the networks of a country, six of seven do.
+func (b *bulk) addPrefix(set string, p netip.Prefix) error {
+	if end, ok := b.ends[set]; !ok || end != p.Addr() {
+		if err := b.end(set); err != nil {
+			return err
+		}
+		if err := b.element(set, p.Addr(), false); err != nil {
+			return err
+		}
 	}
-	if next := behind(p); next.IsValid() {
-		return b.element(set, next, true)
+	b.ends[set] = behind(p)
+	return nil
+}
+
+// end ends the last interval of a set, if there is one.
+func (b *bulk) end(set string) error {
+	end := b.ends[set]
+	delete(b.ends, set)
+	if !end.IsValid() { // none, or up to the highest address there is
+		return nil
 	}
-	return nil // up to the highest address there is
+	return b.element(set, end, true)
+}
+
+// finish ends all intervals, and sends what is left.
+func (b *bulk) finish() error {
+	for set := range b.ends {
+		if err := b.end(set); err != nil {
+			return err
+		}
+	}
+	return b.flush()
 }
 
 // behind is the address after the last of a prefix.
@@ -76,7 +101,7 @@ func (b *bulk) element(set string, addr netip.Addr, end bool) error {
 	m.Data = appendElement(m.Data, addr, end)
 	b.size += len(m.Data) - before
 	if len(m.Data) > maxMessage {
-		b.finish(set, m)
+		b.seal(set, m)
 	}
 	if b.size > piece {
 		return b.flush()
@@ -84,7 +109,7 @@ func (b *bulk) element(set string, addr netip.Addr, end bool) error {
 	return nil
 }
 
-// header begins a message: table, set, and the elements, whose length finish writes.
+// header begins a message: table, set, and the elements, whose length seal writes.
 func (b *bulk) header(set string) []byte {
 	var buf []byte
 	if n := len(b.free); n > 0 {
@@ -98,7 +123,7 @@ func (b *bulk) header(set string) []byte {
 	return attr(buf, unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED)
 }
 
-func (b *bulk) finish(set string, m *netlink.Message) {
+func (b *bulk) seal(set string, m *netlink.Message) {
 	// where the elements begin: behind the header and two texts
 	at := request.NetfilterHeader + aligned(unix.SizeofNlAttr+len(b.table)+1) + aligned(unix.SizeofNlAttr+len(set)+1)
 	binary.NativeEndian.PutUint16(m.Data[at:], uint16(len(m.Data)-at))
@@ -110,7 +135,7 @@ func (b *bulk) finish(set string, m *netlink.Message) {
 // flush sends what has been added.
 func (b *bulk) flush() error {
 	for set, m := range b.open {
-		b.finish(set, m)
+		b.seal(set, m)
 	}
 	ms := b.full
 	err := b.conn.Transaction(b.ctx, unix.NFNL_SUBSYS_NFTABLES, 4*piece, ms)

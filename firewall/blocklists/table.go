@@ -51,8 +51,9 @@ type List struct {
 	Ports   []firewall.Port
 	Version string // of the prefixes: others are loaded again
 
-	// Of TCP only packets that open a connection are concerned: those that are open stay, and so do those that this host opens.
-	Opening bool
+	// Places is set for the networks of countries or autonomous systems. Most of them touch others, so all are in sets of intervals. Of
+	// TCP they concern only packets that open a connection: those that are open stay, and so do those that this host opens.
+	Places bool
 
 	// Each calls its argument with each prefix, in ascending order and without overlaps, until that returns an error. It is called twice,
 	// and must say the same. It is not called for a version that is loaded.
@@ -110,7 +111,7 @@ func (t *Table) Apply(ctx context.Context, want []List) (failed map[string]error
 	case found == nil || !t.ready || t.missing(found) != "":
 		t.lists = nil // their sets may be anything
 	case slices.EqualFunc(t.lists, want, func(l *list, w List) bool {
-		return l.Name == w.Name && l.Block == w.Block && l.Opening == w.Opening && l.Version == w.Version && slices.Equal(l.Ports, w.Ports)
+		return l.Name == w.Name && l.Block == w.Block && l.Places == w.Places && l.Version == w.Version && slices.Equal(l.Ports, w.Ports)
 	}):
 		return nil, nil
 	}
@@ -184,7 +185,7 @@ func (t *Table) fill(ctx context.Context, want *List) (*list, error) {
 	}
 	names := make(map[kindOf]string)
 	for k, n := range counts {
-		if k.bits != 8*int(nfrule.KeyType(k.family).Bytes) && n < manyOfLength {
+		if want.Places || k.bits != 8*int(nfrule.KeyType(k.family).Bytes) && n < manyOfLength {
 			k.bits = 0
 		}
 		if names[k] != "" {
@@ -219,10 +220,10 @@ func (t *Table) fill(ctx context.Context, want *List) (*list, error) {
 		if names[k] == "" {
 			return errors.New("the list has changed while it was loaded")
 		}
-		return b.addRange(names[k], p)
+		return b.addPrefix(names[k], p)
 	})
 	if err == nil {
-		err = b.flush()
+		err = b.finish()
 	}
 	return l, err
 }
@@ -272,7 +273,7 @@ func rules(lists []*list) (all []nfrule.Rule) {
 			}
 			lookup := append(nfrule.Source(family, bits), &expr.Lookup{SourceRegister: 1, SetName: s.Name})
 			scope := firewall.Scope{Name: l.Name, Ports: l.Ports}
-			if l.Opening {
+			if l.Places {
 				all = append(all, nfrule.Opening(scope, family, l.Block, nfrule.Family(family), lookup)...)
 				continue
 			}

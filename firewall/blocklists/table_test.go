@@ -16,6 +16,8 @@ import (
 	"bailiff/firewall/ipset"
 	"bailiff/firewall/nftables"
 	"bailiff/policy/blocklist"
+
+	libnftables "github.com/google/nftables"
 )
 
 func prefixes(texts ...string) (l []netip.Prefix) {
@@ -134,8 +136,8 @@ func TestReject(t *testing.T) {
 	}
 }
 
-// TestOpening: with Opening, connections that are open stay, and no new one comes about.
-func TestOpening(t *testing.T) {
+// TestPlaces: connections that are open stay, and no new one comes about from a country.
+func TestPlaces(t *testing.T) {
 	x := clean(t)
 	w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Web)
 	from := addrs("192.0.2.7", "2001:db8:a::1")
@@ -149,7 +151,7 @@ func TestOpening(t *testing.T) {
 		}
 	}
 	far := listOf("far", Drop, "192.0.2.0/24", "2001:db8:a::/48")
-	far.Opening = true
+	far.Places = true
 	apply(t, x, far)
 	want("new ones", w.Connect(t, firewalltest.SSH, from...), "silent")
 	want("UDP", w.Ask(t, firewalltest.Web, from...), "silent")
@@ -169,7 +171,7 @@ func TestOpening(t *testing.T) {
 	want("open ones", w.Echo(t, firewalltest.SSH, from...), "open")
 
 	// Without, no packet of theirs gets through.
-	far.Opening, far.Ports, far.Block = false, nil, Drop
+	far.Places, far.Version, far.Ports, far.Block = false, "as addresses", nil, Drop
 	apply(t, x, far)
 	if got := w.Echo(t, firewalltest.SSH, from...); slices.Contains(got, "open") {
 		t.Errorf("open ones: %v", got)
@@ -199,13 +201,24 @@ func TestKernelAgrees(t *testing.T) {
 	// Neighbours, and the end of each family.
 	l = append(l, prefixes("10.0.0.0/9", "10.128.0.0/9", "255.255.255.0/25", "255.255.255.128/25", "ffff::/17", "ffff:8000::/17", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")...)
 	l = blocklist.Compact(l)
-	apply(t, x, List{Name: "long", Block: Drop, Version: "1", Each: each(l)})
-	var want []span
+	for _, places := range []bool{false, true} {
+		apply(t, x, List{Name: "long", Block: Drop, Version: fmt.Sprint(places), Each: each(l), Places: places})
+		agree(t, x.lists[0].sets, l)
+		// Addresses, /24 and intervals of IPv4; addresses and intervals of IPv6. Or intervals alone.
+		if n := len(x.lists[0].sets); n != 5 && !places || n != 2 && places {
+			t.Errorf("%d sets", n)
+		}
+	}
+}
+
+// agree compares what sets of the kernel have with prefixes.
+func agree(t *testing.T, sets []*libnftables.Set, l []netip.Prefix) {
+	t.Helper()
+	var got, want []span
 	for _, p := range l {
 		want = append(want, span{p.Addr(), last(p)})
 	}
-	var got []span
-	for _, s := range x.lists[0].sets {
+	for _, s := range sets {
 		_, bits := kind(s)
 		_, text, ok := strings.Cut(firewalltest.Run(t, "nft", "list", "set", "inet", tableName, s.Name), "elements = {")
 		if !ok {
@@ -230,9 +243,6 @@ func TestKernelAgrees(t *testing.T) {
 	}
 	if got, want := joined(got), joined(want); !slices.Equal(got, want) {
 		t.Errorf("the kernel has %d ranges, want %d", len(got), len(want))
-	}
-	if len(x.lists[0].sets) != 5 { // addresses, /24 and intervals of IPv4; addresses and intervals of IPv6
-		t.Errorf("%d sets", len(x.lists[0].sets))
 	}
 }
 

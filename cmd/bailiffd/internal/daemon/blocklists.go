@@ -279,7 +279,7 @@ func (w *blockWorker) lists(now time.Time) (all []blocklists.List) {
 		if h.unfit = w.fit(h); h.unfit != nil {
 			continue
 		}
-		x := blocklists.List{Name: conf.Name, Block: w.want.block, Ports: w.want.closes[conf.Name].ports, Version: versionOf(h.file, conf), Opening: conf.Selects() != ""}
+		x := blocklists.List{Name: conf.Name, Block: w.want.block, Ports: w.want.closes[conf.Name].ports, Version: versionOf(h.file, conf), Places: conf.Selects() != ""}
 		if conf.Mode == blocklist.ModeLog {
 			x.Block = blocklists.Count
 		}
