@@ -60,13 +60,13 @@ const (
 	// summaryRate is how many summaries of a host are taken in a minute.
 	summaryRate = 20
 
-	maxSums    = 200_000 // prefixes
-	maxOfHost  = 40_000  // failures that are kept of one host
-	maxOfSum   = 256     // failures that are kept of one prefix
-	maxJoint   = 100_000 // bans
-	maxVetoes  = 5_000   // prefixes that one host is believed to know as good, at a time
-	maxListed  = 20      // hosts that why names
-	expireSums = 10 * second
+	maxSums   = 200_000 // prefixes
+	maxOfHost = 40_000  // failures that are kept of one host
+	maxOfSum  = 256     // failures that are kept of one prefix
+	maxJoint  = 100_000 // bans
+	maxVetoes = 5_000   // prefixes that one host is believed to know as good, at a time
+	maxListed = 20      // hosts that why names
+	sweepSums = 60 * second
 )
 
 // sums are the failures that hosts have told of.
@@ -424,7 +424,7 @@ func (b *Bans) forget(k prefix.Key, s *sum) {
 
 // expireSums drops what is too old to count.
 func (b *Bans) expireSums(now int64) {
-	if now-b.swept < expireSums && now >= b.swept {
+	if now-b.swept < sweepSums && now >= b.swept {
 		return
 	}
 	b.swept = now

@@ -1,7 +1,6 @@
 package redact
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -67,26 +66,3 @@ func BenchmarkReport(b *testing.B) {
 }
 
 func holds(s, part string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(part)) }
-
-// forms are ways in which daemons write what a client typed.
-var forms = []func(string) string{
-	func(s string) string { return s },
-	strings.ToUpper,
-	func(s string) string { return "x " + s + " y" },
-	func(s string) string { return s + " from 192.0.2.77 port 22 ssh2" },
-	func(s string) string { return "user=<" + s + ">" },
-	func(s string) string { return `"` + s + `"` },
-	func(s string) string { return "`" + s + "'" },
-	func(s string) string { return `a\"` + s + `\"` },
-	func(s string) string { return s + "#012" + s + "#011" },
-	func(s string) string { return s + `\012\n` + s + `\303\274` },
-	func(s string) string { return s + "@example.org" },
-	func(s string) string { return "invalid user " + s },
-	func(s string) string { return s + ", sasl_username=" + s },
-	func(s string) string { return base64.StdEncoding.EncodeToString([]byte("\x00" + s + "\x00" + s)) },
-	func(s string) string { return "(" + s + ")" },
-	func(s string) string { return s + " (" },
-	func(s string) string { return "[" + s + "] [" + s + "]:1" },
-	func(s string) string { return "%" + fmt.Sprintf("%x", s) },
-	func(s string) string { return s + "\xff\x00\x1b[31m" + s },
-}

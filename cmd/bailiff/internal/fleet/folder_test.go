@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -380,8 +381,19 @@ func TestPublish(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bin, "bailiff-fleet"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	old := filepath.Join(dir, serversDir, "192.0.2.3", confName) // of an earlier version
+	want, err := os.ReadFile(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(old, []byte("accounts {}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if out := mustRun(t, "publish", dir); out != "192.0.2.2: stored\n" {
 		t.Error(out)
+	}
+	if got, err := os.ReadFile(old); err != nil || !bytes.Equal(got, want) || !bytes.Contains(got, []byte(`subject: "count.web1"`)) {
+		t.Errorf("the configuration of a server is %q, %v", got, err)
 	}
 	if err := os.WriteFile(filepath.Join(bin, "bailiff-fleet"), []byte(strings.Replace(script, "*192.0.2.2*", "none", 1)), 0o755); err != nil {
 		t.Fatal(err)
