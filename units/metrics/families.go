@@ -93,6 +93,8 @@ var (
 		Help: "When the newest ban of another host was made, in seconds since 1970; 0: none is known."}
 	FleetRefused = &Family{Name: "bailiff_fleet_refused_bans_total", Type: Counter, Labels: []string{"peer"},
 		Help: "Bans of another host that were refused: limits, allowed addresses, or a wrong form."}
+	FleetTogether = &Family{Name: "bailiff_fleet_together_bans", Type: Gauge,
+		Help: "Prefixes that are banned for what hosts have counted together, with fleet.together."}
 	AuditWaiting = &Family{Name: "bailiff_audit_entries_waiting", Type: Gauge,
 		Help: "Audit entries that wait for journald."}
 	AuditLost = &Family{Name: "bailiff_audit_entries_lost_total", Type: Counter,
@@ -122,6 +124,6 @@ var Families = []*Family{
 	Failures, PatternFailures, AllowedFailures, Unmatched, Refused, Tracked, TrackedLimit, Widened,
 	JournalEntries, JournalLag, JournalSuppressed, JournalErrors, JournalFiles, JournalFaulty,
 	FirewallInfo, FirewallOK, FirewallMissing, FirewallRepairs, FirewallErrors, DroppedPackets, DroppedBytes,
-	Problems, ConfigOK, ConfigTime, ListTime, ListEntries, BlockListTime, BlockListEntries, BlockListPackets, BlockListBytes, FleetBans, FleetTime, FleetRefused, AuditWaiting, AuditLost,
+	Problems, ConfigOK, ConfigTime, ListTime, ListEntries, BlockListTime, BlockListEntries, BlockListPackets, BlockListBytes, FleetBans, FleetTime, FleetRefused, FleetTogether, AuditWaiting, AuditLost,
 	ReportQueue, ReportOldest, ReportHeld, Reports, ReportErrors, ReportCaughtUp,
 }

@@ -104,6 +104,9 @@ func TestTogether(t *testing.T) {
 		return nil
 	})
 	b.holdsOfFleet(1)
+	if m := b.scrape(); m["bailiff_fleet_together_bans"] != 1 {
+		t.Errorf("metrics: %v", m["bailiff_fleet_together_bans"])
+	}
 	if got := b.banned(ctx); len(got) != 1 {
 		t.Errorf("own bans: %v", got)
 	}

@@ -179,6 +179,9 @@ func (d *daemon) measure(s *metrics.Set, now time.Time) {
 	}
 	if d.others.bans != nil {
 		measureFleet(s, d.others.bans.Hosts())
+		if d.conf.Fleet.Together.On() {
+			s.Add(metrics.FleetTogether, float64(d.others.bans.Together().Bans))
+		}
 	}
 	st := d.aud.Stats()
 	s.Add(metrics.AuditWaiting, float64(st.Waiting))
