@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +34,7 @@ type fakeDaemon struct {
 	own    map[string]control.Ban
 	lifted []control.HistoryLine
 	others *fleet.Bans
-	subs   map[chan control.Event]bool
+	subs   map[chan control.Event]context.Context
 	agent  control.FleetAgent
 	serial uint64 // of the roster
 	posted int
@@ -46,7 +48,7 @@ func newDaemon(t *testing.T, r fleet.Rules) *fakeDaemon {
 }
 
 func stoppedDaemon(t *testing.T, r fleet.Rules) *fakeDaemon {
-	d := &fakeDaemon{t: t, path: filepath.Join(t.TempDir(), "control"), own: map[string]control.Ban{}, others: fleet.New(r, nil), subs: map[chan control.Event]bool{}}
+	d := &fakeDaemon{t: t, path: filepath.Join(t.TempDir(), "control"), own: map[string]control.Ban{}, others: fleet.New(r, nil), subs: map[chan control.Event]context.Context{}}
 	d.answers = d
 	t.Cleanup(func() { d.end() })
 	return d
@@ -102,7 +104,7 @@ func (d *fakeDaemon) History(_ context.Context, q control.HistoryQuery, _ netip.
 func (d *fakeDaemon) Events(ctx context.Context) (<-chan control.Event, error) {
 	c := make(chan control.Event, 100)
 	d.mu.Lock()
-	d.subs[c] = true
+	d.subs[c] = ctx
 	d.mu.Unlock()
 	context.AfterFunc(ctx, func() {
 		d.mu.Lock()
@@ -145,8 +147,11 @@ func (d *fakeDaemon) ApplyFleet(_ context.Context, news []fleet.News, live bool)
 }
 
 func (d *fakeDaemon) send(e control.Event) {
-	for c := range d.subs {
-		c <- e
+	for c, ctx := range d.subs {
+		select {
+		case c <- e:
+		case <-ctx.Done(): // it has left
+		}
 	}
 }
 
@@ -209,6 +214,16 @@ func eventually(t *testing.T, f func() error) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// state is what agents have written.
+func (h *testHub) state(t *testing.T) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(h.dir, rosterName))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func rules(hosts ...string) fleet.Rules {
@@ -477,6 +492,70 @@ func TestLies(t *testing.T) {
 	if d.serial != 2 {
 		t.Errorf("roster %d", d.serial)
 	}
+}
+
+// TestDayAway: the hub is away while a busy host makes and lifts as many bans as in a day or more. Nothing of that is kept but what is
+// in force and what was lifted before its time, nothing is written, and at the hub's return the hosts are equal.
+func TestDayAway(t *testing.T) {
+	h := newHub(t, "a", "b")
+	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
+	agentA, _ := h.run("a", a)
+	h.run("b", b)
+	want := []string{"192.0.2.1", "192.0.2.2"}
+	for _, addr := range want {
+		a.ban(addr, time.Hour)
+	}
+	b.wait(want...)
+	h.stop()
+	eventually(t, func() error {
+		if s := agentA.state(); s.Hub != "" || s.Error == "" || strings.Contains(s.Error, "\n") {
+			return fmt.Errorf("state %+v", s)
+		}
+		return nil
+	})
+	memory := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, files := memory(), len(h.state(t))
+	const day = 2 * maxOwn // bans
+	begin := time.Now().UTC().Truncate(time.Microsecond)
+	until := begin.Add(time.Hour)
+	for i := range day {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
+		since := begin.Add(time.Duration(i) * time.Microsecond)
+		id := (&state.Ban{Prefix: p, Jail: "sshd", Since: since.UnixMicro()}).ID()
+		a.mu.Lock()
+		a.send(control.Event{Kind: "ban", Time: since, Prefix: p.String(), Jail: "sshd", ID: id, Until: &until, Failures: 5})
+		a.send(control.Event{Kind: "unban", Time: since, Prefix: p.String(), Jail: "sshd", ID: id})
+		a.mu.Unlock()
+	}
+	a.ban("192.0.2.3", time.Hour)
+	a.unban("192.0.2.1", true)
+	eventually(t, func() error {
+		if n := len(agentA.changes); n > 0 {
+			return fmt.Errorf("%d events wait", n)
+		}
+		return nil
+	})
+	grown := memory() - before
+	t.Logf("%d bans that were made and lifted while the hub was away take %.1f MiB", day, float64(grown)/(1<<20))
+	if grown > 48<<20 {
+		t.Error("more than 48 MiB")
+	}
+	if n := len(h.state(t)); n != files {
+		t.Errorf("%d bytes are kept on disk, %d before", n, files)
+	}
+	h.start()
+	b.wait("192.0.2.2", "192.0.2.3")
+	eventually(t, func() error {
+		if s := agentA.state(); s.Waiting != 0 || s.Error != "" {
+			return fmt.Errorf("state %+v", s)
+		}
+		return nil
+	})
 }
 
 // TestForgotten: a ban was lifted while nobody listened, and the hub has forgotten that it ever was.

@@ -155,27 +155,38 @@ func (a *Agent) bansInForce(ctx context.Context) (map[ownKey]ownBan, error) {
 	}
 }
 
-// liftedSince is how far back readLifted looks.
-const liftedSince = "7d"
+const (
+	// liftedSince is how far back readLifted looks.
+	liftedSince = "7d"
 
-// readLifted tells the publisher, once, which bans were lifted before it began: the hub may have lost word of them since.
+	// What the daemon does is in the journal a moment later, or after seconds on a busy host: so it is read after the first of these
+	// times, and once more.
+	trailLag  = 2 * time.Second
+	trailLag2 = time.Minute
+)
+
+// readLifted tells the publisher which bans were lifted before it began: the hub may have lost word of them since.
 func (a *Agent) readLifted(ctx context.Context) {
-	var all []liftedBan
-	err := a.Daemon.History(ctx, control.HistoryQuery{Since: liftedSince, Lifted: true, Limit: control.MaxHistory}, func(l *control.HistoryLine) error {
-		if p, err := netip.ParsePrefix(l.Prefix); l.Kind == "unban" && err == nil && l.Since != nil {
-			all = append(all, liftedBan{ownKey{prefix.OfPrefix(p), unique.Make(l.Jail).Value()}, ownBan{since: l.Since.UnixMicro(), until: micro(l.Until)}})
+	for _, lag := range []time.Duration{trailLag, trailLag2} {
+		sleep(ctx, lag)
+		var all []liftedBan
+		err := a.Daemon.History(ctx, control.HistoryQuery{Since: liftedSince, Lifted: true, Limit: control.MaxHistory}, func(l *control.HistoryLine) error {
+			if p, err := netip.ParsePrefix(l.Prefix); l.Kind == "unban" && err == nil && l.Since != nil {
+				all = append(all, liftedBan{ownKey{prefix.OfPrefix(p), unique.Make(l.Jail).Value()}, ownBan{since: l.Since.UnixMicro(), until: micro(l.Until)}})
+			}
+			return nil
+		})
+		if err != nil { // it is read at the next connection
+			return
 		}
-		return nil
-	})
-	if err != nil { // it is read at the next connection
-		return
+		slices.Reverse(all)
+		select {
+		case a.lifted <- all:
+		case <-ctx.Done():
+			return
+		}
 	}
 	a.liftedRead.Store(true)
-	slices.Reverse(all)
-	select {
-	case a.lifted <- all:
-	case <-ctx.Done():
-	}
 }
 
 // reason is what other hosts are told.

@@ -82,11 +82,13 @@ func (o *own) news(k ownKey, b ownBan, lifted bool) fleet.News {
 // later makes a ban later news than all that others have been told of its prefix and jail. It is that already, unless this host's clock
 // was set back since.
 func (o *own) later(k ownKey, b ownBan, now int64) ownBan {
+	if h, ok := o.held[k]; ok && h.counts(now) && h.since >= b.began() {
+		if b.told = h.since; h.lifted {
+			b.told++
+		}
+	}
 	if g, ok := o.gone[k]; ok && g.began() >= b.began() {
 		b.told = g.began() + 1
-	}
-	if h, ok := o.held[k]; ok && h.counts(now) && (h.since > b.began() || h.since == b.began() && h.lifted) {
-		b.told = h.since + 1
 	}
 	return b
 }
@@ -159,11 +161,16 @@ func (o *own) end(k ownKey, b ownBan, now int64) {
 // want takes the bans that are in force.
 func (o *own) want(all map[ownKey]ownBan, now int64) {
 	for k, b := range o.wanted {
-		if x, ok := all[k]; !ok {
-			o.end(k, b, now)
-		} else if x.since == b.since {
+		if x, ok := all[k]; ok && x.since == b.since {
 			x.told = b.told
 			all[k] = x
+		} else {
+			o.end(k, b, now)
+		}
+	}
+	for k, b := range all {
+		if old, ok := o.wanted[k]; !ok || old.since != b.since {
+			all[k] = o.later(k, b, now)
 		}
 	}
 	o.wanted = all
@@ -175,21 +182,19 @@ type liftedBan struct {
 	ban ownBan
 }
 
-// liftedBefore takes bans that were lifted before this program began, in that order.
+// liftedBefore takes bans that were lifted before this program began, in that order. It may be called again.
 func (o *own) liftedBefore(l []liftedBan, now int64) {
+	latest := make(map[ownKey]ownBan)
 	for _, x := range l {
-		g, ok := o.gone[x.key]
-		if ok && g.since == x.ban.since {
-			continue
+		if before, ok := latest[x.key]; ok && before.began() >= x.ban.since { // the clock was set back in between
+			x.ban.told = before.began() + 1
 		}
-		if ok && g.began() >= x.ban.since {
-			x.ban.told = g.began() + 1
-		}
-		o.end(x.key, x.ban, now)
+		latest[x.key] = x.ban
 	}
-	for _, x := range l {
-		if w, ok := o.wanted[x.key]; ok { // banned again
-			o.wanted[x.key] = o.later(x.key, w, now)
+	for k, b := range latest {
+		o.end(k, b, now)
+		if w, ok := o.wanted[k]; ok { // banned again
+			o.wanted[k] = o.later(k, w, now)
 		}
 	}
 }

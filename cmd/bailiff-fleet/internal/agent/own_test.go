@@ -22,7 +22,8 @@ func TestOwn(t *testing.T) {
 		held := map[ownKey]fleet.News{} // in the hub, which keeps the latest message of each subject
 		other := fleet.New(fleet.Rules{Hosts: map[string]string{"h": "h"}, MaxBans: 1 << 20, Longest: 1 << 62}, nil)
 		real, seq := int64(1e15), uint64(0)
-		var past []liftedBan // bans that were lifted
+		var past []liftedBan  // bans that were lifted
+		var late []fleet.News // on their way
 		long, ahead := int64(100e6), int64(0)
 		steps := seed%2 == 1
 		if steps {
@@ -50,7 +51,16 @@ func TestOwn(t *testing.T) {
 				}
 			}
 			k := key()
-			switch r.IntN(7) {
+			// tell sends, or not, or leaves it to a connection whose end the hub sees later.
+			tell := func(n fleet.News) {
+				switch r.IntN(3) {
+				case 0:
+					send(n)
+				case 1:
+					late = append(late, n)
+				}
+			}
+			switch r.IntN(8) {
 			case 0, 1, 2: // a ban, told or not
 				b := ownBan{since: now, until: now + long/100 + r.Int64N(long), failures: 5, reason: state.Failures}
 				if old, ok := o.wanted[k]; ok && (steps || r.IntN(2) == 0) { // prolonged
@@ -58,10 +68,7 @@ func TestOwn(t *testing.T) {
 				} else if ok {
 					b.until = max(b.until, old.until)
 				}
-				n := o.banned(k, b, now)
-				if r.IntN(2) == 0 {
-					send(n)
-				}
+				tell(o.banned(k, b, now))
 			case 3: // lifted, told or not
 				if b, ok := o.wanted[k]; ok {
 					id := (&state.Ban{Prefix: k.prefix.Prefix(), Jail: k.jail, Since: b.since}).ID()
@@ -69,8 +76,8 @@ func TestOwn(t *testing.T) {
 						t.Fatal("another ban's end is taken for this one's")
 					}
 					past = append(past, liftedBan{k, ownBan{since: b.since, until: b.until}})
-					if n, early := o.ended(k, id, now); early && r.IntN(2) == 0 {
-						send(n)
+					if n, early := o.ended(k, id, now); early {
+						tell(n)
 					}
 				}
 			case 4: // the hub loses something, or everything
@@ -90,8 +97,27 @@ func TestOwn(t *testing.T) {
 					b.told = 0
 					o.wanted[k] = b
 				}
+				o.liftedBefore(past[:r.IntN(len(past)+1)], now)
 				o.liftedBefore(past, now)
+			case 7: // the daemon was away; maybe a ban was lifted and made again meanwhile
+				all := make(map[ownKey]ownBan)
+				for k, b := range o.wanted {
+					b.told = 0
+					if r.IntN(4) == 0 {
+						past = append(past, liftedBan{k, ownBan{since: b.since, until: b.until}})
+						if b.since, b.until = now, max(b.until, now+long/100+r.Int64N(long)); r.IntN(2) == 0 {
+							continue
+						}
+					}
+					all[k] = b
+				}
+				o.want(all, now)
 			case 6:
+				r.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] })
+				for _, n := range late {
+					send(n)
+				}
+				late = nil
 				for _, n := range o.difference(now) {
 					send(n)
 				}
