@@ -56,7 +56,7 @@ func share(c *config.Config) int { return c.Limits.MaxTracked / detectorShare }
 func (x *counted) configure(c *config.Config) {
 	x.accounts.Configure(accountOptions(c))
 	// jail.Logins.People wants two days at least.
-	x.logins.Configure(share(c), max(c.Accounts.TrustLoginsFor, c.Networks.TrustLoginsFor, 48*time.Hour))
+	x.logins.Configure(share(c), max(jail.DeviceFactor*c.Accounts.TrustLoginsFor, c.Networks.TrustLoginsFor, 48*time.Hour))
 	old := x.networks
 	x.networks = nil
 	observing := slices.ContainsFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && j.Observe })
@@ -134,6 +134,7 @@ func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64
 			done = own
 		}
 	}
+	j.counter.TakeMisspelt(j.counter.Key(addr), at)
 	if user != 0 {
 		g.logins.Add(anywhere.Hash(g.seed^user), at)
 	}

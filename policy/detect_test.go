@@ -28,7 +28,7 @@ func TestWeights(t *testing.T) {
 		{"five on one account", times(5, "failed a"), nil, "failures 5"},
 		{"three prompts for a wrong local name, then the right one", "unknown bbo|unknown bbo|unknown bbo|failed bob|failed bob|login bob", nil, ""},
 		{"twice three prompts", times(6, "unknown a"), nil, ""},
-		{"one unknown account again and again", times(7, "unknown a"), nil, "failures 7"},
+		{"one unknown account again and again", times(10, "unknown a"), nil, "failures 10"},
 		{"unknown, without that weight", times(5, "unknown a"), func(c *config.Config) { c.Jails[0].Weights.InvalidUser = 1 }, "failures 5"},
 		{"two unknown accounts", "unknown a|unknown a|unknown a|unknown b|unknown b|unknown b|unknown b", nil, "failures 7"},
 		{"unknown accounts, the fourth and further ones twice", "unknown a|unknown b|unknown c|unknown d", nil, "failures 4"},
@@ -36,6 +36,7 @@ func TestWeights(t *testing.T) {
 		{"another account each time", "failed a|failed b|failed c|failed d|failed e", nil, "failures 5"},
 		{"another account each time, with a weight", "failed a|failed b|failed c", spelled, "failures 3"},
 		{"two accounts in turn, with a weight", "failed a|failed b|failed a|failed b", spelled, "failures 4"},
+		{"three names of the own computer, each followed by a login", "unknown pc1|login a|unknown pc2|login b|unknown pc3|login c|unknown pc4|login d|failed e|failed f", nil, ""},
 		{"two slips of a name, then the password", "unknown bbo|unknown bobb|login bob", nil, ""},
 		{"by the pattern", "heavy a|heavy a", nil, "failures 2"},
 		{"several attempts in a line", "final 4 a|failed a", nil, "failures 5"},
@@ -70,7 +71,7 @@ func TestDevice(t *testing.T) {
 	s.now = start / (86400 * sec) * 86400 * sec // the days are of UTC
 	s.say("alpha login bob 203.0.113.7")
 	for i := range deviceFailures {
-		if b := s.say("+50s alpha failed bob 203.0.113.7"); len(b) > 0 {
+		if b := s.say("+20s alpha failed bob 203.0.113.7"); len(b) > 0 {
 			t.Fatalf("failure %d: %+v", i+1, b)
 		}
 		if i == 400 {
@@ -79,7 +80,7 @@ func TestDevice(t *testing.T) {
 	}
 	var bans []Ban
 	for range 5 {
-		bans = append(bans, s.say("+50s alpha failed bob 203.0.113.7")...)
+		bans = append(bans, s.say("+20s alpha failed bob 203.0.113.7")...)
 	}
 	if len(bans) != 1 {
 		t.Errorf("%d bans after %d failures", len(bans), deviceFailures)
@@ -94,9 +95,13 @@ func TestDevice(t *testing.T) {
 		}
 	}
 	s.say("alpha login bob 203.0.113.7")
-	s.say("+192h alpha failed bob 203.0.113.7")
+	s.say("+648h alpha failed bob 203.0.113.7")
+	if f := s.failures[len(s.failures)-1]; !f.Excused {
+		t.Error("counted 27 days after the login: it was switched off for the holidays")
+	}
+	s.say("+48h alpha failed bob 203.0.113.7")
 	if f := s.failures[len(s.failures)-1]; f.Excused {
-		t.Error("excused eight days after the login, with no failure between")
+		t.Error("excused 29 days after the login")
 	}
 }
 

@@ -38,13 +38,22 @@ type failure struct {
 
 const (
 	// deviceFailures is how often a day an account may fail from a prefix that logged in to it lately: a phone that goes on
-	// with an old password asks for mail every five minutes over three connections, a program that fetches mail every minute.
-	deviceFailures = 1500
+	// with an old password asks for mail every five minutes over three connections; a scanner sends its mail every minute, and Postfix
+	// and Dovecot, which Postfix asks, count that once each.
+	deviceFailures = 3000
 
 	// togetherTime is how long a mail program takes to try one password over several connections. deadNameTime is shorter: an
 	// attacker's guesses on an account that does not exist must not pass for one.
 	togetherTime = 3 * time.Second
 	deadNameTime = time.Second
+
+	// burstLines is how many connections of a mail program have the password that was typed once. On an account that is under attack
+	// that is believed once; then they are fewer.
+	burstLines, attackedBurst = 5, 2
+
+	// newBursts is how many typed passwords of a program that logs in over several connections at once are believed, if nobody logs in
+	// to the account yet: one, and another that is mistyped, too.
+	newBursts = 2
 
 	// togetherAttempts is how many attempts of each connection one password may stand for: a client tries two mechanisms.
 	togetherAttempts = 2
@@ -116,14 +125,21 @@ func (g *Engine) excuse(f *failure) (excused bool) {
 		return false
 	}
 	device, attacked := f.prefix.Hash(g.seed^f.User), known && g.accounts.UnderAttack(f.account, at)
-	// While an account is under attack, several connections with one password are believed once.
 	parallel, few := f.jail.conf.Filter.ParallelLogins, f.Attempts <= togetherAttempts
-	together := few && known && parallel && !(attacked && g.accounts.Counted(f.account, f.prefix, at) > 1)
+	together := few && known && parallel
 	// A name that does not exist is a misspelt one only if it is the only one.
 	misspelt := f.Unknown && !f.jail.counter.HasOthers(f.prefix, f.record.User, at)
-	atOnce := few && (misspelt || parallel && !f.jail.conf.Filter.HasSuccess())
+	before, _ := f.jail.counter.OnAccount(f.prefix, f.record.User, at, f.jail.conf.FindTime)
+	atOnce := few && (misspelt || parallel && (!f.jail.conf.Filter.HasSuccess() || before <= newBursts))
 	f.recentLogin = known && !attacked
-	return together && g.bursts.Again(device, at, togetherTime) || atOnce && g.bursts.Again(device, at, deadNameTime) ||
+	within, most := deadNameTime, burstLines
+	if together {
+		within = togetherTime
+		if attacked && g.accounts.Counted(f.account, f.prefix, at) > 1 {
+			most = attackedBurst
+		}
+	}
+	return (together || atOnce) && g.bursts.Again(device, at, within, most) ||
 		g.logins.Device(device, at, trust) && g.logins.Fail(device, at, f.Attempts) <= deviceFailures
 }
 
@@ -152,9 +168,9 @@ const (
 	// crowd is how many times slow.max_retry the people behind an address may add to it.
 	crowd = 2
 
-	// attackedPrompts is how many attempts of one connection count on an account that is under attack: ssh asks three times by
-	// itself, and Accounts want three.
-	attackedPrompts = 2
+	// lastPrompt is the attempt of a connection that does not count on an account that is under attack: ssh asks three times by itself,
+	// and Accounts want three.
+	lastPrompt = 3
 )
 
 // verdict is a detector's word that a prefix attacks.
@@ -207,9 +223,9 @@ func (g *Engine) people(j *runningJail, p prefix.Key, at int64) int {
 // account. banned says that the prefix was banned for this failure already.
 func (g *Engine) attackedAccount(f *failure, banned bool) []verdict {
 	// On an account under attack, who types the own password wrong at each prompt of one connection is no attacker yet.
-	further, more := f.Before >= attackedPrompts, 0
+	further, more := f.Before+1 == lastPrompt, 0
 	if further {
-		more = f.Before + f.Attempts - attackedPrompts
+		more = f.Attempts
 	}
 	forgiven := func(at int64) bool { return g.state.Pardoned(f.addr, at, g.accountsConf.FindTime.Microseconds()) }
 	own, crowded := g.accounts.Add(f.account, f.prefix, f.jail.number, f.record, further, forgiven)

@@ -160,7 +160,6 @@ type model struct {
 	accounts map[string][]*modelPlace
 	parts    []modelPart
 	logins   map[string]int64 // by account and prefix: the one read last
-	failed   map[string]int64 // by account and prefix: the day of the last failure that was excused
 	persons  map[string]int   // by day and prefix: accounts that logged in
 	bursts   map[string]*modelBurst
 	bans     []*modelBan
@@ -450,6 +449,20 @@ func (m *model) success(e event) {
 			m.accounts[key] = slices.DeleteFunc(m.accounts[key], func(x *modelPlace) bool { return x.id == placeOf(p) && len(x.fails) == 0 })
 		}
 	}
+	// The latest failures, on an account that does not exist, were a misspelt name.
+	own := func(f *modelFail) bool {
+		return f.jail == e.jail && f.prefix == m.prefix(m.jail(e.jail), e.addr) && !f.gone
+	}
+	for i := len(m.fails) - 1; i >= 0; i-- {
+		if last := m.fails[i]; own(last) {
+			if last.unknown && last.user != "" && !last.old {
+				m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool {
+					return own(f) && f.unknown && f.user == last.user && !f.old && near(e.at, f.at, 2*time.Minute)
+				})
+			}
+			break
+		}
+	}
 	m.logins[e.user+" anywhere"] = e.at
 	clear := !slices.ContainsFunc(m.fails, func(f *modelFail) bool {
 		j := m.jail(f.jail)
@@ -544,14 +557,13 @@ func (m *model) failure(e *event, attempts, before int) {
 		}
 		m.bursts[device] = &modelBurst{at, 1}
 	}
-	if user != "" && (m.login(device, at, m.c.Accounts.TrustLoginsFor) || m.login(device, at, 4*m.c.Accounts.TrustLoginsFor) && m.failed[device] != 0 && near(at, m.failed[device], m.c.Accounts.TrustLoginsFor)) {
-		m.failed[device] = at / us(24*time.Hour) * us(24*time.Hour)
+	if user != "" && m.login(device, at, 4*m.c.Accounts.TrustLoginsFor) {
 		m.tell("excused %s %s %s %d at %d", j.Name, e.addr, user, attempts, at)
 		return
 	}
 	known := user != "" && m.login(user+" anywhere", at, m.c.Accounts.TrustLoginsFor) && !m.underAttack(key, at)
 
-	f := &modelFail{at: at, jail: j.Name, prefix: p, user: user, unknown: e.what == "unknown" || e.what == "nobody", attempts: attempts, further: before >= 2}
+	f := &modelFail{at: at, jail: j.Name, prefix: p, user: user, unknown: e.what == "unknown" || e.what == "nobody", attempts: attempts, further: before == 2}
 	weight := attempts
 	switch {
 	case e.what == "heavy":
@@ -607,8 +619,8 @@ func (m *model) failure(e *event, attempts, before int) {
 		}
 	case j.Weights.InvalidUser > 1 && weight == attempts:
 		if len(window) == 0 || len(window) == 1 && before > 0 {
-			// Attempts 1 to 3 weigh one together, each further one 1.
-			weigh := func(n int) int { return min(n, max(1, n-2)) }
+			// Attempts 1 to 6 weigh one together, each further one 1.
+			weigh := func(n int) int { return min(n, max(1, n-5)) }
 			weight = weigh(before+attempts) - weigh(before)
 		} else if before == 0 && names >= 3 {
 			weight *= j.Weights.InvalidUser
@@ -1017,7 +1029,7 @@ func TestModel(t *testing.T) {
 		allowed := allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("203.0.113.5/32")}, {Prefix: netip.MustParsePrefix("2001:db8:7:1::1/128")}})
 		jails := [][]string{{"alpha", "beta", "gamma"}, {"alpha", "beta"}, {"gamma", "gamma", "gamma", "alpha"}}[round%3]
 		events := stream(r, 1500, 2+r.IntN(5), jails, []int64{0, 20 * sec, 60 * sec}[r.IntN(3)])
-		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, failed: map[string]int64{}, persons: map[string]int{}, bursts: map[string]*modelBurst{}, times: map[string]*state.History{}}
+		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, persons: map[string]int{}, bursts: map[string]*modelBurst{}, times: map[string]*state.History{}}
 		var want [][]string
 		for i, e := range events {
 			want = append(want, slices.Clone(m.entry(i, e)))

@@ -20,16 +20,15 @@ type burst struct {
 }
 
 const (
-	burstLines = 5 // further ones are attempts of their own
-	maxBursts  = 1 << 12
+	maxBursts = 1 << 12
 )
 
-// Again reports whether a failure belongs to one counted at most that long before. id stands for an account and a prefix: see
-// Mix.
-func (b *Bursts) Again(id uint64, at int64, within time.Duration) bool {
+// Again reports whether a failure belongs to one counted at most that long before. Of most lines together, further ones are attempts
+// of their own. id stands for an account and a prefix.
+func (b *Bursts) Again(id uint64, at int64, within time.Duration, most int) bool {
 	x, ok := b.m[id]
 	if ok && near(at, x.at, within) {
-		if x.lines < burstLines {
+		if int(x.lines) < most {
 			x.lines++
 			b.m[id] = x
 			return true

@@ -206,8 +206,9 @@ type Weighing struct {
 const (
 	deviceFactor = 15 // with the default of 20, one failure every five minutes of a day
 
-	// freeRetries is how often ssh asks for the password of one wrong local user name; these failures weigh one together.
-	freeRetries = 3
+	// freeRetries is how often ssh asks for the password of one wrong local user name, in two connections: the first time people think
+	// that they have mistyped it. These failures weigh one together.
+	freeRetries = 6
 	// manyNames is how many nonexistent names a person tries who has forgotten how the own one is spelled.
 	manyNames = 3
 	// lightRetries is how many failures of weight 0 are kept in addition to MaxRetry others.

@@ -15,6 +15,22 @@ func (c *Counter) Success(k prefix.Key, user uint16) {
 	}
 }
 
+// misspeltTime is how long somebody takes to notice that the account's name was wrong.
+const misspeltTime = 2 * time.Minute
+
+// TakeMisspelt removes the latest failures of a prefix, if they are on an account that does not exist and a login came shortly after:
+// somebody has used a wrong name, such as the one of the own computer, and then the right one.
+func (c *Counter) TakeMisspelt(k prefix.Key, at int64) {
+	i, ok := c.prefixes.find(k)
+	if !ok {
+		return
+	}
+	last := c.prefixes.node(c.prefixes.at(i).head)
+	if user := last.user; last.unknown && user != 0 {
+		c.purge(i, func(x *node) bool { return x.unknown && x.user == user && !x.tally && near(at, x.at, misspeltTime) })
+	}
+}
+
 // justNow is how long before the line that voids an attempt the attempt may have been counted.
 const justNow = 2 * time.Second
 

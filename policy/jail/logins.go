@@ -93,18 +93,13 @@ func (l *Logins) Within(id uint64, at int64, long time.Duration) bool {
 	return ok && near(at, x.at, long)
 }
 
-// renewals is how many times as long a device is known that keeps failing, such as the phone of somebody who has left the
-// office.
-const renewals = 4
+// DeviceFactor is how many times as long a device is known at its own address: a tablet stays at home for the holidays, the phone of
+// somebody who has left the office goes on for weeks.
+const DeviceFactor = 4
 
-// Device reports whether an account and a prefix belong to a known device: one that logged in within a span before a time, or
-// longer ago if it has kept failing since.
+// Device reports whether an account and a prefix belong to a known device: one that logged in within DeviceFactor spans.
 func (l *Logins) Device(id uint64, at int64, long time.Duration) bool {
-	x, ok := l.get(id)
-	if !ok || near(at, x.at, long) {
-		return ok
-	}
-	return near(at, x.at, renewals*long) && near(at, int64(x.day)*day.Microseconds(), long)
+	return l.Within(id, at, DeviceFactor*long)
 }
 
 // Fail records failures after a login and returns their number on that day (UTC).

@@ -28,9 +28,9 @@ func TestShift(t *testing.T) {
 		}
 
 		var b Bursts
-		b.Again(1, start, 3*time.Second)
+		b.Again(1, start, 3*time.Second, 5)
 		b.Shift(by)
-		if !b.Again(1, now+second, 3*time.Second) || b.Again(1, now+4*second, 3*time.Second) {
+		if !b.Again(1, now+second, 3*time.Second, 5) || b.Again(1, now+4*second, 3*time.Second, 5) {
 			t.Errorf("by %d s: a burst does not last three seconds", by/second)
 		}
 
