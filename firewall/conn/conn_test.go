@@ -100,19 +100,26 @@ func TestLength(t *testing.T) {
 	all(t, w.Echo(t, port, everyone...), "refused", "open", "refused", "open")
 }
 
+// local is a connection of this host to itself.
+func local(t *testing.T) (net.Listener, net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return l, c
+}
+
 // TestCapabilities: the rights of the service are enough.
 func TestCapabilities(t *testing.T) {
 	firewalltest.Bare(t, func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		_, c := local(t)
 		if n, err := Kill(t.Context(), []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}); n == 0 || err != nil {
 			t.Errorf("Kill: %d, %v", n, err)
 		}
@@ -125,16 +132,7 @@ func TestCapabilities(t *testing.T) {
 // TestNoRights: without the capability both say what is missing, and the way out.
 func TestNoRights(t *testing.T) {
 	firewalltest.Bare(t, func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		l, _ := local(t)
 		here := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		if _, err := Forget(t.Context(), here); err != nil {
 			t.Errorf("with the capability: %v", err)

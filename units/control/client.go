@@ -91,11 +91,7 @@ func (c *Client) Bans(ctx context.Context, ask BanQuery) (*BanList, error) {
 
 // Ban bans by hand and returns the bans.
 func (c *Client) Ban(ctx context.Context, req BanRequest) ([]Ban, error) {
-	v, err := do[[]Ban](ctx, c, http.MethodPost, "/v1/bans", nil, req)
-	if err != nil {
-		return nil, err
-	}
-	return *v, nil
+	return list[Ban](ctx, c, http.MethodPost, "/v1/bans", nil, req)
 }
 
 // Unban lifts the bans of a prefix, or all bans; of one jail, or with "" of every jail.
@@ -109,11 +105,7 @@ func (c *Client) Unban(ctx context.Context, prefix, jail string, all bool) (*Rem
 
 // Allowed returns the allow list.
 func (c *Client) Allowed(ctx context.Context) ([]AllowEntry, error) {
-	v, err := get[[]AllowEntry](ctx, c, "/v1/allow", nil)
-	if err != nil {
-		return nil, err
-	}
-	return *v, nil
+	return list[AllowEntry](ctx, c, http.MethodGet, "/v1/allow", nil, nil)
 }
 
 // AllowWhy explains which entries allow an address.
@@ -172,6 +164,14 @@ func query(pairs ...string) url.Values {
 
 func get[T any](ctx context.Context, c *Client, path string, q url.Values) (*T, error) {
 	return do[T](ctx, c, http.MethodGet, path, q, nil)
+}
+
+func list[T any](ctx context.Context, c *Client, method, path string, q url.Values, req any) ([]T, error) {
+	v, err := do[[]T](ctx, c, method, path, q, req)
+	if err != nil {
+		return nil, err
+	}
+	return *v, nil
 }
 
 func do[T any](ctx context.Context, c *Client, method, path string, q url.Values, req any) (*T, error) {

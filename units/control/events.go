@@ -108,21 +108,8 @@ func (s *Server) events(r *http.Request, _ url.Values, by Peer) (any, error) {
 
 // stream writes events until the client leaves or stops reading, or the server ends.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event, first Event) {
-	c := http.NewResponseController(w)
-	c.SetReadDeadline(time.Time{}) // the request's deadline would hide the end of the connection
-	h := w.Header()
-	h.Set("Content-Type", "application/x-ndjson")
-	h.Set("X-Content-Type-Options", "nosniff")
-	var b bytes.Buffer
-	j := json.NewEncoder(&b)
-	j.SetEscapeHTML(false)
-	send := func() bool {
-		c.SetWriteDeadline(time.Now().Add(s.streams.limit))
-		_, err := w.Write(b.Bytes())
-		b.Reset()
-		return err == nil && c.Flush() == nil
-	}
-	if j.Encode(first) != nil || !send() {
+	l := s.newLines(w)
+	if l.Encode(first) != nil || l.send() != nil || l.c.Flush() != nil {
 		return
 	}
 	for {
@@ -131,20 +118,20 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event,
 			if !ok {
 				return
 			}
-			if j.Encode(e) != nil {
+			if l.Encode(e) != nil {
 				return
 			}
-			for more := true; more && b.Len() < 32<<10; { // more that is there already
+			for more := true; more && l.b.Len() < 32<<10; { // more that is there already
 				select {
 				case e, ok = <-ch:
-					if more = ok; ok && j.Encode(e) != nil {
+					if more = ok; ok && l.Encode(e) != nil {
 						return
 					}
 				default:
 					more = false
 				}
 			}
-			if !send() || !ok {
+			if l.send() != nil || l.c.Flush() != nil || !ok {
 				return
 			}
 		case <-r.Context().Done():
@@ -153,6 +140,36 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event,
 			return
 		}
 	}
+}
+
+// lineWriter is an answer that grows: values are encoded, and then sent.
+type lineWriter struct {
+	*json.Encoder
+	b     bytes.Buffer
+	w     http.ResponseWriter
+	c     *http.ResponseController
+	limit time.Duration
+	begun bool
+}
+
+func (s *Server) newLines(w http.ResponseWriter) *lineWriter {
+	l := &lineWriter{w: w, c: http.NewResponseController(w), limit: s.streams.limit}
+	l.c.SetReadDeadline(time.Time{}) // the request's deadline would hide the end of the connection
+	l.Encoder = json.NewEncoder(&l.b)
+	l.SetEscapeHTML(false)
+	return l
+}
+
+func (l *lineWriter) send() error {
+	if !l.begun {
+		l.begun = true
+		l.w.Header().Set("Content-Type", "application/x-ndjson")
+		l.w.Header().Set("X-Content-Type-Options", "nosniff")
+	}
+	l.c.SetWriteDeadline(time.Now().Add(l.limit))
+	_, err := l.w.Write(l.b.Bytes())
+	l.b.Reset()
+	return err
 }
 
 // Events calls f with everything that happens until ctx ends, f returns an error, or the daemon stops. The first event is of

@@ -1,9 +1,7 @@
 package control
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -109,32 +107,20 @@ func (s *Server) history(r *http.Request, q url.Values, _ Peer) (any, error) {
 			case <-ctx.Done():
 			}
 		}()
-		c := http.NewResponseController(w)
-		c.SetReadDeadline(time.Time{}) // the request's deadline would hide the end of the connection
-		var b bytes.Buffer
-		j := json.NewEncoder(&b)
-		j.SetEscapeHTML(false)
-		begun := false
+		out := s.newLines(w)
 		emit := func(l *HistoryLine) error {
-			if !begun {
-				begun = true
-				w.Header().Set("Content-Type", "application/x-ndjson")
-				w.Header().Set("X-Content-Type-Options", "nosniff")
+			err := out.Encode(l)
+			if err == nil {
+				err = out.send()
 			}
-			if err := j.Encode(l); err != nil {
-				return err
-			}
-			c.SetWriteDeadline(time.Now().Add(s.streams.limit))
-			_, err := w.Write(b.Bytes())
-			b.Reset()
 			if err == nil && l.Kind != "ban" && l.Kind != "unban" && l.Kind != "extend" {
-				err = c.Flush()
+				err = out.c.Flush()
 			}
 			return err
 		}
 		err := s.d.History(ctx, ask, within, emit)
 		switch {
-		case err != nil && !begun:
+		case err != nil && !out.begun:
 			s.answer(w, nil, err)
 		case err != nil:
 			emit(&HistoryLine{Kind: "error", Time: time.Now(), Error: err.Error()})

@@ -87,18 +87,10 @@ func (s *Server) match(r *http.Request, q url.Values, _ Peer) (any, error) {
 
 // Filters returns the filters that the configuration names.
 func (c *Client) Filters(ctx context.Context) ([]FilterInfo, error) {
-	v, err := get[[]FilterInfo](ctx, c, "/v1/filters", nil)
-	if err != nil {
-		return nil, err
-	}
-	return *v, nil
+	return list[FilterInfo](ctx, c, http.MethodGet, "/v1/filters", nil, nil)
 }
 
 // Match tries a line on filters.
 func (c *Client) Match(ctx context.Context, ask MatchQuery) ([]Match, error) {
-	v, err := get[[]Match](ctx, c, "/v1/match", query("line", ask.Line, "filter", ask.Filter, "mode", ask.Mode))
-	if err != nil {
-		return nil, err
-	}
-	return *v, nil
+	return list[Match](ctx, c, http.MethodGet, "/v1/match", query("line", ask.Line, "filter", ask.Filter, "mode", ask.Mode), nil)
 }

@@ -138,9 +138,7 @@ func (v *victim) lists(t *testing.T) {
 	v.fails(t, listed, 5)
 	v.bansInKernel(t, listed)
 	// A web server in the host's own perl, which is in every Debian.
-	if err := v.WriteFile("/srv/web.pl", []byte(webServer), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	v.place(t, "/srv/web.pl", webServer, 0o644)
 	v.sh(t, `mkdir -p /srv/lists && printf '198.51.100.64/29 # probes\r\n' >/srv/lists/http && printf '2001:db8:77::/64\n' >/srv/lists/file
 		systemd-run -q --unit=e2e-web perl /srv/web.pl; until curl -sf http://localhost:8077/ >/dev/null; do sleep 0.05; done`)
 	defer v.sh(t, `systemctl stop e2e-web.service`)

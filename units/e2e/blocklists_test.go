@@ -38,9 +38,7 @@ func (v *victim) reaches(a netip.Addr) bool {
 // A block list is fetched in its sandbox, as its own user, and the daemon loads it without a reload: its packets are dropped and counted,
 // what is allowed passes, and nobody is banned. A list that comes back too wide is refused. Without the section all is as before.
 func (v *victim) blockLists(t *testing.T) {
-	if err := v.WriteFile("/srv/web.pl", []byte(webServer), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	v.place(t, "/srv/web.pl", webServer, 0o644)
 	v.sh(t, `mkdir -p /srv/lists && printf '# bad\n198.51.100.80/29 ; SBL1\n10.0.0.0/8\n' >/srv/lists/http
 		systemd-run -q --unit=e2e-blocks perl /srv/web.pl; until curl -sf http://localhost:8077/ >/dev/null; do sleep 0.05; done`)
 	defer v.sh(t, `systemctl stop e2e-blocks.service`)

@@ -275,9 +275,7 @@ func (v *victim) allow(t *testing.T) {
 // put writes a drop-in of the configuration.
 func (v *victim) put(t *testing.T, name, text string) {
 	t.Helper()
-	if err := v.WriteFile("/etc/bailiff/bailiff.d/"+name, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	v.place(t, "/etc/bailiff/bailiff.d/"+name, text, 0o644)
 }
 
 // Nobody but sshd can accuse: what a user writes has no weight, whatever he calls himself or his program, and neither has

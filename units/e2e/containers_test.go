@@ -94,9 +94,7 @@ func TestContainers(t *testing.T) {
 			v.containers(t)
 			v.put(t, "30-containers.yaml", "jails:\n  web: {}\n  attached: {}\n")
 			for name, text := range map[string]string{"web": webFilter, "attached": attachedFilter} {
-				if err := v.WriteFile("/etc/bailiff/filters.d/"+name+".yaml", []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				v.place(t, "/etc/bailiff/filters.d/"+name+".yaml", text, 0o644)
 			}
 			v.sh(t, `bailiff check; systemctl enable -q --now bailiff.service`)
 			v.active(t)
@@ -122,9 +120,7 @@ func (v *victim) containers(t *testing.T) {
 		"/etc/systemd/system/attached.service": attachedUnit,
 		"/etc/containers/containers.conf":      "[containers]\npids_limit = 0\n", // the host has no controllers
 	} {
-		if err := v.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		v.place(t, path, text, 0o644)
 	}
 	// The host's root is an overlay, which no other overlay can have as its upper layer.
 	v.sh(t, `systemctl disable -q --now firewalld.service; systemctl stop docker.socket docker.service; mkdir -p /var/lib/containers /var/lib/docker

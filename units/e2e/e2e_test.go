@@ -220,6 +220,14 @@ func (v *victim) sh(t testing.TB, script string) string {
 	return out
 }
 
+// place puts a file on the host.
+func (v *victim) place(t testing.TB, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := v.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // ask runs bailiff with --json and reads its answer.
 func ask[T any](v *victim, t testing.TB, args ...string) T {
 	t.Helper()

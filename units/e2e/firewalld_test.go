@@ -101,9 +101,7 @@ func (v *victim) contract(t *testing.T, file string, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.WriteFile("/opt/e2e/contract", bin, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	v.place(t, "/opt/e2e/contract", string(bin), 0o755)
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	// The contract listens on ssh's port. firewalld 2.5 is started, by its unit's word, before it is on the bus.

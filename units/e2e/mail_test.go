@@ -230,9 +230,7 @@ func (v *victim) forgedMail(t *testing.T) {
 		script += "logger -t $tag '" + l + "'\n"
 	}
 	script += "done\n"
-	if err := v.WriteFile("/home/mallory/forge", []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	v.place(t, "/home/mallory/forge", script, 0o755)
 	v.sh(t, `echo '"|/home/mallory/forge"' >/home/mallory/.forward; chown mallory: /home/mallory/.forward /home/mallory/forge; cp /usr/bin/logger /home/mallory/sshd`)
 	const mails = 6
 	for range mails {

@@ -208,9 +208,7 @@ func (v *victim) playRegistries(t *testing.T) {
 			go answerWhois(c)
 		}
 	}()
-	if err := v.WriteFile("/etc/bailiff/rdap.json", []byte(`{"version":"1.0","services":[[["198.51.100.0/24"],["http://`+registryAt+`/"]]]}`), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	v.place(t, "/etc/bailiff/rdap.json", `{"version":"1.0","services":[[["198.51.100.0/24"],["http://`+registryAt+`/"]]]}`, 0o644)
 }
 
 // silentAbout is whom the registries never answer about.

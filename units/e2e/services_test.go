@@ -53,9 +53,7 @@ func TestServices(t *testing.T) {
 					t.Logf("bailiff-report's journal:\n%s", log)
 				}
 			})
-			if err := v.WriteFile("/usr/local/bin/tell", []byte(tellProgram), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			v.place(t, "/usr/local/bin/tell", tellProgram, 0o755)
 			v.put(t, "20-services.yaml", servicesConfig)
 			v.playPeers(t, serve)
 			v.sh(t, `systemctl enable -q --now bailiff.service bailiff-report.socket bailiff-report-exec.socket`)
@@ -85,9 +83,7 @@ func buildPeers(t *testing.T) []byte {
 // playPeers has the services on the host itself, where reports travel unencrypted, and gives bailiff-report their keys.
 func (v *victim) playPeers(t *testing.T, serve []byte) {
 	t.Helper()
-	if err := v.WriteFile(servePath, serve, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	v.place(t, servePath, string(serve), 0o755)
 	v.sh(t, `systemd-tmpfiles --create
 		umask 077; cd /etc/bailiff/credentials
 		echo peers-key >abuseipdb; echo peers-key >blocklist.de

@@ -101,9 +101,7 @@ func (w *webVictim) hostile(t *testing.T) {
 	})
 	// An sshd that logs a name as it came, without OpenSSH's encoding.
 	for i := range 5 {
-		if err := w.WriteFile("/tmp/evil", fmt.Appendf(nil, "Failed password for invalid user %d%s%s from %s port 22 ssh2", i, markup, controls, rawAttacker), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		w.place(t, "/tmp/evil", fmt.Sprintf("Failed password for invalid user %d%s%s from %s port 22 ssh2", i, markup, controls, rawAttacker), 0o600)
 		w.orphaned(t, `logger -t sshd -- "$(cat /tmp/evil)"`)
 	}
 	eventually(t, func() error {

@@ -203,9 +203,7 @@ var (
 func (w *webVictim) evilFails(t *testing.T, from netip.Addr, n int) {
 	t.Helper()
 	for i := range n { // names that differ: the same one again is a device that goes on trying
-		if err := w.WriteFile("/etc/ssh/evil_config", fmt.Appendf(nil, "User "+evilName+"\n", i), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		w.place(t, "/etc/ssh/evil_config", fmt.Sprintf("User "+evilName+"\n", i), 0o644)
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		out, err := w.Attack(ctx, []string{"E2E_PASSWORD=wrong", "SSH_ASKPASS=/usr/local/bin/askpass", "SSH_ASKPASS_REQUIRE=force"},
 			"ssh", "-n", "-F", "/etc/ssh/evil_config", "-b", from.String(), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",

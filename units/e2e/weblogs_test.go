@@ -81,9 +81,7 @@ func (v *victim) webServers(t *testing.T) {
 		"/etc/caddy/Caddyfile": caddySite, "/srv/htpasswd": "bob:{SHA}x\n", "/srv/site/index.html": "x", "/srv/site/wp-login.php": "x", "/srv/site/a/b": "x",
 	} {
 		v.sh(t, `rm -f `+path) // links of the package
-		if err := v.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		v.place(t, path, text, 0o644)
 	}
 	v.sh(t, `d=/usr/share/doc/bailiff/web
 		install -D -m 644 $d/journald@web.conf /etc/systemd/
