@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,9 +30,7 @@ type numbered struct {
 
 func (n numbered) WriteTo(w io.Writer) (int64, error) {
 	var b []byte
-	if n.boot == "" {
-		n.boot = "6f71f3b14a344ab39a3db4af958d55cd"
-	}
+	n.boot = cmp.Or(n.boot, "6f71f3b14a344ab39a3db4af958d55cd")
 	for i := n.first; i <= n.last; i++ {
 		b = fmt.Appendf(b, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%s\nMESSAGE=%d\n",
 			1_700_000_000_000_000+1000*i, 1000*i+1, n.boot, i)

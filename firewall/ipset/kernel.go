@@ -1,6 +1,7 @@
 package ipset
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -271,9 +272,7 @@ func parseElement(data []byte) (e sets.Element, left uint32, ok bool) {
 			left = binary.BigEndian.Uint32(v)
 		}
 	}
-	if bits == 0 {
-		bits = 8 * len(addr) // some revisions leave out the full length
-	}
+	bits = cmp.Or(bits, 8*len(addr)) // some revisions leave out the full length
 	e, ok = sets.ElementFrom(addr, bits)
 	return e, left, ok
 }

@@ -164,9 +164,7 @@ func (b *Backend) reconcile(ctx context.Context, wanted map[setKey]sets.Elements
 		t.replace()
 	}
 	whole = true
-	if limit == 0 {
-		limit = math.MaxInt
-	}
+	limit = cmp.Or(limit, math.MaxInt)
 	t.sets = maps.Clone(f.sets)
 	now := time.Now()
 	for k, want := range wanted {

@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,9 +150,7 @@ func (t *tx) rules(f *found) {
 // kernel was read, 0 for the one that we knew.
 func (t *tx) commit(ctx context.Context, base uint32) error {
 	b := t.b
-	if base == 0 {
-		base = b.gen
-	}
+	base = cmp.Or(base, b.gen)
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,9 +40,7 @@ type Client struct {
 
 // Dial returns a client of the socket at path, DefaultPath if empty. Each call makes its own connection.
 func Dial(path string) *Client {
-	if path == "" {
-		path = DefaultPath
-	}
+	path = cmp.Or(path, DefaultPath)
 	c := &Client{path: path, unit: "bailiff"}
 	if path == DefaultPath {
 		c.stopped = manager.Stopped

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -96,9 +97,7 @@ func Refuse(l net.Listener, e Error) {
 	if !ok {
 		return
 	}
-	if e.Status == 0 {
-		e.Status = http.StatusServiceUnavailable
-	}
+	e.Status = cmp.Or(e.Status, http.StatusServiceUnavailable)
 	end := time.Now().Add(2 * time.Second)
 	var callers sync.WaitGroup // concurrently: one that sends nothing must not delay the others
 	defer callers.Wait()

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/netip"
@@ -178,9 +179,7 @@ func some(do func(Reporter, context.Context, Peer, ReportsRequest) (*ReportsResu
 
 // DialReport returns a client of bailiff-report's socket at path, ReportPath if empty.
 func DialReport(path string) *ReportClient {
-	if path == "" {
-		path = ReportPath
-	}
+	path = cmp.Or(path, ReportPath)
 	c := Dial(path)
 	c.unit = "bailiff-report"
 	return &ReportClient{c}

@@ -79,9 +79,7 @@ func newServer(o Options) *Server {
 	if s.log == nil {
 		s.log = func(string) {}
 	}
-	if s.group == "" {
-		s.group = "bailiff"
-	}
+	s.group = cmp.Or(s.group, "bailiff")
 	if g, err := user.LookupGroup(s.group); err == nil {
 		if gid, err := strconv.ParseUint(g.Gid, 10, 32); err == nil {
 			s.gid, s.hasGID = uint32(gid), true

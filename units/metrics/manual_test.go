@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"flag"
 	"os"
 	"strings"
@@ -19,10 +20,7 @@ func TestManualTable(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("|[ *Metric*\n:[ *Labels*\n:< *Meaning*\n")
 	for _, f := range Families {
-		labels := strings.Join(f.Labels, ", ")
-		if labels == "" {
-			labels = "-"
-		}
+		labels := cmp.Or(strings.Join(f.Labels, ", "), "-")
 		b.WriteString("|  " + f.Name + "\n:  " + labels + "\n")
 		line := ": " // continued lines are indented by three
 		for _, word := range strings.Fields(string(f.Type) + ": " + f.Help) {

@@ -7,6 +7,7 @@
 package nfrule
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"reflect"
@@ -107,10 +108,7 @@ func Opening(scope firewall.Scope, family uint8, block string, first, match []ex
 
 // comment is the comment of a rule: its scope and ports.
 func comment(scope, ports string) string {
-	if scope == "" {
-		scope = everything
-	}
-	return mark + scope + ports
+	return mark + cmp.Or(scope, everything) + ports
 }
 
 // Scope returns the scope of a rule that Rules has made.

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -123,10 +124,7 @@ func (h *Host) startMachine(ctx context.Context) error {
 	if len(kernels) != 1 {
 		return fmt.Errorf("boot: %d kernels in %s/boot", len(kernels), h.machine.root)
 	}
-	accel := os.Getenv("BAILIFF_E2E_ACCEL")
-	if accel == "" {
-		accel = "tcg"
-	}
+	accel := cmp.Or(os.Getenv("BAILIFF_E2E_ACCEL"), "tcg")
 	h.console = &console{}
 	cmd := exec.Command("nsenter", "--net="+h.attacker.path(), "qemu-system-x86_64",
 		"-accel", accel, "-cpu", "max", "-smp", "2", "-m", machineMemory,

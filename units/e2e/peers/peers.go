@@ -8,6 +8,7 @@
 package peers
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -102,9 +103,7 @@ func (p *Peers) SetMode(service, name string, times int) error {
 	if !slices.Contains(Modes, name) {
 		return fmt.Errorf("no mode %q", name)
 	}
-	if times == 0 {
-		times = -1
-	}
+	times = cmp.Or(times, -1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.modes == nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io/fs"
 	"maps"
 	"os"
@@ -36,9 +37,7 @@ func TestRelease(t *testing.T) {
 	if arches == "" && !ci {
 		t.Skip("builds packages twice: run make reproducible")
 	}
-	if arches == "" {
-		arches = "amd64"
-	}
+	arches = cmp.Or(arches, "amd64")
 	work := t.TempDir()
 	run := func(dir string, env []string, args ...string) string {
 		t.Helper()

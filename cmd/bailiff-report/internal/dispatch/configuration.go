@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -54,9 +55,7 @@ func (d *Dispatcher) load() (*configuration, error) {
 		if !conf.Enabled {
 			continue
 		}
-		if conf.RetryFor == 0 {
-			conf.RetryFor = c.Report.RetryFor
-		}
+		conf.RetryFor = cmp.Or(conf.RetryFor, c.Report.RetryFor)
 		ep := &endpoint{conf: conf, fingerprint: fingerprint(&conf, &c.Report, &env), hostNames: strings.Join(env.Own, " ")}
 		// Destinations have their own limits; this one is for a destination that ignores them.
 		ep.limit = max(conf.TimeLimit, c.Report.Sendmail.TimeLimit) + 5*time.Second

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -176,12 +177,8 @@ func dnsAnswer(q []byte, known map[string][]string) []byte {
 
 func open(t testing.TB, cfg config.Lookup, o Options) *Registry {
 	t.Helper()
-	if cfg.TimeLimit == 0 {
-		cfg.TimeLimit = 5 * time.Second
-	}
-	if cfg.Cache == 0 {
-		cfg.Cache = time.Hour
-	}
+	cfg.TimeLimit = cmp.Or(cfg.TimeLimit, 5*time.Second)
+	cfg.Cache = cmp.Or(cfg.Cache, time.Hour)
 	o.Agent = "bailiff/test"
 	r, err := New(cfg, o)
 	if err != nil {

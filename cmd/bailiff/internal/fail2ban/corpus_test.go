@@ -3,6 +3,7 @@ package fail2ban
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -192,12 +193,8 @@ func TestTranslatedCorpus(t *testing.T) {
 				questions, samples = append(questions, question{Name: name, Args: args}), append(samples, nil)
 			}
 			host, ident := l.Hostname, l.Ident
-			if host == "" {
-				host = "mail"
-			}
-			if ident == "" {
-				ident = name
-			}
+			host = cmp.Or(host, "mail")
+			ident = cmp.Or(ident, name)
 			// Expressions for a daemon's own file do not expect the head that the journal backend puts before the message.
 			questions[i].Lines = append(questions[i].Lines, fmt.Sprintf("%s %s[%d]: %s", host, ident, max(l.PID, 1), l.Message), l.Message)
 			samples[i] = append(samples[i], l)

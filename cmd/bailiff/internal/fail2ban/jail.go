@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -177,9 +178,7 @@ func (im *importer) importJail(name string) {
 		w.retry = 0
 	}
 	if !im.filter(name, filterName, args, from, w, &j) {
-		if j.Why == "" {
-			j.Why = "none of its expressions could be translated"
-		}
+		j.Why = cmp.Or(j.Why, "none of its expressions could be translated")
 		hint := hintFilter
 		if j.Of == 0 {
 			hint = hintUnit

@@ -18,9 +18,7 @@ import (
 
 // takeBans passes fail2ban's current bans to the daemon, which loads the new configuration first if reload is set.
 func takeBans(e *cli.Env, r *importResult, in *fail2ban.Result, database string, reload bool) error {
-	if database == "" {
-		database = in.Database
-	}
+	database = cmp.Or(database, in.Database)
 	r.Bans = &importBans{Database: database, Problems: []string{}}
 	if database == "" {
 		return errors.New("import: fail2ban keeps no database (dbfile in fail2ban.conf)")

@@ -9,6 +9,7 @@ package abuseipdb
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,14 +31,11 @@ type destination struct {
 
 // New makes the destination. An error says what is wrong with its configuration.
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
-	base := d.URL
-	if base == "" {
-		base = apiURL
-	}
+	base := strings.TrimSuffix(cmp.Or(d.URL, apiURL), "/")
 	if err := web.Check(base); err != nil {
 		return nil, err
 	}
-	return &destination{d, env, strings.TrimSuffix(base, "/")}, nil
+	return &destination{d, env, base}, nil
 }
 
 // call is one request of an item.

@@ -1,6 +1,7 @@
 package abuseipdb
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -195,11 +196,11 @@ func read(a *web.Answer, now time.Time) (s apiAnswer, dup bool, err error) {
 	case dup:
 		return s, true, nil
 	case a.OK() && (bad != nil || s.Data == nil):
-		return s, false, &report.Retry{Err: errors.New(who + " sent an answer that is not of its API: " + quote(text))}
+		return s, false, &report.Retry{Err: errors.New(who + " sent an answer that is not of its API: " + cmp.Or(text, "nothing"))}
 	case a.OK():
 		return s, false, nil
 	case a.Status == 402: // the subscription has ended, or does not include the endpoint
-		return s, false, &report.Refused{All: true, Err: errors.New(who + " asks for payment: " + quote(text))}
+		return s, false, &report.Refused{All: true, Err: errors.New(who + " asks for payment: " + cmp.Or(text, "nothing"))}
 	}
 	err = a.Err(who, text, now)
 	var retry *report.Retry
@@ -207,13 +208,6 @@ func read(a *web.Answer, now time.Time) (s apiAnswer, dup bool, err error) {
 		retry.After = now.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour).Sub(now) // the limits are daily, in UTC
 	}
 	return s, false, err
-}
-
-func quote(s string) string {
-	if s == "" {
-		return "nothing"
-	}
-	return s
 }
 
 // judge reads the answer to one report.

@@ -10,6 +10,7 @@ package blocklist
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,10 +27,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	if d.Method != "http" {
 		return newMail(d, env)
 	}
-	o := &overHTTP{d, env, d.URL}
-	if o.url == "" {
-		o.url = serviceURL
-	}
+	o := &overHTTP{d, env, cmp.Or(d.URL, serviceURL)}
 	if err := web.Check(o.url); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package blocklist
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -117,10 +118,7 @@ func judge(a *web.Answer, d *config.Destination, now time.Time) (report.Receipt,
 	case ok && len(says) > 0:
 		return report.Receipt{}, refusal(says, d)
 	case a.OK():
-		text := a.Text()
-		if text == "" {
-			text = "nothing, or a web page"
-		}
+		text := cmp.Or(a.Text(), "nothing, or a web page")
 		return report.Receipt{}, &report.Retry{Err: errors.New(who + " sent an answer that is not of its interface: " + text)}
 	case a.Status == 404: // its answer to an unknown service: fail2ban#2629
 		return report.Receipt{}, refusal(map[string]string{"service": "404 (not found)"}, d)

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -47,9 +48,7 @@ func resultOf(a *answer, d *config.Destination, attempt int) (report.Receipt, er
 		return report.Receipt{}, &report.Retry{Err: err}
 	case a.Signal != "":
 	case a.Status == 0:
-		if says == "" {
-			says = "done"
-		}
+		says = cmp.Or(says, "done")
 		return report.Receipt{Answer: says}, nil
 	case a.Status == tempFail, a.Status == unavailable, a.Status == osErr, a.Status == ioErr:
 		return report.Receipt{}, &report.Retry{Err: err}

@@ -1,6 +1,7 @@
 package notice
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 	"time"
@@ -77,11 +78,8 @@ func gotify(d *config.Destination, secret string, m *message) (*web.Request, any
 // telegram: https://core.telegram.org/bots/api#sendmessage. Without parse_mode the text is plain; it has 4,096 characters at most. The
 // token is part of the path.
 func telegram(d *config.Destination, secret string, m *message) (*web.Request, any) {
-	u := d.URL
-	if u == "" {
-		u = "https://api.telegram.org"
-	}
-	return &web.Request{URL: strings.TrimSuffix(u, "/") + "/bot" + secret + "/sendMessage"}, object{
+	u := strings.TrimSuffix(cmp.Or(d.URL, "https://api.telegram.org"), "/")
+	return &web.Request{URL: u + "/bot" + secret + "/sendMessage"}, object{
 		"chat_id": d.Channel, "text": cut(m.title+"\n"+m.text(), 4096), "disable_notification": m.severity == info,
 		"link_preview_options": object{"is_disabled": true},
 	}

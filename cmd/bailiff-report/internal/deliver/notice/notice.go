@@ -51,10 +51,8 @@ func (d *destination) request(item *report.Item, secret string) (*web.Request, e
 	if err != nil {
 		return nil, err
 	}
-	header := maps.Clone(d.Headers)
-	if header == nil {
-		header = map[string]string{}
-	}
+	header := map[string]string{}
+	maps.Copy(header, d.Headers)
 	maps.Copy(header, r.Header)
 	r.Header, r.Type, r.Body, r.Agent = header, "application/json", b, d.env.Agent
 	return r, nil
@@ -99,10 +97,7 @@ func judge(a *web.Answer, host string, now time.Time) (report.Receipt, error) {
 			retry.After = time.Duration(min(max(s, 0), 24*3600) * float64(time.Second))
 		}
 	}
-	if err != nil {
-		return report.Receipt{}, err
-	}
-	return report.Receipt{Answer: strings.TrimSuffix(fmt.Sprintf("%d, %s", a.Status, a.Text()), ", ")}, nil
+	return a.Receipt(err)
 }
 
 // Render returns the request with the secret masked.

@@ -84,6 +84,14 @@ func (a *Answer) Err(who, says string, now time.Time) error {
 	return &report.Refused{Err: err}
 }
 
+// Receipt is the end of a delivery with this answer, of which err is the error (see Err): its status and text.
+func (a *Answer) Receipt(err error) (report.Receipt, error) {
+	if err != nil {
+		return report.Receipt{}, err
+	}
+	return report.Receipt{Answer: strings.TrimSuffix(fmt.Sprintf("%d, %s", a.Status, a.Text()), ", ")}, nil
+}
+
 // names are the names of common statuses.
 var names = map[int]string{
 	301: "moved permanently", 302: "found", 307: "temporary redirect", 308: "permanent redirect", 400: "bad request", 401: "unauthorized",

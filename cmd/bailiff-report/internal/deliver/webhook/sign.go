@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/report"
 )
 
@@ -56,12 +55,4 @@ func sign(secrets [][]byte, id string, at time.Time, body []byte) map[string]str
 		signatures = append(signatures, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	}
 	return map[string]string{"webhook-id": id, "webhook-timestamp": stamp, "webhook-signature": strings.Join(signatures, " ")}
-}
-
-// judge reads the answer of the receiver.
-func judge(a *web.Answer, host string, now time.Time) (report.Receipt, error) {
-	if err := a.Err(host, a.Text(), now); err != nil {
-		return report.Receipt{}, err
-	}
-	return report.Receipt{Answer: strings.TrimSuffix(fmt.Sprintf("%d, %s", a.Status, a.Text()), ", ")}, nil
 }

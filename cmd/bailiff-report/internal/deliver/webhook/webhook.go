@@ -29,10 +29,8 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 }
 
 func (d *destination) request(body []byte, signature map[string]string) *web.Request {
-	header := maps.Clone(d.Headers)
-	if header == nil {
-		header = map[string]string{}
-	}
+	header := map[string]string{}
+	maps.Copy(header, d.Headers)
 	maps.Copy(header, signature)
 	return &web.Request{URL: d.URL, Header: header, Type: "application/json", Body: body, Agent: d.env.Agent}
 }
@@ -54,7 +52,7 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 	if err != nil {
 		return report.Receipt{}, err
 	}
-	return judge(a, web.Host(d.URL), d.env.Now())
+	return a.Receipt(a.Err(web.Host(d.URL), a.Text(), d.env.Now()))
 }
 
 // Render returns the request with the signature masked.
