@@ -195,7 +195,7 @@ func (f *Filter) With(a Additions) *Filter {
 	}
 	g.matchers = make(map[string]*Matcher, len(f.matchers))
 	for mode, m := range f.matchers {
-		g.matchers[mode] = &Matcher{Filter: &g, Mode: mode, trust: g.trust, plan: m.plan}
+		g.matchers[mode] = &Matcher{Filter: &g, Mode: mode, trust: g.trust, lazy: m.lazy}
 	}
 	return &g
 }
