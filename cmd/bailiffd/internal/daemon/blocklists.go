@@ -76,6 +76,7 @@ type blockWorker struct {
 	table    *blocklists.Table
 	want     blockWanted
 	held     map[string]*blockHeld
+	barred   barredLists
 	carried  []firewall.Ban // what was sent to carry last
 	failures int
 	retryAt  time.Time
@@ -109,9 +110,10 @@ type blockHeld struct {
 	checked string       // the version and the operators that were compared last
 }
 
-func newBlockWorker(dir string) *blockWorker {
+// newBlockWorker makes a worker for the lists of a folder. state is the daemon's own.
+func newBlockWorker(dir, state string) *blockWorker {
 	return &blockWorker{
-		store: published.Store{Dir: dir}, table: blocklists.New(), held: make(map[string]*blockHeld),
+		store: published.Store{Dir: dir}, barred: loadBarred(state), table: blocklists.New(), held: make(map[string]*blockHeld),
 		wanted: make(chan blockWanted, 1), notes: make(chan blockNote, 64), again: make(chan struct{}, 1), carry: make(chan []firewall.Ban, 1), double: make(chan []policy.Double, 1), done: make(chan struct{}),
 	}
 }
@@ -171,6 +173,9 @@ func (w *blockWorker) run(ctx context.Context) {
 			stop = nil
 		}
 		w.look(ctx, due)
+		if err := w.barred.save(w.held); err != nil {
+			w.note(audit.KindError, "", "block lists: "+err.Error())
+		}
 		w.publish()
 	}
 }
@@ -247,7 +252,11 @@ func (w *blockWorker) see() (changed bool) {
 			w.held[l.Name] = h
 		}
 		if h.conf != l {
-			h.conf, h.barred, h.checked = l, netip.Prefix{}, ""
+			h.barred, h.checked = netip.Prefix{}, ""
+			if h.conf == nil {
+				h.barred = w.barred.of(l)
+			}
+			h.conf = l
 		}
 		if st, same := published.Unchanged(w.store.File(l.Name), h.file); !same {
 			h.file, h.have, changed = st, st != nil, true
@@ -264,6 +273,9 @@ func (w *blockWorker) see() (changed bool) {
 		if !named[name] {
 			delete(w.held, name)
 		}
+	}
+	if len(named) > 0 {
+		w.barred.known = nil // from here on, held knows
 	}
 	return changed
 }

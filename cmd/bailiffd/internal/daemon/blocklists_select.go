@@ -1,15 +1,20 @@
 package daemon
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"bailiff/policy"
 	"bailiff/policy/blocklist"
+	"bailiff/units/atomicfile"
 	"bailiff/units/published"
+
+	"golang.org/x/sys/unix"
 )
 
 // fit decides whether a list on disk may take effect at all. Unlike one that fails its checks, a list that is not fit leaves no former
@@ -29,6 +34,9 @@ func (w *blockWorker) fit(h *blockHeld) error {
 	defer b.Close()
 	if !isSource(h.conf) || !c.ssh {
 		return nil
+	}
+	if overlaps(w.want.allow)(h.barred) && !overlaps(w.want.operators)(h.barred) {
+		h.barred = netip.Prefix{} // allowed by now, whoever is logged in
 	}
 	if now := fmt.Sprint(versionOf(h.file, h.conf), w.want.operators); !h.barred.IsValid() && now != h.checked {
 		inside := overlaps(w.want.operators)
@@ -50,6 +58,62 @@ func (w *blockWorker) fit(h *blockHeld) error {
 		return fmt.Errorf("holds %s, from where an operator was logged in: add it to allow.addresses, or name the jails that the list is for, and reload", h.barred.Addr())
 	}
 	return nil
+}
+
+// barredName is the file that keeps, over a restart, which lists would lock an operator out: who is logged in is then known too late.
+const barredName = "lists.json"
+
+// barredList is a list that is not used.
+type barredList struct {
+	For     string       `json:"for"` // what the list is for: another is checked anew
+	Address netip.Prefix `json:"address"`
+}
+
+// barredLists are the lists that are not used, on disk.
+type barredLists struct {
+	path  string
+	known map[string]barredList // by name, as they were at the start
+	saved string
+}
+
+func loadBarred(dir string) (b barredLists) {
+	b.path = filepath.Join(dir, barredName)
+	data, err := atomicfile.Read(b.path, 1<<20, unix.O_NOFOLLOW)
+	if err == nil && json.Unmarshal(data, &b.known) == nil {
+		b.saved = string(data)
+	}
+	return b
+}
+
+func purpose(l *blocklist.List) string {
+	return fmt.Sprint(l.Selects(), ", ports ", l.Ports, " ", l.Jails)
+}
+
+// of returns an address that a list would have locked out before the start.
+func (b *barredLists) of(l *blocklist.List) netip.Prefix {
+	if x := b.known[l.Name]; x.For == purpose(l) {
+		return x.Address
+	}
+	return netip.Prefix{}
+}
+
+// save writes the file if it has changed, which is seldom.
+func (b *barredLists) save(held map[string]*blockHeld) error {
+	if b.known != nil {
+		return nil // no configuration yet
+	}
+	m := make(map[string]barredList)
+	for name, h := range held {
+		if h.barred.IsValid() {
+			m[name] = barredList{purpose(h.conf), h.barred}
+		}
+	}
+	data, err := json.Marshal(m)
+	if err != nil || string(data) == b.saved || len(m) == 0 && b.saved == "" {
+		return err
+	}
+	b.saved = string(data)
+	return atomicfile.Write(b.path, data, 0o600)
 }
 
 // loadDouble reads the lists whose addresses fail double, and passes them on.

@@ -35,7 +35,8 @@ func (b *blockBench) made(conf string, prefixes ...string) {
 // until the configuration is loaded again.
 func TestCountryList(t *testing.T) {
 	b := newBlockBench(t)
-	const database = "jails: {sshd: {ports: [ssh]}, postfix: {ports: [smtp]}}\nlists: {mine: {url: 'file:///x.mmdb', "
+	const grace = "allow: {operators: {grace: none}}\n"
+	const database = grace + "jails: {sshd: {ports: [ssh]}, postfix: {ports: [smtp]}}\nlists: {mine: {url: 'file:///x.mmdb', "
 	only := database + "countries: [DE], others: true, jails: [sshd]}}\n"
 	b.configure(only)
 	b.start()
@@ -75,11 +76,26 @@ func TestCountryList(t *testing.T) {
 	}
 	// It stays so when they have left, also if the list comes anew.
 	b.say(70001, "pam_unix(sshd:session): session closed for user root")
-	b.until("the session's end", func(context.Context) bool { return b.how("198.51.100.9").Entries[0].Until != nil })
+	b.until("the session's end", func(context.Context) bool { return !b.how("198.51.100.9").Allowed })
 	b.made(only, "192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32")
 	b.made(only, "192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32", "2001:db9::/32")
 	b.settled()
-	b.awaitList("still refused", func(l *control.BlockList) bool { return l.Entries == 0 && l.Rejected == barred })
+	refused := func(l *control.BlockList) bool { return l.Entries == 0 && l.Rejected == barred }
+	b.awaitList("still refused", refused)
+	// So it does over a restart, and until the address is allowed.
+	b.stop()
+	b.start()
+	b.awaitList("refused after a restart", refused)
+	if _, err := b.client.Allow(ctx, control.AllowRequest{Prefix: "198.51.100.9"}); err != nil {
+		t.Fatal(err)
+	}
+	b.awaitList("allowed by hand", func(l *control.BlockList) bool { return l.Entries == 4 && l.Rejected == "" })
+	if _, err := b.client.Disallow(ctx, "198.51.100.9"); err != nil {
+		t.Fatal(err)
+	}
+	b.say(70003, "Accepted publickey for root from 198.51.100.9 port 40000 ssh2: ED25519 SHA256:Zm9v")
+	b.awaitList("refused again", refused)
+	b.say(70003, "pam_unix(sshd:session): session closed for user root")
 	// The same list for the other jail would lock nobody out.
 	mail := strings.Replace(only, "jails: [sshd]", "jails: [postfix]", 1)
 	b.reloaded(mail)
@@ -88,7 +104,7 @@ func TestCountryList(t *testing.T) {
 		t.Errorf("table\n%s", s)
 	}
 	// Nor is it refused for an address that is allowed anyway.
-	b.reloaded("allow: {addresses: [198.51.100.9]}\n" + only)
+	b.reloaded(strings.Replace(only, "allow: {", "allow: {addresses: [198.51.100.9], ", 1))
 	b.say(70002, "Accepted publickey for root from 198.51.100.9 port 40000 ssh2: ED25519 SHA256:Zm9v")
 	b.settled()
 	b.awaitList("allowed", func(l *control.BlockList) bool { return l.Entries == 4 && l.Rejected == "" })

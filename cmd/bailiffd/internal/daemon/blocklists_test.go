@@ -254,7 +254,7 @@ func TestBlockListMemory(t *testing.T) {
 
 // TestCarry: without netlink the backend gets the lists that fit, less what is allowed, in scopes that it knows.
 func TestCarry(t *testing.T) {
-	w := newBlockWorker(t.TempDir())
+	w := newBlockWorker(t.TempDir(), t.TempDir())
 	conf, err := config.Parse("x", []byte(`jails: {sshd: {ports: [ssh]}}
 lists:
   all: {url: "https://example.org/", ports: all}

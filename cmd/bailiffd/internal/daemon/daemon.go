@@ -78,7 +78,7 @@ type daemon struct {
 }
 
 func newDaemon(o options) (*daemon, error) {
-	d := &daemon{opt: o, started: time.Now(), source: o.source(), calls: make(chan func()), lists: published.NewWatch(published.Store{Dir: o.lists}), blocks: newBlockWorker(o.blocks), units: manager.NewFinder()}
+	d := &daemon{opt: o, started: time.Now(), source: o.source(), calls: make(chan func()), lists: published.NewWatch(published.Store{Dir: o.lists}), blocks: newBlockWorker(o.blocks, o.state), units: manager.NewFinder()}
 	d.self = hostAddresses{problems: &d.problems, answers: make(chan addressAnswer, 1)}
 	d.firewall = firewallControl{
 		events: make(chan firewallEvent, 16), presence: make(chan bool), inspecting: make(chan struct{}, 1), override: o.backend, starting: true,
