@@ -125,22 +125,33 @@ func (g *Engine) excuse(f *failure) (excused bool) {
 		return false
 	}
 	device, attacked := f.prefix.Hash(g.seed^f.User), known && g.accounts.UnderAttack(f.account, at)
-	parallel, few := f.jail.conf.Filter.ParallelLogins, f.Attempts <= togetherAttempts
-	together := few && known && parallel
-	// A name that does not exist is a misspelt one only if it is the only one.
-	misspelt := f.Unknown && !f.jail.counter.HasOthers(f.prefix, f.record.User, at)
-	before, _ := f.jail.counter.OnAccount(f.prefix, f.record.User, at, f.jail.conf.FindTime)
-	atOnce := few && (misspelt || parallel && (!f.jail.conf.Filter.HasSuccess() || before <= newBursts))
 	f.recentLogin = known && !attacked
-	within, most := deadNameTime, burstLines
-	if together {
-		within = togetherTime
-		if attacked && g.accounts.Counted(f.account, f.prefix, at) > 1 {
+	return g.sameAttempt(f, device, known, attacked) ||
+		g.logins.Device(device, at, trust) && g.logins.Fail(device, at, f.Attempts) <= deviceFailures
+}
+
+// sameAttempt reports whether a failure belongs to one that was counted a moment ago: a program tries the password that was typed once
+// over several connections at once.
+func (g *Engine) sameAttempt(f *failure, device uint64, known, attacked bool) bool {
+	c, parallel := f.jail.counter, f.jail.conf.Filter.ParallelLogins
+	switch {
+	case f.Attempts > togetherAttempts:
+		return false
+	case known && parallel:
+		most := burstLines
+		if attacked && g.accounts.Counted(f.account, f.prefix, f.At) > 1 {
 			most = attackedBurst
 		}
+		return g.bursts.Again(device, f.At, togetherTime, most)
+	case f.Unknown && !c.HasOthers(f.prefix, f.record.User, f.At): // a name that does not exist is a misspelt one only if it is the only one
+	case !parallel:
+		return false
+	case f.jail.conf.Filter.HasSuccess():
+		if n, _ := c.OnAccount(f.prefix, f.record.User, f.At, f.jail.conf.FindTime); n > newBursts {
+			return false
+		}
 	}
-	return (together || atOnce) && g.bursts.Again(device, at, within, most) ||
-		g.logins.Device(device, at, trust) && g.logins.Fail(device, at, f.Attempts) <= deviceFailures
+	return g.bursts.Again(device, f.At, deadNameTime, burstLines)
 }
 
 // short is what a counter keeps of a name's hash: 16 bits, and 0 for no name alone.
