@@ -287,14 +287,16 @@ func (g *Engine) newAttempts(a *attempt) []attempt {
 // news reports whether a line of a failed attempt may count. Lines that may have a harmless cause do only after another failure, and
 // a name alone tells nothing new of an address that has failed on it: with a password, another line of the connection counts.
 func (g *Engine) news(a *attempt) bool {
-	own := a.jail.counter.Key(a.addr)
+	c := a.jail.counter
 	switch {
 	case a.After && a.Stage != 0:
 		return g.conns.Failed(a.conn)
 	case a.After:
-		return a.jail.counter.Has(own, a.At)
+		return c.Has(c.Key(a.addr), a.At)
+	case a.Distinct && a.User != 0:
+		return !c.HasAccount(c.Key(a.addr), short(a.User), a.At)
 	}
-	return !a.Distinct || a.User == 0 || !a.jail.counter.HasAccount(own, short(a.User), a.At)
+	return true
 }
 
 // borrowTime is how long the database that a daemon asks writes before the daemon does: Dovecot, of Postfix's clients.
