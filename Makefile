@@ -103,7 +103,7 @@ endef
 FUZZ = 20000
 fuzz:
 	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | sort | while IFS=: read -r file f; do \
-	  go test -run '^$$' -fuzz "^$${f#func }$$" -fuzztime $(FUZZ)x "$${file%/*}" || exit; done
+	  go test -run '^$$' -fuzz "^$${f#func }$$" -fuzztime $(FUZZ)x -fuzzminimizetime 10x "$${file%/*}" || exit; done
 
 # Benchmarks of all packages, then latency and idling on a real host.
 bench: deps build
