@@ -434,7 +434,7 @@ func (m *member) keeps(t *testing.T) {
 		t.Error(err)
 	}
 	for a, left := range have {
-		if left > longestBan {
+		if left > longestBan+1 { // the kernel counts whole seconds
 			t.Errorf("%s bans %s for another %d s", m.name, a, left)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"bailiff/policy/fleet"
 	"bailiff/policy/state"
 	"bailiff/units/control"
+	"bailiff/units/hub"
 )
 
 // fakeDaemon has bans of its own and takes those of others, by the rules of policy/fleet, over a real control socket.
@@ -556,6 +557,40 @@ func TestDayAway(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestRefused: a host whose key the hub no longer knows is told that, and takes part again when it is.
+func TestRefused(t *testing.T) {
+	h := newHub(t, "a", "b")
+	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
+	agentA, _ := h.run("a", a)
+	h.run("b", b)
+	conf, err := os.ReadFile(filepath.Join(h.dir, "nats.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stranger, err := hub.NewNKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := hub.NKeyPublic(h.members["a"].NKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	h.write("nats.conf", []byte(strings.ReplaceAll(string(conf), known, stranger)))
+	h.start()
+	eventually(t, func() error {
+		if s := agentA.state(); s.Hub != "" || s.Error != errRefused.Error() {
+			return fmt.Errorf("state %+v", s)
+		}
+		return nil
+	})
+	a.ban("192.0.2.1", time.Hour)
+	h.stop()
+	h.write("nats.conf", conf)
+	h.start()
+	b.wait("192.0.2.1")
 }
 
 // TestForgotten: a ban was lifted while nobody listened, and the hub has forgotten that it ever was.

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
@@ -85,6 +87,14 @@ type link struct {
 
 func (l *link) state() (url string, since time.Time, err error) {
 	l.mu.Lock()
+	nc := l.nc
+	l.mu.Unlock()
+	if nc != nil && !nc.IsConnected() { // no handler is told of this one
+		if err := nc.LastError(); errors.Is(err, nats.ErrAuthorization) {
+			l.down(nc, err)
+		}
+	}
+	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.url, l.since, l.err
 }
@@ -126,15 +136,27 @@ func (l *link) isHub(p netip.Prefix) bool {
 	return false
 }
 
-// down takes an error of the connection. Only the first one of an outage is logged.
+// errRefused means that the hub does not know this host's key. Later attempts may end as EOF, which says nothing.
+var errRefused = errors.New("the hub refuses this host: it was revoked, has left the fleet, or needs a new file to join")
+
+// down takes an error of the connection. Of an outage the first one is logged, and that the hub refuses this host.
 func (l *link) down(_ *nats.Conn, err error) {
 	if err == nil { // this program ends
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.url != "" || l.err == nil {
+	first, refused := l.url != "" || l.err == nil, errors.Is(l.err, errRefused)
+	if first {
 		l.url, l.since = "", time.Now()
+	}
+	switch {
+	case errors.Is(err, nats.ErrAuthorization):
+		err, first = errRefused, first || !refused
+	case refused && errors.Is(err, io.EOF):
+		return
+	}
+	if first {
 		l.log(fmt.Sprintf("the hub cannot be reached: %v; trying again until it can", err))
 	}
 	l.err = err
@@ -149,13 +171,16 @@ func (l *link) open(ctx context.Context, m *hub.Member) (err error) {
 		}
 	}
 	l.since, l.inbox, l.again = time.Now(), make(chan *nats.Msg, 64), make(chan struct{}, 1)
-	l.nc, err = Connect("bailiff-fleet "+m.Host, m.Servers, m.CA, m.NKey,
+	nc, err := Connect("bailiff-fleet "+m.Host, m.Servers, m.CA, m.NKey,
 		nats.ConnectHandler(l.up), nats.ReconnectHandler(l.up), nats.DisconnectErrHandler(l.down), nats.ReconnectErrHandler(l.down),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // a message that was dropped shows as a gap
 	if err != nil {
 		return err
 	}
-	sub, err := l.nc.Subscribe(republished+">", func(m *nats.Msg) {
+	l.mu.Lock()
+	l.nc = nc
+	l.mu.Unlock()
+	sub, err := nc.Subscribe(republished+">", func(m *nats.Msg) {
 		select {
 		case l.inbox <- m:
 		case <-ctx.Done():
