@@ -30,7 +30,7 @@ var (
 	penalised    = netip.MustParseAddr("198.51.100.30")
 	culprit      = netip.MustParseAddr("198.51.100.50")
 	sprayedOwner = netip.MustParseAddr("203.0.113.90")
-	nftBanned    = netip.MustParseAddr("198.51.100.65")
+	nftBanned    = netip.MustParseAddr("198.51.100.110")
 	byHand       = netip.MustParseAddr("198.51.100.40")
 )
 
