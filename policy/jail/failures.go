@@ -197,7 +197,7 @@ func (x *node) fold(f node) {
 // Weighing says which failures weigh more or less than one.
 type Weighing struct {
 	Account int  // added for each account beyond the first that the prefix fails on within its window
-	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, the first three failures on a single such account weigh one together
+	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, the first six failures on a single such account weigh one together
 	Known   bool // somebody logged in to the account lately, so repeated failures are a device with an old password, up to a limit
 	Double  bool // twice the weight, unless all others in the window are of the same connection: whoever fails once is treated as anybody
 	Before  int  // attempts of that connection which failed before
