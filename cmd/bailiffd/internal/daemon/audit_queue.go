@@ -12,7 +12,7 @@ import (
 
 // auditQueue writes bans and unbans to the audit trail in its own goroutine. It looks up the evidence cursors that the owner of
 // the state no longer has. If many bans come at once it waits for journald instead of losing records: a queued record holds no
-// cursors, and there are never more records than bans.
+// cursors, and there are never more records than bans. That none is written twice is decided before: see daemon.decided.
 type auditQueue struct {
 	aud      *audit.Writer
 	lookup   journal.Finder // open while there is something to look up, and lookupTime longer
