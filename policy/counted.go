@@ -119,7 +119,7 @@ func (x *counted) forget(p netip.Prefix) {
 
 // loggedIn forgets what a login from an address disproves, in every jail, and remembers it.
 func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64) {
-	clear := true
+	clear, first := true, false // first: of the day
 	var done prefix.Key
 	for _, j := range g.jails {
 		own := j.counter.Key(addr)
@@ -130,11 +130,12 @@ func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64
 			g.accounts.Success(accountKey(user, true), own)
 			if g.logins.Add(own.Hash(g.seed^user), at) {
 				g.logins.AddPerson(own, g.seed, at)
+				first = true
 			}
 			done = own
 		}
 	}
-	j.counter.TakeMisspelt(j.counter.Key(addr), at)
+	j.counter.TakeMisspelt(j.counter.Key(addr), at, first)
 	if user != 0 {
 		g.logins.Add(anywhere.Hash(g.seed^user), at)
 	}

@@ -285,7 +285,8 @@ func (g *Engine) newAttempts(a *attempt) []attempt {
 }
 
 // news reports whether a line of a failed attempt may count. Lines that may have a harmless cause do only after another failure, and
-// a name alone tells nothing new of an address that has failed on it: with a password, another line of the connection counts.
+// the name of an account that does not exist, or that people use, tells nothing new of an address that has failed on it: with a
+// password, another line of the connection counts.
 func (g *Engine) news(a *attempt) bool {
 	c := a.jail.counter
 	switch {
@@ -293,8 +294,8 @@ func (g *Engine) news(a *attempt) bool {
 		return g.conns.Failed(a.conn)
 	case a.After:
 		return c.Has(c.Key(a.addr), a.At)
-	case a.Distinct && a.User != 0:
-		return !c.HasAccount(c.Key(a.addr), short(a.User), a.At)
+	case a.Distinct && (a.Unknown || g.logins.Within(anywhere.Hash(g.seed^a.User), a.At, g.accountsConf.TrustLoginsFor)):
+		return a.User == 0 || !c.HasAccount(c.Key(a.addr), short(a.User), a.At)
 	}
 	return true
 }

@@ -118,7 +118,7 @@ func (g *Engine) excuse(f *failure) (excused bool) {
 	at, trust := f.At, g.accountsConf.TrustLoginsFor
 	known := f.User != 0 && g.logins.Within(anywhere.Hash(g.seed^f.User), at, trust)
 	f.known = known
-	if f.Distinct && f.User == 0 && f.jail.counter.HasPattern(f.prefix, f.Pattern, f.At) {
+	if f.Distinct && f.User == 0 && !f.Unknown && f.jail.counter.HasPattern(f.prefix, f.Pattern, f.At) {
 		return true
 	}
 	if f.User == 0 || f.MaxRetry != 0 {

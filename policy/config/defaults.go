@@ -26,7 +26,7 @@ func builtinDefaults() *Config {
 		// their provider's few addresses, so that is for the administrator to ask for. An IPv6 network up to a /48 is what one
 		// customer is given (RFC 6177), who could otherwise fail once from each /64 without a ban: a sixteenth of a /56, and
 		// nobody may have logged in from it.
-		Networks: Networks{FindTime: day, TrustLoginsFor: 7 * day, Net4: 0, Net6: Net6{Bits64: 16, Bits56: 10, Bits48: 64}},
+		Networks: Networks{FindTime: day, TrustLoginsFor: 7 * day, Net4: 0, Net6: Net6{Bits64: 16, Bits56: 16, Bits48: 64}},
 		Escalate: Escalate{Factor: 2, Max: 28 * day, Forget: 30 * day},
 		Allow: Allow{
 			Self: true, Files: []string{"/etc/bailiff/allow.d/*.list"},

@@ -208,7 +208,7 @@ const (
 
 	// freeRetries is how often ssh asks for the password of one wrong local user name, in two connections: the first time people think
 	// that they have mistyped it. These failures weigh one together.
-	freeRetries = 6
+	freeRetries = 5
 	// manyNames is how many nonexistent names a person tries who has forgotten how the own one is spelled.
 	manyNames = 3
 	// lightRetries is how many failures of weight 0 are kept in addition to MaxRetry others.

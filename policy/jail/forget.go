@@ -19,14 +19,21 @@ func (c *Counter) Success(k prefix.Key, user uint16) {
 const misspeltTime = 2 * time.Minute
 
 // TakeMisspelt removes the latest failures of a prefix, if they are on an account that does not exist and a login came shortly after:
-// somebody has used a wrong name, such as the one of the own computer, and then the right one.
-func (c *Counter) TakeMisspelt(k prefix.Key, at int64) {
+// somebody has used a wrong name, such as the one of the own computer, and then the right one. Unless it is the account's first login of
+// the day, they are removed only if there is a single attempt: somebody with an account of their own must not have guesses forgotten.
+func (c *Counter) TakeMisspelt(k prefix.Key, at int64, first bool) {
 	i, ok := c.prefixes.find(k)
 	if !ok {
 		return
 	}
 	last := c.prefixes.node(c.prefixes.at(i).head)
-	if user := last.user; last.unknown && user != 0 {
+	user, attempts := last.user, 0
+	for n := c.prefixes.at(i).head; n != 0; n = c.prefixes.node(n).next {
+		if x := c.prefixes.node(n); x.user == user {
+			attempts += int(x.attempts)
+		}
+	}
+	if last.unknown && user != 0 && (first || attempts == 1) {
 		c.purge(i, func(x *node) bool { return x.unknown && x.user == user && !x.tally && near(at, x.at, misspeltTime) })
 	}
 }
