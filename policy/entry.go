@@ -286,7 +286,7 @@ func (g *Engine) newAttempts(a *attempt) []attempt {
 
 // news reports whether a line of a failed attempt may count. Lines that may have a harmless cause do only after another failure, and
 // the name of an account that does not exist, or that people use, tells nothing new of an address that has failed on it: with a
-// password, another line of the connection counts.
+// password, another line of the connection counts. Whoever goes through several names again and again has a list of them.
 func (g *Engine) news(a *attempt) bool {
 	c := a.jail.counter
 	switch {
@@ -295,7 +295,8 @@ func (g *Engine) news(a *attempt) bool {
 	case a.After:
 		return c.Has(c.Key(a.addr), a.At)
 	case a.Distinct && (a.Unknown || g.logins.Within(anywhere.Hash(g.seed^a.User), a.At, g.accountsConf.TrustLoginsFor)):
-		return a.User == 0 || !c.HasAccount(c.Key(a.addr), short(a.User), a.At)
+		k, user := c.Key(a.addr), short(a.User)
+		return a.User == 0 || !c.HasAccount(k, user, a.At) || a.Unknown && c.InTurn(k, user, a.At)
 	}
 	return true
 }

@@ -432,6 +432,7 @@ func (m *model) login(key string, at int64, long time.Duration) bool {
 }
 
 func (m *model) success(e event) {
+	first := false // of the day
 	for i := range m.c.Jails {
 		j := &m.c.Jails[i]
 		p := m.prefix(j, e.addr)
@@ -439,6 +440,7 @@ func (m *model) success(e event) {
 		if id := fmt.Sprint(e.user, p); i == slices.IndexFunc(m.c.Jails, func(o config.Jail) bool { return m.prefix(&o, e.addr) == p }) {
 			if at, ok := m.logins[id]; !ok || at/us(24*time.Hour) != e.at/us(24*time.Hour) {
 				m.persons[fmt.Sprint(e.at/us(24*time.Hour), p)]++
+				first = true
 			}
 			m.logins[id] = e.at
 		}
@@ -455,10 +457,17 @@ func (m *model) success(e event) {
 	}
 	for i := len(m.fails) - 1; i >= 0; i-- {
 		if last := m.fails[i]; own(last) {
-			if last.unknown && last.user != "" && !last.old {
-				m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool {
-					return own(f) && f.unknown && f.user == last.user && !f.old && near(e.at, f.at, 2*time.Minute)
-				})
+			misspelt := func(f *modelFail) bool {
+				return own(f) && f.unknown && f.user == last.user && !f.old && near(e.at, f.at, 2*time.Minute)
+			}
+			attempts := 0
+			for _, f := range m.fails {
+				if misspelt(f) {
+					attempts += f.attempts
+				}
+			}
+			if last.unknown && last.user != "" && !last.old && (first || attempts == 1) {
+				m.fails = slices.DeleteFunc(m.fails, misspelt)
 			}
 			break
 		}
@@ -619,8 +628,8 @@ func (m *model) failure(e *event, attempts, before int) {
 		}
 	case j.Weights.InvalidUser > 1 && weight == attempts:
 		if len(window) == 0 || len(window) == 1 && before > 0 {
-			// Attempts 1 to 6 weigh one together, each further one 1.
-			weigh := func(n int) int { return min(n, max(1, n-5)) }
+			// Attempts 1 to 5 weigh one together, each further one 1.
+			weigh := func(n int) int { return min(n, max(1, n-4)) }
 			weight = weigh(before+attempts) - weigh(before)
 		} else if before == 0 && names >= 3 {
 			weight *= j.Weights.InvalidUser

@@ -61,7 +61,7 @@ type Slow struct {
 // Weights say which failures weigh more or less than one.
 type Weights struct {
 	// InvalidUser is the weight of a failure on the fourth and each later account that does not exist. If it is more than 1,
-	// the first six failures on a single such account weigh one together: ssh asks three times for the password of a wrong
+	// the first five failures on a single such account weigh one together: ssh asks three times for the password of a wrong
 	// local user name, and people try again.
 	InvalidUser int
 	NewAccount  int // added to a failure on each account beyond the first that an address tries

@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 	if want := (Accounts{10, 6 * time.Hour, 3, 7 * 24 * time.Hour}); d.Accounts != want {
 		t.Errorf("accounts %+v, want %+v", d.Accounts, want)
 	}
-	if want := (Networks{24 * time.Hour, 7 * 24 * time.Hour, 0, Net6{16, 10, 64}}); d.Networks != want {
+	if want := (Networks{24 * time.Hour, 7 * 24 * time.Hour, 0, Net6{16, 16, 64}}); d.Networks != want {
 		t.Errorf("neighbours %+v, want %+v", d.Networks, want)
 	}
 	if want := (Firewall{Backend: "auto", Block: "drop", KeepOnStop: true, Close: true, Method: "policy"}); !reflect.DeepEqual(d.Firewall, want) {

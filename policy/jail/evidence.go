@@ -32,6 +32,24 @@ func (c *Counter) HasAccount(k prefix.Key, user uint16, at int64) bool {
 	return c.has(k, at, func(x *node) bool { return x.user == user && (x.tally || x.at < at) })
 }
 
+// InTurn reports whether a prefix goes through several nonexistent accounts again and again: its latest failure is on another one than
+// user, and more than manyNames are in its windows.
+func (c *Counter) InTurn(k prefix.Key, user uint16, at int64) bool {
+	e, _, ok := c.find(k)
+	if !ok || c.prefixes.node(e.head).user == user {
+		return false
+	}
+	var names [manyNames + 1]uint16
+	n := 0
+	return c.has(k, at, func(x *node) bool {
+		if x.unknown && !slices.Contains(names[:n], x.user) {
+			names[n] = x.user
+			n++
+		}
+		return n == len(names)
+	})
+}
+
 // HasPattern reports whether a failure of that pattern stands against a prefix in the normal window of a moment.
 func (c *Counter) HasPattern(k prefix.Key, pattern string, at int64) bool {
 	return c.has(k, at, func(x *node) bool {

@@ -197,7 +197,7 @@ func (x *node) fold(f node) {
 // Weighing says which failures weigh more or less than one.
 type Weighing struct {
 	Account int  // added for each account beyond the first that the prefix fails on within its window
-	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, the first six failures on a single such account weigh one together
+	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, the first five failures on a single such account weigh one together
 	Known   bool // somebody logged in to the account lately, so repeated failures are a device with an old password, up to a limit
 	Double  bool // twice the weight, unless all others in the window are of the same connection: whoever fails once is treated as anybody
 	Before  int  // attempts of that connection which failed before
@@ -206,8 +206,8 @@ type Weighing struct {
 const (
 	deviceFactor = 15 // with the default of 20, one failure every five minutes of a day
 
-	// freeRetries is how often ssh asks for the password of one wrong local user name, in two connections: the first time people think
-	// that they have mistyped it. These failures weigh one together.
+	// freeRetries is how many failures on one wrong local user name weigh one together: ssh asks three times, and people who think that
+	// they have mistyped the password try again.
 	freeRetries = 5
 	// manyNames is how many nonexistent names a person tries who has forgotten how the own one is spelled.
 	manyNames = 3

@@ -28,13 +28,14 @@ func (c *Counter) TakeMisspelt(k prefix.Key, at int64, first bool) {
 	}
 	last := c.prefixes.node(c.prefixes.at(i).head)
 	user, attempts := last.user, 0
+	misspelt := func(x *node) bool { return x.unknown && x.user == user && !x.tally && near(at, x.at, misspeltTime) }
 	for n := c.prefixes.at(i).head; n != 0; n = c.prefixes.node(n).next {
-		if x := c.prefixes.node(n); x.user == user {
+		if x := c.prefixes.node(n); misspelt(x) {
 			attempts += int(x.attempts)
 		}
 	}
 	if last.unknown && user != 0 && (first || attempts == 1) {
-		c.purge(i, func(x *node) bool { return x.unknown && x.user == user && !x.tally && near(at, x.at, misspeltTime) })
+		c.purge(i, misspelt)
 	}
 }
 
