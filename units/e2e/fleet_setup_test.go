@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -337,18 +338,21 @@ func (h *house) servers(t *testing.T) {
 	}
 	h.hub.sh(t, `bailiff fleet init `+h.folder+` --server `+strings.Join(addresses, " --server ")+" "+strings.Join(h.names, " "))
 	begin := time.Now()
-	t.Run("start", func(t *testing.T) {
-		for i, name := range h.names {
-			m := h.members[name]
-			t.Run(name, func(t *testing.T) {
-				t.Parallel() // the first ones wait for the others
-				if out, err := exec.Command("cp", "-r", h.hub.Path(h.folder+"/servers/"+addresses[i]), m.Path("/root/server")).CombinedOutput(); err != nil {
-					t.Fatalf("%v: %s", err, out)
-				}
-				t.Log(m.sh(t, `bailiff fleet hub /root/server`))
-			})
+	var all sync.WaitGroup // the first ones wait for the others
+	for i, name := range h.names {
+		m := h.members[name]
+		if out, err := exec.Command("cp", "-r", h.hub.Path(h.folder+"/servers/"+addresses[i]), m.Path("/root/server")).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
-	})
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			if out, err := m.Sh(t.Context(), `bailiff fleet hub /root/server`); err != nil {
+				t.Errorf("%s: %v: %s", name, err, out)
+			}
+		}()
+	}
+	all.Wait()
 	for _, name := range h.names {
 		h.join(t, name)
 	}
