@@ -115,7 +115,8 @@ func (v *victim) contract(t *testing.T, file string, args ...string) {
 
 // With no configuration, firewalld is chosen, and real attackers are kept out by its own sets.
 func (v *victim) startsFirewalld(t *testing.T) {
-	v.sh(t, `systemctl enable -q --now bailiff.service`)
+	// firewalld 2.5 is started, by its unit's word, before it is on the bus; until then another backend is chosen.
+	v.sh(t, `timeout 50 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'; systemctl enable -q --now bailiff.service`)
 	v.firewalldBites(t, "runs")
 }
 

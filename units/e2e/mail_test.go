@@ -154,8 +154,11 @@ func (v *victim) guessed(t *testing.T, c mailCheck, from netip.Addr) {
 		to = host.Victim6
 	}
 	var wg sync.WaitGroup
-	for range 5 { // at once: PAM makes each of them wait
-		wg.Add(1)
+	for range 5 {
+		if c.jail == "dovecot" { // at once they would look like a mail program with one mistyped password
+			wg.Wait()
+		}
+		wg.Add(1) // PAM makes each of them wait
 		go func() {
 			defer wg.Done()
 			if c.try(v, t, from, to) == nil {
