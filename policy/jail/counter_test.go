@@ -64,6 +64,27 @@ func TestWindowSlides(t *testing.T) {
 	}
 }
 
+func TestInTurn(t *testing.T) {
+	o := opts(1000)
+	o.MaxRetry = 100
+	c := NewCounter(o)
+	k := c.Key(netip.MustParseAddr("203.0.113.7"))
+	for user := range uint16(8) {
+		at := int64(user) * sec
+		if got, want := c.InTurn(k, user+1, at), user > manyNames; got != want {
+			t.Errorf("after %d names: %v", user, got)
+		}
+		c.Add(k, Failure{At: at, User: user + 1, Unknown: true, Attempts: 1, Weight: 1}, Weighing{})
+	}
+	if c.InTurn(k, 8, 9*sec) {
+		t.Error("the latest name again")
+	}
+	// Failures out of the window may still be kept: there are more of them here than names are told apart.
+	if c.InTurn(k, 1, 3600*sec) {
+		t.Error("names of an hour ago")
+	}
+}
+
 func TestWeight(t *testing.T) {
 	c := NewCounter(opts(1000))
 	a := netip.MustParseAddr("203.0.113.7")

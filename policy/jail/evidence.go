@@ -40,14 +40,13 @@ func (c *Counter) InTurn(k prefix.Key, user uint16, at int64) bool {
 		return false
 	}
 	var names [manyNames + 1]uint16
-	n := 0
-	return c.has(k, at, func(x *node) bool {
-		if x.unknown && !slices.Contains(names[:n], x.user) {
-			names[n] = x.user
-			n++
+	found := names[:0]
+	for n := e.head; n != 0 && len(found) < len(names); n = c.prefixes.node(n).next {
+		if x := c.prefixes.node(n); x.unknown && c.stands(x, at) && !slices.Contains(found, x.user) {
+			found = append(found, x.user)
 		}
-		return n == len(names)
-	})
+	}
+	return len(found) == len(names)
 }
 
 // HasPattern reports whether a failure of that pattern stands against a prefix in the normal window of a moment.
@@ -63,19 +62,20 @@ func (c *Counter) has(k prefix.Key, at int64, counts func(*node) bool) bool {
 		return false
 	}
 	for n := e.head; n != 0; n = c.prefixes.node(n).next {
-		x := c.prefixes.node(n)
-		if !counts(x) {
-			continue
-		}
-		if x.tally {
-			if sum, _ := c.tallySum(x, at); sum > 0 {
-				return true
-			}
-		} else if near(at, x.at, c.o.FindTime) || c.slowly(at, x.at) {
+		if x := c.prefixes.node(n); counts(x) && c.stands(x, at) {
 			return true
 		}
 	}
 	return false
+}
+
+// stands reports whether a failure is in any window at a time.
+func (c *Counter) stands(x *node, at int64) bool {
+	if x.tally {
+		sum, _ := c.tallySum(x, at)
+		return sum > 0
+	}
+	return near(at, x.at, c.o.FindTime) || c.slowly(at, x.at)
 }
 
 // Need returns the count that leads to a ban of a prefix returned by Look.
