@@ -127,16 +127,8 @@ func OpenAnswer(self string, m *Message, keys func(host string) []ed25519.Public
 }
 
 func openJSON(subject string, m *Message, most int, v any, keys func(host string) []ed25519.PublicKey) (from string, err error) {
-	from, ok := strings.CutPrefix(m.Subject, subject)
-	if !ok || !ValidHost(from) {
-		return "", ErrSubject
-	}
-	of := keys(from)
-	if len(of) == 0 {
-		return "", ErrHost
-	}
-	if len(m.Payload) > most || !m.verify(of) {
-		return "", ErrSignature
+	if from, err = m.sender(subject, most, keys); err != nil {
+		return "", err
 	}
 	d := json.NewDecoder(bytes.NewReader(m.Payload))
 	d.DisallowUnknownFields()

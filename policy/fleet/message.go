@@ -103,6 +103,22 @@ func (m *Message) verify(keys []ed25519.PublicKey) bool {
 	})
 }
 
+// sender returns the host that has signed a message of at most so many bytes. Its subject is the given beginning and the host's name.
+func (m *Message) sender(subject string, most int, keys func(host string) []ed25519.PublicKey) (host string, err error) {
+	host, ok := strings.CutPrefix(m.Subject, subject)
+	if !ok || !ValidHost(host) {
+		return "", ErrSubject
+	}
+	of := keys(host)
+	if len(of) == 0 {
+		return "", ErrHost
+	}
+	if len(m.Payload) > most || !m.verify(of) {
+		return "", ErrSignature
+	}
+	return host, nil
+}
+
 // openMessage is Open; proven says that the signature has been checked.
 func openMessage(m *Message, keys func(host string) []ed25519.PublicKey, proven bool) (*News, error) {
 	part := strings.Split(m.Subject, ".")

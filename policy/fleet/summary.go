@@ -143,18 +143,7 @@ func IsSummary(subject string) bool { return strings.HasPrefix(subject, summaryS
 
 // OpenSummary returns which host has signed a summary. What it says has not been read.
 func OpenSummary(m *Message, keys func(host string) []ed25519.PublicKey) (host string, err error) {
-	host, ok := strings.CutPrefix(m.Subject, summarySubject)
-	if !ok || !ValidHost(host) {
-		return "", ErrSubject
-	}
-	of := keys(host)
-	if len(of) == 0 {
-		return "", ErrHost
-	}
-	if len(m.Payload) > MaxSummary || !m.verify(of) {
-		return "", ErrSignature
-	}
-	return host, nil
+	return m.sender(summarySubject, MaxSummary, keys)
 }
 
 // Tally collects what a host will say in its next summary. One goroutine uses it.
