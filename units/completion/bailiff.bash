@@ -198,7 +198,7 @@ _bailiff() {
 			:
 			;;
 		join)
-			options='--socket --wait'
+			options='--plain --socket --wait'
 			case $prev in
 			--socket) compopt -o default; return ;;
 			--wait) words='now today yesterday -1h -2d -7d' ;;

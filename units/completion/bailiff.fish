@@ -178,6 +178,7 @@ complete -c bailiff -n '__bailiff_on fleet allow' -l remove -d 'allow them no lo
 
 
 
+complete -c bailiff -n '__bailiff_on fleet join' -l plain -d 'do not encrypt this host\'s keys with systemd-creds(1)'
 complete -c bailiff -n '__bailiff_on fleet join' -l socket -r -F -d 'PATH of the control socket'
 complete -c bailiff -n '__bailiff_on fleet join' -l wait -x -a 'now today yesterday -1h -2d -7d' -d 'TIME to wait for the connection to the hub'
 complete -c bailiff -n '__bailiff_on fleet join' -F

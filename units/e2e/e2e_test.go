@@ -57,6 +57,7 @@ func TestHost(t *testing.T) {
 				{"idle", (*victim).idle, true},
 				{"latency", (*victim).latency, true},
 				{"crowd", (*victim).crowd, true},
+				{"keys", (*victim).memberKeys, false},
 				{"folders", (*victim).folders, false},
 				{"uninstall", (*victim).stays, false},
 			} {

@@ -326,7 +326,7 @@ func (h *house) liar(t *testing.T) {
 	// c said this long ago and has lifted it since.
 	c.ban(t, "198.51.100.31")
 	b.has(t, h.others("b"))
-	js := h.take(t, c.Path(hub.MemberFile))
+	js := h.take(t, c.Path("/root/fleet.json"))
 	old, err := js.last("ban.c.manual.198_51_100_31/32")
 	if err != nil {
 		t.Fatal(err)

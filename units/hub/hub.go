@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	// MemberFile is where a host keeps its Member file, readable by root only. systemd passes it to bailiff-fleet.service as
-	// the credential "fleet". It is not in /etc/bailiff/credentials, which bailiff-report.service gets whole.
+	// MemberFile is where a host keeps its Member file, readable by root only, if it is not encrypted. systemd passes it to
+	// bailiff-fleet.service as the credential "fleet". It is not in /etc/bailiff/credentials, which bailiff-report.service gets whole.
 	MemberFile = "/etc/bailiff/fleet.json"
 
 	// Credential is the name of the file in $CREDENTIALS_DIRECTORY.
@@ -93,37 +93,43 @@ func (k Key) check(what string) error {
 
 // ReadMember reads and checks a Member file. Errors name the file and the key.
 func ReadMember(file string) (*Member, error) {
+	data, err := atomicfile.Read(file, maxMember, 0)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ParseMember(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return m, nil
+}
+
+// ParseMember reads and checks the content of a Member file. Errors name the key.
+func ParseMember(data []byte) (*Member, error) {
 	m := new(Member)
-	if err := read(file, m); err != nil {
+	if err := decode(data, m); err != nil {
 		return nil, err
 	}
 	if err := m.Check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, err
 	}
 	return m, nil
 }
 
 // ReadAdmin reads and checks an Admin file. Errors name the file and the key.
 func ReadAdmin(file string) (*Admin, error) {
-	a := new(Admin)
-	if err := read(file, a); err != nil {
+	data, err := atomicfile.Read(file, maxMember, 0)
+	if err != nil {
 		return nil, err
 	}
-	if err := a.Check(); err != nil {
+	a := new(Admin)
+	if err = decode(data, a); err == nil {
+		err = a.Check()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return a, nil
-}
-
-func read(file string, v any) error {
-	data, err := atomicfile.Read(file, maxMember, 0)
-	if err != nil {
-		return err
-	}
-	if err := decode(data, v); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return nil
 }
 
 // Write writes the file with mode 0600.

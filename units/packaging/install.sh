@@ -150,6 +150,8 @@ remove) do_remove ;;
 purge)
 	do_remove
 	rm -rf "$DESTDIR/etc/bailiff"
+	rm -f "$DESTDIR/etc/systemd/system/bailiff-fleet.service.d/50-encrypted.conf"
+	rmdir "$DESTDIR/etc/systemd/system/bailiff-fleet.service.d" 2>/dev/null || :
 	for f in $FOLDERS; do rm -rf "$DESTDIR/var/lib/$f" "$DESTDIR/var/lib/private/$f"; done ;;
 variables) variables ;;
 list) each print_one ;;

@@ -12,7 +12,6 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
-	"bailiff/units/atomicfile"
 	"bailiff/units/control"
 	"bailiff/units/hub"
 	"bailiff/units/manager"
@@ -32,6 +31,7 @@ const (
 func joinCommand() *cli.Command {
 	c := cli.New("join", "FILE", "make this host a member of the fleet whose operator made the file").WithSocket(control.DefaultPath)
 	wait := c.Flags.Duration("wait", joinWait, "`TIME` to wait for the connection to the hub")
+	plain := c.Flags.Bool("plain", false, "do not encrypt this host's keys with systemd-creds(1)")
 	return c.Does(func(e *cli.Env, args []string) error {
 		m, err := hub.ReadMember(args[0])
 		if err != nil {
@@ -40,23 +40,23 @@ func joinCommand() *cli.Command {
 		if err := errNotRoot(); err != nil {
 			return err
 		}
-		return join(e, args[0], m, *wait)
+		return join(e, args[0], m, *wait, *plain)
 	})
 }
 
 // join installs the file of a host. Whatever fails before the daemon has the new configuration leaves everything as it was.
-func join(e *cli.Env, file string, m *hub.Member, wait time.Duration) error {
+func join(e *cli.Env, file string, m *hub.Member, wait time.Duration, plain bool) error {
 	daemon := control.Dial(e.Socket)
 	if _, err := daemon.Fleet(e.Ctx); err != nil {
 		return fmt.Errorf("a host shares bans while its daemon runs: %w", err)
 	}
-	if old, err := hub.ReadMember(hub.MemberFile); err == nil && (old.Fleet != m.Fleet || old.Host != m.Host) {
+	if old, err := installed(e.Ctx); err == nil && (old.Fleet != m.Fleet || old.Host != m.Host) {
 		return cli.WithHint(fmt.Errorf("this host is %s of fleet %s", old.Host, old.Fleet), "first bailiff fleet leave")
 	}
 	if st, err := os.Stat(file); err == nil && st.Mode().Perm()&0o077 != 0 {
 		e.Notef("other users could read %s, which holds this host's keys", file)
 	}
-	undo, err := installMember(m)
+	undo, notEncrypted, err := installMember(e.Ctx, m, plain)
 	if err != nil {
 		return err
 	}
@@ -66,8 +66,15 @@ func join(e *cli.Env, file string, m *hub.Member, wait time.Duration) error {
 	if c, err := settings.Load(""); err == nil && !c.Fleet.Roster {
 		e.Notef("fleet.hosts is set elsewhere in the configuration, so the fleet's hosts are not believed: bailiff config")
 	}
+	kept := encryptedFile + ", encrypted"
+	if plain || notEncrypted != nil {
+		kept = hub.MemberFile
+	}
+	if notEncrypted != nil {
+		e.Notef("this host's keys are kept unencrypted in %s, which only root can read: %v", kept, notEncrypted)
+	}
 	began := time.Now()
-	for _, args := range [][]string{{"enable", agentUnit}, {"restart", agentUnit}} { // a running one has the old file
+	for _, args := range [][]string{{"daemon-reload"}, {"enable", agentUnit}, {"restart", agentUnit}} { // a running one has the old file
 		if err := systemctl(e.Ctx, args...); err != nil {
 			return cli.WithHint(err, "journalctl -u %s; once it is corrected: systemctl restart %s", agentUnit, agentUnit)
 		}
@@ -79,56 +86,7 @@ func join(e *cli.Env, file string, m *hub.Member, wait time.Duration) error {
 	}
 	e.Printf("host %s (group %s) has joined fleet %s, connected to %s\n", m.Host, m.Group, m.Fleet, text.Clean(server))
 	if abs, err := filepath.Abs(file); err == nil && abs != hub.MemberFile {
-		e.Printf("%s is installed as %s; remove it, since it holds this host's keys\n", file, hub.MemberFile)
-	}
-	return nil
-}
-
-// installMember writes the host's file and its part of the configuration, and returns how to put back what was there.
-func installMember(m *hub.Member) (undo func() error, err error) {
-	if err := settings.MakeFolder(filepath.Dir(fragment)); err != nil {
-		return nil, err
-	}
-	type saved struct {
-		data []byte
-		mode fs.FileMode
-	}
-	before := map[string]*saved{}
-	for name, mode := range map[string]fs.FileMode{hub.MemberFile: secretMode, fragment: 0o644} {
-		data, err := os.ReadFile(name)
-		switch {
-		case err == nil:
-			before[name] = &saved{data, mode}
-		case errors.Is(err, fs.ErrNotExist):
-			before[name] = nil
-		default:
-			return nil, err
-		}
-	}
-	undo = func() (err error) {
-		for name, s := range before {
-			if s == nil {
-				err = errors.Join(err, remove(name))
-			} else {
-				err = errors.Join(err, atomicfile.Write(name, s.data, s.mode))
-			}
-		}
-		return err
-	}
-	err = m.Write(hub.MemberFile)
-	if err == nil {
-		err = atomicfile.Write(fragment, []byte(madeBy+"fleet:\n  hosts: roster\n"), 0o644)
-	}
-	if err != nil {
-		return nil, errors.Join(err, undo())
-	}
-	return undo, nil
-}
-
-// remove removes a file that need not exist.
-func remove(name string) error {
-	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
+		e.Printf("%s is installed as %s; remove it, since it holds this host's keys\n", file, kept)
 	}
 	return nil
 }
@@ -170,17 +128,18 @@ func leaveCommand() *cli.Command {
 		if err := errNotRoot(); err != nil {
 			return err
 		}
-		m, err := hub.ReadMember(hub.MemberFile)
+		m, err := installed(e.Ctx)
 		if errors.Is(err, fs.ErrNotExist) {
 			return cli.WithHint(errors.New("this host belongs to no fleet"), "bailiff fleet join FILE makes it a member of one")
 		}
 		if err := systemctl(e.Ctx, "disable", "--now", agentUnit); err != nil {
 			return err
 		}
-		for _, name := range []string{fragment, hub.MemberFile} {
-			if err := remove(name); err != nil {
-				return err
-			}
+		if err := putMember(nil); err != nil {
+			return err
+		}
+		if err := systemctl(e.Ctx, "daemon-reload"); err != nil {
+			return err
 		}
 		if _, err := control.Dial(e.Socket).Reload(e.Ctx); err != nil {
 			return fmt.Errorf("the files are removed, but the daemon still uses them: %w", err)
@@ -189,7 +148,7 @@ func leaveCommand() *cli.Command {
 			e.Printf("this host is no longer part of fleet %s\n", m.Fleet)
 			e.Printf("its bans stay with the others until they end; to end them now, and its keys: bailiff fleet revoke DIR %s, where the fleet is kept\n", m.Host)
 		} else {
-			e.Printf("this host is no longer part of a fleet (its file was damaged: %v)\n", err)
+			e.Printf("this host is no longer part of a fleet (its file cannot be read: %v)\n", err)
 		}
 		return nil
 	})
