@@ -54,7 +54,8 @@ type journalctl struct {
 	proc  *process  // nil: not running
 }
 
-// adopt makes journalctl read a file, and reports whether that is new.
+// adopt makes journalctl read a file, and reports whether that is new. The file has a flag of a later systemd (refresh in known.go),
+// or could not be read after several attempts (retryFailed in problems.go).
 func (r *Reader) adopt(path string, key inode, why error) bool {
 	r.problem(problem{path: path, err: &FallbackError{why}})
 	if o := r.other[key]; o != nil {
