@@ -22,7 +22,6 @@ import (
 	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/deliver/webhook"
 	"bailiff/cmd/bailiff-report/internal/deliver/xarf"
-	"bailiff/cmd/bailiff-report/internal/redact"
 	"bailiff/cmd/bailiff-report/internal/registry"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
@@ -54,7 +53,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	if err != nil || !d.Redact {
 		return dst, err
 	}
-	r := &redacted{dst, redact.New(env.Own, env.Filter)}
+	r := &redacted{dst, report.NewRedactor(env.Own, env.Filter)}
 	if t, ok := dst.(deliver.Traced); ok {
 		return &redactedTraced{r, t}, nil
 	}
@@ -64,7 +63,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 // redacted is a destination that gets only redacted items.
 type redacted struct {
 	dst deliver.Destination
-	r   *redact.Redactor
+	r   *report.Redactor
 }
 
 func (d *redacted) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {

@@ -4,7 +4,7 @@
 // The texts in Line and Whois are not trusted: they may be any bytes of any length, and must never become a header, an argument or a
 // template.
 //
-// Start reading at Item.
+// Start reading at Item; redact.go has what third parties get of it.
 package report
 
 import (

@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/redact"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
@@ -137,7 +136,7 @@ func TestLogins(t *testing.T) {
 	}
 	r := complaintBan("198.51.100.7", "sshd", "failed")
 	r.Service, r.Lines[0].Message = "own", []byte("Failed password for bob from 198.51.100.7 port 4000 ssh2")
-	clean := redact.New([]string{"mail1.example.org"}, func(string) *filter.Filter { f, _ := filter.LoadBuiltin("sshd"); return f }).Report(r)
+	clean := report.NewRedactor([]string{"mail1.example.org"}, func(string) *filter.Filter { f, _ := filter.LoadBuiltin("sshd"); return f }).Report(r)
 	if cases, _ := complaints(item(clean), "4", 10); len(cases) != 1 || !strings.Contains(string(cases[0].Lines[0].Message), "<user>") {
 		t.Errorf("redacted: %v", cases)
 	}

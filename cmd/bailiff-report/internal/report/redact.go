@@ -1,32 +1,25 @@
-// Package redact removes from reports what third parties must not see: account names and anything else that a client typed (such as a
-// password in place of a name), this host's names and addresses, the administrator of a manual ban, and mail addresses.
-//
-// What of a text may stay is decided by bailiff/cmd/internal/redact. A line that no pattern matches is left out. It returns copies
-// and does not change its input.
-//
-// Start reading at Redactor.Report.
-package redact
+package report
 
 import (
 	"net/netip"
 	"slices"
 	"strings"
 
-	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/cmd/internal/redact"
 	"bailiff/policy/filter"
 	"bailiff/policy/state"
 )
 
-// Redactor redacts reports. It is safe for concurrent use.
+// Redactor removes from reports what third parties must not see: what redact.Redactor removes, and the administrator of a manual ban. A
+// line that no pattern matches is left out. It returns copies and does not change its input. It is safe for concurrent use.
 type Redactor struct {
 	*redact.Redactor
 	filters func(service string) *filter.Filter
 }
 
-// New returns a Redactor. own lists the host's names and addresses. filters returns the filter of a Report.Service; nil if there is
+// NewRedactor returns a Redactor. own lists the host's names and addresses. filters returns the filter of a Report.Service; nil if there is
 // none: the lines of such reports are left out. A nil function stands for the built-in filters.
-func New(own []string, filters func(service string) *filter.Filter) *Redactor {
+func NewRedactor(own []string, filters func(service string) *filter.Filter) *Redactor {
 	if filters == nil {
 		filters = func(service string) *filter.Filter {
 			f, err := filter.LoadBuiltin(service)
@@ -40,9 +33,9 @@ func New(own []string, filters func(service string) *filter.Filter) *Redactor {
 }
 
 // Item returns a redacted copy of an item.
-func (r *Redactor) Item(item *report.Item) *report.Item {
+func (r *Redactor) Item(item *Item) *Item {
 	c := *item
-	c.Reports = make([]*report.Report, len(item.Reports))
+	c.Reports = make([]*Report, len(item.Reports))
 	for i, rep := range item.Reports {
 		c.Reports[i] = r.Report(rep)
 	}
@@ -51,7 +44,7 @@ func (r *Redactor) Item(item *report.Item) *report.Item {
 
 // Report returns a redacted copy of a report, without cursors, which contain the host's boot and machine ids, and with times in UTC. The
 // registries' abuse contacts stay: they are recipients.
-func (r *Redactor) Report(rep *report.Report) *report.Report {
+func (r *Redactor) Report(rep *Report) *Report {
 	c := *rep
 	c.Cursor, c.By, c.Host = "", "", redact.Host
 	c.Time, c.First, c.Since, c.Until = rep.Time.UTC(), rep.First.UTC(), rep.Since.UTC(), rep.Until.UTC()
@@ -70,18 +63,18 @@ func (r *Redactor) Report(rep *report.Report) *report.Report {
 	return &c
 }
 
-func (r *Redactor) lines(f *filter.Filter, lines []report.Line) []report.Line {
+func (r *Redactor) lines(f *filter.Filter, lines []Line) []Line {
 	if f == nil {
 		return nil
 	}
-	var kept []report.Line
+	var kept []Line
 	for i := range lines {
 		l := &lines[i]
 		msg, ok := r.Message(f, l.Pattern, l.Message)
 		if !ok {
 			continue
 		}
-		c := report.Line{Time: l.Time.UTC(), Hostname: redact.Host, PID: l.PID, Unit: r.Unit(l.Unit), Message: msg, Pattern: l.Pattern, Source: l.Source, Port: l.Port}
+		c := Line{Time: l.Time.UTC(), Hostname: redact.Host, PID: l.PID, Unit: r.Unit(l.Unit), Message: msg, Pattern: l.Pattern, Source: l.Source, Port: l.Port}
 		if plain(l.Identifier) {
 			c.Identifier = r.Text(l.Identifier)
 		}

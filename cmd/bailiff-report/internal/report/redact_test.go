@@ -1,4 +1,4 @@
-package redact
+package report
 
 import (
 	"fmt"
@@ -9,34 +9,33 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/filter"
 )
 
 var ownNames = []string{"Mail1.Example.org", "192.0.2.2", "2001:db8:0:1::2", "localhost"}
 
 // full is a report in which everything that can name the host or an account does.
-func full() *report.Report {
+func full() *Report {
 	at := time.Date(2026, 11, 23, 1, 2, 3, 0, time.FixedZone("CET", 3600))
-	line := report.Line{
+	line := Line{
 		Time: at, Hostname: "mail1", Identifier: "sshd", PID: 77, Unit: "sshd@3-192.0.2.2:22-198.51.100.8:33043.service", Cursor: "s=1;b=2",
 		Message: []byte("Failed password for invalid user hunter2 from 198.51.100.8 port 33043 ssh2"), Pattern: "failed-unknown",
 		Source: netip.MustParseAddr("198.51.100.8"), Port: 33043, Account: []byte("hunter2"),
 	}
 	other := line
 	other.Message, other.Pattern = []byte("pam: hunter2 at mail1"), ""
-	return &report.Report{
+	return &Report{
 		ID: "0011223344556677", Cursor: "s=1;i=2;b=3", Time: at, Prefix: netip.MustParsePrefix("198.51.100.8/32"), Address: netip.MustParseAddr("198.51.100.8"), Jail: "sshd", Service: "sshd",
 		Since: at, Failures: 5, Count: 1, Reason: "hunter2 again", By: "hunter2", Host: "mail1.example.org",
-		Lines: []report.Line{line, other}, Context: []report.Line{other, line},
-		Whois: &report.Whois{Abuse: []string{"abuse@example.net"}, Text: "descr: line of mail1.example.org\nperson: p@example.net", Failed: "dial tcp 192.0.2.2:1: timeout", Holder: "Example.org Ltd"},
+		Lines: []Line{line, other}, Context: []Line{other, line},
+		Whois: &Whois{Abuse: []string{"abuse@example.net"}, Text: "descr: line of mail1.example.org\nperson: p@example.net", Failed: "dial tcp 192.0.2.2:1: timeout", Holder: "Example.org Ltd"},
 	}
 }
 
 func TestReport(t *testing.T) {
-	r := New(ownNames, nil)
+	r := NewRedactor(ownNames, nil)
 	in := full()
-	item := r.Item(&report.Item{Key: "k", Reports: []*report.Report{in}})
+	item := r.Item(&Item{Key: "k", Reports: []*Report{in}})
 	if !reflect.DeepEqual(in, full()) {
 		t.Error("the report itself was changed")
 	}
@@ -47,7 +46,7 @@ func TestReport(t *testing.T) {
 	if len(got.Lines) != 1 || len(got.Context) != 1 || got.Withheld != 1 || got.Lines[0].Unit != "sshd@.service" || got.Whois.Abuse[0] != "abuse@example.net" || item.Key != "k" || got.ID != in.ID || got.Failures != 5 {
 		t.Errorf("became %+v", got)
 	}
-	if none := New(ownNames, func(string) *filter.Filter { return nil }).Report(in); len(none.Lines) != 0 || none.Withheld != 2 {
+	if none := NewRedactor(ownNames, func(string) *filter.Filter { return nil }).Report(in); len(none.Lines) != 0 || none.Withheld != 2 {
 		t.Errorf("without a filter %d lines are left, %d withheld", len(none.Lines), none.Withheld)
 	}
 	in.Reason = "failures"
@@ -58,7 +57,7 @@ func TestReport(t *testing.T) {
 
 // A report of 100 lines, of which each is matched anew.
 func BenchmarkReport(b *testing.B) {
-	r, rep := New(ownNames, nil), full()
+	r, rep := NewRedactor(ownNames, nil), full()
 	rep.Context, rep.Lines = nil, slices.Repeat(rep.Lines[:1], 100)
 	for b.Loop() {
 		r.Report(rep)
