@@ -1,10 +1,11 @@
 package firewall
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"time"
+
+	"bailiff/policy/prefix"
 )
 
 // MaxListed is how many prefixes of a kind an Inspection lists for one set. The counts are complete.
@@ -86,9 +87,7 @@ func (i *Inspection) Sort() {
 	for k := range i.Sets {
 		s := &i.Sets[k]
 		for _, l := range [][]netip.Prefix{s.Missing.Some, s.Unexpected.Some, s.WrongTimeout.Some} {
-			slices.SortFunc(l, func(x, y netip.Prefix) int {
-				return cmp.Or(x.Addr().Compare(y.Addr()), cmp.Compare(x.Bits(), y.Bits()))
-			})
+			slices.SortFunc(l, prefix.Compare)
 		}
 	}
 }

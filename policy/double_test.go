@@ -5,13 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
+	"bailiff/policy/prefix"
 )
 
 // doubling is a list of 203.0.113.0/24 and 2001:db8::/32 whose failures count double in a jail.
 func doubling(jails ...string) []Double {
-	set := new(blocklist.Set)
+	set := new(prefix.Set)
 	for _, p := range []string{"203.0.113.0/24", "2001:db8::/32"} {
 		set.Add(netip.MustParsePrefix(p))
 	}

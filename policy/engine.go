@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
-	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
+	"bailiff/policy/prefix"
 	"bailiff/policy/state"
 )
 
@@ -171,7 +171,7 @@ func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []state.Ban) {
 // Double is a list of addresses whose failures count double towards max_retry of some jails.
 type Double struct {
 	Jails []string // none: all
-	Set   *blocklist.Set
+	Set   *prefix.Set
 }
 
 // SetDouble takes the lists of addresses whose failures count double from now on.

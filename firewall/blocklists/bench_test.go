@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"bailiff/firewall/firewalltest"
-	"bailiff/policy/blocklist"
+	"bailiff/policy/prefix"
 )
 
 const million = 1_000_000
@@ -36,7 +36,7 @@ func manyPrefixes(n int) []netip.Prefix {
 		p, _ := netip.AddrFrom4(a4).Prefix(bits)
 		l = append(l, p)
 	}
-	return blocklist.Compact(l)
+	return prefix.Compact(l)
 }
 
 func each(l []netip.Prefix) func(func(netip.Prefix) error) error {

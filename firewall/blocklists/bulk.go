@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"bailiff/firewall/internal/request"
+	"bailiff/policy/prefix"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -57,7 +58,7 @@ func (b *bulk) addPrefix(set string, p netip.Prefix) error {
 			return err
 		}
 	}
-	b.ends[set] = behind(p)
+	b.ends[set] = prefix.Last(p).Next()
 	return nil
 }
 
@@ -79,16 +80,6 @@ func (b *bulk) finish() error {
 		}
 	}
 	return b.flush()
-}
-
-// behind is the address after the last of a prefix.
-func behind(p netip.Prefix) netip.Addr {
-	a := p.Addr().AsSlice()
-	for i := p.Bits(); i < 8*len(a); i++ {
-		a[i/8] |= 0x80 >> (i % 8)
-	}
-	last, _ := netip.AddrFromSlice(a)
-	return last.Next()
 }
 
 func (b *bulk) element(set string, addr netip.Addr, end bool) error {

@@ -15,7 +15,7 @@ import (
 	"bailiff/firewall/firewalltest"
 	"bailiff/firewall/ipset"
 	"bailiff/firewall/nftables"
-	"bailiff/policy/blocklist"
+	"bailiff/policy/prefix"
 
 	libnftables "github.com/google/nftables"
 )
@@ -24,7 +24,7 @@ func prefixes(texts ...string) (l []netip.Prefix) {
 	for _, s := range texts {
 		l = append(l, netip.MustParsePrefix(s))
 	}
-	return blocklist.Compact(l)
+	return prefix.Compact(l)
 }
 
 func addrs(texts ...string) (l []netip.Addr) {
@@ -200,7 +200,7 @@ func TestKernelAgrees(t *testing.T) {
 	}
 	// Neighbours, and the end of each family.
 	l = append(l, prefixes("10.0.0.0/9", "10.128.0.0/9", "255.255.255.0/25", "255.255.255.128/25", "ffff::/17", "ffff:8000::/17", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")...)
-	l = blocklist.Compact(l)
+	l = prefix.Compact(l)
 	for _, places := range []bool{false, true} {
 		apply(t, x, List{Name: "long", Block: Drop, Version: fmt.Sprint(places), Each: each(l), Places: places})
 		agree(t, x.lists[0].sets, l)
@@ -216,7 +216,7 @@ func agree(t *testing.T, sets []*libnftables.Set, l []netip.Prefix) {
 	t.Helper()
 	var got, want []span
 	for _, p := range l {
-		want = append(want, span{p.Addr(), last(p)})
+		want = append(want, span{p.Addr(), prefix.Last(p)})
 	}
 	for _, s := range sets {
 		_, bits := kind(s)
@@ -238,7 +238,7 @@ func agree(t *testing.T, sets []*libnftables.Set, l []netip.Prefix) {
 				e += fmt.Sprint("/", bits)
 			}
 			p := netip.MustParsePrefix(e)
-			got = append(got, span{p.Addr(), last(p)})
+			got = append(got, span{p.Addr(), prefix.Last(p)})
 		}
 	}
 	if got, want := joined(got), joined(want); !slices.Equal(got, want) {
@@ -248,13 +248,6 @@ func agree(t *testing.T, sets []*libnftables.Set, l []netip.Prefix) {
 
 // span is a range of addresses.
 type span struct{ first, last netip.Addr }
-
-func last(p netip.Prefix) netip.Addr {
-	if next := behind(p); next.IsValid() {
-		return next.Prev()
-	}
-	return netip.MustParsePrefix(map[bool]string{true: "255.255.255.255/32", false: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"}[p.Addr().Is4()]).Addr()
-}
 
 // joined sorts ranges and joins neighbours.
 func joined(l []span) (all []span) {

@@ -63,10 +63,10 @@ func Forget(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	want := newMatcher(prefixes)
 	var found []netlink.Message // requests to delete
 	var err error
-	if len(want.len4) > 0 {
+	if want.has4 {
 		found, err = tracked(ctx, c, unix.AF_INET, want, found)
 	}
-	if err == nil && len(want.len6) > 0 {
+	if err == nil && want.has6 {
 		found, err = tracked(ctx, c, unix.AF_INET6, want, found)
 	}
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"sort"
 	"strconv"
 	"time"
+
+	"bailiff/policy/prefix"
 )
 
 // Entry is one address or prefix that is never banned.
@@ -64,10 +66,6 @@ func canonical(p netip.Prefix) (_ netip.Prefix, ok bool) {
 	return p.Masked(), true
 }
 
-func order(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-}
-
 // NewList makes a list. Of several entries for one prefix it keeps the one that lasts longest, and the first of those.
 // Host bits are cut off, IPv4-mapped prefixes become IPv4; an entry without a valid prefix is left out. The entries must not
 // be changed afterwards.
@@ -86,7 +84,7 @@ func NewList(entries []Entry) *List {
 		}
 		l.entries = append(l.entries, e)
 	}
-	slices.SortStableFunc(l.entries, func(a, b *Entry) int { return cmp.Or(order(a.Prefix, b.Prefix), longer(a, b)) })
+	slices.SortStableFunc(l.entries, func(a, b *Entry) int { return cmp.Or(prefix.Compare(a.Prefix, b.Prefix), longer(a, b)) })
 	l.entries = slices.Clip(slices.CompactFunc(l.entries, func(a, b *Entry) bool { return a.Prefix == b.Prefix }))
 	l.outer = make([]int32, len(l.entries))
 	for i := range l.entries {

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+func parsed(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func TestContains(t *testing.T) {
 	l := NewList([]Entry{
-		{Prefix: prefix("192.0.2.0/24"), Origin: "a", Line: 1},
-		{Prefix: prefix("192.0.2.128/25"), Origin: "a", Line: 2},
-		{Prefix: prefix("192.0.2.200/32"), Origin: "a", Line: 3, Until: now},
-		{Prefix: prefix("::ffff:198.51.100.0/120"), Origin: "b", Line: 9},
-		{Prefix: prefix("2001:db8::/32"), Origin: OriginRuntime},
-		{Prefix: prefix("2001:db8:1::/48"), Origin: "c", Comment: "site", Line: 4},
-		{Prefix: prefix("::/16"), Origin: "wide"}, // spans ::ffff:0:0/96 and holds none of it
-		{Prefix: prefix("203.0.113.77/24"), Origin: "d"},
+		{Prefix: parsed("192.0.2.0/24"), Origin: "a", Line: 1},
+		{Prefix: parsed("192.0.2.128/25"), Origin: "a", Line: 2},
+		{Prefix: parsed("192.0.2.200/32"), Origin: "a", Line: 3, Until: now},
+		{Prefix: parsed("::ffff:198.51.100.0/120"), Origin: "b", Line: 9},
+		{Prefix: parsed("2001:db8::/32"), Origin: OriginRuntime},
+		{Prefix: parsed("2001:db8:1::/48"), Origin: "c", Comment: "site", Line: 4},
+		{Prefix: parsed("::/16"), Origin: "wide"}, // spans ::ffff:0:0/96 and holds none of it
+		{Prefix: parsed("203.0.113.77/24"), Origin: "d"},
 		{},
 	})
 	if l.Len() != 8 {
@@ -59,7 +59,7 @@ func TestContains(t *testing.T) {
 		}
 	}
 	e, _ := l.Contains(netip.MustParseAddr("2001:db8:1::1"), 0)
-	if want := (Entry{Prefix: prefix("2001:db8:1::/48"), Origin: "c", Comment: "site", Line: 4}); e != want {
+	if want := (Entry{Prefix: parsed("2001:db8:1::/48"), Origin: "c", Comment: "site", Line: 4}); e != want {
 		t.Errorf("%+v, want %+v", e, want)
 	}
 	e, _ = l.Contains(netip.MustParseAddr("192.0.2.200"), 0)
@@ -73,10 +73,10 @@ func TestContains(t *testing.T) {
 
 func TestEmpty(t *testing.T) {
 	for name, l := range map[string]*List{"nil": nil, "zero": {}, "new": NewList(nil)} {
-		if _, ok := l.Contains(netip.MustParseAddr("192.0.2.1"), 0); ok || l.Overlaps(prefix("0.0.0.0/0"), 0) || l.Len() != 0 || len(l.Entries()) != 0 {
+		if _, ok := l.Contains(netip.MustParseAddr("192.0.2.1"), 0); ok || l.Overlaps(parsed("0.0.0.0/0"), 0) || l.Len() != 0 || len(l.Entries()) != 0 {
 			t.Errorf("%s list holds something", name)
 		}
-		if m := l.With(Entry{Prefix: prefix("192.0.2.1/32")}); m.Len() != 1 {
+		if m := l.With(Entry{Prefix: parsed("192.0.2.1/32")}); m.Len() != 1 {
 			t.Errorf("%s list with one has %d", name, m.Len())
 		}
 	}
@@ -85,12 +85,12 @@ func TestEmpty(t *testing.T) {
 // A ban of a wide prefix must not cover an allowed address, nor one inside an allowed network be placed.
 func TestOverlapping(t *testing.T) {
 	l := NewList([]Entry{
-		{Prefix: prefix("192.0.2.0/24"), Origin: "net"},
-		{Prefix: prefix("192.0.2.0/32"), Origin: "first"},
-		{Prefix: prefix("192.0.2.9/32"), Origin: "nine"},
-		{Prefix: prefix("198.51.100.7/32"), Origin: "old", Until: now},
-		{Prefix: prefix("2001:db8::42/128"), Origin: "six"},
-		{Prefix: prefix("::1/128"), Origin: "loopback"},
+		{Prefix: parsed("192.0.2.0/24"), Origin: "net"},
+		{Prefix: parsed("192.0.2.0/32"), Origin: "first"},
+		{Prefix: parsed("192.0.2.9/32"), Origin: "nine"},
+		{Prefix: parsed("198.51.100.7/32"), Origin: "old", Until: now},
+		{Prefix: parsed("2001:db8::42/128"), Origin: "six"},
+		{Prefix: parsed("::1/128"), Origin: "loopback"},
 	})
 	at := now.UnixMicro()
 	for p, want := range map[string][]string{
@@ -108,22 +108,22 @@ func TestOverlapping(t *testing.T) {
 		"::ffff:192.0.2.9/128": {"nine", "net"},
 	} {
 		var got []string
-		for _, e := range l.Overlapping(prefix(p), at) {
+		for _, e := range l.Overlapping(parsed(p), at) {
 			got = append(got, e.Where())
 		}
 		slices.Sort(got)
 		slices.Sort(want)
-		if !slices.Equal(got, want) || l.Overlaps(prefix(p), at) != (want != nil) {
+		if !slices.Equal(got, want) || l.Overlaps(parsed(p), at) != (want != nil) {
 			t.Errorf("%s: %q, want %q", p, got, want)
 		}
 	}
-	if e := l.Expired(prefix("198.51.100.0/24"), at); len(e) != 1 || e[0].Where() != "old" {
+	if e := l.Expired(parsed("198.51.100.0/24"), at); len(e) != 1 || e[0].Where() != "old" {
 		t.Errorf("expired: %+v", e)
 	}
-	if e := l.Expired(prefix("198.51.100.0/24"), at-1); e != nil || l.Expired(prefix("192.0.2.0/24"), at) != nil {
+	if e := l.Expired(parsed("198.51.100.0/24"), at-1); e != nil || l.Expired(parsed("192.0.2.0/24"), at) != nil {
 		t.Errorf("expired: %+v", e)
 	}
-	if !l.Overlaps(prefix("198.51.100.0/24"), at-1) {
+	if !l.Overlaps(parsed("198.51.100.0/24"), at-1) {
 		t.Error("an entry is over before its time")
 	}
 	if l.Overlaps(netip.Prefix{}, at) {
@@ -133,7 +133,7 @@ func TestOverlapping(t *testing.T) {
 
 // Of equal prefixes the longest-lasting stays, of those the first.
 func TestEqualPrefixes(t *testing.T) {
-	p := prefix("192.0.2.1/32")
+	p := parsed("192.0.2.1/32")
 	l := NewList([]Entry{
 		{Prefix: p, Origin: "short", Until: now},
 		{Prefix: p, Origin: "first"},
@@ -232,7 +232,7 @@ func TestSelfEntries(t *testing.T) {
 			t.Errorf("%s is allowed", a)
 		}
 	}
-	if !l.Overlaps(prefix("2001:db8::/64"), 0) {
+	if !l.Overlaps(parsed("2001:db8::/64"), 0) {
 		t.Error("the network of the host's own address may be banned as a whole")
 	}
 }

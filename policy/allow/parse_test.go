@@ -32,14 +32,14 @@ func TestParseFile(t *testing.T) {
 	}
 	end := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	want := []Entry{
-		{Prefix: prefix("192.0.2.7/32"), Line: 3},
-		{Prefix: prefix("192.0.2.64/26"), Line: 4, Comment: "Frankfurt # 2"},
-		{Prefix: prefix("2001:db8::/48"), Line: 5, Comment: "lent", Until: end},
-		{Prefix: prefix("2001:db8::7/128"), Line: 6, Comment: "none"},
-		{Prefix: prefix("198.51.100.1/32"), Line: 7},
-		{Prefix: prefix("198.51.100.0/24"), Line: 8, Until: time.Date(2026, 12, 31, 17, 0, 0, 0, time.UTC)},
-		{Prefix: prefix("fc00::/7"), Line: 10},
-		{Prefix: prefix("10.0.0.0/8"), Line: 11, Comment: "ümläut"},
+		{Prefix: parsed("192.0.2.7/32"), Line: 3},
+		{Prefix: parsed("192.0.2.64/26"), Line: 4, Comment: "Frankfurt # 2"},
+		{Prefix: parsed("2001:db8::/48"), Line: 5, Comment: "lent", Until: end},
+		{Prefix: parsed("2001:db8::7/128"), Line: 6, Comment: "none"},
+		{Prefix: parsed("198.51.100.1/32"), Line: 7},
+		{Prefix: parsed("198.51.100.0/24"), Line: 8, Until: time.Date(2026, 12, 31, 17, 0, 0, 0, time.UTC)},
+		{Prefix: parsed("fc00::/7"), Line: 10},
+		{Prefix: parsed("10.0.0.0/8"), Line: 11, Comment: "ümläut"},
 	}
 	for i := range want {
 		want[i].Origin = "x.list"

@@ -80,7 +80,7 @@ func TestPublishedBad(t *testing.T) {
 func TestAccept(t *testing.T) {
 	many := func(n int) (l []Entry) {
 		for i := range n {
-			l = append(l, Entry{Prefix: prefix(fmt.Sprintf("10.%d.%d.%d/32", i>>16, i>>8&255, i&255))})
+			l = append(l, Entry{Prefix: parsed(fmt.Sprintf("10.%d.%d.%d/32", i>>16, i>>8&255, i&255))})
 		}
 		return l
 	}
@@ -98,9 +98,9 @@ func TestAccept(t *testing.T) {
 		{many(1000), 1, ""},
 		{nil, 0, "is empty"},
 		{nil, 10, "is empty"},
-		{[]Entry{{Prefix: prefix("192.0.2.0/24")}, {Prefix: prefix("2001:db8::/48")}}, 0, ""},
-		{[]Entry{{Prefix: prefix("192.0.2.1/32")}, {Prefix: prefix("192.0.2.0/23"), Line: 2}}, 0, "has 192.0.2.0/23 in line 2, which is wider than /24"},
-		{[]Entry{{Prefix: prefix("2001:db8::/47")}}, 0, "has 2001:db8::/47, which is wider than /48"},
+		{[]Entry{{Prefix: parsed("192.0.2.0/24")}, {Prefix: parsed("2001:db8::/48")}}, 0, ""},
+		{[]Entry{{Prefix: parsed("192.0.2.1/32")}, {Prefix: parsed("192.0.2.0/23"), Line: 2}}, 0, "has 192.0.2.0/23 in line 2, which is wider than /24"},
+		{[]Entry{{Prefix: parsed("2001:db8::/47")}}, 0, "has 2001:db8::/47, which is wider than /48"},
 		{many(MaxPublished + 1), 0, "has more than 100000 entries"},
 	} {
 		err := p.Accept(tt.entries, tt.former)

@@ -2,10 +2,11 @@ package blocklist
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"bailiff/policy/prefix"
 )
 
 // TestParse: what each format holds, and the error of what is none.
@@ -96,42 +97,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCompact holds what is left against what it came from: the same addresses, in order, without overlaps.
-func TestCompact(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
-		var l []netip.Prefix
-		for range 50 {
-			p, err := netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(256))}).Prefix(24 + r.IntN(9))
-			if err != nil {
-				t.Fatal(err)
-			}
-			l = append(l, p)
-		}
-		got := Compact(append([]netip.Prefix(nil), l...))
-		for a := 0; a < 256; a++ {
-			addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(a)})
-			had, times := false, 0
-			for _, p := range l {
-				had = had || p.Contains(addr)
-			}
-			for _, p := range got {
-				if p.Contains(addr) {
-					times++
-				}
-			}
-			if times > 1 || had != (times == 1) {
-				t.Fatalf("%s is %d times in %v, from %v", addr, times, got, l)
-			}
-		}
-		for i := 1; i < len(got); i++ {
-			if Compare(got[i-1], got[i]) >= 0 {
-				t.Fatalf("%v before %v", got[i-1], got[i])
-			}
-		}
-	}
-}
-
 // TestCatalogue: each list of the catalogue is complete.
 func TestCatalogue(t *testing.T) {
 	if len(Catalogue()) < 15 {
@@ -173,7 +138,7 @@ func FuzzParse(f *testing.F) {
 				kept = append(kept, p)
 			}
 		}
-		for i, p := range Compact(kept) {
+		for i, p := range prefix.Compact(kept) {
 			widest := minPrefix6
 			if p.Addr().Is4() {
 				widest = minPrefix4

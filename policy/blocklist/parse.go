@@ -2,11 +2,9 @@ package blocklist
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"bailiff/policy/allow"
@@ -132,21 +130,4 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 		return bad("has host bits: an address or " + p.Masked().String() + " was expected")
 	}
 	return p, nil
-}
-
-// Compact sorts prefixes, and removes those that others contain. What is left does not overlap.
-func Compact(l []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(l, Compare)
-	kept := l[:0]
-	for _, p := range l {
-		if n := len(kept); n == 0 || !kept[n-1].Overlaps(p) {
-			kept = append(kept, p)
-		}
-	}
-	return kept
-}
-
-// Compare is the order of a list that is kept: by address, wider prefixes first.
-func Compare(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }

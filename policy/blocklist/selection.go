@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"bailiff/policy/prefix"
 )
 
 // The widest networks that are taken from a database, far wider than any that one country or system has. A database that says more
@@ -122,21 +124,11 @@ func (s *Selection) Named() int { return s.passes }
 // span is the addresses from the first to the last, of one family.
 type span struct{ from, to netip.Addr }
 
-// last is the highest address of a prefix.
-func last(p netip.Prefix) netip.Addr {
-	a := p.Addr().AsSlice()
-	for i := p.Bits(); i < 8*len(a); i++ {
-		a[i/8] |= 0x80 >> (i % 8)
-	}
-	addr, _ := netip.AddrFromSlice(a)
-	return addr
-}
-
 // spans sorts prefixes, and joins those that touch.
 func spans(l []netip.Prefix) (kept []span) {
-	slices.SortFunc(l, Compare)
+	slices.SortFunc(l, prefix.Compare)
 	for _, p := range l {
-		x, n := span{p.Addr(), last(p)}, len(kept)
+		x, n := span{p.Addr(), prefix.Last(p)}, len(kept)
 		if n > 0 && kept[n-1].from.BitLen() == x.from.BitLen() {
 			before := &kept[n-1]
 			if next := before.to.Next(); !next.IsValid() || x.from.Compare(next) <= 0 {
@@ -180,13 +172,13 @@ func (x span) appendPrefixes(l []netip.Prefix, widest int) []netip.Prefix {
 		p := netip.PrefixFrom(from, from.BitLen())
 		for p.Bits() > widest {
 			wider, _ := from.Prefix(p.Bits() - 1)
-			if wider.Addr() != from || x.to.Less(last(wider)) {
+			if wider.Addr() != from || x.to.Less(prefix.Last(wider)) {
 				break
 			}
 			p = wider
 		}
 		l = append(l, p)
-		from = last(p).Next()
+		from = prefix.Last(p).Next()
 	}
 	return l
 }

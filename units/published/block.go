@@ -12,6 +12,7 @@ import (
 
 	"bailiff/policy"
 	"bailiff/policy/blocklist"
+	"bailiff/policy/prefix"
 	"bailiff/units/atomicfile"
 
 	"golang.org/x/sys/unix"
@@ -93,7 +94,7 @@ func (b *Block) Each(f func(netip.Prefix) error) error {
 			return fail("%w", err)
 		case !keep:
 			return fail("%s touches private addresses", p)
-		case last.IsValid() && (blocklist.Compare(last, p) >= 0 || last.Overlaps(p)):
+		case last.IsValid() && (prefix.Compare(last, p) >= 0 || last.Overlaps(p)):
 			return fail("%s is out of order", p)
 		}
 		if entries++; entries > blocklist.MaxEntries {
@@ -108,13 +109,13 @@ func (b *Block) Each(f func(netip.Prefix) error) error {
 }
 
 // Set reads a list into memory.
-func (s Store) Set(l *blocklist.List) (*blocklist.Set, error) {
+func (s Store) Set(l *blocklist.List) (*prefix.Set, error) {
 	b, err := s.OpenBlock(l)
 	if err != nil {
 		return nil, err
 	}
 	defer b.Close()
-	set := new(blocklist.Set)
+	set := new(prefix.Set)
 	if err := b.Each(func(p netip.Prefix) error { set.Add(p); return nil }); err != nil {
 		return nil, err
 	}
@@ -145,7 +146,7 @@ func (s Store) Count(l *blocklist.List) (n int, err error) {
 	return n, err
 }
 
-// Same reports whether a list on disk has exactly these prefixes, which are as blocklist.Compact leaves them.
+// Same reports whether a list on disk has exactly these prefixes, which are as prefix.Compact leaves them.
 func (s Store) Same(l *blocklist.List, prefixes []netip.Prefix) bool {
 	b, err := s.OpenBlock(l)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"bailiff/policy/allow"
 	"bailiff/policy/blocklist"
+	"bailiff/policy/prefix"
 )
 
 // TestBlock: what is written is read again, and what anybody else may have written is refused with its line.
@@ -20,7 +21,7 @@ func TestBlock(t *testing.T) {
 	if _, err := s.Count(&l); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
-	want := blocklist.Compact([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32")})
+	want := prefix.Compact([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32")})
 	p := blocklist.List{Published: allow.Published{Name: "mine", URLs: []string{"https://example.org/\nx"}}}
 	if err := s.WriteBlock(&p, want, State{Count: 3, LeftOut: 4}); err != nil {
 		t.Fatal(err)

@@ -124,7 +124,7 @@ func (s Store) Write(p *allow.Published, entries []allow.Entry, st State) error 
 	})
 }
 
-// WriteBlock replaces a block list, and then the result of its fetch. The prefixes must be as blocklist.Compact leaves them.
+// WriteBlock replaces a block list, and then the result of its fetch. The prefixes must be as prefix.Compact leaves them.
 func (s Store) WriteBlock(l *blocklist.List, prefixes []netip.Prefix, st State) error {
 	return s.write(&l.Published, "lists", st, func(b *bytes.Buffer) {
 		if text := l.Selects(); text != "" {

@@ -12,6 +12,7 @@ import (
 	"bailiff/policy/allow"
 	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
+	"bailiff/policy/prefix"
 	"bailiff/units/credential"
 	"bailiff/units/published"
 )
@@ -145,7 +146,7 @@ func (f *blockFeed) parse(url string, body []byte) error {
 			f.leftOut++
 		}
 	}
-	f.new = blocklist.Compact(f.new)
+	f.new = prefix.Compact(f.new)
 	return nil
 }
 

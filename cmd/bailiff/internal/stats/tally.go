@@ -19,6 +19,7 @@ import (
 	"bailiff/journal/evidence"
 	"bailiff/policy"
 	"bailiff/policy/filter"
+	"bailiff/policy/prefix"
 )
 
 // Bounds of what attackers choose: a few megabytes in all.
@@ -195,7 +196,7 @@ func (t *tally) result(top int) *result {
 		Entries: t.entries, Failures: t.failures, Bans: t.bans, Observed: t.observed, Made: t.made, Addresses: t.distinctAddrs.Count(), Names: t.distinctNames.Count(),
 		Jails: []*jailItem{}, Patterns: []*item{}, OfDay: t.ofDay, Databases: []string{}, History: []period{},
 		Sources:  items(t.addrs, top, netip.Addr.String, netip.Addr.Compare),
-		Networks: items(t.networks, top, netip.Prefix.String, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }),
+		Networks: items(t.networks, top, netip.Prefix.String, prefix.Compare),
 		Users:    items(t.users, top, itself, cmp.Compare[string]),
 	}
 	country, system := t.db.Files()

@@ -21,6 +21,7 @@ import (
 	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
 	"bailiff/policy/operator"
+	"bailiff/policy/prefix"
 	"bailiff/units/control"
 	"bailiff/units/published"
 )
@@ -103,7 +104,7 @@ type blockHeld struct {
 	read            time.Time // when it was read last, to be loaded
 	unfit           error     // why it is not even loaded
 
-	set        *blocklist.Set // with mode double
+	set        *prefix.Set // with mode double
 	setVersion string
 
 	barred  netip.Prefix // an operator's address that it would lock out; from then on until the next configuration
@@ -438,7 +439,7 @@ func (w *blockWorker) leave(ctx context.Context) error {
 func (d *daemon) configureBlocks(now time.Time) {
 	b := blockWanted{lists: d.conf.Lists, block: d.conf.Firewall.Block, unable: d.noBlockLists(), carry: d.firewall.host.confined}
 	if len(b.lists) > 0 {
-		b.allow = blocklist.Compact(d.eng.Allow().Prefixes(now.UnixMicro()))
+		b.allow = prefix.Compact(d.eng.Allow().Prefixes(now.UnixMicro()))
 		b.closes = make(map[string]closing)
 		for i := range b.lists {
 			b.closes[b.lists[i].Name] = closes(d.conf, &b.lists[i])
@@ -459,7 +460,7 @@ func (d *daemon) onlyOperators(now time.Time) (l []netip.Prefix) {
 			l = append(l, e.Prefix)
 		}
 	}
-	return blocklist.Compact(l)
+	return prefix.Compact(l)
 }
 
 // noBlockLists says why this daemon cannot load lists; "" if it can.

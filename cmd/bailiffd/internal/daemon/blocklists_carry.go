@@ -11,6 +11,7 @@ import (
 	"bailiff/firewall"
 	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
+	"bailiff/policy/prefix"
 	"bailiff/units/published"
 )
 
@@ -77,7 +78,7 @@ func (w *blockWorker) carryLists(now time.Time) {
 			w.carryNote(h)
 		}
 	}
-	slices.SortFunc(all, func(a, b firewall.Ban) int { return blocklist.Compare(a.Prefix, b.Prefix) })
+	slices.SortFunc(all, func(a, b firewall.Ban) int { return prefix.Compare(a.Prefix, b.Prefix) })
 	all = slices.CompactFunc(all, func(a, b firewall.Ban) bool { return a.Key() == b.Key() })
 	if slices.Equal(all, w.carried) {
 		return

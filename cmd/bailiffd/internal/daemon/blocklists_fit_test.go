@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
+	"bailiff/policy/prefix"
 	"bailiff/units/control"
 	"bailiff/units/published"
 )
@@ -26,7 +26,7 @@ func (b *blockBench) made(conf string, prefixes ...string) {
 		l = append(l, netip.MustParsePrefix(p))
 	}
 	now := time.Now()
-	if err := b.store.WriteBlock(&c.Lists[0], blocklist.Compact(l), published.State{Checked: now, Good: now, Fetched: now, Count: len(l)}); err != nil {
+	if err := b.store.WriteBlock(&c.Lists[0], prefix.Compact(l), published.State{Checked: now, Good: now, Fetched: now, Count: len(l)}); err != nil {
 		b.bench.t.Fatal(err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"bailiff/policy/allow"
 	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
+	"bailiff/policy/prefix"
 	"bailiff/units/control"
 	"bailiff/units/published"
 )
@@ -43,7 +44,7 @@ func (b *blockBench) put(prefixes ...netip.Prefix) {
 	b.bench.t.Helper()
 	now := time.Now()
 	p := blocklist.List{Published: allow.Published{Name: "mine", URLs: []string{"https://lists.example.org/mine"}}}
-	if err := b.store.WriteBlock(&p, blocklist.Compact(prefixes), published.State{Checked: now, Good: now, Fetched: now, Count: len(prefixes), LeftOut: 2}); err != nil {
+	if err := b.store.WriteBlock(&p, prefix.Compact(prefixes), published.State{Checked: now, Good: now, Fetched: now, Count: len(prefixes), LeftOut: 2}); err != nil {
 		b.bench.t.Fatal(err)
 	}
 }
@@ -267,7 +268,7 @@ lists:
 	}
 	put := func(name string, prefixes ...netip.Prefix) {
 		t.Helper()
-		if err := w.store.WriteBlock(&blocklist.List{Published: allow.Published{Name: name}}, blocklist.Compact(prefixes), published.State{}); err != nil {
+		if err := w.store.WriteBlock(&blocklist.List{Published: allow.Published{Name: name}}, prefix.Compact(prefixes), published.State{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -285,7 +286,7 @@ lists:
 	const want = "[{192.0.2.0/25 -all 0001-01-01 00:00:00 +0000 UTC} {192.0.2.0/25 -jails 0001-01-01 00:00:00 +0000 UTC} {2001:db8::/32 -jails 0001-01-01 00:00:00 +0000 UTC}]"
 	got := <-w.carry
 	slices.SortStableFunc(got, func(a, b firewall.Ban) int {
-		return cmp.Or(blocklist.Compare(a.Prefix, b.Prefix), cmp.Compare(a.Scope, b.Scope))
+		return cmp.Or(prefix.Compare(a.Prefix, b.Prefix), cmp.Compare(a.Scope, b.Scope))
 	})
 	if fmt.Sprint(got) != want {
 		t.Errorf("carried %v\nwant %s", got, want)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/prefix"
 )
 
 // Ban is one ban in fail2ban's database.
@@ -97,7 +98,7 @@ func Bans(path string, now time.Time, banTime func(jail string) float64) (bans [
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	bans = slices.SortedFunc(maps.Values(latest), func(a, b *Ban) int {
-		return cmp.Or(strings.Compare(a.Jail, b.Jail), a.Prefix.Addr().Compare(b.Prefix.Addr()), a.Prefix.Bits()-b.Prefix.Bits())
+		return cmp.Or(strings.Compare(a.Jail, b.Jail), prefix.Compare(a.Prefix, b.Prefix))
 	})
 	return bans, skipped, nil
 }

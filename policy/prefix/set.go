@@ -1,22 +1,50 @@
-package blocklist
+package prefix
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"slices"
 )
 
-// Set is the addresses of a list, for look-ups without the firewall. A prefix takes 8 bytes, or 32 if it is IPv6. The zero Set is empty.
+// Compare is the order of a sorted list: by address, IPv4 first, wider prefixes first.
+func Compare(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+// Compact sorts prefixes without host bits, and removes those that others contain. What is left does not overlap.
+func Compact(l []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(l, Compare)
+	kept := l[:0]
+	for _, p := range l {
+		if n := len(kept); n == 0 || !kept[n-1].Overlaps(p) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// Last is the last address of a prefix.
+func Last(p netip.Prefix) netip.Addr {
+	a := p.Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(a); i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	addr, _ := netip.AddrFromSlice(a)
+	return addr
+}
+
+// Set is the addresses of a compact list. A prefix takes 8 bytes, or 32 if it is IPv6. The zero Set is empty.
 type Set struct {
 	v4 [][2]uint32
 	v6 [][2][16]byte
 	n  int
 }
 
-// Add adds a prefix, which must come after all others in the order of Compare, without overlaps.
+// Add adds a prefix, which must come after all others as Compact leaves them.
 func (s *Set) Add(p netip.Prefix) {
 	s.n++
-	if to := last(p); to.Is4() {
+	if to := Last(p); to.Is4() {
 		from4, to4 := p.Addr().As4(), to.As4()
 		s.v4 = append(s.v4, [2]uint32{binary.BigEndian.Uint32(from4[:]), binary.BigEndian.Uint32(to4[:])})
 	} else {
