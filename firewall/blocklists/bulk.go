@@ -2,7 +2,6 @@ package blocklists
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -29,15 +28,21 @@ type bulk struct {
 	ctx   context.Context
 	conn  *request.Conn
 	table string
-	open  map[string]*netlink.Message // by set: the message that elements are added to
-	ends  map[string]netip.Addr       // by set: the address behind the last interval, which is not added yet
+	open  map[string]*message   // by set: the message that elements are added to
+	ends  map[string]netip.Addr // by set: the address behind the last interval, which is not added yet
 	full  []netlink.Message
 	size  int // of all messages
 	free  [][]byte
 }
 
+// message is one that elements are added to.
+type message struct {
+	data []byte
+	at   int // where the list of elements begins
+}
+
 func newBulk(ctx context.Context, table string) *bulk {
-	return &bulk{ctx: ctx, conn: request.New(unix.NETLINK_NETFILTER), table: table, open: make(map[string]*netlink.Message), ends: make(map[string]netip.Addr)}
+	return &bulk{ctx: ctx, conn: request.New(unix.NETLINK_NETFILTER), table: table, open: make(map[string]*message), ends: make(map[string]netip.Addr)}
 }
 
 func (b *bulk) close() { b.conn.Close() }
@@ -85,13 +90,13 @@ func (b *bulk) finish() error {
 func (b *bulk) element(set string, addr netip.Addr, end bool) error {
 	m := b.open[set]
 	if m == nil {
-		m = &netlink.Message{Data: b.header(set)}
+		m = b.begin(set)
 		b.open[set] = m
 	}
-	before := len(m.Data)
-	m.Data = appendElement(m.Data, addr, end)
-	b.size += len(m.Data) - before
-	if len(m.Data) > maxMessage {
+	before := len(m.data)
+	m.data = appendElement(m.data, addr, end)
+	b.size += len(m.data) - before
+	if len(m.data) > maxMessage {
 		b.seal(set, m)
 	}
 	if b.size > piece {
@@ -100,8 +105,8 @@ func (b *bulk) element(set string, addr netip.Addr, end bool) error {
 	return nil
 }
 
-// header begins a message: table, set, and the elements, whose length seal writes.
-func (b *bulk) header(set string) []byte {
+// begin begins a message: table, set, and the list of elements.
+func (b *bulk) begin(set string) *message {
 	var buf []byte
 	if n := len(b.free); n > 0 {
 		buf, b.free = b.free[n-1][:0], b.free[:n-1]
@@ -109,17 +114,17 @@ func (b *bulk) header(set string) []byte {
 		buf = make([]byte, 0, maxMessage+256)
 	}
 	buf = append(buf, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
-	buf = text(buf, unix.NFTA_SET_ELEM_LIST_TABLE, b.table)
-	buf = text(buf, unix.NFTA_SET_ELEM_LIST_SET, set)
-	return attr(buf, unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED)
+	buf = request.AppendString(buf, unix.NFTA_SET_ELEM_LIST_TABLE, b.table)
+	buf = request.AppendString(buf, unix.NFTA_SET_ELEM_LIST_SET, set)
+	buf, at := request.Begin(buf, unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED)
+	return &message{buf, at}
 }
 
-func (b *bulk) seal(set string, m *netlink.Message) {
-	// where the elements begin: behind the header and two texts
-	at := request.NetfilterHeader + aligned(unix.SizeofNlAttr+len(b.table)+1) + aligned(unix.SizeofNlAttr+len(set)+1)
-	binary.NativeEndian.PutUint16(m.Data[at:], uint16(len(m.Data)-at))
-	m.Header = netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSETELEM, Flags: netlink.Create}
-	b.full = append(b.full, *m)
+func (b *bulk) seal(set string, m *message) {
+	request.End(m.data, m.at)
+	b.full = append(b.full, netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSETELEM, Flags: netlink.Create}, Data: m.data,
+	})
 	delete(b.open, set)
 }
 
@@ -149,44 +154,20 @@ func (b *bulk) flush() error {
 
 // appendElement appends an element of a set, as in uapi/linux/netfilter/nf_tables.h: an entry of the list, in it the key, in it the
 // address. end marks the address behind the last of an interval.
-func appendElement(buf []byte, addr netip.Addr, end bool) []byte {
-	entry := len(buf)
-	buf = attr(buf, unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED)
+func appendElement(b []byte, addr netip.Addr, end bool) []byte {
+	b, entry := request.Begin(b, unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED)
 	if end {
-		buf = attr(buf, unix.NFTA_SET_ELEM_FLAGS)
-		buf = binary.BigEndian.AppendUint32(buf, unix.NFT_SET_ELEM_INTERVAL_END)
-		binary.NativeEndian.PutUint16(buf[len(buf)-8:], 8)
+		b = request.Append(b, unix.NFTA_SET_ELEM_FLAGS, 0, 0, 0, unix.NFT_SET_ELEM_INTERVAL_END) // in the network's byte order
 	}
-	key := len(buf)
-	buf = attr(buf, unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED)
-	value := len(buf)
-	buf = attr(buf, unix.NFTA_DATA_VALUE)
+	b, key := request.Begin(b, unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED)
 	if addr.Is4() {
 		a := addr.As4()
-		buf = append(buf, a[:]...)
+		b = request.Append(b, unix.NFTA_DATA_VALUE, a[:]...)
 	} else {
 		a := addr.As16()
-		buf = append(buf, a[:]...)
+		b = request.Append(b, unix.NFTA_DATA_VALUE, a[:]...)
 	}
-	for _, at := range []int{entry, key, value} {
-		binary.NativeEndian.PutUint16(buf[at:], uint16(len(buf)-at))
-	}
-	return buf
+	request.End(b, key)
+	request.End(b, entry)
+	return b
 }
-
-// attr begins an attribute; its length is written when it is known.
-func attr(buf []byte, typ uint16) []byte {
-	return binary.NativeEndian.AppendUint16(append(buf, 0, 0), typ)
-}
-
-func text(buf []byte, typ uint16, s string) []byte {
-	at := len(buf)
-	buf = append(append(attr(buf, typ), s...), 0)
-	binary.NativeEndian.PutUint16(buf[at:], uint16(len(buf)-at))
-	for len(buf)%unix.NLA_ALIGNTO != 0 {
-		buf = append(buf, 0)
-	}
-	return buf
-}
-
-func aligned(n int) int { return (n + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1) }

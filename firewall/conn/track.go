@@ -114,18 +114,16 @@ func tracked(ctx context.Context, c *request.Conn, family uint8, want *matcher, 
 		if !hit {
 			return
 		}
-		encoder := netlink.NewAttributeEncoder()
+		var attributes []byte
 		for typ, v := range request.NetfilterAttributes(data) {
 			switch typ {
 			case ctaTupleOrig:
-				encoder.Bytes(typ|unix.NLA_F_NESTED, v)
+				attributes = request.Append(attributes, typ|unix.NLA_F_NESTED, v...)
 			case ctaID, ctaZone: // so that no other connection with the same addresses and ports is deleted
-				encoder.Bytes(typ, v)
+				attributes = request.Append(attributes, typ, v...)
 			}
 		}
-		if attributes, err := encoder.Encode(); err == nil {
-			found = append(found, request.Netfilter(unix.NFNL_SUBSYS_CTNETLINK, ctDelete, data[0], 0, attributes))
-		}
+		found = append(found, request.Netfilter(unix.NFNL_SUBSYS_CTNETLINK, ctDelete, data[0], 0, attributes))
 	})
 	return found, refused(err)
 }

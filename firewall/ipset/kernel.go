@@ -110,23 +110,23 @@ func (k *kernel) do(ctx context.Context, cmd int, flags netlink.HeaderFlags, att
 
 // attributes begins the attributes of a command about a set; "" for all sets.
 func (k *kernel) attributes(proto uint8, name string) []byte {
-	b := attr(k.buf[:0], nl.IPSET_ATTR_PROTOCOL, proto)
+	b := request.Append(k.buf[:0], nl.IPSET_ATTR_PROTOCOL, proto)
 	if name != "" {
-		b = attr(b, nl.IPSET_ATTR_SETNAME, append([]byte(name), 0)...)
+		b = request.AppendString(b, nl.IPSET_ATTR_SETNAME, name)
 	}
 	return b
 }
 
 func (k *kernel) create(ctx context.Context, name string, family uint8, hashsize uint32) error {
 	b := k.attributes(nl.IPSET_PROTOCOL, name)
-	b = attr(b, nl.IPSET_ATTR_TYPENAME, append([]byte(setType), 0)...)
-	b = attr(b, nl.IPSET_ATTR_REVISION, setRevision)
-	b = attr(b, nl.IPSET_ATTR_FAMILY, family)
-	b, data := beginNested(b, nl.IPSET_ATTR_DATA)
+	b = request.AppendString(b, nl.IPSET_ATTR_TYPENAME, setType)
+	b = request.Append(b, nl.IPSET_ATTR_REVISION, setRevision)
+	b = request.Append(b, nl.IPSET_ATTR_FAMILY, family)
+	b, data := request.Begin(b, nl.IPSET_ATTR_DATA|nested)
 	b = attr32(b, nl.IPSET_ATTR_HASHSIZE, hashsize)
 	b = attr32(b, nl.IPSET_ATTR_MAXELEM, maxElem)
 	b = attr32(b, nl.IPSET_ATTR_TIMEOUT, 0)
-	endNested(b, data)
+	request.End(b, data)
 	err := k.do(ctx, nl.IPSET_CMD_CREATE, netlink.Create|netlink.Excl, b, nil)
 	switch {
 	case errors.Is(err, errNoType):
@@ -154,7 +154,7 @@ func (k *kernel) flush(ctx context.Context, name string) error {
 // swap gives two sets each other's name, and the rules of each to the other.
 func (k *kernel) swap(ctx context.Context, name, other string) error {
 	b := k.attributes(nl.IPSET_PROTOCOL, name)
-	b = attr(b, nl.IPSET_ATTR_TYPENAME, append([]byte(other), 0)...) // IPSET_ATTR_SETNAME2
+	b = request.AppendString(b, nl.IPSET_ATTR_TYPENAME, other) // IPSET_ATTR_SETNAME2
 	if err := k.do(ctx, nl.IPSET_CMD_SWAP, 0, b, nil); err != nil {
 		return fmt.Errorf("set %s: swap with %s: %w", name, other, err)
 	}
@@ -294,11 +294,11 @@ func (k *kernel) batch(ctx context.Context, cmd int, verb, name string, list []s
 		list = list[len(part):]
 		b := k.attributes(nl.IPSET_PROTOCOL, name)
 		b = attr32(b, nl.IPSET_ATTR_LINENO, 0) // the kernel requires it wherever there are several elements
-		b, adt := beginNested(b, nl.IPSET_ATTR_ADT)
+		b, adt := request.Begin(b, nl.IPSET_ATTR_ADT|nested)
 		for i, e := range part {
 			b = appendElement(b, e, timeout, uint32(i+1))
 		}
-		endNested(b, adt)
+		request.End(b, adt)
 		if err := k.do(ctx, cmd, 0, b, nil); err != nil {
 			return fmt.Errorf("set %s: %s %d elements from %v: %w", name, verb, len(part), part[0].Prefix(), err)
 		}
@@ -312,38 +312,22 @@ func appendElement(b []byte, e sets.Element, timeout func(sets.Element) uint32, 
 	if len(addr) != 4 {
 		typ = nl.IPSET_ATTR_IPADDR_IPV6
 	}
-	b, data := beginNested(b, nl.IPSET_ATTR_DATA)
-	b, ip := beginNested(b, nl.IPSET_ATTR_IP)
-	b = attr(b, typ|netOrder, addr...)
-	endNested(b, ip)
-	b = attr(b, nl.IPSET_ATTR_CIDR, uint8(e.Prefix().Bits()))
+	b, data := request.Begin(b, nl.IPSET_ATTR_DATA|nested)
+	b, ip := request.Begin(b, nl.IPSET_ATTR_IP|nested)
+	b = request.Append(b, typ|netOrder, addr...)
+	request.End(b, ip)
+	b = request.Append(b, nl.IPSET_ATTR_CIDR, uint8(e.Prefix().Bits()))
 	if timeout != nil {
 		b = attr32(b, nl.IPSET_ATTR_TIMEOUT, timeout(e))
 	}
 	b = attr32(b, nl.IPSET_ATTR_LINENO, line)
-	endNested(b, data)
+	request.End(b, data)
 	return b
 }
 
-// attr appends an attribute: length and type in the host's byte order, then the value, padded to four bytes
-// (uapi/linux/netlink.h).
-func attr(b []byte, typ uint16, value ...byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofNlAttr+len(value)))
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	b = append(b, value...)
-	for len(b)%unix.NLA_ALIGNTO != 0 {
-		b = append(b, 0)
-	}
-	return b
-}
-
+// attr32 appends a number as an attribute.
 func attr32(b []byte, typ uint16, v uint32) []byte {
 	var x [4]byte
 	binary.BigEndian.PutUint32(x[:], v)
-	return attr(b, typ|netOrder, x[:]...)
+	return request.Append(b, typ|netOrder, x[:]...)
 }
-
-// beginNested starts a nested attribute; endNested sets its length.
-func beginNested(b []byte, typ uint16) ([]byte, int) { return attr(b, typ|nested), len(b) }
-
-func endNested(b []byte, at int) { binary.NativeEndian.PutUint16(b[at:], uint16(len(b)-at)) }

@@ -189,13 +189,8 @@ func (b *Backend) read(ctx context.Context, s *set) error {
 // dump calls f with the address of each element in a set of ours and the seconds that the element has left, 0 for never. f
 // must not keep the address.
 func (b *Backend) dump(ctx context.Context, set string, f func(addr []byte, left uint32)) error {
-	attributes := netlink.NewAttributeEncoder()
-	attributes.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
-	attributes.String(unix.NFTA_SET_ELEM_LIST_SET, set)
-	a, err := attributes.Encode()
-	if err != nil {
-		return err
-	}
+	a := request.AppendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+	a = request.AppendString(a, unix.NFTA_SET_ELEM_LIST_SET, set)
 	c := request.New(unix.NETLINK_NETFILTER)
 	defer c.Close()
 	m := request.Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETSETELEM, unix.NFPROTO_INET, netlink.Dump, a)

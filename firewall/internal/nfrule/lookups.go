@@ -19,12 +19,7 @@ const dumpTries = 10
 func Lookups(ctx context.Context, family uint8, table string) (sets map[string]int, err error) {
 	c := request.New(unix.NETLINK_NETFILTER)
 	defer c.Close()
-	attributes := netlink.NewAttributeEncoder()
-	attributes.String(unix.NFTA_RULE_TABLE, table)
-	name, err := attributes.Encode()
-	if err != nil {
-		return nil, err
-	}
+	name := request.AppendString(nil, unix.NFTA_RULE_TABLE, table)
 	for range dumpTries {
 		sets = make(map[string]int)
 		err = c.Do(ctx, request.Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETRULE, family, netlink.Dump, name), func(_ netlink.HeaderType, data []byte) {

@@ -2,10 +2,10 @@
 // conntrack, where no library does what bailiff needs. It checks in one place what every netlink client must: that an answer
 // comes from the kernel, that it belongs to the request, and that a dump was not interrupted by a change.
 //
-// Sockets, sending and encoding are those of mdlayher/netlink. Receiving is done here, because that library keeps a whole dump
+// Sockets and sending are those of mdlayher/netlink. Receiving is done here, because that library keeps a whole dump
 // in memory (tens of megabytes for a large conntrack table) and reads it in pieces of a page: nf_tables walks a set from the
-// beginning for each piece, so 100,000 elements take ten times as long. Decoding is done here (Attributes), because the
-// library's decoder copies each value: a million allocations for the same set.
+// beginning for each piece, so 100,000 elements take ten times as long. Attributes are read and written here (Attributes, Append),
+// because the library allocates for each: a million allocations for the same set.
 package request
 
 import (
@@ -286,6 +286,30 @@ func Attributes(b []byte) iter.Seq2[uint16, []byte] {
 		}
 	}
 }
+
+// Append appends an attribute: its length, its type with flags, and its value, padded (uapi/linux/netlink.h).
+func Append(b []byte, typ uint16, value ...byte) []byte {
+	b, at := Begin(b, typ)
+	b = append(b, value...)
+	End(b, at)
+	for len(b)%unix.NLA_ALIGNTO != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// AppendString appends an attribute that is a text.
+func AppendString(b []byte, typ uint16, s string) []byte {
+	return Append(b, typ, append([]byte(s), 0)...)
+}
+
+// Begin begins an attribute whose value follows; End writes its length when all of it has been appended.
+func Begin(b []byte, typ uint16) (_ []byte, at int) {
+	return binary.NativeEndian.AppendUint16(append(b, 0, 0), typ), len(b)
+}
+
+// End ends what Begin began.
+func End(b []byte, at int) { binary.NativeEndian.PutUint16(b[at:], uint16(len(b)-at)) }
 
 // NetfilterAttributes iterates over the attributes of a message of netfilter's.
 func NetfilterAttributes(data []byte) iter.Seq2[uint16, []byte] {
