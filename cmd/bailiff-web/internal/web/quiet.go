@@ -2,11 +2,12 @@ package web
 
 import (
 	"net"
+	"net/http"
 	"sync"
 	"time"
 )
 
-// quiet closes over when no connection has been open on any of its listeners for a while. A connection that comes while the process
+// quiet closes over when no connection has been open on any of its servers for a while. A connection that comes while the process
 // ends waits in systemd's socket for the next one.
 type quiet struct {
 	limit time.Duration
@@ -33,10 +34,18 @@ func (q *quiet) end() {
 	}
 }
 
-func (q *quiet) add(n int) {
+// count is the ConnState of a server.
+func (q *quiet) count(_ net.Conn, s http.ConnState) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.open += n
+	switch s {
+	case http.StateNew:
+		q.open++
+	case http.StateClosed:
+		q.open--
+	default:
+		return
+	}
 	if q.timer == nil {
 		return
 	}
@@ -45,48 +54,4 @@ func (q *quiet) add(n int) {
 	} else {
 		q.timer.Stop()
 	}
-}
-
-// watch counts the connections of a listener, and accepts no more than maxConns at once.
-func (q *quiet) watch(l net.Listener) net.Listener {
-	return &watched{l, q, make(chan struct{}, maxConns), make(chan struct{}), sync.Once{}}
-}
-
-type watched struct {
-	net.Listener
-	q      *quiet
-	slots  chan struct{}
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (w *watched) Close() error {
-	w.once.Do(func() { close(w.closed) })
-	return w.Listener.Close()
-}
-
-func (w *watched) Accept() (net.Conn, error) {
-	select {
-	case w.slots <- struct{}{}:
-	case <-w.closed:
-		return nil, net.ErrClosed
-	}
-	c, err := w.Listener.Accept()
-	if err != nil {
-		<-w.slots
-		return nil, err
-	}
-	w.q.add(1)
-	return &counted{Conn: c, done: func() { w.q.add(-1); <-w.slots }}, nil
-}
-
-type counted struct {
-	net.Conn
-	once sync.Once
-	done func()
-}
-
-func (c *counted) Close() error {
-	c.once.Do(c.done)
-	return c.Conn.Close()
 }

@@ -22,6 +22,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"bailiff/units/control"
 )
 
@@ -103,10 +105,11 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
 			IdleTimeout:       idleTime,
 			MaxHeaderBytes:    maxHeader,
 			ErrorLog:          log.New(logWriter(s.Log), "", 0),
+			ConnState:         quiet.count,
 			BaseContext:       func(net.Listener) context.Context { return context.WithValue(ctx, trustedKey{}, trusted) },
 		}
 		servers = append(servers, h)
-		go func() { failed <- h.Serve(quiet.watch(l)) }()
+		go func() { failed <- h.Serve(netutil.LimitListener(l, maxConns)) }()
 	}
 	var err error
 	select {

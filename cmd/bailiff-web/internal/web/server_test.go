@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -399,26 +400,26 @@ func TestIdle(t *testing.T) {
 // TestQuiet: the time without a connection begins when the last one is closed.
 func TestQuiet(t *testing.T) {
 	q := newQuiet(time.Hour)
-	tl, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := q.watch(tl)
-	defer l.Close()
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ConnState = q.count
+	srv.Start()
+	defer srv.Close()
 	var open []net.Conn
 	for range 2 {
-		c, err := net.Dial("tcp", tl.Addr().String())
+		c, err := net.Dial("tcp", srv.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		accepted, err := l.Accept()
-		if err != nil {
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if _, err := c.Read(make([]byte, 1)); err != nil { // it is counted before it is answered
 			t.Fatal(err)
 		}
-		open = append(open, accepted)
+		open = append(open, c)
 	}
+	q.mu.Lock()
 	q.limit = 0 // from now on
+	q.mu.Unlock()
 	for _, c := range open {
 		q.end() // a timer that fires while a connection is open
 		select {
@@ -427,7 +428,6 @@ func TestQuiet(t *testing.T) {
 		default:
 		}
 		c.Close()
-		c.Close() // counts once
 	}
 	<-q.over
 }
