@@ -12,7 +12,7 @@
 //	GET    /v1/why?address=A                           Why
 //	GET    /v1/firewall                                Firewall
 //	POST   /v1/firewall/repair?force=true              FirewallRepair (admin: root)
-//	GET    /v1/events                                  Event, Event, …: JSON lines until the client leaves
+//	GET    /v1/events?quiet=true                       Event, Event, …: JSON lines until the client leaves; quiet: no failures
 //	GET    /v1/history?since=D&prefix=P&jail=J&limit=N HistoryLine, HistoryLine, …: JSON lines
 //	GET    /v1/filters                                 []FilterInfo
 //	GET    /v1/match?line=L&filter=F&mode=M            []Match
@@ -436,8 +436,9 @@ type Daemon interface {
 	Firewall(ctx context.Context) (*Firewall, error)
 	RepairFirewall(ctx context.Context, by Peer, force bool) (*FirewallRepair, error)
 	// Events sends what happens until ctx or the daemon ends; then the channel may be closed. It never waits for its reader:
-	// events that do not fit into the channel's buffer are left out, and an event "missed" counts them.
-	Events(ctx context.Context) (<-chan Event, error)
+	// events that do not fit into the channel's buffer are left out, and an event "missed" counts them. If quiet, failures are left
+	// out, and not counted.
+	Events(ctx context.Context, quiet bool) (<-chan Event, error)
 	// History calls emit with each HistoryLine, until it returns an error. An error before the first is the call's own.
 	History(ctx context.Context, q HistoryQuery, within netip.Prefix, emit func(*HistoryLine) error) error
 	Filters(ctx context.Context) ([]FilterInfo, error)

@@ -101,7 +101,9 @@ func (f *fake) RepairFirewall(_ context.Context, by Peer, force bool) (*Firewall
 	f.by = by
 	return &FirewallRepair{After: &Firewall{}}, f.note("repair %v", force)
 }
-func (f *fake) Events(context.Context) (<-chan Event, error) { return f.happens, f.note("events") }
+func (f *fake) Events(context.Context, bool) (<-chan Event, error) {
+	return f.happens, f.note("events")
+}
 func (f *fake) History(_ context.Context, q HistoryQuery, within netip.Prefix, emit func(*HistoryLine) error) error {
 	if err := f.note("history %v %+v", within, q); err != nil {
 		return err

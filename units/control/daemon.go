@@ -23,7 +23,7 @@ var calls = map[string]map[string]call{
 	"/v1/why":             {http.MethodGet: {right: read, query: []string{"address"}, run: about("address", Daemon.Why)}},
 	"/v1/firewall":        {http.MethodGet: {right: read, run: plain(Daemon.Firewall)}},
 	"/v1/firewall/repair": {http.MethodPost: {right: admin, query: []string{"force"}, run: (*Server).repairFirewall, limit: repairTime}},
-	"/v1/events":          {http.MethodGet: {right: read, run: (*Server).events}},
+	"/v1/events":          {http.MethodGet: {right: read, query: []string{"quiet"}, run: (*Server).events}},
 	"/v1/history":         {http.MethodGet: {right: read, query: []string{"since", "prefix", "jail", "reason", "country", "limit", "accounts", "lifted"}, run: (*Server).history}},
 	"/v1/filters":         {http.MethodGet: {right: read, run: plain(Daemon.Filters)}},
 	"/v1/match":           {http.MethodGet: {right: read, query: []string{"line", "filter", "mode"}, run: (*Server).match}},

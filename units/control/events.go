@@ -82,13 +82,17 @@ func (s *streams) end() { s.once.Do(func() { close(s.stop) }) }
 type streamed func(w http.ResponseWriter, r *http.Request)
 
 // events opens a stream. Its first line is asked for before the answer begins, so that an error has its HTTP status.
-func (s *Server) events(r *http.Request, _ url.Values, by Peer) (any, error) {
+func (s *Server) events(r *http.Request, q url.Values, by Peer) (any, error) {
+	quiet, err := yes(q, "quiet")
+	if err != nil {
+		return nil, err
+	}
 	free, ok := s.streams.open(by.UID == 0)
 	if !ok {
 		return nil, &Error{Status: http.StatusServiceUnavailable, Message: "too many event streams at once", Hint: "close one, such as a bailiff top"}
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context())) // without the time limit of a call
-	ch, err := s.d.Events(ctx)
+	ch, err := s.d.Events(ctx, quiet)
 	var status *Status
 	if err == nil {
 		status, err = s.d.Status(r.Context())
@@ -174,8 +178,15 @@ func (l *lineWriter) send() error {
 
 // Events calls f with everything that happens until ctx ends, f returns an error, or the daemon stops. The first event is of
 // kind "status".
-func (c *Client) Events(ctx context.Context, f func(*Event) error) error {
-	if err := readLines(ctx, c, "/v1/events", "", f); err != nil {
+func (c *Client) Events(ctx context.Context, f func(*Event) error) error { return c.follow(ctx, "", f) }
+
+// QuietEvents is Events without failures, of which a flood leaves no room for others.
+func (c *Client) QuietEvents(ctx context.Context, f func(*Event) error) error {
+	return c.follow(ctx, "quiet=true", f)
+}
+
+func (c *Client) follow(ctx context.Context, query string, f func(*Event) error) error {
+	if err := readLines(ctx, c, "/v1/events", query, f); err != nil {
 		return err
 	}
 	return &Error{Status: http.StatusBadGateway, Message: "the daemon has stopped", Hint: "see systemctl status bailiff"}

@@ -43,7 +43,7 @@ var shapes = map[string]shape{
 	"GET /v1/why":              {nil, &Why{}, "Why an address is banned, allowed or counted, with the lines of the journal", "address=192.0.2.7"},
 	"GET /v1/firewall":         {nil, &Firewall{}, "Compare what the firewall holds with what it should hold", ""},
 	"POST /v1/firewall/repair": {nil, &FirewallRepair{}, "Repair the firewall", ""},
-	"GET /v1/events":           {nil, lines{Event{}}, "What happens, as it happens", ""},
+	"GET /v1/events":           {nil, lines{Event{}}, "What happens, as it happens; with quiet=true without failures", ""},
 	"GET /v1/history":          {nil, lines{HistoryLine{}}, "Past bans, from the audit trail in the journal", ""},
 	"GET /v1/filters":          {nil, []FilterInfo{}, "The filters that the configuration names", ""},
 	"GET /v1/match":            {nil, []Match{}, "Try a line on filters", "line=x"},

@@ -71,18 +71,18 @@ type Agent struct {
 	laterAt      time.Time     // when everything is read again: see readLater
 	laterWait    time.Duration
 
-	readErr, daemonErr, applyErr, rosterErr, hubBanned, countErr fault
+	readErr, daemonErr, applyErr, rosterErr, hubBanned, countErr, storeErr fault
 }
 
 // New makes an agent.
 func New(o Options) (*Agent, error) {
 	a := &Agent{
-		Options: o, key: o.Member.Key.Private(), fresh: fresh, listInterval: listInterval, countEvery: fleet.SummaryInterval, link: &link{log: o.Log},
+		Options: o, key: o.Member.Key.Private(), fresh: fresh, listInterval: listInterval, countEvery: fleet.SummaryInterval, link: &link{log: o.Log, answerTime: fetchTime},
 		snapshot: make(chan map[ownKey]ownBan), lifted: make(chan []liftedBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
 		summaries: make(chan stored, 1024), asks: make(chan *control.Event, 16), evidence: make(chan stored, 64),
 	}
-	for _, f := range []*fault{&a.readErr, &a.daemonErr, &a.applyErr, &a.rosterErr, &a.hubBanned, &a.countErr} {
+	for _, f := range []*fault{&a.readErr, &a.daemonErr, &a.applyErr, &a.rosterErr, &a.hubBanned, &a.countErr, &a.storeErr} {
 		f.log = o.Log
 	}
 	a.flooding.Store("")
@@ -95,7 +95,7 @@ func New(o Options) (*Agent, error) {
 // Run works until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	if err := a.link.open(ctx, a.Member); err != nil {
+	if err := a.link.open(ctx, a.Member, func() int { return len(a.roster.Load().groups) }); err != nil {
 		cancel()
 		return err
 	}
@@ -107,7 +107,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			f()
 		}()
 	}
-	p := &publisher{Agent: a, own: newOwn(a.Member.Host), sent: make(map[ownKey]sentNews)}
+	p := &publisher{Agent: a, own: newOwn(a.Member.Host), sent: make(map[ownKey]sentNews), lostWait: lostAfter}
 	start(func() { p.run(ctx) })
 	start(func() { a.follow(ctx) })
 	start(func() { a.apply(ctx) })
@@ -133,7 +133,7 @@ func (a *Agent) state() control.FleetAgent {
 	if last, read := a.last.Load(), a.read.Load(); last > read {
 		s.Behind = last - read
 	}
-	for _, e := range []error{err, a.readErr.get(), a.rosterErr.get(), a.hubBanned.get(), a.countErr.get()} {
+	for _, e := range []error{err, a.storeErr.get(), a.readErr.get(), a.rosterErr.get(), a.hubBanned.get(), a.countErr.get()} {
 		if e != nil {
 			s.Error = e.Error()
 			break

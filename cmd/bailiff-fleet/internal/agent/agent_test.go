@@ -102,7 +102,10 @@ func (d *fakeDaemon) History(_ context.Context, q control.HistoryQuery, _ netip.
 	return nil
 }
 
-func (d *fakeDaemon) Events(ctx context.Context) (<-chan control.Event, error) {
+func (d *fakeDaemon) Events(ctx context.Context, quiet bool) (<-chan control.Event, error) {
+	if !quiet {
+		d.t.Error("failures are followed")
+	}
 	c := make(chan control.Event, 100)
 	d.mu.Lock()
 	d.subs[c] = ctx
@@ -251,6 +254,9 @@ func (h *testHub) run(name string, d *fakeDaemon) (a *Agent, stop func()) {
 	}
 	if h.fresh != 0 {
 		a.fresh = h.fresh
+	}
+	if h.answerTime != 0 {
+		a.link.answerTime = h.answerTime
 	}
 	a.countEvery = 100 * time.Millisecond
 	ctx, cancel := context.WithCancel(h.t.Context())
@@ -627,7 +633,7 @@ func TestDigests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := reads.link.open(t.Context(), member); err != nil {
+	if err := reads.link.open(t.Context(), member, func() int { return 2 }); err != nil {
 		t.Fatal(err)
 	}
 	defer reads.link.nc.Close()

@@ -114,7 +114,7 @@ func (a *Agent) send(ctx context.Context, n control.FleetNews) {
 			}
 		}
 		sleep(ctx, pause)
-		pause = min(2*pause, longestDaemonPause/5)
+		pause = min(2*pause, awayPause)
 	}
 }
 

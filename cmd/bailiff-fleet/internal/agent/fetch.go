@@ -28,6 +28,7 @@ const (
 
 const (
 	fetchBatch = 1000             // messages
+	leastBatch = 32               // 20 kB, a second of a slow line
 	fetchTime  = 10 * time.Second // without a message, until a read is given up
 )
 
@@ -63,12 +64,23 @@ func (s *stored) message() fleet.Message {
 }
 
 // fetch calls take with the messages from sequence number first on whose subjects match, in batches, and returns at the last one. It
-// leaves nothing behind in the hub.
+// leaves nothing behind in the hub. What came of a batch that broke off is taken too: a slow line breaks off each one that is long, so
+// the next are shorter.
 func (l *link) fetch(ctx context.Context, js jetstream.JetStream, first uint64, subjects string, take func([]stored) error) error {
+	fetch := l.fetchConsumer
 	if hasBatches(l.nc.ConnectedServerVersion()) {
-		return l.fetchDirect(ctx, first, subjects, take)
+		fetch = l.fetchDirect
 	}
-	return fetchConsumer(ctx, js, first, subjects, take)
+	rest, err := fetch(ctx, js, first, subjects, l.batch, take)
+	if err == nil {
+		l.batch = min(2*l.batch, fetchBatch)
+		return nil
+	}
+	l.batch = max(l.batch/4, leastBatch)
+	if len(rest) > 0 {
+		err = errors.Join(err, take(rest))
+	}
+	return err
 }
 
 // hasBatches reports whether a server knows direct gets of several messages: since 2.11. Earlier ones answer with one message, and
@@ -84,11 +96,11 @@ func hasBatches(version string) bool {
 }
 
 // fetchDirect reads by batched direct gets (ADR-31), for which the hub keeps no state.
-func (l *link) fetchDirect(ctx context.Context, first uint64, subjects string, take func([]stored) error) error {
+func (l *link) fetchDirect(ctx context.Context, _ jetstream.JetStream, first uint64, subjects string, size int, take func([]stored) error) (rest []stored, err error) {
 	inbox := nats.NewInbox()
 	sub, err := l.nc.SubscribeSync(inbox)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer sub.Unsubscribe()
 	for {
@@ -96,23 +108,23 @@ func (l *link) fetchDirect(ctx context.Context, first uint64, subjects string, t
 			Seq   uint64 `json:"seq"`
 			Batch int    `json:"batch"`
 			Next  string `json:"next_by_subj"`
-		}{first, fetchBatch, subjects})
+		}{first, size, subjects})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := l.nc.PublishRequest(apiPrefix+".DIRECT.GET."+streamName, inbox, ask); err != nil {
-			return err
+			return nil, err
 		}
-		batch := make([]stored, 0, fetchBatch)
+		batch := make([]stored, 0, size)
 		for {
-			m, err := nextMsg(ctx, sub)
+			m, err := l.nextMsg(ctx, sub)
 			if err != nil {
-				return fmt.Errorf("read from the hub: %w", err)
+				return batch, fmt.Errorf("read from the hub: %w", err)
 			}
 			// The real end has neither subject nor data; a host can send the status of one.
 			if subject := header(m.Header, "Nats-Subject"); subject != "" {
-				if len(batch) == 2*fetchBatch {
-					return errors.New("the hub sends more than it was asked for")
+				if len(batch) == 2*size {
+					return nil, errors.New("the hub sends more than it was asked for")
 				}
 				batch = append(batch, storedOf(m, subject))
 				continue
@@ -120,30 +132,30 @@ func (l *link) fetchDirect(ctx context.Context, first uint64, subjects string, t
 			status, pending := header(m.Header, "Status"), header(m.Header, "Nats-Num-Pending")
 			if len(batch) > 0 {
 				if err := take(batch); err != nil {
-					return err
+					return nil, err
 				}
 				first = batch[len(batch)-1].seq + 1
 			}
 			switch {
 			case status == "404" && len(batch) == 0, status == "204" && (pending == "0" || len(batch) == 0):
-				return nil
+				return nil, nil
 			case status != "204":
-				return fmt.Errorf("read from the hub: %s %s", status, header(m.Header, "Description"))
+				return nil, fmt.Errorf("read from the hub: %s %s", status, header(m.Header, "Description"))
 			}
 			break
 		}
 	}
 }
 
-func nextMsg(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+func (l *link) nextMsg(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.answerTime)
 	defer cancel()
 	return sub.NextMsgWithContext(ctx)
 }
 
 // fetchConsumer reads by an ordered consumer that is gone at the end. The hub permits so many at a time: the caller tries again.
-func fetchConsumer(ctx context.Context, js jetstream.JetStream, first uint64, subjects string, take func([]stored) error) error {
-	asked, cancel := context.WithTimeout(ctx, fetchTime)
+func (l *link) fetchConsumer(ctx context.Context, js jetstream.JetStream, first uint64, subjects string, size int, take func([]stored) error) (rest []stored, err error) {
+	asked, cancel := context.WithTimeout(ctx, l.answerTime)
 	defer cancel()
 	conf := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first, InactiveThreshold: 30 * time.Second, MaxResetAttempts: 2}
 	if subjects != ">" {
@@ -151,7 +163,7 @@ func fetchConsumer(ctx context.Context, js jetstream.JetStream, first uint64, su
 	}
 	c, err := js.OrderedConsumer(asked, streamName, conf)
 	if err != nil {
-		return fmt.Errorf("read from the hub: %w", err)
+		return nil, fmt.Errorf("read from the hub: %w", err)
 	}
 	info := c.CachedInfo()
 	if info != nil {
@@ -161,34 +173,39 @@ func fetchConsumer(ctx context.Context, js jetstream.JetStream, first uint64, su
 			_ = js.DeleteConsumer(c, streamName, info.Name) // else the hub does it
 		}()
 		if info.NumPending == 0 {
-			return nil
+			return nil, nil
 		}
 	}
-	it, err := c.Messages(jetstream.PullMaxMessages(fetchBatch))
+	it, err := c.Messages(jetstream.PullMaxMessages(size))
 	if err != nil {
-		return fmt.Errorf("read from the hub: %w", err)
+		return nil, fmt.Errorf("read from the hub: %w", err)
 	}
 	defer it.Stop()
-	batch := make([]stored, 0, fetchBatch)
+	batch := make([]stored, 0, size)
+	next := func() (jetstream.Msg, error) {
+		ctx, cancel := context.WithTimeout(ctx, l.answerTime)
+		defer cancel()
+		return it.Next(jetstream.NextContext(ctx))
+	}
 	for {
-		m, err := it.Next(jetstream.NextMaxWait(fetchTime))
+		m, err := next()
 		if err != nil {
-			return fmt.Errorf("read from the hub: %w", err)
+			return batch, fmt.Errorf("read from the hub: %w", err)
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			return fmt.Errorf("read from the hub: %w", err)
+			return batch, fmt.Errorf("read from the hub: %w", err)
 		}
 		h := m.Headers()
 		batch = append(batch, stored{subject: m.Subject(), seq: meta.Sequence.Stream, sent: meta.Timestamp, payload: m.Data(), signature: header(h, hub.SignatureHeader)})
-		if len(batch) == fetchBatch || meta.NumPending == 0 {
+		if len(batch) == size || meta.NumPending == 0 {
 			if err := take(batch); err != nil {
-				return err
+				return nil, err
 			}
-			batch = make([]stored, 0, fetchBatch)
+			batch = make([]stored, 0, size)
 		}
 		if meta.NumPending == 0 {
-			return nil
+			return nil, nil
 		}
 	}
 }

@@ -21,7 +21,8 @@ const (
 	maxQueue = 50_000  // events that wait while the bans in force are read
 
 	firstDaemonPause   = 200 * time.Millisecond
-	longestDaemonPause = 10 * time.Second
+	longestDaemonPause = 10 * time.Second // while it has more to say than can be followed
+	awayPause          = time.Second      // while it is not there
 )
 
 var errMissed = errors.New("events were missed")
@@ -36,15 +37,18 @@ func (a *Agent) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		longest := longestDaemonPause
 		if !errors.Is(err, errMissed) {
+			longest = awayPause
 			a.daemonUp.Store(false)
 			a.daemonErr.set(fmt.Errorf("the daemon: %w", err))
 		}
 		if time.Since(begin) > longestDaemonPause {
 			pause = firstDaemonPause
 		}
+		pause = min(pause, longest)
 		sleep(ctx, pause)
-		pause = min(2*pause, longestDaemonPause)
+		pause *= 2
 	}
 }
 
@@ -67,7 +71,7 @@ func (a *Agent) followOnce(ctx context.Context) error {
 	events := make(chan *control.Event, maxQueue)
 	end := make(chan error, 1)
 	go func() {
-		end <- a.Daemon.Events(ctx, func(e *control.Event) error {
+		end <- a.Daemon.QuietEvents(ctx, func(e *control.Event) error {
 			switch e.Kind {
 			case "status":
 				go func() {

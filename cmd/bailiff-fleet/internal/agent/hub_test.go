@@ -55,6 +55,7 @@ type testHub struct {
 	op                  ed25519.PrivateKey
 	roster              hub.Roster
 	fresh, listInterval time.Duration // of agents; 0: as usual
+	answerTime          time.Duration
 }
 
 // newHub starts a hub for hosts.

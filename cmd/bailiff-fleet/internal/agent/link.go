@@ -3,29 +3,47 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
+	"golang.org/x/sys/unix"
 
 	"bailiff/units/hub"
 )
 
-// Times of the connection to the hub. A hub that vanishes without a word is noticed after two or three pings.
+// Times of the connection to the hub.
 const (
-	dialTime     = 2 * time.Second
-	pingInterval = 2 * time.Second
-	firstWait    = 100 * time.Millisecond // before the second attempt to connect
-	longestWait  = 2 * time.Second        // before each later one, or a fifth more: hosts equal again soon after a hub's return
+	dialTime = 2 * time.Second
+
+	// A path that carries nothing is noticed by the kernel: no acknowledgment of a ping for so long. A server that hangs is noticed
+	// by pings without an answer.
+	pingInterval = time.Second
+	deadAfter    = 3 * time.Second
+	maxPings     = 5
+
+	// Pauses between attempts to connect: the first, the longest of a small fleet, and what each host of a large one adds to it. All
+	// hosts come back at once, and each costs the server a handshake of a millisecond.
+	firstWait   = 100 * time.Millisecond
+	longestWait = 400 * time.Millisecond
+	waitPerHost = time.Millisecond
 )
+
+// errLost ends calls whose answer can no longer come.
+var errLost = errors.New("the connection to the hub was lost")
 
 // maxHubs bounds the addresses of the hub that are remembered. A name may have others each time.
 const maxHubs = 64
@@ -35,6 +53,16 @@ const (
 	pendingMessages = 32 << 10
 	pendingBytes    = 16 << 20
 )
+
+// dialer makes connections that end when the other side has acknowledged nothing for deadAfter, however many retransmissions that is.
+var dialer = &net.Dialer{Timeout: dialTime, Control: func(_, _ string, c syscall.RawConn) (err error) {
+	if failed := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter.Milliseconds()))
+	}); failed != nil {
+		return failed
+	}
+	return err
+}}
 
 // Connect connects to the servers of a fleet by the user whose seed is given. It returns at once; the connection is made, and made
 // again, in the background.
@@ -55,17 +83,18 @@ func Connect(name string, servers []string, ca, seed string, o ...nats.Option) (
 		nats.Name(name),
 		nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}),
 		nats.Nkey(public, user.Sign),
-		nats.Timeout(dialTime), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2), nats.FlusherTimeout(dialTime),
-		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.CustomReconnectDelay(reconnectDelay),
+		nats.Timeout(dialTime), nats.SetCustomDialer(dialer), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings), nats.FlusherTimeout(dialTime),
+		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
+		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(attempts, 1) }),
 		// What cannot be sent now is sent after a comparison with what the hub holds then.
 		nats.ReconnectBufSize(-1),
 	}, o...)...)
 }
 
-// reconnectDelay is the pause after all servers have been tried so many times.
-func reconnectDelay(attempts int) time.Duration {
-	d := longestWait
-	if attempts < 5 {
+// reconnectDelay is the pause after all servers have been tried so many times, in a fleet of so many hosts.
+func reconnectDelay(attempts, hosts int) time.Duration {
+	d := max(longestWait, time.Duration(hosts)*waitPerHost)
+	if attempts < 10 {
 		d = min(d, firstWait<<max(attempts-1, 0))
 	}
 	return d + rand.N(d/5)
@@ -77,12 +106,19 @@ type link struct {
 	inbox chan *nats.Msg // republished messages
 	again chan struct{}  // a connection was made
 
+	replies string     // where the hub answers to published bans
+	answers chan error // nil: a message was stored
+	batch   int        // messages that are read at a time; only the reader reads
+
+	answerTime time.Duration // fetchTime, but in tests
+
 	mu    sync.Mutex
 	url   string // of the server; "": not connected
 	since time.Time
 	err   error               // why it is not connected
 	hubs  map[netip.Addr]bool // addresses of the hub that are known
 	log   func(string)
+	lost  chan struct{} // closed at the end of the connection; nil: there is none
 }
 
 func (l *link) state() (url string, since time.Time, err error) {
@@ -112,8 +148,38 @@ func (l *link) up(nc *nats.Conn) {
 		}
 	}
 	l.log(fmt.Sprintf("connected to %s (nats-server %s)", l.url, nc.ConnectedServerVersion()))
+	l.end()
+	l.lost = make(chan struct{})
 	l.mu.Unlock()
 	signal(l.again)
+}
+
+// end ends the calls that wait for an answer over this connection. l.mu is held.
+func (l *link) end() {
+	if l.lost != nil {
+		close(l.lost)
+		l.lost = nil
+	}
+}
+
+// during returns a context that ends with the connection of now: what was asked over it will not be answered over the next one.
+func (l *link) during(ctx context.Context) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	lost := l.lost
+	l.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	if lost == nil {
+		cancel(errLost)
+	} else {
+		go func() {
+			select {
+			case <-lost:
+				cancel(errLost)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, func() { cancel(nil) }
 }
 
 // know remembers an address of the hub, HOST:PORT. Names are of no use here.
@@ -146,6 +212,7 @@ func (l *link) down(_ *nats.Conn, err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.end()
 	first, refused := l.url != "" || l.err == nil, errors.Is(l.err, errRefused)
 	if first {
 		l.url, l.since = "", time.Now()
@@ -162,16 +229,18 @@ func (l *link) down(_ *nats.Conn, err error) {
 	l.err = err
 }
 
-// open connects and subscribes to what the hub republishes.
-func (l *link) open(ctx context.Context, m *hub.Member) (err error) {
+// open connects and subscribes to what the hub republishes. size is how many hosts the fleet has.
+func (l *link) open(ctx context.Context, m *hub.Member, size func() int) (err error) {
 	l.hubs = make(map[netip.Addr]bool)
 	for _, s := range m.Servers {
 		if u, err := url.Parse(s); err == nil {
 			l.know(u.Host)
 		}
 	}
-	l.since, l.inbox, l.again = time.Now(), make(chan *nats.Msg, 64), make(chan struct{}, 1)
+	l.since, l.inbox, l.again, l.answers, l.batch = time.Now(), make(chan *nats.Msg, 64), make(chan struct{}, 1), make(chan error, window), fetchBatch
+	l.replies = nats.NewInbox()
 	nc, err := Connect("bailiff-fleet "+m.Host, m.Servers, m.CA, m.NKey,
+		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(attempts, size()) }),
 		nats.ConnectHandler(l.up), nats.ReconnectHandler(l.up), nats.DisconnectErrHandler(l.down), nats.ReconnectErrHandler(l.down),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // a message that was dropped shows as a gap
 	if err != nil {
@@ -189,8 +258,38 @@ func (l *link) open(ctx context.Context, m *hub.Member) (err error) {
 	if err == nil {
 		err = sub.SetPendingLimits(pendingMessages, pendingBytes)
 	}
+	if err == nil {
+		_, err = nc.Subscribe(l.replies, func(m *nats.Msg) {
+			select {
+			case l.answers <- answer(m):
+			default: // there are others
+			}
+		})
+	}
 	return err
 }
+
+// answer reads the hub's answer to a message that was published: an error if it was not stored.
+func answer(m *nats.Msg) error {
+	if header(m.Header, "Status") != "" {
+		return errors.New("it has no stream for them; run systemctl reload nats-server on the hub")
+	}
+	var a struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(m.Data, &a); {
+	case err != nil:
+		return errors.New("its answer cannot be read")
+	case a.Error == nil:
+		return nil
+	case strings.Contains(a.Error.Description, syscall.ENOSPC.Error()), slices.Contains(outOfSpace, a.Error.ErrorCode):
+		return fmt.Errorf("%s; free space in /var/lib/bailiff-hub on the hub", a.Error.Description)
+	}
+	return errors.New(a.Error.Description)
+}
+
+// outOfSpace are the codes of JetStream's errors "insufficient resources" and "insufficient storage resources available".
+var outOfSpace = []jetstream.ErrorCode{10023, 10047}
 
 // signal leaves a mark in a channel of capacity 1.
 func signal(c chan struct{}) {

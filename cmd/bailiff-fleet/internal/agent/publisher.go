@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -21,8 +22,13 @@ const (
 	listInterval = time.Minute
 	listsAtOnce  = 64
 
-	// lostAfter is when a message that has not come back from the hub is taken for lost.
-	lostAfter = 3 * time.Second
+	// lostAfter is when messages are taken for lost, if none has come back from the hub for so long: twice as long each time, since
+	// what is sent again makes a line that is only slow still slower.
+	lostAfter   = 3 * time.Second
+	longestLost = time.Minute
+
+	// Pauses after which a hub that stores nothing is sent a message again.
+	longestRefused = time.Second
 )
 
 // seenNews is what the reader saw of this host's own messages.
@@ -47,6 +53,11 @@ type publisher struct {
 	toList   []ownKey            // whose digests are to be listed
 	list     int                 // number of the next list
 	listed   time.Time           // when the lists were begun
+	back     time.Time           // when the hub last said anything about a message
+	lostWait time.Duration
+	refused  bool             // the hub does not store what it is sent: one message at a time shows when it does
+	retry    <-chan time.Time // when the next one is sent
+	pause    time.Duration
 }
 
 type sentNews struct {
@@ -69,8 +80,16 @@ func (p *publisher) run(ctx context.Context) {
 			p.own.liftedBefore(l, time.Now().UnixMicro())
 			p.reconcile()
 		case e := <-p.changes:
-			if n, ok := p.own.changed(e, e.Jail, time.Now().UnixMicro()); ok {
+			if n, ok := p.own.changed(e, e.Jail, time.Now().UnixMicro()); ok && !p.refused {
 				p.publish(&n)
+			}
+		case err := <-p.link.answers:
+			p.answered(err)
+		case <-p.retry:
+			p.retry = nil
+			p.reconcile()
+			if len(p.backlog) == 0 {
+				p.answered(nil)
 			}
 		case s := <-p.seen:
 			p.see(&s)
@@ -100,6 +119,7 @@ func (p *publisher) see(s *seenNews) {
 			sent = now
 		}
 		p.own.seen(s.news, s.seq, sent.UnixMicro())
+		p.answered(nil)
 		k := ownKey{prefix.OfPrefix(s.news.Prefix), s.news.Jail}
 		if x, ok := p.sent[k]; ok && x.since == s.news.Since {
 			delete(p.sent, k)
@@ -115,13 +135,33 @@ func (p *publisher) reconcile() {
 	}
 }
 
-// lost begins anew when something that was sent does not come back.
+// answered takes what the hub says to a message: whether it has stored it.
+func (p *publisher) answered(err error) {
+	p.back = time.Now()
+	switch {
+	case err == nil:
+		p.lostWait = lostAfter
+		if p.refused {
+			p.refused, p.retry, p.pause = false, nil, 0
+			p.storeErr.set(nil)
+			p.reconcile()
+		}
+	case p.retry == nil: // else it is one of many that were on their way
+		p.refused = true
+		p.pause = min(max(2*p.pause, firstPause), longestRefused)
+		p.retry = time.After(p.pause)
+		p.storeErr.set(fmt.Errorf("the hub does not store bans of this host, which wait here: %w", err))
+	}
+}
+
+// lost begins anew when nothing of what was sent comes back.
 func (p *publisher) lost() {
-	if len(p.backlog) > 0 || !p.link.connected() {
+	if !p.link.connected() {
 		return
 	}
 	for _, x := range p.sent {
-		if time.Since(x.at) > lostAfter {
+		if at := time.Now(); at.Sub(x.at) > p.lostWait && at.Sub(p.back) > p.lostWait {
+			p.lostWait = min(2*p.lostWait, longestLost)
 			p.reconcile()
 			return
 		}
@@ -130,11 +170,15 @@ func (p *publisher) lost() {
 
 // pump sends of the backlog what the window permits.
 func (p *publisher) pump() {
-	for len(p.backlog) > 0 && len(p.sent) < window && p.link.connected() {
-		n := p.backlog[len(p.backlog)-1]
+	n := window
+	if p.refused {
+		n = 1
+	}
+	for len(p.backlog) > 0 && len(p.sent) < n && p.link.connected() {
+		news := p.backlog[len(p.backlog)-1]
 		p.backlog = p.backlog[:len(p.backlog)-1]
-		if !p.publish(&n) {
-			p.backlog = append(p.backlog, n)
+		if !p.publish(&news) {
+			p.backlog = append(p.backlog, news)
 			return
 		}
 	}
@@ -147,7 +191,7 @@ func (p *publisher) publish(n *fleet.News) bool {
 		p.Log(err.Error())
 		return true // and never will be
 	}
-	if !p.send(m, n.Until) {
+	if !p.send(m, n.Until, p.link.replies) {
 		return false
 	}
 	p.sent[ownKey{prefix.OfPrefix(n.Prefix), n.Jail}] = sentNews{n.Since, time.Now()}
@@ -155,18 +199,18 @@ func (p *publisher) publish(n *fleet.News) bool {
 }
 
 // send sends a message that the hub need not keep after a time.
-func (p *publisher) send(m *fleet.Message, until int64) bool {
+func (p *publisher) send(m *fleet.Message, until int64, reply string) bool {
 	h := nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}
 	if left := time.Until(time.UnixMicro(until)); p.ttl.Load() && until != fleet.Forever && left < maxAge {
 		h.Set("Nats-TTL", strconv.Itoa(max(1, int(left.Seconds()+1)))+"s")
 	}
-	return p.link.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Data: m.Payload, Header: h}) == nil
+	return p.link.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Reply: reply, Data: m.Payload, Header: h}) == nil
 }
 
 // writeLists sends lists of digests of what the hub holds of this host, for hosts that will read all of it. That one is lost does no
 // harm. Called once a second, it sends some at a time.
 func (p *publisher) writeLists() {
-	if !p.have || !p.complete || len(p.backlog)+len(p.sent) > 0 || !p.link.connected() {
+	if !p.have || !p.complete || len(p.backlog)+len(p.sent) > 0 || p.refused || !p.link.connected() {
 		return
 	}
 	now := time.Now()
@@ -191,7 +235,7 @@ func (p *publisher) writeLists() {
 			}
 		}
 		m, err := fleet.SignDigests(p.own.host, p.list, l, p.key)
-		if err != nil || !p.send(m, until) {
+		if err != nil || !p.send(m, until, "") {
 			return
 		}
 		p.toList, p.list = p.toList[n:], p.list+1

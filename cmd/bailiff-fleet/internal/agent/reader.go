@@ -96,9 +96,12 @@ func (r *reader) run(ctx context.Context) error {
 
 // attempt catches up, or sets the time of the next attempt.
 func (r *reader) attempt(ctx context.Context) {
-	err := r.catchUp(ctx)
+	conn, cancel := r.link.during(ctx)
+	defer cancel()
+	err := r.catchUp(ctx, conn)
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, conn.Err() != nil: // the next connection starts another attempt
+		r.due = time.Now().Add(firstPause)
 		return
 	case err == nil:
 		r.pause, r.due = 0, time.Now().Add(firstPause) // a hub that lies about numbers is not asked without a pause
@@ -156,9 +159,9 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 	return r.handOn(ctx, l)
 }
 
-// catchUp reads what was missed, or everything if the stream is another one.
-func (r *reader) catchUp(ctx context.Context) error {
-	asked, cancel := context.WithTimeout(ctx, fetchTime)
+// catchUp reads what was missed, or everything if the stream is another one. conn ends with the connection.
+func (r *reader) catchUp(ctx, conn context.Context) error {
+	asked, cancel := context.WithTimeout(conn, r.link.answerTime)
 	defer cancel()
 	stream, err := r.js.Stream(asked, streamName)
 	if err != nil {
@@ -192,11 +195,11 @@ func (r *reader) catchUp(ctx context.Context) error {
 	}
 	r.last.Store(last)
 	if last-first > leastKnown && r.whole {
-		r.known = r.fetchDigests(ctx)
+		r.known = r.fetchDigests(conn)
 		defer func() { r.known = nil }()
 	}
 	if first <= last {
-		if err := r.fetched(ctx, first); err != nil {
+		if err := r.fetched(ctx, conn, first); err != nil {
 			return err
 		}
 	}
@@ -209,13 +212,15 @@ func (r *reader) catchUp(ctx context.Context) error {
 }
 
 // fetched reads from sequence number first on. The hub sends a batch while the one before is being checked.
-func (r *reader) fetched(ctx context.Context, first uint64) error {
+func (r *reader) fetched(ctx, conn context.Context, first uint64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	conn, cancelled := context.WithCancel(conn)
+	defer cancelled()
 	batches, failed := make(chan []stored, 2), make(chan error, 1)
 	go func() {
 		defer close(batches)
-		failed <- r.link.fetch(ctx, r.js, first, ">", func(l []stored) error {
+		failed <- r.link.fetch(conn, r.js, first, ">", func(l []stored) error {
 			select {
 			case batches <- l:
 				return nil

@@ -95,7 +95,9 @@ func (a *Agent) exchange(ctx context.Context, l []control.FleetSummary) bool {
 
 // publishSummary tells the other hosts what this one has counted. It is lost if the hub is away just then.
 func (a *Agent) publishSummary(ctx context.Context, payload []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	ctx, end := a.link.during(ctx)
+	defer end()
+	ctx, cancel := context.WithTimeout(ctx, a.link.answerTime)
 	defer cancel()
 	m := fleet.SignSummary(a.Member.Host, payload, a.key)
 	msg := &nats.Msg{Subject: m.Subject, Data: m.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}}

@@ -47,7 +47,7 @@ func (d *daemon) Metrics(context.Context) (*metrics.Set, error) {
 func (d *daemon) Fleet(context.Context) (*control.FleetStatus, error) {
 	return &control.FleetStatus{}, nil
 }
-func (d *daemon) Events(context.Context) (<-chan control.Event, error) { return d.events, nil }
+func (d *daemon) Events(context.Context, bool) (<-chan control.Event, error) { return d.events, nil }
 
 // served is a server of the page before a real control server.
 type served struct {

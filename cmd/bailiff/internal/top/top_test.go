@@ -51,7 +51,7 @@ func (w *watched) Status(context.Context) (*control.Status, error) {
 	return &control.Status{Version: "9.9", Bans: 7 + bans, BansTotal: 12 + uint64(made), Tracked: 3, Firewall: control.FirewallStatus{Backend: "ipset", OK: true},
 		Jails: []control.JailStatus{{Name: "sshd", Failures: 100, Bans: 7}, {Name: "postfix"}}}, nil
 }
-func (w *watched) Events(context.Context) (<-chan control.Event, error) { return w.events, nil }
+func (w *watched) Events(context.Context, bool) (<-chan control.Event, error) { return w.events, nil }
 
 // live is `bailiff top` on a terminal of its own, before a control server.
 type live struct {

@@ -86,7 +86,9 @@ func (s *search) run(ctx context.Context, all []state.Ban) (*control.BanList, er
 	}
 	l := &control.BanList{Bans: []control.Ban{}, Total: len(found)}
 	if s.After != "" {
-		i := slices.IndexFunc(found, func(b *state.Ban) bool { return banKey(b) == s.After })
+		p, jail, _ := strings.Cut(s.After, " ")
+		after, _ := netip.ParsePrefix(p)
+		i := slices.IndexFunc(found, func(b *state.Ban) bool { return b.Prefix == after && b.Jail == jail })
 		if i < 0 {
 			return nil, badRequest("start again with the first page", "there is no ban %q to continue after", s.After)
 		}

@@ -25,6 +25,7 @@ type hub struct {
 
 type subscriber struct {
 	ch     chan control.Event
+	quiet  bool   // it is told of no failures
 	missed uint64 // events that did not fit since the last one
 }
 
@@ -40,9 +41,9 @@ const (
 // watched reports whether there are subscribers.
 func (h *hub) watched() bool { return h.watchers.Load() > 0 }
 
-// subscribe returns a channel of events from now on, until ctx ends.
-func (h *hub) subscribe(ctx context.Context) <-chan control.Event {
-	s := &subscriber{ch: make(chan control.Event, eventQueue)}
+// subscribe returns a channel of events from now on, until ctx ends; without failures if quiet.
+func (h *hub) subscribe(ctx context.Context, quiet bool) <-chan control.Event {
+	s := &subscriber{ch: make(chan control.Event, eventQueue), quiet: quiet}
 	h.mu.Lock()
 	if h.subs == nil {
 		h.subs = make(map[*subscriber]struct{})
@@ -59,11 +60,15 @@ func (h *hub) subscribe(ctx context.Context) <-chan control.Event {
 	return s.ch
 }
 
-// send sends an event to all subscribers, and never waits. An event without a kind only reports what was missed.
+// send sends an event to all subscribers, and never waits. An event without a kind only reports what was missed. Failures are sent in
+// storms, so what counts missed ones is about failures only.
 func (h *hub) send(e control.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.subs {
+		if s.quiet && (e.Kind == "failure" || e.Missed > 0) {
+			continue
+		}
 		if e.Missed > 0 { // reported with the next event
 			s.missed += e.Missed
 			continue
@@ -133,6 +138,6 @@ func (h *hub) state(text string) {
 	}
 }
 
-func (a *controlAPI) Events(ctx context.Context) (<-chan control.Event, error) {
-	return a.d.hub.subscribe(ctx), nil
+func (a *controlAPI) Events(ctx context.Context, quiet bool) (<-chan control.Event, error) {
+	return a.d.hub.subscribe(ctx, quiet), nil
 }

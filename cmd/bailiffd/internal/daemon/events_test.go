@@ -73,7 +73,7 @@ func TestHub(t *testing.T) {
 		t.Error("watched by nobody")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	slow, quick := h.subscribe(ctx), h.subscribe(ctx)
+	slow, quick := h.subscribe(ctx, false), h.subscribe(ctx, false)
 	got := 0
 	for i := range eventQueue + 100 {
 		h.send(control.Event{Kind: "ban", Count: i})
@@ -95,6 +95,7 @@ func TestHub(t *testing.T) {
 		t.Error("told twice")
 	}
 	// In a storm so many failures a second are told, and of the rest how many they were.
+	quiet := h.subscribe(ctx, true)
 	now := time.Now()
 	var fs []policy.Failure
 	for i := range eventRate + 50 {
@@ -112,6 +113,9 @@ func TestHub(t *testing.T) {
 	}
 	if fmt.Sprint(kinds) != fmt.Sprintf("map[failure:%d missed:1]", eventRate+1) || missed != 60 {
 		t.Errorf("%v, %d missed", kinds, missed)
+	}
+	if len(quiet) != 0 {
+		t.Errorf("%+v is sent to a subscriber without failures", <-quiet)
 	}
 	cancel()
 	for limit := time.Now().Add(5 * time.Second); h.watched(); {

@@ -253,3 +253,18 @@ func TestFleetRoster(t *testing.T) {
 		t.Errorf("of %d peers the rest has %v bans", len(names), m[`bailiff_fleet_bans{peer="(other)"}`])
 	}
 }
+
+// TestFleetAgent: what keeps bailiff-fleet from its work is a problem of this host while it lasts.
+func TestFleetAgent(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	const refused = "the hub does not store bans of this host, which wait here: no space left on device"
+	for _, want := range []string{refused, ""} {
+		if _, err := b.client.SetFleetAgent(t.Context(), control.FleetAgent{Hub: "tls://hub:4222", Since: time.Now(), Error: want, Waiting: 3}); err != nil {
+			t.Fatal(err)
+		}
+		b.untilStatus("the problem is shown, and no longer", func(s *control.Status) bool {
+			return (want != "") == slices.ContainsFunc(s.Problems, func(p control.Problem) bool { return p.Text == "bailiff-fleet: "+refused })
+		})
+	}
+}

@@ -1,0 +1,263 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bailiff/units/hub"
+)
+
+// line is a path to the hub that can fail. It carries bytes.
+type line struct {
+	l      net.Listener
+	target string
+	rate   int // bytes a second from the hub; 0: as they come
+
+	mu        sync.Mutex
+	dark      bool // nobody who connects is answered
+	pairs     []*pair
+	swallowed atomic.Int64 // bytes
+}
+
+// pair is one connection.
+type pair struct {
+	ends [2]net.Conn
+	dead atomic.Bool // what is sent over it is lost
+}
+
+// line makes the path that a host takes to the hub from now on.
+func (h *testHub) line(host string) *line {
+	h.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	p := &line{l: l, target: fmt.Sprint("127.0.0.1:", h.port)}
+	h.members[host].Servers = []string{hub.ServerURL("127.0.0.1", l.Addr().(*net.TCPAddr).Port)}
+	go p.accept()
+	h.t.Cleanup(func() {
+		l.Close()
+		p.drop()
+	})
+	return p
+}
+
+func (p *line) accept() {
+	for {
+		c, err := p.l.Accept()
+		if err != nil {
+			return
+		}
+		up, err := net.Dial("tcp", p.target)
+		if err != nil {
+			c.Close()
+			continue
+		}
+		x := &pair{ends: [2]net.Conn{c, up}}
+		p.mu.Lock()
+		x.dead.Store(p.dark)
+		p.pairs = append(p.pairs, x)
+		p.mu.Unlock()
+		go p.carry(x, up, c, 0)
+		go p.carry(x, c, up, p.rate)
+	}
+}
+
+func (p *line) carry(x *pair, to, from net.Conn, rate int) {
+	defer to.Close()
+	b := make([]byte, 4096)
+	for {
+		n, err := from.Read(b)
+		switch {
+		case err != nil:
+			return
+		case x.dead.Load():
+			p.swallowed.Add(int64(n))
+			continue
+		case rate > 0:
+			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// cut makes the path dark, or has it carry new connections again. Those of before remain dead.
+func (p *line) cut(dark bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dark = dark
+	for _, x := range p.pairs {
+		x.dead.Store(true)
+	}
+}
+
+// drop ends all connections.
+func (p *line) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range p.pairs {
+		for _, c := range x.ends {
+			c.Close()
+		}
+	}
+	p.pairs = nil
+}
+
+// TestLine: what was asked over a connection that ended is not waited for, however long answers may take; and a connection that
+// nothing passes is given up.
+func TestLine(t *testing.T) {
+	h := newHub(t, "a", "b")
+	h.answerTime = time.Hour
+	p := h.line("b")
+	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
+	h.run("a", a)
+	agentB, _ := h.run("b", b)
+	a.ban("192.0.2.1", time.Hour)
+	b.wait("192.0.2.1")
+
+	p.cut(true)
+	a.ban("192.0.2.2", time.Hour)
+	before := p.swallowed.Load()
+	signal(agentB.reread)
+	eventually(t, func() error {
+		if p.swallowed.Load() < before+100 { // more than pings
+			return fmt.Errorf("%d bytes are swallowed", p.swallowed.Load()-before)
+		}
+		return nil
+	})
+	p.cut(false)
+	p.drop()
+	b.wait("192.0.2.1", "192.0.2.2")
+
+	p.cut(true)
+	a.ban("192.0.2.3", time.Hour)
+	p.cut(false)
+	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.3")
+}
+
+// TestSlowLine: a host with a line on which a long answer takes longer than a connection lives without a sign of life gets all of it.
+func TestSlowLine(t *testing.T) {
+	h := newHub(t, "a", "b")
+	p := h.line("b")
+	p.rate = 40 << 10
+	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
+	var want []string
+	for i := range fetchBatch + fetchBatch/2 {
+		want = append(want, fmt.Sprintf("192.0.%d.%d", i/250, i%250))
+		a.ban(want[i], time.Hour)
+	}
+	agentA, _ := h.run("a", a)
+	eventually(t, func() error {
+		if s := agentA.state(); s.Published != len(want) {
+			return fmt.Errorf("state %+v", s)
+		}
+		return nil
+	})
+	h.run("b", b)
+	b.wait(want...)
+}
+
+// TestFullHub: bans that the hub does not store wait, which shows, and are shared when it does.
+func TestFullHub(t *testing.T) {
+	h := newHub(t, "a", "b")
+	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
+	h.run("a", a)
+	h.run("b", b)
+	a.ban("192.0.2.1", time.Hour)
+	b.wait("192.0.2.1")
+
+	admin, err := Connect("test", h.admin.Servers, h.admin.CA, h.admin.NKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	js, err := jetstream.New(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := streams(1, hasBatches(natsVersion(t, admin)))[0]
+	full.Discard, full.MaxMsgs = jetstream.DiscardNew, 1
+	if _, err := js.UpdateStream(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"192.0.2.1"}
+	for i := range 2*window + 7 {
+		want = append(want, fmt.Sprintf("198.51.%d.%d", 100+i/250, i%250))
+		a.ban(want[i+1], time.Hour)
+	}
+	shows := func(waiting int, problem string) {
+		t.Helper()
+		eventually(t, func() error {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if s := a.agent; s.Waiting != waiting || problem == "" && strings.Contains(s.Error, "does not store") || !strings.Contains(s.Error, problem) {
+				return fmt.Errorf("state %+v", s)
+			}
+			return nil
+		})
+	}
+	shows(2*window+7, "the hub does not store bans of this host, which wait here: maximum messages exceeded")
+	full.MaxMsgs = -1
+	if _, err := js.UpdateStream(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	b.wait(want...)
+	shows(0, "")
+
+	// What waits no longer is no problem.
+	full.MaxMsgs = 1
+	if _, err := js.UpdateStream(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	a.ban("192.0.2.2", 2*time.Second)
+	shows(1, "the hub does not store")
+	a.mu.Lock()
+	delete(a.own, "192.0.2.2")
+	a.mu.Unlock()
+	shows(0, "")
+}
+
+func natsVersion(t *testing.T, nc *nats.Conn) string {
+	t.Helper()
+	eventually(t, func() error {
+		if !nc.IsConnected() {
+			return errors.New("not connected")
+		}
+		return nil
+	})
+	return nc.ConnectedServerVersion()
+}
+
+// TestAnswer: what the hub says to a message, and the way out.
+func TestAnswer(t *testing.T) {
+	for data, want := range map[string]string{
+		`{"stream":"BANS","seq":7}`: "",
+		`{"error":{"code":503,"err_code":10077,"description":"write /x/1.blk: no space left on device"},"stream":"BANS","seq":0}`: "write /x/1.blk: no space left on device; free space in /var/lib/bailiff-hub on the hub",
+		`{"error":{"code":503,"err_code":10023,"description":"insufficient resources"},"stream":"BANS","seq":0}`:                  "insufficient resources; free space in /var/lib/bailiff-hub on the hub",
+		`{"error":{"code":503,"err_code":10047,"description":"insufficient storage resources available"}}`:                        "insufficient storage resources available; free space in /var/lib/bailiff-hub on the hub",
+		`{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"BANS","seq":0}`:               "maximum messages exceeded",
+		`nonsense`: "its answer cannot be read",
+	} {
+		got := ""
+		if err := answer(&nats.Msg{Data: []byte(data)}); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", data, got, want)
+		}
+	}
+	if err := answer(&nats.Msg{Header: nats.Header{"Status": {"503"}}}); err == nil || !strings.Contains(err.Error(), "systemctl reload nats-server") {
+		t.Error(err)
+	}
+}
