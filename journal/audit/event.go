@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bailiff/policy/diag"
 )
 
 // Fields of audit entries. Their meaning is part of the interface: scripts, bailiff-report and `bailiff why` read them.
@@ -121,10 +123,6 @@ func (e *BanEvent) message(k Kind) string {
 		sep = ", "
 	}
 	if e.Failures > 0 {
-		s := "s"
-		if e.Failures == 1 {
-			s = ""
-		}
 		in := ""
 		if d := e.Since.Sub(e.First); !e.First.IsZero() && d >= 0 && e.Failures > 1 {
 			in = " in " + Duration(d)
@@ -132,7 +130,7 @@ func (e *BanEvent) message(k Kind) string {
 		if e.Wide && e.Reason == "network" {
 			part("%d parts of it attacked%s", e.Failures, in)
 		} else {
-			part("%d attempt%s%s", e.Failures, s, in)
+			part("%s%s", diag.Count(e.Failures, "attempt"), in)
 		}
 	}
 	if e.Wide && e.Reason != "network" {

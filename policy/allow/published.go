@@ -191,7 +191,7 @@ func (p *Published) Accept(entries []Entry, former int) error {
 		return err
 	}
 	if n := Distinct(entries); n*100 < former*p.MinPercent {
-		return fmt.Errorf("has %s, less than %d %% of the %d that it had", Count(n), p.MinPercent, former)
+		return fmt.Errorf("has %s, less than %d %% of the %d that it had", diag.Count(n, "entry"), p.MinPercent, former)
 	}
 	return nil
 }
@@ -219,14 +219,6 @@ func (p *Published) Check(entries []Entry) error {
 		}
 	}
 	return nil
-}
-
-// Count writes a number of entries.
-func Count(n int) string {
-	if n == 1 {
-		return "1 entry"
-	}
-	return strconv.Itoa(n) + " entries"
 }
 
 // Distinct counts the prefixes of a list.

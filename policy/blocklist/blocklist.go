@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/diag"
 )
 
 // List is a block list, with the limits on what is accepted from it. Those of Published that concern prefixes have other defaults
@@ -119,7 +120,7 @@ func (l *List) Check(n, former int) error {
 	case n > MaxEntries:
 		return fmt.Errorf("has more than %d entries", MaxEntries)
 	case n*100 < former*l.MinPercent:
-		return fmt.Errorf("has %s, less than %d %% of the %s that it had", allow.Count(n), l.MinPercent, strconv.Itoa(former))
+		return fmt.Errorf("has %s, less than %d %% of the %s that it had", diag.Count(n, "entry"), l.MinPercent, strconv.Itoa(former))
 	}
 	return nil
 }

@@ -105,6 +105,29 @@ func Line(s string, limit int) string {
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
+// Number is any integer that is counted.
+type Number interface {
+	~int | ~int64 | ~uint | ~uint32 | ~uint64
+}
+
+// Count is "1 prefix", "2 prefixes", "1 entry", "2 entries". A noun may have words before it: "test line".
+func Count[N Number](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %s", n, plural(noun))
+}
+
+func plural(noun string) string {
+	switch {
+	case strings.HasSuffix(noun, "y") && len(noun) > 1 && !strings.ContainsRune("aeiou", rune(noun[len(noun)-2])):
+		return noun[:len(noun)-1] + "ies"
+	case strings.HasSuffix(noun, "s"), strings.HasSuffix(noun, "x"), strings.HasSuffix(noun, "ch"):
+		return noun + "es"
+	}
+	return noun + "s"
+}
+
 // Near returns the known word that a mistyped one most probably means, or "". Case, hyphens and underscores are ignored.
 func Near(word string, known []string) string {
 	best, least := "", 1+min(2, len(word)/3)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/diag"
 )
 
 // Watch holds the lists that are in use and notices changes on disk. It compares file times only when asked, at a cost of a
@@ -100,7 +101,7 @@ func (h *list) read(s Store) (n Note, changed bool) {
 		n.Text, n.Refused = fmt.Sprintf("allow list %s: not used: %s; %s", n.Name, plain(h.rejected), h.keeping()), true
 	default:
 		h.rejected, h.entries, changed = "", entries, true
-		n.Text = fmt.Sprintf("allow list %s: %s", n.Name, allow.Count(allow.Distinct(entries)))
+		n.Text = fmt.Sprintf("allow list %s: %s", n.Name, diag.Count(allow.Distinct(entries), "entry"))
 	}
 	return n, changed
 }
@@ -186,5 +187,5 @@ func Keeping(entries int) string {
 	if entries == 0 {
 		return "there is no previous list"
 	}
-	return fmt.Sprintf("keeping the previous list (%s)", allow.Count(entries))
+	return fmt.Sprintf("keeping the previous list (%s)", diag.Count(entries, "entry"))
 }

@@ -10,8 +10,8 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/reports"
 	"bailiff/cmd/bailiff/internal/settings"
-	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 	"bailiff/units/configdir"
 )
 
@@ -124,7 +124,7 @@ func (r *result) print(e *cli.Env, c *config.Config) {
 	}
 	files := "no files, so the defaults"
 	if len(r.Files) > 0 {
-		files = text.Count(len(r.Files), "file")
+		files = diag.Count(len(r.Files), "file")
 	}
 	if n := len(c.Allow.Entries); n > 0 {
 		files += fmt.Sprintf(", %d in the allow list", n)
@@ -135,5 +135,5 @@ func (r *result) print(e *cli.Env, c *config.Config) {
 			auto++
 		}
 	}
-	e.Printf("the configuration is good: %s, %s on, %d more where the host has their service\n", files, text.Count(len(r.Jails)-auto, "jail"), auto)
+	e.Printf("the configuration is good: %s, %s on, %d more where the host has their service\n", files, diag.Count(len(r.Jails)-auto, "jail"), auto)
 }

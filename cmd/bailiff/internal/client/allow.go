@@ -7,6 +7,7 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -75,7 +76,7 @@ func allowAdd() *cli.Command {
 func printAllowed(e *cli.Env, r *control.AllowResult) {
 	e.Printf("%s is allowed %s", r.Entry.Prefix, text.Until(r.Entry.Until))
 	if r.Lifted > 0 {
-		e.Printf("; %s lifted", text.Count(r.Lifted, "ban"))
+		e.Printf("; %s lifted", diag.Count(r.Lifted, "ban"))
 	}
 	e.Printf("\n")
 }

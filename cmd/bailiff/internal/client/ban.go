@@ -7,6 +7,7 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -63,7 +64,7 @@ func Unban() *cli.Command {
 			}
 		}
 		err := e.Print(sum, func() {
-			e.Printf("%s lifted\n", text.Count(sum.Removed, "ban"))
+			e.Printf("%s lifted\n", diag.Count(sum.Removed, "ban"))
 			for _, p := range missed {
 				explainNotBanned(e, d, p, *jail)
 			}
@@ -100,7 +101,7 @@ func explainNotBanned(e *cli.Env, d *control.Client, prefix, jail string) {
 		slices.Sort(others)
 		fmt.Fprintf(e.Err, "%s is not banned by jail %s, but by %s\n", prefix, jail, text.Some(others, 5))
 	case inside > 0:
-		fmt.Fprintf(e.Err, "%s is not banned as a whole; %s inside it: bailiff bans %s\n", prefix, text.Count(inside, "ban"), prefix)
+		fmt.Fprintf(e.Err, "%s is not banned as a whole; %s inside it: bailiff bans %s\n", prefix, diag.Count(inside, "ban"), prefix)
 	default:
 		if w, err := d.Why(e.Ctx, prefix); err == nil && w.State == "banned" && len(w.Bans) == 0 {
 			fmt.Fprintf(e.Err, "%s is not banned by this host, but by another one: bailiff why %s\n", prefix, prefix)

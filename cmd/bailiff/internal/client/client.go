@@ -10,6 +10,7 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -63,7 +64,7 @@ func StoppedText(l []control.Stopped) string {
 		packets += s.Packets
 		bytes += s.Bytes
 	}
-	return fmt.Sprintf("%s from banned addresses dropped (%s) since the rules were created", text.Count(packets, "packet"), text.Bytes(bytes))
+	return fmt.Sprintf("%s from banned addresses dropped (%s) since the rules were created", diag.Count(packets, "packet"), text.Bytes(bytes))
 }
 
 // ScopeName is what a set of the firewall blocks.

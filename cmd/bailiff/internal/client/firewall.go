@@ -8,6 +8,7 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -121,7 +122,7 @@ func printSets(e *cli.Env, s *control.Firewall) {
 		e.Table(rows)
 	}
 	if empty > 0 {
-		e.Printf("%s without bans\n", text.Count(empty, "set"))
+		e.Printf("%s without bans\n", diag.Count(empty, "set"))
 	}
 	if !counted {
 		e.Printf("%s does not count packets\n", s.Backend)
@@ -131,7 +132,7 @@ func printSets(e *cli.Env, s *control.Firewall) {
 // printVerified lists the differences.
 func printVerified(e *cli.Env, s *control.Firewall) {
 	if s.Intact {
-		e.Printf("%s: %s in %s: no differences (checked in %s)\n", s.Backend, text.Count(s.Bans, "ban"), text.Count(len(s.Sets), "set"), text.Milliseconds(s.Seconds))
+		e.Printf("%s: %s in %s: no differences (checked in %s)\n", s.Backend, diag.Count(s.Bans, "ban"), diag.Count(len(s.Sets), "set"), text.Milliseconds(s.Seconds))
 		return
 	}
 	for _, l := range allDifferences(s) {
@@ -207,10 +208,10 @@ func printRepaired(e *cli.Env, r *control.FirewallRepair) {
 		e.Printf("rebuilt: %s\n", text.Clean(x))
 	}
 	if r.Added+r.Removed+r.Refreshed > 0 {
-		e.Printf("%s restored, %d removed, end of %d corrected\n", text.Count(r.Added, "ban"), r.Removed, r.Refreshed)
+		e.Printf("%s restored, %d removed, end of %d corrected\n", diag.Count(r.Added, "ban"), r.Removed, r.Refreshed)
 	}
 	if r.After.Intact {
-		e.Printf("%s: %s in place, no differences\n", r.After.Backend, text.Count(r.After.Bans, "ban"))
+		e.Printf("%s: %s in place, no differences\n", r.After.Backend, diag.Count(r.After.Bans, "ban"))
 		return
 	}
 	for _, l := range allDifferences(r.After) {

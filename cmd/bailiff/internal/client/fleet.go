@@ -9,6 +9,7 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -33,13 +34,13 @@ func printFleet(e *cli.Env, s *control.FleetStatus) {
 		return
 	}
 	printFleetAgent(e, s.Agent)
-	e.Printf("%s of other hosts, %s banned here", text.Count(s.Bans, "ban"), text.Count(s.InEffect, "prefix"))
+	e.Printf("%s of other hosts, %s banned here", diag.Count(s.Bans, "ban"), diag.Count(s.InEffect, "prefix"))
 	if s.Votes > 1 {
-		e.Printf("; %s must ban a prefix", text.Count(s.Votes, "group"))
+		e.Printf("; %s must ban a prefix", diag.Count(s.Votes, "group"))
 	}
 	e.Printf("\n")
 	if c := s.Together; c != nil {
-		e.Printf("%s of which hosts count failures together, %s for it, %d prevented by a host that knows better\n", text.Count(c.Watched, "prefix"), text.Count(c.Bans, "ban"), c.Prevented)
+		e.Printf("%s of which hosts count failures together, %s for it, %d prevented by a host that knows better\n", diag.Count(c.Watched, "prefix"), diag.Count(c.Bans, "ban"), c.Prevented)
 	}
 	e.Printf("\n")
 	rows := [][]string{{"HOST", "GROUP", "BANS", "LATEST NEWS", "NOTES"}}
@@ -49,13 +50,13 @@ func printFleet(e *cli.Env, s *control.FleetStatus) {
 			latest = text.Ago(time.Since(*h.Latest))
 		}
 		if h.Clashes > 0 {
-			notes = append(notes, text.Count(h.Clashes, "ban")+" of what this host allows")
+			notes = append(notes, diag.Count(h.Clashes, "ban")+" of what this host allows")
 		}
 		if h.Ahead > 0 {
 			notes = append(notes, "its clock is "+text.Duration(time.Duration(h.Ahead*float64(time.Second)))+" ahead")
 		}
 		for _, why := range slices.SortedFunc(maps.Keys(h.Refused), func(a, b string) int { return cmp.Compare(h.Refused[b], h.Refused[a]) }) {
-			notes = append(notes, text.Count(h.Refused[why], "refused ban")+": "+text.Clean(why))
+			notes = append(notes, diag.Count(h.Refused[why], "refused ban")+": "+text.Clean(why))
 		}
 		first := ""
 		if len(notes) > 0 {
@@ -86,15 +87,15 @@ func printFleetAgent(e *cli.Env, a *control.FleetAgentStatus) {
 	default:
 		e.Printf("connected to %s since %s%s\n", text.Clean(a.Hub), text.Time(a.Since), text.With("; ", a.Error))
 	}
-	e.Printf("%s of this host shared", text.Count(a.Published, "ban"))
+	e.Printf("%s of this host shared", diag.Count(a.Published, "ban"))
 	if a.Waiting > 0 {
 		e.Printf(", %d waiting", a.Waiting)
 	}
 	if a.Behind > 0 {
-		e.Printf("; %s to be read", text.Count(a.Behind, "message"))
+		e.Printf("; %s to be read", diag.Count(a.Behind, "message"))
 	}
 	if a.Rejected > 0 {
-		e.Printf("; %s rejected, which no host of the fleet has signed", text.Count(a.Rejected, "message"))
+		e.Printf("; %s rejected, which no host of the fleet has signed", diag.Count(a.Rejected, "message"))
 	}
 	if a.Flooding != "" {
 		e.Printf("; host %s sends more than is read", text.Clean(a.Flooding))
@@ -111,7 +112,7 @@ func printTogether(e *cli.Env, c *control.FleetCounted) {
 	if c.Banned {
 		what = e.Paint(cli.Bold, "ban") + " " + text.Clean(c.Prefix) + " for what was counted together"
 	}
-	e.Printf("\n  %s: %s on %s: %s\n", what, text.Count(c.Failures, "failure"), text.Count(c.HostsAll, "host"), text.Some(c.Hosts, 10))
+	e.Printf("\n  %s: %s on %s: %s\n", what, diag.Count(c.Failures, "failure"), diag.Count(c.HostsAll, "host"), text.Some(c.Hosts, 10))
 	if len(c.Good) > 0 {
 		e.Printf("  not banned for it, since it is known as good by %s\n", text.Some(c.Good, 10))
 	}
@@ -129,7 +130,7 @@ func printWhyFleet(e *cli.Env, l []control.FleetWhy) {
 		}
 		e.Printf("%s", text.With(": ", b.Reason))
 		if b.Failures > 0 {
-			e.Printf(", %s", text.Count(b.Failures, "attempt"))
+			e.Printf(", %s", diag.Count(b.Failures, "attempt"))
 		}
 		e.Printf("\n")
 		printFleetEvidence(e, b.Evidence)
@@ -171,6 +172,6 @@ func printFleetEvidence(e *cli.Env, v *control.FleetEvidence) {
 		e.Printf("    %s %s: %s\n", text.Time(l.Time), text.Clean(l.Unit), text.Clean(l.Message))
 	}
 	if v.Withheld > 0 {
-		e.Printf("    and %s that it does not show\n", text.Count(v.Withheld, "line"))
+		e.Printf("    and %s that it does not show\n", diag.Count(v.Withheld, "line"))
 	}
 }

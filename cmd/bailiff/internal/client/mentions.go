@@ -15,6 +15,7 @@ import (
 	"bailiff/journal"
 	"bailiff/journal/evidence"
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/units/control"
 )
@@ -141,7 +142,7 @@ func printMentions(e *cli.Env, m *mentions) {
 	if time.Since(m.Until) > time.Minute {
 		span = "from " + text.Time(m.Since) + " to " + text.Time(m.Until) + ", where the search ended"
 	}
-	looked := text.Count(m.Looked, "entry") + " of watched services " + span
+	looked := diag.Count(m.Looked, "entry") + " of watched services " + span
 	if m.Entries == 0 {
 		e.Printf("  no mention of it in %s\n", looked)
 		return

@@ -4,6 +4,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -14,7 +15,7 @@ func Reload() *cli.Command {
 			for _, n := range r.Notices {
 				e.Notef("%s", text.Clean(n))
 			}
-			e.Printf("reloaded: %s\n", text.Count(len(r.Jails), "jail"))
+			e.Printf("reloaded: %s\n", diag.Count(len(r.Jails), "jail"))
 		})
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 	"bailiff/units/version"
 )
@@ -75,7 +76,7 @@ func watchCatchUp(e *cli.Env, s *control.Status) (*control.Status, error) {
 	defer progress.Clear()
 	lag := func() time.Duration { return time.Duration(s.Journal.Lag * float64(time.Second)) }
 	for end := time.Now().Add(catchUpShown); e.ErrTTY && !e.JSON && lag() >= farBehind && time.Now().Before(end); {
-		progress.Show("catching up with the journal: %s read, %s behind", text.Count(s.Journal.Entries, "entry"), text.Duration(lag()))
+		progress.Show("catching up with the journal: %s read, %s behind", diag.Count(s.Journal.Entries, "entry"), text.Duration(lag()))
 		select {
 		case <-e.Ctx.Done():
 			return s, nil
@@ -106,7 +107,7 @@ func item(e *cli.Env, name, format string, args ...any) {
 func printSummary(e *cli.Env, s *control.Status) {
 	working := e.Paint(cli.Green, "working")
 	if len(s.Problems) > 0 {
-		working = e.Paint(cli.Red, text.Count(len(s.Problems), "problem"))
+		working = e.Paint(cli.Red, diag.Count(len(s.Problems), "problem"))
 	}
 	e.Printf("bailiff %s: %s, running since %s (pid %d, %s)\n", s.Version, working, text.Time(s.Started), s.PID, text.Bytes(s.Memory))
 	for _, p := range s.Problems {
@@ -115,31 +116,31 @@ func printSummary(e *cli.Env, s *control.Status) {
 	item(e, "bans", "%d in effect, %d made since start", s.Bans, s.BansTotal)
 	printFirewallItem(e, &s.Firewall)
 	item(e, "journal", "%s", journalText(&s.Journal))
-	tracked := fmt.Sprintf("%s with failures (limit %d)", text.Count(s.Tracked, "prefix"), s.TrackedMax)
+	tracked := fmt.Sprintf("%s with failures (limit %d)", diag.Count(s.Tracked, "prefix"), s.TrackedMax)
 	if s.Allowed > 0 {
-		tracked += fmt.Sprintf("; %s of allowed addresses ignored", text.Count(s.Allowed, "failure"))
+		tracked += fmt.Sprintf("; %s of allowed addresses ignored", diag.Count(s.Allowed, "failure"))
 	}
 	if s.Widened > 0 {
-		tracked += fmt.Sprintf("; %s counted on a wider prefix", text.Count(s.Widened, "failure"))
+		tracked += fmt.Sprintf("; %s counted on a wider prefix", diag.Count(s.Widened, "failure"))
 	}
 	item(e, "tracked", "%s", tracked)
 	if p := s.Spread; p.Attacked+p.Networks > 0 {
-		item(e, "attacks", "%s under attack by many addresses; parts of %s attacking", text.Count(p.Attacked, "account"), text.Count(p.Networks, "network"))
+		item(e, "attacks", "%s under attack by many addresses; parts of %s attacking", diag.Count(p.Attacked, "account"), diag.Count(p.Networks, "network"))
 	}
 	if p := s.Spread; p.Crowded+p.Cut > 0 {
-		item(e, "memory", "%s dropped, %s cut short to make room", text.Count(p.Crowded, "account"), text.Count(p.Cut, "slow window"))
+		item(e, "memory", "%s dropped, %s cut short to make room", diag.Count(p.Crowded, "account"), diag.Count(p.Cut, "slow window"))
 	}
 	for _, l := range s.Lists {
-		list := fmt.Sprintf("list %s: %s", l.Name, text.Count(l.Entries, "entry"))
+		list := fmt.Sprintf("list %s: %s", l.Name, diag.Count(l.Entries, "entry"))
 		item(e, "allowed", "%s", list+text.With(" from ", text.TimeOr(l.Fetched, ""))+text.With(", last checked ", text.TimeOr(l.Checked, "")))
 	}
 	for _, l := range s.BlockLists {
-		line := fmt.Sprintf("list %s: %s", l.Name, text.Count(l.Entries, "entry")+text.With(", ", l.Holds))
+		line := fmt.Sprintf("list %s: %s", l.Name, diag.Count(l.Entries, "entry")+text.With(", ", l.Holds))
 		if l.Mode == "double" {
 			line += ", failures from there weigh double"
 		}
 		if l.Packets != nil {
-			line += fmt.Sprintf(", %s %s", text.Count(*l.Packets, "packet"), map[string]string{"log": "counted"}[l.Mode]+map[string]string{"drop": "stopped"}[l.Mode])
+			line += fmt.Sprintf(", %s %s", diag.Count(*l.Packets, "packet"), map[string]string{"log": "counted"}[l.Mode]+map[string]string{"drop": "stopped"}[l.Mode])
 		}
 		item(e, "blocked", "%s", line+text.With(", last checked ", text.TimeOr(l.Checked, "")))
 	}
@@ -175,7 +176,7 @@ func journalText(j *control.JournalStatus) string {
 	if j.Time.IsZero() || j.Entries == 0 {
 		return "nothing read yet"
 	}
-	read := fmt.Sprintf("%s read, the last from %s", text.Count(j.Entries, "entry"), text.Time(j.Time))
+	read := fmt.Sprintf("%s read, the last from %s", diag.Count(j.Entries, "entry"), text.Time(j.Time))
 	switch lag := time.Duration(j.Lag * float64(time.Second)); {
 	case lag >= farBehind:
 		read += fmt.Sprintf("; catching up, %s behind", text.Duration(lag))
@@ -200,11 +201,11 @@ func printJails(e *cli.Env, s *control.Status, all bool) {
 		e.TableFitted(rows)
 	}
 	if idle > 0 {
-		e.Printf("%s with nothing to watch on this host: bailiff status --all\n", text.Count(idle, "more jail"))
+		e.Printf("%s with nothing to watch on this host: bailiff status --all\n", diag.Count(idle, "more jail"))
 	}
 	for _, j := range s.Jails {
 		if r := j.Refused; r != nil {
-			e.Printf("\n  %s: %s not counted, the last at %s: %s\n", text.Clean(j.Name), text.Count(r.Entries, "entry"), text.Time(r.Time), text.Clean(r.Hint))
+			e.Printf("\n  %s: %s not counted, the last at %s: %s\n", text.Clean(j.Name), diag.Count(r.Entries, "entry"), text.Time(r.Time), text.Clean(r.Hint))
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/past"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -87,7 +88,7 @@ func printWhy(e *cli.Env, w *control.Why) {
 		printWhyBan(e, &w.Bans[i])
 	}
 	if n := w.BansTotal - len(w.Bans); n > 0 {
-		e.Printf("\n  and %s more: bailiff bans %s\n", text.Count(n, "ban"), w.Address)
+		e.Printf("\n  and %s more: bailiff bans %s\n", diag.Count(n, "ban"), w.Address)
 	}
 	printWhyFleet(e, w.Fleet)
 	printTogether(e, w.Together)
@@ -95,10 +96,10 @@ func printWhy(e *cli.Env, w *control.Why) {
 		printCount(e, &w.Counted[i])
 	}
 	for _, h := range w.History {
-		e.Printf("\n  history: %s of %s, %s\n", text.Count(h.Count, "ban"), h.Prefix, lastEnd(h.Last))
+		e.Printf("\n  history: %s of %s, %s\n", diag.Count(h.Count, "ban"), h.Prefix, lastEnd(h.Last))
 	}
 	if n := w.HistoryTotal - len(w.History); n > 0 {
-		e.Printf("\n  history: %s more\n", text.Count(n, "prefix"))
+		e.Printf("\n  history: %s more\n", diag.Count(n, "prefix"))
 	}
 }
 
@@ -120,7 +121,7 @@ func printWhyBan(e *cli.Env, b *control.WhyBan) {
 	}
 	e.Printf("%s%s%s\n  audit entry: journalctl BAILIFF_BAN_ID=%s\n", text.With(", by ", b.By), text.With(": ", b.Reason), text.With(", ports ", b.Ports), b.ID)
 	if b.Failures > 0 {
-		e.Printf("  because of %s:\n", text.Count(b.Failures, "attempt"))
+		e.Printf("  because of %s:\n", diag.Count(b.Failures, "attempt"))
 	}
 	printEvidence(e, b.Evidence)
 }
@@ -132,20 +133,20 @@ func printCount(e *cli.Env, c *control.WhyCount) {
 	if c.Filter != "" && c.Filter != c.Jail {
 		by += " (filter " + text.Clean(c.Filter) + ")"
 	}
-	attempts := text.Count(c.Attempts, "attempt")
+	attempts := diag.Count(c.Attempts, "attempt")
 	e.Printf("\n  %s ", e.Paint(cli.Bold, c.Prefix))
 	switch c.Window {
 	case "slow":
 		e.Printf("%s: %s within %s (slow window)%s\n", by, attempts, window, limit(c))
 	case "account":
-		e.Printf("on an account that %s failed on within %s: %s", text.Count(c.Addresses, "address"), window, attempts)
+		e.Printf("on an account that %s failed on within %s: %s", diag.Count(c.Addresses, "address"), window, attempts)
 		if c.Addresses < c.Needed {
-			e.Printf("; not under attack (limit %s)\n", text.Count(c.Needed, "address"))
+			e.Printf("; not under attack (limit %s)\n", diag.Count(c.Needed, "address"))
 		} else {
 			e.Printf("; under attack%s\n", limit(c))
 		}
 	case "network":
-		e.Printf("network: %s of it attacked within %s%s\n", text.Count(c.Attempts, "part"), window, limit(c))
+		e.Printf("network: %s of it attacked within %s%s\n", diag.Count(c.Attempts, "part"), window, limit(c))
 	default:
 		e.Printf("%s: %s within %s%s\n", by, attempts, window, limit(c))
 	}

@@ -11,6 +11,7 @@ import (
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/journal"
 	"bailiff/journal/evidence"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 )
 
@@ -114,7 +115,7 @@ func printExplanation(e *cli.Env, m *filter.Matcher, x *filter.Explanation, trus
 			done = done || t.Matched
 		}
 	}
-	item("prefilter", "%d of %s of this mode can begin like this line", passed, text.Count(all, "template"))
+	item("prefilter", "%d of %s of this mode can begin like this line", passed, diag.Count(all, "template"))
 	for _, t := range tried {
 		printTry(e, x, t)
 	}
@@ -267,7 +268,7 @@ func explainEverywhere(e *cli.Env, conf string, fe *filter.Entry, known bool) er
 	if found > 0 || e.JSON {
 		return nil
 	}
-	e.Printf("none of %s matches this line\n", text.Count(len(all), "filter"))
+	e.Printf("none of %s matches this line\n", diag.Count(len(all), "filter"))
 	for i, n := range nearest(misses) {
 		if i == 0 {
 			e.Printf("nearest patterns:\n")

@@ -76,12 +76,12 @@ func chooseFilters(conf string, args []string) (chosen []configdir.FilterFile, e
 
 func printTested(e *cli.Env, results []filterTested) {
 	for _, t := range results {
-		what := e.Paint(cli.Green, "good") + fmt.Sprintf(": %s, %s", text.Count(t.Patterns, "pattern"), text.Count(t.Tests, "test line"))
+		what := e.Paint(cli.Green, "good") + fmt.Sprintf(": %s, %s", diag.Count(t.Patterns, "pattern"), diag.Count(t.Tests, "test line"))
 		if t.OK && t.Tests == 0 {
 			what += " (add some lines that must match and some that must not)"
 		}
 		if !t.OK {
-			what = e.Paint(cli.Red, "not good") + ": " + text.Count(len(t.Errors), "error")
+			what = e.Paint(cli.Red, "not good") + ": " + diag.Count(len(t.Errors), "error")
 		}
 		e.Printf("%s: %s\n", text.Clean(cmp.Or(t.Name, t.File)), what)
 	}

@@ -10,6 +10,7 @@ import (
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/units/configdir"
 	"bailiff/units/manager"
@@ -153,9 +154,9 @@ func printFilters(e *cli.Env, rows []filterRow, known bool) {
 		t = append(t, []string{x.Name, x.State, strings.Join(modes, " "), fmt.Sprint(x.Patterns), from, where})
 	}
 	e.Table(t)
-	e.Printf("\n%s; * marks the mode in use; on: a jail uses it, idle: this host has none of its units, off: no jail uses it\n", text.Count(len(rows), "filter"))
+	e.Printf("\n%s; * marks the mode in use; on: a jail uses it, idle: this host has none of its units, off: no jail uses it\n", diag.Count(len(rows), "filter"))
 	if broken > 0 {
-		e.Printf("%s with errors\n", e.Paint(cli.Red, text.Count(broken, "filter")))
+		e.Printf("%s with errors\n", e.Paint(cli.Red, diag.Count(broken, "filter")))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/journal"
 	"bailiff/journal/evidence"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 )
@@ -239,7 +240,7 @@ func (r *matching) print(l *matchLine) {
 			what += " in mode " + r.m.Mode + " (mode " + mode + " matches it)"
 		}
 	case l.Count > 1:
-		what += fmt.Sprintf(" (%s)", text.Count(l.Count, "attempt"))
+		what += fmt.Sprintf(" (%s)", diag.Count(l.Count, "attempt"))
 	}
 	style := cli.Faint
 	switch l.Kind {
@@ -269,8 +270,8 @@ func (r *matching) otherMode(message string) string {
 func (r *matching) finish() error {
 	s := &r.sum
 	return r.Print(s, func() {
-		r.Printf("%s: %s (%s), %s, %s, %d without a match", text.Count(s.Lines, "line"), text.Count(s.Failures, "failure"), text.Count(s.Attempts, "attempt"),
-			text.Count(s.Success, "success"), text.Count(s.Context, "context line"), s.None)
+		r.Printf("%s: %s (%s), %s, %s, %d without a match", diag.Count(s.Lines, "line"), diag.Count(s.Failures, "failure"), diag.Count(s.Attempts, "attempt"),
+			diag.Count(s.Success, "success"), diag.Count(s.Context, "context line"), s.None)
 		if s.Refused > 0 {
 			r.Printf(", %d not trusted", s.Refused)
 		}

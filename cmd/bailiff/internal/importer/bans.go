@@ -11,8 +11,8 @@ import (
 	"bailiff/cmd/bailiff/internal/client"
 	"bailiff/cmd/bailiff/internal/fail2ban"
 	"bailiff/cmd/bailiff/internal/fail2ban/db"
-	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -42,7 +42,7 @@ func takeBans(e *cli.Env, r *importResult, in *fail2ban.Result, database string,
 	defer progress.Clear()
 	for _, g := range groups {
 		for chunk := range slices.Chunk(g.prefixes, 1000) {
-			progress.Show("%d of %s taken over", r.Bans.Taken, text.Count(len(bans), "ban"))
+			progress.Show("%d of %s taken over", r.Bans.Taken, diag.Count(len(bans), "ban"))
 			if err := banGroup(e, c, r.Bans, g.jail, g.duration, chunk); err != nil {
 				return err
 			}

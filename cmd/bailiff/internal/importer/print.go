@@ -12,6 +12,7 @@ import (
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 )
 
 // printImport prints the report: jails first, then the administrator's settings. Settings from fail2ban's own files and
@@ -29,7 +30,7 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 		}
 		line := "jail " + j.As + ": filter " + j.Filter + text.With(" in mode ", j.Mode)
 		if j.Translated {
-			line += fmt.Sprintf(", translated: %d of %s", j.Taken, text.Count(j.Of, "expression"))
+			line += fmt.Sprintf(", translated: %d of %s", j.Taken, diag.Count(j.Of, "expression"))
 		}
 		if j.Why != "" {
 			line += " (" + text.Clean(j.Why) + ")"
@@ -68,7 +69,7 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 		}
 	}
 	if hidden > 0 {
-		e.Printf("\n%s carried over unchanged or from fail2ban's own files: --verbose shows them\n", text.Count(hidden, "setting"))
+		e.Printf("\n%s carried over unchanged or from fail2ban's own files: --verbose shows them\n", diag.Count(hidden, "setting"))
 	}
 	if len(r.Notes) > 0 {
 		e.Printf("\nNotes:\n")
@@ -77,7 +78,7 @@ func printImport(e *cli.Env, r *importResult, c *config.Config, dry, verbose boo
 		}
 	}
 	if b := r.Bans; b != nil {
-		e.Printf("\n%s taken over from %s, %d already there\n", text.Count(b.Taken, "ban"), b.Database, b.Kept)
+		e.Printf("\n%s taken over from %s, %d already there\n", diag.Count(b.Taken, "ban"), b.Database, b.Kept)
 		for _, p := range b.Problems {
 			e.Printf("  %s\n", text.Clean(p))
 		}

@@ -18,6 +18,7 @@ import (
 	"bailiff/policy"
 	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/units/published"
 )
@@ -151,7 +152,7 @@ func (r *reader) read(e *cli.Env, in *past.Input) error {
 	o := journal.Options{Matches: evidence.Matches(r.eng.Matchers()), Fields: evidence.Fields, MaxValue: evidence.MaxValue}
 	tick := func(at int64) string {
 		r.eng.Expire(at, at)
-		return text.Count(len(r.addrs), "address")
+		return diag.Count(len(r.addrs), "address")
 	}
 	var fe filter.Entry
 	err := in.Each(e, o, tick, func(entry *journal.Entry) error {
@@ -278,7 +279,7 @@ func (t *tried) print(e *cli.Env) {
 	if t.Mode == blocklist.ModeDouble {
 		did = "it would have had the failures weigh double of"
 	}
-	e.Printf("%s: %s; %s %s\n", t.List+text.With(", ", t.Holds), text.Count(t.Entries, "entry"), since, did)
+	e.Printf("%s: %s; %s %s\n", t.List+text.With(", ", t.Holds), diag.Count(t.Entries, "entry"), since, did)
 	share := func(h held) string {
 		if h.All == 0 {
 			return "none of 0"

@@ -10,6 +10,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/fetch"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -48,7 +49,7 @@ func printStatus(e *cli.Env, b *control.BlockLists) {
 			confirmed = text.Ago(time.Since(*l.Good))
 		}
 		if l.Packets != nil {
-			stopped = text.Count(*l.Packets, "packet")
+			stopped = diag.Count(*l.Packets, "packet")
 			if l.Mode == "log" {
 				stopped = "counts " + stopped
 			}
@@ -83,10 +84,10 @@ func notesOf(l *control.BlockList) (notes []string) {
 		notes = append(notes, "systemctl enable --now bailiff-lists-refresh.timer")
 	}
 	if l.Allowed > 0 {
-		notes = append(notes, text.Count(l.Allowed, "entry")+" for addresses that are allowed here")
+		notes = append(notes, diag.Count(l.Allowed, "entry")+" for addresses that are allowed here")
 	}
 	if l.LeftOut > 0 {
-		notes = append(notes, text.Count(l.LeftOut, "private entry")+" left out")
+		notes = append(notes, diag.Count(l.LeftOut, "private entry")+" left out")
 	}
 	if len(notes) == 0 {
 		return []string{""}

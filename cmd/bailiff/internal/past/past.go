@@ -14,6 +14,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/journal"
+	"bailiff/policy/diag"
 )
 
 // Input is the part of the past that the options of a command choose.
@@ -107,7 +108,7 @@ func (in *Input) Each(e *cli.Env, o journal.Options, tick func(at int64) string,
 				return errors.New("interrupted")
 			}
 			at := int64(entry.Realtime)
-			progress.Show("%s  %s, %s", text.Micro(at), text.Count(entries, "entry"), tick(at))
+			progress.Show("%s  %s, %s", text.Micro(at), diag.Count(entries, "entry"), tick(at))
 		}
 		return f(entry)
 	}

@@ -133,7 +133,7 @@ func (r *refresh) run(conf *config.Config, names []string) error {
 			}
 		}
 		if err == nil || r.JSON {
-			err = r.Print(x, func() { r.Printf("%s: %s, %s\n", x.List, x.Result, text.Count(x.Entries, "entry")) })
+			err = r.Print(x, func() { r.Printf("%s: %s, %s\n", x.List, x.Result, diag.Count(x.Entries, "entry")) })
 			if err != nil {
 				return err
 			}
@@ -150,7 +150,7 @@ func keeping(entries int) string {
 	if entries == 0 {
 		return "no previous list"
 	}
-	return fmt.Sprintf("keeping the previous list (%s)", text.Count(entries, "entry"))
+	return fmt.Sprintf("keeping the previous list (%s)", diag.Count(entries, "entry"))
 }
 
 // one fetches a list if its time has come. An error says why the list was refused or could not be fetched.

@@ -9,6 +9,7 @@ import (
 	"bailiff/journal"
 	"bailiff/journal/evidence"
 	"bailiff/policy"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/policy/state"
 )
@@ -40,7 +41,7 @@ func compare(e *cli.Env, in *past.Input, before, after *past.Engine, started tim
 		for _, x := range sides {
 			x.eng.Expire(at, at)
 		}
-		return text.Count(len(sides[0].bans), "ban") + " before, " + text.Count(len(sides[1].bans), "ban") + " after"
+		return diag.Count(len(sides[0].bans), "ban") + " before, " + diag.Count(len(sides[1].bans), "ban") + " after"
 	}
 	var fe filter.Entry
 	err := in.Each(e, journalOptions(before, after), tick, func(entry *journal.Entry) error {
@@ -99,11 +100,11 @@ func printComparison(e *cli.Env, s *comparisonSummary, shown []*change) error {
 		e.Table(rows)
 		e.Printf("\n")
 	}
-	e.Printf("%s in %.2f s\n", text.Count(s.Entries, "entry"), s.Seconds)
-	e.Printf("before: %s, %s of %s\n", text.Count(s.Before.Failures, "failure"), text.Count(s.Before.Bans, "ban"), text.Count(s.Before.Prefixes, "prefix"))
-	e.Printf("after:  %s, %s of %s\n", text.Count(s.After.Failures, "failure"), text.Count(s.After.Bans, "ban"), text.Count(s.After.Prefixes, "prefix"))
+	e.Printf("%s in %.2f s\n", diag.Count(s.Entries, "entry"), s.Seconds)
+	e.Printf("before: %s, %s of %s\n", diag.Count(s.Before.Failures, "failure"), diag.Count(s.Before.Bans, "ban"), diag.Count(s.Before.Prefixes, "prefix"))
+	e.Printf("after:  %s, %s of %s\n", diag.Count(s.After.Failures, "failure"), diag.Count(s.After.Bans, "ban"), diag.Count(s.After.Prefixes, "prefix"))
 	if s.OnlyHere+s.OnlyThen > 0 {
-		e.Printf("%s no longer banned at any time, %s newly banned\n", text.Count(s.OnlyHere, "prefix"), text.Count(s.OnlyThen, "prefix"))
+		e.Printf("%s no longer banned at any time, %s newly banned\n", diag.Count(s.OnlyHere, "prefix"), diag.Count(s.OnlyThen, "prefix"))
 	}
 	for _, k := range changeKinds {
 		if s.Changes[k] > 0 {

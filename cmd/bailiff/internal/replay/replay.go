@@ -15,6 +15,7 @@ import (
 	"bailiff/journal"
 	"bailiff/journal/evidence"
 	"bailiff/policy"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 	"bailiff/policy/state"
@@ -98,7 +99,7 @@ func (r *replay) run(in *past.Input) error {
 	r.suspects = suspects{seen: map[netip.Addr][]login{}, lines: r.cursors.messages}
 	tick := func(at int64) string {
 		r.eng.Expire(at, at)
-		return text.Count(r.sum.Failures, "failure") + ", " + text.Count(r.sum.Bans, "ban")
+		return diag.Count(r.sum.Failures, "failure") + ", " + diag.Count(r.sum.Bans, "ban")
 	}
 	var fe filter.Entry
 	err = in.Each(r.Env, journalOptions(r.eng), tick, func(entry *journal.Entry) error {
@@ -166,14 +167,14 @@ func (r *replay) printBan(b *policy.Ban) error {
 	if b.Until != 0 {
 		until = "until " + text.Micro(b.Until)
 	}
-	why := text.Count(b.Failures, "attempt")
+	why := diag.Count(b.Failures, "attempt")
 	switch b.Reason {
 	case state.Slow:
 		why += " in the slow window"
 	case state.Account:
 		why += " on an account under attack"
 	case state.Network:
-		why = text.Count(b.Failures, "part") + " of the network attacked"
+		why = diag.Count(b.Failures, "part") + " of the network attacked"
 	}
 	what := "ban     "
 	if b.Observed {
@@ -186,7 +187,7 @@ func (r *replay) printBan(b *policy.Ban) error {
 func (r *replay) finish(started time.Time) error {
 	r.sum.Kind, r.sum.Seconds = "summary", time.Since(started).Seconds()
 	return r.Print(r.sum, func() {
-		r.Printf("%s, %s, %s in %.2f s\n", text.Count(r.sum.Entries, "entry"), text.Count(r.sum.Failures, "failure"), text.Count(r.sum.Bans, "ban"), r.sum.Seconds)
+		r.Printf("%s, %s, %s in %.2f s\n", diag.Count(r.sum.Entries, "entry"), diag.Count(r.sum.Failures, "failure"), diag.Count(r.sum.Bans, "ban"), r.sum.Seconds)
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy"
+	"bailiff/policy/diag"
 	"bailiff/policy/jail"
 )
 
@@ -113,7 +114,7 @@ func (r *replay) printSuspects() error {
 	if all == 0 {
 		return nil
 	}
-	r.Printf("\nsuspected innocents: %d of %s", len(found), text.Count(all, "ban"))
+	r.Printf("\nsuspected innocents: %d of %s", len(found), diag.Count(all, "ban"))
 	if len(found) == 0 {
 		r.Printf(" (nobody logged in or delivered mail from a banned address within %s)\n", text.Duration(suspectSpan))
 		return nil
@@ -129,10 +130,10 @@ func (r *replay) printSuspects() error {
 func (r *replay) printSuspect(x *suspectLine) {
 	var what []string
 	if x.Logins > 0 {
-		what = append(what, "logins in "+text.Count(x.Logins, "hour"))
+		what = append(what, "logins in "+diag.Count(x.Logins, "hour"))
 	}
 	if x.Deliveries > 0 {
-		what = append(what, "mail accepted in "+text.Count(x.Deliveries, "hour"))
+		what = append(what, "mail accepted in "+diag.Count(x.Deliveries, "hour"))
 	}
 	r.Printf("  %s  %s  %s: %s", text.Micro(x.since), x.Jail, x.Prefix, strings.Join(what, ", "))
 	if x.Before != nil {

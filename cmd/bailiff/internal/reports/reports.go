@@ -15,6 +15,7 @@ import (
 	"bailiff/cmd/bailiff/internal/past"
 	"bailiff/cmd/bailiff/internal/settings"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -128,7 +129,7 @@ func reportState(r *control.QueuedReport) string {
 		s = "next try in " + text.Duration(time.Until(*r.Next))
 	}
 	if r.Attempts > 0 {
-		s += ", " + text.Count(r.Attempts, "attempt")
+		s += ", " + diag.Count(r.Attempts, "attempt")
 	}
 	return s + text.With(": ", r.Error)
 }
@@ -148,8 +149,8 @@ func showCommand() *cli.Command {
 
 func printReport(e *cli.Env, s *control.ReportShow) {
 	r := s.Report
-	e.Printf("%s %s by jail %s at %s, %s\n", e.Paint(cli.Bold, "ban "+r.ID), r.Prefix, text.Clean(r.Jail), text.Time(r.Time), text.Count(r.Failures, "attempt"))
-	e.Printf("%s of evidence, %d no longer in the journal\n", text.Count(len(r.Lines), "line"), r.Missing)
+	e.Printf("%s %s by jail %s at %s, %s\n", e.Paint(cli.Bold, "ban "+r.ID), r.Prefix, text.Clean(r.Jail), text.Time(r.Time), diag.Count(r.Failures, "attempt"))
+	e.Printf("%s of evidence, %d no longer in the journal\n", diag.Count(len(r.Lines), "line"), r.Missing)
 	for i := range s.Deliveries {
 		d := &s.Deliveries[i]
 		e.Printf("\n%s %s\n", e.Paint(cli.Bold, "to "+d.Destination+":"), reportState(&d.QueuedReport))
@@ -192,7 +193,7 @@ func changeCommand(verb, short string) *cli.Command {
 			do, done = dial(e).Drop, "dropped"
 		}
 		return cli.Got(do(e.Ctx, req)).Print(e, func(e *cli.Env, r *control.ReportsResult) {
-			e.Printf("%s %s\n", text.Count(r.Reports, "report"), done)
+			e.Printf("%s %s\n", diag.Count(r.Reports, "report"), done)
 		})
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 	"bailiff/units/manager"
 )
@@ -36,9 +37,9 @@ func StatusLine(ctx context.Context, destinations int) (line string, bad bool) {
 // statusLine is StatusLine with the answer of bailiff-report, or the error in its place.
 func statusLine(s *control.ReporterStatus, err error, destinations int) (line string, bad bool) {
 	if err != nil {
-		return fmt.Sprintf("%s, state unknown: %s", text.Count(destinations, "destination"), text.Clean(err.Error())), true
+		return fmt.Sprintf("%s, state unknown: %s", diag.Count(destinations, "destination"), text.Clean(err.Error())), true
 	}
-	parts := []string{text.Count(destinations, "destination")}
+	parts := []string{diag.Count(destinations, "destination")}
 	for _, p := range s.Problems {
 		parts, bad = append(parts, text.Clean(p)), true
 	}

@@ -8,6 +8,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/client"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 )
 
 // Widths of bars, in columns.
@@ -26,13 +27,13 @@ func (r *result) print(e *cli.Env) {
 	case r.Until != nil:
 		span = "until " + text.Time(*r.Until)
 	}
-	e.Printf("%s, %s, in %.2f s\n", text.Count(r.Entries, "entry"), span, r.Seconds)
-	e.Printf("%s from about %s on about %s\n", text.Count(r.Failures, "failure"), text.Count(r.Addresses, "address"), text.Count(r.Names, "account name"))
+	e.Printf("%s, %s, in %.2f s\n", diag.Count(r.Entries, "entry"), span, r.Seconds)
+	e.Printf("%s from about %s on about %s\n", diag.Count(r.Failures, "failure"), diag.Count(r.Addresses, "address"), diag.Count(r.Names, "account name"))
 	observed := ""
 	if r.Observed > 0 {
 		observed = fmt.Sprintf(" (%d by jails that only observe)", r.Observed)
 	}
-	e.Printf("%s under this configuration%s, %d made by the daemon\n", text.Count(r.Bans, "ban"), observed, r.Made)
+	e.Printf("%s under this configuration%s, %d made by the daemon\n", diag.Count(r.Bans, "ban"), observed, r.Made)
 	if len(r.Stopped) > 0 {
 		e.Printf("%s\n", client.StoppedText(r.Stopped))
 	}

@@ -12,12 +12,12 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/past"
 	"bailiff/cmd/bailiff/internal/sketch"
-	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/cmd/internal/geo"
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/journal/evidence"
 	"bailiff/policy"
+	"bailiff/policy/diag"
 	"bailiff/policy/filter"
 	"bailiff/policy/prefix"
 )
@@ -73,7 +73,7 @@ func (t *tally) read(e *cli.Env, in *past.Input) error {
 	o := journal.Options{Matches: evidence.Matches(t.eng.Matchers(), audited), Fields: append(slices.Clone(evidence.Fields), "MESSAGE_ID", audit.FieldJail), MaxValue: evidence.MaxValue}
 	tick := func(at int64) string {
 		t.eng.Expire(at, at)
-		return text.Count(t.failures, "failure")
+		return diag.Count(t.failures, "failure")
 	}
 	var fe filter.Entry
 	err := in.Each(e, o, tick, func(entry *journal.Entry) error {

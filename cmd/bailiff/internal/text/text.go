@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 )
 
 // Clean makes text of unknown origin fit for a terminal: what an attacker wrote must not move the cursor, change
@@ -68,31 +69,8 @@ func Table(w io.Writer, rows [][]string) {
 	}
 }
 
-// Number is any integer that is counted.
-type Number interface {
-	~int | ~int64 | ~uint | ~uint32 | ~uint64
-}
-
-// Count is "1 prefix", "2 prefixes", "1 entry", "2 entries". A noun may have words before it: "test line".
-func Count[N Number](n N, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %s", n, plural(noun))
-}
-
-func plural(noun string) string {
-	switch {
-	case strings.HasSuffix(noun, "y") && len(noun) > 1 && !strings.ContainsRune("aeiou", rune(noun[len(noun)-2])):
-		return noun[:len(noun)-1] + "ies"
-	case strings.HasSuffix(noun, "s"), strings.HasSuffix(noun, "x"), strings.HasSuffix(noun, "ch"):
-		return noun + "es"
-	}
-	return noun + "s"
-}
-
 // Times is "once", "twice", "3 times".
-func Times[N Number](n N) string {
+func Times[N diag.Number](n N) string {
 	switch n {
 	case 1:
 		return "once"
@@ -184,7 +162,7 @@ func Milliseconds(seconds float64) string { return fmt.Sprintf("%.1f ms", second
 // Bytes is an amount of data: "512 bytes", "1.5 KiB", "12.0 MiB".
 func Bytes(n uint64) string {
 	if n < 1<<10 {
-		return Count(n, "byte")
+		return diag.Count(n, "byte")
 	}
 	size, unit := float64(n), ""
 	for _, unit = range []string{"KiB", "MiB", "GiB", "TiB"} {

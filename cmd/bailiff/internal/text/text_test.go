@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/policy/diag"
 )
 
 func TestClean(t *testing.T) {
@@ -38,8 +40,8 @@ func TestRFC3339(t *testing.T) {
 
 func TestCount(t *testing.T) {
 	for want, got := range map[string]string{
-		"1 prefix": Count(1, "prefix"), "2 prefixes": Count(2, "prefix"), "0 bans": Count(0, "ban"), "2 entries": Count(uint64(2), "entry"), "3 addresses": Count(3, "address"),
-		"2 test lines": Count(2, "test line"), "2 days": Count(2, "day"), "once": Times(1), "twice": Times(2), "3 times": Times(uint64(3)),
+		"1 prefix": diag.Count(1, "prefix"), "2 prefixes": diag.Count(2, "prefix"), "0 bans": diag.Count(0, "ban"), "2 entries": diag.Count(uint64(2), "entry"), "3 addresses": diag.Count(3, "address"),
+		"2 test lines": diag.Count(2, "test line"), "2 days": diag.Count(2, "day"), "once": Times(1), "twice": Times(2), "3 times": Times(uint64(3)),
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -11,6 +11,7 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/client"
 	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -56,7 +57,7 @@ func (v *view) draw(e *cli.Env, columns, lines int, now time.Time) []string {
 	d.lines = d.lines[:min(len(d.lines), lines-1)]
 	foot := "q leaves"
 	if v.missed > 0 {
-		foot += fmt.Sprintf("   %s not shown one by one: too many", text.Count(v.missed, "event"))
+		foot += fmt.Sprintf("   %s not shown one by one: too many", diag.Count(v.missed, "event"))
 	}
 	d.add("%s", foot)
 	return d.lines
@@ -79,7 +80,7 @@ func (v *view) drawSummary(d *drawing, now time.Time) {
 		}
 		d.paint(cli.Red, "PROBLEM: "+text.Clean(v.s.Problems[0].Text)+more)
 	default:
-		d.add("%s: bans are in effect; %s tracked, journal %.0f s behind", v.s.Firewall.Backend, text.Count(v.s.Tracked, "prefix"), v.s.Journal.Lag)
+		d.add("%s: bans are in effect; %s tracked, journal %.0f s behind", v.s.Firewall.Backend, diag.Count(v.s.Tracked, "prefix"), v.s.Journal.Lag)
 	}
 	d.add("failures  %6d in 10 s  %7d in 1 min", v.failures.in(sec, 10), v.failures.in(sec, window))
 	d.add("bans      %6d in 10 s  %7d in 1 min  %7d in effect, %d made", v.bans.in(sec, 10), v.bans.in(sec, window), v.s.Bans, v.s.BansTotal)

@@ -21,7 +21,7 @@ import (
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/cli/clitest"
-	"bailiff/cmd/bailiff/internal/text"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -248,7 +248,7 @@ func TestTopFits(t *testing.T) {
 				t.Fatalf("%dx%d: %d columns: %q", w, h, n, x)
 			}
 		}
-		if l := v.draw(&cli.Env{}, 80, 24, now); len(l) != 24 || l[23] != "q leaves   "+text.Count(v.missed, "event")+" not shown one by one: too many" && v.missed > 0 {
+		if l := v.draw(&cli.Env{}, 80, 24, now); len(l) != 24 || l[23] != "q leaves   "+diag.Count(v.missed, "event")+" not shown one by one: too many" && v.missed > 0 {
 			t.Fatalf("%d lines, the last %q", len(l), l[len(l)-1])
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"bailiff/policy/allow"
 	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 	"bailiff/policy/operator"
 	"bailiff/policy/prefix"
 	"bailiff/units/control"
@@ -376,7 +377,7 @@ func (w *blockWorker) noteRejected(name, why, keeping string) {
 }
 
 func (w *blockWorker) noteLoaded(h *blockHeld) {
-	text := fmt.Sprintf("block list %s: %s in effect", h.conf.Name, allow.Count(h.entries))
+	text := fmt.Sprintf("block list %s: %s in effect", h.conf.Name, diag.Count(h.entries, "entry"))
 	if h.allowed > 0 {
 		text += fmt.Sprintf(", %d for addresses that are allowed here, which pass", h.allowed)
 	}

@@ -167,7 +167,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	go d.reader.run(inner, d.matches(), pos)
 
 	d.aud.Event(audit.KindStart, fmt.Sprintf("bailiff %s started: %s in effect, firewall backend %s (%s), %s enabled",
-		version.String(), count(d.state.Len(), "ban"), d.firewall.status.Backend, d.firewall.status.Why, count(len(d.jailNames()), "jail")),
+		version.String(), diag.Count(d.state.Len(), "ban"), d.firewall.status.Backend, d.firewall.status.Why, diag.Count(len(d.jailNames()), "jail")),
 		audit.Field{Name: audit.FieldBackend, Value: d.firewall.status.Backend})
 	d.reporter.start()
 	notify.Ready(d.statusLine())

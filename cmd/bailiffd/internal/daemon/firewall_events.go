@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bailiff/journal/audit"
+	"bailiff/policy/diag"
 )
 
 // handle takes what the firewall worker reports.
@@ -90,7 +91,7 @@ func (f *firewallControl) repaired(e *firewallEvent) {
 		details = append(details, "rebuilt "+strings.Join(rebuilt, ", "))
 	}
 	if elements {
-		details = append(details, fmt.Sprintf("%s added, %d removed", count(ch.Added, "ban"), ch.Removed))
+		details = append(details, fmt.Sprintf("%s added, %d removed", diag.Count(ch.Added, "ban"), ch.Removed))
 	}
 	if len(details) > 0 {
 		text += " (" + strings.Join(details, "; ") + ")"
@@ -104,11 +105,3 @@ func (f *firewallControl) event(k audit.Kind, backend, text string) {
 
 // connectionsStay records that open connections cannot be closed. It is called by the connection closer's goroutine.
 func (f *firewallControl) connectionsStay(err error) { f.events <- firewallEvent{connections: err} }
-
-// count is a number with its noun: 1 ban, 2 bans.
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}

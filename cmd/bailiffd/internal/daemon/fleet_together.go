@@ -9,6 +9,7 @@ import (
 
 	"bailiff/journal/audit"
 	"bailiff/policy"
+	"bailiff/policy/diag"
 	"bailiff/policy/fleet"
 	"bailiff/policy/prefix"
 	"bailiff/units/control"
@@ -104,7 +105,7 @@ func (d *daemon) counted(host string, s *fleet.Summary, now time.Time) error {
 func (d *daemon) decideTogether(now time.Time) {
 	var changes []fleet.Change
 	for _, x := range d.others.bans.Decide(now.UnixMicro()) {
-		what := fmt.Sprintf("%d failures of %s on %s together: %s", x.Failures, audit.Address(x.Prefix), count(len(x.Hosts), "host"), strings.Join(x.Hosts[:min(len(x.Hosts), 20)], ", "))
+		what := fmt.Sprintf("%d failures of %s on %s together: %s", x.Failures, audit.Address(x.Prefix), diag.Count(len(x.Hosts), "host"), strings.Join(x.Hosts[:min(len(x.Hosts), 20)], ", "))
 		switch {
 		case x.Allowed || len(x.Good) > 0 && d.eng.Allow().Overlaps(x.Prefix, now.UnixMicro()):
 			d.problems.happened(audit.KindError, "fleet", what+"; not banned here: "+allowedBy(d.eng.Allow(), x.Prefix, now))

@@ -12,6 +12,7 @@ import (
 	"bailiff/journal/audit"
 	"bailiff/journal/evidence"
 	"bailiff/policy/config"
+	"bailiff/policy/diag"
 	"bailiff/units/control"
 )
 
@@ -33,7 +34,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	d.refreshAllow(d.reloaded)
 	d.reader.reload(d.matches())
 	d.firewall.reconcile()
-	d.aud.Event(audit.KindReload, fmt.Sprintf("reloaded by %s: %s, %s", by, count(len(d.eng.Jails()), "jail"), count(len(c.Files), "file")), audit.Field{Name: audit.FieldBy, Value: by})
+	d.aud.Event(audit.KindReload, fmt.Sprintf("reloaded by %s: %s, %s", by, diag.Count(len(d.eng.Jails()), "jail"), diag.Count(len(c.Files), "file")), audit.Field{Name: audit.FieldBy, Value: by})
 	d.reporter.start() // this may be the first configuration with a destination
 	d.saver.dirtyBans = true
 	d.hub.state("reloaded")

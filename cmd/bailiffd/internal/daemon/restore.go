@@ -13,6 +13,7 @@ import (
 	"bailiff/journal/audit"
 	"bailiff/policy"
 	"bailiff/policy/allow"
+	"bailiff/policy/diag"
 	"bailiff/policy/fleet"
 	"bailiff/policy/state"
 	"bailiff/units/notify"
@@ -126,7 +127,7 @@ func (d *daemon) startPosition(saved *savedState, pos journal.Position, lost str
 // saveRestored reports what was rebuilt, and saves it before anything else happens.
 func (d *daemon) saveRestored(saved *savedState, trail *trailReport, inSets int, listErr error, now time.Time) {
 	first := saved.missing && trail.entries == 0 && inSets == 0 && trail.problem == ""
-	rebuilt := fmt.Sprintf("rebuilt %s from the audit trail and the firewall's sets", count(d.state.Len(), "ban"))
+	rebuilt := fmt.Sprintf("rebuilt %s from the audit trail and the firewall's sets", diag.Count(d.state.Len(), "ban"))
 	if listErr != nil && !first {
 		rebuilt += fmt.Sprintf(" (the firewall's sets cannot be listed: %v)", listErr)
 	}
@@ -149,7 +150,7 @@ func (d *daemon) saveRestored(saved *savedState, trail *trailReport, inSets int,
 		}
 	case trail.changes > 0:
 		d.saver.dirtyBans = true
-		d.aud.Log(audit.Notice, fmt.Sprintf("took %s made by hand since the state was last saved from the audit trail", count(trail.changes, "change")))
+		d.aud.Log(audit.Notice, fmt.Sprintf("took %s made by hand since the state was last saved from the audit trail", diag.Count(trail.changes, "change")))
 	}
 	if d.saver.err != nil {
 		d.saver.dirtyBans = true

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bailiff/policy"
+	"bailiff/policy/diag"
 	"bailiff/units/notify"
 )
 
@@ -29,7 +30,7 @@ func (d *daemon) statusLine() string {
 		fmt.Fprintf(&b, "STATE NOT SAVED: %v; ", d.saver.err)
 	}
 	tracked, _, _ := d.eng.Tracked()
-	fmt.Fprintf(&b, "%d banned, %d watched, %s since start; %s", d.state.Len(), tracked, count(int(d.counts.made), "ban"), d.firewall.status.Backend)
+	fmt.Fprintf(&b, "%d banned, %d watched, %s since start; %s", d.state.Len(), tracked, diag.Count(int(d.counts.made), "ban"), d.firewall.status.Backend)
 	return b.String()
 }
 

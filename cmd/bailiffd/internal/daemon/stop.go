@@ -50,7 +50,7 @@ func (d *daemon) stop(srv *control.Server, cancel context.CancelFunc, firewallDo
 	c, done = by(stopTrail)
 	defer done()
 	d.audit.finish(c)
-	d.aud.Event(audit.KindStop, fmt.Sprintf("bailiff stopped: %s, %s", count(d.state.Len(), "ban"), bans))
+	d.aud.Event(audit.KindStop, fmt.Sprintf("bailiff stopped: %s, %s", diag.Count(d.state.Len(), "ban"), bans))
 	if err := d.aud.Close(c); err != nil {
 		diag.Print(os.Stderr, "bailiffd", err) // no reason for the unit to fail: journald is not running
 	}

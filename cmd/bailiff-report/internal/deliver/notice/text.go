@@ -10,6 +10,7 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/journal/audit"
+	"bailiff/policy/diag"
 )
 
 // Severity of a message.
@@ -129,10 +130,6 @@ func many(counts []report.Count) (parts []string) {
 			continue
 		}
 		slices.SortFunc(jails, func(a, b report.Count) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Jail, b.Jail)) })
-		s := "s"
-		if total(jails) == 1 {
-			s = ""
-		}
 		var names []string
 		for _, c := range jails[:min(len(jails), maxJails)] {
 			names = append(names, fmt.Sprintf("%s %d", c.Jail, c.N))
@@ -140,7 +137,7 @@ func many(counts []report.Count) (parts []string) {
 		if n := len(jails) - maxJails; n > 0 {
 			names = append(names, fmt.Sprintf("%d more", n))
 		}
-		parts = append(parts, fmt.Sprintf("%d %s%s (%s)", total(jails), kind.noun, s, strings.Join(names, ", ")))
+		parts = append(parts, fmt.Sprintf("%s (%s)", diag.Count(total(jails), kind.noun), strings.Join(names, ", ")))
 	}
 	return parts
 }
