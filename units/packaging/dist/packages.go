@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
@@ -71,63 +72,11 @@ type details struct {
 // A content is one of nfpm's: a file or a folder.
 type content struct{ Source, Destination, Type string }
 
-// description is nfpm's configuration: https://nfpm.goreleaser.com/configuration/
-var description = template.Must(template.New("nfpm.yaml").Parse(`
-name: bailiff
-arch: {{.Arch}}
-platform: linux
-version: {{.Version}}
-version_schema: none
-release: "{{.Release}}"
-section: admin
-priority: optional
-maintainer: {{.Maintainer}}
-vendor: bailiff
-license: "{{.License}}"
-mtime: {{.Time}}
-{{- with .Changes}}
-changelog: "{{.}}"{{end}}
-description: |
-{{- if eq .Format "archlinux"}}
-  Block attackers found in the systemd journal
-{{- else}}{{if eq .Format "deb"}}
-  block attackers found in the systemd journal
-{{- end}}
-  bailiff reads the systemd journal, recognizes failed logins and other attacks,
-  and adds the offending addresses to firewalld, nftables or ipset. Every ban is
-  backed by the journal entries that caused it. It replaces fail2ban on hosts
-  that run systemd.
-{{- end}}
-contents:
-  - {dst: /etc/bailiff, type: dir, file_info: {mode: 0755}}
-{{- range .Contents}}
-  - {src: "{{.Source}}", dst: "{{.Destination}}", type: "{{.Type}}"{{if eq .Type "dir"}}, file_info: {mode: 0755}{{end}}}{{end}}
-deb:
-  compression: xz
-overrides:
-  deb:
-    depends: ["systemd | systemd-standalone-sysusers | systemd-sysusers", passwd]
-    recommends: ["nftables | ipset | firewalld"] # apt installs the first where there is none: it must not close ports
-    suggests: [default-mta | mail-transport-agent]
-    scripts: {postinstall: "{{.Scripts}}/deb/postinst", preremove: "{{.Scripts}}/deb/prerm", postremove: "{{.Scripts}}/deb/postrm"}
-  rpm:
-    depends: [systemd]
-    recommends: [nftables]
-    suggests: [server(smtp)]
-    provides:{{range .Provides}}
-      - {{.}}{{end}}
-    scripts: {postinstall: "{{.Scripts}}/rpm/post", preremove: "{{.Scripts}}/rpm/preun", postremove: "{{.Scripts}}/rpm/postun"}
-  archlinux:
-    depends: [systemd]
-    scripts: {postinstall: "{{.Scripts}}/arch/post_install", preremove: "{{.Scripts}}/arch/pre_remove", postremove: "{{.Scripts}}/arch/post_remove"}
-rpm:
-  buildhost: localhost
-  group: System Environment/Daemons
-  summary: Block attackers found in the systemd journal
-archlinux:
-  packager: {{.Maintainer}}
-  scripts: {postupgrade: "{{.Scripts}}/arch/post_upgrade"}
-`))
+//go:embed nfpm.yaml
+var nfpmYAML string
+
+// description is nfpm's configuration.
+var description = template.Must(template.New("nfpm.yaml").Parse(nfpmYAML))
 
 // pack builds one package. Where the formats differ in folders, the installer is told.
 func (r *release) pack(format string, a arch, tree string) error {
