@@ -36,7 +36,6 @@ type Login struct {
 	Time     int64
 	Jail     string
 	Addr     netip.Addr
-	User     []byte // borrowed from the entry
 	Delivery bool
 }
 

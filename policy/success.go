@@ -15,7 +15,7 @@ const mechanisms = 3
 // same prefix had against it, in every jail. It takes back nothing else, since attackers have accounts, too.
 func (g *Engine) login(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
 	user := jail.Hash(h.User, g.seed)
-	g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: j.conf.Name, Addr: addr, User: h.User})
+	g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: j.conf.Name, Addr: addr})
 	alone := conn != 0 && len(h.ID) == 0 // the connection is that of one login
 	nameless := 0
 	g.pending.Drop(addr, func(p *jail.PendingAttempt) bool {

@@ -48,24 +48,24 @@ func (s *Server) bans(r *http.Request, q url.Values, _ Peer) (any, error) {
 		}
 	}
 	if len(ask.Search) > maxSearch {
-		return nil, badRequest("", "search: more than %d bytes", maxSearch)
+		return nil, BadRequest("", "search: more than %d bytes", maxSearch)
 	}
 	ask.Search = strings.TrimSpace(ask.Search)
 	if p, err := prefix("search", ask.Search); err == nil {
 		if within.IsValid() {
-			return nil, badRequest("give one of the two", "both prefix and an address to search for")
+			return nil, BadRequest("give one of the two", "both prefix and an address to search for")
 		}
 		within, ask.Search = p, ""
 	}
 	if ask.Origin != "" && ask.Origin != OriginDaemon && ask.Origin != OriginHand {
-		return nil, badRequest("origin is daemon or hand", "origin: %.20q", ask.Origin)
+		return nil, BadRequest("origin is daemon or hand", "origin: %.20q", ask.Origin)
 	}
 	switch sort := q.Get("sort"); sort {
 	case "", "prefix":
 	case "newest":
 		ask.Newest = true
 	default:
-		return nil, badRequest("sort is prefix or newest", "sort: %.20q", sort)
+		return nil, BadRequest("sort is prefix or newest", "sort: %.20q", sort)
 	}
 	if ask.Observed, err = yes(q, "observed"); err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func limit(q url.Values, usual, most int, more string) (int, error) {
 	}
 	n, err := strconv.Atoi(l)
 	if err != nil || n < 1 || n > most {
-		return 0, badRequest(fmt.Sprintf("a number from 1 to %d%s", most, more), "limit: %.20q", l)
+		return 0, BadRequest(fmt.Sprintf("a number from 1 to %d%s", most, more), "limit: %.20q", l)
 	}
 	return n, nil
 }

@@ -50,7 +50,7 @@ func (s *Server) ban(r *http.Request, _ url.Values, by Peer) (any, error) {
 		return nil, err
 	}
 	if len(req.Prefixes) == 0 {
-		return nil, badRequest(`{"prefixes": ["192.0.2.7"]}`, "prefixes: empty")
+		return nil, BadRequest(`{"prefixes": ["192.0.2.7"]}`, "prefixes: empty")
 	}
 	var prefixes []netip.Prefix
 	for i, text := range req.Prefixes {
@@ -70,9 +70,9 @@ func (s *Server) unban(r *http.Request, q url.Values, by Peer) (any, error) {
 	switch {
 	case err != nil:
 	case all && text != "":
-		err = badRequest("give one of the two", "both prefix and all")
+		err = BadRequest("give one of the two", "both prefix and all")
 	case !all && text == "":
-		err = badRequest("prefix=192.0.2.7, or all=true", "neither prefix nor all")
+		err = BadRequest("prefix=192.0.2.7, or all=true", "neither prefix nor all")
 	case !all:
 		p, err = prefix("prefix", text)
 	}

@@ -104,7 +104,7 @@ func (s *Server) postFleet(r *http.Request, _ url.Values, _ Peer) (any, error) {
 		return nil, err
 	}
 	if len(req.News) > MaxFleetNews {
-		return nil, badRequest("send them in several calls", "news: %d pieces, more than %d", len(req.News), MaxFleetNews)
+		return nil, BadRequest("send them in several calls", "news: %d pieces, more than %d", len(req.News), MaxFleetNews)
 	}
 	news := make([]fleet.News, len(req.News))
 	for i, x := range req.News {

@@ -36,7 +36,7 @@ func (s *Server) putFleetAgent(r *http.Request, _ url.Values, _ Peer) (any, erro
 	}
 	for _, t := range []string{req.Hub, req.Error, req.Flooding} {
 		if len(t) > maxAgentText {
-			return nil, badRequest("shorten it", "a text of %d bytes, more than %d", len(t), maxAgentText)
+			return nil, BadRequest("shorten it", "a text of %d bytes, more than %d", len(t), maxAgentText)
 		}
 	}
 	return s.d.SetFleetAgent(r.Context(), req)

@@ -32,7 +32,7 @@ func (s *Server) getFleetEvidence(r *http.Request, q url.Values, _ Peer) (any, e
 	}
 	host, jail := q.Get("host"), q.Get("jail")
 	if host != "" && !fleet.ValidHost(host) {
-		return nil, badRequest("leave host out for the lines of this host", "host: %q is not the name of a host", host)
+		return nil, BadRequest("leave host out for the lines of this host", "host: %q is not the name of a host", host)
 	}
 	return s.d.FleetEvidence(r.Context(), host, p, jail)
 }
@@ -43,11 +43,11 @@ func (s *Server) putFleetEvidence(r *http.Request, _ url.Values, _ Peer) (any, e
 		return nil, err
 	}
 	if len(req.Lines) > fleet.MaxAnswerLines {
-		return nil, badRequest("send the latest", "lines: %d, more than %d", len(req.Lines), fleet.MaxAnswerLines)
+		return nil, BadRequest("send the latest", "lines: %d, more than %d", len(req.Lines), fleet.MaxAnswerLines)
 	}
 	for _, l := range req.Lines {
 		if len(l.Message) > fleet.MaxAnswerText || len(l.Unit) > fleet.MaxAnswerText {
-			return nil, badRequest("shorten it", "a line of more than %d bytes", fleet.MaxAnswerText)
+			return nil, BadRequest("shorten it", "a line of more than %d bytes", fleet.MaxAnswerText)
 		}
 	}
 	return s.d.AnswerFleet(r.Context(), req)

@@ -59,14 +59,14 @@ func (s *Server) postFleetFailures(r *http.Request, _ url.Values, _ Peer) (any, 
 		return nil, err
 	}
 	if len(req.Summaries) > MaxFleetSummaries {
-		return nil, badRequest("send them in several calls", "summaries: %d, more than %d", len(req.Summaries), MaxFleetSummaries)
+		return nil, BadRequest("send them in several calls", "summaries: %d, more than %d", len(req.Summaries), MaxFleetSummaries)
 	}
 	if !fleet.ValidHost(req.Host) {
-		return nil, badRequest("write the name that the host has in its fleet", "host: %q is not the name of a host", req.Host)
+		return nil, BadRequest("write the name that the host has in its fleet", "host: %q is not the name of a host", req.Host)
 	}
 	for i, x := range req.Summaries {
 		if len(x.Payload) > fleet.MaxSummary {
-			return nil, badRequest("leave it out", fmt.Sprintf("summaries[%d]", i)+": %d bytes, more than %d", len(x.Payload), fleet.MaxSummary)
+			return nil, BadRequest("leave it out", fmt.Sprintf("summaries[%d]", i)+": %d bytes, more than %d", len(x.Payload), fleet.MaxSummary)
 		}
 	}
 	return s.d.CountFleet(r.Context(), req)

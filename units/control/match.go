@@ -76,11 +76,11 @@ func (s *Server) match(r *http.Request, q url.Values, _ Peer) (any, error) {
 	ask := MatchQuery{Line: q.Get("line"), Filter: q.Get("filter"), Mode: q.Get("mode")}
 	switch {
 	case ask.Line == "":
-		return nil, badRequest("line=Failed+password+for+…", "no line")
+		return nil, BadRequest("line=Failed+password+for+…", "no line")
 	case len(ask.Line) > maxLine:
-		return nil, badRequest("", "line: more than %d bytes", maxLine)
+		return nil, BadRequest("", "line: more than %d bytes", maxLine)
 	case ask.Mode != "" && ask.Filter == "":
-		return nil, badRequest("filter=NAME&mode=MODE", "a mode without a filter")
+		return nil, BadRequest("filter=NAME&mode=MODE", "a mode without a filter")
 	}
 	return s.d.Match(r.Context(), ask)
 }

@@ -155,7 +155,7 @@ func (s *Server) reports(r *http.Request, q url.Values, _ Peer) (any, error) {
 
 func (s *Server) report(r *http.Request, q url.Values, _ Peer) (any, error) {
 	if q.Get("id") == "" {
-		return nil, badRequest("id=BAN-ID, or id=192.0.2.7", "no id")
+		return nil, BadRequest("id=BAN-ID, or id=192.0.2.7", "no id")
 	}
 	return s.c.Report(r.Context(), q.Get("id"), q.Get("destination"))
 }
@@ -163,7 +163,7 @@ func (s *Server) report(r *http.Request, q url.Values, _ Peer) (any, error) {
 func (s *Server) whois(r *http.Request, q url.Values, _ Peer) (any, error) {
 	a, err := netip.ParseAddr(q.Get("address"))
 	if err != nil || a.Zone() != "" {
-		return nil, badRequest("address=192.0.2.7", "%.100q is not an address", q.Get("address"))
+		return nil, BadRequest("address=192.0.2.7", "%.100q is not an address", q.Get("address"))
 	}
 	return s.c.Whois(r.Context(), a.Unmap())
 }
@@ -171,7 +171,7 @@ func (s *Server) whois(r *http.Request, q url.Values, _ Peer) (any, error) {
 func some(do func(Reporter, context.Context, Peer, ReportsRequest) (*ReportsResult, error)) handler {
 	return taking(func(c Reporter, ctx context.Context, by Peer, req ReportsRequest) (*ReportsResult, error) {
 		if named := req.Destination != "" || req.ID != ""; named == req.All {
-			return nil, badRequest("name a destination, a ban or an address, or give all", "which reports?")
+			return nil, BadRequest("name a destination, a ban or an address, or give all", "which reports?")
 		}
 		return do(c, ctx, by, req)
 	})

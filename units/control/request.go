@@ -20,14 +20,14 @@ func parameters(raw string, known []string) (url.Values, error) {
 	}
 	q, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, badRequest(hint, "query %.100q cannot be read", raw)
+		return nil, BadRequest(hint, "query %.100q cannot be read", raw)
 	}
 	for name, values := range q {
 		switch {
 		case !slices.Contains(known, name):
-			return nil, badRequest(hint, "unknown parameter %.50q", name)
+			return nil, BadRequest(hint, "unknown parameter %.50q", name)
 		case len(values) > 1:
-			return nil, badRequest("give it once", "parameter %q is given %d times", name, len(values))
+			return nil, BadRequest("give it once", "parameter %q is given %d times", name, len(values))
 		}
 	}
 	return q, nil
@@ -42,7 +42,7 @@ func body(r *http.Request, v any) error {
 		if _, err = j.Token(); err == io.EOF {
 			return nil
 		} else if err == nil {
-			return badRequest("send one JSON object", "the body goes on after its end")
+			return BadRequest("send one JSON object", "the body goes on after its end")
 		}
 	}
 	var big *http.MaxBytesError
@@ -52,17 +52,17 @@ func body(r *http.Request, v any) error {
 	case errors.As(err, &big):
 		return &Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("the body has more than %d bytes", big.Limit), Hint: "split it into several calls"}
 	case errors.Is(err, io.EOF):
-		return badRequest("send a JSON object", "the body is empty")
+		return BadRequest("send a JSON object", "the body is empty")
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return badRequest("send a whole JSON object", "the body ends in the middle")
+		return BadRequest("send a whole JSON object", "the body ends in the middle")
 	case errors.As(err, &typ):
-		return badRequest("see bailiffd(8), control socket", "%s: a JSON %s, where %s belongs", typ.Field, typ.Value, typ.Type)
+		return BadRequest("see bailiffd(8), control socket", "%s: a JSON %s, where %s belongs", typ.Field, typ.Value, typ.Type)
 	case errors.As(err, &syn):
-		return badRequest("send a JSON object", "the body is not JSON: byte %d: %v", syn.Offset, syn)
+		return BadRequest("send a JSON object", "the body is not JSON: byte %d: %v", syn.Offset, syn)
 	case strings.HasPrefix(err.Error(), "json: "):
-		return badRequest("see bailiffd(8), control socket", "%s", strings.TrimPrefix(err.Error(), "json: "))
+		return BadRequest("see bailiffd(8), control socket", "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	return badRequest("", "the body cannot be read: %v", err)
+	return BadRequest("", "the body cannot be read: %v", err)
 }
 
 // prefix parses an address or a prefix. Host bits are dropped; host names are not looked up.
@@ -74,13 +74,13 @@ func prefix(name, s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err == nil && p.Addr().Is4In6() && p.Bits() < 96:
-		return p, badRequest("write the IPv4 prefix itself", "%s: %.100q covers more than IPv4", name, s)
+		return p, BadRequest("write the IPv4 prefix itself", "%s: %.100q covers more than IPv4", name, s)
 	case err == nil && p.Addr().Is4In6():
 		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked(), nil
 	case err == nil:
 		return p.Masked(), nil
 	}
-	return p, badRequest("write 192.0.2.7, 192.0.2.0/24, 2001:db8::7 or 2001:db8::/64", "%s: %.100q is neither an address nor a prefix", name, s)
+	return p, BadRequest("write 192.0.2.7, 192.0.2.0/24, 2001:db8::7 or 2001:db8::/64", "%s: %.100q is neither an address nor a prefix", name, s)
 }
 
 // yes parses a parameter that is true or false; false if it is missing.
@@ -91,6 +91,6 @@ func yes(q url.Values, name string) (bool, error) {
 	case "true":
 		return true, nil
 	default:
-		return false, badRequest(name+"=true", "%s: %.20q", name, v)
+		return false, BadRequest(name+"=true", "%s: %.20q", name, v)
 	}
 }

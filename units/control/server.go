@@ -92,7 +92,7 @@ func newServer(o Options) *Server {
 		ReadTimeout:       readTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(logWriter(s.log), "control: ", 0),
+		ErrorLog:          log.New(LogWriter(s.log), "control: ", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, callerKey{}, c.(*conn).who)
 		},
@@ -118,9 +118,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-type logWriter func(string)
+// LogWriter passes the lines of a log.Logger on.
+type LogWriter func(string)
 
-func (w logWriter) Write(b []byte) (int, error) {
+func (w LogWriter) Write(b []byte) (int, error) {
 	w(strings.TrimRight(string(b), "\n"))
 	return len(b), nil
 }
@@ -354,6 +355,7 @@ func AsError(err error) *Error {
 	return &Error{Status: http.StatusInternalServerError, Message: err.Error(), cause: err}
 }
 
-func badRequest(hint, format string, args ...any) error {
+// BadRequest is the error of a call that makes no sense.
+func BadRequest(hint, format string, args ...any) error {
 	return &Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Hint: hint}
 }

@@ -33,7 +33,7 @@ func onBehalf(by Peer, name string) (string, error) {
 	case by.UID != 0:
 		return "", &Error{Status: http.StatusForbidden, Message: "only root may make calls for others", Hint: "leave out the header " + userHeader}
 	case len(name) > maxUser || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "", badRequest("a name of printable characters, 64 at most", "header %s: %.80q", userHeader, name)
+		return "", BadRequest("a name of printable characters, 64 at most", "header %s: %.80q", userHeader, name)
 	}
 	return name + " (as " + by.User + ")", nil
 }

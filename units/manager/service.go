@@ -26,7 +26,6 @@ type Service struct {
 	Started            time.Time // the main process; zero: there is none
 	Output, Error      string    // StandardOutput=, StandardError=: journal, null, file, …
 	LogLevelMax        int       // LogLevelMax=: syslog's number; -1: not set
-	LogNamespace       string    // LogNamespace=
 	Command            string    // ExecStart=, words separated by blanks
 	Environment        []string  // Environment=: NAME=VALUE
 	NeedsReload        bool      // a file of the unit is newer than what systemd has loaded
@@ -82,7 +81,7 @@ func describe(ctx context.Context, c *dbus.Conn, unit string) (Service, error) {
 	}
 	text := func(key string) string { v, _ := p[key].(string); return v }
 	s.Running = !slices.Contains([]string{"inactive", "failed", ""}, text("ActiveState"))
-	s.ControlGroup, s.Output, s.Error, s.LogNamespace = text("ControlGroup"), text("StandardOutput"), text("StandardError"), text("LogNamespace")
+	s.ControlGroup, s.Output, s.Error = text("ControlGroup"), text("StandardOutput"), text("StandardError")
 	if v, ok := p["LogLevelMax"].(int32); ok {
 		s.LogLevelMax = int(v)
 	}

@@ -104,7 +104,7 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
 			ReadTimeout:       headerTime,
 			IdleTimeout:       idleTime,
 			MaxHeaderBytes:    maxHeader,
-			ErrorLog:          log.New(logWriter(s.Log), "", 0),
+			ErrorLog:          log.New(control.LogWriter(s.Log), "", 0),
 			ConnState:         quiet.count,
 			BaseContext:       func(net.Listener) context.Context { return context.WithValue(ctx, trustedKey{}, trusted) },
 		}
@@ -262,12 +262,4 @@ func fail(w http.ResponseWriter, e *control.Error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(e.Status)
 	json.NewEncoder(w).Encode(e)
-}
-
-// logWriter takes the lines of a log.Logger.
-type logWriter func(string)
-
-func (f logWriter) Write(b []byte) (int, error) {
-	f(strings.TrimSuffix(string(b), "\n"))
-	return len(b), nil
 }

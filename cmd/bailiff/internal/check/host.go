@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,7 +24,7 @@ func hostNotices(ctx context.Context, c *config.Config, installed bool) (notes [
 	if !installed {
 		return notes
 	}
-	if exec.CommandContext(ctx, "systemctl", "--quiet", "is-active", "fail2ban.service").Run() == nil {
+	if active, err := manager.Active(ctx, "fail2ban.service"); err == nil && len(active) > 0 {
 		notes = append(notes, "fail2ban.service is running, too, and bans by its own rules: systemctl disable --now fail2ban")
 	}
 	return append(append(notes, reports.MailNotices(c)...), keyNotices(c)...)

@@ -34,7 +34,6 @@ type attack struct {
 	rate       rate
 	last       time.Time
 	count, max int
-	pattern    string
 	banned     bool
 }
 
@@ -91,7 +90,7 @@ func (v *view) take(x *message, now time.Time) (ask bool) {
 			v.attacks[k] = a
 		}
 		a.rate.add(sec, n)
-		a.last, a.count, a.max, a.pattern, a.banned = now, e.Count, e.MaxRetry, e.Pattern, false
+		a.last, a.count, a.max, a.banned = now, e.Count, e.MaxRetry, false
 	case "ban", "extend":
 		v.bans.add(sec, 1)
 		if e.Kind == "ban" {

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -94,10 +93,6 @@ func carryOut[T any](ctx context.Context, a *controlAPI, f func(*daemon) (T, err
 }
 
 var errBusy = &control.Error{Status: http.StatusServiceUnavailable, Message: "the daemon did not answer in time, and nothing was done", Hint: "see journalctl -u bailiff; try again"}
-
-func badRequest(hint, format string, args ...any) error {
-	return &control.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Hint: hint}
-}
 
 func (a *controlAPI) Status(ctx context.Context) (s *control.Status, err error) {
 	var jails []policy.JailInfo

@@ -81,13 +81,13 @@ func (o *origins) entry(e allow.Entry) control.AllowEntry {
 
 func (a *controlAPI) Allow(ctx context.Context, by control.Peer, req control.AllowRequest, p netip.Prefix) (*control.AllowResult, error) {
 	if p.Bits() == 0 {
-		return nil, badRequest("to stop banning, disable the jails or stop the service", "%s is every address", p)
+		return nil, control.BadRequest("to stop banning, disable the jails or stop the service", "%s is every address", p)
 	}
 	var until time.Time
 	if req.Duration != "" {
 		long, err := config.ParseDuration(req.Duration)
 		if err != nil {
-			return nil, badRequest("write 10m, 48h, 4w or forever", "duration: %v", err)
+			return nil, control.BadRequest("write 10m, 48h, 4w or forever", "duration: %v", err)
 		}
 		if long != config.Forever {
 			until = time.Now().Add(long)

@@ -38,7 +38,7 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 			minBits = minBits4
 		}
 		if p.Bits() == 0 || p.Bits() < minBits && !req.Force {
-			return nil, badRequest("--force bans it, unless it is everything", "%s is wider than /%d", p, minBits)
+			return nil, control.BadRequest("--force bans it, unless it is everything", "%s is wider than /%d", p, minBits)
 		}
 	}
 	name := cmp.Or(req.Jail, jailManual)
@@ -51,7 +51,7 @@ func (a *controlAPI) Ban(ctx context.Context, by control.Peer, req control.BanRe
 		}
 		if req.Duration != "" {
 			if long, err = config.ParseDuration(req.Duration); err != nil {
-				return nil, badRequest("write 10m, 48h, 4w or forever", "duration: %v", err)
+				return nil, control.BadRequest("write 10m, 48h, 4w or forever", "duration: %v", err)
 			}
 		}
 		now := time.Now().UnixMicro()

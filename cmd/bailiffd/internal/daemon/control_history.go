@@ -39,7 +39,7 @@ func (a *controlAPI) History(ctx context.Context, q control.HistoryQuery, within
 	var err error
 	if q.Since != "" {
 		if back, err = config.ParseDuration(q.Since); err != nil || back == config.Forever || back <= 0 || back > longestSince {
-			return badRequest("write 24h, 7d or 30d; a year is the most", "since: %.50q", q.Since)
+			return control.BadRequest("write 24h, 7d or 30d; a year is the most", "since: %.50q", q.Since)
 		}
 	}
 	h := &history{HistoryQuery: q, emit: emit, now: time.Now(), filters: make(map[string]*filter.Matcher), within: within}

@@ -95,7 +95,7 @@ func (a *controlAPI) Match(ctx context.Context, q control.MatchQuery) ([]control
 		}
 		m, err := u.Mode(mode)
 		if err != nil {
-			return nil, badRequest("modes are "+strings.Join(u.Modes, ", "), "mode: filter %s has no mode %.50q", u.Name, mode)
+			return nil, control.BadRequest("modes are "+strings.Join(u.Modes, ", "), "mode: filter %s has no mode %.50q", u.Name, mode)
 		}
 		if ctx.Err() != nil {
 			return nil, errBusy

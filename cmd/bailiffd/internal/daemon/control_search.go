@@ -90,7 +90,7 @@ func (s *search) run(ctx context.Context, all []state.Ban) (*control.BanList, er
 		after, _ := netip.ParsePrefix(p)
 		i := slices.IndexFunc(found, func(b *state.Ban) bool { return b.Prefix == after && b.Jail == jail })
 		if i < 0 {
-			return nil, badRequest("start again with the first page", "there is no ban %q to continue after", s.After)
+			return nil, control.BadRequest("start again with the first page", "there is no ban %q to continue after", s.After)
 		}
 		found = found[i+1:]
 	}
