@@ -490,6 +490,7 @@ func TestBadRequests(t *testing.T) {
 		{"two prefixes", request("GET", "/v1/bans?search=192.0.2.7&prefix=192.0.2.0/24", ""), 400, "give one of the two"},
 		{"long search", request("GET", "/v1/bans?search="+strings.Repeat("x", 257), ""), 400, "search: more than 256 bytes"},
 		{"history limit", request("GET", "/v1/history?limit=5001", ""), 400, "from 1 to 5000"},
+		{"lifted limit", request("GET", "/v1/history?lifted=true&limit=100001", ""), 400, "from 1 to 100000"},
 		{"history prefix", request("GET", "/v1/history?prefix=x", ""), 400, "neither an address nor a prefix"},
 		{"no line", request("GET", "/v1/match", ""), 400, "no line"},
 		{"long line", request("GET", "/v1/match?line="+strings.Repeat("x", 4097), ""), 400, "line: more than 4096 bytes"},

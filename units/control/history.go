@@ -75,6 +75,7 @@ type HistoryHour struct {
 const (
 	defaultHistory = 200  // records
 	MaxHistory     = 5000 // records; the most that are listed
+	MaxLifted      = 100_000
 	historyTime    = 2 * time.Minute
 )
 
@@ -82,7 +83,14 @@ const (
 func (s *Server) history(r *http.Request, q url.Values, _ Peer) (any, error) {
 	ask := HistoryQuery{Since: q.Get("since"), Prefix: q.Get("prefix"), Jail: q.Get("jail"), Reason: q.Get("reason"), Country: q.Get("country")}
 	var err error
-	if ask.Limit, err = limit(q, defaultHistory, MaxHistory, ""); err != nil {
+	if ask.Lifted, err = yes(q, "lifted"); err != nil {
+		return nil, err
+	}
+	most := MaxHistory
+	if ask.Lifted { // bailiff-fleet has to know all of them
+		most = MaxLifted
+	}
+	if ask.Limit, err = limit(q, defaultHistory, most, ""); err != nil {
 		return nil, err
 	}
 	var within netip.Prefix
@@ -92,9 +100,6 @@ func (s *Server) history(r *http.Request, q url.Values, _ Peer) (any, error) {
 		}
 	}
 	if ask.Accounts, err = yes(q, "accounts"); err != nil {
-		return nil, err
-	}
-	if ask.Lifted, err = yes(q, "lifted"); err != nil {
 		return nil, err
 	}
 	return streamed(func(w http.ResponseWriter, r *http.Request) {

@@ -91,7 +91,7 @@ func (d *fakeDaemon) Bans(_ context.Context, q control.BanQuery, _ netip.Prefix)
 func (d *fakeDaemon) History(_ context.Context, q control.HistoryQuery, _ netip.Prefix, emit func(*control.HistoryLine) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !q.Lifted {
+	if !q.Lifted || q.Limit != control.MaxLifted {
 		d.t.Errorf("history: %+v", q)
 	}
 	for i := range d.lifted {

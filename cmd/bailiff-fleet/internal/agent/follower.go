@@ -174,7 +174,7 @@ func (a *Agent) readLifted(ctx context.Context) {
 	for _, lag := range []time.Duration{trailLag, trailLag2} {
 		sleep(ctx, lag)
 		var all []liftedBan
-		err := a.Daemon.History(ctx, control.HistoryQuery{Since: liftedSince, Lifted: true, Limit: control.MaxHistory}, func(l *control.HistoryLine) error {
+		err := a.Daemon.History(ctx, control.HistoryQuery{Since: liftedSince, Lifted: true, Limit: control.MaxLifted}, func(l *control.HistoryLine) error {
 			if p, err := netip.ParsePrefix(l.Prefix); l.Kind == "unban" && err == nil && l.Since != nil {
 				all = append(all, liftedBan{ownKey{prefix.OfPrefix(p), unique.Make(l.Jail).Value()}, ownBan{since: l.Since.UnixMicro(), until: micro(l.Until)}})
 			}

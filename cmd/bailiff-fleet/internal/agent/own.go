@@ -199,10 +199,17 @@ func (o *own) liftedBefore(l []liftedBan, now int64) {
 	}
 }
 
+// remember keeps as what others have been told of a ban, if that is later than its begin, before a message is forgotten.
+func (o *own) remember(k ownKey, now int64) {
+	if b, ok := o.wanted[k]; ok {
+		o.wanted[k] = o.later(k, b, now)
+	}
+}
+
 // reset forgets what the hub holds.
 func (o *own) reset(now int64) {
 	for k, h := range o.held {
-		if _, ok := o.wanted[k]; !ok {
+		if o.remember(k, now); !o.wants(k) {
 			o.end(k, ownBan{since: h.since, until: h.until}, now)
 		}
 	}
@@ -234,9 +241,10 @@ func (o *own) toList(now int64) (l []ownKey) {
 }
 
 // dropped forgets messages that the hub no longer holds: those before first.
-func (o *own) dropped(first uint64) {
+func (o *own) dropped(first uint64, now int64) {
 	for k, h := range o.held {
 		if h.seq < first {
+			o.remember(k, now)
 			delete(o.held, k)
 		}
 	}

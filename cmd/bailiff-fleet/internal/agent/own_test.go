@@ -84,8 +84,12 @@ func TestOwn(t *testing.T) {
 				for k := range held {
 					if r.IntN(2) == 0 {
 						delete(held, k)
-						delete(o.held, k)
 					}
+				}
+				o.reset(now) // everything is read again
+				for _, n := range held {
+					seq++
+					o.seen(&n, seq, real)
 				}
 			case 5: // the program ends and begins anew
 				o.held, o.gone = map[ownKey]heldBan{}, map[ownKey]ownBan{}
@@ -148,6 +152,42 @@ func TestOwn(t *testing.T) {
 	}
 }
 
+// TestTold: others know a ban by a later time than this host, whose clock was set back; only the hub remembers that, and loses it. The
+// end of the ban is later than what others know.
+func TestTold(t *testing.T) {
+	const hour = int64(3600e6)
+	k := ownKey{prefix.OfPrefix(netip.MustParsePrefix("192.0.2.1/32")), "sshd"}
+	since := int64(1_800_000_000_000_000)
+	b := ownBan{since: since, until: since + 24*hour}
+	id := (&state.Ban{Prefix: k.prefix.Prefix(), Jail: k.jail, Since: b.since}).ID()
+	for name, lose := range map[string]func(*own, int64){
+		"everything":   func(o *own, now int64) { o.reset(now) },
+		"the first":    func(o *own, now int64) { o.dropped(8, now) },
+		"nothing":      func(*own, int64) {},
+		"a new stream": func(o *own, now int64) { o.reset(now); o.dropped(1, now) },
+	} {
+		o := newOwn("h") // a program that has just started
+		o.want(map[ownKey]ownBan{k: b}, since)
+		told := b
+		told.since += hour / 2
+		n := o.news(k, told, false)
+		o.seen(&n, 7, since)
+		if l := o.difference(since); len(l) != 0 {
+			t.Errorf("%s: %+v", name, l)
+		}
+		lose(o, since)
+		for _, n := range o.difference(since) {
+			if n.Since < told.since {
+				t.Errorf("lost %s: the ban is sent again as %+v", name, n)
+			}
+			o.seen(&n, 9, since)
+		}
+		if n, early := o.ended(k, id, since); !early || n.Since < told.since || !n.Lifted {
+			t.Errorf("lost %s: its end is %+v", name, n)
+		}
+	}
+}
+
 // TestEvents: what the daemon says becomes news without texts of operators.
 func TestEvents(t *testing.T) {
 	o := newOwn("h")
@@ -183,7 +223,7 @@ func TestEvents(t *testing.T) {
 	if l := o.difference(since.Add(refreshAge).UnixMicro()); len(l) != 1 {
 		t.Errorf("%+v", l)
 	}
-	o.dropped(8)
+	o.dropped(8, since.UnixMicro())
 	if l := o.difference(since.UnixMicro()); len(l) != 1 {
 		t.Errorf("%+v", l)
 	}

@@ -111,7 +111,7 @@ func (p *publisher) see(s *seenNews) {
 		p.complete, p.backlog = false, nil
 	case s.complete:
 		p.complete = true
-		p.own.dropped(s.first)
+		p.own.dropped(s.first, time.Now().UnixMicro())
 		p.reconcile()
 	default:
 		sent := s.sent
