@@ -30,7 +30,9 @@ func TestWeights(t *testing.T) {
 		{"twice three prompts", times(6, "unknown a"), nil, ""},
 		{"one unknown account again and again", times(9, "unknown a"), nil, "failures 9"},
 		{"unknown, without that weight", times(5, "unknown a"), func(c *config.Config) { c.Jails[0].Weights.InvalidUser = 1 }, "failures 5"},
-		{"two unknown accounts", "unknown a|unknown a|unknown a|unknown b|unknown b|unknown b|unknown b", nil, "failures 7"},
+		{"two unknown accounts", times(5, "unknown a") + "|" + times(8, "unknown b"), nil, "failures 13"},
+		{"three unknown accounts, three prompts each", times(3, "unknown a") + "|" + times(3, "unknown b") + "|" + times(3, "unknown c"), nil, "failures 9"},
+		{"two misspelt names, three prompts each, and a slip", times(3, "unknown bbo") + "|" + times(3, "unknown bobb") + "|failed bob|login bob", nil, ""},
 		{"unknown accounts, the fourth and further ones twice", "unknown a|unknown b|unknown c|unknown d", nil, "failures 4"},
 		{"the same after the fourth", "unknown a|unknown b|unknown c|failed d|unknown a", nil, "failures 5"},
 		{"another account each time", "failed a|failed b|failed c|failed d|failed e", nil, "failures 5"},
@@ -48,6 +50,9 @@ func TestWeights(t *testing.T) {
 		{"an office with a thief", "login a|login b|" + times(9, "failed a") + "|failed v|failed w|failed x|failed y|failed z", nil, "failures 5"},
 		// His own account does not help him.
 		{"an insider", "login eve|failed a|login eve|failed b|login eve|failed c|login eve|failed d|login eve|failed e", nil, "failures 5"},
+		// The more people log in, the more forget their passwords. One account has no more failures for that.
+		{"people who give up", "login a|login b|login c|login d|login e|failed v|failed w|failed x|failed v|failed w|failed x|failed y|failed z", nil, "failures 8"},
+		{"an attacker among people", "login a|login b|login c|login d|login e|failed w|" + times(5, "failed v"), nil, "failures 6"},
 		{"an insider who probes", "login eve|failed eve|exploit", nil, "failures 1"},
 	} {
 		s := newSite(t, c.change)

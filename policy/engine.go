@@ -132,7 +132,7 @@ func (g *Engine) counterOptions(c *config.Jail) jail.Options {
 	return jail.Options{
 		FindTime: c.FindTime, MaxRetry: c.MaxRetry, SlowTime: c.Slow.FindTime, SlowRetry: c.Slow.MaxRetry,
 		Prefix4: c.Prefix4, Prefix6: c.Prefix6, Budget: g.budget, Seed: g.seed,
-		Interactive: c.Filter.Interactive,
+		Interactive: c.Filter.Interactive, NoLogins: c.Filter.ParallelLogins && !c.Filter.HasSuccess(),
 	}
 }
 

@@ -176,9 +176,6 @@ func accountKey(user uint64, observed bool) uint64 {
 // (counted.go).
 
 const (
-	// crowd is how many times slow.max_retry the people behind an address may add to it.
-	crowd = 2
-
 	// lastPrompt is the attempt of a connection that does not count on an account that is under attack: ssh asks three times by itself,
 	// and Accounts want three.
 	lastPrompt = 3
@@ -199,6 +196,7 @@ func (g *Engine) addressWindows(f *failure) []verdict {
 	c, conf := f.jail.counter, &f.jail.conf
 	v := c.Add(f.prefix, f.record, jail.Weighing{
 		Account: conf.Weights.NewAccount, Unknown: conf.Weights.InvalidUser, Known: f.recentLogin, Double: g.weighsDouble(f), Before: f.Before,
+		People: g.people(f),
 	})
 	shown := &g.out.Failures[len(g.out.Failures)-1]
 	shown.Prefix, shown.Count = v.Prefix, v.Count
@@ -207,7 +205,7 @@ func (g *Engine) addressWindows(f *failure) []verdict {
 		return []verdict{{jail: f.jail, prefix: v.Prefix, reason: state.Failures, evidence: c.Take(v.Prefix), wide: v.Aggregate}}
 	case f.MaxRetry == 1: // counted as part of a wider prefix, which is not banned for one address
 		return []verdict{{jail: f.jail, prefix: f.prefix.Prefix(), reason: state.Failures, evidence: []jail.Failure{f.record}}}
-	case v.Slow && v.Long >= conf.Slow.MaxRetry+g.people(f.jail, f.prefix, f.At):
+	case v.Slow:
 		return []verdict{{jail: f.jail, prefix: v.Prefix, reason: state.Slow, evidence: c.TakeSlow(v.Prefix)}}
 	}
 	return nil
@@ -224,10 +222,12 @@ func (g *Engine) weighsDouble(f *failure) bool {
 	return false
 }
 
-// people is by how much the limit of the slow window is higher for a prefix that many people log in from: some of them forget
-// their passwords and give up.
-func (g *Engine) people(j *runningJail, p prefix.Key, at int64) int {
-	return min(g.logins.People(p, g.seed, at), crowd*j.conf.Slow.MaxRetry)
+// people is how many accounts logged in from a failure's prefix lately. A line that bans by itself bans whoever else is there.
+func (g *Engine) people(f *failure) int {
+	if f.MaxRetry != 0 {
+		return 0
+	}
+	return g.logins.People(f.prefix, g.seed, f.At)
 }
 
 // attackedAccount counts a failure on its account, over all jails. Its prefix has too many if it is one of many that attack the

@@ -627,7 +627,7 @@ func (m *model) failure(e *event, attempts, before int) {
 			weight += j.Weights.NewAccount
 		}
 	case j.Weights.InvalidUser > 1 && weight == attempts:
-		if len(window) == 0 || len(window) == 1 && before > 0 {
+		if names == len(window) && (names < 2 || names == 2 && before > 0) {
 			// Attempts 1 to 5 weigh one together, each further one 1.
 			weigh := func(n int) int { return min(n, max(1, n-4)) }
 			weight = weigh(before+attempts) - weigh(before)
@@ -643,15 +643,23 @@ func (m *model) failure(e *event, attempts, before int) {
 	take := func(jail string) {
 		m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool { return f.jail == jail && f.prefix == p })
 	}
-	most := j.Slow.MaxRetry
-	if len(day) <= 1 && (f.unknown || known) {
-		most *= 15
+	people := m.people(p, at)
+	if limited != 0 {
+		people = 0
+	}
+	crowded := func(limit int) int { return limit + min(max(people-2, 0), 2*limit) }
+	trip, most := j.MaxRetry, crowded(j.Slow.MaxRetry)
+	if user != "" && window[user]+attempts < trip {
+		trip = crowded(trip)
+	}
+	if len(day) <= 1+people/5 && (f.unknown || known) {
+		most = max(most, 15*j.Slow.MaxRetry)
 	}
 	switch {
-	case sum >= j.MaxRetry:
+	case sum >= trip:
 		take(j.Name)
 		banned = m.ban(j, p, e.addr, state.Failures, at, normal)
-	case long >= most && long >= j.Slow.MaxRetry+min(m.people(p, at), 2*j.Slow.MaxRetry):
+	case long >= most:
 		take(j.Name)
 		banned = m.ban(j, p, e.addr, state.Slow, at, slow)
 	}

@@ -105,17 +105,17 @@ type Counted struct {
 func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
 	for _, j := range g.jails {
 		of := Counted{Jail: j.conf.Name, Filter: j.conf.Filter.Name}
-		normal := 0
+		normal, people := 0, g.logins.People(j.counter.Key(addr), g.seed, now)
 		if p, fs := j.counter.Look(addr, now); len(fs) > 0 {
-			of.Window, of.Find, of.Prefix, of.Failures, of.Need = WindowNormal, j.conf.FindTime, p, fs, j.counter.Need(p)
+			of.Window, of.Find, of.Prefix, of.Failures, of.Need = WindowNormal, j.conf.FindTime, p, fs, j.counter.Need(p, people)
 			of.sum(now)
 			normal = of.Attempts
 			l = append(l, of)
 		}
-		if have, need, fs, until := j.counter.LookSlow(addr, now); have > 0 {
+		if have, need, fs, until := j.counter.LookSlow(addr, now, people); have > 0 {
 			of.Window, of.Find, of.Prefix, of.Failures = WindowSlow, j.conf.Slow.FindTime, j.counter.Key(addr).Prefix(), fs
 			of.sum(now)
-			if of.Have, of.Need, of.Until = have, need+g.people(j, j.counter.Key(addr), now), until; of.Attempts > normal {
+			if of.Have, of.Need, of.Until = have, need, until; of.Attempts > normal {
 				l = append(l, of)
 			}
 		}

@@ -44,6 +44,7 @@ type Options struct {
 	Seed      uint64 // of hashes; attackers choose addresses and must not know it
 
 	Interactive bool // people type the passwords: whoever fails on one account all day is no device
+	NoLogins    bool // programs keep the passwords, and the daemon logs no logins: any account may be in use
 }
 
 // Verdict is the result of a further failure.
@@ -168,7 +169,7 @@ func (c *Counter) Add(k prefix.Key, x Failure, w Weighing) Verdict {
 		i = c.prefixes.insert(k)
 		c.o.Budget.used++
 	}
-	return c.count(&c.prefixes, i, f, w, c.o.MaxRetry, c.o.MaxRetry+lightRetries)
+	return c.count(&c.prefixes, i, f, w, c.o.MaxRetry, crowded(c.o.MaxRetry, w.People)+lightRetries)
 }
 
 // roomFor reports whether one more prefix may be tracked. It makes room by dropping what has expired; then slow attackers give

@@ -78,8 +78,8 @@ func (c *Counter) stands(x *node, at int64) bool {
 	return near(at, x.at, c.o.FindTime) || c.slowly(at, x.at)
 }
 
-// Need returns the count that leads to a ban of a prefix returned by Look.
-func (c *Counter) Need(p netip.Prefix) int {
+// Need returns the count that leads to a ban of a prefix returned by Look, from which that many accounts logged in lately.
+func (c *Counter) Need(p netip.Prefix, people int) int {
 	if own := c.Key(p.Addr()); p.Bits() < own.Bits() {
 		for _, l := range aggregateLevels(own) {
 			if l.bits == p.Bits() {
@@ -87,7 +87,7 @@ func (c *Counter) Need(p netip.Prefix) int {
 			}
 		}
 	}
-	return c.o.MaxRetry
+	return crowded(c.o.MaxRetry, people)
 }
 
 // Take returns the failures of a prefix, as returned by Add, in the window of the failure added last, oldest first. It removes
@@ -193,9 +193,9 @@ func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
 	return own.Prefix(), nil
 }
 
-// LookSlow returns the count in the slow window at a time, its limit, the failures as TakeSlow returns them, and when the
+// LookSlow returns the count in the slow window at a time, its limit where that many accounts logged in lately, the failures as TakeSlow returns them, and when the
 // count will decrease if nothing is added.
-func (c *Counter) LookSlow(a netip.Addr, at int64) (sum, need int, l []Failure, until int64) {
+func (c *Counter) LookSlow(a netip.Addr, at int64, people int) (sum, need int, l []Failure, until int64) {
 	e, i, ok := c.find(c.Key(a))
 	if !ok || c.width == 0 {
 		return 0, c.o.SlowRetry, nil, 0
@@ -227,5 +227,5 @@ func (c *Counter) LookSlow(a netip.Addr, at int64) (sum, need int, l []Failure, 
 		day.see(x)
 		device = x.unknown
 	}
-	return sum + max(0, day.n-1), c.slowRetry(day.n, device), l, (oldest + buckets) * c.width
+	return sum + max(0, day.n-1), c.slowRetry(day.n, people, device), l, (oldest + buckets) * c.width
 }

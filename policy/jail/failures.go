@@ -165,10 +165,13 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 	c.reportNodes()
 	// Further ones cannot be told apart, but the limit was reached long before.
 	trip = min(trip, most)
+	if f.user != 0 && window.attempts(f.user)+int(f.attempts) < trip { // not who guesses at one account, be there ever so many others
+		trip = crowded(trip, w.People)
+	}
 	v := Verdict{Prefix: e.key.Prefix(), Count: sum, Tripped: sum >= trip}
 	if slow {
 		v.Long = long + max(0, day.n-1)
-		v.Slow = !v.Tripped && v.Long >= c.slowRetry(day.n, f.unknown || w.Known)
+		v.Slow = !v.Tripped && v.Long >= c.slowRetry(day.n, w.People, f.unknown || w.Known)
 	}
 	return v
 }
@@ -197,22 +200,27 @@ func (x *node) fold(f node) {
 // Weighing says which failures weigh more or less than one.
 type Weighing struct {
 	Account int  // added for each account beyond the first that the prefix fails on within its window
-	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, the first five failures on a single such account weigh one together
+	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, see freeRetries and misspelt
 	Known   bool // somebody logged in to the account lately, so repeated failures are a device with an old password, up to a limit
 	Double  bool // twice the weight, unless all others in the window are of the same connection: whoever fails once is treated as anybody
 	Before  int  // attempts of that connection which failed before
+	People  int  // accounts that logged in from the prefix lately
 }
 
 const (
-	deviceFactor = 15 // with the default of 20, one failure every five minutes of a day
+	deviceFactor   = 15 // with the default of 20, one failure every five minutes of a day
+	noLoginsFactor = 4  // where nobody can tell whether people log in: a calendar that asks every twenty minutes
 
-	// freeRetries is how many failures on one wrong local user name weigh one together: ssh asks three times, and people who think that
-	// they have mistyped the password try again.
-	freeRetries = 5
+	// freeRetries is how many failures on one wrong user name weigh one together: ssh asks three times, and people who think that they
+	// have mistyped the password try again. That is so for each of the first misspelt names, if there are no other accounts.
+	freeRetries, misspelt = 5, 2
 	// manyNames is how many nonexistent names a person tries who has forgotten how the own one is spelled.
 	manyNames = 3
+	// crowd is by how many times itself a limit rises at most where more people log in than a household has: some of them forget their
+	// passwords and give up. One in devicePeople may have a device with an old password.
+	crowd, household, devicePeople = 2, 2, 5
 	// lightRetries is how many failures of weight 0 are kept in addition to MaxRetry others.
-	lightRetries = freeRetries
+	lightRetries = misspelt * freeRetries
 )
 
 // weigh returns the weight of a failure, given those in its window.
@@ -229,7 +237,7 @@ func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
 		}
 	case w.Unknown > 1 && weight == attempts: // not if the pattern has a weight of its own
 		switch {
-		case window.n == 0 || window.n == 1 && before > 0:
+		case window.n == window.unknown && (window.n < misspelt || window.n == misspelt && before > 0):
 			weight = max(1, before+weight-freeRetries+1) - min(before, max(1, before-freeRetries+1))
 		case before == 0 && window.unknown >= manyNames:
 			weight *= w.Unknown
@@ -238,13 +246,23 @@ func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
 	return uint8(min(max(weight, 0), maxWeight))
 }
 
+// crowded returns a limit for a prefix from which that many accounts logged in lately: it rises by one for each beyond a household, since
+// an attacker may have an account or two.
+func crowded(limit, people int) int { return limit + min(max(people-household, 0), crowd*limit) }
+
 // slowRetry returns the limit of the slow window. Repeating a single account all day, if it does not exist or people log in to
-// it, is a device with old settings, unless it happens very often. Where people type passwords there are no such devices.
-func (c *Counter) slowRetry(accounts int, device bool) int {
-	if accounts <= 1 && device && !c.o.Interactive {
-		return min(deviceFactor*c.o.SlowRetry, (buckets-1)*bucketMax) // a tally counts no further
+// it, is a device with old settings, unless it happens very often; many people have several. Where nobody can tell whether people log
+// in, the limit is in between, and where they type passwords there are no such devices.
+func (c *Counter) slowRetry(accounts, people int, device bool) int {
+	factor := 1
+	switch {
+	case c.o.Interactive || accounts > 1+people/devicePeople:
+	case device:
+		factor = deviceFactor
+	case c.o.NoLogins:
+		factor = noLoginsFactor
 	}
-	return c.o.SlowRetry
+	return max(crowded(c.o.SlowRetry, people), min(factor*c.o.SlowRetry, (buckets-1)*bucketMax)) // a tally counts no further
 }
 
 // usersSeen are the accounts on which a prefix failed, as far as they can be told apart.

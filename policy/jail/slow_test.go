@@ -79,7 +79,7 @@ func TestSlowModel(t *testing.T) {
 			if v.Slow != (v.Long >= o.SlowRetry && v.Count < o.MaxRetry) {
 				t.Fatalf("failure %d: %+v", i, v)
 			}
-			if sum, need, l, until := c.LookSlow(a, at); need != o.SlowRetry || sum != v.Long || until <= at || len(l) == 0 {
+			if sum, need, l, until := c.LookSlow(a, at, 0); need != o.SlowRetry || sum != v.Long || until <= at || len(l) == 0 {
 				t.Fatalf("failure %d: looks like %d until %d, %+v", i, sum, until, l)
 			}
 			if v.Slow || v.Tripped {

@@ -67,6 +67,7 @@ var programs = map[string]program{
 	"cockpit-session":           {"cockpit.service", "/usr/lib/cockpit/cockpit-session", 0, 0, false},
 	"nginx":                     {"nginx.service", "/usr/sbin/nginx", 33, 601, false},
 	"httpd":                     {"apache2.service", "/usr/bin/logger", 0, 602, false},
+	"apache2":                   {"apache2.service", "/usr/sbin/apache2", 33, 605, false},
 	"caddy":                     {"caddy.service", "/usr/bin/caddy", 999, 603, true},
 	"traefik":                   {"traefik.service", "/usr/local/bin/traefik", 998, 604, true},
 	"asterisk":                  {"asterisk.service", "/usr/sbin/asterisk", 110, 800, false},
