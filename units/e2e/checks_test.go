@@ -110,12 +110,12 @@ func (v *victim) attack6(t *testing.T) {
 
 // attack is the main job: real ssh clients guess passwords until their packets do not arrive any more.
 func (v *victim) attack(t *testing.T, from netip.Addr, family string) {
-	open, err := v.Dial(from, 22, 5*time.Second)
+	open, err := v.Dial(from, 22, time.Minute)
 	if err != nil {
 		t.Fatalf("before the attack: %v", err)
 	}
 	defer open.Close()
-	if !speaksSSH(open, 5*time.Second) {
+	if !speaksSSH(open, time.Minute) {
 		t.Fatal("sshd does not greet on the connection that shall be cut")
 	}
 	before := v.dropped(t, family)
@@ -265,7 +265,7 @@ func (v *victim) allow(t *testing.T) {
 		}
 		return nil
 	})
-	if c, err := v.Dial(byHand, 22, 5*time.Second); err != nil {
+	if c, err := v.Dial(byHand, 22, time.Minute); err != nil {
 		t.Errorf("%s, allowed again: %v", byHand, err)
 	} else {
 		c.Close()

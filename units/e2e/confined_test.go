@@ -147,12 +147,12 @@ func (v *victim) confinedAlone(t *testing.T) {
 		t.Errorf("the journal says %v", es)
 	}
 	late := netip.MustParseAddr("198.51.100.88")
-	open, err := v.Dial(late, 22, 5*time.Second)
+	open, err := v.Dial(late, 22, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer open.Close()
-	if !speaksSSH(open, 5*time.Second) {
+	if !speaksSSH(open, time.Minute) {
 		t.Fatal("sshd does not greet")
 	}
 	v.fails(t, late, 5)
@@ -163,7 +163,7 @@ func (v *victim) confinedAlone(t *testing.T) {
 		return nil
 	})
 	// What was open goes on, as the man page says; so it is the helper that closes it otherwise.
-	if _, err := open.Write([]byte("SSH-2.0-e2e\r\n")); err != nil || !answers(open, 5*time.Second) {
+	if _, err := open.Write([]byte("SSH-2.0-e2e\r\n")); err != nil || !answers(open, time.Minute) {
 		t.Errorf("the connection that was open before the ban: %v", err)
 	}
 	v.sh(t, `systemctl unmask -q bailiff-netlink.socket; systemctl start bailiff-netlink.socket; systemctl reload bailiff.service`)

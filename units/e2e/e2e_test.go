@@ -132,11 +132,15 @@ func TestMain(m *testing.M) {
 
 func buildLoad(t *testing.T) string {
 	t.Helper()
-	load := filepath.Join(t.TempDir(), "load")
-	command(t, "go", "build", "-o", load, "./load")
+	load := filepath.Join(scratch, "load")
+	onceLoad.Do(func() { command(t, "go", "build", "-trimpath", "-o", load, "./load") })
 	return load
 }
 
+var onceLoad sync.Once
+
+// command runs a command without cgo. What it builds should be built with -trimpath: then the standard library is that of make build,
+// which is compiled already.
 func command(t *testing.T, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
@@ -212,7 +216,7 @@ const loadPath = "/usr/local/libexec/sshd-session"
 // sh runs a script on the host and must succeed.
 func (v *victim) sh(t testing.TB, script string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), v.patience(time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), v.patience(3*time.Minute))
 	defer cancel()
 	out, err := v.Sh(ctx, script)
 	if err != nil {
@@ -232,7 +236,7 @@ func (v *victim) place(t testing.TB, path, text string, mode os.FileMode) {
 // ask runs bailiff with --json and reads its answer.
 func ask[T any](v *victim, t testing.TB, args ...string) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), v.patience(time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), v.patience(3*time.Minute))
 	defer cancel()
 	out, err := v.Run(ctx, append([]string{"bailiff", args[0], "--json"}, args[1:]...)...)
 	if err != nil && !(args[0] == "status" && strings.HasPrefix(out, "{")) { // with problems it has an exit status of its own
@@ -249,7 +253,7 @@ func ask[T any](v *victim, t testing.TB, args ...string) T {
 // spaces here.
 func (v *victim) entries(t testing.TB, args ...string) []map[string]string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), v.patience(time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), v.patience(3*time.Minute))
 	defer cancel()
 	out, err := v.Run(ctx, append([]string{"journalctl", "--quiet", "--all", "-o", "json"}, args...)...)
 	var exit *exec.ExitError

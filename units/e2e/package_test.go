@@ -316,7 +316,7 @@ func (p *packaged) downgrade(t *testing.T, last, now string) {
 // remove takes bans and services away and keeps configuration and state, which the next installation finds.
 func (p *packaged) remove(t *testing.T) {
 	p.sh(t, `DEBIAN_FRONTEND=noninteractive apt-get remove -y bailiff`)
-	if c, err := p.Dial(p.banned, 22, 5*time.Second); err != nil {
+	if c, err := p.Dial(p.banned, 22, time.Minute); err != nil {
 		t.Errorf("%s after the package was removed: %v", p.banned, err)
 	} else {
 		c.Close()
@@ -380,7 +380,7 @@ func (p *packaged) foreign(t *testing.T, last, now, install, upgrade, remove str
 	}
 	p.sh(t, remove+`; rm -rf /etc/bailiff /var/lib/bailiff /var/lib/bailiff-*; for u in $(getent passwd | sed -n 's/^\(bailiff[^:]*\):.*/\1/p'); do userdel $u; done`)
 	p.clean(t)
-	if c, err := p.Dial(p.banned, 22, 5*time.Second); err != nil {
+	if c, err := p.Dial(p.banned, 22, time.Minute); err != nil {
 		t.Errorf("%s after the package was removed: %v", p.banned, err)
 	} else {
 		c.Close()

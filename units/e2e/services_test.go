@@ -72,7 +72,7 @@ func TestServices(t *testing.T) {
 func buildPeers(t *testing.T) []byte {
 	t.Helper()
 	serve := filepath.Join(t.TempDir(), "serve")
-	command(t, "go", "build", "-o", serve, "./peers/serve")
+	command(t, "go", "build", "-trimpath", "-o", serve, "./peers/serve")
 	bin, err := os.ReadFile(serve)
 	if err != nil {
 		t.Fatal(err)

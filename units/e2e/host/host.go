@@ -258,7 +258,7 @@ func (h *Host) Attack(ctx context.Context, env []string, args ...string) (string
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root"}
 	cmd := exec.CommandContext(ctx, "nsenter", append(append(enter, env...), args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(h.clients.Fd())}
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 5 * time.Second
 	return output(cmd)
 }
 
@@ -286,7 +286,7 @@ func (h *Host) command(ctx context.Context, args ...string) (cmd *exec.Cmd) {
 		enter := append([]string{fmt.Sprintf("--target=%d", h.leader), "--all", "--", "env", "-i"}, env...)
 		cmd = exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	}
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 5 * time.Second
 	return cmd
 }
 

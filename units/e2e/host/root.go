@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -40,15 +41,55 @@ func Root(ctx context.Context, suite string, progress io.Writer, extra ...string
 	return root(ctx, suite, progress, setup, extra...)
 }
 
+// root copies what bare made, adds the extra packages and configures it: most of a release is the same for all tests.
 func root(ctx context.Context, suite string, progress io.Writer, setup string, extra ...string) (string, error) {
-	pkgs := strings.Join(append(append([]string(nil), packages...), extra...), ",")
-	sum := sha256.Sum256([]byte(suite + "\n" + pkgs + "\n" + setup))
-	dir := filepath.Join(cacheDir(), suite+"-"+hex.EncodeToString(sum[:6]))
+	name := cacheName(suite, append(slices.Clone(packages), extra...), setup)
+	return cached(ctx, name, progress, func(ctx context.Context, part string) error {
+		from, err := bare(ctx, suite, progress)
+		if err != nil {
+			return err
+		}
+		args := []string{"--quiet", "--variant=custom", "--setup-hook=cp -a --reflink=auto '" + from + "/.' \"$1\""}
+		if len(extra) > 0 {
+			args = append(args, "--customize-hook=chroot \"$1\" apt-get install --yes -qq "+strings.Join(extra, " "))
+		} else {
+			args = append(args, "--skip=update")
+		}
+		if err := build(ctx, nil, "mmdebstrap", append(args, suite, part)...); err != nil {
+			return err
+		}
+		return build(ctx, strings.NewReader(setup), "chroot", part, "/bin/sh", "-eu")
+	})
+}
 
+// bare returns a root of a release with the usual packages, and with the lists of all others, before it is configured.
+func bare(ctx context.Context, suite string, progress io.Writer) (string, error) {
+	return cached(ctx, cacheName(suite, packages, "bare"), progress, func(ctx context.Context, part string) error {
+		args := []string{"--quiet", "--variant=minbase", "--include=" + strings.Join(packages, ","), "--skip=cleanup/apt/lists", "--dpkgopt=force-unsafe-io"}
+		if suite == "forky" {
+			args = append(args, `--aptopt=Acquire::Check-Valid-Until "false"`) // mirrors of a release to be may lag behind
+		}
+		for _, p := range []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"} {
+			args = append(args, "--dpkgopt=path-exclude="+p)
+		}
+		return build(ctx, nil, "mmdebstrap", append(args, suite, part)...)
+	})
+}
+
+// cacheName names a root after its release and a hash of all that it is made from.
+func cacheName(suite string, packages []string, setup string) string {
+	sum := sha256.Sum256([]byte(suite + "\n" + strings.Join(packages, ",") + "\n" + setup))
+	return suite + "-" + hex.EncodeToString(sum[:6])
+}
+
+// cached returns the directory of that name in the cache. When there is none, fill makes it, under another name until it is
+// whole. Two test runs at once build it once.
+func cached(ctx context.Context, name string, progress io.Writer, fill func(ctx context.Context, part string) error) (string, error) {
+	dir := filepath.Join(cacheDir(), name)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", fmt.Errorf("root cache: %w", err)
 	}
-	unlock, err := lock(ctx, dir+".lock") // two test runs at once build it once
+	unlock, err := lock(ctx, dir+".lock")
 	if err != nil {
 		return "", err
 	}
@@ -58,30 +99,20 @@ func root(ctx context.Context, suite string, progress io.Writer, setup string, e
 	}
 
 	begin := time.Now()
-	fmt.Fprintf(progress, "building a Debian %s root in %s (about a minute, once)\n", suite, dir)
+	fmt.Fprintf(progress, "building a Debian root in %s (about a minute, once)\n", dir)
 	part := dir + ".part"
 	if err := os.RemoveAll(part); err != nil {
 		return "", fmt.Errorf("root cache: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
-	args := []string{"--quiet", "--variant=minbase", "--include=" + pkgs, "--dpkgopt=force-unsafe-io"}
-	if suite == "forky" {
-		args = append(args, `--aptopt=Acquire::Check-Valid-Until "false"`) // mirrors of a release to be may lag behind
-	}
-	for _, p := range []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"} {
-		args = append(args, "--dpkgopt=path-exclude="+p)
-	}
-	if err := build(ctx, nil, "mmdebstrap", append(args, suite, part)...); err != nil {
-		return "", err
-	}
-	if err := build(ctx, strings.NewReader(setup), "chroot", part, "/bin/sh", "-eu"); err != nil {
+	if err := fill(ctx, part); err != nil {
 		return "", err
 	}
 	if err := os.Rename(part, dir); err != nil {
 		return "", fmt.Errorf("root cache: %w", err)
 	}
-	fmt.Fprintf(progress, "built in %.0f s\n", time.Since(begin).Seconds())
+	fmt.Fprintf(progress, "built %s in %.0f s\n", name, time.Since(begin).Seconds())
 	return dir, nil
 }
 
