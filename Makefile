@@ -27,15 +27,20 @@ DEB_PROVE = qemu-system-x86 e2fsprogs openssh-client
 # However a run ends, what it started ends with it: a test that boots hosts ends when go test does, and that with make.
 HELD = exec setpriv --pdeathsig KILL env
 
-.PHONY: build check test vet staticcheck lint unit race oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist reproducible upgrades emulated changelog clean
+.PHONY: build check test without-hosts vet staticcheck lint unit race alone oracle e2e prove prove-clock fuzz bench demo deps deps-demo deps-prove install uninstall man dist reproducible upgrades emulated changelog clean
 
 # Nothing here speaks HTTP/2, which would add half a megabyte to each program.
 build:
 	CGO_ENABLED=0 go build -tags nethttpomithttp2 -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
-check: vet staticcheck lint unit
+# Two at a time: what waits leaves the processors to what does not.
+check:
+	$(MAKE) -j2 unit vet staticcheck lint
 
-test: deps vet staticcheck lint race emulated oracle demo e2e
+test: deps without-hosts demo e2e
+
+without-hosts:
+	$(HELD) $(MAKE) -j2 race vet staticcheck lint alone oracle emulated
 
 vet:
 	go vet ./...
@@ -50,15 +55,30 @@ staticcheck:
 lint:
 	go run github.com/mgechev/revive@v1.9.0 -config .revive.toml -set_exit_status ./...
 
-# More packages at once than there are processors: some wait most of the time, for the kernel to end bans.
+# More packages at once than there are processors: some wait most of the time, for the kernel to end bans. Those that take longest come
+# first, so that none of them is left over at the end.
+SLOW = ./cmd/bailiffd/internal/daemon ./cmd/bailiff-report/internal/dispatch ./cmd/bailiff ./firewall/ipset ./firewall/nftables
 unit:
-	go test -p 6 -timeout 30m ./...
+	go test -p 6 -timeout 30m $(SLOW) ./...
+	$(SKIPPED)
 
-# The long tests of filters try millions of lines in one goroutine each, where the race detector finds nothing and takes ten minutes.
+# Where one goroutine does everything the race detector finds nothing, and takes five times as long: in policy (but for stories, which
+# run side by side), in fail2ban and packaging, as cmd/rooms_test.go checks, and in the model of the queue.
+ALONE = ^Test(Model|QueueSurvives|QueueDamaged)$$
 race:
-	go test -race -timeout 30m $(shell go list ./... | grep -v '/policy/filter$$')
-	go test -race -skip '^Test(Injections|Builtin|ExplainAgrees|Linear)$$' ./policy/filter
-	go test -run '^Test(Injections|Builtin|ExplainAgrees|Linear)$$' ./policy/filter
+	go test -race -p 4 -timeout 30m -skip '$(ALONE)' $(SLOW) ./policy/stories \
+	  $$(go list ./... | grep -vE '^bailiff/(policy|cmd/bailiff/internal/fail2ban|units/packaging)(/|$$)')
+	$(SKIPPED)
+
+alone:
+	go test -timeout 30m ./units/packaging/... ./cmd/bailiff/internal/fail2ban/... ./policy/...
+	go test -timeout 30m -run '$(ALONE)' ./cmd/bailiff-report/internal/dispatch
+
+# Captures of real hosts and sample lines of others are no part of the project: without them their tests are skipped, which go test
+# does not say.
+SHARED = $${BAILIFF_SHARED:-../shared}
+SKIPPED = @test -d "$(SHARED)" || echo "skipped: $$(go test -v -run '^Test(Captures|ExportCaptures|TranslatedCorpus|Yardstick.*)$$' \
+	./journal ./policy/filter ./cmd/bailiff/internal/fail2ban | grep -c -e '--- SKIP') tests of captures and sample lines: there is no $(SHARED)"
 
 # Formats of journal, state and firewall on other processors: arm64 has other rules of alignment, s390x is big-endian. The emulator
 # runs no copies of a test, has no netfilter and gives another address for a page beyond the end of a file, so EMULATED_NOT are left
@@ -76,8 +96,9 @@ emulated: deps
 oracle:
 	go test -tags libsystemd -run Oracle ./journal/...
 
+# More hosts at once than there are processors: what is attacked waits most of the time, too.
 e2e: build
-	$(HELD) BAILIFF_E2E='$(E2E)' go test -count=1 -timeout 60m ./units/e2e/...
+	$(HELD) BAILIFF_E2E='$(E2E)' go test -count=1 -parallel 4 -timeout 60m ./units/e2e/...
 
 # Two hosts side by side, ipset and firewalld, and then a virtual machine. DAEMON=20 REPORTER=5 CLOCK=5 FLEET=2m takes a quarter of an hour.
 DAEMON = 1000

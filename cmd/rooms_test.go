@@ -3,9 +3,14 @@ package cmd_test
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -35,7 +40,8 @@ var homes = map[string][]string{
 	"github.com/klauspost/compress":        {"bailiff/journal", "bailiff/journal/journaltest"},
 	"github.com/pierrec/lz4/v4":            {"bailiff/journal/journaltest"},
 	"github.com/ulikunitz/xz":              {"bailiff/journal", "bailiff/journal/journaltest"},
-	"golang.org/x/sys":                     {"bailiff/journal", "bailiff/journal/audit", "bailiff/firewall", "bailiff/units", "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd", "bailiff/cmd/bailiff/internal/top"},
+	"golang.org/x/net":                     {"bailiff/cmd/bailiff-web/internal/web"},
+	"golang.org/x/sys":                     {"bailiff/journal", "bailiff/journal/audit", "bailiff/firewall", "bailiff/units", "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd", "bailiff/cmd/bailiff-fleet", "bailiff/cmd/bailiff/internal/top"},
 	"github.com/rogpeppe/go-internal":      {}, // tests alone
 	"github.com/oschwald/maxminddb-golang": {"bailiff/cmd/internal/geo"},
 }
@@ -99,6 +105,33 @@ func atHome(importer, library string) bool {
 		}
 	}
 	return false
+}
+
+// TestOneGoroutine: what make race leaves out starts no goroutine, not even in its tests.
+func TestOneGoroutine(t *testing.T) {
+	for _, dir := range []string{"../policy", "bailiff/internal/fail2ban", "../units/packaging"} {
+		seen := 0
+		err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || path.Ext(name) != ".go" {
+				return err
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				return err
+			}
+			seen++
+			ast.Inspect(f, func(n ast.Node) bool {
+				if _, ok := n.(*ast.GoStmt); ok {
+					t.Errorf("%s starts a goroutine", name)
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil || seen == 0 {
+			t.Errorf("%s: looked at %d files: %v", dir, seen, err)
+		}
+	}
 }
 
 // TestReportingApart: only bailiff-report links what makes and delivers reports; the other programs run it or ask it.
