@@ -53,6 +53,7 @@ type Engine struct {
 	out   Outcome
 
 	Allowed uint64 // failures that did not count because their address is allowed
+	Doubled uint64 // that weighed double
 }
 
 // connTime is how long the lines of one connection may be apart; see jail.Connections.

@@ -216,7 +216,11 @@ func (g *Engine) addressWindows(f *failure) []verdict {
 func (g *Engine) weighsDouble(f *failure) bool {
 	for i := range g.double {
 		if d := &g.double[i]; (len(d.Jails) == 0 || slices.Contains(d.Jails, f.jail.conf.Name)) && d.Set.Contains(f.addr) {
-			return g.logins.People(f.prefix, g.seed, f.At) == 0
+			if g.logins.People(f.prefix, g.seed, f.At) > 0 {
+				return false
+			}
+			g.Doubled++
+			return true
 		}
 	}
 	return false

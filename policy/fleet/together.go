@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"errors"
 	"math/bits"
 	"net/netip"
@@ -511,6 +512,38 @@ func (b *Bans) Counted(p netip.Prefix, now int64) (c Counted, ok bool) {
 	c.HostsAll = len(c.Hosts)
 	c.Hosts = c.Hosts[:min(len(c.Hosts), maxListed)]
 	return c, c.HostsAll > 0
+}
+
+// Joint is a ban for what was counted together.
+type Joint struct {
+	Prefix                  netip.Prefix
+	Since, Until            int64
+	Hosts, Groups, Failures int
+}
+
+// NewestJoint returns the newest bans for what was counted together, n at most.
+func (b *Bans) NewestJoint(n int) (l []Joint) {
+	newer := func(a, b *Joint) int {
+		return cmp.Or(cmp.Compare(b.Since, a.Since), a.Prefix.Addr().Compare(b.Prefix.Addr()))
+	}
+	for k, j := range b.joint {
+		x := Joint{Prefix: k.Prefix(), Hosts: len(j.hosts), Failures: int(j.failures)}
+		if i := b.find(k, together, JailTogether); i != 0 {
+			x.Since, x.Until = b.all[i].since, b.all[i].end
+		}
+		i, _ := slices.BinarySearchFunc(l, x, func(a, b Joint) int { return newer(&a, &b) })
+		if i == n {
+			continue
+		}
+		groups := make(map[string]bool, len(j.hosts))
+		for _, h := range j.hosts {
+			groups[b.rules.Hosts[b.hosts[h].name]] = true
+		}
+		x.Groups = len(groups)
+		l = slices.Insert(l, i, x)
+		l = l[:min(len(l), n)]
+	}
+	return l
 }
 
 // Watched reports whether failures of a prefix are counted, or whether it is banned for them.

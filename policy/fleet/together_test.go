@@ -108,6 +108,36 @@ func TestTogether(t *testing.T) {
 	}
 }
 
+// TestNewestJoint: the newest bans, of how many hosts and groups.
+func TestNewestJoint(t *testing.T) {
+	rules := house(4, Together{Hosts: 2, Failures: 4})
+	rules.Hosts["h1"] = "g0"
+	b := New(rules, nil)
+	at := int64(noon)
+	for i := range 30 {
+		addr := fmt.Sprintf("198.51.100.%d", i)
+		b.mustCount(t, "h0", told(at, addr, 1, 2), at)
+		b.mustCount(t, "h1", told(at, addr, 3, 4), at)
+		b.mustCount(t, "h2", told(at, addr, 5, 6), at)
+		at += minute
+		if l := b.overTime(at-minute, at); len(l) != 1 {
+			t.Fatalf("%s: %+v", addr, l)
+		}
+	}
+	l := b.NewestJoint(20)
+	if len(l) != 20 {
+		t.Fatal(len(l))
+	}
+	for i, x := range l {
+		if x.Prefix != prefixOf(fmt.Sprintf("198.51.100.%d", 29-i)) || x.Hosts != 3 || x.Groups != 2 || x.Failures != 6 || x.Until <= x.Since {
+			t.Errorf("%d: %+v", i, x)
+		}
+	}
+	if l := New(rules, nil).NewestJoint(20); len(l) != 0 {
+		t.Errorf("%+v", l)
+	}
+}
+
 // TestTogetherInnocents: people, monitors and offices whom no host bans by itself are not banned by all of them either.
 func TestTogetherInnocents(t *testing.T) {
 	const hosts = 20

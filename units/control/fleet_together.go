@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"bailiff/policy/fleet"
 )
@@ -40,6 +41,21 @@ type FleetTogether struct {
 	Bans      int    `json:"bans"`      // because of it
 	Prevented uint64 `json:"prevented"` // bans that did not come since the start, because a host knew the prefix as good
 	Refused   uint64 `json:"refused"`   // prefixes in summaries that were left out since the start: limits, or a wrong form
+
+	Latest []FleetJoint `json:"latest"` // the newest of the bans: MaxFleetJoint at most
+}
+
+// MaxFleetJoint is how many bans FleetTogether shows.
+const MaxFleetJoint = 20
+
+// FleetJoint is a ban for what hosts have counted together.
+type FleetJoint struct {
+	Prefix   string    `json:"prefix"`
+	Since    time.Time `json:"since"`
+	Until    time.Time `json:"until"`
+	Failures int       `json:"failures"`
+	Hosts    int       `json:"hosts"`  // that have counted them
+	Groups   int       `json:"groups"` // of these hosts
 }
 
 // FleetCounted is what is counted together of a prefix.

@@ -30,6 +30,8 @@ var (
 		Help: "The same by pattern of the filter, with metrics.patterns; at most 500 pairs, the rest as pattern other."}
 	AllowedFailures = &Family{Name: "bailiff_allowed_failures_total", Type: Counter,
 		Help: "Failed attempts that did not count because their address is allowed."}
+	Doubled = &Family{Name: "bailiff_doubled_failures_total", Type: Counter,
+		Help: "Failed attempts that weighed double, because their address is in a list with mode double."}
 	Unmatched = &Family{Name: "bailiff_unmatched_entries_total", Type: Counter, Labels: []string{"jail"},
 		Help: "Trusted entries that fit no pattern of the jail's filter. Most lines of a service do not concern it."}
 	Refused = &Family{Name: "bailiff_refused_entries_total", Type: Counter, Labels: []string{"jail"},
@@ -95,6 +97,8 @@ var (
 		Help: "Bans of another host that were refused: limits, allowed addresses, or a wrong form."}
 	FleetTogether = &Family{Name: "bailiff_fleet_together_bans", Type: Gauge,
 		Help: "Prefixes that are banned for what hosts have counted together, with fleet.together."}
+	FleetPrevented = &Family{Name: "bailiff_fleet_together_prevented_bans_total", Type: Counter,
+		Help: "Bans for what hosts have counted together that did not come, because one of them knew the prefix as good."}
 	AuditWaiting = &Family{Name: "bailiff_audit_entries_waiting", Type: Gauge,
 		Help: "Audit entries that wait for journald."}
 	AuditLost = &Family{Name: "bailiff_audit_entries_lost_total", Type: Counter,
@@ -121,9 +125,9 @@ var (
 var Families = []*Family{
 	Up, BuildInfo, StartTime, CPU, Memory,
 	ActiveBans, Bans, ObservedBans, Unbans, Latency,
-	Failures, PatternFailures, AllowedFailures, Unmatched, Refused, Tracked, TrackedLimit, Widened,
+	Failures, PatternFailures, AllowedFailures, Doubled, Unmatched, Refused, Tracked, TrackedLimit, Widened,
 	JournalEntries, JournalLag, JournalSuppressed, JournalErrors, JournalFiles, JournalFaulty,
 	FirewallInfo, FirewallOK, FirewallMissing, FirewallRepairs, FirewallErrors, DroppedPackets, DroppedBytes,
-	Problems, ConfigOK, ConfigTime, ListTime, ListEntries, BlockListTime, BlockListEntries, BlockListPackets, BlockListBytes, FleetBans, FleetTime, FleetRefused, FleetTogether, AuditWaiting, AuditLost,
+	Problems, ConfigOK, ConfigTime, ListTime, ListEntries, BlockListTime, BlockListEntries, BlockListPackets, BlockListBytes, FleetBans, FleetTime, FleetRefused, FleetTogether, FleetPrevented, AuditWaiting, AuditLost,
 	ReportQueue, ReportOldest, ReportHeld, Reports, ReportErrors, ReportCaughtUp,
 }

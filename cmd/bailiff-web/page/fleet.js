@@ -45,8 +45,17 @@ function clashes(f) {
     h('ul', {}, (f.clashes.prefixes ?? []).map((p) => h('li', {}, link(p)))));
 }
 
+// together shows what this host bans because many hosts have counted a little of it.
+function together(t) {
+  if (!t) return [];
+  return card('Counted together', h('p', {}, `${plural(t.bans, 'ban')} for failures on at least ${plural(t.hosts, 'host')}; failures of ${plural(t.watched, 'prefix', 'prefixes')} are counted`
+    + (t.prevented ? `; ${plural(t.prevented, 'ban')} prevented, since a host knew the address as good` : '')),
+  table('Newest bans for it', ['Prefix', 'Since', 'Until', { text: 'Hosts', num: true }, { text: 'Groups', num: true }, { text: 'Failures', num: true }],
+    t.latest.map((x) => [link(x.prefix), time(x.since), time(x.until), number(x.hosts), number(x.groups), number(x.failures)]), 'None now.'));
+}
+
 export async function fleet(root) {
-  const parts = { state: h('div'), hosts: h('div'), clashes: h('div') };
+  const parts = { state: h('div'), hosts: h('div'), together: h('div'), clashes: h('div') };
   const draw = async () => {
     const f = await api.get('/v1/fleet');
     if (!configured(f)) {
@@ -56,9 +65,10 @@ export async function fleet(root) {
     update(parts.state, state(f));
     update(parts.hosts, card(f.roster.fleet ? `Fleet ${f.roster.fleet}` : 'Fleet', h('p', {}, `${plural(f.in_effect, 'prefix', 'prefixes')} banned here by ${plural(f.bans, 'ban')} of ${plural(f.hosts.length, 'host')}`
       + (f.votes > 1 ? `; ${f.votes} groups must agree` : '')), hosts(f)));
+    update(parts.together, together(f.together));
     update(parts.clashes, clashes(f));
   };
-  root.append(parts.state, parts.hosts, parts.clashes);
+  root.append(parts.state, parts.hosts, parts.together, parts.clashes);
   await draw();
   const timer = setInterval(() => draw().catch(() => { /* the overview says that the daemon is gone */ }), 5000);
   return () => clearInterval(timer);

@@ -120,7 +120,7 @@ func TestViews(t *testing.T) {
 	for _, x := range []struct{ name, path, until string }{
 		{"overview", "#/", has + ` && document.body.innerText.includes('Accounts attacked')`},
 		{"bans", "#/bans?search=x", has + ` && document.querySelector('#total')`},
-		{"fleet", "#/fleet", has + ` && document.body.innerText.includes('1m30s behind')`},
+		{"fleet", "#/fleet", has + ` && document.body.innerText.includes('1m30s behind') && document.body.innerText.includes('2 bans prevented') && document.querySelectorAll('table')[1].innerText.includes('21')`},
 		{"reports", "#/reports", has + ` && document.body.innerText.includes('8 more')`},
 		{"address", "#/address/203.0.113.7", has + ` && document.body.innerText.includes('Banned by other hosts') && document.body.innerText.includes('2 more lead to a ban') && document.querySelector('table')`},
 		{"history", "#/history?since=7d", has + ` && document.querySelector('#total')`},

@@ -56,7 +56,8 @@ func (d *hostile) Why(_ context.Context, p netip.Prefix) (*control.Why, error) {
 func (d *hostile) Fleet(context.Context) (*control.FleetStatus, error) {
 	return &control.FleetStatus{Agent: &control.FleetAgentStatus{FleetAgent: control.FleetAgent{Hub: "tls://hub.example.test:4222" + evil, Since: noon, Waiting: 2}, Heard: noon},
 		Roster: control.FleetHostsSet{Fleet: evil, Hosts: 1}, Votes: 2, Bans: 7, InEffect: 6, Clashes: control.Prefixes{Count: 1, Some: []string{evil}},
-		Hosts: []control.FleetHost{{Name: evil, Group: evil, Bans: 7, Latest: &noon, Ahead: -90, Clashes: 1, Refused: map[string]uint64{evil: 3}}}}, nil
+		Together: &control.FleetTogether{Hosts: 10, Failures: 20, Watched: 3, Bans: 1, Prevented: 2, Latest: []control.FleetJoint{{Prefix: evil, Since: noon, Until: noon, Failures: 21, Hosts: 12, Groups: 4}}},
+		Hosts:    []control.FleetHost{{Name: evil, Group: evil, Bans: 7, Latest: &noon, Ahead: -90, Clashes: 1, Refused: map[string]uint64{evil: 3}}}}, nil
 }
 
 // hostileReporter is a bailiff-report of that kind. What the page does not call is not there.

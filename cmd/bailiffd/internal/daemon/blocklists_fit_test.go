@@ -133,6 +133,9 @@ func TestDoubleList(t *testing.T) {
 	}
 	b.fail("192.0.2.200", 4)
 	b.settled()
+	if m := b.scrape(); m["bailiff_doubled_failures_total"] != 3 {
+		t.Errorf("%v failures weighed double", m["bailiff_doubled_failures_total"])
+	}
 	if _, ok := b.banned(context.Background())["192.0.2.200/32"]; ok {
 		t.Error("banned, and not on the list")
 	}

@@ -142,7 +142,11 @@ func (d *daemon) togetherStatus() *control.FleetTogether {
 		return nil
 	}
 	s := d.others.bans.Together()
-	return &control.FleetTogether{Hosts: t.Hosts, Failures: t.Failures, Watched: s.Watched, Good: s.Good, Bans: s.Bans, Prevented: s.Prevented, Refused: s.Refused + d.others.tally.Dropped}
+	r := &control.FleetTogether{Hosts: t.Hosts, Failures: t.Failures, Watched: s.Watched, Good: s.Good, Bans: s.Bans, Prevented: s.Prevented, Refused: s.Refused + d.others.tally.Dropped, Latest: []control.FleetJoint{}}
+	for _, x := range d.others.bans.NewestJoint(control.MaxFleetJoint) {
+		r.Latest = append(r.Latest, control.FleetJoint{Prefix: x.Prefix.String(), Since: time.UnixMicro(x.Since), Until: time.UnixMicro(x.Until), Failures: x.Failures, Hosts: x.Hosts, Groups: x.Groups})
+	}
+	return r
 }
 
 // togetherWhy is what is counted together of an address; nil if nothing is.

@@ -104,8 +104,8 @@ func TestTogether(t *testing.T) {
 		return nil
 	})
 	b.holdsOfFleet(1)
-	if m := b.scrape(); m["bailiff_fleet_together_bans"] != 1 {
-		t.Errorf("metrics: %v", m["bailiff_fleet_together_bans"])
+	if m := b.scrape(); m["bailiff_fleet_together_bans"] != 1 || m["bailiff_fleet_together_prevented_bans_total"] != 0 {
+		t.Errorf("metrics: %v, %v", m["bailiff_fleet_together_bans"], m["bailiff_fleet_together_prevented_bans_total"])
 	}
 	if got := b.banned(ctx); len(got) != 1 {
 		t.Errorf("own bans: %v", got)
@@ -113,6 +113,9 @@ func TestTogether(t *testing.T) {
 	s, err := b.client.Fleet(ctx)
 	if err != nil || s.Together == nil || s.Together.Bans != 1 || s.Together.Good != 2 || s.InEffect != 1 {
 		t.Errorf("%+v %+v, %v", s, s.Together, err)
+	}
+	if l := s.Together.Latest; len(l) != 1 || l[0].Prefix != "203.0.113.1/32" || l[0].Hosts != 3 || l[0].Groups != 3 || l[0].Failures < 3 || !l[0].Until.After(l[0].Since) {
+		t.Errorf("%+v", l)
 	}
 	if n, err := b.client.Unban(ctx, "203.0.113.1", "", false); err != nil || n.Removed != 1 {
 		t.Errorf("%+v, %v", n, err)

@@ -134,6 +134,7 @@ func (d *daemon) measure(s *metrics.Set, now time.Time) {
 	d.measureBans(s)
 
 	s.Add(metrics.AllowedFailures, float64(d.eng.Allowed))
+	s.Add(metrics.Doubled, float64(d.eng.Doubled))
 	tracked, limit, widened := d.eng.Tracked()
 	s.Add(metrics.Tracked, float64(tracked))
 	s.Add(metrics.TrackedLimit, float64(limit))
@@ -180,7 +181,9 @@ func (d *daemon) measure(s *metrics.Set, now time.Time) {
 	if d.others.bans != nil {
 		measureFleet(s, d.others.bans.Hosts())
 		if d.conf.Fleet.Together.On() {
-			s.Add(metrics.FleetTogether, float64(d.others.bans.Together().Bans))
+			t := d.others.bans.Together()
+			s.Add(metrics.FleetTogether, float64(t.Bans))
+			s.Add(metrics.FleetPrevented, float64(t.Prevented))
 		}
 	}
 	st := d.aud.Stats()
