@@ -52,8 +52,8 @@ const (
 	burstLines, attackedBurst = 5, 2
 
 	// newBursts is how many typed passwords of a program that logs in over several connections at once are believed, if nobody logs in
-	// to the account yet: one, and another that is mistyped, too.
-	newBursts = 2
+	// to the account yet: people try three times.
+	newBursts = 3
 
 	// togetherAttempts is how many attempts of each connection one password may stand for: a client tries two mechanisms.
 	togetherAttempts = 2
