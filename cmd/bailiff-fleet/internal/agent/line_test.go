@@ -228,6 +228,68 @@ func TestFullHub(t *testing.T) {
 	shows(0, "")
 }
 
+// TestEnsure: streams keep the time of their creation over restarts of the hub, whose configuration is nevertheless updated.
+func TestEnsure(t *testing.T) {
+	h := newHub(t, "a")
+	config := func(change func(js jetstream.JetStream)) *jetstream.StreamInfo {
+		t.Helper()
+		nc, err := Connect("test", h.admin.Servers, h.admin.CA, h.admin.NKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		natsVersion(t, nc)
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(js)
+		s, err := js.Stream(t.Context(), streamName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.CachedInfo()
+	}
+	first := config(func(jetstream.JetStream) {})
+	for range 3 {
+		h.stop()
+		h.start()
+		if i := config(func(jetstream.JetStream) {}); !i.Created.Equal(first.Created) {
+			t.Errorf("created at %v, then at %v", first.Created, i.Created)
+		}
+	}
+	config(func(js jetstream.JetStream) {
+		c := first.Config
+		c.MaxAge = time.Hour
+		if _, err := js.UpdateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, err := MakeStream(t.Context(), h.admin); err != nil {
+		t.Fatal(err)
+	}
+	if i := config(func(jetstream.JetStream) {}); i.Config.MaxAge != maxAge {
+		t.Errorf("messages are kept for %v", i.Config.MaxAge)
+	}
+}
+
+// TestMark: a message is told from one that got its number later, though it is the same news.
+func TestMark(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	s := &stored{signature: "x", sent: at}
+	for _, x := range []struct {
+		mark mark
+		want bool
+	}{{mark{}, false}, {mark{"x", at}, true}, {mark{"x", time.Time{}}, true}, {mark{"y", at}, false}, {mark{"x", at.Add(1)}, false}} {
+		if got := x.mark.is(s); got != x.want {
+			t.Errorf("%+v: %v", x.mark, got)
+		}
+	}
+	if m := (&mark{}); m.is(&stored{}) {
+		t.Error("no message is one")
+	}
+}
+
 func natsVersion(t *testing.T, nc *nats.Conn) string {
 	t.Helper()
 	eventually(t, func() error {

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -43,7 +42,7 @@ type reader struct {
 	*Agent
 	js      jetstream.JetStream
 	pos     uint64    // every message up to this one was handed on
-	mark    []byte    // the signature of that message
+	mark    mark      // of that message
 	created time.Time // of the stream
 	whole   bool      // read from the first message on
 	behind  bool      // read from pos on
@@ -140,7 +139,7 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 			r.whole = r.takeRoster(&s) || r.whole // there may be news of hosts that it adds
 		case s.seq == 0 || s.seq <= r.pos && !r.again: // read already
 		case s.seq == r.pos+1 && !r.whole && !r.again:
-			r.pos, r.mark = s.seq, []byte(s.signature)
+			r.pos, r.mark = s.seq, markOf(&s)
 			l = append(l, s)
 		default:
 			r.behind = true
@@ -186,7 +185,7 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 		r.fetchRoster(asked)
 	}
 	if r.whole {
-		r.created, r.pos, r.mark, first = info.Created, 0, nil, max(info.State.FirstSeq, 1)
+		r.created, r.pos, r.mark, first = info.Created, 0, mark{}, max(info.State.FirstSeq, 1)
 		r.floods.reset()
 		r.hubBanned.set(nil)
 		if err := r.tell(ctx, seenNews{reset: true}); err != nil {
@@ -204,7 +203,7 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 		}
 	}
 	if r.pos < last { // the last ones were removed from the stream
-		r.pos, r.mark = last, nil
+		r.pos, r.mark = last, mark{}
 	}
 	r.whole, r.behind, r.again = false, false, false
 	r.read.Store(r.pos)
@@ -234,7 +233,7 @@ func (r *reader) fetched(ctx, conn context.Context, first uint64) error {
 			return err
 		}
 		if end := &l[len(l)-1]; end.seq > r.pos {
-			r.pos, r.mark = end.seq, []byte(end.signature)
+			r.pos, r.mark = end.seq, markOf(end)
 			r.read.Store(r.pos)
 		}
 	}
@@ -269,7 +268,20 @@ func (r *reader) sameStream(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("read from the hub: %w", err)
 	}
 	s := storedOf(m, header(m.Header, "Nats-Subject"))
-	return r.mark != nil && s.seq == r.pos && bytes.Equal(r.mark, []byte(s.signature)), nil
+	return s.seq == r.pos && r.mark.is(&s), nil
+}
+
+// mark tells a message from another one that got its number in another stream, even if it is the same news sent again: by its
+// signature, and by when the hub stored it, which republished messages say since nats-server 2.10.
+type mark struct {
+	signature string // "": none
+	sent      time.Time
+}
+
+func markOf(s *stored) mark { return mark{s.signature, s.sent} }
+
+func (m *mark) is(s *stored) bool {
+	return m.signature != "" && m.signature == s.signature && (m.sent.IsZero() || m.sent.Equal(s.sent))
 }
 
 // fetchRoster takes the roster that the hub holds, if any. Without it the one at hand is used.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -78,13 +79,34 @@ func MakeStream(ctx context.Context, h *hub.Admin) (string, error) {
 	}
 }
 
+// ensure makes a stream, or updates one that is configured otherwise. An update that changes nothing would still have the server say,
+// after its next start, that the stream was created just then; and all hosts would read all of it.
+func ensure(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := js.Stream(ctx, c.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return js.CreateStream(ctx, c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	is := s.CachedInfo().Config
+	want := is // with what the server adds
+	want.Description, want.Subjects, want.Storage, want.Replicas, want.Retention, want.Discard = c.Description, c.Subjects, c.Storage, c.Replicas, c.Retention, c.Discard
+	want.MaxMsgsPerSubject, want.MaxAge, want.MaxBytes, want.MaxMsgSize = c.MaxMsgsPerSubject, c.MaxAge, c.MaxBytes, c.MaxMsgSize
+	want.AllowDirect, want.DenyDelete, want.AllowMsgTTL, want.RePublish = c.AllowDirect, c.DenyDelete, c.AllowMsgTTL, c.RePublish
+	if reflect.DeepEqual(want, is) {
+		return s, nil
+	}
+	return js.UpdateStream(ctx, c)
+}
+
 func makeStream(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, h *hub.Admin) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
 	said := ""
 	var roster jetstream.Stream
 	for _, c := range streams(h.Replicas, hasBatches(nc.ConnectedServerVersion())) { // both since 2.11
-		s, err := js.CreateOrUpdateStream(ctx, c)
+		s, err := ensure(ctx, js, c)
 		if err != nil {
 			return "", fmt.Errorf("stream %s: %w", c.Name, err)
 		}
