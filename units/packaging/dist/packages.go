@@ -28,7 +28,7 @@ func (r *release) packager() error {
 		return nil
 	}
 	bin := filepath.Join(r.work, "tools")
-	cmd := r.command("go", "install", nfpmModule)
+	cmd := r.command("go", "install", "-trimpath", nfpmModule)
 	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=", "CGO_ENABLED=0")
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go install %s: %w", nfpmModule, err)
