@@ -652,7 +652,7 @@ func (m *model) failure(e *event, attempts, before int) {
 	if user != "" && window[user]+attempts < trip {
 		trip = crowded(trip)
 	}
-	if len(day) <= 1+people/5 && (f.unknown || known) {
+	if len(day) <= min(1+people/5, 5) && (f.unknown || known) {
 		most = max(most, 15*j.Slow.MaxRetry)
 	}
 	switch {

@@ -217,8 +217,9 @@ const (
 	// manyNames is how many nonexistent names a person tries who has forgotten how the own one is spelled.
 	manyNames = 3
 	// crowd is by how many times itself a limit rises at most where more people log in than a household has: some of them forget their
-	// passwords and give up. One in devicePeople may have a device with an old password.
-	crowd, household, devicePeople = 2, 2, 5
+	// passwords and give up. One in devicePeople may have a device with an old password, up to devices of them: more are a list, and no
+	// more than maxTallies are told apart.
+	crowd, household, devicePeople, devices = 2, 2, 5, 5
 	// lightRetries is how many failures of weight 0 are kept in addition to MaxRetry others.
 	lightRetries = misspelt * freeRetries
 )
@@ -256,7 +257,7 @@ func crowded(limit, people int) int { return limit + min(max(people-household, 0
 func (c *Counter) slowRetry(accounts, people int, device bool) int {
 	factor := 1
 	switch {
-	case c.o.Interactive || accounts > 1+people/devicePeople:
+	case c.o.Interactive || accounts > min(1+people/devicePeople, devices):
 	case device:
 		factor = deviceFactor
 	case c.o.NoLogins:
