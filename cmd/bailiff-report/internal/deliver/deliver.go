@@ -1,4 +1,4 @@
-// Package deliver defines what a destination is. Its subfolders are the types of destinations and what they share: web (HTTP client)
+// Package deliver defines what a destination is. Its subfolders are the types of destinations and what they share: httpclient
 // and sendmail (the host's mail system). A destination makes one attempt at a time; queue, pauses and quotas belong to package
 // dispatch.
 //

@@ -15,11 +15,11 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	"bailiff/cmd/bailiff-report/internal/deliver/abuseipdb"
-	"bailiff/cmd/bailiff-report/internal/deliver/blocklist"
+	"bailiff/cmd/bailiff-report/internal/deliver/blocklistde"
 	"bailiff/cmd/bailiff-report/internal/deliver/exec"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/deliver/mail"
 	"bailiff/cmd/bailiff-report/internal/deliver/notice"
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
 	"bailiff/cmd/bailiff-report/internal/deliver/webhook"
 	"bailiff/cmd/bailiff-report/internal/deliver/xarf"
 	"bailiff/cmd/bailiff-report/internal/registry"
@@ -33,7 +33,7 @@ import (
 // types holds the constructor of each type.
 var types = map[string]func(*config.Destination, deliver.Env) (deliver.Destination, error){
 	config.TypeAbuseIPDB: abuseipdb.New,
-	config.TypeBlocklist: blocklist.New,
+	config.TypeBlocklist: blocklistde.New,
 	config.TypeMail:      mail.New,
 	config.TypeXARF:      xarf.New,
 	config.TypeWebhook:   webhook.New,
@@ -132,7 +132,7 @@ func (e *Envs) Env(conf *config.Config) (deliver.Env, error) {
 	if host == "" {
 		host = Host()
 	}
-	out := deliver.Env{Config: c, Host: host, Own: hostNames(host), Filter: filters(conf.Jails), Client: web.NewClient(), Now: time.Now, Agent: agent, State: e.State, Secret: Secret}
+	out := deliver.Env{Config: c, Host: host, Own: hostNames(host), Filter: filters(conf.Jails), Client: httpclient.NewClient(), Now: time.Now, Agent: agent, State: e.State, Secret: Secret}
 	if c.Lookup.RDAP || c.Lookup.Whois || c.Lookup.Contacts != "" {
 		out.Lookup = e.reg.Lookup
 	}

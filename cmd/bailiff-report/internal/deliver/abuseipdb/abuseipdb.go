@@ -18,7 +18,7 @@ import (
 	"strings"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -32,7 +32,7 @@ type destination struct {
 // New makes the destination. An error says what is wrong with its configuration.
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	base := strings.TrimSuffix(cmp.Or(d.URL, apiURL), "/")
-	if err := web.Check(base); err != nil {
+	if err := httpclient.Check(base); err != nil {
 		return nil, err
 	}
 	return &destination{d, env, base}, nil
@@ -40,7 +40,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 
 // call is one request of an item.
 type call struct {
-	*web.Request
+	*httpclient.Request
 	entries []*entry
 	bulk    bool
 }
@@ -52,8 +52,8 @@ func (d *destination) calls(item *report.Item, key string) (calls []call, skippe
 		return nil, nil, err
 	}
 	header := map[string]string{"Accept": "application/json", "Key": key}
-	request := func(path, kind string, body []byte) *web.Request {
-		return &web.Request{URL: d.base + path, Header: header, Type: kind, Body: body, Agent: d.env.Agent}
+	request := func(path, kind string, body []byte) *httpclient.Request {
+		return &httpclient.Request{URL: d.base + path, Header: header, Type: kind, Body: body, Agent: d.env.Agent}
 	}
 	if len(entries) < bulkMin {
 		for _, e := range entries {
@@ -90,7 +90,7 @@ func form(data []byte, key string) (kind string, body []byte, err error) {
 
 // Deliver sends an item. If one of several requests fails, all are sent again the next time; AbuseIPDB recognizes duplicates.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
-	key, err := web.Key(d.env.Secret, d.CredentialName())
+	key, err := httpclient.Key(d.env.Secret, d.CredentialName())
 	if err != nil {
 		return report.Receipt{}, err
 	}
@@ -98,7 +98,7 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 	if err != nil {
 		return report.Receipt{}, err
 	}
-	ctx, cancel := web.Limit(ctx, d.TimeLimit)
+	ctx, cancel := httpclient.Limit(ctx, d.TimeLimit)
 	defer cancel()
 	if len(calls) == 1 {
 		receipt, err := d.send(ctx, calls[0])
@@ -135,7 +135,7 @@ func with(r report.Receipt, not []error) report.Receipt {
 }
 
 func (d *destination) send(ctx context.Context, c call) (report.Receipt, error) {
-	a, err := web.Post(ctx, d.env.Client, c.Request)
+	a, err := httpclient.Post(ctx, d.env.Client, c.Request)
 	if err != nil {
 		return report.Receipt{}, err
 	}
@@ -147,7 +147,7 @@ func (d *destination) send(ctx context.Context, c call) (report.Receipt, error) 
 
 // Render shows the requests.
 func (d *destination) Render(item *report.Item) ([]byte, error) {
-	calls, skipped, err := d.calls(item, web.Masked)
+	calls, skipped, err := d.calls(item, httpclient.Masked)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
@@ -95,7 +95,7 @@ func cell(s string, limit int) string {
 }
 
 // judgeBulk reads the answer to a file of entries.
-func judgeBulk(a *web.Answer, sent int, now time.Time) (report.Receipt, error) {
+func judgeBulk(a *httpclient.Answer, sent int, now time.Time) (report.Receipt, error) {
 	s, dup, err := read(a, now)
 	if err != nil {
 		return report.Receipt{}, err
@@ -122,7 +122,7 @@ func judgeBulk(a *web.Answer, sent int, now time.Time) (report.Receipt, error) {
 	if refused > 0 {
 		text += fmt.Sprintf(", %d refused%s", refused, bad)
 	}
-	text = safetext.Line(text, web.MaxText)
+	text = safetext.Line(text, httpclient.MaxText)
 	if *s.Data.Saved <= 0 && refused > 0 && known == 0 {
 		return report.Receipt{}, &report.Refused{Err: errors.New(who + ": " + text)}
 	}

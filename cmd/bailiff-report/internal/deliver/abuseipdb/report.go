@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
@@ -174,7 +174,7 @@ type invalidRow struct {
 }
 
 // read reads an answer. Without an error there is data, or dup says that the address was reported a moment ago.
-func read(a *web.Answer, now time.Time) (s apiAnswer, dup bool, err error) {
+func read(a *httpclient.Answer, now time.Time) (s apiAnswer, dup bool, err error) {
 	bad := json.Unmarshal(a.Body, &s)
 	text := ""
 	for i, e := range s.Errors {
@@ -189,7 +189,7 @@ func read(a *web.Answer, now time.Time) (s apiAnswer, dup bool, err error) {
 			text += " (" + e.Source.Parameter + ")"
 		}
 	}
-	if text = safetext.Line(text, web.MaxText); text == "" {
+	if text = safetext.Line(text, httpclient.MaxText); text == "" {
 		text = a.Text()
 	}
 	switch {
@@ -211,7 +211,7 @@ func read(a *web.Answer, now time.Time) (s apiAnswer, dup bool, err error) {
 }
 
 // judge reads the answer to one report.
-func judge(a *web.Answer, now time.Time) (report.Receipt, error) {
+func judge(a *httpclient.Answer, now time.Time) (report.Receipt, error) {
 	s, dup, err := read(a, now)
 	switch {
 	case err != nil:

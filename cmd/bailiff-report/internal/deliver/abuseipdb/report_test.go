@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -180,12 +180,12 @@ func TestBulkFits(t *testing.T) {
 	}
 }
 
-func said1(status int, body string, header ...string) *web.Answer {
+func said1(status int, body string, header ...string) *httpclient.Answer {
 	h := textproto.MIMEHeader{}
 	for i := 0; i < len(header); i += 2 {
 		h.Set(header[i], header[i+1])
 	}
-	return &web.Answer{Status: status, Header: h, Body: []byte(body)}
+	return &httpclient.Answer{Status: status, Header: h, Body: []byte(body)}
 }
 
 func judged(r report.Receipt, err error) string {
@@ -205,7 +205,7 @@ func judged(r report.Receipt, err error) string {
 func TestJudge(t *testing.T) {
 	const dup = `{"errors":[{"detail":"You can only report the same IP address (` + "`127.0.0.2`" + `) once in 15 minutes.","status":429,"source":{"parameter":"ip"}}]}`
 	const quota = `{"errors":[{"detail":"Daily rate limit of 1000 requests exceeded for this endpoint. See headers for additional details.","status":429}]}`
-	for want, a := range map[string]*web.Answer{
+	for want, a := range map[string]*httpclient.Answer{
 		"taken, confidence of abuse 52 false":         said1(200, `{"data":{"ipAddress":"198.51.100.7","abuseConfidenceScore":52}}`),
 		"taken false":                                 said1(200, `{"data":{"ipAddress":"198.51.100.7"}}`),
 		"reported less than 15 minutes ago true":      said1(429, dup, "Retry-After", "800"),
@@ -227,7 +227,7 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%d %s\n%s, want\n%s", a.Status, a.Body, got, want)
 		}
 	}
-	for want, a := range map[string]*web.Answer{
+	for want, a := range map[string]*httpclient.Answer{
 		"60 of 63 taken, 1 already known, 2 refused; row 6, 127.0.foo.bar: Invalid IP; row 8, 189.87.146.50: Invalid Category false": said1(200, `{"data":{"savedReports":60,"invalidReports":[{"error":"Duplicate IP","input":"41.188.138.68","rowNumber":5},{"error":"Invalid IP","input":"127.0.foo.bar","rowNumber":6},{"error":"Invalid Category","input":"189.87.146.50","rowNumber":8}]}}`),
 		"63 of 63 taken false":                                             said1(200, `{"data":{"savedReports":63,"invalidReports":[]}}`),
 		"0 of 63 taken, 1 already known true":                              said1(200, `{"data":{"savedReports":0,"invalidReports":[{"error":"Duplicate IP"}]}}`),
@@ -246,9 +246,9 @@ func TestJudge(t *testing.T) {
 func FuzzJudge(f *testing.F) {
 	f.Add(200, `{"data":{"abuseConfidenceScore":1,"savedReports":-1,"invalidReports":[{"error":"\n\u001b","input":"x"}]},"errors":[{"detail":"\n"}]}`)
 	f.Fuzz(func(t *testing.T, status int, body string) {
-		for _, judge := range []func(*web.Answer) (report.Receipt, error){
-			func(a *web.Answer) (report.Receipt, error) { return judge(a, now) },
-			func(a *web.Answer) (report.Receipt, error) { return judgeBulk(a, 1, now) },
+		for _, judge := range []func(*httpclient.Answer) (report.Receipt, error){
+			func(a *httpclient.Answer) (report.Receipt, error) { return judge(a, now) },
+			func(a *httpclient.Answer) (report.Receipt, error) { return judgeBulk(a, 1, now) },
 		} {
 			r, err := judge(said1(status, body))
 			text := r.Answer

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 	"bailiff/units/e2e/peers"
@@ -58,7 +58,7 @@ func Peers(t testing.TB) (*peers.Peers, string) {
 
 // Env is a process with one credential.
 func Env(t testing.TB, name, secret string) deliver.Env {
-	c := web.NewClient()
+	c := httpclient.NewClient()
 	t.Cleanup(c.CloseIdleConnections)
 	return deliver.Env{
 		Config: &config.Report{Host: "mail.example.org"}, Host: "mail.example.org", Client: c, Now: time.Now, Agent: "bailiff/test", State: t.TempDir(),

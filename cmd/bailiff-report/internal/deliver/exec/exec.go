@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/deliver/webhook"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
@@ -71,7 +71,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 
 // Deliver passes an item to the program. The program may get an item twice, if its answer was lost or bailiff-report was killed.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
-	ctx, cancel := web.Limit(ctx, d.TimeLimit+grace)
+	ctx, cancel := httpclient.Limit(ctx, d.TimeLimit+grace)
 	defer cancel()
 	a, err := d.ask(ctx, webhook.Compose(item, d.env.Host, d.Lines))
 	if cause := context.Cause(ctx); err != nil && cause != nil {

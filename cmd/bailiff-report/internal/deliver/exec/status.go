@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
@@ -28,16 +28,16 @@ const maxTries = 5
 
 // resultOf says what the end of a program means for the item.
 func resultOf(a *answer, d *config.Destination, attempt int) (report.Receipt, error) {
-	says := safetext.Line(string(a.Output), web.MaxText)
+	says := safetext.Line(string(a.Output), httpclient.MaxText)
 	if a.Error != "" {
-		return report.Receipt{}, &report.Retry{Err: fmt.Errorf("%s was not started: %s", d.Command[0], safetext.Line(a.Error, web.MaxText))}
+		return report.Receipt{}, &report.Retry{Err: fmt.Errorf("%s was not started: %s", d.Command[0], safetext.Line(a.Error, httpclient.MaxText))}
 	}
 	text := fmt.Sprintf("%s ended with status %d", d.Command[0], a.Status)
 	switch {
 	case a.TimeOut:
 		text = fmt.Sprintf("%s was killed because it took longer than %v", d.Command[0], d.TimeLimit)
 	case a.Signal != "":
-		text = fmt.Sprintf("%s was ended by a signal: %s", d.Command[0], safetext.Line(a.Signal, web.MaxText))
+		text = fmt.Sprintf("%s was ended by a signal: %s", d.Command[0], safetext.Line(a.Signal, httpclient.MaxText))
 	}
 	if says != "" {
 		text += ": " + says

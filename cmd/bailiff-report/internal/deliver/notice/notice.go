@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -34,7 +34,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 		return nil, fmt.Errorf("unknown form %q", d.Form)
 	}
 	if d.URL != "" {
-		if err := web.Check(d.URL); err != nil {
+		if err := httpclient.Check(d.URL); err != nil {
 			return nil, err
 		}
 	}
@@ -42,9 +42,9 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 }
 
 // request makes the request for an item. secret is "" if the destination needs none.
-func (d *destination) request(item *report.Item, secret string) (*web.Request, error) {
+func (d *destination) request(item *report.Item, secret string) (*httpclient.Request, error) {
 	r, body := d.form(d.Destination, secret, compose(item, cmp.Or(item.Reports[0].Host, d.env.Host))) // a redacted report names no host
-	if err := web.Check(r.URL); err != nil {                                                          // a URL that came as a secret: the error must not hold it
+	if err := httpclient.Check(r.URL); err != nil {                                                   // a URL that came as a secret: the error must not hold it
 		return nil, errors.New("the URL is neither https nor of this host")
 	}
 	b, err := json.Marshal(body)
@@ -62,26 +62,26 @@ func (d *destination) request(item *report.Item, secret string) (*web.Request, e
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (receipt report.Receipt, err error) {
 	secret := ""
 	if name := d.CredentialName(); name != "" {
-		if secret, err = web.Key(d.env.Secret, name); err != nil {
+		if secret, err = httpclient.Key(d.env.Secret, name); err != nil {
 			return receipt, err
 		}
 	}
 	r, err := d.request(item, secret)
 	if err != nil {
-		return receipt, web.NoKey(fmt.Errorf("credential %s: %w", d.CredentialName(), err))
+		return receipt, httpclient.NoKey(fmt.Errorf("credential %s: %w", d.CredentialName(), err))
 	}
-	ctx, cancel := web.Limit(ctx, d.TimeLimit)
+	ctx, cancel := httpclient.Limit(ctx, d.TimeLimit)
 	defer cancel()
-	a, err := web.Post(ctx, d.env.Client, r)
+	a, err := httpclient.Post(ctx, d.env.Client, r)
 	if err != nil {
 		return receipt, err
 	}
-	return judge(a, web.Host(r.URL), d.env.Now())
+	return judge(a, httpclient.Host(r.URL), d.env.Now())
 }
 
 // judge reads the answer. Telegram and Matrix put the pause that they ask for into the body, and so does Discord, to the
 // millisecond.
-func judge(a *web.Answer, host string, now time.Time) (report.Receipt, error) {
+func judge(a *httpclient.Answer, host string, now time.Time) (report.Receipt, error) {
 	err := a.Err(host, a.Text(), now)
 	var retry *report.Retry
 	if errors.As(err, &retry) && retry.After == 0 {
@@ -103,9 +103,9 @@ func judge(a *web.Answer, host string, now time.Time) (report.Receipt, error) {
 // Render returns the request with the secret masked.
 func (d *destination) Render(item *report.Item) ([]byte, error) {
 	const host = "https://masked.invalid/" // stands for a URL that is the secret
-	secret := web.Masked
+	secret := httpclient.Masked
 	if d.URL == "" && d.Form != "telegram" {
-		secret = host + web.Masked
+		secret = host + httpclient.Masked
 	}
 	r, err := d.request(item, secret)
 	if err != nil {

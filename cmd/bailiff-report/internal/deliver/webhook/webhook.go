@@ -10,7 +10,7 @@ import (
 	"maps"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -22,42 +22,42 @@ type destination struct {
 
 // New makes the destination. An error says what is wrong with its configuration.
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
-	if err := web.Check(d.URL); err != nil {
+	if err := httpclient.Check(d.URL); err != nil {
 		return nil, err
 	}
 	return &destination{d, env}, nil
 }
 
-func (d *destination) request(body []byte, signature map[string]string) *web.Request {
+func (d *destination) request(body []byte, signature map[string]string) *httpclient.Request {
 	header := map[string]string{}
 	maps.Copy(header, d.Headers)
 	maps.Copy(header, signature)
-	return &web.Request{URL: d.URL, Header: header, Type: "application/json", Body: body, Agent: d.env.Agent}
+	return &httpclient.Request{URL: d.URL, Header: header, Type: "application/json", Body: body, Agent: d.env.Agent}
 }
 
 // Deliver posts an item. If the answer was lost, it is posted again with the same webhook-id.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
 	credential, err := d.env.Secret(d.CredentialName())
 	if err != nil {
-		return report.Receipt{}, web.NoKey(err)
+		return report.Receipt{}, httpclient.NoKey(err)
 	}
 	secrets, err := readSecrets(credential)
 	if err != nil {
-		return report.Receipt{}, web.NoKey(fmt.Errorf("credential %s: %w", d.CredentialName(), err))
+		return report.Receipt{}, httpclient.NoKey(fmt.Errorf("credential %s: %w", d.CredentialName(), err))
 	}
 	body := Compose(item, d.env.Host, d.Lines)
-	ctx, cancel := web.Limit(ctx, d.TimeLimit)
+	ctx, cancel := httpclient.Limit(ctx, d.TimeLimit)
 	defer cancel()
-	a, err := web.Post(ctx, d.env.Client, d.request(body, sign(secrets, idOf(item), d.env.Now(), body)))
+	a, err := httpclient.Post(ctx, d.env.Client, d.request(body, sign(secrets, idOf(item), d.env.Now(), body)))
 	if err != nil {
 		return report.Receipt{}, err
 	}
-	return a.Receipt(a.Err(web.Host(d.URL), a.Text(), d.env.Now()))
+	return a.Receipt(a.Err(httpclient.Host(d.URL), a.Text(), d.env.Now()))
 }
 
 // Render returns the request with the signature masked.
 func (d *destination) Render(item *report.Item) ([]byte, error) {
 	signature := sign(nil, idOf(item), d.env.Now(), nil)
-	signature["webhook-signature"] = "v1," + web.Masked
+	signature["webhook-signature"] = "v1," + httpclient.Masked
 	return append(d.request(Compose(item, d.env.Host, d.Lines), signature).Text(), '\n'), nil
 }

@@ -1,4 +1,4 @@
-package blocklist
+package blocklistde
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -154,7 +154,7 @@ func TestJudge(t *testing.T) {
 		{200, `{}`, "retry 0s false: blocklist.de sent an answer that is not of its interface: {}"},
 		{200, `[]`, "retry 0s false: blocklist.de sent an answer that is not of its interface: []"},
 	} {
-		if got := judged(judge(&web.Answer{Status: c.status, Body: []byte(c.body)}, dest, now)); got != c.want {
+		if got := judged(judge(&httpclient.Answer{Status: c.status, Body: []byte(c.body)}, dest, now)); got != c.want {
 			t.Errorf("%d %s\n%s, want\n%s", c.status, c.body, got, c.want)
 		}
 	}
@@ -163,7 +163,7 @@ func TestJudge(t *testing.T) {
 func FuzzJudge(f *testing.F) {
 	f.Add(200, `{"status":"error","error":{"service":{"a":[1,"\n"]}}}`)
 	f.Fuzz(func(t *testing.T, status int, body string) {
-		got := judged(judge(&web.Answer{Status: status, Body: []byte(body)}, dest, now))
+		got := judged(judge(&httpclient.Answer{Status: status, Body: []byte(body)}, dest, now))
 		if len(got) > 600 || strings.ContainsAny(got, "\n\r\x1b\x00") || !utf8.ValidString(got) || got == "taken" && (status < 200 || status > 299) {
 			t.Errorf("%q", got)
 		}

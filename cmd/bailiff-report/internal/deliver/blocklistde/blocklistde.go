@@ -1,4 +1,4 @@
-// Package blocklist reports to blocklist.de: over HTTP, or by mails like fail2ban's through the host's mail system, whose sender is
+// Package blocklistde reports to blocklist.de: over HTTP, or by mails like fail2ban's through the host's mail system, whose sender is
 // the account there. blocklist.de takes one address at a time, so a digest becomes several reports.
 //
 // Sources: https://www.blocklist.de/en/httpreports.html?help (fields), https://www.blocklist.de/en/rbldns.html (services), the
@@ -6,7 +6,7 @@
 //
 // Start reading at New. report.go makes an entry of a report and reads answers, mail.go sends mails; report.Attacks says what is
 // reported as what.
-package blocklist
+package blocklistde
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 	"strings"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/policy/config"
 )
@@ -28,7 +28,7 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 		return newMail(d, env)
 	}
 	o := &overHTTP{d, env, cmp.Or(d.URL, serviceURL)}
-	if err := web.Check(o.url); err != nil {
+	if err := httpclient.Check(o.url); err != nil {
 		return nil, err
 	}
 	return o, nil
@@ -100,14 +100,14 @@ type overHTTP struct {
 	url string
 }
 
-func (d *overHTTP) request(e *entry, key string) *web.Request {
+func (d *overHTTP) request(e *entry, key string) *httpclient.Request {
 	body := e.form(d.Server, key).Encode()
-	return &web.Request{URL: d.url, Header: map[string]string{"Accept": "application/json"}, Type: "application/x-www-form-urlencoded", Body: []byte(body), Agent: d.env.Agent}
+	return &httpclient.Request{URL: d.url, Header: map[string]string{"Accept": "application/json"}, Type: "application/x-www-form-urlencoded", Body: []byte(body), Agent: d.env.Agent}
 }
 
 // Deliver posts the item's reports.
 func (d *overHTTP) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
-	key, err := web.Key(d.env.Secret, d.CredentialName())
+	key, err := httpclient.Key(d.env.Secret, d.CredentialName())
 	if err != nil {
 		return report.Receipt{}, err
 	}
@@ -115,10 +115,10 @@ func (d *overHTTP) Deliver(ctx context.Context, item *report.Item) (report.Recei
 	if err != nil {
 		return report.Receipt{}, err
 	}
-	ctx, cancel := web.Limit(ctx, d.TimeLimit)
+	ctx, cancel := httpclient.Limit(ctx, d.TimeLimit)
 	defer cancel()
 	return sendAll(all, skipped, func(_ int, t pair) (report.Receipt, error) {
-		a, err := web.Post(ctx, d.env.Client, d.request(t.entry, key))
+		a, err := httpclient.Post(ctx, d.env.Client, d.request(t.entry, key))
 		if err != nil {
 			return report.Receipt{}, err
 		}
@@ -134,11 +134,11 @@ func (d *overHTTP) Render(item *report.Item) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	for _, t := range all {
-		b.Write(bytes.Replace(d.request(t.entry, web.Masked).Text(), []byte("apikey="+escaped), []byte("apikey="+web.Masked), 1))
+		b.Write(bytes.Replace(d.request(t.entry, httpclient.Masked).Text(), []byte("apikey="+escaped), []byte("apikey="+httpclient.Masked), 1))
 		b.WriteString("\n\n")
 	}
 	return notes(&b, skipped), nil
 }
 
-// escaped is web.Masked as it is encoded in a form.
-var escaped = strings.ReplaceAll(web.Masked, "*", "%2A")
+// escaped is httpclient.Masked as it is encoded in a form.
+var escaped = strings.ReplaceAll(httpclient.Masked, "*", "%2A")

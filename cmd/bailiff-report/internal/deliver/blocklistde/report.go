@@ -1,4 +1,4 @@
-package blocklist
+package blocklistde
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/cmd/bailiff-report/internal/deliver/web"
+	"bailiff/cmd/bailiff-report/internal/deliver/httpclient"
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/policy/config"
@@ -110,7 +110,7 @@ func (e *entry) asReport(r *report.Report) *report.Report {
 }
 
 // judge reads the answer to one report.
-func judge(a *web.Answer, d *config.Destination, now time.Time) (report.Receipt, error) {
+func judge(a *httpclient.Answer, d *config.Destination, now time.Time) (report.Receipt, error) {
 	says, ok := read(a.Body)
 	switch {
 	case ok && len(says) == 0 && a.OK():
@@ -194,7 +194,7 @@ func refusal(says map[string]string, d *config.Destination) error {
 		}
 		all = append(all, text)
 	}
-	text := who + " refuses: " + safetext.Line(strings.Join(all, "; "), web.MaxText)
+	text := who + " refuses: " + safetext.Line(strings.Join(all, "; "), httpclient.MaxText)
 	switch {
 	case account:
 		return &report.Refused{All: true, Err: errors.New(text)}

@@ -1,8 +1,8 @@
-// Package web is the HTTP client of destinations: it posts once and returns the answer, bounded. It follows no redirection, since a
+// Package httpclient is the HTTP client of destinations: it posts once and returns the answer, bounded. It follows no redirection, since a
 // report goes to the configured URL and nowhere else, and its errors hold neither URL nor headers, which may hold a key.
 //
 // Start reading at Post; answer.go reads what is common to the answers of all services.
-package web
+package httpclient
 
 import (
 	"bytes"
