@@ -181,6 +181,18 @@ _bailiff() {
 			options='--json'
 			:
 			;;
+		servers)
+			options='--json'
+			:
+			;;
+		key)
+			options=''
+			compopt -o default; :
+			;;
+		operator)
+			options='--json --remove'
+			:
+			;;
 		allow)
 			options='--comment --for --json --remove'
 			case $prev in
@@ -194,7 +206,7 @@ _bailiff() {
 			:
 			;;
 		hub)
-			options=''
+			options='--remove'
 			:
 			;;
 		join)
@@ -212,7 +224,7 @@ _bailiff() {
 			*) : ;;
 			esac
 			;;
-		*) words='status init add rotate revoke allow publish hub join leave' ;;
+		*) words='status init add rotate revoke servers key operator allow publish hub join leave' ;;
 		esac
 		;;
 	lists)

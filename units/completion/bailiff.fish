@@ -148,8 +148,11 @@ complete -c bailiff -n '__bailiff_on firewall remove' -l stop -d 'stop the daemo
 complete -c bailiff -n '__bailiff_first fleet' -a status -d 'show which hosts are believed, their bans, and what was refused'
 complete -c bailiff -n '__bailiff_first fleet' -a init -d 'make a new fleet: write the files of its hub and hosts to a new folder'
 complete -c bailiff -n '__bailiff_first fleet' -a add -d 'add hosts to a fleet'
-complete -c bailiff -n '__bailiff_first fleet' -a rotate -d 'give a host new keys; the old ones are valid until --finish'
+complete -c bailiff -n '__bailiff_first fleet' -a rotate -d 'give a host, or the hub, new keys; the old ones are valid until --finish'
 complete -c bailiff -n '__bailiff_first fleet' -a revoke -d 'remove hosts from a fleet: they are believed no longer, and their bans end'
+complete -c bailiff -n '__bailiff_first fleet' -a servers -d 'give a fleet\'s hub these servers in place of those it has'
+complete -c bailiff -n '__bailiff_first fleet' -a key -d 'make the key of a new operator: write it to a new file and print the public one'
+complete -c bailiff -n '__bailiff_first fleet' -a operator -d 'add an operator, who may let hosts in and out, by the public key that bailiff fleet key printed'
 complete -c bailiff -n '__bailiff_first fleet' -a allow -d 'allow addresses on all hosts of a fleet: bans of them are lifted'
 complete -c bailiff -n '__bailiff_first fleet' -a publish -d 'send the list of hosts and allowed addresses to the hub of a fleet'
 complete -c bailiff -n '__bailiff_first fleet' -a hub -d 'install what fleet init wrote for a server on this host, and start or reload nats-server'
@@ -166,10 +169,17 @@ complete -c bailiff -n '__bailiff_on fleet init' -l server -x -d 'SERVER of the 
 
 complete -c bailiff -n '__bailiff_on fleet add' -l json -d 'print JSON'
 
-complete -c bailiff -n '__bailiff_on fleet rotate' -l finish -d 'the host has its new file: revoke the old keys'
+complete -c bailiff -n '__bailiff_on fleet rotate' -l finish -d 'the host has its new file, or all hosts the new roster: revoke the old keys'
 complete -c bailiff -n '__bailiff_on fleet rotate' -l json -d 'print JSON'
 
 complete -c bailiff -n '__bailiff_on fleet revoke' -l json -d 'print JSON'
+
+complete -c bailiff -n '__bailiff_on fleet servers' -l json -d 'print JSON'
+
+complete -c bailiff -n '__bailiff_on fleet key' -F
+
+complete -c bailiff -n '__bailiff_on fleet operator' -l json -d 'print JSON'
+complete -c bailiff -n '__bailiff_on fleet operator' -l remove -d 'remove an operator: what they sign is believed no longer'
 
 complete -c bailiff -n '__bailiff_on fleet allow' -l comment -x -d 'record this TEXT with the entry'
 complete -c bailiff -n '__bailiff_on fleet allow' -l for -x -a '10m 1h 2d 1w 4w forever' -d 'allow for this DURATION: 10m, 2d, 4w (default: until removed)'
@@ -177,6 +187,7 @@ complete -c bailiff -n '__bailiff_on fleet allow' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on fleet allow' -l remove -d 'allow them no longer'
 
 
+complete -c bailiff -n '__bailiff_on fleet hub' -l remove -d 'this host is no server of a hub any more: stop nats-server and remove its files'
 
 complete -c bailiff -n '__bailiff_on fleet join' -l plain -d 'do not encrypt this host\'s keys with systemd-creds(1)'
 complete -c bailiff -n '__bailiff_on fleet join' -l socket -r -F -d 'PATH of the control socket'

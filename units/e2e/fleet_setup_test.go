@@ -2,24 +2,20 @@ package e2e
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 
 	"bailiff/units/control"
-	"bailiff/units/e2e/host"
 	"bailiff/units/hub"
+	"bailiff/units/hub/login"
 )
 
 // file is what the operator made for a host.
@@ -35,20 +31,16 @@ func (h *house) file(t *testing.T, name string) *hub.Member {
 // client connects to the hub with the keys of a host.
 func (h *house) client(t *testing.T, m *hub.Member, o ...nats.Option) (*nats.Conn, error) {
 	t.Helper()
-	pool, err := hub.Pool(m.CA)
+	r, err := m.Open(&m.Roster)
 	if err != nil {
 		t.Fatal(err)
 	}
-	user, err := nkeys.FromSeed([]byte(m.NKey))
+	options, err := login.Options(r.CA, m.NKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	public, err := user.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := nats.Connect(strings.Join(m.Servers, ","), append([]nats.Option{nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}), nats.Nkey(public, user.Sign),
-		nats.NoReconnect(), nats.Timeout(time.Minute), nats.SetCustomDialer(h.Network), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, o...)...)
+	nc, err := nats.Connect(strings.Join(r.Servers, ","), append(append(options, nats.NoReconnect(), nats.Timeout(time.Minute), nats.SetCustomDialer(h.Network),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})), o...)...)
 	if err == nil {
 		t.Cleanup(nc.Close)
 	}
@@ -334,25 +326,11 @@ func (h *house) servers(t *testing.T) {
 	h.folder = "/root/three"
 	var addresses []string
 	for _, name := range h.names {
-		addresses = append(addresses, host.Member(h.members[name].number).String())
+		addresses = append(addresses, h.address(name))
 	}
 	h.hub.sh(t, `bailiff fleet init `+h.folder+` --server `+strings.Join(addresses, " --server ")+" "+strings.Join(h.names, " "))
 	begin := time.Now()
-	var all sync.WaitGroup // the first ones wait for the others
-	for i, name := range h.names {
-		m := h.members[name]
-		if out, err := exec.Command("cp", "-r", h.hub.Path(h.folder+"/servers/"+addresses[i]), m.Path("/root/server")).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		all.Add(1)
-		go func() {
-			defer all.Done()
-			if out, err := m.Sh(t.Context(), `bailiff fleet hub /root/server`); err != nil {
-				t.Errorf("%s: %v: %s", name, err, out)
-			}
-		}()
-	}
-	all.Wait()
+	h.install(t, h.names...)
 	for _, name := range h.names {
 		h.join(t, name)
 	}

@@ -41,27 +41,22 @@ const (
 
 	maxMember  = 4 << 20 // bytes of a Member or Admin file
 	maxServers = 16
-	maxKeys    = 4 // of a host, or operators
+	maxKeys    = 4 // of a host
 )
+
+// MaxOperators is how many operators a fleet may have.
+const MaxOperators = 8
 
 // Member is what a host needs to belong to a fleet. It holds secrets.
 type Member struct {
-	Version   int        `json:"version"` // 1
-	Fleet     string     `json:"fleet"`   // name
-	Host      string     `json:"host"`    // name, as in subjects
-	Group     string     `json:"group"`   // that has one vote
-	Servers   []string   `json:"servers"` // tls://HOST:PORT
-	CA        string     `json:"ca"`      // PEM; the only certificates that servers are believed by
-	NKey      string     `json:"nkey"`    // seed of the host's NATS user, "SU…"
-	Key       Key        `json:"key"`     // seed of the host's signing key
-	Operators []Operator `json:"operators"`
-	Roster    Sealed     `json:"roster"` // as of when the file was made; the hub may have a newer one
-}
-
-// Operator may sign rosters.
-type Operator struct {
-	Name string `json:"name"`
-	Key  Key    `json:"key"` // public
+	Version int    `json:"version"` // 1
+	Fleet   string `json:"fleet"`   // name
+	Host    string `json:"host"`    // name, as in subjects
+	Group   string `json:"group"`   // that has one vote
+	NKey    string `json:"nkey"`    // seed of the host's NATS user, "SU…"
+	Key     Key    `json:"key"`     // seed of the host's signing key
+	Trust   Trust  `json:"trust"`
+	Roster  Sealed `json:"roster"` // as of when the file was made; the hub may have a newer one
 }
 
 // Admin is what the hub needs to make the stream and to publish the roster. It holds a secret.
@@ -72,6 +67,7 @@ type Admin struct {
 	CA       string   `json:"ca"`      // PEM
 	NKey     string   `json:"nkey"`    // seed of the NATS user that may do everything in the account of the fleet, "SU…"
 	Replicas int      `json:"replicas"`
+	Trust    Trust    `json:"trust"` // who have signed the roster
 	Roster   Sealed   `json:"roster"`
 }
 
@@ -161,7 +157,7 @@ func decode(data []byte, v any) error {
 
 // Check reports the first thing that is wrong with a file, its roster's signature included.
 func (m *Member) Check() error {
-	if err := checkCommon(m.Version, m.Fleet, m.Servers, m.CA, m.NKey); err != nil {
+	if err := checkCommon(m.Version, m.Fleet, m.NKey); err != nil {
 		return err
 	}
 	switch {
@@ -169,16 +165,9 @@ func (m *Member) Check() error {
 		return fmt.Errorf("host: %q is not the name of a host", m.Host)
 	case !fleet.ValidHost(m.Group):
 		return fmt.Errorf("group: %q is not the name of a group", m.Group)
-	case len(m.Operators) == 0 || len(m.Operators) > maxKeys:
-		return fmt.Errorf("operators: %d, not 1 to %d", len(m.Operators), maxKeys)
 	}
-	for i, o := range m.Operators {
-		if !fleet.ValidHost(o.Name) || slices.ContainsFunc(m.Operators[:i], func(p Operator) bool { return p.Name == o.Name }) {
-			return fmt.Errorf("operators[%d].name: %q is not a name, or used twice", i, o.Name)
-		}
-		if err := o.Key.check(fmt.Sprintf("operators[%d].key", i)); err != nil {
-			return err
-		}
+	if err := m.Trust.Check(); err != nil {
+		return err
 	}
 	if err := m.Key.check("key"); err != nil {
 		return err
@@ -200,33 +189,44 @@ func (m *Member) Check() error {
 }
 
 // Open checks the signature of a roster and reads it.
-func (m *Member) Open(s *Sealed) (*Roster, error) { return s.open(m.Fleet, m.Operators) }
+func (m *Member) Open(s *Sealed) (*Roster, error) {
+	r, _, err := m.Trust.Open(m.Fleet, s)
+	return r, err
+}
 
-// Check reports the first thing that is wrong with a file. Who signed the roster is not known here.
+// Check reports the first thing that is wrong with a file, its roster's signature included.
 func (a *Admin) Check() error {
-	if err := checkCommon(a.Version, a.Fleet, a.Servers, a.CA, a.NKey); err != nil {
+	if err := checkCommon(a.Version, a.Fleet, a.NKey); err != nil {
+		return err
+	}
+	if err := checkHub(a.Servers, a.CA); err != nil {
+		return err
+	}
+	if err := a.Trust.Check(); err != nil {
 		return err
 	}
 	if a.Replicas < 1 || a.Replicas > 5 || a.Replicas%2 == 0 {
 		return fmt.Errorf("replicas: %d, not 1, 3 or 5", a.Replicas)
 	}
-	if len(a.Roster.Signature) != ed25519.SignatureSize {
-		return errors.New("roster: no signature")
-	}
-	r, err := a.Roster.Peek()
-	if err == nil && r.Fleet != a.Fleet {
-		err = fmt.Errorf("roster: of fleet %q, not %q", r.Fleet, a.Fleet)
-	}
+	_, _, err := a.Trust.Open(a.Fleet, &a.Roster)
 	return err
 }
 
-func checkCommon(v int, name string, servers []string, ca, nkey string) error {
+func checkCommon(v int, name, nkey string) error {
 	if v != version {
 		return fmt.Errorf("version: %d, not %d: made by another version of bailiff", v, version)
 	}
 	if !fleet.ValidHost(name) {
 		return fmt.Errorf("fleet: %q is not the name of a fleet", name)
 	}
+	if _, err := NKeyPublic(nkey); err != nil {
+		return fmt.Errorf("nkey: %w", err)
+	}
+	return nil
+}
+
+// checkHub checks how the hub is reached.
+func checkHub(servers []string, ca string) error {
 	if len(servers) == 0 || len(servers) > maxServers {
 		return fmt.Errorf("servers: %d, not 1 to %d", len(servers), maxServers)
 	}
@@ -237,9 +237,6 @@ func checkCommon(v int, name string, servers []string, ca, nkey string) error {
 	}
 	if _, err := Pool(ca); err != nil {
 		return fmt.Errorf("ca: %w", err)
-	}
-	if _, err := NKeyPublic(nkey); err != nil {
-		return fmt.Errorf("nkey: %w", err)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ type testFleet struct {
 func newFleet(t *testing.T) *testFleet {
 	t.Helper()
 	f := &testFleet{operator: newKey(t), web1: newKey(t)}
-	f.roster = &Roster{Version: 1, Fleet: "shop", Serial: 7, Made: time.Now().UTC().Truncate(time.Second), Hosts: map[string]RosterHost{
+	f.roster = &Roster{Version: 1, Fleet: "shop", Serial: 7, Made: time.Now().UTC().Truncate(time.Second), Servers: []string{"tls://192.0.2.1:4222", "tls://[2001:db8::1]:4222"}, CA: testCA(t), Hosts: map[string]RosterHost{
 		"web1":  {Group: "berlin", Keys: []Key{public(f.web1)}},
 		"mail1": {Group: "paris", Keys: []Key{public(newKey(t)), public(newKey(t))}},
 	}}
@@ -61,8 +61,7 @@ func newFleet(t *testing.T) *testFleet {
 		t.Fatal(err)
 	}
 	f.member = &Member{
-		Version: 1, Fleet: "shop", Host: "web1", Group: "berlin", Servers: []string{"tls://192.0.2.1:4222", "tls://[2001:db8::1]:4222"},
-		CA: testCA(t), NKey: seed, Key: f.web1.Seed(), Operators: []Operator{{"ann", public(f.operator)}},
+		Version: 1, Fleet: "shop", Host: "web1", Group: "berlin", NKey: seed, Key: f.web1.Seed(), Trust: Trust{1, []Operator{{"ann", public(f.operator)}}},
 	}
 	f.sign(t)
 	return f
@@ -109,22 +108,19 @@ func TestBadMember(t *testing.T) {
 		`fleet: "a.b" is not the name`:            func(_ *testing.T, f *testFleet) { f.member.Fleet = "a.b" },
 		`host: "" is not the name`:                func(_ *testing.T, f *testFleet) { f.member.Host = "" },
 		`group: "x y" is not`:                     func(_ *testing.T, f *testFleet) { f.member.Group = "x y" },
-		"servers: 0, not 1":                       func(_ *testing.T, f *testFleet) { f.member.Servers = nil },
-		"servers: 17, not 1":                      func(_ *testing.T, f *testFleet) { f.member.Servers = make([]string, 17) },
-		`servers[0]: "nats://192.0.2.1:4222" is`:  func(_ *testing.T, f *testFleet) { f.member.Servers[0] = "nats://192.0.2.1:4222" },
-		`servers[1]: "tls://u:p@h:1" is`:          func(_ *testing.T, f *testFleet) { f.member.Servers[1] = "tls://u:p@h:1" },
-		`servers[0]: "tls://h" is not`:            func(_ *testing.T, f *testFleet) { f.member.Servers[0] = "tls://h" },
-		`servers[0]: "tls://h:65536" is not`:      func(_ *testing.T, f *testFleet) { f.member.Servers[0] = "tls://h:65536" },
-		"ca: not certificates":                    func(_ *testing.T, f *testFleet) { f.member.CA += "more" },
 		"nkey: not the seed of a NATS user (SU…)": func(_ *testing.T, f *testFleet) { f.member.NKey = f.member.NKey[:57] },
 		"key: 31 bytes, not 32":                   func(_ *testing.T, f *testFleet) { f.member.Key = f.member.Key[1:] },
-		"operators: 0, not":                       func(_ *testing.T, f *testFleet) { f.member.Operators = nil },
+		"operators: 0, not":                       func(_ *testing.T, f *testFleet) { f.member.Trust.Operators = nil },
 		`operators[1].name: "ann" is not a name, or used twice`: func(_ *testing.T, f *testFleet) {
-			f.member.Operators = append(f.member.Operators, f.member.Operators[0])
+			f.member.Trust.Operators = append(f.member.Trust.Operators, f.member.Trust.Operators[0])
 		},
-		"operators[0].key: 0 bytes": func(_ *testing.T, f *testFleet) { f.member.Operators[0].Key = nil },
+		"operators[0].key: 0 bytes": func(_ *testing.T, f *testFleet) { f.member.Trust.Operators[0].Key = nil },
 		"not signed by an operator": func(t *testing.T, f *testFleet) { f.operator = newKey(t); f.sign(t) },
-		"is not signed":             func(_ *testing.T, f *testFleet) { f.member.Roster = Sealed{} },
+		"operators: no number":      func(_ *testing.T, f *testFleet) { f.member.Trust.Number = 0 },
+		"that of ann, too": func(_ *testing.T, f *testFleet) {
+			f.member.Trust.Operators = append(f.member.Trust.Operators, Operator{"bob", f.member.Trust.Operators[0].Key})
+		},
+		"is not signed": func(_ *testing.T, f *testFleet) { f.member.Roster = Sealed{} },
 		`of fleet "other", not "shop"`: func(t *testing.T, f *testFleet) {
 			f.roster.Fleet = "other"
 			f.sign(t)
@@ -204,24 +200,31 @@ func TestRoster(t *testing.T) {
 	p := string(sealed.Payload)
 	web1, _ := json.Marshal(f.roster.Hosts["web1"])
 	for want, s := range map[string]Sealed{
-		"not signed":            {sealed.Payload, ed25519.Sign(f.operator, sealed.Payload)}, // signed as something else
-		"bytes, more than":      sign(strings.Repeat(" ", MaxRoster+1)),
-		"form that Sign writes": sign(strings.Replace(p, `"hosts":{`, `"hosts":{"web1":`+string(web1)+`,`, 1)), // twice
-		"no serial number":      sign(strings.Replace(p, `"serial":7`, `"serial":0`, 1)),
-		"cannot unmarshal":      sign(strings.Replace(p, `"serial":7`, `"serial":-1`, 1)),
-		"version 3, not 1":      sign(strings.Replace(p, `"version":1`, `"version":3`, 1)),
-		`host "web.1"`:          sign(strings.Replace(p, `"web1"`, `"web.1"`, 1)),
-		`with group ""`:         sign(strings.Replace(p, `"berlin"`, `""`, 1)),
-		"wider than /16":        sign(strings.Replace(p, `192.0.2.7/32`, `0.0.0.0/0`, 1)),
-		"bad bits after slash":  sign(strings.Replace(p, `192.0.2.7/32`, `192.0.2.7/x`, 1)),
-		"has 0 keys":            sign(strings.Replace(p, string(web1), `{"group":"berlin","keys":[]}`, 1)),
-		"3 bytes, not 32":       sign(strings.Replace(p, string(web1), `{"group":"berlin","keys":["AAAA"]}`, 1)),
+		"not signed":                 {sealed.Payload, ed25519.Sign(f.operator, sealed.Payload)}, // signed as something else
+		"bytes, more than":           sign(strings.Repeat(" ", MaxRoster+1)),
+		"form that Sign writes":      sign(strings.Replace(p, `"hosts":{`, `"hosts":{"web1":`+string(web1)+`,`, 1)), // twice
+		"no serial number":           sign(strings.Replace(p, `"serial":7`, `"serial":0`, 1)),
+		"cannot unmarshal":           sign(strings.Replace(p, `"serial":7`, `"serial":-1`, 1)),
+		"version 3, not 1":           sign(strings.Replace(p, `"version":1`, `"version":3`, 1)),
+		`host "web.1"`:               sign(strings.Replace(p, `"web1"`, `"web.1"`, 1)),
+		`with group ""`:              sign(strings.Replace(p, `"berlin"`, `""`, 1)),
+		"servers: 0, not 1":          sign(strings.Replace(p, `"servers":["tls://192.0.2.1:4222","tls://[2001:db8::1]:4222"]`, `"servers":[]`, 1)),
+		"servers: 17, not 1":         sign(strings.Replace(p, `"servers":[`, `"servers":[`+strings.Repeat(`"tls://h:1",`, 15), 1)),
+		`"nats://192.0.2.1:4222" is`: sign(strings.Replace(p, `tls://192`, `nats://192`, 1)),
+		`"tls://u:p@h:1" is`:         sign(strings.Replace(p, `tls://192.0.2.1:4222`, `tls://u:p@h:1`, 1)),
+		`"tls://h" is not`:           sign(strings.Replace(p, `tls://192.0.2.1:4222`, `tls://h`, 1)),
+		`"tls://h:65536" is`:         sign(strings.Replace(p, `tls://192.0.2.1:4222`, `tls://h:65536`, 1)),
+		"ca: not certificates":       sign(strings.Replace(p, `-----END`, `-----`, 1)),
+		"wider than /16":             sign(strings.Replace(p, `192.0.2.7/32`, `0.0.0.0/0`, 1)),
+		"bad bits after slash":       sign(strings.Replace(p, `192.0.2.7/32`, `192.0.2.7/x`, 1)),
+		"has 0 keys":                 sign(strings.Replace(p, string(web1), `{"group":"berlin","keys":[]}`, 1)),
+		"3 bytes, not 32":            sign(strings.Replace(p, string(web1), `{"group":"berlin","keys":["AAAA"]}`, 1)),
 	} {
 		if r, err := f.member.Open(&s); err == nil || r != nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
-	f.member.Operators = append(f.member.Operators, Operator{"bob", public(newKey(t))})
+	f.member.Trust.Operators = append(f.member.Trust.Operators, Operator{"bob", public(newKey(t))})
 	if _, err := f.member.Open(&sealed); err != nil {
 		t.Errorf("with two operators: %v", err)
 	}
@@ -233,7 +236,7 @@ func TestRoster(t *testing.T) {
 
 func TestAdminFile(t *testing.T) {
 	f := newFleet(t)
-	a := &Admin{Version: 1, Fleet: "shop", Servers: f.member.Servers, CA: f.member.CA, NKey: f.member.NKey, Replicas: 3, Roster: f.member.Roster}
+	a := &Admin{Version: 1, Fleet: "shop", Servers: f.roster.Servers, CA: f.roster.CA, NKey: f.member.NKey, Replicas: 3, Trust: f.member.Trust, Roster: f.member.Roster}
 	name := filepath.Join(t.TempDir(), "admin.json")
 	if err := a.Write(name); err != nil {
 		t.Fatal(err)
@@ -243,7 +246,7 @@ func TestAdminFile(t *testing.T) {
 	}
 	for want, spoil := range map[string]func(*Admin){
 		"replicas: 2, not":        func(a *Admin) { a.Replicas = 2 },
-		"roster: no signature":    func(a *Admin) { a.Roster.Signature = nil },
+		"is not signed":           func(a *Admin) { a.Roster.Signature = nil },
 		`of fleet "shop", not "x`: func(a *Admin) { a.Fleet = "x" },
 		"servers: 0":              func(a *Admin) { a.Servers = nil },
 	} {

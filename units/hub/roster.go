@@ -27,6 +27,9 @@ type Roster struct {
 	Fleet   string                `json:"fleet"`
 	Serial  uint64                `json:"serial"` // greater with each change; a host never goes back
 	Made    time.Time             `json:"made"`
+	Servers []string              `json:"servers"`           // tls://HOST:PORT: where the hub is from now on
+	CA      string                `json:"ca"`                // PEM; the only certificates that servers are believed by
+	Changes []Sealed              `json:"changes,omitempty"` // of the operators, the latest MaxChanges: see Trust
 	Hosts   map[string]RosterHost `json:"hosts"`
 	Allow   []Allowed             `json:"allow,omitempty"` // what no host bans
 }
@@ -54,9 +57,9 @@ type RosterHost struct {
 	Keys  []Key  `json:"keys"` // public signing keys; two while one is being replaced
 }
 
-// Sealed is a signed roster.
+// Sealed is a signed roster, or a signed change of the operators.
 type Sealed struct {
-	Payload   []byte `json:"payload"`   // JSON of a Roster
+	Payload   []byte `json:"payload"`   // JSON
 	Signature []byte `json:"signature"` // ed25519, by an operator's key
 }
 
@@ -64,6 +67,7 @@ type Sealed struct {
 var (
 	ErrRosterSignature = errors.New("the roster is not signed by an operator of this fleet")
 	ErrRoster          = errors.New("the roster is not as expected")
+	ErrOperators       = errors.New("the roster does not follow from the operators who are known here")
 )
 
 // Groups returns each host's group, as fleet.Rules has them.
@@ -93,28 +97,6 @@ func (r *Roster) Sign(operator ed25519.PrivateKey) (*Sealed, error) {
 // signed is what is signed. The first bytes keep a signature from being taken for one of something else.
 func signed(payload []byte) []byte { return append([]byte("bailiff roster 1\x00"), payload...) }
 
-// open returns the roster of a fleet if one of the operators has signed it.
-func (s *Sealed) open(name string, operators []Operator) (*Roster, error) {
-	if len(s.Payload) > MaxRoster {
-		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrRoster, len(s.Payload), MaxRoster)
-	}
-	ok := false
-	for _, o := range operators {
-		ok = ok || len(o.Key) == ed25519.PublicKeySize && ed25519.Verify(o.Key.Public(), signed(s.Payload), s.Signature)
-	}
-	if !ok {
-		return nil, ErrRosterSignature
-	}
-	r, err := s.Peek()
-	if err != nil {
-		return nil, err
-	}
-	if r.Fleet != name {
-		return nil, fmt.Errorf("%w: it is of fleet %q, not %q", ErrRoster, r.Fleet, name)
-	}
-	return r, nil
-}
-
 // Peek reads a roster without a look at its signature.
 func (s *Sealed) Peek() (*Roster, error) {
 	r := new(Roster)
@@ -143,6 +125,12 @@ func (r *Roster) check() error {
 		return fmt.Errorf("%w: no serial number", ErrRoster)
 	case len(r.Hosts) > fleet.MaxHosts:
 		return fmt.Errorf("%w: %d hosts, more than %d", ErrRoster, len(r.Hosts), fleet.MaxHosts)
+	}
+	if err := checkHub(r.Servers, r.CA); err != nil {
+		return fmt.Errorf("%w: %w", ErrRoster, err)
+	}
+	if err := checkChanges(r.Changes); err != nil {
+		return err
 	}
 	if len(r.Allow) > fleet.MaxAllowed {
 		return fmt.Errorf("%w: %d allowed prefixes, more than %d", ErrRoster, len(r.Allow), fleet.MaxAllowed)

@@ -95,7 +95,7 @@ func New(o Options) (*Agent, error) {
 // Run works until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	if err := a.link.open(ctx, a.Member, func() int { return len(a.roster.Load().groups) }); err != nil {
+	if err := a.link.open(ctx, a.Member, a.roster.Load); err != nil {
 		cancel()
 		return err
 	}

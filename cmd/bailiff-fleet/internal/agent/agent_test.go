@@ -430,17 +430,7 @@ func TestLies(t *testing.T) {
 	b.wait("192.0.2.1", "192.0.2.22", "192.0.2.24")
 
 	// Who holds the hub can write anything, but not sign; and the numbers may say what they like.
-	admin, err := Connect("test", h.admin.Servers, h.admin.CA, h.admin.NKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	eventually(t, func() error {
-		if !admin.IsConnected() {
-			return errors.New("not connected")
-		}
-		return nil
-	})
+	admin := h.connect(h.admin.NKey)
 	for i, seq := range []string{"", "x", "0", "1", "99999999999999999999999", "18446744073709551615", "500"} {
 		m := say(fmt.Sprintf("192.0.2.%d", 40+i))
 		m.Subject = "fleet." + strings.Replace(m.Subject, "liar", "a", 1)
@@ -633,7 +623,7 @@ func TestDigests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := reads.link.open(t.Context(), member, func() int { return 2 }); err != nil {
+	if err := reads.link.open(t.Context(), member, reads.roster.Load); err != nil {
 		t.Fatal(err)
 	}
 	defer reads.link.nc.Close()

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -180,7 +181,11 @@ func TestEvidence(t *testing.T) {
 	}
 	huge := answer("c", "c", "q5", "x")
 	huge.Data = append(huge.Data, make([]byte, 4000)...)
-	send(huge)
+	huge.Subject = "fleet." + huge.Subject // the hub would refuse it
+	holder := h.connect(h.admin.NKey)
+	if err := errors.Join(holder.PublishMsg(huge), holder.FlushTimeout(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	good := answer("c", "c", "q5", "true")
 	send(good)
 	send(good) // said again

@@ -1,22 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"context"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
-	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -48,11 +40,12 @@ type testHub struct {
 	t                   *testing.T
 	dir                 string
 	program             string
-	port                int
+	server              hub.Server
 	cmd                 *exec.Cmd
 	admin               *hub.Admin
 	members             map[string]*hub.Member
 	op                  ed25519.PrivateKey
+	trust               hub.Trust
 	roster              hub.Roster
 	fresh, listInterval time.Duration // of agents; 0: as usual
 	answerTime          time.Duration
@@ -62,28 +55,18 @@ type testHub struct {
 func newHub(t *testing.T, hosts ...string) *testHub {
 	t.Helper()
 	h := &testHub{t: t, program: natsServer(t), dir: t.TempDir(), members: map[string]*hub.Member{}}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	ca := h.certificates()
-	servers := []string{hub.ServerURL("127.0.0.1", h.port)}
+	servers, ca := []string{h.place()}, h.certificates()
 	pub, op, _ := ed25519.GenerateKey(nil)
-	h.op = op
-	h.roster = hub.Roster{Version: 1, Fleet: "test", Serial: 1, Made: time.Now().UTC(), Hosts: map[string]hub.RosterHost{}}
-	users := map[string]string{}
+	h.op, h.trust = op, hub.Trust{Number: 1, Operators: []hub.Operator{{Name: "op", Key: hub.Key(pub)}}}
+	h.roster = hub.Roster{Version: 1, Fleet: "test", Serial: 1, Made: time.Now().UTC(), Servers: servers, CA: ca, Hosts: map[string]hub.RosterHost{}}
 	for _, name := range hosts {
-		seed, public, err := hub.NewNKey()
+		seed, _, err := hub.NewNKey()
 		if err != nil {
 			t.Fatal(err)
 		}
 		hostPub, hostKey, _ := ed25519.GenerateKey(nil)
-		users[name] = public
 		h.roster.Hosts[name] = hub.RosterHost{Group: name, Keys: []hub.Key{hub.Key(hostPub)}}
-		h.members[name] = &hub.Member{Version: 1, Fleet: "test", Host: name, Group: name, Servers: servers, CA: ca, NKey: seed, Key: hub.Key(hostKey.Seed()),
-			Operators: []hub.Operator{{Name: "op", Key: hub.Key(pub)}}}
+		h.members[name] = &hub.Member{Version: 1, Fleet: "test", Host: name, Group: name, NKey: seed, Key: hub.Key(hostKey.Seed()), Trust: h.trust}
 	}
 	sealed := h.sign()
 	for _, m := range h.members {
@@ -92,15 +75,75 @@ func newHub(t *testing.T, hosts ...string) *testHub {
 			t.Fatal(err)
 		}
 	}
-	seed, public, err := hub.NewNKey()
+	seed, _, err := hub.NewNKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.admin = &hub.Admin{Version: 1, Fleet: "test", Servers: servers, CA: ca, NKey: seed, Replicas: 1, Roster: *sealed}
-	h.configure(public, hosts, users)
+	h.admin = &hub.Admin{Version: 1, Fleet: "test", Servers: servers, CA: ca, NKey: seed, Replicas: 1, Trust: h.trust, Roster: *sealed}
+	h.configure()
 	h.start()
 	t.Cleanup(h.stop)
 	return h
+}
+
+// another starts a second hub of the same fleet, with an authority and a key of its own. Nobody knows it yet.
+func (h *testHub) another() *testHub {
+	h.t.Helper()
+	seed, _, err := hub.NewNKey()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	x := *h
+	x.dir = h.t.TempDir()
+	admin := *h.admin
+	x.admin = &admin
+	admin.Servers, admin.CA, admin.NKey = []string{x.place()}, x.certificates(), seed
+	x.configure()
+	x.start()
+	h.t.Cleanup(x.stop)
+	return &x
+}
+
+// place finds a port for the server.
+func (h *testHub) place() (url string) {
+	h.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer l.Close()
+	h.server = hub.Server{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
+	return h.server.URL()
+}
+
+// certificates makes a CA and the hub's certificate.
+func (h *testHub) certificates() (ca string) {
+	h.t.Helper()
+	a, _, err := hub.NewAuthority("test", time.Now())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	cert, key, err := a.Server(h.server, time.Now())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.write("ca.crt", a.PEM)
+	h.write("hub.crt", cert)
+	h.write("hub.key", key)
+	return string(a.PEM)
+}
+
+// store has the hub store a roster, which is signed, unless it has a newer one.
+func (h *testHub) store(s *hub.Sealed, trust hub.Trust) string {
+	h.t.Helper()
+	h.admin.Roster, h.admin.Trust = *s, trust
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	defer cancel()
+	said, err := MakeStream(ctx, h.admin)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return said
 }
 
 func (h *testHub) sign() *hub.Sealed {
@@ -112,30 +155,6 @@ func (h *testHub) sign() *hub.Sealed {
 	return s
 }
 
-// certificates makes a CA and the hub's certificate.
-func (h *testHub) certificates() (ca string) {
-	h.t.Helper()
-	caKey, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, root, root, &caKey.PublicKey, caKey)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, &key.PublicKey, caKey)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.write("hub.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leafDER}))
-	h.write("hub.key", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}))
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
-
 func (h *testHub) write(name string, data []byte) {
 	h.t.Helper()
 	if err := os.WriteFile(filepath.Join(h.dir, name), data, 0o600); err != nil {
@@ -143,41 +162,30 @@ func (h *testHub) write(name string, data []byte) {
 	}
 }
 
-// configure writes the configuration of the hub: an account for each host, which imports what it may call.
-func (h *testHub) configure(admin string, hosts []string, users map[string]string) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "server_name: hub\nlisten: \"127.0.0.1:%d\"\nmax_payload: 4194304\n", h.port)
-	fmt.Fprintf(&b, "tls { cert_file: %q, key_file: %q, timeout: 5 }\n", filepath.Join(h.dir, "hub.crt"), filepath.Join(h.dir, "hub.key"))
-	fmt.Fprintf(&b, "jetstream { store_dir: %q, max_memory_store: 16MB, max_file_store: 1GB }\n", filepath.Join(h.dir, "store"))
-	all := "[H_" + strings.Join(hosts, ", H_") + "]"
-	api := []string{"STREAM.INFO.BANS", "CONSUMER.CREATE.BANS.>", "CONSUMER.INFO.BANS.>", "CONSUMER.DELETE.BANS.>", "CONSUMER.MSG.NEXT.BANS.>/s",
-		"DIRECT.GET.BANS/s", "DIRECT.GET.BANS.>", "DIRECT.GET.ROSTER.>"}
-	fmt.Fprintf(&b, "accounts {\n FLEET { jetstream { max_file: 900MB, max_mem: 16MB, max_streams: 3, max_consumers: 64 }, users: [ { nkey: %s } ]\n exports: [ { stream: \"fleet.>\", accounts: %s },\n", admin, all)
-	for _, name := range hosts {
-		fmt.Fprintf(&b, "  { service: \"ban.%s.>\", accounts: [H_%[1]s] }, { service: \"count.%[1]s\", accounts: [H_%[1]s] },\n", name)
-		fmt.Fprintf(&b, "  { service: \"ask.*.%s\", accounts: [H_%[1]s] }, { service: \"tell.*.%[1]s\", accounts: [H_%[1]s] },\n", name)
+// configure writes the configuration of the hub, as bailiff fleet does.
+func (h *testHub) configure() {
+	h.t.Helper()
+	public, err := hub.NKeyPublic(h.admin.NKey)
+	if err != nil {
+		h.t.Fatal(err)
 	}
-	for _, s := range api {
-		s, stream := strings.CutSuffix(s, "/s")
-		kind := ""
-		if stream {
-			kind = "response_type: stream, "
+	c := hub.Config{Fleet: "test", Servers: []hub.Server{h.server}, Admin: public, Hosts: map[string][]string{}, Dir: h.dir, Store: filepath.Join(h.dir, "store"), Listen: "127.0.0.1", Old: h.old()}
+	for name, m := range h.members {
+		if public, err = hub.NKeyPublic(m.NKey); err != nil {
+			h.t.Fatal(err)
 		}
-		fmt.Fprintf(&b, "  { service: \"$JS.API.%s\", %saccounts: %s },\n", s, kind, all)
+		c.Hosts[name] = []string{public}
 	}
-	b.WriteString(" ] }\n")
-	for _, name := range hosts {
-		fmt.Fprintf(&b, " H_%s { users: [ { nkey: %s } ]\n imports: [ { stream: { account: FLEET, subject: \"fleet.ban.>\" } }, { stream: { account: FLEET, subject: \"fleet.roster\" } },\n"+
-			"  { stream: { account: FLEET, subject: \"fleet.count.*\" } }, { stream: { account: FLEET, subject: \"fleet.ask.%[1]s.*\" } }, { stream: { account: FLEET, subject: \"fleet.tell.%[1]s.*\" } },\n"+
-			"  { service: { account: FLEET, subject: \"ask.*.%[1]s\" } }, { service: { account: FLEET, subject: \"tell.*.%[1]s\" } }, { service: { account: FLEET, subject: \"ban.%[1]s.>\" } }, { service: { account: FLEET, subject: \"count.%[1]s\" } },\n", name, users[name])
-		for _, s := range api {
-			s, _ := strings.CutSuffix(s, "/s")
-			fmt.Fprintf(&b, "  { service: { account: FLEET, subject: \"$JS.API.%s\" }, to: \"hub.%s\" },\n", s, s)
-		}
-		b.WriteString(" ] }\n")
+	h.write("nats.conf", c.NATS(h.server))
+}
+
+// old reports whether the program is older than what bailiff fleet asks for.
+func (h *testHub) old() bool {
+	out, err := exec.Command(h.program, "--version").Output()
+	if err != nil {
+		h.t.Fatal(err)
 	}
-	b.WriteString("}\n")
-	h.write("nats.conf", []byte(b.String()))
+	return bytes.Contains(out, []byte(" v2.9."))
 }
 
 // start starts the server and makes its streams.
@@ -235,8 +243,13 @@ func (h *testHub) signed(m *fleet.Message) *nats.Msg {
 // client connects by the user of a host, without an agent.
 func (h *testHub) client(host string) *nats.Conn {
 	h.t.Helper()
-	m := h.members[host]
-	nc, err := Connect("test", m.Servers, m.CA, m.NKey)
+	return h.connect(h.members[host].NKey)
+}
+
+// connect connects by the seed of a user.
+func (h *testHub) connect(seed string) *nats.Conn {
+	h.t.Helper()
+	nc, err := Connect("test", h.admin.Servers, h.admin.CA, seed)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -41,8 +41,14 @@ func (h *testHub) line(host string) *line {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	p := &line{l: l, target: fmt.Sprint("127.0.0.1:", h.port)}
-	h.members[host].Servers = []string{hub.ServerURL("127.0.0.1", l.Addr().(*net.TCPAddr).Port)}
+	p := &line{l: l, target: fmt.Sprint("127.0.0.1:", h.server.Port)}
+	r := h.roster
+	r.Servers = []string{hub.ServerURL("127.0.0.1", l.Addr().(*net.TCPAddr).Port)}
+	sealed, err := r.Sign(h.op)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.members[host].Roster = *sealed
 	go p.accept()
 	h.t.Cleanup(func() {
 		l.Close()

@@ -2,7 +2,7 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,10 +19,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nkeys"
 	"golang.org/x/sys/unix"
 
 	"bailiff/units/hub"
+	"bailiff/units/hub/login"
 )
 
 // Times of the connection to the hub.
@@ -67,28 +67,18 @@ var dialer = &net.Dialer{Timeout: dialTime, Control: func(_, _ string, c syscall
 // Connect connects to the servers of a fleet by the user whose seed is given. It returns at once; the connection is made, and made
 // again, in the background.
 func Connect(name string, servers []string, ca, seed string, o ...nats.Option) (*nats.Conn, error) {
-	pool, err := hub.Pool(ca)
+	options, err := login.Options(ca, seed)
 	if err != nil {
-		return nil, fmt.Errorf("ca: %w", err)
+		return nil, err
 	}
-	user, err := nkeys.FromSeed([]byte(seed))
-	if err != nil {
-		return nil, fmt.Errorf("nkey: %w", err)
-	}
-	public, err := user.PublicKey()
-	if err != nil {
-		return nil, fmt.Errorf("nkey: %w", err)
-	}
-	return nats.Connect(strings.Join(servers, ","), append([]nats.Option{
+	options = append(options,
 		nats.Name(name),
-		nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}),
-		nats.Nkey(public, user.Sign),
 		nats.Timeout(dialTime), nats.SetCustomDialer(dialer), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings), nats.FlusherTimeout(dialTime),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(attempts, 1) }),
 		// What cannot be sent now is sent after a comparison with what the hub holds then.
-		nats.ReconnectBufSize(-1),
-	}, o...)...)
+		nats.ReconnectBufSize(-1))
+	return nats.Connect(strings.Join(servers, ","), append(options, o...)...)
 }
 
 // reconnectDelay is the pause after all servers have been tried so many times, in a fleet of so many hosts.
@@ -182,6 +172,18 @@ func (l *link) during(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { cancel(nil) }
 }
 
+// knowAll remembers the addresses among the servers of the hub, and forgets those of before.
+func (l *link) knowAll(servers []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hubs = make(map[netip.Addr]bool)
+	for _, s := range servers {
+		if u, err := url.Parse(s); err == nil {
+			l.know(u.Host)
+		}
+	}
+}
+
 // know remembers an address of the hub, HOST:PORT. Names are of no use here.
 func (l *link) know(s string) {
 	if a, err := netip.ParseAddrPort(s); err == nil && len(l.hubs) < maxHubs {
@@ -229,18 +231,18 @@ func (l *link) down(_ *nats.Conn, err error) {
 	l.err = err
 }
 
-// open connects and subscribes to what the hub republishes. size is how many hosts the fleet has.
-func (l *link) open(ctx context.Context, m *hub.Member, size func() int) (err error) {
-	l.hubs = make(map[netip.Addr]bool)
-	for _, s := range m.Servers {
-		if u, err := url.Parse(s); err == nil {
-			l.know(u.Host)
-		}
-	}
+// open connects to the hub that the roster names, and subscribes to what it republishes.
+func (l *link) open(ctx context.Context, m *hub.Member, current func() *roster) (err error) {
+	r := current()
+	l.knowAll(r.servers)
 	l.since, l.inbox, l.again, l.answers, l.batch = time.Now(), make(chan *nats.Msg, 64), make(chan struct{}, 1), make(chan error, window), fetchBatch
 	l.replies = nats.NewInbox()
-	nc, err := Connect("bailiff-fleet "+m.Host, m.Servers, m.CA, m.NKey,
-		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(attempts, size()) }),
+	nc, err := Connect("bailiff-fleet "+m.Host, r.servers, r.ca, m.NKey,
+		func(o *nats.Options) error { // that of the roster at each attempt
+			o.RootCAsCB = func() (*x509.CertPool, error) { return hub.Pool(current().ca) }
+			return nil
+		},
+		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(attempts, len(current().groups)) }),
 		nats.ConnectHandler(l.up), nats.ReconnectHandler(l.up), nats.DisconnectErrHandler(l.down), nats.ReconnectErrHandler(l.down),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // a message that was dropped shows as a gap
 	if err != nil {
@@ -290,6 +292,24 @@ func answer(m *nats.Msg) error {
 
 // outOfSpace are the codes of JetStream's errors "insufficient resources" and "insufficient storage resources available".
 var outOfSpace = []jetstream.ErrorCode{10023, 10047}
+
+// move connects to the servers that the roster names now, and to no others. Not all hosts do that at the same time.
+func (l *link) move(current func() *roster) {
+	time.AfterFunc(rand.N(firstWait+time.Duration(len(current().groups))*waitPerHost), func() {
+		r := current()
+		l.knowAll(r.servers)
+		l.mu.Lock()
+		nc := l.nc
+		l.mu.Unlock()
+		err := nc.SetServerPool(r.servers)
+		if err == nil {
+			err = nc.ForceReconnect()
+		}
+		if err != nil && !errors.Is(err, nats.ErrConnectionClosed) { // this program ends
+			l.log(fmt.Sprintf("the servers %v of the roster are not used: %v", r.servers, err))
+		}
+	})
+}
 
 // signal leaves a mark in a channel of capacity 1.
 func signal(c chan struct{}) {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"bailiff/units/atomicfile"
 	"bailiff/units/control"
@@ -20,17 +22,20 @@ const rosterName = "roster"
 
 // roster is the list of hosts in use. It is never changed.
 type roster struct {
-	serial uint64
-	groups map[string]string
-	keys   map[string][]ed25519.PublicKey
-	allow  []control.FleetAllowed
+	trust   *hub.Trust // who may sign the next one
+	servers []string   // of the hub
+	ca      string
+	serial  uint64
+	groups  map[string]string
+	keys    map[string][]ed25519.PublicKey
+	allow   []control.FleetAllowed
 }
 
 // of returns the keys of a host.
 func (r *roster) of(host string) []ed25519.PublicKey { return r.keys[host] }
 
-func newRoster(r *hub.Roster) *roster {
-	x := &roster{serial: r.Serial, groups: r.Groups(), keys: make(map[string][]ed25519.PublicKey, len(r.Hosts))}
+func newRoster(r *hub.Roster, t *hub.Trust) *roster {
+	x := &roster{trust: t, servers: r.Servers, ca: r.CA, serial: r.Serial, groups: r.Groups(), keys: make(map[string][]ed25519.PublicKey, len(r.Hosts))}
 	for name, h := range r.Hosts {
 		for _, k := range h.Keys {
 			x.keys[name] = append(x.keys[name], k.Public())
@@ -44,11 +49,11 @@ func newRoster(r *hub.Roster) *roster {
 
 // loadRoster takes the newer one of the member file's roster and the file's.
 func (a *Agent) loadRoster() error {
-	r, err := a.Member.Open(&a.Member.Roster)
+	r, trust, err := a.Member.Trust.Open(a.Member.Fleet, &a.Member.Roster)
 	if err != nil {
 		return err
 	}
-	a.roster.Store(newRoster(r))
+	a.roster.Store(newRoster(r, trust))
 	if a.State == "" {
 		return nil
 	}
@@ -61,9 +66,12 @@ func (a *Agent) loadRoster() error {
 		err = json.Unmarshal(data, &s)
 	}
 	if err == nil {
-		if r, err = a.Member.Open(&s); err == nil {
+		if old, err := s.Peek(); err == nil && old.Serial <= r.Serial { // the host has a newer file
+			return nil
+		}
+		if r, trust, err = a.Member.Trust.Open(a.Member.Fleet, &s); err == nil {
 			if r.Serial > a.roster.Load().serial {
-				a.roster.Store(newRoster(r))
+				a.roster.Store(newRoster(r, trust))
 			}
 			return nil
 		}
@@ -72,13 +80,16 @@ func (a *Agent) loadRoster() error {
 	return nil
 }
 
-// takeRoster takes a roster from the hub if it is signed by an operator and newer. It reports whether it is.
+// takeRoster takes a roster from the hub if it is newer, and signed by one of those who were operators by the roster in use, or have
+// become operators since. It reports whether it is.
 func (a *Agent) takeRoster(m *stored) bool {
 	signature, err := base64.StdEncoding.DecodeString(m.signature)
 	s := hub.Sealed{Payload: m.payload, Signature: signature}
+	old := a.roster.Load()
 	var r *hub.Roster
+	var trust *hub.Trust
 	if err == nil {
-		r, err = a.Member.Open(&s)
+		r, trust, err = old.trust.Open(a.Member.Fleet, &s)
 	}
 	if err != nil {
 		a.rejected.Add(1)
@@ -86,11 +97,15 @@ func (a *Agent) takeRoster(m *stored) bool {
 		return false
 	}
 	a.rosterErr.set(nil)
-	if r.Serial <= a.roster.Load().serial {
+	if r.Serial <= old.serial {
 		return false
 	}
-	a.roster.Store(newRoster(r))
+	x := newRoster(r, trust)
+	a.roster.Store(x)
 	a.Log(fmt.Sprintf("roster %d: %d hosts", r.Serial, len(r.Hosts)))
+	if trust.Number != old.trust.Number {
+		a.Log("the operators of the fleet are now " + names(trust.Operators))
+	}
 	if a.State != "" {
 		data, err := json.Marshal(&s)
 		if err == nil {
@@ -101,5 +116,17 @@ func (a *Agent) takeRoster(m *stored) bool {
 		}
 	}
 	signal(a.newRoster)
+	if x.ca != old.ca || !slices.Equal(x.servers, old.servers) {
+		a.Log("the hub's servers are now " + strings.Join(x.servers, ", "))
+		a.link.move(a.roster.Load)
+	}
 	return true
+}
+
+func names(l []hub.Operator) string {
+	var names []string
+	for _, o := range l {
+		names = append(names, o.Name)
+	}
+	return strings.Join(names, ", ")
 }

@@ -123,7 +123,9 @@ func makeStream(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, h *h
 	}
 	m, err := roster.GetLastMsgForSubject(ctx, hub.Subject)
 	if err == nil {
-		if its, err := (&hub.Sealed{Payload: m.Data}).Peek(); err == nil && its.Serial > mine.Serial {
+		// One that no operator has signed is replaced, whatever its number.
+		its, err := signedRoster(h, m)
+		if err == nil && its.Serial > mine.Serial {
 			return fmt.Sprintf("%s, roster %d (newer than that of the file)", said, its.Serial), nil
 		} else if err == nil && its.Serial == mine.Serial {
 			return fmt.Sprintf("%s, roster %d", said, its.Serial), nil
@@ -136,4 +138,14 @@ func makeStream(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, h *h
 		return "", fmt.Errorf("store the roster: %w", err)
 	}
 	return fmt.Sprintf("%s, roster %d stored", said, mine.Serial), nil
+}
+
+// signedRoster reads the roster that a hub holds.
+func signedRoster(h *hub.Admin, m *jetstream.RawStreamMsg) (*hub.Roster, error) {
+	signature, err := base64.StdEncoding.DecodeString(header(m.Header, hub.SignatureHeader))
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := h.Trust.Open(h.Fleet, &hub.Sealed{Payload: m.Data, Signature: signature})
+	return r, err
 }

@@ -34,6 +34,9 @@ func printFleet(e *cli.Env, s *control.FleetStatus) {
 		return
 	}
 	printFleetAgent(e, s.Agent)
+	if s.Roster.Used {
+		e.Printf("fleet %s, roster %d\n", text.Clean(s.Roster.Fleet), s.Roster.Serial)
+	}
 	e.Printf("%s of other hosts, %s banned here", diag.Count(s.Bans, "ban"), diag.Count(s.InEffect, "prefix"))
 	if s.Votes > 1 {
 		e.Printf("; %s must ban a prefix", diag.Count(s.Votes, "group"))

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -45,7 +44,7 @@ func allowCommand() *cli.Command {
 					}
 					continue
 				}
-				a := hub.Allowed{Prefix: p, Until: until, By: f.Operator, Comment: *comment}
+				a := hub.Allowed{Prefix: p, Until: until, By: f.me, Comment: *comment}
 				x := a.Fleet()
 				if err := x.Check(); err != nil {
 					return nil, cli.WithHint(err, "each host's own configuration can allow more: allow in bailiff.yaml(5)")
@@ -73,22 +72,41 @@ func publishCommand() *cli.Command {
 		}
 		defer f.close()
 		for _, s := range f.Servers { // an earlier version may have written them
-			if err := f.write(filepath.Join(serversDir, s.Name(), confName), f.natsConf(s), 0o644); err != nil {
+			if err := f.writeConf(s); err != nil {
 				return err
 			}
 		}
-		var errs []error
-		for _, s := range f.Servers { // one that answers is enough
-			said, err := stream(e.Ctx, "5s", filepath.Join(f.dir, serversDir, s.Name(), "admin.json"))
-			if err == nil {
-				e.Printf("%s: %s\n", s.Host, said)
-				return nil
-			}
-			if errors.Is(err, exec.ErrNotFound) {
-				return cli.WithHint(err, "bailiff must be installed, with /usr/sbin in the path")
-			}
-			errs = append(errs, fmt.Errorf("%s: %w", s.Host, err))
+		if err := f.publish(e); err != nil {
+			return err
 		}
-		return cli.WithHint(errors.Join(errs...), "this host must reach the hub; or copy the folder of each server to it: bailiff fleet hub")
+		for _, s := range f.Leaving { // not before the new ones work: hosts could go nowhere
+			said, err := stream(e.Ctx, publishWait, f.adminFile(s))
+			if err != nil {
+				e.Notef("server %s, which leaves: %v", s.Host, err)
+				continue
+			}
+			e.Printf("%s (leaves): %s\n", s.Host, said)
+		}
+		return nil
 	})
+}
+
+// publishWait is how long publish waits for a server.
+const publishWait = "5s"
+
+// publish sends the roster to the hub. One server that answers is enough.
+func (f *Folder) publish(e *cli.Env) error {
+	var errs []error
+	for _, s := range f.Servers {
+		said, err := stream(e.Ctx, publishWait, f.adminFile(s))
+		if err == nil {
+			e.Printf("%s: %s\n", s.Host, said)
+			return nil
+		}
+		if errors.Is(err, exec.ErrNotFound) {
+			return cli.WithHint(err, "bailiff must be installed, with /usr/sbin in the path")
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", s.Host, err))
+	}
+	return cli.WithHint(errors.Join(errs...), "this host must reach the hub; or copy the folder of each server to it: bailiff fleet hub")
 }

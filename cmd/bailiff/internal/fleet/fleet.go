@@ -1,4 +1,4 @@
-// Package fleet holds the commands that set a fleet up: init, add, rotate and revoke keep a folder of the operator, hub and join
+// Package fleet holds the commands that set a fleet up: init, add, rotate, revoke, servers and operator keep a folder of the operator, hub and join
 // install what it holds on a server and on a host. bailiff-fleet(7) tells a person how they are used.
 //
 // The folder is the operator's: it holds the key that signs the roster. It is no part of the running fleet, and no command here
@@ -24,43 +24,31 @@ import (
 
 // Commands are the verbs of `bailiff fleet` that set a fleet up.
 func Commands() []*cli.Command {
-	return []*cli.Command{initCommand(), addCommand(), rotateCommand(), revokeCommand(), allowCommand(), publishCommand(), hubCommand(), joinCommand(), leaveCommand()}
+	return []*cli.Command{initCommand(), addCommand(), rotateCommand(), revokeCommand(), serversCommand(), keyCommand(), operatorCommand(), allowCommand(), publishCommand(), hubCommand(), joinCommand(), leaveCommand()}
 }
-
-// Server is a server of the hub.
-type Server struct {
-	Host string `json:"host"` // name or address
-	Port int    `json:"port"`
-}
-
-// Name is the server's name among the servers and that of its folder.
-func (s Server) Name() string { return strings.ReplaceAll(s.Host, ":", "-") }
-
-// URL is where hosts connect to.
-func (s Server) URL() string { return hub.ServerURL(s.Host, s.Port) }
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
 
 // parseServer reads HOST[:PORT], with brackets around an IPv6 address that a port follows.
-func parseServer(s string) (Server, error) {
+func parseServer(s string) (hub.Server, error) {
 	host, port := s, hub.DefaultPort
 	if a, err := netip.ParseAddr(s); err == nil {
-		return Server{a.String(), port}, noZone(a, s)
+		return hub.Server{Host: a.String(), Port: port}, noZone(a, s)
 	}
 	if h, p, err := net.SplitHostPort(s); err == nil {
 		n, err := strconv.Atoi(p)
 		if err != nil || n < 1 || n > 65535 {
-			return Server{}, cli.Usagef("--server: %q: the port is not 1 to 65535", s)
+			return hub.Server{}, cli.Usagef("--server: %q: the port is not 1 to 65535", s)
 		}
 		host, port = h, n
 	}
 	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return Server{a.String(), port}, noZone(a, s)
+		return hub.Server{Host: a.String(), Port: port}, noZone(a, s)
 	}
 	if len(host) > 253 || !hostName.MatchString(host) {
-		return Server{}, cli.Usagef("--server: %q is not HOST[:PORT], such as hub.example.org or [2001:db8::1]:4222", s)
+		return hub.Server{}, cli.Usagef("--server: %q is not HOST[:PORT], such as hub.example.org or [2001:db8::1]:4222", s)
 	}
-	return Server{strings.ToLower(strings.TrimSuffix(host, ".")), port}, nil
+	return hub.Server{Host: strings.ToLower(strings.TrimSuffix(host, ".")), Port: port}, nil
 }
 
 func noZone(a netip.Addr, s string) error {

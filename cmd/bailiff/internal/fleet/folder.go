@@ -3,7 +3,9 @@ package fleet
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,10 +28,12 @@ import (
 // Files of a folder. Those of hosts and servers are made from the others.
 const (
 	inventoryFile = "fleet.json"   // Folder, without secrets
-	operatorFile  = "operator.key" // signs the roster
+	operatorFile  = "operator.key" // signs the roster: that of the operator whose folder it is
 	adminFile     = "admin.key"    // seed of the NATS user of the hub itself
 	caFile        = "ca.crt"
 	caKeyFile     = "ca.key"
+	nextFile      = "next-ca.crt" // while the hub gets new keys: see renewHub
+	nextKeyFile   = "next-ca.key"
 	hostsDir      = "hosts"   // NAME.json
 	serversDir    = "servers" // NAME/
 
@@ -40,20 +44,23 @@ const (
 
 // Folder is what an operator keeps of a fleet.
 type Folder struct {
-	Version  int              `json:"version"` // 1
-	Fleet    string           `json:"fleet"`
-	Operator string           `json:"operator"`
-	Serial   uint64           `json:"serial"` // of the latest roster
-	Servers  []Server         `json:"servers"`
-	Hosts    map[string]*Host `json:"hosts"`
-	Allow    []hub.Allowed    `json:"allow,omitempty"` // on all hosts
+	Version int              `json:"version"` // 1
+	Fleet   string           `json:"fleet"`
+	Trust   hub.Trust        `json:"trust"`             // operators
+	Changes []hub.Sealed     `json:"changes,omitempty"` // of the operators
+	Serial  uint64           `json:"serial"`            // of the latest roster
+	Servers []hub.Server     `json:"servers"`
+	Leaving []hub.Server     `json:"leaving,omitempty"` // servers that hosts may still be connected to
+	Hosts   map[string]*Host `json:"hosts"`
+	Allow   []hub.Allowed    `json:"allow,omitempty"` // on all hosts
 
 	dir      string
 	lock     *os.File
 	operator ed25519.PrivateKey
-	seed     string // of the admin's nkey
-	admin    string // and its public key
-	ca       *authority
+	me       string         // the operator whose key that is
+	seed     string         // of the admin's nkey
+	admin    string         // and its public key
+	ca, next *hub.Authority // next is nil unless the hub gets new keys
 	wrote    []string
 }
 
@@ -65,7 +72,7 @@ type Host struct {
 }
 
 // create makes a new folder with new keys. The caller closes it.
-func create(dir, name, operator string, servers []Server, now time.Time) (*Folder, error) {
+func create(dir, name, operator string, servers []hub.Server, now time.Time) (*Folder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -78,7 +85,7 @@ func create(dir, name, operator string, servers []Server, now time.Time) (*Folde
 		}
 		return nil, err
 	}
-	f := &Folder{Version: 1, Fleet: name, Operator: operator, Servers: servers, Hosts: map[string]*Host{}, dir: dir}
+	f := &Folder{Version: 1, Fleet: name, me: operator, Servers: servers, Hosts: map[string]*Host{}, dir: dir}
 	if err := f.acquire(); err != nil {
 		return nil, err
 	}
@@ -91,15 +98,15 @@ func create(dir, name, operator string, servers []Server, now time.Time) (*Folde
 
 // makeKeys makes and writes the keys of a new fleet.
 func (f *Folder) makeKeys(now time.Time) error {
-	_, key, err := ed25519.GenerateKey(nil)
+	pub, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return err
 	}
-	f.operator = key
-	if f.seed, f.admin, err = hub.NewNKey(); err != nil {
+	f.operator, f.Trust = key, hub.Trust{Number: 1, Operators: []hub.Operator{{Name: f.me, Key: hub.Key(pub)}}}
+	if err := f.newAdmin(); err != nil {
 		return err
 	}
-	ca, caKey, err := newAuthority(f.Fleet, now)
+	ca, caKey, err := hub.NewAuthority(f.Fleet, now)
 	if err != nil {
 		return err
 	}
@@ -109,16 +116,28 @@ func (f *Folder) makeKeys(now time.Time) error {
 		data []byte
 		mode fs.FileMode
 	}{
-		{operatorFile, []byte(base64.StdEncoding.EncodeToString(key.Seed()) + "\n"), secretMode},
-		{adminFile, []byte(f.seed + "\n"), secretMode},
+		{operatorFile, operatorKey(key), secretMode},
 		{caKeyFile, caKey, secretMode},
-		{caFile, ca.pem, 0o644},
+		{caFile, ca.PEM, 0o644},
 	} {
 		if err := f.write(w.name, w.data, w.mode); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// operatorKey is the content of an operator's key file.
+func operatorKey(key ed25519.PrivateKey) []byte {
+	return []byte(base64.StdEncoding.EncodeToString(key.Seed()) + "\n")
+}
+
+// newAdmin gives the hub's own NATS user a new key.
+func (f *Folder) newAdmin() (err error) {
+	if f.seed, f.admin, err = hub.NewNKey(); err != nil {
+		return err
+	}
+	return f.write(adminFile, []byte(f.seed+"\n"), secretMode)
 }
 
 // open reads a folder. The caller closes it.
@@ -160,12 +179,14 @@ func (f *Folder) decode(data []byte) error {
 	switch {
 	case f.Version != 1:
 		return fmt.Errorf("version: %d, not 1: made by another version of bailiff", f.Version)
-	case !fleet.ValidHost(f.Fleet) || !fleet.ValidHost(f.Operator):
-		return fmt.Errorf("fleet %q of operator %q: not names", f.Fleet, f.Operator)
+	case !fleet.ValidHost(f.Fleet):
+		return fmt.Errorf("fleet: %q is not a name", f.Fleet)
 	case len(f.Servers) == 0:
 		return errors.New("servers: none")
+	case f.Trust.Check() != nil:
+		return fmt.Errorf("trust: %w", f.Trust.Check())
 	}
-	for _, s := range f.Servers {
+	for _, s := range slices.Concat(f.Servers, f.Leaving) {
 		if again, err := parseServer(strings.TrimPrefix(s.URL(), "tls://")); err != nil || again != s {
 			return fmt.Errorf("servers: %q, port %d: not a server", s.Host, s.Port)
 		}
@@ -196,6 +217,12 @@ func (f *Folder) readKeys() error {
 		return fmt.Errorf("%s is not the key that bailiff fleet init wrote", filepath.Join(f.dir, operatorFile))
 	}
 	f.operator = ed25519.NewKeyFromSeed(seed)
+	i := f.Trust.Index(hub.Key(f.operator.Public().(ed25519.PublicKey)))
+	if i < 0 {
+		return cli.WithHint(fmt.Errorf("%s is the key of nobody who is an operator of fleet %s now", filepath.Join(f.dir, operatorFile), f.Fleet),
+			"an operator adds the public one: bailiff fleet operator DIR NAME KEY")
+	}
+	f.me = f.Trust.Operators[i].Name
 	admin, err := f.read(adminFile)
 	if err != nil {
 		return err
@@ -212,7 +239,14 @@ func (f *Folder) readKeys() error {
 	if err != nil {
 		return err
 	}
-	if f.ca, err = readAuthority(cert, key); err != nil {
+	if err := f.readNext(); err != nil {
+		return err
+	}
+	f.ca, err = hub.ReadAuthority(cert, key)
+	if err != nil && f.next != nil { // finishHub was interrupted: given again, it writes both
+		f.ca, err = f.next, nil
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", f.dir, err)
 	}
 	return nil
@@ -250,13 +284,8 @@ func (f *Folder) write(name string, data []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// operators are those that hosts believe.
-func (f *Folder) operators() []hub.Operator {
-	return []hub.Operator{{Name: f.Operator, Key: hub.Key(f.operator.Public().(ed25519.PublicKey))}}
-}
-
-func (f *Folder) urls() (l []string) {
-	for _, s := range f.Servers {
+func urls(servers []hub.Server) (l []string) {
+	for _, s := range servers {
 		l = append(l, s.URL())
 	}
 	return l
@@ -287,7 +316,8 @@ func (f *Folder) newKeys(name string) (*hub.Member, error) {
 func (f *Folder) finish(now time.Time, members ...*hub.Member) error {
 	// A time, so that the first roster of a new folder is newer than the last one of a folder that was lost.
 	f.Serial = max(f.Serial+1, uint64(now.Unix()))
-	roster := hub.Roster{Version: 1, Fleet: f.Fleet, Serial: f.Serial, Made: now.UTC().Truncate(time.Second), Hosts: map[string]hub.RosterHost{}}
+	roster := hub.Roster{Version: 1, Fleet: f.Fleet, Serial: f.Serial, Made: now.UTC().Truncate(time.Second), Servers: urls(f.Servers), CA: f.authorities(),
+		Changes: f.Changes, Hosts: map[string]hub.RosterHost{}}
 	f.Allow = slices.DeleteFunc(f.Allow, func(a hub.Allowed) bool { return a.Until != nil && !now.Before(*a.Until) })
 	roster.Allow = f.Allow
 	for name, h := range f.Hosts {
@@ -301,6 +331,9 @@ func (f *Folder) finish(now time.Time, members ...*hub.Member) error {
 		return err
 	}
 	if err := f.writeServers(sealed, now); err != nil {
+		return err
+	}
+	if err := f.writeLeaving(sealed); err != nil {
 		return err
 	}
 	data, err := json.MarshalIndent(f, "", "  ")
@@ -329,7 +362,7 @@ func (f *Folder) writeMembers(roster *hub.Sealed, members []*hub.Member) error {
 		members = append(members, m)
 	}
 	for i, m := range members {
-		m.Servers, m.CA, m.Operators, m.Roster = f.urls(), string(f.ca.pem), f.operators(), *roster
+		m.Trust, m.Roster = f.Trust, *roster
 		if i == 0 { // the others have the same roster, whose check takes 10 ms with 5,000 hosts
 			if err := m.Check(); err != nil {
 				return fmt.Errorf("%s: %w", f.memberFile(m.Host), err)
@@ -352,31 +385,45 @@ func (f *Folder) writeServers(roster *hub.Sealed, now time.Time) error {
 			return err
 		}
 		cert, err := f.read(filepath.Join(dir, "hub.crt"))
-		if _, keyErr := f.read(filepath.Join(dir, "hub.key")); err != nil || keyErr != nil || !f.ca.good(cert, s, now) {
+		if _, keyErr := f.read(filepath.Join(dir, "hub.key")); err != nil || keyErr != nil || !f.ca.Good(cert, s, now) {
 			var key []byte
-			if cert, key, err = f.ca.server(s, now); err != nil {
+			if cert, key, err = f.ca.Server(s, now); err != nil {
 				return err
 			}
 			if err := f.write(filepath.Join(dir, "hub.key"), key, secretMode); err != nil {
 				return err
 			}
 		}
-		local := Server{"127.0.0.1", s.Port} // on the server itself; by the other one from elsewhere
-		admin := hub.Admin{Version: 1, Fleet: f.Fleet, Servers: []string{local.URL(), s.URL()}, CA: string(f.ca.pem), NKey: f.seed, Replicas: len(f.Servers), Roster: *roster}
+		local := hub.Server{Host: "127.0.0.1", Port: s.Port} // on the server itself; by the other one from elsewhere
+		admin := hub.Admin{Version: 1, Fleet: f.Fleet, Servers: []string{local.URL(), s.URL()}, CA: f.authorities(), NKey: f.seed, Replicas: len(f.Servers), Trust: f.Trust, Roster: *roster}
 		if err := admin.Check(); err != nil {
 			return err
 		}
-		for name, data := range map[string][]byte{"hub.crt": cert, "ca.crt": f.ca.pem, "nats-server.conf": f.natsConf(s), "bailiff-hub.conf": []byte(dropIn)} {
+		for name, data := range map[string][]byte{"hub.crt": cert, "ca.crt": []byte(f.authorities()), dropInName: []byte(dropIn)} {
 			if err := atomicfile.Write(filepath.Join(f.dir, dir, name), data, 0o644); err != nil {
 				return err
 			}
 		}
-		if err := admin.Write(filepath.Join(f.dir, dir, "admin.json")); err != nil {
+		if err := f.writeConf(s); err != nil {
+			return err
+		}
+		if err := admin.Write(filepath.Join(f.dir, dir, adminName)); err != nil {
 			return err
 		}
 		f.wrote = append(f.wrote, filepath.Join(f.dir, dir)+"/")
 	}
 	return nil
+}
+
+// writeConf writes the configuration of nats-server for a server.
+func (f *Folder) writeConf(s hub.Server) error {
+	password := sha256.Sum256([]byte("bailiff hub servers\x00" + f.seed))
+	c := hub.Config{Fleet: f.Fleet, Servers: f.Servers, Password: hex.EncodeToString(password[:16]), Admin: f.admin, Hosts: map[string][]string{},
+		Dir: hubDir, Store: storeDir, Listen: "0.0.0.0"}
+	for name, h := range f.Hosts {
+		c.Hosts[name] = h.NKeys
+	}
+	return f.write(filepath.Join(serversDir, s.Name(), confName), c.NATS(s), secretMode)
 }
 
 // result says what was written and what is to be done with it, one step a host and server.

@@ -65,19 +65,19 @@ func (f *Folder) ports() string {
 		}
 	}
 	if len(f.Servers) > 1 {
-		l = append(l, fmt.Sprintf("%d/tcp for the other servers", clusterPort))
+		l = append(l, fmt.Sprintf("%d/tcp for the other servers", hub.ClusterPort))
 	}
 	return strings.Join(l, ", ")
 }
 
-func parseServers(l []string) ([]Server, error) {
-	var servers []Server
+func parseServers(l []string) ([]hub.Server, error) {
+	var servers []hub.Server
 	for _, s := range l {
 		x, err := parseServer(s)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(servers, func(y Server) bool { return x.Host == y.Host }) {
+		if slices.ContainsFunc(servers, func(y hub.Server) bool { return x.Host == y.Host }) {
 			return nil, cli.Usagef("--server: %s is given twice", x.Host)
 		}
 		servers = append(servers, x)
@@ -157,10 +157,23 @@ func addCommand() *cli.Command {
 }
 
 func rotateCommand() *cli.Command {
-	c := cli.New("rotate", "DIR HOST", "give a host new keys; the old ones are valid until --finish").WithJSON()
-	finish := c.Flags.Bool("finish", false, "the host has its new file: revoke the old keys")
+	c := cli.New("rotate", "DIR [HOST]", "give a host, or the hub, new keys; the old ones are valid until --finish").WithJSON()
+	finish := c.Flags.Bool("finish", false, "the host has its new file, or all hosts the new roster: revoke the old keys")
 	return c.Does(func(e *cli.Env, args []string) error {
 		return change(e, args[0], func(f *Folder) (*result, error) {
+			switch {
+			case len(args) == 1 && *finish:
+				return f.finishHub(time.Now())
+			case len(args) == 1:
+				now := time.Now()
+				if err := f.renewHub(now); err != nil {
+					return nil, err
+				}
+				if err := f.finish(now); err != nil {
+					return nil, err
+				}
+				return f.result(f.renewSteps()...), nil
+			}
 			name := args[1]
 			h, err := f.host(name)
 			if err != nil {

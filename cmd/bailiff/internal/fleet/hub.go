@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -21,23 +22,57 @@ import (
 )
 
 const (
+	hubDir   = "/etc/bailiff-hub"     // of a server's files
+	storeDir = "/var/lib/bailiff-hub" // of its messages
+
 	natsUnit   = "nats-server.service"
 	natsGroup  = "nats" // of the unit
 	dropInFile = "/etc/systemd/system/" + natsUnit + ".d/bailiff-hub.conf"
 	confName   = "nats-server.conf"
 	dropInName = "bailiff-hub.conf"
+	adminName  = "admin.json"
 )
 
 // hubFiles are a server's, besides the drop-in.
-var hubFiles = []string{confName, "hub.crt", "hub.key", "ca.crt", "admin.json"}
+var hubFiles = []string{confName, "hub.crt", "hub.key", "ca.crt", adminName}
 
 func hubCommand() *cli.Command {
-	return cli.New("hub", "FOLDER", "install what fleet init wrote for a server on this host, and start or reload nats-server").Does(func(e *cli.Env, args []string) error {
+	c := cli.New("hub", "[FOLDER]", "install what fleet init wrote for a server on this host, and start or reload nats-server")
+	remove := c.Flags.Bool("remove", false, "this host is no server of a hub any more: stop nats-server and remove its files")
+	return c.Does(func(e *cli.Env, args []string) error {
+		switch {
+		case *remove && len(args) > 0:
+			return cli.Usagef("unexpected argument %q: --remove takes none", args[0])
+		case !*remove && len(args) == 0:
+			return cli.Usagef("missing FOLDER")
+		}
 		if err := errNotRoot(); err != nil {
 			return err
 		}
+		if *remove {
+			return removeHub(e)
+		}
 		return installHub(e, args[0])
 	})
+}
+
+// removeHub undoes installHub.
+func removeHub(e *cli.Env) error {
+	if _, err := os.Stat(hubDir); errors.Is(err, fs.ErrNotExist) {
+		return errors.New("this host is no server of a hub")
+	}
+	if err := systemctl(e.Ctx, "disable", "--now", natsUnit); err != nil {
+		return err
+	}
+	if err := errors.Join(remove(dropInFile), os.RemoveAll(storeDir), os.RemoveAll(hubDir)); err != nil {
+		return err
+	}
+	_ = os.Remove(filepath.Dir(dropInFile)) // unless it holds another's
+	if err := systemctl(e.Ctx, "daemon-reload"); err != nil {
+		return err
+	}
+	e.Printf("this host is no server of a hub any more\n")
+	return nil
 }
 
 // installHub checks the files of a server with nats-server itself before it replaces the installed ones.
@@ -53,7 +88,7 @@ func installHub(e *cli.Env, dir string) error {
 		}
 		files[name] = data
 	}
-	admin, err := hub.ReadAdmin(filepath.Join(dir, "admin.json"))
+	admin, err := hub.ReadAdmin(filepath.Join(dir, adminName))
 	if err != nil {
 		return err
 	}
@@ -77,7 +112,7 @@ func installHub(e *cli.Env, dir string) error {
 		return err
 	}
 	e.Printf("%s runs with the files of fleet %s in %s\n", natsUnit, admin.Fleet, hubDir)
-	said, err := stream(e.Ctx, "10s", filepath.Join(hubDir, "admin.json"))
+	said, err := stream(e.Ctx, "10s", filepath.Join(hubDir, adminName))
 	switch {
 	case err == nil:
 		e.Printf("%s\n", said)
@@ -165,6 +200,15 @@ func startHub(ctx context.Context, before, after []byte, newUnit bool) error {
 	if !newUnit && accounts(before) == accounts(after) {
 		how = "reload-or-restart"
 	}
+	if before != nil && servers(before) != servers(after) {
+		// What the server has agreed on with others is of no use with these, and hosts send again what it held.
+		if err := systemctl(ctx, "stop", natsUnit); err != nil {
+			return err
+		}
+		if err := emptyStore(); err != nil {
+			return err
+		}
+	}
 	for _, args := range [][]string{{"daemon-reload"}, {"enable", natsUnit}, {how, natsUnit}} {
 		if err := systemctl(ctx, args...); err != nil {
 			return cli.WithHint(err, "journalctl -u %s", natsUnit)
@@ -173,9 +217,55 @@ func startHub(ctx context.Context, before, after []byte, newUnit bool) error {
 	return nil
 }
 
+var routePassword = regexp.MustCompile(`hub:[0-9a-f]+@|password: "[0-9a-f]+"`)
+
+// servers is what a configuration says of the servers of the hub, but for their password.
+func servers(conf []byte) string {
+	_, cluster, _ := bytes.Cut(conf, []byte("\ncluster {"))
+	cluster, _, _ = bytes.Cut(cluster, []byte("\naccounts {"))
+	return string(routePassword.ReplaceAll(cluster, nil))
+}
+
+// emptyStore removes what nats-server has stored.
+func emptyStore() error {
+	l, err := os.ReadDir(storeDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range l {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(storeDir, e.Name())))
+	}
+	return err
+}
+
 func systemctl(ctx context.Context, args ...string) error {
 	if out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, text.Clean(strings.TrimSpace(string(out))))
 	}
 	return nil
 }
+
+// dropIn makes nats-server.service a server of the hub. The stream and the roster are made at each start and reload; without
+// the other servers of a hub that is not yet possible, which is no reason not to start.
+const dropIn = `# Written by bailiff fleet: this server is a hub of bailiff-fleet(7).
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart=
+ExecStart=nats-server -c ` + hubDir + `/nats-server.conf
+ExecStartPost=-bailiff-fleet stream --wait 10s --admin ` + hubDir + `/admin.json
+ExecReload=-bailiff-fleet stream --wait 10s --admin ` + hubDir + `/admin.json
+Restart=always
+RestartSec=100ms
+LimitNOFILE=65536
+StateDirectory=bailiff-hub
+StateDirectoryMode=0700
+UMask=0077
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateDevices=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+`

@@ -1,4 +1,4 @@
-package fleet
+package hub
 
 import (
 	"crypto/ecdsa"
@@ -14,26 +14,27 @@ import (
 	"time"
 )
 
-// certLife is how long certificates are valid: as long as a hub is likely to live. A key that was stolen is answered with a new
-// folder (bailiff-fleet(7)), since nobody would ask for a list of revoked certificates.
+// certLife is how long certificates are valid: as long as a hub is likely to live. Nobody would ask for a list of revoked ones: a
+// key that was stolen is answered with a new authority (bailiff fleet rotate).
 const certLife = 10 * 365 * 24 * time.Hour
 
-// authority signs the certificates of the hub's servers. Hosts believe no other.
-type authority struct {
+// Authority signs the certificates of the hub's servers. Hosts believe no other.
+type Authority struct {
+	PEM []byte // its certificate
+
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	pem  []byte
 }
 
-// newAuthority makes the CA of a fleet.
-func newAuthority(fleet string, now time.Time) (*authority, []byte, error) {
-	t, key, err := template("bailiff fleet "+fleet, now)
+// NewAuthority makes the CA of a fleet, and its private key in PEM form.
+func NewAuthority(fleet string, now time.Time) (*Authority, []byte, error) {
+	t, key, err := certTemplate("bailiff fleet "+fleet, now)
 	if err != nil {
 		return nil, nil, err
 	}
 	t.IsCA, t.BasicConstraintsValid, t.MaxPathLenZero = true, true, true
 	t.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	cert, err := sign(t, t, key, key)
+	cert, err := signCert(t, t, key, key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -41,12 +42,12 @@ func newAuthority(fleet string, now time.Time) (*authority, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	a, err := readAuthority(cert, keyPEM)
+	a, err := ReadAuthority(cert, keyPEM)
 	return a, keyPEM, err
 }
 
-// readAuthority reads what newAuthority has made.
-func readAuthority(cert, key []byte) (*authority, error) {
+// ReadAuthority reads what NewAuthority has made.
+func ReadAuthority(cert, key []byte) (*Authority, error) {
 	c, err := decodeCert(cert)
 	if err != nil {
 		return nil, err
@@ -62,12 +63,12 @@ func readAuthority(cert, key []byte) (*authority, error) {
 	if !k.PublicKey.Equal(c.PublicKey) {
 		return nil, errors.New("the key and the certificate of the CA do not belong together")
 	}
-	return &authority{c, k, cert}, nil
+	return &Authority{cert, c, k}, nil
 }
 
-// server makes key and certificate of a server, which other servers of the hub accept as a client, too.
-func (a *authority) server(s Server, now time.Time) (cert, key []byte, err error) {
-	t, k, err := template(s.Host, now)
+// Server makes key and certificate of a server, in PEM form, which other servers of the hub accept as a client, too.
+func (a *Authority) Server(s Server, now time.Time) (cert, key []byte, err error) {
+	t, k, err := certTemplate(s.Host, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,20 +84,20 @@ func (a *authority) server(s Server, now time.Time) (cert, key []byte, err error
 	} else {
 		t.DNSNames = append(t.DNSNames, s.Host)
 	}
-	if cert, err = sign(t, a.cert, k, a.key); err != nil {
+	if cert, err = signCert(t, a.cert, k, a.key); err != nil {
 		return nil, nil, err
 	}
 	key, err = encodeKey(k)
 	return cert, key, err
 }
 
-// good reports whether a certificate is one of this CA for a server, and valid for at least half of its life.
-func (a *authority) good(cert []byte, s Server, now time.Time) bool {
+// Good reports whether a certificate is one of this CA for a server, and valid for at least half of its life.
+func (a *Authority) Good(cert []byte, s Server, now time.Time) bool {
 	c, err := decodeCert(cert)
 	return err == nil && c.CheckSignatureFrom(a.cert) == nil && c.VerifyHostname(s.Host) == nil && now.After(c.NotBefore) && c.NotAfter.Sub(now) > certLife/2
 }
 
-func template(name string, now time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+func certTemplate(name string, now time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
 		return nil, nil, err
@@ -111,7 +112,7 @@ func template(name string, now time.Time) (*x509.Certificate, *ecdsa.PrivateKey,
 	}, key, err
 }
 
-func sign(t, parent *x509.Certificate, key, by *ecdsa.PrivateKey) ([]byte, error) {
+func signCert(t, parent *x509.Certificate, key, by *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.CreateCertificate(rand.Reader, t, parent, &key.PublicKey, by)
 	if err != nil {
 		return nil, err

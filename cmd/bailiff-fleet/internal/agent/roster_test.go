@@ -1,0 +1,204 @@
+package agent
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bailiff/policy/fleet"
+	"bailiff/units/control"
+	"bailiff/units/hub"
+)
+
+// isAt waits until an agent has a roster, from a hub, and is not told of any other that it does not accept.
+func isAt(t *testing.T, a *Agent, serial uint64, url string) {
+	t.Helper()
+	eventually(t, func() error {
+		at, _, err := a.link.state()
+		if r := a.roster.Load(); r.serial != serial || at != url || a.rosterErr.get() != nil {
+			return fmt.Errorf("roster %d, connected to %q: %v, %v", r.serial, at, err, a.rosterErr.get())
+		}
+		return nil
+	})
+}
+
+// TestRemovedOperator: hosts follow changes of the operators by themselves, also one that was away all the time. Who was removed
+// can sign what they like, and store it in the hub: hosts that have heard of the removal go on as they were, also after a restart.
+func TestRemovedOperator(t *testing.T) {
+	h := newHub(t, "a", "b", "c")
+	eve, eveTrust := h.op, h.trust // who will be removed
+	pub, bob, _ := ed25519.GenerateKey(nil)
+	a, b := newDaemon(t, rules("b", "c")), newDaemon(t, rules("a", "c"))
+	agentA, _ := h.run("a", a)
+	agentB, stopB := h.run("b", b)
+	first := h.sign()
+
+	change := func(by ed25519.PrivateKey, to ...hub.Operator) {
+		t.Helper()
+		next, c, err := h.trust.Change("test", to, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.trust, h.roster.Changes = *next, append(h.roster.Changes, *c)
+		h.roster.Serial++
+	}
+	change(eve, h.trust.Operators[0], hub.Operator{Name: "bob", Key: hub.Key(pub)})
+	second := h.sign()
+	if said := h.store(second, h.trust); !strings.HasSuffix(said, "roster 2 stored") {
+		t.Error(said)
+	}
+	isAt(t, agentA, 2, h.server.URL())
+	isAt(t, agentB, 2, h.server.URL())
+	secondTrust, secondChanges := h.trust, h.roster.Changes
+
+	change(bob, h.trust.Operators[1])
+	h.op = bob
+	third := h.sign()
+	h.store(third, h.trust)
+	isAt(t, agentA, 3, h.server.URL())
+	isAt(t, agentB, 3, h.server.URL())
+	if now := agentA.roster.Load().trust; now.Number != 3 || len(now.Operators) != 1 || now.Operators[0].Name != "bob" {
+		t.Errorf("%+v", now)
+	}
+
+	// eve still has the hub's key, and stores what she signs: without the change that removed her, with one of her own in its place,
+	// with all and one more, and old rosters again. The greatest number is no help.
+	say := func(s *hub.Sealed) {
+		t.Helper()
+		nc := h.connect(h.admin.NKey)
+		m := &nats.Msg{Subject: hub.Subject, Data: s.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(s.Signature)}}}
+		if _, err := nc.RequestMsg(m, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forged := func(serial uint64, changes []hub.Sealed) *hub.Sealed {
+		t.Helper()
+		r := h.roster
+		r.Serial, r.Changes, r.Hosts = serial, changes, map[string]hub.RosterHost{"evil": h.roster.Hosts["a"]}
+		s, err := r.Sign(eve)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	_, hers, err := secondTrust.Change("test", eveTrust.Operators, eve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rejected := agentB.rejected.Load()
+	lies := []*hub.Sealed{forged(4, nil), forged(5, secondChanges), forged(6, append(secondChanges[:1:1], *hers)), forged(7, h.roster.Changes), first, second, forged(1<<64-1, nil)}
+	for _, s := range lies {
+		say(s)
+	}
+	eventually(t, func() error {
+		if n := agentB.rejected.Load() - rejected; n < int64(len(lies)) {
+			return fmt.Errorf("%d of %d lies were rejected", n, len(lies))
+		}
+		if err := agentB.rosterErr.get(); err == nil || !strings.Contains(agentB.state().Error, "the hub's roster is not accepted: ") {
+			return fmt.Errorf("the status does not show it: %v", err)
+		}
+		return nil
+	})
+	a.ban("192.0.2.1", time.Hour)
+	b.wait("192.0.2.1")
+	for _, x := range []*Agent{agentA, agentB} {
+		if r := x.roster.Load(); r.serial != 3 || r.groups["evil"] != "" || r.trust.Number != 3 {
+			t.Errorf("%s takes roster %d of who was removed", x.Member.Host, r.serial)
+		}
+	}
+	// After a restart, with a file from the beginning, b knows no less.
+	stopB()
+	agentB, _ = h.run("b", b)
+	eventually(t, func() error {
+		if agentB.rosterErr.get() == nil {
+			return errors.New("it has not seen the hub's roster")
+		}
+		return nil
+	})
+	if r := agentB.roster.Load(); r.serial != 3 || r.trust.Number != 3 {
+		t.Errorf("after a restart: roster %d", r.serial)
+	}
+	// The right one takes the place of hers, though its number is smaller.
+	if said := h.store(third, h.trust); !strings.HasSuffix(said, "roster 3 stored") {
+		t.Error(said)
+	}
+	// c comes with the file that it got at first, and nothing else.
+	agentC, err := New(Options{Member: h.members["c"], State: t.TempDir(), Daemon: control.Dial(newDaemon(t, rules("a")).path), Log: func(string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- agentC.Run(t.Context()) }()
+	for _, x := range []*Agent{agentA, agentB, agentC} {
+		isAt(t, x, 3, h.server.URL())
+	}
+	if now := agentC.roster.Load().trust; now.Number != 3 || now.Operators[0].Name != "bob" {
+		t.Errorf("who was away: %+v", now)
+	}
+}
+
+// TestMovedHub: the hub moves to another server, with another authority. Hosts follow by themselves, and know it after a restart. The
+// server of before is still there, and says what it likes: nobody listens.
+func TestMovedHub(t *testing.T) {
+	h := newHub(t, "a", "b")
+	a, b := newDaemon(t, rules("b")), newDaemon(t, rules("a"))
+	agentA, _ := h.run("a", a)
+	agentB, stopB := h.run("b", b)
+	a.ban("192.0.2.1", time.Hour)
+	b.wait("192.0.2.1")
+
+	other := h.another()
+	h.roster.Servers, h.roster.CA = other.admin.Servers, h.admin.CA+other.admin.CA
+	h.roster.Serial++
+	moved := h.sign()
+	other.store(moved, h.trust)
+	h.store(moved, h.trust)
+	isAt(t, agentA, 2, other.server.URL())
+	isAt(t, agentB, 2, other.server.URL())
+	if !agentA.link.isHub(netip.MustParsePrefix("127.0.0.1/32")) {
+		t.Error("the new server could be banned")
+	}
+	a.ban("192.0.2.2", time.Hour)
+	b.wait("192.0.2.1", "192.0.2.2")
+
+	// What only the old server says is heard by nobody: a ban that a has signed, and a roster of an operator.
+	p := netip.MustParsePrefix("192.0.2.3/32")
+	now := time.Now()
+	h.publish("a", h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now.UnixMicro(), Until: now.Add(time.Hour).UnixMicro(), Failures: 5}))
+	h.roster.Serial = 9
+	h.store(h.sign(), h.trust)
+	// The new one goes, and comes back. Meanwhile hosts could go to the old one, which has the names and keys of all.
+	other.stop()
+	eventually(t, func() error {
+		for _, x := range []*Agent{agentA, agentB} {
+			if x.link.connected() {
+				return fmt.Errorf("%s is connected to %s", x.Member.Host, x.state().Hub)
+			}
+		}
+		return nil
+	})
+	a.ban("192.0.2.4", time.Hour)
+	other.start()
+	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.4")
+	stopB()
+	agentB, _ = h.run("b", b) // with its file from before
+	isAt(t, agentB, 2, other.server.URL())
+	isAt(t, agentA, 2, other.server.URL())
+	a.ban("192.0.2.5", time.Hour)
+	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.4", "192.0.2.5")
+
+	// At last only the new authority is believed.
+	h.roster.CA, h.roster.Serial = other.admin.CA, 3
+	other.store(h.sign(), h.trust)
+	isAt(t, agentA, 3, other.server.URL())
+	isAt(t, agentB, 3, other.server.URL())
+	a.ban("192.0.2.6", time.Hour)
+	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.4", "192.0.2.5", "192.0.2.6")
+}
