@@ -51,7 +51,7 @@ func (h *house) together(t *testing.T) {
 		}
 		if name == "a" { // who has failed there logs in now
 			eventually(t, func() error {
-				if c := counted(a, innocent); !slices.Equal(c.Hosts, []string{"a"}) {
+				if c := counted(a, innocent); !slices.Equal(c.Hosts, []string{"a"}) || c.Failures != 2 {
 					return fmt.Errorf("a has counted %+v", c)
 				}
 				return nil
