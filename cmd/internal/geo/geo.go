@@ -30,6 +30,7 @@ type part struct {
 	file  string
 	r     *maxminddb.Reader
 	built uint
+	cut   bool // the file has become shorter
 	known map[uintptr]string
 }
 
@@ -88,7 +89,7 @@ func (d *DB) take(file string) error {
 	if p.r != nil {
 		p.r.Close()
 	}
-	*p = part{file, r, r.Metadata.BuildEpoch, make(map[uintptr]string)}
+	*p = part{file: file, r: r, built: r.Metadata.BuildEpoch, known: make(map[uintptr]string)}
 	return nil
 }
 
@@ -127,10 +128,17 @@ func (d *DB) System(a netip.Addr) string {
 }
 
 // find looks up an address and decodes its record, once for each record.
-func (p *part) find(a netip.Addr, decode func(maxminddb.Result) string) string {
-	if p.r == nil {
+func (p *part) find(a netip.Addr, decode func(maxminddb.Result) string) (s string) {
+	if p.r == nil || p.cut {
 		return ""
 	}
+	if p.cut = guarded(func() { s = p.look(a, decode) }); p.cut {
+		return ""
+	}
+	return s
+}
+
+func (p *part) look(a netip.Addr, decode func(maxminddb.Result) string) string {
 	r := p.r.Lookup(a)
 	if !r.Found() {
 		return ""

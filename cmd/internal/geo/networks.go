@@ -75,6 +75,7 @@ func Networks(database []byte, f func(p netip.Prefix, country, system string) er
 			if x, err = placeOf(r.LookupOffset(uintptr(offset))); err != nil {
 				return fmt.Errorf("%s: %w", p, err)
 			}
+			x.country = strings.Clone(x.country) // it may outlive the database
 			known[offset] = x
 		}
 		return f(p, x.country, x.system)

@@ -154,11 +154,23 @@ func (f *blockFeed) parseDatabase(url string, body []byte) error {
 	if f.databases == nil {
 		f.databases = blocklist.NewSelection(f.l)
 	}
-	if err := geo.Networks(body, f.databases.Add); err != nil {
+	err := error(nil)
+	if path, ok := filePath(url); ok { // which get has not read
+		err = geo.NetworksOf(path, f.databases.Add)
+	} else {
+		err = geo.Networks(body, f.databases.Add)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", url, err)
 	}
 	f.new, f.leftOut = f.databases.Prefixes() // of all so far
 	return nil
+}
+
+// mapped reports whether parse reads a file itself: databases are larger than what fits into the memory.
+func mapped(f feed) bool {
+	b, ok := f.(*blockFeed)
+	return ok && b.l.Format == blocklist.FormatMMDB
 }
 
 func (f *blockFeed) check(former int) error {

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/fetch"
 	"bailiff/cmd/bailiff/internal/settings"
@@ -257,9 +259,13 @@ func (r *refresh) fetch(f feed, known []published.Source, ask bool) (changed boo
 // get fetches one URL. A nil body: it has not changed since was.
 func (r *refresh) get(f feed, u string, was published.Source) (body []byte, is published.Source, err error) {
 	is.URL = u
-	if path, ok := strings.CutPrefix(u, "file://"); ok {
-		if path, err = url.PathUnescape(path); err != nil {
-			return nil, is, fmt.Errorf("%s: %w", u, err)
+	if path, ok := filePath(u); ok {
+		if mapped(f) {
+			fd, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+			if err != nil {
+				return nil, is, err
+			}
+			return []byte{}, is, fd.Close()
 		}
 		body, err = atomicfile.Read(path, r.kind.size, 0)
 		if errors.Is(err, atomicfile.ErrTooLarge) {
@@ -315,6 +321,15 @@ func (r *refresh) get(f feed, u string, was published.Source) (body []byte, is p
 	}
 	is.ETag, is.Modified = validator(res.Header.Get("ETag")), validator(res.Header.Get("Last-Modified"))
 	return body, is, nil
+}
+
+// filePath is the path of a URL file://; ok is false for others.
+func filePath(u string) (path string, ok bool) {
+	path, ok = strings.CutPrefix(u, "file://")
+	if p, err := url.PathUnescape(path); err == nil {
+		path = p
+	}
+	return path, ok
 }
 
 // sameHost follows redirections of a request that carries a key.
