@@ -67,8 +67,10 @@ func TestFleet(t *testing.T) {
 				{"allowed", (*house).allowed},
 				{"rotated", (*house).rotated},
 				{"left", (*house).left},
+				{"operators", (*house).operators},
 				{"revoked", (*house).revoked},
 				{"servers", (*house).servers},
+				{"moved", (*house).moved},
 			} {
 				if !t.Run(c.name, func(t *testing.T) { c.run(h, t) }) {
 					return
