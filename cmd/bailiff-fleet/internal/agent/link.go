@@ -235,7 +235,10 @@ func (l *link) down(_ *nats.Conn, err error) {
 func (l *link) open(ctx context.Context, m *hub.Member, current func() *roster) (err error) {
 	r := current()
 	l.knowAll(r.servers)
-	l.since, l.inbox, l.again, l.answers, l.batch = time.Now(), make(chan *nats.Msg, 64), make(chan struct{}, 1), make(chan error, window), fetchBatch
+	l.mu.Lock() // the status may be asked for already
+	l.since = time.Now()
+	l.mu.Unlock()
+	l.inbox, l.again, l.answers, l.batch = make(chan *nats.Msg, 64), make(chan struct{}, 1), make(chan error, window), fetchBatch
 	l.replies = nats.NewInbox()
 	nc, err := Connect("bailiff-fleet "+m.Host, r.servers, r.ca, m.NKey,
 		func(o *nats.Options) error { // that of the roster at each attempt
