@@ -1,14 +1,19 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"bailiff/policy/fleet"
 	"bailiff/units/control"
+	"bailiff/units/hub"
 )
 
 // together: an address that fails twice on each host is banned on all of them. One that has logged in on one host is not, and neither
@@ -20,16 +25,7 @@ func (h *house) together(t *testing.T) {
 		h.members[name].sh(t, `bailiff reload`)
 	}
 	a := h.members["a"]
-	// Names that hosts tell apart: five bits of each are sent.
-	var users []string
-	codes := map[uint8]bool{}
-	for i := 0; len(users) < 2*len(h.names); i++ {
-		user := fmt.Sprint("guess", i)
-		if code := fleet.AccountCode(a.status(t).Roster.Fleet, []byte(user)); !codes[code] {
-			codes[code] = true
-			users = append(users, user)
-		}
-	}
+	users := h.users(t, 2*len(h.names))
 	counted := func(m *member, who netip.Addr) *control.FleetCounted {
 		w, err := m.client.Why(t.Context(), who.String())
 		if err != nil {
@@ -109,4 +105,79 @@ func (h *house) together(t *testing.T) {
 		m.sh(t, `rm /etc/bailiff/bailiff.d/70-together.yaml; bailiff reload`)
 	}
 	h.allEqual(t, "counting together")
+}
+
+// users are names that hosts tell apart: five bits of each are sent.
+func (h *house) users(t *testing.T, n int) (l []string) {
+	t.Helper()
+	name, codes := h.members["a"].status(t).Roster.Fleet, map[uint8]bool{}
+	for i := 0; len(l) < n; i++ {
+		user := fmt.Sprint("guess", i)
+		if code := fleet.AccountCode(name, []byte(user)); !codes[code] {
+			codes[code] = true
+			l = append(l, user)
+		}
+	}
+	return l
+}
+
+// Addresses that fail a little: on each host, and on one only, of which the liar says more.
+var fleetSlow, fleetSlip = sourceN(3001), sourceN(3002)
+
+// countTogether: one address fails twice on each host and is banned on all, for as long as the test takes. The other fails on one host.
+func (p *fleetProof) countTogether(t *testing.T) {
+	for _, m := range p.members {
+		m.put(t, "70-together.yaml", "fleet: {together: {hosts: 3, failures: 6}}\n")
+		m.sh(t, `bailiff reload`)
+	}
+	p.lieTogether()
+	fail := func(name string, from netip.Addr, user string) {
+		if err := p.members[name].SSH(t.Context(), from, user, "wrong", 1); err == nil {
+			t.Fatalf("%s is let in as %s", from, user)
+		}
+	}
+	users := p.users(t, 2*len(p.names))
+	fail("a", fleetSlip, users[0])
+	fail("a", fleetSlip, users[1])
+	for i, name := range p.names {
+		fail(name, fleetSlow, users[2*i])
+		fail(name, fleetSlow, users[2*i+1])
+	}
+	p.joint = append(p.joint, fleetSlow)
+	for _, name := range p.names {
+		m := p.members[name]
+		eventually(t, func() error {
+			w, err := m.client.Why(t.Context(), fleetSlip.String())
+			switch {
+			case err != nil:
+				return err
+			case !m.inKernel(t, fleetSlow):
+				return fmt.Errorf("%s does not ban %s", name, fleetSlow)
+			case w.Together == nil || w.Together.HostsAll != 2 || w.Together.Banned: // a, and the liar, who is believed that far
+				return fmt.Errorf("%s: %+v", name, w.Together)
+			}
+			return nil
+		})
+		// A daemon that is killed loses what it has not yet saved of others, and nobody tells it of this again.
+		m.sh(t, `systemctl restart bailiff.service`)
+		m.active(t)
+	}
+}
+
+// lieTogether says of addresses that are allowed, and of one that has failed on one host, that they have failed on many accounts, as one
+// host and as others.
+func (p *fleetProof) lieTogether() {
+	at := time.Now().UnixMicro()
+	s := &fleet.Summary{At: at}
+	for _, a := range append([]netip.Addr{fleetSlip}, fleetAllowed...) {
+		x := fleet.Seen{Prefix: fleet.SummaryPrefix(a), Jail: "sshd"}
+		for i := range fleet.MaxSeen {
+			x.Failures = append(x.Failures, fleet.SeenFailure{At: at - int64(i)*1e6, Account: uint8(i % 32)})
+		}
+		s.Seen = append(s.Seen, x)
+	}
+	m := fleet.SignSummary("liar", s.Encode(), p.member.Key.Private())
+	for _, subject := range []string{m.Subject, strings.Replace(m.Subject, "liar", "b", 1)} {
+		_ = p.nc.PublishMsg(&nats.Msg{Subject: subject, Data: m.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}})
+	}
 }
