@@ -33,6 +33,7 @@ type otherHosts struct {
 	bans  *fleet.Bans
 	path  string
 	dirty bool
+	joint bool // bans for what was counted together have changed: nobody tells of these again
 	saved time.Time
 	err   error                     // of the last save
 	tally fleet.Tally               // what bailiff-fleet tells other hosts next
@@ -62,12 +63,16 @@ func (o *otherHosts) load(dir string, r fleet.Rules, now time.Time) error {
 
 // save writes the file if it is time, or at once.
 func (o *otherHosts) save(now time.Time, atOnce bool) {
-	if !o.dirty || !atOnce && now.Sub(o.saved) < fleetSave {
+	wait := fleetSave
+	if o.joint {
+		wait = saveBans
+	}
+	if !o.dirty || !atOnce && now.Sub(o.saved) < wait {
 		return
 	}
 	o.saved = now
 	if o.err = atomicfile.Write(o.path, o.bans.Append(nil), stateMode); o.err == nil {
-		o.dirty = false
+		o.dirty, o.joint = false, false
 	}
 }
 

@@ -1,9 +1,13 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +108,13 @@ func TestTogether(t *testing.T) {
 		return nil
 	})
 	b.holdsOfFleet(1)
+	eventually(func() error { // soon, since nobody tells of it again
+		data, err := os.ReadFile(filepath.Join(b.state, fleetName))
+		if err == nil && !bytes.Contains(data, []byte(fleet.JailTogether)) {
+			err = errors.New("the ban is not saved")
+		}
+		return err
+	})
 	if m := b.scrape(); m["bailiff_fleet_together_bans"] != 1 || m["bailiff_fleet_together_prevented_bans_total"] != 0 {
 		t.Errorf("metrics: %v, %v", m["bailiff_fleet_together_bans"], m["bailiff_fleet_together_prevented_bans_total"])
 	}
