@@ -168,7 +168,10 @@ func (a *Agent) tellRoster(ctx context.Context) {
 	case e.Status == http.StatusConflict: // it has a newer one, from an earlier run
 		a.Log(fmt.Sprintf("the daemon has a newer roster than %d: %v", r.serial, err))
 	case e.Status >= http.StatusInternalServerError || errors.Is(err, control.ErrNotRunning):
-		time.AfterFunc(longestDaemonPause, func() { signal(a.newRoster) })
+		time.AfterFunc(longestDaemonPause, func() {
+			signal(a.newRoster)
+			signal(a.reread) // it has refused news of hosts that it does not know
+		})
 		fallthrough
 	default:
 		a.Log(fmt.Sprintf("the daemon does not take roster %d: %v", r.serial, err))

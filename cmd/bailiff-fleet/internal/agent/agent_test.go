@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -587,6 +588,41 @@ func TestRefused(t *testing.T) {
 	h.write("nats.conf", conf)
 	h.start()
 	b.wait("192.0.2.1")
+}
+
+// newcomer is a daemon that knows no hosts before it is told of them.
+type newcomer struct {
+	*fakeDaemon
+	told atomic.Bool
+}
+
+func (d *newcomer) SetFleetHosts(ctx context.Context, r fleet.Roster) (*control.FleetHostsSet, error) {
+	d.told.Store(true)
+	return d.fakeDaemon.SetFleetHosts(ctx, r)
+}
+
+func (d *newcomer) ApplyFleet(ctx context.Context, news []fleet.News, live bool) (*control.FleetApplied, error) {
+	if !d.told.Load() {
+		d.t.Errorf("%d pieces of news before the hosts", len(news))
+	}
+	return d.fakeDaemon.ApplyFleet(ctx, news, live)
+}
+
+// TestRosterFirst: a daemon that starts is told of the hosts before it is told of their bans, which it refuses otherwise.
+func TestRosterFirst(t *testing.T) {
+	h := newHub(t, "a", "b")
+	a := newDaemon(t, rules())
+	h.run("a", a)
+	a.ban("192.0.2.1", time.Hour)
+	for range 3 {
+		b := &newcomer{fakeDaemon: stoppedDaemon(t, rules("a"))}
+		b.answers = b
+		_, stop := h.run("b", b.fakeDaemon)
+		time.Sleep(600 * time.Millisecond) // bailiff-fleet has read the ban by then, mostly
+		b.start()
+		b.wait("192.0.2.1")
+		stop()
+	}
 }
 
 // TestForgotten: a ban was lifted while nobody listened, and the hub has forgotten that it ever was.

@@ -91,6 +91,11 @@ func (a *Agent) send(ctx context.Context, n control.FleetNews) {
 	pause := firstDaemonPause
 	for ctx.Err() == nil {
 		if a.daemonUp.Load() { // a call would start a daemon that was stopped
+			select {
+			case <-a.newRoster: // first: news of hosts that it does not know is refused
+				a.tellRoster(ctx)
+			default:
+			}
 			var r control.FleetApplied
 			err := a.call(ctx, n, &r)
 			if err == nil {

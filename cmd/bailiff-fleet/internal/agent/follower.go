@@ -109,9 +109,10 @@ func (a *Agent) followOnce(ctx context.Context) error {
 		return first.err
 	}
 	a.daemonErr.set(nil)
-	if !a.daemonUp.Swap(true) {
-		signal(a.reread) // it may have lost what it was told
-		signal(a.newRoster)
+	if !a.daemonUp.Load() { // it may have lost what it was told
+		signal(a.newRoster) // before the news that the applier holds
+		a.daemonUp.Store(true)
+		signal(a.reread)
 	}
 	select {
 	case a.snapshot <- first.bans:
