@@ -443,7 +443,7 @@ func slow(m *Matcher, msg []byte) *Pattern {
 	return nil
 }
 
-// TestFast: what makes matching fast (the trie and its heads) changes no answer, on every line of every filter's
+// TestFast: what makes matching fast (the trie, heads, needs, covers) changes no answer, on every line of every filter's
 // tests, as they are and with a part missing.
 func TestFast(t *testing.T) {
 	lines := 0

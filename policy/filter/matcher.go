@@ -30,14 +30,17 @@ func (m *Matcher) plan() *plan {
 	return l.made
 }
 
-// plan is the order in which a line is looked at: only the patterns that can begin as the line does (trie) are tried, in the order of
-// the file.
+// plan is the order in which a line is looked at. Most lines of a journal match no pattern, so the cheapest checks come first. Does
+// the line contain one of the texts that every matching line contains (cover)? Which patterns can begin as the line does (trie)? Only
+// these are tried, in the order of the file. Without cover, lines of web and mail units that match nothing take twice as long (0.66
+// instead of 0.34 µs).
 type plan struct {
 	patterns    []*Pattern
 	prefixes    []messagePrefix
 	prefixFirst byteSet
 	trie        *trie
-	mixed       bool // some patterns accept whole messages only
+	mixed       bool     // some patterns accept whole messages only
+	cover       [][]byte // every line that a pattern accepts contains one of these; nil: it would take too many
 }
 
 // messagePrefix may stand before any message: "error: ", a queue id.
@@ -60,6 +63,9 @@ func newPlan(f *Filter, mode string) *plan {
 		}
 	}
 	p.trie = newTrie(p.patterns)
+	if len(p.prefixes) > 0 || len(p.trie.root.list) > 0 { // otherwise most lines fail at their first byte
+		p.cover = cover(p.patterns)
+	}
 	for _, l := range p.prefixes {
 		firsts, _ := firstSets(l.prog.ins)
 		for b, ok := range firsts[0] {
@@ -109,6 +115,9 @@ func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 		return false, 0
 	}
 	p := m.plan()
+	if p.cover != nil && !slices.ContainsFunc(p.cover, func(s []byte) bool { return bytes.Contains(msg, s) }) {
+		return false, 0
+	}
 	v := newVM(msg)
 	fuel := v.fuel
 	from, id := 0, span{-1, 0}
