@@ -44,7 +44,9 @@ func (w *webVictim) greets(t *testing.T, from netip.Addr, name string) {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(c, "EHLO %s\r\n", name)
-	if answer, err := in.ReadString('\n'); err != nil || !strings.HasPrefix(answer, "501 ") {
+	if answer, err := in.ReadString('\n'); err != nil && w.banned(t, from) { // the ban came before the answer
+		return
+	} else if err != nil || !strings.HasPrefix(answer, "501 ") {
 		t.Fatalf("EHLO: %q, %v", answer, err)
 	}
 	fmt.Fprint(c, "QUIT\r\n")
