@@ -53,7 +53,7 @@ func verifyBatch(l []Message, keys func(host string) []ed25519.PublicKey) bool {
 	all := sha512.New()
 	for i := range l {
 		m := &l[i]
-		host := m.host()
+		host := Sender(m.Subject)
 		key := keys(host)
 		if len(key) != 1 || len(key[0]) != ed25519.PublicKeySize || len(m.Signature) != ed25519.SignatureSize || len(m.Payload) > max(MaxPayload, PageDigests*digestSize) {
 			return false

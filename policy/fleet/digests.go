@@ -83,7 +83,7 @@ func (d *Digests) Add(l []Message, keys func(host string) []ed25519.PublicKey) (
 	for some := range slices.Chunk(valid, batchSize) {
 		proven := verifyBatch(some, keys)
 		for i := range some {
-			if m := &some[i]; proven || m.verify(keys(m.host())) {
+			if m := &some[i]; proven || m.verify(keys(Sender(m.Subject))) {
 				d.add(m)
 			} else {
 				rejected++
@@ -94,10 +94,10 @@ func (d *Digests) Add(l []Message, keys func(host string) []ed25519.PublicKey) (
 }
 
 func (d *Digests) add(m *Message) {
-	of := d.of[m.host()]
+	of := d.of[Sender(m.Subject)]
 	if of == nil {
 		of = make(map[digest]bool)
-		d.of[m.host()] = of
+		d.of[Sender(m.Subject)] = of
 	}
 	for x := range slices.Chunk(m.Payload, digestSize) {
 		if d.n < maxDigests && !of[digest(x)] {
@@ -115,6 +115,6 @@ func (d *Digests) has(m *Message) bool {
 	if d == nil || d.n == 0 {
 		return false
 	}
-	of := d.of[m.host()]
+	of := d.of[Sender(m.Subject)]
 	return of != nil && of[m.digest()]
 }

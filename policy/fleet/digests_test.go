@@ -73,7 +73,7 @@ func TestDigests(t *testing.T) {
 		{"of a host that is not known", message("gone", 1), false},
 		{"in no list, but signed", other, true},
 	} {
-		if news, errs := OpenAll([]Message{c.m}, of, &d); (errs[0] == nil) != c.ok || c.ok && news[0].Host != c.m.host() {
+		if news, errs := OpenAll([]Message{c.m}, of, &d); (errs[0] == nil) != c.ok || c.ok && news[0].Host != Sender(c.m.Subject) {
 			t.Errorf("%s: %v", c.what, errs[0])
 		}
 	}

@@ -57,14 +57,12 @@ func IsAnswer(subject string) bool { return strings.HasPrefix(subject, tellSubje
 
 // Sender is the host that a message is from, as its subject says.
 func Sender(subject string) string {
-	part := strings.Split(subject, ".")
-	switch {
-	case (IsQuestion(subject) || IsAnswer(subject)) && len(part) == 3:
-		return part[2]
-	case len(part) > 1:
-		return part[1]
+	_, rest, _ := strings.Cut(subject, ".")
+	host, rest, more := strings.Cut(rest, ".")
+	if more && !strings.Contains(rest, ".") && (IsQuestion(subject) || IsAnswer(subject)) {
+		return rest
 	}
-	return ""
+	return host
 }
 
 // SignQuestion makes the message of a question of host from to host to.

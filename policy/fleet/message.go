@@ -89,13 +89,6 @@ func Open(m *Message, keys func(host string) []ed25519.PublicKey) (*News, error)
 	return openMessage(m, keys, false)
 }
 
-// host is the host that the subject names, whatever the rest of it is.
-func (m *Message) host() string {
-	_, rest, _ := strings.Cut(m.Subject, ".")
-	host, _, _ := strings.Cut(rest, ".")
-	return host
-}
-
 // verify reports whether one of the keys has signed.
 func (m *Message) verify(keys []ed25519.PublicKey) bool {
 	return slices.ContainsFunc(keys, func(k ed25519.PublicKey) bool {

@@ -122,7 +122,7 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 		s := storedOf(m, strings.TrimPrefix(m.Subject, republished))
 		switch {
 		case fleet.IsSummary(s.subject):
-			if r.floods.admit(hostOf(s.subject), time.Now()) && !r.isOwn(s.subject) {
+			if r.floods.admit(fleet.Sender(s.subject), time.Now()) && !r.isOwn(s.subject) {
 				select {
 				case r.summaries <- s:
 				default: // they are told of again if they fail again
@@ -315,7 +315,7 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 		if fleet.IsDigests(s.subject) {
 			continue
 		}
-		if r.isOwn(s.subject) || r.floods.admit(hostOf(s.subject), time.Now()) {
+		if r.isOwn(s.subject) || r.floods.admit(fleet.Sender(s.subject), time.Now()) {
 			keep = append(keep, s)
 		}
 	}
@@ -375,13 +375,7 @@ func (r *reader) openAll(l []stored) []opened {
 	return out
 }
 
-func hostOf(subject string) string {
-	_, rest, _ := strings.Cut(subject, ".")
-	host, _, _ := strings.Cut(rest, ".")
-	return host
-}
-
-func (r *reader) isOwn(subject string) bool { return hostOf(subject) == r.Member.Host }
+func (r *reader) isOwn(subject string) bool { return fleet.Sender(subject) == r.Member.Host }
 
 // tell passes something on to the publisher.
 func (r *reader) tell(ctx context.Context, s seenNews) error {
