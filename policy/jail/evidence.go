@@ -193,8 +193,8 @@ func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
 	return own.Prefix(), nil
 }
 
-// LookSlow returns the count in the slow window at a time, its limit where that many accounts logged in lately, the failures as TakeSlow returns them, and when the
-// count will decrease if nothing is added.
+// LookSlow returns the count in the slow window at a time, its limit where that many accounts logged in lately, the failures as
+// TakeSlow returns them, and when the count will decrease if nothing is added.
 func (c *Counter) LookSlow(a netip.Addr, at int64, people int) (sum, need int, l []Failure, until int64) {
 	e, i, ok := c.find(c.Key(a))
 	if !ok || c.width == 0 {

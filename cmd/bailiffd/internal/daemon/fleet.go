@@ -67,7 +67,7 @@ func (o *otherHosts) save(now time.Time, atOnce bool) {
 	if o.joint {
 		wait = saveBans
 	}
-	if !o.dirty || !atOnce && now.Sub(o.saved) < wait {
+	if !o.dirty && !o.joint || !atOnce && now.Sub(o.saved) < wait {
 		return
 	}
 	o.saved = now

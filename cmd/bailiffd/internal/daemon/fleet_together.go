@@ -90,7 +90,7 @@ func (d *daemon) counted(host string, s *fleet.Summary, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	d.others.dirty, d.others.joint = d.others.dirty || len(changes) > 0, d.others.joint || len(changes) > 0
+	d.others.joint = d.others.joint || len(changes) > 0
 	d.firewall.fleetChanged(changes...)
 	for i := range s.Seen {
 		if k := s.Seen[i].Prefix; d.eng.Good(k, now.UnixMicro()) {
@@ -112,7 +112,7 @@ func (d *daemon) decideTogether(now time.Time) {
 		case len(x.Good) > 0:
 			d.aud.Log(audit.Info, what+"; not banned: known as good by "+strings.Join(x.Good[:min(len(x.Good), 20)], ", "))
 		case x.Differs:
-			d.others.dirty, d.others.joint = true, true
+			d.others.joint = true
 			changes = append(changes, x.Change)
 			d.aud.Log(audit.Notice, "banned for what the fleet counted: "+what)
 		}
@@ -129,7 +129,7 @@ func (d *daemon) pardonTogether(p netip.Prefix, now time.Time) (lifted bool) {
 	d.vouch(k, now)
 	c, lifted := d.others.bans.Pardon(k, now.UnixMicro())
 	if lifted {
-		d.others.dirty, d.others.joint = true, true
+		d.others.joint = true
 		d.firewall.fleetChanged(c)
 	}
 	return lifted
