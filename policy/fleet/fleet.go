@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/bucket"
 	"bailiff/policy/prefix"
 )
 
@@ -85,10 +86,9 @@ type ban struct {
 
 // host is what is known of a host whose news was accepted.
 type host struct {
-	name   string
-	bans   int // kept, lifted ones included
-	tokens float64
-	filled int64 // when tokens was computed
+	name string
+	bans int // kept, lifted ones included
+	rate bucket.Bucket
 	Stats
 }
 

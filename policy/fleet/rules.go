@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"bailiff/policy/bucket"
 )
 
 // Rules say what this host accepts from others.
@@ -185,7 +187,7 @@ func (b *Bans) hostNumber(name string, now int64) (uint16, error) {
 			return 0, ErrTooMany
 		}
 		h = uint16(len(b.hosts))
-		b.hosts = append(b.hosts, host{name: name, tokens: float64(b.rules.Rate), filled: now})
+		b.hosts = append(b.hosts, host{name: name})
 		b.hostNo[name] = h
 	}
 	return h, nil
@@ -207,17 +209,8 @@ func (b *Bans) room(h uint16, now int64, live bool) error {
 	if x.bans >= b.rules.MaxBans {
 		return b.refused(h, ErrTooMany)
 	}
-	if !live {
-		return nil
-	}
-	rate := float64(b.rules.Rate)
-	if passed := time.Duration(now-x.filled) * time.Microsecond; passed > 0 {
-		x.tokens = min(rate, x.tokens+passed.Minutes()*rate)
-	}
-	x.filled = now
-	if x.tokens < 1 {
+	if live && x.rate.Take(bucket.PerMinute(b.rules.Rate), time.UnixMicro(now)) > 0 {
 		return b.refused(h, ErrTooFast)
 	}
-	x.tokens--
 	return nil
 }

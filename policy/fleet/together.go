@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"bailiff/policy/bucket"
 	"bailiff/policy/prefix"
 )
 
@@ -119,8 +120,7 @@ type joint struct {
 // counts is what is kept for the summaries of a host.
 type counts struct {
 	last         int64 // when its latest summary was made
-	tokens       float64
-	filled       int64
+	rate         bucket.Bucket
 	seen, vetoes int
 }
 
@@ -136,26 +136,21 @@ func (b *Bans) Count(name string, s *Summary, now int64) (changes []Change, err 
 		return nil, err
 	}
 	for len(b.counted) <= int(h) {
-		b.counted = append(b.counted, counts{tokens: summaryRate, filled: now})
+		b.counted = append(b.counted, counts{})
 	}
 	c := &b.counted[h]
-	if passed := time.Duration(now-c.filled) * time.Microsecond; passed > 0 {
-		c.tokens = min(summaryRate, c.tokens+passed.Minutes()*summaryRate)
-	}
-	c.filled = now
 	switch {
 	case s.At <= c.last:
 		err = ErrOld
 	case s.At <= now-t.Within.Microseconds() || s.At > now+MaxAhead.Microseconds():
 		err = ErrTime
-	case c.tokens < 1:
+	case c.rate.Take(bucket.PerMinute(summaryRate), time.UnixMicro(now)) > 0:
 		err = ErrTooFast
 	}
 	if err != nil {
 		b.refusedSums++
 		return nil, err
 	}
-	c.tokens--
 	c.last = s.At
 	for _, k := range s.Good {
 		if b.rules.refusesPrefix(k.Prefix()) != nil || !b.believe(h, k, now) {

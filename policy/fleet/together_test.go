@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/bucket"
 	"bailiff/policy/prefix"
 )
 
@@ -599,7 +600,7 @@ func (b *Bans) countAll(tb testing.TB, payloads [][]byte, from []string) {
 			tb.Fatal(err)
 		}
 		for j := range b.counted {
-			b.counted[j].tokens, b.counted[j].last = summaryRate, 0
+			b.counted[j].rate, b.counted[j].last = bucket.Bucket{}, 0
 		}
 		if _, err := b.Count(from[i], s, noon+second); err != nil {
 			tb.Fatal(err)

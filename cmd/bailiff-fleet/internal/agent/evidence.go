@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"bailiff/policy/bucket"
 	"bailiff/policy/fleet"
 	"bailiff/units/control"
 	"bailiff/units/hub"
@@ -33,7 +34,7 @@ func (a *Agent) exchangeEvidence(ctx context.Context) {
 		host string
 		at   time.Time
 	}
-	asked, of, all := make(map[string]open), make(map[string]*askBucket), &askBucket{tokens: asksOfAll}
+	asked, of, all := make(map[string]open), make(map[string]*bucket.Bucket), bucket.Bucket{}
 	busy := make(chan struct{}, answering)
 	for {
 		select {
@@ -78,11 +79,11 @@ func (a *Agent) exchangeEvidence(ctx context.Context) {
 				if len(of) > fleet.MaxHosts { // those that are no longer in the roster
 					clear(of)
 				}
-				b = &askBucket{tokens: asksRate, filled: now}
+				b = new(bucket.Bucket)
 				of[from] = b
 			}
 			refusal := ""
-			if !b.take(asksRate, now) || !all.take(asksOfAll, now) {
+			if b.Take(bucket.PerMinute(asksRate), now) > 0 || all.Take(bucket.PerMinute(asksOfAll), now) > 0 {
 				refusal = fmt.Sprintf("asked too often: %d times a minute is the limit", asksRate)
 			} else {
 				select {
@@ -108,24 +109,6 @@ func answerID(v *fleet.Answer) string {
 		return ""
 	}
 	return v.ID
-}
-
-// askBucket limits questions.
-type askBucket struct {
-	tokens float64
-	filled time.Time
-}
-
-func (b *askBucket) take(rate float64, now time.Time) bool {
-	if d := now.Sub(b.filled); d > 0 {
-		b.tokens = min(rate, b.tokens+d.Minutes()*rate)
-		b.filled = now
-	}
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
 }
 
 // answer has the daemon read the lines of a ban and sends them.

@@ -1,60 +1,56 @@
 package agent
 
-import "time"
+import (
+	"time"
 
-// Bounds of what is read of one host, whatever its signature: a check takes 40 µs, and a host may send as fast as the hub lets it.
-const (
-	floodBurst = 2 * maxOwn // messages: all that an honest host can have to say, and again
-	floodRate  = 50         // a second
+	"bailiff/policy/bucket"
 )
 
-// floods limits the messages of each host by a bucket of tokens. Names come from subjects, so a hub may invent them: there are at
+// Bounds of what is read of one host, whatever its signature: a check takes 40 µs, and a host may send as fast as the hub lets it.
+// All that an honest host can have to say, and again, then 50 a second.
+var floodLimit = bucket.Limit{Size: 2 * maxOwn, Every: time.Second / 50}
+
+// floods limits the messages of each host. Names come from subjects, so a hub may invent them: there are at
 // most maxFlooders of them.
 type floods struct {
-	hosts   map[string]*bucket
+	hosts   map[string]*flooder
 	worst   string // the host of which the most was not read; "" if all was
 	skipped uint64
 }
 
 const maxFlooders = 1 << 16
 
-type bucket struct {
-	tokens  float64
-	filled  time.Time
+type flooder struct {
+	rate    bucket.Bucket
 	skipped uint64
 }
 
 // admit reports whether a message of a host is looked at.
 func (f *floods) admit(host string, now time.Time) bool {
-	b := f.hosts[host]
-	if b == nil {
+	h := f.hosts[host]
+	if h == nil {
 		if len(f.hosts) >= maxFlooders || len(host) > 64 {
 			return false
 		}
 		if f.hosts == nil {
-			f.hosts = make(map[string]*bucket)
+			f.hosts = make(map[string]*flooder)
 		}
-		b = &bucket{tokens: floodBurst, filled: now}
-		f.hosts[host] = b
+		h = new(flooder)
+		f.hosts[host] = h
 	}
-	if d := now.Sub(b.filled); d > 0 {
-		b.tokens = min(floodBurst, b.tokens+d.Seconds()*floodRate)
-		b.filled = now
+	if h.rate.Take(floodLimit, now) == 0 {
+		return true
 	}
-	if b.tokens < 1 {
-		if b.skipped++; b.skipped > f.skipped {
-			f.worst, f.skipped = host, b.skipped
-		}
-		return false
+	if h.skipped++; h.skipped > f.skipped {
+		f.worst, f.skipped = host, h.skipped
 	}
-	b.tokens--
-	return true
+	return false
 }
 
 // reset begins anew, when everything is read again.
 func (f *floods) reset() {
-	for _, b := range f.hosts {
-		b.tokens, b.skipped = floodBurst, 0
+	for _, h := range f.hosts {
+		*h = flooder{}
 	}
 	f.worst, f.skipped = "", 0
 }

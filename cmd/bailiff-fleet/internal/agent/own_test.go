@@ -232,7 +232,7 @@ func TestEvents(t *testing.T) {
 func TestFloods(t *testing.T) {
 	var f floods
 	now := time.Unix(1_800_000_000, 0)
-	for range floodBurst {
+	for range floodLimit.Size {
 		if !f.admit("a", now) {
 			t.Fatal("too early")
 		}

@@ -13,6 +13,7 @@ import (
 
 	"bailiff/cmd/bailiff-report/internal/report"
 	"bailiff/journal/audit"
+	"bailiff/policy/bucket"
 	"bailiff/units/control"
 	"bailiff/units/version"
 )
@@ -222,31 +223,9 @@ func (d *Dispatcher) Report(ctx context.Context, id, destination string) (*contr
 	return a.show, nil
 }
 
-// At most lookupBurst addresses are looked up at once for callers of the control socket, then one every lookupRefill. The registries
-// limit how often one host may ask, and most of that is kept for reports.
-const (
-	lookupBurst  = 10
-	lookupRefill = 10 * time.Second
-)
-
-// lookupLimit is what is left for callers.
-type lookupLimit struct {
-	used float64 // of lookupBurst
-	at   time.Time
-}
-
-// take counts a lookup. If there were too many, it returns how long to wait.
-func (l *lookupLimit) take(now time.Time) (wait time.Duration) {
-	if passed := now.Sub(l.at); passed > 0 {
-		l.used = max(0, l.used-float64(passed)/float64(lookupRefill))
-	}
-	l.at = now // also if the clock was set back
-	if over := l.used + 1 - lookupBurst; over > 0 {
-		return time.Duration(over * float64(lookupRefill))
-	}
-	l.used++
-	return 0
-}
+// lookupLimit is how often addresses are looked up for callers of the control socket. The registries limit how often one host may
+// ask, and most of that is kept for reports.
+var lookupLimit = bucket.Limit{Size: 10, Every: 10 * time.Second}
 
 // Whois asks the registries about an address, for somebody who looks at it. The answer comes from the same cache as those of reports.
 func (d *Dispatcher) Whois(ctx context.Context, addr netip.Addr) (*control.Whois, error) {
@@ -254,7 +233,7 @@ func (d *Dispatcher) Whois(ctx context.Context, addr netip.Addr) (*control.Whois
 		if d.set.env.Lookup == nil {
 			return nil, &control.Error{Status: http.StatusConflict, Message: "no registry is configured", Hint: "report.lookup in bailiff.yaml(5)"}
 		}
-		if wait := d.callers.take(d.o.Now()); wait > 0 {
+		if wait := d.callers.Take(lookupLimit, d.o.Now()); wait > 0 {
 			return nil, &control.Error{Status: http.StatusTooManyRequests, Message: "too many addresses were looked up", Hint: fmt.Sprintf("try again in %d s", int(wait.Seconds())+1)}
 		}
 		return d.set.env.Lookup, nil

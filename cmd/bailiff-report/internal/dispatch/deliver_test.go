@@ -272,30 +272,8 @@ func TestWhoisForCallers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if most := lookupBurst + 1 + int(time.Since(begin)/lookupRefill); asked < lookupBurst || asked > most {
-		t.Errorf("%d lookups, want %d to %d", asked, lookupBurst, most)
-	}
-}
-
-func TestLookupLimit(t *testing.T) {
-	var l lookupLimit
-	now := time.Now()
-	for range lookupBurst {
-		if wait := l.take(now); wait != 0 {
-			t.Fatal(wait)
-		}
-	}
-	if wait := l.take(now); wait != lookupRefill {
-		t.Error(wait)
-	}
-	if wait := l.take(now.Add(lookupRefill - time.Second)); wait < time.Second/2 || wait > 2*time.Second {
-		t.Error(wait)
-	}
-	if wait := l.take(now.Add(lookupRefill + time.Second)); wait != 0 {
-		t.Error(wait)
-	}
-	if wait := l.take(now.Add(-time.Hour)); wait == 0 || wait > lookupRefill { // the clock was set back
-		t.Error(wait)
+	if most := lookupLimit.Size + 1 + int(time.Since(begin)/lookupLimit.Every); asked < lookupLimit.Size || asked > most {
+		t.Errorf("%d lookups, want %d to %d", asked, lookupLimit.Size, most)
 	}
 }
 

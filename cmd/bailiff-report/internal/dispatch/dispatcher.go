@@ -28,6 +28,7 @@ import (
 	"bailiff/cmd/bailiff-report/internal/safetext"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/policy/bucket"
 	"bailiff/policy/config"
 	"bailiff/units/notify"
 )
@@ -107,7 +108,7 @@ type Dispatcher struct {
 	intakes  []*intake
 	lookups  []*queuedReport // waiting for a worker
 	looking  int
-	callers  lookupLimit      // of lookups for callers of the control socket
+	callers  bucket.Bucket    // of lookups for callers of the control socket
 	inFlight int              // deliveries and tests
 	known    map[string]int64 // after damage: deliveries that are over according to the journal, and when; nil: not read yet
 	caughtUp bool

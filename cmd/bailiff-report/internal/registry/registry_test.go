@@ -502,17 +502,17 @@ func TestRateLimit(t *testing.T) {
 	now := time.Now()
 	r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL)}, Options{Now: func() time.Time { return now }})
 	limited := 0
-	for i := range 2 * burst {
+	for i := range 2 * serverLimit.Size {
 		a := netip.MustParseAddr("2001:db8::1").As16()
 		a[5] = byte(i)
 		if w := r.Lookup(t.Context(), netip.AddrFrom16(a)); strings.Contains(w.Failed, "rate limit") {
 			limited++
 		}
 	}
-	if limited != burst || s.asked.Load() != burst {
-		t.Errorf("%d of %d were refused, %d asked", limited, 2*burst, s.asked.Load())
+	if limited != serverLimit.Size || s.asked.Load() != int32(serverLimit.Size) {
+		t.Errorf("%d of %d were refused, %d asked", limited, 2*serverLimit.Size, s.asked.Load())
 	}
-	now = now.Add(refill + failedFor)
+	now = now.Add(serverLimit.Every + failedFor)
 	if w := r.Lookup(t.Context(), attacker); strings.Contains(w.Failed, "rate limit") {
 		t.Errorf("%+v", *w)
 	}

@@ -4,14 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"bailiff/policy/bucket"
 )
 
-// Each server is asked at most burst questions at once, then one every refill. The registries do not publish their limits: RIPE NCC
-// allows a thousand queries for personal data a day, ARIN and LACNIC have refused at about ten a minute.
-const (
-	burst  = 20
-	refill = 3 * time.Second
+// serverLimit is how often each server is asked. The registries do not publish their limits: RIPE NCC allows a thousand queries for
+// personal data a day, ARIN and LACNIC have refused at about ten a minute.
+var serverLimit = bucket.Limit{Size: 20, Every: 3 * time.Second}
 
+const (
 	// pauseTime is how long a server is not asked after it failed, so that not every report waits for the same time-out.
 	pauseTime = 30 * time.Second
 	maxPause  = time.Hour // that a server can ask for with Retry-After
@@ -21,8 +22,7 @@ const (
 
 // server is what is known about one server.
 type server struct {
-	tokens float64
-	at     time.Time // of tokens
+	rate   bucket.Bucket
 	paused time.Time // not asked before
 	why    string    // it is paused
 }
@@ -36,22 +36,19 @@ func (r *Registry) take(name string) error {
 	defer r.mu.Unlock()
 	now := r.now()
 	s := r.servers[name]
-	if s == nil || s.at.After(now) { // or the clock was set back
-		if s == nil && len(r.servers) >= maxServers {
+	if s == nil {
+		if len(r.servers) >= maxServers {
 			r.forget(now)
 		}
-		s = &server{tokens: burst, at: now}
+		s = new(server)
 		r.servers[name] = s
 	}
 	if now.Before(s.paused) {
 		return fmt.Errorf("%s: not asked again before %s: %s", name, s.paused.UTC().Format("15:04:05Z"), s.why)
 	}
-	s.tokens = min(burst, s.tokens+float64(now.Sub(s.at))/float64(refill))
-	s.at = now
-	if s.tokens < 1 {
+	if s.rate.Take(serverLimit, now) > 0 {
 		return fmt.Errorf("%s: %w", name, errLimit)
 	}
-	s.tokens--
 	return nil
 }
 
@@ -67,7 +64,7 @@ func (r *Registry) pause(name string, d time.Duration, why error) {
 // forget drops the servers whose counts are back at their start, or all if there are none.
 func (r *Registry) forget(now time.Time) {
 	for name, s := range r.servers {
-		if now.Sub(s.at) > burst*refill && now.After(s.paused) {
+		if s.rate.Full(serverLimit, now) && now.After(s.paused) {
 			delete(r.servers, name)
 		}
 	}
