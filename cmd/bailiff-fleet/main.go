@@ -77,11 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return notConfigured
 	}
 	log := func(s string) { fmt.Fprintln(stderr, strings.ToValidUTF8(diag.Line(s, 1000), "\uFFFD")) }
-	a, err := agent.New(agent.Options{Member: m, State: *state, Daemon: control.Dial(*socket), Log: log})
-	if err == nil {
-		err = serve(ctx, a)
-	}
-	if err != nil {
+	if err := serve(ctx, agent.New(agent.Options{Member: m, State: *state, Daemon: control.Dial(*socket), Log: log})); err != nil {
 		diag.Print(stderr, "bailiff-fleet", err)
 		return failure
 	}

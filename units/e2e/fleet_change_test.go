@@ -70,11 +70,11 @@ func (h *house) operators(t *testing.T) {
 	old := h.file(t, "a")
 	h.hub.sh(t, `bailiff fleet operator `+ann+` bob $(bailiff fleet key /root/bob.key); bailiff fleet publish `+ann+`
 		cp -r `+ann+` `+bob+`; cp /root/bob.key `+bob+`/operator.key`)
-	h.roster(t, rosterOf(t, h.file(t, "a")))
+	h.roster(t, h.file(t, "a").Serial)
 	begin := time.Now()
 	h.folder = bob
 	t.Log(h.operate(t, `bailiff fleet operator --remove . root`))
-	h.roster(t, rosterOf(t, h.file(t, "a")))
+	h.roster(t, h.file(t, "a").Serial)
 	t.Logf("an operator is removed everywhere %.1f s after bailiff fleet operator was called", time.Since(begin).Seconds())
 	for _, name := range h.names {
 		if out := h.members[name].sh(t, `journalctl -u bailiff-fleet.service -o cat -g operators`); !strings.HasSuffix(out, "the operators of the fleet are now root, bob\nthe operators of the fleet are now bob\n") {
@@ -89,7 +89,7 @@ func (h *house) operators(t *testing.T) {
 	h.allEqual(t, "the removal of an operator")
 
 	t.Log(h.operate(t, `bailiff fleet rotate --finish .`) + h.hub.sh(t, `bailiff fleet publish `+bob))
-	h.roster(t, rosterOf(t, h.file(t, "a")))
+	h.roster(t, h.file(t, "a").Serial)
 	h.connected(t, "hub")
 	h.members["a"].ban(t, "198.51.100.56")
 	h.allEqual(t, "new certificates of the hub")
@@ -115,7 +115,7 @@ func (h *house) moved(t *testing.T) {
 		h.hub.sh(t, `bailiff fleet servers `+h.folder+` `+strings.Join(l, " "))
 		h.install(t, install...)
 		t.Log(h.hub.sh(t, `bailiff fleet publish `+h.folder))
-		h.roster(t, rosterOf(t, h.file(t, "a")))
+		h.roster(t, h.file(t, "a").Serial)
 		h.connected(t, servers...)
 		t.Logf("all hosts are at the servers %q %.1f s after bailiff fleet servers was called", servers, time.Since(begin).Seconds())
 	}

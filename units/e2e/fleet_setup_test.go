@@ -31,15 +31,11 @@ func (h *house) file(t *testing.T, name string) *hub.Member {
 // client connects to the hub with the keys of a host.
 func (h *house) client(t *testing.T, m *hub.Member, o ...nats.Option) (*nats.Conn, error) {
 	t.Helper()
-	r, err := m.Open(&m.Roster)
+	options, err := login.Options(m.CA, m.NKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	options, err := login.Options(r.CA, m.NKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := nats.Connect(strings.Join(r.Servers, ","), append(append(options, nats.NoReconnect(), nats.Timeout(time.Minute), nats.SetCustomDialer(h.Network),
+	nc, err := nats.Connect(strings.Join(m.Servers, ","), append(append(options, nats.NoReconnect(), nats.Timeout(time.Minute), nats.SetCustomDialer(h.Network),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})), o...)...)
 	if err == nil {
 		t.Cleanup(nc.Close)
@@ -159,7 +155,7 @@ func (h *house) rotated(t *testing.T) {
 	old := h.file(t, "b")
 	since := b.status(t).Agent.Since
 	t.Log(h.operate(t, `bailiff fleet rotate . b`))
-	serial := rosterOf(t, h.file(t, "b"))
+	serial := h.file(t, "b").Serial
 	h.roster(t, serial)
 	if s := b.status(t).Agent; s.Hub == "" || !s.Since.Equal(since) {
 		t.Errorf("b has lost the connection by new keys: %+v", s)
@@ -216,16 +212,6 @@ func (h *house) allowed(t *testing.T) {
 		t.Error(out)
 	}
 	h.hub.sh(t, `bailiff fleet allow --remove `+h.folder+` `+address+`; bailiff fleet publish `+h.folder)
-}
-
-// rosterOf is the serial number of a file's roster.
-func rosterOf(t *testing.T, m *hub.Member) uint64 {
-	t.Helper()
-	r, err := m.Open(&m.Roster)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r.Serial
 }
 
 // roster waits until all hosts have a roster at least as new.

@@ -18,7 +18,6 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
-	"slices"
 	"strconv"
 
 	"bailiff/policy/fleet"
@@ -39,7 +38,8 @@ const (
 	version    = 1
 	secretMode = 0o600
 
-	maxMember  = 4 << 20 // bytes of a Member or Admin file
+	maxMember  = 64 << 10 // bytes of a Member file
+	maxAdmin   = 4 << 20  // bytes of an Admin file
 	maxServers = 16
 	maxKeys    = 4 // of a host
 )
@@ -55,8 +55,12 @@ type Member struct {
 	Group   string `json:"group"`   // that has one vote
 	NKey    string `json:"nkey"`    // seed of the host's NATS user, "SU…"
 	Key     Key    `json:"key"`     // seed of the host's signing key
-	Trust   Trust  `json:"trust"`
-	Roster  Sealed `json:"roster"` // as of when the file was made; the hub may have a newer one
+
+	// What follows is as of when the file was made. The hub has the roster, which says what is true now.
+	Servers []string `json:"servers"` // tls://HOST:PORT
+	CA      string   `json:"ca"`      // PEM
+	Trust   Trust    `json:"trust"`
+	Serial  uint64   `json:"serial"` // of the roster: no earlier one is believed
 }
 
 // Admin is what the hub needs to make the stream and to publish the roster. It holds a secret.
@@ -114,7 +118,7 @@ func ParseMember(data []byte) (*Member, error) {
 
 // ReadAdmin reads and checks an Admin file. Errors name the file and the key.
 func ReadAdmin(file string) (*Admin, error) {
-	data, err := atomicfile.Read(file, maxMember, 0)
+	data, err := atomicfile.Read(file, maxAdmin, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -155,9 +159,12 @@ func decode(data []byte, v any) error {
 	return nil
 }
 
-// Check reports the first thing that is wrong with a file, its roster's signature included.
+// Check reports the first thing that is wrong with a file.
 func (m *Member) Check() error {
 	if err := checkCommon(m.Version, m.Fleet, m.NKey); err != nil {
+		return err
+	}
+	if err := checkHub(m.Servers, m.CA); err != nil {
 		return err
 	}
 	switch {
@@ -165,33 +172,13 @@ func (m *Member) Check() error {
 		return fmt.Errorf("host: %q is not the name of a host", m.Host)
 	case !fleet.ValidHost(m.Group):
 		return fmt.Errorf("group: %q is not the name of a group", m.Group)
+	case m.Serial == 0:
+		return errors.New("serial: missing")
 	}
 	if err := m.Trust.Check(); err != nil {
 		return err
 	}
-	if err := m.Key.check("key"); err != nil {
-		return err
-	}
-	r, err := m.Open(&m.Roster)
-	if err != nil {
-		return err
-	}
-	h, ok := r.Hosts[m.Host]
-	switch {
-	case !ok:
-		return fmt.Errorf("roster: host %s is not in it", m.Host)
-	case h.Group != m.Group:
-		return fmt.Errorf("roster: host %s is in group %q, not %q", m.Host, h.Group, m.Group)
-	case !slices.ContainsFunc(h.Keys, func(k Key) bool { return m.Key.Private().Public().(ed25519.PublicKey).Equal(k.Public()) }):
-		return fmt.Errorf("roster: it has another key of host %s", m.Host)
-	}
-	return nil
-}
-
-// Open checks the signature of a roster and reads it.
-func (m *Member) Open(s *Sealed) (*Roster, error) {
-	r, _, err := m.Trust.Open(m.Fleet, s)
-	return r, err
+	return m.Key.check("key")
 }
 
 // Check reports the first thing that is wrong with a file, its roster's signature included.

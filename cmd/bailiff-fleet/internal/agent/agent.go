@@ -75,7 +75,7 @@ type Agent struct {
 }
 
 // New makes an agent.
-func New(o Options) (*Agent, error) {
+func New(o Options) *Agent {
 	a := &Agent{
 		Options: o, key: o.Member.Key.Private(), fresh: fresh, listInterval: listInterval, countEvery: fleet.SummaryInterval, link: &link{log: o.Log, answerTime: fetchTime},
 		snapshot: make(chan map[ownKey]ownBan), lifted: make(chan []liftedBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
@@ -86,10 +86,8 @@ func New(o Options) (*Agent, error) {
 		f.log = o.Log
 	}
 	a.flooding.Store("")
-	if err := a.loadRoster(); err != nil {
-		return nil, err
-	}
-	return a, nil
+	a.loadRoster()
+	return a
 }
 
 // Run works until ctx ends.
@@ -157,9 +155,12 @@ func (a *Agent) Alive(within time.Duration) bool {
 	return at == 0 || time.Since(time.Unix(0, at)) < within
 }
 
-// tellRoster hands the daemon the list of hosts.
+// tellRoster hands the daemon the list of hosts, if there is one.
 func (a *Agent) tellRoster(ctx context.Context) {
 	r := a.roster.Load()
+	if r.groups == nil {
+		return
+	}
 	_, err := a.Daemon.SetFleetHosts(ctx, control.FleetHosts{Fleet: a.Member.Fleet, Serial: r.serial, Hosts: r.groups, Allow: r.allow})
 	if err == nil || ctx.Err() != nil {
 		return

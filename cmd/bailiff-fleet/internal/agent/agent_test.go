@@ -221,10 +221,10 @@ func eventually(t *testing.T, f func() error) {
 	}
 }
 
-// state is what agents have written.
+// state is what host a's agent has written.
 func (h *testHub) state(t *testing.T) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(h.dir, rosterName))
+	b, err := os.ReadFile(filepath.Join(h.stateDir("a"), rosterName))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
@@ -242,14 +242,11 @@ func rules(hosts ...string) fleet.Rules {
 // run runs an agent until the test ends or stop is called.
 func (h *testHub) run(name string, d *fakeDaemon) (a *Agent, stop func()) {
 	h.t.Helper()
-	a, err := New(Options{Member: h.members[name], State: h.dir, Daemon: control.Dial(d.path), Log: func(s string) {
+	a = New(Options{Member: h.members[name], State: h.stateDir(name), Daemon: control.Dial(d.path), Log: func(s string) {
 		if h.t.Context().Err() == nil {
 			h.t.Logf("%s: %s", name, s)
 		}
 	}})
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	if h.listInterval != 0 {
 		a.listInterval = h.listInterval
 	}
@@ -655,10 +652,7 @@ func TestDigests(t *testing.T) {
 	}
 	h.run("a", a)
 	member := h.members["b"]
-	reads, err := New(Options{Member: member, Log: func(string) {}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	reads := New(Options{Member: member, Log: func(string) {}})
 	if err := reads.link.open(t.Context(), member, reads.roster.Load); err != nil {
 		t.Fatal(err)
 	}
@@ -668,6 +662,9 @@ func TestDigests(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &reader{Agent: reads, js: js}
+	if err := r.fetchRoster(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, func() error {
 		if n := r.fetchDigests(t.Context()).Len(); n != len(want) {
 			return fmt.Errorf("%d digests, want %d", n, len(want))

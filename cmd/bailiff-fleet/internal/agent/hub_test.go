@@ -66,20 +66,17 @@ func newHub(t *testing.T, hosts ...string) *testHub {
 		}
 		hostPub, hostKey, _ := ed25519.GenerateKey(nil)
 		h.roster.Hosts[name] = hub.RosterHost{Group: name, Keys: []hub.Key{hub.Key(hostPub)}}
-		h.members[name] = &hub.Member{Version: 1, Fleet: "test", Host: name, Group: name, NKey: seed, Key: hub.Key(hostKey.Seed()), Trust: h.trust}
-	}
-	sealed := h.sign()
-	for _, m := range h.members {
-		m.Roster = *sealed
+		m := &hub.Member{Version: 1, Fleet: "test", Host: name, Group: name, NKey: seed, Key: hub.Key(hostKey.Seed()), Servers: servers, CA: ca, Trust: h.trust, Serial: 1}
 		if err := m.Check(); err != nil {
 			t.Fatal(err)
 		}
+		h.members[name] = m
 	}
 	seed, _, err := hub.NewNKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.admin = &hub.Admin{Version: 1, Fleet: "test", Servers: servers, CA: ca, NKey: seed, Replicas: 1, Trust: h.trust, Roster: *sealed}
+	h.admin = &hub.Admin{Version: 1, Fleet: "test", Servers: servers, CA: ca, NKey: seed, Replicas: 1, Trust: h.trust, Roster: *h.sign()}
 	h.configure()
 	h.start()
 	t.Cleanup(h.stop)
@@ -160,6 +157,16 @@ func (h *testHub) write(name string, data []byte) {
 	if err := os.WriteFile(filepath.Join(h.dir, name), data, 0o600); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// stateDir is the folder of a host's agent.
+func (h *testHub) stateDir(host string) string {
+	h.t.Helper()
+	dir := filepath.Join(h.dir, "state-"+host)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+	return dir
 }
 
 // configure writes the configuration of the hub, as bailiff fleet does.

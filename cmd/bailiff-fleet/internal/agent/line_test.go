@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,7 +51,13 @@ func (h *testHub) line(host string) *line {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.members[host].Roster = *sealed
+	data, err := json.Marshal(sealed)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(h.stateDir(host), rosterName), data, 0o600)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
 	go p.accept()
 	h.t.Cleanup(func() {
 		l.Close()

@@ -108,7 +108,8 @@ type link struct {
 	err   error               // why it is not connected
 	hubs  map[netip.Addr]bool // addresses of the hub that are known
 	log   func(string)
-	lost  chan struct{} // closed at the end of the connection; nil: there is none
+	conn  context.Context    // ends with the connection; nil: there was none yet
+	lost  context.CancelFunc // ends conn
 }
 
 func (l *link) state() (url string, since time.Time, err error) {
@@ -139,7 +140,7 @@ func (l *link) up(nc *nats.Conn) {
 	}
 	l.log(fmt.Sprintf("connected to %s (nats-server %s)", l.url, nc.ConnectedServerVersion()))
 	l.end()
-	l.lost = make(chan struct{})
+	l.conn, l.lost = context.WithCancel(context.Background())
 	l.mu.Unlock()
 	signal(l.again)
 }
@@ -147,29 +148,22 @@ func (l *link) up(nc *nats.Conn) {
 // end ends the calls that wait for an answer over this connection. l.mu is held.
 func (l *link) end() {
 	if l.lost != nil {
-		close(l.lost)
-		l.lost = nil
+		l.lost()
 	}
 }
 
 // during returns a context that ends with the connection of now: what was asked over it will not be answered over the next one.
 func (l *link) during(ctx context.Context) (context.Context, context.CancelFunc) {
 	l.mu.Lock()
-	lost := l.lost
+	conn := l.conn
 	l.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
-	if lost == nil {
+	if conn == nil || conn.Err() != nil {
 		cancel(errLost)
-	} else {
-		go func() {
-			select {
-			case <-lost:
-				cancel(errLost)
-			case <-ctx.Done():
-			}
-		}()
+		return ctx, func() {}
 	}
-	return ctx, func() { cancel(nil) }
+	stop := context.AfterFunc(conn, func() { cancel(errLost) })
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // knowAll remembers the addresses among the servers of the hub, and forgets those of before.

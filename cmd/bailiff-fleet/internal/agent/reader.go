@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -121,6 +122,8 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 	for {
 		s := storedOf(m, strings.TrimPrefix(m.Subject, republished))
 		switch {
+		case s.subject != hub.Subject && r.roster.Load().groups == nil: // whose it is cannot be told yet
+			r.behind = true
 		case fleet.IsSummary(s.subject):
 			if r.floods.admit(fleet.Sender(s.subject), time.Now()) && !r.isOwn(s.subject) {
 				select {
@@ -182,7 +185,9 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 	}
 	first := max(r.pos+1, info.State.FirstSeq)
 	if r.whole || r.again {
-		r.fetchRoster(asked)
+		if err := r.fetchRoster(asked); err != nil {
+			return err
+		}
 	}
 	if r.whole {
 		r.created, r.pos, r.mark, first = info.Created, 0, mark{}, max(info.State.FirstSeq, 1)
@@ -284,19 +289,24 @@ func (m *mark) is(s *stored) bool {
 	return m.signature != "" && m.signature == s.signature && (m.sent.IsZero() || m.sent.Equal(s.sent))
 }
 
-// fetchRoster takes the roster that the hub holds, if any. Without it the one at hand is used.
-func (r *reader) fetchRoster(ctx context.Context) {
+// fetchRoster takes the roster that the hub holds, if any. Without it the one at hand is used; it is an error if there is none.
+func (r *reader) fetchRoster(ctx context.Context) error {
 	m, err := r.link.nc.RequestWithContext(ctx, apiPrefix+".DIRECT.GET."+rosterStream+"."+hub.Subject, nil)
 	if err != nil {
 		r.rosterErr.set(fmt.Errorf("read the roster from the hub: %w", err))
-		return
-	}
-	if subject := header(m.Header, "Nats-Subject"); subject == hub.Subject {
+	} else if subject := header(m.Header, "Nats-Subject"); subject == hub.Subject {
 		s := storedOf(m, subject)
 		if r.takeRoster(&s) {
 			r.whole = true
 		}
 	}
+	switch {
+	case r.roster.Load().groups != nil:
+		return nil
+	case r.rosterErr.get() != nil:
+		return r.rosterErr.get()
+	}
+	return errors.New("the hub has no list of hosts yet, or an old one; on the hub: bailiff fleet hub DIR")
 }
 
 // opened is what a message turned out to be.

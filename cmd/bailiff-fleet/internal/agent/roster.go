@@ -25,8 +25,8 @@ type roster struct {
 	trust   *hub.Trust // who may sign the next one
 	servers []string   // of the hub
 	ca      string
-	serial  uint64
-	groups  map[string]string
+	serial  uint64            // the next one's is greater
+	groups  map[string]string // nil: the hub has not sent a list yet
 	keys    map[string][]ed25519.PublicKey
 	allow   []control.FleetAllowed
 }
@@ -47,37 +47,33 @@ func newRoster(r *hub.Roster, t *hub.Trust) *roster {
 	return x
 }
 
-// loadRoster takes the newer one of the member file's roster and the file's.
-func (a *Agent) loadRoster() error {
-	r, trust, err := a.Member.Trust.Open(a.Member.Fleet, &a.Member.Roster)
-	if err != nil {
-		return err
-	}
-	a.roster.Store(newRoster(r, trust))
+// loadRoster takes the roster that was kept, unless the host got a newer member file since. Without it only the hub and the operators
+// are known, by the member file.
+func (a *Agent) loadRoster() {
+	m := a.Member
+	a.roster.Store(&roster{trust: &m.Trust, servers: m.Servers, ca: m.CA, serial: m.Serial - 1})
 	if a.State == "" {
-		return nil
+		return
 	}
 	data, err := atomicfile.Read(filepath.Join(a.State, rosterName), 2*hub.MaxRoster, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return
 	}
 	var s hub.Sealed
 	if err == nil {
 		err = json.Unmarshal(data, &s)
 	}
 	if err == nil {
-		if old, err := s.Peek(); err == nil && old.Serial <= r.Serial { // the host has a newer file
-			return nil
+		if old, err := s.Peek(); err == nil && old.Serial < m.Serial {
+			return
 		}
-		if r, trust, err = a.Member.Trust.Open(a.Member.Fleet, &s); err == nil {
-			if r.Serial > a.roster.Load().serial {
-				a.roster.Store(newRoster(r, trust))
-			}
-			return nil
+		r, trust, e := m.Trust.Open(m.Fleet, &s)
+		if err = e; err == nil {
+			a.roster.Store(newRoster(r, trust))
+			return
 		}
 	}
 	a.Log(fmt.Sprintf("the roster in %s is not used: %v", filepath.Join(a.State, rosterName), err))
-	return nil
 }
 
 // takeRoster takes a roster from the hub if it is newer, and signed by one of those who were operators by the roster in use, or have

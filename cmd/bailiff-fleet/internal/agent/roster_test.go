@@ -130,10 +130,7 @@ func TestRemovedOperator(t *testing.T) {
 		t.Error(said)
 	}
 	// c comes with the file that it got at first, and nothing else.
-	agentC, err := New(Options{Member: h.members["c"], State: t.TempDir(), Daemon: control.Dial(newDaemon(t, rules("a")).path), Log: func(string) {}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	agentC := New(Options{Member: h.members["c"], State: t.TempDir(), Daemon: control.Dial(newDaemon(t, rules("a")).path), Log: func(string) {}})
 	done := make(chan error, 1)
 	go func() { done <- agentC.Run(t.Context()) }()
 	for _, x := range []*Agent{agentA, agentB, agentC} {
@@ -201,4 +198,36 @@ func TestMovedHub(t *testing.T) {
 	isAt(t, agentB, 3, other.server.URL())
 	a.ban("192.0.2.6", time.Hour)
 	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.4", "192.0.2.5", "192.0.2.6")
+}
+
+// TestFirstRoster: a host's file names the hub and the operators, not the other hosts. Until the hub sends a roster that is as new as
+// the file, nobody is believed, the daemon keeps the hosts that it knows, and the status says what is to be done.
+func TestFirstRoster(t *testing.T) {
+	h := newHub(t, "a", "b")
+	h.members["b"].Serial = 2
+	a, b := newDaemon(t, rules("b")), newDaemon(t, rules("a"))
+	h.run("a", a)
+	agentB, _ := h.run("b", b)
+	a.ban("192.0.2.1", time.Hour)
+	eventually(t, func() error {
+		if s := agentB.state(); s.Hub == "" || !strings.Contains(s.Error, "on the hub: bailiff fleet hub DIR") {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	b.mu.Lock()
+	if b.serial != 0 || b.others.Len() != 0 || agentB.rejected.Load() != 0 {
+		t.Errorf("roster %d, %d bans, %d rejected", b.serial, b.others.Len(), agentB.rejected.Load())
+	}
+	b.mu.Unlock()
+	h.roster.Serial = 2
+	h.store(h.sign(), h.trust)
+	isAt(t, agentB, 2, h.server.URL())
+	b.wait("192.0.2.1")
+	eventually(t, func() error {
+		if s := agentB.state(); strings.Contains(s.Error, "list of hosts") {
+			return errors.New(s.Error)
+		}
+		return nil
+	})
 }

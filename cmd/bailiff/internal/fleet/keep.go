@@ -34,8 +34,7 @@ LoadCredential=
 LoadCredentialEncrypted=` + hub.Credential + `:` + encryptedFile + `
 `
 
-	// maxEncrypted is the most that systemd reads of an encrypted credential (CREDENTIAL_ENCRYPTED_SIZE_MAX): 1 MiB and 128 KiB.
-	maxEncrypted = 1<<20 + 128<<10
+	maxEncrypted = 256 << 10 // bytes
 )
 
 // memberFiles are all files of a host that belongs to a fleet.
@@ -63,9 +62,6 @@ func encrypt(ctx context.Context, plain []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(out) > maxEncrypted {
-		return nil, fmt.Errorf("it has %d bytes, and systemd takes %d of an encrypted file", len(out), maxEncrypted)
-	}
 	if again, err := systemdCreds(ctx, out, "decrypt", "--name="+hub.Credential, "-", "-"); err != nil {
 		return nil, err
 	} else if !bytes.Equal(again, plain) {
@@ -76,7 +72,7 @@ func encrypt(ctx context.Context, plain []byte) ([]byte, error) {
 
 // installed reads the file of this host, encrypted or not. Without one the error is fs.ErrNotExist.
 func installed(ctx context.Context) (*hub.Member, error) {
-	sealed, err := atomicfile.Read(encryptedFile, 2*maxEncrypted, 0)
+	sealed, err := atomicfile.Read(encryptedFile, maxEncrypted, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return hub.ReadMember(hub.MemberFile)
 	}
