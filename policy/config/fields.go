@@ -92,7 +92,7 @@ type entry struct {
 // schema lists all keys, bound to a Config.
 func schema(c *Config) []field {
 	return []field{
-		{name: "defaults", doc: "What holds for every jail that does not set it, and for manual bans.", fields: thresholds(&c.Defaults)},
+		{name: "defaults", doc: "Settings for every jail that does not set its own, and for manual bans.", fields: thresholds(&c.Defaults)},
 		{name: "escalate", doc: "Longer bans for repeat offenders: 2d, 4d, 8d and so on, over all jails together.", fields: []field{
 			{name: "factor", doc: "How many times longer each ban is. 1: equal length.", value: factor(&c.Escalate.Factor)},
 			{name: "max", doc: "No ban is made longer than this.", value: durationOrForever(&c.Escalate.Max)},
@@ -101,7 +101,7 @@ func schema(c *Config) []field {
 				value: orNone(&c.Escalate.RandomExtra, duration(&c.Escalate.RandomExtra, longest))},
 		}},
 		{name: "accounts", doc: "Attacks on one account from many addresses, over all jails together.", fields: []field{
-			{name: "addresses", doc: "Addresses failing on an account that make an attack.",
+			{name: "addresses", doc: "Failing addresses that put an account under attack.",
 				value: orOff(&c.Accounts.Addresses, number(&c.Accounts.Addresses, 2, maxDistinct))},
 			{name: "find_time", doc: "How long a failure on an account counts.", value: duration(&c.Accounts.FindTime, maxLong)},
 			{name: "max_retry", doc: "Failures of one address on it that lead to a ban.",
@@ -155,10 +155,10 @@ func schema(c *Config) []field {
 			{name: "patterns", doc: "Count failures by pattern, too: up to 500 more series.", value: boolean(&c.Metrics.Patterns)},
 		}},
 		{name: "fleet", doc: "Bans of other hosts that take effect here, too.", fields: []field{
-			{name: "hosts", doc: "Hosts that are believed, each with its group, or roster: those of the fleet.", initial: "none", optional: true, example: "{web1: berlin, web2: berlin, mail1: paris}",
+			{name: "hosts", doc: "Trusted hosts, each with its group, or roster: those of the fleet.", initial: "none", optional: true, example: "{web1: berlin, web2: berlin, mail1: paris}",
 				value: fleetHosts(&c.Fleet)},
 			{name: "votes", doc: "Groups that must ban an address.", value: number(&c.Fleet.Votes, 1, maxVotes)},
-			{name: "jails", doc: "Jails of theirs that count.", initial: "all", optional: true, example: "[sshd, postfix]",
+			{name: "jails", doc: "Their jails whose bans are accepted.", initial: "all", optional: true, example: "[sshd, postfix]",
 				value: once(texts(&c.Fleet.Jails, "list of jails", maxJails, func(s string) bool { return checkName(s) == nil }, "is not the name of a jail", "write [sshd, postfix]"))},
 			{name: "min_prefix", doc: "A ban of a wider prefix is refused.", fields: []field{
 				{name: "ipv4", doc: "Shortest prefix length accepted, for IPv4.", value: number(&c.Fleet.MinPrefix4, 8, 32)},
@@ -169,8 +169,8 @@ func schema(c *Config) []field {
 			{name: "rate", doc: "New bans of one host in a minute.", value: number(&c.Fleet.Rate, 1, maxFleetBans)},
 			{name: "together", doc: "Ban what fails a little on many hosts; off until hosts is set.", fields: []field{
 				{name: "hosts", doc: "Different hosts, this one included, that must have counted failures.", value: orOff(&c.Fleet.Together.Hosts, number(&c.Fleet.Together.Hosts, 2, maxTogether))},
-				{name: "failures", doc: "Failures on all of them; each host counts for its even share at most.", value: number(&c.Fleet.Together.Failures, 2, fleet.MaxSeen*maxTogether)},
-				{name: "accounts", doc: "Different accounts, whichever host is left out.", value: number(&c.Fleet.Together.Accounts, 1, maxAccounts)},
+				{name: "failures", doc: "Failures on all hosts; each host counts for its even share at most.", value: number(&c.Fleet.Together.Failures, 2, fleet.MaxSeen*maxTogether)},
+				{name: "accounts", doc: "Different accounts, whichever single host is left out.", value: number(&c.Fleet.Together.Accounts, 1, maxAccounts)},
 				{name: "within", doc: "Failures older than this no longer count.", value: duration(&c.Fleet.Together.Within, maxWithin)},
 				{name: "ban_time", doc: "How long a ban lasts.", value: duration(&c.Fleet.Together.BanTime, longest)},
 			}},
@@ -236,7 +236,7 @@ func jailFields(j *Jail) []field {
 			value: many(&j.Trust.Containers, "list of containers", maxList, filter.ParseContainer, text)},
 		{name: "user_units", doc: "Units of users to watch, each after the user's number.", optional: true, example: "[1000/proxy.service]",
 			value: many(&j.Trust.UserUnits, "list of UID/UNIT", maxList, filter.ParseUserUnit, filter.UserUnit.String)},
-		{name: "exe", doc: "Executables to trust in place of the filter's.", optional: true, example: "[/usr/local/sbin/sshd]", initial: "the filter's",
+		{name: "exe", doc: "Executables to trust instead of the filter's.", optional: true, example: "[/usr/local/sbin/sshd]", initial: "the filter's",
 			value: executables(&j.Trust)},
 	}, thresholds(&j.Thresholds)...)
 }
@@ -314,7 +314,7 @@ func reportFields(c *Config) []field {
 		{name: "sender", doc: "Address that mails come from.", initial: "bailiff@HOST", optional: true, example: "bailiff@mail.example.org",
 			value: checked(&r.Sender, "mail address", ValidRecipient, "is not a mail address", "write bailiff@mail.example.org")},
 		{name: "retry_for", old: "give_up", doc: "A report that cannot be delivered for this long is dropped.", value: duration(&r.RetryFor, maxRetryFor)},
-		{name: "lookup", doc: "Registries that know whose an address is.", fields: []field{
+		{name: "lookup", doc: "Look-ups of who holds an address.", fields: []field{
 			{name: "time_limit", doc: "For one look-up; then the report goes without.", value: duration(&r.Lookup.TimeLimit, maxTimeLimit)},
 			{name: "cache", doc: "How long an answer is used, for its whole network.", value: duration(&r.Lookup.Cache, maxLong)},
 			{name: "rdap", doc: "Ask over RDAP.", value: boolean(&r.Lookup.RDAP)},
@@ -377,15 +377,15 @@ func destinationFields(d *Destination) []field {
 			value: once(texts(&d.To, "list of mail addresses", maxRecipients, ValidRecipient, "is not a mail address", "write root, or name@example.org"))},
 		{name: "include", old: "parts", types: mail, doc: "Parts of a mail: whois data, evidence, all lines about the address.",
 			value: once(many(&d.Include, "list of whois, lines and context", 3, parseInclude, text))},
-		{name: "layout", types: mail, doc: "Whose subject and text.", value: oneOf(&d.Layout, "bailiff", "fail2ban")},
+		{name: "layout", types: mail, doc: "Form of subject and text.", value: oneOf(&d.Layout, "bailiff", "fail2ban")},
 		{name: "template", types: mail, doc: "File with your own layout.", initial: "none", optional: true, example: "/etc/bailiff/report.tmpl",
 			value: absolute(&d.Template, "/etc/bailiff/report.tmpl")},
 		{name: "method", old: "via", types: blocklist, doc: "How reports are sent.", value: oneOf(&d.Method, "mail", "http")},
-		{name: "server", types: blocklist, doc: "This server there, for http.", initial: "none", optional: true, example: "server@example.org",
+		{name: "server", types: blocklist, doc: "How the service knows this server, for http.", initial: "none", optional: true, example: "server@example.org",
 			value: checked(&d.Server, "mail address or number", validAccount, "is neither a mail address nor a number", "write what blocklist.de knows the server by")},
-		{name: "services", types: blocklist, doc: "Names there of jails or filters.", initial: "built in", optional: true, example: "{roundcube-auth: imap}",
+		{name: "services", types: blocklist, doc: "The service's names for jails or filters.", initial: "built in", optional: true, example: "{roundcube-auth: imap}",
 			value: blocklistServices(&d.Services)},
-		{name: "categories", types: abuseIPDB, doc: "Categories there of jails or filters.", initial: "built in", optional: true, example: "{sshd: [18, 22]}",
+		{name: "categories", types: abuseIPDB, doc: "The service's categories for jails or filters.", initial: "built in", optional: true, example: "{sshd: [18, 22]}",
 			value: abuseCategories(&d.Categories)},
 		{name: "format", types: xarf, doc: "Version of X-ARF.", value: oneOf(&d.Format, "0.2", "4")},
 		{name: "org", types: xarf, doc: "Who reports: a person or an organization.", initial: "none: required", optional: true, example: "Example GmbH",
@@ -403,7 +403,7 @@ func destinationFields(d *Destination) []field {
 		{name: "events", types: webhook, doc: "What a notice is sent for: bans, unbans, problems.", initial: "bans, problems",
 			value: once(texts(&d.Events, "list of bans, unbans and problems", 3, validEvent, "is not one of bans, unbans, problems", "write [bans, problems]"))},
 		{name: "only", types: webhook, doc: "Notices of all bans, of first bans, or of bans of networks.", value: oneOf(&d.Only, OnlyAll, OnlyNew, OnlyNetworks)},
-		{name: "quiet", types: webhook, doc: "Time of the day in which notices of bans wait.", example: "22:00-07:00",
+		{name: "quiet", types: webhook, doc: "Time of day during which notices of bans wait.", example: "22:00-07:00",
 			value: orNone(&d.Quiet, one(&d.Quiet, "time of the day", parseQuiet, Quiet.String))},
 		{name: "gather", types: webhook, doc: "What happens within this time becomes one notice.", value: orNone(&d.Gather, duration(&d.Gather, maxTimeLimit))},
 		{name: "headers", types: webhook, doc: "More HTTP headers, none of them secret.", initial: "none", optional: true, example: "{X-Team: mail}",
