@@ -71,7 +71,7 @@ complete -c bailiff -n __bailiff_first -a match -d 'try lines on a filter, and s
 complete -c bailiff -n __bailiff_first -a version -d 'print the version'
 complete -c bailiff -n __bailiff_first -a help -d 'list the commands'
 
-complete -c bailiff -n '__bailiff_on status' -l all -d 'show the jails that have nothing to watch on this host, too'
+complete -c bailiff -n '__bailiff_on status' -l all -d 'also show jails that have nothing to watch on this host'
 complete -c bailiff -n '__bailiff_on status' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on status' -l socket -r -F -d 'PATH of the control socket'
 
@@ -126,7 +126,7 @@ complete -c bailiff -n '__bailiff_on why' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on why' -l socket -r -F -d 'PATH of the control socket'
 complete -c bailiff -n '__bailiff_on why' -a '(__bailiff_banned)'
 
-complete -c bailiff -n '__bailiff_first firewall' -a status -d 'show what the firewall should hold and holds'
+complete -c bailiff -n '__bailiff_first firewall' -a status -d 'show what the firewall holds and should hold'
 complete -c bailiff -n '__bailiff_first firewall' -a verify -d 'show only what differs; exit status 1 if anything does'
 complete -c bailiff -n '__bailiff_first firewall' -a repair -d 'have the daemon repair what differs'
 complete -c bailiff -n '__bailiff_first firewall' -a remove -d 'remove everything of bailiff\'s from every firewall of this host'
@@ -137,22 +137,22 @@ complete -c bailiff -n '__bailiff_on firewall status' -l socket -r -F -d 'PATH o
 complete -c bailiff -n '__bailiff_on firewall verify' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on firewall verify' -l socket -r -F -d 'PATH of the control socket'
 
-complete -c bailiff -n '__bailiff_on firewall repair' -l force -d 'remove what has a name of bailiff\'s but was made by others, too'
+complete -c bailiff -n '__bailiff_on firewall repair' -l force -d 'also remove objects with bailiff\'s names that others have made'
 complete -c bailiff -n '__bailiff_on firewall repair' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on firewall repair' -l socket -r -F -d 'PATH of the control socket'
 
-complete -c bailiff -n '__bailiff_on firewall remove' -l force -d 'remove what has a name of bailiff\'s but was made by others, too'
+complete -c bailiff -n '__bailiff_on firewall remove' -l force -d 'also remove objects with bailiff\'s names that others have made'
 complete -c bailiff -n '__bailiff_on firewall remove' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on firewall remove' -l stop -d 'stop the daemon first'
 
-complete -c bailiff -n '__bailiff_first fleet' -a status -d 'show which hosts are believed, their bans, and what was refused'
+complete -c bailiff -n '__bailiff_first fleet' -a status -d 'show which hosts are trusted, their bans, and what was refused'
 complete -c bailiff -n '__bailiff_first fleet' -a init -d 'make a new fleet: write the files of its hub and hosts to a new folder'
 complete -c bailiff -n '__bailiff_first fleet' -a add -d 'add hosts to a fleet'
 complete -c bailiff -n '__bailiff_first fleet' -a rotate -d 'give a host, or the hub, new keys; the old ones are valid until --finish'
-complete -c bailiff -n '__bailiff_first fleet' -a revoke -d 'remove hosts from a fleet: they are believed no longer, and their bans end'
+complete -c bailiff -n '__bailiff_first fleet' -a revoke -d 'remove hosts from a fleet: they are no longer trusted, and their bans end'
 complete -c bailiff -n '__bailiff_first fleet' -a servers -d 'give a fleet\'s hub these servers in place of those it has'
 complete -c bailiff -n '__bailiff_first fleet' -a key -d 'make the key of a new operator: write it to a new file and print the public one'
-complete -c bailiff -n '__bailiff_first fleet' -a operator -d 'add an operator, who may let hosts in and out, by the public key that bailiff fleet key printed'
+complete -c bailiff -n '__bailiff_first fleet' -a operator -d 'add an operator, who may add and remove hosts, by the public key that bailiff fleet key printed'
 complete -c bailiff -n '__bailiff_first fleet' -a allow -d 'allow addresses on all hosts of a fleet: bans of them are lifted'
 complete -c bailiff -n '__bailiff_first fleet' -a publish -d 'send the list of hosts and allowed addresses to the hub of a fleet'
 complete -c bailiff -n '__bailiff_first fleet' -a hub -d 'install what fleet init wrote for a server on this host, and start or reload nats-server'
@@ -164,7 +164,7 @@ complete -c bailiff -n '__bailiff_on fleet status' -l socket -r -F -d 'PATH of t
 
 complete -c bailiff -n '__bailiff_on fleet init' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on fleet init' -l name -x -d 'NAME of the fleet (default: that of the folder)'
-complete -c bailiff -n '__bailiff_on fleet init' -l operator -x -d 'NAME of the operator, who signs the list of hosts (default: the user\'s)'
+complete -c bailiff -n '__bailiff_on fleet init' -l operator -x -d 'NAME of the operator, who signs the list of hosts (default: your user name)'
 complete -c bailiff -n '__bailiff_on fleet init' -l server -x -d 'SERVER of the hub, HOST[:PORT]; may be repeated'
 
 complete -c bailiff -n '__bailiff_on fleet add' -l json -d 'print JSON'
@@ -179,15 +179,15 @@ complete -c bailiff -n '__bailiff_on fleet servers' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on fleet key' -F
 
 complete -c bailiff -n '__bailiff_on fleet operator' -l json -d 'print JSON'
-complete -c bailiff -n '__bailiff_on fleet operator' -l remove -d 'remove an operator: what they sign is believed no longer'
+complete -c bailiff -n '__bailiff_on fleet operator' -l remove -d 'remove an operator, whose signatures are then no longer trusted'
 
 complete -c bailiff -n '__bailiff_on fleet allow' -l comment -x -d 'record this TEXT with the entry'
 complete -c bailiff -n '__bailiff_on fleet allow' -l for -x -a '10m 1h 2d 1w 4w forever' -d 'allow for this DURATION: 10m, 2d, 4w (default: until removed)'
 complete -c bailiff -n '__bailiff_on fleet allow' -l json -d 'print JSON'
-complete -c bailiff -n '__bailiff_on fleet allow' -l remove -d 'allow them no longer'
+complete -c bailiff -n '__bailiff_on fleet allow' -l remove -d 'stop allowing them'
 
 
-complete -c bailiff -n '__bailiff_on fleet hub' -l remove -d 'this host is no server of a hub any more: stop nats-server and remove its files'
+complete -c bailiff -n '__bailiff_on fleet hub' -l remove -d 'remove the hub from this host: stop nats-server and remove its files'
 
 complete -c bailiff -n '__bailiff_on fleet join' -l plain -d 'do not encrypt this host\'s keys with systemd-creds(1)'
 complete -c bailiff -n '__bailiff_on fleet join' -l socket -r -F -d 'PATH of the control socket'
@@ -197,14 +197,14 @@ complete -c bailiff -n '__bailiff_on fleet join' -F
 complete -c bailiff -n '__bailiff_on fleet leave' -l socket -r -F -d 'PATH of the control socket'
 
 complete -c bailiff -n '__bailiff_first lists' -a status -d 'show each list, its age, and what it has stopped'
-complete -c bailiff -n '__bailiff_first lists' -a dry-run -d 'say what lists would have stopped in the past: attackers, and logins; lists --dry-run is the same'
+complete -c bailiff -n '__bailiff_first lists' -a dry-run -d 'show what lists would have stopped in the past: attackers and logins; lists --dry-run is the same'
 complete -c bailiff -n '__bailiff_first lists' -a refresh -d 'fetch published lists whose time has come'
 
 complete -c bailiff -n '__bailiff_on lists status' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on lists status' -l socket -r -F -d 'PATH of the control socket'
 
 complete -c bailiff -n '__bailiff_on lists dry-run' -l config -r -F -d 'use this configuration FILE (or folder) instead of the installed one'
-complete -c bailiff -n '__bailiff_on lists dry-run' -l dry-run -d 'the word dry-run may be left out'
+complete -c bailiff -n '__bailiff_on lists dry-run' -l dry-run -d 'the same as the word dry-run'
 complete -c bailiff -n '__bailiff_on lists dry-run' -l export -r -F -d 'read what journalctl -o export wrote from this FILE; - is standard input'
 complete -c bailiff -n '__bailiff_on lists dry-run' -l file -r -F -d 'read PATH: a journal file or a folder of them (default: this host\'s journal); may be repeated'
 complete -c bailiff -n '__bailiff_on lists dry-run' -l json -d 'print JSON'
@@ -234,12 +234,12 @@ complete -c bailiff -n '__bailiff_on report show' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on report show' -l socket -r -F -d 'PATH of the control socket'
 complete -c bailiff -n '__bailiff_on report show' -a '(__bailiff_destinations)'
 
-complete -c bailiff -n '__bailiff_on report retry' -l all -d 'retry everything that waits'
+complete -c bailiff -n '__bailiff_on report retry' -l all -d 'retry all waiting reports'
 complete -c bailiff -n '__bailiff_on report retry' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on report retry' -l socket -r -F -d 'PATH of the control socket'
 complete -c bailiff -n '__bailiff_on report retry' -a '(__bailiff_destinations)'
 
-complete -c bailiff -n '__bailiff_on report drop' -l all -d 'drop everything that waits'
+complete -c bailiff -n '__bailiff_on report drop' -l all -d 'drop all waiting reports'
 complete -c bailiff -n '__bailiff_on report drop' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on report drop' -l socket -r -F -d 'PATH of the control socket'
 complete -c bailiff -n '__bailiff_on report drop' -a '(__bailiff_destinations)'
@@ -313,7 +313,7 @@ complete -c bailiff -n '__bailiff_on web' -l socket -r -F -d 'PATH of the contro
 complete -c bailiff -n '__bailiff_on stats' -l config -r -F -d 'use this configuration FILE (or folder) instead of the installed one'
 complete -c bailiff -n '__bailiff_on stats' -l export -r -F -d 'read what journalctl -o export wrote from this FILE; - is standard input'
 complete -c bailiff -n '__bailiff_on stats' -l file -r -F -d 'read PATH: a journal file or a folder of them (default: this host\'s journal); may be repeated'
-complete -c bailiff -n '__bailiff_on stats' -l geoip -r -F -d 'use this GeoIP database (.mmdb) or folder of them, a PATH (default: those in /usr/share/GeoIP and /var/lib/GeoIP); may be repeated'
+complete -c bailiff -n '__bailiff_on stats' -l geoip -r -F -d 'use the GeoIP database (.mmdb), or folder of them, at this PATH (default: those in /usr/share/GeoIP and /var/lib/GeoIP); may be repeated'
 complete -c bailiff -n '__bailiff_on stats' -l jail -x -a '(__bailiff_jails)' -d 'only this JAIL; may be repeated'
 complete -c bailiff -n '__bailiff_on stats' -l json -d 'print JSON'
 complete -c bailiff -n '__bailiff_on stats' -l since -x -a 'now today yesterday -1h -2d -7d' -d 'begin at this TIME: today, yesterday, "1 hour ago", -2h, 13:00, 2026-11-22, "2026-11-22 19:17", RFC 3339, @SECONDS (default: -7d in this host\'s journal, else the first entry)'

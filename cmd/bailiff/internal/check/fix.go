@@ -70,7 +70,7 @@ func (h *host) fix(e *cli.Env, list []service, name string, dry bool) error {
 		e.Notef("%s logs to the journal already; nothing to change", s.Name)
 		return nil
 	case c == nil:
-		return (&diag.Error{Text: s.Name + ": it is not known what to change"}).WithHint("bailiff filter show NAME tells what each filter needs")
+		return (&diag.Error{Text: s.Name + ": no change is known that makes it log to the journal"}).WithHint("bailiff filter show NAME shows what each filter needs")
 	case c.What == "": // it is written
 		e.Notef("%s", s.Where)
 		e.Hintf("to make it active: %s", c.Command)
@@ -115,7 +115,7 @@ func writeNew(file, text string) (written bool, err error) {
 			if bytes.Equal(have, []byte(text)) {
 				return false, nil
 			}
-			return false, (&diag.Error{File: file, Text: "is there already, with other content; it was not changed"}).WithHint("bailiff check --fix SERVICE --dry-run prints what would be written")
+			return false, (&diag.Error{File: file, Text: "exists with other content; it was not changed"}).WithHint("bailiff check --fix SERVICE --dry-run prints what would be written")
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return false, err

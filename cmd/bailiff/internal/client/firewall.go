@@ -25,7 +25,7 @@ func Firewall() *cli.Command {
 }
 
 func firewallStatus() *cli.Command {
-	return command("status", "", "show what the firewall should hold and holds").Does(func(e *cli.Env, _ []string) error {
+	return command("status", "", "show what the firewall holds and should hold").Does(func(e *cli.Env, _ []string) error {
 		return cli.Got(dial(e).Firewall(e.Ctx)).Print(e, printFirewall)
 	})
 }
@@ -46,7 +46,7 @@ func firewallVerify() *cli.Command {
 
 // forceOption is --force of repair and remove.
 func forceOption(c *cli.Command) *bool {
-	return c.Flags.Bool("force", false, "remove what has a name of bailiff's but was made by others, too")
+	return c.Flags.Bool("force", false, "also remove objects with bailiff's names that others have made")
 }
 
 func firewallRepair() *cli.Command {

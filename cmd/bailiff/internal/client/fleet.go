@@ -21,7 +21,7 @@ func Fleet(setUp ...*cli.Command) *cli.Command {
 }
 
 func fleetStatus() *cli.Command {
-	c := command("status", "", "show which hosts are believed, their bans, and what was refused")
+	c := command("status", "", "show which hosts are trusted, their bans, and what was refused")
 	c.Run = func(e *cli.Env, _ []string) error {
 		return cli.Got(dial(e).Fleet(e.Ctx)).Print(e, printFleet)
 	}
@@ -43,7 +43,7 @@ func printFleet(e *cli.Env, s *control.FleetStatus) {
 	}
 	e.Printf("\n")
 	if c := s.Together; c != nil {
-		e.Printf("%s of which hosts count failures together, %s for it, %d prevented by a host that knows better\n", diag.Count(c.Watched, "prefix"), diag.Count(c.Bans, "ban"), c.Prevented)
+		e.Printf("%s with failures that hosts count together, %s for them, %d prevented by a host that knows the address as good\n", diag.Count(c.Watched, "prefix"), diag.Count(c.Bans, "ban"), c.Prevented)
 	}
 	e.Printf("\n")
 	rows := [][]string{{"HOST", "GROUP", "BANS", "LATEST NEWS", "NOTES"}}

@@ -26,7 +26,7 @@ const (
 // tells whether somebody should act.
 func Status(reports func(ctx context.Context, destinations int) (line string, bad bool)) *cli.Command {
 	c := command("status", "", "show what the daemon does, problems first")
-	all := c.Flags.Bool("all", false, "show the jails that have nothing to watch on this host, too")
+	all := c.Flags.Bool("all", false, "also show jails that have nothing to watch on this host")
 	return c.Does(func(e *cli.Env, _ []string) error {
 		// A daemon that starts answers when it has recovered its state.
 		s, err := cli.Waiting(e, "the daemon to answer", func() (*control.Status, error) { return dial(e).Status(e.Ctx) })

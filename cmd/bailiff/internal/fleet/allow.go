@@ -17,7 +17,7 @@ func allowCommand() *cli.Command {
 	c := cli.New("allow", "DIR ADDRESS…", "allow addresses on all hosts of a fleet: bans of them are lifted").WithJSON()
 	long := c.Flags.String("for", "", "allow for this `DURATION`: 10m, 2d, 4w (default: until removed)")
 	comment := c.Flags.String("comment", "", "record this `TEXT` with the entry")
-	remove := c.Flags.Bool("remove", false, "allow them no longer")
+	remove := c.Flags.Bool("remove", false, "stop allowing them")
 	return c.Does(func(e *cli.Env, args []string) error {
 		var until *time.Time
 		if *long != "" {

@@ -1,7 +1,7 @@
-// Package fleet holds the commands that set a fleet up: init, add, rotate, revoke, servers and operator keep a folder of the operator, hub and join
-// install what it holds on a server and on a host. bailiff-fleet(7) tells a person how they are used.
+// Package fleet holds the commands that set a fleet up: init, add, rotate, revoke, servers and operator keep a folder of the operator,
+// hub and join install what it holds on a server and on a host. bailiff-fleet(7) shows how to use them.
 //
-// The folder is the operator's: it holds the key that signs the roster. It is no part of the running fleet, and no command here
+// The folder is the operator's: it holds the key that signs the roster. It is not part of the running fleet, and no command here
 // speaks to the hub. Start reading at Folder.
 package fleet
 
@@ -66,7 +66,7 @@ func parseHost(s string) (name, group string, err error) {
 		if !fleet.ValidHost(n) {
 			err := &cli.UsageError{Text: fmt.Sprintf("%q is not HOST[=GROUP]: %q is not 1 to 64 letters, digits, - and _", s, n)}
 			if short, _, ok := strings.Cut(n, "."); ok && fleet.ValidHost(short) {
-				err.Hint = "names of hosts have a meaning within the fleet only: write " + short
+				err.Hint = "host names matter only within the fleet: write " + short
 			}
 			return "", "", err
 		}

@@ -219,7 +219,7 @@ func (f *Folder) readKeys() error {
 	f.operator = ed25519.NewKeyFromSeed(seed)
 	i := f.Trust.Index(hub.Key(f.operator.Public().(ed25519.PublicKey)))
 	if i < 0 {
-		return cli.WithHint(fmt.Errorf("%s is the key of nobody who is an operator of fleet %s now", filepath.Join(f.dir, operatorFile), f.Fleet),
+		return cli.WithHint(fmt.Errorf("%s is not the key of an operator of fleet %s", filepath.Join(f.dir, operatorFile), f.Fleet),
 			"an operator adds the public one: bailiff fleet operator DIR NAME KEY")
 	}
 	f.me = f.Trust.Operators[i].Name

@@ -20,7 +20,7 @@ func initCommand() *cli.Command {
 	c := cli.New("init", "DIR HOST[=GROUP]…", "make a new fleet: write the files of its hub and hosts to a new folder").WithJSON()
 	servers := c.List("server", "`SERVER` of the hub, HOST[:PORT]")
 	name := c.Flags.String("name", "", "`NAME` of the fleet (default: that of the folder)")
-	operator := c.Flags.String("operator", "", "`NAME` of the operator, who signs the list of hosts (default: the user's)")
+	operator := c.Flags.String("operator", "", "`NAME` of the operator, who signs the list of hosts (default: your user name)")
 	return c.Does(func(e *cli.Env, args []string) error {
 		dir := args[0]
 		if *name == "" {
@@ -31,7 +31,7 @@ func initCommand() *cli.Command {
 		*operator = cmp.Or(*operator, operatorName())
 		for option, v := range map[string]string{"--name": *name, "--operator": *operator} {
 			if !fleet.ValidHost(v) {
-				return &cli.UsageError{Text: fmt.Sprintf("%s: %q is not 1 to 64 letters, digits, - and _", option, v), Hint: "give another one by " + option}
+				return &cli.UsageError{Text: fmt.Sprintf("%s: %q is not 1 to 64 letters, digits, - and _", option, v), Hint: "choose one with " + option}
 			}
 		}
 		list, err := parseServers(*servers)
@@ -190,7 +190,7 @@ func rotateCommand() *cli.Command {
 				return f.result(f.serverSteps()...), nil
 			}
 			if len(h.Keys) > 1 {
-				return nil, cli.WithHint(fmt.Errorf("host %s has two keys already", name), "first end that: bailiff fleet rotate --finish %s %s", f.dir, name)
+				return nil, cli.WithHint(fmt.Errorf("host %s has two keys already", name), "first run bailiff fleet rotate --finish %s %s", f.dir, name)
 			}
 			m, err := f.newKeys(name)
 			if err != nil {
@@ -222,7 +222,7 @@ func (f *Folder) host(name string) (*Host, error) {
 }
 
 func revokeCommand() *cli.Command {
-	return cli.New("revoke", "DIR HOST…", "remove hosts from a fleet: they are believed no longer, and their bans end").WithJSON().Does(func(e *cli.Env, args []string) error {
+	return cli.New("revoke", "DIR HOST…", "remove hosts from a fleet: they are no longer trusted, and their bans end").WithJSON().Does(func(e *cli.Env, args []string) error {
 		return change(e, args[0], func(f *Folder) (*result, error) {
 			for _, name := range args[1:] {
 				if _, err := f.host(name); err != nil {

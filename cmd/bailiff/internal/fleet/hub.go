@@ -38,7 +38,7 @@ var hubFiles = []string{confName, "hub.crt", "hub.key", "ca.crt", adminName}
 
 func hubCommand() *cli.Command {
 	c := cli.New("hub", "[FOLDER]", "install what fleet init wrote for a server on this host, and start or reload nats-server")
-	remove := c.Flags.Bool("remove", false, "this host is no server of a hub any more: stop nats-server and remove its files")
+	remove := c.Flags.Bool("remove", false, "remove the hub from this host: stop nats-server and remove its files")
 	return c.Does(func(e *cli.Env, args []string) error {
 		switch {
 		case *remove && len(args) > 0:
@@ -59,7 +59,7 @@ func hubCommand() *cli.Command {
 // removeHub undoes installHub.
 func removeHub(e *cli.Env) error {
 	if _, err := os.Stat(hubDir); errors.Is(err, fs.ErrNotExist) {
-		return errors.New("this host is no server of a hub")
+		return errors.New("this host is not a hub server")
 	}
 	if err := systemctl(e.Ctx, "disable", "--now", natsUnit); err != nil {
 		return err
@@ -71,7 +71,7 @@ func removeHub(e *cli.Env) error {
 	if err := systemctl(e.Ctx, "daemon-reload"); err != nil {
 		return err
 	}
-	e.Printf("this host is no server of a hub any more\n")
+	e.Printf("this host is no longer a hub server\n")
 	return nil
 }
 
@@ -81,7 +81,7 @@ func installHub(e *cli.Env, dir string) error {
 	for _, name := range append([]string{dropInName}, hubFiles...) {
 		data, err := atomicfile.Read(filepath.Join(dir, name), maxInventory, 0)
 		if errors.Is(err, fs.ErrNotExist) {
-			return cli.WithHint(fmt.Errorf("%s is not the folder of a server: there is no %s", dir, name), "it is one of those that bailiff fleet init and add wrote to DIR/%s", serversDir)
+			return cli.WithHint(fmt.Errorf("%s is not the folder of a server: there is no %s", dir, name), "bailiff fleet init and add write these folders to DIR/%s", serversDir)
 		}
 		if err != nil {
 			return err

@@ -40,8 +40,8 @@ func keyCommand() *cli.Command {
 }
 
 func operatorCommand() *cli.Command {
-	c := cli.New("operator", "DIR NAME [KEY]", "add an operator, who may let hosts in and out, by the public key that bailiff fleet key printed").WithJSON()
-	remove := c.Flags.Bool("remove", false, "remove an operator: what they sign is believed no longer")
+	c := cli.New("operator", "DIR NAME [KEY]", "add an operator, who may add and remove hosts, by the public key that bailiff fleet key printed").WithJSON()
+	remove := c.Flags.Bool("remove", false, "remove an operator, whose signatures are then no longer trusted")
 	return c.Does(func(e *cli.Env, args []string) error {
 		switch {
 		case *remove && len(args) > 2:

@@ -137,7 +137,7 @@ func TestOperators(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bob, operatorFile), read(t, filepath.Join(ann, operatorFile)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, status := run(t, "add", bob, "x"); status == 0 || !strings.Contains(stderr, "is the key of nobody who is an operator of fleet shop now") {
+	if _, stderr, status := run(t, "add", bob, "x"); status == 0 || !strings.Contains(stderr, "is not the key of an operator of fleet shop") {
 		t.Errorf("status %d: %s", status, stderr)
 	}
 	if err := os.WriteFile(filepath.Join(bob, operatorFile), read(t, key), 0o600); err != nil {
@@ -218,11 +218,11 @@ func TestServers(t *testing.T) {
 		t.Errorf("%v, %v", l, err)
 	}
 	for want, args := range map[string][]string{
-		"2 servers are given":            {"servers", dir, "a", "b"},
-		"a is given twice":               {"servers", dir, "a", "b", "a"},
-		"these are the servers of":       {"servers", dir, "192.0.2.1"},
-		"server 192.0.2.1 has port 4222": {"servers", dir, "192.0.2.1:4333"},
-		"missing SERVER…":                {"servers", dir},
+		"2 servers are given":                                 {"servers", dir, "a", "b"},
+		"a is given twice":                                    {"servers", dir, "a", "b", "a"},
+		"already has these servers":                           {"servers", dir, "192.0.2.1"},
+		"server 192.0.2.1: its port, 4222, cannot be changed": {"servers", dir, "192.0.2.1:4333"},
+		"missing SERVER…":                                     {"servers", dir},
 	} {
 		if out, stderr, status := run(t, args...); status == 0 || !strings.Contains(stderr, want) {
 			t.Errorf("%q: status %d, no %q in %s%s", args, status, want, out, stderr)

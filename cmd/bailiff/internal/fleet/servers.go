@@ -29,11 +29,11 @@ func (f *Folder) setServers(list []hub.Server) (*result, error) {
 		}
 	}
 	if slices.Equal(list, f.Servers) {
-		return nil, fmt.Errorf("these are the servers of fleet %s already", f.Fleet)
+		return nil, fmt.Errorf("fleet %s already has these servers", f.Fleet)
 	}
 	for _, s := range list {
 		if i := slices.IndexFunc(f.Servers, func(x hub.Server) bool { return x.Host == s.Host && x.Port != s.Port }); i >= 0 {
-			return nil, cli.WithHint(fmt.Errorf("server %s has port %d, and hosts know it by that", s.Host, f.Servers[i].Port), "move the hub to another server first, then back")
+			return nil, cli.WithHint(fmt.Errorf("server %s: its port, %d, cannot be changed", s.Host, f.Servers[i].Port), "move the hub to another server first, then back")
 		}
 	}
 	leaving := slices.DeleteFunc(slices.Clone(f.Servers), isIn(list))

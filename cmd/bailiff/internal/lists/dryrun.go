@@ -75,11 +75,11 @@ type seen struct {
 }
 
 func dryRun() *cli.Command {
-	c := cli.New("dry-run", "LIST…", "say what lists would have stopped in the past: attackers, and logins; lists --dry-run is the same").WithJSON()
+	c := cli.New("dry-run", "LIST…", "show what lists would have stopped in the past: attackers and logins; lists --dry-run is the same").WithJSON()
 	in := past.Options(c, sinceDefault)
 	conf := settings.Option(c)
 	dir := c.Flags.String("lists", published.BlockDir, "read the lists in this `FOLDER`")
-	c.Flags.Bool("dry-run", false, "the word dry-run may be left out")
+	c.Flags.Bool("dry-run", false, "the same as the word dry-run")
 	return c.Does(func(e *cli.Env, args []string) error {
 		if err := in.Resolve("lists dry-run", time.Now()); err != nil {
 			return err

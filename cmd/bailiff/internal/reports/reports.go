@@ -178,7 +178,7 @@ func preview(e *cli.Env, b []byte) {
 // changeCommand is the verb retry or drop.
 func changeCommand(verb, short string) *cli.Command {
 	c := command(verb, "[DESTINATION|BAN|ADDRESS]…", short)
-	all := c.Flags.Bool("all", false, verb+" everything that waits")
+	all := c.Flags.Bool("all", false, verb+" all waiting reports")
 	return c.Does(func(e *cli.Env, args []string) error {
 		destination, id, err := split(verb, args)
 		if err != nil {

@@ -76,7 +76,7 @@ func Command() *cli.Command {
 	conf := settings.Option(c)
 	jails := c.List("jail", "only this `JAIL`")
 	top := c.Flags.Int("top", 10, "show this `NUMBER` of lines of each list")
-	databases := c.List("geoip", "use this GeoIP database (.mmdb) or folder of them, a `PATH` (default: those in "+strings.Join(geo.Folders, " and ")+")")
+	databases := c.List("geoip", "use the GeoIP database (.mmdb), or folder of them, at this `PATH` (default: those in "+strings.Join(geo.Folders, " and ")+")")
 	return c.Does(func(e *cli.Env, _ []string) error {
 		if *top < 1 || *top > 1000 {
 			return cli.Usagef("stats: --top: %d is not a number from 1 to 1000", *top)

@@ -65,7 +65,7 @@ func Main(args []string, stderr io.Writer) int {
 	f.StringVar(&o.blocks, "blocklists", published.BlockDir, "`folder` of the published block lists, as written by bailiff lists refresh")
 	f.StringVar(&o.report, "report", control.ReportPath, "`path` of bailiff-report's socket, to connect to at start and reload if bans are reported")
 	remove := f.Bool("remove-rules", false, "remove everything of bailiff's from every firewall, print what that was as JSON, and end")
-	force := f.Bool("force", false, "with --remove-rules: remove what has a name of bailiff's but was made by others, too")
+	force := f.Bool("force", false, "with --remove-rules: also remove objects with bailiff's names that others have made")
 	showVersion := f.Bool("version", false, "print the version")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
