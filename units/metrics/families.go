@@ -90,7 +90,7 @@ var (
 	BlockListBytes = &Family{Name: "bailiff_block_list_bytes_total", Type: Counter, Unit: "bytes", Labels: []string{"list", "mode"},
 		Help: "Bytes of these packets."}
 	FleetBans = &Family{Name: "bailiff_fleet_bans", Type: Gauge, Labels: []string{"peer"},
-		Help: "Bans that another host has told of, with fleet.hosts; 500 hosts at most, the rest as peer (other)."}
+		Help: "Bans of another host, with fleet.hosts; at most 500 hosts, the rest as peer (other)."}
 	FleetTime = &Family{Name: "bailiff_fleet_latest_timestamp_seconds", Type: Gauge, Unit: "seconds", Labels: []string{"peer"},
 		Help: "When the newest ban of another host was made, in seconds since 1970; 0: none is known."}
 	FleetRefused = &Family{Name: "bailiff_fleet_refused_bans_total", Type: Counter, Labels: []string{"peer"},
@@ -98,7 +98,7 @@ var (
 	FleetTogether = &Family{Name: "bailiff_fleet_together_bans", Type: Gauge,
 		Help: "Prefixes that are banned for what hosts have counted together, with fleet.together."}
 	FleetPrevented = &Family{Name: "bailiff_fleet_together_prevented_bans_total", Type: Counter,
-		Help: "Bans for what hosts have counted together that did not come, because one of them knew the prefix as good."}
+		Help: "Bans for what hosts have counted together, prevented because one of them knew the prefix as good."}
 	AuditWaiting = &Family{Name: "bailiff_audit_entries_waiting", Type: Gauge,
 		Help: "Audit entries that wait for journald."}
 	AuditLost = &Family{Name: "bailiff_audit_entries_lost_total", Type: Counter,
