@@ -1,9 +1,9 @@
 // Command bailiff-fleet shares the bans of this host with the other hosts of its fleet, through a hub that runs nats-server. It is a
-// process of its own, so that the daemon has no network, and with no right over the firewall: it offers bans of others to the
-// daemon, which decides by the rules of this host.
+// separate process, so that the daemon needs no network. It cannot change the firewall: it offers other hosts' bans to the daemon,
+// which decides by the rules of this host.
 //
 // systemd starts it on hosts that have joined a fleet (bailiff fleet join); bailiff-fleet(8) describes what it does. On the hub,
-// `bailiff-fleet stream` makes what the hosts need there. Start reading at internal/agent/agent.go.
+// `bailiff-fleet stream` creates the streams that the hosts need. Start reading at internal/agent/agent.go.
 package main
 
 import (

@@ -1,11 +1,11 @@
-// Package blocklists blocks the prefixes of published block lists. They are many, never end and are never asked for one by one, so
-// they have nothing to do with a firewall.Backend: each list has sets of its own in the table `inet bailiff-lists`, beside whichever
-// backend keeps the bans. Nothing of a list is kept in memory: it is read from its source into new sets, and then the rules change from
-// the old sets to the new ones in one transaction. Start reading at Table.Apply; bulk.go adds elements.
+// Package blocklists blocks the prefixes of published block lists. These are many, do not expire and are never queried one by one, so
+// the package is not a firewall.Backend: each list has sets of its own in the table `inet bailiff-lists`, beside whichever backend
+// keeps the bans. Nothing of a list is kept in memory: it is read from its source into new sets, and then the rules change from the
+// old sets to the new ones in one transaction. Start reading at Table.Apply; bulk.go adds elements.
 //
-// For each list and family there is a hash set of addresses and a set of intervals for wider prefixes, so that a packet pays one
-// look-up in a hash and one in a tree. A prefix length that very many entries have gets a hash set as well. What is allowed is a list
-// whose rule accepts, before all others: nothing else in this table meets such a packet.
+// For each list and family there is a hash set of addresses and a set of intervals for wider prefixes, so that a packet costs one hash
+// look-up and one tree look-up. A prefix length with very many entries gets a hash set as well. Allowed addresses are a list, too,
+// whose rule comes first and accepts their packets.
 package blocklists
 
 import (

@@ -2,13 +2,13 @@
 // bans; this package checks each piece of news against the rules of this host and keeps what it accepts. It does no I/O: who
 // sent the news has been proven before (by the sender's signature), and time comes as microseconds since 1970.
 //
-// Nobody is believed further than the rules permit. A host that was taken over can ban, for a limited time, a limited number of
-// narrow prefixes that no allow list here contains; with two votes it can ban nobody by itself. What comes from the fleet is
-// never counted as evidence, never prolongs a ban of this host, and is never passed on.
+// No host is trusted beyond the rules. A compromised host can ban, for a limited time, a limited number of narrow prefixes
+// that no allow list here contains; with two votes it can ban nobody by itself. What comes from the fleet is never counted
+// as evidence, never prolongs a ban of this host, and is never passed on.
 //
-// Unless a limit is reached, the result depends on the set of news alone, not on its order or on how often a piece comes: of two
-// about the same prefix and jail of a host the later one counts (News.after). So hosts that were cut off agree again once they
-// have read what they missed, and old news that is sent again has no effect.
+// Unless a limit is reached, the result depends on the set of news alone, not on its order or on how often a piece comes: of two about
+// the same prefix and jail from one host, the later one counts (News.after). So hosts that were cut off agree again once they have
+// read what they missed, and old news that is sent again has no effect.
 //
 // Start reading at Bans.Apply. rules.go has the rules, saved.go the form in the state file; summary.go and together.go count
 // failures of one address on many hosts together.

@@ -13,11 +13,11 @@
 //		sshd-session: Accepted password for {user} from 203.0.113.27 port {port} ssh2
 //		+2s auth: ...
 //
-// on switches a jail on that is off by itself. A block of lines plays `times` times, `every` so often, beginning `at` that time of the story. +2s is how long after the
-// line before a line comes (the default is 100 ms). Each repetition of a block is a process of its own for programs that
-// start one for each connection. In lines, {n} is the number of the repetition (from 0), {n+3} that much more, {n:x} in
-// hexadecimal, {port} a port that follows from it, {pid} the process id. name=text sets {name}; a list with commas is gone
-// through in turn.
+// on enables a jail that is off by default. A block of lines is played `times` times, once in `every`, beginning `at` this time of the
+// story. +2s is the delay after the previous line (default: 100 ms). Each repetition of a block is a process of its own for programs
+// that start one for each connection. In lines, {n} is the number of the repetition (from 0), {n+3} that number plus 3, {n:x} the
+// number in hexadecimal, {port} a port derived from it, {pid} the process id. name=text sets {name}; the values of a list with commas
+// are used in turn.
 package stories
 
 import (

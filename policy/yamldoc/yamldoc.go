@@ -1,10 +1,9 @@
 // Package yamldoc reads one YAML document into a tree in which every key and value knows its line and column, so that errors
 // about it can name the place.
 //
-// It never expands anything: aliases, merge keys and custom tags are errors, so a small file stays a small tree. It is the
-// only importer of gopkg.in/yaml.v3, which is archived. Its continuation, go.yaml.in/yaml/v3, cannot stand in for it by a
-// replace directive: its own tests import it by its path, and go mod tidy refuses one module under two paths. Moving to it
-// means changing the import here.
+// It never expands anything: aliases, merge keys and custom tags are errors, so a small file stays a small tree. It is the only
+// importer of gopkg.in/yaml.v3, which is archived. A replace directive cannot substitute its successor, go.yaml.in/yaml/v3, whose own
+// tests import it by its path: go mod tidy refuses one module under two paths. Moving to it means changing the import here.
 //
 // Start reading at Parse.
 package yamldoc

@@ -1,6 +1,5 @@
-// Package activation returns listening sockets: the ones that systemd passes, or one of its own for a start without systemd. It
-// accepts no connections. Receiving descriptors is go-systemd's work; what is added is the check that they are listening unix
-// sockets, and a socket with the right mode and group for starts by hand.
+// Package activation returns listening sockets: those that systemd passes, or a new one for a start by hand, with the right mode and
+// group. It accepts no connections. go-systemd receives the descriptors; this package checks that they are listening unix sockets.
 package activation
 
 import (

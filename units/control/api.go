@@ -32,8 +32,8 @@
 // /v1/reload is also open to the daemon's own user, which ExecReload= runs as. An error is an Error object with a fitting
 // HTTP status. All calls and keys exist since 1.0; bailiffd(8) documents them.
 //
-// A program of root that acts for somebody, such as Cockpit, names them in the header Bailiff-User: it is part of the caller's name in
-// the audit trail. openapi.json describes the calls and is made from this package.
+// A program that acts for somebody as root, such as Cockpit, names them in the header Bailiff-User, which becomes part of the caller's
+// name in the audit trail. openapi.json, which describes the calls, is generated from this package.
 package control
 
 //go:generate go test -run ^TestOpenAPI$ . -update

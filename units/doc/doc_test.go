@@ -1,4 +1,4 @@
-// Package doc has pages for those who work on bailiff, and a test that holds them against the tree.
+// Package doc has pages for developers and operators, and tests that compare them with the source tree.
 package doc
 
 import (

@@ -1,5 +1,4 @@
-// Package monitoring holds alert rules for Prometheus and a dashboard for Grafana, and tests that hold them against the metrics
-// there are.
+// Package monitoring holds alert rules for Prometheus and a dashboard for Grafana, and tests that compare them with the metrics.
 package monitoring
 
 import (

@@ -1,5 +1,5 @@
-// Package systemd holds the unit files, and the test that systemd itself takes them as they are. Programs see of it the
-// drop-ins of mail systems alone: see Mail.
+// Package systemd holds the unit files, and the test that systemd accepts them as they are. Programs use only the drop-ins for mail
+// systems: see Mail.
 package systemd
 
 import "embed"

@@ -1,5 +1,5 @@
 // Command bailiff-fetch downloads published lists for bailiff allow refresh and bailiff lists refresh, which run it with the same
-// arguments. It is apart from bailiff because it speaks TLS with others' servers; all of it is in package refresh.
+// arguments. It is separate from bailiff because it speaks TLS with foreign servers; all of it is in package refresh.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Package redact removes from log lines and other texts what nobody but this host's administrators must see: account names and anything
+// Package redact removes from log lines and other texts what only this host's administrators may see: account names and anything
 // else that a client typed (such as a password in place of a name), this host's names and addresses, and mail addresses.
 //
 // It does not search for secrets, since they look like other text. It keeps only what contains none: of a log line, the words of the

@@ -1,6 +1,6 @@
-// Package peers plays the services on the web that bailiff reports to: blocklist.de, AbuseIPDB, whoever receives a
-// webhook, and ntfy. It looks at every field of what it is sent, more strictly than the services do, answers as they do, and can be
-// told to fail in all the ways that services fail. Nothing of it speaks to the world.
+// Package peers plays the services on the web that bailiff reports to: blocklist.de, AbuseIPDB, whoever receives a webhook, and ntfy.
+// It checks every field that it receives, more strictly than the services do, answers as they do, and can be told to fail in every way
+// that they fail. It never connects to the Internet.
 //
 // peers/serve is it as a program, to run inside a host under test.
 //

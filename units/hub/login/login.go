@@ -1,5 +1,5 @@
-// Package login makes a client of a fleet's hub: how bailiff-fleet, and whoever has a host's file, is known to nats-server and knows it.
-// It is apart from package hub, which speaks no network protocol. Start reading at Options.
+// Package login has the options of a connection to a fleet's hub, with which the client and nats-server authenticate each other. It is
+// separate from package hub, which speaks no network protocol. Start reading at Options.
 package login
 
 import (

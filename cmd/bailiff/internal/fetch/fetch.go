@@ -1,5 +1,5 @@
-// Package fetch is what the verb refresh of `bailiff allow` and `bailiff lists` takes from the command line. Package refresh carries it
-// out, in a program of its own, bailiff-fetch: so the command that root types holds neither TLS nor a client of web servers.
+// Package fetch declares the verb refresh of `bailiff allow` and `bailiff lists`. It runs the program bailiff-fetch (package refresh),
+// so that the command that root types contains neither TLS nor an HTTP client.
 package fetch
 
 import (

@@ -1,7 +1,7 @@
 // Package refresh is `bailiff allow refresh` and `bailiff lists refresh`: it downloads published lists into a folder that the daemon
-// reads. bailiff-allow-refresh.service and bailiff-lists-refresh.service run it; they are the only parts of bailiff that fetch lists, and
-// have access to nothing else. A list that fails its checks never replaces the last good one. The program is bailiff-fetch. Start reading
-// with Commands; feed.go is what allow lists and block lists do not share.
+// reads. bailiff-allow-refresh.service and bailiff-lists-refresh.service run it; they are the only parts of bailiff that fetch lists,
+// and can do nothing else. A list that fails its checks never replaces the last good one. The program is bailiff-fetch. Start reading
+// with Commands; feed.go has the differences between allow lists and block lists.
 package refresh
 
 import (

@@ -1,6 +1,6 @@
-// Package sketch counts items that attackers choose (account names, addresses) in bounded memory: Top finds the most frequent
-// ones, Distinct estimates how many different ones there were. A flood of new items cannot evict frequent ones. No kept library
-// has both algorithms; each is a page of code.
+// Package sketch counts items that attackers choose (account names, addresses) in bounded memory: Top finds the most frequent ones,
+// Distinct estimates how many different ones there were. A flood of new items cannot evict frequent ones. No maintained library has
+// both algorithms; each is a page of code.
 package sketch
 
 import (

@@ -1,5 +1,5 @@
-// Command serve runs peers inside a host under test. It says where it listens on a line of its own when it is ready. With -mode
-// it tells one that runs how to answer from now on.
+// Command serve runs peers inside a host under test. When it is ready, it prints its address on a line of its own. With -mode it
+// changes how a running instance answers.
 package main
 
 import (

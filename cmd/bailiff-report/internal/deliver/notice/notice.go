@@ -1,5 +1,5 @@
 // Package notice sends short messages to people: to their phones, chats, and Alertmanager. It is the webhook destination with a
-// form other than bailiff's own: forms.go has a request for each service, text.go the words.
+// form other than bailiff's own: forms.go has a request for each service, text.go the texts.
 //
 // A message says what happened on which host. It holds no log line and no account name. Its texts are plain: where a service
 // reads markup or mentions, they are escaped, since a program's error may hold anything.

@@ -3,8 +3,7 @@
 //
 // A complaint accuses somebody. So there is none without log lines that show it, none about what may be forged, and none whose kind
 // has to be guessed. There is none to this host's own people, and no contact gets more mails than configured. A digest becomes one
-// mail for each address and service. sent.go keeps which of them are gone, so that one that has to wait does not send the others
-// again.
+// mail for each address and service. sent.go records which were sent, so that one that has to wait does not repeat the others.
 //
 // Start reading at Deliver; complaint.go makes complaints of reports.
 package xarf
