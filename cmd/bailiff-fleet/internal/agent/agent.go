@@ -1,14 +1,14 @@
 // Package agent is bailiff-fleet: it connects the daemon of this host to those of the other hosts of its fleet, through a hub.
 //
-// Six goroutines do it, joined by bounded channels. The follower (follower.go) follows the daemon's own bans. The publisher
-// (publisher.go, own.go) compares them with what the hub holds of them and sends the difference. The reader (reader.go, fetch.go)
-// reads what others have sent, and checks who did. The applier (applier.go) hands it to the daemon, which decides what to do with
-// it. Two more exchange summaries of failures that hosts count together
-// (together.go), and the lines of bans that operators want to see (evidence.go). When the daemon does not take it, reading stops; when the hub is away, nothing is kept to be sent: at its return the
+// Six goroutines do the work, joined by bounded channels. The follower (follower.go) follows the daemon's own bans. The publisher
+// (publisher.go, own.go) compares them with those on the hub and sends the difference. The reader (reader.go, fetch.go) reads what
+// others have sent and checks its signatures. The applier (applier.go) passes it to the daemon, which decides what takes effect. Two
+// more exchange summaries of failures that hosts count together (together.go), and the lines of bans that operators ask for
+// (evidence.go). While the daemon accepts nothing, reading stops; while the hub is away, nothing is queued: when it returns, the
 // publisher compares again.
 //
-// Nobody is believed: the hub can hold messages back, but not invent any, since hosts sign them and an operator signs the list of
-// hosts; what a host may do here is decided by policy/fleet, in the daemon.
+// Neither hub nor hosts are trusted: the hub can withhold messages but not forge any, since hosts sign them and an operator signs the
+// list of hosts; policy/fleet, in the daemon, decides what a host may do here.
 package agent
 
 import (
