@@ -22,6 +22,7 @@ func (g *Engine) judge(a *attempt) {
 		return
 	}
 	banned := g.decide(&f, g.addressWindows(&f))
+	banned = g.decide(&f, g.severalServices(&f, banned)) || banned
 	banned = g.decide(&f, g.attackedAccount(&f, banned)) || banned
 	g.decide(&f, g.attackingNetworks(&f, banned))
 }
@@ -171,8 +172,8 @@ func accountKey(user uint64, observed bool) uint64 {
 	return user
 }
 
-// A detector counts a failure and returns the prefixes that have too many by now. There are three: addressWindows, attackedAccount,
-// attackingNetworks. To add one, write such a method and have judge call it. What it counts over all jails goes into counted
+// A detector counts a failure and returns the prefixes that have too many by now. There are four: addressWindows, severalServices
+// (services.go), attackedAccount, attackingNetworks. To add one, write such a method and have judge call it. What it counts over all jails goes into counted
 // (counted.go).
 
 const (

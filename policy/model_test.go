@@ -167,6 +167,8 @@ type model struct {
 
 	out []string // what the entry loaded to
 	at  int      // number of the entry
+
+	several int // prefixes that have failed at several services
 }
 
 type modelBurst struct {
@@ -289,7 +291,7 @@ func (m *model) entry(i int, e event) []string {
 			}
 		}
 		c.waits = nil
-		if !dropped && !m.takeBack(e) {
+		if !dropped && !(c.done > 0 && m.takeBack(e)) {
 			c.done++
 			c.seen = max(c.seen, c.done)
 		}
@@ -652,7 +654,7 @@ func (m *model) failure(e *event, attempts, before int) {
 	if user != "" && window[user]+attempts < trip {
 		trip = crowded(trip)
 	}
-	if len(day) <= min(1+people/5, 5) && (f.unknown || known) {
+	if len(day) <= min(1+people/5, 5) && (f.unknown || known || people > 2) {
 		most = max(most, 15*j.Slow.MaxRetry)
 	}
 	switch {
@@ -662,6 +664,9 @@ func (m *model) failure(e *event, attempts, before int) {
 	case long >= most:
 		take(j.Name)
 		banned = m.ban(j, p, e.addr, state.Slow, at, slow)
+	}
+	if !banned && limited == 0 && !known && sum >= 2 && people == 0 {
+		banned = m.services(j, e, p)
 	}
 	if n, by := m.account(key, p, f); n > 0 && !banned {
 		if banned = m.ban(m.jail(by), p, e.addr, state.Account, at, n); banned {
@@ -675,6 +680,41 @@ func (m *model) failure(e *event, attempts, before int) {
 		}
 		m.networks(j, e.addr, p, at, account)
 	}
+}
+
+// services bans a prefix that has failed twice or more at each of three services, and ten times, say, at all of them: what two services
+// saw within three seconds was one attempt.
+func (m *model) services(j *config.Jail, e *event, p netip.Prefix) bool {
+	var all []*modelFail
+	seen, n := 0, 0
+	for i := range m.c.Jails {
+		o := &m.c.Jails[i]
+		var l []*modelFail
+		guesses := 0
+		for _, f := range m.fails {
+			if o.Observe == j.Observe && f.jail == o.Name && f.prefix == p && m.prefix(o, e.addr) == p && !f.gone && !f.old && near(e.at, f.at, o.FindTime) && f.weight > 0 {
+				l, guesses = append(l, f), guesses+f.attempts
+			}
+		}
+		if guesses >= 2 {
+			all, seen = append(all, l...), seen+1
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *modelFail) int { return cmp.Compare(a.at, b.at) })
+	var last *modelFail
+	for _, f := range all {
+		if last == nil || f.jail == last.jail || f.at-last.at >= 3*sec {
+			n, last = n+f.attempts, f
+		}
+	}
+	if seen < 3 || n < 2*j.MaxRetry {
+		return false
+	}
+	m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool {
+		return slices.ContainsFunc(all, func(x *modelFail) bool { return x.jail == f.jail && x.prefix == f.prefix })
+	})
+	m.several++
+	return m.ban(j, p, e.addr, state.Failures, e.at, n)
 }
 
 // account counts a failure on an account, and returns how many attempts of its prefix there were if that is to be banned, and
@@ -877,6 +917,13 @@ func stream(r *rand.Rand, n, users int, jails []string, late int64) []event {
 			e.at += 1 + r.Int64N([]int64{2 * sec, 10 * sec, 33 * sec}[r.IntN(3)])
 		}
 		switch k := r.IntN(100); {
+		case k < 8: // some guesses at each of several services
+			for _, e.jail = range jails {
+				for range 2 + r.IntN(4) {
+					e.pid += 3_000_000
+					say("failed")
+				}
+			}
 		case k < 30:
 			say("failed")
 		case k < 40: // two daemons see the same attempt, such as Postfix and Dovecot
@@ -975,7 +1022,7 @@ func stream(r *rand.Rand, n, users int, jails []string, late int64) []event {
 }
 
 func modelConfig(t *testing.T, r *rand.Rand) *config.Config {
-	c := plainConfig(t, "alpha", "beta", "gamma")
+	c := plainConfig(t, "alpha", "beta", "gamma", "epsilon")
 	c.Escalate = config.Escalate{Factor: 1.5, Max: 2 * time.Hour, Forget: 6 * time.Hour, RandomExtra: time.Minute}
 	c.Accounts = config.Accounts{Addresses: 3 + r.IntN(8), FindTime: time.Hour, MaxRetry: 1 + r.IntN(4), TrustLoginsFor: 30 * time.Minute}
 	c.Networks = config.Networks{FindTime: 3 * time.Hour, TrustLoginsFor: time.Duration(1+r.IntN(20)) * time.Minute, Net4: 3 + r.IntN(3), Net6: config.Net6{Bits64: 2, Bits56: 3 + r.IntN(3), Bits48: 4 + r.IntN(4)}}
@@ -1039,18 +1086,19 @@ func restart(t *testing.T, c *config.Config, allowed *allow.List, snap []byte, e
 // engine is stopped and started again at random places: sometimes with what it knew, sometimes with what it had saved some
 // entries before, as after a crash.
 func TestModel(t *testing.T) {
-	kinds := map[string]int{}
+	kinds, several := map[string]int{}, 0
 	for round := range 90 {
 		r := rand.New(rand.NewPCG(uint64(round), 11))
 		c := modelConfig(t, r)
 		allowed := allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("203.0.113.5/32")}, {Prefix: netip.MustParsePrefix("2001:db8:7:1::1/128")}})
-		jails := [][]string{{"alpha", "beta", "gamma"}, {"alpha", "beta"}, {"gamma", "gamma", "gamma", "alpha"}}[round%3]
+		jails := [][]string{{"alpha", "beta", "gamma", "epsilon"}, {"alpha", "beta", "epsilon"}, {"gamma", "gamma", "gamma", "alpha"}}[round%3]
 		events := stream(r, 1500, 2+r.IntN(5), jails, []int64{0, 20 * sec, 60 * sec}[r.IntN(3)])
 		m := &model{c: c, allow: allowed, conns: map[string]*modelConn{}, accounts: map[string][]*modelPlace{}, logins: map[string]int64{}, persons: map[string]int{}, bursts: map[string]*modelBurst{}, times: map[string]*state.History{}}
 		var want [][]string
 		for i, e := range events {
 			want = append(want, slices.Clone(m.entry(i, e)))
 		}
+		several += m.several
 		for _, stops := range []int{0, 12} {
 			g := newEngine(t, c)
 			g.SetAllow(allowed, start)
@@ -1116,6 +1164,9 @@ func TestModel(t *testing.T) {
 				t.Errorf("%d bans for %s are too few to compare", kinds[s], s)
 			}
 		}
+	}
+	if several < 15 {
+		t.Errorf("%d bans for failures at several services are too few to compare", several)
 	}
 	extended := 0
 	for k, n := range kinds {

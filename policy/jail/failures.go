@@ -165,8 +165,12 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 	c.reportNodes()
 	// Further ones cannot be told apart, but the limit was reached long before.
 	trip = min(trip, most)
-	if f.user != 0 && window.attempts(f.user)+int(f.attempts) < trip { // not who guesses at one account, be there ever so many others
+	switch {
+	case f.user == 0:
+	case window.attempts(f.user)+int(f.attempts) < trip: // not who guesses at one account, be there ever so many others
 		trip = crowded(trip, w.People)
+	case c.o.Interactive && !f.unknown: // but a colleague may type the own password wrong at twice three prompts
+		trip += min(max(w.People-household, 0), trip)
 	}
 	v := Verdict{Prefix: e.key.Prefix(), Count: sum, Tripped: sum >= trip}
 	if slow {
@@ -252,13 +256,14 @@ func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
 func crowded(limit, people int) int { return limit + min(max(people-household, 0), crowd*limit) }
 
 // slowRetry returns the limit of the slow window. Repeating a single account all day, if it does not exist or people log in to
-// it, is a device with old settings, unless it happens very often; many people have several. Where nobody can tell whether people log
-// in, the limit is in between, and where they type passwords there are no such devices.
+// it, is a device with old settings, unless it happens very often. Where people log in to other accounts it may be anybody's, and many
+// people have several. Where nobody can tell whether people log in, the limit is in between, and where they type passwords there are no
+// such devices.
 func (c *Counter) slowRetry(accounts, people int, device bool) int {
 	factor := 1
 	switch {
 	case c.o.Interactive || accounts > min(1+people/devicePeople, devices):
-	case device:
+	case device || people > household:
 		factor = deviceFactor
 	case c.o.NoLogins:
 		factor = noLoginsFactor
