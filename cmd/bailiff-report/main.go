@@ -217,7 +217,7 @@ func work(ctx context.Context, o options) error {
 // load reads a configuration file, or the installed configuration if none is named.
 func load(file string) (*config.Config, error) { return new(configdir.Loader).LoadFile(file) }
 
-// daemonUsers returns the users whose entries in the daemon's unit are believed: the daemon's and root.
+// daemonUsers returns the users whose entries in the daemon's unit are trusted: the daemon's and root.
 func daemonUsers(name string) ([]uint32, error) {
 	if u, err := user.Lookup(name); err == nil {
 		name = u.Uid

@@ -29,9 +29,9 @@ var folders = []string{"/etc/bailiff", "/run/bailiff", "/usr/local/lib/bailiff",
 
 // Loader reads configuration files. The zero Loader reads the host's.
 type Loader struct {
-	Root string // stands before every path that is looked up, address lists included; empty: the host itself
+	Root string // prefix of every path, address lists included; empty: the host itself
 
-	// Overlay holds files by path, to be read as if they were there already, in place of those that are.
+	// Overlay holds file contents by path, read in place of the files on disk.
 	Overlay map[string][]byte
 
 	// Jails are the only ones wanted; nil is all. See config.Builder.Only.
@@ -41,8 +41,8 @@ type Loader struct {
 // Load reads bailiff.yaml, drop-ins, filters and address lists of the host:
 //
 //   - bailiff.yaml of the first folder that has one;
-//   - all bailiff.d/*.yaml of all folders, sorted by file name whatever the folder, each laid over what came before. Of
-//     equal names only that of the first folder counts; a link to /dev/null there disables the file;
+//   - all bailiff.d/*.yaml of all folders, sorted by file name whatever the folder, each overriding earlier ones. Of equal
+//     names only that of the first folder counts; a link to /dev/null there disables the file;
 //   - filters.d/NAME.yaml likewise, each a filter that adds to the built-in ones or replaces that of its name;
 //   - the address lists that allow.files names.
 //
@@ -52,7 +52,7 @@ func (l *Loader) Load() (*config.Config, error) {
 	return l.reader().folders(l.roots())
 }
 
-// LoadFile reads that file alone, over the built-in defaults: no drop-ins. Filters are read from filters.d beside it.
+// LoadFile reads one file alone, over the built-in defaults: no drop-ins. Filters are read from filters.d beside it.
 //
 // A folder is read in place of /etc/bailiff and all others: bailiff.yaml, drop-ins, filters and, where allow.files names
 // files in /etc/bailiff, address lists. "" is Load.
@@ -124,7 +124,7 @@ func (r *reader) finish(roots []string) (*config.Config, error) {
 	return r.Build()
 }
 
-// file lays one file over what is known.
+// file reads a file, overriding earlier ones.
 func (r *reader) file(name string) {
 	if data, ok := r.read(name, yamldoc.MaxSize); ok {
 		r.Add(name, data)
@@ -176,7 +176,7 @@ func (r *reader) lists() {
 	}
 }
 
-// matches returns the files that a pattern of allow.files names. A pattern without signs must name one that exists.
+// matches returns the files that a pattern of allow.files names. A pattern without wildcards must name one that exists.
 func (r *reader) matches(pattern string) ([]string, *diag.Error) {
 	root, rest := r.root, pattern
 	if below, ok := strings.CutPrefix(pattern, folders[0]+"/"); ok && r.instead != "" {
@@ -190,7 +190,7 @@ func (r *reader) matches(pattern string) ([]string, *diag.Error) {
 		}
 		return []string{file}, nil
 	}
-	// Glob finds nothing in a folder that cannot be read, and says nothing; then nobody would be allowed.
+	// Glob silently finds nothing in a folder that cannot be read; then nobody would be allowed.
 	dir := root + path.Dir(rest[:first]+"x")
 	if _, err := os.ReadDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, &diag.Error{File: dir, Text: "cannot be read: " + cause(err).Error()}
@@ -209,7 +209,7 @@ func (r *reader) matches(pattern string) ([]string, *diag.Error) {
 	return slices.Compact(files), nil
 }
 
-// quoteGlob makes a path stand for itself in a pattern.
+// quoteGlob escapes a path for use in a pattern.
 func quoteGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
@@ -325,8 +325,7 @@ func (r *reader) first(name string, roots []string) string {
 	return ""
 }
 
-// fragments lists the *.yaml of a subfolder of all roots as systemd does: together, by file name, of equal names only that
-// of the first root.
+// fragments lists the *.yaml of a subfolder of all roots as systemd does: by file name, and of equal names only the one in the first root.
 func (r *reader) fragments(sub string, roots []string) []string {
 	found := make(map[string]string) // path by name
 	for _, root := range roots {

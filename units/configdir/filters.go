@@ -11,9 +11,9 @@ import (
 	"bailiff/policy/yamldoc"
 )
 
-// FilterFile is a filter as its file is, good or not.
+// FilterFile is a filter's file, valid or not.
 type FilterFile struct {
-	Name    string         // by the file's name
+	Name    string         // from the file's name
 	File    string         // its path; builtin/NAME.yaml is compiled in
 	Builtin bool           // it is compiled in
 	Hides   []string       // files of the same name that it replaces, the nearest first
@@ -22,12 +22,11 @@ type FilterFile struct {
 	Err     error          // what is wrong with it: a *diag.Error, or several joined
 }
 
-// FilterFiles lists the filters of the host by name, those that are rejected included: an operator's own before the
-// built-in ones. With a configuration file the own ones are those in filters.d beside it or, if it is a folder, in it, as
-// in LoadFile.
+// FilterFiles lists the filters of the host by name, those that are rejected included: an operator's own before the built-in ones. With a
+// configuration file, the operator's own are in filters.d beside it or, if it is a folder, inside it, as in LoadFile.
 //
-// An operator's files are read with all checks, the forgery test and their test lines; what is built in has passed them when
-// it was built. The error is about folders that cannot be read.
+// An operator's files are read with all checks, the forgery test and their test lines; built-in filters have passed them at build time. The
+// error is about folders that cannot be read.
 func (l *Loader) FilterFiles(file string) ([]FilterFile, error) {
 	roots := l.roots()
 	if file != "" {

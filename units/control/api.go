@@ -421,8 +421,8 @@ type Peer struct {
 	User string // name, or the number
 }
 
-// Daemon answers the server's calls. The server has checked and parsed the addresses in them. Its methods are called from any goroutine and must respect ctx. An *Error sets the HTTP
-// status; any other error becomes 500.
+// Daemon answers the server's calls. The server has checked and parsed the addresses in them. Its methods are called from any goroutine and
+// must respect ctx. An *Error sets the HTTP status; any other error becomes 500.
 type Daemon interface {
 	Status(ctx context.Context) (*Status, error)
 	Bans(ctx context.Context, q BanQuery, within netip.Prefix) (*BanList, error) // not valid: all

@@ -48,8 +48,8 @@ func Dial(path string) *Client {
 	return c
 }
 
-// checkStarted prevents that reading starts a stopped daemon, as connecting to systemd's socket would. If systemd cannot be
-// asked, the connection decides.
+// checkStarted keeps a read from starting a stopped daemon, as connecting to systemd's socket would. If systemd cannot be asked, the
+// connection decides.
 func (c *Client) checkStarted(ctx context.Context) error {
 	if c.stopped == nil {
 		return nil
@@ -93,7 +93,7 @@ func (c *Client) Ban(ctx context.Context, req BanRequest) ([]Ban, error) {
 	return list[Ban](ctx, c, http.MethodPost, "/v1/bans", nil, req)
 }
 
-// Unban lifts the bans of a prefix, or all bans; of one jail, or with "" of every jail.
+// Unban lifts the bans of a prefix, or all bans, in one jail or, if jail is empty, in every jail.
 func (c *Client) Unban(ctx context.Context, prefix, jail string, all bool) (*Removed, error) {
 	q := query("prefix", prefix, "jail", jail)
 	if all {
@@ -186,8 +186,7 @@ func do[T any](ctx context.Context, c *Client, method, path string, q url.Values
 	return v, nil
 }
 
-// ask makes one call. If the daemon dies during a GET, the call is repeated, since systemd restarts the daemon; others are
-// not repeated.
+// ask makes one call. If the daemon dies during a GET, the call is repeated, since systemd restarts the daemon; other calls are not.
 func (c *Client) ask(ctx context.Context, method, path string, q url.Values, req any) ([]byte, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc

@@ -48,7 +48,7 @@ const (
 
 // streams counts the event streams.
 type streams struct {
-	limit       time.Duration // eventTime, but in tests
+	limit       time.Duration // eventTime, except in tests
 	mu          sync.Mutex
 	all, others int
 	stop        chan struct{} // closed: the server ends
@@ -125,7 +125,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event,
 			if l.Encode(e) != nil {
 				return
 			}
-			for more := true; more && l.b.Len() < 32<<10; { // more that is there already
+			for more := true; more && l.b.Len() < 32<<10; { // more events that are already queued
 				select {
 				case e, ok = <-ch:
 					if more = ok; ok && l.Encode(e) != nil {
@@ -146,7 +146,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, ch <-chan Event,
 	}
 }
 
-// lineWriter is an answer that grows: values are encoded, and then sent.
+// lineWriter writes a growing answer: it encodes values, then sends them.
 type lineWriter struct {
 	*json.Encoder
 	b     bytes.Buffer
@@ -180,7 +180,7 @@ func (l *lineWriter) send() error {
 // kind "status".
 func (c *Client) Events(ctx context.Context, f func(*Event) error) error { return c.follow(ctx, "", f) }
 
-// QuietEvents is Events without failures, of which a flood leaves no room for others.
+// QuietEvents is Events without failures. A flood of failures leaves no room for other events.
 func (c *Client) QuietEvents(ctx context.Context, f func(*Event) error) error {
 	return c.follow(ctx, "quiet=true", f)
 }
@@ -192,7 +192,7 @@ func (c *Client) follow(ctx context.Context, query string, f func(*Event) error)
 	return &Error{Status: http.StatusBadGateway, Message: "the daemon has stopped", Hint: "see systemctl status bailiff"}
 }
 
-// readLines calls f with each line of an answer that grows.
+// readLines calls f with each line of a growing answer.
 func readLines[T any](ctx context.Context, c *Client, path, rawQuery string, f func(*T) error) error {
 	res, err := c.Open(ctx, path, rawQuery, nil)
 	if err != nil {

@@ -42,7 +42,7 @@ func (s *Server) putFleetAgent(r *http.Request, _ url.Values, _ Peer) (any, erro
 	return s.d.SetFleetAgent(r.Context(), req)
 }
 
-// SetFleetAgent passes on what bailiff-fleet says of itself.
+// SetFleetAgent passes on bailiff-fleet's own status.
 func (c *Client) SetFleetAgent(ctx context.Context, a FleetAgent) (*FleetAgentStatus, error) {
 	return do[FleetAgentStatus](ctx, c, http.MethodPut, "/v1/fleet/agent", nil, a)
 }

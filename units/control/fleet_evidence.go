@@ -53,7 +53,7 @@ func (s *Server) putFleetEvidence(r *http.Request, _ url.Values, _ Peer) (any, e
 	return s.d.AnswerFleet(r.Context(), req)
 }
 
-// FleetEvidence returns the lines that led to a ban of another host, which is asked for them, or with an empty host of this one.
+// FleetEvidence returns the lines that led to a ban, from the host, which is asked for them, or from this one if host is empty.
 func (c *Client) FleetEvidence(ctx context.Context, host, prefix, jail string) (*FleetEvidence, error) {
 	q := url.Values{"prefix": {prefix}, "jail": {jail}}
 	if host != "" {

@@ -9,9 +9,8 @@ import (
 	"net/http"
 )
 
-// Send makes one request over a connection of its own to a unix socket, and returns the answer as it comes; the caller closes its body.
-// The request's context bounds the call until then. http.Client would do the same, but a program that calls it holds TLS: 1.5 MB,
-// which root's command has no use for.
+// Send makes one request over a connection of its own to a unix socket, and returns the answer as it comes; the caller closes its body. The
+// request's context bounds the call until then. http.Client would do the same, but it links TLS: 1.5 MB that root's command does not need.
 func Send(socket string, req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	var d net.Dialer

@@ -26,7 +26,7 @@ import (
 	"bailiff/units/peer"
 )
 
-// Limits. They hold for root, too: a broken script must not exhaust the daemon's memory.
+// Limits. They apply to root, too: a broken script must not exhaust the daemon's memory.
 const (
 	maxConns     = 64       // at once
 	maxOthers    = 32       // of these, from users other than root, so that root always gets through
@@ -150,7 +150,7 @@ type call struct {
 
 type handler func(s *Server, r *http.Request, q url.Values, by Peer) (any, error)
 
-// plain is a call of a Daemon or a Reporter that takes nothing.
+// plain is a call of a Daemon or a Reporter without arguments.
 func plain[D, T any](do func(D, context.Context) (T, error)) handler {
 	return func(s *Server, r *http.Request, _ url.Values, _ Peer) (any, error) {
 		v, err := do(owner[D](s), r.Context())
@@ -158,7 +158,7 @@ func plain[D, T any](do func(D, context.Context) (T, error)) handler {
 	}
 }
 
-// about is a call about an address or a prefix, which the parameter name holds.
+// about is a call about an address or a prefix, in the parameter called name.
 func about[T any](name string, do func(Daemon, context.Context, netip.Prefix) (T, error)) handler {
 	return func(s *Server, r *http.Request, q url.Values, _ Peer) (any, error) {
 		p, err := prefix(name, q.Get(name))
@@ -258,7 +258,7 @@ func (s *Server) permit(who *peer.Credentials, need right) error {
 	return &Error{Status: http.StatusForbidden, Message: fmt.Sprintf("user %s may not change anything", userName(who.UID)), Hint: "only root may; try sudo"}
 }
 
-// isFleet reports whether a user is Options.Fleet, who may be created while the daemon runs.
+// isFleet reports whether a user is Options.Fleet, whose account may be created while the daemon runs.
 func (s *Server) isFleet(uid uint32) bool {
 	u, err := user.Lookup(s.fleet)
 	return err == nil && u.Uid == strconv.FormatUint(uint64(uid), 10)

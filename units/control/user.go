@@ -19,7 +19,7 @@ func userName(uid uint32) string {
 	return id
 }
 
-// userHeader names the user for whom a program of root makes a call.
+// userHeader names the user for whom a program running as root makes a call.
 const userHeader = "Bailiff-User"
 
 // maxUser is the longest name in userHeader, in bytes; the longest of a Linux account has 32.

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// certLife is how long certificates are valid: as long as a hub is likely to live. Nobody would ask for a list of revoked ones: a
-// key that was stolen is answered with a new authority (bailiff fleet rotate).
+// certLife is how long certificates are valid: as long as a hub is likely to live. There is no revocation list, since nobody would fetch
+// it: after a key theft, the authority is replaced (bailiff fleet rotate).
 const certLife = 10 * 365 * 24 * time.Hour
 
-// Authority signs the certificates of the hub's servers. Hosts believe no other.
+// Authority signs the certificates of the hub's servers. Hosts trust no other.
 type Authority struct {
 	PEM []byte // its certificate
 
@@ -91,7 +91,7 @@ func (a *Authority) Server(s Server, now time.Time) (cert, key []byte, err error
 	return cert, key, err
 }
 
-// Good reports whether a certificate is one of this CA for a server, and valid for at least half of its life.
+// Good reports whether this CA has signed a certificate for a server that is valid for at least half of its life.
 func (a *Authority) Good(cert []byte, s Server, now time.Time) bool {
 	c, err := decodeCert(cert)
 	return err == nil && c.CheckSignatureFrom(a.cert) == nil && c.VerifyHostname(s.Host) == nil && now.After(c.NotBefore) && c.NotAfter.Sub(now) > certLife/2

@@ -1,9 +1,9 @@
-// Package hub defines the files that make hosts a fleet: Member is the one file that a host gets, Roster is the signed list of
-// hosts that every host believes, Admin is what the hub needs. `bailiff fleet` writes them, bailiff-fleet reads them. The
-// package speaks no network protocol: it reads, writes and checks.
+// Package hub defines the files that make hosts a fleet: Member is the one file that a host gets, Roster is the signed list of hosts that
+// every host trusts, Admin is what the hub needs. `bailiff fleet` writes them, bailiff-fleet reads them. The package speaks no network
+// protocol: it reads, writes and checks.
 //
-// Every file is JSON and read strictly: an unknown key, a wrong type or anything behind the object is an error, and so is a file
-// that is too large. Start reading at Member.
+// Every file is JSON and read strictly: an unknown key, a wrong type or anything after the object is an error, and so is a file that is too
+// large. Start reading at Member.
 package hub
 
 import (
@@ -52,15 +52,15 @@ type Member struct {
 	Version int    `json:"version"` // 1
 	Fleet   string `json:"fleet"`   // name
 	Host    string `json:"host"`    // name, as in subjects
-	Group   string `json:"group"`   // that has one vote
+	Group   string `json:"group"`   // which has one vote
 	NKey    string `json:"nkey"`    // seed of the host's NATS user, "SU…"
 	Key     Key    `json:"key"`     // seed of the host's signing key
 
-	// What follows is as of when the file was made. The hub has the roster, which says what is true now.
+	// The rest is as of when the file was made. What is true now is in the hub's roster.
 	Servers []string `json:"servers"` // tls://HOST:PORT
 	CA      string   `json:"ca"`      // PEM
 	Trust   Trust    `json:"trust"`
-	Serial  uint64   `json:"serial"` // of the roster: no earlier one is believed
+	Serial  uint64   `json:"serial"` // of the roster: no earlier one is accepted
 }
 
 // Admin is what the hub needs to make the stream and to publish the roster. It holds a secret.
@@ -78,10 +78,10 @@ type Admin struct {
 // Key is an ed25519 public key or the seed of a private one: 32 bytes, base64 in JSON.
 type Key []byte
 
-// Public is the key as the public key that it is.
+// Public returns the key as a public key.
 func (k Key) Public() ed25519.PublicKey { return ed25519.PublicKey(k) }
 
-// Private is the private key whose seed this is.
+// Private returns the private key with this seed.
 func (k Key) Private() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(k) }
 
 func (k Key) check(what string) error {

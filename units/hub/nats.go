@@ -13,7 +13,7 @@ import (
 // ClusterPort is the port on which the servers of a hub speak with each other.
 const ClusterPort = 6222
 
-// clusterUser is who the servers are to each other.
+// clusterUser is the user name between servers.
 const clusterUser = "hub"
 
 // Server is a server of the hub.
@@ -28,7 +28,7 @@ func (s Server) Name() string { return strings.ReplaceAll(s.Host, ":", "-") }
 // URL is where hosts connect to.
 func (s Server) URL() string { return ServerURL(s.Host, s.Port) }
 
-// What a host may use of the hub. A ban takes 400 bytes; the roster is the operator's.
+// Limits for a host at the hub. A ban takes 400 bytes; the roster is the operator's.
 const (
 	maxConnections   = 4 // one, and others that the server has not yet noticed are gone
 	maxSubscriptions = 64
@@ -55,7 +55,7 @@ var calls = []struct {
 type Config struct {
 	Fleet    string
 	Servers  []Server
-	Password string              // by which servers know each other, besides their certificates: one that was removed has such, too
+	Password string              // for servers among themselves, besides certificates, which removed servers have, too
 	Admin    string              // public key of the NATS user of the hub itself
 	Hosts    map[string][]string // with the public keys of their NATS users
 

@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// An nkey is an ed25519 key in base32 with a prefix that says what it is of, and a checksum:
+// An nkey is an ed25519 key in base32 with a prefix that names its kind, and a checksum:
 // https://docs.nats.io/running-a-nats-service/configuration/securing_nats/auth_intro/nkey_auth and github.com/nats-io/nkeys.
 const (
 	nkeySeed = 18 << 3 // "S"

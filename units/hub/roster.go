@@ -12,7 +12,7 @@ import (
 	"bailiff/policy/fleet"
 )
 
-// Subject is that of the signed roster: the payload is Sealed.Payload, the signature stands in the header SignatureHeader.
+// Subject is the subject of the signed roster: the payload is Sealed.Payload, the signature is in the header SignatureHeader.
 const Subject = "roster"
 
 // SignatureHeader is the header of a message that holds its signature, base64. The last value counts: a host can add others.
@@ -21,14 +21,14 @@ const SignatureHeader = "Bailiff-Signature"
 // MaxRoster is the largest payload of a roster, in bytes. fleet.MaxHosts hosts take 1 MB.
 const MaxRoster = 2 << 20
 
-// Roster lists the hosts of a fleet. Who is not in it is not believed (any more).
+// Roster lists the hosts of a fleet. No other host is trusted (any more).
 type Roster struct {
 	Version int                   `json:"version"` // 1
 	Fleet   string                `json:"fleet"`
 	Serial  uint64                `json:"serial"` // greater with each change; a host never goes back
 	Made    time.Time             `json:"made"`
 	Servers []string              `json:"servers"`           // tls://HOST:PORT: where the hub is from now on
-	CA      string                `json:"ca"`                // PEM; the only certificates that servers are believed by
+	CA      string                `json:"ca"`                // PEM; the only CAs trusted for servers
 	Changes []Sealed              `json:"changes,omitempty"` // of the operators, the latest MaxChanges: see Trust
 	Hosts   map[string]RosterHost `json:"hosts"`
 	Allow   []Allowed             `json:"allow,omitempty"` // what no host bans
@@ -94,10 +94,10 @@ func (r *Roster) Sign(operator ed25519.PrivateKey) (*Sealed, error) {
 	return &Sealed{Payload: data, Signature: ed25519.Sign(operator, signed(data))}, nil
 }
 
-// signed is what is signed. The first bytes keep a signature from being taken for one of something else.
+// signed returns the bytes to sign. The prefix keeps a signature from being valid for something else.
 func signed(payload []byte) []byte { return append([]byte("bailiff roster 1\x00"), payload...) }
 
-// Peek reads a roster without a look at its signature.
+// Peek reads a roster without checking its signature.
 func (s *Sealed) Peek() (*Roster, error) {
 	r := new(Roster)
 	if len(s.Payload) > MaxRoster {

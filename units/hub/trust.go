@@ -22,8 +22,8 @@ type Operator struct {
 	Key  Key    `json:"key"` // public
 }
 
-// Trust is who may sign rosters. Each change of it is signed by an operator of before, and a roster holds the changes: whoever knows
-// some earlier operators finds out by it who they are now, and nobody else gets in.
+// Trust is who may sign rosters. Each change of it is signed by a previous operator, and a roster holds the changes: from any earlier
+// operators, a host can derive the present ones, and nobody else gets in.
 type Trust struct {
 	Number    uint64     `json:"number"` // 1, and one more with each change
 	Operators []Operator `json:"operators"`
@@ -36,7 +36,7 @@ type change struct {
 	Trust
 }
 
-// signedChange is what is signed of a change.
+// signedChange returns what is signed of a change.
 func signedChange(payload []byte) []byte {
 	return append([]byte("bailiff operators 1\x00"), payload...)
 }
@@ -68,7 +68,7 @@ func (t *Trust) Index(k Key) int {
 	return slices.IndexFunc(t.Operators, func(o Operator) bool { return o.Key.Public().Equal(k.Public()) })
 }
 
-// Change returns other operators and the sealed change to them, signed by one of those of before.
+// Change returns the new operators and the sealed change to them, signed by a previous operator.
 func (t *Trust) Change(name string, to []Operator, by ed25519.PrivateKey) (*Trust, *Sealed, error) {
 	c := change{version, name, Trust{t.Number + 1, to}}
 	if err := c.Check(); err != nil {
@@ -91,9 +91,9 @@ func (t *Trust) signed(data, signature []byte) bool {
 	})
 }
 
-// Open returns a roster of a fleet if an operator has signed it, and who the operators are from then on. An operator who was
-// removed by a change that is known here is not one, whatever roster is shown. A roster that does not hold the latest change that
-// is known here was made by somebody who had not heard of it: it is refused, too.
+// Open returns a roster of a fleet if an operator has signed it, and who the operators are from then on. An operator removed by a change
+// that is known here stays removed, whatever roster is shown. A roster without the latest change known here was made by somebody unaware of
+// it: it is refused, too.
 func (t *Trust) Open(name string, s *Sealed) (*Roster, *Trust, error) {
 	if len(s.Payload) > MaxRoster {
 		return nil, nil, fmt.Errorf("%w: %d bytes, more than %d", ErrRoster, len(s.Payload), MaxRoster)
@@ -120,8 +120,7 @@ func (t *Trust) Open(name string, s *Sealed) (*Roster, *Trust, error) {
 	return r, now, nil
 }
 
-// follow returns who the operators are after changes, which are in order (Roster.check). Each must be signed by an operator of
-// before.
+// follow returns the operators after changes, which are in order (Roster.check). Each must be signed by a previous operator.
 func (t *Trust) follow(name string, changes []Sealed) (*Trust, error) {
 	known := t.Number == 1 // the first operators came without a change
 	now := t
@@ -150,7 +149,7 @@ func (t *Trust) follow(name string, changes []Sealed) (*Trust, error) {
 	return now, nil
 }
 
-// change reads a sealed change without a look at its signature.
+// change reads a sealed change without checking its signature.
 func (s *Sealed) change() (*change, error) {
 	if len(s.Payload) > maxChange {
 		return nil, fmt.Errorf("%w: a change of the operators has %d bytes, more than %d", ErrRoster, len(s.Payload), maxChange)
@@ -169,7 +168,7 @@ func (s *Sealed) change() (*change, error) {
 	return c, nil
 }
 
-// checkChanges holds the changes of a roster to their order.
+// checkChanges checks the order of a roster's changes.
 func checkChanges(l []Sealed) error {
 	if len(l) > MaxChanges {
 		return fmt.Errorf("%w: %d changes of the operators, more than %d", ErrRoster, len(l), MaxChanges)

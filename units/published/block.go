@@ -24,7 +24,7 @@ type Block struct {
 	file *os.File
 }
 
-// selects begins the comment of a file that says what of its databases the list holds.
+// selects begins the comment that says which entries of its databases the list holds.
 const selects = "# holds: "
 
 // ErrOther is the error for a list that was made for another configuration, such as other countries. It must not take effect.
@@ -44,7 +44,7 @@ func (s Store) OpenBlock(l *blocklist.List) (*Block, error) {
 	return b, nil
 }
 
-// selects is what of its databases the list holds, as its first comments say.
+// selects says which entries of its databases the list holds, from its first comments.
 func (b *Block) selects() string {
 	in := bufio.NewScanner(io.LimitReader(b.file, 64<<10))
 	for in.Scan() && strings.HasPrefix(in.Text(), "#") {
@@ -58,9 +58,9 @@ func (b *Block) selects() string {
 // Close closes the file.
 func (b *Block) Close() error { return b.file.Close() }
 
-// Each calls f with each prefix of the list, in ascending order and without overlaps, until f returns an error. The process that
-// fetches lists must not be able to block more than the configuration does, so each prefix is checked again, each time: an error names
-// the line. What was passed to f before it must not take effect.
+// Each calls f with each prefix of the list, in ascending order and without overlaps, until f returns an error. The process that fetches
+// lists must not be able to block more than the configuration does, so each call checks every prefix again: an error names the line.
+// Prefixes passed to f before an error must not take effect.
 func (b *Block) Each(f func(netip.Prefix) error) error {
 	if _, err := b.file.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (s Store) Set(l *blocklist.List) (*prefix.Set, error) {
 	return set, nil
 }
 
-// Doubles reads the lists whose addresses fail double. It leaves out those that are missing or damaged.
+// Doubles reads the lists with mode double. It leaves out missing and damaged ones.
 func (s Store) Doubles(lists []blocklist.List) (l []policy.Double) {
 	for i := range lists {
 		if lists[i].Mode != blocklist.ModeDouble {
@@ -146,7 +146,7 @@ func (s Store) Count(l *blocklist.List) (n int, err error) {
 	return n, err
 }
 
-// Same reports whether a list on disk has exactly these prefixes, which are as prefix.Compact leaves them.
+// Same reports whether a list on disk has exactly these prefixes, as prefix.Compact returns them.
 func (s Store) Same(l *blocklist.List, prefixes []netip.Prefix) bool {
 	b, err := s.OpenBlock(l)
 	if err != nil {

@@ -42,8 +42,8 @@ type State struct {
 	Good    time.Time `json:"good"`               // when it last confirmed the list in use: sent it, or said that it has not changed
 	Fetched time.Time `json:"fetched"`            // when the list in use was fetched
 	Count   int       `json:"count"`              // distinct entries in it
-	LeftOut int       `json:"left_out,omitempty"` // entries of a block list that it is without: private addresses
-	Named   int       `json:"named,omitempty"`    // networks that a database has of what the list names
+	LeftOut int       `json:"left_out,omitempty"` // entries left out of a block list: private addresses
+	Named   int       `json:"named,omitempty"`    // networks in a database for what the list names
 	Refused string    `json:"refused"`            // why the last version was rejected; "" if it was accepted
 	Failed  string    `json:"failed"`             // why the source could not be asked; "" if it could
 	Sources []Source  `json:"sources"`
@@ -68,7 +68,7 @@ func (s Store) File(name string) string { return filepath.Join(s.Dir, name+".lis
 // StateFile is the path of the result of a list's last fetch.
 func (s Store) StateFile(name string) string { return filepath.Join(s.Dir, name+".json") }
 
-// Read returns a list that fulfils the configuration. The error for a missing one is fs.ErrNotExist.
+// Read returns a list that meets the configuration. The error for a missing one is fs.ErrNotExist.
 func (s Store) Read(p *allow.Published) ([]allow.Entry, error) {
 	data, err := atomicfile.Read(s.File(p.Name), allow.MaxFileSize, unix.O_NOFOLLOW) // another user may write to the folder
 	if err != nil {
@@ -124,7 +124,7 @@ func (s Store) Write(p *allow.Published, entries []allow.Entry, st State) error 
 	})
 }
 
-// WriteBlock replaces a block list, and then the result of its fetch. The prefixes must be as prefix.Compact leaves them.
+// WriteBlock replaces a block list, and then the result of its fetch. The prefixes must be as prefix.Compact returns them.
 func (s Store) WriteBlock(l *blocklist.List, prefixes []netip.Prefix, st State) error {
 	return s.write(&l.Published, "lists", st, func(b *bytes.Buffer) {
 		if text := l.Selects(); text != "" {

@@ -34,9 +34,9 @@ type part struct {
 	known map[uintptr]string
 }
 
-// Open searches files and folders, Folders if none is given, for the newest database of countries or cities, and of autonomous
-// systems. It is no error if there is none. A file that cannot be read, or a given path that does not exist, is an error, but
-// the DB can be used for what else was found.
+// Open searches files and folders, Folders if none is given, for the newest database of countries or cities, and of autonomous systems. It
+// is no error if there is none. A file that cannot be read, or a given path that does not exist, is an error, but the DB can be used for
+// the databases that were found.
 func Open(paths ...string) (*DB, error) {
 	d := &DB{}
 	var errs []error

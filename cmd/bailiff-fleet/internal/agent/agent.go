@@ -47,27 +47,27 @@ type Agent struct {
 	seen      chan seenNews          // reader → publisher
 	toDaemon  chan []fleet.News      // reader → applier
 	reread    chan struct{}          // everything is to be read again
-	newRoster chan struct{}          // the daemon is to be told of it
+	newRoster chan struct{}          // to be passed to the daemon
 	summaries chan stored            // reader → countTogether
 	asks      chan *control.Event    // follower → exchangeEvidence
 	evidence  chan stored            // reader → exchangeEvidence: questions and answers
 
 	daemonUp   atomic.Bool
 	liftedRead atomic.Bool
-	ttl        atomic.Bool   // the stream takes a time to live of each message
+	ttl        atomic.Bool   // the stream accepts a time to live per message
 	last       atomic.Uint64 // number of the latest message that the hub is known to hold
 	read       atomic.Uint64 // number of the latest message that was read
-	rejected   atomic.Int64  // messages that nobody of the fleet has signed
+	rejected   atomic.Int64  // messages that no host of the fleet has signed
 	flooding   atomic.Value  // string: the host that sends too much
 	waiting    atomic.Int64  // own messages that the hub does not have yet
-	held       atomic.Int64  // own messages that it has
+	held       atomic.Int64  // own messages that the hub has
 	alive      atomic.Int64  // when the publisher last looked
 
 	accepted, latest atomic.Int64
 
-	fresh        time.Duration // the constant, but in tests
+	fresh        time.Duration // the constant, except in tests
 	listInterval time.Duration // likewise
-	countEvery   time.Duration // fleet.SummaryInterval, but in tests
+	countEvery   time.Duration // fleet.SummaryInterval, except in tests
 	laterAt      time.Time     // when everything is read again: see readLater
 	laterWait    time.Duration
 
@@ -112,7 +112,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	start(func() { a.countTogether(ctx) })
 	start(func() { a.exchangeEvidence(ctx) })
 	err := (&reader{Agent: a}).run(ctx)
-	if ctx.Err() != nil { // it was to end
+	if ctx.Err() != nil { // told to end
 		err = nil
 	}
 	cancel()
@@ -121,7 +121,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// state is what the daemon shows of this program.
+// state is this program's state, for the daemon.
 func (a *Agent) state() control.FleetAgent {
 	url, since, err := a.link.state()
 	s := control.FleetAgent{Hub: url, Since: since.UTC(), Waiting: int(a.waiting.Load()), Published: int(a.held.Load()), Rejected: uint64(a.rejected.Load()), Flooding: a.flooding.Load().(string)}
@@ -171,7 +171,7 @@ func (a *Agent) tellRoster(ctx context.Context) {
 	case e.Status >= http.StatusInternalServerError || errors.Is(err, control.ErrNotRunning):
 		time.AfterFunc(longestDaemonPause, func() {
 			signal(a.newRoster)
-			signal(a.reread) // it has refused news of hosts that it does not know
+			signal(a.reread) // it refused messages of hosts that it did not know
 		})
 		fallthrough
 	default:

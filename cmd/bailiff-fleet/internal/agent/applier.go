@@ -14,15 +14,15 @@ import (
 const (
 	maxBatch = control.MaxFleetNews
 
-	// fresh is how old a ban may be and still count against the rate of its host. Older ones, which a host that was cut off brings
-	// all at once, count against the number only. (A host that lies about the time gains no more than that.)
+	// fresh is the age up to which a ban counts against its host's rate limit. Older ones, sent all at once by a host that was cut off,
+	// count against the number only. (A host that lies about the time gains no more than that.)
 	fresh = 5 * time.Minute
 
-	// reportInterval is how often the daemon is told how the connection to the hub is.
+	// reportInterval is how often the daemon gets the state of the connection.
 	reportInterval = 10 * time.Second
 )
 
-// apply hands the news of other hosts to the daemon until ctx ends, and tells it how this program is.
+// apply passes other hosts' messages and this program's status to the daemon until ctx ends.
 func (a *Agent) apply(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -40,12 +40,12 @@ func (a *Agent) apply(ctx context.Context) {
 		}
 		if s := a.state(); a.daemonUp.Load() && (time.Since(at) > reportInterval || s.Hub != told.Hub || s.Error != told.Error) {
 			told, at = s, time.Now()
-			_, _ = a.Daemon.SetFleetAgent(ctx, s) // news that it does not take shows the same error
+			_, _ = a.Daemon.SetFleetAgent(ctx, s) // messages that it does not take show the same error
 		}
 	}
 }
 
-// deliver hands on news, as often as it takes.
+// deliver sends messages until the daemon takes them.
 func (a *Agent) deliver(ctx context.Context, news []fleet.News) {
 	var l [2]control.FleetNews // missed, live
 	l[1].Live = true
@@ -86,13 +86,13 @@ func controlBan(n *fleet.News) control.FleetBan {
 	return b
 }
 
-// send hands on news until the daemon has taken it. While it does, nothing more is read from the hub.
+// send passes on messages until the daemon has taken them. Until then, nothing more is read from the hub.
 func (a *Agent) send(ctx context.Context, n control.FleetNews) {
 	pause := firstDaemonPause
 	for ctx.Err() == nil {
 		if a.daemonUp.Load() { // a call would start a daemon that was stopped
 			select {
-			case <-a.newRoster: // first: news of hosts that it does not know is refused
+			case <-a.newRoster: // first: messages of unknown hosts are refused
 				a.tellRoster(ctx)
 			default:
 			}
@@ -107,7 +107,7 @@ func (a *Agent) send(ctx context.Context, n control.FleetNews) {
 				return
 			}
 			if e := control.AsError(err); e.Status == http.StatusBadRequest || e.Status == http.StatusRequestEntityTooLarge {
-				// A host that lies must not take others' news with it.
+				// A bad message must not block other hosts' messages.
 				if len(n.News) == 1 {
 					a.rejected.Add(1)
 					return
@@ -123,8 +123,8 @@ func (a *Agent) send(ctx context.Context, n control.FleetNews) {
 	}
 }
 
-// readLater has everything read again when news that the daemon has refused as too fast is no longer fresh, ever more seldom if a host
-// goes on like that. Only the applier calls it.
+// readLater schedules another full read once messages that the daemon refused as too fast are no longer fresh, less and less often if a
+// host keeps that up. Only the applier calls it.
 func (a *Agent) readLater() {
 	now := time.Now()
 	if now.Before(a.laterAt) {

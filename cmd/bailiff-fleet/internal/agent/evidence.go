@@ -19,7 +19,7 @@ const (
 	// asksRate is how many questions of one host are answered in a minute, asksOfAll of all hosts. An answer reads the journal.
 	asksRate, asksOfAll = 6, 30
 
-	// answerTime is how long the daemon may take for an answer. Who asks waits five seconds.
+	// answerTime is how long the daemon may take to answer. The asking host waits five seconds.
 	answerTime = 5 * time.Second
 
 	answering = 2                // answers that are prepared at a time
@@ -141,7 +141,7 @@ func (a *Agent) passOn(ctx context.Context, from string, v *fleet.Answer) {
 	for _, l := range v.Lines {
 		e.Lines = append(e.Lines, control.FleetLine{Time: time.UnixMicro(l.At).UTC(), Unit: l.Unit, Message: l.Text})
 	}
-	_, _ = a.Daemon.AnswerFleet(ctx, e) // who asked may have gone
+	_, _ = a.Daemon.AnswerFleet(ctx, e) // the asker may have gone
 }
 
 // say publishes a message. What does not arrive is not answered.

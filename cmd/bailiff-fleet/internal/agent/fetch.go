@@ -41,7 +41,7 @@ type stored struct {
 	signature string // base64
 }
 
-// header returns the last value of a header. A host can send headers with the names of the hub's own, which come after them.
+// header returns the last value of a header. A host can forge the hub's headers, but the hub's own come last.
 func header(h nats.Header, name string) string {
 	if v := h.Values(name); len(v) > 0 {
 		return v[len(v)-1]
@@ -49,7 +49,7 @@ func header(h nats.Header, name string) string {
 	return ""
 }
 
-// storedOf reads what the hub says of a message in its headers.
+// storedOf reads a message and the hub's headers about it.
 func storedOf(m *nats.Msg, subject string) stored {
 	s := stored{subject: subject, payload: m.Data, signature: header(m.Header, hub.SignatureHeader)}
 	s.seq, _ = strconv.ParseUint(header(m.Header, "Nats-Sequence"), 10, 64)
@@ -63,9 +63,9 @@ func (s *stored) message() fleet.Message {
 	return fleet.Message{Subject: s.subject, Payload: s.payload, Signature: signature}
 }
 
-// fetch calls take with the messages from sequence number first on whose subjects match, in batches, and returns at the last one. It
-// leaves nothing behind in the hub. What came of a batch that broke off is taken too: a slow line breaks off each one that is long, so
-// the next are shorter.
+// fetch calls take with batches of the messages from sequence number first on whose subjects match, and returns after the last one. It
+// leaves nothing behind in the hub. What arrived of an interrupted batch is taken too: a slow line interrupts every long batch, so the next
+// ones are shorter.
 func (l *link) fetch(ctx context.Context, js jetstream.JetStream, first uint64, subjects string, take func([]stored) error) error {
 	fetch := l.fetchConsumer
 	if hasBatches(l.nc.ConnectedServerVersion()) {
@@ -83,8 +83,8 @@ func (l *link) fetch(ctx context.Context, js jetstream.JetStream, first uint64, 
 	return err
 }
 
-// hasBatches reports whether a server knows direct gets of several messages: since 2.11. Earlier ones answer with one message, and
-// no end.
+// hasBatches reports whether a server supports direct gets of several messages: since 2.11. Earlier ones answer with one message and no
+// end.
 func hasBatches(version string) bool {
 	part := strings.SplitN(version, ".", 3)
 	if len(part) < 2 {
@@ -121,7 +121,7 @@ func (l *link) fetchDirect(ctx context.Context, _ jetstream.JetStream, first uin
 			if err != nil {
 				return batch, fmt.Errorf("read from the hub: %w", err)
 			}
-			// The real end has neither subject nor data; a host can send the status of one.
+			// The real end has neither subject nor data; a host can forge its status.
 			if subject := header(m.Header, "Nats-Subject"); subject != "" {
 				if len(batch) == 2*size {
 					return nil, errors.New("the hub sends more than it was asked for")
@@ -153,7 +153,7 @@ func (l *link) nextMsg(ctx context.Context, sub *nats.Subscription) (*nats.Msg, 
 	return sub.NextMsgWithContext(ctx)
 }
 
-// fetchConsumer reads by an ordered consumer that is gone at the end. The hub permits so many at a time: the caller tries again.
+// fetchConsumer reads with an ordered consumer, deleted at the end. The hub limits their number, so the caller tries again.
 func (l *link) fetchConsumer(ctx context.Context, js jetstream.JetStream, first uint64, subjects string, size int, take func([]stored) error) (rest []stored, err error) {
 	asked, cancel := context.WithTimeout(ctx, l.answerTime)
 	defer cancel()

@@ -6,15 +6,15 @@ import (
 	"bailiff/policy/bucket"
 )
 
-// Bounds of what is read of one host, whatever its signature: a check takes 40 µs, and a host may send as fast as the hub lets it.
-// All that an honest host can have to say, and again, then 50 a second.
+// floodLimit bounds the messages read of one host, whatever their signature: a check takes 40 µs, and a host may send as fast as the hub
+// lets it. Twice all that an honest host can say, then 50 a second.
 var floodLimit = bucket.Limit{Size: 2 * maxOwn, Every: time.Second / 50}
 
 // floods limits the messages of each host. Names come from subjects, so a hub may invent them: there are at
 // most maxFlooders of them.
 type floods struct {
 	hosts   map[string]*flooder
-	worst   string // the host of which the most was not read; "" if all was
+	worst   string // the host with the most skipped messages; "": none skipped
 	skipped uint64
 }
 
@@ -47,7 +47,7 @@ func (f *floods) admit(host string, now time.Time) bool {
 	return false
 }
 
-// reset begins anew, when everything is read again.
+// reset clears counts when all is read again.
 func (f *floods) reset() {
 	for _, h := range f.hosts {
 		*h = flooder{}

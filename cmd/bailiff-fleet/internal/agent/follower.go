@@ -17,7 +17,7 @@ import (
 
 const (
 	bansPage = 10_000  // bans asked for at a time
-	maxOwn   = 100_000 // bans of this host that others are told of
+	maxOwn   = 100_000 // bans of this host that are sent to others
 	maxQueue = 50_000  // events that wait while the bans in force are read
 
 	firstDaemonPause   = 200 * time.Millisecond
@@ -27,8 +27,7 @@ const (
 
 var errMissed = errors.New("events were missed")
 
-// follow follows the daemon's bans until ctx ends. Whenever it has to begin anew, it takes all bans in force: no event has to be
-// remembered.
+// follow follows the daemon's bans until ctx ends. Each time it starts over, it reads all bans in force, so it need not remember events.
 func (a *Agent) follow(ctx context.Context) {
 	pause := firstDaemonPause
 	for ctx.Err() == nil {
@@ -109,8 +108,8 @@ func (a *Agent) followOnce(ctx context.Context) error {
 		return first.err
 	}
 	a.daemonErr.set(nil)
-	if !a.daemonUp.Load() { // it may have lost what it was told
-		signal(a.newRoster) // before the news that the applier holds
+	if !a.daemonUp.Load() { // it may have lost what it had
+		signal(a.newRoster) // first: messages wait in the applier
 		a.daemonUp.Store(true)
 		signal(a.reread)
 	}
@@ -164,13 +163,13 @@ const (
 	// liftedSince is how far back readLifted looks.
 	liftedSince = "7d"
 
-	// What the daemon does is in the journal a moment later, or after seconds on a busy host: so it is read after the first of these
-	// times, and once more.
+	// The daemon's actions are in the journal a moment later, on a busy host after seconds: so it is read after the first of these times,
+	// and again.
 	trailLag  = 2 * time.Second
 	trailLag2 = time.Minute
 )
 
-// readLifted tells the publisher which bans were lifted before it began: the hub may have lost word of them since.
+// readLifted tells the publisher which bans were lifted before it started: the hub may have lost those messages.
 func (a *Agent) readLifted(ctx context.Context) {
 	for _, lag := range []time.Duration{trailLag, trailLag2} {
 		sleep(ctx, lag)
@@ -194,7 +193,7 @@ func (a *Agent) readLifted(ctx context.Context) {
 	a.liftedRead.Store(true)
 }
 
-// reason is what other hosts are told.
+// reason is the reason that other hosts get.
 func reason(s, by string) string {
 	switch {
 	case by != "":
@@ -205,7 +204,7 @@ func reason(s, by string) string {
 	return ""
 }
 
-// changed takes an event of the daemon and returns the news of it, if any.
+// changed applies an event of the daemon and returns the message, if any.
 func (o *own) changed(e *control.Event, jail string, now int64) (n fleet.News, ok bool) {
 	p, err := netip.ParsePrefix(e.Prefix)
 	if err != nil {

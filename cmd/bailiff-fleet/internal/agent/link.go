@@ -29,14 +29,14 @@ import (
 const (
 	dialTime = 2 * time.Second
 
-	// A path that carries nothing is noticed by the kernel: no acknowledgment of a ping for so long. A server that hangs is noticed
-	// by pings without an answer.
+	// The kernel notices a dead path: no acknowledgment of a ping for deadAfter. A server that hangs is noticed by maxPings pings without
+	// an answer.
 	pingInterval = time.Second
 	deadAfter    = 3 * time.Second
 	maxPings     = 5
 
-	// Pauses between attempts to connect: the first, the longest of a small fleet, and what each host of a large one adds to it. All
-	// hosts come back at once, and each costs the server a handshake of a millisecond.
+	// Pauses between attempts to connect: the first, the longest in a small fleet, and in a large one the time per host. All hosts come
+	// back at once, and each costs the server a handshake of a millisecond.
 	firstWait   = 100 * time.Millisecond
 	longestWait = 400 * time.Millisecond
 	waitPerHost = time.Millisecond
@@ -45,10 +45,10 @@ const (
 // errLost ends calls whose answer can no longer come.
 var errLost = errors.New("the connection to the hub was lost")
 
-// maxHubs bounds the addresses of the hub that are remembered. A name may have others each time.
+// maxHubs bounds the remembered addresses of the hub. A name may resolve to new ones each time.
 const maxHubs = 64
 
-// Bounds of what is kept of the hub's messages while earlier ones are being handed on. What is over them is read again later.
+// Bounds of the hub's messages that wait while earlier ones are passed on. Any others are read again later.
 const (
 	pendingMessages = 32 << 10
 	pendingBytes    = 16 << 20
@@ -76,12 +76,12 @@ func Connect(name string, servers []string, ca, seed string, o ...nats.Option) (
 		nats.Timeout(dialTime), nats.SetCustomDialer(dialer), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings), nats.FlusherTimeout(dialTime),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(attempts, 1) }),
-		// What cannot be sent now is sent after a comparison with what the hub holds then.
+		// Nothing is buffered: the next comparison with the hub finds what is missing.
 		nats.ReconnectBufSize(-1))
 	return nats.Connect(strings.Join(servers, ","), append(options, o...)...)
 }
 
-// reconnectDelay is the pause after all servers have been tried so many times, in a fleet of so many hosts.
+// reconnectDelay is the pause after this many attempts at all servers, in a fleet of this many hosts.
 func reconnectDelay(attempts, hosts int) time.Duration {
 	d := max(longestWait, time.Duration(hosts)*waitPerHost)
 	if attempts < 10 {
@@ -90,7 +90,7 @@ func reconnectDelay(attempts, hosts int) time.Duration {
 	return d + rand.N(d/5)
 }
 
-// link is the connection to the hub and what it tells of itself.
+// link is the connection to the hub and its state.
 type link struct {
 	nc    *nats.Conn
 	inbox chan *nats.Msg // republished messages
@@ -100,7 +100,7 @@ type link struct {
 	answers chan error // nil: a message was stored
 	batch   int        // messages that are read at a time; only the reader reads
 
-	answerTime time.Duration // fetchTime, but in tests
+	answerTime time.Duration // fetchTime, except in tests
 
 	mu    sync.Mutex
 	url   string // of the server; "": not connected
@@ -116,7 +116,7 @@ func (l *link) state() (url string, since time.Time, err error) {
 	l.mu.Lock()
 	nc := l.nc
 	l.mu.Unlock()
-	if nc != nil && !nc.IsConnected() { // no handler is told of this one
+	if nc != nil && !nc.IsConnected() { // no handler is called for this
 		if err := nc.LastError(); errors.Is(err, nats.ErrAuthorization) {
 			l.down(nc, err)
 		}
@@ -152,7 +152,7 @@ func (l *link) end() {
 	}
 }
 
-// during returns a context that ends with the connection of now: what was asked over it will not be answered over the next one.
+// during returns a context that ends with the present connection: requests over it get no answer over the next one.
 func (l *link) during(ctx context.Context) (context.Context, context.CancelFunc) {
 	l.mu.Lock()
 	conn := l.conn
@@ -166,7 +166,7 @@ func (l *link) during(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// knowAll remembers the addresses among the servers of the hub, and forgets those of before.
+// knowAll replaces the known addresses of the hub with those among its servers.
 func (l *link) knowAll(servers []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,15 +178,15 @@ func (l *link) knowAll(servers []string) {
 	}
 }
 
-// know remembers an address of the hub, HOST:PORT. Names are of no use here.
+// know remembers an address of the hub, HOST:PORT. It ignores host names.
 func (l *link) know(s string) {
 	if a, err := netip.ParseAddrPort(s); err == nil && len(l.hubs) < maxHubs {
 		l.hubs[a.Addr().Unmap().WithZone("")] = true
 	}
 }
 
-// isHub reports whether a prefix holds an address of the hub. A host that could ban it would cut the others off, and keep them from
-// hearing that it is no longer believed.
+// isHub reports whether a prefix contains an address of the hub. By banning it, a host could cut the others off and keep them from learning
+// that it is no longer trusted.
 func (l *link) isHub(p netip.Prefix) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -201,7 +201,7 @@ func (l *link) isHub(p netip.Prefix) bool {
 // errRefused means that the hub does not know this host's key. Later attempts may end as EOF, which says nothing.
 var errRefused = errors.New("the hub refuses this host: it was revoked, has left the fleet, or needs a new file to join")
 
-// down takes an error of the connection. Of an outage the first one is logged, and that the hub refuses this host.
+// down handles an error of the connection. It logs the first one of an outage, and a refusal by the hub.
 func (l *link) down(_ *nats.Conn, err error) {
 	if err == nil { // this program ends
 		return
@@ -235,7 +235,7 @@ func (l *link) open(ctx context.Context, m *hub.Member, current func() *roster) 
 	l.inbox, l.again, l.answers, l.batch = make(chan *nats.Msg, 64), make(chan struct{}, 1), make(chan error, window), fetchBatch
 	l.replies = nats.NewInbox()
 	nc, err := Connect("bailiff-fleet "+m.Host, r.servers, r.ca, m.NKey,
-		func(o *nats.Options) error { // that of the roster at each attempt
+		func(o *nats.Options) error { // the roster's at each attempt
 			o.RootCAsCB = func() (*x509.CertPool, error) { return hub.Pool(current().ca) }
 			return nil
 		},
@@ -290,7 +290,7 @@ func answer(m *nats.Msg) error {
 // outOfSpace are the codes of JetStream's errors "insufficient resources" and "insufficient storage resources available".
 var outOfSpace = []jetstream.ErrorCode{10023, 10047}
 
-// move connects to the servers that the roster names now, and to no others. Not all hosts do that at the same time.
+// move connects to the servers that the roster names now, and to no others. Hosts do that at different times.
 func (l *link) move(current func() *roster) {
 	time.AfterFunc(rand.N(firstWait+time.Duration(len(current().groups))*waitPerHost), func() {
 		r := current()

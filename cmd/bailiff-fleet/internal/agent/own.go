@@ -15,17 +15,17 @@ const byHand = "by hand"
 // refreshAge is how old a message about a ban in force may become before it is sent again: the hub removes messages after MaxAge.
 const refreshAge = maxAge / 3
 
-// leastListed is how many messages are worth a list of their digests: see policy/fleet.
+// leastListed is the fewest messages worth a list of digests: see policy/fleet.
 const leastListed = 16
 
-// own compares the bans of this host with what the hub holds of them. It does no I/O.
+// own compares the bans of this host with the hub's messages about them. It does no I/O.
 type own struct {
 	host   string
 	wanted map[ownKey]ownBan // in force on this host
 	held   map[ownKey]heldBan
-	gone   map[ownKey]ownBan // that ended early, until they would have ended: a hub that lost its store has to be told again
+	gone   map[ownKey]ownBan // ended early; kept until their original end, in case the hub loses its store
 
-	unlisted int // messages that the hub has got since digests of them were listed
+	unlisted int // messages that the hub got since the last list of digests
 }
 
 type ownKey struct {
@@ -38,10 +38,10 @@ type ownBan struct {
 	since, until int64 // fleet.Forever: never
 	failures     int
 	reason       string
-	told         int64 // when it began, as others are told, if that is later than since: see later
+	told         int64 // the start sent to others, if later than since: see later
 }
 
-// began is when others are told that the ban began.
+// began is the start of the ban as sent to others.
 func (b *ownBan) began() int64 { return max(b.since, b.told) }
 
 // heldBan is the latest message about a ban in the hub.
@@ -56,17 +56,17 @@ func newOwn(host string) *own {
 	return &own{host: host, wanted: make(map[ownKey]ownBan), held: make(map[ownKey]heldBan), gone: make(map[ownKey]ownBan)}
 }
 
-// counts reports whether others believe a message: they do not if it is from too far in the future.
+// counts reports whether others accept a message: not if it is from too far in the future.
 func (h *heldBan) counts(now int64) bool { return h.since <= now+fleet.MaxAhead.Microseconds() }
 
-// has reports whether the hub needs no message about a ban in force.
+// has reports whether the hub needs no new message about a ban in force.
 func (h *heldBan) has(b *ownBan, now int64) bool {
 	switch began := b.began(); {
 	case h.since > began: // the clock was ahead then
 		return h.counts(now) && !h.lifted && h.until >= b.until
 	case h.since < began:
 		return false
-	case h.lifted: // no news of the same ban is later than that it was lifted
+	case h.lifted: // no message about the same ban is later than its lifting
 		return true
 	}
 	return h.until >= b.until && now-h.sent < refreshAge.Microseconds()
@@ -79,8 +79,8 @@ func (o *own) news(k ownKey, b ownBan, lifted bool) fleet.News {
 	}
 }
 
-// later makes a ban later news than all that others have been told of its prefix and jail. It is that already, unless this host's clock
-// was set back since.
+// later makes the message about a ban supersede all earlier ones about its prefix and jail. It does already, unless this host's clock was
+// set back since.
 func (o *own) later(k ownKey, b ownBan, now int64) ownBan {
 	if h, ok := o.held[k]; ok && h.counts(now) && h.since >= b.began() {
 		if b.told = h.since; h.lifted {
@@ -93,7 +93,7 @@ func (o *own) later(k ownKey, b ownBan, now int64) ownBan {
 	return b
 }
 
-// difference returns the news that would make the hub hold what is in force.
+// difference returns the messages that would bring the hub up to date.
 func (o *own) difference(now int64) (l []fleet.News) {
 	for k, b := range o.wanted {
 		if h, ok := o.held[k]; b.until > now && !(ok && h.has(&b, now)) {
@@ -126,7 +126,7 @@ func (o *own) difference(now int64) (l []fleet.News) {
 
 func (o *own) wants(k ownKey) bool { _, ok := o.wanted[k]; return ok }
 
-// banned takes a new ban, or one that was prolonged, and returns the news of it.
+// banned records a new or prolonged ban and returns the message about it.
 func (o *own) banned(k ownKey, b ownBan, now int64) fleet.News {
 	if old, ok := o.wanted[k]; ok && old.since == b.since {
 		b.told = old.told
@@ -137,7 +137,7 @@ func (o *own) banned(k ownKey, b ownBan, now int64) fleet.News {
 	return o.news(k, b, false)
 }
 
-// ended takes the end of a ban and returns the news of it, if it ended early.
+// ended records the end of a ban and returns the message, if it ended early.
 func (o *own) ended(k ownKey, id string, now int64) (n fleet.News, early bool) {
 	b, ok := o.wanted[k]
 	if !ok || (&state.Ban{Prefix: k.prefix.Prefix(), Jail: k.jail, Since: b.since}).ID() != id {
@@ -158,7 +158,7 @@ func (o *own) end(k ownKey, b ownBan, now int64) {
 	}
 }
 
-// want takes the bans that are in force.
+// want sets the bans that are in force.
 func (o *own) want(all map[ownKey]ownBan, now int64) {
 	for k, b := range o.wanted {
 		if x, ok := all[k]; ok && x.since == b.since {
@@ -182,7 +182,7 @@ type liftedBan struct {
 	ban ownBan
 }
 
-// liftedBefore takes bans that were lifted before this program began, in that order. It may be called again.
+// liftedBefore records bans lifted before this program started, oldest first. It may be called again.
 func (o *own) liftedBefore(l []liftedBan, now int64) {
 	latest := make(map[ownKey]ownBan)
 	for _, x := range l {
@@ -199,7 +199,7 @@ func (o *own) liftedBefore(l []liftedBan, now int64) {
 	}
 }
 
-// remember keeps as what others have been told of a ban, if that is later than its begin, before a message is forgotten.
+// remember keeps the start of a ban as sent to others, if that is later, before a message is forgotten.
 func (o *own) remember(k ownKey, now int64) {
 	if b, ok := o.wanted[k]; ok {
 		o.wanted[k] = o.later(k, b, now)
@@ -216,7 +216,7 @@ func (o *own) reset(now int64) {
 	clear(o.held)
 }
 
-// seen takes a message of this host that the hub holds.
+// seen records a message of this host that the hub holds.
 func (o *own) seen(n *fleet.News, seq uint64, sent int64) {
 	k := ownKey{prefix.OfPrefix(n.Prefix), n.Jail}
 	if h, ok := o.held[k]; ok && h.seq > seq {
@@ -226,7 +226,7 @@ func (o *own) seen(n *fleet.News, seq uint64, sent int64) {
 	o.held[k] = heldBan{since: n.Since, until: n.Until, lifted: n.Lifted, seq: seq, sent: sent}
 }
 
-// toList returns the bans whose messages the hub holds, when so many are new that their digests should be listed again.
+// toList returns the bans whose messages the hub holds, once there are enough new ones to list digests again.
 func (o *own) toList(now int64) (l []ownKey) {
 	if o.unlisted < max(leastListed, len(o.held)/4) {
 		return nil
@@ -250,7 +250,7 @@ func (o *own) dropped(first uint64, now int64) {
 	}
 }
 
-// micro is a time as news has it.
+// micro is a time as in fleet.News.
 func micro(t *time.Time) int64 {
 	if t == nil {
 		return fleet.Forever

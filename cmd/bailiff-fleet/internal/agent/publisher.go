@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	// window is how many messages are on their way to the hub at a time. The hub drops what it cannot store soon.
+	// window is how many messages may be in flight to the hub. The hub drops what it cannot store soon.
 	window = 256
 
-	// Lists of digests are written at most so often, and so many at once.
+	// Limits of lists of digests: how often, and how many at once.
 	listInterval = time.Minute
 	listsAtOnce  = 64
 
-	// lostAfter is when messages are taken for lost, if none has come back from the hub for so long: twice as long each time, since
-	// what is sent again makes a line that is only slow still slower.
+	// lostAfter is when messages count as lost if none has come back from the hub. It doubles each time, since sending again makes a slow
+	// line even slower.
 	lostAfter   = 3 * time.Second
 	longestLost = time.Minute
 
-	// Pauses after which a hub that stores nothing is sent a message again.
+	// Longest pause before a hub that stores nothing gets a message again.
 	longestRefused = time.Second
 )
 
@@ -41,8 +41,8 @@ type seenNews struct {
 	first    uint64 // the number of the first message that the hub holds, if complete
 }
 
-// publisher tells the other hosts of this host's bans. The daemon's bans are what is wanted, the stream is what is; the publisher
-// sends the difference, and what changes at once. That a message was stored shows by its return from the hub.
+// publisher sends this host's bans to the other hosts. The daemon's bans are the wanted state, the stream is the actual one; the publisher
+// sends the difference, and changes at once. A message is stored once the hub sends it back.
 type publisher struct {
 	*Agent
 	own      *own
@@ -55,7 +55,7 @@ type publisher struct {
 	listed   time.Time           // when the lists were begun
 	back     time.Time           // when the hub last said anything about a message
 	lostWait time.Duration
-	refused  bool             // the hub does not store what it is sent: one message at a time shows when it does
+	refused  bool             // the hub stores nothing: single messages show when it does again
 	retry    <-chan time.Time // when the next one is sent
 	pause    time.Duration
 }
@@ -135,7 +135,7 @@ func (p *publisher) reconcile() {
 	}
 }
 
-// answered takes what the hub says to a message: whether it has stored it.
+// answered handles the hub's answer to a message; nil: stored.
 func (p *publisher) answered(err error) {
 	p.back = time.Now()
 	switch {
@@ -146,7 +146,7 @@ func (p *publisher) answered(err error) {
 			p.storeErr.set(nil)
 			p.reconcile()
 		}
-	case p.retry == nil: // else it is one of many that were on their way
+	case p.retry == nil: // otherwise it is one of many in flight
 		p.refused = true
 		p.pause = min(max(2*p.pause, firstPause), longestRefused)
 		p.retry = time.After(p.pause)
@@ -154,7 +154,7 @@ func (p *publisher) answered(err error) {
 	}
 }
 
-// lost begins anew when nothing of what was sent comes back.
+// lost starts over when none of the sent messages comes back.
 func (p *publisher) lost() {
 	if !p.link.connected() {
 		return
@@ -168,7 +168,7 @@ func (p *publisher) lost() {
 	}
 }
 
-// pump sends of the backlog what the window permits.
+// pump sends what the window permits of the backlog.
 func (p *publisher) pump() {
 	n := window
 	if p.refused {
@@ -184,12 +184,12 @@ func (p *publisher) pump() {
 	}
 }
 
-// publish sends news and reports whether it is on its way. What is not is found missing by the comparison at the next connection.
+// publish sends a message and reports whether it is on its way. If not, the comparison at the next connection finds it missing.
 func (p *publisher) publish(n *fleet.News) bool {
 	m, err := fleet.Sign(n, p.key)
 	if err != nil {
 		p.Log(err.Error())
-		return true // and never will be
+		return true // it can never be sent
 	}
 	if !p.send(m, n.Until, p.link.replies) {
 		return false
@@ -198,7 +198,7 @@ func (p *publisher) publish(n *fleet.News) bool {
 	return true
 }
 
-// send sends a message that the hub need not keep after a time.
+// send sends a message that the hub may drop after until, in µs.
 func (p *publisher) send(m *fleet.Message, until int64, reply string) bool {
 	h := nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}
 	if left := time.Until(time.UnixMicro(until)); p.ttl.Load() && until != fleet.Forever && left < maxAge {
@@ -207,8 +207,8 @@ func (p *publisher) send(m *fleet.Message, until int64, reply string) bool {
 	return p.link.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Reply: reply, Data: m.Payload, Header: h}) == nil
 }
 
-// writeLists sends lists of digests of what the hub holds of this host, for hosts that will read all of it. That one is lost does no
-// harm. Called once a second, it sends some at a time.
+// writeLists sends lists of digests of this host's messages in the hub, for hosts that will read all of them. Losing one does no harm.
+// Called once a second, it sends some at a time.
 func (p *publisher) writeLists() {
 	if !p.have || !p.complete || len(p.backlog)+len(p.sent) > 0 || p.refused || !p.link.connected() {
 		return

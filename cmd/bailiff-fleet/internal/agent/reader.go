@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// pollInterval is how often the reader asks where the stream stands: what it was not told of shows by that.
+	// pollInterval is how often the reader asks for the stream's position, to find missed messages.
 	pollInterval = time.Minute
 
-	// readAgain is after how long everything is read again: what the hub lost in silence shows then.
+	// readAgain is how often everything is read again, to find what the hub has lost silently.
 	readAgain = 12 * time.Hour
 
-	// leastKnown is of how many messages digests are read before.
+	// leastKnown is the number of messages above which digests are read first.
 	leastKnown = 1000
 
 	// Pauses after a read that failed.
@@ -36,17 +36,16 @@ const (
 // reader reads what the hub holds, from the first message to the latest, and what it republishes from then on. It checks
 // signatures and hands the news on: others' to the daemon, this host's own to the publisher.
 //
-// Every message that the hub stores is republished with its number in the stream. A number that does not follow the one before
-// shows that something was missed, and then that is read from the stream. Order does not matter to the daemon, so what is
-// republished meanwhile is handed on at once.
+// Every message that the hub stores is republished with its number in the stream. A gap in the numbers shows that messages were missed,
+// which are then read from the stream. Order does not matter to the daemon, so messages republished meanwhile are passed on at once.
 type reader struct {
 	*Agent
 	js      jetstream.JetStream
 	pos     uint64    // every message up to this one was handed on
 	mark    mark      // of that message
 	created time.Time // of the stream
-	whole   bool      // read from the first message on
-	behind  bool      // read from pos on
+	whole   bool      // to be read from the first message on
+	behind  bool      // to be read from pos on
 	again   bool      // a connection was made: is the stream the same?
 	pause   time.Duration
 	due     time.Time // of the next attempt
@@ -105,7 +104,7 @@ func (r *reader) attempt(ctx context.Context) {
 		return
 	case err == nil:
 		r.pause, r.due = 0, time.Now().Add(firstPause) // a hub that lies about numbers is not asked without a pause
-	case r.link.connected(): // else the link has told why
+	case r.link.connected(): // else the link has reported why
 		r.readErr.set(err)
 		fallthrough
 	default:
@@ -122,13 +121,13 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 	for {
 		s := storedOf(m, strings.TrimPrefix(m.Subject, republished))
 		switch {
-		case s.subject != hub.Subject && r.roster.Load().groups == nil: // whose it is cannot be told yet
+		case s.subject != hub.Subject && r.roster.Load().groups == nil: // its sender's keys are not known
 			r.behind = true
 		case fleet.IsSummary(s.subject):
 			if r.floods.admit(fleet.Sender(s.subject), time.Now()) && !r.isOwn(s.subject) {
 				select {
 				case r.summaries <- s:
-				default: // they are told of again if they fail again
+				default: // addresses that fail again are reported again
 				}
 			}
 		case fleet.IsQuestion(s.subject), fleet.IsAnswer(s.subject):
@@ -139,7 +138,7 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 				}
 			}
 		case s.subject == hub.Subject:
-			r.whole = r.takeRoster(&s) || r.whole // there may be news of hosts that it adds
+			r.whole = r.takeRoster(&s) || r.whole // it may add hosts that have sent messages
 		case s.seq == 0 || s.seq <= r.pos && !r.again: // read already
 		case s.seq == r.pos+1 && !r.whole && !r.again:
 			r.pos, r.mark = s.seq, markOf(&s)
@@ -215,7 +214,7 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 	return r.tell(ctx, seenNews{first: info.State.FirstSeq, complete: true})
 }
 
-// fetched reads from sequence number first on. The hub sends a batch while the one before is being checked.
+// fetched reads from sequence number first on. The hub sends a batch while the previous one is checked.
 func (r *reader) fetched(ctx, conn context.Context, first uint64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -245,7 +244,7 @@ func (r *reader) fetched(ctx, conn context.Context, first uint64) error {
 	return <-failed
 }
 
-// fetchDigests reads lists of digests, which spare checks of signatures. Without them it only takes longer.
+// fetchDigests reads lists of digests, which save checking signatures. Without them it only takes longer.
 func (r *reader) fetchDigests(ctx context.Context) *fleet.Digests {
 	var d fleet.Digests
 	_ = r.link.fetch(ctx, r.js, 1, fleet.DigestsSubject, func(l []stored) error {
@@ -259,8 +258,8 @@ func (r *reader) fetchDigests(ctx context.Context) *fleet.Digests {
 	return &d
 }
 
-// sameStream reports whether the hub still holds the message at pos: one that was restored from an old copy, or lost what it had
-// not yet written, goes on with other messages under the same numbers.
+// sameStream reports whether the hub still holds the message at pos. A hub that was restored from an old copy, or has lost unwritten
+// messages, uses the same numbers for others.
 func (r *reader) sameStream(ctx context.Context) (bool, error) {
 	ask, err := json.Marshal(struct {
 		Seq uint64 `json:"seq"`
@@ -276,8 +275,8 @@ func (r *reader) sameStream(ctx context.Context) (bool, error) {
 	return s.seq == r.pos && r.mark.is(&s), nil
 }
 
-// mark tells a message from another one that got its number in another stream, even if it is the same news sent again: by its
-// signature, and by when the hub stored it, which republished messages say since nats-server 2.10.
+// mark distinguishes a message from one with the same number in another stream, even with the same content: by its signature, and by when
+// the hub stored it, which republished messages say since nats-server 2.10.
 type mark struct {
 	signature string // "": none
 	sent      time.Time
@@ -289,7 +288,7 @@ func (m *mark) is(s *stored) bool {
 	return m.signature != "" && m.signature == s.signature && (m.sent.IsZero() || m.sent.Equal(s.sent))
 }
 
-// fetchRoster takes the roster that the hub holds, if any. Without it the one at hand is used; it is an error if there is none.
+// fetchRoster takes the roster that the hub holds, if any. Otherwise the present one stays in use; having none is an error.
 func (r *reader) fetchRoster(ctx context.Context) error {
 	m, err := r.link.nc.RequestWithContext(ctx, apiPrefix+".DIRECT.GET."+rosterStream+"."+hub.Subject, nil)
 	if err != nil {
@@ -315,7 +314,7 @@ type opened struct {
 	err  error
 }
 
-// handOn checks messages and hands on the news in them.
+// handOn checks messages and passes their content on.
 func (r *reader) handOn(ctx context.Context, l []stored) error {
 	if len(l) == 0 {
 		return nil
@@ -404,7 +403,7 @@ type fault struct {
 	log func(string)
 }
 
-// set takes the outcome of an attempt. An error is logged once, and its end.
+// set records the outcome of an attempt. It logs an error once, and its end.
 func (f *fault) set(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

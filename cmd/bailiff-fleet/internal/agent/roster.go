@@ -16,8 +16,7 @@ import (
 	"bailiff/units/hub"
 )
 
-// rosterName is the file in the state folder that keeps the newest roster: the hub may lose it, and with it that a host is
-// believed no more.
+// rosterName is the file in the state folder that keeps the newest roster. If the hub loses it, removed hosts still stay out.
 const rosterName = "roster"
 
 // roster is the list of hosts in use. It is never changed.
@@ -47,8 +46,8 @@ func newRoster(r *hub.Roster, t *hub.Trust) *roster {
 	return x
 }
 
-// loadRoster takes the roster that was kept, unless the host got a newer member file since. Without it only the hub and the operators
-// are known, by the member file.
+// loadRoster loads the saved roster, unless the host has got a newer member file since. Without it, only the hub and the operators are
+// known, from the member file.
 func (a *Agent) loadRoster() {
 	m := a.Member
 	a.roster.Store(&roster{trust: &m.Trust, servers: m.Servers, ca: m.CA, serial: m.Serial - 1})
@@ -76,8 +75,7 @@ func (a *Agent) loadRoster() {
 	a.Log(fmt.Sprintf("the roster in %s is not used: %v", filepath.Join(a.State, rosterName), err))
 }
 
-// takeRoster takes a roster from the hub if it is newer, and signed by one of those who were operators by the roster in use, or have
-// become operators since. It reports whether it is.
+// takeRoster accepts a roster from the hub if it is newer and signed by an operator (hub.Trust.Open). It reports whether it did.
 func (a *Agent) takeRoster(m *stored) bool {
 	signature, err := base64.StdEncoding.DecodeString(m.signature)
 	s := hub.Sealed{Payload: m.payload, Signature: signature}

@@ -17,8 +17,8 @@ import (
 
 // Bounds of the stream. A ban takes 400 bytes.
 const (
-	// maxAge is when a message is removed from a hub that knows no time to live of each message (before 2.11), or by which nobody
-	// lives. A ban that lasts longer is sent again before.
+	// maxAge is when the hub removes a message without a time to live of its own (any before nats-server 2.11). A ban that lasts longer is
+	// sent again before.
 	maxAge         = 31 * 24 * time.Hour
 	maxStreamBytes = 256 << 20
 	maxMessage     = fleet.MaxPayload + 1024 // with subject and headers
@@ -26,8 +26,8 @@ const (
 )
 
 // streams are the latest message about each ban, the roster, and summaries of failures. What the hub stores, it republishes with its
-// number. The roster has a stream of its own, since it is much larger than what hosts may send. Summaries need not be stored; but
-// only by a stream do they get from the account of one host to those of others.
+// number. The roster has a stream of its own, since it is much larger than what hosts may send. Summaries need no storage, but only a
+// stream carries them from one host's account to the others.
 func streams(replicas int, ttl bool) []jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: streamName, Description: "bans of the hosts of a bailiff fleet", Subjects: []string{"ban.*.*.*"},
@@ -45,8 +45,8 @@ func streams(replicas int, ttl bool) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{c, r, s}
 }
 
-// MakeStream creates or updates the stream of a hub and stores the roster, unless it has a newer one. The hub may be starting: it
-// is tried until ctx ends. The text says what was done.
+// MakeStream creates or updates the stream of a hub and stores the roster, unless it has a newer one. It retries until ctx ends, since the
+// hub may be starting. The text says what was done.
 func MakeStream(ctx context.Context, h *hub.Admin) (string, error) {
 	var failed error
 	nc, err := Connect("bailiff-fleet stream", h.Servers, h.CA, h.NKey, nats.ReconnectErrHandler(func(*nats.Conn, error) {}))
@@ -79,8 +79,8 @@ func MakeStream(ctx context.Context, h *hub.Admin) (string, error) {
 	}
 }
 
-// ensure makes a stream, or updates one that is configured otherwise. An update that changes nothing would still have the server say,
-// after its next start, that the stream was created just then; and all hosts would read all of it.
+// ensure creates a stream, or updates it if its configuration differs. An update without changes would make the server claim, after its
+// next start, that the stream was just created; all hosts would read all of it.
 func ensure(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) (jetstream.Stream, error) {
 	s, err := js.Stream(ctx, c.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

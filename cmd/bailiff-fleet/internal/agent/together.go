@@ -15,15 +15,15 @@ import (
 	"bailiff/units/hub"
 )
 
-// maxSummaries is how many summaries of other hosts wait for the daemon. Those that find no room are dropped: an address that fails
-// again is told of again.
+// maxSummaries is how many summaries of other hosts wait for the daemon. Further ones are dropped: an address that fails again is reported
+// again.
 const maxSummaries = 4096
 
-// maxUnread is how many are kept unread until the daemon has said whether it counts.
+// maxUnread is how many are kept unread until the daemon says whether to use them.
 const maxUnread = 256
 
-// countTogether brings the daemon what other hosts say about failures, and tells them what it says, every few seconds until ctx
-// ends. When failures are not counted together here, it drops what comes without a look at it.
+// countTogether exchanges summaries of failures between the daemon and other hosts, every few seconds until ctx ends. If failures are not
+// counted together here, it drops summaries unread.
 func (a *Agent) countTogether(ctx context.Context) {
 	tick := time.NewTicker(a.countEvery*9/10 + rand.N(a.countEvery/5))
 	defer tick.Stop()
@@ -58,7 +58,7 @@ func (a *Agent) countTogether(ctx context.Context) {
 	}
 }
 
-// openSummary appends a summary if it is signed by the host that it is of.
+// openSummary appends a summary if its host has signed it.
 func (a *Agent) openSummary(l []control.FleetSummary, s *stored) []control.FleetSummary {
 	m := s.message()
 	host, err := fleet.OpenSummary(&m, a.roster.Load().of)
@@ -69,7 +69,7 @@ func (a *Agent) openSummary(l []control.FleetSummary, s *stored) []control.Fleet
 	return append(l, control.FleetSummary{Host: host, Payload: s.payload})
 }
 
-// exchange hands on summaries and publishes that of this host. It reports whether failures are counted together here.
+// exchange passes summaries to the daemon and publishes its own. It reports whether failures are counted together here.
 func (a *Agent) exchange(ctx context.Context, l []control.FleetSummary) bool {
 	for {
 		n := min(len(l), control.MaxFleetSummaries)
@@ -93,7 +93,7 @@ func (a *Agent) exchange(ctx context.Context, l []control.FleetSummary) bool {
 	}
 }
 
-// publishSummary tells the other hosts what this one has counted. It is lost if the hub is away just then.
+// publishSummary sends this host's summary to the others. It is lost if the hub is away just then.
 func (a *Agent) publishSummary(ctx context.Context, payload []byte) error {
 	ctx, end := a.link.during(ctx)
 	defer end()

@@ -156,7 +156,7 @@ func (m *builder) build(b *Ban) *report.Report {
 	return r
 }
 
-// lineOf copies what a report contains of an entry.
+// lineOf turns an entry into a line of a report.
 func lineOf(e *journal.Entry, match *filter.Matcher) report.Line {
 	var f filter.Entry
 	evidence.Convert(e, &f)

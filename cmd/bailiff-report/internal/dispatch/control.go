@@ -74,7 +74,7 @@ func (d *Dispatcher) report() *control.ReporterStatus {
 	return s
 }
 
-// find returns a destination, or an error that lists those there are.
+// find returns a destination, or an error that lists the existing ones.
 func (d *Dispatcher) find(name string) (*destination, error) {
 	x := d.q.dests[name]
 	if x != nil && (x.ep != nil || len(x.all) > 0) {
@@ -227,7 +227,7 @@ func (d *Dispatcher) Report(ctx context.Context, id, destination string) (*contr
 // ask, and most of that is kept for reports.
 var lookupLimit = bucket.Limit{Size: 10, Every: 10 * time.Second}
 
-// Whois asks the registries about an address, for somebody who looks at it. The answer comes from the same cache as those of reports.
+// Whois asks the registries about an address, for an operator. The answer comes from the same cache as those of reports.
 func (d *Dispatcher) Whois(ctx context.Context, addr netip.Addr) (*control.Whois, error) {
 	lookup, err := ask(ctx, d, func() (func(context.Context, netip.Addr) *report.Whois, error) {
 		if d.set.env.Lookup == nil {

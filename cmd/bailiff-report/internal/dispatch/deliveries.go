@@ -75,7 +75,7 @@ func (d *Dispatcher) backlogged(x *destination, half bool) bool {
 	return x.bytes >= d.o.MaxBytes/int64(share) || len(x.all) >= d.o.MaxCount/share
 }
 
-// dispatch starts everything that is due and returns how long nothing more is.
+// dispatch starts everything that is due and returns the time until the next.
 func (d *Dispatcher) dispatch(now time.Time) time.Duration {
 	if now.Sub(d.ticked) >= tick || now.Before(d.ticked) {
 		d.ticked = now
@@ -175,8 +175,8 @@ func period(kind string, t time.Time) string {
 	return t.Local().Format("2006-01-02")
 }
 
-// item reads the reports of a delivery. A damaged report is left out; a delivery without any other is dropped. The item is nil if
-// nothing can be read now or a digest has to be composed again.
+// item reads the reports of a delivery. A damaged report is left out; a delivery with no other is dropped. The item is nil if nothing can
+// be read now or a digest has to be composed again.
 func (d *Dispatcher) item(x *destination, key string, reports []*queuedReport, it *delivery) *report.Item {
 	out := &report.Item{Key: key, Attempt: 1, Digest: it == nil || it.digest}
 	if it != nil {

@@ -58,7 +58,7 @@ const (
 // Trail is where audit entries go: *audit.Writer.
 type Trail interface {
 	Send(audit.Entry)
-	Busy() bool                     // its queue is nearly full: nothing that ends in an entry should begin
+	Busy() bool                     // its queue is nearly full: start nothing that needs an entry
 	Wait(ctx context.Context) error // until its queue has room
 }
 
@@ -66,7 +66,7 @@ type Trail interface {
 type Options struct {
 	Dir       string         // of the queue
 	Source    journal.Source // of the daemon's entries and of the evidence
-	Daemon    []uint32       // users whose entries in the daemon's unit are believed
+	Daemon    []uint32       // users whose entries in the daemon's unit are trusted
 	Self      uint32         // the user of this process
 	Load      func() (*config.Config, error)
 	New       func(*config.Destination, deliver.Env) (deliver.Destination, error)
@@ -116,7 +116,7 @@ type Dispatcher struct {
 	pos      position  // in the journal, which may be ahead of the saved one
 	saved    time.Time
 	ticked   time.Time
-	fatal    error     // it is not known what is on the disk
+	fatal    error     // the content of the disk is unknown
 	diskFull bool      // pending records could not be written
 	noRoom   string    // why no reports are taken; "": they are taken
 	retryAt  time.Time // of the next attempt if diskFull or noRoom
@@ -233,7 +233,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return errors.Join(err, d.q.close())
 }
 
-// turn decides what to do next, writes that to the disk, and does it. It returns how long nothing is due.
+// turn decides what to do next, writes that to the disk, and does it. It returns the time until more is due.
 func (d *Dispatcher) turn() (wait time.Duration, err error) {
 	now := d.o.Now()
 	if d.diskFull { // pending records go first

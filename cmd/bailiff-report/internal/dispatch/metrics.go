@@ -10,7 +10,7 @@ import (
 // outcomeCounts counts the reports of a destination that left the queue, and attempts that failed, since start.
 type outcomeCounts struct{ delivered, dropped, errors uint64 }
 
-// Metrics returns what Prometheus is told. It neither keeps an idle process running nor waits for the disk, as other calls do.
+// Metrics returns metrics for Prometheus. It neither keeps an idle process running nor waits for the disk, as other calls do.
 func (d *Dispatcher) Metrics(ctx context.Context) (*metrics.Set, error) {
 	done := make(chan *metrics.Set, 1)
 	select {

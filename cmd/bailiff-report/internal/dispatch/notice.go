@@ -12,12 +12,12 @@ import (
 	"bailiff/policy/config"
 )
 
-// Notices are short messages about bans, unbans, problems and their ends, to destinations of a form (config.Destination.Notice). What
-// happens is collected, as for a digest, and becomes one notice when it is due: see noticeAt.
+// Notices are short messages about bans, unbans, problems and their ends, to destinations of a form (config.Destination.Notice). Events are
+// collected, as for a digest, and become one notice when it is due: see noticeAt.
 
 // Limits of notices.
 const (
-	maxNotice    = 5000 // bans in one; more become another one
+	maxNotice    = 5000 // bans in one; the rest go into the next
 	maxRead      = 10   // of these that are read from the queue, to be named
 	maxNoticeGap = time.Hour
 )
@@ -27,10 +27,10 @@ type noticeTimes struct {
 	last   time.Time
 	gap    time.Duration // after the last one, until the next
 	urgent bool          // a problem, or its end, is among what is collected
-	known  bool          // urgent is right for what an earlier run had collected
+	known  bool          // urgent includes what an earlier run had collected
 }
 
-// urgent reports whether an event waits for no quiet time and no digest.
+// urgent reports whether an event bypasses quiet times and digests.
 func urgent(event string) bool { return event == report.Problem || event == report.Recovery }
 
 // notifies reports whether a destination wants notices of an event.
@@ -52,9 +52,9 @@ func notifies(c *config.Destination, b *Ban) bool {
 	return true
 }
 
-// noticeAt is when the next notice is due; zero if nothing is collected. Events of a short time go together. After a notice the next one
-// waits, longer each time while there is always something new, up to an hour: a flood of bans becomes few notices. Quiet times and
-// digests hold back bans and unbans, not problems.
+// noticeAt is when the next notice is due; zero if nothing is collected. Events close together share a notice. While there is always
+// something new, the pause between notices grows, up to an hour: a flood of bans becomes few notices. Quiet times and digests hold back
+// bans and unbans, not problems.
 func (x *destination) noticeAt(now time.Time) (at time.Time) {
 	if len(x.collecting) == 0 {
 		return at
@@ -83,7 +83,7 @@ func (x *destination) noticeAt(now time.Time) (at time.Time) {
 	return at
 }
 
-// periodEnd is when the hour or the day is over, in local time, that a time is in.
+// periodEnd is the end of the hour or day, in local time, that contains t.
 func periodEnd(kind string, t time.Time) time.Time {
 	t = t.Local()
 	if kind == "hourly" {
@@ -147,7 +147,7 @@ func counts(reports []*queuedReport) (l []report.Count) {
 	return l
 }
 
-// about is the address of a report; of a problem, that it is one.
+// about is the address of a report; for a problem, "this host".
 func (f *facts) about() string {
 	if f.Address.IsValid() {
 		return f.Address.String()
@@ -204,7 +204,7 @@ func parse(kind audit.Kind, e *journal.Entry) (*Ban, error) {
 	return b, nil
 }
 
-// eventReport is the report of an event that is no ban.
+// eventReport is the report of an event other than a ban.
 func eventReport(b *Ban, host string) *report.Report {
 	r := &report.Report{ID: b.ID, Cursor: b.Cursor.String(), Time: b.Time, Prefix: b.Prefix, Jail: b.Jail, Since: b.Since, Until: b.Until, By: b.By,
 		Event: b.Event, Problem: b.Problem, Text: b.Text, Host: host}

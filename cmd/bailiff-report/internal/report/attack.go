@@ -1,6 +1,6 @@
 package report
 
-// Attack says what those who collect reports call the attacks on a service.
+// Attack is how receivers of reports classify the attacks on a service.
 type Attack struct {
 	Port      uint16 // of the service (IANA's registry); 0: it has several, or none of its own
 	AbuseIPDB []int  // its categories, sorted; none: the service uses UDP, which must not be reported there

@@ -187,9 +187,9 @@ func secure(h http.Header) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-// permit refuses what a browser sends for somebody else's page. A name that an attacker's DNS server lets point to this host is not
-// one of ours (DNS rebinding), and a request from another origin says so in Origin or Sec-Fetch-Site. Following a link to the page
-// itself is no such request.
+// permit refuses requests that a browser sends for someone else's page. A name that an attacker's DNS server points at this host is not one
+// of ours (DNS rebinding), and a request from another origin says so in Origin or Sec-Fetch-Site. Following a link to the page itself is no
+// such request.
 func (s *Server) permit(r *http.Request) *control.Error {
 	forbidden := func(format string, args ...any) *control.Error {
 		return &control.Error{Status: http.StatusForbidden, Message: fmt.Sprintf(format, args...)}

@@ -30,7 +30,7 @@ func hostNotices(ctx context.Context, c *config.Config, installed bool) (notes [
 	return append(append(notes, reports.MailNotices(c)...), keyNotices(c)...)
 }
 
-// unitNotices name the jails of which this host has no unit. Built-in jails that are on by default need none.
+// unitNotices name the jails without a unit on this host. Built-in jails that are on by default need none.
 func unitNotices(ctx context.Context, c *config.Config) (notes []string) {
 	watched := map[*config.Jail][]string{}
 	var names []string

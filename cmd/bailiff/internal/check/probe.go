@@ -71,7 +71,7 @@ func scan(file, text string, l *hosts.Log) (toJournal, elsewhere []place) {
 	return toJournal, elsewhere
 }
 
-// changeIn is the file that a change belongs into: the first that exists, else the first to be created whose folder exists.
+// changeIn is the file for a change: the first that exists, else the first whose folder exists.
 func changeIn(root string, c *hosts.Change) string {
 	for _, file := range append(slices.Clone(c.Where), c.Create...) {
 		if _, err := os.Stat(filepath.Join(root, file)); err == nil {

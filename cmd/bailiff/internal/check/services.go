@@ -36,7 +36,7 @@ type service struct {
 	Socket    bool     `json:"socket,omitempty"`     // a socket that starts it is listening
 	Journal   string   `json:"journal"`              // yes, no, elsewhere or unknown
 	Where     string   `json:"where,omitempty"`      // if not to the journal
-	Part      string   `json:"part,omitempty"`       // what of it reaches the journal all the same
+	Part      string   `json:"part,omitempty"`       // the part that does reach the journal
 	Also      []string `json:"also,omitempty"`       // further places of the configuration that send a part elsewhere
 	LastEntry string   `json:"last_entry,omitempty"` // the last trusted entry of the journal, RFC 3339
 	On        []string `json:"jails_on"`
@@ -129,7 +129,7 @@ func candidates(c *config.Config) (list []candidate) {
 	return list
 }
 
-// helper reports whether a unit serves several services by the same programs, so that it shows none of them to be there:
+// helper reports whether a unit serves several services with the same programs, so its presence proves none of them:
 // courier-authdaemon.service.
 func helper(s *hosts.Service, unit string) bool {
 	return slices.ContainsFunc(hosts.Services(), func(o *hosts.Service) bool {
@@ -152,7 +152,7 @@ func programs(s *hosts.Service, unit string) (names []string) {
 
 const (
 	toJournalDefault = "journal"
-	anyService       = "pam-generic" // its jail watches many services, none of which it is for alone
+	anyService       = "pam-generic" // its jail watches many services, and is for none of them alone
 )
 
 // own reports whether a jail's filter is for this service alone, so that the filter's units are the service's.

@@ -27,8 +27,8 @@ type Command struct {
 	Completes Words
 
 	Verbs []*Command // of a group
-	// Pick names the verb of a group for a call that names none; "" refuses the call. given tells which options it has. nil:
-	// every call has to name one.
+	// Pick chooses the verb of a group if a call names none; "" refuses the call. given reports which options it has. nil: every call has
+	// to name a verb.
 	Pick func(args []string, given func(option string) bool) string
 
 	group  string // the group's name
@@ -143,7 +143,7 @@ func (c *Command) call(e *Env, words []string) error {
 
 // verb finds the verb among the words of a group, which may stand behind options, and returns it with the other words.
 func (c *Command) verb(words []string) (*Command, []string, error) {
-	// All options of all verbs at once tell values of options from arguments.
+	// The options of all verbs together tell option values from arguments.
 	all := quietFlags(c.Name)
 	given := map[string]bool{}
 	for _, v := range c.Verbs {

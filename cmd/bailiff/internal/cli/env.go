@@ -119,7 +119,7 @@ func (e *Env) Size() (columns, lines int) {
 // Table writes a table to standard output.
 func (e *Env) Table(rows [][]string) { text.Table(e.Out, rows) }
 
-// TableFitted is Table with the last column shortened so that it fits a terminal. Anything else gets all of it.
+// TableFitted is Table with the last column shortened to fit a terminal. Other output gets all of it.
 func (e *Env) TableFitted(rows [][]string) {
 	if e.OutTTY {
 		columns, _ := e.Size()

@@ -19,7 +19,7 @@ const (
 	NotRunning = 3
 )
 
-// ExitStatus ends a command with a status. Everything has been said.
+// ExitStatus ends a command with a status and no message.
 type ExitStatus int
 
 func (s ExitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }

@@ -37,7 +37,7 @@ func AllBans(ctx context.Context, c *control.Client, q control.BanQuery) ([]cont
 	}
 }
 
-// askLimit bounds a question to the daemon that is asked in passing.
+// askLimit bounds a secondary question to the daemon.
 const askLimit = 5 * time.Second
 
 // StoppedNow asks a running daemon what the firewall has dropped; nil if none runs. It never starts one.

@@ -31,8 +31,8 @@ func firewallRemove() *cli.Command {
 	return c.Does(func(e *cli.Env, _ []string) error { return removeAll(e, *stop, *force) })
 }
 
-// removeAll removes bailiff's rules and sets from every firewall, whichever is in use. It refuses while the daemon runs,
-// which would put everything back.
+// removeAll removes bailiff's rules and sets from every firewall, in use or not. It refuses while the daemon runs, which would put
+// everything back.
 func removeAll(e *cli.Env, stop, force bool) error {
 	if os.Geteuid() != 0 {
 		return &control.Error{Message: "firewall remove: only root may change the firewall", Hint: "try sudo"}
@@ -70,8 +70,8 @@ func removeAll(e *cli.Env, stop, force bool) error {
 	return failed
 }
 
-// cleanFirewalls has the daemon's program, which knows the firewalls, remove everything. It returns what was removed as far as it is
-// known; the program writes its errors itself.
+// cleanFirewalls has the daemon's program, which knows the firewalls, remove everything. It returns what was removed, as far as known; the
+// program writes its errors itself.
 func cleanFirewalls(ctx context.Context, e *cli.Env, force bool) (*firewall.Removal, error) {
 	program, err := cli.Program("bailiffd")
 	if err != nil {
@@ -98,7 +98,7 @@ func cleanFirewalls(ctx context.Context, e *cli.Env, force bool) (*firewall.Remo
 
 // checkStopped refuses while the daemon runs.
 func checkStopped(ctx context.Context) error {
-	// Where systemd cannot be asked, the list of processes has to do.
+	// If systemd cannot be asked, the list of processes has to do.
 	running, err := manager.Active(ctx, audit.Unit)
 	if err != nil || len(running) == 0 {
 		pids, err := daemons()

@@ -22,8 +22,7 @@ const (
 	HasProblems cli.ExitStatus = 5
 )
 
-// Status is `bailiff status`. reports describes the destinations of reports, of which there are as many as configured, and
-// tells whether somebody should act.
+// Status is `bailiff status`. reports describes reporting to this many configured destinations, and whether somebody should act.
 func Status(reports func(ctx context.Context, destinations int) (line string, bad bool)) *cli.Command {
 	c := command("status", "", "show what the daemon does, problems first")
 	all := c.Flags.Bool("all", false, "also show jails that have nothing to watch on this host")

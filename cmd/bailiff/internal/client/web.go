@@ -20,7 +20,7 @@ const webSocket = "/run/bailiff/web"
 
 // webLink is what `bailiff web --json` prints. bailiff(1) documents its keys, which do not change.
 type webLink struct {
-	URL string `json:"url"` // with the token, which gives whoever has it what group bailiff may read
+	URL string `json:"url"` // with the token, which grants what group bailiff may read
 }
 
 // Web is `bailiff web`.

@@ -126,7 +126,7 @@ func printWhyBan(e *cli.Env, b *control.WhyBan) {
 	printEvidence(e, b.Evidence)
 }
 
-// printCount shows what counts in one window, and what is missing to a ban.
+// printCount shows what counts in one window, and how much more leads to a ban.
 func printCount(e *cli.Env, c *control.WhyCount) {
 	window := text.Duration(time.Duration(c.Length * float64(time.Second)))
 	by := "jail " + text.Clean(c.Jail)

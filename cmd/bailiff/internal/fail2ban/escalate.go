@@ -17,8 +17,8 @@ type escalation struct {
 	factor, max, forget, randomExtra string // as written in the file; empty: the default
 }
 
-// multipliers reads a list of numbers. It returns the last, and the ratio of the first two if the whole list grows by it, else
-// the one that leads from the first to the last in the same number of steps; 0 for anything but such a list.
+// multipliers reads a list of numbers. It returns the last, and the ratio of successive numbers: that of the first two if exact (all are
+// the same), else the geometric mean; 0 for anything else.
 func multipliers(s string) (last, ratio float64, exact bool) {
 	var l []float64
 	for _, w := range strings.Fields(s) {

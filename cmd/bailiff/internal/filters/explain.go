@@ -19,7 +19,7 @@ import (
 type explained struct {
 	Filter    string         `json:"filter"`
 	Mode      string         `json:"mode"`
-	Trust     string         `json:"trust"` // why the entry counts or not; of a bare line, whose entries would
+	Trust     string         `json:"trust"` // why the entry counts or not; for a bare line, whose entries would
 	Repeat    int            `json:"repeat"`
 	Truncated bool           `json:"truncated"`
 	Refused   string         `json:"refused,omitempty"`

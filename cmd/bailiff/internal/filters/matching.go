@@ -131,7 +131,7 @@ func (r *matching) one(fe *filter.Entry, trusted *bool, cursor string) error {
 		if x != nil {
 			l.Explain = newExplained(r.m, x, trust)
 		}
-		if l.Kind == "context" { // it says nothing of an outcome; pattern tells it from lines that no pattern fits
+		if l.Kind == "context" { // it has no outcome; pattern tells it from lines that no pattern fits
 			l.Kind = "none"
 		}
 		return cli.WriteJSON(r.Out, l)

@@ -84,8 +84,7 @@ func filterShow() *cli.Command {
 	})
 }
 
-// printFilter prints the file as it is, so that it can be the beginning of another one; what is said about it goes to
-// standard error.
+// printFilter prints the file as it is, so that it can be the beginning of another one; remarks about it go to standard error.
 func printFilter(e *cli.Env, x *configdir.FilterFile) error {
 	from := x.File
 	if x.Builtin {

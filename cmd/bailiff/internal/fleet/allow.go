@@ -79,7 +79,7 @@ func publishCommand() *cli.Command {
 		if err := f.publish(e); err != nil {
 			return err
 		}
-		for _, s := range f.Leaving { // not before the new ones work: hosts could go nowhere
+		for _, s := range f.Leaving { // after the new ones work: else hosts could go nowhere
 			said, err := stream(e.Ctx, publishWait, f.adminFile(s))
 			if err != nil {
 				e.Notef("server %s, which leaves: %v", s.Host, err)

@@ -1,5 +1,5 @@
-// Package fleet holds the commands that set a fleet up: init, add, rotate, revoke, servers and operator keep a folder of the operator,
-// hub and join install what it holds on a server and on a host. bailiff-fleet(7) shows how to use them.
+// Package fleet holds the commands that set a fleet up: init, add, rotate, revoke, servers and operator maintain the operator's folder, hub
+// and join install its files on a server and on a host. bailiff-fleet(7) shows how to use them.
 //
 // The folder is the operator's: it holds the key that signs the roster. It is not part of the running fleet, and no command here
 // speaks to the hub. Start reading at Folder.
@@ -74,7 +74,7 @@ func parseHost(s string) (name, group string, err error) {
 	return name, group, nil
 }
 
-// operatorName is the name of who runs the command, for the roster's signature.
+// operatorName is the user who runs the command, for the roster's signature.
 func operatorName() string {
 	if n := os.Getenv("SUDO_USER"); fleet.ValidHost(n) {
 		return n

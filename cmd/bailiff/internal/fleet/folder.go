@@ -28,7 +28,7 @@ import (
 // Files of a folder. Those of hosts and servers are made from the others.
 const (
 	inventoryFile = "fleet.json"   // Folder, without secrets
-	operatorFile  = "operator.key" // signs the roster: that of the operator whose folder it is
+	operatorFile  = "operator.key" // signs the roster: the key of the folder's operator
 	adminFile     = "admin.key"    // seed of the NATS user of the hub itself
 	caFile        = "ca.crt"
 	caKeyFile     = "ca.key"
@@ -57,7 +57,7 @@ type Folder struct {
 	dir      string
 	lock     *os.File
 	operator ed25519.PrivateKey
-	me       string         // the operator whose key that is
+	me       string         // the operator who has that key
 	seed     string         // of the admin's nkey
 	admin    string         // and its public key
 	ca, next *hub.Authority // next is nil unless the hub gets new keys
@@ -311,8 +311,8 @@ func (f *Folder) newKeys(name string) (*hub.Member, error) {
 	return &hub.Member{Version: 1, Fleet: f.Fleet, Host: name, Group: h.Group, NKey: seed, Key: key.Seed()}, nil
 }
 
-// finish signs a new roster, writes everything that is made from it, and at last the inventory: after a crash the command can be
-// given again. members are new files of hosts; those that still lie in the folder are brought up to date.
+// finish signs a new roster and writes everything that is made from it, the inventory last: after a crash the command can be given again.
+// members are new files of hosts; those that still lie in the folder are brought up to date.
 func (f *Folder) finish(now time.Time, members ...*hub.Member) error {
 	// A time, so that the first roster of a new folder is newer than the last one of a folder that was lost.
 	f.Serial = max(f.Serial+1, uint64(now.Unix()))
@@ -395,7 +395,7 @@ func (f *Folder) writeServers(roster *hub.Sealed, now time.Time) error {
 				return err
 			}
 		}
-		local := hub.Server{Host: "127.0.0.1", Port: s.Port} // on the server itself; by the other one from elsewhere
+		local := hub.Server{Host: "127.0.0.1", Port: s.Port} // for use on the server itself; the other URL is for elsewhere
 		admin := hub.Admin{Version: 1, Fleet: f.Fleet, Servers: []string{local.URL(), s.URL()}, CA: f.authorities(), NKey: f.seed, Replicas: len(f.Servers), Trust: f.Trust, Roster: *roster}
 		if err := admin.Check(); err != nil {
 			return err

@@ -56,7 +56,7 @@ func initCommand() *cli.Command {
 	})
 }
 
-// ports are those of the hub that others connect to.
+// ports are the hub's ports that others connect to.
 func (f *Folder) ports() string {
 	var l []string
 	for _, s := range f.Servers {

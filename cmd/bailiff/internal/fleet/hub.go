@@ -67,7 +67,7 @@ func removeHub(e *cli.Env) error {
 	if err := errors.Join(remove(dropInFile), os.RemoveAll(storeDir), os.RemoveAll(hubDir)); err != nil {
 		return err
 	}
-	_ = os.Remove(filepath.Dir(dropInFile)) // unless it holds another's
+	_ = os.Remove(filepath.Dir(dropInFile)) // unless others have files there
 	if err := systemctl(e.Ctx, "daemon-reload"); err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func placeFor(name string, data []byte, gid int) error {
 	return errors.Join(err, f.Close())
 }
 
-// startHub reloads nats-server if only hosts have changed, since connections stay then, and else restarts it.
+// startHub reloads nats-server if only hosts have changed, which keeps connections, and otherwise restarts it.
 func startHub(ctx context.Context, before, after []byte, newUnit bool) error {
 	accounts := func(conf []byte) string { head, _, _ := bytes.Cut(conf, []byte("\naccounts {")); return string(head) }
 	how := "restart"
@@ -201,7 +201,7 @@ func startHub(ctx context.Context, before, after []byte, newUnit bool) error {
 		how = "reload-or-restart"
 	}
 	if before != nil && servers(before) != servers(after) {
-		// What the server has agreed on with others is of no use with these, and hosts send again what it held.
+		// State shared with the former servers is useless with these, and hosts send again what the hub held.
 		if err := systemctl(ctx, "stop", natsUnit); err != nil {
 			return err
 		}
@@ -219,7 +219,7 @@ func startHub(ctx context.Context, before, after []byte, newUnit bool) error {
 
 var routePassword = regexp.MustCompile(`hub:[0-9a-f]+@|password: "[0-9a-f]+"`)
 
-// servers is what a configuration says of the servers of the hub, but for their password.
+// servers returns what a configuration says about the hub's servers, without their password.
 func servers(conf []byte) string {
 	_, cluster, _ := bytes.Cut(conf, []byte("\ncluster {"))
 	cluster, _, _ = bytes.Cut(cluster, []byte("\naccounts {"))
@@ -245,8 +245,8 @@ func systemctl(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// dropIn makes nats-server.service a server of the hub. The stream and the roster are made at each start and reload; without
-// the other servers of a hub that is not yet possible, which is no reason not to start.
+// dropIn makes nats-server.service a server of the hub. The stream and the roster are made at each start and reload; that fails until the
+// hub's other servers run, but does not prevent the start.
 const dropIn = `# Written by bailiff fleet: this server is a hub of bailiff-fleet(7).
 [Unit]
 StartLimitIntervalSec=0

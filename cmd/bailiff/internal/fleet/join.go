@@ -20,7 +20,7 @@ import (
 const (
 	agentUnit = "bailiff-fleet.service"
 
-	// fragment says that the hosts of the roster are believed.
+	// fragment makes this host trust the hosts of the roster.
 	fragment = settings.Dir + "/bailiff.d/60-fleet.yaml"
 	madeBy   = "# Written by bailiff fleet join; bailiff fleet leave removes it. Limits: bailiff.yaml(5), FLEET.\n"
 
@@ -44,7 +44,7 @@ func joinCommand() *cli.Command {
 	})
 }
 
-// join installs the file of a host. Whatever fails before the daemon has the new configuration leaves everything as it was.
+// join installs the file of a host. A failure before the daemon has the new configuration leaves everything as it was.
 func join(e *cli.Env, file string, m *hub.Member, wait time.Duration, plain bool) error {
 	daemon := control.Dial(e.Socket)
 	if _, err := daemon.Fleet(e.Ctx); err != nil {

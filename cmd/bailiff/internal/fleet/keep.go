@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// encryptedFile is where a host keeps its file if systemd can encrypt it, and encryptedUnit has the unit take it from there:
-	// systemd does not start a unit whose LoadCredential= names a file that is missing.
+	// encryptedFile is where a host keeps its file if systemd can encrypt it, and encryptedUnit makes the unit read it from there: systemd
+	// does not start a unit if the file that its LoadCredential= names is missing.
 	encryptedFile = settings.Dir + "/fleet.cred"
 	encryptedUnit = "/etc/systemd/system/" + agentUnit + ".d/50-encrypted.conf"
 
@@ -148,7 +148,7 @@ func putMember(wanted map[string][]byte) error {
 		}
 	}
 	if _, ok := wanted[encryptedUnit]; !ok {
-		_ = os.Remove(filepath.Dir(encryptedUnit)) // unless it holds another's
+		_ = os.Remove(filepath.Dir(encryptedUnit)) // unless others have files there
 	}
 	return nil
 }

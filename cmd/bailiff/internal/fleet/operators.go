@@ -82,7 +82,7 @@ func (f *Folder) addOperator(name, key string) (*result, error) {
 			name, f.dir, operatorFile, operatorFile))...)...), nil
 }
 
-// removeOperator removes an operator, who has had all keys of the hub: it gets new ones.
+// removeOperator removes an operator. The hub gets new keys, since the operator had them all.
 func (f *Folder) removeOperator(name string) (*result, error) {
 	i := f.operatorNamed(name)
 	switch {
@@ -122,8 +122,8 @@ func (f *Folder) setOperators(l []hub.Operator) error {
 	return nil
 }
 
-// renewHub gives the hub a new key of its own NATS user at once, and its servers new certificates by a new authority after
-// finishHub: first all hosts must have a roster that names the new one.
+// renewHub gives the hub's own NATS user a new key at once. Its servers get certificates from a new authority only with finishHub: first
+// all hosts must have a roster that names it.
 func (f *Folder) renewHub(now time.Time) error {
 	if err := f.newAdmin(); err != nil {
 		return err
@@ -155,7 +155,7 @@ func (f *Folder) readNext() error {
 	return nil
 }
 
-// authorities are the certificates that servers are believed by.
+// authorities are the certificates of the CAs trusted for servers.
 func (f *Folder) authorities() string {
 	s := string(f.ca.PEM)
 	if f.next != nil {
@@ -210,5 +210,5 @@ func (f *Folder) finishHub(now time.Time) (*result, error) {
 			return nil, err
 		}
 	}
-	return f.result(append(f.serverSteps(), f.publishStep())...), nil // else hosts would not believe the old certificates
+	return f.result(append(f.serverSteps(), f.publishStep())...), nil // else hosts would not trust the old certificates
 }

@@ -62,7 +62,7 @@ func (f *Folder) adminFile(s hub.Server) string {
 	return filepath.Join(f.dir, serversDir, s.Name(), adminName)
 }
 
-// writeLeaving gives the files of servers that leave the new roster, and nothing else that is new.
+// writeLeaving updates only the roster in the files of servers that leave.
 func (f *Folder) writeLeaving(roster *hub.Sealed) error {
 	for _, s := range f.Leaving {
 		a, err := hub.ReadAdmin(f.adminFile(s))

@@ -70,7 +70,7 @@ func printStatus(e *cli.Env, b *control.BlockLists) {
 	e.Table(rows)
 }
 
-// notesOf is what else there is to say of a list; at least one, which may be empty.
+// notesOf returns further notes on a list; at least one, which may be empty.
 func notesOf(l *control.BlockList) (notes []string) {
 	if l.Holds != "" {
 		notes = append(notes, text.Clean(l.Holds))

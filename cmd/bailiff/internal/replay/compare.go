@@ -135,7 +135,7 @@ func (c *change) row() []string {
 	return []string{text.Micro(c.at()), c.kind, prefix, name, c.cell(c.before), c.cell(c.after)}
 }
 
-// cell is how long a ban lasts, and how much later it begins than that of the other side.
+// cell is a ban's duration, and how much later it begins than the other side's.
 func (c *change) cell(b *state.Ban) string {
 	if b == nil {
 		return "-"

@@ -15,8 +15,8 @@ import (
 // statusLimit bounds what StatusLine waits for bailiff-report and systemd.
 const statusLimit = 3 * time.Second
 
-// StatusLine describes reporting to destinations, of which so many are configured, in a line of `bailiff status`. bad tells
-// that somebody should act. It does not start bailiff-report.
+// StatusLine describes reporting to this many configured destinations, in a line of `bailiff status`. bad means that somebody should act.
+// It does not start bailiff-report.
 func StatusLine(ctx context.Context, destinations int) (line string, bad bool) {
 	if destinations == 0 {
 		return "off (no destination is configured: bailiff.yaml(5), report)", false

@@ -10,9 +10,9 @@ import (
 	"bailiff/journal/evidence"
 )
 
-// auditQueue writes bans and unbans to the audit trail in its own goroutine. It looks up the evidence cursors that the owner of
-// the state no longer has. If many bans come at once it waits for journald instead of losing records: a queued record holds no
-// cursors, and there are never more records than bans. That none is written twice is decided before: see daemon.decided.
+// auditQueue writes bans and unbans to the audit trail in its own goroutine. It looks up the evidence cursors that the owner of the state
+// no longer has. If many bans come at once, it waits for journald instead of losing records: a queued record holds no cursors, and there
+// are never more records than bans. daemon.decided keeps bans from being recorded twice.
 type auditQueue struct {
 	aud      *audit.Writer
 	lookup   journal.Finder // open while there is something to look up, and lookupTime longer
@@ -25,10 +25,10 @@ type auditQueue struct {
 	done   chan struct{}
 }
 
-// lookupTime is how long the journal stays open for the next ban. Opening it takes as long as it has files.
+// lookupTime is how long the journal stays open for further bans. Opening many files takes long.
 const lookupTime = 10 * time.Second
 
-// auditRecord is one audit entry to be: of a ban or an unban. If flushed is set it is no entry: the channel is closed once all earlier
+// auditRecord is an audit entry to write, about a ban or an unban. With flushed it is only a marker: the channel is closed once all earlier
 // records have been passed to the writer.
 type auditRecord struct {
 	kind     audit.Kind

@@ -24,7 +24,7 @@ import (
 // systemdLimit bounds a question to systemd about one unit.
 const systemdLimit = 2 * time.Second
 
-// hostFacts are what firewall.backend: auto goes by.
+// hostFacts are what firewall.backend: auto depends on.
 type hostFacts struct {
 	lacks      map[string]string // backends that this kernel does not support, and what is missing
 	fwd        bool              // firewalld runs
@@ -33,15 +33,15 @@ type hostFacts struct {
 	confined   bool              // the daemon must not use netlink
 }
 
-// newHostFacts finds out whether firewalld runs; Presence reports changes of that.
+// newHostFacts checks whether firewalld runs; Presence reports later changes.
 func newHostFacts(ctx context.Context) hostFacts {
 	c, cancel := context.WithTimeout(ctx, systemdLimit)
 	defer cancel()
-	fwd, _ := firewalld.Running(c) // without D-Bus it does not
+	fwd, _ := firewalld.Running(c) // false without D-Bus
 	return hostFacts{lacks: map[string]string{}, fwd: fwd, ipsetTool: ipsetTool, nftService: nftService, confined: confined()}
 }
 
-// ipsetTool looks where Debian, Fedora and RHEL install it.
+// ipsetTool checks where Debian, Fedora and RHEL install ipset.
 func ipsetTool() bool {
 	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
 		if _, err := os.Stat(dir + "ipset"); err == nil {
@@ -51,7 +51,7 @@ func ipsetTool() bool {
 	return false
 }
 
-// nftService asks systemd. Without D-Bus it looks for the links that enable a unit.
+// nftService asks systemd. Without D-Bus it checks for the links that enable a unit.
 func nftService() bool {
 	const unit = "nftables.service"
 	ctx, cancel := context.WithTimeout(context.Background(), systemdLimit)
@@ -123,8 +123,8 @@ func newBackend(name string, c config.Firewall, scopes []firewall.Scope) (firewa
 	return nil, fmt.Errorf("there is no backend %q", name)
 }
 
-// others are the backends of which an earlier start may have left rules: all but the chosen one. A trial run with --firewall dryrun
-// leaves the rules of the real daemon alone.
+// others are the backends whose rules an earlier start may have left: all but the chosen one. A trial run with --firewall dryrun leaves the
+// rules of the real daemon alone.
 func (h *hostFacts) others(chosen, override string, helper *nlhelper.Client) (l []*retired) {
 	if override == "dryrun" {
 		return nil
@@ -146,8 +146,8 @@ func (h *hostFacts) others(chosen, override string, helper *nlhelper.Client) (l 
 	return l
 }
 
-// unsupported notes that this kernel does not support a backend, and lets auto choose another one. It returns whether that has
-// taken place.
+// unsupported records that this kernel does not support a backend, and lets auto choose another. It returns whether the backend has
+// changed.
 func (f *firewallControl) unsupported(name string, err error) bool {
 	var lack *firewall.UnsupportedError
 	if !errors.As(err, &lack) || f.host.lacks[name] != "" {

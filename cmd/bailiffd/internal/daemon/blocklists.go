@@ -31,26 +31,26 @@ const (
 	// loadLimit bounds loading all lists. A million prefixes take two seconds.
 	loadLimit = time.Minute
 
-	// allowedName is the list of what is allowed. No block list can have this name.
+	// allowedName names the list of allowed prefixes. No block list can have this name.
 	allowedName = "(allowed)"
 )
 
-// blockWanted is what block lists should do. The owner of the state builds it; it is not changed afterwards.
+// blockWanted is the wanted state of block lists. The owner of the state builds it; it never changes afterwards.
 type blockWanted struct {
 	lists  []blocklist.List
 	closes map[string]closing // by list
 	block  string             // firewall.block
-	allow  []netip.Prefix     // what passes, sorted, without overlaps
+	allow  []netip.Prefix     // allowed; sorted, without overlaps
 	unable string             // why this daemon cannot load lists
-	carry  bool               // the backend has to hold them: there is no netlink
+	carry  bool               // the backend holds the lists: there is no netlink
 
-	operators []netip.Prefix // of allow, sorted: those that are allowed only because an operator is logged in from there
+	operators []netip.Prefix // those of allow that are allowed only because an operator is logged in from there; sorted
 }
 
 // closing is what a list closes.
 type closing struct {
 	ports []firewall.Port // none: all
-	none  bool            // nothing: no jail that it is for is enabled
+	none  bool            // nothing: none of the list's jails is enabled
 	ssh   bool            // operators could not log in
 }
 
@@ -60,7 +60,7 @@ type blockNote struct {
 	list, text string
 }
 
-// blockWorker has the firewall hold block lists, in its own goroutine: loading them takes time. Nothing of a list stays in memory.
+// blockWorker loads block lists into the firewall, in its own goroutine, since that takes time. Only double lists stay in memory.
 type blockWorker struct {
 	store  published.Store
 	wanted chan blockWanted // the latest
@@ -84,32 +84,32 @@ type blockWorker struct {
 	retryAt  time.Time
 }
 
-// blockStatus is what is known of a list.
+// blockStatus is the state of a list.
 type blockStatus struct {
 	conf     *blocklist.List
 	state    published.State
 	have     bool // it is on disk
 	entries  int  // in effect
-	allowed  int  // of these, overlapping what was allowed when they were loaded
+	allowed  int  // of these, overlapping what was allowed at the time of loading
 	loaded   time.Time
-	rejected string // why what is on disk is not in effect
+	rejected string // why the file on disk is not in effect
 }
 
-// isSource reports whether a list that stops packets is made of countries or systems: it may hold anybody.
+// isSource reports whether a list that drops packets is made from countries or AS numbers: it may hold anyone.
 func isSource(l *blocklist.List) bool { return l.Selects() != "" && l.Mode == blocklist.ModeDrop }
 
-// blockHeld is a list as it was seen on disk last.
+// blockHeld is a list as last seen on disk.
 type blockHeld struct {
 	blockStatus
 	file, stateFile os.FileInfo
-	read            time.Time // when it was read last, to be loaded
-	unfit           error     // why it is not even loaded
+	read            time.Time // when it was last read to be loaded
+	unfit           error     // why it is not loaded at all
 
 	set        *prefix.Set // with mode double
 	setVersion string
 
-	barred  netip.Prefix // an operator's address that it would lock out; from then on until the next configuration
-	checked string       // the version and the operators that were compared last
+	barred  netip.Prefix // an operator's address that the list would lock out; kept until the next configuration
+	checked string       // the version and the operators that were last compared
 }
 
 // newBlockWorker makes a worker for the lists of a folder. state is the daemon's own.
@@ -277,12 +277,12 @@ func (w *blockWorker) see() (changed bool) {
 		}
 	}
 	if len(named) > 0 {
-		w.barred.known = nil // from here on, held knows
+		w.barred.known = nil // from now on, held has it
 	}
 	return changed
 }
 
-// lists is what the table should hold: what is allowed, then the lists that are on disk.
+// lists is what the table should hold: allowed prefixes, then the lists on disk.
 func (w *blockWorker) lists(now time.Time) (all []blocklists.List) {
 	for i := range w.want.lists {
 		conf := &w.want.lists[i]
@@ -328,7 +328,7 @@ func (w *blockWorker) lists(now time.Time) (all []blocklists.List) {
 	return append([]blocklists.List{allowed}, all...)
 }
 
-// versionOf identifies what is on disk, and the limits that it has passed.
+// versionOf identifies the file on disk, and the limits that it has passed.
 func versionOf(st os.FileInfo, l *blocklist.List) string {
 	return fmt.Sprintf("%d %d %d %d %s", st.ModTime().UnixNano(), st.Size(), l.MinPrefix4, l.MinPrefix6, l.Selects())
 }
@@ -343,7 +343,7 @@ func hashOf(l []netip.Prefix) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// took notes what has been loaded at a moment, and what has not.
+// took records which lists were loaded at a given time, and which failed.
 func (w *blockWorker) took(failed map[string]error, at time.Time) {
 	if err := failed[allowedName]; err != nil {
 		w.note(audit.KindFirewallError, "", "block lists: what is allowed cannot be put before them: "+err.Error())
@@ -384,7 +384,7 @@ func (w *blockWorker) noteLoaded(h *blockHeld) {
 	w.note(audit.KindBlockList, h.conf.Name, text)
 }
 
-// note passes something on to the owner. It gives up if the owner does not read.
+// note sends a note to the owner, or drops it if the owner does not read.
 func (w *blockWorker) note(k audit.Kind, list, text string) {
 	select {
 	case w.notes <- blockNote{k, list, text}:
@@ -430,13 +430,13 @@ func (w *blockWorker) problems(unable string, now time.Time) (l []string) {
 	return l
 }
 
-// leave ends the worker's part of a stop: it removes the lists unless they are to stay. run must have ended.
+// leave removes the lists when the daemon stops, unless they are to stay. run must have ended.
 func (w *blockWorker) leave(ctx context.Context) error {
 	_, err := w.table.Remove(ctx)
 	return err
 }
 
-// configureBlocks passes a new configuration or a new allow list on.
+// configureBlocks passes on a new configuration or a new allow list.
 func (d *daemon) configureBlocks(now time.Time) {
 	b := blockWanted{lists: d.conf.Lists, block: d.conf.Firewall.Block, unable: d.noBlockLists(), carry: d.firewall.host.confined}
 	if len(b.lists) > 0 {
@@ -525,7 +525,7 @@ func (w *blockWorker) describe(ctx context.Context, unable string) *control.Bloc
 	if len(all) > 0 && unable == "" {
 		ctx, cancel := context.WithTimeout(ctx, stoppedLimit)
 		defer cancel()
-		counters, _ = blocklists.Counters(ctx) // what is wrong is known otherwise
+		counters, _ = blocklists.Counters(ctx) // errors are reported elsewhere
 		if failed != nil {
 			b.Error = failed.Error()
 		}
@@ -563,7 +563,7 @@ func (w *blockWorker) holding(ctx context.Context, p netip.Prefix) []control.Blo
 			continue
 		}
 		var found netip.Prefix
-		_ = b.Each(func(x netip.Prefix) error { // one that is not in order is not in effect
+		_ = b.Each(func(x netip.Prefix) error { // a list that is not in order is not in effect
 			switch {
 			case x.Overlaps(p):
 				found = x

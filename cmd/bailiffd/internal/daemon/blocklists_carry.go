@@ -16,10 +16,10 @@ import (
 )
 
 // A daemon that must not use netlink has no table of its own for block lists: firewalld carries them, like bans that never end, in sets of
-// their own. What is allowed is left out of them, since no rule can come before.
+// their own. They leave out allowed prefixes, since no rule can come before them.
 
-// maxCarried is how many prefixes of block lists firewalld carries, of all lists together. 10,000 take it some seconds at each reload,
-// ten times as many a minute.
+// maxCarried is how many prefixes of block lists firewalld carries, of all lists together. At each reload, 10,000 take firewalld some
+// seconds, and 100,000 a minute.
 const maxCarried = 10_000
 
 // The scopes of carried lists. No jail has such a name.
@@ -127,7 +127,7 @@ func (w *blockWorker) carryList(conf *blocklist.List, h *blockHeld, room int) (l
 	return l, err
 }
 
-// overlaps returns a function that is called with ascending prefixes, and says whether one overlaps any of l, which is sorted.
+// overlaps returns a function that takes ascending prefixes and reports whether one overlaps any of l, which is sorted.
 func overlaps(l []netip.Prefix) func(netip.Prefix) bool {
 	return func(p netip.Prefix) bool {
 		for len(l) > 0 && l[0].Addr().Compare(p.Addr()) < 0 && !l[0].Overlaps(p) {

@@ -29,18 +29,18 @@ func (w *blockWorker) fit(h *blockHeld) error {
 		return err
 	}
 	if err != nil {
-		return nil // loading it says so, and keeps the former version
+		return nil // loading reports it and keeps the former version
 	}
 	defer b.Close()
 	if !isSource(h.conf) || !c.ssh {
 		return nil
 	}
 	if overlaps(w.want.allow)(h.barred) && !overlaps(w.want.operators)(h.barred) {
-		h.barred = netip.Prefix{} // allowed by now, whoever is logged in
+		h.barred = netip.Prefix{} // allowed by now, even without a session
 	}
 	if now := fmt.Sprint(versionOf(h.file, h.conf), w.want.operators); !h.barred.IsValid() && now != h.checked {
 		inside := overlaps(w.want.operators)
-		_ = b.Each(func(p netip.Prefix) error { // one that is not in order is not loaded
+		_ = b.Each(func(p netip.Prefix) error { // a list that is not in order is not loaded
 			if inside(p) {
 				h.barred = p
 				return errFound
@@ -60,19 +60,19 @@ func (w *blockWorker) fit(h *blockHeld) error {
 	return nil
 }
 
-// barredName is the file that keeps, over a restart, which lists would lock an operator out: who is logged in is then known too late.
+// barredName is the file that records which lists would lock an operator out: after a restart, sessions are known too late.
 const barredName = "lists.json"
 
-// barredList is a list that is not used.
+// barredList is a list that would lock an operator out.
 type barredList struct {
-	For     string       `json:"for"` // what the list is for: another is checked anew
+	For     string       `json:"for"` // what the list is for; a change means a new check
 	Address netip.Prefix `json:"address"`
 }
 
-// barredLists are the lists that are not used, on disk.
+// barredLists are the barred lists, on disk.
 type barredLists struct {
 	path  string
-	known map[string]barredList // by name, as they were at the start
+	known map[string]barredList // by name, as of the start
 	saved string
 }
 
@@ -97,7 +97,7 @@ func (b *barredLists) of(l *blocklist.List) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// save writes the file if it has changed, which is seldom.
+// save writes the file if it has changed, which is rare.
 func (b *barredLists) save(held map[string]*blockHeld) error {
 	if b.known != nil {
 		return nil // no configuration yet
@@ -116,7 +116,7 @@ func (b *barredLists) save(held map[string]*blockHeld) error {
 	return atomicfile.Write(b.path, data, 0o600)
 }
 
-// loadDouble reads the lists whose addresses fail double, and passes them on.
+// loadDouble reads the lists with mode double, and passes them on.
 func (w *blockWorker) loadDouble(now time.Time) {
 	var l []policy.Double
 	for i := range w.want.lists {

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// clockJump is by how much the clock must move forward, beyond the time that has passed, before bans are kept.
+	// clockJump is how far the clock must jump forward, beyond the elapsed time, before bans are kept.
 	clockJump = time.Minute
 
-	// clockOff is the same at a start soon after boot, when the host may have been switched off for a while.
+	// clockOff is the same for a start soon after boot, when the host may have been switched off for a while.
 	clockOff = time.Hour
 
-	// clockWait is how long bans are kept then. A host with an empty battery gets the time from the network within minutes.
+	// clockWait is how long bans are then kept. A host with an empty battery gets the time from the network within minutes.
 	clockWait = 10 * time.Minute
 )
 
@@ -25,7 +25,7 @@ type clockGuard struct {
 	wall   time.Time
 	boot   time.Duration
 	until  time.Duration // since boot: no ban ends before that; 0: the clock is trusted
-	before time.Time     // the clock before it jumped: bans that were over then end
+	before time.Time     // the clock before the jump: bans over by then still end
 }
 
 // sinceBoot is the time since boot, including the time that the host was asleep.
@@ -40,8 +40,8 @@ func readClock(id int32) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// start begins. saved is when the state was last written: soon after boot, a clock far ahead of that may be wrong. It returns by how
-// much, or 0.
+// start takes the first reading. saved is when the state was last written: soon after boot, a clock far ahead of it may be wrong. It
+// returns by how much, or 0.
 func (g *clockGuard) start(now time.Time, boot time.Duration, saved time.Time) (jump time.Duration) {
 	g.wall, g.boot = now.Round(0), boot
 	if jump = now.Sub(saved); saved.IsZero() || boot >= clockWait || jump <= clockOff {
@@ -73,10 +73,10 @@ func (g *clockGuard) check(now time.Time, boot time.Duration) (jump time.Duratio
 	return jump
 }
 
-// holding reports whether bans are kept although the clock says that they are over.
+// holding reports whether bans are kept although they are over according to the clock.
 func (g *clockGuard) holding() bool { return g.until != 0 }
 
-// end is until when, by the present clock, the firewall should hold a ban that ends at until.
+// end returns when, by the present clock, the firewall should remove a ban that ends at until.
 func (g *clockGuard) end(until time.Time) time.Time {
 	if held := g.wall.Add(g.until - g.boot); g.holding() && !until.IsZero() && until.Before(held) {
 		return held

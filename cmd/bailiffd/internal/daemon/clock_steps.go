@@ -6,12 +6,12 @@ import (
 	"bailiff/journal"
 )
 
-// leastStep is the smallest difference between the clock and the time that has passed that is taken for a step of the clock.
-// journald reads its two clocks microseconds apart; NTP slews the clock by less.
+// leastStep is the smallest difference between the clock and the elapsed time that counts as a step of the clock. journald reads its two
+// clocks microseconds apart; NTP slews the clock by less.
 const leastStep = time.Second
 
-// clockSteps finds out from the journal where the clock was set: each entry has the monotonic time beside the clock's. Entries show
-// a step more precisely than the daemon could notice it, and show the same when they are read again after a crash.
+// clockSteps detects from journal entries when the clock was set: each entry has a clock time and a monotonic time. Entries show a step
+// more precisely than the daemon could observe it, and show the same step when read again after a crash.
 //
 // Monotonic time stops while the host is asleep, which looks like a step in the entries. The time asleep has passed, so the
 // comparison starts again after it.
@@ -22,7 +22,7 @@ type clockSteps struct {
 	asleep time.Duration // since boot
 }
 
-// start continues after the entry that was read last before the daemon started. asleep is how long the host was asleep since boot.
+// start continues after the last entry read before the daemon started. asleep is how long the host was asleep since boot.
 func (s *clockSteps) start(boot journal.ID128, last journal.Cursor, asleep time.Duration) {
 	*s = clockSteps{boot: boot, asleep: asleep}
 	if asleep < leastStep && last.Set == journal.HasAll {
@@ -30,7 +30,7 @@ func (s *clockSteps) start(boot journal.ID128, last journal.Cursor, asleep time.
 	}
 }
 
-// sleep notes how long the host was asleep since boot.
+// sleep records how long the host was asleep since boot.
 func (s *clockSteps) sleep(asleep time.Duration) {
 	if asleep-s.asleep >= leastStep {
 		s.asleep, s.known = asleep, false
@@ -69,8 +69,8 @@ func (s *clockSteps) timeOf(c *journal.Cursor) time.Time {
 	return s.unstepped(at, time.Duration(c.Monotonic)*time.Microsecond)
 }
 
-// entryTime is the present time by the clock of the last entry, as the engine knows it. What is counted and pardoned moves with the
-// next entry if the clock was set since.
+// entryTime is the present time by the clock of the last entry, which the engine uses. If the clock was set since, the next entry shifts
+// the times of failures and pardons.
 func (d *daemon) entryTime(now time.Time) time.Time {
 	d.steps.sleep(sinceBoot() - monotonic())
 	return d.steps.unstepped(now, monotonic())

@@ -9,14 +9,14 @@ import (
 	"bailiff/firewall"
 )
 
-// connCloser closes connections that were open before a ban, in goroutines of its own, so that no ban waits for it. Rules of ipset
-// and nftables block such connections anyway, and closing them only frees the server's side at once. firewalld accepts established
-// connections, so here they end.
+// connCloser closes connections that were open before a ban, in goroutines of its own, so that no ban waits for it. Rules of ipset and
+// nftables block such connections anyway: closing them only frees the server's side at once. firewalld lets established connections pass,
+// so closing ends them.
 type connCloser struct {
 	// kill closes the connections of this host's processes. track deletes those that pass through (to containers, by forwarded
 	// ports) from conntrack; it is nil if kill does that, too.
 	kill, track func(context.Context, []netip.Prefix) (int, error)
-	warn        func(error) // is told the first error of each of them
+	warn        func(error) // is called with the first error of each
 
 	mu      sync.Mutex
 	enabled bool
@@ -60,7 +60,7 @@ func (c *connCloser) put(bans []firewall.Ban) {
 func (q *prefixQueue) push(ps []netip.Prefix) {
 	q.prefixes = append(q.prefixes, ps...)
 	if n := len(q.prefixes) - maxQueue; n > 0 {
-		q.prefixes = q.prefixes[n:] // the connections of those that were banned first end by themselves first
+		q.prefixes = q.prefixes[n:] // drop the oldest bans, whose connections end by themselves first
 	}
 	select {
 	case q.wake <- struct{}{}:
@@ -82,8 +82,8 @@ func (c *connCloser) take(ctx context.Context, q *prefixQueue) []netip.Prefix {
 	return ps
 }
 
-// trackRest is the pause after a pass over conntrack's table, in multiples of the time that it took: two seconds for a million
-// entries. In a storm of bans one batch follows the other.
+// trackRest is the pause after a pass over conntrack's table, as a multiple of its duration: two seconds for a million entries. In a storm
+// of bans one batch follows the other.
 const trackRest = 9
 
 // run closes connections until ctx ends.

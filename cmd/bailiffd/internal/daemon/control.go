@@ -18,8 +18,8 @@ import (
 	"bailiff/units/version"
 )
 
-// controlAPI answers the calls of the control socket. Each call runs what it needs on the goroutine that owns the state; what takes
-// time, such as reading the journal, it does afterwards in its own.
+// controlAPI answers the calls of the control socket. A call reads and changes the state on the owner's goroutine; slow work, such as
+// reading the journal, runs afterwards on the call's own goroutine.
 type controlAPI struct {
 	d *daemon
 
@@ -61,7 +61,7 @@ func (a *controlAPI) do(ctx context.Context, f func()) error {
 	}
 }
 
-// ask returns what f finds out on the owner's goroutine.
+// ask returns the result of f, run on the owner's goroutine.
 func ask[T any](ctx context.Context, a *controlAPI, f func(*daemon) T) (v T, err error) {
 	answer := make(chan T, 1)
 	if err = a.do(ctx, func() { answer <- f(a.d) }); err == nil {

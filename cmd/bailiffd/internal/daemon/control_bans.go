@@ -87,7 +87,7 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, p netip.Prefix,
 	return carryOut(ctx, a, func(d *daemon) (*control.Removed, error) {
 		var gone []state.Ban
 		for b := range d.state.All() {
-			// An address lifts the ban that covers it, too: unban 2001:db8::7 means the /64 that it is banned by.
+			// An address also lifts the wider ban that covers it: unban 2001:db8::7 lifts the ban of its /64.
 			if (all || p.Overlaps(b.Prefix) && (b.Prefix.Bits() >= p.Bits() || p.IsSingleIP())) && (jail == "" || b.Jail == jail) {
 				gone = append(gone, b)
 			}
@@ -109,5 +109,5 @@ func (a *controlAPI) Unban(ctx context.Context, by control.Peer, p netip.Prefix,
 	})
 }
 
-// pardon forgets what stands against a prefix up to now.
+// pardon clears what counts against a prefix up to now.
 func (d *daemon) pardon(p netip.Prefix, now time.Time) { d.eng.Pardon(p, d.entryTime(now).UnixMicro()) }

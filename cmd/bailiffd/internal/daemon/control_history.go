@@ -17,8 +17,7 @@ import (
 	"bailiff/units/control"
 )
 
-// Bounds of a search in the audit trail. It is for people who look, so it leaves the processor to the daemon's own work half of the
-// time.
+// Bounds of a search in the audit trail. Only people wait for it, so half of the time it leaves the processor to the daemon's own work.
 const (
 	usualSince   = 30 * 24 * time.Hour
 	longestSince = 366 * 24 * time.Hour
@@ -170,7 +169,7 @@ func (h *history) record(e *journal.Entry, at time.Time) error {
 	}
 	l := &control.HistoryLine{Kind: "unban", Time: at, Jail: jail, Prefix: p.String(), ID: get(audit.FieldBanID), Reason: get(audit.FieldReason), By: get(audit.FieldBy), Country: h.db.Country(p.Addr())}
 	kind := get("MESSAGE_ID")
-	ended := kind == audit.KindUnban.ID() // its reason is that of the end
+	ended := kind == audit.KindUnban.ID() // its reason is why the ban ended
 	if h.Country != "" && l.Country != h.Country || h.Reason != "" && (ended || reasonOf(l.By, l.Reason) != h.Reason) {
 		return nil
 	}
@@ -251,7 +250,7 @@ func (h *history) summary() []control.HistoryPeriod {
 	return l
 }
 
-// accounts reads the last line of evidence of the newest bans, and counts the accounts that these name.
+// accounts reads the last line of evidence of the newest bans, and counts the accounts in these lines.
 func (h *history) accounts(ctx context.Context, src journal.Source) []control.Facet {
 	counts := make(map[string]int)
 	j, err := journal.Open(src, journal.Options{Fields: evidence.Fields, MaxValue: evidence.MaxValue})
@@ -287,7 +286,7 @@ func (h *history) accounts(ctx context.Context, src journal.Source) []control.Fa
 	return control.SortFacets(counts, topHistory)
 }
 
-// logGeo reports a GeoIP database that cannot be used, once while it lasts.
+// logGeo reports a GeoIP database that cannot be used, once per failure.
 func (a *controlAPI) logGeo(err error) {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	if old := a.geoErr.Swap(&text); old == nil || *old != text {

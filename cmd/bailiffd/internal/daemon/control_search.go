@@ -112,7 +112,7 @@ func (s *search) run(ctx context.Context, all []state.Ban) (*control.BanList, er
 	return l, nil
 }
 
-// take reports whether a ban matches, and counts it for the facets: for each of them, if it matches but for that one.
+// take reports whether a ban matches. Each facet counts it if it matches all other filters.
 func (s *search) take(b *state.Ban) bool {
 	if s.text != "" && !s.holds(b) {
 		return false
@@ -142,7 +142,7 @@ func (s *search) take(b *state.Ban) bool {
 	return misses == 0
 }
 
-// maxReasons bounds the different reasons that are counted: people write them.
+// maxReasons bounds the distinct reasons counted, since people write them.
 const maxReasons = 10000
 
 func (s *search) holds(b *state.Ban) bool {

@@ -119,7 +119,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 
 	d.aud = audit.Open(audit.Options{Socket: d.opt.audit, Stderr: audit.Stderr()})
 	d.firewall.aud, d.problems.aud = d.aud, d.aud
-	defer func() { // after a start that failed; else stop has done it
+	defer func() { // after a failed start; otherwise stop has done it
 		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		d.aud.Close(c)
@@ -177,7 +177,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	return d.stop(srv, cancel, firewallDone)
 }
 
-// startFirewall has the firewall hold the bans of the state. The channel is closed when the worker has ended.
+// startFirewall puts the bans of the state into the firewall. The channel is closed when the worker has ended.
 func (d *daemon) startFirewall(startup, inner context.Context, be firewall.Backend) <-chan struct{} {
 	f := &d.firewall
 	kill, track := conn.Kill, conn.Forget
@@ -186,7 +186,7 @@ func (d *daemon) startFirewall(startup, inner context.Context, be firewall.Backe
 		select {
 		case a := <-d.self.answers:
 			d.self.take(a)
-		case <-startup.Done(): // the loop takes its answer
+		case <-startup.Done(): // the loop will take it
 		}
 	}
 	f.closer = newConnCloser(d.conf.Firewall.Close, kill, track, f.connectionsStay)
@@ -256,7 +256,7 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			}
 		case err := <-d.saver.done:
 			d.saver.finished(err)
-			d.memory.noteAlloc() // a large state is saved so seldom that its buffer may come after the quiet time
+			d.memory.noteAlloc() // a large state is saved rarely: its buffer may be allocated after the quiet time
 		case <-hup:
 			notify.Reloading("reloading")
 			if _, err := d.reload("SIGHUP"); err != nil {

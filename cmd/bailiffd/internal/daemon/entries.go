@@ -24,7 +24,7 @@ func (d *daemon) entries(b *batch) {
 			d.eng.ClockSet(step)
 		}
 		if d.operatorEntry(&b.entries[i]) {
-			if len(adds) > 0 { // in this order, so that what is lifted now is not put in place afterwards
+			if len(adds) > 0 { // first, so that a ban lifted by refreshAllow is not put in place afterwards
 				d.firewall.worker.put(adds)
 				adds = nil
 			}
@@ -110,7 +110,7 @@ func (d *daemon) decided(adds []change, bans []policy.Ban, over time.Time) []cha
 	return adds
 }
 
-// Reasons of unbans, in the audit trail. That of a ban whose address was allowed names the allow entry.
+// Reasons of unbans in the audit trail. For an allowed address the reason names the allow entry.
 const (
 	expired      = "expired"
 	liftedByHand = "lifted by hand"
@@ -130,7 +130,7 @@ func (d *daemon) released(bans []state.Ban, reason, by string) {
 	d.counts.unban(reason, len(bans))
 }
 
-// record writes to the audit trail and to those who follow events.
+// record writes to the audit trail and to clients that follow events.
 func (d *daemon) record(r auditRecord) {
 	d.hub.record(&r)
 	d.audit.put(r)

@@ -11,7 +11,7 @@ import (
 	"bailiff/units/control"
 )
 
-// hub sends events to the clients that follow them over the control socket. Without any, an event costs the owner of the state one
+// hub sends events to the clients that follow them over the control socket. Without clients, an event costs the owner of the state one
 // atomic load.
 type hub struct {
 	watchers atomic.Int32
@@ -25,7 +25,7 @@ type hub struct {
 
 type subscriber struct {
 	ch     chan control.Event
-	quiet  bool   // it is told of no failures
+	quiet  bool   // it gets no failures
 	missed uint64 // events that did not fit since the last one
 }
 
@@ -60,8 +60,8 @@ func (h *hub) subscribe(ctx context.Context, quiet bool) <-chan control.Event {
 	return s.ch
 }
 
-// send sends an event to all subscribers, and never waits. An event without a kind only reports what was missed. Failures are sent in
-// storms, so what counts missed ones is about failures only.
+// send sends an event to all subscribers, and never waits. An event without a kind only reports missed events. Only failures come in
+// storms, so a nonzero Missed counts failures.
 func (h *hub) send(e control.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -112,7 +112,7 @@ func (h *hub) failures(fs []policy.Failure, now time.Time, limit func(jail strin
 	}
 }
 
-// record sends what goes into the audit trail.
+// record sends an audit record as an event.
 func (h *hub) record(r *auditRecord) {
 	if !h.watched() {
 		return

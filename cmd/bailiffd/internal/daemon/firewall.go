@@ -40,9 +40,9 @@ type firewallControl struct {
 	why       string
 	scopes    scopes
 	carried   []firewall.Ban // prefixes of block lists, where the backend has to hold them
-	newRules  bool           // a reload asked for other rules and sets: what the next reconcile changes is no repair
+	newRules  bool           // a reload asked for other rules and sets: changes by the next reconcile are no repairs
 	starting  bool           // the first reconcile is still to come
-	announced bool           // that bans are not in effect is in the audit trail
+	announced bool           // the audit trail says that bans are not in effect
 	refreshed time.Time
 	status    control.FirewallStatus
 
@@ -91,8 +91,8 @@ func (f *firewallControl) elements(b *state.Ban) (l []firewall.Ban) {
 	return l
 }
 
-// additions appends to adds what the firewall should hold for a ban. entry is the time of the journal entry that led to it, µs since
-// 1970, if it is to be measured how long that takes: until the last element is in place.
+// additions appends to adds what the firewall should hold for a ban. entry is the time of the journal entry that led to the ban, µs since
+// 1970; 0: its latency, until the last element is in place, is not measured.
 func (f *firewallControl) additions(adds []change, b *state.Ban, entry int64) []change {
 	l := f.elements(b)
 	for i := range l {
@@ -150,7 +150,7 @@ func (f *firewallControl) wanted() []firewall.Ban {
 	return append(want, f.carriedNow()...)
 }
 
-// release takes a ban out of the firewall that the state has no more. Elements that other bans ask for stay, with their time.
+// release removes from the firewall a ban that has left the state. Elements of other bans stay, until those end.
 func (f *firewallControl) release(b *state.Ban) {
 	for _, scope := range f.scopes.of(b.Scope) {
 		k := firewall.Key{Prefix: b.Prefix, Scope: scope}
@@ -162,7 +162,7 @@ func (f *firewallControl) release(b *state.Ban) {
 	}
 }
 
-// configure applies a configuration that was loaded, with a backend that open has made for it, if it needs another one.
+// configure applies a loaded configuration. be is the new backend from open; nil: the present one serves it.
 func (f *firewallControl) configure(c config.Firewall, be firewall.Backend, why string, s scopes) {
 	f.conf = c
 	f.closer.enable(c.Close)
@@ -183,7 +183,7 @@ func (f *firewallControl) chooseAgain() bool {
 		f.aud.Event(audit.KindFirewallError, err.Error(), audit.Field{Name: audit.FieldBackend, Value: f.status.Backend})
 		return false
 	}
-	// If firewalld has gone, so have its rules. When it returns it is to find its configuration as it was.
+	// If firewalld has stopped, its rules are gone. When it returns, it should find its configuration unchanged.
 	f.use(be, why, f.chosen == "firewalld" && !f.host.fwd)
 	f.reconcile()
 	return true

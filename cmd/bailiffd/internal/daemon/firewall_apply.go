@@ -22,7 +22,7 @@ func (w *firewallWorker) reconcileAll(ctx context.Context, full []firewall.Ban, 
 	be := w.target()
 	ch, err := reconcile(ctx, be, full, adopt)
 	if err != nil && w.candidate != nil && w.be != nil {
-		// The former backend goes on. It may not know all scopes; the error that counts is the candidate's.
+		// The former backend stays in use. It may not know all scopes; the candidate's error counts.
 		_, _ = reconcile(ctx, w.be, full, false)
 	}
 	e := firewallEvent{backend: be.Name(), change: &ch, err: err, reason: w.reason, checked: time.Now()}
@@ -87,7 +87,7 @@ func (w *firewallWorker) request(err error) {
 	w.ask()
 }
 
-// ask reports what is wrong, and requests the full set unless that has been done or a pause is not over.
+// ask reports what is wrong, and requests the full set, unless already requested or during a pause.
 func (w *firewallWorker) ask() {
 	e := firewallEvent{backend: w.target().Name(), err: w.failing, checked: time.Now()}
 	w.mu.Lock()
@@ -139,7 +139,7 @@ func (w *firewallWorker) apply(ctx context.Context, changes []change) bool {
 			n++
 		}
 		if err := w.batch(ctx, changes[:n]); err != nil {
-			// The first time at once. A backend that accepts the full set but no batch must not get it again and again.
+			// The first retry is at once. A backend that accepts the full set but no batch must not get it every time.
 			w.errors.Add(1)
 			w.skip(changes)
 			if w.failing == nil {

@@ -52,7 +52,7 @@ func (f *firewallControl) handle(e firewallEvent) {
 		f.repaired(&e)
 		f.newRules = false
 	case f.unsupported(e.backend, e.err):
-	case !f.announced: // by each further attempt
+	case !f.announced: // once, not at each attempt
 		f.announced = true
 		f.problems.tell(audit.KindFirewallError, "firewall", "firewall: "+f.status.Error, audit.Field{Name: audit.FieldBackend, Value: e.backend})
 	}

@@ -45,8 +45,8 @@ func leftover(be firewall.Backend) *retired {
 	}}
 }
 
-// begin makes a backend the candidate. If it has the name of the present one it takes its place at once: the rules are the same and
-// must not be removed.
+// begin makes a backend the candidate. A backend with the same name as the present one replaces it at once: the rules are the same and must
+// not be removed.
 func (w *firewallWorker) begin(s *backendSwitch) {
 	name := s.to.Name()
 	w.failures, w.batchFailures, w.retryAt, w.failing, w.reason = 0, 0, time.Time{}, nil, "" // failures of the former one do not count

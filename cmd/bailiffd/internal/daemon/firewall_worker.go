@@ -39,7 +39,7 @@ type firewallWorker struct {
 	// Of the goroutine in run.
 	be        firewall.Backend // in use: has held all bans once; nil before the first success
 	candidate firewall.Backend // is to take over
-	gone      string           // the name of the former one, if be is nil because that does not work any more
+	gone      string           // the name of the former one, if be is nil because that one stopped working
 	retired   []*retired       // other backends whose rules may still be in effect
 	failing   error            // why bans may not be in effect; only a Reconcile clears it
 	reason    string           // what the next Reconcile repairs
@@ -54,7 +54,7 @@ type pending struct {
 	changes  []change
 	full     []firewall.Ban // the full set of bans, if hasFull
 	hasFull  bool
-	adopt    bool // full: what the host holds beyond it stays for now
+	adopt    bool // full: additional elements stay for now
 	verify   bool
 	noticed  bool // verify: because the backend has noticed a change
 	inspects []*inspectRequest
@@ -115,8 +115,8 @@ type firewallEvent struct {
 // Nothing is lost, since the state has all bans.
 const maxQueue = 1 << 16
 
-// Time limits for the firewall's answers. The kernel takes half a second to reconcile 100,000 entries, and ten times as long when it
-// is busy; firewalld takes six seconds for 50,000, or for a batch of many into so many.
+// Time limits for the firewall's answers. The kernel takes half a second to reconcile 100,000 entries, and ten times as long when it is
+// busy; firewalld takes six seconds for 50,000, or to add a large batch to that many.
 const (
 	reconcileLimit = 60 * time.Second
 	batchLimit     = 30 * time.Second
@@ -211,8 +211,8 @@ func (w *firewallWorker) inPlace(entry int64) {
 // reconcile passes the full set of bans. It includes the changes that are queued.
 func (w *firewallWorker) reconcile(want []firewall.Ban) { w.give(want, false) }
 
-// first passes the full set of bans at the start. What the host holds beyond it stays for now: after a crash that may be a ban that
-// is younger than the state, which reading the journal again will bring back.
+// first passes the full set of bans at the start. Anything more that the host holds stays for now: after a crash, it may be a ban newer
+// than the state, to be decided again from the journal.
 func (w *firewallWorker) first(want []firewall.Ban) { w.give(want, true) }
 
 func (w *firewallWorker) give(want []firewall.Ban, adopt bool) {
@@ -242,7 +242,7 @@ func (w *firewallWorker) switchBackend(to firewall.Backend, keep bool) {
 // check asks for a Verify.
 func (w *firewallWorker) check() { w.verify(false) }
 
-// changed asks for a Verify because the backend's Watch has noticed a change. What was absent may be there again.
+// changed asks for a Verify because the backend's Watch has noticed a change. Missing objects may be back.
 func (w *firewallWorker) changed() { w.verify(true) }
 
 func (w *firewallWorker) verify(noticed bool) {
@@ -327,8 +327,8 @@ func (w *firewallWorker) work(ctx context.Context) (closing bool) {
 	return closing
 }
 
-// requestDue requests the full set of bans when the pause is over. It returns how long it is until the next such moment, or until a
-// retired backend is tried again; 0 for neither.
+// requestDue requests the full set of bans when the pause is over. It returns the time until the next request is due or until a retired
+// backend is tried again; 0 for neither.
 func (w *firewallWorker) requestDue() time.Duration {
 	now := w.now()
 	var wait time.Duration

@@ -19,7 +19,7 @@ import (
 	"bailiff/units/control"
 )
 
-// fleetName is the file with the bans of other hosts. It is written seldom: what a crash loses, the other hosts still say.
+// fleetName is the file with the bans of other hosts. It is written rarely: bailiff-fleet passes on again what a crash loses.
 const fleetName = "fleet"
 
 // fleetSave is how often it is written at most.
@@ -33,14 +33,14 @@ type otherHosts struct {
 	bans  *fleet.Bans
 	path  string
 	dirty bool
-	joint bool // bans for what was counted together have changed: nobody tells of these again
+	joint bool // joint bans (counted together) have changed: no host sends these again
 	saved time.Time
 	err   error                     // of the last save
-	tally fleet.Tally               // what bailiff-fleet tells other hosts next
-	agent *control.FleetAgentStatus // what bailiff-fleet says; nil: nothing yet
+	tally fleet.Tally               // what bailiff-fleet sends to other hosts next
+	agent *control.FleetAgentStatus // latest from bailiff-fleet; nil: none yet
 }
 
-// load reads the file. One that cannot be read is no reason not to start: the other hosts' news comes again.
+// load reads the file. The daemon starts even after an error: bailiff-fleet passes the bans on again.
 func (o *otherHosts) load(dir string, r fleet.Rules, now time.Time) error {
 	o.path, o.saved = filepath.Join(dir, fleetName), now
 	o.bans = fleet.New(r, nil)
@@ -76,7 +76,7 @@ func (o *otherHosts) save(now time.Time, atOnce bool) {
 	}
 }
 
-// tick removes what is over and saves the rest.
+// tick removes expired bans and saves the rest.
 func (o *otherHosts) tick(now time.Time) {
 	if o.bans.Expire(now.UnixMicro()) > 0 {
 		o.dirty = true
@@ -84,7 +84,7 @@ func (o *otherHosts) tick(now time.Time) {
 	o.save(now, false)
 }
 
-// configureFleet takes new rules or a new allow list.
+// configureFleet applies new rules or a new allow list.
 func (d *daemon) configureFleet(now time.Time) {
 	l := d.others.bans.Configure(d.conf.Fleet, d.eng.Allow(), now.UnixMicro())
 	if len(l) > 0 {
@@ -134,7 +134,7 @@ func (o *otherHosts) problems() (l []string) {
 	return l
 }
 
-// ApplyFleet takes news of other hosts. It is in effect, or queued for the firewall, when it returns.
+// ApplyFleet applies other hosts' messages about bans. On return they are in effect or queued for the firewall.
 func (a *controlAPI) ApplyFleet(ctx context.Context, news []fleet.News, live bool) (*control.FleetApplied, error) {
 	r := &control.FleetApplied{Refused: map[string]int{}}
 	err := a.do(ctx, func() {
@@ -165,7 +165,7 @@ func (a *controlAPI) ApplyFleet(ctx context.Context, news []fleet.News, live boo
 	return r, nil
 }
 
-// SetFleetHosts takes the hosts of the fleet's roster. They are kept, so that they hold after a restart, too.
+// SetFleetHosts sets the hosts of the fleet's roster. They are saved, so they stay set across restarts.
 func (a *controlAPI) SetFleetHosts(ctx context.Context, r fleet.Roster) (s *control.FleetHostsSet, err error) {
 	var refused error
 	err = a.do(ctx, func() {

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// agentSilent is after how long without a word bailiff-fleet is taken for gone. It speaks every ten seconds.
+	// agentSilent is how long bailiff-fleet may be silent before it counts as gone. It reports every ten seconds.
 	agentSilent = time.Minute
 
-	// hubPatience is how long the hub may be away until it is a problem: one that is restarted is back within seconds.
+	// hubPatience is how long the hub may be away before that is a problem: after a restart it is back within seconds.
 	hubPatience = 15 * time.Second
 )
 
-// SetFleetAgent takes what bailiff-fleet says of itself.
+// SetFleetAgent records bailiff-fleet's own status report.
 func (a *controlAPI) SetFleetAgent(ctx context.Context, s control.FleetAgent) (r *control.FleetAgentStatus, err error) {
 	s.Hub, s.Error, s.Flooding = diag.Line(s.Hub, 200), diag.Line(s.Error, 300), diag.Line(s.Flooding, 64)
 	err = a.do(ctx, func() {
@@ -31,7 +31,7 @@ func (a *controlAPI) SetFleetAgent(ctx context.Context, s control.FleetAgent) (r
 // agentProblems are what an operator should know about the connection to the other hosts.
 func (o *otherHosts) agentProblems(now time.Time) (l []string) {
 	s := o.agent
-	if s == nil { // without bailiff-fleet, somebody else may pass on bans
+	if s == nil { // without bailiff-fleet, another program may pass on bans
 		return nil
 	}
 	if now.Sub(s.Heard) > agentSilent {

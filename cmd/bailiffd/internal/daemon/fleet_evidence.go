@@ -21,13 +21,13 @@ import (
 )
 
 const (
-	// evidenceTime is how long another host may take to answer. An operator waits.
+	// evidenceTime bounds another host's time to answer. An operator waits.
 	evidenceTime = 5 * time.Second
 
 	maxQuestions = 16 // at a time
 )
 
-// questions are those to other hosts that wait for an answer.
+// questions are the open questions to other hosts.
 type questions struct {
 	mu   sync.Mutex
 	open map[string]question // by ID
@@ -104,7 +104,7 @@ func (a *controlAPI) FleetEvidence(ctx context.Context, host string, p netip.Pre
 	}
 }
 
-// AnswerFleet takes the answer of another host. One that nobody waits for is dropped.
+// AnswerFleet takes another host's answer. If nobody waits for it, it is dropped.
 func (a *controlAPI) AnswerFleet(_ context.Context, v control.FleetEvidence) (*control.FleetEvidence, error) {
 	x, ok := a.questions.take(v.ID)
 	if !ok || x.host != v.Host {

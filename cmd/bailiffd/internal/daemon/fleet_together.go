@@ -15,10 +15,10 @@ import (
 	"bailiff/units/control"
 )
 
-// This file counts failures together with other hosts (policy/fleet, together.go). Failures that count here, and that nothing
-// excuses, go into a tally; bailiff-fleet takes it every few seconds and brings those of other hosts.
+// This file counts failures together with other hosts (policy/fleet, together.go). Failures that count here and are not excused go into a
+// tally; bailiff-fleet fetches it every few seconds and delivers those of other hosts.
 
-// tallied adds what entries have told to the tally of this host.
+// tallied adds the failures of an outcome to the tally of this host.
 func (d *daemon) tallied(out *policy.Outcome, now time.Time) {
 	t := &d.conf.Fleet.Together
 	if !t.On() {
@@ -27,7 +27,7 @@ func (d *daemon) tallied(out *policy.Outcome, now time.Time) {
 	name := d.others.bans.Roster().Fleet
 	for i := range out.Failures {
 		f := &out.Failures[i]
-		// Who tries an account that people here use may be one of them, on any host and with any password.
+		// Someone who fails on an account in use here may be its owner, on any host and with any password.
 		if f.Excused || f.Known || now.UnixMicro()-f.Time >= t.Within.Microseconds() {
 			continue
 		}
@@ -43,7 +43,7 @@ func (d *daemon) tallied(out *policy.Outcome, now time.Time) {
 	}
 }
 
-// vouch has this host say that it knows a prefix as good, if failures of it are counted.
+// vouch tells other hosts that a prefix is known here as good, if its failures are counted.
 func (d *daemon) vouch(k prefix.Key, now time.Time) {
 	if d.others.bans.Watched(k) {
 		d.others.tally.Good(k, now.UnixMicro(), d.conf.Fleet.Together.Within)
@@ -78,13 +78,13 @@ func (a *controlAPI) CountFleet(ctx context.Context, req control.FleetSummaries)
 		})
 		if own != nil {
 			r.Summary = own.Encode()
-			_ = d.counted(req.Host, own, now) // not among fleet.hosts: then it counts for others only
+			_ = d.counted(req.Host, own, now) // not among fleet.hosts: it counts for others only
 		}
 		return r
 	})
 }
 
-// counted takes a summary, and objects to what this host knows better.
+// counted counts a summary, and vouches for prefixes known here as good.
 func (d *daemon) counted(host string, s *fleet.Summary, now time.Time) error {
 	changes, err := d.others.bans.Count(host, s, now.UnixMicro())
 	if err != nil {
@@ -101,7 +101,7 @@ func (d *daemon) counted(host string, s *fleet.Summary, now time.Time) error {
 	return nil
 }
 
-// decideTogether bans what enough hosts have counted enough failures of.
+// decideTogether bans prefixes that failed often enough on enough hosts.
 func (d *daemon) decideTogether(now time.Time) {
 	var changes []fleet.Change
 	for _, x := range d.others.bans.Decide(now.UnixMicro()) {
@@ -120,7 +120,7 @@ func (d *daemon) decideTogether(now time.Time) {
 	d.firewall.fleetChanged(changes...)
 }
 
-// pardonTogether ends a ban for what was counted together, on this host at once and on others by the next summary.
+// pardonTogether ends a ban for failures counted together, on this host at once and on others with the next summary.
 func (d *daemon) pardonTogether(p netip.Prefix, now time.Time) (lifted bool) {
 	if !d.conf.Fleet.Together.On() || !p.IsSingleIP() && p.Bits() != 64 {
 		return false
@@ -149,7 +149,7 @@ func (d *daemon) togetherStatus() *control.FleetTogether {
 	return r
 }
 
-// togetherWhy is what is counted together of an address; nil if nothing is.
+// togetherWhy is what is counted together for an address; nil if nothing is.
 func (d *daemon) togetherWhy(p netip.Prefix, now int64) *control.FleetCounted {
 	if !d.conf.Fleet.Together.On() || !p.IsSingleIP() && p.Bits() != 64 {
 		return nil

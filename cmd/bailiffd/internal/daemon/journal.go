@@ -11,7 +11,7 @@ import (
 	"bailiff/units/control"
 )
 
-// lateAfter is the age of the newest entry read from which on reading counts as lagging, if more entries are waiting.
+// lateAfter is how old the newest entry read must be for reading to count as lagging, if more entries are waiting.
 const lateAfter = 15 * time.Second
 
 // Sources of problems with the journal.
@@ -32,8 +32,7 @@ type journalProgress struct {
 	dropped  time.Time // when journald last suppressed messages
 }
 
-// advance takes over what a batch says about the journal, once its entries have been judged. It returns whether the position has
-// moved.
+// advance takes over what a batch says about the journal, once its entries have been judged. It returns whether the position has moved.
 func (p *journalProgress) advance(b *batch, now time.Time) (moved bool) {
 	if n := len(b.entries); n > 0 {
 		p.readTo = b.entries[n-1].Realtime
@@ -58,7 +57,7 @@ func (p *journalProgress) advance(b *batch, now time.Time) (moved bool) {
 	return b.moved
 }
 
-// lagChanged returns what to announce when reading starts or stops to lag, else "".
+// lagChanged returns what to announce when reading starts or stops lagging, else "".
 func (p *journalProgress) lagChanged(b *batch) string {
 	switch late := p.status.Lag > lateAfter.Seconds(); {
 	case b.rebuild:

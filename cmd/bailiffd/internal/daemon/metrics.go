@@ -94,7 +94,7 @@ func newLatency() *metrics.Durations {
 // problemKinds are always written, so that a series exists before it is of interest.
 var problemKinds = []string{"firewall", "configuration", "state file", "journal", "journal files", "rate limit", "audit trail", "allow lists", "block lists"}
 
-// Metrics returns what Prometheus is told. What it costs the owner of the state is a look at each ban.
+// Metrics returns metrics for Prometheus. It costs the owner of the state one pass over its bans.
 func (a *controlAPI) Metrics(ctx context.Context) (*metrics.Set, error) {
 	s := &metrics.Set{}
 	var backend firewall.Backend

@@ -94,7 +94,7 @@ func (p *problemLog) write(k audit.Kind, source string, texts []string) {
 	}
 }
 
-// tell writes a problem that set and end are told of elsewhere.
+// tell writes a problem that is set and cleared elsewhere.
 func (p *problemLog) tell(k audit.Kind, source, text string, fields ...audit.Field) {
 	if _, again := p.told[source]; !again {
 		fields = append(fields, audit.Field{Name: audit.FieldProblem, Value: source})

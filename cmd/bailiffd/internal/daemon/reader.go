@@ -43,7 +43,7 @@ const (
 // messageDropped is journald's own "Suppressed N messages from UNIT" (SD_MESSAGE_JOURNAL_DROPPED, sd-messages.h).
 const messageDropped = "a596d6fe7bfa4994828e72309e95d61e"
 
-// maxWait is how long Wait may sleep. It bounds how late a new file is noticed that inotify did not report.
+// maxWait is how long Wait may sleep. It bounds how late a new file is noticed without inotify.
 const maxWait = 30 * time.Second
 
 // position says where reading begins.
@@ -110,8 +110,8 @@ func (r *reader) reload(m journal.Matches) {
 	}
 }
 
-// read follows the journal with one set of matches until current ends, which it does at a reload. It returns the position to continue
-// from. A batch that was filled is passed on all the same, unless ctx ends.
+// read follows the journal with one set of matches until current ends, which it does at a reload. It returns the position to continue from.
+// A filled batch is passed on even then, unless ctx ends.
 func (r *reader) read(ctx, current context.Context, matches journal.Matches, pos position) (position, error) {
 	o := journal.Options{Matches: matches, Fields: evidence.Fields, MaxValue: evidence.MaxValue}
 	j, err := journal.Open(r.src, o)
@@ -170,8 +170,7 @@ func (r *reader) read(ctx, current context.Context, matches journal.Matches, pos
 	return pos, nil
 }
 
-// rebuildBeyond is how far beyond the saved position older entries are looked for: the journalds of several namespaces write at the
-// same time.
+// rebuildBeyond is how far beyond the saved position to look for older entries: the journalds of several namespaces write at the same time.
 const rebuildBeyond = uint64(time.Minute / time.Microsecond)
 
 // fill reads entries into b. It returns true if there are no more. With upTo, it takes only entries that had been read at that
@@ -252,8 +251,8 @@ func (r *reader) give(ctx context.Context, b *batch) bool {
 	}
 }
 
-// fromJournald reports whether a unit is journald, possibly of a namespace. They log how many messages their rate limit has
-// suppressed. Such an entry must also come from uid 0 to count (droppedBy).
+// fromJournald reports whether a unit is journald, possibly of a namespace. journald logs how many messages its rate limit has suppressed.
+// Such an entry must also come from uid 0 to count (droppedBy).
 func fromJournald(unit []byte) bool {
 	return string(unit) == "systemd-journald.service" || bytes.HasPrefix(unit, []byte("systemd-journald@"))
 }

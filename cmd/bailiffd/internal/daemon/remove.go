@@ -23,8 +23,8 @@ const removeLimit = 2 * time.Minute
 // removal is what has been removed so far.
 type removal struct{ firewall.Removal }
 
-// removeRules removes bailiff's rules and sets from every firewall, whichever is in use, and writes what that was. bailiff firewall
-// remove calls it when no daemon runs, which would put everything back.
+// removeRules removes bailiff's rules and sets from every firewall, in use or not, and writes what they were. bailiff firewall remove calls
+// it when no daemon runs: a running one would put everything back.
 func removeRules(ctx context.Context, out io.Writer, force bool) error {
 	ctx, cancel := context.WithTimeout(ctx, removeLimit)
 	defer cancel()
@@ -50,7 +50,7 @@ func removeRules(ctx context.Context, out io.Writer, force bool) error {
 	return errors.Join(append(errs, json.NewEncoder(out).Encode(r.Removal))...)
 }
 
-// clean removes what a backend has on the host, and notes what that was.
+// clean removes what a backend has on the host, and notes what it was.
 func (r *removal) clean(ctx context.Context, be firewall.Backend, force bool) error {
 	defer be.Close()
 	before, err := be.Inspect(ctx, nil)

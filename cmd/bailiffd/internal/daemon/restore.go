@@ -26,8 +26,7 @@ const (
 	// listLimit bounds how long the start waits for the firewall's sets if the state is lost.
 	listLimit = 10 * time.Second
 
-	// trailOverlap is how much older than the state the audit entries are that are looked at: journald stamps an entry when it
-	// receives it.
+	// trailOverlap is how far before the state's time audit entries are read, since journald stamps an entry when it receives it.
 	trailOverlap = time.Minute
 )
 
@@ -82,8 +81,8 @@ func (d *daemon) restore(ctx context.Context) (be firewall.Backend, start positi
 	return be, start, err
 }
 
-// savedPosition is how far the journal was read when the state was saved. lost says why that cannot be used. A position in the
-// future is used as long as its entry is in the journal: then the clock was set back.
+// savedPosition is how far the journal was read when the state was saved. lost says why the position cannot be used. A position in the
+// future is used if its entry is in the journal: then the clock was set back.
 func (d *daemon) savedPosition(now time.Time) (p journal.Position, lost string) {
 	if d.state.Cursor() == "" {
 		return p, ""
@@ -171,9 +170,9 @@ func announcement(kind audit.Kind, id string, until time.Time) string {
 	return id + " " + fmt.Sprint(until.UnixMicro()) // a ban may be extended several times
 }
 
-// readAnnounced collects what the audit trail has announced after the position where reading begins. After a crash the entries after
-// the saved position are judged again; their bans must not be announced twice. Their announcements are after that position, too,
-// whatever the clock said: saving waits until earlier announcements are in the journal.
+// readAnnounced collects the announcements in the audit trail after the position where reading begins. After a crash, entries after the
+// saved position are judged again, and their bans must not be announced twice. Their announcements also come after that position, whatever
+// the clock said: saving waits until earlier announcements are in the journal.
 func (d *daemon) readAnnounced(ctx context.Context, start position) (map[string]bool, error) {
 	announced := make(map[string]bool)
 	j, err := journal.Open(d.source, journal.Options{Matches: auditMatches(audit.KindBan, audit.KindObserved, audit.KindExtend)})
@@ -226,9 +225,8 @@ type trailReport struct {
 	problem string
 }
 
-// replayTrail repeats on the state what audit entries say. If the state is lost, that is all of them. Else it is those about
-// operators' commands that are younger than the state, which could not be saved then; automatic bans follow from reading the
-// journal on.
+// replayTrail applies audit entries to the state: all of them if the state is lost, otherwise only those about operators' commands that are
+// newer than the state, which could not be saved. Automatic bans follow when the journal is read further.
 func (d *daemon) replayTrail(ctx context.Context, saved *savedState, pos journal.Position, now time.Time) (r trailReport, err error) {
 	j, err := journal.Open(d.source, journal.Options{Matches: auditMatches(audit.KindBan, audit.KindExtend, audit.KindUnban, audit.KindAllow, audit.KindDisallow)})
 	if err != nil {
@@ -277,7 +275,7 @@ func (d *daemon) replayTrail(ctx context.Context, saved *savedState, pos journal
 	return r, nil
 }
 
-// replayEntry repeats what one audit entry says. What the state has already, or has a newer version of, stays as it is.
+// replayEntry applies one audit entry. It changes nothing that the state already has in this version or a newer one.
 func replayEntry(led *state.State, get func(string) string, at int64, byHand bool, now int64) (changed bool, err error) {
 	kind, _ := audit.KindOf(get("MESSAGE_ID"))
 	switch kind {

@@ -17,8 +17,8 @@ const (
 	// saveNowWait is the same for a save that the owner of the state waits for.
 	saveNowWait = time.Second
 
-	// Nothing is judged while a snapshot is built. Of a large state (20 MB for a million addresses) snapshots are built so seldom
-	// that they take one part in saveShare of the time at most.
+	// Nothing is judged while a snapshot is built. Snapshots of a large state (20 MB for a million addresses) are therefore so rare that
+	// they take at most one part in saveShare of the time.
 	saveShare = 200
 )
 
@@ -27,7 +27,7 @@ type saver struct {
 	dir    string
 	build  func(buf []byte) []byte     // appends a snapshot of the state
 	flush  func(context.Context) error // waits until the audit entries of the state's bans are in the journal
-	failed func(error)                 // is told each new error
+	failed func(error)                 // gets each new error
 	done   chan error                  // the result of a save in the background
 
 	dirtyBans, dirtyCursor bool // what has changed since the last save
@@ -53,8 +53,8 @@ func (s *saver) saveIfDue(now time.Time) {
 	begin := time.Now()
 	data := s.snapshot()
 	s.cost = time.Since(begin)
-	// The bans of a saved state must have been announced: after a crash, nobody announces what lies before the saved position. A
-	// journald that hangs delays a save but does not prevent it.
+	// The bans of a saved state must have been announced: after a crash, bans from before the saved position are not announced. A journald
+	// that hangs delays a save but does not prevent it.
 	ctx, cancel := context.WithTimeout(context.Background(), saveWait)
 	s.cancelFlush = cancel
 	go func() {

@@ -11,8 +11,8 @@ import (
 	"bailiff/policy/state"
 )
 
-// scopes are the lists of ports that bans may block, with their names in the firewall: those of the enabled jails, and those that
-// bans have kept from an earlier configuration.
+// scopes are the lists of ports that bans may block, with their names in the firewall: those of the enabled jails, and those of bans from
+// an earlier configuration.
 type scopes struct {
 	list  []firewall.Scope
 	names map[string]string // text (state.Ban.Scope, one list of ports) → name

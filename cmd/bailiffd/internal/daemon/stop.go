@@ -60,7 +60,7 @@ func (d *daemon) stop(srv *control.Server, cancel context.CancelFunc, firewallDo
 	return nil
 }
 
-// drain handles the firewall worker's events until it has ended, or until a moment. It returns whether it has ended.
+// drain handles the firewall worker's events until it has ended or until a given time. It returns whether it ended.
 func (d *daemon) drain(firewallDone <-chan struct{}, until time.Time) bool {
 	late := time.NewTimer(time.Until(until))
 	defer late.Stop()

@@ -3,8 +3,8 @@
 // Sources: https://docs.abuseipdb.com (fields, limits, answers), https://www.abuseipdb.com/reporting-policy (what may be
 // reported, and how), https://www.abuseipdb.com/categories.
 //
-// Start reading at Deliver. report.go makes an entry of a report and reads answers, bulk.go makes files of many entries;
-// report.Attacks says what is reported as what.
+// Start reading at Deliver. report.go makes an entry of a report and reads answers, bulk.go makes files of many entries; report.Attacks
+// says how attacks are classified.
 package abuseipdb
 
 import (

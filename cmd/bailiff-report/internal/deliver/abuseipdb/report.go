@@ -34,7 +34,7 @@ var recipient = report.Recipient(who)
 // key and accuses nobody.
 var testAddress = netip.AddrFrom4([4]byte{127, 0, 0, 2})
 
-// entry is what AbuseIPDB is told about one address.
+// entry is AbuseIPDB's report of one address.
 type entry struct {
 	IP         netip.Addr
 	Categories []int // sorted, at least one

@@ -4,8 +4,8 @@
 // Sources: https://www.blocklist.de/en/httpreports.html?help (fields), https://www.blocklist.de/en/rbldns.html (services), the
 // announcement of 2013-01-02 in blog.blocklist.de (answers to errors), fail2ban's issues 2629, 2994 and 3107 (what it refuses).
 //
-// Start reading at New. report.go makes an entry of a report and reads answers, mail.go sends mails; report.Attacks says what is
-// reported as what.
+// Start reading at New. report.go makes an entry of a report and reads answers, mail.go sends mails; report.Attacks says how attacks are
+// classified.
 package blocklistde
 
 import (

@@ -30,7 +30,7 @@ const (
 
 var recipient = report.Recipient(who)
 
-// entry is what blocklist.de is told about one address.
+// entry is blocklist.de's report of one address.
 type entry struct {
 	IP      netip.Addr
 	Service string

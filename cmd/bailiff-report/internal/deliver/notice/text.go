@@ -88,7 +88,7 @@ func compose(item *report.Item, host string) *message {
 	return m
 }
 
-// severityOf a problem: without a firewall nobody is kept out; everything else can wait for the morning.
+// severityOf a problem: without a firewall, no attacker is blocked; everything else can wait for the morning.
 func severityOf(r *report.Report) severity {
 	if r.Problem == "firewall" {
 		return critical

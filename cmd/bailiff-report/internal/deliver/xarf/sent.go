@@ -22,8 +22,8 @@ const (
 	maxSent = 100_000  // complaints that are remembered: 10 MB
 )
 
-// sentLog remembers which complaints were sent, for items of which others have to be tried again, and how many mails each contact got.
-// It is a file in bailiff-report's state folder, written after each mail.
+// sentLog records which complaints were sent, for items whose other complaints have to be retried, and how many mails each contact got. It
+// is a file in bailiff-report's state folder, written after each mail.
 type sentLog struct {
 	path string // "": nothing is saved
 

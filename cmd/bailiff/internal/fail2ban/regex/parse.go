@@ -40,7 +40,7 @@ func Parse(s string) (*Node, error) {
 	return n, p.err
 }
 
-// fail ends the parsing: nothing is left to read. The node that it returns is of no use.
+// fail ends the parsing: nothing is left to read. The node that it returns has no meaning.
 func (p *parser) fail(format string, args ...any) *Node {
 	if p.err == nil {
 		p.err = fmt.Errorf(format, args...)
