@@ -16,18 +16,19 @@ import (
 	"bailiff/policy/state"
 )
 
-// counted is what is counted over all jails, and what excuses a failure. The state file holds it, and each jail's counter.
+// counted holds what is counted over all jails, and what excuses failures. It is saved in the state file, together with each jail's
+// counter.
 type counted struct {
 	seed  uint64   // of all hashes
-	names []string // of jails, by the number that others know them by
+	names []string // of jails, by the number that other types use for them
 	connections
 	accounts *jail.Accounts
 	logins   *jail.Logins
 	bursts   jail.Bursts
 	networks []*jail.Networks
 
-	// expiredUnread holds bans that are over by the clock, but not yet at the moment up to which the journal has been read: the
-	// entries to come are judged as they would have been then.
+	// expiredUnread holds bans that are over by the clock, but were still in force at the time up to which the journal has been read. The
+	// next entries are judged as of that time.
 	expiredUnread *state.State
 	observed      *state.State // what jails that only observe would have banned
 }
@@ -46,8 +47,8 @@ func accountOptions(c *config.Config) jail.AccountOptions {
 	return jail.AccountOptions{FindTime: a.FindTime, Addresses: a.Addresses, MaxRetry: a.MaxRetry, Limit: share(c)}
 }
 
-// detectorShare is the part of limits.max_tracked that accounts, logins and each size of network may have: a pair of
-// account and address takes some 200 bytes, so that all of it is a few percent of what the tracked prefixes take.
+// detectorShare is the divisor of limits.max_tracked that gives the limit for accounts, for logins and for each size of network. A pair of
+// account and address takes some 200 bytes, so all of these take a few percent of the memory of the tracked prefixes.
 const detectorShare = 64
 
 func share(c *config.Config) int { return c.Limits.MaxTracked / detectorShare }
@@ -55,7 +56,7 @@ func share(c *config.Config) int { return c.Limits.MaxTracked / detectorShare }
 // configure takes new settings. What is counted stays.
 func (x *counted) configure(c *config.Config) {
 	x.accounts.Configure(accountOptions(c))
-	// jail.Logins.People wants two days at least.
+	// jail.Logins.People needs at least two days.
 	x.logins.Configure(share(c), max(jail.DeviceFactor*c.Accounts.TrustLoginsFor, c.Networks.TrustLoginsFor, 48*time.Hour))
 	old := x.networks
 	x.networks = nil
@@ -83,8 +84,8 @@ func (x *counted) configure(c *config.Config) {
 	}
 }
 
-// shift moves the times of what is counted by that many microseconds, so that all of it is as long ago as it was before the clock
-// was set. Logins are remembered for days and stay.
+// shift moves all times by this many microseconds, so that everything is as long ago as before the clock was set. Logins are remembered for
+// days, so they are not moved.
 func (x *counted) shift(by int64) {
 	for _, n := range x.networks {
 		n.Shift(by)
@@ -95,7 +96,7 @@ func (x *counted) shift(by int64) {
 	x.bursts.Shift(by)
 }
 
-// expire drops what has expired, a bounded part of it in each call.
+// expire drops what has expired. Each call does a bounded amount of work.
 func (x *counted) expire(now int64) {
 	x.conns.Expire(now)
 	for _, n := range x.networks {
@@ -106,7 +107,8 @@ func (x *counted) expire(now int64) {
 	x.observed.Expire(now, now)
 }
 
-// forget drops what stands against a prefix. Accounts ask for pardons (attackedAccount).
+// forget drops networks, pending attempts and observed bans that overlap a prefix. Failures on accounts stay: attackedAccount skips
+// pardoned ones.
 func (x *counted) forget(p netip.Prefix) {
 	for _, n := range x.networks {
 		if n.Holds(p.Addr()) {
@@ -152,7 +154,7 @@ func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64
 	}
 }
 
-// restoreRefs tells what was restored in which entry a failure stands.
+// restoreRefs sets the journal entry of a failure in restored accounts and networks.
 func (x *counted) restoreRefs(f *failure) {
 	if f.account != 0 {
 		x.accounts.RestoreRef(f.account, f.prefix, f.record)
@@ -164,7 +166,7 @@ func (x *counted) restoreRefs(f *failure) {
 	}
 }
 
-// stream writes what is counted, or reads it into an empty one.
+// stream writes what is counted, or reads it into an empty counted.
 func (x *counted) stream(s *codec.Stream, counters map[string]*jail.Counter) {
 	codec.List(s, &x.names, 1, s.Text)
 	s.Check(len(x.names) <= 1<<16, "too many jails")
@@ -213,15 +215,15 @@ func (x *counted) stream(s *codec.Stream, counters map[string]*jail.Counter) {
 // countsVersion is the first byte of what Snapshot saves beside the state.
 const countsVersion = 5
 
-// Snapshot appends the state file's content to b: bans and all that is counted, at the state's cursor. Together with the entries
-// behind that it leads to what an engine that was never stopped would have come to. Only in which entry each failure stands is not
-// saved: that is known again once the entries before the cursor have been read (Reread). The same state gives the same bytes.
+// Snapshot appends the state file's content to b: bans and all that is counted, at the state's cursor. An engine that restores it and reads
+// the entries after the cursor ends up in the same state as one that was never stopped. References to the entries of failures are not
+// saved; Reread restores them by reading the entries before the cursor. The same state gives the same bytes.
 func (g *Engine) Snapshot(b []byte) []byte {
 	tracked, _, _ := g.Tracked()
-	b = slices.Grow(b, 4096+48*g.state.Len()+28*tracked) // about what it takes: growing by doubling would copy, and take twice as much
+	b = slices.Grow(b, 4096+48*g.state.Len()+28*tracked) // about the final size: doubling would copy, and take twice as much
 	return g.state.AppendSnapshot(b, func(b []byte) []byte {
 		if g.rereading && !g.restored {
-			return b // half of it is not better than none: the next start fills the windows anew
+			return b // incomplete counts are no better than none: the next start refills the windows
 		}
 		now := g.counted
 		if g.rereading {
@@ -234,7 +236,7 @@ func (g *Engine) Snapshot(b []byte) []byte {
 	})
 }
 
-// counters are those of jails, by name.
+// counters returns the counters of jails, by name.
 func counters(jails []*runningJail) map[string]*jail.Counter {
 	m := make(map[string]*jail.Counter)
 	for _, j := range jails {
@@ -243,7 +245,7 @@ func counters(jails []*runningJail) map[string]*jail.Counter {
 	return m
 }
 
-// restore takes over what Snapshot saved, as far as the configuration still has use for it: all or nothing.
+// restore loads what Snapshot saved, except parts that the configuration no longer uses. After an error, nothing is restored.
 func (g *Engine) restore(saved []byte, c *config.Config) error {
 	if saved[0] != countsVersion {
 		return fmt.Errorf("what was counted before cannot be read: it has version %d, not %d", saved[0], countsVersion)

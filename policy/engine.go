@@ -1,12 +1,11 @@
-// Package policy decides who is banned. Entries, addresses and time come in as values; decisions go out as values: it
-// reads no clock, no file and no socket, starts no goroutine and holds no lock, so the daemon and a replay of last
-// week's journal decide the same.
+// Package policy decides who is banned. Entries, addresses and time come in as values; decisions go out as values: it reads no clock, no
+// file and no socket, starts no goroutine and holds no lock. So the daemon and a replay of last week's journal make the same decisions.
 //
-// Start reading at Engine.Entry in entry.go, which takes a line through five steps: entry.go matches it and attributes it to an
-// attempt, judge.go weighs the attempt, has the detectors count it, and decides. counted.go has what is counted over all jails, and
-// saves it; success.go takes back what a login disproves, engine.go configures and keeps time, query.go answers questions. What a
-// line means is known to filter/; jail/ counts; state/ holds bans in force and the history that escalation needs; allow/ has the
-// addresses that are never banned, and config/ the settings.
+// Start reading at Engine.Entry in entry.go, which takes a line through five steps: entry.go matches it and attributes it to an attempt;
+// judge.go weighs the attempt, passes it to the detectors, and decides. services.go is the detector for several services. counted.go holds
+// and saves what is counted over all jails, success.go takes back failures that a login disproves, engine.go configures the engine and
+// expires its state, and query.go answers questions. filter/ determines what a line means, jail/ counts, state/ holds bans in force and the
+// history that escalation needs, allow/ holds the addresses that are never banned, and config/ the settings.
 package policy
 
 import (
@@ -42,9 +41,9 @@ type Engine struct {
 	networksConf config.Networks
 	counted
 
-	rereading  bool        // entries are read again, see Reread
-	restored   bool        // what is counted came with the state file
-	setAside   connections // that came with it, while entries are read again
+	rereading  bool        // entries are being reread, see Reread
+	restored   bool        // the counts were restored from the state file
+	setAside   connections // the restored ones, while entries are reread
 	restoreErr error
 
 	hit   filter.Hit
@@ -59,13 +58,12 @@ type Engine struct {
 // connTime is how long the lines of one connection may be apart; see jail.Connections.
 const connTime = 5 * time.Minute
 
-// New makes an engine over a state, which it then owns. Its hashes are keyed at random: nobody outside can choose names that
-// are taken for one another.
+// New returns an engine over a state, which it then owns. Its hashes have a random key, so attackers cannot choose names with equal hashes.
 func New(c *config.Config, st *state.State) (*Engine, error) {
 	return NewSeeded(c, st, maphash.String(maphash.MakeSeed(), ""))
 }
 
-// NewSeeded is New with hashes of a known key: the same entries always lead to the same decisions.
+// NewSeeded is New with a given hash key: the same entries always lead to the same decisions.
 func NewSeeded(c *config.Config, st *state.State, seed uint64) (*Engine, error) {
 	g := &Engine{state: st, allow: &allow.List{}, budget: jail.NewBudget(c.Limits.MaxTracked), counted: newCounted(c, seed)}
 	saved := st.TakeCounts()
@@ -78,8 +76,7 @@ func NewSeeded(c *config.Config, st *state.State, seed uint64) (*Engine, error) 
 	return g, nil
 }
 
-// RestoreError says why what was counted before could not be restored from the state file; nil when it could, or there was
-// nothing.
+// RestoreError returns why the counts in the state file could not be restored; nil if they were, or if there were none.
 func (g *Engine) RestoreError() error { return g.restoreErr }
 
 // Configure takes a new configuration. Jails that stay keep what they have counted. On an error nothing changes. Bans of
@@ -137,7 +134,7 @@ func (g *Engine) counterOptions(c *config.Jail) jail.Options {
 	}
 }
 
-// number gives a jail's name the number that counts are kept under.
+// number returns the number that stands for a jail's name in counts; a new name gets the next one.
 func (g *Engine) number(name string) uint16 {
 	i := slices.Index(g.names, name)
 	if i < 0 {
@@ -147,8 +144,8 @@ func (g *Engine) number(name string) uint16 {
 	return uint16(i)
 }
 
-// ClockSet says that the clock was set between the entries judged so far and those to come: forward by this many microseconds, or
-// back if it is negative. What is counted stays as long ago as it was, so a step of the clock neither ends nor reopens a window.
+// ClockSet says that the clock was set between the entries judged so far and those to come: forward by this many microseconds, or back if
+// it is negative. Everything counted stays as long ago as it was, so a clock step neither ends nor reopens a window.
 func (g *Engine) ClockSet(by int64) {
 	if by == 0 || g.rereading && g.restored {
 		return // the counts come from the state file, with the times of the clock then
@@ -160,8 +157,8 @@ func (g *Engine) ClockSet(by int64) {
 	g.state.ShiftPardons(by)
 }
 
-// SetAllow takes a new allow list and lifts the bans that it forbids: those of an allowed address, and those of a
-// prefix that holds one.
+// SetAllow sets a new allow list, and lifts and returns the bans that it forbids: those of allowed addresses, and of prefixes that contain
+// one.
 func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []state.Ban) {
 	g.allow = l
 	forbidden := func(b *state.Ban) bool { return l.Overlaps(b.Prefix, now) }
@@ -178,8 +175,8 @@ type Double struct {
 // SetDouble takes the lists of addresses whose failures count double from now on.
 func (g *Engine) SetDouble(l []Double) { g.double = l }
 
-// TakeOrphans takes out the bans of jails that are not enabled any more, or only observe now, and returns them. Bans by hand
-// and those recovered from elsewhere stay.
+// TakeOrphans removes and returns the bans of jails that are no longer enabled, or now only observe. Manual bans and those of jails that
+// known accepts stay.
 func (g *Engine) TakeOrphans(known func(jail string) bool) []state.Ban {
 	g.observed.RemoveFunc(func(b *state.Ban) bool { j := g.byName[b.Jail]; return j == nil || !j.conf.Observe })
 	return g.state.RemoveFunc(func(b *state.Ban) bool {
@@ -188,8 +185,8 @@ func (g *Engine) TakeOrphans(known func(jail string) bool) []state.Ban {
 	})
 }
 
-// Reread switches rereading on or off: the entries to come have been judged before, and are only read again to find out in which
-// entry each failure stands. If the state file came without counts, they also fill the windows and the connections that go on.
+// Reread switches rereading on or off. While it is on, the entries have been judged before and are read again only to find the entry of
+// each failure. If the state file had no counts, they also fill the windows and the open connections.
 func (g *Engine) Reread(on bool) {
 	if on == g.rereading {
 		return
@@ -214,12 +211,12 @@ func (g *Engine) Reread(on bool) {
 	g.rereading = false
 }
 
-// Expire takes out bans that are over at now, for the firewall and the audit trail, and gives memory back. read is up to when
-// the journal has been read: while reading is behind, what is over by the clock still counts for the entries to come.
-// 0: that is not known yet.
+// Expire removes and returns the bans that are over at now, for the firewall and the audit trail, and releases memory. read is the time up
+// to which the journal has been read; 0: not known yet. While reading is behind, bans that are over by the clock still count for the next
+// entries.
 func (g *Engine) Expire(now, read int64) []state.Ban {
 	if read != 0 {
-		read = g.pending.Oldest(read) // it is judged by what was in force then
+		read = g.pending.Oldest(read) // a pending attempt is judged by what was in force at its time
 		for _, j := range g.jails {
 			j.counter.Expire(read, 4096)
 		}
@@ -234,15 +231,15 @@ func (g *Engine) Expire(now, read int64) []state.Ban {
 	return over
 }
 
-// ExpireBan takes out a ban that was over by the clock when it was decided: it was missed while nobody read the journal.
+// ExpireBan removes a ban that was already over when it was decided, because its entries were read late.
 func (g *Engine) ExpireBan(b state.Ban) {
 	if g.state.Remove(b.Prefix, b.Jail) {
 		g.expiredUnread.Add(b)
 	}
 }
 
-// Pardon forgets what all jails have against a prefix, and takes care that it stays forgotten when the journal is
-// read again after a restart.
+// Pardon forgets what counts against a prefix in all jails, and records the pardon so that nothing of it counts again when the journal is
+// reread after a restart.
 func (g *Engine) Pardon(prefix netip.Prefix, now int64) {
 	for _, j := range g.jails {
 		j.counter.Forget(prefix)

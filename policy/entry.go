@@ -16,9 +16,9 @@ import (
 // The way of a line:
 //
 //	match      does a jail trust the entry's source, and does one of its patterns fit the message?
-//	attribute  which attempts to log in does the line tell of that no other line has told of?
+//	attribute  which login attempts does the line report that no other line has reported?
 //	weigh      does the attempt count against its address, and how much? (judge.go, with the steps that follow)
-//	detectors  which prefixes have too many attempts by now?
+//	detectors  which prefixes now have too many attempts?
 //	decide     what is banned, for how long, and to which ports?
 func (g *Engine) Entry(e *filter.Entry, ref jail.Ref) *Outcome {
 	g.out.reset()
@@ -42,7 +42,7 @@ func (o *Outcome) reset() {
 	o.Hits, o.Failures, o.Logins, o.Bans = 0, o.Failures[:0], o.Logins[:0], o.Bans[:0]
 }
 
-// runningJail is a jail at work.
+// runningJail is an enabled jail.
 type runningJail struct {
 	conf     config.Jail
 	matcher  *filter.Matcher
@@ -54,10 +54,10 @@ type runningJail struct {
 	refused  Refused
 
 	unmatched uint64 // trusted entries that fit no pattern
-	written   []line // the latest ones, if the daemon may write each twice
+	written   []line // the latest lines, if the daemon may write each line twice
 }
 
-// line is one that a process has written.
+// line is a line written by a process.
 type line struct {
 	pid  uint32
 	text uint64 // hash
@@ -65,12 +65,12 @@ type line struct {
 }
 
 const (
-	writtenLines = 64                       // of a jail that are compared
-	writtenApart = int64(time.Second / 1e3) // between the two of a pair, at most; microseconds
+	writtenLines = 64                       // number of latest lines kept for each jail
+	writtenApart = int64(time.Second / 1e3) // longest time between the two lines of a pair, in microseconds
 )
 
-// writtenBefore reports whether a line is the second of a pair: equal to one that the same process wrote a moment ago. A third one
-// is news again, so of attempts that look alike at least half count.
+// writtenBefore reports whether a line is the second of a pair: equal to one that the same process wrote a moment ago. A third equal line
+// counts again, so at least half of identical attempts count.
 func (j *runningJail) writtenBefore(e *filter.Entry) bool {
 	text := jail.Hash(e.Message, uint64(e.PID))
 	for i := range j.written {
@@ -86,7 +86,7 @@ func (j *runningJail) writtenBefore(e *filter.Entry) bool {
 	return false
 }
 
-// attempt is one failed attempt to log in, or several that one line tells of, with what it belongs to.
+// attempt is one failed login attempt, or several reported by one line, with its jail, address and connection.
 type attempt struct {
 	jail.Attempt
 	jail *runningJail
@@ -126,7 +126,7 @@ func newListenerIndex(jails []*runningJail) listenerIndex {
 	return x
 }
 
-// merged adds the jails of b that a does not hold to it.
+// merged returns a with those jails of b that it does not contain.
 func merged(a, b []*runningJail) []*runningJail {
 	for _, j := range b {
 		if !slices.Contains(a, j) {
@@ -152,16 +152,16 @@ func (x *listenerIndex) listeners(e *filter.Entry) []*runningJail {
 	return x.found
 }
 
-// Refused counts the entries that one of a jail's patterns takes, but that are no evidence: somebody the jail does not trust wrote
-// them in a unit that it watches.
+// Refused counts entries that match one of a jail's patterns but are not evidence: they come from a watched unit, but not from a source
+// that the jail trusts.
 type Refused struct {
 	Entries uint64
 	Why     filter.Refusal // of the last one
 	Last    int64          // when it was written, microseconds since 1970
 }
 
-// match reports whether a jail's filter trusts the source of an entry and one of its patterns fits the message. What the pattern
-// found is in Engine.hit then.
+// match reports whether a jail's filter trusts the source of an entry and one of its patterns fits the message. If so, Engine.hit holds the
+// match.
 func (g *Engine) match(j *runningJail, e *filter.Entry) bool {
 	if j.matcher.Trusts(e) {
 		ok := j.matcher.MatchTrusted(e, &g.hit)
@@ -178,7 +178,7 @@ func (g *Engine) match(j *runningJail, e *filter.Entry) bool {
 	return false
 }
 
-// connections hold what the lines of connections that go on have told so far.
+// connections hold what is known of open connections from their lines so far.
 type connections struct {
 	conns   *jail.Connections
 	pending *jail.Pending
@@ -188,9 +188,8 @@ func newConnections(seed uint64) connections {
 	return connections{jail.NewConnections(seed), jail.NewPending()}
 }
 
-// attribute says what a line that a pattern took (Engine.hit) means: it notes logins and what belongs to a connection, and
-// returns the failed attempts that the line tells of. That is one at most, and one more if an earlier line of the connection
-// waited for this one to tell the address.
+// attribute interprets a line that matched a pattern (Engine.hit): it records logins and connections, and returns the failed attempts that
+// the line reports. That is at most one, plus one if an earlier line of the connection was waiting for its address.
 func (g *Engine) attribute(j *runningJail, e *filter.Entry, ref jail.Ref) []attempt {
 	h, at := &g.hit, e.Realtime
 	g.out.Hits++
@@ -232,7 +231,7 @@ func (g *Engine) attribute(j *runningJail, e *filter.Entry, ref jail.Ref) []atte
 	return g.lines
 }
 
-// attemptOf is the attempt that a line tells of.
+// attemptOf returns the attempt that a line reports.
 func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 	p := h.Pattern
 	return jail.Attempt{
@@ -244,7 +243,7 @@ func (g *Engine) attemptOf(h *filter.Hit, at int64, ref jail.Ref) jail.Attempt {
 	}
 }
 
-// newAttempts returns the failed attempts that are new by a line. An attempt that may still succeed becomes pending: a later
+// newAttempts returns the failed attempts that no earlier line has reported. An attempt that may still succeed becomes pending: a later
 // line, or the passing of time, makes it count.
 func (g *Engine) newAttempts(a *attempt) []attempt {
 	if !g.news(a) {
@@ -265,7 +264,7 @@ func (g *Engine) newAttempts(a *attempt) []attempt {
 		}
 		return g.found
 	}
-	// The line tells how attempts ended; take out their steps that were still pending.
+	// The line reports the outcome of attempts: remove their pending steps.
 	for _, p := range g.pending.Take(a.addr, a.conn, a.User, a.Attempts) {
 		if a.User == 0 {
 			a.User, a.Name = p.User, p.Name
@@ -284,9 +283,10 @@ func (g *Engine) newAttempts(a *attempt) []attempt {
 	return g.found
 }
 
-// news reports whether a line of a failed attempt may count. Lines that may have a harmless cause do only after another failure, and
-// the name of an account that does not exist, or that people use, tells nothing new of an address that has failed on it: with a
-// password, another line of the connection counts. Whoever goes through several names again and again has a list of them.
+// news reports whether a line of a failed attempt may count. A line that may have a harmless cause (After) counts only after another
+// failure. A line of a Distinct pattern that names an account which does not exist, or which is in use, does not count if the address has
+// failed on that account before: if a password was tried, another line of the connection counts. It does count if the address keeps cycling
+// through several nonexistent names, as an attacker with a list does.
 func (g *Engine) news(a *attempt) bool {
 	c := a.jail.counter
 	switch {
@@ -301,11 +301,11 @@ func (g *Engine) news(a *attempt) bool {
 	return true
 }
 
-// borrowTime is how long the database that a daemon asks writes before the daemon does: Dovecot, of Postfix's clients.
+// borrowTime is how much earlier a daemon's password database may log an attempt than the daemon itself: Dovecot before Postfix.
 const borrowTime = 5 * time.Second
 
-// borrowName gives an attempt that names no account the name that another jail has just heard from its address, if it heard one
-// name only, and that of a known device: Postfix up to 3.5 names nobody, but Dovecot, which it asks, does.
+// borrowName names the account of an attempt that has none, if another jail has just seen attempts from its address on a single account,
+// and that account is a known device's. Postfix up to 3.5 logs no name, but Dovecot, which checks the password for it, does.
 func (g *Engine) borrowName(a *attempt) {
 	p, ok := g.pending.Named(a.addr, a.jail.number, a.At, borrowTime)
 	if ok && g.logins.Device(a.jail.counter.Key(a.addr).Hash(g.seed^p.User), a.At, g.accountsConf.TrustLoginsFor) {
@@ -313,14 +313,14 @@ func (g *Engine) borrowName(a *attempt) {
 	}
 }
 
-// settled is a pending attempt that counts as failed, since no line told of its outcome. ok is false if its jail is gone.
+// settled returns a pending attempt that counts as failed, because no line reported its outcome. ok is false if its jail is gone.
 func (g *Engine) settled(p *jail.PendingAttempt) (a attempt, ok bool) {
 	g.conns.Settled(p.Conn, p.Addr, p.Attempts)
 	j := g.byName[g.names[p.Jail]]
 	return attempt{p.Attempt, j, p.Addr, p.Conn}, j != nil
 }
 
-// settle counts the pending attempts whose time is over.
+// settle counts the pending attempts that have waited long enough.
 func (g *Engine) settle(now int64) {
 	for p, ok := g.pending.Next(now); ok; p, ok = g.pending.Next(now) {
 		if a, ok := g.settled(&p); ok {
@@ -329,12 +329,12 @@ func (g *Engine) settle(now int64) {
 	}
 }
 
-// Settle counts the attempts whose outcome no line told within jail.Hold. now is up to when the journal has been read.
+// Settle counts the attempts whose outcome no line reported within jail.Hold. now is the time up to which the journal has been read.
 func (g *Engine) Settle(now int64) *Outcome {
 	g.out.reset()
 	g.settle(now)
 	return &g.out
 }
 
-// Finish counts every attempt that is pending: nothing follows.
+// Finish counts all pending attempts, because no more entries follow.
 func (g *Engine) Finish() *Outcome { return g.Settle(math.MaxInt64 / 2) }

@@ -14,8 +14,8 @@ import (
 	"bailiff/policy/state"
 )
 
-// judge takes one failed attempt through the last three steps: weigh, detectors, decide. Attempts whose outcome no line told come
-// here, too, once their time is over.
+// judge takes one failed attempt through the last three steps: weigh, detectors, decide. Attempts whose outcome no line reported come here,
+// too, once they have waited long enough.
 func (g *Engine) judge(a *attempt) {
 	f, counts := g.weigh(a)
 	if !counts {
@@ -30,33 +30,32 @@ func (g *Engine) judge(a *attempt) {
 // failure is an attempt that counts, as the detectors see it.
 type failure struct {
 	*attempt
-	prefix      prefix.Key   // that the jail counts the address by
-	account     uint64       // that accounts know the user by
+	prefix      prefix.Key   // by which the jail counts the address
+	account     uint64       // key of the user in accounts
 	record      jail.Failure // what is kept of it
 	known       bool         // somebody, from anywhere, logged in to the account lately
 	recentLogin bool         // known, and the account is not under attack
 }
 
 const (
-	// deviceFailures is how often a day an account may fail from a prefix that logged in to it lately: a phone that goes on
-	// with an old password asks for mail every five minutes over three connections; a scanner sends its mail every minute, and Postfix
-	// and Dovecot, which Postfix asks, count that once each.
+	// deviceFailures is how often a day an account may fail from a prefix that logged in to it lately. A phone with an old password asks
+	// for mail every five minutes over three connections. A scanner sends mail every minute, and Postfix and Dovecot each log the failure.
 	deviceFailures = 3000
 
-	// togetherTime is how long a mail program takes to try one password over several connections. deadNameTime is shorter: an
-	// attacker's guesses on an account that does not exist must not pass for one.
+	// togetherTime is how long a mail program takes to try one password over several connections. deadNameTime is shorter, so that an
+	// attacker's guesses on a nonexistent account do not pass for one password.
 	togetherTime = 3 * time.Second
 	deadNameTime = time.Second
 
-	// burstLines is how many connections of a mail program have the password that was typed once. On an account that is under attack
-	// that is believed once; then they are fewer.
+	// burstLines is how many connections of a mail program may use one typed password. On an account under attack, only the first burst may
+	// be that large; later ones are limited to attackedBurst.
 	burstLines, attackedBurst = 5, 2
 
-	// newBursts is how many typed passwords of a program that logs in over several connections at once are believed, if nobody logs in
-	// to the account yet: people try three times.
+	// newBursts is how many bursts are accepted from a program that logs in over several connections at once, while nobody has logged in to
+	// the account: people try three times.
 	newBursts = 3
 
-	// togetherAttempts is how many attempts of each connection one password may stand for: a client tries two mechanisms.
+	// togetherAttempts is how many attempts each connection may make with one password: a client tries two mechanisms.
 	togetherAttempts = 2
 
 	// anyAccount stands for any account in Engine.logins.
@@ -66,8 +65,8 @@ const (
 // anywhere stands for any address in Engine.logins.
 var anywhere = prefix.Of(netip.IPv4Unspecified(), 0)
 
-// weigh reports whether an attempt counts against its address, and how much: not if the address is allowed, already banned or
-// pardoned, nor if it is a known device with an old password. What counts or is excused is added to the outcome.
+// weigh reports whether an attempt counts against its address, and how much. It does not count if the address is allowed, already banned or
+// pardoned, or is a known device with an old password. Failures that count or are excused are added to the outcome.
 func (g *Engine) weigh(a *attempt) (f failure, counts bool) {
 	if _, ok := g.allow.Contains(a.addr, a.At); ok {
 		if !g.rereading {
@@ -88,8 +87,8 @@ func (g *Engine) weigh(a *attempt) (f failure, counts bool) {
 		g.restoreRefs(&f)
 		return f, false
 	}
-	// An operator forgives failures shortly before the pardon only: one given while the clock was ahead must not forgive what comes once
-	// it is right.
+	// A pardon covers only failures shortly before it. Otherwise, one given while the clock was ahead would cover failures that come after
+	// the clock was corrected.
 	if g.alreadyBanned(j, a.addr, a.At) || g.state.Pardoned(a.addr, a.At, g.window.Microseconds()) {
 		return f, false
 	}
@@ -103,18 +102,17 @@ func (g *Engine) weigh(a *attempt) (f failure, counts bool) {
 	return f, !excused
 }
 
-// alreadyBanned reports whether addr was banned before that moment in a way that stops what j watches: then the line comes from a
-// connection that was open before. The entry that led to a ban must count again when it is read again, so a ban does not
-// cover its own moment.
+// alreadyBanned reports whether a ban from before the time at stops addr from reaching what j watches. If so, the line comes from a
+// connection that was already open. A ban does not cover its own time, since the entry that led to it must count when it is read again.
 func (g *Engine) alreadyBanned(j *runningJail, addr netip.Addr, at int64) bool {
 	stops := func(by, scope string) bool { return by == j.conf.Name || state.Covers(scope, j.scope) }
 	return g.state.Holds(addr, at, stops) || g.expiredUnread.Holds(addr, at, stops) || j.conf.Observe && g.observed.Holds(addr, at, stops)
 }
 
-// excuse reports whether a failure is not held against its address: a device goes on with an old password, another connection has
-// just made the same attempt, or only different lines count and the address has caused this one before.
+// excuse reports whether a failure is not held against its address: a device goes on with an old password, another connection has just made
+// the same attempt, or the pattern counts only once and the address has matched it before.
 //
-// It also finds out whether the account is known, and whether it had a login that counts for the failure.
+// It also sets f.known and f.recentLogin.
 func (g *Engine) excuse(f *failure) (excused bool) {
 	at, trust := f.At, g.accountsConf.TrustLoginsFor
 	known := f.User != 0 && g.logins.Within(anywhere.Hash(g.seed^f.User), at, trust)
@@ -131,7 +129,7 @@ func (g *Engine) excuse(f *failure) (excused bool) {
 		g.logins.Device(device, at, trust) && g.logins.Fail(device, at, f.Attempts) <= deviceFailures
 }
 
-// sameAttempt reports whether a failure belongs to one that was counted a moment ago: a program tries the password that was typed once
+// sameAttempt reports whether a failure belongs to an attempt that was counted a moment ago, because a program tries one typed password
 // over several connections at once.
 func (g *Engine) sameAttempt(f *failure, device uint64, known, attacked bool) bool {
 	c, parallel := f.jail.counter, f.jail.conf.Filter.ParallelLogins
@@ -144,7 +142,7 @@ func (g *Engine) sameAttempt(f *failure, device uint64, known, attacked bool) bo
 			most = attackedBurst
 		}
 		return g.bursts.Again(device, f.At, togetherTime, most)
-	case f.Unknown && !c.HasOthers(f.prefix, f.record.User, f.At): // a name that does not exist is a misspelt one only if it is the only one
+	case f.Unknown && !c.HasOthers(f.prefix, f.record.User, f.At): // a nonexistent name counts as misspelt only if it is the only one
 	case !parallel:
 		return false
 	case f.jail.conf.Filter.HasSuccess():
@@ -155,7 +153,7 @@ func (g *Engine) sameAttempt(f *failure, device uint64, known, attacked bool) bo
 	return g.bursts.Again(device, f.At, deadNameTime, burstLines)
 }
 
-// short is what a counter keeps of a name's hash: 16 bits, and 0 for no name alone.
+// short returns the 16 bits that a counter keeps of a name's hash; 0 only if there is no name.
 func short(name uint64) uint16 {
 	u := uint16(name)
 	if u == 0 && name != 0 {
@@ -164,7 +162,7 @@ func short(name uint64) uint16 {
 	return u
 }
 
-// accountKey is what accounts know a user by. Jails that only observe have keys of their own, since what they see bans nobody.
+// accountKey returns the key of a user in accounts. Jails that only observe use separate keys, since their failures must not ban anybody.
 func accountKey(user uint64, observed bool) uint64 {
 	if observed && user != 0 {
 		return max(1, ^user)
@@ -172,17 +170,17 @@ func accountKey(user uint64, observed bool) uint64 {
 	return user
 }
 
-// A detector counts a failure and returns the prefixes that have too many by now. There are four: addressWindows, severalServices
-// (services.go), attackedAccount, attackingNetworks. To add one, write such a method and have judge call it. What it counts over all jails goes into counted
-// (counted.go).
+// A detector counts a failure and returns the prefixes that now have too many. There are four: addressWindows, severalServices
+// (services.go), attackedAccount and attackingNetworks. To add one, write such a method and call it from judge. State that covers all jails
+// goes into counted (counted.go).
 
 const (
-	// lastPrompt is the attempt of a connection that does not count on an account that is under attack: ssh asks three times by itself,
-	// and Accounts want three.
+	// lastPrompt is the attempt of a connection that does not count towards a ban on an account under attack: ssh asks three times by
+	// itself, and Accounts require at least three attempts.
 	lastPrompt = 3
 )
 
-// verdict is a detector's word that a prefix attacks.
+// verdict is a detector's finding that a prefix attacks.
 type verdict struct {
 	jail     *runningJail // that bans
 	prefix   netip.Prefix
@@ -212,8 +210,8 @@ func (g *Engine) addressWindows(f *failure) []verdict {
 	return nil
 }
 
-// weighsDouble reports whether a failure comes from an address whose failures the administrator counts double. Whoever has logged in
-// from there lately is no stranger.
+// weighsDouble reports whether a failure counts double because its address is on one of the administrator's lists (SetDouble). It does not
+// if anybody has logged in from the prefix lately.
 func (g *Engine) weighsDouble(f *failure) bool {
 	for i := range g.double {
 		if d := &g.double[i]; (len(d.Jails) == 0 || slices.Contains(d.Jails, f.jail.conf.Name)) && d.Set.Contains(f.addr) {
@@ -227,7 +225,8 @@ func (g *Engine) weighsDouble(f *failure) bool {
 	return false
 }
 
-// people is how many accounts logged in from a failure's prefix lately. A line that bans by itself bans whoever else is there.
+// people returns how many accounts logged in from a failure's prefix lately. For a pattern with its own MaxRetry it is 0: such lines lead
+// to a ban whoever else uses the prefix.
 func (g *Engine) people(f *failure) int {
 	if f.MaxRetry != 0 {
 		return 0
@@ -235,10 +234,10 @@ func (g *Engine) people(f *failure) int {
 	return g.logins.People(f.prefix, g.seed, f.At)
 }
 
-// attackedAccount counts a failure on its account, over all jails. Its prefix has too many if it is one of many that attack the
-// account. banned says that the prefix was banned for this failure already.
+// attackedAccount counts a failure on its account, over all jails. Its prefix has too many if it is one of many that attack the account.
+// banned reports that the failure has already led to a ban of its prefix.
 func (g *Engine) attackedAccount(f *failure, banned bool) []verdict {
-	// On an account under attack, who types the own password wrong at each prompt of one connection is no attacker yet.
+	// A user who mistypes their password at each prompt of one connection is not an attacker yet, even if the account is under attack.
 	further, more := f.Before+1 == lastPrompt, 0
 	if further {
 		more = f.Attempts
@@ -254,7 +253,7 @@ func (g *Engine) attackedAccount(f *failure, banned bool) []verdict {
 		}
 	}
 	if crowded {
-		// Accounts may have dropped what this address did for newer addresses: the jail's own counts still tell.
+		// Accounts may have dropped this address in favor of newer ones; the jail's own counts still have it.
 		if n, evidence := f.jail.counter.OnAccount(f.prefix, f.record.User, f.At, g.accountsConf.FindTime); n-more >= g.accounts.Need() {
 			return []verdict{{jail: f.jail, prefix: f.prefix.Prefix(), reason: state.Account, evidence: evidence}}
 		}
@@ -262,15 +261,15 @@ func (g *Engine) attackedAccount(f *failure, banned bool) []verdict {
 	return nil
 }
 
-// attackingNetworks counts an address that was banned, or of IPv6 one that failed, as a part of the networks around it. A
-// network from which anybody logged in lately, or that holds an allowed address, is not banned as a whole.
+// attackingNetworks counts an address as a part of the networks around it, if it was banned, or has failed and is IPv6. A network from
+// which anybody logged in lately, or that holds an allowed address, is not banned as a whole.
 func (g *Engine) attackingNetworks(f *failure, banned bool) (l []verdict) {
 	if !banned && !f.addr.Is6() {
 		return nil
 	}
 	account := f.account
 	if banned || f.Unknown {
-		account = 0 // that is no customer who has mistyped the own password
+		account = 0 // not a customer who mistyped their password
 	}
 	for _, n := range g.networks {
 		if !within(n, f) {
@@ -287,12 +286,13 @@ func (g *Engine) attackingNetworks(f *failure, banned bool) (l []verdict) {
 	return l
 }
 
-// within reports whether a failure counts in networks of a size.
+// within reports whether a failure counts in the networks of n's size and family.
 func within(n *jail.Networks, f *failure) bool {
 	return n.Holds(f.addr) && n.Bits < f.prefix.Bits() && n.Observed == f.jail.conf.Observe
 }
 
-// decide bans the prefixes that a detector found for a failure. It reports whether there is a new ban, or one of more ports.
+// decide bans the prefixes that a detector found for a failure. It reports whether there is a new ban, or an existing one now covers more
+// ports.
 func (g *Engine) decide(f *failure, verdicts []verdict) (banned bool) {
 	for i := range verdicts {
 		v := &verdicts[i]
@@ -307,8 +307,8 @@ func (g *Engine) decide(f *failure, verdicts []verdict) (banned bool) {
 	return banned
 }
 
-// ban bans a prefix once, with scope and duration. It does nothing while entries are only read again, if an earlier ban for this
-// attack covers the ports, or if the prefix is wider than its jail counts by and holds an allowed address.
+// ban bans a prefix once, with scope and duration. It does nothing while entries are reread, if an earlier ban for this attack covers the
+// ports, or if the prefix is wider than its jail counts by and overlaps an allowed prefix.
 func (g *Engine) ban(f *failure, v *verdict) bool {
 	if v.wide && g.allow.Overlaps(v.prefix, f.At) || g.rereading {
 		return false
@@ -343,8 +343,8 @@ func (g *Engine) ban(f *failure, v *verdict) bool {
 	return true
 }
 
-// banPrefix is the prefix of a verdict, unless it holds an allowed address: then it is the prefix that the jail counts the
-// attacker by, and if that holds one, too, the attacker's address, which is not allowed: weigh looked.
+// banPrefix returns the prefix of a verdict. If it overlaps an allowed prefix, the result is the prefix by which the jail counts the
+// attacker; if that overlaps one, too, the attacker's address, which weigh has checked.
 func (g *Engine) banPrefix(f *failure, v *verdict) netip.Prefix {
 	prefix := v.prefix
 	for _, p := range []netip.Prefix{v.jail.counter.Key(f.addr).Prefix(), netip.PrefixFrom(f.addr, f.addr.BitLen())} {
@@ -356,10 +356,9 @@ func (g *Engine) banPrefix(f *failure, v *verdict) netip.Prefix {
 	return prefix
 }
 
-// sameAttack finds a ban that the same attack has led to: one that holds the prefix and began about the same time, in this jail
-// or in another that saw the same attempts. An entry may also be read a second time after a crash, or after the state was rebuilt
-// from the audit trail: then its ban exists, or has expired. A ban that covers what j watches comes before one that has to be
-// extended.
+// sameAttack finds an earlier ban for the same attack: a ban that contains the prefix and began about the same time, in this jail or in
+// another that saw the same attempts. After a crash, or after the state was rebuilt from the audit trail, an entry may be read a second
+// time; its ban then exists or has expired. A ban that covers what j watches is preferred to one that must be extended.
 func (g *Engine) sameAttack(all []*state.State, j *runningJail, addr netip.Addr, prefix netip.Prefix, at int64) (found state.Ban, of *state.State) {
 	window := j.conf.FindTime.Microseconds()
 	for _, bans := range all {
@@ -383,8 +382,8 @@ func (g *Engine) sameAttack(all []*state.State, j *runningJail, addr netip.Addr,
 	return found, of
 }
 
-// randomExtra draws what is added to a ban's duration, up to most. It follows from the ban's id, so that a replay draws the same;
-// to foretell it, one has to know to the microsecond when journald received the line that led to the ban.
+// randomExtra returns a random addition to a ban's duration, from 0 to most. It is derived from the ban's id, so a replay gets the same
+// result. To predict it, an attacker must know to the microsecond when journald received the line that led to the ban.
 func randomExtra(b *state.Ban, most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
@@ -394,7 +393,7 @@ func randomExtra(b *state.Ban, most time.Duration) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// end computes when a ban is over; 0 is never.
+// end returns when a ban ends; 0 means never.
 func end(at int64, duration time.Duration) int64 {
 	if duration == config.Forever {
 		return 0

@@ -9,13 +9,13 @@ import (
 
 // Outcome is what one entry, or the passing of time, led to. It is valid until the next call of Entry or Settle.
 type Outcome struct {
-	Hits     int // jails whose filter knew the line
+	Hits     int // jails in which the line matched a pattern
 	Failures []Failure
 	Logins   []Login
 	Bans     []Ban
 }
 
-// Failure is one attempt that counts against an address.
+// Failure is a failed attempt that counts against an address or was excused.
 type Failure struct {
 	Time     int64 // microseconds since 1970
 	Jail     string
@@ -25,7 +25,7 @@ type Failure struct {
 	Port     uint16
 	User     []byte // as logged, cut to jail.MaxName bytes: an attacker's text; borrowed from the entry
 	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
-	Count    int    // what the prefix has in its window now, each failure with its weight
+	Count    int    // sum of the weights in the prefix's window now
 	Known    bool   // somebody, from anywhere, logged in to the account lately
 	Excused  bool   // not counted: a device goes on with an old password, another connection has just tried the same, or it counts once only
 	Ref      jail.Ref
@@ -42,7 +42,7 @@ type Login struct {
 // Ban is the decision to block Prefix.
 type Ban struct {
 	state.Ban
-	Addr     netip.Addr // whose failure was the one too many
+	Addr     netip.Addr // whose failure led to the ban
 	Evidence []jail.Failure
 	Wide     bool           // Prefix is wider than its jail counts by: a network, or the table of prefixes was full
 	Parts    []netip.Prefix // of a network: those that attacked, as far as they are known
@@ -50,7 +50,7 @@ type Ban struct {
 	Observed bool           // the jail only observes: nothing is blocked
 }
 
-// Addresses are those of Parts, without Addr.
+// Addresses returns the addresses of Parts, without Addr.
 func (b *Ban) Addresses() (l []netip.Addr) {
 	for _, p := range b.Parts {
 		if a := p.Addr(); a != b.Addr {

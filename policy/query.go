@@ -29,17 +29,17 @@ func (g *Engine) Scope(name string) string {
 	return ""
 }
 
-// Good reports whether this host has reason to believe in a prefix of an address, as fleet.SummaryPrefix has it: it is allowed,
-// somebody logged in from there lately, or an operator has just pardoned it.
+// Good reports whether this host has reason to trust a prefix (as returned by fleet.SummaryPrefix): it is allowed, somebody logged in from
+// it lately, or an operator has just pardoned it.
 func (g *Engine) Good(k prefix.Key, at int64) bool {
 	return g.logins.Within(k.Hash(g.seed^anyAccount), at, g.accountsConf.TrustLoginsFor) || g.state.Pardoned(k.Addr(), at, g.window.Microseconds()) || g.allow.Overlaps(k.Prefix(), at)
 }
 
-// Window is how far back the journal must be read at start: the longest find_time of any jail, and no less than is
-// needed to know connections that go on. Longer windows come with the state file.
+// Window returns how far back the journal must be read at start: the longest find_time of any jail, but at least what is needed to
+// recognize open connections. Longer windows are saved in the state file.
 func (g *Engine) Window() time.Duration { return g.window }
 
-// Matchers returns what the enabled jails want to see.
+// Matchers returns the matchers of the enabled jails, which say which entries they need.
 func (g *Engine) Matchers() []*filter.Matcher {
 	ms := make([]*filter.Matcher, 0, len(g.jails))
 	for _, j := range g.jails {
@@ -84,24 +84,24 @@ const (
 	WindowNetwork = "network" // networks.find_time: of a network
 )
 
-// Counted is what counts against an address in one window. A ban comes with the next failure when Have reaches Need, and in
-// the account window when Others reaches OthersNeed, too.
+// Counted is what counts against an address in one window. The next failure leads to a ban if Have reaches Need; in the account window,
+// only if Others also reaches OthersNeed.
 type Counted struct {
-	Jail       string        // that counts; of accounts the one that saw most of it; "" for networks
+	Jail       string        // in the account window the jail that saw most failures; "" for networks
 	Filter     string        // of the jail
 	Window     string        // WindowNormal and so on
 	Find       time.Duration // the length of the window
 	Prefix     netip.Prefix  // what is counted as one, and would be banned
-	Attempts   int           // that failed; of networks: different parts of Prefix
-	Have, Need int           // what the attempts weigh, and what leads to a ban
+	Attempts   int           // failed attempts; for networks, different parts of Prefix
+	Have, Need int           // total weight of the attempts, and the weight that leads to a ban
 	Others     int           // different addresses that failed on the account, this one included; 0 in other windows
 	OthersNeed int
-	Until      int64          // when the oldest of it ceases to count, microseconds since 1970
-	Failures   []jail.Failure // those that are kept one by one, oldest first: in the slow window they may be fewer than Attempts
+	Until      int64          // when the oldest failure stops counting, microseconds since 1970
+	Failures   []jail.Failure // oldest first; in the slow window several attempts may be merged into one
 }
 
-// Counted looks up what counts against an address in every window. The slow window is returned where it holds more than
-// the normal one, an account where others have failed on it, too.
+// Counted looks up what counts against an address in every window. The slow window is included if it has more attempts than the normal one,
+// an account if other addresses have failed on it, too.
 func (g *Engine) Counted(addr netip.Addr, now int64) (l []Counted) {
 	for _, j := range g.jails {
 		of := Counted{Jail: j.conf.Name, Filter: j.conf.Filter.Name}
@@ -160,8 +160,8 @@ func (c *Counted) sum(now int64) {
 	c.Until = oldest + c.Find.Microseconds()
 }
 
-// Tracked is how many prefixes have failures in a window, aggregated how many failures were counted on a wider prefix
-// because the table was full.
+// Tracked returns how many prefixes have failures in a window, their limit, and how many failures were counted on a wider prefix because
+// the table was full.
 func (g *Engine) Tracked() (n, limit int, aggregated uint64) {
 	for _, j := range g.jails {
 		n += j.counter.Tracked()
@@ -172,8 +172,8 @@ func (g *Engine) Tracked() (n, limit int, aggregated uint64) {
 
 // Distributed is what is counted over all jails, and what had to be forgotten for lack of room.
 type Distributed struct {
-	Accounts int    // that were failed on more than once within accounts.find_time
-	Attacked int    // of those, under attack now
+	Accounts int    // with more than one failure within accounts.find_time
+	Attacked int    // of these, under attack now
 	Networks int    // with parts that attacked
 	Crowded  uint64 // accounts that were forgotten to make room for others
 	Cut      uint64 // prefixes whose slow window was cut short to make room, and networks that were forgotten

@@ -7,12 +7,12 @@ import (
 	"bailiff/policy/jail"
 )
 
-// mechanisms is how many attempts that name no account a login takes back: a client tries its mechanisms in turn. An attacker
-// with an account gets no more than that for each login.
+// mechanisms is how many attempts without an account name a login takes back: a client tries its mechanisms in turn. An attacker who has an
+// account cannot clear more than this with each login.
 const mechanisms = 3
 
-// login takes back what a successful login disproves: the failed steps of its own connection, and what the same account from the
-// same prefix had against it, in every jail. It takes back nothing else, since attackers have accounts, too.
+// login takes back what a successful login disproves: the failed steps of its own connection, and the failures on the same account from the
+// same prefix, in every jail. It takes back nothing else, since attackers have accounts, too.
 func (g *Engine) login(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
 	user := jail.Hash(h.User, g.seed)
 	g.out.Logins = append(g.out.Logins, Login{Time: at, Jail: j.conf.Name, Addr: addr})
@@ -34,8 +34,8 @@ func (g *Engine) login(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *fi
 	g.loggedIn(j, addr, user, at)
 }
 
-// void drops the pending attempts that a line says were not failures. What the daemon writes about them later does not count
-// either. If none is pending, the attempt was counted just before, or no line has told of it yet.
+// void drops the pending attempts that a line says were not failures. What the daemon writes about them later does not count either. If
+// none is pending, the attempt was counted just before, or no line has reported it yet.
 func (g *Engine) void(j *runningJail, conn jail.ConnKey, addr netip.Addr, h *filter.Hit, at int64) {
 	alone := conn != 0 && len(h.ID) == 0
 	_, waited := g.conns.TakeWaiting(conn)

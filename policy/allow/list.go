@@ -1,10 +1,10 @@
 // Package allow holds the addresses that are never banned. An allowed address takes precedence over every jail, and a ban
 // of a wider prefix never covers one.
 //
-// It never reads a file, a clock or a network interface: entries come in as values or from a reader, time as a number, so a
-// replay of last week's journal gives what it gave then. It never looks up a host name.
+// It never reads a file, a clock or a network interface: entries come in as values or from a reader, and time as a number, so a replay of
+// last week's journal gives the same results. It never looks up a host name.
 //
-// Start reading at List; ParseEntry and ParseFile read entries from text, SelfEntries has those that every host needs.
+// Start reading at List; ParseEntry and ParseFile read entries from text, SelfEntries returns those that every host needs.
 package allow
 
 import (
@@ -22,7 +22,7 @@ import (
 type Entry struct {
 	Prefix  netip.Prefix
 	Origin  string    // the file's name, or one of the words below
-	Line    int       // in that file, from 1; 0 where there is no file
+	Line    int       // line in that file, from 1; 0 if there is no file
 	Comment string    // from the file
 	Until   time.Time // zero: forever
 }
@@ -48,8 +48,8 @@ func (e *Entry) active(at int64) bool { return e.Until.IsZero() || at < e.Until.
 // List is an immutable set of entries, which are not copied. Any number of goroutines may use it. The zero List and a nil
 // one are empty.
 //
-// Two prefixes are either disjoint or one lies in the other. So a sorted list, in which each entry knows the next wider one
-// around it, answers every question with one binary search and a few steps outward.
+// Two prefixes are either disjoint, or one contains the other. So a sorted list in which each entry refers to the next wider one around it
+// answers every query with one binary search and a few steps outward.
 type List struct {
 	entries []*Entry // by address, IPv4 first, then wide before narrow; no prefix twice
 	outer   []int32  // for each entry the index of the next wider one that holds it, or -1
@@ -66,9 +66,8 @@ func canonical(p netip.Prefix) (_ netip.Prefix, ok bool) {
 	return p.Masked(), true
 }
 
-// NewList makes a list. Of several entries for one prefix it keeps the one that lasts longest, and the first of those.
-// Host bits are cut off, IPv4-mapped prefixes become IPv4; an entry without a valid prefix is left out. The entries must not
-// be changed afterwards.
+// NewList returns a list. If several entries have the same prefix, it keeps the one that lasts longest; among equals, the first. Host bits
+// are cut off, IPv4-mapped prefixes become IPv4; an entry without a valid prefix is left out. The entries must not be changed afterwards.
 func NewList(entries []Entry) *List {
 	l := &List{entries: make([]*Entry, 0, len(entries))}
 	for i := range entries {
@@ -97,7 +96,7 @@ func NewList(entries []Entry) *List {
 	return l
 }
 
-// longer orders what lasts longer first.
+// longer compares entries so that the one that lasts longer comes first.
 func longer(a, b *Entry) int {
 	switch {
 	case a.Until.Equal(b.Until):
@@ -108,7 +107,8 @@ func longer(a, b *Entry) int {
 	return 1
 }
 
-// With returns a list that holds what l holds and more. On equal prefixes the one that lasts longer stays, then l's.
+// With returns a list with the entries of l and more. Of entries with the same prefix, it keeps the one that lasts longest; among equals,
+// l's.
 func (l *List) With(more ...Entry) *List {
 	if len(more) == 0 && l != nil {
 		return l

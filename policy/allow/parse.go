@@ -34,9 +34,9 @@ const (
 
 var wideOK = []netip.Prefix{netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10")}
 
-// ParseFile reads an address list: one address or prefix a line, which may end with "until 2026-12-31" and with a
-// comment from # on. Blank lines, CRLF and a byte order mark are accepted. Every error is a *diag.Error with line and
-// column, several are joined; then there are no entries. name is used in errors and as the entries' origin.
+// ParseFile reads an address list: one address or prefix a line, which may end with "until 2026-12-31" and with a comment from # on. Blank
+// lines, CRLF and a byte order mark are accepted. Every error is a *diag.Error with line and column; several are joined. After an error, no
+// entries are returned. name is used in errors and as the entries' origin.
 func ParseFile(name string, r io.Reader) ([]Entry, error) {
 	fail := func(line int, format string, args ...any) *diag.Error {
 		return &diag.Error{File: name, Line: line, Col: min(line, 1), Text: fmt.Sprintf(format, args...)}
@@ -44,7 +44,7 @@ func ParseFile(name string, r io.Reader) ([]Entry, error) {
 	var (
 		entries []Entry
 		errs    []error
-		last    string // comment of the line before: lists repeat theirs, so one copy is kept
+		last    string // comment of the previous line: lists repeat comments, so one copy is shared
 		limited = &io.LimitedReader{R: r, N: MaxFileSize + 1}
 		in      = bufio.NewReaderSize(limited, maxLine+2)
 	)
@@ -77,7 +77,7 @@ func ParseFile(name string, r io.Reader) ([]Entry, error) {
 			}
 			e.Origin, e.Line = name, n
 			if e.Comment != last {
-				last = strings.Clone(e.Comment) // which is a piece of its line
+				last = strings.Clone(e.Comment) // e.Comment is a slice of its line
 			}
 			e.Comment = last
 			entries = append(entries, e)
@@ -117,7 +117,7 @@ func parseLine(line string) (e Entry, found bool, col int, err *diag.Error) {
 
 func column(line string, off int) int { return utf8.RuneCountInString(line[:off]) + 1 }
 
-// cut shortens a comment at a rune's end.
+// cut shortens a comment at a rune boundary.
 func cut(s string) string {
 	if len(s) <= maxComment {
 		return s
@@ -249,7 +249,7 @@ func parsePrefix(s string) (netip.Prefix, *diag.Error) {
 	return p, nil
 }
 
-// notAddress is the error of a word that is not an address, with a hint at what was probably meant.
+// notAddress returns the error for a word that is not an address, with a hint at what was probably meant.
 func notAddress(s, addr string) *diag.Error {
 	e := diag.Errorf("%q is neither an address nor a prefix", diag.Clip(s))
 	switch from, to, isRange := strings.Cut(s, "-"); {

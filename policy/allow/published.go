@@ -16,8 +16,8 @@ import (
 	"bailiff/policy/diag"
 )
 
-// Published is an address list that somebody else publishes, with the limits on what is accepted from it. This package checks
-// lists; it does not fetch them.
+// Published is an address list published by somebody else, with limits on what is accepted from it. This package checks lists; it does not
+// fetch them.
 type Published struct {
 	Name       string
 	URLs       []string // fetched together: some publish IPv4 and IPv6 separately
@@ -64,11 +64,11 @@ func NewPublished(name string) Published {
 	return p
 }
 
-// catalogue has the lists that need no URL in the configuration. None is used unless it is named. All are texts with one
-// address a line, some with CRLF, that need no account. Their URLs are from the publishers' help pages in 2026
-// (uptimerobot.com/help/locations, whose list also lies at uptimerobot.com/inc/files/ips; documentation.solarwinds.com,
-// Pingdom probe servers; statuscake.com, What are your IP addresses; cloudflare.com/ips). If a list moves, status shows the
-// failure, and url in the configuration replaces it.
+// catalogue holds the lists that need no URL in the configuration. A list is used only if the configuration names it. All are text files
+// with one address per line, some with CRLF, and need no account. Their URLs are from the publishers' help pages in 2026
+// (uptimerobot.com/help/locations, whose list also lies at uptimerobot.com/inc/files/ips; documentation.solarwinds.com, Pingdom probe
+// servers; statuscake.com, What are your IP addresses; cloudflare.com/ips). If a list moves, status shows the failure, and url in the
+// configuration replaces it.
 var catalogue = map[string]Published{
 	"uptimerobot": {URLs: []string{"https://cdn.uptimerobot.com/api/IPv4andIPv6.txt"}, MinPrefix4: 24, MinPrefix6: 48},
 	"pingdom":     {URLs: []string{"https://my.pingdom.com/probes/ipv4", "https://my.pingdom.com/probes/ipv6"}, MinPrefix4: 24, MinPrefix6: 48},
@@ -138,8 +138,8 @@ func (p *Published) parseJSON(source string, data []byte) ([]Entry, error) {
 	return entries, nil
 }
 
-// Point visits all values of a JSON document that a pointer names, which ParsePointer has checked. Members that an object does not
-// have are skipped: lists have objects of several kinds side by side. It returns false when visit has.
+// Point visits all values of a JSON document to which pointer refers. ParsePointer must have accepted the pointer. Members missing from an
+// object are skipped, since lists mix objects of several kinds. Point stops and returns false when visit returns false.
 func Point(doc any, pointer string, visit func(at string, v any) bool) bool {
 	return point(doc, strings.Split(pointer, "/")[1:], "", visit)
 }
@@ -196,8 +196,8 @@ func (p *Published) Accept(entries []Entry, former int) error {
 	return nil
 }
 
-// Check is the part of Accept that needs no former list. The daemon calls it on what it reads: the process that fetches lists
-// from the network must not be able to allow more than the configuration does.
+// Check is the part of Accept that needs no former list. The daemon calls it on the lists that it reads, so that the process that fetches
+// lists from the network cannot allow more than the configuration permits.
 func (p *Published) Check(entries []Entry) error {
 	if len(entries) == 0 {
 		return errors.New("is empty")

@@ -1,6 +1,6 @@
-// Package blocklist describes block lists that others publish: where a list is fetched from, how it is read, and what is accepted
-// of it. It does not fetch lists, and it bans nobody: the daemon puts the prefixes of a list into sets of their own. Start reading at
-// List; parse.go reads the formats, catalogue.go has the lists that need no URL.
+// Package blocklist describes published block lists: where a list is fetched from, how it is parsed, and what is accepted from it. It does
+// not fetch lists and bans nobody: the daemon puts the prefixes of each list into separate sets. Start reading at List; parse.go reads the
+// formats, catalogue.go has the lists that need no URL.
 package blocklist
 
 import (
@@ -14,20 +14,20 @@ import (
 	"bailiff/policy/diag"
 )
 
-// List is a block list, with the limits on what is accepted from it. Those of Published that concern prefixes have other defaults
-// than those of an allow list: a block list has whole networks.
+// List is a block list, with the limits on what is accepted from it. The limits on prefixes in Published have other defaults than for an
+// allow list, since block lists contain whole networks.
 type List struct {
 	allow.Published
 	Column     int    // of FormatCSV: where the addresses are, counted from 1
 	Ports      string // which ports are closed to its prefixes: one of Ports
 	Mode       string // one of Modes
-	Credential string // systemd credential with the key that its server asks for; "" for none
+	Credential string // systemd credential with the key for the server; "" for none
 	KeyHeader  string // HTTP header that carries the key
 	Accept     string // HTTP header Accept; "" for none
 
 	Jails []string // whose ports are closed with PortsJails, and whose failures weigh double with ModeDouble; none: all
 
-	// Of FormatMMDB: what the list holds of the database. See Selection.
+	// For FormatMMDB: what the list takes from the database. See Selection.
 	Countries []string // ISO 3166 codes, such as "DE"
 	Systems   []string // autonomous systems, such as "AS64496"
 	Others    bool     // all known networks but these
@@ -96,8 +96,8 @@ func New(name string) List {
 	return l
 }
 
-// Judge decides on one prefix of a list. keep is false for one that touches addresses which are nobody's on the internet, such as
-// those of private networks: it is left out. An error refuses the whole list.
+// Judge decides on one prefix of a list. keep is false if the prefix must be left out because it overlaps special addresses, such as
+// private networks. An error rejects the whole list.
 func (l *List) Judge(p netip.Prefix) (keep bool, err error) {
 	if inside(p) {
 		return false, nil
@@ -112,7 +112,8 @@ func (l *List) Judge(p netip.Prefix) (keep bool, err error) {
 	return !slices.ContainsFunc(special(p), p.Overlaps), nil
 }
 
-// Check decides on a list as a whole, by the number of its prefixes. former is the number that the last good one had, 0 for none.
+// Check decides on a list as a whole, by the number of its prefixes. former is the number of prefixes in the last accepted version; 0 if
+// there is none.
 func (l *List) Check(n, former int) error {
 	switch {
 	case n == 0:
@@ -125,9 +126,9 @@ func (l *List) Check(n, former int) error {
 	return nil
 }
 
-// special4 and special6 are the addresses that no list may block: those of private networks, of this host and of groups
-// (IANA's special-purpose registries, RFC 6890). Documentation networks are not among them, since nobody has those. global6 is
-// all that has ever been assigned on the internet.
+// special4 and special6 are the addresses that no list may block: those of private networks, of this host and of groups (IANA's
+// special-purpose registries, RFC 6890). Documentation networks are not included, since nobody uses them. special6 is everything outside of
+// 2000::/3, the only range from which internet addresses are assigned.
 var (
 	special4 = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "224.0.0.0/3")
 	special6 = prefixes("::/3", "4000::/2", "8000::/1")
@@ -147,7 +148,7 @@ func special(p netip.Prefix) []netip.Prefix {
 	return special6
 }
 
-// inside reports whether all of a prefix is special.
+// inside reports whether a prefix contains only special addresses.
 func inside(p netip.Prefix) bool {
 	return slices.ContainsFunc(special(p), func(s netip.Prefix) bool { return s.Bits() <= p.Bits() && s.Contains(p.Addr()) })
 }

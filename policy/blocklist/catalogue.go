@@ -8,9 +8,10 @@ import (
 	"bailiff/policy/allow"
 )
 
-// catalogue has the lists that need no URL in the configuration. None is used unless it is named. bailiff.yaml(5) sums up their terms of
-// use. How often each is fetched follows what its publisher says: Spamhaus wants an hour between two downloads, and calls a day enough;
-// blocklist.de's hold 48 hours; a free account of AbuseIPDB may ask five times a day; CINS' is made each hour, FireHOL's more often.
+// catalogue holds the lists that need no URL in the configuration. A list is used only if the configuration names it. bailiff.yaml(5)
+// summarizes their terms of use. How often each is fetched follows what its publisher says: Spamhaus wants an hour between two downloads,
+// and calls a day enough; blocklist.de's hold 48 hours; a free account of AbuseIPDB may ask five times a day; CINS' is made each hour,
+// FireHOL's more often.
 var catalogue = map[string]List{
 	"spamhaus-drop": {
 		Published: allow.Published{

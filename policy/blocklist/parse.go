@@ -15,7 +15,7 @@ const (
 	// maxLine bounds a line of a list in bytes.
 	maxLine = 4096
 
-	// comments are the characters that begin one.
+	// comments are the characters that begin a comment.
 	comments = "#;"
 )
 
@@ -68,7 +68,7 @@ func (l *List) Parse(source string, data []byte) (all []netip.Prefix, err error)
 	return all, nil
 }
 
-// object appends what a JSON document holds. Lines without any address tell when the list was made, and the like.
+// object appends the prefixes in a JSON document. Lines without an address are metadata, such as when the list was made.
 func (l *List) object(all []netip.Prefix, data []byte) (_ []netip.Prefix, err error) {
 	var doc any
 	if err := json.Unmarshal(data, &doc); err != nil {
@@ -91,7 +91,7 @@ func (l *List) object(all []netip.Prefix, data []byte) (_ []netip.Prefix, err er
 	return all, err
 }
 
-// field appends the field of a CSV line that has the address.
+// field appends the address in a CSV line.
 func (l *List) field(all []netip.Prefix, line string) ([]netip.Prefix, error) {
 	if strings.ContainsAny(line[:1], comments) {
 		return all, nil

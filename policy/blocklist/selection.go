@@ -9,15 +9,14 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// The widest networks that are taken from a database, far wider than any that one country or system has. A database that says more
-// is damaged.
+// The widest networks accepted from a database, far wider than any that one country or system has. A database with wider ones is damaged.
 const (
 	widestKnown4 = 5
 	widestKnown6 = 8
 )
 
 // Selects describes what a list of FormatMMDB holds, such as "all but countries AT DE"; "" for other lists. Two lists with the same text
-// hold the same of a database.
+// select the same networks of a database.
 func (l *List) Selects() string {
 	if l.Format != FormatMMDB {
 		return ""
@@ -37,8 +36,8 @@ func (l *List) Selects() string {
 	return text
 }
 
-// Selection gathers what a list holds of databases. What Others stands for are the networks that a database knows: an address that it
-// does not know is on no list, so that a database that lacks something locks nobody out.
+// Selection collects the networks that a list selects from databases. Others selects only networks that a database contains: an address
+// that is missing from the database is on no list, so an incomplete database locks nobody out.
 type Selection struct {
 	list         *List
 	passes       int // spans of what is named
@@ -104,8 +103,8 @@ func (s *Selection) Prefixes() (l []netip.Prefix, leftOut int) {
 	return l, s.special
 }
 
-// Check decides whether the databases have all that the list names. former is how many networks that was in the last good version, 0 for
-// any: of a list of others, the fewer there are, the more are blocked.
+// Check decides whether the databases have all that the list names. former is Named of the last accepted version; 0 accepts any number. For
+// a list of others a loss is dangerous: the fewer networks are named, the more are blocked.
 func (s *Selection) Check(former int) error {
 	for _, name := range slices.Concat(s.list.Countries, s.list.Systems) {
 		if !s.found[name] {
@@ -118,10 +117,10 @@ func (s *Selection) Check(former int) error {
 	return nil
 }
 
-// Named is how many networks the databases have of what the list names, when Prefixes has joined them.
+// Named returns how many joined networks the databases have for the names in the list. It is valid after Prefixes.
 func (s *Selection) Named() int { return s.passes }
 
-// span is the addresses from the first to the last, of one family.
+// span is a range of addresses of one family, from the first to the last.
 type span struct{ from, to netip.Addr }
 
 // spans sorts prefixes, and joins those that touch.
@@ -143,7 +142,7 @@ func spans(l []netip.Prefix) (kept []span) {
 	return kept
 }
 
-// without returns what is in l and not in gone. Both are as spans returns them.
+// without returns the addresses that are in l and not in gone. Both must be results of spans.
 func without(l, gone []span) (rest []span) {
 	for _, x := range l {
 		for len(gone) > 0 && gone[0].to.Less(x.from) {

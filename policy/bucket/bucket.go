@@ -3,17 +3,17 @@ package bucket
 
 import "time"
 
-// Limit is a number of tokens and the time in which one comes back.
+// Limit is a number of tokens and the time in which one token comes back.
 type Limit struct {
 	Size  int
 	Every time.Duration
 }
 
-// PerMinute is a limit of so many in a minute, all of which may come at once.
+// PerMinute returns a limit of n per minute, all of which may come at once.
 func PerMinute(n int) Limit { return Limit{n, time.Minute / time.Duration(n)} }
 
-// Bucket holds the tokens of one sender, say. The zero Bucket is full. It must always be used with the same limit, or with one that
-// has taken its place.
+// Bucket holds the tokens of one sender, for example. The zero Bucket is full. A Bucket must always be used with the same limit, or with
+// one that replaces it.
 type Bucket struct {
 	taken float64
 	at    time.Time // when taken was computed
@@ -33,7 +33,7 @@ func (b *Bucket) Take(l Limit, now time.Time) (wait time.Duration) {
 // Full reports whether all tokens are back.
 func (b *Bucket) Full(l Limit, now time.Time) bool { return b.left(l, now) == 0 }
 
-// left is how many tokens have not come back.
+// left returns how many tokens have not come back yet.
 func (b *Bucket) left(l Limit, now time.Time) float64 {
 	return max(0, b.taken-float64(max(0, now.Sub(b.at)))/float64(l.Every))
 }

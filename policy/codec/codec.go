@@ -1,5 +1,5 @@
-// Package codec has the elements of the state file: numbers, texts, prefixes, lists and blocks. units/doc/state-file.md describes
-// the whole file.
+// Package codec reads and writes the elements of the state file: numbers, texts, prefixes, lists and blocks. units/doc/state-file.md
+// describes the whole file.
 //
 // A type describes its part of the file once, in a method that takes a Stream: the same calls write the part and read it.
 package codec
@@ -14,8 +14,8 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// Stream writes values, or reads them into the same variables. Reading keeps the first error; after that everything reads as zero,
-// and lists end. Whatever the bytes are, reading neither panics nor takes more memory than a small multiple of them.
+// Stream writes values, or reads them into the same variables. Reading keeps the first error; after that, all values read as zero, and
+// lists end. Reading never panics, and takes no more memory than a small multiple of the input, whatever that is.
 type Stream struct {
 	Reading bool
 	b       []byte // written so far, or left to read
@@ -32,10 +32,10 @@ func NewReader(b []byte) *Stream { return &Stream{Reading: true, b: b, size: len
 // Bytes returns what was written.
 func (s *Stream) Bytes() []byte { return s.b }
 
-// OK says that there was no error.
+// OK reports whether there was no error.
 func (s *Stream) OK() bool { return s.err == nil }
 
-// Fail notes that what was read makes no sense.
+// Fail records that the input is invalid.
 func (s *Stream) Fail(what string) {
 	if s.err == nil {
 		s.err = fmt.Errorf("byte %d: %s", s.size-len(s.b), what)
@@ -43,14 +43,14 @@ func (s *Stream) Fail(what string) {
 	}
 }
 
-// Check is Fail if what was read does not hold.
+// Check calls Fail if a condition on the input does not hold. It does nothing when writing.
 func (s *Stream) Check(holds bool, what string) {
 	if s.Reading && !holds {
 		s.Fail(what)
 	}
 }
 
-// End makes it an error if anything is left to read, and returns the first error.
+// End returns the first error. It is an error if input is left.
 func (s *Stream) End() error {
 	s.Check(len(s.b) == 0, "bytes behind the end")
 	return s.err
@@ -70,7 +70,7 @@ func (s *Stream) Uvarint(v *uint64) {
 	*v, s.b = x, s.b[n:]
 }
 
-// Number is a number without sign that is at most most.
+// Number is an unsigned number up to most.
 func Number[T ~int | ~uint16 | ~uint32](s *Stream, v *T, most T) {
 	x := uint64(*v)
 	s.Uvarint(&x)
@@ -98,7 +98,7 @@ func (s *Stream) Varint(v *int64) {
 // maxTime is 2^56 microseconds: the year 4253. Sums and differences of a few times do not overflow.
 const maxTime = 1 << 56
 
-// Time is microseconds since 1970, or between two times.
+// Time is a time in microseconds since 1970, or a difference of two times.
 func (s *Stream) Time(v *int64) {
 	s.Varint(v)
 	if s.Reading && (*v < -maxTime || *v > maxTime) {
@@ -129,7 +129,7 @@ func (s *Stream) Byte(v *byte) {
 	}
 }
 
-// Flags are up to eight of them in a byte, the first lowest.
+// Flags are up to eight flags in one byte, the first in the lowest bit.
 func (s *Stream) Flags(flags ...*bool) {
 	var b byte
 	for i, f := range flags {
@@ -185,8 +185,7 @@ func (s *Stream) Addr(k *prefix.Key) {
 	}
 }
 
-// Block is a part with its length before it, so that a reader that has no use for it can skip it: part is nil then. name is for
-// errors.
+// Block is a part preceded by its length, so that a reader can skip it; part is nil to skip it. name is used in errors.
 func (s *Stream) Block(name string, part func(*Stream)) {
 	if !s.Reading {
 		at := len(s.b)
@@ -205,7 +204,7 @@ func (s *Stream) Block(name string, part func(*Stream)) {
 	}
 }
 
-// Rest is all that follows: what write appends, and read takes.
+// Rest is everything that follows: write appends it, and read gets it.
 func (s *Stream) Rest(write func([]byte) []byte, read func([]byte) error) {
 	if !s.Reading {
 		s.b = write(s.b)
@@ -217,8 +216,8 @@ func (s *Stream) Rest(write func([]byte) []byte, read func([]byte) error) {
 	}
 }
 
-// Length is the number of elements of a list. least is how many bytes each takes at least: a list that is longer than the rest
-// of the bytes is an error.
+// Length is the number of elements of a list. least is the smallest size of an element in bytes: a list that cannot fit into the rest of
+// the input is an error.
 func (s *Stream) Length(n, least int) int {
 	v := uint64(n)
 	s.Uvarint(&v)
@@ -229,7 +228,7 @@ func (s *Stream) Length(n, least int) int {
 	return int(v)
 }
 
-// Each is a list: n elements that all goes through, each written or read by element. What is read goes to add.
+// Each is a list. It writes the n elements of all with element; when reading, it reads each with element and passes it to add.
 func Each[T any](s *Stream, n, least int, all iter.Seq[T], element func(*T), add func(T)) {
 	var x T // one, since element makes it escape
 	n = s.Length(n, least)

@@ -1,5 +1,5 @@
-// Package diag is what every check of an operator's input returns: an error that knows its place in a file and what can
-// be done about it. Configuration, filters, address lists and JSON use it; the commands print it.
+// Package diag defines the error that every check of an operator's input returns: it has a place in a file and a hint at what to do.
+// Configuration, filters, address lists and JSON use it; the commands print it.
 //
 // It never reads a file. Start reading at Error.
 package diag
@@ -91,8 +91,8 @@ func Clip(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// Line makes one line of at most limit bytes of a text from outside: control characters, which could begin another line, become
-// spaces. A text that was cut ends in "…".
+// Line turns untrusted text into one line of at most limit bytes: control characters, which could begin another line, become spaces. A text
+// that was cut ends in "…".
 func Line(s string, limit int) string {
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "") + "…"

@@ -12,9 +12,9 @@ const maxAddr = 64
 // scanAddr parses the address at the beginning of b and returns its length, 0 if there is none. Mapped addresses are unmapped
 // and zones removed, so an attacker has one address.
 //
-// The address must not continue as a longer word ("192.0.2.1.example.org" is a host name), but a colon or a dot may follow,
-// as in "from 192.0.2.1: 11:". next is another byte that may follow, according to the template; 0 for none. Leading zeros in
-// IPv4 are decimal: daemons that pad do not mean octal.
+// The address must not be part of a longer word ("192.0.2.1.example.org" is a host name), but a colon or a dot may follow, as in "from
+// 192.0.2.1: 11:". next is another byte that may follow, according to the template; 0 for none. Leading zeros in IPv4 are decimal: daemons
+// that pad do not mean octal.
 func scanAddr(b []byte, next byte) (netip.Addr, int) {
 	if a, n := scanV4(b, next); n > 0 {
 		return netip.AddrFrom4(a), n
@@ -77,7 +77,7 @@ func addrLength(b []byte) (n int) {
 
 func scanV6(b []byte, next byte) (netip.Addr, int) {
 	end := addrLength(b)
-	// A colon or a dot after the address belongs to the sentence, unless it is the second of "::".
+	// A colon or a dot after the address is punctuation, unless it is the second colon of "::".
 	for end > 0 && b[end-1] == '.' {
 		end--
 	}
@@ -87,7 +87,7 @@ func scanV6(b []byte, next byte) (netip.Addr, int) {
 	if bytes.Count(b[:end], []byte(":")) < 2 {
 		return netip.Addr{}, 0
 	}
-	// ParseAddr keeps the text in its error alone, so the text need not be copied.
+	// ParseAddr keeps the text only in its error, so the text need not be copied.
 	a, err := netip.ParseAddr(unsafe.String(&b[0], end))
 	if err != nil {
 		return netip.Addr{}, 0
@@ -117,13 +117,13 @@ func scanPeer(b []byte) (a netip.Addr, from, to, port, n int) {
 			return a, 0, 0, 0, 0
 		}
 		from, to, port = 1, to+1, to+3
-	} else if v4, k := scanV4(b, ':'); k > 0 { // most of them
+	} else if v4, k := scanV4(b, ':'); k > 0 { // the usual case
 		if a, to, port = netip.AddrFrom4(v4), k, k+1; k == len(b) || b[k] != ':' {
 			return a, 0, 0, 0, 0
 		}
 	} else {
 		for i := range addrLength(b) {
-			if b[i] == ':' && i+1 < len(b) && isDigit(b[i+1]) { // else it belongs to the sentence
+			if b[i] == ':' && i+1 < len(b) && isDigit(b[i+1]) { // otherwise it is punctuation
 				to = i
 			}
 		}

@@ -47,8 +47,8 @@ var sharedFragments = sync.OnceValue(func() fragments {
 
 var loaded sync.Map // name → func() (*Filter, error)
 
-// LoadBuiltin returns a filter that comes with the program. It is read once, its rules when they are first used. This package's tests
-// read all rules and run the forgery test, which is not run again.
+// LoadBuiltin returns a filter that comes with the program. It is read once, and its rules when they are first used. The forgery test is
+// not run here: this package's tests run it on all built-in filters.
 func LoadBuiltin(name string) (*Filter, error) {
 	once, _ := loaded.LoadOrStore(name, sync.OnceValues(func() (*Filter, error) { return readBuiltin(name) }))
 	return once.(func() (*Filter, error))()

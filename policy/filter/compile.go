@@ -32,7 +32,7 @@ func compile(n *node, last op) (*program, error) {
 		if in.op == opSkip {
 			next := c.ins[pc+1]
 			switch {
-			case p.choices > 0 && in.class != classQuoted: // it looks at each byte once, wherever it began
+			case p.choices > 0 && in.class != classQuoted: // it examines each byte once, wherever it began
 				return nil, fmt.Errorf("has a <%s> after a field with more than one possible end", in.class)
 			case next.op == opLit && (in.class != classQuoted && in.class != classString || next.lit[0] == '"'):
 				in.next = next.lit
@@ -69,8 +69,8 @@ func compile(n *node, last op) (*program, error) {
 	return p, nil
 }
 
-// rarest returns the index of the byte of s that is probably the rarest in a log line: the last in this list of frequent
-// bytes, or one that is not in it.
+// rarest returns the index of the byte of s that is probably the rarest in log lines: one that is not in a list of frequent bytes, else the
+// one that is last in that list.
 func rarest(s string) int {
 	best, at := -1, 0
 	for i := range min(len(s), 255) {
@@ -150,8 +150,7 @@ func (c *compiler) mark(pc int) {
 	c.target[pc] = true
 }
 
-// firstSets returns, for each step, the bytes that the rest of the line can begin with there, and whether the line can end
-// there.
+// firstSets returns for each step the bytes with which the rest of the line can begin, and whether the line can end there.
 func firstSets(ins []instr) ([]*byteSet, []bool) {
 	firsts, ends := make([]*byteSet, len(ins)), make([]bool, len(ins))
 	for pc := len(ins) - 1; pc >= 0; pc-- {
@@ -215,8 +214,8 @@ func disjoint(a, b *byteSet) bool {
 	return true
 }
 
-// paths calls f with every way through the template's alternatives, as a flat list of literals and fields, at most most
-// times, and reports whether these were all. The list is borrowed for the call.
+// paths calls f with every way through the template's alternatives, as a flat list of literals and fields, at most most times, and reports
+// whether it covered all of them. The list is valid only during the call.
 func paths(n *node, most int, f func([]*node)) bool {
 	type rest struct {
 		n    *node
@@ -230,7 +229,7 @@ func paths(n *node, most int, f func([]*node)) bool {
 			todo = todo.next
 			switch n.kind {
 			case nodeLit, nodeField:
-				done = append(done, n) // overwrites what earlier ways had there
+				done = append(done, n) // overwrites what earlier ways left there
 			case nodeSeq:
 				for _, s := range slices.Backward(n.subs) {
 					todo = &rest{s, todo}
@@ -284,8 +283,8 @@ func early(n *node) bool {
 	return ok && all
 }
 
-// checkSides rejects templates that no order of matching makes safe: client text on both sides of the address, or two of the
-// same capture on one way.
+// checkSides rejects templates that no order of matching makes safe: client text on both sides of the address, or the same capture twice on
+// one way.
 func checkSides(n *node) error {
 	var bad error
 	all := paths(n, maxPaths, func(l []*node) {

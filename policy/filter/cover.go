@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// maxCover is how many texts a line is searched for before anything else: each search costs as much as a few steps. Texts
-// shorter than minCover are in most lines.
+// maxCover is the number of texts that are searched for in a line before anything else: each search costs as much as a few steps. Texts
+// shorter than minCover occur in most lines.
 const (
 	maxCover = 6
 	minCover = 4
 )
 
-// cover returns texts of which every line that matches contains at least one; nil if it would take more than maxCover.
+// cover returns a list of texts such that every matching line contains at least one; nil if more than maxCover would be needed.
 func cover(patterns []*Pattern) (l [][]byte) {
 	var left [][][]string // for each pattern, sets of texts: every line contains one text of each set
 	for _, p := range patterns {
@@ -64,7 +64,7 @@ func cover(patterns []*Pattern) (l [][]byte) {
 	return l
 }
 
-// holds returns sets of texts: every line that matches the pattern contains one text of each set.
+// holds returns sets of texts: every line that matches the pattern contains at least one text of each set.
 func (p *Pattern) holds() (l [][]string) {
 	if p.re != nil {
 		if len(p.re.literal) >= minCover {
@@ -80,7 +80,7 @@ func (p *Pattern) holds() (l [][]string) {
 	return l
 }
 
-// holds returns texts of which every match of the node contains one; nil if there are none, or only short ones.
+// holds returns a set of texts such that every match of the node contains one; nil if there is none, or only with short texts.
 func (n *node) holds() (set []string) {
 	switch n.kind {
 	case nodeLit:

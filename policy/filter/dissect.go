@@ -16,10 +16,10 @@ type Piece struct {
 	Text  []byte // a slice of the line; a field may be empty
 }
 
-// Dissect splits a line into the pieces that the pattern of that name sees, for redaction. It is not used to match entries.
-// Pieces without a field are text of the filter file, punctuation of an address with its port ("[", "]:") and the frame of a
-// folded line ("message repeated N times: ["); a client chooses nothing in them. It returns false if no pattern of the name
-// matches the line in any mode. White space at the end of the line is left out.
+// Dissect splits a line into pieces as the named pattern matches it, for redaction. It is not used to match entries. Pieces without a field
+// are text of the filter file, punctuation of an address with its port ("[", "]:") and the frame of a folded line ("message repeated N
+// times: ["); a client chooses nothing in them. It returns false if no pattern of that name matches the line in any mode. Trailing white
+// space is left out.
 func (f *Filter) Dissect(pattern string, msg []byte) ([]Piece, bool) {
 	text, repeat, truncated := f.open(msg)
 	if repeat == 0 {
@@ -126,7 +126,7 @@ func pieces(msg []byte, from, end int, all []taken) (l []Piece) {
 	}
 	var last taken
 	for _, t := range all {
-		if t == last || int(t.from) < from { // every alternative with a <peer> reports it
+		if t == last || int(t.from) < from { // each alternative with a <peer> reports the same one
 			continue
 		}
 		add("", int(t.from))

@@ -2,7 +2,7 @@ package filter
 
 import "net/netip"
 
-// MaxMessage is how many bytes of a MESSAGE are looked at. Daemons cut their own lines well below it (postfix at 2,000, sshd
+// MaxMessage is how many bytes of a MESSAGE are looked at. Daemons cut their own lines well below this limit (postfix at 2,000 bytes, sshd
 // at 1,024 after escaping); longer lines are an attacker's.
 const MaxMessage = 4096
 
@@ -13,15 +13,15 @@ type Entry struct {
 	UserUnit   []byte // _SYSTEMD_USER_UNIT, of a user's own service manager; Unit is user@UID.service then
 	Slice      []byte // _SYSTEMD_SLICE, for instances such as sshd@….service
 	Exe        []byte // _EXE, from the kernel; empty when the process was gone or a zombie
-	Identifier []byte // SYSLOG_IDENTIFIER: the sender's own word, never evidence by itself
+	Identifier []byte // SYSLOG_IDENTIFIER: chosen by the sender, never evidence by itself
 
-	// Relay tells whether the entry is a line of a container's output. Container and ContainerTag are CONTAINER_NAME and
-	// CONTAINER_TAG; they are trusted only if Relay is Vouched.
+	// Relay says whether the entry is a line of a container's output. Container and ContainerTag are CONTAINER_NAME and CONTAINER_TAG; they
+	// are trusted only if Relay is Vouched.
 	Relay        Relay
 	Container    []byte
 	ContainerTag []byte
 
-	WholeMessage bool   // one message: neither a container's line nor one of standard output, which ends at a client's newline, too
+	WholeMessage bool   // a whole message, not a line of output, which also ends where a client sent a newline
 	UID          int64  // _UID, from the kernel; -1 when absent
 	PID          uint32 // _PID, from the kernel; 0 when absent
 	Boot         [16]byte
@@ -36,9 +36,9 @@ const (
 	None     Kind = iota // no pattern matches
 	Failure              // evidence against Addr
 	Success              // a successful login
-	Context              // no evidence by itself, but has the address or the user of its connection
+	Context              // no evidence by itself, but contains the address or user of its connection
 	Delivery             // a mail was accepted from Addr, without a login
-	Void                 // the attempt is not a failure: the server could not check the password, or it was right
+	Void                 // the attempt was not a failure: the password could not be checked, or was right
 )
 
 func (k Kind) String() string {
@@ -64,8 +64,8 @@ type Hit struct {
 	Addr        netip.Addr // unmapped, without zone; invalid when the line holds none
 	Port        uint16     // source port, 0 when the line holds none
 	User        []byte     // as logged: an attacker's text
-	InvalidUser bool       // the line says that there is no such account: Pattern.Unknown
+	InvalidUser bool       // according to the line, the account does not exist: Pattern.Unknown
 	Source      []byte     // which of several modules or databases wrote the line; nil when the line does not say
-	ID          []byte     // a queue or session id, or the address as written, that joins lines in place of the pid
+	ID          []byte     // a queue id, a session id or the address as written, which correlates lines instead of the pid
 	Repeat      int        // 1, or N for "message repeated N times: [ … ]"
 }

@@ -10,29 +10,29 @@ import (
 	"strings"
 )
 
-// Explanation shows how a line is matched, for `bailiff match --explain`. It is separate from Matcher.Match, which does not
-// become slower by it.
+// Explanation shows how a line is matched, for `bailiff match --explain`. It is separate from Matcher.Match, so that it does not slow down
+// matching.
 type Explanation struct {
 	Text      []byte   // what the patterns see: unfolded, and cut at MaxMessage
 	Repeat    int      // more than 1: the line was folded ("message repeated N times")
-	Truncated bool     // the line may have lost its end, so only patterns that do not need it are tried
+	Truncated bool     // the line may have lost its end, so only patterns that do not need the end are tried
 	Refused   string   // why no pattern was tried; empty if they were
 	Prefix    string   // the template of the prefix that was removed; empty if none was
-	Tries     []Try    // every pattern of the filter, in order; twice if nothing matches without the prefix
+	Tries     []Try    // every pattern of the filter, in order; listed twice if nothing matches without the prefix
 	Modes     []string // in which the line matches
-	Hit       *Hit     // nil: none in this mode
+	Hit       *Hit     // nil: no match in this mode
 }
 
 // Try is the result of one pattern on a line.
 type Try struct {
 	Pattern   *Pattern
 	InMode    bool // the pattern belongs to the matcher's mode
-	Prefilter bool // the line can begin like this; otherwise the matcher does not try the pattern
+	Prefilter bool // the pattern can match a line that begins like this; otherwise the matcher does not try it
 	Matched   bool
 	From      int    // where in Text the pattern begins
 	At        int    // where in Text it stopped; From if it matched
 	Wanted    string // what it expected there; empty if it matched
-	Near      int    // bytes that line and pattern have in common, to find the nearest pattern
+	Near      int    // bytes that the line and the pattern have in common, to find the nearest pattern
 }
 
 // Explain matches a line as MatchMessage does, and returns the result of each pattern.
@@ -98,7 +98,8 @@ func (t *Try) near(x *Explanation) {
 // needsEnd is what a pattern expects that cannot match a truncated line.
 const needsEnd = "the end of the line, which may have been cut off"
 
-// template finds the step at which a program fails: the last one up to which a program that ends there matches.
+// template finds the step at which a program fails: the last step such that the program, cut off before it, matches the beginning of the
+// line.
 func (t *Try) template(p *program, x *Explanation) {
 	reach := func(pc int) (int, bool) {
 		ins := slices.Clone(p.ins)
@@ -145,7 +146,7 @@ func (t *Try) template(p *program, x *Explanation) {
 		if in.op == opLit {
 			same = commonPrefix(in.lit, string(x.Text[at:]))
 		}
-		for _, other := range order[i+1:] { // of the alternatives, the one that fits best, or all
+		for _, other := range order[i+1:] { // of several alternatives, the best match, or all
 			if deep[other] != deep[pc] {
 				break
 			}
@@ -183,7 +184,7 @@ var anyByte = func() (s byteSet) {
 	return s
 }()
 
-// depths returns the number of steps on the longest way to each, and the steps other than jumps, the deepest first.
+// depths returns the number of steps on the longest way to each step, and all steps other than jumps, deepest first.
 func depths(ins []instr) (deep []int, order []int) {
 	deep = make([]int, len(ins))
 	for pc := range ins {
@@ -252,7 +253,7 @@ func (t *Try) expr(e *expr, x *Explanation) {
 		t.At, t.Wanted = t.From, strconv.Quote(string(e.literal))+" after this"
 		return
 	}
-	if loc := e.re.FindSubmatchIndex(line); loc != nil { // so the address is not one
+	if loc := e.re.FindSubmatchIndex(line); loc != nil { // so the captured address is not valid
 		t.At, t.Wanted = t.From+loc[2*e.group[capAddr]], "an address"
 		return
 	}

@@ -54,8 +54,8 @@ func compileExpr(s string) (*expr, error) {
 	return e, nil
 }
 
-// match reports whether the line matches, and fills h and addrText, the address as written. A hit costs one allocation, in
-// regexp, and a miss none.
+// match reports whether the line matches, and fills h and addrText, the address as written. A match costs one allocation, in regexp, and a
+// mismatch none.
 func (e *expr) match(line []byte, h *Hit, addrText *[]byte) bool {
 	if !bytes.Contains(line, e.literal) {
 		return false
@@ -120,7 +120,7 @@ const (
 	quotedGroup = freeGroup + "_quoted"
 )
 
-// shortText is the longest text that is too short for an address with its surroundings.
+// shortText is the length up to which text is too short for a forged address with the text around it.
 const shortText = 6
 
 // wrapFree puts a group around every repetition that can match letters, however it is written: [^"]*, (?:[^"\\]|\\.)*,
@@ -153,7 +153,7 @@ func group(t *syntax.Regexp, n *int, name string) {
 // checked lists the groups whose text must be an address or a number.
 var checked = []string{"addr", "port", "count"}
 
-// finds reports whether t contains one of these groups.
+// finds reports whether t contains a group in checked.
 func finds(t *syntax.Regexp) bool {
 	return t.Op == syntax.OpCapture && slices.Contains(checked, t.Name) || slices.ContainsFunc(t.Sub, finds)
 }

@@ -1,10 +1,10 @@
-// Package filter decides what a log message means: a failure of an address, a success, or context for other messages of the
-// connection. A filter is a YAML file for one daemon: whose entries to trust, patterns, modes, and test lines. builtin/ has
-// ours; operators' own are read the same way. bailiff.filter(5) describes the format.
+// Package filter decides what a log message means: a failure of an address, a success, or context for other messages of the connection. A
+// filter is a YAML file for one daemon, with trusted sources, patterns, modes and test lines. The built-in filters are in builtin/;
+// operators' own filters are read the same way. bailiff.filter(5) describes the format.
 //
-// It looks at one entry at a time and keeps no state: counting, and correlating the lines of one connection, is policy/jail's
-// work. It never resolves a host name. A pattern must not find an address in text that a client chose; a test at load tries
-// to make it do so (forgery.go). Matching takes time linear in the length of the line (vm.go).
+// It looks at one entry at a time and keeps no state: counting, and correlating the lines of one connection, is policy/jail's work. It
+// never resolves a host name. A pattern must not find an address in text that a client chose; when a filter is loaded, a test tries to
+// mislead its patterns (forgery.go). Matching takes time linear in the length of the line (vm.go).
 //
 // Templates are matched by a small virtual machine instead of regexp: five to ten times faster, without allocations, and it
 // knows which parts of a line a client can choose, which the forgery test, explain and redaction need.
@@ -22,7 +22,7 @@ import (
 	"bailiff/policy/diag"
 )
 
-// Filter is a filter file that was read. It is read-only.
+// Filter is a parsed filter file. It is read-only.
 type Filter struct {
 	Name           string
 	Description    string   // one line
@@ -30,11 +30,11 @@ type Filter struct {
 	Modes          []string // the first is the default
 	File           string   // where it was read from
 	ParallelLogins bool     // clients log in over several connections at once with one password
-	Interactive    bool     // people type the passwords; programs have keys or tokens
+	Interactive    bool     // people type the passwords; programs use keys or tokens
 	WrittenTwice   bool     // the daemon may write each line to two logs, which both end in the journal
 	Guests         []string // accounts that need no password; failures on them do not count
 	Off            bool     // no jail unless the configuration names it
-	MaxRetry       int      // limit of a jail that sets none of its own, which has no slow window then; 0: that of all jails
+	MaxRetry       int      // limit of jails that do not set their own, which then have no slow window; 0: the general default
 
 	trust     Trust
 	modes     map[string][]string // mode → itself and the modes that it includes
@@ -44,8 +44,8 @@ type Filter struct {
 	rules     func() *rules
 }
 
-// rules are what a filter does with lines. They take most of its memory, and most hosts have few of the services that we have filters
-// for, so a built-in filter reads its rules when they are first asked for.
+// rules are the part of a filter that matches lines. They take most of its memory, and most hosts run few of the services that have
+// built-in filters, so a built-in filter reads its rules when they are first needed.
 type rules struct {
 	patterns []*Pattern
 	prefixes []messagePrefix
@@ -60,7 +60,7 @@ type Pattern struct {
 	Regexp bool
 	Kind   Kind
 	Weight int   // how much one line counts
-	Stage  uint8 // which of the lines about one attempt it is; 0: each line is an attempt. See jail.Connections
+	Stage  uint8 // position among the lines about one attempt; 0: each line is an attempt. See jail.Connections
 
 	// MaxRetry: this many lines lead to a ban, whatever the jail's limit is; 0: the jail's limit.
 	MaxRetry int
@@ -68,19 +68,19 @@ type Pattern struct {
 	InvalidUser bool
 	// Provisional: the attempt may still succeed; other lines report its outcome.
 	Provisional bool
-	// ProvisionalWithoutUser: the same, if the line names no account.
+	// ProvisionalWithoutUser: like Provisional, if the line names no account.
 	ProvisionalWithoutUser bool
-	// AfterFailure: the line counts only if its connection has failed before; without a stage, its address.
+	// AfterFailure: the line counts only after another failure of its connection; without a stage, of its address.
 	AfterFailure bool
-	// Distinct: lines of this pattern count once for an address within find_time; those that name an account, only if the address has
-	// no other failure on it.
+	// Distinct: lines of this pattern count once for each address within find_time. A line that names an account counts only if the address
+	// has no other failure on that account.
 	Distinct bool
 
-	Modes          []string // in which it is used; empty: all
+	Modes          []string // modes in which the pattern is used; empty: all
 	RequireMessage bool     // only whole messages match
 	File           string
 	Line           int
-	Col            int // of its template or expression
+	Col            int // column of its template or expression
 
 	node  *node
 	prog  *program

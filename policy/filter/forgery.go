@@ -11,12 +11,12 @@ import (
 	"bailiff/policy/diag"
 )
 
-// The forgery test. Clients choose user names, mail addresses and other text, and an attacker would like to choose the banned
-// address too. So for every pattern, in every mode, for every way through its alternatives and both address families, a line
-// is built as the daemon would write it. Then every field that a client can choose is filled with forgeries: the rest of the
-// line with another address, the whole line, lines of other patterns, with blanks, control characters and brackets around
-// them. The result must stay the same: the daemon's address or none, never the forged one. A failure must stay a failure,
-// nothing may become a success (which would clear the attacker's record), and free text must not hide the line.
+// The forgery test. Clients choose user names, mail addresses and other text, and an attacker would like to choose the banned address too.
+// So for every pattern, in every mode, for every way through its alternatives and both address families, a line is built as the daemon
+// would write it. Then every field that a client can choose is filled with forgeries: the rest of the line with another address, the whole
+// line, lines of other patterns, with blanks, control characters and brackets around them. The address found must stay the same: the
+// daemon's, or none if it wrote none, but never the forged one. A failure must stay a failure, nothing may become a success (which would
+// clear the attacker's record), and free text must not hide the line.
 //
 // Regular expressions are tested with the test lines of the file: forgeries replace every repetition that can hold an
 // address, so each expression needs a test line.
@@ -28,7 +28,7 @@ var (
 	fakeAddrs = [2]string{"203.0.113.99", "2001:db8:bad::99"}
 )
 
-// sample is a line that a pattern should match, with the places that a client can fill.
+// sample is a line that a pattern should match, with the holes: the places that a client can fill.
 type sample struct {
 	line   []byte
 	family int
@@ -38,7 +38,7 @@ type sample struct {
 type hole struct {
 	from, to int
 	class    class
-	any      bool // forgeries outside of the class are tried too; they may hide the line, but not mislead
+	any      bool // forgeries outside of the field's class are tried, too: with them the line may fail to match, but must not mislead
 }
 
 // maxSamples limits the ways through a template that are tested: all ways of most templates, and a selection with every
@@ -113,7 +113,7 @@ func (f *Filter) forge(p *Pattern, samples []sample, decoys *[2][]string) error 
 	return nil
 }
 
-// tricked fills a hole with a forgery and returns what is wrong with the result, "" if nothing.
+// tricked fills a hole with a forgery and returns what is wrong with the result; "" if nothing is.
 func (m *Matcher) tricked(s *sample, h hole, forged string, own *Hit) string {
 	if h.class == classString {
 		forged = quote(forged)
@@ -177,12 +177,12 @@ func (s *sample) forgeries(h hole, decoys *[2][]string) []string {
 		"\t" + tail + "\t", head, whole, " " + whole, whole + "\n", "x" + tail + " x", strings.ReplaceAll("x"+tail, " ", "\t"),
 		strings.Repeat("x"+tail, 12), strings.Repeat("a", 600),
 	}
-	// Only what directly surrounds the address: the least that could mislead a template.
+	// The text directly around the address: the least that could mislead a template.
 	if at := bytes.Index(s.line, []byte(realAddrs[s.family])); at >= h.to {
 		end := at + len(realAddrs[s.family])
 		l = append(l, "x"+s.forged(s.line[h.to:end]), "x"+s.forged(s.line[h.to:min(end+1, len(s.line))]), s.forged(s.line[max(h.to, at-1):min(end+1, len(s.line))]))
 	}
-	// Another pattern's line, and the part of it that is missing between the text before and after the hole.
+	// Another pattern's line, and the part of that line which is not already before or after the hole.
 	before, after := string(s.line[:h.from]), string(s.line[h.to:])
 	for _, d := range decoys[s.family] {
 		l = append(l, d)
@@ -287,8 +287,8 @@ func templateSamples(p *Pattern) (l []sample) {
 // manyWords is how many alternatives without fields make a list of words: names of files or programs.
 const manyWords = 4
 
-// wordLists returns, for each word of a list, the node of the list. Ways that differ only in words have one shape. One of each
-// shape is filled with forgeries; of the others as many are matched as it takes to see every word.
+// wordLists returns, for each word of a list, the list's node. Ways that differ only in words have the same shape. One way of each shape is
+// filled with forgeries; of the others, only enough are matched to cover every word.
 func wordLists(n *node) map[*node]*node {
 	all := make(map[*node]*node)
 	var walk func(n *node)

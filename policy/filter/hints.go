@@ -117,7 +117,7 @@ func escapeHint(c byte) string {
 	return `write \\ for a backslash`
 }
 
-// compileHint suggests a repair for what compile and checkSides reject.
+// compileHint suggests a repair for an error of compile or checkSides.
 func compileHint(err error) string {
 	switch text := err.Error(); {
 	case strings.Contains(text, "both sides"):
@@ -173,7 +173,7 @@ func foreign(file string, data []byte) *diag.Error {
 	return nil
 }
 
-// column returns the column of a byte of a value; false if the value is not written literally (escapes, several lines).
+// column returns the column of a byte of a value; false if the value is not written literally (it has escapes or several lines).
 func (l *loader) column(n *yamldoc.Node, at int) (col int, ok bool) {
 	if n.Line < 1 || n.Line > len(l.lines) || at > len(n.Value) {
 		return 0, false

@@ -30,9 +30,9 @@ func Parse(file string, data []byte) (*Filter, error) {
 // Bounds of a filter file.
 const (
 	maxPatterns = 1000
-	maxWeight   = 255 // what a counter keeps
+	maxWeight   = 255 // limited by what a counter stores
 	maxRetry    = 1000
-	maxStage    = 15 // what a connection's counts have room for
+	maxStage    = 15 // limited by a connection's counts
 )
 
 type loader struct {
@@ -58,12 +58,12 @@ func read(file string, data []byte) (*Filter, error) {
 	if len(l.errs) > 0 {
 		return nil, joinErrors(l.errs)
 	}
-	r := l.r // without the loader, and with it the document
+	r := l.r // so that the loader, with the whole document, can be freed
 	l.f.rules = func() *rules { return r }
 	return l.f, nil
 }
 
-// open reads all but the rules of a filter. Errors in settings are in the loader.
+// open reads a filter except its rules. Errors in settings are kept in the loader.
 func open(file string, data []byte) (*loader, *yamldoc.Node, error) {
 	if e := foreign(file, data); e != nil {
 		return nil, nil, e
@@ -107,7 +107,7 @@ var renamedKeys = map[string]string{
 	"step": "stage", "unknown": "invalid_user", "transport": "require",
 }
 
-// renamed reports a key or a value by its old name.
+// renamed reports an error if a key or a value is written by its old name.
 func (l *loader) renamed(n *yamldoc.Node, path, what, to string) {
 	e := l.errorf(n, path, "the %s %q is now called %q", what, n.Value, to)
 	if e.WithHint("write %s", to); to == "require" {

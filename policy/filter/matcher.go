@@ -15,8 +15,8 @@ type Matcher struct {
 	lazy  *lazyPlan
 }
 
-// lazyPlan is a plan that is made for the first line. Matchers that differ in whom they trust share it. (With sync.OnceValue a line
-// takes a tenth longer.)
+// lazyPlan is a plan that is built at the first line. Matchers that differ only in their trust share it. (With sync.OnceValue each line
+// takes 10% longer.)
 type lazyPlan struct {
 	filter *Filter
 	mode   string
@@ -30,10 +30,9 @@ func (m *Matcher) plan() *plan {
 	return l.made
 }
 
-// plan is the order in which a line is looked at. Most lines of a journal match no pattern, so the cheapest checks come first. Does
-// the line contain one of the texts that every matching line contains (cover)? Which patterns can begin as the line does (trie)? Only
-// these are tried, in the order of the file. Without cover, lines of web and mail units that match nothing take twice as long (0.66
-// instead of 0.34 µs).
+// plan holds the checks for a line. Most journal lines match no pattern, so the cheapest checks come first. Does the line contain one of
+// the texts that every matching line contains (cover)? Which patterns can begin as the line does (trie)? Only these patterns are tried, in
+// the order of the file. Without cover, lines of web and mail units that match nothing take twice as long (0.66 instead of 0.34 µs).
 type plan struct {
 	patterns    []*Pattern
 	prefixes    []messagePrefix
@@ -81,11 +80,10 @@ func (m *Matcher) Trust() Trust { return m.trust }
 // Patterns lists the patterns of this mode in the order in which they are tried.
 func (m *Matcher) Patterns() []*Pattern { return m.plan().patterns }
 
-// Match fills h with the meaning of an entry and reports whether it has one. Otherwise h stays as it is. The texts in h are
-// slices of the entry's.
+// Match sets h to the meaning of an entry and reports whether it has one; otherwise h is unchanged. Texts in h are slices of the entry's.
 func (m *Matcher) Match(e *Entry, h *Hit) bool { return m.Trusts(e) && m.MatchTrusted(e, h) }
 
-// MatchTrusted is Match for an entry that Trusts has accepted.
+// MatchTrusted is Match for an entry that Trusts accepts.
 func (m *Matcher) MatchTrusted(e *Entry, h *Hit) bool {
 	if e.WholeMessage || !m.plan().mixed {
 		return m.MatchMessage(e.Message, h)
@@ -100,15 +98,15 @@ func (m *Matcher) MatchTrusted(e *Entry, h *Hit) bool {
 
 // MatchMessage is Match for a line whose sender is known to be trusted.
 //
-// White space may follow at the end of every line. A line longer than MaxMessage is cut there. A client decides where a long
-// line is cut and could place a forged ending just there. So a line that may have been cut, here or by the daemon (max_line
-// in the filter's file), is matched only by patterns that have the address before any client's text and need no ending.
+// Trailing white space is ignored. A line longer than MaxMessage is cut there. By its length, a client decides where a long line is cut,
+// and could place a forged ending there. So a line that may have been cut, here or by the daemon (max_line in the filter's file), is
+// matched only by patterns that have the address before any client's text and need no ending.
 func (m *Matcher) MatchMessage(msg []byte, h *Hit) bool {
 	ok, _ := m.match(msg, h)
 	return ok
 }
 
-// match is MatchMessage that also returns how many steps it took (vm).
+// match is MatchMessage, but also returns how many steps the vm took.
 func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 	msg, repeat, truncated := m.Filter.open(msg)
 	if repeat == 0 {
@@ -139,8 +137,8 @@ func (m *Matcher) match(msg []byte, h *Hit) (ok bool, steps int) {
 	}
 }
 
-// open returns the text that the patterns see of a message, how many lines it stands for (0: it looks like a folded line, but
-// is not one), and whether it may have lost its end.
+// open returns the part of a message that patterns see, how many lines it stands for (0: it looks like a folded line but is not one), and
+// whether it may have lost its end.
 func (f *Filter) open(msg []byte) (text []byte, repeat int, truncated bool) {
 	truncated = len(msg) >= f.maxLine
 	text = msg[:min(len(msg), MaxMessage)]
@@ -153,7 +151,7 @@ func (f *Filter) open(msg []byte) (text []byte, repeat int, truncated bool) {
 	return text, repeat, truncated
 }
 
-// prefix returns the first prefix that the line begins with, nil if there is none; v.pos is its end.
+// prefix returns the first message prefix with which the line begins, and sets v.pos to its end; nil if there is none.
 func (p *plan) prefix(v *vm) *messagePrefix {
 	for i := range p.prefixes {
 		if v.match(p.prefixes[i].prog, 0, 0) {
@@ -171,7 +169,7 @@ const repeated = "message repeated "
 // within the shortest window.
 const maxRepeat = 100
 
-// unfold returns the line in "message repeated N times: [ … ]" and N, which is 0 if msg is not one.
+// unfold returns the line in "message repeated N times: [ … ]" and N; N is 0 if msg is not such a message.
 func unfold(msg []byte) ([]byte, int) {
 	s := msg[len(repeated):]
 	i, n := 0, 0

@@ -7,9 +7,9 @@ type Relay uint8
 
 // Who wrote or forwarded an entry.
 const (
-	Direct    Relay = iota // no: the process in the entry's fields wrote it
-	Forwarded              // yes, or it claims to be; its container fields are not trusted
-	Vouched                // yes, by root's log driver: CONTAINER_NAME and CONTAINER_TAG are trusted
+	Direct    Relay = iota // not forwarded: the process in the entry's fields wrote it
+	Forwarded              // container output, or claims to be; its container fields are not trusted
+	Vouched                // container output from root's log driver: CONTAINER_NAME and CONTAINER_TAG are trusted
 	Attached               // output of podman run, whose lines conmon has also written to the journal
 )
 

@@ -11,7 +11,7 @@ import (
 
 // test is one test line of a filter file.
 type test struct {
-	at      yamldoc.Node // its place alone
+	at      yamldoc.Node // only its place
 	line    []byte
 	miss    bool
 	modes   []string

@@ -30,10 +30,10 @@ import (
 // both sides of <addr> is rejected. <trusted> is text that the daemon chose (a library's error message, for example) and may
 // follow.
 //
-// Some daemons put the address in the middle. If they quote client text and escape quotes in it, <string> matches such text,
-// and <json> and <logfmt> skip whole members up to the text that follows, which is never found inside quotes. If they do not
-// (nginx), <once:addr> matches only lines that are unambiguous: a client that sends the text before the address itself is
-// not caught by that line, but nobody else is either.
+// Some daemons put the address in the middle. If they quote client text and escape quotes in it, <string> matches such text, and <json> and
+// <logfmt> skip whole members up to the text that follows, which is never found inside quotes. If they do not (nginx), <once:addr> matches
+// only unambiguous lines. A client that sends a copy of the text before the address is not recognized by that line, but cannot get anybody
+// else banned either.
 
 // class is the kind of text that a field matches.
 type class uint8
@@ -103,10 +103,10 @@ var fields = map[string]struct {
 	"peer":    {classPeer, capAddr},
 }
 
-// client reports whether a client can forge a part of a message in such text.
+// client reports whether text of this class can contain a forged part of a message.
 func (c class) client() bool { return c == classText }
 
-// narrow reports whether a client can choose such text, but within a class that excludes what follows it.
+// narrow reports whether a client can choose text of this class, but only from characters that exclude the text that follows.
 func (c class) narrow() bool {
 	return c == classWord || c == classHost || c == classToken || c == classAccount || c == classLogin || c == classMailbox || c == classQuoted || c == classString
 }
@@ -157,7 +157,7 @@ type node struct {
 	subs    []*node
 }
 
-// clone copies a node with all below it: the forgery test tells nodes apart by their addresses.
+// clone makes a deep copy of a node: the forgery test distinguishes nodes by their addresses.
 func (n *node) clone() *node {
 	c := *n
 	c.subs = make([]*node, len(n.subs))
@@ -167,8 +167,8 @@ func (n *node) clone() *node {
 	return &c
 }
 
-// Limits of a template, so that a mistake in a file costs neither memory nor time. The largest built-in template has a tenth
-// of them.
+// Limits of a template, so that a mistake in a file costs neither much memory nor much time. The largest built-in template uses a tenth of
+// them.
 const (
 	maxTemplate = 2048 // bytes
 	maxInstrs   = 512
@@ -184,7 +184,7 @@ type templateError struct {
 
 func (e *templateError) Error() string { return fmt.Sprintf("at byte %d: %s", e.at+1, e.text) }
 
-// fragments are templates that have a name and are written into others by it: <name>.
+// fragments are named templates, which other templates include as <name>.
 type fragments map[string]fragment
 
 type fragment struct {

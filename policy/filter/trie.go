@@ -5,9 +5,8 @@ import (
 	"slices"
 )
 
-// trie finds the patterns that a line can match by how it begins. Every pattern is entered under each literal that its lines
-// can begin with. Patterns that begin with a field, and regular expressions, are entered under the empty text and tried on
-// every line.
+// trie finds the patterns that a line can match, by the beginning of the line. Every pattern is entered under each literal that its lines
+// can begin with. Patterns that begin with a field, and regular expressions, are entered under the empty text and tried on every line.
 type trie struct {
 	root *trieNode
 }
@@ -18,13 +17,13 @@ type candidate struct {
 	order   int // position of the pattern in its filter, then of the way through its alternatives
 	pc      uint16
 	skip    uint16
-	head    uint16 // not 0: candidates with this number continue with the same field and literal (see begin)
+	head    uint16 // not 0: all candidates with this number continue with the same field and literal (see begin)
 	field   *instr // of begin, if head is not 0
 	lit     string
 }
 
-// begin returns the run or address, and the literal after it, that a candidate continues with; nil if it continues with
-// something else. Many patterns may begin with "<host>["; whether a line does is checked once for all of them.
+// begin returns the run or address with which a candidate continues, and the literal after it; nil if it continues with something else.
+// Many patterns may begin with "<host>["; a line is checked for this once for all of them.
 func (c *candidate) begin() (field, lit *instr) {
 	ins := c.pattern.prog.ins
 	a := &ins[c.pc]
@@ -45,7 +44,7 @@ type trieNode struct {
 	label string // the text between the parent and this node, without the byte that selects the node
 	lo    byte   // next[i] is for byte lo+i
 	next  []*trieNode
-	list  []candidate // all that the text up to this node allows, in the order of the file
+	list  []candidate // all candidates for lines with the text up to this node, in the order of the file
 }
 
 // maxPrefix bounds how deep the trie goes, and maxStarts how many beginnings one pattern is entered under.
@@ -187,7 +186,7 @@ func starts(ins []instr) []start {
 				return false
 			}
 			skip := len(prefix)
-			if in.op == opLit { // a part of a long literal: it is compared again
+			if in.op == opLit { // only a part of a long literal was used, so it is compared again
 				prefix += in.lit[:maxPrefix-len(prefix)]
 			}
 			l = append(l, start{prefix, pc, skip})

@@ -13,16 +13,16 @@ import (
 //   - from a container (Containers), through root's log driver;
 //   - or, if journald does not know the unit, from root under one of Identifiers; the executable is one of Exe or not known.
 //
-// bailiffd(8), WHAT IS EVIDENCE, describes for each of these who could still forge an entry.
+// bailiffd(8), WHAT IS EVIDENCE, describes who could still forge an entry in each of these cases.
 type Trust struct {
 	Units          []string
 	Slices         []string   // of template instances: system-sshd.slice
-	Added          []string   // units and slices that the configuration adds; there any user counts where System is set
+	Added          []string   // units and slices that the configuration adds; if System is set, entries of any user count there
 	Containers     []string   // names or tags of containers
 	UserUnits      []UserUnit // units of users' own service managers
-	UIDs           []int64    // these user ids
-	System         bool       // or those that no person has
-	AnyUID         bool       // or any at all
+	UIDs           []int64    // trusted user ids
+	System         bool       // or ids that no person has, see isSystem
+	AnyUID         bool       // or any id
 	Exe            []Exe      // executables; none: any
 	Identifiers    []string
 	RequireMessage bool // only whole messages, no lines of a stream
@@ -95,7 +95,7 @@ func runBy(list []Exe, exe []byte, uid int64) bool {
 // DynamicUser= (61184 to 65519, "Users, Groups, UIDs and GIDs on systemd Systems").
 func isSystem(uid int64) bool { return uid >= 0 && uid < 1000 || uid >= 61184 && uid <= 65519 }
 
-// verdict is the decision about an entry. Those above refused are the reasons why it is not trusted.
+// verdict is the decision about an entry. Values above refused are reasons why it is not trusted.
 type verdict uint8
 
 const (
@@ -124,7 +124,7 @@ func (t *Trust) judge(e *Entry) verdict {
 	case len(e.UserUnit) > 0 && slices.ContainsFunc(t.UserUnits, func(u UserUnit) bool {
 		return string(e.UserUnit) == u.Name && string(e.Unit) == u.Manager()
 	}):
-		return byUserUnit // its owner can run any program there
+		return byUserUnit // the unit's owner can run any program there
 	case len(e.Unit) == 0 && len(e.Slice) == 0:
 		// journald reads the executable before the unit, and a process may end in between.
 		exe := len(e.Exe) == 0 || runBy(t.Exe, e.Exe, e.UID)
@@ -153,7 +153,7 @@ func (t *Trust) judge(e *Entry) verdict {
 	return byUnit
 }
 
-// Trusts reports whether e comes from a trusted source, whatever its message.
+// Trusts reports whether e comes from a trusted source. It does not look at the message.
 func (m *Matcher) Trusts(e *Entry) bool { return m.trust.judge(e) < refused }
 
 func contains(list []string, b []byte) bool {

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// Refusal is the reason why a matching entry of a trusted unit is not trusted: the configuration needs a change, or somebody
-// tried to forge an entry.
+// Refusal is the reason why a matching entry of a trusted unit is not trusted. Either the configuration needs a change, or somebody tried
+// to forge an entry.
 type Refusal struct {
-	Exe       string // this executable wrote it
-	Container string // it is a line of this container
+	Exe       string // the executable that wrote the entry
+	Container string // the container whose output it is
 	Line      bool   // it is a line of a stream, and the filter requires whole messages
 }
 
-// Refuses reports whether an entry is untrusted only because of its executable, its container, or because it is a line.
+// Refuses reports whether an entry is untrusted only because of its executable or its container, or because it is not a whole message.
 func (m *Matcher) Refuses(e *Entry) (why Refusal, ok bool) {
 	t := &m.trust
 	v := t.judge(e)
@@ -37,7 +37,7 @@ func (m *Matcher) Refuses(e *Entry) (why Refusal, ok bool) {
 	return why, m.MatchMessage(e.Message, &h)
 }
 
-// Hint describes what the administrator of a jail can do about it.
+// Hint describes what the administrator can do about refused entries of a jail.
 func (r Refusal) Hint(jail string) string {
 	switch {
 	case r.Exe != "":
@@ -50,13 +50,13 @@ func (r Refusal) Hint(jail string) string {
 	return "lines of standard output; this filter takes whole messages only: have the daemon log to syslog"
 }
 
-// NoContainers is the error for a filter that requires whole messages in a jail that watches a container.
+// NoContainers returns the error for a jail that watches a container with a filter that requires whole messages.
 func NoContainers(name string) *diag.Error {
 	return diag.Errorf("filter %s takes whole messages only (require: message), since a client can put a newline into what the daemon logs; a container's log driver forwards single lines", name).
 		WithHint("mount the host's /dev/log into the container, have the daemon log to syslog, and name the container's unit in units")
 }
 
-// Why describes the decision of Trusts.
+// Why explains the result of Trusts.
 func (m *Matcher) Why(e *Entry) string {
 	t := &m.trust
 	v := t.judge(e)
@@ -121,7 +121,7 @@ func (t *Trust) users() string {
 	return strings.Join(l, " or ")
 }
 
-// Text describes whom a filter trusts.
+// Text describes the sources that a filter trusts.
 func (t Trust) Text() string {
 	var l []string
 	if len(t.Units)+len(t.Slices) > 0 {

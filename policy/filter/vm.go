@@ -21,7 +21,7 @@ const (
 	opAccept // the line may continue (a prefix)
 )
 
-// instr is one step of a compiled template. Steps only lead forward, so each runs at most once on a way through the line.
+// instr is one step of a compiled template. Steps lead only forward, so each runs at most once on a way through the line.
 type instr struct {
 	op     op
 	class  class
@@ -30,11 +30,11 @@ type instr struct {
 	rare   uint8  // of next: index of the byte that is searched for first
 	after  byte   // of opAddr: first byte of the literal that follows
 	once   bool   // of opAddr and opPeer: lit, the literal before it, must occur only once in the line
-	end    bool   // with first: or the line may end there
-	x, y   uint16 // opSplit: where to go on, first x, then y; opJump: x
+	end    bool   // with first: the line may also end there
+	x, y   uint16 // opSplit: continue at x, then at y; opJump: continue at x
 	lit    string
-	next   string   // of opText and opRun with a choice, and of opSkip: the literal that follows, "" if it is not one
-	first  *byteSet // otherwise the bytes that can follow; of opSplit: those that its first way can begin with
+	next   string   // of opText and opRun with a choice, and of opSkip: the literal that follows, "" if something else follows
+	first  *byteSet // if next is "", the bytes that can follow; of opSplit, those with which its first way can begin
 	alone  *[]byte  // with once: lit as bytes
 } // 64 bytes, a cache line
 
@@ -103,7 +103,7 @@ type vm struct {
 	runEnd [maxChoices]int32
 }
 
-// newVM returns one that has the steps for its line: a line that matches takes about twenty.
+// newVM returns a vm with enough fuel for its line: a matching line takes about twenty steps.
 func newVM(line []byte) vm {
 	return vm{line: line, tail: len(trimRight(line)), fuel: fuelFor(len(line))}
 }
@@ -123,7 +123,7 @@ func trimRight(b []byte) []byte {
 func (v *vm) try(list []candidate, from int, truncated bool, f *Filter, h *Hit) bool {
 	rest := v.line[from:]
 	var run lastRun
-	var good, bad uint16 // the last heads that the line has, and does not have
+	var good, bad uint16 // the last heads with which the line does and does not begin
 	for i := range list {
 		c := &list[i]
 		p := c.pattern
@@ -166,7 +166,7 @@ func (v *vm) try(list []candidate, from int, truncated bool, f *Filter, h *Hit) 
 	return false
 }
 
-// begins reports whether the line, after what the trie has compared, begins with the candidate's head.
+// begins reports whether the line continues with the candidate's head after the text that the trie has compared.
 func (c *candidate) begins(line []byte, run *lastRun) bool {
 	rest := line[c.skip:]
 	n := 0
@@ -191,7 +191,7 @@ type lastRun struct {
 	n     int
 }
 
-// match runs a program from one of its steps on over the line from a position on.
+// match runs a program, beginning at step pc, on the line, beginning at pos.
 func (v *vm) match(p *program, pc, pos int) bool {
 	v.ins, v.addrAt = p.ins, -1
 	for i := range v.caps {
@@ -266,7 +266,7 @@ func (v *vm) run(pc, pos int) bool {
 			v.set(capPort, pos+port, pos+n)
 			pos += n
 		case opSkip:
-			n := skip(in, line[pos:max(pos, v.tail)]) // a blank of the template may have consumed one at the end
+			n := skip(in, line[pos:max(pos, v.tail)]) // a blank in the template may have matched trailing white space
 			if n < 0 {
 				return false
 			}
@@ -298,7 +298,7 @@ func (v *vm) run(pc, pos int) bool {
 	}
 }
 
-// once reports whether a text that occurs in the line occurs only once.
+// once reports whether lit, which occurs in the line, occurs only once.
 func (v *vm) once(lit []byte) bool {
 	first := bytes.Index(v.line, lit)
 	second := bytes.Index(v.line[first+1:], lit)
@@ -425,7 +425,7 @@ func (v *vm) ends(in *instr, pc, pos, low, high int) bool {
 func (v *vm) fill(h *Hit) (addr []byte) {
 	h.Addr = netip.Addr{}
 	if c := v.caps[capAddr]; c.from >= 0 {
-		if c.from != v.addrAt { // an abandoned way has scanned another
+		if c.from != v.addrAt { // another address was scanned on an abandoned way
 			v.addr, _ = scanAddr(v.line[c.from:c.to], 0)
 		}
 		h.Addr = v.addr

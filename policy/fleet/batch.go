@@ -11,11 +11,11 @@ import (
 // batchSize is how many signatures are checked at once. Larger batches gain little and leave the processor's cache.
 const batchSize = 128
 
-// smallBatch is from how many signatures on a batch is faster than one after the other.
+// smallBatch is the number of signatures from which on a batch is faster than single checks.
 const smallBatch = 8
 
 // OpenAll is Open for many messages, such as all that a hub holds: four times as fast, since signatures are checked in batches, and
-// those of messages whose digests are known are not. A batch with a bad signature is checked one by one.
+// messages whose digests are known need no check. A batch with a bad signature is checked one by one.
 func OpenAll(l []Message, keys func(host string) []ed25519.PublicKey, known *Digests) ([]*News, []error) {
 	news, errs := make([]*News, len(l)), make([]error, len(l))
 	rest, at := make([]Message, 0, len(l)), make([]int, 0, len(l))
@@ -40,9 +40,9 @@ func OpenAll(l []Message, keys func(host string) []ed25519.PublicKey, known *Dig
 // verifyBatch reports whether all messages are signed by the hosts that their subjects name. It is false if a host has several keys,
 // or none.
 //
-// A signature (R, s) of M by A is good if sB - kA - R = 0, with k = H(R, A, M). A sum of these terms, each times a factor z that
-// who signed could not know, is 0 only if all of them are (RFC 8032, 8.9 in its cofactored form: a host can make signatures that
-// pass here and not in Open, but nobody else can for it). The factors follow from all signatures, keys and messages.
+// A signature (R, s) of M by A is good if sB - kA - R = 0, with k = H(R, A, M). A sum of these terms, each times a factor z that the
+// signers could not know, is 0 only if all of them are (RFC 8032, 8.9 in its cofactored form: a host can make signatures that pass here and
+// not in Open, but nobody else can for it). The factors follow from all signatures, keys and messages.
 func verifyBatch(l []Message, keys func(host string) []ed25519.PublicKey) bool {
 	type term struct{ s, k *edwards25519.Scalar }
 	terms := make([]term, 0, len(l))

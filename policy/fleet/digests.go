@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// To check 100,000 signatures takes a processor more than a second, even in batches. So a host signs lists of digests of its
-// messages, too: who has read a list needs only to hash a message that is in it. A list proves nothing else. It is no harm if it is
-// old, since it names only messages that the host has signed one by one.
+// To check 100,000 signatures takes a processor more than a second, even in batches. So a host also signs lists of digests of its messages:
+// a receiver that has such a list only needs to hash a message that is in it. A list proves nothing else. An old list does no harm, since
+// it names only messages that the host has signed one by one.
 
 const (
 	// PageDigests is how many digests a list has.
@@ -43,7 +43,7 @@ func IsDigests(subject string) bool {
 	return len(part) == 4 && part[2] == digestsToken
 }
 
-// validDigests reports whether it is worth a look who has signed a list.
+// validDigests reports whether a list is well-formed, so that its signature is worth checking.
 func (m *Message) validDigests() bool {
 	if !IsDigests(m.Subject) || len(m.Payload)%digestSize != 0 || len(m.Payload) > PageDigests*digestSize {
 		return false

@@ -14,7 +14,7 @@ import (
 
 // Question asks for the lines that led to a ban.
 type Question struct {
-	ID     string       `json:"id"` // chosen by who asks, never twice: an answer repeats it
+	ID     string       `json:"id"` // chosen by the asking host, never reused; the answer repeats it
 	At     int64        `json:"at"`
 	Prefix netip.Prefix `json:"prefix"`
 	Jail   string       `json:"jail"` // of the host that is asked
@@ -43,7 +43,7 @@ const (
 	maxQuestion    = 512
 	maxID          = 32
 
-	// QuestionAge is how old a question may be, and how far the clock of who asks may be ahead.
+	// QuestionAge is how old a question may be, and how far the asking host's clock may be ahead.
 	QuestionAge = 2 * time.Minute
 )
 
@@ -70,7 +70,7 @@ func SignQuestion(from, to string, q *Question, key ed25519.PrivateKey) (*Messag
 	return signJSON(askSubject+to+"."+from, q, key)
 }
 
-// SignAnswer makes the message of an answer of host from to host to. Lines that find no room are left out.
+// SignAnswer makes the message of an answer of host from to host to. Lines that do not fit are left out.
 func SignAnswer(from, to string, a Answer, key ed25519.PrivateKey) (*Message, error) {
 	for {
 		m, err := signJSON(tellSubject+to+"."+from, &a, key)
@@ -92,7 +92,7 @@ func signJSON(subject string, v any, key ed25519.PrivateKey) (*Message, error) {
 	return m, nil
 }
 
-// OpenQuestion checks a question to host self and returns who asks.
+// OpenQuestion checks a question to host self and returns the asking host.
 func OpenQuestion(self string, m *Message, now int64, keys func(host string) []ed25519.PublicKey) (from string, q *Question, err error) {
 	q = new(Question)
 	if from, err = openJSON(askSubject+self+".", m, maxQuestion, q, keys); err != nil {
@@ -107,8 +107,8 @@ func OpenQuestion(self string, m *Message, now int64, keys func(host string) []e
 	return from, q, nil
 }
 
-// OpenAnswer checks an answer to host self and returns who gives it. The caller compares the ID with that of its question. Texts are
-// the other host's: printable ASCII of bounded length, and nothing more is known of them.
+// OpenAnswer checks an answer to host self and returns the answering host. The caller must compare the ID with its question's. Texts are
+// untrusted: they are only known to be printable ASCII of bounded length.
 func OpenAnswer(self string, m *Message, keys func(host string) []ed25519.PublicKey) (from string, a *Answer, err error) {
 	a = new(Answer)
 	if from, err = openJSON(tellSubject+self+".", m, MaxAnswer, a, keys); err != nil {

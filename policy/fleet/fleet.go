@@ -6,9 +6,9 @@
 // that no allow list here contains; with two votes it can ban nobody by itself. What comes from the fleet is never counted
 // as evidence, never prolongs a ban of this host, and is never passed on.
 //
-// Unless a limit is reached, the result depends on the set of news alone, not on its order or on how often a piece comes: of two about
-// the same prefix and jail from one host, the later one counts (News.after). So hosts that were cut off agree again once they have
-// read what they missed, and old news that is sent again has no effect.
+// Unless a limit is reached, the result depends only on the set of news, not on its order or repetitions: if one host sends several about
+// the same prefix and jail, the latest counts (News.after). So hosts that were cut off agree again once they have read what they missed,
+// and old news that is sent again has no effect.
 //
 // Start reading at Bans.Apply. rules.go has the rules, saved.go the form in the state file; summary.go and together.go count
 // failures of one address on many hosts together.
@@ -34,7 +34,7 @@ type News struct {
 	Since    int64  // when the ban began; a host never has two bans of one prefix and jail that began at the same time
 	Until    int64  // when it ends; Forever: never
 	Lifted   bool   // the ban was ended early
-	Reason   string // "failures", "slow", "account", "network"; another text is shown as it is, up to MaxReason bytes
+	Reason   string // "failures", "slow", "account" or "network"; other texts of up to MaxReason bytes are shown unchanged
 	Failures int    // attempts that led to the ban
 }
 
@@ -58,10 +58,10 @@ type Bans struct {
 	rules    Rules
 	roster   Roster
 	allowed  *allow.List
-	first    map[prefix.Key]uint32 // the first of a prefix's bans in all, linked by next
+	first    map[prefix.Key]uint32 // index in all of a prefix's first ban; the others are linked by next
 	all      []ban                 // the first is not used: 0 ends a list
-	free     uint32                // the first of a list of unused ones
-	due      int64                 // none is over before
+	free     uint32                // first of a linked list of unused bans
+	due      int64                 // no ban is over before this time
 	hosts    []host                // by number
 	hostNo   map[string]uint16
 	jails    []string // by number
@@ -126,9 +126,9 @@ func (b *Bans) Len() int {
 	return n
 }
 
-// Apply takes a piece of news and returns what it changes for its prefix; changed is false if nothing. live is news that has
-// just been sent, whose rate is limited, in contrast to news that was missed and is read again. Errors are one of the Err…
-// variables: what is refused changes nothing.
+// Apply takes a piece of news and returns what it changes for its prefix; changed is false if nothing. live says that the news has just
+// been sent, so that its rate is limited; news that was missed and is read later is not live. Errors are one of the Err… variables; refused
+// news changes nothing.
 func (b *Bans) Apply(n News, now int64, live bool) (c Change, changed bool, err error) {
 	h, err := b.check(&n, now)
 	if err != nil {
@@ -220,8 +220,8 @@ func (b *Bans) reasonNumber(s string) uint8 {
 	return n
 }
 
-// effect returns what is in effect for a prefix. It is banned until the latest time at which enough groups of hosts ban it, or
-// until when it is banned for what they have counted together.
+// effect returns what is in effect for a prefix. It is banned until the latest time at which enough groups of hosts still ban it, or until
+// the end of its ban for what hosts have counted together, whichever is later.
 func (b *Bans) effect(k prefix.Key, now int64) Change {
 	c := Change{Prefix: k.Prefix()}
 	type vote struct {
@@ -311,8 +311,8 @@ func (b *Bans) Overlapping(p netip.Prefix, most int) (l []News) {
 	return l
 }
 
-// Expire removes what is over and returns the number of bans removed. The firewall needs no word of it: what is in effect ends
-// by itself, at the time that Apply returned.
+// Expire removes what is over and returns the number of bans removed. The firewall need not be told: bans in effect end by themselves, at
+// the time that Apply returned.
 func (b *Bans) Expire(now int64) int {
 	b.expireSums(now)
 	if now < b.due {
@@ -358,8 +358,7 @@ func (b *Bans) remove(gone func(*ban) bool) (n int) {
 	return n
 }
 
-// Configure takes new rules and a new allow list and returns what changes for any prefix. Bans that the rules do not accept any
-// more are removed.
+// Configure takes new rules and a new allow list and returns what changes for any prefix. Bans that the rules no longer accept are removed.
 func (b *Bans) Configure(r Rules, allowed *allow.List, now int64) []Change {
 	before := make(map[prefix.Key]Change, len(b.first))
 	for k := range b.first {
@@ -391,7 +390,7 @@ func (b *Bans) Configure(r Rules, allowed *allow.List, now int64) []Change {
 // Stats is what a host's news has led to since the start.
 type Stats struct {
 	Latest  int64             // when the latest news was accepted; 0: none since the start
-	Ahead   time.Duration     // how far the host's clock was ahead in the latest news, if that is more than its way can explain
+	Ahead   time.Duration     // how far the host's clock was ahead in the latest news, if more than transmission can explain
 	Clashes uint64            // bans that the allow list of this host forbids
 	Refused map[string]uint64 // number of refused news by reason
 }

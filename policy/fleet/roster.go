@@ -11,7 +11,7 @@ import (
 	"bailiff/policy/allow"
 )
 
-// Roster is a fleet's own list of its hosts. That an operator has signed it has been proven before.
+// Roster is a fleet's own list of its hosts. The caller has verified that an operator signed it.
 type Roster struct {
 	Fleet  string            // name
 	Serial uint64            // greater with each change
@@ -19,7 +19,7 @@ type Roster struct {
 	Allow  []Allowed         // MaxAllowed at most
 }
 
-// Allowed is what the fleet's operators never want to be banned, on any host.
+// Allowed is a prefix that the fleet's operators never want to be banned, on any host.
 type Allowed struct {
 	Prefix  netip.Prefix
 	Until   int64  // Forever: no end
@@ -27,7 +27,7 @@ type Allowed struct {
 	Comment string
 }
 
-// Bounds of what operators can allow: more, and wider networks, are for the configuration of each host.
+// Limits on what operators can allow. More entries and wider networks must be in each host's configuration.
 const (
 	MaxAllowed   = 1000
 	MaxComment   = 100 // bytes
@@ -88,7 +88,7 @@ func (b *Bans) SetRoster(r Roster, now int64) ([]Change, error) {
 // Roster returns the fleet's own list of its hosts, whether it is in use or not.
 func (b *Bans) Roster() *Roster { return &b.roster }
 
-// Entries are those of the allow list that the operators have made.
+// Entries returns the fleet operators' allow list.
 func (r *Roster) Entries() (l []allow.Entry) {
 	for _, a := range r.Allow {
 		e := allow.Entry{Prefix: a.Prefix, Origin: allow.OriginFleet, Comment: "operator " + a.By + " of fleet " + r.Fleet}

@@ -15,10 +15,10 @@ type Rules struct {
 	Hosts      map[string]string // accepted hosts; the value is the host's group, which has one vote however many hosts it has
 	Roster     bool              // accepted are the hosts of the fleet's roster (SetRoster) in place of Hosts
 	Jails      []string          // accepted jails; empty: all
-	Votes      int               // so many groups must ban a prefix; at least 1
+	Votes      int               // number of groups that must ban a prefix; at least 1
 	MinPrefix4 int               // shortest accepted prefix of IPv4; 0: 32
 	MinPrefix6 int               // and of IPv6; 0: 64
-	Longest    time.Duration     // a ban ends here at the latest so long after it began; 0: 28 days
+	Longest    time.Duration     // a ban ends here at most this long after it began; 0: 28 days
 	MaxBans    int               // kept of one host; 0: 10,000
 	Rate       int               // bans of one host a minute; 0: 100
 	Together   Together          // whether failures on many hosts are counted together
@@ -41,7 +41,7 @@ var (
 	ErrOld     = errors.New("the summary of failures is not later than the last one")
 )
 
-// MaxAhead is how far a host's clock may be ahead. Further news is refused: it could be kept for long.
+// MaxAhead is how far a host's clock may be ahead. News from further ahead is refused, since it could be kept for a long time.
 const MaxAhead = 2 * time.Hour
 
 // MaxReason is how many bytes the reason of a ban may have.
@@ -127,7 +127,7 @@ func (r *Rules) refusesPrefix(p netip.Prefix) error {
 	return nil
 }
 
-// never are networks whose packets no host may drop, or from which none come: loopback, unspecified, link-local and multicast.
+// never lists networks whose packets no host may drop, or from which no packets come: loopback, unspecified, link-local and multicast.
 // Private addresses can be banned: fleets have them.
 var never = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
@@ -149,7 +149,7 @@ func (r *Rules) end(n *News, now int64) int64 {
 	return min(n.Until, min(n.Since, now)+r.Longest.Microseconds())
 }
 
-// check returns the number of the host, or why its news is refused.
+// check returns the number of the news's host, or why the news is refused.
 func (b *Bans) check(n *News, now int64) (uint16, error) {
 	err := b.rules.refuses(n)
 	if n.Until > farFuture {
@@ -203,7 +203,7 @@ func (b *Bans) refused(h uint16, err error) error {
 	return err
 }
 
-// room returns an error if a host may not have one more ban now.
+// room returns an error if a host may not have another ban now.
 func (b *Bans) room(h uint16, now int64, live bool) error {
 	x := &b.hosts[h]
 	if x.bans >= b.rules.MaxBans {

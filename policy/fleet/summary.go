@@ -12,12 +12,12 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// Summary is what a host says about addresses that failed there since its last summary, and that it neither banned nor excused.
-// It names no account: see AccountCode.
+// Summary is a host's report on addresses that have failed there since its last summary and that it neither banned nor excused. It contains
+// no account names: see AccountCode.
 type Summary struct {
 	At   int64 // when it was made; greater with each summary of a host
 	Seen []Seen
-	Good []prefix.Key // that this host has reason to believe in: somebody logged in from there, or they are allowed
+	Good []prefix.Key // prefixes that this host trusts: somebody logged in from there, or they are allowed
 }
 
 // Seen are failures of one prefix in one jail.
@@ -34,10 +34,10 @@ type SeenFailure struct {
 }
 
 const (
-	// MaxSeen is how many failures of a prefix a host tells of at a time, and how many of one host count.
+	// MaxSeen is how many failures of a prefix a host reports at a time, and how many of one host count.
 	MaxSeen = 4
 
-	// MaxSummary is the largest summary in bytes: with its signature it fits what a hub takes from a host.
+	// MaxSummary is the largest summary in bytes: with its signature it fits into what a hub accepts from a host.
 	MaxSummary = 3500
 
 	// summaryVersion is the first byte of a summary.
@@ -51,8 +51,8 @@ const (
 // ErrSummary means that a summary is not as expected.
 var ErrSummary = errors.New("the summary of failures is not as expected")
 
-// AccountCode is 5 bits of an account's name: enough to see that an address tries several accounts, too little to say which. The
-// name of the fleet is part of it, so that attackers cannot choose names that look like one.
+// AccountCode returns a hash of an account's name in 5 bits: enough to see that an address tries several accounts, too little to tell
+// which. The hash includes the fleet's name, so that attackers cannot choose names with equal codes.
 func AccountCode(fleet string, user []byte) uint8 {
 	h := fnv.New64a()
 	h.Write([]byte(fleet))
@@ -62,7 +62,7 @@ func AccountCode(fleet string, user []byte) uint8 {
 	return uint8((sum ^ sum>>32 ^ sum>>17) % accountCodes)
 }
 
-// SummaryPrefix is what failures of an address count for: the address, or of IPv6 its /64.
+// SummaryPrefix returns the prefix by which failures of an address are counted: the address itself, or the /64 of an IPv6 address.
 func SummaryPrefix(a netip.Addr) prefix.Key { return prefix.Of(a, min(a.BitLen(), 64)) }
 
 // Encode returns the payload of a summary.
@@ -141,7 +141,7 @@ const summarySubject = "count."
 // IsSummary reports whether a subject is that of a summary.
 func IsSummary(subject string) bool { return strings.HasPrefix(subject, summarySubject) }
 
-// OpenSummary returns which host has signed a summary. What it says has not been read.
+// OpenSummary checks a summary's signature and returns the host that signed it. It does not parse the payload.
 func OpenSummary(m *Message, keys func(host string) []ed25519.PublicKey) (host string, err error) {
 	return m.sender(summarySubject, MaxSummary, keys)
 }
@@ -188,20 +188,20 @@ func (t *Tally) Add(a netip.Addr, jail string, attempts int, f SeenFailure) {
 	}
 }
 
-// Good has the next summary say that this host knows a prefix as good, unless it said so within half of the window.
+// Good makes the next summary name a prefix as good, unless one did so within half of the window.
 func (t *Tally) Good(k prefix.Key, now int64, within time.Duration) {
 	if at, ok := t.told[k]; ok && now-at < within.Microseconds()/2 && at <= now || len(t.good) >= maxWaiting {
 		return
 	}
-	if t.told == nil || len(t.told) >= maxWaiting { // what it forgets is told again
+	if t.told == nil || len(t.told) >= maxWaiting { // forgotten prefixes are reported again
 		t.told = make(map[prefix.Key]int64)
 	}
 	t.told[k] = now
 	t.good = append(t.good, k)
 }
 
-// Take returns what there is to say, nil if nothing. What does not fit waits for the next summary. skip is asked about prefixes that
-// must not be counted any more, such as those that are banned by now.
+// Take returns the next summary; nil if it would be empty. What does not fit waits for the following one. skip reports which prefixes must
+// no longer be counted, for example because they are banned by now.
 func (t *Tally) Take(now int64, within time.Duration, skip func(prefix.Key) bool) *Summary {
 	s := &Summary{At: max(now, t.last+1)}
 	room := MaxSummary - 64

@@ -12,14 +12,14 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// Together says when an address is banned that fails a little on many hosts: when that many different hosts, of Rules.Votes groups
-// at least, have counted that many failures on that many different accounts. Each host counts for its even share only, and a host
-// that knows the address as good prevents the ban. Accounts protect people: whoever tries all hosts with an old password, or a
-// monitor whose account was removed, tries one account.
+// Together says when to ban an address that fails a few times on many hosts: when this many different hosts, from at least Rules.Votes
+// groups, have counted this many failures on this many different accounts. Each host counts only for an even share, and a host that knows
+// the address as good prevents the ban. Accounts protects users with an old password on all hosts, and monitors whose account was removed:
+// they try only one account.
 type Together struct {
 	Hosts    int           // 0: nothing is counted together
 	Failures int           // at most MaxSeen times as many as Hosts
-	Accounts int           // whichever host is left out, so that none can invent them alone
+	Accounts int           // even without any one of the hosts, so that no single host can invent them
 	Within   time.Duration // failures older than this do not count; 0: an hour
 	BanTime  time.Duration // 0: a day
 }
@@ -50,13 +50,14 @@ const (
 	// SummaryInterval is how often a host says what it has counted, if there is anything.
 	SummaryInterval = 10 * time.Second
 
-	// settle is how long a ban waits after enough was counted, for a host that knows better: two summaries and their way.
+	// settle is how long a ban waits after enough was counted, in case a host knows the address as good: two summary intervals plus
+	// transmission.
 	settle = 25 * time.Second
 
 	// JailTogether is the jail of bans for what was counted together.
 	JailTogether = "together"
 
-	// together is the number of the host, without a name, that such bans are of.
+	// together is the number of the nameless host to which such bans belong.
 	together = 0
 
 	// summaryRate is how many summaries of a host are taken in a minute.
@@ -66,12 +67,12 @@ const (
 	maxOfHost = 40_000  // failures that are kept of one host
 	maxOfSum  = 256     // failures that are kept of one prefix
 	maxJoint  = 100_000 // bans
-	maxVetoes = 5_000   // prefixes that one host is believed to know as good, at a time
-	maxListed = 20      // hosts that why names
+	maxVetoes = 5_000   // prefixes that one host may declare as good at a time
+	maxListed = 20      // hosts that `bailiff why` names
 	sweepSums = 60 * second
 )
 
-// sums are the failures that hosts have told of.
+// sums are the failures that hosts have reported.
 type sums struct {
 	of      map[prefix.Key]*sum
 	good    map[prefix.Key][]word // what hosts know as good
@@ -100,7 +101,7 @@ type seen struct {
 	account uint8
 }
 
-// word is what a host says of a prefix that it knows as good.
+// word is a host's statement that it knows a prefix as good.
 type word struct {
 	host  uint16
 	until int64
@@ -124,8 +125,8 @@ type counts struct {
 	seen, vetoes int
 }
 
-// Count takes a host's summary. Prefixes that it names as good are no longer banned for what was counted together; what that
-// changes is returned. What is refused changes nothing; single prefixes that the rules do not permit are left out.
+// Count takes a host's summary. Prefixes that it names as good are no longer banned for what was counted together; Count returns what that
+// changes. A refused summary changes nothing; single prefixes that the rules do not permit are skipped.
 func (b *Bans) Count(name string, s *Summary, now int64) (changes []Change, err error) {
 	t := &b.rules.Together
 	if _, ok := b.rules.Hosts[name]; !ok || !t.On() {
@@ -173,7 +174,7 @@ func (b *Bans) Count(name string, s *Summary, now int64) (changes []Change, err 
 	return changes, nil
 }
 
-// Pardon ends the ban of a prefix for what was counted together, and forgets what is counted. It reports whether there was a ban.
+// Pardon ends a prefix's ban for what was counted together, and forgets the counts. It reports whether there was a ban.
 func (b *Bans) Pardon(k prefix.Key, now int64) (c Change, lifted bool) {
 	if s := b.of[k]; s != nil {
 		b.forget(k, s)
@@ -195,7 +196,7 @@ func (b *Bans) liftJoint(k prefix.Key) {
 	delete(b.joint, k)
 }
 
-// believe notes that a host knows a prefix as good.
+// believe records that a host knows a prefix as good.
 func (b *Bans) believe(h uint16, k prefix.Key, now int64) bool {
 	until := now + b.rules.Together.Within.Microseconds()
 	l := b.good[k]
@@ -211,7 +212,7 @@ func (b *Bans) believe(h uint16, k prefix.Key, now int64) bool {
 	return true
 }
 
-// see counts failures of a prefix, and has the prefix wait for its ban if that is enough.
+// see counts failures of a prefix, and queues the prefix for a ban if they are enough.
 func (b *Bans) see(h uint16, x *Seen, now int64) bool {
 	if b.rules.refusesPrefix(x.Prefix.Prefix()) != nil || b.rules.refusesJail(x.Jail) != nil {
 		return false
@@ -296,7 +297,7 @@ func (v *verdict) numbers() (l []uint16) {
 	return l
 }
 
-// judge counts.
+// judge counts the failures of a prefix within the window.
 func (b *Bans) judge(s *sum, now int64) (v verdict) {
 	t := &b.rules.Together
 	oldest := uint32(max(now-t.Within.Microseconds(), 0) / second)

@@ -12,21 +12,21 @@ import (
 // AccountOptions say when an account is under attack.
 type AccountOptions struct {
 	FindTime  time.Duration
-	Addresses int // so many different ones that failed; 0: never
-	MaxRetry  int // attempts of one address on the account after which it is banned, while the account is under attack
+	Addresses int // number of different addresses that must fail; 0: never
+	MaxRetry  int // attempts of one address that lead to its ban while the account is under attack
 	Limit     int // how many pairs of account and address are kept
 }
 
-// LeastAccountRetry is what AccountOptions.MaxRetry is at least: nobody is banned for two slips.
+// LeastAccountRetry is the minimum of AccountOptions.MaxRetry: nobody is banned for two slips.
 const LeastAccountRetry = 3
 
-// Accounts counts failures by account: from how many addresses logins to it failed, and how often from each. Of an account's
-// name it has only a keyed hash. One goroutine uses it.
+// Accounts counts failures by account: from how many addresses logins to it failed, and how often from each. It stores only a keyed hash of
+// an account's name. One goroutine uses it.
 //
-// All IPv6 addresses of a /48 count as one, since anybody can get a /48. At most Limit pairs of account and address are kept:
-// beyond that, of four accounts picked at random, the one with the fewest addresses is dropped. Accounts with a single failure
-// are kept apart, in a hash table of fixed size (singles), so that a flood of invented names costs little and displaces only
-// other such names. Of one account, the latest maxPlaces addresses are kept.
+// All IPv6 addresses of a /48 count as one, since anybody can get a /48. At most Limit pairs of account and address are kept: beyond that,
+// of four accounts picked at random, the one with the fewest addresses is dropped. Accounts with a single failure are kept apart, in a hash
+// table of fixed size (singles), so that a flood of invented names costs little and displaces only other such names. For each account, the
+// latest maxPlaces addresses are kept.
 type Accounts struct {
 	o       AccountOptions
 	m       map[uint64]*account
@@ -64,7 +64,7 @@ type accountFailure struct {
 	from     prefix.Key // the prefix that the jail counts by
 	jail     uint16
 	attempts uint8
-	further  bool // it does not count towards a ban
+	further  bool // it counts towards an attack, but not towards a ban
 	ref      Ref
 	at       int64
 }
@@ -87,7 +87,7 @@ type AccountFailures struct {
 	Failures []Failure
 }
 
-// NewAccounts returns empty Accounts. seed is for hashing; what was saved must be read with the same one.
+// NewAccounts returns empty Accounts. seed is for hashing; saved accounts must be read with the seed that they were written with.
 func NewAccounts(o AccountOptions, seed uint64) *Accounts {
 	a := &Accounts{m: make(map[uint64]*account), seed: seed}
 	a.Configure(o)
@@ -123,10 +123,10 @@ func placeOf(k prefix.Key) prefix.Key {
 	return k
 }
 
-// Add counts a failure of a prefix on an account. If the account is under attack and the prefix is one of the attackers, it
-// returns the prefix's failures. Others that failed before the attack was noticed are returned when they fail again. further
-// marks a failure that counts towards an attack, but not towards a ban of its prefix. forgiven reports which failures of the
-// prefix an operator has pardoned. crowded reports that more addresses than are kept may attack the account.
+// Add counts a failure of a prefix on an account. If the account is under attack and the prefix is one of the attackers, it returns the
+// prefix's failures. Prefixes that failed before the attack was noticed are returned when they fail again. further marks a failure that
+// counts towards an attack, but not towards a ban of its prefix. forgiven reports which failures of the prefix an operator has pardoned.
+// crowded reports that more addresses than are kept may attack the account.
 func (a *Accounts) Add(name uint64, k prefix.Key, jail uint16, f Failure, further bool, forgiven func(at int64) bool) (attacker *AccountFailures, crowded bool) {
 	if a.o.Addresses == 0 || name == 0 {
 		return nil, false
@@ -189,8 +189,8 @@ func (a *Accounts) enter(name uint64, f *accountFailure) *account {
 	return acc
 }
 
-// single returns the slot of an account in singles. Of two possible slots it is the account's own, else an empty one, else the
-// older.
+// single returns the slot of an account in singles. An account has two possible slots: the result is the one that it occupies, else an
+// empty one, else the one with the older failure.
 func (a *Accounts) single(name uint64) *single {
 	if len(a.singles) == 0 {
 		a.singles = make([]single, 1<<bits.Len(uint(a.o.Limit/2)))
@@ -263,8 +263,8 @@ func (a *Accounts) distinct(acc *account, at int64, most int) (n int) {
 	return n
 }
 
-// own lists the failures of a prefix within the window, in the jail that has most of them, or of equal ones the latest.
-// Several jails may see the same attempt (Postfix asks Dovecot for the password), which must not count twice.
+// own lists the failures of a prefix within the window, in the jail that has most of them; if jails are equal, the one with the latest
+// failure. Several jails may see the same attempt (Postfix asks Dovecot for the password), which must not count twice.
 func (a *Accounts) own(x *place, from prefix.Key, at int64, forgiven func(at int64) bool) (l AccountFailures) {
 	l.Prefix = from.Prefix()
 	var sums [1]struct {

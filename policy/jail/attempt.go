@@ -12,29 +12,29 @@ import (
 type Attempt struct {
 	At       int64 // microseconds since 1970
 	Ref      Ref
-	Pattern  string // of the filter, that matched the line
+	Pattern  string // name of the filter's pattern that matched the line
 	User     uint64 // keyed hash of the account name; 0: not known
 	Name     []byte // the account as logged: an attacker's text of at most MaxName bytes, borrowed from the entry and copied if the attempt waits
 	Port     uint16 // source port; 0: not known
 	Attempts int    // number of attempts: more than one for "message repeated N times"
 	Weight   int    // of the pattern
-	MaxRetry int    // of the pattern: so many such lines lead to a ban; 0: the jail's
+	MaxRetry int    // of the pattern: number of such lines that lead to a ban; 0: the jail's limit
 	Unknown  bool   // according to the line, the account does not exist
 
 	Stage       uint8  // of the pattern; 0: the line is an attempt of its own, whatever other lines the connection has
-	Source      uint32 // which of several modules or databases of that stage wrote the line
-	Provisional bool   // other lines will tell its outcome
+	Source      uint32 // which of a stage's modules or databases wrote the line
+	Provisional bool   // later lines may report its outcome
 	After       bool   // it counts only if the address has other failures
-	Alone       bool   // its connection is one client's, not everything from an address or with an id
-	Distinct    bool   // it counts once within find_time, with others of its pattern; not saved: such attempts never wait
+	Alone       bool   // its connection is that of a single client, not everything from an address or with an id
+	Distinct    bool   // lines of its pattern count once within find_time; not saved: such attempts never wait
 	Before      int    // attempts of that connection that failed before it; not saved
 }
 
 // MaxName is how many bytes of an account name are kept.
 const MaxName = 64
 
-// Hash returns a keyed hash of an account name in lower case: without the key nobody can find two names with the same one. It
-// is 0 only for an empty name.
+// Hash returns a keyed hash of an account name in lower case: without the key nobody can find two names with equal hashes. It is 0 only for
+// an empty name.
 func Hash(name []byte, seed uint64) uint64 {
 	if len(name) == 0 {
 		return 0

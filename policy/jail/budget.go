@@ -10,7 +10,7 @@ import (
 type Budget struct {
 	limit, used int
 	aggregates  int // wider prefixes, see aggregateShare
-	nodes       int // failures of all of them
+	nodes       int // number of failures kept
 }
 
 // NewBudget returns a budget of limit prefixes.
@@ -40,14 +40,14 @@ func aggregateLevels(k prefix.Key) []aggregateLevel {
 }
 
 const (
-	// aggregateShare is the part of the budget that all tables of wider prefixes may have in addition, and leastAggregates
-	// what each of them has in any case, so that a flood against one jail does not blind the others. When a table is full,
-	// too, a new prefix replaces one picked at random, which no order of addresses can exploit.
+	// aggregateShare is the divisor of the budget that gives the additional room for all tables of wider prefixes. Each table has room for
+	// at least leastAggregates, so that a flood against one jail does not blind the others. When such a table is full, a new prefix
+	// replaces one picked at random, which no order of addresses can exploit.
 	aggregateShare  = 2
 	leastAggregates = 1024
 
-	// nodeShare is how many failures are kept for each prefix of the budget: all of them at the usual MaxRetry of 5, where
-	// the fifth is a ban. A jail with a long window and a high MaxRetry must not take memory without bound; see node.fold.
+	// nodeShare is how many failures are kept for each prefix of the budget. That is all of them at the usual MaxRetry of 5, where the
+	// fifth leads to a ban. A jail with a long window and a high MaxRetry must not take memory without bound; see node.fold.
 	nodeShare = 4
 
 	// aggregateNodes is how many failures of a wider prefix are kept: its threshold at the usual MaxRetry of 5 to 32.
@@ -92,12 +92,12 @@ type sweepRound struct {
 	next   uint32 // entry where the next sweep begins
 	seen   uint32
 	freed  bool
-	oldest int64 // the oldest of the newest failures of each entry seen
+	oldest int64 // the earliest of the entries' newest failures
 	due    int64 // when quiet: nothing expires before this time
 	quiet  bool
 }
 
-// sweep drops entries without a failure within keep, the longer of both windows.
+// sweep checks up to work entries and drops those without a failure within keep.
 func (c *Counter) sweep(t *table, now int64, work int, keep time.Duration) {
 	r := &t.round
 	if keep != c.keep {

@@ -23,8 +23,8 @@ const (
 	maxBursts = 1 << 12
 )
 
-// Again reports whether a failure belongs to one counted at most that long before. Of most lines together, further ones are attempts
-// of their own. id stands for an account and a prefix.
+// Again reports whether a failure belongs to a burst that began less than within ago. A burst has up to most lines; the next line begins a
+// new one. id stands for an account and a prefix.
 func (b *Bursts) Again(id uint64, at int64, within time.Duration, most int) bool {
 	x, ok := b.m[id]
 	if ok && near(at, x.at, within) {

@@ -15,9 +15,9 @@ import (
 // Connections counts the login attempts of each connection, however many lines the daemon and its modules write about each
 // attempt. One goroutine uses it.
 //
-// Each kind of line about an attempt is a source: each PAM module, each password database, the daemon's own last line. A
-// source writes one line about an attempt, so a connection has as many attempts as the source with the most lines. That is
-// true for attempts in sequence and in parallel, and for sources that write nothing about some of them.
+// Each kind of line about an attempt is a source: each PAM module, each password database, the daemon's own last line. A source writes one
+// line about an attempt, so a connection has as many attempts as the source with the most lines. This holds for attempts in sequence and in
+// parallel, and for sources that do not log every attempt.
 //
 // A connection is identified by the process id, as recorded by the kernel, by an id that the daemon logs (a mail queue id),
 // or, if several processes write about it, by its address. There are two generations of at most maxConns each: a connection is
@@ -58,9 +58,9 @@ type source struct {
 	lines uint16
 }
 
-// generation is a table of connections: open addressing over an index that holds a connection's number + 1 and the upper bits of
-// its key, so that a probe does not look at the connections. Most lines look up one that is not there yet: with maps of Go a replay
-// of sshd's failures takes a tenth longer. A connection that is closed keeps its place until the next generation.
+// generation is a table of connections: open addressing over an index that holds a connection's number + 1 and the upper bits of its key,
+// so that a probe does not look at the connections. Most lookups are for a connection that does not exist yet. With Go maps, a replay of
+// sshd's failures takes 10% longer. A connection that is closed keeps its place until the next generation.
 type generation struct {
 	index []uint32 // 0: empty. Its length is a power of two
 	conns []conn
@@ -127,7 +127,7 @@ func (g *generation) open() []conn {
 	return l
 }
 
-// NewConnections returns empty Connections. seed is for hashing; what was saved must be read with the same one.
+// NewConnections returns empty Connections. seed is for hashing; saved connections must be read with the seed that they were written with.
 func NewConnections(seed uint64) *Connections {
 	return &Connections{seed: seed}
 }
@@ -169,7 +169,7 @@ func (c *Connections) keep(k ConnKey, at int64) *conn {
 	x := conn{key: k}
 	if old := c.old.get(k); old != nil {
 		x = *old
-		old.key = 0 // it must be in one generation only
+		old.key = 0 // a connection must be in one generation only
 	}
 	if len(c.young.conns) >= maxConns {
 		c.next()
@@ -194,8 +194,8 @@ func (c *Connections) of(k ConnKey, addr netip.Addr, at int64) *conn {
 	return x
 }
 
-// turn begins a new generation when it is time. Lines older than the generation do not: hosts whose clocks differ must not
-// cause each other's connections to be forgotten.
+// turn begins a new generation when it is time. Lines older than the generation never do: hosts whose clocks differ must not cause each
+// other's connections to be forgotten.
 func (c *Connections) turn(at int64) {
 	if at-c.turned < keepConn.Microseconds() {
 		return
@@ -263,7 +263,7 @@ func (x *conn) note(name uint32, n int) uint16 {
 		}
 	}
 	if x.sources[at].name != name {
-		x.sources[at] = source{name, 0} // the daemon determines the sources: there are never more than maxSources
+		x.sources[at] = source{name, 0} // the daemon determines the sources, so a client cannot cause more than maxSources
 	}
 	if int(x.sources[at].lines)+n >= 1<<15 { // start again: only differences matter
 		*x = conn{key: x.key, addr: x.addr}
@@ -311,7 +311,7 @@ func (c *Connections) Wait(k ConnKey, a Attempt) {
 	}
 	old, ok := c.TakeWaiting(k)
 	if ok {
-		// Of several lines about one attempt, the first is kept, as when the address is known from the start.
+		// If several lines are about one attempt, the first is kept, as if the address had been known from the start.
 		if a.Stage == 0 || a.Stage <= old.Stage {
 			old.Attempts = min(old.Attempts+a.Attempts, maxWaitingEach)
 		}
@@ -336,7 +336,7 @@ func (c *Connections) TakeWaiting(k ConnKey) (a Attempt, ok bool) {
 	return a, false
 }
 
-// Expire begins a new generation when no lines come. It also notices that the clock was set back.
+// Expire begins a new generation when it is time, even if no lines come. It also notices that the clock was set back.
 func (c *Connections) Expire(now int64) {
 	if c.turned-now >= keepConn.Microseconds() {
 		c.turned = now - keepConn.Microseconds()
@@ -349,7 +349,8 @@ func (c *Connections) Len() int {
 	return len(c.young.conns) + len(c.old.conns) + len(c.waiting[0]) + len(c.waiting[1])
 }
 
-// RestoreRefs sets the journal entries of restored attempts that wait for an address. from has read these entries again.
+// RestoreRefs sets the journal entries of restored attempts that wait for an address. from holds the same attempts as reread from the
+// journal.
 func (c *Connections) RestoreRefs(from *Connections) {
 	for _, m := range c.waiting {
 		for k, a := range m {

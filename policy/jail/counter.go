@@ -2,9 +2,9 @@
 // clock (times are microseconds since 1970) and starts no goroutine. policy/filter determines what a line means; policy
 // decides what follows from a count.
 //
-// Start reading at Counter.Add, and count in failures.go. accounts.go counts by account and networks.go by network; logins.go and
-// bursts.go remember what excuses a failure; connections.go and pending.go say how many attempts the lines of a daemon stand for. The
-// Stream method of each type describes its part of the state file.
+// Start reading at Counter.Add, and count in failures.go. accounts.go counts by account and networks.go by network; logins.go and bursts.go
+// remember what excuses a failure; connections.go and pending.go determine how many attempts a daemon's lines stand for. The Stream method
+// of each type describes its part of the state file.
 package jail
 
 import (
@@ -17,7 +17,7 @@ import (
 // Ref identifies the journal entry of a failure. Only the caller knows its meaning.
 type Ref uint64
 
-// NoRef is the Ref of a failure whose entry is not known, or no longer.
+// NoRef is the Ref of a failure whose entry is unknown, or no longer known.
 const NoRef = ^Ref(0)
 
 // Failure is one counted failure.
@@ -29,7 +29,7 @@ type Failure struct {
 
 	Attempts int    // number of login attempts, 1 to 127
 	Unknown  bool   // the account does not exist
-	Pattern  string // of the filter, that matched; "": no longer known
+	Pattern  string // name of the filter's pattern that matched; "": no longer known
 }
 
 // Options of a Counter.
@@ -37,31 +37,31 @@ type Options struct {
 	FindTime  time.Duration // how long a failure counts
 	MaxRetry  int           // the count that leads to a ban
 	SlowTime  time.Duration // length of the slow window, which exists if it is longer than FindTime and SlowRetry exceeds MaxRetry
-	SlowRetry int           // the count in it that leads to a ban
+	SlowRetry int           // the count in the slow window that leads to a ban
 	Prefix4   int           // length of the counted prefixes
 	Prefix6   int
 	Budget    *Budget
 	Seed      uint64 // of hashes; attackers choose addresses and must not know it
 
-	Interactive bool // people type the passwords: whoever fails on one account all day is no device
-	NoLogins    bool // programs keep the passwords, and the daemon logs no logins: any account may be in use
+	Interactive bool // people type the passwords, so failures on one account all day are not a device
+	NoLogins    bool // programs store the passwords and the daemon does not log logins, so any account may be in use
 }
 
 // Verdict is the result of a further failure.
 type Verdict struct {
 	Prefix    netip.Prefix // what was counted
 	Count     int          // the sum of weights in its window
-	Long      int          // the attempts in its slow window, plus one for each account but the first
+	Long      int          // attempts in its slow window, plus one for each account beyond the first
 	Tripped   bool         // MaxRetry is reached: the caller bans Prefix and calls Take
-	Slow      bool         // SlowRetry is reached, and MaxRetry is not: the caller bans Prefix and calls TakeSlow
+	Slow      bool         // SlowRetry is reached, but not MaxRetry: the caller bans Prefix and calls TakeSlow
 	Aggregate bool         // Prefix is wider than configured, since the budget was used up
 }
 
 // Counter counts the failures of one jail. One goroutine uses it.
 //
-// A failure is in the window of another if they are less than FindTime apart, whichever is older. So an entry that comes late,
-// or after the clock was set back, counts together with those around its time, and failures ahead of a clock that was set back
-// neither count forever nor are forgotten. Two hosts whose clocks differ must not cause each other's failures to be forgotten.
+// A failure is in the window of another if they are less than FindTime apart, whichever is older. So an entry that comes late, or after the
+// clock was set back, counts together with the failures around its time. Failures that lie ahead of a clock that was set back neither count
+// forever nor are forgotten, and hosts whose clocks differ do not cause each other's failures to be forgotten.
 type Counter struct {
 	o     Options
 	keep  time.Duration // the longer of both windows
@@ -75,7 +75,7 @@ type Counter struct {
 
 	patterns []string // by number; the first stands for an unknown one
 	numbers  map[string]uint16
-	latest   uint16 // number of the pattern used last, mostly the next one, too
+	latest   uint16 // number of the pattern used last, usually also the next one
 }
 
 // NewCounter returns an empty Counter.
@@ -94,7 +94,7 @@ func (c *Counter) set(o Options) {
 	}
 }
 
-// maxPatterns limits the names that are kept: a filter has few, but many reloads add up.
+// maxPatterns limits the number of names kept. A filter has few, but they add up over many reloads.
 const maxPatterns = 2048
 
 // number returns a pattern's number. Names beyond maxPatterns are not kept.
@@ -112,8 +112,8 @@ func (c *Counter) number(pattern string) uint16 {
 	return n
 }
 
-// Configure changes the settings. What is counted stays and is judged by the new windows. If a prefix length changes, counting
-// begins anew for that family, since old counts say nothing about prefixes of another length.
+// Configure changes the settings. What is counted stays and is judged by the new windows. If a prefix length changes, counting starts again
+// for that family, since the old counts are for prefixes of another length.
 func (c *Counter) Configure(o Options) {
 	if o.Prefix4 != c.o.Prefix4 {
 		c.dropFamily(false)
@@ -172,8 +172,8 @@ func (c *Counter) Add(k prefix.Key, x Failure, w Weighing) Verdict {
 	return c.count(&c.prefixes, i, f, w, c.o.MaxRetry, crowded(c.o.MaxRetry, w.People)+lightRetries)
 }
 
-// roomFor reports whether one more prefix may be tracked. It makes room by dropping what has expired; then slow attackers give
-// way to fast ones.
+// roomFor reports whether one more prefix may be tracked. It makes room by dropping prefixes that have expired, then prefixes with failures
+// only in the slow window.
 func (c *Counter) roomFor(at int64) bool {
 	full := func() bool { return c.o.Budget.used >= c.o.Budget.limit }
 	if full() {

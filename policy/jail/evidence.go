@@ -32,8 +32,8 @@ func (c *Counter) HasAccount(k prefix.Key, user uint16, at int64) bool {
 	return c.has(k, at, func(x *node) bool { return x.user == user && (x.tally || x.at < at) })
 }
 
-// InTurn reports whether a prefix goes through several nonexistent accounts again and again: its latest failure is on another one than
-// user, and more than manyNames are in its windows.
+// InTurn reports whether a prefix cycles through several nonexistent accounts: its latest failure is on an account other than user, and
+// more than manyNames of them are in its windows.
 func (c *Counter) InTurn(k prefix.Key, user uint16, at int64) bool {
 	e, _, ok := c.find(k)
 	if !ok || c.prefixes.node(e.head).user == user {
@@ -49,7 +49,7 @@ func (c *Counter) InTurn(k prefix.Key, user uint16, at int64) bool {
 	return len(found) == len(names)
 }
 
-// HasPattern reports whether a failure of that pattern stands against a prefix in the normal window of a moment.
+// HasPattern reports whether a prefix has a failure of a pattern in the normal window at a time.
 func (c *Counter) HasPattern(k prefix.Key, pattern string, at int64) bool {
 	return c.has(k, at, func(x *node) bool {
 		return !x.tally && near(at, x.at, c.o.FindTime) && c.patterns[x.pattern] == pattern
@@ -69,7 +69,7 @@ func (c *Counter) has(k prefix.Key, at int64, counts func(*node) bool) bool {
 	return false
 }
 
-// stands reports whether a failure is in any window at a time.
+// stands reports whether a failure or tally is in any window at a time.
 func (c *Counter) stands(x *node, at int64) bool {
 	if x.tally {
 		sum, _ := c.tallySum(x, at)
@@ -147,13 +147,13 @@ func (c *Counter) failure(x *node) Failure {
 	return Failure{Ref: x.ref, At: x.at, User: x.user, Weight: int(x.weight), Attempts: int(x.attempts), Unknown: x.unknown, Pattern: c.patterns[x.pattern]}
 }
 
-// tallyFailure makes a failure of n attempts in a tally.
+// tallyFailure returns one failure that stands for n attempts of a tally.
 func (c *Counter) tallyFailure(x *node, n int, at int64) Failure {
 	return Failure{Ref: x.ref, At: min(at, c.tallyTime(x, at)), User: x.user, Weight: n, Attempts: n, Unknown: x.unknown}
 }
 
-// OnAccount returns the attempts of a prefix on one account within a span before a time, oldest first. Of attempts that have
-// left the normal window, only those certainly within the span count.
+// OnAccount returns the attempts of a prefix on one account within a span before a time, oldest first. Attempts that have left the normal
+// window count only if they are certainly within the span.
 func (c *Counter) OnAccount(k prefix.Key, user uint16, at int64, within time.Duration) (attempts int, l []Failure) {
 	e, _, ok := c.find(k)
 	if !ok || user == 0 {
@@ -193,8 +193,8 @@ func (c *Counter) Look(a netip.Addr, at int64) (p netip.Prefix, l []Failure) {
 	return own.Prefix(), nil
 }
 
-// LookSlow returns the count in the slow window at a time, its limit where that many accounts logged in lately, the failures as
-// TakeSlow returns them, and when the count will decrease if nothing is added.
+// LookSlow returns the count of an address in the slow window at a time; the limit, if people accounts logged in lately; the failures, as
+// TakeSlow returns them; and when the count will decrease if nothing is added.
 func (c *Counter) LookSlow(a netip.Addr, at int64, people int) (sum, need int, l []Failure, until int64) {
 	e, i, ok := c.find(c.Key(a))
 	if !ok || c.width == 0 {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A prefix has a list of failures, the latest first. This file has the list, the windows, and what counting one more does (count).
+// Each prefix has a list of failures, the latest first. This file implements the list, the windows, and the counting of another failure
+// (count).
 
 // node is a failure or, with tally set, all failures of an account in the slow window: see slow.go.
 type node struct {
@@ -83,14 +84,14 @@ func (c *Counter) bucket(at int64) int64 {
 	return b
 }
 
-// slowly reports whether two failures are in each other's slow window.
+// slowly reports whether two times are in each other's slow window.
 func (c *Counter) slowly(a, b int64) bool { return c.width != 0 && counts(c.bucket(a)-c.bucket(b)) }
 
 // counts reports whether two buckets that far apart are in each other's slow window.
 func counts(apart int64) bool { return -buckets < apart && apart < buckets }
 
-// count removes from an entry's list what has left its windows, puts a failure at its head, and sums up. Of those in the
-// window, at most most are kept.
+// count removes failures that have left the windows from an entry's list, adds f at its head, and sums up. most bounds the failures kept in
+// the normal window; trip is the count that leads to a ban.
 func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) Verdict {
 	e := t.at(i)
 	slow := c.width > 0 && t == &c.prefixes
@@ -98,7 +99,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 	sum, long, kept, ahead, tries := 0, 0, 1, 0, 0
 	var window, day usersSeen // in the normal window, and in the slow one
 	tallies := false
-	var latest *node // the one in the window that was added last
+	var latest *node // the failure in the window that was added last
 	for link := &e.head; *link != 0; {
 		x := t.node(*link)
 		if x.tally {
@@ -138,7 +139,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 		}
 		link = &x.next
 	}
-	for n := e.head; tallies && n != 0; n = t.node(n).next { // all are up to date now
+	for n := e.head; tallies && n != 0; n = t.node(n).next { // all tallies are up to date now
 		if x := t.node(n); x.tally {
 			sum, _ := c.tallySum(x, f.at)
 			if long += sum; x.shared() {
@@ -163,13 +164,13 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 		e.head = t.newNode(f)
 	}
 	c.reportNodes()
-	// Further ones cannot be told apart, but the limit was reached long before.
+	// No more than most failures are kept, so a higher limit might never be reached.
 	trip = min(trip, most)
 	switch {
 	case f.user == 0:
-	case window.attempts(f.user)+int(f.attempts) < trip: // not who guesses at one account, be there ever so many others
+	case window.attempts(f.user)+int(f.attempts) < trip: // not for guesses at a single account, however many other people log in
 		trip = crowded(trip, w.People)
-	case c.o.Interactive && !f.unknown: // but a colleague may type the own password wrong at twice three prompts
+	case c.o.Interactive && !f.unknown: // but a colleague may mistype their own password at six prompts (twice three)
 		trip += min(max(w.People-household, 0), trip)
 	}
 	v := Verdict{Prefix: e.key.Prefix(), Count: sum, Tripped: sum >= trip}
@@ -187,8 +188,8 @@ func (c *Counter) reportNodes() {
 	c.reported = n
 }
 
-// fold merges a failure into the one before it if there is no room for one more. It keeps the older time, so that neither
-// counts for longer than by itself, and no account, since a login must not take back another account's failure.
+// fold merges a failure into the previous one if there is no room for another. The result has the older time, so that neither counts for
+// longer than on its own. If the accounts differ it has none, since a login must not take back another account's failure.
 func (x *node) fold(f node) {
 	if x.user != f.user {
 		x.user = 0
@@ -206,23 +207,23 @@ type Weighing struct {
 	Account int  // added for each account beyond the first that the prefix fails on within its window
 	Unknown int  // factor for the fourth and each later nonexistent account; if above 1, see freeRetries and misspelt
 	Known   bool // somebody logged in to the account lately, so repeated failures are a device with an old password, up to a limit
-	Double  bool // twice the weight, unless all others in the window are of the same connection: whoever fails once is treated as anybody
-	Before  int  // attempts of that connection which failed before
+	Double  bool // twice the weight, unless all other failures in the window are of the same connection: anybody may fail once
+	Before  int  // earlier failed attempts of the same connection
 	People  int  // accounts that logged in from the prefix lately
 }
 
 const (
 	deviceFactor   = 15 // with the default of 20, one failure every five minutes of a day
-	noLoginsFactor = 4  // where nobody can tell whether people log in: a calendar that asks every twenty minutes
+	noLoginsFactor = 4  // if it is unknown whether people log in: a calendar that polls every twenty minutes
 
-	// freeRetries is how many failures on one wrong user name weigh one together: ssh asks three times, and people who think that they
-	// have mistyped the password try again. That is so for each of the first misspelt names, if there are no other accounts.
+	// freeRetries is how many failures on one wrong user name together weigh one: ssh asks three times, and people who think that they have
+	// mistyped the password try again. It applies to each of the first misspelt names, if there are no other accounts.
 	freeRetries, misspelt = 5, 2
-	// manyNames is how many nonexistent names a person tries who has forgotten how the own one is spelled.
+	// manyNames is how many nonexistent names people try if they have forgotten how their own name is spelled.
 	manyNames = 3
-	// crowd is by how many times itself a limit rises at most where more people log in than a household has: some of them forget their
-	// passwords and give up. One in devicePeople may have a device with an old password, up to devices of them: more are a list, and no
-	// more than maxTallies are told apart.
+	// crowd is the most that a limit rises, as a multiple of itself, if more people log in than a household has: some of them forget their
+	// passwords and give up. One in devicePeople may have a device with an old password, but at most devices in all: more would be an
+	// attacker's list of accounts, and no more than maxTallies accounts are told apart.
 	crowd, household, devicePeople, devices = 2, 2, 5, 5
 	// lightRetries is how many failures of weight 0 are kept in addition to MaxRetry others.
 	lightRetries = misspelt * freeRetries
@@ -251,14 +252,13 @@ func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
 	return uint8(min(max(weight, 0), maxWeight))
 }
 
-// crowded returns a limit for a prefix from which that many accounts logged in lately: it rises by one for each beyond a household, since
-// an attacker may have an account or two.
+// crowded returns the limit for a prefix from which people accounts logged in lately. It rises by one for each account beyond a household;
+// the first ones do not count, since an attacker may have an account or two.
 func crowded(limit, people int) int { return limit + min(max(people-household, 0), crowd*limit) }
 
-// slowRetry returns the limit of the slow window. Repeating a single account all day, if it does not exist or people log in to
-// it, is a device with old settings, unless it happens very often. Where people log in to other accounts it may be anybody's, and many
-// people have several. Where nobody can tell whether people log in, the limit is in between, and where they type passwords there are no
-// such devices.
+// slowRetry returns the limit of the slow window. Failures on a single account all day are a device with old settings, if the account does
+// not exist or is in use; such a device has a higher limit. If many people log in from the prefix, it may belong to any of them, and there
+// may be several. If it is unknown whether people log in, the limit is in between. If people type the passwords, there are no such devices.
 func (c *Counter) slowRetry(accounts, people int, device bool) int {
 	factor := 1
 	switch {
@@ -271,9 +271,9 @@ func (c *Counter) slowRetry(accounts, people int, device bool) int {
 	return max(crowded(c.o.SlowRetry, people), min(factor*c.o.SlowRetry, (buckets-1)*bucketMax)) // a tally counts no further
 }
 
-// usersSeen are the accounts on which a prefix failed, as far as they can be told apart.
+// usersSeen counts the accounts on which a prefix failed, as far as they can be told apart.
 type usersSeen struct {
-	n, unknown int // number of different ones, and of those that do not exist
+	n, unknown int // number of different accounts, and of those that do not exist
 	list       [maxTallies + 4]struct{ user, attempts uint16 }
 }
 

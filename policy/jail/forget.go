@@ -15,12 +15,12 @@ func (c *Counter) Success(k prefix.Key, user uint16) {
 	}
 }
 
-// misspeltTime is how long somebody takes to notice that the account's name was wrong.
+// misspeltTime is how long a user takes to notice that the account name was wrong.
 const misspeltTime = 2 * time.Minute
 
-// TakeMisspelt removes the latest failures of a prefix, if they are on an account that does not exist and a login came shortly after:
-// somebody has used a wrong name, such as the one of the own computer, and then the right one. Unless it is the account's first login of
-// the day, they are removed only if there is a single attempt: somebody with an account of their own must not have guesses forgotten.
+// TakeMisspelt removes the latest failures of a prefix, if they are on an account that does not exist and a login came shortly after: the
+// user typed a wrong name, such as their computer's, and then the right one. Unless it is the account's first login of the day, they are
+// removed only if there is a single attempt: an attacker with an account must not be able to clear guesses.
 func (c *Counter) TakeMisspelt(k prefix.Key, at int64, first bool) {
 	i, ok := c.prefixes.find(k)
 	if !ok {
@@ -39,7 +39,7 @@ func (c *Counter) TakeMisspelt(k prefix.Key, at int64, first bool) {
 	}
 }
 
-// justNow is how long before the line that voids an attempt the attempt may have been counted.
+// justNow is the longest time between counting an attempt and the line that voids it.
 const justNow = 2 * time.Second
 
 // TakeBack removes the latest failure of an account, if it was counted just before a time, and reports whether there was one.
@@ -102,8 +102,8 @@ func (c *Counter) Forget(p netip.Prefix) {
 	}
 }
 
-// forget drops the entries of one length that contain k or lie in it. Lifting 100,000 bans calls it as often, so it looks them
-// up one by one unless there are more of them than entries.
+// forget drops the entries of one length that contain k or lie in it. It is called for each ban that is lifted, which may be 100,000 times,
+// so it looks up the prefixes in k one by one unless there are more of them than entries.
 func (c *Counter) forget(t *table, k prefix.Key, length int) {
 	apart := length - k.Bits()
 	switch {

@@ -12,7 +12,7 @@ import (
 // Logins remembers from where people logged in, and how often they have failed since: after a change of password, devices
 // continue with the old one. One goroutine uses it.
 //
-// There are two generations of bounded size: the latest logins are known. An attacker who logs in from very many addresses
+// There are two generations of bounded size, so only the latest logins are known. An attacker who logs in from very many addresses
 // displaces the oldest.
 type Logins struct {
 	limit    int
@@ -21,8 +21,8 @@ type Logins struct {
 	cur, old map[uint64]login
 }
 
-// login is an account and a prefix, with the time of the latest login and the failures of one day. In entries of a prefix on a
-// day, fails is the number of accounts that logged in.
+// login is an account and a prefix, with the time of the latest login and the failures of one day. In an entry for a prefix and a day,
+// fails is instead the number of accounts that logged in.
 type login struct {
 	at    int64
 	day   int32 // days since 1970
@@ -41,8 +41,8 @@ func (l *Logins) Configure(limit int, keep time.Duration) {
 	l.limit, l.keep = max(limit, leastAccounts), keep
 }
 
-// Add records a login and reports whether it is the first of that day (UTC). It replaces an earlier one, and one with a later
-// time from before the clock was set back.
+// Add records a login and reports whether it is the first of that day (UTC). It replaces the previous login of the same id, even if that
+// has a later time because the clock was set back.
 func (l *Logins) Add(id uint64, at int64) (first bool) {
 	x, ok := l.get(id)
 	first = !ok || dayOf(x.at) != dayOf(at)
@@ -63,7 +63,7 @@ func (l *Logins) AddPerson(p prefix.Key, seed uint64, at int64) {
 	l.put(id, x, at)
 }
 
-// People returns how many accounts logged in from a prefix on the day of a time, or on the day before if there were more.
+// People returns how many accounts logged in from a prefix on the day of a time, or on the day before, whichever is more.
 func (l *Logins) People(p prefix.Key, seed uint64, at int64) int {
 	today, _ := l.get(p.Hash(seed ^ uint64(dayOf(at))))
 	before, _ := l.get(p.Hash(seed ^ uint64(dayOf(at)-1)))
@@ -93,8 +93,8 @@ func (l *Logins) Within(id uint64, at int64, long time.Duration) bool {
 	return ok && near(at, x.at, long)
 }
 
-// DeviceFactor is how many times as long a device is known at its own address: a tablet stays at home for the holidays, the phone of
-// somebody who has left the office goes on for weeks.
+// DeviceFactor is how many times longer a device stays known at an address than an account does: a tablet is left at home during the
+// holidays, and the phone of a former employee keeps trying for weeks.
 const DeviceFactor = 4
 
 // Device reports whether an account and a prefix belong to a known device: one that logged in within DeviceFactor spans.

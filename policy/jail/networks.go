@@ -17,11 +17,11 @@ type NetworkSize struct {
 	Observed bool // of jails that only observe
 }
 
-// NetworkOptions say which networks are counted, and when one is an attacker.
+// NetworkOptions say which networks are counted, and how many attacking parts lead to a ban of the whole network.
 type NetworkOptions struct {
 	NetworkSize
 	FindTime time.Duration
-	MaxParts int // so many different attacking parts lead to a ban; lone ones, see part: leastLone at least
+	MaxParts int // number of different attacking parts that lead to a ban; if lone parts (see part) are among them, at least leastLone
 	Limit    int // how many networks are kept
 }
 
@@ -41,8 +41,8 @@ type part struct {
 	ref     Ref
 	pattern string
 
-	// account is not 0 while the part is a lone one: it has failed on that account only, and no other part has. That may be a customer
-	// of a provider who has mistyped the own password. A part that was banned is no lone one.
+	// account is not 0 while the part is a lone one: it has failed only on this account, and no other part has failed on it. It may be a
+	// provider's customer who mistyped their password. A banned part is never a lone one.
 	account uint64
 }
 
@@ -82,7 +82,7 @@ func (n *Networks) Len() int { return len(n.m) }
 // Dropped returns how many networks were dropped to make room.
 func (n *Networks) Dropped() uint64 { return n.dropped }
 
-// part returns what p counts as: in networks wider than a /64, each /64 is one part.
+// part returns the part that k counts as: in networks wider than a /64, each /64 is one part.
 func (n *Networks) part(k prefix.Key) prefix.Key {
 	if n.V6 && n.Bits < 64 {
 		return k.Cut(min(k.Bits(), 64))
@@ -90,8 +90,8 @@ func (n *Networks) part(k prefix.Key) prefix.Key {
 	return k
 }
 
-// Add counts a part of its network, because of a failure on an account (0: that part is no lone one). If there are too many, it
-// returns those that led to it, oldest first.
+// Add counts a part of its network because of a failure on an account; 0 means that the part is not a lone one. If there are now too many
+// parts, it returns their failures and prefixes, oldest first.
 func (n *Networks) Add(own prefix.Key, f Failure, account uint64) (attackers []Failure, parts []netip.Prefix) {
 	net, k := own.Cut(n.Bits), n.part(own)
 	l, known := n.m[net]

@@ -15,7 +15,7 @@ import (
 // of two password databases), but the attempt may still succeed. One goroutine uses it.
 type Pending struct {
 	attempts map[netip.Addr][]*PendingAttempt // in order of arrival
-	queue    []*PendingAttempt                // of all addresses, in that order; the first is still pending
+	queue    []*PendingAttempt                // of all addresses, in order of arrival; the first is still pending
 	n        int                              // those in queue that are still pending
 }
 
@@ -95,8 +95,7 @@ func (p *Pending) Oldest(now int64) int64 {
 	return now
 }
 
-// Take removes and returns up to n attempts of a connection: first those on an account, then those on an unknown account, then
-// any.
+// Take removes and returns up to n attempts of a connection: first those on the account user, then those without an account, then any.
 func (p *Pending) Take(addr netip.Addr, conn ConnKey, user uint64, n int) (taken []PendingAttempt) {
 	if len(p.attempts[addr]) == 0 {
 		return nil
@@ -183,7 +182,7 @@ func (p *Pending) Stream(s *codec.Stream, jails int) {
 	})
 }
 
-// RestoreRefs sets the journal entries of restored attempts. from has read these entries again; attempts that only it has are
+// RestoreRefs sets the journal entries of restored attempts. from holds attempts as reread from the journal; those that only from has are
 // returned.
 func (p *Pending) RestoreRefs(from *Pending) (more []PendingAttempt) {
 	for x := range from.all() {

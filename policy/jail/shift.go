@@ -1,7 +1,7 @@
 package jail
 
-// The Shift methods are called when the clock was set. They move all times by so many microseconds, so that everything is as
-// long ago as before.
+// The Shift methods are called when the clock was set. They move all times by this many microseconds, so that everything is as long ago as
+// before.
 //
 // Bans keep their announced end. Logins are remembered for days, so they are not moved either.
 

@@ -14,16 +14,16 @@ const (
 	bucketMax  = 1<<bucketBits - 1
 	countMask  = 1<<(buckets*bucketBits) - 1
 
-	// maxTallies is how many accounts of a prefix are told apart in the slow window. Further ones share a tally that no login
-	// clears and whose attempts count double: so many accounts are no household. The shared tally has weight 1, which
-	// distinguishes it from the tally of failures without an account.
+	// maxTallies is how many accounts of a prefix are told apart in the slow window. Further accounts share a tally that no login clears
+	// and whose attempts count double: a household does not have that many accounts. The shared tally has weight 1, which distinguishes it
+	// from the tally of failures without an account.
 	maxTallies = 8
 )
 
 // shared reports whether a tally is the one for all accounts beyond maxTallies.
 func (x *node) shared() bool { return x.weight != 0 }
 
-// tallyAge returns by how many buckets a tally's newest one precedes that of a time; negative: follows it.
+// tallyAge returns how many buckets a tally's newest bucket lies before the bucket of a time; negative: after it.
 func (c *Counter) tallyAge(x *node, at int64) int64 {
 	return int64(int16(uint16(c.bucket(at)) - uint16(uint64(x.at)>>(buckets*bucketBits))))
 }
@@ -36,7 +36,7 @@ func (c *Counter) tallyTime(x *node, at int64) int64 {
 // bucketCount returns the count of the j-th bucket before the newest.
 func (x *node) bucketCount(j int64) int { return int(uint64(x.at) >> (j * bucketBits) & bucketMax) }
 
-// tallySum returns the attempts of a tally in the slow window at a time. over reports that none will be in it later.
+// tallySum returns the attempts of a tally in the slow window at a time. over reports that none is in the window then or later.
 func (c *Counter) tallySum(x *node, at int64) (sum int, over bool) {
 	if c.width == 0 {
 		return 0, true
@@ -50,7 +50,7 @@ func (c *Counter) tallySum(x *node, at int64) (sum int, over bool) {
 	return sum, age >= buckets
 }
 
-// tallyWithin returns the attempts of a tally that are certainly within so many microseconds of a time.
+// tallyWithin returns the attempts of a tally that are certainly less than within microseconds from a time.
 func (c *Counter) tallyWithin(x *node, at, within int64) (sum int) {
 	if c.width == 0 {
 		return 0
@@ -75,7 +75,7 @@ func (c *Counter) tallyOldest(x *node, at int64) (b int64, ok bool) {
 	return 0, false
 }
 
-// tallyAdd adds to a tally's bucket of a time. Buckets eight before the newest no longer count.
+// tallyAdd adds attempts to a tally's bucket for a time. Buckets that are eight or more before the newest no longer count.
 func (c *Counter) tallyAdd(x *node, at int64, attempts int) {
 	age := c.tallyAge(x, at)
 	if age <= -buckets {
@@ -111,7 +111,7 @@ func (c *Counter) moveToTally(t *table, e *entry, link *uint32) *uint32 {
 		case y.user == 0:
 			unnamed = y
 		default:
-			// If clocks differ by more than the window, an account may have two.
+			// If clocks differ by more than the window, an account may have two tallies.
 			if users++; y.user == x.user && c.slowly(x.at, c.tallyTime(y, x.at)) {
 				own = y
 			}

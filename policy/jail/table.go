@@ -2,19 +2,18 @@ package jail
 
 import "bailiff/policy/prefix"
 
-// table maps prefixes to lists of failures: open addressing over an index of hashes and entry numbers; entries and failures
-// are in chunks. It is not a Go map, since a million prefixes with a failure each must fit into 100 MB: a map of entries takes
-// 40 bytes a slot and is half empty after it has grown, and a map of pointers takes as much and an allocation. Besides,
-// growing never copies entries, and sweeping continues where it stopped. A prefix takes 32 bytes and 11 to 21 of the index, a
-// failure 32.
+// table maps prefixes to lists of failures: open addressing over an index of hashes and entry numbers; entries and failures are in chunks.
+// It is not a Go map, since a million prefixes with one failure each must fit into 100 MB. A map of entries takes 40 bytes a slot and is
+// half empty after it has grown; a map of pointers takes as much, plus an allocation for each entry. Besides, growing never copies entries,
+// and sweeping continues where it stopped. A prefix takes 32 bytes and 11 to 21 of the index, a failure 32.
 type table struct {
 	seed    uint64
 	index   []uint64 // upper half of the hash, then entry number + 1; 0: empty. Its length is a power of two
 	entries [][]entry
-	top     uint32 // entry numbers below it were used
+	top     uint32 // all used entry numbers are below it
 	free    uint32 // head of the list of free entries, + 1
 	n       int
-	seen    uint64 // state of any
+	seen    uint64 // state of the random numbers of any
 	nodes   [][]node
 	nodeTop uint32 // node numbers from 1 on
 	nodeOut uint32 // head of the list of free nodes

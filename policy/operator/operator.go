@@ -1,8 +1,8 @@
 // Package operator tracks the ssh sessions of operators: root, and members of configured groups. While such a session is
 // open, and for a while after, its address is not banned, so that operators cannot lock themselves out.
 //
-// It does no I/O: sessions come as journal entries of sshd or as logind's list, accounts as the text of /etc/passwd and
-// /etc/group, time as a number. It looks up no host name. Except root, only accounts in these files are operators'.
+// It does no I/O: sessions come as journal entries of sshd or as logind's list, accounts as the text of /etc/passwd and /etc/group, time as
+// a number. It looks up no host name. Apart from root, only accounts in these files can be operators'.
 //
 // Start reading at Tracker: Entry and Logind take sessions, Entries returns what is allowed, Due and Stale say when to call
 // it.
@@ -247,8 +247,8 @@ func (t *Tracker) settle(now int64) {
 	t.stale = !maps.Equal(t.allowed, t.given)
 }
 
-// Stale reports whether Entries would return something else than the last time. The allow list need not be rebuilt at once,
-// unless Due says so: it may be long, and on some hosts machines log in all the time.
+// Stale reports whether Entries would return something different from its last result. The allow list need not be rebuilt at once, unless
+// Due says so: it may be long, and on some hosts machines log in all the time.
 func (t *Tracker) Stale() bool { return t.stale }
 
 // Due reports whether at a time (microseconds since 1970) an address is allowed that was not when Entries was last called,

@@ -1,5 +1,5 @@
-// Package prefix has the key by which the policy's tables know an address or a network. A Key takes 18 bytes, where
-// a netip.Prefix takes 32, and holds no pointers, so that a table of a million costs the garbage collector nothing.
+// Package prefix defines Key, by which the policy's tables identify an address or a network. A Key takes 18 bytes, where a netip.Prefix
+// takes 32, and holds no pointers, so that a table of a million costs the garbage collector nothing.
 package prefix
 
 import (
@@ -10,14 +10,14 @@ import (
 	"net/netip"
 )
 
-// Key is a prefix without host bits. The zero Key is none. Keys can be compared with ==, and be the keys of maps.
+// Key is a prefix without host bits. The zero Key is no prefix. Keys can be compared with == and used as map keys.
 type Key struct {
 	addr   [16]byte // IPv4 in the first four
 	bits   uint8
 	family uint8 // 4, 6, or 0 for no prefix
 }
 
-// Of is the prefix of that length that holds an address. The address must be valid, without zone and not IPv4-mapped.
+// Of returns the prefix of a length that contains an address. The address must be valid, without zone and not IPv4-mapped.
 func Of(a netip.Addr, length int) Key {
 	if a.Is4() {
 		k := Key{bits: uint8(length), family: 4}
@@ -38,13 +38,13 @@ func (k *Key) setWords(hi, lo uint64) {
 	binary.BigEndian.PutUint64(k.addr[8:], lo)
 }
 
-// OfAddr is the prefix that is an address alone.
+// OfAddr returns the prefix that contains only an address.
 func OfAddr(a netip.Addr) Key { return Of(a, a.BitLen()) }
 
-// OfPrefix is the key of a prefix, which must be valid and not IPv4-mapped.
+// OfPrefix returns the key of a prefix, which must be valid and not IPv4-mapped.
 func OfPrefix(p netip.Prefix) Key { return Of(p.Addr(), p.Bits()) }
 
-// Cut is the prefix of that length, no longer than k's, that holds k.
+// Cut returns the prefix of a length, no longer than k's, that contains k.
 func (k Key) Cut(length int) Key {
 	k.bits = uint8(length)
 	hi, lo := k.words()
@@ -56,7 +56,7 @@ func (k Key) Cut(length int) Key {
 	return k
 }
 
-// Nth is the n-th of the prefixes of a length up to 64 that lie in k.
+// Nth returns the n-th prefix of a length up to 64 within k.
 func (k Key) Nth(n uint64, length int) Key {
 	hi, lo := k.words()
 	k.setWords(hi|n<<(64-length), lo)
@@ -86,7 +86,7 @@ func (k Key) Addr() netip.Addr {
 	return netip.AddrFrom4([4]byte(k.addr[:4]))
 }
 
-// Prefix is what k stands for.
+// Prefix returns k as a netip.Prefix.
 func (k Key) Prefix() netip.Prefix { return netip.PrefixFrom(k.Addr(), int(k.bits)) }
 
 // Compare sorts IPv4 before IPv6, then by address, then wide before narrow. It is written out and takes pointers because looking

@@ -49,8 +49,8 @@ func (b *Ban) ID() string {
 	return hex.EncodeToString(h[:8])
 }
 
-// bans are those in force. There may be 100,000, so they are kept without texts: names of jails and scopes are few and have
-// numbers, and what an operator wrote stands apart.
+// bans are the bans in force. There may be 100,000, so they are kept without texts: names of jails and scopes are few and have numbers, and
+// operators' texts are in notes.
 type bans struct {
 	rows    table[ban]
 	lengths lengths
@@ -76,10 +76,10 @@ const (
 
 func (b *ban) reason() string { return reasons[b.count&(1<<reasonBits-1)] }
 
-// never is an end that does not come.
+// never is the end of a ban that lasts forever.
 const never = math.MaxInt64
 
-// note is what a ban by hand says besides.
+// note is the reason and the operator of a manual ban.
 type note struct{ reason, by string }
 
 func newBans() bans { return bans{notes: make(map[rowKey]note), scopes: []string{""}, due: never} }
@@ -107,13 +107,13 @@ func (l *bans) Counts() map[string]Count {
 	return m
 }
 
-// key is that of a jail's ban; ok is false where the jail has none.
+// key returns the key of a jail's ban; ok is false if the jail has no bans.
 func (l *bans) key(p netip.Prefix, jail string) (k rowKey, ok bool) {
 	n := slices.Index(l.jails, jail)
 	return rowKey{prefix.OfPrefix(p), uint16(n)}, n >= 0
 }
 
-// number gives a name its place in a list; ok is false when there is no room for another one.
+// number returns a name's index in a list, to which it adds a new name; ok is false if there is no room.
 func number(list *[]string, name string) (i uint16, ok bool) {
 	n := slices.Index(*list, name)
 	if n < 0 {
@@ -125,13 +125,13 @@ func number(list *[]string, name string) (i uint16, ok bool) {
 	return uint16(n), true
 }
 
-// Add puts a ban in; one of the same prefix and jail is replaced. The prefix must be masked and not IPv4-mapped.
+// Add adds a ban, or replaces the ban of the same prefix and jail. The prefix must be masked and not IPv4-mapped.
 func (l *bans) Add(b Ban) {
 	jail, ok := number(&l.jails, b.Jail)
 	if !ok {
 		return // no configuration has 65,536 jails
 	}
-	scope, _ := number(&l.scopes, b.Scope) // with too many scopes all traffic, which holds every scope
+	scope, _ := number(&l.scopes, b.Scope) // if there are too many scopes: all traffic, which includes every scope
 	x := ban{
 		since: b.Since, until: b.Until, failures: uint16(min(max(b.Failures, 0), math.MaxUint16)), scope: scope,
 		count: uint32(min(max(b.Count, 0), maxCount)) << reasonBits,
@@ -151,7 +151,7 @@ func (l *bans) Add(b Ban) {
 	l.due = min(l.due, x.until)
 }
 
-// Remove takes a ban out; false when there is none.
+// Remove removes a ban, and reports whether it existed.
 func (l *bans) Remove(p netip.Prefix, jail string) bool {
 	k, ok := l.key(p, jail)
 	if !ok || !l.rows.delete(k) {
@@ -163,7 +163,7 @@ func (l *bans) Remove(p netip.Prefix, jail string) bool {
 	return true
 }
 
-// RemoveFunc takes out the bans that gone says, and returns them.
+// RemoveFunc removes the bans for which gone is true, and returns them.
 func (l *bans) RemoveFunc(gone func(*Ban) bool) (removed []Ban) {
 	for b := range l.All() {
 		if gone(&b) {
@@ -176,7 +176,7 @@ func (l *bans) RemoveFunc(gone func(*Ban) bool) (removed []Ban) {
 	return removed
 }
 
-// expire takes out the bans that are over at now and returns them, the earliest first.
+// expire removes the bans that are over at now and returns them, the earliest end first.
 func (l *bans) expire(now int64) []Ban {
 	if l.due > now {
 		return nil
@@ -233,7 +233,7 @@ func (l *bans) Get(p netip.Prefix, jail string) (Ban, bool) {
 	return Ban{}, false
 }
 
-// Of goes through the bans of exactly that prefix, by jail.
+// Of yields the bans of exactly that prefix, sorted by jail.
 func (l *bans) Of(p netip.Prefix) iter.Seq[Ban] {
 	return slices.Values(l.list(prefix.OfPrefix(p)))
 }
@@ -250,7 +250,7 @@ func (l *bans) list(k prefix.Key) (list []Ban) {
 	return list
 }
 
-// Covering goes through the bans of all prefixes that hold an address, wide ones first.
+// Covering yields the bans of all prefixes that contain an address, wide ones first.
 func (l *bans) Covering(a netip.Addr) iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
 		own := prefix.OfAddr(a)
@@ -264,8 +264,8 @@ func (l *bans) Covering(a netip.Addr) iter.Seq[Ban] {
 	}
 }
 
-// Holds reports whether a ban that some jail made before a moment is in force then for an address; counts says which jails and
-// scopes matter. It is asked for each failure.
+// Holds reports whether an address is banned at a time by a ban that began before it. counts selects the jails and scopes that matter.
+// Holds is called for each failure.
 func (l *bans) Holds(a netip.Addr, at int64, counts func(jail, scope string) bool) bool {
 	if l.rows.n == 0 {
 		return false
@@ -288,7 +288,7 @@ func (l *bans) Holds(a netip.Addr, at int64, counts func(jail, scope string) boo
 	return false
 }
 
-// All goes through all bans: IPv4 before IPv6, by address, wide before narrow, then by jail. They must not be changed meanwhile.
+// All yields all bans: IPv4 before IPv6, by address, wide before narrow, then by jail. They must not be changed meanwhile.
 func (l *bans) All() iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
 		for k, b := range l.sorted() {
@@ -329,5 +329,5 @@ func (l *bans) sorted() iter.Seq2[rowKey, *ban] {
 	}
 }
 
-// Scopes lists the scopes of all bans; scopes of bans that are gone may be among them.
+// Scopes returns the scopes of all bans, and possibly of some that are gone.
 func (l *bans) Scopes() []string { return slices.Clone(l.scopes) }

@@ -15,10 +15,10 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// The format is described in units/doc/state-file.md: a head of 32 bytes with a checksum, and a body of what State holds. A
-// version not known here is refused, since half a state is worse than none.
+// The format is described in units/doc/state-file.md: a head of 32 bytes with a checksum, and a body of what State holds. An unknown
+// version is refused, since half a state is worse than none.
 const (
-	magic    = "bailiff state \r\n" // a text-mode copy breaks it, and is noticed
+	magic    = "bailiff state \r\n" // a text-mode copy changes it, and is noticed
 	version  = 1
 	headSize = 32
 )
@@ -87,7 +87,7 @@ func (s *State) stream(f *codec.Stream, counts func([]byte) []byte) {
 	})
 }
 
-// stream writes or reads all rows. least is how many bytes one takes at least.
+// stream writes or reads all rows. least is the smallest size of a row in bytes.
 func (t *table[V]) stream(f *codec.Stream, least int, value func(*V)) {
 	codec.Each(f, t.n, least, func(yield func(row[V]) bool) {
 		for k, v := range t.all() {
@@ -138,15 +138,15 @@ func (l *bans) stream(f *codec.Stream) {
 	}, l.Add)
 }
 
-// TakeCounts hands over what a state file says was counted; nil when it says nothing.
+// TakeCounts returns the counts from the state file and forgets them; nil if there are none.
 func (s *State) TakeCounts() []byte {
 	c := s.counts
 	s.counts = nil
 	return c
 }
 
-// Decode reads what AppendSnapshot wrote. Whatever the bytes are, it neither panics nor takes more memory than a small multiple of
-// them; an error says what is wrong and where.
+// Decode reads what AppendSnapshot wrote. It never panics, and takes no more memory than a small multiple of data, whatever that is. An
+// error says what is wrong and where.
 func Decode(data []byte) (*State, error) {
 	if len(data) < headSize || !bytes.HasPrefix(data, []byte(magic)) {
 		return nil, errors.New("is not a state file")

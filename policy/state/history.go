@@ -18,13 +18,13 @@ type History struct {
 // maxHistory is how many prefixes are remembered.
 const maxHistory = 1 << 20
 
-// forever is the length of a ban that never ends, as the configuration has it.
+// forever is the duration of a ban that never ends, as in the configuration.
 const forever time.Duration = math.MaxInt64
 
 // history counts the bans of each prefix, in force or over.
 type history struct {
 	past   table[past]
-	forget int64 // µs, as Escalate was told last; 0: never
+	forget int64 // µs, from the last call of Escalate; 0: never
 }
 
 type past struct {
@@ -83,12 +83,12 @@ func (h *history) remember(k prefix.Key, x past) {
 	}
 }
 
-// tidy drops what is forgotten.
+// tidy drops forgotten prefixes.
 func (h *history) tidy(now int64) {
 	h.past.deleteFunc(func(_ rowKey, x *past) bool { return h.forgotten(x, now) })
 }
 
-// Remember notes a ban that was made before, when the state is rebuilt from the audit trail.
+// Remember records an earlier ban, when the state is rebuilt from the audit trail.
 func (h *history) Remember(b Ban) {
 	x := past{count: uint32(min(max(b.Count, 1), math.MaxInt32)), end: b.Until}
 	if b.Until == 0 {

@@ -15,14 +15,14 @@ const (
 	pardonFor = 366 * 24 * time.Hour
 )
 
-// pardons are what operators lifted bans of, with the time of the last pardon.
+// pardons are the prefixes that operators have pardoned, with the time of the last pardon.
 type pardons struct {
 	at      table[int64]
 	lengths lengths
 }
 
-// Pardon notes that an operator lifted what stood against a prefix: failures up to then never count again. It replaces an
-// earlier pardon, also one that lies ahead: the clock was set back.
+// Pardon records that an operator has pardoned a prefix: failures up to that time never count again. It replaces an earlier pardon, even
+// one with a later time because the clock was set back.
 func (s *pardons) Pardon(p netip.Prefix, at int64) {
 	k := prefix.OfPrefix(p)
 	s.lengths.add(k)
@@ -31,8 +31,8 @@ func (s *pardons) Pardon(p netip.Prefix, at int64) {
 	}
 }
 
-// Pardoned reports whether a failure of an address at a time was forgiven by an operator within a time after it. The time
-// keeps a pardon that was given while the clock was ahead from forgiving what comes once it is right.
+// Pardoned reports whether an operator has pardoned an address no longer than within after a failure at a time. Without that limit, a
+// pardon given while the clock was ahead would cover failures that come after the clock was corrected.
 func (s *pardons) Pardoned(a netip.Addr, at, within int64) bool {
 	if s.at.n == 0 {
 		return false
@@ -53,7 +53,7 @@ func (s *pardons) ShiftPardons(by int64) {
 	}
 }
 
-// tidy drops what is forgotten.
+// tidy drops pardons that are too old.
 func (s *pardons) tidy(now int64) {
 	s.at.deleteFunc(func(_ rowKey, at *int64) bool { return now-*at > pardonFor.Microseconds() })
 	if s.at.n == 0 {

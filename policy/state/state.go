@@ -15,21 +15,21 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// State is the whole. One goroutine uses it.
+// State is the whole state. One goroutine uses it.
 type State struct {
 	cursor string
 	bans
 	history
 	pardons
 	allowed map[prefix.Key]allow.Entry
-	counts  []byte // of a state file, until somebody takes them
-	tidied  int64  // when what is forgotten was looked for last
+	counts  []byte // counts from a state file, until TakeCounts
+	tidied  int64  // when forgotten entries were last dropped
 }
 
 // maxAllowed bounds the run-time allow list.
 const maxAllowed = 1 << 16
 
-// New makes an empty state.
+// New returns an empty state.
 func New() *State {
 	return &State{
 		bans:    newBans(),
@@ -37,14 +37,14 @@ func New() *State {
 	}
 }
 
-// Cursor is the position in the journal that the state belongs to; "" when nothing was read yet.
+// Cursor returns the journal position to which the state belongs; "" if nothing was read yet.
 func (s *State) Cursor() string { return s.cursor }
 
-// SetCursor says how far the journal was read.
+// SetCursor sets how far the journal was read.
 func (s *State) SetCursor(c string) { s.cursor = c }
 
-// Expire takes out the bans that are over at now and returns them, the earliest first. It also drops what is forgotten at read,
-// which is up to when the journal was read.
+// Expire removes and returns the bans that are over at now, the earliest end first. It also drops entries that are too old at read, the
+// time up to which the journal was read.
 func (s *State) Expire(now, read int64) []Ban {
 	if s.tidied > read || read-s.tidied >= tidyEvery {
 		s.tidied = read
@@ -55,7 +55,7 @@ func (s *State) Expire(now, read int64) []Ban {
 	return s.bans.expire(now)
 }
 
-// Allow puts a prefix on the run-time allow list. false when the list is full.
+// Allow adds a prefix to the run-time allow list. It returns false if the list is full.
 func (s *State) Allow(e allow.Entry) bool {
 	k := prefix.OfPrefix(e.Prefix)
 	if _, ok := s.allowed[k]; !ok && len(s.allowed) >= maxAllowed {
@@ -65,7 +65,7 @@ func (s *State) Allow(e allow.Entry) bool {
 	return true
 }
 
-// Disallow takes a prefix off the run-time allow list; false when it is not on it.
+// Disallow removes a prefix from the run-time allow list. It returns false if the prefix is not on it.
 func (s *State) Disallow(p netip.Prefix) bool {
 	k := prefix.OfPrefix(p)
 	_, ok := s.allowed[k]
@@ -92,11 +92,11 @@ func sorted[V any](m map[prefix.Key]V) []prefix.Key {
 	return keys
 }
 
-// tidyEvery is how often what is forgotten is looked for, in microseconds.
+// tidyEvery is how often entries that are too old are dropped, in microseconds.
 const tidyEvery = int64(time.Hour / time.Microsecond)
 
-// lengths are the lengths of prefixes that a map has, or had, by family. To find what holds an address, these have to be looked
-// up, which are one or two.
+// lengths are the prefix lengths that occur, or have occurred, in a map, by family. To find the prefixes that contain an address, only
+// these lengths, usually one or two, must be looked up.
 type lengths [2][]uint8
 
 func (l *lengths) add(k prefix.Key) {
@@ -106,7 +106,7 @@ func (l *lengths) add(k prefix.Key) {
 	}
 }
 
-// of returns them for the family of an address, wide prefixes first.
+// of returns the lengths for the family of k, wide prefixes first.
 func (l *lengths) of(k prefix.Key) []uint8 { return l[family(k)] }
 
 func family(k prefix.Key) int {

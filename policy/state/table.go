@@ -10,9 +10,9 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// table keeps rows sorted by key, in blocks of up to blockRows. It is not a map of Go: with 100,000 bans and their history in
-// maps, the daemon takes 57 MiB at rest in place of less than 48, and has to sort them for each save. Rows have no pointers, so the
-// garbage collector does not look at them.
+// table keeps rows sorted by key, in blocks of up to blockRows. It is not a Go map: with 100,000 bans and their history in maps, the idle
+// daemon takes 57 MiB instead of less than 48, and must sort them for each save. Rows have no pointers, so the garbage collector does not
+// scan them.
 type table[V any] struct {
 	blocks [][]row[V] // none is empty
 	n      int
@@ -23,7 +23,7 @@ type row[V any] struct {
 	v   V
 }
 
-// rowKey is a prefix, and of a ban the jail.
+// rowKey is a prefix and, for a ban, the jail.
 type rowKey struct {
 	prefix prefix.Key
 	jail   uint16
@@ -39,7 +39,7 @@ func (k *rowKey) compare(o *rowKey) int {
 // blockRows is how many rows a block has at most: an insertion moves 12 KiB.
 const blockRows = 256
 
-// find says in which block, and where in it, a key is or would be.
+// find returns the block and the index in it where a key is or would be.
 func (t *table[V]) find(k rowKey) (b, i int, ok bool) {
 	b = sort.Search(len(t.blocks), func(b int) bool { return t.blocks[b][0].key.compare(&k) > 0 }) - 1
 	if b < 0 {
@@ -58,7 +58,7 @@ func (t *table[V]) get(k rowKey) *V {
 	return nil
 }
 
-// set puts a value in, and reports whether the key is new.
+// set sets the value of a key, and reports whether the key is new.
 func (t *table[V]) set(k rowKey, v V) (added bool) {
 	b, i, ok := t.find(k)
 	if ok {
@@ -70,7 +70,7 @@ func (t *table[V]) set(k rowKey, v V) (added bool) {
 	case len(t.blocks) == 0:
 		t.blocks = append(t.blocks, nil)
 	case len(t.blocks[b]) < blockRows:
-	case b == len(t.blocks)-1 && i == blockRows: // in order, as a state file is read: blocks are left full
+	case b == len(t.blocks)-1 && i == blockRows: // appended in order, as when a state file is read: blocks are left full
 		t.blocks = append(t.blocks, nil)
 		b, i = b+1, 0
 	default:
@@ -83,14 +83,14 @@ func (t *table[V]) set(k rowKey, v V) (added bool) {
 		}
 	}
 	rows := t.blocks[b]
-	if len(rows) == cap(rows) { // append would double: an eighth more keeps what is not used small
+	if len(rows) == cap(rows) { // append would double the capacity; growing by an eighth wastes less
 		rows = append(make([]row[V], 0, min(blockRows, len(rows)+len(rows)/8+4)), rows...)
 	}
 	t.blocks[b] = slices.Insert(rows, i, row[V]{k, v})
 	return true
 }
 
-// delete takes a key out.
+// delete removes a key.
 func (t *table[V]) delete(k rowKey) bool {
 	b, i, ok := t.find(k)
 	if !ok {
@@ -105,12 +105,12 @@ func (t *table[V]) delete(k rowKey) bool {
 		t.blocks = slices.Delete(t.blocks, b, b+1)
 	}
 	if t.n == 0 {
-		t.blocks = nil // after a storm the memory goes back
+		t.blocks = nil // release the memory after a flood
 	}
 	return true
 }
 
-// deleteFunc takes out the rows that gone says.
+// deleteFunc removes the rows for which gone is true.
 func (t *table[V]) deleteFunc(gone func(rowKey, *V) bool) {
 	var keys []rowKey
 	for k, v := range t.all() {
@@ -123,8 +123,8 @@ func (t *table[V]) deleteFunc(gone func(rowKey, *V) bool) {
 	}
 }
 
-// evict makes room: of a block picked at random, it takes out the row that old gives the least for. So whoever fills the table
-// cannot choose what is forgotten.
+// evict makes room: it removes the row with the smallest value of old from a block picked at random, so attackers who fill the table cannot
+// choose what is forgotten.
 func (t *table[V]) evict(old func(*V) int64) {
 	rows := t.blocks[rand.IntN(len(t.blocks))]
 	oldest := 0
@@ -136,7 +136,7 @@ func (t *table[V]) evict(old func(*V) int64) {
 	t.delete(rows[oldest].key)
 }
 
-// from goes through the rows from a key on, in order. The table must not be changed meanwhile.
+// from yields the rows from a key on, in order. The table must not be changed meanwhile.
 func (t *table[V]) from(k rowKey) iter.Seq2[rowKey, *V] {
 	return func(yield func(rowKey, *V) bool) {
 		b, i, _ := t.find(k)
@@ -150,5 +150,5 @@ func (t *table[V]) from(k rowKey) iter.Seq2[rowKey, *V] {
 	}
 }
 
-// all goes through all rows in order. The table must not be changed meanwhile.
+// all yields all rows in order. The table must not be changed meanwhile.
 func (t *table[V]) all() iter.Seq2[rowKey, *V] { return t.from(rowKey{}) }

@@ -1,5 +1,5 @@
-// Package yamldoc reads one YAML document into a tree in which every key and value knows its line and column, so that errors
-// about it can name the place.
+// Package yamldoc reads one YAML document into a tree in which every key and value has its line and column, so that errors can name the
+// place.
 //
 // It never expands anything: aliases, merge keys and custom tags are errors, so a small file stays a small tree. It is the only
 // importer of gopkg.in/yaml.v3, which is archived. A replace directive cannot substitute its successor, go.yaml.in/yaml/v3, whose own
@@ -21,8 +21,8 @@ import (
 	"bailiff/policy/diag"
 )
 
-// MaxSize is the largest document read, in bytes. The largest built-in filter has some tens of kilobytes; an address list
-// belongs into an allow file, which is read line by line.
+// MaxSize is the largest document read, in bytes. The largest built-in filter has some tens of kilobytes; an address list belongs in an
+// allow file, which is read line by line.
 const MaxSize = 1 << 20
 
 // maxDepth bounds nesting. Configuration needs five levels; the bound keeps recursion over the tree harmless.
@@ -57,7 +57,7 @@ type Node struct {
 	Line, Col int // both from 1
 	Kind      Kind
 	Value     string // of a Scalar, unquoted
-	Quoted    bool   // the Scalar stood in quotes or as a block, so it is a text whatever it looks like
+	Quoted    bool   // the Scalar was quoted or a block, so it is text whatever it looks like
 	Pairs     []Pair // of a Map, in the order of the file, no key twice
 	Items     []*Node
 }
