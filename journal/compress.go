@@ -15,8 +15,8 @@ import (
 // 700 MiB of zeros take 60 KiB in the file.
 const maxInflate = 64 << 20
 
-// inflater inflates the beginnings of compressed values into one buffer. Whatever size a value claims, the memory used is what was asked
-// for, and a block of 128 KiB.
+// inflater inflates the beginnings of compressed values into one buffer. Whatever size a value claims, memory is limited to the number of
+// bytes requested plus a block of 128 KiB.
 type inflater struct {
 	buf  []byte
 	zstd *zstd.Decoder
@@ -32,7 +32,7 @@ func (z *inflater) inflate(flags byte, p []byte, max int) ([]byte, error) {
 		max = maxInflate
 	}
 	if cap(z.buf) > 1<<20 && max <= 1<<20 {
-		z.buf = nil // do not keep the memory of one large value
+		z.buf = nil // release the memory of a single large value
 	}
 	switch flags & compressedAny {
 	case compressedXZ:
@@ -67,8 +67,8 @@ func (z *inflater) fill(r io.Reader, max int) error {
 }
 
 // zst inflates a zstd frame (RFC 8878). journald's encoder sets "single segment": the window is the whole value, and a decoder would
-// allocate all of it in advance. No match in the first max bytes reaches back further than these, so the frame header is replaced by one
-// with a window of that size.
+// allocate all of it in advance. Matches in the first max bytes cannot reach back further than max bytes, so the frame header is replaced
+// by one with a window of that size.
 func (z *inflater) zst(p []byte, max int) ([]byte, error) {
 	if len(p) < 6 || binary.LittleEndian.Uint32(p) != 0xFD2FB528 {
 		return nil, fmt.Errorf("%w: not a zstd frame", errCompressed)
@@ -179,7 +179,7 @@ func (z *inflater) xz(p []byte, limit int) ([]byte, error) {
 	if dict > maxInflate {
 		return bad(fmt.Sprintf("a dictionary of %d bytes", dict))
 	}
-	// As with zstd: the first limit bytes do not reach back further than that, and a chunk has at most 2 MiB.
+	// As with zstd, matches in the first limit bytes cannot reach back further, and a chunk has at most 2 MiB.
 	dict = max(min(dict, uint64(limit)+2<<20), lzma.MinDictCap)
 	r, err := lzma.Reader2Config{DictCap: int(dict)}.NewReader2(bytes.NewReader(b[size:]))
 	if err != nil {

@@ -47,10 +47,10 @@ const (
 // partKeys are the keys of the parts in a cursor's text.
 const partKeys = "sibmtx"
 
-// Cursor names one entry of a journal. It stays valid when files are rotated, and finds the entry in a copy of the journal. Its text is
+// Cursor identifies one entry of a journal. It stays valid when files are rotated, and in a copy of the journal. Its text format is
 // libsystemd's, so journalctl --cursor and --after-cursor accept it.
 type Cursor struct {
-	SeqnumID  ID128  // of the journald that counts the sequence numbers, over all its files
+	SeqnumID  ID128  // id of the journald that assigns the sequence numbers, across all its files
 	Seqnum    uint64 // from 1
 	BootID    ID128
 	Monotonic uint64 // µs since the boot BootID
@@ -101,7 +101,7 @@ func (c *Cursor) parse(p Parts, s string, base int) (err error) {
 	return err
 }
 
-// id is the field of a part that is an id, nil for others.
+// id returns a pointer to a part that is an id; nil for other parts.
 func (c *Cursor) id(p Parts) *ID128 {
 	switch p {
 	case HasSeqnumID:
@@ -112,7 +112,7 @@ func (c *Cursor) id(p Parts) *ID128 {
 	return nil
 }
 
-// number is the field of a part that is a number.
+// number returns a pointer to a part that is a number.
 func (c *Cursor) number(p Parts) *uint64 {
 	switch p {
 	case HasSeqnum:
@@ -125,7 +125,7 @@ func (c *Cursor) number(p Parts) *uint64 {
 	return &c.XorHash
 }
 
-// String is libsystemd's text of the parts that are set; empty if none is.
+// String returns libsystemd's text of the parts that are set; empty if none is.
 func (c Cursor) String() string { return string(c.Append(nil)) }
 
 // Append appends the cursor's text to b.
@@ -152,7 +152,7 @@ func (c Cursor) Append(b []byte) []byte {
 // IsZero reports whether no part is set.
 func (c Cursor) IsZero() bool { return c.Set == 0 }
 
-// Names reports whether every part that is set in c has the same value in full.
+// Names reports whether c identifies full: every part that is set in c has the same value in full.
 func (c Cursor) Names(full Cursor) bool {
 	if c.Set&^full.Set != 0 {
 		return false
@@ -184,7 +184,7 @@ func parseNumber(s string, base int) (uint64, error) {
 	return v, nil
 }
 
-// clip shortens text from outside for an error message.
+// clip shortens untrusted text for an error message.
 func clip(s string) string {
 	if len(s) > 200 {
 		return s[:200] + "…"

@@ -1,8 +1,9 @@
 package journal
 
-// Entry is one entry of the journal. It belongs to its reader and is valid until that reader's next step: copy what is kept longer.
+// Entry is one entry of the journal. It belongs to its reader and is valid until the reader's next step; callers must copy what they keep
+// longer.
 //
-// Its times and numbers are those of its Cursor, which names the entry.
+// Its times and numbers are those of the embedded Cursor, which identifies the entry.
 type Entry struct {
 	Cursor
 
@@ -15,8 +16,8 @@ type eacher interface {
 	each(e *Entry, yield func(field string, value []byte) bool)
 }
 
-// Field is the value of the i-th of Options.Fields, nil if the entry does not have it. If the entry has several, it is the last in
-// the file, which means nothing: journald sorts the fields of an entry by where their values were first stored. A value longer
+// Field returns the value of the i-th of Options.Fields; nil if the entry does not have it. If the entry has several values, it is the last
+// one in the file. That order has no meaning: journald sorts the fields of an entry by where their values were first stored. A value longer
 // than Options.MaxValue is truncated.
 func (e *Entry) Field(i int) []byte {
 	if i < 0 || i >= len(e.values) {
@@ -36,7 +37,7 @@ func (e *Entry) Each(yield func(field string, value []byte) bool) {
 // maxNames bounds names.
 const maxNames = 1024
 
-// names holds field names as strings, so that each is allocated once. Senders choose the names: at maxNames it starts over.
+// names holds field names as strings, so that each is allocated once. Senders choose the names, so at maxNames the map is emptied.
 type names map[string]string
 
 func (n *names) intern(name []byte) string {

@@ -18,7 +18,7 @@ const (
 	maxFieldName  = 64
 	maxFieldCount = 4096
 	maxSkip       = 1 << 30  // a longer value means a broken stream
-	maxHeld       = 64 << 20 // all fields of an entry together; the rest is truncated, since local users choose the sizes
+	maxHeld       = 64 << 20 // all fields of an entry together; longer entries are truncated, since local users choose the sizes
 	maxSpecial    = 512      // a cursor has 190 bytes
 	keepHeld      = 1 << 20  // a buffer that has grown beyond this is released
 )
@@ -26,9 +26,9 @@ const (
 // ExportReader reads entries from a stream in the journal export format, as journalctl -o export and systemd-journal-remote write it
 // (https://systemd.io/JOURNAL_EXPORT_FORMATS/#journal-export-format).
 //
-// It returns the entries that match, in the order of the stream. If Options name Fields, entries hold these only and the others are
-// skipped; otherwise they hold all fields. Names that begin with two underscores are data of the entry, not fields. Memory is bounded by
-// a buffer of 64 KiB and the largest entry, at most 64 MiB.
+// It returns the entries that match, in the order of the stream. If Options.Fields is set, entries contain only these fields; otherwise
+// all. Names that begin with two underscores are metadata of the entry, not fields. Memory is bounded by a buffer of 64 KiB and the largest
+// entry, at most 64 MiB.
 type ExportReader struct {
 	r      *bufio.Reader
 	offset int64 // in the stream
@@ -176,7 +176,7 @@ func (x *ExportReader) each(_ *Entry, yield func(field string, value []byte) boo
 	}
 }
 
-// ended is the error for a stream that ends too early.
+// ended returns the error for a stream that ends too early.
 func ended(err error) error {
 	if err == io.EOF {
 		return fmt.Errorf("%w: %w", errInsideEntry, io.ErrUnexpectedEOF)
@@ -184,7 +184,7 @@ func ended(err error) error {
 	return err
 }
 
-// field reads a field, which begins with a line or with the first 64 KiB of one.
+// field reads a field. line is its first line, or the first 64 KiB of that.
 func (x *ExportReader) field(line []byte) error {
 	end := 0
 	for end < len(line) && end <= maxFieldName && nameByte(line[end]) {
@@ -265,7 +265,7 @@ func (x *ExportReader) binary([]byte) error {
 	if n > maxSkip {
 		return fmt.Errorf("a value of %d bytes; more than %d means a broken stream", n, maxSkip)
 	}
-	_, _ = x.r.Discard(8) // what was peeked at is there
+	_, _ = x.r.Discard(8) // cannot fail: these bytes were peeked
 	for left := int(n); left > 0; {
 		part, err := x.r.Peek(min(left, exportWindow))
 		if err != nil {
@@ -294,7 +294,7 @@ var specials = map[string]Parts{
 	"__REALTIME_TIMESTAMP": HasRealtime, "__MONOTONIC_TIMESTAMP": HasMonotonic, "__SEQNUM": HasSeqnum, "__SEQNUM_ID": HasSeqnumID, "_BOOT_ID": HasBootID,
 }
 
-// special reads a name that stands for the entry itself. Unknown names come from a later systemd and are skipped.
+// special reads metadata of the entry. Unknown names come from a later systemd and are skipped.
 func (x *ExportReader) special(name, text string) (err error) {
 	if part := specials[name]; part != 0 {
 		err = x.entry.parse(part, text, 10)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// fieldPrefix is one of Options.Fields as it begins a payload.
+// fieldPrefix is one of Options.Fields, in the form with which a payload begins.
 type fieldPrefix struct {
 	name       string // with =
 	head, mask uint64 // up to its first 8 bytes, as a word
@@ -44,8 +44,8 @@ func (r *Reader) fieldIndex(p []byte) int {
 	return -1
 }
 
-// slot caches what a data object holds, so that objects that come with entry after entry (unit, uid, command line) are read
-// once: the index of its field, and the value if it is short.
+// slot caches the contents of a data object: the index of its field, and its value if short. So objects that occur in many entries (unit,
+// uid, command line) are read only once.
 type slot struct {
 	off    uint64
 	serial uint32 // of the file; 0: empty
@@ -64,8 +64,8 @@ func slotOf(f *file, off uint64) uint64 {
 	return (off>>3 + uint64(f.serial)<<20) * 0x9e3779b97f4a7c15 >> (64 - slotBits)
 }
 
-// values holds the fields of one entry. They are copied out of the mapping: its pages may vanish while the caller reads them, when a
-// file is truncated, and the caller would get the fault. Copying a hundred bytes costs little beside loading the page.
+// values holds the fields of one entry. They are copied out of the mapping: if the file is truncated, pages may vanish while the caller
+// reads them, and the caller would fault. Copying a hundred bytes costs little compared to loading the page.
 type values struct {
 	buf  []byte
 	span []span
@@ -103,7 +103,7 @@ func (v *values) finish() {
 	}
 }
 
-// load makes the entry at a location. Data objects that cannot be read are left out and recorded as damage.
+// load reads the entry at a location. Data objects that cannot be read are left out and recorded as damage.
 func (r *Reader) load(f *file, l *location, e *Entry, v *values) {
 	e.Cursor = l.Cursor
 	if len(r.fields) == 0 {
@@ -172,8 +172,8 @@ func (r *Reader) value(f *file, off uint64, c *slot) (i int, p []byte, err error
 	return i, p, nil
 }
 
-// maxItems is the number of fields that an entry may have: journald takes 1,024 from a client (ENTRY_FIELD_COUNT_MAX) and adds some thirty. In a
-// crafted file, entries may overlap, so that each has as many items as the file has room for.
+// maxItems is the number of fields that an entry may have: journald takes 1,024 from a client (ENTRY_FIELD_COUNT_MAX) and adds some thirty.
+// In a crafted file, entries may overlap, so without a limit each could have as many items as fit into the file.
 const maxItems = 2048
 
 // items returns the items of an entry, and the width of each.
@@ -193,7 +193,7 @@ func (f *file) items(off uint64) ([]byte, int, error) {
 	return items[:len(items)-len(items)%width], width, nil
 }
 
-// item is the offset of the data object that the first item refers to.
+// item returns the offset of the data object to which the first item refers.
 func item(items []byte, width int) uint64 {
 	if width == 4 {
 		return uint64(binary.LittleEndian.Uint32(items))
@@ -219,7 +219,7 @@ func (r *Reader) each(f *file, off uint64, yield func(string, []byte) bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var again bool
 	defer r.caught(&again)
-	if err := r.prepare(f); err != nil { // it may have been closed after it was read to its end
+	if err := r.prepare(f); err != nil { // the file may have been closed after it was read to its end
 		r.damaged(f, err)
 		return
 	}

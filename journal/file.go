@@ -15,23 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errIncomplete says that journald has not finished writing the header of a new file.
+// errIncomplete means that journald has not finished writing the header of a new file.
 var errIncomplete = errors.New("the header is not complete yet")
 
-// identity tells a file from another one that later has the same path or the same inode.
+// identity distinguishes a file from a later one with the same path or inode.
 type identity struct {
 	dev, ino    uint64
 	size        int64
 	mtim, mtimN int64
 }
 
-// file is one journal file. It is opened when it is found, so that it is read to its end even if it is renamed or removed, and
-// mapped when its entries are needed. What journald itself deletes is lost all the same: journald deallocates the contents first (see
-// VacuumedError).
+// file is one journal file. It is opened when it is found, so that it is read to its end even if it is renamed or removed, and mapped when
+// its entries are needed. Files deleted by journald are lost nevertheless: it deallocates their contents first (see VacuumedError).
 type file struct {
 	path   string
 	mark   *mark
-	via    *journalctl // reads the files of one origin in place of this package; nil: none. Otherwise only path, mark, serial and the merge are used
+	via    *journalctl // reads the files of one origin for this package, which then uses only path, mark, serial and the merge; nil: not used
 	id     identity
 	fd     *os.File // nil: closed
 	m      []byte   // nil: not mapped
@@ -46,7 +45,7 @@ type file struct {
 	groups  [][][]*list // OR of AND of OR; nil: single
 	lists   []*list     // the lists of single and groups
 	seen    uint64      // n_entries when missing data objects were last looked for
-	horizon uint64      // the last object then
+	horizon uint64      // the last object at that time
 
 	state     fileState
 	from      uint64   // where to continue: entries before it (going up: after it) are done
@@ -62,8 +61,8 @@ type file struct {
 	late      bool      // found, or found readable again, after reading began
 	checked   bool      // its entries from here on are new: see Reader.isNew
 	readTo    uint64    // sequence number up to which it was read
-	listed    bool      // found when the folders were last listed
-	unlinked  time.Time // time since which it is not
+	listed    bool      // was there when the folders were last listed
+	unlinked  time.Time // time since which it is no longer listed; zero: it is
 }
 
 // fileState is the state of a file in the merge.
@@ -152,7 +151,7 @@ func (f *file) finished() bool {
 	return b[0] == stateArchived || f.path[len(f.path)-1] == '~'
 }
 
-// unread is the number of entries that were not read, as far as is known.
+// unread returns the number of entries that were not read, as far as is known.
 func (f *file) unread() uint64 {
 	read := f.readTo
 	if f.state == ready {
@@ -178,7 +177,7 @@ func statIdentity(st *unix.Stat_t) identity {
 	return identity{uint64(st.Dev), st.Ino, st.Size, int64(st.Mtim.Sec), int64(st.Mtim.Nsec)}
 }
 
-// close releases mapping and descriptor. What is known of the file is kept.
+// close releases mapping and descriptor. Other state of the file is kept.
 func (f *file) close() {
 	f.unmap()
 	if f.fd != nil {
@@ -252,7 +251,7 @@ func (f *file) setLimit() (beyond bool) {
 	return false
 }
 
-// sync is called after a count of entries was loaded: these entries lie within the arena as the header gives it now.
+// sync is called after a count of entries was loaded: these entries lie within the arena size that the header has now.
 func (f *file) sync() {
 	if !f.setLimit() {
 		return

@@ -42,11 +42,12 @@ type otherFile struct {
 	refused      bool // journalctl cannot read it either
 }
 
-// journalctl reads those files of one origin that this package cannot parse, in the export format. It runs from where reading begins to
-// the end of the files, and again after the last entry when a file has changed. It costs about twelve times as much as reading here.
+// journalctl reads those files of one origin that this package cannot parse, in the export format. A run goes from the reader's start
+// position to the end of the files; when a file has changed, another run continues after the last entry. It costs about twelve times as
+// much as reading with this package.
 type journalctl struct {
 	paths []string
-	state string    // of the files when the last run began
+	state string    // state of the files when the last run began
 	next  time.Time // when to check them again
 	last  Cursor    // of the last entry; zero: none yet
 	runs  int       // failed runs since the last entry
@@ -54,8 +55,8 @@ type journalctl struct {
 	proc  *process  // nil: not running
 }
 
-// adopt makes journalctl read a file, and reports whether that is new. The file has a flag of a later systemd (refresh in known.go),
-// or could not be read after several attempts (retryFailed in problems.go).
+// adopt makes journalctl read a file, and reports whether it was added. The file has a flag of a later systemd (refresh in known.go), or
+// could not be read after several attempts (retryFailed in problems.go).
 func (r *Reader) adopt(path string, key inode, why error) bool {
 	r.problem(problem{path: path, err: &FallbackError{why}})
 	if o := r.other[key]; o != nil {
@@ -186,7 +187,7 @@ func (r *Reader) refuse(g *file, err error) bool {
 			}
 		}
 	}
-	if len(left) == len(v.paths) { // it is none of the files
+	if len(left) == len(v.paths) { // none of the files is to blame
 		r.problem(problem{file: g, err: fmt.Errorf("%s: %w", strings.Join(v.paths, ", "), err)})
 		return false
 	}
@@ -194,7 +195,7 @@ func (r *Reader) refuse(g *file, err error) bool {
 	return len(left) > 0
 }
 
-// run starts journalctl where reading continues.
+// run starts journalctl at the position where reading continues.
 func (r *Reader) run(g *file) (*process, error) {
 	var args []string
 	if r.dir == up {
@@ -209,7 +210,7 @@ func (r *Reader) run(g *file) (*process, error) {
 	switch {
 	case !v.last.IsZero():
 		t = target{atCursor, v.last}
-	case t.kind == atTail && r.dir == down: // after what is there now
+	case t.kind == atTail && r.dir == down: // after the last entry that exists now
 		p, err := start(v.paths, Options{}, "--reverse")
 		if err != nil {
 			return nil, err
@@ -299,7 +300,7 @@ func start(paths []string, o Options, args ...string) (*process, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{cmd: exec.CommandContext(ctx, "journalctl", all...), cancel: cancel}
 	p.cmd.Env = append(os.Environ(), "LC_ALL=C", "SYSTEMD_LOG_LEVEL=warning")
-	p.cmd.WaitDelay = time.Second // nothing else holds the pipes, but a hung Wait would hang the reader
+	p.cmd.WaitDelay = time.Second // nothing else holds the pipes, but if Wait hung, so would the reader
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err == nil {
@@ -328,7 +329,7 @@ func (p *process) end() error {
 	p.timeout.Stop()
 	p.cancel()
 	switch {
-	case errors.Is(broken, io.ErrUnexpectedEOF) && err != nil: // it died while writing: that is the cause
+	case errors.Is(broken, io.ErrUnexpectedEOF) && err != nil: // it died while writing: its exit status is the cause
 	case broken != nil:
 		err = broken
 	}

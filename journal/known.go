@@ -15,12 +15,12 @@ const deletedFileGrace = time.Minute
 // inode identifies an open file, whatever its path is now.
 type inode struct{ dev, ino uint64 }
 
-// refresh lists the files of the source, adds new ones and reports whether there are any. A file that is gone is kept until it is read.
+// refresh lists the files of the source, adds new ones and reports whether there are any. A deleted file is kept until it has been read.
 func (r *Reader) refresh() (fresh bool) {
 	r.parsing = nil
 	l := r.src.list()
 	if r.watcher.set(l.watch) {
-		l = r.src.list() // what was created between the first listing and the watch
+		l = r.src.list() // for files created between the first listing and the watch
 	}
 	failing := map[string]bool{}
 	fail := func(p problem) {

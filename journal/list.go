@@ -2,10 +2,10 @@ package journal
 
 import "encoding/binary"
 
-// list is a list of entries in the order in which they were written: of the whole file, or of one data object. The file holds it as a
-// chain of arrays, each about twice as long as the one before, so that any index is found in a few steps.
+// list is a list of entries in the order in which they were written: of the whole file, or of one data object. The file stores it as a
+// chain of arrays, each about twice as long as the previous one, so any index is found in a few steps.
 //
-// The items of a list rise towards the end of the file. This is checked where it matters.
+// The offsets in a list are in ascending order. This is checked where it matters.
 type list struct {
 	payload []byte // FIELD=value; nil: all entries of the file
 	data    uint64 // the data object; 0: none yet
@@ -111,7 +111,7 @@ func (l *list) seekBlock(f *file, i uint64) (bool, error) {
 	}
 }
 
-// reset forgets what was read of the list.
+// reset forgets everything that was read of the list.
 func (l *list) reset() {
 	*l = list{payload: l.payload, blocks: l.blocks[:0]}
 }
@@ -121,10 +121,10 @@ func (l *list) seekGE(f *file, p uint64) (uint64, error) {
 	if l.payload != nil && l.data == 0 {
 		return 0, nil
 	}
-	lo := uint64(0) // all before it are < p
+	lo := uint64(0) // all items before lo are < p
 	if l.cur != 0 && l.cur < p {
 		lo = l.i + 1
-		if lo < l.n { // the common case: the one after the last
+		if lo < l.n { // the common case: the entry after the last one found
 			o, err := l.at(f, lo)
 			if err != nil {
 				return 0, err
@@ -190,7 +190,7 @@ func (l *list) seekLE(f *file, p uint64) (uint64, error) {
 	if l.payload != nil && l.data == 0 {
 		return 0, nil
 	}
-	if l.cur > p && l.i > 0 { // the common case: the one before the last
+	if l.cur > p && l.i > 0 { // the common case: the entry before the last one found
 		o, err := l.at(f, l.i-1)
 		if err != nil {
 			return 0, err

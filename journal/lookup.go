@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// lookup holds the entry that At found.
+// lookup holds the entry found by At, and the files used for lookups.
 type lookup struct {
 	r      *Reader
 	proc   *process // that returned the entry, if journalctl reads it
@@ -25,13 +25,14 @@ type lookupFile struct {
 	all list
 }
 
-// maxMapped is how many files stay mapped for lookups. The failures of one ban may lie in as many files; mapping a file anew for each
-// costs a hundred times what the lookup costs. Journal files have up to 128 MiB, and 32-bit machines have little room for them.
+// maxMapped is how many files stay mapped for lookups. The failures of one ban may lie in that many files; mapping a file again for each
+// lookup costs a hundred times as much as the lookup. Journal files have up to 128 MiB, and 32-bit machines have little room for them.
 const maxMapped = 2 + 14*(bits.UintSize/64)
 
-// At returns the entry that a cursor names, whether it matches or not; false if it does not exist (any more). If a partial cursor names
-// several entries, it is the first. If the entry of a complete cursor is gone, a copy of it is returned if there is one: journald
-// renumbers entries that it moves from /run to /var. The entry is valid until the next call of At. The reader's position does not change.
+// At returns the entry that a cursor identifies, even if it does not match; false if it does not exist or no longer exists. If a partial
+// cursor identifies several entries, At returns the first. If the entry of a complete cursor is gone, At returns a copy of it, if there is
+// one: journald renumbers entries that it moves from /run to /var. The entry is valid until the next call of At. The reader's position does
+// not change.
 func (r *Reader) At(c Cursor) (*Entry, bool) {
 	if r.closed || !c.findable() {
 		return nil, false
@@ -76,8 +77,8 @@ func (r *Reader) findHere(c Cursor) bool {
 	return false
 }
 
-// maxAsked bounds the number of entries read for one. For a cursor with nothing but a sequence number journalctl starts at the beginning of
-// files that another journald numbered.
+// maxAsked bounds the number of entries read from journalctl to find one. If the cursor has only a sequence number, journalctl starts at
+// the beginning of files that another journald has numbered.
 const maxAsked = 100_000
 
 // ask looks up an entry through journalctl.
@@ -113,8 +114,8 @@ func (k *lookup) stop() {
 	}
 }
 
-// Locate returns the complete cursor of a sequence number. It does not look into files that only journalctl can read, which would take
-// a process for each. The reader's position does not change.
+// Locate returns the complete cursor of a sequence number. It does not search files that only journalctl can read, since that would take a
+// process for each call. The reader's position does not change.
 func (r *Reader) Locate(id ID128, seqnum uint64) (Cursor, bool) {
 	if !r.findHere(Cursor{SeqnumID: id, Seqnum: seqnum, Set: HasSeqnumID | HasSeqnum}) {
 		return Cursor{}, false
@@ -157,8 +158,8 @@ func (r *Reader) tryAt(f *file, c *Cursor) (ok, again bool) {
 	return false, false
 }
 
-// use makes f the file of the latest lookup, and returns the list of its entries. The file whose latest lookup is the longest ago is
-// mapped no more.
+// use makes f the file of the latest lookup, and returns the list of its entries. If too many files are mapped, the least recently used one
+// is unmapped.
 func (k *lookup) use(f *file) *list {
 	i := slices.IndexFunc(k.mapped, func(x lookupFile) bool { return x.f == f })
 	x := lookupFile{f: f}
@@ -194,7 +195,7 @@ func (k *lookup) forget(f *file) {
 	}
 }
 
-// beyond reports whether an entry comes after those that a cursor names, in the order by which it is looked up.
+// beyond reports whether an entry comes after all entries that a cursor can identify, in the order used for the lookup.
 func beyond(c *Cursor, l *location) bool {
 	switch {
 	case c.hasSeqnum():
@@ -211,8 +212,8 @@ func (k *lookup) each(_ *Entry, yield func(string, []byte) bool) {
 	}
 }
 
-// Finder finds single entries with a Reader of its own, which is open between the first lookup and Close. A Reader watches folders
-// and holds files open. A Finder is not safe for concurrent use.
+// Finder finds single entries with a Reader of its own, which is open between the first lookup and Close. Close it when idle: a Reader
+// watches folders and holds files open. A Finder is not safe for concurrent use.
 type Finder struct {
 	Source  Source
 	Options Options
@@ -226,7 +227,7 @@ func (f *Finder) open() (err error) {
 	return err
 }
 
-// Find returns the entry that a cursor names: see Reader.At.
+// Find returns the entry that a cursor identifies: see Reader.At.
 func (f *Finder) Find(cursor string) (*Entry, error) {
 	c, err := ParseCursor(cursor)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // Match selects entries in which Field has exactly this Value.
 type Match struct{ Field, Value string }
 
-// Group selects entries that match in every field it names. If it has several values of a field, any of them matches.
+// Group selects entries that match in every field of the group. If it has several values for a field, any of them matches.
 type Group []Match
 
 // Matches selects entries that at least one of its groups selects. Empty Matches select every entry.
@@ -48,7 +48,7 @@ func (ms Matches) check() error {
 	return nil
 }
 
-// byField splits a group into its fields, in the order in which they first occur: one match of each must hold.
+// byField splits a group by field, in the order in which the fields first occur. For each field, one of its matches must hold.
 func (g Group) byField() [][]Match {
 	var fields [][]Match
 	for _, m := range g {

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// How a step is made: the next matching entry of each file is its candidate, and the candidate that comes first is returned. Files
-// whose headers show that all their entries come later are not mapped until they are needed.
+// How a step works: each file's next matching entry is its candidate, and the step returns the candidate that comes first. Files whose
+// headers show that all their entries come later are not mapped until they are needed.
 
-// move makes a step.
+// move makes one step.
 func (r *Reader) move(d direction) bool {
 	if d != r.dir {
 		r.dir, r.dirty = d, true
@@ -40,7 +40,7 @@ func (r *Reader) move(d direction) bool {
 // maxLeaderSteps is the number of entries read from one file before the others are looked at again.
 const maxLeaderSteps = 1024
 
-// restart makes every file be positioned again, after a seek or a change of direction.
+// restart marks all files to be positioned again, after a seek or a change of direction.
 func (r *Reader) restart() {
 	r.saveMark()
 	if r.have {
@@ -154,8 +154,8 @@ func (r *Reader) pickDeferred(best *file) *file {
 	}
 }
 
-// nextDeferred is the index of a deferred file that may hold an entry before the best one so far, -1 if there is none. Then the
-// sequence numbers of all deferred files come after the best's, and r.deferredSeqnum is the first of them.
+// nextDeferred returns the index of a deferred file that may hold an entry before the best one so far; -1 if there is none. In that case
+// the sequence numbers of all deferred files come after the best's, and r.deferredSeqnum is set to the first of them.
 func (r *Reader) nextDeferred(best *file) int {
 	next := -1
 	for i, f := range r.deferred {
@@ -190,16 +190,16 @@ func (r *Reader) before(a, b *location) bool {
 	return compare(a, b) > 0
 }
 
-// entryRange says where the entries of a file lie as seen from the target of a step.
+// entryRange says where the entries of a file lie relative to the target of a step.
 type entryRange uint8
 
 const (
 	rangeUnknown entryRange = iota // the file must be mapped to find out
 	noneAhead                      // no entry lies in the direction of the step
-	allAhead                       // all entries do
+	allAhead                       // all entries lie in the direction of the step
 )
 
-// headerRange learns from the header of a file where its entries lie, so that the file need not be mapped.
+// headerRange determines from the header of a file where its entries lie, so that the file need not be mapped.
 func (r *Reader) headerRange(f *file) entryRange {
 	e := &f.ends
 	if e.n == 0 || f.late || !e.archived && r.dir == up {
@@ -295,7 +295,7 @@ func (r *Reader) ready(f *file) bool {
 	}
 }
 
-// isNew reports whether a candidate comes after what was read before the seek.
+// isNew reports whether a candidate comes after the entries read before the seek.
 func (r *Reader) isNew(f *file) bool {
 	if r.start.kind == atCursor && r.start.cursor.Names(f.cand.Cursor) {
 		return false
@@ -307,12 +307,12 @@ func (r *Reader) isNew(f *file) bool {
 	if _, own := f.mark.known(); ok && reached(&c, own, f.mark.origin, &f.cand) {
 		return false
 	}
-	f.checked = true // what follows in the file is newer
+	f.checked = true // later entries of the file are newer
 	return true
 }
 
-// passed is up to where the entries of a file were read already: of a file that appeared late, or of any file after
-// SeekPosition. It is false where that does not matter.
+// passed returns the position up to which the entries of a file count as read, for a file that appeared late or for any file after
+// SeekPosition. It returns false for other files.
 func (r *Reader) passed(f *file) (Cursor, bool) {
 	if r.dir == up || !f.late && r.sought.kind != atPosition {
 		return Cursor{}, false
@@ -329,7 +329,7 @@ func (r *Reader) passed(f *file) (Cursor, bool) {
 	return Cursor{}, false
 }
 
-// retire marks a file as read to its end. What is known of it is kept, so that it is not taken for a new one.
+// retire marks a file as read to its end. The file stays known, so that it is not taken for a new one.
 func (r *Reader) retire(f *file) {
 	f.state = done
 	if f.m != nil {

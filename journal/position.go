@@ -11,16 +11,17 @@ import (
 	"sync"
 )
 
-// Position is how far a reader has read: the entry it returned last, and the last entry of each origin (see origin). One journald
-// writes the files of an origin one after another, so what comes after the origin's last entry was not read yet, and everything else was.
+// Position is how far a reader has read: the entry it returned last, and the last entry of each origin (see origin). One journald writes
+// the files of an origin one after another, so only entries after the origin's last entry have not been read.
 //
-// An entry counts as read if it does not come after that entry: by the sequence number if the same journald counted both, or by the
-// monotonic clock within one boot. So copies are recognized, also in files that appear later and across restarts: journalctl --flush
+// An entry counts as read if it does not come after the origin's last entry: by sequence number if the same journald numbered both, or by
+// the monotonic clock within one boot. So copies are recognized, also in files that appear later and across restarts: journalctl --flush
 // copies entries from /run to /var, and systemd 254 and later renumbers them. Entries of the running boot are new to a position from an
-// earlier boot, and entries of earlier boots are old to a position from the running one. For the rest, the realtime clock decides.
+// earlier boot, and entries of earlier boots are old to a position from the running one. In all other cases, the realtime clock decides.
 //
-// Only root can mislead this: journald stamps both clocks, and only root can set the realtime clock or put files into the journal's
-// folders. If root sets the clock back between two boots that both end before the reader returns, entries of the second are taken for old ones.
+// Only root can mislead this comparison: journald stamps both clocks, and only root can set the realtime clock or put files into the
+// journal's folders. If root sets the clock back between two boots that both end before the reader returns, entries of the second boot are
+// taken for old ones.
 type Position struct {
 	last  Cursor
 	marks map[string]Cursor // by origin
@@ -71,7 +72,7 @@ func (p Position) IsZero() bool { return p.last.IsZero() }
 // Last is the cursor of the entry that was read last.
 func (p Position) Last() Cursor { return p.last }
 
-// mark returns up to where an origin was read; own is false if nothing of it was read yet.
+// mark returns the position up to which an origin was read; own is false if nothing of the origin was read yet.
 func (p *Position) mark(origin string) (c Cursor, own bool) {
 	if c, own = p.marks[origin]; own {
 		return c, true
@@ -79,7 +80,7 @@ func (p *Position) mark(origin string) (c Cursor, own bool) {
 	return p.last, false
 }
 
-// reached reports whether an entry of an origin does not come after a mark, which is of the same origin (own) or of another one.
+// reached reports whether an entry of an origin does not come after a mark. own says that the mark is of the same origin.
 func reached(m *Cursor, own bool, origin string, l *location) bool {
 	sameBoot := m.hasMonotonic() && l.BootID == m.BootID
 	switch {
@@ -114,7 +115,7 @@ const BootVariable = "BAILIFF_BOOT_ID"
 // CurrentBoot is the id of the running boot, or zero if it is not known.
 func CurrentBoot() ID128 { return currentBoot() }
 
-// mark is up to where a reader has read one origin.
+// mark is the position up to which a reader has read one origin.
 type mark struct {
 	origin  string
 	ordered bool   // see ordered
@@ -123,7 +124,7 @@ type mark struct {
 	f       *file // file of loc; nil: loc is not set
 }
 
-// known reports whether anything of the origin was read, and up to where.
+// known returns the position up to which the origin was read, and whether anything of it was.
 func (m *mark) known() (Cursor, bool) {
 	if m.f != nil {
 		return m.loc.Cursor, true
@@ -136,9 +137,9 @@ func (m *mark) repeats(f *file, l *location) bool {
 	return m.f != nil && m.f != f && m.ordered && l.BootID == m.loc.BootID && copied(l, &m.loc.Cursor)
 }
 
-// copied reports whether an entry of an ordered origin was stored before the entry c or is a copy of it, whatever its sequence number:
-// a copy is renumbered, but keeps its clocks. Two equal entries within a microsecond share everything but the number; the second
-// one follows the first directly, which a copy does not.
+// copied reports whether an entry of an ordered origin was stored before the entry c or is a copy of it, whatever its sequence number: a
+// copy is renumbered, but keeps its clocks. Two equal entries within one microsecond differ only in the number, but the second directly
+// follows the first, unlike a copy.
 func copied(l *location, c *Cursor) bool {
 	if l.Monotonic != c.Monotonic {
 		return l.Monotonic < c.Monotonic
@@ -154,7 +155,7 @@ func (r *Reader) saveMark() {
 	}
 }
 
-// Position is how far the reader has read going down.
+// Position returns how far the reader has read going down.
 func (r *Reader) Position() Position {
 	r.saveMark()
 	p := Position{last: r.start.cursor, marks: map[string]Cursor{}}
@@ -175,7 +176,7 @@ func (r *Reader) Position() Position {
 	return p
 }
 
-// SeekPosition goes to a position: Next returns what was not read then, including files that appear later.
+// SeekPosition goes to a position: Next returns the entries that had not been read there, including those in files that appear later.
 func (r *Reader) SeekPosition(p Position) {
 	r.seek(target{atPosition, p.last})
 	for key, c := range p.marks {

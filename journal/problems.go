@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// problem is an error that did not end reading.
+// problem is an error that does not stop the reader.
 type problem struct {
-	path string // file or folder concerned; "": an event that is never over
-	file *file  // the problem is over when this file is gone; nil: when the path can be read
+	path string // file or folder concerned; "": an event, which is never over
+	file *file  // the problem is over when this file is gone; nil: it is over when the path can be read
 	err  error
 }
 
 // maxProblems is the number of problems kept.
 const maxProblems = 16
 
-// Problems are the current problems, oldest first, at most 16: files that are not read or only through journalctl, places that were
-// skipped, and entries that were lost. Problems that are over are left out. Each names a file or folder. errors.As finds
-// *CorruptError, *UnknownFlagsError, *VacuumedError and *FallbackError in them; Hint says what an administrator can do.
+// Problems are the current problems, oldest first, at most 16: files that are not read, or only through journalctl; places in files that
+// were skipped; and entries that were lost. Each error names a file or folder. errors.As finds *CorruptError, *UnknownFlagsError,
+// *VacuumedError and *FallbackError in them; Hint says what an administrator can do.
 func (r *Reader) Problems() []error {
 	var errs []error
 	for _, p := range r.problems {
@@ -30,13 +30,13 @@ func (r *Reader) Problems() []error {
 	return errs
 }
 
-// Incomplete reports whether a problem means that entries are missing. If not, they are only read more slowly.
+// Incomplete reports whether a problem means that entries are missing, not just that they are read more slowly.
 func Incomplete(err error) bool {
 	var slow *FallbackError
 	return !errors.As(err, &slow)
 }
 
-// Hint says what an administrator can do about a problem; "" if nothing is known.
+// Hint returns what an administrator can do about a problem; "" if nothing is known.
 func Hint(err error) string {
 	var lost *VacuumedError
 	switch {
@@ -105,7 +105,7 @@ func (r *Reader) caught(again *bool) {
 // truncated further; more means that its disk fails.
 const maxFaults = 3
 
-// faulted arranges that the rest of a file is read. It must not touch the mapping: a second fault would not be caught.
+// faulted makes the reader continue with the rest of a file. It must not touch the mapping: a second fault would not be caught.
 func (r *Reader) faulted(f *file, at uint64) {
 	err := f.corrupt(at, "the page cannot be read: the file was truncated, or the disk fails")
 	if f.faults++; f.faults > maxFaults {
@@ -126,7 +126,7 @@ func (r *Reader) faulted(f *file, at uint64) {
 // failed for a moment. After the last attempt journalctl reads the file.
 var retryAfter = []time.Duration{time.Second, 5 * time.Second, 20 * time.Second}
 
-// fail sets a file aside: for good if nothing is written to it any more, else until its next attempt.
+// fail sets a file aside: permanently if nothing more is written to it, otherwise until the next attempt.
 func (r *Reader) fail(f *file, err error) {
 	r.leader = nil
 	if r.vacuumed(f) {
@@ -148,7 +148,7 @@ func (r *Reader) fail(f *file, err error) {
 	r.watcher.at(f.retry)
 }
 
-// retryFailed tries files again whose delay is over, and reports whether there are any.
+// retryFailed retries the files whose delay is over, and reports whether there are any.
 func (r *Reader) retryFailed() (fresh bool) {
 	for _, f := range slices.Clone(r.files) {
 		if f.retry.IsZero() {
@@ -211,7 +211,8 @@ func (r *Reader) vacuumed(f *file) bool {
 	return true
 }
 
-// damaged records a place in a file that cannot be read. Only the first three of a file are recorded, so that it cannot fill the list.
+// damaged records a place in a file that cannot be read. Only the first three places in a file are recorded, so that one file cannot fill
+// the list.
 func (r *Reader) damaged(f *file, err error) {
 	if f.damages++; f.damages <= 3 && !f.emptied() {
 		r.problem(problem{f.path, f, err})

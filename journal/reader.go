@@ -1,10 +1,10 @@
-// Package journal reads journal files as journald writes them, in plain Go over mmap: no cgo, no libsystemd. It returns the
-// entries of many files in sd_journal's order, and follows the files as they grow and rotate. It trusts no byte of them, and it
-// never writes: audit/ does that, through journald.
+// Package journal reads journal files as journald writes them, in plain Go over mmap: no cgo, no libsystemd. It returns the entries of many
+// files in sd_journal's order, and follows the files as they grow and rotate. It does not trust their contents, and it never writes: audit/
+// writes entries, through journald.
 //
-// It parses the files itself because libsystemd needs cgo and reads a fifth as many entries per second; libsystemd is the oracle of the
-// tests instead. Values are inflated by the libraries as far as these can stop early; LZ4 blocks, and the headers of zstd and xz, are read
-// by hand because otherwise a value of 768 MiB would be inflated whole.
+// It parses the files itself because libsystemd needs cgo and reads a fifth as many entries per second; libsystemd serves as the oracle in
+// tests. Values are decompressed by libraries where these can stop early; LZ4 blocks and the headers of zstd and xz are parsed here,
+// because otherwise a value of 768 MiB would be decompressed as a whole.
 //
 // Start reading at Open and Reader.Next. In reading order: source.go and known.go list the files, merge.go chooses the file
 // with the next entry, walk.go and list.go find the matching entries of a file, file.go and format.go hold the file format, fields.go
@@ -33,8 +33,8 @@ const defaultMaxValue = 64 << 10
 // this package cannot parse are read through a journalctl process, and their entries are merged with the others. These are files with
 // a flag of a later systemd, and files that are still being written and could not be read after several attempts.
 //
-// Entries that exist when a step is made come in sd_journal's order. Entries written later are returned when they are found, even if
-// they sort before an entry that was returned already. sd_journal drops these; a follower that uses Reader loses nothing.
+// Entries that exist when a step is made are returned in sd_journal's order. Entries written later are returned when they are found, even
+// if they sort before an entry that was returned already. sd_journal drops these; a follower that uses Reader loses nothing.
 type Reader struct {
 	src    Source
 	o      Options
@@ -45,7 +45,7 @@ type Reader struct {
 
 	files    []*file              // all known files
 	other    map[inode]*otherFile // files that journalctl reads
-	groups   []*file              // one for each origin of these
+	groups   []*file              // one for each origin of the files in other
 	marks    map[string]*mark     // by origin
 	active   []*file              // files in the merge
 	deferred []*file              // files not mapped yet, because all their entries come after those of the active files
@@ -61,14 +61,14 @@ type Reader struct {
 	curFile *file    // file of the current entry
 	parsing *file    // file being parsed: a runtime error is attributed to it
 
-	// Files seldom overlap. While one file is ahead of all others, only its next entry is looked at and compared with that of the
-	// runner-up. The leader stays as long as its entry comes before the runner-up's and before deferredSeqnum.
+	// Files seldom overlap. While one file leads, only its next entry is read and compared with the runner-up's. The leader stays as long
+	// as its entry comes before the runner-up's and before deferredSeqnum.
 	leader, runnerUp *file
 	leaderSteps      int
 	deferredSeqnum   uint64 // first sequence number of the deferred files
 
 	entry  Entry
-	own    eacher // of an entry that is read here, not through journalctl
+	own    eacher // reads fields of entries from files, not through journalctl
 	values values
 	found  lookup
 
@@ -151,13 +151,13 @@ func (r *Reader) Close() error {
 	return r.watcher.close()
 }
 
-// Files is the number of known files.
+// Files returns the number of known files.
 func (r *Reader) Files() int { return len(r.files) + len(r.other) }
 
 // SeekHead positions before the first entry.
 func (r *Reader) SeekHead() { r.seek(target{kind: atHead}) }
 
-// SeekTail positions after the last entry: Previous returns it, and Next what is written from now on.
+// SeekTail positions after the last entry: Previous returns that entry, and Next returns entries written from now on.
 func (r *Reader) SeekTail() { r.seek(target{kind: atTail}) }
 
 // SeekRealtime positions at a time in microseconds since 1970: Next returns the first entry at this time or later, Previous the last
@@ -166,9 +166,9 @@ func (r *Reader) SeekRealtime(us uint64) {
 	r.seek(target{atRealtime, Cursor{Realtime: us, Set: HasRealtime}})
 }
 
-// SeekCursor positions after the entry that c names, so that reading resumes: Next returns the entry after it, Previous the one
-// before. If the entry is gone or does not match, Next returns the closest one that follows. A partial cursor is allowed; if it names
-// several entries, all of them are skipped. Use At to read the entry itself.
+// SeekCursor positions after the entry that c identifies, to resume reading: Next returns the entry after it, Previous the one before. If
+// the entry is gone or does not match, Next returns the closest one that follows. A partial cursor is allowed; if it identifies several
+// entries, all of them are skipped. Use At to read the entry itself.
 func (r *Reader) SeekCursor(c Cursor) error {
 	if err := c.check(); err != nil {
 		return err
@@ -187,14 +187,14 @@ func (r *Reader) seek(t target) {
 // Next goes to the next entry. It returns false if there is none yet; Wait returns when there may be one.
 func (r *Reader) Next() bool { return r.step(down) }
 
-// Previous goes to the entry before. It returns false if there is none.
+// Previous goes to the previous entry. It returns false if there is none.
 func (r *Reader) Previous() bool { return r.step(up) }
 
 // Entry is the current entry. It is valid until the next step.
 func (r *Reader) Entry() *Entry { return &r.entry }
 
-// step makes one step. A page that cannot be read, because the file was truncated or the disk fails, causes a fault that would end
-// the process. Here it becomes an error of that file, and the step is repeated with what is left.
+// step makes one step. A page that cannot be read, because the file was truncated or the disk fails, causes a fault that would end the
+// process. Here it becomes an error of that file, and the step is repeated with the remaining files.
 func (r *Reader) step(d direction) (ok bool) {
 	if r.closed {
 		return false

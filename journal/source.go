@@ -23,18 +23,19 @@ type Source struct {
 // Files selects exactly these files. They are followed as they grow, but their successors after a rotation are not read.
 func Files(paths ...string) Source { return Source{files: paths} }
 
-// Dir selects all journal files in these folders and in their subfolders named after a machine id. New ones are found.
+// Dir selects all journal files in these folders and in their subfolders named after a machine id. New files and folders are found when
+// they appear.
 func Dir(paths ...string) Source { return Source{dirs: paths} }
 
 // Host selects what journald writes for the services of the host, in /var/log/journal and /run/log/journal: the files system*.journal of
 // the host's machine id, including those of journal namespaces (units with LogNamespace=). Folders that do not exist yet are found
 // when they appear. root is prepended to all paths; "" is the running system.
 //
-// Journals of login users, containers and remote machines are left out: those who control one of these could write entries that
-// look as if they came from a service of this host.
+// Journals of login users, containers and remote machines are left out: anybody who controls one of these could write entries that look as
+// if they came from a service of this host.
 func Host(root string) Source { return Source{host: true, root: root} }
 
-// Paths is Files or Dir, depending on what the paths are; without paths it is the journal of the running host.
+// Paths returns a Source like Files or Dir, depending on what the paths are; without paths, it is the journal of the running host.
 func Paths(paths ...string) (Source, error) {
 	var files, dirs []string
 	for _, p := range paths {
@@ -130,7 +131,7 @@ type watch struct {
 	parent bool
 }
 
-// list lists the source's folders. It never fails: what could not be read is among the problems.
+// list lists the source's folders. It never fails: errors are returned among the problems.
 func (s Source) list() listing {
 	var l listing
 	any := func(string) bool { return true }

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How new entries are noticed. journald notifies inotify only every 250 ms (POST_CHANGE_TIMER_INTERVAL_USEC). So after an entry the
-// mapped headers are polled, which costs a few loads from memory: at first every pollMin, then at intervals of the time since that entry
-// divided by pollFraction. At one entry a second, the next one is noticed within 30 ms with some 150 polls a second; at twenty,
-// within a few milliseconds. After pollWindow without an entry the reader sleeps until inotify wakes it.
+// How new entries are noticed. journald notifies inotify only every 250 ms (POST_CHANGE_TIMER_INTERVAL_USEC). So after an entry, the mapped
+// headers are polled, which costs a few memory loads: first every pollMin, then at intervals of the time since that entry divided by
+// pollFraction. At one entry a second, the next one is noticed within 30 ms with some 150 polls a second; at twenty, within a few
+// milliseconds. After pollWindow without an entry the reader sleeps until inotify wakes it.
 const (
 	pollMin      = time.Millisecond
 	pollFraction = 32
@@ -28,7 +28,7 @@ type watcher struct {
 	fd   int
 	ids  map[string]uint32 // watch descriptors, by path
 
-	blind   bool          // a folder could not be watched
+	blind   bool          // at least one folder could not be watched
 	retry   time.Time     // when to list the folders again; zero: not
 	backoff time.Duration // last delay of retry
 
@@ -102,13 +102,13 @@ func (w *watcher) set(list []watch) (fresh bool) {
 	return fresh
 }
 
-// soon makes the folders be listed again soon, with increasing delays, even without an inotify event: a file was not complete.
+// soon schedules another listing of the folders, with increasing delays, even without an inotify event: a file was incomplete.
 func (w *watcher) soon() {
 	w.backoff = min(max(2*w.backoff, 5*time.Millisecond), 5*time.Second)
 	w.retry = time.Now().Add(w.backoff)
 }
 
-// at makes the folders be listed again at time t or earlier.
+// at schedules another listing of the folders at time t or earlier.
 func (w *watcher) at(t time.Time) {
 	if w.retry.IsZero() || t.Before(w.retry) {
 		w.retry = t
@@ -151,8 +151,8 @@ func (w *watcher) drain() (more bool) {
 	}
 }
 
-// Wait returns when there may be more entries or the problems have changed, at the latest after atMost. Its error is the context's,
-// or os.ErrClosed. While entries keep arriving it notices the next one within about a millisecond; otherwise it sleeps.
+// Wait blocks until there may be more entries or the problems have changed, but no longer than atMost. Its error is the context's, or
+// os.ErrClosed. While entries keep arriving it notices the next one within about a millisecond; otherwise it sleeps.
 func (r *Reader) Wait(ctx context.Context, atMost time.Duration) error {
 	if r.closed {
 		return os.ErrClosed
@@ -199,7 +199,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// sleep waits for inotify until a time.
+// sleep waits for an inotify event, at the latest until a time.
 func (w *watcher) sleep(ctx context.Context, until time.Time) error {
 	if w.file == nil {
 		timer := time.NewTimer(time.Until(until))
@@ -220,7 +220,7 @@ func (w *watcher) sleep(ctx context.Context, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	// The poller reports new events only, not those that are there already: look first, then wait.
+	// The poller reports only new events, not pending ones: check first, then wait.
 	looked := false
 	err = raw.Read(func(uintptr) bool {
 		if looked {

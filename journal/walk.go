@@ -75,10 +75,10 @@ func (f *file) lookup(z *inflater) error {
 
 // seek returns the first matching entry at p or after it (going up: the last at p or before it), 0 if there is none.
 //
-// journald adds an entry to the lists of its data objects one by one, while we read them. With several lists, the entry found in one
-// may have been written after another was read, or before the data object of another was known to us, and an entry in between be missed.
-// Entries before the last object at the time of the last lookup are in all their lists, and these are known: that object is the
-// horizon. If the entry found lies after it, or if none was found although some were added, look up and search again.
+// journald adds an entry to the lists of its data objects one by one, while we read them. With several lists, the entry found in one list
+// may have been written after another list was read, or before we knew another list's data object, so an earlier entry could be missed. The
+// horizon is the last object at the time of the last lookup: entries before it are in all their lists, and these lists are known. If the
+// entry found lies after the horizon, or if none was found although entries were added, seek looks up the data objects and searches again.
 func (f *file) seek(p uint64, d direction, z *inflater) (uint64, error) {
 	o, err := f.seekLists(p, d)
 	switch {
@@ -93,7 +93,7 @@ func (f *file) seek(p uint64, d direction, z *inflater) (uint64, error) {
 	return f.seekLists(p, d)
 }
 
-// seekLists is seek in the lists as they are known.
+// seekLists is seek in the lists known so far.
 func (f *file) seekLists(p uint64, d direction) (uint64, error) {
 	switch {
 	case f.single == nil:

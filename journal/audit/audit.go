@@ -1,9 +1,9 @@
-// Package audit writes bailiff's own journal entries: every decision with its evidence, with a fixed MESSAGE_ID for each kind, so that
-// the journal shows who was banned, when and why. Entries go through a bounded queue, so a hung journald never blocks the daemon. The
+// Package audit writes bailiff's own journal entries: every decision with its evidence, with a fixed MESSAGE_ID for each kind, so that the
+// journal shows who was banned, when and why. Entries go through a bounded queue, so a journald that hangs never blocks the daemon. The
 // package decides nothing and reads no journal.
 //
-// Start reading at Writer (writer.go). kind.go holds the kinds and their ids, event.go the entries about bans, parse.go reads these back,
-// and native.go implements journald's protocol.
+// Start reading at Writer (writer.go). kind.go holds the kinds and their ids, event.go builds the entries about bans, parse.go reads them
+// back, and native.go implements journald's protocol.
 package audit
 
 import (

@@ -13,7 +13,7 @@ import (
 
 // Fields of audit entries. Their meaning is part of the interface: scripts, bailiff-report and `bailiff why` read them.
 const (
-	FieldAddress  = "BAILIFF_ADDRESS" // address or prefix as people search for it: without length for a single address; may come several times
+	FieldAddress  = "BAILIFF_ADDRESS" // address or prefix as people search for it: a single address has no length; may occur several times
 	FieldPrefix   = "BAILIFF_PREFIX"  // always a prefix, 192.0.2.7/32
 	FieldJail     = "BAILIFF_JAIL"
 	FieldBanID    = "BAILIFF_BAN_ID"    // the same in all entries about one ban
@@ -29,21 +29,21 @@ const (
 	FieldReason   = "BAILIFF_REASON"    // failures, slow, account or network; for a ban by hand the reason given
 	FieldBy       = "BAILIFF_BY"        // user who asked for it; absent for decisions of the daemon
 	FieldRestored = "BAILIFF_RESTORED"  // "1": not a new decision, do not report it again
-	FieldWide     = "BAILIFF_WIDE"      // "1": a network, because many of its addresses attacked at once
+	FieldWide     = "BAILIFF_WIDE"      // "1": the ban of a whole network, because many of its addresses attacked at once
 	FieldLifted   = "BAILIFF_LIFTED"    // bans that an allow entry lifted
 	FieldProblem  = "BAILIFF_PROBLEM"   // what has a problem, or no longer has one: firewall, journal, configuration, …
 
 	// FieldUnreported is "1" on a ban made while reports were disabled: it is not reported when they are enabled.
 	FieldUnreported = "BAILIFF_UNREPORTED"
 
-	// Of bailiff-report's entries. If an entry is about several reports, FieldBanID and FieldAddress come several times.
+	// Fields of bailiff-report's entries. If an entry is about several reports, FieldBanID and FieldAddress occur several times.
 	FieldDestination = "BAILIFF_DESTINATION" // where a report went
-	FieldItem        = "BAILIFF_ITEM"        // key of what was delivered together, the same in every attempt
+	FieldItem        = "BAILIFF_ITEM"        // key of the reports delivered together, the same in every attempt
 	FieldReceipt     = "BAILIFF_RECEIPT"     // the destination's answer
 	FieldError       = "BAILIFF_ERROR"       // why the destination did not accept it
 )
 
-// Forever is the text of an end that never comes.
+// Forever is the value of FieldUntil for a ban that never ends.
 const Forever = "forever"
 
 // Limits of one entry. The newest cursors and addresses are kept: they led to the ban.
@@ -56,7 +56,7 @@ const (
 // timeFormat is RFC 3339 with the journal's resolution, microseconds.
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
-// reasons are the texts of the less usual reasons.
+// reasons are the texts for the less common reasons.
 var reasons = map[string]string{
 	"slow":    "slowly",
 	"account": "on an account that many addresses attack",
@@ -235,7 +235,7 @@ func (e AllowEvent) Entry(k Kind) Entry {
 	return Event(k, msg, f...)
 }
 
-// Address is the text by which people search for a prefix: the address without length if it holds just one.
+// Address returns the text by which people search for a prefix: without the length if it holds only one address.
 func Address(p netip.Prefix) string {
 	if p.IsSingleIP() {
 		return p.Addr().String()
@@ -291,7 +291,7 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s[:maxText], "") + "…"
 }
 
-// Duration is a duration for people: the two largest units of d, h, m and s, with days from three days on.
+// Duration formats a duration for people, with the two largest of the units d, h, m and s; days are used from three days on.
 func Duration(d time.Duration) string {
 	if d < 0 {
 		return "-" + Duration(-d)

@@ -11,8 +11,8 @@ import (
 )
 
 // journald's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): one datagram is one entry, "NAME=value\n" is a field. It is implemented
-// here because journal.Send of go-systemd takes a map, so that no field can come twice, passes long entries as a file in /dev/shm
-// instead of a memory file, and waits without limit for a journald that hangs.
+// here because journal.Send of go-systemd takes a map, so a field cannot occur twice; passes long entries as a file in /dev/shm instead of
+// a memfd; and waits forever for a journald that hangs.
 
 // maxFieldName is journald's limit (journal_field_valid in systemd's journal-file.c).
 const maxFieldName = 64
@@ -31,7 +31,7 @@ func validName(name string) bool {
 	return true
 }
 
-// appendField appends a field. A value with a newline is written with its length, so that no value can contain further fields. A name that
+// appendField appends a field. A value with a newline is written with its length, so that a value cannot inject fields. A field whose name
 // journald would reject is left out: the entry matters more than the field.
 func appendField(b []byte, name, value string) []byte {
 	if !validName(name) {
@@ -72,7 +72,7 @@ func dial(path string) (*conn, error) {
 
 func (c *conn) close() { unix.Close(c.fd) }
 
-// send sends one entry. One that does not fit into a datagram is sent as a sealed memory file, as the protocol demands.
+// send sends one entry. An entry that does not fit into a datagram is sent as a sealed memfd, as the protocol requires.
 func (c *conn) send(data []byte) error {
 	err := c.sendmsg(data, nil)
 	if !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.ENOBUFS) {
@@ -98,12 +98,12 @@ func (c *conn) sendmsg(data, oob []byte) error {
 	}
 }
 
-// sealed returns a memory file with data that cannot be changed any more; journald accepts no other from an unprivileged process.
+// sealed returns a memfd with data that can no longer be changed; journald accepts no other kind from an unprivileged process.
 func sealed(data []byte) (fd int, err error) {
 	const name, flags = "bailiff-journal", unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err = unix.MemfdCreate(name, flags)
 	if errors.Is(err, unix.EACCES) {
-		// sysctl vm.memfd_noexec=2. Not tried first, since systemd before 253 accepts exactly the four seals below.
+		// Needed if sysctl vm.memfd_noexec=2. Not tried first, since systemd before 253 accepts exactly the four seals below.
 		fd, err = unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL)
 	}
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"bailiff/journal"
 )
 
-// Matches selects entries of some kinds of one of our units: by the unit and the users, for which journald vouches.
+// Matches selects entries of some kinds from one of our units, by unit and users: fields that journald sets itself.
 func Matches(unit string, uids []uint32, kinds ...Kind) journal.Group {
 	g := journal.Group{{Field: "_SYSTEMD_UNIT", Value: unit}}
 	for _, uid := range uids {
@@ -78,7 +78,7 @@ func ParseUnban(get func(field string) string) (UnbanEvent, error) {
 	return e, p.err
 }
 
-// ParseAllow reads an entry of kind KindAllow. From one of kind KindDisallow only Prefix, Comment and By are set.
+// ParseAllow reads an entry of kind KindAllow. For an entry of kind KindDisallow, only Prefix, Comment and By are set.
 func ParseAllow(get func(field string) string) (AllowEvent, error) {
 	p := parser{get: get}
 	e := AllowEvent{Prefix: p.prefix(), Comment: get(FieldReason), By: get(FieldBy)}

@@ -39,7 +39,7 @@ const (
 type Options struct {
 	Socket     string    // default Socket
 	Identifier string    // SYSLOG_IDENTIFIER, default "bailiffd"
-	Stderr     io.Writer // for a daemon started by hand: every message is printed here too, and log messages only here; nil: not
+	Stderr     io.Writer // for a daemon started by hand: every message is also printed here, and log messages only here; nil: none are
 }
 
 // UnderSystemd reports whether stderr is connected to the journal, so that log messages belong there with their fields.
@@ -48,7 +48,7 @@ func UnderSystemd() bool {
 	return err == nil && ok
 }
 
-// Stats counts entries by what became of them.
+// Stats counts entries by outcome.
 type Stats struct {
 	Sent    uint64
 	Waiting int
@@ -66,9 +66,9 @@ type Writer struct {
 	mu       sync.Mutex
 	queue    [][]byte
 	bytes    int
-	freed    chan struct{} // closed when an entry has left the queue; nil: nobody waits
+	freed    chan struct{} // closed when an entry has left the queue; nil: no goroutine waits
 	stats    Stats
-	reported uint64 // part of stats.Lost that was reported in entries of KindAuditLost
+	reported uint64 // number of stats.Lost that entries of KindAuditLost have reported
 	closed   bool
 }
 
@@ -99,7 +99,7 @@ func (w *Writer) Send(e Entry) {
 	w.put(data)
 }
 
-// printed prints the message if Options.Stderr is set, and reports whether the entry goes nowhere else.
+// printed prints the message if Options.Stderr is set, and reports whether the entry must not be sent as well.
 func (w *Writer) printed(e *Entry) bool {
 	if w.opt.Stderr == nil {
 		return false
@@ -123,15 +123,15 @@ func (w *Writer) busy(n int) bool {
 	return len(w.queue) >= maxEntries/2 || len(w.queue) > 0 && w.bytes+n > maxBytes/2
 }
 
-// Busy reports whether SendWait would block. A goroutine that must not block checks it before work that ends in an entry.
+// Busy reports whether SendWait would block. A goroutine that must not block checks it before work that writes an entry.
 func (w *Writer) Busy() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.busy(maxEntry)
 }
 
-// SendWait queues an entry, and blocks while half of the queue is in use: it waits for a journald that is stopped or slow where Send would
-// lose the entry. It returns an error, and the entry is lost, if ctx ends or the writer is closed.
+// SendWait queues an entry, and blocks while half of the queue is in use. So it waits for a stopped or slow journald, where Send would lose
+// the entry. It returns an error, and the entry is lost, if ctx ends or the writer is closed.
 func (w *Writer) SendWait(ctx context.Context, e Entry) error {
 	if w.printed(&e) {
 		return nil
@@ -167,7 +167,7 @@ func (w *Writer) Flush(ctx context.Context) error {
 
 var errClosed = errors.New("audit: the writer is closed")
 
-// await blocks until ready returns true, which it calls again after each entry that was sent; w.mu is held then.
+// await blocks until ready returns true. It calls ready again after each entry that was sent, with w.mu held.
 func (w *Writer) await(ctx context.Context, ready func() bool) error {
 	for {
 		w.mu.Lock()

@@ -1,8 +1,8 @@
-// Package evidence connects the journal to the policy: it converts journal entries to what filters look at, makes the matches of
-// the journal from what filters trust, and refers to entries in eight bytes that resolve to cursors. It decides nothing. The daemon and
-// `bailiff replay` both use it, so that they decide alike.
+// Package evidence connects the journal to the policy: it converts journal entries to filter entries, builds journal matches from the
+// sources that filters trust, and encodes references to entries in eight bytes, which it resolves to cursors. It decides nothing. The
+// daemon and `bailiff replay` both use it, so that they get the same results.
 //
-// Start reading at Convert and Matches (convert.go). refs.go refers to entries, and cursors.go resolves these references.
+// Start reading at Convert and Matches (convert.go). refs.go makes the references, and cursors.go resolves them.
 package evidence
 
 import (
@@ -18,7 +18,7 @@ var Fields = []string{
 	"CONTAINER_NAME", "CONTAINER_TAG", "CONTAINER_ID_FULL",
 }
 
-// MaxValue is the number of bytes read of a field: one more than filters look at, so that they see that there is more.
+// MaxValue is the number of bytes read of a field: one more than filters examine, so that they notice longer values.
 const MaxValue = filter.MaxMessage + 1
 
 const (
@@ -58,8 +58,8 @@ func Convert(e *journal.Entry, out *filter.Entry) {
 	out.Realtime = int64(e.Realtime)
 }
 
-// whole reports whether a transport takes messages, not a stream of lines: syslog and journal do, stdout does not. What the log
-// driver of a container sends through journal was a stream before.
+// whole reports whether a transport carries messages instead of a stream of lines: syslog and journal do, stdout does not. A container's
+// log driver also uses journal, but for what was a stream before.
 func whole(transport []byte) bool {
 	return string(transport) == "syslog" || string(transport) == "journal"
 }
@@ -81,8 +81,8 @@ func Number(b []byte) (uint32, bool) {
 
 // Matches selects the entries that the matchers may trust, and those of extra, so that the journal finds them by its index.
 //
-// The user who wrote an entry is not part of the match; the filter checks it. A filter may accept a range of users, and to match
-// two fields at once the journal must walk the lists of both; that of root is long.
+// The user who wrote an entry is not part of the match; the filter checks it. A filter may accept a range of users. Besides, to match two
+// fields at once, the journal must walk the lists of both, and root's list is long.
 func Matches(ms []*filter.Matcher, extra ...journal.Group) journal.Matches {
 	var units, slices, userUnits, containers, idents set
 	for _, m := range ms {

@@ -7,13 +7,13 @@ import (
 	"bailiff/policy/jail"
 )
 
-// Evidence is an entry that a ban is based on, as its journald counts entries.
+// Evidence identifies an entry on which a ban is based, by its journald's sequence number.
 type Evidence struct {
 	ID  journal.ID128 // of the sequence
 	Seq uint64
 }
 
-// Of resolves a reference, given the sequences of the RefTable that made it. It returns false if its sequence is unknown.
+// Of resolves a reference, given the Sources of the RefTable that made it. It returns false if the reference's sequence is unknown.
 func Of(ref jail.Ref, sources []journal.ID128) (e Evidence, ok bool) {
 	if i := int(ref >> seqBits); i < len(sources) {
 		return Evidence{sources[i], uint64(ref & seqMask)}, true

@@ -7,16 +7,17 @@ import (
 	"bailiff/policy/jail"
 )
 
-// A jail.Ref holds a sequence number in its low 54 bits and the index of the sequence in the upper ten. journald counts up by one
-// for each entry: 54 bits last 500 years at a million entries a second.
+// A jail.Ref holds a sequence number in its low 54 bits and the index of the sequence in the upper ten. journald increments the number by
+// one for each entry, so 54 bits last 500 years at a million entries a second.
 const (
 	seqBits    = 54
 	seqMask    = 1<<seqBits - 1
 	maxSources = 1<<(64-seqBits) - 1
 )
 
-// RefTable refers to entries in eight bytes. Sequences beyond the first 1,023, as in a collection of journals of that many machines, share
-// the last index, and their entries have no cursor. A RefTable is not safe for concurrent use, but the result of Sources is.
+// RefTable encodes references to entries in eight bytes. Sequences beyond the first 1,023, as in a collection of journals of that many
+// machines, share the last index; their entries cannot be resolved to cursors. A RefTable is not safe for concurrent use, but the result of
+// Sources is.
 type RefTable struct {
 	ids  []journal.ID128
 	last int // index used last

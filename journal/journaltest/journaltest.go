@@ -27,7 +27,7 @@ import (
 // remote is the path on Debian, Fedora and Arch. By design it is not in PATH (systemd-journal-remote.service(8)).
 const remote = "/usr/lib/systemd/systemd-journal-remote"
 
-// Missing says why no files can be written here; "" if they can.
+// Missing returns why journal files cannot be written on this host; "" if they can.
 func Missing() string {
 	if _, err := os.Stat(remote); err != nil {
 		return fmt.Sprintf("systemd-journal-remote is not installed (%v): apt-get install systemd-journal-remote", err)
@@ -170,7 +170,7 @@ func Write(t testing.TB, path string, l Layout, export io.WriterTo) []string {
 	return files
 }
 
-// Start runs Remote with the usual layout. end waits until all is in the file; the end of the test does so, too.
+// Start runs Remote with the default layout. end waits until everything is in the file; so does the end of the test.
 func Start(t testing.TB, path string) (in io.Writer, end func()) {
 	t.Helper()
 	cmd := Remote(path, Layout{})
