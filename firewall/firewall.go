@@ -70,9 +70,8 @@ type Backend interface {
 	// Remove removes bans in one batch. It is not an error if one does not exist.
 	Remove(ctx context.Context, keys []Key) error
 
-	// Verify checks, as cheaply as it can, whether rules and sets are as the last Reconcile, Add or Remove left them. It
-	// changes nothing (but firewalld, which has no timeouts, removes what is over). A nil error means that all bans are in
-	// effect.
+	// Verify checks, as cheaply as it can, whether rules and sets are as the last Reconcile, Add or Remove left them. It changes nothing,
+	// except that the firewalld backend, which has no timeouts, removes bans that are over. A nil error means that all bans are in effect.
 	Verify(ctx context.Context) error
 
 	// Inspect compares everything of ours on the host, elements included, with what Reconcile(want) would leave. It changes
@@ -86,11 +85,11 @@ type Backend interface {
 	// List returns the bans that the host holds now.
 	List(ctx context.Context) ([]Ban, error)
 
-	// Watch calls changed whenever our rules or sets may have been changed, usually within milliseconds; the caller then
-	// calls Verify. It returns when ctx is done, or with the error that ended it.
+	// Watch calls changed whenever our rules or sets may have changed, usually within milliseconds; the caller then calls Verify. It
+	// returns when ctx is done, or with the error that ended it.
 	Watch(ctx context.Context, changed func()) error
 
-	// DropCounters reads what our rules have blocked, by set; nil where the host does not count.
+	// DropCounters reads how much our rules have blocked, by set; nil if the host does not count.
 	DropCounters(ctx context.Context) ([]DropCounter, error)
 
 	// Empty removes all bans when the daemon stops. Sets and rules may stay where removing them would disturb others.
@@ -107,7 +106,7 @@ type Backend interface {
 // ErrNotReady is the error of Add, Remove and Verify before the first Reconcile has succeeded.
 var ErrNotReady = errors.New("firewall: not reconciled yet")
 
-// ErrAbsent says that the program behind a backend is not running, so none of the backend's bans are in effect.
+// ErrAbsent means that the program behind a backend is not running, so none of the backend's bans are in effect.
 var ErrAbsent = errors.New("is not running")
 
 // ForeignError says that an object with a name we need was not made by us, or was changed since.

@@ -20,8 +20,8 @@ type Inspection struct {
 // Object is one structure of ours.
 type Object struct {
 	Name    string // as the host's own tools call it: "table inet bailiff", "set bailiff4"
-	Want    string // what it should be, in words; empty for what should not exist
-	Problem string // how it differs from that; empty when it does not
+	Want    string // description of what it should be; empty if it should not exist
+	Problem string // how it differs from Want; empty if it does not
 	Present bool
 	Foreign bool // it has our name but is not ours: RemoveForeign removes it, Reconcile does not
 }
@@ -42,9 +42,9 @@ type Set struct {
 
 	Missing      Prefixes // wanted, but not there
 	Unexpected   Prefixes // there, but not wanted
-	WrongTimeout Prefixes // wanted and there, but with another end
+	WrongTimeout Prefixes // wanted and there, but with a different end
 
-	Counted        bool // by the host; else Packets and Bytes mean nothing
+	Counted        bool // the host counts; otherwise Packets and Bytes mean nothing
 	Packets, Bytes uint64
 }
 
@@ -92,7 +92,7 @@ func (i *Inspection) Sort() {
 	}
 }
 
-// DropCounter is what the rules about one set have blocked since they were made.
+// DropCounter is how much the rules for one set have blocked since they were created.
 type DropCounter struct {
 	Set, Scope     string
 	Packets, Bytes uint64

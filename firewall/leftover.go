@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// RemoveLeftovers removes what a backend that is not in use has left on the host, and reports whether there was anything.
+// RemoveLeftovers removes what an unused backend has left on the host, and reports whether there was anything.
 func RemoveLeftovers(ctx context.Context, be Backend) (found bool, err error) {
 	in, err := be.Inspect(ctx, nil)
 	if err != nil {

@@ -17,25 +17,25 @@ const (
 	// maxMessage bounds the elements of one message: an attribute has at most 65,535 bytes.
 	maxMessage = 60_000
 
-	// piece is how many bytes of elements go into one transaction: large enough that transactions do not count, and small beside
-	// what the daemon uses anyway.
+	// piece is how many bytes of elements go into one transaction: large enough that the cost of a transaction does not matter, and small
+	// compared to the daemon's memory.
 	piece = 512 << 10
 )
 
-// bulk adds elements to sets that no rule refers to yet. It is the one way to add a million of them within seconds: through
-// google/nftables each costs a dozen allocations.
+// bulk adds elements to sets that no rule refers to yet. It is the only way to add a million of them within seconds: with google/nftables,
+// each element costs a dozen allocations.
 type bulk struct {
 	ctx   context.Context
 	conn  *request.Conn
 	table string
-	open  map[string]*message   // by set: the message that elements are added to
-	ends  map[string]netip.Addr // by set: the address behind the last interval, which is not added yet
+	open  map[string]*message   // by set: the message to which elements are added
+	ends  map[string]netip.Addr // by set: the address after the last interval; not added yet
 	full  []netlink.Message
 	size  int // of all messages
 	free  [][]byte
 }
 
-// message is one that elements are added to.
+// message is a message to which elements are added.
 type message struct {
 	data []byte
 	at   int // where the list of elements begins
@@ -52,8 +52,8 @@ func (b *bulk) add(set string, addr netip.Addr) error {
 	return b.element(set, addr, false)
 }
 
-// addPrefix adds a prefix to a set of intervals, whose first address and the one behind its last are two elements. Prefixes of a set come
-// in ascending order, and those that touch become one interval: of the networks of a country, six of seven do.
+// addPrefix adds a prefix to a set of intervals. An interval is two elements: its first address, and the address after its last. Prefixes
+// must come in ascending order; adjacent ones become one interval, as six of seven networks of a country do.
 func (b *bulk) addPrefix(set string, p netip.Prefix) error {
 	if end, ok := b.ends[set]; !ok || end != p.Addr() {
 		if err := b.end(set); err != nil {
@@ -71,7 +71,7 @@ func (b *bulk) addPrefix(set string, p netip.Prefix) error {
 func (b *bulk) end(set string) error {
 	end := b.ends[set]
 	delete(b.ends, set)
-	if !end.IsValid() { // none, or up to the highest address there is
+	if !end.IsValid() { // none, or the interval ends at the highest address
 		return nil
 	}
 	return b.element(set, end, true)
@@ -152,8 +152,8 @@ func (b *bulk) flush() error {
 	return nil
 }
 
-// appendElement appends an element of a set, as in uapi/linux/netfilter/nf_tables.h: an entry of the list, in it the key, in it the
-// address. end marks the address behind the last of an interval.
+// appendElement appends an element of a set, as in uapi/linux/netfilter/nf_tables.h: a list entry, which contains the key, which contains
+// the address. end marks the address after the last of an interval.
 func appendElement(b []byte, addr netip.Addr, end bool) []byte {
 	b, entry := request.Begin(b, unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED)
 	if end {

@@ -1,11 +1,11 @@
-// Package blocklists blocks the prefixes of published block lists. These are many, do not expire and are never queried one by one, so
-// the package is not a firewall.Backend: each list has sets of its own in the table `inet bailiff-lists`, beside whichever backend
-// keeps the bans. Nothing of a list is kept in memory: it is read from its source into new sets, and then the rules change from the
-// old sets to the new ones in one transaction. Start reading at Table.Apply; bulk.go adds elements.
+// Package blocklists blocks the prefixes of published block lists. There are many such prefixes, they do not expire, and they are never
+// queried one by one. So the package is not a firewall.Backend: each list has its own sets in the table `inet bailiff-lists`, independent
+// of the backend that holds the bans. Lists are not kept in memory: a list is read from its source into new sets, and one transaction then
+// switches the rules from the old sets to the new ones. Start reading at Table.Apply; bulk.go adds elements.
 //
-// For each list and family there is a hash set of addresses and a set of intervals for wider prefixes, so that a packet costs one hash
-// look-up and one tree look-up. A prefix length with very many entries gets a hash set as well. Allowed addresses are a list, too,
-// whose rule comes first and accepts their packets.
+// Each list has, for each family, a hash set of addresses and a set of intervals for wider prefixes, so a packet costs one hash look-up and
+// one tree look-up. A prefix length with very many entries gets its own hash set. The allowed addresses are a list, too; its rule comes
+// first and accepts their packets.
 package blocklists
 
 import (
@@ -39,8 +39,8 @@ const (
 const (
 	tableName = "bailiff-lists"
 
-	// manyOfLength is from how many prefixes of one length on these get a hash set of their own. A tree of intervals takes eight times
-	// as long to fill, and each further set costs every packet a look-up.
+	// manyOfLength is how many prefixes of one length are enough for their own hash set. A tree of intervals takes eight times as long to
+	// fill, but each additional set costs every packet a look-up.
 	manyOfLength = 20_000
 )
 
@@ -49,24 +49,25 @@ type List struct {
 	Name    string // at most 32 bytes of [a-z0-9-]
 	Block   string // Drop, Reject, Count or Accept
 	Ports   []firewall.Port
-	Version string // of the prefixes: others are loaded again
+	Version string // version of the prefixes: a list is loaded when it changes
 
-	// Places is set for the networks of countries or autonomous systems. Most of them touch others, so all are in sets of intervals. Of
-	// TCP they concern only packets that open a connection: those that are open stay, and so do those that this host opens.
+	// Places is set for the networks of countries or autonomous systems. Most of them are adjacent to others, so all go into sets of
+	// intervals. For TCP, their rules match only packets that open a connection, so connections that are open or opened by this host are
+	// not affected.
 	Places bool
 
-	// Each calls its argument with each prefix, in ascending order and without overlaps, until that returns an error. It is called twice,
-	// and must say the same. It is not called for a version that is loaded.
+	// Each calls its argument with each prefix, in ascending order and without overlaps, until the argument returns an error. It is called
+	// twice and must yield the same prefixes both times. It is not called if Version is already loaded.
 	Each func(func(netip.Prefix) error) error
 }
 
-// Table is the table of all lists. It is for one goroutine at a time, but for Counters and Watch.
+// Table is the table of all lists. Only one goroutine at a time may use it; Counters and Watch may run concurrently.
 type Table struct {
 	nft    *nftables.Table
 	lists  []*list // in the order of their rules
-	serial int     // of the last set that was made
-	ready  bool    // the table is as lists says, unless somebody has changed it
-	gen    uint32  // of nftables when that was so last
+	serial int     // serial number of the last set created
+	ready  bool    // the table matches lists, unless somebody has changed it
+	gen    uint32  // generation of nftables at which the table was last known to match lists
 }
 
 // list is a list in effect.
@@ -79,7 +80,7 @@ type list struct {
 // New returns the table of this network namespace. It changes nothing.
 func New() *Table { return &Table{nft: nfrule.NewTable(unix.NFPROTO_INET, tableName)} }
 
-// Name is the table as nft writes it.
+// Name returns the table's name as nft writes it.
 func (t *Table) Name() string { return nfrule.Name(t.nft) }
 
 // Watch calls changed whenever the table may have been changed; see firewall.Backend.
@@ -96,8 +97,8 @@ func (t *Table) Entries() map[string]int {
 	return m
 }
 
-// Apply puts lists into effect, in this order, and removes all others. A list that cannot be loaded keeps the version that is in
-// effect; its error is in failed. err is that of the table as a whole: then the old rules are in effect, or none if there were none.
+// Apply puts lists into effect, in this order, and removes all others. A list that cannot be loaded keeps the version that is in effect;
+// its error is in failed. err is an error of the whole table: the old rules, if any, then stay in effect.
 func (t *Table) Apply(ctx context.Context, want []List) (failed map[string]error, err error) {
 	if len(want) == 0 {
 		_, err := t.Remove(ctx)
@@ -146,8 +147,8 @@ func (t *Table) Apply(ctx context.Context, want []List) (failed map[string]error
 	return failed, nil
 }
 
-// load returns what a list is to be: with the sets that are in effect if they have the version, else with new ones. After an error it
-// returns the list as it is in effect, nil if it is not.
+// load returns a list to put into effect: with the sets in effect if they have the wanted version, else with new ones. After an error it
+// returns the version in effect; nil if there is none.
 func (t *Table) load(ctx context.Context, want *List) (*list, error) {
 	var old *list
 	if i := slices.IndexFunc(t.lists, func(l *list) bool { return l.Name == want.Name }); i >= 0 {
@@ -169,7 +170,7 @@ type kindOf struct {
 	bits   int
 }
 
-// fill makes new sets of a list's prefixes. No rule refers to them yet. After an error they are left for use, which removes them.
+// fill creates new sets with a list's prefixes. No rule refers to them yet. After an error they remain until use removes them.
 func (t *Table) fill(ctx context.Context, want *List) (*list, error) {
 	l := &list{List: *want}
 	counts := make(map[kindOf]int)
@@ -228,9 +229,9 @@ func (t *Table) fill(ctx context.Context, want *List) (*list, error) {
 	return l, err
 }
 
-// use makes the rules refer to the sets of lists, and removes all other sets. Counters go on.
+// use makes the rules refer to the sets of lists, and removes all other sets. Counters keep their values.
 func (t *Table) use(ctx context.Context, lists []*list, found *nfrule.Table) error {
-	now, err := nfrule.ReadTable(ctx, t.nft) // with the sets that were made since
+	now, err := nfrule.ReadTable(ctx, t.nft) // including the sets created since
 	if err != nil {
 		return err
 	}
@@ -299,7 +300,7 @@ func serialOf(name string) int {
 	return n
 }
 
-// Verify checks, as cheaply as it can, whether the table is as Apply has left it. Elements are not read.
+// Verify checks, as cheaply as it can, whether the table is as Apply left it. It does not read elements.
 func (t *Table) Verify(ctx context.Context) error {
 	if !t.ready {
 		return firewall.ErrNotReady
@@ -362,7 +363,7 @@ func Counters(ctx context.Context) (map[string]Counter, error) {
 	return m, nil
 }
 
-// Remove removes the table, and reports whether there was one. One that is not ours stays: *firewall.ForeignError.
+// Remove removes the table, and reports whether it existed. A table that is not ours is kept, and the error is a *firewall.ForeignError.
 func (t *Table) Remove(ctx context.Context) (found bool, err error) {
 	t.gen, t.lists, t.ready = 0, nil, true
 	have, err := nfrule.ReadTable(ctx, t.nft)

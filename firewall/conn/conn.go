@@ -3,7 +3,7 @@
 // its own timeout; and firewalld accepts packets of established connections. It never touches listening sockets. Start reading
 // at Kill (connections of this host's processes), then Forget (track.go; connections through this host).
 //
-// Both are written by hand. vishvananda/netlink destroys IPv4 sockets only, keeps all sockets in memory, and reads the whole
+// Both protocols are implemented here: vishvananda/netlink destroys only IPv4 sockets, keeps all sockets in memory, and reads the whole
 // conntrack table into memory, opening a socket for each deletion.
 package conn
 
@@ -41,10 +41,9 @@ const (
 // perSend limits how many answers wait in the socket's buffer.
 const perSend = 64
 
-// Kill closes every open TCP connection whose remote address is in one of the prefixes, IPv4 connections over IPv6 sockets
-// included, and returns how many there were. It lists connections once however many prefixes there are (16,000 take 20 ms), so use
-// one call for all bans of a flood. Without CAP_NET_ADMIN, or CONFIG_INET_DIAG_DESTROY in the kernel, the error is a
-// *firewall.UnsupportedError.
+// Kill closes every open TCP connection whose remote address is in one of the prefixes, IPv4 connections over IPv6 sockets included, and
+// returns how many there were. It lists connections once, however many prefixes are given (16,000 take 20 ms), so use one call for all bans
+// of a flood. Without CAP_NET_ADMIN, or CONFIG_INET_DIAG_DESTROY in the kernel, the error is a *firewall.UnsupportedError.
 func Kill(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	if len(prefixes) == 0 {
 		return 0, ctx.Err()
@@ -66,7 +65,7 @@ func Kill(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	})
 }
 
-// list calls f with a request to destroy for each connection of a family whose remote address want has.
+// list calls f with a destroy request for each connection of a family whose remote address is in want.
 func list(ctx context.Context, c *request.Conn, family uint8, want *matcher, f func(netlink.Message)) error {
 	m := diag(diagByFamily, family)
 	m.Header.Flags = netlink.Dump
@@ -88,7 +87,7 @@ func list(ctx context.Context, c *request.Conn, family uint8, want *matcher, f f
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL):
 		return unsupported("sock_diag for TCP", err)
-	case err != nil && !errors.Is(err, request.ErrInterrupted): // what came meanwhile is blocked
+	case err != nil && !errors.Is(err, request.ErrInterrupted): // connections opened meanwhile are blocked
 		return failed("list connections", err)
 	}
 	return nil
@@ -102,8 +101,8 @@ func diag(typ netlink.HeaderType, family uint8) netlink.Message {
 	return netlink.Message{Header: netlink.Header{Type: typ}, Data: req}
 }
 
-// remove sends requests to destroy or delete, and returns how many succeeded. It is not an error if a connection has ended
-// meanwhile: the cookie or id in a request makes sure that no other one is taken for it. explain puts a refusal into words.
+// remove sends requests to destroy or delete, and returns how many succeeded. It is not an error if a connection has ended meanwhile: the
+// cookie or id in a request makes sure that no other connection is hit. explain describes a refusal.
 func remove(ctx context.Context, c *request.Conn, ms []netlink.Message, explain func(error) error) (n int, err error) {
 	var refused error
 	for part := range slices.Chunk(ms, perSend) {
@@ -124,7 +123,7 @@ func remove(ctx context.Context, c *request.Conn, ms []netlink.Message, explain 
 	return n, nil
 }
 
-// failed puts the kernel's refusal into words. A missing right is a *firewall.UnsupportedError: retrying does not help.
+// failed describes the kernel's refusal. A missing privilege is a *firewall.UnsupportedError: retrying does not help.
 func failed(doing string, err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return &firewall.UnsupportedError{

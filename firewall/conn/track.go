@@ -33,19 +33,19 @@ const (
 	ctaV6Src   = 3
 )
 
-// tracker exists when conntrack is loaded: a request would load it. (/proc/net/stat/nf_conntrack is hidden by ProcSubset=pid.)
-// Where even its directory is missing, as in containers of systemd-nspawn, the kernel has to be asked.
+// tracker is a path that exists if conntrack is loaded. It is checked first because a request would load conntrack.
+// (/proc/net/stat/nf_conntrack is hidden by ProcSubset=pid.) If its parent folder is missing, too, as in systemd-nspawn containers, the
+// kernel must be asked.
 var tracker = "/sys/module/nf_conntrack"
 
 // Forget deletes every conntrack entry of banned prefixes, and returns how many there were: connections that begin in one of
 // them and those that are answered from there, whatever the protocol. A firewall that accepts established connections or
 // translates addresses (of containers, of forwarded ports) then treats their next packet as a new connection.
 //
-// It walks the table once however many prefixes there are: a table of 100,000 takes 0.1 to 0.2 s, so use one call for a whole
-// batch, and not too many of them. Without conntrack in the kernel it does nothing. Without CAP_NET_ADMIN the error is a
-// *firewall.UnsupportedError.
+// It walks the table once, however many prefixes are given: a table of 100,000 takes 0.1 to 0.2 s, so use one call for a whole batch, and
+// not too many of them. Without conntrack in the kernel it does nothing. Without CAP_NET_ADMIN the error is a *firewall.UnsupportedError.
 //
-// Close the connections of this host's own processes first (Kill): what those still send is tracked again.
+// Close the connections of this host's own processes first (Kill): packets that these still send are tracked again.
 func Forget(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	_, loaded := os.Stat(tracker)
 	_, shown := os.Stat(filepath.Dir(tracker))
@@ -75,7 +75,7 @@ func Forget(ctx context.Context, prefixes []netip.Prefix) (int, error) {
 	return remove(ctx, c, found, refused)
 }
 
-// entries returns how many connections conntrack knows in this network namespace.
+// entries returns how many connections conntrack tracks in this network namespace.
 func entries(ctx context.Context, c *request.Conn) (n uint32, err error) {
 	err = c.Do(ctx, request.Netfilter(unix.NFNL_SUBSYS_CTNETLINK, ctStats, unix.AF_UNSPEC, 0, nil), func(_ netlink.HeaderType, data []byte) {
 		for typ, v := range request.NetfilterAttributes(data) {
@@ -87,10 +87,10 @@ func entries(ctx context.Context, c *request.Conn) (n uint32, err error) {
 	return n, refused(err)
 }
 
-// refused puts the kernel's refusal into words.
+// refused describes the kernel's refusal.
 func refused(err error) error {
 	switch {
-	case err == nil, errors.Is(err, request.ErrInterrupted): // what came meanwhile is blocked
+	case err == nil, errors.Is(err, request.ErrInterrupted): // connections opened meanwhile are blocked
 		return nil
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
 		return unsupported("conntrack over netlink (CONFIG_NF_CT_NETLINK)", err)
@@ -98,7 +98,7 @@ func refused(err error) error {
 	return failed("forget connections", err)
 }
 
-// tracked appends requests to delete what a family's table has of the prefixes.
+// tracked appends requests that delete a family's conntrack entries of the prefixes in want.
 func tracked(ctx context.Context, c *request.Conn, family uint8, want *matcher, found []netlink.Message) ([]netlink.Message, error) {
 	err := c.Do(ctx, request.Netfilter(unix.NFNL_SUBSYS_CTNETLINK, ctGet, family, netlink.Dump, nil), func(typ netlink.HeaderType, data []byte) {
 		if typ != unix.NFNL_SUBSYS_CTNETLINK<<8|ctNew || len(data) < request.NetfilterHeader {

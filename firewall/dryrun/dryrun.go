@@ -37,7 +37,7 @@ func (b *Backend) check(ctx context.Context, k firewall.Key) error {
 	return ctx.Err()
 }
 
-// compare returns the bans that are wanted and not over, and how those that are held differ from them.
+// compare returns the wanted bans that are not over, and how the bans held differ from them.
 func (b *Backend) compare(ctx context.Context, want []firewall.Ban) (map[firewall.Key]time.Time, sets.Diff[firewall.Key], error) {
 	now := b.now()
 	b.expire(now)
@@ -111,7 +111,7 @@ func (b *Backend) Remove(ctx context.Context, keys []firewall.Key) error {
 	return ctx.Err()
 }
 
-// Verify fails only before the first Reconcile: nobody else can change a map of ours.
+// Verify fails only before the first Reconcile: nobody else can change the map.
 func (b *Backend) Verify(ctx context.Context) error {
 	if !b.ready {
 		return firewall.ErrNotReady
@@ -159,7 +159,7 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 	return in, nil
 }
 
-// RemoveForeign has nothing to do: nobody else has access to a map of ours.
+// RemoveForeign has nothing to do: nobody else has access to the map.
 func (b *Backend) RemoveForeign(context.Context) ([]string, error) { return nil, nil }
 
 // List returns the bans that are not over.

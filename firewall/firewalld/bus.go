@@ -30,13 +30,13 @@ const (
 // errAbsent says that firewalld is not running, or does not answer.
 var errAbsent = fmt.Errorf("firewalld %w", firewall.ErrAbsent)
 
-// connect opens a connection to the system bus. The connection outlives ctx, which bounds the opening alone.
+// connect opens a connection to the system bus. ctx limits only the opening; the connection outlives it.
 func connect(ctx context.Context, opts ...dbus.ConnOption) (*dbus.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, end) // for a bus that accepts the connection and then says nothing
+	stop := context.AfterFunc(ctx, end) // for a bus that accepts the connection and then does not answer
 	c, err := dbus.ConnectSystemBus(append(opts, dbus.WithContext(life))...)
 	if err == nil && stop() {
 		return c, nil
@@ -51,7 +51,7 @@ func connect(ctx context.Context, opts ...dbus.ConnOption) (*dbus.Conn, error) {
 	return nil, fmt.Errorf("firewalld: system bus: %w", err)
 }
 
-// bus is a connection to the system bus that is opened again after it was closed.
+// bus is a connection to the system bus that is reopened after it was closed.
 type bus struct{ conn *dbus.Conn }
 
 func (b *bus) open(ctx context.Context) (*dbus.Conn, error) {

@@ -11,20 +11,21 @@ import (
 )
 
 const (
-	// few is how many changes are always made one by one: firewalld 2.5 answers setEntries before the entries are in the
-	// kernel, and puts them there when it has nothing else to do.
+	// few is the number of changes up to which they are always made one by one: firewalld 2.5 answers setEntries before the entries are in
+	// the kernel, and adds them there only when it is idle.
 	few = 4
 
-	// many is how many changes are never made one by one: each takes firewalld 6 ms at 1,000 bans, and 180 ms at 50,000.
+	// many is the number of changes above which they are never made one by one: each takes firewalld 6 ms at 1,000 bans, and 180 ms at
+	// 50,000.
 	many = 100
 )
 
-// atOnce reports whether sets that hold so many entries are written as a whole when so many change. firewalld then empties a set
-// before it fills it, which takes milliseconds; one by one, the last change waits for all others.
+// atOnce reports whether sets with held entries are rewritten as a whole for this many changes. firewalld then empties a set for some
+// milliseconds before it fills it; one by one, the last change waits for all others.
 func atOnce(held, changes int) bool { return changes > few && changes > min(many, held/8) }
 
-// refill puts bans back into empty sets before anything is checked: until then attackers get through. Errors are left to what
-// follows.
+// refill puts bans back into empty sets before anything is checked, because until then attackers get through. It ignores errors: the checks
+// that follow find them.
 func (b *Backend) refill(ctx context.Context, want map[firewall.Key]time.Time) (added int) {
 	for k, target := range b.target(want) {
 		if b.fill(ctx, k, nil, target) == nil {
@@ -48,7 +49,7 @@ func (b *Backend) fillAll(ctx context.Context, want map[firewall.Key]time.Time, 
 		}
 		ch.Added += len(diff.Missing)
 		for _, p := range diff.Unexpected {
-			if _, ok := want[firewall.Key{Prefix: p, Scope: b.scopes[k.scope].Name}]; !ok { // else a wider ban covers it
+			if _, ok := want[firewall.Key{Prefix: p, Scope: b.scopes[k.scope].Name}]; !ok { // otherwise a wider ban covers it
 				ch.Removed++
 			}
 		}
@@ -56,7 +57,7 @@ func (b *Backend) fillAll(ctx context.Context, want map[firewall.Key]time.Time, 
 	return nil
 }
 
-// fill makes a set that holds have hold target.
+// fill changes a set's entries from have to target.
 func (b *Backend) fill(ctx context.Context, k setKey, have map[netip.Prefix]string, target map[netip.Prefix]bool) error {
 	diff := sets.Compare(target, have, noTimeout)
 	e := edit{set: k}
@@ -70,7 +71,7 @@ func (b *Backend) fill(ctx context.Context, k setKey, have map[netip.Prefix]stri
 	if b.sets == nil {
 		b.sets = make(map[setKey]map[netip.Prefix]bool)
 	}
-	b.sets[k] = target // before it is so, so that Watch knows what we change ourselves
+	b.sets[k] = target // set before the change, so that Watch recognizes our own changes
 	b.mu.Unlock()
 	return b.edit(ctx, e, atOnce(len(have), e.changes()))
 }
@@ -83,7 +84,7 @@ type edit struct {
 
 func (e *edit) changes() int { return len(e.add) + len(e.remove) }
 
-// apply changes the entries of sets after b.want was changed at keys.
+// apply updates the entries of sets after b.want has changed for keys.
 func (b *Backend) apply(ctx context.Context, keys []firewall.Key) error {
 	var edits []edit
 	held, changes := 0, 0
@@ -114,8 +115,8 @@ func (b *Backend) apply(ctx context.Context, keys []firewall.Key) error {
 	return nil
 }
 
-// affected returns the entries that keys may change, by set, and whether they should exist. When a wide ban begins or ends,
-// these are also the bans within it.
+// affected returns the entries that changes at keys may affect, by set, and whether they should exist. If a wide ban begins or ends, that
+// includes the bans within it.
 func (b *Backend) affected(keys []firewall.Key) map[setKey]map[netip.Prefix]bool {
 	lengths := lengthsOf(b.want)
 	affected := make(map[setKey]map[netip.Prefix]bool)
@@ -141,7 +142,7 @@ func (b *Backend) affected(keys []firewall.Key) map[setKey]map[netip.Prefix]bool
 	return affected
 }
 
-// edit changes a set, whose entries b.sets has already.
+// edit changes a set in firewalld; b.sets already has the new entries.
 func (b *Backend) edit(ctx context.Context, e edit, atOnce bool) error {
 	if e.changes() == 0 {
 		return nil
@@ -155,7 +156,7 @@ func (b *Backend) edit(ctx context.Context, e edit, atOnce bool) error {
 		b.mu.Unlock()
 		return b.put(ctx, e.set, "setEntries", all)
 	}
-	// Removals first: what is removed may cover what is added, or be covered by it.
+	// Removals first: a removed prefix may contain an added one, or lie in it.
 	for _, s := range e.remove {
 		if err := b.put(ctx, e.set, "removeEntry", s); err != nil {
 			return err

@@ -1,14 +1,13 @@
-// Package firewalld bans through firewalld, over D-Bus alone: in ipsets of firewalld's own, which firewall-cmd shows, and
-// which a policy object of ours (ANY to HOST, before the zones) drops or rejects. It runs no program, needs no capability, and
-// uses no direct rules. Start reading at Backend; sets.go spreads bans over sets, edit.go changes entries, setup.go creates sets
-// and policy, watch.go listens for changes by others.
+// Package firewalld bans through firewalld, using only D-Bus. Bans are entries of firewalld's own ipsets, which firewall-cmd shows; a
+// policy object of ours (ANY to HOST, before the zones) drops or rejects their packets. It runs no program, needs no capability, and uses
+// no direct rules. Start reading at Backend; sets.go spreads bans over sets, edit.go changes entries, setup.go creates sets and policy,
+// watch.go listens for changes by others.
 //
-// What firewalld cannot do shapes this package. Its sets with timeouts can be neither listed nor emptied, so ours have none,
-// and the backend removes what is over (Verify). An entry takes longer to add the more the set holds (3.5 ms when empty, 78 ms
-// at 10,000, 536 ms at 50,000), so bans are spread over several sets by a hash. A set refuses a prefix within another, so a
-// ban within a wider one waits until the wider one ends. No call creates a set at run time, so sets go into the permanent
-// configuration, with one reload when one was missing. Entries are lost at each reload: Watch notices it, and Reconcile puts
-// them back.
+// What firewalld cannot do shapes this package. Its sets with timeouts can be neither listed nor emptied, so ours have none, and the
+// backend removes bans that are over (Verify). An entry takes longer to add the more the set holds (3.5 ms when empty, 78 ms at 10,000, 536
+// ms at 50,000), so bans are spread over several sets by a hash. A set refuses a prefix that lies in another one, so a ban within a wider
+// ban is added only when the wider one ends. No call creates a set at run time, so sets go into the permanent configuration, with a reload
+// if any was missing. Each reload loses the entries: Watch notices it, and Reconcile puts them back.
 package firewalld
 
 import (
@@ -40,8 +39,8 @@ type Options struct {
 // slack is how much Until may differ before a ban counts as refreshed.
 const slack = 5 * time.Second
 
-// Backend is a firewall.Backend with firewalld. When sets are missing it has firewalld reload, which drops what
-// administrators have changed at run time only, as every reload does.
+// Backend is a firewall.Backend with firewalld. If sets are missing, it makes firewalld reload. Like every reload, this drops changes that
+// administrators have made only at run time.
 type Backend struct {
 	scopes []firewall.Scope
 	block  string
@@ -49,19 +48,19 @@ type Backend struct {
 	zones  []string
 	bus    bus
 	ready  bool                       // reconciled since New or Cleanup
-	want   map[firewall.Key]time.Time // the bans, with Until; also those that a wider one covers
+	want   map[firewall.Key]time.Time // the bans, with Until, including those that a wider ban covers
 
-	checkReason string // what Inspect or a look at the kernel found wrong where firewalld itself may find nothing
+	checkReason string // problem found by Inspect or in the kernel, which firewalld itself may not see
 	backendType string // firewalld's own backend: nftables, iptables or unknown; "" when not asked yet
-	gen         uint32 // of nftables, at which the kernel held what firewalld put there; 0: not read
+	gen         uint32 // generation of nftables at which the kernel still had firewalld's rules; 0: not read
 
 	mu       sync.Mutex                       // of what Watch uses as well
 	sets     map[setKey]map[netip.Prefix]bool // the entries of firewalld's sets, as far as we know
 	dirty    bool                             // somebody may have changed something
 	watching bool                             // Watch receives signals; while it does not, everything may have changed
 	reloaded bool                             // firewalld was reloaded or started: its sets are empty
-	recheck  string                           // what else happened that requires a Reconcile; "" for nothing
-	ownLoads int                              // our own reloads whose signal is still to come
+	recheck  string                           // another event that requires a Reconcile; "" for none
+	ownLoads int                              // number of our own reloads whose signal has not arrived yet
 }
 
 var errReloaded = errors.New("firewalld: reloaded or started, its sets are empty")
@@ -106,7 +105,7 @@ func (b *Backend) Reconcile(ctx context.Context, bans []firewall.Ban) (ch firewa
 			want[w.Key()] = w.Until
 		}
 	}
-	// What happens from here on is seen: either below, or by the next Verify.
+	// Changes by others from here on are noticed, either below or by the next Verify.
 	b.mu.Lock()
 	b.dirty = false
 	reloaded := b.reloaded && b.ready
@@ -139,7 +138,7 @@ func (b *Backend) failed(err error) error {
 	return err
 }
 
-// ensure makes sets, and what refers to them, right. It reloads firewalld if something was missing.
+// ensure repairs the sets and the rules that refer to them. It reloads firewalld if something was missing.
 func (b *Backend) ensure(ctx context.Context, ch *firewall.Change) error {
 	why, err := b.checkRuntime(ctx)
 	if err != nil {
@@ -172,7 +171,7 @@ func (b *Backend) ensure(ctx context.Context, ch *firewall.Change) error {
 // reloadAndCheck reloads firewalld, after which our sets and rules must exist.
 func (b *Backend) reloadAndCheck(ctx context.Context) error {
 	err := b.reload(ctx)
-	if b.checkReason != "" && is(err, "COMMAND_FAILED") { // firewalld 1.3 fails once at a table that somebody deleted
+	if b.checkReason != "" && is(err, "COMMAND_FAILED") { // firewalld 1.3 fails once if somebody deleted its table
 		err = b.reload(ctx)
 	}
 	if err != nil {
@@ -183,7 +182,7 @@ func (b *Backend) reloadAndCheck(ctx context.Context) error {
 	if err == nil && missing == "" {
 		if missing, err = b.flushed(ctx); missing != "" {
 			missing = "table inet " + tableName + " " + missing
-			b.backendType = "unknown" // this firewalld puts it elsewhere: reloads will not help
+			b.backendType = "unknown" // this firewalld uses another table: reloading does not help
 		}
 	}
 	if err == nil && missing != "" {
@@ -192,7 +191,7 @@ func (b *Backend) reloadAndCheck(ctx context.Context) error {
 	return err
 }
 
-// reload has firewalld load its permanent configuration, which empties our sets: the caller fills them. The signal that it
+// reload makes firewalld load its permanent configuration. That empties our sets; the caller must fill them. The signal that firewalld
 // sends must not count as somebody else's reload.
 func (b *Backend) reload(ctx context.Context) error {
 	b.mu.Lock()
@@ -201,7 +200,7 @@ func (b *Backend) reload(ctx context.Context) error {
 	}
 	b.mu.Unlock()
 	err := b.bus.call(ctx, mainPath, busName+".reload", nil)
-	if err != nil { // then there is no signal, or there is one and everything is checked again
+	if err != nil { // no signal will come; if one does, everything is checked again
 		b.mu.Lock()
 		b.ownLoads = max(0, b.ownLoads-1)
 		b.mu.Unlock()
@@ -213,7 +212,7 @@ func (b *Backend) reload(ctx context.Context) error {
 func (b *Backend) Add(ctx context.Context, bans []firewall.Ban) error {
 	now := time.Now()
 	live, over := make(map[firewall.Key]time.Time), make(map[firewall.Key]time.Time)
-	for _, w := range bans { // of two bans with the same key the last counts
+	for _, w := range bans { // if two bans have the same key, the last one counts
 		to, from := live, over
 		if w.Over(now) {
 			to, from = over, live
@@ -233,7 +232,7 @@ func (b *Backend) Remove(ctx context.Context, keys []firewall.Key) error {
 	return b.change(ctx, nil, remove)
 }
 
-// change changes what is wanted, and the entries of sets that follow from it.
+// change updates the wanted bans, and the entries of sets accordingly.
 func (b *Backend) change(ctx context.Context, add, remove map[firewall.Key]time.Time) error {
 	if !b.ready {
 		return firewall.ErrNotReady
@@ -257,7 +256,7 @@ func (b *Backend) change(ctx context.Context, add, remove map[firewall.Key]time.
 	return nil
 }
 
-// expire removes what is over. firewalld's sets cannot do that.
+// expire removes bans that are over, since firewalld's sets cannot.
 func (b *Backend) expire(ctx context.Context) error {
 	if !b.ready {
 		return nil
@@ -275,8 +274,8 @@ func (b *Backend) expire(ctx context.Context) error {
 	return b.Remove(ctx, over)
 }
 
-// Verify checks sets, policy and entries, unless Watch runs and has noticed nothing. It removes what is over. After a reload,
-// the end of panic mode, or a change of the default zone it asks for a Reconcile without checking.
+// Verify checks sets, policy and entries, unless Watch runs and has noticed nothing. It removes bans that are over. After a reload, the end
+// of panic mode, or a change of the default zone, it returns an error without checking, so that the caller reconciles.
 func (b *Backend) Verify(ctx context.Context) error {
 	if !b.ready {
 		return firewall.ErrNotReady
@@ -285,7 +284,7 @@ func (b *Backend) Verify(ctx context.Context) error {
 		return err
 	}
 	b.mu.Lock()
-	b.reloaded = b.reloaded && len(b.want) > 0 // else there is nothing to put back
+	b.reloaded = b.reloaded && len(b.want) > 0 // otherwise there is nothing to put back
 	check, reloaded, recheck := b.dirty || !b.watching, b.reloaded, b.recheck
 	b.dirty = reloaded || recheck != ""
 	b.mu.Unlock()
@@ -300,7 +299,7 @@ func (b *Backend) Verify(ctx context.Context) error {
 	}
 	problem, err := b.flushed(ctx)
 	if err == nil && problem != "" {
-		// It may be in the middle of a reload. It answers when that is over.
+		// firewalld may be reloading. It answers when that is over.
 		if _, err = b.checkRuntime(ctx); err == nil {
 			problem, err = b.flushed(ctx)
 		}
@@ -344,8 +343,8 @@ func (b *Backend) verify(ctx context.Context) error {
 	return nil
 }
 
-// List returns what firewalld holds, and the bans that a wider one covers. It removes what is over before. Until is that of
-// the bans that this Backend was given, zero for others.
+// List returns the bans that firewalld holds, and those that a wider ban covers. It first removes bans that are over. Until is known for
+// bans that this Backend has added; it is zero for others.
 func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
 	if err := b.expire(ctx); err != nil {
 		return nil, err
@@ -395,7 +394,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	return err
 }
 
-// Empty removes all bans but leaves sets and policy: removing those as well would cost a reload at each stop of the daemon.
+// Empty removes all bans but keeps sets and policy: removing these, too, would cost a reload each time the daemon stops.
 func (b *Backend) Empty(ctx context.Context) error {
 	_, err := b.Reconcile(ctx, nil)
 	return err

@@ -15,8 +15,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Inspect compares our sets, what refers to them and their entries with what Reconcile(want) would leave, at run time and in
-// the permanent configuration, and the rules in the kernel. Entries are what firewalld says they are.
+// Inspect compares our sets, what refers to them and their entries with what Reconcile(want) would leave, at run time and in the permanent
+// configuration, and the rules in the kernel. Entries are compared as firewalld reports them.
 func (b *Backend) Inspect(ctx context.Context, bans []firewall.Ban) (*firewall.Inspection, error) {
 	now := time.Now()
 	want, over := make(map[firewall.Key]time.Time, len(bans)), make(map[firewall.Key]bool)
@@ -56,7 +56,7 @@ func (b *Backend) Inspect(ctx context.Context, bans []firewall.Ban) (*firewall.I
 	in.Objects = append(in.Objects, permanent)
 	for _, n := range names {
 		if ourName(n) && !slices.ContainsFunc(b.keys(), func(k setKey) bool { return b.setName(k) == n }) {
-			in.Objects = append(in.Objects, firewall.Object{Name: "ipset " + n, Present: true}) // empty, and nothing refers to it
+			in.Objects = append(in.Objects, firewall.Object{Name: "ipset " + n, Present: true}) // it is empty and nothing refers to it
 		}
 	}
 	target := b.target(want)
@@ -79,11 +79,11 @@ func (b *Backend) Inspect(ctx context.Context, bans []firewall.Ban) (*firewall.I
 			b.checkReason = s.Name + " " + s.Problem
 		}
 	}
-	in.Objects = append(in.Objects, earlier...) // nothing that Reconcile could repair
+	in.Objects = append(in.Objects, earlier...) // Reconcile cannot repair these
 	return in, nil
 }
 
-// markForeign marks o where err says that it is foreign, and returns other errors.
+// markForeign marks o as foreign if err is a *firewall.ForeignError, and returns any other error.
 func markForeign(o *firewall.Object, err error) error {
 	var foreign *firewall.ForeignError
 	if errors.As(err, &foreign) {
@@ -93,8 +93,7 @@ func markForeign(o *firewall.Object, err error) error {
 	return err
 }
 
-// inspectPolicies inspects our policy, at run time and permanent. earlier are those policies of others that are evaluated
-// before it.
+// inspectPolicies inspects our policy, at run time and permanent. earlier are other policies that are evaluated before ours.
 func (b *Backend) inspectPolicies(ctx context.Context, in *firewall.Inspection) (earlier []firewall.Object, err error) {
 	ours := firewall.Object{Name: "policy " + policyName, Want: fmt.Sprintf("from ANY to HOST, priority %d, %d rich rules", priority, len(b.richRules())), Problem: "is gone"}
 	names, err := b.names(ctx, mainPath, policyIface+"getPolicies")
@@ -130,7 +129,7 @@ func (b *Backend) inspectPolicies(ctx context.Context, in *firewall.Inspection) 
 	return earlier, nil
 }
 
-// inspectZones inspects what zones hold of ours, where there is no policy.
+// inspectZones inspects our sources or rich rules in zones, for methods without a policy.
 func (b *Backend) inspectZones(ctx context.Context, in *firewall.Inspection) (earlier []firewall.Object, err error) {
 	var objects []firewall.Object
 	for zone, want := range b.zoneRules() {
@@ -189,7 +188,7 @@ func (b *Backend) inspectPermanentSets(ctx context.Context) (firewall.Object, er
 	return o, nil
 }
 
-// inspectSet inspects a set at run time. When entries end is known only of wanted ones: firewalld has no timeouts.
+// inspectSet inspects a set at run time. The end of an entry is known only if it is wanted: firewalld has no timeouts.
 func (b *Backend) inspectSet(ctx context.Context, k setKey, exists bool, target map[netip.Prefix]bool, want map[firewall.Key]time.Time, over map[firewall.Key]bool) (firewall.Set, error) {
 	s := firewall.Set{Object: firewall.Object{Name: b.setName(k), Want: "hash:net", Present: exists}, Scope: b.scopes[k.scope].Name, Want: len(target)}
 	var have map[netip.Prefix]string
@@ -223,9 +222,9 @@ func (b *Backend) inspectSet(ctx context.Context, k setKey, exists bool, target 
 	return s, nil
 }
 
-// RemoveForeign removes objects of our names that are not ours from firewalld's permanent configuration, and entries that we
-// would never have added from our sets. At run time they go with the reload of the next Reconcile, which has put ours in their
-// place by then: a policy without its sets makes a reload fail.
+// RemoveForeign removes objects of our names that are not ours from firewalld's permanent configuration, and entries that we would never
+// have added from our sets. At run time they disappear with the reload by the next Reconcile, which first puts ours in their place, since a
+// policy without its sets makes a reload fail.
 func (b *Backend) RemoveForeign(ctx context.Context) (gone []string, err error) {
 	sets, err := b.configuredSets(ctx)
 	if err != nil {

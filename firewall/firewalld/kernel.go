@@ -12,9 +12,9 @@ import (
 // tableName is firewalld's own table, with its backend nftables.
 const tableName = "firewalld"
 
-// flushed returns what is wrong with firewalld's table in the kernel; "" when nothing is. firewalld itself does not notice that
-// somebody flushed the ruleset. Where the kernel cannot be asked (the daemon without CAP_NET_ADMIN and AF_NETLINK), or
-// firewalld uses iptables, firewalld's answers have to do.
+// flushed returns what is wrong with firewalld's table in the kernel; "" when nothing is. firewalld itself does not notice if somebody
+// flushes the ruleset. If the kernel cannot be asked (without CAP_NET_ADMIN and AF_NETLINK), or firewalld uses iptables, only firewalld's
+// answers are checked.
 func (b *Backend) flushed(ctx context.Context) (problem string, err error) {
 	gen, err := nfrule.Generation(ctx)
 	switch {
@@ -42,7 +42,7 @@ func (b *Backend) flushed(ctx context.Context) (problem string, err error) {
 	return problem, nil
 }
 
-// unreferenced finds sets of ours that no rule in the kernel looks into.
+// unreferenced looks for sets of ours to which no rule in the kernel refers.
 func (b *Backend) unreferenced(ctx context.Context) (string, error) {
 	sets, err := nfrule.Lookups(ctx, unix.NFPROTO_INET, tableName)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sets of one family and scope. firewalld compares a new entry with each entry of its set: at 1,000 bans adding one takes 10 ms
-// with a single set and 4 ms with eight (2.3; 14 and 7 ms with 1.3). But each set costs a rule, which slows down reloads, and
-// some milliseconds to fill.
+// The number of sets of one family and scope. firewalld compares a new entry with each entry of its set: at 1,000 bans adding one takes 10
+// ms with a single set and 4 ms with eight (2.3; 14 and 7 ms with 1.3). But each set costs a rule, which slows down reloads, and some
+// milliseconds to fill.
 const (
 	allSets  = 8 // of the scope that blocks everything
 	portSets = 4 // of a scope with ports
@@ -75,7 +75,7 @@ func (b *Backend) setOf(k firewall.Key) (setKey, error) {
 	return setKey{scope, sets.Family(k.Prefix), uint8(h.Sum32() % uint32(setsOf(b.scopes[scope])))}, nil
 }
 
-// target is what each set should hold: all that is wanted, less what a wider ban covers.
+// target returns the prefixes that each set should hold: all that are wanted, except those that a wider ban covers.
 func (b *Backend) target(want map[firewall.Key]time.Time) map[setKey]map[netip.Prefix]bool {
 	target := make(map[setKey]map[netip.Prefix]bool)
 	for _, k := range b.keys() {
@@ -156,5 +156,5 @@ func parseEntry(s string) (netip.Prefix, bool) {
 	return p.Masked(), err == nil
 }
 
-// noTimeout compares ends where there are none.
+// noTimeout compares the ends of entries that have none.
 func noTimeout(string, bool) bool { return false }

@@ -54,8 +54,8 @@ func (s *setSettings) foreign(want setSettings) string {
 	return ""
 }
 
-// richRules are the rules that refer to our sets, sorted. Reject answers TCP with a reset and all else with ICMP, as the other
-// backends do. The types are written out, since firewalld 2.3 cannot compare a rule that has one with a rule that has none.
+// richRules are the rules that refer to our sets, sorted. Reject answers TCP with a reset and other protocols with ICMP, as the other
+// backends do. The types are explicit, since firewalld 2.3 cannot compare a rule that has a type with one that has none.
 func (b *Backend) richRules() (rules []string) {
 	for _, k := range b.keys() {
 		s := b.scopes[k.scope]
@@ -98,7 +98,7 @@ func (b *Backend) richRules() (rules []string) {
 	return rules
 }
 
-// policySettings are our policy as addPolicy and getPolicySettings have it.
+// policySettings returns our policy in the form of addPolicy and getPolicySettings.
 func (b *Backend) policySettings() map[string]dbus.Variant {
 	return map[string]dbus.Variant{
 		"description":   dbus.MakeVariant(mark + "keeps banned addresses out"),
@@ -193,8 +193,7 @@ func (b *Backend) configuredSets(ctx context.Context) (map[string]configuredSet,
 	return sets, nil
 }
 
-// ensureReferences adds what refers to the sets to the permanent configuration: the policy object, or sources or rich rules of
-// zones.
+// ensureReferences adds the references to our sets to the permanent configuration: the policy object, or zones' sources or rich rules.
 func (b *Backend) ensureReferences(ctx context.Context) (changed []string, err error) {
 	if b.method != "policy" {
 		for zone, want := range b.zoneRules() {
@@ -234,8 +233,8 @@ func (b *Backend) ensureReferences(ctx context.Context) (changed []string, err e
 	return []string{"policy " + policyName}, nil
 }
 
-// configuredPolicy reads our policy from the permanent configuration; the path is "" if there is none. One that is not ours is a
-// *firewall.ForeignError, with its path.
+// configuredPolicy reads our policy from the permanent configuration; the path is "" if there is none. If it is not ours, the error is a
+// *firewall.ForeignError, and the path is returned.
 func (b *Backend) configuredPolicy(ctx context.Context) (path dbus.ObjectPath, s map[string]dbus.Variant, err error) {
 	names, err := b.names(ctx, configPath, configIface+"getPolicyNames")
 	if err != nil || !slices.Contains(names, policyName) {
@@ -253,7 +252,7 @@ func (b *Backend) configuredPolicy(ctx context.Context) (path dbus.ObjectPath, s
 	return path, s, nil
 }
 
-// zoneItemKind is what is added to zones: sources to the zone drop, or rich rules to the configured zones.
+// zoneItemKind names what is added to zones: sources to the zone drop, or rich rules to the configured zones.
 func (b *Backend) zoneItemKind() string {
 	if b.method == "zone" {
 		return "Source"
@@ -261,7 +260,7 @@ func (b *Backend) zoneItemKind() string {
 	return "RichRule"
 }
 
-// zoneRules is what each zone should have.
+// zoneRules returns the sources or rich rules that each zone should have.
 func (b *Backend) zoneRules() map[string][]string {
 	m := make(map[string][]string)
 	if b.method == "zone" {
@@ -295,7 +294,7 @@ func (b *Backend) missing(ctx context.Context, path dbus.ObjectPath, iface, zone
 	return l, nil
 }
 
-// checkRuntime returns what of ours is missing at run time; "" when nothing is.
+// checkRuntime returns which object of ours is missing at run time; "" if none is.
 func (b *Backend) checkRuntime(ctx context.Context) (why string, err error) {
 	names, err := b.names(ctx, mainPath, ipsetIface+"getIPSets")
 	if err != nil {
@@ -330,8 +329,8 @@ func (b *Backend) checkRuntime(ctx context.Context) (why string, err error) {
 	return "", nil
 }
 
-// removeAll removes everything of ours from the permanent configuration, whatever the options say now, and reports whether
-// there was anything.
+// removeAll removes everything of ours from the permanent configuration, whatever the options are now, and reports whether there was
+// anything.
 func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
 	path, _, err := b.configuredPolicy(ctx)
 	if err == nil && path != "" {

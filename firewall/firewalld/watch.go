@@ -10,9 +10,9 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Every local user may send any signal to any connection of the system bus, whatever match rules that connection has. Only
-// the sender cannot be forged: the bus fills it in. So a signal counts only if the bus or the present owner of firewalld's
-// name has sent it, and even then it is only a reason to ask.
+// Every local user may send any signal to any connection of the system bus, whatever match rules that connection has. Only the sender
+// cannot be forged: the bus fills it in. So a signal counts only if it was sent by the bus or by the current owner of firewalld's name, and
+// even then it only causes a check.
 
 const (
 	driver           = "org.freedesktop.DBus" // the bus itself, as a sender of signals
@@ -31,8 +31,8 @@ var ownerChanged = []dbus.MatchOption{
 // so a flood of them costs no memory. (godbus' own handlers queue signals without a limit.)
 type listener struct {
 	owner  atomic.Value      // string: unique name of firewalld's connection, "" while it does not run or is not known
-	moved  chan struct{}     // has room for one: firewalld's name may have another owner
-	signal func(dbus.Signal) // called with each signal of firewalld's; nil: for none
+	moved  chan struct{}     // capacity 1; signals that firewalld's name may have a new owner
+	signal func(dbus.Signal) // called with each signal from firewalld; nil: not called
 }
 
 func newListener(signal func(dbus.Signal)) *listener {
@@ -80,8 +80,8 @@ func Running(ctx context.Context) (bool, error) {
 // reconnectPause is the time between two attempts to connect to a bus that went away.
 const reconnectPause = time.Second
 
-// Watch calls changed whenever somebody else may have changed what is ours: firewalld was reloaded, started or stopped, an entry
-// was removed or added, a set or a policy was changed. While Watch runs and has noticed nothing, Verify costs nothing.
+// Watch calls changed whenever somebody else may have changed our objects: firewalld was reloaded, started or stopped, an entry was added
+// or removed, or a set or policy was changed. While Watch runs and has noticed nothing, Verify costs nothing.
 func (b *Backend) Watch(ctx context.Context, changed func()) error {
 	for {
 		err := b.listen(ctx, changed)
@@ -145,7 +145,7 @@ func (b *Backend) listen(ctx context.Context, changed func()) error {
 	}
 }
 
-// note records what Verify must check after a signal of firewalld's, and reports whether there is anything. Our own changes need
+// note records what Verify must check after a signal from firewalld, and reports whether there is anything to check. Our own changes need
 // no check.
 func (b *Backend) note(s dbus.Signal) bool {
 	b.mu.Lock()
@@ -208,8 +208,9 @@ const (
 	noBusPause = time.Minute
 )
 
-// Presence sends whether firewalld runs whenever that changes, beginning with running, until ctx is done. It asks the bus twice,
-// so a restart of firewalld is not reported. On a host without a system bus there is no firewalld.
+// Presence sends whether firewalld is running each time that changes, until ctx is done. running is the state known at the start. A change
+// is confirmed by asking the bus a second time, so a restart of firewalld is not reported. On a host without a system bus there is no
+// firewalld.
 func Presence(ctx context.Context, running bool, c chan<- bool) {
 	p := presence{running: running, ask: owner, settle: func() <-chan time.Time { return time.After(settlePause) }}
 	for {
@@ -222,7 +223,7 @@ func Presence(ctx context.Context, running bool, c chan<- bool) {
 	}
 }
 
-// presence is what Presence has last sent, and how it finds out.
+// presence is the state of Presence: the value last sent, and how it is determined.
 type presence struct {
 	running bool
 	ask     func(context.Context, *dbus.Conn) (owner string, err error)

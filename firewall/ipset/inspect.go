@@ -96,7 +96,7 @@ func (b *Backend) RemoveForeign(ctx context.Context) (gone []string, err error) 
 	for _, family := range nfrule.Families {
 		name := "table " + nfrule.Name(b.table(family))
 		foreign := f.isForeign(name) != ""
-		if !foreign && !anySet { // our own rules may refer to a set that goes
+		if !foreign && !anySet { // our own rules may refer to a set that is removed
 			continue
 		}
 		if err := nfrule.Delete(ctx, b.table(family)); err != nil {

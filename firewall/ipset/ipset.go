@@ -1,8 +1,7 @@
-// Package ipset bans with the kernel's ipsets and with nftables rules that refer to them, all over netlink: it runs no program,
-// and needs CAP_NET_ADMIN and AF_NETLINK only. For each family and scope there is a set of type hash:net, in which the kernel
-// expires bans by itself, and in the tables `ip bailiff` and `ip6 bailiff` there are rules at prerouting, before connection
-// tracking. It never touches a set, table or chain of others. Start reading at Backend; sets.go changes sets, kernel.go
-// has the ipset protocol, rules.go the rules.
+// Package ipset bans with kernel ipsets and nftables rules that refer to them. It uses only netlink: it runs no program, and needs only
+// CAP_NET_ADMIN and AF_NETLINK. For each family and scope there is a set of type hash:net, in which the kernel expires bans by itself, and
+// in the tables `ip bailiff` and `ip6 bailiff` there are rules at prerouting, before connection tracking. It never touches anybody else's
+// sets, tables or chains. Start reading at Backend; sets.go changes sets, kernel.go has the ipset protocol, rules.go the rules.
 //
 // The ipset protocol is written by hand, with the constants of vishvananda/netlink. That library sends one message for each
 // element and waits for each answer (100,000 bans take seconds, not 0.15 s), cannot list sets without their elements or look up
@@ -61,12 +60,12 @@ type set struct {
 	family uint8
 	scope  string
 
-	// elements is for Verify, which compares counts. The kernel is the authority: Reconcile reads it again.
+	// elements is what we know; Verify compares its count. The kernel is authoritative: Reconcile reads the elements again.
 	elements sets.Elements
 }
 
-// verified is what Verify found right the last time. Rules are unchanged as long as there was no nftables transaction, so they
-// need not be read again; reading them is most of the work where little is banned.
+// verified is the state that the last Verify found correct. Rules are unchanged as long as there was no nftables transaction, so they need
+// not be read again; reading them is most of the work if there are few bans.
 type verified struct {
 	generation uint32            // 0: nothing
 	index      map[string]uint16 // of the sets that rules refer to
@@ -189,7 +188,7 @@ func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (ch firewa
 	}
 	ch.Initial = !b.ready && f.none(b)
 	repaired, err := b.ensureSets(ctx, f, wanted)
-	// A ban that moves to another set is in both until the rules refer to the new one, so nobody gets through meanwhile.
+	// A ban that moves to another set is in both until the rules refer to the new one, so that no packets get through meanwhile.
 	var unexpected map[*set][]sets.Element
 	if err == nil {
 		unexpected, err = b.fill(ctx, f, wanted, &ch)
@@ -358,8 +357,8 @@ func (b *Backend) verifyTables(ctx context.Context) (map[string]uint32, error) {
 	return refs, nil
 }
 
-// List reads the elements from the kernel. Until is right to the second; of a ban that is longer than the kernel can count it
-// is what the kernel counts.
+// List reads the elements from the kernel. Until is exact to the second, except for bans that are longer than the kernel's longest timeout:
+// it is then the end of that timeout.
 func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
 	n := 0
 	for _, s := range b.sets {
@@ -381,7 +380,7 @@ func (b *Backend) List(ctx context.Context) ([]firewall.Ban, error) {
 // Empty is Cleanup.
 func (b *Backend) Empty(ctx context.Context) error { return b.Cleanup(ctx) }
 
-// Cleanup deletes our tables and then our sets, of former scopes as well.
+// Cleanup deletes our tables and then our sets, including those of former scopes.
 func (b *Backend) Cleanup(ctx context.Context) error {
 	b.ready = false
 	for _, s := range b.sets {

@@ -45,7 +45,7 @@ const (
 	netOrder  = uint16(unix.NLA_F_NET_BYTEORDER)
 )
 
-// kernelError is one of ipset's own error numbers, for which syscall has no words. errors.Is finds the number.
+// kernelError is one of ipset's own error numbers, for which syscall has no text. errors.Is finds the number.
 type kernelError struct{ no unix.Errno }
 
 func (e kernelError) Unwrap() error { return e.no }
@@ -151,7 +151,7 @@ func (k *kernel) flush(ctx context.Context, name string) error {
 	return nil
 }
 
-// swap gives two sets each other's name, and the rules of each to the other.
+// swap exchanges two sets: each gets the name of the other, and the rules that refer to it.
 func (k *kernel) swap(ctx context.Context, name, other string) error {
 	b := k.attributes(nl.IPSET_PROTOCOL, name)
 	b = request.AppendString(b, nl.IPSET_ATTR_TYPENAME, other) // IPSET_ATTR_SETNAME2
@@ -277,8 +277,8 @@ func parseElement(data []byte) (e sets.Element, left uint32, ok bool) {
 	return e, left, ok
 }
 
-// add adds elements with timeouts, or replaces the timeouts of elements that exist. done is called after each message with
-// the elements that are in for certain.
+// add adds elements with timeouts, or replaces the timeouts of elements that exist. done is called after each message with the elements
+// that are certainly in the set.
 func (k *kernel) add(ctx context.Context, name string, list []sets.Element, timeout func(sets.Element) uint32, done func([]sets.Element)) error {
 	return k.batch(ctx, nl.IPSET_CMD_ADD, "add", name, list, timeout, done)
 }
@@ -293,7 +293,7 @@ func (k *kernel) batch(ctx context.Context, cmd int, verb, name string, list []s
 		part := list[:min(len(list), perMessage)]
 		list = list[len(part):]
 		b := k.attributes(nl.IPSET_PROTOCOL, name)
-		b = attr32(b, nl.IPSET_ATTR_LINENO, 0) // the kernel requires it wherever there are several elements
+		b = attr32(b, nl.IPSET_ATTR_LINENO, 0) // the kernel requires it if there are several elements
 		b, adt := request.Begin(b, nl.IPSET_ATTR_ADT|nested)
 		for i, e := range part {
 			b = appendElement(b, e, timeout, uint32(i+1))

@@ -15,9 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The nft command cannot write a rule that matches an ipset, but the kernel has one: the xt match "set" through nft_compat,
-// which iptables-nft uses as well. It takes CAP_NET_ADMIN and AF_NETLINK, where iptables takes CAP_NET_RAW and a child
-// process.
+// The nft command cannot write a rule that matches an ipset, but the kernel has one: the xt match "set" through nft_compat, which
+// iptables-nft uses as well. It needs only CAP_NET_ADMIN and AF_NETLINK, whereas iptables needs CAP_NET_RAW and a child process.
 const (
 	matchName = "set"
 	matchRev  = 1 // struct xt_set_info_match_v1 of uapi/linux/netfilter/xt_set.h, the first without pointers of the kernel
@@ -34,7 +33,7 @@ func matchInfo(index uint16) *xt.Unknown {
 // table is our table for a family. It is ours alone, so a reload of other rules does not remove ours.
 func (b *Backend) table(family uint8) *nftables.Table { return nfrule.NewTable(family, name) }
 
-// rules returns the rules for one family, and how often each set is referred to.
+// rules returns the rules for one family, and the number of references to each set.
 func (b *Backend) rules(family uint8, index map[string]uint16) (rules []nfrule.Rule, refs map[string]uint32) {
 	refs = make(map[string]uint32)
 	for _, s := range b.scopes {
@@ -47,7 +46,7 @@ func (b *Backend) rules(family uint8, index map[string]uint16) (rules []nfrule.R
 	return rules, refs
 }
 
-// replaceTable rebuilds a family's table in one transaction: a packet meets either the old rules or the new ones.
+// replaceTable rebuilds a family's table in one transaction, so a packet sees either the old rules or the new ones.
 func (b *Backend) replaceTable(ctx context.Context, family uint8, rules []nfrule.Rule) error {
 	c, err := nfrule.Open(ctx, 0)
 	if err != nil {
@@ -77,7 +76,7 @@ func unsupported(what, module string, err error) error {
 	}
 }
 
-// Watch calls changed whenever our rules were changed. The kernel does not report changes to ipsets: those are for Verify.
+// Watch calls changed whenever our rules were changed. The kernel does not report changes to ipsets; Verify finds them.
 func (b *Backend) Watch(ctx context.Context, changed func()) error {
 	return nfrule.Watch(ctx, name, nfrule.Families[:], changed)
 }

@@ -41,8 +41,8 @@ func (b *Backend) ensureSets(ctx context.Context, f *found, wanted map[*set]sets
 	return repaired, nil
 }
 
-// enlarge replaces a set that was created for fewer elements than ours, as by an earlier version or ipset restore. A new one is
-// filled and takes its place in one step, under the rules that refer to it, so that no ban is without effect meanwhile.
+// enlarge replaces a set that was created for fewer elements than ours, for example by an earlier version or ipset restore. A new set is
+// filled and then swapped with the old one, under the rules that refer to it, so that all bans stay in effect.
 func (b *Backend) enlarge(ctx context.Context, f *found, s *set, want sets.Elements) error {
 	tmp, now := setName(s.family, "."), time.Now() // no scope has this name
 	if f.headers[tmp] != nil {                     // from a daemon that was killed
@@ -61,8 +61,8 @@ func (b *Backend) enlarge(ctx context.Context, f *found, s *set, want sets.Eleme
 	return errors.Join(err, b.destroy(ctx, tmp))
 }
 
-// hashSize is with how many buckets a set is created so that n elements need no resizing: a power of two, at least 64. The
-// kernel's buckets hold up to twelve elements.
+// hashSize returns the number of buckets with which a set holds n elements without resizing: a power of two, at least 64. The kernel's
+// buckets hold up to twelve elements.
 func hashSize(n int) uint32 {
 	size := uint32(64)
 	for int(size) < n/4 {
@@ -71,7 +71,7 @@ func hashSize(n int) uint32 {
 	return size
 }
 
-// fill adds what is wanted to the sets, and returns what is in them besides. Elements that are right are not touched.
+// fill adds the wanted elements to the sets, and returns the unexpected ones found in them. Correct elements are not touched.
 func (b *Backend) fill(ctx context.Context, f *found, wanted map[*set]sets.Elements, ch *firewall.Change) (unexpected map[*set][]sets.Element, err error) {
 	unexpected = make(map[*set][]sets.Element)
 	for _, s := range b.sets {
@@ -122,8 +122,8 @@ func (b *Backend) remove(ctx context.Context, s *set, list []sets.Element) error
 	})
 }
 
-// removeUnused removes sets of ours that are no longer used, of scopes that are gone. A set that somebody's rule refers to
-// cannot be destroyed: it is emptied, so that it bans nobody.
+// removeUnused removes sets of ours whose scopes no longer exist. A set to which somebody's rule refers cannot be destroyed, so it is
+// emptied.
 func (b *Backend) removeUnused(ctx context.Context, headers map[string]*header) error {
 	for name, h := range headers {
 		if !b.unused(name) || h.foreign(h.family) != "" {
@@ -139,7 +139,7 @@ func (b *Backend) removeUnused(ctx context.Context, headers map[string]*header) 
 	return nil
 }
 
-// unused reports whether a set has a name of ours but not one that is in use.
+// unused reports whether a set has one of our names, but belongs to no current scope.
 func (b *Backend) unused(set string) bool {
 	for _, f := range nfrule.Families {
 		if own := setName(f, ""); set != own && !strings.HasPrefix(set, own+"-") {

@@ -28,7 +28,7 @@ func (b *Backend) Inspect(ctx context.Context, want []firewall.Ban) (*firewall.I
 	var foreign *firewall.ForeignError
 	if errors.As(err, &foreign) {
 		table.MarkForeign(foreign.Why)
-		return &firewall.Inspection{Objects: []firewall.Object{table}}, nil // whose the sets in it are is not known
+		return &firewall.Inspection{Objects: []firewall.Object{table}}, nil // it is not known whose sets these are
 	} else if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (b *Backend) RemoveForeign(ctx context.Context) ([]string, error) {
 	return []string{foreign.Name}, nil
 }
 
-// DropCounters reads the counters of our rules. They go on when rules are written again, but not when the table is replaced.
+// DropCounters reads the counters of our rules. They keep their values when rules are rewritten, but not when the table is replaced.
 func (b *Backend) DropCounters(ctx context.Context) ([]firewall.DropCounter, error) {
 	list := []firewall.DropCounter{}
 	c, err := nfrule.Open(ctx, 0)

@@ -1,11 +1,11 @@
-// Package nftables bans with a table of our own, `inet bailiff`. For each scope, family and prefix length in use it has a hash
-// set, in which the kernel expires bans by itself, and a rule with a counter at prerouting, before connection tracking. One
-// interval set instead of hash sets would cost fifteen times as much to fill with 100,000 elements, and twice as much for each
-// packet. Any number of changes is one transaction: a packet meets all of it or nothing. It never touches tables of others.
-// Start reading at Backend; table.go reads what the kernel holds, tx.go changes it.
+// Package nftables bans with its own table, `inet bailiff`. For each scope, family and prefix length in use it has a hash set, in which the
+// kernel expires bans by itself, and a rule with a counter at prerouting, before connection tracking. A single interval set instead would
+// take fifteen times as long to fill with 100,000 elements, and twice as long for each packet. Any number of changes is one transaction, so
+// a packet sees all of them or none. The package never touches anybody else's tables. Start reading at Backend; table.go reads what the
+// kernel holds, tx.go changes it.
 //
-// Tables, rules and transactions are those of google/nftables. The elements of sets are read by hand (Backend.dump), since that
-// library reads them through mdlayher/netlink, which is slow and takes much memory at 100,000 elements; see package request.
+// Tables, rules and transactions are those of google/nftables. Elements are read without it (Backend.dump), since it uses mdlayher/netlink,
+// which is slow and takes much memory for 100,000 elements; see package request.
 package nftables
 
 import (
@@ -37,10 +37,10 @@ const (
 	// longest is the longest timeout: a deadline is 32 bits of seconds. Reconcile renews longer bans once half of it has passed.
 	longest = 20 * 365 * 24 * time.Hour
 
-	// firstPiece is how many elements are changed at once where not all can be. It is halved until they fit.
+	// firstPiece is how many elements are changed at once if a single transaction cannot change all. It is halved until they fit.
 	firstPiece = 4096
 
-	// attempts is how often a transaction is repeated because an element expired in the middle of it.
+	// attempts is how often a transaction is tried if elements expire in the middle of it.
 	attempts = 3
 )
 
@@ -54,10 +54,10 @@ type Backend struct {
 	table  *nftables.Table
 
 	deadlines sets.Deadlines
-	sets      map[setKey]*set // that the kernel holds, as far as we know
+	sets      map[setKey]*set // sets in the kernel, as far as we know
 	ready     bool            // reconciled since New or Cleanup
-	gen       uint32          // up to which only we have changed anything; 0: others may have
-	room      int             // for a transaction, at most, in bytes; tests make it less than the kernel allows
+	gen       uint32          // generation of nftables up to which only we have changed anything; 0: others may have
+	room      int             // bytes for one transaction, at most; tests set less than the kernel allows
 }
 
 // setKey says which bans a set holds.
@@ -89,10 +89,10 @@ func New(o Options) (*Backend, error) {
 // Name is "nftables".
 func (b *Backend) Name() string { return "nftables" }
 
-// Close does nothing: each call has a socket of its own. Table and bans stay.
+// Close does nothing: each call opens its own socket. Table and bans stay.
 func (b *Backend) Close() error { return nil }
 
-// Watch calls changed whenever our table was changed, by us or others. Verify knows our own changes and costs little then.
+// Watch calls changed whenever our table was changed, by us or others. Verify recognizes our own changes and is then cheap.
 func (b *Backend) Watch(ctx context.Context, changed func()) error {
 	return nfrule.Watch(ctx, tableName, []uint8{unix.NFPROTO_INET}, changed)
 }
@@ -106,7 +106,7 @@ func (b *Backend) setOf(k firewall.Key) (setKey, error) {
 	return setKey{scope, sets.Family(k.Prefix), uint8(k.Prefix.Bits())}, nil
 }
 
-// Reconcile costs one dump of the sets and one transaction, where the kernel accepts one that large.
+// Reconcile costs one dump of the sets and one transaction, or more if the kernel does not accept one that large.
 func (b *Backend) Reconcile(ctx context.Context, want []firewall.Ban) (ch firewall.Change, err error) {
 	wanted, err := b.wanted(want)
 	if err != nil {
@@ -144,8 +144,8 @@ func (b *Backend) wanted(want []firewall.Ban) (map[setKey]sets.Elements, error) 
 	return wanted, err
 }
 
-// reconcile makes the table hold what is wanted, or, if limit is not 0, changes at most so many elements. whole reports
-// whether nothing is left to do.
+// reconcile makes the table hold what is wanted, but changes at most limit elements unless limit is 0. whole reports whether nothing is
+// left to do.
 func (b *Backend) reconcile(ctx context.Context, wanted map[setKey]sets.Elements, limit int) (ch firewall.Change, whole bool, err error) {
 	f, err := b.find(ctx)
 	if err != nil {
@@ -193,7 +193,7 @@ func (b *Backend) reconcile(ctx context.Context, wanted map[setKey]sets.Elements
 	return ch, whole, nil
 }
 
-// Add adds bans in one transaction, where the kernel accepts one that large.
+// Add adds bans in one transaction, or more if the kernel does not accept one that large.
 func (b *Backend) Add(ctx context.Context, bans []firewall.Ban) error {
 	return inPieces(bans, func(part []firewall.Ban) error {
 		live, over, err := sets.Group(b.deadlines, part, b.setOf)
@@ -204,7 +204,7 @@ func (b *Backend) Add(ctx context.Context, bans []firewall.Ban) error {
 	})
 }
 
-// Remove removes bans in one transaction, where the kernel accepts one that large.
+// Remove removes bans in one transaction, or more if the kernel does not accept one that large.
 func (b *Backend) Remove(ctx context.Context, keys []firewall.Key) error {
 	return inPieces(keys, func(part []firewall.Key) error {
 		remove := make(map[setKey]sets.Elements)
@@ -222,8 +222,8 @@ func (b *Backend) Remove(ctx context.Context, keys []firewall.Key) error {
 	})
 }
 
-// inPieces halves a list that is too long for one transaction. A transaction is one datagram; without CAP_NET_ADMIN in the
-// initial user namespace, as in an unprivileged container, net.core.wmem_max limits it to some thousands of elements.
+// inPieces halves a list until each part fits into one transaction. A transaction is one datagram; without CAP_NET_ADMIN in the initial
+// user namespace, as in an unprivileged container, net.core.wmem_max limits it to some thousands of elements.
 func inPieces[T any](list []T, do func([]T) error) error {
 	err := do(list)
 	if n := len(list) / 2; errors.Is(err, unix.EMSGSIZE) && n > 0 {

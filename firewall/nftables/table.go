@@ -32,7 +32,7 @@ func (b *Backend) setName(k setKey) string {
 	return name
 }
 
-// parseName is the reverse. known is false for a scope that no longer exists, ok for a name that cannot be ours.
+// parseName is the inverse of setName. known is false for a scope that no longer exists, ok for a name that cannot be ours.
 func (b *Backend) parseName(name string) (k setKey, known, ok bool) {
 	head, scope, _ := strings.Cut(name, "-")
 	length, scope, _ := strings.Cut(scope, "-")
@@ -52,7 +52,7 @@ func (b *Backend) parseName(name string) (k setKey, known, ok bool) {
 	return k, k.scope >= 0, true
 }
 
-// newSet is a set as we create it. Without a size the kernel picks the hash that grows.
+// newSet returns a set as we create it. It has no size, so the kernel picks the hash that grows.
 func (b *Backend) newSet(k setKey) *nftables.Set {
 	return &nftables.Set{Table: b.table, Name: b.setName(k), KeyType: nfrule.KeyType(k.family), HasTimeout: true, KeyByteOrder: binaryutil.BigEndian}
 }
@@ -73,7 +73,7 @@ func foreign(s *nftables.Set, family uint8) string {
 	return ""
 }
 
-// rules returns the rules for sets in their order in the chain, and the set of each.
+// rules returns the rules for sets, in the order of the chain, and the set of each rule.
 func (b *Backend) rules(keys []setKey) (rules []nfrule.Rule, of []setKey) {
 	sortKeys(keys)
 	for _, k := range keys {
@@ -85,7 +85,7 @@ func (b *Backend) rules(keys []setKey) (rules []nfrule.Rule, of []setKey) {
 	return rules, of
 }
 
-// sortKeys sorts sets by scope, family, and from the longest prefixes to the shortest.
+// sortKeys sorts sets by scope, then family, then prefix length, longest first.
 func sortKeys(keys []setKey) {
 	slices.SortFunc(keys, func(x, y setKey) int {
 		return cmp.Or(cmp.Compare(x.scope, y.scope), cmp.Compare(x.family, y.family), cmp.Compare(y.bits, x.bits))
@@ -94,14 +94,14 @@ func sortKeys(keys []setKey) {
 
 // found is what the kernel holds under our table's name.
 type found struct {
-	gen      uint32 // before reading: the next Verify finds what has changed since
+	gen      uint32 // generation before reading, so that the next Verify finds later changes
 	absent   bool
-	problem  string // why the table must be replaced: flushed, changed, of an older version or for other scopes
+	problem  string // why the table must be replaced: it was flushed or changed, or is from an older version or for other scopes
 	sets     map[setKey]*set
 	counters map[setKey][]expr.Counter // of the rules, in their order
 }
 
-// find reads our table with all elements. Something foreign is a *firewall.ForeignError.
+// find reads our table with all elements. If it holds anything foreign, the error is a *firewall.ForeignError.
 func (b *Backend) find(ctx context.Context) (*found, error) {
 	gen, err := nfrule.Generation(ctx)
 	if err != nil {

@@ -20,18 +20,18 @@ const (
 	// perMessage is how many elements go into one message: an attribute is at most 65,535 bytes, an element at most 48.
 	perMessage = 1000
 
-	// elementRoom and messageRoom are, generously, what the kernel needs for a transaction.
+	// elementRoom and messageRoom are generous estimates of the bytes that a transaction needs for each element, and for the rest.
 	elementRoom = 64
 	messageRoom = 1 << 20
 )
 
-// tx is one transaction, and how it changes our knowledge once it is committed.
+// tx is one transaction, and the changes to our view of the sets when it is committed.
 type tx struct {
 	b     *Backend
 	conn  *nftables.Conn
-	busy  bool            // it holds any message
+	busy  bool            // it has at least one message
 	sets  map[setKey]*set // after the commit
-	moved bool            // sets were added or removed: the rules must be written
+	moved bool            // sets were added or removed, so the rules must be rewritten
 	gone  []*set
 	done  []func() // after the commit
 }
@@ -45,7 +45,7 @@ func (b *Backend) begin(ctx context.Context, lists ...map[setKey]sets.Elements) 
 		}
 	}
 	for _, s := range b.sets {
-		n += len(s.elements) // may have to go
+		n += len(s.elements) // may have to be removed
 	}
 	c, err := nfrule.Open(ctx, min(messageRoom+3*n*elementRoom, b.room))
 	if err != nil {
@@ -54,14 +54,14 @@ func (b *Backend) begin(ctx context.Context, lists ...map[setKey]sets.Elements) 
 	return &tx{b: b, conn: c, sets: maps.Clone(b.sets)}, nil
 }
 
-// replace begins with an empty table.
+// replace makes the transaction begin with an empty table.
 func (t *tx) replace() {
 	nfrule.Replace(t.conn, t.b.table)
 	t.sets = nil
 	t.busy, t.moved = true, true
 }
 
-// set returns a set, and creates it where it does not exist.
+// set returns a set, and creates it if it does not exist.
 func (t *tx) set(k setKey) *set {
 	if s := t.sets[k]; s != nil {
 		return s
@@ -106,8 +106,8 @@ func (t *tx) add(s *set, l []sets.Element, want sets.Elements) {
 	})
 }
 
-// remove removes elements that are in the set or have expired a moment ago. Removing one that has expired would undo the
-// whole transaction, so each is added first. No packet sees that.
+// remove removes elements that are in the set or have just expired. Removing an expired element would make the whole transaction fail, so
+// each element is added first. No packet sees that.
 func (t *tx) remove(s *set, l []sets.Element) {
 	never := func(sets.Element) time.Duration { return 0 }
 	t.each(s, l, t.conn.SetAddElements, never)
@@ -125,7 +125,7 @@ func (t *tx) each(s *set, l []sets.Element, do func(*nftables.Set, []nftables.Se
 	}
 }
 
-// rules writes the rules again where sets were added or removed. Their counters go on.
+// rules rewrites the rules if sets were added or removed. Counters keep their values.
 func (t *tx) rules(f *found) {
 	if !t.moved {
 		return
@@ -146,8 +146,8 @@ func (t *tx) rules(f *found) {
 	}
 }
 
-// commit sends the transaction and finds out whether anybody else has made one since. base is the generation at which the
-// kernel was read, 0 for the one that we knew.
+// commit sends the transaction and finds out whether anybody else has made one since. base is the generation at which the kernel was read;
+// 0 stands for the last known one.
 func (t *tx) commit(ctx context.Context, base uint32) error {
 	b := t.b
 	base = cmp.Or(base, b.gen)

@@ -11,11 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dumpTries is how often a dump is repeated that somebody's transaction interrupted.
+// dumpTries is how often a dump is repeated after another transaction has interrupted it.
 const dumpTries = 10
 
-// Lookups counts how often the rules of a table, which need not be ours, look something up in each set. It is empty if there
-// is no such table.
+// Lookups counts how often the rules of a table, which need not be ours, refer to each set. It is empty if there is no such table.
 func Lookups(ctx context.Context, family uint8, table string) (sets map[string]int, err error) {
 	c := request.New(unix.NETLINK_NETFILTER)
 	defer c.Close()
@@ -35,13 +34,13 @@ func Lookups(ctx context.Context, family uint8, table string) (sets map[string]i
 	return sets, nil
 }
 
-// countLookups counts those of one rule.
+// countLookups counts the lookups of one rule.
 func countLookups(rule []byte, table string, sets map[string]int) {
 	var list []byte
 	for typ, v := range request.NetfilterAttributes(rule) {
 		switch typ {
 		case unix.NFTA_RULE_TABLE:
-			if request.String(v) != table { // a kernel that gives more than was asked for
+			if request.String(v) != table { // the kernel may return more than was requested
 				return
 			}
 		case unix.NFTA_RULE_EXPRESSIONS:

@@ -1,6 +1,5 @@
-// Package nfrule is what the backends share that block packets by nftables rules: how our rules are built and recognized, how a
-// table of ours is read and compared with what it should be, and how changes to it are noticed. It decides nothing about sets.
-// Start reading at Rules, then Table.
+// Package nfrule is shared by the backends that use nftables rules: it builds and recognizes our rules, reads a table of ours and compares
+// it with what it should be, and watches it for changes. It decides nothing about sets. Start reading at Rules, then Table.
 //
 // Rules, sets and transactions are those of google/nftables. Lookups, Generation and Watch send or read messages of their own,
 // because that library has no requests for them.
@@ -27,7 +26,7 @@ const (
 	// mark begins the comment of every rule of ours. A table counts as ours only if every rule in it carries this comment.
 	mark = "bailiff: "
 
-	// everything is how comments write the scope without a name. A scope that is called so has ports, and they follow.
+	// everything stands in comments for the scope without a name. A scope that has this name also has ports, which follow it.
 	everything = "everything"
 
 	// flags of TCP: RFC 9293, 3.1
@@ -43,8 +42,8 @@ const (
 
 // What rules do besides "drop" and "reject".
 const (
-	Accept = "accept" // nothing else in the table meets the packet
-	Count  = "count"  // the packet goes on
+	Accept = "accept" // no later rule in the table sees the packet
+	Count  = "count"  // the packet passes on to later rules
 )
 
 // Families are the families of the packets that are blocked.
@@ -80,7 +79,8 @@ func Rules(scope firewall.Scope, family uint8, block string, first, match []expr
 	return rules
 }
 
-// Opening is Rules for the packets of TCP that open a connection, and for all of other protocols: those have nothing that says so.
+// Opening is like Rules, but its rules for TCP match only packets that open a connection. Other protocols have no such packets, so all of
+// theirs match.
 func Opening(scope firewall.Scope, family uint8, block string, first, match []expr.Any) (rules []Rule) {
 	tcp, other := slices.Concat(first, protoMatch(unix.IPPROTO_TCP)), slices.Concat(first, protoMatch(unix.IPPROTO_TCP))
 	other[len(other)-1].(*expr.Cmp).Op = expr.CmpOpNeq
@@ -111,7 +111,7 @@ func comment(scope, ports string) string {
 	return mark + cmp.Or(scope, everything) + ports
 }
 
-// Scope returns the scope of a rule that Rules has made.
+// Scope returns the scope of a rule made by Rules.
 func (r *Rule) Scope() string { return scopeIn(r.Comment) }
 
 func scopeIn(comment string) string {
@@ -144,7 +144,7 @@ func CounterOf(exprs []expr.Any) *expr.Counter {
 	return nil
 }
 
-// Counters adds up what rules of ours have counted, by scope.
+// Counters returns the sums of our rules' counters, by scope.
 func Counters(rules []*nftables.Rule) map[string]expr.Counter {
 	sums := make(map[string]expr.Counter)
 	for _, r := range rules {
@@ -162,14 +162,14 @@ func (r *Rule) Add(c *nftables.Conn, chain *nftables.Chain) {
 	c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r.Exprs, UserData: userdata.AppendString(nil, userdata.TypeComment, r.Comment)})
 }
 
-// verdict is what happens to a packet for which when holds. nil: it goes on.
+// verdict is what happens to a packet that matches when. If then is nil, the packet passes on to later rules.
 type verdict struct {
 	when []expr.Any
 	then expr.Any
 }
 
-// verdicts is what happens to a packet from a banned prefix. Reject answers TCP with a reset and all else with ICMP; it is
-// allowed at prerouting since Linux 5.9.
+// verdicts returns what happens to packets from a banned prefix. Reject answers TCP with a reset and other protocols with ICMP; the kernel
+// allows it at prerouting since Linux 5.9.
 func verdicts(block string, family uint8, p firewall.Port) []verdict {
 	switch block {
 	case "drop":
@@ -202,8 +202,8 @@ func protoMatch(proto byte) []expr.Any {
 	}
 }
 
-// portMatch matches a range of destination ports; text is how comments write it. Later fragments have no port and pass; the
-// first is blocked, so they are never reassembled.
+// portMatch matches a range of destination ports; text is how comments write it. Later fragments have no port and pass, but the first is
+// blocked, so the packet is never reassembled.
 func portMatch(p firewall.Port) (e []expr.Any, text string) {
 	if p.Proto == "" {
 		return nil, ""
@@ -222,7 +222,7 @@ func portMatch(p firewall.Port) (e []expr.Any, text string) {
 	), fmt.Sprintf(" %d-%d/%s", p.From, p.To, p.Proto)
 }
 
-// Source loads as many bits of a packet's source address as prefixes have, into register 1.
+// Source loads the first bits of a packet's source address into register 1.
 func Source(family uint8, bits int) []expr.Any {
 	load := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4} // RFC 791, 3.1
 	if family == unix.NFPROTO_IPV6 {
@@ -256,8 +256,8 @@ func KeyType(family uint8) nftables.SetDatatype {
 
 func be16(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
 
-// same compares what a rule in the kernel does with what it should do. It ignores counts, the padding of an xt match, and the
-// number that a set had in the transaction which created it.
+// same compares what a rule in the kernel does with what it should do. It ignores counts, the padding of an xt match, and the id of a set
+// within the transaction that created it.
 func same(have, want []expr.Any) bool {
 	if len(have) != len(want) {
 		return false

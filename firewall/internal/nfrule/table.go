@@ -14,19 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chainName is the one chain in a table of ours. It is at prerouting, before connection tracking, so no rule that accepts
+// chainName is the name of the only chain in a table of ours. It is at prerouting, before connection tracking, so no rule that accepts
 // established connections comes before it.
 const chainName = "prerouting"
 
 // TableWant describes our tables in an Inspection.
 const TableWant = "chain " + chainName + " at prerouting, priority raw"
 
-// NewTable is a table of ours.
+// NewTable returns a table of ours.
 func NewTable(family uint8, name string) *nftables.Table {
 	return &nftables.Table{Name: name, Family: nftables.TableFamily(family)}
 }
 
-// Name is how nft writes a table: "inet bailiff".
+// Name returns a table's name as nft writes it: "inet bailiff".
 func Name(t *nftables.Table) string {
 	switch t.Family {
 	case nftables.TableFamilyIPv4:
@@ -37,7 +37,7 @@ func Name(t *nftables.Table) string {
 	return "inet " + t.Name
 }
 
-// Chain is our chain in t.
+// Chain returns our chain in t.
 func Chain(t *nftables.Table) *nftables.Chain {
 	accept := nftables.ChainPolicyAccept
 	return &nftables.Chain{
@@ -48,7 +48,7 @@ func Chain(t *nftables.Table) *nftables.Chain {
 
 // Replace creates t with an empty chain of ours in c's transaction, whatever t holds now.
 func Replace(c *nftables.Conn, t *nftables.Table) *nftables.Chain {
-	c.AddTable(t) // adding what exists is no error, but deleting what does not exist is one
+	c.AddTable(t) // adding a table that exists is not an error, but deleting one that does not exist is
 	c.DelTable(t)
 	c.AddTable(t)
 	return c.AddChain(Chain(t))
@@ -72,11 +72,11 @@ type Table struct {
 	Rules []*nftables.Rule // of our chain
 	Sets  []*nftables.Set
 
-	problem string // what is wrong, rules aside
+	problem string // what is wrong, apart from rules
 }
 
-// ReadTable reads t from the kernel; nil means that it does not exist. A table that holds something that is not ours is a
-// *firewall.ForeignError; its sets are for the caller to check.
+// ReadTable reads t from the kernel; nil means that it does not exist. If it holds anything that is not ours, the error is a
+// *firewall.ForeignError; the caller must check the sets.
 func ReadTable(ctx context.Context, t *nftables.Table) (*Table, error) {
 	name := "table " + Name(t)
 	fail := func(err error) (*Table, error) { return nil, fmt.Errorf("%s: read: %w", name, err) }
@@ -156,10 +156,10 @@ func chainProblem(c *nftables.Chain) string {
 	return ""
 }
 
-// Broken says what is wrong with a table that exists, its rules and sets aside: it must be replaced. "" when nothing is.
+// Broken returns what is wrong with an existing table, apart from its rules and sets, so that it must be replaced; "" if nothing is.
 func (t *Table) Broken() string { return t.problem }
 
-// Problem says how a table, which may be nil, differs from one with the rules that are wanted; "" when it does not.
+// Problem returns how a table, which may be nil, differs from one with the wanted rules; "" if it does not.
 func (t *Table) Problem(want []Rule) string {
 	switch {
 	case t == nil:
@@ -177,8 +177,8 @@ func (t *Table) Problem(want []Rule) string {
 	return ""
 }
 
-// Open returns a connection that gives up when ctx does, with room for a transaction of so many bytes; 0 is the default. It
-// opens its socket for each call.
+// Open returns a connection that gives up when ctx is done. room is for transactions of up to this many bytes; 0 is the default. The
+// connection opens a socket for each call.
 func Open(ctx context.Context, room int) (*nftables.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -213,12 +213,12 @@ func Generation(ctx context.Context) (gen uint32, err error) {
 	return gen, nil
 }
 
-// Unsupported is the error of a kernel without nftables.
+// Unsupported returns the error for a kernel without nftables.
 func Unsupported(err error) error {
 	return &firewall.UnsupportedError{What: "nftables", Hint: "load the kernel module nf_tables, or write backend: firewalld", Err: err}
 }
 
-// RejectUnsupported is the error of a kernel that cannot reject at prerouting.
+// RejectUnsupported returns the error for a kernel that cannot reject at prerouting.
 func RejectUnsupported(err error) error {
 	return &firewall.UnsupportedError{What: "reject at prerouting", Hint: "write block: drop, or use Linux 5.9 or newer", Err: err}
 }

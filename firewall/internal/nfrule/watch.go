@@ -16,14 +16,13 @@ import (
 const (
 	groupNftables = 7 // NFNLGRP_NFTABLES, uapi/linux/netfilter/nfnetlink.h
 
-	// attrTable is the first attribute of what the kernel says about tables, chains, rules and sets: NFTA_TABLE_NAME,
-	// NFTA_CHAIN_TABLE, NFTA_RULE_TABLE and NFTA_SET_TABLE are all 1.
+	// attrTable is the first attribute of the kernel's messages about tables, chains, rules and sets: NFTA_TABLE_NAME, NFTA_CHAIN_TABLE,
+	// NFTA_RULE_TABLE and NFTA_SET_TABLE are all 1.
 	attrTable = 1
 )
 
-// Watch calls changed whenever the table of that name in one of the families was changed, by us or others, within about a
-// millisecond. It also calls changed when so much happened that the kernel dropped some notifications, and after Quiet. It returns
-// when ctx is done, or with the error that ended it.
+// Watch calls changed within about a millisecond whenever the named table in one of the families was changed, by us or others. It also
+// calls changed when the kernel had to drop notifications, and after Quiet. It returns when ctx is done, or with the error that ended it.
 func Watch(ctx context.Context, table string, families []uint8, changed func()) error {
 	err := listen(ctx, table, families, func() {}, changed)
 	for errors.Is(err, errQuiet) {
@@ -36,15 +35,15 @@ var (
 	// listening is held for reading by each Watch while its socket is open.
 	listening sync.RWMutex
 
-	// leave is closed when they are to close them.
+	// leave is closed to make each Watch close its socket.
 	leave   = make(chan struct{})
 	leaveMu sync.Mutex
 
 	errQuiet = errors.New("quiet")
 )
 
-// Quiet runs f while no Watch of this process listens. The kernel builds a notification for each element that a transaction adds,
-// but only if anybody listens: that makes a million elements take twenty times as long.
+// Quiet runs f while no Watch of this process listens. If anybody listens, the kernel builds a notification for each element that a
+// transaction adds, so adding a million elements takes twenty times as long.
 func Quiet(f func() error) error {
 	leaveMu.Lock()
 	defer leaveMu.Unlock()

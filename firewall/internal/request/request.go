@@ -1,6 +1,6 @@
-// Package request sends requests to the kernel over netlink and reads the answers: for ipset, nftables, sock_diag and
-// conntrack, where no library does what bailiff needs. It checks in one place what every netlink client must: that an answer
-// comes from the kernel, that it belongs to the request, and that a dump was not interrupted by a change.
+// Package request sends requests to the kernel over netlink and reads the answers: for ipset, nftables, sock_diag and conntrack, where no
+// library does what bailiff needs. It does in one place the checks that every netlink client needs: that an answer comes from the kernel,
+// that it belongs to the request, and that a dump was not interrupted by a change.
 //
 // Sockets and sending are those of mdlayher/netlink. Receiving is done here, because that library keeps a whole dump
 // in memory (tens of megabytes for a large conntrack table) and reads it in pieces of a page: nf_tables walks a set from the
@@ -27,15 +27,15 @@ const (
 	// bufferSize is the largest datagram of a dump (netlink_dump in the kernel).
 	bufferSize = 1 << 15
 
-	// answerLimit is how long the kernel may take where a context has no deadline.
+	// answerLimit is how long the kernel may take if the context has no deadline.
 	answerLimit = 10 * time.Second
 )
 
-// ErrInterrupted says that what a dump shows was changed meanwhile: it may be incomplete.
+// ErrInterrupted means that the data changed during a dump, so the dump may be incomplete.
 var ErrInterrupted = errors.New("netlink: the dump was interrupted by a change")
 
-// Conn is a netlink socket. It is opened by the first request, and again after one that got no answer. It is for one goroutine
-// at a time.
+// Conn is a netlink socket. It is opened by the first request, and reopened after a request that got no answer. Only one goroutine at a
+// time may use it.
 type Conn struct {
 	protocol int
 	nl       *netlink.Conn
@@ -72,7 +72,7 @@ func (c *Conn) open(ctx context.Context) error {
 	return c.nl.SetDeadline(Deadline(ctx))
 }
 
-// Deadline is ctx's deadline, or where it has none a time at which the kernel must have answered.
+// Deadline returns ctx's deadline or, if it has none, the time answerLimit from now.
 func Deadline(ctx context.Context) time.Time {
 	if end, ok := ctx.Deadline(); ok {
 		return end
@@ -80,11 +80,11 @@ func Deadline(ctx context.Context) time.Time {
 	return time.Now().Add(answerLimit)
 }
 
-// Do sends a request and calls f, which may be nil, with the type and the data of each message of the answer; f must not keep
-// the data. The kernel's refusal is returned as a unix.Errno. After ErrInterrupted f has seen all of the answer.
+// Do sends a request and calls f, which may be nil, with the type and the data of each message of the answer; f must not keep the data. The
+// kernel's refusal is returned as a unix.Errno. Even if the error is ErrInterrupted, f has seen the whole answer.
 func (c *Conn) Do(ctx context.Context, m netlink.Message, f func(typ netlink.HeaderType, data []byte)) error {
 	m.Header.Flags |= netlink.Request
-	if m.Header.Flags&netlink.Dump != netlink.Dump { // two bits, of which Excl is one
+	if m.Header.Flags&netlink.Dump != netlink.Dump { // Dump is two bits, one of which is Excl
 		m.Header.Flags |= netlink.Acknowledge
 	}
 	if err := c.open(ctx); err != nil {
@@ -98,7 +98,7 @@ func (c *Conn) Do(ctx context.Context, m netlink.Message, f func(typ netlink.Hea
 	interrupted := false
 	err = c.receive(ctx, func(m syscall.NetlinkMessage) (done bool) {
 		if m.Header.Seq != sent.Header.Sequence {
-			return false // of an earlier request that was given up
+			return false // the answer to an earlier request that was abandoned
 		}
 		interrupted = interrupted || m.Header.Flags&unix.NLM_F_DUMP_INTR != 0
 		switch m.Header.Type {
@@ -120,8 +120,7 @@ func (c *Conn) Do(ctx context.Context, m netlink.Message, f func(typ netlink.Hea
 	return answer
 }
 
-// Batch sends several requests in one datagram and calls answered with what the kernel says to each of them: nil or a
-// unix.Errno.
+// Batch sends several requests in one datagram and calls answered with the result of each: nil or a unix.Errno.
 func (c *Conn) Batch(ctx context.Context, ms []netlink.Message, answered func(error)) error {
 	if len(ms) == 0 {
 		return ctx.Err()
@@ -153,8 +152,8 @@ func (c *Conn) Batch(ctx context.Context, ms []netlink.Message, answered func(er
 	return nil
 }
 
-// Transaction sends messages to a subsystem of netfilter's that take effect together, or not at all. room is, in bytes, for what the
-// socket must hold; less than the datagram needs, or more than this process may have, is EMSGSIZE.
+// Transaction sends messages to a netfilter subsystem that take effect together or not at all. room is the size of the socket's send buffer
+// in bytes. The error is EMSGSIZE if it is too small for the datagram, or larger than this process may set.
 func (c *Conn) Transaction(ctx context.Context, subsystem int, room int, ms []netlink.Message) error {
 	if len(ms) == 0 {
 		return ctx.Err()
@@ -260,7 +259,7 @@ func status(data []byte) error {
 	return nil
 }
 
-// NetfilterHeader is the length of struct nfgenmsg, with which the data of netfilter's messages begin.
+// NetfilterHeader is the length of struct nfgenmsg, with which the data of netfilter messages begins.
 const NetfilterHeader = 4
 
 // Netfilter builds a message to one of netfilter's subsystems: unix.NFNL_SUBSYS_… and the number of its command.
@@ -271,7 +270,7 @@ func Netfilter(subsystem, command int, family uint8, flags netlink.HeaderFlags, 
 	}
 }
 
-// Attributes iterates over netlink attributes, with their type less its flags. It ends where one is cut short.
+// Attributes iterates over netlink attributes, with their types without flags. It stops at a truncated attribute.
 func Attributes(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= unix.SizeofNlAttr {
@@ -298,7 +297,7 @@ func Append(b []byte, typ uint16, value ...byte) []byte {
 	return b
 }
 
-// AppendString appends an attribute that is a text.
+// AppendString appends a string attribute.
 func AppendString(b []byte, typ uint16, s string) []byte {
 	return Append(b, typ, append([]byte(s), 0)...)
 }

@@ -17,8 +17,8 @@ type Diff[E comparable] struct {
 	WrongTimeout []E // wanted and found, but with another end
 }
 
-// Compare returns the difference between two sets of elements with what is known about each. stale reports whether the end of
-// an element that was found must be replaced.
+// Compare returns the difference between the wanted and the found elements. The maps' values describe the elements; stale reports whether
+// the end of a found element must be replaced.
 func Compare[E comparable, W, H any](want map[E]W, have map[E]H, stale func(have H, want W) bool) (d Diff[E]) {
 	for e, wanted := range want {
 		switch found, ok := have[e]; {
@@ -36,7 +36,7 @@ func Compare[E comparable, W, H any](want map[E]W, have map[E]H, stale func(have
 	return d
 }
 
-// Cut leaves at most *limit elements in d, and lowers *limit by those that it leaves. whole reports whether that is all of d.
+// Cut truncates d to at most *limit elements, and lowers *limit by the number kept. whole reports whether all were kept.
 func (d *Diff[E]) Cut(limit *int) (whole bool) {
 	whole = true
 	for _, l := range []*[]E{&d.Missing, &d.WrongTimeout, &d.Unexpected} {
@@ -48,7 +48,7 @@ func (d *Diff[E]) Cut(limit *int) (whole bool) {
 	return whole
 }
 
-// Count adds the changes that applying d makes.
+// Count adds to ch the changes that applying d makes.
 func (d *Diff[E]) Count(ch *firewall.Change) {
 	ch.Added += len(d.Missing)
 	ch.Removed += len(d.Unexpected)

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// slack is how many seconds a kernel timeout may differ from what is wanted before it is replaced: timeouts are whole
-	// seconds, and wall clock and kernel clock drift apart.
+	// slack is how many seconds a kernel timeout may differ from the wanted one before it is replaced: timeouts are whole seconds, and wall
+	// clock and kernel clock drift apart.
 	slack = 5
 
-	// margin is how many seconds before and after its deadline an element may or may not be in the kernel.
+	// margin is the number of seconds around its deadline in which an element may or may not be in the kernel.
 	margin = 2
 )
 
@@ -28,14 +28,14 @@ type Deadlines struct {
 
 // NewDeadlines starts the clock. No deadline lies further ahead than longest, in whole seconds.
 func NewDeadlines(longest time.Duration) Deadlines {
-	return Deadlines{time.Now().Add(-time.Second), longest} // what ends now must not end at 0, which is never
+	return Deadlines{time.Now().Add(-time.Second), longest} // a ban that ends now must not get deadline 0, which means never
 }
 
-// Now is the present time.
+// Now returns now as a deadline.
 func (d Deadlines) Now(now time.Time) uint32 { return uint32(now.Sub(d.start) / time.Second) }
 
-// ToKernel converts the end of a ban, rounded up. ok is false if the ban is over. now must be of time.Now, which has a
-// monotonic reading.
+// ToKernel converts the end of a ban, rounded up. ok is false if the ban is over. now must come from time.Now, since it needs a monotonic
+// reading.
 func (d Deadlines) ToKernel(until, now time.Time) (deadline uint32, ok bool) {
 	if until.IsZero() {
 		return 0, true
@@ -47,7 +47,7 @@ func (d Deadlines) ToKernel(until, now time.Time) (deadline uint32, ok bool) {
 	return uint32((now.Sub(d.start) + min(left, d.longest) + time.Second - 1) / time.Second), true
 }
 
-// Remaining is the timeout to give to the kernel: 0 is never, and at least 1 else.
+// Remaining returns the timeout for the kernel in seconds: 0 for never, otherwise at least 1.
 func (d Deadlines) Remaining(deadline uint32, now time.Time) uint32 {
 	if deadline == 0 {
 		return 0
@@ -55,7 +55,7 @@ func (d Deadlines) Remaining(deadline uint32, now time.Time) uint32 {
 	return uint32(min(max(int64(deadline)-int64(d.Now(now)), 1), int64(d.longest/time.Second)))
 }
 
-// FromKernel is the deadline of an element that the kernel says has so many seconds left, 0 for never.
+// FromKernel returns the deadline of an element with left seconds remaining in the kernel; 0 means never.
 func (d Deadlines) FromKernel(left uint32, now time.Time) uint32 {
 	if left == 0 {
 		return 0
@@ -71,8 +71,8 @@ func (d Deadlines) Until(deadline uint32, now time.Time) time.Time {
 	return now.Round(0).Add(time.Duration(d.Remaining(deadline, now)) * time.Second)
 }
 
-// Group converts bans to elements and sorts them by set, which set names. Bans that are over come apart. Of two bans with the
-// same key the last counts.
+// Group converts bans to elements and groups them by set, as returned by the function set. Bans that are over are returned separately. If
+// two bans have the same key, the last one counts.
 func Group[K comparable](d Deadlines, bans []firewall.Ban, set func(firewall.Key) (K, error)) (live, over map[K]Elements, err error) {
 	now := time.Now()
 	live, over = make(map[K]Elements), make(map[K]Elements)
@@ -96,8 +96,8 @@ func Group[K comparable](d Deadlines, bans []firewall.Ban, set func(firewall.Key
 	return live, over, nil
 }
 
-// Compare returns what is to be done so that a set holds want. An end that was cut to the longest time is replaced only when
-// half of that has passed, or every Reconcile would replace it.
+// Compare returns the changes after which a set holds want. An end that was cut to the longest time is replaced only after half of that
+// time; otherwise, every Reconcile would replace it.
 func (d Deadlines) Compare(want, have Elements, now time.Time) Diff[Element] {
 	at, longest := int64(d.Now(now)), int64(d.longest/time.Second)
 	return Compare(want, have, func(have, want uint32) bool {
@@ -111,8 +111,8 @@ func (d Deadlines) Compare(want, have Elements, now time.Time) Diff[Element] {
 	})
 }
 
-// Inspect fills in what s says about the elements of a set, for want and have at the time now. An element about to expire
-// is neither missing nor unexpected.
+// Inspect fills in the elements' part of s, for want and have at the time now. An element about to expire is neither missing nor
+// unexpected.
 func (d Deadlines) Inspect(s *firewall.Set, want, have Elements, now time.Time) {
 	s.Want, s.Have = len(want), len(have)
 	for _, deadline := range have {
