@@ -9,26 +9,26 @@ import (
 	"bailiff/policy/state"
 )
 
-// If an address has failed at leastServices services or more, at least leastGuesses times at each, the failures are added up and compared
-// with servicesLimit times the limit of one jail. Users who have forgotten a password try a mail program and a web page, seldom more.
+// Failures at this many services, at each this many or more, are added up, and have so many times the limit of one jail: somebody who
+// has forgotten a password tries a mail program and a web page, seldom more.
 const (
 	leastServices = 3
 	leastGuesses  = 2
 	servicesLimit = 2
 
-	// seenTwiceTime is how long two services take to log one attempt: a proxy and the server behind it, or Dovecot and then Postfix, whose
-	// passwords it checks.
+	// seenTwiceTime is how long two services take to log one attempt: a proxy and what is behind it, Dovecot and then Postfix, which
+	// asks it.
 	seenTwiceTime = int64(3 * time.Second / time.Microsecond)
 )
 
-// serviceFailure is a failure in the normal window of a jail.
+// serviceFailure is a failure in the window of a jail.
 type serviceFailure struct {
 	jail.Failure
 	jail *runningJail
 }
 
-// severalServices adds up the failures of an address at all services. A few guesses at each of several services are an attack, even if no
-// jail has too many. It bans only if nobody has logged in from the prefix lately and the account of this failure is not in use.
+// severalServices counts what an address has failed at over all services. Some guesses at each of several are an attack, though no jail
+// has too many. Nobody must have logged in from there lately, and the account of this failure must not be in use.
 func (g *Engine) severalServices(f *failure, banned bool) []verdict {
 	own := g.out.Failures[len(g.out.Failures)-1].Count
 	if banned || f.MaxRetry != 0 || f.recentLogin || own < leastGuesses || g.people(f) > 0 {
@@ -72,8 +72,8 @@ func (g *Engine) severalServices(f *failure, banned bool) []verdict {
 	return []verdict{{jail: f.jail, prefix: p, reason: state.Failures, evidence: evidence}}
 }
 
-// inWindows returns the failures of an address in the normal windows of all jails where it has failed at least leastGuesses times, jail by
-// jail. Jails that count by wider or narrower prefixes are left out.
+// inWindows returns what stands against the prefix of a failure in the normal windows of the jails where it has failed more than once,
+// jail by jail. Jails that count by wider or narrower prefixes are left out.
 func (g *Engine) inWindows(f *failure) (all []serviceFailure) {
 	for _, j := range g.jails {
 		if j.conf.Observe != f.jail.conf.Observe || j.counter.Tracked() == 0 {

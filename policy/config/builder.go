@@ -16,21 +16,19 @@ import (
 // maxErrors bounds the errors that one Builder reports.
 const maxErrors = 100
 
-// Builder makes a Config from files, given in order: a later file replaces what an earlier one sets, key by key. The zero
-// Builder is not usable.
+// Builder builds a Config from files, given in order: a later file overrides an earlier one, key by key. The zero Builder is not usable.
 //
-// Every error is a *diag.Error. Errors are collected, and Build returns them all: one error anywhere, and there is no
-// configuration.
+// Every error is a *diag.Error. Errors are collected, and Build returns all of them; if there is any, it returns no configuration.
 type Builder struct {
 	only    []string                   // see Only
-	set     map[string]*yamldoc.Node   // by path: the value that was set last; of an entry its name
+	set     map[string]*yamldoc.Node   // by path: the node of the value set last; for an entry, of its name
 	entries map[string]map[string]bool // by path of a mapping with free names (jails): the names that are set
 	filters shelf
 	allowed []allow.Entry
 	files   []string
 	notices []string
 	errs    []error
-	scratch *Config // takes the values that are checked
+	scratch *Config // receives values while they are checked
 }
 
 // NewBuilder returns a Builder that knows the built-in defaults.
@@ -41,18 +39,18 @@ func NewBuilder() *Builder {
 	}
 }
 
-// Parse makes a Config from one file alone, without filters and address lists of the host.
+// Parse builds a Config from a single file, without the host's filters and address lists.
 func Parse(file string, data []byte) (*Config, error) {
 	b := NewBuilder()
 	b.Add(file, data)
 	return b.Build()
 }
 
-// Only names the jails that are wanted: others are known by name, but off and without a filter, which saves a short-lived
-// command the time of loading dozens of them. nil is all.
+// Only selects the jails that are needed; nil selects all. Other jails are known by name, but disabled and without a filter, which saves
+// short-lived commands the time of loading dozens of filters.
 func (b *Builder) Only(jails []string) { b.only = jails }
 
-// Add lays a file over what is known.
+// Add applies a file over the previous ones.
 func (b *Builder) Add(file string, data []byte) {
 	b.files = append(b.files, file)
 	doc, err := yamldoc.Parse(file, data)
@@ -63,7 +61,7 @@ func (b *Builder) Add(file string, data []byte) {
 	b.mapping(doc, "", schema(b.scratch))
 }
 
-// AddFilter adds an operator's filter, whose name must be name. It goes before a built-in one.
+// AddFilter adds an operator's filter, whose name must be name. It takes precedence over a built-in one.
 func (b *Builder) AddFilter(file, name string, data []byte) {
 	f, err := ParseFilter(file, name, data)
 	if err != nil {
@@ -74,7 +72,7 @@ func (b *Builder) AddFilter(file, name string, data []byte) {
 	b.filters.own[name] = f
 }
 
-// BreakFilter says that the operator has a filter of that name which cannot be read, so the built-in one does not hold.
+// BreakFilter records that the operator's filter of this name cannot be read, so that the built-in one is not used in its place.
 func (b *Builder) BreakFilter(name string) { b.filters.broken[name] = true }
 
 // AllowFiles returns the patterns of allow.files, each with the place for errors about it.
@@ -100,10 +98,10 @@ func (b *Builder) Allow(entries []allow.Entry) bool {
 	return true
 }
 
-// Notice adds something that an administrator should look at although it is no error.
+// Notice adds something that an administrator should look at, although it is not an error.
 func (b *Builder) Notice(text string) { b.notices = append(b.notices, text) }
 
-// Fail adds errors that have their places.
+// Fail adds errors that already have places.
 func (b *Builder) Fail(err error) {
 	for _, e := range diag.Errors(err) {
 		if len(b.errs) > maxErrors {
@@ -128,7 +126,7 @@ func (b *Builder) fail(n *yamldoc.Node, path string, err *diag.Error) {
 	b.Fail(err)
 }
 
-// mapping checks the keys of a mapping and takes over what they set.
+// mapping checks the keys of a mapping and records their values.
 func (b *Builder) mapping(n *yamldoc.Node, at string, fields []field) {
 	if n.Kind == yamldoc.Null {
 		return
@@ -163,7 +161,7 @@ func (b *Builder) mapping(n *yamldoc.Node, at string, fields []field) {
 	}
 }
 
-// named takes over a mapping of free names, or the list of names that stands for one.
+// named records a mapping whose names operators choose, or a list of names in place of one.
 func (b *Builder) named(n *yamldoc.Node, at string, e *entries) {
 	switch {
 	case n.Kind == yamldoc.Null:
@@ -225,7 +223,7 @@ func (b *Builder) apply(at string, fields []field) {
 	})
 }
 
-// Build returns the configuration: what files set over the defaults, with filters loaded.
+// Build returns the configuration: the defaults, overridden by the files, with filters loaded.
 func (b *Builder) Build() (*Config, error) {
 	c := builtinDefaults()
 	b.apply("", schema(c))
@@ -271,7 +269,7 @@ func (b *Builder) Build() (*Config, error) {
 	return c, nil
 }
 
-// place returns where the first of the paths was set that any file sets.
+// place returns the node of the first of the paths that any file sets.
 func (b *Builder) place(paths ...string) *yamldoc.Node {
 	for _, p := range paths {
 		if n := b.set[p]; n != nil {
@@ -310,7 +308,7 @@ func keys(fields []field) []string {
 	return names
 }
 
-// unknown is the error of a key that is not in a mapping.
+// unknown returns the error for a key that a mapping does not have.
 func unknown(word, at string, fields []field) *diag.Error {
 	if i := slices.IndexFunc(fields, func(f field) bool { return f.old == word }); i >= 0 && word != "" {
 		return diag.Errorf("the key %q is now called %q", word, fields[i].name).WithHint("write %s", fields[i].name)

@@ -22,7 +22,7 @@ const Forever time.Duration = math.MaxInt64
 
 // Config is a whole configuration. It is not changed after it was built.
 type Config struct {
-	Files    []string // that were read, in order: later ones win. Empty: built-in defaults alone
+	Files    []string // files read, in order: later ones win. Empty: only built-in defaults
 	Notices  []string // what an administrator should look at although it is no error
 	Defaults Thresholds
 	Escalate Escalate
@@ -33,7 +33,7 @@ type Config struct {
 	Firewall Firewall
 	Limits   Limits
 	Metrics  Metrics
-	Fleet    fleet.Rules // without hosts: no host is believed
+	Fleet    fleet.Rules // if it has no hosts, none is trusted
 	Report   Report
 	Jails    []Jail // sorted by name
 
@@ -55,7 +55,7 @@ type Thresholds struct {
 // Slow is a second, longer window against attacks that take their time.
 type Slow struct {
 	FindTime time.Duration
-	MaxRetry int // 0: there is no such window
+	MaxRetry int // 0: no slow window
 }
 
 // Weights say which failures weigh more or less than one.
@@ -75,7 +75,7 @@ type Jail struct {
 	Filter   *filter.Filter
 	Mode     string           // of the filter
 	Ports    []Port           // that are closed to a banned prefix, sorted, without overlaps; empty: all
-	Trust    filter.Additions // what the jail's settings add to the filter's trust; Filter has it already
+	Trust    filter.Additions // changes to the filter's trust by the jail's settings; already applied to Filter
 	Thresholds
 
 	filter string // name of Filter
@@ -83,17 +83,17 @@ type Jail struct {
 
 // Escalate makes the bans of repeat offenders longer.
 type Escalate struct {
-	Factor      float64       // each ban lasts this many times as long as the one before; 1: all the same
+	Factor      float64       // each ban lasts this many times as long as the previous one; 1: all bans are equally long
 	Max         time.Duration // no ban is made longer than this; it shortens none
-	Forget      time.Duration // after the end of the last ban; Forever: never
+	Forget      time.Duration // earlier bans no longer count this long after the end of the last one; Forever: they always count
 	RandomExtra time.Duration // up to this much is added to a ban, so that its end cannot be predicted
 }
 
 // Accounts say when an account is under attack from many addresses, over all jails.
 type Accounts struct {
-	Addresses      int // different ones that failed on it within FindTime; 0: never
+	Addresses      int // number of different addresses that must fail on the account within FindTime; 0: never
 	FindTime       time.Duration
-	MaxRetry       int           // then this many failures of one address on it within FindTime lead to a ban
+	MaxRetry       int           // number of failures of one address on an account under attack, within FindTime, that lead to a ban
 	TrustLoginsFor time.Duration // an address that logged in to the account within this time neither counts nor is banned for it
 }
 
@@ -108,7 +108,7 @@ type Networks struct {
 
 // Net6 is how many different parts of IPv6 networks failed or were banned.
 type Net6 struct {
-	Bits64 int // addresses, or what a jail counts by, of a /64; for jails that count by longer prefixes
+	Bits64 int // addresses of a /64, or prefixes by which a jail counts; for jails that count by prefixes longer than /64
 	Bits56 int // /64 of a /56
 	Bits48 int // /64 of a /48
 }
@@ -144,7 +144,7 @@ type Firewall struct {
 // FirewalldMethods are the words that firewall.firewalld.method accepts.
 var FirewalldMethods = []string{"policy", "zone", "rich"}
 
-// Backends are the words that firewall.backend accepts. With auto the daemon chooses.
+// Backends are the words that firewall.backend accepts. With auto, the daemon chooses.
 var Backends = []string{"auto", "firewalld", "ipset", "nftables", "dryrun"}
 
 // Limits bound memory.
@@ -162,7 +162,7 @@ type Metrics struct {
 func Default() *Config {
 	c, err := NewBuilder().Build()
 	if err != nil {
-		// Only what is compiled in was read; a test loads it all.
+		// Only compiled-in files are read, and a test loads all of them.
 		panic("built-in configuration: " + err.Error())
 	}
 	return c

@@ -6,14 +6,14 @@ import (
 	"bailiff/policy/fleet"
 )
 
-// builtinDefaults returns what holds without any file, but for the jails: the one place where the defaults are.
+// builtinDefaults returns the configuration without any file, except for the jails. It is the only place that defines defaults.
 func builtinDefaults() *Config {
 	const day = 24 * time.Hour
 	return &Config{
 		Defaults: Thresholds{
 			FindTime: 10 * time.Minute, MaxRetry: 5, BanTime: 2 * day, Prefix4: 32, Prefix6: 64,
-			// Four times max_retry over a day, or half as many accounts. Mistakes of people never come to that: a success clears
-			// them. A device with an old password does, but it repeats one account: see jail.Counter.
+			// Four times max_retry over a day, or half as many accounts. Users' mistakes never reach that, since a success clears them. A
+			// device with an old password does, but it repeats one account: see jail.Counter.
 			Slow: Slow{FindTime: day, MaxRetry: 20},
 			// Users who do not know how their account is spelled here try two or three names. Several people behind one address
 			// mistype the passwords of several accounts, which therefore weigh no more than one.
@@ -22,10 +22,10 @@ func builtinDefaults() *Config {
 		// Ten addresses within six hours are not a household, nor an office. Three failures, since ssh asks three times by itself
 		// (NumberOfPasswordPrompts in ssh_config(5)): two slips and then the right password ban nobody.
 		Accounts: Accounts{Addresses: 10, FindTime: 6 * time.Hour, MaxRetry: 3, TrustLoginsFor: 7 * day},
-		// The ban of a network also hits others in it. Those of an IPv4 address are strangers, or thousands of customers behind
-		// their provider's few addresses, so that is for the administrator to ask for. An IPv6 network up to a /48 is what one
-		// customer is given (RFC 6177), who could otherwise fail once from each /64 without a ban: a sixteenth of a /56, and
-		// nobody may have logged in from it.
+		// The ban of a network also affects others in it. The neighbors of an IPv4 address are strangers, or thousands of customers behind
+		// a provider's few addresses, so bans of IPv4 networks are off by default. An IPv6 network up to a /48 belongs to a single customer
+		// (RFC 6177), who could otherwise fail once from each /64 without a ban. The limit is a sixteenth of a /56, and nobody may have
+		// logged in from it.
 		Networks: Networks{FindTime: day, TrustLoginsFor: 7 * day, Net4: 0, Net6: Net6{Bits64: 16, Bits56: 16, Bits48: 64}},
 		Escalate: Escalate{Factor: 2, Max: 28 * day, Forget: 30 * day},
 		Allow: Allow{

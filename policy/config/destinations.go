@@ -27,7 +27,7 @@ type Report struct {
 
 // Lookup says how registries are asked about an address.
 type Lookup struct {
-	TimeLimit   time.Duration // for one look-up; then the report goes without
+	TimeLimit   time.Duration // for one look-up; after that, the report is sent without its result
 	Cache       time.Duration // an answer is used for this long, for its whole network
 	RDAP        bool
 	Whois       bool   // port 43, where RDAP gives nothing
@@ -139,10 +139,10 @@ func secretURL(form string) bool {
 	return slices.Contains([]string{"slack", "mattermost", "discord", "teams"}, form)
 }
 
-// Quiet is a time of the day, in minutes after midnight. It may reach beyond midnight. From == To: none.
+// Quiet is a period of the day, in minutes after midnight. It may extend beyond midnight. From == To: no quiet time.
 type Quiet struct{ From, To int }
 
-// Until returns when the quiet time ends that holds a moment, in the moment's location; zero if none does.
+// Until returns the end of the quiet time that contains t, in t's location; zero if t is not in a quiet time.
 func (q Quiet) Until(t time.Time) time.Time {
 	if q.From == q.To {
 		return time.Time{}
@@ -224,8 +224,8 @@ func checkDestinationName(s string) *diag.Error {
 	return nil
 }
 
-// destination returns a destination with what files say of it over the defaults of its type, and checks what its keys say
-// together. jails are the names of all jails.
+// destination returns a destination, with the files' settings over the defaults of its type, and checks that its keys are consistent. jails
+// are the names of all jails.
 func (b *Builder) destination(name string, r *Report, jails []string) (d Destination, ok bool) {
 	at := "report.destinations." + name
 	fail := func(key string, err *diag.Error) { b.fail(b.place(at+"."+key, at), at+"."+key, err) }
@@ -284,7 +284,7 @@ func (b *Builder) destination(name string, r *Report, jails []string) (d Destina
 	return d, true
 }
 
-// notice checks what a webhook's form asks for.
+// notice checks the keys that a webhook's form requires.
 func (b *Builder) notice(at string, d *Destination, need func(bool, string, string), fail func(string, *diag.Error)) {
 	hint := "write url: https://host/path"
 	if d.Form == "ntfy" {
@@ -315,7 +315,7 @@ func (b *Builder) notice(at string, d *Destination, need func(bool, string, stri
 	}
 }
 
-// failed reports whether there is an error of that path already.
+// failed reports whether a path already has an error.
 func (b *Builder) failed(path string) bool {
 	return slices.ContainsFunc(b.errs, func(err error) bool { return err.(*diag.Error).Path == path })
 }
@@ -329,7 +329,7 @@ func parseInclude(s string) (string, *diag.Error) {
 	return "", diag.Errorf("%q is not one of whois, lines, context", diag.Clip(s)).WithHint("write [whois, lines], or [] for the plain facts")
 }
 
-// digest is off, hourly or daily; other words for no are off.
+// digest accepts off, hourly or daily; other words for no mean off.
 func digest(dst *string) value {
 	v := oneOf(dst, "off", "hourly", "daily")
 	set := v.set
@@ -372,7 +372,7 @@ func abuseCategories(dst *map[string][]int) value {
 	}, inlineNumbers)
 }
 
-// headers of a webhook: none that HTTP or the signature own, and none that is there to hold a secret, since all users may
+// headers accepts headers of a webhook, except those that HTTP or the signature define, and those meant for secrets, since all users may
 // read the configuration.
 func headers(dst *map[string]string) value {
 	owned := []string{"authorization", "proxy-authorization", "cookie", "content-length", "content-type", "transfer-encoding", "connection", "host", "upgrade", "te", "trailer", "expect"}
@@ -390,7 +390,7 @@ func headers(dst *map[string]string) value {
 	}, quote)
 }
 
-// parseWebURL checks where requests go. Plain http is for the host itself.
+// parseWebURL checks a URL for requests. Plain http is accepted only for the host itself.
 func parseWebURL(s string) (string, *diag.Error) {
 	u, err := url.Parse(s)
 	switch {
@@ -409,8 +409,8 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
-// parseSMTPServer reads HOST or HOST:PORT. Mails go there unencrypted and without a password: it is this host's own, or one
-// in its network.
+// parseSMTPServer reads HOST or HOST:PORT. Mails go there unencrypted and without a password, so it should be this host or a server in its
+// network.
 func parseSMTPServer(s string) (string, *diag.Error) {
 	if !validServer(s) {
 		return "", diag.Errorf("%q is not a server", diag.Clip(s)).WithHint("write HOST or HOST:PORT: 127.0.0.1")
@@ -431,7 +431,7 @@ func validServer(s string) bool {
 	return err == nil && n > 0 && (bad == nil || ValidHost(host))
 }
 
-// validAccount reports whether blocklist.de may know a server by it.
+// validAccount reports whether s can be an account of a server at blocklist.de.
 func validAccount(s string) bool {
 	return ValidAddress(s) || len(s) < 20 && isWord(s, digits)
 }
@@ -441,7 +441,7 @@ func validText(s string) bool {
 	return s != "" && len(s) <= 200 && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' })
 }
 
-// validCredential keeps to names that are files in a folder and identifiers in a unit.
+// validCredential reports whether s can be both a file name and an identifier in a unit.
 func validCredential(s string) bool {
 	return len(s) <= 100 && isWord(s, letters+digits+"_.-") && strings.Trim(s, ".") != ""
 }

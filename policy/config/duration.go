@@ -11,7 +11,7 @@ import (
 	"bailiff/policy/diag"
 )
 
-// unit is one of durations. Months and years are left out, since their length differs.
+// unit is a unit of durations. There are no months or years, since their length varies.
 type unit struct {
 	name string
 	span time.Duration
@@ -19,13 +19,13 @@ type unit struct {
 
 var units = []unit{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
 
-// durationPart is a number with its unit, and the blanks behind each.
+// durationPart is a number and its unit, each with trailing blanks.
 var durationPart = regexp.MustCompile(`^([0-9]+) *([a-zA-Z]+) *`)
 
 // longest is the longest duration that is not Forever. What is longer is a mistake, or means forever.
 const longest = 100 * 365 * 24 * time.Hour
 
-// usualDurations is the hint for what is not a duration.
+// usualDurations is the hint for text that is not a duration.
 const usualDurations = "write 10m, 2h, 7d or forever"
 
 // longUnits are words that people write for units, for the hint.

@@ -27,7 +27,7 @@ const (
 	minTracked  = 1_000
 	maxTracked  = 100_000_000
 	maxEvidence = 10_000
-	maxList     = 10_000 // items of a list; longer ones belong into an allow file
+	maxList     = 10_000 // items of a list; longer ones belong in an allow file
 	maxText     = 1000   // bytes of a text
 	maxJails    = 1_000
 
@@ -52,10 +52,10 @@ const (
 	maxWithin    = 24 * time.Hour
 )
 
-// field is one key of the configuration. This file is the one list of all keys: decoding, merging, Render, the commented
-// sample (units/config/bailiff.yaml) and the tables of bailiff.yaml(5) are made from it. To add a key, add a line here, a field
-// in config.go and a default in defaults.go, and run go test ./policy/config -run 'Sample|Manual' -update. A new section also needs
-// its lines "; begin keys NAME" and "; end keys" in units/man/bailiff.yaml.5.scd.
+// field is one key of the configuration. This file is the one list of all keys: decoding, merging, Render, the commented sample
+// (units/config/bailiff.yaml) and the tables of bailiff.yaml(5) are made from it. To add a key, add a line here, a field in config.go and a
+// default in defaults.go, then run go test ./policy/config -run 'Sample|Manual' -update. A new section also needs its lines "; begin keys
+// NAME" and "; end keys" in units/man/bailiff.yaml.5.scd.
 type field struct {
 	name  string
 	doc   string // what it means, in one line for the sample and the manual

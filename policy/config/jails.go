@@ -17,7 +17,7 @@ const (
 	ofFleet = fleet.Scope // the firewall's set of other hosts' bans
 )
 
-// checkName holds jail names to what is fit for journal fields, command lines and the names of sets.
+// checkName accepts jail names that are suitable for journal fields, command lines and set names.
 func checkName(s string) *diag.Error {
 	switch {
 	case s == manual:
@@ -36,7 +36,7 @@ func checkName(s string) *diag.Error {
 	return nil
 }
 
-// jail returns a jail with what files say of it over the defaults.
+// jail returns a jail, with the files' settings over the defaults.
 func (b *Builder) jail(name string, defaults Thresholds) (j Jail, ok bool) {
 	at := "jails." + name
 	j = Jail{Name: name, Enabled: true, filter: name, Thresholds: defaults}
@@ -78,7 +78,7 @@ func (b *Builder) jail(name string, defaults Thresholds) (j Jail, ok bool) {
 	return j, true
 }
 
-// shelf holds filters: an operator's own before the built-in ones.
+// shelf holds filters. An operator's own take precedence over the built-in ones.
 type shelf struct {
 	builtin []string
 	own     map[string]*filter.Filter
@@ -130,7 +130,7 @@ func ParseFilter(file, name string, data []byte) (*filter.Filter, error) {
 	return f, nil
 }
 
-// parseZone checks a name of a firewalld zone by its characters; its length is for firewalld to judge.
+// parseZone checks the characters of a firewalld zone's name; firewalld checks the length.
 func parseZone(s string) (string, *diag.Error) {
 	if len(s) > 64 || !isWord(s, letters+digits+"_-/") {
 		return "", diag.Errorf("%q is not the name of a zone", diag.Clip(s)).WithHint("firewall-cmd --get-zones lists them")

@@ -79,7 +79,7 @@ func parseListURL(s string) (string, *diag.Error) {
 	return s, nil
 }
 
-// list returns a published allow list with what files say of it, and checks what its keys say together.
+// list returns a published allow list with the files' settings, and checks that its keys are consistent.
 func (b *Builder) list(name string) allow.Published {
 	at := "allow.lists." + name
 	p := allow.NewPublished(name)
@@ -156,7 +156,7 @@ func (b *Builder) failKey(at, key string, err *diag.Error) {
 	}
 }
 
-// checkList checks what the keys of a published list say together. danger is what an attacker on the network path could do.
+// checkList checks that the keys of a published list are consistent. danger is what an attacker on the network path could do.
 func (b *Builder) checkList(at string, p *allow.Published, catalogue []string, danger string) {
 	isJSON := p.Format == blocklist.FormatJSON || p.Format == blocklist.FormatLines
 	switch {
@@ -176,7 +176,7 @@ func (b *Builder) checkList(at string, p *allow.Published, catalogue []string, d
 	}
 }
 
-// validHeaderName accepts a word that may be the name of an HTTP header (RFC 9110, 5.1), but for those that HTTP itself needs.
+// validHeaderName accepts a word that may be the name of an HTTP header (RFC 9110, 5.1), except those that HTTP itself needs.
 func validHeaderName(s string) bool {
 	own := []string{"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
 	return len(s) <= 64 && isWord(s, letters+digits+"-") && !slices.Contains(own, strings.ToLower(s))

@@ -40,7 +40,7 @@ func one[T any](dst *T, form string, parse func(string) (T, *diag.Error), format
 	}
 }
 
-// many is a setting of at most max scalars, which replaces the list of an earlier file.
+// many is a setting of at most max scalars. It replaces the list of an earlier file.
 func many[T any](dst *[]T, form string, max int, parse func(string) (T, *diag.Error), format func(T) string) value {
 	return value{
 		form: form,
@@ -111,7 +111,7 @@ func placed(err *diag.Error, n *yamldoc.Node) *diag.Error {
 	return err
 }
 
-// unless accepts a word that stands for the zero value beside what v accepts.
+// unless accepts what v accepts, and a word for the zero value.
 func unless[T comparable](dst *T, word string, accept func(string) bool, v value) value {
 	var zero T
 	set, get := v.set, v.get
@@ -141,12 +141,12 @@ func orOff[T comparable](dst *T, v value) value {
 	return unless(dst, "off", func(s string) bool { on, ok := truths[s]; return ok && !on }, v)
 }
 
-// orNone accepts none as the zero value.
+// orNone accepts what v accepts, and none as the zero value.
 func orNone[T comparable](dst *T, v value) value {
 	return unless(dst, "none", func(s string) bool { return s == "none" }, v)
 }
 
-// once refuses a list that holds a text twice.
+// once rejects a list that contains a text twice.
 func once(v value) value {
 	set := v.set
 	v.set = func(n *yamldoc.Node) *diag.Error {
@@ -240,7 +240,7 @@ func boolean(dst *bool) value {
 	}, strconv.FormatBool)
 }
 
-// answer replaces the hint for a word that people bring from elsewhere.
+// answer replaces the hint for words that people know from other programs.
 func answer(v value, brought func(word string) bool, hint string) value {
 	set := v.set
 	v.set = func(n *yamldoc.Node) *diag.Error {
@@ -272,12 +272,12 @@ func parseWord(s string, words []string) (string, *diag.Error) {
 
 func text(s string) string { return s }
 
-// checked is a text that ok accepts. not and hint say what is wrong with others.
+// checked is a text that ok accepts. not and hint describe the error for other texts.
 func checked(dst *string, form string, ok func(string) bool, not, hint string) value {
 	return one(dst, form, parseChecked(ok, not, hint), text)
 }
 
-// texts is a list of what checked accepts one of.
+// texts is a list of texts that ok accepts.
 func texts(dst *[]string, form string, max int, ok func(string) bool, not, hint string) value {
 	return many(dst, form, max, parseChecked(ok, not, hint), text)
 }
