@@ -226,7 +226,7 @@ func (g *Engine) weighsDouble(f *failure) bool {
 }
 
 // people returns how many accounts logged in from a failure's prefix lately. For a pattern with its own MaxRetry it is 0: such lines lead
-// to a ban whoever else uses the prefix.
+// to a ban no matter who else uses the prefix.
 func (g *Engine) people(f *failure) int {
 	if f.MaxRetry != 0 {
 		return 0

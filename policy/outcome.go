@@ -27,7 +27,7 @@ type Failure struct {
 	Attempts int    // how many attempts it stands for: more than one for "message repeated N times"
 	Count    int    // sum of the weights in the prefix's window now
 	Known    bool   // somebody, from anywhere, logged in to the account lately
-	Excused  bool   // not counted: a device goes on with an old password, another connection has just tried the same, or it counts once only
+	Excused  bool   // not counted: a device has an old password, another connection has just tried the same, or the pattern counts only once
 	Ref      jail.Ref
 }
 
@@ -45,7 +45,7 @@ type Ban struct {
 	Addr     netip.Addr // whose failure led to the ban
 	Evidence []jail.Failure
 	Wide     bool           // Prefix is wider than its jail counts by: a network, or the table of prefixes was full
-	Parts    []netip.Prefix // of a network: those that attacked, as far as they are known
+	Parts    []netip.Prefix // for a network: the parts that attacked, as far as known
 	Extended bool           // an existing ban blocks more ports now: another jail saw the same attack
 	Observed bool           // the jail only observes: nothing is blocked
 }

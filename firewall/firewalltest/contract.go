@@ -54,7 +54,7 @@ type Host struct {
 	// the object, and a part of the name that the error must contain.
 	Squat map[string]func(t testing.TB) (undo func(), name string)
 
-	// Endless says that the host has no timeouts: the backend's caller removes what is over.
+	// Endless says that the host has no timeouts, so the backend's caller removes bans that are over.
 	Endless bool
 
 	// Steady says that bans stay in effect all the time while many change, and that Reaches may be called meanwhile.

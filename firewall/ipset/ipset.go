@@ -3,10 +3,9 @@
 // in the tables `ip bailiff` and `ip6 bailiff` there are rules at prerouting, before connection tracking. It never touches anybody else's
 // sets, tables or chains. Start reading at Backend; sets.go changes sets, kernel.go has the ipset protocol, rules.go the rules.
 //
-// The ipset protocol is written by hand, with the constants of vishvananda/netlink. That library sends one message for each
-// element and waits for each answer (100,000 bans take seconds, not 0.15 s), cannot list sets without their elements or look up
-// an index, and its ipset calls panic at an answer out of sequence. Elements are encoded by hand, since mdlayher/netlink's
-// encoder allocates ten times for each.
+// The ipset protocol is implemented here, with the constants of vishvananda/netlink. That library sends one message for each element and
+// waits for each answer (100,000 bans take seconds, not 0.15 s), cannot list sets without their elements or look up an index, and its ipset
+// calls panic at an answer out of sequence. Elements are encoded by hand, since mdlayher/netlink's encoder allocates ten times for each.
 package ipset
 
 import (

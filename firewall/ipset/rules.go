@@ -30,7 +30,7 @@ func matchInfo(index uint16) *xt.Unknown {
 	return &b
 }
 
-// table is our table for a family. It is ours alone, so a reload of other rules does not remove ours.
+// table is our table for a family. It holds nothing else, so reloading other rules does not remove ours.
 func (b *Backend) table(family uint8) *nftables.Table { return nfrule.NewTable(family, name) }
 
 // rules returns the rules for one family, and the number of references to each set.

@@ -50,7 +50,7 @@ const Forever = "forever"
 const (
 	maxEvidence  = 1024 // cursors; 160 KiB
 	maxAddresses = 64   // journald keeps 1,024 fields per entry
-	maxText      = 1024 // bytes of a reason given by hand
+	maxText      = 1024 // bytes of an operator's reason
 )
 
 // timeFormat is RFC 3339 with the journal's resolution, microseconds.
@@ -78,7 +78,7 @@ type BanEvent struct {
 	Evidence  []string // journal cursors, oldest first
 	Backend   string
 	Reason    string // failures, slow, account or network; for a ban by hand the reason given
-	By        string // user name, for a ban by hand
+	By        string // user name, for a manual ban
 	Restored  bool
 	Wide      bool
 
@@ -283,7 +283,7 @@ func formatUntil(t time.Time) string {
 	return cmp.Or(formatTime(t), Forever)
 }
 
-// cut truncates a text given by hand, at the boundary of a character.
+// cut truncates an operator's text at a character boundary.
 func cut(s string) string {
 	if len(s) <= maxText {
 		return s

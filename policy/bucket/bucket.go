@@ -19,8 +19,8 @@ type Bucket struct {
 	at    time.Time // when taken was computed
 }
 
-// Take takes a token. If there is none, it returns how long it takes until there is one. Nothing comes back while the clock stands
-// still or is set back, and nothing is lost.
+// Take takes a token. If there is none, it returns how long it takes until one comes back. While the clock stands still or is set back, no
+// tokens come back, but none are lost.
 func (b *Bucket) Take(l Limit, now time.Time) (wait time.Duration) {
 	b.taken, b.at = b.left(l, now), now
 	if over := b.taken + 1 - float64(l.Size); over > 0 {

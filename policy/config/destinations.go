@@ -111,13 +111,13 @@ const (
 	IncludeContext = "context" // all lines about the address in the window
 )
 
-// Forms are the forms of a webhook: that of bailiff, signed, with all of a report, or a short notice as a service wants it.
+// Forms are the forms of a webhook: bailiff's own, signed and with the whole report, or a short notice as a service expects it.
 var Forms = []string{FormBailiff, "ntfy", "gotify", "telegram", "matrix", "slack", "mattermost", "discord", "teams", "alertmanager"}
 
 // FormBailiff is the form of a webhook that has a signature and a documented schema.
 const FormBailiff = "bailiff"
 
-// What a webhook may be told of.
+// Events that a webhook may receive.
 const (
 	EventBans     = "bans"
 	EventUnbans   = "unbans"

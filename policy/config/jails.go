@@ -13,7 +13,7 @@ import (
 
 // Names that no jail may have.
 const (
-	manual  = "manual"    // the jail of bans by hand: it counts nothing and cannot be configured
+	manual  = "manual"    // the jail of manual bans: it counts nothing and cannot be configured
 	ofFleet = fleet.Scope // the firewall's set of other hosts' bans
 )
 
@@ -114,7 +114,7 @@ func (s *shelf) get(name string) (*filter.Filter, *diag.Error) {
 	return nil, e
 }
 
-// ParseFilter reads a filter with all checks. Its name must be name, that of its file.
+// ParseFilter reads a filter with all checks. Its name must be name, which is the name of its file.
 func ParseFilter(file, name string, data []byte) (*filter.Filter, error) {
 	f, err := filter.Parse(file, data)
 	if err != nil {

@@ -139,7 +139,7 @@ func scanPeer(b []byte) (a netip.Addr, from, to, port, n int) {
 	return a, from, to, port, n
 }
 
-// scanPort returns the length of the number up to 65535 that b begins with; 0 if there is none.
+// scanPort returns the length of the port number (up to 65535) at the beginning of b; 0 if there is none.
 func scanPort(b []byte) (n int) {
 	v := 0
 	for n < len(b) && isDigit(b[n]) {

@@ -37,7 +37,7 @@ func (m *Message) digest() digest {
 	return digest(sum[:])
 }
 
-// IsDigests reports whether a subject is that of a list of digests.
+// IsDigests reports whether a subject belongs to a list of digests.
 func IsDigests(subject string) bool {
 	part := strings.SplitN(subject, ".", 4)
 	return len(part) == 4 && part[2] == digestsToken
@@ -67,13 +67,13 @@ func SignDigests(host string, number int, l []Message, key ed25519.PrivateKey) (
 	return m, nil
 }
 
-// Digests are those of messages that their hosts have signed in lists.
+// Digests holds the digests of messages that their hosts have signed in lists.
 type Digests struct {
 	of map[string]map[digest]bool
 	n  int
 }
 
-// Add takes lists and returns how many of them no host has signed. keys is that of Open.
+// Add adds the digests of lists, and returns how many lists it rejected: malformed, or not signed by their host. keys is as in Open.
 func (d *Digests) Add(l []Message, keys func(host string) []ed25519.PublicKey) (rejected int) {
 	if d.of == nil {
 		d.of = make(map[string]map[digest]bool)

@@ -49,10 +49,10 @@ const (
 
 const askSubject, tellSubject = "ask.", "tell."
 
-// IsQuestion reports whether a subject is that of a Question.
+// IsQuestion reports whether a subject belongs to a Question.
 func IsQuestion(subject string) bool { return strings.HasPrefix(subject, askSubject) }
 
-// IsAnswer reports whether a subject is that of an Answer.
+// IsAnswer reports whether a subject belongs to an Answer.
 func IsAnswer(subject string) bool { return strings.HasPrefix(subject, tellSubject) }
 
 // Sender is the host that a message is from, as its subject says.
@@ -65,12 +65,12 @@ func Sender(subject string) string {
 	return host
 }
 
-// SignQuestion makes the message of a question of host from to host to.
+// SignQuestion returns the signed message for a question from host from to host to.
 func SignQuestion(from, to string, q *Question, key ed25519.PrivateKey) (*Message, error) {
 	return signJSON(askSubject+to+"."+from, q, key)
 }
 
-// SignAnswer makes the message of an answer of host from to host to. Lines that do not fit are left out.
+// SignAnswer returns the signed message for an answer from host from to host to. Lines that do not fit are left out.
 func SignAnswer(from, to string, a Answer, key ed25519.PrivateKey) (*Message, error) {
 	for {
 		m, err := signJSON(tellSubject+to+"."+from, &a, key)

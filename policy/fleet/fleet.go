@@ -299,7 +299,7 @@ func (b *Bans) Of(p netip.Prefix) []News {
 	return l
 }
 
-// Overlapping returns the bans of prefixes that hold p or lie in it, at most so many.
+// Overlapping returns at most this many bans of prefixes that contain p or lie in it.
 func (b *Bans) Overlapping(p netip.Prefix, most int) (l []News) {
 	for k := range b.first {
 		if q := k.Prefix(); q.Overlaps(p) {

@@ -11,9 +11,8 @@ import (
 	"strings"
 )
 
-// Message is a piece of news as it is sent: under a subject that names host, jail and prefix, so that a hub needs to keep the
-// latest message of each subject only, and signed by the host, so that a hub that was taken over can hold news back but not
-// invent any.
+// Message is a piece of news as it is sent: under a subject that names host, jail and prefix, so that a hub needs to keep only the latest
+// message of each subject. It is signed by the host, so that a compromised hub can hold news back, but not invent any.
 type Message struct {
 	Subject   string // ban.HOST.JAIL.PREFIX
 	Payload   []byte // JSON
@@ -75,7 +74,7 @@ func Unsigned(n *News) (*Message, error) {
 	return &Message{Subject: "ban." + n.Host + "." + n.Jail + "." + token(n.Prefix), Payload: body}, nil
 }
 
-// signed is what is signed. The first bytes keep a signature from being taken for one of something else.
+// signed returns the bytes that are signed. The first bytes keep a signature from being valid for anything else.
 func (m *Message) signed() []byte {
 	return []byte("bailiff fleet 1\x00" + m.Subject + "\x00" + string(m.Payload))
 }
@@ -83,8 +82,8 @@ func (m *Message) signed() []byte {
 // token writes a prefix without dots, which separate the parts of a subject.
 func token(p netip.Prefix) string { return strings.ReplaceAll(p.String(), ".", "_") }
 
-// Open checks a message and returns its news. keys returns the public keys of a host, of which one must have signed: two while a
-// host's key is being replaced, none for a host that is not known.
+// Open checks a message and returns its news. keys returns the public keys of a host, one of which must have made the signature: two while
+// a host's key is being replaced, none for an unknown host.
 func Open(m *Message, keys func(host string) []ed25519.PublicKey) (*News, error) {
 	return openMessage(m, keys, false)
 }
@@ -96,7 +95,8 @@ func (m *Message) verify(keys []ed25519.PublicKey) bool {
 	})
 }
 
-// sender returns the host that has signed a message of at most so many bytes. Its subject is the given beginning and the host's name.
+// sender checks a message of at most this many bytes, whose subject is the given beginning followed by a host's name, and returns the host
+// if it has signed the message.
 func (m *Message) sender(subject string, most int, keys func(host string) []ed25519.PublicKey) (host string, err error) {
 	host, ok := strings.CutPrefix(m.Subject, subject)
 	if !ok || !ValidHost(host) {

@@ -106,7 +106,7 @@ func (r *Roster) Entries() (l []allow.Entry) {
 // Group returns the group of an accepted host, "" if the host is not accepted.
 func (b *Bans) Group(host string) string { return b.rules.Hosts[host] }
 
-// resolve returns the rules with the hosts that are accepted, and with a value for everything that was left open.
+// resolve returns the rules with the accepted hosts, and with defaults for unset values.
 func (b *Bans) resolve(r Rules) Rules {
 	if r.Roster {
 		r.Hosts = b.roster.Hosts

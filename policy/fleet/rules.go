@@ -134,7 +134,7 @@ var never = []netip.Prefix{
 	netip.MustParsePrefix("224.0.0.0/3"), netip.MustParsePrefix("::/96"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
 }
 
-// isText reports whether s is a line of printable ASCII of at most so many bytes.
+// isText reports whether s is a line of printable ASCII of at most this many bytes.
 func isText(s string, most int) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {

@@ -110,7 +110,7 @@ func streamRoster(s *codec.Stream, r *Roster) {
 	}
 }
 
-// streamJoint reads or writes why prefixes are banned for what was counted together.
+// streamJoint reads or writes the reasons of bans for what was counted together.
 func (n *savedNames) streamJoint(s *codec.Stream, l map[prefix.Key]joint) {
 	if n.version < 3 {
 		return
@@ -202,7 +202,7 @@ func Restore(data []byte, r Rules, allowed *allow.List, now int64) (*Bans, error
 	return b, nil
 }
 
-// restoreJoint takes over saved reasons of bans, with the numbers that hosts have now.
+// restoreJoint restores the saved reasons of bans, with the current numbers of hosts.
 func (b *Bans) restoreJoint(saved map[prefix.Key]joint, names []string, now int64) {
 	for k, j := range saved {
 		n := joint{failures: j.failures}

@@ -150,8 +150,8 @@ func OpenSummary(m *Message, keys func(host string) []ed25519.PublicKey) (host s
 type Tally struct {
 	waiting map[tallyKey]*[]SeenFailure
 	order   []tallyKey           // of waiting, the oldest first
-	good    []prefix.Key         // to be told
-	told    map[prefix.Key]int64 // when a prefix was last found to be good
+	good    []prefix.Key         // to be reported
+	told    map[prefix.Key]int64 // when a prefix was last added to good
 	last    int64                // when the last summary was made
 	Dropped uint64               // failures that found no room
 }
@@ -161,7 +161,7 @@ type tallyKey struct {
 	jail   string
 }
 
-// maxWaiting bounds what waits for the next summary, and what is known as told. A summary has room for some 250.
+// maxWaiting bounds what waits for the next summary, and the prefixes in told. A summary has room for some 250.
 const maxWaiting = 5000
 
 // Add takes a failure of an address.

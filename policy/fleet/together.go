@@ -289,7 +289,7 @@ type hostCount struct {
 	n    int // share at most
 }
 
-// numbers are those of the hosts.
+// numbers returns the numbers of the hosts.
 func (v *verdict) numbers() (l []uint16) {
 	for _, c := range v.hosts {
 		l = append(l, c.host)

@@ -65,7 +65,7 @@ type Verdict struct {
 type Counter struct {
 	o     Options
 	keep  time.Duration // the longer of both windows
-	width int64         // of a bucket of the slow window, in microseconds; 0: there is none
+	width int64         // width of a bucket of the slow window, in microseconds; 0: no slow window
 
 	prefixes   table
 	aggregates table // wider prefixes, if the budget is used up

@@ -22,23 +22,23 @@ type Ban struct {
 	Failures int    // attempts that led to it; of a network: different parts of it that attacked
 	Count    int    // 1 for the first ban of the prefix, 2 for the second, …
 	Scope    string // the ports that are closed: see Covers; "": all traffic
-	Reason   string // one of the reasons below; of a ban by hand what was given
-	By       string // who, of a ban by hand
+	Reason   string // one of the reasons below; for a manual ban, the text given
+	By       string // who made a manual ban
 }
 
-// Reasons of bans that the policy made.
+// Reasons of bans made by the policy.
 const (
 	Failures = "failures" // too many within find_time
 	Slow     = "slow"     // too many within slow.find_time
-	Account  = "account"  // took part when many addresses attacked one account
-	Network  = "network"  // a network of which many parts attacked
+	Account  = "account"  // one of many addresses that attacked an account
+	Network  = "network"  // a network with many attacking parts
 )
 
 // reasons are kept by number.
 var reasons = []string{"", Failures, Slow, Account, Network}
 
-// ID names the ban. It follows from what the ban is, so a replay, or reading the journal again after a crash, gives
-// the same one, and a repeated report is recognized.
+// ID identifies the ban. It is derived from start, prefix and jail, so a replay, or reading the journal again after a crash, gives the same
+// ID, and a repeated report is recognized.
 func (b *Ban) ID() string {
 	buf := make([]byte, 0, 128)
 	buf = binary.BigEndian.AppendUint64(buf, uint64(b.Since))
@@ -200,7 +200,7 @@ func (l *bans) expire(now int64) []Ban {
 	return over
 }
 
-// full is a ban with its texts.
+// full returns a ban with its texts.
 func (l *bans) full(k rowKey, b *ban) Ban {
 	n := l.noteOf(k, b)
 	x := Ban{
@@ -213,7 +213,7 @@ func (l *bans) full(k rowKey, b *ban) Ban {
 	return x
 }
 
-// noteOf is the reason of a ban, and who made it by hand.
+// noteOf returns the reason of a ban and, for a manual ban, who made it.
 func (l *bans) noteOf(k rowKey, b *ban) note {
 	if len(l.notes) > 0 {
 		if n, ok := l.notes[k]; ok {

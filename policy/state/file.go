@@ -104,7 +104,7 @@ func (t *table[V]) stream(f *codec.Stream, least int, value func(*V)) {
 // stream writes or reads the bans, after the words that they use.
 func (l *bans) stream(f *codec.Stream) {
 	words, number := []string{""}, map[string]int{"": 0}
-	for b := range l.All() { // in the order of first use, so that the bytes follow from the state alone
+	for b := range l.All() { // in the order of first use, so that the bytes depend only on the state
 		for _, w := range []string{b.Jail, b.Reason, b.By, b.Scope} {
 			if _, ok := number[w]; !ok {
 				number[w] = len(words)
