@@ -121,12 +121,11 @@ func (x *counted) forget(p netip.Prefix) {
 
 // loggedIn forgets what a login from an address disproves, in every jail, and remembers it.
 func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64) {
-	clear, first := true, false // first: of the day
+	first := false // of the day
 	var done prefix.Key
 	for _, j := range g.jails {
 		own := j.counter.Key(addr)
 		j.counter.Success(own, short(user))
-		clear = clear && !j.counter.Has(own, at)
 		if user != 0 && own != done { // most jails count by the same length
 			g.accounts.Success(accountKey(user, false), own)
 			g.accounts.Success(accountKey(user, true), own)
@@ -138,6 +137,7 @@ func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64
 		}
 	}
 	j.counter.TakeMisspelt(j.counter.Key(addr), at, first)
+	clear := addr.Is6() && !slices.ContainsFunc(g.jails, func(j *runningJail) bool { return j.counter.Has(j.counter.Key(addr), at) })
 	if user != 0 {
 		g.logins.Add(anywhere.Hash(g.seed^user), at)
 	}
@@ -148,7 +148,7 @@ func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64
 			continue
 		}
 		g.logins.Add(n.Of(addr).Hash(g.seed^anyAccount), at)
-		if clear && n.V6 && n.Bits < own.Bits() {
+		if clear && n.Bits < own.Bits() {
 			n.Remove(own)
 		}
 	}

@@ -665,7 +665,7 @@ func (m *model) failure(e *event, attempts, before int) {
 		take(j.Name)
 		banned = m.ban(j, p, e.addr, state.Slow, at, slow)
 	}
-	if !banned && limited == 0 && !known && sum >= 2 && people == 0 {
+	if !banned && user != "" && limited == 0 && !known && sum >= 2 && people == 0 {
 		banned = m.services(j, e, p)
 	}
 	if n, by := m.account(key, p, f); n > 0 && !banned {
@@ -686,18 +686,18 @@ func (m *model) failure(e *event, attempts, before int) {
 // saw within three seconds was one attempt.
 func (m *model) services(j *config.Jail, e *event, p netip.Prefix) bool {
 	var all []*modelFail
-	seen, n := 0, 0
+	seen, n, limit := 0, 0, 0
 	for i := range m.c.Jails {
 		o := &m.c.Jails[i]
 		var l []*modelFail
 		guesses := 0
 		for _, f := range m.fails {
-			if o.Observe == j.Observe && f.jail == o.Name && f.prefix == p && m.prefix(o, e.addr) == p && !f.gone && !f.old && near(e.at, f.at, o.FindTime) && f.weight > 0 {
+			if o.Observe == j.Observe && f.jail == o.Name && f.prefix == p && m.prefix(o, e.addr) == p && !f.gone && !f.old && near(e.at, f.at, o.FindTime) && f.user != "" && f.weight > 0 {
 				l, guesses = append(l, f), guesses+f.attempts
 			}
 		}
 		if guesses >= 2 {
-			all, seen = append(all, l...), seen+1
+			all, seen, limit = append(all, l...), seen+1, max(limit, 2*o.MaxRetry)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b *modelFail) int { return cmp.Compare(a.at, b.at) })
@@ -707,7 +707,7 @@ func (m *model) services(j *config.Jail, e *event, p netip.Prefix) bool {
 			n, last = n+f.attempts, f
 		}
 	}
-	if seen < 3 || n < 2*j.MaxRetry {
+	if seen < 3 || n < limit {
 		return false
 	}
 	m.fails = slices.DeleteFunc(m.fails, func(f *modelFail) bool {
@@ -917,9 +917,10 @@ func stream(r *rand.Rand, n, users int, jails []string, late int64) []event {
 			e.at += 1 + r.Int64N([]int64{2 * sec, 10 * sec, 33 * sec}[r.IntN(3)])
 		}
 		switch k := r.IntN(100); {
-		case k < 8: // some guesses at each of several services
+		case k < 8: // some guesses at each of several services, from where, and to which account, nobody logs in
+			e.addr, e.user = netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(200))}), "y"
 			for _, e.jail = range jails {
-				for range 2 + r.IntN(4) {
+				for range 2 + r.IntN(3) {
 					e.pid += 3_000_000
 					say("failed")
 				}
@@ -1030,11 +1031,13 @@ func modelConfig(t *testing.T, r *rand.Rand) *config.Config {
 		c.Networks = config.Networks{FindTime: time.Hour, TrustLoginsFor: time.Hour}
 	}
 	c.Jails[2].Observe = true
-	busy, ports := r.IntN(2) == 0, r.IntN(3)
+	busy, alike, ports := r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(3)
 	for i := range c.Jails {
 		j := &c.Jails[i]
 		j.FindTime = time.Duration(5+r.IntN(10)) * time.Minute
-		if j.MaxRetry = 3 + r.IntN(5); busy { // so that who attacks one account is not banned before
+		if j.MaxRetry = 3 + r.IntN(5); i > 0 && alike {
+			j.MaxRetry = c.Jails[0].MaxRetry
+		} else if busy { // so that who attacks one account is not banned before
 			j.MaxRetry += 20
 		}
 		j.BanTime = time.Duration(1+r.IntN(30)) * time.Minute // often shorter than the windows

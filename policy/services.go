@@ -9,15 +9,16 @@ import (
 	"bailiff/policy/state"
 )
 
-// Failures at this many services, at each this many or more, are added up, and have so many times the limit of one jail: somebody who
-// has forgotten a password tries a mail program and a web page, seldom more.
+// If an address has failed at leastServices jails or more, at least leastGuesses times at each, the failures are added up and compared
+// with servicesLimit times the highest limit of these jails. Users who have forgotten a password try a mail program and a web page,
+// seldom more.
 const (
 	leastServices = 3
 	leastGuesses  = 2
 	servicesLimit = 2
 
-	// seenTwiceTime is how long two services take to log one attempt: a proxy and what is behind it, Dovecot and then Postfix, which
-	// asks it.
+	// seenTwiceTime is how long two services take to log one attempt: a proxy and the server behind it, or Dovecot and then Postfix, whose
+	// passwords it checks.
 	seenTwiceTime = int64(3 * time.Second / time.Microsecond)
 )
 
@@ -27,11 +28,12 @@ type serviceFailure struct {
 	jail *runningJail
 }
 
-// severalServices counts what an address has failed at over all services. Some guesses at each of several are an attack, though no jail
-// has too many. Nobody must have logged in from there lately, and the account of this failure must not be in use.
+// severalServices adds up the failures of an address at all services. A few guesses at each of several services are an attack, even if
+// no jail has too many. Only failures on an account count, not requests that a browser may cause. It bans only if nobody has logged in
+// from the prefix lately and the account of this failure is not in use.
 func (g *Engine) severalServices(f *failure, banned bool) []verdict {
 	own := g.out.Failures[len(g.out.Failures)-1].Count
-	if banned || f.MaxRetry != 0 || f.recentLogin || own < leastGuesses || g.people(f) > 0 {
+	if banned || f.User == 0 || f.MaxRetry != 0 || f.recentLogin || own < leastGuesses || g.people(f) > 0 {
 		return nil
 	}
 	tracking := 0
@@ -43,10 +45,11 @@ func (g *Engine) severalServices(f *failure, banned bool) []verdict {
 	if tracking < leastServices { // most hosts, most of the time
 		return nil
 	}
-	services, all := 0, g.inWindows(f)
+	services, limit, all := 0, 0, g.inWindows(f)
 	for i := range all {
 		if i == 0 || all[i].jail != all[i-1].jail {
 			services++
+			limit = max(limit, servicesLimit*all[i].jail.conf.MaxRetry)
 		}
 	}
 	if services < leastServices {
@@ -62,7 +65,7 @@ func (g *Engine) severalServices(f *failure, banned bool) []verdict {
 		}
 		attempts, last, evidence = attempts+x.Attempts, x, append(evidence, x.Failure)
 	}
-	if attempts < servicesLimit*f.jail.conf.MaxRetry {
+	if attempts < limit {
 		return nil
 	}
 	p := f.prefix.Prefix()
@@ -72,8 +75,8 @@ func (g *Engine) severalServices(f *failure, banned bool) []verdict {
 	return []verdict{{jail: f.jail, prefix: p, reason: state.Failures, evidence: evidence}}
 }
 
-// inWindows returns what stands against the prefix of a failure in the normal windows of the jails where it has failed more than once,
-// jail by jail. Jails that count by wider or narrower prefixes are left out.
+// inWindows returns the failures of a prefix in the normal windows of all jails where it has failed at least leastGuesses times, jail by
+// jail. Jails that count by wider or narrower prefixes are left out.
 func (g *Engine) inWindows(f *failure) (all []serviceFailure) {
 	for _, j := range g.jails {
 		if j.conf.Observe != f.jail.conf.Observe || j.counter.Tracked() == 0 {
@@ -85,7 +88,7 @@ func (g *Engine) inWindows(f *failure) (all []serviceFailure) {
 		}
 		begin, guesses := len(all), 0
 		for i := range l {
-			if l[i].Weight > 0 {
+			if l[i].User != 0 && l[i].Weight > 0 {
 				guesses += l[i].Attempts
 				all = append(all, serviceFailure{l[i], j})
 			}

@@ -25,7 +25,8 @@ func TestSeveralServices(t *testing.T) {
 		{"on an account in use", "alpha login bob 203.0.113.9|" + guesses("alpha", "bob", 4) + "|" + guesses("beta", "bob", 4) + "|" + guesses("delta", "bob", 4), nil, ""},
 		{"names that are misspelt", strings.Repeat("|alpha unknown a", 4)[1:] + strings.Repeat("|beta unknown a", 4) + strings.Repeat("|delta unknown a", 4), nil, ""},
 		{"a service that is observed", guesses("alpha", "root", 4) + "|" + guesses("beta", "root", 4) + "|" + guesses("delta", "root", 4), func(c *config.Config) { c.Jails[3].Observe = true }, ""},
-		{"with a higher limit", guesses("alpha", "root", 4) + "|" + guesses("beta", "root", 4) + "|" + guesses("delta", "root", 3), func(c *config.Config) { c.Jails[3].MaxRetry = 6 }, ""},
+		{"one of them with a higher limit", guesses("alpha", "root", 4) + "|" + guesses("beta", "root", 4) + "|" + guesses("delta", "root", 3), func(c *config.Config) { c.Jails[0].MaxRetry = 6 }, ""},
+		{"without names", guesses("alpha", "root", 4) + "|" + guesses("beta", "root", 4) + "|delta some /x|+1m delta some /x|+1m delta some /x|+1m delta some /x", nil, ""},
 	} {
 		s := newSite(t, func(x *config.Config) {
 			if x.Jails = append(x.Jails, plainConfig(t, "delta").Jails...); c.change != nil {
