@@ -258,3 +258,11 @@ func TestVersions(t *testing.T) {
 		}
 	}
 }
+
+func TestPollInterval(t *testing.T) {
+	for hosts, want := range map[int]time.Duration{0: 4 * time.Second, 3: 4 * time.Second, 1000: 6 * time.Second, 10_000: time.Minute} {
+		if d := pollInterval(hosts); d != want {
+			t.Errorf("%d hosts: %v, want %v", hosts, d, want)
+		}
+	}
+}

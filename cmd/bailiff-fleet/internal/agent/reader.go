@@ -19,8 +19,10 @@ import (
 )
 
 const (
-	// pollInterval is how often the reader asks for the stream's position, to find missed messages.
-	pollInterval = time.Minute
+	// The reader asks for the stream's position to find missed messages, and tries again after a read that failed, every leastPoll or
+	// seldom enough that all hosts of the fleet together ask 1/pollPerHost times a second, every longestPoll at the least.
+	leastPoll, longestPoll = 4 * time.Second, time.Minute
+	pollPerHost            = 6 * time.Millisecond
 
 	// readAgain is how often everything is read again, to find what the hub has lost silently.
 	readAgain = 12 * time.Hour
@@ -28,10 +30,13 @@ const (
 	// leastKnown is the number of messages above which digests are read first.
 	leastKnown = 1000
 
-	// Pauses after a read that failed.
-	firstPause   = 250 * time.Millisecond
-	longestPause = time.Minute
+	firstPause = 250 * time.Millisecond // after a read that failed
 )
+
+// pollInterval is how often one host of so many asks.
+func pollInterval(hosts int) time.Duration {
+	return min(max(leastPoll, time.Duration(hosts)*pollPerHost), longestPoll)
+}
 
 // reader reads what the hub holds, from the first message to the latest, and what it republishes from then on. It checks
 // signatures and hands the news on: others' to the daemon, this host's own to the publisher.
@@ -49,6 +54,7 @@ type reader struct {
 	again   bool      // a connection was made: is the stream the same?
 	pause   time.Duration
 	due     time.Time // of the next attempt
+	told    time.Time // when the publisher was last told what the hub holds
 	floods  floods
 	known   *fleet.Digests // while everything is read
 }
@@ -60,7 +66,7 @@ func (r *reader) run(ctx context.Context) error {
 		return err
 	}
 	r.whole = true
-	poll, whole := time.NewTicker(pollInterval*9/10+rand.N(pollInterval/5)), time.NewTicker(readAgain/2+rand.N(readAgain/2))
+	poll, whole := time.NewTimer(0), time.NewTicker(readAgain/2+rand.N(readAgain/2))
 	defer poll.Stop()
 	defer whole.Stop()
 	for ctx.Err() == nil {
@@ -87,6 +93,8 @@ func (r *reader) run(ctx context.Context) error {
 			r.whole = true
 		case <-poll.C:
 			r.behind = true
+			every := r.pollInterval()
+			poll.Reset(every*9/10 + rand.N(every/5))
 		case <-retry:
 		}
 	}
@@ -108,12 +116,14 @@ func (r *reader) attempt(ctx context.Context) {
 		r.readErr.set(err)
 		fallthrough
 	default:
-		r.pause = min(max(2*r.pause, firstPause), longestPause)
+		r.pause = min(max(2*r.pause, firstPause), r.pollInterval()/2)
 		r.due = time.Now().Add(r.pause + rand.N(r.pause))
 		return
 	}
 	r.readErr.set(nil)
 }
+
+func (r *reader) pollInterval() time.Duration { return pollInterval(len(r.roster.Load().groups)) }
 
 // live takes a republished message and those that wait behind it.
 func (r *reader) live(ctx context.Context, m *nats.Msg) error {
@@ -182,6 +192,10 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 		}
 		r.whole = !same
 	}
+	if !r.whole && !r.again && last == r.pos && time.Since(r.told) < longestPoll { // nothing is new
+		r.behind = false
+		return nil
+	}
 	first := max(r.pos+1, info.State.FirstSeq)
 	if r.whole || r.again {
 		if err := r.fetchRoster(asked); err != nil {
@@ -211,6 +225,7 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 	}
 	r.whole, r.behind, r.again = false, false, false
 	r.read.Store(r.pos)
+	r.told = time.Now()
 	return r.tell(ctx, seenNews{first: info.State.FirstSeq, complete: true})
 }
 
