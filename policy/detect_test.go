@@ -302,7 +302,7 @@ func TestAccountSeenTwice(t *testing.T) {
 		for i := range 15 {
 			var bans []Ban
 			for _, j := range []string{"alpha", "beta"} {
-				bans = append(bans, s.say(fmt.Sprintf("%s failed info 198.51.100.%d", j, i))...)
+				bans = append(bans, s.say(fmt.Sprintf("+2s %s failed info 198.51.100.%d", j, i))...)
 			}
 			if want := map[bool]int{true: 1}[k == 2]; len(bans) != want || want > 0 && (bans[0].Failures != 3 || bans[0].Reason != state.Account || len(bans[0].Evidence) != 3) {
 				t.Fatalf("attempt %d of address %d: %+v", k+1, i, bans)

@@ -683,7 +683,7 @@ func (m *model) failure(e *event, attempts, before int) {
 }
 
 // services bans a prefix that has failed twice or more at each of three services, and ten times, say, at all of them: what two services
-// saw within three seconds was one attempt.
+// saw within five seconds was one attempt.
 func (m *model) services(j *config.Jail, e *event, p netip.Prefix) bool {
 	var all []*modelFail
 	seen, n, limit := 0, 0, 0
@@ -703,7 +703,7 @@ func (m *model) services(j *config.Jail, e *event, p netip.Prefix) bool {
 	slices.SortStableFunc(all, func(a, b *modelFail) int { return cmp.Compare(a.at, b.at) })
 	var last *modelFail
 	for _, f := range all {
-		if last == nil || f.jail == last.jail || f.at-last.at >= 3*sec {
+		if last == nil || f.jail == last.jail || f.at-last.at >= 5*sec {
 			n, last = n+f.attempts, f
 		}
 	}
@@ -717,8 +717,8 @@ func (m *model) services(j *config.Jail, e *event, p netip.Prefix) bool {
 	return m.ban(j, p, e.addr, state.Failures, e.at, n)
 }
 
-// account counts a failure on an account, and returns how many attempts of its prefix there were if that is to be banned, and
-// the jail that saw so many. Several jails may see the same attempts, so it is the one that saw most, of equal ones the latest.
+// account counts a failure on an account. If its prefix is to be banned, it returns how many attempts there were, and the jail of the last
+// one. What another jail has just seen is the same attempt.
 func (m *model) account(key string, p netip.Prefix, f *modelFail) (n int, by string) {
 	a := &m.c.Accounts
 	if f.user == "" {
@@ -740,19 +740,19 @@ func (m *model) account(key string, p netip.Prefix, f *modelFail) (n int, by str
 	if !m.underAttack(key, f.at) {
 		return 0, ""
 	}
-	sums, counts := map[string]int{}, map[string]int{}
-	for _, o := range x.fails {
-		if o.prefix != p || !near(f.at, o.at, a.FindTime) {
+	count := 0
+	var last *modelFail
+	for i := range x.fails {
+		o := &x.fails[i]
+		if o.prefix != p || !near(f.at, o.at, a.FindTime) || last != nil && o.jail != last.jail && near(o.at, last.at, 5*time.Second) {
 			continue
 		}
 		if !o.further {
-			counts[o.jail] += o.attempts
+			count += o.attempts
 		}
-		if sums[o.jail] += o.attempts; sums[o.jail] >= n {
-			n, by = sums[o.jail], o.jail
-		}
+		n, by, last = n+o.attempts, o.jail, o
 	}
-	if counts[by] < max(3, a.MaxRetry) {
+	if count < max(3, a.MaxRetry) {
 		return 0, ""
 	}
 	x.fails = slices.DeleteFunc(x.fails, func(o modelFail) bool { return o.prefix == p })

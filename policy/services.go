@@ -3,7 +3,6 @@ package policy
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"bailiff/policy/jail"
 	"bailiff/policy/state"
@@ -16,10 +15,6 @@ const (
 	leastServices = 3
 	leastGuesses  = 2
 	servicesLimit = 2
-
-	// seenTwiceTime is how long two services take to log one attempt: a proxy and the server behind it, or Dovecot and then Postfix, whose
-	// passwords it checks.
-	seenTwiceTime = int64(3 * time.Second / time.Microsecond)
 )
 
 // serviceFailure is a failure in the window of a jail.
@@ -60,7 +55,7 @@ func (g *Engine) severalServices(f *failure, banned bool) []verdict {
 	attempts, last := 0, &serviceFailure{}
 	for i := range all {
 		x := &all[i]
-		if last.jail != nil && x.jail != last.jail && x.At-last.At < seenTwiceTime {
+		if last.jail != nil && x.jail != last.jail && x.At-last.At < jail.SeenTwice.Microseconds() {
 			continue
 		}
 		attempts, last, evidence = attempts+x.Attempts, x, append(evidence, x.Failure)

@@ -81,7 +81,7 @@ const (
 // AccountFailures is what one prefix did on one account, oldest first.
 type AccountFailures struct {
 	Prefix   netip.Prefix
-	Jail     uint16 // that saw most of them
+	Jail     uint16 // of the last one
 	Attempts int
 	Count    int // of these, towards a ban
 	Failures []Failure
@@ -263,46 +263,25 @@ func (a *Accounts) distinct(acc *account, at int64, most int) (n int) {
 	return n
 }
 
-// own lists the failures of a prefix within the window, in the jail that has most of them; if jails are equal, the one with the latest
-// failure. Several jails may see the same attempt (Postfix asks Dovecot for the password), which must not count twice.
+// SeenTwice is how long two services take to log one attempt: a proxy and the server behind it, or Dovecot and then Postfix, whose passwords
+// it checks.
+const SeenTwice = 5 * time.Second
+
+// own lists the failures of a prefix within the window, in all jails. What another jail has just seen is the same attempt.
 func (a *Accounts) own(x *place, from prefix.Key, at int64, forgiven func(at int64) bool) (l AccountFailures) {
 	l.Prefix = from.Prefix()
-	var sums [1]struct {
-		jail     uint16
-		n, count int
-	}
-	all := sums[:0]
-	counts := func(f *accountFailure) bool { return f.from == from && near(at, f.at, a.o.FindTime) && !forgiven(f.at) }
-	for _, f := range x.fails {
-		if !counts(&f) {
+	var last *accountFailure
+	for i := range x.fails {
+		f := &x.fails[i]
+		if f.from != from || !near(at, f.at, a.o.FindTime) || forgiven(f.at) || last != nil && f.jail != last.jail && near(f.at, last.at, SeenTwice) {
 			continue
 		}
-		i := 0
-		for i < len(all) && all[i].jail != f.jail {
-			i++
-		}
-		if i == len(all) {
-			all = append(all, struct {
-				jail     uint16
-				n, count int
-			}{jail: f.jail})
-		}
-		all[i].n += int(f.attempts)
+		last = f
+		c := Failure{Ref: f.ref, At: f.at, Attempts: int(f.attempts)}
 		if !f.further {
-			all[i].count += int(f.attempts)
+			c.Weight = c.Attempts
 		}
-		if all[i].n >= l.Attempts {
-			l.Attempts, l.Count, l.Jail = all[i].n, all[i].count, f.jail
-		}
-	}
-	for _, f := range x.fails {
-		if f.jail == l.Jail && counts(&f) {
-			x := Failure{Ref: f.ref, At: f.at, Attempts: int(f.attempts)}
-			if !f.further {
-				x.Weight = x.Attempts
-			}
-			l.Failures = append(l.Failures, x)
-		}
+		l.Attempts, l.Count, l.Jail, l.Failures = l.Attempts+c.Attempts, l.Count+c.Weight, f.jail, append(l.Failures, c)
 	}
 	return l
 }
