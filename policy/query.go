@@ -87,7 +87,7 @@ const (
 // Counted is what counts against an address in one window. The next failure leads to a ban if Have reaches Need; in the account window,
 // only if Others also reaches OthersNeed.
 type Counted struct {
-	Jail       string        // in the account window the jail that saw most failures; "" for networks
+	Jail       string        // in the account window the jail of the latest failure; "" for networks
 	Filter     string        // of the jail
 	Window     string        // WindowNormal and so on
 	Find       time.Duration // the length of the window
