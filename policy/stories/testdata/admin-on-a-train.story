@@ -1,5 +1,5 @@
-# An administrator on a train: the link breaks in the middle of logins, sshd sees resets and
-# time-outs, two typos, from four addresses of two networks.
+# An administrator on a train: the link breaks in the middle of logins. sshd logs resets, time-outs
+# and two typos, from four addresses of two networks.
 never 203.0.113.{71..72} 2001:db8:71::5
 
 at 0s every 45s times 10 ip=203.0.113.71 user=vera

@@ -1,6 +1,6 @@
-# A playbook runs from a laptop whose agent holds nine keys, and four names of the inventory are
-# this one host. With retries sshd hangs up seven times within nine minutes, until somebody names
-# the key. Then the same with a user name that the host does not have.
+# A playbook runs from a laptop whose agent holds nine keys, and four names in its inventory are
+# this host. With retries sshd hangs up seven times within nine minutes, until the user specifies
+# the key. Then the same happens with a user name that the host does not have.
 never 203.0.113.{115..116}
 
 at 0s every 75s times 7 ip=203.0.113.115 user=ansible

@@ -1,5 +1,5 @@
 # An ssh agent holds seven keys, and the right one comes last: sshd hangs up after six. The user
-# tries twice more before naming the key. Keys are no guesses at a password.
+# tries twice more before specifying the key. Offered keys are not password guesses.
 never 203.0.113.17
 
 at 0s every 50s times 3 ip=203.0.113.17 user=bo

@@ -1,6 +1,6 @@
 # Browsers and file managers try "anonymous", some also "ftp", before they ask for a name. Two
-# offices open their FTP folder every minute, one at vsftpd and one at ProFTPD, each time over two
-# such connections and a third that logs in.
+# offices open their FTP folder every minute, one at vsftpd and one at ProFTPD: each time two
+# connections try such names, and a third logs in.
 never 203.0.113.{142..143}
 
 at 0s every 1m times 15 ip=203.0.113.142

@@ -1,5 +1,5 @@
-# saslauthd comes and goes. Between its failures an attacker guesses away at one account: what
-# saslauthd did answer counts.
+# saslauthd is down now and then. Meanwhile an attacker keeps guessing at one account: attempts
+# that saslauthd answered count.
 must 198.51.100.193
 
 at 0s every 20s times 20 ip=198.51.100.193 user=info@example.org

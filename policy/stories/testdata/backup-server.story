@@ -1,5 +1,5 @@
-# A backup server pulls over ssh as root from this host every hour. For a night its key is missing,
-# after the host was set up anew: rsync tries three times each hour.
+# A backup server logs in to this host over ssh as root every hour. After a reinstallation of the
+# host its key is missing for a night: rsync tries three times each hour.
 never 203.0.113.48
 
 at 20h every 20s times 3 ip=203.0.113.48 user=root

@@ -1,5 +1,5 @@
-# A password of admin guessed five times at once every four minutes, at a page behind nginx; and one
-# every ten minutes, at one behind Apache.
+# Guesses at admin's password: five at once every four minutes, at a page behind nginx, and one
+# every ten minutes, at a page behind Apache.
 must 198.51.100.150 198.51.100.151
 on apache-auth
 

@@ -1,5 +1,5 @@
 # Eighty hosts of a botnet guess root's password, four times each within six hours, never twice
-# within ten minutes. None is fast, but they attack one account together.
+# within ten minutes. None is fast, but together they attack one account.
 must 198.51.100.{1..80}
 
 at 0m every 15s times 80 ip=198.51.100.{n+1} user=root

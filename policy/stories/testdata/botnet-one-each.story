@@ -1,5 +1,5 @@
-# Two hundred and fifty addresses, each of which guesses admin's password once, then all a second
-# and a third time, within five hours. Whoever comes back for the third time is out.
+# Two hundred and fifty addresses guess admin's password once each, then all a second and a third
+# time, within five hours. An address that comes back for the third time is banned.
 must 198.51.100.{1..250}
 
 at 0m every 20s times 250 ip=198.51.100.{n+1} user=admin

@@ -1,5 +1,5 @@
-# A telephone's six calendars are asked for at once each hour of two days, with a password that was
-# changed; another's every twenty minutes, through Apache. Neither logs who logs in.
+# A phone requests its six calendars at once every hour for two days, with the old password. Another
+# one does so every twenty minutes, through Apache. Neither server logs successful logins.
 never 203.0.113.154 203.0.113.155
 on apache-auth
 

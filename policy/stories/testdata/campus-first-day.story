@@ -1,6 +1,6 @@
-# A campus works through one address. On the first day of term three hundred new students log in:
-# fifty of them mistype once and are in, ten forgot what they had chosen and give up after two
-# tries, far apart from each other.
+# A campus shares one address. On the first day of term three hundred new students log in: fifty of
+# them mistype once and then get in; ten have forgotten the password that they chose and give up
+# after two tries, far apart.
 never 203.0.113.154
 
 at 8h every 2m times 300 ip=203.0.113.154 user=st{n}

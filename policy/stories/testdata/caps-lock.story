@@ -1,6 +1,6 @@
-# Fifty strangers guess root, as everywhere. The administrator, from a place that nobody ever logged
-# in from, has Caps Lock on at all three prompts of one connection, sees it and logs in. A stranger
-# who comes back with three more guesses is out.
+# Fifty strangers guess root, as everywhere. The administrator, at an address without earlier
+# logins, has Caps Lock on at all three prompts of one connection, notices it and logs in. A
+# stranger who comes back with three more guesses is banned.
 never 203.0.113.155
 must 198.51.100.213
 

@@ -1,6 +1,5 @@
-# Phones of a carrier's customers leave through one address, and thirty log in. Three keep a password
-# that their owners have changed at home, and ask every fifteen minutes; one asks for a mailbox that
-# was deleted.
+# Phones of a carrier's customers share one address, and thirty log in. Three still have passwords
+# that their owners changed at home, and try every fifteen minutes; one tries a deleted mailbox.
 never 203.0.113.153
 
 at 0s times 3 ip=192.0.2.7{n} user=old{n}@example.org

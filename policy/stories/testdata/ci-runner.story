@@ -1,5 +1,5 @@
-# A build host logs in as git every minute for a day. With LogLevel VERBOSE sshd says each time that
-# its first key is not the right one; its second is.
+# A build host logs in as git every minute for a day. With LogLevel VERBOSE sshd logs each time that
+# its first key fails; its second key is accepted.
 never 203.0.113.18
 
 at 0s every 1m times 1440 ip=203.0.113.18 user=git

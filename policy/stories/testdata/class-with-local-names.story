@@ -1,6 +1,6 @@
-# A class of twelve at computers behind one address. ssh without a name takes lab1 to lab12, which this host
-# does not have: one or two prompts each, then the own name. A team of keys does likewise. An attacker
-# with an account of its own tries names, too, and root.
+# A class of twelve at computers behind one address. Without a user name ssh takes lab1 to lab12,
+# which this host does not have: one or two prompts each, then the student's own name. A team with
+# keys does the same. An attacker who has an account tries root and other names, too.
 never 203.0.113.131
 must 198.51.100.131
 

@@ -1,5 +1,5 @@
-# A lesson begins: twenty log in at a host with sssd, which asks a phone after the password. pam_unix
-# fails first for each of them, and the phone confirms between 35 and 75 seconds later.
+# A lesson begins: twenty log in to a host with sssd, which wants a confirmation by phone after the
+# password. pam_unix fails first for each of them, and the phone confirms 35 to 75 seconds later.
 never 203.0.113.157
 
 at 0s every 24s times 5 ip=203.0.113.157 user=a{n}

@@ -1,6 +1,6 @@
-# Postfix offers CRAM-MD5, but has no secrets for it, and is an older one that logs nobody's
-# name when it fails. Thunderbird tries it first, falls back to PLAIN and sends. An office sends
-# thirty mails in half an hour.
+# Postfix offers CRAM-MD5, but has no secrets for it, and is too old to log user names of failures.
+# Thunderbird tries it first, falls back to PLAIN and sends. An office sends thirty mails in half an
+# hour.
 never 203.0.113.128
 
 at 0s every 1m times 30 ip=203.0.113.128 user=o1,o2,o3,o4,o5,o6

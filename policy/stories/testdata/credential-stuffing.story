@@ -1,5 +1,5 @@
-# A list of mailboxes and passwords of another site, one every minute and a half. Every fifth
-# password is right here, too, which takes back nothing of the others.
+# A list of mailboxes and passwords from another site, one every minute and a half. Every fifth
+# password is right here, too, which does not clear the failures on the others.
 must 2001:db8:41::9
 
 at 0s every 90s times 80 ip=2001:db8:41::9 user=c{n}@example.com

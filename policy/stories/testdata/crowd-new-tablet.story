@@ -1,6 +1,7 @@
-# A household of four: three read mail all day, the tablet of the fourth, to whose mailbox nobody has logged in since the server
-# is new, asks every twenty minutes with an old password. Behind a carrier's address thirty phones read mail, and four have an old
-# password all day. Somebody who has a single account guesses at another mailbox as often.
+# A household of four: three read mail all day. The fourth's tablet tries an old password every
+# twenty minutes; nobody has logged in to that mailbox since the server was set up. Behind a
+# carrier's address thirty phones read mail, and four try an old password all day. Somebody with a
+# single account guesses at another mailbox as often.
 never 203.0.113.{194..195}
 must 203.0.113.196
 

@@ -1,5 +1,5 @@
-# Guesses at Cyrus: by CRAM-MD5, of which it names no user, and by PLAIN on a list of mailboxes, one
-# a minute each.
+# Guesses at Cyrus, one a minute each: by CRAM-MD5, for which it logs no user, and by PLAIN on a list
+# of mailboxes.
 must 198.51.100.{200..201}
 
 at 0s every 1m times 15 ip=198.51.100.200

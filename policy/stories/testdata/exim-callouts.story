@@ -1,5 +1,5 @@
-# A host verifies senders by call-outs and never sends a mail; another is greylisted: nothing that
-# Exim says of them is a login.
+# A host verifies senders by call-outs and never sends a mail; another is greylisted. None of the
+# lines that Exim logs about them is a login.
 never 203.0.113.68 203.0.113.69
 
 at 0s every 2m times 200 ip=203.0.113.68

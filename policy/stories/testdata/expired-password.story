@@ -1,5 +1,5 @@
-# An account has expired. Its owner knows the password, is refused by PAM five times within three
-# minutes, and calls the help desk. The first try even had a typo.
+# An account has expired. PAM refuses its owner, who knows the password, five times within three
+# minutes; then the owner calls the help desk. The first try even had a typo.
 never 203.0.113.22
 
 at 0s every 40s times 5 ip=203.0.113.22 user=gina

@@ -1,4 +1,4 @@
-# FTP guesses that begin with "anonymous" each time, which counts for nothing, and go on with names.
+# FTP guesses that begin with "anonymous" each time, which does not count, and go on with names.
 must 198.51.100.{211..212}
 
 at 0s every 20s times 12 ip=198.51.100.211 user=web{n}

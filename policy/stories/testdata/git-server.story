@@ -1,5 +1,5 @@
 # A git host: thirty developers behind one address push as git with their own keys. Two of them have
-# not handed in theirs, and try five times each.
+# not registered a key, and try five times each.
 never 203.0.113.46
 
 at 0s every 30s times 30 ip=203.0.113.46 user=git

@@ -1,5 +1,5 @@
-# A mail host with fifteen recipients meets greylisting and tries again every two minutes, as RFC
-# 5321 wants it to.
+# A mail host with fifteen recipients is greylisted and tries again every two minutes, as RFC 5321
+# requires.
 never 203.0.113.12
 
 at 0s every 2m times 30 ip=203.0.113.12 host=mx1.example.net user=u{n}

@@ -1,6 +1,7 @@
-# Somebody tries four passwords of root, admin and a mailbox at each of ssh, FTP, IMAP and submission: no service has five. A household
-# that has forgotten the new password tries it in the mail program, which asks IMAP and submission at once, and in the web page, and a
-# new administrator with another keyboard layout tries ssh and two consoles three times each.
+# Somebody tries four passwords for root, admin and a mailbox at each of ssh, FTP, IMAP and
+# submission: no service sees five failures. A household that has forgotten the new password tries
+# it in the mail program, which logs in to IMAP and submission at once, and in the web page. A new
+# administrator with another keyboard layout tries ssh and two consoles three times each.
 must 198.51.100.40
 never 203.0.113.{40..41}
 

@@ -1,6 +1,6 @@
-# The host is closed for maintenance, and an attacker goes on to guess. PAM tells of wrong passwords
-# as ever. Between them the attacker is refused with the one password that is known to be right,
-# that of an account of the attacker's own.
+# The host is closed for maintenance, and an attacker goes on guessing. PAM still reports wrong
+# passwords. In between, the attacker is refused with a right password, that of the attacker's own
+# account.
 must 198.51.100.196
 
 at 0s every 20s times 12 ip=198.51.100.196 user=root

@@ -1,6 +1,5 @@
-# A family's address: a phone, a tablet and a laptop have the old mail password of one account after
-# it was changed, each asks every ten minutes for half a day; the account logged in from there all
-# week.
+# A family's address: after a change of one account's mail password, a phone, a tablet and a laptop
+# each try the old one every ten minutes for half a day. The account logged in from there all week.
 never 203.0.113.74
 
 at 0s every 1h times 48 ip=203.0.113.74 user=tina

@@ -1,5 +1,5 @@
 # hydra opens sixteen connections at once and guesses admin's password once over each; sshd drops
-# what is beyond MaxStartups. The administrator logs in elsewhere. With ssh no program does so.
+# connections beyond MaxStartups. The administrator logs in elsewhere. No ordinary ssh client does so.
 must 198.51.100.203
 
 at 0s ip=203.0.113.150 user=admin

@@ -1,5 +1,5 @@
 # A hundred addresses guess one mailbox, four times each within seven hours, never twice within an
-# hour. Only Dovecot's login process tells of them. The mailbox' owner logs in every day.
+# hour. Only Dovecot's login process reports them. The mailbox's owner logs in every day.
 must 198.51.100.{1..100}
 
 at 0s every 1h times 8 ip=203.0.113.152 user=sales@example.com

@@ -1,5 +1,5 @@
-# IMAP guesses on one account, four at a time as some tools do, each told by PAM, the auth worker
-# and the login process.
+# IMAP guesses at one account, four at a time as some tools do. PAM, the auth worker and the login
+# process each report every guess.
 must 198.51.100.132
 
 at 0s every 20s times 4 ip=198.51.100.132 user=info

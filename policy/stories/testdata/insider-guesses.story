@@ -1,5 +1,5 @@
-# Somebody with an account of their own guesses another one's password: between the guesses they log in, each
-# time, so that a misspelt name would be taken back. It is, once.
+# Somebody with an account guesses at a name that does not exist here, and logs in to their own
+# account after each guess, so that the failures look like a misspelt name. They are cleared once.
 must 198.51.100.146
 
 at 0s every 1m times 40 ip=198.51.100.146 user=admin

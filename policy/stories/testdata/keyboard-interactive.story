@@ -1,4 +1,4 @@
-# Guesses by keyboard-interactive, of which sshd writes "error: PAM" only, by default.
+# Guesses by keyboard-interactive, for which sshd logs only "error: PAM" by default.
 must 198.51.100.141
 
 at 0s every 6s times 7 ip=198.51.100.141 user=root

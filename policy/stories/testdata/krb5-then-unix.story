@@ -1,5 +1,5 @@
-# pam_krb5 comes first on this host and fails for local accounts, naming no user; pam_unix knows
-# them. A local administrator logs in twelve times within ten minutes.
+# pam_krb5 comes first on this host and fails for local accounts, without a user name; pam_unix
+# accepts them. A local administrator logs in twelve times within ten minutes.
 never 203.0.113.36
 
 at 0s every 45s times 12 ip=203.0.113.36 user=olga

@@ -1,6 +1,6 @@
-# Somebody has left the company and the mailbox is closed. A device that was forgotten at the office
-# goes on to ask every five minutes over three connections, for twelve days. Colleagues read their
-# mail from the same address.
+# Somebody has left the company, and the mailbox is closed. A device forgotten at the office keeps
+# trying every five minutes over three connections, for twelve days. Colleagues read their mail from
+# the same address.
 never 203.0.113.140
 
 at 0s ip=203.0.113.140 user=left@example.com

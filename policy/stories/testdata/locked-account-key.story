@@ -1,6 +1,6 @@
-# A service account has no password, and sshd without PAM calls it locked: it refuses its key. A job
-# tries eight times within eight minutes. Elsewhere somebody's shell was uninstalled, and the editor
-# reconnects by itself.
+# A service account has no password; sshd without PAM takes it for locked and refuses its key. A job
+# tries eight times within eight minutes. Elsewhere a user's login shell was uninstalled, and the
+# user's editor keeps reconnecting.
 never 203.0.113.{117..118}
 
 at 0s every 1m times 8 ip=203.0.113.117 user=coder

@@ -1,5 +1,5 @@
-# A new mailbox: the program has a mistyped password, and opens four connections with it at once; so
-# have the next two. Then it is right. Whoever goes on with bursts is no mail program.
+# A new mailbox: the mail program opens four connections at once with a mistyped password, and again
+# with the next two tries. Then it is right. A client that goes on with bursts is no mail program.
 never 203.0.113.2
 must 198.51.100.132
 

@@ -1,5 +1,5 @@
-# A mailing list host delivers to sixty members here every few hours. Ten mailboxes are gone, five
-# are full.
+# A mailing list host delivers to sixty members here every few hours. Ten mailboxes no longer exist,
+# five are full.
 never 203.0.113.49
 
 at 0h every 200ms times 10 ip=203.0.113.49

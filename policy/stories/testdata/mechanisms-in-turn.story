@@ -1,5 +1,5 @@
-# Outlook takes the password that was typed through every mechanism that Postfix offers, within one
-# session: CRAM-MD5, PLAIN, LOGIN. Two mistyped passwords are six lines, then it is right.
+# Outlook tries the typed password with every mechanism that Postfix offers, within one session:
+# CRAM-MD5, PLAIN, LOGIN. Two mistyped passwords make six lines; the third is right.
 never 203.0.113.127
 
 at 0s every 45s times 2 ip=203.0.113.127 user=lena

@@ -1,5 +1,5 @@
-# A migration copies mailboxes with imapsync, one in eighteen seconds. Each eleventh password was
-# changed meanwhile, and is tried three times.
+# A migration copies mailboxes with imapsync, one every eighteen seconds. Every eleventh password has
+# been changed, and is tried three times.
 never 203.0.113.150
 
 at 0s every 18s times 80 ip=203.0.113.150 user=box{n}@example.org

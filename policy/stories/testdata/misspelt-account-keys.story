@@ -1,5 +1,5 @@
 # A new build host fetches as "gti", which does not exist, with its key, every minute for ten hours. A
-# colleague at the same address tries his own name four times within two minutes, also with a key.
+# colleague at the same address tries their own name four times within two minutes, also with a key.
 # Neither sends a password. Then both are in as git.
 never 203.0.113.18
 

@@ -1,5 +1,5 @@
-# A monitoring service checks ssh with a banner, SMTP with EHLO and QUIT, IMAP and POP3 with a
-# greeting, TLS with a handshake and submission with AUTH's offer only, every minute of a day.
+# Every minute of a day a monitoring service checks ssh by its banner, SMTP by EHLO and QUIT, IMAP
+# and POP3 by their greeting, TLS by a handshake and submission by its offer of AUTH.
 never 203.0.113.52 2001:db8:52::1
 
 at 0s every 1m times 1440 ip=203.0.113.52

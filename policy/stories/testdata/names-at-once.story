@@ -1,5 +1,5 @@
-# Five logins at once with three names, one of which does not exist here and comes twice: that is
-# nobody who has misspelt his name.
+# Five logins at once with three names, one of which does not exist here and is used twice. This is
+# not somebody misspelling a name.
 must 198.51.100.178
 
 at 0s every 100ms times 2 ip=198.51.100.178 user=admin

@@ -1,5 +1,6 @@
-# A host that takes keys only. One address goes through six names that do not exist, one in four minutes, again and
-# again all day; another one changes the user within a connection, which no client of people does.
+# A host that accepts keys only. One address goes through six names that do not exist, one every
+# four minutes, again and again all day. Another changes the user within a connection, which no
+# ordinary client does.
 must 198.51.100.{148..149}
 
 at 0s every 4m times 180 ip=198.51.100.148 user=admin,test,user,oracle,ubuntu,postgres

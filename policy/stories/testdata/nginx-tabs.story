@@ -1,5 +1,5 @@
-# A browser restores seven tabs of one site. The password is typed once for all of them, wrong;
-# all ask again at once. Then it is right, which nginx does not log.
+# A browser restores seven tabs of one site. The password for all of them is mistyped twice, and each
+# time all fail at once. Then it is right, which nginx does not log.
 never 203.0.113.176
 
 at 0s every 40ms times 7 ip=203.0.113.176

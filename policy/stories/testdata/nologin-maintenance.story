@@ -1,7 +1,7 @@
 # A host is closed for maintenance: /etc/nologin is there. Eight people of an office did not read
 # the mail about it and try twice each within a quarter of an hour, with their right passwords. sshd
-# says "Failed password" first, and only then that PAM's account rules refused. So it does for four
-# new colleagues elsewhere, whom nobody has put into the group yet that pam_succeed_if asks for.
+# logs "Failed password" first, and only then that PAM's account rules refused. The same happens to
+# four new colleagues elsewhere, who are not yet in the group that pam_succeed_if requires.
 never 203.0.113.{105..106}
 
 at 0s every 52s times 16 ip=203.0.113.105 user=kate,luis,mara,noel,oona,pia,quin,rosa

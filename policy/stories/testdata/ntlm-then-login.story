@@ -1,5 +1,5 @@
-# Outlook tries NTLM over connections of its own, of which Dovecot knows no user, and then logs in
-# by LOGIN: four folders every ten minutes of a day.
+# Outlook tries NTLM over separate connections, for which Dovecot knows no user, and then logs in by
+# LOGIN: four folders every ten minutes of a day.
 never 203.0.113.132
 
 at 0s every 10m times 100 ip=203.0.113.132 user=otto@example.com

@@ -1,4 +1,4 @@
-# An attacker has an account here and logs in to it after every third guess at root, to be forgiven.
+# An attacker logs in to their own account here after every third guess at root, to be forgiven.
 must 198.51.100.137
 
 at 0s ip=198.51.100.137 user=root

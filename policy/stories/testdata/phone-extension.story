@@ -1,5 +1,5 @@
-# A phone of an exchange: three typos of its secret, a minute apart, then registered. Asterisk
-# writes a notice and a security event about each.
+# A phone registers at an exchange after its secret was mistyped three times, a minute apart.
+# Asterisk logs a notice and a security event about each failure.
 never 203.0.113.177
 on asterisk
 

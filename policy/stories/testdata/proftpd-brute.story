@@ -1,4 +1,4 @@
-# FTP guesses through PAM, of which ProFTPD itself writes into its own file.
+# FTP guesses through PAM. ProFTPD's own lines about them are in its log file.
 must 198.51.100.190
 
 at 0s every 5s times 8 ip=198.51.100.190 user=bob

@@ -1,6 +1,5 @@
-# A Dovecot proxy stands before three backends, one of which is down for a quarter of an hour: who
-# belongs there fails, again and again, with a right password. Three people of the same office
-# mistype meanwhile.
+# A Dovecot proxy has three backends, one of which is down for a quarter of an hour: its users fail
+# again and again with the right password. Meanwhile three people of the same office mistype.
 never 203.0.113.146
 
 at 0s every 30s times 60 ip=203.0.113.146 user=d{n}@example.com

@@ -1,5 +1,5 @@
-# One-time passwords are asked of two RADIUS servers, and a firewall between has been shut. One
-# office uses sshd's password method, another keyboard-interactive; all know their codes.
+# Two RADIUS servers check one-time passwords, and a firewall now blocks them. One office uses sshd's
+# password method, another keyboard-interactive; all enter the right codes.
 never 203.0.113.{110..111}
 
 at 0s every 50s times 24 ip=203.0.113.110 user=ada,bert,cleo,dirk,edda,falk

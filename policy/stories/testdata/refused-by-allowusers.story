@@ -1,5 +1,5 @@
-# A job goes on as deploy with its key, every half hour for a day. AllowUsers takes deploy from inside only, from
-# where other jobs log in with it. No password is tried.
+# A job keeps logging in as deploy with its key, every half hour for a day. AllowUsers accepts deploy
+# only from inside, where other jobs log in as deploy. No password is tried.
 never 203.0.113.147
 
 at 0s every 20m times 75 ip=192.0.2.147 user=deploy

@@ -1,5 +1,5 @@
-# SASL guesses on ever other accounts, one every ninety seconds: slower than any single window, but
-# nobody has twenty-four accounts.
+# SASL guesses, one every ninety seconds, always at another account: slower than any single window,
+# but nobody has twenty-four accounts.
 must 198.51.100.24
 
 at 0s every 90s times 24 ip=198.51.100.24 user=sales{n}@example.org

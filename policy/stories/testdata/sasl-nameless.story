@@ -1,5 +1,5 @@
-# Guesses at an older Postfix, which does not log whom they are for: one address makes one every
-# half minute, another one every half hour for two days.
+# Guesses at an older Postfix, which does not log the user name: one address makes one every half
+# minute, another makes one every half hour for two days.
 must 198.51.100.{197..198}
 
 at 0s every 30s times 20 ip=198.51.100.197

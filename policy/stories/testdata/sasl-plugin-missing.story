@@ -1,6 +1,6 @@
-# An upgrade took a plug-in of the SASL library away: "no mechanism available" for whoever sends
-# mail. Six mail programs go on with it every four minutes for two hours. A scanner's SASL password
-# has expired meanwhile; Postfix says at each scan that it "has to be reset".
+# An upgrade removed a plug-in of the SASL library: everybody who sends mail gets "no mechanism
+# available". Six mail programs keep trying every four minutes for two hours. A scanner's SASL
+# password has also expired; Postfix logs at each scan that it "has to be reset".
 never 203.0.113.{120..126}
 
 at 0s every 40s times 180 ip=203.0.113.120,203.0.113.121,203.0.113.122,203.0.113.123,203.0.113.124,203.0.113.125

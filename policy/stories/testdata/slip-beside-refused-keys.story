@@ -20,7 +20,7 @@ at 4m ip=203.0.113.32 user=carol
 at 14m ip=203.0.113.32 user=carol
 	sshd-session: Accepted password for {user} from {ip} port {port} ssh2
 
-# A guesser of root has a password judged every minute; sshd drops its other connections.
+# sshd checks one password guess at root a minute, and drops the attacker's other connections.
 at 0s every 1m times 30 ip=198.51.100.15 user=root
 	sshd-session: pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost={ip}  user={user}
 	+2s sshd-session: Failed password for {user} from {ip} port {port} ssh2

@@ -1,4 +1,4 @@
-# As in slow-root, for admin, which does not exist: no person types a password there for two days,
+# As in slow-root, but at admin, which does not exist: no person types passwords for it for two days,
 # and programs that log in to sshd have keys.
 must 198.51.100.12
 

@@ -1,5 +1,5 @@
-# A guess at one mailbox every four minutes, all day, from an address that never logged in: three
-# hundred and sixty a day is no phone that anybody would leave on.
+# A guess at one mailbox every four minutes, all day, from an address without logins. Nobody would
+# leave a phone on that fails three hundred and sixty times a day.
 must 198.51.100.136
 
 at 0s every 4m times 720 ip=198.51.100.136 user=ceo@example.org

@@ -1,5 +1,5 @@
-# sssd has crashed. Local administrators, whom pam_unix knows, are refused by the account step of
-# pam_sss; domain users, whom the cache still names, by its password step. Nobody mistyped.
+# sssd has crashed. The account step of pam_sss refuses local administrators, whom pam_unix accepts;
+# its password step refuses domain users, whose names are still cached. Nobody mistyped.
 never 203.0.113.{107..108}
 
 at 0s every 45s times 12 ip=203.0.113.107 user=root,admin,ops

@@ -1,5 +1,5 @@
-# On a host with sssd a user mistypes three times within one connection and gives up; tries again
-# after a minute and is in. Each wrong password is told by pam_unix, pam_sss (twice) and sshd: three
+# On a host with sssd a user mistypes three times within one connection, gives up, tries again after
+# a minute and gets in. pam_unix, pam_sss (twice) and sshd log each wrong password: these are three
 # attempts, not twelve.
 never 203.0.113.32
 

@@ -1,6 +1,6 @@
 # The provider gives a home a new address each night. A tablet there has an old password and opens
-# three connections every five minutes until noon, for two days: from addresses that nobody logged
-# in from. Its owner's phone reads the same mailbox elsewhere all the time.
+# three connections every five minutes until noon, for two days, from addresses without logins. Its
+# owner's phone reads the same mailbox elsewhere all the time.
 never 203.0.113.{137..138}
 
 at 0s every 30m times 96 ip=192.0.2.137 user=paul@example.com

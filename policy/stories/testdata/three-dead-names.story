@@ -1,4 +1,4 @@
-# Five passwords for each of three names that do not exist, within three minutes: those are a list.
+# Five passwords for each of three names that do not exist, within three minutes: a name list.
 must 198.51.100.152
 
 at 0s every 12s times 15 ip=198.51.100.152 user=oracle,oracle,oracle,oracle,oracle,test,test,test,test,test,ftpuser

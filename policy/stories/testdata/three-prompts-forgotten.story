@@ -1,5 +1,5 @@
-# Somebody forgot the password of an account: three prompts, a minute of searching, three more
-# prompts with another guess right at last. Five wrong ones in one connection each at most.
+# Somebody has forgotten the password of an account: three wrong ones, a minute of searching, and in
+# a second connection the right one after one more.
 never 203.0.113.57
 
 at 0s ip=203.0.113.57 user=rita

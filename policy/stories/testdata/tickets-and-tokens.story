@@ -1,7 +1,7 @@
-# A laptop's clock is wrong, so that its Kerberos ticket is refused: its mail program asks every two
-# minutes for three hours, and Dovecot does not know for whom. Another laptop wakes up in a hotel
-# with a token that has run out, and tries eight folders with it before it fetches a new one. Nobody
-# guesses tickets or tokens.
+# A laptop's clock is wrong, so its Kerberos ticket is refused: its mail program tries every two
+# minutes for three hours, and Dovecot does not know the user. Another laptop wakes up in a hotel
+# with an expired token, and tries eight folders with it before it fetches a new one. Nobody guesses
+# tickets or tokens.
 never 203.0.113.{133..134}
 
 at 0s every 2m times 90 ip=203.0.113.133

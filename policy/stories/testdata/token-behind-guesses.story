@@ -1,5 +1,5 @@
-# An attacker tries nine passwords in each connection and a token at the end, whose mechanism the
-# line names.
+# An attacker tries nine passwords in each connection, and a token at the end. The line names the
+# token's mechanism.
 must 198.51.100.175
 
 at 0s every 5m times 12 ip=198.51.100.175 user=kim@example.com

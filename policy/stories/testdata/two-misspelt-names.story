@@ -1,5 +1,5 @@
-# A name is misspelt, three prompts; then again, in another way; then it is right, and the password
-# wrong once more.
+# A user misspells the name at three prompts, then in another way at three more; then the name is
+# right, but the password is mistyped once.
 never 203.0.113.156
 
 at 0s every 25s times 2 ip=203.0.113.156 user=jonsa,jonass

@@ -1,5 +1,5 @@
-# As in two-passdbs, but for mail that is sent: Dovecot says "unknown user" of its first database,
-# and the success is in Postfix' line.
+# As in two-passdbs, but for sending mail: Dovecot logs "unknown user" for its first database, and
+# Postfix logs the success.
 never 203.0.113.38
 
 at 0s every 1m times 25 ip=203.0.113.38 user=kim@example.org

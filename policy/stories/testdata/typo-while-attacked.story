@@ -1,6 +1,6 @@
 # Forty hosts of a botnet guess the mailbox of a shop. Its owner mistypes the password once, on a
-# train: the phone fails over three connections, then all is well. One typo is no attack, however
-# many connections it goes over.
+# train: the phone fails over three connections, then succeeds. One typo is no attack, over however
+# many connections.
 never 203.0.113.139
 
 at 0s every 1h times 3 ip=192.0.2.139 user=shop@example.com

@@ -1,4 +1,4 @@
-# Somebody logs in to an own account, and guesses root's password from the same address an hour
+# Somebody logs in to their own account, and guesses root's password from the same address an hour
 # later.
 must 198.51.100.22
 

@@ -1,5 +1,5 @@
 # An attacker behind a VPN's exit guesses bob's password once a second, for an hour. Bob logged in
-# through the same exit yesterday: a device with an old password fails often, but not so often.
+# through the same exit yesterday. A device with an old password fails often, but not this often.
 must 198.51.100.209
 
 at 0s ip=198.51.100.209 user=bob

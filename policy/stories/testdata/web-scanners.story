@@ -1,5 +1,5 @@
 # Scanners: for secrets, for all kinds of software, in a hurry and slowly, one that says what it is, and
-# guessers of passwords, on WordPress and on an interface. One sends what looks like other addresses.
+# guessers of passwords, on WordPress and on an API. One sends text that looks like other addresses.
 must 198.51.100.{1..6} 2001:db8:bad::1
 never 192.0.2.4
 on web-access

@@ -1,5 +1,5 @@
-# nginx, with the log format of its packages, does not know that a proxy stands before it. All visitors
-# come from the proxy's address, and so do the scanners.
+# nginx, with its packages' log format, is behind a proxy that it is not configured for. All visitors
+# seem to come from the proxy's address, and so do the scanners.
 never 192.0.2.10
 on web-access
 

@@ -1,6 +1,6 @@
-# A webmail server logs in for all users from its own address, and does not say where they are. On the
-# morning after bailiff was installed two hundred log in within an hour; twenty mistype once, three
-# forget and ask for a new password.
+# A webmail server logs in for all users from its own address, and does not pass on theirs. On the
+# morning after bailiff's installation two hundred log in within an hour; twenty mistype once, three
+# have forgotten their password and ask for a new one.
 never 203.0.113.145
 
 at 8h every 18s times 200 ip=203.0.113.145 user=w{n}@example.com

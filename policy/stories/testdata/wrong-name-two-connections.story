@@ -1,5 +1,5 @@
-# ssh without a name takes the laptop's own: three prompts, again three, then she sees it. The right name, one
-# slip, in.
+# ssh without a name takes the laptop's user name: three prompts, three more, then the user notices
+# it. Then the right name, one typo, and in.
 never 203.0.113.109
 
 at 0s every 30s times 2 ip=203.0.113.109 user=annalaptop
