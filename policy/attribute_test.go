@@ -9,8 +9,8 @@ import (
 	"bailiff/policy/config"
 )
 
-// One attempt is one, however many lines tell of it, and none when it succeeds or is void. The engine is stopped and started
-// again after every line.
+// An attempt counts once, however many lines report it, and not at all if it succeeds or is void. The engine is stopped
+// and started again after every line.
 func TestAttempts(t *testing.T) {
 	for _, c := range []struct {
 		name, lines string
@@ -62,7 +62,7 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
-// A process serves one address after another: what waited for the one says nothing of the other.
+// A process serves one address after another: attempts that waited for the first do not count against the next.
 func TestAttemptsOfOneProcess(t *testing.T) {
 	s := newSite(t, nil)
 	s.say("alpha step #7 /x bob 203.0.113.7")
@@ -85,8 +85,8 @@ func TestFinish(t *testing.T) {
 	}
 }
 
-// A success takes back what its account failed from that prefix in every jail, whatever each of them counts as one prefix,
-// and nothing else.
+// A success clears its account's failures from that prefix in every jail, whatever prefix length the jail counts by, and
+// nothing else.
 func TestSuccessEverywhere(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.Jails[0].Prefix6 = 128 })
 	const addr = "2001:db8::7"

@@ -52,8 +52,8 @@ func BenchmarkEntry(b *testing.B) {
 	}
 }
 
-// BenchmarkTracked has a million prefixes fail once, each on an account of its own, with and without what is counted
-// beside find_time, and prints the memory that a prefix takes, and its part of a state file.
+// BenchmarkTracked has a million prefixes fail once, each on an account of its own, with and without the counts beside
+// find_time, and prints the memory per prefix, and its share of a state file.
 func BenchmarkTracked(b *testing.B) {
 	heap := func() int64 {
 		runtime.GC()

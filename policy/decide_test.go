@@ -11,8 +11,8 @@ import (
 	"bailiff/policy/state"
 )
 
-// What fail2ban needs its recidive jail for, which reads fail2ban's own log: bans of different jails escalate together,
-// by a count that is kept with the state.
+// Bans of different jails escalate together, by a count that is kept with the state. fail2ban needs a jail for that,
+// recidive, which reads fail2ban's own log.
 func TestEscalateOverJails(t *testing.T) {
 	s := newSite(t, nil)
 	const day = 24 * 3600 * sec
@@ -38,7 +38,7 @@ func TestEscalateOverJails(t *testing.T) {
 	}
 }
 
-// How long a ban lasts cannot be foretold, and is the same in every replay.
+// The length of a ban cannot be predicted, and is the same in every replay.
 func TestSpread(t *testing.T) {
 	lengths := map[int64]bool{}
 	var first []string
@@ -83,7 +83,7 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// A ban that was over before anybody read of it still holds what was logged while it lasted.
+// A ban that has lapsed still covers entries that were logged while it lasted.
 func TestLapse(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.Jails[0].BanTime = time.Hour })
 	var b Ban
@@ -123,7 +123,7 @@ func TestIncident(t *testing.T) {
 		name        string
 		alpha, beta []config.Port
 		wait        string
-		want        string // scope of what beta's five failures lead to; "-": nothing
+		want        string // scope of the ban for beta's five failures; "-": no ban
 		extended    bool
 		count       int
 	}{
@@ -181,7 +181,7 @@ func TestIncident(t *testing.T) {
 	}
 }
 
-// A jail that only observes says whom it would ban, and has no part in what is blocked.
+// A jail that only observes reports the bans that it would make, and has no part in what is blocked.
 func TestObserve(t *testing.T) {
 	watch := func(c *config.Config) { c.Jails[1].Observe = true }
 	s := newSite(t, watch)
@@ -206,7 +206,7 @@ func TestObserve(t *testing.T) {
 	if len(bans) != 1 || bans[0].Observed || bans[0].Count != 1 || s.g.State().Len() != 1 {
 		t.Errorf("the observed ban has a part in %+v", bans)
 	}
-	// Neither as parts of a network, nor as addresses that attack an account.
+	// Nor do its failures count for networks or for accounts under attack.
 	s = newSite(t, func(c *config.Config) { watch(c); c.Networks.Net6.Bits56 = 3 })
 	for i := range 9 {
 		for range 3 {

@@ -16,7 +16,7 @@ import (
 	"bailiff/policy/state"
 )
 
-// How many lines lead to a ban, and for what: Failures of a ban are attempts, whatever they weigh.
+// How many lines lead to a ban, and its number of failures, which counts attempts and not weights.
 func TestWeights(t *testing.T) {
 	times := func(n int, line string) string { return strings.TrimSuffix(strings.Repeat(line+"|", n), "|") }
 	spelled := func(c *config.Config) { c.Jails[0].Weights.NewAccount = 1 }
@@ -45,12 +45,12 @@ func TestWeights(t *testing.T) {
 		{"all attempts in a line", "final 7 a", nil, "failures 7"},
 		{"one line is enough", "exploit", nil, "failures 1"},
 		{"two lines are enough", "twice|twice", nil, "failures 2"},
-		// Several people behind one address, who have all logged in from there lately, mistype at once.
+		// Several people behind one address mistype at once. All have logged in from there recently.
 		{"an office", "login a|login b|login c|login d|" + times(3, "failed a|failed b|failed c|failed d"), nil, ""},
 		{"an office with a thief", "login a|login b|" + times(9, "failed a") + "|failed v|failed w|failed x|failed y|failed z", nil, "failures 5"},
-		// His own account does not help him.
+		// Logins to the attacker's own account do not help.
 		{"an insider", "login eve|failed a|login eve|failed b|login eve|failed c|login eve|failed d|login eve|failed e", nil, "failures 5"},
-		// The more people log in, the more forget their passwords. One account has no more failures for that.
+		// The more people log in, the more forget their passwords, but no single account fails more often.
 		{"people who give up", "login a|login b|login c|login d|login e|failed v|failed w|failed x|failed v|failed w|failed x|failed y|failed z", nil, "failures 8"},
 		{"an attacker among people", "login a|login b|login c|login d|login e|failed w|" + times(5, "failed v"), nil, "failures 6"},
 		{"an insider who probes", "login eve|failed eve|exploit", nil, "failures 1"},
@@ -70,7 +70,7 @@ func TestWeights(t *testing.T) {
 	}
 }
 
-// A device with an old password, from where its owner logged in: so many times a day, and no more.
+// A device with an old password may fail deviceFailures times a day at an address from which its owner logged in.
 func TestDevice(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.Jails[0].Slow.MaxRetry, c.Accounts.Addresses = 0, 0 })
 	s.now = start / (86400 * sec) * 86400 * sec // the days are of UTC
@@ -167,7 +167,7 @@ func TestSlow(t *testing.T) {
 			t.Errorf("%s: banned at attempt %d, want %d", c.name, got, c.want)
 		}
 	}
-	// A success takes back what its user has in the slow window, and leaves what he has on others' accounts.
+	// A success clears its user's failures from the slow window, but not those on other accounts.
 	s := newSite(t, nil)
 	for range 9 {
 		s.say("+30m alpha failed bob 203.0.113.7")
@@ -200,7 +200,7 @@ func TestAccount(t *testing.T) {
 	if b := spray(s, 9, 3, "root"); len(b) > 0 { // nine are too few
 		t.Fatalf("%+v", b)
 	}
-	// However many they are, nobody is banned for two.
+	// Two failures ban no address, however many addresses there are.
 	for _, c := range []struct{ addrs, each, bans int }{{10, 2, 0}, {10, 4, 10}, {40, 2, 0}, {200, 2, 0}, {200, 3, 200}, {600, 4, 600}} { // more than are kept of one account
 		bans := spray(newSite(t, off), c.addrs, c.each, "root")
 		if len(bans) != c.bans || c.bans > 0 && bans[0].Failures != 3 {
@@ -211,7 +211,7 @@ func TestAccount(t *testing.T) {
 	if bans := spray(newSite(t, func(c *config.Config) { off(c); c.Accounts.MaxRetry = 1 }), 20, 2, "root"); len(bans) > 0 {
 		t.Errorf("%+v", bans[0])
 	}
-	// What they did before the account came under attack bans them when they fail again, and not before.
+	// Failures from before the account was under attack ban an address when it fails there again, not earlier.
 	s = newSite(t, off)
 	spray(s, 9, 4, "root")
 	if b := s.say("+11m alpha failed root 192.0.2.9"); len(b) > 0 {
@@ -223,7 +223,7 @@ func TestAccount(t *testing.T) {
 	if b := s.say("alpha failed root 198.51.0.1"); len(b) != 1 || b[0].Prefix.String() != "198.51.0.1/32" || b[0].Failures != 5 || b[0].Reason != state.Account {
 		t.Errorf("%+v", b)
 	}
-	// IPv6 addresses of one /48 are one, however many lie in it.
+	// All IPv6 addresses of one /48 count as one.
 	s = newSite(t, func(c *config.Config) { c.Networks.Net6 = config.Net6{} })
 	for k := range 3 {
 		for i := range 200 {
@@ -241,14 +241,14 @@ func TestAccount(t *testing.T) {
 		if b.Reason != state.Account || b.Failures != 3 || len(b.Evidence) != 3 {
 			t.Fatalf("%+v", b)
 		}
-		for _, f := range b.Evidence { // each for what it did itself
+		for _, f := range b.Evidence { // only its own failures
 			if e := s.seen[f.Ref]; e.addr != b.Addr || e.user != "root" {
 				t.Fatalf("%s is banned for %+v", b.Addr, e)
 			}
 		}
 	}
-	// An address that logged in to the account lately neither counts nor is banned, however often others fail; somebody
-	// new may mistype twice: nobody locks an account's owner out.
+	// An address that logged in to the account recently neither counts nor is banned, however often others fail. A new
+	// address may fail twice, so attackers cannot lock out the owner.
 	s = newSite(t, off)
 	s.say("alpha login bob 203.0.113.7")
 	spray(s, 15, 3, "bob")
@@ -257,7 +257,7 @@ func TestAccount(t *testing.T) {
 			t.Fatalf("%s: %+v", l, b)
 		}
 	}
-	// What he did before his login is taken back, in the account's window, too.
+	// The login clears earlier failures from the account's window, too.
 	s.now += us(time.Hour)
 	for i := range 4 {
 		if b := s.say("+4h alpha failed bob 192.0.2.9"); len(b) > 0 {
@@ -272,7 +272,7 @@ func TestAccount(t *testing.T) {
 			t.Fatalf("%+v", b)
 		}
 	}
-	// Over jails, and for who fails in a jail of its own.
+	// Across jails, although each address fails in one jail only.
 	s = newSite(t, off)
 	n := 0
 	for k := range 3 {
@@ -311,7 +311,7 @@ func TestAccountSeenTwice(t *testing.T) {
 	}
 }
 
-// A flood of invented names takes no more memory than it may, and does not hide the attack on a name that counts.
+// A flood of invented names stays within the memory bound, and does not hide an attack on a real account.
 func TestAccountFlood(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.Limits.MaxTracked, c.Networks.Net4 = 100_000, 0 })
 	banned := 0
@@ -441,13 +441,13 @@ func TestNeighbours(t *testing.T) {
 			t.Fatal(b)
 		}
 	}
-	s.now += us(8 * 24 * time.Hour) // nobody is spared any more
+	s.now += us(8 * 24 * time.Hour) // the logins no longer protect anybody
 	if got := wide(attack(s, "failed", 1, list(9, "2001:db8:0:%x::1")...)); got != nil {
 		t.Errorf("%q", got)
 	}
 }
 
-// The clock is wrong for a while: nothing that was known before is lost by it, and nothing is excused for ever.
+// The clock is wrong for a while: nothing known before is lost, and nothing is excused forever.
 func TestWrongClock(t *testing.T) {
 	for _, jump := range []time.Duration{-40 * 365 * 24 * time.Hour, -10 * 24 * time.Hour, 10 * 24 * time.Hour, 2 * 365 * 24 * time.Hour} {
 		for _, stop := range []bool{false, true} {
@@ -487,7 +487,7 @@ func TestWrongClock(t *testing.T) {
 	}
 }
 
-// hold is what the heap holds.
+// hold returns the bytes in use on the heap.
 func hold() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -496,8 +496,8 @@ func hold() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// An attacker who has 10,000 addresses and a whole /48, and invents user names, process ids and steps, gets nobody else
-// banned, locks no account's owner out, and takes no more memory than the bounds say.
+// An attacker with 10,000 addresses and a whole /48, who invents user names, process ids and steps, gets nobody else
+// banned, locks no owner out of an account, and stays within the memory bounds.
 func TestHostile(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.Limits.MaxTracked = 100_000 })
 	const owner, colleague, neighbour = "192.0.2.7", "2001:db8:ff::7", "203.0.113.200"
@@ -564,7 +564,7 @@ func TestHostile(t *testing.T) {
 	if n, limit, _ := s.g.Tracked(); n > limit*3/2+3*2048 {
 		t.Errorf("%d prefixes are tracked", n)
 	}
-	// Prefixes at 100 bytes each, failures within, bans at some 60, and what is bounded by number.
+	// Prefixes with their failures at 100 bytes each, bans at some 60, and tables of bounded length.
 	if most := int64(100_000*100) + 60*int64(s.g.State().Len())*3 + 12<<20; grown > most {
 		t.Errorf("%d bytes more than before, at most %d are allowed", grown, most)
 	}
@@ -572,7 +572,7 @@ func TestHostile(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
-// An attacker who logs in to accounts of his own from very many addresses makes the engine remember no more than it may.
+// An attacker who logs in to their own accounts from very many addresses cannot exceed the bounds on what the engine keeps.
 func TestLoginsBounded(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.Limits.MaxTracked = 100_000 })
 	for i := range 100_000 {

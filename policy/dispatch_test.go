@@ -8,8 +8,8 @@ import (
 	"bailiff/policy/state"
 )
 
-// TestDispatch: a jail sees an entry once, however many of its unit, slice and container it watches, and sees those of each
-// alone; what it refuses in its units is counted.
+// TestDispatch: a jail sees an entry once, whether it watches its unit, slice, container or several of them. Entries that it
+// rejects in its units are counted.
 func TestDispatch(t *testing.T) {
 	c := config.Default()
 	for i := range c.Jails {
@@ -56,7 +56,7 @@ func TestDispatch(t *testing.T) {
 	}
 }
 
-// TestDispatchLines: a pattern that takes whole messages alone takes no line of a stream, whoever wrote it.
+// TestDispatchLines: a pattern for whole messages only matches no line of a stream, whatever wrote the line.
 func TestDispatchLines(t *testing.T) {
 	c := config.Default()
 	for i := range c.Jails {

@@ -10,8 +10,8 @@ import (
 	"bailiff/policy/state"
 )
 
-// TestDistinct: lines of a pattern that is distinct count once for an address within find_time, those of different patterns
-// each. A jail has the limit of its filter, which the configuration can change.
+// TestDistinct: all lines of a distinct pattern count once for an address within find_time; different patterns count
+// separately. A jail has the limit of its filter, which the configuration can change.
 func TestDistinct(t *testing.T) {
 	for _, c := range []struct {
 		name, yaml string

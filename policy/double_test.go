@@ -52,7 +52,7 @@ func TestDouble(t *testing.T) {
 	}
 }
 
-// The three prompts of one connection weigh as anybody's; a second connection does not.
+// The three prompts of a first connection have the normal weight; those of a second one do not.
 func TestDoubleConnection(t *testing.T) {
 	h := newHost(t)
 	h.g.SetDouble(doubling())

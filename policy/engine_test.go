@@ -34,7 +34,7 @@ func newHost(t *testing.T) *host {
 	return &host{t: t, g: g, now: start}
 }
 
-// line is an entry of sshd's, a second after the one before.
+// line is an entry of sshd's, a second after the previous one.
 func (h *host) line(pid uint32, format string, args ...any) *Outcome {
 	h.now += sec
 	h.n++
@@ -45,7 +45,7 @@ func (h *host) fail(addr string) *Outcome {
 	return h.line(uint32(h.n+1), "Failed password for root from %s port 4711 ssh2", addr)
 }
 
-// ban has an address fail until it is banned.
+// ban makes an address fail until it is banned.
 func (h *host) ban(addr string) Ban {
 	h.t.Helper()
 	for range 20 {
@@ -73,7 +73,7 @@ func TestBan(t *testing.T) {
 	if b.Prefix.String() != "203.0.113.7/32" || b.Jail != "sshd" || b.Since != h.now || b.Until != h.now+172_800*sec || b.Failures != 5 || b.Count != 1 || len(b.Evidence) != 5 || b.Wide {
 		t.Errorf("%+v", b)
 	}
-	// What comes from a connection that was still open is nothing new.
+	// Failures on a connection that was still open are not new.
 	if o := h.fail("203.0.113.7"); o.Hits != 1 || len(o.Failures) != 0 {
 		t.Errorf("%+v", o)
 	}
@@ -87,7 +87,7 @@ func TestBan(t *testing.T) {
 	}
 }
 
-// Only those that journald says are sshd count.
+// Only entries that journald attributes to sshd count.
 func TestTrust(t *testing.T) {
 	h := newHost(t)
 	for _, e := range []filter.Entry{
@@ -107,7 +107,7 @@ func TestTrust(t *testing.T) {
 		{Unit: []byte("ssh.service"), Identifier: []byte("sshd"), UID: 0, PID: 1},
 		{Unit: []byte("sshd.service"), Identifier: []byte("sshd-session"), UID: 0, PID: 2},
 		{Unit: []byte("sshd@4-192.0.2.1:22-203.0.113.66:4711.service"), Slice: []byte("system-sshd.slice"), Identifier: []byte("sshd"), UID: 0, PID: 3},
-		{Identifier: []byte("sshd"), UID: 0, PID: 4}, // gone before journald looked
+		{Identifier: []byte("sshd"), UID: 0, PID: 4}, // exited before journald looked
 	} {
 		e.Message, e.Realtime = []byte("Failed password for root from 203.0.113.66 port 22 ssh2"), h.now
 		if o := h.g.Entry(&e, 1); len(o.Failures) != 1 {
@@ -144,7 +144,7 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// A success clears what that user had against it, no more.
+// A success clears that user's failures, no more.
 func TestSuccess(t *testing.T) {
 	h := newHost(t)
 	for range 4 {
@@ -190,8 +190,8 @@ func TestPardon(t *testing.T) {
 	}
 }
 
-// TestRebuild: at any point of a stream the daemon may end and begin again from its state file, reading the window before
-// the cursor once more. It then decides what it would have decided without the break, once.
+// TestRebuild: the daemon may restart from its state file at any point of a stream, and reads the window before the
+// cursor again. It then makes the same decisions as without the restart, each once.
 func TestRebuild(t *testing.T) {
 	type step struct {
 		at   int64

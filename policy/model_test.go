@@ -66,7 +66,7 @@ tests:
 	return f
 }
 
-// plainConfig has jails of such filters and the built-in values. A name that begins with a colon is one of a jail whose lines
+// plainConfig has jails of such filters and the built-in values. A name that begins with a colon is that of a jail whose lines
 // are joined by address.
 func plainConfig(t testing.TB, jails ...string) *config.Config {
 	c := config.Default()
@@ -147,7 +147,7 @@ func (e *event) entry(n int) *filter.Entry {
 	return &filter.Entry{Message: []byte(e.text()), Unit: []byte(e.jail + ".service"), PID: pid, Realtime: e.at}
 }
 
-// model is the plainest engine there is: it keeps everything and looks at all of it each time. It has no tables, no hashes,
+// model is the simplest possible engine: it keeps everything and looks at all of it each time. It has no tables, no hashes,
 // no buckets of users, no bounds and nothing that expires or is saved.
 type model struct {
 	c     *config.Config
@@ -159,13 +159,13 @@ type model struct {
 	fails    []*modelFail
 	accounts map[string][]*modelPlace
 	parts    []modelPart
-	logins   map[string]int64 // by account and prefix: the one read last
+	logins   map[string]int64 // by account and prefix: the login read last
 	persons  map[string]int   // by day and prefix: accounts that logged in
 	bursts   map[string]*modelBurst
 	bans     []*modelBan
 	times    map[string]*state.History // by prefix, and whether observed
 
-	out []string // what the entry loaded to
+	out []string // outcomes of the entry
 	at  int      // number of the entry
 
 	several int // prefixes that have failed at several services
@@ -201,8 +201,8 @@ type modelFail struct {
 	attempts int
 	weight   int
 	further  bool // on an account: beyond two attempts of one connection
-	old      bool // a later one was too far from it in the normal window
-	gone     bool // and in the slow one
+	old      bool // dropped from the normal window by a later one
+	gone     bool // and from the slow one
 }
 
 type modelPlace struct {
@@ -240,7 +240,7 @@ func (m *model) prefix(j *config.Jail, a netip.Addr) netip.Prefix {
 	return p
 }
 
-// entry judges a line, and returns what it loaded to.
+// entry judges a line, and returns the outcomes.
 func (m *model) entry(i int, e event) []string {
 	m.out, m.at = nil, i
 	for len(m.pending) > 0 && (m.pending[0].taken || !near(e.at, m.pending[0].at, jail.Hold)) {
@@ -362,7 +362,7 @@ func (m *model) settled(p *modelAttempt) {
 	}
 }
 
-// attempt counts those that no other line of the connection has told of.
+// attempt counts the attempts that no other line of the connection has reported.
 func (m *model) attempt(c *modelConn, a *modelAttempt) {
 	provisional := a.stage == 1 || a.stage == 2
 	if a.stage > 0 {
@@ -497,7 +497,7 @@ func placeOf(p netip.Prefix) netip.Prefix {
 	return p
 }
 
-// partOf is what attacks as one in a network: of an IPv6 network wider than a /64 each /64.
+// partOf returns the prefix that counts as one attacker in a network: in an IPv6 network wider than a /64, at least a /64.
 func partOf(bits int, p netip.Prefix) netip.Prefix {
 	if p.Addr().Is6() && bits < 64 && p.Bits() > 64 {
 		p, _ = p.Addr().Prefix(64)
@@ -515,7 +515,7 @@ func (m *model) sizes(a netip.Addr) []modelSize {
 	return []modelSize{{64, n.Net6.Bits64}, {56, n.Net6.Bits56}, {48, n.Net6.Bits48}}
 }
 
-// held says whether a ban stops what a jail watches.
+// held reports whether a ban covers an address in a jail.
 func (m *model) held(j *config.Jail, addr netip.Addr, at int64) bool {
 	return slices.ContainsFunc(m.bans, func(b *modelBan) bool {
 		return b.Prefix.Contains(addr) && b.Since < at && at < b.Until && (!b.observed || j.Observe) &&
@@ -536,13 +536,13 @@ func (m *model) distinct(key string, at int64) (n int) {
 	return n
 }
 
-// people is how many accounts logged in from a prefix today, or yesterday.
+// people returns how many accounts logged in from a prefix today or yesterday, whichever is more.
 func (m *model) people(p netip.Prefix, at int64) int {
 	day := at / us(24*time.Hour)
 	return max(m.persons[fmt.Sprint(day, p)], m.persons[fmt.Sprint(day-1, p)])
 }
 
-// failure counts attempts that failed in every window.
+// failure counts failed attempts in every window.
 func (m *model) failure(e *event, attempts, before int) {
 	j, at := m.jail(e.jail), e.at
 	if _, ok := m.allow.Contains(e.addr, at); ok || m.held(j, e.addr, at) {
@@ -583,7 +583,7 @@ func (m *model) failure(e *event, attempts, before int) {
 		weight = (j.MaxRetry + limited - 1) / limited
 	}
 	width := us(j.Slow.FindTime) / 8
-	sum, long, slow := 0, 0, 0 // weights in the normal window, attempts in the slow one, and in the evidence for it
+	sum, long, slow := 0, 0, 0 // weights in the normal window, attempts in the slow one, and in either
 	normal := 0
 	window, day := map[string]int{}, map[string]bool{user: true}
 	unknown := map[string]bool{}
@@ -682,8 +682,8 @@ func (m *model) failure(e *event, attempts, before int) {
 	}
 }
 
-// services bans a prefix that has failed twice or more at each of three services, and ten times, say, at all of them: what two services
-// saw within five seconds was one attempt.
+// services bans a prefix that has failed at least twice at each of three services, and, say, ten times in total. Failures at two
+// services within five seconds are one attempt.
 func (m *model) services(j *config.Jail, e *event, p netip.Prefix) bool {
 	var all []*modelFail
 	seen, n, limit := 0, 0, 0
@@ -796,7 +796,7 @@ func (m *model) networks(j *config.Jail, addr netip.Addr, narrow netip.Prefix, a
 			}
 		}
 		most := max(64, s.need)
-		if all > most { // where the network was spared: the latest are kept
+		if all > most { // the network was spared, so only the latest are kept
 			k := slices.IndexFunc(m.parts, mine)
 			if near(at, m.parts[k].at, n.FindTime) {
 				if with--; m.parts[k].user == "" {
@@ -876,7 +876,7 @@ func tellBan(i int, b *Ban) string {
 	return fmt.Sprintf("%d ban %s %s %s %d %s count %d until %d scope %q extended %v observed %v", i, b.Jail, b.Prefix, b.Reason, b.Failures, b.ID(), b.Count, b.Until-b.Since, b.Scope, b.Extended, b.Observed)
 }
 
-// tell says what an entry loaded to.
+// tell records an outcome of an entry.
 func tell(i int, o *Outcome) (l []string) {
 	for _, f := range o.Failures {
 		if f.Excused {
@@ -917,7 +917,7 @@ func stream(r *rand.Rand, n, users int, jails []string, late int64) []event {
 			e.at += 1 + r.Int64N([]int64{2 * sec, 10 * sec, 33 * sec}[r.IntN(3)])
 		}
 		switch k := r.IntN(100); {
-		case k < 8: // some guesses at each of several services, from where, and to which account, nobody logs in
+		case k < 8: // some guesses at each of several services, at an account and from an address without logins
 			e.addr, e.user = netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(200))}), "y"
 			for _, e.jail = range jails {
 				for range 2 + r.IntN(3) {
@@ -948,7 +948,7 @@ func stream(r *rand.Rand, n, users int, jails []string, late int64) []event {
 			say("login")
 		case k < 57:
 			say("mail")
-		case k < 70: // an attempt in steps, with the word of each source, in any order and with another name now and then
+		case k < 70: // an attempt in steps, with lines of each source, in any order and now and then with another name
 			e.source = "x"
 			say([]string{"step", "nobody", "some"}[r.IntN(3)])
 			if r.IntN(2) == 0 {
@@ -1037,7 +1037,7 @@ func modelConfig(t *testing.T, r *rand.Rand) *config.Config {
 		j.FindTime = time.Duration(5+r.IntN(10)) * time.Minute
 		if j.MaxRetry = 3 + r.IntN(5); i > 0 && alike {
 			j.MaxRetry = c.Jails[0].MaxRetry
-		} else if busy { // so that who attacks one account is not banned before
+		} else if busy { // so that attackers of one account are not banned before
 			j.MaxRetry += 20
 		}
 		j.BanTime = time.Duration(1+r.IntN(30)) * time.Minute // often shorter than the windows
@@ -1053,7 +1053,7 @@ func modelConfig(t *testing.T, r *rand.Rand) *config.Config {
 	return c
 }
 
-// do has an engine judge an event.
+// do lets an engine judge an event.
 func do(g *Engine, i int, e *event) *Outcome {
 	if e.what == "tick" {
 		return g.Settle(e.at)
@@ -1061,7 +1061,7 @@ func do(g *Engine, i int, e *event) *Outcome {
 	return g.Entry(e.entry(i), jail.Ref(i))
 }
 
-// restart begins anew with what a snapshot holds, and reads the entries of the window before the cursor again.
+// restart starts an engine from a snapshot, and reads the entries of the window before the cursor again.
 func restart(t *testing.T, c *config.Config, allowed *allow.List, snap []byte, events []event, saved int) *Engine {
 	t.Helper()
 	loaded, err := state.Decode(slices.Clone(snap))
@@ -1085,9 +1085,9 @@ func restart(t *testing.T, c *config.Config, allowed *allow.List, snap []byte, e
 	return g
 }
 
-// TestModel compares the engine, entry by entry, with the model over random streams in which entries come late, while the
-// engine is stopped and started again at random places: sometimes with what it knew, sometimes with what it had saved some
-// entries before, as after a crash.
+// TestModel compares the engine, entry by entry, with the model over random streams with late entries. The engine is
+// restarted at random places: sometimes from its latest state, sometimes, as after a crash, from the state of some entries
+// before.
 func TestModel(t *testing.T) {
 	kinds, several := map[string]int{}, 0
 	for round := range 90 {

@@ -14,7 +14,7 @@ import (
 	"bailiff/policy/state"
 )
 
-// A state file of a version before has no counts: the windows are filled from the journal.
+// A state file of an earlier version has no counts: the windows are filled from the journal.
 func TestOldState(t *testing.T) {
 	s := newSite(t, nil)
 	for range 4 {
@@ -40,7 +40,7 @@ func TestOldState(t *testing.T) {
 	}
 }
 
-// Whatever the saved counts are, they are taken over as a whole or not at all.
+// Saved counts, however damaged, are restored as a whole or not at all.
 func TestDamagedCounts(t *testing.T) {
 	s := newSite(t, nil)
 	r := rand.New(rand.NewPCG(5, 6))
@@ -90,7 +90,7 @@ func TestDamagedCounts(t *testing.T) {
 	if refused < 300 {
 		t.Errorf("%d of 900 damaged ones are refused", refused)
 	}
-	// Unharmed ones come out as they went in.
+	// Undamaged counts are restored as they were saved.
 	loaded, err = state.Decode(s.g.Snapshot(nil))
 	if err != nil {
 		t.Fatal(err)
@@ -105,9 +105,9 @@ func TestDamagedCounts(t *testing.T) {
 }
 
 // TestRestart compares an engine that is never stopped with one that is, at any moment: while attempts are pending, after
-// they were settled by the passing of time, with lines that come late, clocks that jump by days, connections that are joined
-// by address and go on for hours, and windows that are longer or shorter than they are. From the same entries behind the
-// cursor both come to the same failures, bans and, in the end, to the same counts.
+// they have timed out, with late lines, clocks that jump by days, connections that are joined by address and go on for
+// hours, and windows longer or shorter than those. From the same entries after the cursor both reach the same failures,
+// bans and, in the end, counts.
 func TestRestart(t *testing.T) {
 	restarts, waiting := 0, 0
 	for round := range 40 {
@@ -185,7 +185,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// Evidence keeps its lines over a stop, those of attempts that were pending and of lines that waited for an address, too.
+// Evidence keeps its lines over a stop, including those of pending attempts and of lines that waited for an address.
 func TestRestartKeepsLines(t *testing.T) {
 	s := newSite(t, nil)
 	s.say("+1s alpha failed a 203.0.113.7")

@@ -35,9 +35,9 @@ func newSite(t testing.TB, change func(*config.Config)) *site {
 	return &site{t: t, c: c, g: newEngine(t, c), now: start}
 }
 
-// say judges a line such as "alpha failed bob 203.0.113.7", ten seconds after the one before, or after what stands
-// before it as in "+1h alpha failed …" (or -1h: read late). #7 is the process id, /x the source, and a number what the line
-// sums up.
+// say judges a line such as "alpha failed bob 203.0.113.7", ten seconds after the previous one or after the delay in
+// front of it, as in "+1h alpha failed …" (or -1h: read late). #7 is the process id, /x the source, and a number the
+// attempts that the line sums up.
 func (s *site) say(line string) []Ban {
 	s.t.Helper()
 	e := s.event(line)
@@ -50,7 +50,7 @@ func (s *site) say(line string) []Ban {
 	return slices.Clone(o.Bans)
 }
 
-// settle has time pass.
+// settle lets time pass.
 func (s *site) settle(at int64) []Ban {
 	s.now = at
 	o := s.g.Settle(at)
@@ -88,7 +88,7 @@ func (s *site) event(line string) event {
 	return e
 }
 
-// restart ends the engine and begins anew with what it saved.
+// restart replaces the engine by one with its saved state.
 func (s *site) restart() {
 	s.t.Helper()
 	loaded, err := state.Decode(s.g.Snapshot(nil))

@@ -82,7 +82,7 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// A ban of a wide prefix must not cover an allowed address, nor one inside an allowed network be placed.
+// A ban must neither cover an allowed address nor lie inside an allowed network.
 func TestOverlapping(t *testing.T) {
 	l := NewList([]Entry{
 		{Prefix: parsed("192.0.2.0/24"), Origin: "net"},
@@ -131,7 +131,7 @@ func TestOverlapping(t *testing.T) {
 	}
 }
 
-// Of equal prefixes the longest-lasting stays, of those the first.
+// Of equal prefixes the one that lasts longest is kept, and if several do, the first.
 func TestEqualPrefixes(t *testing.T) {
 	p := parsed("192.0.2.1/32")
 	l := NewList([]Entry{

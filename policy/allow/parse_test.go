@@ -54,7 +54,7 @@ func TestParseFile(t *testing.T) {
 	}
 }
 
-// Each line is refused with exactly that text and hint.
+// Each line is rejected with exactly this text and hint.
 func TestBadLines(t *testing.T) {
 	const usual = "write 192.0.2.7, 192.0.2.0/24, 2001:db8::7 or 2001:db8::/48"
 	for _, tt := range []struct{ line, want, hint string }{
@@ -105,7 +105,7 @@ func TestBadLines(t *testing.T) {
 }
 
 func TestParseFileBounds(t *testing.T) {
-	// A long line, of which the rest is not read as another.
+	// The rest of an overlong line is not read as another line.
 	_, err := ParseFile("x", strings.NewReader("192.0.2.1\n"+strings.Repeat("x", maxLine+10)+"\n192.0.2.2\n"))
 	if err == nil || err.Error() != "x:2:1: the line has more than 1024 bytes" {
 		t.Errorf("error %v", err)
@@ -118,7 +118,7 @@ func TestParseFileBounds(t *testing.T) {
 	if n := len(diag.Errors(err)); n != maxErrors+1 {
 		t.Errorf("%d errors", n)
 	}
-	// More bytes than a list may have: comments, so that no entry is made meanwhile.
+	// More bytes than a list may have, in comments only, so that no entries are created.
 	_, err = ParseFile("x", &endless{line: []byte("# nothing but comment\n")})
 	if err == nil || err.Error() != "x: has more than 33554432 bytes" {
 		t.Errorf("error %v", err)

@@ -70,7 +70,7 @@ func TestPublishedBad(t *testing.T) {
 			t.Errorf("%q: %v\nwant %s", tt.data, e, tt.want)
 		}
 	}
-	// A million errors are not told.
+	// Of a million errors only some are reported.
 	p := Published{Format: FormatJSON, Pointers: []string{"/*"}}
 	if _, err := p.Parse("x", []byte("["+strings.Repeat("1,", 10000)+"1]")); len(diag.Errors(err)) > maxErrors {
 		t.Errorf("%d errors", len(diag.Errors(err)))

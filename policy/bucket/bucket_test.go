@@ -23,7 +23,7 @@ func TestBucket(t *testing.T) {
 			t.Errorf("after %v one has to wait for %v, want %v", after, wait, want)
 		}
 	}
-	// Who asks again and again gets one each time that one has come back.
+	// Repeated calls succeed once for each refill.
 	got := 0
 	for i := range 1000 {
 		if b.Take(l, now.Add(time.Duration(i)*100*time.Millisecond)) == 0 {

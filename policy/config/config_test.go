@@ -211,7 +211,7 @@ func same(t *testing.T, c, d *Config, out []byte) {
 		}
 		v.Jails = slices.Clone(v.Jails)
 		for i := range v.Jails {
-			v.Jails[i].Explicit = false // all is explicit in what Render writes
+			v.Jails[i].Explicit = false // Render writes everything explicitly
 			if j := &v.Jails[i]; !reflect.DeepEqual(j.Trust, filter.Additions{}) {
 				j.Filter = nil // built again, with functions, which are never equal
 			}

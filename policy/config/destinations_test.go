@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// What files say of destinations is laid over the defaults of their types, over several files, and comes back when it is
-// rendered and read again.
+// Destinations from several files are merged over the defaults of their types, and are the same when rendered and read again.
 func TestReport(t *testing.T) {
 	c := build(t, `
 report:
@@ -67,7 +66,7 @@ report:
 	}
 }
 
-// Nobody is told anything unless a file says so.
+// Nothing is reported unless a file says so.
 func TestNoReports(t *testing.T) {
 	if d := Default().Report.Destinations; d != nil {
 		t.Errorf("%+v", d)

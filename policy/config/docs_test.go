@@ -15,8 +15,8 @@ import (
 	"bailiff/policy/blocklist"
 )
 
-// The commented sample and the tables of the manual are made from the fields. These tests fail when they differ; to write
-// them anew: go test ./policy/config -run 'Sample|Manual' -update
+// The commented sample and the tables of the manual are built from the fields. These tests fail when they differ. To rewrite
+// them: go test ./policy/config -run 'Sample|Manual' -update
 const (
 	manualPage = "../../units/man/bailiff.yaml.5.scd"
 	sampleFile = "../../units/config/bailiff.yaml"
@@ -184,7 +184,7 @@ func (s *sample) entries(depth int, path string) {
 			var fields []field
 			for _, f := range destinationFields(&d) {
 				if f.types == nil && d.Type != TypeMail {
-					f.doc = "" // said of the first
+					f.doc = "" // documented at the first
 				}
 				if f.suits(d.Type) && (f.types != nil || d.Type == TypeMail || f.name == "type" || f.name == "enabled") {
 					fields = append(fields, f)
@@ -237,7 +237,7 @@ func compare(t *testing.T, file, want string) {
 	t.Fatalf("%s has %d lines, want %d", file, len(g), len(w))
 }
 
-// The sample holds every key and changes nothing, neither as it is nor when all of it is taken in.
+// The sample has every key and changes nothing, neither as it is nor with every setting uncommented.
 func TestSample(t *testing.T) {
 	text := wantSample()
 	compare(t, sampleFile, text)
@@ -246,7 +246,7 @@ func TestSample(t *testing.T) {
 		if len(l) > wrapAt {
 			t.Errorf("%d columns: %s", len(l), l)
 		}
-		// Explanations begin with "# "; what can be taken in with "#" and its own indentation of none or at least two.
+		// Explanations begin with "# "; settings begin with "#" and an indentation of none or at least two.
 		if c, ok := strings.CutPrefix(l, "#"); ok && c != "" && (c[0] != ' ' || strings.HasPrefix(c, "  ")) {
 			lines = append(lines, c)
 		}
@@ -290,12 +290,12 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// escape makes a text stand for itself in a manual page.
+// escape escapes a text for a manual page.
 func escape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`).Replace(s)
 }
 
-// cell writes a text, wrapped; start is what its first line begins with, next what others do.
+// cell writes a text, wrapped; start begins its first line, next the others.
 func cell(b *strings.Builder, start, next, text string) {
 	l := start
 	for _, w := range strings.Fields(text) {
@@ -308,7 +308,7 @@ func cell(b *strings.Builder, start, next, text string) {
 	b.WriteString(l + "\n")
 }
 
-// meaning is what a key means and takes.
+// meaning describes a key and its values.
 func (f *field) meaning() string {
 	if f.form == "true or false" {
 		return f.doc
@@ -356,7 +356,7 @@ func byType(name string) string {
 	return text
 }
 
-// keyTable is the table of a mapping's keys. Of destinations, own are the keys that not all types have.
+// keyTable returns the table of a mapping's keys. own selects the keys that only some types of destination have.
 func keyTable(t *testing.T, path string, own bool) string {
 	var b strings.Builder
 	b.WriteString("\n|[ *Key*\n:[ *Default*\n:< *Meaning*\n")
@@ -398,7 +398,7 @@ func renamedTable(t *testing.T) string {
 	return b.String() + "\n"
 }
 
-// The tables of the page are those of the fields, and every key is in one.
+// The tables of the page match the fields, and every key is in a table.
 func TestManualTables(t *testing.T) {
 	page, err := os.ReadFile(manualPage)
 	if err != nil {

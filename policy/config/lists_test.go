@@ -35,7 +35,7 @@ func TestLists(t *testing.T) {
 		t.Errorf("origin %q", at)
 	}
 
-	// A list of names replaces what files before said, a mapping adds to it.
+	// A list of names replaces those of earlier files, a mapping adds to them.
 	c = build(t, "allow: {lists: {office: {url: 'https://example.org/'}}}\n", "allow: {lists: [statuscake]}\n")
 	if !slices.Equal(names(c), []string{"statuscake"}) {
 		t.Errorf("lists %q", names(c))
@@ -45,13 +45,13 @@ func TestLists(t *testing.T) {
 		t.Errorf("lists %q", names(c))
 	}
 
-	// Nothing is left of what a dropped list set.
+	// A dropped list leaves no settings behind.
 	c = build(t, "allow: {lists: {pingdom: {interval: 1h}}}\n", "allow: {lists: [pingdom]}\n")
 	if at := c.Origin("allow.lists.pingdom.interval"); at != "built in" || c.Allow.Lists[0].Interval != 24*time.Hour {
 		t.Errorf("origin %q of %v", at, c.Allow.Lists[0].Interval)
 	}
 
-	// The catalogue as a whole is fit for use: a change of it that is not would end every daemon that names the list.
+	// Every list of the catalogue is valid: an invalid one would end every daemon that names it.
 	for _, name := range allow.Catalogue() {
 		if _, err := Parse("f", []byte("allow: {lists: ["+name+"]}\n")); err != nil {
 			t.Error(err)

@@ -105,7 +105,7 @@ func TestJailNames(t *testing.T) {
 	}
 }
 
-// FuzzLoad reads arbitrary files: never a panic, every error with its file, and what is taken can be written and read again.
+// FuzzLoad reads arbitrary files: it never panics, every error names its file, and an accepted file can be written and read again.
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte("defaults: {find_time: 10m, max_retry: 5, ban_time: 48h, prefix: {ipv4: 32, ipv6: 64}}\njails: {sshd: {mode: normal, ports: [ssh]}}\n"))
 	f.Add([]byte("allow: {self: true, addresses: [192.0.2.0/24, ::1 until 2030-01-01], files: [/a/*.list]}\n"))

@@ -68,8 +68,8 @@ func TestScanAddr(t *testing.T) {
 	}
 }
 
-// FuzzScanAddr holds the scanner against net/netip: what it takes, netip reads as the same address, and what netip reads
-// as a whole, it takes as a whole.
+// FuzzScanAddr compares the scanner with net/netip: netip reads what it accepts as the same address, and whatever netip
+// reads as a whole, it accepts as a whole.
 func FuzzScanAddr(f *testing.F) {
 	for _, s := range []string{"192.0.2.1", "::", "2001:db8::1", "::ffff:192.0.2.1", "fe80::1%eth0", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1::8:", "2001:db8:::"} {
 		f.Add(s)

@@ -77,7 +77,7 @@ func BenchmarkMailMiss(b *testing.B) {
 	})
 }
 
-// otherLines are what daemons write that is nobody's failure: what most of a journal is made of.
+// otherLines are lines of daemons that are nobody's failure, like most of a journal.
 var otherLines = map[string][]string{
 	"sshd": benchMisses,
 	"postfix": {
@@ -158,8 +158,8 @@ func runAll(b *testing.B, lines []routed, want int) {
 	b.ReportMetric(float64(len(lines)), "lines")
 }
 
-// processorTime is what this process has used of the processor: on a machine that does other things, too, it tells more
-// than the clock on the wall.
+// processorTime returns the CPU time of this process, which says more than wall-clock time on a machine that does other
+// things, too.
 func processorTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -193,7 +193,7 @@ func BenchmarkAllMisses(b *testing.B) {
 	misses(b, func(f *Filter) []string { return otherLines[f.Name] })
 }
 
-// BenchmarkAllNearMisses gives the test lines that must match nothing: made to look like failures, and dear.
+// BenchmarkAllNearMisses gives the test lines that must match nothing: they look like failures, and are expensive.
 func BenchmarkAllNearMisses(b *testing.B) {
 	misses(b, func(f *Filter) (l []string) {
 		for i := range f.rules().tests {

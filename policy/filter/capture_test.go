@@ -61,7 +61,7 @@ func TestCaptures(t *testing.T) {
 	}{
 		{"bookworm/ssh-socket.export", "normal", 2, 1, 1}, // one sshd@….service for each connection
 		{"trixie/ssh-socket.export", "normal", 2, 1, 1},
-		{"trixie/ssh-penalty.export", "normal", 0, 0, 6},  // sshd refuses whoever comes, a colleague behind the same address too
+		{"trixie/ssh-penalty.export", "normal", 0, 0, 6},  // sshd refuses everybody at the address, a colleague too
 		{"bookworm/forged.export", "aggressive", 0, 0, 0}, // what an unprivileged user wrote as sshd
 		{"trixie/forged.export", "aggressive", 0, 0, 0},
 	} {

@@ -85,7 +85,7 @@ func TestExplainWhole(t *testing.T) {
 	if x = m.Explain([]byte("message repeated 5 times: [ Failed")); x.Refused == "" || x.Hit != nil {
 		t.Errorf("%+v", x)
 	}
-	// What only another mode takes.
+	// A line that only another mode matches.
 	x = m.Explain([]byte("Did not receive identification string from 192.0.2.1 port 22"))
 	if x.Hit != nil || len(x.Modes) == 0 {
 		t.Errorf("%+v", x)

@@ -25,7 +25,7 @@ func TestBuiltin(t *testing.T) {
 	}
 }
 
-// TestIdle holds that filters of services that write nothing take little memory: most hosts have few of the services.
+// TestIdle: filters of services that write nothing take little memory, since most hosts have few of the services.
 func TestIdle(t *testing.T) {
 	sharedFragments()
 	var filters []*Filter

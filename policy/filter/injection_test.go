@@ -64,8 +64,8 @@ func TestInjectionLines(t *testing.T) {
 	t.Logf("%d lines", seen)
 }
 
-// clientFields returns the places in a line, taken by a pattern behind from, that a client could have filled. It compiles
-// the template anew for each of its fields, with nothing captured but that field.
+// clientFields returns the places in a line, matched by a pattern after from, that a client could have filled. It compiles
+// the template once per field, capturing only that field.
 func clientFields(t testing.TB, p *Pattern, line []byte, from int) (l []hole) {
 	t.Helper()
 	var list []*node

@@ -14,7 +14,7 @@ const good = `name: t
 trust: {units: [t.service], uid: 0}
 `
 
-// TestBadFiles: a mistake is told with its place and what would have been meant.
+// TestBadFiles: an error gives its place and what was probably meant.
 func TestBadFiles(t *testing.T) {
 	for _, c := range []struct{ file, want, hint string }{
 		{"", "f.yaml:1:1: the file is empty", "a filter has at least name, trust and patterns"},
@@ -82,7 +82,7 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - miss: x 192.0.2.1\n", `f.yaml:5:5: tests: mode normal: must not match, but a does: "x 192.0.2.1"`, ""},
 		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: y 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: must match, but no pattern does: "y 192.0.2.1"`, ""},
 		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1, pattern: b}\n", `f.yaml:5:34: tests[0].pattern: there is no pattern "b"`, ""},
-		// what comes of fail2ban, and of regular expressions
+		// leftovers of fail2ban and of regular expressions
 		{"[Definition]\nfailregex = ^x <HOST>$\n", "f.yaml:1:1: is a filter of fail2ban's", "bailiff import translates it"},
 		{good + "failregex: x\n", "f.yaml:3:1: failregex: there is no such key", "that is fail2ban's: here it is patterns, each with a name and a text (or regexp); bailiff import translates whole filters"},
 		{good + "patterns:\n  - {name: a, text: 'from <HOST>'}\n", "f.yaml:4:27: patterns.a.text: there is no field <HOST>", "did you mean <addr>? It takes what fail2ban's <HOST> does, but no host names"},
@@ -94,7 +94,7 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns:\n  - {name: a, regexp: 'x(?!y) (?P<addr>\\S+)'}\n", "f.yaml:4:23: patterns.a.regexp: is not a regular expression: invalid or unsupported Perl syntax: `(?!`", "there is no looking around, which would cost more than linear time: a pattern of kind context before this one can take away what must not match"},
 		{good + "patterns:\n  - {name: a, regexp: 'x (?P<host>\\S+)'}\n", `f.yaml:4:23: patterns.a.regexp: has a group named "host"; groups are addr, port, user, id, source and count`, "did you mean (?P<addr>…)?"},
 		{good + "patterns:\n  - {name: a, regexp: 'x from <HOST>'}\n", "f.yaml:4:23: patterns.a.regexp: holds <HOST>, a tag of fail2ban's that has no meaning here", `write (?P<addr>\S+)`},
-		// where no column can be told, since the text is not written as it is read
+		// no column is known, since the text is escaped in the file
 		{good + "patterns:\n  - {name: a, text: \"it's\\t<adr>\"}\n", "f.yaml:4:21: patterns.a.text: at byte 6: there is no field <adr>", "did you mean <addr>?"},
 		{good + "patterns:\n  - name: a\n    text: from <adr>\n", "f.yaml:5:16: patterns.a.text: there is no field <adr>", "did you mean <addr>?"},
 		// a wrong kind of value, wrong indentation, what is missing
@@ -185,7 +185,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestFragments: a fragment is what its text is where it is used, whether it stands within a literal, an alternative or a prefix.
+// TestFragments: a fragment means the same as its text in its place, whether in a literal, an alternative or a prefix.
 func TestFragments(t *testing.T) {
 	compiled := func(text string) (l []string) {
 		f, err := read("f.yaml", []byte("name: t\ntrust: {units: [t.service], uid: 0}\n"+text))

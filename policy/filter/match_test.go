@@ -154,7 +154,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestHeads: patterns that begin alike are looked at once, which must not hide one that begins otherwise.
+// TestHeads: patterns with the same beginning are looked at once, which must not hide a pattern with another beginning.
 func TestHeads(t *testing.T) {
 	m := one(t, "a <host>[<addr>] x", "<host>[<addr>] x", "<token>: <addr>", "<host>[<addr>] y", "<num>[<addr>]", "{a |b }<host>[<addr>] z")
 	for line, want := range map[string]string{"h[192.0.2.1] y": "p3", "h: 192.0.2.1": "p2", "1[192.0.2.1]": "p4", "a h[192.0.2.1] z": "p5", "b h[192.0.2.1] z": "p5", "a h[192.0.2.1] x": "p0"} {
@@ -174,7 +174,7 @@ func TestMissLeavesHit(t *testing.T) {
 	}
 }
 
-// TestCut: the end of a line that was cut is where the client wanted it.
+// TestCut: a client can choose where a line is cut.
 func TestCut(t *testing.T) {
 	fake := " from 192.0.2.9 port 22 ssh2"
 	head := "Failed password for invalid user "
@@ -183,7 +183,7 @@ func TestCut(t *testing.T) {
 	if m := matcher(t, "sshd", "aggressive"); m.MatchMessage([]byte(line), &h) {
 		t.Errorf("took a cut line for %s of %v", h.Pattern.Name, h.Addr)
 	}
-	// What stands before all text is sure even then.
+	// Fields before any text are reliable even then.
 	line = "Unable to negotiate with 198.51.100.1 port 40: " + strings.Repeat("x", 2*MaxMessage)
 	if m := matcher(t, "sshd", "extra"); !m.MatchMessage([]byte(line), &h) || h.Addr != netip.MustParseAddr("198.51.100.1") {
 		t.Errorf("did not take a cut line whose address is sure")
@@ -260,7 +260,7 @@ func TestTrustList(t *testing.T) {
 	}
 }
 
-// TestWhole: where newlines are a client's, a line of standard output is no evidence.
+// TestWhole: where a client can send newlines, a line of standard output is no evidence.
 func TestWhole(t *testing.T) {
 	f, err := read("t.yaml", []byte("name: t\ntrust: {units: [a.service], uid: 0, identifiers: [a], require: message}\npatterns: [{name: p, text: 'from <addr>'}]\n"))
 	if err != nil {
@@ -334,7 +334,7 @@ func TestAllocationsAll(t *testing.T) {
 	}
 }
 
-// hostile are beginnings after which matching could go wrong for long, repeated until the line is long.
+// hostile are beginnings after which matching could fail slowly. They are repeated to make a long line.
 func hostile(m *Matcher) (l [][2]string) {
 	for _, p := range m.plan().patterns {
 		if p.re != nil {
@@ -394,14 +394,14 @@ func TestLinear(t *testing.T) {
 		if worst[last] >= fuelFor(MaxMessage) {
 			t.Errorf("%s: a hostile line runs out of fuel: %.200q", name, slowest[last])
 		}
-		// Twice the length may take twice the steps: from 512 bytes on, where what is constant weighs little.
+		// Twice the length may take twice the steps. Lines from 512 bytes are compared: there constant costs hardly matter.
 		if far, near := worst[last], worst[2]; far > near*2*sizes[last]/sizes[2] {
 			t.Errorf("%s: %d steps for %d bytes, %d for %d: more than linear: %.200q", name, near, sizes[2], far, sizes[last], slowest[last])
 		}
 	}
 }
 
-// slow is MatchMessage without all that makes it fast: each pattern in turn, from its first step.
+// slow is MatchMessage without optimizations: it tries each pattern in turn, from its first step.
 func slow(m *Matcher, msg []byte) *Pattern {
 	cut := len(msg) >= m.Filter.maxLine
 	msg = msg[:min(len(msg), MaxMessage)]
@@ -477,8 +477,8 @@ func TestFast(t *testing.T) {
 	t.Logf("%d lines", lines)
 }
 
-// FuzzMatch: whatever the line, an answer comes in bounded steps, it is the one that comes slowly, and an address that is
-// answered stands in the line.
+// FuzzMatch: whatever the line, the answer takes a bounded number of steps and is that of slow, and its address is in the
+// line.
 func FuzzMatch(f *testing.F) {
 	var ms []*Matcher
 	for _, name := range Builtin() {
@@ -532,8 +532,8 @@ func standsIn(line []byte, a netip.Addr) bool {
 	return false
 }
 
-// FuzzTemplate: whatever an operator writes as a template and a client as a line, nothing breaks, and what was captured
-// stands in the line.
+// FuzzTemplate: whatever an operator writes as a template and a client as a line, nothing breaks, and every capture is in
+// the line.
 func FuzzTemplate(f *testing.F) {
 	for _, name := range []string{"sshd", "exim", "grafana", "nginx-http-auth", "openvpn"} {
 		fl, err := LoadBuiltin(name)

@@ -2,5 +2,5 @@
 
 package filter
 
-// The race detector has sync.Pool, in which regexp keeps its machines, drop things at random.
+// Under the race detector sync.Pool, where regexp keeps its machines, drops things at random.
 const raced = true

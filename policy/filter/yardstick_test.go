@@ -55,7 +55,7 @@ type sampleLine struct {
 	Form     string `json:"journal_form"`
 }
 
-// difference is a sample where we are of another opinion than fail2ban.
+// difference is a set of sample lines on which we disagree with fail2ban.
 type difference struct {
 	lines []int // by index
 	why   string
@@ -64,19 +64,18 @@ type difference struct {
 	right bool
 }
 
-// disagreement is a sample line of which we are of another opinion.
+// disagreement is a sample line on which we disagree.
 type disagreement struct {
 	line sampleLine
 	why  string
 }
 
-// compare judges fail2ban's sample lines of one form, mode for mode, and returns on how many of how many lines we agree,
-// and the others.
+// compare judges fail2ban's sample lines of one form, mode by mode. It returns the number of lines on which we agree, the
+// number of all lines, and the others.
 //
-// fail2ban's tests want exactly one failure at a line. We agree if a line they want is a failure here, of the address and
-// user that they name, and if a line they do not want counts for nothing once the lines of one attempt are joined, or
-// counts what they count at a later line of the connection: what sshd tells in three lines may be three failures of one
-// attempt here.
+// fail2ban's tests expect one failure for each line that counts. We agree if such a line is a failure here, with the same
+// address and user. Any other line must count for nothing once the lines of an attempt are joined, or count what fail2ban
+// counts at a later line of the connection: three lines of sshd may be three failures of one attempt here.
 func compare(t *testing.T, path, form string, matcher func(options string) *Matcher) (agreed, total int, others []disagreement) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -166,8 +165,8 @@ func compare(t *testing.T, path, form string, matcher func(options string) *Matc
 	return agreed, total, others
 }
 
-// yardstick demands that a filter agrees with fail2ban's sample lines on 99 % of those that the journal would hold, in
-// the modes that they name, and that every other line is in the table.
+// yardstick requires that a filter agrees with fail2ban on 99 % of the sample lines that the journal would hold, in the
+// modes that they name, and that every other line is in the table.
 func yardstick(t *testing.T, corpus, filter string, table []difference) {
 	f, err := LoadBuiltin(filter)
 	if err != nil {
@@ -208,9 +207,9 @@ next:
 	}
 }
 
-// others are fail2ban's filters that are not of the core, the filter here that takes their lines (and behind a colon its
-// mode, where it is not the one that the line names), and on how many lines at least the two agree: of those that the journal would hold as they are, and of those that are from a log file of the
-// daemon's own, which may look otherwise in the journal.
+// others are fail2ban's filters outside the core, the filter here for their lines (and after a colon its mode, if the line
+// does not name it), and the least number of lines on which the two agree: of lines as the journal holds them, and of lines
+// from the daemon's own log file, which may look different in the journal.
 var others = []struct {
 	corpus, filter string
 	exact, native  int
@@ -301,8 +300,8 @@ var others = []struct {
 	{"zoneminder", "zoneminder", 0, 0},
 }
 
-// TestYardstickOthers says for each of the other services how far we agree, and holds what was reached. -v shows each line
-// that differs.
+// TestYardstickOthers reports how far we agree for each of the other services, and fails if it is less than recorded. -v
+// shows each line that differs.
 func TestYardstickOthers(t *testing.T) {
 	for _, o := range others {
 		t.Run(o.corpus, func(t *testing.T) {
@@ -350,8 +349,7 @@ func plain(host string) string {
 	return host[:i] + strings.Join(parts, ".")
 }
 
-// defaults are the modes of ours that mean what fail2ban's filter means where no mode is named, for those filters whose
-// default here counts less.
+// defaults are our modes that correspond to fail2ban's filter without a mode, for filters whose default here counts less.
 var defaults = map[string]string{"postfix": "more", "courier-smtp": "normal", "apache-auth": "normal", "openvpn": "normal"}
 
 // modeOf reads "logtype=journal,mode=ddos".

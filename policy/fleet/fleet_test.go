@@ -38,7 +38,7 @@ func allowing(l ...string) *allow.List {
 	return allow.NewList(es)
 }
 
-// rules accept hosts h0, h1, …, of which each two form a group.
+// rules accept hosts h0, h1, …, in groups of two.
 func rules(hosts int) Rules {
 	r := Rules{Hosts: make(map[string]string), Longest: 2 * 24 * time.Hour}
 	for i := range hosts {
@@ -106,7 +106,7 @@ func TestReplayOfOldNews(t *testing.T) {
 	}
 }
 
-// TestLiars: what a host that was taken over may say, and what comes of it.
+// TestLiars: what a compromised host may send, and its effect.
 func TestLiars(t *testing.T) {
 	now := int64(start)
 	r := rules(2)
@@ -259,7 +259,7 @@ func TestVotes(t *testing.T) {
 	}
 }
 
-// model is the same in the plainest form: all news, judged anew for each question.
+// model is the simplest form of Bans: it keeps all news and judges them again for each question.
 type model struct {
 	r       Rules
 	allowed *allow.List

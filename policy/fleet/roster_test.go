@@ -17,7 +17,7 @@ func roster(serial uint64, hosts ...string) Roster {
 	return r
 }
 
-// TestRoster: the hosts of the latest roster are believed; who is no longer in it takes the bans along.
+// TestRoster: the hosts of the latest roster are trusted; the bans of a host end when it is no longer in it.
 func TestRoster(t *testing.T) {
 	b := New(Rules{Roster: true, Hosts: map[string]string{"h0": "left over"}}, nil)
 	ban := func(host, p string) error {
@@ -66,7 +66,7 @@ func TestRoster(t *testing.T) {
 		t.Error(got)
 	}
 
-	// A restart knows it, and still refuses an older one. Without the rule it is kept, but not used.
+	// After a restart the roster is in use, and an older one is still rejected. Without the rule it is kept, but not used.
 	saved := b.Append(nil)
 	again, err := Restore(saved, Rules{Roster: true}, nil, start)
 	if err != nil || !maps.Equal(inEffect(again, start), want) || again.Group("h2") != "g-h2" {
@@ -84,7 +84,7 @@ func TestRoster(t *testing.T) {
 		t.Error("after a change of the configuration the roster is not used")
 	}
 
-	// Another fleet counts anew.
+	// The serial numbers of another fleet start again.
 	other := roster(1, "x")
 	other.Fleet = "home"
 	set(other, 1)

@@ -57,7 +57,7 @@ func (b *Bans) overTime(from, to int64) (l []Decision) {
 	return l
 }
 
-// TestTogether: two failures on each of twenty hosts are a ban, in due time, and nothing less is.
+// TestTogether: two failures on each of twenty hosts lead to a ban in due time; fewer do not.
 func TestTogether(t *testing.T) {
 	rules := house(20, Together{Hosts: 20, Failures: 40, BanTime: time.Hour})
 	const addr = "198.51.100.7"
@@ -97,7 +97,7 @@ func TestTogether(t *testing.T) {
 	if again.Len() != 0 || len(again.joint) != 0 || again.Effect(l[0].Prefix, noon+62*minute).Banned {
 		t.Errorf("%d bans are left", again.Len())
 	}
-	// Hosts that are believed no more take their part with them, and so does the rule.
+	// The failures of a host no longer count once it is not trusted, and none count without the rule.
 	fewer := house(20, rules.Together)
 	delete(fewer.Hosts, "h3")
 	if l := b.Configure(fewer, nil, noon+minute); len(l) != 1 || l[0].Banned || len(b.joint) != 0 {
@@ -139,7 +139,7 @@ func TestNewestJoint(t *testing.T) {
 	}
 }
 
-// TestTogetherInnocents: people, monitors and offices whom no host bans by itself are not banned by all of them either.
+// TestTogetherInnocents: people, monitors and offices that no single host bans are not banned by all hosts together either.
 func TestTogetherInnocents(t *testing.T) {
 	const hosts = 20
 	rules := house(hosts, Together{Hosts: 10, Failures: 20})
@@ -224,7 +224,7 @@ func TestTogetherInnocents(t *testing.T) {
 		}
 	}
 
-	// What this host allows is not banned, and that is told.
+	// An address that this host allows is not banned, and the decision says so.
 	b := New(rules, allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}}))
 	everywhere(b, many)
 	if l := b.overTime(noon, noon+minute); len(l) != 1 || !l[0].Allowed || l[0].Banned || b.Effect(keyOf(addr).Prefix(), noon+minute).Banned {
@@ -232,7 +232,7 @@ func TestTogetherInnocents(t *testing.T) {
 	}
 }
 
-// TestTogetherLiar: a host that was taken over bans nobody by what it counts, and takes no more room than it may.
+// TestTogetherLiar: a compromised host bans nobody by its counts, and stays within the memory bound.
 func TestTogetherLiar(t *testing.T) {
 	rules := house(5, Together{Hosts: 3, Failures: 6})
 	const addr = "8.8.8.8"
@@ -307,7 +307,7 @@ func TestTogetherLiar(t *testing.T) {
 	if s := b.Together(); s.Watched != 0 || s.Good != 0 || s.Refused < 21 {
 		t.Errorf("%+v", s)
 	}
-	// Room: what one host says is bounded, whatever it names.
+	// Memory: what one host reports is bounded, whatever it names.
 	b = New(rules, nil)
 	n := uint32(1 << 24)
 	for i := range 2000 {
@@ -448,7 +448,7 @@ func TestTogetherModel(t *testing.T) {
 	}
 }
 
-// TestTally: what waits is told once, in order, in messages that fit; what may not be counted any more is not told.
+// TestTally: waiting failures are sent once, in order, in messages that fit; failures that no longer count are not sent.
 func TestTally(t *testing.T) {
 	var y Tally
 	if s := y.Take(noon, time.Hour, nil); s != nil {
@@ -495,7 +495,7 @@ func TestTally(t *testing.T) {
 		t.Errorf("%d told", seen)
 	}
 	t.Logf("%.1f bytes an address", float64(bytes)/float64(seen))
-	// Old failures are not told, and a prefix is found to be good again after half of the window.
+	// Old failures are not sent, and a good prefix is reported again after half of the window.
 	y.Add(at(1), "sshd", 1, SeenFailure{At: noon - 2*60*minute})
 	y.Good(keyOf("203.0.113.1"), noon+31*minute, time.Hour)
 	if s := y.Take(noon+31*minute, time.Hour, nil); s == nil || len(s.Seen) != 0 || len(s.Good) != 1 {
@@ -573,7 +573,7 @@ func FuzzSummary(f *testing.F) {
 	})
 }
 
-// watching is a daemon that has counted one failure of each of so many addresses, and the summaries that told it.
+// watching returns a daemon that has counted one failure of each address, and the summaries that reported them.
 func watching(b *testing.B, addresses, hosts int) (x *Bans, payloads [][]byte, from []string) {
 	x = New(house(hosts, Together{Hosts: 10, Failures: 20}), nil)
 	for h := range hosts {
@@ -608,8 +608,8 @@ func (b *Bans) countAll(tb testing.TB, payloads [][]byte, from []string) {
 	}
 }
 
-// BenchmarkTogether measures what 100,000 watched addresses of ten hosts cost a daemon: to be told of each once, and to look every
-// minute for what no longer counts.
+// BenchmarkTogether measures what 100,000 watched addresses of ten hosts cost a daemon: to count each once, and to look every
+// minute for failures that no longer count.
 func BenchmarkTogether(b *testing.B) {
 	const addresses = 100_000
 	b.Run("told", func(b *testing.B) {

@@ -24,8 +24,8 @@ func read(saved []byte, part func(*codec.Stream)) error {
 	return s.End()
 }
 
-// An account that was failed on once is saved, taken back and watched like any other, and a flood of other names pushes
-// out the oldest.
+// An account with one failure is saved, restored and watched like any other, and a flood of other names pushes out the
+// oldest.
 func TestSingles(t *testing.T) {
 	never := func(int64) bool { return false }
 	o := AccountOptions{FindTime: time.Hour, Addresses: 3, MaxRetry: 3, Limit: 1024}

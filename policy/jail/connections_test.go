@@ -9,14 +9,14 @@ import (
 	"testing"
 )
 
-// line is one of a daemon's about an attempt.
+// line is a daemon's line about an attempt.
 type line struct {
 	pid         uint32
 	stage       uint8
 	source      uint32
 	n           int
 	provisional bool
-	want        int // attempts that are new by it
+	want        int // new attempts that it adds
 }
 
 // One wrong password is one attempt, however many modules and processes write about it, one after another or at once.
@@ -58,8 +58,8 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
-// Any order of the lines of several attempts gives the same number of them, and an attempt that is held back counts once:
-// by its final line or because it waited too long.
+// Any order of the lines of several attempts gives the same number of attempts, and an attempt that is held back counts
+// once: at its final line or after waiting too long.
 func TestAttemptsInterleaved(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	addr := netip.MustParseAddr("2001:db8::7")
@@ -132,7 +132,7 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
-// A flood takes no more memory than the bounds allow, and what waits in it is counted or lost, never kept.
+// A flood stays within the memory bounds, and its waiting attempts are counted or lost, never kept.
 func TestBounds(t *testing.T) {
 	conns, pending := NewConnections(7), NewPending()
 	counted := 0
@@ -166,7 +166,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// An attempt is pending for Hold, also when the clock is set back, and only its own connection's word ends it before.
+// An attempt is pending for Hold, even if the clock is set back, and only a line of its own connection ends it earlier.
 func TestPending(t *testing.T) {
 	p := NewPending()
 	addr := netip.MustParseAddr("203.0.113.7")
@@ -202,7 +202,7 @@ func TestPending(t *testing.T) {
 	}
 }
 
-// What is saved is what is read again, to the byte, and goes on as it would have.
+// Saved connections are restored to the byte, and go on as without the restart.
 func TestConnectionsSaved(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))
 	conns, pending := NewConnections(7), NewPending()
@@ -254,7 +254,7 @@ func TestConnectionsSaved(t *testing.T) {
 	}
 }
 
-// Two sources that a daemon's lines tell apart are told apart: of 4,000 no two are one.
+// Different sources in a daemon's lines stay different: no two of 4,000 are taken for one.
 func TestSources(t *testing.T) {
 	conns, addr := NewConnections(7), v4(1)
 	for i := range uint32(4000) {
@@ -268,7 +268,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// A final line of fewer attempts than a step stands for leaves the others waiting.
+// A final line with fewer attempts than a step leaves the others waiting.
 func TestPendingTakesPart(t *testing.T) {
 	p, addr := NewPending(), v4(1)
 	p.Add(PendingAttempt{Attempt: Attempt{At: 1000, Attempts: 3, User: 7}, Addr: addr, Conn: 1})

@@ -58,7 +58,7 @@ func TestWindowSlides(t *testing.T) {
 	if v := add(c, a, 1200*sec-1, 0, 0, 1); v.Count != 3 {
 		t.Errorf("before the edge: %+v", v)
 	}
-	// The clock was set back: what lies ahead by more than the window does not count, what lies near does.
+	// The clock was set back: failures further ahead than the window do not count, nearer ones do.
 	if v := add(c, a, -10*sec, 0, 0, 1); v.Count != 1 {
 		t.Errorf("clock set back: %+v", v)
 	}
@@ -79,7 +79,7 @@ func TestInTurn(t *testing.T) {
 	if c.InTurn(k, 8, 9*sec) {
 		t.Error("the latest name again")
 	}
-	// Failures out of the window may still be kept: there are more of them here than names are told apart.
+	// Failures outside the window may still be kept. Here they have more names than the counter tells apart.
 	if c.InTurn(k, 1, 3600*sec) {
 		t.Error("names of an hour ago")
 	}
@@ -107,7 +107,7 @@ func TestSuccess(t *testing.T) {
 	if _, f := c.Look(a, 3); len(f) != 2 || f[0].Ref != 1 || f[1].Ref != 3 {
 		t.Errorf("an attacker's own account helped him: %+v", f)
 	}
-	c.Success(c.Key(a), 0) // no name, no mercy
+	c.Success(c.Key(a), 0) // without a name nothing is cleared
 	c.Success(c.Key(netip.MustParseAddr("203.0.113.8")), bob)
 	if _, f := c.Look(a, 3); len(f) != 2 {
 		t.Errorf("%+v", f)
@@ -216,7 +216,7 @@ func TestConfigure(t *testing.T) {
 	}
 }
 
-// TestModel compares with the plainest counter there is, over random streams.
+// TestModel compares with the simplest possible counter, over random streams.
 func TestModel(t *testing.T) {
 	type fail struct {
 		at  int64
@@ -248,7 +248,7 @@ func TestModel(t *testing.T) {
 			fs := slices.DeleteFunc(model[p], func(f fail) bool { return f.at <= at-window })
 			fs = append(fs, fail{at, Ref(i)})
 			var in, ahead int
-			for k := len(fs) - 1; k >= 0; k-- { // of each kind as many are kept as trip, those that came last
+			for k := len(fs) - 1; k >= 0; k-- { // of each kind the latest are kept, as many as trip
 				n := &in
 				if fs[k].at >= at+window {
 					n = &ahead
@@ -295,8 +295,8 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// TestTwoClocks: two machines whose clocks are further apart than the window see one attacker in turn. Neither makes the
-// other's failures be forgotten, and sweeping does not either.
+// TestTwoClocks: two machines whose clocks are further apart than the window see one attacker in turn. Neither machine's
+// failures, nor sweeping, make the counter forget the other's.
 func TestTwoClocks(t *testing.T) {
 	c := NewCounter(opts(1000))
 	a := netip.MustParseAddr("203.0.113.7")
@@ -323,7 +323,7 @@ func TestTwoClocks(t *testing.T) {
 }
 
 // TestNodesBounded: a jail with a long window and a high threshold keeps no more failures than the budget has room for,
-// and still counts each of them. What is folded counts no longer than it would have by itself.
+// and still counts each of them. Folded failures count no longer than they would have separately.
 func TestNodesBounded(t *testing.T) {
 	o := opts(1000)
 	o.MaxRetry = 200
@@ -348,7 +348,7 @@ func TestNodesBounded(t *testing.T) {
 	}
 }
 
-// TestWideShared: what all counters take for wider prefixes is bounded together, and none is left without.
+// TestWideShared: all counters share one bound on wider prefixes, and each counter may have some.
 func TestWideShared(t *testing.T) {
 	o := opts(10_000)
 	a, b := NewCounter(o), NewCounter(o)
@@ -374,8 +374,8 @@ func TestWideShared(t *testing.T) {
 	}
 }
 
-// TestFlood: a million addresses take turns under a limit of 100,000, so that no one of them has two failures before
-// all others had one. An LRU catches none; the wider prefixes catch them.
+// TestFlood: a million addresses take turns under a limit of 100,000, so that none fails twice before all others have
+// failed once. An LRU catches none; the wider prefixes catch them.
 func TestFlood(t *testing.T) {
 	o := opts(100_000)
 	c := NewCounter(o)
@@ -387,7 +387,7 @@ func TestFlood(t *testing.T) {
 	for round := range 6 {
 		for i := range 1_000_000 {
 			at += 100 // 10,000 a second
-			// Someone who was seen before the table was full is counted as ever.
+			// An address that was seen before the table was full is still counted.
 			if round == 0 && !banned[netip.PrefixFrom(noisy, 32)] && (i == 10 || i > 500_000 && i%100_000 == 1) {
 				if v := add(c, noisy, at, 0, 0, 1); v.Aggregate {
 					t.Fatal("pushed out by a flood")
@@ -433,8 +433,8 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestFloodApart: the same with addresses from all over the world, of which hardly two share a /24. There is no room for
-// all of them; those that found room are caught, and memory stays bounded.
+// TestFloodApart: the same with addresses from all over the world, hardly two of them in one /24. Not all of them fit
+// into the table; those that do are caught, and memory stays bounded.
 func TestFloodApart(t *testing.T) {
 	o := opts(100_000)
 	c := NewCounter(o)

@@ -8,7 +8,7 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// TestShift: after the clock was set, what the detectors keep is as long ago as it was. TestClockSet in policy has the counters.
+// TestShift: setting the clock does not change the age of what the detectors keep. TestClockSet in policy tests the counters.
 func TestShift(t *testing.T) {
 	const start, second = int64(1_800_000_000_000_000), int64(1_000_000)
 	for _, by := range []int64{5 * 3600 * second, -5 * 3600 * second} {

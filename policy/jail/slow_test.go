@@ -8,8 +8,8 @@ import (
 )
 
 // TestSlowModel compares the slow window with a list of all failures, over random streams with late entries, successes and
-// counters that are saved and read again. What came late may have been dropped already, so the count lies between that of
-// a list which drops what has left the window of any failure, and that of one which drops nothing.
+// counters that are saved and read again. With late entries the counter may have dropped more than the window requires,
+// so its count lies between those of two lists: one drops failures outside any failure's window, the other drops nothing.
 func TestSlowModel(t *testing.T) {
 	type fail struct {
 		at     int64
@@ -129,7 +129,7 @@ func TestSlowBounded(t *testing.T) {
 	}
 }
 
-// Another length of the slow window keeps what is counted; none at all lets it go.
+// Changing the length of the slow window keeps its counts; turning it off drops them.
 func TestSlowConfigure(t *testing.T) {
 	o := opts(100)
 	o.SlowTime, o.SlowRetry = 24*time.Hour, 20
@@ -155,8 +155,7 @@ func TestSlowConfigure(t *testing.T) {
 	}
 }
 
-// Who is slow gives way when there is no room: a flood is counted address by address as long as it would be without the
-// slow window.
+// Slow counts give way when there is no room: a flood is counted address by address as long as without the slow window.
 func TestSlowGivesWay(t *testing.T) {
 	o := opts(1000)
 	o.SlowTime, o.SlowRetry = 24*time.Hour, 20

@@ -31,7 +31,7 @@ func TestAccounts(t *testing.T) {
 		{"root", -1, "root"},
 		{"toor", -1, "root"},
 		{"whoever", 0, "root"}, // logind vouches for the number
-		{"root", 1001, ""},     // a name alone is nothing where the number is known
+		{"root", 1001, ""},     // a name does not count where the uid is known
 		{"alice", 1000, "group sudo"},
 		{"alice", -1, "group sudo"},
 		{"dave", -1, "group sudo"}, // of LDAP, named in /etc/group
@@ -74,7 +74,7 @@ func newBench(t *testing.T) bench {
 	return bench{t, New(m, Options{Grace: 10 * time.Minute, Member: accounts.Member})}
 }
 
-// moved says whether a step changes what is allowed, and takes note of it.
+// moved reports whether a step changes the allowed addresses, and fetches them.
 func (b bench) moved(step func()) bool {
 	step()
 	stale := b.Stale()
@@ -144,7 +144,7 @@ func TestJournal(t *testing.T) {
 	if e := b.Entries()[0]; e.Comment != "ssh session of alice (group sudo) since 2026-11-22T12:00:00Z, pid 102" || !e.Until.IsZero() {
 		t.Errorf("%+v", e)
 	}
-	// Who comes back within the grace is allowed without an end again.
+	// An address that comes back within the grace is allowed without an end again.
 	b.moved(func() { b.Entry(logout(start+20*minute, 102, "alice")) })
 	if !b.moved(func() { b.Entry(login(start+21*minute, 110, "alice", "2001:db8::2")) }) {
 		t.Error("coming back changes nothing")
@@ -152,7 +152,7 @@ func TestJournal(t *testing.T) {
 	b.want(start+60*minute, "2001:db8::2")
 }
 
-// Only sshd's own word counts, and only for accounts that there are.
+// Only sshd's own entries count, and only for accounts that exist.
 func TestForged(t *testing.T) {
 	b := newBench(t)
 	good := login(start, 100, "root", "198.51.100.2")
@@ -229,11 +229,11 @@ func TestLogind(t *testing.T) {
 	}
 }
 
-// What logind and the journal know of one session adds up, and logind's word ends it for both.
+// logind and the journal complement each other about a session, and if logind ends it, it ends for both.
 func TestBoth(t *testing.T) {
 	b := newBench(t)
 	b.moved(func() { b.Entry(login(start, 7, "root", "198.51.100.2")) })
-	if b.moved(func() { b.Logind([]Session{session(7, "root", 0, "")}, start) }) { // UseDNS: logind has a name for an address
+	if b.moved(func() { b.Logind([]Session{session(7, "root", 0, "")}, start) }) { // UseDNS: logind has a name instead of an address
 		t.Error("logind's word on a session known from the journal changes the list")
 	}
 	b.want(start+minute, "198.51.100.2")
@@ -248,11 +248,11 @@ func TestBoth(t *testing.T) {
 	b.Entry(login(start+2*minute, 8, "alice", "203.0.113.8"))
 	b.Logind([]Session{session(7, "root", 0, "198.51.100.2")}, start+2*minute+1)
 	b.want(start+600*minute, "198.51.100.2", "203.0.113.8")
-	// The end that the journal lost.
+	// The journal lost the end of a session.
 	b.Logind(nil, start+3*minute)
 	b.want(start+13*minute-1, "198.51.100.2", "203.0.113.8")
 	b.want(start+13*minute, "203.0.113.8")
-	// Without logind a session whose end is never told is over after a day.
+	// Without logind, a session whose end is never logged is over after a day.
 	if !b.moved(func() { b.Expire(start + 2*minute + 24*60*minute) }) {
 		t.Error("a day changes nothing")
 	}
@@ -281,7 +281,7 @@ func TestConfigure(t *testing.T) {
 	b.want(start, "198.51.100.3")
 }
 
-// What was told last is wrong as soon as an address is to be allowed that was not, or the other way, and not before.
+// Due is true as soon as the allowed addresses differ from those last returned by Entries, and not before.
 func TestDue(t *testing.T) {
 	b := newBench(t)
 	step := func(what string, at int64, want bool) {
@@ -347,7 +347,7 @@ func BenchmarkEntryOther(b *testing.B) {
 	}
 }
 
-// Whatever stands in the files, nobody becomes an operator whose name is not there.
+// Whatever the files contain, no account becomes an operator that they do not name.
 func FuzzAccounts(f *testing.F) {
 	f.Add([]byte(passwd), []byte(group), "alice")
 	f.Add([]byte("a:x:0:0:::\n"), []byte("sudo:x:27:,,a , b\r\n"), "b")

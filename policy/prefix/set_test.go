@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestCompact holds what is left against what it came from: the same addresses, in order, without overlaps.
+// TestCompact compares the result with the input: the same addresses, in order, without overlaps.
 func TestCompact(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {

@@ -165,7 +165,7 @@ func TestEscalate(t *testing.T) {
 	if long, n := l.Escalate(p, end+forget.Microseconds()+1, base, 2, most, forget, 0); n != 1 || long != base {
 		t.Errorf("after forgetting: %v, %d", long, n)
 	}
-	// The cap shortens no ban_time; for ever stays for ever; factor 1 leaves all alike.
+	// The cap shortens no ban_time; forever stays forever; with factor 1 all bans are equally long.
 	q := pfx("203.0.113.8/32")
 	for range 3 {
 		if long, _ := l.Escalate(q, 0, 60*24*time.Hour, 2, most, forget, 0); long != 60*24*time.Hour {
@@ -203,8 +203,8 @@ func TestPardon(t *testing.T) {
 			t.Errorf("%s at %d: %v", c.addr, c.at, got)
 		}
 	}
-	// A pardon that was given while the clock was ahead forgives nothing that comes once it is right, and the next one
-	// takes its place.
+	// A pardon given while the clock was ahead forgives nothing that comes after the clock is right, and the next pardon
+	// replaces it.
 	l.Pardon(pfx("203.0.113.0/24"), 5000)
 	if a := netip.MustParseAddr("203.0.113.7"); l.Pardoned(a, 4000, 1000) || !l.Pardoned(a, 4001, 1000) {
 		t.Error("forgiven for longer than a window")
@@ -292,7 +292,7 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// Each way of being damaged is told apart, and none is taken for a state file.
+// Each kind of damage has its own error, and no damaged file is accepted.
 func TestDamaged(t *testing.T) {
 	snap := full().AppendSnapshot(nil, nil)
 	other := slices.Clone(snap)
@@ -329,8 +329,8 @@ func sealed(body []byte) []byte {
 	return append(b, body...)
 }
 
-// FuzzDecode changes bodies under a valid checksum: no panic, no memory beyond a multiple of the input, and what is
-// taken goes through a snapshot unchanged.
+// FuzzDecode changes bodies under a valid checksum: no panic, no memory beyond a multiple of the input, and an accepted
+// body goes through a snapshot unchanged.
 func FuzzDecode(f *testing.F) {
 	f.Add(full().AppendSnapshot(nil, nil)[headSize:])
 	f.Add([]byte{0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
@@ -399,7 +399,7 @@ func BenchmarkSnapshot100k(b *testing.B) {
 	})
 }
 
-// TestTable compares with a map over random operations that fill and empty the table, and looks at what holds of it.
+// TestTable compares with a map over random operations that fill and empty the table, and checks the table's invariants.
 func TestTable(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var x table[int]
@@ -492,7 +492,7 @@ func TestHistoryBounded(t *testing.T) {
 	}
 }
 
-// Holds finds what going through all bans finds, whatever came and went since it was asked last.
+// Holds finds what a walk over all bans finds, whatever was added or removed since the last call.
 func TestHolds(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	l := New()

@@ -14,8 +14,8 @@
 //		+2s auth: ...
 //
 // on enables a jail that is off by default. A block of lines is played `times` times, once in `every`, beginning `at` this time of the
-// story. +2s is the delay after the previous line (default: 100 ms). Each repetition of a block is a process of its own for programs
-// that start one for each connection. In lines, {n} is the number of the repetition (from 0), {n+3} that number plus 3, {n:x} the
+// story. +2s is the delay after the previous line (default: 100 ms). For programs that start a process per connection, each
+// repetition of a block is a new process. In lines, {n} is the number of the repetition (from 0), {n+3} that number plus 3, {n:x} the
 // number in hexadecimal, {port} a port derived from it, {pid} the process id. name=text sets {name}; the values of a list with commas
 // are used in turn.
 package stories
@@ -83,7 +83,7 @@ const (
 type story struct {
 	why         string
 	never, must []netip.Addr
-	on          []string // jails that are off by themselves
+	on          []string // jails that are off by default
 	entries     []filter.Entry
 }
 
@@ -351,7 +351,7 @@ func (s *story) test(t *testing.T) {
 	t.Logf("%d entries, %d of them known, %d bans", len(s.entries), hits, len(bans))
 }
 
-// known counts the entries that a built-in filter knows in its last mode, which is the widest of those that have several.
+// known counts the entries that a built-in filter recognizes in its last mode, which is its widest.
 func (s *story) known(t *testing.T) (n int) {
 	t.Helper()
 	var widest []*filter.Matcher
