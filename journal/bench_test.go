@@ -20,8 +20,8 @@ import (
 // benchFiles are the files of a journal of 100,000 entries, or BAILIFF_BENCH_ENTRIES, a fifth of them sshd's. They are kept in
 // BAILIFF_BENCH_DIR if that is set, since a million takes a minute to write.
 //
-// They are put into the page cache by reading, as those of a host that has been started since, and not left there page by page as their
-// writer touched them: with the latter both readers spend up to 0.25 µs an entry in the kernel's page tables alone.
+// They are read into the page cache, as on a host that was restarted after they were written. If their pages stayed there as the
+// writer touched them, one by one, both readers would spend up to 0.25 µs an entry in the kernel's page tables alone.
 func benchFiles(b *testing.B) []string {
 	n := 100_000
 	if s := os.Getenv("BAILIFF_BENCH_ENTRIES"); s != "" {
@@ -63,7 +63,7 @@ func cache(b *testing.B, files []string) {
 			b.Fatal(err)
 		}
 		defer f.Close()
-		if err := f.Sync(); err != nil { // what is not on the disk is not let go
+		if err := f.Sync(); err != nil { // pages not yet on the disk stay in the cache
 			b.Fatal(err)
 		}
 		if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
@@ -173,7 +173,7 @@ func BenchmarkLookup(b *testing.B) {
 	b.ReportMetric(anew.Seconds()/kept.Seconds(), "anew/kept")
 }
 
-// user touches what was asked for. It makes its closure once: one that is handed to Each escapes.
+// user reads the requested fields. It makes its closure once, since one that is passed to Each escapes.
 type user struct {
 	fields      int
 	cursor, all bool

@@ -12,8 +12,8 @@ import (
 	"bailiff/journal/journaltest"
 )
 
-// A mistake of ours that a file brings to light ends neither the program nor the reading of other files. A file that nothing is written
-// to any more is given up; one that is written to is tried again, and read through journalctl in the end.
+// A bug of ours that a file triggers ends neither the program nor the reading of other files. A file that is no longer written to
+// is given up; one that is written to is tried again, and read through journalctl in the end.
 func TestPanic(t *testing.T) {
 	journaltest.Need(t)
 	defer journal.TryAgain(time.Millisecond, time.Millisecond)()
@@ -66,7 +66,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// A panic of the caller's is not the file's.
+// A panic in the caller is not blamed on the file.
 func TestPanicInYield(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.journal")
 	put(t, path, numbered{first: 0, last: 3})

@@ -10,7 +10,7 @@ import (
 // A value of 200 MiB is a few KiB in the file. Reading its beginning costs what the beginning costs.
 func TestInflateBomb(t *testing.T) {
 	const size, want = 200 << 20, 4096
-	// A frame that says, as the encoder of a whole value does, that its window is the value: header, then blocks of one byte repeated.
+	// A frame whose window is the whole value, as encoders of a whole value write it: header, then blocks of one byte repeated.
 	frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0}
 	frame = binary.LittleEndian.AppendUint64(frame, size)
 	for n := 0; n < size; n += 128 << 10 {

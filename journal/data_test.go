@@ -24,9 +24,9 @@ type fileSet struct {
 	mixed bool // entries of different boots lie between each other in time
 }
 
-// byBoot tells whether the order of the set's entries can be compared within each boot alone. libsystemd up to 253 orders entries of
-// different boots by realtime, as Reader does; from 254 on it keeps the boots apart by what it has seen of them so far (compare_boot_ids in
-// sd-journal.c), so what comes next depends on what was read before. Within one boot both go by the monotonic clock.
+// byBoot reports whether the order of the set's entries can be compared only within each boot. libsystemd up to 253 orders entries
+// of different boots by realtime, as Reader does; from 254 on it orders boots by what it has seen of them so far (compare_boot_ids in
+// sd-journal.c), so the next entry depends on those read before. Within one boot both go by the monotonic clock.
 func (s fileSet) byBoot(t testing.TB) bool {
 	t.Helper()
 	if !s.mixed {
@@ -40,8 +40,8 @@ func (s fileSet) byBoot(t testing.TB) bool {
 	return version >= 254
 }
 
-// nextOf steps the reader of a boot, opened and sought at its first use, to the boot's next entry. So the order of boots is taken from elsewhere,
-// and that within each boot is Reader's own.
+// nextOf steps the reader of a boot, opened and sought at its first use, to the boot's next entry. The caller decides the order of
+// boots; the order within each boot is Reader's own.
 func nextOf(t testing.TB, readers map[journal.ID128]*journal.Reader, files []string, m journal.Matches, boot journal.ID128,
 	seek func(*journal.Reader), step func(*journal.Reader) bool) *journal.Reader {
 	t.Helper()

@@ -68,7 +68,7 @@ func TestExport(t *testing.T) {
 				t.Fatal(x.Err())
 			}
 			e = x.Entry()
-			if c := e.Cursor.String(); c != "s=cce0e3af1b74493080865256befafa42;i=11;t=660de7ff7d29c" { // what is not said is not set
+			if c := e.Cursor.String(); c != "s=cce0e3af1b74493080865256befafa42;i=11;t=660de7ff7d29c" { // absent parts are not set
 				t.Error(c)
 			}
 			if got := fields(e); !slices.Equal(got, []field{{"_UID", "1000"}, {"MESSAGE", "a=b"}}) {
@@ -177,7 +177,7 @@ func TestExportErrors(t *testing.T) {
 	}
 }
 
-// A value of any length is not held unless it is asked for, and cut at a limit if it is.
+// A value of any length is held only if it is requested, and then cut at a limit.
 func TestExportSizes(t *testing.T) {
 	const size = 100 << 20
 	stream := func() io.Reader {

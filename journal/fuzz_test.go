@@ -135,7 +135,7 @@ func newVictim(t testing.TB, name string) *victim {
 	return v
 }
 
-// mutate applies a program of 8-byte steps to the file and returns what takes it back.
+// mutate applies a program of 8-byte steps to the file and returns a function that undoes it.
 func (v *victim) mutate(t testing.TB, prog []byte) (undo func()) {
 	f, err := os.OpenFile(v.path, os.O_RDWR, 0)
 	if err != nil {
@@ -208,8 +208,8 @@ func (v *victim) mutate(t testing.TB, prog []byte) (undo func()) {
 // selected are the matches that mutated files are read with.
 var selected = []string{"", "_SYSTEMD_UNIT=ssh.service", "_SYSTEMD_UNIT=ssh.service _UID=0 + SYSLOG_IDENTIFIER=CRON"}
 
-// read reads the victim and the intact file together, forward, backward and from a time. Whatever stands in the victim, reading ends, takes no more
-// steps than the file has room for entries, and the intact file's entries are all there.
+// read reads the victim and the intact file together, forward, backward and from a time. Whatever the victim contains, reading
+// ends, takes no more steps than the file has room for entries, and returns all entries of the intact file.
 func (v *victim) read(t testing.TB, sel string, prog []byte) {
 	const intact = 50
 	// The slowest takes half a second by itself; 16 side by side, under the race detector and on a busy machine, some have taken 20.
@@ -314,7 +314,7 @@ func TestMutations(t *testing.T) {
 							return
 						}
 					}
-					// Undone is undone: the file reads as at first.
+					// After undo the file reads as at first.
 					v.read(t, "", nil)
 					if b, err := os.ReadFile(v.path); err != nil || !bytes.Equal(b, v.orig) {
 						t.Fatal("a mutation was not taken back: the test is wrong: ", err)
@@ -342,7 +342,7 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// What FuzzExport takes, it gives again: entries written out as export text are read as the same entries.
+// Entries that are accepted, written out as export text and read again are the same entries.
 func FuzzExport(f *testing.F) {
 	f.Add([]byte(text()))
 	f.Add([]byte("__REALTIME_TIMESTAMP=1\nMESSAGE\n\x02\x00\x00\x00\x00\x00\x00\x00a\n\n\n"))
@@ -374,7 +374,7 @@ func FuzzExport(f *testing.F) {
 	})
 }
 
-// A cursor that is taken has a text that is taken, and means the same.
+// An accepted cursor, written as text, is accepted again and means the same.
 func FuzzCursor(f *testing.F) {
 	f.Add("s=cce0e3af1b74493080865256befafa42;i=233;b=6f71f3b14a344ab39a3db4af958d55cd;m=88f78cea;t=660de7ff7d29b;x=a911c7477a7e82b4")
 	f.Add("s=cce0e3af1b74493080865256befafa42;i=1")

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// newerDir makes a folder with entries 0 to 9 in a rotated file of a systemd to come, 10 to 19 in the file that is written to.
+// newerDir makes a folder with entries 0 to 9 in a rotated file of a future systemd, 10 to 19 in the file that is written to.
 func newerDir(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -28,7 +28,7 @@ func newerDir(t *testing.T) (dir string) {
 	return dir
 }
 
-// Whatever is asked of a reader, it answers for files that it cannot parse as for others.
+// A reader answers every call for files that it cannot parse as for others.
 func TestNewer(t *testing.T) {
 	dir := newerDir(t)
 	r := reader(t, journal.Dir(dir))
@@ -104,7 +104,7 @@ func TestNewer(t *testing.T) {
 	}
 }
 
-// Nor does a mistake of ours in parsing what journalctl gives end the program: reading goes on when a file changes.
+// A bug of ours in parsing journalctl's output does not end the program either: reading goes on when a file changes.
 func TestNewerPanic(t *testing.T) {
 	dir := newerDir(t)
 	r := reader(t, journal.Dir(dir))
@@ -126,7 +126,7 @@ func TestNewerPanic(t *testing.T) {
 	}
 }
 
-// Files of a systemd to come are followed, among others: as they grow, rotate, appear and vanish.
+// Files of a future systemd are followed, among others: as they grow, rotate, appear and vanish.
 func TestNewerFollow(t *testing.T) {
 	journaltest.Need(t)
 	dir := t.TempDir()

@@ -32,7 +32,7 @@ func renumber(t *testing.T, path, like string, n uint64) {
 	}
 }
 
-// Copies of what was read are not given again, under whatever number, in a file that is there at a restart or comes later.
+// Copies of entries already read are not returned again, whatever their numbers, from a file that exists at a restart or comes later.
 func TestCopies(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -83,7 +83,7 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// What was received from another host is not in the order of its clock, since the entries of several of its journals are mixed.
+// Entries received from another host are not in the order of its clock, since those of several of its journals are mixed.
 func TestMixed(t *testing.T) {
 	dir := t.TempDir()
 	old := filepath.Join(dir, "remote-mail@1.journal")
@@ -102,7 +102,7 @@ func TestMixed(t *testing.T) {
 	same(t, "from the head", rest(reader(t, journal.Dir(dir))), append(numbers(0, 9), "5", "6"))
 }
 
-// Where a reader was is kept for each namespace: what one journald wrote is not lost because another's entries were read further.
+// The position is kept for each namespace: no entries of one journald are lost because another's were read further.
 func TestPositionNamespaces(t *testing.T) {
 	root := host(t)
 	dir := filepath.Join(root, "var/log/journal", machine)
@@ -121,13 +121,13 @@ func TestPositionNamespaces(t *testing.T) {
 	same(t, "restarted", rest(again(t, journal.Host(root), p)), want)
 	same(t, "going on", next(t, r, len(want)), want)
 
-	// A namespace that was not read before begins where the others are, or at its beginning if it appears later.
+	// A namespace not read before begins where the others are, or at its beginning if it appears later.
 	q := r.Position()
 	put(t, filepath.Join(dir+".db", "system.journal"), numbered{first: 39, last: 44})
 	same(t, "a new one, restarted", rest(again(t, journal.Host(root), q)), numbers(43, 44))
 	same(t, "a new one", next(t, r, 6), numbers(39, 44))
 
-	// Reached parts what was read from what was not.
+	// Reached separates entries that were read from those that were not.
 	all := reader(t, journal.Host(root))
 	var read []string
 	for all.Next() {

@@ -24,7 +24,7 @@ const machine = "00112233445566778899aabbccddeeff"
 // numbered is entries first to last, one a millisecond, each with its number as MESSAGE. Every tenth has PART=tenth.
 type numbered struct {
 	first, last int
-	rotate      int    // so many to a file, by names of fields: see TestLive; 0: all in one
+	rotate      int    // entries per file, by names of fields: see TestLive; 0: all in one file
 	boot        string // "": always the same
 }
 
@@ -68,7 +68,7 @@ func rest(r *journal.Reader) (got []string) {
 	return got
 }
 
-// next waits until as many entries were read as are wanted, and gives them.
+// next waits until the wanted number of entries was read, and returns them.
 func next(t *testing.T, r *journal.Reader, want int) (got []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -110,7 +110,7 @@ func host(t *testing.T) string {
 	return root
 }
 
-// put writes entries into a journal file aside and moves it to its place, with the folders above it.
+// put writes entries into a journal file elsewhere and moves it to its place, creating the folders above it.
 func put(t *testing.T, path string, n numbered) {
 	t.Helper()
 	aside := filepath.Join(t.TempDir(), "a.journal")
@@ -123,7 +123,7 @@ func put(t *testing.T, path string, n numbered) {
 	}
 }
 
-// Folders that do not exist when the reader starts are found when they are made, each for what it is.
+// Folders that do not exist when the reader starts are found when they are created, and their kind is recognized.
 func TestHostAppears(t *testing.T) {
 	root := host(t)
 	own := reader(t, journal.Host(root))
@@ -156,7 +156,8 @@ func TestHostAppears(t *testing.T) {
 	}
 }
 
-// journalctl --flush copies what is in /run to /var, where it is counted anew, and removes the former: what was read is not new.
+// journalctl --flush copies entries from /run to /var with new sequence numbers, and removes the originals. Copies of entries
+// already read are not new.
 func TestFlush(t *testing.T) {
 	root := host(t)
 	volatile := filepath.Join(root, "run/log/journal", machine, "system.journal")
@@ -175,7 +176,7 @@ func TestFlush(t *testing.T) {
 	same(t, "from the head", rest(reader(t, journal.Dir(filepath.Join(root, "var/log/journal")))), numbers(0, 14))
 }
 
-// A file that another one is put in place of is read on to its end; the other is read from its head.
+// A file that is replaced by another is read to its end; the new one is read from its head.
 func TestReplaced(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "system.journal")
@@ -377,7 +378,7 @@ func TestLookupsStayMapped(t *testing.T) {
 	}
 }
 
-// Of many archived files only those are mapped that the reader is at, and none is held open when it is read.
+// Of many archived files only those at the reader's position are mapped, and none stays open once it is read.
 func TestFewMapped(t *testing.T) {
 	dir := t.TempDir()
 	journaltest.Write(t, filepath.Join(dir, "a.journal"), journaltest.Layout{}, numbered{first: 0, last: 19_999, rotate: 2500})
@@ -420,7 +421,7 @@ func TestFewMapped(t *testing.T) {
 	same(t, "to the end", rest(r), numbers(15_001, 19_999))
 }
 
-// A file of a systemd to come that the installed journalctl cannot read either is reported by name and type; the other is read.
+// A file of a future systemd that the installed journalctl cannot read either is reported by name and type; the other is read.
 func TestUnknownFlags(t *testing.T) {
 	dir := t.TempDir()
 	future := filepath.Join(dir, "future.journal")

@@ -10,7 +10,7 @@ import (
 	"bailiff/journal/journaltest"
 )
 
-// TestTwins reads pairs of entries that are equal to the microsecond, of which a rotation put the second into the next file. It
+// TestTwins reads pairs of entries that are equal to the microsecond; a rotation put the second of each into the next file. It
 // is not a copy of the first: its sequence number follows.
 func TestTwins(t *testing.T) {
 	journaltest.Need(t)

@@ -33,8 +33,8 @@ func vacuum(t *testing.T, path string) {
 	}
 }
 
-// A file that is vacuumed before it is read to its end costs its unread entries, and their number is reported: not as damage, and
-// not where all were read.
+// If a file is vacuumed before it is read to its end, its unread entries are lost. Their number is reported, but not as damage, and
+// not if all were read.
 func TestVacuumed(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -104,7 +104,7 @@ func TestVacuumedGrown(t *testing.T) {
 	}
 }
 
-// What a permission is missing for is reported with what can be done, until the permission is there; then it is read.
+// A file or folder without read permission is reported with a fix until the permission is there; then it is read.
 func TestUnreadable(t *testing.T) {
 	root := host(t)
 	dir := filepath.Join(root, "var/log/journal", machine)

@@ -69,7 +69,7 @@ func packets(t testing.TB, name string) uint64 {
 	return m[name].Packets
 }
 
-// TestBlocks: what a list holds is stopped or counted, at its ports, and what is allowed passes.
+// TestBlocks: packets from a list's addresses are stopped or counted, at its ports, and allowed ones pass.
 func TestBlocks(t *testing.T) {
 	x := clean(t)
 	w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Web)
@@ -136,7 +136,7 @@ func TestReject(t *testing.T) {
 	}
 }
 
-// TestPlaces: connections that are open stay, and no new one comes about from a country.
+// TestPlaces: open connections from a country stay, and new ones are stopped.
 func TestPlaces(t *testing.T) {
 	x := clean(t)
 	w := firewalltest.NewWire(t, firewalltest.SSH, firewalltest.Web)
@@ -160,7 +160,7 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("%d packets counted", n)
 	}
 
-	// Of a range of ports, each with its protocol.
+	// At some ports only, each with its protocol.
 	far.Ports = []firewall.Port{{Proto: "tcp", From: firewalltest.SSH, To: firewalltest.SSH}, {Proto: "udp", From: firewalltest.Web, To: firewalltest.Web}}
 	far.Block = Reject
 	apply(t, x, far)
@@ -170,7 +170,7 @@ func TestPlaces(t *testing.T) {
 	want("UDP at another", w.Ask(t, firewalltest.SSH, from...), "open")
 	want("open ones", w.Echo(t, firewalltest.SSH, from...), "open")
 
-	// Without, no packet of theirs gets through.
+	// Without Places no packet from there gets through.
 	far.Places, far.Version, far.Ports, far.Block = false, "as addresses", nil, Drop
 	apply(t, x, far)
 	if got := w.Echo(t, firewalltest.SSH, from...); slices.Contains(got, "open") {
@@ -262,7 +262,7 @@ func joined(l []span) (all []span) {
 	return all
 }
 
-// TestFails: a list that cannot be read keeps what is in effect, and does not concern the others.
+// TestFails: if a list cannot be read, what is in effect stays, and other lists are not affected.
 func TestFails(t *testing.T) {
 	x := clean(t)
 	apply(t, x, listOf("a", Drop, "192.0.2.1/32"), listOf("b", Drop, "192.0.2.2/32"))
@@ -342,7 +342,7 @@ func TestDamage(t *testing.T) {
 		}
 		apply(t, x, want...)
 	}
-	// A table of that name that holds something of somebody's is left alone.
+	// A table of that name with content of others is left alone.
 	x.Remove(t.Context())
 	firewalltest.Run(t, "nft", "table inet bailiff-lists { chain mine { }; }")
 	var foreign *firewall.ForeignError

@@ -129,7 +129,7 @@ func TestCapabilities(t *testing.T) {
 	})
 }
 
-// TestNoRights: without the capability both say what is missing, and the way out.
+// TestNoRights: without the capability both name it as missing, and give a hint.
 func TestNoRights(t *testing.T) {
 	firewalltest.Bare(t, func(t *testing.T) {
 		l, _ := local(t)

@@ -58,7 +58,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestForgetAnswered: a connection that somebody here made to an address which is banned later counts as well.
+// TestForgetAnswered: an outgoing connection to an address that is banned later counts as well.
 func TestForgetAnswered(t *testing.T) {
 	firewalltest.NewWire(t, 80)
 	firewalltest.Run(t, "nft", "table inet watch { chain out { type filter hook output priority filter; ct state new accept; }; }")
@@ -90,7 +90,7 @@ func TestNoConntrack(t *testing.T) {
 	}
 }
 
-// BenchmarkForget walks a table of many connections, none of which is meant.
+// BenchmarkForget walks a table of many connections, none of them from a banned prefix.
 func BenchmarkForget(b *testing.B) {
 	firewalltest.NewWire(b, 80)
 	firewalltest.Run(b, "nft", "table inet watch { chain out { type filter hook output priority filter; ct state new accept; }; }")

@@ -11,8 +11,8 @@ import (
 	"bailiff/firewall/firewalltest"
 )
 
-// TestForwarded: firewalld accepts what goes to a forwarded port before it asks policies and rich rules. As sources of the
-// zone drop our sets keep banned addresses from there as well; a connection that was open ends once conntrack forgets it.
+// TestForwarded: firewalld accepts traffic to a forwarded port before it asks policies and rich rules. As sources of the
+// zone drop, our sets block banned addresses there as well; an open connection ends once conntrack forgets it.
 func TestForwarded(t *testing.T) {
 	needFirewalld(t)
 	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted")

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What is ours below /etc/firewalld is told by its name and its mark; what others named alike is theirs.
+// Our files below /etc/firewalld are recognized by name and mark; similarly named files of others are not ours.
 func TestTraces(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{

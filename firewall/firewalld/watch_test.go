@@ -40,7 +40,7 @@ func newPeer(t *testing.T) *peer {
 	return &peer{t, c}
 }
 
-// own makes the peer firewalld, as far as the bus is concerned.
+// own makes the peer the owner of firewalld's bus name.
 func (p *peer) own() {
 	p.t.Helper()
 	if r, err := p.RequestName(busName, dbus.NameFlagDoNotQueue); err != nil || r != dbus.RequestNameReplyPrimaryOwner {
@@ -169,7 +169,7 @@ func TestForgedSignals(t *testing.T) {
 		t.Errorf("%d goroutines before, %d after a flood", before, n)
 	}
 
-	// Of firewalld itself all count, but what we did ourselves.
+	// All signals of firewalld count, except those of our own changes.
 	for _, c := range []struct {
 		name     string
 		body     []any

@@ -55,7 +55,7 @@ func TestSmaller(t *testing.T) {
 }
 
 // TestEnlarged: a set of an earlier version, which took fewer elements, is replaced without a moment in which a banned address gets
-// through. A set that a daemon was killed over is no hindrance.
+// through. A temporary set left behind by a killed daemon does not matter.
 func TestEnlarged(t *testing.T) {
 	w := firewalltest.NewWire(t, firewalltest.Web)
 	b := newBackend(t, Options{})
@@ -238,7 +238,7 @@ func TestWatch(t *testing.T) {
 	end := make(chan error, 1)
 	go func() { end <- b.Watch(ctx, func() { told <- time.Now() }) }()
 
-	// Watch has joined once it tells of something: touch our table until it does.
+	// Watch is listening once it reports something: touch our table until it does.
 	firewalltest.Wait(t, func() bool {
 		firewalltest.Run(t, "nft", "add", "table", "ip", "bailiff")
 		firewalltest.Run(t, "nft", "add", "chain", "ip", "bailiff", "x")
@@ -303,7 +303,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestParse: what is cut short is no element, and no walk goes beyond its bytes.
+// TestParse: truncated data is no element, and no walk goes beyond its bytes.
 func TestParse(t *testing.T) {
 	p := netip.MustParsePrefix("2001:db8:a:1::/64")
 	b := appendElement(nil, sets.ElementOf(p), func(sets.Element) uint32 { return 77 }, 1)

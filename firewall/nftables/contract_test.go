@@ -23,7 +23,7 @@ func newBackend(t testing.TB, o Options) *Backend {
 	return b
 }
 
-// leftover is our table without its elements' lives, which go on.
+// leftover returns our table without its elements, whose timeouts change all the time.
 func leftover(t testing.TB) string {
 	if !strings.Contains(firewalltest.Run(t, "nft", "list", "tables"), "table inet bailiff") {
 		return ""
@@ -92,7 +92,7 @@ func deleteRule(t testing.TB) {
 	t.Fatalf("no rule of v4-32 in\n%s", out)
 }
 
-// Nothing of anybody else's is touched, and what was counted goes on when a rule is added.
+// Nothing of others is touched, and counters continue when a rule is added.
 func TestNeighbours(t *testing.T) {
 	w := firewalltest.NewWire(t, firewalltest.Web)
 	b := newBackend(t, Options{})

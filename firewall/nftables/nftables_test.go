@@ -40,8 +40,8 @@ func bare(t *testing.T) {
 	}
 }
 
-// TestContained: in an unprivileged container a transaction holds a few thousand elements only. Many bans are put in, changed
-// and taken out all the same, also by a Reconcile.
+// TestContained: in an unprivileged container a transaction holds a few thousand elements only. Many bans are still added,
+// changed and removed, also by a Reconcile.
 func TestContained(t *testing.T) {
 	contained(t, func(t *testing.T) {
 		const many = 20_000
@@ -104,7 +104,7 @@ func TestContained(t *testing.T) {
 	})
 }
 
-// Whatever others do elsewhere in nftables costs one look, and no alarm; our own changes cost none.
+// Changes by others elsewhere in nftables cost one check and raise no alarm; our own changes cost none.
 func TestGeneration(t *testing.T) {
 	b := newBackend(t, Options{})
 	t.Cleanup(func() {

@@ -202,8 +202,8 @@ func TestFieldNames(t *testing.T) {
 	}
 }
 
-// FuzzParseBan: what is read back may be anybody's text if a caller forgets whose entry it is. It must not panic, and
-// what is taken must come out the same again.
+// FuzzParseBan: the input may be anybody's text if a caller does not check whose entry it is. Parsing must not panic, and
+// an accepted ban must be written the same again.
 func FuzzParseBan(f *testing.F) {
 	f.Add("192.0.2.7/32", "sshd", "1", "2026-11-22T19:17:00Z", "forever", "5", "1", "a\nb")
 	f.Add("2001:db8::/64", "sshd", "1", "2026-11-22T19:17:00.5+02:00", "2026-11-24T19:17:00Z", "5", "1", "")

@@ -221,8 +221,8 @@ func TestJournaldAway(t *testing.T) {
 	}
 }
 
-// TestBounded: a journald that is away for long costs a bounded queue; the record of bans has room when log lines have
-// none; and what was lost is told.
+// TestBounded: while journald is away, the queue is bounded; bans still have room when log lines have none; and losses are
+// reported.
 func TestBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	w := Open(Options{Socket: path})
@@ -267,7 +267,7 @@ func TestBoundedBytes(t *testing.T) {
 	}
 }
 
-// TestHanging: a journald that takes nothing must not hold us up, neither at work nor at the end.
+// TestHanging: a journald that accepts nothing must not block us, neither during work nor at the end.
 func TestHanging(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	listen(t, path) // and never reads
@@ -316,7 +316,7 @@ func BenchmarkBan(b *testing.B) {
 }
 
 // TestSendWaitLosesNothing: a storm of the largest bans while journald is stopped waits for journald, in bounded memory, and
-// leaves room for entries of those who must not wait.
+// leaves room for entries of callers that must not wait.
 func TestSendWaitLosesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	j := listen(t, path)

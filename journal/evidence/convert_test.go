@@ -31,7 +31,7 @@ func TestEvidence(t *testing.T) {
 	if got, want := e.Text(located{7: true}), cursor(7).String(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	// What is gone is named as far as is known.
+	// An entry that is gone is named by what is known of it.
 	if got, want := e.Text(located{}), fmt.Sprintf("s=%s;i=7", id); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(firewalltest.Main(m)) }
 
-// TestLookups: those of one table are counted by set, in whatever chain; others' are not.
+// TestLookups: lookups in one table are counted by set, in any chain; those in other tables are not.
 func TestLookups(t *testing.T) {
 	firewalltest.NeedNetns(t)
 	firewalltest.Run(t, "nft", `table inet a { set s { type ipv4_addr; }; set t { type ipv4_addr; flags interval; }; set u { type ipv4_addr; };
