@@ -5,7 +5,7 @@
 # install.sh list      prints each destination
 # install.sh variables prints units, users and folders, for the packages' scripts
 #
-# It is what `make install` and `make uninstall` run, and it comes with the binary tarball. The list of files is
+# `make install` and `make uninstall` run it, and it comes with the binary tarball. The list of files is
 # units/packaging/files. PREFIX (default /usr) and the directories below can be set in the environment.
 set -eu
 umask 022
@@ -37,7 +37,7 @@ fi
 # variables: prints what the list and the files in it say about the installation, as assignments for a shell.
 #   UNITS     all units but templates            ENABLED   those that a package enables and starts at once
 #   OPTIONAL  those that an administrator may enable
-#   SERVICES  what an upgrade restarts, if it runs: no templates, nothing that ends by itself, not what is in ENABLED
+#   SERVICES  units that an upgrade restarts if they run: no templates, no units that end by themselves, none of ENABLED
 #   USERS     system users, each with a group of its name
 #   FOLDERS   names below /var/lib and /run
 #   OUTPUT    files that units write for others
@@ -118,7 +118,7 @@ do_install() {
 	echo 'installed; to start it now and at each boot: systemctl enable --now bailiff.service'
 }
 
-# Bans would outlive the daemon, so they are lifted in every firewall backend. What fails here must not stop the rest.
+# Bans would outlive the daemon, so they are lifted in every firewall backend. A failure here must not stop the rest.
 do_remove() {
 	eval "$(variables)"
 	# shellcheck disable=SC2086 # a list of words
